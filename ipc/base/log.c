@@ -23,8 +23,8 @@ static struct {
     char role[32];
     int id;
     atomic_int level;
-    atomic_uint_fast64_t dropped;  /* all of them */
-    atomic_uint_fast64_t unspoken; /* dropped since a line last got through */
+    atomic_uint_fast64_t dropped; /* all of them */
+    atomic_uint_fast64_t untold;  /* dropped since a line last got through */
 } self = {.role = "imsuper", .level = IM_LOG_INFO};
 
 static const char *const level_names[] = {"debug", "info", "warn", "error"};
@@ -123,7 +123,8 @@ static void close_cut(struct cursor *c, const char *mark)
     c->end = c->at;
 }
 
-static void write_line(struct cursor *c, const char *line)
+/* `told` is the number of dropped lines that this one tells of; they stay untold if it is dropped itself. */
+static void write_line(const struct cursor *c, const char *line, uint64_t told)
 {
     ssize_t n;
 
@@ -132,7 +133,7 @@ static void write_line(struct cursor *c, const char *line)
     while (n < 0 && errno == EINTR);
     if (n < 0) {
         atomic_fetch_add_explicit(&self.dropped, 1, memory_order_relaxed);
-        atomic_fetch_add_explicit(&self.unspoken, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&self.untold, told + 1, memory_order_relaxed);
     }
 }
 
@@ -142,7 +143,7 @@ void im_log(enum im_log_level level, const char *msg, const char *kv_format, ...
     char kv[PIPE_BUF];
     struct cursor c = {line, line + sizeof line - 64, false}; /* 64: marks, log_dropped and the newline */
     int saved_errno = errno;
-    uint64_t unspoken;
+    uint64_t untold;
     va_list args;
     int n;
 
@@ -164,11 +165,11 @@ void im_log(enum im_log_level level, const char *msg, const char *kv_format, ...
         if (c.cut)
             close_cut(&c, "...");
     }
-    unspoken = atomic_exchange_explicit(&self.unspoken, 0, memory_order_relaxed);
-    if (unspoken > 0)
-        c.at += snprintf(c.at, 40, " log_dropped=%llu", (unsigned long long)unspoken);
+    untold = atomic_exchange_explicit(&self.untold, 0, memory_order_relaxed);
+    if (untold > 0)
+        c.at += snprintf(c.at, 40, " log_dropped=%llu", (unsigned long long)untold);
     *c.at++ = '\n';
-    write_line(&c, line);
+    write_line(&c, line, untold);
     errno = saved_errno;
 }
 
