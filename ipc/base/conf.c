@@ -105,12 +105,15 @@ int im_conf_find(const char *name, const char **ret_value)
 const char *im_conf_near(const char *name)
 {
     const char *names[IM_KEY_COUNT + ALIAS_COUNT];
+    size_t n = 0;
 
     for (int i = 0; i < IM_KEY_COUNT; i++)
-        names[i] = im_conf_keys[i].name;
-    for (int i = 0; i < ALIAS_COUNT; i++)
-        names[IM_KEY_COUNT + i] = aliases[i].theirs;
-    return im_nearest(name, names, IM_KEY_COUNT + ALIAS_COUNT);
+        names[n++] = im_conf_keys[i].name;
+    for (int i = 0; i < ALIAS_COUNT; i++) {
+        if (aliases[i].theirs[1]) /* one letter is near to everything */
+            names[n++] = aliases[i].theirs;
+    }
+    return im_nearest(name, names, n);
 }
 
 /* "--lr" for flags, "IMSUPER_LR" for variables, "conf.yaml:3: lr" for files. */

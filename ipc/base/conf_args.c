@@ -69,7 +69,7 @@ static int parse_flag(struct im_conf *conf, unsigned commands, char **at, struct
         return im_conf_put(conf, key, fixed ? fixed : f.value, &place, text) < 0 ? -EINVAL : 1;
     if (im_conf_keys[key].kind == IM_CONF_BOOL)
         return im_conf_put(conf, key, "true", &place, text) < 0 ? -EINVAL : 1;
-    if (!at[1])
+    if (!at[1] || strncmp(at[1], "--", 2) == 0)
         return im_fail(text, -EINVAL, "%s wants a value: %s %s", f.written, f.written,
                        im_conf_keys[key].metavar);
     err = im_conf_put(conf, key, at[1], &place, text);

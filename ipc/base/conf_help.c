@@ -46,25 +46,26 @@ static void format_flag(const struct im_conf_key *k, char *s, size_t room)
         snprintf(s, room, "%s--%s %s", before, k->name, k->metavar);
 }
 
-static void format_help(const struct im_conf *defaults, int key, char *s, size_t room)
+/* "(auto|uring|pread; default auto)", "(default 64; 1 to 1024)" or nothing, appended to s. */
+static void append_limits(const struct im_conf *defaults, int key, char *s, size_t room)
 {
     const struct im_conf_key *k = &im_conf_keys[key];
-    char value[IM_CONF_TEXT_BYTES];
-    size_t used = (size_t)snprintf(s, room, "%s", k->help);
+    char value[IM_CONF_TEXT_BYTES], choices[128] = "", range[64] = "";
+    size_t used = 0;
 
     im_conf_value(defaults, (enum im_conf_key_id)key, value);
-    for (int i = 0; k->choices && k->choices[i] && used < room; i++)
-        used += (size_t)snprintf(s + used, room - used, "%s%s", i == 0 ? ": " : "|", k->choices[i]);
-    if (used >= room || k->kind == IM_CONF_BOOL || !*value)
-        return;
-    used += (size_t)snprintf(s + used, room - used, " (default %s", value);
-    if (k->kind == IM_CONF_INT && used < room)
-        used += (size_t)snprintf(s + used, room - used, "; %lld to %lld", (long long)k->int_min,
-                                 (long long)k->int_max);
-    if (k->kind == IM_CONF_REAL && used < room)
-        used += (size_t)snprintf(s + used, room - used, "; %g to %g", k->real_min, k->real_max);
-    if (used < room)
-        snprintf(s + used, room - used, ")");
+    for (int i = 0; k->choices && k->choices[i] && used < sizeof choices; i++)
+        used += (size_t)snprintf(choices + used, sizeof choices - used, "%s%s", k->choices[i],
+                                 k->choices[i + 1] ? "|" : "; ");
+    im_assert(used < sizeof choices);
+    if (k->kind == IM_CONF_INT)
+        snprintf(range, sizeof range, "; %lld to %lld", (long long)k->int_min, (long long)k->int_max);
+    if (k->kind == IM_CONF_REAL) {
+        snprintf(range, sizeof range, "; %g to %g", k->real_min, k->real_max);
+        snprintf(value, sizeof value, "%.4g", strtod(value, NULL));
+    }
+    if (k->kind != IM_CONF_BOOL && *value)
+        snprintf(s, room, " (%sdefault %s%s)", choices, value, range);
 }
 
 /* Words of s, broken before `columns`, each line from column FLAG_COLUMNS on. */
@@ -93,10 +94,12 @@ static void write_wrapped(FILE *out, const char *s, int columns)
 static void write_key(FILE *out, const struct im_conf *defaults, int key, int columns)
 {
     char flag[2 * IM_CONF_NAME_BYTES], help[512];
-    int written;
+    int used, written;
 
     format_flag(&im_conf_keys[key], flag, sizeof flag);
-    format_help(defaults, key, help, sizeof help);
+    used = snprintf(help, sizeof help, "%s", im_conf_keys[key].help);
+    im_assert(used < (int)sizeof help);
+    append_limits(defaults, key, help + used, sizeof help - (size_t)used);
     written = fprintf(out, "  %s", flag);
     if (written + 2 > FLAG_COLUMNS) {
         fputc('\n', out);

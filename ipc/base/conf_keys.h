@@ -84,8 +84,8 @@
     REAL(rrc_ratio_min, "rrc-ratio-min", 3.0 / 4, 0.1, 10, IM_GROUP_AUGMENTATION, IM_FOR_START, "RATIO", "narrowest width/height of a random resized crop") \
     REAL(rrc_ratio_max, "rrc-ratio-max", 4.0 / 3, 0.1, 10, IM_GROUP_AUGMENTATION, IM_FOR_START, "RATIO", "widest width/height of a random resized crop") \
     REAL(hflip, "hflip", 0.5, 0, 1, IM_GROUP_AUGMENTATION, IM_FOR_START, "P", "chance of a horizontal flip") \
-    TEXT(mean, "mean", "0.485,0.456,0.406", IM_GROUP_AUGMENTATION, IM_FOR_START, "R,G,B", "mean of the pixels, taken off, as a share of 255") \
-    TEXT(std, "std", "0.229,0.224,0.225", IM_GROUP_AUGMENTATION, IM_FOR_START, "R,G,B", "deviation of the pixels, divided by") \
+    TEXT(mean, "mean", "0.485,0.456,0.406", IM_GROUP_AUGMENTATION, IM_FOR_START, "R,G,B", "mean of each colour (pixels from 0 to 1), subtracted") \
+    TEXT(std, "std", "0.229,0.224,0.225", IM_GROUP_AUGMENTATION, IM_FOR_START, "R,G,B", "deviation of each colour, divided by") \
     ENUM(model, "model", IM_MODEL_RESNET50, IM_MODELS, IM_GROUP_MODEL, IM_FOR_START, "NAME", "the network; resnet20 is CIFAR's") \
     ENUM(stem, "stem", IM_STEM_AUTO, IM_STEMS, IM_GROUP_MODEL, IM_FOR_START, "NAME", "first layers: 7x7/2 and pooling, or 3x3 for small images; auto goes by image-size") \
     INT(epochs, "epochs", 90, 1, 100000, IM_GROUP_TRAINING, IM_FOR_START, "N", "passes over the training images") \

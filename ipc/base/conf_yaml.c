@@ -114,6 +114,9 @@ static int put(struct reader *r, const char *written, const char *name, int line
     const char *fixed;
     int key = find(name, &fixed);
 
+    if (key < 0 && im_conf_find(written, &fixed) >= 0)
+        return im_fail(r->text, -EINVAL, "%s:%d: %s does not belong under this section", r->path, line,
+                       written);
     if (key < 0 || name[1] == '\0')
         return im_conf_unknown(name, &place, r->text);
     if (fixed)

@@ -6,7 +6,10 @@
 
 #include <string.h>
 
-enum { WORD_MAX = 63 };
+enum {
+    WORD_MAX = 63,
+    PREFIX_MIN = 3 /* shorter beginnings say too little */
+};
 
 static int min(int a, int b)
 {
@@ -44,6 +47,8 @@ const char *im_nearest(const char *word, const char *const *words, size_t n)
     for (size_t i = 0; i < n && length <= WORD_MAX; i++) {
         int distance = im_edit_distance(word, words[i]);
 
+        if (length >= PREFIX_MIN && distance > 1 && strncmp(word, words[i], (size_t)length) == 0)
+            distance = 1; /* an abbreviation is as good as one typing error */
         if (distance <= limit) {
             best = words[i];
             limit = distance - 1;
