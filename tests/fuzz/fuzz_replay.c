@@ -28,6 +28,12 @@ enum { SECONDS_PER_INPUT = 5, SEED_BYTES_MAX = 1 << 20, STACKED_MAX = 8 };
 static char running[512];
 
 void __sanitizer_set_death_callback(void (*callback)(void)) __attribute__((weak));
+const char *__ubsan_default_options(void);
+
+const char *__ubsan_default_options(void)
+{
+    return "abort_on_error=1:print_stacktrace=1";
+}
 
 static void name_input(void)
 {
@@ -44,19 +50,22 @@ static void on_signal(int number)
     raise(number);
 }
 
+/* AddressSanitizer keeps the faults, reports them better than we could and tells us when it is done; without
+ * it they are ours. UBSan has no such call in gcc's build of it, so it is asked to abort. */
 static void install_handlers(void)
 {
-    static const int fatal[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGALRM};
+    static const int ours[] = {SIGALRM, SIGABRT};
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL};
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
 
-    /* A sanitizer has handlers of its own that say more; it tells us when it is done. */
+    for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
+        sigaction(ours[i], &action, NULL);
     if (__sanitizer_set_death_callback) {
         __sanitizer_set_death_callback(name_input);
-        sigaction(SIGALRM, &action, NULL);
         return;
     }
-    for (size_t i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++)
-        sigaction(fatal[i], &action, NULL);
+    for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)
+        sigaction(faults[i], &action, NULL);
 }
 
 static void *grab(size_t size)
