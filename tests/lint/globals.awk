@@ -20,6 +20,8 @@ NF >= 7 {
     gsub(/ /, "", name)
     bare = name
     sub(/\.[0-9]+$/, "", bare)
-    if (bare != "" && !(bare in ok))
-        print part[n - 1] ":1: " name " in " section " is a mutable global; give it to a struct that the caller owns"
+    object = part[n - 1]
+    sub(/\.o$/, "", object)
+    if (bare != "" && !((object ":" bare) in ok))
+        print object ":1: " name " in " section " is a mutable global; give it to a struct that the caller owns"
 }

@@ -64,9 +64,11 @@ function say(what) {
         rest = substr(rest, RSTART + RLENGTH)
         if (member)
             continue
+        if (name == "signal" && rest ~ /^[^;]*SIG_(DFL|IGN)/)
+            continue
         if (name in call)
             say(name "(): use " call[name])
-        if (product && !main_file && name in library && !(name == "abort" && $1 == "ipc/base/err.c"))
+        if (product && !main_file && name in library && !(name == "abort" && $1 ~ /^ipc\/base\/(err|fault)\.c$/))
             say(name "(): " library[name])
         if ($1 ~ /^kernels\// && name in kernel)
             say(name "(): " kernel[name])

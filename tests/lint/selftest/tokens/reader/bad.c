@@ -19,4 +19,6 @@ int f(char *a, const char *b)
     atomic_fetch_add(&x, 1);
     atomic_load_explicit(&x, memory_order_seq_cst);
     return rand();
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGINT, handler);
 }
