@@ -1,0 +1,347 @@
+/* Crash-safe replacement, appending and reading of files: see file.h for the guarantee.
+ *
+ * Each step of a replacement passes a fault point that can kill the process or fail the step: file.create,
+ * file.write, file.fsync, file.close, file.rename, file.dirsync, file.done. tests/unit/base holds the
+ * guarantee against each of them.
+ *
+ * Temporary names carry pid and serial, so two writers of one path never share a temporary file; the price is
+ * that a killed writer leaves it behind, which im_file_sweep() clears. It does not lock: who may write a path
+ * is the callers' agreement. */
+#include "ipc/base/file.h"
+
+#include "ipc/base/fault.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+enum {
+    TMP_SERIALS_MAX = 1000, /* left-over temporary files of one path and pid before we give up */
+    TAIL_BYTES = 4096       /* step of the search for the last newline */
+};
+
+static int fail(struct im_text *text, int err, const char *doing, const char *path)
+{
+    return im_fail(text, err, "cannot %s %s: %s", doing, path, strerror(-err));
+}
+
+/* Reads until the end or `bytes_max`; the file's size is only a hint (it may grow, /proc says 0). */
+static int read_all(int fd, size_t size_hint, size_t bytes_max, char **ret_bytes, size_t *ret_n)
+{
+    size_t room =
+        (size_hint < bytes_max ? size_hint : bytes_max) + 2; /* a byte to see the end, and the NUL */
+    size_t n = 0;
+    char *bytes = malloc(room);
+
+    while (bytes) {
+        ssize_t got = read(fd, bytes + n, room - 1 - n);
+
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0 || n + (size_t)got > bytes_max) {
+            int err = got < 0 ? -errno : got > 0 ? -EFBIG : 0;
+
+            if (err < 0) {
+                free(bytes);
+                return err;
+            }
+            bytes[n] = '\0';
+            *ret_bytes = bytes;
+            *ret_n = n;
+            return 0;
+        }
+        n += (size_t)got;
+        if (n == room - 1) {
+            char *grown = realloc(bytes, 2 * room);
+
+            if (!grown)
+                free(bytes);
+            bytes = grown;
+            room *= 2;
+        }
+    }
+    return -ENOMEM;
+}
+
+int im_read_file(const char *path, size_t bytes_max, char **ret_bytes, size_t *ret_n, struct im_text *text)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    struct stat st;
+    int err;
+
+    if (fd < 0)
+        return fail(text, -errno, "open", path);
+    if (fstat(fd, &st) < 0)
+        err = -errno;
+    else if (S_ISREG(st.st_mode) && (size_t)st.st_size > bytes_max)
+        err = -EFBIG;
+    else
+        err = read_all(fd, S_ISREG(st.st_mode) ? (size_t)st.st_size : 0, bytes_max, ret_bytes, ret_n);
+    close(fd);
+    if (err == -EFBIG)
+        return im_fail(text, err, "cannot read %s: larger than %zu bytes", path, bytes_max);
+    return err < 0 ? fail(text, err, "read", path) : 0;
+}
+
+int im_write_all(int fd, const void *bytes, size_t n)
+{
+    const char *p = bytes;
+
+    while (n > 0) {
+        ssize_t done = write(fd, p, n);
+
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done < 0)
+            return -errno;
+        p += done;
+        n -= (size_t)done;
+    }
+    return 0;
+}
+
+int im_mkdirs(const char *path, mode_t mode, struct im_text *text)
+{
+    char part[PATH_MAX];
+    size_t length = strlen(path);
+    struct stat st;
+
+    if (length == 0 || length >= sizeof part)
+        return im_fail(text, length ? -ENAMETOOLONG : -EINVAL,
+                       "cannot make directory \"%.200s\": its name is %s", path,
+                       length ? "too long" : "empty");
+    memcpy(part, path, length + 1);
+    for (size_t i = 1; i <= length; i++) {
+        if (part[i] != '/' && part[i] != '\0')
+            continue;
+        part[i] = '\0';
+        if (mkdir(part, mode) < 0 && errno != EEXIST && (i == length || (errno != EROFS && errno != EACCES)))
+            return fail(text, -errno, "make directory", part);
+        part[i] = path[i];
+    }
+    if (stat(path, &st) < 0)
+        return fail(text, -errno, "make directory", path);
+    return S_ISDIR(st.st_mode)
+               ? 0
+               : im_fail(text, -ENOTDIR, "cannot make directory %s: a file has that name", path);
+}
+
+/* Throws the temporary file away and says why. */
+static int give_up(struct im_file_writer *w, int err, const char *doing, struct im_text *text)
+{
+    fail(text, err, doing, w->path);
+    im_file_abort(w);
+    return err;
+}
+
+int im_file_begin(struct im_file_writer *w, const char *path, struct im_text *text)
+{
+    const char *slash = strrchr(path, '/');
+    const char *name = slash ? slash + 1 : path;
+    int err = IM_FAULT_ERR("file.create");
+
+    *w = (struct im_file_writer){.fd = -1};
+    if (!*name)
+        return im_fail(text, -EISDIR, "cannot write \"%s\": it names no file", path);
+    if (snprintf(w->path, sizeof w->path, "%s", path) >= (int)sizeof w->path)
+        return fail(text, -ENAMETOOLONG, "write", path);
+    for (int serial = 0; err == 0 && serial < TMP_SERIALS_MAX; serial++) {
+        if (snprintf(w->tmp_path, sizeof w->tmp_path, "%.*s.%s.tmp-%d-%d", (int)(name - path), path, name,
+                     (int)getpid(), serial) >= (int)sizeof w->tmp_path)
+            return fail(text, -ENAMETOOLONG, "write", path);
+        w->fd = open(w->tmp_path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (w->fd >= 0)
+            return 0;
+        if (errno != EEXIST)
+            err = -errno;
+    }
+    return fail(text, err ? err : -EEXIST, "write", path);
+}
+
+int im_file_write(struct im_file_writer *w, const void *bytes, size_t n, struct im_text *text)
+{
+    int err = w->fd < 0 ? -EBADF : IM_FAULT_ERR("file.write");
+
+    if (err == 0)
+        err = im_write_all(w->fd, bytes, n);
+    return err < 0 ? give_up(w, err, "write", text) : 0;
+}
+
+/* Makes the rename durable. */
+static int sync_directory(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char directory[PATH_MAX];
+    int fd, err;
+
+    snprintf(directory, sizeof directory, "%.*s", slash ? (int)(slash - path + 1) : 1, slash ? path : ".");
+    err = IM_FAULT_ERR("file.dirsync");
+    if (err < 0)
+        return err;
+    fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    err = fsync(fd) < 0 ? -errno : 0;
+    close(fd);
+    return err == -EINVAL ? 0 : err; /* a file system that cannot sync directories says EINVAL */
+}
+
+int im_file_commit(struct im_file_writer *w, struct im_text *text)
+{
+    int fd = w->fd;
+    int err;
+
+    if (fd < 0)
+        return im_fail(text, -EBADF, "cannot write %s: its temporary file is gone", w->path);
+    err = IM_FAULT_ERR("file.fsync");
+    if (err == 0 && fsync(fd) < 0)
+        err = -errno;
+    if (err < 0)
+        return give_up(w, err, "write to disk", text);
+    err = IM_FAULT_ERR("file.close");
+    if (err < 0)
+        return give_up(w, err, "close", text);
+    w->fd = -1;
+    if (close(fd) < 0 && errno != EINTR)
+        err = -errno;
+    if (err == 0)
+        err = IM_FAULT_ERR("file.rename");
+    if (err == 0 && rename(w->tmp_path, w->path) < 0)
+        err = -errno;
+    if (err < 0)
+        return give_up(w, err, "replace", text);
+    w->tmp_path[0] = '\0';
+    err = sync_directory(w->path);
+    if (err < 0)
+        return fail(text, err, "write to disk the directory of", w->path);
+    IM_FAULT("file.done");
+    return 0;
+}
+
+void im_file_abort(struct im_file_writer *w)
+{
+    if (!w->tmp_path[0])
+        return;
+    if (w->fd >= 0)
+        close(w->fd);
+    w->fd = -1;
+    unlink(w->tmp_path);
+    w->tmp_path[0] = '\0';
+}
+
+int im_file_replace(const char *path, const void *bytes, size_t n, struct im_text *text)
+{
+    struct im_file_writer w;
+    int err = im_file_begin(&w, path, text);
+
+    if (err == 0)
+        err = im_file_write(&w, bytes, n, text);
+    if (err == 0)
+        err = im_file_commit(&w, text);
+    return err;
+}
+
+/* .NAME.tmp-PID-SERIAL */
+static bool is_temporary(const char *name)
+{
+    const char *mark = strstr(name, ".tmp-");
+
+    while (mark && strstr(mark + 1, ".tmp-"))
+        mark = strstr(mark + 1, ".tmp-");
+    return name[0] == '.' && mark && mark > name && strspn(mark + 5, "0123456789-") == strlen(mark + 5) &&
+           strchr(mark + 5, '-');
+}
+
+int im_file_sweep(const char *directory)
+{
+    DIR *d = opendir(directory);
+    struct dirent *entry;
+    int count = 0;
+
+    if (!d)
+        return -errno;
+    while ((entry = readdir(d))) {
+        if (is_temporary(entry->d_name) && unlinkat(dirfd(d), entry->d_name, 0) == 0)
+            count++;
+    }
+    closedir(d);
+    return count;
+}
+
+/* Where the last line that ends in a newline ends. */
+static int find_whole_lines(int fd, off_t size, off_t *ret_end)
+{
+    char tail[TAIL_BYTES];
+
+    while (size > 0) {
+        off_t from = size > TAIL_BYTES ? size - TAIL_BYTES : 0;
+        ssize_t n = pread(fd, tail, (size_t)(size - from), from);
+        char *newline;
+
+        if (n != size - from)
+            return n < 0 ? -errno : -EIO;
+        newline = memrchr(tail, '\n', (size_t)n);
+        if (newline) {
+            *ret_end = from + (newline - tail) + 1;
+            return 0;
+        }
+        size = from;
+    }
+    *ret_end = 0;
+    return 0;
+}
+
+int im_lines_open(const char *path, struct im_text *text)
+{
+    int fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    struct stat st;
+    off_t end;
+    int err = 0;
+
+    if (fd < 0)
+        return fail(text, -errno, "open", path);
+    if (fstat(fd, &st) < 0)
+        err = -errno;
+    else if (S_ISREG(st.st_mode))
+        err = find_whole_lines(fd, st.st_size, &end);
+    if (err == 0 && S_ISREG(st.st_mode) && end < st.st_size && ftruncate(fd, end) < 0)
+        err = -errno;
+    if (err < 0) {
+        close(fd);
+        return fail(text, err, "open", path);
+    }
+    return fd;
+}
+
+int im_append_line(int fd, const char *line)
+{
+    size_t n = strlen(line);
+    struct iovec parts[2] = {{(void *)(uintptr_t)line, n}, {(char[]){'\n'}, 1}};
+    int err = IM_FAULT_ERR("file.append");
+    struct stat st;
+    ssize_t done;
+
+    if (memchr(line, '\n', n))
+        return -EINVAL;
+    if (err < 0)
+        return err;
+    do
+        done = writev(fd, parts, 2);
+    while (done < 0 && errno == EINTR);
+    if (done < 0)
+        return -errno;
+    if ((size_t)done == n + 1)
+        return 0;
+    /* Cut off what did get in: the next line must not be glued to it. */
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && ftruncate(fd, st.st_size - done) < 0)
+        return -errno;
+    return -ENOSPC;
+}
