@@ -57,7 +57,9 @@ struct im_op {
     bool relu;                        /* BN, ADD */
     bool training;                    /* false: forward only, BN uses the running statistics */
     bool needs_dx;                    /* CONV: false for the first one */
-    float mean[3], std[3];            /* INPUT */
+    int weight_id; /* CONV: plans with the same number >= 0 have the same weights and may share repacked
+                      copies */
+    float mean[3], std[3]; /* INPUT */
 };
 
 /* What a plan tells the graph. */

@@ -56,7 +56,8 @@ static int describe(struct im_graph *g, int i, struct im_text *text)
                          .stride = l->stride,
                          .pad = l->pad,
                          .relu = l->relu,
-                         .training = c->training};
+                         .training = c->training,
+                         .weight_id = l->tensor};
     if (l->kind == IM_OP_INPUT) {
         op->x = op->y = (struct im_shape){n, 3, c->size, c->size};
         for (int k = 0; k < 3; k++) {

@@ -337,3 +337,12 @@ struct im_network_bytes im_network_bytes(const struct im_network *net)
         bytes.arenas += im_network_floats(net, (enum im_arena)i) * sizeof(float);
     return bytes;
 }
+
+int im_network_describe(struct im_network *net, int n, int size, bool training, char *lines,
+                        size_t line_bytes, struct im_text *text)
+{
+    struct im_graph *graph;
+    int err = graph_of(net, n, size, training, &graph, text);
+
+    return err < 0 ? err : im_graph_describe(graph, lines, line_bytes);
+}

@@ -95,4 +95,9 @@ void im_network_set_tracked(struct im_network *net, int64_t batches);
 
 struct im_network_bytes im_network_bytes(const struct im_network *net);
 
+/* The layers of the graph of that shape, one line each: shapes, bytes, kernel. Returns what snprintf would,
+ * or a negative errno. */
+int im_network_describe(struct im_network *net, int n, int size, bool training, char *lines,
+                        size_t line_bytes, struct im_text *text);
+
 #endif
