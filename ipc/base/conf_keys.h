@@ -120,6 +120,8 @@
     BOOL(plain, "plain", false, IM_GROUP_OUTPUT, IM_FOR_ALL, "", "key=value lines even on a terminal") \
     BOOL(json, "json", false, IM_GROUP_OUTPUT, IM_FOR_STATUS | IM_FOR_INDEX, "", "answer as one JSON object") \
     BOOL(quiet, "quiet", false, IM_GROUP_OUTPUT, IM_FOR_ALL, "", "only warnings and errors") \
+    TEXT(run_dir, "run-dir", "", IM_GROUP_OUTPUT, 0u, "DIR", "set by start for its processes: the run's directory") \
+    TEXT(index_file, "index-file", "", IM_GROUP_DATA, 0u, "FILE", "set by start for its processes: the index of the images") \
     BOOL(now, "now", false, IM_GROUP_OUTPUT, IM_FOR_STOP, "", "do not finish the step and save; the last checkpoint stands") \
     ENUM(on_bad_sample, "on-bad-sample", IM_BAD_SAMPLE_SKIP, IM_BAD_SAMPLES, IM_GROUP_ROBUSTNESS, IM_FOR_START, "WHAT", "skip a file that cannot be decoded, or stop the run") \
     INT(bad_sample_limit, "bad-sample-limit", 1000, 0, 1000000000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "N", "skipped files after which the run stops all the same; 0 = no limit") \
