@@ -1,0 +1,66 @@
+/* Encoded image bytes to RGB pixels, or to a verdict on why not.
+ *
+ * A decoder handles one image at a time: open it, look at its size, decode the part that is wanted. The
+ * format is told by the first bytes, whatever the file is called: JPEG, PNG or WebP. Pixels are what Pillow's
+ * open().convert("RGB") gives; EXIF orientation is not looked at, as there. Bytes come from strangers: every
+ * limit is checked before memory is spent, and nothing but a verdict comes of a bad file.
+ *
+ * Results of both calls: 0, a verdict > 0 (enum im_verdict: about the image), or a negative errno (about us:
+ * -ENOMEM). With anything but 0, `text` (may be NULL) says more. */
+#ifndef AUGMENT_DECODE_H
+#define AUGMENT_DECODE_H
+
+#include "ipc/base/err.h"
+#include "ipc/base/verdict.h"
+#include "kernels/image.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* What an image may ask for. */
+struct au_limits {
+    uint32_t side_max;   /* pixels of width or height */
+    uint64_t pixels_max; /* width * height */
+    uint32_t scans_max;  /* of a progressive JPEG */
+    size_t memory_max;   /* bytes, for the coefficients of a progressive JPEG and for the decoded part of an
+                            image, each */
+};
+
+#define AU_LIMITS_DEFAULT                                                                                    \
+    {                                                                                                        \
+        .side_max = 65500, .pixels_max = 100000000, .scans_max = 64, .memory_max = (size_t)512 << 20         \
+    }
+
+enum au_format { AU_FORMAT_JPEG, AU_FORMAT_PNG, AU_FORMAT_WEBP };
+
+struct au_image {
+    enum au_format format;
+    uint32_t width, height;
+};
+
+/* Decoded pixels: rows of interleaved RGB, `stride` bytes apart, followed by IMK_SLACK readable bytes. */
+struct au_pixels {
+    const unsigned char *data;
+    size_t stride;
+};
+
+struct au_decoder;
+
+/* 0 or -ENOMEM. */
+int au_decoder_new(struct au_decoder **ret, const struct au_limits *limits);
+void au_decoder_free(struct au_decoder **decoder);
+
+/* Reads the header. `bytes` must stay unchanged until the last decode of this image. */
+int au_decoder_open(struct au_decoder *decoder, const void *bytes, size_t n, struct au_image *ret,
+                    struct im_text *text);
+
+/* Decodes the pixels of `box`, which must lie within the image just opened, once for each open. They equal
+ * those of a decode of the whole image, bit for bit. The pixels stay the decoder's and valid until its next
+ * call. */
+int au_decoder_region(struct au_decoder *decoder, const struct imk_box *box, struct au_pixels *ret,
+                      struct im_text *text);
+
+/* Bytes of memory that the decoder keeps between images. */
+size_t au_decoder_bytes(const struct au_decoder *decoder);
+
+#endif

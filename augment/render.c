@@ -1,0 +1,164 @@
+/* The fused pixel pass. The plan says which rectangle of which resize is wanted; the filter tables say which
+ * source pixels that rectangle is made of; only those are decoded. Resizing is two passes with one
+ * intermediate image, the second of which writes to the output itself. Mirroring costs nothing: the
+ * horizontal table is made in reverse.
+ *
+ * A plan that does not resize is a copy. Where the wanted square leaves the image (padding), the output is
+ * zeroed first. */
+#include "augment/render.h"
+
+#include "augment/buffer.h"
+#include "ipc/base/fault.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct au_renderer {
+    struct au_decoder *decoder;
+    struct imk_image_ops ops;
+    struct au_buffer tables; /* both filter tables */
+    struct au_buffer rows;   /* between the passes */
+};
+
+/* The part of one axis of the output that shows the image. */
+struct span {
+    uint32_t from;  /* first position in the resized image */
+    uint32_t to;    /* where it goes in the output, before mirroring */
+    uint32_t count; /* 0: none */
+};
+
+int au_renderer_new(struct au_renderer **ret, const struct au_limits *limits, unsigned cpu_flags)
+{
+    struct au_renderer *renderer = calloc(1, sizeof *renderer);
+
+    if (!renderer)
+        return -ENOMEM;
+    if (au_decoder_new(&renderer->decoder, limits) < 0) {
+        free(renderer);
+        return -ENOMEM;
+    }
+    imk_image_ops_init(&renderer->ops, cpu_flags);
+    *ret = renderer;
+    return 0;
+}
+
+void au_renderer_free(struct au_renderer **renderer)
+{
+    if (*renderer) {
+        au_decoder_free(&(*renderer)->decoder);
+        au_buffer_fini(&(*renderer)->tables);
+        au_buffer_fini(&(*renderer)->rows);
+    }
+    free(*renderer);
+    *renderer = NULL;
+}
+
+size_t au_renderer_bytes(const struct au_renderer *renderer)
+{
+    return au_decoder_bytes(renderer->decoder) + renderer->tables.size + renderer->rows.size;
+}
+
+static struct span visible(int32_t offset, uint32_t resized, uint32_t size)
+{
+    int64_t first = offset > 0 ? offset : 0;
+    int64_t end = (int64_t)offset + size < resized ? (int64_t)offset + size : resized;
+
+    if (first >= end)
+        return (struct span){0};
+    return (struct span){(uint32_t)first, (uint32_t)(first - offset), (uint32_t)(end - first)};
+}
+
+/* Copies the visible rectangle: the plan does not resize. */
+static int copy_crop(struct au_renderer *r, const struct au_plan *plan, const struct span *h,
+                     const struct span *v, unsigned char *to, struct im_text *text)
+{
+    struct imk_box box = {plan->box.x + h->from, plan->box.y + v->from, h->count, v->count};
+    struct au_pixels pixels;
+    int result = au_decoder_region(r->decoder, &box, &pixels, text);
+
+    if (result)
+        return result;
+    for (uint32_t y = 0; y < box.h; y++) {
+        const unsigned char *from = pixels.data + y * pixels.stride;
+        unsigned char *row = to + (size_t)3 * plan->size * y;
+
+        if (plan->flip)
+            r->ops.mirror_rgb(row, from, box.w);
+        else
+            memcpy(row, from, (size_t)3 * box.w);
+    }
+    return 0;
+}
+
+static int make_tables(struct au_renderer *r, const struct imk_axis *h, const struct imk_axis *v,
+                       struct imk_taps *h_taps, struct imk_taps *v_taps, struct im_text *text)
+{
+    size_t h_bytes = (imk_taps_bytes(h) + 63) & ~(size_t)63, v_bytes = imk_taps_bytes(v);
+
+    if (au_buffer_reserve(&r->tables, h_bytes + v_bytes) < 0)
+        return im_fail(text, -ENOMEM, "no memory for %zu bytes of filter tables", h_bytes + v_bytes);
+    imk_taps_fill(h_taps, h, r->tables.data);
+    imk_taps_fill(v_taps, v, r->tables.data + h_bytes);
+    return 0;
+}
+
+static int resize_crop(struct au_renderer *r, const struct au_plan *plan, const struct span *h,
+                       const struct span *v, unsigned char *to, struct im_text *text)
+{
+    struct imk_axis h_axis = {plan->box.w, plan->resized_w, h->from, h->count, plan->flip};
+    struct imk_axis v_axis = {plan->box.h, plan->resized_h, v->from, v->count, false};
+    size_t row_bytes = (size_t)3 * h->count, stride = row_bytes + IMK_SLACK;
+    struct imk_taps h_taps, v_taps;
+    struct au_pixels pixels;
+    struct imk_box box;
+    int result = make_tables(r, &h_axis, &v_axis, &h_taps, &v_taps, text);
+
+    if (result)
+        return result;
+    box = (struct imk_box){plan->box.x + h_taps.begin, plan->box.y + v_taps.begin, h_taps.end - h_taps.begin,
+                           v_taps.end - v_taps.begin};
+    result = au_decoder_region(r->decoder, &box, &pixels, text);
+    if (result)
+        return result;
+    if (au_buffer_reserve(&r->rows, stride * box.h) < 0)
+        return im_fail(text, -ENOMEM, "no memory for %zu bytes of resized rows", stride * box.h);
+
+    r->ops.resize_rows(r->rows.data, stride, pixels.data, pixels.stride, box.h, &h_taps);
+    r->ops.resize_columns(to, (size_t)3 * plan->size, r->rows.data, stride, row_bytes, &v_taps);
+    return 0;
+}
+
+int au_render(struct au_renderer *r, const struct au_job *job, const void *bytes, size_t n,
+              unsigned char *out, struct im_text *text)
+{
+    size_t out_row = (size_t)3 * job->size;
+    struct au_image image;
+    struct au_plan plan;
+    struct span h, v;
+    uint32_t left;
+    int result;
+
+    im_assert(job->size >= 1 && job->size <= AU_SIZE_MAX);
+    im_assert(job->recipe.eval_resize >= 1 && job->recipe.eval_resize <= AU_SIZE_MAX);
+    im_assert(job->recipe.padding <= AU_SIZE_MAX);
+
+    result = au_decoder_open(r->decoder, bytes, n, &image, text);
+    if (result)
+        return result;
+    plan = au_plan_make(job, image.width, image.height);
+    h = visible(plan.x, plan.resized_w, plan.size);
+    v = visible(plan.y, plan.resized_h, plan.size);
+    if (h.count < plan.size || v.count < plan.size)
+        memset(out, 0, out_row * plan.size);
+    if (h.count == 0 || v.count == 0)
+        return 0;
+
+    left = plan.flip ? plan.size - h.to - h.count : h.to;
+    out += v.to * out_row + (size_t)3 * left;
+    IM_FAULT("render.before");
+    if (plan.resized_w == plan.box.w && plan.resized_h == plan.box.h)
+        return copy_crop(r, &plan, &h, &v, out, text);
+    return resize_crop(r, &plan, &h, &v, out, text);
+}

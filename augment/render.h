@@ -1,0 +1,33 @@
+/* One sample from encoded bytes to finished pixels: decode what is needed, crop, resize, flip. */
+#ifndef AUGMENT_RENDER_H
+#define AUGMENT_RENDER_H
+
+#include "augment/decode.h"
+#include "augment/policy.h"
+#include "ipc/base/err.h"
+
+#include <stddef.h>
+
+struct au_renderer;
+
+/* One per thread. cpu_flags: what the pixel kernels may use (imk_cpu_flags() for all that there is). 0 or
+ * -ENOMEM. */
+int au_renderer_new(struct au_renderer **ret, const struct au_limits *limits, unsigned cpu_flags);
+void au_renderer_free(struct au_renderer **renderer);
+
+/* Writes job->size * job->size RGB pixels (8 bits, rows from the top, interleaved) to `out`, and nothing
+ * outside. job->size and its recipe's eval_resize are in 1 .. AU_SIZE_MAX, padding in 0 .. AU_SIZE_MAX.
+ *
+ * Returns 0; or a verdict > 0 (enum im_verdict) on the bytes, which they will get each time; or a negative
+ * errno about this process (-ENOMEM), which says nothing about them. With anything but 0, `text` (may be
+ * NULL) is a sentence and `out` holds no part of an image that may be used.
+ *
+ * Own memory grows while larger images than before turn up and then no more; the decoding libraries allocate
+ * per image. */
+int au_render(struct au_renderer *renderer, const struct au_job *job, const void *bytes, size_t n,
+              unsigned char *out, struct im_text *text);
+
+/* Bytes of memory that the renderer keeps between samples. */
+size_t au_renderer_bytes(const struct au_renderer *renderer);
+
+#endif

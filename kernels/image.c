@@ -1,0 +1,28 @@
+/* Chooses the versions of the image kernels by CPU features, as dav1d does: start with the reference, then
+ * let each version the CPU can run replace what it has. Callers hold their own table, so a test can run two
+ * versions side by side. */
+#include "kernels/image.h"
+
+#include "kernels/image_versions.h"
+
+unsigned imk_cpu_flags(void)
+{
+    unsigned flags = 0;
+
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx2"))
+        flags |= IMK_CPU_AVX2;
+#endif
+    return flags;
+}
+
+void imk_image_ops_init(struct imk_image_ops *ops, unsigned cpu_flags)
+{
+    imk_image_ops_ref(ops);
+#if defined(__x86_64__)
+    if (cpu_flags & IMK_CPU_AVX2)
+        imk_image_ops_avx2(ops);
+#else
+    (void)cpu_flags;
+#endif
+}

@@ -1,0 +1,84 @@
+/* The image kernels in plain C: the definition that the SIMD versions are tested against, and what runs where
+ * there is no SIMD version. Written for the reader, one output value at a time; formulas are Pillow's
+ * (Resample.c, Convert.c). */
+#include "kernels/image.h"
+#include "kernels/image_versions.h"
+
+/* A weighted sum in units of 2^-22 to 8 bits: rounded to nearest, clipped. It cannot be negative. */
+static unsigned char narrow(int32_t sum)
+{
+    int32_t value = (sum + (1 << (IMK_WEIGHT_BITS - 1))) >> IMK_WEIGHT_BITS;
+
+    return (unsigned char)(value > 255 ? 255 : value);
+}
+
+static void resize_rows(unsigned char *dst, size_t dst_stride, const unsigned char *src, size_t src_stride,
+                        uint32_t rows, const struct imk_taps *taps)
+{
+    for (uint32_t y = 0; y < rows; y++, dst += dst_stride, src += src_stride) {
+        for (uint32_t i = 0; i < taps->axis.count; i++) {
+            const int32_t *weight = taps->weight + (size_t)i * taps->stride;
+            const unsigned char *from = src + (size_t)3 * taps->start[i];
+            int32_t sum[3] = {0, 0, 0};
+
+            for (uint32_t t = 0; t < taps->n[i]; t++)
+                for (int c = 0; c < 3; c++)
+                    sum[c] += weight[t] * from[(size_t)3 * t + (size_t)c];
+            for (int c = 0; c < 3; c++)
+                dst[(size_t)3 * i + (size_t)c] = narrow(sum[c]);
+        }
+    }
+}
+
+static void resize_columns(unsigned char *dst, size_t dst_stride, const unsigned char *src, size_t src_stride,
+                           size_t row_bytes, const struct imk_taps *taps)
+{
+    for (uint32_t i = 0; i < taps->axis.count; i++, dst += dst_stride) {
+        const int32_t *weight = taps->weight + (size_t)i * taps->stride;
+        const unsigned char *from = src + src_stride * taps->start[i];
+
+        for (size_t x = 0; x < row_bytes; x++) {
+            int32_t sum = 0;
+
+            for (uint32_t t = 0; t < taps->n[i]; t++)
+                sum += weight[t] * from[src_stride * t + x];
+            dst[x] = narrow(sum);
+        }
+    }
+}
+
+/* a * b / 255, rounded: Pillow's MULDIV255. */
+static int multiply_255(int a, int b)
+{
+    int product = a * b + 128;
+
+    return ((product >> 8) + product) >> 8;
+}
+
+static void cmyk_to_rgb(unsigned char *dst, const unsigned char *src, size_t n)
+{
+    for (size_t i = 0; i < n; i++, dst += 3, src += 4) {
+        int white = src[3]; /* 255 - K, where the stored value is 255 - K already */
+
+        for (int c = 0; c < 3; c++)
+            dst[c] = (unsigned char)(white - multiply_255(255 - src[c], white));
+    }
+}
+
+static void mirror_rgb(unsigned char *dst, const unsigned char *src, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        for (int c = 0; c < 3; c++)
+            dst[3 * i + (size_t)c] = src[3 * (n - 1 - i) + (size_t)c];
+}
+
+void imk_image_ops_ref(struct imk_image_ops *ops)
+{
+    *ops = (struct imk_image_ops){
+        .name = "ref",
+        .resize_rows = resize_rows,
+        .resize_columns = resize_columns,
+        .cmyk_to_rgb = cmyk_to_rgb,
+        .mirror_rgb = mirror_rgb,
+    };
+}

@@ -1,0 +1,175 @@
+/* Images per second of a training or evaluation step on random pixels, the decode side left out.
+ *
+ *   bench_step --model resnet18 --stem auto --batch 32 --size 64 [--classes 1000] [--backend onednn]
+ * [--threads 0] [--seconds 10] [--eval]
+ *              [--layers]
+ *
+ * Prints one line of key=value; --layers lists the graph first. One step is run before the clock starts. */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "ipc/base/clock.h"
+#include "ipc/base/err.h"
+#include "ipc/base/rng.h"
+#include "trainer/network.h"
+
+struct options {
+    const char *model, *stem, *backend;
+    int batch, size, classes, threads;
+    double seconds;
+    int eval, layers;
+};
+
+static int number(const char *text)
+{
+    return (int)strtol(text, NULL, 10);
+}
+
+static struct options parse(int argc, char **argv)
+{
+    struct options o = {.model = "resnet18",
+                        .stem = "auto",
+                        .backend = "onednn",
+                        .batch = 32,
+                        .size = 64,
+                        .classes = 1000,
+                        .seconds = 10};
+    const struct option table[] = {
+        {"model", required_argument, NULL, 'm'},
+        {"stem", required_argument, NULL, 's'},
+        {"backend", required_argument, NULL, 'b'},
+        {"batch", required_argument, NULL, 'n'},
+        {"size", required_argument, NULL, 'p'},
+        {"classes", required_argument, NULL, 'c'},
+        {"threads", required_argument, NULL, 't'},
+        {"seconds", required_argument, NULL, 'd'},
+        {"eval", no_argument, &o.eval, 1},
+        {"layers", no_argument, &o.layers, 1},
+        {0},
+    };
+    int c;
+
+    while ((c = getopt_long(argc, argv, "", table, NULL)) != -1) {
+        switch (c) {
+        case 'm':
+            o.model = optarg;
+            break;
+        case 's':
+            o.stem = optarg;
+            break;
+        case 'b':
+            o.backend = optarg;
+            break;
+        case 'n':
+            o.batch = number(optarg);
+            break;
+        case 'p':
+            o.size = number(optarg);
+            break;
+        case 'c':
+            o.classes = number(optarg);
+            break;
+        case 't':
+            o.threads = number(optarg);
+            break;
+        case 'd':
+            o.seconds = strtod(optarg, NULL);
+            break;
+        case 0:
+            break;
+        default:
+            exit(2);
+        }
+    }
+    return o;
+}
+
+static int step(struct im_network *net, const struct options *o, const struct im_batch *batch,
+                struct im_text *text)
+{
+    struct im_hyper hyper = {.lr = 0.01f, .momentum = 0.9f, .weight_decay = 1e-4f};
+    struct im_tally tally;
+
+    return o->eval ? im_network_eval_step(net, batch, NULL, &tally, text)
+                   : im_network_train_step(net, batch, &hyper, 0.1f, &tally, text);
+}
+
+static int measure(struct im_network *net, const struct options *o, const struct im_batch *batch,
+                   struct im_text *text)
+{
+    struct im_network_bytes bytes;
+    im_ns start, best = UINT64_MAX, total;
+    int steps = 0, err = step(net, o, batch, text);
+
+    start = im_now();
+    while (err == 0 && (steps < 3 || (double)(im_now() - start) < o->seconds * (double)IM_SECOND)) {
+        im_ns before = im_now(), took;
+
+        err = step(net, o, batch, text);
+        took = im_now() - before;
+        best = took < best ? took : best;
+        steps++;
+    }
+    if (err < 0)
+        return err;
+    total = im_now() - start;
+    bytes = im_network_bytes(net);
+    printf("model=%s backend=%s mode=%s batch=%d size=%d threads=%d steps=%d images_per_s=%.2f "
+           "best_images_per_s=%.2f arenas_mib=%zu "
+           "activations_mib=%zu private_mib=%zu\n",
+           o->model, o->backend, o->eval ? "eval" : "train", o->batch, o->size, o->threads, steps,
+           (double)steps * o->batch * 1e9 / (double)total, o->batch * 1e9 / (double)best, bytes.arenas >> 20,
+           bytes.activations >> 20, bytes.backend >> 20);
+    return 0;
+}
+
+static int print_layers(struct im_network *net, const struct options *o, struct im_text *text)
+{
+    char *lines = calloc(1, 1 << 16);
+    int err = lines ? im_network_describe(net, o->batch, o->size, !o->eval, lines, 1 << 16, text) : -1;
+
+    if (err >= 0)
+        fputs(lines, stdout);
+    free(lines);
+    return err < 0 ? err : 0;
+}
+
+int main(int argc, char **argv)
+{
+    struct options o = parse(argc, argv);
+    struct im_network_config config = {
+        .model = o.model,
+        .classes = o.classes,
+        .backend = o.backend,
+        .threads = o.threads,
+        .seed = 1,
+        .mean = {0.485f, 0.456f, 0.406f},
+        .std = {0.229f, 0.224f, 0.225f},
+    };
+    struct im_rng r = im_rng_at(1, IM_RNG_SYNTH, 0, 0);
+    size_t pixel_count = (size_t)o.batch * (size_t)o.size * (size_t)o.size * 3;
+    uint8_t *pixels = malloc(pixel_count);
+    int32_t *labels = calloc((size_t)o.batch, sizeof(*labels));
+    struct im_batch batch = {.pixels = pixels, .labels = labels, .n = o.batch, .size = o.size};
+    struct im_network *net = NULL;
+    struct im_text text = {{0}};
+    int err = pixels && labels ? im_stem_parse(o.stem, &config.stem, &text) : -1;
+
+    for (size_t i = 0; err == 0 && i < pixel_count; i++)
+        pixels[i] = (uint8_t)im_rng_u32(&r);
+    for (int i = 0; err == 0 && i < o.batch; i++)
+        labels[i] = (int32_t)im_rng_below(&r, (uint64_t)o.classes);
+    if (err == 0)
+        err = im_network_new(&config, &net, &text);
+    if (err == 0 && o.layers)
+        err = print_layers(net, &o, &text);
+    if (err == 0)
+        err = measure(net, &o, &batch, &text);
+    if (err < 0)
+        fprintf(stderr, "bench_step: %s\n", text.s);
+    im_network_free(net);
+    free(pixels);
+    free(labels);
+    return err < 0 ? 1 : 0;
+}

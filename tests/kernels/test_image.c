@@ -1,0 +1,297 @@
+/* The image kernels: the reference against Pillow's own results, the SIMD versions against the reference, all
+ * bit for bit. Guard bytes around every output show that nothing outside is written. */
+#include "kernels/image.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define GUARD 0xa5
+#define GUARD_BYTES 64
+
+struct bitmap {
+    uint32_t w, h;
+    size_t stride;
+    unsigned char *data, *memory;
+};
+
+static struct bitmap bitmap_new(uint32_t w, uint32_t h, size_t slack)
+{
+    struct bitmap b = {.w = w, .h = h, .stride = (size_t)3 * w + slack};
+    size_t bytes = b.stride * h + 2 * GUARD_BYTES;
+
+    b.memory = malloc(bytes);
+    assert_non_null(b.memory);
+    memset(b.memory, GUARD, bytes);
+    b.data = b.memory + GUARD_BYTES;
+    return b;
+}
+
+static void assert_guards(const struct bitmap *b)
+{
+    for (size_t i = 0; i < GUARD_BYTES; i++) {
+        assert_int_equal(b->memory[i], GUARD);
+        assert_int_equal(b->data[b->stride * b->h + i], GUARD);
+    }
+}
+
+static unsigned char pattern_value(unsigned pattern, uint32_t x, uint32_t y, uint32_t c)
+{
+    if (pattern == 0)
+        return (unsigned char)(x * x * 3 + y * y * 5 + x * y * 7 + c * 85 +
+                               (((x * 37) ^ (y * 91) ^ (c * 13)) & 63));
+    if (pattern == 1)
+        return (unsigned char)(255 * ((x + y + c) & 1));
+    return 255;
+}
+
+static struct bitmap pattern_bitmap(unsigned pattern, uint32_t w, uint32_t h)
+{
+    struct bitmap b = bitmap_new(w, h, 0);
+
+    for (uint32_t y = 0; y < h; y++)
+        for (uint32_t x = 0; x < w; x++)
+            for (uint32_t c = 0; c < 3; c++)
+                b.data[y * b.stride + (size_t)3 * x + c] = pattern_value(pattern, x, y, c);
+    return b;
+}
+
+/* Resizes the part of `source` that the axes ask for, with the slack that the kernels are promised and no
+ * more. */
+static struct bitmap resize(const struct imk_image_ops *ops, const struct bitmap *source,
+                            const struct imk_axis *h_axis, const struct imk_axis *v_axis)
+{
+    void *h_memory = malloc(imk_taps_bytes(h_axis)), *v_memory = malloc(imk_taps_bytes(v_axis));
+    struct bitmap rows, out = bitmap_new(h_axis->count, v_axis->count, 0);
+    struct imk_taps h, v;
+
+    assert_true(h_memory && v_memory);
+    imk_taps_fill(&h, h_axis, h_memory);
+    imk_taps_fill(&v, v_axis, v_memory);
+    assert_true(h.end <= h_axis->in && v.end <= v_axis->in);
+    rows = bitmap_new(h_axis->count, v.end - v.begin, IMK_SLACK);
+    ops->resize_rows(rows.data, rows.stride, source->data + v.begin * source->stride + (size_t)3 * h.begin,
+                     source->stride, rows.h, &h);
+    ops->resize_columns(out.data, out.stride, rows.data, rows.stride, (size_t)3 * out.w, &v);
+    assert_guards(&rows);
+    assert_guards(&out);
+    free(rows.memory);
+    free(h_memory);
+    free(v_memory);
+    return out;
+}
+
+static struct bitmap resize_whole(const struct imk_image_ops *ops, const struct bitmap *source, uint32_t w,
+                                  uint32_t h)
+{
+    struct imk_axis h_axis = {source->w, w, 0, w, false}, v_axis = {source->h, h, 0, h, false};
+
+    return resize(ops, source, &h_axis, &v_axis);
+}
+
+static uint32_t read_u16(FILE *f, int *ret_end)
+{
+    int low = fgetc(f), high = fgetc(f);
+
+    *ret_end = low == EOF;
+    return (uint32_t)low | (uint32_t)high << 8;
+}
+
+/* Runs all cases of the golden file through one table of functions. */
+static void assert_pillow(const struct imk_image_ops *ops)
+{
+    FILE *f = fopen(GOLDEN_DIR "/resize.bin", "rb");
+    int end, cases = 0;
+
+    assert_non_null(f);
+    for (;;) {
+        uint32_t field[5];
+
+        for (int i = 0; i < 5; i++)
+            field[i] = read_u16(f, &end);
+        if (end)
+            break;
+        struct bitmap source = pattern_bitmap(field[0], field[1], field[2]);
+        struct bitmap out = resize_whole(ops, &source, field[3], field[4]);
+        size_t bytes = (size_t)3 * out.w * out.h;
+        unsigned char *expected = malloc(bytes);
+
+        assert_non_null(expected);
+        assert_int_equal(fread(expected, 1, bytes, f), bytes);
+        assert_memory_equal(out.data, expected, bytes);
+        free(expected);
+        free(source.memory);
+        free(out.memory);
+        cases++;
+    }
+    fclose(f);
+    assert_int_equal(cases, 20);
+}
+
+static void reference_resizes_as_pillow(void **state)
+{
+    struct imk_image_ops ops;
+
+    (void)state;
+    imk_image_ops_init(&ops, 0);
+    assert_string_equal(ops.name, "ref");
+    assert_pillow(&ops);
+}
+
+static void fastest_version_resizes_as_pillow(void **state)
+{
+    struct imk_image_ops ops;
+
+    (void)state;
+    imk_image_ops_init(&ops, imk_cpu_flags());
+    assert_pillow(&ops);
+}
+
+/* Source sizes from tiny to many taps, so that every remainder of rows, columns and taps comes up. */
+static void simd_equals_reference_bit_for_bit(void **state)
+{
+    struct imk_image_ops ref, simd;
+    uint32_t seed = 1;
+
+    (void)state;
+    imk_image_ops_init(&ref, 0);
+    imk_image_ops_init(&simd, imk_cpu_flags());
+    if (strcmp(simd.name, "ref") == 0)
+        skip();
+    for (int i = 0; i < 400; i++) {
+        uint32_t side[4];
+
+        for (int k = 0; k < 4; k++) {
+            seed = seed * 1664525 + 1013904223;
+            side[k] = 1 + (seed >> 8) % (i % 8 == 0 ? 700 : 90);
+        }
+        struct bitmap source = pattern_bitmap(i % 5 == 4, side[0], side[1]);
+        struct imk_axis h = {side[0], side[2], side[2] / 3, side[2] - side[2] / 3, i % 2 == 0};
+        struct imk_axis v = {side[1], side[3], side[3] / 4, side[3] - side[3] / 4, i % 3 == 0};
+        struct bitmap a = resize(&ref, &source, &h, &v), b = resize(&simd, &source, &h, &v);
+
+        assert_memory_equal(a.data, b.data, a.stride * a.h);
+        free(a.memory);
+        free(b.memory);
+        free(source.memory);
+    }
+}
+
+static void part_of_a_resize_equals_that_part_of_the_whole(void **state)
+{
+    struct bitmap source = pattern_bitmap(0, 123, 77);
+    struct imk_axis h = {123, 50, 11, 20, false}, v = {77, 90, 33, 41, false};
+    struct imk_image_ops ops;
+    struct bitmap whole, part;
+
+    (void)state;
+    imk_image_ops_init(&ops, imk_cpu_flags());
+    whole = resize_whole(&ops, &source, 50, 90);
+    part = resize(&ops, &source, &h, &v);
+    for (uint32_t y = 0; y < part.h; y++)
+        assert_memory_equal(part.data + y * part.stride, whole.data + (y + 33) * whole.stride + 33,
+                            part.stride);
+    free(source.memory);
+    free(whole.memory);
+    free(part.memory);
+}
+
+static void mirrored_axis_reverses_the_columns(void **state)
+{
+    struct bitmap source = pattern_bitmap(0, 60, 40);
+    struct imk_axis h = {60, 33, 0, 33, true}, v = {40, 20, 0, 20, false};
+    struct imk_image_ops ops;
+    struct bitmap whole, mirrored;
+    unsigned char row[99];
+
+    (void)state;
+    imk_image_ops_init(&ops, imk_cpu_flags());
+    whole = resize_whole(&ops, &source, 33, 20);
+    mirrored = resize(&ops, &source, &h, &v);
+    for (uint32_t y = 0; y < 20; y++) {
+        ops.mirror_rgb(row, whole.data + y * whole.stride, 33);
+        assert_memory_equal(mirrored.data + y * mirrored.stride, row, sizeof row);
+    }
+    free(source.memory);
+    free(whole.memory);
+    free(mirrored.memory);
+}
+
+static void identity_table_has_one_tap_each(void **state)
+{
+    struct imk_axis axis = {100, 100, 30, 40, false};
+    void *memory = malloc(imk_taps_bytes(&axis));
+    struct imk_taps taps;
+
+    (void)state;
+    assert_non_null(memory);
+    imk_taps_fill(&taps, &axis, memory);
+    assert_int_equal(taps.begin, 30);
+    assert_int_equal(taps.end, 70);
+    for (uint32_t i = 0; i < 40; i++) {
+        assert_int_equal(taps.n[i], 1);
+        assert_int_equal(taps.start[i], i);
+        assert_int_equal(taps.weight[i * taps.stride], 1 << IMK_WEIGHT_BITS);
+    }
+    free(memory);
+}
+
+static void extreme_reduction_stays_within_its_table(void **state)
+{
+    struct imk_axis axis = {65500, 3, 0, 3, false};
+    void *memory = malloc(imk_taps_bytes(&axis));
+    struct imk_taps taps;
+
+    (void)state;
+    assert_non_null(memory);
+    imk_taps_fill(&taps, &axis, memory);
+    assert_int_equal(taps.end, 65500);
+    for (uint32_t i = 0; i < 3; i++) {
+        int64_t sum = 0;
+
+        assert_true(taps.n[i] <= taps.stride);
+        for (uint32_t t = 0; t < taps.n[i]; t++)
+            sum += taps.weight[i * taps.stride + t];
+        assert_in_range(sum, (1 << IMK_WEIGHT_BITS) - 40000, (1 << IMK_WEIGHT_BITS) + 40000);
+    }
+    free(memory);
+}
+
+static void cmyk_extremes_are_pure_colours(void **state)
+{
+    /* As stored by Adobe: 255 = no ink. */
+    static const unsigned char cmyk[5][4] = {
+        {255, 255, 255, 255}, {255, 255, 255, 0}, {0, 255, 255, 255}, {0, 0, 0, 255}, {128, 64, 255, 200}};
+    /* The last: white 200; (255-128)*200/255 = 99.6, (255-64)*200/255 = 149.8, 0. */
+    static const unsigned char rgb[5][3] = {
+        {255, 255, 255}, {0, 0, 0}, {0, 255, 255}, {0, 0, 0}, {100, 50, 200}};
+    unsigned char out[15];
+    struct imk_image_ops ops;
+
+    (void)state;
+    imk_image_ops_init(&ops, imk_cpu_flags());
+    ops.cmyk_to_rgb(out, cmyk[0], 5);
+    assert_memory_equal(out, rgb, sizeof out);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(reference_resizes_as_pillow),
+        cmocka_unit_test(fastest_version_resizes_as_pillow),
+        cmocka_unit_test(simd_equals_reference_bit_for_bit),
+        cmocka_unit_test(part_of_a_resize_equals_that_part_of_the_whole),
+        cmocka_unit_test(mirrored_axis_reverses_the_columns),
+        cmocka_unit_test(identity_table_has_one_tap_each),
+        cmocka_unit_test(extreme_reduction_stays_within_its_table),
+        cmocka_unit_test(cmyk_extremes_are_pure_colours),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,93 @@
+#!/bin/sh
+# Checks of the house that no compiler makes. One rule a call, so that CTest names the rule that failed:
+#
+#   lint.sh RULE ROOT [compiler flag...]
+#
+# RULE is includes, third_party, tokens, sizes, text, guards, headers, format, shell or globals. ROOT is the tree to
+# look at: the project, or one of the bad examples under selftest/. Findings are printed as "path:line: what is wrong";
+# exit status 0 means none, 1 some, 77 that the tool the rule needs is not installed, 2 wrong use.
+# Only sh, awk, find and grep are needed (and clang-format, shellcheck, nm or the compiler where the rule is about them).
+set -eu
+
+here=$(cd "$(dirname "$0")" && pwd)
+rule=${1:?rule} && root=${2:?root} && shift 2
+cd "$root"
+work=$(mktemp -d) && trap 'rm -rf "$work"' EXIT
+
+# All text of the project, sorted; what is built, fetched, recorded or wrong on purpose is not ours to judge.
+files() {
+  find . \( -name .git -o -path ./build -o -path ./runs -o -path ./shared -o -path ./tests/lint/selftest \) -prune -o \
+    -type f -print | sed 's|^\./||' | LC_ALL=C sort
+}
+c_files() {
+  files | grep -E '^(ipc|kernels|reader|augment|trainer|supervisor|tests)/.*\.(c|h|cu|cuh)$' || true
+}
+
+# One awk program over the C files, comments and strings blanked out; it prints findings.
+over_code() {
+  c_files >"$work/list"
+  [ -s "$work/list" ] || return 0
+  xargs awk -f "$here/strip.awk" <"$work/list" >"$work/code"
+  awk -F '\t' "$@" "$work/code"
+}
+
+check_text() {
+  files | grep -v -E '^(tests/golden/|tests/fuzz/corpus/|LICENSE$)' >"$work/list"
+  while IFS= read -r file; do
+    [ ! -s "$file" ] || grep -qI . "$file" || continue # binary
+    awk -v file="$file" -f "$here/text.awk" "$file"
+    [ -z "$(tail -c 1 "$file")" ] || echo "$file:1: no newline at the end of the file"
+  done <"$work/list"
+}
+
+# Each header must compile as the first and only thing a file includes, and twice in a row.
+check_headers() {
+  c_files | grep '\.h$' | grep -v '^kernels/cuda/' >"$work/list" || true
+  while IFS= read -r header; do
+    printf '#include "%s"\n#include "%s"\n' "$header" "$header" >"$work/tu.c"
+    if ! "$@" -I. -fsyntax-only -x c "$work/tu.c" 2>"$work/err"; then
+      echo "$header:1: does not compile alone: $(grep -m 1 error "$work/err" || true)"
+    fi
+  done <"$work/list"
+}
+
+check_format() {
+  command -v clang-format >/dev/null || exit 77
+  c_files | grep -E '\.(c|h)$' >"$work/list" || true
+  [ -s "$work/list" ] || return 0
+  xargs clang-format --dry-run -Werror --style=file <"$work/list" 2>&1 | grep 'error:' || true
+}
+
+check_shell() {
+  command -v shellcheck >/dev/null || exit 77
+  files | while IFS= read -r file; do
+    if head -n 1 "$file" | grep -qaE '^#!.*\b(sh|bash)$'; then echo "$file"; fi
+  done >"$work/list"
+  [ -s "$work/list" ] || return 0
+  xargs shellcheck -f gcc <"$work/list" || true
+}
+
+# Libraries own no mutable globals: nothing of theirs may lie in .data or .bss. Arguments: archives or objects.
+check_globals() {
+  command -v nm >/dev/null || exit 77
+  nm -A -f sysv "$@" >"$work/symbols"
+  awk -v allowed="$here/globals.txt" -f "$here/globals.awk" "$work/symbols"
+}
+
+case $rule in
+includes) over_code -v root=. -f "$here/includes.awk" ;;
+third_party) over_code -v table="$here/third_party.txt" -v system_list="$here/system_headers.txt" -f "$here/third_party.awk" ;;
+tokens) over_code -f "$here/tokens.awk" ;;
+sizes) over_code -f "$here/sizes.awk" ;;
+guards) over_code -f "$here/guards.awk" ;;
+text) check_text ;;
+headers) check_headers "$@" ;;
+format) check_format ;;
+shell) check_shell ;;
+globals) check_globals "$@" ;;
+*) echo "lint.sh: no rule \"$rule\"" >&2 && exit 2 ;;
+esac >"$work/findings"
+
+[ ! -s "$work/findings" ] && exit 0
+cat "$work/findings"
+exit 1

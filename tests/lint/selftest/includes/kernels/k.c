@@ -1,0 +1,2 @@
+#include "ipc/ring.h"
+#include "kernels/k.h"

@@ -1,0 +1,2 @@
+# TODO: later
+# TODOS are fine

@@ -1,0 +1,3 @@
+#include <jpeglib.h>
+#include <stdio.h>
+#include <sys/mman.h>

@@ -1,0 +1,1 @@
+void *k(void) { return malloc(3); }

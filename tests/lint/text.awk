@@ -1,0 +1,9 @@
+# What no text file of the project may hold. Variable: file. The patterns are written so that they do not match themselves.
+
+/[ \t\r]$/ { print file ":" FNR ": blanks at the end of the line" }
+/\t/ { print file ":" FNR ": a tab; indent with blanks" }
+/(^|[^A-Za-z0-9_.])\/(root|[h]ome|[w]ork|Users)\/[A-Za-z0-9_.]/ { print file ":" FNR ": a path of one machine" }
+/(^|[^A-Za-z0-9_])(TOD[O]|FIXM[E]|XX[X]|HAC[K])([^A-Za-z0-9_]|$)/ {
+    print file ":" FNR ": a mark of unfinished work; finish it or open an issue"
+}
+/^(<<<<<<<|>>>>>>>) / { print file ":" FNR ": a merge conflict" }

@@ -1,0 +1,251 @@
+/* The tensor tables against torchvision's numbers, and the initial values. */
+#include <errno.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "ipc/base/err.h"
+#include "trainer/model.h"
+
+static struct im_model *make(const char *name, enum im_stem stem, int classes)
+{
+    struct im_model *m = NULL;
+    struct im_text text = {{0}};
+
+    assert_int_equal(im_model_new(name, stem, classes, &m, &text), 0);
+    return m;
+}
+
+static const struct im_tensor *named(const struct im_model *m, const char *name)
+{
+    for (int i = 0; i < m->tensor_count; i++)
+        if (strcmp(m->tensors[i].name, name) == 0)
+            return &m->tensors[i];
+    fail_msg("no tensor %s", name);
+    return NULL;
+}
+
+static void parameter_counts_are_torchvisions(void **state)
+{
+    static const struct {
+        const char *name;
+        int classes;
+        size_t params;
+        int tensors;
+    } rows[] = {
+        {"resnet18", 1000, 11689512, 122},
+        {"resnet34", 1000, 21797672, 218},
+        {"resnet50", 1000, 25557032, 320},
+        {"resnet20", 10, 272474,
+         19 * 6 + 2 * 6 + 2}, /* 19 convolutions and 2 projections, each with its batch norm; fc */
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct im_model *m = make(rows[i].name, IM_STEM_AUTO, rows[i].classes);
+
+        assert_int_equal(m->param_count, rows[i].params);
+        assert_int_equal(m->tensor_count, rows[i].tensors);
+        im_model_free(m);
+    }
+}
+
+static void names_and_order_are_torchvisions(void **state)
+{
+    struct im_model *m = make("resnet50", IM_STEM_AUTO, 1000);
+    static const char *const head[] = {
+        "conv1.weight",          "bn1.weight",          "bn1.bias",
+        "bn1.running_mean",      "bn1.running_var",     "bn1.num_batches_tracked",
+        "layer1.0.conv1.weight", "layer1.0.bn1.weight",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(head) / sizeof(head[0]); i++)
+        assert_string_equal(m->tensors[i].name, head[i]);
+    assert_string_equal(m->tensors[24].name, "layer1.0.downsample.0.weight");
+    assert_string_equal(m->tensors[25].name, "layer1.0.downsample.1.weight");
+    assert_string_equal(m->tensors[317].name, "layer4.2.bn3.num_batches_tracked");
+    assert_string_equal(m->tensors[318].name, "fc.weight");
+    assert_string_equal(m->tensors[319].name, "fc.bias");
+    im_model_free(m);
+}
+
+static void shapes_are_torchvisions(void **state)
+{
+    struct im_model *m = make("resnet50", IM_STEM_AUTO, 1000);
+    const struct im_tensor *t = named(m, "conv1.weight");
+
+    (void)state;
+    assert_int_equal(t->rank, 4);
+    assert_memory_equal(t->shape, ((int[4]){64, 3, 7, 7}), sizeof(t->shape));
+    assert_memory_equal(named(m, "layer2.0.conv2.weight")->shape, ((int[4]){128, 128, 3, 3}),
+                        sizeof(t->shape));
+    assert_memory_equal(named(m, "layer2.0.downsample.0.weight")->shape, ((int[4]){512, 256, 1, 1}),
+                        sizeof(t->shape));
+    assert_memory_equal(named(m, "fc.weight")->shape, ((int[4]){1000, 2048, 0, 0}), sizeof(t->shape));
+    t = named(m, "bn1.num_batches_tracked");
+    assert_int_equal(t->rank, 0);
+    assert_int_equal(t->count, 1);
+    im_model_free(m);
+}
+
+static void bottleneck_strides_on_the_3x3(void **state)
+{
+    struct im_model *m = make("resnet50", IM_STEM_AUTO, 10);
+    ptrdiff_t tensor = named(m, "layer2.0.conv2.weight") - m->tensors;
+
+    (void)state;
+    for (int i = 0; i < m->layer_count; i++) {
+        if (m->layers[i].kind != IM_OP_CONV || m->layers[i].kernel != 1 || m->layers[i].stride != 2)
+            continue;
+        assert_non_null(strstr(m->tensors[m->layers[i].tensor].name, "downsample"));
+    }
+    for (int i = 0; i < m->layer_count; i++)
+        if (m->layers[i].tensor == tensor)
+            assert_int_equal(m->layers[i].stride, 2);
+    im_model_free(m);
+}
+
+static void small_stem_has_no_pool(void **state)
+{
+    struct im_model *m = make("resnet18", IM_STEM_SMALL, 10);
+
+    (void)state;
+    assert_memory_equal(named(m, "conv1.weight")->shape, ((int[4]){64, 3, 3, 3}), 4 * sizeof(int));
+    for (int i = 0; i < m->layer_count; i++)
+        assert_int_not_equal(m->layers[i].kind, IM_OP_MAXPOOL);
+    im_model_free(m);
+}
+
+static void arenas_hold_each_tensor_once(void **state)
+{
+    struct im_model *m = make("resnet18", IM_STEM_AUTO, 7);
+    char *used = calloc(m->param_floats, 1);
+
+    (void)state;
+    assert_non_null(used);
+    for (int i = 0; i < m->tensor_count; i++) {
+        const struct im_tensor *t = &m->tensors[i];
+
+        assert_int_equal(t->offset % IM_ARENA_ALIGN, 0);
+        if (im_tensor_home(t) != IM_HOME_PARAMS)
+            continue;
+        assert_true(t->offset + t->count <= m->param_floats);
+        for (size_t j = 0; j < t->count; j++)
+            assert_int_equal(used[t->offset + j]++, 0);
+    }
+    free(used);
+    im_model_free(m);
+}
+
+static void only_weights_of_conv_and_fc_decay(void **state)
+{
+    struct im_model *m = make("resnet20", IM_STEM_AUTO, 10);
+    struct im_span *spans = NULL;
+    size_t count = 0, end = 0;
+
+    (void)state;
+    assert_int_equal(im_model_spans(m, &spans, &count), 0);
+    for (size_t i = 0; i < count; i++) {
+        assert_int_equal(spans[i].first, end);
+        end += spans[i].count;
+        for (int k = 0; k < m->tensor_count; k++) {
+            const struct im_tensor *t = &m->tensors[k];
+            size_t length = strlen(t->name);
+            bool weight = t->rank >= 2 && strcmp(t->name + length - 7, ".weight") == 0;
+
+            if (im_tensor_home(t) == IM_HOME_PARAMS && t->offset >= spans[i].first && t->offset < end)
+                assert_int_equal(spans[i].decays, weight);
+        }
+    }
+    assert_int_equal(end, m->param_floats);
+    free(spans);
+    im_model_free(m);
+}
+
+static void initial_values_have_the_right_spread(void **state)
+{
+    struct im_model *m = make("resnet18", IM_STEM_AUTO, 100);
+    float *params = calloc(m->param_floats, sizeof(*params)), *stats = calloc(m->stat_floats, sizeof(*stats));
+    const struct im_tensor *conv = named(m, "layer3.0.conv1.weight"), *fc = named(m, "fc.weight");
+    double sum = 0, squares = 0, top = 0;
+
+    (void)state;
+    im_model_init(m, 7, params, stats);
+    for (size_t i = 0; i < conv->count; i++) {
+        double v = (double)params[conv->offset + i];
+
+        sum += v;
+        squares += v * v;
+    }
+    /* 294,912 draws: the standard error of the deviation is 0.13 %. */
+    assert_true(fabs(sqrt(squares / (double)conv->count) / sqrt(2.0 / (9 * 256)) - 1) < 0.01);
+    assert_true(fabs(sum / (double)conv->count) < 0.001);
+    for (size_t i = 0; i < fc->count; i++)
+        top = fmax(top, fabs((double)params[fc->offset + i]));
+    assert_true(top <= 1 / sqrt(512) && top > 0.999 / sqrt(512));
+    assert_true(params[named(m, "bn1.weight")->offset + 63] == 1 &&
+                params[named(m, "bn1.bias")->offset] == 0);
+    assert_true(stats[named(m, "bn1.running_var")->offset + 63] == 1 &&
+                stats[named(m, "bn1.running_mean")->offset] == 0);
+    free(params);
+    free(stats);
+    im_model_free(m);
+}
+
+static void initial_values_follow_the_seed(void **state)
+{
+    struct im_model *m = make("resnet20", IM_STEM_AUTO, 10);
+    size_t bytes = m->param_floats * sizeof(float);
+    float *a = calloc(1, bytes), *b = calloc(1, bytes), *stats = calloc(m->stat_floats, sizeof(*stats));
+
+    (void)state;
+    im_model_init(m, 1, a, stats);
+    im_model_init(m, 1, b, stats);
+    assert_memory_equal(a, b, bytes);
+    im_model_init(m, 2, b, stats);
+    assert_true(memcmp(a, b, bytes) != 0);
+    free(a);
+    free(b);
+    free(stats);
+    im_model_free(m);
+}
+
+static void unknown_names_are_refused_with_a_sentence(void **state)
+{
+    struct im_model *m = NULL;
+    struct im_text text = {{0}};
+    enum im_stem stem;
+
+    (void)state;
+    assert_int_equal(im_model_new("resnet51", IM_STEM_AUTO, 10, &m, &text), -EINVAL);
+    assert_non_null(strstr(text.s, "resnet51"));
+    assert_int_equal(im_model_new("resnet50", IM_STEM_AUTO, 0, &m, &text), -EINVAL);
+    assert_int_equal(im_stem_parse("big", &stem, &text), -EINVAL);
+    assert_int_equal(im_stem_parse("small", &stem, &text), 0);
+    assert_int_equal(stem, IM_STEM_SMALL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(parameter_counts_are_torchvisions),
+        cmocka_unit_test(names_and_order_are_torchvisions),
+        cmocka_unit_test(shapes_are_torchvisions),
+        cmocka_unit_test(bottleneck_strides_on_the_3x3),
+        cmocka_unit_test(small_stem_has_no_pool),
+        cmocka_unit_test(arenas_hold_each_tensor_once),
+        cmocka_unit_test(only_weights_of_conv_and_fc_decay),
+        cmocka_unit_test(initial_values_have_the_right_spread),
+        cmocka_unit_test(initial_values_follow_the_seed),
+        cmocka_unit_test(unknown_names_are_refused_with_a_sentence),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

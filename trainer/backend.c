@@ -1,0 +1,21 @@
+/* The list of backends. A device that this build or this machine lacks is an error with a sentence, never
+ * another device in its place. */
+#include "trainer/backend.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "ipc/base/err.h"
+
+int im_backend_find(const char *name, const struct im_backend_ops **ret_ops, struct im_text *text)
+{
+    static const struct im_backend_ops *const known[] = {&im_backend_onednn, &im_backend_ref};
+
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+        if (strcmp(known[i]->name, name) == 0) {
+            *ret_ops = known[i];
+            return 0;
+        }
+    }
+    return im_fail(text, -ENOENT, "there is no trainer backend \"%s\"; known are onednn and ref", name);
+}

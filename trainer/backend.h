@@ -1,0 +1,167 @@
+/* The contract between the trainer and a device: how one op runs.
+ *
+ * model.h says what a network is, graph.h decides order and memory, a backend runs single ops. An op is
+ * planned once for its shapes and then executed many times: plan() may be slow and may allocate, forward()
+ * and backward() may not allocate.
+ *
+ * Layouts are a plan's private matter. A plan is told the layout of its input (an opaque pointer that another
+ * plan of the same backend reported) and reports the layout and the bytes of its output. The gradient of a
+ * value has the layout of the value. Parameters, their gradients, the optimiser's state and batch-norm
+ * statistics are plain fp32 arrays in torchvision's layout (convolutions OIHW, fully connected layers OI); a
+ * backend may keep repacked copies and refreshes them when im_exec.param_version changes.
+ *
+ * Buffers of activations come from buffer_new() and are passed at execution, so that graphs of different
+ * shapes can share one arena. All functions are called by one thread at a time. Errors: negative errno;
+ * plan() and open() also fill the text.
+ *
+ * backend_ref.c is the definition of every op; tests/backend holds the others against it. A new op is: a line
+ * here, the reference, a case in the conformance test, then the fast versions. */
+#ifndef TRAINER_BACKEND_H
+#define TRAINER_BACKEND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct im_text;
+struct im_backend; /* an opened device */
+struct im_layout;  /* of a value; owned by the backend until close() */
+struct im_plan;
+
+#define IM_BACKEND_VERSION 1
+#define IM_BN_EPS 1e-5f
+#define IM_BN_MOMENTUM 0.1f /* running <- (1 - m) * running + m * batch */
+
+/* Shapes: x is the (first) input, y the output. */
+enum im_op_kind {
+    IM_OP_INPUT,   /* uint8 NHWC pixels -> y = (pixel / 255 - mean[c]) / std[c]; no backward */
+    IM_OP_CONV,    /* no bias; w: [y.c][x.c][kernel][kernel]; dilation 1, groups 1 */
+    IM_OP_BN,      /* over n, h, w of each channel; w: gamma [c], b: beta [c]; then ReLU if op.relu */
+    IM_OP_ADD,     /* y = x + x2, then ReLU if op.relu; x2 has x's shape and layout */
+    IM_OP_MAXPOOL, /* padding never wins */
+    IM_OP_GAP,     /* mean over h and w; y is [n][c] */
+    IM_OP_FC,      /* y[n][k] = sum_c x[n][c] w[k][c] + b[k]; x and y are plain row-major */
+    IM_OP_LOSS, /* softmax cross-entropy with label smoothing of plain logits x [n][c]; writes its own dx */
+};
+
+struct im_shape {
+    int n, c, h, w;
+};
+
+/* One op, without any notion of layout. */
+struct im_op {
+    enum im_op_kind kind;
+    struct im_shape x, y;
+    const struct im_layout *x_layout; /* NULL: the plan chooses and reports (INPUT, FC, LOSS ignore it) */
+    int kernel, stride, pad;          /* CONV, MAXPOOL: square */
+    bool relu;                        /* BN, ADD */
+    bool training;                    /* false: forward only, BN uses the running statistics */
+    bool needs_dx;                    /* CONV: false for the first one */
+    int weight_id; /* CONV: plans with the same number >= 0 have the same weights and may share repacked
+                      copies */
+    float mean[3], std[3]; /* INPUT */
+};
+
+/* What a plan tells the graph. */
+struct im_plan_info {
+    const struct im_layout *x_layout, *y_layout;
+    size_t x_bytes, y_bytes; /* of the values, and of their gradients */
+    size_t save_bytes;       /* private memory that forward leaves for backward */
+    bool keeps_x, keeps_y;   /* backward reads the forward value: it must stay untouched until then */
+    bool y_may_be_x;         /* forward may run in place */
+    bool dx_may_be_dy;       /* backward may run in place over dy[0] */
+};
+
+/* Sums over the batch; masked samples take no part. */
+struct im_tally {
+    double loss_sum;
+    uint32_t valid, top1,
+        top5; /* top5: the label is among the 5 best (ties count in the label's favour only by index) */
+};
+
+/* Arguments of one execution. An op reads the fields of its row and no others.
+ *            forward                                       backward
+ *   INPUT    pixels -> y                                   -
+ *   CONV     x, w -> y                                     x, w, dy -> dx (if needs_dx), dw
+ *   BN       x, w, b -> y, save; run_mean, run_var         x, w, b, save, dy -> dx, dw, db
+ *   ADD      x, x2 -> y                                    y, dy -> dx (the gradient of x and of x2 alike)
+ *   MAXPOOL  x -> y, save                                  save, dy -> dx
+ *   GAP      x -> y                                        dy -> dx
+ *   FC       x, w, b -> y                                  x, w, dy -> dx, dw, db
+ *   LOSS     x, labels, valid -> dx (if training), tally   -
+ * dy[1], when not NULL, is a second contribution to the gradient of y (a fork of the network): the sum
+ * counts, and dy[0] may be overwritten. dw and db are overwritten, not added to. */
+struct im_exec {
+    const void *x, *x2;
+    void *y;
+    void *save;
+    void *dy[2];
+    void *dx;
+    const float *w, *b;
+    float *dw, *db;
+    float *run_mean, *run_var; /* BN: updated in training (variance with n - 1), read in evaluation */
+    uint64_t param_version;    /* changes whenever a parameter has changed */
+    const uint8_t *pixels;     /* INPUT, host memory: [n][h][w][3] */
+    const int32_t *labels;     /* LOSS, host memory: [n], 0 .. c-1 for valid samples */
+    const uint8_t *valid;   /* LOSS, host memory: [n], 0 = masked: no loss, zero gradient; NULL = all valid */
+    float smoothing;        /* LOSS: q = (1 - s) [k = label] + s / c */
+    double divisor;         /* LOSS: gradient = (p - q) / divisor; 0: the number of valid samples */
+    struct im_tally *tally; /* LOSS, host memory: overwritten */
+};
+
+/* A run of parameters in the flat arena that share a weight decay. */
+struct im_span {
+    size_t first, count;
+    bool decays;
+};
+
+/* One step of SGD as PyTorch does it: g += wd * w; v = momentum * v + g; g = nesterov ? g + momentum * v : v;
+ * w -= lr * g. */
+struct im_sgd {
+    float *w, *v;                /* device: parameters, momentum */
+    const float *g;              /* device: gradients */
+    const struct im_span *spans; /* ascending, not overlapping */
+    size_t span_count;
+    float lr, momentum, weight_decay;
+    bool nesterov;
+};
+
+/* Every entry is required unless it says (optional). */
+struct im_backend_ops {
+    uint32_t version; /* IM_BACKEND_VERSION */
+    const char *name;
+    /* threads: of the backend's own pool, 0 = all processors. */
+    int (*open)(int threads, struct im_backend **ret_backend, struct im_text *text);
+    void (*close)(struct im_backend *b); /* after all plans are freed; NULL is fine */
+
+    int (*buffer_new)(struct im_backend *b, size_t bytes, void **ret_buffer); /* zeroed, aligned to 64 */
+    void (*buffer_free)(struct im_backend *b, void *buffer, size_t bytes);
+    int (*copy_in)(struct im_backend *b, void *buffer, const void *host, size_t bytes);
+    int (*copy_out)(struct im_backend *b, void *host, const void *buffer, size_t bytes);
+
+    int (*plan)(struct im_backend *b, const struct im_op *op, struct im_plan **ret_plan,
+                struct im_plan_info *ret_info, struct im_text *text);
+    void (*plan_free)(struct im_backend *b, struct im_plan *plan); /* NULL is fine */
+    int (*forward)(struct im_backend *b, struct im_plan *plan, const struct im_exec *e);
+    int (*backward)(struct im_backend *b, struct im_plan *plan, const struct im_exec *e);
+    int (*update)(struct im_backend *b, const struct im_sgd *sgd);
+    int (*sync)(
+        struct im_backend *b); /* (optional) waits for what was started; NULL where calls are synchronous */
+
+    /* A value between its private layout and plain NCHW fp32. For tests and tools, not for a step. */
+    int (*value_in)(struct im_backend *b, const struct im_layout *layout, struct im_shape shape,
+                    const float *nchw, void *value);
+    int (*value_out)(struct im_backend *b, const struct im_layout *layout, struct im_shape shape,
+                     const void *value, float *nchw);
+
+    size_t (*private_bytes)(struct im_backend *b);    /* repacked parameters and scratch memory held now */
+    const char *(*plan_kernel)(struct im_plan *plan); /* (optional) the name of what runs, for logs */
+};
+
+/* "ref" or "onednn"; -ENOENT with the names that exist. */
+int im_backend_find(const char *name, const struct im_backend_ops **ret_ops, struct im_text *text);
+
+extern const struct im_backend_ops im_backend_ref;
+extern const struct im_backend_ops im_backend_onednn;
+
+#endif

@@ -1,0 +1,180 @@
+/* The reference backend: every op as it is defined, on one thread, in the plainest C. It is the oracle of the
+ * conformance tests and slow enough that nobody will train with it. Values are NCHW fp32; sums are taken in
+ * double. The ops are in ref_*.c. */
+#include "trainer/backend.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ipc/base/err.h"
+#include "trainer/ref_ops.h"
+
+struct im_backend {
+    int threads; /* not used: the definition runs on one */
+};
+
+struct im_plan {
+    struct im_op op;
+};
+
+struct im_layout {
+    char nothing; /* NCHW is the only layout */
+};
+
+static const struct im_layout nchw;
+
+static int open_ref(int threads, struct im_backend **ret_backend, struct im_text *text)
+{
+    struct im_backend *b = calloc(1, sizeof(*b));
+
+    if (!b)
+        return im_fail(text, -ENOMEM, "no memory for the reference backend");
+    b->threads = threads;
+    *ret_backend = b;
+    return 0;
+}
+
+static void close_ref(struct im_backend *b)
+{
+    free(b);
+}
+
+static int buffer_new(struct im_backend *b, size_t bytes, void **ret_buffer)
+{
+    size_t rounded = (bytes + 63) / 64 * 64;
+    void *buffer = aligned_alloc(64, rounded ? rounded : 64);
+
+    (void)b;
+    if (!buffer)
+        return -ENOMEM;
+    memset(buffer, 0, rounded ? rounded : 64);
+    *ret_buffer = buffer;
+    return 0;
+}
+
+static void buffer_free(struct im_backend *b, void *buffer, size_t bytes)
+{
+    (void)b;
+    (void)bytes;
+    free(buffer);
+}
+
+static int copy(struct im_backend *b, void *to, const void *from, size_t bytes)
+{
+    (void)b;
+    memcpy(to, from, bytes);
+    return 0;
+}
+
+static int plan(struct im_backend *b, const struct im_op *op, struct im_plan **ret_plan,
+                struct im_plan_info *ret_info, struct im_text *text)
+{
+    struct im_plan *p = calloc(1, sizeof(*p));
+    enum im_op_kind kind = op->kind;
+
+    (void)b;
+    if (!p)
+        return im_fail(text, -ENOMEM, "no memory for a plan");
+    p->op = *op;
+    *ret_info = (struct im_plan_info){
+        .x_layout = &nchw,
+        .y_layout = &nchw,
+        .x_bytes = tr_count(op->x) * sizeof(float),
+        .y_bytes = kind == IM_OP_LOSS ? 0 : tr_count(op->y) * sizeof(float),
+        .keeps_x = op->training && (kind == IM_OP_CONV || kind == IM_OP_BN || kind == IM_OP_FC),
+        .keeps_y = op->training && kind == IM_OP_ADD && op->relu,
+        .y_may_be_x = kind == IM_OP_ADD || (kind == IM_OP_BN && !op->training),
+        .dx_may_be_dy = kind == IM_OP_ADD || kind == IM_OP_BN,
+    };
+    if (op->training && kind == IM_OP_BN)
+        ret_info->save_bytes = 2 * (size_t)op->x.c * sizeof(float);
+    if (op->training && kind == IM_OP_MAXPOOL)
+        ret_info->save_bytes = tr_count(op->y) * sizeof(int32_t);
+    *ret_plan = p;
+    return 0;
+}
+
+static void plan_free(struct im_backend *b, struct im_plan *p)
+{
+    (void)b;
+    free(p);
+}
+
+static int forward(struct im_backend *b, struct im_plan *p, const struct im_exec *e)
+{
+    static void (*const rows[])(const struct im_op *, const struct im_exec *) = {
+        [IM_OP_INPUT] = tr_ref_input,
+        [IM_OP_CONV] = tr_ref_conv_forward,
+        [IM_OP_BN] = tr_ref_bn_forward,
+        [IM_OP_ADD] = tr_ref_add_forward,
+        [IM_OP_MAXPOOL] = tr_ref_maxpool_forward,
+        [IM_OP_GAP] = tr_ref_gap_forward,
+        [IM_OP_FC] = tr_ref_fc_forward,
+        [IM_OP_LOSS] = tr_ref_loss,
+    };
+
+    (void)b;
+    rows[p->op.kind](&p->op, e);
+    return 0;
+}
+
+static int backward(struct im_backend *b, struct im_plan *p, const struct im_exec *e)
+{
+    static void (*const rows[])(const struct im_op *, const struct im_exec *) = {
+        [IM_OP_CONV] = tr_ref_conv_backward, [IM_OP_BN] = tr_ref_bn_backward,
+        [IM_OP_ADD] = tr_ref_add_backward,   [IM_OP_MAXPOOL] = tr_ref_maxpool_backward,
+        [IM_OP_GAP] = tr_ref_gap_backward,   [IM_OP_FC] = tr_ref_fc_backward,
+    };
+
+    (void)b;
+    im_assert(p->op.training && p->op.kind != IM_OP_INPUT && p->op.kind != IM_OP_LOSS);
+    rows[p->op.kind](&p->op, e);
+    return 0;
+}
+
+static int update(struct im_backend *b, const struct im_sgd *sgd)
+{
+    (void)b;
+    tr_ref_sgd(sgd);
+    return 0;
+}
+
+static int value_in(struct im_backend *b, const struct im_layout *layout, struct im_shape shape,
+                    const float *plain, void *value)
+{
+    (void)layout;
+    return copy(b, value, plain, tr_count(shape) * sizeof(float));
+}
+
+static int value_out(struct im_backend *b, const struct im_layout *layout, struct im_shape shape,
+                     const void *value, float *plain)
+{
+    (void)layout;
+    return copy(b, plain, value, tr_count(shape) * sizeof(float));
+}
+
+static size_t private_bytes(struct im_backend *b)
+{
+    (void)b;
+    return 0;
+}
+
+const struct im_backend_ops im_backend_ref = {
+    .version = IM_BACKEND_VERSION,
+    .name = "ref",
+    .open = open_ref,
+    .close = close_ref,
+    .buffer_new = buffer_new,
+    .buffer_free = buffer_free,
+    .copy_in = copy,
+    .copy_out = copy,
+    .plan = plan,
+    .plan_free = plan_free,
+    .forward = forward,
+    .backward = backward,
+    .update = update,
+    .value_in = value_in,
+    .value_out = value_out,
+    .private_bytes = private_bytes,
+};

@@ -1,0 +1,161 @@
+/* Memory-bound loops, written so that the compiler vectorises them; OpenMP divides them, because that is what
+ * oneDNN's own threads are and two pools would fight for the cores. Built by a compiler whose OpenMP is not
+ * libgomp, or for ThreadSanitizer (which cannot see libgomp's barriers), the pragmas fall away and these
+ * loops run on one thread; the results are the same bits. */
+#include "trainer/cpu_ops.h"
+
+#include <omp.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+enum {
+    CHUNK = 1 << 14, /* floats a thread takes at once: 64 KiB of each operand */
+    HUGE_PAGE = 2 * 1024 * 1024,
+};
+
+void tr_cpu_set_threads(int threads)
+{
+    omp_set_num_threads(threads);
+}
+
+int tr_cpu_count(void)
+{
+    cpu_set_t set;
+
+    return sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
+}
+
+void *tr_cpu_alloc(size_t bytes)
+{
+    size_t align = bytes >= HUGE_PAGE ? HUGE_PAGE : 64;
+    size_t rounded = bytes ? (bytes + align - 1) / align * align : align;
+    void *memory = aligned_alloc(align, rounded);
+
+    if (!memory)
+        return NULL;
+    if (align == HUGE_PAGE)
+        madvise(memory, rounded, MADV_HUGEPAGE); /* a wish: small pages are only slower */
+    memset(memory, 0, rounded);
+    return memory;
+}
+
+void tr_cpu_free(void *memory)
+{
+    free(memory);
+}
+
+static size_t chunks(size_t count)
+{
+    return (count + CHUNK - 1) / CHUNK;
+}
+
+static size_t chunk_end(size_t chunk, size_t count)
+{
+    return (chunk + 1) * CHUNK < count ? (chunk + 1) * CHUNK : count;
+}
+
+void tr_cpu_add(float *a, const float *b, size_t count)
+{
+#pragma omp parallel for schedule(static)
+    for (size_t k = 0; k < chunks(count); k++)
+        for (size_t i = k * CHUNK; i < chunk_end(k, count); i++)
+            a[i] += b[i];
+}
+
+/* One chunk of each loop; the ifs are outside so that each loop is one vector loop. */
+static void residual(float *y, const float *a, const float *b, size_t from, size_t to, bool relu)
+{
+    if (relu) {
+        for (size_t i = from; i < to; i++)
+            y[i] = a[i] + b[i] > 0 ? a[i] + b[i] : 0;
+    } else {
+        for (size_t i = from; i < to; i++)
+            y[i] = a[i] + b[i];
+    }
+}
+
+void tr_cpu_residual(float *y, const float *a, const float *b, size_t count, bool relu)
+{
+#pragma omp parallel for schedule(static)
+    for (size_t k = 0; k < chunks(count); k++)
+        residual(y, a, b, k * CHUNK, chunk_end(k, count), relu);
+}
+
+static void residual_backward(float *dx, const float *dy0, const float *dy1, const float *y, size_t from,
+                              size_t to)
+{
+    if (dy1) {
+        for (size_t i = from; i < to; i++)
+            dx[i] = y[i] > 0 ? dy0[i] + dy1[i] : 0;
+    } else {
+        for (size_t i = from; i < to; i++)
+            dx[i] = y[i] > 0 ? dy0[i] : 0;
+    }
+}
+
+void tr_cpu_residual_backward(float *dx, const float *dy0, const float *dy1, const float *y, size_t count,
+                              bool relu)
+{
+    if (!relu) {
+        if (dx != dy0)
+            memcpy(dx, dy0, count * sizeof(*dx));
+        if (dy1)
+            tr_cpu_add(dx, dy1, count);
+        return;
+    }
+#pragma omp parallel for schedule(static)
+    for (size_t k = 0; k < chunks(count); k++)
+        residual_backward(dx, dy0, dy1, y, k * CHUNK, chunk_end(k, count));
+}
+
+void tr_cpu_input(const struct im_op *op, const uint8_t *pixels, float *nchw)
+{
+    size_t plane = (size_t)op->x.h * (size_t)op->x.w;
+    float table[3][256];
+
+    for (int c = 0; c < 3; c++)
+        for (int v = 0; v < 256; v++)
+            table[c][v] = (float)((v / 255.0 - (double)op->mean[c]) / (double)op->std[c]);
+#pragma omp parallel for schedule(static)
+    for (int n = 0; n < op->x.n; n++) {
+        const uint8_t *from = pixels + (size_t)n * plane * 3;
+        float *to = nchw + (size_t)n * plane * 3;
+
+        for (size_t i = 0; i < plane; i++)
+            for (size_t c = 0; c < 3; c++)
+                to[c * plane + i] = table[c][from[i * 3 + c]];
+    }
+}
+
+static void sgd_range(const struct im_sgd *s, size_t from, size_t to, float decay)
+{
+    for (size_t i = from; i < to; i++) {
+        float g = s->g[i] + decay * s->w[i];
+        float v = s->momentum * s->v[i] + g;
+
+        s->v[i] = v;
+        s->w[i] -= s->lr * (s->nesterov ? g + s->momentum * v : v);
+    }
+}
+
+void tr_cpu_sgd(const struct im_sgd *s)
+{
+    for (size_t span = 0; span < s->span_count; span++) {
+        size_t first = s->spans[span].first, count = s->spans[span].count;
+        float decay = s->spans[span].decays ? s->weight_decay : 0;
+
+#pragma omp parallel for schedule(static) if (count > CHUNK)
+        for (size_t k = 0; k < chunks(count); k++)
+            sgd_range(s, first + k * CHUNK, first + chunk_end(k, count), decay);
+    }
+}
+
+void tr_cpu_running(float *running, const float *fresh, int count, double scale)
+{
+    const double m = (double)IM_BN_MOMENTUM;
+
+    for (int i = 0; i < count; i++)
+        running[i] = (float)((1 - m) * (double)running[i] + m * scale * (double)fresh[i]);
+}

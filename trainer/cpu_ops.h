@@ -1,0 +1,31 @@
+/* Loops over whole activations and parameters that a CPU backend runs beside its library: elementwise, in any
+ * layout, on the library's threads. All of them give the same bits for any number of threads. */
+#ifndef TRAINER_CPU_OPS_H
+#define TRAINER_CPU_OPS_H
+
+#include "trainer/backend.h"
+
+/* Threads of the calling thread's parallel regions, ours and the library's. */
+void tr_cpu_set_threads(int threads);
+int tr_cpu_count(void); /* processors this process may use */
+
+/* Zeroed memory, aligned to 64 bytes, on huge pages where it is large. NULL when there is none. */
+void *tr_cpu_alloc(size_t bytes);
+void tr_cpu_free(void *memory);
+
+void tr_cpu_add(float *a, const float *b, size_t count); /* a += b */
+
+/* y = a + b, then ReLU; y may be a. */
+void tr_cpu_residual(float *y, const float *a, const float *b, size_t count, bool relu);
+
+/* dx = (dy0 + dy1) where y > 0 or without ReLU, else 0; dy1 may be NULL; dx may be dy0. */
+void tr_cpu_residual_backward(float *dx, const float *dy0, const float *dy1, const float *y, size_t count,
+                              bool relu);
+
+void tr_cpu_input(const struct im_op *op, const uint8_t *pixels, float *nchw);
+void tr_cpu_sgd(const struct im_sgd *s);
+
+/* running <- (1 - m) running + m fresh, with m = IM_BN_MOMENTUM; fresh is scaled first. */
+void tr_cpu_running(float *running, const float *fresh, int count, double scale);
+
+#endif

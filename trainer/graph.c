@@ -1,0 +1,339 @@
+/* Plans a model, lays out its memory, runs it.
+ *
+ * Time: layer i runs forward at time i and backward at time 2L - 1 - i, L being the number of layers. Each
+ * value, each op's saved state and each gradient is a block with a first and a last time; trainer/arena.c
+ * places them. An op that may run in place takes over its input's block when nobody reads the input
+ * afterwards. A fork of the network gives its value two gradients; the op that made the value takes both
+ * (im_exec.dy[1]) and may destroy the first, so a first contribution is never one that somebody else still
+ * reads.
+ *
+ * Not here: which loops run fast (the backend), when to step (the trainer). No recomputation of activations.
+ */
+#include "trainer/graph.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "ipc/base/err.h"
+#include "trainer/arena.h"
+
+struct node {
+    struct im_op op;
+    struct im_plan *plan;
+    struct im_plan_info info;
+    int value; /* block of the output; -1: none */
+    int save;  /* block of the saved state; -1: none */
+    int dy[2]; /* blocks of the gradient of the output; -1: none */
+    int dx;    /* block of the gradient of the input(s); -1: none */
+    int last;  /* last time the output is read */
+};
+
+struct im_graph {
+    struct im_graph_config config;
+    struct node *nodes;
+    int count;
+    struct tr_block *blocks;
+    int block_count;
+    size_t bytes;
+};
+
+static int out_size(int in, const struct im_layer *l)
+{
+    return (in + 2 * l->pad - l->kernel) / l->stride + 1;
+}
+
+/* The op of layer i, once its inputs are planned. */
+static int describe(struct im_graph *g, int i, struct im_text *text)
+{
+    const struct im_graph_config *c = &g->config;
+    const struct im_layer *l = &c->model->layers[i];
+    struct im_op *op = &g->nodes[i].op;
+    int n = c->n;
+
+    *op = (struct im_op){.kind = l->kind,
+                         .kernel = l->kernel,
+                         .stride = l->stride,
+                         .pad = l->pad,
+                         .relu = l->relu,
+                         .training = c->training,
+                         .weight_id = l->tensor};
+    if (l->kind == IM_OP_INPUT) {
+        op->x = op->y = (struct im_shape){n, 3, c->size, c->size};
+        for (int k = 0; k < 3; k++) {
+            op->mean[k] = c->mean[k];
+            op->std[k] = c->std[k];
+        }
+        return 0;
+    }
+    op->x = g->nodes[l->in[0]].op.y;
+    op->x_layout = g->nodes[l->in[0]].info.y_layout;
+    op->y = (struct im_shape){n, l->channels, op->x.h, op->x.w};
+    op->needs_dx = c->training && g->nodes[l->in[0]].op.kind != IM_OP_INPUT;
+    if (l->kind == IM_OP_CONV || l->kind == IM_OP_MAXPOOL) {
+        if (op->x.h + 2 * l->pad < l->kernel)
+            return im_fail(text, -EINVAL, "images of %d x %d are too small for %s", c->size, c->size,
+                           c->model->name);
+        op->y.h = op->y.w = out_size(op->x.h, l);
+    } else if (l->kind == IM_OP_GAP) {
+        op->y.h = op->y.w = 1;
+    }
+    return 0;
+}
+
+static int plan_all(struct im_graph *g, struct im_text *text)
+{
+    const struct im_graph_config *c = &g->config;
+
+    for (int i = 0; i < g->count; i++) {
+        struct node *node = &g->nodes[i];
+        int second = c->model->layers[i].in[1];
+        int err = describe(g, i, text);
+
+        if (err < 0)
+            return err;
+        if (second >= 0 && g->nodes[second].info.y_layout != node->op.x_layout)
+            return im_fail(text, -ENOTSUP,
+                           "backend %s gives the two branches of layer %d of %s different layouts",
+                           c->ops->name, i, c->model->name);
+        err = c->ops->plan(c->backend, &node->op, &node->plan, &node->info, text);
+        if (err < 0)
+            return err;
+    }
+    return 0;
+}
+
+static int add_block(struct im_graph *g, size_t bytes, int first, int last)
+{
+    g->blocks[g->block_count] = (struct tr_block){.bytes = bytes, .first = first, .last = last};
+    return g->block_count++;
+}
+
+static int backward_time(const struct im_graph *g, int i)
+{
+    return 2 * g->count - 1 - i;
+}
+
+static int later(int a, int b)
+{
+    return a > b ? a : b;
+}
+
+/* The last time each value is read, forward or backward. */
+static void find_last_reads(struct im_graph *g)
+{
+    for (int i = 0; i < g->count; i++) {
+        const struct im_layer *l = &g->config.model->layers[i];
+
+        g->nodes[i].last = g->nodes[i].info.keeps_y ? backward_time(g, i) : i;
+        for (int k = 0; k < 2 && l->in[k] >= 0; k++) {
+            struct node *source = &g->nodes[l->in[k]];
+
+            source->last = later(source->last, k == 0 && g->nodes[i].info.keeps_x ? backward_time(g, i) : i);
+        }
+    }
+}
+
+static void place_values(struct im_graph *g)
+{
+    for (int i = 0; i < g->count; i++) {
+        struct node *node = &g->nodes[i];
+        int in = g->config.model->layers[i].in[0];
+
+        node->value = node->save = node->dx = node->dy[0] = node->dy[1] = -1;
+        if (node->info.save_bytes > 0)
+            node->save = add_block(g, node->info.save_bytes, i, backward_time(g, i));
+        if (node->info.y_bytes == 0)
+            continue;
+        if (in >= 0 && node->info.y_may_be_x && g->nodes[in].last == i &&
+            g->nodes[in].info.y_bytes == node->info.y_bytes) {
+            node->value = g->nodes[in].value;
+            g->blocks[node->value].last = later(g->blocks[node->value].last, node->last);
+        } else {
+            node->value = add_block(g, node->info.y_bytes, i, node->last);
+        }
+    }
+}
+
+/* Registers block `dx` as a gradient of value `in`. The first slot is the one that may be destroyed: it goes
+ * to the block that dies here. */
+static void contribute(struct im_graph *g, int in, int dx)
+{
+    struct node *source = &g->nodes[in];
+    int now = backward_time(g, in);
+
+    g->blocks[dx].last = later(g->blocks[dx].last, now);
+    im_assert(source->dy[1] < 0);
+    source->dy[1] = source->dy[0];
+    source->dy[0] = dx;
+}
+
+static void place_gradients(struct im_graph *g)
+{
+    for (int i = g->count - 1; i > 0; i--) {
+        struct node *node = &g->nodes[i];
+        const struct im_layer *l = &g->config.model->layers[i];
+        /* The loss makes its gradient in forward, at the end of it. */
+        int now = node->op.kind == IM_OP_LOSS ? i : backward_time(g, i);
+
+        im_assert(node->dy[1] < 0 || g->blocks[node->dy[0]].last == now);
+        if (!node->op.needs_dx)
+            continue;
+        if (node->dy[0] >= 0 && node->info.dx_may_be_dy && g->blocks[node->dy[0]].last == now &&
+            g->blocks[node->dy[0]].bytes == node->info.x_bytes)
+            node->dx = node->dy[0];
+        else
+            node->dx = add_block(g, node->info.x_bytes, now, now);
+        for (int k = 0; k < 2 && l->in[k] >= 0; k++)
+            contribute(g, l->in[k], node->dx);
+    }
+}
+
+int im_graph_new(const struct im_graph_config *config, struct im_graph **ret_graph, struct im_text *text)
+{
+    struct im_graph *g = calloc(1, sizeof(*g));
+    int count = config->model->layer_count;
+    int err = -ENOMEM;
+
+    if (!g)
+        return im_fail(text, -ENOMEM, "no memory for a graph");
+    g->config = *config;
+    g->count = count;
+    g->nodes = calloc((size_t)count, sizeof(*g->nodes));
+    g->blocks = calloc((size_t)count * 3, sizeof(*g->blocks));
+    if (!g->nodes || !g->blocks) {
+        im_fail(text, -ENOMEM, "no memory for a graph");
+        goto out;
+    }
+    err = plan_all(g, text);
+    if (err < 0)
+        goto out;
+    find_last_reads(g);
+    place_values(g);
+    if (config->training)
+        place_gradients(g);
+    err = tr_arena_place(g->blocks, g->block_count, &g->bytes);
+    if (err < 0) {
+        im_fail(text, err, "no memory for a graph");
+        goto out;
+    }
+    *ret_graph = g;
+    g = NULL;
+out:
+    im_graph_free(g);
+    return err;
+}
+
+void im_graph_free(struct im_graph *g)
+{
+    if (!g)
+        return;
+    for (int i = 0; g->nodes && i < g->count; i++)
+        g->config.ops->plan_free(g->config.backend, g->nodes[i].plan);
+    free(g->nodes);
+    free(g->blocks);
+    free(g);
+}
+
+size_t im_graph_bytes(const struct im_graph *g)
+{
+    return g->bytes;
+}
+
+static void *at(const struct im_graph *g, const struct im_graph_memory *m, int block)
+{
+    return block < 0 ? NULL : m->arena + g->blocks[block].offset;
+}
+
+/* Everything that the op of layer i may read or write. */
+static struct im_exec arguments(const struct im_graph *g, const struct im_graph_memory *m, int i)
+{
+    const struct im_layer *l = &g->config.model->layers[i];
+    const struct im_tensor *t = g->config.model->tensors + (l->tensor < 0 ? 0 : l->tensor);
+    const struct node *node = &g->nodes[i];
+    struct im_exec e = {
+        .x = l->in[0] < 0 ? NULL : at(g, m, g->nodes[l->in[0]].value),
+        .x2 = l->in[1] < 0 ? NULL : at(g, m, g->nodes[l->in[1]].value),
+        .y = at(g, m, node->value),
+        .save = at(g, m, node->save),
+        .dy = {at(g, m, node->dy[0]), at(g, m, node->dy[1])},
+        .dx = at(g, m, node->dx),
+        .param_version = m->param_version,
+    };
+
+    if (l->tensor < 0)
+        return e;
+    e.w = m->params + t[0].offset;
+    e.dw = m->grads ? m->grads + t[0].offset : NULL;
+    if (l->kind == IM_OP_CONV)
+        return e;
+    e.b = m->params + t[1].offset;
+    e.db = m->grads ? m->grads + t[1].offset : NULL;
+    if (l->kind == IM_OP_BN) {
+        e.run_mean = m->stats + t[2].offset;
+        e.run_var = m->stats + t[3].offset;
+    }
+    return e;
+}
+
+int im_graph_forward(struct im_graph *g, const struct im_graph_memory *m, const struct im_batch *batch,
+                     float smoothing, double divisor, struct im_tally *ret_tally)
+{
+    struct im_tally tally = {0};
+
+    im_assert(batch->n == g->config.n && batch->size == g->config.size);
+    for (int i = 0; i < g->count; i++) {
+        struct im_exec e = arguments(g, m, i);
+        int err;
+
+        e.pixels = batch->pixels;
+        e.labels = batch->labels;
+        e.valid = batch->valid;
+        e.smoothing = smoothing;
+        e.divisor = divisor;
+        e.tally = &tally;
+        err = g->config.ops->forward(g->config.backend, g->nodes[i].plan, &e);
+        if (err < 0)
+            return err;
+    }
+    *ret_tally = tally;
+    return 0;
+}
+
+int im_graph_backward(struct im_graph *g, const struct im_graph_memory *m)
+{
+    im_assert(g->config.training && m->grads);
+    for (int i = g->count - 2; i > 0; i--) {
+        struct im_exec e = arguments(g, m, i);
+        int err = g->config.ops->backward(g->config.backend, g->nodes[i].plan, &e);
+
+        if (err < 0)
+            return err;
+    }
+    return 0;
+}
+
+int im_graph_logits(struct im_graph *g, const struct im_graph_memory *m, float *logits)
+{
+    const struct node *fc = &g->nodes[g->count - 2];
+
+    return g->config.ops->copy_out(g->config.backend, logits, at(g, m, fc->value), fc->info.y_bytes);
+}
+
+int im_graph_describe(const struct im_graph *g, char *text, size_t size)
+{
+    static const char *const kinds[] = {"input", "conv", "bn", "add", "maxpool", "gap", "fc", "loss"};
+    int used = 0;
+
+    for (int i = 0; i < g->count; i++) {
+        const struct node *node = &g->nodes[i];
+        const char *kernel = g->config.ops->plan_kernel ? g->config.ops->plan_kernel(node->plan) : "";
+        size_t left = (size_t)used < size ? size - (size_t)used : 0;
+
+        used += snprintf(left ? text + used : NULL, left,
+                         "%3d %-7s %d x %d x %d -> %d x %d x %d  %zu bytes  %s\n", i, kinds[node->op.kind],
+                         node->op.x.c, node->op.x.h, node->op.x.w, node->op.y.c, node->op.y.h, node->op.y.w,
+                         node->info.y_bytes, kernel);
+    }
+    return used;
+}

@@ -1,0 +1,66 @@
+/* A model for one batch size, one image size and one mode: the plans of its layers, their order, and where
+ * each value lies in the arena.
+ *
+ * Training keeps what backward reads; everything else shares memory by lifetime, and ops run in place where
+ * they may. The graph owns its plans but no memory for values: the arena is passed at each call, so that all
+ * graphs of a network use one, sized for the largest. */
+#ifndef TRAINER_GRAPH_H
+#define TRAINER_GRAPH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "trainer/backend.h"
+#include "trainer/model.h"
+
+struct im_text;
+struct im_graph;
+
+struct im_graph_config {
+    const struct im_backend_ops *ops;
+    struct im_backend *backend;
+    const struct im_model *model; /* outlives the graph */
+    int n, size;                  /* images of size x size */
+    bool training;
+    float mean[3], std[3];
+};
+
+/* Device memory that a step works on, all in the model's order. grads may be NULL in evaluation. */
+struct im_graph_memory {
+    char *arena; /* at least im_graph_bytes() */
+    const float *params;
+    float *grads, *stats;
+    uint64_t param_version;
+};
+
+/* One batch, in host memory. */
+struct im_batch {
+    const uint8_t *pixels; /* [n][size][size][3] */
+    const int32_t *labels; /* [n] */
+    const uint8_t *valid; /* [n], 0 = no part in the loss; NULL = all valid. Batch norm sees the pixels of all
+                             samples. */
+    int n, size;
+};
+
+/* -EINVAL when the image is too small for the model, what the backend says otherwise. */
+int im_graph_new(const struct im_graph_config *config, struct im_graph **ret_graph, struct im_text *text);
+void im_graph_free(struct im_graph *g); /* NULL is fine */
+
+size_t im_graph_bytes(const struct im_graph *g); /* of the arena it needs */
+
+/* Forward and, for a training graph, the loss's gradient. divisor as in im_exec. */
+int im_graph_forward(struct im_graph *g, const struct im_graph_memory *m, const struct im_batch *batch,
+                     float smoothing, double divisor, struct im_tally *ret_tally);
+
+/* Gradients of all parameters into m->grads. Right after im_graph_forward with the same arena. */
+int im_graph_backward(struct im_graph *g, const struct im_graph_memory *m);
+
+/* The logits of the last forward, [n][classes] in host memory; before backward. */
+int im_graph_logits(struct im_graph *g, const struct im_graph_memory *m, float *logits);
+
+/* One line a layer for logs and tests: kind, shapes, bytes, kernel. Returns bytes written as snprintf does.
+ */
+int im_graph_describe(const struct im_graph *g, char *text, size_t size);
+
+#endif

@@ -1,0 +1,348 @@
+/* Holds the arenas, finds or makes the graph of a batch, checks what comes from outside (labels, shapes), and
+ * steps. The number of graphs is bounded: the least recently used one makes room. */
+#include "trainer/network.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ipc/base/err.h"
+
+enum {
+    GRAPHS_MAX = 16,
+    BATCH_MAX = 1 << 16,
+    SIZE_MAX_PX = 1 << 12,
+};
+
+struct entry {
+    struct im_graph *graph;
+    int n, size;
+    bool training;
+    uint64_t used; /* the clock at its last use */
+};
+
+struct im_network {
+    const struct im_backend_ops *ops;
+    struct im_backend *backend;
+    struct im_model *model;
+    struct im_span *spans;
+    size_t span_count;
+    float *arenas[IM_ARENA_COUNT];
+    uint64_t param_version;
+    int64_t tracked;
+    struct entry graphs[GRAPHS_MAX];
+    uint64_t clock;
+    char *values; /* the arena of activations */
+    size_t value_bytes;
+    float mean[3], std[3];
+};
+
+static int init_arenas(struct im_network *net, uint64_t seed, struct im_text *text)
+{
+    float *params = calloc(net->model->param_floats, sizeof(*params));
+    float *stats = calloc(net->model->stat_floats, sizeof(*stats));
+    int err = params && stats ? 0 : -ENOMEM;
+
+    for (int i = 0; err == 0 && i < IM_ARENA_COUNT; i++)
+        err = net->ops->buffer_new(net->backend, im_network_floats(net, (enum im_arena)i) * sizeof(float),
+                                   (void **)&net->arenas[i]);
+    if (err == 0) {
+        im_model_init(net->model, seed, params, stats);
+        err = im_network_write(net, IM_ARENA_PARAMS, params);
+    }
+    if (err == 0)
+        err = im_network_write(net, IM_ARENA_STATS, stats);
+    if (err == 0)
+        err = im_model_spans(net->model, &net->spans, &net->span_count);
+    free(params);
+    free(stats);
+    return err < 0 ? im_fail(text, err, "no memory for the parameters of %s", net->model->name) : 0;
+}
+
+int im_network_new(const struct im_network_config *config, struct im_network **ret_network,
+                   struct im_text *text)
+{
+    struct im_network *net = calloc(1, sizeof(*net));
+    int err;
+
+    if (!net)
+        return im_fail(text, -ENOMEM, "no memory for a network");
+    for (int c = 0; c < 3; c++) {
+        if (!(config->std[c] > 0)) {
+            err = im_fail(text, -EINVAL, "the standard deviation of channel %d must be positive, not %g", c,
+                          (double)config->std[c]);
+            goto out;
+        }
+        net->mean[c] = config->mean[c];
+        net->std[c] = config->std[c];
+    }
+    err = im_backend_find(config->backend, &net->ops, text);
+    if (err < 0)
+        goto out;
+    im_assert(net->ops->version == IM_BACKEND_VERSION);
+    err = im_model_new(config->model, config->stem, config->classes, &net->model, text);
+    if (err < 0)
+        goto out;
+    err = net->ops->open(config->threads, &net->backend, text);
+    if (err < 0)
+        goto out;
+    err = init_arenas(net, config->seed, text);
+    if (err < 0)
+        goto out;
+    *ret_network = net;
+    net = NULL;
+out:
+    im_network_free(net);
+    return err;
+}
+
+void im_network_free(struct im_network *net)
+{
+    if (!net)
+        return;
+    for (int i = 0; i < GRAPHS_MAX; i++)
+        im_graph_free(net->graphs[i].graph);
+    if (net->backend) {
+        for (int i = 0; i < IM_ARENA_COUNT; i++)
+            net->ops->buffer_free(net->backend, net->arenas[i],
+                                  im_network_floats(net, (enum im_arena)i) * sizeof(float));
+        net->ops->buffer_free(net->backend, net->values, net->value_bytes);
+        net->ops->close(net->backend);
+    }
+    free(net->spans);
+    im_model_free(net->model);
+    free(net);
+}
+
+/* Grows the arena of activations; what was in it is lost, which is fine between steps. */
+static int reserve(struct im_network *net, size_t bytes, struct im_text *text)
+{
+    int err;
+
+    if (bytes <= net->value_bytes)
+        return 0;
+    net->ops->buffer_free(net->backend, net->values, net->value_bytes);
+    net->values = NULL;
+    net->value_bytes = 0;
+    err = net->ops->buffer_new(net->backend, bytes, (void **)&net->values);
+    if (err < 0)
+        return im_fail(text, err,
+                       "no memory for activations: %s needs %zu MiB for this batch; use a smaller batch",
+                       net->model->name, bytes >> 20);
+    net->value_bytes = bytes;
+    return 0;
+}
+
+/* The entry of this shape, or the one to replace. */
+static struct entry *find(struct im_network *net, int n, int size, bool training)
+{
+    struct entry *oldest = &net->graphs[0];
+
+    for (int i = 0; i < GRAPHS_MAX; i++) {
+        struct entry *e = &net->graphs[i];
+
+        if (e->graph && e->n == n && e->size == size && e->training == training)
+            return e;
+        if (!e->graph ? oldest->graph != NULL : oldest->graph && e->used < oldest->used)
+            oldest = e;
+    }
+    return oldest;
+}
+
+static int graph_of(struct im_network *net, int n, int size, bool training, struct im_graph **ret_graph,
+                    struct im_text *text)
+{
+    struct entry *e = find(net, n, size, training);
+    int err;
+
+    if (!e->graph || e->n != n || e->size != size || e->training != training) {
+        struct im_graph_config config = {.ops = net->ops,
+                                         .backend = net->backend,
+                                         .model = net->model,
+                                         .n = n,
+                                         .size = size,
+                                         .training = training};
+        struct im_graph *graph;
+
+        if (n < 1 || n > BATCH_MAX || size < 1 || size > SIZE_MAX_PX)
+            return im_fail(text, -EINVAL,
+                           "a batch of %d images of %d x %d is outside 1 to %d images of at most %d", n, size,
+                           size, BATCH_MAX, SIZE_MAX_PX);
+        memcpy(config.mean, net->mean, sizeof(config.mean));
+        memcpy(config.std, net->std, sizeof(config.std));
+        err = im_graph_new(&config, &graph, text);
+        if (err < 0)
+            return err;
+        im_graph_free(e->graph);
+        *e = (struct entry){.graph = graph, .n = n, .size = size, .training = training};
+    }
+    err = reserve(net, im_graph_bytes(e->graph), text);
+    if (err < 0)
+        return err;
+    e->used = ++net->clock;
+    *ret_graph = e->graph;
+    return 0;
+}
+
+int im_network_prepare(struct im_network *net, int n, int size, bool training, struct im_text *text)
+{
+    struct im_graph *graph;
+
+    return graph_of(net, n, size, training, &graph, text);
+}
+
+static struct im_graph_memory memory(const struct im_network *net)
+{
+    return (struct im_graph_memory){
+        .arena = net->values,
+        .params = net->arenas[IM_ARENA_PARAMS],
+        .grads = net->arenas[IM_ARENA_GRADS],
+        .stats = net->arenas[IM_ARENA_STATS],
+        .param_version = net->param_version,
+    };
+}
+
+static int check_labels(const struct im_network *net, const struct im_batch *batch, struct im_text *text)
+{
+    for (int i = 0; i < batch->n; i++) {
+        bool valid = !batch->valid || batch->valid[i];
+
+        if (valid && (batch->labels[i] < 0 || batch->labels[i] >= net->model->classes))
+            return im_fail(text, -EINVAL, "label %d of sample %d is outside the model's %d classes",
+                           batch->labels[i], i, net->model->classes);
+    }
+    return 0;
+}
+
+static int finish(struct im_network *net, int err, const char *what, struct im_text *text)
+{
+    if (err == 0 && net->ops->sync)
+        err = net->ops->sync(net->backend);
+    return err < 0 ? im_fail(text, err, "the %s backend failed in the %s", net->ops->name, what) : 0;
+}
+
+int im_network_gradients(struct im_network *net, const struct im_batch *batch, float label_smoothing,
+                         double divisor, struct im_tally *ret_tally, struct im_text *text)
+{
+    struct im_graph_memory m;
+    struct im_graph *graph;
+    int err = check_labels(net, batch, text);
+
+    if (err == 0)
+        err = graph_of(net, batch->n, batch->size, true, &graph, text);
+    if (err < 0)
+        return err;
+    m = memory(net);
+    err = im_graph_forward(graph, &m, batch, label_smoothing, divisor, ret_tally);
+    if (err == 0)
+        err = im_graph_backward(graph, &m);
+    if (err == 0)
+        net->tracked++;
+    return finish(net, err, "training step", text);
+}
+
+int im_network_update(struct im_network *net, const struct im_hyper *hyper)
+{
+    struct im_sgd sgd = {
+        .w = net->arenas[IM_ARENA_PARAMS],
+        .v = net->arenas[IM_ARENA_MOMENTUM],
+        .g = net->arenas[IM_ARENA_GRADS],
+        .spans = net->spans,
+        .span_count = net->span_count,
+        .lr = hyper->lr,
+        .momentum = hyper->momentum,
+        .weight_decay = hyper->weight_decay,
+        .nesterov = hyper->nesterov,
+    };
+
+    net->param_version++;
+    return net->ops->update(net->backend, &sgd);
+}
+
+int im_network_train_step(struct im_network *net, const struct im_batch *batch, const struct im_hyper *hyper,
+                          float label_smoothing, struct im_tally *ret_tally, struct im_text *text)
+{
+    int err = im_network_gradients(net, batch, label_smoothing, 0, ret_tally, text);
+
+    return err < 0 ? err : finish(net, im_network_update(net, hyper), "update", text);
+}
+
+int im_network_eval_step(struct im_network *net, const struct im_batch *batch, float *logits,
+                         struct im_tally *ret_tally, struct im_text *text)
+{
+    struct im_graph_memory m;
+    struct im_graph *graph;
+    int err = check_labels(net, batch, text);
+
+    if (err == 0)
+        err = graph_of(net, batch->n, batch->size, false, &graph, text);
+    if (err < 0)
+        return err;
+    m = memory(net);
+    err = im_graph_forward(graph, &m, batch, 0, 0, ret_tally);
+    if (err == 0 && logits)
+        err = im_graph_logits(graph, &m, logits);
+    return finish(net, err, "evaluation step", text);
+}
+
+const struct im_model *im_network_model(const struct im_network *net)
+{
+    return net->model;
+}
+
+size_t im_network_floats(const struct im_network *net, enum im_arena arena)
+{
+    return arena == IM_ARENA_STATS ? net->model->stat_floats : net->model->param_floats;
+}
+
+int im_network_read(struct im_network *net, enum im_arena arena, float *host)
+{
+    return net->ops->copy_out(net->backend, host, net->arenas[arena],
+                              im_network_floats(net, arena) * sizeof(float));
+}
+
+int im_network_write(struct im_network *net, enum im_arena arena, const float *host)
+{
+    net->param_version++;
+    return net->ops->copy_in(net->backend, net->arenas[arena], host,
+                             im_network_floats(net, arena) * sizeof(float));
+}
+
+float *im_network_arena(struct im_network *net, enum im_arena arena)
+{
+    return net->arenas[arena];
+}
+
+void im_network_touch(struct im_network *net)
+{
+    net->param_version++;
+}
+
+int64_t im_network_tracked(const struct im_network *net)
+{
+    return net->tracked;
+}
+
+void im_network_set_tracked(struct im_network *net, int64_t batches)
+{
+    net->tracked = batches;
+}
+
+struct im_network_bytes im_network_bytes(const struct im_network *net)
+{
+    struct im_network_bytes bytes = {.activations = net->value_bytes,
+                                     .backend = net->ops->private_bytes(net->backend)};
+
+    for (int i = 0; i < IM_ARENA_COUNT; i++)
+        bytes.arenas += im_network_floats(net, (enum im_arena)i) * sizeof(float);
+    return bytes;
+}
+
+int im_network_describe(struct im_network *net, int n, int size, bool training, char *lines,
+                        size_t line_bytes, struct im_text *text)
+{
+    struct im_graph *graph;
+    int err = graph_of(net, n, size, training, &graph, text);
+
+    return err < 0 ? err : im_graph_describe(graph, lines, line_bytes);
+}

@@ -1,0 +1,103 @@
+/* A network in training: a model, its parameters on a device, and the graphs that run it. What the trainer's
+ * loop drives.
+ *
+ * One step is im_network_gradients(), then whatever the ranks do to the gradient arena, then
+ * im_network_update(). Graphs are made at the first batch of their (n, size, mode) and kept;
+ * im_network_prepare() makes one ahead of time. With one thread count every run of the same calls gives the
+ * same bits. Called by one thread at a time. */
+#ifndef TRAINER_NETWORK_H
+#define TRAINER_NETWORK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "trainer/backend.h"
+#include "trainer/graph.h"
+#include "trainer/model.h"
+
+struct im_text;
+struct im_network;
+
+struct im_network_config {
+    const char *model; /* im_model_new */
+    enum im_stem stem;
+    int classes;
+    const char *backend; /* im_backend_find */
+    int threads;         /* 0: all processors */
+    uint64_t seed;
+    float mean[3], std[3]; /* of pixels / 255, per channel; std > 0 */
+};
+
+struct im_hyper {
+    float lr, momentum, weight_decay;
+    bool nesterov;
+};
+
+/* The arenas of parameters, their gradients, the optimiser's momentum, and batch norm's running statistics.
+ */
+enum im_arena { IM_ARENA_PARAMS, IM_ARENA_GRADS, IM_ARENA_MOMENTUM, IM_ARENA_STATS };
+#define IM_ARENA_COUNT 4
+
+/* Memory held now, in bytes. */
+struct im_network_bytes {
+    size_t arenas;      /* parameters, gradients, momentum, statistics */
+    size_t activations; /* the arena that all graphs share */
+    size_t backend;     /* repacked parameters, scratch */
+};
+
+/* Opens the backend and draws the initial parameters. Negative errno with a sentence. */
+int im_network_new(const struct im_network_config *config, struct im_network **ret_network,
+                   struct im_text *text);
+void im_network_free(struct im_network *net); /* NULL is fine */
+
+/* Makes the graph for batches of n images of size x size. Fails with the bytes needed when memory does not
+ * suffice. */
+int im_network_prepare(struct im_network *net, int n, int size, bool training, struct im_text *text);
+
+/* Forward and backward: fills the gradient arena and the tally, updates the running statistics and the count
+ * of tracked batches. divisor: what the summed loss is divided by for the gradient; 0 = the valid samples of
+ * this batch. With several ranks: the valid samples of the whole step, and the gradients are then summed over
+ * the ranks. labels of valid samples are checked: -EINVAL outside 0 .. classes-1. */
+int im_network_gradients(struct im_network *net, const struct im_batch *batch, float label_smoothing,
+                         double divisor, struct im_tally *ret_tally, struct im_text *text);
+
+/* One SGD step with the gradient arena. */
+int im_network_update(struct im_network *net, const struct im_hyper *hyper);
+
+/* im_network_gradients and im_network_update, for a single rank. */
+int im_network_train_step(struct im_network *net, const struct im_batch *batch, const struct im_hyper *hyper,
+                          float label_smoothing, struct im_tally *ret_tally, struct im_text *text);
+
+/* Forward with the running statistics; loss without smoothing. logits (may be NULL): [n][classes] in host
+ * memory. */
+int im_network_eval_step(struct im_network *net, const struct im_batch *batch, float *logits,
+                         struct im_tally *ret_tally, struct im_text *text);
+
+/* The description of the tensors; im_tensor.offset counts elements of the arena that im_tensor_home() names.
+ */
+const struct im_model *im_network_model(const struct im_network *net);
+
+/* An arena's size in floats: param_floats or stat_floats of the model. */
+size_t im_network_floats(const struct im_network *net, enum im_arena arena);
+
+/* Copies a whole arena to or from host memory. Gaps between tensors are zero and must be written as zero. */
+int im_network_read(struct im_network *net, enum im_arena arena, float *host);
+int im_network_write(struct im_network *net, enum im_arena arena, const float *host);
+
+/* The arena on the device, for collectives. After changing parameters there, call im_network_touch(). */
+float *im_network_arena(struct im_network *net, enum im_arena arena);
+void im_network_touch(struct im_network *net);
+
+/* num_batches_tracked of every batch norm: training steps seen. */
+int64_t im_network_tracked(const struct im_network *net);
+void im_network_set_tracked(struct im_network *net, int64_t batches);
+
+struct im_network_bytes im_network_bytes(const struct im_network *net);
+
+/* The layers of the graph of that shape, one line each: shapes, bytes, kernel. Returns what snprintf would,
+ * or a negative errno. */
+int im_network_describe(struct im_network *net, int n, int size, bool training, char *lines,
+                        size_t line_bytes, struct im_text *text);
+
+#endif

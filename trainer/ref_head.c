@@ -1,0 +1,134 @@
+/* Reference fully connected layer, loss and optimiser. */
+#include "trainer/ref_ops.h"
+
+#include <math.h>
+
+void tr_ref_fc_forward(const struct im_op *op, const struct im_exec *e)
+{
+    size_t in = (size_t)op->x.c, out = (size_t)op->y.c;
+    const float *x = e->x;
+    float *y = e->y;
+
+    for (size_t n = 0; n < (size_t)op->x.n; n++) {
+        for (size_t k = 0; k < out; k++) {
+            double sum = (double)e->b[k];
+
+            for (size_t c = 0; c < in; c++)
+                sum += (double)x[n * in + c] * (double)e->w[k * in + c];
+            y[n * out + k] = (float)sum;
+        }
+    }
+}
+
+static void fc_backward_params(const struct im_op *op, const struct im_exec *e)
+{
+    size_t in = (size_t)op->x.c, out = (size_t)op->y.c, batch = (size_t)op->x.n;
+    const float *x = e->x;
+
+    for (size_t k = 0; k < out; k++) {
+        double bias = 0;
+
+        for (size_t n = 0; n < batch; n++)
+            bias += tr_dy(e, n * out + k);
+        e->db[k] = (float)bias;
+        for (size_t c = 0; c < in; c++) {
+            double sum = 0;
+
+            for (size_t n = 0; n < batch; n++)
+                sum += tr_dy(e, n * out + k) * (double)x[n * in + c];
+            e->dw[k * in + c] = (float)sum;
+        }
+    }
+}
+
+void tr_ref_fc_backward(const struct im_op *op, const struct im_exec *e)
+{
+    size_t in = (size_t)op->x.c, out = (size_t)op->y.c;
+    float *dx = e->dx;
+
+    fc_backward_params(op, e);
+    for (size_t n = 0; n < (size_t)op->x.n; n++) {
+        for (size_t c = 0; c < in; c++) {
+            double sum = 0;
+
+            for (size_t k = 0; k < out; k++)
+                sum += tr_dy(e, n * out + k) * (double)e->w[k * in + c];
+            dx[n * in + c] = (float)sum;
+        }
+    }
+}
+
+/* How many classes beat the label; of equal logits the lower class comes first. A NaN logit beats, so that a
+ * broken network scores nothing. */
+static int rank_of(const float *logits, int classes, int label)
+{
+    int better = 0;
+
+    for (int k = 0; k < classes; k++)
+        better += k != label && (!(logits[k] <= logits[label]) || (logits[k] == logits[label] && k < label));
+    return better;
+}
+
+static uint32_t count_valid(const struct im_op *op, const struct im_exec *e)
+{
+    uint32_t valid = 0;
+
+    for (int n = 0; n < op->x.n; n++)
+        valid += !e->valid || e->valid[n];
+    return valid;
+}
+
+/* One sample: -sum_k q_k log p_k, and (p - q) * scale into dx when that is wanted. */
+static double cross_entropy(const float *x, int classes, int label, double smoothing, double scale, float *dx)
+{
+    double top = -INFINITY, sum = 0, loss = 0;
+
+    for (int k = 0; k < classes; k++)
+        top = fmax(top, (double)x[k]);
+    for (int k = 0; k < classes; k++)
+        sum += exp((double)x[k] - top);
+    for (int k = 0; k < classes; k++) {
+        double q = smoothing / classes + (k == label ? 1 - smoothing : 0);
+        double log_p = (double)x[k] - top - log(sum);
+
+        if (q > 0)
+            loss -= q * log_p;
+        if (dx)
+            dx[k] = (float)((exp(log_p) - q) * scale);
+    }
+    return loss;
+}
+
+void tr_ref_loss(const struct im_op *op, const struct im_exec *e)
+{
+    struct im_tally tally = {.valid = count_valid(op, e)};
+    double divisor = e->divisor > 0 ? e->divisor : (double)tally.valid;
+    int classes = op->x.c;
+
+    for (int n = 0; n < op->x.n; n++) {
+        const float *x = (const float *)e->x + (size_t)n * (size_t)classes;
+        float *dx = op->training ? (float *)e->dx + (size_t)n * (size_t)classes : NULL;
+
+        if (e->valid && !e->valid[n]) {
+            for (int k = 0; dx && k < classes; k++)
+                dx[k] = 0;
+            continue;
+        }
+        tally.loss_sum += cross_entropy(x, classes, e->labels[n], (double)e->smoothing, 1.0 / divisor, dx);
+        tally.top1 += rank_of(x, classes, e->labels[n]) < 1;
+        tally.top5 += rank_of(x, classes, e->labels[n]) < 5;
+    }
+    *e->tally = tally;
+}
+
+void tr_ref_sgd(const struct im_sgd *s)
+{
+    for (size_t i = 0; i < s->span_count; i++) {
+        for (size_t j = s->spans[i].first; j < s->spans[i].first + s->spans[i].count; j++) {
+            float g = s->g[j] + (s->spans[i].decays ? s->weight_decay * s->w[j] : 0);
+
+            s->v[j] = s->momentum * s->v[j] + g;
+            s->w[j] -= s->lr * (s->nesterov ? g + s->momentum * s->v[j] : s->v[j]);
+        }
+    }
+}

@@ -1,0 +1,43 @@
+/* The reference ops: plain NCHW fp32 in memory, double inside. Each function is one row of the table at
+ * struct im_exec. */
+#ifndef TRAINER_REF_OPS_H
+#define TRAINER_REF_OPS_H
+
+#include "trainer/backend.h"
+
+void tr_ref_input(const struct im_op *op, const struct im_exec *e);
+void tr_ref_conv_forward(const struct im_op *op, const struct im_exec *e);
+void tr_ref_conv_backward(const struct im_op *op, const struct im_exec *e);
+void tr_ref_bn_forward(const struct im_op *op, const struct im_exec *e);
+void tr_ref_bn_backward(const struct im_op *op, const struct im_exec *e);
+void tr_ref_add_forward(const struct im_op *op, const struct im_exec *e);
+void tr_ref_add_backward(const struct im_op *op, const struct im_exec *e);
+void tr_ref_maxpool_forward(const struct im_op *op, const struct im_exec *e);
+void tr_ref_maxpool_backward(const struct im_op *op, const struct im_exec *e);
+void tr_ref_gap_forward(const struct im_op *op, const struct im_exec *e);
+void tr_ref_gap_backward(const struct im_op *op, const struct im_exec *e);
+void tr_ref_fc_forward(const struct im_op *op, const struct im_exec *e);
+void tr_ref_fc_backward(const struct im_op *op, const struct im_exec *e);
+void tr_ref_loss(const struct im_op *op, const struct im_exec *e);
+void tr_ref_sgd(const struct im_sgd *s);
+
+/* Elements of a shape, and the index of one. */
+static inline size_t tr_count(struct im_shape s)
+{
+    return (size_t)s.n * (size_t)s.c * (size_t)s.h * (size_t)s.w;
+}
+
+static inline size_t tr_at(struct im_shape s, int n, int c, int h, int w)
+{
+    return (((size_t)n * (size_t)s.c + (size_t)c) * (size_t)s.h + (size_t)h) * (size_t)s.w + (size_t)w;
+}
+
+/* The gradient of y at i, both contributions. */
+static inline double tr_dy(const struct im_exec *e, size_t i)
+{
+    const float *a = e->dy[0], *b = e->dy[1];
+
+    return b ? (double)a[i] + (double)b[i] : (double)a[i];
+}
+
+#endif
