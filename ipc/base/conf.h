@@ -15,15 +15,15 @@
 #include <stdio.h>
 
 #define IM_CONF_CHOICE_(constant, word) constant,
-enum im_layout { IM_LAYOUTS(IM_CONF_CHOICE_) };
-enum im_io { IM_IOS(IM_CONF_CHOICE_) };
-enum im_backend { IM_BACKENDS(IM_CONF_CHOICE_) };
-enum im_model { IM_MODELS(IM_CONF_CHOICE_) };
-enum im_stem { IM_STEMS(IM_CONF_CHOICE_) };
-enum im_schedule { IM_SCHEDULES(IM_CONF_CHOICE_) };
-enum im_bad_sample { IM_BAD_SAMPLES(IM_CONF_CHOICE_) };
+enum im_conf_layout { IM_LAYOUTS(IM_CONF_CHOICE_) };
+enum im_conf_io { IM_IOS(IM_CONF_CHOICE_) };
+enum im_conf_backend { IM_BACKENDS(IM_CONF_CHOICE_) };
+enum im_conf_model { IM_MODELS(IM_CONF_CHOICE_) };
+enum im_conf_stem { IM_STEMS(IM_CONF_CHOICE_) };
+enum im_conf_schedule { IM_SCHEDULES(IM_CONF_CHOICE_) };
+enum im_conf_bad_sample { IM_BAD_SAMPLES(IM_CONF_CHOICE_) };
 enum im_conf_log { IM_LOG_LEVELS(IM_CONF_CHOICE_) }; /* same values as enum im_log_level */
-enum im_color { IM_COLORS(IM_CONF_CHOICE_) };
+enum im_conf_color { IM_COLORS(IM_CONF_CHOICE_) };
 enum im_conf_group { IM_CONF_GROUPS(IM_CONF_CHOICE_) IM_GROUP_COUNT };
 #undef IM_CONF_CHOICE_
 

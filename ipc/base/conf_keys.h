@@ -27,9 +27,9 @@
     X(IM_MODEL_RESNET50, "resnet50")                                                                         \
     X(IM_MODEL_RESNET20, "resnet20")
 #define IM_STEMS(X)                                                                                          \
-    X(IM_STEM_AUTO, "auto")                                                                                  \
-    X(IM_STEM_IMAGENET, "imagenet")                                                                          \
-    X(IM_STEM_SMALL, "small")
+    X(IM_CONF_STEM_AUTO, "auto")                                                                                  \
+    X(IM_CONF_STEM_IMAGENET, "imagenet")                                                                          \
+    X(IM_CONF_STEM_SMALL, "small")
 #define IM_SCHEDULES(X)                                                                                      \
     X(IM_SCHEDULE_COSINE, "cosine")                                                                          \
     X(IM_SCHEDULE_CONSTANT, "constant")
@@ -64,7 +64,8 @@
 #define IM_FOR_SYNTH 8u
 #define IM_FOR_INDEX 16u
 #define IM_FOR_RUNS (IM_FOR_START | IM_FOR_STATUS | IM_FOR_STOP)
-#define IM_FOR_ALL (IM_FOR_RUNS | IM_FOR_SYNTH | IM_FOR_INDEX)
+#define IM_FOR_CHILDREN 32u /* no flag: `start` sets it for the processes of its run */
+#define IM_FOR_ALL (IM_FOR_RUNS | IM_FOR_SYNTH | IM_FOR_INDEX | IM_FOR_CHILDREN)
 
 /* clang-format off */
 #define IM_CONF_KEYS(BOOL, INT, SEED, REAL, TEXT, ENUM) \
@@ -87,7 +88,7 @@
     TEXT(mean, "mean", "0.485,0.456,0.406", IM_GROUP_AUGMENTATION, IM_FOR_START, "R,G,B", "mean of each colour (pixels from 0 to 1), subtracted") \
     TEXT(std, "std", "0.229,0.224,0.225", IM_GROUP_AUGMENTATION, IM_FOR_START, "R,G,B", "deviation of each colour, divided by") \
     ENUM(model, "model", IM_MODEL_RESNET50, IM_MODELS, IM_GROUP_MODEL, IM_FOR_START, "NAME", "the network; resnet20 is CIFAR's") \
-    ENUM(stem, "stem", IM_STEM_AUTO, IM_STEMS, IM_GROUP_MODEL, IM_FOR_START, "NAME", "first layers: 7x7/2 and pooling, or 3x3 for small images; auto goes by image-size") \
+    ENUM(stem, "stem", IM_CONF_STEM_AUTO, IM_STEMS, IM_GROUP_MODEL, IM_FOR_START, "NAME", "first layers: 7x7/2 and pooling, or 3x3 for small images; auto goes by image-size") \
     INT(epochs, "epochs", 90, 1, 100000, IM_GROUP_TRAINING, IM_FOR_START, "N", "passes over the training images") \
     INT(batch_size, "batch-size", 256, 1, 65536, IM_GROUP_TRAINING, IM_FOR_START, "N", "images per step and trainer process") \
     BOOL(drop_last, "drop-last", false, IM_GROUP_TRAINING, IM_FOR_START, "", "leave out the last batch of an epoch when it is short") \
@@ -120,8 +121,8 @@
     BOOL(plain, "plain", false, IM_GROUP_OUTPUT, IM_FOR_ALL, "", "key=value lines even on a terminal") \
     BOOL(json, "json", false, IM_GROUP_OUTPUT, IM_FOR_STATUS | IM_FOR_INDEX, "", "answer as one JSON object") \
     BOOL(quiet, "quiet", false, IM_GROUP_OUTPUT, IM_FOR_ALL, "", "only warnings and errors") \
-    TEXT(run_dir, "run-dir", "", IM_GROUP_OUTPUT, 0u, "DIR", "set by start for its processes: the run's directory") \
-    TEXT(index_file, "index-file", "", IM_GROUP_DATA, 0u, "FILE", "set by start for its processes: the index of the images") \
+    TEXT(run_dir, "run-dir", "", IM_GROUP_OUTPUT, IM_FOR_CHILDREN, "DIR", "the run's directory") \
+    TEXT(index_file, "index-file", "", IM_GROUP_DATA, IM_FOR_CHILDREN, "FILE", "the index of the images") \
     BOOL(now, "now", false, IM_GROUP_OUTPUT, IM_FOR_STOP, "", "do not finish the step and save; the last checkpoint stands") \
     ENUM(on_bad_sample, "on-bad-sample", IM_BAD_SAMPLE_SKIP, IM_BAD_SAMPLES, IM_GROUP_ROBUSTNESS, IM_FOR_START, "WHAT", "skip a file that cannot be decoded, or stop the run") \
     INT(bad_sample_limit, "bad-sample-limit", 1000, 0, 1000000000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "N", "skipped files after which the run stops all the same; 0 = no limit") \

@@ -1,0 +1,232 @@
+/* The loop of an augmenter: take the oldest ticket whose place waits for it, check the bytes, render straight into the batch,
+ * commit, give the cell back.
+ *
+ * Everything drawn is a pure function of (seed, epoch, sample): whoever renders a ticket again makes the same pixels. A file
+ * that cannot be used is a verdict on its sample and grey pixels, never a reason to leave. */
+#include "augment/augment.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "augment/render.h"
+#include "ipc/bad.h"
+#include "ipc/base/fault.h"
+#include "ipc/base/file.h"
+#include "ipc/base/hash.h"
+#include "ipc/base/log.h"
+#include "ipc/batch.h"
+#include "ipc/encoded.h"
+#include "ipc/wait.h"
+
+#define GREY 124 /* about the mean of ImageNet: what a sample without an image shows to batch norm */
+
+struct augmenter {
+    struct im_child *child;
+    struct au_renderer *renderer;
+    struct au_recipe recipe;
+    bool train_as_eval; /* --train-crop center */
+    uint32_t rejected;  /* in a row */
+};
+
+static int read_recipe(struct augmenter *a)
+{
+    const struct im_conf *conf = a->child->conf;
+    enum im_crop crop;
+    int padding, err = im_conf_train_crop(conf, &crop, &padding);
+
+    a->train_as_eval = crop == IM_CROP_CENTER;
+    a->recipe = (struct au_recipe){
+        .train_crop = crop == IM_CROP_PAD ? AU_CROP_PADDED : AU_CROP_RESIZED,
+        .padding = (uint32_t)padding,
+        .scale_min = conf->rrc_scale_min,
+        .scale_max = conf->rrc_scale_max,
+        .ratio_min = conf->rrc_ratio_min,
+        .ratio_max = conf->rrc_ratio_max,
+        .flip_probability = conf->hflip,
+        .eval_resize = (uint32_t)im_conf_eval_resize(conf),
+    };
+    return err;
+}
+
+static int open_renderer(struct augmenter *a)
+{
+    const struct im_conf *conf = a->child->conf;
+    const struct au_limits limits = {
+        .side_max = (uint32_t)conf->max_side,
+        .pixels_max = (uint64_t)conf->max_pixels,
+        .scans_max = (uint32_t)conf->max_scans,
+        .memory_max = (size_t)conf->decode_memory_mib << 20,
+    };
+
+    return au_renderer_new(&a->renderer, &limits, imk_cpu_flags());
+}
+
+/* Renders bytes; a verdict, or a negative errno about this process. */
+static int render_bytes(struct augmenter *a, const struct im_place *at, uint64_t sample, const void *bytes, size_t n, unsigned char *out)
+{
+    struct au_job job = {
+        .split = at->phase->split == IM_VAL || a->train_as_eval ? AU_EVAL : AU_TRAIN,
+        .seed = a->child->conf->seed,
+        .sample = sample,
+        .epoch = at->phase->epoch,
+        .size = at->phase->image_size,
+        .recipe = a->recipe,
+    };
+    im_ns began = im_now();
+    int verdict;
+
+    IM_FAULT("augmenter.render");
+    verdict = au_render(a->renderer, &job, bytes, n, out, NULL);
+    im_stats_time(a->child->stats, IM_H_RENDER, im_now() - began);
+    return verdict;
+}
+
+/* A file larger than a cell: read here, into memory of our own. */
+static int render_file(struct augmenter *a, const struct im_place *at, const struct im_encoded *e, unsigned char *out)
+{
+    char *bytes = NULL;
+    size_t n = 0;
+    int verdict, err;
+
+    if (e->meta->bytes == 0 || e->bytes[e->meta->bytes - 1] != 0)
+        return IM_VERDICT_READ_ERROR;
+    err = im_read_file((const char *)e->bytes, (size_t)a->child->conf->max_file_bytes, &bytes, &n, NULL);
+    if (err == -EFBIG)
+        return IM_VERDICT_TOO_LARGE;
+    if (err < 0)
+        return err == -ENOMEM ? err : IM_VERDICT_READ_ERROR;
+    verdict = render_bytes(a, at, e->meta->sample, bytes, n, out);
+    free(bytes);
+    return verdict;
+}
+
+static int render(struct augmenter *a, const struct im_place *at, const struct im_encoded *e, unsigned char *out)
+{
+    uint64_t key = im_bad_key((enum im_split)at->phase->split, e->meta->sample);
+
+    if (im_bad_is_quarantined(a->child->run, key))
+        return IM_VERDICT_KILLED;
+    if (e->meta->verdict != IM_VERDICT_OK)
+        return (int)e->meta->verdict;
+    if (e->meta->by_reference)
+        return render_file(a, at, e, out);
+    return render_bytes(a, at, e->meta->sample, e->bytes, e->meta->bytes, out);
+}
+
+/* Fills the claimed place. 0 or a negative errno about this process. */
+static int fill_place(struct augmenter *a, const struct im_place *at, const struct im_encoded *e)
+{
+    struct im_process *entry = a->child->entry;
+    size_t pixels = (size_t)at->phase->image_size * at->phase->image_size * 3;
+    struct im_batch_view batch;
+    unsigned char *out;
+    int verdict;
+
+    im_run_batch_view(a->child->run, at->rank, at->batch, &batch);
+    out = batch.pixels + at->place * pixels;
+    atomic_store_explicit(&entry->active_ticket, e->ticket + 1, memory_order_relaxed);
+    atomic_store_explicit(&entry->active_since_ns, im_now(), memory_order_relaxed);
+    verdict = render(a, at, e, out);
+    atomic_store_explicit(&entry->active_since_ns, 0, memory_order_relaxed);
+    atomic_store_explicit(&entry->active_ticket, 0, memory_order_relaxed);
+    if (verdict < 0)
+        return verdict;
+    if (verdict > 0) {
+        memset(out, GREY, pixels);
+        im_bad_record(a->child->run, im_bad_key((enum im_split)at->phase->split, e->meta->sample), (uint32_t)verdict, e->meta->name);
+        im_stats_add(a->child->stats, IM_C_BAD, 1);
+    }
+    batch.labels[at->place] = (int32_t)e->meta->label;
+    batch.verdicts[at->place] = (uint32_t)verdict;
+    batch.samples[at->place] = e->meta->sample;
+    return 0;
+}
+
+/* Bytes that are not what the reader hashed have been overwritten by somebody: they are read again, a few times. */
+static int check_bytes(struct augmenter *a, const struct im_encoded *e)
+{
+    struct im_run *run = a->child->run;
+
+    if (e->meta->bytes <= run->geometry.cell_bytes && im_hash64(e->bytes, e->meta->bytes, e->ticket) == e->meta->hash) {
+        a->rejected = 0;
+        return 0;
+    }
+    im_log(IM_LOG_ERROR, "the bytes of a cell changed after they were read; reading again", "ticket=%llu", (unsigned long long)e->ticket);
+    im_stats_add(a->child->stats, IM_C_FAULTS, 1);
+    if (++a->rejected > 3)
+        return -EIO;
+    return im_encoded_reject(run, a->child->incarnation, e) < 0 ? -ESTALE : 1;
+}
+
+static int one_sample(struct augmenter *a, const struct im_encoded *e)
+{
+    struct im_child *child = a->child;
+    struct im_place at;
+    int err = check_bytes(a, e);
+
+    if (err)
+        return err < 0 ? err : 0;
+    if (im_plan_place(child->plan, e->ticket, &at) < 0)
+        return -ERANGE;
+    err = im_batch_claim(child->run, &at, child->incarnation);
+    if (err < 0)
+        return err;
+    if (err == 0) {
+        err = fill_place(a, &at, e);
+        if (err == 0)
+            err = im_batch_commit(child->run, &at, child->incarnation);
+        if (err < 0)
+            return err;
+    }
+    return im_encoded_release(child->run, child->incarnation, e);
+}
+
+static int work(struct augmenter *a)
+{
+    struct im_child *child = a->child;
+    struct im_event *ready = &child->run->control->event_ready;
+
+    for (;;) {
+        uint32_t seen = im_event_look(ready);
+        struct im_encoded e;
+        im_ns began;
+        int err, leave = im_child_should_leave(child);
+
+        if (leave)
+            return leave;
+        if (!im_encoded_take(child->run, child->plan, child->incarnation, &e)) {
+            /* READY cells whose batch is not free yet: the trainer is behind. None at all: the readers are. */
+            im_stats_enter(child->stats, im_encoded_count(child->run, IM_READY) ? IM_WAIT_OUTPUT : IM_WAIT_INPUT);
+            im_event_wait(ready, seen, IM_WAIT_MAX_NS);
+            continue;
+        }
+        im_stats_enter(child->stats, IM_WORK);
+        began = im_now();
+        err = one_sample(a, &e);
+        if (err < 0)
+            return err;
+        im_stats_add(child->stats, IM_C_SAMPLES, 1);
+        im_stats_add(child->stats, IM_C_BYTES, e.meta->bytes);
+        im_stats_time(child->stats, IM_H_ITEM, im_now() - began);
+        atomic_fetch_add_explicit(&child->entry->progress, 1, memory_order_relaxed);
+    }
+}
+
+int au_run(struct im_child *child, struct im_text *text)
+{
+    struct augmenter a = {.child = child};
+    int err = read_recipe(&a);
+
+    if (err == 0)
+        err = open_renderer(&a);
+    if (err < 0)
+        return im_fail(text, err, "cannot set the augmenter up: %s", strerror(-err));
+    im_child_ready(child);
+    err = work(&a);
+    im_stats_enter(child->stats, IM_IDLE);
+    au_renderer_free(&a.renderer);
+    if (err == -ENOMEM)
+        return im_fail(text, err, "out of memory while decoding");
+    return err;
+}

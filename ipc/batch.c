@@ -1,0 +1,74 @@
+#include "ipc/batch.h"
+
+#include <errno.h>
+
+#include "ipc/base/fault.h"
+#include "ipc/wait.h"
+#include "ipc/word.h"
+
+int im_batch_claim(struct im_run *run, const struct im_place *at, uint32_t owner)
+{
+    uint64_t word = im_word(IM_EMPTY, 0, at->batch);
+
+    IM_FAULT("augmenter.claim.before");
+    /* B1 acquire: the trainer that freed the place has read what was there (B3 release). */
+    if (atomic_compare_exchange_strong_explicit(im_run_batch_word(run, at->rank, at->batch, at->place), &word,
+                                                im_word(IM_WRITING, owner, at->batch), memory_order_acq_rel,
+                                                memory_order_acquire)) {
+        IM_FAULT("augmenter.claim.after");
+        return 0;
+    }
+    if (im_word_number(word) > at->batch || word == im_word(IM_DONE, 0, at->batch))
+        return 1;
+    return -ESTALE;
+}
+
+int im_batch_commit(struct im_run *run, const struct im_place *at, uint32_t owner)
+{
+    uint64_t word = im_word(IM_WRITING, owner, at->batch);
+
+    IM_FAULT("augmenter.commit.before");
+    /* B2 release: everything of the sample is written; pairs with the acquire in im_batch_done(). */
+    if (!atomic_compare_exchange_strong_explicit(im_run_batch_word(run, at->rank, at->batch, at->place), &word,
+                                                 im_word(IM_DONE, 0, at->batch), memory_order_release, memory_order_relaxed))
+        return -ESTALE;
+    IM_FAULT("augmenter.commit.after");
+    im_event_signal(&run->control->event_done[at->rank], 1);
+    return 0;
+}
+
+uint32_t im_batch_done(const struct im_run *run, uint32_t rank, uint64_t batch, uint32_t from, uint32_t count)
+{
+    uint32_t place = from;
+
+    /* Acquire on each word: sees what its augmenter committed (B2 release). */
+    while (place < count && atomic_load_explicit(im_run_batch_word(run, rank, batch, place), memory_order_acquire) ==
+                                im_word(IM_DONE, 0, batch))
+        place++;
+    return place - from;
+}
+
+void im_batch_free(struct im_run *run, uint32_t rank, uint64_t batch)
+{
+    uint64_t next = batch + run->geometry.batches;
+
+    /* B3 release: we have read the batch. Every place, used by this batch or not: the next one may be longer. */
+    for (uint32_t place = 0; place < run->geometry.batch_size_max; place++)
+        atomic_store_explicit(im_run_batch_word(run, rank, batch, place), im_word(IM_EMPTY, 0, next), memory_order_release);
+    IM_FAULT("trainer.freed");
+    im_event_broadcast(&run->control->event_ready);
+}
+
+uint32_t im_batch_ready_count(const struct im_run *run, const struct im_plan *plan, uint32_t rank, uint64_t next)
+{
+    uint32_t ready = 0;
+
+    for (uint64_t batch = next; batch < next + run->geometry.batches && batch < plan->batches; batch++) {
+        uint32_t count = im_plan_batch_count(plan, batch, rank);
+
+        if (im_batch_done(run, rank, batch, 0, count) < count)
+            break;
+        ready++;
+    }
+    return ready;
+}

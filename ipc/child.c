@@ -1,0 +1,153 @@
+#include "ipc/child.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ipc/base/log.h"
+#include "ipc/process.h"
+
+#define LEASE_EVERY_NS (200 * IM_MS)
+
+static int parse_number(const char *s, uint32_t max, uint32_t *ret)
+{
+    char *end;
+    unsigned long value;
+
+    errno = 0;
+    value = strtoul(s, &end, 10);
+    if (errno || end == s || *end || value > max)
+        return -EINVAL;
+    *ret = (uint32_t)value;
+    return 0;
+}
+
+static int parse_arguments(int argc, char **argv, struct im_child *c, struct im_text *text)
+{
+    if (argc != 5 || strcmp(argv[1], "--index") != 0 || strcmp(argv[3], "--incarnation") != 0 ||
+        parse_number(argv[2], IM_SLOTS_MAX, &c->index) < 0 || parse_number(argv[4], UINT32_MAX, &c->incarnation) < 0)
+        return im_fail(text, -EINVAL, "this program is started by `imsuper start`, not by hand; see `imsuper help`");
+    return 0;
+}
+
+static struct im_attach attach_for(enum im_role role, uint32_t index)
+{
+    return (struct im_attach){
+        .encoded_write = role == IM_ROLE_READER,
+        .encoded_read = role == IM_ROLE_AUGMENTER,
+        .batch_write = role == IM_ROLE_AUGMENTER,
+        .batch_read_rank = role == IM_ROLE_TRAINER ? (int)index : -1,
+        .first_fd = IM_FD_CONTROL,
+    };
+}
+
+int im_plan_from_conf(const struct im_conf *conf, const uint64_t samples[IM_SPLITS], struct im_plan *ret, struct im_text *text)
+{
+    const struct im_plan_params params = {
+        .samples = {samples[IM_TRAIN], samples[IM_VAL]},
+        .epochs = (uint32_t)conf->epochs,
+        .ranks = (uint32_t)conf->ranks,
+        .batch_size = {(uint32_t)conf->batch_size, (uint32_t)conf->batch_size},
+        .image_size = {(uint32_t)conf->image_size,
+                       (uint32_t)im_conf_eval_image_size(conf)},
+        .validate_every = (uint32_t)conf->validate_every,
+        .drop_last = conf->drop_last,
+    };
+
+    return im_plan_init(ret, &params, text);
+}
+
+static uint32_t role_count(const struct im_geometry *g, enum im_role role)
+{
+    return role == IM_ROLE_READER ? g->readers_max : role == IM_ROLE_AUGMENTER ? g->augmenters_max : g->ranks;
+}
+
+int im_child_open(int argc, char **argv, enum im_role role, struct im_child_storage *storage, struct im_child *ret,
+                  struct im_text *text)
+{
+    struct im_child c = {.role = role, .lease_fd = IM_FD_LEASE, .run = &storage->run, .plan = &storage->plan,
+                         .conf = &storage->conf};
+    int err = parse_arguments(argc, argv, &c, text);
+
+    if (err < 0)
+        return err;
+    im_log_identity(im_role_name(role), (int)c.index);
+
+    struct im_attach how = attach_for(role, c.index);
+
+    err = im_run_attach(&how, c.run, text);
+    if (err == 0 && c.index >= role_count(&c.run->geometry, role))
+        err = im_fail(text, -EINVAL, "%s %u is not part of this run", im_role_name(role), c.index);
+    if (err == 0 && !memchr(c.run->conf, 0, IM_CONF_BYTES))
+        err = im_fail(text, -EBADMSG, "the run's frozen configuration has no end");
+    if (err == 0)
+        err = im_conf_thaw(&storage->conf, c.run->conf, text);
+    if (err == 0)
+        err = im_plan_from_conf(c.conf, c.run->geometry.samples, c.plan, text);
+    if (err == 0) {
+        c.slot = im_run_slot(c.run, role, c.index);
+        c.entry = &c.run->process[c.slot];
+        c.stats = &c.run->stats[c.slot];
+        err = im_process_enter(c.run, c.slot, c.incarnation);
+    }
+    if (err < 0) {
+        im_child_close(&c);
+        return err;
+    }
+    im_log_level((enum im_log_level)c.conf->log_level);
+    *ret = c;
+    return 0;
+}
+
+void im_child_close(struct im_child *c)
+{
+    im_plan_fini(c->plan);
+    im_run_close(c->run);
+}
+
+static int lease_is_gone(struct im_child *c)
+{
+    struct pollfd p = {.fd = c->lease_fd, .events = 0};
+    im_ns now = im_now();
+
+    if (c->lease_fd < 0 || now - c->lease_checked < LEASE_EVERY_NS)
+        return 0;
+    c->lease_checked = now;
+    return poll(&p, 1, 0) == 1 && (p.revents & (POLLHUP | POLLERR | POLLNVAL)) != 0;
+}
+
+int im_child_should_leave(struct im_child *c)
+{
+    if (im_run_state(c->run) == IM_RUN_ENDED)
+        return IM_EXIT_RESUMABLE;
+    if (!im_process_is_current(c->run, c->slot, c->incarnation))
+        return IM_EXIT_FENCED;
+    return lease_is_gone(c) ? IM_EXIT_ORPHANED : 0;
+}
+
+void im_child_ready(struct im_child *c)
+{
+    atomic_store_explicit(&c->entry->ready_ns, im_now(), memory_order_release);
+}
+
+int im_child_exit_status(int err)
+{
+    switch (err) {
+    case 0:
+        return IM_EXIT_OK;
+    case -ESTALE:
+        return IM_EXIT_FENCED;
+    case -EINVAL:
+    case -E2BIG:
+        return IM_EXIT_USAGE;
+    case -EBADMSG:
+    case -ENOENT:
+        return IM_EXIT_BAD_DATA;
+    case -ENODEV:
+    case -ENOSYS:
+        return IM_EXIT_UNAVAILABLE;
+    default:
+        return err > 0 ? err : IM_EXIT_FAILED;
+    }
+}

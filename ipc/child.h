@@ -1,0 +1,63 @@
+/* What every role does first and always: attach to the run, announce itself, notice when to leave. */
+#ifndef IPC_CHILD_H
+#define IPC_CHILD_H
+
+#include "ipc/base/conf.h"
+#include "ipc/run.h"
+#include "ipc/stats.h"
+
+struct im_child {
+    struct im_run *run;
+    struct im_plan *plan;
+    const struct im_conf *conf;
+    struct im_process *entry;
+    struct im_stats *stats;
+    enum im_role role;
+    uint32_t index;       /* within the role; a trainer's is its rank */
+    uint32_t incarnation; /* owner of the cells that it holds */
+    uint32_t slot;
+    int lease_fd;         /* hangs up when warden and supervisor are both gone; -1 in tests */
+    im_ns lease_checked;
+};
+
+/* Exit statuses of the roles and of the program (sysexits.h values where one fits). */
+enum im_exit {
+    IM_EXIT_OK = 0,
+    IM_EXIT_FAILED = 1,
+    IM_EXIT_USAGE = 2,
+    IM_EXIT_NOT_RUNNING = 3,
+    IM_EXIT_UNKNOWN_RUN = 4,
+    IM_EXIT_BAD_DATA = 65,
+    IM_EXIT_UNAVAILABLE = 69, /* a device or library is missing */
+    IM_EXIT_RESUMABLE = 75,   /* stopped, saved; the same command continues */
+    IM_EXIT_FENCED = 76,      /* another process was started in our place */
+    IM_EXIT_ORPHANED = 77,    /* warden and supervisor are gone */
+    IM_EXIT_FORCED = 130,
+};
+
+/* For main(): reads `--index N --incarnation N`, maps the inherited segments as the role needs them, thaws the
+ * configuration, rebuilds the plan and enters the process table. What `child` points to lives in static storage of main's
+ * making; im_child_close() frees it. 0, or -ESTALE / -EBADMSG / -EINVAL with a sentence. */
+struct im_child_storage {
+    struct im_run run;
+    struct im_plan plan;
+    struct im_conf conf;
+};
+int im_child_open(int argc, char **argv, enum im_role role, struct im_child_storage *storage, struct im_child *ret,
+                  struct im_text *text);
+void im_child_close(struct im_child *child);
+
+/* 0: go on. Otherwise the exit status to leave with: the run has ended, we were replaced, or everyone above is gone.
+ * Cheap; call it once an item and after each wait. */
+int im_child_should_leave(struct im_child *child);
+
+/* Says that the process is ready for work. */
+void im_child_ready(struct im_child *child);
+
+/* Exit status that a role's main returns for its error. */
+int im_child_exit_status(int err);
+
+/* The plan of a configuration over a dataset of these sizes; the same in every process. */
+int im_plan_from_conf(const struct im_conf *conf, const uint64_t samples[IM_SPLITS], struct im_plan *ret, struct im_text *text);
+
+#endif

@@ -1,0 +1,161 @@
+#include "ipc/plan.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "ipc/word.h"
+
+static int append_phase(struct im_plan *plan, const struct im_plan_params *p, enum im_split split, uint32_t epoch)
+{
+    uint64_t per_step = (uint64_t)p->batch_size[split] * p->ranks;
+    uint64_t samples = p->samples[split];
+
+    if (split == IM_TRAIN && p->drop_last)
+        samples -= samples % per_step;
+
+    uint64_t steps = (samples + per_step - 1) / per_step;
+
+    if (steps > UINT32_MAX || plan->tickets + samples > IM_NUMBER_MAX || plan->batches + steps > IM_NUMBER_MAX)
+        return -EOVERFLOW;
+    plan->phase[plan->phases++] = (struct im_phase){
+        .first_ticket = plan->tickets,
+        .first_batch = plan->batches,
+        .samples = samples,
+        .steps = (uint32_t)steps,
+        .split = split,
+        .epoch = epoch,
+        .batch_size = p->batch_size[split],
+        .image_size = p->image_size[split],
+    };
+    plan->tickets += samples;
+    plan->batches += steps;
+    return 0;
+}
+
+static int check(const struct im_plan_params *p, struct im_text *text)
+{
+    uint64_t per_step = (uint64_t)p->batch_size[IM_TRAIN] * p->ranks;
+
+    if (p->ranks == 0 || p->batch_size[IM_TRAIN] == 0 || p->batch_size[IM_VAL] == 0 || p->epochs == 0)
+        return im_fail(text, -EINVAL, "a run needs at least one rank, one epoch and a batch of one");
+    if (p->samples[IM_TRAIN] == 0)
+        return im_fail(text, -EINVAL, "there are no training images");
+    if (p->samples[IM_TRAIN] < per_step)
+        return im_fail(text, -EINVAL,
+                       "--batch-size %" PRIu32 " with %" PRIu32 " rank(s) asks for %" PRIu64
+                       " images a step, but the training set has %" PRIu64 "; use --batch-size %" PRIu64 " or less",
+                       p->batch_size[IM_TRAIN], p->ranks, per_step, p->samples[IM_TRAIN],
+                       p->samples[IM_TRAIN] / p->ranks);
+    return 0;
+}
+
+int im_plan_init(struct im_plan *plan, const struct im_plan_params *p, struct im_text *text)
+{
+    struct im_plan made = {.ranks = p->ranks};
+    int err = check(p, text);
+
+    if (err < 0)
+        return err;
+    made.phase = calloc((size_t)p->epochs * 2, sizeof *made.phase);
+    if (!made.phase)
+        return -ENOMEM;
+    for (uint32_t epoch = 0; epoch < p->epochs && err == 0; epoch++) {
+        int validate = p->samples[IM_VAL] > 0 && p->validate_every > 0 &&
+                       ((epoch + 1) % p->validate_every == 0 || epoch + 1 == p->epochs);
+
+        err = append_phase(&made, p, IM_TRAIN, epoch);
+        if (err == 0 && validate)
+            err = append_phase(&made, p, IM_VAL, epoch);
+    }
+    if (err < 0) {
+        free(made.phase);
+        return im_fail(text, err, "the run would deliver more than 2^36 samples; use fewer --epochs");
+    }
+    *plan = made;
+    return 0;
+}
+
+void im_plan_fini(struct im_plan *plan)
+{
+    free(plan->phase);
+    *plan = (struct im_plan){0};
+}
+
+/* The last phase whose first number (a field at `offset`) is not above n; empty phases are skipped by being before it. */
+static const struct im_phase *find(const struct im_plan *plan, uint64_t n, int by_batch)
+{
+    uint32_t low = 0, high = plan->phases;
+
+    while (high - low > 1) {
+        uint32_t middle = low + (high - low) / 2;
+        const struct im_phase *phase = &plan->phase[middle];
+
+        if ((by_batch ? phase->first_batch : phase->first_ticket) <= n)
+            low = middle;
+        else
+            high = middle;
+    }
+    return &plan->phase[low];
+}
+
+const struct im_phase *im_plan_phase_of_batch(const struct im_plan *plan, uint64_t batch)
+{
+    return batch < plan->batches ? find(plan, batch, 1) : NULL;
+}
+
+int im_plan_place(const struct im_plan *plan, uint64_t ticket, struct im_place *ret)
+{
+    if (ticket >= plan->tickets)
+        return -ERANGE;
+
+    const struct im_phase *phase = find(plan, ticket, 0);
+    uint64_t per_step = (uint64_t)phase->batch_size * plan->ranks;
+    uint64_t position = ticket - phase->first_ticket;
+    uint32_t step = (uint32_t)(position / per_step);
+    uint32_t in_step = (uint32_t)(position % per_step);
+
+    *ret = (struct im_place){
+        .phase = phase,
+        .position = position,
+        .batch = phase->first_batch + step,
+        .step = step,
+        .rank = in_step % plan->ranks,
+        .place = in_step / plan->ranks,
+    };
+    return 0;
+}
+
+uint64_t im_plan_first_ticket(const struct im_plan *plan, uint64_t batch)
+{
+    const struct im_phase *phase = im_plan_phase_of_batch(plan, batch);
+
+    if (!phase)
+        return plan->tickets;
+    return phase->first_ticket + (batch - phase->first_batch) * phase->batch_size * plan->ranks;
+}
+
+uint64_t im_plan_ticket(const struct im_plan *plan, uint64_t batch, uint32_t rank, uint32_t place)
+{
+    return im_plan_first_ticket(plan, batch) + (uint64_t)place * plan->ranks + rank;
+}
+
+uint32_t im_plan_step_count(const struct im_plan *plan, uint64_t batch)
+{
+    const struct im_phase *phase = im_plan_phase_of_batch(plan, batch);
+
+    if (!phase)
+        return 0;
+
+    uint64_t per_step = (uint64_t)phase->batch_size * plan->ranks;
+    uint64_t left = phase->samples - (batch - phase->first_batch) * per_step;
+
+    return (uint32_t)(left < per_step ? left : per_step);
+}
+
+uint32_t im_plan_batch_count(const struct im_plan *plan, uint64_t batch, uint32_t rank)
+{
+    uint32_t step = im_plan_step_count(plan, batch);
+
+    return step > rank ? (step - rank + plan->ranks - 1) / plan->ranks : 0;
+}

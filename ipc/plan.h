@@ -1,0 +1,75 @@
+/* The plan of a run: what each ticket is. A pure function of a few numbers, the same in every process.
+ *
+ * A run is a sequence of phases: a training pass, then a validation pass, epoch after epoch. A phase is cut into steps of
+ * ranks x batch_size samples; the last step takes what is left (drop_last leaves it out instead). Tickets number the
+ * samples 0, 1, 2, ... over the whole run; batches number the steps likewise. Within a step, position i goes to rank
+ * i mod ranks, place i / ranks, so that the ranks' batches fill at the same pace. */
+#ifndef IPC_PLAN_H
+#define IPC_PLAN_H
+
+#include <stdint.h>
+
+#include "ipc/abi.h"
+#include "ipc/base/err.h"
+
+struct im_plan_params {
+    uint64_t samples[IM_SPLITS];
+    uint32_t epochs;
+    uint32_t ranks;
+    uint32_t batch_size[IM_SPLITS]; /* per rank */
+    uint32_t image_size[IM_SPLITS]; /* pixels a side */
+    uint32_t validate_every;        /* epochs; 0 = never. The last epoch is always validated otherwise. */
+    uint32_t drop_last;             /* 1: training leaves the last short step out */
+};
+
+struct im_phase {
+    uint64_t first_ticket;
+    uint64_t first_batch;
+    uint64_t samples; /* delivered in this phase */
+    uint32_t steps;
+    uint32_t split; /* enum im_split */
+    uint32_t epoch; /* from 0 */
+    uint32_t batch_size;
+    uint32_t image_size;
+    uint32_t pad;
+};
+
+struct im_plan {
+    struct im_phase *phase; /* owned */
+    uint32_t phases;
+    uint32_t ranks;
+    uint64_t tickets; /* of the run */
+    uint64_t batches;
+};
+
+/* Where one ticket belongs. */
+struct im_place {
+    const struct im_phase *phase;
+    uint64_t position; /* within the phase: 0 .. samples-1 */
+    uint64_t batch;    /* global */
+    uint32_t step;     /* within the phase */
+    uint32_t rank;
+    uint32_t place; /* within the rank's batch */
+};
+
+/* -EINVAL with a sentence when nothing could be trained; -ENOMEM. */
+int im_plan_init(struct im_plan *plan, const struct im_plan_params *params, struct im_text *text);
+void im_plan_fini(struct im_plan *plan);
+
+/* The phase that batch `batch` belongs to; NULL past the end. O(log phases). */
+const struct im_phase *im_plan_phase_of_batch(const struct im_plan *plan, uint64_t batch);
+
+/* 0, or -ERANGE when the ticket is past the end of the run. */
+int im_plan_place(const struct im_plan *plan, uint64_t ticket, struct im_place *ret);
+
+/* The ticket at (batch, rank, place); the place must be below im_plan_batch_count(). */
+uint64_t im_plan_ticket(const struct im_plan *plan, uint64_t batch, uint32_t rank, uint32_t place);
+
+/* First ticket of a batch; the run's ticket count for a batch past the end. */
+uint64_t im_plan_first_ticket(const struct im_plan *plan, uint64_t batch);
+
+/* Samples of `rank` in `batch` (0 is possible in a short last step), and of all ranks. */
+uint32_t im_plan_batch_count(const struct im_plan *plan, uint64_t batch, uint32_t rank);
+uint32_t im_plan_step_count(const struct im_plan *plan, uint64_t batch);
+
+#endif

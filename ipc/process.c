@@ -1,0 +1,113 @@
+#include "ipc/process.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ipc/base/fault.h"
+#include "ipc/word.h"
+
+static uint64_t entry_word(enum im_process_state state, uint32_t incarnation)
+{
+    return (uint64_t)state << 32 | incarnation;
+}
+
+uint32_t im_process_announce(struct im_run *run, enum im_role role, uint32_t index)
+{
+    struct im_process *p = &run->process[im_run_slot(run, role, index)];
+    uint32_t incarnation = atomic_fetch_add_explicit(&run->control->next_incarnation, 1, memory_order_relaxed);
+
+    if (incarnation > IM_OWNER_MAX)
+        return 0;
+    p->role = role;
+    p->index = index;
+    atomic_store_explicit(&p->pid, 0, memory_order_relaxed);
+    atomic_store_explicit(&p->start_time, 0, memory_order_relaxed);
+    atomic_store_explicit(&p->active_ticket, 0, memory_order_relaxed);
+    atomic_store_explicit(&p->active_since_ns, 0, memory_order_relaxed);
+    atomic_store_explicit(&p->position, 0, memory_order_relaxed);
+    atomic_store_explicit(&p->ready_ns, 0, memory_order_relaxed);
+    /* P1 release: the entry is complete before its incarnation can be seen. */
+    atomic_store_explicit(&p->state, entry_word(IM_PROCESS_SPAWN, incarnation), memory_order_release);
+    return incarnation;
+}
+
+uint64_t im_process_start_time(int32_t pid)
+{
+    char path[32], text[1024];
+    const char *at;
+    ssize_t n;
+    int fd;
+
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return 0;
+    n = read(fd, text, sizeof text - 1);
+    close(fd);
+    if (n <= 0)
+        return 0;
+    text[n] = 0;
+    at = strrchr(text, ')'); /* the name may hold anything, also blanks and parentheses */
+    for (int field = 2; at && field < 22; field++) {
+        at = strchr(at + 1, ' ');
+    }
+    return at ? strtoull(at + 1, NULL, 10) : 0;
+}
+
+int im_process_enter(struct im_run *run, uint32_t slot, uint32_t incarnation)
+{
+    struct im_process *p = &run->process[slot];
+    uint64_t word = entry_word(IM_PROCESS_SPAWN, incarnation);
+
+    IM_FAULT("process.enter.before");
+    if (atomic_load_explicit(&p->state, memory_order_acquire) != word)
+        return -ESTALE;
+    atomic_store_explicit(&p->start_time, im_process_start_time(getpid()), memory_order_relaxed);
+    atomic_store_explicit(&p->pid, getpid(), memory_order_relaxed);
+    /* P2 */
+    if (!atomic_compare_exchange_strong_explicit(&p->state, &word, entry_word(IM_PROCESS_RUN, incarnation),
+                                                 memory_order_acq_rel, memory_order_relaxed))
+        return -ESTALE;
+    IM_FAULT("process.enter.after");
+    return 0;
+}
+
+int im_process_mark_dead(struct im_run *run, uint32_t slot, uint32_t incarnation)
+{
+    _Atomic uint64_t *state = &run->process[slot].state;
+    uint64_t word = atomic_load_explicit(state, memory_order_acquire);
+
+    if ((uint32_t)word != incarnation || word >> 32 == IM_PROCESS_NONE)
+        return -ESTALE;
+    /* P3: from SPAWN or RUN; a child that has not entered yet fails its P2 from here on. */
+    atomic_exchange_explicit(state, entry_word(IM_PROCESS_DEAD, incarnation), memory_order_acq_rel);
+    return 0;
+}
+
+void im_process_clear(struct im_run *run, uint32_t slot)
+{
+    struct im_process *p = &run->process[slot];
+
+    atomic_store_explicit(&p->pid, 0, memory_order_relaxed);
+    /* P4 release: its cells were returned before. */
+    atomic_store_explicit(&p->state, entry_word(IM_PROCESS_NONE, 0), memory_order_release);
+}
+
+enum im_process_state im_process_state(const struct im_run *run, uint32_t slot)
+{
+    return (enum im_process_state)(atomic_load_explicit(&run->process[slot].state, memory_order_acquire) >> 32);
+}
+
+uint32_t im_process_incarnation(const struct im_run *run, uint32_t slot)
+{
+    return (uint32_t)atomic_load_explicit(&run->process[slot].state, memory_order_acquire);
+}
+
+bool im_process_is_current(const struct im_run *run, uint32_t slot, uint32_t incarnation)
+{
+    return atomic_load_explicit(&run->process[slot].state, memory_order_relaxed) == entry_word(IM_PROCESS_RUN, incarnation);
+}

@@ -1,0 +1,257 @@
+/* Layout, creation and checked attachment of a run's segments.
+ *
+ * The layout is a pure function of the geometry, computed again by everyone who attaches: no offset is ever read from
+ * shared memory. A child trusts nothing but its own copy of the geometry after im_run_attach() has checked it. */
+#include "ipc/run.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "ipc/base/clock.h"
+#include "ipc/base/hash.h"
+#include "ipc/base/sysinfo.h"
+#include "ipc/word.h"
+
+/* Each size below 2^31 apart from samples (< 2^32) and byte counts (< 2^40), so that no product here can overflow 64 bits. */
+static bool geometry_is_sane(const struct im_geometry *g)
+{
+    return g->samples[IM_TRAIN] >= 1 && g->samples[IM_TRAIN] < UINT32_MAX && g->samples[IM_VAL] < UINT32_MAX &&
+           g->cell_bytes >= IM_PAGE && g->cell_bytes <= UINT64_C(1) << 30 && g->cell_bytes % IM_PAGE == 0 &&
+           g->batch_pixels_max >= 1 && g->batch_pixels_max <= UINT64_C(1) << 40 && g->encoded_cells >= 1 &&
+           g->encoded_cells <= IM_CELLS_MAX && g->ranks >= 1 && g->ranks <= IM_RANKS_MAX && g->batches >= 1 &&
+           g->batches <= IM_BATCHES_MAX && g->batch_size_max >= 1 && g->batch_size_max <= 65536 && g->readers_max >= 1 &&
+           g->augmenters_max >= 1 && g->readers_max <= IM_SLOTS_MAX && g->augmenters_max <= IM_SLOTS_MAX &&
+           g->slots == 1 + g->readers_max + g->augmenters_max + g->ranks && g->slots <= IM_SLOTS_MAX && g->classes >= 1;
+}
+
+static uint64_t take(uint64_t *at, uint64_t bytes, uint64_t align)
+{
+    uint64_t offset = (*at + align - 1) / align * align;
+
+    *at = offset + bytes;
+    return offset;
+}
+
+int im_offsets_compute(const struct im_geometry *g, struct im_offsets *ret)
+{
+    struct im_offsets l = {0};
+    uint64_t at = sizeof(struct im_control);
+
+    if (!geometry_is_sane(g))
+        return -EINVAL;
+    l.conf = take(&at, IM_CONF_BYTES, IM_PAGE);
+    l.processes = take(&at, g->slots * sizeof(struct im_process), IM_PAGE);
+    l.stats = take(&at, g->slots * sizeof(struct im_stats), IM_PAGE);
+    l.encoded_words = take(&at, g->encoded_cells * sizeof(uint64_t), IM_PAGE);
+    l.encoded_meta = take(&at, g->encoded_cells * sizeof(struct im_encoded_meta), IM_PAGE);
+    l.batch_words = take(&at, (uint64_t)g->ranks * g->batches * g->batch_size_max * sizeof(uint64_t), IM_PAGE);
+    l.bad_samples = take(&at, IM_BAD_MAX * sizeof(struct im_bad_entry), IM_PAGE);
+    for (int s = 0; s < IM_SPLITS; s++)
+        l.stamps[s] = take(&at, g->samples[s] * sizeof(uint32_t), IM_PAGE);
+    l.control_bytes = take(&at, 0, IM_PAGE);
+    l.encoded_bytes = g->cell_bytes * g->encoded_cells;
+
+    at = g->batch_pixels_max;
+    l.batch_labels = take(&at, g->batch_size_max * sizeof(int32_t), IM_LINE);
+    l.batch_verdicts = take(&at, g->batch_size_max * sizeof(uint32_t), IM_LINE);
+    l.batch_samples = take(&at, g->batch_size_max * sizeof(uint64_t), IM_LINE);
+    l.batch_stride = take(&at, 0, IM_PAGE);
+    l.batch_bytes = l.batch_stride * g->batches;
+    *ret = l;
+    return 0;
+}
+
+static void place_tables(struct im_run *run)
+{
+    char *base = run->control_segment.map;
+
+    run->control = run->control_segment.map;
+    run->conf = base + run->layout.conf;
+    run->process = (struct im_process *)(void *)(base + run->layout.processes);
+    run->stats = (struct im_stats *)(void *)(base + run->layout.stats);
+    run->encoded_word = (_Atomic uint64_t *)(void *)(base + run->layout.encoded_words);
+    run->encoded_meta = (struct im_encoded_meta *)(void *)(base + run->layout.encoded_meta);
+    run->batch_word = (_Atomic uint64_t *)(void *)(base + run->layout.batch_words);
+    run->bad_sample = (struct im_bad_entry *)(void *)(base + run->layout.bad_samples);
+    for (int s = 0; s < IM_SPLITS; s++)
+        run->stamp[s] = (_Atomic uint32_t *)(void *)(base + run->layout.stamps[s]);
+}
+
+static uint64_t build_hash(void)
+{
+    const char *id = im_build_id();
+
+    return im_hash64(id, strlen(id), 0);
+}
+
+static int fill_header(struct im_run *run, const char *conf, uint32_t conf_bytes)
+{
+    struct im_control *c = run->control;
+
+    if (conf_bytes > IM_CONF_BYTES)
+        return -E2BIG;
+    if (getrandom(&c->run_id, sizeof c->run_id, 0) != (ssize_t)sizeof c->run_id)
+        return -errno;
+    c->magic = IM_MAGIC;
+    c->abi_version = IM_ABI_VERSION;
+    c->control_bytes_of_header = sizeof *c;
+    c->build_hash = build_hash();
+    c->segment_bytes = run->layout.control_bytes;
+    c->created_ns = im_now();
+    c->geometry = run->geometry;
+    c->conf_bytes = conf_bytes;
+    c->warden_pid = (uint32_t)getpid();
+    memcpy(run->conf, conf, conf_bytes);
+    atomic_store_explicit(&c->next_incarnation, 1, memory_order_relaxed);
+    return 0;
+}
+
+int im_run_create(const struct im_geometry *g, const char *conf, uint32_t conf_bytes, struct im_run *ret, struct im_text *text)
+{
+    struct im_run run = {.geometry = *g};
+    int err = im_offsets_compute(g, &run.layout);
+
+    if (err < 0)
+        return im_fail(text, err, "the run's sizes are out of range (ranks <= %d, readers+augmenters+ranks < %d)",
+                       IM_RANKS_MAX, IM_SLOTS_MAX);
+    err = im_segment_create("the control segment", run.layout.control_bytes, &run.control_segment, text);
+    if (err == 0)
+        err = im_segment_create("the encoded ring", run.layout.encoded_bytes, &run.encoded_segment, text);
+    for (uint32_t r = 0; r < g->ranks && err == 0; r++)
+        err = im_segment_create("a batch ring", run.layout.batch_bytes, &run.batch_segment[r], text);
+    if (err == 0) {
+        place_tables(&run);
+        err = fill_header(&run, conf, conf_bytes);
+    }
+    if (err < 0) {
+        im_run_close(&run);
+        return err;
+    }
+    *ret = run;
+    return 0;
+}
+
+static int check_header(const struct im_segment *s, struct im_run *run, struct im_text *text)
+{
+    const struct im_control *c = s->map;
+
+    if (c->magic != IM_MAGIC)
+        return im_fail(text, -EBADMSG, "not a run's control segment");
+    if (c->abi_version != IM_ABI_VERSION || c->control_bytes_of_header != sizeof *c)
+        return im_fail(text, -EBADMSG, "shared-memory layout %" PRIu32 ", this program speaks %u", c->abi_version, IM_ABI_VERSION);
+    if (c->build_hash != build_hash())
+        return im_fail(text, -EBADMSG, "the run belongs to another build of imsuper than this program (%s)", im_build_id());
+    run->geometry = c->geometry;
+    if (im_offsets_compute(&run->geometry, &run->layout) < 0)
+        return im_fail(text, -EBADMSG, "the control segment's sizes are out of range");
+    if (run->layout.control_bytes != c->segment_bytes || run->layout.control_bytes > s->bytes || c->conf_bytes > IM_CONF_BYTES)
+        return im_fail(text, -EBADMSG, "the control segment's sizes contradict each other");
+    return 0;
+}
+
+int im_run_attach(const struct im_attach *how, struct im_run *ret, struct im_text *text)
+{
+    struct im_run run = {0};
+    int err = im_segment_attach(how->first_fd, 1, sizeof(struct im_control), &run.control_segment, text);
+
+    if (err == 0)
+        err = check_header(&run.control_segment, &run, text);
+    if (err == 0) {
+        place_tables(&run);
+        if (how->encoded_read || how->encoded_write)
+            err = im_segment_attach(how->first_fd + IM_FD_ENCODED - IM_FD_CONTROL, how->encoded_write,
+                                    run.layout.encoded_bytes, &run.encoded_segment, text);
+    }
+    for (uint32_t r = 0; r < run.geometry.ranks && err == 0; r++)
+        if (how->batch_write || how->batch_read_rank == (int)r)
+            err = im_segment_attach(how->first_fd + IM_FD_BATCH - IM_FD_CONTROL + (int)r, how->batch_write,
+                                    run.layout.batch_bytes, &run.batch_segment[r], text);
+    if (err < 0) {
+        im_run_close(&run);
+        return err;
+    }
+    *ret = run;
+    return 0;
+}
+
+void im_run_close(struct im_run *run)
+{
+    im_segment_close(&run->control_segment);
+    im_segment_close(&run->encoded_segment);
+    for (int r = 0; r < IM_RANKS_MAX; r++)
+        im_segment_close(&run->batch_segment[r]);
+    *run = (struct im_run){0};
+}
+
+unsigned char *im_run_cell_bytes(const struct im_run *run, uint32_t cell)
+{
+    return (unsigned char *)run->encoded_segment.map + (uint64_t)cell * run->geometry.cell_bytes;
+}
+
+_Atomic uint64_t *im_run_batch_word(const struct im_run *run, uint32_t rank, uint64_t batch, uint32_t place)
+{
+    uint64_t slot = (uint64_t)rank * run->geometry.batches + batch % run->geometry.batches;
+
+    return &run->batch_word[slot * run->geometry.batch_size_max + place];
+}
+
+void im_run_batch_view(const struct im_run *run, uint32_t rank, uint64_t batch, struct im_batch_view *ret)
+{
+    unsigned char *base = (unsigned char *)run->batch_segment[rank].map + batch % run->geometry.batches * run->layout.batch_stride;
+
+    *ret = (struct im_batch_view){
+        .pixels = base,
+        .labels = (int32_t *)(void *)(base + run->layout.batch_labels),
+        .verdicts = (uint32_t *)(void *)(base + run->layout.batch_verdicts),
+        .samples = (uint64_t *)(void *)(base + run->layout.batch_samples),
+    };
+}
+
+void im_run_reset(struct im_run *run, const struct im_plan *plan, uint64_t batch)
+{
+    const struct im_geometry *g = &run->geometry;
+    uint64_t ticket = im_plan_first_ticket(plan, batch);
+
+    for (uint64_t t = ticket; t < ticket + g->encoded_cells; t++)
+        atomic_store_explicit(&run->encoded_word[t % g->encoded_cells], im_word(IM_FREE, 0, t), memory_order_release);
+    for (uint32_t rank = 0; rank < g->ranks; rank++)
+        for (uint64_t b = batch; b < batch + g->batches; b++)
+            for (uint32_t place = 0; place < g->batch_size_max; place++)
+                atomic_store_explicit(im_run_batch_word(run, rank, b, place), im_word(IM_EMPTY, 0, b), memory_order_release);
+    for (int s = 0; s < IM_SPLITS; s++) {
+        for (uint64_t i = 0; i < g->samples[s]; i++)
+            atomic_store_explicit(&run->stamp[s][i], 0, memory_order_relaxed);
+        atomic_store_explicit(&run->control->ledger[s].delivered, 0, memory_order_relaxed);
+        atomic_store_explicit(&run->control->ledger[s].duplicates, 0, memory_order_relaxed);
+        atomic_store_explicit(&run->control->ledger[s].bad, 0, memory_order_relaxed);
+    }
+    atomic_store_explicit(&run->control->encoded_free_hint, ticket, memory_order_relaxed);
+    atomic_store_explicit(&run->control->encoded_ready_hint, ticket, memory_order_relaxed);
+    atomic_fetch_add_explicit(&run->control->generation, 1, memory_order_release);
+}
+
+uint32_t im_run_slot(const struct im_run *run, enum im_role role, uint32_t index)
+{
+    const struct im_geometry *g = &run->geometry;
+
+    switch (role) {
+    case IM_ROLE_READER:
+        return 1 + index;
+    case IM_ROLE_AUGMENTER:
+        return 1 + g->readers_max + index;
+    case IM_ROLE_TRAINER:
+        return 1 + g->readers_max + g->augmenters_max + index;
+    default:
+        return 0;
+    }
+}
+
+const char *im_role_name(enum im_role role)
+{
+    static const char *const names[IM_ROLES] = {"none", "supervisor", "reader", "augmenter", "trainer"};
+
+    return (unsigned)role < IM_ROLES ? names[role] : "unknown";
+}

@@ -1,0 +1,97 @@
+/* A run's shared memory as one process sees it: the private handle over the segments of abi.h. */
+#ifndef IPC_RUN_H
+#define IPC_RUN_H
+
+#include <stdbool.h>
+
+#include "ipc/abi.h"
+#include "ipc/plan.h"
+#include "ipc/shm.h"
+
+/* Descriptors that processes inherit. Roles get CONTROL, ENCODED, LEASE (its read end) and BATCH + rank; the supervisor gets
+ * CONTROL, LEASE (its write end), CHANNEL (to the warden), LOG (what the roles write to their stderr) and LOCK. */
+enum {
+    IM_FD_CONTROL = 3,
+    IM_FD_ENCODED = 4,
+    IM_FD_LEASE = 5,
+    IM_FD_CHANNEL = 6,
+    IM_FD_LOG = 7,
+    IM_FD_LOCK = 8,
+    IM_FD_BATCH = 10,
+};
+
+/* Offsets of the tables in the control segment, and of the arrays in one batch of a batch segment; bytes. */
+struct im_offsets {
+    uint64_t conf, processes, stats, encoded_words, encoded_meta, batch_words, bad_samples, stamps[IM_SPLITS];
+    uint64_t control_bytes;
+    uint64_t encoded_bytes;
+    uint64_t batch_labels, batch_verdicts, batch_samples; /* within a batch; pixels are at 0 */
+    uint64_t batch_stride;
+    uint64_t batch_bytes; /* of a rank's whole segment */
+};
+
+struct im_run {
+    struct im_segment control_segment, encoded_segment, batch_segment[IM_RANKS_MAX];
+    struct im_control *control;
+    struct im_offsets layout;
+    struct im_geometry geometry; /* private copy: checked once, then trusted */
+
+    struct im_process *process;
+    struct im_stats *stats;
+    _Atomic uint64_t *encoded_word;
+    struct im_encoded_meta *encoded_meta;
+    _Atomic uint64_t *batch_word; /* [ranks][batches][batch_size_max] */
+    struct im_bad_entry *bad_sample;
+    _Atomic uint32_t *stamp[IM_SPLITS]; /* the ledger's: [sample] = 1 + phase that last delivered it. W trainers */
+    char *conf;                         /* frozen configuration; not 0-terminated beyond conf_bytes */
+};
+
+/* One batch of one rank, as arrays over its places. */
+struct im_batch_view {
+    unsigned char *pixels; /* uint8 [count][size][size][3], NHWC RGB */
+    int32_t *labels;       /* [count] class indices */
+    uint32_t *verdicts;    /* [count] enum im_verdict; 0 = usable */
+    uint64_t *samples;     /* [count] ids within the split */
+};
+
+/* Computes the layout of a geometry. -EINVAL when a size is out of range or the sum overflows. */
+int im_offsets_compute(const struct im_geometry *g, struct im_offsets *ret);
+
+/* Makes all segments of a run, zeroed, and writes header and configuration. `conf` is copied. */
+int im_run_create(const struct im_geometry *g, const char *conf, uint32_t conf_bytes, struct im_run *ret, struct im_text *text);
+
+/* Which segments a process maps, and how. */
+struct im_attach {
+    bool encoded_write;      /* readers */
+    bool encoded_read;       /* augmenters */
+    bool batch_write;        /* augmenters: all ranks */
+    int batch_read_rank;     /* trainers: this rank alone; -1 = none */
+    int first_fd;            /* IM_FD_CONTROL; the others follow as in the enum above */
+};
+
+/* Maps the segments behind inherited descriptors. Checks every byte it will rely on: -EBADMSG for anything that is no run
+ * of this build. The control segment is always mapped writable. */
+int im_run_attach(const struct im_attach *how, struct im_run *ret, struct im_text *text);
+
+void im_run_close(struct im_run *run);
+
+/* Marks each cell with the first number it will carry, for a run that starts at `batch`: the state of a data plane in which
+ * nothing has happened. Supervisor only, with no reader, augmenter or trainer alive. */
+void im_run_reset(struct im_run *run, const struct im_plan *plan, uint64_t batch);
+
+/* Encoded cell and batch cell addresses. */
+unsigned char *im_run_cell_bytes(const struct im_run *run, uint32_t cell);
+_Atomic uint64_t *im_run_batch_word(const struct im_run *run, uint32_t rank, uint64_t batch, uint32_t place);
+void im_run_batch_view(const struct im_run *run, uint32_t rank, uint64_t batch, struct im_batch_view *ret);
+
+/* Slots of the process table. */
+uint32_t im_run_slot(const struct im_run *run, enum im_role role, uint32_t index);
+
+const char *im_role_name(enum im_role role);
+
+static inline enum im_run_state im_run_state(const struct im_run *run)
+{
+    return (enum im_run_state)atomic_load_explicit(&run->control->run_state, memory_order_acquire);
+}
+
+#endif

@@ -1,0 +1,121 @@
+/* shm_open + posix_fallocate + shm_unlink, or memfd_create + fallocate + seals.
+ *
+ * Reserving every page now turns a too small /dev/shm into an error with a number; without it the first touch of the page
+ * that does not fit is a SIGBUS in whoever touches it. Unlinking at once means that no crash can leave a name behind. */
+#include "ipc/shm.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+static int reserve(int fd, uint64_t bytes)
+{
+    int err;
+
+    do
+        err = posix_fallocate(fd, 0, (off_t)bytes);
+    while (err == EINTR);
+    return -err;
+}
+
+static int open_posix(uint64_t bytes)
+{
+    char name[64];
+    uint64_t random = 0;
+    int fd, err;
+
+    if (getrandom(&random, sizeof random, 0) != (ssize_t)sizeof random)
+        return -errno;
+    snprintf(name, sizeof name, "/imsuper-%d-%016" PRIx64, (int)getpid(), random);
+    fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return -errno;
+    shm_unlink(name);
+    err = reserve(fd, bytes);
+    if (err < 0) {
+        close(fd);
+        return err;
+    }
+    return fd;
+}
+
+static int open_memfd(const char *what, uint64_t bytes)
+{
+    int fd = memfd_create(what, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    int err;
+
+    if (fd < 0)
+        return -errno;
+    err = reserve(fd, bytes);
+    if (err == 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+        err = -errno;
+    if (err < 0) {
+        close(fd);
+        return err;
+    }
+    return fd;
+}
+
+static uint64_t shm_free_bytes(void)
+{
+    struct statvfs fs;
+
+    return statvfs("/dev/shm", &fs) == 0 ? (uint64_t)fs.f_bavail * fs.f_frsize : 0;
+}
+
+int im_segment_create(const char *what, uint64_t bytes, struct im_segment *ret, struct im_text *text)
+{
+    int fd = open_posix(bytes);
+    void *map;
+
+    if (fd < 0)
+        fd = open_memfd(what, bytes);
+    if (fd < 0)
+        return im_fail(text, fd,
+                       "cannot reserve %" PRIu64 " bytes (%.2f GiB) of shared memory for %s: /dev/shm has %" PRIu64
+                       " bytes free and a memfd failed too (%s); give the machine or container more memory, or use smaller "
+                       "--batch-size, --batches-ahead or --encoded-cells",
+                       bytes, (double)bytes / (1 << 30), what, shm_free_bytes(), strerror(-fd));
+    map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (map == MAP_FAILED) {
+        int err = -errno;
+
+        close(fd);
+        return im_fail(text, err, "cannot map %" PRIu64 " bytes of shared memory for %s: %s", bytes, what, strerror(-err));
+    }
+    *ret = (struct im_segment){.fd = fd, .map = map, .bytes = bytes};
+    return 0;
+}
+
+int im_segment_attach(int fd, int writable, uint64_t bytes_min, struct im_segment *ret, struct im_text *text)
+{
+    struct stat st;
+    void *map;
+
+    if (fstat(fd, &st) < 0)
+        return im_fail(text, -errno, "descriptor %d: %s", fd, strerror(errno));
+    if (!S_ISREG(st.st_mode) || st.st_size <= 0 || (uint64_t)st.st_size < bytes_min)
+        return im_fail(text, -EBADMSG, "descriptor %d is no segment of at least %" PRIu64 " bytes", fd, bytes_min);
+    map = mmap(NULL, (size_t)st.st_size, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, fd, 0);
+    if (map == MAP_FAILED)
+        return im_fail(text, -errno, "cannot map descriptor %d: %s", fd, strerror(errno));
+    fcntl(fd, F_SETFD, FD_CLOEXEC);
+    *ret = (struct im_segment){.fd = fd, .map = map, .bytes = (uint64_t)st.st_size};
+    return 0;
+}
+
+void im_segment_close(struct im_segment *s)
+{
+    if (!s->map)
+        return;
+    munmap(s->map, s->bytes);
+    close(s->fd);
+    *s = (struct im_segment){.fd = -1};
+}

@@ -1,0 +1,72 @@
+#include "ipc/stats.h"
+
+#include <string.h>
+
+static void bump(_Atomic uint64_t *word, uint64_t n)
+{
+    atomic_store_explicit(word, atomic_load_explicit(word, memory_order_relaxed) + n, memory_order_relaxed);
+}
+
+void im_stats_enter(struct im_stats *s, enum im_activity activity)
+{
+    im_ns now = im_now();
+    uint64_t was = atomic_load_explicit(&s->activity, memory_order_relaxed);
+    im_ns since = atomic_load_explicit(&s->since_ns, memory_order_relaxed);
+
+    if (was < IM_ACTIVITIES && since != 0)
+        bump(&s->time_ns[was], now - since);
+    atomic_store_explicit(&s->activity, activity, memory_order_relaxed);
+    atomic_store_explicit(&s->since_ns, now, memory_order_relaxed);
+}
+
+void im_stats_add(struct im_stats *s, enum im_counter counter, uint64_t n)
+{
+    bump(&s->counter[counter], n);
+}
+
+void im_stats_time(struct im_stats *s, enum im_histogram histogram, im_ns duration)
+{
+    unsigned bucket = duration ? 63u - (unsigned)__builtin_clzll(duration) : 0;
+
+    bump(&s->histogram[histogram][bucket < IM_HISTOGRAM_BUCKETS ? bucket : IM_HISTOGRAM_BUCKETS - 1], 1);
+}
+
+void im_stats_gauge(struct im_stats *s, enum im_gauge gauge, double value)
+{
+    uint64_t bits;
+
+    memcpy(&bits, &value, sizeof bits);
+    atomic_store_explicit(&s->gauge[gauge], bits, memory_order_relaxed);
+}
+
+void im_stats_read(const struct im_stats *s, im_ns now, struct im_stats_view *ret)
+{
+    uint64_t activity = atomic_load_explicit(&s->activity, memory_order_relaxed);
+    im_ns since = atomic_load_explicit(&s->since_ns, memory_order_relaxed);
+
+    for (int a = 0; a < IM_ACTIVITIES; a++)
+        ret->time_ns[a] = atomic_load_explicit(&s->time_ns[a], memory_order_relaxed);
+    if (activity < IM_ACTIVITIES && since != 0 && since < now)
+        ret->time_ns[activity] += now - since;
+    for (int c = 0; c < IM_COUNTERS; c++)
+        ret->counter[c] = atomic_load_explicit(&s->counter[c], memory_order_relaxed);
+    for (int g = 0; g < IM_GAUGES; g++) {
+        uint64_t bits = atomic_load_explicit(&s->gauge[g], memory_order_relaxed);
+
+        memcpy(&ret->gauge[g], &bits, sizeof bits);
+    }
+}
+
+uint64_t im_stats_quantile(const struct im_stats *s, enum im_histogram histogram, double quantile)
+{
+    uint64_t count[IM_HISTOGRAM_BUCKETS], total = 0, below = 0;
+
+    for (int b = 0; b < IM_HISTOGRAM_BUCKETS; b++)
+        total += count[b] = atomic_load_explicit(&s->histogram[histogram][b], memory_order_relaxed);
+    for (int b = 0; b < IM_HISTOGRAM_BUCKETS && total; b++) {
+        below += count[b];
+        if ((double)below >= quantile * (double)total)
+            return UINT64_C(2) << b;
+    }
+    return 0;
+}

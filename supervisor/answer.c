@@ -1,0 +1,167 @@
+/* Control messages: requests of `imsuper status|stop`, news from the trainers. */
+#include <errno.h>
+#include <string.h>
+
+#include "ipc/base/sysinfo.h"
+#include "ipc/encoded.h"
+#include "ipc/process.h"
+#include "supervisor/super.h"
+
+static struct im_json *process_json(struct sv_super *s, const struct sv_child *child)
+{
+    static const char *const activity[IM_ACTIVITIES] = {"idle", "waits for input", "works", "waits for output", "waits for I/O"};
+    struct im_process *p = &s->run.process[child->slot];
+    struct im_stats_view stats;
+    struct im_json *j = im_json_object();
+    uint64_t now_at = atomic_load_explicit(&s->run.stats[child->slot].activity, memory_order_relaxed);
+
+    im_stats_read(&s->run.stats[child->slot], im_now(), &stats);
+    im_json_set_str(j, "role", im_role_name(child->role));
+    im_json_set_int(j, "index", child->index);
+    im_json_set_int(j, "pid", child->pid);
+    im_json_set_str(j, "state", child->incarnation == 0 ? "down" : im_process_state(&s->run, child->slot) == IM_PROCESS_RUN ? "running" : "starting");
+    im_json_set_str(j, "activity", child->incarnation && now_at < IM_ACTIVITIES ? activity[now_at] : "-");
+    im_json_set_int(j, "restarts", atomic_load_explicit(&p->restarts, memory_order_relaxed));
+    im_json_set_int(j, "samples", (int64_t)stats.counter[IM_C_SAMPLES]);
+    im_json_set_int(j, "bytes", (int64_t)stats.counter[IM_C_BYTES]);
+    im_json_set_int(j, "bad", (int64_t)stats.counter[IM_C_BAD]);
+    im_json_set_real(j, "item_p50_ms", (double)im_stats_quantile(&s->run.stats[child->slot], IM_H_ITEM, 0.5) / 1e6);
+    im_json_set_real(j, "item_p99_ms", (double)im_stats_quantile(&s->run.stats[child->slot], IM_H_ITEM, 0.99) / 1e6);
+    return j;
+}
+
+static struct im_json *stages_json(const struct sv_super *s)
+{
+    struct im_json *list = im_json_array();
+
+    for (int stage = 0; stage < SV_STAGES; stage++) {
+        const struct sv_stage_view *v = &s->view.stage[stage];
+        struct im_json *j = im_json_object();
+
+        im_json_set_str(j, "stage", sv_stage_name(stage));
+        im_json_set_int(j, "processes", v->alive);
+        im_json_set_real(j, "busy", v->busy);
+        im_json_set_real(j, "wait_input", v->wait_input);
+        im_json_set_real(j, "wait_output", v->wait_output);
+        im_json_set_real(j, "per_second", v->per_second);
+        im_json_append(list, j);
+    }
+    return list;
+}
+
+static struct im_json *ledger_json(const struct sv_super *s)
+{
+    struct im_json *both = im_json_object();
+
+    for (int split = 0; split < IM_SPLITS; split++) {
+        const struct im_ledger *l = &s->run.control->ledger[split];
+        struct im_json *j = im_json_object();
+
+        im_json_set_int(j, "delivered", (int64_t)atomic_load_explicit(&l->delivered, memory_order_relaxed));
+        im_json_set_int(j, "duplicates", (int64_t)atomic_load_explicit(&l->duplicates, memory_order_relaxed));
+        im_json_set_int(j, "bad", (int64_t)atomic_load_explicit(&l->bad, memory_order_relaxed));
+        im_json_set_int(j, "passes", (int64_t)atomic_load_explicit(&l->phases, memory_order_relaxed));
+        im_json_set_int(j, "passes_exactly_once", (int64_t)atomic_load_explicit(&l->phases_exact, memory_order_relaxed));
+        im_json_set(both, split == IM_TRAIN ? "train" : "val", j);
+    }
+    return both;
+}
+
+static void add_position(const struct sv_super *s, struct im_json *j)
+{
+    const struct im_phase *phase = im_plan_phase_of_batch(&s->plan, s->view.next_batch);
+
+    im_json_set_int(j, "epochs", s->conf.epochs);
+    if (!phase)
+        return;
+    im_json_set_int(j, "epoch", phase->epoch + 1);
+    im_json_set_str(j, "split", phase->split == IM_TRAIN ? "train" : "val");
+    im_json_set_int(j, "step", (int64_t)(s->view.next_batch - phase->first_batch));
+    im_json_set_int(j, "steps", phase->steps);
+}
+
+struct im_json *sv_status_json(struct sv_super *s)
+{
+    struct im_json *j = im_json_object(), *processes = im_json_array();
+
+    im_json_set_str(j, "schema", "imsuper.status/1");
+    im_json_set_str(j, "run", s->conf.run_name);
+    im_json_set_str(j, "run_dir", s->conf.run_dir);
+    im_json_set_str(j, "state", sv_state_name(s));
+    im_json_set_real(j, "up_seconds", (double)(im_now() - s->run.control->created_ns) / 1e9);
+    add_position(s, j);
+    im_json_set_real(j, "images_per_second", s->view.samples_per_second);
+    im_json_set_str(j, "limited_by", s->view.limit >= 0 ? sv_stage_name(s->view.limit) : "unknown");
+    im_json_set_real(j, "loss", s->view.gauge[IM_G_LOSS]);
+    im_json_set_real(j, "lr", s->view.gauge[IM_G_LR]);
+    im_json_set(j, "stages", stages_json(s));
+    im_json_set_int(j, "ready_cells", s->view.ready_cells);
+    im_json_set_int(j, "ready_batches", s->view.ready_batches);
+    im_json_set_int(j, "deaths", s->deaths);
+    im_json_set_int(j, "bad_samples", s->bad_told);
+    im_json_set_int(j, "resets", (int64_t)atomic_load_explicit(&s->run.control->generation, memory_order_relaxed) - 1);
+    im_json_set(j, "ledger", ledger_json(s));
+    for (uint32_t i = 0; i < s->children.count; i++)
+        im_json_append(processes, process_json(s, &s->children.child[i]));
+    im_json_set(j, "processes", processes);
+    return j;
+}
+
+static struct im_json *simple_reply(const char *key, const char *value)
+{
+    struct im_json *j = im_json_object();
+
+    im_json_set_str(j, "schema", "imsuper.reply/1");
+    im_json_set_str(j, key, value);
+    return j;
+}
+
+static struct im_json *command(struct sv_super *s, const char *cmd, const struct im_json *message)
+{
+    if (strcmp(cmd, "status") == 0)
+        return sv_status_json(s);
+    if (strcmp(cmd, "stop") == 0) {
+        if (im_json_bool_or(message, "now", false))
+            sv_stop_at_once(s, "imsuper stop --now");
+        else
+            sv_request_stop(s, "imsuper stop");
+        return simple_reply("ok", "stopping");
+    }
+    return simple_reply("error", "unknown command");
+}
+
+/* One row per epoch, under a heading. */
+static void tell_epoch(struct sv_super *s, const struct im_json *m)
+{
+    char rate[24], time[24];
+
+    if (im_json_int_or(m, "epoch", 1) == 1)
+        sv_screen_say(&s->screen, "epoch  train loss  train top1   val loss  val top1  val top5      lr   img/s    time");
+    sv_screen_say(&s->screen, "%5lld  %10.4f  %9.2f%%  %9.4f  %7.2f%%  %7.2f%%  %6.4f  %6s  %6s", (long long)im_json_int_or(m, "epoch", 0),
+                  im_json_real_or(m, "train_loss", 0), 100 * im_json_real_or(m, "train_top1", 0), im_json_real_or(m, "val_loss", 0),
+                  100 * im_json_real_or(m, "val_top1", 0), 100 * im_json_real_or(m, "val_top5", 0), im_json_real_or(m, "lr", 0),
+                  sv_format_rate(im_json_real_or(m, "images_per_second", 0), rate, sizeof rate),
+                  sv_format_seconds(im_json_real_or(m, "seconds", -1), time, sizeof time));
+}
+
+void sv_answer(struct sv_super *s)
+{
+    struct im_ctl_peer from;
+    struct im_json *m = NULL;
+    int got;
+
+    while (s->ctl && (got = im_ctl_receive(s->ctl, 0, &from, &m)) != 0) {
+        const char *cmd = got > 0 ? im_json_str_or(m, "cmd", "") : "";
+        const char *event = got > 0 ? im_json_str_or(m, "event", "") : "";
+
+        if (got == -EBADMSG)
+            im_ctl_send(s->ctl, &from, simple_reply("error", "not a JSON object"));
+        else if (*cmd)
+            im_ctl_send(s->ctl, &from, command(s, cmd, m));
+        else if (strcmp(event, "epoch") == 0)
+            tell_epoch(s, m);
+        im_json_free(&m);
+        if (got < 0 && got != -EBADMSG)
+            return;
+    }
+}

@@ -1,0 +1,117 @@
+#include "supervisor/children.h"
+
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "ipc/base/fault.h"
+#include "ipc/process.h"
+
+static void add_role(struct sv_children *c, enum im_role role, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        c->child[c->count++] = (struct sv_child){
+            .role = role, .index = i, .slot = im_run_slot(c->run, role, i), .pidfd = -1};
+    }
+}
+
+void sv_children_init(struct sv_children *c, struct im_run *run, const struct im_plan *plan, int channel)
+{
+    *c = (struct sv_children){.run = run, .plan = plan, .channel = channel};
+    add_role(c, IM_ROLE_READER, run->geometry.readers_max);
+    add_role(c, IM_ROLE_AUGMENTER, run->geometry.augmenters_max);
+    add_role(c, IM_ROLE_TRAINER, run->geometry.ranks);
+}
+
+struct sv_child *sv_child_at(struct sv_children *c, enum im_role role, uint32_t index)
+{
+    for (uint32_t i = 0; i < c->count; i++)
+        if (c->child[i].role == role && c->child[i].index == index)
+            return &c->child[i];
+    return NULL;
+}
+
+struct sv_child *sv_child_by_incarnation(struct sv_children *c, uint32_t incarnation)
+{
+    for (uint32_t i = 0; i < c->count; i++)
+        if (incarnation != 0 && c->child[i].incarnation == incarnation)
+            return &c->child[i];
+    return NULL;
+}
+
+int sv_child_start(struct sv_children *c, struct sv_child *child)
+{
+    struct sv_message m = {.type = SV_SPAWN, .role = child->role, .index = child->index};
+
+    m.incarnation = im_process_announce(c->run, child->role, child->index);
+    if (m.incarnation == 0)
+        return -1;
+    IM_FAULT("supervisor.announced");
+    child->incarnation = m.incarnation;
+    child->killed_by_deadline = false;
+    return sv_channel_send(c->channel, &m, -1);
+}
+
+void sv_child_buried(struct sv_children *c, struct sv_child *child)
+{
+    struct im_process *entry = &c->run->process[child->slot];
+
+    if (child->incarnation == 0)
+        return;
+    child->last.incarnation = child->incarnation;
+    child->last.pid = child->pid;
+    child->last.was_ready = atomic_load_explicit(&entry->ready_ns, memory_order_acquire) != 0;
+    child->last.killed_by_deadline = child->killed_by_deadline;
+    child->last.active_ticket = atomic_load_explicit(&entry->active_ticket, memory_order_acquire);
+    child->last.died_at = im_now();
+    IM_FAULT("supervisor.death.seen");
+    im_process_mark_dead(c->run, child->slot, child->incarnation);
+    IM_FAULT("supervisor.death.marked");
+    im_reclaim(c->run, c->plan, child->incarnation, &child->last.returned);
+    IM_FAULT("supervisor.death.reclaimed");
+    im_process_clear(c->run, child->slot);
+    if (child->pidfd >= 0)
+        close(child->pidfd);
+    child->pidfd = -1;
+    child->pid = 0;
+    child->incarnation = 0;
+}
+
+void sv_child_kill(struct sv_child *child, int signo)
+{
+    if (child->incarnation != 0 && child->pidfd >= 0)
+        syscall(SYS_pidfd_send_signal, child->pidfd, signo, NULL, 0);
+}
+
+void sv_children_want(struct sv_children *c, enum im_role role, bool wanted)
+{
+    for (uint32_t i = 0; i < c->count; i++)
+        if (c->child[i].role == role) {
+            c->child[i].wanted = wanted;
+            c->child[i].start_at = 0;
+        }
+}
+
+uint32_t sv_children_alive(const struct sv_children *c, enum im_role role)
+{
+    uint32_t alive = 0;
+
+    for (uint32_t i = 0; i < c->count; i++)
+        alive += c->child[i].role == role && c->child[i].incarnation != 0;
+    return alive;
+}
+
+void sv_children_adopt(struct sv_children *c)
+{
+    for (uint32_t i = 0; i < c->count; i++) {
+        struct sv_child *child = &c->child[i];
+        uint32_t incarnation = im_process_incarnation(c->run, child->slot);
+
+        if (im_process_state(c->run, child->slot) == IM_PROCESS_NONE || child->pidfd >= 0)
+            continue;
+        /* Announced and never started, or dead and half buried by our predecessor. */
+        child->incarnation = incarnation;
+        sv_child_buried(c, child);
+        child->last.incarnation = 0;
+    }
+}

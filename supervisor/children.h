@@ -1,0 +1,62 @@
+/* The supervisor's side of the process table: which processes it has asked for, which live, what a death means. */
+#ifndef SUPERVISOR_CHILDREN_H
+#define SUPERVISOR_CHILDREN_H
+
+#include "ipc/reclaim.h"
+#include "ipc/run.h"
+#include "supervisor/channel.h"
+#include "supervisor/policy.h"
+
+/* One slot of the process table. */
+struct sv_child {
+    enum im_role role;
+    uint32_t index, slot;
+    uint32_t incarnation; /* 0: none is alive or starting */
+    int pidfd;            /* -1: not known yet */
+    int32_t pid;
+    bool wanted;     /* start one when none is there */
+    bool killed_by_deadline;
+    im_ns start_at;  /* earliest time of the next start */
+    struct sv_tally tally;
+
+    /* The last one that died here, until the warden tells its wait status. */
+    struct {
+        uint32_t incarnation; /* 0: nothing to tell */
+        int32_t pid;
+        bool was_ready, killed_by_deadline;
+        uint64_t active_ticket; /* + 1 */
+        im_ns died_at;
+        struct im_reclaimed returned;
+    } last;
+};
+
+struct sv_children {
+    struct im_run *run;
+    const struct im_plan *plan;
+    int channel;
+    struct sv_child child[IM_SLOTS_MAX];
+    uint32_t count;
+};
+
+void sv_children_init(struct sv_children *c, struct im_run *run, const struct im_plan *plan, int channel);
+
+struct sv_child *sv_child_at(struct sv_children *c, enum im_role role, uint32_t index);
+struct sv_child *sv_child_by_incarnation(struct sv_children *c, uint32_t incarnation);
+
+/* Asks the warden for a new process in this slot. 0 or negative errno. */
+int sv_child_start(struct sv_children *c, struct sv_child *child);
+
+/* The process in this slot is dead: marks it, returns its cells, frees the slot. Idempotent. */
+void sv_child_buried(struct sv_children *c, struct sv_child *child);
+
+void sv_child_kill(struct sv_child *child, int signo);
+
+/* Wants or no longer wants the processes of a role. */
+void sv_children_want(struct sv_children *c, enum im_role role, bool wanted);
+uint32_t sv_children_alive(const struct sv_children *c, enum im_role role);
+
+/* A new supervisor: takes over what the table says against what the warden listed (the children that have a pidfd);
+ * entries without a process are freed. */
+void sv_children_adopt(struct sv_children *c);
+
+#endif

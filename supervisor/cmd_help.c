@@ -1,0 +1,75 @@
+/* `imsuper help`, `version`, `data`, and the hidden `supervise`. */
+#include <stdio.h>
+#include <string.h>
+
+#include "ipc/base/conf.h"
+#include "ipc/base/sysinfo.h"
+#include "ipc/child.h"
+#include "supervisor/commands.h"
+#include "supervisor/dataset.h"
+#include "supervisor/supervise.h"
+
+static const char overview[] =
+    "imsuper trains image classifiers from JPEG files as fast as the machine allows, and keeps going when parts of it die.\n"
+    "\n"
+    "  imsuper data synth --out data/synth                    make a small labelled image set to try\n"
+    "  imsuper start --data-dir data/synth --model resnet20 --image-size 32 --epochs 3\n"
+    "  imsuper status                                         which stage limits, who lives, is every sample delivered once\n"
+    "\n"
+    "Train    start     train, or continue the run of that name\n"
+    "         stop      finish the step, save and stop the run; --now: at once\n"
+    "Look     status    state of a run; --json for programs\n"
+    "Data     data index    look at a dataset and index it\n"
+    "         data synth    make a labelled set of JPEG files\n"
+    "Other    version, help [VERB]\n"
+    "\n"
+    "Every flag may also stand in a YAML file (--config FILE) or the environment (IMSUPER_BATCH_SIZE=128).\n"
+    "Exit status: 0 done, 1 failed, 2 usage, 3 not running, 4 unknown run, 65 bad data, 69 something is missing on this machine,\n"
+    "75 stopped and saved (the same command continues), 130 stopped at once.\n";
+
+int sv_cmd_help(int argc, char **argv)
+{
+    static const struct {
+        const char *verb;
+        unsigned commands;
+        const char *usage;
+    } verbs[] = {
+        {"start", IM_FOR_START, "imsuper start --data-dir DIR [flags]\n\nTrains, or continues the run of that name.\n"},
+        {"status", IM_FOR_STATUS, "imsuper status [RUN] [flags]\n\nShows a run. Exit status 0 running, 3 not running, 4 unknown.\n"},
+        {"stop", IM_FOR_STOP, "imsuper stop [RUN] [flags]\n\nLets the run finish its step and save.\n"},
+        {"data", IM_FOR_SYNTH | IM_FOR_INDEX, "imsuper data index|synth [flags]\n"},
+    };
+
+    if (argc < 2) {
+        fputs(overview, stdout);
+        return IM_EXIT_OK;
+    }
+    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
+        if (strcmp(argv[1], verbs[i].verb) == 0) {
+            printf("%s\n", verbs[i].usage);
+            im_conf_help(stdout, verbs[i].commands, 0);
+            return IM_EXIT_OK;
+        }
+    fprintf(stderr, "imsuper: there is no verb '%s'; see `imsuper help`\n", argv[1]);
+    return IM_EXIT_USAGE;
+}
+
+int sv_cmd_version(int argc, char **argv)
+{
+    (void)argc;
+    (void)argv;
+    printf("imsuper %s (%s)\n", IMSUPER_VERSION, im_build_id());
+    return IM_EXIT_OK;
+}
+
+int sv_cmd_data(int argc, char **argv)
+{
+    return sv_data_exec(argc, argv);
+}
+
+int sv_cmd_supervise(int argc, char **argv)
+{
+    (void)argc;
+    (void)argv;
+    return sv_supervise();
+}

@@ -1,0 +1,153 @@
+/* `imsuper start`: configuration, data, run directory, memory; then this process becomes the run's warden. */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <locale.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ipc/base/sysinfo.h"
+#include "ipc/child.h"
+#include "supervisor/commands.h"
+#include "supervisor/dataset.h"
+#include "supervisor/rundir.h"
+#include "supervisor/screen.h"
+#include "supervisor/sizes.h"
+#include "supervisor/warden.h"
+
+struct start {
+    struct im_conf conf;
+    struct sv_dataset data;
+    struct im_geometry geometry;
+    struct sv_machine machine;
+    struct im_run run;
+    int lock;
+};
+
+static int fail(const struct im_text *text, int status)
+{
+    fprintf(stderr, "imsuper: %s\n", text->s);
+    return status;
+}
+
+/* Flags, file, environment. 0, or an exit status. */
+static int configure(struct start *s, int argc, char **argv)
+{
+    struct im_text warning = {0}, text = {0};
+    int next = im_conf_load(&s->conf, IM_FOR_START, argc, argv, &warning, &text);
+
+    if (next < 0)
+        return fail(&text, IM_EXIT_USAGE);
+    if (warning.s[0])
+        fprintf(stderr, "imsuper: %s\n", warning.s);
+    if (next < argc) {
+        fprintf(stderr, "imsuper: unexpected argument '%s'; flags begin with --, see `imsuper help start`\n", argv[next]);
+        return IM_EXIT_USAGE;
+    }
+    if (!s->conf.data_dir[0]) {
+        fprintf(stderr, "imsuper: --data-dir is missing: the folder with train/ and val/; `imsuper data synth --out DIR` makes one to try\n");
+        return IM_EXIT_USAGE;
+    }
+    if (im_conf_check(&s->conf, &text) < 0)
+        return fail(&text, IM_EXIT_USAGE);
+    return 0;
+}
+
+static int status_of(int err)
+{
+    switch (err) {
+    case -EINVAL:
+    case -EBUSY:
+        return IM_EXIT_USAGE;
+    default:
+        return IM_EXIT_FAILED;
+    }
+}
+
+/* Everything that can be wrong is found here, before anything is started. 0, or an exit status. */
+static int prepare(struct start *s)
+{
+    struct im_text text = {0};
+    struct im_plan plan;
+    int err;
+
+    s->lock = sv_rundir_open(&s->conf, &text);
+    if (s->lock < 0)
+        return fail(&text, status_of(s->lock));
+    err = sv_dataset_load(&s->conf, &s->data, &text);
+    if (err > 0)
+        return err; /* the indexer has said why */
+    if (err < 0)
+        return fail(&text, IM_EXIT_BAD_DATA);
+    s->machine = (struct sv_machine){.cpus = (uint32_t)im_cpu_count(), .memory_bytes = im_memory_available()};
+    snprintf(s->conf.index_file, sizeof s->conf.index_file, "%s", s->data.index_file);
+    err = sv_sizes_choose(&s->conf, &s->machine, s->data.samples, s->data.classes, &s->geometry, &text);
+    if (err == 0)
+        err = im_plan_from_conf(&s->conf, s->data.samples, &plan, &text);
+    if (err < 0)
+        return fail(&text, status_of(err));
+    im_plan_fini(&plan);
+    err = sv_rundir_describe(&s->conf, &text);
+    return err < 0 ? fail(&text, IM_EXIT_FAILED) : 0;
+}
+
+static int create(struct start *s)
+{
+    static char frozen[IM_CONF_FROZEN_BYTES];
+    struct im_text text = {0};
+    int err = im_conf_freeze(&s->conf, frozen, sizeof frozen);
+
+    if (err == 0)
+        err = im_run_create(&s->geometry, frozen, (uint32_t)strlen(frozen) + 1, &s->run, &text);
+    return err < 0 ? fail(&text, IM_EXIT_FAILED) : 0;
+}
+
+static void print_header(const struct start *s)
+{
+    const struct im_conf *c = &s->conf;
+    char train[24], val[24];
+
+    if (c->quiet)
+        return;
+    fprintf(stderr, "imsuper %s   run %s   %s   (effective configuration: config.yaml)\n", IMSUPER_VERSION, c->run_name, c->run_dir);
+    fprintf(stderr, "data    %s train, %s val, %u classes, layout %s, index %s in %.2f s\n",
+            sv_format_rate((double)s->data.samples[IM_TRAIN] + 1e-9, train, sizeof train), sv_format_rate((double)s->data.samples[IM_VAL] + 1e-9, val, sizeof val),
+            s->data.classes, s->data.layout, s->data.cached ? "cached" : "built", s->data.seconds);
+    fprintf(stderr, "train   %s, %" PRId64 " epochs, batch %" PRId64 " x %" PRId64 ", SGD lr %g momentum %g wd %g %s, %" PRId64 " px, seed %" PRIu64 "\n",
+            im_conf_choice(IM_KEY_model, c->model), c->epochs, c->ranks, c->batch_size, c->lr, c->momentum, c->weight_decay,
+            im_conf_choice(IM_KEY_schedule, c->schedule), c->image_size, c->seed);
+    fprintf(stderr, "host    %u cpu: %" PRId64 " reader, %" PRId64 " augmenter, %" PRId64 " trainer (%" PRId64 " threads); shared memory %.2f of %.1f GiB\n",
+            s->machine.cpus, c->readers, c->augmenters, c->ranks, c->trainer_threads, (double)sv_sizes_bytes(&s->geometry) / (1 << 30),
+            (double)s->machine.memory_bytes / (1 << 30));
+}
+
+int sv_cmd_start(int argc, char **argv)
+{
+    static struct start s; /* large */
+    struct sv_warden_fds fds;
+    struct im_text text = {0};
+    int status;
+
+    setlocale(LC_CTYPE, "");
+    status = configure(&s, argc, argv);
+    if (status == 0)
+        status = prepare(&s);
+    if (status)
+        return status;
+    if (sv_rundir_is_done(s.conf.run_dir)) {
+        fprintf(stderr, "imsuper: the run in %s is done; choose another --run-name to train again\n", s.conf.run_dir);
+        return IM_EXIT_OK;
+    }
+    print_header(&s);
+    status = create(&s);
+    if (status)
+        return status;
+    if (sv_warden_pipes(&fds, &text) < 0)
+        return fail(&text, IM_EXIT_FAILED);
+    fds.lock = s.lock;
+    status = sv_warden_run(&s.run, &fds);
+    im_run_close(&s.run);
+    return status;
+}

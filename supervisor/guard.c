@@ -1,0 +1,123 @@
+/* What the supervisor watches for on its own: samples that take too long or kill their augmenter, and files that could not be
+ * used. A heartbeat alone proves nothing, so the deadline is on a held ticket. */
+#include <inttypes.h>
+#include <signal.h>
+#include <string.h>
+
+#include "ipc/bad.h"
+#include "ipc/base/verdict.h"
+#include "ipc/child.h"
+#include "ipc/process.h"
+#include "supervisor/super.h"
+
+#define CRASHES_TO_QUARANTINE 2
+
+static uint64_t sample_key(const struct sv_super *s, uint64_t ticket)
+{
+    const struct im_encoded_meta *meta = &s->run.encoded_meta[ticket % s->run.geometry.encoded_cells];
+    struct im_place at;
+
+    if (im_plan_place(&s->plan, ticket, &at) < 0)
+        return 0;
+    return im_bad_key((enum im_split)at.phase->split, meta->sample);
+}
+
+static void quarantine(struct sv_super *s, uint64_t key)
+{
+    struct im_control *c = s->run.control;
+    uint32_t n = atomic_load_explicit(&c->quarantine_count, memory_order_relaxed);
+    struct im_json *fields = im_json_object();
+
+    if (n < IM_QUARANTINE_MAX) {
+        atomic_store_explicit(&c->quarantine[n], key, memory_order_relaxed);
+        atomic_store_explicit(&c->quarantine_count, n + 1, memory_order_release);
+    }
+    im_json_set_str(fields, "split", key >> 63 ? "val" : "train");
+    im_json_set_int(fields, "sample", (int64_t)((key & ~(UINT64_C(1) << 63)) - 1));
+    sv_journal_event(&s->journal, "sample.quarantined", fields);
+    sv_screen_say(&s->screen, "level=warn msg=\"sample %" PRIu64 " of %s is quarantined: it ended its augmenter twice\"",
+                  (key & ~(UINT64_C(1) << 63)) - 1, key >> 63 ? "val" : "train");
+}
+
+void sv_blame(struct sv_super *s, uint64_t active_ticket, const char *why)
+{
+    const uint32_t room = sizeof s->blame / sizeof *s->blame;
+    uint64_t key = active_ticket ? sample_key(s, active_ticket - 1) : 0;
+    struct im_json *fields;
+
+    if (key == 0)
+        return;
+    fields = im_json_object();
+    im_json_set_str(fields, "why", why);
+    im_json_set_str(fields, "file", s->run.encoded_meta[(active_ticket - 1) % s->run.geometry.encoded_cells].name);
+    sv_journal_event(&s->journal, "sample.blamed", fields);
+    for (uint32_t i = 0; i < s->blames && i < room; i++)
+        if (s->blame[i].key == key) {
+            if (++s->blame[i].count == CRASHES_TO_QUARANTINE)
+                quarantine(s, key);
+            return;
+        }
+    s->blame[s->blames % room].key = key;
+    s->blame[s->blames++ % room].count = 1;
+}
+
+static void check_deadlines(struct sv_super *s)
+{
+    im_ns now = im_now(), deadline = (im_ns)s->conf.sample_deadline_ms * IM_MS;
+
+    for (uint32_t i = 0; i < s->children.count; i++) {
+        struct sv_child *child = &s->children.child[i];
+        uint64_t since = atomic_load_explicit(&s->run.process[child->slot].active_since_ns, memory_order_relaxed);
+
+        if (child->role != IM_ROLE_AUGMENTER || child->incarnation == 0 || child->killed_by_deadline || since == 0 ||
+            now < since || now - since < deadline)
+            continue;
+        child->killed_by_deadline = true;
+        sv_screen_say(&s->screen, "level=warn msg=\"augmenter#%u has worked on one image for %.1f s; ending it\"", child->index,
+                      (double)(now - since) / 1e9);
+        sv_child_kill(child, SIGKILL);
+    }
+}
+
+static void tell_bad_sample(struct sv_super *s, const struct im_bad_entry *bad, uint32_t verdict)
+{
+    struct im_json *fields = im_json_object();
+    uint64_t key = atomic_load_explicit(&bad->key, memory_order_relaxed);
+    char name[IM_NAME_BYTES];
+
+    memcpy(name, bad->name, sizeof name);
+    name[sizeof name - 1] = 0;
+    im_json_set_str(fields, "file", name);
+    im_json_set_str(fields, "split", key >> 63 ? "val" : "train");
+    im_json_set_int(fields, "sample", (int64_t)((key & ~(UINT64_C(1) << 63)) - 1));
+    im_json_set_str(fields, "verdict", im_verdict_name(verdict));
+    sv_journal_event(&s->journal, "sample.bad", fields);
+    sv_screen_say(&s->screen, "level=warn msg=\"left out %s: %s\"", name, im_verdict_sentence(verdict));
+    if (s->conf.on_bad_sample == IM_BAD_SAMPLE_STOP) {
+        sv_screen_say(&s->screen, "imsuper: stopping because of --on-bad-sample stop");
+        sv_finish(s, IM_EXIT_BAD_DATA);
+    }
+}
+
+static void check_bad_samples(struct sv_super *s)
+{
+    while (s->bad_told < IM_BAD_MAX) {
+        const struct im_bad_entry *bad = &s->run.bad_sample[s->bad_told];
+        uint32_t verdict = atomic_load_explicit(&bad->verdict, memory_order_acquire);
+
+        if (verdict == 0)
+            return;
+        s->bad_told++;
+        tell_bad_sample(s, bad, verdict);
+        if (s->conf.bad_sample_limit > 0 && s->bad_told == (uint64_t)s->conf.bad_sample_limit && !s->finished) {
+            sv_screen_say(&s->screen, "imsuper: %u files could not be used; stopping (--bad-sample-limit). See events.jsonl", s->bad_told);
+            sv_finish(s, IM_EXIT_BAD_DATA);
+        }
+    }
+}
+
+void sv_guard(struct sv_super *s)
+{
+    check_deadlines(s);
+    check_bad_samples(s);
+}

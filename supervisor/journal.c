@@ -1,0 +1,130 @@
+#include "supervisor/journal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "ipc/base/file.h"
+#include "ipc/base/log.h"
+
+static int open_lines(const char *run_dir, const char *name, struct im_text *text)
+{
+    char path[4096];
+
+    snprintf(path, sizeof path, "%s/%s", run_dir, name);
+    return im_lines_open(path, text);
+}
+
+int sv_journal_open(struct sv_journal *j, const char *run_dir, int pipe_fd, struct sv_screen *screen, int level_shown,
+                    struct im_text *text)
+{
+    *j = (struct sv_journal){.events_fd = -1, .log_fd = -1, .pipe_fd = pipe_fd, .screen = screen, .level_shown = level_shown};
+    j->events_fd = open_lines(run_dir, "events.jsonl", text);
+    if (j->events_fd < 0)
+        return j->events_fd;
+    j->log_fd = open_lines(run_dir, "log.txt", text);
+    return j->log_fd < 0 ? j->log_fd : 0;
+}
+
+void sv_journal_close(struct sv_journal *j)
+{
+    if (j->events_fd >= 0)
+        close(j->events_fd);
+    if (j->log_fd >= 0)
+        close(j->log_fd);
+    j->events_fd = j->log_fd = -1;
+}
+
+static void timestamp(char *buffer, size_t n)
+{
+    struct timespec now;
+    struct tm utc;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    gmtime_r(&now.tv_sec, &utc);
+    strftime(buffer, n, "%Y-%m-%dT%H:%M:%S", &utc);
+    snprintf(buffer + strlen(buffer), n - strlen(buffer), ".%03ldZ", now.tv_nsec / 1000000);
+}
+
+void sv_journal_event(struct sv_journal *j, const char *event, struct im_json *fields)
+{
+    struct im_json *whole = im_json_object();
+    const struct im_json *value;
+    const char *key = NULL;
+    char ts[40], *line;
+
+    timestamp(ts, sizeof ts);
+    im_json_set_str(whole, "ts", ts);
+    im_json_set_str(whole, "event", event);
+    while (fields && (value = im_json_next(fields, &key))) {
+        const char *s;
+        int64_t i;
+        double r;
+
+        if (im_json_as_str(value, &s) == 0)
+            im_json_set_str(whole, key, s);
+        else if (im_json_as_int(value, &i) == 0)
+            im_json_set_int(whole, key, i);
+        else if (im_json_as_real(value, &r) == 0)
+            im_json_set_real(whole, key, r);
+    }
+    line = im_json_dump(whole);
+    if (line)
+        im_append_line(j->events_fd, line);
+    free(line);
+    im_json_free(&whole);
+    im_json_free(&fields);
+}
+
+/* The level in a log line of ours; -1 for a line of somebody else (a library, a sanitizer). */
+static int level_of(const char *line)
+{
+    static const char *const names[] = {"level=debug", "level=info", "level=warn", "level=error"};
+
+    if (strncmp(line, "ts=", 3) != 0)
+        return -1;
+    for (int level = IM_LOG_DEBUG; level <= IM_LOG_ERROR; level++)
+        if (strstr(line, names[level]))
+            return level;
+    return -1;
+}
+
+static void take_line(struct sv_journal *j, const char *line)
+{
+    int level = level_of(line);
+    const char *shown = line;
+
+    im_append_line(j->log_fd, line);
+    if (level == IM_LOG_ERROR || level < 0)
+        snprintf(j->last_error, sizeof j->last_error, "%s", line);
+    if (level >= 0 && level < j->level_shown)
+        return;
+    if (level >= 0 && (shown = strstr(line, "level=")) == NULL) /* the time stamp is for the file */
+        shown = line;
+    sv_screen_say(j->screen, "%s", shown);
+}
+
+void sv_journal_drain(struct sv_journal *j)
+{
+    char chunk[16384];
+    ssize_t n;
+
+    while ((n = read(j->pipe_fd, chunk, sizeof chunk)) > 0) {
+        for (ssize_t i = 0; i < n; i++) {
+            if (chunk[i] != '\n' && j->partial_bytes < sizeof j->partial - 1) {
+                j->partial[j->partial_bytes++] = chunk[i];
+                continue;
+            }
+            j->partial[j->partial_bytes] = 0;
+            if (j->partial_bytes > 0)
+                take_line(j, j->partial);
+            j->partial_bytes = 0;
+            if (chunk[i] != '\n')
+                j->partial[j->partial_bytes++] = chunk[i];
+        }
+    }
+}

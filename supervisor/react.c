@@ -1,0 +1,308 @@
+/* What the supervisor does when something happened. The rules, by role:
+ *
+ *   reader, augmenter   dead in any way: its cells go back at once, another starts; the run never notices
+ *   trainer             left with 0 or, when asked to stop, with RESUMABLE: done. Left with an error before it was ready: the
+ *                       run ends with that status. Anything else: all go back to the last checkpoint (a reset of the data plane)
+ *
+ * A slot that dies again and again while the run makes no progress at all ends the run. */
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "ipc/child.h"
+#include "ipc/process.h"
+#include "ipc/wait.h"
+#include "supervisor/super.h"
+
+static const enum im_role roles[] = {IM_ROLE_READER, IM_ROLE_AUGMENTER, IM_ROLE_TRAINER};
+
+const char *sv_state_name(const struct sv_super *s)
+{
+    const struct im_phase *phase = im_plan_phase_of_batch(&s->plan, s->view.next_batch);
+
+    if (s->resetting)
+        return "resetting";
+    switch (im_run_state(&s->run)) {
+    case IM_RUN_STARTING:
+        return "starting";
+    case IM_RUN_STOPPING:
+        return "stopping";
+    case IM_RUN_ENDED:
+        return "ending";
+    default:
+        return phase && phase->split == IM_VAL ? "validating" : "training";
+    }
+}
+
+static void set_state(struct sv_super *s, enum im_run_state state)
+{
+    atomic_store_explicit(&s->run.control->run_state, state, memory_order_release);
+    im_event_broadcast(&s->run.control->event_run);
+    im_event_broadcast(&s->run.control->event_free);
+    im_event_broadcast(&s->run.control->event_ready);
+    for (uint32_t r = 0; r < s->run.geometry.ranks; r++)
+        im_event_broadcast(&s->run.control->event_done[r]);
+}
+
+void sv_finish(struct sv_super *s, int exit_status)
+{
+    if (s->finished)
+        return;
+    s->finished = true;
+    s->exit_status = exit_status;
+    for (size_t i = 0; i < sizeof roles / sizeof *roles; i++)
+        sv_children_want(&s->children, roles[i], false);
+    set_state(s, IM_RUN_ENDED);
+}
+
+void sv_request_stop(struct sv_super *s, const char *why)
+{
+    enum im_run_state state = im_run_state(&s->run);
+
+    if (state == IM_RUN_STOPPING || state == IM_RUN_ENDED)
+        return;
+    sv_screen_say(&s->screen, "%s: finishing the step and saving; once more stops at once", why);
+    sv_journal_event(&s->journal, "run.stopping", NULL);
+    if (state == IM_RUN_STARTING) { /* nothing has been trained since the last checkpoint */
+        sv_finish(s, IM_EXIT_RESUMABLE);
+        return;
+    }
+    set_state(s, IM_RUN_STOPPING);
+}
+
+void sv_stop_at_once(struct sv_super *s, const char *why)
+{
+    sv_screen_say(&s->screen, "%s: stopping at once; the last checkpoint stands", why);
+    sv_finish(s, IM_EXIT_FORCED);
+}
+
+void sv_reset(struct sv_super *s, const char *why)
+{
+    struct im_json *fields = im_json_object();
+
+    im_json_set_str(fields, "why", why);
+    sv_journal_event(&s->journal, "run.reset", fields);
+    sv_screen_say(&s->screen, "going back to the last checkpoint: %s", why);
+    s->resetting = true;
+    s->trainers_done = 0;
+    set_state(s, IM_RUN_STARTING);
+    for (size_t i = 0; i < sizeof roles / sizeof *roles; i++)
+        sv_children_want(&s->children, roles[i], false);
+    for (uint32_t i = 0; i < s->children.count; i++)
+        sv_child_kill(&s->children.child[i], SIGKILL);
+}
+
+static void report_death(struct sv_super *s, const struct sv_child *child, int wait_status)
+{
+    struct im_json *fields = im_json_object();
+    char end[64];
+
+    im_json_set_str(fields, "role", im_role_name(child->role));
+    im_json_set_int(fields, "index", child->index);
+    im_json_set_int(fields, "pid", child->last.pid);
+    im_json_set_int(fields, "incarnation", child->last.incarnation);
+    im_json_set_str(fields, "end", sv_describe_end(wait_status, end, sizeof end));
+    im_json_set_int(fields, "returned_reads", child->last.returned.filling);
+    im_json_set_int(fields, "returned_samples", child->last.returned.taken);
+    sv_journal_event(&s->journal, "process.died", fields);
+    if (!s->resetting && !s->finished)
+        sv_screen_say(&s->screen, "level=warn msg=\"%s#%u died: %s\" pid=%d returned=%u; restarting, no sample lost",
+                      im_role_name(child->role), child->index, sv_describe_end(wait_status, end, sizeof end), child->last.pid,
+                      child->last.returned.filling + child->last.returned.taken);
+}
+
+static void give_up(struct sv_super *s, const struct sv_child *child, int wait_status)
+{
+    char end[64];
+    int status = WIFEXITED(wait_status) && WEXITSTATUS(wait_status) ? WEXITSTATUS(wait_status) : IM_EXIT_FAILED;
+
+    sv_journal_drain(&s->journal);
+    sv_screen_say(&s->screen, "imsuper: %s#%u cannot be kept running (%s)%s%s", im_role_name(child->role), child->index,
+                  sv_describe_end(wait_status, end, sizeof end), s->journal.last_error[0] ? "; its last word: " : "",
+                  s->journal.last_error);
+    sv_finish(s, status);
+}
+
+/* A trainer's end, when it is one that was asked for; true then. */
+static bool trainer_left(struct sv_super *s, int wait_status)
+{
+    bool stopping = im_run_state(&s->run) == IM_RUN_STOPPING;
+    int status = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : -1;
+
+    if (status != IM_EXIT_OK && !(stopping && status == IM_EXIT_RESUMABLE))
+        return false;
+    if (++s->trainers_done == s->run.geometry.ranks)
+        sv_finish(s, status);
+    return true;
+}
+
+static void on_exit_status(struct sv_super *s, struct sv_child *child, int wait_status)
+{
+    bool left_early = WIFEXITED(wait_status) && !child->last.was_ready && WEXITSTATUS(wait_status) != IM_EXIT_FENCED;
+    im_ns delay;
+
+    if (s->finished || s->resetting)
+        return;
+    if (child->role == IM_ROLE_TRAINER && trainer_left(s, wait_status)) {
+        child->wanted = false;
+        return;
+    }
+    s->deaths++;
+    report_death(s, child, wait_status);
+    if (child->role == IM_ROLE_AUGMENTER && (sv_is_own_crash(wait_status) || child->last.killed_by_deadline))
+        sv_blame(s, child->last.active_ticket, child->last.killed_by_deadline ? "deadline" : "crash");
+    if (sv_tally_death(&child->tally, s->view.samples, left_early, (uint32_t)s->conf.max_restarts, &delay) == SV_GIVE_UP) {
+        give_up(s, child, wait_status);
+        return;
+    }
+    atomic_fetch_add_explicit(&s->run.process[child->slot].restarts, 1, memory_order_relaxed);
+    child->start_at = im_now() + delay;
+    if (child->role == IM_ROLE_TRAINER) {
+        if (im_run_state(&s->run) == IM_RUN_STOPPING)
+            sv_finish(s, IM_EXIT_RESUMABLE); /* it died while saving: the checkpoint before stands */
+        else
+            sv_reset(s, "a trainer died");
+    }
+}
+
+static void on_exited(struct sv_super *s, const struct sv_message *m)
+{
+    struct sv_child *child = sv_child_by_incarnation(&s->children, m->incarnation);
+    struct sv_message forget = *m;
+
+    if (child)
+        sv_child_buried(&s->children, child);
+    for (uint32_t i = 0; i < s->children.count; i++) {
+        if (s->children.child[i].last.incarnation != m->incarnation)
+            continue;
+        s->children.child[i].last.incarnation = 0;
+        on_exit_status(s, &s->children.child[i], m->status);
+    }
+    forget.type = SV_FORGET;
+    sv_channel_send(s->children.channel, &forget, -1);
+}
+
+static void on_spawned(struct sv_super *s, const struct sv_message *m, int pidfd)
+{
+    struct sv_child *child = sv_child_at(&s->children, (enum im_role)m->role, m->index);
+
+    if (!child || im_process_incarnation(&s->run, child->slot) != m->incarnation) {
+        /* Listed by the warden, and no longer in the table: its predecessor was buried. */
+        if (pidfd >= 0)
+            close(pidfd);
+        return;
+    }
+    child->incarnation = m->incarnation;
+    child->pid = m->pid;
+    child->pidfd = pidfd;
+    if (s->resetting || s->finished)
+        sv_child_kill(child, SIGKILL);
+}
+
+static void on_spawn_failed(struct sv_super *s, const struct sv_message *m)
+{
+    struct sv_child *child = sv_child_by_incarnation(&s->children, m->incarnation);
+    im_ns delay;
+
+    if (!child)
+        return;
+    sv_child_buried(&s->children, child);
+    child->last.incarnation = 0;
+    sv_screen_say(&s->screen, "level=error msg=\"cannot start %s#%u\" errno=%d", im_role_name(child->role), child->index, -m->status);
+    if (sv_tally_death(&child->tally, s->view.samples, false, (uint32_t)s->conf.max_restarts, &delay) == SV_GIVE_UP)
+        sv_finish(s, IM_EXIT_FAILED);
+    child->start_at = im_now() + delay;
+}
+
+void sv_on_message(struct sv_super *s, const struct sv_message *m, int pidfd)
+{
+    switch (m->type) {
+    case SV_SPAWNED:
+        on_spawned(s, m, pidfd);
+        break;
+    case SV_SPAWN_FAILED:
+        on_spawn_failed(s, m);
+        break;
+    case SV_EXITED:
+        on_exited(s, m);
+        break;
+    case SV_SIGNAL:
+        sv_request_stop(s, m->status == SIGINT ? "Ctrl-C" : "signal");
+        break;
+    default:
+        break;
+    }
+}
+
+void sv_on_death_seen(struct sv_super *s, struct sv_child *child)
+{
+    sv_child_buried(&s->children, child);
+    if (s->warden_gone) { /* nobody will tell the status */
+        if (child->role == IM_ROLE_TRAINER && ++s->trainers_done == s->run.geometry.ranks)
+            sv_finish(s, IM_EXIT_RESUMABLE);
+        child->last.incarnation = 0;
+    }
+}
+
+void sv_on_warden_gone(struct sv_super *s)
+{
+    s->warden_gone = true;
+    sv_journal_event(&s->journal, "warden.died", NULL);
+    sv_request_stop(s, "the warden process died");
+}
+
+/* STARTING -> RUNNING when every trainer has said where it stands. */
+static void try_to_run(struct sv_super *s)
+{
+    uint64_t first = 0;
+
+    for (uint32_t r = 0; r < s->run.geometry.ranks; r++) {
+        struct im_process *p = &s->run.process[im_run_slot(&s->run, IM_ROLE_TRAINER, r)];
+        uint64_t position = atomic_load_explicit(&p->position, memory_order_acquire);
+
+        if (position == 0)
+            return;
+        if (r > 0 && position != first) {
+            sv_screen_say(&s->screen, "imsuper: the trainers disagree on where to continue (batch %" PRIu64 " and %" PRIu64 ")",
+                          first - 1, position - 1);
+            sv_finish(s, IM_EXIT_FAILED);
+            return;
+        }
+        first = position;
+    }
+    im_run_reset(&s->run, &s->plan, first - 1);
+    set_state(s, IM_RUN_RUNNING);
+    sv_children_want(&s->children, IM_ROLE_READER, true);
+    sv_children_want(&s->children, IM_ROLE_AUGMENTER, true);
+}
+
+static void start_wanted(struct sv_super *s)
+{
+    im_ns now = im_now();
+
+    for (uint32_t i = 0; i < s->children.count; i++) {
+        struct sv_child *child = &s->children.child[i];
+
+        if (child->wanted && child->incarnation == 0 && now >= child->start_at)
+            sv_child_start(&s->children, child);
+    }
+}
+
+void sv_advance(struct sv_super *s)
+{
+    if (s->resetting) {
+        for (size_t i = 0; i < sizeof roles / sizeof *roles; i++)
+            if (sv_children_alive(&s->children, roles[i]))
+                return;
+        s->resetting = false;
+        sv_children_want(&s->children, IM_ROLE_TRAINER, true);
+    }
+    if (s->finished)
+        return;
+    if (im_run_state(&s->run) == IM_RUN_STARTING)
+        try_to_run(s);
+    if (!s->warden_gone)
+        start_wanted(s);
+}

@@ -1,0 +1,172 @@
+#include "supervisor/rundir.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "ipc/base/file.h"
+#include "ipc/base/json.h"
+#include "ipc/base/sysinfo.h"
+
+#define LOCK_NAME ".lock"
+
+static void make_name(struct im_conf *conf)
+{
+    time_t now = time(NULL);
+    struct tm local;
+    char stamp[32];
+
+    localtime_r(&now, &local);
+    strftime(stamp, sizeof stamp, "%Y%m%d-%H%M%S", &local);
+    snprintf(conf->run_name, sizeof conf->run_name, "%s-%s", im_conf_choice(IM_KEY_model, conf->model), stamp);
+}
+
+static int join(struct im_conf *conf, const char *name, struct im_text *text)
+{
+    int n = snprintf(conf->run_dir, sizeof conf->run_dir, "%s/%s", conf->workspace, name);
+
+    if (n < 0 || (size_t)n >= sizeof conf->run_dir)
+        return im_fail(text, -ENAMETOOLONG, "--workspace and --run-name together are too long");
+    return 0;
+}
+
+static int take_lock(const char *run_dir, struct im_text *text)
+{
+    char path[PATH_MAX];
+    int fd;
+
+    snprintf(path, sizeof path, "%s/" LOCK_NAME, run_dir);
+    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return im_fail(text, -errno, "cannot write to the run directory %s: %s; choose another --workspace", run_dir, strerror(errno));
+    if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        int err = errno == EWOULDBLOCK ? -EBUSY : -errno;
+
+        close(fd);
+        return im_fail(text, err, err == -EBUSY ? "the run in %s is going on; see `imsuper status`, or choose another --run-name" : "cannot lock %s", run_dir);
+    }
+    return fd;
+}
+
+int sv_rundir_open(struct im_conf *conf, struct im_text *text)
+{
+    char path[PATH_MAX];
+    int err;
+
+    if (strchr(conf->run_name, '/') || conf->run_name[0] == '.')
+        return im_fail(text, -EINVAL, "--run-name %s: a name without '/' that does not begin with '.'", conf->run_name);
+    if (!conf->run_name[0])
+        make_name(conf);
+    err = join(conf, conf->run_name, text);
+    if (err < 0)
+        return err;
+    snprintf(path, sizeof path, "%s/checkpoints", conf->run_dir);
+    err = im_mkdirs(path, 0777, text);
+    return err < 0 ? err : take_lock(conf->run_dir, text);
+}
+
+int sv_rundir_find(struct im_conf *conf, struct im_text *text)
+{
+    struct stat st;
+    char target[IM_CONF_TEXT_BYTES];
+    int err = join(conf, conf->run_name[0] ? conf->run_name : "latest", text);
+
+    if (err < 0)
+        return err;
+    if (stat(conf->run_dir, &st) < 0 || !S_ISDIR(st.st_mode))
+        return im_fail(text, -ENOENT, "there is no run in %s; use --workspace and --run-name", conf->run_dir);
+    if (!conf->run_name[0]) {
+        ssize_t n = readlink(conf->run_dir, target, sizeof target - 1);
+
+        if (n > 0) {
+            target[n] = 0;
+            snprintf(conf->run_name, sizeof conf->run_name, "%s", target);
+            return join(conf, target, text);
+        }
+    }
+    return 0;
+}
+
+bool sv_rundir_is_done(const char *run_dir)
+{
+    char path[PATH_MAX];
+
+    snprintf(path, sizeof path, "%s/DONE", run_dir);
+    return access(path, F_OK) == 0;
+}
+
+bool sv_rundir_is_live(const char *run_dir)
+{
+    char path[PATH_MAX];
+    int fd;
+    bool live;
+
+    snprintf(path, sizeof path, "%s/" LOCK_NAME, run_dir);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    live = flock(fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK;
+    close(fd);
+    return live;
+}
+
+static int write_text(const char *run_dir, const char *name, char *content, struct im_text *text)
+{
+    char path[PATH_MAX];
+    int err;
+
+    if (!content)
+        return -ENOMEM;
+    snprintf(path, sizeof path, "%s/%s", run_dir, name);
+    err = im_file_replace(path, content, strlen(content), text);
+    free(content);
+    return err;
+}
+
+static char *environment_json(void)
+{
+    struct im_json *j = im_json_object();
+    struct utsname u;
+    char *dumped;
+
+    uname(&u);
+    im_json_set_str(j, "schema", "imsuper.env/1");
+    im_json_set_str(j, "version", IMSUPER_VERSION);
+    im_json_set_str(j, "build", im_build_id());
+    im_json_set_str(j, "kernel", u.release);
+    im_json_set_str(j, "machine", u.machine);
+    im_json_set_int(j, "cpus", im_cpu_count());
+    im_json_set_int(j, "memory_bytes", (int64_t)im_memory_available());
+    dumped = im_json_dump_indented(j);
+    im_json_free(&j);
+    return dumped;
+}
+
+static void point_latest(const struct im_conf *conf)
+{
+    char link[PATH_MAX], temporary[PATH_MAX];
+
+    snprintf(link, sizeof link, "%s/latest", conf->workspace);
+    snprintf(temporary, sizeof temporary, "%s/.latest-%d", conf->workspace, (int)getpid());
+    unlink(temporary);
+    if (symlink(conf->run_name, temporary) == 0 && rename(temporary, link) < 0)
+        unlink(temporary);
+}
+
+int sv_rundir_describe(const struct im_conf *conf, struct im_text *text)
+{
+    int err = write_text(conf->run_dir, "config.yaml", im_conf_dump_yaml(conf, IM_FOR_START), text);
+
+    if (err == 0)
+        err = write_text(conf->run_dir, "env.json", environment_json(), text);
+    if (err == 0)
+        point_latest(conf);
+    return err;
+}

@@ -1,0 +1,27 @@
+/* The run directory: <workspace>/<run name>/. */
+#ifndef SUPERVISOR_RUNDIR_H
+#define SUPERVISOR_RUNDIR_H
+
+#include <stdbool.h>
+
+#include "ipc/base/conf.h"
+
+/* Fills conf->run_name (when empty: model, date and time) and conf->run_dir, makes the directory and its subfolders and takes
+ * its lock, which lives until every holder of the descriptor is gone. Returns the lock's descriptor.
+ * -EBUSY: the run is going on. -EROFS, -EACCES, ...: with a sentence. */
+int sv_rundir_open(struct im_conf *conf, struct im_text *text);
+
+/* The directory that `imsuper status` and the like mean: <workspace>/<run-name>, else <workspace>/latest. -ENOENT with a
+ * sentence when there is none. */
+int sv_rundir_find(struct im_conf *conf, struct im_text *text);
+
+/* Has this run been finished? */
+bool sv_rundir_is_done(const char *run_dir);
+
+/* Is somebody holding the lock now? */
+bool sv_rundir_is_live(const char *run_dir);
+
+/* Writes config.yaml (effective) and env.json (machine and program), and points <workspace>/latest here. */
+int sv_rundir_describe(const struct im_conf *conf, struct im_text *text);
+
+#endif

@@ -1,0 +1,85 @@
+#include "supervisor/sizes.h"
+
+#include <errno.h>
+#include <inttypes.h>
+
+#define CELLS_MIN 64
+#define CELLS_MAX 1024
+#define SHARE_FOR_CELLS 16 /* of the memory, at most one part in this many */
+#define SHARE_FOR_ALL 2    /* shared memory may take half of what is available */
+
+static uint64_t clamp(uint64_t x, uint64_t low, uint64_t high)
+{
+    return x < low ? low : x > high ? high : x;
+}
+
+/* On a machine without a GPU the trainer's threads do nearly all the work: one reader serves any number of cores from the
+ * page cache, and decoding costs a small part of a training step. */
+static void choose_processes(struct im_conf *conf, const struct sv_machine *m)
+{
+    if (conf->readers == 0)
+        conf->readers = 1;
+    if (conf->augmenters == 0)
+        conf->augmenters = (int64_t)clamp(m->cpus / 4, 1, 64);
+    if (conf->trainer_threads == 0)
+        conf->trainer_threads = (int64_t)clamp(m->cpus / (uint64_t)conf->ranks, 1, 256);
+}
+
+static void choose_cells(struct im_conf *conf, const struct sv_machine *m)
+{
+    uint64_t wanted = clamp(2 * (uint64_t)conf->batch_size * (uint64_t)conf->ranks, CELLS_MIN, CELLS_MAX);
+    uint64_t affordable = m->memory_bytes / SHARE_FOR_CELLS / (uint64_t)conf->cell_bytes;
+
+    if (conf->encoded_cells == 0)
+        conf->encoded_cells = (int64_t)clamp(wanted, 16, affordable < 16 ? 16 : affordable);
+}
+
+uint64_t sv_sizes_bytes(const struct im_geometry *g)
+{
+    struct im_offsets l;
+
+    if (im_offsets_compute(g, &l) < 0)
+        return 0;
+    return l.control_bytes + l.encoded_bytes + l.batch_bytes * g->ranks;
+}
+
+int sv_sizes_choose(struct im_conf *conf, const struct sv_machine *m, const uint64_t samples[IM_SPLITS], uint32_t classes,
+                    struct im_geometry *ret, struct im_text *text)
+{
+    int64_t eval = im_conf_eval_image_size(conf), side = eval > conf->image_size ? eval : conf->image_size;
+    struct im_geometry g;
+    uint64_t bytes;
+
+    choose_processes(conf, m);
+    conf->cell_bytes = (conf->cell_bytes + IM_PAGE - 1) / IM_PAGE * IM_PAGE;
+    choose_cells(conf, m);
+    if (conf->ranks > IM_RANKS_MAX)
+        return im_fail(text, -EINVAL, "--ranks %" PRId64 ": at most %d", conf->ranks, IM_RANKS_MAX);
+    if (1 + conf->readers + conf->augmenters + conf->ranks > IM_SLOTS_MAX)
+        return im_fail(text, -EINVAL, "--readers, --augmenters and --ranks together must stay below %d", IM_SLOTS_MAX);
+    if (conf->encoded_cells > IM_CELLS_MAX)
+        return im_fail(text, -EINVAL, "--encoded-cells %" PRId64 ": at most %d", conf->encoded_cells, IM_CELLS_MAX);
+    g = (struct im_geometry){
+        .samples = {samples[IM_TRAIN], samples[IM_VAL]},
+        .cell_bytes = (uint64_t)conf->cell_bytes,
+        .batch_pixels_max = (uint64_t)conf->batch_size * (uint64_t)(side * side) * 3,
+        .encoded_cells = (uint32_t)conf->encoded_cells,
+        .ranks = (uint32_t)conf->ranks,
+        .batches = (uint32_t)conf->batches_ahead,
+        .batch_size_max = (uint32_t)conf->batch_size,
+        .readers_max = (uint32_t)conf->readers,
+        .augmenters_max = (uint32_t)conf->augmenters,
+        .classes = classes,
+    };
+    g.slots = 1 + g.readers_max + g.augmenters_max + g.ranks;
+    bytes = sv_sizes_bytes(&g);
+    if (bytes == 0)
+        return im_fail(text, -EINVAL, "the run's sizes are out of range");
+    if (bytes > m->memory_bytes / SHARE_FOR_ALL)
+        return im_fail(text, -ENOMEM,
+                       "the rings need %" PRIu64 " bytes (%.2f GiB) of shared memory, more than half of the %.2f GiB available; use smaller "
+                       "--batch-size, --image-size, --batches-ahead or --encoded-cells",
+                       bytes, (double)bytes / (1 << 30), (double)m->memory_bytes / (1 << 30));
+    *ret = g;
+    return 0;
+}

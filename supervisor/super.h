@@ -1,0 +1,60 @@
+/* The supervisor's own state, shared by its few files. All that must survive its death is elsewhere: in shared memory, in the
+ * warden's list of children and in files. */
+#ifndef SUPERVISOR_SUPER_H
+#define SUPERVISOR_SUPER_H
+
+#include "ipc/base/conf.h"
+#include "ipc/ctl.h"
+#include "supervisor/children.h"
+#include "supervisor/journal.h"
+#include "supervisor/observe.h"
+#include "supervisor/screen.h"
+
+struct sv_super {
+    struct im_run run;
+    struct im_plan plan;
+    struct im_conf conf;
+    struct sv_children children;
+    struct sv_screen screen;
+    struct sv_journal journal;
+    struct sv_observer observer;
+    struct sv_view view;
+    struct im_ctl *ctl;
+    bool warden_gone;
+    bool resetting;   /* everyone is being killed; then trainers start from the last checkpoint */
+    bool finished;
+    int exit_status;
+    uint32_t trainers_done; /* that left with success or saved, in this generation */
+    uint32_t bad_told;      /* bad samples that were told */
+    uint32_t deaths;        /* of any process, in this run */
+    uint32_t last_signal;
+    im_ns started;
+    struct {
+        uint64_t key;
+        uint32_t count;
+    } blame[64]; /* samples that killed their augmenter; a full table forgets the oldest */
+    uint32_t blames;
+};
+
+/* react.c: what happened, and what follows. */
+void sv_on_message(struct sv_super *s, const struct sv_message *m, int pidfd);
+void sv_on_warden_gone(struct sv_super *s);
+void sv_on_death_seen(struct sv_super *s, struct sv_child *child);
+void sv_request_stop(struct sv_super *s, const char *why);
+void sv_stop_at_once(struct sv_super *s, const char *why);
+void sv_finish(struct sv_super *s, int exit_status);
+void sv_reset(struct sv_super *s, const char *why);
+void sv_advance(struct sv_super *s); /* moves the run on: start what is wanted, end what is over */
+
+/* guard.c: deadlines, poison, bad samples. */
+void sv_guard(struct sv_super *s);
+void sv_blame(struct sv_super *s, uint64_t active_ticket, const char *why);
+
+/* answer.c: control messages. */
+void sv_answer(struct sv_super *s);
+struct im_json *sv_status_json(struct sv_super *s);
+
+/* The state of the run in a word, for people. */
+const char *sv_state_name(const struct sv_super *s);
+
+#endif

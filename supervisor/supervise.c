@@ -1,0 +1,239 @@
+/* One poll loop over the warden's channel, the pidfds of the children, the log pipe and the control socket, with a tick.
+ *
+ * Nothing here is precious: a supervisor that dies is replaced, finds everything in shared memory and in the warden's list,
+ * and goes on. The data plane does not stop meanwhile. */
+#include "supervisor/supervise.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "ipc/base/log.h"
+#include "ipc/child.h"
+#include "ipc/process.h"
+#include "supervisor/super.h"
+
+#define TICK_MS 50
+#define END_WAIT_NS (10 * IM_SECOND)
+
+static int attach(struct sv_super *s, struct im_text *text)
+{
+    const struct im_attach how = {.batch_read_rank = -1, .first_fd = IM_FD_CONTROL};
+    int err = im_run_attach(&how, &s->run, text);
+
+    if (err == 0 && !memchr(s->run.conf, 0, IM_CONF_BYTES))
+        err = im_fail(text, -EBADMSG, "the run's frozen configuration has no end");
+    if (err == 0)
+        err = im_conf_thaw(&s->conf, s->run.conf, text);
+    if (err == 0)
+        err = im_plan_from_conf(&s->conf, s->run.geometry.samples, &s->plan, text);
+    return err;
+}
+
+static int open_all(struct sv_super *s, struct im_text *text)
+{
+    char path[256];
+    int err = attach(s, text);
+
+    if (err < 0)
+        return err;
+    im_log_identity("supervisor", 0);
+    s->started = im_now();
+    sv_screen_init(&s->screen, s->conf.color, s->conf.plain, s->conf.quiet, (im_ns)(s->conf.status_interval * 1e9));
+    err = sv_journal_open(&s->journal, s->conf.run_dir, IM_FD_LOG, &s->screen, s->conf.log_level == IM_CONF_LOG_INFO ? IM_LOG_WARN : s->conf.log_level, text);
+    if (err == 0)
+        err = im_ctl_path(s->conf.run_dir, path, sizeof path, text);
+    if (err == 0)
+        err = im_ctl_serve(path, &s->ctl, text);
+    sv_children_init(&s->children, &s->run, &s->plan, IM_FD_CHANNEL);
+    return err;
+}
+
+static void read_channel(struct sv_super *s)
+{
+    struct sv_message m;
+    int pidfd, got;
+
+    while (!s->warden_gone && (got = sv_channel_receive(IM_FD_CHANNEL, &m, &pidfd)) != 0) {
+        if (got < 0)
+            sv_on_warden_gone(s);
+        else
+            sv_on_message(s, &m, pidfd);
+    }
+}
+
+/* Learns from the warden what lives, and continues from the run's state. */
+static void adopt(struct sv_super *s)
+{
+    bool listed = false;
+
+    while (!listed && !s->warden_gone) {
+        struct pollfd p = {.fd = IM_FD_CHANNEL, .events = POLLIN};
+        struct sv_message m;
+        int pidfd, got;
+
+        poll(&p, 1, 1000);
+        while (!listed && (got = sv_channel_receive(IM_FD_CHANNEL, &m, &pidfd)) != 0) {
+            if (got < 0) {
+                sv_on_warden_gone(s);
+                break;
+            }
+            listed = m.type == SV_LISTED;
+            if (!listed)
+                sv_on_message(s, &m, pidfd);
+        }
+    }
+    sv_children_adopt(&s->children);
+}
+
+static void resume_state(struct sv_super *s)
+{
+    bool anyone = sv_children_alive(&s->children, IM_ROLE_TRAINER) + sv_children_alive(&s->children, IM_ROLE_READER) +
+                      sv_children_alive(&s->children, IM_ROLE_AUGMENTER) >
+                  0;
+
+    switch (im_run_state(&s->run)) {
+    case IM_RUN_STARTING:
+        if (anyone)
+            sv_reset(s, "the supervisor was replaced while the run was starting");
+        else
+            sv_children_want(&s->children, IM_ROLE_TRAINER, true);
+        break;
+    case IM_RUN_ENDED:
+        sv_finish(s, IM_EXIT_RESUMABLE);
+        break;
+    default:
+        sv_children_want(&s->children, IM_ROLE_READER, true);
+        sv_children_want(&s->children, IM_ROLE_AUGMENTER, true);
+        sv_children_want(&s->children, IM_ROLE_TRAINER, true);
+        /* A trainer that died while nobody watched: everyone goes back to the last checkpoint. */
+        if (sv_children_alive(&s->children, IM_ROLE_TRAINER) < s->run.geometry.ranks)
+            sv_reset(s, "a trainer died while the supervisor was being replaced");
+    }
+}
+
+static void show_progress(struct sv_super *s)
+{
+    const struct im_phase *phase = im_plan_phase_of_batch(&s->plan, s->view.next_batch);
+    double rate = s->view.samples_per_second;
+    uint64_t ticket = im_plan_first_ticket(&s->plan, s->view.next_batch);
+    struct sv_progress p = {.view = &s->view, .epochs = (uint32_t)s->conf.epochs, .state = sv_state_name(s), .eta_epoch = -1, .eta_run = -1};
+
+    if (im_run_state(&s->run) == IM_RUN_RUNNING || im_run_state(&s->run) == IM_RUN_STOPPING)
+        p.phase = phase;
+    if (p.phase) {
+        p.step = s->view.next_batch - p.phase->first_batch;
+        if (rate > 0) {
+            p.eta_epoch = (double)(p.phase->first_ticket + p.phase->samples - ticket) / rate;
+            p.eta_run = (double)(s->plan.tickets - ticket) / rate;
+        }
+    }
+    sv_screen_progress(&s->screen, &p, false);
+}
+
+static nfds_t fill_poll(struct sv_super *s, struct pollfd *p)
+{
+    nfds_t n = 0;
+
+    p[n++] = (struct pollfd){.fd = s->warden_gone ? -1 : IM_FD_CHANNEL, .events = POLLIN};
+    p[n++] = (struct pollfd){.fd = IM_FD_LOG, .events = POLLIN};
+    p[n++] = (struct pollfd){.fd = im_ctl_fd(s->ctl), .events = POLLIN};
+    for (uint32_t i = 0; i < s->children.count; i++)
+        p[n++] = (struct pollfd){.fd = s->children.child[i].pidfd, .events = POLLIN};
+    return n;
+}
+
+static void one_turn(struct sv_super *s, struct pollfd *p)
+{
+    nfds_t n = fill_poll(s, p);
+
+    poll(p, n, TICK_MS);
+    for (uint32_t i = 0; i < s->children.count; i++)
+        if (p[3 + i].fd >= 0 && (p[3 + i].revents & POLLIN))
+            sv_on_death_seen(s, &s->children.child[i]);
+    sv_journal_drain(&s->journal);
+    read_channel(s);
+    sv_observe(&s->observer, &s->run, &s->plan, &s->view);
+    sv_guard(s);
+    sv_advance(s);
+    sv_answer(s);
+    if (!s->finished)
+        show_progress(s);
+}
+
+/* Gives everyone time to leave, then none. */
+static void end_children(struct sv_super *s, struct pollfd *p)
+{
+    im_ns deadline = im_now() + (s->exit_status == IM_EXIT_FORCED ? 0 : END_WAIT_NS);
+    bool killed = false;
+
+    for (;;) {
+        uint32_t alive = sv_children_alive(&s->children, IM_ROLE_TRAINER) + sv_children_alive(&s->children, IM_ROLE_READER) +
+                         sv_children_alive(&s->children, IM_ROLE_AUGMENTER);
+
+        if (alive == 0 || im_now() > deadline + END_WAIT_NS)
+            return;
+        if (!killed && im_now() >= deadline) {
+            for (uint32_t i = 0; i < s->children.count; i++)
+                sv_child_kill(&s->children.child[i], SIGKILL);
+            killed = true;
+        }
+        one_turn(s, p);
+    }
+}
+
+static void say_goodbye(struct sv_super *s)
+{
+    struct sv_message m = {.type = SV_FINISHED, .status = s->exit_status};
+    struct im_json *fields = im_json_object();
+
+    sv_journal_drain(&s->journal);
+    im_json_set_int(fields, "exit_status", s->exit_status);
+    sv_journal_event(&s->journal, s->exit_status == IM_EXIT_OK ? "run.finished" : "run.ended", fields);
+    sv_screen_end(&s->screen);
+    if (s->exit_status == IM_EXIT_OK)
+        sv_screen_say(&s->screen, "done      %s", s->conf.run_dir);
+    else if (s->exit_status == IM_EXIT_RESUMABLE)
+        sv_screen_say(&s->screen, "saved     %s; the same command continues from here", s->conf.run_dir);
+    sv_channel_send(IM_FD_CHANNEL, &m, -1);
+}
+
+int sv_supervise(void)
+{
+    static struct sv_super s; /* large; one supervisor in a process */
+    struct im_text text = {0};
+    struct rlimit nofile;
+    struct pollfd *p;
+
+    signal(SIGTTOU, SIG_IGN);
+    signal(SIGPIPE, SIG_IGN);
+    if (getrlimit(RLIMIT_NOFILE, &nofile) == 0) {
+        nofile.rlim_cur = nofile.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &nofile);
+    }
+    if (open_all(&s, &text) < 0) {
+        fprintf(stderr, "imsuper: %s\n", text.s);
+        return IM_EXIT_USAGE;
+    }
+    p = calloc(s.children.count + 3, sizeof *p);
+    if (!p)
+        return IM_EXIT_FAILED;
+    adopt(&s);
+    resume_state(&s);
+    while (!s.finished)
+        one_turn(&s, p);
+    end_children(&s, p);
+    say_goodbye(&s);
+    free(p);
+    im_ctl_close(&s.ctl, 100);
+    sv_journal_close(&s.journal);
+    im_plan_fini(&s.plan);
+    im_run_close(&s.run);
+    return IM_EXIT_OK;
+}

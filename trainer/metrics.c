@@ -1,0 +1,268 @@
+/* metrics.jsonl, summary.csv and DONE: see metrics.h for what they promise.
+ *
+ * Opening reads each file whole, keeps the lines that are at or before the place from which the run
+ * continues, and, if that changed anything, replaces the file crash-safely: a crash while opening leaves the
+ * file as it was. A line in the middle that is no JSON (power failure leaves blocks of zeroes) is removed
+ * too, and counted with the others. */
+#include "trainer/metrics.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ipc/base/err.h"
+#include "ipc/base/file.h"
+#include "ipc/base/json.h"
+
+#define LINES_NAME "metrics.jsonl"
+#define SUMMARY_NAME "summary.csv"
+#define DONE_NAME "DONE"
+#define SUMMARY_HEADER "epoch,train_loss,train_top1,val_loss,val_top1,val_top5,lr,images_per_second,seconds"
+
+#define FILE_BYTES_MAX ((size_t)1 << 31)
+
+static int join(char path[PATH_MAX], const char *directory, const char *name, struct im_text *text)
+{
+    if (snprintf(path, PATH_MAX, "%s/%s", directory, name) < PATH_MAX)
+        return 0;
+    return im_fail(text, -ENAMETOOLONG, "the path of %s in %.200s... is too long", name, directory);
+}
+
+/* Whether a line stays when a run continues after `limit` steps or epochs. */
+typedef bool keep_line(const char *line, size_t n, uint64_t limit);
+
+static bool keep_metric(const char *line, size_t n, uint64_t limit)
+{
+    struct im_json *object = NULL;
+    int64_t step;
+    bool keep;
+
+    if (limit == 0 || im_json_parse(line, n, &object, NULL) < 0)
+        return false; /* a run that begins anew begins with its config */
+    if (im_json_as_int(im_json_get(object, "step"), &step) == 0)
+        keep = step >= 0 && (uint64_t)step <= limit;
+    else
+        keep = strcmp(im_json_str_or(object, "event", ""), "config") == 0;
+    im_json_free(&object);
+    return keep;
+}
+
+static bool keep_summary(const char *line, size_t n, uint64_t limit)
+{
+    unsigned long epoch;
+    char *end;
+
+    if (n == strlen(SUMMARY_HEADER) && memcmp(line, SUMMARY_HEADER, n) == 0)
+        return true;
+    if (n == 0 || line[0] < '0' || line[0] > '9')
+        return false;
+    errno = 0;
+    epoch = strtoul(line, &end, 10);
+    return errno == 0 && *end == ',' && epoch <= limit;
+}
+
+/* Moves the lines that stay to the front of `bytes`; a last line without its newline does not stay. Returns
+ * their length. */
+static size_t filter(char *bytes, size_t n, keep_line *keep, uint64_t limit, int *removed)
+{
+    size_t kept = 0;
+
+    for (size_t at = 0; at < n;) {
+        const char *newline = memchr(bytes + at, '\n', n - at);
+        size_t length = newline ? (size_t)(newline - (bytes + at)) : n - at;
+
+        if (newline && keep(bytes + at, length, limit)) {
+            memmove(bytes + kept, bytes + at, length + 1);
+            kept += length + 1;
+        } else if (*removed < INT_MAX) {
+            (*removed)++;
+        }
+        at += length + (newline != NULL);
+    }
+    return kept;
+}
+
+/* Cuts the file back to `limit`. Adds the lines it removed to *removed. No file is fine. */
+static int cut_back(const char *path, keep_line *keep, uint64_t limit, int *removed, struct im_text *text)
+{
+    size_t n, kept;
+    char *bytes;
+    int err;
+
+    if (access(path, F_OK) < 0 && errno == ENOENT)
+        return 0;
+    err = im_read_file(path, FILE_BYTES_MAX, &bytes, &n, text);
+    if (err < 0)
+        return err;
+    kept = filter(bytes, n, keep, limit, removed);
+    if (kept < n)
+        err = im_file_replace(path, bytes, kept, text);
+    free(bytes);
+    return err;
+}
+
+/* A file of another program's, or of another version of this one, is not ours to cut. */
+static int check_header(const char *path, struct im_text *text)
+{
+    char line[sizeof(SUMMARY_HEADER) + 1] = "";
+    FILE *file = fopen(path, "re");
+    bool same;
+
+    if (!file)
+        return errno == ENOENT ? 0 : im_fail(text, -errno, "cannot open %s: %s", path, strerror(errno));
+    /* An empty file or a header torn by a crash has no newline and is as good as none. */
+    same = !fgets(line, sizeof(line), file) || strcmp(line, SUMMARY_HEADER "\n") == 0 ||
+           strncmp(line, SUMMARY_HEADER, strlen(line)) == 0;
+    fclose(file);
+    return same ? 0
+                : im_fail(text, -EBADMSG, "%s is not this program's: its first line is not \"%s\"", path,
+                          SUMMARY_HEADER);
+}
+
+static int open_lines(struct tr_metrics *m, const char *directory, uint64_t step, int *removed,
+                      struct im_text *text)
+{
+    char path[PATH_MAX];
+    int err = join(path, directory, LINES_NAME, text);
+
+    if (err == 0)
+        err = cut_back(path, keep_metric, step, removed, text);
+    if (err < 0)
+        return err;
+    m->lines_fd = im_lines_open(path, text);
+    return m->lines_fd < 0 ? m->lines_fd : 0;
+}
+
+static int open_summary(struct tr_metrics *m, const char *directory, uint32_t epoch, int *removed,
+                        struct im_text *text)
+{
+    char path[PATH_MAX];
+    int err = join(path, directory, SUMMARY_NAME, text);
+
+    if (err == 0)
+        err = check_header(path, text);
+    if (err == 0)
+        err = cut_back(path, keep_summary, epoch, removed, text);
+    if (err < 0)
+        return err;
+    m->summary_fd = im_lines_open(path, text);
+    if (m->summary_fd < 0)
+        return m->summary_fd;
+    if (lseek(m->summary_fd, 0, SEEK_END) > 0)
+        return 0;
+    err = im_append_line(m->summary_fd, SUMMARY_HEADER);
+    return err < 0 ? im_fail(text, err, "cannot write %s: %s", path, strerror(-err)) : 0;
+}
+
+int tr_metrics_open(struct tr_metrics *m, const char *directory, uint64_t step, uint32_t epoch,
+                    struct im_text *text)
+{
+    int removed = 0;
+    int err;
+
+    *m = (struct tr_metrics){.lines_fd = -1, .summary_fd = -1};
+    err = im_mkdirs(directory, 0777, text);
+    if (err == 0)
+        err = open_lines(m, directory, step, &removed, text);
+    if (err == 0)
+        err = open_summary(m, directory, epoch, &removed, text);
+    if (err < 0) {
+        tr_metrics_close(m);
+        return err;
+    }
+    return removed;
+}
+
+static void close_one(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+void tr_metrics_close(struct tr_metrics *m)
+{
+    close_one(&m->lines_fd);
+    close_one(&m->summary_fd);
+}
+
+static int append(int fd, const char *name, const char *line, struct im_text *text)
+{
+    int err = im_append_line(fd, line);
+
+    return err < 0 ? im_fail(text, err, "cannot write %s: %s", name, strerror(-err)) : 0;
+}
+
+int tr_metrics_line(struct tr_metrics *m, const struct im_json *object, struct im_text *text)
+{
+    char *line = im_json_dump(object);
+    int err;
+
+    if (!line)
+        return im_fail(text, -ENOMEM, "cannot write " LINES_NAME ": out of memory");
+    /* What opening would remove must not be written. */
+    if (keep_metric(line, strlen(line), INT64_MAX))
+        err = append(m->lines_fd, LINES_NAME, line, text);
+    else
+        err = im_fail(text, -EINVAL, "a line of " LINES_NAME " needs a step: %.200s", line);
+    free(line);
+    return err;
+}
+
+int tr_metrics_summary(struct tr_metrics *m, const struct tr_summary *s, struct im_text *text)
+{
+    const double values[] = {s->train_loss, s->train_top1, s->val_loss,          s->val_top1,
+                             s->val_top5,   s->lr,         s->images_per_second, s->seconds};
+    char line[400];
+    size_t n = (size_t)snprintf(line, sizeof(line), "%u", s->epoch);
+
+    for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+        const char *format = isfinite(values[i]) ? ",%.9g" : ",";
+
+        n += (size_t)snprintf(line + n, sizeof(line) - n, format, values[i]);
+    }
+    return append(m->summary_fd, SUMMARY_NAME, line, text);
+}
+
+int tr_metrics_sync(struct tr_metrics *m, struct im_text *text)
+{
+    if (fsync(m->lines_fd) < 0)
+        return im_fail(text, -errno, "cannot write " LINES_NAME " to disk: %s", strerror(errno));
+    if (fsync(m->summary_fd) < 0)
+        return im_fail(text, -errno, "cannot write " SUMMARY_NAME " to disk: %s", strerror(errno));
+    return 0;
+}
+
+bool tr_done_is(const char *directory)
+{
+    char path[PATH_MAX];
+
+    return join(path, directory, DONE_NAME, NULL) == 0 && access(path, F_OK) == 0;
+}
+
+int tr_done_set(const char *directory, const struct im_json *object, struct im_text *text)
+{
+    char *content = im_json_dump_indented(object);
+    char path[PATH_MAX];
+    int err = content ? join(path, directory, DONE_NAME, text)
+                      : im_fail(text, -ENOMEM, "cannot write DONE: out of memory");
+
+    if (err == 0)
+        err = im_file_replace(path, content, strlen(content), text);
+    free(content);
+    return err;
+}
+
+int tr_done_clear(const char *directory, struct im_text *text)
+{
+    char path[PATH_MAX];
+    int err = join(path, directory, DONE_NAME, text);
+
+    if (err == 0 && unlink(path) < 0 && errno != ENOENT)
+        err = im_fail(text, -errno, "cannot remove %s: %s", path, strerror(errno));
+    return err;
+}

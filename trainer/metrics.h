@@ -1,0 +1,60 @@
+/* The numbers of a run, in files that survive its crashes:
+ *
+ *     metrics.jsonl   one JSON object a line. The first is {"event":"config",...}; every other carries
+ * "step". summary.csv     a header, then one line for each finished epoch. DONE            there when, and
+ * only when, the run came to its end.
+ *
+ * "step" is the number of training steps finished when the line was written, and "epoch" that of epochs. A
+ * run continues from a checkpoint, which is older than the last lines; those lines will be written again.
+ * Therefore opening at step S and epoch E first removes every line with a larger step or epoch, and what a
+ * crash has torn. For nothing to be lost or there twice, write lines in this order: tr_metrics_line() and
+ * tr_metrics_summary() of an epoch, tr_metrics_sync(), the checkpoint. One process writes at a time. */
+#ifndef TRAINER_METRICS_H
+#define TRAINER_METRICS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct im_json;
+struct im_text;
+
+struct tr_metrics {
+    int lines_fd;   /* metrics.jsonl; -1: closed */
+    int summary_fd; /* summary.csv */
+};
+
+/* One line of summary.csv. Values that are not finite are left empty (no validation in this epoch). */
+struct tr_summary {
+    uint32_t epoch; /* finished epochs, this one included */
+    double train_loss;
+    double train_top1; /* 0 .. 1, as all accuracies */
+    double val_loss;
+    double val_top1;
+    double val_top5;
+    double lr; /* of the epoch's last step */
+    double images_per_second;
+    double seconds;
+};
+
+/* Opens the files in `directory`, made if missing, to continue after `step` steps and `epoch` epochs; 0, 0
+ * begins anew, with no lines at all. Returns how many lines it removed, or negative errno with a sentence;
+ * -EBADMSG when summary.csv has another header. */
+int tr_metrics_open(struct tr_metrics *m, const char *directory, uint64_t step, uint32_t epoch,
+                    struct im_text *text);
+void tr_metrics_close(struct tr_metrics *m); /* accepts a closed one */
+
+/* Appends an object; it must hold an integer "step", or be the config event: -EINVAL. Negative errno with a
+ * sentence. */
+int tr_metrics_line(struct tr_metrics *m, const struct im_json *object, struct im_text *text);
+int tr_metrics_summary(struct tr_metrics *m, const struct tr_summary *summary, struct im_text *text);
+
+/* All lines so far are on disk. */
+int tr_metrics_sync(struct tr_metrics *m, struct im_text *text);
+
+/* Whether the run in `directory` has ended; marking it so, with an object that says how; taking the mark
+ * away, because more epochs were asked for (0 also when there was none). */
+bool tr_done_is(const char *directory);
+int tr_done_set(const char *directory, const struct im_json *object, struct im_text *text);
+int tr_done_clear(const char *directory, struct im_text *text);
+
+#endif
