@@ -1,0 +1,168 @@
+/* Chooses the engine, and counts what is in flight so that engines need not refuse. */
+#include "reader/io.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "reader/io_engine.h"
+
+struct rd_io {
+    const struct rd_io_engine *engine;
+    void *state;
+    enum rd_io_kind kind;
+    unsigned depth, in_flight;
+};
+
+const char *rd_io_kind_name(enum rd_io_kind kind)
+{
+    return kind == RD_IO_URING ? "uring" : kind == RD_IO_PREAD ? "pread" : "auto";
+}
+
+int rd_io_kind_from_name(const char *name, struct im_text *text)
+{
+    for (int kind = RD_IO_AUTO; kind <= RD_IO_PREAD; kind++)
+        if (strcmp(name, rd_io_kind_name((enum rd_io_kind)kind)) == 0)
+            return kind;
+    return im_fail(text, -EINVAL, "there is no I/O engine '%.100s': use auto, uring or pread", name);
+}
+
+static int open_engine(struct rd_io *io, enum rd_io_kind kind, const struct rd_io_options *options,
+                       struct im_text *text)
+{
+    io->kind = kind;
+    io->engine = kind == RD_IO_URING ? &rd_io_uring : &rd_io_pread;
+    return io->engine->open(options, &io->state, text);
+}
+
+int rd_io_open(const struct rd_io_options *options, struct rd_io **ret_io, struct im_text *note,
+               struct im_text *text)
+{
+    struct im_text why = {""};
+    struct rd_io *io;
+    int err;
+
+    im_fail(note, 0, "%s", "");
+    if (options->depth < 1 || options->depth > RD_IO_DEPTH_MAX)
+        return im_fail(text, -EINVAL, "the queue depth must be from 1 to %d, not %u", RD_IO_DEPTH_MAX,
+                       options->depth);
+    io = calloc(1, sizeof *io);
+    if (!io)
+        return -ENOMEM;
+    io->depth = options->depth;
+    err = options->kind == RD_IO_PREAD ? open_engine(io, RD_IO_PREAD, options, text)
+                                       : open_engine(io, RD_IO_URING, options, &why);
+    if (err < 0 && options->kind == RD_IO_AUTO) {
+        im_fail(note, 0, "files are read by threads instead of io_uring: %.900s", why.s);
+        err = open_engine(io, RD_IO_PREAD, options, text);
+    } else if (err < 0 && options->kind == RD_IO_URING) {
+        im_fail(text, err, "io_uring cannot be used: %.900s", why.s);
+    }
+    if (err < 0)
+        free(io);
+    else
+        *ret_io = io;
+    return err;
+}
+
+enum rd_io_kind rd_io_kind(const struct rd_io *io)
+{
+    return io->kind;
+}
+
+unsigned rd_io_in_flight(const struct rd_io *io)
+{
+    return io->in_flight;
+}
+
+int rd_io_submit(struct rd_io *io, const struct rd_io_request *request)
+{
+    int err;
+
+    if (io->in_flight == io->depth)
+        return -EBUSY;
+    if (strlen(request->path) >= PATH_MAX)
+        return -ENAMETOOLONG;
+    err = io->engine->submit(io->state, request);
+    if (err == 0)
+        io->in_flight++;
+    return err;
+}
+
+int rd_io_reap(struct rd_io *io, struct rd_io_result *results, unsigned max, im_ns timeout_ns)
+{
+    int count;
+
+    if (io->in_flight == 0 || max == 0)
+        return 0;
+    count = io->engine->reap(io->state, results, max, timeout_ns);
+    if (count > 0)
+        io->in_flight -= (unsigned)count;
+    return count;
+}
+
+int rd_io_close(struct rd_io **io, im_ns timeout_ns)
+{
+    int err;
+
+    if (!*io)
+        return 0;
+    err = (*io)->engine->close((*io)->state, timeout_ns);
+    free(*io);
+    *io = NULL;
+    return err;
+}
+
+/* Reads until the end or until the buffer is full. */
+static int64_t read_all(int fd, char *buffer, uint32_t capacity)
+{
+    uint32_t have = 0;
+
+    while (have < capacity) {
+        ssize_t n = read(fd, buffer + have, capacity - have);
+
+        if (n == 0)
+            break;
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -errno;
+        have += (uint32_t)n;
+    }
+    return have;
+}
+
+void rd_io_read_file(int root_fd, const char *path, void *buffer, uint32_t capacity,
+                     struct rd_io_result *result)
+{
+    struct stat st;
+    char more;
+    int fd = openat(root_fd, path, RD_IO_OPEN_FLAGS | O_CLOEXEC);
+
+    result->too_large = 0;
+    result->file_bytes = 0;
+    if (fd < 0) {
+        result->bytes = -errno;
+        return;
+    }
+    if (fstat(fd, &st) < 0)
+        result->bytes = -errno;
+    else if (!S_ISREG(st.st_mode))
+        result->bytes = S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL;
+    else
+        result->bytes = read_all(fd, buffer, capacity);
+    if (result->bytes >= 0) {
+        result->file_bytes = (uint64_t)result->bytes;
+        if (result->bytes == capacity && read(fd, &more, 1) == 1) {
+            result->too_large = 1;
+            result->file_bytes = (uint64_t)capacity + 1;
+            if (fstat(fd, &st) == 0 && (uint64_t)st.st_size > result->file_bytes)
+                result->file_bytes = (uint64_t)st.st_size;
+        }
+    }
+    close(fd);
+}

@@ -1,0 +1,27 @@
+/* What an engine is to reader/io.c. */
+#ifndef READER_IO_ENGINE_H
+#define READER_IO_ENGINE_H
+
+#include "reader/io.h"
+
+struct rd_io_engine {
+    /* All required; the contracts are those of the functions in io.h. close() is called once; after
+     * -ETIMEDOUT the state is leaked. */
+    int (*open)(const struct rd_io_options *options, void **ret_state, struct im_text *text);
+    int (*submit)(void *state, const struct rd_io_request *request);
+    int (*reap)(void *state, struct rd_io_result *results, unsigned max, im_ns timeout_ns);
+    int (*close)(void *state, im_ns timeout_ns);
+};
+
+extern const struct rd_io_engine rd_io_uring;
+extern const struct rd_io_engine rd_io_pread;
+
+/* How files are opened: without waiting for a pipe's other end, and without becoming anyone's terminal. */
+#define RD_IO_OPEN_FLAGS (O_RDONLY | O_NONBLOCK | O_NOCTTY)
+
+/* Reads one file with plain system calls: what both engines mean by a result. Fills bytes, too_large,
+ * file_bytes. */
+void rd_io_read_file(int root_fd, const char *path, void *buffer, uint32_t capacity,
+                     struct rd_io_result *result);
+
+#endif

@@ -1,0 +1,345 @@
+/* The io_uring engine. A file is one chain of five requests, sent together: open into a fixed file slot,
+ * advise, read, read on, close.
+ *
+ * - The chain goes on after a short read: both reads carry HARDLINK, else the close would be cancelled and
+ * the file stay open. Open and advice carry a plain LINK: when one fails, the rest is cancelled. Each request
+ * posts its completion, so a file is done after five, whatever happened.
+ * - The advice (the file is read in sequence) doubles the read-ahead and, above all, fails on pipes, which a
+ * read might wait for without end: io_uring waits for O_NONBLOCK files that can be polled. The pipe then
+ * stays in its slot until the slot's next open replaces it.
+ * - The second read, one byte at the file's own position, tells the end of the file from a short read and
+ * from a full buffer. Only 0 < n with the end behind it counts as read here; an empty file, a full buffer and
+ * other rare things are read again by rd_io_read_file(), which knows sizes and types, in this thread.
+ * - Files are opened O_NONBLOCK because of pipes. File systems without non-blocking reads (overlayfs, some
+ * network ones) then answer EAGAIN: from the first such answer on, reads are sent to the kernel's workers,
+ * which may block (IOSQE_ASYNC).
+ * - Slots have explicit numbers, as liburing 2.3 allocates them wrongly; buffers are not registered (locked
+ * memory is scarce, large reads gain nothing); no SQPOLL (the cores are busy with decoding).
+ *
+ * What the kernel can do is found out by doing it once, on /dev/null, when the ring is set up. */
+#include <errno.h>
+#include <fcntl.h>
+#include <liburing.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "reader/io_engine.h"
+
+enum op { OP_OPEN, OP_ADVISE, OP_READ, OP_MORE, OP_CLOSE, OPS };
+
+struct place {
+    void *buffer;
+    uint32_t capacity;
+    uint64_t tag;
+    unsigned completions; /* of OPS */
+    int results[OPS];
+    int is_async; /* this chain went to the workers */
+    char more;    /* what the second read writes */
+    char path[PATH_MAX];
+};
+
+struct engine {
+    struct io_uring ring;
+    int root_fd, is_async;
+    unsigned depth, free_count, due; /* due: completions of started chains that were not seen yet */
+    unsigned *free;                  /* places not in flight */
+    struct place *places;
+};
+
+static void add(struct io_uring_sqe *sqe, struct engine *engine, unsigned place, enum op op, unsigned flags)
+{
+    io_uring_sqe_set_data64(sqe, (uint64_t)place * OPS + (unsigned)op);
+    io_uring_sqe_set_flags(sqe, flags);
+    engine->due++;
+}
+
+/* Queues the chain of a place. The ring holds OPS * depth entries, so there is always room. */
+static int add_chain(struct engine *engine, unsigned i)
+{
+    struct place *place = &engine->places[i];
+    struct io_uring_sqe *sqes[OPS];
+    unsigned async = engine->is_async ? IOSQE_ASYNC : 0;
+
+    if (io_uring_sq_space_left(&engine->ring) < OPS)
+        return -EBUSY;
+    for (int op = 0; op < OPS; op++)
+        sqes[op] = io_uring_get_sqe(&engine->ring);
+    place->completions = 0;
+    place->is_async = engine->is_async;
+    io_uring_prep_openat_direct(sqes[OP_OPEN], engine->root_fd, place->path, RD_IO_OPEN_FLAGS, 0, i);
+    io_uring_prep_fadvise(sqes[OP_ADVISE], (int)i, 0, 0, POSIX_FADV_SEQUENTIAL);
+    io_uring_prep_read(sqes[OP_READ], (int)i, place->buffer, place->capacity, (uint64_t)-1);
+    io_uring_prep_read(sqes[OP_MORE], (int)i, &place->more, 1, (uint64_t)-1);
+    io_uring_prep_close_direct(sqes[OP_CLOSE], i);
+    add(sqes[OP_OPEN], engine, i, OP_OPEN, IOSQE_IO_LINK);
+    add(sqes[OP_ADVISE], engine, i, OP_ADVISE, IOSQE_FIXED_FILE | IOSQE_IO_LINK);
+    add(sqes[OP_READ], engine, i, OP_READ, IOSQE_FIXED_FILE | IOSQE_IO_HARDLINK | async);
+    add(sqes[OP_MORE], engine, i, OP_MORE, IOSQE_FIXED_FILE | IOSQE_IO_HARDLINK | async);
+    add(sqes[OP_CLOSE], engine, i, OP_CLOSE, 0);
+    return 0;
+}
+
+static int uring_submit(void *state, const struct rd_io_request *request)
+{
+    struct engine *engine = state;
+    struct place *place;
+    unsigned i;
+    int err;
+
+    if (engine->free_count == 0)
+        return -EBUSY;
+    i = engine->free[engine->free_count - 1];
+    place = &engine->places[i];
+    place->buffer = request->buffer;
+    place->capacity = request->capacity;
+    place->tag = request->tag;
+    memcpy(place->path, request->path, strlen(request->path) + 1);
+    err = add_chain(engine, i);
+    if (err == 0)
+        engine->free_count--;
+    return err;
+}
+
+/* What the completions of a file say; returns 0 where the chain was sent again. */
+static int judge(struct engine *engine, unsigned i, struct rd_io_result *result)
+{
+    struct place *place = &engine->places[i];
+    const int *got = place->results;
+    int again = got[OP_OPEN] >= 0 && (got[OP_READ] == -EAGAIN || got[OP_MORE] == -EAGAIN);
+
+    if (again && !place->is_async) {
+        engine->is_async = 1;
+        if (add_chain(engine, i) == 0)
+            return 0;
+    }
+    *result = (struct rd_io_result){.tag = place->tag};
+    if (got[OP_OPEN] < 0)
+        result->bytes = got[OP_OPEN];
+    else if (got[OP_ADVISE] >= 0 && got[OP_READ] < 0 && !again)
+        result->bytes = got[OP_READ];
+    else if (got[OP_READ] > 0 && got[OP_MORE] == 0)
+        result->file_bytes = (uint64_t)(result->bytes = got[OP_READ]);
+    else
+        rd_io_read_file(engine->root_fd, place->path, place->buffer, place->capacity, result);
+    engine->free[engine->free_count++] = i;
+    return 1;
+}
+
+/* Starts what is queued and, unless until is 0, waits for completions. 0 or negative errno. */
+static int enter(struct engine *engine, im_ns until)
+{
+    im_ns now = until ? im_now() : 0, left = until > now ? until - now : 0;
+    struct __kernel_timespec timeout = {.tv_sec = (long long)(left / IM_SECOND),
+                                        .tv_nsec = (long long)(left % IM_SECOND)};
+    struct io_uring_cqe *cqe;
+    int got;
+
+    if (left > 0 && engine->due > 0)
+        got = io_uring_submit_and_wait_timeout(&engine->ring, &cqe, engine->due < OPS ? engine->due : OPS,
+                                               &timeout, NULL);
+    else
+        got = io_uring_submit_and_get_events(&engine->ring);
+    /* EAGAIN, EBUSY: the kernel wants completions taken first, or is short of memory for a moment; what is
+     * queued stays so. */
+    return got >= 0 || got == -ETIME || got == -EINTR || got == -EAGAIN || got == -EBUSY ? 0 : got;
+}
+
+/* Takes completions until `max` files are done or none is left. */
+static unsigned take(struct engine *engine, struct rd_io_result *results, unsigned max)
+{
+    struct io_uring_cqe *cqe;
+    unsigned count = 0;
+
+    while (count < max && io_uring_peek_cqe(&engine->ring, &cqe) == 0) {
+        uint64_t data = io_uring_cqe_get_data64(cqe);
+        unsigned i = (unsigned)(data / OPS);
+        struct place *place = &engine->places[i];
+
+        place->results[data % OPS] = cqe->res;
+        io_uring_cqe_seen(&engine->ring, cqe);
+        engine->due--;
+        if (++place->completions == OPS)
+            count += (unsigned)judge(engine, i, &results[count]);
+    }
+    return count;
+}
+
+static int uring_reap(void *state, struct rd_io_result *results, unsigned max, im_ns timeout_ns)
+{
+    struct engine *engine = state;
+    im_ns until = timeout_ns ? im_now() + timeout_ns : 0;
+    unsigned count = 0;
+    int err;
+
+    do {
+        err = enter(engine, until);
+        count = take(engine, results, max);
+    } while (count == 0 && err == 0 && until > 0 && im_now() < until);
+    return err < 0 && count == 0 ? err : (int)count;
+}
+
+static void engine_free(struct engine *engine)
+{
+    io_uring_queue_exit(&engine->ring);
+    free(engine->places);
+    free(engine->free);
+    free(engine);
+}
+
+static int uring_close(void *state, im_ns timeout_ns)
+{
+    struct engine *engine = state;
+    struct io_uring_sync_cancel_reg cancel = {
+        .flags = IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL,
+        .timeout = {.tv_sec = (long long)(timeout_ns / IM_SECOND),
+                    .tv_nsec = (long long)(timeout_ns % IM_SECOND)},
+    };
+    im_ns until = im_now() + timeout_ns;
+    struct rd_io_result result;
+
+    if (engine->due > 0) {
+        enter(engine, 0);
+        io_uring_register_sync_cancel(&engine->ring,
+                                      &cancel); /* Linux 6.0; older ones just wait for the files */
+    }
+    while (engine->free_count < engine->depth && im_now() < until)
+        uring_reap(engine, &result, 1, 10 * IM_MS);
+    if (engine->free_count < engine->depth)
+        return -ETIMEDOUT; /* the kernel still may write to places and buffers */
+    engine_free(engine);
+    return 0;
+}
+
+static int io_uring_is_disabled(void)
+{
+    char value = '0';
+    int fd = open("/proc/sys/kernel/io_uring_disabled", O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0)
+        return 0;
+    if (read(fd, &value, 1) != 1)
+        value = '0';
+    close(fd);
+    return value != '0';
+}
+
+/* Why it cannot be used, for a person. */
+static int explain(int err, struct im_text *text)
+{
+    struct rlimit limit = {0, 0};
+
+    switch (err) {
+    case -ENOSYS:
+        return im_fail(text, err, "the kernel has no io_uring, or the container hides it (ENOSYS)");
+    case -EPERM:
+    case -EACCES:
+        return im_fail(text, err, "io_uring is forbidden (%s), by %s", strerror(-err),
+                       io_uring_is_disabled() ? "sysctl kernel.io_uring_disabled"
+                                              : "the container's seccomp profile");
+    case -ENOMEM:
+        getrlimit(RLIMIT_MEMLOCK, &limit);
+        return im_fail(
+            text, err,
+            "not enough locked memory (ENOMEM; ulimit -l is %llu KiB): raise it or lower --io-depth",
+            (unsigned long long)limit.rlim_cur / 1024);
+    case -EMFILE:
+        return im_fail(text, err,
+                       "too few file descriptors (EMFILE; see ulimit -n): raise it or lower --io-depth");
+    default:
+        return im_fail(text, err, "this kernel's io_uring is too old or limited (%s)", strerror(-err));
+    }
+}
+
+static int set_up_ring(struct engine *engine)
+{
+    static const unsigned wishes[] = {
+        IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_SUBMIT_ALL, /* Linux 6.1 */
+        IORING_SETUP_COOP_TASKRUN | IORING_SETUP_SUBMIT_ALL,                               /* 5.19 */
+        0,
+    };
+    int err = -EINVAL;
+
+    for (size_t i = 0; i < sizeof wishes / sizeof *wishes && err == -EINVAL; i++) {
+        struct io_uring_params params = {.flags = wishes[i]};
+
+        err = io_uring_queue_init_params(OPS * engine->depth, &engine->ring, &params);
+        if (err == 0 &&
+            !(params.features & IORING_FEAT_EXT_ARG && params.features & IORING_FEAT_RW_CUR_POS)) {
+            io_uring_queue_exit(&engine->ring);
+            err = -EOPNOTSUPP;
+        }
+    }
+    return err;
+}
+
+/* One whole chain, on a file that is always there and empty. */
+static int try_chain(struct engine *engine)
+{
+    im_ns until = im_now() + IM_SECOND;
+    struct place *place = &engine->places[0];
+    struct io_uring_cqe *cqe;
+    int err;
+
+    *place = (struct place){.buffer = &place->more, .capacity = 1, .path = "/dev/null"};
+    err = add_chain(engine, 0);
+    while (err == 0 && engine->due > 0) {
+        err = im_now() < until ? enter(engine, until) : -ETIME;
+        while (io_uring_peek_cqe(&engine->ring, &cqe) == 0) {
+            if (cqe->res < 0 && (err == 0 || err == -ECANCELED)) /* the cause, not what it cancelled */
+                err = cqe->res;
+            io_uring_cqe_seen(&engine->ring, cqe);
+            engine->due--;
+        }
+    }
+    return err;
+}
+
+static int register_slots(struct engine *engine)
+{
+    int *none = malloc(engine->depth * sizeof *none), err;
+
+    if (!none)
+        return -ENOMEM;
+    memset(none, -1, engine->depth * sizeof *none);
+    err = io_uring_register_files(&engine->ring, none, engine->depth);
+    free(none);
+    return err;
+}
+
+static int uring_open(const struct rd_io_options *options, void **ret_state, struct im_text *text)
+{
+    struct engine *engine = calloc(1, sizeof *engine);
+    int err = -ENOMEM;
+
+    if (!engine)
+        return -ENOMEM;
+    engine->root_fd = options->root_fd;
+    engine->depth = engine->free_count = options->depth;
+    engine->places = calloc(engine->depth, sizeof *engine->places);
+    engine->free = calloc(engine->depth, sizeof *engine->free);
+    if (engine->places && engine->free)
+        err = set_up_ring(engine);
+    if (err < 0) {
+        free(engine->places);
+        free(engine->free);
+        free(engine);
+        return explain(err, text);
+    }
+    for (unsigned i = 0; i < engine->depth; i++)
+        engine->free[i] = i;
+    err = register_slots(engine);
+    if (err == 0)
+        err = try_chain(engine);
+    if (err < 0) {
+        engine_free(engine);
+        return explain(err, text);
+    }
+    *ret_state = engine;
+    return 0;
+}
+
+const struct rd_io_engine rd_io_uring = {uring_open, uring_submit, uring_reap, uring_close};

@@ -1,0 +1,481 @@
+/* Both engines, same tests: what a file is decides the result, and nothing stalls. The io_uring half is
+ * skipped, saying so, where the system has none. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "reader/io.h"
+#include "tests/unit/reader/tree.h"
+
+#define DEPTH 16
+#define CAPACITY 4096
+#define WAIT_NS (20 * IM_SECOND) /* long: it only ends a test that hangs */
+
+struct fixture {
+    enum rd_io_kind kind;
+    struct tree tree;
+    struct rd_io *io;
+    int root_fd;
+    char *buffer; /* CAPACITY bytes and a guard behind them */
+};
+
+static enum rd_io_kind kinds[] = {RD_IO_URING, RD_IO_PREAD};
+
+static int setup(void **state)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+    struct rd_io_options options = {.kind = *(enum rd_io_kind *)*state, .depth = DEPTH};
+    struct im_text text = {""}, note;
+
+    tree_init(&f->tree);
+    f->kind = options.kind;
+    f->root_fd = options.root_fd = open(f->tree.root, O_RDONLY | O_DIRECTORY);
+    f->buffer = malloc(CAPACITY + 16);
+    memset(f->buffer, 0x5a, CAPACITY + 16);
+    if (rd_io_open(&options, &f->io, &note, &text) < 0)
+        print_message("# skipped: %s\n", text.s);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    int err = rd_io_close(&f->io, WAIT_NS);
+
+    for (int i = 0; i < 16; i++)
+        err |= f->buffer[CAPACITY + i] != 0x5a;
+    close(f->root_fd);
+    tree_fini(&f->tree);
+    free(f->buffer);
+    free(f);
+    return err;
+}
+
+static struct fixture *ready(void **state)
+{
+    struct fixture *f = *state;
+
+    if (!f->io)
+        skip();
+    return f;
+}
+
+static struct rd_io_result read_one(struct fixture *f, const char *path)
+{
+    struct rd_io_request request = {path, f->buffer, CAPACITY, 77};
+    struct rd_io_result result;
+
+    assert_int_equal(rd_io_submit(f->io, &request), 0);
+    assert_int_equal(rd_io_reap(f->io, &result, 1, WAIT_NS), 1);
+    assert_int_equal(result.tag, 77);
+    assert_int_equal(rd_io_in_flight(f->io), 0);
+    return result;
+}
+
+static void make_file(struct fixture *f, const char *path, size_t bytes)
+{
+    unsigned char *content = malloc(bytes + 1);
+
+    for (size_t i = 0; i < bytes; i++)
+        content[i] = (unsigned char)(i * 31 + bytes);
+    tree_bytes(&f->tree, path, content, bytes);
+    free(content);
+}
+
+static void check_content(const char *buffer, size_t bytes, size_t file_bytes)
+{
+    for (size_t i = 0; i < bytes; i++)
+        assert_int_equal((unsigned char)buffer[i], (unsigned char)(i * 31 + file_bytes));
+}
+
+static void a_file_is_read_whole(void **state)
+{
+    struct fixture *f = ready(state);
+    struct rd_io_result result;
+
+    make_file(f, "a/b.jpg", 1234);
+    result = read_one(f, "a/b.jpg");
+    assert_int_equal(result.bytes, 1234);
+    assert_int_equal(result.file_bytes, 1234);
+    assert_int_equal(result.too_large, 0);
+    check_content(f->buffer, 1234, 1234);
+    assert_int_equal(f->buffer[1234], 0x5a);
+    result = read_one(f, tree_path(&f->tree, "a/b.jpg")); /* absolute */
+    assert_int_equal(result.bytes, 1234);
+}
+
+static void an_empty_file_is_a_result(void **state)
+{
+    struct fixture *f = ready(state);
+    struct rd_io_result result;
+
+    make_file(f, "empty", 0);
+    result = read_one(f, "empty");
+    assert_int_equal(result.bytes, 0);
+    assert_int_equal(result.file_bytes, 0);
+    assert_int_equal(result.too_large, 0);
+}
+
+static void a_file_of_exactly_the_capacity_fits(void **state)
+{
+    struct fixture *f = ready(state);
+    struct rd_io_result result;
+
+    make_file(f, "fits", CAPACITY);
+    result = read_one(f, "fits");
+    assert_int_equal(result.bytes, CAPACITY);
+    assert_int_equal(result.file_bytes, CAPACITY);
+    assert_int_equal(result.too_large, 0);
+    check_content(f->buffer, CAPACITY, CAPACITY);
+}
+
+static void one_byte_more_is_too_large_and_says_how_large(void **state)
+{
+    struct fixture *f = ready(state);
+    struct rd_io_result result;
+
+    make_file(f, "more", CAPACITY + 1);
+    result = read_one(f, "more");
+    assert_int_equal(result.bytes, CAPACITY);
+    assert_int_equal(result.too_large, 1);
+    assert_int_equal(result.file_bytes, CAPACITY + 1);
+    check_content(f->buffer, CAPACITY, CAPACITY + 1);
+    make_file(f, "much", 1000000);
+    result = read_one(f, "much");
+    assert_int_equal(result.too_large, 1);
+    assert_int_equal(result.file_bytes, 1000000);
+}
+
+static void errors_of_files_are_results(void **state)
+{
+    struct fixture *f = ready(state);
+
+    make_file(f, "file", 5);
+    tree_folder(&f->tree, "dir.JPEG");
+    assert_int_equal(symlink("loop", tree_path(&f->tree, "loop")), 0);
+    assert_int_equal(read_one(f, "missing").bytes, -ENOENT);
+    assert_int_equal(read_one(f, "file/below").bytes, -ENOTDIR);
+    assert_int_equal(read_one(f, "dir.JPEG").bytes, -EISDIR);
+    assert_int_equal(read_one(f, "loop").bytes, -ELOOP);
+    assert_int_equal(read_one(f, "").bytes, -ENOENT);
+    assert_int_equal(read_one(f, "file").bytes, 5); /* and the engine goes on */
+}
+
+static void an_unreadable_file_is_a_result(void **state)
+{
+    struct fixture *f = ready(state);
+
+    if (geteuid() == 0) {
+        print_message("# skipped: root reads everything\n");
+        skip();
+    }
+    make_file(f, "secret", 5);
+    assert_int_equal(chmod(tree_path(&f->tree, "secret"), 0), 0);
+    assert_int_equal(read_one(f, "secret").bytes, -EACCES);
+}
+
+static void pipes_and_devices_neither_hang_nor_count_as_files(void **state)
+{
+    struct fixture *f = ready(state);
+    int writer;
+
+    assert_int_equal(mkfifo(tree_path(&f->tree, "pipe"), 0600), 0);
+    assert_int_equal(symlink("/dev/zero", tree_path(&f->tree, "zero")), 0);
+    assert_int_equal(symlink("/dev/null", tree_path(&f->tree, "null")), 0);
+    assert_int_equal(read_one(f, "pipe").bytes, -EINVAL);
+    assert_int_equal(read_one(f, "zero").bytes, -EINVAL);
+    assert_int_equal(read_one(f, "null").bytes, -EINVAL);
+    writer = open(tree_path(&f->tree, "pipe"), O_RDWR | O_NONBLOCK);
+    assert_true(writer >= 0);
+    assert_int_equal(read_one(f, "pipe").bytes, -EINVAL); /* a reader would wait for this writer */
+    close(writer);
+    make_file(f, "file", 9);
+    assert_int_equal(read_one(f, "file").bytes, 9);
+}
+
+/* 1000 files of different sizes, as many in flight as the engine takes; each comes back once, with its own
+ * bytes. */
+static void many_in_flight_come_back_once_each(void **state)
+{
+    enum { FILES = 1000 };
+    struct fixture *f = ready(state);
+    char *buffers = malloc(DEPTH * CAPACITY), path[32];
+    unsigned char seen[FILES] = {0}, busy[DEPTH] = {0};
+    struct rd_io_result results[DEPTH];
+    unsigned next = 0, done = 0, most = 0;
+
+    for (unsigned i = 0; i < FILES; i++) {
+        snprintf(path, sizeof path, "many/%u", i);
+        make_file(f, path, i * 5 % (CAPACITY + 100));
+    }
+    while (done < FILES) {
+        int count;
+
+        for (unsigned b = 0; b < DEPTH && next < FILES; b++) {
+            struct rd_io_request request = {path, buffers + b * CAPACITY, CAPACITY,
+                                            (uint64_t)next * DEPTH + b};
+
+            if (busy[b])
+                continue;
+            snprintf(path, sizeof path, "many/%u", next);
+            assert_int_equal(rd_io_submit(f->io, &request), 0);
+            memset(path, 'x', sizeof path); /* the engine has its copy */
+            busy[b] = 1;
+            next++;
+        }
+        most = rd_io_in_flight(f->io) > most ? rd_io_in_flight(f->io) : most;
+        count = rd_io_reap(f->io, results, 7, WAIT_NS);
+        assert_true(count > 0);
+        for (int r = 0; r < count; r++) {
+            unsigned file = (unsigned)(results[r].tag / DEPTH), b = (unsigned)(results[r].tag % DEPTH);
+            size_t size = file * 5 % (CAPACITY + 100);
+
+            assert_int_equal(seen[file]++, 0);
+            assert_int_equal(results[r].file_bytes, size);
+            assert_int_equal(results[r].too_large, size > CAPACITY);
+            assert_int_equal(results[r].bytes, size > CAPACITY ? CAPACITY : size);
+            check_content(buffers + b * CAPACITY, (size_t)results[r].bytes, size);
+            busy[b] = 0;
+            done++;
+        }
+    }
+    assert_int_equal(most, DEPTH);
+    assert_int_equal(rd_io_in_flight(f->io), 0);
+    free(buffers);
+}
+
+static void more_than_the_depth_is_refused(void **state)
+{
+    struct fixture *f = ready(state);
+    char *buffers = malloc((DEPTH + 1) * CAPACITY), path[PATH_MAX + 2];
+    struct rd_io_result results[DEPTH];
+    unsigned done = 0;
+
+    make_file(f, "x", 3);
+    memset(path, 'a', sizeof path - 1);
+    path[sizeof path - 1] = '\0';
+    assert_int_equal(rd_io_submit(f->io, &(struct rd_io_request){path, buffers, CAPACITY, 0}), -ENAMETOOLONG);
+    for (unsigned i = 0; i <= DEPTH; i++)
+        assert_int_equal(
+            rd_io_submit(f->io, &(struct rd_io_request){"x", buffers + i * CAPACITY, CAPACITY, i}),
+            i < DEPTH ? 0 : -EBUSY);
+    while (done < DEPTH) {
+        int count = rd_io_reap(f->io, results, DEPTH, WAIT_NS);
+
+        assert_true(count > 0);
+        done += (unsigned)count;
+    }
+    free(buffers);
+}
+
+static void nothing_in_flight_means_nothing_to_wait_for(void **state)
+{
+    struct fixture *f = ready(state);
+    struct rd_io_result result;
+
+    assert_int_equal(rd_io_reap(f->io, &result, 1, WAIT_NS), 0);
+}
+
+static void reaping_without_waiting_ends_too(void **state)
+{
+    struct fixture *f = ready(state);
+    struct rd_io_result result;
+    im_ns until = im_now() + WAIT_NS;
+    int count = 0;
+
+    make_file(f, "x", 3);
+    assert_int_equal(rd_io_submit(f->io, &(struct rd_io_request){"x", f->buffer, CAPACITY, 5}), 0);
+    while (count == 0 && im_now() < until)
+        count = rd_io_reap(f->io, &result, 1, 0);
+    assert_int_equal(count, 1);
+    assert_int_equal(result.bytes, 3);
+}
+
+/* A file that another process cuts and fills again while it is read: any prefix-length is right, an error or
+ * a hang is not. */
+static void a_file_that_changes_size_is_read_as_it_is(void **state)
+{
+    struct fixture *f = ready(state);
+    pid_t child;
+    int status;
+
+    make_file(f, "moving", 4000);
+    child = fork();
+    if (child == 0) {
+        int fd = open(tree_path(&f->tree, "moving"), O_RDWR);
+
+        for (int i = 0; fd >= 0 && i < 20000; i++)
+            if (ftruncate(fd, i % 2 ? 4000 : 100 + i % 5000) < 0)
+                _exit(1);
+        _exit(0);
+    }
+    for (int i = 0; i < 2000; i++) {
+        struct rd_io_result result = read_one(f, "moving");
+
+        assert_true(result.bytes >= 100 && result.bytes <= CAPACITY);
+        assert_true(result.too_large ? result.file_bytes > CAPACITY
+                                     : result.file_bytes == (uint64_t)result.bytes);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+}
+
+static void closing_with_requests_in_flight_takes_them_all_back(void **state)
+{
+    struct fixture *f = ready(state);
+    char *buffers = malloc(DEPTH * 1000000);
+
+    make_file(f, "large", 900000);
+    for (unsigned i = 0; i < DEPTH; i++)
+        assert_int_equal(
+            rd_io_submit(f->io, &(struct rd_io_request){"large", buffers + i * 1000000, 1000000, i}), 0);
+    assert_int_equal(rd_io_close(&f->io, WAIT_NS), 0);
+    assert_null(f->io);
+    memset(buffers, 0, DEPTH * 1000000);
+    usleep(20000); /* no condition to wait for: nothing may happen any more */
+    for (unsigned i = 0; i < DEPTH * 1000000; i++)
+        assert_int_equal(buffers[i], 0);
+    free(buffers);
+}
+
+/* In a child: makes io_uring_setup fail with `err`, opens, and reports kind and sentence over a pipe. */
+static void open_without_uring(int err, enum rd_io_kind kind, int *ret_err, enum rd_io_kind *ret_kind,
+                               struct im_text *ret_text)
+{
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_io_uring_setup, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (unsigned)err),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {sizeof filter / sizeof *filter, filter};
+    struct {
+        int err;
+        enum rd_io_kind kind;
+        struct im_text text;
+    } report = {0};
+    int fds[2], status;
+    pid_t child;
+
+    assert_int_equal(pipe(fds), 0);
+    child = fork();
+    if (child == 0) {
+        struct rd_io_options options = {.kind = kind, .depth = 8, .root_fd = AT_FDCWD};
+        struct im_text note = {""};
+        struct rd_io *io = NULL;
+
+        if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+            prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0)
+            _exit(77);
+        report.err = rd_io_open(&options, &io, &note, &report.text);
+        if (report.err == 0) {
+            report.kind = rd_io_kind(io);
+            report.text = note;
+        }
+        rd_io_close(&io, WAIT_NS);
+        _exit(write(fds[1], &report, sizeof report) == sizeof report ? 0 : 1);
+    }
+    close(fds[1]);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    if (status == 77 << 8)
+        skip();
+    assert_int_equal(status, 0);
+    assert_int_equal(read(fds[0], &report, sizeof report), sizeof report);
+    close(fds[0]);
+    *ret_err = report.err;
+    *ret_kind = report.kind;
+    *ret_text = report.text;
+}
+
+static void auto_falls_back_and_says_why(void **state)
+{
+    struct im_text text;
+    enum rd_io_kind kind;
+    int err;
+
+    (void)state;
+    open_without_uring(EPERM, RD_IO_AUTO, &err, &kind, &text);
+    assert_int_equal(err, 0);
+    assert_int_equal(kind, RD_IO_PREAD);
+    assert_non_null(strstr(text.s, "read by threads instead of io_uring: io_uring is forbidden"));
+    open_without_uring(ENOSYS, RD_IO_AUTO, &err, &kind, &text);
+    assert_int_equal(kind, RD_IO_PREAD);
+    assert_non_null(strstr(text.s, "ENOSYS"));
+    open_without_uring(ENOMEM, RD_IO_AUTO, &err, &kind, &text);
+    assert_int_equal(kind, RD_IO_PREAD);
+    assert_non_null(strstr(text.s, "ulimit -l"));
+}
+
+static void uring_alone_does_not_fall_back(void **state)
+{
+    struct im_text text;
+    enum rd_io_kind kind;
+    int err;
+
+    (void)state;
+    open_without_uring(EPERM, RD_IO_URING, &err, &kind, &text);
+    assert_int_equal(err, -EPERM);
+    assert_non_null(strstr(text.s, "io_uring cannot be used: io_uring is forbidden"));
+}
+
+static void options_out_of_range_are_refused(void **state)
+{
+    struct rd_io_options options = {.kind = RD_IO_PREAD, .depth = 0, .root_fd = AT_FDCWD};
+    struct im_text note, text = {""};
+    struct rd_io *io = NULL;
+
+    (void)state;
+    assert_int_equal(rd_io_open(&options, &io, &note, &text), -EINVAL);
+    options.depth = RD_IO_DEPTH_MAX + 1;
+    assert_int_equal(rd_io_open(&options, &io, &note, &text), -EINVAL);
+    assert_non_null(strstr(text.s, "from 1 to 1024"));
+    assert_int_equal(rd_io_kind_from_name("aio", &text), -EINVAL);
+    assert_int_equal(rd_io_kind_from_name("pread", &text), RD_IO_PREAD);
+}
+
+#define BOTH(name)                                                                                           \
+    {"uring: " #name, name, setup, teardown, &kinds[0]},                                                     \
+    {                                                                                                        \
+        "pread: " #name, name, setup, teardown, &kinds[1]                                                    \
+    }
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        BOTH(a_file_is_read_whole),
+        BOTH(an_empty_file_is_a_result),
+        BOTH(a_file_of_exactly_the_capacity_fits),
+        BOTH(one_byte_more_is_too_large_and_says_how_large),
+        BOTH(errors_of_files_are_results),
+        BOTH(an_unreadable_file_is_a_result),
+        BOTH(pipes_and_devices_neither_hang_nor_count_as_files),
+        BOTH(many_in_flight_come_back_once_each),
+        BOTH(more_than_the_depth_is_refused),
+        BOTH(nothing_in_flight_means_nothing_to_wait_for),
+        BOTH(reaping_without_waiting_ends_too),
+        BOTH(a_file_that_changes_size_is_read_as_it_is),
+        BOTH(closing_with_requests_in_flight_takes_them_all_back),
+        cmocka_unit_test(auto_falls_back_and_says_why),
+        cmocka_unit_test(uring_alone_does_not_fall_back),
+        cmocka_unit_test(options_out_of_range_are_refused),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
