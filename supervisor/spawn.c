@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -83,6 +84,8 @@ static pid_t start(const char *path, char *const argv[], const struct mapping *m
 
     if (access(path, X_OK) < 0)
         return -errno;
+    /* OpenMP's threads must sleep at barriers, not spin: the cores are shared with augmenters by design. */
+    setenv("OMP_WAIT_POLICY", "passive", 0);
     pid = fork();
     if (pid == 0)
         become(path, argv, map, n);
