@@ -25,8 +25,8 @@
 /* Passes the point; 0, or the negative errno that a fail rule injects. */
 #define IM_FAULT_ERR(point) im_fault_pass(point)
 #else
-#define IM_FAULT(point) ((void)0)
-#define IM_FAULT_ERR(point) 0
+#define IM_FAULT(point) ((void)(point))
+#define IM_FAULT_ERR(point) ((void)(point), 0)
 #endif
 
 /* What the macros call. 0 or a negative errno to inject. */

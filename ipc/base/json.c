@@ -8,6 +8,8 @@
  * It does not offer jansson's reference counts: a value sits in one place. */
 #include "ipc/base/json.h"
 
+#include "ipc/base/utf8.h"
+
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -37,21 +39,6 @@ void im_json_free(struct im_json **j)
     *j = NULL;
 }
 
-/* Bytes of the well-formed UTF-8 character at s; 0 for a bad byte. */
-static size_t character_length(const unsigned char *s)
-{
-    size_t n = s[0] < 0x80 ? 1 : s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : s[0] < 0xf5 ? 4 : 0;
-
-    for (size_t i = 1; i < n; i++) {
-        if ((s[i] & 0xc0) != 0x80)
-            return 0;
-    }
-    if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) || (s[0] == 0xf0 && s[1] < 0x90) ||
-        (s[0] == 0xf4 && s[1] > 0x8f))
-        return 0;
-    return n;
-}
-
 static json_t *new_string(const char *value)
 {
     json_t *string = json_string(value);
@@ -63,7 +50,7 @@ static json_t *new_string(const char *value)
     if (!repaired)
         return NULL;
     while (*value) {
-        size_t n = character_length((const unsigned char *)value);
+        size_t n = im_utf8_length(value);
 
         memcpy(out, n ? value : "\xef\xbf\xbd", n ? n : 3);
         out += n ? n : 3;

@@ -8,6 +8,8 @@
  * It does not buffer, rotate or colour: whoever owns descriptor 2 does. */
 #include "ipc/base/log.h"
 
+#include "ipc/base/utf8.h"
+
 #include <errno.h>
 #include <limits.h>
 #include <stdarg.h>
@@ -45,27 +47,15 @@ static void put(struct cursor *c, const char *s, size_t n)
     c->at += n;
 }
 
-/* Bytes of the well-formed UTF-8 character at s that is neither a control character nor a surrogate; 0 for
- * anything else. */
+/* Bytes of the character at s where a terminal may have it as it is; 0 for control characters (C1 too) and
+ * bad bytes. */
 static size_t printable_length(const char *s)
 {
     const unsigned char *u = (const unsigned char *)s;
-    size_t n = u[0] < 0x80                   ? 1
-               : u[0] >= 0xc2 && u[0] < 0xe0 ? 2
-               : u[0] >= 0xe0 && u[0] < 0xf0 ? 3
-               : u[0] >= 0xf0 && u[0] < 0xf5 ? 4
-                                             : 0;
 
-    if (n == 1)
-        return u[0] >= 0x20 && u[0] != 0x7f;
-    for (size_t i = 1; i < n; i++) {
-        if ((u[i] & 0xc0) != 0x80)
-            return 0;
-    }
-    if ((u[0] == 0xc2 && u[1] < 0xa0) || (u[0] == 0xe0 && u[1] < 0xa0) || (u[0] == 0xed && u[1] > 0x9f) ||
-        (u[0] == 0xf0 && u[1] < 0x90) || (u[0] == 0xf4 && u[1] > 0x8f))
+    if (u[0] < 0x20 || u[0] == 0x7f || (u[0] == 0xc2 && u[1] < 0xa0))
         return 0;
-    return n;
+    return im_utf8_length(s);
 }
 
 /* Copies s with control characters and bytes that are no UTF-8 escaped; inside quotes also quote and

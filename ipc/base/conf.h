@@ -1,0 +1,148 @@
+/* The configuration of a run: defaults < YAML file < environment IMSUPER_* < flags, from the one table in
+ * conf_keys.h.
+ *
+ * Functions return 0 or a negative errno; a wrong value gives -EINVAL and a sentence that names flag,
+ * variable or file and line, the value, and what is allowed. A configuration is a plain value without
+ * pointers: copy it as one likes. */
+#ifndef IPC_BASE_CONF_H
+#define IPC_BASE_CONF_H
+
+#include "ipc/base/conf_keys.h"
+#include "ipc/base/err.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#define IM_CONF_CHOICE_(constant, word) constant,
+enum im_layout { IM_LAYOUTS(IM_CONF_CHOICE_) };
+enum im_io { IM_IOS(IM_CONF_CHOICE_) };
+enum im_backend { IM_BACKENDS(IM_CONF_CHOICE_) };
+enum im_model { IM_MODELS(IM_CONF_CHOICE_) };
+enum im_stem { IM_STEMS(IM_CONF_CHOICE_) };
+enum im_schedule { IM_SCHEDULES(IM_CONF_CHOICE_) };
+enum im_bad_sample { IM_BAD_SAMPLES(IM_CONF_CHOICE_) };
+enum im_conf_log { IM_LOG_LEVELS(IM_CONF_CHOICE_) }; /* same values as enum im_log_level */
+enum im_color { IM_COLORS(IM_CONF_CHOICE_) };
+enum im_conf_group { IM_CONF_GROUPS(IM_CONF_CHOICE_) IM_GROUP_COUNT };
+#undef IM_CONF_CHOICE_
+
+/* IM_KEY_batch_size and so on. */
+#define IM_CONF_ID_(field, ...) IM_KEY_##field,
+enum im_conf_key_id {
+    IM_CONF_KEYS(IM_CONF_ID_, IM_CONF_ID_, IM_CONF_ID_, IM_CONF_ID_, IM_CONF_ID_, IM_CONF_ID_) IM_KEY_COUNT
+};
+#undef IM_CONF_ID_
+
+enum {
+    IM_CONF_TEXT_BYTES = 1024,   /* a text value with its NUL */
+    IM_CONF_FROZEN_BYTES = 32768 /* the frozen form with its NUL */
+};
+
+enum im_conf_source {
+    IM_CONF_DEFAULT,
+    IM_CONF_FILE,
+    IM_CONF_ENVIRONMENT,
+    IM_CONF_FLAG,
+    IM_CONF_FROZEN, /* from the process that froze it */
+    IM_CONF_CODE    /* set by a program */
+};
+
+/* Where a value came from. */
+struct im_conf_origin {
+    int32_t source; /* enum im_conf_source */
+    int32_t line;   /* of the file conf.config; 0: none */
+};
+
+#define IM_CONF_BOOL_(field, ...) bool field;
+#define IM_CONF_INT_(field, ...) int64_t field;
+#define IM_CONF_SEED_(field, ...) uint64_t field;
+#define IM_CONF_REAL_(field, ...) double field;
+#define IM_CONF_TEXT_(field, ...) char field[IM_CONF_TEXT_BYTES];
+#define IM_CONF_ENUM_(field, ...) int32_t field;
+struct im_conf {
+    IM_CONF_KEYS(IM_CONF_BOOL_, IM_CONF_INT_, IM_CONF_SEED_, IM_CONF_REAL_, IM_CONF_TEXT_, IM_CONF_ENUM_)
+    struct im_conf_origin origin[IM_KEY_COUNT];
+};
+#undef IM_CONF_BOOL_
+#undef IM_CONF_INT_
+#undef IM_CONF_SEED_
+#undef IM_CONF_REAL_
+#undef IM_CONF_TEXT_
+#undef IM_CONF_ENUM_
+
+void im_conf_defaults(struct im_conf *conf);
+
+/* All of a command line: defaults, then the file that --config or IMSUPER_CONFIG names, the environment, the
+ * flags. `commands`: IM_FOR_* of the command, whose flags alone are taken. Returns the index of the first
+ * argument that is no flag (argc: none), or a negative errno. `warning` gets a sentence about variables that
+ * look like a mistyped key, else "". */
+int im_conf_load(struct im_conf *conf, unsigned commands, int argc, char **argv, struct im_text *warning,
+                 struct im_text *text);
+
+/* The parts of it, each over what `conf` holds already. */
+int im_conf_load_yaml(struct im_conf *conf, const char *path, struct im_text *text);
+int im_conf_parse_yaml(struct im_conf *conf, const char *path_for_errors, const char *bytes, size_t n,
+                       struct im_text *text);
+int im_conf_load_env(struct im_conf *conf, char *const *environment, struct im_text *warning,
+                     struct im_text *text);
+int im_conf_parse_args(struct im_conf *conf, unsigned commands, int argc, char **argv, struct im_text *text);
+
+/* Sets one key from its text, as the file would. */
+int im_conf_set(struct im_conf *conf, const char *name, const char *value, struct im_text *text);
+
+/* What no single value shows: crops that cannot be drawn, a warm-up longer than the run, ... */
+int im_conf_check(const struct im_conf *conf, struct im_text *text);
+
+/* The key's name, and the value as text that reads back the same; into s of at least IM_CONF_TEXT_BYTES. */
+const char *im_conf_name(enum im_conf_key_id key);
+void im_conf_value(const struct im_conf *conf, enum im_conf_key_id key, char *s);
+
+/* The word of a choice: im_conf_choice(IM_KEY_model, conf->model). NULL for a value that is none. */
+const char *im_conf_choice(enum im_conf_key_id key, int32_t value);
+
+/* The options of `commands` by group, wrapped to `columns` (0: $COLUMNS, the terminal's width or 80). */
+void im_conf_help(FILE *out, unsigned commands, int columns);
+
+/* The effective configuration with each value's source as comment; malloc'ed YAML that im_conf_load_yaml()
+ * reads back. NULL: no memory. */
+char *im_conf_dump_yaml(const struct im_conf *conf, unsigned commands);
+
+/* All values as "key=value\n" lines, for children. -ENOSPC when longer than `room` (IM_CONF_FROZEN_BYTES is
+ * always enough). */
+int im_conf_freeze(const struct im_conf *conf, char *frozen, size_t room);
+/* The reverse: every key once, no other; -EBADMSG with a sentence otherwise. `conf` is written on success
+ * only. */
+int im_conf_thaw(struct im_conf *conf, const char *frozen, struct im_text *text);
+
+/* train-crop. */
+enum im_crop { IM_CROP_RRC, IM_CROP_PAD, IM_CROP_CENTER };
+/* `padding` in pixels on each side; 0 unless IM_CROP_PAD. -EINVAL for another text, as im_conf_check() has
+ * found. */
+int im_conf_train_crop(const struct im_conf *conf, enum im_crop *ret_crop, int *ret_padding);
+
+/* "0.485,0.456,0.406": three finite numbers. */
+int im_conf_triplet(const char *s, double ret_values[3]);
+
+/* gpus: "auto" gives count -1; "N" gives count N and no list; "0,2" and "3," (a comma makes a list) give the
+ * devices. */
+enum { IM_CONF_GPUS_MAX = 64 };
+struct im_conf_gpus {
+    int count; /* -1: all there are */
+    bool is_list;
+    int devices[IM_CONF_GPUS_MAX];
+};
+int im_conf_parse_gpus(const char *s, struct im_conf_gpus *ret);
+
+/* Sizes of validation with 0 resolved. */
+static inline int64_t im_conf_eval_image_size(const struct im_conf *conf)
+{
+    return conf->eval_image_size ? conf->eval_image_size : conf->image_size;
+}
+
+static inline int64_t im_conf_eval_resize(const struct im_conf *conf)
+{
+    return conf->eval_resize ? conf->eval_resize : (im_conf_eval_image_size(conf) * 256 + 112) / 224;
+}
+
+#endif

@@ -1,0 +1,177 @@
+/* The option table: every key of the configuration, once. From it come struct im_conf, --help, the YAML and
+ * environment names, the frozen text that children get and the effective config.yaml.
+ *
+ * A row is KIND(field, "name", default, [low, high, | choices,] group, commands, "METAVAR", "help"). A flag
+ * is --name, an environment variable IMSUPER_NAME with _ for -, a YAML key name. Help texts start small and
+ * end without a full stop. To add an option, add a row. */
+#ifndef IPC_BASE_CONF_KEYS_H
+#define IPC_BASE_CONF_KEYS_H
+
+/* Choices: X(constant, "word"). The first has the value 0, and so on. */
+#define IM_LAYOUTS(X)                                                                                        \
+    X(IM_LAYOUT_AUTO, "auto")                                                                                \
+    X(IM_LAYOUT_FOLDERS, "folders")                                                                          \
+    X(IM_LAYOUT_ILSVRC, "ilsvrc")
+#define IM_IOS(X)                                                                                            \
+    X(IM_IO_AUTO, "auto")                                                                                    \
+    X(IM_IO_URING, "uring")                                                                                  \
+    X(IM_IO_PREAD, "pread")
+#define IM_BACKENDS(X)                                                                                       \
+    X(IM_BACKEND_AUTO, "auto")                                                                               \
+    X(IM_BACKEND_REF, "ref")                                                                                 \
+    X(IM_BACKEND_ONEDNN, "onednn")                                                                           \
+    X(IM_BACKEND_CUDA, "cuda")
+#define IM_MODELS(X)                                                                                         \
+    X(IM_MODEL_RESNET18, "resnet18")                                                                         \
+    X(IM_MODEL_RESNET34, "resnet34")                                                                         \
+    X(IM_MODEL_RESNET50, "resnet50")                                                                         \
+    X(IM_MODEL_RESNET20, "resnet20")
+#define IM_STEMS(X)                                                                                          \
+    X(IM_STEM_AUTO, "auto")                                                                                  \
+    X(IM_STEM_IMAGENET, "imagenet")                                                                          \
+    X(IM_STEM_SMALL, "small")
+#define IM_SCHEDULES(X)                                                                                      \
+    X(IM_SCHEDULE_COSINE, "cosine")                                                                          \
+    X(IM_SCHEDULE_CONSTANT, "constant")
+#define IM_BAD_SAMPLES(X)                                                                                    \
+    X(IM_BAD_SAMPLE_SKIP, "skip")                                                                            \
+    X(IM_BAD_SAMPLE_STOP, "stop")
+#define IM_LOG_LEVELS(X)                                                                                     \
+    X(IM_CONF_LOG_DEBUG, "debug")                                                                            \
+    X(IM_CONF_LOG_INFO, "info")                                                                              \
+    X(IM_CONF_LOG_WARN, "warn")                                                                              \
+    X(IM_CONF_LOG_ERROR, "error")
+#define IM_COLORS(X)                                                                                         \
+    X(IM_COLOR_AUTO, "auto")                                                                                 \
+    X(IM_COLOR_ALWAYS, "always")                                                                             \
+    X(IM_COLOR_NEVER, "never")
+
+/* Headings of --help, in its order; the word is also a section of the YAML file (training: {lr: 0.1}). */
+#define IM_CONF_GROUPS(X)                                                                                    \
+    X(IM_GROUP_DATA, "Data")                                                                                 \
+    X(IM_GROUP_AUGMENTATION, "Augmentation")                                                                 \
+    X(IM_GROUP_MODEL, "Model")                                                                               \
+    X(IM_GROUP_TRAINING, "Training")                                                                         \
+    X(IM_GROUP_PIPELINE, "Pipeline")                                                                         \
+    X(IM_GROUP_OUTPUT, "Output")                                                                             \
+    X(IM_GROUP_ROBUSTNESS, "Robustness")                                                                     \
+    X(IM_GROUP_SYNTH, "Synth")
+
+/* Commands that use a key, as a set. */
+#define IM_FOR_START 1u
+#define IM_FOR_STATUS 2u
+#define IM_FOR_STOP 4u
+#define IM_FOR_SYNTH 8u
+#define IM_FOR_INDEX 16u
+#define IM_FOR_RUNS (IM_FOR_START | IM_FOR_STATUS | IM_FOR_STOP)
+#define IM_FOR_ALL (IM_FOR_RUNS | IM_FOR_SYNTH | IM_FOR_INDEX)
+
+/* clang-format off */
+#define IM_CONF_KEYS(BOOL, INT, SEED, REAL, TEXT, ENUM) \
+    TEXT(data_dir, "data-dir", "", IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX, "DIR", "folder of the images") \
+    ENUM(layout, "layout", IM_LAYOUT_AUTO, IM_LAYOUTS, IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX, "NAME", "how the folder is laid out: class folders under train/ and val/, or ILSVRC CLS-LOC") \
+    BOOL(rebuild_index, "rebuild-index", false, IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX, "", "look at every folder again even where the cached index is current") \
+    BOOL(subset, "subset", false, IM_GROUP_DATA, IM_FOR_START, "", "train on a class-balanced part of the images") \
+    INT(subset_size, "subset-size", 10000, 1, 1000000000000, IM_GROUP_DATA, IM_FOR_START, "N", "images in the part that --subset takes") \
+    ENUM(io, "io", IM_IO_AUTO, IM_IOS, IM_GROUP_DATA, IM_FOR_START, "ENGINE", "how files are read; auto takes io_uring where the system allows it") \
+    INT(queue_depth, "queue-depth", 64, 1, 1024, IM_GROUP_DATA, IM_FOR_START, "N", "files that one reader has in flight") \
+    INT(image_size, "image-size", 224, 8, 1024, IM_GROUP_AUGMENTATION, IM_FOR_START, "PIXELS", "side of the square that the network sees in training") \
+    INT(eval_image_size, "eval-image-size", 0, 0, 1024, IM_GROUP_AUGMENTATION, IM_FOR_START, "PIXELS", "the same in validation; 0 = image-size") \
+    INT(eval_resize, "eval-resize", 0, 0, 4096, IM_GROUP_AUGMENTATION, IM_FOR_START, "PIXELS", "short side before the centre crop of validation; 0 = eval-image-size * 256/224") \
+    TEXT(train_crop, "train-crop", "rrc", IM_GROUP_AUGMENTATION, IM_FOR_START, "HOW", "rrc (random resized crop), pad:N (zero-pad by N and crop), or center") \
+    REAL(rrc_scale_min, "rrc-scale-min", 0.08, 1e-4, 1, IM_GROUP_AUGMENTATION, IM_FOR_START, "SHARE", "smallest area of a random resized crop") \
+    REAL(rrc_scale_max, "rrc-scale-max", 1, 1e-4, 1, IM_GROUP_AUGMENTATION, IM_FOR_START, "SHARE", "largest area of a random resized crop") \
+    REAL(rrc_ratio_min, "rrc-ratio-min", 3.0 / 4, 0.1, 10, IM_GROUP_AUGMENTATION, IM_FOR_START, "RATIO", "narrowest width/height of a random resized crop") \
+    REAL(rrc_ratio_max, "rrc-ratio-max", 4.0 / 3, 0.1, 10, IM_GROUP_AUGMENTATION, IM_FOR_START, "RATIO", "widest width/height of a random resized crop") \
+    REAL(hflip, "hflip", 0.5, 0, 1, IM_GROUP_AUGMENTATION, IM_FOR_START, "P", "chance of a horizontal flip") \
+    TEXT(mean, "mean", "0.485,0.456,0.406", IM_GROUP_AUGMENTATION, IM_FOR_START, "R,G,B", "mean of each colour (pixels from 0 to 1), subtracted") \
+    TEXT(std, "std", "0.229,0.224,0.225", IM_GROUP_AUGMENTATION, IM_FOR_START, "R,G,B", "deviation of each colour, divided by") \
+    ENUM(model, "model", IM_MODEL_RESNET50, IM_MODELS, IM_GROUP_MODEL, IM_FOR_START, "NAME", "the network; resnet20 is CIFAR's") \
+    ENUM(stem, "stem", IM_STEM_AUTO, IM_STEMS, IM_GROUP_MODEL, IM_FOR_START, "NAME", "first layers: 7x7/2 and pooling, or 3x3 for small images; auto goes by image-size") \
+    INT(epochs, "epochs", 90, 1, 100000, IM_GROUP_TRAINING, IM_FOR_START, "N", "passes over the training images") \
+    INT(batch_size, "batch-size", 256, 1, 65536, IM_GROUP_TRAINING, IM_FOR_START, "N", "images per step and trainer process") \
+    BOOL(drop_last, "drop-last", false, IM_GROUP_TRAINING, IM_FOR_START, "", "leave out the last batch of an epoch when it is short") \
+    REAL(lr, "lr", 0.1, 0, 1000, IM_GROUP_TRAINING, IM_FOR_START, "RATE", "highest learning rate") \
+    ENUM(schedule, "schedule", IM_SCHEDULE_COSINE, IM_SCHEDULES, IM_GROUP_TRAINING, IM_FOR_START, "NAME", "course of the learning rate after warm-up") \
+    REAL(warmup_epochs, "warmup-epochs", 0, 0, 100000, IM_GROUP_TRAINING, IM_FOR_START, "N", "epochs over which the learning rate rises from 0") \
+    REAL(lr_min, "lr-min", 0, 0, 1000, IM_GROUP_TRAINING, IM_FOR_START, "RATE", "learning rate at the end of the cosine") \
+    REAL(momentum, "momentum", 0.9, 0, 0.9999, IM_GROUP_TRAINING, IM_FOR_START, "M", "momentum of SGD") \
+    BOOL(nesterov, "nesterov", false, IM_GROUP_TRAINING, IM_FOR_START, "", "Nesterov's form of momentum") \
+    REAL(weight_decay, "weight-decay", 1e-4, 0, 10, IM_GROUP_TRAINING, IM_FOR_START, "W", "L2 penalty; none on batch norm and biases") \
+    REAL(label_smoothing, "label-smoothing", 0, 0, 0.999, IM_GROUP_TRAINING, IM_FOR_START, "S", "share of the target spread over all classes") \
+    SEED(seed, "seed", 42, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_SYNTH, "N", "all random choices follow from it") \
+    INT(validate_every, "validate-every", 1, 1, 100000, IM_GROUP_TRAINING, IM_FOR_START, "N", "epochs from one validation to the next; the last epoch always has one") \
+    ENUM(backend, "backend", IM_BACKEND_AUTO, IM_BACKENDS, IM_GROUP_PIPELINE, IM_FOR_START, "NAME", "what computes the steps") \
+    TEXT(gpus, "gpus", "auto", IM_GROUP_PIPELINE, IM_FOR_START, "WHICH", "0 (none), auto (all), a number of them, or a list such as 0,2") \
+    INT(ranks, "ranks", 1, 1, 1024, IM_GROUP_PIPELINE, IM_FOR_START, "N", "trainer processes on the CPU; with GPUs there is one each") \
+    INT(readers, "readers", 0, 0, 1024, IM_GROUP_PIPELINE, IM_FOR_START, "N", "reader processes; 0 = chosen from the machine") \
+    INT(augmenters, "augmenters", 0, 0, 1024, IM_GROUP_PIPELINE, IM_FOR_START, "N", "decoding processes; 0 = chosen from the machine") \
+    INT(trainer_threads, "trainer-threads", 0, 0, 1024, IM_GROUP_PIPELINE, IM_FOR_START, "N", "threads of a CPU trainer; 0 = chosen from the machine") \
+    INT(cell_bytes, "cell-bytes", 262144, 4096, 67108864, IM_GROUP_PIPELINE, IM_FOR_START, "BYTES", "room for one file in the encoded ring; larger files go by reference") \
+    INT(encoded_cells, "encoded-cells", 0, 0, 1048576, IM_GROUP_PIPELINE, IM_FOR_START, "N", "files in the encoded ring; 0 = chosen from batch-size and memory") \
+    INT(batches_ahead, "batches-ahead", 4, 2, 64, IM_GROUP_PIPELINE, IM_FOR_START, "N", "batches in each trainer's ring") \
+    TEXT(config, "config", "", IM_GROUP_OUTPUT, IM_FOR_ALL, "FILE", "YAML file of these options") \
+    TEXT(workspace, "workspace", "runs", IM_GROUP_OUTPUT, IM_FOR_RUNS, "DIR", "folder of the run directories") \
+    TEXT(run_name, "run-name", "", IM_GROUP_OUTPUT, IM_FOR_RUNS, "NAME", "the run's directory in the workspace; an existing one is continued; default: made from model and time") \
+    INT(checkpoint_keep, "checkpoint-keep", 3, 1, 100000, IM_GROUP_OUTPUT, IM_FOR_START, "N", "epoch checkpoints kept besides last and best") \
+    REAL(status_interval, "status-interval", 30, 0.1, 86400, IM_GROUP_OUTPUT, IM_FOR_START, "SECONDS", "between two status lines where there is no terminal") \
+    ENUM(log_level, "log-level", IM_CONF_LOG_INFO, IM_LOG_LEVELS, IM_GROUP_OUTPUT, IM_FOR_ALL, "LEVEL", "least important messages shown") \
+    ENUM(color, "color", IM_COLOR_AUTO, IM_COLORS, IM_GROUP_OUTPUT, IM_FOR_ALL, "WHEN", "colours; auto: on a terminal unless NO_COLOR is set") \
+    BOOL(plain, "plain", false, IM_GROUP_OUTPUT, IM_FOR_ALL, "", "key=value lines even on a terminal") \
+    BOOL(json, "json", false, IM_GROUP_OUTPUT, IM_FOR_STATUS | IM_FOR_INDEX, "", "answer as one JSON object") \
+    BOOL(quiet, "quiet", false, IM_GROUP_OUTPUT, IM_FOR_ALL, "", "only warnings and errors") \
+    BOOL(now, "now", false, IM_GROUP_OUTPUT, IM_FOR_STOP, "", "do not finish the step and save; the last checkpoint stands") \
+    ENUM(on_bad_sample, "on-bad-sample", IM_BAD_SAMPLE_SKIP, IM_BAD_SAMPLES, IM_GROUP_ROBUSTNESS, IM_FOR_START, "WHAT", "skip a file that cannot be decoded, or stop the run") \
+    INT(bad_sample_limit, "bad-sample-limit", 1000, 0, 1000000000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "N", "skipped files after which the run stops all the same; 0 = no limit") \
+    INT(max_file_bytes, "max-file-bytes", 268435456, 1024, 2147483647, IM_GROUP_ROBUSTNESS, IM_FOR_START, "BYTES", "a larger file is a bad sample") \
+    INT(max_pixels, "max-pixels", 100000000, 1024, 4294967296, IM_GROUP_ROBUSTNESS, IM_FOR_START, "N", "an image of more is a bad sample") \
+    INT(max_side, "max-side", 65500, 32, 65500, IM_GROUP_ROBUSTNESS, IM_FOR_START, "PIXELS", "an image with a longer side is a bad sample") \
+    INT(max_scans, "max-scans", 100, 1, 100000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "N", "a progressive JPEG of more scans is a bad sample") \
+    INT(decode_memory_mib, "decode-memory-mib", 512, 16, 65536, IM_GROUP_ROBUSTNESS, IM_FOR_START, "MIB", "memory one image may take while it is decoded") \
+    INT(sample_deadline_ms, "sample-deadline-ms", 10000, 100, 3600000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "MS", "an image that takes longer to decode is a bad sample") \
+    INT(stall_timeout_ms, "stall-timeout-ms", 60000, 1000, 86400000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "MS", "a process with work and no progress for this long is killed and restarted") \
+    INT(max_restarts, "max-restarts", 10, 0, 1000000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "N", "restarts of one process without progress between them before the run stops") \
+    TEXT(out, "out", "", IM_GROUP_SYNTH, IM_FOR_SYNTH, "DIR", "where the images are made") \
+    INT(classes, "classes", 10, 2, 10000, IM_GROUP_SYNTH, IM_FOR_SYNTH, "N", "classes") \
+    INT(per_class, "per-class", 200, 1, 10000000, IM_GROUP_SYNTH, IM_FOR_SYNTH, "N", "training images of each class") \
+    INT(val_per_class, "val-per-class", 50, 0, 10000000, IM_GROUP_SYNTH, IM_FOR_SYNTH, "N", "validation images of each class") \
+    INT(side_min, "side-min", 48, 8, 8192, IM_GROUP_SYNTH, IM_FOR_SYNTH, "PIXELS", "shortest side of an image") \
+    INT(side_max, "side-max", 96, 8, 8192, IM_GROUP_SYNTH, IM_FOR_SYNTH, "PIXELS", "longest side of an image") \
+    INT(jpeg_quality, "jpeg-quality", 90, 1, 100, IM_GROUP_SYNTH, IM_FOR_SYNTH, "Q", "quality of the JPEG files")
+
+/* Names of other trainers with the same meaning: X("their name", "our name", value to set or NULL). One letter: a short flag. */
+#define IM_CONF_ALIASES(X) \
+    X("b", "batch-size", NULL) X("c", "config", NULL) X("o", "workspace", NULL) X("q", "quiet", NULL) \
+    X("workers", "augmenters", NULL) X("num-workers", "augmenters", NULL) \
+    X("max-lr", "lr", NULL) X("learning-rate", "lr", NULL) X("min-lr", "lr-min", NULL) X("wd", "weight-decay", NULL) \
+    X("save-dir", "workspace", NULL) X("output-dir", "workspace", NULL) X("experiment", "run-name", NULL) \
+    X("world-size", "ranks", NULL) X("nproc-per-node", "ranks", NULL) \
+    X("arch", "model", NULL) X("img-size", "image-size", NULL) X("smoothing", "label-smoothing", NULL) \
+    X("data", "data-dir", NULL) X("data-path", "data-dir", NULL) X("train-crop-size", "image-size", NULL) \
+    X("val-crop-size", "eval-image-size", NULL) X("val-resize-size", "eval-resize", NULL) \
+    X("no-color", "color", "never")
+
+/* Names of other trainers that mean something else here: X("their name", "what to do"). */
+#define IM_CONF_HINTS(X) \
+    X("resume", "nothing is needed: start again with the same --run-name and the run continues") \
+    X("ddp", "nothing is needed: --gpus or --ranks says how many trainers there are") \
+    X("pct-start", "use --warmup-epochs N (N = pct-start times epochs) with --schedule cosine") \
+    X("div-factor", "warm-up starts from 0: use --warmup-epochs") \
+    X("final-div-factor", "use --lr-min RATE (the rate at the end)") \
+    X("logdir", "logs lie in the run directory: use --workspace and --run-name") \
+    X("device", "use --backend auto|ref|onednn|cuda and --gpus") \
+    X("pretrained", "imsuper trains from scratch") \
+    X("print-freq", "use --status-interval SECONDS") \
+    X("num-classes", "nothing is needed: the number of classes comes from the data") \
+    X("use-blurpool", "this version has no BlurPool") \
+    X("drop-path-rate", "this version has no stochastic depth") \
+    X("mixup", "this version has no MixUp") \
+    X("cutmix", "this version has no CutMix") \
+    X("amp", "this version computes in float32") \
+    X("opt", "this version has one optimiser, SGD with momentum") \
+    X("start-lr", "this version has no learning rate finder") \
+    X("end-lr", "this version has no learning rate finder") \
+    X("num-iter", "this version has no learning rate finder")
+/* clang-format on */
+
+#endif

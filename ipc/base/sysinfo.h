@@ -1,0 +1,24 @@
+/* What the machine, or the container we are in, lets us use; and which build we are. */
+#ifndef IPC_BASE_SYSINFO_H
+#define IPC_BASE_SYSINFO_H
+
+#include <stdint.h>
+
+/* CPUs this process may use, at least 1: its affinity mask, and less where a cgroup's cpu.max allows less
+ * (1.5 CPUs count as 2). */
+int im_cpu_count(void);
+
+/* Bytes that can still be had without swapping: MemAvailable, and less where a cgroup's memory.max leaves
+ * less. 0: not known. */
+uint64_t im_memory_available(void);
+
+/* The same seen below another root ("/tmp/x" for "/tmp/x/proc/meminfo"); `affinity` as the mask would say.
+ * For tests. */
+int im_cpu_count_at(const char *root, int affinity);
+uint64_t im_memory_available_at(const char *root);
+
+/* Version, commit, digest of the headers that processes share, and compile options: equal in all binaries of
+ * one build, and different where they could not work together. Processes exchange it and refuse another. */
+const char *im_build_id(void);
+
+#endif

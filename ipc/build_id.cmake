@@ -1,0 +1,35 @@
+# IMSUPER_BUILD_ID: version, commit, digest of the headers that processes share, compiler and options. Computed at configure time, and configured again when
+# the commit or one of these headers changes, so that two builds whose shared memory differs never carry the same id.
+file(GLOB shared_headers CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.h ${CMAKE_CURRENT_SOURCE_DIR}/base/*.h)
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${shared_headers})
+set(digests "")
+foreach(header IN LISTS shared_headers)
+  file(SHA256 ${header} digest)
+  string(APPEND digests ${digest})
+endforeach()
+string(SHA256 layout_digest "${digests}")
+string(SUBSTRING ${layout_digest} 0 12 layout_digest)
+
+set(commit "")
+find_package(Git QUIET)
+if(Git_FOUND)
+  execute_process(COMMAND ${GIT_EXECUTABLE} rev-parse --short=12 HEAD WORKING_DIRECTORY ${CMAKE_SOURCE_DIR}
+    OUTPUT_VARIABLE commit OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+  execute_process(COMMAND ${GIT_EXECUTABLE} rev-parse --path-format=absolute --git-path logs/HEAD WORKING_DIRECTORY ${CMAKE_SOURCE_DIR}
+    OUTPUT_VARIABLE head_log OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+  if(head_log AND EXISTS ${head_log})
+    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${head_log})
+  endif()
+endif()
+if(commit)
+  set(commit "+g${commit}")
+endif()
+
+string(TOLOWER "${CMAKE_BUILD_TYPE}" build_type)
+set(IMSUPER_BUILD_ID "${PROJECT_VERSION}${commit} abi-${layout_digest} ${CMAKE_C_COMPILER_ID}-${CMAKE_C_COMPILER_VERSION} ${build_type}")
+if(IMSUPER_FAULTS)
+  string(APPEND IMSUPER_BUILD_ID " faults")
+endif()
+if(IMSUPER_SANITIZE)
+  string(APPEND IMSUPER_BUILD_ID " ${IMSUPER_SANITIZE}")
+endif()
