@@ -2,8 +2,8 @@
  *
  *     bench_augment [--passes N] [--cpu-flags N] [--size N]
  *
- * N passes over all files of the sample. The best time of each file counts, because other work on the machine only
- * ever adds to it. The crops are those of training, the same for each figure. */
+ * N passes over all files of the sample. The best time of each file counts, because other work on the machine
+ * only ever adds to it. The crops are those of training, the same for each figure. */
 #include "augment/render.h"
 #include "ipc/base/clock.h"
 #include "tests/unit/augment/jpeg_file.h"
