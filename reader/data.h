@@ -28,10 +28,16 @@ struct rd_data {
  * ~/.cache/imsuper. -ENOENT: nowhere. */
 int rd_cache_path(const char *root, enum rd_layout_kind forced, char *ret_path, size_t size);
 
-/* Finds, loads or builds the index of `data_dir`. A cache that cannot be written is no error; the index then
- * lives in memory. */
-int rd_data_open(const char *data_dir, enum rd_layout_kind forced, const struct rd_progress *progress,
-                 struct rd_data *ret_data, struct im_text *text);
+struct rd_source {
+    const char *folder;
+    enum rd_layout_kind layout; /* AUTO: found by looking */
+    int rebuild;                /* 1: does not look into the cache */
+};
+
+/* Finds, loads or builds the index of a data folder. A cache that cannot be written is no error; the index
+ * then lives in memory. */
+int rd_data_open(const struct rd_source *source, const struct rd_progress *progress, struct rd_data *ret_data,
+                 struct im_text *text);
 void rd_data_close(struct rd_data *data);
 
 #endif

@@ -106,8 +106,8 @@ static int build_and_save(const struct rd_layout *layout, const struct rd_progre
     return rd_index_attach(data->bytes, size, &data->index, text);
 }
 
-int rd_data_open(const char *data_dir, enum rd_layout_kind forced, const struct rd_progress *progress,
-                 struct rd_data *ret_data, struct im_text *text)
+int rd_data_open(const struct rd_source *source, const struct rd_progress *progress, struct rd_data *ret_data,
+                 struct im_text *text)
 {
     struct rd_data *data = calloc(1, sizeof *data);
     struct rd_layout layout;
@@ -115,12 +115,12 @@ int rd_data_open(const char *data_dir, enum rd_layout_kind forced, const struct 
 
     if (!data)
         return -ENOMEM;
-    err = rd_layout_find(data_dir, forced, &layout, text);
+    err = rd_layout_find(source->folder, source->layout, &layout, text);
     if (err < 0)
         goto out;
-    if (rd_cache_path(layout.root, forced, data->path, sizeof data->path) < 0)
+    if (rd_cache_path(layout.root, source->layout, data->path, sizeof data->path) < 0)
         data->path[0] = '\0';
-    data->cached = *data->path && load(&layout, data);
+    data->cached = *data->path && !source->rebuild && load(&layout, data);
     err = data->cached ? 0 : build_and_save(&layout, progress, data, text);
     if (err < 0)
         rd_data_close(data);

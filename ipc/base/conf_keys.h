@@ -72,8 +72,9 @@
     TEXT(data_dir, "data-dir", "", IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX, "DIR", "folder of the images") \
     ENUM(layout, "layout", IM_LAYOUT_AUTO, IM_LAYOUTS, IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX, "NAME", "how the folder is laid out: class folders under train/ and val/, or ILSVRC CLS-LOC") \
     BOOL(rebuild_index, "rebuild-index", false, IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX, "", "look at every folder again even where the cached index is current") \
-    BOOL(subset, "subset", false, IM_GROUP_DATA, IM_FOR_START, "", "train on a class-balanced part of the images") \
-    INT(subset_size, "subset-size", 10000, 1, 1000000000000, IM_GROUP_DATA, IM_FOR_START, "N", "images in the part that --subset takes") \
+    BOOL(subset, "subset", false, IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX, "", "train on a class-balanced part of the images") \
+    INT(subset_size, "subset-size", 10000, 1, 1000000000000, IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX, "N", "images in the part that --subset takes") \
+    TEXT(subset_out, "subset-out", "", IM_GROUP_DATA, IM_FOR_INDEX, "DIR", "folder that gets the index to train from, data.index, and with --subset the list subset.txt") \
     ENUM(io, "io", IM_IO_AUTO, IM_IOS, IM_GROUP_DATA, IM_FOR_START, "ENGINE", "how files are read; auto takes io_uring where the system allows it") \
     INT(queue_depth, "queue-depth", 64, 1, 1024, IM_GROUP_DATA, IM_FOR_START, "N", "files that one reader has in flight") \
     INT(image_size, "image-size", 224, 8, 1024, IM_GROUP_AUGMENTATION, IM_FOR_START, "PIXELS", "side of the square that the network sees in training") \
@@ -100,7 +101,7 @@
     BOOL(nesterov, "nesterov", false, IM_GROUP_TRAINING, IM_FOR_START, "", "Nesterov's form of momentum") \
     REAL(weight_decay, "weight-decay", 1e-4, 0, 10, IM_GROUP_TRAINING, IM_FOR_START, "W", "L2 penalty; none on batch norm and biases") \
     REAL(label_smoothing, "label-smoothing", 0, 0, 0.999, IM_GROUP_TRAINING, IM_FOR_START, "S", "share of the target spread over all classes") \
-    SEED(seed, "seed", 42, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_SYNTH, "N", "all random choices follow from it") \
+    SEED(seed, "seed", 42, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_SYNTH | IM_FOR_INDEX, "N", "all random choices follow from it") \
     INT(validate_every, "validate-every", 1, 1, 100000, IM_GROUP_TRAINING, IM_FOR_START, "N", "epochs from one validation to the next; the last epoch always has one") \
     ENUM(backend, "backend", IM_BACKEND_AUTO, IM_BACKENDS, IM_GROUP_PIPELINE, IM_FOR_START, "NAME", "what computes the steps") \
     TEXT(gpus, "gpus", "auto", IM_GROUP_PIPELINE, IM_FOR_START, "WHICH", "0 (none), auto (all), a number of them, or a list such as 0,2") \

@@ -37,7 +37,7 @@ static void check_refused(const struct tree *tree, const char *path, enum rd_lay
 {
     struct im_text text = {""};
     struct rd_data data;
-    int got = rd_data_open(tree_path(tree, path), forced, NULL, &data, &text);
+    int got = rd_data_open(&(struct rd_source){tree_path(tree, path), forced, 0}, NULL, &data, &text);
 
     if (got != err || !strstr(text.s, part))
         fail_msg("got %d, '%s'; wanted %d and '%s'", got, text.s, err, part);
@@ -48,7 +48,7 @@ static void open_data(const struct tree *tree, const char *path, enum rd_layout_
 {
     struct im_text text = {""};
 
-    if (rd_data_open(tree_path(tree, path), forced, NULL, data, &text) != 0)
+    if (rd_data_open(&(struct rd_source){tree_path(tree, path), forced, 0}, NULL, data, &text) != 0)
         fail_msg("refused: %s", text.s);
 }
 
