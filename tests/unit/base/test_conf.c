@@ -496,8 +496,7 @@ static void help_names_each_option_of_the_command_and_no_other(void **state)
 
 static void help_is_wrapped(void **state)
 {
-    char *s;
-    char *rest;
+    char *s, *rest = NULL;
     size_t n;
     FILE *f = open_memstream(&s, &n);
 
