@@ -3,6 +3,8 @@
  * can reach. */
 #include "augment/buffer.h"
 
+#include "ipc/base/fault.h"
+
 #include <errno.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -17,7 +19,7 @@ int au_buffer_reserve(struct au_buffer *buffer, size_t size)
 
     if (size <= buffer->size)
         return 0;
-    if (size > SIZE_MAX / 2)
+    if (size > SIZE_MAX / 2 || IM_FAULT_ERR("augment.memory") < 0)
         return -ENOMEM;
     if (wanted < size)
         wanted = size;

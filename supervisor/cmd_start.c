@@ -83,6 +83,7 @@ static int prepare(struct start *s)
         return fail(&text, IM_EXIT_BAD_DATA);
     s->machine = (struct sv_machine){.cpus = (uint32_t)im_cpu_count(), .memory_bytes = im_memory_available()};
     snprintf(s->conf.index_file, sizeof s->conf.index_file, "%s", s->data.index_file);
+    snprintf(s->conf.index_hash, sizeof s->conf.index_hash, "%s", s->data.hash);
     err = sv_sizes_choose(&s->conf, &s->machine, s->data.samples, s->data.classes, &s->geometry, &text);
     if (err == 0)
         err = im_plan_from_conf(&s->conf, s->data.samples, &plan, &text);

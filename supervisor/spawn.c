@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -65,6 +66,8 @@ static void become(const char *path, char *const argv[], const struct mapping *m
 
     for (int signo = 1; signo < 32; signo++)
         sigaction(signo, &action, NULL);
+    action.sa_handler = SIG_IGN;
+    sigaction(SIGPIPE, &action, NULL); /* survives exec: a log that nobody reads any more must not kill its writer */
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     setpgid(0, 0);
@@ -81,6 +84,8 @@ static pid_t start(const char *path, char *const argv[], const struct mapping *m
 
     if (access(path, X_OK) < 0)
         return -errno;
+    /* OpenMP's threads must sleep at barriers, not spin: the cores are shared with augmenters by design. */
+    setenv("OMP_WAIT_POLICY", "passive", 0);
     pid = fork();
     if (pid == 0)
         become(path, argv, map, n);

@@ -126,13 +126,19 @@ static int read_metadata(struct tr_safetensors *f, const struct im_json *object,
     return 0;
 }
 
+/* Empty tensors can share a place; they come in the writer's order then, so that a file has one order only.
+ */
 static int compare_place(const void *a, const void *b)
 {
     const struct entry *x = a, *y = b;
 
     if (x->begin != y->begin)
         return x->begin < y->begin ? -1 : 1;
-    return x->end < y->end ? -1 : x->end > y->end;
+    if (x->end != y->end)
+        return x->end < y->end ? -1 : 1;
+    if (x->tensor.dtype != y->tensor.dtype)
+        return x->tensor.dtype > y->tensor.dtype ? -1 : 1;
+    return strcmp(x->tensor.name, y->tensor.name);
 }
 
 static int read_header(struct tr_safetensors *f, const char *path, const char *data, uint64_t data_bytes,

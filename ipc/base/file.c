@@ -142,6 +142,27 @@ static int give_up(struct im_file_writer *w, int err, const char *doing, struct 
     return err;
 }
 
+/* Makes a temporary file that nobody else has, beside the path. w->tmp_path is set on success only: what is
+ * not ours, abort must not remove. */
+static int open_temporary(struct im_file_writer *w, const char *path, const char *name)
+{
+    char tmp_path[PATH_MAX];
+
+    for (int serial = 0; serial < TMP_SERIALS_MAX; serial++) {
+        if (snprintf(tmp_path, sizeof tmp_path, "%.*s.%s.tmp-%d-%d", (int)(name - path), path, name,
+                     (int)getpid(), serial) >= (int)sizeof tmp_path)
+            return -ENAMETOOLONG;
+        w->fd = open(tmp_path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (w->fd >= 0) {
+            memcpy(w->tmp_path, tmp_path, sizeof tmp_path);
+            return 0;
+        }
+        if (errno != EEXIST)
+            return -errno;
+    }
+    return -EEXIST;
+}
+
 int im_file_begin(struct im_file_writer *w, const char *path, struct im_text *text)
 {
     const char *slash = strrchr(path, '/');
@@ -151,19 +172,11 @@ int im_file_begin(struct im_file_writer *w, const char *path, struct im_text *te
     *w = (struct im_file_writer){.fd = -1};
     if (!*name)
         return im_fail(text, -EISDIR, "cannot write \"%s\": it names no file", path);
-    if (snprintf(w->path, sizeof w->path, "%s", path) >= (int)sizeof w->path)
-        return fail(text, -ENAMETOOLONG, "write", path);
-    for (int serial = 0; err == 0 && serial < TMP_SERIALS_MAX; serial++) {
-        if (snprintf(w->tmp_path, sizeof w->tmp_path, "%.*s.%s.tmp-%d-%d", (int)(name - path), path, name,
-                     (int)getpid(), serial) >= (int)sizeof w->tmp_path)
-            return fail(text, -ENAMETOOLONG, "write", path);
-        w->fd = open(w->tmp_path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (w->fd >= 0)
-            return 0;
-        if (errno != EEXIST)
-            err = -errno;
-    }
-    return fail(text, err ? err : -EEXIST, "write", path);
+    if (err == 0 && snprintf(w->path, sizeof w->path, "%s", path) >= (int)sizeof w->path)
+        err = -ENAMETOOLONG;
+    if (err == 0)
+        err = open_temporary(w, path, name);
+    return err < 0 ? fail(text, err, "write", path) : 0;
 }
 
 int im_file_write(struct im_file_writer *w, const void *bytes, size_t n, struct im_text *text)

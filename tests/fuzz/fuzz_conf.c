@@ -1,5 +1,6 @@
-/* Arbitrary bytes as configuration: the first byte chooses YAML or the frozen form. What is accepted must
- * freeze, thaw and dump to the same values again; anything else must come back as an error with a sentence.
+/* Arbitrary bytes as configuration: the first byte chooses YAML, the frozen form, or single "key=value"
+ * lines. What is accepted must freeze, thaw and dump to the same values again; anything else must come back
+ * as an error with a sentence.
  */
 #include "ipc/base/conf.h"
 
@@ -38,6 +39,26 @@ static void check_round_trips(const struct im_conf *conf)
         abort();
 }
 
+/* Lines that are refused leave their key as it is; the last refusal is the result. */
+static int set_lines(struct im_conf *conf, char *s, struct im_text *text)
+{
+    char *rest = NULL;
+    int err = 0;
+
+    for (char *line = strtok_r(s, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+        char *equals = strchr(line, '=');
+        int refused;
+
+        if (!equals)
+            continue;
+        *equals = '\0';
+        refused = im_conf_set(conf, line, equals + 1, text);
+        err = refused < 0 ? refused : err;
+    }
+    check_round_trips(conf);
+    return err;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 {
     struct im_text text = {""};
@@ -53,8 +74,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
     memcpy(s, bytes + 1, n - 1);
     s[n - 1] = '\0';
     im_conf_defaults(&conf);
-    if (bytes[0] & 1)
+    if (bytes[0] % 3 == 1)
         err = im_conf_parse_yaml(&conf, "fuzz", s, n - 1, &text);
+    else if (bytes[0] % 3 == 2)
+        err = set_lines(&conf, s, &text);
     else
         err = im_conf_thaw(&conf, s, &text);
     if (err == 0)

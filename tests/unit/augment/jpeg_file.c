@@ -23,14 +23,15 @@ static unsigned char picture(uint32_t x, uint32_t y, uint32_t c)
 
 static J_COLOR_SPACE file_space(enum jpeg_colour colour)
 {
-    static const J_COLOR_SPACE spaces[] = {JCS_GRAYSCALE, JCS_YCbCr, JCS_RGB, JCS_CMYK, JCS_YCCK};
+    static const J_COLOR_SPACE spaces[] = {JCS_GRAYSCALE, JCS_YCbCr, JCS_RGB,
+                                           JCS_CMYK,      JCS_YCCK,  JCS_UNKNOWN};
 
     return spaces[colour];
 }
 
 static J_COLOR_SPACE input_space(enum jpeg_colour colour)
 {
-    static const J_COLOR_SPACE spaces[] = {JCS_GRAYSCALE, JCS_RGB, JCS_RGB, JCS_CMYK, JCS_CMYK};
+    static const J_COLOR_SPACE spaces[] = {JCS_GRAYSCALE, JCS_RGB, JCS_RGB, JCS_CMYK, JCS_CMYK, JCS_UNKNOWN};
 
     return spaces[colour];
 }
@@ -51,6 +52,7 @@ static void write_rows(struct jpeg_compress_struct *c)
 
 unsigned char *jpeg_make(const struct jpeg_spec *spec, size_t *ret_n)
 {
+    static const int components[] = {1, 3, 3, 4, 4, 2};
     struct jpeg_compress_struct c;
     struct jpeg_error_mgr errors;
     jpeg_scan_info scans[4];
@@ -63,7 +65,7 @@ unsigned char *jpeg_make(const struct jpeg_spec *spec, size_t *ret_n)
     c.image_width = spec->w;
     c.image_height = spec->h;
     c.in_color_space = input_space(spec->colour);
-    c.input_components = spec->colour == JPEG_GREY ? 1 : spec->colour >= JPEG_CMYK ? 4 : 3;
+    c.input_components = components[spec->colour];
     jpeg_set_defaults(&c);
     jpeg_set_colorspace(&c, file_space(spec->colour));
     jpeg_set_quality(&c, spec->quality, TRUE);

@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum jpeg_colour { JPEG_GREY, JPEG_YCC, JPEG_RGB, JPEG_CMYK, JPEG_YCCK };
+enum jpeg_colour { JPEG_GREY, JPEG_YCC, JPEG_RGB, JPEG_CMYK, JPEG_YCCK, JPEG_TWO_COMPONENTS };
 
 struct jpeg_spec {
     enum jpeg_colour colour;

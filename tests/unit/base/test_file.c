@@ -153,6 +153,20 @@ static void abort_leaves_nothing(void **state)
     assert_int_equal(im_file_commit(&w, &text), -EBADF);
 }
 
+static void a_writer_that_did_not_begin_removes_nothing(void **state)
+{
+    char name[300];
+    struct im_file_writer w;
+    struct im_text text = {""};
+
+    memset(name, 'n', sizeof name - 1);
+    name[sizeof name - 1] = '\0';
+    assert_int_equal(im_file_begin(&w, join(*state, name), &text), -ENAMETOOLONG);
+    assert_int_equal(w.tmp_path[0], '\0');
+    im_file_abort(&w);
+    assert_int_equal(im_file_commit(&w, &text), -EBADF);
+}
+
 static void two_writers_of_one_path_do_not_mix(void **state)
 {
     const char *path = join(*state, "f");
@@ -304,6 +318,7 @@ int main(void)
         TEST(a_failure_at_each_step_leaves_old_or_new_and_nothing_else),
         TEST(pieces_become_visible_at_commit_only),
         TEST(abort_leaves_nothing),
+        TEST(a_writer_that_did_not_begin_removes_nothing),
         TEST(two_writers_of_one_path_do_not_mix),
         TEST(replace_into_a_missing_directory_says_so),
         TEST(sweep_takes_temporary_files_only),

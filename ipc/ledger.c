@@ -1,0 +1,52 @@
+#include "ipc/ledger.h"
+
+#include <errno.h>
+
+static void zero(_Atomic uint64_t *word)
+{
+    atomic_store_explicit(word, 0, memory_order_relaxed);
+}
+
+static void add(_Atomic uint64_t *word, uint64_t n)
+{
+    atomic_fetch_add_explicit(word, n, memory_order_relaxed);
+}
+
+void im_ledger_begin(struct im_run *run, enum im_split split)
+{
+    struct im_ledger *l = &run->control->ledger[split];
+
+    zero(&l->delivered);
+    zero(&l->duplicates);
+    zero(&l->bad);
+}
+
+int im_ledger_enter(struct im_run *run, enum im_split split, uint32_t phase, const uint64_t *samples, const uint32_t *verdicts,
+                    uint32_t count)
+{
+    struct im_ledger *l = &run->control->ledger[split];
+    uint64_t duplicates = 0, bad = 0;
+
+    for (uint32_t i = 0; i < count; i++) {
+        if (samples[i] >= run->geometry.samples[split])
+            return -EBADMSG;
+        duplicates += atomic_exchange_explicit(&run->stamp[split][samples[i]], phase + 1, memory_order_relaxed) == phase + 1;
+        bad += verdicts[i] != 0;
+    }
+    add(&l->delivered, count);
+    add(&l->duplicates, duplicates);
+    add(&l->bad, bad);
+    return 0;
+}
+
+bool im_ledger_end(struct im_run *run, enum im_split split, uint64_t from, uint64_t total)
+{
+    struct im_ledger *l = &run->control->ledger[split];
+    uint64_t delivered = atomic_load_explicit(&l->delivered, memory_order_relaxed);
+    bool exact = delivered == total - from && atomic_load_explicit(&l->duplicates, memory_order_relaxed) == 0;
+
+    add(&l->phases, 1);
+    add(&l->phases_exact, exact);
+    add(&l->total_delivered, delivered);
+    return exact;
+}

@@ -1,0 +1,217 @@
+/* What decoding and augmenting cost on real files, one thread, bytes in memory:
+ *
+ *     bench_augment [--passes N] [--cpu-flags N] [--size N]
+ *
+ * Each figure is the best of N passes over all files of the sample: the machine's other work only ever adds
+ * time. The crops are those of training, the same for each figure. */
+#include "augment/render.h"
+#include "ipc/base/clock.h"
+#include "tests/unit/augment/jpeg_file.h"
+#include "tests/unit/augment/sample.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define SKIPPED 77
+
+struct bench {
+    struct sample sample;
+    struct au_decoder *decoder;
+    struct au_renderer *renderer;
+    struct imk_image_ops ops;
+    struct au_plan plans[SAMPLE_MAX];
+    struct au_image images[SAMPLE_MAX];
+    unsigned char *source, *rows, *out, *tables; /* for the resize alone */
+    uint32_t size;
+};
+
+/* What a pass does with one image. 0, or -1. */
+typedef int (*step)(struct bench *b, size_t i);
+
+static struct au_job job_of(const struct bench *b, size_t i, enum au_split split)
+{
+    struct au_job job = {
+        .split = split, .seed = 1, .sample = i, .size = b->size, .recipe = AU_RECIPE_DEFAULT};
+
+    job.recipe.eval_resize = b->size * 8 / 7;
+    return job;
+}
+
+static int open_header(struct bench *b, size_t i)
+{
+    struct au_image image;
+
+    return au_decoder_open(b->decoder, b->sample.files[i].bytes, b->sample.files[i].n, &image, NULL);
+}
+
+static int decode_box(struct bench *b, size_t i, const struct imk_box *box)
+{
+    struct au_pixels pixels;
+
+    return open_header(b, i) ? -1 : au_decoder_region(b->decoder, box, &pixels, NULL);
+}
+
+static int decode_whole(struct bench *b, size_t i)
+{
+    struct imk_box whole = {0, 0, b->images[i].width, b->images[i].height};
+
+    return decode_box(b, i, &whole);
+}
+
+static int decode_crop(struct bench *b, size_t i)
+{
+    return decode_box(b, i, &b->plans[i].box);
+}
+
+/* Resizes a crop of the plan's size; its pixels do not matter. */
+static int resize_crop(struct bench *b, size_t i)
+{
+    const struct imk_box *box = &b->plans[i].box;
+    struct imk_axis h_axis = {box->w, b->size, 0, b->size, b->plans[i].flip},
+                    v_axis = {box->h, b->size, 0, b->size, false};
+    size_t out_stride = (size_t)3 * b->size, stride = out_stride + IMK_SLACK;
+    struct imk_taps h, v;
+
+    imk_taps_fill(&h, &h_axis, b->tables);
+    imk_taps_fill(&v, &v_axis, b->tables + ((imk_taps_bytes(&h_axis) + 63) & ~(size_t)63));
+    b->ops.resize_rows(b->rows, stride, b->source, (size_t)3 * box->w, box->h, &h);
+    b->ops.resize_columns(b->out, out_stride, b->rows, stride, out_stride, &v);
+    return 0;
+}
+
+static int fill_tables(struct bench *b, size_t i)
+{
+    const struct imk_box *box = &b->plans[i].box;
+    struct imk_axis h_axis = {box->w, b->size, 0, b->size, false},
+                    v_axis = {box->h, b->size, 0, b->size, false};
+    struct imk_taps taps;
+
+    imk_taps_fill(&taps, &h_axis, b->tables);
+    imk_taps_fill(&taps, &v_axis, b->tables);
+    return 0;
+}
+
+static int render_train(struct bench *b, size_t i)
+{
+    struct au_job job = job_of(b, i, AU_TRAIN);
+
+    return au_render(b->renderer, &job, b->sample.files[i].bytes, b->sample.files[i].n, b->out, NULL);
+}
+
+static int render_eval(struct bench *b, size_t i)
+{
+    struct au_job job = job_of(b, i, AU_EVAL);
+
+    return au_render(b->renderer, &job, b->sample.files[i].bytes, b->sample.files[i].n, b->out, NULL);
+}
+
+static int measure(struct bench *b, const char *name, step do_one, int passes)
+{
+    im_ns best = UINT64_MAX;
+    double ms;
+
+    for (int pass = 0; pass < passes; pass++) {
+        im_ns start = im_now(), took;
+
+        for (size_t i = 0; i < b->sample.count; i++) {
+            if (do_one(b, i) != 0) {
+                fprintf(stderr, "bench_augment: %s failed on %s\n", name, b->sample.files[i].name);
+                return -1;
+            }
+        }
+        took = im_now() - start;
+        if (took < best)
+            best = took;
+    }
+    ms = (double)best / 1e6 / (double)b->sample.count;
+    printf("%-14s %8.3f ms/image %8.0f images/s\n", name, ms, 1000.0 / ms);
+    return 0;
+}
+
+static int set_up(struct bench *b, unsigned cpu_flags)
+{
+    const struct au_limits limits = AU_LIMITS_DEFAULT;
+    size_t source_max = 0, table_max = 0, rows_max = 0;
+
+    if (au_decoder_new(&b->decoder, &limits) < 0 || au_renderer_new(&b->renderer, &limits, cpu_flags) < 0)
+        return -1;
+    imk_image_ops_init(&b->ops, cpu_flags);
+    for (size_t i = 0; i < b->sample.count; i++) {
+        struct au_job job = job_of(b, i, AU_TRAIN);
+        const struct sample_file *file = &b->sample.files[i];
+
+        if (au_decoder_open(b->decoder, file->bytes, file->n, &b->images[i], NULL) != 0)
+            return -1;
+        b->plans[i] = au_plan_make(&job, b->images[i].width, b->images[i].height);
+        struct imk_box box = b->plans[i].box;
+        struct imk_axis h = {box.w, b->size, 0, b->size, false}, v = {box.h, b->size, 0, b->size, false};
+        size_t source = (size_t)3 * box.w * box.h, tables = imk_taps_bytes(&h) + imk_taps_bytes(&v) + 64;
+
+        source_max = source > source_max ? source : source_max;
+        table_max = tables > table_max ? tables : table_max;
+        rows_max = box.h > rows_max ? box.h : rows_max;
+    }
+    b->source = calloc(1, source_max + IMK_SLACK);
+    b->rows = malloc(((size_t)3 * b->size + IMK_SLACK) * rows_max);
+    b->out = malloc((size_t)3 * b->size * b->size);
+    b->tables = malloc(table_max);
+    return b->source && b->rows && b->out && b->tables ? 0 : -1;
+}
+
+static void tear_down(struct bench *b)
+{
+    free(b->source);
+    free(b->rows);
+    free(b->out);
+    free(b->tables);
+    au_decoder_free(&b->decoder);
+    au_renderer_free(&b->renderer);
+    sample_close(&b->sample);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option options[] = {{"passes", required_argument, NULL, 'p'},
+                                            {"cpu-flags", required_argument, NULL, 'c'},
+                                            {"size", required_argument, NULL, 's'},
+                                            {0}};
+    static const struct {
+        const char *name;
+        step do_one;
+    } figures[] = {{"header", open_header},      {"decode whole", decode_whole},
+                   {"decode crop", decode_crop}, {"filter tables", fill_tables},
+                   {"resize crop", resize_crop}, {"render train", render_train},
+                   {"render eval", render_eval}};
+    unsigned cpu_flags = imk_cpu_flags();
+    static struct bench b = {.size = 224};
+    int passes = 5, failed = 0, option;
+
+    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        unsigned long value = optarg ? strtoul(optarg, NULL, 0) : 0;
+
+        if (option == 'p' && value >= 1 && value <= 1000)
+            passes = (int)value;
+        else if (option == 's' && value >= 1 && value <= AU_SIZE_MAX / 2)
+            b.size = (uint32_t)value;
+        else if (option == 'c')
+            cpu_flags &= (unsigned)value;
+        else {
+            fprintf(stderr, "usage: bench_augment [--passes N] [--cpu-flags N] [--size N]\n");
+            return 2;
+        }
+    }
+    if (sample_open(&b.sample) < 0)
+        return SKIPPED;
+    if (set_up(&b, cpu_flags) < 0) {
+        fprintf(stderr, "bench_augment: cannot set up\n");
+        return 1;
+    }
+    printf("%zu files, %s kernels, %u x %u, best of %d\n", b.sample.count, b.ops.name, b.size, b.size,
+           passes);
+    for (size_t i = 0; i < sizeof figures / sizeof figures[0] && !failed; i++)
+        failed = measure(&b, figures[i].name, figures[i].do_one, passes) < 0;
+    tear_down(&b);
+    return failed;
+}

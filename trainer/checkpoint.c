@@ -1,0 +1,493 @@
+/* Saves, rotates, verifies and loads checkpoints: checkpoint.h says which files there are and why.
+ *
+ * A save, step by step, with what a crash right after it leaves (its fault point in brackets):
+ *
+ *   1. next.state is written                            [checkpoint.written]  the old state; next.state is
+ * thrown away
+ *   2. last.state gets a second name, last.prev.state   [checkpoint.rotated]  both names are the old state
+ *   3. next.state becomes last.state                    [checkpoint.state]    the new state; last.safetensors
+ * is old: mended
+ *   4. last, epoch_NNN, best are replaced, one by one   [checkpoint.models]   the new state; epoch_NNN and
+ * best may be those of before
+ *   5. epoch files beyond the newest K are removed                            some too many: removed by the
+ * next save
+ *
+ * A full disk shows in step 1, when both old states are still there. In step 2 the name is moved by link and
+ * rename, so that last.state exists at every instant; on file systems without hard links it is renamed away,
+ * and a crash then leaves last.prev.state alone, which load takes with a word about it.
+ *
+ * Nothing here retries and nothing deletes a state that could not be read: a damaged one is moved aside for
+ * its owner. */
+#include "trainer/checkpoint.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ipc/base/err.h"
+#include "ipc/base/fault.h"
+#include "ipc/base/file.h"
+#include "trainer/checkpoint_seal.h"
+
+#define STATE_NAME "last.state.safetensors"
+#define NEXT_NAME "next.state.safetensors"
+#define PREV_NAME "last.prev.state.safetensors"
+#define DAMAGED_NAME "last.damaged.state.safetensors"
+#define MODEL_NAME "last.safetensors"
+#define BEST_NAME "best.safetensors"
+#define EPOCH_FORMAT "epoch_%03d.safetensors"
+
+#define FORMAT_KEY "format"
+#define STATE_KEY "state" /* of an export: the checksum of the state it belongs to */
+
+enum { RESERVED_COUNT = 4, EPOCHS_MAX = 100000 };
+
+static int join(const struct tr_checkpoint_store *store, const char *name, char path[PATH_MAX],
+                struct im_text *text)
+{
+    if (snprintf(path, PATH_MAX, "%s/%s", store->directory, name) < PATH_MAX)
+        return 0;
+    return im_fail(text, -ENAMETOOLONG, "the path of %s in %.200s... is too long", name, store->directory);
+}
+
+int tr_checkpoint_store_open(struct tr_checkpoint_store *store, const char *directory, int epochs_kept,
+                             struct im_text *text)
+{
+    char next[PATH_MAX];
+    int err;
+
+    *store = (struct tr_checkpoint_store){.epochs_kept = epochs_kept};
+    if (snprintf(store->directory, sizeof(store->directory), "%s", directory) >=
+        (int)sizeof(store->directory))
+        return im_fail(text, -ENAMETOOLONG, "the path %.200s... is too long", directory);
+    err = im_mkdirs(directory, 0777, text);
+    if (err == 0)
+        err = join(store, NEXT_NAME, next, text);
+    if (err < 0)
+        return err;
+    if (unlink(next) < 0 && errno != ENOENT)
+        return im_fail(text, -errno, "cannot remove %s: %s", next, strerror(errno));
+    err = im_file_sweep(directory);
+    return err < 0 ? im_fail(text, err, "cannot read %s: %s", directory, strerror(-err)) : 0;
+}
+
+static bool is_reserved(const char *key)
+{
+    return strcmp(key, FORMAT_KEY) == 0 || strcmp(key, STATE_KEY) == 0 || strcmp(key, TR_SEAL_CRC_KEY) == 0 ||
+           strcmp(key, TR_SEAL_CHECKSUM_KEY) == 0;
+}
+
+static bool is_model(const struct tr_tensor *t)
+{
+    return strncmp(t->name, TR_CHECKPOINT_STATE_PREFIX, strlen(TR_CHECKPOINT_STATE_PREFIX)) != 0;
+}
+
+/* Lists the tensors of a file in the order they will have there. ret_sorted[count], ret_order[count]. */
+static void sort_tensors(const struct tr_tensor *tensors, size_t count, size_t *order,
+                         const struct tr_tensor **ret_sorted)
+{
+    tr_safetensors_order(tensors, count, order);
+    for (size_t i = 0; i < count; i++)
+        ret_sorted[i] = &tensors[order[i]];
+}
+
+/* Writes one sealed file. state: NULL, or the checksum of the state that this is an export of. ret_checksum
+ * may be NULL. */
+static int write_sealed(const char *path, const struct tr_checkpoint_content *c, const char *state,
+                        char ret_checksum[TR_SEAL_DIGITS], struct im_text *text)
+{
+    const struct tr_tensor **sorted = malloc((c->tensor_count + 1) * sizeof(*sorted));
+    struct tr_pair *pairs = malloc((c->metadata_count + RESERVED_COUNT) * sizeof(*pairs));
+    size_t *order = malloc((c->tensor_count + 1) * sizeof(*order));
+    struct tr_seal seal = {NULL, ""};
+    size_t n = 0;
+    int err = sorted && pairs && order ? 0 : -ENOMEM;
+
+    if (err < 0)
+        goto out;
+    pairs[n++] = (struct tr_pair){FORMAT_KEY, "pt"};
+    if (state)
+        pairs[n++] = (struct tr_pair){STATE_KEY, state};
+    for (size_t i = 0; i < c->metadata_count; i++)
+        pairs[n++] = c->metadata[i];
+    sort_tensors(c->tensors, c->tensor_count, order, sorted);
+    err = tr_seal_make(sorted, c->tensor_count, pairs, n, &seal);
+    if (err < 0)
+        goto out;
+    pairs[n++] = (struct tr_pair){TR_SEAL_CRC_KEY, seal.crcs};
+    pairs[n++] = (struct tr_pair){TR_SEAL_CHECKSUM_KEY, seal.checksum};
+    err = tr_safetensors_write(path, c->tensors, c->tensor_count, pairs, n, text);
+    if (err == 0 && ret_checksum)
+        memcpy(ret_checksum, seal.checksum, TR_SEAL_DIGITS);
+out:
+    if (err == -ENOMEM)
+        im_fail(text, err, "cannot write %s: out of memory", path);
+    free(sorted);
+    free(pairs);
+    free(order);
+    free(seal.crcs);
+    return err;
+}
+
+/* Step 2. Where both names are one file already (a crash after step 2), rename(2) does nothing and leaves the
+ * temporary name behind, hence the unlink in every case. */
+static int rotate(const struct tr_checkpoint_store *store, const char *state, struct im_text *text)
+{
+    char prev[PATH_MAX], name[64], tmp[PATH_MAX];
+    int err = join(store, PREV_NAME, prev, text);
+
+    snprintf(name, sizeof(name), "." PREV_NAME ".tmp-%d-0", (int)getpid());
+    if (err == 0)
+        err = join(store, name, tmp, text);
+    if (err < 0)
+        return err;
+    if (access(state, F_OK) < 0 && errno == ENOENT)
+        return 0;
+    unlink(tmp);
+    err = IM_FAULT_ERR("checkpoint.link");
+    if (err == 0 && link(state, tmp) == 0)
+        err = rename(tmp, prev) < 0 ? -errno : 0;
+    else
+        err = rename(state, prev) < 0 ? -errno : 0;
+    unlink(tmp);
+    return err < 0 ? im_fail(text, err, "cannot rename %s to %s: %s", state, prev, strerror(-err)) : 0;
+}
+
+/* Step 3, and the renames of step 2 with it, made durable. */
+static int sync_directory(const struct tr_checkpoint_store *store, struct im_text *text)
+{
+    int fd = open(store->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int err = fd < 0 || fsync(fd) < 0 ? -errno : 0;
+
+    if (fd >= 0)
+        close(fd);
+    if (err == 0 || err == -EINVAL) /* a file system that cannot sync directories says EINVAL */
+        return 0;
+    return im_fail(text, err, "cannot write to disk the directory %s: %s", store->directory, strerror(-err));
+}
+
+/* Steps 1 to 3. */
+static int save_state(const struct tr_checkpoint_store *store, const struct tr_checkpoint_content *content,
+                      char ret_checksum[TR_SEAL_DIGITS], struct im_text *text)
+{
+    char state[PATH_MAX], next[PATH_MAX];
+    int err = join(store, STATE_NAME, state, text);
+
+    if (err == 0)
+        err = join(store, NEXT_NAME, next, text);
+    if (err == 0)
+        err = write_sealed(next, content, NULL, ret_checksum, text);
+    if (err < 0)
+        return err;
+    IM_FAULT("checkpoint.written");
+    err = rotate(store, state, text);
+    if (err < 0)
+        return err;
+    IM_FAULT("checkpoint.rotated");
+    if (rename(next, state) < 0)
+        return im_fail(text, -errno, "cannot rename %s to %s: %s", next, state, strerror(errno));
+    err = sync_directory(store, text);
+    IM_FAULT("checkpoint.state");
+    return err;
+}
+
+static int compare_numbers(const void *a, const void *b)
+{
+    return *(const int *)b - *(const int *)a;
+}
+
+/* The number in an epoch file's name, or -1. */
+static int epoch_of(const char *name)
+{
+    char again[64];
+    char *end;
+    long number;
+
+    if (strncmp(name, "epoch_", 6) != 0)
+        return -1;
+    number = strtol(name + 6, &end, 10);
+    if (number < 0 || number > INT_MAX)
+        return -1;
+    snprintf(again, sizeof(again), EPOCH_FORMAT, (int)number);
+    return strcmp(again, name) == 0 ? (int)number : -1;
+}
+
+/* Step 5. Files of later epochs are left alone: they are of a run that was begun anew, and not ours to count
+ * or to remove. */
+static int prune(const struct tr_checkpoint_store *store, int epoch, struct im_text *text)
+{
+    DIR *directory = opendir(store->directory);
+    int *numbers = malloc(EPOCHS_MAX * sizeof(*numbers));
+    struct dirent *entry;
+    int count = 0, err = 0;
+
+    if (!directory || !numbers) {
+        err = im_fail(text, directory ? -ENOMEM : -errno, "cannot read %s: %s", store->directory,
+                      strerror(errno));
+        goto out;
+    }
+    while (count < EPOCHS_MAX && (entry = readdir(directory))) {
+        numbers[count] = epoch_of(entry->d_name);
+        count += numbers[count] >= 0 && numbers[count] <= epoch;
+    }
+    qsort(numbers, (size_t)count, sizeof(*numbers), compare_numbers);
+    for (int i = store->epochs_kept; i < count; i++) {
+        char name[64];
+
+        snprintf(name, sizeof(name), EPOCH_FORMAT, numbers[i]);
+        if (unlinkat(dirfd(directory), name, 0) < 0 && errno != ENOENT) {
+            err = im_fail(text, -errno, "cannot remove %s/%s: %s", store->directory, name, strerror(errno));
+            break;
+        }
+    }
+out:
+    if (directory)
+        closedir(directory);
+    free(numbers);
+    return err;
+}
+
+static int write_model(const struct tr_checkpoint_store *store, const char *name,
+                       const struct tr_checkpoint_content *model, const char *state, struct im_text *text)
+{
+    char path[PATH_MAX];
+    int err = join(store, name, path, text);
+
+    return err < 0 ? err : write_sealed(path, model, state, NULL, text);
+}
+
+/* Steps 4 and 5. */
+static int save_models(const struct tr_checkpoint_store *store, const struct tr_checkpoint_content *model,
+                       const char *state, int epoch, bool best, struct im_text *text)
+{
+    char name[64];
+    int err = write_model(store, MODEL_NAME, model, state, text);
+
+    if (err == 0 && epoch >= 0 && store->epochs_kept != 0) {
+        snprintf(name, sizeof(name), EPOCH_FORMAT, epoch);
+        err = write_model(store, name, model, state, text);
+    }
+    if (err == 0 && best)
+        err = write_model(store, BEST_NAME, model, state, text);
+    IM_FAULT("checkpoint.models");
+    if (err == 0 && epoch >= 0 && store->epochs_kept >= 0)
+        err = prune(store, epoch, text);
+    return err;
+}
+
+/* The tensors that belong to the model: ret_tensors has room for all. */
+static size_t select_model(const struct tr_tensor *tensors, size_t count, struct tr_tensor *ret_tensors)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < count; i++)
+        if (is_model(&tensors[i]))
+            ret_tensors[n++] = tensors[i];
+    return n;
+}
+
+int tr_checkpoint_save(struct tr_checkpoint_store *store, const struct tr_checkpoint_content *content,
+                       int epoch, bool best, struct im_text *text)
+{
+    struct tr_checkpoint_content model = *content;
+    struct tr_tensor *tensors;
+    char checksum[TR_SEAL_DIGITS];
+    int err;
+
+    for (size_t i = 0; i < content->metadata_count; i++)
+        if (is_reserved(content->metadata[i].key))
+            return im_fail(text, -EINVAL, "the metadata key \"%s\" is the checkpoint's own",
+                           content->metadata[i].key);
+    tensors = malloc((content->tensor_count + 1) * sizeof(*tensors));
+    if (!tensors)
+        return im_fail(text, -ENOMEM, "cannot write a checkpoint into %s: out of memory", store->directory);
+    model.tensors = tensors;
+    model.tensor_count = select_model(content->tensors, content->tensor_count, tensors);
+    err = save_state(store, content, checksum, text);
+    if (err == 0)
+        err = save_models(store, &model, checksum, epoch, best, text);
+    free(tensors);
+    return err;
+}
+
+int tr_checkpoint_open_file(const char *path, struct tr_safetensors **ret_file, struct im_text *text)
+{
+    struct tr_safetensors *file = NULL;
+    int err = tr_safetensors_open(path, &file, text);
+
+    if (err == 0)
+        err = tr_seal_verify(path, file, text);
+    if (err < 0)
+        tr_safetensors_close(&file);
+    else
+        *ret_file = file;
+    return err;
+}
+
+/* Whether another try with the same file would fail too, so that the one before is the better choice. */
+static bool is_damage(int err)
+{
+    return err == -EBADMSG || err == -ENOTSUP || err == -EFBIG || err == -EIO;
+}
+
+/* After the last state failed with `last_err` for the reason `why`. */
+static int load_previous(const struct tr_checkpoint_store *store, int last_err, const struct im_text *why,
+                         struct tr_safetensors **ret_state, struct im_text *text)
+{
+    char state[PATH_MAX], prev[PATH_MAX], damaged[PATH_MAX];
+    struct im_text prev_why = {""};
+    int err = join(store, STATE_NAME, state, text);
+
+    if (err == 0)
+        err = join(store, PREV_NAME, prev, text);
+    if (err == 0)
+        err = join(store, DAMAGED_NAME, damaged, text);
+    if (err < 0)
+        return err;
+    err = tr_checkpoint_open_file(prev, ret_state, &prev_why);
+    if (err == -ENOENT && last_err == -ENOENT)
+        return im_fail(text, -ENOENT, "there is no checkpoint in %s", store->directory);
+    if (err < 0)
+        return im_fail(text, is_damage(err) || err == -ENOENT ? -EBADMSG : err,
+                       "no checkpoint in %.200s is good: %.300s; %.300s", store->directory, why->s,
+                       prev_why.s);
+    if (last_err == -ENOENT) {
+        im_fail(text, 0, "%s is missing; going on from %s", state, prev);
+        return 1;
+    }
+    /* Out of the way, or the next save would rotate it over the good one. */
+    if (rename(state, damaged) < 0) {
+        err = im_fail(text, -errno, "cannot rename %s to %s: %s", state, damaged, strerror(errno));
+        tr_safetensors_close(ret_state);
+        return err;
+    }
+    im_fail(text, 0, "%.500s; going on from %.300s", why->s, prev);
+    return 1;
+}
+
+int tr_checkpoint_load(struct tr_checkpoint_store *store, struct tr_safetensors **ret_state,
+                       struct im_text *text)
+{
+    struct im_text why = {""};
+    char path[PATH_MAX];
+    int err = join(store, STATE_NAME, path, text);
+
+    if (err < 0)
+        return err;
+    err = tr_checkpoint_open_file(path, ret_state, &why);
+    if (err == -ENOENT || is_damage(err))
+        return load_previous(store, err, &why, ret_state, text);
+    return err < 0 ? im_fail(text, err, "%s", why.s) : 0;
+}
+
+/* Whether the export at `path` is whole and made with the state of this checksum. */
+static bool is_export_of(const char *path, const char *checksum)
+{
+    struct tr_safetensors *file = NULL;
+    const char *state;
+    bool same;
+
+    if (tr_checkpoint_open_file(path, &file, NULL) < 0)
+        return false;
+    state = tr_safetensors_metadata(file, STATE_KEY);
+    same = state && strcmp(state, checksum) == 0;
+    tr_safetensors_close(&file);
+    return same;
+}
+
+int tr_checkpoint_mend(struct tr_checkpoint_store *store, const struct tr_safetensors *state,
+                       struct im_text *text)
+{
+    size_t count = tr_safetensors_count(state), pairs = tr_safetensors_metadata_count(state);
+    const char *checksum = tr_safetensors_metadata(state, TR_SEAL_CHECKSUM_KEY);
+    struct tr_checkpoint_content model = {0};
+    struct tr_tensor *tensors = NULL;
+    struct tr_pair *metadata = NULL;
+    char path[PATH_MAX];
+    int err = join(store, MODEL_NAME, path, text);
+
+    im_assert(checksum != NULL); /* tr_checkpoint_load() has verified it */
+    if (err < 0 || is_export_of(path, checksum))
+        return err;
+    tensors = malloc((count + 1) * sizeof(*tensors));
+    metadata = malloc((pairs + 1) * sizeof(*metadata));
+    if (!tensors || !metadata) {
+        err = im_fail(text, -ENOMEM, "cannot write %s: out of memory", path);
+        goto out;
+    }
+    for (size_t i = 0; i < count; i++)
+        if (is_model(tr_safetensors_at(state, i)))
+            tensors[model.tensor_count++] = *tr_safetensors_at(state, i);
+    for (size_t i = 0; i < pairs; i++)
+        if (!is_reserved(tr_safetensors_metadata_at(state, i).key))
+            metadata[model.metadata_count++] = tr_safetensors_metadata_at(state, i);
+    model.tensors = tensors;
+    model.metadata = metadata;
+    err = write_sealed(path, &model, checksum, NULL, text);
+out:
+    free(tensors);
+    free(metadata);
+    return err < 0 ? err : 1;
+}
+
+static int check_tensor(const struct tr_tensor *got, const struct tr_tensor *want, struct im_text *text)
+{
+    bool same;
+
+    if (!got)
+        return im_fail(text, -EBADMSG, "the checkpoint has no tensor \"%.200s\"", want->name);
+    if (got->dtype != want->dtype)
+        return im_fail(text, -EBADMSG, "tensor \"%.200s\" is %s in the checkpoint, expected %s", want->name,
+                       tr_dtype_name(got->dtype), tr_dtype_name(want->dtype));
+    same = got->rank == want->rank;
+    for (int i = 0; i < want->rank && same; i++)
+        same = got->shape[i] == want->shape[i];
+    return same ? 0
+                : im_fail(text, -EBADMSG,
+                          "tensor \"%.200s\" has another shape in the checkpoint than the model needs",
+                          want->name);
+}
+
+int tr_checkpoint_restore(const struct tr_safetensors *state, const struct tr_tensor *tensors,
+                          void *const *destinations, size_t count, struct im_text *text)
+{
+    if (tr_safetensors_count(state) != count)
+        return im_fail(text, -EBADMSG, "the checkpoint has %zu tensors, the model needs %zu",
+                       tr_safetensors_count(state), count);
+    for (size_t i = 0; i < count; i++) {
+        int err = check_tensor(tr_safetensors_find(state, tensors[i].name), &tensors[i], text);
+
+        if (err < 0)
+            return err;
+    }
+    for (size_t i = 0; i < count; i++) {
+        size_t bytes = 0;
+
+        im_assert(tr_tensor_bytes(&tensors[i], &bytes) == 0);
+        if (bytes)
+            memcpy(destinations[i], tr_safetensors_find(state, tensors[i].name)->data, bytes);
+    }
+    return 0;
+}
+
+int tr_checkpoint_u64(const struct tr_safetensors *state, const char *key, uint64_t *ret_value,
+                      struct im_text *text)
+{
+    const char *value = tr_safetensors_metadata(state, key);
+    unsigned long long number;
+    char *end;
+
+    if (!value)
+        return im_fail(text, -EBADMSG, "the checkpoint does not say its \"%s\"", key);
+    errno = 0;
+    number = strtoull(value, &end, 10);
+    if (errno != 0 || value[0] < '0' || value[0] > '9' || *end != '\0')
+        return im_fail(text, -EBADMSG, "the checkpoint's \"%s\" is \"%.100s\", which is no number", key,
+                       value);
+    *ret_value = number;
+    return 0;
+}

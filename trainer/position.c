@@ -1,0 +1,167 @@
+/* Numbers are written in decimal, doubles in hexadecimal, so that a run continues with the very same sums. */
+#include "trainer/position.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "trainer/safetensors.h"
+
+void tr_sums_add(struct tr_sums *sums, const struct im_tally *tally)
+{
+    sums->loss += tally->loss_sum;
+    sums->valid += tally->valid;
+    sums->top1 += tally->top1;
+    sums->top5 += tally->top5;
+}
+
+static double share(double part, uint64_t whole)
+{
+    return whole ? part / (double)whole : (double)NAN;
+}
+
+double tr_mean_loss(const struct tr_sums *sums)
+{
+    return share(sums->loss, sums->valid);
+}
+
+double tr_top1(const struct tr_sums *sums)
+{
+    return share((double)sums->top1, sums->valid);
+}
+
+double tr_top5(const struct tr_sums *sums)
+{
+    return share((double)sums->top5, sums->valid);
+}
+
+static void add_u64(struct tr_position_text *t, const char *key, uint64_t value)
+{
+    t->key[t->count] = key;
+    snprintf(t->value[t->count++], sizeof t->value[0], "%" PRIu64, value);
+}
+
+static void add_real(struct tr_position_text *t, const char *key, double value)
+{
+    t->key[t->count] = key;
+    snprintf(t->value[t->count++], sizeof t->value[0], "%a", value);
+}
+
+/* What a position depends on: with another value the same numbers would mean other samples. */
+static void add_conditions(struct tr_position_text *t, const struct im_conf *conf, const uint64_t samples[IM_SPLITS])
+{
+    add_u64(t, "batch-size", (uint64_t)conf->batch_size);
+    add_u64(t, "ranks", (uint64_t)conf->ranks);
+    add_u64(t, "seed", conf->seed);
+    add_u64(t, "drop-last", conf->drop_last);
+    add_u64(t, "validate-every", (uint64_t)conf->validate_every);
+    add_u64(t, "train-images", samples[IM_TRAIN]);
+    add_u64(t, "val-images", samples[IM_VAL]);
+    t->key[t->count] = "index-hash";
+    snprintf(t->value[t->count++], sizeof t->value[0], "%.60s", conf->index_hash);
+}
+
+static void add_sums(struct tr_position_text *t, const struct tr_sums *sums, const char *const keys[4])
+{
+    add_real(t, keys[0], sums->loss);
+    add_u64(t, keys[1], sums->valid);
+    add_u64(t, keys[2], sums->top1);
+    add_u64(t, keys[3], sums->top5);
+}
+
+static const char *const sums_keys[IM_SPLITS][4] = {
+    {"train.loss", "train.valid", "train.top1", "train.top5"},
+    {"val.loss", "val.valid", "val.top1", "val.top5"},
+};
+
+void tr_position_write(const struct tr_position *p, const struct im_conf *conf, const uint64_t samples[IM_SPLITS],
+                       struct tr_position_text *ret)
+{
+    ret->count = 0;
+    add_conditions(ret, conf, samples);
+    add_u64(ret, "batch", p->next_batch);
+    add_u64(ret, "step", p->steps);
+    add_u64(ret, "epoch", p->epochs);
+    for (int s = 0; s < IM_SPLITS; s++)
+        add_sums(ret, &p->sums[s], sums_keys[s]);
+    add_real(ret, "train.seconds", p->train_seconds);
+    add_real(ret, "epoch.seconds", p->epoch_seconds);
+    add_u64(ret, "train.samples", p->train_samples);
+    add_real(ret, "best.top1", p->best_top1);
+}
+
+size_t tr_position_pairs(const struct tr_position_text *text, struct tr_pair *ret_pairs)
+{
+    for (size_t i = 0; i < text->count; i++)
+        ret_pairs[i] = (struct tr_pair){.key = text->key[i], .value = text->value[i]};
+    return text->count;
+}
+
+static int get_u64(const struct tr_safetensors *state, const char *key, uint64_t *ret)
+{
+    const char *value = tr_safetensors_metadata(state, key);
+    char *end;
+
+    if (!value || !*value)
+        return -EBADMSG;
+    errno = 0;
+    *ret = strtoull(value, &end, 10);
+    return errno || *end ? -EBADMSG : 0;
+}
+
+static int get_real(const struct tr_safetensors *state, const char *key, double *ret)
+{
+    const char *value = tr_safetensors_metadata(state, key);
+    char *end;
+
+    if (!value || !*value)
+        return -EBADMSG;
+    *ret = strtod(value, &end);
+    return *end ? -EBADMSG : 0;
+}
+
+static int check_conditions(const struct tr_safetensors *state, const struct im_conf *conf, const uint64_t samples[IM_SPLITS],
+                            struct im_text *text)
+{
+    struct tr_position_text now = {0};
+
+    add_conditions(&now, conf, samples);
+    for (size_t i = 0; i < now.count; i++) {
+        const char *then = tr_safetensors_metadata(state, now.key[i]);
+
+        if (!then)
+            return im_fail(text, -EBADMSG, "the checkpoint does not say its %s", now.key[i]);
+        if (strcmp(then, now.value[i]) == 0)
+            continue;
+        if (strstr(now.key[i], "images") || strstr(now.key[i], "hash"))
+            return im_fail(text, -EINVAL, "the images are not those this run began with (%s was %s, is %s); choose another --run-name",
+                           now.key[i], then, now.value[i]);
+        return im_fail(text, -EINVAL, "this run began with --%s %s, not %s; use that, or another --run-name", now.key[i], then, now.value[i]);
+    }
+    return 0;
+}
+
+int tr_position_read(const struct tr_safetensors *state, const struct im_conf *conf, const uint64_t samples[IM_SPLITS],
+                     struct tr_position *ret, struct im_text *text)
+{
+    struct tr_position p = {0};
+    uint64_t epochs = 0;
+    int bad, err = check_conditions(state, conf, samples, text);
+
+    if (err < 0)
+        return err;
+    bad = get_u64(state, "batch", &p.next_batch) | get_u64(state, "step", &p.steps) | get_u64(state, "epoch", &epochs) |
+          get_real(state, "train.seconds", &p.train_seconds) | get_real(state, "epoch.seconds", &p.epoch_seconds) |
+          get_u64(state, "train.samples", &p.train_samples) | get_real(state, "best.top1", &p.best_top1);
+    for (int s = 0; s < IM_SPLITS; s++)
+        bad |= get_real(state, sums_keys[s][0], &p.sums[s].loss) | get_u64(state, sums_keys[s][1], &p.sums[s].valid) |
+               get_u64(state, sums_keys[s][2], &p.sums[s].top1) | get_u64(state, sums_keys[s][3], &p.sums[s].top5);
+    if (bad)
+        return im_fail(text, -EBADMSG, "the checkpoint's position cannot be read");
+    p.epochs = (uint32_t)epochs;
+    *ret = p;
+    return 0;
+}

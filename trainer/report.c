@@ -1,0 +1,124 @@
+#include "trainer/report.h"
+
+#include <math.h>
+
+#include "ipc/base/sysinfo.h"
+
+int tr_report_open(struct tr_report *r, struct im_child *child, const struct tr_position *p, struct im_text *text)
+{
+    struct im_json *config;
+    char path[256];
+    int err;
+
+    *r = (struct tr_report){.child = child, .metrics = {.lines_fd = -1, .summary_fd = -1}};
+    err = tr_metrics_open(&r->metrics, child->conf->run_dir, p->steps, p->epochs, text);
+    if (err >= 0)
+        err = tr_done_clear(child->conf->run_dir, text);
+    if (err == 0 && p->next_batch == 0) {
+        config = im_json_object();
+        im_json_set_str(config, "event", "config");
+        im_json_set_str(config, "run", child->conf->run_name);
+        im_json_set_str(config, "build", im_build_id());
+        for (int key = 0; key < IM_KEY_COUNT; key++) {
+            char value[IM_CONF_TEXT_BYTES];
+
+            im_conf_value(child->conf, (enum im_conf_key_id)key, value);
+            im_json_set_str(config, im_conf_name((enum im_conf_key_id)key), value);
+        }
+        err = tr_metrics_line(&r->metrics, config, text);
+        im_json_free(&config);
+    }
+    if (err == 0 && im_ctl_path(child->conf->run_dir, path, sizeof path, text) == 0)
+        err = im_ctl_connect(path, &r->ctl, text);
+    return err;
+}
+
+void tr_report_close(struct tr_report *r)
+{
+    tr_metrics_close(&r->metrics);
+    im_ctl_close(&r->ctl, 500);
+}
+
+int tr_report_step(struct tr_report *r, const struct tr_position *p, const struct im_tally *tally, double lr, struct im_text *text)
+{
+    double loss = tally->valid ? tally->loss_sum / tally->valid : (double)NAN;
+    struct im_json *line;
+    int err;
+
+    im_stats_gauge(r->child->stats, IM_G_LOSS, loss);
+    im_stats_gauge(r->child->stats, IM_G_LR, lr);
+    if (p->steps % TR_LINE_EVERY_STEPS != 0)
+        return 0;
+    line = im_json_object();
+    im_json_set_int(line, "step", (int64_t)p->steps);
+    im_json_set_int(line, "epoch", p->epochs);
+    im_json_set_str(line, "split", "train");
+    im_json_set_real(line, "loss", loss);
+    im_json_set_real(line, "lr", lr);
+    im_json_set_real(line, "top1", tally->valid ? (double)tally->top1 / tally->valid : (double)NAN);
+    err = tr_metrics_line(&r->metrics, line, text);
+    im_json_free(&line);
+    return err;
+}
+
+static struct im_json *epoch_json(const struct tr_summary *s, uint64_t steps)
+{
+    struct im_json *j = im_json_object();
+
+    im_json_set_str(j, "event", "epoch");
+    im_json_set_int(j, "step", (int64_t)steps);
+    im_json_set_int(j, "epoch", s->epoch);
+    im_json_set_real(j, "train_loss", s->train_loss);
+    im_json_set_real(j, "train_top1", s->train_top1);
+    im_json_set_real(j, "val_loss", s->val_loss);
+    im_json_set_real(j, "val_top1", s->val_top1);
+    im_json_set_real(j, "val_top5", s->val_top5);
+    im_json_set_real(j, "lr", s->lr);
+    im_json_set_real(j, "images_per_second", s->images_per_second);
+    im_json_set_real(j, "seconds", s->seconds);
+    return j;
+}
+
+int tr_report_epoch(struct tr_report *r, const struct tr_position *p, double lr, bool validated, struct im_text *text)
+{
+    const struct tr_summary summary = {
+        .epoch = p->epochs,
+        .train_loss = tr_mean_loss(&p->sums[IM_TRAIN]),
+        .train_top1 = tr_top1(&p->sums[IM_TRAIN]),
+        .val_loss = validated ? tr_mean_loss(&p->sums[IM_VAL]) : (double)NAN,
+        .val_top1 = validated ? tr_top1(&p->sums[IM_VAL]) : (double)NAN,
+        .val_top5 = validated ? tr_top5(&p->sums[IM_VAL]) : (double)NAN,
+        .lr = lr,
+        .images_per_second = p->train_seconds > 0 ? (double)p->train_samples / p->train_seconds : (double)NAN,
+        .seconds = p->epoch_seconds,
+    };
+    struct im_json *j = epoch_json(&summary, p->steps);
+    int err = tr_metrics_line(&r->metrics, j, text);
+
+    im_stats_gauge(r->child->stats, IM_G_VAL_LOSS, summary.val_loss);
+    im_stats_gauge(r->child->stats, IM_G_VAL_TOP1, summary.val_top1);
+    im_stats_gauge(r->child->stats, IM_G_VAL_TOP5, summary.val_top5);
+    if (err == 0)
+        err = tr_metrics_summary(&r->metrics, &summary, text);
+    if (err == 0)
+        err = tr_metrics_sync(&r->metrics, text);
+    if (r->ctl)
+        im_ctl_send(r->ctl, NULL, j); /* news: a lost one costs a line on the screen */
+    else
+        im_json_free(&j);
+    return err;
+}
+
+int tr_report_done(struct tr_report *r, const struct tr_position *p, struct im_text *text)
+{
+    struct im_json *j = im_json_object();
+    int err;
+
+    im_json_set_int(j, "epochs", p->epochs);
+    im_json_set_int(j, "steps", (int64_t)p->steps);
+    im_json_set_real(j, "val_top1", tr_top1(&p->sums[IM_VAL]));
+    im_json_set_real(j, "best_val_top1", p->best_top1);
+    err = tr_done_set(r->child->conf->run_dir, j, text);
+    im_json_free(&j);
+    return err;
+}

@@ -1,0 +1,360 @@
+/* The trainer's loop. Batches come in the order of the plan; at each one's end the position moves on by one, so that a
+ * checkpoint taken there continues with exactly the next batch.
+ *
+ * Order at an epoch's end: metrics lines, then the checkpoint. A crash between them leaves lines that the resumed run
+ * removes and writes again (metrics.h). */
+#include "trainer/trainer.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ipc/base/fault.h"
+#include "ipc/base/log.h"
+#include "ipc/batch.h"
+#include "ipc/ledger.h"
+#include "ipc/wait.h"
+#include "trainer/report.h"
+#include "trainer/schedule.h"
+#include "trainer/state.h"
+
+struct trainer {
+    struct im_child *child;
+    struct im_network *net;
+    struct tr_state state;
+    struct tr_checkpoint_store store;
+    struct tr_report report;
+    struct tr_schedule schedule;
+    struct tr_position at;
+    unsigned char *valid;     /* [batch_size_max] */
+    uint64_t pass_from;       /* sample number that the current pass was entered at */
+    im_ns pass_began, epoch_mark; /* for the clocks of the position */
+    double lr;                /* of the last step */
+};
+
+static int open_network(struct trainer *t, struct im_text *text)
+{
+    const struct im_conf *conf = t->child->conf;
+    const char *backend = conf->backend == IM_BACKEND_AUTO ? "onednn" : im_conf_choice(IM_KEY_backend, conf->backend);
+    double mean[3], std[3];
+    struct im_network_config config = {
+        .model = im_conf_choice(IM_KEY_model, conf->model),
+        .stem = (enum im_stem)conf->stem,
+        .classes = (int)t->child->run->geometry.classes,
+        .backend = backend,
+        .threads = (int)conf->trainer_threads,
+        .seed = conf->seed,
+    };
+
+    if (im_conf_triplet(conf->mean, mean) < 0 || im_conf_triplet(conf->std, std) < 0)
+        return im_fail(text, -EINVAL, "--mean or --std is not three numbers");
+    for (int c = 0; c < 3; c++) {
+        config.mean[c] = (float)mean[c];
+        config.std[c] = (float)std[c];
+    }
+    return im_network_new(&config, &t->net, text);
+}
+
+static int open_schedule(struct trainer *t, struct im_text *text)
+{
+    const struct im_conf *conf = t->child->conf;
+    const struct tr_schedule_config config = {
+        .kind = conf->schedule == IM_SCHEDULE_COSINE ? TR_SCHEDULE_COSINE : TR_SCHEDULE_CONSTANT,
+        .lr = conf->lr,
+        .lr_min = conf->lr_min,
+        .epochs = (double)conf->epochs,
+        .warmup_epochs = conf->warmup_epochs,
+        .warmup_factor = 0.01,
+        .steps_per_epoch = (double)t->child->plan->phase[0].steps,
+    };
+
+    return tr_schedule_init(&t->schedule, &config, text);
+}
+
+/* Loads the checkpoint, if there is one, and says at once where the run stands: the data plane can start on it while the
+ * network is being built. */
+static int find_position(struct trainer *t, struct tr_safetensors **ret_state, struct im_text *text)
+{
+    const struct im_conf *conf = t->child->conf;
+    char directory[PATH_MAX];
+    int err, n = snprintf(directory, sizeof directory, "%s/checkpoints", conf->run_dir);
+
+    if (n < 0 || (size_t)n >= sizeof directory)
+        return -ENAMETOOLONG;
+    t->at = (struct tr_position){.best_top1 = -1};
+    err = tr_checkpoint_store_open(&t->store, directory, (int)conf->checkpoint_keep, text);
+    if (err < 0)
+        return err;
+    err = tr_checkpoint_load(&t->store, ret_state, text);
+    if (err == 1)
+        im_log(IM_LOG_WARN, "continuing from the checkpoint before the last", "why=%s", im_log_quote(&(struct im_quoted){0}, text->s));
+    if (err == -ENOENT)
+        err = 0;
+    else if (err >= 0)
+        err = tr_position_read(*ret_state, conf, t->child->run->geometry.samples, &t->at, text);
+    if (err < 0)
+        return err;
+    if (t->at.next_batch > t->child->plan->batches)
+        return im_fail(text, -EINVAL, "the run has already done more than --epochs %" PRId64, conf->epochs);
+    atomic_store_explicit(&t->child->entry->position, t->at.next_batch + 1, memory_order_release);
+    return 0;
+}
+
+static int prepare(struct trainer *t, struct im_text *text)
+{
+    const struct im_plan *plan = t->child->plan;
+    int err = 0;
+
+    /* The graphs of full batches; those of short last ones are made when they come. */
+    for (uint32_t i = 0; i < plan->phases && i < 2 && err == 0; i++) {
+        int n = (int)im_plan_batch_count(plan, plan->phase[i].first_batch, t->child->index);
+
+        if (n > 0)
+            err = im_network_prepare(t->net, n, (int)plan->phase[i].image_size, plan->phase[i].split == IM_TRAIN, text);
+    }
+    return err;
+}
+
+static int open_all(struct trainer *t, struct im_text *text)
+{
+    struct tr_safetensors *state = NULL;
+    int err = find_position(t, &state, text);
+
+    if (err == 0)
+        err = open_network(t, text);
+    if (err == 0)
+        err = open_schedule(t, text);
+    if (err == 0)
+        err = tr_state_init(&t->state, t->net);
+    if (err == 0 && state) {
+        err = tr_state_restore(&t->state, state, text);
+        if (err == 0)
+            err = tr_checkpoint_mend(&t->store, state, text) < 0 ? -EIO : 0;
+    }
+    tr_safetensors_close(&state);
+    if (err == 0)
+        err = prepare(t, text);
+    if (err == 0)
+        err = tr_report_open(&t->report, t->child, &t->at, text);
+    t->valid = calloc(t->child->run->geometry.batch_size_max, 1);
+    return err == 0 && !t->valid ? -ENOMEM : err;
+}
+
+/* Moves the wall time since the last call into the position. */
+static void count_time(struct trainer *t, bool training)
+{
+    im_ns now = im_now();
+    double seconds = (double)(now - t->epoch_mark) / 1e9;
+
+    t->epoch_mark = now;
+    t->at.epoch_seconds += seconds;
+    if (training)
+        t->at.train_seconds += seconds;
+}
+
+static int save(struct trainer *t, int epoch, bool best, struct im_text *text)
+{
+    struct tr_position_text position;
+
+    IM_FAULT("trainer.save.before");
+    tr_position_write(&t->at, t->child->conf, t->child->run->geometry.samples, &position);
+    return tr_state_save(&t->state, &t->store, &position, epoch, best, text);
+}
+
+/* Waits until the batch is complete. 0: it is; > 0: leave with that status; IM_EXIT_RESUMABLE when asked to stop. */
+static int wait_batch(struct trainer *t, uint64_t batch, uint32_t count)
+{
+    struct im_child *child = t->child;
+    struct im_event *done = &child->run->control->event_done[child->index];
+    uint32_t have = 0;
+
+    for (;;) {
+        uint32_t seen = im_event_look(done);
+        int leave = im_child_should_leave(child);
+
+        if (leave)
+            return leave == IM_EXIT_RESUMABLE ? IM_EXIT_FORCED : leave;
+        if (im_run_state(child->run) == IM_RUN_STOPPING)
+            return IM_EXIT_RESUMABLE;
+        have += im_batch_done(child->run, child->index, batch, have, count);
+        if (have == count)
+            return 0;
+        im_stats_enter(child->stats, IM_WAIT_INPUT);
+        im_event_wait(done, seen, IM_WAIT_MAX_NS);
+    }
+}
+
+static void begin_pass(struct trainer *t, const struct im_phase *phase, uint64_t batch)
+{
+    t->pass_from = (batch - phase->first_batch) * phase->batch_size * t->child->plan->ranks;
+    im_ledger_begin(t->child->run, (enum im_split)phase->split);
+    if (batch != phase->first_batch)
+        return;
+    t->at.sums[phase->split] = (struct tr_sums){0};
+    if (phase->split == IM_TRAIN) {
+        t->at.train_seconds = t->at.epoch_seconds = 0;
+        t->at.train_samples = 0;
+        t->at.sums[IM_VAL] = (struct tr_sums){0};
+    }
+}
+
+static int train_step(struct trainer *t, const struct im_batch *batch, struct im_tally *tally, struct im_text *text)
+{
+    const struct im_conf *conf = t->child->conf;
+    struct im_hyper hyper = {.momentum = (float)conf->momentum, .weight_decay = (float)conf->weight_decay, .nesterov = conf->nesterov};
+    int err;
+
+    t->lr = tr_schedule_lr(&t->schedule, t->at.steps);
+    hyper.lr = (float)t->lr;
+    err = im_network_train_step(t->net, batch, &hyper, (float)conf->label_smoothing, tally, text);
+    if (err == 0)
+        t->at.steps++;
+    return err;
+}
+
+/* Runs one complete batch and gives it back. */
+static int run_batch(struct trainer *t, const struct im_phase *phase, uint64_t g, uint32_t count, struct im_text *text)
+{
+    struct im_child *child = t->child;
+    struct im_batch batch = {.valid = t->valid, .n = (int)count, .size = (int)phase->image_size};
+    struct im_batch_view view;
+    struct im_tally tally = {0};
+    im_ns began = im_now();
+    int err;
+
+    im_run_batch_view(child->run, child->index, g, &view);
+    for (uint32_t i = 0; i < count; i++)
+        t->valid[i] = view.verdicts[i] == 0;
+    batch.pixels = view.pixels;
+    batch.labels = view.labels;
+    err = im_ledger_enter(child->run, (enum im_split)phase->split, (uint32_t)(phase - child->plan->phase), view.samples, view.verdicts, count);
+    if (err < 0)
+        return im_fail(text, err, "batch %" PRIu64 " holds a sample that does not exist", g);
+    if (count > 0)
+        err = phase->split == IM_TRAIN ? train_step(t, &batch, &tally, text) : im_network_eval_step(t->net, &batch, NULL, &tally, text);
+    if (err < 0)
+        return err;
+    tr_sums_add(&t->at.sums[phase->split], &tally);
+    t->at.next_batch = g + 1;
+    if (phase->split == IM_TRAIN)
+        t->at.train_samples += count;
+    IM_FAULT("trainer.step.done");
+    im_batch_free(child->run, child->index, g);
+    atomic_store_explicit(&child->entry->position, g + 2, memory_order_release);
+    atomic_fetch_add_explicit(&child->entry->progress, 1, memory_order_relaxed);
+    im_stats_add(child->stats, IM_C_SAMPLES, count);
+    im_stats_add(child->stats, IM_C_BATCHES, 1);
+    im_stats_add(child->stats, IM_C_BAD, count - tally.valid);
+    im_stats_time(child->stats, IM_H_ITEM, im_now() - began);
+    return phase->split == IM_TRAIN ? tr_report_step(&t->report, &t->at, &tally, t->lr, text) : 0;
+}
+
+static int end_epoch(struct trainer *t, bool validated, struct im_text *text)
+{
+    double top1 = tr_top1(&t->at.sums[IM_VAL]);
+    bool best = validated && top1 > t->at.best_top1;
+    int err;
+
+    t->at.epochs++;
+    if (best)
+        t->at.best_top1 = top1;
+    err = tr_report_epoch(&t->report, &t->at, t->lr, validated, text);
+    return err < 0 ? err : save(t, (int)t->at.epochs, best, text);
+}
+
+static int end_pass(struct trainer *t, const struct im_phase *phase, struct im_text *text)
+{
+    const struct im_plan *plan = t->child->plan;
+    const struct im_phase *next = im_plan_phase_of_batch(plan, phase->first_batch + phase->steps);
+    bool epoch_goes_on = next && next->epoch == phase->epoch;
+
+    count_time(t, phase->split == IM_TRAIN);
+    if (!im_ledger_end(t->child->run, (enum im_split)phase->split, t->pass_from, phase->samples))
+        im_log(IM_LOG_ERROR, "the ledger does not balance: a sample was lost or came twice", "epoch=%u split=%u", phase->epoch, phase->split);
+    return epoch_goes_on ? 0 : end_epoch(t, phase->split == IM_VAL, text);
+}
+
+/* Stopped by request: everything up to here is saved. */
+static int stop(struct trainer *t, const struct im_phase *phase, struct im_text *text)
+{
+    int err;
+
+    count_time(t, phase->split == IM_TRAIN);
+    err = save(t, -1, false, text);
+    return err < 0 ? err : IM_EXIT_RESUMABLE;
+}
+
+static int train(struct trainer *t, struct im_text *text)
+{
+    const struct im_plan *plan = t->child->plan;
+    const struct im_phase *phase = NULL;
+
+    t->epoch_mark = im_now();
+    while (t->at.next_batch < plan->batches) {
+        uint64_t g = t->at.next_batch;
+        const struct im_phase *now = im_plan_phase_of_batch(plan, g);
+        uint32_t count = im_plan_batch_count(plan, g, t->child->index);
+        int err;
+
+        if (now != phase) {
+            begin_pass(t, now, g);
+            phase = now;
+        }
+        err = wait_batch(t, g, count);
+        if (err == IM_EXIT_RESUMABLE)
+            return stop(t, phase, text);
+        if (err)
+            return err;
+        im_stats_enter(t->child->stats, IM_WORK);
+        err = run_batch(t, phase, g, count, text);
+        if (err == 0 && g + 1 == phase->first_batch + phase->steps)
+            err = end_pass(t, phase, text);
+        if (err < 0)
+            return err;
+    }
+    return tr_report_done(&t->report, &t->at, text);
+}
+
+/* The rings are set once every trainer has told its position. */
+static int wait_for_start(struct im_child *child)
+{
+    struct im_event *run = &child->run->control->event_run;
+
+    im_stats_enter(child->stats, IM_IDLE);
+    for (;;) {
+        uint32_t seen = im_event_look(run);
+        int leave = im_child_should_leave(child);
+
+        if (leave)
+            return leave;
+        if (im_run_state(child->run) != IM_RUN_STARTING)
+            return 0;
+        im_event_wait(run, seen, IM_WAIT_MAX_NS);
+    }
+}
+
+int tr_run(struct im_child *child, struct im_text *text)
+{
+    struct trainer t = {.child = child, .report = {.metrics = {.lines_fd = -1, .summary_fd = -1}}};
+    int err = open_all(&t, text);
+
+    if (err == 0) {
+        struct im_network_bytes bytes = im_network_bytes(t.net);
+
+        im_log(IM_LOG_INFO, "network ready", "arenas_bytes=%zu activations_bytes=%zu backend_bytes=%zu next_batch=%" PRIu64, bytes.arenas,
+               bytes.activations, bytes.backend, t.at.next_batch);
+        im_child_ready(child);
+        err = wait_for_start(child);
+    }
+    if (err == 0)
+        err = train(&t, text);
+    im_stats_enter(child->stats, IM_IDLE);
+    tr_report_close(&t.report);
+    tr_state_fini(&t.state);
+    im_network_free(t.net);
+    free(t.valid);
+    if (err < 0 && !text->s[0])
+        return im_fail(text, err, "%s", strerror(-err));
+    return err;
+}
