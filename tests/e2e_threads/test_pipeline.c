@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include <cmocka.h>
 
@@ -21,9 +22,10 @@
 #include "ipc/base/log.h"
 #include "ipc/base/verdict.h"
 #include "ipc/order.h"
+#include "reader/index.h"
 #include "trainer/checkpoint.h"
 
-enum { CLASSES = 3, PER_CLASS = 9, VAL_PER_CLASS = 3, BAD = 2, EPOCHS = 2, BATCH = 8, SIZE = 8 };
+enum { CLASSES = 3, PER_CLASS = 9, VAL_PER_CLASS = 3, BAD = 2, EPOCHS = 2, BATCH = 8, SIZE = 8, CELL = 4096 };
 
 /* train/class_000: one file without bytes, one that ends in its middle. Sample ids: sorted by name. */
 static const char *const bad_files[BAD] = {"train/class_000/00003.jpg", "train/class_000/00005.jpg"};
@@ -294,6 +296,25 @@ static void damage(const char *file, size_t bytes)
     free(content);
 }
 
+/* How many training files are larger than a cell, and go to the augmenters by reference. */
+static uint32_t count_large(void)
+{
+    struct rd_index index;
+    uint32_t large = 0;
+
+    assert_int_equal(rd_index_open(set.index_file, &index, NULL), 0);
+    for (uint64_t id = 0; id < rd_index_count(&index, RD_TRAIN); id++) {
+        char path[PATH_MAX];
+        struct stat st;
+
+        assert_true(rd_index_path(&index, RD_TRAIN, id, path, sizeof path) > 0);
+        assert_int_equal(stat(path, &st), 0);
+        large += st.st_size > CELL;
+    }
+    rd_index_close(&index);
+    return large;
+}
+
 static int make_set(void **state)
 {
     /* Up to 96 pixels a side and 4096-byte cells: some files travel in a cell, some by reference. */
@@ -312,6 +333,7 @@ static int make_set(void **state)
         fail_msg("%s", text.s);
     damage(bad_files[0], 0);
     damage(bad_files[1], 200);
+    assert_in_range(count_large(), 1, CLASSES * PER_CLASS - 1);
     return 0;
 }
 
