@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -163,7 +162,6 @@ int sv_cmd_start(int argc, char **argv)
     struct im_text text = {0};
     int status;
 
-    setlocale(LC_CTYPE, "");
     status = configure(&s, argc, argv);
     if (status == 0)
         status = prepare(&s);
