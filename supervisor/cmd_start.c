@@ -32,6 +32,30 @@ static int fail(const struct im_text *text, int status)
     return status;
 }
 
+/* What this build cannot do is refused here, not found out later. 0, or an exit status. */
+static int check_devices(const struct im_conf *conf)
+{
+    struct im_conf_gpus gpus;
+
+    if (im_conf_parse_gpus(conf->gpus, &gpus) < 0) {
+        fprintf(stderr, "imsuper: --gpus %s: 0, auto, a number, or a list such as 0,2\n", conf->gpus);
+        return IM_EXIT_USAGE;
+    }
+    if (gpus.count > 0 || conf->backend == IM_BACKEND_CUDA) {
+        fprintf(stderr,
+                "imsuper: this program was built without the CUDA backend; use --gpus 0 --backend onednn\n");
+        return IM_EXIT_UNAVAILABLE;
+    }
+    if (conf->ranks > 1) {
+        fprintf(stderr,
+                "imsuper: --ranks %" PRId64
+                ": this version trains in one process; --trainer-threads gives it cores\n",
+                conf->ranks);
+        return IM_EXIT_USAGE;
+    }
+    return 0;
+}
+
 /* Flags, file, environment. 0, or an exit status. */
 static int configure(struct start *s, int argc, char **argv)
 {
@@ -54,7 +78,7 @@ static int configure(struct start *s, int argc, char **argv)
     }
     if (im_conf_check(&s->conf, &text) < 0)
         return fail(&text, IM_EXIT_USAGE);
-    return 0;
+    return check_devices(&s->conf);
 }
 
 static int status_of(int err)
@@ -145,8 +169,9 @@ int sv_cmd_start(int argc, char **argv)
         status = prepare(&s);
     if (status)
         return status;
-    if (sv_rundir_is_done(s.conf.run_dir)) {
-        fprintf(stderr, "imsuper: the run in %s is done; choose another --run-name to train again\n",
+    if (sv_rundir_done_epochs(s.conf.run_dir) >= s.conf.epochs) {
+        fprintf(stderr,
+                "imsuper: the run in %s is done; more --epochs continue it, another --run-name begins anew\n",
                 s.conf.run_dir);
         return IM_EXIT_OK;
     }

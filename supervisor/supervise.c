@@ -18,6 +18,7 @@
 #include "ipc/base/log.h"
 #include "ipc/child.h"
 #include "ipc/process.h"
+#include "supervisor/rundir.h"
 #include "supervisor/super.h"
 
 #define TICK_MS 50
@@ -197,6 +198,22 @@ static void end_children(struct sv_super *s, struct pollfd *p)
     }
 }
 
+static void say_done(struct sv_super *s)
+{
+    double best = sv_rundir_best_top1(s->conf.run_dir);
+    char up[24];
+
+    sv_format_seconds((double)(im_now() - s->run.control->created_ns) / 1e9, up, sizeof up);
+    if (best >= 0)
+        sv_screen_say(&s->screen, "done      best validation top-1 %.2f%% after %s", 100 * best, up);
+    else
+        sv_screen_say(&s->screen, "done      after %s", up);
+    sv_screen_say(&s->screen,
+                  "weights   %s/checkpoints/best.safetensors (torchvision names; last, epoch_NNN beside it)",
+                  s->conf.run_dir);
+    sv_screen_say(&s->screen, "numbers   %s/summary.csv, metrics.jsonl, events.jsonl", s->conf.run_dir);
+}
+
 static void say_goodbye(struct sv_super *s)
 {
     struct sv_message m = {.type = SV_FINISHED, .status = s->exit_status};
@@ -207,7 +224,7 @@ static void say_goodbye(struct sv_super *s)
     sv_journal_event(&s->journal, s->exit_status == IM_EXIT_OK ? "run.finished" : "run.ended", fields);
     sv_screen_end(&s->screen);
     if (s->exit_status == IM_EXIT_OK)
-        sv_screen_say(&s->screen, "done      %s", s->conf.run_dir);
+        say_done(s);
     else if (s->exit_status == IM_EXIT_RESUMABLE)
         sv_screen_say(&s->screen, "saved     %s; the same command continues from here", s->conf.run_dir);
     sv_channel_send(IM_FD_CHANNEL, &m, -1);
