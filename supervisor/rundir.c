@@ -25,7 +25,8 @@ static void make_name(struct im_conf *conf)
 
     localtime_r(&now, &local);
     strftime(stamp, sizeof stamp, "%Y%m%d-%H%M%S", &local);
-    snprintf(conf->run_name, sizeof conf->run_name, "%s-%s", im_conf_choice(IM_KEY_model, conf->model), stamp);
+    snprintf(conf->run_name, sizeof conf->run_name, "%s-%s", im_conf_choice(IM_KEY_model, conf->model),
+             stamp);
 }
 
 static int join(struct im_conf *conf, const char *name, struct im_text *text)
@@ -45,12 +46,17 @@ static int take_lock(const char *run_dir, struct im_text *text)
     snprintf(path, sizeof path, "%s/" LOCK_NAME, run_dir);
     fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
-        return im_fail(text, -errno, "cannot write to the run directory %s: %s; choose another --workspace", run_dir, strerror(errno));
+        return im_fail(text, -errno, "cannot write to the run directory %s: %s; choose another --workspace",
+                       run_dir, strerror(errno));
     if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
         int err = errno == EWOULDBLOCK ? -EBUSY : -errno;
 
         close(fd);
-        return im_fail(text, err, err == -EBUSY ? "the run in %s is going on; see `imsuper status`, or choose another --run-name" : "cannot lock %s", run_dir);
+        return im_fail(text, err,
+                       err == -EBUSY
+                           ? "the run in %s is going on; see `imsuper status`, or choose another --run-name"
+                           : "cannot lock %s",
+                       run_dir);
     }
     return fd;
 }
@@ -61,7 +67,8 @@ int sv_rundir_open(struct im_conf *conf, struct im_text *text)
     int err;
 
     if (strchr(conf->run_name, '/') || conf->run_name[0] == '.')
-        return im_fail(text, -EINVAL, "--run-name %s: a name without '/' that does not begin with '.'", conf->run_name);
+        return im_fail(text, -EINVAL, "--run-name %s: a name without '/' that does not begin with '.'",
+                       conf->run_name);
     if (!conf->run_name[0])
         make_name(conf);
     err = join(conf, conf->run_name, text);

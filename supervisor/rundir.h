@@ -6,13 +6,13 @@
 
 #include "ipc/base/conf.h"
 
-/* Fills conf->run_name (when empty: model, date and time) and conf->run_dir, makes the directory and its subfolders and takes
- * its lock, which lives until every holder of the descriptor is gone. Returns the lock's descriptor.
- * -EBUSY: the run is going on. -EROFS, -EACCES, ...: with a sentence. */
+/* Fills conf->run_name (when empty: model, date and time) and conf->run_dir, makes the directory and its
+ * subfolders and takes its lock, which lives until every holder of the descriptor is gone. Returns the lock's
+ * descriptor. -EBUSY: the run is going on. -EROFS, -EACCES, ...: with a sentence. */
 int sv_rundir_open(struct im_conf *conf, struct im_text *text);
 
-/* The directory that `imsuper status` and the like mean: <workspace>/<run-name>, else <workspace>/latest. -ENOENT with a
- * sentence when there is none. */
+/* The directory that `imsuper status` and the like mean: <workspace>/<run-name>, else <workspace>/latest.
+ * -ENOENT with a sentence when there is none. */
 int sv_rundir_find(struct im_conf *conf, struct im_text *text);
 
 /* Has this run been finished? */
