@@ -2,15 +2,16 @@
 
 #include <stdio.h>
 
-/* The entry of this key: claimed before, or now. A killed claimer leaves an entry without a verdict; the next one to render
- * that sample completes it. */
+/* The entry of this key: claimed before, or now. A killed claimer leaves an entry without a verdict; the next
+ * one to render that sample completes it. */
 static struct im_bad_entry *claim(struct im_run *run, uint64_t key)
 {
     for (uint32_t i = 0; i < IM_BAD_MAX; i++) {
         struct im_bad_entry *entry = &run->bad_sample[i];
         uint64_t have = atomic_load_explicit(&entry->key, memory_order_relaxed);
 
-        if (have == 0 && atomic_compare_exchange_strong_explicit(&entry->key, &have, key, memory_order_relaxed, memory_order_relaxed))
+        if (have == 0 && atomic_compare_exchange_strong_explicit(&entry->key, &have, key,
+                                                                 memory_order_relaxed, memory_order_relaxed))
             return entry;
         if (have == key)
             return entry;

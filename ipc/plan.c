@@ -6,7 +6,8 @@
 
 #include "ipc/word.h"
 
-static int append_phase(struct im_plan *plan, const struct im_plan_params *p, enum im_split split, uint32_t epoch)
+static int append_phase(struct im_plan *plan, const struct im_plan_params *p, enum im_split split,
+                        uint32_t epoch)
 {
     uint64_t per_step = (uint64_t)p->batch_size[split] * p->ranks;
     uint64_t samples = p->samples[split];
@@ -16,7 +17,8 @@ static int append_phase(struct im_plan *plan, const struct im_plan_params *p, en
 
     uint64_t steps = (samples + per_step - 1) / per_step;
 
-    if (steps > UINT32_MAX || plan->tickets + samples > IM_NUMBER_MAX || plan->batches + steps > IM_NUMBER_MAX)
+    if (steps > UINT32_MAX || plan->tickets + samples > IM_NUMBER_MAX ||
+        plan->batches + steps > IM_NUMBER_MAX)
         return -EOVERFLOW;
     plan->phase[plan->phases++] = (struct im_phase){
         .first_ticket = plan->tickets,
@@ -44,7 +46,8 @@ static int check(const struct im_plan_params *p, struct im_text *text)
     if (p->samples[IM_TRAIN] < per_step)
         return im_fail(text, -EINVAL,
                        "--batch-size %" PRIu32 " with %" PRIu32 " rank(s) asks for %" PRIu64
-                       " images a step, but the training set has %" PRIu64 "; use --batch-size %" PRIu64 " or less",
+                       " images a step, but the training set has %" PRIu64 "; use --batch-size %" PRIu64
+                       " or less",
                        p->batch_size[IM_TRAIN], p->ranks, per_step, p->samples[IM_TRAIN],
                        p->samples[IM_TRAIN] / p->ranks);
     return 0;
@@ -82,7 +85,8 @@ void im_plan_fini(struct im_plan *plan)
     *plan = (struct im_plan){0};
 }
 
-/* The last phase whose first number (a field at `offset`) is not above n; empty phases are skipped by being before it. */
+/* The last phase whose first number (a field at `offset`) is not above n; empty phases are skipped by being
+ * before it. */
 static const struct im_phase *find(const struct im_plan *plan, uint64_t n, int by_batch)
 {
     uint32_t low = 0, high = plan->phases;

@@ -18,7 +18,8 @@ static uint64_t entry_word(enum im_process_state state, uint32_t incarnation)
 uint32_t im_process_announce(struct im_run *run, enum im_role role, uint32_t index)
 {
     struct im_process *p = &run->process[im_run_slot(run, role, index)];
-    uint32_t incarnation = atomic_fetch_add_explicit(&run->control->next_incarnation, 1, memory_order_relaxed);
+    uint32_t incarnation =
+        atomic_fetch_add_explicit(&run->control->next_incarnation, 1, memory_order_relaxed);
 
     if (incarnation > IM_OWNER_MAX)
         return 0;
@@ -99,7 +100,8 @@ void im_process_clear(struct im_run *run, uint32_t slot)
 
 enum im_process_state im_process_state(const struct im_run *run, uint32_t slot)
 {
-    return (enum im_process_state)(atomic_load_explicit(&run->process[slot].state, memory_order_acquire) >> 32);
+    return (enum im_process_state)(atomic_load_explicit(&run->process[slot].state, memory_order_acquire) >>
+                                   32);
 }
 
 uint32_t im_process_incarnation(const struct im_run *run, uint32_t slot)
@@ -109,5 +111,6 @@ uint32_t im_process_incarnation(const struct im_run *run, uint32_t slot)
 
 bool im_process_is_current(const struct im_run *run, uint32_t slot, uint32_t incarnation)
 {
-    return atomic_load_explicit(&run->process[slot].state, memory_order_relaxed) == entry_word(IM_PROCESS_RUN, incarnation);
+    return atomic_load_explicit(&run->process[slot].state, memory_order_relaxed) ==
+           entry_word(IM_PROCESS_RUN, incarnation);
 }

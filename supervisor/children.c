@@ -10,8 +10,8 @@
 static void add_role(struct sv_children *c, enum im_role role, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) {
-        c->child[c->count++] = (struct sv_child){
-            .role = role, .index = i, .slot = im_run_slot(c->run, role, i), .pidfd = -1};
+        c->child[c->count++] =
+            (struct sv_child){.role = role, .index = i, .slot = im_run_slot(c->run, role, i), .pidfd = -1};
     }
 }
 

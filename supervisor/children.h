@@ -1,4 +1,5 @@
-/* The supervisor's side of the process table: which processes it has asked for, which live, what a death means. */
+/* The supervisor's side of the process table: which processes it has asked for, which live, what a death
+ * means. */
 #ifndef SUPERVISOR_CHILDREN_H
 #define SUPERVISOR_CHILDREN_H
 
@@ -14,9 +15,9 @@ struct sv_child {
     uint32_t incarnation; /* 0: none is alive or starting */
     int pidfd;            /* -1: not known yet */
     int32_t pid;
-    bool wanted;     /* start one when none is there */
+    bool wanted; /* start one when none is there */
     bool killed_by_deadline;
-    im_ns start_at;  /* earliest time of the next start */
+    im_ns start_at; /* earliest time of the next start */
     struct sv_tally tally;
 
     /* The last one that died here, until the warden tells its wait status. */
@@ -55,8 +56,8 @@ void sv_child_kill(struct sv_child *child, int signo);
 void sv_children_want(struct sv_children *c, enum im_role role, bool wanted);
 uint32_t sv_children_alive(const struct sv_children *c, enum im_role role);
 
-/* A new supervisor: takes over what the table says against what the warden listed (the children that have a pidfd);
- * entries without a process are freed. */
+/* A new supervisor: takes over what the table says against what the warden listed (the children that have a
+ * pidfd); entries without a process are freed. */
 void sv_children_adopt(struct sv_children *c);
 
 #endif

@@ -1,5 +1,5 @@
-/* What the supervisor watches for on its own: samples that take too long or kill their augmenter, and files that could not be
- * used. A heartbeat alone proves nothing, so the deadline is on a held ticket. */
+/* What the supervisor watches for on its own: samples that take too long or kill their augmenter, and files
+ * that could not be used. A heartbeat alone proves nothing, so the deadline is on a held ticket. */
 #include <inttypes.h>
 #include <signal.h>
 #include <string.h>
@@ -35,7 +35,8 @@ static void quarantine(struct sv_super *s, uint64_t key)
     im_json_set_str(fields, "split", key >> 63 ? "val" : "train");
     im_json_set_int(fields, "sample", (int64_t)((key & ~(UINT64_C(1) << 63)) - 1));
     sv_journal_event(&s->journal, "sample.quarantined", fields);
-    sv_screen_say(&s->screen, "level=warn msg=\"sample %" PRIu64 " of %s is quarantined: it ended its augmenter twice\"",
+    sv_screen_say(&s->screen,
+                  "level=warn msg=\"sample %" PRIu64 " of %s is quarantined: it ended its augmenter twice\"",
                   (key & ~(UINT64_C(1) << 63)) - 1, key >> 63 ? "val" : "train");
 }
 
@@ -49,7 +50,8 @@ void sv_blame(struct sv_super *s, uint64_t active_ticket, const char *why)
         return;
     fields = im_json_object();
     im_json_set_str(fields, "why", why);
-    im_json_set_str(fields, "file", s->run.encoded_meta[(active_ticket - 1) % s->run.geometry.encoded_cells].name);
+    im_json_set_str(fields, "file",
+                    s->run.encoded_meta[(active_ticket - 1) % s->run.geometry.encoded_cells].name);
     sv_journal_event(&s->journal, "sample.blamed", fields);
     for (uint32_t i = 0; i < s->blames && i < room; i++)
         if (s->blame[i].key == key) {
@@ -67,14 +69,16 @@ static void check_deadlines(struct sv_super *s)
 
     for (uint32_t i = 0; i < s->children.count; i++) {
         struct sv_child *child = &s->children.child[i];
-        uint64_t since = atomic_load_explicit(&s->run.process[child->slot].active_since_ns, memory_order_relaxed);
+        uint64_t since =
+            atomic_load_explicit(&s->run.process[child->slot].active_since_ns, memory_order_relaxed);
 
-        if (child->role != IM_ROLE_AUGMENTER || child->incarnation == 0 || child->killed_by_deadline || since == 0 ||
-            now < since || now - since < deadline)
+        if (child->role != IM_ROLE_AUGMENTER || child->incarnation == 0 || child->killed_by_deadline ||
+            since == 0 || now < since || now - since < deadline)
             continue;
         child->killed_by_deadline = true;
-        sv_screen_say(&s->screen, "level=warn msg=\"augmenter#%u has worked on one image for %.1f s; ending it\"", child->index,
-                      (double)(now - since) / 1e9);
+        sv_screen_say(&s->screen,
+                      "level=warn msg=\"augmenter#%u has worked on one image for %.1f s; ending it\"",
+                      child->index, (double)(now - since) / 1e9);
         sv_child_kill(child, SIGKILL);
     }
 }
@@ -109,8 +113,12 @@ static void check_bad_samples(struct sv_super *s)
             return;
         s->bad_told++;
         tell_bad_sample(s, bad, verdict);
-        if (s->conf.bad_sample_limit > 0 && s->bad_told == (uint64_t)s->conf.bad_sample_limit && !s->finished) {
-            sv_screen_say(&s->screen, "imsuper: %u files could not be used; stopping (--bad-sample-limit). See events.jsonl", s->bad_told);
+        if (s->conf.bad_sample_limit > 0 && s->bad_told == (uint64_t)s->conf.bad_sample_limit &&
+            !s->finished) {
+            sv_screen_say(
+                &s->screen,
+                "imsuper: %u files could not be used; stopping (--bad-sample-limit). See events.jsonl",
+                s->bad_told);
             sv_finish(s, IM_EXIT_BAD_DATA);
         }
     }

@@ -19,10 +19,11 @@ static int open_lines(const char *run_dir, const char *name, struct im_text *tex
     return im_lines_open(path, text);
 }
 
-int sv_journal_open(struct sv_journal *j, const char *run_dir, int pipe_fd, struct sv_screen *screen, int level_shown,
-                    struct im_text *text)
+int sv_journal_open(struct sv_journal *j, const char *run_dir, int pipe_fd, struct sv_screen *screen,
+                    int level_shown, struct im_text *text)
 {
-    *j = (struct sv_journal){.events_fd = -1, .log_fd = -1, .pipe_fd = pipe_fd, .screen = screen, .level_shown = level_shown};
+    *j = (struct sv_journal){
+        .events_fd = -1, .log_fd = -1, .pipe_fd = pipe_fd, .screen = screen, .level_shown = level_shown};
     j->events_fd = open_lines(run_dir, "events.jsonl", text);
     if (j->events_fd < 0)
         return j->events_fd;

@@ -1,8 +1,9 @@
 /* What the supervisor does when something happened. The rules, by role:
  *
  *   reader, augmenter   dead in any way: its cells go back at once, another starts; the run never notices
- *   trainer             left with 0 or, when asked to stop, with RESUMABLE: done. Left with an error before it was ready: the
- *                       run ends with that status. Anything else: all go back to the last checkpoint (a reset of the data plane)
+ *   trainer             left with 0 or, when asked to stop, with RESUMABLE: done. Left with an error before
+ * it was ready: the run ends with that status. Anything else: all go back to the last checkpoint (a reset of
+ * the data plane)
  *
  * A slot that dies again and again while the run makes no progress at all ends the run. */
 #include <inttypes.h>
@@ -108,20 +109,22 @@ static void report_death(struct sv_super *s, const struct sv_child *child, int w
     im_json_set_int(fields, "returned_samples", child->last.returned.taken);
     sv_journal_event(&s->journal, "process.died", fields);
     if (!s->resetting && !s->finished)
-        sv_screen_say(&s->screen, "level=warn msg=\"%s#%u died: %s\" pid=%d returned=%u; restarting, no sample lost",
-                      im_role_name(child->role), child->index, sv_describe_end(wait_status, end, sizeof end), child->last.pid,
-                      child->last.returned.filling + child->last.returned.taken);
+        sv_screen_say(&s->screen,
+                      "level=warn msg=\"%s#%u died: %s\" pid=%d returned=%u; restarting, no sample lost",
+                      im_role_name(child->role), child->index, sv_describe_end(wait_status, end, sizeof end),
+                      child->last.pid, child->last.returned.filling + child->last.returned.taken);
 }
 
 static void give_up(struct sv_super *s, const struct sv_child *child, int wait_status)
 {
     char end[64];
-    int status = WIFEXITED(wait_status) && WEXITSTATUS(wait_status) ? WEXITSTATUS(wait_status) : IM_EXIT_FAILED;
+    int status =
+        WIFEXITED(wait_status) && WEXITSTATUS(wait_status) ? WEXITSTATUS(wait_status) : IM_EXIT_FAILED;
 
     sv_journal_drain(&s->journal);
-    sv_screen_say(&s->screen, "imsuper: %s#%u cannot be kept running (%s)%s%s", im_role_name(child->role), child->index,
-                  sv_describe_end(wait_status, end, sizeof end), s->journal.last_error[0] ? "; its last word: " : "",
-                  s->journal.last_error);
+    sv_screen_say(&s->screen, "imsuper: %s#%u cannot be kept running (%s)%s%s", im_role_name(child->role),
+                  child->index, sv_describe_end(wait_status, end, sizeof end),
+                  s->journal.last_error[0] ? "; its last word: " : "", s->journal.last_error);
     sv_finish(s, status);
 }
 
@@ -140,7 +143,8 @@ static bool trainer_left(struct sv_super *s, int wait_status)
 
 static void on_exit_status(struct sv_super *s, struct sv_child *child, int wait_status)
 {
-    bool left_early = WIFEXITED(wait_status) && !child->last.was_ready && WEXITSTATUS(wait_status) != IM_EXIT_FENCED;
+    bool left_early =
+        WIFEXITED(wait_status) && !child->last.was_ready && WEXITSTATUS(wait_status) != IM_EXIT_FENCED;
     im_ns delay;
 
     if (s->finished || s->resetting)
@@ -153,7 +157,8 @@ static void on_exit_status(struct sv_super *s, struct sv_child *child, int wait_
     report_death(s, child, wait_status);
     if (child->role == IM_ROLE_AUGMENTER && (sv_is_own_crash(wait_status) || child->last.killed_by_deadline))
         sv_blame(s, child->last.active_ticket, child->last.killed_by_deadline ? "deadline" : "crash");
-    if (sv_tally_death(&child->tally, s->view.samples, left_early, (uint32_t)s->conf.max_restarts, &delay) == SV_GIVE_UP) {
+    if (sv_tally_death(&child->tally, s->view.samples, left_early, (uint32_t)s->conf.max_restarts, &delay) ==
+        SV_GIVE_UP) {
         give_up(s, child, wait_status);
         return;
     }
@@ -210,8 +215,10 @@ static void on_spawn_failed(struct sv_super *s, const struct sv_message *m)
         return;
     sv_child_buried(&s->children, child);
     child->last.incarnation = 0;
-    sv_screen_say(&s->screen, "level=error msg=\"cannot start %s#%u\" errno=%d", im_role_name(child->role), child->index, -m->status);
-    if (sv_tally_death(&child->tally, s->view.samples, false, (uint32_t)s->conf.max_restarts, &delay) == SV_GIVE_UP)
+    sv_screen_say(&s->screen, "level=error msg=\"cannot start %s#%u\" errno=%d", im_role_name(child->role),
+                  child->index, -m->status);
+    if (sv_tally_death(&child->tally, s->view.samples, false, (uint32_t)s->conf.max_restarts, &delay) ==
+        SV_GIVE_UP)
         sv_finish(s, IM_EXIT_FAILED);
     child->start_at = im_now() + delay;
 }
@@ -265,7 +272,9 @@ static void try_to_run(struct sv_super *s)
         if (position == 0)
             return;
         if (r > 0 && position != first) {
-            sv_screen_say(&s->screen, "imsuper: the trainers disagree on where to continue (batch %" PRIu64 " and %" PRIu64 ")",
+            sv_screen_say(&s->screen,
+                          "imsuper: the trainers disagree on where to continue (batch %" PRIu64
+                          " and %" PRIu64 ")",
                           first - 1, position - 1);
             sv_finish(s, IM_EXIT_FAILED);
             return;

@@ -1,5 +1,5 @@
-/* What the user sees while a run goes on: one live line on a terminal, key=value lines otherwise. Writes to stderr; data goes
- * to files. */
+/* What the user sees while a run goes on: one live line on a terminal, key=value lines otherwise. Writes to
+ * stderr; data goes to files. */
 #ifndef SUPERVISOR_SCREEN_H
 #define SUPERVISOR_SCREEN_H
 
@@ -9,7 +9,7 @@
 #include "supervisor/observe.h"
 
 struct sv_screen {
-    bool live;   /* rewrite one line */
+    bool live; /* rewrite one line */
     bool color, utf8, quiet;
     im_ns status_interval; /* between key=value lines */
     im_ns last;
@@ -21,9 +21,9 @@ struct sv_progress {
     const struct sv_view *view;
     const struct im_phase *phase; /* NULL before the first and after the last */
     uint32_t epochs;
-    uint64_t step;           /* within the phase */
+    uint64_t step;             /* within the phase */
     double eta_epoch, eta_run; /* seconds; negative = not known yet */
-    const char *state;       /* "training", "validating", "starting", "stopping", ... */
+    const char *state;         /* "training", "validating", "starting", "stopping", ... */
 };
 
 /* color: 0 auto, 1 always, 2 never. Honours NO_COLOR, TERM=dumb, COLUMNS. */

@@ -27,8 +27,8 @@
     X(IM_MODEL_RESNET50, "resnet50")                                                                         \
     X(IM_MODEL_RESNET20, "resnet20")
 #define IM_STEMS(X)                                                                                          \
-    X(IM_CONF_STEM_AUTO, "auto")                                                                                  \
-    X(IM_CONF_STEM_IMAGENET, "imagenet")                                                                          \
+    X(IM_CONF_STEM_AUTO, "auto")                                                                             \
+    X(IM_CONF_STEM_IMAGENET, "imagenet")                                                                     \
     X(IM_CONF_STEM_SMALL, "small")
 #define IM_SCHEDULES(X)                                                                                      \
     X(IM_SCHEDULE_COSINE, "cosine")                                                                          \
