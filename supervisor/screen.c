@@ -43,6 +43,15 @@ const char *sv_format_rate(double r, char *buffer, int n)
     return buffer;
 }
 
+const char *sv_format_count(uint64_t count, char *buffer, int n)
+{
+    if (count < 100)
+        snprintf(buffer, (size_t)n, "%d", (int)count);
+    else
+        sv_format_rate((double)count, buffer, n);
+    return buffer;
+}
+
 static bool stderr_is_capable(void)
 {
     const char *term = getenv("TERM");

@@ -49,6 +49,9 @@ const char *sv_format_seconds(double seconds, char *buffer, int n);
 /* "9,842" or "12.3" for small numbers. Returns buffer. */
 const char *sv_format_rate(double per_second, char *buffer, int n);
 
+/* "1,281,167". Returns buffer. */
+const char *sv_format_count(uint64_t count, char *buffer, int n);
+
 /* One live line of at most `columns` characters, without colour codes or newline; for tests. */
 void sv_format_line(const struct sv_screen *s, const struct sv_progress *p, int columns, char *buffer, int n);
 
