@@ -19,13 +19,14 @@ static void advance(_Atomic uint64_t *hint, uint64_t from, uint64_t to)
     atomic_compare_exchange_strong_explicit(hint, &from, to, memory_order_relaxed, memory_order_relaxed);
 }
 
-/* Moves a hint back to a ticket that came up behind it: files are read and rendered out of order, and whoever is skipped
- * would hold up its batch for a whole turn of the ring. */
+/* Moves a hint back to a ticket that came up behind it: files are read and rendered out of order, and whoever
+ * is skipped would hold up its batch for a whole turn of the ring. */
 static void lower(_Atomic uint64_t *hint, uint64_t to)
 {
     uint64_t at = atomic_load_explicit(hint, memory_order_relaxed);
 
-    while (at > to && !atomic_compare_exchange_weak_explicit(hint, &at, to, memory_order_relaxed, memory_order_relaxed))
+    while (at > to &&
+           !atomic_compare_exchange_weak_explicit(hint, &at, to, memory_order_relaxed, memory_order_relaxed))
         ;
 }
 
@@ -46,8 +47,8 @@ static int find_from(const struct im_run *run, enum im_state state, uint64_t sta
     return 0;
 }
 
-/* Finds the lowest ticket in `state` over all cells. A ticket in a cell that is not its own is damage: it is passed over,
- * for no compare-and-swap on the ticket's own cell could ever take it. */
+/* Finds the lowest ticket in `state` over all cells. A ticket in a cell that is not its own is damage: it is
+ * passed over, for no compare-and-swap on the ticket's own cell could ever take it. */
 static int find_any(const struct im_run *run, enum im_state state, uint64_t limit, uint64_t *ret_word)
 {
     int found = 0;

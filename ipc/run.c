@@ -98,7 +98,8 @@ static int fill_header(struct im_run *run, const char *conf, uint32_t conf_bytes
     struct im_control *c = run->control;
 
     if (conf_bytes > IM_CONF_BYTES)
-        return im_fail(text, -E2BIG, "a configuration of %" PRIu32 " bytes; at most %d", conf_bytes, IM_CONF_BYTES);
+        return im_fail(text, -E2BIG, "a configuration of %" PRIu32 " bytes; at most %d", conf_bytes,
+                       IM_CONF_BYTES);
     if (getrandom(&c->run_id, sizeof c->run_id, 0) != (ssize_t)sizeof c->run_id)
         return -errno;
     c->magic = IM_MAGIC;
@@ -193,14 +194,17 @@ int im_run_check_plan(const struct im_run *run, const struct im_plan *plan, stru
     const struct im_geometry *g = &run->geometry;
 
     if (plan->ranks != g->ranks)
-        return im_fail(text, -EBADMSG, "the configuration has %" PRIu32 " rank(s), the shared memory %" PRIu32, plan->ranks, g->ranks);
+        return im_fail(text, -EBADMSG,
+                       "the configuration has %" PRIu32 " rank(s), the shared memory %" PRIu32, plan->ranks,
+                       g->ranks);
     for (uint32_t i = 0; i < plan->phases; i++) {
         const struct im_phase *phase = &plan->phase[i];
         uint64_t pixels = (uint64_t)phase->image_size * phase->image_size; /* < 2^64 */
 
         if (phase->batch_size > g->batch_size_max || pixels > g->batch_pixels_max / 3 / phase->batch_size ||
             phase->samples > g->samples[phase->split])
-            return im_fail(text, -EBADMSG, "a batch of the configuration does not fit its place in shared memory");
+            return im_fail(text, -EBADMSG,
+                           "a batch of the configuration does not fit its place in shared memory");
     }
     return 0;
 }

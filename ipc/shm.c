@@ -66,7 +66,8 @@ static int open_memfd(const char *what, uint64_t bytes)
     return fd;
 }
 
-/* A reservation larger than the memory there is does not fail: it gets somebody killed. Asked before the first page. */
+/* A reservation larger than the memory there is does not fail: it gets somebody killed. Asked before the
+ * first page. */
 static int check_memory(uint64_t bytes)
 {
     uint64_t available = im_memory_available();
@@ -91,11 +92,13 @@ int im_segment_create(const char *what, uint64_t bytes, struct im_segment *ret, 
     if (fd < 0 && fd != -ENOMEM)
         fd = open_memfd(what, bytes);
     if (fd < 0)
-        return im_fail(text, fd,
-                       "cannot reserve %" PRIu64 " bytes (%.2f GiB) of shared memory for %s: there are %" PRIu64
-                       " bytes of memory, of them %" PRIu64 " in /dev/shm (%s); give the machine or container more memory, "
-                       "or use smaller --batch-size, --batches-ahead or --encoded-cells",
-                       bytes, (double)bytes / (1 << 30), what, im_memory_available(), shm_free_bytes(), strerror(-fd));
+        return im_fail(
+            text, fd,
+            "cannot reserve %" PRIu64 " bytes (%.2f GiB) of shared memory for %s: there are %" PRIu64
+            " bytes of memory, of them %" PRIu64
+            " in /dev/shm (%s); give the machine or container more memory, "
+            "or use smaller --batch-size, --batches-ahead or --encoded-cells",
+            bytes, (double)bytes / (1 << 30), what, im_memory_available(), shm_free_bytes(), strerror(-fd));
     map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (map == MAP_FAILED) {
         int err = -errno;

@@ -198,21 +198,26 @@ static void end_children(struct sv_super *s, struct pollfd *p)
     }
 }
 
-/* The ledger's final numbers belong to the run's record: passes that came to their end, and those of them that delivered each
- * sample exactly once; of this start of the run. */
+/* The ledger's final numbers belong to the run's record: passes that came to their end, and those of them
+ * that delivered each sample exactly once; of this start of the run. */
 static void add_ledger(const struct sv_super *s, struct im_json *fields)
 {
-    static const char *const keys[IM_SPLITS][3] = {{"train_passes", "train_passes_exactly_once", "train_samples"},
-                                                   {"val_passes", "val_passes_exactly_once", "val_samples"}};
+    static const char *const keys[IM_SPLITS][3] = {
+        {"train_passes", "train_passes_exactly_once", "train_samples"},
+        {"val_passes", "val_passes_exactly_once", "val_samples"}};
 
     for (int split = 0; split < IM_SPLITS; split++) {
         const struct im_ledger *l = &s->run.control->ledger[split];
 
-        im_json_set_int(fields, keys[split][0], (int64_t)atomic_load_explicit(&l->phases, memory_order_relaxed));
-        im_json_set_int(fields, keys[split][1], (int64_t)atomic_load_explicit(&l->phases_exact, memory_order_relaxed));
-        im_json_set_int(fields, keys[split][2], (int64_t)atomic_load_explicit(&l->total_delivered, memory_order_relaxed));
+        im_json_set_int(fields, keys[split][0],
+                        (int64_t)atomic_load_explicit(&l->phases, memory_order_relaxed));
+        im_json_set_int(fields, keys[split][1],
+                        (int64_t)atomic_load_explicit(&l->phases_exact, memory_order_relaxed));
+        im_json_set_int(fields, keys[split][2],
+                        (int64_t)atomic_load_explicit(&l->total_delivered, memory_order_relaxed));
     }
-    im_json_set_int(fields, "resets", (int64_t)atomic_load_explicit(&s->run.control->generation, memory_order_relaxed) - 1);
+    im_json_set_int(fields, "resets",
+                    (int64_t)atomic_load_explicit(&s->run.control->generation, memory_order_relaxed) - 1);
 }
 
 static void say_done(struct sv_super *s)
