@@ -7,6 +7,7 @@
 #include "ipc/bad.h"
 #include "ipc/base/verdict.h"
 #include "ipc/child.h"
+#include "ipc/encoded.h"
 #include "ipc/process.h"
 #include "supervisor/super.h"
 
@@ -82,6 +83,32 @@ static void check_deadlines(struct sv_super *s)
     }
 }
 
+/* A reader or augmenter that holds cells and finishes nothing: a hung file system, a stopped process. A
+ * trainer's step may take any time and is not judged. */
+static void check_stalls(struct sv_super *s)
+{
+    im_ns now = im_now(), limit = (im_ns)s->conf.stall_timeout_ms * IM_MS;
+
+    for (uint32_t i = 0; i < s->children.count; i++) {
+        struct sv_child *child = &s->children.child[i];
+        uint64_t progress = atomic_load_explicit(&s->run.process[child->slot].progress, memory_order_relaxed);
+
+        if (child->role == IM_ROLE_TRAINER || child->incarnation == 0)
+            continue;
+        if (child->progress_at == 0 || progress != child->progress ||
+            !im_encoded_held(&s->run, child->incarnation)) {
+            child->progress = progress;
+            child->progress_at = now;
+        } else if (now - child->progress_at > limit) {
+            sv_screen_warn(&s->screen, SV_WARN,
+                           "%s#%u holds work and has finished nothing for %.0f s; ending it",
+                           im_role_name(child->role), child->index, (double)(now - child->progress_at) / 1e9);
+            sv_child_kill(child, SIGKILL);
+            child->progress_at = now;
+        }
+    }
+}
+
 static void tell_bad_sample(struct sv_super *s, const struct im_bad_entry *bad, uint32_t verdict)
 {
     struct im_json *fields = im_json_object();
@@ -127,5 +154,6 @@ static void check_bad_samples(struct sv_super *s)
 void sv_guard(struct sv_super *s)
 {
     check_deadlines(s);
+    check_stalls(s);
     check_bad_samples(s);
 }

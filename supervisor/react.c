@@ -236,7 +236,10 @@ void sv_on_message(struct sv_super *s, const struct sv_message *m, int pidfd)
         on_exited(s, m);
         break;
     case SV_SIGNAL:
-        sv_request_stop(s, m->status == SIGINT ? "Ctrl-C" : "signal");
+        if (m->status == SIGUSR2)
+            atomic_fetch_add_explicit(&s->run.control->save_requests, 1, memory_order_release);
+        else
+            sv_request_stop(s, m->status == SIGINT ? "Ctrl-C" : "signal");
         break;
     default:
         break;

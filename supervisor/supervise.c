@@ -111,7 +111,8 @@ static void resume_state(struct sv_super *s)
             sv_children_want(&s->children, IM_ROLE_TRAINER, true);
         break;
     case IM_RUN_ENDED:
-        sv_finish(s, IM_EXIT_RESUMABLE);
+        sv_finish(s,
+                  sv_rundir_done_epochs(s->conf.run_dir) >= s->conf.epochs ? IM_EXIT_OK : IM_EXIT_RESUMABLE);
         break;
     default:
         sv_children_want(&s->children, IM_ROLE_READER, true);
@@ -249,7 +250,8 @@ static void say_goodbye(struct sv_super *s)
     if (s->exit_status == IM_EXIT_OK)
         say_done(s);
     else if (s->exit_status == IM_EXIT_RESUMABLE)
-        sv_screen_say(&s->screen, "saved     %s; the same command continues from here", s->conf.run_dir);
+        sv_screen_say(&s->screen, "saved     %s; the same command with --run-name %s continues from here",
+                      s->conf.run_dir, s->conf.run_name);
     sv_channel_send(IM_FD_CHANNEL, &m, -1);
 }
 
