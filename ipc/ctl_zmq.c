@@ -21,6 +21,7 @@ struct im_ctl {
     void *context;
     void *socket;
     int is_server;
+    char path[128]; /* of the server's socket file; libzmq leaves it behind */
 };
 
 static int private_directory(char *ret, size_t n, struct im_text *text)
@@ -93,8 +94,10 @@ static int open_socket(const char *path, int type, struct im_ctl **ret, struct i
     }
     if ((ctl->is_server ? zmq_bind : zmq_connect)(ctl->socket, address) < 0)
         goto fail;
-    if (ctl->is_server)
+    if (ctl->is_server) {
         chmod(path, 0600);
+        snprintf(ctl->path, sizeof ctl->path, "%s", path);
+    }
     *ret = ctl;
     return 0;
 fail:
@@ -126,6 +129,8 @@ void im_ctl_close(struct im_ctl **ctl, int linger_ms)
     }
     if (c->context)
         zmq_ctx_term(c->context);
+    if (c->path[0])
+        unlink(c->path);
     free(c);
 }
 

@@ -19,6 +19,8 @@ struct sv_child {
     bool killed_by_deadline;
     im_ns start_at; /* earliest time of the next start */
     struct sv_tally tally;
+    uint64_t progress; /* of the process, last seen ... */
+    im_ns progress_at; /* ... first at this time; or when it last held nothing */
 
     /* The last one that died here, until the warden tells its wait status. */
     struct {

@@ -121,7 +121,7 @@ static void print_status(const struct im_json *j)
 
 static int say_not_running(const struct im_conf *conf)
 {
-    bool done = sv_rundir_is_done(conf->run_dir);
+    bool done = sv_rundir_done_epochs(conf->run_dir) > 0;
 
     if (conf->json)
         printf("{\"schema\":\"imsuper.status/1\",\"state\":\"%s\"}\n", done ? "done" : "not running");

@@ -7,6 +7,7 @@
 #include "ipc/bad.h"
 #include "ipc/base/verdict.h"
 #include "ipc/child.h"
+#include "ipc/encoded.h"
 #include "ipc/process.h"
 #include "supervisor/super.h"
 
@@ -35,9 +36,9 @@ static void quarantine(struct sv_super *s, uint64_t key)
     im_json_set_str(fields, "split", key >> 63 ? "val" : "train");
     im_json_set_int(fields, "sample", (int64_t)((key & ~(UINT64_C(1) << 63)) - 1));
     sv_journal_event(&s->journal, "sample.quarantined", fields);
-    sv_screen_say(&s->screen,
-                  "level=warn msg=\"sample %" PRIu64 " of %s is quarantined: it ended its augmenter twice\"",
-                  (key & ~(UINT64_C(1) << 63)) - 1, key >> 63 ? "val" : "train");
+    sv_screen_warn(&s->screen, SV_WARN,
+                   "sample %" PRIu64 " of %s is quarantined: it ended its augmenter twice",
+                   (key & ~(UINT64_C(1) << 63)) - 1, key >> 63 ? "val" : "train");
 }
 
 void sv_blame(struct sv_super *s, uint64_t active_ticket, const char *why)
@@ -76,10 +77,35 @@ static void check_deadlines(struct sv_super *s)
             since == 0 || now < since || now - since < deadline)
             continue;
         child->killed_by_deadline = true;
-        sv_screen_say(&s->screen,
-                      "level=warn msg=\"augmenter#%u has worked on one image for %.1f s; ending it\"",
-                      child->index, (double)(now - since) / 1e9);
+        sv_screen_warn(&s->screen, SV_WARN, "augmenter#%u has worked on one image for %.1f s; ending it",
+                       child->index, (double)(now - since) / 1e9);
         sv_child_kill(child, SIGKILL);
+    }
+}
+
+/* A reader or augmenter that holds cells and finishes nothing: a hung file system, a stopped process. A
+ * trainer's step may take any time and is not judged. */
+static void check_stalls(struct sv_super *s)
+{
+    im_ns now = im_now(), limit = (im_ns)s->conf.stall_timeout_ms * IM_MS;
+
+    for (uint32_t i = 0; i < s->children.count; i++) {
+        struct sv_child *child = &s->children.child[i];
+        uint64_t progress = atomic_load_explicit(&s->run.process[child->slot].progress, memory_order_relaxed);
+
+        if (child->role == IM_ROLE_TRAINER || child->incarnation == 0)
+            continue;
+        if (child->progress_at == 0 || progress != child->progress ||
+            !im_encoded_held(&s->run, child->incarnation)) {
+            child->progress = progress;
+            child->progress_at = now;
+        } else if (now - child->progress_at > limit) {
+            sv_screen_warn(&s->screen, SV_WARN,
+                           "%s#%u holds work and has finished nothing for %.0f s; ending it",
+                           im_role_name(child->role), child->index, (double)(now - child->progress_at) / 1e9);
+            sv_child_kill(child, SIGKILL);
+            child->progress_at = now;
+        }
     }
 }
 
@@ -96,7 +122,7 @@ static void tell_bad_sample(struct sv_super *s, const struct im_bad_entry *bad, 
     im_json_set_int(fields, "sample", (int64_t)((key & ~(UINT64_C(1) << 63)) - 1));
     im_json_set_str(fields, "verdict", im_verdict_name(verdict));
     sv_journal_event(&s->journal, "sample.bad", fields);
-    sv_screen_say(&s->screen, "level=warn msg=\"left out %s: %s\"", name, im_verdict_sentence(verdict));
+    sv_screen_warn(&s->screen, SV_WARN, "left out %s: %s", name, im_verdict_sentence(verdict));
     if (s->conf.on_bad_sample == IM_BAD_SAMPLE_STOP) {
         sv_screen_say(&s->screen, "imsuper: stopping because of --on-bad-sample stop");
         sv_finish(s, IM_EXIT_BAD_DATA);
@@ -105,20 +131,21 @@ static void tell_bad_sample(struct sv_super *s, const struct im_bad_entry *bad, 
 
 static void check_bad_samples(struct sv_super *s)
 {
-    while (s->bad_told < IM_BAD_MAX) {
-        const struct im_bad_entry *bad = &s->run.bad_sample[s->bad_told];
+    _Atomic uint32_t *told = &s->run.control->bad_told;
+
+    for (uint32_t i; (i = atomic_load_explicit(told, memory_order_relaxed)) < IM_BAD_MAX;) {
+        const struct im_bad_entry *bad = &s->run.bad_sample[i];
         uint32_t verdict = atomic_load_explicit(&bad->verdict, memory_order_acquire);
 
         if (verdict == 0)
             return;
-        s->bad_told++;
+        atomic_store_explicit(told, i + 1, memory_order_relaxed);
         tell_bad_sample(s, bad, verdict);
-        if (s->conf.bad_sample_limit > 0 && s->bad_told == (uint64_t)s->conf.bad_sample_limit &&
-            !s->finished) {
+        if (s->conf.bad_sample_limit > 0 && i + 1 == s->conf.bad_sample_limit && !s->finished) {
             sv_screen_say(
                 &s->screen,
                 "imsuper: %u files could not be used; stopping (--bad-sample-limit). See events.jsonl",
-                s->bad_told);
+                i + 1);
             sv_finish(s, IM_EXIT_BAD_DATA);
         }
     }
@@ -127,5 +154,6 @@ static void check_bad_samples(struct sv_super *s)
 void sv_guard(struct sv_super *s)
 {
     check_deadlines(s);
+    check_stalls(s);
     check_bad_samples(s);
 }

@@ -101,12 +101,36 @@ int sv_rundir_find(struct im_conf *conf, struct im_text *text)
     return 0;
 }
 
-bool sv_rundir_is_done(const char *run_dir)
+/* The DONE file, which the trainer writes at the very end; NULL when there is none that can be read. */
+static struct im_json *read_done(const char *run_dir)
 {
-    char path[PATH_MAX];
+    struct im_json *done = NULL;
+    char path[PATH_MAX], *bytes = NULL;
+    size_t n = 0;
 
     snprintf(path, sizeof path, "%s/DONE", run_dir);
-    return access(path, F_OK) == 0;
+    if (im_read_file(path, 65536, &bytes, &n, NULL) == 0)
+        im_json_parse(bytes, n, &done, NULL);
+    free(bytes);
+    return done;
+}
+
+int64_t sv_rundir_done_epochs(const char *run_dir)
+{
+    struct im_json *done = read_done(run_dir);
+    int64_t epochs = im_json_int_or(done, "epochs", 0);
+
+    im_json_free(&done);
+    return epochs;
+}
+
+double sv_rundir_best_top1(const char *run_dir)
+{
+    struct im_json *done = read_done(run_dir);
+    double top1 = im_json_real_or(done, "best_val_top1", -1);
+
+    im_json_free(&done);
+    return top1;
 }
 
 bool sv_rundir_is_live(const char *run_dir)

@@ -15,8 +15,11 @@ int sv_rundir_open(struct im_conf *conf, struct im_text *text);
  * -ENOENT with a sentence when there is none. */
 int sv_rundir_find(struct im_conf *conf, struct im_text *text);
 
-/* Has this run been finished? */
-bool sv_rundir_is_done(const char *run_dir);
+/* How many epochs a finished run has; 0 when it is not finished. */
+int64_t sv_rundir_done_epochs(const char *run_dir);
+
+/* Best validation accuracy (0 .. 1) that a finished run tells; negative when it tells none. */
+double sv_rundir_best_top1(const char *run_dir);
 
 /* Is somebody holding the lock now? */
 bool sv_rundir_is_live(const char *run_dir);

@@ -18,6 +18,7 @@
 #include "ipc/base/log.h"
 #include "ipc/child.h"
 #include "ipc/process.h"
+#include "supervisor/rundir.h"
 #include "supervisor/super.h"
 
 #define TICK_MS 50
@@ -110,7 +111,8 @@ static void resume_state(struct sv_super *s)
             sv_children_want(&s->children, IM_ROLE_TRAINER, true);
         break;
     case IM_RUN_ENDED:
-        sv_finish(s, IM_EXIT_RESUMABLE);
+        sv_finish(s,
+                  sv_rundir_done_epochs(s->conf.run_dir) >= s->conf.epochs ? IM_EXIT_OK : IM_EXIT_RESUMABLE);
         break;
     default:
         sv_children_want(&s->children, IM_ROLE_READER, true);
@@ -197,6 +199,44 @@ static void end_children(struct sv_super *s, struct pollfd *p)
     }
 }
 
+/* The ledger's final numbers belong to the run's record: passes that came to their end, and those of them
+ * that delivered each sample exactly once; of this start of the run. */
+static void add_ledger(const struct sv_super *s, struct im_json *fields)
+{
+    static const char *const keys[IM_SPLITS][3] = {
+        {"train_passes", "train_passes_exactly_once", "train_samples"},
+        {"val_passes", "val_passes_exactly_once", "val_samples"}};
+
+    for (int split = 0; split < IM_SPLITS; split++) {
+        const struct im_ledger *l = &s->run.control->ledger[split];
+
+        im_json_set_int(fields, keys[split][0],
+                        (int64_t)atomic_load_explicit(&l->phases, memory_order_relaxed));
+        im_json_set_int(fields, keys[split][1],
+                        (int64_t)atomic_load_explicit(&l->phases_exact, memory_order_relaxed));
+        im_json_set_int(fields, keys[split][2],
+                        (int64_t)atomic_load_explicit(&l->total_delivered, memory_order_relaxed));
+    }
+    im_json_set_int(fields, "resets",
+                    (int64_t)atomic_load_explicit(&s->run.control->generation, memory_order_relaxed) - 1);
+}
+
+static void say_done(struct sv_super *s)
+{
+    double best = sv_rundir_best_top1(s->conf.run_dir);
+    char up[24];
+
+    sv_format_seconds((double)(im_now() - s->run.control->created_ns) / 1e9, up, sizeof up);
+    if (best >= 0)
+        sv_screen_say(&s->screen, "done      best validation top-1 %.2f%% after %s", 100 * best, up);
+    else
+        sv_screen_say(&s->screen, "done      after %s", up);
+    sv_screen_say(&s->screen,
+                  "weights   %s/checkpoints/best.safetensors (torchvision names; last, epoch_NNN beside it)",
+                  s->conf.run_dir);
+    sv_screen_say(&s->screen, "numbers   %s/summary.csv, metrics.jsonl, events.jsonl", s->conf.run_dir);
+}
+
 static void say_goodbye(struct sv_super *s)
 {
     struct sv_message m = {.type = SV_FINISHED, .status = s->exit_status};
@@ -204,12 +244,14 @@ static void say_goodbye(struct sv_super *s)
 
     sv_journal_drain(&s->journal);
     im_json_set_int(fields, "exit_status", s->exit_status);
+    add_ledger(s, fields);
     sv_journal_event(&s->journal, s->exit_status == IM_EXIT_OK ? "run.finished" : "run.ended", fields);
     sv_screen_end(&s->screen);
     if (s->exit_status == IM_EXIT_OK)
-        sv_screen_say(&s->screen, "done      %s", s->conf.run_dir);
+        say_done(s);
     else if (s->exit_status == IM_EXIT_RESUMABLE)
-        sv_screen_say(&s->screen, "saved     %s; the same command continues from here", s->conf.run_dir);
+        sv_screen_say(&s->screen, "saved     %s; the same command with --run-name %s continues from here",
+                      s->conf.run_dir, s->conf.run_name);
     sv_channel_send(IM_FD_CHANNEL, &m, -1);
 }
 
