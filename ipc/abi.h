@@ -174,7 +174,7 @@ struct im_control {
     _Atomic uint64_t encoded_free_hint;          /* W anyone: no FREE cell's ticket is below it, probably */
     _Atomic uint64_t encoded_ready_hint;         /* W anyone: no READY cell's ticket is below it, probably */
     _Atomic uint32_t bad_overflow;               /* W augmenter: bad samples beyond IM_BAD_MAX */
-    _Atomic uint32_t stop_reason; /* W supervisor: exit status that trainers leave with after saving */
+    _Atomic uint32_t exit_status; /* W supervisor, before ENDED: what the run ends with */
     _Atomic uint64_t quarantine[IM_QUARANTINE_MAX]; /* W supervisor: keys as in im_bad_sample */
 
     struct im_event event_free;               /* readers wait: a cell became FREE */

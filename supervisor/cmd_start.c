@@ -142,18 +142,8 @@ static void print_header(const struct start *s)
     fprintf(stderr, "imsuper %s   run %s   %s   (effective configuration: config.yaml)\n", IMSUPER_VERSION,
             c->run_name, c->run_dir);
     fprintf(stderr, "data    %s train, %s val, %u classes, layout %s, index %s in %.2f s\n",
-<<<<<<< HEAD
-            sv_format_count(s->data.samples[IM_TRAIN], train, sizeof train), sv_format_count(s->data.samples[IM_VAL], val, sizeof val),
-            s->data.classes, s->data.layout, s->data.cached ? "cached" : "built", s->data.seconds);
-    fprintf(stderr, "train   %s, %" PRId64 " epochs, batch %" PRId64 " x %" PRId64 ", SGD lr %g momentum %g wd %g %s, %" PRId64 " px, seed %" PRIu64 "\n",
-            im_conf_choice(IM_KEY_model, c->model), c->epochs, c->ranks, c->batch_size, c->lr, c->momentum, c->weight_decay,
-            im_conf_choice(IM_KEY_schedule, c->schedule), c->image_size, c->seed);
-    fprintf(stderr, "host    %u cpu: %" PRId64 " reader, %" PRId64 " augmenter, %" PRId64 " trainer (%" PRId64 " threads); shared memory %.2f of %.1f GiB\n",
-            s->machine.cpus, c->readers, c->augmenters, c->ranks, c->trainer_threads, (double)sv_sizes_bytes(&s->geometry) / (1 << 30),
-            (double)s->machine.memory_bytes / (1 << 30));
-=======
-            sv_format_rate((double)s->data.samples[IM_TRAIN] + 1e-9, train, sizeof train),
-            sv_format_rate((double)s->data.samples[IM_VAL] + 1e-9, val, sizeof val), s->data.classes,
+            sv_format_count(s->data.samples[IM_TRAIN], train, sizeof train),
+            sv_format_count(s->data.samples[IM_VAL], val, sizeof val), s->data.classes,
             s->data.layout, s->data.cached ? "cached" : "built", s->data.seconds);
     fprintf(stderr,
             "train   %s, %" PRId64 " epochs, batch %" PRId64 " x %" PRId64
@@ -165,7 +155,6 @@ static void print_header(const struct start *s)
             " threads); shared memory %.2f of %.1f GiB\n",
             s->machine.cpus, c->readers, c->augmenters, c->ranks, c->trainer_threads,
             (double)sv_sizes_bytes(&s->geometry) / (1 << 30), (double)s->machine.memory_bytes / (1 << 30));
->>>>>>> main
 }
 
 /* A supervisor that was killed has left its socket; we still hold the run's lock, so it can be nobody else's. */
