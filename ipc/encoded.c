@@ -198,12 +198,3 @@ uint32_t im_encoded_count(const struct im_run *run, enum im_state state)
         count += im_word_state(load(run, cell, memory_order_relaxed)) == state;
     return count;
 }
-
-uint32_t im_encoded_held(const struct im_run *run, uint32_t owner)
-{
-    uint32_t count = 0;
-
-    for (uint32_t cell = 0; cell < run->geometry.encoded_cells; cell++)
-        count += im_word_owner(load(run, cell, memory_order_relaxed)) == owner;
-    return count;
-}

@@ -35,7 +35,4 @@ int im_encoded_reject(struct im_run *run, uint32_t owner, const struct im_encode
 /* How many cells are in `state` now; a snapshot for status lines. */
 uint32_t im_encoded_count(const struct im_run *run, enum im_state state);
 
-/* How many cells this owner holds. */
-uint32_t im_encoded_held(const struct im_run *run, uint32_t owner);
-
 #endif

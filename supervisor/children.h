@@ -17,16 +17,20 @@ struct sv_child {
     int32_t pid;
     bool wanted; /* start one when none is there */
     bool killed_by_deadline;
-    im_ns start_at; /* earliest time of the next start */
+    bool ended_by_reset; /* its end is no news */
+    im_ns start_at;      /* earliest time of the next start */
     struct sv_tally tally;
-    uint64_t progress; /* of the process, last seen ... */
-    im_ns progress_at; /* ... first at this time; or when it last held nothing */
+    struct {
+        uint32_t incarnation;
+        uint64_t count; /* items finished */
+        im_ns since;
+    } progress; /* as last seen */
 
     /* The last one that died here, until the warden tells its wait status. */
     struct {
         uint32_t incarnation; /* 0: nothing to tell */
         int32_t pid;
-        bool was_ready, killed_by_deadline;
+        bool was_ready, killed_by_deadline, ended_by_reset;
         uint64_t active_ticket; /* + 1 */
         im_ns died_at;
         struct im_reclaimed returned;

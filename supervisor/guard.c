@@ -9,6 +9,7 @@
 #include "ipc/child.h"
 #include "ipc/encoded.h"
 #include "ipc/process.h"
+#include "ipc/word.h"
 #include "supervisor/super.h"
 
 #define CRASHES_TO_QUARANTINE 2
@@ -83,29 +84,67 @@ static void check_deadlines(struct sv_super *s)
     }
 }
 
-/* A reader or augmenter that holds cells and finishes nothing: a hung file system, a stopped process. A
- * trainer's step may take any time and is not judged. */
-static void check_stalls(struct sv_super *s)
+static bool holds_a_cell(const struct im_run *run, uint32_t owner)
 {
-    im_ns now = im_now(), limit = (im_ns)s->conf.stall_timeout_ms * IM_MS;
+    for (uint32_t cell = 0; cell < run->geometry.encoded_cells; cell++)
+        if (im_word_owner(atomic_load_explicit(&run->encoded_word[cell], memory_order_relaxed)) == owner)
+            return true;
+    return false;
+}
 
+/* How long this process has finished nothing. */
+static im_ns idle_for(struct sv_super *s, struct sv_child *child, im_ns now)
+{
+    uint64_t count = atomic_load_explicit(&s->run.process[child->slot].progress, memory_order_relaxed);
+
+    if (child->progress.incarnation != child->incarnation || child->progress.count != count) {
+        child->progress.incarnation = child->incarnation;
+        child->progress.count = count;
+        child->progress.since = now;
+    }
+    return now - child->progress.since;
+}
+
+/* Do all trainers wait, and have done so for that long? */
+static bool trainers_starve(struct sv_super *s, im_ns now, im_ns timeout)
+{
     for (uint32_t i = 0; i < s->children.count; i++) {
         struct sv_child *child = &s->children.child[i];
-        uint64_t progress = atomic_load_explicit(&s->run.process[child->slot].progress, memory_order_relaxed);
 
-        if (child->role == IM_ROLE_TRAINER || child->incarnation == 0)
+        if (child->role == IM_ROLE_TRAINER && (child->incarnation == 0 || idle_for(s, child, now) < timeout ||
+                                               atomic_load_explicit(&s->run.stats[child->slot].activity,
+                                                                    memory_order_relaxed) != IM_WAIT_INPUT))
+            return false;
+    }
+    return true;
+}
+
+/* A reader or augmenter that is stopped or stuck, wherever it is: it finishes nothing although it holds a
+ * cell, or although the trainers wait. Trainers are not judged: nobody can say how long a step of an unknown
+ * network may take. */
+static void check_stalls(struct sv_super *s)
+{
+    im_ns now = im_now(), timeout = (im_ns)s->conf.stall_timeout_ms * IM_MS;
+    bool starving = trainers_starve(s, now, timeout);
+
+    for (uint32_t i = 0; i < s->children.count && im_run_state(&s->run) == IM_RUN_RUNNING; i++) {
+        struct sv_child *child = &s->children.child[i];
+        struct im_json *fields;
+
+        if (child->role == IM_ROLE_TRAINER || child->incarnation == 0 || idle_for(s, child, now) < timeout)
             continue;
-        if (child->progress_at == 0 || progress != child->progress ||
-            !im_encoded_held(&s->run, child->incarnation)) {
-            child->progress = progress;
-            child->progress_at = now;
-        } else if (now - child->progress_at > limit) {
-            sv_screen_warn(&s->screen, SV_WARN,
-                           "%s#%u holds work and has finished nothing for %.0f s; ending it",
-                           im_role_name(child->role), child->index, (double)(now - child->progress_at) / 1e9);
-            sv_child_kill(child, SIGKILL);
-            child->progress_at = now;
-        }
+        if (!starving && !holds_a_cell(&s->run, child->incarnation))
+            continue;
+        child->progress.since = now;
+        fields = im_json_object();
+        im_json_set_str(fields, "role", im_role_name(child->role));
+        im_json_set_int(fields, "index", child->index);
+        im_json_set_int(fields, "incarnation", child->incarnation);
+        sv_journal_event(&s->journal, "process.stalled", fields);
+        sv_screen_say(&s->screen,
+                      "level=warn msg=\"%s#%u has had work and finished nothing for %.1f s; ending it\"",
+                      im_role_name(child->role), child->index, (double)timeout / 1e9);
+        sv_child_kill(child, SIGKILL);
     }
 }
 

@@ -54,6 +54,7 @@ void sv_finish(struct sv_super *s, int exit_status)
         return;
     s->finished = true;
     s->exit_status = exit_status;
+    atomic_store_explicit(&s->run.control->exit_status, (uint32_t)exit_status, memory_order_relaxed);
     for (size_t i = 0; i < sizeof roles / sizeof *roles; i++)
         sv_children_want(&s->children, roles[i], false);
     set_state(s, IM_RUN_ENDED);
@@ -92,8 +93,11 @@ void sv_reset(struct sv_super *s, const char *why)
     set_state(s, IM_RUN_STARTING);
     for (size_t i = 0; i < sizeof roles / sizeof *roles; i++)
         sv_children_want(&s->children, roles[i], false);
-    for (uint32_t i = 0; i < s->children.count; i++)
+    for (uint32_t i = 0; i < s->children.count; i++) {
+        /* Also of one that is dead already: its status may come after the reset. */
+        s->children.child[i].ended_by_reset = s->children.child[i].last.ended_by_reset = true;
         sv_child_kill(&s->children.child[i], SIGKILL);
+    }
 }
 
 static void report_death(struct sv_super *s, const struct sv_child *child, int wait_status)
@@ -147,7 +151,7 @@ static void on_exit_status(struct sv_super *s, struct sv_child *child, int wait_
         WIFEXITED(wait_status) && !child->last.was_ready && WEXITSTATUS(wait_status) != IM_EXIT_FENCED;
     im_ns delay;
 
-    if (s->finished || s->resetting)
+    if (s->finished || s->resetting || child->last.ended_by_reset)
         return;
     if (child->role == IM_ROLE_TRAINER && trainer_left(s, wait_status)) {
         child->wanted = false;
@@ -182,8 +186,8 @@ static void on_exited(struct sv_super *s, const struct sv_message *m)
     for (uint32_t i = 0; i < s->children.count; i++) {
         if (s->children.child[i].last.incarnation != m->incarnation)
             continue;
-        s->children.child[i].last.incarnation = 0;
         on_exit_status(s, &s->children.child[i], m->status);
+        s->children.child[i].last.incarnation = 0;
     }
     forget.type = SV_FORGET;
     sv_channel_send(s->children.channel, &forget, -1);
@@ -269,10 +273,11 @@ static void try_to_run(struct sv_super *s)
     uint64_t first = 0;
 
     for (uint32_t r = 0; r < s->run.geometry.ranks; r++) {
-        struct im_process *p = &s->run.process[im_run_slot(&s->run, IM_ROLE_TRAINER, r)];
-        uint64_t position = atomic_load_explicit(&p->position, memory_order_acquire);
+        uint32_t slot = im_run_slot(&s->run, IM_ROLE_TRAINER, r);
+        uint64_t position = atomic_load_explicit(&s->run.process[slot].position, memory_order_acquire);
 
-        if (position == 0)
+        /* In the entry of one that is not there, the position is that of its predecessor. */
+        if (position == 0 || im_process_state(&s->run, slot) != IM_PROCESS_RUN)
             return;
         if (r > 0 && position != first) {
             sv_screen_say(&s->screen,

@@ -111,8 +111,13 @@ static void resume_state(struct sv_super *s)
             sv_children_want(&s->children, IM_ROLE_TRAINER, true);
         break;
     case IM_RUN_ENDED:
-        sv_finish(s,
-                  sv_rundir_done_epochs(s->conf.run_dir) >= s->conf.epochs ? IM_EXIT_OK : IM_EXIT_RESUMABLE);
+        sv_finish(s, (int)atomic_load_explicit(&s->run.control->exit_status, memory_order_relaxed));
+        break;
+    case IM_RUN_STOPPING:
+        /* Not a reset, which would forget that somebody asked to stop. */
+        if (sv_children_alive(&s->children, IM_ROLE_TRAINER) < s->run.geometry.ranks)
+            sv_finish(s, sv_rundir_done_epochs(s->conf.run_dir) >= s->conf.epochs ? IM_EXIT_OK
+                                                                                  : IM_EXIT_RESUMABLE);
         break;
     default:
         sv_children_want(&s->children, IM_ROLE_READER, true);
@@ -206,6 +211,7 @@ static void add_ledger(const struct sv_super *s, struct im_json *fields)
     static const char *const keys[IM_SPLITS][3] = {
         {"train_passes", "train_passes_exactly_once", "train_samples"},
         {"val_passes", "val_passes_exactly_once", "val_samples"}};
+    uint32_t generation = atomic_load_explicit(&s->run.control->generation, memory_order_relaxed);
 
     for (int split = 0; split < IM_SPLITS; split++) {
         const struct im_ledger *l = &s->run.control->ledger[split];
@@ -217,8 +223,7 @@ static void add_ledger(const struct sv_super *s, struct im_json *fields)
         im_json_set_int(fields, keys[split][2],
                         (int64_t)atomic_load_explicit(&l->total_delivered, memory_order_relaxed));
     }
-    im_json_set_int(fields, "resets",
-                    (int64_t)atomic_load_explicit(&s->run.control->generation, memory_order_relaxed) - 1);
+    im_json_set_int(fields, "resets", generation ? generation - 1 : 0);
 }
 
 static void say_done(struct sv_super *s)

@@ -20,6 +20,7 @@ TRAIN=(--data-dir "$REFERENCE/data" --model resnet20 --image-size 16 --batch-siz
   --seed 7 --queue-depth 8 --encoded-cells 32)
 RUN=$T/w/run # the run directory of start and launch
 FAULTS=""
+PROGRAM="" # instead of BIN/imsuper, when not empty: a command and its first arguments
 PACE=trainer:trainer.step.done=sleep:25@1/every # leaves time for disturbances, costs no processor
 
 fail() {
@@ -74,7 +75,8 @@ until_true() {
 # launch FLAG...: starts a run in the background as a terminal would, in its own process group with Ctrl-C enabled.
 launch() {
   set -m
-  IMSUPER_FAULT=$FAULTS "$BIN/imsuper" start "${TRAIN[@]}" --plain --workspace "$T/w" --run-name run "$@" \
+  # shellcheck disable=SC2086 # a command and its arguments
+  IMSUPER_FAULT=$FAULTS ${PROGRAM:-"$BIN/imsuper"} start "${TRAIN[@]}" --plain --workspace "$T/w" --run-name run "$@" \
     >"$T/out" 2>&1 </dev/null &
   WARDEN=$!
   set +m
