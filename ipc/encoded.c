@@ -127,7 +127,7 @@ static bool place_is_open(const struct im_run *run, const struct im_plan *plan, 
 int im_encoded_take(struct im_run *run, const struct im_plan *plan, uint32_t owner, struct im_encoded *ret)
 {
     _Atomic uint64_t *hint = &run->control->encoded_ready_hint;
-    uint64_t word;
+    uint64_t word = 0;
 
     for (;;) {
         uint64_t start = atomic_load_explicit(hint, memory_order_relaxed);

@@ -1,5 +1,5 @@
-/* Arbitrary bytes in a run's control segment: a child that attaches to it must refuse it with a sentence or work on it without
- * a step outside, in bounded time and memory.
+/* Arbitrary bytes in a run's control segment: a child that attaches to it must refuse it with a sentence or
+ * work on it without a step outside, in bounded time and memory.
  *
  * The input is laid over a sound segment, so that a few bytes reach deep. Its first byte says where and how:
  *   bits 0-1   header / configuration / process table and statistics / words of both rings
@@ -23,9 +23,17 @@ enum { FIRST_FD = 500, STEPS_MAX = 64 };
 #define SPARSE_MAX (UINT64_C(1) << 40)
 #define CELLS_TO_RECLAIM (UINT64_C(1) << 18)
 
-static const struct im_geometry sound = {
-    .samples = {40, 7}, .cell_bytes = IM_PAGE, .batch_pixels_max = 4 * 64 * 64 * 3, .encoded_cells = 8, .ranks = 2, .batches = 2,
-    .batch_size_max = 4, .readers_max = 2, .augmenters_max = 2, .slots = 7, .classes = 10};
+static const struct im_geometry sound = {.samples = {40, 7},
+                                         .cell_bytes = IM_PAGE,
+                                         .batch_pixels_max = 4 * 64 * 64 * 3,
+                                         .encoded_cells = 8,
+                                         .ranks = 2,
+                                         .batches = 2,
+                                         .batch_size_max = 4,
+                                         .readers_max = 2,
+                                         .augmenters_max = 2,
+                                         .slots = 7,
+                                         .classes = 10};
 
 static void must(int good)
 {
@@ -59,7 +67,8 @@ static void lay_over(char *at, size_t room, const uint8_t *data, size_t size)
     memcpy(at, data, size < room ? size : room);
 }
 
-/* The sound segment with the input over it, in *fd; also an encoded segment as long as the geometry asks for. */
+/* The sound segment with the input over it, in *fd; also an encoded segment as long as the geometry asks for.
+ */
 static int make_segments(const struct im_run *run, uint8_t mode, const uint8_t *data, size_t size)
 {
     uint64_t bytes = run->layout.control_bytes, encoded_bytes = run->layout.encoded_bytes;

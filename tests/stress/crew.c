@@ -1,5 +1,6 @@
-/* See crew.h. The supervisor here does what the product's does, in the same order: pidfd readable, marked dead, cells returned,
- * entry cleared, a new incarnation started. A trainer's death takes the whole data plane back. */
+/* See crew.h. The supervisor here does what the product's does, in the same order: pidfd readable, marked
+ * dead, cells returned, entry cleared, a new incarnation started. A trainer's death takes the whole data
+ * plane back. */
 #include "tests/stress/crew.h"
 
 #include <errno.h>
@@ -121,7 +122,8 @@ static bool reap(struct crew *crew, struct process *p)
         return true;
     p->finished = WIFEXITED(status) && WEXITSTATUS(status) == SIM_LEFT;
     if (!p->finished) {
-        fprintf(stderr, "%s %" PRIu32 ": wait status 0x%x\n", im_role_name(p->worker.role), p->worker.index, (unsigned)status);
+        fprintf(stderr, "%s %" PRIu32 ": wait status 0x%x\n", im_role_name(p->worker.role), p->worker.index,
+                (unsigned)status);
         fault(crew, "a worker ended on its own");
     }
     return false;
@@ -229,7 +231,8 @@ static void wait_for_deaths(struct crew *crew, int timeout_ms)
     struct pollfd poll_fds[SIM_WORKERS_MAX];
 
     for (uint32_t i = 0; i < crew->count; i++)
-        poll_fds[i] = (struct pollfd){.fd = crew->process[i].pid > 0 ? crew->process[i].pidfd : -1, .events = POLLIN};
+        poll_fds[i] =
+            (struct pollfd){.fd = crew->process[i].pid > 0 ? crew->process[i].pidfd : -1, .events = POLLIN};
     if (poll(poll_fds, crew->count, timeout_ms) <= 0)
         return;
     for (uint32_t i = 0; i < crew->count; i++)

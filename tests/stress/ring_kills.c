@@ -1,8 +1,9 @@
 /* The rings with real processes and real SIGKILLs.
  *
- *   ring_kills            every fault point of the rings, one by one; then random kills for 6 s, or IMSUPER_STRESS_SECONDS.
- *                         IMSUPER_STRESS_SEED repeats a run's choices (not the machine's timing).
- *   ring_kills --mutant   the points alone, in a program with one rule of the protocol removed: succeeds when that is noticed
+ *   ring_kills            every fault point of the rings, one by one; then random kills for 6 s, or
+ * IMSUPER_STRESS_SECONDS. IMSUPER_STRESS_SEED repeats a run's choices (not the machine's timing). ring_kills
+ * --mutant   the points alone, in a program with one rule of the protocol removed: succeeds when that is
+ * noticed
  *
  * The table of points must be the one that the sources hold: a point without a test fails the test. */
 #include <inttypes.h>
@@ -63,8 +64,15 @@ struct totals {
 
 static struct sim_shape small_shape(uint64_t seed)
 {
-    return (struct sim_shape){.seed = seed, .samples = {61, 9}, .epochs = 3, .readers = 2, .augmenters = 2, .ranks = 2,
-                              .cells = 7, .batches = 2, .batch_size = 3};
+    return (struct sim_shape){.seed = seed,
+                              .samples = {61, 9},
+                              .epochs = 3,
+                              .readers = 2,
+                              .augmenters = 2,
+                              .ranks = 2,
+                              .cells = 7,
+                              .batches = 2,
+                              .batch_size = 3};
 }
 
 static bool is_listed(const char *name, size_t length)
@@ -73,7 +81,8 @@ static bool is_listed(const char *name, size_t length)
         if (strlen(points[i].name) == length && memcmp(points[i].name, name, length) == 0)
             return true;
     for (size_t i = 0; i < COUNT(interrupted); i++)
-        if (strlen(interrupted[i].supervisor_point) == length && memcmp(interrupted[i].supervisor_point, name, length) == 0)
+        if (strlen(interrupted[i].supervisor_point) == length &&
+            memcmp(interrupted[i].supervisor_point, name, length) == 0)
             return true;
     return false;
 }
@@ -118,7 +127,8 @@ static void run(struct totals *totals, const struct sim_shape *shape, const stru
     char what[300];
 
     snprintf(what, sizeof what, "%s of %s%s%s%s", plan->victim_rule, im_role_name(plan->victim_role),
-             plan->bury_late ? ", buried late" : "", plan->bury_rule ? ", supervisor " : "", plan->bury_rule ? plan->bury_rule : "");
+             plan->bury_late ? ", buried late" : "", plan->bury_rule ? ", supervisor " : "",
+             plan->bury_rule ? plan->bury_rule : "");
     if (result.faults == 0 && !result.victim_died) {
         fprintf(stderr, "fault: it did not die\n");
         result.faults++;
@@ -155,24 +165,49 @@ static void run_points(struct totals *totals, uint64_t seed, im_ns stuck_after, 
                 return;
             if (points[i].role == IM_ROLE_AUGMENTER && k > 0)
                 run(totals, &shape,
-                    &(struct crew_plan){
-                        .victim_rule = rule, .victim_role = points[i].role, .bury_late = true, .stuck_after = stuck_after});
+                    &(struct crew_plan){.victim_rule = rule,
+                                        .victim_role = points[i].role,
+                                        .bury_late = true,
+                                        .stuck_after = stuck_after});
         }
     for (size_t i = 0; i < COUNT(interrupted) && !(stop_early && totals->faults); i++) {
         snprintf(rule, sizeof rule, "%s=kill@3", interrupted[i].victim_point);
         snprintf(bury_rule, sizeof bury_rule, "%s=kill", interrupted[i].supervisor_point);
         run(totals, &shape,
-            &(struct crew_plan){
-                .victim_rule = rule, .victim_role = interrupted[i].role, .bury_rule = bury_rule, .stuck_after = stuck_after});
+            &(struct crew_plan){.victim_rule = rule,
+                                .victim_role = interrupted[i].role,
+                                .bury_rule = bury_rule,
+                                .stuck_after = stuck_after});
     }
 }
 
 static int storm(struct totals *totals, uint64_t seed, im_ns seconds)
 {
     static const struct sim_shape shapes[] = {
-        {.samples = {403, 57}, .epochs = 4, .readers = 3, .augmenters = 4, .ranks = 2, .cells = 12, .batches = 3, .batch_size = 5},
-        {.samples = {151, 20}, .epochs = 4, .readers = 1, .augmenters = 2, .ranks = 1, .cells = 3, .batches = 1, .batch_size = 4},
-        {.samples = {300, 31}, .epochs = 4, .readers = 4, .augmenters = 5, .ranks = 3, .cells = 32, .batches = 4, .batch_size = 3},
+        {.samples = {403, 57},
+         .epochs = 4,
+         .readers = 3,
+         .augmenters = 4,
+         .ranks = 2,
+         .cells = 12,
+         .batches = 3,
+         .batch_size = 5},
+        {.samples = {151, 20},
+         .epochs = 4,
+         .readers = 1,
+         .augmenters = 2,
+         .ranks = 1,
+         .cells = 3,
+         .batches = 1,
+         .batch_size = 4},
+        {.samples = {300, 31},
+         .epochs = 4,
+         .readers = 4,
+         .augmenters = 5,
+         .ranks = 3,
+         .cells = 32,
+         .batches = 4,
+         .batch_size = 3},
     };
     im_ns until = im_now() + seconds * IM_SECOND;
     uint64_t samples = 0, runs = 0;
@@ -182,7 +217,8 @@ static int storm(struct totals *totals, uint64_t seed, im_ns seconds)
         struct crew_result result;
 
         shape.seed = seed + runs;
-        result = crew_run(&shape, &(struct crew_plan){.kill_every_us = 2000, .linger = 8, .stuck_after = 10 * IM_SECOND});
+        result = crew_run(
+            &shape, &(struct crew_plan){.kill_every_us = 2000, .linger = 8, .stuck_after = 10 * IM_SECOND});
         totals->kills += result.kills_hit;
         totals->resets += result.resets;
         totals->faults += result.faults;
@@ -207,7 +243,8 @@ int main(int argc, char **argv)
 #endif
     if (mutant) {
         run_points(&totals, 1, 1 * IM_SECOND, true);
-        printf(totals.faults ? "caught after %" PRIu64 " runs\n" : "NOT caught in %" PRIu64 " runs\n", totals.points);
+        printf(totals.faults ? "caught after %" PRIu64 " runs\n" : "NOT caught in %" PRIu64 " runs\n",
+               totals.points);
         return totals.faults == 0;
     }
     printf("seed %" PRIu64 " (IMSUPER_STRESS_SEED)\n", seed);
@@ -218,6 +255,7 @@ int main(int argc, char **argv)
     printf("points: %" PRIu64 " runs, %" PRIu64 " kills\n", totals.points, totals.kills);
     if (totals.faults == 0)
         storm(&totals, seed, seconds_text ? strtoull(seconds_text, NULL, 10) : 6);
-    printf("%" PRIu64 " kills survived, %" PRIu64 " resets of the data plane, %d faults\n", totals.kills, totals.resets, totals.faults);
+    printf("%" PRIu64 " kills survived, %" PRIu64 " resets of the data plane, %d faults\n", totals.kills,
+           totals.resets, totals.faults);
     return totals.faults != 0;
 }

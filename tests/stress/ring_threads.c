@@ -1,10 +1,13 @@
-/* The whole protocol with threads in one process, over one mapping: the only way ThreadSanitizer sees both sides of the rings.
+/* The whole protocol with threads in one process, over one mapping: the only way ThreadSanitizer sees both
+ * sides of the rings.
  *
- * Cells are few and small, so that each wraps hundreds of times. Readers and augmenters die at random steps: their thread
- * leaves and lets everything lie as it is; the supervisor (the main thread) buries it once it is known to be gone, and starts
- * another. Trainers do not die here: that needs the whole data plane to go back, which ring_kills tests with processes.
+ * Cells are few and small, so that each wraps hundreds of times. Readers and augmenters die at random steps:
+ * their thread leaves and lets everything lie as it is; the supervisor (the main thread) buries it once it is
+ * known to be gone, and starts another. Trainers do not die here: that needs the whole data plane to go back,
+ * which ring_kills tests with processes.
  *
- *   ring_threads     IMSUPER_STRESS_SEED chooses the seed, IMSUPER_STRESS_SECONDS repeats with further seeds for that long */
+ *   ring_threads     IMSUPER_STRESS_SEED chooses the seed, IMSUPER_STRESS_SECONDS repeats with further seeds
+ * for that long */
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
@@ -123,9 +126,10 @@ static int run_once(const struct sim_shape *shape)
     for (uint32_t i = 0; i < sim_worker_count(&crew->sim); i++)
         pthread_join(crew->thread[i].id, NULL);
     faults += sim_check(&crew->sim);
-    printf("%" PRIu32 " readers, %" PRIu32 " augmenters, %" PRIu32 " ranks, %" PRIu32 " cells: %" PRIu64 " samples, %" PRIu64
-           " deaths, %d faults\n",
-           shape->readers, shape->augmenters, shape->ranks, shape->cells, crew->sim.plan.tickets, crew->deaths, faults);
+    printf("%" PRIu32 " readers, %" PRIu32 " augmenters, %" PRIu32 " ranks, %" PRIu32 " cells: %" PRIu64
+           " samples, %" PRIu64 " deaths, %d faults\n",
+           shape->readers, shape->augmenters, shape->ranks, shape->cells, crew->sim.plan.tickets,
+           crew->deaths, faults);
     sim_close(&crew->sim);
     free(crew);
     return faults;
@@ -134,9 +138,30 @@ static int run_once(const struct sim_shape *shape)
 int main(void)
 {
     static const struct sim_shape shapes[] = {
-        {.samples = {97, 13}, .epochs = 12, .readers = 1, .augmenters = 1, .ranks = 1, .cells = 1, .batches = 1, .batch_size = 1},
-        {.samples = {211, 47}, .epochs = 10, .readers = 2, .augmenters = 3, .ranks = 2, .cells = 5, .batches = 2, .batch_size = 3},
-        {.samples = {499, 0}, .epochs = 6, .readers = 3, .augmenters = 4, .ranks = 3, .cells = 16, .batches = 3, .batch_size = 5},
+        {.samples = {97, 13},
+         .epochs = 12,
+         .readers = 1,
+         .augmenters = 1,
+         .ranks = 1,
+         .cells = 1,
+         .batches = 1,
+         .batch_size = 1},
+        {.samples = {211, 47},
+         .epochs = 10,
+         .readers = 2,
+         .augmenters = 3,
+         .ranks = 2,
+         .cells = 5,
+         .batches = 2,
+         .batch_size = 3},
+        {.samples = {499, 0},
+         .epochs = 6,
+         .readers = 3,
+         .augmenters = 4,
+         .ranks = 3,
+         .cells = 16,
+         .batches = 3,
+         .batch_size = 5},
     };
     const char *seed_text = getenv("IMSUPER_STRESS_SEED"), *seconds_text = getenv("IMSUPER_STRESS_SECONDS");
     uint64_t seed = seed_text ? strtoull(seed_text, NULL, 10) : im_now();

@@ -1,5 +1,6 @@
-/* See sim.h. The content of ticket t is drawn from a generator keyed by t; the pixels of its sample are drawn from the hash of
- * the bytes that the augmenter found in the cell. So a stale, torn or mixed-up cell shows in the pixels. */
+/* See sim.h. The content of ticket t is drawn from a generator keyed by t; the pixels of its sample are drawn
+ * from the hash of the bytes that the augmenter found in the cell. So a stale, torn or mixed-up cell shows in
+ * the pixels. */
 #include "tests/stress/sim.h"
 
 #include <errno.h>
@@ -78,7 +79,10 @@ int sim_open(struct sim *sim, const struct sim_shape *shape)
     struct im_text text = {""};
     int err;
 
-    *sim = (struct sim){.seed = shape->seed, .readers = shape->readers, .augmenters = shape->augmenters, .ranks = shape->ranks};
+    *sim = (struct sim){.seed = shape->seed,
+                        .readers = shape->readers,
+                        .augmenters = shape->augmenters,
+                        .ranks = shape->ranks};
     err = im_plan_init(&sim->plan, &params, &text);
     if (err == 0)
         err = im_run_create(&g, "", 1, &sim->run, &text);
@@ -88,7 +92,8 @@ int sim_open(struct sim *sim, const struct sim_shape *shape)
         fprintf(stderr, "sim_open: %s (%s)\n", text.s, strerror(-err));
         return err;
     }
-    sim->shared = mmap(NULL, sizeof *sim->shared + sim->plan.tickets, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    sim->shared = mmap(NULL, sizeof *sim->shared + sim->plan.tickets, PROT_READ | PROT_WRITE,
+                       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (sim->shared == MAP_FAILED)
         return -ENOMEM;
     im_run_reset(&sim->run, &sim->plan, 0);
@@ -173,7 +178,8 @@ static enum sim_end read_one(struct sim_worker *w, bool *ret_found)
     if (dies(w, "sim.reader.halfway"))
         return SIM_DIED;
     memcpy(e.bytes + n / 2, file + n / 2, n - n / 2);
-    *e.meta = (struct im_encoded_meta){.sample = sample_of(sim, &at), .bytes = (uint32_t)n, .label = (uint32_t)(e.ticket % 10)};
+    *e.meta = (struct im_encoded_meta){
+        .sample = sample_of(sim, &at), .bytes = (uint32_t)n, .label = (uint32_t)(e.ticket % 10)};
     e.meta->hash = im_hash64(e.bytes, n, e.ticket);
     linger(w);
     if (dies(w, "sim.reader.filled"))
@@ -237,7 +243,8 @@ static void check_place(struct sim *sim, const struct im_batch_view *batch, uint
     struct im_place at;
 
     make_pixels(file, make_file(sim, ticket, file), pixels);
-    if (im_plan_place(&sim->plan, ticket, &at) < 0 || memcmp(batch->pixels + (size_t)place * PIXELS, pixels, PIXELS) != 0 ||
+    if (im_plan_place(&sim->plan, ticket, &at) < 0 ||
+        memcmp(batch->pixels + (size_t)place * PIXELS, pixels, PIXELS) != 0 ||
         batch->labels[place] != (int32_t)(ticket % 10) || batch->samples[place] != sample_of(sim, &at))
         atomic_fetch_add_explicit(&sim->shared->wrong, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&sim->shared->seen[ticket], 1, memory_order_relaxed);
@@ -324,7 +331,8 @@ static bool consume_batch(struct sim_worker *w, const struct im_phase *phase, ui
     im_run_batch_view(&sim->run, w->index, g, &batch);
     for (uint32_t place = 0; place < count; place++)
         check_place(sim, &batch, place, im_plan_ticket(&sim->plan, g, w->index, place));
-    im_ledger_enter(&sim->run, (enum im_split)phase->split, (uint32_t)(phase - sim->plan.phase), batch.samples, batch.verdicts, count);
+    im_ledger_enter(&sim->run, (enum im_split)phase->split, (uint32_t)(phase - sim->plan.phase),
+                    batch.samples, batch.verdicts, count);
     IM_FAULT("sim.trainer.stepped");
     linger(w);
     im_batch_free(&sim->run, w->index, g);

@@ -32,12 +32,14 @@ bool sim_ready_places_are_open(const struct sim *sim)
 
         if (im_word_state(word) != IM_READY || im_plan_place(&sim->plan, im_word_number(word), &at) < 0)
             continue;
-        place = atomic_load_explicit(im_run_batch_word(&sim->run, at.rank, at.batch, at.place), memory_order_acquire);
-        /* Taken meanwhile? Nobody but the supervisor, who is here, could have made it READY again after a claim. */
+        place = atomic_load_explicit(im_run_batch_word(&sim->run, at.rank, at.batch, at.place),
+                                     memory_order_acquire);
+        /* Taken meanwhile? Nobody but the supervisor, who is here, could have made it READY again after a
+         * claim. */
         if (atomic_load_explicit(&sim->run.encoded_word[cell], memory_order_acquire) == word &&
             im_word_state(place) == IM_WRITING && im_word_number(place) == at.batch) {
-            fprintf(stderr, "ticket %" PRIu64 " is READY while its place is WRITING by %" PRIu32 "\n", im_word_number(word),
-                    im_word_owner(place));
+            fprintf(stderr, "ticket %" PRIu64 " is READY while its place is WRITING by %" PRIu32 "\n",
+                    im_word_number(word), im_word_owner(place));
             good = false;
         }
     }
@@ -61,15 +63,18 @@ int sim_check(const struct sim *sim)
     for (uint64_t t = 0; t < sim->plan.tickets; t++)
         once += atomic_load_explicit(&sim->shared->seen[t], memory_order_relaxed) == 1;
     faults += complain("samples delivered exactly once", once, sim->plan.tickets);
-    faults += complain("samples with wrong content", atomic_load_explicit(&sim->shared->wrong, memory_order_relaxed), 0);
-    faults += complain("living workers fenced", atomic_load_explicit(&sim->shared->fenced, memory_order_relaxed), 0);
+    faults += complain("samples with wrong content",
+                       atomic_load_explicit(&sim->shared->wrong, memory_order_relaxed), 0);
+    faults += complain("living workers fenced",
+                       atomic_load_explicit(&sim->shared->fenced, memory_order_relaxed), 0);
     for (uint32_t i = 0; i < sim->plan.phases; i++)
         phases[sim->plan.phase[i].split]++;
     for (int s = 0; s < IM_SPLITS; s++) {
         struct im_ledger *l = &sim->run.control->ledger[s];
         uint64_t ended = atomic_load_explicit(&l->phases, memory_order_relaxed);
 
-        faults += complain("ledger: exact phases", atomic_load_explicit(&l->phases_exact, memory_order_relaxed), ended);
+        faults += complain("ledger: exact phases",
+                           atomic_load_explicit(&l->phases_exact, memory_order_relaxed), ended);
         if (ended < phases[s]) /* a trainer killed right after it ended a phase ends it again */
             faults += complain("ledger: phases", ended, phases[s]);
     }
@@ -86,13 +91,13 @@ void sim_dump(const struct sim *sim)
     for (uint32_t i = 0; i < g->encoded_cells; i++) {
         uint64_t word = atomic_load_explicit(&sim->run.encoded_word[i], memory_order_relaxed);
 
-        fprintf(stderr, "encoded %" PRIu32 ": state %d owner %" PRIu32 " ticket %" PRIu64 "\n", i, (int)im_word_state(word),
-                im_word_owner(word), im_word_number(word));
+        fprintf(stderr, "encoded %" PRIu32 ": state %d owner %" PRIu32 " ticket %" PRIu64 "\n", i,
+                (int)im_word_state(word), im_word_owner(word), im_word_number(word));
     }
     for (uint32_t i = 0; i < g->ranks * g->batches * g->batch_size_max; i++) {
         uint64_t word = atomic_load_explicit(&sim->run.batch_word[i], memory_order_relaxed);
 
-        fprintf(stderr, "batch word %" PRIu32 ": state %d owner %" PRIu32 " batch %" PRIu64 "\n", i, (int)im_word_state(word),
-                im_word_owner(word), im_word_number(word));
+        fprintf(stderr, "batch word %" PRIu32 ": state %d owner %" PRIu32 " batch %" PRIu64 "\n", i,
+                (int)im_word_state(word), im_word_owner(word), im_word_number(word));
     }
 }

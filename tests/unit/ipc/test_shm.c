@@ -160,7 +160,9 @@ static int seals_of_fallback(void *argument)
         return 1;
     touch(&s); /* a SIGBUS here kills the child */
     seals = fcntl(s.fd, F_GET_SEALS);
-    return seals == (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) && ftruncate(s.fd, 0) < 0 && errno == EPERM ? 0 : 2;
+    return seals == (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) && ftruncate(s.fd, 0) < 0 && errno == EPERM
+               ? 0
+               : 2;
 }
 
 static void test_a_too_small_dev_shm_is_replaced_by_a_sealed_memfd(void **state)
