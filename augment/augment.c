@@ -1,8 +1,8 @@
-/* The loop of an augmenter: take the oldest ticket whose place waits for it, check the bytes, render straight into the batch,
- * commit, give the cell back.
+/* The loop of an augmenter: take the oldest ticket whose place waits for it, check the bytes, render straight
+ * into the batch, commit, give the cell back.
  *
- * Everything drawn is a pure function of (seed, epoch, sample): whoever renders a ticket again makes the same pixels. A file
- * that cannot be used is a verdict on its sample and grey pixels, never a reason to leave. */
+ * Everything drawn is a pure function of (seed, epoch, sample): whoever renders a ticket again makes the same
+ * pixels. A file that cannot be used is a verdict on its sample and grey pixels, never a reason to leave. */
 #include "augment/augment.h"
 
 #include <errno.h>
@@ -63,7 +63,8 @@ static int open_renderer(struct augmenter *a)
 }
 
 /* Renders bytes; a verdict, or a negative errno about this process. */
-static int render_bytes(struct augmenter *a, const struct im_place *at, uint64_t sample, const void *bytes, size_t n, unsigned char *out)
+static int render_bytes(struct augmenter *a, const struct im_place *at, uint64_t sample, const void *bytes,
+                        size_t n, unsigned char *out)
 {
     struct au_job job = {
         .split = at->phase->split == IM_VAL || a->train_as_eval ? AU_EVAL : AU_TRAIN,
@@ -83,7 +84,8 @@ static int render_bytes(struct augmenter *a, const struct im_place *at, uint64_t
 }
 
 /* A file larger than a cell: read here, into memory of our own. */
-static int render_file(struct augmenter *a, const struct im_place *at, const struct im_encoded *e, unsigned char *out)
+static int render_file(struct augmenter *a, const struct im_place *at, const struct im_encoded *e,
+                       unsigned char *out)
 {
     char *bytes = NULL;
     size_t n = 0;
@@ -101,7 +103,8 @@ static int render_file(struct augmenter *a, const struct im_place *at, const str
     return verdict;
 }
 
-static int render(struct augmenter *a, const struct im_place *at, const struct im_encoded *e, unsigned char *out)
+static int render(struct augmenter *a, const struct im_place *at, const struct im_encoded *e,
+                  unsigned char *out)
 {
     uint64_t key = im_bad_key((enum im_split)at->phase->split, e->meta->sample);
 
@@ -134,7 +137,8 @@ static int fill_place(struct augmenter *a, const struct im_place *at, const stru
         return verdict;
     if (verdict > 0) {
         memset(out, GREY, pixels);
-        im_bad_record(a->child->run, im_bad_key((enum im_split)at->phase->split, e->meta->sample), (uint32_t)verdict, e->meta->name);
+        im_bad_record(a->child->run, im_bad_key((enum im_split)at->phase->split, e->meta->sample),
+                      (uint32_t)verdict, e->meta->name);
         im_stats_add(a->child->stats, IM_C_BAD, 1);
     }
     batch.labels[at->place] = (int32_t)e->meta->label;
@@ -143,16 +147,19 @@ static int fill_place(struct augmenter *a, const struct im_place *at, const stru
     return 0;
 }
 
-/* Bytes that are not what the reader hashed have been overwritten by somebody: they are read again, a few times. */
+/* Bytes that are not what the reader hashed have been overwritten by somebody: they are read again, a few
+ * times. */
 static int check_bytes(struct augmenter *a, const struct im_encoded *e)
 {
     struct im_run *run = a->child->run;
 
-    if (e->meta->bytes <= run->geometry.cell_bytes && im_hash64(e->bytes, e->meta->bytes, e->ticket) == e->meta->hash) {
+    if (e->meta->bytes <= run->geometry.cell_bytes &&
+        im_hash64(e->bytes, e->meta->bytes, e->ticket) == e->meta->hash) {
         a->rejected = 0;
         return 0;
     }
-    im_log(IM_LOG_ERROR, "the bytes of a cell changed after they were read; reading again", "ticket=%llu", (unsigned long long)e->ticket);
+    im_log(IM_LOG_ERROR, "the bytes of a cell changed after they were read; reading again", "ticket=%llu",
+           (unsigned long long)e->ticket);
     im_stats_add(a->child->stats, IM_C_FAULTS, 1);
     if (++a->rejected > 3)
         return -EIO;
@@ -190,24 +197,28 @@ static int work(struct augmenter *a)
     for (;;) {
         uint32_t seen = im_event_look(ready);
         struct im_encoded e;
+        uint32_t bytes;
         im_ns began;
         int err, leave = im_child_should_leave(child);
 
         if (leave)
             return leave;
         if (!im_encoded_take(child->run, child->plan, child->incarnation, &e)) {
-            /* READY cells whose batch is not free yet: the trainer is behind. None at all: the readers are. */
-            im_stats_enter(child->stats, im_encoded_count(child->run, IM_READY) ? IM_WAIT_OUTPUT : IM_WAIT_INPUT);
+            /* READY cells whose batch is not free yet: the trainer is behind. None at all: the readers are.
+             */
+            im_stats_enter(child->stats,
+                           im_encoded_count(child->run, IM_READY) ? IM_WAIT_OUTPUT : IM_WAIT_INPUT);
             im_event_wait(ready, seen, IM_WAIT_MAX_NS);
             continue;
         }
         im_stats_enter(child->stats, IM_WORK);
         began = im_now();
+        bytes = e.meta->bytes; /* once released, the cell and its meta are a reader's */
         err = one_sample(a, &e);
         if (err < 0)
             return err;
         im_stats_add(child->stats, IM_C_SAMPLES, 1);
-        im_stats_add(child->stats, IM_C_BYTES, e.meta->bytes);
+        im_stats_add(child->stats, IM_C_BYTES, bytes);
         im_stats_time(child->stats, IM_H_ITEM, im_now() - began);
         atomic_fetch_add_explicit(&child->entry->progress, 1, memory_order_relaxed);
     }

@@ -1,11 +1,12 @@
 /* Every struct that lives in shared memory. Nothing else may.
  *
- * Rules: fixed-width integers only; no pointer, enum, bool or size_t; references are offsets or indices. Beside each word
- * stands who writes it (W) and who reads it (R). Fields without W are written by the supervisor before any child runs and
- * never change. A change here changes IM_ABI_VERSION and the asserts below.
+ * Rules: fixed-width integers only; no pointer, enum, bool or size_t; references are offsets or indices.
+ * Beside each word stands who writes it (W) and who reads it (R). Fields without W are written by the
+ * supervisor before any child runs and never change. A change here changes IM_ABI_VERSION and the asserts
+ * below.
  *
- * Three kinds of segment: control (this header, the tables and all cell words), encoded (the bytes of files), and one batch
- * segment per rank (pixels, labels, verdicts). run.h maps and checks them. */
+ * Three kinds of segment: control (this header, the tables and all cell words), encoded (the bytes of files),
+ * and one batch segment per rank (pixels, labels, verdicts). run.h maps and checks them. */
 #ifndef IPC_ABI_H
 #define IPC_ABI_H
 
@@ -29,14 +30,21 @@
 #define IM_QUARANTINE_MAX 256
 #define IM_NAME_BYTES 232
 
-enum im_role { IM_ROLE_NONE, IM_ROLE_SUPERVISOR, IM_ROLE_READER, IM_ROLE_AUGMENTER, IM_ROLE_TRAINER, IM_ROLES };
+enum im_role {
+    IM_ROLE_NONE,
+    IM_ROLE_SUPERVISOR,
+    IM_ROLE_READER,
+    IM_ROLE_AUGMENTER,
+    IM_ROLE_TRAINER,
+    IM_ROLES
+};
 enum im_split { IM_TRAIN, IM_VAL, IM_SPLITS };
 
 /* What a process waits on (wait.h). On its own lines: every publisher reads `waiters`. */
 struct im_event {
     alignas(IM_LINE) _Atomic uint32_t sequence; /* W anyone: +1 a signal. The futex word. */
-    _Atomic uint32_t waiters;                   /* W waiters: +1 before, -1 after a wait. A killed waiter stays counted,
-                                                   which costs its wakers a system call and nothing else. */
+    _Atomic uint32_t waiters; /* W waiters: +1 before, -1 after a wait. A killed waiter stays counted,
+                                 which costs its wakers a system call and nothing else. */
 };
 
 /* What the run asks of everyone. */
@@ -66,24 +74,44 @@ struct im_geometry {
 enum im_process_state { IM_PROCESS_NONE, IM_PROCESS_SPAWN, IM_PROCESS_RUN, IM_PROCESS_DEAD };
 
 struct im_process {
-    alignas(IM_LINE) _Atomic uint64_t state; /* state << 32 | incarnation. W supervisor; child: SPAWN -> RUN only, by CAS */
-    uint32_t role;                           /* enum im_role */
-    uint32_t index;                          /* within the role */
-    _Atomic int32_t pid;                     /* W warden's reply through the supervisor, and the child itself */
-    _Atomic uint32_t restarts;               /* W supervisor */
-    _Atomic uint64_t start_time;             /* W child: /proc/self/stat field 22; tells a reused pid */
-    _Atomic uint64_t progress;               /* W child: +1 an item finished */
-    _Atomic uint64_t active_ticket;          /* W child: ticket being decoded + 1; 0 = none. Who is to blame for a crash. */
-    _Atomic uint64_t active_since_ns;        /* W child: CLOCK_MONOTONIC when it began; 0 = none */
-    _Atomic uint64_t position;               /* W trainer: next batch it will consume + 1; 0 = not known yet */
-    _Atomic uint64_t ready_ns;               /* W child: when it was ready for work; 0 = not yet */
+    alignas(IM_LINE) _Atomic uint64_t
+        state;                 /* state << 32 | incarnation. W supervisor; child: SPAWN -> RUN only, by CAS */
+    uint32_t role;             /* enum im_role */
+    uint32_t index;            /* within the role */
+    _Atomic int32_t pid;       /* W warden's reply through the supervisor, and the child itself */
+    _Atomic uint32_t restarts; /* W supervisor */
+    _Atomic uint64_t start_time; /* W child: /proc/self/stat field 22; tells a reused pid */
+    _Atomic uint64_t progress;   /* W child: +1 an item finished */
+    _Atomic uint64_t
+        active_ticket; /* W child: ticket being decoded + 1; 0 = none. Who is to blame for a crash. */
+    _Atomic uint64_t active_since_ns; /* W child: CLOCK_MONOTONIC when it began; 0 = none */
+    _Atomic uint64_t position;        /* W trainer: next batch it will consume + 1; 0 = not known yet */
+    _Atomic uint64_t ready_ns;        /* W child: when it was ready for work; 0 = not yet */
 };
 
 /* Statistics of one process: written by it alone with plain load+store, read by anyone at any time. */
 enum im_activity { IM_IDLE, IM_WAIT_INPUT, IM_WORK, IM_WAIT_OUTPUT, IM_WAIT_IO, IM_ACTIVITIES };
-enum im_counter { IM_C_SAMPLES, IM_C_BYTES, IM_C_BATCHES, IM_C_BAD, IM_C_FAULTS, IM_C_LOST_CELLS, IM_COUNTERS = 16 };
+enum im_counter {
+    IM_C_SAMPLES,
+    IM_C_BYTES,
+    IM_C_BATCHES,
+    IM_C_BAD,
+    IM_C_FAULTS,
+    IM_C_LOST_CELLS,
+    IM_COUNTERS = 16
+};
 enum im_histogram { IM_H_ITEM, IM_H_WAIT, IM_H_DECODE, IM_H_RENDER, IM_HISTOGRAMS = 8 };
-enum im_gauge { IM_G_LOSS, IM_G_LR, IM_G_TOP1, IM_G_TOP5, IM_G_VAL_LOSS, IM_G_VAL_TOP1, IM_G_VAL_TOP5, IM_G_MEMORY, IM_GAUGES = 16 };
+enum im_gauge {
+    IM_G_LOSS,
+    IM_G_LR,
+    IM_G_TOP1,
+    IM_G_TOP5,
+    IM_G_VAL_LOSS,
+    IM_G_VAL_TOP1,
+    IM_G_VAL_TOP5,
+    IM_G_MEMORY,
+    IM_GAUGES = 16
+};
 #define IM_HISTOGRAM_BUCKETS 44 /* bucket b counts durations in [2^b, 2^(b+1)) ns */
 
 struct im_stats {
@@ -97,12 +125,12 @@ struct im_stats {
 
 /* What a reader says of the bytes it put into a cell. W reader while FILLING; R augmenter while TAKEN. */
 struct im_encoded_meta {
-    uint64_t sample;          /* id in its split */
-    uint64_t hash;            /* XXH3 of the cell's bytes */
-    uint32_t bytes;           /* in the cell */
-    uint32_t label;           /* class index */
-    uint32_t verdict;         /* enum im_verdict: IM_VERDICT_OK, or why there are no bytes */
-    uint32_t by_reference;    /* 1: the cell holds the file's path (with its 0), for it is larger than a cell */
+    uint64_t sample;       /* id in its split */
+    uint64_t hash;         /* XXH3 of the cell's bytes */
+    uint32_t bytes;        /* in the cell */
+    uint32_t label;        /* class index */
+    uint32_t verdict;      /* enum im_verdict: IM_VERDICT_OK, or why there are no bytes */
+    uint32_t by_reference; /* 1: the cell holds the file's path (with its 0), for it is larger than a cell */
     char name[IM_NAME_BYTES]; /* path below the data directory, for messages; its end if longer */
 };
 
@@ -116,11 +144,12 @@ struct im_bad_entry {
 
 /* The ledger of one split and epoch: what proves exactly once. */
 struct im_ledger {
-    _Atomic uint64_t delivered;  /* W trainers: samples handed to a training step or a validation in the current phase */
-    _Atomic uint64_t duplicates; /* W trainers: of them, seen before in this phase */
-    _Atomic uint64_t bad;        /* W trainers: of them, without a usable image */
-    _Atomic uint64_t phases;     /* W trainer 0: finished phases */
-    _Atomic uint64_t phases_exact; /* W trainer 0: of them, each sample exactly once */
+    _Atomic uint64_t
+        delivered; /* W trainers: samples handed to a training step or a validation in the current phase */
+    _Atomic uint64_t duplicates;      /* W trainers: of them, seen before in this phase */
+    _Atomic uint64_t bad;             /* W trainers: of them, without a usable image */
+    _Atomic uint64_t phases;          /* W trainer 0: finished phases */
+    _Atomic uint64_t phases_exact;    /* W trainer 0: of them, each sample exactly once */
     _Atomic uint64_t total_delivered; /* W trainer 0: over finished phases */
     uint64_t pad[2];
 };
@@ -138,19 +167,22 @@ struct im_control {
     uint32_t conf_bytes; /* frozen configuration, im_conf_freeze() */
     uint32_t warden_pid;
 
-    alignas(IM_LINE) _Atomic uint32_t run_state;  /* W supervisor */
-    _Atomic uint32_t next_incarnation;            /* W supervisor */
-    _Atomic uint32_t generation;                  /* W supervisor: +1 a reset of the data plane */
-    _Atomic uint32_t quarantine_count;            /* W supervisor, after the entry, release */
-    _Atomic uint64_t encoded_free_hint;           /* W anyone: no FREE cell's ticket is below it, probably */
-    _Atomic uint64_t encoded_ready_hint;          /* W anyone: no READY cell's ticket is below it, probably */
-    _Atomic uint32_t bad_overflow;                /* W augmenter: bad samples beyond IM_BAD_MAX */
-    _Atomic uint32_t stop_reason;                 /* W supervisor: exit status that trainers leave with after saving */
+    alignas(IM_LINE) _Atomic uint32_t run_state; /* W supervisor */
+    _Atomic uint32_t next_incarnation;           /* W supervisor */
+    _Atomic uint32_t generation;                 /* W supervisor: +1 a reset of the data plane */
+    _Atomic uint32_t quarantine_count;           /* W supervisor, after the entry, release */
+    _Atomic uint64_t encoded_free_hint;          /* W anyone: no FREE cell's ticket is below it, probably */
+    _Atomic uint64_t encoded_ready_hint;         /* W anyone: no READY cell's ticket is below it, probably */
+    _Atomic uint32_t bad_overflow;               /* W augmenter: bad samples beyond IM_BAD_MAX */
+    _Atomic uint32_t bad_told;                   /* W supervisor: entries of the bad table that were told */
+    _Atomic uint32_t deaths;                     /* W supervisor: processes that died, in this run */
+    _Atomic uint32_t save_requests; /* W supervisor: +1 a checkpoint that is asked for between two steps */
+    _Atomic uint32_t exit_status;   /* W supervisor, before ENDED: what the run ends with */
     _Atomic uint64_t quarantine[IM_QUARANTINE_MAX]; /* W supervisor: keys as in im_bad_sample */
 
-    struct im_event event_free;  /* readers wait: a cell became FREE */
-    struct im_event event_ready; /* augmenters wait: a cell became READY or a batch EMPTY */
-    struct im_event event_run;   /* everyone: run_state changed */
+    struct im_event event_free;               /* readers wait: a cell became FREE */
+    struct im_event event_ready;              /* augmenters wait: a cell became READY or a batch EMPTY */
+    struct im_event event_run;                /* everyone: run_state changed */
     struct im_event event_done[IM_RANKS_MAX]; /* trainer r waits: a sample became DONE */
     struct im_ledger ledger[IM_SPLITS];
 };

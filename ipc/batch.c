@@ -29,8 +29,9 @@ int im_batch_commit(struct im_run *run, const struct im_place *at, uint32_t owne
 
     IM_FAULT("augmenter.commit.before");
     /* B2 release: everything of the sample is written; pairs with the acquire in im_batch_done(). */
-    if (!atomic_compare_exchange_strong_explicit(im_run_batch_word(run, at->rank, at->batch, at->place), &word,
-                                                 im_word(IM_DONE, 0, at->batch), memory_order_release, memory_order_relaxed))
+    if (!atomic_compare_exchange_strong_explicit(im_run_batch_word(run, at->rank, at->batch, at->place),
+                                                 &word, im_word(IM_DONE, 0, at->batch), memory_order_release,
+                                                 memory_order_relaxed))
         return -ESTALE;
     IM_FAULT("augmenter.commit.after");
     im_event_signal(&run->control->event_done[at->rank], 1);
@@ -42,8 +43,8 @@ uint32_t im_batch_done(const struct im_run *run, uint32_t rank, uint64_t batch, 
     uint32_t place = from;
 
     /* Acquire on each word: sees what its augmenter committed (B2 release). */
-    while (place < count && atomic_load_explicit(im_run_batch_word(run, rank, batch, place), memory_order_acquire) ==
-                                im_word(IM_DONE, 0, batch))
+    while (place < count && atomic_load_explicit(im_run_batch_word(run, rank, batch, place),
+                                                 memory_order_acquire) == im_word(IM_DONE, 0, batch))
         place++;
     return place - from;
 }
@@ -52,16 +53,19 @@ void im_batch_free(struct im_run *run, uint32_t rank, uint64_t batch)
 {
     uint64_t next = batch + run->geometry.batches;
 
-    /* B3 release: we have read the batch. Every place, used by this batch or not: the next one may be longer. */
+    /* B3 release: we have read the batch. Every place, used by this batch or not: the next one may be longer.
+     */
     for (uint32_t place = 0; place < run->geometry.batch_size_max; place++) {
-        atomic_store_explicit(im_run_batch_word(run, rank, batch, place), im_word(IM_EMPTY, 0, next), memory_order_release);
+        atomic_store_explicit(im_run_batch_word(run, rank, batch, place), im_word(IM_EMPTY, 0, next),
+                              memory_order_release);
         IM_FAULT("trainer.freeing");
     }
     IM_FAULT("trainer.freed");
     im_event_broadcast(&run->control->event_ready);
 }
 
-uint32_t im_batch_ready_count(const struct im_run *run, const struct im_plan *plan, uint32_t rank, uint64_t next)
+uint32_t im_batch_ready_count(const struct im_run *run, const struct im_plan *plan, uint32_t rank,
+                              uint64_t next)
 {
     uint32_t ready = 0;
 

@@ -5,21 +5,25 @@
 
 #include "ipc/run.h"
 
-/* Augmenter, holding the ticket of this place TAKEN: claims the place. 0; 1 when it is already DONE (a predecessor died
- * after its commit: release the ticket, do nothing else); -ESTALE when the place is not ours to write. (B1) */
+/* Augmenter, holding the ticket of this place TAKEN: claims the place. 0; 1 when it is already DONE (a
+ * predecessor died after its commit: release the ticket, do nothing else); -ESTALE when the place is not ours
+ * to write. (B1) */
 int im_batch_claim(struct im_run *run, const struct im_place *at, uint32_t owner);
 
 /* Augmenter: commits pixels, label, verdict and sample id at once. 0 or -ESTALE. (B2) */
 int im_batch_commit(struct im_run *run, const struct im_place *at, uint32_t owner);
 
-/* Trainer: how many of the first `count` places of batch `batch`, starting at `from`, are DONE in a row; from + that many
+/* Trainer: how many of the first `count` places of batch `batch`, starting at `from`, are DONE in a row; from
+ * + that many
  * == count means the batch is ready. */
-uint32_t im_batch_done(const struct im_run *run, uint32_t rank, uint64_t batch, uint32_t from, uint32_t count);
+uint32_t im_batch_done(const struct im_run *run, uint32_t rank, uint64_t batch, uint32_t from,
+                       uint32_t count);
 
 /* Trainer: gives the batch's places back, for batch + M. (B3) */
 void im_batch_free(struct im_run *run, uint32_t rank, uint64_t batch);
 
 /* How many of rank's M batches are complete now; for status lines. */
-uint32_t im_batch_ready_count(const struct im_run *run, const struct im_plan *plan, uint32_t rank, uint64_t next);
+uint32_t im_batch_ready_count(const struct im_run *run, const struct im_plan *plan, uint32_t rank,
+                              uint64_t next);
 
 #endif

@@ -26,8 +26,10 @@ static int parse_number(const char *s, uint32_t max, uint32_t *ret)
 static int parse_arguments(int argc, char **argv, struct im_child *c, struct im_text *text)
 {
     if (argc != 5 || strcmp(argv[1], "--index") != 0 || strcmp(argv[3], "--incarnation") != 0 ||
-        parse_number(argv[2], IM_SLOTS_MAX, &c->index) < 0 || parse_number(argv[4], UINT32_MAX, &c->incarnation) < 0)
-        return im_fail(text, -EINVAL, "this program is started by `imsuper start`, not by hand; see `imsuper help`");
+        parse_number(argv[2], IM_SLOTS_MAX, &c->index) < 0 ||
+        parse_number(argv[4], UINT32_MAX, &c->incarnation) < 0)
+        return im_fail(text, -EINVAL,
+                       "this program is started by `imsuper start`, not by hand; see `imsuper help`");
     return 0;
 }
 
@@ -42,15 +44,15 @@ static struct im_attach attach_for(enum im_role role, uint32_t index)
     };
 }
 
-int im_plan_from_conf(const struct im_conf *conf, const uint64_t samples[IM_SPLITS], struct im_plan *ret, struct im_text *text)
+int im_plan_from_conf(const struct im_conf *conf, const uint64_t samples[IM_SPLITS], struct im_plan *ret,
+                      struct im_text *text)
 {
     const struct im_plan_params params = {
         .samples = {samples[IM_TRAIN], samples[IM_VAL]},
         .epochs = (uint32_t)conf->epochs,
         .ranks = (uint32_t)conf->ranks,
         .batch_size = {(uint32_t)conf->batch_size, (uint32_t)conf->batch_size},
-        .image_size = {(uint32_t)conf->image_size,
-                       (uint32_t)im_conf_eval_image_size(conf)},
+        .image_size = {(uint32_t)conf->image_size, (uint32_t)im_conf_eval_image_size(conf)},
         .validate_every = (uint32_t)conf->validate_every,
         .drop_last = conf->drop_last,
     };
@@ -63,10 +65,13 @@ static uint32_t role_count(const struct im_geometry *g, enum im_role role)
     return role == IM_ROLE_READER ? g->readers_max : role == IM_ROLE_AUGMENTER ? g->augmenters_max : g->ranks;
 }
 
-int im_child_open(int argc, char **argv, enum im_role role, struct im_child_storage *storage, struct im_child *ret,
-                  struct im_text *text)
+int im_child_open(int argc, char **argv, enum im_role role, struct im_child_storage *storage,
+                  struct im_child *ret, struct im_text *text)
 {
-    struct im_child c = {.role = role, .lease_fd = IM_FD_LEASE, .run = &storage->run, .plan = &storage->plan,
+    struct im_child c = {.role = role,
+                         .lease_fd = IM_FD_LEASE,
+                         .run = &storage->run,
+                         .plan = &storage->plan,
                          .conf = &storage->conf};
     int err = parse_arguments(argc, argv, &c, text);
 

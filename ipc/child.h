@@ -16,7 +16,7 @@ struct im_child {
     uint32_t index;       /* within the role; a trainer's is its rank */
     uint32_t incarnation; /* owner of the cells that it holds */
     uint32_t slot;
-    int lease_fd;         /* hangs up when warden and supervisor are both gone; -1 in tests */
+    int lease_fd; /* hangs up when warden and supervisor are both gone; -1 in tests */
     im_ns lease_checked;
 };
 
@@ -35,20 +35,20 @@ enum im_exit {
     IM_EXIT_FORCED = 130,
 };
 
-/* For main(): reads `--index N --incarnation N`, maps the inherited segments as the role needs them, thaws the
- * configuration, rebuilds the plan and enters the process table. What `child` points to lives in static storage of main's
- * making; im_child_close() frees it. 0, or -ESTALE / -EBADMSG / -EINVAL with a sentence. */
+/* For main(): reads `--index N --incarnation N`, maps the inherited segments as the role needs them, thaws
+ * the configuration, rebuilds the plan and enters the process table. What `child` points to lives in static
+ * storage of main's making; im_child_close() frees it. 0, or -ESTALE / -EBADMSG / -EINVAL with a sentence. */
 struct im_child_storage {
     struct im_run run;
     struct im_plan plan;
     struct im_conf conf;
 };
-int im_child_open(int argc, char **argv, enum im_role role, struct im_child_storage *storage, struct im_child *ret,
-                  struct im_text *text);
+int im_child_open(int argc, char **argv, enum im_role role, struct im_child_storage *storage,
+                  struct im_child *ret, struct im_text *text);
 void im_child_close(struct im_child *child);
 
-/* 0: go on. Otherwise the exit status to leave with: the run has ended, we were replaced, or everyone above is gone.
- * Cheap; call it once an item and after each wait. */
+/* 0: go on. Otherwise the exit status to leave with: the run has ended, we were replaced, or everyone above
+ * is gone. Cheap; call it once an item and after each wait. */
 int im_child_should_leave(struct im_child *child);
 
 /* Says that the process is ready for work. */
@@ -58,6 +58,7 @@ void im_child_ready(struct im_child *child);
 int im_child_exit_status(int err);
 
 /* The plan of a configuration over a dataset of these sizes; the same in every process. */
-int im_plan_from_conf(const struct im_conf *conf, const uint64_t samples[IM_SPLITS], struct im_plan *ret, struct im_text *text);
+int im_plan_from_conf(const struct im_conf *conf, const uint64_t samples[IM_SPLITS], struct im_plan *ret,
+                      struct im_text *text);
 
 #endif

@@ -1,7 +1,8 @@
 /* ipc/ctl.h over libzmq: the only file that includes its header.
  *
- * A context and a socket per object, used by one thread. The process that opens one must not fork afterwards: contexts do
- * not survive it. Messages are bounded (IM_CTL_MESSAGE_MAX), the queues short, LINGER never unbounded. */
+ * A context and a socket per object, used by one thread. The process that opens one must not fork afterwards:
+ * contexts do not survive it. Messages are bounded (IM_CTL_MESSAGE_MAX), the queues short, LINGER never
+ * unbounded. */
 #include "ipc/ctl.h"
 
 #include <errno.h>
@@ -20,6 +21,7 @@ struct im_ctl {
     void *context;
     void *socket;
     int is_server;
+    char path[128]; /* of the server's socket file; libzmq leaves it behind */
 };
 
 static int private_directory(char *ret, size_t n, struct im_text *text)
@@ -32,9 +34,12 @@ static int private_directory(char *ret, size_t n, struct im_text *text)
     else
         snprintf(ret, n, "/tmp/imsuper-%u", (unsigned)geteuid());
     if (mkdir(ret, 0700) < 0 && errno != EEXIST)
-        return im_fail(text, -errno, "cannot make the directory for control sockets %s: %s", ret, strerror(errno));
+        return im_fail(text, -errno, "cannot make the directory for control sockets %s: %s", ret,
+                       strerror(errno));
     if (lstat(ret, &st) < 0 || !S_ISDIR(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 077) != 0)
-        return im_fail(text, -EPERM, "%s must be a directory of yours with mode 0700; remove it or set XDG_RUNTIME_DIR", ret);
+        return im_fail(text, -EPERM,
+                       "%s must be a directory of yours with mode 0700; remove it or set XDG_RUNTIME_DIR",
+                       ret);
     return 0;
 }
 
@@ -50,7 +55,8 @@ int im_ctl_path(const char *run_dir, char *ret_path, size_t n, struct im_text *t
         return err;
     length = snprintf(ret_path, n, "%s/%016" PRIx64 ".sock", directory, im_hash64(real, strlen(real), 0));
     if (length < 0 || (size_t)length >= n || length > 100)
-        return im_fail(text, -ENAMETOOLONG, "the control socket's path %s is too long; set XDG_RUNTIME_DIR to a short one",
+        return im_fail(text, -ENAMETOOLONG,
+                       "the control socket's path %s is too long; set XDG_RUNTIME_DIR to a short one",
                        directory);
     return 0;
 }
@@ -88,8 +94,10 @@ static int open_socket(const char *path, int type, struct im_ctl **ret, struct i
     }
     if ((ctl->is_server ? zmq_bind : zmq_connect)(ctl->socket, address) < 0)
         goto fail;
-    if (ctl->is_server)
+    if (ctl->is_server) {
         chmod(path, 0600);
+        snprintf(ctl->path, sizeof ctl->path, "%s", path);
+    }
     *ret = ctl;
     return 0;
 fail:
@@ -121,6 +129,8 @@ void im_ctl_close(struct im_ctl **ctl, int linger_ms)
     }
     if (c->context)
         zmq_ctx_term(c->context);
+    if (c->path[0])
+        unlink(c->path);
     free(c);
 }
 
@@ -193,7 +203,8 @@ static int receive_now(struct im_ctl *ctl, struct im_ctl_peer *from, struct im_j
     drop_rest(ctl, more);
     if (n == -1)
         err = 0;
-    else if (n > 0 && n <= IM_CTL_MESSAGE_MAX && peer.bytes <= sizeof peer.id && im_json_parse(body, (size_t)n, ret, NULL) == 0)
+    else if (n > 0 && n <= IM_CTL_MESSAGE_MAX && peer.bytes <= sizeof peer.id &&
+             im_json_parse(body, (size_t)n, ret, NULL) == 0)
         err = im_json_is_object(*ret) ? 1 : -EBADMSG;
     if (err == -EBADMSG && n > 0)
         im_json_free(ret);

@@ -1,6 +1,6 @@
-/* See encoded.h. Every step is one compare-and-swap on the cell's own word; there is no other state that could be left half
- * changed. The two hints only say where to begin to look: a search that finds nothing from the hint looks at every cell
- * before it gives up, so a wrong hint costs time and never a ticket. */
+/* See encoded.h. Every step is one compare-and-swap on the cell's own word; there is no other state that
+ * could be left half changed. The two hints only say where to begin to look: a search that finds nothing from
+ * the hint looks at every cell before it gives up, so a wrong hint costs time and never a ticket. */
 #include "ipc/encoded.h"
 
 #include <errno.h>
@@ -19,18 +19,20 @@ static void advance(_Atomic uint64_t *hint, uint64_t from, uint64_t to)
     atomic_compare_exchange_strong_explicit(hint, &from, to, memory_order_relaxed, memory_order_relaxed);
 }
 
-/* Moves a hint back to a ticket that came up behind it: files are read and rendered out of order, and whoever is skipped
- * would hold up its batch for a whole turn of the ring. */
+/* Moves a hint back to a ticket that came up behind it: files are read and rendered out of order, and whoever
+ * is skipped would hold up its batch for a whole turn of the ring. */
 static void lower(_Atomic uint64_t *hint, uint64_t to)
 {
     uint64_t at = atomic_load_explicit(hint, memory_order_relaxed);
 
-    while (at > to && !atomic_compare_exchange_weak_explicit(hint, &at, to, memory_order_relaxed, memory_order_relaxed))
+    while (at > to &&
+           !atomic_compare_exchange_weak_explicit(hint, &at, to, memory_order_relaxed, memory_order_relaxed))
         ;
 }
 
 /* Finds the lowest ticket >= start in `state` among the N cells that can hold start .. start+N-1. */
-static int find_from(const struct im_run *run, enum im_state state, uint64_t start, uint64_t limit, uint64_t *ret_word)
+static int find_from(const struct im_run *run, enum im_state state, uint64_t start, uint64_t limit,
+                     uint64_t *ret_word)
 {
     uint32_t cells = run->geometry.encoded_cells;
 
@@ -45,8 +47,8 @@ static int find_from(const struct im_run *run, enum im_state state, uint64_t sta
     return 0;
 }
 
-/* Finds the lowest ticket in `state` over all cells. A ticket in a cell that is not its own is damage: it is passed over,
- * for no compare-and-swap on the ticket's own cell could ever take it. */
+/* Finds the lowest ticket in `state` over all cells. A ticket in a cell that is not its own is damage: it is
+ * passed over, for no compare-and-swap on the ticket's own cell could ever take it. */
 static int find_any(const struct im_run *run, enum im_state state, uint64_t limit, uint64_t *ret_word)
 {
     int found = 0;
@@ -68,8 +70,10 @@ static void fill_view(struct im_run *run, uint64_t ticket, struct im_encoded *re
 {
     uint32_t cell = (uint32_t)(ticket % run->geometry.encoded_cells);
 
-    *ret = (struct im_encoded){
-        .ticket = ticket, .cell = cell, .meta = &run->encoded_meta[cell], .bytes = im_run_cell_bytes(run, cell)};
+    *ret = (struct im_encoded){.ticket = ticket,
+                               .cell = cell,
+                               .meta = &run->encoded_meta[cell],
+                               .bytes = im_run_cell_bytes(run, cell)};
 }
 
 int im_encoded_claim(struct im_run *run, uint32_t owner, uint64_t limit, struct im_encoded *ret)
@@ -87,8 +91,9 @@ int im_encoded_claim(struct im_run *run, uint32_t owner, uint64_t limit, struct 
         uint32_t cell = (uint32_t)(ticket % run->geometry.encoded_cells);
 
         /* E1 acquire: the augmenter that freed the cell is done with its bytes (E4 release). */
-        if (atomic_compare_exchange_strong_explicit(&run->encoded_word[cell], &word, im_word(IM_FILLING, owner, ticket),
-                                                    memory_order_acquire, memory_order_relaxed)) {
+        if (atomic_compare_exchange_strong_explicit(&run->encoded_word[cell], &word,
+                                                    im_word(IM_FILLING, owner, ticket), memory_order_acquire,
+                                                    memory_order_relaxed)) {
             advance(hint, start, ticket + 1);
             fill_view(run, ticket, ret);
             IM_FAULT("reader.claimed");
@@ -103,8 +108,9 @@ int im_encoded_publish(struct im_run *run, uint32_t owner, const struct im_encod
 
     IM_FAULT("reader.publish.before");
     /* E2 release: meta and bytes are complete; pairs with the acquire of E3. */
-    if (!atomic_compare_exchange_strong_explicit(&run->encoded_word[e->cell], &word, im_word(IM_READY, 0, e->ticket),
-                                                 memory_order_release, memory_order_relaxed))
+    if (!atomic_compare_exchange_strong_explicit(&run->encoded_word[e->cell], &word,
+                                                 im_word(IM_READY, 0, e->ticket), memory_order_release,
+                                                 memory_order_relaxed))
         return -ESTALE;
     lower(&run->control->encoded_ready_hint, e->ticket);
     IM_FAULT("reader.publish.after");
@@ -112,16 +118,16 @@ int im_encoded_publish(struct im_run *run, uint32_t owner, const struct im_encod
     return 0;
 }
 
-/* A READY ticket may be taken only when its place in the batch ring waits for its batch: then whoever holds the ticket
- * can always finish it. */
+/* A READY ticket may be taken only when its place in the batch ring waits for its batch: then whoever holds
+ * the ticket can always finish it. */
 static bool place_is_open(const struct im_run *run, const struct im_plan *plan, uint64_t ticket)
 {
     struct im_place place;
 
     if (im_plan_place(plan, ticket, &place) < 0)
         return false;
-    return atomic_load_explicit(im_run_batch_word(run, place.rank, place.batch, place.place), memory_order_relaxed) ==
-           im_word(IM_EMPTY, 0, place.batch);
+    return atomic_load_explicit(im_run_batch_word(run, place.rank, place.batch, place.place),
+                                memory_order_relaxed) == im_word(IM_EMPTY, 0, place.batch);
 }
 
 int im_encoded_take(struct im_run *run, const struct im_plan *plan, uint32_t owner, struct im_encoded *ret)
@@ -133,16 +139,19 @@ int im_encoded_take(struct im_run *run, const struct im_plan *plan, uint32_t own
         uint64_t start = atomic_load_explicit(hint, memory_order_relaxed);
 
         /* From the hint first; if that ticket cannot go on, the oldest of all is what unblocks the ring. */
-        if (!find_from(run, IM_READY, start, UINT64_MAX, &word) || !place_is_open(run, plan, im_word_number(word)))
-            if (!find_any(run, IM_READY, UINT64_MAX, &word) || !place_is_open(run, plan, im_word_number(word)))
+        if (!find_from(run, IM_READY, start, UINT64_MAX, &word) ||
+            !place_is_open(run, plan, im_word_number(word)))
+            if (!find_any(run, IM_READY, UINT64_MAX, &word) ||
+                !place_is_open(run, plan, im_word_number(word)))
                 return 0;
 
         uint64_t ticket = im_word_number(word);
         uint32_t cell = (uint32_t)(ticket % run->geometry.encoded_cells);
 
         /* E3 acquire: sees what the reader published (E2 release). */
-        if (atomic_compare_exchange_strong_explicit(&run->encoded_word[cell], &word, im_word(IM_TAKEN, owner, ticket),
-                                                    memory_order_acquire, memory_order_relaxed)) {
+        if (atomic_compare_exchange_strong_explicit(&run->encoded_word[cell], &word,
+                                                    im_word(IM_TAKEN, owner, ticket), memory_order_acquire,
+                                                    memory_order_relaxed)) {
             advance(hint, start, ticket + 1);
             fill_view(run, ticket, ret);
             IM_FAULT("augmenter.taken");
@@ -172,8 +181,9 @@ int im_encoded_reject(struct im_run *run, uint32_t owner, const struct im_encode
     uint64_t word = im_word(IM_TAKEN, owner, e->ticket);
 
     /* E5 release, as E4. */
-    if (!atomic_compare_exchange_strong_explicit(&run->encoded_word[e->cell], &word, im_word(IM_FREE, 0, e->ticket),
-                                                 memory_order_release, memory_order_relaxed))
+    if (!atomic_compare_exchange_strong_explicit(&run->encoded_word[e->cell], &word,
+                                                 im_word(IM_FREE, 0, e->ticket), memory_order_release,
+                                                 memory_order_relaxed))
         return -ESTALE;
     lower(&run->control->encoded_free_hint, e->ticket);
     im_event_signal(&run->control->event_free, 1);

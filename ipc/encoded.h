@@ -1,5 +1,5 @@
-/* The encoded ring: the bytes of files on their way from readers to augmenters. Ticket t lives in cell t mod N.
- * States, order and deaths: PROTOCOL.md; the labels E1..E5 are its. */
+/* The encoded ring: the bytes of files on their way from readers to augmenters. Ticket t lives in cell t mod
+ * N. States, order and deaths: PROTOCOL.md; the labels E1..E5 are its. */
 #ifndef IPC_ENCODED_H
 #define IPC_ENCODED_H
 
@@ -17,16 +17,19 @@ struct im_encoded {
 /* Reader: takes the oldest FREE cell below ticket `limit` as `owner`. 1 taken, 0 none. (E1) */
 int im_encoded_claim(struct im_run *run, uint32_t owner, uint64_t limit, struct im_encoded *ret);
 
-/* Reader: hands the filled cell on. 0, or -ESTALE: the cell was taken from us, we are held for dead: leave at once. (E2) */
+/* Reader: hands the filled cell on. 0, or -ESTALE: the cell was taken from us, we are held for dead: leave at
+ * once. (E2) */
 int im_encoded_publish(struct im_run *run, uint32_t owner, const struct im_encoded *e);
 
-/* Augmenter: takes the oldest READY cell as `owner`, if its place in the batch ring is EMPTY for it. 1 taken, 0 none. (E3) */
+/* Augmenter: takes the oldest READY cell as `owner`, if its place in the batch ring is EMPTY for it. 1 taken,
+ * 0 none. (E3) */
 int im_encoded_take(struct im_run *run, const struct im_plan *plan, uint32_t owner, struct im_encoded *ret);
 
 /* Augmenter: gives the cell back to the readers, for ticket + N. 0 or -ESTALE. (E4) */
 int im_encoded_release(struct im_run *run, uint32_t owner, const struct im_encoded *e);
 
-/* Augmenter: the bytes are not what their reader hashed: sends the ticket back to be read again. 0 or -ESTALE. (E5) */
+/* Augmenter: the bytes are not what their reader hashed: sends the ticket back to be read again. 0 or
+ * -ESTALE. (E5) */
 int im_encoded_reject(struct im_run *run, uint32_t owner, const struct im_encoded *e);
 
 /* How many cells are in `state` now; a snapshot for status lines. */

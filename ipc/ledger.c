@@ -21,8 +21,8 @@ void im_ledger_begin(struct im_run *run, enum im_split split)
     zero(&l->bad);
 }
 
-int im_ledger_enter(struct im_run *run, enum im_split split, uint32_t phase, const uint64_t *samples, const uint32_t *verdicts,
-                    uint32_t count)
+int im_ledger_enter(struct im_run *run, enum im_split split, uint32_t phase, const uint64_t *samples,
+                    const uint32_t *verdicts, uint32_t count)
 {
     struct im_ledger *l = &run->control->ledger[split];
     uint64_t duplicates = 0, bad = 0;
@@ -30,7 +30,8 @@ int im_ledger_enter(struct im_run *run, enum im_split split, uint32_t phase, con
     for (uint32_t i = 0; i < count; i++) {
         if (samples[i] >= run->geometry.samples[split])
             return -EBADMSG;
-        duplicates += atomic_exchange_explicit(&run->stamp[split][samples[i]], phase + 1, memory_order_relaxed) == phase + 1;
+        duplicates += atomic_exchange_explicit(&run->stamp[split][samples[i]], phase + 1,
+                                               memory_order_relaxed) == phase + 1;
         bad += verdicts[i] != 0;
     }
     add(&l->delivered, count);

@@ -10,7 +10,8 @@
 #define TICKETS_MAX (IM_NUMBER_MAX - IM_CELLS_MAX)
 #define BATCHES_MAX (IM_NUMBER_MAX - IM_BATCHES_MAX)
 
-static int append_phase(struct im_plan *plan, const struct im_plan_params *p, enum im_split split, uint32_t epoch)
+static int append_phase(struct im_plan *plan, const struct im_plan_params *p, enum im_split split,
+                        uint32_t epoch)
 {
     uint64_t per_step = (uint64_t)p->batch_size[split] * p->ranks;
     uint64_t samples = p->samples[split];
@@ -48,12 +49,15 @@ static int check(const struct im_plan_params *p, struct im_text *text)
     if (per_step > UINT32_MAX || (uint64_t)p->batch_size[IM_VAL] * p->ranks > UINT32_MAX)
         return im_fail(text, -EINVAL, "a step of more than 2^32 images; use a smaller --batch-size");
     if (p->samples[IM_TRAIN] < p->ranks)
-        return im_fail(text, -EINVAL, "the training set has %" PRIu64 " images, fewer than the %" PRIu32 " ranks; use --ranks 1",
+        return im_fail(text, -EINVAL,
+                       "the training set has %" PRIu64 " images, fewer than the %" PRIu32
+                       " ranks; use --ranks 1",
                        p->samples[IM_TRAIN], p->ranks);
     if (p->samples[IM_TRAIN] < per_step)
         return im_fail(text, -EINVAL,
                        "--batch-size %" PRIu32 " with %" PRIu32 " rank(s) asks for %" PRIu64
-                       " images a step, but the training set has %" PRIu64 "; use --batch-size %" PRIu64 " or less",
+                       " images a step, but the training set has %" PRIu64 "; use --batch-size %" PRIu64
+                       " or less",
                        p->batch_size[IM_TRAIN], p->ranks, per_step, p->samples[IM_TRAIN],
                        p->samples[IM_TRAIN] / p->ranks);
     return 0;
@@ -91,7 +95,8 @@ void im_plan_fini(struct im_plan *plan)
     *plan = (struct im_plan){0};
 }
 
-/* The last phase whose first number (a field at `offset`) is not above n; empty phases are skipped by being before it. */
+/* The last phase whose first number (a field at `offset`) is not above n; empty phases are skipped by being
+ * before it. */
 static const struct im_phase *find(const struct im_plan *plan, uint64_t n, int by_batch)
 {
     uint32_t low = 0, high = plan->phases;

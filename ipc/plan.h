@@ -1,9 +1,10 @@
 /* The plan of a run: what each ticket is. A pure function of a few numbers, the same in every process.
  *
- * A run is a sequence of phases: a training pass, then a validation pass, epoch after epoch. A phase is cut into steps of
- * ranks x batch_size samples; the last step takes what is left (drop_last leaves it out instead). Tickets number the
- * samples 0, 1, 2, ... over the whole run; batches number the steps likewise. Within a step, position i goes to rank
- * i mod ranks, place i / ranks, so that the ranks' batches fill at the same pace. */
+ * A run is a sequence of phases: a training pass, then a validation pass, epoch after epoch. A phase is cut
+ * into steps of ranks x batch_size samples; the last step takes what is left (drop_last leaves it out
+ * instead). Tickets number the samples 0, 1, 2, ... over the whole run; batches number the steps likewise.
+ * Within a step, position i goes to rank i mod ranks, place i / ranks, so that the ranks' batches fill at the
+ * same pace. */
 #ifndef IPC_PLAN_H
 #define IPC_PLAN_H
 

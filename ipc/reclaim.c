@@ -26,7 +26,8 @@ static void return_samples(struct im_run *run, uint32_t owner, struct im_reclaim
     }
 }
 
-/* Was the sample of this ticket committed? Its place says DONE of its batch, or already belongs to a later batch. */
+/* Was the sample of this ticket committed? Its place says DONE of its batch, or already belongs to a later
+ * batch. */
 static bool is_committed(const struct im_run *run, const struct im_plan *plan, uint64_t ticket)
 {
     struct im_place at;
@@ -38,8 +39,10 @@ static bool is_committed(const struct im_run *run, const struct im_plan *plan, u
     return im_word_number(word) > at.batch || word == im_word(IM_DONE, 0, at.batch);
 }
 
-/* R2: FILLING(t, dead) -> FREE(t).  R3: TAKEN(t, dead) -> FREE(t+N) if the sample was committed, else READY(t). */
-static void return_encoded(struct im_run *run, const struct im_plan *plan, uint32_t owner, struct im_reclaimed *ret)
+/* R2: FILLING(t, dead) -> FREE(t).  R3: TAKEN(t, dead) -> FREE(t+N) if the sample was committed, else
+ * READY(t). */
+static void return_encoded(struct im_run *run, const struct im_plan *plan, uint32_t owner,
+                           struct im_reclaimed *ret)
 {
     uint32_t cells = run->geometry.encoded_cells;
 
@@ -61,7 +64,8 @@ static void return_encoded(struct im_run *run, const struct im_plan *plan, uint3
     }
 }
 
-void im_reclaim(struct im_run *run, const struct im_plan *plan, uint32_t incarnation, struct im_reclaimed *ret)
+void im_reclaim(struct im_run *run, const struct im_plan *plan, uint32_t incarnation,
+                struct im_reclaimed *ret)
 {
     *ret = (struct im_reclaimed){0};
     if (incarnation == 0)

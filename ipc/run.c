@@ -1,7 +1,8 @@
 /* Layout, creation and checked attachment of a run's segments.
  *
- * The layout is a pure function of the geometry, computed again by everyone who attaches: no offset is ever read from
- * shared memory. A child trusts nothing but its own copy of the geometry after im_run_attach() has checked it. */
+ * The layout is a pure function of the geometry, computed again by everyone who attaches: no offset is ever
+ * read from shared memory. A child trusts nothing but its own copy of the geometry after im_run_attach() has
+ * checked it. */
 #include "ipc/run.h"
 
 #include <errno.h>
@@ -15,16 +16,20 @@
 #include "ipc/base/sysinfo.h"
 #include "ipc/word.h"
 
-/* Each size below 2^31 apart from samples (< 2^32) and byte counts (< 2^40), so that no product here can overflow 64 bits. */
+/* Each size below 2^31 apart from samples (< 2^32) and byte counts (< 2^40), so that no product here can
+ * overflow 64 bits. */
 static bool geometry_is_sane(const struct im_geometry *g)
 {
-    return g->samples[IM_TRAIN] >= 1 && g->samples[IM_TRAIN] < UINT32_MAX && g->samples[IM_VAL] < UINT32_MAX &&
-           g->cell_bytes >= IM_PAGE && g->cell_bytes <= UINT64_C(1) << 30 && g->cell_bytes % IM_PAGE == 0 &&
-           g->batch_pixels_max >= 1 && g->batch_pixels_max <= UINT64_C(1) << 40 && g->encoded_cells >= 1 &&
+    return g->samples[IM_TRAIN] >= 1 && g->samples[IM_TRAIN] < UINT32_MAX &&
+           g->samples[IM_VAL] < UINT32_MAX && g->cell_bytes >= IM_PAGE &&
+           g->cell_bytes <= UINT64_C(1) << 30 && g->cell_bytes % IM_PAGE == 0 && g->batch_pixels_max >= 1 &&
+           g->batch_pixels_max <= UINT64_C(1) << 40 && g->encoded_cells >= 1 &&
            g->encoded_cells <= IM_CELLS_MAX && g->ranks >= 1 && g->ranks <= IM_RANKS_MAX && g->batches >= 1 &&
-           g->batches <= IM_BATCHES_MAX && g->batch_size_max >= 1 && g->batch_size_max <= 65536 && g->readers_max >= 1 &&
-           g->augmenters_max >= 1 && g->readers_max <= IM_SLOTS_MAX && g->augmenters_max <= IM_SLOTS_MAX &&
-           g->slots == 1 + g->readers_max + g->augmenters_max + g->ranks && g->slots <= IM_SLOTS_MAX && g->classes >= 1;
+           g->batches <= IM_BATCHES_MAX && g->batch_size_max >= 1 && g->batch_size_max <= 65536 &&
+           g->readers_max >= 1 && g->augmenters_max >= 1 && g->readers_max <= IM_SLOTS_MAX &&
+           g->augmenters_max <= IM_SLOTS_MAX &&
+           g->slots == 1 + g->readers_max + g->augmenters_max + g->ranks && g->slots <= IM_SLOTS_MAX &&
+           g->classes >= 1;
 }
 
 static uint64_t take(uint64_t *at, uint64_t bytes, uint64_t align)
@@ -47,7 +52,8 @@ int im_offsets_compute(const struct im_geometry *g, struct im_offsets *ret)
     l.stats = take(&at, g->slots * sizeof(struct im_stats), IM_PAGE);
     l.encoded_words = take(&at, g->encoded_cells * sizeof(uint64_t), IM_PAGE);
     l.encoded_meta = take(&at, g->encoded_cells * sizeof(struct im_encoded_meta), IM_PAGE);
-    l.batch_words = take(&at, (uint64_t)g->ranks * g->batches * g->batch_size_max * sizeof(uint64_t), IM_PAGE);
+    l.batch_words =
+        take(&at, (uint64_t)g->ranks * g->batches * g->batch_size_max * sizeof(uint64_t), IM_PAGE);
     l.bad_samples = take(&at, IM_BAD_MAX * sizeof(struct im_bad_entry), IM_PAGE);
     for (int s = 0; s < IM_SPLITS; s++)
         l.stamps[s] = take(&at, g->samples[s] * sizeof(uint32_t), IM_PAGE);
@@ -92,7 +98,8 @@ static int fill_header(struct im_run *run, const char *conf, uint32_t conf_bytes
     struct im_control *c = run->control;
 
     if (conf_bytes > IM_CONF_BYTES)
-        return im_fail(text, -E2BIG, "a configuration of %" PRIu32 " bytes; at most %d", conf_bytes, IM_CONF_BYTES);
+        return im_fail(text, -E2BIG, "a configuration of %" PRIu32 " bytes; at most %d", conf_bytes,
+                       IM_CONF_BYTES);
     if (getrandom(&c->run_id, sizeof c->run_id, 0) != (ssize_t)sizeof c->run_id)
         return -errno;
     c->magic = IM_MAGIC;
@@ -109,13 +116,15 @@ static int fill_header(struct im_run *run, const char *conf, uint32_t conf_bytes
     return 0;
 }
 
-int im_run_create(const struct im_geometry *g, const char *conf, uint32_t conf_bytes, struct im_run *ret, struct im_text *text)
+int im_run_create(const struct im_geometry *g, const char *conf, uint32_t conf_bytes, struct im_run *ret,
+                  struct im_text *text)
 {
     struct im_run run = {.geometry = *g};
     int err = im_offsets_compute(g, &run.layout);
 
     if (err < 0)
-        return im_fail(text, err, "the run's sizes are out of range (ranks <= %d, readers+augmenters+ranks < %d)",
+        return im_fail(text, err,
+                       "the run's sizes are out of range (ranks <= %d, readers+augmenters+ranks < %d)",
                        IM_RANKS_MAX, IM_SLOTS_MAX);
     err = im_segment_create("the control segment", run.layout.control_bytes, &run.control_segment, text);
     if (err == 0)
@@ -141,13 +150,16 @@ static int check_header(const struct im_segment *s, struct im_run *run, struct i
     if (c->magic != IM_MAGIC)
         return im_fail(text, -EBADMSG, "not a run's control segment");
     if (c->abi_version != IM_ABI_VERSION || c->control_bytes_of_header != sizeof *c)
-        return im_fail(text, -EBADMSG, "shared-memory layout %" PRIu32 ", this program speaks %u", c->abi_version, IM_ABI_VERSION);
+        return im_fail(text, -EBADMSG, "shared-memory layout %" PRIu32 ", this program speaks %u",
+                       c->abi_version, IM_ABI_VERSION);
     if (c->build_hash != build_hash())
-        return im_fail(text, -EBADMSG, "the run belongs to another build of imsuper than this program (%s)", im_build_id());
+        return im_fail(text, -EBADMSG, "the run belongs to another build of imsuper than this program (%s)",
+                       im_build_id());
     run->geometry = c->geometry;
     if (im_offsets_compute(&run->geometry, &run->layout) < 0)
         return im_fail(text, -EBADMSG, "the control segment's sizes are out of range");
-    if (run->layout.control_bytes != c->segment_bytes || run->layout.control_bytes > s->bytes || c->conf_bytes > IM_CONF_BYTES)
+    if (run->layout.control_bytes != c->segment_bytes || run->layout.control_bytes > s->bytes ||
+        c->conf_bytes > IM_CONF_BYTES)
         return im_fail(text, -EBADMSG, "the control segment's sizes contradict each other");
     return 0;
 }
@@ -182,14 +194,17 @@ int im_run_check_plan(const struct im_run *run, const struct im_plan *plan, stru
     const struct im_geometry *g = &run->geometry;
 
     if (plan->ranks != g->ranks)
-        return im_fail(text, -EBADMSG, "the configuration has %" PRIu32 " rank(s), the shared memory %" PRIu32, plan->ranks, g->ranks);
+        return im_fail(text, -EBADMSG,
+                       "the configuration has %" PRIu32 " rank(s), the shared memory %" PRIu32, plan->ranks,
+                       g->ranks);
     for (uint32_t i = 0; i < plan->phases; i++) {
         const struct im_phase *phase = &plan->phase[i];
         uint64_t pixels = (uint64_t)phase->image_size * phase->image_size; /* < 2^64 */
 
         if (phase->batch_size > g->batch_size_max || pixels > g->batch_pixels_max / 3 / phase->batch_size ||
             phase->samples > g->samples[phase->split])
-            return im_fail(text, -EBADMSG, "a batch of the configuration does not fit its place in shared memory");
+            return im_fail(text, -EBADMSG,
+                           "a batch of the configuration does not fit its place in shared memory");
     }
     return 0;
 }
@@ -217,7 +232,8 @@ _Atomic uint64_t *im_run_batch_word(const struct im_run *run, uint32_t rank, uin
 
 void im_run_batch_view(const struct im_run *run, uint32_t rank, uint64_t batch, struct im_batch_view *ret)
 {
-    unsigned char *base = (unsigned char *)run->batch_segment[rank].map + batch % run->geometry.batches * run->layout.batch_stride;
+    unsigned char *base = (unsigned char *)run->batch_segment[rank].map +
+                          batch % run->geometry.batches * run->layout.batch_stride;
 
     *ret = (struct im_batch_view){
         .pixels = base,
@@ -233,11 +249,13 @@ void im_run_reset(struct im_run *run, const struct im_plan *plan, uint64_t batch
     uint64_t ticket = im_plan_first_ticket(plan, batch);
 
     for (uint64_t t = ticket; t < ticket + g->encoded_cells; t++)
-        atomic_store_explicit(&run->encoded_word[t % g->encoded_cells], im_word(IM_FREE, 0, t), memory_order_release);
+        atomic_store_explicit(&run->encoded_word[t % g->encoded_cells], im_word(IM_FREE, 0, t),
+                              memory_order_release);
     for (uint32_t rank = 0; rank < g->ranks; rank++)
         for (uint64_t b = batch; b < batch + g->batches; b++)
             for (uint32_t place = 0; place < g->batch_size_max; place++)
-                atomic_store_explicit(im_run_batch_word(run, rank, b, place), im_word(IM_EMPTY, 0, b), memory_order_release);
+                atomic_store_explicit(im_run_batch_word(run, rank, b, place), im_word(IM_EMPTY, 0, b),
+                                      memory_order_release);
     for (int s = 0; s < IM_SPLITS; s++) {
         for (uint64_t i = 0; i < g->samples[s]; i++)
             atomic_store_explicit(&run->stamp[s][i], 0, memory_order_relaxed);

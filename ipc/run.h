@@ -8,8 +8,9 @@
 #include "ipc/plan.h"
 #include "ipc/shm.h"
 
-/* Descriptors that processes inherit. Roles get CONTROL, ENCODED, LEASE (its read end) and BATCH + rank; the supervisor gets
- * CONTROL, LEASE (its write end), CHANNEL (to the warden), LOG (what the roles write to their stderr) and LOCK. */
+/* Descriptors that processes inherit. Roles get CONTROL, ENCODED, LEASE (its read end) and BATCH + rank; the
+ * supervisor gets CONTROL, LEASE (its write end), CHANNEL (to the warden), LOG (what the roles write to their
+ * stderr) and LOCK. */
 enum {
     IM_FD_CONTROL = 3,
     IM_FD_ENCODED = 4,
@@ -42,8 +43,9 @@ struct im_run {
     struct im_encoded_meta *encoded_meta;
     _Atomic uint64_t *batch_word; /* [ranks][batches][batch_size_max] */
     struct im_bad_entry *bad_sample;
-    _Atomic uint32_t *stamp[IM_SPLITS]; /* the ledger's: [sample] = 1 + phase that last delivered it. W trainers */
-    char *conf;                         /* frozen configuration; not 0-terminated beyond conf_bytes */
+    _Atomic uint32_t
+        *stamp[IM_SPLITS]; /* the ledger's: [sample] = 1 + phase that last delivered it. W trainers */
+    char *conf;            /* frozen configuration; not 0-terminated beyond conf_bytes */
 };
 
 /* One batch of one rank, as arrays over its places. */
@@ -58,29 +60,30 @@ struct im_batch_view {
 int im_offsets_compute(const struct im_geometry *g, struct im_offsets *ret);
 
 /* Makes all segments of a run, zeroed, and writes header and configuration. `conf` is copied. */
-int im_run_create(const struct im_geometry *g, const char *conf, uint32_t conf_bytes, struct im_run *ret, struct im_text *text);
+int im_run_create(const struct im_geometry *g, const char *conf, uint32_t conf_bytes, struct im_run *ret,
+                  struct im_text *text);
 
 /* Which segments a process maps, and how. */
 struct im_attach {
-    bool encoded_write;      /* readers */
-    bool encoded_read;       /* augmenters */
-    bool batch_write;        /* augmenters: all ranks */
-    int batch_read_rank;     /* trainers: this rank alone; -1 = none */
-    int first_fd;            /* IM_FD_CONTROL; the others follow as in the enum above */
+    bool encoded_write;  /* readers */
+    bool encoded_read;   /* augmenters */
+    bool batch_write;    /* augmenters: all ranks */
+    int batch_read_rank; /* trainers: this rank alone; -1 = none */
+    int first_fd;        /* IM_FD_CONTROL; the others follow as in the enum above */
 };
 
-/* Maps the segments behind inherited descriptors. Checks every byte it will rely on: -EBADMSG for anything that is no run
- * of this build. The control segment is always mapped writable. */
+/* Maps the segments behind inherited descriptors. Checks every byte it will rely on: -EBADMSG for anything
+ * that is no run of this build. The control segment is always mapped writable. */
 int im_run_attach(const struct im_attach *how, struct im_run *ret, struct im_text *text);
 
 void im_run_close(struct im_run *run);
 
-/* Does each batch of the plan fit the batch rings of this run? -EBADMSG with a sentence where the two contradict each other:
- * the cells' addresses are computed from both. */
+/* Does each batch of the plan fit the batch rings of this run? -EBADMSG with a sentence where the two
+ * contradict each other: the cells' addresses are computed from both. */
 int im_run_check_plan(const struct im_run *run, const struct im_plan *plan, struct im_text *text);
 
-/* Marks each cell with the first number it will carry, for a run that starts at `batch`: the state of a data plane in which
- * nothing has happened. Supervisor only, with no reader, augmenter or trainer alive. */
+/* Marks each cell with the first number it will carry, for a run that starts at `batch`: the state of a data
+ * plane in which nothing has happened. Supervisor only, with no reader, augmenter or trainer alive. */
 void im_run_reset(struct im_run *run, const struct im_plan *plan, uint64_t batch);
 
 /* Encoded cell and batch cell addresses. */

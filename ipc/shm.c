@@ -1,7 +1,8 @@
 /* shm_open + posix_fallocate + shm_unlink, or memfd_create + fallocate + seals.
  *
- * Reserving every page now turns a too small /dev/shm into an error with a number; without it the first touch of the page
- * that does not fit is a SIGBUS in whoever touches it. Unlinking at once means that no crash can leave a name behind. */
+ * Reserving every page now turns a too small /dev/shm into an error with a number; without it the first touch
+ * of the page that does not fit is a SIGBUS in whoever touches it. Unlinking at once means that no crash can
+ * leave a name behind. */
 #include "ipc/shm.h"
 
 #include <errno.h>
@@ -65,7 +66,8 @@ static int open_memfd(const char *what, uint64_t bytes)
     return fd;
 }
 
-/* A reservation larger than the memory there is does not fail: it gets somebody killed. Asked before the first page. */
+/* A reservation larger than the memory there is does not fail: it gets somebody killed. Asked before the
+ * first page. */
 static int check_memory(uint64_t bytes)
 {
     uint64_t available = im_memory_available();
@@ -90,17 +92,20 @@ int im_segment_create(const char *what, uint64_t bytes, struct im_segment *ret, 
     if (fd < 0 && fd != -ENOMEM)
         fd = open_memfd(what, bytes);
     if (fd < 0)
-        return im_fail(text, fd,
-                       "cannot reserve %" PRIu64 " bytes (%.2f GiB) of shared memory for %s: there are %" PRIu64
-                       " bytes of memory, of them %" PRIu64 " in /dev/shm (%s); give the machine or container more memory, "
-                       "or use smaller --batch-size, --batches-ahead or --encoded-cells",
-                       bytes, (double)bytes / (1 << 30), what, im_memory_available(), shm_free_bytes(), strerror(-fd));
+        return im_fail(
+            text, fd,
+            "cannot reserve %" PRIu64 " bytes (%.2f GiB) of shared memory for %s: there are %" PRIu64
+            " bytes of memory, of them %" PRIu64
+            " in /dev/shm (%s); give the machine or container more memory, "
+            "or use smaller --batch-size, --batches-ahead or --encoded-cells",
+            bytes, (double)bytes / (1 << 30), what, im_memory_available(), shm_free_bytes(), strerror(-fd));
     map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (map == MAP_FAILED) {
         int err = -errno;
 
         close(fd);
-        return im_fail(text, err, "cannot map %" PRIu64 " bytes of shared memory for %s: %s", bytes, what, strerror(-err));
+        return im_fail(text, err, "cannot map %" PRIu64 " bytes of shared memory for %s: %s", bytes, what,
+                       strerror(-err));
     }
     *ret = (struct im_segment){.fd = fd, .map = map, .bytes = bytes};
     return 0;
@@ -114,7 +119,8 @@ int im_segment_attach(int fd, int writable, uint64_t bytes_min, struct im_segmen
     if (fstat(fd, &st) < 0)
         return im_fail(text, -errno, "descriptor %d: %s", fd, strerror(errno));
     if (!S_ISREG(st.st_mode) || st.st_size <= 0 || (uint64_t)st.st_size < bytes_min)
-        return im_fail(text, -EBADMSG, "descriptor %d is no segment of at least %" PRIu64 " bytes", fd, bytes_min);
+        return im_fail(text, -EBADMSG, "descriptor %d is no segment of at least %" PRIu64 " bytes", fd,
+                       bytes_min);
     map = mmap(NULL, (size_t)st.st_size, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, fd, 0);
     if (map == MAP_FAILED)
         return im_fail(text, -errno, "cannot map descriptor %d: %s", fd, strerror(errno));

@@ -7,14 +7,15 @@
 #include "ipc/base/err.h"
 
 struct im_segment {
-    int fd;       /* close-on-exec */
-    void *map;    /* whole segment */
+    int fd;    /* close-on-exec */
+    void *map; /* whole segment */
     uint64_t bytes;
 };
 
-/* Makes a zeroed segment of `bytes` whose pages are all reserved: POSIX shared memory under a name that is gone before
- * this returns, or a sealed memfd where /dev/shm is too small for it. `what` names the segment in messages.
- * Errors: -ENOSPC / -ENOMEM with the bytes needed and the bytes there are. The caller owns the result. */
+/* Makes a zeroed segment of `bytes` whose pages are all reserved: POSIX shared memory under a name that is
+ * gone before this returns, or a sealed memfd where /dev/shm is too small for it. `what` names the segment in
+ * messages. Errors: -ENOSPC / -ENOMEM with the bytes needed and the bytes there are. The caller owns the
+ * result. */
 int im_segment_create(const char *what, uint64_t bytes, struct im_segment *ret, struct im_text *text);
 
 /* Maps a segment that another process made; takes ownership of fd on success. `writable` 0 maps it read-only.

@@ -1,5 +1,6 @@
-/* Statistics of one process: a page that it alone writes and anyone may read. Plain loads and stores, no read-modify-write:
- * there is one writer. A reader may see a sum that is one item behind; nothing is decided on these numbers. */
+/* Statistics of one process: a page that it alone writes and anyone may read. Plain loads and stores, no
+ * read-modify-write: there is one writer. A reader may see a sum that is one item behind; nothing is decided
+ * on these numbers. */
 #ifndef IPC_STATS_H
 #define IPC_STATS_H
 
@@ -21,7 +22,8 @@ struct im_stats_view {
 };
 void im_stats_read(const struct im_stats *s, im_ns now, struct im_stats_view *ret);
 
-/* The duration below which `quantile` (0..1) of a histogram lies, in ns (upper edge of its bucket); 0 when it is empty. */
+/* The duration below which `quantile` (0..1) of a histogram lies, in ns (upper edge of its bucket); 0 when it
+ * is empty. */
 uint64_t im_stats_quantile(const struct im_stats *s, enum im_histogram histogram, double quantile);
 
 #endif

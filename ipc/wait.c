@@ -1,6 +1,6 @@
-/* The one place with a full fence. The handshake (Dekker's): the waker writes the sequence, then reads the waiters; the
- * waiter writes the waiters, then reads the sequence (in the kernel, under FUTEX_WAIT's own check). With a seq_cst fence
- * between the two on both sides at least one of them sees the other. */
+/* The one place with a full fence. The handshake (Dekker's): the waker writes the sequence, then reads the
+ * waiters; the waiter writes the waiters, then reads the sequence (in the kernel, under FUTEX_WAIT's own
+ * check). With a seq_cst fence between the two on both sides at least one of them sees the other. */
 #include "ipc/wait.h"
 
 #include <limits.h>

@@ -4,8 +4,9 @@
  *   if (no work found)
  *       im_event_wait(e, seen, timeout);
  *
- * A waker signals after it made work visible. Every wait is bounded by IM_WAIT_MAX_NS, because a process killed between
- * making work visible and signalling takes the signal with it: then its peers are late by one bound, never stuck. */
+ * A waker signals after it made work visible. Every wait is bounded by IM_WAIT_MAX_NS, because a process
+ * killed between making work visible and signalling takes the signal with it: then its peers are late by one
+ * bound, never stuck. */
 #ifndef IPC_WAIT_H
 #define IPC_WAIT_H
 
@@ -16,7 +17,8 @@
 
 uint32_t im_event_look(struct im_event *e);
 
-/* Sleeps until the event's sequence is no longer `seen`, a wake, or min(timeout, IM_WAIT_MAX_NS). May return early. */
+/* Sleeps until the event's sequence is no longer `seen`, a wake, or min(timeout, IM_WAIT_MAX_NS). May return
+ * early. */
 void im_event_wait(struct im_event *e, uint32_t seen, im_ns timeout);
 
 /* Wakes up to `wake` sleepers, if there are any (a system call only then). */

@@ -4,7 +4,8 @@
  *   bits 59-36  owner: the incarnation number of the process that holds the cell; 0 = nobody
  *   bits 35-0   number: encoded ring: ticket; batch ring: batch
  *
- * An incarnation is never reused in a run, so a word names its holder for ever. 2^36 tickets are 53,000 ImageNet epochs. */
+ * An incarnation is never reused in a run, so a word names its holder for ever. 2^36 tickets are 53,000
+ * ImageNet epochs. */
 #ifndef IPC_WORD_H
 #define IPC_WORD_H
 

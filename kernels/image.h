@@ -37,10 +37,14 @@ struct imk_taps {
     uint32_t stride;     /* a multiple of 4 */
     uint32_t *start, *n; /* [count] */
     int32_t *weight;     /* [count][stride] */
+    uint32_t *
+        halves; /* [count][stride / 2][2]: the same, two weights at a time, for 16-bit multiplies: the low
+                 * IMK_LOW_BITS of both (the first in bits 0-15, the second in 16-31), then their high bits */
 };
 
 /* Fraction bits of a weight: Pillow's PRECISION_BITS, 32 - 8 - 2. */
 #define IMK_WEIGHT_BITS 22
+#define IMK_LOW_BITS 14
 
 /* Bytes of memory a table of this axis takes. */
 size_t imk_taps_bytes(const struct imk_axis *axis);

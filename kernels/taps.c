@@ -33,7 +33,7 @@ static uint32_t weight_stride(const struct imk_axis *axis)
 
 size_t imk_taps_bytes(const struct imk_axis *axis)
 {
-    return (size_t)axis->count * (2 * sizeof(uint32_t) + weight_stride(axis) * sizeof(int32_t));
+    return (size_t)axis->count * 2 * (sizeof(uint32_t) + weight_stride(axis) * sizeof(uint32_t));
 }
 
 static struct window window_at(const struct imk_axis *axis, uint32_t position)
@@ -89,6 +89,19 @@ static void trim(struct window *w, int32_t *weight)
     }
 }
 
+/* Two weights' low bits side by side, and their high bits. */
+static void fill_halves(const int32_t *weight, uint32_t n, uint32_t *halves)
+{
+    const uint32_t mask = (1u << IMK_LOW_BITS) - 1;
+
+    for (uint32_t t = 0; t < n; t += 2, halves += 2) {
+        uint32_t first = (uint32_t)weight[t], second = (uint32_t)weight[t + 1];
+
+        halves[0] = (first & mask) | (second & mask) << 16;
+        halves[1] = first >> IMK_LOW_BITS | second >> IMK_LOW_BITS << 16;
+    }
+}
+
 void imk_taps_fill(struct imk_taps *taps, const struct imk_axis *axis, void *memory)
 {
     uint32_t count = axis->count;
@@ -100,6 +113,7 @@ void imk_taps_fill(struct imk_taps *taps, const struct imk_axis *axis, void *mem
         .start = memory,
         .n = (uint32_t *)memory + count,
         .weight = (int32_t *)memory + 2 * (size_t)count,
+        .halves = (uint32_t *)memory + (2 + (size_t)weight_stride(axis)) * count,
     };
     memset(taps->weight, 0, (size_t)count * taps->stride * sizeof *taps->weight);
 
@@ -110,6 +124,7 @@ void imk_taps_fill(struct imk_taps *taps, const struct imk_axis *axis, void *mem
 
         fill_weights(&w, weight);
         trim(&w, weight);
+        fill_halves(weight, taps->stride, taps->halves + (size_t)i * taps->stride);
         taps->start[i] = w.start;
         taps->n[i] = w.n;
         if (w.start < taps->begin)

@@ -145,7 +145,7 @@ static int find_val(int root_fd, const char *base, struct rd_layout *layout, str
 
 static int find_train(int root_fd, enum rd_layout_kind forced, struct rd_layout *layout, struct im_text *text)
 {
-    static const char *const bases[] = {"", CLS_LOC, "ILSVRC/" CLS_LOC};
+    static const char *const bases[] = {"", CLS_LOC, "ILSVRC/Data/CLS-LOC"};
     struct content content = {0};
     size_t base_count = forced == RD_LAYOUT_FOLDERS ? 1 : sizeof bases / sizeof *bases;
     int err;

@@ -1,7 +1,8 @@
 /* The loop of a reader: keep up to --queue-depth files in flight, each into its own cell.
  *
- * What to read is a pure function of the ticket (plan, order, index), so that any reader can read any ticket again. What a
- * file is (missing, a directory, empty, larger than a cell) is told in the cell's meta, never by leaving. */
+ * What to read is a pure function of the ticket (plan, order, index), so that any reader can read any ticket
+ * again. What a file is (missing, a directory, empty, larger than a cell) is told in the cell's meta, never
+ * by leaving. */
 #include "reader/reader.h"
 
 #include <errno.h>
@@ -83,17 +84,19 @@ static int submit(struct reader *r, const struct im_encoded *cell)
     if (err < 0)
         return err;
     set_name(cell->meta, path);
-    return rd_io_submit(r->io, &(struct rd_io_request){.path = path,
-                                                       .buffer = cell->bytes,
-                                                       .capacity = (uint32_t)r->child->run->geometry.cell_bytes,
-                                                       .tag = tag});
+    return rd_io_submit(r->io,
+                        &(struct rd_io_request){.path = path,
+                                                .buffer = cell->bytes,
+                                                .capacity = (uint32_t)r->child->run->geometry.cell_bytes,
+                                                .tag = tag});
 }
 
 /* A file that is larger than a cell: the augmenter reads it itself. */
 static void refer(struct reader *r, struct flight *flight)
 {
     struct im_encoded_meta *meta = flight->cell.meta;
-    int n = rd_index_path(&r->index, flight->split, meta->sample, (char *)flight->cell.bytes, r->child->run->geometry.cell_bytes);
+    int n = rd_index_path(&r->index, flight->split, meta->sample, (char *)flight->cell.bytes,
+                          r->child->run->geometry.cell_bytes);
 
     if (n < 0) {
         meta->verdict = IM_VERDICT_READ_ERROR;
@@ -108,6 +111,8 @@ static int publish(struct reader *r, const struct rd_io_result *result)
     struct flight *flight = &r->flight[result->tag];
     struct im_encoded_meta *meta = flight->cell.meta;
     struct im_stats *stats = r->child->stats;
+    uint32_t bytes;
+    bool bad;
     int err;
 
     meta->by_reference = 0;
@@ -120,12 +125,14 @@ static int publish(struct reader *r, const struct rd_io_result *result)
     else
         meta->bytes = (uint32_t)result->bytes;
     meta->hash = im_hash64(flight->cell.bytes, meta->bytes, flight->cell.ticket);
+    bytes = meta->bytes; /* once published, the cell and its meta are the augmenter's */
+    bad = meta->verdict != IM_VERDICT_OK;
     err = im_encoded_publish(r->child->run, r->child->incarnation, &flight->cell);
     flight->next_free = r->free_flight;
     r->free_flight = (uint32_t)result->tag;
     im_stats_add(stats, IM_C_SAMPLES, 1);
-    im_stats_add(stats, IM_C_BYTES, meta->bytes);
-    im_stats_add(stats, IM_C_BAD, meta->verdict != IM_VERDICT_OK);
+    im_stats_add(stats, IM_C_BYTES, bytes);
+    im_stats_add(stats, IM_C_BAD, bad);
     im_stats_time(stats, IM_H_ITEM, im_now() - flight->began);
     atomic_fetch_add_explicit(&r->child->entry->progress, 1, memory_order_relaxed);
     return err;
@@ -189,13 +196,16 @@ static int work(struct reader *r)
 
 static int open_engine(struct reader *r, struct im_text *text)
 {
-    static const enum rd_io_kind kinds[] = {[IM_IO_AUTO] = RD_IO_AUTO, [IM_IO_URING] = RD_IO_URING, [IM_IO_PREAD] = RD_IO_PREAD};
-    const struct rd_io_options options = {.kind = kinds[r->child->conf->io], .depth = r->depth, .root_fd = r->root_fd};
+    static const enum rd_io_kind kinds[] = {
+        [IM_IO_AUTO] = RD_IO_AUTO, [IM_IO_URING] = RD_IO_URING, [IM_IO_PREAD] = RD_IO_PREAD};
+    const struct rd_io_options options = {
+        .kind = kinds[r->child->conf->io], .depth = r->depth, .root_fd = r->root_fd};
     struct im_text note = {0};
     int err = rd_io_open(&options, &r->io, &note, text);
 
     if (err == 0 && note.s[0] && r->child->index == 0) /* said once in a run, not once in a process */
-        im_log(IM_LOG_WARN, "reading with threads instead of io_uring", "cause=%s", im_log_quote(&(struct im_quoted){0}, note.s));
+        im_log(IM_LOG_WARN, "reading with threads instead of io_uring", "cause=%s",
+               im_log_quote(&(struct im_quoted){0}, note.s));
     return err;
 }
 
@@ -206,12 +216,15 @@ static int open_all(struct reader *r, struct im_text *text)
 
     if (err < 0)
         return err;
-    if (rd_index_count(&r->index, RD_TRAIN) != g->samples[IM_TRAIN] || rd_index_count(&r->index, RD_VAL) != g->samples[IM_VAL])
+    if (rd_index_count(&r->index, RD_TRAIN) != g->samples[IM_TRAIN] ||
+        rd_index_count(&r->index, RD_VAL) != g->samples[IM_VAL])
         return im_fail(text, -EBADMSG, "%s changed since the run was started", r->child->conf->index_file);
     r->root_fd = open(rd_index_root(&r->index), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (r->root_fd < 0)
         return im_fail(text, -errno, "%s: %s", rd_index_root(&r->index), strerror(errno));
-    r->depth = (uint32_t)r->child->conf->queue_depth < g->encoded_cells ? (uint32_t)r->child->conf->queue_depth : g->encoded_cells;
+    r->depth = (uint32_t)r->child->conf->queue_depth < g->encoded_cells
+                   ? (uint32_t)r->child->conf->queue_depth
+                   : g->encoded_cells;
     r->flight = calloc(r->depth, sizeof *r->flight);
     if (!r->flight)
         return -ENOMEM;

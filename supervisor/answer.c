@@ -9,7 +9,8 @@
 
 static struct im_json *process_json(struct sv_super *s, const struct sv_child *child)
 {
-    static const char *const activity[IM_ACTIVITIES] = {"idle", "waits for input", "works", "waits for output", "waits for I/O"};
+    static const char *const activity[IM_ACTIVITIES] = {"idle", "waits for input", "works",
+                                                        "waits for output", "waits for I/O"};
     struct im_process *p = &s->run.process[child->slot];
     struct im_stats_view stats;
     struct im_json *j = im_json_object();
@@ -19,14 +20,19 @@ static struct im_json *process_json(struct sv_super *s, const struct sv_child *c
     im_json_set_str(j, "role", im_role_name(child->role));
     im_json_set_int(j, "index", child->index);
     im_json_set_int(j, "pid", child->pid);
-    im_json_set_str(j, "state", child->incarnation == 0 ? "down" : im_process_state(&s->run, child->slot) == IM_PROCESS_RUN ? "running" : "starting");
+    im_json_set_str(j, "state",
+                    child->incarnation == 0                                    ? "down"
+                    : im_process_state(&s->run, child->slot) == IM_PROCESS_RUN ? "running"
+                                                                               : "starting");
     im_json_set_str(j, "activity", child->incarnation && now_at < IM_ACTIVITIES ? activity[now_at] : "-");
     im_json_set_int(j, "restarts", atomic_load_explicit(&p->restarts, memory_order_relaxed));
     im_json_set_int(j, "samples", (int64_t)stats.counter[IM_C_SAMPLES]);
     im_json_set_int(j, "bytes", (int64_t)stats.counter[IM_C_BYTES]);
     im_json_set_int(j, "bad", (int64_t)stats.counter[IM_C_BAD]);
-    im_json_set_real(j, "item_p50_ms", (double)im_stats_quantile(&s->run.stats[child->slot], IM_H_ITEM, 0.5) / 1e6);
-    im_json_set_real(j, "item_p99_ms", (double)im_stats_quantile(&s->run.stats[child->slot], IM_H_ITEM, 0.99) / 1e6);
+    im_json_set_real(j, "item_p50_ms",
+                     (double)im_stats_quantile(&s->run.stats[child->slot], IM_H_ITEM, 0.5) / 1e6);
+    im_json_set_real(j, "item_p99_ms",
+                     (double)im_stats_quantile(&s->run.stats[child->slot], IM_H_ITEM, 0.99) / 1e6);
     return j;
 }
 
@@ -61,7 +67,8 @@ static struct im_json *ledger_json(const struct sv_super *s)
         im_json_set_int(j, "duplicates", (int64_t)atomic_load_explicit(&l->duplicates, memory_order_relaxed));
         im_json_set_int(j, "bad", (int64_t)atomic_load_explicit(&l->bad, memory_order_relaxed));
         im_json_set_int(j, "passes", (int64_t)atomic_load_explicit(&l->phases, memory_order_relaxed));
-        im_json_set_int(j, "passes_exactly_once", (int64_t)atomic_load_explicit(&l->phases_exact, memory_order_relaxed));
+        im_json_set_int(j, "passes_exactly_once",
+                        (int64_t)atomic_load_explicit(&l->phases_exact, memory_order_relaxed));
         im_json_set(both, split == IM_TRAIN ? "train" : "val", j);
     }
     return both;
@@ -97,9 +104,10 @@ struct im_json *sv_status_json(struct sv_super *s)
     im_json_set(j, "stages", stages_json(s));
     im_json_set_int(j, "ready_cells", s->view.ready_cells);
     im_json_set_int(j, "ready_batches", s->view.ready_batches);
-    im_json_set_int(j, "deaths", s->deaths);
-    im_json_set_int(j, "bad_samples", s->bad_told);
-    im_json_set_int(j, "resets", (int64_t)atomic_load_explicit(&s->run.control->generation, memory_order_relaxed) - 1);
+    im_json_set_int(j, "deaths", atomic_load_explicit(&s->run.control->deaths, memory_order_relaxed));
+    im_json_set_int(j, "bad_samples", atomic_load_explicit(&s->run.control->bad_told, memory_order_relaxed));
+    im_json_set_int(j, "resets",
+                    (int64_t)atomic_load_explicit(&s->run.control->generation, memory_order_relaxed) - 1);
     im_json_set(j, "ledger", ledger_json(s));
     for (uint32_t i = 0; i < s->children.count; i++)
         im_json_append(processes, process_json(s, &s->children.child[i]));
@@ -136,10 +144,13 @@ static void tell_epoch(struct sv_super *s, const struct im_json *m)
     char rate[24], time[24];
 
     if (im_json_int_or(m, "epoch", 1) == 1)
-        sv_screen_say(&s->screen, "epoch  train loss  train top1   val loss  val top1  val top5      lr   img/s    time");
-    sv_screen_say(&s->screen, "%5lld  %10.4f  %9.2f%%  %9.4f  %7.2f%%  %7.2f%%  %6.4f  %6s  %6s", (long long)im_json_int_or(m, "epoch", 0),
-                  im_json_real_or(m, "train_loss", 0), 100 * im_json_real_or(m, "train_top1", 0), im_json_real_or(m, "val_loss", 0),
-                  100 * im_json_real_or(m, "val_top1", 0), 100 * im_json_real_or(m, "val_top5", 0), im_json_real_or(m, "lr", 0),
+        sv_screen_say(&s->screen,
+                      "epoch  train loss  train top1   val loss  val top1  val top5      lr   img/s    time");
+    sv_screen_say(&s->screen, "%5lld  %10.4f  %9.2f%%  %9.4f  %7.2f%%  %7.2f%%  %6.4f  %6s  %6s",
+                  (long long)im_json_int_or(m, "epoch", 0), im_json_real_or(m, "train_loss", 0),
+                  100 * im_json_real_or(m, "train_top1", 0), im_json_real_or(m, "val_loss", 0),
+                  100 * im_json_real_or(m, "val_top1", 0), 100 * im_json_real_or(m, "val_top5", 0),
+                  im_json_real_or(m, "lr", 0),
                   sv_format_rate(im_json_real_or(m, "images_per_second", 0), rate, sizeof rate),
                   sv_format_seconds(im_json_real_or(m, "seconds", -1), time, sizeof time));
 }

@@ -23,7 +23,8 @@ int sv_channel_send(int fd, const struct sv_message *m, int pidfd)
     if (pidfd >= 0) {
         msg.msg_control = control.bytes;
         msg.msg_controllen = sizeof control.bytes;
-        control.header = (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
+        control.header = (struct cmsghdr){
+            .cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
         memcpy(CMSG_DATA(&control.header), &pidfd, sizeof pidfd);
     }
     do
@@ -39,7 +40,10 @@ int sv_channel_receive(int fd, struct sv_message *ret, int *ret_pidfd)
         char bytes[CMSG_SPACE(sizeof(int))];
     } control = {0};
     struct iovec iov = {.iov_base = ret, .iov_len = sizeof *ret};
-    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
+    struct msghdr msg = {.msg_iov = &iov,
+                         .msg_iovlen = 1,
+                         .msg_control = control.bytes,
+                         .msg_controllen = sizeof control.bytes};
     struct cmsghdr *c;
     ssize_t n;
 

@@ -27,10 +27,12 @@ struct sv_message {
 /* A connected pair, close-on-exec. 0 or negative errno. */
 int sv_channel_pair(int ret_fds[2]);
 
-/* Sends; `pidfd` >= 0 travels along (the receiver gets its own). 0 or negative errno (-EPIPE: the other end is gone). */
+/* Sends; `pidfd` >= 0 travels along (the receiver gets its own). 0 or negative errno (-EPIPE: the other end
+ * is gone). */
 int sv_channel_send(int fd, const struct sv_message *m, int pidfd);
 
-/* Receives without waiting. 1, 0 when there is nothing, -EPIPE when the other end is gone. *ret_pidfd is -1 or the caller's. */
+/* Receives without waiting. 1, 0 when there is nothing, -EPIPE when the other end is gone. *ret_pidfd is -1
+ * or the caller's. */
 int sv_channel_receive(int fd, struct sv_message *ret, int *ret_pidfd);
 
 #endif

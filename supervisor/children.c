@@ -10,8 +10,8 @@
 static void add_role(struct sv_children *c, enum im_role role, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) {
-        c->child[c->count++] = (struct sv_child){
-            .role = role, .index = i, .slot = im_run_slot(c->run, role, i), .pidfd = -1};
+        c->child[c->count++] =
+            (struct sv_child){.role = role, .index = i, .slot = im_run_slot(c->run, role, i), .pidfd = -1};
     }
 }
 
@@ -49,6 +49,7 @@ int sv_child_start(struct sv_children *c, struct sv_child *child)
     IM_FAULT("supervisor.announced");
     child->incarnation = m.incarnation;
     child->killed_by_deadline = false;
+    child->ended_by_reset = false;
     return sv_channel_send(c->channel, &m, -1);
 }
 
@@ -62,6 +63,7 @@ void sv_child_buried(struct sv_children *c, struct sv_child *child)
     child->last.pid = child->pid;
     child->last.was_ready = atomic_load_explicit(&entry->ready_ns, memory_order_acquire) != 0;
     child->last.killed_by_deadline = child->killed_by_deadline;
+    child->last.ended_by_reset = child->ended_by_reset;
     child->last.active_ticket = atomic_load_explicit(&entry->active_ticket, memory_order_acquire);
     child->last.died_at = im_now();
     IM_FAULT("supervisor.death.seen");

@@ -1,4 +1,5 @@
-/* The supervisor's side of the process table: which processes it has asked for, which live, what a death means. */
+/* The supervisor's side of the process table: which processes it has asked for, which live, what a death
+ * means. */
 #ifndef SUPERVISOR_CHILDREN_H
 #define SUPERVISOR_CHILDREN_H
 
@@ -14,16 +15,22 @@ struct sv_child {
     uint32_t incarnation; /* 0: none is alive or starting */
     int pidfd;            /* -1: not known yet */
     int32_t pid;
-    bool wanted;     /* start one when none is there */
+    bool wanted; /* start one when none is there */
     bool killed_by_deadline;
-    im_ns start_at;  /* earliest time of the next start */
+    bool ended_by_reset; /* its end is no news */
+    im_ns start_at;      /* earliest time of the next start */
     struct sv_tally tally;
+    struct {
+        uint32_t incarnation;
+        uint64_t count; /* items finished */
+        im_ns since;
+    } progress; /* as last seen */
 
     /* The last one that died here, until the warden tells its wait status. */
     struct {
         uint32_t incarnation; /* 0: nothing to tell */
         int32_t pid;
-        bool was_ready, killed_by_deadline;
+        bool was_ready, killed_by_deadline, ended_by_reset;
         uint64_t active_ticket; /* + 1 */
         im_ns died_at;
         struct im_reclaimed returned;
@@ -55,8 +62,8 @@ void sv_child_kill(struct sv_child *child, int signo);
 void sv_children_want(struct sv_children *c, enum im_role role, bool wanted);
 uint32_t sv_children_alive(const struct sv_children *c, enum im_role role);
 
-/* A new supervisor: takes over what the table says against what the warden listed (the children that have a pidfd);
- * entries without a process are freed. */
+/* A new supervisor: takes over what the table says against what the warden listed (the children that have a
+ * pidfd); entries without a process are freed. */
 void sv_children_adopt(struct sv_children *c);
 
 #endif

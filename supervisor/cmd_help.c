@@ -10,11 +10,13 @@
 #include "supervisor/supervise.h"
 
 static const char overview[] =
-    "imsuper trains image classifiers from JPEG files as fast as the machine allows, and keeps going when parts of it die.\n"
+    "imsuper trains image classifiers from JPEG files as fast as the machine allows, and keeps going when "
+    "parts of it die.\n"
     "\n"
     "  imsuper data synth --out data/synth                    make a small labelled image set to try\n"
     "  imsuper start --data-dir data/synth --model resnet20 --image-size 32 --epochs 3\n"
-    "  imsuper status                                         which stage limits, who lives, is every sample delivered once\n"
+    "  imsuper status                                         which stage limits, who lives, is every sample "
+    "delivered once\n"
     "\n"
     "Train    start     train, or continue the run of that name\n"
     "         stop      finish the step, save and stop the run; --now: at once\n"
@@ -24,7 +26,8 @@ static const char overview[] =
     "Other    version, help [VERB]\n"
     "\n"
     "Every flag may also stand in a YAML file (--config FILE) or the environment (IMSUPER_BATCH_SIZE=128).\n"
-    "Exit status: 0 done, 1 failed, 2 usage, 3 not running, 4 unknown run, 65 bad data, 69 something is missing on this machine,\n"
+    "Exit status: 0 done, 1 failed, 2 usage, 3 not running, 4 unknown run, 65 bad data, 69 something is "
+    "missing on this machine,\n"
     "75 stopped and saved (the same command continues), 130 stopped at once.\n";
 
 int sv_cmd_help(int argc, char **argv)
@@ -34,8 +37,10 @@ int sv_cmd_help(int argc, char **argv)
         unsigned commands;
         const char *usage;
     } verbs[] = {
-        {"start", IM_FOR_START, "imsuper start --data-dir DIR [flags]\n\nTrains, or continues the run of that name.\n"},
-        {"status", IM_FOR_STATUS, "imsuper status [RUN] [flags]\n\nShows a run. Exit status 0 running, 3 not running, 4 unknown.\n"},
+        {"start", IM_FOR_START,
+         "imsuper start --data-dir DIR [flags]\n\nTrains, or continues the run of that name.\n"},
+        {"status", IM_FOR_STATUS,
+         "imsuper status [RUN] [flags]\n\nShows a run. Exit status 0 running, 3 not running, 4 unknown.\n"},
         {"stop", IM_FOR_STOP, "imsuper stop [RUN] [flags]\n\nLets the run finish its step and save.\n"},
         {"data", IM_FOR_SYNTH | IM_FOR_INDEX, "imsuper data index|synth [flags]\n"},
     };

@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +9,7 @@
 
 #include "ipc/base/sysinfo.h"
 #include "ipc/child.h"
+#include "ipc/ctl.h"
 #include "supervisor/commands.h"
 #include "supervisor/dataset.h"
 #include "supervisor/rundir.h"
@@ -32,6 +32,30 @@ static int fail(const struct im_text *text, int status)
     return status;
 }
 
+/* What this build cannot do is refused here, not found out later. 0, or an exit status. */
+static int check_devices(const struct im_conf *conf)
+{
+    struct im_conf_gpus gpus;
+
+    if (im_conf_parse_gpus(conf->gpus, &gpus) < 0) {
+        fprintf(stderr, "imsuper: --gpus %s: 0, auto, a number, or a list such as 0,2\n", conf->gpus);
+        return IM_EXIT_USAGE;
+    }
+    if (gpus.count > 0 || conf->backend == IM_BACKEND_CUDA) {
+        fprintf(stderr,
+                "imsuper: this program was built without the CUDA backend; use --gpus 0 --backend onednn\n");
+        return IM_EXIT_UNAVAILABLE;
+    }
+    if (conf->ranks > 1) {
+        fprintf(stderr,
+                "imsuper: --ranks %" PRId64
+                ": this version trains in one process; --trainer-threads gives it cores\n",
+                conf->ranks);
+        return IM_EXIT_USAGE;
+    }
+    return 0;
+}
+
 /* Flags, file, environment. 0, or an exit status. */
 static int configure(struct start *s, int argc, char **argv)
 {
@@ -43,16 +67,18 @@ static int configure(struct start *s, int argc, char **argv)
     if (warning.s[0])
         fprintf(stderr, "imsuper: %s\n", warning.s);
     if (next < argc) {
-        fprintf(stderr, "imsuper: unexpected argument '%s'; flags begin with --, see `imsuper help start`\n", argv[next]);
+        fprintf(stderr, "imsuper: unexpected argument '%s'; flags begin with --, see `imsuper help start`\n",
+                argv[next]);
         return IM_EXIT_USAGE;
     }
     if (!s->conf.data_dir[0]) {
-        fprintf(stderr, "imsuper: --data-dir is missing: the folder with train/ and val/; `imsuper data synth --out DIR` makes one to try\n");
+        fprintf(stderr, "imsuper: --data-dir is missing: the folder with train/ and val/; `imsuper data "
+                        "synth --out DIR` makes one to try\n");
         return IM_EXIT_USAGE;
     }
     if (im_conf_check(&s->conf, &text) < 0)
         return fail(&text, IM_EXIT_USAGE);
-    return 0;
+    return check_devices(&s->conf);
 }
 
 static int status_of(int err)
@@ -96,7 +122,7 @@ static int prepare(struct start *s)
 
 static int create(struct start *s)
 {
-    static char frozen[IM_CONF_FROZEN_BYTES];
+    char frozen[IM_CONF_FROZEN_BYTES];
     struct im_text text = {0};
     int err = im_conf_freeze(&s->conf, frozen, sizeof frozen);
 
@@ -112,33 +138,51 @@ static void print_header(const struct start *s)
 
     if (c->quiet)
         return;
-    fprintf(stderr, "imsuper %s   run %s   %s   (effective configuration: config.yaml)\n", IMSUPER_VERSION, c->run_name, c->run_dir);
+    fprintf(stderr, "imsuper %s   run %s   %s   (effective configuration: config.yaml)\n", IMSUPER_VERSION,
+            c->run_name, c->run_dir);
     fprintf(stderr, "data    %s train, %s val, %u classes, layout %s, index %s in %.2f s\n",
-            sv_format_rate((double)s->data.samples[IM_TRAIN] + 1e-9, train, sizeof train), sv_format_rate((double)s->data.samples[IM_VAL] + 1e-9, val, sizeof val),
-            s->data.classes, s->data.layout, s->data.cached ? "cached" : "built", s->data.seconds);
-    fprintf(stderr, "train   %s, %" PRId64 " epochs, batch %" PRId64 " x %" PRId64 ", SGD lr %g momentum %g wd %g %s, %" PRId64 " px, seed %" PRIu64 "\n",
-            im_conf_choice(IM_KEY_model, c->model), c->epochs, c->ranks, c->batch_size, c->lr, c->momentum, c->weight_decay,
-            im_conf_choice(IM_KEY_schedule, c->schedule), c->image_size, c->seed);
-    fprintf(stderr, "host    %u cpu: %" PRId64 " reader, %" PRId64 " augmenter, %" PRId64 " trainer (%" PRId64 " threads); shared memory %.2f of %.1f GiB\n",
-            s->machine.cpus, c->readers, c->augmenters, c->ranks, c->trainer_threads, (double)sv_sizes_bytes(&s->geometry) / (1 << 30),
-            (double)s->machine.memory_bytes / (1 << 30));
+            sv_format_count(s->data.samples[IM_TRAIN], train, sizeof train),
+            sv_format_count(s->data.samples[IM_VAL], val, sizeof val), s->data.classes, s->data.layout,
+            s->data.cached ? "cached" : "built", s->data.seconds);
+    fprintf(stderr,
+            "train   %s, %" PRId64 " epochs, batch %" PRId64 " x %" PRId64
+            ", SGD lr %g momentum %g wd %g %s, %" PRId64 " px, seed %" PRIu64 "\n",
+            im_conf_choice(IM_KEY_model, c->model), c->epochs, c->ranks, c->batch_size, c->lr, c->momentum,
+            c->weight_decay, im_conf_choice(IM_KEY_schedule, c->schedule), c->image_size, c->seed);
+    fprintf(stderr,
+            "host    %u cpu: %" PRId64 " reader, %" PRId64 " augmenter, %" PRId64 " trainer (%" PRId64
+            " threads); shared memory %.2f of %.1f GiB\n",
+            s->machine.cpus, c->readers, c->augmenters, c->ranks, c->trainer_threads,
+            (double)sv_sizes_bytes(&s->geometry) / (1 << 30), (double)s->machine.memory_bytes / (1 << 30));
+}
+
+/* A supervisor that was killed has left its socket; we still hold the run's lock, so it can be nobody else's.
+ */
+static void remove_socket(const struct start *s)
+{
+    struct im_text text = {0};
+    char path[256];
+
+    if (im_ctl_path(s->conf.run_dir, path, sizeof path, &text) == 0)
+        unlink(path);
 }
 
 int sv_cmd_start(int argc, char **argv)
 {
-    static struct start s; /* large */
+    struct start s = {.lock = -1};
     struct sv_warden_fds fds;
     struct im_text text = {0};
     int status;
 
-    setlocale(LC_CTYPE, "");
     status = configure(&s, argc, argv);
     if (status == 0)
         status = prepare(&s);
     if (status)
         return status;
-    if (sv_rundir_is_done(s.conf.run_dir)) {
-        fprintf(stderr, "imsuper: the run in %s is done; choose another --run-name to train again\n", s.conf.run_dir);
+    if (sv_rundir_done_epochs(s.conf.run_dir) >= s.conf.epochs) {
+        fprintf(stderr,
+                "imsuper: the run in %s is done; more --epochs continue it, another --run-name begins anew\n",
+                s.conf.run_dir);
         return IM_EXIT_OK;
     }
     print_header(&s);
@@ -149,6 +193,7 @@ int sv_cmd_start(int argc, char **argv)
         return fail(&text, IM_EXIT_FAILED);
     fds.lock = s.lock;
     status = sv_warden_run(&s.run, &fds);
+    remove_socket(&s);
     im_run_close(&s.run);
     return status;
 }

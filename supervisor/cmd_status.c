@@ -51,7 +51,8 @@ static int ask(const char *run_dir, struct im_json *request, struct im_json **re
         err = im_ctl_receive(ctl, ANSWER_TIMEOUT_MS, NULL, ret);
     im_ctl_close(&ctl, 0);
     if (err == 0)
-        return im_fail(text, -ETIMEDOUT, "the supervisor did not answer within 3 s; it may be starting anew, try again");
+        return im_fail(text, -ETIMEDOUT,
+                       "the supervisor did not answer within 3 s; it may be starting anew, try again");
     return err < 0 ? im_fail(text, err, "no answer from the supervisor: %s", strerror(-err)) : 0;
 }
 
@@ -61,8 +62,9 @@ static void print_stages(const struct im_json *stages)
     for (size_t i = 0; i < im_json_count(stages); i++) {
         const struct im_json *j = im_json_at(stages, i);
 
-        printf("%-9s %9lld  %4.0f%%    %4.0f%%     %4.0f%%  %8.1f\n", im_json_str_or(j, "stage", "?"), (long long)im_json_int_or(j, "processes", 0),
-               100 * im_json_real_or(j, "busy", 0), 100 * im_json_real_or(j, "wait_input", 0), 100 * im_json_real_or(j, "wait_output", 0),
+        printf("%-9s %9lld  %4.0f%%    %4.0f%%     %4.0f%%  %8.1f\n", im_json_str_or(j, "stage", "?"),
+               (long long)im_json_int_or(j, "processes", 0), 100 * im_json_real_or(j, "busy", 0),
+               100 * im_json_real_or(j, "wait_input", 0), 100 * im_json_real_or(j, "wait_output", 0),
                im_json_real_or(j, "per_second", 0));
     }
 }
@@ -74,10 +76,13 @@ static void print_processes(const struct im_json *processes)
         const struct im_json *j = im_json_at(processes, i);
         char name[40];
 
-        snprintf(name, sizeof name, "%s#%lld", im_json_str_or(j, "role", "?"), (long long)im_json_int_or(j, "index", 0));
-        printf("%-15s %-8lld %-9s %8lld %10lld %5lld %8.2f %8.2f  %s\n", name, (long long)im_json_int_or(j, "pid", 0), im_json_str_or(j, "state", "?"),
-               (long long)im_json_int_or(j, "restarts", 0), (long long)im_json_int_or(j, "samples", 0), (long long)im_json_int_or(j, "bad", 0),
-               im_json_real_or(j, "item_p50_ms", 0), im_json_real_or(j, "item_p99_ms", 0), im_json_str_or(j, "activity", "-"));
+        snprintf(name, sizeof name, "%s#%lld", im_json_str_or(j, "role", "?"),
+                 (long long)im_json_int_or(j, "index", 0));
+        printf("%-15s %-8lld %-9s %8lld %10lld %5lld %8.2f %8.2f  %s\n", name,
+               (long long)im_json_int_or(j, "pid", 0), im_json_str_or(j, "state", "?"),
+               (long long)im_json_int_or(j, "restarts", 0), (long long)im_json_int_or(j, "samples", 0),
+               (long long)im_json_int_or(j, "bad", 0), im_json_real_or(j, "item_p50_ms", 0),
+               im_json_real_or(j, "item_p99_ms", 0), im_json_str_or(j, "activity", "-"));
     }
 }
 
@@ -85,24 +90,30 @@ static void print_ledger(const struct im_json *ledger, const char *split)
 {
     const struct im_json *j = im_json_get(ledger, split);
 
-    printf("ledger    %s: this pass %lld delivered, %lld twice, %lld unusable; finished passes %lld, exactly once %lld\n", split,
-           (long long)im_json_int_or(j, "delivered", 0), (long long)im_json_int_or(j, "duplicates", 0), (long long)im_json_int_or(j, "bad", 0),
-           (long long)im_json_int_or(j, "passes", 0), (long long)im_json_int_or(j, "passes_exactly_once", 0));
+    printf("ledger    %s: this pass %lld delivered, %lld twice, %lld unusable; finished passes %lld, exactly "
+           "once %lld\n",
+           split, (long long)im_json_int_or(j, "delivered", 0), (long long)im_json_int_or(j, "duplicates", 0),
+           (long long)im_json_int_or(j, "bad", 0), (long long)im_json_int_or(j, "passes", 0),
+           (long long)im_json_int_or(j, "passes_exactly_once", 0));
 }
 
 static void print_status(const struct im_json *j)
 {
     char up[24], rate[24];
 
-    printf("%s  %s for %s, epoch %lld/%lld %s step %lld/%lld, %s img/s, loss %.4f, limited by %s\n", im_json_str_or(j, "run", "?"),
-           im_json_str_or(j, "state", "?"), sv_format_seconds(im_json_real_or(j, "up_seconds", -1), up, sizeof up),
-           (long long)im_json_int_or(j, "epoch", 0), (long long)im_json_int_or(j, "epochs", 0), im_json_str_or(j, "split", "-"),
-           (long long)im_json_int_or(j, "step", 0), (long long)im_json_int_or(j, "steps", 0),
-           sv_format_rate(im_json_real_or(j, "images_per_second", 0), rate, sizeof rate), im_json_real_or(j, "loss", 0), im_json_str_or(j, "limited_by", "?"));
+    printf("%s  %s for %s, epoch %lld/%lld %s step %lld/%lld, %s img/s, loss %.4f, limited by %s\n",
+           im_json_str_or(j, "run", "?"), im_json_str_or(j, "state", "?"),
+           sv_format_seconds(im_json_real_or(j, "up_seconds", -1), up, sizeof up),
+           (long long)im_json_int_or(j, "epoch", 0), (long long)im_json_int_or(j, "epochs", 0),
+           im_json_str_or(j, "split", "-"), (long long)im_json_int_or(j, "step", 0),
+           (long long)im_json_int_or(j, "steps", 0),
+           sv_format_rate(im_json_real_or(j, "images_per_second", 0), rate, sizeof rate),
+           im_json_real_or(j, "loss", 0), im_json_str_or(j, "limited_by", "?"));
     print_stages(im_json_get(j, "stages"));
     print_processes(im_json_get(j, "processes"));
-    printf("rings     %lld files and %lld batches ready; %lld deaths, %lld resets, %lld files left out\n", (long long)im_json_int_or(j, "ready_cells", 0),
-           (long long)im_json_int_or(j, "ready_batches", 0), (long long)im_json_int_or(j, "deaths", 0), (long long)im_json_int_or(j, "resets", 0),
+    printf("rings     %lld files and %lld batches ready; %lld deaths, %lld resets, %lld files left out\n",
+           (long long)im_json_int_or(j, "ready_cells", 0), (long long)im_json_int_or(j, "ready_batches", 0),
+           (long long)im_json_int_or(j, "deaths", 0), (long long)im_json_int_or(j, "resets", 0),
            (long long)im_json_int_or(j, "bad_samples", 0));
     print_ledger(im_json_get(j, "ledger"), "train");
     print_ledger(im_json_get(j, "ledger"), "val");
@@ -110,18 +121,19 @@ static void print_status(const struct im_json *j)
 
 static int say_not_running(const struct im_conf *conf)
 {
-    bool done = sv_rundir_is_done(conf->run_dir);
+    bool done = sv_rundir_done_epochs(conf->run_dir) > 0;
 
     if (conf->json)
         printf("{\"schema\":\"imsuper.status/1\",\"state\":\"%s\"}\n", done ? "done" : "not running");
     else
-        printf("%s  %s  %s\n", conf->run_name, done ? "done" : "not running; start it again to continue", conf->run_dir);
+        printf("%s  %s  %s\n", conf->run_name, done ? "done" : "not running; start it again to continue",
+               conf->run_dir);
     return IM_EXIT_NOT_RUNNING;
 }
 
 int sv_cmd_status(int argc, char **argv)
 {
-    static struct im_conf conf;
+    struct im_conf conf;
     struct im_json *request = NULL, *answer = NULL;
     struct im_text text = {0};
     char *dumped;
@@ -150,7 +162,7 @@ int sv_cmd_status(int argc, char **argv)
 
 int sv_cmd_stop(int argc, char **argv)
 {
-    static struct im_conf conf;
+    struct im_conf conf;
     struct im_json *request = NULL, *answer = NULL;
     struct im_text text = {0};
     im_ns deadline = im_now() + STOP_TIMEOUT_NS;
@@ -172,7 +184,9 @@ int sv_cmd_stop(int argc, char **argv)
         const struct timespec pause = {.tv_nsec = 20 * 1000 * 1000};
 
         if (im_now() > deadline) {
-            fprintf(stderr, "imsuper: the run has not stopped within 10 minutes; `imsuper stop --now` ends it at once\n");
+            fprintf(
+                stderr,
+                "imsuper: the run has not stopped within 10 minutes; `imsuper stop --now` ends it at once\n");
             return IM_EXIT_FAILED;
         }
         nanosleep(&pause, NULL);

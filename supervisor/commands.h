@@ -1,4 +1,5 @@
-/* The verbs of `imsuper`. Each takes its own argc/argv (argv[0] is the verb) and returns the exit status (ipc/child.h). */
+/* The verbs of `imsuper`. Each takes its own argc/argv (argv[0] is the verb) and returns the exit status
+ * (ipc/child.h). */
 #ifndef SUPERVISOR_COMMANDS_H
 #define SUPERVISOR_COMMANDS_H
 

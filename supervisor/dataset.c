@@ -37,11 +37,13 @@ int sv_data_exec(int argc, char **argv)
     data_program(path, sizeof path);
     argv[0] = path;
     execv(path, argv);
-    fprintf(stderr, "imsuper: cannot run %s: %s; build it, it belongs beside imsuper\n", path, strerror(errno));
+    fprintf(stderr, "imsuper: cannot run %s: %s; build it, it belongs beside imsuper\n", path,
+            strerror(errno));
     return IM_EXIT_UNAVAILABLE;
 }
 
-/* Runs argv with its stdout read into answer (n bytes with the final 0). Its exit status, or negative errno. */
+/* Runs argv with its stdout read into answer (n bytes with the final 0). Its exit status, or negative errno.
+ */
 static int run_and_read(const char *path, char *const argv[], char *answer, size_t n)
 {
     posix_spawn_file_actions_t actions;
@@ -94,8 +96,9 @@ static int parse(const char *answer, struct sv_dataset *ret, struct im_text *tex
 
 int sv_dataset_load(const struct im_conf *conf, struct sv_dataset *ret, struct im_text *text)
 {
-    char path[PATH_MAX], verb[] = "index", json[] = "--json", data_dir[PATH_MAX + 16], layout[64], size[64], seed[64], out[PATH_MAX + 16],
-        rebuild[] = "--rebuild-index", subset[] = "--subset", output[ANSWER_MAX], quiet[] = "--quiet";
+    char path[PATH_MAX], verb[] = "index", json[] = "--json", data_dir[PATH_MAX + 16], layout[64], size[64],
+                         seed[64], out[PATH_MAX + 16], rebuild[] = "--rebuild-index", subset[] = "--subset",
+                         output[ANSWER_MAX], quiet[] = "--quiet";
     char *argv[16] = {path, verb, json, data_dir, layout};
     int n = 5, status;
 
@@ -109,12 +112,13 @@ int sv_dataset_load(const struct im_conf *conf, struct sv_dataset *ret, struct i
     if (conf->subset) {
         snprintf(size, sizeof size, "--subset-size=%" PRId64, conf->subset_size);
         snprintf(seed, sizeof seed, "--seed=%" PRIu64, conf->seed);
-        snprintf(out, sizeof out, "--subset-out=%s", conf->run_dir);
         argv[n++] = subset;
         argv[n++] = size;
         argv[n++] = seed;
-        argv[n++] = out;
     }
+    /* The run gets its own copy of the index: what the readers map cannot change under them. */
+    snprintf(out, sizeof out, "--subset-out=%s", conf->run_dir);
+    argv[n++] = out;
     status = run_and_read(path, argv, output, sizeof output);
     if (status < 0)
         return im_fail(text, status, "cannot run %s: %s", path, strerror(-status));

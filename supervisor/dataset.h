@@ -1,4 +1,5 @@
-/* What the dataset holds, learnt from `imsuper-data index`: only the reader's folder knows layouts and index files. */
+/* What the dataset holds, learnt from `imsuper-data index`: only the reader's folder knows layouts and index
+ * files. */
 #ifndef SUPERVISOR_DATASET_H
 #define SUPERVISOR_DATASET_H
 
@@ -13,7 +14,7 @@ struct sv_dataset {
     uint32_t classes;
     char layout[32];
     char index_file[IM_CONF_TEXT_BYTES]; /* what the readers map */
-    char hash[32];             /* of paths and labels */
+    char hash[32];                       /* of paths and labels */
     double seconds;
     int cached;
 };
@@ -22,7 +23,8 @@ struct sv_dataset {
  * 0, or the exit status it left with (> 0), or negative errno with a sentence. */
 int sv_dataset_load(const struct im_conf *conf, struct sv_dataset *ret, struct im_text *text);
 
-/* Replaces this process by `imsuper-data` with these arguments; returns only on failure, with an exit status. */
+/* Replaces this process by `imsuper-data` with these arguments; returns only on failure, with an exit status.
+ */
 int sv_data_exec(int argc, char **argv);
 
 #endif

@@ -1,5 +1,5 @@
-/* What the supervisor watches for on its own: samples that take too long or kill their augmenter, and files that could not be
- * used. A heartbeat alone proves nothing, so the deadline is on a held ticket. */
+/* What the supervisor watches for on its own: samples that take too long or kill their augmenter, and files
+ * that could not be used. A heartbeat alone proves nothing, so the deadline is on a held ticket. */
 #include <inttypes.h>
 #include <signal.h>
 #include <string.h>
@@ -7,7 +7,9 @@
 #include "ipc/bad.h"
 #include "ipc/base/verdict.h"
 #include "ipc/child.h"
+#include "ipc/encoded.h"
 #include "ipc/process.h"
+#include "ipc/word.h"
 #include "supervisor/super.h"
 
 #define CRASHES_TO_QUARANTINE 2
@@ -35,8 +37,9 @@ static void quarantine(struct sv_super *s, uint64_t key)
     im_json_set_str(fields, "split", key >> 63 ? "val" : "train");
     im_json_set_int(fields, "sample", (int64_t)((key & ~(UINT64_C(1) << 63)) - 1));
     sv_journal_event(&s->journal, "sample.quarantined", fields);
-    sv_screen_say(&s->screen, "level=warn msg=\"sample %" PRIu64 " of %s is quarantined: it ended its augmenter twice\"",
-                  (key & ~(UINT64_C(1) << 63)) - 1, key >> 63 ? "val" : "train");
+    sv_screen_warn(&s->screen, SV_WARN,
+                   "sample %" PRIu64 " of %s is quarantined: it ended its augmenter twice",
+                   (key & ~(UINT64_C(1) << 63)) - 1, key >> 63 ? "val" : "train");
 }
 
 void sv_blame(struct sv_super *s, uint64_t active_ticket, const char *why)
@@ -49,7 +52,8 @@ void sv_blame(struct sv_super *s, uint64_t active_ticket, const char *why)
         return;
     fields = im_json_object();
     im_json_set_str(fields, "why", why);
-    im_json_set_str(fields, "file", s->run.encoded_meta[(active_ticket - 1) % s->run.geometry.encoded_cells].name);
+    im_json_set_str(fields, "file",
+                    s->run.encoded_meta[(active_ticket - 1) % s->run.geometry.encoded_cells].name);
     sv_journal_event(&s->journal, "sample.blamed", fields);
     for (uint32_t i = 0; i < s->blames && i < room; i++)
         if (s->blame[i].key == key) {
@@ -67,14 +71,79 @@ static void check_deadlines(struct sv_super *s)
 
     for (uint32_t i = 0; i < s->children.count; i++) {
         struct sv_child *child = &s->children.child[i];
-        uint64_t since = atomic_load_explicit(&s->run.process[child->slot].active_since_ns, memory_order_relaxed);
+        uint64_t since =
+            atomic_load_explicit(&s->run.process[child->slot].active_since_ns, memory_order_relaxed);
 
-        if (child->role != IM_ROLE_AUGMENTER || child->incarnation == 0 || child->killed_by_deadline || since == 0 ||
-            now < since || now - since < deadline)
+        if (child->role != IM_ROLE_AUGMENTER || child->incarnation == 0 || child->killed_by_deadline ||
+            since == 0 || now < since || now - since < deadline)
             continue;
         child->killed_by_deadline = true;
-        sv_screen_say(&s->screen, "level=warn msg=\"augmenter#%u has worked on one image for %.1f s; ending it\"", child->index,
-                      (double)(now - since) / 1e9);
+        sv_screen_warn(&s->screen, SV_WARN, "augmenter#%u has worked on one image for %.1f s; ending it",
+                       child->index, (double)(now - since) / 1e9);
+        sv_child_kill(child, SIGKILL);
+    }
+}
+
+static bool holds_a_cell(const struct im_run *run, uint32_t owner)
+{
+    for (uint32_t cell = 0; cell < run->geometry.encoded_cells; cell++)
+        if (im_word_owner(atomic_load_explicit(&run->encoded_word[cell], memory_order_relaxed)) == owner)
+            return true;
+    return false;
+}
+
+/* How long this process has finished nothing. */
+static im_ns idle_for(struct sv_super *s, struct sv_child *child, im_ns now)
+{
+    uint64_t count = atomic_load_explicit(&s->run.process[child->slot].progress, memory_order_relaxed);
+
+    if (child->progress.incarnation != child->incarnation || child->progress.count != count) {
+        child->progress.incarnation = child->incarnation;
+        child->progress.count = count;
+        child->progress.since = now;
+    }
+    return now - child->progress.since;
+}
+
+/* Do all trainers wait, and have done so for that long? */
+static bool trainers_starve(struct sv_super *s, im_ns now, im_ns timeout)
+{
+    for (uint32_t i = 0; i < s->children.count; i++) {
+        struct sv_child *child = &s->children.child[i];
+
+        if (child->role == IM_ROLE_TRAINER && (child->incarnation == 0 || idle_for(s, child, now) < timeout ||
+                                               atomic_load_explicit(&s->run.stats[child->slot].activity,
+                                                                    memory_order_relaxed) != IM_WAIT_INPUT))
+            return false;
+    }
+    return true;
+}
+
+/* A reader or augmenter that is stopped or stuck, wherever it is: it finishes nothing although it holds a
+ * cell, or although the trainers wait. Trainers are not judged: nobody can say how long a step of an unknown
+ * network may take. */
+static void check_stalls(struct sv_super *s)
+{
+    im_ns now = im_now(), timeout = (im_ns)s->conf.stall_timeout_ms * IM_MS;
+    bool starving = trainers_starve(s, now, timeout);
+
+    for (uint32_t i = 0; i < s->children.count && im_run_state(&s->run) == IM_RUN_RUNNING; i++) {
+        struct sv_child *child = &s->children.child[i];
+        struct im_json *fields;
+
+        if (child->role == IM_ROLE_TRAINER || child->incarnation == 0 || idle_for(s, child, now) < timeout)
+            continue;
+        if (!starving && !holds_a_cell(&s->run, child->incarnation))
+            continue;
+        child->progress.since = now;
+        fields = im_json_object();
+        im_json_set_str(fields, "role", im_role_name(child->role));
+        im_json_set_int(fields, "index", child->index);
+        im_json_set_int(fields, "incarnation", child->incarnation);
+        sv_journal_event(&s->journal, "process.stalled", fields);
+        sv_screen_say(&s->screen,
+                      "level=warn msg=\"%s#%u has had work and finished nothing for %.1f s; ending it\"",
+                      im_role_name(child->role), child->index, (double)timeout / 1e9);
         sv_child_kill(child, SIGKILL);
     }
 }
@@ -92,7 +161,7 @@ static void tell_bad_sample(struct sv_super *s, const struct im_bad_entry *bad, 
     im_json_set_int(fields, "sample", (int64_t)((key & ~(UINT64_C(1) << 63)) - 1));
     im_json_set_str(fields, "verdict", im_verdict_name(verdict));
     sv_journal_event(&s->journal, "sample.bad", fields);
-    sv_screen_say(&s->screen, "level=warn msg=\"left out %s: %s\"", name, im_verdict_sentence(verdict));
+    sv_screen_warn(&s->screen, SV_WARN, "left out %s: %s", name, im_verdict_sentence(verdict));
     if (s->conf.on_bad_sample == IM_BAD_SAMPLE_STOP) {
         sv_screen_say(&s->screen, "imsuper: stopping because of --on-bad-sample stop");
         sv_finish(s, IM_EXIT_BAD_DATA);
@@ -101,16 +170,21 @@ static void tell_bad_sample(struct sv_super *s, const struct im_bad_entry *bad, 
 
 static void check_bad_samples(struct sv_super *s)
 {
-    while (s->bad_told < IM_BAD_MAX) {
-        const struct im_bad_entry *bad = &s->run.bad_sample[s->bad_told];
+    _Atomic uint32_t *told = &s->run.control->bad_told;
+
+    for (uint32_t i; (i = atomic_load_explicit(told, memory_order_relaxed)) < IM_BAD_MAX;) {
+        const struct im_bad_entry *bad = &s->run.bad_sample[i];
         uint32_t verdict = atomic_load_explicit(&bad->verdict, memory_order_acquire);
 
         if (verdict == 0)
             return;
-        s->bad_told++;
+        atomic_store_explicit(told, i + 1, memory_order_relaxed);
         tell_bad_sample(s, bad, verdict);
-        if (s->conf.bad_sample_limit > 0 && s->bad_told == (uint64_t)s->conf.bad_sample_limit && !s->finished) {
-            sv_screen_say(&s->screen, "imsuper: %u files could not be used; stopping (--bad-sample-limit). See events.jsonl", s->bad_told);
+        if (s->conf.bad_sample_limit > 0 && i + 1 == s->conf.bad_sample_limit && !s->finished) {
+            sv_screen_say(
+                &s->screen,
+                "imsuper: %u files could not be used; stopping (--bad-sample-limit). See events.jsonl",
+                i + 1);
             sv_finish(s, IM_EXIT_BAD_DATA);
         }
     }
@@ -119,5 +193,6 @@ static void check_bad_samples(struct sv_super *s)
 void sv_guard(struct sv_super *s)
 {
     check_deadlines(s);
+    check_stalls(s);
     check_bad_samples(s);
 }

@@ -13,12 +13,13 @@ struct sv_journal {
     int level_shown; /* enum im_log_level: less important lines go to log.txt only */
     char partial[SV_LINE_MAX];
     size_t partial_bytes;
-    char last_error[SV_LINE_MAX]; /* last line of level error, or that is no log line at all: why a process died */
+    char last_error[SV_LINE_MAX]; /* last line of level error, or that is no log line at all: why a process
+                                     died */
 };
 
 /* Opens the files in `run_dir`. pipe_fd is borrowed. */
-int sv_journal_open(struct sv_journal *j, const char *run_dir, int pipe_fd, struct sv_screen *screen, int level_shown,
-                    struct im_text *text);
+int sv_journal_open(struct sv_journal *j, const char *run_dir, int pipe_fd, struct sv_screen *screen,
+                    int level_shown, struct im_text *text);
 void sv_journal_close(struct sv_journal *j);
 
 /* Appends an event; takes `fields` (an object; NULL is fine), adds ts and event before them. */

@@ -1,4 +1,5 @@
 /* imsuper: the user's command. A table of verbs; each lives in its own file. */
+#include <locale.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -10,8 +11,9 @@ static const struct {
     const char *name;
     int (*run)(int argc, char **argv);
 } verbs[] = {
-    {"start", sv_cmd_start},     {"status", sv_cmd_status}, {"stop", sv_cmd_stop},           {"data", sv_cmd_data},
-    {"version", sv_cmd_version}, {"help", sv_cmd_help},     {"supervise", sv_cmd_supervise},
+    {"start", sv_cmd_start},         {"status", sv_cmd_status},   {"stop", sv_cmd_stop},
+    {"data", sv_cmd_data},           {"version", sv_cmd_version}, {"help", sv_cmd_help},
+    {"supervise", sv_cmd_supervise},
 };
 
 int main(int argc, char **argv)
@@ -21,6 +23,7 @@ int main(int argc, char **argv)
     const char *near;
     size_t n = sizeof verbs / sizeof *verbs;
 
+    setlocale(LC_CTYPE, "");
     if (strcmp(verb, "--help") == 0 || strcmp(verb, "-h") == 0)
         verb = "help";
     if (strcmp(verb, "--version") == 0)
@@ -29,7 +32,8 @@ int main(int argc, char **argv)
         names[i] = verbs[i].name;
         if (strcmp(verb, verbs[i].name) != 0)
             continue;
-        if (argc > 2 && (strcmp(argv[2], "--help") == 0 || strcmp(argv[2], "-h") == 0) && strcmp(verb, "data") != 0) {
+        if (argc > 2 && (strcmp(argv[2], "--help") == 0 || strcmp(argv[2], "-h") == 0) &&
+            strcmp(verb, "data") != 0) {
             char *help[] = {argv[0], argv[1], NULL};
 
             return sv_cmd_help(2, help);
@@ -37,6 +41,7 @@ int main(int argc, char **argv)
         return verbs[i].run(argc > 1 ? argc - 1 : argc, argc > 1 ? argv + 1 : argv);
     }
     near = im_nearest(verb, names, n);
-    fprintf(stderr, "imsuper: there is no verb '%s'%s%s%s; see `imsuper help`\n", verb, near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+    fprintf(stderr, "imsuper: there is no verb '%s'%s%s%s; see `imsuper help`\n", verb,
+            near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
     return IM_EXIT_USAGE;
 }

@@ -34,7 +34,8 @@ static uint32_t count_of(const struct im_geometry *g, int stage)
     return stage == SV_STAGE_READ ? g->readers_max : stage == SV_STAGE_AUGMENT ? g->augmenters_max : g->ranks;
 }
 
-static void add_process(const struct im_run *run, int stage, uint32_t index, struct sv_snapshot *snap, struct sv_view *view)
+static void add_process(const struct im_run *run, int stage, uint32_t index, struct sv_snapshot *snap,
+                        struct sv_view *view)
 {
     uint32_t slot = im_run_slot(run, role_of[stage], index);
     struct im_stats_view stats;
@@ -49,13 +50,16 @@ static void add_process(const struct im_run *run, int stage, uint32_t index, str
             view->gauge[g] = stats.gauge[g];
 }
 
-static void fill_shares(const struct sv_snapshot *from, const struct sv_snapshot *to, int stage, struct sv_stage_view *ret)
+static void fill_shares(const struct sv_snapshot *from, const struct sv_snapshot *to, int stage,
+                        struct sv_stage_view *ret)
 {
     double part[IM_ACTIVITIES], total = 0, seconds = (double)(to->at - from->at) / 1e9;
 
     for (int a = 0; a < IM_ACTIVITIES; a++) {
         /* A restarted process may count less than before: never negative. */
-        part[a] = to->time_ns[stage][a] > from->time_ns[stage][a] ? (double)(to->time_ns[stage][a] - from->time_ns[stage][a]) : 0;
+        part[a] = to->time_ns[stage][a] > from->time_ns[stage][a]
+                      ? (double)(to->time_ns[stage][a] - from->time_ns[stage][a])
+                      : 0;
         total += part[a];
     }
     if (total <= 0 || seconds <= 0)
@@ -63,7 +67,8 @@ static void fill_shares(const struct sv_snapshot *from, const struct sv_snapshot
     ret->busy = (part[IM_WORK] + part[IM_WAIT_IO]) / total;
     ret->wait_input = part[IM_WAIT_INPUT] / total;
     ret->wait_output = part[IM_WAIT_OUTPUT] / total;
-    ret->per_second = to->items[stage] > from->items[stage] ? (double)(to->items[stage] - from->items[stage]) / seconds : 0;
+    ret->per_second =
+        to->items[stage] > from->items[stage] ? (double)(to->items[stage] - from->items[stage]) / seconds : 0;
 }
 
 static const struct sv_snapshot *oldest_in_window(const struct sv_observer *o, im_ns now)
@@ -82,7 +87,8 @@ static uint64_t lowest_position(const struct im_run *run)
     uint64_t lowest = 0;
 
     for (uint32_t r = 0; r < run->geometry.ranks; r++) {
-        uint64_t position = atomic_load_explicit(&run->process[im_run_slot(run, IM_ROLE_TRAINER, r)].position, memory_order_acquire);
+        uint64_t position = atomic_load_explicit(&run->process[im_run_slot(run, IM_ROLE_TRAINER, r)].position,
+                                                 memory_order_acquire);
 
         if (r == 0 || position < lowest)
             lowest = position;
@@ -90,7 +96,8 @@ static uint64_t lowest_position(const struct im_run *run)
     return lowest ? lowest - 1 : 0;
 }
 
-void sv_observe(struct sv_observer *o, const struct im_run *run, const struct im_plan *plan, struct sv_view *ret)
+void sv_observe(struct sv_observer *o, const struct im_run *run, const struct im_plan *plan,
+                struct sv_view *ret)
 {
     struct sv_snapshot now = {.at = im_now()};
     const struct sv_snapshot *from;
@@ -106,7 +113,8 @@ void sv_observe(struct sv_observer *o, const struct im_run *run, const struct im
         ret->limit = sv_limiting_stage(ret->stage);
     }
     /* Snapshots are thinned so that SV_SNAPSHOTS of them span the window, however often this is called. */
-    if (o->count == 0 || now.at - o->snapshot[(o->count - 1) % SV_SNAPSHOTS].at >= SV_WINDOW_NS / (SV_SNAPSHOTS - 2))
+    if (o->count == 0 ||
+        now.at - o->snapshot[(o->count - 1) % SV_SNAPSHOTS].at >= SV_WINDOW_NS / (SV_SNAPSHOTS - 2))
         o->snapshot[o->count++ % SV_SNAPSHOTS] = now;
     ret->samples_per_second = ret->stage[SV_STAGE_TRAIN].per_second;
     ret->samples = now.items[SV_STAGE_TRAIN];

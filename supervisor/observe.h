@@ -1,5 +1,5 @@
-/* Looking at a run through its statistics pages: rates, busy shares, and which stage limits. Reads shared memory only, so
- * that any process with the control segment can do it. */
+/* Looking at a run through its statistics pages: rates, busy shares, and which stage limits. Reads shared
+ * memory only, so that any process with the control segment can do it. */
 #ifndef SUPERVISOR_OBSERVE_H
 #define SUPERVISOR_OBSERVE_H
 
@@ -19,8 +19,8 @@ struct sv_view {
     struct sv_stage_view stage[SV_STAGES];
     int limit; /* enum sv_stage, or -1 while it cannot be told */
     double samples_per_second;
-    uint64_t samples; /* by rank 0 .. R-1 together, since the data plane began */
-    uint64_t next_batch; /* the trainers' position: lowest of the ranks */
+    uint64_t samples;        /* by rank 0 .. R-1 together, since the data plane began */
+    uint64_t next_batch;     /* the trainers' position: lowest of the ranks */
     double gauge[IM_GAUGES]; /* rank 0's */
     uint32_t ready_cells, ready_batches;
 };
@@ -39,10 +39,12 @@ struct sv_observer {
 };
 
 /* Takes a snapshot and fills the view from it and the oldest one in the window. */
-void sv_observe(struct sv_observer *o, const struct im_run *run, const struct im_plan *plan, struct sv_view *ret);
+void sv_observe(struct sv_observer *o, const struct im_run *run, const struct im_plan *plan,
+                struct sv_view *ret);
 
 /* Which stage limits, from the stages' shares. Pure; -1 = cannot be told. The rule:
- * a trainer that hardly waits is the limit; else the augmenters, unless they wait for files most of the time. */
+ * a trainer that hardly waits is the limit; else the augmenters, unless they wait for files most of the time.
+ */
 int sv_limiting_stage(const struct sv_stage_view stage[SV_STAGES]);
 
 const char *sv_stage_name(int stage);

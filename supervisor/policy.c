@@ -5,7 +5,8 @@
 #include <string.h>
 #include <sys/wait.h>
 
-enum sv_verdict sv_tally_death(struct sv_tally *tally, uint64_t progress, bool never_ready, uint32_t deaths_max, im_ns *ret_delay)
+enum sv_verdict sv_tally_death(struct sv_tally *tally, uint64_t progress, bool never_ready,
+                               uint32_t deaths_max, im_ns *ret_delay)
 {
     static const im_ns delays[] = {0, 50 * IM_MS, 200 * IM_MS, IM_SECOND};
     const uint32_t last = sizeof delays / sizeof *delays - 1;
@@ -43,7 +44,8 @@ bool sv_is_own_crash(int wait_status)
 const char *sv_describe_end(int wait_status, char *buffer, int n)
 {
     if (WIFSIGNALED(wait_status))
-        snprintf(buffer, (size_t)n, "signal %d (%s)", WTERMSIG(wait_status), sigdescr_np(WTERMSIG(wait_status)));
+        snprintf(buffer, (size_t)n, "signal %d (%s)", WTERMSIG(wait_status),
+                 sigdescr_np(WTERMSIG(wait_status)));
     else
         snprintf(buffer, (size_t)n, "exit status %d", WEXITSTATUS(wait_status));
     return buffer;

@@ -1,13 +1,15 @@
 /* What the supervisor does when something happened. The rules, by role:
  *
  *   reader, augmenter   dead in any way: its cells go back at once, another starts; the run never notices
- *   trainer             left with 0 or, when asked to stop, with RESUMABLE: done. Left with an error before it was ready: the
- *                       run ends with that status. Anything else: all go back to the last checkpoint (a reset of the data plane)
+ *   trainer             left with 0 or, when asked to stop, with RESUMABLE: done. Left with an error before
+ * it was ready: the run ends with that status. Anything else: all go back to the last checkpoint (a reset of
+ * the data plane)
  *
  * A slot that dies again and again while the run makes no progress at all ends the run. */
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -52,6 +54,7 @@ void sv_finish(struct sv_super *s, int exit_status)
         return;
     s->finished = true;
     s->exit_status = exit_status;
+    atomic_store_explicit(&s->run.control->exit_status, (uint32_t)exit_status, memory_order_relaxed);
     for (size_t i = 0; i < sizeof roles / sizeof *roles; i++)
         sv_children_want(&s->children, roles[i], false);
     set_state(s, IM_RUN_ENDED);
@@ -84,14 +87,17 @@ void sv_reset(struct sv_super *s, const char *why)
 
     im_json_set_str(fields, "why", why);
     sv_journal_event(&s->journal, "run.reset", fields);
-    sv_screen_say(&s->screen, "going back to the last checkpoint: %s", why);
+    sv_screen_warn(&s->screen, SV_WARN, "going back to the last checkpoint: %s", why);
     s->resetting = true;
     s->trainers_done = 0;
     set_state(s, IM_RUN_STARTING);
     for (size_t i = 0; i < sizeof roles / sizeof *roles; i++)
         sv_children_want(&s->children, roles[i], false);
-    for (uint32_t i = 0; i < s->children.count; i++)
+    for (uint32_t i = 0; i < s->children.count; i++) {
+        /* Also of one that is dead already: its status may come after the reset. */
+        s->children.child[i].ended_by_reset = s->children.child[i].last.ended_by_reset = true;
         sv_child_kill(&s->children.child[i], SIGKILL);
+    }
 }
 
 static void report_death(struct sv_super *s, const struct sv_child *child, int wait_status)
@@ -108,20 +114,21 @@ static void report_death(struct sv_super *s, const struct sv_child *child, int w
     im_json_set_int(fields, "returned_samples", child->last.returned.taken);
     sv_journal_event(&s->journal, "process.died", fields);
     if (!s->resetting && !s->finished)
-        sv_screen_say(&s->screen, "level=warn msg=\"%s#%u died: %s\" pid=%d returned=%u; restarting, no sample lost",
-                      im_role_name(child->role), child->index, sv_describe_end(wait_status, end, sizeof end), child->last.pid,
-                      child->last.returned.filling + child->last.returned.taken);
+        sv_screen_warn(&s->screen, SV_WARN, "%s#%u (pid %d) died: %s%s", im_role_name(child->role),
+                       child->index, child->last.pid, sv_describe_end(wait_status, end, sizeof end),
+                       child->role == IM_ROLE_TRAINER ? "" : "; starting another, no sample lost");
 }
 
 static void give_up(struct sv_super *s, const struct sv_child *child, int wait_status)
 {
     char end[64];
-    int status = WIFEXITED(wait_status) && WEXITSTATUS(wait_status) ? WEXITSTATUS(wait_status) : IM_EXIT_FAILED;
+    int status =
+        WIFEXITED(wait_status) && WEXITSTATUS(wait_status) ? WEXITSTATUS(wait_status) : IM_EXIT_FAILED;
 
     sv_journal_drain(&s->journal);
-    sv_screen_say(&s->screen, "imsuper: %s#%u cannot be kept running (%s)%s%s", im_role_name(child->role), child->index,
-                  sv_describe_end(wait_status, end, sizeof end), s->journal.last_error[0] ? "; its last word: " : "",
-                  s->journal.last_error);
+    sv_screen_say(&s->screen, "imsuper: %s#%u cannot be kept running (%s)%s%s", im_role_name(child->role),
+                  child->index, sv_describe_end(wait_status, end, sizeof end),
+                  s->journal.last_error[0] ? "; its last word: " : "", s->journal.last_error);
     sv_finish(s, status);
 }
 
@@ -140,20 +147,22 @@ static bool trainer_left(struct sv_super *s, int wait_status)
 
 static void on_exit_status(struct sv_super *s, struct sv_child *child, int wait_status)
 {
-    bool left_early = WIFEXITED(wait_status) && !child->last.was_ready && WEXITSTATUS(wait_status) != IM_EXIT_FENCED;
+    bool left_early =
+        WIFEXITED(wait_status) && !child->last.was_ready && WEXITSTATUS(wait_status) != IM_EXIT_FENCED;
     im_ns delay;
 
-    if (s->finished || s->resetting)
+    if (s->finished || s->resetting || child->last.ended_by_reset)
         return;
     if (child->role == IM_ROLE_TRAINER && trainer_left(s, wait_status)) {
         child->wanted = false;
         return;
     }
-    s->deaths++;
+    atomic_fetch_add_explicit(&s->run.control->deaths, 1, memory_order_relaxed);
     report_death(s, child, wait_status);
     if (child->role == IM_ROLE_AUGMENTER && (sv_is_own_crash(wait_status) || child->last.killed_by_deadline))
         sv_blame(s, child->last.active_ticket, child->last.killed_by_deadline ? "deadline" : "crash");
-    if (sv_tally_death(&child->tally, s->view.samples, left_early, (uint32_t)s->conf.max_restarts, &delay) == SV_GIVE_UP) {
+    if (sv_tally_death(&child->tally, s->view.samples, left_early, (uint32_t)s->conf.max_restarts, &delay) ==
+        SV_GIVE_UP) {
         give_up(s, child, wait_status);
         return;
     }
@@ -177,8 +186,8 @@ static void on_exited(struct sv_super *s, const struct sv_message *m)
     for (uint32_t i = 0; i < s->children.count; i++) {
         if (s->children.child[i].last.incarnation != m->incarnation)
             continue;
-        s->children.child[i].last.incarnation = 0;
         on_exit_status(s, &s->children.child[i], m->status);
+        s->children.child[i].last.incarnation = 0;
     }
     forget.type = SV_FORGET;
     sv_channel_send(s->children.channel, &forget, -1);
@@ -210,8 +219,10 @@ static void on_spawn_failed(struct sv_super *s, const struct sv_message *m)
         return;
     sv_child_buried(&s->children, child);
     child->last.incarnation = 0;
-    sv_screen_say(&s->screen, "level=error msg=\"cannot start %s#%u\" errno=%d", im_role_name(child->role), child->index, -m->status);
-    if (sv_tally_death(&child->tally, s->view.samples, false, (uint32_t)s->conf.max_restarts, &delay) == SV_GIVE_UP)
+    sv_screen_warn(&s->screen, SV_ERROR, "cannot start %s#%u: %s", im_role_name(child->role), child->index,
+                   strerror(-m->status));
+    if (sv_tally_death(&child->tally, s->view.samples, false, (uint32_t)s->conf.max_restarts, &delay) ==
+        SV_GIVE_UP)
         sv_finish(s, IM_EXIT_FAILED);
     child->start_at = im_now() + delay;
 }
@@ -229,7 +240,10 @@ void sv_on_message(struct sv_super *s, const struct sv_message *m, int pidfd)
         on_exited(s, m);
         break;
     case SV_SIGNAL:
-        sv_request_stop(s, m->status == SIGINT ? "Ctrl-C" : "signal");
+        if (m->status == SIGUSR2)
+            atomic_fetch_add_explicit(&s->run.control->save_requests, 1, memory_order_release);
+        else
+            sv_request_stop(s, m->status == SIGINT ? "Ctrl-C" : "signal");
         break;
     default:
         break;
@@ -259,13 +273,16 @@ static void try_to_run(struct sv_super *s)
     uint64_t first = 0;
 
     for (uint32_t r = 0; r < s->run.geometry.ranks; r++) {
-        struct im_process *p = &s->run.process[im_run_slot(&s->run, IM_ROLE_TRAINER, r)];
-        uint64_t position = atomic_load_explicit(&p->position, memory_order_acquire);
+        uint32_t slot = im_run_slot(&s->run, IM_ROLE_TRAINER, r);
+        uint64_t position = atomic_load_explicit(&s->run.process[slot].position, memory_order_acquire);
 
-        if (position == 0)
+        /* In the entry of one that is not there, the position is that of its predecessor. */
+        if (position == 0 || im_process_state(&s->run, slot) != IM_PROCESS_RUN)
             return;
         if (r > 0 && position != first) {
-            sv_screen_say(&s->screen, "imsuper: the trainers disagree on where to continue (batch %" PRIu64 " and %" PRIu64 ")",
+            sv_screen_say(&s->screen,
+                          "imsuper: the trainers disagree on where to continue (batch %" PRIu64
+                          " and %" PRIu64 ")",
                           first - 1, position - 1);
             sv_finish(s, IM_EXIT_FAILED);
             return;

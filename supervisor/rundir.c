@@ -25,7 +25,8 @@ static void make_name(struct im_conf *conf)
 
     localtime_r(&now, &local);
     strftime(stamp, sizeof stamp, "%Y%m%d-%H%M%S", &local);
-    snprintf(conf->run_name, sizeof conf->run_name, "%s-%s", im_conf_choice(IM_KEY_model, conf->model), stamp);
+    snprintf(conf->run_name, sizeof conf->run_name, "%s-%s", im_conf_choice(IM_KEY_model, conf->model),
+             stamp);
 }
 
 static int join(struct im_conf *conf, const char *name, struct im_text *text)
@@ -45,12 +46,17 @@ static int take_lock(const char *run_dir, struct im_text *text)
     snprintf(path, sizeof path, "%s/" LOCK_NAME, run_dir);
     fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
-        return im_fail(text, -errno, "cannot write to the run directory %s: %s; choose another --workspace", run_dir, strerror(errno));
+        return im_fail(text, -errno, "cannot write to the run directory %s: %s; choose another --workspace",
+                       run_dir, strerror(errno));
     if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
         int err = errno == EWOULDBLOCK ? -EBUSY : -errno;
 
         close(fd);
-        return im_fail(text, err, err == -EBUSY ? "the run in %s is going on; see `imsuper status`, or choose another --run-name" : "cannot lock %s", run_dir);
+        return im_fail(text, err,
+                       err == -EBUSY
+                           ? "the run in %s is going on; see `imsuper status`, or choose another --run-name"
+                           : "cannot lock %s",
+                       run_dir);
     }
     return fd;
 }
@@ -61,7 +67,8 @@ int sv_rundir_open(struct im_conf *conf, struct im_text *text)
     int err;
 
     if (strchr(conf->run_name, '/') || conf->run_name[0] == '.')
-        return im_fail(text, -EINVAL, "--run-name %s: a name without '/' that does not begin with '.'", conf->run_name);
+        return im_fail(text, -EINVAL, "--run-name %s: a name without '/' that does not begin with '.'",
+                       conf->run_name);
     if (!conf->run_name[0])
         make_name(conf);
     err = join(conf, conf->run_name, text);
@@ -94,12 +101,36 @@ int sv_rundir_find(struct im_conf *conf, struct im_text *text)
     return 0;
 }
 
-bool sv_rundir_is_done(const char *run_dir)
+/* The DONE file, which the trainer writes at the very end; NULL when there is none that can be read. */
+static struct im_json *read_done(const char *run_dir)
 {
-    char path[PATH_MAX];
+    struct im_json *done = NULL;
+    char path[PATH_MAX], *bytes = NULL;
+    size_t n = 0;
 
     snprintf(path, sizeof path, "%s/DONE", run_dir);
-    return access(path, F_OK) == 0;
+    if (im_read_file(path, 65536, &bytes, &n, NULL) == 0)
+        im_json_parse(bytes, n, &done, NULL);
+    free(bytes);
+    return done;
+}
+
+int64_t sv_rundir_done_epochs(const char *run_dir)
+{
+    struct im_json *done = read_done(run_dir);
+    int64_t epochs = im_json_int_or(done, "epochs", 0);
+
+    im_json_free(&done);
+    return epochs;
+}
+
+double sv_rundir_best_top1(const char *run_dir)
+{
+    struct im_json *done = read_done(run_dir);
+    double top1 = im_json_real_or(done, "best_val_top1", -1);
+
+    im_json_free(&done);
+    return top1;
 }
 
 bool sv_rundir_is_live(const char *run_dir)

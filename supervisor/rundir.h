@@ -6,17 +6,20 @@
 
 #include "ipc/base/conf.h"
 
-/* Fills conf->run_name (when empty: model, date and time) and conf->run_dir, makes the directory and its subfolders and takes
- * its lock, which lives until every holder of the descriptor is gone. Returns the lock's descriptor.
- * -EBUSY: the run is going on. -EROFS, -EACCES, ...: with a sentence. */
+/* Fills conf->run_name (when empty: model, date and time) and conf->run_dir, makes the directory and its
+ * subfolders and takes its lock, which lives until every holder of the descriptor is gone. Returns the lock's
+ * descriptor. -EBUSY: the run is going on. -EROFS, -EACCES, ...: with a sentence. */
 int sv_rundir_open(struct im_conf *conf, struct im_text *text);
 
-/* The directory that `imsuper status` and the like mean: <workspace>/<run-name>, else <workspace>/latest. -ENOENT with a
- * sentence when there is none. */
+/* The directory that `imsuper status` and the like mean: <workspace>/<run-name>, else <workspace>/latest.
+ * -ENOENT with a sentence when there is none. */
 int sv_rundir_find(struct im_conf *conf, struct im_text *text);
 
-/* Has this run been finished? */
-bool sv_rundir_is_done(const char *run_dir);
+/* How many epochs a finished run has; 0 when it is not finished. */
+int64_t sv_rundir_done_epochs(const char *run_dir);
+
+/* Best validation accuracy (0 .. 1) that a finished run tells; negative when it tells none. */
+double sv_rundir_best_top1(const char *run_dir);
 
 /* Is somebody holding the lock now? */
 bool sv_rundir_is_live(const char *run_dir);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <time.h>
 #include <unistd.h>
 
 #define LIVE_INTERVAL_NS (200 * IM_MS)
@@ -39,6 +40,15 @@ const char *sv_format_rate(double r, char *buffer, int n)
         snprintf(buffer, (size_t)n, "%ld,%03ld", whole / 1000, whole % 1000);
     else
         snprintf(buffer, (size_t)n, "%ld", whole);
+    return buffer;
+}
+
+const char *sv_format_count(uint64_t count, char *buffer, int n)
+{
+    if (count < 100)
+        snprintf(buffer, (size_t)n, "%d", (int)count);
+    else
+        sv_format_rate((double)count, buffer, n);
     return buffer;
 }
 
@@ -86,10 +96,12 @@ static void format_bar(const struct sv_screen *s, double fraction, char *buffer,
 
     buffer[0] = 0;
     for (int i = 0; i < BAR_CELLS && at + 4 < n; i++)
-        at += (size_t)snprintf(buffer + at, n - at, "%s", s->utf8 ? (i < full ? "━" : "─") : (i < full ? "#" : "."));
+        at += (size_t)snprintf(buffer + at, n - at, "%s",
+                               s->utf8 ? (i < full ? "━" : "─") : (i < full ? "#" : "."));
 }
 
-/* Appends to the line; whole parts only, so that a narrow terminal loses the least important ones from the right. */
+/* Appends to the line; whole parts only, so that a narrow terminal loses the least important ones from the
+ * right. */
 static void append(char *buffer, int n, int columns, int *used, const char *part, int width)
 {
     size_t have = strlen(buffer);
@@ -115,8 +127,8 @@ void sv_format_line(const struct sv_screen *s, const struct sv_progress *p, int 
     append(buffer, n, columns, &used, part, (int)strlen(part));
     format_bar(s, fraction_of(p), bar, sizeof bar);
     append(buffer, n, columns, &used, bar, BAR_CELLS);
-    snprintf(part, sizeof part, " %3.0f%% %s %llu/%u", 100 * fraction_of(p), p->phase->split == IM_TRAIN ? "step" : "val",
-             (unsigned long long)p->step, p->phase->steps);
+    snprintf(part, sizeof part, " %3.0f%% %s %llu/%u", 100 * fraction_of(p),
+             p->phase->split == IM_TRAIN ? "step" : "val", (unsigned long long)p->step, p->phase->steps);
     append(buffer, n, columns, &used, part, (int)strlen(part));
     snprintf(part, sizeof part, "  %s img/s", sv_format_rate(v->samples_per_second, a, sizeof a));
     append(buffer, n, columns, &used, part, (int)strlen(part));
@@ -125,8 +137,8 @@ void sv_format_line(const struct sv_screen *s, const struct sv_progress *p, int 
     snprintf(part, sizeof part, "  eta %s run %s", sv_format_seconds(p->eta_epoch, a, sizeof a),
              sv_format_seconds(p->eta_run, b, sizeof b));
     append(buffer, n, columns, &used, part, (int)strlen(part));
-    snprintf(part, sizeof part, " | read %.0f%% aug %.0f%% train %.0f%%", 100 * v->stage[0].busy, 100 * v->stage[1].busy,
-             100 * v->stage[2].busy);
+    snprintf(part, sizeof part, " | read %.0f%% aug %.0f%% train %.0f%%", 100 * v->stage[0].busy,
+             100 * v->stage[1].busy, 100 * v->stage[2].busy);
     append(buffer, n, columns, &used, part, (int)strlen(part));
     if (v->limit >= 0) {
         snprintf(part, sizeof part, " %s limited by %s", s->utf8 ? "→" : "->", sv_stage_name(v->limit));
@@ -143,12 +155,13 @@ static void print_plain(const struct sv_progress *p)
         return;
     }
     fprintf(stderr,
-            "epoch=%u/%u split=%s step=%llu/%u images_per_second=%.1f loss=%.4f lr=%.6g eta_epoch_s=%.0f eta_run_s=%.0f "
+            "epoch=%u/%u split=%s step=%llu/%u images_per_second=%.1f loss=%.4f lr=%.6g eta_epoch_s=%.0f "
+            "eta_run_s=%.0f "
             "read_busy=%.2f augment_busy=%.2f train_busy=%.2f train_wait=%.2f limited_by=%s\n",
-            p->phase->epoch + 1, p->epochs, p->phase->split == IM_TRAIN ? "train" : "val", (unsigned long long)p->step,
-            p->phase->steps, v->samples_per_second, v->gauge[IM_G_LOSS], v->gauge[IM_G_LR], p->eta_epoch, p->eta_run,
-            v->stage[0].busy, v->stage[1].busy, v->stage[2].busy, v->stage[2].wait_input,
-            v->limit >= 0 ? sv_stage_name(v->limit) : "unknown");
+            p->phase->epoch + 1, p->epochs, p->phase->split == IM_TRAIN ? "train" : "val",
+            (unsigned long long)p->step, p->phase->steps, v->samples_per_second, v->gauge[IM_G_LOSS],
+            v->gauge[IM_G_LR], p->eta_epoch, p->eta_run, v->stage[0].busy, v->stage[1].busy, v->stage[2].busy,
+            v->stage[2].wait_input, v->limit >= 0 ? sv_stage_name(v->limit) : "unknown");
 }
 
 void sv_screen_progress(struct sv_screen *s, const struct sv_progress *p, bool force)
@@ -177,17 +190,40 @@ void sv_screen_end(struct sv_screen *s)
     fflush(stderr);
 }
 
+static void print_line(struct sv_screen *s, const char *format, va_list args)
+{
+    sv_screen_end(s);
+    vfprintf(stderr, format, args);
+    fputc('\n', stderr);
+    fflush(stderr);
+    s->last = 0; /* draw the live line again at once */
+}
+
 void sv_screen_say(struct sv_screen *s, const char *format, ...)
 {
     va_list args;
 
     if (s->quiet)
         return;
-    sv_screen_end(s);
     va_start(args, format);
-    vfprintf(stderr, format, args);
+    print_line(s, format, args);
     va_end(args);
-    fputc('\n', stderr);
-    fflush(stderr);
-    s->last = 0; /* draw the live line again at once */
+}
+
+void sv_screen_warn(struct sv_screen *s, enum sv_weight weight, const char *format, ...)
+{
+    static const char *const words[] = {"WARN", "ERROR"}, *const colors[] = {"\033[33m", "\033[31m"};
+    time_t now = time(NULL);
+    struct tm local;
+    char clock[16];
+    va_list args;
+
+    localtime_r(&now, &local);
+    strftime(clock, sizeof clock, "%H:%M:%S", &local);
+    sv_screen_end(s);
+    fprintf(stderr, "%s %s%s%s ", clock, s->color ? colors[weight] : "", words[weight],
+            s->color ? "\033[0m" : "");
+    va_start(args, format);
+    print_line(s, format, args);
+    va_end(args);
 }

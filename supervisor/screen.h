@@ -1,5 +1,5 @@
-/* What the user sees while a run goes on: one live line on a terminal, key=value lines otherwise. Writes to stderr; data goes
- * to files. */
+/* What the user sees while a run goes on: one live line on a terminal, key=value lines otherwise. Writes to
+ * stderr; data goes to files. */
 #ifndef SUPERVISOR_SCREEN_H
 #define SUPERVISOR_SCREEN_H
 
@@ -9,7 +9,7 @@
 #include "supervisor/observe.h"
 
 struct sv_screen {
-    bool live;   /* rewrite one line */
+    bool live; /* rewrite one line */
     bool color, utf8, quiet;
     im_ns status_interval; /* between key=value lines */
     im_ns last;
@@ -21,9 +21,9 @@ struct sv_progress {
     const struct sv_view *view;
     const struct im_phase *phase; /* NULL before the first and after the last */
     uint32_t epochs;
-    uint64_t step;           /* within the phase */
+    uint64_t step;             /* within the phase */
     double eta_epoch, eta_run; /* seconds; negative = not known yet */
-    const char *state;       /* "training", "validating", "starting", "stopping", ... */
+    const char *state;         /* "training", "validating", "starting", "stopping", ... */
 };
 
 /* color: 0 auto, 1 always, 2 never. Honours NO_COLOR, TERM=dumb, COLUMNS. */
@@ -35,6 +35,11 @@ void sv_screen_progress(struct sv_screen *s, const struct sv_progress *p, bool f
 /* Prints a whole line above the live line. */
 void sv_screen_say(struct sv_screen *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* The same with the time of day and "WARN" or "ERROR" before it; in any case, --quiet too. */
+enum sv_weight { SV_WARN, SV_ERROR };
+void sv_screen_warn(struct sv_screen *s, enum sv_weight weight, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
 /* Ends the live line. */
 void sv_screen_end(struct sv_screen *s);
 
@@ -43,6 +48,9 @@ const char *sv_format_seconds(double seconds, char *buffer, int n);
 
 /* "9,842" or "12.3" for small numbers. Returns buffer. */
 const char *sv_format_rate(double per_second, char *buffer, int n);
+
+/* "1,281,167". Returns buffer. */
+const char *sv_format_count(uint64_t count, char *buffer, int n);
 
 /* One live line of at most `columns` characters, without colour codes or newline; for tests. */
 void sv_format_line(const struct sv_screen *s, const struct sv_progress *p, int columns, char *buffer, int n);

@@ -13,8 +13,8 @@ static uint64_t clamp(uint64_t x, uint64_t low, uint64_t high)
     return x < low ? low : x > high ? high : x;
 }
 
-/* On a machine without a GPU the trainer's threads do nearly all the work: one reader serves any number of cores from the
- * page cache, and decoding costs a small part of a training step. */
+/* On a machine without a GPU the trainer's threads do nearly all the work: one reader serves any number of
+ * cores from the page cache, and decoding costs a small part of a training step. */
 static void choose_processes(struct im_conf *conf, const struct sv_machine *m)
 {
     if (conf->readers == 0)
@@ -43,8 +43,8 @@ uint64_t sv_sizes_bytes(const struct im_geometry *g)
     return l.control_bytes + l.encoded_bytes + l.batch_bytes * g->ranks;
 }
 
-int sv_sizes_choose(struct im_conf *conf, const struct sv_machine *m, const uint64_t samples[IM_SPLITS], uint32_t classes,
-                    struct im_geometry *ret, struct im_text *text)
+int sv_sizes_choose(struct im_conf *conf, const struct sv_machine *m, const uint64_t samples[IM_SPLITS],
+                    uint32_t classes, struct im_geometry *ret, struct im_text *text)
 {
     int64_t eval = im_conf_eval_image_size(conf), side = eval > conf->image_size ? eval : conf->image_size;
     struct im_geometry g;
@@ -56,9 +56,11 @@ int sv_sizes_choose(struct im_conf *conf, const struct sv_machine *m, const uint
     if (conf->ranks > IM_RANKS_MAX)
         return im_fail(text, -EINVAL, "--ranks %" PRId64 ": at most %d", conf->ranks, IM_RANKS_MAX);
     if (1 + conf->readers + conf->augmenters + conf->ranks > IM_SLOTS_MAX)
-        return im_fail(text, -EINVAL, "--readers, --augmenters and --ranks together must stay below %d", IM_SLOTS_MAX);
+        return im_fail(text, -EINVAL, "--readers, --augmenters and --ranks together must stay below %d",
+                       IM_SLOTS_MAX);
     if (conf->encoded_cells > IM_CELLS_MAX)
-        return im_fail(text, -EINVAL, "--encoded-cells %" PRId64 ": at most %d", conf->encoded_cells, IM_CELLS_MAX);
+        return im_fail(text, -EINVAL, "--encoded-cells %" PRId64 ": at most %d", conf->encoded_cells,
+                       IM_CELLS_MAX);
     g = (struct im_geometry){
         .samples = {samples[IM_TRAIN], samples[IM_VAL]},
         .cell_bytes = (uint64_t)conf->cell_bytes,
@@ -76,10 +78,12 @@ int sv_sizes_choose(struct im_conf *conf, const struct sv_machine *m, const uint
     if (bytes == 0)
         return im_fail(text, -EINVAL, "the run's sizes are out of range");
     if (bytes > m->memory_bytes / SHARE_FOR_ALL)
-        return im_fail(text, -ENOMEM,
-                       "the rings need %" PRIu64 " bytes (%.2f GiB) of shared memory, more than half of the %.2f GiB available; use smaller "
-                       "--batch-size, --image-size, --batches-ahead or --encoded-cells",
-                       bytes, (double)bytes / (1 << 30), (double)m->memory_bytes / (1 << 30));
+        return im_fail(
+            text, -ENOMEM,
+            "the rings need %" PRIu64
+            " bytes (%.2f GiB) of shared memory, more than half of the %.2f GiB available; use smaller "
+            "--batch-size, --image-size, --batches-ahead or --encoded-cells",
+            bytes, (double)bytes / (1 << 30), (double)m->memory_bytes / (1 << 30));
     *ret = g;
     return 0;
 }

@@ -1,11 +1,12 @@
-/* See spawn.h. Between fork and exec only async-signal-safe calls are made. Children get their own process group, so that
- * Ctrl-C reaches the warden alone, and default signal dispositions with nothing blocked. */
+/* See spawn.h. Between fork and exec only async-signal-safe calls are made. Children get their own process
+ * group, so that Ctrl-C reaches the warden alone, and default signal dispositions with nothing blocked. */
 #include "supervisor/spawn.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -42,8 +43,8 @@ int sv_spawn_prepare(const struct im_run *run, const struct sv_warden_fds *fds, 
     f.log_write = copy_high(fds->log_write, f.ranks);
     f.lock = copy_high(fds->lock, f.ranks);
     f.null = copy_high(null, f.ranks);
-    bad = null < 0 || f.control < 0 || f.encoded < 0 || f.lease_read < 0 || f.lease_write < 0 || f.log_read < 0 ||
-          f.log_write < 0 || f.lock < 0 || f.null < 0;
+    bad = null < 0 || f.control < 0 || f.encoded < 0 || f.lease_read < 0 || f.lease_write < 0 ||
+          f.log_read < 0 || f.log_write < 0 || f.lock < 0 || f.null < 0;
     for (uint32_t r = 0; r < f.ranks; r++) {
         f.batch[r] = copy_high(run->batch_segment[r].fd, f.ranks);
         bad |= f.batch[r] < 0;
@@ -66,7 +67,8 @@ static void become(const char *path, char *const argv[], const struct mapping *m
     for (int signo = 1; signo < 32; signo++)
         sigaction(signo, &action, NULL);
     action.sa_handler = SIG_IGN;
-    sigaction(SIGPIPE, &action, NULL); /* survives exec: a log that nobody reads any more must not kill its writer */
+    sigaction(SIGPIPE, &action,
+              NULL); /* survives exec: a log that nobody reads any more must not kill its writer */
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     setpgid(0, 0);
@@ -83,6 +85,8 @@ static pid_t start(const char *path, char *const argv[], const struct mapping *m
 
     if (access(path, X_OK) < 0)
         return -errno;
+    /* OpenMP's threads must sleep at barriers, not spin: the cores are shared with augmenters by design. */
+    setenv("OMP_WAIT_POLICY", "passive", 0);
     pid = fork();
     if (pid == 0)
         become(path, argv, map, n);
@@ -92,10 +96,15 @@ static pid_t start(const char *path, char *const argv[], const struct mapping *m
 pid_t sv_spawn_role(const struct sv_spawn_fds *f, enum im_role role, uint32_t index, uint32_t incarnation)
 {
     struct mapping map[6 + IM_RANKS_MAX] = {
-        {f->null, 0}, {f->log_write, 1}, {f->log_write, 2}, {f->control, IM_FD_CONTROL}, {f->encoded, IM_FD_ENCODED},
+        {f->null, 0},
+        {f->log_write, 1},
+        {f->log_write, 2},
+        {f->control, IM_FD_CONTROL},
+        {f->encoded, IM_FD_ENCODED},
         {f->lease_read, IM_FD_LEASE},
     };
-    char path[PATH_MAX], index_text[16], incarnation_text[16], flag_index[] = "--index", flag_incarnation[] = "--incarnation";
+    char path[PATH_MAX], index_text[16], incarnation_text[16], flag_index[] = "--index",
+                                                               flag_incarnation[] = "--incarnation";
     char *argv[] = {path, flag_index, index_text, flag_incarnation, incarnation_text, NULL};
     size_t n = 6;
 
@@ -112,7 +121,7 @@ pid_t sv_spawn_supervisor(const struct sv_spawn_fds *f, int channel)
 {
     int high = copy_high(channel, f->ranks);
     const struct mapping map[] = {
-        {high, IM_FD_CHANNEL}, {f->control, IM_FD_CONTROL}, {f->lease_write, IM_FD_LEASE},
+        {high, IM_FD_CHANNEL},    {f->control, IM_FD_CONTROL}, {f->lease_write, IM_FD_LEASE},
         {f->log_read, IM_FD_LOG}, {f->lock, IM_FD_LOCK},
     };
     char path[PATH_MAX], verb[] = "supervise";

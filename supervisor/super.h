@@ -1,5 +1,5 @@
-/* The supervisor's own state, shared by its few files. All that must survive its death is elsewhere: in shared memory, in the
- * warden's list of children and in files. */
+/* The supervisor's own state, shared by its few files. All that must survive its death is elsewhere: in
+ * shared memory, in the warden's list of children and in files. */
 #ifndef SUPERVISOR_SUPER_H
 #define SUPERVISOR_SUPER_H
 
@@ -21,13 +21,10 @@ struct sv_super {
     struct sv_view view;
     struct im_ctl *ctl;
     bool warden_gone;
-    bool resetting;   /* everyone is being killed; then trainers start from the last checkpoint */
+    bool resetting; /* everyone is being killed; then trainers start from the last checkpoint */
     bool finished;
     int exit_status;
     uint32_t trainers_done; /* that left with success or saved, in this generation */
-    uint32_t bad_told;      /* bad samples that were told */
-    uint32_t deaths;        /* of any process, in this run */
-    uint32_t last_signal;
     im_ns started;
     struct {
         uint64_t key;

@@ -1,7 +1,8 @@
-/* One poll loop over the warden's channel, the pidfds of the children, the log pipe and the control socket, with a tick.
+/* One poll loop over the warden's channel, the pidfds of the children, the log pipe and the control socket,
+ * with a tick.
  *
- * Nothing here is precious: a supervisor that dies is replaced, finds everything in shared memory and in the warden's list,
- * and goes on. The data plane does not stop meanwhile. */
+ * Nothing here is precious: a supervisor that dies is replaced, finds everything in shared memory and in the
+ * warden's list, and goes on. The data plane does not stop meanwhile. */
 #include "supervisor/supervise.h"
 
 #include <errno.h>
@@ -17,6 +18,7 @@
 #include "ipc/base/log.h"
 #include "ipc/child.h"
 #include "ipc/process.h"
+#include "supervisor/rundir.h"
 #include "supervisor/super.h"
 
 #define TICK_MS 50
@@ -45,8 +47,10 @@ static int open_all(struct sv_super *s, struct im_text *text)
         return err;
     im_log_identity("supervisor", 0);
     s->started = im_now();
-    sv_screen_init(&s->screen, s->conf.color, s->conf.plain, s->conf.quiet, (im_ns)(s->conf.status_interval * 1e9));
-    err = sv_journal_open(&s->journal, s->conf.run_dir, IM_FD_LOG, &s->screen, s->conf.log_level == IM_CONF_LOG_INFO ? IM_LOG_WARN : s->conf.log_level, text);
+    sv_screen_init(&s->screen, s->conf.color, s->conf.plain, s->conf.quiet,
+                   (im_ns)(s->conf.status_interval * 1e9));
+    err = sv_journal_open(&s->journal, s->conf.run_dir, IM_FD_LOG, &s->screen,
+                          s->conf.log_level == IM_CONF_LOG_INFO ? IM_LOG_WARN : s->conf.log_level, text);
     if (err == 0)
         err = im_ctl_path(s->conf.run_dir, path, sizeof path, text);
     if (err == 0)
@@ -94,7 +98,8 @@ static void adopt(struct sv_super *s)
 
 static void resume_state(struct sv_super *s)
 {
-    bool anyone = sv_children_alive(&s->children, IM_ROLE_TRAINER) + sv_children_alive(&s->children, IM_ROLE_READER) +
+    bool anyone = sv_children_alive(&s->children, IM_ROLE_TRAINER) +
+                      sv_children_alive(&s->children, IM_ROLE_READER) +
                       sv_children_alive(&s->children, IM_ROLE_AUGMENTER) >
                   0;
 
@@ -106,7 +111,13 @@ static void resume_state(struct sv_super *s)
             sv_children_want(&s->children, IM_ROLE_TRAINER, true);
         break;
     case IM_RUN_ENDED:
-        sv_finish(s, IM_EXIT_RESUMABLE);
+        sv_finish(s, (int)atomic_load_explicit(&s->run.control->exit_status, memory_order_relaxed));
+        break;
+    case IM_RUN_STOPPING:
+        /* Not a reset, which would forget that somebody asked to stop. */
+        if (sv_children_alive(&s->children, IM_ROLE_TRAINER) < s->run.geometry.ranks)
+            sv_finish(s, sv_rundir_done_epochs(s->conf.run_dir) >= s->conf.epochs ? IM_EXIT_OK
+                                                                                  : IM_EXIT_RESUMABLE);
         break;
     default:
         sv_children_want(&s->children, IM_ROLE_READER, true);
@@ -123,7 +134,11 @@ static void show_progress(struct sv_super *s)
     const struct im_phase *phase = im_plan_phase_of_batch(&s->plan, s->view.next_batch);
     double rate = s->view.samples_per_second;
     uint64_t ticket = im_plan_first_ticket(&s->plan, s->view.next_batch);
-    struct sv_progress p = {.view = &s->view, .epochs = (uint32_t)s->conf.epochs, .state = sv_state_name(s), .eta_epoch = -1, .eta_run = -1};
+    struct sv_progress p = {.view = &s->view,
+                            .epochs = (uint32_t)s->conf.epochs,
+                            .state = sv_state_name(s),
+                            .eta_epoch = -1,
+                            .eta_run = -1};
 
     if (im_run_state(&s->run) == IM_RUN_RUNNING || im_run_state(&s->run) == IM_RUN_STOPPING)
         p.phase = phase;
@@ -174,7 +189,8 @@ static void end_children(struct sv_super *s, struct pollfd *p)
     bool killed = false;
 
     for (;;) {
-        uint32_t alive = sv_children_alive(&s->children, IM_ROLE_TRAINER) + sv_children_alive(&s->children, IM_ROLE_READER) +
+        uint32_t alive = sv_children_alive(&s->children, IM_ROLE_TRAINER) +
+                         sv_children_alive(&s->children, IM_ROLE_READER) +
                          sv_children_alive(&s->children, IM_ROLE_AUGMENTER);
 
         if (alive == 0 || im_now() > deadline + END_WAIT_NS)
@@ -188,6 +204,44 @@ static void end_children(struct sv_super *s, struct pollfd *p)
     }
 }
 
+/* The ledger's final numbers belong to the run's record: passes that came to their end, and those of them
+ * that delivered each sample exactly once; of this start of the run. */
+static void add_ledger(const struct sv_super *s, struct im_json *fields)
+{
+    static const char *const keys[IM_SPLITS][3] = {
+        {"train_passes", "train_passes_exactly_once", "train_samples"},
+        {"val_passes", "val_passes_exactly_once", "val_samples"}};
+    uint32_t generation = atomic_load_explicit(&s->run.control->generation, memory_order_relaxed);
+
+    for (int split = 0; split < IM_SPLITS; split++) {
+        const struct im_ledger *l = &s->run.control->ledger[split];
+
+        im_json_set_int(fields, keys[split][0],
+                        (int64_t)atomic_load_explicit(&l->phases, memory_order_relaxed));
+        im_json_set_int(fields, keys[split][1],
+                        (int64_t)atomic_load_explicit(&l->phases_exact, memory_order_relaxed));
+        im_json_set_int(fields, keys[split][2],
+                        (int64_t)atomic_load_explicit(&l->total_delivered, memory_order_relaxed));
+    }
+    im_json_set_int(fields, "resets", generation ? generation - 1 : 0);
+}
+
+static void say_done(struct sv_super *s)
+{
+    double best = sv_rundir_best_top1(s->conf.run_dir);
+    char up[24];
+
+    sv_format_seconds((double)(im_now() - s->run.control->created_ns) / 1e9, up, sizeof up);
+    if (best >= 0)
+        sv_screen_say(&s->screen, "done      best validation top-1 %.2f%% after %s", 100 * best, up);
+    else
+        sv_screen_say(&s->screen, "done      after %s", up);
+    sv_screen_say(&s->screen,
+                  "weights   %s/checkpoints/best.safetensors (torchvision names; last, epoch_NNN beside it)",
+                  s->conf.run_dir);
+    sv_screen_say(&s->screen, "numbers   %s/summary.csv, metrics.jsonl, events.jsonl", s->conf.run_dir);
+}
+
 static void say_goodbye(struct sv_super *s)
 {
     struct sv_message m = {.type = SV_FINISHED, .status = s->exit_status};
@@ -195,18 +249,20 @@ static void say_goodbye(struct sv_super *s)
 
     sv_journal_drain(&s->journal);
     im_json_set_int(fields, "exit_status", s->exit_status);
+    add_ledger(s, fields);
     sv_journal_event(&s->journal, s->exit_status == IM_EXIT_OK ? "run.finished" : "run.ended", fields);
     sv_screen_end(&s->screen);
     if (s->exit_status == IM_EXIT_OK)
-        sv_screen_say(&s->screen, "done      %s", s->conf.run_dir);
+        say_done(s);
     else if (s->exit_status == IM_EXIT_RESUMABLE)
-        sv_screen_say(&s->screen, "saved     %s; the same command continues from here", s->conf.run_dir);
+        sv_screen_say(&s->screen, "saved     %s; the same command with --run-name %s continues from here",
+                      s->conf.run_dir, s->conf.run_name);
     sv_channel_send(IM_FD_CHANNEL, &m, -1);
 }
 
 int sv_supervise(void)
 {
-    static struct sv_super s; /* large; one supervisor in a process */
+    struct sv_super s = {0};
     struct im_text text = {0};
     struct rlimit nofile;
     struct pollfd *p;

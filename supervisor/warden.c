@@ -1,5 +1,5 @@
-/* See warden.h. The loop waits on two descriptors: signals and the channel to the supervisor. The table of children is the
- * only state; a new supervisor is told all of it. */
+/* See warden.h. The loop waits on two descriptors: signals and the channel to the supervisor. The table of
+ * children is the only state; a new supervisor is told all of it. */
 #include "supervisor/warden.h"
 
 #include <errno.h>
@@ -123,7 +123,9 @@ static void spawn(struct warden *w, const struct sv_message *request)
 {
     struct sv_message reply = *request;
     struct ward *ward = find_free(w);
-    pid_t pid = ward ? sv_spawn_role(&w->fds, (enum im_role)request->role, request->index, request->incarnation) : -EAGAIN;
+    pid_t pid =
+        ward ? sv_spawn_role(&w->fds, (enum im_role)request->role, request->index, request->incarnation)
+             : -EAGAIN;
 
     if (pid < 0) {
         reply.type = SV_SPAWN_FAILED;
@@ -133,7 +135,8 @@ static void spawn(struct warden *w, const struct sv_message *request)
     }
     *ward = (struct ward){.who = reply, .used = 1};
     ward->who.pid = pid;
-    ward->pidfd = (int)syscall(SYS_pidfd_open, pid, 0); /* ours and not yet reaped: cannot be another process */
+    ward->pidfd =
+        (int)syscall(SYS_pidfd_open, pid, 0); /* ours and not yet reaped: cannot be another process */
     tell_ward(w, ward);
 }
 
@@ -174,13 +177,15 @@ static void on_supervisor_death(struct warden *w, int status)
         w->deaths = 0;
     }
     if (++w->deaths > SUPERVISOR_DEATHS_MAX || (WIFEXITED(status) && WEXITSTATUS(status) == IM_EXIT_USAGE)) {
-        fprintf(stderr, "imsuper: the supervisor cannot be kept running; stopping. The run can be continued with the same command.\n");
+        fprintf(stderr, "imsuper: the supervisor cannot be kept running; stopping. The run can be continued "
+                        "with the same command.\n");
         w->finished = 1;
         w->exit_status = IM_EXIT_FAILED;
         return;
     }
     fprintf(stderr, "\nimsuper: the supervisor died (%s %d); starting another, training goes on\n",
-            WIFSIGNALED(status) ? "signal" : "status", WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+            WIFSIGNALED(status) ? "signal" : "status",
+            WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
     start_supervisor(w);
 }
 
@@ -292,9 +297,8 @@ static void end_all(struct warden *w)
 
 int sv_warden_run(const struct im_run *run, const struct sv_warden_fds *fds)
 {
-    static struct warden w; /* large, and there is one warden in a process */
+    struct warden w = {.run = run, .channel = -1, .window_start = im_now()};
 
-    w = (struct warden){.run = run, .channel = -1, .window_start = im_now()};
     for (size_t i = 0; i < sizeof w.ward / sizeof *w.ward; i++)
         w.ward[i].pidfd = -1;
     prctl(PR_SET_CHILD_SUBREAPER, 1);

@@ -1,6 +1,7 @@
-/* The warden: the process that the user started. Small on purpose: no threads, no ZeroMQ, no decisions, no heap after start.
- * It is the parent of everyone, holds the descriptors of the shared memory, starts processes when the supervisor asks, reaps
- * them, passes signals on, and starts another supervisor when that one dies. */
+/* The warden: the process that the user started. Small on purpose: no threads, no ZeroMQ, no decisions, no
+ * heap after start. It is the parent of everyone, holds the descriptors of the shared memory, starts
+ * processes when the supervisor asks, reaps them, passes signals on, and starts another supervisor when that
+ * one dies. */
 #ifndef SUPERVISOR_WARDEN_H
 #define SUPERVISOR_WARDEN_H
 
@@ -16,7 +17,8 @@ struct sv_warden_fds {
 /* Makes the lease and log pipes. 0 or negative errno with a sentence. */
 int sv_warden_pipes(struct sv_warden_fds *ret, struct im_text *text);
 
-/* Runs a created run to its end. Returns the exit status of `imsuper start`. On return no process of the run is alive. */
+/* Runs a created run to its end. Returns the exit status of `imsuper start`. On return no process of the run
+ * is alive. */
 int sv_warden_run(const struct im_run *run, const struct sv_warden_fds *fds);
 
 #endif

@@ -248,9 +248,11 @@ int tr_done_set(const char *directory, const struct im_json *object, struct im_t
 {
     char *content = im_json_dump_indented(object);
     char path[PATH_MAX];
-    int err = content ? join(path, directory, DONE_NAME, text)
-                      : im_fail(text, -ENOMEM, "cannot write DONE: out of memory");
+    int err;
 
+    if (!content)
+        return im_fail(text, -ENOMEM, "cannot write " DONE_NAME ": out of memory");
+    err = join(path, directory, DONE_NAME, text);
     if (err == 0)
         err = im_file_replace(path, content, strlen(content), text);
     free(content);

@@ -51,7 +51,8 @@ static void add_real(struct tr_position_text *t, const char *key, double value)
 }
 
 /* What a position depends on: with another value the same numbers would mean other samples. */
-static void add_conditions(struct tr_position_text *t, const struct im_conf *conf, const uint64_t samples[IM_SPLITS])
+static void add_conditions(struct tr_position_text *t, const struct im_conf *conf,
+                           const uint64_t samples[IM_SPLITS])
 {
     add_u64(t, "batch-size", (uint64_t)conf->batch_size);
     add_u64(t, "ranks", (uint64_t)conf->ranks);
@@ -77,8 +78,8 @@ static const char *const sums_keys[IM_SPLITS][4] = {
     {"val.loss", "val.valid", "val.top1", "val.top5"},
 };
 
-void tr_position_write(const struct tr_position *p, const struct im_conf *conf, const uint64_t samples[IM_SPLITS],
-                       struct tr_position_text *ret)
+void tr_position_write(const struct tr_position *p, const struct im_conf *conf,
+                       const uint64_t samples[IM_SPLITS], struct tr_position_text *ret)
 {
     ret->count = 0;
     add_conditions(ret, conf, samples);
@@ -123,8 +124,8 @@ static int get_real(const struct tr_safetensors *state, const char *key, double 
     return *end ? -EBADMSG : 0;
 }
 
-static int check_conditions(const struct tr_safetensors *state, const struct im_conf *conf, const uint64_t samples[IM_SPLITS],
-                            struct im_text *text)
+static int check_conditions(const struct tr_safetensors *state, const struct im_conf *conf,
+                            const uint64_t samples[IM_SPLITS], struct im_text *text)
 {
     struct tr_position_text now = {0};
 
@@ -137,15 +138,18 @@ static int check_conditions(const struct tr_safetensors *state, const struct im_
         if (strcmp(then, now.value[i]) == 0)
             continue;
         if (strstr(now.key[i], "images") || strstr(now.key[i], "hash"))
-            return im_fail(text, -EINVAL, "the images are not those this run began with (%s was %s, is %s); choose another --run-name",
-                           now.key[i], then, now.value[i]);
-        return im_fail(text, -EINVAL, "this run began with --%s %s, not %s; use that, or another --run-name", now.key[i], then, now.value[i]);
+            return im_fail(
+                text, -EINVAL,
+                "the images are not those this run began with (%s was %s, is %s); choose another --run-name",
+                now.key[i], then, now.value[i]);
+        return im_fail(text, -EINVAL, "this run began with --%s %s, not %s; use that, or another --run-name",
+                       now.key[i], then, now.value[i]);
     }
     return 0;
 }
 
-int tr_position_read(const struct tr_safetensors *state, const struct im_conf *conf, const uint64_t samples[IM_SPLITS],
-                     struct tr_position *ret, struct im_text *text)
+int tr_position_read(const struct tr_safetensors *state, const struct im_conf *conf,
+                     const uint64_t samples[IM_SPLITS], struct tr_position *ret, struct im_text *text)
 {
     struct tr_position p = {0};
     uint64_t epochs = 0;
@@ -153,12 +157,15 @@ int tr_position_read(const struct tr_safetensors *state, const struct im_conf *c
 
     if (err < 0)
         return err;
-    bad = get_u64(state, "batch", &p.next_batch) | get_u64(state, "step", &p.steps) | get_u64(state, "epoch", &epochs) |
-          get_real(state, "train.seconds", &p.train_seconds) | get_real(state, "epoch.seconds", &p.epoch_seconds) |
+    bad = get_u64(state, "batch", &p.next_batch) | get_u64(state, "step", &p.steps) |
+          get_u64(state, "epoch", &epochs) | get_real(state, "train.seconds", &p.train_seconds) |
+          get_real(state, "epoch.seconds", &p.epoch_seconds) |
           get_u64(state, "train.samples", &p.train_samples) | get_real(state, "best.top1", &p.best_top1);
     for (int s = 0; s < IM_SPLITS; s++)
-        bad |= get_real(state, sums_keys[s][0], &p.sums[s].loss) | get_u64(state, sums_keys[s][1], &p.sums[s].valid) |
-               get_u64(state, sums_keys[s][2], &p.sums[s].top1) | get_u64(state, sums_keys[s][3], &p.sums[s].top5);
+        bad |= get_real(state, sums_keys[s][0], &p.sums[s].loss) |
+               get_u64(state, sums_keys[s][1], &p.sums[s].valid) |
+               get_u64(state, sums_keys[s][2], &p.sums[s].top1) |
+               get_u64(state, sums_keys[s][3], &p.sums[s].top5);
     if (bad)
         return im_fail(text, -EBADMSG, "the checkpoint's position cannot be read");
     p.epochs = (uint32_t)epochs;

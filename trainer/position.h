@@ -19,13 +19,13 @@ struct tr_sums {
 };
 
 struct tr_position {
-    uint64_t next_batch; /* global: of training and validation alike */
-    uint64_t steps;      /* training steps taken: what the learning rate follows */
-    uint32_t epochs;     /* finished */
-    struct tr_sums sums[IM_SPLITS]; /* of the current epoch */
+    uint64_t next_batch;                 /* global: of training and validation alike */
+    uint64_t steps;                      /* training steps taken: what the learning rate follows */
+    uint32_t epochs;                     /* finished */
+    struct tr_sums sums[IM_SPLITS];      /* of the current epoch */
     double train_seconds, epoch_seconds; /* of the current epoch, by earlier processes too */
-    double best_top1;    /* of validation; -1 = none yet */
-    uint64_t train_samples; /* of the current epoch, timed in train_seconds */
+    double best_top1;                    /* of validation; -1 = none yet */
+    uint64_t train_samples;              /* of the current epoch, timed in train_seconds */
 };
 
 void tr_sums_add(struct tr_sums *sums, const struct im_tally *tally);
@@ -35,19 +35,22 @@ double tr_mean_loss(const struct tr_sums *sums);
 double tr_top1(const struct tr_sums *sums);
 double tr_top5(const struct tr_sums *sums);
 
-/* The position and what must stay the same for it to mean the same, as checkpoint metadata. Text lives in the object. */
+/* The position and what must stay the same for it to mean the same, as checkpoint metadata. Text lives in the
+ * object. */
 #define TR_POSITION_PAIRS 32
 struct tr_position_text {
     char value[TR_POSITION_PAIRS][64];
     const char *key[TR_POSITION_PAIRS];
     size_t count;
 };
-void tr_position_write(const struct tr_position *p, const struct im_conf *conf, const uint64_t samples[IM_SPLITS],
-                       struct tr_position_text *ret);
-size_t tr_position_pairs(const struct tr_position_text *text, struct tr_pair *ret_pairs); /* room for TR_POSITION_PAIRS */
+void tr_position_write(const struct tr_position *p, const struct im_conf *conf,
+                       const uint64_t samples[IM_SPLITS], struct tr_position_text *ret);
+size_t tr_position_pairs(const struct tr_position_text *text,
+                         struct tr_pair *ret_pairs); /* room for TR_POSITION_PAIRS */
 
-/* Reads it back. -EBADMSG: not readable; -EINVAL: the run was begun with other flags, the sentence names the flag. */
-int tr_position_read(const struct tr_safetensors *state, const struct im_conf *conf, const uint64_t samples[IM_SPLITS],
-                     struct tr_position *ret, struct im_text *text);
+/* Reads it back. -EBADMSG: not readable; -EINVAL: the run was begun with other flags, the sentence names the
+ * flag. */
+int tr_position_read(const struct tr_safetensors *state, const struct im_conf *conf,
+                     const uint64_t samples[IM_SPLITS], struct tr_position *ret, struct im_text *text);
 
 #endif

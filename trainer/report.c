@@ -4,7 +4,8 @@
 
 #include "ipc/base/sysinfo.h"
 
-int tr_report_open(struct tr_report *r, struct im_child *child, const struct tr_position *p, struct im_text *text)
+int tr_report_open(struct tr_report *r, struct im_child *child, const struct tr_position *p,
+                   struct im_text *text)
 {
     struct im_json *config;
     char path[256];
@@ -39,7 +40,8 @@ void tr_report_close(struct tr_report *r)
     im_ctl_close(&r->ctl, 500);
 }
 
-int tr_report_step(struct tr_report *r, const struct tr_position *p, const struct im_tally *tally, double lr, struct im_text *text)
+int tr_report_step(struct tr_report *r, const struct tr_position *p, const struct im_tally *tally, double lr,
+                   struct im_text *text)
 {
     double loss = tally->valid ? tally->loss_sum / tally->valid : (double)NAN;
     struct im_json *line;
@@ -79,7 +81,8 @@ static struct im_json *epoch_json(const struct tr_summary *s, uint64_t steps)
     return j;
 }
 
-int tr_report_epoch(struct tr_report *r, const struct tr_position *p, double lr, bool validated, struct im_text *text)
+int tr_report_epoch(struct tr_report *r, const struct tr_position *p, double lr, bool validated,
+                    struct im_text *text)
 {
     const struct tr_summary summary = {
         .epoch = p->epochs,

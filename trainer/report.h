@@ -1,4 +1,5 @@
-/* What a trainer tells the world: gauges in shared memory, metrics files, a line to the supervisor at each epoch's end. */
+/* What a trainer tells the world: gauges in shared memory, metrics files, a line to the supervisor at each
+ * epoch's end. */
 #ifndef TRAINER_REPORT_H
 #define TRAINER_REPORT_H
 
@@ -16,14 +17,17 @@ struct tr_report {
 };
 
 /* Opens the files of the run to continue at `position` and connects to the supervisor. Rank 0 only. */
-int tr_report_open(struct tr_report *r, struct im_child *child, const struct tr_position *position, struct im_text *text);
+int tr_report_open(struct tr_report *r, struct im_child *child, const struct tr_position *position,
+                   struct im_text *text);
 void tr_report_close(struct tr_report *r);
 
 /* After a training step. */
-int tr_report_step(struct tr_report *r, const struct tr_position *p, const struct im_tally *tally, double lr, struct im_text *text);
+int tr_report_step(struct tr_report *r, const struct tr_position *p, const struct im_tally *tally, double lr,
+                   struct im_text *text);
 
 /* After an epoch, before its checkpoint. */
-int tr_report_epoch(struct tr_report *r, const struct tr_position *p, double lr, bool validated, struct im_text *text);
+int tr_report_epoch(struct tr_report *r, const struct tr_position *p, double lr, bool validated,
+                    struct im_text *text);
 
 /* The run is complete. */
 int tr_report_done(struct tr_report *r, const struct tr_position *p, struct im_text *text);

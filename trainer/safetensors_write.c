@@ -157,7 +157,7 @@ int tr_safetensors_write(const char *path, const struct tr_tensor *tensors, size
         goto out;
     tr_safetensors_order(tensors, count, order);
     err = make_header(tensors, order, count, metadata, metadata_count, &header, text);
-    if (err < 0)
+    if (err != 0)
         goto out;
     n = strlen(header);
     padded = (n + 7) / 8 * 8;

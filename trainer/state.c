@@ -10,7 +10,8 @@ static float *home_of(struct tr_state *s, const struct im_tensor *t)
     return (im_tensor_home(t) == IM_HOME_PARAMS ? s->params : s->stats) + t->offset;
 }
 
-static void add(struct tr_state *s, const char *name, enum tr_dtype dtype, const struct im_tensor *t, void *data)
+static void add(struct tr_state *s, const char *name, enum tr_dtype dtype, const struct im_tensor *t,
+                void *data)
 {
     struct tr_tensor *tensor = &s->tensors[s->count];
 
@@ -73,8 +74,8 @@ void tr_state_fini(struct tr_state *s)
     *s = (struct tr_state){0};
 }
 
-int tr_state_save(struct tr_state *s, struct tr_checkpoint_store *store, const struct tr_position_text *position, int epoch,
-                  bool best, struct im_text *text)
+int tr_state_save(struct tr_state *s, struct tr_checkpoint_store *store,
+                  const struct tr_position_text *position, int epoch, bool best, struct im_text *text)
 {
     struct tr_pair pairs[TR_POSITION_PAIRS];
     const struct tr_checkpoint_content content = {

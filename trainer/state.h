@@ -1,4 +1,5 @@
-/* A network's tensors to and from a checkpoint: torchvision's names for the model, optimizer.momentum.* beside them. */
+/* A network's tensors to and from a checkpoint: torchvision's names for the model, optimizer.momentum.*
+ * beside them. */
 #ifndef TRAINER_STATE_H
 #define TRAINER_STATE_H
 
@@ -22,8 +23,8 @@ int tr_state_init(struct tr_state *s, struct im_network *net);
 void tr_state_fini(struct tr_state *s); /* zeroed is fine */
 
 /* Network to files: see tr_checkpoint_save. */
-int tr_state_save(struct tr_state *s, struct tr_checkpoint_store *store, const struct tr_position_text *position, int epoch,
-                  bool best, struct im_text *text);
+int tr_state_save(struct tr_state *s, struct tr_checkpoint_store *store,
+                  const struct tr_position_text *position, int epoch, bool best, struct im_text *text);
 
 /* A loaded checkpoint into the network. -EBADMSG when it is another network's. */
 int tr_state_restore(struct tr_state *s, const struct tr_safetensors *from, struct im_text *text);

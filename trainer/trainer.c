@@ -1,8 +1,8 @@
-/* The trainer's loop. Batches come in the order of the plan; at each one's end the position moves on by one, so that a
- * checkpoint taken there continues with exactly the next batch.
+/* The trainer's loop. Batches come in the order of the plan; at each one's end the position moves on by one,
+ * so that a checkpoint taken there continues with exactly the next batch.
  *
- * Order at an epoch's end: metrics lines, then the checkpoint. A crash between them leaves lines that the resumed run
- * removes and writes again (metrics.h). */
+ * Order at an epoch's end: metrics lines, then the checkpoint. A crash between them leaves lines that the
+ * resumed run removes and writes again (metrics.h). */
 #include "trainer/trainer.h"
 
 #include <errno.h>
@@ -27,16 +27,18 @@ struct trainer {
     struct tr_report report;
     struct tr_schedule schedule;
     struct tr_position at;
-    unsigned char *valid;     /* [batch_size_max] */
-    uint64_t pass_from;       /* sample number that the current pass was entered at */
+    unsigned char *valid;         /* [batch_size_max] */
+    uint64_t pass_from;           /* sample number that the current pass was entered at */
     im_ns pass_began, epoch_mark; /* for the clocks of the position */
-    double lr;                /* of the last step */
+    double lr;                    /* of the last step */
+    uint32_t saves_seen;          /* requests for a checkpoint that were met */
 };
 
 static int open_network(struct trainer *t, struct im_text *text)
 {
     const struct im_conf *conf = t->child->conf;
-    const char *backend = conf->backend == IM_BACKEND_AUTO ? "onednn" : im_conf_choice(IM_KEY_backend, conf->backend);
+    const char *backend =
+        conf->backend == IM_BACKEND_AUTO ? "onednn" : im_conf_choice(IM_KEY_backend, conf->backend);
     double mean[3], std[3];
     struct im_network_config config = {
         .model = im_conf_choice(IM_KEY_model, conf->model),
@@ -72,8 +74,8 @@ static int open_schedule(struct trainer *t, struct im_text *text)
     return tr_schedule_init(&t->schedule, &config, text);
 }
 
-/* Loads the checkpoint, if there is one, and says at once where the run stands: the data plane can start on it while the
- * network is being built. */
+/* Loads the checkpoint, if there is one, and says at once where the run stands: the data plane can start on
+ * it while the network is being built. */
 static int find_position(struct trainer *t, struct tr_safetensors **ret_state, struct im_text *text)
 {
     const struct im_conf *conf = t->child->conf;
@@ -88,7 +90,8 @@ static int find_position(struct trainer *t, struct tr_safetensors **ret_state, s
         return err;
     err = tr_checkpoint_load(&t->store, ret_state, text);
     if (err == 1)
-        im_log(IM_LOG_WARN, "continuing from the checkpoint before the last", "why=%s", im_log_quote(&(struct im_quoted){0}, text->s));
+        im_log(IM_LOG_WARN, "continuing from the checkpoint before the last", "why=%s",
+               im_log_quote(&(struct im_quoted){0}, text->s));
     if (err == -ENOENT)
         err = 0;
     else if (err >= 0)
@@ -111,7 +114,8 @@ static int prepare(struct trainer *t, struct im_text *text)
         int n = (int)im_plan_batch_count(plan, plan->phase[i].first_batch, t->child->index);
 
         if (n > 0)
-            err = im_network_prepare(t->net, n, (int)plan->phase[i].image_size, plan->phase[i].split == IM_TRAIN, text);
+            err = im_network_prepare(t->net, n, (int)plan->phase[i].image_size,
+                                     plan->phase[i].split == IM_TRAIN, text);
     }
     return err;
 }
@@ -162,7 +166,8 @@ static int save(struct trainer *t, int epoch, bool best, struct im_text *text)
     return tr_state_save(&t->state, &t->store, &position, epoch, best, text);
 }
 
-/* Waits until the batch is complete. 0: it is; > 0: leave with that status; IM_EXIT_RESUMABLE when asked to stop. */
+/* Waits until the batch is complete. 0: it is; > 0: leave with that status; IM_EXIT_RESUMABLE when asked to
+ * stop. */
 static int wait_batch(struct trainer *t, uint64_t batch, uint32_t count)
 {
     struct im_child *child = t->child;
@@ -199,10 +204,13 @@ static void begin_pass(struct trainer *t, const struct im_phase *phase, uint64_t
     }
 }
 
-static int train_step(struct trainer *t, const struct im_batch *batch, struct im_tally *tally, struct im_text *text)
+static int train_step(struct trainer *t, const struct im_batch *batch, struct im_tally *tally,
+                      struct im_text *text)
 {
     const struct im_conf *conf = t->child->conf;
-    struct im_hyper hyper = {.momentum = (float)conf->momentum, .weight_decay = (float)conf->weight_decay, .nesterov = conf->nesterov};
+    struct im_hyper hyper = {.momentum = (float)conf->momentum,
+                             .weight_decay = (float)conf->weight_decay,
+                             .nesterov = conf->nesterov};
     int err;
 
     t->lr = tr_schedule_lr(&t->schedule, t->at.steps);
@@ -214,7 +222,8 @@ static int train_step(struct trainer *t, const struct im_batch *batch, struct im
 }
 
 /* Runs one complete batch and gives it back. */
-static int run_batch(struct trainer *t, const struct im_phase *phase, uint64_t g, uint32_t count, struct im_text *text)
+static int run_batch(struct trainer *t, const struct im_phase *phase, uint64_t g, uint32_t count,
+                     struct im_text *text)
 {
     struct im_child *child = t->child;
     struct im_batch batch = {.valid = t->valid, .n = (int)count, .size = (int)phase->image_size};
@@ -228,11 +237,13 @@ static int run_batch(struct trainer *t, const struct im_phase *phase, uint64_t g
         t->valid[i] = view.verdicts[i] == 0;
     batch.pixels = view.pixels;
     batch.labels = view.labels;
-    err = im_ledger_enter(child->run, (enum im_split)phase->split, (uint32_t)(phase - child->plan->phase), view.samples, view.verdicts, count);
+    err = im_ledger_enter(child->run, (enum im_split)phase->split, (uint32_t)(phase - child->plan->phase),
+                          view.samples, view.verdicts, count);
     if (err < 0)
         return im_fail(text, err, "batch %" PRIu64 " holds a sample that does not exist", g);
     if (count > 0)
-        err = phase->split == IM_TRAIN ? train_step(t, &batch, &tally, text) : im_network_eval_step(t->net, &batch, NULL, &tally, text);
+        err = phase->split == IM_TRAIN ? train_step(t, &batch, &tally, text)
+                                       : im_network_eval_step(t->net, &batch, NULL, &tally, text);
     if (err < 0)
         return err;
     tr_sums_add(&t->at.sums[phase->split], &tally);
@@ -271,7 +282,8 @@ static int end_pass(struct trainer *t, const struct im_phase *phase, struct im_t
 
     count_time(t, phase->split == IM_TRAIN);
     if (!im_ledger_end(t->child->run, (enum im_split)phase->split, t->pass_from, phase->samples))
-        im_log(IM_LOG_ERROR, "the ledger does not balance: a sample was lost or came twice", "epoch=%u split=%u", phase->epoch, phase->split);
+        im_log(IM_LOG_ERROR, "the ledger does not balance: a sample was lost or came twice",
+               "epoch=%u split=%u", phase->epoch, phase->split);
     return epoch_goes_on ? 0 : end_epoch(t, phase->split == IM_VAL, text);
 }
 
@@ -285,12 +297,24 @@ static int stop(struct trainer *t, const struct im_phase *phase, struct im_text 
     return err < 0 ? err : IM_EXIT_RESUMABLE;
 }
 
+/* SIGUSR2: a checkpoint now, and on. */
+static int save_on_request(struct trainer *t, struct im_text *text)
+{
+    uint32_t requests = atomic_load_explicit(&t->child->run->control->save_requests, memory_order_acquire);
+
+    if (requests == t->saves_seen)
+        return 0;
+    t->saves_seen = requests;
+    return save(t, -1, false, text);
+}
+
 static int train(struct trainer *t, struct im_text *text)
 {
     const struct im_plan *plan = t->child->plan;
     const struct im_phase *phase = NULL;
 
     t->epoch_mark = im_now();
+    t->saves_seen = atomic_load_explicit(&t->child->run->control->save_requests, memory_order_acquire);
     while (t->at.next_batch < plan->batches) {
         uint64_t g = t->at.next_batch;
         const struct im_phase *now = im_plan_phase_of_batch(plan, g);
@@ -310,6 +334,8 @@ static int train(struct trainer *t, struct im_text *text)
         err = run_batch(t, phase, g, count, text);
         if (err == 0 && g + 1 == phase->first_batch + phase->steps)
             err = end_pass(t, phase, text);
+        if (err == 0)
+            err = save_on_request(t, text);
         if (err < 0)
             return err;
     }
@@ -342,7 +368,8 @@ int tr_run(struct im_child *child, struct im_text *text)
     if (err == 0) {
         struct im_network_bytes bytes = im_network_bytes(t.net);
 
-        im_log(IM_LOG_INFO, "network ready", "arenas_bytes=%zu activations_bytes=%zu backend_bytes=%zu next_batch=%" PRIu64, bytes.arenas,
+        im_log(IM_LOG_INFO, "network ready",
+               "arenas_bytes=%zu activations_bytes=%zu backend_bytes=%zu next_batch=%" PRIu64, bytes.arenas,
                bytes.activations, bytes.backend, t.at.next_batch);
         im_child_ready(child);
         err = wait_for_start(child);

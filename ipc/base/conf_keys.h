@@ -27,8 +27,8 @@
     X(IM_MODEL_RESNET50, "resnet50")                                                                         \
     X(IM_MODEL_RESNET20, "resnet20")
 #define IM_STEMS(X)                                                                                          \
-    X(IM_CONF_STEM_AUTO, "auto")                                                                                  \
-    X(IM_CONF_STEM_IMAGENET, "imagenet")                                                                          \
+    X(IM_CONF_STEM_AUTO, "auto")                                                                             \
+    X(IM_CONF_STEM_IMAGENET, "imagenet")                                                                     \
     X(IM_CONF_STEM_SMALL, "small")
 #define IM_SCHEDULES(X)                                                                                      \
     X(IM_SCHEDULE_COSINE, "cosine")                                                                          \
@@ -134,7 +134,7 @@
     INT(max_scans, "max-scans", 100, 1, 100000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "N", "a progressive JPEG of more scans is a bad sample") \
     INT(decode_memory_mib, "decode-memory-mib", 512, 16, 65536, IM_GROUP_ROBUSTNESS, IM_FOR_START, "MIB", "memory one image may take while it is decoded") \
     INT(sample_deadline_ms, "sample-deadline-ms", 10000, 100, 3600000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "MS", "an image that takes longer to decode is a bad sample") \
-    INT(stall_timeout_ms, "stall-timeout-ms", 60000, 1000, 86400000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "MS", "a process with work and no progress for this long is killed and restarted") \
+    INT(stall_timeout_ms, "stall-timeout-ms", 60000, 1000, 86400000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "MS", "a reader or augmenter with work and no progress for this long is killed and restarted") \
     INT(max_restarts, "max-restarts", 10, 0, 1000000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "N", "restarts of one process without progress between them before the run stops") \
     TEXT(out, "out", "", IM_GROUP_SYNTH, IM_FOR_SYNTH, "DIR", "where the images are made") \
     INT(classes, "classes", 10, 2, 10000, IM_GROUP_SYNTH, IM_FOR_SYNTH, "N", "classes") \

@@ -10,10 +10,12 @@ struct im_text {
     char s[1024];
 };
 
-/* Writes the sentence, truncated to fit; `text` may be NULL. Returns `err` so that callers can `return im_fail(...)`. */
+/* Writes the sentence, truncated to fit; `text` may be NULL. Returns `err` so that callers can `return
+ * im_fail(...)`. */
 int im_fail(struct im_text *text, int err, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
-/* For errors of ours, never for data from outside: prints the condition with its place and aborts; on in every build. */
+/* For errors of ours, never for data from outside: prints the condition with its place and aborts; on in
+ * every build. */
 #define im_assert(condition) ((condition) ? (void)0 : im_assert_failed(#condition, __FILE__, __LINE__))
 _Noreturn void im_assert_failed(const char *condition, const char *file, int line);
 

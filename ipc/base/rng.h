@@ -1,13 +1,16 @@
-/* Counter-based random numbers: Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC'11).
+/* Counter-based random numbers: Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3",
+ * SC'11).
  *
- * Every random choice of a run is a pure function of (seed, purpose, epoch, item, draw). There is no state to save, to lose
- * with a process or to share between processes: whoever does the work, first or again, draws the same numbers. */
+ * Every random choice of a run is a pure function of (seed, purpose, epoch, item, draw). There is no state to
+ * save, to lose with a process or to share between processes: whoever does the work, first or again, draws
+ * the same numbers. */
 #ifndef IPC_BASE_RNG_H
 #define IPC_BASE_RNG_H
 
 #include <stdint.h>
 
-/* What the numbers are for; two purposes never share a stream. Append only: the values are part of every run's results. */
+/* What the numbers are for; two purposes never share a stream. Append only: the values are part of every
+ * run's results. */
 enum im_rng_purpose {
     IM_RNG_ORDER = 1,    /* item: 0; the key of an epoch's permutation */
     IM_RNG_AUGMENT = 2,  /* item: sample id */
@@ -32,9 +35,9 @@ struct im_rng im_rng_at(uint64_t seed, enum im_rng_purpose purpose, uint32_t epo
 
 uint32_t im_rng_u32(struct im_rng *r);
 uint64_t im_rng_u64(struct im_rng *r);
-double im_rng_unit(struct im_rng *r);                                      /* [0, 1), 53 bits */
-double im_rng_uniform(struct im_rng *r, double low, double high);          /* [low, high) */
-uint64_t im_rng_below(struct im_rng *r, uint64_t n);                       /* 0 .. n-1, unbiased (Lemire 2019); n >= 1 */
-double im_rng_normal(struct im_rng *r);                                    /* N(0, 1), Box-Muller, two units per value */
+double im_rng_unit(struct im_rng *r);                             /* [0, 1), 53 bits */
+double im_rng_uniform(struct im_rng *r, double low, double high); /* [low, high) */
+uint64_t im_rng_below(struct im_rng *r, uint64_t n); /* 0 .. n-1, unbiased (Lemire 2019); n >= 1 */
+double im_rng_normal(struct im_rng *r);              /* N(0, 1), Box-Muller, two units per value */
 
 #endif

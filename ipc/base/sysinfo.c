@@ -8,8 +8,10 @@
 
 #include "ipc/base/file.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <sched.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -66,13 +68,27 @@ static int go_up(char *path)
     return 1;
 }
 
+/* A decimal number at *at, which moves past it. False where there is none ("max"). */
+static bool take_number(const char **at, uint64_t *ret)
+{
+    char *end;
+
+    errno = 0;
+    *ret = strtoull(*at, &end, 10);
+    if (end == *at || errno)
+        return false;
+    *at = end;
+    return true;
+}
+
 /* cpu.max is "QUOTA PERIOD" or "max PERIOD". Unlimited: `otherwise`. */
 static int read_cpu_limit(const char *root, const char *cgroup, int otherwise)
 {
     char *text = read_text(root, "/sys/fs/cgroup", cgroup, "/cpu.max");
+    const char *at = text;
     uint64_t quota, period, count = 0;
 
-    if (text && sscanf(text, "%" SCNu64 " %" SCNu64, &quota, &period) == 2 && period > 0)
+    if (text && take_number(&at, &quota) && take_number(&at, &period) && period > 0)
         count = quota / period + (quota % period != 0);
     free(text);
     return count > 0 && count < (uint64_t)otherwise ? (int)count : otherwise;
@@ -126,8 +142,9 @@ static uint64_t read_memory_left(const char *root, const char *cgroup, uint64_t 
     char *current = read_text(root, "/sys/fs/cgroup", cgroup, "/memory.current");
     char *stat = read_text(root, "/sys/fs/cgroup", cgroup, "/memory.stat");
     uint64_t left = otherwise, limit;
+    const char *at = max;
 
-    if (max && current && sscanf(max, "%" SCNu64, &limit) == 1) {
+    if (max && current && take_number(&at, &limit)) {
         uint64_t used = strtoull(current, NULL, 10);
         uint64_t cache = stat ? find_number(stat, "inactive_file") : 0;
 

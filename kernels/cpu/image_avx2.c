@@ -17,26 +17,41 @@
 #include <string.h>
 
 #define AVX2 __attribute__((target("avx2")))
+#define AVX2_INLINE __attribute__((target("avx2"), always_inline)) static inline
 
-#define LOW_BITS 14
-#define LOW_MASK ((1 << LOW_BITS) - 1)
+/* Eight 32-bit sums, in two parts: high * 2^14 + low. */
+struct sums {
+    __m256i low, high;
+};
 
-/* (high << 14) + low, rounded to 8 bits (kept in 32). */
-AVX2 static inline __m256i join(__m256i high, __m256i low)
+/* Two 16-bit halves of weights, in every 32 bits. */
+AVX2_INLINE __m256i everywhere(uint32_t halves)
+{
+    return _mm256_set1_epi32((int)halves);
+}
+
+/* Multiplies 16-bit pairs of pixels with a pair of weights. */
+AVX2_INLINE struct sums multiply(__m256i pairs, const uint32_t *halves)
+{
+    return (struct sums){_mm256_madd_epi16(pairs, everywhere(halves[0])),
+                         _mm256_madd_epi16(pairs, everywhere(halves[1]))};
+}
+
+AVX2_INLINE struct sums add(struct sums a, struct sums b)
+{
+    return (struct sums){_mm256_add_epi32(a.low, b.low), _mm256_add_epi32(a.high, b.high)};
+}
+
+/* Rounded to 8 bits, kept in 32. */
+AVX2_INLINE __m256i narrow(struct sums s)
 {
     __m256i half = _mm256_set1_epi32(1 << (IMK_WEIGHT_BITS - 1));
-    __m256i sum = _mm256_add_epi32(_mm256_slli_epi32(high, LOW_BITS), low);
+    __m256i sum = _mm256_add_epi32(_mm256_slli_epi32(s.high, IMK_LOW_BITS), s.low);
 
     return _mm256_srai_epi32(_mm256_add_epi32(sum, half), IMK_WEIGHT_BITS);
 }
 
-/* Four 32-bit halves of weights as 16 bits, in both lanes: 0 1 2 3 0 1 2 3. */
-AVX2 static inline __m256i spread(__m128i halves)
-{
-    return _mm256_broadcastsi128_si256(_mm_packus_epi32(halves, halves));
-}
-
-AVX2 static inline __m256i load_two(const unsigned char *low_lane, const unsigned char *high_lane)
+AVX2_INLINE __m256i load_two(const unsigned char *low_lane, const unsigned char *high_lane)
 {
     __m128i low = _mm_loadu_si128((const __m128i *)(const void *)low_lane);
 
@@ -49,43 +64,46 @@ static inline void store_four_bytes(unsigned char *dst, int bytes)
     memcpy(dst, &bytes, sizeof bytes);
 }
 
-/* One output pixel of four rows. Writes one byte too many in each row, which the next pixel overwrites. */
-AVX2 static inline void resize_pixel(unsigned char *const dst[4], const unsigned char *const src[4],
-                                     size_t from, size_t to, const int32_t *weight, uint32_t n)
+/* Four rows: 0 and 1 in the lanes of the first, 2 and 3 in those of the second. */
+struct four_rows {
+    struct sums rows01, rows23;
+};
+
+/* One output pixel of four rows, from up to four source pixels. n is at least 1. */
+AVX2_INLINE struct four_rows four_taps(const unsigned char *const src[4], size_t from, const uint32_t *halves,
+                                       uint32_t n)
 {
     /* Bytes of four RGB pixels to 16-bit pairs by channel: taps 0 and 1, taps 2 and 3. */
     const __m256i first_pair =
         _mm256_broadcastsi128_si256(_mm_setr_epi8(0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1));
     const __m256i second_pair = _mm256_broadcastsi128_si256(
         _mm_setr_epi8(6, -1, 9, -1, 7, -1, 10, -1, 8, -1, 11, -1, -1, -1, -1, -1));
-    __m256i low01 = _mm256_setzero_si256(), high01 = low01, low23 = low01, high23 = low01;
+    __m256i rows01 = load_two(src[0] + from, src[1] + from);
+    __m256i rows23 = load_two(src[2] + from, src[3] + from);
+    struct four_rows s = {multiply(_mm256_shuffle_epi8(rows01, first_pair), halves),
+                          multiply(_mm256_shuffle_epi8(rows23, first_pair), halves)};
 
-    for (uint32_t t = 0; t < n; t += 4, from += 12) {
-        __m128i w = _mm_loadu_si128((const __m128i *)(const void *)(weight + t));
-        __m256i low = spread(_mm_and_si128(w, _mm_set1_epi32(LOW_MASK)));
-        __m256i high = spread(_mm_srli_epi32(w, LOW_BITS));
-        __m256i low_a = _mm256_shuffle_epi32(low, 0x00), high_a = _mm256_shuffle_epi32(high, 0x00);
-        __m256i rows01 = load_two(src[0] + from, src[1] + from);
-        __m256i rows23 = load_two(src[2] + from, src[3] + from);
-        __m256i a01 = _mm256_shuffle_epi8(rows01, first_pair), a23 = _mm256_shuffle_epi8(rows23, first_pair);
+    if (n > 2) {
+        s.rows01 = add(s.rows01, multiply(_mm256_shuffle_epi8(rows01, second_pair), halves + 2));
+        s.rows23 = add(s.rows23, multiply(_mm256_shuffle_epi8(rows23, second_pair), halves + 2));
+    }
+    return s;
+}
 
-        low01 = _mm256_add_epi32(low01, _mm256_madd_epi16(a01, low_a));
-        high01 = _mm256_add_epi32(high01, _mm256_madd_epi16(a01, high_a));
-        low23 = _mm256_add_epi32(low23, _mm256_madd_epi16(a23, low_a));
-        high23 = _mm256_add_epi32(high23, _mm256_madd_epi16(a23, high_a));
-        if (n - t > 2) {
-            __m256i low_b = _mm256_shuffle_epi32(low, 0x55), high_b = _mm256_shuffle_epi32(high, 0x55);
-            __m256i b01 = _mm256_shuffle_epi8(rows01, second_pair),
-                    b23 = _mm256_shuffle_epi8(rows23, second_pair);
+/* One output pixel of four rows. Writes one byte too many in each row, which the next pixel overwrites. */
+AVX2_INLINE void resize_pixel(unsigned char *const dst[4], const unsigned char *const src[4], size_t from,
+                              size_t to, const uint32_t *halves, uint32_t n)
+{
+    struct four_rows s = four_taps(src, from, halves, n);
 
-            low01 = _mm256_add_epi32(low01, _mm256_madd_epi16(b01, low_b));
-            high01 = _mm256_add_epi32(high01, _mm256_madd_epi16(b01, high_b));
-            low23 = _mm256_add_epi32(low23, _mm256_madd_epi16(b23, low_b));
-            high23 = _mm256_add_epi32(high23, _mm256_madd_epi16(b23, high_b));
-        }
+    for (uint32_t t = 4; t < n; t += 4) {
+        struct four_rows more = four_taps(src, from + (size_t)3 * t, halves + t, n - t);
+
+        s.rows01 = add(s.rows01, more.rows01);
+        s.rows23 = add(s.rows23, more.rows23);
     }
 
-    __m256i words = _mm256_packs_epi32(join(high01, low01), join(high23, low23)); /* rows 0 2 | 1 3 */
+    __m256i words = _mm256_packs_epi32(narrow(s.rows01), narrow(s.rows23)); /* rows 0 2 | 1 3 */
     __m256i bytes = _mm256_packus_epi16(words, words);
     __m128i rows02 = _mm256_castsi256_si128(bytes), rows13 = _mm256_extracti128_si256(bytes, 1);
 
@@ -111,60 +129,63 @@ AVX2 static void resize_rows(unsigned char *dst, size_t dst_stride, const unsign
         }
         for (uint32_t i = 0; i < taps->axis.count; i++)
             resize_pixel(to, from, (size_t)3 * taps->start[i], (size_t)3 * i,
-                         taps->weight + (size_t)i * taps->stride, taps->n[i]);
+                         taps->halves + (size_t)i * taps->stride, taps->n[i]);
     }
 }
 
-/* Two 16-bit weights for vpmaddwd, in every 32 bits. */
-AVX2 static inline __m256i weight_pair(int32_t first, int32_t second)
+/* 32 bytes as four vectors of eight values; the unpacks work within 128-bit lanes, and so do the packs that
+ * undo them. */
+struct bytes_32 {
+    struct sums quarter[4];
+};
+
+/* 32 bytes from each of two source rows, times their weights. */
+AVX2_INLINE struct bytes_32 two_taps(const unsigned char *row, const unsigned char *next,
+                                     const uint32_t *halves)
 {
-    return _mm256_set1_epi32(second << 16 | first);
+    const __m256i zero = _mm256_setzero_si256();
+    __m256i a = _mm256_loadu_si256((const __m256i *)(const void *)row);
+    __m256i b = _mm256_loadu_si256((const __m256i *)(const void *)next);
+    __m256i low = _mm256_unpacklo_epi8(a, b), high = _mm256_unpackhi_epi8(a, b);
+
+    return (struct bytes_32){{multiply(_mm256_unpacklo_epi8(low, zero), halves),
+                              multiply(_mm256_unpackhi_epi8(low, zero), halves),
+                              multiply(_mm256_unpacklo_epi8(high, zero), halves),
+                              multiply(_mm256_unpackhi_epi8(high, zero), halves)}};
 }
 
 /* 32 bytes of one output row; src is at their column in the first source row. n is at least 1. */
-AVX2 static inline __m256i resize_32(const unsigned char *src, size_t src_stride, const int32_t *weight,
-                                     uint32_t n)
+AVX2_INLINE __m256i resize_32(const unsigned char *src, size_t src_stride, const uint32_t *halves, uint32_t n)
 {
-    const __m256i zero = _mm256_setzero_si256();
-    __m256i low[4] = {zero, zero, zero, zero}, high[4] = {zero, zero, zero, zero};
+    /* With an odd number of taps the last weight is 0, and any row does. */
+    struct bytes_32 s = two_taps(src, n > 1 ? src + src_stride : src, halves);
 
-    for (uint32_t t = 0; t < n; t += 2) {
-        /* With an odd number of taps the last weight is 0, and any row does. */
+    for (uint32_t t = 2; t < n; t += 2) {
         const unsigned char *row = src + src_stride * t;
-        const unsigned char *next = t + 1 < n ? row + src_stride : row;
-        __m256i a = _mm256_loadu_si256((const __m256i *)(const void *)row);
-        __m256i b = _mm256_loadu_si256((const __m256i *)(const void *)next);
-        __m256i ab_low = _mm256_unpacklo_epi8(a, b), ab_high = _mm256_unpackhi_epi8(a, b);
-        __m256i low_w = weight_pair(weight[t] & LOW_MASK, weight[t + 1] & LOW_MASK);
-        __m256i high_w = weight_pair(weight[t] >> LOW_BITS, weight[t + 1] >> LOW_BITS);
-        __m256i pairs[4] = {_mm256_unpacklo_epi8(ab_low, zero), _mm256_unpackhi_epi8(ab_low, zero),
-                            _mm256_unpacklo_epi8(ab_high, zero), _mm256_unpackhi_epi8(ab_high, zero)};
+        struct bytes_32 more = two_taps(row, t + 1 < n ? row + src_stride : row, halves + t);
 
-        for (int q = 0; q < 4; q++) {
-            low[q] = _mm256_add_epi32(low[q], _mm256_madd_epi16(pairs[q], low_w));
-            high[q] = _mm256_add_epi32(high[q], _mm256_madd_epi16(pairs[q], high_w));
-        }
+        for (int q = 0; q < 4; q++)
+            s.quarter[q] = add(s.quarter[q], more.quarter[q]);
     }
-    /* The unpacks and the packs work in lanes alike, so that the bytes come out in order. */
-    return _mm256_packus_epi16(_mm256_packs_epi32(join(high[0], low[0]), join(high[1], low[1])),
-                               _mm256_packs_epi32(join(high[2], low[2]), join(high[3], low[3])));
+    return _mm256_packus_epi16(_mm256_packs_epi32(narrow(s.quarter[0]), narrow(s.quarter[1])),
+                               _mm256_packs_epi32(narrow(s.quarter[2]), narrow(s.quarter[3])));
 }
 
 AVX2 static void resize_columns(unsigned char *dst, size_t dst_stride, const unsigned char *src,
                                 size_t src_stride, size_t row_bytes, const struct imk_taps *taps)
 {
     for (uint32_t i = 0; i < taps->axis.count; i++, dst += dst_stride) {
-        const int32_t *weight = taps->weight + (size_t)i * taps->stride;
+        const uint32_t *halves = taps->halves + (size_t)i * taps->stride;
         const unsigned char *from = src + src_stride * taps->start[i];
         size_t x = 0;
 
         for (; x + 32 <= row_bytes; x += 32)
             _mm256_storeu_si256((__m256i *)(void *)(dst + x),
-                                resize_32(from + x, src_stride, weight, taps->n[i]));
+                                resize_32(from + x, src_stride, halves, taps->n[i]));
         if (x < row_bytes) {
             unsigned char last[32];
 
-            _mm256_storeu_si256((__m256i *)(void *)last, resize_32(from + x, src_stride, weight, taps->n[i]));
+            _mm256_storeu_si256((__m256i *)(void *)last, resize_32(from + x, src_stride, halves, taps->n[i]));
             memcpy(dst + x, last, row_bytes - x);
         }
     }

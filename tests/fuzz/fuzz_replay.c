@@ -131,7 +131,7 @@ struct options {
 
 static void run_mutations(const struct options *o, const char *path, const uint8_t *seed, size_t size)
 {
-    size_t room = size + 8 * STACKED_MAX;
+    size_t room = size + (size_t)8 * STACKED_MAX;
     uint8_t *data = grab(room);
 
     for (uint64_t i = 0; i < o->mutation_count; i++) {

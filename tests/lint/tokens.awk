@@ -12,7 +12,6 @@ BEGIN {
     call["atoi"] = "strtol with its errors checked"
     call["atol"] = "strtol with its errors checked"
     call["atof"] = "strtod with its errors checked"
-    call["sscanf"] = "strtol and friends: sscanf is undefined on overflow"
     call["strtok"] = "strtok_r"
     call["usleep"] = "wait for the thing itself: a descriptor, a futex, with a bound"
     call["sleep"] = "wait for the thing itself: a descriptor, a futex, with a bound"

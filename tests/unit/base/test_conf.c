@@ -496,14 +496,14 @@ static void help_names_each_option_of_the_command_and_no_other(void **state)
 
 static void help_is_wrapped(void **state)
 {
-    char *s;
+    char *s, *rest = NULL;
     size_t n;
     FILE *f = open_memstream(&s, &n);
 
     (void)state;
     im_conf_help(f, IM_FOR_ALL, 60);
     fclose(f);
-    for (char *line = strtok(s, "\n"); line; line = strtok(NULL, "\n")) {
+    for (char *line = strtok_r(s, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
         if (strlen(line) > 60 && strchr(line + 30, ' ')) /* one long word cannot be broken */
             fail_msg("%zu columns: %s", strlen(line), line);
     }

@@ -119,7 +119,7 @@ static int model_step(const char *directory, const char *name)
 {
     struct tr_safetensors *file = NULL;
     struct im_text text = {""};
-    int step;
+    int step = -1;
 
     if (tr_checkpoint_open_file(join(directory, name), &file, &text) < 0)
         fail_msg("%s", text.s);
@@ -196,7 +196,7 @@ static void what_is_saved_is_what_loads(void **state)
 static void an_empty_directory_has_no_checkpoint(void **state)
 {
     struct im_text text = {""};
-    int step;
+    int step = -1;
 
     assert_int_equal(load(join(*state, "made/here"), &step, &text), -ENOENT);
     assert_non_null(strstr(text.s, "no checkpoint"));
@@ -232,8 +232,8 @@ static void a_run_begun_anew_keeps_its_first_epochs(void **state)
 static void damage_anywhere_is_found_and_the_state_before_is_used(void **state)
 {
     struct im_text text = {""};
-    char *bytes;
-    size_t n;
+    char *bytes = NULL;
+    size_t n = 0;
 
     must_save(*state, 1, -1, false);
     must_save(*state, 2, -1, false);
@@ -255,7 +255,7 @@ static void damage_anywhere_is_found_and_the_state_before_is_used(void **state)
 static void a_damaged_tensor_is_named_and_the_file_kept_aside(void **state)
 {
     struct im_text text = {""};
-    int step;
+    int step = -1;
 
     must_save(*state, 1, -1, false);
     must_save(*state, 2, -1, false);
@@ -274,7 +274,7 @@ static void a_damaged_tensor_is_named_and_the_file_kept_aside(void **state)
 static void a_state_cut_short_is_found(void **state)
 {
     struct im_text text = {""};
-    int step;
+    int step = -1;
 
     must_save(*state, 1, -1, false);
     must_save(*state, 2, -1, false);
@@ -286,7 +286,7 @@ static void a_state_cut_short_is_found(void **state)
 static void with_no_good_state_loading_fails_and_names_both(void **state)
 {
     struct im_text text = {""};
-    int step;
+    int step = -1;
 
     must_save(*state, 1, -1, false);
     must_save(*state, 2, -1, false);
@@ -301,7 +301,7 @@ static void with_no_good_state_loading_fails_and_names_both(void **state)
 static void a_damaged_only_state_is_no_new_run(void **state)
 {
     struct im_text text = {""};
-    int step;
+    int step = -1;
 
     must_save(*state, 1, -1, false);
     damage(*state, "last.state.safetensors", -1);
@@ -312,7 +312,7 @@ static void anothers_safetensors_is_refused(void **state)
 {
     struct im_text text = {""};
     struct model m;
-    int step;
+    int step = -1;
 
     fill(&m, 1);
     assert_int_equal(
@@ -323,8 +323,8 @@ static void anothers_safetensors_is_refused(void **state)
 
 static void an_export_of_another_save_is_mended(void **state)
 {
-    char *bytes;
-    size_t n;
+    char *bytes = NULL;
+    size_t n = 0;
     struct im_text text = {""};
 
     must_save(*state, 1, -1, false);
@@ -421,7 +421,7 @@ static void a_kill_at_each_step_of_a_save_leaves_a_state_that_loads(void **state
     if (im_fault_arm("", NULL) == -ENOTSUP)
         skip();
     for (size_t i = 0; i < COUNT(points); i++) {
-        int n = 0, step;
+        int n = 0, step = -1;
 
         for (must_save(*state, 1, 1, true); kill_save(*state, points[i].name, n + 1);
              must_save(*state, 1, 1, true)) {
@@ -450,7 +450,7 @@ static void a_failure_at_each_step_of_writing_is_reported_and_survived(void **st
     must_save(*state, 2, -1, false);
     for (size_t i = 0; i < COUNT(points); i++) {
         char rule[64];
-        int step;
+        int step = -1;
 
         snprintf(rule, sizeof(rule), "%s=fail:ENOSPC", points[i]);
         assert_int_equal(im_fault_arm(rule, &text), 0);
@@ -469,7 +469,7 @@ static void a_failure_at_each_step_of_writing_is_reported_and_survived(void **st
 static void without_hard_links_the_state_before_is_kept_too(void **state)
 {
     struct im_text text = {""};
-    int step;
+    int step = -1;
 
     if (im_fault_arm("", NULL) == -ENOTSUP)
         skip();

@@ -1,0 +1,126 @@
+#!/usr/bin/env bash
+# The supervisor, the warden and the trainer die: training goes on, or goes back to the last checkpoint, or stops so that the
+# same command continues; in the end the weights are those of the undisturbed run.
+# shellcheck source-path=SCRIPTDIR source=../e2e/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../e2e/lib.sh"
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+WORKERS=(--readers 2 --augmenters 2)
+
+kill_role() {
+  # shellcheck disable=SC2046 # a list of numbers
+  kill -KILL $(pids "$1") 2>/dev/null || true
+}
+supervisor_deaths() { grep -c 'the supervisor died' "$T/out" || true; }
+
+case_supervisor() {
+  local step
+  FAULTS=$PACE
+  launch "${WORKERS[@]}"
+  for step in 2 5 8 11 14 17 20; do
+    wait_step $step
+    kill_role supervisor
+  done
+  finish 0
+  [ "$(supervisor_deaths)" -ge 5 ] || fail "only $(supervisor_deaths) supervisors died"
+  has_event '"run.reset"' && fail "training went back although the trainer lived"
+  check_outcome
+}
+
+# At each of its own fault points, while workers die too so that there is something to do.
+case_supervisor_points() {
+  local point tested=0 began
+  for point in $(cd "$here/../.." && grep -rhoE 'IM_FAULT(_ERR)?\("(supervisor|reclaim)\.[a-z.]+"\)' --include='*.c' ipc supervisor |
+    sed 's/.*"\(.*\)".*/\1/' | sort -u); do
+    began=$SECONDS
+    rm -rf "$T/w"
+    FAULTS="supervisor:$point=kill@2,augmenter:augmenter.claim.after=kill@40,reader:reader.claimed=kill@60,$PACE"
+    start 0 "${WORKERS[@]}"
+    [ "$(supervisor_deaths)" -ge 2 ] || fail "$point: only $(supervisor_deaths) supervisors died"
+    check_outcome
+    echo "$point: $(supervisor_deaths) supervisors died, $(deaths_of augmenter) augmenters, $((SECONDS - began)) s"
+    tested=$((tested + 1))
+  done
+  [ $tested -ge 6 ] || fail "only $tested points were found"
+}
+
+# The trainer: everyone goes back to the last checkpoint.
+case_trainer() {
+  FAULTS=$PACE
+  launch "${WORKERS[@]}"
+  wait_step 5 && kill_role trainer # before the first checkpoint
+  until_true 20 has_event '"run.reset"' || fail "no reset"
+  wait_step 16 && kill_role trainer # in the second epoch
+  finish 0
+  [ "$(deaths_of trainer)" = 2 ] || fail "$(deaths_of trainer) trainers died"
+  [ "$(count_events '"run.reset"')" = 2 ] || fail "$(count_events '"run.reset"') resets"
+  check_outcome
+}
+
+# Everyone but the warden, at once.
+case_all_but_the_warden() {
+  FAULTS=$PACE
+  launch "${WORKERS[@]}"
+  wait_step 15
+  # shellcheck disable=SC2046 # a list of numbers
+  kill -KILL $(pids supervisor) $(pids trainer) $(pids reader) $(pids augmenter) 2>/dev/null || true
+  finish 0
+  check_outcome
+}
+
+# While it saves: the checkpoint is the old one or the new one.
+case_saving() {
+  local point tested=0 began
+  for point in $(cd "$here/../.." && grep -rhoE 'IM_FAULT(_ERR)?\("(file|checkpoint|trainer\.save)\.[a-z.]+"\)' --include='*.c' ipc trainer |
+    sed 's/.*"\(.*\)".*/\1/' | sort -u); do
+    began=$SECONDS
+    rm -rf "$T/w"
+    # The same process dies at its 2nd save only (files of a save: state, last, epoch, best), and its successors do not reach it.
+    FAULTS="trainer:$point=kill@$(passings "$point")"
+    start 0 "${WORKERS[@]}"
+    [ "$(deaths_of trainer)" -ge 1 ] || fail "$point: the trainer did not die"
+    check_outcome
+    echo "$point: $(deaths_of trainer) deaths, $((SECONDS - began)) s"
+    tested=$((tested + 1))
+  done
+  [ $tested -ge 8 ] || fail "only $tested points were found"
+}
+# On which passing the death comes: in the second save, which a trainer that begins after the first epoch does not reach again.
+passings() {
+  case $1 in
+  file.write) echo 40 ;;
+  file.append) echo 6 ;;
+  file.*) echo 5 ;;
+  *) echo 2 ;;
+  esac
+}
+
+case_warden() {
+  FAULTS=$PACE
+  launch "${WORKERS[@]}"
+  wait_step 15
+  kill -KILL "$WARDEN"
+  wait "$WARDEN" 2>/dev/null || true
+  until_true 15 nobody_left || fail "the run goes on without its warden"
+  has_event '"warden.died"' || fail "the warden's death is not in events.jsonl"
+  grep -q '"run.ended","exit_status":75' "$RUN/events.jsonl" || fail "the run was not saved"
+  FAULTS=""
+  start 0 "${WORKERS[@]}"
+  check_outcome
+}
+
+case_warden_and_supervisor() {
+  local began
+  FAULTS=$PACE
+  launch "${WORKERS[@]}"
+  wait_step 15
+  kill -KILL "$WARDEN" "$(pids supervisor)"
+  wait "$WARDEN" 2>/dev/null || true
+  began=$SECONDS
+  until_true 10 nobody_left || fail "workers stay for more than 10 s"
+  echo "workers left within $((SECONDS - began + 1)) s"
+  FAULTS=""
+  start 0 "${WORKERS[@]}"
+  check_outcome
+}
+
+run_case

@@ -1,0 +1,124 @@
+#!/usr/bin/env bash
+# kill -9 of readers and augmenters, at each of their fault points, at random, and all at once: nobody notices but
+# events.jsonl, and the weights are those of the undisturbed run.
+# shellcheck source-path=SCRIPTDIR source=../e2e/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../e2e/lib.sh"
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+WORKERS=(--readers 2 --augmenters 2)
+
+# Every fault point of the sources, so that a new one is tested without a word here.
+all_points() {
+  (cd "$here/../.." && grep -rhoE 'IM_FAULT(_ERR)?\("[a-z.]+"\)' --include='*.c' ipc reader augment trainer supervisor) |
+    sed 's/.*"\(.*\)".*/\1/' | sort -u
+}
+
+# Which rules make the processes of a point die there. Each process dies at the N-th passing, and the next one again.
+rules_of() {
+  case $1 in
+  reader.*) echo "reader:$1=kill@30" ;;
+  augmenter.* | decode.* | render.*) echo "augmenter:$1=kill@30" ;;
+  # Passed only when a buffer grows: the other augmenter carries on.
+  augment.memory) echo "augmenter#1:$1=kill@1" ;;
+  # One that dies before it can do anything: the others of its role go on without it.
+  process.*) echo "reader#1:$1=kill@1,augmenter#1:$1=kill@1" ;;
+  # Of other roles: supervisor.sh and trainer.sh.
+  supervisor.* | reclaim.* | trainer.* | checkpoint.* | file.*) ;;
+  *) fail "whose is the fault point $1? Say it in rules_of" ;;
+  esac
+}
+
+point_dies() {
+  local point=$1 began=$SECONDS deaths
+  FAULTS=$2,$PACE
+  rm -rf "$T/w"
+  start 0 "${WORKERS[@]}"
+  deaths=$(($(deaths_of reader) + $(deaths_of augmenter)))
+  [ "$deaths" -ge 2 ] || fail "$point: only $deaths deaths; the point was not passed"
+  check_outcome
+  echo "$point: $deaths deaths, $((SECONDS - began)) s"
+}
+
+case_points() {
+  local point rules tested=0
+  for point in $(all_points); do
+    rules=$(rules_of "$point")
+    [ -n "$rules" ] || continue
+    point_dies "$point" "$rules"
+    tested=$((tested + 1))
+  done
+  [ "$tested" -ge 10 ] || fail "only $tested points were found"
+  echo "$tested points"
+}
+
+# Seeded kills at random times of random processes.
+case_random() {
+  local seed=${E2E_SEED:-$RANDOM} kills=0 victims role
+  echo "seed $seed (E2E_SEED=$seed repeats the order of victims)"
+  RANDOM=$seed
+  FAULTS=$PACE
+  launch "${WORKERS[@]}"
+  while ! is_over; do
+    role=reader && if [ $((RANDOM % 3)) -gt 0 ]; then role=augmenter; fi
+    mapfile -t victims < <(pids $role)
+    if [ ${#victims[@]} -gt 0 ]; then
+      kill -KILL "${victims[$((RANDOM % ${#victims[@]}))]}" 2>/dev/null && kills=$((kills + 1))
+    fi
+    sleep "0.0$((RANDOM % 9))"
+  done
+  finish 0
+  echo "$kills kills sent, $(deaths_of reader) readers and $(deaths_of augmenter) augmenters died"
+  [ $(($(deaths_of reader) + $(deaths_of augmenter))) -ge 5 ] || fail "too few died"
+  check_outcome
+}
+
+# All readers at once, then all augmenters at once, several times.
+case_all_at_once() {
+  local role step
+  FAULTS=$PACE
+  launch "${WORKERS[@]}"
+  for step in 3 6 9 12 15 18; do
+    wait_step "$step"
+    role=reader && if [ $((step % 2)) = 0 ]; then role=augmenter; fi
+    # shellcheck disable=SC2046 # a list of numbers
+    kill -KILL $(pids $role) 2>/dev/null || true
+  done
+  finish 0
+  [ "$(deaths_of reader)" -ge 4 ] && [ "$(deaths_of augmenter)" -ge 4 ] || fail "too few died"
+  check_outcome
+}
+
+# Stopped while it holds an image: ended at the deadline, replaced, and the sample delivered once.
+case_stopped_augmenter() {
+  FAULTS="augmenter#0:decode.before=stop@20,$PACE"
+  start 0 "${WORKERS[@]}" --sample-deadline-ms 300
+  [ "$(deaths_of augmenter)" -ge 1 ] || fail "nobody was ended"
+  has_event '"why":"deadline"' || fail "the deadline is not in events.jsonl"
+  check_outcome
+}
+
+# Stopped between images or while reading, holding cells: found by the lack of progress.
+case_stopped_anywhere() {
+  FAULTS="augmenter#0:augmenter.taken=stop@20,reader#1:reader.publish.before=stop@20,$PACE"
+  start 0 "${WORKERS[@]}" --stall-timeout-ms 1000
+  [ "$(deaths_of augmenter)" -ge 1 ] || fail "the augmenter was not ended"
+  [ "$(deaths_of reader)" -ge 1 ] || fail "the reader was not ended"
+  check_outcome
+}
+
+# An image that ends its augmenter each time is left out after the second, by name; the run goes on.
+case_poison() {
+  FAULTS="augmenter:decode.before=segv@40,$PACE"
+  start 0 --readers 1 --augmenters 1
+  [ "$(deaths_of augmenter)" -ge 2 ] || fail "nobody crashed"
+  has_event '"sample.blamed"' || fail "no file was blamed"
+  must_balance
+}
+
+# Dead before it is ready, every time: the run gives up and says why, instead of trying for ever.
+case_crash_loop() {
+  FAULTS="augmenter:process.enter.after=kill@1"
+  start 1 "${WORKERS[@]}" --max-restarts 3
+  must_say "cannot be kept running"
+}
+
+run_case

@@ -1,0 +1,205 @@
+#!/usr/bin/env bash
+# Bad input and poor surroundings: each with the exit status and the sentence that tells what is wrong and where.
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+# refused STATUS TEXT FLAG...: start must fail so, quickly, and leave nothing running.
+refused() {
+  local status=$1 text=$2 began=$SECONDS
+  shift 2
+  start "$status" "$@"
+  must_say "$text"
+  [ $((SECONDS - began)) -le 10 ] || fail "the refusal took $((SECONDS - began)) s"
+  if [ -n "$(ours)" ]; then until_true 2 nobody_left || fail "something runs"; fi
+}
+own_data() { cp -r "$REFERENCE/data" "$T/data" && TRAIN+=(--data-dir "$T/data"); }
+# N-th training file of the copy.
+file_number() { find "$T/data/train" -name '*.jpg' | LC_ALL=C sort | sed -n "$1p"; }
+relative() { echo "${1#"$T/data/"}"; }
+# Runs to its end, leaving out exactly these files, each named with its verdict in events.jsonl and on the screen.
+leaves_out() {
+  local file verdict
+  start 0 --readers 1 --augmenters 2
+  [ "$(count_events '"sample.bad"')" = $(($# / 2)) ] || fail "$(count_events '"sample.bad"') bad samples, not $(($# / 2))"
+  while [ $# -gt 0 ]; do
+    file=$(relative "$1") verdict=$2
+    shift 2
+    events | grep '"sample.bad"' | grep -F "$file" | grep -q "$verdict" || fail "$file was not left out as $verdict"
+    must_say "left out"
+  done
+  must_balance
+}
+
+case_missing_dir() { refused 65 "$T/nowhere" --data-dir "$T/nowhere"; }
+case_empty_dir() {
+  mkdir "$T/empty"
+  refused 65 "$T/empty" --data-dir "$T/empty"
+}
+case_file_as_dir() {
+  echo >"$T/file"
+  refused 65 "$T/file" --data-dir "$T/file"
+}
+case_no_data_dir() {
+  TRAIN=(--model resnet20)
+  refused 2 "--data-dir is missing"
+}
+case_empty_class() {
+  own_data
+  mkdir "$T/data/train/zz_nothing"
+  launch
+  until_true "$LIMIT_SECONDS" is_over || fail "no end"
+  wait "$WARDEN" && status=0 || status=$?
+  must_say zz_nothing
+  [ "$status" = 65 ] || fail "exit status $status, not 65"
+}
+
+case_truncated_jpeg() {
+  own_data
+  truncate -s 200 "$(file_number 5)"
+  leaves_out "$(file_number 5)" truncated
+}
+case_empty_file() {
+  own_data
+  truncate -s 0 "$(file_number 9)"
+  leaves_out "$(file_number 9)" empty
+}
+case_text_file() {
+  own_data
+  echo "this is no image" >"$(file_number 12)"
+  leaves_out "$(file_number 12)" format
+}
+# A folder with an image's name is no image: it never enters the index.
+case_directory_as_image() {
+  own_data
+  mkdir "$T/data/train/$(ls "$T/data/train" | head -n 1)/directory.JPEG"
+  start 0
+  [ "$(count_events '"sample.bad"')" = 0 ] || fail "the folder became a sample"
+  must_say "192 train"
+}
+# Gone, or no file any more, after the index was made.
+case_vanished() {
+  local gone
+  own_data
+  gone=$(file_number 20)
+  "$BIN/imsuper" data index --data-dir "$T/data" --subset-out "$T/index" >/dev/null 2>&1 || true
+  FAULTS="trainer:process.enter.after=sleep:1500@1"
+  launch
+  until_true 20 says "state=starting" || fail "no start"
+  rm "$gone"
+  finish 0
+  events | grep '"sample.bad"' | grep -qF "$(relative "$gone")" || fail "the missing file is not named"
+  must_balance
+}
+# Formats are told by their first bytes, not by names.
+case_png_as_jpg() {
+  local png=$REFERENCE/../pixel.png
+  own_data
+  png_file >"$(file_number 3)"
+  start 0
+  [ "$(count_events '"sample.bad"')" = 0 ] || fail "a PNG under a .jpg name was left out"
+  must_balance
+}
+# 2 x 2 pixels, RGB.
+png_file() {
+  base64 -d <<<iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAFklEQVR4nGP8z8DAwMDAxAADMAYjAwANHQEDasKb6QAAAABJRU5ErkJggg==
+}
+
+case_bad_sample_stop() {
+  own_data
+  truncate -s 0 "$(file_number 9)"
+  refused 65 "--on-bad-sample stop" --on-bad-sample stop
+  must_say "$(basename "$(file_number 9)")"
+}
+case_bad_sample_limit() {
+  local i
+  own_data
+  for i in 1 7 30 60 90 120; do truncate -s 10 "$(file_number $i)"; done
+  refused 65 "--bad-sample-limit" --bad-sample-limit 4
+}
+
+case_unknown_flag() { refused 2 "batch-size" --batchsize 3; }
+case_unknown_verb() {
+  local status=0
+  "$BIN/imsuper" strat >"$T/out" 2>&1 || status=$?
+  [ $status = 2 ] || fail "exit status $status"
+  must_say "did you mean 'start'"
+}
+case_bad_value() { refused 2 "epochs" --epochs many; }
+case_batch_too_large() { refused 2 "the training set has 192" --batch-size 193; }
+case_ranks() { refused 2 "--ranks" --ranks 2; }
+case_unknown_run() {
+  local status=0
+  "$BIN/imsuper" status --workspace "$T/w" --run-name nothing >"$T/out" 2>&1 || status=$?
+  [ $status = 4 ] || fail "exit status $status"
+  must_say "there is no run"
+}
+
+case_second_start() {
+  FAULTS=$PACE
+  launch
+  wait_step 2
+  local status=0
+  "$BIN/imsuper" start "${TRAIN[@]}" --workspace "$T/w" --run-name run >"$T/second" 2>&1 || status=$?
+  [ $status = 2 ] || fail "exit status $status of the second start"
+  grep -q "is going on" "$T/second" || fail "the second start does not say why: $(cat "$T/second")"
+  finish 0
+  check_outcome
+}
+
+# --- surroundings; each needs a mount namespace of its own ------------------------------------------------------------
+
+need_mounts() { unshare -m true 2>/dev/null || skip "no rights to make a mount namespace"; }
+# in_mounts COMMANDS: `start` from here on runs in a namespace where these shell commands were run first.
+in_mounts() {
+  need_mounts
+  cat >"$T/imsuper" <<END
+#!/bin/sh
+exec unshare -m sh -c '$1 && exec "$BIN/imsuper" "\$@"' sh "\$@"
+END
+  chmod +x "$T/imsuper"
+  PROGRAM=$T/imsuper
+}
+
+# A container's /dev/shm: the rings do not fit, a memfd takes them; training is the same, and nobody gets SIGBUS.
+case_small_dev_shm() {
+  in_mounts 'mount -t tmpfs -o size=1m none /dev/shm'
+  start 0
+  check_outcome
+}
+case_container_dev_shm() {
+  in_mounts 'mount -t tmpfs -o size=64m none /dev/shm'
+  start 0 --encoded-cells 512 --cell-bytes 262144
+  check_outcome
+}
+# Neither can hold it: refused with the number of bytes.
+case_no_memory() { refused 1 "bytes" --encoded-cells 4096 --cell-bytes 67108864; }
+case_little_locked_memory() {
+  (ulimit -l 64 2>/dev/null) || skip "the limit on locked memory cannot be set"
+  ulimit -l 64
+  start 0 --readers 2
+  check_outcome
+}
+case_read_only_workspace() {
+  mkdir "$T/w"
+  in_mounts "mount --bind $T/w $T/w && mount -o remount,bind,ro $T/w"
+  refused 1 "$T/w"
+  must_say "ead-only"
+}
+case_without_uring() {
+  PROGRAM="$BIN/without_uring $BIN/imsuper"
+  start 0 --readers 2 --io auto
+  [ "$(grep -c 'reading with threads instead of io_uring' "$RUN/log.txt")" = 1 ] || fail "not one warning"
+  grep -q 'reading with threads.*io_uring' "$T/out" || fail "the warning was not shown"
+  check_outcome
+}
+case_without_uring_but_asked() {
+  PROGRAM="$BIN/without_uring $BIN/imsuper"
+  launch --io uring
+  until_true "$LIMIT_SECONDS" is_over || fail "no end"
+  wait "$WARDEN" && status=0 || status=$?
+  must_say "io_uring cannot be used"
+  [ "$status" != 0 ] || fail "exit status 0"
+  echo "exit status $status"
+}
+
+run_case

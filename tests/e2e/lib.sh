@@ -1,0 +1,157 @@
+# What the tests of whole runs share; to be sourced. Each test is one function of a script, called by name:
+#
+#   SCRIPT BIN REFERENCE CASE [seed]
+#
+# BIN is where the programs lie, REFERENCE the folder that reference.sh made (images, and a run that nobody disturbed).
+# Everything a test makes lies in $T, which goes away with it. Each process carries E2E_TAG in its environment, so that
+# none can be left behind unseen. All waits are bounded. shellcheck shell=bash
+set -euo pipefail
+
+BIN=$1 REFERENCE=$2 CASE=$3
+T=$(mktemp -d /tmp/e2e.XXXXXX)
+export E2E_TAG=$T XDG_RUNTIME_DIR=$T/rt XDG_CACHE_HOME=$T/cache
+unset IMSUPER_FAULT NO_COLOR
+mkdir -p "$T/rt" "$T/cache"
+chmod 700 "$T/rt"
+LIMIT_SECONDS=${E2E_LIMIT_SECONDS:-100} # for one wait; CTest has the last word
+
+# How the reference was trained; the same flags must give the same bits however the work is spread and disturbed.
+TRAIN=(--data-dir "$REFERENCE/data" --model resnet20 --image-size 16 --batch-size 16 --epochs 2 --trainer-threads 1
+  --seed 7 --queue-depth 8 --encoded-cells 32)
+RUN=$T/w/run # the run directory of start and launch
+FAULTS=""
+PROGRAM="" # instead of BIN/imsuper, when not empty: a command and its first arguments
+PACE=trainer:trainer.step.done=sleep:25@1/every # leaves time for disturbances, costs no processor
+
+fail() {
+  echo "FAILED: $*" >&2
+  for file in "$T"/out "$RUN"/log.txt "$RUN"/events.jsonl; do
+    if [ -s "$file" ]; then echo "--- ${file##*/}:" >&2 && tail -n 25 "$file" >&2; fi
+  done
+  exit 1
+}
+skip() { echo "skipped: $*" && exit 77; }
+
+# Processes of this test: those whose environment has its tag, but for this shell and what it runs.
+ours() {
+  local environ pid
+  for environ in $(grep -lzxF "E2E_TAG=$T" /proc/[0-9]*/environ 2>/dev/null || true); do
+    pid=${environ#/proc/} && pid=${pid%/environ}
+    case $(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null || true) in *imsuper*) echo "$pid" ;; esac
+  done
+}
+# pids ROLE: of the run's processes; ROLE is reader, augmenter, trainer, data, supervisor or warden.
+pids() {
+  local pid line
+  for pid in $(ours); do
+    line=$(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null || true)
+    case $1:$line in
+    supervisor:*imsuper\ supervise*) echo "$pid" ;;
+    warden:*imsuper\ start*) echo "$pid" ;;
+    *:*imsuper-$1\ *) echo "$pid" ;;
+    esac
+  done
+}
+
+clean() {
+  local pid
+  for pid in $(ours); do
+    case $(cat "/proc/$pid/comm" 2>/dev/null || true) in imsuper*) kill -KILL "$pid" 2>/dev/null || true ;; esac
+  done
+  rm -rf "$T"
+}
+trap clean EXIT
+
+# until_true SECONDS COMMAND...: polls; false when the time is over.
+until_true() {
+  local end=$((SECONDS + $1))
+  shift
+  until "$@"; do
+    if [ $SECONDS -ge $end ]; then return 1; fi
+    sleep 0.03
+  done
+}
+
+# launch FLAG...: starts a run in the background as a terminal would, in its own process group with Ctrl-C enabled.
+launch() {
+  set -m
+  # shellcheck disable=SC2086 # a command and its arguments
+  IMSUPER_FAULT=$FAULTS ${PROGRAM:-"$BIN/imsuper"} start "${TRAIN[@]}" --plain --workspace "$T/w" --run-name run "$@" \
+    >"$T/out" 2>&1 </dev/null &
+  WARDEN=$!
+  set +m
+}
+is_over() { ! kill -0 "$WARDEN" 2>/dev/null || [ "$(cut -d ' ' -f 3 "/proc/$WARDEN/stat" 2>/dev/null)" = Z ]; }
+
+# finish STATUS: waits for the launched run; it must end with that exit status.
+finish() {
+  local status=0
+  until_true "$LIMIT_SECONDS" is_over || fail "the run has not ended within $LIMIT_SECONDS s"
+  wait "$WARDEN" || status=$?
+  [ "$status" = "$1" ] || fail "exit status $status, not $1"
+}
+# start STATUS FLAG...
+start() {
+  local status=$1
+  shift
+  launch "$@"
+  finish "$status"
+}
+
+events() { cat "$RUN/events.jsonl" 2>/dev/null || true; }
+count_events() { events | grep -c -- "$1" || true; }
+deaths_of() { count_events "\"process.died\",\"role\":\"$1\""; }
+has_event() { [ "$(count_events "$1")" -gt 0 ]; }
+says() { grep -qF -- "$1" "$T/out"; }
+must_say() { says "$1" || fail "the output lacks: $1"; }
+
+status_json() { "$BIN/imsuper" status --json --workspace "$T/w" --run-name run 2>/dev/null; }
+# Training steps taken so far, over the whole run; nothing while nobody answers.
+steps_done() {
+  status_json | awk -F '[:,]' '/"epoch":/ {e = $2} /"step":/ {s = $2} /"split": *"val"/ {v = 12} END {if (s != "") print (e - 1) * 12 + (v ? v : s)}'
+}
+reached() {
+  local steps
+  steps=$(steps_done || true)
+  [ -n "$steps" ] && [ "$steps" -ge "$1" ]
+}
+# Waits until training step N is done (or the run is over).
+wait_step() { until_true "$LIMIT_SECONDS" eval "reached $1 || is_over" || fail "step $1 was not reached"; }
+
+# The run's weights, optimiser and position must be the reference's, bit for bit, and the ledger must balance.
+must_equal_reference() {
+  "$BIN/compare_states" "$REFERENCE/w/run/checkpoints/last.state.safetensors" "$RUN/checkpoints/last.state.safetensors" \
+    || fail "the weights are not those of the undisturbed run"
+  if grep -q 'the ledger does not balance' "$RUN/log.txt"; then fail "a sample was lost or came twice"; fi
+}
+# Of the run's last process generation: each finished pass had each sample exactly once.
+must_balance() {
+  local line passes exact
+  line=$(events | grep '"run.finished"' | tail -n 1)
+  for split in train val; do
+    passes=$(sed -n "s/.*\"${split}_passes\":\([0-9]*\).*/\1/p" <<<"$line")
+    exact=$(sed -n "s/.*\"${split}_passes_exactly_once\":\([0-9]*\).*/\1/p" <<<"$line")
+    [ -n "$passes" ] && [ "$passes" -gt 0 ] && [ "$passes" = "$exact" ] ||
+      fail "the ledger of $split: of '$passes' passes '$exact' had each sample exactly once"
+  done
+}
+check_outcome() { must_equal_reference && must_balance; }
+
+# Nobody and nothing may be left: no process, no shared memory, no control socket, no half-written file.
+nobody_left() { [ -z "$(ours)" ]; }
+must_leave_nothing() {
+  local left
+  until_true 10 nobody_left || fail "left behind: $(for pid in $(ours); do tr '\0' ' ' <"/proc/$pid/cmdline"; done)"
+  left=$(find "$T" -name '*.sock' -o -name '.*.tmp-*' -o -name '*.next*' | tr '\n' ' ')
+  [ -z "$left" ] || fail "left behind: $left"
+  no_shared_memory || until_true 3 no_shared_memory || fail "left behind in /dev/shm: $(ls /dev/shm)"
+}
+# Names in /dev/shm live for microseconds; one that stays was forgotten.
+no_shared_memory() { ! ls /dev/shm 2>/dev/null | grep -q '^imsuper-'; }
+
+run_case() {
+  declare -F "case_$CASE" >/dev/null || { echo "no case $CASE" >&2 && exit 2; }
+  "case_$CASE"
+  must_leave_nothing
+  echo "ok: $CASE"
+}

@@ -1,0 +1,64 @@
+/* Any bytes as an index file: refused with a sentence, or used without a crash. The seal (magic, size,
+ * checksum) is put right first in half of the tries, as chance would never get past it to the checks behind.
+ */
+#include "tests/fuzz/fuzz.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ipc/base/err.h"
+#include "reader/data.h"
+#include "reader/index_file.h"
+#include "reader/subset.h"
+
+/* Every string must end inside: a read beyond the block is what the sanitizer sees. */
+static size_t use(const struct rd_index *index)
+{
+    struct rd_skipped skipped;
+    char path[PATH_MAX];
+    size_t sum = strlen(rd_index_root(index));
+
+    for (uint32_t label = 0; label < rd_index_class_count(index); label++)
+        sum += strlen(rd_index_class(index, label));
+    for (int split = 0; split < RD_SPLITS; split++) {
+        uint64_t count = rd_index_count(index, (enum rd_split)split);
+
+        for (uint64_t id = 0; id < count; id++) {
+            sum += strlen(rd_index_class(index, rd_index_label(index, (enum rd_split)split, id)));
+            sum += rd_index_path(index, (enum rd_split)split, id, path, sizeof path) > 0 ? strlen(path) : 0;
+        }
+    }
+    rd_index_skipped(index, &skipped);
+    return sum + strlen(skipped.first[RD_SKIP_OTHER]) + (size_t)rd_index_is_fresh(index);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
+{
+    struct rd_index_header *header = malloc(n ? n : 1); /* of exactly n bytes, for the sanitizer */
+    struct im_text text = {""};
+    struct rd_index index;
+    void *subset = NULL;
+    size_t size;
+
+    if (!header)
+        return 0;
+    memcpy(header, bytes, n);
+    if (n >= sizeof *header && bytes[n - 1] % 2 == 0) {
+        header->magic = RD_INDEX_MAGIC;
+        header->version = RD_INDEX_VERSION;
+        header->endian = RD_INDEX_ENDIAN;
+        header->file_bytes = n;
+        rd_index_seal(header, n);
+    }
+    if (rd_index_attach(header, n, &index, &text) == 0) {
+        im_assert(use(&index) < SIZE_MAX);
+        if (rd_subset_choose(&index, 1 + rd_index_count(&index, RD_TRAIN) / 2, 1, &subset, &size, &text) == 0)
+            im_assert(rd_index_attach(subset, size, &index, &text) == 0);
+        free(subset);
+    } else {
+        im_assert(text.s[0]);
+    }
+    free(header);
+    return 0;
+}

@@ -1,0 +1,133 @@
+/* imsuper-data as its user and the supervisor see it: exit status, JSON on stdout, sentences on stderr.
+ * argv[1] is the program. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "ipc/base/json.h"
+#include "tests/unit/reader/tree.h"
+
+static const char *program;
+static struct tree tree;
+
+/* Runs the program with these words in the tree's folder; `out` gets what it says. Returns its exit status.
+ */
+static int run(const char *words, char *out, size_t size)
+{
+    char copy[512], *argv[24] = {NULL}, *rest;
+    int fds[2], status, count = 1;
+    size_t have = 0;
+    ssize_t n;
+    pid_t child;
+
+    snprintf(copy, sizeof copy, "%s", words);
+    for (char *word = strtok_r(copy, " ", &rest); word && count < 23; word = strtok_r(NULL, " ", &rest))
+        argv[count++] = word;
+    assert_int_equal(pipe(fds), 0);
+    child = fork();
+    if (child == 0) {
+        dup2(fds[1], STDOUT_FILENO);
+        dup2(fds[1], STDERR_FILENO);
+        close(fds[0]);
+        argv[0] = strdup(program);
+        if (chdir(tree.root) == 0)
+            execv(program, argv);
+        _exit(127);
+    }
+    close(fds[1]);
+    while (have < size - 1 && (n = read(fds[0], out + have, size - 1 - have)) > 0)
+        have += (size_t)n;
+    out[have] = '\0';
+    close(fds[0]);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -status;
+}
+
+static void check(const char *words, int status, const char *part)
+{
+    char out[8192];
+    int got = run(words, out, sizeof out);
+
+    if (got != status || !strstr(out, part))
+        fail_msg("'%s' left with %d and said: %s", words, got, out);
+}
+
+static void check_json(const char *words, const char *key, int64_t value)
+{
+    struct im_json *json = NULL;
+    char out[8192];
+
+    assert_int_equal(run(words, out, sizeof out), 0);
+    assert_int_equal(im_json_parse(out, strlen(out), &json, NULL), 0);
+    assert_string_equal(im_json_str_or(json, "schema", ""), "imsuper.index/1");
+    assert_int_equal(im_json_int_or(json, key, -1), value);
+    im_json_free(&json);
+}
+
+static void a_set_is_made_and_indexed(void **state)
+{
+    (void)state;
+    check("synth --out s --classes 3 --per-class 4 --val-per-class 2 --side-min 16 --side-max 24", 0,
+          "made 18 images of 3 classes");
+    check("index --data-dir s", 0, "train   12 images of 3 classes");
+    check_json("index --data-dir s --json", "train", 12);
+    check_json("index --data-dir s --json", "val", 6);
+    check_json("index --data-dir s --json --subset --subset-size 6 --subset-out o", "train", 6);
+    assert_int_equal(access(tree_path(&tree, "o/subset.txt"), R_OK), 0);
+    assert_int_equal(access(tree_path(&tree, "o/data.index"), R_OK), 0);
+    check("synth --out s", 1, "is not empty");
+}
+
+static void bad_data_ends_with_65_and_a_sentence(void **state)
+{
+    (void)state;
+    check("index --data-dir nothere --json", 65, "cannot open the data folder 'nothere'");
+    tree_folder(&tree, "empty");
+    check("index --data-dir empty", 65, "empty' is empty");
+    tree_file(&tree, "d/train/a/1.jpg", "");
+    tree_folder(&tree, "d/train/b");
+    check("index --data-dir d", 65, "d/train/b' holds no images");
+}
+
+static void wrong_use_ends_with_2_and_a_suggestion(void **state)
+{
+    (void)state;
+    check("", 2, "imsuper data COMMAND --help");
+    check("indx", 2, "did you mean 'index'?");
+    check("index --data-dri x", 2, "did you mean --data-dir?");
+    check("index", 2, "--data-dir DIR");
+    check("index --data-dir s --subset", 2, "--subset-out DIR");
+    check("index --data-dir s --subset --subset-size 100 --subset-out o", 2, "cannot be taken from 12");
+    check("synth", 2, "--out DIR");
+    check("synth --out x --classes 1", 2, "classes");
+    check("synth --out x y", 2, "'y' is no option");
+    check("synth --out x --side-min 90 --side-max 80", 2, "side-min");
+    check("index --help", 0, "--data-dir");
+    check("--version", 0, "imsuper-data ");
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_set_is_made_and_indexed),
+        cmocka_unit_test(bad_data_ends_with_65_and_a_sentence),
+        cmocka_unit_test(wrong_use_ends_with_2_and_a_suggestion),
+    };
+    int failed;
+
+    if (argc != 2)
+        return 2;
+    program = argv[1];
+    tree_init(&tree);
+    failed = cmocka_run_group_tests(tests, NULL, NULL);
+    tree_fini(&tree);
+    return failed;
+}
