@@ -93,26 +93,13 @@ static const int harmless[] = {
 /* What the sanitizers' run time does on its own: threads and ptrace of the leak check, links of /proc for
  * reports. */
 static const int sanitizer_needs[] = {
-    SCMP_SYS(clone),
-    SCMP_SYS(clone3),
-    SCMP_SYS(ptrace),
-    SCMP_SYS(wait4),
-    SCMP_SYS(prctl),
-    SCMP_SYS(arch_prctl),
-    SCMP_SYS(readlink),
-    SCMP_SYS(readlinkat),
-    SCMP_SYS(getdents64),
-    SCMP_SYS(rseq),
-    SCMP_SYS(set_robust_list),
-    SCMP_SYS(getrlimit),
-    SCMP_SYS(prlimit64),
-    SCMP_SYS(process_vm_readv),
-    SCMP_SYS(tkill),
-    SCMP_SYS(ioctl),
-    SCMP_SYS(fcntl),
-    SCMP_SYS(stat),
-    SCMP_SYS(dup),
-    SCMP_SYS(pipe2),
+    SCMP_SYS(clone),      SCMP_SYS(clone3),     SCMP_SYS(ptrace),
+    SCMP_SYS(wait4),      SCMP_SYS(prctl),      SCMP_SYS(arch_prctl),
+    SCMP_SYS(readlink),   SCMP_SYS(readlinkat), SCMP_SYS(getdents),
+    SCMP_SYS(getdents64), SCMP_SYS(rseq),       SCMP_SYS(set_robust_list),
+    SCMP_SYS(getrlimit),  SCMP_SYS(prlimit64),  SCMP_SYS(process_vm_readv),
+    SCMP_SYS(tkill),      SCMP_SYS(ioctl),      SCMP_SYS(fcntl),
+    SCMP_SYS(stat),       SCMP_SYS(dup),        SCMP_SYS(pipe2),
 };
 
 /* Allowed when (argument & mask) == value. */
