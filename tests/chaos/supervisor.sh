@@ -33,7 +33,7 @@ case_supervisor_points() {
     sed 's/.*"\(.*\)".*/\1/' | sort -u); do
     began=$SECONDS
     rm -rf "$T/w"
-    FAULTS="supervisor:$point=kill@2,augmenter:augmenter.claim.after=kill@40,reader:reader.claimed=kill@60,$PACE"
+    FAULTS="supervisor:$point=kill@2,augmenter:augmenter.claim.after=kill@80,reader:reader.claimed=kill@90,$PACE"
     start 0 "${WORKERS[@]}"
     [ "$(supervisor_deaths)" -ge 2 ] || fail "$point: only $(supervisor_deaths) supervisors died"
     check_outcome
@@ -74,7 +74,7 @@ case_saving() {
     sed 's/.*"\(.*\)".*/\1/' | sort -u); do
     began=$SECONDS
     rm -rf "$T/w"
-    # The same process dies at its 2nd save only (files of a save: state, last, epoch, best), and its successors do not reach it.
+    if [ "$point" = checkpoint.link ]; then save_early; fi
     FAULTS="trainer:$point=kill@$(passings "$point")"
     start 0 "${WORKERS[@]}"
     [ "$(deaths_of trainer)" -ge 1 ] || fail "$point: the trainer did not die"
@@ -84,14 +84,30 @@ case_saving() {
   done
   [ $tested -ge 8 ] || fail "only $tested points were found"
 }
+# So that a process saves twice over a state that is there already.
+save_early() {
+  FAULTS=$PACE
+  launch "${WORKERS[@]}"
+  wait_step 3
+  send INT
+  finish 75
+}
 # On which passing the death comes: in the second save, which a trainer that begins after the first epoch does not reach again.
 passings() {
   case $1 in
-  file.write) echo 40 ;;
+  file.write) echo 700 ;;
   file.append) echo 6 ;;
   file.*) echo 5 ;;
   *) echo 2 ;;
   esac
+}
+
+# A trainer that dies at the same step again and again: the run is given up, however many steps it repeats.
+case_trainer_crash_loop() {
+  FAULTS="trainer:trainer.step.done=kill@5"
+  start 1 "${WORKERS[@]}" --max-restarts 2
+  must_say "cannot be kept running"
+  [ "$(deaths_of trainer)" = 3 ] || fail "$(deaths_of trainer) trainers died"
 }
 
 case_warden() {
