@@ -197,6 +197,7 @@ static int work(struct augmenter *a)
     for (;;) {
         uint32_t seen = im_event_look(ready);
         struct im_encoded e;
+        uint32_t bytes;
         im_ns began;
         int err, leave = im_child_should_leave(child);
 
@@ -212,11 +213,12 @@ static int work(struct augmenter *a)
         }
         im_stats_enter(child->stats, IM_WORK);
         began = im_now();
+        bytes = e.meta->bytes; /* once released, the cell and its meta are a reader's */
         err = one_sample(a, &e);
         if (err < 0)
             return err;
         im_stats_add(child->stats, IM_C_SAMPLES, 1);
-        im_stats_add(child->stats, IM_C_BYTES, e.meta->bytes);
+        im_stats_add(child->stats, IM_C_BYTES, bytes);
         im_stats_time(child->stats, IM_H_ITEM, im_now() - began);
         atomic_fetch_add_explicit(&child->entry->progress, 1, memory_order_relaxed);
     }

@@ -174,7 +174,10 @@ struct im_control {
     _Atomic uint64_t encoded_free_hint;          /* W anyone: no FREE cell's ticket is below it, probably */
     _Atomic uint64_t encoded_ready_hint;         /* W anyone: no READY cell's ticket is below it, probably */
     _Atomic uint32_t bad_overflow;               /* W augmenter: bad samples beyond IM_BAD_MAX */
-    _Atomic uint32_t exit_status; /* W supervisor, before ENDED: what the run ends with */
+    _Atomic uint32_t bad_told;                   /* W supervisor: entries of the bad table that were told */
+    _Atomic uint32_t deaths;                     /* W supervisor: processes that died, in this run */
+    _Atomic uint32_t save_requests; /* W supervisor: +1 a checkpoint that is asked for between two steps */
+    _Atomic uint32_t exit_status;   /* W supervisor, before ENDED: what the run ends with */
     _Atomic uint64_t quarantine[IM_QUARANTINE_MAX]; /* W supervisor: keys as in im_bad_sample */
 
     struct im_event event_free;               /* readers wait: a cell became FREE */

@@ -30,7 +30,8 @@ void im_bad_record(struct im_run *run, uint64_t key, uint32_t verdict, const cha
     atomic_fetch_add_explicit(&entry->count, 1, memory_order_relaxed);
     if (atomic_load_explicit(&entry->verdict, memory_order_relaxed) != 0)
         return;
-    snprintf(entry->name, sizeof entry->name, "%s", name);
+    snprintf(entry->name, sizeof entry->name, "%.*s", IM_NAME_BYTES - 1,
+             name); /* names from cells may have no end */
     /* Release: the name is complete; pairs with the supervisor's acquire. */
     atomic_store_explicit(&entry->verdict, verdict, memory_order_release);
 }

@@ -90,6 +90,8 @@ int im_child_open(int argc, char **argv, enum im_role role, struct im_child_stor
         err = im_conf_thaw(&storage->conf, c.run->conf, text);
     if (err == 0)
         err = im_plan_from_conf(c.conf, c.run->geometry.samples, c.plan, text);
+    if (err == 0)
+        err = im_run_check_plan(c.run, c.plan, text);
     if (err == 0) {
         c.slot = im_run_slot(c.run, role, c.index);
         c.entry = &c.run->process[c.slot];

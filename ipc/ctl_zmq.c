@@ -151,7 +151,9 @@ int im_ctl_send(struct im_ctl *ctl, const struct im_ctl_peer *to, struct im_json
     im_json_free(&message);
     if (!text)
         return -ENOMEM;
-    if (to && zmq_send(ctl->socket, to->id, to->bytes, ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0)
+    if (strlen(text) > IM_CTL_MESSAGE_MAX) /* the other end would hang up on us without a word */
+        err = -EMSGSIZE;
+    else if (to && zmq_send(ctl->socket, to->id, to->bytes, ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0)
         err = -errno;
     else if (zmq_send(ctl->socket, text, strlen(text), ZMQ_DONTWAIT) < 0)
         err = -errno;

@@ -19,6 +19,17 @@ static void advance(_Atomic uint64_t *hint, uint64_t from, uint64_t to)
     atomic_compare_exchange_strong_explicit(hint, &from, to, memory_order_relaxed, memory_order_relaxed);
 }
 
+/* Moves a hint back to a ticket that came up behind it: files are read and rendered out of order, and whoever
+ * is skipped would hold up its batch for a whole turn of the ring. */
+static void lower(_Atomic uint64_t *hint, uint64_t to)
+{
+    uint64_t at = atomic_load_explicit(hint, memory_order_relaxed);
+
+    while (at > to &&
+           !atomic_compare_exchange_weak_explicit(hint, &at, to, memory_order_relaxed, memory_order_relaxed))
+        ;
+}
+
 /* Finds the lowest ticket >= start in `state` among the N cells that can hold start .. start+N-1. */
 static int find_from(const struct im_run *run, enum im_state state, uint64_t start, uint64_t limit,
                      uint64_t *ret_word)
@@ -36,7 +47,8 @@ static int find_from(const struct im_run *run, enum im_state state, uint64_t sta
     return 0;
 }
 
-/* Finds the lowest ticket in `state` over all cells. */
+/* Finds the lowest ticket in `state` over all cells. A ticket in a cell that is not its own is damage: it is
+ * passed over, for no compare-and-swap on the ticket's own cell could ever take it. */
 static int find_any(const struct im_run *run, enum im_state state, uint64_t limit, uint64_t *ret_word)
 {
     int found = 0;
@@ -44,7 +56,8 @@ static int find_any(const struct im_run *run, enum im_state state, uint64_t limi
     for (uint32_t cell = 0; cell < run->geometry.encoded_cells; cell++) {
         uint64_t word = load(run, cell, memory_order_relaxed);
 
-        if (im_word_state(word) != state || im_word_number(word) >= limit)
+        if (im_word_state(word) != state || im_word_number(word) >= limit ||
+            im_word_number(word) % run->geometry.encoded_cells != cell)
             continue;
         if (!found || im_word_number(word) < im_word_number(*ret_word))
             *ret_word = word;
@@ -99,6 +112,7 @@ int im_encoded_publish(struct im_run *run, uint32_t owner, const struct im_encod
                                                  im_word(IM_READY, 0, e->ticket), memory_order_release,
                                                  memory_order_relaxed))
         return -ESTALE;
+    lower(&run->control->encoded_ready_hint, e->ticket);
     IM_FAULT("reader.publish.after");
     im_event_signal(&run->control->event_ready, 1);
     return 0;
@@ -156,6 +170,7 @@ int im_encoded_release(struct im_run *run, uint32_t owner, const struct im_encod
                                                  im_word(IM_FREE, 0, e->ticket + run->geometry.encoded_cells),
                                                  memory_order_release, memory_order_relaxed))
         return -ESTALE;
+    lower(&run->control->encoded_free_hint, e->ticket + run->geometry.encoded_cells);
     IM_FAULT("augmenter.release.after");
     im_event_signal(&run->control->event_free, 1);
     return 0;
@@ -170,6 +185,7 @@ int im_encoded_reject(struct im_run *run, uint32_t owner, const struct im_encode
                                                  im_word(IM_FREE, 0, e->ticket), memory_order_release,
                                                  memory_order_relaxed))
         return -ESTALE;
+    lower(&run->control->encoded_free_hint, e->ticket);
     im_event_signal(&run->control->event_free, 1);
     return 0;
 }

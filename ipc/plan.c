@@ -6,6 +6,10 @@
 
 #include "ipc/word.h"
 
+/* A cell carries tickets up to one turn of its ring past the end, and they must fit a word too. */
+#define TICKETS_MAX (IM_NUMBER_MAX - IM_CELLS_MAX)
+#define BATCHES_MAX (IM_NUMBER_MAX - IM_BATCHES_MAX)
+
 static int append_phase(struct im_plan *plan, const struct im_plan_params *p, enum im_split split,
                         uint32_t epoch)
 {
@@ -15,10 +19,9 @@ static int append_phase(struct im_plan *plan, const struct im_plan_params *p, en
     if (split == IM_TRAIN && p->drop_last)
         samples -= samples % per_step;
 
-    uint64_t steps = (samples + per_step - 1) / per_step;
+    uint64_t steps = samples / per_step + (samples % per_step != 0);
 
-    if (steps > UINT32_MAX || plan->tickets + samples > IM_NUMBER_MAX ||
-        plan->batches + steps > IM_NUMBER_MAX)
+    if (steps > UINT32_MAX || samples > TICKETS_MAX - plan->tickets || steps > BATCHES_MAX - plan->batches)
         return -EOVERFLOW;
     plan->phase[plan->phases++] = (struct im_phase){
         .first_ticket = plan->tickets,
@@ -43,6 +46,13 @@ static int check(const struct im_plan_params *p, struct im_text *text)
         return im_fail(text, -EINVAL, "a run needs at least one rank, one epoch and a batch of one");
     if (p->samples[IM_TRAIN] == 0)
         return im_fail(text, -EINVAL, "there are no training images");
+    if (per_step > UINT32_MAX || (uint64_t)p->batch_size[IM_VAL] * p->ranks > UINT32_MAX)
+        return im_fail(text, -EINVAL, "a step of more than 2^32 images; use a smaller --batch-size");
+    if (p->samples[IM_TRAIN] < p->ranks)
+        return im_fail(text, -EINVAL,
+                       "the training set has %" PRIu64 " images, fewer than the %" PRIu32
+                       " ranks; use --ranks 1",
+                       p->samples[IM_TRAIN], p->ranks);
     if (p->samples[IM_TRAIN] < per_step)
         return im_fail(text, -EINVAL,
                        "--batch-size %" PRIu32 " with %" PRIu32 " rank(s) asks for %" PRIu64

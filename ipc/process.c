@@ -18,11 +18,13 @@ static uint64_t entry_word(enum im_process_state state, uint32_t incarnation)
 uint32_t im_process_announce(struct im_run *run, enum im_role role, uint32_t index)
 {
     struct im_process *p = &run->process[im_run_slot(run, role, index)];
-    uint32_t incarnation =
-        atomic_fetch_add_explicit(&run->control->next_incarnation, 1, memory_order_relaxed);
+    uint32_t incarnation = atomic_load_explicit(&run->control->next_incarnation, memory_order_relaxed);
 
-    if (incarnation > IM_OWNER_MAX)
+    if (incarnation == 0 || incarnation > IM_OWNER_MAX)
         return 0;
+    /* One writer. Counted before it is given out: a death in between wastes a number and never repeats one.
+     */
+    atomic_store_explicit(&run->control->next_incarnation, incarnation + 1, memory_order_relaxed);
     p->role = role;
     p->index = index;
     atomic_store_explicit(&p->pid, 0, memory_order_relaxed);
@@ -65,14 +67,13 @@ int im_process_enter(struct im_run *run, uint32_t slot, uint32_t incarnation)
     uint64_t word = entry_word(IM_PROCESS_SPAWN, incarnation);
 
     IM_FAULT("process.enter.before");
-    if (atomic_load_explicit(&p->state, memory_order_acquire) != word)
-        return -ESTALE;
-    atomic_store_explicit(&p->start_time, im_process_start_time(getpid()), memory_order_relaxed);
-    atomic_store_explicit(&p->pid, getpid(), memory_order_relaxed);
-    /* P2 */
+    /* P2. Nothing is written before it: a child that comes too late would write into its successor's entry.
+     */
     if (!atomic_compare_exchange_strong_explicit(&p->state, &word, entry_word(IM_PROCESS_RUN, incarnation),
                                                  memory_order_acq_rel, memory_order_relaxed))
         return -ESTALE;
+    atomic_store_explicit(&p->start_time, im_process_start_time(getpid()), memory_order_relaxed);
+    atomic_store_explicit(&p->pid, getpid(), memory_order_release);
     IM_FAULT("process.enter.after");
     return 0;
 }

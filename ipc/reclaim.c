@@ -73,6 +73,10 @@ void im_reclaim(struct im_run *run, const struct im_plan *plan, uint32_t incarna
     return_samples(run, incarnation, ret);
     return_encoded(run, plan, incarnation, ret);
 
+    /* Returned tickets are behind the hints; from 0 a search looks everywhere once. */
+    atomic_store_explicit(&run->control->encoded_free_hint, 0, memory_order_relaxed);
+    atomic_store_explicit(&run->control->encoded_ready_hint, 0, memory_order_relaxed);
+
     /* The dead may have taken a wake-up with it, or have been the one who was woken. */
     im_event_broadcast(&run->control->event_free);
     im_event_broadcast(&run->control->event_ready);

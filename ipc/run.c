@@ -93,12 +93,13 @@ static uint64_t build_hash(void)
     return im_hash64(id, strlen(id), 0);
 }
 
-static int fill_header(struct im_run *run, const char *conf, uint32_t conf_bytes)
+static int fill_header(struct im_run *run, const char *conf, uint32_t conf_bytes, struct im_text *text)
 {
     struct im_control *c = run->control;
 
     if (conf_bytes > IM_CONF_BYTES)
-        return -E2BIG;
+        return im_fail(text, -E2BIG, "a configuration of %" PRIu32 " bytes; at most %d", conf_bytes,
+                       IM_CONF_BYTES);
     if (getrandom(&c->run_id, sizeof c->run_id, 0) != (ssize_t)sizeof c->run_id)
         return -errno;
     c->magic = IM_MAGIC;
@@ -132,7 +133,7 @@ int im_run_create(const struct im_geometry *g, const char *conf, uint32_t conf_b
         err = im_segment_create("a batch ring", run.layout.batch_bytes, &run.batch_segment[r], text);
     if (err == 0) {
         place_tables(&run);
-        err = fill_header(&run, conf, conf_bytes);
+        err = fill_header(&run, conf, conf_bytes, text);
     }
     if (err < 0) {
         im_run_close(&run);
@@ -185,6 +186,26 @@ int im_run_attach(const struct im_attach *how, struct im_run *ret, struct im_tex
         return err;
     }
     *ret = run;
+    return 0;
+}
+
+int im_run_check_plan(const struct im_run *run, const struct im_plan *plan, struct im_text *text)
+{
+    const struct im_geometry *g = &run->geometry;
+
+    if (plan->ranks != g->ranks)
+        return im_fail(text, -EBADMSG,
+                       "the configuration has %" PRIu32 " rank(s), the shared memory %" PRIu32, plan->ranks,
+                       g->ranks);
+    for (uint32_t i = 0; i < plan->phases; i++) {
+        const struct im_phase *phase = &plan->phase[i];
+        uint64_t pixels = (uint64_t)phase->image_size * phase->image_size; /* < 2^64 */
+
+        if (phase->batch_size > g->batch_size_max || pixels > g->batch_pixels_max / 3 / phase->batch_size ||
+            phase->samples > g->samples[phase->split])
+            return im_fail(text, -EBADMSG,
+                           "a batch of the configuration does not fit its place in shared memory");
+    }
     return 0;
 }
 

@@ -78,6 +78,10 @@ int im_run_attach(const struct im_attach *how, struct im_run *ret, struct im_tex
 
 void im_run_close(struct im_run *run);
 
+/* Does each batch of the plan fit the batch rings of this run? -EBADMSG with a sentence where the two
+ * contradict each other: the cells' addresses are computed from both. */
+int im_run_check_plan(const struct im_run *run, const struct im_plan *plan, struct im_text *text);
+
 /* Marks each cell with the first number it will carry, for a run that starts at `batch`: the state of a data
  * plane in which nothing has happened. Supervisor only, with no reader, augmenter or trainer alive. */
 void im_run_reset(struct im_run *run, const struct im_plan *plan, uint64_t batch);

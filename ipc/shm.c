@@ -16,6 +16,8 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "ipc/base/sysinfo.h"
+
 static int reserve(int fd, uint64_t bytes)
 {
     int err;
@@ -64,6 +66,15 @@ static int open_memfd(const char *what, uint64_t bytes)
     return fd;
 }
 
+/* A reservation larger than the memory there is does not fail: it gets somebody killed. Asked before the
+ * first page. */
+static int check_memory(uint64_t bytes)
+{
+    uint64_t available = im_memory_available();
+
+    return available != 0 && bytes > available ? -ENOMEM : 0;
+}
+
 static uint64_t shm_free_bytes(void)
 {
     struct statvfs fs;
@@ -73,19 +84,21 @@ static uint64_t shm_free_bytes(void)
 
 int im_segment_create(const char *what, uint64_t bytes, struct im_segment *ret, struct im_text *text)
 {
-    int fd = open_posix(bytes);
+    int fd = check_memory(bytes);
     void *map;
 
-    if (fd < 0)
+    if (fd == 0)
+        fd = open_posix(bytes);
+    if (fd < 0 && fd != -ENOMEM)
         fd = open_memfd(what, bytes);
     if (fd < 0)
-        return im_fail(text, fd,
-                       "cannot reserve %" PRIu64
-                       " bytes (%.2f GiB) of shared memory for %s: /dev/shm has %" PRIu64
-                       " bytes free and a memfd failed too (%s); give the machine or container more memory, "
-                       "or use smaller "
-                       "--batch-size, --batches-ahead or --encoded-cells",
-                       bytes, (double)bytes / (1 << 30), what, shm_free_bytes(), strerror(-fd));
+        return im_fail(
+            text, fd,
+            "cannot reserve %" PRIu64 " bytes (%.2f GiB) of shared memory for %s: there are %" PRIu64
+            " bytes of memory, of them %" PRIu64
+            " in /dev/shm (%s); give the machine or container more memory, "
+            "or use smaller --batch-size, --batches-ahead or --encoded-cells",
+            bytes, (double)bytes / (1 << 30), what, im_memory_available(), shm_free_bytes(), strerror(-fd));
     map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (map == MAP_FAILED) {
         int err = -errno;

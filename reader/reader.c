@@ -111,6 +111,8 @@ static int publish(struct reader *r, const struct rd_io_result *result)
     struct flight *flight = &r->flight[result->tag];
     struct im_encoded_meta *meta = flight->cell.meta;
     struct im_stats *stats = r->child->stats;
+    uint32_t bytes;
+    bool bad;
     int err;
 
     meta->by_reference = 0;
@@ -123,12 +125,14 @@ static int publish(struct reader *r, const struct rd_io_result *result)
     else
         meta->bytes = (uint32_t)result->bytes;
     meta->hash = im_hash64(flight->cell.bytes, meta->bytes, flight->cell.ticket);
+    bytes = meta->bytes; /* once published, the cell and its meta are the augmenter's */
+    bad = meta->verdict != IM_VERDICT_OK;
     err = im_encoded_publish(r->child->run, r->child->incarnation, &flight->cell);
     flight->next_free = r->free_flight;
     r->free_flight = (uint32_t)result->tag;
     im_stats_add(stats, IM_C_SAMPLES, 1);
-    im_stats_add(stats, IM_C_BYTES, meta->bytes);
-    im_stats_add(stats, IM_C_BAD, meta->verdict != IM_VERDICT_OK);
+    im_stats_add(stats, IM_C_BYTES, bytes);
+    im_stats_add(stats, IM_C_BAD, bad);
     im_stats_time(stats, IM_H_ITEM, im_now() - flight->began);
     atomic_fetch_add_explicit(&r->child->entry->progress, 1, memory_order_relaxed);
     return err;

@@ -104,8 +104,8 @@ struct im_json *sv_status_json(struct sv_super *s)
     im_json_set(j, "stages", stages_json(s));
     im_json_set_int(j, "ready_cells", s->view.ready_cells);
     im_json_set_int(j, "ready_batches", s->view.ready_batches);
-    im_json_set_int(j, "deaths", s->deaths);
-    im_json_set_int(j, "bad_samples", s->bad_told);
+    im_json_set_int(j, "deaths", atomic_load_explicit(&s->run.control->deaths, memory_order_relaxed));
+    im_json_set_int(j, "bad_samples", atomic_load_explicit(&s->run.control->bad_told, memory_order_relaxed));
     im_json_set_int(j, "resets",
                     (int64_t)atomic_load_explicit(&s->run.control->generation, memory_order_relaxed) - 1);
     im_json_set(j, "ledger", ledger_json(s));

@@ -18,7 +18,7 @@ struct sv_child {
     bool wanted; /* start one when none is there */
     bool killed_by_deadline;
     bool ended_by_reset; /* its end is no news */
-    im_ns start_at; /* earliest time of the next start */
+    im_ns start_at;      /* earliest time of the next start */
     struct sv_tally tally;
     struct {
         uint32_t incarnation;

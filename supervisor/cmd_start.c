@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -143,8 +142,8 @@ static void print_header(const struct start *s)
             c->run_name, c->run_dir);
     fprintf(stderr, "data    %s train, %s val, %u classes, layout %s, index %s in %.2f s\n",
             sv_format_count(s->data.samples[IM_TRAIN], train, sizeof train),
-            sv_format_count(s->data.samples[IM_VAL], val, sizeof val), s->data.classes,
-            s->data.layout, s->data.cached ? "cached" : "built", s->data.seconds);
+            sv_format_count(s->data.samples[IM_VAL], val, sizeof val), s->data.classes, s->data.layout,
+            s->data.cached ? "cached" : "built", s->data.seconds);
     fprintf(stderr,
             "train   %s, %" PRId64 " epochs, batch %" PRId64 " x %" PRId64
             ", SGD lr %g momentum %g wd %g %s, %" PRId64 " px, seed %" PRIu64 "\n",
@@ -157,7 +156,8 @@ static void print_header(const struct start *s)
             (double)sv_sizes_bytes(&s->geometry) / (1 << 30), (double)s->machine.memory_bytes / (1 << 30));
 }
 
-/* A supervisor that was killed has left its socket; we still hold the run's lock, so it can be nobody else's. */
+/* A supervisor that was killed has left its socket; we still hold the run's lock, so it can be nobody else's.
+ */
 static void remove_socket(const struct start *s)
 {
     struct im_text text = {0};
@@ -174,7 +174,6 @@ int sv_cmd_start(int argc, char **argv)
     struct im_text text = {0};
     int status;
 
-    setlocale(LC_CTYPE, "");
     status = configure(&s, argc, argv);
     if (status == 0)
         status = prepare(&s);

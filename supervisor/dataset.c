@@ -112,12 +112,13 @@ int sv_dataset_load(const struct im_conf *conf, struct sv_dataset *ret, struct i
     if (conf->subset) {
         snprintf(size, sizeof size, "--subset-size=%" PRId64, conf->subset_size);
         snprintf(seed, sizeof seed, "--seed=%" PRIu64, conf->seed);
-        snprintf(out, sizeof out, "--subset-out=%s", conf->run_dir);
         argv[n++] = subset;
         argv[n++] = size;
         argv[n++] = seed;
-        argv[n++] = out;
     }
+    /* The run gets its own copy of the index: what the readers map cannot change under them. */
+    snprintf(out, sizeof out, "--subset-out=%s", conf->run_dir);
+    argv[n++] = out;
     status = run_and_read(path, argv, output, sizeof output);
     if (status < 0)
         return im_fail(text, status, "cannot run %s: %s", path, strerror(-status));

@@ -7,6 +7,7 @@
 #include "ipc/bad.h"
 #include "ipc/base/verdict.h"
 #include "ipc/child.h"
+#include "ipc/encoded.h"
 #include "ipc/process.h"
 #include "ipc/word.h"
 #include "supervisor/super.h"
@@ -36,9 +37,9 @@ static void quarantine(struct sv_super *s, uint64_t key)
     im_json_set_str(fields, "split", key >> 63 ? "val" : "train");
     im_json_set_int(fields, "sample", (int64_t)((key & ~(UINT64_C(1) << 63)) - 1));
     sv_journal_event(&s->journal, "sample.quarantined", fields);
-    sv_screen_say(&s->screen,
-                  "level=warn msg=\"sample %" PRIu64 " of %s is quarantined: it ended its augmenter twice\"",
-                  (key & ~(UINT64_C(1) << 63)) - 1, key >> 63 ? "val" : "train");
+    sv_screen_warn(&s->screen, SV_WARN,
+                   "sample %" PRIu64 " of %s is quarantined: it ended its augmenter twice",
+                   (key & ~(UINT64_C(1) << 63)) - 1, key >> 63 ? "val" : "train");
 }
 
 void sv_blame(struct sv_super *s, uint64_t active_ticket, const char *why)
@@ -77,9 +78,8 @@ static void check_deadlines(struct sv_super *s)
             since == 0 || now < since || now - since < deadline)
             continue;
         child->killed_by_deadline = true;
-        sv_screen_say(&s->screen,
-                      "level=warn msg=\"augmenter#%u has worked on one image for %.1f s; ending it\"",
-                      child->index, (double)(now - since) / 1e9);
+        sv_screen_warn(&s->screen, SV_WARN, "augmenter#%u has worked on one image for %.1f s; ending it",
+                       child->index, (double)(now - since) / 1e9);
         sv_child_kill(child, SIGKILL);
     }
 }
@@ -111,16 +111,17 @@ static bool trainers_starve(struct sv_super *s, im_ns now, im_ns timeout)
     for (uint32_t i = 0; i < s->children.count; i++) {
         struct sv_child *child = &s->children.child[i];
 
-        if (child->role == IM_ROLE_TRAINER &&
-            (child->incarnation == 0 || idle_for(s, child, now) < timeout ||
-             atomic_load_explicit(&s->run.stats[child->slot].activity, memory_order_relaxed) != IM_WAIT_INPUT))
+        if (child->role == IM_ROLE_TRAINER && (child->incarnation == 0 || idle_for(s, child, now) < timeout ||
+                                               atomic_load_explicit(&s->run.stats[child->slot].activity,
+                                                                    memory_order_relaxed) != IM_WAIT_INPUT))
             return false;
     }
     return true;
 }
 
-/* A reader or augmenter that is stopped or stuck, wherever it is: it finishes nothing although it holds a cell, or although
- * the trainers wait. Trainers are not judged: nobody can say how long a step of an unknown network may take. */
+/* A reader or augmenter that is stopped or stuck, wherever it is: it finishes nothing although it holds a
+ * cell, or although the trainers wait. Trainers are not judged: nobody can say how long a step of an unknown
+ * network may take. */
 static void check_stalls(struct sv_super *s)
 {
     im_ns now = im_now(), timeout = (im_ns)s->conf.stall_timeout_ms * IM_MS;
@@ -140,7 +141,8 @@ static void check_stalls(struct sv_super *s)
         im_json_set_int(fields, "index", child->index);
         im_json_set_int(fields, "incarnation", child->incarnation);
         sv_journal_event(&s->journal, "process.stalled", fields);
-        sv_screen_say(&s->screen, "level=warn msg=\"%s#%u has had work and finished nothing for %.1f s; ending it\"",
+        sv_screen_say(&s->screen,
+                      "level=warn msg=\"%s#%u has had work and finished nothing for %.1f s; ending it\"",
                       im_role_name(child->role), child->index, (double)timeout / 1e9);
         sv_child_kill(child, SIGKILL);
     }
@@ -159,7 +161,7 @@ static void tell_bad_sample(struct sv_super *s, const struct im_bad_entry *bad, 
     im_json_set_int(fields, "sample", (int64_t)((key & ~(UINT64_C(1) << 63)) - 1));
     im_json_set_str(fields, "verdict", im_verdict_name(verdict));
     sv_journal_event(&s->journal, "sample.bad", fields);
-    sv_screen_say(&s->screen, "level=warn msg=\"left out %s: %s\"", name, im_verdict_sentence(verdict));
+    sv_screen_warn(&s->screen, SV_WARN, "left out %s: %s", name, im_verdict_sentence(verdict));
     if (s->conf.on_bad_sample == IM_BAD_SAMPLE_STOP) {
         sv_screen_say(&s->screen, "imsuper: stopping because of --on-bad-sample stop");
         sv_finish(s, IM_EXIT_BAD_DATA);
@@ -168,20 +170,21 @@ static void tell_bad_sample(struct sv_super *s, const struct im_bad_entry *bad, 
 
 static void check_bad_samples(struct sv_super *s)
 {
-    while (s->bad_told < IM_BAD_MAX) {
-        const struct im_bad_entry *bad = &s->run.bad_sample[s->bad_told];
+    _Atomic uint32_t *told = &s->run.control->bad_told;
+
+    for (uint32_t i; (i = atomic_load_explicit(told, memory_order_relaxed)) < IM_BAD_MAX;) {
+        const struct im_bad_entry *bad = &s->run.bad_sample[i];
         uint32_t verdict = atomic_load_explicit(&bad->verdict, memory_order_acquire);
 
         if (verdict == 0)
             return;
-        s->bad_told++;
+        atomic_store_explicit(told, i + 1, memory_order_relaxed);
         tell_bad_sample(s, bad, verdict);
-        if (s->conf.bad_sample_limit > 0 && s->bad_told == (uint64_t)s->conf.bad_sample_limit &&
-            !s->finished) {
+        if (s->conf.bad_sample_limit > 0 && i + 1 == s->conf.bad_sample_limit && !s->finished) {
             sv_screen_say(
                 &s->screen,
                 "imsuper: %u files could not be used; stopping (--bad-sample-limit). See events.jsonl",
-                s->bad_told);
+                i + 1);
             sv_finish(s, IM_EXIT_BAD_DATA);
         }
     }

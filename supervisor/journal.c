@@ -94,19 +94,55 @@ static int level_of(const char *line)
     return -1;
 }
 
+/* Copies the value of `key` in a logfmt line, unquoted; empty when there is none. */
+static void value_of(const char *line, const char *key, char *ret, size_t n)
+{
+    char wanted[32];
+    const char *at, *end;
+    size_t length;
+
+    snprintf(wanted, sizeof wanted, " %s=", key);
+    ret[0] = 0;
+    at = strstr(line, wanted);
+    if (!at)
+        return;
+    at += strlen(wanted);
+    end = *at == '"' ? strchr(at + 1, '"') : at + strcspn(at, " ");
+    at += *at == '"';
+    length = end ? (size_t)(end - at) : strlen(at);
+    snprintf(ret, n, "%.*s", (int)(length < n ? length : n - 1), at);
+}
+
+/* A log line of a role, for people: who, what, and the rest as it is. */
+static void show(struct sv_journal *j, const char *line, int level)
+{
+    char role[32], id[16], msg[256];
+    const char *rest = strstr(line, " msg=");
+
+    value_of(line, "role", role, sizeof role);
+    value_of(line, "id", id, sizeof id);
+    value_of(line, "msg", msg, sizeof msg);
+    rest = rest ? rest + 5 : "";
+    rest = *rest == '"' ? strchr(rest + 1, '"') : strchr(rest, ' ');
+    rest = rest ? rest + 1 : "";
+    if (level >= IM_LOG_WARN)
+        sv_screen_warn(j->screen, level == IM_LOG_WARN ? SV_WARN : SV_ERROR, "%s#%s: %s%s", role, id, msg,
+                       rest);
+    else
+        sv_screen_say(j->screen, "%s#%s: %s%s", role, id, msg, rest);
+}
+
 static void take_line(struct sv_journal *j, const char *line)
 {
     int level = level_of(line);
-    const char *shown = line;
 
     im_append_line(j->log_fd, line);
     if (level == IM_LOG_ERROR || level < 0)
         snprintf(j->last_error, sizeof j->last_error, "%s", line);
-    if (level >= 0 && level < j->level_shown)
-        return;
-    if (level >= 0 && (shown = strstr(line, "level=")) == NULL) /* the time stamp is for the file */
-        shown = line;
-    sv_screen_say(j->screen, "%s", shown);
+    if (level < 0)
+        sv_screen_warn(j->screen, SV_ERROR, "%s", line);
+    else if (level >= j->level_shown)
+        show(j, line, level);
 }
 
 void sv_journal_drain(struct sv_journal *j)

@@ -1,4 +1,5 @@
 /* imsuper: the user's command. A table of verbs; each lives in its own file. */
+#include <locale.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -22,6 +23,7 @@ int main(int argc, char **argv)
     const char *near;
     size_t n = sizeof verbs / sizeof *verbs;
 
+    setlocale(LC_CTYPE, "");
     if (strcmp(verb, "--help") == 0 || strcmp(verb, "-h") == 0)
         verb = "help";
     if (strcmp(verb, "--version") == 0)

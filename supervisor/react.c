@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -88,7 +89,7 @@ void sv_reset(struct sv_super *s, const char *why)
 
     im_json_set_str(fields, "why", why);
     sv_journal_event(&s->journal, "run.reset", fields);
-    sv_screen_say(&s->screen, "going back to the last checkpoint: %s", why);
+    sv_screen_warn(&s->screen, SV_WARN, "going back to the last checkpoint: %s", why);
     s->resetting = true;
     s->trainers_done = 0;
     set_state(s, IM_RUN_STARTING);
@@ -115,10 +116,9 @@ static void report_death(struct sv_super *s, const struct sv_child *child, int w
     im_json_set_int(fields, "returned_samples", child->last.returned.taken);
     sv_journal_event(&s->journal, "process.died", fields);
     if (!s->resetting && !s->finished)
-        sv_screen_say(&s->screen,
-                      "level=warn msg=\"%s#%u died: %s\" pid=%d returned=%u; restarting, no sample lost",
-                      im_role_name(child->role), child->index, sv_describe_end(wait_status, end, sizeof end),
-                      child->last.pid, child->last.returned.filling + child->last.returned.taken);
+        sv_screen_warn(&s->screen, SV_WARN, "%s#%u (pid %d) died: %s%s", im_role_name(child->role),
+                       child->index, child->last.pid, sv_describe_end(wait_status, end, sizeof end),
+                       child->role == IM_ROLE_TRAINER ? "" : "; starting another, no sample lost");
 }
 
 static void give_up(struct sv_super *s, const struct sv_child *child, int wait_status)
@@ -168,7 +168,7 @@ static void on_exit_status(struct sv_super *s, struct sv_child *child, int wait_
         child->wanted = false;
         return;
     }
-    s->deaths++;
+    atomic_fetch_add_explicit(&s->run.control->deaths, 1, memory_order_relaxed);
     report_death(s, child, wait_status);
     if (child->role == IM_ROLE_AUGMENTER && (sv_is_own_crash(wait_status) || child->last.killed_by_deadline))
         sv_blame(s, child->last.active_ticket, child->last.killed_by_deadline ? "deadline" : "crash");
@@ -230,8 +230,8 @@ static void on_spawn_failed(struct sv_super *s, const struct sv_message *m)
         return;
     sv_child_buried(&s->children, child);
     child->last.incarnation = 0;
-    sv_screen_say(&s->screen, "level=error msg=\"cannot start %s#%u\" errno=%d", im_role_name(child->role),
-                  child->index, -m->status);
+    sv_screen_warn(&s->screen, SV_ERROR, "cannot start %s#%u: %s", im_role_name(child->role), child->index,
+                   strerror(-m->status));
     if (sv_tally_death(&child->tally, s->view.samples, false, (uint32_t)s->conf.max_restarts, &delay) ==
         SV_GIVE_UP)
         sv_finish(s, IM_EXIT_FAILED);
@@ -251,7 +251,10 @@ void sv_on_message(struct sv_super *s, const struct sv_message *m, int pidfd)
         on_exited(s, m);
         break;
     case SV_SIGNAL:
-        sv_request_stop(s, m->status == SIGINT ? "Ctrl-C" : "signal");
+        if (m->status == SIGUSR2)
+            atomic_fetch_add_explicit(&s->run.control->save_requests, 1, memory_order_release);
+        else
+            sv_request_stop(s, m->status == SIGINT ? "Ctrl-C" : "signal");
         break;
     default:
         break;

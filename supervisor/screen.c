@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <time.h>
 #include <unistd.h>
 
 #define LIVE_INTERVAL_NS (200 * IM_MS)
@@ -189,17 +190,40 @@ void sv_screen_end(struct sv_screen *s)
     fflush(stderr);
 }
 
+static void print_line(struct sv_screen *s, const char *format, va_list args)
+{
+    sv_screen_end(s);
+    vfprintf(stderr, format, args);
+    fputc('\n', stderr);
+    fflush(stderr);
+    s->last = 0; /* draw the live line again at once */
+}
+
 void sv_screen_say(struct sv_screen *s, const char *format, ...)
 {
     va_list args;
 
     if (s->quiet)
         return;
-    sv_screen_end(s);
     va_start(args, format);
-    vfprintf(stderr, format, args);
+    print_line(s, format, args);
     va_end(args);
-    fputc('\n', stderr);
-    fflush(stderr);
-    s->last = 0; /* draw the live line again at once */
+}
+
+void sv_screen_warn(struct sv_screen *s, enum sv_weight weight, const char *format, ...)
+{
+    static const char *const words[] = {"WARN", "ERROR"}, *const colors[] = {"\033[33m", "\033[31m"};
+    time_t now = time(NULL);
+    struct tm local;
+    char clock[16];
+    va_list args;
+
+    localtime_r(&now, &local);
+    strftime(clock, sizeof clock, "%H:%M:%S", &local);
+    sv_screen_end(s);
+    fprintf(stderr, "%s %s%s%s ", clock, s->color ? colors[weight] : "", words[weight],
+            s->color ? "\033[0m" : "");
+    va_start(args, format);
+    print_line(s, format, args);
+    va_end(args);
 }

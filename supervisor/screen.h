@@ -35,6 +35,11 @@ void sv_screen_progress(struct sv_screen *s, const struct sv_progress *p, bool f
 /* Prints a whole line above the live line. */
 void sv_screen_say(struct sv_screen *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* The same with the time of day and "WARN" or "ERROR" before it; in any case, --quiet too. */
+enum sv_weight { SV_WARN, SV_ERROR };
+void sv_screen_warn(struct sv_screen *s, enum sv_weight weight, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
 /* Ends the live line. */
 void sv_screen_end(struct sv_screen *s);
 

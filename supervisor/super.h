@@ -25,9 +25,6 @@ struct sv_super {
     bool finished;
     int exit_status;
     uint32_t trainers_done; /* that left with success or saved, in this generation */
-    uint32_t bad_told;      /* bad samples that were told */
-    uint32_t deaths;        /* of any process, in this run */
-    uint32_t last_signal;
     im_ns started;
     struct {
         uint64_t key;

@@ -116,7 +116,8 @@ static void resume_state(struct sv_super *s)
     case IM_RUN_STOPPING:
         /* Not a reset, which would forget that somebody asked to stop. */
         if (sv_children_alive(&s->children, IM_ROLE_TRAINER) < s->run.geometry.ranks)
-            sv_finish(s, sv_rundir_done_epochs(s->conf.run_dir) >= s->conf.epochs ? IM_EXIT_OK : IM_EXIT_RESUMABLE);
+            sv_finish(s, sv_rundir_done_epochs(s->conf.run_dir) >= s->conf.epochs ? IM_EXIT_OK
+                                                                                  : IM_EXIT_RESUMABLE);
         break;
     default:
         sv_children_want(&s->children, IM_ROLE_READER, true);
@@ -203,20 +204,24 @@ static void end_children(struct sv_super *s, struct pollfd *p)
     }
 }
 
-/* The ledger's final numbers belong to the run's record: passes that came to their end, and those of them that delivered each
- * sample exactly once; of this start of the run. */
+/* The ledger's final numbers belong to the run's record: passes that came to their end, and those of them
+ * that delivered each sample exactly once; of this start of the run. */
 static void add_ledger(const struct sv_super *s, struct im_json *fields)
 {
-    static const char *const keys[IM_SPLITS][3] = {{"train_passes", "train_passes_exactly_once", "train_samples"},
-                                                   {"val_passes", "val_passes_exactly_once", "val_samples"}};
+    static const char *const keys[IM_SPLITS][3] = {
+        {"train_passes", "train_passes_exactly_once", "train_samples"},
+        {"val_passes", "val_passes_exactly_once", "val_samples"}};
     uint32_t generation = atomic_load_explicit(&s->run.control->generation, memory_order_relaxed);
 
     for (int split = 0; split < IM_SPLITS; split++) {
         const struct im_ledger *l = &s->run.control->ledger[split];
 
-        im_json_set_int(fields, keys[split][0], (int64_t)atomic_load_explicit(&l->phases, memory_order_relaxed));
-        im_json_set_int(fields, keys[split][1], (int64_t)atomic_load_explicit(&l->phases_exact, memory_order_relaxed));
-        im_json_set_int(fields, keys[split][2], (int64_t)atomic_load_explicit(&l->total_delivered, memory_order_relaxed));
+        im_json_set_int(fields, keys[split][0],
+                        (int64_t)atomic_load_explicit(&l->phases, memory_order_relaxed));
+        im_json_set_int(fields, keys[split][1],
+                        (int64_t)atomic_load_explicit(&l->phases_exact, memory_order_relaxed));
+        im_json_set_int(fields, keys[split][2],
+                        (int64_t)atomic_load_explicit(&l->total_delivered, memory_order_relaxed));
     }
     im_json_set_int(fields, "resets", generation ? generation - 1 : 0);
 }
@@ -250,7 +255,8 @@ static void say_goodbye(struct sv_super *s)
     if (s->exit_status == IM_EXIT_OK)
         say_done(s);
     else if (s->exit_status == IM_EXIT_RESUMABLE)
-        sv_screen_say(&s->screen, "saved     %s; the same command continues from here", s->conf.run_dir);
+        sv_screen_say(&s->screen, "saved     %s; the same command with --run-name %s continues from here",
+                      s->conf.run_dir, s->conf.run_name);
     sv_channel_send(IM_FD_CHANNEL, &m, -1);
 }
 

@@ -31,6 +31,7 @@ struct trainer {
     uint64_t pass_from;           /* sample number that the current pass was entered at */
     im_ns pass_began, epoch_mark; /* for the clocks of the position */
     double lr;                    /* of the last step */
+    uint32_t saves_seen;          /* requests for a checkpoint that were met */
 };
 
 static int open_network(struct trainer *t, struct im_text *text)
@@ -296,12 +297,24 @@ static int stop(struct trainer *t, const struct im_phase *phase, struct im_text 
     return err < 0 ? err : IM_EXIT_RESUMABLE;
 }
 
+/* SIGUSR2: a checkpoint now, and on. */
+static int save_on_request(struct trainer *t, struct im_text *text)
+{
+    uint32_t requests = atomic_load_explicit(&t->child->run->control->save_requests, memory_order_acquire);
+
+    if (requests == t->saves_seen)
+        return 0;
+    t->saves_seen = requests;
+    return save(t, -1, false, text);
+}
+
 static int train(struct trainer *t, struct im_text *text)
 {
     const struct im_plan *plan = t->child->plan;
     const struct im_phase *phase = NULL;
 
     t->epoch_mark = im_now();
+    t->saves_seen = atomic_load_explicit(&t->child->run->control->save_requests, memory_order_acquire);
     while (t->at.next_batch < plan->batches) {
         uint64_t g = t->at.next_batch;
         const struct im_phase *now = im_plan_phase_of_batch(plan, g);
@@ -321,6 +334,8 @@ static int train(struct trainer *t, struct im_text *text)
         err = run_batch(t, phase, g, count, text);
         if (err == 0 && g + 1 == phase->first_batch + phase->steps)
             err = end_pass(t, phase, text);
+        if (err == 0)
+            err = save_on_request(t, text);
         if (err < 0)
             return err;
     }

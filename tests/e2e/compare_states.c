@@ -1,8 +1,8 @@
 /* compare_states A B: are two checkpoints the same run at the same point?
  *
- * Every tensor bit for bit, and all metadata but clocks and the checksum over them. Both files are verified against their
- * own checksums first, so that two equally damaged files do not pass. Exit status: 0 the same, 1 different (each difference
- * is printed), 2 unreadable. */
+ * Every tensor bit for bit, and all metadata but clocks and the checksum over them. Both files are verified
+ * against their own checksums first, so that two equally damaged files do not pass. Exit status: 0 the same,
+ * 1 different (each difference is printed), 2 unreadable. */
 #include <stdio.h>
 #include <string.h>
 
@@ -19,7 +19,8 @@ static int compare_tensor(const struct tr_tensor *a, const struct tr_safetensors
         printf("%s: only in the first\n", a->name);
         return 1;
     }
-    if (a->dtype != b->dtype || a->rank != b->rank || memcmp(a->shape, b->shape, (size_t)a->rank * sizeof *a->shape) != 0) {
+    if (a->dtype != b->dtype || a->rank != b->rank ||
+        memcmp(a->shape, b->shape, (size_t)a->rank * sizeof *a->shape) != 0) {
         printf("%s: another type or shape\n", a->name);
         return 1;
     }
@@ -55,7 +56,8 @@ static int compare(const struct tr_safetensors *a, const struct tr_safetensors *
 {
     int differences = 0;
 
-    if (tr_safetensors_count(a) != tr_safetensors_count(b) || tr_safetensors_metadata_count(a) != tr_safetensors_metadata_count(b)) {
+    if (tr_safetensors_count(a) != tr_safetensors_count(b) ||
+        tr_safetensors_metadata_count(a) != tr_safetensors_metadata_count(b)) {
         printf("%zu tensors and %zu\n", tr_safetensors_count(a), tr_safetensors_count(b));
         differences++;
     }

@@ -20,6 +20,7 @@
 
 #include <cmocka.h>
 
+#include "ipc/base/fault.h"
 #include "reader/io.h"
 #include "tests/unit/reader/tree.h"
 
@@ -261,6 +262,16 @@ static void many_in_flight_come_back_once_each(void **state)
     free(buffers);
 }
 
+/* Every third completion says what overlayfs and FUSE say on older kernels: not without waiting. */
+static void file_systems_that_must_wait_are_read_by_workers(void **state)
+{
+    ready(state);
+    if (im_fault_arm("uring.nowait=fail:EAGAIN@3/every", NULL) < 0)
+        skip();
+    many_in_flight_come_back_once_each(state);
+    im_fault_arm("", NULL);
+}
+
 static void more_than_the_depth_is_refused(void **state)
 {
     struct fixture *f = ready(state);
@@ -467,6 +478,7 @@ int main(void)
         BOTH(an_unreadable_file_is_a_result),
         BOTH(pipes_and_devices_neither_hang_nor_count_as_files),
         BOTH(many_in_flight_come_back_once_each),
+        BOTH(file_systems_that_must_wait_are_read_by_workers),
         BOTH(more_than_the_depth_is_refused),
         BOTH(nothing_in_flight_means_nothing_to_wait_for),
         BOTH(reaping_without_waiting_ends_too),

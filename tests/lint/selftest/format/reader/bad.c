@@ -1,3 +1,4 @@
-int f(int x){
-  return x ;
+int f(int x)
+{
+    return x;
 }

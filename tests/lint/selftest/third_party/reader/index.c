@@ -1,2 +1,2 @@
-#include <zmq.h>
 #include <sodium.h>
+#include <zmq.h>

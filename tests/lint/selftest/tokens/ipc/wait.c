@@ -1,1 +1,4 @@
-void w(void) { atomic_thread_fence(memory_order_seq_cst); }
+void w(void)
+{
+    atomic_thread_fence(memory_order_seq_cst);
+}

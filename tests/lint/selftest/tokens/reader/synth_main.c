@@ -1,1 +1,4 @@
-int main(void) { exit(0); }
+int main(void)
+{
+    exit(0);
+}

@@ -1,1 +1,4 @@
-void *k(void) { return malloc(3); }
+void *k(void)
+{
+    return malloc(3);
+}

@@ -1,0 +1,454 @@
+/* Every op of every backend against the reference: odd shapes, forward and backward, in place where the plan
+ * allows it, a second gradient where the network forks. Around each buffer lie guards that must stay as they
+ * were.
+ *
+ * Tolerance: normalised mean square error 1e-9 (fp32 sums of up to a few thousand terms give 1e-12). */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "ipc/base/err.h"
+#include "ipc/base/rng.h"
+#include "trainer/backend.h"
+
+enum { GUARD = 4096, SENTINEL = 0xa5 };
+
+/* A backend under test and the plan of one op on it. */
+struct rig {
+    const struct im_backend_ops *ops;
+    struct im_backend *b;
+    struct im_op op;
+    struct im_plan *plan;
+    struct im_plan_info info;
+};
+
+struct tensor {
+    size_t count;
+    float *v;
+};
+
+/* What one op reads and writes, plain. */
+struct values {
+    struct tensor x, x2, y, dy[2], dx, w, b, dw, db, run_mean, run_var;
+};
+
+static size_t count_of(struct im_shape s)
+{
+    return (size_t)s.n * (size_t)s.c * (size_t)s.h * (size_t)s.w;
+}
+
+static struct tensor drawn(size_t count, uint64_t item, double low, double high)
+{
+    struct tensor t = {.count = count, .v = calloc(count + 1, sizeof(float))};
+    struct im_rng r = im_rng_at(11, IM_RNG_TEST, 2, item);
+
+    for (size_t i = 0; i < count; i++)
+        t.v[i] = (float)im_rng_uniform(&r, low, high);
+    return t;
+}
+
+static struct values make_values(const struct im_op *op, bool fork)
+{
+    size_t taps = (size_t)op->y.c * (size_t)op->x.c * (size_t)op->kernel * (size_t)op->kernel;
+    size_t weights = op->kind == IM_OP_CONV ? taps
+                     : op->kind == IM_OP_FC ? (size_t)op->y.c * (size_t)op->x.c
+                                            : (size_t)op->y.c;
+    size_t channels = (size_t)op->y.c;
+    struct values v = {
+        .x = drawn(count_of(op->x), 1, -1, 1),
+        .x2 = drawn(count_of(op->x), 2, -1, 1),
+        .y = drawn(count_of(op->y), 3, 0, 0),
+        .dy = {drawn(count_of(op->y), 4, -1, 1), {0}},
+        .dx = drawn(count_of(op->x), 3, 0, 0),
+        .w = drawn(weights, 5, 0.5, 1.5),
+        .b = drawn(channels, 6, -1, 1),
+        .dw = drawn(weights, 3, 0, 0),
+        .db = drawn(channels, 3, 0, 0),
+        .run_mean = drawn(channels, 7, -1, 1),
+        .run_var = drawn(channels, 8, 0.5, 1.5),
+    };
+
+    if (fork)
+        v.dy[1] = drawn(count_of(op->y), 9, -1, 1);
+    return v;
+}
+
+static void free_values(struct values *v)
+{
+    struct tensor *all[] = {&v->x, &v->x2, &v->y,  &v->dy[0], &v->dy[1],    &v->dx,
+                            &v->w, &v->b,  &v->dw, &v->db,    &v->run_mean, &v->run_var};
+
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+        free(all[i]->v);
+}
+
+/* ---- guarded buffers ---- */
+
+static char *guarded(struct rig *r, size_t bytes)
+{
+    size_t total = bytes + 2 * GUARD;
+    char *host = malloc(total);
+    void *buffer = NULL;
+
+    memset(host, SENTINEL, total);
+    assert_int_equal(r->ops->buffer_new(r->b, total, &buffer), 0);
+    assert_int_equal(r->ops->copy_in(r->b, buffer, host, total), 0);
+    free(host);
+    return (char *)buffer + GUARD;
+}
+
+static void release(struct rig *r, char *data, size_t bytes)
+{
+    size_t total = bytes + 2 * GUARD;
+    unsigned char *host = malloc(total);
+
+    if (data) {
+        assert_int_equal(r->ops->copy_out(r->b, host, data - GUARD, total), 0);
+        for (size_t i = 0; i < GUARD; i++) {
+            assert_int_equal(host[i], SENTINEL);
+            assert_int_equal(host[GUARD + bytes + i], SENTINEL);
+        }
+        r->ops->buffer_free(r->b, data - GUARD, total);
+    }
+    free(host);
+}
+
+static char *value_in(struct rig *r, const struct im_layout *layout, struct im_shape shape, size_t bytes,
+                      const struct tensor *t)
+{
+    char *data = guarded(r, bytes);
+
+    assert_int_equal(r->ops->value_in(r->b, layout, shape, t->v, data), 0);
+    return data;
+}
+
+static float *plain_in(struct rig *r, const struct tensor *t)
+{
+    char *data = guarded(r, t->count * sizeof(float));
+
+    assert_int_equal(r->ops->copy_in(r->b, data, t->v, t->count * sizeof(float)), 0);
+    return (float *)(void *)data;
+}
+
+static void plain_out(struct rig *r, float *data, struct tensor *t)
+{
+    assert_int_equal(r->ops->copy_out(r->b, t->v, data, t->count * sizeof(float)), 0);
+    release(r, (char *)data, t->count * sizeof(float));
+}
+
+/* ---- running one op ---- */
+
+/* The layout that a convolution in front of the op would give its input. */
+static const struct im_layout *network_layout(struct rig *r, struct im_shape x)
+{
+    struct im_op conv = {.kind = IM_OP_CONV, .x = x, .y = x, .kernel = 1, .stride = 1, .weight_id = -1};
+    struct im_plan_info info;
+    struct im_plan *plan;
+
+    assert_int_equal(r->ops->plan(r->b, &conv, &plan, &info, NULL), 0);
+    r->ops->plan_free(r->b, plan);
+    return info.y_layout;
+}
+
+static void open_rig(struct rig *r, const struct im_backend_ops *ops, const struct im_op *op, bool in_network)
+{
+    struct im_text text = {{0}};
+
+    *r = (struct rig){.ops = ops, .op = *op};
+    assert_int_equal(ops->open(2, &r->b, &text), 0);
+    if (in_network)
+        r->op.x_layout = network_layout(r, op->x);
+    if (ops->plan(r->b, &r->op, &r->plan, &r->info, &text) < 0)
+        fail_msg("%s", text.s);
+}
+
+static void close_rig(struct rig *r)
+{
+    r->ops->plan_free(r->b, r->plan);
+    r->ops->close(r->b);
+}
+
+/* Forward, then backward; the answers replace y, dx, dw, db and the running statistics of v. */
+static void run(struct rig *r, struct values *v, bool in_place)
+{
+    const struct im_plan_info *info = &r->info;
+    bool y_is_x = in_place && info->y_may_be_x,
+         dx_is_dy = in_place && info->dx_may_be_dy && info->x_bytes == info->y_bytes;
+    char *x = value_in(r, info->x_layout, r->op.x, info->x_bytes, &v->x), *x2 = NULL, *dy1 = NULL;
+    char *y = y_is_x ? x : guarded(r, info->y_bytes), *save = guarded(r, info->save_bytes), *dy = NULL,
+         *dx = NULL;
+    struct im_exec e = {.x = x,
+                        .y = y,
+                        .save = save,
+                        .param_version = 1,
+                        .w = plain_in(r, &v->w),
+                        .b = plain_in(r, &v->b),
+                        .dw = plain_in(r, &v->dw),
+                        .db = plain_in(r, &v->db),
+                        .run_mean = plain_in(r, &v->run_mean),
+                        .run_var = plain_in(r, &v->run_var)};
+
+    if (r->op.kind == IM_OP_ADD)
+        e.x2 = x2 = value_in(r, info->x_layout, r->op.x, info->x_bytes, &v->x2);
+    assert_int_equal(r->ops->forward(r->b, r->plan, &e), 0);
+    assert_int_equal(r->ops->value_out(r->b, info->y_layout, r->op.y, y, v->y.v), 0);
+    if (r->op.training) {
+        e.dy[0] = dy = value_in(r, info->y_layout, r->op.y, info->y_bytes, &v->dy[0]);
+        if (v->dy[1].v)
+            e.dy[1] = dy1 = value_in(r, info->y_layout, r->op.y, info->y_bytes, &v->dy[1]);
+        e.dx = dx = dx_is_dy ? dy : guarded(r, info->x_bytes);
+        assert_int_equal(r->ops->backward(r->b, r->plan, &e), 0);
+        if (r->op.needs_dx)
+            assert_int_equal(r->ops->value_out(r->b, info->x_layout, r->op.x, dx, v->dx.v), 0);
+        release(r, dx_is_dy ? NULL : dx, info->x_bytes);
+        release(r, dy, info->y_bytes);
+        release(r, dy1, info->y_bytes);
+    }
+    release(r, y_is_x ? NULL : y, info->y_bytes);
+    release(r, x, info->x_bytes);
+    release(r, x2, info->x_bytes);
+    release(r, save, info->save_bytes);
+    release(r, (char *)(uintptr_t)e.w, v->w.count * sizeof(float));
+    release(r, (char *)(uintptr_t)e.b, v->b.count * sizeof(float));
+    plain_out(r, e.dw, &v->dw);
+    plain_out(r, e.db, &v->db);
+    plain_out(r, e.run_mean, &v->run_mean);
+    plain_out(r, e.run_var, &v->run_var);
+}
+
+static void near(const char *what, const struct im_op *op, const struct tensor *ours,
+                 const struct tensor *theirs)
+{
+    double error = 0, power = 1e-30;
+
+    for (size_t i = 0; i < ours->count; i++) {
+        double d = (double)ours->v[i] - (double)theirs->v[i];
+
+        error += d * d;
+        power += (double)theirs->v[i] * (double)theirs->v[i];
+    }
+    if (!(error / power <= 1e-9))
+        fail_msg("%s of op %d, %d x %d x %d x %d, kernel %d stride %d: NMSE %.3g", what, op->kind, op->x.n,
+                 op->x.c, op->x.h, op->x.w, op->kernel, op->stride, error / power);
+}
+
+static void conform(const struct im_op *op, bool in_network, bool fork)
+{
+    for (int in_place = 0; in_place < 2; in_place++) {
+        struct values ref = make_values(op, fork), fast = make_values(op, fork);
+        struct rig r;
+
+        open_rig(&r, &im_backend_ref, op, in_network);
+        run(&r, &ref, in_place);
+        close_rig(&r);
+        open_rig(&r, &im_backend_onednn, op, in_network);
+        run(&r, &fast, in_place);
+        close_rig(&r);
+        near("y", op, &fast.y, &ref.y);
+        near("dx", op, &fast.dx, &ref.dx);
+        near("dw", op, &fast.dw, &ref.dw);
+        near("db", op, &fast.db, &ref.db);
+        near("running mean", op, &fast.run_mean, &ref.run_mean);
+        near("running variance", op, &fast.run_var, &ref.run_var);
+        free_values(&ref);
+        free_values(&fast);
+    }
+}
+
+/* ---- cases ---- */
+
+static void convolution(void **state)
+{
+    static const struct {
+        int n, c, k, h, w, kernel, stride, pad;
+    } rows[] = {
+        {2, 3, 16, 9, 9, 3, 1, 1},   {2, 3, 64, 23, 23, 7, 2, 3},  {1, 16, 16, 7, 5, 3, 1, 1},
+        {3, 16, 32, 8, 8, 3, 2, 1},  {2, 16, 32, 9, 9, 1, 2, 0},   {2, 32, 8, 5, 5, 1, 1, 0},
+        {2, 24, 40, 2, 2, 3, 1, 1},  {1, 64, 64, 1, 1, 3, 1, 1},   {2, 5, 7, 6, 6, 3, 1, 1},
+        {2, 8, 16, 11, 11, 3, 2, 1}, {1, 16, 16, 14, 14, 3, 1, 1},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        int oh = (rows[i].h + 2 * rows[i].pad - rows[i].kernel) / rows[i].stride + 1;
+        int ow = (rows[i].w + 2 * rows[i].pad - rows[i].kernel) / rows[i].stride + 1;
+        struct im_op op = {.kind = IM_OP_CONV,
+                           .x = {rows[i].n, rows[i].c, rows[i].h, rows[i].w},
+                           .y = {rows[i].n, rows[i].k, oh, ow},
+                           .kernel = rows[i].kernel,
+                           .stride = rows[i].stride,
+                           .pad = rows[i].pad,
+                           .training = true,
+                           .needs_dx = rows[i].c != 3,
+                           .weight_id = -1};
+
+        conform(&op, rows[i].c != 3, false);
+        conform(&op, false, true);
+    }
+}
+
+static const struct im_shape shapes[] = {
+    {2, 16, 7, 5}, {3, 8, 4, 4}, {4, 64, 1, 1}, {2, 5, 3, 3}, {1, 24, 9, 9}};
+
+static void batch_norm(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
+        for (int bits = 0; bits < 8; bits++) {
+            struct im_op op = {.kind = IM_OP_BN,
+                               .x = shapes[i],
+                               .y = shapes[i],
+                               .relu = bits & 1,
+                               .training = bits & 2,
+                               .needs_dx = true};
+
+            conform(&op, true, bits & 4);
+        }
+    }
+}
+
+static void residual_addition(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
+        for (int bits = 0; bits < 4; bits++) {
+            struct im_op op = {.kind = IM_OP_ADD,
+                               .x = shapes[i],
+                               .y = shapes[i],
+                               .relu = bits & 1,
+                               .training = true,
+                               .needs_dx = true};
+
+            conform(&op, true, bits & 2);
+        }
+    }
+}
+
+static void max_pool(void **state)
+{
+    (void)state;
+    for (int size = 2; size < 9; size++) {
+        struct im_op op = {.kind = IM_OP_MAXPOOL,
+                           .x = {2, 16, size, size},
+                           .y = {2, 16, (size - 1) / 2 + 1, (size - 1) / 2 + 1},
+                           .kernel = 3,
+                           .stride = 2,
+                           .pad = 1,
+                           .training = true,
+                           .needs_dx = true};
+
+        conform(&op, true, size % 2);
+    }
+}
+
+static void global_average_pool(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
+        struct im_op op = {.kind = IM_OP_GAP,
+                           .x = shapes[i],
+                           .y = {shapes[i].n, shapes[i].c, 1, 1},
+                           .training = true,
+                           .needs_dx = true};
+
+        conform(&op, true, false);
+    }
+}
+
+static void fully_connected(void **state)
+{
+    static const int rows[][3] = {{1, 64, 10}, {5, 17, 3}, {8, 512, 100}, {3, 7, 1}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct im_op op = {.kind = IM_OP_FC,
+                           .x = {rows[i][0], rows[i][1], 1, 1},
+                           .y = {rows[i][0], rows[i][2], 1, 1},
+                           .training = true,
+                           .needs_dx = true};
+
+        conform(&op, false, false);
+    }
+}
+
+static void pixels_become_normalised_values(void **state)
+{
+    struct im_op op = {.kind = IM_OP_INPUT,
+                       .x = {2, 3, 5, 7},
+                       .y = {2, 3, 5, 7},
+                       .mean = {0.4f, 0.5f, 0.6f},
+                       .std = {0.2f, 0.3f, 0.4f}};
+    const struct im_backend_ops *both[] = {&im_backend_ref, &im_backend_onednn};
+    uint8_t pixels[2 * 5 * 7 * 3];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(pixels); i++)
+        pixels[i] = (uint8_t)(i * 37);
+    for (int k = 0; k < 2; k++) {
+        struct tensor y = drawn(sizeof(pixels), 0, 0, 0);
+        struct rig r;
+        char *buffer;
+
+        open_rig(&r, both[k], &op, false);
+        buffer = guarded(&r, r.info.y_bytes);
+        assert_int_equal(r.ops->forward(r.b, r.plan, &(struct im_exec){.pixels = pixels, .y = buffer}), 0);
+        assert_int_equal(r.ops->value_out(r.b, r.info.y_layout, op.y, buffer, y.v), 0);
+        for (int n = 0; n < 2; n++)
+            for (int c = 0; c < 3; c++)
+                for (int at = 0; at < 35; at++)
+                    assert_true(fabs((double)y.v[(n * 3 + c) * 35 + at] -
+                                     (pixels[(n * 35 + at) * 3 + c] / 255.0 - (0.4 + 0.1 * c)) /
+                                         (0.2 + 0.1 * c)) < 1e-5);
+        release(&r, buffer, r.info.y_bytes);
+        close_rig(&r);
+        free(y.v);
+    }
+}
+
+static void sgd_is_pytorchs(void **state)
+{
+    const struct im_backend_ops *both[] = {&im_backend_ref, &im_backend_onednn};
+    const struct im_span spans[] = {{0, 2, true}, {2, 2, false}};
+
+    (void)state;
+    for (int k = 0; k < 4; k++) {
+        /* w = 1, v = 0.5, g = 0.25, lr 0.1, momentum 0.9, decay 0.2: by hand. */
+        float w[4] = {1, 1, 1, 1}, v[4] = {0.5f, 0.5f, 0.5f, 0.5f};
+        const float g[4] = {0.25f, 0.25f, 0.25f, 0.25f};
+        struct im_sgd sgd = {w, v, g, spans, 2, 0.1f, 0.9f, 0.2f, k >= 2};
+        const double want_v[2] = {0.9, 0.7}, plain[2] = {0.91, 0.93},
+                     nesterov[2] = {1 - 0.1 * (0.45 + 0.81), 1 - 0.1 * (0.25 + 0.63)};
+        struct im_backend *b;
+
+        assert_int_equal(both[k % 2]->open(1, &b, NULL), 0);
+        assert_int_equal(both[k % 2]->update(b, &sgd), 0);
+        for (int i = 0; i < 4; i++) {
+            assert_true(fabs((double)v[i] - want_v[i / 2]) < 1e-6);
+            assert_true(fabs((double)w[i] - (k >= 2 ? nesterov : plain)[i / 2]) < 1e-6);
+        }
+        both[k % 2]->close(b);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(convolution),
+        cmocka_unit_test(batch_norm),
+        cmocka_unit_test(residual_addition),
+        cmocka_unit_test(max_pool),
+        cmocka_unit_test(global_average_pool),
+        cmocka_unit_test(fully_connected),
+        cmocka_unit_test(pixels_become_normalised_values),
+        cmocka_unit_test(sgd_is_pytorchs),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

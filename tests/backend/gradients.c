@@ -1,0 +1,280 @@
+/* The reference's gradients against central differences of its own forward, for L = sum(y * dy) with random
+ * dy, and of the loss itself. The differences carry fp32 rounding of y over the step h; the tolerance is for
+ * that. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "ipc/base/rng.h"
+#include "trainer/backend.h"
+
+enum { FLOATS = 4096 };
+
+struct bench {
+    struct im_backend *b;
+    struct im_plan *plan;
+    struct im_op op;
+    float x[FLOATS], x2[FLOATS], y[FLOATS], dy[FLOATS], dx[FLOATS], w[FLOATS], dw[FLOATS], bias[64], db[64],
+        mean[64], var[64];
+    char save[FLOATS * 4];
+};
+
+static size_t count_of(struct im_shape s)
+{
+    return (size_t)s.n * (size_t)s.c * (size_t)s.h * (size_t)s.w;
+}
+
+static struct im_exec arguments(struct bench *t)
+{
+    return (struct im_exec){.x = t->x,
+                            .x2 = t->x2,
+                            .y = t->y,
+                            .save = t->save,
+                            .dy = {t->dy, NULL},
+                            .dx = t->dx,
+                            .w = t->w,
+                            .b = t->bias,
+                            .dw = t->dw,
+                            .db = t->db,
+                            .run_mean = t->mean,
+                            .run_var = t->var};
+}
+
+static double objective(struct bench *t)
+{
+    struct im_exec e = arguments(t);
+    double sum = 0;
+
+    assert_int_equal(im_backend_ref.forward(t->b, t->plan, &e), 0);
+    for (size_t i = 0; i < count_of(t->op.y); i++)
+        sum += (double)t->y[i] * (double)t->dy[i];
+    return sum;
+}
+
+/* Every 7th element of v, whose analytic gradient is g. */
+static void matches(struct bench *t, const char *name, float *v, const float *g, size_t count)
+{
+    const float h = 0x1p-7f;
+    double scale = 0;
+
+    for (size_t i = 0; i < count; i++)
+        scale = fmax(scale, fabs((double)g[i]));
+    assert_true(scale > 0);
+    for (size_t i = 0; i < count; i += 7) {
+        float kept = v[i];
+        double up, down;
+
+        v[i] = kept + h;
+        up = objective(t);
+        v[i] = kept - h;
+        down = objective(t);
+        v[i] = kept;
+        if (fabs((up - down) / (2 * (double)h) - (double)g[i]) > 0.01 * scale)
+            fail_msg("op %d, %s[%zu]: %g by differences, %g by backward", t->op.kind, name, i,
+                     (up - down) / (2 * (double)h), (double)g[i]);
+    }
+}
+
+static void check(struct im_op op, size_t weights, size_t biases)
+{
+    struct bench *t = calloc(1, sizeof(*t));
+    struct im_rng r = im_rng_at(3, IM_RNG_TEST, 3, (uint64_t)op.kind);
+    struct im_plan_info info;
+    struct im_exec e = arguments(t);
+
+    assert_non_null(t);
+    assert_true(count_of(op.x) <= FLOATS && count_of(op.y) <= FLOATS && weights <= FLOATS);
+    t->op = op;
+    assert_int_equal(im_backend_ref.open(1, &t->b, NULL), 0);
+    assert_int_equal(im_backend_ref.plan(t->b, &op, &t->plan, &info, NULL), 0);
+    for (size_t i = 0; i < FLOATS; i++) {
+        /* Distinct multiples of 1/16 plus an offset: no maximum and no ReLU changes sides within h. */
+        t->x[i] = (float)((double)((int)im_rng_below(&r, 64) - 32) / 16 + 1.0 / 32);
+        t->x2[i] = (float)((double)((int)im_rng_below(&r, 64) - 32) / 16);
+        t->w[i] = (float)im_rng_uniform(&r, 0.5, 1.5);
+        t->dy[i] = (float)im_rng_uniform(&r, -1, 1);
+    }
+    if (op.kind == IM_OP_MAXPOOL)
+        for (size_t i = 0; i < count_of(op.x); i++)
+            t->x[i] = (float)((double)(i * 37 % 101) / 16); /* 101 is prime: neighbours differ */
+    for (int i = 0; i < 64; i++)
+        t->bias[i] = (float)im_rng_uniform(&r, -0.5, 0.5);
+    objective(t);
+    e = arguments(t);
+    assert_int_equal(im_backend_ref.backward(t->b, t->plan, &e), 0);
+    if (op.needs_dx)
+        matches(t, "x", t->x, t->dx, count_of(op.x));
+    if (op.kind == IM_OP_ADD)
+        matches(t, "x2", t->x2, t->dx, count_of(op.x));
+    if (weights)
+        matches(t, "w", t->w, t->dw, weights);
+    if (biases)
+        matches(t, "b", t->bias, t->db, biases);
+    im_backend_ref.plan_free(t->b, t->plan);
+    im_backend_ref.close(t->b);
+    free(t);
+}
+
+static void convolution(void **state)
+{
+    (void)state;
+    check((struct im_op){.kind = IM_OP_CONV,
+                         .x = {2, 3, 7, 6},
+                         .y = {2, 4, 7, 6},
+                         .kernel = 3,
+                         .stride = 1,
+                         .pad = 1,
+                         .training = true,
+                         .needs_dx = true},
+          4 * 3 * 9, 0);
+    check((struct im_op){.kind = IM_OP_CONV,
+                         .x = {2, 3, 9, 8},
+                         .y = {2, 2, 5, 4},
+                         .kernel = 3,
+                         .stride = 2,
+                         .pad = 1,
+                         .training = true,
+                         .needs_dx = true},
+          2 * 3 * 9, 0);
+    check((struct im_op){.kind = IM_OP_CONV,
+                         .x = {2, 3, 9, 9},
+                         .y = {2, 2, 5, 5},
+                         .kernel = 1,
+                         .stride = 2,
+                         .training = true,
+                         .needs_dx = true},
+          2 * 3, 0);
+}
+
+static void batch_norm(void **state)
+{
+    (void)state;
+    check(
+        (struct im_op){
+            .kind = IM_OP_BN, .x = {3, 4, 5, 5}, .y = {3, 4, 5, 5}, .training = true, .needs_dx = true},
+        4, 4);
+}
+
+static void residual_addition(void **state)
+{
+    (void)state;
+    check((struct im_op){.kind = IM_OP_ADD,
+                         .x = {2, 3, 5, 5},
+                         .y = {2, 3, 5, 5},
+                         .relu = true,
+                         .training = true,
+                         .needs_dx = true},
+          0, 0);
+}
+
+static void pools(void **state)
+{
+    (void)state;
+    check((struct im_op){.kind = IM_OP_MAXPOOL,
+                         .x = {2, 3, 9, 9},
+                         .y = {2, 3, 5, 5},
+                         .kernel = 3,
+                         .stride = 2,
+                         .pad = 1,
+                         .training = true,
+                         .needs_dx = true},
+          0, 0);
+    check(
+        (struct im_op){
+            .kind = IM_OP_GAP, .x = {2, 3, 4, 5}, .y = {2, 3, 1, 1}, .training = true, .needs_dx = true},
+        0, 0);
+}
+
+static void fully_connected(void **state)
+{
+    (void)state;
+    check(
+        (struct im_op){
+            .kind = IM_OP_FC, .x = {3, 10, 1, 1}, .y = {3, 5, 1, 1}, .training = true, .needs_dx = true},
+        50, 5);
+}
+
+static void loss_with_smoothing_and_a_masked_sample(void **state)
+{
+    struct im_op op = {
+        .kind = IM_OP_LOSS, .x = {4, 6, 1, 1}, .y = {4, 6, 1, 1}, .training = true, .needs_dx = true};
+    struct im_rng r = im_rng_at(4, IM_RNG_TEST, 3, 0);
+    const int32_t labels[4] = {1, 5, 99, 0};
+    const uint8_t valid[4] = {1, 1, 0, 1};
+    struct im_plan_info info;
+    struct im_tally tally;
+    struct im_backend *b;
+    struct im_plan *plan;
+    float x[24], dx[24], again[24];
+    struct im_exec e = {
+        .x = x, .dx = dx, .labels = labels, .valid = valid, .smoothing = 0.1f, .tally = &tally};
+
+    (void)state;
+    for (int i = 0; i < 24; i++)
+        x[i] = (float)im_rng_uniform(&r, -3, 3);
+    assert_int_equal(im_backend_ref.open(1, &b, NULL), 0);
+    assert_int_equal(im_backend_ref.plan(b, &op, &plan, &info, NULL), 0);
+    assert_int_equal(im_backend_ref.forward(b, plan, &e), 0);
+    assert_int_equal(tally.valid, 3);
+    e.dx = again;
+    for (int i = 0; i < 24; i++) {
+        float kept = x[i];
+        double up, down;
+
+        x[i] = kept + 0x1p-7f;
+        im_backend_ref.forward(b, plan, &e);
+        up = tally.loss_sum / 3;
+        x[i] = kept - 0x1p-7f;
+        im_backend_ref.forward(b, plan, &e);
+        down = tally.loss_sum / 3;
+        x[i] = kept;
+        assert_true(fabs((up - down) * 64 - (double)dx[i]) < 1e-4);
+        if (i / 6 == 2)
+            assert_true(dx[i] == 0);
+    }
+    im_backend_ref.plan_free(b, plan);
+    im_backend_ref.close(b);
+}
+
+static void ranks_count_ties_by_index_and_nan_as_wrong(void **state)
+{
+    struct im_op op = {.kind = IM_OP_LOSS, .x = {3, 6, 1, 1}, .y = {3, 6, 1, 1}};
+    const int32_t labels[3] = {0, 5, 2};
+    const float x[18] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, NAN, 0, 0, 0};
+    struct im_plan_info info;
+    struct im_tally tally;
+    struct im_backend *b;
+    struct im_plan *plan;
+
+    (void)state;
+    assert_int_equal(im_backend_ref.open(1, &b, NULL), 0);
+    assert_int_equal(im_backend_ref.plan(b, &op, &plan, &info, NULL), 0);
+    assert_int_equal(
+        im_backend_ref.forward(b, plan, &(struct im_exec){.x = x, .labels = labels, .tally = &tally}), 0);
+    assert_int_equal(tally.valid, 3);
+    assert_int_equal(tally.top1, 1);
+    assert_int_equal(tally.top5, 1);
+    im_backend_ref.plan_free(b, plan);
+    im_backend_ref.close(b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(convolution),
+        cmocka_unit_test(batch_norm),
+        cmocka_unit_test(residual_addition),
+        cmocka_unit_test(pools),
+        cmocka_unit_test(fully_connected),
+        cmocka_unit_test(loss_with_smoothing_and_a_masked_sample),
+        cmocka_unit_test(ranks_count_ties_by_index_and_nan_as_wrong),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,429 @@
+/* Control messages over a local socket: what strangers send, and peers that come and go. */
+#include "tests/unit/base/unit.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <zmq.h>
+
+#include "ipc/base/clock.h"
+#include "ipc/ctl.h"
+
+enum { SOON_MS = 5000 };
+
+static char *socket_path(void **state)
+{
+    static char path[128];
+
+    snprintf(path, sizeof path, "%s/s.sock", (const char *)*state);
+    return path;
+}
+
+static struct im_ctl *serve(const char *path)
+{
+    struct im_ctl *ctl = NULL;
+
+    assert_int_equal(im_ctl_serve(path, &ctl, NULL), 0);
+    return ctl;
+}
+
+static struct im_ctl *connect_to(const char *path)
+{
+    struct im_ctl *ctl = NULL;
+
+    assert_int_equal(im_ctl_connect(path, &ctl, NULL), 0);
+    return ctl;
+}
+
+static struct im_json *message(const char *what)
+{
+    struct im_json *j = im_json_object();
+
+    im_json_set_str(j, "what", what);
+    return j;
+}
+
+static void expect(struct im_ctl *ctl, struct im_ctl_peer *from, const char *what)
+{
+    struct im_json *j = NULL;
+
+    assert_int_equal(im_ctl_receive(ctl, SOON_MS, from, &j), 1);
+    assert_string_equal(im_json_str_or(j, "what", ""), what);
+    im_json_free(&j);
+}
+
+static void test_a_request_and_its_reply(void **state)
+{
+    struct im_ctl *server = serve(socket_path(state)), *client = connect_to(socket_path(state));
+    struct im_ctl_peer peer;
+
+    assert_int_equal(im_ctl_send(client, NULL, message("status")), 0);
+    expect(server, &peer, "status");
+    assert_int_equal(im_ctl_send(server, &peer, message("fine")), 0);
+    expect(client, NULL, "fine");
+    im_ctl_close(&client, 0);
+    im_ctl_close(&server, 0);
+    assert_null(server);
+    im_ctl_close(&server, 0);
+}
+
+static void test_replies_go_to_who_asked(void **state)
+{
+    struct im_ctl *server = serve(socket_path(state));
+    struct im_ctl *one = connect_to(socket_path(state)), *two = connect_to(socket_path(state));
+    struct im_ctl_peer first, second;
+
+    assert_int_equal(im_ctl_send(one, NULL, message("one")), 0);
+    expect(server, &first, "one");
+    assert_int_equal(im_ctl_send(two, NULL, message("two")), 0);
+    expect(server, &second, "two");
+    assert_int_equal(im_ctl_send(server, &first, message("to one")), 0);
+    assert_int_equal(im_ctl_send(server, &second, message("to two")), 0);
+    expect(two, NULL, "to two");
+    expect(one, NULL, "to one");
+    im_ctl_close(&one, 0);
+    im_ctl_close(&two, 0);
+    im_ctl_close(&server, 0);
+}
+
+static void test_nothing_to_receive_ends_at_the_timeout(void **state)
+{
+    struct im_ctl *server = serve(socket_path(state));
+    im_ns began = im_now();
+    struct im_json *j = (struct im_json *)state;
+
+    assert_int_equal(im_ctl_receive(server, 30, NULL, &j), 0);
+    assert_null(j);
+    assert_in_range(im_now() - began, 20 * IM_MS, 5 * IM_SECOND);
+    im_ctl_close(&server, 0);
+}
+
+static void test_the_socket_is_its_owners_alone(void **state)
+{
+    struct im_ctl *server = serve(socket_path(state));
+    struct stat st;
+
+    assert_int_equal(stat(socket_path(state), &st), 0);
+    assert_int_equal(st.st_mode & 077, 0);
+    im_ctl_close(&server, 0);
+}
+
+/* A client that sends what it likes. */
+struct stranger {
+    void *context, *socket;
+};
+
+static struct stranger stranger(const char *path)
+{
+    struct stranger s = {.context = zmq_ctx_new()};
+    char address[256];
+    int linger = 0;
+
+    s.socket = zmq_socket(s.context, ZMQ_DEALER);
+    zmq_setsockopt(s.socket, ZMQ_LINGER, &linger, sizeof linger);
+    snprintf(address, sizeof address, "ipc://%s", path);
+    assert_int_equal(zmq_connect(s.socket, address), 0);
+    return s;
+}
+
+static void leave(struct stranger *s)
+{
+    zmq_close(s->socket);
+    zmq_ctx_term(s->context);
+}
+
+static void send_bytes(struct stranger *s, const void *bytes, size_t n, int flags)
+{
+    assert_int_equal(zmq_send(s->socket, bytes, n, flags), (int)n);
+}
+
+static void expect_bad(struct im_ctl *server)
+{
+    struct im_json *j = NULL;
+
+    assert_int_equal(im_ctl_receive(server, SOON_MS, NULL, &j), -EBADMSG);
+    assert_null(j);
+}
+
+static void test_garbage_is_dropped_and_the_next_message_heard(void **state)
+{
+    static const char *const garbage[] = {"", "{", "null", "[1,2]", "\"text\"", "{\"a\":1}x", "\xff\xfe", "{\"a\":1,\"a\":2}"};
+    struct im_ctl *server = serve(socket_path(state));
+    struct stranger s = stranger(socket_path(state));
+
+    for (size_t i = 0; i < COUNT(garbage); i++) {
+        send_bytes(&s, garbage[i], strlen(garbage[i]), 0);
+        expect_bad(server);
+    }
+    send_bytes(&s, "{\"a\":1}", 8, 0); /* with its NUL */
+    expect_bad(server);
+    send_bytes(&s, "{\"what\":\"x\"}", 12, 0);
+    expect(server, NULL, "x");
+    leave(&s);
+    im_ctl_close(&server, 0);
+}
+
+static void test_frames_after_the_first_are_dropped_with_their_message(void **state)
+{
+    struct im_ctl *server = serve(socket_path(state));
+    struct stranger s = stranger(socket_path(state));
+    struct im_json *j = NULL;
+
+    send_bytes(&s, "{\"what\":\"first\"}", 16, ZMQ_SNDMORE);
+    send_bytes(&s, "{\"what\":\"rest\"}", 15, ZMQ_SNDMORE);
+    send_bytes(&s, "", 0, 0);
+    send_bytes(&s, "{\"what\":\"next\"}", 15, 0);
+    expect(server, NULL, "first");
+    expect(server, NULL, "next");
+    assert_int_equal(im_ctl_receive(server, 0, NULL, &j), 0);
+    leave(&s);
+    im_ctl_close(&server, 0);
+}
+
+static void test_a_name_longer_than_ours_is_refused(void **state)
+{
+    struct im_ctl *server = serve(socket_path(state));
+    struct stranger s = {.context = zmq_ctx_new()};
+    char address[256], name[255];
+    int linger = 0;
+
+    memset(name, 'n', sizeof name);
+    s.socket = zmq_socket(s.context, ZMQ_DEALER);
+    zmq_setsockopt(s.socket, ZMQ_LINGER, &linger, sizeof linger);
+    assert_int_equal(zmq_setsockopt(s.socket, ZMQ_ROUTING_ID, name, sizeof name), 0);
+    snprintf(address, sizeof address, "ipc://%s", socket_path(state));
+    assert_int_equal(zmq_connect(s.socket, address), 0);
+    send_bytes(&s, "{\"what\":\"x\"}", 12, 0);
+    expect_bad(server);
+    leave(&s);
+    im_ctl_close(&server, 0);
+}
+
+static void test_a_message_of_a_megabyte_never_arrives_and_others_do(void **state)
+{
+    struct im_ctl *server = serve(socket_path(state)), *client = connect_to(socket_path(state));
+    struct stranger s = stranger(socket_path(state));
+    char *big = malloc(1 << 20);
+    struct im_json *j = NULL;
+
+    memset(big, ' ', 1 << 20);
+    big[0] = '{';
+    big[(1 << 20) - 1] = '}';
+    send_bytes(&s, big, 1 << 20, 0);
+    assert_int_equal(im_ctl_receive(server, 300, NULL, &j), 0);
+    assert_int_equal(im_ctl_send(client, NULL, message("small")), 0);
+    expect(server, NULL, "small");
+    free(big);
+    leave(&s);
+    im_ctl_close(&client, 0);
+    im_ctl_close(&server, 0);
+}
+
+static void test_a_message_too_large_to_be_heard_is_refused_by_its_sender(void **state)
+{
+    struct im_ctl *server = serve(socket_path(state)), *client = connect_to(socket_path(state));
+    struct im_json *j = im_json_object();
+    char *big = malloc(IM_CTL_MESSAGE_MAX + 1);
+
+    memset(big, 'a', IM_CTL_MESSAGE_MAX);
+    big[IM_CTL_MESSAGE_MAX] = 0;
+    im_json_set_str(j, "text", big);
+    assert_int_equal(im_ctl_send(client, NULL, j), -EMSGSIZE);
+    assert_int_equal(im_ctl_send(client, NULL, message("small")), 0);
+    expect(server, NULL, "small");
+    free(big);
+    im_ctl_close(&client, 0);
+    im_ctl_close(&server, 0);
+}
+
+static void test_the_largest_message_arrives(void **state)
+{
+    enum { TEXT = IM_CTL_MESSAGE_MAX - 11 }; /* {"what":""} around it */
+    struct im_ctl *server = serve(socket_path(state)), *client = connect_to(socket_path(state));
+    char *big = malloc(TEXT + 1);
+
+    memset(big, 'a', TEXT);
+    big[TEXT] = 0;
+    assert_int_equal(im_ctl_send(client, NULL, message(big)), 0);
+    expect(server, NULL, big);
+    free(big);
+    im_ctl_close(&client, 0);
+    im_ctl_close(&server, 0);
+}
+
+static void test_a_client_outlives_a_restart_of_the_server(void **state)
+{
+    struct im_ctl *server = serve(socket_path(state)), *client = connect_to(socket_path(state));
+    struct im_ctl_peer peer;
+
+    assert_int_equal(im_ctl_send(client, NULL, message("before")), 0);
+    expect(server, &peer, "before");
+    im_ctl_close(&server, 0);
+    server = serve(socket_path(state));
+    assert_int_equal(im_ctl_send(client, NULL, message("after")), 0);
+    expect(server, &peer, "after");
+    assert_int_equal(im_ctl_send(server, &peer, message("back")), 0);
+    expect(client, NULL, "back");
+    im_ctl_close(&client, 0);
+    im_ctl_close(&server, 0);
+}
+
+static int serve_and_die(void *path)
+{
+    struct im_ctl *ctl = NULL;
+
+    if (im_ctl_serve(path, &ctl, NULL) < 0)
+        return 1;
+    raise(SIGKILL);
+    return 2;
+}
+
+static void test_a_killed_server_leaves_a_path_that_the_next_one_takes(void **state)
+{
+    struct im_ctl *server, *client;
+    int status = in_child(serve_and_die, socket_path(state));
+    struct stat st;
+
+    assert_true(WIFSIGNALED(status));
+    assert_int_equal(stat(socket_path(state), &st), 0);
+    client = connect_to(socket_path(state));
+    server = serve(socket_path(state));
+    assert_int_equal(im_ctl_send(client, NULL, message("hello")), 0);
+    expect(server, NULL, "hello");
+    im_ctl_close(&client, 0);
+    im_ctl_close(&server, 0);
+}
+
+static void test_a_client_may_come_before_the_server(void **state)
+{
+    struct im_ctl *client = connect_to(socket_path(state)), *server;
+
+    assert_int_equal(im_ctl_send(client, NULL, message("early")), 0);
+    server = serve(socket_path(state));
+    expect(server, NULL, "early");
+    im_ctl_close(&client, 0);
+    im_ctl_close(&server, 0);
+}
+
+static void test_a_reply_to_a_peer_that_is_gone_is_an_error_and_no_hang(void **state)
+{
+    struct im_ctl *server = serve(socket_path(state)), *client = connect_to(socket_path(state));
+    struct im_ctl_peer peer;
+    im_ns until = im_now() + SOON_MS * IM_MS;
+    struct im_json *j;
+    int err = 0;
+
+    assert_int_equal(im_ctl_send(client, NULL, message("bye")), 0);
+    expect(server, &peer, "bye");
+    im_ctl_close(&client, 0);
+    while (err == 0 && im_now() < until) {
+        im_ctl_receive(server, 5, NULL, &j); /* the library notices while it is called */
+        err = im_ctl_send(server, &peer, message("late"));
+    }
+    assert_int_equal(err, -EHOSTUNREACH);
+    im_ctl_close(&server, 0);
+}
+
+static void test_a_peer_that_never_was_is_unreachable(void **state)
+{
+    struct im_ctl *server = serve(socket_path(state));
+    const struct im_ctl_peer nobody = {.id = "nobody", .bytes = 6};
+
+    assert_int_equal(im_ctl_send(server, &nobody, message("x")), -EHOSTUNREACH);
+    im_ctl_close(&server, 0);
+}
+
+static void test_a_full_queue_is_an_error_and_no_hang(void **state)
+{
+    struct im_ctl *client = connect_to(socket_path(state));
+    int err = 0, sent = 0;
+
+    for (; err == 0 && sent < 100000; sent++)
+        err = im_ctl_send(client, NULL, message("nobody listens"));
+    assert_int_equal(err, -EAGAIN);
+    im_ctl_close(&client, 10);
+}
+
+static void test_the_descriptor_tells_when_to_receive(void **state)
+{
+    struct im_ctl *server = serve(socket_path(state)), *client = connect_to(socket_path(state));
+    struct pollfd p = {.fd = im_ctl_fd(server), .events = POLLIN};
+    struct im_json *j = NULL;
+    im_ns until = im_now() + SOON_MS * IM_MS;
+
+    assert_true(p.fd >= 0);
+    assert_int_equal(im_ctl_send(client, NULL, message("x")), 0);
+    while (!j && im_now() < until && poll(&p, 1, SOON_MS) == 1)
+        im_ctl_receive(server, 0, NULL, &j);
+    assert_non_null(j);
+    im_json_free(&j);
+    im_ctl_close(&client, 0);
+    im_ctl_close(&server, 0);
+}
+
+static void test_a_path_too_long_is_refused(void **state)
+{
+    char path[400];
+    struct im_ctl *ctl = NULL;
+    struct im_text text = {""};
+
+    (void)state;
+    memset(path, 'p', sizeof path);
+    memcpy(path, "/tmp/", 5);
+    path[sizeof path - 1] = 0;
+    assert_int_equal(im_ctl_serve(path, &ctl, &text), -ENAMETOOLONG);
+    assert_int_equal(im_ctl_connect(path, &ctl, NULL), -ENAMETOOLONG);
+    assert_null(ctl);
+    assert_true(text.s[0] != 0);
+}
+
+static void test_the_path_is_short_private_and_the_runs_own(void **state)
+{
+    char path[128], again[128], other[128], small[20];
+    struct im_text text = {""};
+    struct stat st;
+
+    setenv("XDG_RUNTIME_DIR", *state, 1);
+    assert_int_equal(im_ctl_path(*state, path, sizeof path, &text), 0);
+    assert_int_equal(im_ctl_path(*state, again, sizeof again, NULL), 0);
+    assert_int_equal(im_ctl_path("/", other, sizeof other, NULL), 0);
+    assert_string_equal(path, again);
+    assert_string_not_equal(path, other);
+    assert_int_equal(im_ctl_path(*state, small, sizeof small, NULL), -ENAMETOOLONG);
+    assert_int_equal(im_ctl_path("/no/such/run", path, sizeof path, NULL), -ENOENT);
+    *strrchr(again, '/') = 0;
+    assert_int_equal(stat(again, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0700);
+    assert_int_equal(chmod(again, 0755), 0);
+    assert_int_equal(im_ctl_path(*state, path, sizeof path, &text), -EPERM);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, make_directory, remove_directory)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_a_request_and_its_reply),
+        TEST(test_replies_go_to_who_asked),
+        TEST(test_nothing_to_receive_ends_at_the_timeout),
+        TEST(test_the_socket_is_its_owners_alone),
+        TEST(test_garbage_is_dropped_and_the_next_message_heard),
+        TEST(test_frames_after_the_first_are_dropped_with_their_message),
+        TEST(test_a_name_longer_than_ours_is_refused),
+        TEST(test_a_message_of_a_megabyte_never_arrives_and_others_do),
+        TEST(test_a_message_too_large_to_be_heard_is_refused_by_its_sender),
+        TEST(test_the_largest_message_arrives),
+        TEST(test_a_client_outlives_a_restart_of_the_server),
+        TEST(test_a_killed_server_leaves_a_path_that_the_next_one_takes),
+        TEST(test_a_client_may_come_before_the_server),
+        TEST(test_a_reply_to_a_peer_that_is_gone_is_an_error_and_no_hang),
+        TEST(test_a_peer_that_never_was_is_unreachable),
+        TEST(test_a_full_queue_is_an_error_and_no_hang),
+        TEST(test_the_descriptor_tells_when_to_receive),
+        TEST(test_a_path_too_long_is_refused),
+        TEST(test_the_path_is_short_private_and_the_runs_own),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

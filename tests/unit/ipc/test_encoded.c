@@ -1,0 +1,204 @@
+/* The encoded ring, one step at a time. */
+#include "tests/unit/ipc/small_run.h"
+
+#include <errno.h>
+
+#include "ipc/encoded.h"
+
+enum { READER = 11, OTHER = 12, AUGMENTER = 13 };
+
+static struct im_encoded claim(struct small_run *s, uint64_t expected)
+{
+    struct im_encoded e;
+
+    assert_int_equal(im_encoded_claim(&s->run, READER, UINT64_MAX, &e), 1);
+    assert_int_equal(e.ticket, expected);
+    return e;
+}
+
+static struct im_encoded take(struct small_run *s, uint64_t expected)
+{
+    struct im_encoded e;
+
+    assert_int_equal(im_encoded_take(&s->run, &s->plan, AUGMENTER, &e), 1);
+    assert_int_equal(e.ticket, expected);
+    return e;
+}
+
+static void test_claim_goes_by_age_until_the_ring_is_full(void **state)
+{
+    struct small_run *s = *state;
+    struct im_encoded e;
+
+    for (uint64_t t = 0; t < SMALL_CELLS; t++) {
+        e = claim(s, t);
+        assert_int_equal(e.cell, t % SMALL_CELLS);
+        assert_ptr_equal(e.bytes, im_run_cell_bytes(&s->run, e.cell));
+        assert_int_equal(small_encoded_word(s, e.cell), im_word(IM_FILLING, READER, t));
+    }
+    assert_int_equal(im_encoded_claim(&s->run, READER, UINT64_MAX, &e), 0);
+}
+
+static void test_claim_stops_at_the_limit(void **state)
+{
+    struct small_run *s = *state;
+    struct im_encoded e;
+
+    assert_int_equal(im_encoded_claim(&s->run, READER, 2, &e), 1);
+    assert_int_equal(im_encoded_claim(&s->run, READER, 2, &e), 1);
+    assert_int_equal(im_encoded_claim(&s->run, READER, 2, &e), 0);
+}
+
+static void test_a_ticket_goes_all_the_way_round(void **state)
+{
+    struct small_run *s = *state;
+    struct im_encoded e = claim(s, 0);
+
+    assert_int_equal(im_encoded_publish(&s->run, READER, &e), 0);
+    assert_int_equal(small_encoded_word(s, 0), im_word(IM_READY, 0, 0));
+    e = take(s, 0);
+    assert_int_equal(small_encoded_word(s, 0), im_word(IM_TAKEN, AUGMENTER, 0));
+    assert_int_equal(im_encoded_release(&s->run, AUGMENTER, &e), 0);
+    assert_int_equal(small_encoded_word(s, 0), im_word(IM_FREE, 0, SMALL_CELLS));
+}
+
+static void test_take_is_oldest_first_though_files_arrive_out_of_order(void **state)
+{
+    struct small_run *s = *state;
+    struct im_encoded e[SMALL_CELLS];
+
+    for (uint64_t t = 0; t < SMALL_CELLS; t++)
+        e[t] = claim(s, t);
+    im_encoded_publish(&s->run, READER, &e[2]);
+    take(s, 2);
+    im_encoded_publish(&s->run, READER, &e[3]);
+    im_encoded_publish(&s->run, READER, &e[0]);
+    im_encoded_publish(&s->run, READER, &e[1]);
+    take(s, 0);
+    take(s, 1);
+    take(s, 3);
+}
+
+static void test_claim_is_oldest_first_though_cells_come_back_out_of_order(void **state)
+{
+    struct small_run *s = *state;
+    struct im_encoded e[SMALL_CELLS];
+
+    small_publish(s, READER, 0, SMALL_CELLS - 1);
+    for (uint64_t t = 0; t < SMALL_CELLS; t++)
+        e[t] = take(s, t);
+    im_encoded_release(&s->run, AUGMENTER, &e[1]);
+    claim(s, 1 + SMALL_CELLS);
+    im_encoded_release(&s->run, AUGMENTER, &e[2]);
+    im_encoded_release(&s->run, AUGMENTER, &e[0]);
+    claim(s, 0 + SMALL_CELLS);
+    claim(s, 2 + SMALL_CELLS);
+}
+
+static void test_take_refuses_a_ticket_whose_batch_has_no_place_yet(void **state)
+{
+    struct small_run *s = *state;
+    struct im_place at;
+    struct im_encoded e;
+
+    small_publish(s, READER, 0, 0);
+    assert_int_equal(im_plan_place(&s->plan, 0, &at), 0);
+    small_set_batch_word(s, at.rank, at.batch, at.place, im_word(IM_DONE, 0, at.batch));
+    assert_int_equal(im_encoded_take(&s->run, &s->plan, AUGMENTER, &e), 0);
+    small_set_batch_word(s, at.rank, at.batch, at.place, im_word(IM_WRITING, OTHER, at.batch));
+    assert_int_equal(im_encoded_take(&s->run, &s->plan, AUGMENTER, &e), 0);
+    small_set_batch_word(s, at.rank, at.batch, at.place, im_word(IM_EMPTY, 0, at.batch + SMALL_BATCHES));
+    assert_int_equal(im_encoded_take(&s->run, &s->plan, AUGMENTER, &e), 0);
+    small_set_batch_word(s, at.rank, at.batch, at.place, im_word(IM_EMPTY, 0, at.batch));
+    take(s, 0);
+}
+
+static void test_steps_of_somebody_who_does_not_hold_the_cell_are_stale(void **state)
+{
+    struct small_run *s = *state;
+    struct im_encoded e = claim(s, 0);
+
+    assert_int_equal(im_encoded_publish(&s->run, OTHER, &e), -ESTALE);
+    assert_int_equal(im_encoded_release(&s->run, READER, &e), -ESTALE);
+    assert_int_equal(im_encoded_publish(&s->run, READER, &e), 0);
+    assert_int_equal(im_encoded_publish(&s->run, READER, &e), -ESTALE);
+    e = take(s, 0);
+    assert_int_equal(im_encoded_release(&s->run, OTHER, &e), -ESTALE);
+    assert_int_equal(im_encoded_reject(&s->run, OTHER, &e), -ESTALE);
+    assert_int_equal(small_encoded_word(s, 0), im_word(IM_TAKEN, AUGMENTER, 0));
+}
+
+static void test_a_rejected_ticket_is_read_again_before_younger_ones(void **state)
+{
+    struct small_run *s = *state;
+    struct im_encoded e;
+
+    small_publish(s, READER, 0, 1);
+    e = take(s, 0);
+    assert_int_equal(im_encoded_reject(&s->run, AUGMENTER, &e), 0);
+    assert_int_equal(small_encoded_word(s, 0), im_word(IM_FREE, 0, 0));
+    claim(s, 0);
+}
+
+static void test_a_damaged_word_neither_spins_nor_is_handed_out(void **state)
+{
+    struct small_run *s = *state;
+    struct im_encoded e;
+
+    /* A ticket that belongs into another cell: no compare-and-swap could take it. */
+    atomic_store_explicit(&s->run.encoded_word[0], im_word(IM_FREE, 0, 1 + 7 * SMALL_CELLS), memory_order_release);
+    for (uint64_t t = 1; t < SMALL_CELLS; t++)
+        claim(s, t);
+    assert_int_equal(im_encoded_claim(&s->run, READER, UINT64_MAX, &e), 0);
+    atomic_store_explicit(&s->run.encoded_word[0], im_word(IM_READY, 0, 1 + SMALL_CELLS), memory_order_release);
+    assert_int_equal(im_encoded_take(&s->run, &s->plan, AUGMENTER, &e), 0);
+}
+
+static void test_wrong_hints_hide_nothing(void **state)
+{
+    static const uint64_t hints[] = {0, 3, 1000, IM_NUMBER_MAX, UINT64_MAX - 1, UINT64_MAX};
+    struct small_run *s = *state;
+
+    for (size_t i = 0; i < COUNT(hints); i++) {
+        struct im_encoded e;
+
+        im_run_reset(&s->run, &s->plan, 0);
+        atomic_store_explicit(&s->run.control->encoded_free_hint, hints[i], memory_order_relaxed);
+        assert_int_equal(im_encoded_claim(&s->run, READER, UINT64_MAX, &e), 1);
+        assert_int_equal(im_encoded_publish(&s->run, READER, &e), 0);
+        atomic_store_explicit(&s->run.control->encoded_ready_hint, hints[i], memory_order_relaxed);
+        take(s, e.ticket);
+    }
+}
+
+static void test_count_tells_the_cells_of_a_state(void **state)
+{
+    struct small_run *s = *state;
+
+    small_publish(s, READER, 0, 1);
+    claim(s, 2);
+    assert_int_equal(im_encoded_count(&s->run, IM_READY), 2);
+    assert_int_equal(im_encoded_count(&s->run, IM_FILLING), 1);
+    assert_int_equal(im_encoded_count(&s->run, IM_FREE), SMALL_CELLS - 3);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, small_setup, small_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_claim_goes_by_age_until_the_ring_is_full),
+        TEST(test_claim_stops_at_the_limit),
+        TEST(test_a_ticket_goes_all_the_way_round),
+        TEST(test_take_is_oldest_first_though_files_arrive_out_of_order),
+        TEST(test_claim_is_oldest_first_though_cells_come_back_out_of_order),
+        TEST(test_take_refuses_a_ticket_whose_batch_has_no_place_yet),
+        TEST(test_steps_of_somebody_who_does_not_hold_the_cell_are_stale),
+        TEST(test_a_rejected_ticket_is_read_again_before_younger_ones),
+        TEST(test_a_damaged_word_neither_spins_nor_is_handed_out),
+        TEST(test_wrong_hints_hide_nothing),
+        TEST(test_count_tells_the_cells_of_a_state),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,293 @@
+/* The plan: tickets and places are two names of the same thing, whatever the shape of the run. */
+#include "tests/unit/base/unit.h"
+
+#include <errno.h>
+
+#include "ipc/plan.h"
+#include "ipc/word.h"
+
+static const struct im_plan_params usual = {
+    .samples = {100, 10}, .epochs = 2, .ranks = 2, .batch_size = {8, 8}, .image_size = {32, 40}, .validate_every = 1};
+
+static struct im_plan make(const struct im_plan_params *p)
+{
+    struct im_plan plan;
+    struct im_text text;
+
+    assert_int_equal(im_plan_init(&plan, p, &text), 0);
+    return plan;
+}
+
+static void check_ticket(const struct im_plan *plan, uint64_t ticket)
+{
+    struct im_place at;
+
+    assert_int_equal(im_plan_place(plan, ticket, &at), 0);
+    assert_in_range(at.rank, 0, plan->ranks - 1);
+    assert_true(at.place < im_plan_batch_count(plan, at.batch, at.rank));
+    assert_true(at.place < at.phase->batch_size);
+    assert_true(at.step < at.phase->steps);
+    assert_true(at.position < at.phase->samples);
+    assert_int_equal(at.phase->first_ticket + at.position, ticket);
+    assert_int_equal(at.phase->first_batch + at.step, at.batch);
+    assert_ptr_equal(im_plan_phase_of_batch(plan, at.batch), at.phase);
+    assert_int_equal(im_plan_ticket(plan, at.batch, at.rank, at.place), ticket);
+}
+
+/* Every ticket has its own place, every place its own ticket, and the batches' counts add up. */
+static void check_bijection(const struct im_plan_params *p)
+{
+    struct im_plan plan = make(p);
+    uint64_t tickets = 0;
+
+    for (uint64_t t = 0; t < plan.tickets; t++)
+        check_ticket(&plan, t);
+    for (uint64_t batch = 0; batch < plan.batches; batch++) {
+        uint32_t step = 0;
+
+        assert_int_equal(im_plan_first_ticket(&plan, batch), tickets);
+        for (uint32_t rank = 0; rank < plan.ranks; rank++) {
+            uint32_t count = im_plan_batch_count(&plan, batch, rank);
+
+            step += count;
+            for (uint32_t place = 0; place < count; place++) {
+                struct im_place at;
+
+                assert_int_equal(im_plan_place(&plan, im_plan_ticket(&plan, batch, rank, place), &at), 0);
+                assert_true(at.batch == batch && at.rank == rank && at.place == place);
+            }
+        }
+        assert_int_equal(step, im_plan_step_count(&plan, batch));
+        assert_true(step >= 1);
+        tickets += step;
+    }
+    assert_int_equal(tickets, plan.tickets);
+    im_plan_fini(&plan);
+}
+
+static void test_bijection_for_every_number_of_samples(void **state)
+{
+    (void)state;
+    for (uint32_t train = 1; train <= 70; train++)
+        for (uint32_t val = 0; val <= 9; val += 3)
+            check_bijection(&(struct im_plan_params){
+                .samples = {train, val}, .epochs = 2, .ranks = 1, .batch_size = {1, 4}, .image_size = {8, 8}, .validate_every = 1});
+}
+
+static void test_bijection_for_many_shapes(void **state)
+{
+    (void)state;
+    for (uint32_t ranks = 1; ranks <= 5; ranks++)
+        for (uint32_t size = 1; size <= 7; size++)
+            for (uint32_t extra = 0; extra < ranks * size; extra++)
+                for (uint32_t drop = 0; drop <= 1; drop++)
+                    check_bijection(&(struct im_plan_params){.samples = {ranks * size + extra, extra},
+                                                             .epochs = 3,
+                                                             .ranks = ranks,
+                                                             .batch_size = {size, 3},
+                                                             .image_size = {8, 8},
+                                                             .validate_every = 2,
+                                                             .drop_last = drop});
+}
+
+static void test_short_last_step_leaves_some_ranks_without_a_sample(void **state)
+{
+    struct im_plan_params p = usual;
+    struct im_plan plan;
+
+    (void)state;
+    p.samples[IM_TRAIN] = 33; /* 2 steps of 16, then one sample for rank 0 */
+    plan = make(&p);
+    assert_int_equal(im_plan_step_count(&plan, 2), 1);
+    assert_int_equal(im_plan_batch_count(&plan, 2, 0), 1);
+    assert_int_equal(im_plan_batch_count(&plan, 2, 1), 0);
+    im_plan_fini(&plan);
+}
+
+static void test_drop_last_leaves_the_short_step_out_of_training_only(void **state)
+{
+    struct im_plan_params p = usual;
+    struct im_plan plan;
+
+    (void)state;
+    p.drop_last = 1;
+    plan = make(&p);
+    assert_int_equal(plan.phase[0].samples, 96);
+    assert_int_equal(plan.phase[0].steps, 6);
+    assert_int_equal(plan.phase[1].samples, 10);
+    im_plan_fini(&plan);
+}
+
+static uint32_t validations(uint32_t epochs, uint32_t every, uint64_t val_samples)
+{
+    struct im_plan_params p = usual;
+    struct im_plan plan;
+    uint32_t count = 0;
+
+    p.epochs = epochs;
+    p.validate_every = every;
+    p.samples[IM_VAL] = val_samples;
+    plan = make(&p);
+    for (uint32_t i = 0; i < plan.phases; i++)
+        count += plan.phase[i].split == IM_VAL;
+    im_plan_fini(&plan);
+    return count;
+}
+
+static void test_validation_comes_every_so_many_epochs_and_at_the_end(void **state)
+{
+    (void)state;
+    assert_int_equal(validations(7, 1, 10), 7);
+    assert_int_equal(validations(7, 3, 10), 3); /* after 3, 6 and 7 */
+    assert_int_equal(validations(6, 3, 10), 2);
+    assert_int_equal(validations(7, 100, 10), 1);
+}
+
+static void test_no_validation_when_never_or_without_images(void **state)
+{
+    (void)state;
+    assert_int_equal(validations(7, 0, 10), 0);
+    assert_int_equal(validations(7, 1, 0), 0);
+}
+
+static void test_tickets_past_the_end_are_refused(void **state)
+{
+    struct im_plan plan = make(&usual);
+    struct im_place at;
+
+    (void)state;
+    assert_int_equal(im_plan_place(&plan, plan.tickets, &at), -ERANGE);
+    assert_int_equal(im_plan_place(&plan, UINT64_MAX, &at), -ERANGE);
+    im_plan_fini(&plan);
+}
+
+static void test_batches_past_the_end_are_empty(void **state)
+{
+    struct im_plan plan = make(&usual);
+
+    (void)state;
+    assert_null(im_plan_phase_of_batch(&plan, plan.batches));
+    assert_int_equal(im_plan_step_count(&plan, plan.batches), 0);
+    assert_int_equal(im_plan_batch_count(&plan, UINT64_MAX, 1), 0);
+    assert_int_equal(im_plan_first_ticket(&plan, plan.batches), plan.tickets);
+    im_plan_fini(&plan);
+}
+
+static int refuse(const struct im_plan_params *p, struct im_text *text)
+{
+    struct im_plan plan = {0};
+    int err;
+
+    text->s[0] = 0;
+    err = im_plan_init(&plan, p, text);
+    if (err == 0)
+        im_plan_fini(&plan);
+    assert_true(err == 0 || text->s[0] != 0);
+    return err;
+}
+
+static void test_nothing_to_train_is_refused_with_a_sentence(void **state)
+{
+    struct im_plan_params p;
+    struct im_text text;
+
+    (void)state;
+    p = usual, p.ranks = 0;
+    assert_int_equal(refuse(&p, &text), -EINVAL);
+    p = usual, p.epochs = 0;
+    assert_int_equal(refuse(&p, &text), -EINVAL);
+    p = usual, p.batch_size[IM_VAL] = 0;
+    assert_int_equal(refuse(&p, &text), -EINVAL);
+    p = usual, p.samples[IM_TRAIN] = 0;
+    assert_int_equal(refuse(&p, &text), -EINVAL);
+    assert_string_equal(text.s, "there are no training images");
+}
+
+static void test_too_large_a_batch_names_the_largest_that_fits(void **state)
+{
+    struct im_plan_params p = usual;
+    struct im_text text;
+
+    (void)state;
+    p.samples[IM_TRAIN] = 15;
+    assert_int_equal(refuse(&p, &text), -EINVAL);
+    assert_non_null(strstr(text.s, "use --batch-size 7 or less"));
+}
+
+static void test_fewer_images_than_ranks_does_not_ask_for_batch_size_0(void **state)
+{
+    struct im_plan_params p = usual;
+    struct im_text text;
+
+    (void)state;
+    p.samples[IM_TRAIN] = 1;
+    assert_int_equal(refuse(&p, &text), -EINVAL);
+    assert_null(strstr(text.s, "--batch-size 0"));
+    assert_non_null(strstr(text.s, "--ranks"));
+}
+
+static void test_more_samples_than_tickets_is_an_overflow(void **state)
+{
+    struct im_plan_params p = usual;
+    struct im_text text;
+
+    (void)state;
+    p.batch_size[IM_TRAIN] = p.batch_size[IM_VAL] = 65536;
+    p.samples[IM_TRAIN] = IM_NUMBER_MAX - IM_CELLS_MAX;
+    p.samples[IM_VAL] = 0;
+    p.epochs = 1;
+    assert_int_equal(refuse(&p, &text), 0);
+    p.samples[IM_TRAIN]++;
+    assert_int_equal(refuse(&p, &text), -EOVERFLOW);
+    p.samples[IM_TRAIN] = 1u << 20;
+    p.epochs = 1u << 20;
+    assert_int_equal(refuse(&p, &text), -EOVERFLOW);
+}
+
+static void test_sums_that_would_wrap_are_an_overflow(void **state)
+{
+    struct im_plan_params p = usual;
+    struct im_text text;
+
+    (void)state;
+    p.samples[IM_VAL] = UINT64_MAX - 50; /* + 100 training samples wraps to a small sum */
+    assert_int_equal(refuse(&p, &text), -EOVERFLOW);
+    p.samples[IM_VAL] = UINT64_MAX;
+    assert_int_equal(refuse(&p, &text), -EOVERFLOW);
+    p.samples[IM_TRAIN] = UINT64_MAX;
+    assert_int_equal(refuse(&p, &text), -EOVERFLOW);
+}
+
+static void test_a_step_over_32_bits_is_refused(void **state)
+{
+    struct im_plan_params p = usual;
+    struct im_text text;
+
+    (void)state;
+    p.ranks = 1u << 20;
+    p.batch_size[IM_VAL] = 1u << 20;
+    p.samples[IM_TRAIN] = UINT64_C(1) << 35;
+    assert_int_equal(refuse(&p, &text), -EINVAL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_bijection_for_every_number_of_samples),
+        cmocka_unit_test(test_bijection_for_many_shapes),
+        cmocka_unit_test(test_short_last_step_leaves_some_ranks_without_a_sample),
+        cmocka_unit_test(test_drop_last_leaves_the_short_step_out_of_training_only),
+        cmocka_unit_test(test_validation_comes_every_so_many_epochs_and_at_the_end),
+        cmocka_unit_test(test_no_validation_when_never_or_without_images),
+        cmocka_unit_test(test_tickets_past_the_end_are_refused),
+        cmocka_unit_test(test_batches_past_the_end_are_empty),
+        cmocka_unit_test(test_nothing_to_train_is_refused_with_a_sentence),
+        cmocka_unit_test(test_too_large_a_batch_names_the_largest_that_fits),
+        cmocka_unit_test(test_fewer_images_than_ranks_does_not_ask_for_batch_size_0),
+        cmocka_unit_test(test_more_samples_than_tickets_is_an_overflow),
+        cmocka_unit_test(test_sums_that_would_wrap_are_an_overflow),
+        cmocka_unit_test(test_a_step_over_32_bits_is_refused),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,170 @@
+/* Statistics: one writer, readers at any time. */
+#include "tests/unit/base/unit.h"
+
+#include <pthread.h>
+
+#include "ipc/stats.h"
+
+static int make_stats(void **state)
+{
+    *state = aligned_alloc(IM_PAGE, sizeof(struct im_stats));
+    if (*state)
+        memset(*state, 0, sizeof(struct im_stats));
+    return *state ? 0 : -1;
+}
+
+static int free_stats(void **state)
+{
+    free(*state);
+    return 0;
+}
+
+static void test_counters_and_gauges_read_back(void **state)
+{
+    struct im_stats *s = *state;
+    struct im_stats_view view;
+
+    im_stats_add(s, IM_C_SAMPLES, 3);
+    im_stats_add(s, IM_C_SAMPLES, 4);
+    im_stats_gauge(s, IM_G_LOSS, -0.125);
+    im_stats_read(s, im_now(), &view);
+    assert_int_equal(view.counter[IM_C_SAMPLES], 7);
+    assert_int_equal(view.counter[IM_C_BYTES], 0);
+    assert_true(view.gauge[IM_G_LOSS] == -0.125);
+}
+
+static uint64_t total(const struct im_stats_view *view)
+{
+    uint64_t sum = 0;
+
+    for (int a = 0; a < IM_ACTIVITIES; a++)
+        sum += view->time_ns[a];
+    return sum;
+}
+
+static void test_time_is_counted_to_the_activity_it_was_spent_in(void **state)
+{
+    struct im_stats *s = *state;
+    struct im_stats_view view;
+    im_ns began, ended;
+
+    im_stats_enter(s, IM_WORK);
+    began = atomic_load_explicit(&s->since_ns, memory_order_relaxed);
+    im_stats_enter(s, IM_WAIT_INPUT);
+    ended = atomic_load_explicit(&s->since_ns, memory_order_relaxed);
+    im_stats_read(s, ended + 1000, &view);
+    assert_int_equal(view.time_ns[IM_WORK], ended - began);
+    assert_int_equal(view.time_ns[IM_WAIT_INPUT], 1000);
+    assert_int_equal(total(&view), ended - began + 1000);
+}
+
+static void test_a_reader_with_an_older_clock_counts_nothing_for_the_unfinished(void **state)
+{
+    struct im_stats *s = *state;
+    struct im_stats_view view;
+
+    im_stats_enter(s, IM_WORK);
+    im_stats_read(s, 1, &view);
+    assert_int_equal(total(&view), 0);
+}
+
+static void test_damaged_activity_is_not_an_index(void **state)
+{
+    struct im_stats *s = *state;
+    struct im_stats_view view;
+
+    atomic_store_explicit(&s->activity, UINT64_MAX, memory_order_relaxed);
+    atomic_store_explicit(&s->since_ns, 1, memory_order_relaxed);
+    im_stats_read(s, im_now(), &view);
+    assert_int_equal(total(&view), 0);
+    im_stats_enter(s, IM_WORK);
+    im_stats_read(s, 0, &view);
+    assert_int_equal(total(&view), 0);
+}
+
+static void test_quantiles_are_upper_edges_of_powers_of_two(void **state)
+{
+    struct im_stats *s = *state;
+
+    assert_int_equal(im_stats_quantile(s, IM_H_ITEM, 0.5), 0);
+    for (int i = 0; i < 90; i++)
+        im_stats_time(s, IM_H_ITEM, 1000); /* in [512, 1024) */
+    for (int i = 0; i < 10; i++)
+        im_stats_time(s, IM_H_ITEM, 1 << 20);
+    assert_int_equal(im_stats_quantile(s, IM_H_ITEM, 0.5), 1024);
+    assert_int_equal(im_stats_quantile(s, IM_H_ITEM, 0.9), 1024);
+    assert_int_equal(im_stats_quantile(s, IM_H_ITEM, 0.99), 1 << 21);
+    assert_int_equal(im_stats_quantile(s, IM_H_ITEM, 1), 1 << 21);
+    assert_int_equal(im_stats_quantile(s, IM_H_WAIT, 0.5), 0);
+}
+
+static void test_extreme_durations_stay_inside_the_table(void **state)
+{
+    struct im_stats *s = *state;
+
+    im_stats_time(s, IM_H_ITEM, 0);
+    assert_int_equal(im_stats_quantile(s, IM_H_ITEM, 1), 2);
+    im_stats_time(s, IM_H_ITEM, UINT64_MAX);
+    assert_int_equal(im_stats_quantile(s, IM_H_ITEM, 1), UINT64_C(2) << (IM_HISTOGRAM_BUCKETS - 1));
+}
+
+struct observer {
+    const struct im_stats *stats;
+    _Atomic uint32_t stop;
+    uint64_t backwards, too_much;
+};
+
+static void *observe(void *argument)
+{
+    struct observer *o = argument;
+    struct im_stats_view before = {0}, view;
+    im_ns began = im_now();
+
+    while (!atomic_load_explicit(&o->stop, memory_order_relaxed)) {
+        im_ns now = im_now();
+
+        im_stats_read(o->stats, now, &view);
+        o->backwards += view.counter[IM_C_SAMPLES] < before.counter[IM_C_SAMPLES];
+        o->too_much += total(&view) > im_now() - began + IM_SECOND;
+        before = view;
+    }
+    return NULL;
+}
+
+static void test_a_reader_never_sees_a_counter_go_back(void **state)
+{
+    struct im_stats *s = *state;
+    struct observer o = {.stats = s};
+    struct im_stats_view view;
+    pthread_t thread;
+
+    im_stats_enter(s, IM_IDLE);
+    assert_int_equal(pthread_create(&thread, NULL, observe, &o), 0);
+    for (int i = 0; i < 100000; i++) {
+        im_stats_enter(s, i % 2 ? IM_WORK : IM_WAIT_IO);
+        im_stats_add(s, IM_C_SAMPLES, 1);
+    }
+    atomic_store_explicit(&o.stop, 1, memory_order_relaxed);
+    pthread_join(thread, NULL);
+    assert_int_equal(o.backwards, 0);
+    assert_int_equal(o.too_much, 0);
+    im_stats_read(s, 0, &view);
+    assert_int_equal(view.counter[IM_C_SAMPLES], 100000);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, make_stats, free_stats)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_counters_and_gauges_read_back),
+        TEST(test_time_is_counted_to_the_activity_it_was_spent_in),
+        TEST(test_a_reader_with_an_older_clock_counts_nothing_for_the_unfinished),
+        TEST(test_damaged_activity_is_not_an_index),
+        TEST(test_quantiles_are_upper_edges_of_powers_of_two),
+        TEST(test_extreme_durations_stay_inside_the_table),
+        TEST(test_a_reader_never_sees_a_counter_go_back),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
