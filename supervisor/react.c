@@ -147,8 +147,8 @@ static bool trainer_left(struct sv_super *s, int wait_status)
     return true;
 }
 
-/* What forgives earlier deaths. For a trainer only a batch that none before it had reached: going back to the checkpoint and
- * over the same batches again would forgive for ever. */
+/* What forgives earlier deaths. For a trainer only a batch that none before it had reached: going back to the
+ * checkpoint and over the same batches again would forgive for ever. */
 static uint64_t progress_of(const struct sv_super *s, const struct sv_child *child)
 {
     if (child->role != IM_ROLE_TRAINER)
@@ -172,8 +172,8 @@ static void on_exit_status(struct sv_super *s, struct sv_child *child, int wait_
     report_death(s, child, wait_status);
     if (child->role == IM_ROLE_AUGMENTER && (sv_is_own_crash(wait_status) || child->last.killed_by_deadline))
         sv_blame(s, child->last.active_ticket, child->last.killed_by_deadline ? "deadline" : "crash");
-    if (sv_tally_death(&child->tally, progress_of(s, child), left_early, (uint32_t)s->conf.max_restarts, &delay) ==
-        SV_GIVE_UP) {
+    if (sv_tally_death(&child->tally, progress_of(s, child), left_early, (uint32_t)s->conf.max_restarts,
+                       &delay) == SV_GIVE_UP) {
         give_up(s, child, wait_status);
         return;
     }
@@ -313,8 +313,8 @@ static void start_wanted(struct sv_super *s)
     for (uint32_t i = 0; i < s->children.count; i++) {
         struct sv_child *child = &s->children.child[i];
 
-        /* Not before it is known how the last one ended: a trainer that has saved and left needs no other. A status that
-         * the warden could not send is waited for no longer than this. */
+        /* Not before it is known how the last one ended: a trainer that has saved and left needs no other. A
+         * status that the warden could not send is waited for no longer than this. */
         if (child->last.incarnation != 0 && now - child->last.died_at < STATUS_WAIT_NS)
             continue;
         if (child->wanted && child->incarnation == 0 && now >= child->start_at)

@@ -29,7 +29,7 @@ case_supervisor() {
 # At each of its own fault points, while workers die too so that there is something to do.
 case_supervisor_points() {
   local point tested=0 began
-  for point in $(cd "$here/../.." && grep -rhoE 'IM_FAULT(_ERR)?\("(supervisor|reclaim)\.[a-z.]+"\)' --include='*.c' ipc supervisor |
+  for point in $(cd "$here/../.." && grep -rhoE 'IM_FAULT(_ERR)?\("(supervisor|reclaim)\.[^"]+"\)' --include='*.c' ipc supervisor |
     sed 's/.*"\(.*\)".*/\1/' | sort -u); do
     began=$SECONDS
     rm -rf "$T/w"
@@ -56,6 +56,30 @@ case_trainer() {
   check_outcome
 }
 
+# Everybody but the warden at random: readers and augmenters mostly, supervisors, and the trainer now and then.
+case_storm() {
+  local seed=${E2E_SEED:-$RANDOM} victims role sent=0
+  local -A left=([reader]=1000 [augmenter]=1000 [supervisor]=15 [trainer]=3)
+  local roles=(reader reader augmenter augmenter augmenter supervisor supervisor trainer)
+  echo "seed $seed (E2E_SEED=$seed repeats the order of victims)"
+  RANDOM=$seed
+  FAULTS=$PACE
+  launch "${WORKERS[@]}"
+  while ! is_over; do
+    role=${roles[$((RANDOM % ${#roles[@]}))]}
+    mapfile -t victims < <(pids "$role")
+    if [ ${#victims[@]} -gt 0 ] && [ "${left[$role]}" -gt 0 ] &&
+      kill -KILL "${victims[$((RANDOM % ${#victims[@]}))]}" 2>/dev/null; then
+      left[$role]=$((left[$role] - 1)) sent=$((sent + 1))
+    fi
+    sleep "0.0$((RANDOM % 9))"
+  done
+  finish 0
+  echo "$sent kills: $((1000 - left[reader])) readers, $((1000 - left[augmenter])) augmenters, $((15 - left[supervisor])) supervisors, $((3 - left[trainer])) trainers"
+  [ "$sent" -ge 8 ] || fail "too few were killed"
+  check_outcome
+}
+
 # Everyone but the warden, at once.
 case_all_but_the_warden() {
   FAULTS=$PACE
@@ -70,7 +94,7 @@ case_all_but_the_warden() {
 # While it saves: the checkpoint is the old one or the new one.
 case_saving() {
   local point tested=0 began
-  for point in $(cd "$here/../.." && grep -rhoE 'IM_FAULT(_ERR)?\("(file|checkpoint|trainer\.save)\.[a-z.]+"\)' --include='*.c' ipc trainer |
+  for point in $(cd "$here/../.." && grep -rhoE 'IM_FAULT(_ERR)?\("(file|checkpoint|trainer\.save)\.[^"]+"\)' --include='*.c' ipc trainer |
     sed 's/.*"\(.*\)".*/\1/' | sort -u); do
     began=$SECONDS
     rm -rf "$T/w"

@@ -24,7 +24,7 @@ case_learns() {
   mkdir "$T/cifar"
   tar --zstd -xf "$archive" -C "$T/cifar" -T "$T/chosen"
   root=$(dirname "$(find "$T/cifar" -type d -name train)")
-  TRAIN=(--data-dir "$root" --model resnet20 --image-size 32 --train-crop pad:4 --batch-size 64 --epochs 3 --lr 0.1
+  TRAIN=(--data-dir "$root" --model resnet20 --image-size 32 --train-crop pad:4 --batch-size 64 --epochs 2 --lr 0.1
     --eval-resize 32 --seed 1 --trainer-threads 1)
   LIMIT_SECONDS=200
   start 0

@@ -1,6 +1,6 @@
-/* print_logits STATE MODEL STEM CLASSES SIZE COUNT: the answers of a saved network to fixed images, for comparison with another
- * implementation (tests/golden/check_torchvision.py). Byte i of the images is the top byte of i * 2654435761 mod 2^32; the
- * mean and deviation are ImageNet's. One line an image. */
+/* print_logits STATE MODEL STEM CLASSES SIZE COUNT: the answers of a saved network to fixed images, for
+ * comparison with another implementation (tests/golden/check_torchvision.py). Byte i of the images is the top
+ * byte of i * 2654435761 mod 2^32; the mean and deviation are ImageNet's. One line an image. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -69,7 +69,8 @@ int main(int argc, char **argv)
     if (err == 0)
         err = load(argv[1], net, &text);
     if (err == 0)
-        err = print(net, config.classes, (int)strtol(argv[5], NULL, 10), (int)strtol(argv[6], NULL, 10), &text);
+        err =
+            print(net, config.classes, (int)strtol(argv[5], NULL, 10), (int)strtol(argv[6], NULL, 10), &text);
     if (err < 0)
         fprintf(stderr, "print_logits: %s\n", text.s);
     im_network_free(net);

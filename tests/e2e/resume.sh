@@ -34,7 +34,7 @@ case_interrupts() {
     [ "$status" = 0 ] && break
     [ "$status" = 75 ] || fail "exit status $status after Ctrl-C, not 75"
     must_be_saved
-    must_say "the same command continues"
+    must_say "continues from here"
     must_leave_nothing
     interrupts=$((interrupts + 1))
   done

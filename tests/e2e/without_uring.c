@@ -1,5 +1,5 @@
-/* without_uring PROGRAM ARGUMENT...: runs a program where io_uring_setup() fails with EPERM, as Docker's and Kubernetes'
- * default seccomp profiles make it. The filter holds for all that the program starts. */
+/* without_uring PROGRAM ARGUMENT...: runs a program where io_uring_setup() fails with EPERM, as Docker's and
+ * Kubernetes' default seccomp profiles make it. The filter holds for all that the program starts. */
 #include <errno.h>
 #include <seccomp.h>
 #include <stdio.h>
