@@ -16,11 +16,13 @@ void im_stats_enter(struct im_stats *s, enum im_activity activity)
     uint64_t was = atomic_load_explicit(&s->activity, memory_order_relaxed);
     im_ns since = atomic_load_explicit(&s->since_ns, memory_order_relaxed);
 
-    /* since_ns is 0 while the sum and the activity change: a reader that sees one of them old and one new would count the same
-     * time twice. Release on each, so that who sees the new value (acquire) sees since_ns changed too. */
+    /* since_ns is 0 while the sum and the activity change: a reader that sees one of them old and one new
+     * would count the same time twice. Release on each, so that who sees the new value (acquire) sees
+     * since_ns changed too. */
     atomic_store_explicit(&s->since_ns, 0, memory_order_relaxed);
     if (was < IM_ACTIVITIES && since != 0)
-        atomic_store_explicit(&s->time_ns[was], atomic_load_explicit(&s->time_ns[was], memory_order_relaxed) + now - since,
+        atomic_store_explicit(&s->time_ns[was],
+                              atomic_load_explicit(&s->time_ns[was], memory_order_relaxed) + now - since,
                               memory_order_release);
     atomic_store_explicit(&s->activity, activity, memory_order_release);
     atomic_store_explicit(&s->since_ns, now, memory_order_release);
@@ -46,7 +48,8 @@ void im_stats_gauge(struct im_stats *s, enum im_gauge gauge, double value)
     atomic_store_explicit(&s->gauge[gauge], bits, memory_order_relaxed);
 }
 
-/* Finished time by activity and the unfinished one, from between two changes. False: they changed while we read. */
+/* Finished time by activity and the unfinished one, from between two changes. False: they changed while we
+ * read. */
 static bool read_times(const struct im_stats *s, im_ns now, uint64_t *ret_time_ns)
 {
     im_ns since = atomic_load_explicit(&s->since_ns, memory_order_acquire);
