@@ -18,6 +18,8 @@
 #include "ipc/wait.h"
 #include "supervisor/super.h"
 
+#define STATUS_WAIT_NS IM_SECOND
+
 static const enum im_role roles[] = {IM_ROLE_READER, IM_ROLE_AUGMENTER, IM_ROLE_TRAINER};
 
 const char *sv_state_name(const struct sv_super *s)
@@ -145,6 +147,15 @@ static bool trainer_left(struct sv_super *s, int wait_status)
     return true;
 }
 
+/* What forgives earlier deaths. For a trainer only a batch that none before it had reached: going back to the
+ * checkpoint and over the same batches again would forgive for ever. */
+static uint64_t progress_of(const struct sv_super *s, const struct sv_child *child)
+{
+    if (child->role != IM_ROLE_TRAINER)
+        return s->view.samples;
+    return child->last.position > child->tally.progress ? child->last.position : child->tally.progress;
+}
+
 static void on_exit_status(struct sv_super *s, struct sv_child *child, int wait_status)
 {
     bool left_early =
@@ -161,8 +172,8 @@ static void on_exit_status(struct sv_super *s, struct sv_child *child, int wait_
     report_death(s, child, wait_status);
     if (child->role == IM_ROLE_AUGMENTER && (sv_is_own_crash(wait_status) || child->last.killed_by_deadline))
         sv_blame(s, child->last.active_ticket, child->last.killed_by_deadline ? "deadline" : "crash");
-    if (sv_tally_death(&child->tally, s->view.samples, left_early, (uint32_t)s->conf.max_restarts, &delay) ==
-        SV_GIVE_UP) {
+    if (sv_tally_death(&child->tally, progress_of(s, child), left_early, (uint32_t)s->conf.max_restarts,
+                       &delay) == SV_GIVE_UP) {
         give_up(s, child, wait_status);
         return;
     }
@@ -302,6 +313,10 @@ static void start_wanted(struct sv_super *s)
     for (uint32_t i = 0; i < s->children.count; i++) {
         struct sv_child *child = &s->children.child[i];
 
+        /* Not before it is known how the last one ended: a trainer that has saved and left needs no other. A
+         * status that the warden could not send is waited for no longer than this. */
+        if (child->last.incarnation != 0 && now - child->last.died_at < STATUS_WAIT_NS)
+            continue;
         if (child->wanted && child->incarnation == 0 && now >= child->start_at)
             sv_child_start(&s->children, child);
     }

@@ -115,6 +115,8 @@ reached() {
   steps=$(steps_done || true)
   [ -n "$steps" ] && [ "$steps" -ge "$1" ]
 }
+# send SIGNAL: to the launched run, which must still be there.
+send() { kill "-$1" "$WARDEN" 2>/dev/null || fail "the run was over before it could be disturbed"; }
 # Waits until training step N is done (or the run is over).
 wait_step() { until_true "$LIMIT_SECONDS" eval "reached $1 || is_over" || fail "step $1 was not reached"; }
 
@@ -124,17 +126,19 @@ must_equal_reference() {
     || fail "the weights are not those of the undisturbed run"
   if grep -q 'the ledger does not balance' "$RUN/log.txt"; then fail "a sample was lost or came twice"; fi
 }
-# Of the run's last process generation: each finished pass had each sample exactly once.
+# The ledger at the end of each start of the run: every pass that came to its end had each of its samples exactly once.
 must_balance() {
-  local line passes exact
-  line=$(events | grep '"run.finished"' | tail -n 1)
+  local split passes exact
+  [ "$(count_events '"run.finished"')" = 1 ] || fail "the run did not finish once"
   for split in train val; do
-    passes=$(sed -n "s/.*\"${split}_passes\":\([0-9]*\).*/\1/p" <<<"$line")
-    exact=$(sed -n "s/.*\"${split}_passes_exactly_once\":\([0-9]*\).*/\1/p" <<<"$line")
-    [ -n "$passes" ] && [ "$passes" -gt 0 ] && [ "$passes" = "$exact" ] ||
-      fail "the ledger of $split: of '$passes' passes '$exact' had each sample exactly once"
+    passes=$(ledger "${split}_passes") exact=$(ledger "${split}_passes_exactly_once")
+    if [ "$passes" = 0 ] || [ "$passes" != "$exact" ]; then
+      fail "the ledger of $split: of $passes passes $exact had each sample exactly once"
+    fi
   done
 }
+# ledger KEY: its sum over the starts of the run.
+ledger() { events | grep -oE "\"$1\":[0-9]+" | awk -F : '{ sum += $2 } END { print sum + 0 }'; }
 check_outcome() { must_equal_reference && must_balance; }
 
 # Nobody and nothing may be left: no process, no shared memory, no control socket, no half-written file.
