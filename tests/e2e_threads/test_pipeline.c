@@ -65,7 +65,7 @@ static struct im_conf configuration(const char *run_name, const char *readers, c
 static struct pipeline *open_pipeline(const struct im_conf *conf)
 {
     struct im_text text = {""};
-    struct pipeline *p;
+    struct pipeline *p = NULL;
 
     if (pipeline_open(&p, conf, &text) < 0)
         fail_msg("%s", text.s);
@@ -266,7 +266,7 @@ static void readers_and_augmenters_run_at_full_speed(void **state)
 {
     struct im_conf conf = configuration("speed", "2", "3");
     struct im_text text = {""};
-    struct pipeline *p;
+    struct pipeline *p = NULL;
     uint64_t samples = 0;
 
     (void)state;
