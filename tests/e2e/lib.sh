@@ -157,9 +157,15 @@ must_leave_nothing() {
 # Names in /dev/shm live for microseconds; one that stays was forgotten.
 no_shared_memory() { [ -z "$(compgen -G '/dev/shm/imsuper-*')" ]; }
 
+# A process that a sanitizer ends is started again as any other; its report must not go unseen.
+must_be_clean() {
+  if grep -hE 'Sanitizer|runtime error:' "$T/out" "$RUN/log.txt" 2>/dev/null; then fail "a sanitizer reported"; fi
+}
+
 run_case() {
   declare -F "case_$CASE" >/dev/null || { echo "no case $CASE" >&2 && exit 2; }
   "case_$CASE"
+  must_be_clean
   must_leave_nothing
   echo "ok: $CASE"
 }
