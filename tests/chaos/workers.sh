@@ -86,7 +86,7 @@ case_all_at_once() {
     kill -KILL $(pids $role) 2>/dev/null || true
   done
   finish 0
-  [ "$(deaths_of reader)" -ge 4 ] && [ "$(deaths_of augmenter)" -ge 4 ] || fail "too few died"
+  if [ "$(deaths_of reader)" -lt 4 ] || [ "$(deaths_of augmenter)" -lt 4 ]; then fail "too few died"; fi
   check_outcome
 }
 

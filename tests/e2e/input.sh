@@ -67,7 +67,7 @@ case_text_file() {
 # A folder with an image's name is no image: it never enters the index.
 case_directory_as_image() {
   own_data
-  mkdir "$T/data/train/$(ls "$T/data/train" | head -n 1)/directory.JPEG"
+  mkdir "$(dirname "$(file_number 1)")/directory.JPEG"
   start 0
   [ "$(count_events '"sample.bad"')" = 0 ] || fail "the folder became a sample"
   must_say "192 train"
