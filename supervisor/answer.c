@@ -1,5 +1,7 @@
 /* Control messages: requests of `imsuper status|stop`, news from the trainers. */
 #include <errno.h>
+#include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "ipc/base/sysinfo.h"
@@ -138,19 +140,37 @@ static struct im_json *command(struct sv_super *s, const char *cmd, const struct
     return simple_reply("error", "unknown command");
 }
 
+/* A number right-aligned in `width`, or "-" where it was not measured (null in the message). */
+static void cell(char *line, size_t n, const struct im_json *m, const char *key, int width, int digits,
+                 double scale, const char *unit)
+{
+    double value = im_json_real_or(m, key, (double)NAN);
+    size_t used = strlen(line);
+
+    if (isnan(value))
+        snprintf(line + used, n - used, "  %*s", width, "-");
+    else
+        snprintf(line + used, n - used, "  %*.*f%s", width - (int)strlen(unit), digits, scale * value, unit);
+}
+
 /* One row per epoch, under a heading. */
 static void tell_epoch(struct sv_super *s, const struct im_json *m)
 {
-    char rate[24], time[24];
+    char line[256], rate[24], time[24];
 
-    if (im_json_int_or(m, "epoch", 1) == 1)
-        sv_screen_say(&s->screen,
-                      "epoch  train loss  train top1   val loss  val top1  val top5      lr   img/s    time");
-    sv_screen_say(&s->screen, "%5lld  %10.4f  %9.2f%%  %9.4f  %7.2f%%  %7.2f%%  %6.4f  %6s  %6s",
-                  (long long)im_json_int_or(m, "epoch", 0), im_json_real_or(m, "train_loss", 0),
-                  100 * im_json_real_or(m, "train_top1", 0), im_json_real_or(m, "val_loss", 0),
-                  100 * im_json_real_or(m, "val_top1", 0), 100 * im_json_real_or(m, "val_top5", 0),
-                  im_json_real_or(m, "lr", 0),
+    if (!s->rows_told)
+        sv_screen_say(
+            &s->screen,
+            "epoch  train loss  train top1   val loss  val top1  val top5      lr    img/s    time");
+    s->rows_told = true;
+    snprintf(line, sizeof line, "%5lld", (long long)im_json_int_or(m, "epoch", 0));
+    cell(line, sizeof line, m, "train_loss", 10, 4, 1, "");
+    cell(line, sizeof line, m, "train_top1", 10, 2, 100, "%");
+    cell(line, sizeof line, m, "val_loss", 9, 4, 1, "");
+    cell(line, sizeof line, m, "val_top1", 8, 2, 100, "%");
+    cell(line, sizeof line, m, "val_top5", 8, 2, 100, "%");
+    cell(line, sizeof line, m, "lr", 6, 4, 1, "");
+    sv_screen_say(&s->screen, "%s  %7s  %6s", line,
                   sv_format_rate(im_json_real_or(m, "images_per_second", 0), rate, sizeof rate),
                   sv_format_seconds(im_json_real_or(m, "seconds", -1), time, sizeof time));
 }

@@ -1,9 +1,11 @@
 #include "supervisor/children.h"
 
 #include <signal.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "ipc/bad.h"
 #include "ipc/base/fault.h"
 #include "ipc/process.h"
 
@@ -53,6 +55,21 @@ int sv_child_start(struct sv_children *c, struct sv_child *child)
     return sv_channel_send(c->channel, &m, -1);
 }
 
+/* Which sample it was rendering; before its cell is returned and can be filled with another. */
+static void remember_sample(struct sv_children *c, struct sv_child *child, uint64_t active_ticket)
+{
+    const struct im_encoded_meta *meta;
+    struct im_place at;
+
+    child->last.active_sample = 0;
+    if (active_ticket == 0 || im_plan_place(c->plan, active_ticket - 1, &at) < 0)
+        return;
+    meta = &c->run->encoded_meta[(active_ticket - 1) % c->run->geometry.encoded_cells];
+    child->last.active_sample = im_bad_key((enum im_split)at.phase->split, meta->sample);
+    memcpy(child->last.active_name, meta->name, sizeof child->last.active_name);
+    child->last.active_name[sizeof child->last.active_name - 1] = 0;
+}
+
 void sv_child_buried(struct sv_children *c, struct sv_child *child)
 {
     struct im_process *entry = &c->run->process[child->slot];
@@ -64,7 +81,7 @@ void sv_child_buried(struct sv_children *c, struct sv_child *child)
     child->last.was_ready = atomic_load_explicit(&entry->ready_ns, memory_order_acquire) != 0;
     child->last.killed_by_deadline = child->killed_by_deadline;
     child->last.ended_by_reset = child->ended_by_reset;
-    child->last.active_ticket = atomic_load_explicit(&entry->active_ticket, memory_order_acquire);
+    remember_sample(c, child, atomic_load_explicit(&entry->active_ticket, memory_order_acquire));
     child->last.position = atomic_load_explicit(&entry->position, memory_order_acquire);
     child->last.died_at = im_now();
     IM_FAULT("supervisor.death.seen");
@@ -89,10 +106,8 @@ void sv_child_kill(struct sv_child *child, int signo)
 void sv_children_want(struct sv_children *c, enum im_role role, bool wanted)
 {
     for (uint32_t i = 0; i < c->count; i++)
-        if (c->child[i].role == role) {
+        if (c->child[i].role == role)
             c->child[i].wanted = wanted;
-            c->child[i].start_at = 0;
-        }
 }
 
 uint32_t sv_children_alive(const struct sv_children *c, enum im_role role)

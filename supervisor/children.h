@@ -31,8 +31,9 @@ struct sv_child {
         uint32_t incarnation; /* 0: nothing to tell */
         int32_t pid;
         bool was_ready, killed_by_deadline, ended_by_reset;
-        uint64_t active_ticket; /* + 1 */
-        uint64_t position;      /* a trainer's: next batch + 1 */
+        uint64_t active_sample;          /* im_bad_key() of what it was rendering; 0: nothing */
+        char active_name[IM_NAME_BYTES]; /* its file */
+        uint64_t position;               /* a trainer's: next batch + 1 */
         im_ns died_at;
         struct im_reclaimed returned;
     } last;

@@ -161,9 +161,9 @@ static void print_header(const struct start *s)
             sv_format_count(s->data.samples[IM_VAL], val, sizeof val), s->data.classes, s->data.layout,
             s->data.cached ? "cached" : "built", s->data.seconds);
     fprintf(stderr,
-            "train   %s, %" PRId64 " epochs, batch %" PRId64 " x %" PRId64
-            ", SGD lr %g momentum %g wd %g %s, %" PRId64 " px, seed %" PRIu64 "\n",
-            im_conf_choice(IM_KEY_model, c->model), c->epochs, c->ranks, c->batch_size, c->lr, c->momentum,
+            "train   %s, %" PRId64 " epochs, batch %" PRId64 ", SGD lr %g momentum %g wd %g %s, %" PRId64
+            " px, seed %" PRIu64 "\n",
+            im_conf_choice(IM_KEY_model, c->model), c->epochs, c->batch_size, c->lr, c->momentum,
             c->weight_decay, im_conf_choice(IM_KEY_schedule, c->schedule), c->image_size, c->seed);
     fprintf(stderr,
             "host    %u cpu: %" PRId64 " reader, %" PRId64 " augmenter, %" PRId64 " trainer (%" PRId64

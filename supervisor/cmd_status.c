@@ -14,18 +14,28 @@
 #define ANSWER_TIMEOUT_MS 3000
 #define STOP_TIMEOUT_NS (600 * IM_SECOND) /* a step and a checkpoint of the largest network, with room */
 
-/* Finds the run. 0, or an exit status. */
+/* Finds the run: `VERB [RUN] [flags]`, or the run after the flags. 0, or an exit status. */
 static int find(struct im_conf *conf, unsigned command, int argc, char **argv)
 {
     struct im_text warning = {0}, text = {0};
-    int next = im_conf_load(conf, command, argc, argv, &warning, &text);
+    const char *run = argc > 1 && argv[1][0] != '-' ? argv[1] : NULL;
+    int next, skip = run ? 1 : 0;
 
+    argv += skip;
+    argc -= skip;
+    next = im_conf_load(conf, command, argc, argv, &warning, &text);
     if (next < 0) {
         fprintf(stderr, "imsuper: %s\n", text.s);
         return IM_EXIT_USAGE;
     }
-    if (next < argc && next + 1 == argc)
-        snprintf(conf->run_name, sizeof conf->run_name, "%s", argv[next]);
+    if (!run && next < argc)
+        run = argv[next++];
+    if (next < argc) {
+        fprintf(stderr, "imsuper: unexpected argument '%s': one run at a time\n", argv[next]);
+        return IM_EXIT_USAGE;
+    }
+    if (run)
+        snprintf(conf->run_name, sizeof conf->run_name, "%s", run);
     if (sv_rundir_find(conf, &text) < 0) {
         fprintf(stderr, "imsuper: %s\n", text.s);
         return IM_EXIT_UNKNOWN_RUN;

@@ -14,51 +14,48 @@
 
 #define CRASHES_TO_QUARANTINE 2
 
-static uint64_t sample_key(const struct sv_super *s, uint64_t ticket)
+static uint64_t sample_of(uint64_t key)
 {
-    const struct im_encoded_meta *meta = &s->run.encoded_meta[ticket % s->run.geometry.encoded_cells];
-    struct im_place at;
-
-    if (im_plan_place(&s->plan, ticket, &at) < 0)
-        return 0;
-    return im_bad_key((enum im_split)at.phase->split, meta->sample);
+    return (key & ~(UINT64_C(1) << 63)) - 1;
 }
 
-static void quarantine(struct sv_super *s, uint64_t key)
+static struct im_json *sample_json(uint64_t key, const char *file)
+{
+    struct im_json *fields = im_json_object();
+
+    im_json_set_str(fields, "file", file);
+    im_json_set_str(fields, "split", key >> 63 ? "val" : "train");
+    im_json_set_int(fields, "sample", (int64_t)sample_of(key));
+    return fields;
+}
+
+static void quarantine(struct sv_super *s, uint64_t key, const char *file)
 {
     struct im_control *c = s->run.control;
     uint32_t n = atomic_load_explicit(&c->quarantine_count, memory_order_relaxed);
-    struct im_json *fields = im_json_object();
 
     if (n < IM_QUARANTINE_MAX) {
         atomic_store_explicit(&c->quarantine[n], key, memory_order_relaxed);
         atomic_store_explicit(&c->quarantine_count, n + 1, memory_order_release);
     }
-    im_json_set_str(fields, "split", key >> 63 ? "val" : "train");
-    im_json_set_int(fields, "sample", (int64_t)((key & ~(UINT64_C(1) << 63)) - 1));
-    sv_journal_event(&s->journal, "sample.quarantined", fields);
-    sv_screen_warn(&s->screen, SV_WARN,
-                   "sample %" PRIu64 " of %s is quarantined: it ended its augmenter twice",
-                   (key & ~(UINT64_C(1) << 63)) - 1, key >> 63 ? "val" : "train");
+    sv_journal_event(&s->journal, "sample.quarantined", sample_json(key, file));
+    sv_screen_warn(&s->screen, SV_WARN, "%s is quarantined: it ended its augmenter twice", file);
 }
 
-void sv_blame(struct sv_super *s, uint64_t active_ticket, const char *why)
+void sv_blame(struct sv_super *s, uint64_t key, const char *file, const char *why)
 {
     const uint32_t room = sizeof s->blame / sizeof *s->blame;
-    uint64_t key = active_ticket ? sample_key(s, active_ticket - 1) : 0;
     struct im_json *fields;
 
     if (key == 0)
         return;
-    fields = im_json_object();
+    fields = sample_json(key, file);
     im_json_set_str(fields, "why", why);
-    im_json_set_str(fields, "file",
-                    s->run.encoded_meta[(active_ticket - 1) % s->run.geometry.encoded_cells].name);
     sv_journal_event(&s->journal, "sample.blamed", fields);
     for (uint32_t i = 0; i < s->blames && i < room; i++)
         if (s->blame[i].key == key) {
             if (++s->blame[i].count == CRASHES_TO_QUARANTINE)
-                quarantine(s, key);
+                quarantine(s, key, file);
             return;
         }
     s->blame[s->blames % room].key = key;
@@ -141,29 +138,26 @@ static void check_stalls(struct sv_super *s)
         im_json_set_int(fields, "index", child->index);
         im_json_set_int(fields, "incarnation", child->incarnation);
         sv_journal_event(&s->journal, "process.stalled", fields);
-        sv_screen_say(&s->screen,
-                      "level=warn msg=\"%s#%u has had work and finished nothing for %.1f s; ending it\"",
-                      im_role_name(child->role), child->index, (double)timeout / 1e9);
+        sv_screen_warn(&s->screen, SV_WARN, "%s#%u has had work and finished nothing for %.1f s; ending it",
+                       im_role_name(child->role), child->index, (double)timeout / 1e9);
         sv_child_kill(child, SIGKILL);
     }
 }
 
 static void tell_bad_sample(struct sv_super *s, const struct im_bad_entry *bad, uint32_t verdict)
 {
-    struct im_json *fields = im_json_object();
     uint64_t key = atomic_load_explicit(&bad->key, memory_order_relaxed);
     char name[IM_NAME_BYTES];
+    struct im_json *fields;
 
     memcpy(name, bad->name, sizeof name);
     name[sizeof name - 1] = 0;
-    im_json_set_str(fields, "file", name);
-    im_json_set_str(fields, "split", key >> 63 ? "val" : "train");
-    im_json_set_int(fields, "sample", (int64_t)((key & ~(UINT64_C(1) << 63)) - 1));
+    fields = sample_json(key, name);
     im_json_set_str(fields, "verdict", im_verdict_name(verdict));
     sv_journal_event(&s->journal, "sample.bad", fields);
     sv_screen_warn(&s->screen, SV_WARN, "left out %s: %s", name, im_verdict_sentence(verdict));
     if (s->conf.on_bad_sample == IM_BAD_SAMPLE_STOP) {
-        sv_screen_say(&s->screen, "imsuper: stopping because of --on-bad-sample stop");
+        sv_screen_warn(&s->screen, SV_ERROR, "stopping because of --on-bad-sample stop");
         sv_finish(s, IM_EXIT_BAD_DATA);
     }
 }
@@ -180,14 +174,21 @@ static void check_bad_samples(struct sv_super *s)
             return;
         atomic_store_explicit(told, i + 1, memory_order_relaxed);
         tell_bad_sample(s, bad, verdict);
-        if (s->conf.bad_sample_limit > 0 && i + 1 == s->conf.bad_sample_limit && !s->finished) {
-            sv_screen_say(
-                &s->screen,
-                "imsuper: %u files could not be used; stopping (--bad-sample-limit). See events.jsonl",
-                i + 1);
-            sv_finish(s, IM_EXIT_BAD_DATA);
-        }
     }
+}
+
+/* Also those for which the table has no room. */
+static void check_bad_limit(struct sv_super *s)
+{
+    uint64_t bad = (uint64_t)atomic_load_explicit(&s->run.control->bad_told, memory_order_relaxed) +
+                   atomic_load_explicit(&s->run.control->bad_overflow, memory_order_relaxed);
+
+    if (s->conf.bad_sample_limit == 0 || bad < (uint64_t)s->conf.bad_sample_limit || s->finished)
+        return;
+    sv_screen_warn(&s->screen, SV_ERROR,
+                   "%" PRIu64 " files could not be used; stopping (--bad-sample-limit). See events.jsonl",
+                   bad);
+    sv_finish(s, IM_EXIT_BAD_DATA);
 }
 
 void sv_guard(struct sv_super *s)
@@ -195,4 +196,5 @@ void sv_guard(struct sv_super *s)
     check_deadlines(s);
     check_stalls(s);
     check_bad_samples(s);
+    check_bad_limit(s);
 }

@@ -94,23 +94,25 @@ static int level_of(const char *line)
     return -1;
 }
 
-/* Copies the value of `key` in a logfmt line, unquoted; empty when there is none. */
+/* Copies the value of `key` in a logfmt line, without its quotes and escapes; empty when there is none. */
 static void value_of(const char *line, const char *key, char *ret, size_t n)
 {
     char wanted[32];
-    const char *at, *end;
-    size_t length;
+    const char *at;
+    size_t used = 0;
+    bool quoted;
 
     snprintf(wanted, sizeof wanted, " %s=", key);
-    ret[0] = 0;
     at = strstr(line, wanted);
-    if (!at)
-        return;
-    at += strlen(wanted);
-    end = *at == '"' ? strchr(at + 1, '"') : at + strcspn(at, " ");
-    at += *at == '"';
-    length = end ? (size_t)(end - at) : strlen(at);
-    snprintf(ret, n, "%.*s", (int)(length < n ? length : n - 1), at);
+    at = at ? at + strlen(wanted) : "";
+    quoted = *at == '"';
+    at += quoted;
+    while (*at && *at != (quoted ? '"' : ' ') && used + 1 < n) {
+        if (quoted && *at == '\\' && at[1])
+            at++;
+        ret[used++] = *at++;
+    }
+    ret[used] = 0;
 }
 
 /* A log line of a role, for people: who, what, and the rest as it is. */
@@ -135,11 +137,13 @@ static void show(struct sv_journal *j, const char *line, int level)
 static void take_line(struct sv_journal *j, const char *line)
 {
     int level = level_of(line);
+    char msg[32];
 
     im_append_line(j->log_fd, line);
-    if (level == IM_LOG_ERROR || level < 0)
-        snprintf(j->last_error, sizeof j->last_error, "%s", line);
-    if (level < 0)
+    value_of(line, "msg", msg, sizeof msg);
+    if (level == IM_LOG_ERROR && strcmp(msg, "leaving") == 0)
+        value_of(line, "why", j->last_reason, sizeof j->last_reason); /* shown with what follows from it */
+    else if (level < 0)
         sv_screen_warn(j->screen, SV_ERROR, "%s", line);
     else if (level >= j->level_shown)
         show(j, line, level);

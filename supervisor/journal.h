@@ -13,8 +13,7 @@ struct sv_journal {
     int level_shown; /* enum im_log_level: less important lines go to log.txt only */
     char partial[SV_LINE_MAX];
     size_t partial_bytes;
-    char last_error[SV_LINE_MAX]; /* last line of level error, or that is no log line at all: why a process
-                                     died */
+    char last_reason[1024]; /* why the last process that left with an error did so, in its own words */
 };
 
 /* Opens the files in `run_dir`. pipe_fd is borrowed. */

@@ -16,6 +16,7 @@
 #include "ipc/child.h"
 #include "ipc/process.h"
 #include "ipc/wait.h"
+#include "supervisor/rundir.h"
 #include "supervisor/super.h"
 
 #define STATUS_WAIT_NS IM_SECOND
@@ -71,7 +72,8 @@ void sv_request_stop(struct sv_super *s, const char *why)
 
     if (state == IM_RUN_STOPPING || state == IM_RUN_ENDED)
         return;
-    sv_screen_say(&s->screen, "%s: finishing the step and saving; once more stops at once", why);
+    sv_screen_say(&s->screen,
+                  "%s: finishing the step and saving; Ctrl-C or `imsuper stop --now` stops at once", why);
     sv_journal_event(&s->journal, "run.stopping", NULL);
     if (state == IM_RUN_STARTING) { /* nothing has been trained since the last checkpoint */
         sv_finish(s, IM_EXIT_RESUMABLE);
@@ -105,7 +107,7 @@ void sv_reset(struct sv_super *s, const char *why)
     }
 }
 
-static void report_death(struct sv_super *s, const struct sv_child *child, int wait_status, bool goes_on)
+static void report_death(struct sv_super *s, const struct sv_child *child, int wait_status)
 {
     struct im_json *fields = im_json_object();
     char end[64];
@@ -118,9 +120,13 @@ static void report_death(struct sv_super *s, const struct sv_child *child, int w
     im_json_set_int(fields, "returned_reads", child->last.returned.filling);
     im_json_set_int(fields, "returned_samples", child->last.returned.taken);
     sv_journal_event(&s->journal, "process.died", fields);
+    sv_journal_drain(&s->journal);
     sv_screen_warn(&s->screen, SV_WARN, "%s#%u (pid %d) died: %s%s", im_role_name(child->role), child->index,
-                   child->last.pid, sv_describe_end(wait_status, end, sizeof end),
-                   goes_on && child->role != IM_ROLE_TRAINER ? "; starting another, no sample lost" : "");
+                   child->last.pid,
+                   WIFEXITED(wait_status) && s->journal.last_reason[0]
+                       ? s->journal.last_reason
+                       : sv_describe_end(wait_status, end, sizeof end),
+                   child->role == IM_ROLE_TRAINER ? "" : "; starting another, no sample lost");
 }
 
 static void give_up(struct sv_super *s, const struct sv_child *child, int wait_status)
@@ -130,9 +136,12 @@ static void give_up(struct sv_super *s, const struct sv_child *child, int wait_s
         WIFEXITED(wait_status) && WEXITSTATUS(wait_status) ? WEXITSTATUS(wait_status) : IM_EXIT_FAILED;
 
     sv_journal_drain(&s->journal);
-    sv_screen_say(&s->screen, "imsuper: %s#%u cannot be kept running (%s)%s%s", im_role_name(child->role),
-                  child->index, sv_describe_end(wait_status, end, sizeof end),
-                  s->journal.last_error[0] ? "; its last word: " : "", s->journal.last_error);
+    if (WIFEXITED(wait_status) && s->journal.last_reason[0])
+        sv_screen_warn(&s->screen, SV_ERROR, "%s", s->journal.last_reason);
+    else
+        sv_screen_warn(&s->screen, SV_ERROR, "%s#%u cannot be kept running: %s; see log.txt",
+                       im_role_name(child->role), child->index,
+                       sv_describe_end(wait_status, end, sizeof end));
     sv_finish(s, status);
 }
 
@@ -158,10 +167,19 @@ static uint64_t progress_of(const struct sv_super *s, const struct sv_child *chi
     return child->last.position > child->tally.progress ? child->last.position : child->tally.progress;
 }
 
+/* It left by itself with an error that the next one would meet again: before it was ready (a flag, a file),
+ * or a trainer at any time (a full disk). */
+static bool names_its_error(const struct sv_child *child, int wait_status)
+{
+    if (!WIFEXITED(wait_status) || WEXITSTATUS(wait_status) == IM_EXIT_FENCED ||
+        WEXITSTATUS(wait_status) == IM_EXIT_ORPHANED)
+        return false;
+    return !child->last.was_ready || child->role == IM_ROLE_TRAINER;
+}
+
 static void on_exit_status(struct sv_super *s, struct sv_child *child, int wait_status)
 {
-    bool left_early =
-        WIFEXITED(wait_status) && !child->last.was_ready && WEXITSTATUS(wait_status) != IM_EXIT_FENCED;
+    bool hopeless = names_its_error(child, wait_status);
     enum sv_verdict verdict;
     im_ns delay;
 
@@ -172,11 +190,13 @@ static void on_exit_status(struct sv_super *s, struct sv_child *child, int wait_
         return;
     }
     atomic_fetch_add_explicit(&s->run.control->deaths, 1, memory_order_relaxed);
-    verdict = sv_tally_death(&child->tally, progress_of(s, child), left_early, (uint32_t)s->conf.max_restarts,
+    verdict = sv_tally_death(&child->tally, progress_of(s, child), hopeless, (uint32_t)s->conf.max_restarts,
                              &delay);
-    report_death(s, child, wait_status, verdict == SV_RESTART);
+    if (verdict == SV_RESTART)
+        report_death(s, child, wait_status);
     if (child->role == IM_ROLE_AUGMENTER && (sv_is_own_crash(wait_status) || child->last.killed_by_deadline))
-        sv_blame(s, child->last.active_ticket, child->last.killed_by_deadline ? "deadline" : "crash");
+        sv_blame(s, child->last.active_sample, child->last.active_name,
+                 child->last.killed_by_deadline ? "deadline" : "crash");
     if (verdict == SV_GIVE_UP) {
         give_up(s, child, wait_status);
         return;
@@ -259,6 +279,8 @@ void sv_on_message(struct sv_super *s, const struct sv_message *m, int pidfd)
     case SV_SIGNAL:
         if (m->status == SIGUSR2)
             atomic_fetch_add_explicit(&s->run.control->save_requests, 1, memory_order_release);
+        else if (m->status == SIGINT && im_run_state(&s->run) == IM_RUN_STOPPING)
+            sv_stop_at_once(s, "Ctrl-C");
         else
             sv_request_stop(s, m->status == SIGINT ? "Ctrl-C" : "signal");
         break;
@@ -297,15 +319,15 @@ static void try_to_run(struct sv_super *s)
         if (position == 0 || im_process_state(&s->run, slot) != IM_PROCESS_RUN)
             return;
         if (r > 0 && position != first) {
-            sv_screen_say(&s->screen,
-                          "imsuper: the trainers disagree on where to continue (batch %" PRIu64
-                          " and %" PRIu64 ")",
-                          first - 1, position - 1);
+            sv_screen_warn(&s->screen, SV_ERROR,
+                           "the trainers disagree on where to continue (batch %" PRIu64 " and %" PRIu64 ")",
+                           first - 1, position - 1);
             sv_finish(s, IM_EXIT_FAILED);
             return;
         }
         first = position;
     }
+    sv_rundir_accept(s->conf.run_dir);
     im_run_reset(&s->run, &s->plan, first - 1);
     set_state(s, IM_RUN_RUNNING);
     sv_children_want(&s->children, IM_ROLE_READER, true);

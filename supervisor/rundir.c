@@ -211,11 +211,24 @@ static void point_latest(const struct im_conf *conf)
 
 int sv_rundir_describe(const struct im_conf *conf, struct im_text *text)
 {
-    int err = write_text(conf->run_dir, "config.yaml", im_conf_dump_yaml(conf, IM_FOR_START), text);
+    int err = write_text(conf->run_dir, ".config.yaml.next", im_conf_dump_yaml(conf, IM_FOR_START), text);
 
     if (err == 0)
-        err = write_text(conf->run_dir, "env.json", environment_json(), text);
+        err = write_text(conf->run_dir, ".env.json.next", environment_json(), text);
     if (err == 0)
         point_latest(conf);
     return err;
+}
+
+void sv_rundir_accept(const char *run_dir)
+{
+    static const char *const names[] = {"config.yaml", "env.json"};
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char from[PATH_MAX], to[PATH_MAX];
+
+        snprintf(from, sizeof from, "%s/.%s.next", run_dir, names[i]);
+        snprintf(to, sizeof to, "%s/%s", run_dir, names[i]);
+        rename(from, to); /* not there: accepted already, by an earlier supervisor */
+    }
 }

@@ -28,7 +28,10 @@ double sv_rundir_best_top1(const char *run_dir);
 /* Is somebody holding the lock now? */
 bool sv_rundir_is_live(const char *run_dir);
 
-/* Writes config.yaml (effective) and env.json (machine and program), and points <workspace>/latest here. */
+/* Writes config.yaml (effective) and env.json (machine and program) under other names, and points
+ * <workspace>/latest here; sv_rundir_accept() gives them their names once the trainers have accepted the
+ * configuration: a start that is refused does not falsify what the run was made with. */
 int sv_rundir_describe(const struct im_conf *conf, struct im_text *text);
+void sv_rundir_accept(const char *run_dir);
 
 #endif

@@ -154,14 +154,16 @@ static void print_plain(const struct sv_progress *p)
         fprintf(stderr, "state=%s\n", p->state);
         return;
     }
-    fprintf(stderr,
-            "epoch=%u/%u split=%s step=%llu/%u images_per_second=%.1f loss=%.4f lr=%.6g eta_epoch_s=%.0f "
-            "eta_run_s=%.0f "
-            "read_busy=%.2f augment_busy=%.2f train_busy=%.2f train_wait=%.2f limited_by=%s\n",
-            p->phase->epoch + 1, p->epochs, p->phase->split == IM_TRAIN ? "train" : "val",
-            (unsigned long long)p->step, p->phase->steps, v->samples_per_second, v->gauge[IM_G_LOSS],
-            v->gauge[IM_G_LR], p->eta_epoch, p->eta_run, v->stage[0].busy, v->stage[1].busy, v->stage[2].busy,
-            v->stage[2].wait_input, v->limit >= 0 ? sv_stage_name(v->limit) : "unknown");
+    fprintf(stderr, "epoch=%u/%u split=%s step=%llu/%u", p->phase->epoch + 1, p->epochs,
+            p->phase->split == IM_TRAIN ? "train" : "val", (unsigned long long)p->step, p->phase->steps);
+    if (v->gauge[IM_G_LR] > 0) /* nothing is known before the first step */
+        fprintf(stderr, " images_per_second=%.1f loss=%.4f lr=%.6g", v->samples_per_second,
+                v->gauge[IM_G_LOSS], v->gauge[IM_G_LR]);
+    if (p->eta_run >= 0)
+        fprintf(stderr, " eta_epoch_s=%.0f eta_run_s=%.0f", p->eta_epoch, p->eta_run);
+    fprintf(stderr, " read_busy=%.2f augment_busy=%.2f train_busy=%.2f train_wait=%.2f limited_by=%s\n",
+            v->stage[0].busy, v->stage[1].busy, v->stage[2].busy, v->stage[2].wait_input,
+            v->limit >= 0 ? sv_stage_name(v->limit) : "unknown");
 }
 
 void sv_screen_progress(struct sv_screen *s, const struct sv_progress *p, bool force)

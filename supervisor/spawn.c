@@ -95,7 +95,7 @@ static pid_t start(const char *path, char *const argv[], const struct mapping *m
 
 pid_t sv_spawn_role(const struct sv_spawn_fds *f, enum im_role role, uint32_t index, uint32_t incarnation)
 {
-    struct mapping map[6 + IM_RANKS_MAX] = {
+    struct mapping map[7 + IM_RANKS_MAX] = {
         {f->null, 0},
         {f->log_write, 1},
         {f->log_write, 2},
@@ -114,6 +114,9 @@ pid_t sv_spawn_role(const struct sv_spawn_fds *f, enum im_role role, uint32_t in
     for (uint32_t r = 0; r < f->ranks; r++)
         if (role == IM_ROLE_AUGMENTER || (role == IM_ROLE_TRAINER && r == index))
             map[n++] = (struct mapping){f->batch[r], IM_FD_BATCH + (int)r};
+    /* A trainer writes to the run directory: while one lives, even an orphan, nobody else may start there. */
+    if (role == IM_ROLE_TRAINER)
+        map[n++] = (struct mapping){f->lock, IM_FD_LOCK};
     return start(path, argv, map, n);
 }
 

@@ -31,6 +31,7 @@ struct sv_super {
         uint32_t count;
     } blame[64]; /* samples that killed their augmenter; a full table forgets the oldest */
     uint32_t blames;
+    bool rows_told; /* the heading of the epochs' rows was printed */
 };
 
 /* react.c: what happened, and what follows. */
@@ -45,7 +46,7 @@ void sv_advance(struct sv_super *s); /* moves the run on: start what is wanted, 
 
 /* guard.c: deadlines, poison, bad samples. */
 void sv_guard(struct sv_super *s);
-void sv_blame(struct sv_super *s, uint64_t active_ticket, const char *why);
+void sv_blame(struct sv_super *s, uint64_t sample_key, const char *file, const char *why);
 
 /* answer.c: control messages. */
 void sv_answer(struct sv_super *s);

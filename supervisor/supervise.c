@@ -237,8 +237,8 @@ static void say_done(struct sv_super *s)
     else
         sv_screen_say(&s->screen, "done      after %s", up);
     sv_screen_say(&s->screen,
-                  "weights   %s/checkpoints/best.safetensors (torchvision names; last, epoch_NNN beside it)",
-                  s->conf.run_dir);
+                  "weights   %s/checkpoints/%s.safetensors (torchvision's names; others beside it)",
+                  s->conf.run_dir, best >= 0 ? "best" : "last");
     sv_screen_say(&s->screen, "numbers   %s/summary.csv, metrics.jsonl, events.jsonl", s->conf.run_dir);
 }
 

@@ -170,17 +170,30 @@ static void read_channel(struct warden *w)
     }
 }
 
+/* A supervisor that could not even be started counts as one that died. */
+static void count_failure(struct warden *w, int errnum)
+{
+    fprintf(stderr, "imsuper: cannot start a supervisor: %s\n", strerror(errnum));
+    if (++w->deaths > SUPERVISOR_DEATHS_MAX) {
+        w->finished = 1;
+        w->exit_status = IM_EXIT_FAILED;
+    }
+}
+
 static void start_supervisor(struct warden *w)
 {
     struct sv_message listed = {.type = SV_LISTED};
     int pair[2];
 
     w->supervisor = 0;
-    if (sv_channel_pair(pair) < 0)
+    if (sv_channel_pair(pair) < 0) {
+        count_failure(w, errno);
         return;
+    }
     w->supervisor = sv_spawn_supervisor(&w->fds, pair[1]);
     close(pair[1]);
     if (w->supervisor < 0) {
+        count_failure(w, -w->supervisor);
         close(pair[0]);
         w->supervisor = 0;
         return;

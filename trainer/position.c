@@ -78,12 +78,22 @@ static const char *const sums_keys[IM_SPLITS][4] = {
     {"val.loss", "val.valid", "val.top1", "val.top5"},
 };
 
-void tr_position_write(const struct tr_position *p, const struct im_conf *conf,
+/* Where the next batch is in the plan; past its end: the start of an epoch that is not planned yet. */
+static void add_place(struct tr_position_text *t, const struct tr_position *p, const struct im_plan *plan)
+{
+    const struct im_phase *phase = im_plan_phase_of_batch(plan, p->next_batch);
+
+    add_u64(t, "next.epoch", phase ? phase->epoch : plan->phase[plan->phases - 1].epoch + UINT64_C(1));
+    add_u64(t, "next.split", phase ? phase->split : IM_TRAIN);
+    add_u64(t, "next.step", phase ? p->next_batch - phase->first_batch : 0);
+}
+
+void tr_position_write(const struct tr_position *p, const struct im_conf *conf, const struct im_plan *plan,
                        const uint64_t samples[IM_SPLITS], struct tr_position_text *ret)
 {
     ret->count = 0;
     add_conditions(ret, conf, samples);
-    add_u64(ret, "batch", p->next_batch);
+    add_place(ret, p, plan);
     add_u64(ret, "step", p->steps);
     add_u64(ret, "epoch", p->epochs);
     for (int s = 0; s < IM_SPLITS; s++)
@@ -148,17 +158,48 @@ static int check_conditions(const struct tr_safetensors *state, const struct im_
     return 0;
 }
 
+static int find_place(const struct tr_safetensors *state, const struct im_plan *plan, uint64_t *ret_batch,
+                      struct im_text *text)
+{
+    uint64_t epoch = 0, split = 0, step = 0;
+
+    if (get_u64(state, "next.epoch", &epoch) | get_u64(state, "next.split", &split) |
+        get_u64(state, "next.step", &step))
+        return im_fail(text, -EBADMSG, "the checkpoint's position cannot be read");
+    for (uint32_t i = 0; i < plan->phases; i++) {
+        const struct im_phase *phase = &plan->phase[i];
+
+        if (phase->epoch == epoch && phase->split == split && step < phase->steps) {
+            *ret_batch = phase->first_batch + step;
+            return 0;
+        }
+    }
+    *ret_batch = plan->batches;
+    if (split == IM_TRAIN && step == 0 && epoch == plan->phase[plan->phases - 1].epoch + UINT64_C(1))
+        return 0;
+    if (epoch > plan->phase[plan->phases - 1].epoch)
+        return im_fail(text, -EINVAL,
+                       "the run has finished %" PRIu64 " epochs already; ask for more --epochs", epoch);
+    return im_fail(text, -EINVAL,
+                   "the run stopped in the validation of epoch %" PRIu64
+                   ", which these flags do not have; finish it with its old --epochs first",
+                   epoch + 1);
+}
+
 int tr_position_read(const struct tr_safetensors *state, const struct im_conf *conf,
-                     const uint64_t samples[IM_SPLITS], struct tr_position *ret, struct im_text *text)
+                     const struct im_plan *plan, const uint64_t samples[IM_SPLITS], struct tr_position *ret,
+                     struct im_text *text)
 {
     struct tr_position p = {0};
     uint64_t epochs = 0;
     int bad, err = check_conditions(state, conf, samples, text);
 
+    if (err == 0)
+        err = find_place(state, plan, &p.next_batch, text);
     if (err < 0)
         return err;
-    bad = get_u64(state, "batch", &p.next_batch) | get_u64(state, "step", &p.steps) |
-          get_u64(state, "epoch", &epochs) | get_real(state, "train.seconds", &p.train_seconds) |
+    bad = get_u64(state, "step", &p.steps) | get_u64(state, "epoch", &epochs) |
+          get_real(state, "train.seconds", &p.train_seconds) |
           get_real(state, "epoch.seconds", &p.epoch_seconds) |
           get_u64(state, "train.samples", &p.train_samples) | get_real(state, "best.top1", &p.best_top1);
     for (int s = 0; s < IM_SPLITS; s++)

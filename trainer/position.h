@@ -36,21 +36,22 @@ double tr_top1(const struct tr_sums *sums);
 double tr_top5(const struct tr_sums *sums);
 
 /* The position and what must stay the same for it to mean the same, as checkpoint metadata. Text lives in the
- * object. */
+ * object. The batch is written as (epoch, split, step), which other passes of a longer plan do not move. */
 #define TR_POSITION_PAIRS 32
 struct tr_position_text {
     char value[TR_POSITION_PAIRS][64];
     const char *key[TR_POSITION_PAIRS];
     size_t count;
 };
-void tr_position_write(const struct tr_position *p, const struct im_conf *conf,
+void tr_position_write(const struct tr_position *p, const struct im_conf *conf, const struct im_plan *plan,
                        const uint64_t samples[IM_SPLITS], struct tr_position_text *ret);
 size_t tr_position_pairs(const struct tr_position_text *text,
                          struct tr_pair *ret_pairs); /* room for TR_POSITION_PAIRS */
 
-/* Reads it back. -EBADMSG: not readable; -EINVAL: the run was begun with other flags, the sentence names the
- * flag. */
+/* Reads it back for this plan, which may have more epochs. -EBADMSG: not readable; -EINVAL: the run was begun
+ * with other flags, or has done more epochs already; the sentence names the flag. */
 int tr_position_read(const struct tr_safetensors *state, const struct im_conf *conf,
-                     const uint64_t samples[IM_SPLITS], struct tr_position *ret, struct im_text *text);
+                     const struct im_plan *plan, const uint64_t samples[IM_SPLITS], struct tr_position *ret,
+                     struct im_text *text);
 
 #endif

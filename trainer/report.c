@@ -120,7 +120,7 @@ int tr_report_done(struct tr_report *r, const struct tr_position *p, struct im_t
     im_json_set_int(j, "epochs", p->epochs);
     im_json_set_int(j, "steps", (int64_t)p->steps);
     im_json_set_real(j, "val_top1", tr_top1(&p->sums[IM_VAL]));
-    im_json_set_real(j, "best_val_top1", p->best_top1);
+    im_json_set_real(j, "best_val_top1", p->best_top1 >= 0 ? p->best_top1 : (double)NAN);
     err = tr_done_set(r->child->conf->run_dir, j, text);
     im_json_free(&j);
     return err;

@@ -27,11 +27,11 @@ struct trainer {
     struct tr_report report;
     struct tr_schedule schedule;
     struct tr_position at;
-    unsigned char *valid;         /* [batch_size_max] */
-    uint64_t pass_from;           /* sample number that the current pass was entered at */
-    im_ns pass_began, epoch_mark; /* for the clocks of the position */
-    double lr;                    /* of the last step */
-    uint32_t saves_seen;          /* requests for a checkpoint that were met */
+    unsigned char *valid; /* [batch_size_max] */
+    uint64_t pass_from;   /* sample number that the current pass was entered at */
+    im_ns epoch_mark;     /* for the clocks of the position */
+    double lr;            /* of the last step */
+    uint32_t saves_seen;  /* requests for a checkpoint that were met */
 };
 
 static int open_network(struct trainer *t, struct im_text *text)
@@ -95,11 +95,10 @@ static int find_position(struct trainer *t, struct tr_safetensors **ret_state, s
     if (err == -ENOENT)
         err = 0;
     else if (err >= 0)
-        err = tr_position_read(*ret_state, conf, t->child->run->geometry.samples, &t->at, text);
+        err =
+            tr_position_read(*ret_state, conf, t->child->plan, t->child->run->geometry.samples, &t->at, text);
     if (err < 0)
         return err;
-    if (t->at.next_batch > t->child->plan->batches)
-        return im_fail(text, -EINVAL, "the run has already done more than --epochs %" PRId64, conf->epochs);
     atomic_store_explicit(&t->child->entry->position, t->at.next_batch + 1, memory_order_release);
     return 0;
 }
@@ -137,6 +136,8 @@ static int open_all(struct trainer *t, struct im_text *text)
             err = tr_checkpoint_mend(&t->store, state, text) < 0 ? -EIO : 0;
     }
     tr_safetensors_close(&state);
+    if (err == 0 && t->at.steps > 0)
+        t->lr = tr_schedule_lr(&t->schedule, t->at.steps - 1);
     if (err == 0)
         err = prepare(t, text);
     if (err == 0)
@@ -157,12 +158,17 @@ static void count_time(struct trainer *t, bool training)
         t->at.train_seconds += seconds;
 }
 
+/* 0; > 0: leave with that status, nothing was saved: somebody else may own the run directory by now. */
 static int save(struct trainer *t, int epoch, bool best, struct im_text *text)
 {
     struct tr_position_text position;
+    int leave;
 
     IM_FAULT("trainer.save.before");
-    tr_position_write(&t->at, t->child->conf, t->child->run->geometry.samples, &position);
+    leave = im_child_should_leave(t->child);
+    if (leave)
+        return leave == IM_EXIT_RESUMABLE ? IM_EXIT_FORCED : leave;
+    tr_position_write(&t->at, t->child->conf, t->child->plan, t->child->run->geometry.samples, &position);
     return tr_state_save(&t->state, &t->store, &position, epoch, best, text);
 }
 
@@ -284,6 +290,10 @@ static int end_pass(struct trainer *t, const struct im_phase *phase, struct im_t
     if (!im_ledger_end(t->child->run, (enum im_split)phase->split, t->pass_from, phase->samples))
         im_log(IM_LOG_ERROR, "the ledger does not balance: a sample was lost or came twice",
                "epoch=%u split=%u", phase->epoch, phase->split);
+    if (phase->split == IM_TRAIN && t->at.sums[IM_TRAIN].valid == 0)
+        return im_fail(text, -EBADMSG,
+                       "none of the %" PRIu64 " training images could be used; events.jsonl says why",
+                       phase->samples);
     return epoch_goes_on ? 0 : end_epoch(t, phase->split == IM_VAL, text);
 }
 
@@ -294,17 +304,18 @@ static int stop(struct trainer *t, const struct im_phase *phase, struct im_text 
 
     count_time(t, phase->split == IM_TRAIN);
     err = save(t, -1, false, text);
-    return err < 0 ? err : IM_EXIT_RESUMABLE;
+    return err ? err : IM_EXIT_RESUMABLE;
 }
 
 /* SIGUSR2: a checkpoint now, and on. */
-static int save_on_request(struct trainer *t, struct im_text *text)
+static int save_on_request(struct trainer *t, bool training, struct im_text *text)
 {
     uint32_t requests = atomic_load_explicit(&t->child->run->control->save_requests, memory_order_acquire);
 
     if (requests == t->saves_seen)
         return 0;
     t->saves_seen = requests;
+    count_time(t, training);
     return save(t, -1, false, text);
 }
 
@@ -335,8 +346,8 @@ static int train(struct trainer *t, struct im_text *text)
         if (err == 0 && g + 1 == phase->first_batch + phase->steps)
             err = end_pass(t, phase, text);
         if (err == 0)
-            err = save_on_request(t, text);
-        if (err < 0)
+            err = save_on_request(t, now->split == IM_TRAIN, text);
+        if (err)
             return err;
     }
     return tr_report_done(&t->report, &t->at, text);
