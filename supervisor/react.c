@@ -107,7 +107,7 @@ void sv_reset(struct sv_super *s, const char *why)
     }
 }
 
-static void report_death(struct sv_super *s, const struct sv_child *child, int wait_status)
+static void report_death(struct sv_super *s, const struct sv_child *child, int wait_status, bool goes_on)
 {
     struct im_json *fields = im_json_object();
     char end[64];
@@ -120,6 +120,8 @@ static void report_death(struct sv_super *s, const struct sv_child *child, int w
     im_json_set_int(fields, "returned_reads", child->last.returned.filling);
     im_json_set_int(fields, "returned_samples", child->last.returned.taken);
     sv_journal_event(&s->journal, "process.died", fields);
+    if (!goes_on) /* give_up() says it */
+        return;
     sv_journal_drain(&s->journal);
     sv_screen_warn(&s->screen, SV_WARN, "%s#%u (pid %d) died: %s%s", im_role_name(child->role), child->index,
                    child->last.pid,
@@ -192,8 +194,7 @@ static void on_exit_status(struct sv_super *s, struct sv_child *child, int wait_
     atomic_fetch_add_explicit(&s->run.control->deaths, 1, memory_order_relaxed);
     verdict = sv_tally_death(&child->tally, progress_of(s, child), hopeless, (uint32_t)s->conf.max_restarts,
                              &delay);
-    if (verdict == SV_RESTART)
-        report_death(s, child, wait_status);
+    report_death(s, child, wait_status, verdict == SV_RESTART);
     if (child->role == IM_ROLE_AUGMENTER && (sv_is_own_crash(wait_status) || child->last.killed_by_deadline))
         sv_blame(s, child->last.active_sample, child->last.active_name,
                  child->last.killed_by_deadline ? "deadline" : "crash");

@@ -61,7 +61,7 @@ case_second_interrupt() {
   launch
   wait_step 15
   send INT
-  until_true 10 says "once more stops at once" || fail "the first Ctrl-C was not answered"
+  until_true 10 says "stops at once" || fail "the first Ctrl-C was not answered"
   send INT
   finish 130
   must_leave_nothing
