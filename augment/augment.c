@@ -2,10 +2,12 @@
  * into the batch, commit, give the cell back.
  *
  * Everything drawn is a pure function of (seed, epoch, sample): whoever renders a ticket again makes the same
- * pixels. A file that cannot be used is a verdict on its sample and grey pixels, never a reason to leave. */
+ * pixels. A file that cannot be used is a verdict on its sample and grey pixels, never a reason to leave; nor
+ * is one that there is no memory for: the next may need less, and so no single file can end a run. */
 #include "augment/augment.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,6 +29,7 @@ struct augmenter {
     struct au_recipe recipe;
     bool train_as_eval; /* --train-crop center */
     uint32_t rejected;  /* in a row */
+    bool told_of_memory;
 };
 
 static int read_recipe(struct augmenter *a)
@@ -62,7 +65,7 @@ static int open_renderer(struct augmenter *a)
     return au_renderer_new(&a->renderer, &limits, imk_cpu_flags());
 }
 
-/* Renders bytes; a verdict, or a negative errno about this process. */
+/* Renders bytes; a verdict, or -ENOMEM. */
 static int render_bytes(struct augmenter *a, const struct im_place *at, uint64_t sample, const void *bytes,
                         size_t n, unsigned char *out)
 {
@@ -78,6 +81,8 @@ static int render_bytes(struct augmenter *a, const struct im_place *at, uint64_t
     int verdict;
 
     IM_FAULT("augmenter.render");
+    if (at->phase->split == IM_TRAIN)
+        IM_FAULT_ITEM("augmenter.sample", sample);
     verdict = au_render(a->renderer, &job, bytes, n, out, NULL);
     im_stats_time(a->child->stats, IM_H_RENDER, im_now() - began);
     return verdict;
@@ -117,6 +122,16 @@ static int render(struct augmenter *a, const struct im_place *at, const struct i
     return render_bytes(a, at, e->meta->sample, e->bytes, e->meta->bytes, out);
 }
 
+/* The verdict where there was no memory for the sample. */
+static int no_memory(struct augmenter *a, const struct im_encoded *e)
+{
+    if (!a->told_of_memory)
+        im_log(IM_LOG_WARN, "no memory to decode an image; it is left out, as others may be", "sample=%llu",
+               (unsigned long long)e->meta->sample);
+    a->told_of_memory = true;
+    return IM_VERDICT_MEMORY_LIMIT;
+}
+
 /* Fills the claimed place. 0 or a negative errno about this process. */
 static int fill_place(struct augmenter *a, const struct im_place *at, const struct im_encoded *e)
 {
@@ -131,6 +146,8 @@ static int fill_place(struct augmenter *a, const struct im_place *at, const stru
     atomic_store_explicit(&entry->active_ticket, e->ticket + 1, memory_order_relaxed);
     atomic_store_explicit(&entry->active_since_ns, im_now(), memory_order_relaxed);
     verdict = render(a, at, e, out);
+    if (verdict == -ENOMEM)
+        verdict = no_memory(a, e);
     atomic_store_explicit(&entry->active_since_ns, 0, memory_order_relaxed);
     atomic_store_explicit(&entry->active_ticket, 0, memory_order_relaxed);
     if (verdict < 0)
@@ -237,7 +254,5 @@ int au_run(struct im_child *child, struct im_text *text)
     err = work(&a);
     im_stats_enter(child->stats, IM_IDLE);
     au_renderer_free(&a.renderer);
-    if (err == -ENOMEM)
-        return im_fail(text, err, "out of memory while decoding");
     return err;
 }

@@ -4,11 +4,11 @@
  * left and right of it are cropped, and reading stops after its last row. The result must equal the same box
  * of a whole decode, bit for bit. Three things could break that, and are why the code looks as it does:
  *  - "fancy" upsampling looks at the neighbouring chroma sample, so an edge of a cropped decode is wrong: the
- * crop has one spare iMCU on each side;
+ *    crop has one spare iMCU on each side;
  *  - skipping to a row that begins no iMCU row has had bugs (libjpeg-turbo issues 194, 237, 915): rows are
- * skipped up to the iMCU row of the box, the rest is decoded and dropped;
+ *    skipped up to the iMCU row of the box, the rest is decoded and dropped;
  *  - block smoothing of a progressive file that lacks scans looks two blocks around: such a file is decoded
- * whole.
+ *    whole.
  *
  * A new decompress object is made for every image. Reusing one is hardly faster (its pools go back after each
  * image anyway) and would let a file without its own tables be decoded with those of the file before it: the

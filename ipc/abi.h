@@ -51,7 +51,8 @@ struct im_event {
 enum im_run_state {
     IM_RUN_STARTING, /* trainers load the checkpoint; the rings are not yet set */
     IM_RUN_RUNNING,
-    IM_RUN_STOPPING, /* trainers finish the step, save and leave; readers and augmenters wait for ABORT */
+    IM_RUN_STOPPING, /* trainers finish the step, save and leave; readers and augmenters wait for
+                        IM_RUN_ENDED */
     IM_RUN_ENDED,    /* leave now; nothing more will be asked */
 };
 
@@ -91,27 +92,9 @@ struct im_process {
 
 /* Statistics of one process: written by it alone with plain load+store, read by anyone at any time. */
 enum im_activity { IM_IDLE, IM_WAIT_INPUT, IM_WORK, IM_WAIT_OUTPUT, IM_WAIT_IO, IM_ACTIVITIES };
-enum im_counter {
-    IM_C_SAMPLES,
-    IM_C_BYTES,
-    IM_C_BATCHES,
-    IM_C_BAD,
-    IM_C_FAULTS,
-    IM_C_LOST_CELLS,
-    IM_COUNTERS = 16
-};
-enum im_histogram { IM_H_ITEM, IM_H_WAIT, IM_H_DECODE, IM_H_RENDER, IM_HISTOGRAMS = 8 };
-enum im_gauge {
-    IM_G_LOSS,
-    IM_G_LR,
-    IM_G_TOP1,
-    IM_G_TOP5,
-    IM_G_VAL_LOSS,
-    IM_G_VAL_TOP1,
-    IM_G_VAL_TOP5,
-    IM_G_MEMORY,
-    IM_GAUGES = 16
-};
+enum im_counter { IM_C_SAMPLES, IM_C_BYTES, IM_C_BATCHES, IM_C_BAD, IM_C_FAULTS, IM_COUNTERS = 16 };
+enum im_histogram { IM_H_ITEM, IM_H_RENDER, IM_HISTOGRAMS = 8 };
+enum im_gauge { IM_G_LOSS, IM_G_LR, IM_G_VAL_LOSS, IM_G_VAL_TOP1, IM_G_VAL_TOP5, IM_GAUGES = 16 };
 #define IM_HISTOGRAM_BUCKETS 44 /* bucket b counts durations in [2^b, 2^(b+1)) ns */
 
 struct im_stats {
@@ -178,7 +161,7 @@ struct im_control {
     _Atomic uint32_t deaths;                     /* W supervisor: processes that died, in this run */
     _Atomic uint32_t save_requests; /* W supervisor: +1 a checkpoint that is asked for between two steps */
     _Atomic uint32_t exit_status;   /* W supervisor, before ENDED: what the run ends with */
-    _Atomic uint64_t quarantine[IM_QUARANTINE_MAX]; /* W supervisor: keys as in im_bad_sample */
+    _Atomic uint64_t quarantine[IM_QUARANTINE_MAX]; /* W supervisor: keys as in im_bad_entry */
 
     struct im_event event_free;               /* readers wait: a cell became FREE */
     struct im_event event_ready;              /* augmenters wait: a cell became READY or a batch EMPTY */

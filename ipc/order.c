@@ -52,20 +52,6 @@ static uint64_t permute(const struct im_order *order, uint64_t value)
     return left << order->half_bits | right;
 }
 
-static uint64_t unpermute(const struct im_order *order, uint64_t value)
-{
-    uint64_t left = value >> order->half_bits;
-    uint64_t right = value & (((uint64_t)1 << order->half_bits) - 1);
-
-    for (int i = IM_ORDER_ROUNDS - 1; i >= 0; i--) {
-        uint64_t before = right ^ mix(left, order->round_keys[i], order->half_bits);
-
-        right = left;
-        left = before;
-    }
-    return left << order->half_bits | right;
-}
-
 uint64_t im_order_item(const struct im_order *order, uint64_t position)
 {
     uint64_t value = position;
@@ -73,17 +59,6 @@ uint64_t im_order_item(const struct im_order *order, uint64_t position)
     im_assert(position < order->n);
     do
         value = permute(order, value);
-    while (value >= order->n);
-    return value;
-}
-
-uint64_t im_order_position(const struct im_order *order, uint64_t item)
-{
-    uint64_t value = item;
-
-    im_assert(item < order->n);
-    do
-        value = unpermute(order, value);
     while (value >= order->n);
     return value;
 }

@@ -21,9 +21,8 @@ struct im_order {
 /* The permutation of (seed, epoch) over n items; 1 <= n <= 2^62. */
 struct im_order im_order_at(uint64_t seed, uint32_t epoch, uint64_t n);
 
-/* The item at `position`, and the position of `item`; both arguments < n. Each is the other's inverse. */
+/* The item at `position` < n. */
 uint64_t im_order_item(const struct im_order *order, uint64_t position);
-uint64_t im_order_position(const struct im_order *order, uint64_t item);
 
 /* im_order_item of im_order_at: one look-up without keeping the keys. */
 uint64_t im_order(uint64_t seed, uint32_t epoch, uint64_t n, uint64_t position);

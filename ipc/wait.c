@@ -11,7 +11,7 @@
 
 uint32_t im_event_look(struct im_event *e)
 {
-    /* A1: what a waker made visible before its signal is seen after this; pairs with R1. */
+    /* W2: what a waker made visible before its signal is seen after this; pairs with W1. */
     return atomic_load_explicit(&e->sequence, memory_order_acquire);
 }
 
@@ -29,7 +29,7 @@ void im_event_wait(struct im_event *e, uint32_t seen, im_ns timeout)
 
 void im_event_signal(struct im_event *e, int wake)
 {
-    /* R1: pairs with A1. */
+    /* W1: pairs with W2. */
     atomic_fetch_add_explicit(&e->sequence, 1, memory_order_release);
     atomic_thread_fence(memory_order_seq_cst);
     if (atomic_load_explicit(&e->waiters, memory_order_relaxed) != 0)

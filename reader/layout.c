@@ -143,6 +143,27 @@ static int find_val(int root_fd, const char *base, struct rd_layout *layout, str
     return 0;
 }
 
+/* The data folder has no train folder: says what it looks like instead. */
+static int explain_no_train(int root_fd, const struct rd_layout *layout, struct im_text *text)
+{
+    const char *name = strrchr(layout->root, '/');
+    struct content content;
+    int err = look(root_fd, ".", &content, text);
+
+    if (err < 0)
+        return err;
+    if (content.has_folders && name && strcmp(name, "/train") == 0)
+        return im_fail(text, -EBADMSG, "'%.700s' is a train folder itself: give its parent folder. " TAKES,
+                       layout->root);
+    if (content.has_folders)
+        return im_fail(text, -EBADMSG, "there is no train folder in '%.700s'. " TAKES, layout->root);
+    if (content.has_images)
+        return im_fail(text, -EBADMSG,
+                       "'%.700s' holds images but no class folders; they belong in train/<class>/. " TAKES,
+                       layout->root);
+    return im_fail(text, -EBADMSG, "the data folder '%.700s' is empty. " TAKES, layout->root);
+}
+
 static int find_train(int root_fd, enum rd_layout_kind forced, struct rd_layout *layout, struct im_text *text)
 {
     static const char *const bases[] = {"", CLS_LOC, "ILSVRC/Data/CLS-LOC"};
@@ -168,12 +189,7 @@ static int find_train(int root_fd, enum rd_layout_kind forced, struct rd_layout 
             layout->kind = RD_LAYOUT_FOLDERS;
         return err;
     }
-    err = look(root_fd, ".", &content, text);
-    if (err < 0)
-        return err;
-    return im_fail(text, -EBADMSG, "%s'%.700s'%s. " TAKES,
-                   content.has_folders ? "there is no train folder in " : "the data folder ", layout->root,
-                   content.has_folders ? "" : " is empty");
+    return explain_no_train(root_fd, layout, text);
 }
 
 int rd_layout_find(const char *data_dir, enum rd_layout_kind forced, struct rd_layout *ret_layout,

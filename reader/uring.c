@@ -248,11 +248,11 @@ static int explain(int err, struct im_text *text)
         getrlimit(RLIMIT_MEMLOCK, &limit);
         return im_fail(
             text, err,
-            "not enough locked memory (ENOMEM; ulimit -l is %llu KiB): raise it or lower --io-depth",
+            "not enough locked memory (ENOMEM; ulimit -l is %llu KiB): raise it or lower --queue-depth",
             (unsigned long long)limit.rlim_cur / 1024);
     case -EMFILE:
         return im_fail(text, err,
-                       "too few file descriptors (EMFILE; see ulimit -n): raise it or lower --io-depth");
+                       "too few file descriptors (EMFILE; see ulimit -n): raise it or lower --queue-depth");
     default:
         return im_fail(text, err, "this kernel's io_uring is too old or limited (%s)", strerror(-err));
     }

@@ -2,15 +2,16 @@
  *
  * A save, step by step, with what a crash right after it leaves (its fault point in brackets):
  *
- *   1. next.state is written                            [checkpoint.written]  the old state; next.state is
- * thrown away
- *   2. last.state gets a second name, last.prev.state   [checkpoint.rotated]  both names are the old state
- *   3. next.state becomes last.state                    [checkpoint.state]    the new state; last.safetensors
- * is old: mended
- *   4. last, epoch_NNN, best are replaced, one by one   [checkpoint.models]   the new state; epoch_NNN and
- * best may be those of before
- *   5. epoch files beyond the newest K are removed                            some too many: removed by the
- * next save
+ *   1. next.state is written [checkpoint.written]
+ *      the old state; next.state is thrown away
+ *   2. last.state gets a second name, last.prev.state [checkpoint.rotated]
+ *      both names are the old state
+ *   3. next.state becomes last.state [checkpoint.state]
+ *      the new state; last.safetensors is old: mended
+ *   4. last, epoch_NNN, best are replaced, one by one [checkpoint.models]
+ *      the new state; epoch_NNN and best may be those of before
+ *   5. epoch files beyond the newest K are removed
+ *      some too many: removed by the next save
  *
  * A full disk shows in step 1, when both old states are still there. In step 2 the name is moved by link and
  * rename, so that last.state exists at every instant; on file systems without hard links it is renamed away,
@@ -471,23 +472,5 @@ int tr_checkpoint_restore(const struct tr_safetensors *state, const struct tr_te
         if (bytes)
             memcpy(destinations[i], tr_safetensors_find(state, tensors[i].name)->data, bytes);
     }
-    return 0;
-}
-
-int tr_checkpoint_u64(const struct tr_safetensors *state, const char *key, uint64_t *ret_value,
-                      struct im_text *text)
-{
-    const char *value = tr_safetensors_metadata(state, key);
-    unsigned long long number;
-    char *end;
-
-    if (!value)
-        return im_fail(text, -EBADMSG, "the checkpoint does not say its \"%s\"", key);
-    errno = 0;
-    number = strtoull(value, &end, 10);
-    if (errno != 0 || value[0] < '0' || value[0] > '9' || *end != '\0')
-        return im_fail(text, -EBADMSG, "the checkpoint's \"%s\" is \"%.100s\", which is no number", key,
-                       value);
-    *ret_value = number;
     return 0;
 }

@@ -1,10 +1,12 @@
 /* Checkpoints: what a run needs to go on, and what others need to use its weights.
  *
- *     last.state.safetensors        everything: weights, statistics, optimiser, position. What a run
- * continues from. last.prev.state.safetensors   the one before; used when the last is damaged or missing
- *     last.safetensors              the model alone, under torchvision's names: load_state_dict(...,
- * strict=True) takes it epoch_NNN.safetensors         the same after an epoch, the newest K of them
+ *     last.state.safetensors        everything: weights, statistics, optimiser, position; to continue from
+ *     last.prev.state.safetensors   the one before; used when the last is damaged or missing
+ *     last.safetensors              the model alone, under torchvision's names
+ *     epoch_NNN.safetensors         the same after an epoch, the newest K of them
  *     best.safetensors              the same after the best epoch
+ *
+ * load_state_dict(..., strict=True) of torchvision's model takes the last three.
  *
  * Why two kinds: strict loaders refuse a file with optimiser tensors in it, so there must be a file without.
  * Two files cannot be replaced in one instant, so one of them has to be enough by itself: the state holds the
@@ -77,9 +79,5 @@ int tr_checkpoint_open_file(const char *path, struct tr_safetensors **ret_file, 
  * copied then. */
 int tr_checkpoint_restore(const struct tr_safetensors *state, const struct tr_tensor *tensors,
                           void *const *destinations, size_t count, struct im_text *text);
-
-/* A number of the metadata. -EBADMSG with a sentence where it is missing or no decimal number of 64 bits. */
-int tr_checkpoint_u64(const struct tr_safetensors *state, const char *key, uint64_t *ret_value,
-                      struct im_text *text);
 
 #endif

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -235,13 +236,6 @@ int tr_metrics_sync(struct tr_metrics *m, struct im_text *text)
     if (fsync(m->summary_fd) < 0)
         return im_fail(text, -errno, "cannot write " SUMMARY_NAME " to disk: %s", strerror(errno));
     return 0;
-}
-
-bool tr_done_is(const char *directory)
-{
-    char path[PATH_MAX];
-
-    return join(path, directory, DONE_NAME, NULL) == 0 && access(path, F_OK) == 0;
 }
 
 int tr_done_set(const char *directory, const struct im_json *object, struct im_text *text)

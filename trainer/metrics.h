@@ -1,8 +1,8 @@
 /* The numbers of a run, in files that survive its crashes:
  *
- *     metrics.jsonl   one JSON object a line. The first is {"event":"config",...}; every other carries
- * "step". summary.csv     a header, then one line for each finished epoch. DONE            there when, and
- * only when, the run came to its end.
+ *     metrics.jsonl   one JSON object a line: first {"event":"config",...}; all others carry "step"
+ *     summary.csv     a header, then one line for each finished epoch
+ *     DONE            there when, and only when, the run came to its end
  *
  * "step" is the number of training steps finished when the line was written, and "epoch" that of epochs. A
  * run continues from a checkpoint, which is older than the last lines; those lines will be written again.
@@ -12,7 +12,6 @@
 #ifndef TRAINER_METRICS_H
 #define TRAINER_METRICS_H
 
-#include <stdbool.h>
 #include <stdint.h>
 
 struct im_json;
@@ -51,9 +50,8 @@ int tr_metrics_summary(struct tr_metrics *m, const struct tr_summary *summary, s
 /* All lines so far are on disk. */
 int tr_metrics_sync(struct tr_metrics *m, struct im_text *text);
 
-/* Whether the run in `directory` has ended; marking it so, with an object that says how; taking the mark
- * away, because more epochs were asked for (0 also when there was none). */
-bool tr_done_is(const char *directory);
+/* Marks the run in `directory` as ended, with an object that says how; takes the mark away, because more
+ * epochs were asked for (0 also when there was none). */
 int tr_done_set(const char *directory, const struct im_json *object, struct im_text *text);
 int tr_done_clear(const char *directory, struct im_text *text);
 

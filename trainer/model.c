@@ -35,20 +35,6 @@ static const struct family families[] = {
     {"resnet50", 4, {3, 4, 6, 3}, 64, 4, IM_STEM_IMAGENET},
 };
 
-int im_stem_parse(const char *name, enum im_stem *ret_stem, struct im_text *text)
-{
-    static const char *const names[] = {
-        [IM_STEM_AUTO] = "auto", [IM_STEM_IMAGENET] = "imagenet", [IM_STEM_SMALL] = "small"};
-
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        if (strcmp(names[i], name) == 0) {
-            *ret_stem = (enum im_stem)i;
-            return 0;
-        }
-    }
-    return im_fail(text, -EINVAL, "there is no stem \"%s\"; known are auto, imagenet and small", name);
-}
-
 enum im_tensor_home im_tensor_home(const struct im_tensor *t)
 {
     if (t->kind == IM_TENSOR_BN_COUNT)

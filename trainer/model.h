@@ -81,9 +81,6 @@ int im_model_new(const char *name, enum im_stem stem, int classes, struct im_mod
                  struct im_text *text);
 void im_model_free(struct im_model *m); /* NULL is fine */
 
-/* "auto", "imagenet" or "small"; -EINVAL with a sentence otherwise. */
-int im_stem_parse(const char *name, enum im_stem *ret_stem, struct im_text *text);
-
 enum im_tensor_home im_tensor_home(const struct im_tensor *t);
 
 /* Whether weight decay applies: to the weights of convolutions and of the fully connected layer; not to batch

@@ -23,9 +23,14 @@ size_t tr_layout_bytes(const struct im_layout *layout);
 
 /* Primitives of an op. A layout may be TR_TAG_ANY's; tr_prim_layout says what was chosen. x, y: layouts of
  * the values, which are also those of their gradients. The forward primitive is the hint that the backward
- * ones need. The arguments of tr_prim_run, in order: conv   forward x w y        backward data dy w dx
- * backward weights x dy dw bn     forward x y gamma beta mean var workspace backward data x dy dx gamma beta
- * mean var dgamma dbeta workspace pool   forward x y workspace backward data dy dx workspace reorder from to
+ * ones need. The arguments of tr_prim_run, in order:
+ *
+ *     conv      forward x w y    backward data dy w dx    backward weights x dy dw
+ *     bn        forward x y gamma beta mean var workspace
+ *               backward data x dy dx gamma beta mean var dgamma dbeta workspace
+ *     pool      forward x y workspace    backward data dy dx workspace
+ *     reorder   from to
+ *
  * The pool is the global average for IM_OP_GAP and a maximum otherwise. In evaluation mean and var are read,
  * in training written. */
 int tr_dn_conv(struct tr_dn *dn, const struct im_op *op, enum tr_direction direction,

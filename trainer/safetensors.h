@@ -1,11 +1,11 @@
 /* safetensors files, the format in which the ecosystem exchanges weights (Hugging Face, safetensors 0.4 and
  * later):
  *
- *     u64 little-endian N | N bytes of JSON, padded with blanks | the tensors' bytes, row-major,
- * little-endian
- *     {"__metadata__":{"key":"value"},"name":{"dtype":"F32","shape":[2,3],"data_offsets":[begin,end]},...}
+ *     u64 N | N bytes of JSON, padded with blanks | the tensors' bytes, row-major; all little-endian
  *
- * offsets count from the end of the header; the tensors fill the rest of the file without holes or overlaps.
+ * In the JSON: "__metadata__":{"key":"value"} and "name":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}.
+ * Offsets count from the end of the header, begin and end; the tensors fill the rest of the file without
+ * holes or overlaps.
  *
  * The writer lays tensors out as the reference implementation does (by descending dtype, then by name; N
  * padded to a multiple of 8), so that equal content gives equal bytes. The reader takes files from strangers:

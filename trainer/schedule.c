@@ -4,20 +4,8 @@
 
 #include <errno.h>
 #include <math.h>
-#include <string.h>
 
 #include "ipc/base/err.h"
-
-int tr_schedule_parse(const char *name, enum tr_schedule_kind *ret_kind, struct im_text *text)
-{
-    if (strcmp(name, "cosine") == 0)
-        *ret_kind = TR_SCHEDULE_COSINE;
-    else if (strcmp(name, "constant") == 0)
-        *ret_kind = TR_SCHEDULE_CONSTANT;
-    else
-        return im_fail(text, -EINVAL, "schedule \"%.100s\" is unknown; there are cosine and constant", name);
-    return 0;
-}
 
 /* Written so that NaN fails too. */
 static int check(const char *name, double value, double low, double high, struct im_text *text)

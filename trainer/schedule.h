@@ -3,13 +3,15 @@
  *
  * With T steps in all, w of them warm-up, and s = 0, 1, ... the number of steps already taken:
  *
- *     warm-up, s < w      lr * (f + (1 - f) * s / w)                              LinearLR(start_factor=f,
- * total_iters=w) constant, s >= w    lr cosine, w <= s < T  lr_min + (lr - lr_min) * (1 + cos(pi * (s - w) /
- * (T - w))) / 2 CosineAnnealingLR(T_max=T-w, eta_min=lr_min) cosine, s >= T      lr_min
+ *     warm-up, s < w          lr * (f + (1 - f) * s / w)
+ *     constant, s >= w        lr
+ *     cosine, w <= s < T      lr_min + (lr - lr_min) * (1 + cos(pi * (s - w) / (T - w))) / 2
+ *     cosine, s >= T          lr_min
  *
- * On the right is what gives the same numbers in PyTorch when stepped once a batch, the two joined by
- * SequentialLR with milestone w (Loshchilov and Hutter 2017, "SGDR", eq. 5, without restarts; Goyal et al.
- * 2017, section 2.2, for the warm-up). w and T may be fractional: they are epochs times steps per epoch. */
+ * PyTorch gives the same numbers, stepped once a batch: LinearLR(start_factor=f, total_iters=w) and
+ * CosineAnnealingLR(T_max=T-w, eta_min=lr_min), joined by SequentialLR with milestone w (Loshchilov and
+ * Hutter 2017, "SGDR", eq. 5, without restarts; Goyal et al. 2017, section 2.2, for the warm-up). w and T may
+ * be fractional: they are epochs times steps per epoch. */
 #ifndef TRAINER_SCHEDULE_H
 #define TRAINER_SCHEDULE_H
 
@@ -35,9 +37,6 @@ struct tr_schedule {
     double lr, lr_min, warmup_factor;
     double warmup_steps, total_steps;
 };
-
-/* "cosine" or "constant"; -EINVAL with a sentence otherwise. */
-int tr_schedule_parse(const char *name, enum tr_schedule_kind *ret_kind, struct im_text *text);
 
 /* -EINVAL with a sentence that names the value and its bounds. */
 int tr_schedule_init(struct tr_schedule *s, const struct tr_schedule_config *config, struct im_text *text);

@@ -89,13 +89,13 @@
     TEXT(mean, "mean", "0.485,0.456,0.406", IM_GROUP_AUGMENTATION, IM_FOR_START, "R,G,B", "mean of each colour (pixels from 0 to 1), subtracted") \
     TEXT(std, "std", "0.229,0.224,0.225", IM_GROUP_AUGMENTATION, IM_FOR_START, "R,G,B", "deviation of each colour, divided by") \
     ENUM(model, "model", IM_MODEL_RESNET50, IM_MODELS, IM_GROUP_MODEL, IM_FOR_START, "NAME", "the network; resnet20 is CIFAR's") \
-    ENUM(stem, "stem", IM_CONF_STEM_AUTO, IM_STEMS, IM_GROUP_MODEL, IM_FOR_START, "NAME", "first layers: 7x7/2 and pooling, or 3x3 for small images; auto goes by image-size") \
+    ENUM(stem, "stem", IM_CONF_STEM_AUTO, IM_STEMS, IM_GROUP_MODEL, IM_FOR_START, "NAME", "first layers: imagenet (7x7/2 and pooling) or small (3x3); auto: small for resnet20, imagenet for the others") \
     INT(epochs, "epochs", 90, 1, 100000, IM_GROUP_TRAINING, IM_FOR_START, "N", "passes over the training images") \
     INT(batch_size, "batch-size", 256, 1, 65536, IM_GROUP_TRAINING, IM_FOR_START, "N", "images per step and trainer process") \
     BOOL(drop_last, "drop-last", false, IM_GROUP_TRAINING, IM_FOR_START, "", "leave out the last batch of an epoch when it is short") \
     REAL(lr, "lr", 0.1, 0, 1000, IM_GROUP_TRAINING, IM_FOR_START, "RATE", "highest learning rate") \
     ENUM(schedule, "schedule", IM_SCHEDULE_COSINE, IM_SCHEDULES, IM_GROUP_TRAINING, IM_FOR_START, "NAME", "course of the learning rate after warm-up") \
-    REAL(warmup_epochs, "warmup-epochs", 0, 0, 100000, IM_GROUP_TRAINING, IM_FOR_START, "N", "epochs over which the learning rate rises from 0") \
+    REAL(warmup_epochs, "warmup-epochs", 0, 0, 100000, IM_GROUP_TRAINING, IM_FOR_START, "N", "epochs over which the learning rate rises to lr, from 1% of it") \
     REAL(lr_min, "lr-min", 0, 0, 1000, IM_GROUP_TRAINING, IM_FOR_START, "RATE", "learning rate at the end of the cosine") \
     REAL(momentum, "momentum", 0.9, 0, 0.9999, IM_GROUP_TRAINING, IM_FOR_START, "M", "momentum of SGD") \
     BOOL(nesterov, "nesterov", false, IM_GROUP_TRAINING, IM_FOR_START, "", "Nesterov's form of momentum") \
@@ -105,7 +105,7 @@
     INT(validate_every, "validate-every", 1, 1, 100000, IM_GROUP_TRAINING, IM_FOR_START, "N", "epochs from one validation to the next; the last epoch always has one") \
     ENUM(backend, "backend", IM_BACKEND_AUTO, IM_BACKENDS, IM_GROUP_PIPELINE, IM_FOR_START, "NAME", "what computes the steps") \
     TEXT(gpus, "gpus", "auto", IM_GROUP_PIPELINE, IM_FOR_START, "WHICH", "0 (none), auto (all), a number of them, or a list such as 0,2") \
-    INT(ranks, "ranks", 1, 1, 1024, IM_GROUP_PIPELINE, IM_FOR_START, "N", "trainer processes on the CPU; with GPUs there is one each") \
+    INT(ranks, "ranks", 1, 1, 64, IM_GROUP_PIPELINE, IM_FOR_START, "N", "trainer processes on the CPU, one for now: this version refuses more") \
     INT(readers, "readers", 0, 0, 1024, IM_GROUP_PIPELINE, IM_FOR_START, "N", "reader processes; 0 = chosen from the machine") \
     INT(augmenters, "augmenters", 0, 0, 1024, IM_GROUP_PIPELINE, IM_FOR_START, "N", "decoding processes; 0 = chosen from the machine") \
     INT(trainer_threads, "trainer-threads", 0, 0, 1024, IM_GROUP_PIPELINE, IM_FOR_START, "N", "threads of a CPU trainer; 0 = chosen from the machine") \
@@ -161,7 +161,7 @@
     X("resume", "nothing is needed: start again with the same --run-name and the run continues") \
     X("ddp", "nothing is needed: --gpus or --ranks says how many trainers there are") \
     X("pct-start", "use --warmup-epochs N (N = pct-start times epochs) with --schedule cosine") \
-    X("div-factor", "warm-up starts from 0: use --warmup-epochs") \
+    X("div-factor", "warm-up starts at 1% of --lr: use --warmup-epochs") \
     X("final-div-factor", "use --lr-min RATE (the rate at the end)") \
     X("logdir", "logs lie in the run directory: use --workspace and --run-name") \
     X("device", "use --backend auto|ref|onednn|cuda and --gpus") \

@@ -15,6 +15,7 @@
 
 #include "ipc/base/log.h"
 
+#include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -249,6 +250,14 @@ int im_fault_pass(const char *point)
     return err;
 }
 
+int im_fault_pass_item(const char *point, uint64_t item)
+{
+    char name[NAME_MAX_BYTES];
+
+    im_assert(snprintf(name, sizeof name, "%s.%" PRIu64, point, item) < (int)sizeof name);
+    return im_fault_pass(name);
+}
+
 int im_fault_arm(const char *new_rules, struct im_text *text)
 {
     int n;
@@ -267,6 +276,13 @@ int im_fault_arm(const char *new_rules, struct im_text *text)
 int im_fault_pass(const char *point)
 {
     (void)point;
+    return 0;
+}
+
+int im_fault_pass_item(const char *point, uint64_t item)
+{
+    (void)point;
+    (void)item;
     return 0;
 }
 

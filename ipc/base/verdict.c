@@ -15,7 +15,8 @@ static const struct {
                               "the image has more pixels, or a longer side, than the limit allows"},
     [IM_VERDICT_TOO_MANY_SCANS] = {"too-many-scans", "the image has more scans than the limit allows"},
     [IM_VERDICT_MEMORY_LIMIT] = {"memory-limit",
-                                 "decoding the image needs more memory than the limit allows"},
+                                 "decoding the image needs more memory than the limit allows, or the "
+                                 "machine has"},
     [IM_VERDICT_KILLED] = {"killed", "decoding the image killed its augmenter more than once"},
     [IM_VERDICT_DEADLINE] = {"deadline", "decoding the image took longer than the limit allows"},
 };

@@ -14,7 +14,7 @@ enum im_verdict {
     IM_VERDICT_UNSUPPORTED = 6,    /* a known format, or a variant of one, that is not decoded */
     IM_VERDICT_TOO_LARGE = 7,      /* more pixels, or a longer side, than allowed */
     IM_VERDICT_TOO_MANY_SCANS = 8, /* more progressive scans than allowed */
-    IM_VERDICT_MEMORY_LIMIT = 9,   /* decoding needs more memory than allowed */
+    IM_VERDICT_MEMORY_LIMIT = 9,   /* decoding needs more memory than allowed, or than there is */
     IM_VERDICT_KILLED = 10,        /* it killed its augmenter, repeatedly */
     IM_VERDICT_DEADLINE = 11,      /* decoding took longer than allowed */
     IM_VERDICT_COUNT

@@ -108,12 +108,38 @@ case_stopped_anywhere() {
   check_outcome
 }
 
-# An image that ends its augmenter each time is left out after the second, by name; the run goes on.
+# left_out VERDICT: the file of the one sample that was left out.
+left_out() {
+  events | sed -n "/\"sample.bad\"/ { /\"verdict\":\"$1\"/ s/.*\"file\":\"\([^\"]*\)\".*/\1/p }" | sort -u
+}
+
+# An image that ends its augmenter each time is quarantined after the second death, by name; the run goes on without it.
 case_poison() {
-  FAULTS="augmenter:decode.before=segv@40,$PACE"
-  start 0 --readers 1 --augmenters 1
-  [ "$(deaths_of augmenter)" -ge 2 ] || fail "nobody crashed"
-  has_event '"sample.blamed"' || fail "no file was blamed"
+  local blamed file
+  FAULTS="augmenter:augmenter.sample.7=segv@1/every,$PACE"
+  start 0 "${WORKERS[@]}"
+  [ "$(deaths_of augmenter)" = 2 ] || fail "$(deaths_of augmenter) augmenters died of sample 7, not 2"
+  blamed=$(events | sed -n '/"sample.blamed"/ s/.*"file":"\([^"]*\)".*/\1/p' | sort -u)
+  [ -f "$REFERENCE/data/$blamed" ] || fail "the blame is not on one image: '$blamed'"
+  [ "$(count_events '"sample.quarantined"')" = 1 ] || fail "$(count_events '"sample.quarantined"') samples were quarantined, not 1"
+  events | grep '"sample.quarantined"' | grep '"split":"train"' | grep -q '"sample":7[,}]' || fail "it was not sample 7"
+  [ "$(count_events '"sample.bad"')" = 1 ] || fail "$(count_events '"sample.bad"') samples were left out, not 1"
+  file=$(left_out killed)
+  [ "$file" = "$blamed" ] || fail "$blamed was blamed and '$file' left out"
+  must_balance
+}
+
+# No memory for one image: it is left out by name, and its augmenter lives on.
+case_decode_memory() {
+  local file
+  FAULTS="augmenter#0:augment.memory=fail:ENOMEM@1,$PACE"
+  start 0 "${WORKERS[@]}"
+  [ "$(deaths_of augmenter)" = 0 ] || fail "an augmenter died"
+  [ "$(count_events '"sample.bad"')" = 1 ] || fail "$(count_events '"sample.bad"') samples were left out, not 1"
+  file=$(left_out memory-limit)
+  [ -f "$REFERENCE/data/$file" ] || fail "'$file' is none of the images"
+  must_say "left out $file"
+  grep -q 'level=warn role=augmenter id=0 msg="no memory to decode an image' "$RUN/log.txt" || fail "log.txt has no warning"
   must_balance
 }
 

@@ -1,8 +1,9 @@
-/* compare_states A B: are two checkpoints the same run at the same point?
+/* compare_states [--tensors] A B: are two checkpoints the same run at the same point?
  *
- * Every tensor bit for bit, and all metadata but clocks and the checksum over them. Both files are verified
- * against their own checksums first, so that two equally damaged files do not pass. Exit status: 0 the same,
- * 1 different (each difference is printed), 2 unreadable. */
+ * Every tensor bit for bit, and all metadata but clocks and the checksum over them; with --tensors no
+ * metadata, for runs that came to the same weights by different phases. Both files are verified against their
+ * own checksums first, so that two equally damaged files do not pass. Exit status: 0 the same, 1 different
+ * (each difference is printed), 2 unreadable. */
 #include <stdio.h>
 #include <string.h>
 
@@ -52,18 +53,18 @@ static int compare_metadata(struct tr_pair pair, const struct tr_safetensors *ot
     return 1;
 }
 
-static int compare(const struct tr_safetensors *a, const struct tr_safetensors *b)
+static int compare(const struct tr_safetensors *a, const struct tr_safetensors *b, int with_metadata)
 {
     int differences = 0;
 
     if (tr_safetensors_count(a) != tr_safetensors_count(b) ||
-        tr_safetensors_metadata_count(a) != tr_safetensors_metadata_count(b)) {
+        (with_metadata && tr_safetensors_metadata_count(a) != tr_safetensors_metadata_count(b))) {
         printf("%zu tensors and %zu\n", tr_safetensors_count(a), tr_safetensors_count(b));
         differences++;
     }
     for (size_t i = 0; i < tr_safetensors_count(a); i++)
         differences += compare_tensor(tr_safetensors_at(a, i), b);
-    for (size_t i = 0; i < tr_safetensors_metadata_count(a); i++)
+    for (size_t i = 0; with_metadata && i < tr_safetensors_metadata_count(a); i++)
         differences += compare_metadata(tr_safetensors_metadata_at(a, i), b);
     return differences;
 }
@@ -72,19 +73,19 @@ int main(int argc, char **argv)
 {
     struct tr_safetensors *files[2] = {NULL, NULL};
     struct im_text text = {0};
-    int differences;
+    int tensors_only = argc > 1 && strcmp(argv[1], "--tensors") == 0, differences;
 
-    if (argc != 3) {
-        fprintf(stderr, "usage: compare_states A B\n");
+    if (argc != 3 + tensors_only) {
+        fprintf(stderr, "usage: compare_states [--tensors] A B\n");
         return 2;
     }
     for (int i = 0; i < 2; i++)
-        if (tr_checkpoint_open_file(argv[1 + i], &files[i], &text) < 0) {
+        if (tr_checkpoint_open_file(argv[1 + tensors_only + i], &files[i], &text) < 0) {
             fprintf(stderr, "%s\n", text.s);
             tr_safetensors_close(&files[0]);
             return 2;
         }
-    differences = compare(files[0], files[1]);
+    differences = compare(files[0], files[1], !tensors_only);
     if (tr_safetensors_count(files[0]) == 0)
         differences++;
     tr_safetensors_close(&files[0]);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "ipc/base/conf.h"
 #include "ipc/base/err.h"
 #include "trainer/network.h"
 #include "trainer/state.h"
@@ -55,6 +56,7 @@ int main(int argc, char **argv)
         .backend = "onednn", .threads = 1, .mean = {0.485F, 0.456F, 0.406F}, .std = {0.229F, 0.224F, 0.225F}};
     struct im_network *net = NULL;
     struct im_text text = {0};
+    struct im_conf conf;
     int err;
 
     if (argc != 7) {
@@ -63,7 +65,9 @@ int main(int argc, char **argv)
     }
     config.model = argv[2];
     config.classes = (int)strtol(argv[4], NULL, 10);
-    err = im_stem_parse(argv[3], &config.stem, &text);
+    im_conf_defaults(&conf);
+    err = im_conf_set(&conf, "stem", argv[3], &text);
+    config.stem = (enum im_stem)conf.stem;
     if (err == 0)
         err = im_network_new(&config, &net, &text);
     if (err == 0)

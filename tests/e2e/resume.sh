@@ -151,4 +151,20 @@ case_other_batch_size() {
   continue_to_the_end
 }
 
+# A run that is over and gets more epochs goes on from its end. With a constant learning rate its weights are those of the run
+# that had all epochs from the start, although validation fell differently: the third epoch, once the last, had one.
+case_grow() {
+  local images got flags=(--schedule constant --validate-every 2)
+  images=$(find "$REFERENCE/data/train" -name '*.jpg' | wc -l)
+  start 0 "${flags[@]}" --epochs 5
+  mv "$T/w" "$T/whole"
+  start 0 "${flags[@]}" --epochs 3
+  start 0 "${flags[@]}" --epochs 5
+  got=$(events | sed -n '/"run.finished"/ s/.*"train_samples":\([0-9]*\).*/\1/p' | tr '\n' ' ')
+  [ "$got" = "$((3 * images)) $((2 * images)) " ] || fail "samples trained on in each start: $got; the folder has $images"
+  "$BIN/compare_states" --tensors "$T/whole/run/checkpoints/last.state.safetensors" "$RUN/checkpoints/last.state.safetensors" ||
+    fail "the weights are not those of the run that had 5 epochs from the start"
+  if grep -q 'the ledger does not balance' "$RUN/log.txt"; then fail "a sample was lost or came twice"; fi
+}
+
 run_case

@@ -1,9 +1,11 @@
 /* The rings with real processes and real SIGKILLs.
  *
- *   ring_kills            every fault point of the rings, one by one; then random kills for 6 s, or
- * IMSUPER_STRESS_SECONDS. IMSUPER_STRESS_SEED repeats a run's choices (not the machine's timing). ring_kills
- * --mutant   the points alone, in a program with one rule of the protocol removed: succeeds when that is
- * noticed
+ *   ring_kills            every fault point of the rings, one by one; then random kills for 6 s
+ *   ring_kills --mutant   the points alone, in a program with one rule of the protocol removed: succeeds when
+ *                         that is noticed
+ *
+ * IMSUPER_STRESS_SECONDS says how long instead of 6 s. IMSUPER_STRESS_SEED repeats a run's choices (not the
+ * machine's timing).
  *
  * The table of points must be the one that the sources hold: a point without a test fails the test. */
 #include <inttypes.h>

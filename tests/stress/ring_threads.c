@@ -6,8 +6,7 @@
  * known to be gone, and starts another. Trainers do not die here: that needs the whole data plane to go back,
  * which ring_kills tests with processes.
  *
- *   ring_threads     IMSUPER_STRESS_SEED chooses the seed, IMSUPER_STRESS_SECONDS repeats with further seeds
- * for that long */
+ * IMSUPER_STRESS_SEED chooses the seed, IMSUPER_STRESS_SECONDS repeats with further seeds for that long. */
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>

@@ -1,8 +1,7 @@
 /* What the way of an image from file to batch costs, on real files:
  *
- *     bench_datapath [--data-dir DIR] [--size N] [--images N] [--repeat N] [--readers N] [--augmenters
- * N,N,...]
- *                    [--io auto|uring|pread] [--json]
+ *     bench_datapath [--data-dir DIR] [--size N] [--images N] [--repeat N] [--readers N]
+ *                    [--augmenters N,N,...] [--io auto|uring|pread] [--json]
  *
  *     read      readers alone: a stand-in takes each cell and gives it back unread
  *     decode    one thread, bytes in memory, the crops of training

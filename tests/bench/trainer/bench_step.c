@@ -1,8 +1,7 @@
 /* Images per second of a training or evaluation step on random pixels, the decode side left out.
  *
  *   bench_step --model resnet18 --stem auto --batch 32 --size 64 [--classes 1000] [--backend onednn]
- * [--threads 0] [--seconds 10] [--eval]
- *              [--layers]
+ *              [--threads 0] [--seconds 10] [--eval] [--layers]
  *
  * Prints one line of key=value; --layers lists the graph first. One step is run before the clock starts. */
 #include <getopt.h>
@@ -11,6 +10,7 @@
 #include <time.h>
 
 #include "ipc/base/clock.h"
+#include "ipc/base/conf.h"
 #include "ipc/base/err.h"
 #include "ipc/base/rng.h"
 #include "trainer/network.h"
@@ -168,7 +168,12 @@ int main(int argc, char **argv)
     struct im_batch batch = {.pixels = pixels, .labels = labels, .n = o.batch, .size = o.size};
     struct im_network *net = NULL;
     struct im_text text = {{0}};
-    int err = pixels && labels ? im_stem_parse(o.stem, &config.stem, &text) : -1;
+    struct im_conf conf;
+    int err;
+
+    im_conf_defaults(&conf);
+    err = pixels && labels ? im_conf_set(&conf, "stem", o.stem, &text) : -1;
+    config.stem = (enum im_stem)conf.stem;
 
     for (size_t i = 0; err == 0 && i < pixel_count; i++)
         pixels[i] = (uint8_t)im_rng_u32(&r);

@@ -170,6 +170,17 @@ static void threads_share_one_count(void **state)
     assert_int_equal(fired[0] + fired[1] + fired[2] + fired[3], 1);
 }
 
+static void a_rule_can_follow_one_item(void **state)
+{
+    (void)state;
+    arm("p.7=fail:EIO@1/every");
+    assert_int_equal(im_fault_pass_item("p", 7), -EIO);
+    assert_int_equal(im_fault_pass_item("p", 70), 0);
+    assert_int_equal(im_fault_pass_item("q", 7), 0);
+    assert_int_equal(im_fault_pass_item("p", 7), -EIO);
+    assert_int_equal(IM_FAULT_ERR("p"), 0);
+}
+
 /* The environment is read at the first passing: needs a process that has not passed yet, so this program runs
  * itself. */
 static void the_environment_gives_the_rules(void **state)
@@ -207,6 +218,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_teardown(fail_injects_its_errno_once, disarm),
         cmocka_unit_test_teardown(every_fires_at_each_multiple, disarm),
         cmocka_unit_test_teardown(other_points_are_not_touched, disarm),
+        cmocka_unit_test_teardown(a_rule_can_follow_one_item, disarm),
         cmocka_unit_test_teardown(the_filter_wants_role_and_id, disarm),
         cmocka_unit_test_teardown(malformed_rules_are_refused, disarm),
         cmocka_unit_test_teardown(threads_share_one_count, disarm),

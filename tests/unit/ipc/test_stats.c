@@ -95,7 +95,7 @@ static void test_quantiles_are_upper_edges_of_powers_of_two(void **state)
     assert_int_equal(im_stats_quantile(s, IM_H_ITEM, 0.9), 1024);
     assert_int_equal(im_stats_quantile(s, IM_H_ITEM, 0.99), 1 << 21);
     assert_int_equal(im_stats_quantile(s, IM_H_ITEM, 1), 1 << 21);
-    assert_int_equal(im_stats_quantile(s, IM_H_WAIT, 0.5), 0);
+    assert_int_equal(im_stats_quantile(s, IM_H_RENDER, 0.5), 0);
 }
 
 static void test_extreme_durations_stay_inside_the_table(void **state)

@@ -174,6 +174,11 @@ static void a_missing_or_empty_data_folder_is_named(void **state)
     check_refused(tree, "file", RD_LAYOUT_AUTO, -ENOTDIR, "file': Not a directory");
     tree_file(tree, "flat/cat/1.jpg", "");
     check_refused(tree, "flat", RD_LAYOUT_AUTO, -EBADMSG, "there is no train folder in");
+    check_refused(tree, "flat/cat", RD_LAYOUT_AUTO, -EBADMSG,
+                  "flat/cat' holds images but no class folders; they belong in train/<class>/");
+    tree_file(tree, "own/train/cat/1.jpg", "");
+    check_refused(tree, "own/train", RD_LAYOUT_AUTO, -EBADMSG,
+                  "own/train' is a train folder itself: give its parent folder");
     tree_file(tree, "loose/train/1.jpg", "");
     check_refused(tree, "loose", RD_LAYOUT_AUTO, -EBADMSG, "loose/train' holds no class folders");
 }

@@ -221,15 +221,11 @@ static void unknown_names_are_refused_with_a_sentence(void **state)
 {
     struct im_model *m = NULL;
     struct im_text text = {{0}};
-    enum im_stem stem;
 
     (void)state;
     assert_int_equal(im_model_new("resnet51", IM_STEM_AUTO, 10, &m, &text), -EINVAL);
     assert_non_null(strstr(text.s, "resnet51"));
     assert_int_equal(im_model_new("resnet50", IM_STEM_AUTO, 0, &m, &text), -EINVAL);
-    assert_int_equal(im_stem_parse("big", &stem, &text), -EINVAL);
-    assert_int_equal(im_stem_parse("small", &stem, &text), 0);
-    assert_int_equal(stem, IM_STEM_SMALL);
 }
 
 int main(void)

@@ -144,20 +144,6 @@ static void values_out_of_bounds_are_refused_by_name(void **state)
     }
 }
 
-static void names_are_parsed_and_unknown_ones_refused(void **state)
-{
-    enum tr_schedule_kind kind = TR_SCHEDULE_COSINE;
-    struct im_text text = {""};
-
-    (void)state;
-    assert_int_equal(tr_schedule_parse("constant", &kind, &text), 0);
-    assert_int_equal(kind, TR_SCHEDULE_CONSTANT);
-    assert_int_equal(tr_schedule_parse("cosine", &kind, &text), 0);
-    assert_int_equal(kind, TR_SCHEDULE_COSINE);
-    assert_int_equal(tr_schedule_parse("Cosine", &kind, &text), -EINVAL);
-    assert_non_null(strstr(text.s, "Cosine"));
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -167,7 +153,6 @@ int main(void)
         cmocka_unit_test(fractional_warmup_meets_the_cosine_at_its_step),
         cmocka_unit_test(after_the_last_step_the_cosine_stays_at_its_end),
         cmocka_unit_test(values_out_of_bounds_are_refused_by_name),
-        cmocka_unit_test(names_are_parsed_and_unknown_ones_refused),
     };
 
     return cmocka_run_group_tests_name("schedule", tests, NULL, NULL);
