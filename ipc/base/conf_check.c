@@ -3,7 +3,7 @@
  *
  * Only what the configuration itself shows: whether folders exist, memory suffices or a batch is larger than
  * the data set is known to those who look. */
-#include "ipc/base/conf.h"
+#include "ipc/base/conf_table.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -161,6 +161,8 @@ int im_conf_check(const struct im_conf *conf, struct im_text *text)
     struct im_conf_gpus gpus;
     int err = check_augmentation(conf, text);
 
+    if (err == 0)
+        err = im_conf_check_transforms(conf, text);
     if (err == 0)
         err = check_training(conf, text);
     if (err == 0)
