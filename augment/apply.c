@@ -3,8 +3,8 @@
  * Point operations are not done at once: they are appended to one table, which meets the pixels when a step
  * needs to look at neighbours or colours, or at the end. Histograms go through the table without the pixels.
  * An affine step cannot be done in place: with n of them, the crop is rendered into a scratch image, all but
- * the last go to the other scratch image and the last to `out`, so that nothing is copied. Only scratch images
- * are ever read past their last pixel. */
+ * the last go to the other scratch image and the last to `out`, so that nothing is copied. Only scratch
+ * images are ever read past their last pixel. */
 #include "augment/transform.h"
 
 #include "ipc/base/clock.h"

@@ -1,5 +1,5 @@
-/* AutoAugment, RandAugment and TrivialAugmentWide as torchvision 0.29 has them for PIL images: its tables, its
- * ranges, its signs. Pairs that stand twice stand twice there (and in the paper). */
+/* AutoAugment, RandAugment and TrivialAugmentWide as torchvision 0.29 has them for PIL images: its tables,
+ * its ranges, its signs. Pairs that stand twice stand twice there (and in the paper). */
 #include "augment/transform.h"
 
 #include "ipc/base/err.h"
@@ -127,9 +127,8 @@ static void add_affine(struct au_draw *draw, const struct au_policy_options *o, 
 {
     struct au_step step = {.kind = AU_STEP_AFFINE_PILLOW};
 
-    step.affine = (struct imk_affine){.filter = o->filter,
-                                      .border = IMK_BORDER_CONSTANT,
-                                      .fill = {o->fill[0], o->fill[1], o->fill[2]}};
+    step.affine = (struct imk_affine){
+        .filter = o->filter, .border = IMK_BORDER_CONSTANT, .fill = {o->fill[0], o->fill[1], o->fill[2]}};
     switch (op) {
     case AU_OP_SHEAR_X:
         imk_affine_shear(&step.affine, magnitude, 0);

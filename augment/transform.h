@@ -68,8 +68,8 @@ struct au_jitter_options {
 /* albumentations' CoarseDropout: holes wholly inside the image. Sizes: both ends of a range in whole pixels
  * (>= 1, inclusive), or both a share of the side (< 1, rounded down). */
 struct au_dropout_options {
-    double probability;           /* (0.5) */
-    uint32_t count_min, count_max; /* inclusive, 1 .. AU_HOLES_MAX (8) */
+    double probability;                                  /* (0.5) */
+    uint32_t count_min, count_max;                       /* inclusive, 1 .. AU_HOLES_MAX (8) */
     double height_min, height_max, width_min, width_max; /* (8) */
     struct au_fill fill;
 };
@@ -77,8 +77,9 @@ struct au_dropout_options {
 /* torchvision's RandomErasing, on bytes before they are normalised. Its value="random" is a normal
  * distribution after normalising; `is_random` here are uniform bytes. */
 struct au_erase_options {
-    double probability;                              /* (0.5) */
-    double scale_min, scale_max, ratio_min, ratio_max; /* share of the area (.02, .33), height/width (.3, 3.3) */
+    double probability; /* (0.5) */
+    double scale_min, scale_max, ratio_min,
+        ratio_max; /* share of the area (.02, .33), height/width (.3, 3.3) */
     struct au_fill fill;
 };
 

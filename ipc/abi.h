@@ -100,7 +100,15 @@ enum im_counter {
     IM_C_LOST_CELLS,
     IM_COUNTERS = 16
 };
-enum im_histogram { IM_H_ITEM, IM_H_WAIT, IM_H_DECODE, IM_H_RENDER, IM_HISTOGRAMS = 8 };
+enum im_histogram {
+    IM_H_ITEM,
+    IM_H_WAIT,
+    IM_H_DECODE,
+    IM_H_RENDER,
+    IM_H_RESIZE,
+    IM_H_TRANSFORM,
+    IM_HISTOGRAMS = 8
+};
 enum im_gauge {
     IM_G_LOSS,
     IM_G_LR,

@@ -104,10 +104,11 @@ static int check_hole(const char *what, double min, double max, int64_t image_si
         return im_fail(text, -EINVAL, "aug.hole-%s-min %g is larger than aug.hole-%s-max %g", what, min, what,
                        max);
     if ((min < 1) != (max < 1))
-        return im_fail(text, -EINVAL,
-                       "aug.hole-%s-min %g and aug.hole-%s-max %g: want both in pixels (from 1 on) or both as "
-                       "shares of the side (below 1)",
-                       what, min, what, max);
+        return im_fail(
+            text, -EINVAL,
+            "aug.hole-%s-min %g and aug.hole-%s-max %g: want both in pixels (from 1 on) or both as "
+            "shares of the side (below 1)",
+            what, min, what, max);
     if (min >= 1 && (min != (double)(int64_t)min || max != (double)(int64_t)max))
         return im_fail(text, -EINVAL, "aug.hole-%s: pixels are whole numbers, not %g to %g", what, min, max);
     if (max > (double)image_size)
@@ -145,7 +146,8 @@ int im_conf_check_transforms(const struct im_conf *c, struct im_text *text)
     if (err < 0)
         return err;
     if (c->aug_magnitude >= c->aug_magnitude_bins)
-        return im_fail(text, -EINVAL, "aug.magnitude %lld is no bin: with aug.magnitude-bins %lld want 0 to %lld",
+        return im_fail(text, -EINVAL,
+                       "aug.magnitude %lld is no bin: with aug.magnitude-bins %lld want 0 to %lld",
                        (long long)c->aug_magnitude, (long long)c->aug_magnitude_bins,
                        (long long)c->aug_magnitude_bins - 1);
     if (c->aug_holes_min > c->aug_holes_max)
