@@ -326,6 +326,12 @@ static int read_region(struct au_jpeg *j)
     return 0;
 }
 
+static int read_coefficients(struct au_jpeg *j)
+{
+    jpeg_read_coefficients(&j->d);
+    return 0;
+}
+
 /* ---- what decode.c calls ---- */
 
 int au_jpeg_new(struct au_jpeg **ret)
@@ -367,5 +373,13 @@ int au_jpeg_region(struct au_jpeg *j, const struct imk_box *box, struct au_pixel
     jpeg_abort_decompress(&j->d);
     if (result == 0)
         *ret = j->pixels;
+    return result;
+}
+
+int au_jpeg_parse(struct au_jpeg *j, struct im_text *text)
+{
+    int result = guarded(j, read_coefficients, text);
+
+    jpeg_abort_decompress(&j->d);
     return result;
 }

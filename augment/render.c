@@ -76,6 +76,11 @@ struct au_times au_renderer_times(const struct au_renderer *renderer)
     return renderer->times;
 }
 
+const struct au_draw *au_renderer_draw(const struct au_renderer *renderer)
+{
+    return &renderer->draw;
+}
+
 struct au_canvas *au_renderer_canvas(struct au_renderer *renderer)
 {
     return &renderer->canvas;

@@ -36,6 +36,9 @@ struct au_times {
 };
 struct au_times au_renderer_times(const struct au_renderer *renderer);
 
+/* The transforms of the last au_render(). */
+const struct au_draw *au_renderer_draw(const struct au_renderer *renderer);
+
 /* The canvas, for those who measure its steps. */
 struct au_canvas *au_renderer_canvas(struct au_renderer *renderer);
 

@@ -86,14 +86,16 @@
 #define IM_FOR_RUNS (IM_FOR_START | IM_FOR_STATUS | IM_FOR_STOP)
 #define IM_FOR_PREVIEW 64u
 #define IM_FOR_BENCH 128u
+#define IM_FOR_LIST 256u
 #define IM_FOR_CHILDREN 32u /* no flag: `start` sets it for the processes of its run */
 #define IM_FOR_SAMPLES (IM_FOR_START | IM_FOR_PREVIEW | IM_FOR_BENCH) /* all that make samples */
-#define IM_FOR_ALL (IM_FOR_RUNS | IM_FOR_SYNTH | IM_FOR_INDEX | IM_FOR_CHILDREN | IM_FOR_SAMPLES)
+#define IM_FOR_ALL                                                                                           \
+    (IM_FOR_RUNS | IM_FOR_SYNTH | IM_FOR_INDEX | IM_FOR_CHILDREN | IM_FOR_SAMPLES | IM_FOR_LIST)
 
 /* clang-format off */
 #define IM_CONF_KEYS(BOOL, INT, SEED, REAL, TEXT, ENUM) \
-    TEXT(data_dir, "data-dir", "", IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX, "DIR", "folder of the images") \
-    ENUM(layout, "layout", IM_LAYOUT_AUTO, IM_LAYOUTS, IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX, "NAME", "how the folder is laid out: class folders under train/ and val/, or ILSVRC CLS-LOC") \
+    TEXT(data_dir, "data-dir", "", IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST, "DIR", "folder of the images") \
+    ENUM(layout, "layout", IM_LAYOUT_AUTO, IM_LAYOUTS, IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST, "NAME", "how the folder is laid out: class folders under train/ and val/, or ILSVRC CLS-LOC") \
     BOOL(rebuild_index, "rebuild-index", false, IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX, "", "look at every folder again even where the cached index is current") \
     BOOL(subset, "subset", false, IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX, "", "train on a class-balanced part of the images") \
     INT(subset_size, "subset-size", 10000, 1, 1000000000000, IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX, "N", "images in the part that --subset takes") \
@@ -194,7 +196,7 @@
     INT(stall_timeout_ms, "stall-timeout-ms", 60000, 1000, 86400000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "MS", "a reader or augmenter with work and no progress for this long is killed and restarted") \
     INT(max_restarts, "max-restarts", 10, 0, 1000000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "N", "restarts of one process without progress between them before the run stops") \
     TEXT(output, "output", "", IM_GROUP_OUTPUT, IM_FOR_PREVIEW, "FILE", "PNG file that gets the grid (default preview.png)") \
-    INT(images, "images", 16, 1, 4096, IM_GROUP_DATA, IM_FOR_PREVIEW | IM_FOR_BENCH, "N", "images taken, spread over the training set; a preview takes 64 at most") \
+    INT(images, "images", 16, 1, 4096, IM_GROUP_DATA, IM_FOR_PREVIEW | IM_FOR_BENCH | IM_FOR_LIST, "N", "images taken, spread over the training set; a preview takes 64 at most") \
     INT(epoch, "epoch", 0, 0, 100000, IM_GROUP_AUGMENTATION, IM_FOR_PREVIEW | IM_FOR_BENCH, "N", "epoch whose draws are shown") \
     BOOL(diff, "diff", false, IM_GROUP_OUTPUT, IM_FOR_PREVIEW, "", "show each beside the plain crop it was made from") \
     INT(passes, "passes", 5, 1, 100000, IM_GROUP_OUTPUT, IM_FOR_BENCH, "N", "passes over the images") \
