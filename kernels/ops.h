@@ -109,6 +109,22 @@ unsigned char imk_hue_shift(double factor);
 /* Bytes of scratch that `sharpness` takes: two rows. */
 size_t imk_sharpness_bytes(uint32_t width);
 
+/* ---- Colour steps ---- */
+
+enum imk_step_kind {
+    IMK_STEP_BLEND,      /* with a constant: `value` + factor * (v - value); contrast, or brightness with 0 */
+    IMK_STEP_SATURATION, /* L + factor * (v - L) */
+    IMK_STEP_HUE,        /* H + `value` modulo 256 */
+};
+
+/* One step of a pass over the pixels. Results are truncated and clipped to 8 bits after each, as Pillow's
+ * Blend.c does. */
+struct imk_step {
+    enum imk_step_kind kind;
+    unsigned char value;
+    float factor;
+};
+
 /* ---- The table of functions; fill with imk_ops_init ---- */
 
 struct imk_ops {
@@ -137,6 +153,11 @@ struct imk_ops {
     /* ImageEnhance.Contrast about a known mean; mean 0 gives Brightness. The same as the table would, by
      * arithmetic, which is faster for one operation. */
     void (*contrast)(const struct imk_image *image, unsigned mean, double factor);
+
+    /* Several colour steps in one pass, in this order; count may be 0. *ret_luma, unless NULL, becomes
+     * luma_sum of the result. */
+    void (*steps)(const struct imk_image *image, const struct imk_step *steps, unsigned count,
+                  uint64_t *ret_luma);
 
     /* ImageEnhance.Color: blend with L. */
     void (*saturation)(const struct imk_image *image, double factor);
@@ -167,8 +188,7 @@ struct imk_jitter {
 };
 
 /* Does all steps, with the bytes that one after the other gives. Contrast ends a pass over the pixels,
- * because it must know the mean of the image before it; within a pass the steps are done on a few rows at a
- * time, while those are in the first-level cache. */
+ * because it must know the mean of the image before it; there are at most two passes. */
 void imk_jitter(const struct imk_ops *ops, const struct imk_image *image, const struct imk_jitter *jitter);
 
 /* ---- Rectangles, clipped to the image ---- */
