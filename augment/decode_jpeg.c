@@ -326,9 +326,21 @@ static int read_region(struct au_jpeg *j)
     return 0;
 }
 
-static int read_coefficients(struct au_jpeg *j)
+/* Skips the rows of whole iMCU rows above box.h, for which libjpeg-turbo decodes Huffman codes and nothing
+ * else. To skip up to the last row would be done without decoding. */
+static int skip_region(struct au_jpeg *j)
 {
-    jpeg_read_coefficients(&j->d);
+    uint32_t imcu = (uint32_t)j->d.max_v_samp_factor * DCTSIZE, rows = j->box.h / imcu * imcu;
+    int result = choose_colours(j);
+
+    if (result)
+        return result;
+    jpeg_start_decompress(&j->d);
+    while (rows >= j->d.output_height)
+        rows -= imcu;
+    j->box.h = rows;
+    if (rows > 0)
+        jpeg_skip_scanlines(&j->d, rows);
     return 0;
 }
 
@@ -376,10 +388,13 @@ int au_jpeg_region(struct au_jpeg *j, const struct imk_box *box, struct au_pixel
     return result;
 }
 
-int au_jpeg_parse(struct au_jpeg *j, struct im_text *text)
+int au_jpeg_parse(struct au_jpeg *j, uint32_t rows, uint32_t *ret_rows, struct im_text *text)
 {
-    int result = guarded(j, read_coefficients, text);
+    int result;
 
+    j->box = (struct imk_box){.h = rows};
+    result = guarded(j, skip_region, text);
     jpeg_abort_decompress(&j->d);
+    *ret_rows = j->box.h;
     return result;
 }
