@@ -218,6 +218,7 @@
     X("arch", "model", NULL) X("img-size", "image-size", NULL) X("smoothing", "label-smoothing", NULL) \
     X("data", "data-dir", NULL) X("data-path", "data-dir", NULL) X("train-crop-size", "image-size", NULL) \
     X("val-crop-size", "eval-image-size", NULL) X("val-resize-size", "eval-resize", NULL) \
+    X("random-erase", "aug-erase-p", NULL) X("reprob", "aug-erase-p", NULL) \
     X("no-color", "color", "never")
 
 /* Names of other trainers that mean something else here: X("their name", "what to do"). */
@@ -229,6 +230,9 @@
     X("final-div-factor", "use --lr-min RATE (the rate at the end)") \
     X("logdir", "logs lie in the run directory: use --workspace and --run-name") \
     X("device", "use --backend auto|ref|onednn|cuda and --gpus") \
+    X("auto-augment", "use --augment autoaugment, randaugment or trivial") \
+    X("aa", "use --augment autoaugment, randaugment or trivial") \
+    X("color-jitter", "use --aug.brightness, --aug.contrast, --aug.saturation and --aug.hue") \
     X("pretrained", "imsuper trains from scratch") \
     X("print-freq", "use --status-interval SECONDS") \
     X("num-classes", "nothing is needed: the number of classes comes from the data") \
