@@ -52,7 +52,7 @@ static struct imk_step step_of(const struct imk_jitter *jitter, enum imk_jitter_
 
 void imk_jitter(const struct imk_ops *ops, const struct imk_image *image, const struct imk_jitter *jitter)
 {
-    struct imk_step pending[4];
+    struct imk_step pending[4] = {0};
     unsigned count = 0;
 
     for (unsigned i = 0; i < jitter->count && i < 4; i++) {

@@ -1,8 +1,10 @@
 /* The colour operations for AVX2, equal to the reference in every bit.
  *
- * Eight pixels are taken apart into three vectors of floats, go through all steps of a pass in registers, and
- * are put together again. Whole numbers to 2^24 are exact in floats, so luma and everything but the divisions
- * is exact; multiplications and additions are never contracted.
+ * A part of a row is taken apart into three planes of floats, which stay in the first-level cache; each step
+ * is a loop over them; then they are put together again. All steps on eight pixels in registers would save
+ * the loads and stores but is slower: one such chain is as long as what the CPU can look ahead. Whole numbers
+ * to 2^24 are exact in floats, so luma and everything but the divisions is exact; multiplications and
+ * additions are never contracted.
  *
  * Hue differs from the reference in form. Pillow rounds to 8-bit H and S on the way, in a mix of single and
  * double precision. H depends on which channel is largest, which is smallest and two differences of 8 bits,
@@ -22,6 +24,14 @@
 
 #define AVX2 __attribute__((target("avx2")))
 #define AVX2_INLINE __attribute__((target("avx2"), always_inline)) static inline
+
+/* Pixels taken apart at a time. */
+#define PART 512
+
+/* Values are whole numbers in 0..255. Those after the last pixel, to a multiple of eight, do not matter. */
+struct part {
+    _Alignas(32) float r[PART], g[PART], b[PART];
+};
 
 /* Eight pixels; values are whole numbers in 0..255. */
 struct planes {
@@ -80,19 +90,20 @@ AVX2_INLINE __m256 luma(struct planes p)
     return truncate(_mm256_mul_ps(sum, all(1.0F / 65536)));
 }
 
-AVX2_INLINE __m256 blend_channel(__m256 from, __m256 to, __m256 factor)
+/* clip: false only for factors in [0, 1], which cannot leave the range. */
+AVX2_INLINE __m256 blend_channel(__m256 from, __m256 to, __m256 factor, bool clip)
 {
     __m256 value = _mm256_add_ps(from, _mm256_mul_ps(factor, _mm256_sub_ps(to, from)));
 
-    return truncate(_mm256_min_ps(_mm256_max_ps(value, _mm256_setzero_ps()), all(255)));
+    if (clip)
+        value = _mm256_min_ps(_mm256_max_ps(value, _mm256_setzero_ps()), all(255));
+    return truncate(value);
 }
 
-AVX2_INLINE struct planes blend(__m256 from, struct planes to, float factor)
+AVX2_INLINE struct planes blend(__m256 from, struct planes to, __m256 factor, bool clip)
 {
-    __m256 f = all(factor);
-
-    return (struct planes){blend_channel(from, to.r, f), blend_channel(from, to.g, f),
-                           blend_channel(from, to.b, f)};
+    return (struct planes){blend_channel(from, to.r, factor, clip), blend_channel(from, to.g, factor, clip),
+                           blend_channel(from, to.b, factor, clip)};
 }
 
 /* H in 0..255 as Pillow truncates it. In units of a sixth of a turn, each largest channel has a base, and the
@@ -128,93 +139,158 @@ AVX2_INLINE __m256 darken(__m256 v, __m256 scaled, __m256 weight)
     return truncate(_mm256_sub_ps(_mm256_add_ps(v, all(0.5F)), _mm256_mul_ps(scaled, weight)));
 }
 
-AVX2_INLINE struct planes turn_hue(struct planes p, __m256i shift)
+/* What is between the two halves of a turn: H in units of 1 / 255 of a sextant, V * S, and V. */
+AVX2_INLINE struct planes to_turned_hsv(struct planes p, __m256i shift)
 {
     __m256 high = _mm256_max_ps(p.r, _mm256_max_ps(p.g, p.b));
     __m256 low = _mm256_min_ps(p.r, _mm256_min_ps(p.g, p.b));
     __m256i h = _mm256_and_si256(_mm256_add_epi32(hue_of(p, high, low), shift), _mm256_set1_epi32(255));
     __m256 ratio = _mm256_div_ps(_mm256_sub_ps(high, low), _mm256_max_ps(high, all(1)));
     __m256 s = truncate(_mm256_mul_ps(ratio, all(255)));
-    __m256 h6 = _mm256_mul_ps(_mm256_cvtepi32_ps(h), all(6)); /* 255 a sextant */
-    __m256 scaled = _mm256_mul_ps(_mm256_mul_ps(high, s), all(1.0F / 65025));
 
-    return (struct planes){darken(high, scaled, _mm256_sub_ps(all(255), distance(h6, 765))),
-                           darken(high, scaled, distance(h6, 510)), darken(high, scaled, distance(h6, 1020))};
+    return (struct planes){_mm256_mul_ps(_mm256_cvtepi32_ps(h), all(6)),
+                           _mm256_mul_ps(_mm256_mul_ps(high, s), all(1.0F / 65025)), high};
 }
 
-AVX2_INLINE struct planes do_step(struct planes p, const struct imk_step *step)
+AVX2_INLINE struct planes to_rgb(__m256 h6, __m256 scaled, __m256 v)
 {
-    switch (step->kind) {
-    case IMK_STEP_BLEND:
-        return blend(all(step->value), p, step->factor);
-    case IMK_STEP_SATURATION:
-        return blend(luma(p), p, step->factor);
-    default:
-        return turn_hue(p, _mm256_set1_epi32(step->value));
+    return (struct planes){darken(v, scaled, _mm256_sub_ps(all(255), distance(h6, 765))),
+                           darken(v, scaled, distance(h6, 510)), darken(v, scaled, distance(h6, 1020))};
+}
+
+/* ---- Loops over a part of a row ---- */
+
+AVX2_INLINE struct planes planes_at(const struct part *part, uint32_t i)
+{
+    return (struct planes){_mm256_load_ps(part->r + i), _mm256_load_ps(part->g + i),
+                           _mm256_load_ps(part->b + i)};
+}
+
+AVX2_INLINE void planes_put(struct part *part, uint32_t i, struct planes p)
+{
+    _mm256_store_ps(part->r + i, p.r);
+    _mm256_store_ps(part->g + i, p.g);
+    _mm256_store_ps(part->b + i, p.b);
+}
+
+AVX2 static void take_apart(struct part *part, const unsigned char *src, uint32_t n)
+{
+    uint32_t i = 0;
+
+    for (; i + 8 <= n; i += 8)
+        planes_put(part, i, load_8(src + (size_t)3 * i));
+    if (i < n) {
+        unsigned char rest[24] = {0};
+
+        memcpy(rest, src + (size_t)3 * i, (size_t)3 * (n - i));
+        planes_put(part, i, load_8(rest));
     }
 }
 
-AVX2_INLINE struct planes all_steps(const unsigned char *src, const struct imk_step *steps, unsigned count)
+AVX2 static void put_together(unsigned char *dst, const struct part *part, uint32_t n)
 {
-    struct planes p = load_8(src);
+    uint32_t i = 0;
 
-    for (unsigned i = 0; i < count; i++)
-        p = do_step(p, &steps[i]);
-    return p;
+    for (; i + 8 <= n; i += 8)
+        store_8(dst + (size_t)3 * i, planes_at(part, i));
+    if (i < n) {
+        unsigned char rest[24];
+
+        store_8(rest, planes_at(part, i));
+        memcpy(dst + (size_t)3 * i, rest, (size_t)3 * (n - i));
+    }
 }
 
-AVX2_INLINE uint64_t sum_of(__m256i v)
+/* from_luma: blends with each pixel's own luma rather than the step's value. */
+AVX2_INLINE void blend_all(struct part *part, uint32_t n, const struct imk_step *step, bool from_luma,
+                           bool clip)
 {
-    uint32_t lane[8];
+    const __m256 value = all(step->value), factor = all(step->factor);
+
+    for (uint32_t i = 0; i < n; i += 8) {
+        struct planes p = planes_at(part, i);
+
+        planes_put(part, i, blend(from_luma ? luma(p) : value, p, factor, clip));
+    }
+}
+
+AVX2 static void blend_part(struct part *part, uint32_t n, const struct imk_step *step)
+{
+    bool clip = !(step->factor >= 0 && step->factor <= 1);
+
+    if (step->kind == IMK_STEP_SATURATION && clip)
+        blend_all(part, n, step, true, true);
+    else if (step->kind == IMK_STEP_SATURATION)
+        blend_all(part, n, step, true, false);
+    else if (clip)
+        blend_all(part, n, step, false, true);
+    else
+        blend_all(part, n, step, false, false);
+}
+
+AVX2 static void turn_part(struct part *part, uint32_t n, unsigned char shift)
+{
+    const __m256i turn = _mm256_set1_epi32(shift);
+
+    for (uint32_t i = 0; i < n; i += 8)
+        planes_put(part, i, to_turned_hsv(planes_at(part, i), turn));
+    for (uint32_t i = 0; i < n; i += 8) {
+        struct planes hsv = planes_at(part, i);
+
+        planes_put(part, i, to_rgb(hsv.r, hsv.g, hsv.b));
+    }
+}
+
+/* The sum of luma of n pixels. */
+AVX2 static uint64_t sum_part(const struct part *part, uint32_t n)
+{
+    __m256i lanes = _mm256_setzero_si256();
+    uint32_t lane[8], i = 0;
     uint64_t sum = 0;
 
-    _mm256_storeu_si256((__m256i *)(void *)lane, v);
-    for (int i = 0; i < 8; i++)
-        sum += lane[i];
+    for (; i + 8 <= n; i += 8)
+        lanes = _mm256_add_epi32(lanes, _mm256_cvttps_epi32(luma(planes_at(part, i))));
+    _mm256_storeu_si256((__m256i *)(void *)lane, lanes);
+    for (int k = 0; k < 8; k++)
+        sum += lane[k];
+    if (i < n)
+        _mm256_storeu_si256((__m256i *)(void *)lane, _mm256_cvttps_epi32(luma(planes_at(part, i))));
+    for (uint32_t k = 0; i + k < n; k++)
+        sum += lane[k];
     return sum;
 }
 
-/* The pixels after the last eight of a row, by way of a copy. Returns their sum of luma. */
-AVX2_INLINE uint64_t do_rest(unsigned char *row, uint32_t n, const struct imk_step *steps, unsigned count)
+/* n pixels, at most PART. Returns the sum of luma of the result if that is wanted. */
+static uint64_t do_part(unsigned char *pixels, uint32_t n, const struct imk_step *steps, unsigned count,
+                        bool want_luma)
 {
-    unsigned char block[24] = {0};
-    uint32_t lane[8];
-    uint64_t sum = 0;
-    struct planes p;
+    struct part part;
 
-    memcpy(block, row, (size_t)3 * n);
-    p = all_steps(block, steps, count);
-    store_8(block, p);
+    take_apart(&part, pixels, n);
+    for (unsigned i = 0; i < count; i++) {
+        if (steps[i].kind == IMK_STEP_HUE)
+            turn_part(&part, n, steps[i].value);
+        else
+            blend_part(&part, n, &steps[i]);
+    }
     if (count > 0)
-        memcpy(row, block, (size_t)3 * n);
-    _mm256_storeu_si256((__m256i *)(void *)lane, _mm256_cvttps_epi32(luma(p)));
-    for (uint32_t i = 0; i < n; i++)
-        sum += lane[i];
-    return sum;
+        put_together(pixels, &part, n);
+    return want_luma ? sum_part(&part, n) : 0;
 }
 
-AVX2 static void do_steps(const struct imk_image *image, const struct imk_step *steps, unsigned count,
-                          uint64_t *ret_luma)
+static void do_steps(const struct imk_image *image, const struct imk_step *steps, unsigned count,
+                     uint64_t *ret_luma)
 {
     uint64_t sum = 0;
 
     for (uint32_t y = 0; y < image->height; y++) {
         unsigned char *row = image->pixels + y * image->stride;
-        __m256i lanes = _mm256_setzero_si256(); /* no overflow: a row has 2^14 pixels at most */
-        uint32_t x = 0;
 
-        for (; x + 8 <= image->width; x += 8, row += 24) {
-            struct planes p = all_steps(row, steps, count);
+        for (uint32_t x = 0; x < image->width; x += PART) {
+            uint32_t n = image->width - x < PART ? image->width - x : PART;
 
-            if (count > 0)
-                store_8(row, p);
-            if (ret_luma)
-                lanes = _mm256_add_epi32(lanes, _mm256_cvttps_epi32(luma(p)));
+            sum += do_part(row + (size_t)3 * x, n, steps, count, ret_luma != NULL);
         }
-        if (ret_luma)
-            sum += sum_of(lanes);
-        if (x < image->width)
-            sum += do_rest(row, image->width - x, steps, count);
     }
     if (ret_luma)
         *ret_luma = sum;
@@ -259,7 +335,8 @@ AVX2_INLINE __m256i three(const unsigned char *src)
 /* Eight values of `from` and `to`, as 16-bit numbers in 32 bits. */
 AVX2_INLINE __m256i blend_8(__m256i from, __m256i to, float factor)
 {
-    return _mm256_cvttps_epi32(blend_channel(_mm256_cvtepi32_ps(from), _mm256_cvtepi32_ps(to), all(factor)));
+    return _mm256_cvttps_epi32(
+        blend_channel(_mm256_cvtepi32_ps(from), _mm256_cvtepi32_ps(to), all(factor), true));
 }
 
 /* 16 bytes. (sum + 6) / 13 for sums to 13 * 255 by a multiplication with 2^16 / 13, rounded up: exact. */
