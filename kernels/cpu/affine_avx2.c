@@ -6,7 +6,7 @@
  * vectors too, and pixels gathered one by one; those so far out that one reflection does not bring them back
  * go through the reference, as do images whose offsets do not fit 32 bits.
  *
- * Not here: Pillow's bilinear and its double precision ways, which the usual recipes use rarely or never. */
+ * Not here: Pillow's ways that step through nearest neighbours in double precision. */
 #if defined(__x86_64__)
 
 #include "kernels/ops.h"
@@ -51,16 +51,10 @@ AVX2_INLINE struct source source_of(const struct imk_image *src, const struct im
                            border};
 }
 
-/* Offsets fit 32 bits. */
-static bool is_small(const struct imk_image *src)
+/* Whether offsets fit 32 bits, and pixels have neighbours. */
+static bool is_usual(const struct imk_image *src)
 {
-    return src->stride <= (size_t)INT32_MAX / src->height;
-}
-
-/* True where 0 <= p <= last. */
-AVX2_INLINE __m256i within(__m256i p, __m256i last)
-{
-    return _mm256_cmpeq_epi32(_mm256_min_epu32(p, last), p);
+    return src->stride <= (size_t)INT32_MAX / src->height && src->width > 1 && src->height > 1;
 }
 
 AVX2_INLINE __m256i clamp(__m256i p, __m256i last)
@@ -126,10 +120,8 @@ struct weights {
     __m256i vertical, horizontal;
 };
 
-AVX2_INLINE struct weights weights_of(__m256i x5, __m256i y5)
+AVX2_INLINE struct weights weights_of(__m256i fx, __m256i fy)
 {
-    const __m256i fraction = all(31);
-    __m256i fx = _mm256_and_si256(x5, fraction), fy = _mm256_and_si256(y5, fraction);
     __m256i pair_x = _mm256_or_si256(_mm256_slli_epi32(fx, 16), _mm256_sub_epi32(all(32), fx));
     __m256i pair_y = _mm256_or_si256(_mm256_slli_epi32(fy, 8), _mm256_sub_epi32(all(32), fy));
 
@@ -210,23 +202,48 @@ AVX2_INLINE __m256i interpolate(struct corners c, struct weights w)
         _mm256_madd_epi16(_mm256_unpackhi_epi16(l23, r23), _mm256_shuffle_epi32(w.horizontal, 0xff)));
 }
 
-/* Eight pixels anywhere; false: one reflection does not bring them back. */
-AVX2_INLINE bool outer_8(const struct source *s, __m256i x, __m256i y, struct weights w, __m256i *ret)
+/* Eight pixels anywhere, with the border constant. */
+AVX2_INLINE __m256i outer_8(const struct source *s, __m256i x, __m256i y, struct weights w)
 {
-    const __m256i one = all(1);
-    __m256i x0 = bring_inside(x, s->last_x, s->border), y0 = bring_inside(y, s->last_y, s->border);
-    __m256i x1 = bring_inside(_mm256_add_epi32(x, one), s->last_x, s->border);
-    __m256i y1 = bring_inside(_mm256_add_epi32(y, one), s->last_y, s->border);
-    struct places top_left = places_of(s, x0, y0), top_right = places_of(s, x1, y0);
-    struct places bottom_left = places_of(s, x0, y1), bottom_right = places_of(s, x1, y1);
-    struct corners corners;
+    __m256i x1 = _mm256_add_epi32(x, all(1)), y1 = _mm256_add_epi32(y, all(1));
 
-    if (s->border == IMK_BORDER_REFLECT_101 && !is_all(_mm256_and_si256(top_left.mask, bottom_right.mask)))
-        return false;
-    corners = (struct corners){gather(s, top_left), gather(s, top_right), gather(s, bottom_left),
-                               gather(s, bottom_right)};
-    *ret = interpolate(corners, w);
-    return true;
+    return interpolate((struct corners){gather(s, places_of(s, x, y)), gather(s, places_of(s, x1, y)),
+                                        gather(s, places_of(s, x, y1)), gather(s, places_of(s, x1, y1))},
+                       w);
+}
+
+/* A position on one axis: between p and p + 1, `fraction` / 32 of the way. */
+struct axis {
+    __m256i p, fraction;
+};
+
+/* The position inside that has the same two neighbours; those that one reflection does not bring inside are
+ * still outside. last >= 1. */
+AVX2_INLINE struct axis fold(struct axis a, __m256i last, enum imk_border border)
+{
+    const __m256i one = all(1), whole = all(32);
+
+    if (border == IMK_BORDER_REFLECT_101) {
+        __m256i p0 = bring_inside(a.p, last, border),
+                p1 = bring_inside(_mm256_add_epi32(a.p, one), last, border);
+        __m256i turned = _mm256_cmpgt_epi32(p0, p1);
+        __m256i other = _mm256_sub_epi32(whole, a.fraction);
+
+        return (struct axis){_mm256_min_epi32(p0, p1), _mm256_blendv_epi8(a.fraction, other, turned)};
+    }
+
+    __m256i before = _mm256_cmpgt_epi32(_mm256_setzero_si256(), a.p);
+    __m256i after = _mm256_cmpgt_epi32(_mm256_add_epi32(a.p, one), last);
+
+    return (struct axis){clamp(a.p, _mm256_sub_epi32(last, one)),
+                         _mm256_blendv_epi8(_mm256_andnot_si256(before, a.fraction), whole, after)};
+}
+
+/* True where p and p + 1 are both inside. */
+AVX2_INLINE __m256i has_next(struct axis a, __m256i last)
+{
+    /* As unsigned numbers, positions before the image are after it. */
+    return _mm256_cmpeq_epi32(_mm256_min_epu32(a.p, _mm256_sub_epi32(last, all(1))), a.p);
 }
 
 /* ---- Rows, OpenCV ---- */
@@ -267,19 +284,25 @@ AVX2_INLINE __m256i to_short(__m256i p)
     return _mm256_min_epi32(_mm256_max_epi32(p, all(INT16_MIN)), all(INT16_MAX));
 }
 
+/* False: the reference is needed. The source has two rows and two columns at least. */
 AVX2_INLINE bool bilinear_8(const struct source *s, size_t stride, __m256i x, __m256i y, __m256i *ret)
 {
+    const __m256i fraction = all(31);
     __m256i x5 = _mm256_srai_epi32(x, 5), y5 = _mm256_srai_epi32(y, 5);
-    __m256i sx = to_short(_mm256_srai_epi32(x5, 5)), sy = to_short(_mm256_srai_epi32(y5, 5));
-    struct weights w = weights_of(x5, y5);
-    const __m256i one = all(1);
-    __m256i ends = _mm256_and_si256(within(sx, s->last_x), within(_mm256_add_epi32(sx, one), s->last_x));
+    struct axis h = {to_short(_mm256_srai_epi32(x5, 5)), _mm256_and_si256(x5, fraction)};
+    struct axis v = {to_short(_mm256_srai_epi32(y5, 5)), _mm256_and_si256(y5, fraction)};
 
-    ends = _mm256_and_si256(
-        ends, _mm256_and_si256(within(sy, s->last_y), within(_mm256_add_epi32(sy, one), s->last_y)));
-    if (!is_all(ends))
-        return outer_8(s, sx, sy, w, ret);
-    *ret = inner_8(s, stride, sx, sy, w);
+    if (!is_all(_mm256_and_si256(has_next(h, s->last_x), has_next(v, s->last_y)))) {
+        if (s->border == IMK_BORDER_CONSTANT) {
+            *ret = outer_8(s, h.p, v.p, weights_of(h.fraction, v.fraction));
+            return true;
+        }
+        h = fold(h, s->last_x, s->border);
+        v = fold(v, s->last_y, s->border);
+        if (!is_all(_mm256_and_si256(has_next(h, s->last_x), has_next(v, s->last_y))))
+            return false;
+    }
+    *ret = inner_8(s, stride, h.p, v.p, weights_of(h.fraction, v.fraction));
     return true;
 }
 
@@ -321,7 +344,7 @@ AVX2 static void affine_opencv(const struct imk_image *dst, const struct imk_ima
     struct source s = source_of(src, affine, affine->border);
     struct block block;
 
-    if (!is_small(src)) {
+    if (!is_usual(src)) {
         struct imk_ops ref;
 
         imk_ops_ref_affine(&ref);
@@ -365,13 +388,83 @@ AVX2_INLINE void pillow_fixed(const struct imk_image *dst, const struct source *
     }
 }
 
+/* ---- Bilinear, Pillow: in double precision, the channels of one pixel side by side ---- */
+
+AVX2_INLINE __m256d load_pixel(const unsigned char *p)
+{
+    int bytes;
+
+    memcpy(&bytes, p, sizeof bytes);
+    return _mm256_cvtepi32_pd(_mm_cvtepu8_epi32(_mm_cvtsi32_si128(bytes)));
+}
+
+/* from + (to - from) * part, as BILINEAR of Geometry.c. */
+AVX2_INLINE __m256d between(__m256d from, __m256d to, __m256d part)
+{
+    return _mm256_add_pd(from, _mm256_mul_pd(_mm256_sub_pd(to, from), part));
+}
+
+static int32_t clamp_1(int32_t p, uint32_t size)
+{
+    return p < 0 ? 0 : p < (int32_t)size ? p : (int32_t)size - 1;
+}
+
+static int32_t floor_1(double value)
+{
+    int32_t whole = (int32_t)value;
+
+    return whole - (value < whole);
+}
+
+AVX2_INLINE void pillow_sample(unsigned char *dst, const struct imk_image *src, double px, double py)
+{
+    double fx = px - 0.5, fy = py - 0.5;
+    int32_t x = floor_1(fx), y = floor_1(fy);
+    size_t x0 = (size_t)3 * (size_t)clamp_1(x, src->width);
+    size_t x1 = (size_t)3 * (size_t)clamp_1(x + 1, src->width);
+    const unsigned char *top = src->pixels + (size_t)clamp_1(y, src->height) * src->stride;
+    const unsigned char *bottom = src->pixels + (size_t)clamp_1(y + 1, src->height) * src->stride;
+    __m256d dx = _mm256_set1_pd(fx - x), dy = _mm256_set1_pd(fy - y);
+    __m256d upper = between(load_pixel(top + x0), load_pixel(top + x1), dx);
+    __m256d lower = between(load_pixel(bottom + x0), load_pixel(bottom + x1), dx);
+    __m128i sums = _mm256_cvttpd_epi32(between(upper, lower, dy));
+    __m128i bytes = _mm_packus_epi16(_mm_packs_epi32(sums, sums), sums);
+    int pixel = _mm_cvtsi128_si32(bytes);
+
+    memcpy(dst, &pixel, 3);
+}
+
+AVX2 static void pillow_bilinear(const struct imk_image *dst, const struct imk_image *src,
+                                 const struct imk_affine *affine)
+{
+    const double *m = affine->m, width = src->width, height = src->height;
+
+    for (uint32_t y = 0; y < dst->height; y++) {
+        unsigned char *out = dst->pixels + y * dst->stride;
+
+        for (uint32_t x = 0; x < dst->width; x++, out += 3) {
+            double px = m[0] * (x + 0.5) + m[1] * (y + 0.5) + m[2];
+            double py = m[3] * (x + 0.5) + m[4] * (y + 0.5) + m[5];
+
+            if (px < 0 || px >= width || py < 0 || py >= height)
+                memcpy(out, affine->fill, 3);
+            else
+                pillow_sample(out, src, px, py);
+        }
+    }
+}
+
 AVX2 static void affine_pillow(const struct imk_image *dst, const struct imk_image *src,
                                const struct imk_affine *affine)
 {
-    if (imk_pillow_way(dst, affine) == IMK_PILLOW_FIXED && is_small(src)) {
+    enum imk_pillow_way way = imk_pillow_way(dst, affine);
+
+    if (way == IMK_PILLOW_FIXED && is_usual(src)) {
         struct source s = source_of(src, affine, IMK_BORDER_CONSTANT);
 
         pillow_fixed(dst, &s, imk_pillow_fixed(affine));
+    } else if (way == IMK_PILLOW_BILINEAR) {
+        pillow_bilinear(dst, src, affine);
     } else {
         struct imk_ops ref;
 

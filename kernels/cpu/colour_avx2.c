@@ -81,13 +81,13 @@ AVX2_INLINE __m256 truncate(__m256 value)
     return _mm256_round_ps(value, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC);
 }
 
-/* The sum is at most 255 * 2^16 + 2^15, below 2^24. */
+/* In units of 2^-16 the sum is at most 255 * 2^16 + 2^15, below 2^24: exact. */
 AVX2_INLINE __m256 luma(struct planes p)
 {
-    __m256 sum = _mm256_add_ps(_mm256_mul_ps(p.r, all(19595)), _mm256_mul_ps(p.g, all(38470)));
+    const float unit = 1.0F / 65536;
+    __m256 sum = _mm256_add_ps(_mm256_mul_ps(p.r, all(19595 * unit)), _mm256_mul_ps(p.g, all(38470 * unit)));
 
-    sum = _mm256_add_ps(sum, _mm256_add_ps(_mm256_mul_ps(p.b, all(7471)), all(0x8000)));
-    return truncate(_mm256_mul_ps(sum, all(1.0F / 65536)));
+    return truncate(_mm256_add_ps(sum, _mm256_add_ps(_mm256_mul_ps(p.b, all(7471 * unit)), all(0.5F))));
 }
 
 /* clip: false only for factors in [0, 1], which cannot leave the range. */
@@ -107,55 +107,66 @@ AVX2_INLINE struct planes blend(__m256 from, struct planes to, __m256 factor, bo
 }
 
 /* H in 0..255 as Pillow truncates it. In units of a sixth of a turn, each largest channel has a base, and the
- * position around it is 1 - (largest - middle) / range to either side. */
-AVX2_INLINE __m256i hue_of(struct planes p, __m256 high, __m256 low)
+ * position around it is 1 - u to either side, u = (largest - middle) / range. */
+AVX2_INLINE __m256i hue_of(struct planes p, __m256 u, __m256 high, __m256 low)
 {
     const __m256 sign = all(-0.0F);
-    __m256 range = _mm256_sub_ps(high, low);
-    __m256 middle = _mm256_sub_ps(_mm256_add_ps(_mm256_add_ps(p.r, p.g), p.b), _mm256_add_ps(high, low));
-    __m256 u = _mm256_div_ps(_mm256_sub_ps(high, middle), range); /* not a number for greys: S is 0 there */
     __m256 is_r = _mm256_cmp_ps(p.r, high, _CMP_EQ_OQ), is_g = _mm256_cmp_ps(p.g, high, _CMP_EQ_OQ);
-    __m256 base = _mm256_andnot_ps(is_r, _mm256_blendv_ps(all(4), all(2), is_g));
+    __m256 base = _mm256_andnot_ps(is_r, _mm256_sub_ps(all(4), _mm256_and_ps(is_g, all(2))));
     __m256 before = _mm256_blendv_ps(_mm256_blendv_ps(p.g, p.r, is_g), p.b, is_r);
     __m256 side = _mm256_andnot_ps(_mm256_cmp_ps(before, low, _CMP_EQ_OQ), sign);
     __m256 h = _mm256_sub_ps(_mm256_add_ps(base, _mm256_xor_ps(all(1), side)), _mm256_xor_ps(u, side));
 
     /* A little more than a whole turn: below 0 Pillow's rounding never falls short of a whole H. */
-    h = _mm256_add_ps(h, _mm256_blendv_ps(_mm256_setzero_ps(), all(6.00001F), h));
+    h = _mm256_add_ps(h, _mm256_and_ps(_mm256_cmp_ps(h, _mm256_setzero_ps(), _CMP_LT_OQ), all(6.00001F)));
     return _mm256_cvttps_epi32(_mm256_mul_ps(_mm256_div_ps(h, all(6)), all(255)));
 }
 
-/* |h6 - centre| - 255, within 0..255. */
-AVX2_INLINE __m256 distance(__m256 h6, float centre)
-{
-    __m256 far = _mm256_andnot_ps(all(-0.0F), _mm256_sub_ps(h6, all(centre)));
+/* What is between the two halves of a turn: H in units of a 255th of a whole turn, V * S times 6 / 255^2, V.
+ */
+struct turned {
+    __m256 h, scaled, v;
+};
 
-    return _mm256_min_ps(_mm256_max_ps(_mm256_sub_ps(far, all(255)), _mm256_setzero_ps()), all(255));
-}
-
-/* v * (1 - s * weight), rounded to nearest; scaled is v * s in units of 1 / 255^2. */
-AVX2_INLINE __m256 darken(__m256 v, __m256 scaled, __m256 weight)
+AVX2_INLINE struct turned to_turned(struct planes p, __m256i shift)
 {
-    return truncate(_mm256_sub_ps(_mm256_add_ps(v, all(0.5F)), _mm256_mul_ps(scaled, weight)));
-}
-
-/* What is between the two halves of a turn: H in units of 1 / 255 of a sextant, V * S, and V. */
-AVX2_INLINE struct planes to_turned_hsv(struct planes p, __m256i shift)
-{
-    __m256 high = _mm256_max_ps(p.r, _mm256_max_ps(p.g, p.b));
-    __m256 low = _mm256_min_ps(p.r, _mm256_min_ps(p.g, p.b));
-    __m256i h = _mm256_and_si256(_mm256_add_epi32(hue_of(p, high, low), shift), _mm256_set1_epi32(255));
-    __m256 ratio = _mm256_div_ps(_mm256_sub_ps(high, low), _mm256_max_ps(high, all(1)));
+    __m256 larger = _mm256_max_ps(p.r, p.g), smaller = _mm256_min_ps(p.r, p.g);
+    __m256 high = _mm256_max_ps(larger, p.b), low = _mm256_min_ps(smaller, p.b);
+    __m256 middle = _mm256_max_ps(smaller, _mm256_min_ps(larger, p.b)), range = _mm256_sub_ps(high, low);
+    __m256 u = _mm256_div_ps(_mm256_sub_ps(high, middle), range); /* not a number for greys: S is 0 there */
+    __m256i h = _mm256_and_si256(_mm256_add_epi32(hue_of(p, u, high, low), shift), _mm256_set1_epi32(255));
+    __m256 ratio = _mm256_div_ps(range, _mm256_max_ps(high, all(1)));
     __m256 s = truncate(_mm256_mul_ps(ratio, all(255)));
 
-    return (struct planes){_mm256_mul_ps(_mm256_cvtepi32_ps(h), all(6)),
-                           _mm256_mul_ps(_mm256_mul_ps(high, s), all(1.0F / 65025)), high};
+    return (struct turned){_mm256_cvtepi32_ps(h), _mm256_mul_ps(_mm256_mul_ps(high, s), all(6.0F / 65025)),
+                           high};
 }
 
-AVX2_INLINE struct planes to_rgb(__m256 h6, __m256 scaled, __m256 v)
+/* Limited to 0 .. one sextant. */
+AVX2_INLINE __m256 within_sextant(__m256 value)
 {
-    return (struct planes){darken(v, scaled, _mm256_sub_ps(all(255), distance(h6, 765))),
-                           darken(v, scaled, distance(h6, 510)), darken(v, scaled, distance(h6, 1020))};
+    return _mm256_min_ps(_mm256_max_ps(value, _mm256_setzero_ps()), all(42.5F));
+}
+
+AVX2_INLINE __m256 distance(__m256 h, float centre)
+{
+    return _mm256_andnot_ps(all(-0.0F), _mm256_sub_ps(h, all(centre)));
+}
+
+/* v * (1 - s * weight), rounded to nearest; v_half is v + 0.5. */
+AVX2_INLINE __m256 darken(__m256 v_half, __m256 scaled, __m256 weight)
+{
+    return truncate(_mm256_sub_ps(v_half, _mm256_mul_ps(scaled, within_sextant(weight))));
+}
+
+/* Red is full within a sextant of 0, green and blue within one of a third and two thirds of a turn. */
+AVX2_INLINE struct planes to_rgb(struct turned t)
+{
+    __m256 v_half = _mm256_add_ps(t.v, all(0.5F));
+
+    return (struct planes){darken(v_half, t.scaled, _mm256_sub_ps(all(85), distance(t.h, 127.5F))),
+                           darken(v_half, t.scaled, _mm256_sub_ps(distance(t.h, 85), all(42.5F))),
+                           darken(v_half, t.scaled, _mm256_sub_ps(distance(t.h, 170), all(42.5F)))};
 }
 
 /* ---- Loops over a part of a row ---- */
@@ -232,12 +243,15 @@ AVX2 static void turn_part(struct part *part, uint32_t n, unsigned char shift)
 {
     const __m256i turn = _mm256_set1_epi32(shift);
 
-    for (uint32_t i = 0; i < n; i += 8)
-        planes_put(part, i, to_turned_hsv(planes_at(part, i), turn));
     for (uint32_t i = 0; i < n; i += 8) {
-        struct planes hsv = planes_at(part, i);
+        struct turned t = to_turned(planes_at(part, i), turn);
 
-        planes_put(part, i, to_rgb(hsv.r, hsv.g, hsv.b));
+        planes_put(part, i, (struct planes){t.h, t.scaled, t.v});
+    }
+    for (uint32_t i = 0; i < n; i += 8) {
+        struct planes p = planes_at(part, i);
+
+        planes_put(part, i, to_rgb((struct turned){p.r, p.g, p.b}));
     }
 }
 
@@ -281,13 +295,16 @@ static uint64_t do_part(unsigned char *pixels, uint32_t n, const struct imk_step
 static void do_steps(const struct imk_image *image, const struct imk_step *steps, unsigned count,
                      uint64_t *ret_luma)
 {
+    bool is_one_run = image->stride == (size_t)3 * image->width;
+    uint32_t rows = is_one_run ? 1 : image->height;
+    uint32_t width = is_one_run ? image->width * image->height : image->width;
     uint64_t sum = 0;
 
-    for (uint32_t y = 0; y < image->height; y++) {
+    for (uint32_t y = 0; y < rows; y++) {
         unsigned char *row = image->pixels + y * image->stride;
 
-        for (uint32_t x = 0; x < image->width; x += PART) {
-            uint32_t n = image->width - x < PART ? image->width - x : PART;
+        for (uint32_t x = 0; x < width; x += PART) {
+            uint32_t n = width - x < PART ? width - x : PART;
 
             sum += do_part(row + (size_t)3 * x, n, steps, count, ret_luma != NULL);
         }

@@ -1,10 +1,11 @@
 /* What each augmentation kernel costs on one image, one thread:
  *
- *     bench_ops [--passes N] [--cpu-flags N] [--size N]
+ *     bench_ops [--passes N] [--cpu-flags N] [--size N] [--only WORD]
  *
  * Each figure is taken over the same 64 draws of parameters. Of each draw the best of N passes counts,
  * because other work on the machine only ever adds to it; of the draws, the median and the 99th percentile
- * are printed. The image is put back between calls, outside of the time measured. */
+ * are printed. WORD chooses the figures whose names contain it. The image is put back between calls, outside
+ * of the time measured. */
 #include "ipc/base/clock.h"
 #include "kernels/ops.h"
 #include "tests/kernels/ops_help.h"
@@ -215,7 +216,7 @@ static void measure(struct bench *b, const char *name, figure run, int passes)
            (double)best[DRAWS * 99 / 100] / 1e6);
 }
 
-static int measure_all(struct bench *b, uint32_t size, unsigned cpu_flags, int passes)
+static int measure_all(struct bench *b, uint32_t size, unsigned cpu_flags, int passes, const char *only)
 {
     static const struct {
         const char *name;
@@ -253,7 +254,8 @@ static int measure_all(struct bench *b, uint32_t size, unsigned cpu_flags, int p
         make_draw(&b->draws[i], &seed, size);
     printf("%s kernels, %u x %u, %d draws, best of %d\n", b->ops.name, size, size, DRAWS, passes);
     for (size_t i = 0; i < sizeof figures / sizeof figures[0]; i++)
-        measure(b, figures[i].name, figures[i].run, passes);
+        if (strstr(figures[i].name, only))
+            measure(b, figures[i].name, figures[i].run, passes);
     free(b->scratch);
     test_image_free(&b->source);
     test_image_free(&b->image);
@@ -266,8 +268,10 @@ int main(int argc, char **argv)
     static const struct option options[] = {{"passes", required_argument, NULL, 'p'},
                                             {"cpu-flags", required_argument, NULL, 'c'},
                                             {"size", required_argument, NULL, 's'},
+                                            {"only", required_argument, NULL, 'o'},
                                             {0}};
     unsigned cpu_flags = imk_cpu_flags();
+    const char *only = "";
     uint32_t size = 224;
     int passes = 20, option;
     static struct bench b;
@@ -281,10 +285,12 @@ int main(int argc, char **argv)
             size = (uint32_t)value;
         else if (option == 'c')
             cpu_flags &= (unsigned)value;
+        else if (option == 'o')
+            only = optarg;
         else {
-            fprintf(stderr, "usage: bench_ops [--passes N] [--cpu-flags N] [--size N]\n");
+            fprintf(stderr, "usage: bench_ops [--passes N] [--cpu-flags N] [--size N] [--only WORD]\n");
             return 2;
         }
     }
-    return measure_all(&b, size, cpu_flags, passes) < 0;
+    return measure_all(&b, size, cpu_flags, passes, only) < 0;
 }
