@@ -55,12 +55,43 @@ static void every_set_gives_the_same_pixels_on_every_cpu(void **state)
         assert_int_equal(hash_of(*state, sets[i], imk_cpu_flags()), hash_of(*state, sets[i], 0));
 }
 
+/* Memory grows with the largest image and with the first draws of each kind, and then no more. */
+static void memory_stays_as_it_is_once_all_has_been_seen(void **state)
+{
+    static unsigned char out[3 * SIZE * SIZE];
+    const struct sample *sample = *state;
+    struct au_run_recipe recipe;
+    struct au_renderer *renderer;
+    struct im_conf conf;
+    size_t bytes[3];
+
+    im_conf_defaults(&conf);
+    assert_int_equal(im_conf_set(&conf, "augment", "classic", NULL), 0);
+    assert_int_equal(im_conf_set(&conf, "aug-policy", "randaugment", NULL), 0);
+    im_conf_apply_set(&conf);
+    assert_int_equal(au_run_recipe_make(&conf, &recipe), 0);
+    assert_int_equal(au_renderer_new(&renderer, &recipe.limits, imk_cpu_flags()), 0);
+    for (size_t round = 0; round < 3; round++) {
+        for (size_t i = 0; i < 120; i++) {
+            struct au_job job = au_run_job(&recipe, true, conf.seed, (uint32_t)round, i, SIZE);
+            const struct sample_file *file = &sample->files[round == 0 ? i % FILES : 0];
+
+            assert_int_equal(au_render(renderer, &job, file->bytes, file->n, out, NULL), 0);
+        }
+        bytes[round] = au_renderer_bytes(renderer);
+    }
+    assert_int_equal(bytes[1], bytes[0]);
+    assert_int_equal(bytes[2], bytes[0]);
+    au_renderer_free(&renderer);
+}
+
 int main(void)
 {
     static struct sample sample;
     struct CMUnitTest tests[] = {
         cmocka_unit_test_prestate(light_gives_the_pixels_of_before, &sample),
         cmocka_unit_test_prestate(every_set_gives_the_same_pixels_on_every_cpu, &sample),
+        cmocka_unit_test_prestate(memory_stays_as_it_is_once_all_has_been_seen, &sample),
     };
     int failed;
 
