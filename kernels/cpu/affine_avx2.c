@@ -6,7 +6,7 @@
  * vectors too, and pixels gathered one by one; those so far out that one reflection does not bring them back
  * go through the reference, as do images whose offsets do not fit 32 bits.
  *
- * Not here: Pillow's ways that step through nearest neighbours in double precision. */
+ * Not here: Pillow's nearest neighbours in double precision, which it takes for positions past 32768 only. */
 #if defined(__x86_64__)
 
 #include "kernels/ops.h"
@@ -388,6 +388,31 @@ AVX2_INLINE void pillow_fixed(const struct imk_image *dst, const struct source *
     }
 }
 
+/* Scaling and translation: Pillow adds up positions in double precision, each axis on its own. */
+AVX2 static void pillow_scale(const struct imk_image *dst, const struct source *s,
+                              const struct imk_affine *affine)
+{
+    const double *m = affine->m;
+    double px = m[2] + m[0] * 0.5;
+    int32_t column[BLOCK];
+
+    for (uint32_t first = 0; first < dst->width; first += BLOCK) {
+        uint32_t count = dst->width - first < BLOCK ? dst->width - first : BLOCK;
+        double py = m[5] + m[4] * 0.5;
+
+        memset(column, 0, sizeof column);
+        for (uint32_t i = 0; i < count; i++, px += m[0])
+            column[i] = imk_pillow_whole(px);
+        for (uint32_t y = 0; y < dst->height; y++, py += m[4]) {
+            unsigned char *out = dst->pixels + y * dst->stride + (size_t)3 * first;
+            __m256i row = all(imk_pillow_whole(py));
+
+            for (uint32_t i = 0; i < count; i += 8, out += 24)
+                store_pixels(out, gather(s, places_of(s, load_steps(column + i, 0), row)), count - i);
+        }
+    }
+}
+
 /* ---- Bilinear, Pillow: in double precision, the channels of one pixel side by side ---- */
 
 AVX2_INLINE __m256d load_pixel(const unsigned char *p)
@@ -429,9 +454,11 @@ AVX2_INLINE void pillow_sample(unsigned char *dst, const struct imk_image *src, 
     __m256d lower = between(load_pixel(bottom + x0), load_pixel(bottom + x1), dx);
     __m128i sums = _mm256_cvttpd_epi32(between(upper, lower, dy));
     __m128i bytes = _mm_packus_epi16(_mm_packs_epi32(sums, sums), sums);
-    int pixel = _mm_cvtsi128_si32(bytes);
+    uint32_t pixel = (uint32_t)_mm_cvtsi128_si32(bytes);
 
-    memcpy(dst, &pixel, 3);
+    dst[0] = (unsigned char)pixel;
+    dst[1] = (unsigned char)(pixel >> 8);
+    dst[2] = (unsigned char)(pixel >> 16);
 }
 
 AVX2 static void pillow_bilinear(const struct imk_image *dst, const struct imk_image *src,
@@ -457,14 +484,15 @@ AVX2 static void pillow_bilinear(const struct imk_image *dst, const struct imk_i
 AVX2 static void affine_pillow(const struct imk_image *dst, const struct imk_image *src,
                                const struct imk_affine *affine)
 {
+    struct source s = source_of(src, affine, IMK_BORDER_CONSTANT);
     enum imk_pillow_way way = imk_pillow_way(dst, affine);
 
-    if (way == IMK_PILLOW_FIXED && is_usual(src)) {
-        struct source s = source_of(src, affine, IMK_BORDER_CONSTANT);
-
-        pillow_fixed(dst, &s, imk_pillow_fixed(affine));
-    } else if (way == IMK_PILLOW_BILINEAR) {
+    if (way == IMK_PILLOW_BILINEAR) {
         pillow_bilinear(dst, src, affine);
+    } else if (way == IMK_PILLOW_FIXED && is_usual(src)) {
+        pillow_fixed(dst, &s, imk_pillow_fixed(affine));
+    } else if (way == IMK_PILLOW_SCALE && is_usual(src)) {
+        pillow_scale(dst, &s, affine);
     } else {
         struct imk_ops ref;
 

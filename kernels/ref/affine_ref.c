@@ -168,8 +168,7 @@ static void pillow_fixed(const struct imk_image *dst, const struct imk_image *sr
     }
 }
 
-/* COORD of Geometry.c, for positions of any size. */
-static int32_t whole(double position)
+int32_t imk_pillow_whole(double position)
 {
     return position < 0 ? -1 : position < IMK_SIDE_MAX ? (int32_t)position : IMK_SIDE_MAX;
 }
@@ -187,7 +186,7 @@ static void pillow_double(const struct imk_image *dst, const struct imk_image *s
         unsigned char *out = at(dst, 0, (int32_t)y);
 
         for (uint32_t x = 0; x < dst->width; x++, out += 3) {
-            nearest(out, src, affine, whole(px), whole(py));
+            nearest(out, src, affine, imk_pillow_whole(px), imk_pillow_whole(py));
             px += m[0];
             py += m[3];
         }

@@ -173,6 +173,8 @@ static struct imk_affine random_affine(uint32_t *seed, const struct imk_image *s
     imk_affine_shift_scale_rotate(&a, src->width, src->height, between(seed, -180, 180),
                                   between(seed, 0.5, 1.5), between(seed, -0.5, 0.5) * reach,
                                   between(seed, -0.5, 0.5) * reach);
+    if (kind == 4)
+        a.m[1] = a.m[3] = 0;
     if (kind == 6)
         for (int i = 0; i < 6; i++)
             a.m[i] = between(seed, -300, 300);
