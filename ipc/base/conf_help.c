@@ -39,7 +39,6 @@ static void format_flag(const struct im_conf_key *k, char *s, size_t room)
     char before[8] = "    ";
 
     snprintf(name, sizeof name, "%s", k->name);
-
     if (letter)
         snprintf(before, sizeof before, "-%c, ", letter);
     /* Both forms are taken; the dot shows that these are a section of the YAML file. */
