@@ -39,8 +39,8 @@ void im_ctl_close(struct im_ctl **ctl, int linger_ms);
  * is edge-triggered). */
 int im_ctl_fd(struct im_ctl *ctl);
 
-/* Sends; takes `message` in every case. `to` is NULL for a client. 0, -EAGAIN (queue full), -EHOSTUNREACH (peer gone),
- * -EMSGSIZE (over IM_CTL_MESSAGE_MAX). */
+/* Sends; takes `message` in every case. `to` is NULL for a client. 0, -EAGAIN (queue full), -EHOSTUNREACH
+ * (peer gone), -EMSGSIZE (over IM_CTL_MESSAGE_MAX). */
 int im_ctl_send(struct im_ctl *ctl, const struct im_ctl_peer *to, struct im_json *message);
 
 /* Waits up to timeout_ms for a message. 1: *ret is the caller's; 0: nothing; -EBADMSG: something that is no

@@ -9,7 +9,8 @@ static bool swap(_Atomic uint64_t *at, uint64_t from, uint64_t to)
     return atomic_compare_exchange_strong_explicit(at, &from, to, memory_order_acq_rel, memory_order_relaxed);
 }
 
-/* R1: WRITING(g, dead) -> EMPTY(g). Before R3, which asks whether the sample was committed. */
+/* R1: WRITING(g, dead) -> EMPTY(g). Before R3, which makes the ticket READY: an augmenter that saw ticket and
+ * place open and was slow must still find the place open (PROTOCOL.md). */
 static void return_samples(struct im_run *run, uint32_t owner, struct im_reclaimed *ret)
 {
     const struct im_geometry *g = &run->geometry;

@@ -1,6 +1,9 @@
 #include "ipc/stats.h"
 
+#include <stdbool.h>
 #include <string.h>
+
+#define READS_MAX 4
 
 static void bump(_Atomic uint64_t *word, uint64_t n)
 {
@@ -13,10 +16,16 @@ void im_stats_enter(struct im_stats *s, enum im_activity activity)
     uint64_t was = atomic_load_explicit(&s->activity, memory_order_relaxed);
     im_ns since = atomic_load_explicit(&s->since_ns, memory_order_relaxed);
 
+    /* since_ns is 0 while the sum and the activity change: a reader that sees one of them old and one new
+     * would count the same time twice. Release on each, so that who sees the new value (acquire) sees
+     * since_ns changed too. */
+    atomic_store_explicit(&s->since_ns, 0, memory_order_relaxed);
     if (was < IM_ACTIVITIES && since != 0)
-        bump(&s->time_ns[was], now - since);
-    atomic_store_explicit(&s->activity, activity, memory_order_relaxed);
-    atomic_store_explicit(&s->since_ns, now, memory_order_relaxed);
+        atomic_store_explicit(&s->time_ns[was],
+                              atomic_load_explicit(&s->time_ns[was], memory_order_relaxed) + now - since,
+                              memory_order_release);
+    atomic_store_explicit(&s->activity, activity, memory_order_release);
+    atomic_store_explicit(&s->since_ns, now, memory_order_release);
 }
 
 void im_stats_add(struct im_stats *s, enum im_counter counter, uint64_t n)
@@ -39,15 +48,27 @@ void im_stats_gauge(struct im_stats *s, enum im_gauge gauge, double value)
     atomic_store_explicit(&s->gauge[gauge], bits, memory_order_relaxed);
 }
 
-void im_stats_read(const struct im_stats *s, im_ns now, struct im_stats_view *ret)
+/* Finished time by activity and the unfinished one, from between two changes. False: they changed while we
+ * read. */
+static bool read_times(const struct im_stats *s, im_ns now, uint64_t *ret_time_ns)
 {
-    uint64_t activity = atomic_load_explicit(&s->activity, memory_order_relaxed);
-    im_ns since = atomic_load_explicit(&s->since_ns, memory_order_relaxed);
+    im_ns since = atomic_load_explicit(&s->since_ns, memory_order_acquire);
+    uint64_t activity = atomic_load_explicit(&s->activity, memory_order_acquire);
 
     for (int a = 0; a < IM_ACTIVITIES; a++)
-        ret->time_ns[a] = atomic_load_explicit(&s->time_ns[a], memory_order_relaxed);
+        ret_time_ns[a] = atomic_load_explicit(&s->time_ns[a], memory_order_acquire);
+    if (atomic_load_explicit(&s->since_ns, memory_order_relaxed) != since)
+        return false;
     if (activity < IM_ACTIVITIES && since != 0 && since < now)
-        ret->time_ns[activity] += now - since;
+        ret_time_ns[activity] += now - since;
+    return true;
+}
+
+void im_stats_read(const struct im_stats *s, im_ns now, struct im_stats_view *ret)
+{
+    /* A writer that changes faster than we read leaves the unfinished activity out. */
+    for (int i = 0; i < READS_MAX && !read_times(s, now, ret->time_ns); i++)
+        ;
     for (int c = 0; c < IM_COUNTERS; c++)
         ret->counter[c] = atomic_load_explicit(&s->counter[c], memory_order_relaxed);
     for (int g = 0; g < IM_GAUGES; g++) {

@@ -206,7 +206,7 @@ static int open_engine(struct reader *r, struct im_text *text)
     if (err == 0 && note.s[0] && r->child->index == 0) /* said once in a run, not once in a process */
         im_log(IM_LOG_WARN, "reading with threads instead of io_uring", "cause=%s",
                im_log_quote(&(struct im_quoted){0}, note.s));
-    return err;
+    return err < 0 && options.kind == RD_IO_URING ? -ENODEV : err; /* asked for, and not to be had here */
 }
 
 static int open_all(struct reader *r, struct im_text *text)

@@ -65,6 +65,7 @@ void sv_child_buried(struct sv_children *c, struct sv_child *child)
     child->last.killed_by_deadline = child->killed_by_deadline;
     child->last.ended_by_reset = child->ended_by_reset;
     child->last.active_ticket = atomic_load_explicit(&entry->active_ticket, memory_order_acquire);
+    child->last.position = atomic_load_explicit(&entry->position, memory_order_acquire);
     child->last.died_at = im_now();
     IM_FAULT("supervisor.death.seen");
     im_process_mark_dead(c->run, child->slot, child->incarnation);

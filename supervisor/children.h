@@ -32,6 +32,7 @@ struct sv_child {
         int32_t pid;
         bool was_ready, killed_by_deadline, ended_by_reset;
         uint64_t active_ticket; /* + 1 */
+        uint64_t position;      /* a trainer's: next batch + 1 */
         im_ns died_at;
         struct im_reclaimed returned;
     } last;

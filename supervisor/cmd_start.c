@@ -92,17 +92,13 @@ static int status_of(int err)
     }
 }
 
-/* Everything that can be wrong is found here, before anything is started. 0, or an exit status. */
-static int prepare(struct start *s)
+/* The dataset, and how the run is cut for it and for the machine. 0, or an exit status. */
+static int measure(struct start *s)
 {
     struct im_text text = {0};
     struct im_plan plan;
-    int err;
+    int err = sv_dataset_load(&s->conf, &s->data, &text);
 
-    s->lock = sv_rundir_open(&s->conf, &text);
-    if (s->lock < 0)
-        return fail(&text, status_of(s->lock));
-    err = sv_dataset_load(&s->conf, &s->data, &text);
     if (err > 0)
         return err; /* the indexer has said why */
     if (err < 0)
@@ -116,8 +112,28 @@ static int prepare(struct start *s)
     if (err < 0)
         return fail(&text, status_of(err));
     im_plan_fini(&plan);
-    err = sv_rundir_describe(&s->conf, &text);
-    return err < 0 ? fail(&text, IM_EXIT_FAILED) : 0;
+    return 0;
+}
+
+/* Everything that can be wrong is found here, before anything is started. 0, or an exit status; *ret_done:
+ * the run has all its epochs. */
+static int prepare(struct start *s, bool *ret_done)
+{
+    struct im_text text = {0};
+    int status;
+
+    s->lock = sv_rundir_open(&s->conf, &text);
+    if (s->lock < 0)
+        return fail(&text, status_of(s->lock));
+    *ret_done = sv_rundir_done_epochs(s->conf.run_dir) >= s->conf.epochs;
+    if (*ret_done)
+        return 0;
+    status = measure(s);
+    if (status)
+        sv_rundir_discard(s->conf.run_dir, s->lock);
+    else if (sv_rundir_describe(&s->conf, &text) < 0)
+        status = fail(&text, IM_EXIT_FAILED);
+    return status;
 }
 
 static int create(struct start *s)
@@ -172,14 +188,15 @@ int sv_cmd_start(int argc, char **argv)
     struct start s = {.lock = -1};
     struct sv_warden_fds fds;
     struct im_text text = {0};
+    bool done = false;
     int status;
 
     status = configure(&s, argc, argv);
     if (status == 0)
-        status = prepare(&s);
+        status = prepare(&s, &done);
     if (status)
         return status;
-    if (sv_rundir_done_epochs(s.conf.run_dir) >= s.conf.epochs) {
+    if (done) {
         fprintf(stderr,
                 "imsuper: the run in %s is done; more --epochs continue it, another --run-name begins anew\n",
                 s.conf.run_dir);

@@ -18,6 +18,11 @@
 #include "ipc/wait.h"
 #include "supervisor/super.h"
 
+#define STATUS_WAIT_NS IM_SECOND
+
+#define SV_UNREADY_DELAY_NS                                                                                  \
+    (50 * IM_MS) /* whoever dies before it is ready may do so again: no busy forking */
+
 static const enum im_role roles[] = {IM_ROLE_READER, IM_ROLE_AUGMENTER, IM_ROLE_TRAINER};
 
 const char *sv_state_name(const struct sv_super *s)
@@ -100,7 +105,7 @@ void sv_reset(struct sv_super *s, const char *why)
     }
 }
 
-static void report_death(struct sv_super *s, const struct sv_child *child, int wait_status)
+static void report_death(struct sv_super *s, const struct sv_child *child, int wait_status, bool goes_on)
 {
     struct im_json *fields = im_json_object();
     char end[64];
@@ -113,10 +118,9 @@ static void report_death(struct sv_super *s, const struct sv_child *child, int w
     im_json_set_int(fields, "returned_reads", child->last.returned.filling);
     im_json_set_int(fields, "returned_samples", child->last.returned.taken);
     sv_journal_event(&s->journal, "process.died", fields);
-    if (!s->resetting && !s->finished)
-        sv_screen_warn(&s->screen, SV_WARN, "%s#%u (pid %d) died: %s%s", im_role_name(child->role),
-                       child->index, child->last.pid, sv_describe_end(wait_status, end, sizeof end),
-                       child->role == IM_ROLE_TRAINER ? "" : "; starting another, no sample lost");
+    sv_screen_warn(&s->screen, SV_WARN, "%s#%u (pid %d) died: %s%s", im_role_name(child->role), child->index,
+                   child->last.pid, sv_describe_end(wait_status, end, sizeof end),
+                   goes_on && child->role != IM_ROLE_TRAINER ? "; starting another, no sample lost" : "");
 }
 
 static void give_up(struct sv_super *s, const struct sv_child *child, int wait_status)
@@ -145,10 +149,20 @@ static bool trainer_left(struct sv_super *s, int wait_status)
     return true;
 }
 
+/* What forgives earlier deaths. For a trainer only a batch that none before it had reached: going back to the
+ * checkpoint and over the same batches again would forgive for ever. */
+static uint64_t progress_of(const struct sv_super *s, const struct sv_child *child)
+{
+    if (child->role != IM_ROLE_TRAINER)
+        return s->view.samples;
+    return child->last.position > child->tally.progress ? child->last.position : child->tally.progress;
+}
+
 static void on_exit_status(struct sv_super *s, struct sv_child *child, int wait_status)
 {
     bool left_early =
         WIFEXITED(wait_status) && !child->last.was_ready && WEXITSTATUS(wait_status) != IM_EXIT_FENCED;
+    enum sv_verdict verdict;
     im_ns delay;
 
     if (s->finished || s->resetting || child->last.ended_by_reset)
@@ -158,14 +172,17 @@ static void on_exit_status(struct sv_super *s, struct sv_child *child, int wait_
         return;
     }
     atomic_fetch_add_explicit(&s->run.control->deaths, 1, memory_order_relaxed);
-    report_death(s, child, wait_status);
+    verdict = sv_tally_death(&child->tally, progress_of(s, child), left_early, (uint32_t)s->conf.max_restarts,
+                             &delay);
+    report_death(s, child, wait_status, verdict == SV_RESTART);
     if (child->role == IM_ROLE_AUGMENTER && (sv_is_own_crash(wait_status) || child->last.killed_by_deadline))
         sv_blame(s, child->last.active_ticket, child->last.killed_by_deadline ? "deadline" : "crash");
-    if (sv_tally_death(&child->tally, s->view.samples, left_early, (uint32_t)s->conf.max_restarts, &delay) ==
-        SV_GIVE_UP) {
+    if (verdict == SV_GIVE_UP) {
         give_up(s, child, wait_status);
         return;
     }
+    if (!child->last.was_ready && delay < SV_UNREADY_DELAY_NS)
+        delay = SV_UNREADY_DELAY_NS;
     atomic_fetch_add_explicit(&s->run.process[child->slot].restarts, 1, memory_order_relaxed);
     child->start_at = im_now() + delay;
     if (child->role == IM_ROLE_TRAINER) {
@@ -302,6 +319,10 @@ static void start_wanted(struct sv_super *s)
     for (uint32_t i = 0; i < s->children.count; i++) {
         struct sv_child *child = &s->children.child[i];
 
+        /* Not before it is known how the last one ended: a trainer that has saved and left needs no other. A
+         * status that the warden could not send is waited for no longer than this. */
+        if (child->last.incarnation != 0 && now - child->last.died_at < STATUS_WAIT_NS)
+            continue;
         if (child->wanted && child->incarnation == 0 && now >= child->start_at)
             sv_child_start(&s->children, child);
     }

@@ -79,6 +79,24 @@ int sv_rundir_open(struct im_conf *conf, struct im_text *text)
     return err < 0 ? err : take_lock(conf->run_dir, text);
 }
 
+void sv_rundir_discard(const char *run_dir, int lock)
+{
+    static const char *const files[] = {"data.index", "subset.txt", LOCK_NAME};
+    char path[PATH_MAX];
+
+    snprintf(path, sizeof path, "%s/config.yaml", run_dir);
+    if (access(path, F_OK) != 0) { /* never described: nothing was ever run here */
+        snprintf(path, sizeof path, "%s/checkpoints", run_dir);
+        rmdir(path);
+        for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+            snprintf(path, sizeof path, "%s/%s", run_dir, files[i]);
+            unlink(path);
+        }
+        rmdir(run_dir);
+    }
+    close(lock);
+}
+
 int sv_rundir_find(struct im_conf *conf, struct im_text *text)
 {
     struct stat st;

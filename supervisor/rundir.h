@@ -11,6 +11,10 @@
  * descriptor. -EBUSY: the run is going on. -EROFS, -EACCES, ...: with a sentence. */
 int sv_rundir_open(struct im_conf *conf, struct im_text *text);
 
+/* Takes back what sv_rundir_open() made, for a run that could not begin: removes the directory if nothing but
+ * that is in it. Closes the lock. */
+void sv_rundir_discard(const char *run_dir, int lock);
+
 /* The directory that `imsuper status` and the like mean: <workspace>/<run-name>, else <workspace>/latest.
  * -ENOENT with a sentence when there is none. */
 int sv_rundir_find(struct im_conf *conf, struct im_text *text);

@@ -69,11 +69,16 @@ int sv_warden_pipes(struct sv_warden_fds *ret, struct im_text *text)
 static int open_signals(void)
 {
     static const int wanted[] = {SIGCHLD, SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2};
+    struct sigaction hangup;
     sigset_t set;
 
     sigemptyset(&set);
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++)
         sigaddset(&set, wanted[i]);
+    /* A signalfd gets blocked signals even where they are ignored; under nohup the terminal's end is to be
+     * ignored. */
+    if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler == SIG_IGN)
+        sigdelset(&set, SIGHUP);
     sigprocmask(SIG_BLOCK, &set, NULL);
     return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
@@ -140,6 +145,31 @@ static void spawn(struct warden *w, const struct sv_message *request)
     tell_ward(w, ward);
 }
 
+static void read_channel(struct warden *w)
+{
+    struct sv_message m;
+    int pidfd, got;
+
+    while (w->channel >= 0 && (got = sv_channel_receive(w->channel, &m, &pidfd)) != 0) {
+        struct ward *ward;
+
+        if (got < 0) {
+            /* The supervisor is dying: SIGCHLD follows. Nothing more is to be read here. */
+            close(w->channel);
+            w->channel = -1;
+            return;
+        }
+        if (m.type == SV_SPAWN) {
+            spawn(w, &m);
+        } else if (m.type == SV_FORGET && (ward = find(w, m.incarnation)) != NULL && ward->exited) {
+            forget(ward);
+        } else if (m.type == SV_FINISHED) {
+            w->finished = 1;
+            w->exit_status = m.status;
+        }
+    }
+}
+
 static void start_supervisor(struct warden *w)
 {
     struct sv_message listed = {.type = SV_LISTED};
@@ -166,6 +196,7 @@ static void on_supervisor_death(struct warden *w, int status)
 {
     im_ns now = im_now();
 
+    read_channel(w); /* its last words, which may be that the run is over */
     if (w->channel >= 0)
         close(w->channel);
     w->channel = -1;
@@ -237,31 +268,6 @@ static void read_signals(struct warden *w)
             reap(w);
         else
             on_signal(w, (int)info.ssi_signo);
-    }
-}
-
-static void read_channel(struct warden *w)
-{
-    struct sv_message m;
-    int pidfd, got;
-
-    while (w->channel >= 0 && (got = sv_channel_receive(w->channel, &m, &pidfd)) != 0) {
-        struct ward *ward;
-
-        if (got < 0) {
-            /* The supervisor is dying: SIGCHLD follows. Nothing more is to be read here. */
-            close(w->channel);
-            w->channel = -1;
-            return;
-        }
-        if (m.type == SV_SPAWN) {
-            spawn(w, &m);
-        } else if (m.type == SV_FORGET && (ward = find(w, m.incarnation)) != NULL && ward->exited) {
-            forget(ward);
-        } else if (m.type == SV_FINISHED) {
-            w->finished = 1;
-            w->exit_status = m.status;
-        }
     }
 }
 

@@ -123,8 +123,13 @@ int im_mkdirs(const char *path, mode_t mode, struct im_text *text)
         if (part[i] != '/' && part[i] != '\0')
             continue;
         part[i] = '\0';
-        if (mkdir(part, mode) < 0 && errno != EEXIST && (i == length || (errno != EROFS && errno != EACCES)))
-            return fail(text, -errno, "make directory", part);
+        /* Above a folder of ours there may be some that are there and that nobody lets us make. */
+        if (mkdir(part, mode) < 0 && errno != EEXIST) {
+            int err = -errno;
+
+            if ((err != -EROFS && err != -EACCES) || i == length || access(part, F_OK) < 0)
+                return fail(text, err, "make directory", part);
+        }
         part[i] = path[i];
     }
     if (stat(path, &st) < 0)

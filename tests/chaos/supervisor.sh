@@ -29,11 +29,11 @@ case_supervisor() {
 # At each of its own fault points, while workers die too so that there is something to do.
 case_supervisor_points() {
   local point tested=0 began
-  for point in $(cd "$here/../.." && grep -rhoE 'IM_FAULT(_ERR)?\("(supervisor|reclaim)\.[a-z.]+"\)' --include='*.c' ipc supervisor |
+  for point in $(cd "$here/../.." && grep -rhoE 'IM_FAULT(_ERR)?\("(supervisor|reclaim)\.[^"]+"\)' --include='*.c' ipc supervisor |
     sed 's/.*"\(.*\)".*/\1/' | sort -u); do
     began=$SECONDS
     rm -rf "$T/w"
-    FAULTS="supervisor:$point=kill@2,augmenter:augmenter.claim.after=kill@40,reader:reader.claimed=kill@60,$PACE"
+    FAULTS="supervisor:$point=kill@2,augmenter:augmenter.claim.after=kill@80,reader:reader.claimed=kill@90,$PACE"
     start 0 "${WORKERS[@]}"
     [ "$(supervisor_deaths)" -ge 2 ] || fail "$point: only $(supervisor_deaths) supervisors died"
     check_outcome
@@ -56,6 +56,30 @@ case_trainer() {
   check_outcome
 }
 
+# Everybody but the warden at random: readers and augmenters mostly, supervisors, and the trainer now and then.
+case_storm() {
+  local seed=${E2E_SEED:-$RANDOM} victims role sent=0
+  local -A left=([reader]=1000 [augmenter]=1000 [supervisor]=15 [trainer]=3)
+  local roles=(reader reader augmenter augmenter augmenter supervisor supervisor trainer)
+  echo "seed $seed (E2E_SEED=$seed repeats the order of victims)"
+  RANDOM=$seed
+  FAULTS=$PACE
+  launch "${WORKERS[@]}"
+  while ! is_over; do
+    role=${roles[$((RANDOM % ${#roles[@]}))]}
+    mapfile -t victims < <(pids "$role")
+    if [ ${#victims[@]} -gt 0 ] && [ "${left[$role]}" -gt 0 ] &&
+      kill -KILL "${victims[$((RANDOM % ${#victims[@]}))]}" 2>/dev/null; then
+      left[$role]=$((left[$role] - 1)) sent=$((sent + 1))
+    fi
+    sleep "0.0$((RANDOM % 9))"
+  done
+  finish 0
+  echo "$sent kills: $((1000 - left[reader])) readers, $((1000 - left[augmenter])) augmenters, $((15 - left[supervisor])) supervisors, $((3 - left[trainer])) trainers"
+  [ "$sent" -ge 8 ] || fail "too few were killed"
+  check_outcome
+}
+
 # Everyone but the warden, at once.
 case_all_but_the_warden() {
   FAULTS=$PACE
@@ -70,11 +94,11 @@ case_all_but_the_warden() {
 # While it saves: the checkpoint is the old one or the new one.
 case_saving() {
   local point tested=0 began
-  for point in $(cd "$here/../.." && grep -rhoE 'IM_FAULT(_ERR)?\("(file|checkpoint|trainer\.save)\.[a-z.]+"\)' --include='*.c' ipc trainer |
+  for point in $(cd "$here/../.." && grep -rhoE 'IM_FAULT(_ERR)?\("(file|checkpoint|trainer\.save)\.[^"]+"\)' --include='*.c' ipc trainer |
     sed 's/.*"\(.*\)".*/\1/' | sort -u); do
     began=$SECONDS
     rm -rf "$T/w"
-    # The same process dies at its 2nd save only (files of a save: state, last, epoch, best), and its successors do not reach it.
+    if [ "$point" = checkpoint.link ]; then save_early; fi
     FAULTS="trainer:$point=kill@$(passings "$point")"
     start 0 "${WORKERS[@]}"
     [ "$(deaths_of trainer)" -ge 1 ] || fail "$point: the trainer did not die"
@@ -84,14 +108,30 @@ case_saving() {
   done
   [ $tested -ge 8 ] || fail "only $tested points were found"
 }
+# So that a process saves twice over a state that is there already.
+save_early() {
+  FAULTS=$PACE
+  launch "${WORKERS[@]}"
+  wait_step 3
+  send INT
+  finish 75
+}
 # On which passing the death comes: in the second save, which a trainer that begins after the first epoch does not reach again.
 passings() {
   case $1 in
-  file.write) echo 40 ;;
+  file.write) echo 700 ;;
   file.append) echo 6 ;;
   file.*) echo 5 ;;
   *) echo 2 ;;
   esac
+}
+
+# A trainer that dies at the same step again and again: the run is given up, however many steps it repeats.
+case_trainer_crash_loop() {
+  FAULTS="trainer:trainer.step.done=kill@5"
+  start 1 "${WORKERS[@]}" --max-restarts 2
+  must_say "cannot be kept running"
+  [ "$(deaths_of trainer)" = 3 ] || fail "$(deaths_of trainer) trainers died"
 }
 
 case_warden() {

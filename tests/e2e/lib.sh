@@ -1,10 +1,11 @@
+# shellcheck shell=bash
 # What the tests of whole runs share; to be sourced. Each test is one function of a script, called by name:
 #
 #   SCRIPT BIN REFERENCE CASE [seed]
 #
 # BIN is where the programs lie, REFERENCE the folder that reference.sh made (images, and a run that nobody disturbed).
 # Everything a test makes lies in $T, which goes away with it. Each process carries E2E_TAG in its environment, so that
-# none can be left behind unseen. All waits are bounded. shellcheck shell=bash
+# none can be left behind unseen. All waits are bounded.
 set -euo pipefail
 
 BIN=$1 REFERENCE=$2 CASE=$3
@@ -21,6 +22,7 @@ TRAIN=(--data-dir "$REFERENCE/data" --model resnet20 --image-size 16 --batch-siz
 RUN=$T/w/run # the run directory of start and launch
 FAULTS=""
 PROGRAM="" # instead of BIN/imsuper, when not empty: a command and its first arguments
+# shellcheck disable=SC2034 # for FAULTS, in the scripts
 PACE=trainer:trainer.step.done=sleep:25@1/every # leaves time for disturbances, costs no processor
 
 fail() {
@@ -32,19 +34,21 @@ fail() {
 }
 skip() { echo "skipped: $*" && exit 77; }
 
+# cmdline PID: empty when it is gone.
+cmdline() { { tr '\0' ' ' <"/proc/$1/cmdline"; } 2>/dev/null || true; }
 # Processes of this test: those whose environment has its tag, but for this shell and what it runs.
 ours() {
   local environ pid
   for environ in $(grep -lzxF "E2E_TAG=$T" /proc/[0-9]*/environ 2>/dev/null || true); do
     pid=${environ#/proc/} && pid=${pid%/environ}
-    case $(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null || true) in *imsuper*) echo "$pid" ;; esac
+    case $(cmdline "$pid") in *imsuper*) echo "$pid" ;; esac
   done
 }
 # pids ROLE: of the run's processes; ROLE is reader, augmenter, trainer, data, supervisor or warden.
 pids() {
   local pid line
   for pid in $(ours); do
-    line=$(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null || true)
+    line=$(cmdline "$pid")
     case $1:$line in
     supervisor:*imsuper\ supervise*) echo "$pid" ;;
     warden:*imsuper\ start*) echo "$pid" ;;
@@ -115,6 +119,8 @@ reached() {
   steps=$(steps_done || true)
   [ -n "$steps" ] && [ "$steps" -ge "$1" ]
 }
+# send SIGNAL: to the launched run, which must still be there.
+send() { kill "-$1" "$WARDEN" 2>/dev/null || fail "the run was over before it could be disturbed"; }
 # Waits until training step N is done (or the run is over).
 wait_step() { until_true "$LIMIT_SECONDS" eval "reached $1 || is_over" || fail "step $1 was not reached"; }
 
@@ -124,34 +130,42 @@ must_equal_reference() {
     || fail "the weights are not those of the undisturbed run"
   if grep -q 'the ledger does not balance' "$RUN/log.txt"; then fail "a sample was lost or came twice"; fi
 }
-# Of the run's last process generation: each finished pass had each sample exactly once.
+# The ledger at the end of each start of the run: every pass that came to its end had each of its samples exactly once.
 must_balance() {
-  local line passes exact
-  line=$(events | grep '"run.finished"' | tail -n 1)
+  local split passes exact
+  [ "$(count_events '"run.finished"')" = 1 ] || fail "the run did not finish once"
   for split in train val; do
-    passes=$(sed -n "s/.*\"${split}_passes\":\([0-9]*\).*/\1/p" <<<"$line")
-    exact=$(sed -n "s/.*\"${split}_passes_exactly_once\":\([0-9]*\).*/\1/p" <<<"$line")
-    [ -n "$passes" ] && [ "$passes" -gt 0 ] && [ "$passes" = "$exact" ] ||
-      fail "the ledger of $split: of '$passes' passes '$exact' had each sample exactly once"
+    passes=$(ledger "${split}_passes") exact=$(ledger "${split}_passes_exactly_once")
+    if [ "$passes" = 0 ] || [ "$passes" != "$exact" ]; then
+      fail "the ledger of $split: of $passes passes $exact had each sample exactly once"
+    fi
   done
 }
+# ledger KEY: its sum over the starts of the run.
+ledger() { events | grep -oE "\"$1\":[0-9]+" | awk -F : '{ sum += $2 } END { print sum + 0 }'; }
 check_outcome() { must_equal_reference && must_balance; }
 
 # Nobody and nothing may be left: no process, no shared memory, no control socket, no half-written file.
 nobody_left() { [ -z "$(ours)" ]; }
 must_leave_nothing() {
   local left
-  until_true 10 nobody_left || fail "left behind: $(for pid in $(ours); do tr '\0' ' ' <"/proc/$pid/cmdline"; done)"
+  until_true 10 nobody_left || fail "left behind: $(for pid in $(ours); do cmdline "$pid"; done)"
   left=$(find "$T" -name '*.sock' -o -name '.*.tmp-*' -o -name '*.next*' | tr '\n' ' ')
   [ -z "$left" ] || fail "left behind: $left"
   no_shared_memory || until_true 3 no_shared_memory || fail "left behind in /dev/shm: $(ls /dev/shm)"
 }
 # Names in /dev/shm live for microseconds; one that stays was forgotten.
-no_shared_memory() { ! ls /dev/shm 2>/dev/null | grep -q '^imsuper-'; }
+no_shared_memory() { [ -z "$(compgen -G '/dev/shm/imsuper-*')" ]; }
+
+# A process that a sanitizer ends is started again as any other; its report must not go unseen.
+must_be_clean() {
+  if grep -hE 'Sanitizer|runtime error:' "$T/out" "$RUN/log.txt" 2>/dev/null; then fail "a sanitizer reported"; fi
+}
 
 run_case() {
   declare -F "case_$CASE" >/dev/null || { echo "no case $CASE" >&2 && exit 2; }
   "case_$CASE"
+  must_be_clean
   must_leave_nothing
   echo "ok: $CASE"
 }

@@ -34,7 +34,7 @@ case_interrupts() {
     [ "$status" = 0 ] && break
     [ "$status" = 75 ] || fail "exit status $status after Ctrl-C, not 75"
     must_be_saved
-    must_say "the same command continues"
+    must_say "continues from here"
     must_leave_nothing
     interrupts=$((interrupts + 1))
   done
@@ -48,7 +48,7 @@ case_terminate() {
   FAULTS=$PACE
   launch
   wait_step 7
-  kill -TERM "$WARDEN"
+  send TERM
   finish 75
   must_be_saved
   must_leave_nothing
@@ -60,9 +60,9 @@ case_second_interrupt() {
   FAULTS="trainer:trainer.save.before=sleep:20000@2,$PACE"
   launch
   wait_step 15
-  kill -INT "$WARDEN"
+  send INT
   until_true 10 says "once more stops at once" || fail "the first Ctrl-C was not answered"
-  kill -INT "$WARDEN"
+  send INT
   finish 130
   must_leave_nothing
   continue_to_the_end
@@ -95,12 +95,12 @@ case_hangup() {
   FAULTS=$PACE
   launch
   wait_step 5
-  kill -HUP "$WARDEN"
+  send HUP
   finish 75
   trap '' HUP
   launch
   wait_step 10
-  kill -HUP "$WARDEN"
+  send HUP
   finish 0
   trap - HUP
   check_outcome
@@ -111,7 +111,7 @@ case_other_machine() {
   FAULTS=$PACE
   launch --readers 3 --augmenters 1 --io pread
   wait_step 9
-  kill -INT "$WARDEN"
+  send INT
   finish 75
   continue_to_the_end --readers 1 --augmenters 4 --io auto --encoded-cells 48
 }
@@ -121,7 +121,7 @@ case_damaged_checkpoint() {
   FAULTS=$PACE
   launch
   wait_step 18
-  kill -INT "$WARDEN"
+  send INT
   finish 75
   printf 'X' | dd of="$RUN/checkpoints/last.state.safetensors" bs=1 seek=100000 conv=notrunc status=none
   continue_to_the_end
@@ -141,7 +141,7 @@ case_other_batch_size() {
   FAULTS=$PACE
   launch
   wait_step 4
-  kill -INT "$WARDEN"
+  send INT
   finish 75
   start 2 --batch-size 32
   must_say "--batch-size 16"

@@ -86,7 +86,7 @@ static void batches_equal_pillows(void **state)
     static struct golden golden;
     struct im_text text = {""};
     struct im_conf conf;
-    struct pipeline *p;
+    struct pipeline *p = NULL;
 
     (void)state;
     read_golden(&golden);

@@ -65,7 +65,7 @@ static struct im_conf configuration(const char *run_name, const char *readers, c
 static struct pipeline *open_pipeline(const struct im_conf *conf)
 {
     struct im_text text = {""};
-    struct pipeline *p;
+    struct pipeline *p = NULL;
 
     if (pipeline_open(&p, conf, &text) < 0)
         fail_msg("%s", text.s);
@@ -77,8 +77,8 @@ static void assert_exactly_once(struct pipeline *p, uint64_t phases)
     const struct im_ledger *l = pipeline_run(p)->control->ledger;
 
     for (int s = 0; s < IM_SPLITS; s++) {
-        assert_int_equal(atomic_load(&l[s].phases), phases);
-        assert_int_equal(atomic_load(&l[s].phases_exact), phases);
+        assert_int_equal(atomic_load_explicit(&l[s].phases, memory_order_relaxed), phases);
+        assert_int_equal(atomic_load_explicit(&l[s].phases_exact, memory_order_relaxed), phases);
     }
 }
 
@@ -266,7 +266,7 @@ static void readers_and_augmenters_run_at_full_speed(void **state)
 {
     struct im_conf conf = configuration("speed", "2", "3");
     struct im_text text = {""};
-    struct pipeline *p;
+    struct pipeline *p = NULL;
     uint64_t samples = 0;
 
     (void)state;
@@ -277,7 +277,7 @@ static void readers_and_augmenters_run_at_full_speed(void **state)
     if (pipeline_consume(p, 0, 0, pipeline_plan(p)->batches, use_up, &samples, &text) != 0)
         fail_msg("%s", text.s);
     assert_int_equal(samples, 20 * CLASSES * (PER_CLASS + VAL_PER_CLASS));
-    assert_int_equal(atomic_load(&pipeline_run(p)->control->bad_overflow), 0);
+    assert_int_equal(atomic_load_explicit(&pipeline_run(p)->control->bad_overflow, memory_order_relaxed), 0);
     pipeline_close(&p);
 }
 

@@ -64,7 +64,7 @@ check_shell() {
     if head -n 1 "$file" | grep -qaE '^#!.*\b(sh|bash)$'; then echo "$file"; fi
   done >"$work/list"
   [ -s "$work/list" ] || return 0
-  xargs shellcheck -f gcc <"$work/list" || true
+  xargs shellcheck -x -f gcc <"$work/list" || true
 }
 
 # Libraries own no mutable globals: nothing of theirs may lie in .data or .bss. Arguments: archives or objects.

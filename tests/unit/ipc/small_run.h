@@ -1,4 +1,5 @@
-/* A run small enough to look at, for the unit tests of ipc: 2 ranks, 4 encoded cells, 2 batches of at most 3 places. */
+/* A run small enough to look at, for the unit tests of ipc: 2 ranks, 4 encoded cells, 2 batches of at most 3
+ * places. */
 #ifndef TESTS_UNIT_IPC_SMALL_RUN_H
 #define TESTS_UNIT_IPC_SMALL_RUN_H
 
@@ -12,7 +13,14 @@ struct small_run {
     struct im_plan plan;
 };
 
-enum { SMALL_CELLS = 4, SMALL_BATCHES = 2, SMALL_BATCH_SIZE = 3, SMALL_RANKS = 2, SMALL_TRAIN = 40, SMALL_VAL = 7 };
+enum {
+    SMALL_CELLS = 4,
+    SMALL_BATCHES = 2,
+    SMALL_BATCH_SIZE = 3,
+    SMALL_RANKS = 2,
+    SMALL_TRAIN = 40,
+    SMALL_VAL = 7
+};
 
 struct im_geometry small_geometry(void);
 

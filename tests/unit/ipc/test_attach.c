@@ -16,7 +16,8 @@ static int setup(void **state)
     if (err)
         return err;
     s = *state;
-    if (dup2(s->run.control_segment.fd, FIRST_FD) < 0 || dup2(s->run.encoded_segment.fd, FIRST_FD + IM_FD_ENCODED - IM_FD_CONTROL) < 0)
+    if (dup2(s->run.control_segment.fd, FIRST_FD) < 0 ||
+        dup2(s->run.encoded_segment.fd, FIRST_FD + IM_FD_ENCODED - IM_FD_CONTROL) < 0)
         return -1;
     for (int r = 0; r < SMALL_RANKS; r++)
         if (dup2(s->run.batch_segment[r].fd, FIRST_FD + IM_FD_BATCH - IM_FD_CONTROL + r) < 0)
@@ -31,7 +32,8 @@ static int teardown(void **state)
     return small_teardown(state);
 }
 
-static const struct im_attach all = {.encoded_read = true, .batch_write = true, .batch_read_rank = -1, .first_fd = FIRST_FD};
+static const struct im_attach all = {
+    .encoded_read = true, .batch_write = true, .batch_read_rank = -1, .first_fd = FIRST_FD};
 
 static void test_a_sound_run_is_attached_and_shares_its_words(void **state)
 {
@@ -100,14 +102,14 @@ static void refuse_copy(struct small_run *s)
 }
 
 /* With the field changed the run is refused; put back, it is taken. */
-#define REFUSES(field, value)                                                                                          \
-    do {                                                                                                               \
-        struct small_run *s_ = *state;                                                                                 \
-        typeof(s_->run.control->field) was_ = s_->run.control->field;                                                  \
-        s_->run.control->field = (value);                                                                              \
-        refuse_copy(s_);                                                                                               \
-        s_->run.control->field = was_;                                                                                 \
-        check_sound();                                                                                                 \
+#define REFUSES(field, value)                                                                                \
+    do {                                                                                                     \
+        struct small_run *s_ = *state;                                                                       \
+        typeof(s_->run.control->field) was_ = s_->run.control->field;                                        \
+        s_->run.control->field = (value);                                                                    \
+        refuse_copy(s_);                                                                                     \
+        s_->run.control->field = was_;                                                                       \
+        check_sound();                                                                                       \
     } while (0)
 
 static void test_a_damaged_identity_is_refused(void **state)
@@ -134,8 +136,8 @@ static void test_damaged_geometry_is_refused(void **state)
     REFUSES(geometry.samples[IM_TRAIN], UINT64_MAX);
     REFUSES(geometry.samples[IM_VAL], UINT32_MAX - 1); /* sound, but not this segment's size */
     REFUSES(geometry.cell_bytes, 1);
-    REFUSES(geometry.cell_bytes, 16 * IM_PAGE); /* the encoded segment is smaller */
-    REFUSES(geometry.batch_pixels_max, 1 << 20);  /* the batch segment is smaller */
+    REFUSES(geometry.cell_bytes, 16 * IM_PAGE);  /* the encoded segment is smaller */
+    REFUSES(geometry.batch_pixels_max, 1 << 20); /* the batch segment is smaller */
     REFUSES(geometry.encoded_cells, 0);
     REFUSES(geometry.encoded_cells, IM_CELLS_MAX);
     REFUSES(geometry.ranks, 0);

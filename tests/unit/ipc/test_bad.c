@@ -42,7 +42,8 @@ static void test_an_entry_whose_writer_died_is_completed_by_the_next(void **stat
 {
     struct small_run *s = *state;
 
-    atomic_store_explicit(&entry(s, 0)->key, im_bad_key(IM_TRAIN, 3), memory_order_relaxed); /* claimed, then killed */
+    atomic_store_explicit(&entry(s, 0)->key, im_bad_key(IM_TRAIN, 3),
+                          memory_order_relaxed); /* claimed, then killed */
     im_bad_record(&s->run, im_bad_key(IM_TRAIN, 9), 2, "nine");
     im_bad_record(&s->run, im_bad_key(IM_TRAIN, 3), 5, "three");
     assert_int_equal(used(s), 2);

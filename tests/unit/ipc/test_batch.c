@@ -36,7 +36,8 @@ static void test_claim_then_commit(void **state)
     struct im_place at = place_of(s, 3);
 
     assert_int_equal(im_batch_claim(&s->run, &at, AUGMENTER), 0);
-    assert_int_equal(small_batch_word(s, at.rank, at.batch, at.place), im_word(IM_WRITING, AUGMENTER, at.batch));
+    assert_int_equal(small_batch_word(s, at.rank, at.batch, at.place),
+                     im_word(IM_WRITING, AUGMENTER, at.batch));
     assert_int_equal(im_batch_commit(&s->run, &at, AUGMENTER), 0);
     assert_int_equal(small_batch_word(s, at.rank, at.batch, at.place), im_word(IM_DONE, 0, at.batch));
 }
@@ -119,7 +120,8 @@ static void test_places_of_a_batch_are_apart_and_inside_the_segment(void **state
 
             im_run_batch_view(&s->run, rank, g, &view);
             assert_ptr_equal(view.pixels, base + g * s->run.layout.batch_stride);
-            assert_true((unsigned char *)(view.samples + SMALL_BATCH_SIZE) <= base + (g + 1) * s->run.layout.batch_stride);
+            assert_true((unsigned char *)(view.samples + SMALL_BATCH_SIZE) <=
+                        base + (g + 1) * s->run.layout.batch_stride);
         }
 }
 

@@ -148,7 +148,8 @@ static void expect_bad(struct im_ctl *server)
 
 static void test_garbage_is_dropped_and_the_next_message_heard(void **state)
 {
-    static const char *const garbage[] = {"", "{", "null", "[1,2]", "\"text\"", "{\"a\":1}x", "\xff\xfe", "{\"a\":1,\"a\":2}"};
+    static const char *const garbage[] = {"",         "{",          "null",     "[1,2]",
+                                          "\"text\"", "{\"a\":1}x", "\xff\xfe", "{\"a\":1,\"a\":2}"};
     struct im_ctl *server = serve(socket_path(state));
     struct stranger s = stranger(socket_path(state));
 

@@ -146,11 +146,13 @@ static void test_a_damaged_word_neither_spins_nor_is_handed_out(void **state)
     struct im_encoded e;
 
     /* A ticket that belongs into another cell: no compare-and-swap could take it. */
-    atomic_store_explicit(&s->run.encoded_word[0], im_word(IM_FREE, 0, 1 + 7 * SMALL_CELLS), memory_order_release);
+    atomic_store_explicit(&s->run.encoded_word[0], im_word(IM_FREE, 0, 1 + 7 * SMALL_CELLS),
+                          memory_order_release);
     for (uint64_t t = 1; t < SMALL_CELLS; t++)
         claim(s, t);
     assert_int_equal(im_encoded_claim(&s->run, READER, UINT64_MAX, &e), 0);
-    atomic_store_explicit(&s->run.encoded_word[0], im_word(IM_READY, 0, 1 + SMALL_CELLS), memory_order_release);
+    atomic_store_explicit(&s->run.encoded_word[0], im_word(IM_READY, 0, 1 + SMALL_CELLS),
+                          memory_order_release);
     assert_int_equal(im_encoded_take(&s->run, &s->plan, AUGMENTER, &e), 0);
 }
 

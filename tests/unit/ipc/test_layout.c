@@ -119,12 +119,12 @@ static void test_the_largest_geometry_does_not_overflow(void **state)
     check_layout(&g);
 }
 
-#define REFUSES(change)                                                                                                \
-    do {                                                                                                               \
-        struct im_geometry g = small_geometry();                                                                       \
-        struct im_offsets l;                                                                                           \
-        change;                                                                                                        \
-        assert_int_equal(im_offsets_compute(&g, &l), -EINVAL);                                                         \
+#define REFUSES(change)                                                                                      \
+    do {                                                                                                     \
+        struct im_geometry g = small_geometry();                                                             \
+        struct im_offsets l;                                                                                 \
+        change;                                                                                              \
+        assert_int_equal(im_offsets_compute(&g, &l), -EINVAL);                                               \
     } while (0)
 
 static void test_sizes_out_of_range_are_refused(void **state)
@@ -149,7 +149,8 @@ static void test_sizes_out_of_range_are_refused(void **state)
     REFUSES(g.slots = 0);
     REFUSES(g.slots++);
     REFUSES((g.readers_max = 0, g.slots -= 2));
-    REFUSES((g.augmenters_max = UINT32_MAX, g.slots = 1 + 2 + UINT32_MAX + SMALL_RANKS)); /* wraps to a small sum */
+    REFUSES((g.augmenters_max = UINT32_MAX,
+             g.slots = 1 + 2 + UINT32_MAX + SMALL_RANKS)); /* wraps to a small sum */
     REFUSES((g.readers_max = IM_SLOTS_MAX, g.slots = 1 + IM_SLOTS_MAX + 3 + SMALL_RANKS));
     REFUSES(g.classes = 0);
 }
@@ -196,7 +197,8 @@ int main(void)
         cmocka_unit_test(test_the_largest_geometry_does_not_overflow),
         cmocka_unit_test(test_sizes_out_of_range_are_refused),
         cmocka_unit_test_setup_teardown(test_slots_of_roles_do_not_collide, small_setup, small_teardown),
-        cmocka_unit_test_setup_teardown(test_reset_gives_each_cell_its_first_number, small_setup, small_teardown),
+        cmocka_unit_test_setup_teardown(test_reset_gives_each_cell_its_first_number, small_setup,
+                                        small_teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,8 +6,12 @@
 #include "ipc/plan.h"
 #include "ipc/word.h"
 
-static const struct im_plan_params usual = {
-    .samples = {100, 10}, .epochs = 2, .ranks = 2, .batch_size = {8, 8}, .image_size = {32, 40}, .validate_every = 1};
+static const struct im_plan_params usual = {.samples = {100, 10},
+                                            .epochs = 2,
+                                            .ranks = 2,
+                                            .batch_size = {8, 8},
+                                            .image_size = {32, 40},
+                                            .validate_every = 1};
 
 static struct im_plan make(const struct im_plan_params *p)
 {
@@ -70,8 +74,12 @@ static void test_bijection_for_every_number_of_samples(void **state)
     (void)state;
     for (uint32_t train = 1; train <= 70; train++)
         for (uint32_t val = 0; val <= 9; val += 3)
-            check_bijection(&(struct im_plan_params){
-                .samples = {train, val}, .epochs = 2, .ranks = 1, .batch_size = {1, 4}, .image_size = {8, 8}, .validate_every = 1});
+            check_bijection(&(struct im_plan_params){.samples = {train, val},
+                                                     .epochs = 2,
+                                                     .ranks = 1,
+                                                     .batch_size = {1, 4},
+                                                     .image_size = {8, 8},
+                                                     .validate_every = 1});
 }
 
 static void test_bijection_for_many_shapes(void **state)

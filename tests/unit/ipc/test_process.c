@@ -110,7 +110,8 @@ static void test_only_the_current_incarnation_can_be_marked_dead(void **state)
     assert_int_equal(im_process_mark_dead(&s->run, slot, old), -ESTALE);
     assert_int_equal(im_process_state(&s->run, slot), IM_PROCESS_SPAWN);
     assert_int_equal(im_process_mark_dead(&s->run, slot, now), 0);
-    assert_int_equal(im_process_mark_dead(&s->run, slot, now), 0); /* a successor of the supervisor says it again */
+    assert_int_equal(im_process_mark_dead(&s->run, slot, now),
+                     0); /* a successor of the supervisor says it again */
 }
 
 static void test_an_announcement_clears_what_the_predecessor_left(void **state)

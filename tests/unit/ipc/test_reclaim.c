@@ -1,4 +1,5 @@
-/* Returning a dead process's cells: each state a cell can be left in, and a supervisor killed after each step of it. */
+/* Returning a dead process's cells: each state a cell can be left in, and a supervisor killed after each step
+ * of it. */
 #include "tests/unit/ipc/small_run.h"
 
 #include <signal.h>
@@ -194,7 +195,8 @@ static int reclaim_and_die(void *argument)
     return 0;
 }
 
-/* Kills a supervisor at the point's first, second, ... passing until one comes through; a successor goes on each time. */
+/* Kills a supervisor at the point's first, second, ... passing until one comes through; a successor goes on
+ * each time. */
 static unsigned interrupt_at(struct small_run *s, const char *point)
 {
     for (unsigned k = 1;; k++) {

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 
@@ -76,7 +77,7 @@ static int write_read_only(void *argument)
 {
     struct im_segment *s = argument;
 
-    *(volatile char *)s->map = 1; /* volatile: the store is the test */
+    atomic_store_explicit((_Atomic char *)s->map, 1, memory_order_relaxed);
     return 0;
 }
 
@@ -160,7 +161,9 @@ static int seals_of_fallback(void *argument)
         return 1;
     touch(&s); /* a SIGBUS here kills the child */
     seals = fcntl(s.fd, F_GET_SEALS);
-    return seals == (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) && ftruncate(s.fd, 0) < 0 && errno == EPERM ? 0 : 2;
+    return seals == (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) && ftruncate(s.fd, 0) < 0 && errno == EPERM
+               ? 0
+               : 2;
 }
 
 static void test_a_too_small_dev_shm_is_replaced_by_a_sealed_memfd(void **state)

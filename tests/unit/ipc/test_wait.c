@@ -1,4 +1,5 @@
-/* Sleeping and waking: nothing is lost that both sides live to see, and what a death takes along costs one bound. */
+/* Sleeping and waking: nothing is lost that both sides live to see, and what a death takes along costs one
+ * bound. */
 #include "tests/unit/base/unit.h"
 
 #include <pthread.h>
@@ -27,8 +28,10 @@ static int unmap_table(void **state)
     return munmap(*state, sizeof(struct table));
 }
 
-/* Hits the ball `hops` times whenever it has our parity. A wait that lasted the whole bound missed its wake. */
-static void play(struct table *t, struct im_event *mine, struct im_event *theirs, uint32_t parity, uint32_t hops)
+/* Hits the ball `hops` times whenever it has our parity. A wait that lasted the whole bound missed its wake.
+ */
+static void play(struct table *t, struct im_event *mine, struct im_event *theirs, uint32_t parity,
+                 uint32_t hops)
 {
     for (uint32_t hop = 0; hop < hops;) {
         uint32_t seen = im_event_look(mine);
@@ -108,7 +111,8 @@ static void test_a_wait_ends_at_its_bound_however_long_was_asked(void **state)
 {
     struct table *t = *state;
 
-    assert_in_range(timed_wait(&t->ping, im_event_look(&t->ping), 3600 * IM_SECOND), IM_WAIT_MAX_NS, IM_SECOND);
+    assert_in_range(timed_wait(&t->ping, im_event_look(&t->ping), 3600 * IM_SECOND), IM_WAIT_MAX_NS,
+                    IM_SECOND);
     assert_in_range(timed_wait(&t->ping, im_event_look(&t->ping), UINT64_MAX), IM_WAIT_MAX_NS, IM_SECOND);
 }
 

@@ -1,4 +1,3 @@
-int f(int x)
-{
-    return x;
+int f(int x){
+  return x ;
 }

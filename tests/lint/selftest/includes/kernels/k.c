@@ -1,2 +1,2 @@
-#include "kernels/k.h"
 #include "ipc/ring.h"
+#include "kernels/k.h"

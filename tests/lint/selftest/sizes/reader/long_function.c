@@ -82,7 +82,8 @@ int just_fits(int x)
     x++;
 }
 
-static int one_too_many(int x, int y)
+static int one_too_many(int x,
+                        int y)
 {
     x++;
     x++;

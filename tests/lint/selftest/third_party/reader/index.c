@@ -1,2 +1,2 @@
-#include <sodium.h>
 #include <zmq.h>
+#include <sodium.h>

@@ -1,4 +1,1 @@
-void w(void)
-{
-    atomic_thread_fence(memory_order_seq_cst);
-}
+void w(void) { atomic_thread_fence(memory_order_seq_cst); }

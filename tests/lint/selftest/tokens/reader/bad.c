@@ -7,11 +7,9 @@ static const char text[] = "exit(1) // volatile";
 
 int f(char *a, const char *b)
 {
-    strcpy(a, b);
-    strcat(a, b);
+    strcpy(a, b); strcat(a, b);
     sprintf(a, "%s", b);
-    if (atoi(b))
-        usleep(10);
+    if (atoi(b)) usleep (10);
     sleep(1);
     __asm__ volatile("" ::: "memory");
     ops->random(3);

@@ -1,4 +1,1 @@
-int main(void)
-{
-    exit(0);
-}
+int main(void) { exit(0); }

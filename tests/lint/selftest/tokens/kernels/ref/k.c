@@ -1,4 +1,1 @@
-void *k(void)
-{
-    return malloc(3);
-}
+void *k(void) { return malloc(3); }

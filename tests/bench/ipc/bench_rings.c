@@ -1,0 +1,259 @@
+/* What a hop through each ring costs, and how long a sleeper takes to wake.
+ *
+ *   bench_rings [--json] [--rounds N]
+ *
+ * Hops are measured without contention, in blocks of a ring's turn (one clock reading is dearer than one
+ * hop): a value is the mean of a block, p50 and p99 are over blocks. The rings have an ImageNet run's shape:
+ * 512 cells, 3 batches of 256. Wakes are measured one by one from before the signal to after the wait, the
+ * woken being asleep in the kernel at that time; with 4 consumers, one signal wakes one of them and any may
+ * answer. No bytes are moved: memcpy is not what is asked. */
+#include <inttypes.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ipc/batch.h"
+#include "ipc/encoded.h"
+#include "ipc/wait.h"
+
+enum {
+    CELLS = 512,
+    BATCH = 256,
+    BATCHES = 3,
+    STEPS = 1000,
+    WAKES = 5000,
+    CONSUMERS_MAX = 4,
+    RESULTS_MAX = 8
+};
+
+struct result {
+    const char *name;
+    double p50_ns, p99_ns;
+    size_t blocks;
+};
+
+struct bench {
+    struct im_run run;
+    struct im_plan plan;
+    struct result results[RESULTS_MAX];
+    int result_count;
+    size_t rounds;
+};
+
+static int compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+static void add_result(struct bench *b, const char *name, double *values, size_t n)
+{
+    qsort(values, n, sizeof *values, compare);
+    b->results[b->result_count++] = (struct result){
+        .name = name, .p50_ns = values[n / 2], .p99_ns = values[n - 1 - n / 100], .blocks = n};
+}
+
+static int open_bench(struct bench *b)
+{
+    const struct im_geometry g = {.samples = {(uint64_t)BATCH * STEPS, 0},
+                                  .cell_bytes = IM_PAGE,
+                                  .batch_pixels_max = BATCH * 3,
+                                  .encoded_cells = CELLS,
+                                  .ranks = 1,
+                                  .batches = BATCHES,
+                                  .batch_size_max = BATCH,
+                                  .readers_max = 1,
+                                  .augmenters_max = 1,
+                                  .slots = 4,
+                                  .classes = 10};
+    const struct im_plan_params params = {.samples = {(uint64_t)BATCH * STEPS, 0},
+                                          .epochs = 1000,
+                                          .ranks = 1,
+                                          .batch_size = {BATCH, BATCH},
+                                          .image_size = {1, 1}};
+    struct im_text text = {""};
+    int err = im_run_create(&g, "", 1, &b->run, &text);
+
+    if (err == 0)
+        err = im_plan_init(&b->plan, &params, &text);
+    if (err < 0)
+        fprintf(stderr, "%s\n", text.s);
+    else
+        im_run_reset(&b->run, &b->plan, 0);
+    return err;
+}
+
+static void must(int good, const char *what)
+{
+    if (!good) {
+        fprintf(stderr, "bench_rings: %s\n", what);
+        exit(1);
+    }
+}
+
+/* One batch of tickets goes round: each of the four hops is timed over all of them. */
+static void hop_batch(struct bench *b, uint64_t batch, double *into[4], size_t at)
+{
+    struct im_encoded e[BATCH];
+    im_ns mark[5];
+
+    mark[0] = im_now();
+    for (int i = 0; i < BATCH; i++) {
+        must(im_encoded_claim(&b->run, 1, b->plan.tickets, &e[i]) == 1, "claim");
+        must(im_encoded_publish(&b->run, 1, &e[i]) == 0, "publish");
+    }
+    mark[1] = im_now();
+    for (int i = 0; i < BATCH; i++)
+        must(im_encoded_take(&b->run, &b->plan, 2, &e[i]) == 1, "take");
+    for (int i = 0; i < BATCH; i++)
+        must(im_encoded_release(&b->run, 2, &e[i]) == 0, "release");
+    mark[2] = im_now();
+    for (int i = 0; i < BATCH; i++) {
+        struct im_place place;
+
+        must(im_plan_place(&b->plan, e[i].ticket, &place) == 0 && im_batch_claim(&b->run, &place, 2) == 0 &&
+                 im_batch_commit(&b->run, &place, 2) == 0,
+             "claim and commit");
+    }
+    mark[3] = im_now();
+    must(im_batch_done(&b->run, 0, batch, 0, BATCH) == BATCH, "done");
+    im_batch_free(&b->run, 0, batch);
+    mark[4] = im_now();
+    for (int hop = 0; hop < 4; hop++)
+        into[hop][at] = (double)(mark[hop + 1] - mark[hop]) / (hop < 3 ? BATCH : 1);
+}
+
+static void bench_hops(struct bench *b)
+{
+    static const char *const names[4] = {"encoded: claim + publish", "encoded: take + release",
+                                         "batch: place + claim + commit", "batch of 256: check + free"};
+    double *into[4];
+    size_t warm = b->rounds / 10;
+
+    for (int hop = 0; hop < 4; hop++)
+        must((into[hop] = calloc(b->rounds, sizeof **into)) != NULL, "memory");
+    for (size_t i = 0; i < warm; i++)
+        hop_batch(b, i, into, 0);
+    for (size_t i = 0; i < b->rounds; i++)
+        hop_batch(b, warm + i, into, i);
+    for (int hop = 0; hop < 4; hop++) {
+        add_result(b, names[hop], into[hop], b->rounds);
+        free(into[hop]);
+    }
+}
+
+struct wake_table {
+    struct im_event call;
+    struct im_event answer;
+    _Atomic uint64_t calls, answers, answered_ns;
+    _Atomic uint32_t stop;
+};
+
+static void *answer_calls(void *argument)
+{
+    struct wake_table *t = argument;
+
+    for (;;) {
+        uint32_t seen = im_event_look(&t->call);
+        uint64_t answers = atomic_load_explicit(&t->answers, memory_order_acquire);
+
+        if (atomic_load_explicit(&t->stop, memory_order_acquire))
+            return NULL;
+        if (answers < atomic_load_explicit(&t->calls, memory_order_acquire) &&
+            atomic_compare_exchange_strong_explicit(&t->answers, &answers, answers + 1, memory_order_acq_rel,
+                                                    memory_order_relaxed)) {
+            atomic_store_explicit(&t->answered_ns, im_now(), memory_order_release);
+            im_event_signal(&t->answer, 1);
+            continue;
+        }
+        im_event_wait(&t->call, seen, IM_WAIT_MAX_NS);
+    }
+}
+
+/* Calls, waits for the answer, and returns how long it was until somebody was awake. */
+static double wake_once(struct wake_table *t, uint32_t sleepers)
+{
+    uint64_t mine = atomic_load_explicit(&t->calls, memory_order_relaxed) + 1;
+    im_ns began, pause = im_now() + 20000;
+
+    while (atomic_load_explicit(&t->call.waiters, memory_order_acquire) < sleepers || im_now() < pause)
+        sched_yield(); /* all asleep: counted, and given the time to get there */
+    atomic_store_explicit(&t->answered_ns, 0, memory_order_relaxed);
+    began = im_now();
+    atomic_store_explicit(&t->calls, mine, memory_order_release);
+    im_event_signal(&t->call, 1);
+    for (;;) {
+        uint32_t seen = im_event_look(&t->answer);
+        im_ns at = atomic_load_explicit(&t->answered_ns, memory_order_acquire);
+
+        if (at != 0)
+            return (double)(at - began);
+        im_event_wait(&t->answer, seen, IM_WAIT_MAX_NS);
+    }
+}
+
+static void bench_wake(struct bench *b, uint32_t consumers, const char *name)
+{
+    struct wake_table *t = aligned_alloc(IM_LINE, sizeof *t);
+    double *values = calloc(WAKES, sizeof *values);
+    pthread_t thread[CONSUMERS_MAX];
+
+    must(t && values, "memory");
+    memset(t, 0, sizeof *t);
+    for (uint32_t i = 0; i < consumers; i++)
+        must(pthread_create(&thread[i], NULL, answer_calls, t) == 0, "a thread");
+    for (size_t i = 0; i < WAKES; i++)
+        values[i] = wake_once(t, consumers);
+    atomic_store_explicit(&t->stop, 1, memory_order_release);
+    im_event_broadcast(&t->call);
+    for (uint32_t i = 0; i < consumers; i++)
+        pthread_join(thread[i], NULL);
+    add_result(b, name, values, WAKES);
+    free(values);
+    free(t);
+}
+
+static void print(const struct bench *b, int json)
+{
+    if (!json)
+        printf("%-32s %10s %10s\n", "ns", "p50", "p99");
+    for (int i = 0; i < b->result_count; i++) {
+        const struct result *r = &b->results[i];
+
+        if (json)
+            printf("{\"name\":\"%s\",\"p50_ns\":%.1f,\"p99_ns\":%.1f,\"values\":%zu}\n", r->name, r->p50_ns,
+                   r->p99_ns, r->blocks);
+        else
+            printf("%-32s %10.1f %10.1f\n", r->name, r->p50_ns, r->p99_ns);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    struct bench b = {.rounds = 2000};
+    int json = 0;
+
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--json") == 0) {
+            json = 1;
+        } else if (strcmp(argv[i], "--rounds") == 0 && i + 1 < argc) {
+            b.rounds = strtoull(argv[++i], NULL, 10);
+        } else {
+            fprintf(stderr, "usage: bench_rings [--json] [--rounds N]\n");
+            return 2;
+        }
+    }
+    must(b.rounds >= 1 && b.rounds <= 100000, "1 to 100000 rounds");
+    if (open_bench(&b) < 0)
+        return 1;
+    bench_hops(&b);
+    bench_wake(&b, 1, "wake, 1 consumer");
+    bench_wake(&b, CONSUMERS_MAX, "wake, 4 consumers");
+    print(&b, json);
+    im_plan_fini(&b.plan);
+    im_run_close(&b.run);
+    return 0;
+}

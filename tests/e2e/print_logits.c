@@ -1,0 +1,78 @@
+/* print_logits STATE MODEL STEM CLASSES SIZE COUNT: the answers of a saved network to fixed images, for
+ * comparison with another implementation (tests/golden/check_torchvision.py). Byte i of the images is the top
+ * byte of i * 2654435761 mod 2^32; the mean and deviation are ImageNet's. One line an image. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "ipc/base/err.h"
+#include "trainer/network.h"
+#include "trainer/state.h"
+
+static int print(struct im_network *net, int classes, int size, int count, struct im_text *text)
+{
+    size_t bytes = (size_t)count * (size_t)size * (size_t)size * 3;
+    unsigned char *pixels = malloc(bytes), *valid = malloc((size_t)count);
+    int32_t *labels = calloc((size_t)count, sizeof *labels);
+    float *logits = calloc((size_t)count * (size_t)classes, sizeof *logits);
+    struct im_batch batch = {.pixels = pixels, .labels = labels, .valid = valid, .n = count, .size = size};
+    struct im_tally tally = {0};
+    int err = pixels && valid && labels && logits ? 0 : -1;
+
+    for (size_t i = 0; err == 0 && i < bytes; i++)
+        pixels[i] = (unsigned char)((uint32_t)i * UINT32_C(2654435761) >> 24);
+    for (int i = 0; err == 0 && i < count; i++)
+        valid[i] = 1;
+    if (err == 0)
+        err = im_network_eval_step(net, &batch, logits, &tally, text);
+    for (int i = 0; err == 0 && i < count * classes; i++)
+        printf("%.9g%c", (double)logits[i], (i + 1) % classes ? ' ' : '\n');
+    free(pixels);
+    free(valid);
+    free(labels);
+    free(logits);
+    return err;
+}
+
+static int load(const char *path, struct im_network *net, struct im_text *text)
+{
+    struct tr_safetensors *file = NULL;
+    struct tr_state state;
+    int err = tr_checkpoint_open_file(path, &file, text);
+
+    if (err < 0)
+        return err;
+    err = tr_state_init(&state, net);
+    if (err == 0)
+        err = tr_state_restore(&state, file, text);
+    tr_state_fini(&state);
+    tr_safetensors_close(&file);
+    return err;
+}
+
+int main(int argc, char **argv)
+{
+    struct im_network_config config = {
+        .backend = "onednn", .threads = 1, .mean = {0.485F, 0.456F, 0.406F}, .std = {0.229F, 0.224F, 0.225F}};
+    struct im_network *net = NULL;
+    struct im_text text = {0};
+    int err;
+
+    if (argc != 7) {
+        fprintf(stderr, "usage: print_logits STATE MODEL STEM CLASSES SIZE COUNT\n");
+        return 2;
+    }
+    config.model = argv[2];
+    config.classes = (int)strtol(argv[4], NULL, 10);
+    err = im_stem_parse(argv[3], &config.stem, &text);
+    if (err == 0)
+        err = im_network_new(&config, &net, &text);
+    if (err == 0)
+        err = load(argv[1], net, &text);
+    if (err == 0)
+        err =
+            print(net, config.classes, (int)strtol(argv[5], NULL, 10), (int)strtol(argv[6], NULL, 10), &text);
+    if (err < 0)
+        fprintf(stderr, "print_logits: %s\n", text.s);
+    im_network_free(net);
+    return err < 0;
+}
