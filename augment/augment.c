@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "augment/render.h"
+#include "augment/recipe.h"
 #include "ipc/bad.h"
 #include "ipc/base/fault.h"
 #include "ipc/base/file.h"
@@ -26,57 +26,18 @@
 struct augmenter {
     struct im_child *child;
     struct au_renderer *renderer;
-    struct au_recipe recipe;
-    bool train_as_eval; /* --train-crop center */
-    uint32_t rejected;  /* in a row */
+    struct au_run_recipe recipe;
+    uint32_t rejected; /* in a row */
     bool told_of_memory;
 };
-
-static int read_recipe(struct augmenter *a)
-{
-    const struct im_conf *conf = a->child->conf;
-    enum im_crop crop;
-    int padding, err = im_conf_train_crop(conf, &crop, &padding);
-
-    a->train_as_eval = crop == IM_CROP_CENTER;
-    a->recipe = (struct au_recipe){
-        .train_crop = crop == IM_CROP_PAD ? AU_CROP_PADDED : AU_CROP_RESIZED,
-        .padding = (uint32_t)padding,
-        .scale_min = conf->rrc_scale_min,
-        .scale_max = conf->rrc_scale_max,
-        .ratio_min = conf->rrc_ratio_min,
-        .ratio_max = conf->rrc_ratio_max,
-        .flip_probability = conf->hflip,
-        .eval_resize = (uint32_t)im_conf_eval_resize(conf),
-    };
-    return err;
-}
-
-static int open_renderer(struct augmenter *a)
-{
-    const struct im_conf *conf = a->child->conf;
-    const struct au_limits limits = {
-        .side_max = (uint32_t)conf->max_side,
-        .pixels_max = (uint64_t)conf->max_pixels,
-        .scans_max = (uint32_t)conf->max_scans,
-        .memory_max = (size_t)conf->decode_memory_mib << 20,
-    };
-
-    return au_renderer_new(&a->renderer, &limits, imk_cpu_flags());
-}
 
 /* Renders bytes; a verdict, or -ENOMEM. */
 static int render_bytes(struct augmenter *a, const struct im_place *at, uint64_t sample, const void *bytes,
                         size_t n, unsigned char *out)
 {
-    struct au_job job = {
-        .split = at->phase->split == IM_VAL || a->train_as_eval ? AU_EVAL : AU_TRAIN,
-        .seed = a->child->conf->seed,
-        .sample = sample,
-        .epoch = at->phase->epoch,
-        .size = at->phase->image_size,
-        .recipe = a->recipe,
-    };
+    struct au_job job = au_run_job(&a->recipe, at->phase->split != IM_VAL, a->child->conf->seed,
+                                   at->phase->epoch, sample, at->phase->image_size);
+    struct au_times times;
     im_ns began = im_now();
     int verdict;
 
@@ -85,6 +46,13 @@ static int render_bytes(struct augmenter *a, const struct im_place *at, uint64_t
         IM_FAULT_ITEM("augmenter.sample", sample);
     verdict = au_render(a->renderer, &job, bytes, n, out, NULL);
     im_stats_time(a->child->stats, IM_H_RENDER, im_now() - began);
+    if (verdict == 0) {
+        times = au_renderer_times(a->renderer);
+        im_stats_time(a->child->stats, IM_H_DECODE, times.decode);
+        im_stats_time(a->child->stats, IM_H_RESIZE, times.resize);
+        if (times.transform > 0)
+            im_stats_time(a->child->stats, IM_H_TRANSFORM, times.transform);
+    }
     return verdict;
 }
 
@@ -244,10 +212,10 @@ static int work(struct augmenter *a)
 int au_run(struct im_child *child, struct im_text *text)
 {
     struct augmenter a = {.child = child};
-    int err = read_recipe(&a);
+    int err = au_run_recipe_make(child->conf, &a.recipe);
 
     if (err == 0)
-        err = open_renderer(&a);
+        err = au_renderer_new(&a.renderer, &a.recipe.limits, imk_cpu_flags());
     if (err < 0)
         return im_fail(text, err, "cannot set the augmenter up: %s", strerror(-err));
     im_child_ready(child);

@@ -164,3 +164,12 @@ int au_decoder_region(struct au_decoder *d, const struct imk_box *box, struct au
     IM_FAULT("decode.after");
     return result;
 }
+
+int au_decoder_parse(struct au_decoder *d, uint32_t rows, uint32_t *ret_rows, struct im_text *text)
+{
+    im_assert(d->opened && rows <= d->image.height);
+    d->opened = false;
+    if (d->image.format != AU_FORMAT_JPEG)
+        return im_fail(text, IM_VERDICT_UNSUPPORTED, "only JPEG files have Huffman codes");
+    return au_jpeg_parse(d->jpeg, rows, ret_rows, text);
+}

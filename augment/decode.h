@@ -60,6 +60,11 @@ int au_decoder_open(struct au_decoder *decoder, const void *bytes, size_t n, str
 int au_decoder_region(struct au_decoder *decoder, const struct imk_box *box, struct au_pixels *ret,
                       struct im_text *text);
 
+/* For measurements, in place of au_decoder_region(): reads the Huffman codes of about the first `rows` rows
+ * of the JPEG file just opened (*ret_rows of them: whole iMCU rows, and not the last), of a progressive file
+ * those of all rows, and makes no pixels. IM_VERDICT_UNSUPPORTED for other formats. */
+int au_decoder_parse(struct au_decoder *decoder, uint32_t rows, uint32_t *ret_rows, struct im_text *text);
+
 /* Bytes of memory that the decoder keeps between images. */
 size_t au_decoder_bytes(const struct au_decoder *decoder);
 

@@ -326,6 +326,24 @@ static int read_region(struct au_jpeg *j)
     return 0;
 }
 
+/* Skips the rows of whole iMCU rows above box.h, for which libjpeg-turbo decodes Huffman codes and nothing
+ * else. To skip up to the last row would be done without decoding. */
+static int skip_region(struct au_jpeg *j)
+{
+    uint32_t imcu = (uint32_t)j->d.max_v_samp_factor * DCTSIZE, rows = j->box.h / imcu * imcu;
+    int result = choose_colours(j);
+
+    if (result)
+        return result;
+    jpeg_start_decompress(&j->d);
+    while (rows >= j->d.output_height)
+        rows -= imcu;
+    j->box.h = rows;
+    if (rows > 0)
+        jpeg_skip_scanlines(&j->d, rows);
+    return 0;
+}
+
 /* ---- what decode.c calls ---- */
 
 int au_jpeg_new(struct au_jpeg **ret)
@@ -367,5 +385,16 @@ int au_jpeg_region(struct au_jpeg *j, const struct imk_box *box, struct au_pixel
     jpeg_abort_decompress(&j->d);
     if (result == 0)
         *ret = j->pixels;
+    return result;
+}
+
+int au_jpeg_parse(struct au_jpeg *j, uint32_t rows, uint32_t *ret_rows, struct im_text *text)
+{
+    int result;
+
+    j->box = (struct imk_box){.h = rows};
+    result = guarded(j, skip_region, text);
+    jpeg_abort_decompress(&j->d);
+    *ret_rows = j->box.h;
     return result;
 }

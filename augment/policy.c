@@ -5,8 +5,6 @@
  */
 #include "augment/policy.h"
 
-#include "ipc/base/rng.h"
-
 #include <math.h>
 
 /* torchvision's RandomResizedCrop.get_params tries ten times before it falls back to the centre. */
@@ -86,6 +84,7 @@ static struct au_plan train_plan(const struct au_job *job, uint32_t width, uint3
         plan.y = padded_offset(&rng, height, recipe->padding, job->size);
         plan.x = padded_offset(&rng, width, recipe->padding, job->size);
     }
+    plan.rng = rng;
     return plan;
 }
 
@@ -102,6 +101,7 @@ static struct au_plan eval_plan(const struct au_job *job, uint32_t width, uint32
     uint64_t resize = job->recipe.eval_resize;
     struct au_plan plan = {.box = {.w = width, .h = height}, .size = job->size};
 
+    plan.rng = im_rng_at(job->seed, IM_RNG_AUGMENT, job->epoch, job->sample);
     if (width <= height) {
         plan.resized_w = (uint32_t)resize;
         plan.resized_h = (uint32_t)(resize * height / width);

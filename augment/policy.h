@@ -7,6 +7,7 @@
 #ifndef AUGMENT_POLICY_H
 #define AUGMENT_POLICY_H
 
+#include "ipc/base/rng.h"
 #include "kernels/image.h"
 
 #include <stdbool.h>
@@ -37,6 +38,8 @@ struct au_recipe {
 /* The largest `size`, `padding` and `eval_resize`. */
 #define AU_SIZE_MAX 4096
 
+struct au_transforms;
+
 /* One sample to make. */
 struct au_job {
     enum au_split split;
@@ -44,6 +47,7 @@ struct au_job {
     uint32_t epoch;
     uint32_t size; /* side of the square output */
     struct au_recipe recipe;
+    const struct au_transforms *transforms; /* what follows the crop (augment/transform.h); NULL: nothing */
 };
 
 /* What to do with an image: cut `box` out, resize it to resized_w x resized_h, and take the square of `size`
@@ -54,6 +58,7 @@ struct au_plan {
     int32_t x, y;
     uint32_t size;
     bool flip;
+    struct im_rng rng; /* where the draws of crop and flip have left the sample's stream */
 };
 
 /* The plan of a job for an image of width x height pixels, both in 1 .. 65535. */

@@ -3,6 +3,9 @@
  * intermediate image, the second of which writes to the output itself. Mirroring costs nothing: the
  * horizontal table is made in reverse.
  *
+ * The transforms that follow are drawn before the pixels are made, because they say where the crop is to be
+ * put: an affine step cannot be done in place.
+ *
  * A plan that does not resize is a copy. Where the wanted square leaves the image (padding), the output is
  * zeroed first. */
 #include "augment/render.h"
@@ -20,6 +23,9 @@ struct au_renderer {
     struct imk_image_ops ops;
     struct au_buffer tables; /* both filter tables */
     struct au_buffer rows;   /* between the passes */
+    struct au_canvas canvas;
+    struct au_draw draw;
+    struct au_times times;
 };
 
 /* The part of one axis of the output that shows the image. */
@@ -40,6 +46,7 @@ int au_renderer_new(struct au_renderer **ret, const struct au_limits *limits, un
         return -ENOMEM;
     }
     imk_image_ops_init(&renderer->ops, cpu_flags);
+    au_canvas_init(&renderer->canvas, cpu_flags);
     *ret = renderer;
     return 0;
 }
@@ -50,6 +57,7 @@ void au_renderer_free(struct au_renderer **renderer)
         au_decoder_free(&(*renderer)->decoder);
         au_buffer_fini(&(*renderer)->tables);
         au_buffer_fini(&(*renderer)->rows);
+        au_canvas_fini(&(*renderer)->canvas);
     }
     free(*renderer);
     *renderer = NULL;
@@ -57,7 +65,41 @@ void au_renderer_free(struct au_renderer **renderer)
 
 size_t au_renderer_bytes(const struct au_renderer *renderer)
 {
-    return au_decoder_bytes(renderer->decoder) + renderer->tables.size + renderer->rows.size;
+    const struct au_canvas *canvas = &renderer->canvas;
+
+    return au_decoder_bytes(renderer->decoder) + renderer->tables.size + renderer->rows.size +
+           canvas->image[0].size + canvas->image[1].size + canvas->rows.size;
+}
+
+struct au_times au_renderer_times(const struct au_renderer *renderer)
+{
+    return renderer->times;
+}
+
+const struct au_draw *au_renderer_draw(const struct au_renderer *renderer)
+{
+    return &renderer->draw;
+}
+
+struct au_canvas *au_renderer_canvas(struct au_renderer *renderer)
+{
+    return &renderer->canvas;
+}
+
+struct au_decoder *au_renderer_decoder(struct au_renderer *renderer)
+{
+    return renderer->decoder;
+}
+
+/* The decoder's part, timed. */
+static int decode(struct au_renderer *r, const struct imk_box *box, struct au_pixels *ret,
+                  struct im_text *text)
+{
+    im_ns began = im_now();
+    int result = au_decoder_region(r->decoder, box, ret, text);
+
+    r->times.decode += im_now() - began;
+    return result;
 }
 
 static struct span visible(int32_t offset, uint32_t resized, uint32_t size)
@@ -76,7 +118,7 @@ static int copy_crop(struct au_renderer *r, const struct au_plan *plan, const st
 {
     struct imk_box box = {plan->box.x + h->from, plan->box.y + v->from, h->count, v->count};
     struct au_pixels pixels;
-    int result = au_decoder_region(r->decoder, &box, &pixels, text);
+    int result = decode(r, &box, &pixels, text);
 
     if (result)
         return result;
@@ -119,7 +161,7 @@ static int resize_crop(struct au_renderer *r, const struct au_plan *plan, const 
         return result;
     box = (struct imk_box){plan->box.x + h_taps.begin, plan->box.y + v_taps.begin, h_taps.end - h_taps.begin,
                            v_taps.end - v_taps.begin};
-    result = au_decoder_region(r->decoder, &box, &pixels, text);
+    result = decode(r, &box, &pixels, text);
     if (result)
         return result;
     if (au_buffer_reserve(&r->rows, stride * box.h) < 0)
@@ -130,35 +172,67 @@ static int resize_crop(struct au_renderer *r, const struct au_plan *plan, const 
     return 0;
 }
 
+/* The crop of the open image, at `out`. */
+static int render_crop(struct au_renderer *r, const struct au_plan *plan, unsigned char *out,
+                       struct im_text *text)
+{
+    size_t out_row = (size_t)3 * plan->size;
+    struct span h = visible(plan->x, plan->resized_w, plan->size);
+    struct span v = visible(plan->y, plan->resized_h, plan->size);
+    uint32_t left;
+
+    if (h.count < plan->size || v.count < plan->size)
+        memset(out, 0, out_row * plan->size);
+    if (h.count == 0 || v.count == 0)
+        return 0;
+    left = plan->flip ? plan->size - h.to - h.count : h.to;
+    out += v.to * out_row + (size_t)3 * left;
+    if (plan->resized_w == plan->box.w && plan->resized_h == plan->box.h)
+        return copy_crop(r, plan, &h, &v, out, text);
+    return resize_crop(r, plan, &h, &v, out, text);
+}
+
+/* Where the crop goes: `out` itself unless a transform has to read it elsewhere. NULL: no memory. */
+static unsigned char *draw_transforms(struct au_renderer *r, const struct au_job *job, struct au_plan *plan,
+                                      unsigned char *out)
+{
+    r->draw.count = 0;
+    if (job->transforms)
+        au_draw_make(job->transforms, &plan->rng, job->size, &r->draw);
+    return r->draw.count > 0 ? au_canvas_source(&r->canvas, &r->draw, job->size, out) : out;
+}
+
 int au_render(struct au_renderer *r, const struct au_job *job, const void *bytes, size_t n,
               unsigned char *out, struct im_text *text)
 {
-    size_t out_row = (size_t)3 * job->size;
+    im_ns began = im_now(), cropped;
     struct au_image image;
     struct au_plan plan;
-    struct span h, v;
-    uint32_t left;
+    unsigned char *crop;
     int result;
 
     im_assert(job->size >= 1 && job->size <= AU_SIZE_MAX);
     im_assert(job->recipe.eval_resize >= 1 && job->recipe.eval_resize <= AU_SIZE_MAX);
     im_assert(job->recipe.padding <= AU_SIZE_MAX);
 
+    r->times = (struct au_times){0};
     result = au_decoder_open(r->decoder, bytes, n, &image, text);
     if (result)
         return result;
+    r->times.decode = im_now() - began;
     plan = au_plan_make(job, image.width, image.height);
-    h = visible(plan.x, plan.resized_w, plan.size);
-    v = visible(plan.y, plan.resized_h, plan.size);
-    if (h.count < plan.size || v.count < plan.size)
-        memset(out, 0, out_row * plan.size);
-    if (h.count == 0 || v.count == 0)
-        return 0;
-
-    left = plan.flip ? plan.size - h.to - h.count : h.to;
-    out += v.to * out_row + (size_t)3 * left;
+    crop = draw_transforms(r, job, &plan, out);
+    if (!crop)
+        return im_fail(text, -ENOMEM, "no memory for an image of %u pixels squared", (unsigned)job->size);
     IM_FAULT("render.before");
-    if (plan.resized_w == plan.box.w && plan.resized_h == plan.box.h)
-        return copy_crop(r, &plan, &h, &v, out, text);
-    return resize_crop(r, &plan, &h, &v, out, text);
+    result = render_crop(r, &plan, crop, text);
+    if (result)
+        return result;
+    cropped = im_now();
+    r->times.resize = cropped - began - r->times.decode;
+    if (r->draw.count > 0) {
+        au_draw_apply(&r->canvas, &r->draw, job->size, out);
+        r->times.transform = im_now() - cropped;
+    }
+    return 0;
 }

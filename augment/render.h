@@ -1,9 +1,12 @@
-/* One sample from encoded bytes to finished pixels: decode what is needed, crop, resize, flip. */
+/* One sample from encoded bytes to finished pixels: decode what is needed, crop, resize, flip, and the
+ * transforms that follow. */
 #ifndef AUGMENT_RENDER_H
 #define AUGMENT_RENDER_H
 
 #include "augment/decode.h"
 #include "augment/policy.h"
+#include "augment/transform.h"
+#include "ipc/base/clock.h"
 #include "ipc/base/err.h"
 
 #include <stddef.h>
@@ -26,6 +29,21 @@ void au_renderer_free(struct au_renderer **renderer);
  * per image. */
 int au_render(struct au_renderer *renderer, const struct au_job *job, const void *bytes, size_t n,
               unsigned char *out, struct im_text *text);
+
+/* Where the time of the last au_render() went. The decoder's includes reading the header. */
+struct au_times {
+    im_ns decode, resize, transform;
+};
+struct au_times au_renderer_times(const struct au_renderer *renderer);
+
+/* The transforms of the last au_render(). */
+const struct au_draw *au_renderer_draw(const struct au_renderer *renderer);
+
+/* The canvas, for those who measure its steps. */
+struct au_canvas *au_renderer_canvas(struct au_renderer *renderer);
+
+/* The decoder, for those who measure it alone; between two samples only. */
+struct au_decoder *au_renderer_decoder(struct au_renderer *renderer);
 
 /* Bytes of memory that the renderer keeps between samples. */
 size_t au_renderer_bytes(const struct au_renderer *renderer);

@@ -93,7 +93,7 @@ struct im_process {
 /* Statistics of one process: written by it alone with plain load+store, read by anyone at any time. */
 enum im_activity { IM_IDLE, IM_WAIT_INPUT, IM_WORK, IM_WAIT_OUTPUT, IM_WAIT_IO, IM_ACTIVITIES };
 enum im_counter { IM_C_SAMPLES, IM_C_BYTES, IM_C_BATCHES, IM_C_BAD, IM_C_FAULTS, IM_COUNTERS = 16 };
-enum im_histogram { IM_H_ITEM, IM_H_RENDER, IM_HISTOGRAMS = 8 };
+enum im_histogram { IM_H_ITEM, IM_H_DECODE, IM_H_RENDER, IM_H_RESIZE, IM_H_TRANSFORM, IM_HISTOGRAMS = 8 };
 enum im_gauge { IM_G_LOSS, IM_G_LR, IM_G_VAL_LOSS, IM_G_VAL_TOP1, IM_G_VAL_TOP5, IM_GAUGES = 16 };
 #define IM_HISTOGRAM_BUCKETS 44 /* bucket b counts durations in [2^b, 2^(b+1)) ns */
 

@@ -8,9 +8,10 @@
 
 enum rd_exit { RD_EXIT_DONE = 0, RD_EXIT_FAILED = 1, RD_EXIT_USAGE = 2, RD_EXIT_BAD_DATA = 65 };
 
-/* argv[0] is the command's name, flags follow. Both return an enum rd_exit. */
+/* argv[0] is the command's name, flags follow. All return an enum rd_exit. */
 int rd_cmd_index(int argc, char **argv);
 int rd_cmd_synth(int argc, char **argv);
+int rd_cmd_list(int argc, char **argv);
 
 /* One line on a terminal that is written over, nothing elsewhere. */
 struct rd_line {

@@ -16,6 +16,8 @@ static const struct command {
      "imsuper data index --data-dir DIR", IM_FOR_INDEX, rd_cmd_index},
     {"synth", "makes a small labelled data set to try things with",
      "imsuper data synth --out DIR --classes 10", IM_FOR_SYNTH, rd_cmd_synth},
+    {"list", "names images for programs: number, label, class and path, each ended by a NUL",
+     "imsuper data list --data-dir DIR --images 16", IM_FOR_LIST, rd_cmd_list},
 };
 
 #define COMMANDS (sizeof commands / sizeof *commands)

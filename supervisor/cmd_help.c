@@ -1,4 +1,5 @@
-/* `imsuper help`, `version`, `data`, and the hidden `supervise`. */
+/* `imsuper help`, `version`, what other programs of ours do (`data`, `bench`, `profile`), and the hidden
+ * `supervise`. */
 #include <stdio.h>
 #include <string.h>
 
@@ -23,6 +24,9 @@ static const char overview[] =
     "Look     status    state of a run; --json for programs\n"
     "Data     data index    look at a dataset and index it\n"
     "         data synth    make a labelled set of JPEG files\n"
+    "         data preview  a picture of what training will see\n"
+    "Measure  bench augment    images/s of one core, and ms of each transform\n"
+    "         profile augment  where an augmenter's time goes\n"
     "Other    version, help [VERB]\n"
     "\n"
     "Every flag may also stand in a YAML file (--config FILE) or the environment (IMSUPER_BATCH_SIZE=128).\n"
@@ -42,7 +46,11 @@ int sv_cmd_help(int argc, char **argv)
         {"status", IM_FOR_STATUS,
          "imsuper status [RUN] [flags]\n\nShows a run. Exit status 0 running, 3 not running, 4 unknown.\n"},
         {"stop", IM_FOR_STOP, "imsuper stop [RUN] [flags]\n\nLets the run finish its step and save.\n"},
-        {"data", IM_FOR_SYNTH | IM_FOR_INDEX, "imsuper data index|synth [flags]\n"},
+        {"data", IM_FOR_SYNTH | IM_FOR_INDEX | IM_FOR_PREVIEW, "imsuper data index|synth|preview [flags]\n"},
+        {"bench", IM_FOR_BENCH,
+         "imsuper bench augment --data-dir DIR [flags]\n\nMeasures decoding and transforms on one core.\n"},
+        {"profile", IM_FOR_BENCH,
+         "imsuper profile augment --data-dir DIR [flags]\n\nShows where the time of an augmenter goes.\n"},
     };
 
     if (argc < 2) {
@@ -69,7 +77,29 @@ int sv_cmd_version(int argc, char **argv)
 
 int sv_cmd_data(int argc, char **argv)
 {
-    return sv_data_exec(argc, argv);
+    return sv_program_exec(argc > 1 && strcmp(argv[1], "preview") == 0 ? "imsuper-pixels" : "imsuper-data",
+                           argv);
+}
+
+/* `imsuper bench augment` is `imsuper-pixels bench`, and so for profile. */
+static int exec_pixels(int argc, char **argv)
+{
+    if (argc < 2 || strcmp(argv[1], "augment") != 0) {
+        fprintf(stderr, "imsuper: %s what? There is `imsuper %s augment`\n", argv[0], argv[0]);
+        return IM_EXIT_USAGE;
+    }
+    argv[1] = argv[0];
+    return sv_program_exec("imsuper-pixels", argv);
+}
+
+int sv_cmd_bench(int argc, char **argv)
+{
+    return exec_pixels(argc, argv);
+}
+
+int sv_cmd_profile(int argc, char **argv)
+{
+    return exec_pixels(argc, argv);
 }
 
 int sv_cmd_supervise(int argc, char **argv)

@@ -16,7 +16,8 @@
 
 extern char **environ;
 
-static void data_program(char *path, size_t n)
+/* The path of a program of ours, which lies beside this one. */
+static void find_program(const char *name, char *path, size_t n)
 {
     char self[PATH_MAX - 32];
     ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
@@ -26,15 +27,14 @@ static void data_program(char *path, size_t n)
     slash = strrchr(self, '/');
     if (slash)
         *slash = 0;
-    snprintf(path, n, "%s/imsuper-data", self);
+    snprintf(path, n, "%s/%s", self, name);
 }
 
-int sv_data_exec(int argc, char **argv)
+int sv_program_exec(const char *name, char **argv)
 {
     char path[PATH_MAX];
 
-    (void)argc;
-    data_program(path, sizeof path);
+    find_program(name, path, sizeof path);
     argv[0] = path;
     execv(path, argv);
     fprintf(stderr, "imsuper: cannot run %s: %s; build it, it belongs beside imsuper\n", path,
@@ -102,7 +102,7 @@ int sv_dataset_load(const struct im_conf *conf, struct sv_dataset *ret, struct i
     char *argv[16] = {path, verb, json, data_dir, layout};
     int n = 5, status;
 
-    data_program(path, sizeof path);
+    find_program("imsuper-data", path, sizeof path);
     snprintf(data_dir, sizeof data_dir, "--data-dir=%s", conf->data_dir);
     snprintf(layout, sizeof layout, "--layout=%s", im_conf_choice(IM_KEY_layout, conf->layout));
     if (conf->rebuild_index)

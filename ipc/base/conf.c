@@ -88,18 +88,26 @@ static int find_key(const char *name)
     return -1;
 }
 
-int im_conf_find(const char *name, const char **ret_value)
+int im_conf_find_for(unsigned commands, const char *name, const char **ret_value)
 {
     int key = find_key(name);
 
     *ret_value = NULL;
-    for (int i = 0; key < 0 && i < ALIAS_COUNT; i++) {
-        if (strcmp(aliases[i].theirs, name) == 0) {
+    if (key >= 0)
+        return im_conf_keys[key].commands & commands ? key : -1;
+    for (int i = 0; i < ALIAS_COUNT; i++) {
+        key = strcmp(aliases[i].theirs, name) == 0 ? find_key(aliases[i].ours) : -1;
+        if (key >= 0 && im_conf_keys[key].commands & commands) {
             *ret_value = aliases[i].value;
-            key = find_key(aliases[i].ours);
+            return key;
         }
     }
-    return key;
+    return -1;
+}
+
+int im_conf_find(const char *name, const char **ret_value)
+{
+    return im_conf_find_for(~0u, name, ret_value);
 }
 
 const char *im_conf_near(const char *name)

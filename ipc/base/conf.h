@@ -22,6 +22,10 @@ enum im_conf_model { IM_MODELS(IM_CONF_CHOICE_) };
 enum im_conf_stem { IM_STEMS(IM_CONF_CHOICE_) };
 enum im_conf_schedule { IM_SCHEDULES(IM_CONF_CHOICE_) };
 enum im_conf_bad_sample { IM_BAD_SAMPLES(IM_CONF_CHOICE_) };
+enum im_conf_augment { IM_AUGMENTS(IM_CONF_CHOICE_) };
+enum im_conf_aug_policy { IM_AUG_POLICIES(IM_CONF_CHOICE_) };
+enum im_conf_aug_border { IM_AUG_BORDERS(IM_CONF_CHOICE_) };
+enum im_conf_aug_filter { IM_AUG_FILTERS(IM_CONF_CHOICE_) };
 enum im_conf_log { IM_LOG_LEVELS(IM_CONF_CHOICE_) }; /* same values as enum im_log_level */
 enum im_conf_color { IM_COLORS(IM_CONF_CHOICE_) };
 enum im_conf_group { IM_CONF_GROUPS(IM_CONF_CHOICE_) IM_GROUP_COUNT };
@@ -45,7 +49,8 @@ enum im_conf_source {
     IM_CONF_ENVIRONMENT,
     IM_CONF_FLAG,
     IM_CONF_FROZEN, /* from the process that froze it */
-    IM_CONF_CODE    /* set by a program */
+    IM_CONF_CODE,   /* set by a program */
+    IM_CONF_SET     /* from the set that `augment` names */
 };
 
 /* Where a value came from. */
@@ -91,6 +96,10 @@ int im_conf_parse_args(struct im_conf *conf, unsigned commands, int argc, char *
 /* Sets one key from its text, as the file would. */
 int im_conf_set(struct im_conf *conf, const char *name, const char *value, struct im_text *text);
 
+/* Gives every key that is still at its default the value that the set of transforms in `augment` has for it.
+ * im_conf_load() does it last of all; who fills a configuration in another way calls it. */
+void im_conf_apply_set(struct im_conf *conf);
+
 /* What no single value shows: crops that cannot be drawn, a warm-up longer than the run, ... */
 int im_conf_check(const struct im_conf *conf, struct im_text *text);
 
@@ -120,6 +129,10 @@ enum im_crop { IM_CROP_RRC, IM_CROP_PAD, IM_CROP_CENTER };
 /* `padding` in pixels on each side; 0 unless IM_CROP_PAD. -EINVAL for another text, as im_conf_check() has
  * found. */
 int im_conf_train_crop(const struct im_conf *conf, enum im_crop *ret_crop, int *ret_padding);
+
+/* aug-fill and its like: "R,G,B", each 0 to 255, or where `ret_random` is not NULL "random". -EINVAL for
+ * another text. */
+int im_conf_fill(const char *s, uint8_t ret_colour[3], bool *ret_random);
 
 /* "0.485,0.456,0.406": three finite numbers. */
 int im_conf_triplet(const char *s, double ret_values[3]);

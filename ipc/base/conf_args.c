@@ -30,16 +30,18 @@ static bool split(const char *argument, struct flag *f)
     return length < sizeof f->written && im_conf_normal(f->written + dashes, f->name);
 }
 
-/* The key, with the value that the flag's name itself gives (--no-nesterov, --no-color) in *ret_value. -1:
- * none. */
-static int find_flag(const struct flag *f, const char **ret_value)
+/* The key, with the value that the flag's name itself gives (--no-nesterov, --no-color) in *ret_value. One
+ * that the commands do not use is found too, for the sentence about it. -1: none. */
+static int find_flag(const struct flag *f, unsigned commands, const char **ret_value)
 {
     bool is_short = f->written[1] != '-';
     int key;
 
     if (is_short != (f->name[0] != '\0' && f->name[1] == '\0'))
         return -1;
-    key = im_conf_find(f->name, ret_value);
+    key = im_conf_find_for(commands, f->name, ret_value);
+    if (key < 0)
+        key = im_conf_find(f->name, ret_value);
     if (key < 0 && strncmp(f->name, "no-", 3) == 0) {
         key = im_conf_find(f->name + 3, ret_value);
         if (key >= 0 && im_conf_keys[key].kind != IM_CONF_BOOL)
@@ -58,7 +60,7 @@ static int parse_flag(struct im_conf *conf, unsigned commands, char **at, struct
 
     if (!split(at[0], &f))
         return im_fail(text, -EINVAL, "unknown flag %.100s", at[0]);
-    key = find_flag(&f, &fixed);
+    key = find_flag(&f, commands, &fixed);
     if (key < 0)
         return im_conf_unknown(f.name, &place, text);
     if (!(im_conf_keys[key].commands & commands))
@@ -161,5 +163,8 @@ int im_conf_load(struct im_conf *conf, unsigned commands, int argc, char **argv,
         err = im_conf_load_yaml(conf, first.config, text);
     if (err == 0)
         err = im_conf_load_env(conf, environ, warning, text);
-    return err < 0 ? err : im_conf_parse_args(conf, commands, argc, argv, text);
+    n = err < 0 ? err : im_conf_parse_args(conf, commands, argc, argv, text);
+    if (n >= 0)
+        im_conf_apply_set(conf);
+    return n;
 }

@@ -3,7 +3,7 @@
  *
  * Only what the configuration itself shows: whether folders exist, memory suffices or a batch is larger than
  * the data set is known to those who look. */
-#include "ipc/base/conf.h"
+#include "ipc/base/conf_table.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -127,8 +127,21 @@ static int check_augmentation(const struct im_conf *c, struct im_text *text)
     return 0;
 }
 
+/* Somebody has set subset-size. An effective config.yaml says all defaults, and means nothing by that. */
+static bool is_meant(const struct im_conf *c, const struct im_conf *defaults)
+{
+    int source = c->origin[IM_KEY_subset_size].source;
+
+    if (source == IM_CONF_FILE)
+        return c->subset_size != defaults->subset_size;
+    return source != IM_CONF_DEFAULT && source != IM_CONF_FROZEN;
+}
+
 static int check_training(const struct im_conf *c, struct im_text *text)
 {
+    struct im_conf defaults;
+
+    im_conf_defaults(&defaults);
     if (c->warmup_epochs > (double)c->epochs)
         return im_fail(text, -EINVAL, "warmup-epochs %g is longer than the run of %lld epochs",
                        c->warmup_epochs, (long long)c->epochs);
@@ -136,8 +149,7 @@ static int check_training(const struct im_conf *c, struct im_text *text)
         return im_fail(text, -EINVAL, "lr-min %g is larger than lr %g", c->lr_min, c->lr);
     if (c->nesterov && c->momentum == 0)
         return im_fail(text, -EINVAL, "nesterov wants a momentum above 0");
-    if (!c->subset && c->origin[IM_KEY_subset_size].source != IM_CONF_DEFAULT &&
-        c->origin[IM_KEY_subset_size].source != IM_CONF_FROZEN)
+    if (!c->subset && is_meant(c, &defaults))
         return im_fail(text, -EINVAL, "subset-size %lld does nothing without subset: give --subset too",
                        (long long)c->subset_size);
     return 0;
@@ -161,6 +173,8 @@ int im_conf_check(const struct im_conf *conf, struct im_text *text)
     struct im_conf_gpus gpus;
     int err = check_augmentation(conf, text);
 
+    if (err == 0)
+        err = im_conf_check_transforms(conf, text);
     if (err == 0)
         err = check_training(conf, text);
     if (err == 0)

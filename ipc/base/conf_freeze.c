@@ -98,6 +98,7 @@ static void write_source(FILE *f, const struct im_conf_origin *origin)
     static const char *const sources[] = {
         [IM_CONF_DEFAULT] = "default", [IM_CONF_FILE] = "file",     [IM_CONF_ENVIRONMENT] = "environment",
         [IM_CONF_FLAG] = "flag",       [IM_CONF_FROZEN] = "frozen", [IM_CONF_CODE] = "chosen",
+        [IM_CONF_SET] = "set",
     };
 
     fprintf(f, "  # %s", sources[origin->source]);

@@ -35,15 +35,19 @@ static char letter_of(const char *name)
 
 static void format_flag(const struct im_conf_key *k, char *s, size_t room)
 {
-    char letter = letter_of(k->name);
+    char letter = letter_of(k->name), name[IM_CONF_NAME_BYTES];
     char before[8] = "    ";
 
+    snprintf(name, sizeof name, "%s", k->name);
     if (letter)
         snprintf(before, sizeof before, "-%c, ", letter);
+    /* Both forms are taken; the dot shows that these are a section of the YAML file. */
+    if (strncmp(name, "aug-", 4) == 0)
+        name[3] = '.';
     if (k->kind == IM_CONF_BOOL)
-        snprintf(s, room, "%s--[no-]%s", before, k->name);
+        snprintf(s, room, "%s--[no-]%s", before, name);
     else
-        snprintf(s, room, "%s--%s %s", before, k->name, k->metavar);
+        snprintf(s, room, "%s--%s %s", before, name, k->metavar);
 }
 
 /* "(auto|uring|pread; default auto)", "(default 64; 1 to 1024)" or nothing, appended to s. */

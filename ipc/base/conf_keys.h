@@ -36,6 +36,26 @@
 #define IM_BAD_SAMPLES(X)                                                                                    \
     X(IM_BAD_SAMPLE_SKIP, "skip")                                                                            \
     X(IM_BAD_SAMPLE_STOP, "stop")
+#define IM_AUGMENTS(X)                                                                                       \
+    X(IM_AUGMENT_NONE, "none")                                                                               \
+    X(IM_AUGMENT_LIGHT, "light")                                                                             \
+    X(IM_AUGMENT_CLASSIC, "classic")                                                                         \
+    X(IM_AUGMENT_AUTOAUGMENT, "autoaugment")                                                                 \
+    X(IM_AUGMENT_RANDAUGMENT, "randaugment")                                                                 \
+    X(IM_AUGMENT_TRIVIAL, "trivial")                                                                         \
+    X(IM_AUGMENT_HEAVY, "heavy")
+#define IM_AUG_POLICIES(X)                                                                                   \
+    X(IM_AUG_POLICY_NONE, "none")                                                                            \
+    X(IM_AUG_POLICY_IMAGENET, "imagenet")                                                                    \
+    X(IM_AUG_POLICY_CIFAR10, "cifar10")                                                                      \
+    X(IM_AUG_POLICY_RANDAUGMENT, "randaugment")                                                              \
+    X(IM_AUG_POLICY_TRIVIAL, "trivial")
+#define IM_AUG_BORDERS(X)                                                                                    \
+    X(IM_AUG_BORDER_REFLECT_101, "reflect-101")                                                              \
+    X(IM_AUG_BORDER_CONSTANT, "constant")
+#define IM_AUG_FILTERS(X)                                                                                    \
+    X(IM_AUG_FILTER_NEAREST, "nearest")                                                                      \
+    X(IM_AUG_FILTER_BILINEAR, "bilinear")
 #define IM_LOG_LEVELS(X)                                                                                     \
     X(IM_CONF_LOG_DEBUG, "debug")                                                                            \
     X(IM_CONF_LOG_INFO, "info")                                                                              \
@@ -64,28 +84,67 @@
 #define IM_FOR_SYNTH 8u
 #define IM_FOR_INDEX 16u
 #define IM_FOR_RUNS (IM_FOR_START | IM_FOR_STATUS | IM_FOR_STOP)
+#define IM_FOR_PREVIEW 64u
+#define IM_FOR_BENCH 128u
+#define IM_FOR_LIST 256u
 #define IM_FOR_CHILDREN 32u /* no flag: `start` sets it for the processes of its run */
-#define IM_FOR_ALL (IM_FOR_RUNS | IM_FOR_SYNTH | IM_FOR_INDEX | IM_FOR_CHILDREN)
+#define IM_FOR_SAMPLES (IM_FOR_START | IM_FOR_PREVIEW | IM_FOR_BENCH) /* all that make samples */
+#define IM_FOR_ALL                                                                                           \
+    (IM_FOR_RUNS | IM_FOR_SYNTH | IM_FOR_INDEX | IM_FOR_CHILDREN | IM_FOR_SAMPLES | IM_FOR_LIST)
 
 /* clang-format off */
 #define IM_CONF_KEYS(BOOL, INT, SEED, REAL, TEXT, ENUM) \
-    TEXT(data_dir, "data-dir", "", IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX, "DIR", "folder of the images") \
-    ENUM(layout, "layout", IM_LAYOUT_AUTO, IM_LAYOUTS, IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX, "NAME", "how the folder is laid out: class folders under train/ and val/, or ILSVRC CLS-LOC") \
+    TEXT(data_dir, "data-dir", "", IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST, "DIR", "folder of the images") \
+    ENUM(layout, "layout", IM_LAYOUT_AUTO, IM_LAYOUTS, IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST, "NAME", "how the folder is laid out: class folders under train/ and val/, or ILSVRC CLS-LOC") \
     BOOL(rebuild_index, "rebuild-index", false, IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX, "", "look at every folder again even where the cached index is current") \
     BOOL(subset, "subset", false, IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX, "", "train on a class-balanced part of the images") \
     INT(subset_size, "subset-size", 10000, 1, 1000000000000, IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX, "N", "images in the part that --subset takes") \
     TEXT(subset_out, "subset-out", "", IM_GROUP_DATA, IM_FOR_INDEX, "DIR", "folder that gets the index to train from, data.index, and with --subset the list subset.txt") \
     ENUM(io, "io", IM_IO_AUTO, IM_IOS, IM_GROUP_DATA, IM_FOR_START, "ENGINE", "how files are read; auto takes io_uring where the system allows it") \
     INT(queue_depth, "queue-depth", 64, 1, 1024, IM_GROUP_DATA, IM_FOR_START, "N", "files that one reader has in flight") \
-    INT(image_size, "image-size", 224, 8, 1024, IM_GROUP_AUGMENTATION, IM_FOR_START, "PIXELS", "side of the square that the network sees in training") \
-    INT(eval_image_size, "eval-image-size", 0, 0, 1024, IM_GROUP_AUGMENTATION, IM_FOR_START, "PIXELS", "the same in validation; 0 = image-size") \
-    INT(eval_resize, "eval-resize", 0, 0, 4096, IM_GROUP_AUGMENTATION, IM_FOR_START, "PIXELS", "short side before the centre crop of validation; 0 = eval-image-size * 256/224") \
-    TEXT(train_crop, "train-crop", "rrc", IM_GROUP_AUGMENTATION, IM_FOR_START, "HOW", "rrc (random resized crop), pad:N (zero-pad by N and crop), or center") \
-    REAL(rrc_scale_min, "rrc-scale-min", 0.08, 1e-4, 1, IM_GROUP_AUGMENTATION, IM_FOR_START, "SHARE", "smallest area of a random resized crop") \
-    REAL(rrc_scale_max, "rrc-scale-max", 1, 1e-4, 1, IM_GROUP_AUGMENTATION, IM_FOR_START, "SHARE", "largest area of a random resized crop") \
-    REAL(rrc_ratio_min, "rrc-ratio-min", 3.0 / 4, 0.1, 10, IM_GROUP_AUGMENTATION, IM_FOR_START, "RATIO", "narrowest width/height of a random resized crop") \
-    REAL(rrc_ratio_max, "rrc-ratio-max", 4.0 / 3, 0.1, 10, IM_GROUP_AUGMENTATION, IM_FOR_START, "RATIO", "widest width/height of a random resized crop") \
-    REAL(hflip, "hflip", 0.5, 0, 1, IM_GROUP_AUGMENTATION, IM_FOR_START, "P", "chance of a horizontal flip") \
+    INT(image_size, "image-size", 224, 8, 1024, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "PIXELS", "side of the square that the network sees in training") \
+    INT(eval_image_size, "eval-image-size", 0, 0, 1024, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "PIXELS", "the same in validation; 0 = image-size") \
+    INT(eval_resize, "eval-resize", 0, 0, 4096, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "PIXELS", "short side before the centre crop of validation; 0 = eval-image-size * 256/224") \
+    TEXT(train_crop, "train-crop", "rrc", IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "HOW", "rrc (random resized crop), pad:N (zero-pad by N and crop), or center") \
+    REAL(rrc_scale_min, "rrc-scale-min", 0.08, 1e-4, 1, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "SHARE", "smallest area of a random resized crop") \
+    REAL(rrc_scale_max, "rrc-scale-max", 1, 1e-4, 1, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "SHARE", "largest area of a random resized crop") \
+    REAL(rrc_ratio_min, "rrc-ratio-min", 3.0 / 4, 0.1, 10, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "RATIO", "narrowest width/height of a random resized crop") \
+    REAL(rrc_ratio_max, "rrc-ratio-max", 4.0 / 3, 0.1, 10, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "RATIO", "widest width/height of a random resized crop") \
+    REAL(hflip, "hflip", 0.5, 0, 1, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "P", "chance of a horizontal flip") \
+    ENUM(augment, "augment", IM_AUGMENT_LIGHT, IM_AUGMENTS, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "SET", "set of transforms for training; its values give way to those of flags, environment and file") \
+    ENUM(aug_policy, "aug-policy", IM_AUG_POLICY_NONE, IM_AUG_POLICIES, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "NAME", "learned policy, with torchvision's tables and ranges (in YAML aug: {policy: ...})") \
+    REAL(aug_policy_p, "aug-policy-p", 1, 0, 1, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "P", "chance of the policy") \
+    INT(aug_num_ops, "aug-num-ops", 2, 1, 16, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "N", "operations of randaugment, one after the other") \
+    INT(aug_magnitude, "aug-magnitude", 9, 0, 1000, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "N", "strength of randaugment: a bin, from 0 on") \
+    INT(aug_magnitude_bins, "aug-magnitude-bins", 31, 2, 1001, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "N", "bins of strength of randaugment and trivial") \
+    ENUM(aug_policy_filter, "aug-policy-filter", IM_AUG_FILTER_NEAREST, IM_AUG_FILTERS, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "NAME", "interpolation of a policy's shears, shifts and rotations") \
+    TEXT(aug_fill, "aug-fill", "0,0,0", IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "R,G,B", "colour of what a shear, shift or rotation brings in from outside") \
+    REAL(aug_affine_p, "aug-affine-p", 0, 0, 1, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "P", "chance of ShiftScaleRotate, the one of albumentations up to 1.4.0") \
+    REAL(aug_shift_limit, "aug-shift-limit", 0.0625, 0, 1, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "SHARE", "largest shift either way, of the side") \
+    REAL(aug_scale_limit, "aug-scale-limit", 0.1, 0, 0.99, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "SHARE", "largest change of scale: 0.1 is 0.9 to 1.1") \
+    REAL(aug_rotate_limit, "aug-rotate-limit", 45, 0, 180, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "DEGREES", "largest rotation either way") \
+    ENUM(aug_affine_border, "aug-affine-border", IM_AUG_BORDER_REFLECT_101, IM_AUG_BORDERS, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "NAME", "what ShiftScaleRotate shows outside of the image: its mirror image, or aug.fill") \
+    ENUM(aug_affine_filter, "aug-affine-filter", IM_AUG_FILTER_BILINEAR, IM_AUG_FILTERS, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "NAME", "interpolation of ShiftScaleRotate") \
+    REAL(aug_jitter_p, "aug-jitter-p", 1, 0, 1, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "P", "chance of ColorJitter, which does nothing while its four ranges are 0") \
+    REAL(aug_brightness, "aug-brightness", 0, 0, 10, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "X", "range of brightness: a factor from 1-X (not below 0) to 1+X") \
+    REAL(aug_contrast, "aug-contrast", 0, 0, 10, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "X", "range of contrast, in the same way") \
+    REAL(aug_saturation, "aug-saturation", 0, 0, 10, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "X", "range of saturation, in the same way") \
+    REAL(aug_hue, "aug-hue", 0, 0, 0.5, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "X", "range of hue: a turn from -X to X, 1 being the whole circle") \
+    REAL(aug_dropout_p, "aug-dropout-p", 0, 0, 1, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "P", "chance of CoarseDropout, rectangular holes") \
+    INT(aug_holes_min, "aug-holes-min", 8, 1, 64, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "N", "fewest holes") \
+    INT(aug_holes_max, "aug-holes-max", 8, 1, 64, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "N", "most holes") \
+    REAL(aug_hole_height_min, "aug-hole-height-min", 8, 0, 1024, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "SIZE", "lowest hole: pixels from 1 on, share of the side below 1") \
+    REAL(aug_hole_height_max, "aug-hole-height-max", 8, 0, 1024, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "SIZE", "highest hole") \
+    REAL(aug_hole_width_min, "aug-hole-width-min", 8, 0, 1024, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "SIZE", "narrowest hole, as the height") \
+    REAL(aug_hole_width_max, "aug-hole-width-max", 8, 0, 1024, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "SIZE", "widest hole") \
+    TEXT(aug_dropout_fill, "aug-dropout-fill", "0,0,0", IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "FILL", "what holes and cutouts show: R,G,B or random (each byte anew)") \
+    INT(aug_cutout, "aug-cutout", 0, 0, 1024, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "PIXELS", "side of the one square that DeVries' cutout blanks, its centre anywhere; 0 = none") \
+    REAL(aug_erase_p, "aug-erase-p", 0, 0, 1, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "P", "chance of RandomErasing, here before the pixels are normalised") \
+    REAL(aug_erase_scale_min, "aug-erase-scale-min", 0.02, 0.0001, 1, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "SHARE", "smallest area erased") \
+    REAL(aug_erase_scale_max, "aug-erase-scale-max", 0.33, 0.0001, 1, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "SHARE", "largest area erased") \
+    REAL(aug_erase_ratio_min, "aug-erase-ratio-min", 0.3, 0.01, 100, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "RATIO", "lowest height/width of what is erased") \
+    REAL(aug_erase_ratio_max, "aug-erase-ratio-max", 3.3, 0.01, 100, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "RATIO", "highest height/width of what is erased") \
+    TEXT(aug_erase_fill, "aug-erase-fill", "0,0,0", IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "FILL", "what is shown instead: R,G,B or random (each byte anew)") \
     TEXT(mean, "mean", "0.485,0.456,0.406", IM_GROUP_AUGMENTATION, IM_FOR_START, "R,G,B", "mean of each colour (pixels from 0 to 1), subtracted") \
     TEXT(std, "std", "0.229,0.224,0.225", IM_GROUP_AUGMENTATION, IM_FOR_START, "R,G,B", "deviation of each colour, divided by") \
     ENUM(model, "model", IM_MODEL_RESNET50, IM_MODELS, IM_GROUP_MODEL, IM_FOR_START, "NAME", "the network; resnet20 is CIFAR's") \
@@ -101,7 +160,7 @@
     BOOL(nesterov, "nesterov", false, IM_GROUP_TRAINING, IM_FOR_START, "", "Nesterov's form of momentum") \
     REAL(weight_decay, "weight-decay", 1e-4, 0, 10, IM_GROUP_TRAINING, IM_FOR_START, "W", "L2 penalty; none on batch norm and biases") \
     REAL(label_smoothing, "label-smoothing", 0, 0, 0.999, IM_GROUP_TRAINING, IM_FOR_START, "S", "share of the target spread over all classes") \
-    SEED(seed, "seed", 42, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_SYNTH | IM_FOR_INDEX, "N", "all random choices follow from it") \
+    SEED(seed, "seed", 42, IM_GROUP_TRAINING, IM_FOR_SAMPLES | IM_FOR_SYNTH | IM_FOR_INDEX, "N", "all random choices follow from it") \
     INT(validate_every, "validate-every", 1, 1, 100000, IM_GROUP_TRAINING, IM_FOR_START, "N", "epochs from one validation to the next; the last epoch always has one") \
     ENUM(backend, "backend", IM_BACKEND_AUTO, IM_BACKENDS, IM_GROUP_PIPELINE, IM_FOR_START, "NAME", "what computes the steps") \
     TEXT(gpus, "gpus", "auto", IM_GROUP_PIPELINE, IM_FOR_START, "WHICH", "0 (none), auto (all), a number of them, or a list such as 0,2") \
@@ -120,7 +179,7 @@
     ENUM(log_level, "log-level", IM_CONF_LOG_INFO, IM_LOG_LEVELS, IM_GROUP_OUTPUT, IM_FOR_ALL, "LEVEL", "least important messages shown") \
     ENUM(color, "color", IM_COLOR_AUTO, IM_COLORS, IM_GROUP_OUTPUT, IM_FOR_ALL, "WHEN", "colours; auto: on a terminal unless NO_COLOR is set") \
     BOOL(plain, "plain", false, IM_GROUP_OUTPUT, IM_FOR_ALL, "", "key=value lines even on a terminal") \
-    BOOL(json, "json", false, IM_GROUP_OUTPUT, IM_FOR_STATUS | IM_FOR_INDEX, "", "answer as one JSON object") \
+    BOOL(json, "json", false, IM_GROUP_OUTPUT, IM_FOR_STATUS | IM_FOR_INDEX | IM_FOR_BENCH, "", "answer as one JSON object") \
     BOOL(quiet, "quiet", false, IM_GROUP_OUTPUT, IM_FOR_ALL, "", "only warnings and errors") \
     TEXT(run_dir, "run-dir", "", IM_GROUP_OUTPUT, IM_FOR_CHILDREN, "DIR", "the run's directory") \
     TEXT(index_hash, "index-hash", "", IM_GROUP_DATA, IM_FOR_CHILDREN, "HASH", "identifies the images and their labels") \
@@ -128,14 +187,19 @@
     BOOL(now, "now", false, IM_GROUP_OUTPUT, IM_FOR_STOP, "", "do not finish the step and save; the last checkpoint stands") \
     ENUM(on_bad_sample, "on-bad-sample", IM_BAD_SAMPLE_SKIP, IM_BAD_SAMPLES, IM_GROUP_ROBUSTNESS, IM_FOR_START, "WHAT", "skip a file that cannot be decoded, or stop the run") \
     INT(bad_sample_limit, "bad-sample-limit", 1000, 0, 1000000000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "N", "skipped files after which the run stops all the same; 0 = no limit") \
-    INT(max_file_bytes, "max-file-bytes", 268435456, 1024, 2147483647, IM_GROUP_ROBUSTNESS, IM_FOR_START, "BYTES", "a larger file is a bad sample") \
-    INT(max_pixels, "max-pixels", 100000000, 1024, 4294967296, IM_GROUP_ROBUSTNESS, IM_FOR_START, "N", "an image of more is a bad sample") \
-    INT(max_side, "max-side", 65500, 32, 65500, IM_GROUP_ROBUSTNESS, IM_FOR_START, "PIXELS", "an image with a longer side is a bad sample") \
-    INT(max_scans, "max-scans", 100, 1, 100000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "N", "a progressive JPEG of more scans is a bad sample") \
-    INT(decode_memory_mib, "decode-memory-mib", 512, 16, 65536, IM_GROUP_ROBUSTNESS, IM_FOR_START, "MIB", "memory one image may take while it is decoded") \
+    INT(max_file_bytes, "max-file-bytes", 268435456, 1024, 2147483647, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES, "BYTES", "a larger file is a bad sample") \
+    INT(max_pixels, "max-pixels", 100000000, 1024, 4294967296, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES, "N", "an image of more is a bad sample") \
+    INT(max_side, "max-side", 65500, 32, 65500, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES, "PIXELS", "an image with a longer side is a bad sample") \
+    INT(max_scans, "max-scans", 100, 1, 100000, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES, "N", "a progressive JPEG of more scans is a bad sample") \
+    INT(decode_memory_mib, "decode-memory-mib", 512, 16, 65536, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES, "MIB", "memory one image may take while it is decoded") \
     INT(sample_deadline_ms, "sample-deadline-ms", 10000, 100, 3600000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "MS", "an image that takes longer to decode is a bad sample") \
     INT(stall_timeout_ms, "stall-timeout-ms", 60000, 1000, 86400000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "MS", "a reader or augmenter with work and no progress for this long is killed and restarted") \
     INT(max_restarts, "max-restarts", 10, 0, 1000000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "N", "restarts of one process without progress between them before the run stops") \
+    TEXT(output, "output", "", IM_GROUP_OUTPUT, IM_FOR_PREVIEW, "FILE", "PNG file that gets the grid (default preview.png)") \
+    INT(images, "images", 16, 1, 4096, IM_GROUP_DATA, IM_FOR_PREVIEW | IM_FOR_BENCH | IM_FOR_LIST, "N", "images taken, spread over the training set; a preview takes 64 at most") \
+    INT(epoch, "epoch", 0, 0, 100000, IM_GROUP_AUGMENTATION, IM_FOR_PREVIEW | IM_FOR_BENCH, "N", "epoch whose draws are shown") \
+    BOOL(diff, "diff", false, IM_GROUP_OUTPUT, IM_FOR_PREVIEW, "", "show each beside the plain crop it was made from") \
+    INT(passes, "passes", 5, 1, 100000, IM_GROUP_OUTPUT, IM_FOR_BENCH, "N", "passes over the images") \
     TEXT(out, "out", "", IM_GROUP_SYNTH, IM_FOR_SYNTH, "DIR", "where the images are made") \
     INT(classes, "classes", 10, 2, 10000, IM_GROUP_SYNTH, IM_FOR_SYNTH, "N", "classes") \
     INT(per_class, "per-class", 200, 1, 10000000, IM_GROUP_SYNTH, IM_FOR_SYNTH, "N", "training images of each class") \
@@ -146,7 +210,7 @@
 
 /* Names of other trainers with the same meaning: X("their name", "our name", value to set or NULL). One letter: a short flag. */
 #define IM_CONF_ALIASES(X) \
-    X("b", "batch-size", NULL) X("c", "config", NULL) X("o", "workspace", NULL) X("q", "quiet", NULL) \
+    X("b", "batch-size", NULL) X("c", "config", NULL) X("o", "workspace", NULL) X("o", "output", NULL) X("q", "quiet", NULL) \
     X("workers", "augmenters", NULL) X("num-workers", "augmenters", NULL) \
     X("max-lr", "lr", NULL) X("learning-rate", "lr", NULL) X("min-lr", "lr-min", NULL) X("wd", "weight-decay", NULL) \
     X("save-dir", "workspace", NULL) X("output-dir", "workspace", NULL) X("experiment", "run-name", NULL) \
@@ -154,6 +218,7 @@
     X("arch", "model", NULL) X("img-size", "image-size", NULL) X("smoothing", "label-smoothing", NULL) \
     X("data", "data-dir", NULL) X("data-path", "data-dir", NULL) X("train-crop-size", "image-size", NULL) \
     X("val-crop-size", "eval-image-size", NULL) X("val-resize-size", "eval-resize", NULL) \
+    X("random-erase", "aug-erase-p", NULL) X("reprob", "aug-erase-p", NULL) \
     X("no-color", "color", "never")
 
 /* Names of other trainers that mean something else here: X("their name", "what to do"). */
@@ -165,6 +230,9 @@
     X("final-div-factor", "use --lr-min RATE (the rate at the end)") \
     X("logdir", "logs lie in the run directory: use --workspace and --run-name") \
     X("device", "use --backend auto|ref|onednn|cuda and --gpus") \
+    X("auto-augment", "use --augment autoaugment, randaugment or trivial") \
+    X("aa", "use --augment autoaugment, randaugment or trivial") \
+    X("color-jitter", "use --aug.brightness, --aug.contrast, --aug.saturation and --aug.hue") \
     X("pretrained", "imsuper trains from scratch") \
     X("print-freq", "use --status-interval SECONDS") \
     X("num-classes", "nothing is needed: the number of classes comes from the data") \

@@ -40,6 +40,13 @@ bool im_conf_normal(const char *written, char name[IM_CONF_NAME_BYTES]);
  * for). -1: none. */
 int im_conf_find(const char *name, const char **ret_value);
 
+/* The same among the keys that one of `commands` uses: a short flag may mean another key to another command.
+ */
+int im_conf_find_for(unsigned commands, const char *name, const char **ret_value);
+
+/* im_conf_check()'s part about the aug keys. */
+int im_conf_check_transforms(const struct im_conf *conf, struct im_text *text);
+
 /* -EINVAL with "PLACE: unknown KIND X; did you mean Y?" or the hint for a name that means something else
  * here. */
 int im_conf_unknown(const char *name, const struct im_conf_place *place, struct im_text *text);
