@@ -1,9 +1,9 @@
 /* What the supervisor does when something happened. The rules, by role:
  *
- *   reader, augmenter   dead in any way: its cells go back at once, another starts; the run never notices
- *   trainer             left with 0 or, when asked to stop, with RESUMABLE: done. Left with an error before
- * it was ready: the run ends with that status. Anything else: all go back to the last checkpoint (a reset of
- * the data plane)
+ * reader, augmenter: dead in any way, its cells go back at once and another starts; the run never notices.
+ *
+ * trainer: left with 0 or, when asked to stop, with RESUMABLE, it is done. Left with an error of its own, the
+ * run ends with that status. Killed, all go back to the last checkpoint (a reset of the data plane).
  *
  * A slot that dies again and again while the run makes no progress at all ends the run. */
 #include <inttypes.h>
