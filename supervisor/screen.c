@@ -198,7 +198,8 @@ static void print_line(struct sv_screen *s, const char *format, va_list args)
     vfprintf(stderr, format, args);
     fputc('\n', stderr);
     fflush(stderr);
-    s->last = 0; /* draw the live line again at once */
+    if (s->live)
+        s->last = 0; /* draw the live line again at once */
 }
 
 void sv_screen_say(struct sv_screen *s, const char *format, ...)

@@ -142,6 +142,8 @@ static void show_progress(struct sv_super *s)
 
     if (im_run_state(&s->run) == IM_RUN_RUNNING || im_run_state(&s->run) == IM_RUN_STOPPING)
         p.phase = phase;
+    if (!p.phase && im_run_state(&s->run) == IM_RUN_RUNNING)
+        return; /* past the last batch: the end is told by say_done() */
     if (p.phase) {
         p.step = s->view.next_batch - p.phase->first_batch;
         if (rate > 0) {
