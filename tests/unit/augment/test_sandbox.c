@@ -303,12 +303,12 @@ static void abort_still_dies_of_its_own_signal(void **state)
 /* Makes this process's kernel look like one that was built without seccomp, then asks for the sandbox. */
 static int enter_without_seccomp(struct im_text *text)
 {
+    const struct scmp_arg_cmp asks = {.arg = 0, .op = SCMP_CMP_EQ, .datum_a = PR_GET_SECCOMP, .datum_b = 0};
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
     int err = filter ? 0 : -ENOMEM;
 
     if (err == 0)
-        err = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EINVAL), SCMP_SYS(prctl), 1,
-                               SCMP_A0(SCMP_CMP_EQ, PR_GET_SECCOMP));
+        err = seccomp_rule_add_array(filter, SCMP_ACT_ERRNO(EINVAL), SCMP_SYS(prctl), 1, &asks);
     if (err == 0)
         err = seccomp_load(filter);
     seccomp_release(filter);
