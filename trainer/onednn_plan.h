@@ -1,0 +1,101 @@
+/* Inside the oneDNN backend: what a plan holds, and the families of ops that fill and run it.
+ * backend_onednn.c dispatches; a family is one file: onednn_conv.c, onednn_norm.c, onednn_pool.c,
+ * onednn_fc.c. The plan functions get info->x_layout and y_layout filled in where the op takes its input's
+ * layout, and answer the rest of it. Errors: negative errno. */
+#ifndef TRAINER_ONEDNN_PLAN_H
+#define TRAINER_ONEDNN_PLAN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "trainer/backend.h"
+#include "trainer/onednn.h"
+
+/* One layer's weights in one layout. */
+struct tr_pack {
+    struct tr_pack *next;
+    int weight_id;
+    int users; /* plans */
+    const struct im_layout *layout;
+    void *data; /* NULL: the layout is the plain one */
+    const float *from;
+    uint64_t version; /* of `from` that `data` holds */
+    struct tr_prim *reorder;
+};
+
+struct im_backend {
+    struct tr_dn *dn;
+    int threads;
+    struct tr_pack *packs;
+    char *stage; /* values on their way to another layout */
+    size_t stage_bytes;
+};
+
+/* Operands that a primitive reads come first, what it writes is the last. */
+enum { TR_OPERANDS = 3, TR_WRITTEN = 2 };
+
+/* A primitive whose operands may have to be reordered on the way: operand i goes through the stage when
+ * reorder[i] is there. */
+struct tr_staged {
+    struct tr_prim *prim;
+    struct tr_prim *reorder[TR_OPERANDS];
+    size_t at[TR_OPERANDS]; /* in the stage */
+};
+
+struct im_plan {
+    struct im_op op;
+    size_t floats; /* of y, with the layout's padding */
+    struct tr_staged forward, backward_data, backward_weights;
+    struct tr_pack *pack_forward, *pack_backward;
+    size_t var_at, mask_at; /* BN: in the saved state, behind the means */
+};
+
+/* The C API takes pointers to data it only reads as void *. */
+static inline void *tr_in(const void *data)
+{
+    return (void *)(uintptr_t)data;
+}
+
+/* Whole cache lines. */
+static inline size_t tr_lines(size_t bytes)
+{
+    return (bytes + 63) / 64 * 64;
+}
+
+/* NULL when there is no memory. */
+const struct im_layout *tr_value_layout(struct im_backend *b, struct im_shape s, enum tr_tag tag);
+const struct im_layout *tr_weight_layout(struct im_backend *b, const struct im_op *op, enum tr_tag tag);
+
+/* The pack of the op's weights in this layout, shared by plans of the same weight_id. */
+int tr_pack_get(struct im_backend *b, const struct im_op *op, const struct im_layout *layout,
+                struct tr_pack **ret_pack);
+void tr_pack_put(struct im_backend *b, struct tr_pack *p); /* NULL is fine */
+
+/* The weights in the pack's layout, repacked if they have changed. */
+int tr_pack_fresh(struct im_backend *b, struct tr_pack *p, const struct im_exec *e, void **ret_weights);
+
+int tr_stage_reserve(struct im_backend *b, size_t bytes);
+
+/* Lets the operand have the layout `outside` while the primitive has `inside`. *used: of the stage by this
+ * primitive so far. */
+int tr_stage_operand(struct im_backend *b, struct tr_staged *s, int operand, const struct im_layout *outside,
+                     const struct im_layout *inside, size_t *used);
+int tr_staged_run(struct im_backend *b, struct tr_staged *s, void *const operands[TR_OPERANDS]);
+void tr_staged_fini(struct tr_staged *s);
+
+int tr_conv_plan(struct im_backend *b, struct im_plan *p, struct im_plan_info *info);
+int tr_conv_forward(struct im_backend *b, struct im_plan *p, const struct im_exec *e);
+int tr_conv_backward(struct im_backend *b, struct im_plan *p, const struct im_exec *e);
+
+int tr_bn_plan(struct im_backend *b, struct im_plan *p, struct im_plan_info *info);
+int tr_bn_forward(struct im_backend *b, struct im_plan *p, const struct im_exec *e);
+int tr_bn_backward(struct im_backend *b, struct im_plan *p, const struct im_exec *e);
+
+int tr_pool_plan(struct im_backend *b, struct im_plan *p, struct im_plan_info *info);
+int tr_pool_forward(struct im_backend *b, struct im_plan *p, const struct im_exec *e);
+int tr_pool_backward(struct im_backend *b, struct im_plan *p, const struct im_exec *e);
+
+int tr_fc_forward(const struct im_op *op, const struct im_exec *e);
+int tr_fc_backward(const struct im_op *op, const struct im_exec *e);
+
+#endif
