@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -147,10 +148,25 @@ static int create(struct start *s)
     return err < 0 ? fail(&text, IM_EXIT_FAILED) : 0;
 }
 
+/* "lr 0.1 cosine", "lr 0.1 x 4 (linear: 1024 images a step) = 0.4 onecycle". */
+static void format_rate(const struct im_conf *c, char *buffer, size_t n)
+{
+    double images = (double)(c->batch_size * c->ranks), times = images / 256;
+    const char *schedule = im_conf_choice(IM_KEY_schedule, c->schedule);
+
+    if (c->lr_scale == IM_LR_SCALE_SQRT)
+        times = sqrt(times);
+    if (c->lr_scale == IM_LR_SCALE_NONE)
+        snprintf(buffer, n, "lr %g %s", c->lr, schedule);
+    else
+        snprintf(buffer, n, "lr %g x %.4g (%s: %g images a step) = %.4g %s", c->lr, times,
+                 im_conf_choice(IM_KEY_lr_scale, c->lr_scale), images, c->lr * times, schedule);
+}
+
 static void print_header(const struct start *s)
 {
     const struct im_conf *c = &s->conf;
-    char train[24], val[24];
+    char train[24], val[24], rate[128];
 
     if (c->quiet)
         return;
@@ -160,11 +176,12 @@ static void print_header(const struct start *s)
             sv_format_count(s->data.samples[IM_TRAIN], train, sizeof train),
             sv_format_count(s->data.samples[IM_VAL], val, sizeof val), s->data.classes, s->data.layout,
             s->data.cached ? "cached" : "built", s->data.seconds);
+    format_rate(c, rate, sizeof rate);
     fprintf(stderr,
-            "train   %s, %" PRId64 " epochs, batch %" PRId64 ", SGD lr %g momentum %g wd %g %s, %" PRId64
+            "train   %s, %" PRId64 " epochs, batch %" PRId64 ", SGD %s, momentum %g wd %g, %" PRId64
             " px, seed %" PRIu64 "\n",
-            im_conf_choice(IM_KEY_model, c->model), c->epochs, c->batch_size, c->lr, c->momentum,
-            c->weight_decay, im_conf_choice(IM_KEY_schedule, c->schedule), c->image_size, c->seed);
+            im_conf_choice(IM_KEY_model, c->model), c->epochs, c->batch_size, rate, c->momentum,
+            c->weight_decay, c->image_size, c->seed);
     fprintf(stderr,
             "host    %u cpu: %" PRId64 " reader, %" PRId64 " augmenter, %" PRId64 " trainer (%" PRId64
             " threads); shared memory %.2f of %.1f GiB\n",

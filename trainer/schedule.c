@@ -1,58 +1,217 @@
-/* Learning-rate schedules: see schedule.h for the formulas. All arithmetic is in double; the optimiser rounds
- * once. */
+/* Schedules: see schedule.h for the formulas. All arithmetic is in double; the optimiser rounds once.
+ *
+ * Steps past the end have the values of the end: a run that was continued with fewer epochs asks for them. */
 #include "trainer/schedule.h"
 
 #include <errno.h>
 #include <math.h>
+#include <stdlib.h>
 
 #include "ipc/base/err.h"
 
-/* Written so that NaN fails too. */
-static int check(const char *name, double value, double low, double high, struct im_text *text)
+/* One part of a course: from `from` at its start to `to` at its end, both positions in steps. */
+struct part {
+    double start, end;
+    double from, to;
+};
+
+static bool is_by_epoch(enum im_conf_schedule kind)
 {
-    if (value >= low && value <= high)
-        return 0;
-    return im_fail(text, -EINVAL, "%s is %g; it must lie in %g .. %g", name, value, low, high);
+    return kind == IM_SCHEDULE_STEP || kind == IM_SCHEDULE_MULTISTEP || kind == IM_SCHEDULE_EXPONENTIAL ||
+           kind == IM_SCHEDULE_TRIANGULAR;
 }
 
-int tr_schedule_init(struct tr_schedule *s, const struct tr_schedule_config *config, struct im_text *text)
+/* Steps in the first `epochs` epochs; a part of one counts by its share. */
+static double steps_of(const struct tr_schedule *s, double epochs)
 {
-    const double tiny = 1e-9, huge = 1e12;
-    int err = check("the learning rate", config->lr, 0, huge, text);
+    double whole = floor(epochs);
+    uint32_t e = whole < s->epochs ? (uint32_t)whole : s->epochs;
+    double rest = e < s->epochs ? (epochs - whole) * (double)(s->first[e + 1] - s->first[e]) : 0;
 
-    if (err == 0 && config->kind == TR_SCHEDULE_COSINE)
-        err = check("the last learning rate", config->lr_min, 0, config->lr, text);
-    if (err == 0)
-        err = check("the number of epochs", config->epochs, tiny, huge, text);
-    if (err == 0)
-        err = check("the number of warm-up epochs", config->warmup_epochs, 0, config->epochs, text);
-    if (err == 0)
-        err = check("the warm-up's first factor", config->warmup_factor, tiny, 1, text);
-    if (err == 0)
-        err = check("the number of steps per epoch", config->steps_per_epoch, tiny, huge, text);
+    return (double)s->first[e] + rest;
+}
+
+static double scale_of(const struct im_conf *conf, uint32_t images)
+{
+    double times = images / 256.0;
+
+    switch ((enum im_conf_lr_scale)conf->lr_scale) {
+    case IM_LR_SCALE_LINEAR:
+        return times;
+    case IM_LR_SCALE_SQRT:
+        return sqrt(times);
+    default:
+        return 1;
+    }
+}
+
+/* OneCycleLR divides by the length of the rise: nothing may be left of it but a step or more. */
+static int check_onecycle(const struct tr_schedule *s, struct im_text *text)
+{
+    double steps = s->total_steps - s->warmup_steps, pct = s->conf->pct_start;
+
+    if (pct * steps > 1 && steps > 2)
+        return 0;
+    return im_fail(text, -EINVAL,
+                   "onecycle: pct-start %g of the %g steps after warm-up leaves no step to rise in; want "
+                   "more than one",
+                   pct, steps);
+}
+
+int tr_schedule_init(struct tr_schedule *s, const struct im_conf *conf, const struct tr_schedule_epoch *epoch,
+                     uint32_t epochs, struct im_text *text)
+{
+    struct tr_schedule made = {.conf = conf,
+                               .epochs = epochs,
+                               .first = calloc((size_t)epochs + 1, sizeof *made.first),
+                               .scale = calloc((size_t)epochs + 1, sizeof *made.scale)};
+    int err = made.first && made.scale ? 0 : -ENOMEM;
+
+    for (uint32_t e = 0; e < epochs && err == 0; e++) {
+        if (epoch[e].steps == 0)
+            err = im_fail(text, -EINVAL, "epoch %u has no step", e + 1);
+        made.first[e + 1] = made.first[e] + epoch[e].steps;
+        made.scale[e] = scale_of(conf, epoch[e].images);
+    }
+    if (err == 0) {
+        made.total_steps = (double)made.first[epochs];
+        made.warmup_steps = steps_of(&made, conf->warmup_epochs);
+        made.milestones = im_conf_milestones(conf->milestones, made.milestone);
+        if (conf->schedule == IM_SCHEDULE_MULTISTEP && made.milestones < 0)
+            err = im_fail(text, -EINVAL, "milestones: \"%s\" is no list of epochs", conf->milestones);
+        else if (conf->schedule == IM_SCHEDULE_ONECYCLE)
+            err = check_onecycle(&made, text);
+    }
     if (err < 0)
-        return err;
-    *s = (struct tr_schedule){
-        .kind = config->kind,
-        .lr = config->lr,
-        .lr_min = config->lr_min,
-        .warmup_factor = config->warmup_factor,
-        .warmup_steps = config->warmup_epochs * config->steps_per_epoch,
-        .total_steps = config->epochs * config->steps_per_epoch,
-    };
-    return 0;
+        tr_schedule_fini(&made);
+    else
+        *s = made;
+    return err;
+}
+
+void tr_schedule_fini(struct tr_schedule *s)
+{
+    free(s->first);
+    free(s->scale);
+    *s = (struct tr_schedule){0};
+}
+
+/* The epoch that a step belongs to; `epochs` past the end. */
+static uint32_t epoch_of(const struct tr_schedule *s, uint64_t step)
+{
+    uint32_t low = 0, high = s->epochs;
+
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+
+        if (s->first[middle + 1] <= step)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static double anneal(const struct im_conf *conf, const struct part *p, double t)
+{
+    double x = (t - p->start) / (p->end - p->start);
+
+    if (conf->anneal == IM_ANNEAL_LINEAR)
+        return p->from + (p->to - p->from) * x;
+    return p->to + (p->from - p->to) / 2 * (1 + cos(M_PI * x));
+}
+
+/* The course of OneCycleLR over the values low, high, end: t of n steps; with three phases it passes `low`
+ * again. */
+static double onecycle(const struct im_conf *conf, double low, double high, double end, double t, double n)
+{
+    double rise = conf->pct_start * n - 1, back = 2 * conf->pct_start * n - 2, last = n - 1;
+    struct part up = {0, rise, low, high};
+    struct part down = {rise, conf->three_phase ? back : last, high, conf->three_phase ? low : end};
+    struct part out = {back, last, low, end};
+
+    if (t > last)
+        t = last;
+    if (t <= up.end)
+        return anneal(conf, &up, t);
+    return t <= down.end || !conf->three_phase ? anneal(conf, &down, t) : anneal(conf, &out, t);
+}
+
+/* The family that takes one course from the end of the warm-up on: t of n steps. */
+static double course(const struct im_conf *conf, double t, double n)
+{
+    double x = t < n ? t / n : 1, low = conf->lr / conf->div_factor;
+
+    switch ((enum im_conf_schedule)conf->schedule) {
+    case IM_SCHEDULE_COSINE:
+        return conf->lr_min + (conf->lr - conf->lr_min) * 0.5 * (1 + cos(M_PI * x));
+    case IM_SCHEDULE_POLYNOMIAL:
+        return conf->lr_min + (conf->lr - conf->lr_min) * pow(1 - x, conf->poly_power);
+    case IM_SCHEDULE_ONECYCLE:
+        return onecycle(conf, low, conf->lr, low / conf->final_div_factor, t, n);
+    default:
+        return conf->lr;
+    }
+}
+
+/* FFCV's line, at a whole epoch. */
+static double triangle(const struct tr_schedule *s, double epoch)
+{
+    const double lr = s->conf->lr, peak = s->conf->lr_peak_epoch, end = s->epochs;
+
+    if (epoch <= peak)
+        return peak > 0 ? 1e-4 * lr + (lr - 1e-4 * lr) * (epoch / peak) : lr;
+    return epoch >= end ? 0 : lr - lr * ((epoch - peak) / (end - peak));
+}
+
+/* The family that follows the epoch's number. */
+static double by_epoch(const struct tr_schedule *s, uint32_t epoch, uint64_t step)
+{
+    const struct im_conf *conf = s->conf;
+    double share, here;
+    int passed = 0;
+
+    switch ((enum im_conf_schedule)conf->schedule) {
+    case IM_SCHEDULE_STEP:
+        return conf->lr * pow(conf->gamma, (double)(epoch / conf->step_epochs));
+    case IM_SCHEDULE_MULTISTEP:
+        while (passed < s->milestones && s->milestone[passed] <= epoch)
+            passed++;
+        return conf->lr * pow(conf->gamma, passed);
+    case IM_SCHEDULE_EXPONENTIAL:
+        return conf->lr * pow(conf->gamma, epoch);
+    default:
+        if (epoch >= s->epochs)
+            return 0;
+        share = (double)(step - s->first[epoch]) / (double)(s->first[epoch + 1] - s->first[epoch]);
+        here = triangle(s, epoch);
+        return here + (triangle(s, epoch + 1.0) - here) * share;
+    }
 }
 
 double tr_schedule_lr(const struct tr_schedule *s, uint64_t step)
 {
-    double now = (double)step;
+    const struct im_conf *conf = s->conf;
+    uint32_t epoch = epoch_of(s, step);
+    double t = (double)step - s->warmup_steps, n = s->total_steps - s->warmup_steps;
+    double scale = s->scale[epoch < s->epochs ? epoch : s->epochs - 1];
+    double warm =
+        t < 0 ? conf->warmup_factor + (1 - conf->warmup_factor) * (double)step / s->warmup_steps : 1;
 
-    if (now < s->warmup_steps)
-        return s->lr * (s->warmup_factor + (1 - s->warmup_factor) * now / s->warmup_steps);
-    if (s->kind == TR_SCHEDULE_CONSTANT)
-        return s->lr;
-    if (now >= s->total_steps)
-        return s->lr_min;
-    return s->lr_min + (s->lr - s->lr_min) * 0.5 *
-                           (1 + cos(M_PI * (now - s->warmup_steps) / (s->total_steps - s->warmup_steps)));
+    if (is_by_epoch((enum im_conf_schedule)conf->schedule))
+        return scale * warm * by_epoch(s, epoch, step);
+    if (t < 0) /* nothing need be left after it */
+        return scale * warm * course(conf, 0, n > 0 ? n : 1);
+    return scale * course(conf, t, n);
+}
+
+double tr_schedule_momentum(const struct tr_schedule *s, uint64_t step)
+{
+    const struct im_conf *conf = s->conf;
+    double t = (double)step - s->warmup_steps;
+
+    if (conf->schedule != IM_SCHEDULE_ONECYCLE || !conf->cycle_momentum)
+        return conf->momentum;
+    return onecycle(conf, conf->max_momentum, conf->base_momentum, conf->max_momentum, t < 0 ? 0 : t,
+                    s->total_steps - s->warmup_steps);
 }

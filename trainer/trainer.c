@@ -58,20 +58,23 @@ static int open_network(struct trainer *t, struct im_text *text)
     return im_network_new(&config, &t->net, text);
 }
 
+/* The steps of every epoch, for all ranks alike. */
 static int open_schedule(struct trainer *t, struct im_text *text)
 {
-    const struct im_conf *conf = t->child->conf;
-    const struct tr_schedule_config config = {
-        .kind = conf->schedule == IM_SCHEDULE_COSINE ? TR_SCHEDULE_COSINE : TR_SCHEDULE_CONSTANT,
-        .lr = conf->lr,
-        .lr_min = conf->lr_min,
-        .epochs = (double)conf->epochs,
-        .warmup_epochs = conf->warmup_epochs,
-        .warmup_factor = 0.01,
-        .steps_per_epoch = (double)t->child->plan->phase[0].steps,
-    };
+    const struct im_plan *plan = t->child->plan;
+    struct tr_schedule_epoch *epochs = calloc(plan->phases, sizeof *epochs);
+    uint32_t count = 0;
+    int err;
 
-    return tr_schedule_init(&t->schedule, &config, text);
+    if (!epochs)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < plan->phases; i++)
+        if (plan->phase[i].split == IM_TRAIN)
+            epochs[count++] = (struct tr_schedule_epoch){.steps = plan->phase[i].steps,
+                                                         .images = plan->phase[i].batch_size * plan->ranks};
+    err = tr_schedule_init(&t->schedule, t->child->conf, epochs, count, text);
+    free(epochs);
+    return err;
 }
 
 /* Loads the checkpoint, if there is one, and says at once where the run stands: the data plane can start on
@@ -214,7 +217,7 @@ static int train_step(struct trainer *t, const struct im_batch *batch, struct im
                       struct im_text *text)
 {
     const struct im_conf *conf = t->child->conf;
-    struct im_hyper hyper = {.momentum = (float)conf->momentum,
+    struct im_hyper hyper = {.momentum = (float)tr_schedule_momentum(&t->schedule, t->at.steps),
                              .weight_decay = (float)conf->weight_decay,
                              .nesterov = conf->nesterov};
     int err;
@@ -389,6 +392,7 @@ int tr_run(struct im_child *child, struct im_text *text)
         err = train(&t, text);
     im_stats_enter(child->stats, IM_IDLE);
     tr_report_close(&t.report);
+    tr_schedule_fini(&t.schedule);
     tr_state_fini(&t.state);
     im_network_free(t.net);
     free(t.valid);

@@ -21,6 +21,8 @@ enum im_conf_backend { IM_BACKENDS(IM_CONF_CHOICE_) };
 enum im_conf_model { IM_MODELS(IM_CONF_CHOICE_) };
 enum im_conf_stem { IM_STEMS(IM_CONF_CHOICE_) };
 enum im_conf_schedule { IM_SCHEDULES(IM_CONF_CHOICE_) };
+enum im_conf_anneal { IM_ANNEALS(IM_CONF_CHOICE_) };
+enum im_conf_lr_scale { IM_LR_SCALES(IM_CONF_CHOICE_) };
 enum im_conf_bad_sample { IM_BAD_SAMPLES(IM_CONF_CHOICE_) };
 enum im_conf_augment { IM_AUGMENTS(IM_CONF_CHOICE_) };
 enum im_conf_aug_policy { IM_AUG_POLICIES(IM_CONF_CHOICE_) };
@@ -136,6 +138,10 @@ int im_conf_fill(const char *s, uint8_t ret_colour[3], bool *ret_random);
 
 /* "0.485,0.456,0.406": three finite numbers. */
 int im_conf_triplet(const char *s, double ret_values[3]);
+
+/* "30,60,80": ascending whole numbers from 1 on. Returns their count, or -EINVAL. */
+enum { IM_CONF_MILESTONES_MAX = 64 };
+int im_conf_milestones(const char *s, uint32_t ret_epochs[IM_CONF_MILESTONES_MAX]);
 
 /* gpus: "auto" gives count -1; "N" gives count N and no list; "0,2" and "3," (a comma makes a list) give the
  * devices. */

@@ -142,11 +142,6 @@ static int check_training(const struct im_conf *c, struct im_text *text)
     struct im_conf defaults;
 
     im_conf_defaults(&defaults);
-    if (c->warmup_epochs > (double)c->epochs)
-        return im_fail(text, -EINVAL, "warmup-epochs %g is longer than the run of %lld epochs",
-                       c->warmup_epochs, (long long)c->epochs);
-    if (c->lr_min > c->lr)
-        return im_fail(text, -EINVAL, "lr-min %g is larger than lr %g", c->lr_min, c->lr);
     if (c->nesterov && c->momentum == 0)
         return im_fail(text, -EINVAL, "nesterov wants a momentum above 0");
     if (!c->subset && is_meant(c, &defaults))
@@ -177,6 +172,8 @@ int im_conf_check(const struct im_conf *conf, struct im_text *text)
         err = im_conf_check_transforms(conf, text);
     if (err == 0)
         err = check_training(conf, text);
+    if (err == 0)
+        err = im_conf_check_schedule(conf, text);
     if (err == 0)
         err = check_run_name(conf->run_name, text);
     if (err < 0)

@@ -32,7 +32,20 @@
     X(IM_CONF_STEM_SMALL, "small")
 #define IM_SCHEDULES(X)                                                                                      \
     X(IM_SCHEDULE_COSINE, "cosine")                                                                          \
-    X(IM_SCHEDULE_CONSTANT, "constant")
+    X(IM_SCHEDULE_CONSTANT, "constant")                                                                      \
+    X(IM_SCHEDULE_ONECYCLE, "onecycle")                                                                      \
+    X(IM_SCHEDULE_POLYNOMIAL, "polynomial")                                                                  \
+    X(IM_SCHEDULE_STEP, "step")                                                                              \
+    X(IM_SCHEDULE_MULTISTEP, "multistep")                                                                    \
+    X(IM_SCHEDULE_EXPONENTIAL, "exponential")                                                                \
+    X(IM_SCHEDULE_TRIANGULAR, "triangular")
+#define IM_ANNEALS(X)                                                                                        \
+    X(IM_ANNEAL_COS, "cos")                                                                                  \
+    X(IM_ANNEAL_LINEAR, "linear")
+#define IM_LR_SCALES(X)                                                                                      \
+    X(IM_LR_SCALE_NONE, "none")                                                                              \
+    X(IM_LR_SCALE_LINEAR, "linear")                                                                          \
+    X(IM_LR_SCALE_SQRT, "sqrt")
 #define IM_BAD_SAMPLES(X)                                                                                    \
     X(IM_BAD_SAMPLE_SKIP, "skip")                                                                            \
     X(IM_BAD_SAMPLE_STOP, "stop")
@@ -153,9 +166,24 @@
     INT(batch_size, "batch-size", 256, 1, 65536, IM_GROUP_TRAINING, IM_FOR_START, "N", "images per step and trainer process") \
     BOOL(drop_last, "drop-last", false, IM_GROUP_TRAINING, IM_FOR_START, "", "leave out the last batch of an epoch when it is short") \
     REAL(lr, "lr", 0.1, 0, 1000, IM_GROUP_TRAINING, IM_FOR_START, "RATE", "highest learning rate") \
-    ENUM(schedule, "schedule", IM_SCHEDULE_COSINE, IM_SCHEDULES, IM_GROUP_TRAINING, IM_FOR_START, "NAME", "course of the learning rate after warm-up") \
-    REAL(warmup_epochs, "warmup-epochs", 0, 0, 100000, IM_GROUP_TRAINING, IM_FOR_START, "N", "epochs over which the learning rate rises to lr, from 1% of it") \
-    REAL(lr_min, "lr-min", 0, 0, 1000, IM_GROUP_TRAINING, IM_FOR_START, "RATE", "learning rate at the end of the cosine") \
+    ENUM(lr_scale, "lr-scale", IM_LR_SCALE_NONE, IM_LR_SCALES, IM_GROUP_TRAINING, IM_FOR_START, "HOW", "multiply learning rates by images per step / 256, or by its square root") \
+    ENUM(schedule, "schedule", IM_SCHEDULE_COSINE, IM_SCHEDULES, IM_GROUP_TRAINING, IM_FOR_START, "NAME", "course of the learning rate") \
+    REAL(warmup_epochs, "warmup-epochs", 0, 0, 100000, IM_GROUP_TRAINING, IM_FOR_START, "N", "epochs over which the learning rate rises to its schedule in a line") \
+    REAL(warmup_factor, "warmup-factor", 0.01, 1e-9, 1, IM_GROUP_TRAINING, IM_FOR_START, "X", "share of the learning rate that warm-up begins with") \
+    REAL(lr_min, "lr-min", 0, 0, 1000, IM_GROUP_TRAINING, IM_FOR_START, "RATE", "learning rate at the end of cosine and polynomial") \
+    REAL(poly_power, "poly-power", 1, 0.01, 100, IM_GROUP_TRAINING, IM_FOR_START, "X", "exponent of polynomial") \
+    INT(step_epochs, "step-epochs", 30, 1, 100000, IM_GROUP_TRAINING, IM_FOR_START, "N", "epochs between two steps of schedule step") \
+    TEXT(milestones, "milestones", "30,60,80", IM_GROUP_TRAINING, IM_FOR_START, "EPOCHS", "finished epochs after which multistep lowers the learning rate") \
+    REAL(gamma, "gamma", 0.1, 1e-6, 1, IM_GROUP_TRAINING, IM_FOR_START, "X", "factor of step and multistep at each step, of exponential after each epoch") \
+    REAL(lr_peak_epoch, "lr-peak-epoch", 2, 0, 100000, IM_GROUP_TRAINING, IM_FOR_START, "N", "epoch at which triangular is highest") \
+    REAL(pct_start, "pct-start", 0.3, 0, 1, IM_GROUP_TRAINING, IM_FOR_START, "SHARE", "share of the run in which onecycle rises") \
+    REAL(div_factor, "div-factor", 25, 1e-3, 1e9, IM_GROUP_TRAINING, IM_FOR_START, "X", "onecycle begins at lr / div-factor") \
+    REAL(final_div_factor, "final-div-factor", 1e4, 1e-3, 1e12, IM_GROUP_TRAINING, IM_FOR_START, "X", "onecycle ends at its first learning rate / final-div-factor") \
+    ENUM(anneal, "anneal", IM_ANNEAL_COS, IM_ANNEALS, IM_GROUP_TRAINING, IM_FOR_START, "HOW", "how onecycle goes from one value to the next") \
+    BOOL(three_phase, "three-phase", false, IM_GROUP_TRAINING, IM_FOR_START, "", "onecycle falls as long as it rose, and only then to its end") \
+    BOOL(cycle_momentum, "cycle-momentum", true, IM_GROUP_TRAINING, IM_FOR_START, "", "onecycle runs momentum (Adam: the first beta) against the learning rate, in place of its own value; the default") \
+    REAL(base_momentum, "base-momentum", 0.85, 0, 0.9999, IM_GROUP_TRAINING, IM_FOR_START, "M", "momentum at onecycle's highest learning rate") \
+    REAL(max_momentum, "max-momentum", 0.95, 0, 0.9999, IM_GROUP_TRAINING, IM_FOR_START, "M", "momentum at its beginning and end") \
     REAL(momentum, "momentum", 0.9, 0, 0.9999, IM_GROUP_TRAINING, IM_FOR_START, "M", "momentum of SGD") \
     BOOL(nesterov, "nesterov", false, IM_GROUP_TRAINING, IM_FOR_START, "", "Nesterov's form of momentum") \
     REAL(weight_decay, "weight-decay", 1e-4, 0, 10, IM_GROUP_TRAINING, IM_FOR_START, "W", "L2 penalty; none on batch norm and biases") \
@@ -213,6 +241,10 @@
     X("b", "batch-size", NULL) X("c", "config", NULL) X("o", "workspace", NULL) X("o", "output", NULL) X("q", "quiet", NULL) \
     X("workers", "augmenters", NULL) X("num-workers", "augmenters", NULL) \
     X("max-lr", "lr", NULL) X("learning-rate", "lr", NULL) X("min-lr", "lr-min", NULL) X("wd", "weight-decay", NULL) \
+    X("anneal-strategy", "anneal", NULL) X("sched", "schedule", NULL) X("lr-scheduler", "schedule", NULL) X("lr-schedule-type", "schedule", NULL) \
+    X("decay-epochs", "step-epochs", NULL) X("lr-step-size", "step-epochs", NULL) X("step-length", "step-epochs", NULL) \
+    X("decay-milestones", "milestones", NULL) X("decay-rate", "gamma", NULL) X("lr-gamma", "gamma", NULL) X("step-ratio", "gamma", NULL) \
+    X("lr-warmup-epochs", "warmup-epochs", NULL) X("lr-warmup-decay", "warmup-factor", NULL) \
     X("save-dir", "workspace", NULL) X("output-dir", "workspace", NULL) X("experiment", "run-name", NULL) \
     X("world-size", "ranks", NULL) X("nproc-per-node", "ranks", NULL) \
     X("arch", "model", NULL) X("img-size", "image-size", NULL) X("smoothing", "label-smoothing", NULL) \
@@ -225,9 +257,7 @@
 #define IM_CONF_HINTS(X) \
     X("resume", "nothing is needed: start again with the same --run-name and the run continues") \
     X("ddp", "nothing is needed: --gpus or --ranks says how many trainers there are") \
-    X("pct-start", "use --warmup-epochs N (N = pct-start times epochs) with --schedule cosine") \
-    X("div-factor", "warm-up starts at 1% of --lr: use --warmup-epochs") \
-    X("final-div-factor", "use --lr-min RATE (the rate at the end)") \
+    X("warmup-lr", "use --warmup-factor X (the share of --lr that warm-up begins with)") \
     X("logdir", "logs lie in the run directory: use --workspace and --run-name") \
     X("device", "use --backend auto|ref|onednn|cuda and --gpus") \
     X("auto-augment", "use --augment autoaugment, randaugment or trivial") \
