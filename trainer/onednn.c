@@ -4,8 +4,7 @@
  * descriptors and has opaque memory descriptors. The section "2.x or 3.x" is all that differs.
  *
  * Scratch memory is one buffer, as large as the hungriest primitive needs: primitives run one after the
- * other. Nothing is allocated in tr_prim_run. The arguments of batch norm's backward include the shift
- * although it takes no part: 2.6 counts it among the inputs. */
+ * other. Nothing is allocated in tr_prim_run. */
 #include "trainer/onednn.h"
 
 #include <errno.h>
@@ -79,6 +78,9 @@ static void md_drop(dnnl_memory_desc_t *md)
 {
     dnnl_memory_desc_destroy(*md);
 }
+
+/* The shift takes no part in batch norm's backward: 3.x refuses it, 2.x counts it among the inputs. */
+enum { BN_BACKWARD_SHIFT = 0 };
 #else
 typedef const dnnl_memory_desc_t *md_ref;
 
@@ -102,6 +104,8 @@ static void md_drop(dnnl_memory_desc_t *md)
 {
     (void)md;
 }
+
+enum { BN_BACKWARD_SHIFT = DNNL_ARG_SHIFT };
 #endif
 
 /* The window of a convolution or pool. */
@@ -383,12 +387,12 @@ int tr_dn_bn(struct tr_dn *dn, const struct im_op *op, const struct im_layout *x
         {DNNL_ARG_DIFF_DST, dnnl_query_diff_dst_md},
         {DNNL_ARG_DIFF_SRC, dnnl_query_diff_src_md},
         {DNNL_ARG_SCALE, by_number},
-        {DNNL_ARG_SHIFT, by_number},
         {DNNL_ARG_MEAN, by_number},
         {DNNL_ARG_VARIANCE, by_number},
         {DNNL_ARG_DIFF_SCALE, by_number},
         {DNNL_ARG_DIFF_SHIFT, by_number},
         {DNNL_ARG_WORKSPACE, workspace},
+        {BN_BACKWARD_SHIFT, by_number},
         {0},
     };
     dnnl_primitive_desc_t pd;

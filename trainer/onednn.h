@@ -27,7 +27,7 @@ size_t tr_layout_bytes(const struct im_layout *layout);
  *
  *     conv      forward x w y    backward data dy w dx    backward weights x dy dw
  *     bn        forward x y gamma beta mean var workspace
- *               backward data x dy dx gamma beta mean var dgamma dbeta workspace
+ *               backward data x dy dx gamma mean var dgamma dbeta workspace beta
  *     pool      forward x y workspace    backward data dy dx workspace
  *     reorder   from to
  *

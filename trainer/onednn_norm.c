@@ -40,6 +40,6 @@ int tr_bn_backward(struct im_backend *b, struct im_plan *p, const struct im_exec
     char *save = e->save;
 
     return tr_prim_run(b->dn, p->backward_data.prim,
-                       (void *[]){tr_in(e->x), e->dy[0], e->dx, tr_in(e->w), tr_in(e->b), save,
-                                  save + p->var_at, e->dw, e->db, save + p->mask_at});
+                       (void *[]){tr_in(e->x), e->dy[0], e->dx, tr_in(e->w), save, save + p->var_at, e->dw,
+                                  e->db, save + p->mask_at, tr_in(e->b)});
 }
