@@ -28,7 +28,7 @@ struct im_backend; /* an opened device */
 struct im_layout;  /* of a value; owned by the backend until close() */
 struct im_plan;
 
-#define IM_BACKEND_VERSION 1
+#define IM_BACKEND_VERSION 2
 #define IM_BN_EPS 1e-5f
 #define IM_BN_MOMENTUM 0.1f /* running <- (1 - m) * running + m * batch */
 
@@ -109,21 +109,40 @@ struct im_exec {
     struct im_tally *tally; /* LOSS, host memory: overwritten */
 };
 
-/* A run of parameters in the flat arena that share a weight decay. */
+/* A run of the flat arena: one tensor that decays, or any number of tensors that do not. */
 struct im_span {
     size_t first, count;
     bool decays;
 };
 
-/* One step of SGD as PyTorch does it: g += wd * w; v = momentum * v + g; g = nesterov ? g + momentum * v : v;
- * w -= lr * g. */
-struct im_sgd {
-    float *w, *v;                /* device: parameters, momentum */
+enum im_optimizer { IM_OPTIMIZER_SGD, IM_OPTIMIZER_ADAMW, IM_OPTIMIZER_LARS, IM_OPTIMIZER_LAMB };
+
+/* One step of an optimiser over the flat arena. With g = grad_scale * gradient, d = weight_decay where the
+ * span decays and 0 elsewhere, |.| the 2-norm of a span, t = step, m and v beginning as zeros:
+ *
+ *   SGD    g += d w; m = momentum m + g; w -= lr (nesterov ? g + momentum m : m)
+ *          (torch.optim.SGD, dampening 0)
+ *   AdamW  w -= lr d w; m += (1 - momentum) (g - m); v = beta2 v + (1 - beta2) g^2;
+ *          w -= lr / (1 - momentum^t) m / (sqrt(v) / sqrt(1 - beta2^t) + eps)
+ *          (torch.optim.AdamW; Loshchilov and Hutter 2019, algorithm 2)
+ *   LARS   r = d > 0 and |w| > 0 and |g| > 0 ? trust |w| / (|g| + d |w| + eps) : 1;
+ *          then as SGD with r (g + d w) for g + d w
+ *          (timm 1.0 Lars without trust_clip and always_adapt; You et al. 2017, with apex' placing of
+ * momentum) LAMB   m and v as AdamW; u = m / (1 - momentum^t) / (sqrt(v) / sqrt(1 - beta2^t) + eps) + d w; r
+ * = d > 0 and |w| > 0 and |u| > 0 ? |w| / |u| : 1; w -= lr r u (timm 1.0 Lamb, its defaults; You et al. 2020.
+ * Its clipping of the whole gradient is grad_scale's.)
+ *
+ * The same bits for any number of threads. */
+struct im_update {
+    enum im_optimizer kind;
+    float *w, *m, *v;            /* device: parameters, moments; v: AdamW and LAMB only */
     const float *g;              /* device: gradients */
     const struct im_span *spans; /* ascending, not overlapping */
     size_t span_count;
-    float lr, momentum, weight_decay;
-    bool nesterov;
+    double grad_scale;
+    double lr, momentum, beta2, eps, weight_decay, trust; /* momentum: AdamW and LAMB call it beta1 */
+    bool nesterov;                                        /* SGD, LARS */
+    uint64_t step;                                        /* this one's number, from 1 on */
 };
 
 /* Every entry is required unless it says (optional). */
@@ -144,7 +163,12 @@ struct im_backend_ops {
     void (*plan_free)(struct im_backend *b, struct im_plan *plan); /* NULL is fine */
     int (*forward)(struct im_backend *b, struct im_plan *plan, const struct im_exec *e);
     int (*backward)(struct im_backend *b, struct im_plan *plan, const struct im_exec *e);
-    int (*update)(struct im_backend *b, const struct im_sgd *sgd);
+    int (*update)(struct im_backend *b, const struct im_update *u);
+    /* Over whole arenas, on the device; the same bits for any number of threads. lerp: y += k (x - y); k = 1
+     * copies, whatever was in y. sum_squares: in double, so that it is finite exactly when all of x is. */
+    int (*lerp)(struct im_backend *b, float *y, const float *x, double k, size_t count);
+    int (*add)(struct im_backend *b, float *y, const float *x, size_t count);
+    int (*sum_squares)(struct im_backend *b, const float *x, size_t count, double *ret_sum);
     int (*sync)(
         struct im_backend *b); /* (optional) waits for what was started; NULL where calls are synchronous */
 

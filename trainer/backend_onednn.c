@@ -134,10 +134,31 @@ static int backward(struct im_backend *b, struct im_plan *p, const struct im_exe
     return -EINVAL;
 }
 
-static int update(struct im_backend *b, const struct im_sgd *sgd)
+static int update(struct im_backend *b, const struct im_update *u)
 {
     tr_cpu_set_threads(b->threads);
-    tr_cpu_sgd(sgd);
+    tr_cpu_update(u);
+    return 0;
+}
+
+static int lerp(struct im_backend *b, float *y, const float *x, double k, size_t count)
+{
+    tr_cpu_set_threads(b->threads);
+    tr_cpu_lerp(y, x, k, count);
+    return 0;
+}
+
+static int add(struct im_backend *b, float *y, const float *x, size_t count)
+{
+    tr_cpu_set_threads(b->threads);
+    tr_cpu_add(y, x, count);
+    return 0;
+}
+
+static int sum_squares(struct im_backend *b, const float *x, size_t count, double *ret_sum)
+{
+    tr_cpu_set_threads(b->threads);
+    *ret_sum = tr_cpu_sum_squares(x, count);
     return 0;
 }
 
@@ -248,6 +269,9 @@ const struct im_backend_ops im_backend_onednn = {
     .forward = forward,
     .backward = backward,
     .update = update,
+    .lerp = lerp,
+    .add = add,
+    .sum_squares = sum_squares,
     .value_in = value_in,
     .value_out = value_out,
     .private_bytes = private_bytes,

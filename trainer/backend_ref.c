@@ -133,10 +133,31 @@ static int backward(struct im_backend *b, struct im_plan *p, const struct im_exe
     return 0;
 }
 
-static int update(struct im_backend *b, const struct im_sgd *sgd)
+static int update(struct im_backend *b, const struct im_update *u)
 {
     (void)b;
-    tr_ref_sgd(sgd);
+    tr_ref_update(u);
+    return 0;
+}
+
+static int lerp(struct im_backend *b, float *y, const float *x, double k, size_t count)
+{
+    (void)b;
+    tr_ref_lerp(y, x, k, count);
+    return 0;
+}
+
+static int add(struct im_backend *b, float *y, const float *x, size_t count)
+{
+    (void)b;
+    tr_ref_add(y, x, count);
+    return 0;
+}
+
+static int sum_squares(struct im_backend *b, const float *x, size_t count, double *ret_sum)
+{
+    (void)b;
+    *ret_sum = tr_ref_sum_squares(x, count);
     return 0;
 }
 
@@ -174,6 +195,9 @@ const struct im_backend_ops im_backend_ref = {
     .forward = forward,
     .backward = backward,
     .update = update,
+    .lerp = lerp,
+    .add = add,
+    .sum_squares = sum_squares,
     .value_in = value_in,
     .value_out = value_out,
     .private_bytes = private_bytes,

@@ -129,29 +129,6 @@ void tr_cpu_input(const struct im_op *op, const uint8_t *pixels, float *nchw)
     }
 }
 
-static void sgd_range(const struct im_sgd *s, size_t from, size_t to, float decay)
-{
-    for (size_t i = from; i < to; i++) {
-        float g = s->g[i] + decay * s->w[i];
-        float v = s->momentum * s->v[i] + g;
-
-        s->v[i] = v;
-        s->w[i] -= s->lr * (s->nesterov ? g + s->momentum * v : v);
-    }
-}
-
-void tr_cpu_sgd(const struct im_sgd *s)
-{
-    for (size_t span = 0; span < s->span_count; span++) {
-        size_t first = s->spans[span].first, count = s->spans[span].count;
-        float decay = s->spans[span].decays ? s->weight_decay : 0;
-
-#pragma omp parallel for schedule(static) if (count > CHUNK)
-        for (size_t k = 0; k < chunks(count); k++)
-            sgd_range(s, first + k * CHUNK, first + chunk_end(k, count), decay);
-    }
-}
-
 void tr_cpu_running(float *running, const float *fresh, int count, double scale)
 {
     const double m = (double)IM_BN_MOMENTUM;

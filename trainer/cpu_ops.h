@@ -23,7 +23,11 @@ void tr_cpu_residual_backward(float *dx, const float *dy0, const float *dy1, con
                               bool relu);
 
 void tr_cpu_input(const struct im_op *op, const uint8_t *pixels, float *nchw);
-void tr_cpu_sgd(const struct im_sgd *s);
+
+/* The backend's functions of these names (backend.h); in cpu_optimizer.c. */
+void tr_cpu_update(const struct im_update *u);
+void tr_cpu_lerp(float *y, const float *x, double k, size_t count);
+double tr_cpu_sum_squares(const float *x, size_t count);
 
 /* running <- (1 - m) running + m fresh, with m = IM_BN_MOMENTUM; fresh is scaled first. */
 void tr_cpu_running(float *running, const float *fresh, int count, double scale);

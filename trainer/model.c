@@ -265,7 +265,7 @@ int im_model_spans(const struct im_model *m, struct im_span **ret_spans, size_t 
 
         if (im_tensor_home(t) != IM_HOME_PARAMS)
             continue;
-        if (count > 0 && spans[count - 1].decays == im_tensor_decays(t))
+        if (count > 0 && !spans[count - 1].decays && !im_tensor_decays(t))
             spans[count - 1].count += size;
         else
             spans[count++] =

@@ -93,7 +93,8 @@ bool im_tensor_decays(const struct im_tensor *t);
  * on any other tensor. */
 void im_model_init(const struct im_model *m, uint64_t seed, float *params, float *stats);
 
-/* The runs of equal weight decay that cover the parameter arena; the caller frees *ret_spans. -ENOMEM. */
+/* Covers the parameter arena: a span for each tensor that decays, one for each run of others. The caller
+ * frees *ret_spans. -ENOMEM. */
 int im_model_spans(const struct im_model *m, struct im_span **ret_spans, size_t *ret_count);
 
 #endif

@@ -3,6 +3,7 @@
 #include "trainer/network.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,6 +36,8 @@ struct im_network {
     char *values; /* the arena of activations */
     size_t value_bytes;
     float mean[3], std[3];
+    enum im_optimizer optimizer;
+    bool accumulates, averages;
 };
 
 static int init_arenas(struct im_network *net, uint64_t seed, struct im_text *text)
@@ -43,15 +46,20 @@ static int init_arenas(struct im_network *net, uint64_t seed, struct im_text *te
     float *stats = calloc(net->model->stat_floats, sizeof(*stats));
     int err = params && stats ? 0 : -ENOMEM;
 
-    for (int i = 0; err == 0 && i < IM_ARENA_COUNT; i++)
-        err = net->ops->buffer_new(net->backend, im_network_floats(net, (enum im_arena)i) * sizeof(float),
-                                   (void **)&net->arenas[i]);
+    for (int i = 0; err == 0 && i < IM_ARENA_COUNT; i++) {
+        size_t floats = im_network_floats(net, (enum im_arena)i);
+
+        if (floats > 0)
+            err = net->ops->buffer_new(net->backend, floats * sizeof(float), (void **)&net->arenas[i]);
+    }
     if (err == 0) {
         im_model_init(net->model, seed, params, stats);
         err = im_network_write(net, IM_ARENA_PARAMS, params);
     }
     if (err == 0)
         err = im_network_write(net, IM_ARENA_STATS, stats);
+    if (err == 0 && net->averages)
+        err = im_network_average(net, 0);
     if (err == 0)
         err = im_model_spans(net->model, &net->spans, &net->span_count);
     free(params);
@@ -76,6 +84,9 @@ int im_network_new(const struct im_network_config *config, struct im_network **r
         net->mean[c] = config->mean[c];
         net->std[c] = config->std[c];
     }
+    net->optimizer = config->optimizer;
+    net->accumulates = config->accumulates;
+    net->averages = config->averages;
     err = im_backend_find(config->backend, &net->ops, text);
     if (err < 0)
         goto out;
@@ -104,8 +115,9 @@ void im_network_free(struct im_network *net)
         im_graph_free(net->graphs[i].graph);
     if (net->backend) {
         for (int i = 0; i < IM_ARENA_COUNT; i++)
-            net->ops->buffer_free(net->backend, net->arenas[i],
-                                  im_network_floats(net, (enum im_arena)i) * sizeof(float));
+            if (net->arenas[i])
+                net->ops->buffer_free(net->backend, net->arenas[i],
+                                      im_network_floats(net, (enum im_arena)i) * sizeof(float));
         net->ops->buffer_free(net->backend, net->values, net->value_bytes);
         net->ops->close(net->backend);
     }
@@ -221,6 +233,12 @@ static int finish(struct im_network *net, int err, const char *what, struct im_t
     return err < 0 ? im_fail(text, err, "the %s backend failed in the %s", net->ops->name, what) : 0;
 }
 
+/* One arena into another of its size. */
+static int copy_arena(struct im_network *net, enum im_arena to, enum im_arena from)
+{
+    return net->ops->lerp(net->backend, net->arenas[to], net->arenas[from], 1, im_network_floats(net, to));
+}
+
 int im_network_gradients(struct im_network *net, const struct im_batch *batch, float label_smoothing,
                          double divisor, struct im_tally *ret_tally, struct im_text *text)
 {
@@ -233,30 +251,78 @@ int im_network_gradients(struct im_network *net, const struct im_batch *batch, f
     if (err < 0)
         return err;
     m = memory(net);
-    err = im_graph_forward(graph, &m, batch, label_smoothing, divisor, ret_tally);
+    err = copy_arena(net, IM_ARENA_STATS_BEFORE, IM_ARENA_STATS);
+    if (err == 0)
+        err = im_graph_forward(graph, &m, batch, label_smoothing, divisor, ret_tally);
     if (err == 0)
         err = im_graph_backward(graph, &m);
-    if (err == 0)
+    if (err == 0 && isfinite(ret_tally->loss_sum))
         net->tracked++;
+    else if (err == 0)
+        err = copy_arena(net, IM_ARENA_STATS, IM_ARENA_STATS_BEFORE);
     return finish(net, err, "training step", text);
 }
 
-int im_network_update(struct im_network *net, const struct im_hyper *hyper)
+int im_network_accumulate(struct im_network *net, bool first, bool last)
 {
-    struct im_sgd sgd = {
+    const size_t count = im_network_floats(net, IM_ARENA_GRADS);
+    float *sum = net->arenas[IM_ARENA_SUM], *grads = net->arenas[IM_ARENA_GRADS];
+
+    if (first && last)
+        return 0;
+    im_assert(net->accumulates);
+    if (first)
+        return copy_arena(net, IM_ARENA_SUM, IM_ARENA_GRADS);
+    return last ? net->ops->add(net->backend, grads, sum, count)
+                : net->ops->add(net->backend, sum, grads, count);
+}
+
+int im_network_gradient_norm(struct im_network *net, double *ret_norm)
+{
+    double squares = 0;
+    int err = net->ops->sum_squares(net->backend, net->arenas[IM_ARENA_GRADS],
+                                    im_network_floats(net, IM_ARENA_GRADS), &squares);
+
+    *ret_norm = sqrt(squares);
+    return err;
+}
+
+int im_network_update(struct im_network *net, const struct im_hyper *hyper, double grad_scale)
+{
+    const struct im_update update = {
+        .kind = net->optimizer,
         .w = net->arenas[IM_ARENA_PARAMS],
-        .v = net->arenas[IM_ARENA_MOMENTUM],
+        .m = net->arenas[IM_ARENA_MOMENTUM],
+        .v = net->arenas[IM_ARENA_SECOND],
         .g = net->arenas[IM_ARENA_GRADS],
         .spans = net->spans,
         .span_count = net->span_count,
+        .grad_scale = grad_scale,
         .lr = hyper->lr,
         .momentum = hyper->momentum,
+        .beta2 = hyper->beta2,
+        .eps = hyper->eps,
         .weight_decay = hyper->weight_decay,
+        .trust = hyper->trust,
         .nesterov = hyper->nesterov,
+        .step = hyper->step,
     };
 
+    im_assert(!update.v || hyper->step > 0);
     net->param_version++;
-    return net->ops->update(net->backend, &sgd);
+    return net->ops->update(net->backend, &update);
+}
+
+int im_network_average(struct im_network *net, double decay)
+{
+    int err = net->ops->lerp(net->backend, net->arenas[IM_ARENA_EMA], net->arenas[IM_ARENA_PARAMS], 1 - decay,
+                             im_network_floats(net, IM_ARENA_EMA));
+
+    if (err == 0)
+        err = net->ops->lerp(net->backend, net->arenas[IM_ARENA_EMA_STATS], net->arenas[IM_ARENA_STATS],
+                             1 - decay, im_network_floats(net, IM_ARENA_EMA_STATS));
+    net->param_version++;
+    return err;
 }
 
 int im_network_train_step(struct im_network *net, const struct im_batch *batch, const struct im_hyper *hyper,
@@ -264,11 +330,11 @@ int im_network_train_step(struct im_network *net, const struct im_batch *batch, 
 {
     int err = im_network_gradients(net, batch, label_smoothing, 0, ret_tally, text);
 
-    return err < 0 ? err : finish(net, im_network_update(net, hyper), "update", text);
+    return err < 0 ? err : finish(net, im_network_update(net, hyper, 1), "update", text);
 }
 
-int im_network_eval_step(struct im_network *net, const struct im_batch *batch, float *logits,
-                         struct im_tally *ret_tally, struct im_text *text)
+static int evaluate(struct im_network *net, const struct im_batch *batch, bool averaged, float *logits,
+                    struct im_tally *ret_tally, struct im_text *text)
 {
     struct im_graph_memory m;
     struct im_graph *graph;
@@ -279,10 +345,27 @@ int im_network_eval_step(struct im_network *net, const struct im_batch *batch, f
     if (err < 0)
         return err;
     m = memory(net);
+    if (averaged) {
+        m.params = net->arenas[IM_ARENA_EMA];
+        m.stats = net->arenas[IM_ARENA_EMA_STATS];
+    }
     err = im_graph_forward(graph, &m, batch, 0, 0, ret_tally);
     if (err == 0 && logits)
         err = im_graph_logits(graph, &m, logits);
     return finish(net, err, "evaluation step", text);
+}
+
+int im_network_eval_step(struct im_network *net, const struct im_batch *batch, float *logits,
+                         struct im_tally *ret_tally, struct im_text *text)
+{
+    return evaluate(net, batch, false, logits, ret_tally, text);
+}
+
+int im_network_eval_average(struct im_network *net, const struct im_batch *batch, float *logits,
+                            struct im_tally *ret_tally, struct im_text *text)
+{
+    im_assert(net->averages);
+    return evaluate(net, batch, true, logits, ret_tally, text);
 }
 
 const struct im_model *im_network_model(const struct im_network *net)
@@ -292,7 +375,27 @@ const struct im_model *im_network_model(const struct im_network *net)
 
 size_t im_network_floats(const struct im_network *net, enum im_arena arena)
 {
-    return arena == IM_ARENA_STATS ? net->model->stat_floats : net->model->param_floats;
+    const bool second = net->optimizer == IM_OPTIMIZER_ADAMW || net->optimizer == IM_OPTIMIZER_LAMB;
+    const size_t params = net->model->param_floats, stats = net->model->stat_floats;
+
+    switch (arena) {
+    case IM_ARENA_PARAMS:
+    case IM_ARENA_GRADS:
+    case IM_ARENA_MOMENTUM:
+        return params;
+    case IM_ARENA_STATS:
+    case IM_ARENA_STATS_BEFORE:
+        return stats;
+    case IM_ARENA_SECOND:
+        return second ? params : 0;
+    case IM_ARENA_SUM:
+        return net->accumulates ? params : 0;
+    case IM_ARENA_EMA:
+        return net->averages ? params : 0;
+    case IM_ARENA_EMA_STATS:
+        return net->averages ? stats : 0;
+    }
+    return 0;
 }
 
 int im_network_read(struct im_network *net, enum im_arena arena, float *host)

@@ -27,21 +27,35 @@ struct im_network_config {
     int threads;         /* 0: all processors */
     uint64_t seed;
     float mean[3], std[3]; /* of pixels / 255, per channel; std > 0 */
+    enum im_optimizer optimizer;
+    bool accumulates; /* im_network_accumulate() will be called */
+    bool averages;    /* im_network_average() will be called */
 };
 
+/* What one update of the parameters takes from outside: see struct im_update. */
 struct im_hyper {
-    float lr, momentum, weight_decay;
+    double lr, momentum, beta2, eps, weight_decay, trust;
     bool nesterov;
+    uint64_t step; /* from 1 on: how many updates there were, this one included; AdamW and LAMB */
 };
 
-/* The arenas of parameters, their gradients, the optimiser's momentum, and batch norm's running statistics.
- */
-enum im_arena { IM_ARENA_PARAMS, IM_ARENA_GRADS, IM_ARENA_MOMENTUM, IM_ARENA_STATS };
-#define IM_ARENA_COUNT 4
+/* Arrays on the device. Those of one column below have one size and one order: im_network_floats(). */
+enum im_arena {
+    IM_ARENA_PARAMS,
+    IM_ARENA_GRADS,
+    IM_ARENA_MOMENTUM,    /* the optimiser's first moment */
+    IM_ARENA_STATS,       /* running means and variances of batch norm */
+    IM_ARENA_SECOND,      /* second moment: AdamW and LAMB */
+    IM_ARENA_SUM,         /* gradients of earlier batches: with accumulates */
+    IM_ARENA_EMA,         /* averaged parameters: with averages */
+    IM_ARENA_EMA_STATS,   /* averaged statistics: with averages */
+    IM_ARENA_STATS_BEFORE /* statistics before the last batch */
+};
+#define IM_ARENA_COUNT 9
 
 /* Memory held now, in bytes. */
 struct im_network_bytes {
-    size_t arenas;      /* parameters, gradients, momentum, statistics */
+    size_t arenas;      /* parameters, gradients, the optimiser's state, statistics, averages */
     size_t activations; /* the arena that all graphs share */
     size_t backend;     /* repacked parameters, scratch */
 };
@@ -56,14 +70,26 @@ void im_network_free(struct im_network *net); /* NULL is fine */
 int im_network_prepare(struct im_network *net, int n, int size, bool training, struct im_text *text);
 
 /* Forward and backward: fills the gradient arena and the tally, updates the running statistics and the count
- * of tracked batches. divisor: what the summed loss is divided by for the gradient; 0 = the valid samples of
- * this batch. With several ranks: the valid samples of the whole step, and the gradients are then summed over
- * the ranks. labels of valid samples are checked: -EINVAL outside 0 .. classes-1. */
+ * of tracked batches. When the loss is not finite, the statistics stay as they were. divisor: what the summed
+ * loss is divided by for the gradient; 0 = the valid samples of this batch. With several ranks: the valid
+ * samples of the whole step, and the gradients are then summed over the ranks. labels of valid samples are
+ * checked: -EINVAL outside 0 .. classes-1. */
 int im_network_gradients(struct im_network *net, const struct im_batch *batch, float label_smoothing,
                          double divisor, struct im_tally *ret_tally, struct im_text *text);
 
-/* One SGD step with the gradient arena. */
-int im_network_update(struct im_network *net, const struct im_hyper *hyper);
+/* For a step made of several batches: first keeps the gradients, adds further ones to them, and at the last
+ * one leaves the sum of all in the gradient arena. One batch that is first and last stays as it is. */
+int im_network_accumulate(struct im_network *net, bool first, bool last);
+
+/* 2-norm of the gradient arena; finite exactly when all gradients are. */
+int im_network_gradient_norm(struct im_network *net, double *ret_norm);
+
+/* One step of the optimiser with grad_scale times the gradient arena. */
+int im_network_update(struct im_network *net, const struct im_hyper *hyper, double grad_scale);
+
+/* Averages: ema += (1 - decay) (value - ema) for parameters and statistics; decay 0 copies. They begin as
+ * copies of the initial values. */
+int im_network_average(struct im_network *net, double decay);
 
 /* im_network_gradients and im_network_update, for a single rank. */
 int im_network_train_step(struct im_network *net, const struct im_batch *batch, const struct im_hyper *hyper,
@@ -74,11 +100,16 @@ int im_network_train_step(struct im_network *net, const struct im_batch *batch, 
 int im_network_eval_step(struct im_network *net, const struct im_batch *batch, float *logits,
                          struct im_tally *ret_tally, struct im_text *text);
 
+/* The same with the averaged parameters and statistics. */
+int im_network_eval_average(struct im_network *net, const struct im_batch *batch, float *logits,
+                            struct im_tally *ret_tally, struct im_text *text);
+
 /* The description of the tensors; im_tensor.offset counts elements of the arena that im_tensor_home() names.
  */
 const struct im_model *im_network_model(const struct im_network *net);
 
-/* An arena's size in floats: param_floats or stat_floats of the model. */
+/* An arena's size in floats: param_floats or stat_floats of the model; 0 for one that the configuration does
+ * not need. */
 size_t im_network_floats(const struct im_network *net, enum im_arena arena);
 
 /* Copies a whole arena to or from host memory. Gaps between tensors are zero and must be written as zero. */

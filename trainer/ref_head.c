@@ -1,4 +1,4 @@
-/* Reference fully connected layer, loss and optimiser. */
+/* Reference fully connected layer and loss. */
 #include "trainer/ref_ops.h"
 
 #include <math.h>
@@ -119,16 +119,4 @@ void tr_ref_loss(const struct im_op *op, const struct im_exec *e)
         tally.top5 += rank_of(x, classes, e->labels[n]) < 5;
     }
     *e->tally = tally;
-}
-
-void tr_ref_sgd(const struct im_sgd *s)
-{
-    for (size_t i = 0; i < s->span_count; i++) {
-        for (size_t j = s->spans[i].first; j < s->spans[i].first + s->spans[i].count; j++) {
-            float g = s->g[j] + (s->spans[i].decays ? s->weight_decay * s->w[j] : 0);
-
-            s->v[j] = s->momentum * s->v[j] + g;
-            s->w[j] -= s->lr * (s->nesterov ? g + s->momentum * s->v[j] : s->v[j]);
-        }
-    }
 }

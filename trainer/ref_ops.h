@@ -19,7 +19,10 @@ void tr_ref_gap_backward(const struct im_op *op, const struct im_exec *e);
 void tr_ref_fc_forward(const struct im_op *op, const struct im_exec *e);
 void tr_ref_fc_backward(const struct im_op *op, const struct im_exec *e);
 void tr_ref_loss(const struct im_op *op, const struct im_exec *e);
-void tr_ref_sgd(const struct im_sgd *s);
+void tr_ref_update(const struct im_update *u);
+void tr_ref_lerp(float *y, const float *x, double k, size_t count);
+void tr_ref_add(float *y, const float *x, size_t count);
+double tr_ref_sum_squares(const float *x, size_t count);
 
 /* Elements of a shape, and the index of one. */
 static inline size_t tr_count(struct im_shape s)

@@ -217,13 +217,13 @@ static int train_step(struct trainer *t, const struct im_batch *batch, struct im
                       struct im_text *text)
 {
     const struct im_conf *conf = t->child->conf;
-    struct im_hyper hyper = {.momentum = (float)tr_schedule_momentum(&t->schedule, t->at.steps),
-                             .weight_decay = (float)conf->weight_decay,
+    struct im_hyper hyper = {.momentum = tr_schedule_momentum(&t->schedule, t->at.steps),
+                             .weight_decay = conf->weight_decay,
                              .nesterov = conf->nesterov};
     int err;
 
     t->lr = tr_schedule_lr(&t->schedule, t->at.steps);
-    hyper.lr = (float)t->lr;
+    hyper.lr = t->lr;
     err = im_network_train_step(t->net, batch, &hyper, (float)conf->label_smoothing, tally, text);
     if (err == 0)
         t->at.steps++;

@@ -412,31 +412,6 @@ static void pixels_become_normalised_values(void **state)
     }
 }
 
-static void sgd_is_pytorchs(void **state)
-{
-    const struct im_backend_ops *both[] = {&im_backend_ref, &im_backend_onednn};
-    const struct im_span spans[] = {{0, 2, true}, {2, 2, false}};
-
-    (void)state;
-    for (int k = 0; k < 4; k++) {
-        /* w = 1, v = 0.5, g = 0.25, lr 0.1, momentum 0.9, decay 0.2: by hand. */
-        float w[4] = {1, 1, 1, 1}, v[4] = {0.5f, 0.5f, 0.5f, 0.5f};
-        const float g[4] = {0.25f, 0.25f, 0.25f, 0.25f};
-        struct im_sgd sgd = {w, v, g, spans, 2, 0.1f, 0.9f, 0.2f, k >= 2};
-        const double want_v[2] = {0.9, 0.7}, plain[2] = {0.91, 0.93},
-                     nesterov[2] = {1 - 0.1 * (0.45 + 0.81), 1 - 0.1 * (0.25 + 0.63)};
-        struct im_backend *b;
-
-        assert_int_equal(both[k % 2]->open(1, &b, NULL), 0);
-        assert_int_equal(both[k % 2]->update(b, &sgd), 0);
-        for (int i = 0; i < 4; i++) {
-            assert_true(fabs((double)v[i] - want_v[i / 2]) < 1e-6);
-            assert_true(fabs((double)w[i] - (k >= 2 ? nesterov : plain)[i / 2]) < 1e-6);
-        }
-        both[k % 2]->close(b);
-    }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -447,7 +422,6 @@ int main(void)
         cmocka_unit_test(global_average_pool),
         cmocka_unit_test(fully_connected),
         cmocka_unit_test(pixels_become_normalised_values),
-        cmocka_unit_test(sgd_is_pytorchs),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -18,9 +18,10 @@
 #include <cmocka.h>
 
 #include "ipc/base/err.h"
+#include "tests/golden/draw.h"
 #include "trainer/network.h"
 
-enum { LABELS = 1000, DOT_STREAM = 1001, STEPS = 2, FLOATS_MAX = 64 };
+enum { LABELS = 1000, STEPS = 2, FLOATS_MAX = 64 };
 
 static const char *golden_path;
 
@@ -35,20 +36,6 @@ struct check {
     double worst;
     int compared;
 };
-
-static uint32_t bits(uint32_t stream, uint32_t index)
-{
-    uint32_t x = stream * 0x9e3779b9u + index;
-
-    x = (x ^ x >> 16) * 0x7feb352du;
-    x = (x ^ x >> 15) * 0x846ca68bu;
-    return x ^ x >> 16;
-}
-
-static double draw(uint32_t stream, uint32_t index)
-{
-    return (double)(bits(stream, index) >> 8) * 0x1p-23 - 1;
-}
 
 static float initial(const struct im_tensor *t, double v)
 {
@@ -96,7 +83,7 @@ static void run(struct check *c, const char *model, int classes, int n, int size
                                        .threads = 2,
                                        .mean = {0.485f, 0.456f, 0.406f},
                                        .std = {0.229f, 0.224f, 0.225f}};
-    struct im_hyper hyper = {.lr = 0.01f, .momentum = 0.9f, .weight_decay = 0.01f, .nesterov = true};
+    struct im_hyper hyper = {.lr = 0.01, .momentum = 0.9, .weight_decay = 0.01, .nesterov = true};
     size_t count = (size_t)n * (size_t)size * (size_t)size * 3;
     uint8_t *pixels = malloc(count), valid[16];
     int32_t labels[16];
@@ -106,9 +93,9 @@ static void run(struct check *c, const char *model, int classes, int n, int size
     assert_int_equal(im_network_new(&config, &c->net, NULL), 0);
     fill(c);
     for (size_t i = 0; i < count; i++)
-        pixels[i] = (uint8_t)(bits(stream, (uint32_t)i) >> 24);
+        pixels[i] = (uint8_t)(draw_bits(stream, (uint32_t)i) >> 24);
     for (int i = 0; i < n; i++) {
-        labels[i] = (int32_t)(bits(LABELS, (uint32_t)i) % (uint32_t)classes);
+        labels[i] = (int32_t)(draw_bits(LABELS, (uint32_t)i) % (uint32_t)classes);
         valid[i] = i != n - 2;
     }
     assert_int_equal(im_network_eval_step(c->net, &batch, c->logits, &tally, NULL), 0);
@@ -120,7 +107,7 @@ static void run(struct check *c, const char *model, int classes, int n, int size
             c->loss = c->last_loss;
             assert_int_equal(im_network_read(c->net, IM_ARENA_GRADS, c->grads), 0);
         }
-        assert_int_equal(im_network_update(c->net, &hyper), 0);
+        assert_int_equal(im_network_update(c->net, &hyper, 1), 0);
     }
     assert_int_equal(im_network_read(c->net, IM_ARENA_PARAMS, c->params), 0);
     assert_int_equal(im_network_read(c->net, IM_ARENA_STATS, c->stats), 0);
@@ -165,7 +152,7 @@ static void check_tensor(struct check *c, const char *kind, const char *name, co
         double x = (double)home[t->offset + i];
 
         squares += x * x;
-        dot += x * draw(DOT_STREAM, (uint32_t)i);
+        dot += x * draw(DRAW_DOT_STREAM, (uint32_t)i);
     }
     compare(c, name, sqrt(squares), v[0], v[0]);
     compare(c, name, dot, v[1], v[0]);

@@ -89,7 +89,7 @@ static struct options parse(int argc, char **argv)
 static int step(struct im_network *net, const struct options *o, const struct im_batch *batch,
                 struct im_text *text)
 {
-    struct im_hyper hyper = {.lr = 0.01f, .momentum = 0.9f, .weight_decay = 1e-4f};
+    struct im_hyper hyper = {.lr = 0.01, .momentum = 0.9, .weight_decay = 1e-4};
     struct im_tally tally;
 
     return o->eval ? im_network_eval_step(net, batch, NULL, &tally, text)

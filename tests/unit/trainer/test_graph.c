@@ -105,7 +105,7 @@ static void draw(uint8_t *pixels, int32_t *labels, int n, uint64_t item)
 static void reference_learns_separable_images(void **state)
 {
     struct im_network *net = make("ref");
-    struct im_hyper hyper = {.lr = 0.05f, .momentum = 0.9f, .weight_decay = 1e-4f};
+    struct im_hyper hyper = {.lr = 0.05, .momentum = 0.9, .weight_decay = 1e-4};
     uint8_t pixels[BATCH * SIZE * SIZE * 3];
     int32_t labels[BATCH];
     struct im_batch batch = {.pixels = pixels, .labels = labels, .n = BATCH, .size = SIZE};

@@ -1,0 +1,67 @@
+#!/usr/bin/env python3
+"""Makes optimizers.txt: STEPS steps of each optimiser in float64, by torch.optim and timm.optim.
+
+Values are not stored: both sides compute them from `draw` (as in trainer_golden.py). Needs torch, timm (1.0.31 was used), numpy:
+    python3 make_optimizers.py > optimizers.txt
+Lines: `run NAME`, then `TENSOR KIND NORM DOT V0 V1 V2 V3` with KIND one of w, m, v; DOT is the sum of the tensor times
+draw(DOT_STREAM, .). `norm`, `clip`: torch's clip_grad_norm_ of the first step's gradients, its factor at max_norm 1."""
+import numpy as np
+import timm.optim
+import torch
+
+STEPS, DOT_STREAM = 10, 1001
+SIZES = [40000, 50, 20, 16]  # the third does not decay, the fourth begins as zeros
+
+
+def bits(stream, count):
+    x = (np.arange(count, dtype=np.uint64) + stream * 0x9E3779B9) & 0xFFFFFFFF
+    for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
+        x = ((x ^ (x >> shift)) * factor) & 0xFFFFFFFF
+    return x ^ (x >> 16)
+
+
+def draw(stream, count):
+    return (bits(stream, count) >> 8).astype(np.float64) * 2.0**-23 - 1
+
+
+def show(i, kind, t):
+    v = t.detach().numpy().reshape(-1)
+    print(i, kind, f"{np.linalg.norm(v):.12g} {np.dot(v, draw(DOT_STREAM, v.size)):.12g}", *[f"{x:.12g}" for x in v[:4]])
+
+
+def gradient(step, i, n):
+    """Smaller for the large tensor, zero at first for the second."""
+    return torch.from_numpy(draw(100 + 10 * step + i, n) * (0 if i == 1 and step < 2 else [0.25, 1, 1, 1][i]))
+
+
+def run(name, make, lr):
+    params = [torch.nn.Parameter(torch.from_numpy(draw(i, n) * (i != 3))) for i, n in enumerate(SIZES)]
+    decay, rest = [params[0], params[1], params[3]], [params[2]]
+    opt = make([{"params": decay, "weight_decay": 0.05}, {"params": rest, "weight_decay": 0.0}])
+    for step in range(STEPS):
+        for group in opt.param_groups:
+            group["lr"] = lr * (1 + step)
+        for i, p in enumerate(params):
+            p.grad = gradient(step, i, p.numel())
+        opt.step()
+    print("run", name)
+    for i, p in enumerate(params):
+        show(i, "w", p)
+        state = opt.state[p]
+        for kind, key in (("m", "momentum_buffer"), ("m", "exp_avg"), ("v", "exp_avg_sq")):
+            if key in state:
+                show(i, kind, state[key])
+
+
+clipped = [torch.nn.Parameter(torch.zeros(n, dtype=torch.float64)) for n in SIZES]
+for i, p in enumerate(clipped):
+    p.grad = gradient(0, i, p.numel())
+before = clipped[0].grad.clone()
+norm = torch.nn.utils.clip_grad_norm_(clipped, 1.0)
+print("norm", f"{norm.item():.12g}", "clip", f"{(clipped[0].grad[0] / before[0]).item():.12g}")
+run("sgd", lambda g: torch.optim.SGD(g, momentum=0.9), 0.01)
+run("sgd-nesterov", lambda g: torch.optim.SGD(g, momentum=0.9, nesterov=True), 0.01)
+run("adamw", lambda g: torch.optim.AdamW(g, betas=(0.9, 0.95), eps=1e-8), 0.01)
+run("lars", lambda g: timm.optim.Lars(g, momentum=0.9), 0.1)
+run("lars-nesterov", lambda g: timm.optim.Lars(g, momentum=0.9, nesterov=True), 0.1)
+run("lamb", lambda g: timm.optim.Lamb(g, betas=(0.9, 0.95), eps=1e-6, max_grad_norm=None), 0.01)
