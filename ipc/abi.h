@@ -16,7 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define IM_ABI_VERSION 1u
+#define IM_ABI_VERSION 2u
 #define IM_MAGIC UINT64_C(0x3172657075736d69) /* "imsuper1" */
 #define IM_LINE 128                           /* two cache lines: the adjacent-line prefetcher pairs them */
 #define IM_PAGE 4096
@@ -29,6 +29,8 @@
 #define IM_BAD_MAX 1024
 #define IM_QUARANTINE_MAX 256
 #define IM_NAME_BYTES 232
+#define IM_PEER_VALUES 8    /* numbers of one exchange between the trainers (peers.h) */
+#define IM_CARD_BYTES 12288 /* by which a trainer shows how to reach it */
 
 enum im_role {
     IM_ROLE_NONE,
@@ -137,6 +139,16 @@ struct im_ledger {
     uint64_t pad[2];
 };
 
+/* What one trainer tells the others (peers.h). */
+struct im_peer {
+    alignas(IM_LINE) _Atomic uint64_t round;   /* W trainer: exchanges it has posted, after their numbers,
+                                                  release; supervisor: 0 in a reset */
+    _Atomic uint64_t value[2][IM_PEER_VALUES]; /* W trainer: of round r at [r % 2], doubles by bits */
+    /* W trainer: incarnation << 32 | bytes, after the card, release */
+    alignas(IM_LINE) _Atomic uint64_t card;
+    unsigned char card_bytes[IM_CARD_BYTES];
+};
+
 /* First page of the control segment; the tables follow at offsets that run.c computes from the geometry. */
 struct im_control {
     uint64_t magic;
@@ -166,16 +178,17 @@ struct im_control {
     struct im_event event_free;               /* readers wait: a cell became FREE */
     struct im_event event_ready;              /* augmenters wait: a cell became READY or a batch EMPTY */
     struct im_event event_run;                /* everyone: run_state changed */
-    struct im_event event_done[IM_RANKS_MAX]; /* trainer r waits: a sample became DONE */
+    struct im_event event_done[IM_RANKS_MAX]; /* trainer r waits: a sample is DONE, a peer said something */
     struct im_ledger ledger[IM_SPLITS];
 };
 
 static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2, "shared words must be lock-free");
-static_assert(sizeof(struct im_event) == IM_LINE, "abi 1");
-static_assert(sizeof(struct im_process) == IM_LINE, "abi 1");
-static_assert(sizeof(struct im_encoded_meta) == 264 && offsetof(struct im_encoded_meta, name) == 32, "abi 1");
-static_assert(sizeof(struct im_bad_entry) == 248, "abi 1");
-static_assert(sizeof(struct im_stats) == IM_PAGE, "abi 1");
-static_assert(offsetof(struct im_control, run_state) % IM_LINE == 0, "abi 1");
+static_assert(sizeof(struct im_event) == IM_LINE, "abi 2");
+static_assert(sizeof(struct im_process) == IM_LINE, "abi 2");
+static_assert(sizeof(struct im_encoded_meta) == 264 && offsetof(struct im_encoded_meta, name) == 32, "abi 2");
+static_assert(sizeof(struct im_bad_entry) == 248, "abi 2");
+static_assert(sizeof(struct im_peer) == 12672 && offsetof(struct im_peer, card) == 256, "abi 2");
+static_assert(sizeof(struct im_stats) == IM_PAGE, "abi 2");
+static_assert(offsetof(struct im_control, run_state) % IM_LINE == 0, "abi 2");
 
 #endif

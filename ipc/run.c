@@ -55,6 +55,7 @@ int im_offsets_compute(const struct im_geometry *g, struct im_offsets *ret)
     l.batch_words =
         take(&at, (uint64_t)g->ranks * g->batches * g->batch_size_max * sizeof(uint64_t), IM_PAGE);
     l.bad_samples = take(&at, IM_BAD_MAX * sizeof(struct im_bad_entry), IM_PAGE);
+    l.peers = take(&at, g->ranks * sizeof(struct im_peer), IM_PAGE);
     for (int s = 0; s < IM_SPLITS; s++)
         l.stamps[s] = take(&at, g->samples[s] * sizeof(uint32_t), IM_PAGE);
     l.control_bytes = take(&at, 0, IM_PAGE);
@@ -82,6 +83,7 @@ static void place_tables(struct im_run *run)
     run->encoded_meta = (struct im_encoded_meta *)(void *)(base + run->layout.encoded_meta);
     run->batch_word = (_Atomic uint64_t *)(void *)(base + run->layout.batch_words);
     run->bad_sample = (struct im_bad_entry *)(void *)(base + run->layout.bad_samples);
+    run->peer = (struct im_peer *)(void *)(base + run->layout.peers);
     for (int s = 0; s < IM_SPLITS; s++)
         run->stamp[s] = (_Atomic uint32_t *)(void *)(base + run->layout.stamps[s]);
 }
@@ -251,6 +253,8 @@ void im_run_reset(struct im_run *run, const struct im_plan *plan, uint64_t batch
     for (uint64_t t = ticket; t < ticket + g->encoded_cells; t++)
         atomic_store_explicit(&run->encoded_word[t % g->encoded_cells], im_word(IM_FREE, 0, t),
                               memory_order_release);
+    for (uint32_t rank = 0; rank < g->ranks; rank++)
+        atomic_store_explicit(&run->peer[rank].round, 0, memory_order_release);
     for (uint32_t rank = 0; rank < g->ranks; rank++)
         for (uint64_t b = batch; b < batch + g->batches; b++)
             for (uint32_t place = 0; place < g->batch_size_max; place++)

@@ -17,6 +17,6 @@ int im_fail(struct im_text *text, int err, const char *format, ...) __attribute_
 /* For errors of ours, never for data from outside: prints the condition with its place and aborts; on in
  * every build. */
 #define im_assert(condition) ((condition) ? (void)0 : im_assert_failed(#condition, __FILE__, __LINE__))
-_Noreturn void im_assert_failed(const char *condition, const char *file, int line);
+__attribute__((noreturn)) void im_assert_failed(const char *condition, const char *file, int line);
 
 #endif

@@ -20,7 +20,7 @@ files() {
     -type f -print | sed 's|^\./||' | LC_ALL=C sort
 }
 c_files() {
-  files | grep -E '^(ipc|kernels|reader|augment|trainer|supervisor|tests)/.*\.(c|h|cu|cuh)$' || true
+  files | grep -E '^(ipc|kernels|reader|augment|trainer|supervisor|tests)/.*\.(c|cc|h|cu|cuh)$' || true
 }
 
 # One awk program over the C files, comments and strings blanked out; it prints findings.
@@ -53,7 +53,7 @@ check_headers() {
 
 check_format() {
   command -v clang-format >/dev/null || exit 77
-  c_files | grep -E '\.(c|h)$' >"$work/list" || true
+  c_files | grep -E '\.(c|cc|h)$' >"$work/list" || true
   [ -s "$work/list" ] || return 0
   xargs clang-format --dry-run -Werror --style=file <"$work/list" 2>&1 | grep 'error:' || true
 }

@@ -42,7 +42,7 @@ function place_of(r, file,    n, i, word) {
 }
 
 function check(r, file, line, name,    place, key) {
-    if (file !~ /\.(c|cu)$/) {
+    if (file !~ /\.(c|cc|cu)$/) {
         print file ":" line ": <" name "> in a header spreads " library[r] " to every file that includes it"
         return
     }

@@ -59,6 +59,7 @@ static void check_layout(const struct im_geometry *g)
         {"encoded meta", l.encoded_meta, g->encoded_cells * sizeof(struct im_encoded_meta)},
         {"batch words", l.batch_words, places * sizeof(uint64_t)},
         {"bad samples", l.bad_samples, IM_BAD_MAX * sizeof(struct im_bad_entry)},
+        {"peers", l.peers, g->ranks * sizeof(struct im_peer)},
         {"stamps of train", l.stamps[IM_TRAIN], g->samples[IM_TRAIN] * sizeof(uint32_t)},
         {"stamps of val", l.stamps[IM_VAL], g->samples[IM_VAL] * sizeof(uint32_t)},
     };
@@ -75,6 +76,7 @@ static void check_layout(const struct im_geometry *g)
     assert_int_equal(l.batch_bytes, l.batch_stride * g->batches);
     assert_int_equal(l.stats % IM_PAGE, 0);
     assert_int_equal(l.processes % IM_LINE, 0);
+    assert_int_equal(l.peers % IM_LINE, 0);
     assert_int_equal(l.batch_samples % sizeof(uint64_t), 0);
     assert_int_equal(l.batch_stride % IM_PAGE, 0);
 }

@@ -1,0 +1,33 @@
+/* What the trainers of a run say to each other through shared memory: once, at the start, a card (how to
+ * reach this rank); then at each step a few numbers that all must know before they go on (who was asked to
+ * stop, how many samples are usable, what was counted).
+ *
+ * Agreement needs no network and no time limit: it waits as long as its process is wanted, like every other
+ * wait on the rings, and a rank's death ends it by the supervisor's reset. What computes with large arrays is
+ * the trainers' own matter (trainer/comm.h). */
+#ifndef IPC_PEERS_H
+#define IPC_PEERS_H
+
+#include "ipc/child.h"
+
+struct im_peers {
+    struct im_child *child; /* a trainer's; borrowed */
+    uint64_t round;         /* exchanges so far. Zero-initialise with each start of the data plane. */
+};
+
+/* Shows the card of this process to the other ranks. -E2BIG above IM_CARD_BYTES. */
+int im_peers_publish(struct im_child *child, const void *card, size_t bytes);
+
+/* Waits until the process that now is trainer `rank` has shown its card; room for IM_CARD_BYTES. 0;
+ * -ETIMEDOUT; -EBADMSG when it is no card; a positive exit status to leave with. */
+int im_peers_look(struct im_child *child, uint32_t rank, im_ns timeout, void *ret_card, size_t *ret_bytes);
+
+/* Waits until the process that now is trainer `rank` has told its position. Results as above. */
+int im_peers_await_position(struct im_child *child, uint32_t rank);
+
+/* Gives `count` numbers to all ranks and waits for theirs: ret_all[r] are those of rank r, the same in every
+ * process. Each rank calls it equally often. 0, or a positive exit status to leave with. */
+int im_peers_exchange(struct im_peers *p, const double *mine, uint32_t count,
+                      double (*ret_all)[IM_PEER_VALUES]);
+
+#endif
