@@ -18,6 +18,8 @@ NF >= 7 {
     n = split($1, part, ":")
     name = part[n]
     gsub(/ /, "", name)
+    if (name ~ /^DW\.ref\./) # how C++ finds the types of exceptions
+        next
     bare = name
     sub(/\.[0-9]+$/, "", bare)
     object = part[n - 1]
