@@ -96,10 +96,10 @@ static void sort_tensors(const struct tr_tensor *tensors, size_t count, size_t *
         ret_sorted[i] = &tensors[order[i]];
 }
 
-/* Writes one sealed file. state: NULL, or the checksum of the state that this is an export of. ret_checksum
- * may be NULL. */
-static int write_sealed(const char *path, const struct tr_checkpoint_content *c, const char *state,
-                        char ret_checksum[TR_SEAL_DIGITS], struct im_text *text)
+/* Writes one sealed file, to `sink` when it is not NULL. state: NULL, or the checksum of the state that this
+ * is an export of. ret_checksum may be NULL. */
+static int write_sealed(const char *path, const struct tr_sink *sink, const struct tr_checkpoint_content *c,
+                        const char *state, char ret_checksum[TR_SEAL_DIGITS], struct im_text *text)
 {
     const struct tr_tensor **sorted = malloc((c->tensor_count + 1) * sizeof(*sorted));
     struct tr_pair *pairs = malloc((c->metadata_count + RESERVED_COUNT) * sizeof(*pairs));
@@ -121,7 +121,10 @@ static int write_sealed(const char *path, const struct tr_checkpoint_content *c,
         goto out;
     pairs[n++] = (struct tr_pair){TR_SEAL_CRC_KEY, seal.crcs};
     pairs[n++] = (struct tr_pair){TR_SEAL_CHECKSUM_KEY, seal.checksum};
-    err = tr_safetensors_write(path, c->tensors, c->tensor_count, pairs, n, text);
+    if (sink)
+        err = tr_safetensors_put(path, sink, c->tensors, c->tensor_count, pairs, n, text);
+    else
+        err = tr_safetensors_write(path, c->tensors, c->tensor_count, pairs, n, text);
     if (err == 0 && ret_checksum)
         memcpy(ret_checksum, seal.checksum, TR_SEAL_DIGITS);
 out:
@@ -181,7 +184,7 @@ static int save_state(const struct tr_checkpoint_store *store, const struct tr_c
     if (err == 0)
         err = join(store, NEXT_NAME, next, text);
     if (err == 0)
-        err = write_sealed(next, content, NULL, ret_checksum, text);
+        err = write_sealed(next, NULL, content, NULL, ret_checksum, text);
     if (err < 0)
         return err;
     IM_FAULT("checkpoint.written");
@@ -258,7 +261,7 @@ static int write_model(const struct tr_checkpoint_store *store, const char *name
     char path[PATH_MAX];
     int err = join(store, name, path, text);
 
-    return err < 0 ? err : write_sealed(path, model, state, NULL, text);
+    return err < 0 ? err : write_sealed(path, NULL, model, state, NULL, text);
 }
 
 /* Steps 4 and 5. */
@@ -291,18 +294,33 @@ static size_t select_model(const struct tr_tensor *tensors, size_t count, struct
     return n;
 }
 
+static int check_keys(const struct tr_checkpoint_content *content, struct im_text *text)
+{
+    for (size_t i = 0; i < content->metadata_count; i++)
+        if (is_reserved(content->metadata[i].key))
+            return im_fail(text, -EINVAL, "the metadata key \"%s\" is the checkpoint's own",
+                           content->metadata[i].key);
+    return 0;
+}
+
+int tr_checkpoint_put(const char *name, const struct tr_sink *sink,
+                      const struct tr_checkpoint_content *content, struct im_text *text)
+{
+    int err = check_keys(content, text);
+
+    return err < 0 ? err : write_sealed(name, sink, content, NULL, NULL, text);
+}
+
 int tr_checkpoint_save(struct tr_checkpoint_store *store, const struct tr_checkpoint_content *content,
                        int epoch, bool best, struct im_text *text)
 {
     struct tr_checkpoint_content model = *content;
     struct tr_tensor *tensors;
     char checksum[TR_SEAL_DIGITS];
-    int err;
+    int err = check_keys(content, text);
 
-    for (size_t i = 0; i < content->metadata_count; i++)
-        if (is_reserved(content->metadata[i].key))
-            return im_fail(text, -EINVAL, "the metadata key \"%s\" is the checkpoint's own",
-                           content->metadata[i].key);
+    if (err < 0)
+        return err;
     tensors = malloc((content->tensor_count + 1) * sizeof(*tensors));
     if (!tensors)
         return im_fail(text, -ENOMEM, "cannot write a checkpoint into %s: out of memory", store->directory);
@@ -315,18 +333,36 @@ int tr_checkpoint_save(struct tr_checkpoint_store *store, const struct tr_checkp
     return err;
 }
 
-int tr_checkpoint_open_file(const char *path, struct tr_safetensors **ret_file, struct im_text *text)
+/* With the result of opening: a file that is not what its seal says is closed again. */
+static int verify(const char *name, int err, struct tr_safetensors *file, struct tr_safetensors **ret_file,
+                  struct im_text *text)
 {
-    struct tr_safetensors *file = NULL;
-    int err = tr_safetensors_open(path, &file, text);
-
     if (err == 0)
-        err = tr_seal_verify(path, file, text);
+        err = tr_seal_verify(name, file, text);
     if (err < 0)
         tr_safetensors_close(&file);
     else
         *ret_file = file;
     return err;
+}
+
+int tr_checkpoint_open_file(const char *path, struct tr_safetensors **ret_file, struct im_text *text)
+{
+    struct tr_safetensors *file = NULL;
+    int err = tr_safetensors_open(path, &file, text);
+
+    return verify(path, err, file, ret_file, text);
+}
+
+int tr_checkpoint_take(const char *name, char *bytes, size_t n, struct tr_safetensors **ret_file,
+                       struct im_text *text)
+{
+    struct tr_safetensors *file = NULL;
+    int err = tr_safetensors_take(name, bytes, n, &file, text);
+
+    if (err < 0)
+        free(bytes);
+    return verify(name, err, file, ret_file, text);
 }
 
 /* Whether another try with the same file would fail too, so that the one before is the better choice. */
@@ -428,7 +464,7 @@ int tr_checkpoint_mend(struct tr_checkpoint_store *store, const struct tr_safete
             metadata[model.metadata_count++] = tr_safetensors_metadata_at(state, i);
     model.tensors = tensors;
     model.metadata = metadata;
-    err = write_sealed(path, &model, checksum, NULL, text);
+    err = write_sealed(path, NULL, &model, checksum, NULL, text);
 out:
     free(tensors);
     free(metadata);

@@ -59,6 +59,10 @@ int tr_checkpoint_store_open(struct tr_checkpoint_store *store, const char *dire
 int tr_checkpoint_save(struct tr_checkpoint_store *store, const struct tr_checkpoint_content *content,
                        int epoch, bool best, struct im_text *text);
 
+/* The bytes of last.state.safetensors with this content, to anywhere; `name` is what sentences call them. */
+int tr_checkpoint_put(const char *name, const struct tr_sink *sink,
+                      const struct tr_checkpoint_content *content, struct im_text *text);
+
 /* Loads the state, verified. 0: the last one. 1: the last one is damaged or missing, this is the one before;
  * `text` names what was wrong, and a damaged file is kept aside as last.damaged.state.safetensors. -ENOENT:
  * there is none (a new run). -EBADMSG: there are some and none is good. Other negative errno: could not read.
@@ -73,6 +77,10 @@ int tr_checkpoint_mend(struct tr_checkpoint_store *store, const struct tr_safete
 /* Reads and verifies one file that tr_checkpoint_save() wrote. -EBADMSG with a sentence that names the
  * tensor. */
 int tr_checkpoint_open_file(const char *path, struct tr_safetensors **ret_file, struct im_text *text);
+
+/* The same with bytes in memory, which are malloc'ed and taken over whatever the result. */
+int tr_checkpoint_take(const char *name, char *bytes, size_t n, struct tr_safetensors **ret_file,
+                       struct im_text *text);
 
 /* Copies tensors out: tensors[i] says name, dtype and shape, destinations[i] where to. As strict as PyTorch:
  * the file must hold these and no others. -EBADMSG with a sentence that says what differs; nothing has been

@@ -55,6 +55,18 @@ void tr_safetensors_order(const struct tr_tensor *tensors, size_t count, size_t 
 int tr_safetensors_write(const char *path, const struct tr_tensor *tensors, size_t count,
                          const struct tr_pair *metadata, size_t metadata_count, struct im_text *text);
 
+/* Where a file's bytes go, in their order and in pieces: memory, a count. 0, or a negative errno with a
+ * sentence, which ends the writing. */
+struct tr_sink {
+    void *context;
+    int (*write)(void *context, const void *bytes, size_t n, struct im_text *text);
+};
+
+/* The bytes that tr_safetensors_write() would write. `name` is what sentences call them. */
+int tr_safetensors_put(const char *name, const struct tr_sink *sink, const struct tr_tensor *tensors,
+                       size_t count, const struct tr_pair *metadata, size_t metadata_count,
+                       struct im_text *text);
+
 /* A file that was read, with all it holds. */
 struct tr_safetensors;
 
@@ -65,6 +77,9 @@ int tr_safetensors_open(const char *path, struct tr_safetensors **ret_file, stru
 /* The same from memory, which must outlive the result; `path` is what sentences call it. */
 int tr_safetensors_parse(const char *path, const void *bytes, size_t n, struct tr_safetensors **ret_file,
                          struct im_text *text);
+/* The same, and on success the result owns `bytes`, which are malloc'ed. */
+int tr_safetensors_take(const char *path, char *bytes, size_t n, struct tr_safetensors **ret_file,
+                        struct im_text *text);
 void tr_safetensors_close(struct tr_safetensors **file); /* nulls */
 
 /* Tensors in the order of their bytes in the file. They live as long as the file is open. */

@@ -25,7 +25,7 @@ struct entry {
 
 struct tr_safetensors {
     struct im_json *header; /* owns the names and the metadata */
-    char *bytes;            /* the file, when we read it ourselves */
+    char *bytes;            /* the file, when it is ours */
     struct entry *entries;
     size_t count;
     struct tr_pair *metadata;
@@ -207,6 +207,16 @@ int tr_safetensors_parse(const char *path, const void *bytes, size_t n, struct t
     return err;
 }
 
+int tr_safetensors_take(const char *path, char *bytes, size_t n, struct tr_safetensors **ret_file,
+                        struct im_text *text)
+{
+    int err = tr_safetensors_parse(path, bytes, n, ret_file, text);
+
+    if (err == 0)
+        (*ret_file)->bytes = bytes;
+    return err;
+}
+
 int tr_safetensors_open(const char *path, struct tr_safetensors **ret_file, struct im_text *text)
 {
     char *bytes;
@@ -215,11 +225,9 @@ int tr_safetensors_open(const char *path, struct tr_safetensors **ret_file, stru
 
     if (err < 0)
         return err;
-    err = tr_safetensors_parse(path, bytes, n, ret_file, text);
+    err = tr_safetensors_take(path, bytes, n, ret_file, text);
     if (err < 0)
         free(bytes);
-    else
-        (*ret_file)->bytes = bytes;
     return err;
 }
 

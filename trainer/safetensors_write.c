@@ -125,29 +125,28 @@ static int make_header(const struct tr_tensor *tensors, const size_t *order, siz
     return err;
 }
 
-static int write_parts(struct im_file_writer *w, const char *header, uint64_t header_bytes,
-                       const struct tr_tensor *tensors, const size_t *order, size_t count,
-                       struct im_text *text)
+static int put_parts(const struct tr_sink *sink, const char *header, uint64_t header_bytes,
+                     const struct tr_tensor *tensors, const size_t *order, size_t count, struct im_text *text)
 {
-    int err = im_file_write(w, &header_bytes, sizeof(header_bytes), text);
+    int err = sink->write(sink->context, &header_bytes, sizeof(header_bytes), text);
 
     if (err == 0)
-        err = im_file_write(w, header, header_bytes, text);
+        err = sink->write(sink->context, header, header_bytes, text);
     for (size_t i = 0; i < count && err == 0; i++) {
         const struct tr_tensor *t = &tensors[order[i]];
         size_t bytes;
 
         err = tr_tensor_bytes(t, &bytes);
         if (err == 0 && bytes)
-            err = im_file_write(w, t->data, bytes, text);
+            err = sink->write(sink->context, t->data, bytes, text);
     }
     return err;
 }
 
-int tr_safetensors_write(const char *path, const struct tr_tensor *tensors, size_t count,
-                         const struct tr_pair *metadata, size_t metadata_count, struct im_text *text)
+int tr_safetensors_put(const char *name, const struct tr_sink *sink, const struct tr_tensor *tensors,
+                       size_t count, const struct tr_pair *metadata, size_t metadata_count,
+                       struct im_text *text)
 {
-    struct im_file_writer w = {.fd = -1};
     size_t *order = malloc((count + 1) * sizeof(*order));
     char *header = NULL;
     size_t n, padded;
@@ -162,20 +161,34 @@ int tr_safetensors_write(const char *path, const struct tr_tensor *tensors, size
     n = strlen(header);
     padded = (n + 7) / 8 * 8;
     memset(header + n, ' ', padded - n);
-    if (padded > TR_SAFETENSORS_HEADER_MAX) {
-        err = im_fail(text, -EFBIG, "cannot write %s: its header would have %zu bytes", path, padded);
-        goto out;
-    }
-    err = im_file_begin(&w, path, text);
+    if (padded > TR_SAFETENSORS_HEADER_MAX)
+        err = im_fail(text, -EFBIG, "cannot write %s: its header would have %zu bytes", name, padded);
+    else
+        err = put_parts(sink, header, padded, tensors, order, count, text);
+out:
+    if (err == -ENOMEM)
+        im_fail(text, err, "cannot write %s: out of memory", name);
+    free(order);
+    free(header);
+    return err;
+}
+
+static int write_to_file(void *context, const void *bytes, size_t n, struct im_text *text)
+{
+    return im_file_write(context, bytes, n, text);
+}
+
+int tr_safetensors_write(const char *path, const struct tr_tensor *tensors, size_t count,
+                         const struct tr_pair *metadata, size_t metadata_count, struct im_text *text)
+{
+    struct im_file_writer w = {.fd = -1};
+    const struct tr_sink sink = {.context = &w, .write = write_to_file};
+    int err = im_file_begin(&w, path, text);
+
     if (err == 0)
-        err = write_parts(&w, header, padded, tensors, order, count, text);
+        err = tr_safetensors_put(path, &sink, tensors, count, metadata, metadata_count, text);
     if (err == 0)
         err = im_file_commit(&w, text);
     im_file_abort(&w);
-out:
-    if (err == -ENOMEM)
-        im_fail(text, err, "cannot write %s: out of memory", path);
-    free(order);
-    free(header);
     return err;
 }

@@ -390,6 +390,90 @@ static void reserved_metadata_is_refused(void **state)
     assert_int_equal(count_files(*state), 0);
 }
 
+struct buffer {
+    char bytes[8192];
+    size_t n;
+};
+
+static int append(void *context, const void *bytes, size_t n, struct im_text *text)
+{
+    struct buffer *b = context;
+
+    if (n > sizeof(b->bytes) - b->n)
+        return im_fail(text, -ENOSPC, "full");
+    memcpy(b->bytes + b->n, bytes, n);
+    b->n += n;
+    return 0;
+}
+
+static char *copy_of(const char *bytes, size_t n)
+{
+    char *copy = malloc(n);
+
+    assert_non_null(copy);
+    memcpy(copy, bytes, n);
+    return copy;
+}
+
+static void in_memory_a_state_is_the_very_file(void **state)
+{
+    struct buffer got = {.n = 0};
+    const struct tr_sink sink = {&got, append};
+    struct tr_safetensors *file = NULL;
+    struct im_text text = {""};
+    struct model m;
+    char *bytes = NULL;
+    size_t n = 0;
+
+    fill(&m, 6);
+    assert_int_equal(tr_checkpoint_put("memory", &sink, &m.content, &text), 0);
+    must_save(*state, 6, -1, false);
+    assert_int_equal(im_read_file(join(*state, "last.state.safetensors"), 1 << 20, &bytes, &n, &text), 0);
+    assert_int_equal(got.n, n);
+    assert_memory_equal(got.bytes, bytes, n);
+    free(bytes);
+    assert_int_equal(tr_checkpoint_take("memory", copy_of(got.bytes, got.n), got.n, &file, &text), 0);
+    assert_int_equal(step_of(file, true), 6);
+    tr_safetensors_close(&file);
+    m.metadata[1].key = "checksum";
+    assert_int_equal(tr_checkpoint_put("memory", &sink, &m.content, &text), -EINVAL);
+}
+
+static void damage_in_memory_is_found_as_in_a_file(void **state)
+{
+    struct buffer got = {.n = 0};
+    const struct tr_sink sink = {&got, append};
+    struct tr_safetensors *file = NULL;
+    struct im_text text = {""};
+    struct model m;
+
+    (void)state;
+    fill(&m, 6);
+    assert_int_equal(tr_checkpoint_put("memory", &sink, &m.content, &text), 0);
+    for (size_t at = 0; at < got.n; at++) {
+        char *bytes = copy_of(got.bytes, got.n);
+
+        bytes[at] ^= 1;
+        if (tr_checkpoint_take("the bytes", bytes, got.n, &file, &text) >= 0 || !strstr(text.s, "the bytes"))
+            fail_msg("byte %zu: \"%s\"", at, text.s);
+        assert_null(file);
+        assert_true(tr_checkpoint_take("a part", copy_of(got.bytes, at ? at : 1), at, &file, &text) < 0);
+    }
+}
+
+static void a_full_memory_ends_the_writing(void **state)
+{
+    struct buffer got = {.n = sizeof(got.bytes) - 300};
+    const struct tr_sink sink = {&got, append};
+    struct im_text text = {""};
+    struct model m;
+
+    (void)state;
+    fill(&m, 6);
+    assert_int_equal(tr_checkpoint_put("memory", &sink, &m.content, &text), -ENOSPC);
+    assert_string_equal(text.s, "full");
+}
+
 static int save_two(void *directory)
 {
     return save(directory, 2, 2, true, NULL) < 0;
@@ -511,6 +595,9 @@ int main(void)
         IN_DIRECTORY(an_export_of_another_save_is_mended),
         IN_DIRECTORY(restoring_is_strict),
         IN_DIRECTORY(reserved_metadata_is_refused),
+        IN_DIRECTORY(in_memory_a_state_is_the_very_file),
+        cmocka_unit_test(damage_in_memory_is_found_as_in_a_file),
+        cmocka_unit_test(a_full_memory_ends_the_writing),
         IN_DIRECTORY(a_kill_at_each_step_of_a_save_leaves_a_state_that_loads),
         IN_DIRECTORY(a_failure_at_each_step_of_writing_is_reported_and_survived),
         IN_DIRECTORY(without_hard_links_the_state_before_is_kept_too),
