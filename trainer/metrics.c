@@ -33,26 +33,33 @@ static int join(char path[PATH_MAX], const char *directory, const char *name, st
     return im_fail(text, -ENAMETOOLONG, "the path of %s in %.200s... is too long", name, directory);
 }
 
-/* Whether a line stays when a run continues after `limit` steps or epochs. */
-typedef bool keep_line(const char *line, size_t n, uint64_t limit);
+/* Where a run continues. */
+struct place {
+    uint64_t step;
+    uint32_t epoch;
+};
 
-static bool keep_metric(const char *line, size_t n, uint64_t limit)
+/* Whether a line stays when a run continues there. */
+typedef bool keep_line(const char *line, size_t n, const struct place *at);
+
+/* An epoch's line has the step of the last line before its validation: the epoch tells them apart. */
+static bool keep_metric(const char *line, size_t n, const struct place *at)
 {
     struct im_json *object = NULL;
     int64_t step;
     bool keep;
 
-    if (limit == 0 || im_json_parse(line, n, &object, NULL) < 0)
+    if (at->step == 0 || im_json_parse(line, n, &object, NULL) < 0)
         return false; /* a run that begins anew begins with its config */
     if (im_json_as_int(im_json_get(object, "step"), &step) == 0)
-        keep = step >= 0 && (uint64_t)step <= limit;
+        keep = step >= 0 && (uint64_t)step <= at->step && im_json_int_or(object, "epoch", 0) <= at->epoch;
     else
         keep = strcmp(im_json_str_or(object, "event", ""), "config") == 0;
     im_json_free(&object);
     return keep;
 }
 
-static bool keep_summary(const char *line, size_t n, uint64_t limit)
+static bool keep_summary(const char *line, size_t n, const struct place *at)
 {
     unsigned long epoch;
     char *end;
@@ -63,12 +70,12 @@ static bool keep_summary(const char *line, size_t n, uint64_t limit)
         return false;
     errno = 0;
     epoch = strtoul(line, &end, 10);
-    return errno == 0 && *end == ',' && epoch <= limit;
+    return errno == 0 && *end == ',' && epoch <= at->epoch;
 }
 
 /* Moves the lines that stay to the front of `bytes`; a last line without its newline does not stay. Returns
  * their length. */
-static size_t filter(char *bytes, size_t n, keep_line *keep, uint64_t limit, int *removed)
+static size_t filter(char *bytes, size_t n, keep_line *keep, const struct place *place, int *removed)
 {
     size_t kept = 0;
 
@@ -76,7 +83,7 @@ static size_t filter(char *bytes, size_t n, keep_line *keep, uint64_t limit, int
         const char *newline = memchr(bytes + at, '\n', n - at);
         size_t length = newline ? (size_t)(newline - (bytes + at)) : n - at;
 
-        if (newline && keep(bytes + at, length, limit)) {
+        if (newline && keep(bytes + at, length, place)) {
             memmove(bytes + kept, bytes + at, length + 1);
             kept += length + 1;
         } else if (*removed < INT_MAX) {
@@ -87,8 +94,9 @@ static size_t filter(char *bytes, size_t n, keep_line *keep, uint64_t limit, int
     return kept;
 }
 
-/* Cuts the file back to `limit`. Adds the lines it removed to *removed. No file is fine. */
-static int cut_back(const char *path, keep_line *keep, uint64_t limit, int *removed, struct im_text *text)
+/* Cuts the file back to that place. Adds the lines it removed to *removed. No file is fine. */
+static int cut_back(const char *path, keep_line *keep, const struct place *at, int *removed,
+                    struct im_text *text)
 {
     size_t n, kept;
     char *bytes;
@@ -99,7 +107,7 @@ static int cut_back(const char *path, keep_line *keep, uint64_t limit, int *remo
     err = im_read_file(path, FILE_BYTES_MAX, &bytes, &n, text);
     if (err < 0)
         return err;
-    kept = filter(bytes, n, keep, limit, removed);
+    kept = filter(bytes, n, keep, at, removed);
     if (kept < n)
         err = im_file_replace(path, bytes, kept, text);
     free(bytes);
@@ -124,21 +132,21 @@ static int check_header(const char *path, struct im_text *text)
                           SUMMARY_HEADER);
 }
 
-static int open_lines(struct tr_metrics *m, const char *directory, uint64_t step, int *removed,
+static int open_lines(struct tr_metrics *m, const char *directory, const struct place *at, int *removed,
                       struct im_text *text)
 {
     char path[PATH_MAX];
     int err = join(path, directory, LINES_NAME, text);
 
     if (err == 0)
-        err = cut_back(path, keep_metric, step, removed, text);
+        err = cut_back(path, keep_metric, at, removed, text);
     if (err < 0)
         return err;
     m->lines_fd = im_lines_open(path, text);
     return m->lines_fd < 0 ? m->lines_fd : 0;
 }
 
-static int open_summary(struct tr_metrics *m, const char *directory, uint32_t epoch, int *removed,
+static int open_summary(struct tr_metrics *m, const char *directory, const struct place *at, int *removed,
                         struct im_text *text)
 {
     char path[PATH_MAX];
@@ -147,7 +155,7 @@ static int open_summary(struct tr_metrics *m, const char *directory, uint32_t ep
     if (err == 0)
         err = check_header(path, text);
     if (err == 0)
-        err = cut_back(path, keep_summary, epoch, removed, text);
+        err = cut_back(path, keep_summary, at, removed, text);
     if (err < 0)
         return err;
     m->summary_fd = im_lines_open(path, text);
@@ -162,15 +170,16 @@ static int open_summary(struct tr_metrics *m, const char *directory, uint32_t ep
 int tr_metrics_open(struct tr_metrics *m, const char *directory, uint64_t step, uint32_t epoch,
                     struct im_text *text)
 {
+    const struct place at = {.step = step, .epoch = epoch};
     int removed = 0;
     int err;
 
     *m = (struct tr_metrics){.lines_fd = -1, .summary_fd = -1};
     err = im_mkdirs(directory, 0777, text);
     if (err == 0)
-        err = open_lines(m, directory, step, &removed, text);
+        err = open_lines(m, directory, &at, &removed, text);
     if (err == 0)
-        err = open_summary(m, directory, epoch, &removed, text);
+        err = open_summary(m, directory, &at, &removed, text);
     if (err < 0) {
         tr_metrics_close(m);
         return err;
@@ -206,7 +215,7 @@ int tr_metrics_line(struct tr_metrics *m, const struct im_json *object, struct i
     if (!line)
         return im_fail(text, -ENOMEM, "cannot write " LINES_NAME ": out of memory");
     /* What opening would remove must not be written. */
-    if (keep_metric(line, strlen(line), INT64_MAX))
+    if (keep_metric(line, strlen(line), &(struct place){.step = INT64_MAX, .epoch = UINT32_MAX}))
         err = append(m->lines_fd, LINES_NAME, line, text);
     else
         err = im_fail(text, -EINVAL, "a line of " LINES_NAME " needs a step: %.200s", line);

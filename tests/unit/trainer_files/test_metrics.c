@@ -109,6 +109,21 @@ static void opening_at_an_earlier_place_removes_what_came_later(void **state)
     assert_content(*state, "summary.csv", HEADER "1,2.5,0.125,2.25,0.25,0.5,0.1,1234.5,60\n");
 }
 
+/* Between validation's batches the step stands still: a position there is before the epoch's line, which has
+ * the same step. */
+static void an_epochs_line_goes_although_its_step_was_reached(void **state)
+{
+    static const char kept[] = CONFIG "{\"step\":2,\"epoch\":0}\n";
+    static const char lines[] =
+        CONFIG "{\"step\":2,\"epoch\":0}\n{\"event\":\"epoch\",\"step\":2,\"epoch\":1}\n";
+
+    put(*state, "metrics.jsonl", lines, sizeof(lines) - 1);
+    assert_int_equal(open_at(*state, 2, 1), 0);
+    assert_content(*state, "metrics.jsonl", lines);
+    assert_int_equal(open_at(*state, 2, 0), 1);
+    assert_content(*state, "metrics.jsonl", kept);
+}
+
 static void beginning_anew_removes_all(void **state)
 {
     write_run(*state);
@@ -233,6 +248,7 @@ int main(void)
         IN_DIRECTORY(lines_and_epochs_are_written_as_documented),
         IN_DIRECTORY(opening_at_the_end_removes_nothing),
         IN_DIRECTORY(opening_at_an_earlier_place_removes_what_came_later),
+        IN_DIRECTORY(an_epochs_line_goes_although_its_step_was_reached),
         IN_DIRECTORY(beginning_anew_removes_all),
         IN_DIRECTORY(torn_last_lines_are_removed),
         IN_DIRECTORY(blocks_of_zeroes_and_lines_that_are_no_json_are_removed),
