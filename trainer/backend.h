@@ -34,7 +34,7 @@ struct im_plan;
 
 /* Shapes: x is the (first) input, y the output. */
 enum im_op_kind {
-    IM_OP_INPUT,   /* uint8 NHWC pixels -> y = (pixel / 255 - mean[c]) / std[c]; no backward */
+    IM_OP_INPUT,   /* uint8 NHWC pixels -> y = (pixel / 255 - mean[c]) / std[c], mixed; no backward */
     IM_OP_CONV,    /* no bias; w: [y.c][x.c][kernel][kernel]; dilation 1, groups 1 */
     IM_OP_BN,      /* over n, h, w of each channel; w: gamma [c], b: beta [c]; then ReLU if op.relu */
     IM_OP_ADD,     /* y = x + x2, then ReLU if op.relu; x2 has x's shape and layout */
@@ -79,16 +79,25 @@ struct im_tally {
         top5; /* top5: the label is among the 5 best (ties count in the label's favour only by index) */
 };
 
+/* How a batch is mixed with itself in reverse order: sample i has the partner n-1-i. */
+enum im_mix_kind { IM_MIX_NONE, IM_MIX_UP, IM_MIX_CUT };
+
+struct im_mix {
+    enum im_mix_kind kind;
+    double lambda;      /* the share of the sample itself: of its target and, in MixUp, of its pixels */
+    int y0, y1, x0, x1; /* CutMix: rows y0 .. y1-1 and columns x0 .. x1-1 are the partner's */
+};
+
 /* Arguments of one execution. An op reads the fields of its row and no others.
  *            forward                                       backward
- *   INPUT    pixels -> y                                   -
+ *   INPUT    pixels, mix -> y                              -
  *   CONV     x, w -> y                                     x, w, dy -> dx (if needs_dx), dw
  *   BN       x, w, b -> y, save; run_mean, run_var         x, w, b, save, dy -> dx, dw, db
  *   ADD      x, x2 -> y                                    y, dy -> dx (the gradient of x and of x2 alike)
  *   MAXPOOL  x -> y, save                                  save, dy -> dx
  *   GAP      x -> y                                        dy -> dx
  *   FC       x, w, b -> y                                  x, w, dy -> dx, dw, db
- *   LOSS     x, labels, valid -> dx (if training), tally   -
+ *   LOSS     x, labels, valid, mix -> dx (if training), tally
  * dy[1], when not NULL, is a second contribution to the gradient of y (a fork of the network): the sum
  * counts, and dy[0] may be overwritten. dw and db are overwritten, not added to. */
 struct im_exec {
@@ -103,10 +112,15 @@ struct im_exec {
     uint64_t param_version;    /* changes whenever a parameter has changed */
     const uint8_t *pixels;     /* INPUT, host memory: [n][h][w][3] */
     const int32_t *labels;     /* LOSS, host memory: [n], 0 .. c-1 for valid samples */
-    const uint8_t *valid;   /* LOSS, host memory: [n], 0 = masked: no loss, zero gradient; NULL = all valid */
-    float smoothing;        /* LOSS: q = (1 - s) [k = label] + s / c */
-    double divisor;         /* LOSS: gradient = (p - q) / divisor; 0: the number of valid samples */
-    struct im_tally *tally; /* LOSS, host memory: overwritten */
+    const uint8_t *valid; /* LOSS, host memory: [n], 0 = masked: no loss, zero gradient; NULL = all valid */
+    const struct im_mix *mix; /* INPUT, LOSS; NULL or kind NONE: no mixing. Values are mixed after they are
+                                 normalised and nothing is rounded to pixels, so mixing before would be the
+                                 same. LOSS: q = lambda q(label) + (1 - lambda) q(the partner's label); a
+                                 sample whose partner is masked is masked too; top1 and top5 go by the label
+                                 of the larger share, the sample's own at equal shares */
+    float smoothing;          /* LOSS: q = (1 - s) [k = label] + s / c */
+    double divisor;           /* LOSS: gradient = (p - q) / divisor; 0: the number of valid samples */
+    struct im_tally *tally;   /* LOSS, host memory: overwritten */
 };
 
 /* A run of the flat arena: one tensor that decays, or any number of tensors that do not. */

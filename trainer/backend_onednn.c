@@ -86,7 +86,7 @@ static int forward(struct im_backend *b, struct im_plan *p, const struct im_exec
     tr_cpu_set_threads(b->threads);
     switch (p->op.kind) {
     case IM_OP_INPUT:
-        tr_cpu_input(&p->op, e->pixels, e->y);
+        tr_cpu_input(&p->op, e);
         return 0;
     case IM_OP_CONV:
         return tr_conv_forward(b, p, e);

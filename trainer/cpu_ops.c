@@ -110,8 +110,36 @@ void tr_cpu_residual_backward(float *dx, const float *dy0, const float *dy1, con
         residual_backward(dx, dy0, dy1, y, k * CHUNK, chunk_end(k, count));
 }
 
-void tr_cpu_input(const struct im_op *op, const uint8_t *pixels, float *nchw)
+/* One image; the loop over channels inside has three turns. */
+static void normalise(const float table[3][256], const uint8_t *from, float *to, size_t plane)
 {
+    for (size_t i = 0; i < plane; i++)
+        for (size_t c = 0; c < 3; c++)
+            to[c * plane + i] = table[c][from[i * 3 + c]];
+}
+
+static void mix_up(const float table[3][256], const uint8_t *from, const uint8_t *partner, float share,
+                   float *to, size_t plane)
+{
+    for (size_t i = 0; i < plane; i++)
+        for (size_t c = 0; c < 3; c++)
+            to[c * plane + i] =
+                share * table[c][from[i * 3 + c]] + (1 - share) * table[c][partner[i * 3 + c]];
+}
+
+/* Writes the partner's box over an image that is normalised already. */
+static void cut_in(const float table[3][256], const struct im_mix *mix, const uint8_t *partner, float *to,
+                   size_t width, size_t plane)
+{
+    for (size_t y = (size_t)mix->y0; y < (size_t)mix->y1; y++)
+        for (size_t i = y * width + (size_t)mix->x0; i < y * width + (size_t)mix->x1; i++)
+            for (size_t c = 0; c < 3; c++)
+                to[c * plane + i] = table[c][partner[i * 3 + c]];
+}
+
+void tr_cpu_input(const struct im_op *op, const struct im_exec *e)
+{
+    const enum im_mix_kind kind = e->mix ? e->mix->kind : IM_MIX_NONE;
     size_t plane = (size_t)op->x.h * (size_t)op->x.w;
     float table[3][256];
 
@@ -120,12 +148,16 @@ void tr_cpu_input(const struct im_op *op, const uint8_t *pixels, float *nchw)
             table[c][v] = (float)((v / 255.0 - (double)op->mean[c]) / (double)op->std[c]);
 #pragma omp parallel for schedule(static)
     for (int n = 0; n < op->x.n; n++) {
-        const uint8_t *from = pixels + (size_t)n * plane * 3;
-        float *to = nchw + (size_t)n * plane * 3;
+        const uint8_t *from = e->pixels + (size_t)n * plane * 3;
+        const uint8_t *partner = e->pixels + (size_t)(op->x.n - 1 - n) * plane * 3;
+        float *to = (float *)e->y + (size_t)n * plane * 3;
 
-        for (size_t i = 0; i < plane; i++)
-            for (size_t c = 0; c < 3; c++)
-                to[c * plane + i] = table[c][from[i * 3 + c]];
+        if (kind == IM_MIX_UP)
+            mix_up(table, from, partner, (float)e->mix->lambda, to, plane);
+        else
+            normalise(table, from, to, plane);
+        if (kind == IM_MIX_CUT)
+            cut_in(table, e->mix, partner, to, (size_t)op->x.w, plane);
     }
 }
 

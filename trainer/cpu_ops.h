@@ -22,7 +22,7 @@ void tr_cpu_residual(float *y, const float *a, const float *b, size_t count, boo
 void tr_cpu_residual_backward(float *dx, const float *dy0, const float *dy1, const float *y, size_t count,
                               bool relu);
 
-void tr_cpu_input(const struct im_op *op, const uint8_t *pixels, float *nchw);
+void tr_cpu_input(const struct im_op *op, const struct im_exec *e); /* y plain NCHW */
 
 /* The backend's functions of these names (backend.h); in cpu_optimizer.c. */
 void tr_cpu_update(const struct im_update *u);

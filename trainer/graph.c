@@ -289,6 +289,7 @@ int im_graph_forward(struct im_graph *g, const struct im_graph_memory *m, const 
         e.pixels = batch->pixels;
         e.labels = batch->labels;
         e.valid = batch->valid;
+        e.mix = &batch->mix;
         e.smoothing = smoothing;
         e.divisor = divisor;
         e.tally = &tally;

@@ -41,6 +41,7 @@ struct im_batch {
     const uint8_t *valid; /* [n], 0 = no part in the loss; NULL = all valid. Batch norm sees the pixels of all
                              samples. */
     int n, size;
+    struct im_mix mix; /* training only; zeroed: none */
 };
 
 /* -EINVAL when the image is too small for the model, what the backend says otherwise. */

@@ -69,17 +69,39 @@ static int rank_of(const float *logits, int classes, int label)
     return better;
 }
 
+/* What a sample is held against: one label, or two with their shares. */
+struct target {
+    int label, other;
+    double share; /* of the first */
+};
+
+static struct target target_of(const struct im_op *op, const struct im_exec *e, int n)
+{
+    bool mixed = e->mix && e->mix->kind != IM_MIX_NONE;
+
+    return mixed ? (struct target){e->labels[n], e->labels[op->x.n - 1 - n], e->mix->lambda}
+                 : (struct target){e->labels[n], e->labels[n], 1};
+}
+
+static bool takes_part(const struct im_op *op, const struct im_exec *e, int n)
+{
+    bool mixed = e->mix && e->mix->kind != IM_MIX_NONE;
+
+    return !e->valid || (e->valid[n] && (!mixed || e->valid[op->x.n - 1 - n]));
+}
+
 static uint32_t count_valid(const struct im_op *op, const struct im_exec *e)
 {
     uint32_t valid = 0;
 
     for (int n = 0; n < op->x.n; n++)
-        valid += !e->valid || e->valid[n];
+        valid += takes_part(op, e, n);
     return valid;
 }
 
 /* One sample: -sum_k q_k log p_k, and (p - q) * scale into dx when that is wanted. */
-static double cross_entropy(const float *x, int classes, int label, double smoothing, double scale, float *dx)
+static double cross_entropy(const float *x, int classes, struct target t, double smoothing, double scale,
+                            float *dx)
 {
     double top = -INFINITY, sum = 0, loss = 0;
 
@@ -88,7 +110,8 @@ static double cross_entropy(const float *x, int classes, int label, double smoot
     for (int k = 0; k < classes; k++)
         sum += exp((double)x[k] - top);
     for (int k = 0; k < classes; k++) {
-        double q = smoothing / classes + (k == label ? 1 - smoothing : 0);
+        double hard = (k == t.label ? t.share : 0) + (k == t.other ? 1 - t.share : 0);
+        double q = smoothing / classes + (1 - smoothing) * hard;
         double log_p = (double)x[k] - top - log(sum);
 
         if (q > 0)
@@ -108,15 +131,19 @@ void tr_ref_loss(const struct im_op *op, const struct im_exec *e)
     for (int n = 0; n < op->x.n; n++) {
         const float *x = (const float *)e->x + (size_t)n * (size_t)classes;
         float *dx = op->training ? (float *)e->dx + (size_t)n * (size_t)classes : NULL;
+        struct target t;
+        int rank;
 
-        if (e->valid && !e->valid[n]) {
+        if (!takes_part(op, e, n)) {
             for (int k = 0; dx && k < classes; k++)
                 dx[k] = 0;
             continue;
         }
-        tally.loss_sum += cross_entropy(x, classes, e->labels[n], (double)e->smoothing, 1.0 / divisor, dx);
-        tally.top1 += rank_of(x, classes, e->labels[n]) < 1;
-        tally.top5 += rank_of(x, classes, e->labels[n]) < 5;
+        t = target_of(op, e, n);
+        rank = rank_of(x, classes, t.share >= 0.5 ? t.label : t.other);
+        tally.loss_sum += cross_entropy(x, classes, t, (double)e->smoothing, 1.0 / divisor, dx);
+        tally.top1 += rank < 1;
+        tally.top5 += rank < 5;
     }
     *e->tally = tally;
 }

@@ -4,17 +4,39 @@
 #include <math.h>
 #include <string.h>
 
+/* What the sample at (n, h, w) is mixed with, and the share of it. */
+static int partner_of(const struct im_op *op, const struct im_mix *mix, int n, int h, int w,
+                      double *ret_share)
+{
+    bool cut = mix && mix->kind == IM_MIX_CUT && h >= mix->y0 && h < mix->y1 && w >= mix->x0 && w < mix->x1;
+
+    *ret_share = mix && mix->kind == IM_MIX_UP ? 1 - mix->lambda : cut ? 1 : 0;
+    return op->x.n - 1 - n;
+}
+
+static double normal(const struct im_op *op, const struct im_exec *e, int n, int h, int w, int c)
+{
+    size_t pixel = ((size_t)n * (size_t)op->x.h + (size_t)h) * (size_t)op->x.w + (size_t)w;
+
+    return (e->pixels[pixel * 3 + (size_t)c] / 255.0 - (double)op->mean[c]) / (double)op->std[c];
+}
+
 void tr_ref_input(const struct im_op *op, const struct im_exec *e)
 {
-    const uint8_t *pixel = e->pixels;
     float *y = e->y;
 
-    for (int n = 0; n < op->y.n; n++)
-        for (int h = 0; h < op->y.h; h++)
-            for (int w = 0; w < op->y.w; w++)
+    for (int n = 0; n < op->y.n; n++) {
+        for (int h = 0; h < op->y.h; h++) {
+            for (int w = 0; w < op->y.w; w++) {
+                double share;
+                int other = partner_of(op, e->mix, n, h, w, &share);
+
                 for (int c = 0; c < op->y.c; c++)
-                    y[tr_at(op->y, n, c, h, w)] =
-                        (float)((*pixel++ / 255.0 - (double)op->mean[c]) / (double)op->std[c]);
+                    y[tr_at(op->y, n, c, h, w)] = (float)((1 - share) * normal(op, e, n, h, w, c) +
+                                                          share * normal(op, e, other, h, w, c));
+            }
+        }
+    }
 }
 
 /* The place of the largest value in the window, the first of equals in row order; windows always hold one

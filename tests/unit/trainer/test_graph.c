@@ -156,8 +156,11 @@ static void more_shapes_than_the_cache_holds_still_run(void **state)
 
         assert_int_equal(im_network_prepare(net, batch.n, batch.size, size % 2 == 0, NULL), 0);
     }
-    assert_int_equal(
-        im_network_eval_step(net, &(struct im_batch){pixels, labels, NULL, 1, 8}, NULL, &tally, NULL), 0);
+    {
+        struct im_batch last = {.pixels = pixels, .labels = labels, .n = 1, .size = 8};
+
+        assert_int_equal(im_network_eval_step(net, &last, NULL, &tally, NULL), 0);
+    }
     im_network_free(net);
 }
 
