@@ -47,17 +47,35 @@ static struct im_attach attach_for(enum im_role role, uint32_t index)
 int im_plan_from_conf(const struct im_conf *conf, const uint64_t samples[IM_SPLITS], struct im_plan *ret,
                       struct im_text *text)
 {
-    const struct im_plan_params params = {
-        .samples = {samples[IM_TRAIN], samples[IM_VAL]},
-        .epochs = (uint32_t)conf->epochs,
-        .ranks = (uint32_t)conf->ranks,
-        .batch_size = {(uint32_t)conf->batch_size, (uint32_t)conf->batch_size},
-        .image_size = {(uint32_t)conf->image_size, (uint32_t)im_conf_eval_image_size(conf)},
-        .validate_every = (uint32_t)conf->validate_every,
-        .drop_last = conf->drop_last,
-    };
+    const struct im_conf_sizes last = im_conf_last_sizes(conf);
+    struct im_conf_resize resize;
+    struct im_conf_sizes *train = NULL;
+    int err = im_conf_resize(conf, &resize, text);
 
-    return im_plan_init(ret, &params, text);
+    if (err < 0)
+        return err;
+    if (*conf->resize_schedule) {
+        train = calloc((size_t)conf->epochs, sizeof *train);
+        if (!train)
+            return -ENOMEM;
+        for (uint32_t epoch = 0; epoch < (uint32_t)conf->epochs; epoch++)
+            train[epoch] = im_conf_resize_at(&resize, epoch);
+    }
+    err =
+        im_plan_init(ret,
+                     &(struct im_plan_params){
+                         .samples = {samples[IM_TRAIN], samples[IM_VAL]},
+                         .epochs = (uint32_t)conf->epochs,
+                         .ranks = (uint32_t)conf->ranks,
+                         .batch_size = {(uint32_t)conf->batch_size, last.batch_size},
+                         .image_size = {(uint32_t)conf->image_size, (uint32_t)im_conf_eval_image_size(conf)},
+                         .train = train,
+                         .validate_every = (uint32_t)conf->validate_every,
+                         .drop_last = conf->drop_last,
+                     },
+                     text);
+    free(train);
+    return err;
 }
 
 static uint32_t role_count(const struct im_geometry *g, enum im_role role)

@@ -4,16 +4,25 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "ipc/base/conf.h"
 #include "ipc/word.h"
 
 /* A cell carries tickets up to one turn of its ring past the end, and they must fit a word too. */
 #define TICKETS_MAX (IM_NUMBER_MAX - IM_CELLS_MAX)
 #define BATCHES_MAX (IM_NUMBER_MAX - IM_BATCHES_MAX)
 
+static struct im_conf_sizes sizes_of(const struct im_plan_params *p, enum im_split split, uint32_t epoch)
+{
+    if (split == IM_TRAIN && p->train)
+        return p->train[epoch];
+    return (struct im_conf_sizes){.image_size = p->image_size[split], .batch_size = p->batch_size[split]};
+}
+
 static int append_phase(struct im_plan *plan, const struct im_plan_params *p, enum im_split split,
                         uint32_t epoch)
 {
-    uint64_t per_step = (uint64_t)p->batch_size[split] * p->ranks;
+    const struct im_conf_sizes sizes = sizes_of(p, split, epoch);
+    uint64_t per_step = (uint64_t)sizes.batch_size * p->ranks;
     uint64_t samples = p->samples[split];
 
     if (split == IM_TRAIN && p->drop_last)
@@ -30,36 +39,53 @@ static int append_phase(struct im_plan *plan, const struct im_plan_params *p, en
         .steps = (uint32_t)steps,
         .split = split,
         .epoch = epoch,
-        .batch_size = p->batch_size[split],
-        .image_size = p->image_size[split],
+        .batch_size = sizes.batch_size,
+        .image_size = sizes.image_size,
     };
     plan->tickets += samples;
     plan->batches += steps;
     return 0;
 }
 
+/* A step that the training set fills at least once, in this epoch. */
+static int check_batch(const struct im_plan_params *p, uint32_t epoch, struct im_text *text)
+{
+    uint32_t batch = sizes_of(p, IM_TRAIN, epoch).batch_size;
+    uint64_t per_step = (uint64_t)batch * p->ranks;
+    struct im_text where = {""};
+
+    if (batch == 0)
+        return im_fail(text, -EINVAL, "a run needs at least one rank, one epoch and a batch of one");
+    if (p->train)
+        im_fail(&where, 0, "in epoch %" PRIu32 " of --resize-schedule, ", epoch + 1);
+    if (per_step > UINT32_MAX)
+        return im_fail(text, -EINVAL, "%sa step of more than 2^32 images; use a smaller --batch-size",
+                       where.s);
+    if (p->samples[IM_TRAIN] < per_step)
+        return im_fail(
+            text, -EINVAL,
+            "%s--batch-size %" PRIu32 " with %" PRIu32 " rank(s) asks for %" PRIu64
+            " images a step, but the training set has %" PRIu64 "; use --batch-size %" PRIu64 " or less",
+            where.s, batch, p->ranks, per_step, p->samples[IM_TRAIN], p->samples[IM_TRAIN] / p->ranks);
+    return 0;
+}
+
 static int check(const struct im_plan_params *p, struct im_text *text)
 {
-    uint64_t per_step = (uint64_t)p->batch_size[IM_TRAIN] * p->ranks;
-
-    if (p->ranks == 0 || p->batch_size[IM_TRAIN] == 0 || p->batch_size[IM_VAL] == 0 || p->epochs == 0)
+    if (p->ranks == 0 || p->batch_size[IM_VAL] == 0 || p->epochs == 0)
         return im_fail(text, -EINVAL, "a run needs at least one rank, one epoch and a batch of one");
     if (p->samples[IM_TRAIN] == 0)
         return im_fail(text, -EINVAL, "there are no training images");
-    if (per_step > UINT32_MAX || (uint64_t)p->batch_size[IM_VAL] * p->ranks > UINT32_MAX)
+    if ((uint64_t)p->batch_size[IM_VAL] * p->ranks > UINT32_MAX)
         return im_fail(text, -EINVAL, "a step of more than 2^32 images; use a smaller --batch-size");
     if (p->samples[IM_TRAIN] < p->ranks)
         return im_fail(text, -EINVAL,
                        "the training set has %" PRIu64 " images, fewer than the %" PRIu32
                        " ranks; use --ranks 1",
                        p->samples[IM_TRAIN], p->ranks);
-    if (p->samples[IM_TRAIN] < per_step)
-        return im_fail(text, -EINVAL,
-                       "--batch-size %" PRIu32 " with %" PRIu32 " rank(s) asks for %" PRIu64
-                       " images a step, but the training set has %" PRIu64 "; use --batch-size %" PRIu64
-                       " or less",
-                       p->batch_size[IM_TRAIN], p->ranks, per_step, p->samples[IM_TRAIN],
-                       p->samples[IM_TRAIN] / p->ranks);
+    for (uint32_t epoch = 0; epoch < (p->train ? p->epochs : 1); epoch++)
+        if (check_batch(p, epoch, text) < 0)
+            return -EINVAL;
     return 0;
 }
 

@@ -2,9 +2,9 @@
  *
  * A run is a sequence of phases: a training pass, then a validation pass, epoch after epoch. A phase is cut
  * into steps of ranks x batch_size samples; the last step takes what is left (drop_last leaves it out
- * instead). Tickets number the samples 0, 1, 2, ... over the whole run; batches number the steps likewise.
- * Within a step, position i goes to rank i mod ranks, place i / ranks, so that the ranks' batches fill at the
- * same pace. */
+ * instead). Epochs may differ in batch and image size. Tickets number the samples 0, 1, 2, ... over the whole
+ * run; batches number the steps likewise. Within a step, position i goes to rank i mod ranks, place i /
+ * ranks, so that the ranks' batches fill at the same pace. */
 #ifndef IPC_PLAN_H
 #define IPC_PLAN_H
 
@@ -13,14 +13,17 @@
 #include "ipc/abi.h"
 #include "ipc/base/err.h"
 
+struct im_conf_sizes;
+
 struct im_plan_params {
     uint64_t samples[IM_SPLITS];
     uint32_t epochs;
     uint32_t ranks;
-    uint32_t batch_size[IM_SPLITS]; /* per rank */
-    uint32_t image_size[IM_SPLITS]; /* pixels a side */
-    uint32_t validate_every;        /* epochs; 0 = never. The last epoch is always validated otherwise. */
-    uint32_t drop_last;             /* 1: training leaves the last short step out */
+    uint32_t batch_size[IM_SPLITS];    /* per rank */
+    uint32_t image_size[IM_SPLITS];    /* pixels a side */
+    const struct im_conf_sizes *train; /* [epochs]: each epoch's in place of those of IM_TRAIN; NULL: none */
+    uint32_t validate_every;           /* epochs; 0 = never. The last epoch is always validated otherwise. */
+    uint32_t drop_last;                /* 1: training leaves the last short step out */
 };
 
 struct im_phase {

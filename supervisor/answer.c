@@ -87,6 +87,8 @@ static void add_position(const struct sv_super *s, struct im_json *j)
     im_json_set_str(j, "split", phase->split == IM_TRAIN ? "train" : "val");
     im_json_set_int(j, "step", (int64_t)(s->view.next_batch - phase->first_batch));
     im_json_set_int(j, "steps", phase->steps);
+    im_json_set_int(j, "batch_size", phase->batch_size);
+    im_json_set_int(j, "image_size", phase->image_size);
 }
 
 struct im_json *sv_status_json(struct sv_super *s)
@@ -161,9 +163,10 @@ static void tell_epoch(struct sv_super *s, const struct im_json *m)
     if (!s->rows_told)
         sv_screen_say(
             &s->screen,
-            "epoch  train loss  train top1   val loss  val top1  val top5      lr    img/s    time");
+            "epoch    px  train loss  train top1   val loss  val top1  val top5      lr    img/s    time");
     s->rows_told = true;
     snprintf(line, sizeof line, "%5lld", (long long)im_json_int_or(m, "epoch", 0));
+    cell(line, sizeof line, m, "image_size", 4, 0, 1, "");
     cell(line, sizeof line, m, "train_loss", 10, 4, 1, "");
     cell(line, sizeof line, m, "train_top1", 10, 2, 100, "%");
     cell(line, sizeof line, m, "val_loss", 9, 4, 1, "");

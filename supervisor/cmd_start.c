@@ -148,6 +148,34 @@ static int create(struct start *s)
     return err < 0 ? fail(&text, IM_EXIT_FAILED) : 0;
 }
 
+/* "batch 256" and "224 px", or their ranges over the run: "batch 64-256". */
+static void format_range(uint32_t low, uint32_t high, char *buffer, size_t n)
+{
+    if (low == high)
+        snprintf(buffer, n, "%u", low);
+    else
+        snprintf(buffer, n, "%u-%u", low, high);
+}
+
+static void format_sizes(const struct im_conf *c, char *batch, char *size, size_t n)
+{
+    struct im_conf_sizes low = {UINT32_MAX, UINT32_MAX}, high = {0};
+    struct im_conf_resize resize;
+    int err = im_conf_resize(c, &resize, NULL);
+
+    im_assert(err == 0); /* it has been checked */
+    for (uint32_t epoch = 0; epoch < (uint32_t)c->epochs; epoch++) {
+        const struct im_conf_sizes s = im_conf_resize_at(&resize, epoch);
+
+        low.image_size = s.image_size < low.image_size ? s.image_size : low.image_size;
+        high.image_size = s.image_size > high.image_size ? s.image_size : high.image_size;
+        low.batch_size = s.batch_size < low.batch_size ? s.batch_size : low.batch_size;
+        high.batch_size = s.batch_size > high.batch_size ? s.batch_size : high.batch_size;
+    }
+    format_range(low.batch_size, high.batch_size, batch, n);
+    format_range(low.image_size, high.image_size, size, n);
+}
+
 /* "lr 0.1 cosine", "lr 0.1 x 4 (linear: 1024 images a step) = 0.4 onecycle". */
 static void format_rate(const struct im_conf *c, char *buffer, size_t n)
 {
@@ -158,6 +186,9 @@ static void format_rate(const struct im_conf *c, char *buffer, size_t n)
         times = sqrt(times);
     if (c->lr_scale == IM_LR_SCALE_NONE)
         snprintf(buffer, n, "lr %g %s", c->lr, schedule);
+    else if (*c->resize_schedule)
+        snprintf(buffer, n, "lr %g x %s of each epoch's images a step / 256, %s", c->lr,
+                 im_conf_choice(IM_KEY_lr_scale, c->lr_scale), schedule);
     else
         snprintf(buffer, n, "lr %g x %.4g (%s: %g images a step) = %.4g %s", c->lr, times,
                  im_conf_choice(IM_KEY_lr_scale, c->lr_scale), images, c->lr * times, schedule);
@@ -166,7 +197,7 @@ static void format_rate(const struct im_conf *c, char *buffer, size_t n)
 static void print_header(const struct start *s)
 {
     const struct im_conf *c = &s->conf;
-    char train[24], val[24], rate[128];
+    char train[24], val[24], rate[128], batch[32], size[32];
 
     if (c->quiet)
         return;
@@ -177,11 +208,11 @@ static void print_header(const struct start *s)
             sv_format_count(s->data.samples[IM_VAL], val, sizeof val), s->data.classes, s->data.layout,
             s->data.cached ? "cached" : "built", s->data.seconds);
     format_rate(c, rate, sizeof rate);
+    format_sizes(c, batch, size, sizeof batch);
     fprintf(stderr,
-            "train   %s, %" PRId64 " epochs, batch %" PRId64 ", SGD %s, momentum %g wd %g, %" PRId64
-            " px, seed %" PRIu64 "\n",
-            im_conf_choice(IM_KEY_model, c->model), c->epochs, c->batch_size, rate, c->momentum,
-            c->weight_decay, c->image_size, c->seed);
+            "train   %s, %" PRId64 " epochs, batch %s, SGD %s, momentum %g wd %g, %s px, seed %" PRIu64 "\n",
+            im_conf_choice(IM_KEY_model, c->model), c->epochs, batch, rate, c->momentum, c->weight_decay,
+            size, c->seed);
     fprintf(stderr,
             "host    %u cpu: %" PRId64 " reader, %" PRId64 " augmenter, %" PRId64 " trainer (%" PRId64
             " threads); shared memory %.2f of %.1f GiB\n",

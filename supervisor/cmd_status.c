@@ -111,12 +111,14 @@ static void print_status(const struct im_json *j)
 {
     char up[24], rate[24];
 
-    printf("%s  %s for %s, epoch %lld/%lld %s step %lld/%lld, %s img/s, loss %.4f, limited by %s\n",
+    printf("%s  %s for %s, epoch %lld/%lld %s step %lld/%lld of %lldx%lld px, %s img/s, loss %.4f, limited "
+           "by %s\n",
            im_json_str_or(j, "run", "?"), im_json_str_or(j, "state", "?"),
            sv_format_seconds(im_json_real_or(j, "up_seconds", -1), up, sizeof up),
            (long long)im_json_int_or(j, "epoch", 0), (long long)im_json_int_or(j, "epochs", 0),
            im_json_str_or(j, "split", "-"), (long long)im_json_int_or(j, "step", 0),
-           (long long)im_json_int_or(j, "steps", 0),
+           (long long)im_json_int_or(j, "steps", 0), (long long)im_json_int_or(j, "batch_size", 0),
+           (long long)im_json_int_or(j, "image_size", 0),
            sv_format_rate(im_json_real_or(j, "images_per_second", 0), rate, sizeof rate),
            im_json_real_or(j, "loss", 0), im_json_str_or(j, "limited_by", "?"));
     print_stages(im_json_get(j, "stages"));

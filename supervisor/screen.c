@@ -130,6 +130,8 @@ void sv_format_line(const struct sv_screen *s, const struct sv_progress *p, int 
     snprintf(part, sizeof part, " %3.0f%% %s %llu/%u", 100 * fraction_of(p),
              p->phase->split == IM_TRAIN ? "step" : "val", (unsigned long long)p->step, p->phase->steps);
     append(buffer, n, columns, &used, part, (int)strlen(part));
+    snprintf(part, sizeof part, "  %ux%u px", p->phase->batch_size, p->phase->image_size);
+    append(buffer, n, columns, &used, part, (int)strlen(part));
     snprintf(part, sizeof part, "  %s img/s", sv_format_rate(v->samples_per_second, a, sizeof a));
     append(buffer, n, columns, &used, part, (int)strlen(part));
     snprintf(part, sizeof part, "  loss %.3f  lr %.4g", v->gauge[IM_G_LOSS], v->gauge[IM_G_LR]);
@@ -154,8 +156,9 @@ static void print_plain(const struct sv_progress *p)
         fprintf(stderr, "state=%s\n", p->state);
         return;
     }
-    fprintf(stderr, "epoch=%u/%u split=%s step=%llu/%u", p->phase->epoch + 1, p->epochs,
-            p->phase->split == IM_TRAIN ? "train" : "val", (unsigned long long)p->step, p->phase->steps);
+    fprintf(stderr, "epoch=%u/%u split=%s step=%llu/%u batch=%u image_size=%u", p->phase->epoch + 1,
+            p->epochs, p->phase->split == IM_TRAIN ? "train" : "val", (unsigned long long)p->step,
+            p->phase->steps, p->phase->batch_size, p->phase->image_size);
     if (v->gauge[IM_G_LR] > 0) /* nothing is known before the first step */
         fprintf(stderr, " images_per_second=%.1f loss=%.4f lr=%.6g", v->samples_per_second,
                 v->gauge[IM_G_LOSS], v->gauge[IM_G_LR]);

@@ -25,9 +25,32 @@ static void choose_processes(struct im_conf *conf, const struct sv_machine *m)
         conf->trainer_threads = (int64_t)clamp(m->cpus / (uint64_t)conf->ranks, 1, 256);
 }
 
-static void choose_cells(struct im_conf *conf, const struct sv_machine *m)
+static uint64_t largest(uint64_t a, uint64_t b)
 {
-    uint64_t wanted = clamp(2 * (uint64_t)conf->batch_size * (uint64_t)conf->ranks, CELLS_MIN, CELLS_MAX);
+    return a > b ? a : b;
+}
+
+/* The largest batch of any pass, in images and in bytes of pixels. */
+static void measure_batches(const struct im_conf *conf, const struct im_conf_resize *resize,
+                            struct im_geometry *g)
+{
+    const struct im_conf_sizes last = im_conf_last_sizes(conf);
+    uint64_t eval = (uint64_t)im_conf_eval_image_size(conf), images = last.batch_size;
+    uint64_t bytes = images * eval * eval * 3;
+
+    for (uint32_t epoch = 0; epoch < (uint32_t)conf->epochs; epoch++) {
+        const struct im_conf_sizes s = im_conf_resize_at(resize, epoch);
+
+        images = largest(images, s.batch_size);
+        bytes = largest(bytes, (uint64_t)s.batch_size * s.image_size * s.image_size * 3);
+    }
+    g->batch_size_max = (uint32_t)images;
+    g->batch_pixels_max = bytes;
+}
+
+static void choose_cells(struct im_conf *conf, const struct sv_machine *m, uint64_t batch)
+{
+    uint64_t wanted = clamp(2 * batch * (uint64_t)conf->ranks, CELLS_MIN, CELLS_MAX);
     uint64_t affordable = m->memory_bytes / SHARE_FOR_CELLS / (uint64_t)conf->cell_bytes;
 
     if (conf->encoded_cells == 0)
@@ -46,13 +69,17 @@ uint64_t sv_sizes_bytes(const struct im_geometry *g)
 int sv_sizes_choose(struct im_conf *conf, const struct sv_machine *m, const uint64_t samples[IM_SPLITS],
                     uint32_t classes, struct im_geometry *ret, struct im_text *text)
 {
-    int64_t eval = im_conf_eval_image_size(conf), side = eval > conf->image_size ? eval : conf->image_size;
-    struct im_geometry g;
+    struct im_conf_resize resize;
+    struct im_geometry g = {0};
     uint64_t bytes;
+    int err = im_conf_resize(conf, &resize, text);
 
+    if (err < 0)
+        return err;
     choose_processes(conf, m);
+    measure_batches(conf, &resize, &g);
     conf->cell_bytes = (conf->cell_bytes + IM_PAGE - 1) / IM_PAGE * IM_PAGE;
-    choose_cells(conf, m);
+    choose_cells(conf, m, g.batch_size_max);
     if (conf->ranks > IM_RANKS_MAX)
         return im_fail(text, -EINVAL, "--ranks %" PRId64 ": at most %d", conf->ranks, IM_RANKS_MAX);
     if (1 + conf->readers + conf->augmenters + conf->ranks > IM_SLOTS_MAX)
@@ -64,11 +91,11 @@ int sv_sizes_choose(struct im_conf *conf, const struct sv_machine *m, const uint
     g = (struct im_geometry){
         .samples = {samples[IM_TRAIN], samples[IM_VAL]},
         .cell_bytes = (uint64_t)conf->cell_bytes,
-        .batch_pixels_max = (uint64_t)conf->batch_size * (uint64_t)(side * side) * 3,
+        .batch_pixels_max = g.batch_pixels_max,
         .encoded_cells = (uint32_t)conf->encoded_cells,
         .ranks = (uint32_t)conf->ranks,
         .batches = (uint32_t)conf->batches_ahead,
-        .batch_size_max = (uint32_t)conf->batch_size,
+        .batch_size_max = g.batch_size_max,
         .readers_max = (uint32_t)conf->readers,
         .augmenters_max = (uint32_t)conf->augmenters,
         .classes = classes,
@@ -82,7 +109,7 @@ int sv_sizes_choose(struct im_conf *conf, const struct sv_machine *m, const uint
             text, -ENOMEM,
             "the rings need %" PRIu64
             " bytes (%.2f GiB) of shared memory, more than half of the %.2f GiB available; use smaller "
-            "--batch-size, --image-size, --batches-ahead or --encoded-cells",
+            "--batch-size, --image-size (or --resize-schedule), --batches-ahead or --encoded-cells",
             bytes, (double)bytes / (1 << 30), (double)m->memory_bytes / (1 << 30));
     *ret = g;
     return 0;

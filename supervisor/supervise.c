@@ -129,6 +129,16 @@ static void resume_state(struct sv_super *s)
     }
 }
 
+/* Pixels from a ticket of `phase` to the end of the run: what its time goes with when sizes change. */
+static double pixels_left(const struct im_plan *plan, const struct im_phase *phase, uint64_t ticket)
+{
+    double pixels = -(double)(ticket - phase->first_ticket) * phase->image_size * phase->image_size;
+
+    for (const struct im_phase *p = phase; p < plan->phase + plan->phases; p++)
+        pixels += (double)p->samples * p->image_size * p->image_size;
+    return pixels;
+}
+
 static void show_progress(struct sv_super *s)
 {
     const struct im_phase *phase = im_plan_phase_of_batch(&s->plan, s->view.next_batch);
@@ -148,7 +158,8 @@ static void show_progress(struct sv_super *s)
         p.step = s->view.next_batch - p.phase->first_batch;
         if (rate > 0) {
             p.eta_epoch = (double)(p.phase->first_ticket + p.phase->samples - ticket) / rate;
-            p.eta_run = (double)(s->plan.tickets - ticket) / rate;
+            p.eta_run =
+                pixels_left(&s->plan, p.phase, ticket) / rate / p.phase->image_size / p.phase->image_size;
         }
     }
     sv_screen_progress(&s->screen, &p, false);

@@ -22,7 +22,9 @@
 #define LINES_NAME "metrics.jsonl"
 #define SUMMARY_NAME "summary.csv"
 #define DONE_NAME "DONE"
-#define SUMMARY_HEADER "epoch,train_loss,train_top1,val_loss,val_top1,val_top5,lr,images_per_second,seconds"
+#define SUMMARY_HEADER                                                                                       \
+    "epoch,train_loss,train_top1,val_loss,val_top1,val_top5,lr,images_per_second,seconds,image_size,batch_"  \
+    "size"
 
 #define FILE_BYTES_MAX ((size_t)1 << 31)
 
@@ -235,6 +237,7 @@ int tr_metrics_summary(struct tr_metrics *m, const struct tr_summary *s, struct 
 
         n += (size_t)snprintf(line + n, sizeof(line) - n, format, values[i]);
     }
+    snprintf(line + n, sizeof(line) - n, ",%u,%u", s->image_size, s->batch_size);
     return append(m->summary_fd, SUMMARY_NAME, line, text);
 }
 

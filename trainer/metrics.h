@@ -33,6 +33,7 @@ struct tr_summary {
     double lr; /* of the epoch's last step */
     double images_per_second;
     double seconds;
+    uint32_t image_size, batch_size; /* of training; a batch is one rank's */
 };
 
 /* Opens the files in `directory`, made if missing, to continue after `step` steps and `epoch` epochs; 0, 0

@@ -78,6 +78,22 @@ static const char *const sums_keys[IM_SPLITS][4] = {
     {"val.loss", "val.valid", "val.top1", "val.top5"},
 };
 
+/* Training steps of the plan before a batch: with other batch sizes in the epochs that are over, the steps
+ * taken and the learning rate's course would not belong together. */
+static uint64_t steps_before(const struct im_plan *plan, uint64_t batch)
+{
+    uint64_t steps = 0;
+
+    for (uint32_t i = 0; i < plan->phases && plan->phase[i].first_batch < batch; i++) {
+        const struct im_phase *p = &plan->phase[i];
+        uint64_t left = batch - p->first_batch;
+
+        if (p->split == IM_TRAIN)
+            steps += left < p->steps ? left : p->steps;
+    }
+    return steps;
+}
+
 /* Where the next batch is in the plan; past its end: the start of an epoch that is not planned yet. */
 static void add_place(struct tr_position_text *t, const struct tr_position *p, const struct im_plan *plan)
 {
@@ -86,6 +102,8 @@ static void add_place(struct tr_position_text *t, const struct tr_position *p, c
     add_u64(t, "next.epoch", phase ? phase->epoch : plan->phase[plan->phases - 1].epoch + UINT64_C(1));
     add_u64(t, "next.split", phase ? phase->split : IM_TRAIN);
     add_u64(t, "next.step", phase ? p->next_batch - phase->first_batch : 0);
+    add_u64(t, "next.batch", phase ? phase->batch_size : 0);
+    add_u64(t, "steps.planned", steps_before(plan, p->next_batch));
 }
 
 void tr_position_write(const struct tr_position *p, const struct im_conf *conf, const struct im_plan *plan,
@@ -158,6 +176,29 @@ static int check_conditions(const struct tr_safetensors *state, const struct im_
     return 0;
 }
 
+/* The epochs so far must have had this plan's batches. */
+static int check_batches(const struct tr_safetensors *state, const struct im_plan *plan, uint64_t next_batch,
+                         struct im_text *text)
+{
+    const struct im_phase *phase = im_plan_phase_of_batch(plan, next_batch);
+    uint64_t batch = 0, steps = 0;
+
+    if (get_u64(state, "next.batch", &batch) | get_u64(state, "steps.planned", &steps))
+        return im_fail(text, -EBADMSG, "the checkpoint's position cannot be read");
+    if (steps != steps_before(plan, next_batch))
+        return im_fail(text, -EINVAL,
+                       "this run took %" PRIu64
+                       " steps to get here; with these flags it would have been %" PRIu64
+                       ": use its old --resize-schedule for the epochs that are over, or another --run-name",
+                       steps, steps_before(plan, next_batch));
+    if (phase && next_batch > phase->first_batch && batch != phase->batch_size)
+        return im_fail(text, -EINVAL,
+                       "this run stopped within a pass with a batch of %" PRIu64 ", which is %" PRIu32
+                       " now; finish the epoch with its old flags first",
+                       batch, phase->batch_size);
+    return 0;
+}
+
 static int find_place(const struct tr_safetensors *state, const struct im_plan *plan, uint64_t *ret_batch,
                       struct im_text *text)
 {
@@ -196,6 +237,8 @@ int tr_position_read(const struct tr_safetensors *state, const struct im_conf *c
 
     if (err == 0)
         err = find_place(state, plan, &p.next_batch, text);
+    if (err == 0)
+        err = check_batches(state, plan, p.next_batch, text);
     if (err < 0)
         return err;
     bad = get_u64(state, "step", &p.steps) | get_u64(state, "epoch", &epochs) |

@@ -78,12 +78,25 @@ static struct im_json *epoch_json(const struct tr_summary *s, uint64_t steps)
     im_json_set_real(j, "lr", s->lr);
     im_json_set_real(j, "images_per_second", s->images_per_second);
     im_json_set_real(j, "seconds", s->seconds);
+    im_json_set_int(j, "image_size", s->image_size);
+    im_json_set_int(j, "batch_size", s->batch_size);
     return j;
+}
+
+/* The training pass of the epoch that ends before `next_batch`. */
+static const struct im_phase *training_pass(const struct im_plan *plan, uint64_t next_batch)
+{
+    const struct im_phase *p = im_plan_phase_of_batch(plan, next_batch - 1);
+
+    while (p > plan->phase && p->split != IM_TRAIN)
+        p--;
+    return p;
 }
 
 int tr_report_epoch(struct tr_report *r, const struct tr_position *p, double lr, bool validated,
                     struct im_text *text)
 {
+    const struct im_phase *pass = training_pass(r->child->plan, p->next_batch);
     const struct tr_summary summary = {
         .epoch = p->epochs,
         .train_loss = tr_mean_loss(&p->sums[IM_TRAIN]),
@@ -94,6 +107,8 @@ int tr_report_epoch(struct tr_report *r, const struct tr_position *p, double lr,
         .lr = lr,
         .images_per_second = p->train_seconds > 0 ? (double)p->train_samples / p->train_seconds : (double)NAN,
         .seconds = p->epoch_seconds,
+        .image_size = pass->image_size,
+        .batch_size = pass->batch_size,
     };
     struct im_json *j = epoch_json(&summary, p->steps);
     int err = tr_metrics_line(&r->metrics, j, text);

@@ -106,19 +106,43 @@ static int find_position(struct trainer *t, struct tr_safetensors **ret_state, s
     return 0;
 }
 
+/* The pass of `split` from the position on that takes most memory; NULL: there is none. */
+static const struct im_phase *largest_pass(const struct trainer *t, uint32_t split)
+{
+    const struct im_plan *plan = t->child->plan;
+    const struct im_phase *found = NULL, *now = im_plan_phase_of_batch(plan, t->at.next_batch);
+    uint64_t most = 0;
+
+    for (const struct im_phase *p = now; p && p < plan->phase + plan->phases; p++) {
+        uint64_t pixels = (uint64_t)p->batch_size * p->image_size * p->image_size;
+
+        if (p->split == split && pixels > most) {
+            most = pixels;
+            found = p;
+        }
+    }
+    return found;
+}
+
+static int prepare_pass(struct trainer *t, const struct im_phase *p, struct im_text *text)
+{
+    int n = p ? (int)im_plan_batch_count(t->child->plan, p->first_batch, t->child->index) : 0;
+
+    return n > 0 ? im_network_prepare(t->net, n, (int)p->image_size, p->split == IM_TRAIN, text) : 0;
+}
+
+/* The graphs of full batches: the largest first, so that a run that lacks the memory for its last epochs says
+ * so now, then those that come first. Other sizes and short batches get theirs when they come. */
 static int prepare(struct trainer *t, struct im_text *text)
 {
     const struct im_plan *plan = t->child->plan;
-    int err = 0;
+    const struct im_phase *now = im_plan_phase_of_batch(plan, t->at.next_batch);
+    int err = prepare_pass(t, largest_pass(t, IM_TRAIN), text);
 
-    /* The graphs of full batches; those of short last ones are made when they come. */
-    for (uint32_t i = 0; i < plan->phases && i < 2 && err == 0; i++) {
-        int n = (int)im_plan_batch_count(plan, plan->phase[i].first_batch, t->child->index);
-
-        if (n > 0)
-            err = im_network_prepare(t->net, n, (int)plan->phase[i].image_size,
-                                     plan->phase[i].split == IM_TRAIN, text);
-    }
+    if (err == 0)
+        err = prepare_pass(t, largest_pass(t, IM_VAL), text);
+    for (const struct im_phase *p = now; p && p < now + 2 && p < plan->phase + plan->phases && err == 0; p++)
+        err = prepare_pass(t, p, text);
     return err;
 }
 

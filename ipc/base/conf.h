@@ -153,15 +153,36 @@ struct im_conf_gpus {
 };
 int im_conf_parse_gpus(const char *s, struct im_conf_gpus *ret);
 
-/* Sizes of validation with 0 resolved. */
-static inline int64_t im_conf_eval_image_size(const struct im_conf *conf)
-{
-    return conf->eval_image_size ? conf->eval_image_size : conf->image_size;
-}
+/* Image side and batch of a training epoch. */
+struct im_conf_sizes {
+    uint32_t image_size, batch_size;
+};
 
-static inline int64_t im_conf_eval_resize(const struct im_conf *conf)
-{
-    return conf->eval_resize ? conf->eval_resize : (im_conf_eval_image_size(conf) * 256 + 112) / 224;
-}
+/* resize-schedule, taken apart (conf_resize.c has its grammar); without one, a single entry of image-size and
+ * batch-size. */
+enum { IM_CONF_RESIZE_MAX = 64 };
+struct im_conf_resize_entry {
+    uint32_t first, last; /* epochs from 1; last UINT32_MAX: to the end */
+    uint32_t from, to;    /* pixels */
+    uint32_t batch;
+};
+struct im_conf_resize {
+    struct im_conf_resize_entry entry[IM_CONF_RESIZE_MAX];
+    int count;
+    bool uses_batch_size; /* an entry has no batch of its own */
+};
+
+/* -EINVAL with a sentence that names the entry: wrong form or range, an epoch that no entry or two cover, a
+ * size below the network's stride. */
+int im_conf_resize(const struct im_conf *conf, struct im_conf_resize *ret, struct im_text *text);
+struct im_conf_sizes im_conf_resize_at(const struct im_conf_resize *r, uint32_t epoch); /* from 0 */
+
+/* Of the run's last epoch, which validation follows; of all entries. */
+struct im_conf_sizes im_conf_last_sizes(const struct im_conf *conf);
+uint32_t im_conf_smallest_image_size(const struct im_conf *conf);
+
+/* Sizes of validation with 0 resolved. */
+int64_t im_conf_eval_image_size(const struct im_conf *conf);
+int64_t im_conf_eval_resize(const struct im_conf *conf);
 
 #endif

@@ -98,7 +98,7 @@ static int check_used(const struct im_conf *c, struct im_text *text)
 }
 
 /* Pixels (whole numbers from 1 on) or shares (below 1), the same for both ends. */
-static int check_hole(const char *what, double min, double max, int64_t image_size, struct im_text *text)
+static int check_hole(const char *what, double min, double max, uint32_t image_size, struct im_text *text)
 {
     if (min > max)
         return im_fail(text, -EINVAL, "aug.hole-%s-min %g is larger than aug.hole-%s-max %g", what, min, what,
@@ -112,8 +112,8 @@ static int check_hole(const char *what, double min, double max, int64_t image_si
     if (min >= 1 && (min != (double)(int64_t)min || max != (double)(int64_t)max))
         return im_fail(text, -EINVAL, "aug.hole-%s: pixels are whole numbers, not %g to %g", what, min, max);
     if (max > (double)image_size)
-        return im_fail(text, -EINVAL, "aug.hole-%s-max %g is larger than image-size %lld", what, max,
-                       (long long)image_size);
+        return im_fail(text, -EINVAL, "aug.hole-%s-max %g is larger than image-size %u", what, max,
+                       image_size);
     return 0;
 }
 
@@ -140,9 +140,11 @@ int im_conf_check_transforms(const struct im_conf *c, struct im_text *text)
     if (err == 0)
         err = check_fills(c, text);
     if (err == 0 && c->aug_dropout_p > 0)
-        err = check_hole("height", c->aug_hole_height_min, c->aug_hole_height_max, c->image_size, text);
+        err = check_hole("height", c->aug_hole_height_min, c->aug_hole_height_max,
+                         im_conf_smallest_image_size(c), text);
     if (err == 0 && c->aug_dropout_p > 0)
-        err = check_hole("width", c->aug_hole_width_min, c->aug_hole_width_max, c->image_size, text);
+        err = check_hole("width", c->aug_hole_width_min, c->aug_hole_width_max,
+                         im_conf_smallest_image_size(c), text);
     if (err < 0)
         return err;
     if (c->aug_magnitude >= c->aug_magnitude_bins)

@@ -103,9 +103,9 @@ static int check_augmentation(const struct im_conf *c, struct im_text *text)
     if (im_conf_train_crop(c, &crop, &padding) < 0)
         return im_fail(text, -EINVAL, "train-crop: \"%s\" is none of rrc, center and pad:N with N from 1 on",
                        c->train_crop);
-    if (crop == IM_CROP_PAD && padding >= c->image_size)
-        return im_fail(text, -EINVAL, "train-crop: a padding of %d is not smaller than image-size %lld",
-                       padding, (long long)c->image_size);
+    if (crop == IM_CROP_PAD && padding >= (int)im_conf_smallest_image_size(c))
+        return im_fail(text, -EINVAL, "train-crop: a padding of %d is not smaller than image-size %u",
+                       padding, im_conf_smallest_image_size(c));
     if (c->rrc_scale_min > c->rrc_scale_max)
         return im_fail(text, -EINVAL, "rrc-scale-min %g is larger than rrc-scale-max %g", c->rrc_scale_min,
                        c->rrc_scale_max);
@@ -166,8 +166,10 @@ static int check_run_name(const char *s, struct im_text *text)
 int im_conf_check(const struct im_conf *conf, struct im_text *text)
 {
     struct im_conf_gpus gpus;
-    int err = check_augmentation(conf, text);
+    int err = im_conf_check_resize(conf, text);
 
+    if (err == 0)
+        err = check_augmentation(conf, text);
     if (err == 0)
         err = im_conf_check_transforms(conf, text);
     if (err == 0)

@@ -116,7 +116,7 @@
     ENUM(io, "io", IM_IO_AUTO, IM_IOS, IM_GROUP_DATA, IM_FOR_START, "ENGINE", "how files are read; auto takes io_uring where the system allows it") \
     INT(queue_depth, "queue-depth", 64, 1, 1024, IM_GROUP_DATA, IM_FOR_START, "N", "files that one reader has in flight") \
     INT(image_size, "image-size", 224, 8, 1024, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "PIXELS", "side of the square that the network sees in training") \
-    INT(eval_image_size, "eval-image-size", 0, 0, 1024, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "PIXELS", "the same in validation; 0 = image-size") \
+    INT(eval_image_size, "eval-image-size", 0, 0, 1024, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "PIXELS", "the same in validation; 0 = that of the last training epoch") \
     INT(eval_resize, "eval-resize", 0, 0, 4096, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "PIXELS", "short side before the centre crop of validation; 0 = eval-image-size * 256/224") \
     TEXT(train_crop, "train-crop", "rrc", IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "HOW", "rrc (random resized crop), pad:N (zero-pad by N and crop), or center") \
     REAL(rrc_scale_min, "rrc-scale-min", 0.08, 1e-4, 1, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "SHARE", "smallest area of a random resized crop") \
@@ -164,6 +164,7 @@
     ENUM(stem, "stem", IM_CONF_STEM_AUTO, IM_STEMS, IM_GROUP_MODEL, IM_FOR_START, "NAME", "first layers: imagenet (7x7/2 and pooling) or small (3x3); auto: small for resnet20, imagenet for the others") \
     INT(epochs, "epochs", 90, 1, 100000, IM_GROUP_TRAINING, IM_FOR_START, "N", "passes over the training images") \
     INT(batch_size, "batch-size", 256, 1, 65536, IM_GROUP_TRAINING, IM_FOR_START, "N", "images per step and trainer process") \
+    TEXT(resize_schedule, "resize-schedule", "", IM_GROUP_TRAINING, IM_FOR_START, "ENTRIES", "image size and batch by epoch, in place of image-size and batch-size: 1-30:64x256,31-50:128x128,51-:224x64; 12-14:160..192 is a ramp in steps of 32") \
     BOOL(drop_last, "drop-last", false, IM_GROUP_TRAINING, IM_FOR_START, "", "leave out the last batch of an epoch when it is short") \
     REAL(lr, "lr", 0.1, 0, 1000, IM_GROUP_TRAINING, IM_FOR_START, "RATE", "highest learning rate") \
     ENUM(lr_scale, "lr-scale", IM_LR_SCALE_NONE, IM_LR_SCALES, IM_GROUP_TRAINING, IM_FOR_START, "HOW", "multiply learning rates by images per step / 256, or by its square root") \

@@ -167,4 +167,37 @@ case_grow() {
   if grep -q 'the ledger does not balance' "$RUN/log.txt"; then fail "a sample was lost or came twice"; fi
 }
 
+# Image size and batch change with the epochs; interrupted in two of them, the trainer killed in another. Other sizes for epochs
+# to come are taken, other batches for those that are over are not.
+case_resize() {
+  local sizes="1:16x16,2-4:16..64x12,5:24x10"
+  TRAIN=(--data-dir "$REFERENCE/data" --model resnet20 --epochs 5 --trainer-threads 1 --seed 7 --queue-depth 8 --encoded-cells 32
+    --schedule onecycle --lr-scale linear --momentum 0.9)
+  start 0 --resize-schedule "$sizes"
+  [ "$(cut -d , -f 10,11 "$RUN/summary.csv" | tr '\n' ' ')" = "image_size,batch_size 16,16 16,12 32,12 64,12 24,10 " ] ||
+    fail "summary.csv does not show the sizes"
+  mv "$T/w" "$T/whole"
+  FAULTS=$PACE
+  launch --resize-schedule "$sizes"
+  wait_step 5
+  kill -KILL "$(pids trainer)"
+  wait_step 16
+  send INT
+  finish 75
+  start 2 --resize-schedule "1:16x12,2-:32x16"
+  must_say "use its old --resize-schedule for the epochs that are over"
+  start 2 --resize-schedule "1:16x16,2-:32x16"
+  must_say "this run stopped within a pass with a batch of 12, which is 16 now"
+  launch --resize-schedule "$sizes" --readers 2 --augmenters 2
+  wait_step 50
+  send INT
+  finish 75
+  FAULTS=""
+  start 0 --resize-schedule "$sizes"
+  [ "$(deaths_of trainer)" = 1 ] || fail "the trainer was not killed once"
+  "$BIN/compare_states" "$T/whole/run/checkpoints/last.state.safetensors" "$RUN/checkpoints/last.state.safetensors" ||
+    fail "the weights are not those of the undisturbed run"
+  if grep -q 'the ledger does not balance' "$RUN/log.txt"; then fail "a sample was lost or came twice"; fi
+}
+
 run_case

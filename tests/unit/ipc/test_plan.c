@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "ipc/base/conf.h"
 #include "ipc/plan.h"
 #include "ipc/word.h"
 
@@ -181,6 +182,34 @@ static void test_batches_past_the_end_are_empty(void **state)
     im_plan_fini(&plan);
 }
 
+static void test_epochs_may_differ_in_batch_and_size(void **state)
+{
+    static const struct im_conf_sizes train[] = {{64, 16}, {128, 7}, {224, 1}};
+    struct im_plan_params p = usual;
+    struct im_plan plan;
+
+    (void)state;
+    p.epochs = 3;
+    p.train = train;
+    p.batch_size[IM_TRAIN] = 0; /* of no meaning here */
+    check_bijection(&p);
+    p.drop_last = 1;
+    check_bijection(&p);
+    plan = make(&p);
+    assert_int_equal(plan.phases, 6);
+    for (int epoch = 0; epoch < 3; epoch++) {
+        static const uint32_t steps[] = {3, 7, 50}, samples[] = {96, 98, 100};
+        const struct im_phase *phase = &plan.phase[2 * epoch];
+
+        assert_int_equal(phase->batch_size, train[epoch].batch_size);
+        assert_int_equal(phase->image_size, train[epoch].image_size);
+        assert_int_equal(phase->steps, steps[epoch]);
+        assert_int_equal(phase->samples, samples[epoch]);
+        assert_true(phase[1].batch_size == 8 && phase[1].image_size == 40 && phase[1].split == IM_VAL);
+    }
+    im_plan_fini(&plan);
+}
+
 static int refuse(const struct im_plan_params *p, struct im_text *text)
 {
     struct im_plan plan = {0};
@@ -220,6 +249,20 @@ static void test_too_large_a_batch_names_the_largest_that_fits(void **state)
     p.samples[IM_TRAIN] = 15;
     assert_int_equal(refuse(&p, &text), -EINVAL);
     assert_non_null(strstr(text.s, "use --batch-size 7 or less"));
+}
+
+static void test_too_large_a_batch_names_its_epoch(void **state)
+{
+    static const struct im_conf_sizes train[] = {{64, 16}, {128, 51}};
+    struct im_plan_params p = usual;
+    struct im_text text;
+
+    (void)state;
+    p.train = train;
+    assert_int_equal(refuse(&p, &text), -EINVAL);
+    assert_string_equal(text.s,
+                        "in epoch 2 of --resize-schedule, --batch-size 51 with 2 rank(s) asks for 102 "
+                        "images a step, but the training set has 100; use --batch-size 50 or less");
 }
 
 static void test_fewer_images_than_ranks_does_not_ask_for_batch_size_0(void **state)
@@ -287,6 +330,8 @@ int main(void)
         cmocka_unit_test(test_drop_last_leaves_the_short_step_out_of_training_only),
         cmocka_unit_test(test_validation_comes_every_so_many_epochs_and_at_the_end),
         cmocka_unit_test(test_no_validation_when_never_or_without_images),
+        cmocka_unit_test(test_epochs_may_differ_in_batch_and_size),
+        cmocka_unit_test(test_too_large_a_batch_names_its_epoch),
         cmocka_unit_test(test_tickets_past_the_end_are_refused),
         cmocka_unit_test(test_batches_past_the_end_are_empty),
         cmocka_unit_test(test_nothing_to_train_is_refused_with_a_sentence),
