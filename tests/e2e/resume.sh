@@ -194,7 +194,7 @@ case_resize() {
   finish 75
   FAULTS=""
   start 0 --resize-schedule "$sizes"
-  [ "$(deaths_of trainer)" = 1 ] || fail "the trainer was not killed once"
+  [ "$(count_events 'signal 9')" = 1 ] || fail "the trainer was not killed once"
   "$BIN/compare_states" "$T/whole/run/checkpoints/last.state.safetensors" "$RUN/checkpoints/last.state.safetensors" ||
     fail "the weights are not those of the undisturbed run"
   if grep -q 'the ledger does not balance' "$RUN/log.txt"; then fail "a sample was lost or came twice"; fi
