@@ -34,13 +34,15 @@ struct im_plan;
 
 /* Shapes: x is the (first) input, y the output. */
 enum im_op_kind {
-    IM_OP_INPUT,   /* uint8 NHWC pixels -> y = (pixel / 255 - mean[c]) / std[c], mixed; no backward */
-    IM_OP_CONV,    /* no bias; w: [y.c][x.c][kernel][kernel]; dilation 1, groups 1 */
-    IM_OP_BN,      /* over n, h, w of each channel; w: gamma [c], b: beta [c]; then ReLU if op.relu */
-    IM_OP_ADD,     /* y = x + x2, then ReLU if op.relu; x2 has x's shape and layout */
-    IM_OP_MAXPOOL, /* padding never wins */
-    IM_OP_GAP,     /* mean over h and w; y is [n][c] */
-    IM_OP_FC,      /* y[n][k] = sum_c x[n][c] w[k][c] + b[k]; x and y are plain row-major */
+    IM_OP_INPUT,    /* uint8 NHWC pixels -> y = (pixel / 255 - mean[c]) / std[c], mixed; no backward */
+    IM_OP_CONV,     /* no bias; w: [y.c][x.c][kernel][kernel]; dilation 1, groups 1 */
+    IM_OP_BN,       /* over n, h, w of each channel; w: gamma [c], b: beta [c]; then ReLU if op.relu */
+    IM_OP_ADD,      /* y = x + x2, then ReLU if op.relu; x2 has x's shape and layout */
+    IM_OP_MAXPOOL,  /* padding never wins */
+    IM_OP_GAP,      /* mean over h and w; y is [n][c] */
+    IM_OP_FC,       /* y[n][k] = sum_c x[n][c] w[k][c] + b[k]; x and y are plain row-major */
+    IM_OP_BLUR,     /* each channel with the filter [1 2 1] x [1 2 1] / 16; kernel 3, pad 1 */
+    IM_OP_DROPPATH, /* y[n] = scale[n] x[n] in training, y = x in evaluation (stochastic depth) */
     IM_OP_LOSS, /* softmax cross-entropy with label smoothing of plain logits x [n][c]; writes its own dx */
 };
 
@@ -53,10 +55,12 @@ struct im_op {
     enum im_op_kind kind;
     struct im_shape x, y;
     const struct im_layout *x_layout; /* NULL: the plan chooses and reports (INPUT, FC, LOSS ignore it) */
-    int kernel, stride, pad;          /* CONV, MAXPOOL: square */
-    bool relu;                        /* BN, ADD */
-    bool training;                    /* false: forward only, BN uses the running statistics */
-    bool needs_dx;                    /* CONV: false for the first one */
+    int kernel, stride, pad;          /* CONV, MAXPOOL, BLUR: square */
+    bool reflect;  /* BLUR: the padding mirrors the image at its border pixels, which needs h and w
+                      of at least 2; otherwise it is zero */
+    bool relu;     /* BN, ADD */
+    bool training; /* false: forward only, BN uses the running statistics */
+    bool needs_dx; /* CONV: false for the first one */
     int weight_id; /* CONV: plans with the same number >= 0 have the same weights and may share repacked
                       copies */
     float mean[3], std[3]; /* INPUT */
@@ -96,6 +100,8 @@ struct im_mix {
  *   ADD      x, x2 -> y                                    y, dy -> dx (the gradient of x and of x2 alike)
  *   MAXPOOL  x -> y, save                                  save, dy -> dx
  *   GAP      x -> y                                        dy -> dx
+ *   BLUR     x -> y                                        dy -> dx
+ *   DROPPATH x, scale -> y                                 scale, dy -> dx
  *   FC       x, w, b -> y                                  x, w, dy -> dx, dw, db
  *   LOSS     x, labels, valid, mix -> dx (if training), tally
  * dy[1], when not NULL, is a second contribution to the gradient of y (a fork of the network): the sum
@@ -110,6 +116,7 @@ struct im_exec {
     float *dw, *db;
     float *run_mean, *run_var; /* BN: updated in training (variance with n - 1), read in evaluation */
     uint64_t param_version;    /* changes whenever a parameter has changed */
+    const float *scale;        /* DROPPATH, host memory: [n]; NULL in evaluation */
     const uint8_t *pixels;     /* INPUT, host memory: [n][h][w][3] */
     const int32_t *labels;     /* LOSS, host memory: [n], 0 .. c-1 for valid samples */
     const uint8_t *valid; /* LOSS, host memory: [n], 0 = masked: no loss, zero gradient; NULL = all valid */

@@ -31,6 +31,7 @@ static void plan_free(struct im_backend *b, struct im_plan *p)
     tr_staged_fini(&p->backward_weights);
     tr_pack_put(b, p->pack_forward);
     tr_pack_put(b, p->pack_backward);
+    free(p->taps);
     free(p);
 }
 
@@ -49,9 +50,11 @@ static int plan_op(struct im_backend *b, struct im_plan *p, struct im_plan_info 
         return tr_bn_plan(b, p, info);
     if (kind == IM_OP_MAXPOOL || kind == IM_OP_GAP)
         return tr_pool_plan(b, p, info);
+    if (kind == IM_OP_BLUR)
+        return tr_blur_plan(b, p, info);
     info->keeps_x = p->op.training && kind == IM_OP_FC;
     info->keeps_y = p->op.training && kind == IM_OP_ADD && p->op.relu;
-    info->y_may_be_x = info->dx_may_be_dy = kind == IM_OP_ADD;
+    info->y_may_be_x = info->dx_may_be_dy = kind == IM_OP_ADD || kind == IM_OP_DROPPATH;
     return 0;
 }
 
@@ -81,6 +84,18 @@ static int plan(struct im_backend *b, const struct im_op *op, struct im_plan **r
     return 0;
 }
 
+/* In every layout a sample is one stretch of memory. Forward and backward alike; in evaluation a copy, or
+ * nothing where it is in place. */
+static void drop_path(const struct im_plan *p, const void *from, const float *scale, void *to)
+{
+    size_t samples = (size_t)p->op.x.n;
+
+    if (p->op.training)
+        tr_cpu_scale(to, from, scale, samples, p->floats / samples);
+    else if (to != from)
+        memcpy(to, from, p->floats * sizeof(float));
+}
+
 static int forward(struct im_backend *b, struct im_plan *p, const struct im_exec *e)
 {
     tr_cpu_set_threads(b->threads);
@@ -98,6 +113,12 @@ static int forward(struct im_backend *b, struct im_plan *p, const struct im_exec
     case IM_OP_MAXPOOL:
     case IM_OP_GAP:
         return tr_pool_forward(b, p, e);
+    case IM_OP_BLUR:
+        tr_blur_forward(p, e);
+        return 0;
+    case IM_OP_DROPPATH:
+        drop_path(p, e->x, e->scale, e->y);
+        return 0;
     case IM_OP_FC:
         return tr_fc_forward(&p->op, e);
     case IM_OP_LOSS: /* n x classes numbers: the definition is fast enough */
@@ -124,6 +145,12 @@ static int backward(struct im_backend *b, struct im_plan *p, const struct im_exe
     case IM_OP_MAXPOOL:
     case IM_OP_GAP:
         return tr_pool_backward(b, p, e);
+    case IM_OP_BLUR:
+        tr_blur_backward(p, e);
+        return 0;
+    case IM_OP_DROPPATH:
+        drop_path(p, e->dy[0], e->scale, e->dx);
+        return 0;
     case IM_OP_FC:
         return tr_fc_backward(&p->op, e);
     case IM_OP_ADD:

@@ -76,6 +76,10 @@ static int plan(struct im_backend *b, const struct im_op *op, struct im_plan **r
     (void)b;
     if (!p)
         return im_fail(text, -ENOMEM, "no memory for a plan");
+    if (kind == IM_OP_BLUR && op->reflect && (op->x.h < 2 || op->x.w < 2)) {
+        free(p);
+        return im_fail(text, -EINVAL, "one pixel has no mirror image to pad a blur with");
+    }
     p->op = *op;
     *ret_info = (struct im_plan_info){
         .x_layout = &nchw,
@@ -84,8 +88,8 @@ static int plan(struct im_backend *b, const struct im_op *op, struct im_plan **r
         .y_bytes = kind == IM_OP_LOSS ? 0 : tr_count(op->y) * sizeof(float),
         .keeps_x = op->training && (kind == IM_OP_CONV || kind == IM_OP_BN || kind == IM_OP_FC),
         .keeps_y = op->training && kind == IM_OP_ADD && op->relu,
-        .y_may_be_x = kind == IM_OP_ADD || (kind == IM_OP_BN && !op->training),
-        .dx_may_be_dy = kind == IM_OP_ADD || kind == IM_OP_BN,
+        .y_may_be_x = kind == IM_OP_ADD || kind == IM_OP_DROPPATH || (kind == IM_OP_BN && !op->training),
+        .dx_may_be_dy = kind == IM_OP_ADD || kind == IM_OP_DROPPATH || kind == IM_OP_BN,
     };
     if (op->training && kind == IM_OP_BN)
         ret_info->save_bytes = 2 * (size_t)op->x.c * sizeof(float);
@@ -110,6 +114,8 @@ static int forward(struct im_backend *b, struct im_plan *p, const struct im_exec
         [IM_OP_ADD] = tr_ref_add_forward,
         [IM_OP_MAXPOOL] = tr_ref_maxpool_forward,
         [IM_OP_GAP] = tr_ref_gap_forward,
+        [IM_OP_BLUR] = tr_ref_blur_forward,
+        [IM_OP_DROPPATH] = tr_ref_droppath_forward,
         [IM_OP_FC] = tr_ref_fc_forward,
         [IM_OP_LOSS] = tr_ref_loss,
     };
@@ -125,6 +131,7 @@ static int backward(struct im_backend *b, struct im_plan *p, const struct im_exe
         [IM_OP_CONV] = tr_ref_conv_backward, [IM_OP_BN] = tr_ref_bn_backward,
         [IM_OP_ADD] = tr_ref_add_backward,   [IM_OP_MAXPOOL] = tr_ref_maxpool_backward,
         [IM_OP_GAP] = tr_ref_gap_backward,   [IM_OP_FC] = tr_ref_fc_backward,
+        [IM_OP_BLUR] = tr_ref_blur_backward, [IM_OP_DROPPATH] = tr_ref_droppath_backward,
     };
 
     (void)b;

@@ -110,6 +110,48 @@ void tr_cpu_residual_backward(float *dx, const float *dy0, const float *dy1, con
         residual_backward(dx, dy0, dy1, y, k * CHUNK, chunk_end(k, count));
 }
 
+/* One place of a row: nine products of `inner` floats each. */
+static void filter_place(const struct tr_filter *f, const float *const rows[3], const float weights[3],
+                         const struct tr_taps *column, float *to)
+{
+    const float *at[9];
+    float weight[9];
+
+    for (size_t k = 0; k < 9; k++) {
+        at[k] = rows[k / 3] + (size_t)column->index[k % 3] * f->inner;
+        weight[k] = weights[k / 3] * column->weight[k % 3];
+    }
+    for (size_t i = 0; i < f->inner; i++)
+        to[i] = weight[0] * at[0][i] + weight[1] * at[1][i] + weight[2] * at[2][i] + weight[3] * at[3][i] +
+                weight[4] * at[4][i] + weight[5] * at[5][i] + weight[6] * at[6][i] + weight[7] * at[7][i] +
+                weight[8] * at[8][i];
+}
+
+void tr_cpu_filter(const struct tr_filter *f, const float *from, float *to)
+{
+    size_t from_row = (size_t)f->from_w * f->inner, row = (size_t)f->w * f->inner;
+
+#pragma omp parallel for schedule(static)
+    for (size_t k = 0; k < f->planes * (size_t)f->h; k++) {
+        const float *plane = from + k / (size_t)f->h * (size_t)f->from_h * from_row;
+        const struct tr_taps *taps = &f->rows[k % (size_t)f->h];
+        const float *rows[3] = {plane + (size_t)taps->index[0] * from_row,
+                                plane + (size_t)taps->index[1] * from_row,
+                                plane + (size_t)taps->index[2] * from_row};
+
+        for (int w = 0; w < f->w; w++)
+            filter_place(f, rows, taps->weight, &f->columns[w], to + k * row + (size_t)w * f->inner);
+    }
+}
+
+void tr_cpu_scale(float *y, const float *x, const float *scale, size_t samples, size_t floats)
+{
+#pragma omp parallel for schedule(static)
+    for (size_t n = 0; n < samples; n++)
+        for (size_t i = n * floats; i < (n + 1) * floats; i++)
+            y[i] = scale[n] * x[i];
+}
+
 /* One image; the loop over channels inside has three turns. */
 static void normalise(const float table[3][256], const uint8_t *from, float *to, size_t plane)
 {

@@ -22,6 +22,25 @@ void tr_cpu_residual(float *y, const float *a, const float *b, size_t count, boo
 void tr_cpu_residual_backward(float *dx, const float *dy0, const float *dy1, const float *y, size_t count,
                               bool relu);
 
+/* A filter of three taps along each axis, as tables: place i of the result is the sum over k of weight[i][k]
+ * times place index[i][k] of what is read. A tap that is not there has weight 0 and any index. */
+struct tr_taps {
+    int index[3];
+    float weight[3];
+};
+
+/* [planes][h][w][inner] from planes of from_h x from_w: rows[h] and columns[w] say what a place is made of.
+ */
+struct tr_filter {
+    size_t planes, inner;
+    int from_h, from_w, h, w;
+    const struct tr_taps *rows, *columns;
+};
+void tr_cpu_filter(const struct tr_filter *f, const float *from, float *to);
+
+/* y[n][i] = scale[n] x[n][i]; y may be x. */
+void tr_cpu_scale(float *y, const float *x, const float *scale, size_t samples, size_t floats);
+
 void tr_cpu_input(const struct im_op *op, const struct im_exec *e); /* y plain NCHW */
 
 /* The backend's functions of these names (backend.h); in cpu_optimizer.c. */

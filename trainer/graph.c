@@ -16,17 +16,19 @@
 #include <stdlib.h>
 
 #include "ipc/base/err.h"
+#include "ipc/base/rng.h"
 #include "trainer/arena.h"
 
 struct node {
     struct im_op op;
     struct im_plan *plan;
     struct im_plan_info info;
-    int value; /* block of the output; -1: none */
-    int save;  /* block of the saved state; -1: none */
-    int dy[2]; /* blocks of the gradient of the output; -1: none */
-    int dx;    /* block of the gradient of the input(s); -1: none */
-    int last;  /* last time the output is read */
+    int value;    /* block of the output; -1: none */
+    int save;     /* block of the saved state; -1: none */
+    int dy[2];    /* blocks of the gradient of the output; -1: none */
+    int dx;       /* block of the gradient of the input(s); -1: none */
+    int last;     /* last time the output is read */
+    float *scale; /* DROPPATH in training: of each sample in this step */
 };
 
 struct im_graph {
@@ -44,7 +46,7 @@ static int out_size(int in, const struct im_layer *l)
 }
 
 /* The op of layer i, once its inputs are planned. */
-static int describe(struct im_graph *g, int i, struct im_text *text)
+static void describe(struct im_graph *g, int i)
 {
     const struct im_graph_config *c = &g->config;
     const struct im_layer *l = &c->model->layers[i];
@@ -56,6 +58,7 @@ static int describe(struct im_graph *g, int i, struct im_text *text)
                          .stride = l->stride,
                          .pad = l->pad,
                          .relu = l->relu,
+                         .reflect = l->reflect,
                          .training = c->training,
                          .weight_id = l->tensor};
     if (l->kind == IM_OP_INPUT) {
@@ -64,21 +67,26 @@ static int describe(struct im_graph *g, int i, struct im_text *text)
             op->mean[k] = c->mean[k];
             op->std[k] = c->std[k];
         }
-        return 0;
+        return;
     }
     op->x = g->nodes[l->in[0]].op.y;
     op->x_layout = g->nodes[l->in[0]].info.y_layout;
     op->y = (struct im_shape){n, l->channels, op->x.h, op->x.w};
     op->needs_dx = c->training && g->nodes[l->in[0]].op.kind != IM_OP_INPUT;
-    if (l->kind == IM_OP_CONV || l->kind == IM_OP_MAXPOOL) {
-        if (op->x.h + 2 * l->pad < l->kernel)
-            return im_fail(text, -EINVAL, "images of %d x %d are too small for %s", c->size, c->size,
-                           c->model->name);
+    if (l->kind == IM_OP_CONV || l->kind == IM_OP_MAXPOOL || l->kind == IM_OP_BLUR) {
         op->y.h = op->y.w = out_size(op->x.h, l);
     } else if (l->kind == IM_OP_GAP) {
         op->y.h = op->y.w = 1;
     }
-    return 0;
+}
+
+static int check_size(const struct im_graph_config *c, struct im_text *text)
+{
+    if (c->size >= c->model->stride)
+        return 0;
+    return im_fail(text, -EINVAL, "images of %d x %d are smaller than the stride of %s, %d pixels%s", c->size,
+                   c->size, c->model->name, c->model->stride,
+                   c->model->stem == IM_STEM_IMAGENET ? " (a quarter of that with --stem small)" : "");
 }
 
 static int plan_all(struct im_graph *g, struct im_text *text)
@@ -88,10 +96,9 @@ static int plan_all(struct im_graph *g, struct im_text *text)
     for (int i = 0; i < g->count; i++) {
         struct node *node = &g->nodes[i];
         int second = c->model->layers[i].in[1];
-        int err = describe(g, i, text);
+        int err;
 
-        if (err < 0)
-            return err;
+        describe(g, i);
         if (second >= 0 && g->nodes[second].info.y_layout != node->op.x_layout)
             return im_fail(text, -ENOTSUP,
                            "backend %s gives the two branches of layer %d of %s different layouts",
@@ -189,6 +196,20 @@ static void place_gradients(struct im_graph *g)
     }
 }
 
+static int reserve_scales(struct im_graph *g, struct im_text *text)
+{
+    for (int i = 0; i < g->count; i++) {
+        struct node *node = &g->nodes[i];
+
+        if (node->op.kind != IM_OP_DROPPATH || !g->config.training)
+            continue;
+        node->scale = calloc((size_t)g->config.n, sizeof(*node->scale));
+        if (!node->scale)
+            return im_fail(text, -ENOMEM, "no memory for a graph");
+    }
+    return 0;
+}
+
 int im_graph_new(const struct im_graph_config *config, struct im_graph **ret_graph, struct im_text *text)
 {
     struct im_graph *g = calloc(1, sizeof(*g));
@@ -205,7 +226,11 @@ int im_graph_new(const struct im_graph_config *config, struct im_graph **ret_gra
         im_fail(text, -ENOMEM, "no memory for a graph");
         goto out;
     }
-    err = plan_all(g, text);
+    err = check_size(config, text);
+    if (err == 0)
+        err = plan_all(g, text);
+    if (err == 0)
+        err = reserve_scales(g, text);
     if (err < 0)
         goto out;
     find_last_reads(g);
@@ -228,8 +253,10 @@ void im_graph_free(struct im_graph *g)
 {
     if (!g)
         return;
-    for (int i = 0; g->nodes && i < g->count; i++)
+    for (int i = 0; g->nodes && i < g->count; i++) {
         g->config.ops->plan_free(g->config.backend, g->nodes[i].plan);
+        free(g->nodes[i].scale);
+    }
     free(g->nodes);
     free(g->blocks);
     free(g);
@@ -258,6 +285,7 @@ static struct im_exec arguments(const struct im_graph *g, const struct im_graph_
         .save = at(g, m, node->save),
         .dy = {at(g, m, node->dy[0]), at(g, m, node->dy[1])},
         .dx = at(g, m, node->dx),
+        .scale = node->scale,
         .param_version = m->param_version,
     };
 
@@ -276,12 +304,37 @@ static struct im_exec arguments(const struct im_graph *g, const struct im_graph_
     return e;
 }
 
+/* Stochastic depth as timm's DropPath: a sample keeps a block's branch with probability 1 - rate, and then it
+ * counts 1 / (1 - rate). The stream belongs to the sample's place in the step; its draw number b decides
+ * about block b. */
+static void draw_scales(struct im_graph *g, const struct im_batch *batch)
+{
+    for (int n = 0; n < g->config.n; n++) {
+        uint32_t place = batch->first + (uint32_t)n * (batch->apart ? batch->apart : 1);
+        struct im_rng r = im_rng_at(g->config.seed, IM_RNG_DROPPATH, place, batch->step);
+        int block = 0;
+
+        for (int i = 0; i < g->count; i++) {
+            const struct im_layer *l = &g->config.model->layers[i];
+            double unit;
+
+            if (!g->nodes[i].scale)
+                continue;
+            do
+                unit = im_rng_unit(&r);
+            while (block++ < l->block);
+            g->nodes[i].scale[n] = unit < l->drop_rate ? 0 : (float)(1 / (1 - l->drop_rate));
+        }
+    }
+}
+
 int im_graph_forward(struct im_graph *g, const struct im_graph_memory *m, const struct im_batch *batch,
                      float smoothing, double divisor, struct im_tally *ret_tally)
 {
     struct im_tally tally = {0};
 
     im_assert(batch->n == g->config.n && batch->size == g->config.size);
+    draw_scales(g, batch);
     for (int i = 0; i < g->count; i++) {
         struct im_exec e = arguments(g, m, i);
         int err;
@@ -323,7 +376,8 @@ int im_graph_logits(struct im_graph *g, const struct im_graph_memory *m, float *
 
 int im_graph_describe(const struct im_graph *g, char *text, size_t size)
 {
-    static const char *const kinds[] = {"input", "conv", "bn", "add", "maxpool", "gap", "fc", "loss"};
+    static const char *const kinds[] = {"input", "conv", "bn",       "add", "maxpool",
+                                        "gap",   "blur", "droppath", "fc",  "loss"};
     int used = 0;
 
     for (int i = 0; i < g->count; i++) {

@@ -24,6 +24,7 @@ struct im_graph_config {
     int n, size;                  /* images of size x size */
     bool training;
     float mean[3], std[3];
+    uint64_t seed; /* of what layers draw in training */
 };
 
 /* Device memory that a step works on, all in the model's order. grads may be NULL in evaluation. */
@@ -42,9 +43,13 @@ struct im_batch {
                              samples. */
     int n, size;
     struct im_mix mix; /* training only; zeroed: none */
+    /* Which images of the run these are, for the draws of stochastic depth: image i has place first + i *
+     * apart (0 counts as 1) in training step `step`. So N ranks draw what one rank would. */
+    uint64_t step;
+    uint32_t first, apart;
 };
 
-/* -EINVAL when the image is too small for the model, what the backend says otherwise. */
+/* -EINVAL when the image is smaller than the model's stride, what the backend says otherwise. */
 int im_graph_new(const struct im_graph_config *config, struct im_graph **ret_graph, struct im_text *text);
 void im_graph_free(struct im_graph *g); /* NULL is fine */
 

@@ -38,6 +38,7 @@ struct im_network {
     float mean[3], std[3];
     enum im_optimizer optimizer;
     bool accumulates, averages;
+    uint64_t seed;
 };
 
 static int init_arenas(struct im_network *net, uint64_t seed, struct im_text *text)
@@ -87,11 +88,19 @@ int im_network_new(const struct im_network_config *config, struct im_network **r
     net->optimizer = config->optimizer;
     net->accumulates = config->accumulates;
     net->averages = config->averages;
+    net->seed = config->seed;
     err = im_backend_find(config->backend, &net->ops, text);
     if (err < 0)
         goto out;
     im_assert(net->ops->version == IM_BACKEND_VERSION);
-    err = im_model_new(config->model, config->stem, config->classes, &net->model, text);
+    err = im_model_new(&(struct im_model_config){.name = config->model,
+                                                 .stem = config->stem,
+                                                 .head = config->head,
+                                                 .blurpool = config->blurpool,
+                                                 .classes = config->classes,
+                                                 .drop_path_rate = config->drop_path_rate,
+                                                 .zero_init_residual = config->zero_init_residual},
+                       &net->model, text);
     if (err < 0)
         goto out;
     err = net->ops->open(config->threads, &net->backend, text);
@@ -173,7 +182,8 @@ static int graph_of(struct im_network *net, int n, int size, bool training, stru
                                          .model = net->model,
                                          .n = n,
                                          .size = size,
-                                         .training = training};
+                                         .training = training,
+                                         .seed = net->seed};
         struct im_graph *graph;
 
         if (n < 1 || n > BATCH_MAX || size < 1 || size > SIZE_MAX_PX)

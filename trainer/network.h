@@ -20,9 +20,13 @@ struct im_text;
 struct im_network;
 
 struct im_network_config {
-    const char *model; /* im_model_new */
+    const char *model; /* this and the next ones: im_model_config */
     enum im_stem stem;
+    enum im_head head;
+    enum im_blurpool blurpool;
     int classes;
+    double drop_path_rate;
+    bool zero_init_residual;
     const char *backend; /* im_backend_find */
     int threads;         /* 0: all processors */
     uint64_t seed;

@@ -235,11 +235,15 @@ static const struct im_layout *intern(struct tr_dn *dn, md_ref md)
 
 const struct im_layout *tr_dn_layout(struct tr_dn *dn, const int dims[4], enum tr_tag tag)
 {
+    static const dnnl_format_tag_t tags[] = {
+        [TR_TAG_ANY] = dnnl_format_tag_any, [TR_TAG_PLAIN] = dnnl_abcd,      [TR_TAG_LAST] = dnnl_acdb,
+        [TR_TAG_BLOCK8] = dnnl_aBcd8b,      [TR_TAG_BLOCK16] = dnnl_aBcd16b,
+    };
     dnnl_dims_t d = {dims[0], dims[1], dims[2], dims[3]};
     const struct im_layout *l;
     dnnl_memory_desc_t md;
 
-    if (md_make(d, tag == TR_TAG_ANY ? dnnl_format_tag_any : dnnl_abcd, &md) < 0)
+    if (md_make(d, tags[tag], &md) < 0)
         return NULL;
     l = intern(dn, md_of(&md));
     md_drop(&md);

@@ -10,7 +10,8 @@
 struct tr_dn; /* engine, stream, layouts, scratch memory */
 struct tr_prim;
 
-enum tr_tag { TR_TAG_ANY, TR_TAG_PLAIN }; /* oneDNN's choice; NCHW or OIHW, fp32 */
+/* oneDNN's choice; NCHW or OIHW; channels last; blocks of 8 and of 16 channels. fp32. */
+enum tr_tag { TR_TAG_ANY, TR_TAG_PLAIN, TR_TAG_LAST, TR_TAG_BLOCK8, TR_TAG_BLOCK16 };
 enum tr_direction { TR_FORWARD, TR_BACKWARD_DATA, TR_BACKWARD_WEIGHTS };
 
 int tr_dn_open(struct tr_dn **ret_dn);

@@ -1,7 +1,7 @@
 /* Inside the oneDNN backend: what a plan holds, and the families of ops that fill and run it.
  * backend_onednn.c dispatches; a family is one file: onednn_conv.c, onednn_norm.c, onednn_pool.c,
- * onednn_fc.c. The plan functions get info->x_layout and y_layout filled in where the op takes its input's
- * layout, and answer the rest of it. Errors: negative errno. */
+ * onednn_blur.c, onednn_fc.c. The plan functions get info->x_layout and y_layout filled in where the op takes
+ * its input's layout, and answer the rest of it. Errors: negative errno. */
 #ifndef TRAINER_ONEDNN_PLAN_H
 #define TRAINER_ONEDNN_PLAN_H
 
@@ -48,6 +48,8 @@ struct im_plan {
     struct tr_staged forward, backward_data, backward_weights;
     struct tr_pack *pack_forward, *pack_backward;
     size_t var_at, mask_at; /* BN: in the saved state, behind the means */
+    size_t inner;           /* BLUR: see onednn_blur.c */
+    struct tr_taps *taps;   /* BLUR: rows of y, of x, columns of y, of x */
 };
 
 /* The C API takes pointers to data it only reads as void *. */
@@ -94,6 +96,10 @@ int tr_bn_backward(struct im_backend *b, struct im_plan *p, const struct im_exec
 int tr_pool_plan(struct im_backend *b, struct im_plan *p, struct im_plan_info *info);
 int tr_pool_forward(struct im_backend *b, struct im_plan *p, const struct im_exec *e);
 int tr_pool_backward(struct im_backend *b, struct im_plan *p, const struct im_exec *e);
+
+int tr_blur_plan(struct im_backend *b, struct im_plan *p, struct im_plan_info *info);
+void tr_blur_forward(struct im_plan *p, const struct im_exec *e);
+void tr_blur_backward(struct im_plan *p, const struct im_exec *e);
 
 int tr_fc_forward(const struct im_op *op, const struct im_exec *e);
 int tr_fc_backward(const struct im_op *op, const struct im_exec *e);

@@ -50,10 +50,22 @@ static void add_real(struct tr_position_text *t, const char *key, double value)
     snprintf(t->value[t->count++], sizeof t->value[0], "%a", value);
 }
 
+static void add_choice(struct tr_position_text *t, enum im_conf_key_id key, int32_t value)
+{
+    t->key[t->count] = im_conf_name(key);
+    snprintf(t->value[t->count++], sizeof t->value[0], "%s", im_conf_choice(key, value));
+}
+
 /* What a position depends on: with another value the same numbers would mean other samples. */
 static void add_conditions(struct tr_position_text *t, const struct im_conf *conf,
                            const uint64_t samples[IM_SPLITS])
 {
+    add_choice(t, IM_KEY_model, conf->model);
+    add_choice(t, IM_KEY_stem, conf->stem);
+    add_choice(t, IM_KEY_head, conf->head);
+    add_choice(t, IM_KEY_blurpool, conf->blurpool);
+    t->key[t->count] = "drop-path-rate";
+    snprintf(t->value[t->count++], sizeof t->value[0], "%.9g", conf->drop_path_rate);
     add_u64(t, "batch-size", (uint64_t)conf->batch_size);
     add_u64(t, "ranks", (uint64_t)conf->ranks);
     add_u64(t, "seed", conf->seed);

@@ -37,7 +37,7 @@ double tr_top5(const struct tr_sums *sums);
 
 /* The position and what must stay the same for it to mean the same, as checkpoint metadata. Text lives in the
  * object. The batch is written as (epoch, split, step), which other passes of a longer plan do not move. */
-#define TR_POSITION_PAIRS 32
+#define TR_POSITION_PAIRS 64
 struct tr_position_text {
     char value[TR_POSITION_PAIRS][64];
     const char *key[TR_POSITION_PAIRS];

@@ -43,6 +43,10 @@ static int open_network(struct trainer *t, struct im_text *text)
     struct im_network_config config = {
         .model = im_conf_choice(IM_KEY_model, conf->model),
         .stem = (enum im_stem)conf->stem,
+        .head = (enum im_head)conf->head,
+        .blurpool = (enum im_blurpool)conf->blurpool,
+        .drop_path_rate = conf->drop_path_rate,
+        .zero_init_residual = conf->zero_init_residual,
         .classes = (int)t->child->run->geometry.classes,
         .backend = backend,
         .threads = (int)conf->trainer_threads,
@@ -259,7 +263,12 @@ static int run_batch(struct trainer *t, const struct im_phase *phase, uint64_t g
                      struct im_text *text)
 {
     struct im_child *child = t->child;
-    struct im_batch batch = {.valid = t->valid, .n = (int)count, .size = (int)phase->image_size};
+    struct im_batch batch = {.valid = t->valid,
+                             .n = (int)count,
+                             .size = (int)phase->image_size,
+                             .step = t->at.steps,
+                             .first = child->index,
+                             .apart = child->plan->ranks};
     struct im_batch_view view;
     struct im_tally tally = {0};
     im_ns began = im_now();

@@ -54,7 +54,7 @@ static void format_flag(const struct im_conf_key *k, char *s, size_t room)
 static void append_limits(const struct im_conf *defaults, int key, char *s, size_t room)
 {
     const struct im_conf_key *k = &im_conf_keys[key];
-    char value[IM_CONF_TEXT_BYTES], choices[128] = "", range[64] = "";
+    char value[IM_CONF_TEXT_BYTES], choices[512] = "", range[64] = "";
     size_t used = 0;
 
     im_conf_value(defaults, (enum im_conf_key_id)key, value);
@@ -72,24 +72,24 @@ static void append_limits(const struct im_conf *defaults, int key, char *s, size
         snprintf(s, room, " (%sdefault %s%s)", choices, value, range);
 }
 
-/* Words of s, broken before `columns`, each line from column FLAG_COLUMNS on. */
+/* Words of s and choices behind a bar, broken before `columns`, each line from column FLAG_COLUMNS on. */
 static void write_wrapped(FILE *out, const char *s, int columns)
 {
-    int at = FLAG_COLUMNS;
+    int at = FLAG_COLUMNS, gap = 0;
 
     while (*s) {
-        int n = (int)strcspn(s, " ");
+        int n = (int)strcspn(s, " |");
 
-        if (at > FLAG_COLUMNS && at + 1 + n > columns) {
+        n += s[n] == '|';
+        if (at > FLAG_COLUMNS && at + gap + n > columns) {
             fprintf(out, "\n%*s", FLAG_COLUMNS, "");
             at = FLAG_COLUMNS;
-        } else if (at > FLAG_COLUMNS) {
-            fputc(' ', out);
-            at++;
+            gap = 0;
         }
-        fprintf(out, "%.*s", n, s);
-        at += n;
+        fprintf(out, "%*s%.*s", gap, "", n, s);
+        at += gap + n;
         s += n;
+        gap = *s == ' ';
         s += strspn(s, " ");
     }
     fputc('\n', out);

@@ -25,11 +25,29 @@
     X(IM_MODEL_RESNET18, "resnet18")                                                                         \
     X(IM_MODEL_RESNET34, "resnet34")                                                                         \
     X(IM_MODEL_RESNET50, "resnet50")                                                                         \
-    X(IM_MODEL_RESNET20, "resnet20")
+    X(IM_MODEL_RESNET101, "resnet101")                                                                       \
+    X(IM_MODEL_RESNET152, "resnet152")                                                                       \
+    X(IM_MODEL_RESNETV2_18, "resnetv2_18")                                                                   \
+    X(IM_MODEL_RESNETV2_34, "resnetv2_34")                                                                   \
+    X(IM_MODEL_RESNETV2_50, "resnetv2_50")                                                                   \
+    X(IM_MODEL_RESNETV2_101, "resnetv2_101")                                                                 \
+    X(IM_MODEL_RESNETV2_152, "resnetv2_152")                                                                 \
+    X(IM_MODEL_RESNET20, "resnet20")                                                                         \
+    X(IM_MODEL_RESNET32, "resnet32")                                                                         \
+    X(IM_MODEL_RESNET44, "resnet44")                                                                         \
+    X(IM_MODEL_RESNET56, "resnet56")
 #define IM_STEMS(X)                                                                                          \
     X(IM_CONF_STEM_AUTO, "auto")                                                                             \
     X(IM_CONF_STEM_IMAGENET, "imagenet")                                                                     \
     X(IM_CONF_STEM_SMALL, "small")
+#define IM_HEADS(X)                                                                                          \
+    X(IM_CONF_HEAD_AUTO, "auto")                                                                             \
+    X(IM_CONF_HEAD_FC, "fc")                                                                                 \
+    X(IM_CONF_HEAD_CONV, "conv")
+#define IM_BLURPOOLS(X)                                                                                      \
+    X(IM_CONF_BLURPOOL_NONE, "none")                                                                         \
+    X(IM_CONF_BLURPOOL_ZHANG, "zhang")                                                                       \
+    X(IM_CONF_BLURPOOL_FFCV, "ffcv")
 #define IM_SCHEDULES(X)                                                                                      \
     X(IM_SCHEDULE_COSINE, "cosine")                                                                          \
     X(IM_SCHEDULE_CONSTANT, "constant")                                                                      \
@@ -160,8 +178,12 @@
     TEXT(aug_erase_fill, "aug-erase-fill", "0,0,0", IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "FILL", "what is shown instead: R,G,B or random (each byte anew)") \
     TEXT(mean, "mean", "0.485,0.456,0.406", IM_GROUP_AUGMENTATION, IM_FOR_START, "R,G,B", "mean of each colour (pixels from 0 to 1), subtracted") \
     TEXT(std, "std", "0.229,0.224,0.225", IM_GROUP_AUGMENTATION, IM_FOR_START, "R,G,B", "deviation of each colour, divided by") \
-    ENUM(model, "model", IM_MODEL_RESNET50, IM_MODELS, IM_GROUP_MODEL, IM_FOR_START, "NAME", "the network; resnet20 is CIFAR's") \
-    ENUM(stem, "stem", IM_CONF_STEM_AUTO, IM_STEMS, IM_GROUP_MODEL, IM_FOR_START, "NAME", "first layers: imagenet (7x7/2 and pooling) or small (3x3); auto: small for resnet20, imagenet for the others") \
+    ENUM(model, "model", IM_MODEL_RESNET50, IM_MODELS, IM_GROUP_MODEL, IM_FOR_START, "NAME", "the network; resnetv2 is pre-activation, resnet20, 32, 44 and 56 are CIFAR's") \
+    ENUM(stem, "stem", IM_CONF_STEM_AUTO, IM_STEMS, IM_GROUP_MODEL, IM_FOR_START, "NAME", "first layers: imagenet (7x7/2 and pooling) or small (3x3); auto: small for CIFAR's networks, imagenet for the others") \
+    ENUM(head, "head", IM_CONF_HEAD_AUTO, IM_HEADS, IM_GROUP_MODEL, IM_FOR_START, "NAME", "classifier: fc or the same as a 1x1 convolution (conv); auto: conv for resnetv2, fc for the others") \
+    ENUM(blurpool, "blurpool", IM_CONF_BLURPOOL_NONE, IM_BLURPOOLS, IM_GROUP_MODEL, IM_FOR_START, "NAME", "blur where the network strides: zhang (behind, as timm's resnetblur50) or ffcv (in front of every strided convolution)") \
+    REAL(drop_path_rate, "drop-path-rate", 0, 0, 0.99, IM_GROUP_MODEL, IM_FOR_START, "P", "stochastic depth: chance that a sample goes by the last block; rises linearly from 0 at the first") \
+    BOOL(zero_init_residual, "zero-init-residual", false, IM_GROUP_MODEL, IM_FOR_START, "", "start each block as the identity: zero weight in its last batch norm (resnetv2: last convolution)") \
     INT(epochs, "epochs", 90, 1, 100000, IM_GROUP_TRAINING, IM_FOR_START, "N", "passes over the training images") \
     INT(batch_size, "batch-size", 256, 1, 65536, IM_GROUP_TRAINING, IM_FOR_START, "N", "images per step and trainer process") \
     TEXT(resize_schedule, "resize-schedule", "", IM_GROUP_TRAINING, IM_FOR_START, "ENTRIES", "image size and batch by epoch, in place of image-size and batch-size: 1-30:64x256,31-50:128x128,51-:224x64; 12-14:160..192 is a ramp in steps of 32") \
@@ -248,6 +270,7 @@
     X("lr-warmup-epochs", "warmup-epochs", NULL) X("lr-warmup-decay", "warmup-factor", NULL) \
     X("save-dir", "workspace", NULL) X("output-dir", "workspace", NULL) X("experiment", "run-name", NULL) \
     X("world-size", "ranks", NULL) X("nproc-per-node", "ranks", NULL) \
+    X("use-blurpool", "blurpool", "zhang") X("drop-path", "drop-path-rate", NULL) X("zero-init-last", "zero-init-residual", NULL) \
     X("arch", "model", NULL) X("img-size", "image-size", NULL) X("smoothing", "label-smoothing", NULL) \
     X("data", "data-dir", NULL) X("data-path", "data-dir", NULL) X("train-crop-size", "image-size", NULL) \
     X("val-crop-size", "eval-image-size", NULL) X("val-resize-size", "eval-resize", NULL) \
@@ -267,8 +290,6 @@
     X("pretrained", "imsuper trains from scratch") \
     X("print-freq", "use --status-interval SECONDS") \
     X("num-classes", "nothing is needed: the number of classes comes from the data") \
-    X("use-blurpool", "this version has no BlurPool") \
-    X("drop-path-rate", "this version has no stochastic depth") \
     X("mixup", "this version has no MixUp") \
     X("cutmix", "this version has no CutMix") \
     X("amp", "this version computes in float32") \

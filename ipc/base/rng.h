@@ -16,7 +16,7 @@ enum im_rng_purpose {
     IM_RNG_AUGMENT = 2,  /* item: sample id */
     IM_RNG_INIT = 3,     /* item: parameter tensor's index */
     IM_RNG_MIX = 4,      /* item: step; MixUp and CutMix */
-    IM_RNG_DROPPATH = 5, /* item: step */
+    IM_RNG_DROPPATH = 5, /* item: step; epoch: place of the sample in the step */
     IM_RNG_SUBSET = 6,   /* item: class */
     IM_RNG_SYNTH = 7,    /* item: image */
     IM_RNG_TEST = 15,

@@ -3,6 +3,7 @@
  * were.
  *
  * Tolerance: normalised mean square error 1e-9 (fp32 sums of up to a few thousand terms give 1e-12). */
+#include <errno.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -178,6 +179,7 @@ static void close_rig(struct rig *r)
 /* Forward, then backward; the answers replace y, dx, dw, db and the running statistics of v. */
 static void run(struct rig *r, struct values *v, bool in_place)
 {
+    static const float scale[] = {1.25f, 0, 3, 0.5f};
     const struct im_plan_info *info = &r->info;
     bool y_is_x = in_place && info->y_may_be_x,
          dx_is_dy = in_place && info->dx_may_be_dy && info->x_bytes == info->y_bytes;
@@ -188,6 +190,7 @@ static void run(struct rig *r, struct values *v, bool in_place)
                         .y = y,
                         .save = save,
                         .param_version = 1,
+                        .scale = scale,
                         .w = plain_in(r, &v->w),
                         .b = plain_in(r, &v->b),
                         .dw = plain_in(r, &v->dw),
@@ -335,16 +338,83 @@ static void max_pool(void **state)
 {
     (void)state;
     for (int size = 2; size < 9; size++) {
-        struct im_op op = {.kind = IM_OP_MAXPOOL,
-                           .x = {2, 16, size, size},
-                           .y = {2, 16, (size - 1) / 2 + 1, (size - 1) / 2 + 1},
-                           .kernel = 3,
-                           .stride = 2,
-                           .pad = 1,
-                           .training = true,
-                           .needs_dx = true};
+        for (int stride = 1; stride < 3; stride++) {
+            int out = (size - 1) / stride + 1;
+            struct im_op op = {.kind = IM_OP_MAXPOOL,
+                               .x = {2, 16, size, size},
+                               .y = {2, 16, out, out},
+                               .kernel = 3,
+                               .stride = stride,
+                               .pad = 1,
+                               .training = true,
+                               .needs_dx = true};
 
-        conform(&op, true, size % 2);
+            conform(&op, true, size % 2);
+        }
+    }
+}
+
+static void blur(void **state)
+{
+    static const struct im_shape rows[] = {{2, 16, 7, 5}, {3, 8, 4, 4},  {2, 5, 3, 3},
+                                           {1, 24, 9, 8}, {2, 64, 2, 2}, {1, 3, 12, 11}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        for (int bits = 0; bits < 8; bits++) {
+            int stride = bits & 1 ? 2 : 1;
+            struct im_op op = {
+                .kind = IM_OP_BLUR,
+                .x = rows[i],
+                .y = {rows[i].n, rows[i].c, (rows[i].h - 1) / stride + 1, (rows[i].w - 1) / stride + 1},
+                .kernel = 3,
+                .stride = stride,
+                .pad = 1,
+                .reflect = bits & 2,
+                .training = true,
+                .needs_dx = true};
+
+            conform(&op, bits & 4, i % 2);
+        }
+    }
+}
+
+static void blur_of_one_pixel_is_refused_where_it_reflects(void **state)
+{
+    struct im_op op = {.kind = IM_OP_BLUR,
+                       .x = {1, 8, 1, 1},
+                       .y = {1, 8, 1, 1},
+                       .kernel = 3,
+                       .stride = 2,
+                       .pad = 1,
+                       .reflect = true};
+    const struct im_backend_ops *both[] = {&im_backend_ref, &im_backend_onednn};
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct im_plan_info info;
+        struct im_backend *b;
+        struct im_plan *plan;
+
+        assert_int_equal(both[i]->open(1, &b, NULL), 0);
+        assert_int_equal(both[i]->plan(b, &op, &plan, &info, NULL), -EINVAL);
+        both[i]->close(b);
+    }
+}
+
+static void stochastic_depth(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
+        for (int bits = 0; bits < 4; bits++) {
+            struct im_op op = {.kind = IM_OP_DROPPATH,
+                               .x = shapes[i],
+                               .y = shapes[i],
+                               .training = bits & 1,
+                               .needs_dx = true};
+
+            conform(&op, true, bits & 2);
+        }
     }
 }
 
@@ -419,6 +489,9 @@ int main(void)
         cmocka_unit_test(batch_norm),
         cmocka_unit_test(residual_addition),
         cmocka_unit_test(max_pool),
+        cmocka_unit_test(blur),
+        cmocka_unit_test(blur_of_one_pixel_is_refused_where_it_reflects),
+        cmocka_unit_test(stochastic_depth),
         cmocka_unit_test(global_average_pool),
         cmocka_unit_test(fully_connected),
         cmocka_unit_test(pixels_become_normalised_values),

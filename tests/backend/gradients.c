@@ -32,10 +32,13 @@ static size_t count_of(struct im_shape s)
 
 static struct im_exec arguments(struct bench *t)
 {
+    static const float scale[] = {1.25f, 0, 3};
+
     return (struct im_exec){.x = t->x,
                             .x2 = t->x2,
                             .y = t->y,
                             .save = t->save,
+                            .scale = scale,
                             .dy = {t->dy, NULL},
                             .dx = t->dx,
                             .w = t->w,
@@ -191,6 +194,32 @@ static void pools(void **state)
         0, 0);
 }
 
+static void blur(void **state)
+{
+    (void)state;
+    for (int stride = 1; stride < 3; stride++)
+        for (int reflect = 0; reflect < 2; reflect++)
+            check((struct im_op){.kind = IM_OP_BLUR,
+                                 .x = {2, 3, 8, 7},
+                                 .y = {2, 3, 7 / stride + 1, 6 / stride + 1},
+                                 .kernel = 3,
+                                 .stride = stride,
+                                 .pad = 1,
+                                 .reflect = reflect,
+                                 .training = true,
+                                 .needs_dx = true},
+                  0, 0);
+}
+
+static void stochastic_depth(void **state)
+{
+    (void)state;
+    check(
+        (struct im_op){
+            .kind = IM_OP_DROPPATH, .x = {3, 4, 3, 3}, .y = {3, 4, 3, 3}, .training = true, .needs_dx = true},
+        0, 0);
+}
+
 static void fully_connected(void **state)
 {
     (void)state;
@@ -271,6 +300,8 @@ int main(void)
         cmocka_unit_test(batch_norm),
         cmocka_unit_test(residual_addition),
         cmocka_unit_test(pools),
+        cmocka_unit_test(blur),
+        cmocka_unit_test(stochastic_depth),
         cmocka_unit_test(fully_connected),
         cmocka_unit_test(loss_with_smoothing_and_a_masked_sample),
         cmocka_unit_test(ranks_count_ties_by_index_and_nan_as_wrong),

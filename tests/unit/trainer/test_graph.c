@@ -194,6 +194,61 @@ static void labels_out_of_range_are_refused(void **state)
     im_network_free(net);
 }
 
+static void images_below_the_stride_are_refused(void **state)
+{
+    struct im_network_config config = {
+        .model = "resnet18", .classes = 4, .backend = "ref", .threads = 1, .std = {1, 1, 1}};
+    struct im_network *net = NULL;
+    struct im_text text = {{0}};
+
+    (void)state;
+    assert_int_equal(im_network_new(&config, &net, &text), 0);
+    assert_int_equal(im_network_prepare(net, 1, 31, true, &text), -EINVAL);
+    assert_non_null(strstr(text.s, "31 x 31"));
+    assert_non_null(strstr(text.s, "--stem small"));
+    assert_int_equal(im_network_prepare(net, 1, 32, true, &text), 0);
+    im_network_free(net);
+}
+
+/* The loss of one image in a training step of a network that drops most of its blocks. */
+static double dropped_loss(uint64_t step, uint32_t first)
+{
+    struct im_network_config config = {.model = "resnet20",
+                                       .classes = 4,
+                                       .drop_path_rate = 0.9,
+                                       .backend = "ref",
+                                       .threads = 1,
+                                       .seed = 3,
+                                       .std = {1, 1, 1}};
+    uint8_t pixels[SIZE * SIZE * 3];
+    int32_t label = 1;
+    struct im_batch batch = {
+        .pixels = pixels, .labels = &label, .n = 1, .size = SIZE, .step = step, .first = first};
+    struct im_network *net = NULL;
+    struct im_tally tally;
+
+    for (size_t i = 0; i < sizeof(pixels); i++)
+        pixels[i] = (uint8_t)(i * i * 31);
+    assert_int_equal(im_network_new(&config, &net, NULL), 0);
+    assert_int_equal(im_network_gradients(net, &batch, 0, 0, &tally, NULL), 0);
+    im_network_free(net);
+    return tally.loss_sum;
+}
+
+static void drop_path_draws_by_step_and_place(void **state)
+{
+    int steps = 0, places = 0;
+
+    (void)state;
+    for (uint32_t i = 1; i < 8; i++) {
+        assert_true(dropped_loss(i, 5) == dropped_loss(i, 5));
+        steps += dropped_loss(i, 5) != dropped_loss(0, 5);
+        places += dropped_loss(1, i + 5) != dropped_loss(1, 5);
+    }
+    assert_true(steps > 2);
+    assert_true(places > 2);
+}
+
 static void unknown_backend_is_refused(void **state)
 {
     struct im_network_config config = {.model = "resnet20", .classes = 4, .backend = "tpu", .std = {1, 1, 1}};
@@ -233,6 +288,8 @@ int main(void)
         cmocka_unit_test(evaluation_needs_less_memory_than_training),
         cmocka_unit_test(labels_out_of_range_are_refused),
         cmocka_unit_test(unknown_backend_is_refused),
+        cmocka_unit_test(images_below_the_stride_are_refused),
+        cmocka_unit_test(drop_path_draws_by_step_and_place),
         cmocka_unit_test(written_parameters_are_read_back),
     };
 
