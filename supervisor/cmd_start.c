@@ -47,13 +47,17 @@ static int check_devices(const struct im_conf *conf)
                 "imsuper: this program was built without the CUDA backend; use --gpus 0 --backend onednn\n");
         return IM_EXIT_UNAVAILABLE;
     }
+#ifndef IMSUPER_GLOO
     if (conf->ranks > 1) {
-        fprintf(stderr,
-                "imsuper: --ranks %" PRId64
-                ": this version trains in one process; --trainer-threads gives it cores\n",
-                conf->ranks);
-        return IM_EXIT_USAGE;
+        fprintf(
+            stderr,
+            "imsuper: --ranks %" PRId64
+            ": this program was built without Gloo, by which trainers work together; install libgloo-dev and "
+            "build again, or give one trainer all cores: --trainer-threads\n",
+            conf->ranks);
+        return IM_EXIT_UNAVAILABLE;
     }
+#endif
     return 0;
 }
 
@@ -215,9 +219,10 @@ static void print_header(const struct start *s)
             size, c->seed);
     fprintf(stderr,
             "host    %u cpu: %" PRId64 " reader, %" PRId64 " augmenter, %" PRId64 " trainer (%" PRId64
-            " threads); shared memory %.2f of %.1f GiB\n",
+            " threads%s); shared memory %.2f of %.1f GiB\n",
             s->machine.cpus, c->readers, c->augmenters, c->ranks, c->trainer_threads,
-            (double)sv_sizes_bytes(&s->geometry) / (1 << 30), (double)s->machine.memory_bytes / (1 << 30));
+            c->ranks > 1 ? " each" : "", (double)sv_sizes_bytes(&s->geometry) / (1 << 30),
+            (double)s->machine.memory_bytes / (1 << 30));
 }
 
 /* A supervisor that was killed has left its socket; we still hold the run's lock, so it can be nobody else's.

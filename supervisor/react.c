@@ -174,7 +174,7 @@ static uint64_t progress_of(const struct sv_super *s, const struct sv_child *chi
 static bool names_its_error(const struct sv_child *child, int wait_status)
 {
     if (!WIFEXITED(wait_status) || WEXITSTATUS(wait_status) == IM_EXIT_FENCED ||
-        WEXITSTATUS(wait_status) == IM_EXIT_ORPHANED)
+        WEXITSTATUS(wait_status) == IM_EXIT_ORPHANED || WEXITSTATUS(wait_status) == IM_EXIT_PEER)
         return false;
     return !child->last.was_ready || child->role == IM_ROLE_TRAINER;
 }

@@ -55,16 +55,24 @@ static int join(const struct tr_checkpoint_store *store, const char *name, char 
     return im_fail(text, -ENAMETOOLONG, "the path of %s in %.200s... is too long", name, store->directory);
 }
 
+int tr_checkpoint_store_view(struct tr_checkpoint_store *store, const char *directory, struct im_text *text)
+{
+    *store = (struct tr_checkpoint_store){0};
+    if (snprintf(store->directory, sizeof(store->directory), "%s", directory) >=
+        (int)sizeof(store->directory))
+        return im_fail(text, -ENAMETOOLONG, "the path %.200s... is too long", directory);
+    return 0;
+}
+
 int tr_checkpoint_store_open(struct tr_checkpoint_store *store, const char *directory, int epochs_kept,
                              struct im_text *text)
 {
     char next[PATH_MAX];
-    int err;
+    int err = tr_checkpoint_store_view(store, directory, text);
 
-    *store = (struct tr_checkpoint_store){.epochs_kept = epochs_kept};
-    if (snprintf(store->directory, sizeof(store->directory), "%s", directory) >=
-        (int)sizeof(store->directory))
-        return im_fail(text, -ENAMETOOLONG, "the path %.200s... is too long", directory);
+    if (err < 0)
+        return err;
+    store->epochs_kept = epochs_kept;
     err = im_mkdirs(directory, 0777, text);
     if (err == 0)
         err = join(store, NEXT_NAME, next, text);

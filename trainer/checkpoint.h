@@ -19,8 +19,8 @@
  * tensors' bytes in the order of the file, and "checksum", a 64-bit hash over names, types, shapes, those
  * checksums and all other metadata; both are verified before a byte is used. They find damage, not malice.
  *
- * A tensor whose name begins with "optimizer." belongs to the state only. One process uses a directory at a
- * time. */
+ * A tensor whose name begins with "optimizer." belongs to the state only. One process writes to a directory
+ * at a time. */
 #ifndef TRAINER_CHECKPOINT_H
 #define TRAINER_CHECKPOINT_H
 
@@ -53,6 +53,9 @@ struct tr_checkpoint_content {
  */
 int tr_checkpoint_store_open(struct tr_checkpoint_store *store, const char *directory, int epochs_kept,
                              struct im_text *text);
+
+/* For a process that only loads, after the writer has opened the store and loaded from it. */
+int tr_checkpoint_store_view(struct tr_checkpoint_store *store, const char *directory, struct im_text *text);
 
 /* Saves the state, then the model as `last`, as `epoch_NNN` when epoch >= 0, and as `best` when `best`.
  * Negative errno with a sentence: the state is the old or the new one, never a part. */

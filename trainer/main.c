@@ -13,7 +13,7 @@ int main(int argc, char **argv)
         err = tr_run(&child, &text);
         im_child_close(&child);
     }
-    if (err < 0 && text.s[0])
+    if ((err < 0 || err == IM_EXIT_PEER) && text.s[0])
         im_log(IM_LOG_ERROR, "leaving", "why=%s", im_log_quote(&(struct im_quoted){0}, text.s));
     return im_child_exit_status(err);
 }

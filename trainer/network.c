@@ -273,6 +273,18 @@ int im_network_gradients(struct im_network *net, const struct im_batch *batch, f
     return finish(net, err, "training step", text);
 }
 
+int im_network_no_gradients(struct im_network *net, struct im_text *text)
+{
+    static const float zeros[4096];
+    const size_t count = im_network_floats(net, IM_ARENA_GRADS), chunk = sizeof zeros / sizeof *zeros;
+    int err = 0;
+
+    for (size_t i = 0; i < count && err == 0; i += chunk)
+        err = net->ops->copy_in(net->backend, net->arenas[IM_ARENA_GRADS] + i, zeros,
+                                (count - i < chunk ? count - i : chunk) * sizeof *zeros);
+    return finish(net, err, "training step", text);
+}
+
 int im_network_accumulate(struct im_network *net, bool first, bool last)
 {
     const size_t count = im_network_floats(net, IM_ARENA_GRADS);

@@ -81,6 +81,10 @@ int im_network_prepare(struct im_network *net, int n, int size, bool training, s
 int im_network_gradients(struct im_network *net, const struct im_batch *batch, float label_smoothing,
                          double divisor, struct im_tally *ret_tally, struct im_text *text);
 
+/* In place of im_network_gradients() on a rank that has no sample in this step: zero gradients, and its part
+ * in what the ranks do together. */
+int im_network_no_gradients(struct im_network *net, struct im_text *text);
+
 /* For a step made of several batches: first keeps the gradients, adds further ones to them, and at the last
  * one leaves the sum of all in the gradient arena. One batch that is first and last stays as it is. */
 int im_network_accumulate(struct im_network *net, bool first, bool last);

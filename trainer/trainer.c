@@ -18,9 +18,20 @@
 #include "trainer/report.h"
 #include "trainer/schedule.h"
 #include "trainer/state.h"
+#include "trainer/team.h"
+
+/* One batch of this rank. */
+struct step {
+    uint64_t g;
+    uint32_t count, valid; /* samples; of them usable */
+    const struct im_phase *phase;
+    struct im_batch_view view;
+    struct im_batch batch;
+};
 
 struct trainer {
     struct im_child *child;
+    struct tr_team team;
     struct im_network *net;
     struct tr_state state;
     struct tr_checkpoint_store store;
@@ -33,6 +44,11 @@ struct trainer {
     double lr;            /* of the last step */
     uint32_t saves_seen;  /* requests for a checkpoint that were met */
 };
+
+static bool leads(const struct trainer *t)
+{
+    return t->child->index == 0;
+}
 
 static int open_network(struct trainer *t, struct im_text *text)
 {
@@ -92,7 +108,11 @@ static int find_position(struct trainer *t, struct tr_safetensors **ret_state, s
     if (n < 0 || (size_t)n >= sizeof directory)
         return -ENAMETOOLONG;
     t->at = (struct tr_position){.best_top1 = -1};
-    err = tr_checkpoint_store_open(&t->store, directory, (int)conf->checkpoint_keep, text);
+    err = tr_team_await_leader(t->child);
+    if (err)
+        return err;
+    err = leads(t) ? tr_checkpoint_store_open(&t->store, directory, (int)conf->checkpoint_keep, text)
+                   : tr_checkpoint_store_view(&t->store, directory, text);
     if (err < 0)
         return err;
     err = tr_checkpoint_load(&t->store, ret_state, text);
@@ -156,6 +176,8 @@ static int open_all(struct trainer *t, struct im_text *text)
     int err = find_position(t, &state, text);
 
     if (err == 0)
+        err = tr_team_open(&t->team, t->child, text);
+    if (err == 0)
         err = open_network(t, text);
     if (err == 0)
         err = open_schedule(t, text);
@@ -163,7 +185,7 @@ static int open_all(struct trainer *t, struct im_text *text)
         err = tr_state_init(&t->state, t->net);
     if (err == 0 && state) {
         err = tr_state_restore(&t->state, state, text);
-        if (err == 0)
+        if (err == 0 && leads(t))
             err = tr_checkpoint_mend(&t->store, state, text) < 0 ? -EIO : 0;
     }
     tr_safetensors_close(&state);
@@ -171,7 +193,7 @@ static int open_all(struct trainer *t, struct im_text *text)
         t->lr = tr_schedule_lr(&t->schedule, t->at.steps - 1);
     if (err == 0)
         err = prepare(t, text);
-    if (err == 0)
+    if (err == 0 && leads(t))
         err = tr_report_open(&t->report, t->child, &t->at, text);
     t->valid = calloc(t->child->run->geometry.batch_size_max, 1);
     return err == 0 && !t->valid ? -ENOMEM : err;
@@ -189,12 +211,15 @@ static void count_time(struct trainer *t, bool training)
         t->at.train_seconds += seconds;
 }
 
-/* 0; > 0: leave with that status, nothing was saved: somebody else may own the run directory by now. */
+/* Rank 0 saves for all. 0; > 0: leave with that status, nothing was saved: somebody else may own the run
+ * directory by now. */
 static int save(struct trainer *t, int epoch, bool best, struct im_text *text)
 {
     struct tr_position_text position;
     int leave;
 
+    if (!leads(t))
+        return 0;
     IM_FAULT("trainer.save.before");
     leave = im_child_should_leave(t->child);
     if (leave)
@@ -227,12 +252,8 @@ static int wait_batch(struct trainer *t, uint64_t batch, uint32_t count)
     }
 }
 
-static void begin_pass(struct trainer *t, const struct im_phase *phase, uint64_t batch)
+static void begin_sums(struct trainer *t, const struct im_phase *phase)
 {
-    t->pass_from = (batch - phase->first_batch) * phase->batch_size * t->child->plan->ranks;
-    im_ledger_begin(t->child->run, (enum im_split)phase->split);
-    if (batch != phase->first_batch)
-        return;
     t->at.sums[phase->split] = (struct tr_sums){0};
     if (phase->split == IM_TRAIN) {
         t->at.train_seconds = t->at.epoch_seconds = 0;
@@ -241,8 +262,20 @@ static void begin_pass(struct trainer *t, const struct im_phase *phase, uint64_t
     }
 }
 
-static int train_step(struct trainer *t, const struct im_batch *batch, struct im_tally *tally,
-                      struct im_text *text)
+static int begin_pass(struct trainer *t, const struct im_phase *phase, uint64_t batch, struct im_text *text)
+{
+    t->pass_from = (batch - phase->first_batch) * phase->batch_size * t->child->plan->ranks;
+    /* The others enter samples after the first agreement, which rank 0 comes to after this. */
+    if (leads(t))
+        im_ledger_begin(t->child->run, (enum im_split)phase->split);
+    if (batch == phase->first_batch)
+        begin_sums(t, phase);
+    return phase->split == IM_VAL ? tr_team_share_statistics(&t->team, t->net, text) : 0;
+}
+
+/* The gradients of all ranks' samples, of which `usable` take part, and the same update everywhere. */
+static int train_step(struct trainer *t, const struct im_batch *batch, uint64_t usable,
+                      struct im_tally *tally, struct im_text *text)
 {
     const struct im_conf *conf = t->child->conf;
     struct im_hyper hyper = {.momentum = tr_schedule_momentum(&t->schedule, t->at.steps),
@@ -252,55 +285,82 @@ static int train_step(struct trainer *t, const struct im_batch *batch, struct im
 
     t->lr = tr_schedule_lr(&t->schedule, t->at.steps);
     hyper.lr = t->lr;
-    err = im_network_train_step(t->net, batch, &hyper, (float)conf->label_smoothing, tally, text);
+    if (batch->n > 0)
+        err = im_network_gradients(t->net, batch, (float)conf->label_smoothing, (double)usable, tally, text);
+    else
+        err = im_network_no_gradients(t->net, text);
     if (err == 0)
-        t->at.steps++;
-    return err;
+        err = tr_team_sum_gradients(&t->team, t->net, text);
+    if (err)
+        return err;
+    t->at.steps++;
+    err = im_network_update(t->net, &hyper, 1);
+    return err < 0 ? im_fail(text, err, "the parameters could not be updated: %s", strerror(-err)) : 0;
 }
 
-/* Runs one complete batch and gives it back. */
-static int run_batch(struct trainer *t, const struct im_phase *phase, uint64_t g, uint32_t count,
-                     struct im_text *text)
+/* The complete batch g of this rank. Its samples enter the ledger when all ranks have agreed on the step. */
+static void view_batch(struct trainer *t, const struct im_phase *phase, uint64_t g, uint32_t count,
+                       struct step *ret)
+{
+    *ret = (struct step){.g = g, .count = count, .phase = phase};
+    im_run_batch_view(t->child->run, t->child->index, g, &ret->view);
+    for (uint32_t i = 0; i < count; i++) {
+        t->valid[i] = ret->view.verdicts[i] == 0;
+        ret->valid += t->valid[i];
+    }
+    ret->batch = (struct im_batch){.pixels = ret->view.pixels,
+                                   .labels = ret->view.labels,
+                                   .valid = t->valid,
+                                   .n = (int)count,
+                                   .size = (int)phase->image_size,
+                                   .step = t->at.steps,
+                                   .first = t->child->index,
+                                   .apart = t->child->plan->ranks};
+}
+
+/* What follows from a finished step: the batch goes back, the position moves on. */
+static void finish_batch(struct trainer *t, const struct step *s, const struct im_tally *all, im_ns began)
 {
     struct im_child *child = t->child;
-    struct im_batch batch = {.valid = t->valid,
-                             .n = (int)count,
-                             .size = (int)phase->image_size,
-                             .step = t->at.steps,
-                             .first = child->index,
-                             .apart = child->plan->ranks};
-    struct im_batch_view view;
+
+    tr_sums_add(&t->at.sums[s->phase->split], all);
+    t->at.next_batch = s->g + 1;
+    if (s->phase->split == IM_TRAIN)
+        t->at.train_samples += im_plan_step_count(child->plan, s->g);
+    IM_FAULT("trainer.step.done");
+    im_batch_free(child->run, child->index, s->g);
+    atomic_store_explicit(&child->entry->position, s->g + 2, memory_order_release);
+    atomic_fetch_add_explicit(&child->entry->progress, 1, memory_order_relaxed);
+    im_stats_add(child->stats, IM_C_SAMPLES, s->count);
+    im_stats_add(child->stats, IM_C_BATCHES, 1);
+    im_stats_add(child->stats, IM_C_BAD, s->count - s->valid);
+    im_stats_time(child->stats, IM_H_ITEM, im_now() - began);
+}
+
+/* Runs one complete batch and gives it back. usable: of all ranks' batches together. */
+static int run_batch(struct trainer *t, const struct step *s, uint64_t usable, struct im_text *text)
+{
+    struct im_child *child = t->child;
     struct im_tally tally = {0};
     im_ns began = im_now();
-    int err;
+    int err =
+        im_ledger_enter(child->run, (enum im_split)s->phase->split, (uint32_t)(s->phase - child->plan->phase),
+                        s->view.samples, s->view.verdicts, s->count);
 
-    im_run_batch_view(child->run, child->index, g, &view);
-    for (uint32_t i = 0; i < count; i++)
-        t->valid[i] = view.verdicts[i] == 0;
-    batch.pixels = view.pixels;
-    batch.labels = view.labels;
-    err = im_ledger_enter(child->run, (enum im_split)phase->split, (uint32_t)(phase - child->plan->phase),
-                          view.samples, view.verdicts, count);
     if (err < 0)
-        return im_fail(text, err, "batch %" PRIu64 " holds a sample that does not exist", g);
-    if (count > 0)
-        err = phase->split == IM_TRAIN ? train_step(t, &batch, &tally, text)
-                                       : im_network_eval_step(t->net, &batch, NULL, &tally, text);
-    if (err < 0)
+        return im_fail(text, err, "batch %" PRIu64 " holds a sample that does not exist", s->g);
+    if (s->phase->split == IM_TRAIN)
+        err = train_step(t, &s->batch, usable, &tally, text);
+    else if (s->count > 0)
+        err = im_network_eval_step(t->net, &s->batch, NULL, &tally, text);
+    if (err == 0)
+        err = tr_team_sum_tally(&t->team, &tally);
+    if (err)
         return err;
-    tr_sums_add(&t->at.sums[phase->split], &tally);
-    t->at.next_batch = g + 1;
-    if (phase->split == IM_TRAIN)
-        t->at.train_samples += count;
-    IM_FAULT("trainer.step.done");
-    im_batch_free(child->run, child->index, g);
-    atomic_store_explicit(&child->entry->position, g + 2, memory_order_release);
-    atomic_fetch_add_explicit(&child->entry->progress, 1, memory_order_relaxed);
-    im_stats_add(child->stats, IM_C_SAMPLES, count);
-    im_stats_add(child->stats, IM_C_BATCHES, 1);
-    im_stats_add(child->stats, IM_C_BAD, count - tally.valid);
-    im_stats_time(child->stats, IM_H_ITEM, im_now() - began);
-    return phase->split == IM_TRAIN ? tr_report_step(&t->report, &t->at, &tally, t->lr, text) : 0;
+    finish_batch(t, s, &tally, began);
+    if (!leads(t) || s->phase->split != IM_TRAIN)
+        return 0;
+    return tr_report_step(&t->report, &t->at, &tally, t->lr, text);
 }
 
 static int end_epoch(struct trainer *t, bool validated, struct im_text *text)
@@ -312,7 +372,7 @@ static int end_epoch(struct trainer *t, bool validated, struct im_text *text)
     t->at.epochs++;
     if (best)
         t->at.best_top1 = top1;
-    err = tr_report_epoch(&t->report, &t->at, t->lr, validated, text);
+    err = leads(t) ? tr_report_epoch(&t->report, &t->at, t->lr, validated, text) : 0;
     return err < 0 ? err : save(t, (int)t->at.epochs, best, text);
 }
 
@@ -323,7 +383,7 @@ static int end_pass(struct trainer *t, const struct im_phase *phase, struct im_t
     bool epoch_goes_on = next && next->epoch == phase->epoch;
 
     count_time(t, phase->split == IM_TRAIN);
-    if (!im_ledger_end(t->child->run, (enum im_split)phase->split, t->pass_from, phase->samples))
+    if (leads(t) && !im_ledger_end(t->child->run, (enum im_split)phase->split, t->pass_from, phase->samples))
         im_log(IM_LOG_ERROR, "the ledger does not balance: a sample was lost or came twice",
                "epoch=%u split=%u", phase->epoch, phase->split);
     if (phase->split == IM_TRAIN && t->at.sums[IM_TRAIN].valid == 0)
@@ -333,21 +393,22 @@ static int end_pass(struct trainer *t, const struct im_phase *phase, struct im_t
     return epoch_goes_on ? 0 : end_epoch(t, phase->split == IM_VAL, text);
 }
 
-/* Stopped by request: everything up to here is saved. */
+/* Stopped by request: everything up to here is saved. Nobody leaves before that: whoever sees one of us gone
+ * may take the run for saved. */
 static int stop(struct trainer *t, const struct im_phase *phase, struct im_text *text)
 {
     int err;
 
     count_time(t, phase->split == IM_TRAIN);
     err = save(t, -1, false, text);
+    if (err == 0)
+        err = tr_team_meet(&t->team);
     return err ? err : IM_EXIT_RESUMABLE;
 }
 
 /* SIGUSR2: a checkpoint now, and on. */
-static int save_on_request(struct trainer *t, bool training, struct im_text *text)
+static int save_on_request(struct trainer *t, uint32_t requests, bool training, struct im_text *text)
 {
-    uint32_t requests = atomic_load_explicit(&t->child->run->control->save_requests, memory_order_acquire);
-
     if (requests == t->saves_seen)
         return 0;
     t->saves_seen = requests;
@@ -355,38 +416,59 @@ static int save_on_request(struct trainer *t, bool training, struct im_text *tex
     return save(t, -1, false, text);
 }
 
+static uint32_t save_requests(const struct trainer *t)
+{
+    return atomic_load_explicit(&t->child->run->control->save_requests, memory_order_acquire);
+}
+
+/* The next step of all ranks. IM_EXIT_RESUMABLE: stopped and saved. */
+static int one_step(struct trainer *t, const struct im_phase *phase, struct im_text *text)
+{
+    uint64_t g = t->at.next_batch;
+    uint32_t count = im_plan_batch_count(t->child->plan, g, t->child->index);
+    struct tr_agreement agreed = {.saves = save_requests(t)};
+    struct step step;
+    int err = wait_batch(t, g, count);
+
+    if (err && err != IM_EXIT_RESUMABLE)
+        return err;
+    agreed.stop = err == IM_EXIT_RESUMABLE;
+    if (!agreed.stop) {
+        view_batch(t, phase, g, count, &step);
+        agreed.usable = step.valid;
+    }
+    err = tr_team_agree(&t->team, &agreed);
+    if (err)
+        return err;
+    if (agreed.stop)
+        return stop(t, phase, text);
+    im_stats_enter(t->child->stats, IM_WORK);
+    err = run_batch(t, &step, agreed.usable, text);
+    if (err == 0 && g + 1 == phase->first_batch + phase->steps)
+        err = end_pass(t, phase, text);
+    return err ? err : save_on_request(t, agreed.saves, phase->split == IM_TRAIN, text);
+}
+
 static int train(struct trainer *t, struct im_text *text)
 {
     const struct im_plan *plan = t->child->plan;
     const struct im_phase *phase = NULL;
+    int err = 0;
 
     t->epoch_mark = im_now();
-    t->saves_seen = atomic_load_explicit(&t->child->run->control->save_requests, memory_order_acquire);
-    while (t->at.next_batch < plan->batches) {
-        uint64_t g = t->at.next_batch;
-        const struct im_phase *now = im_plan_phase_of_batch(plan, g);
-        uint32_t count = im_plan_batch_count(plan, g, t->child->index);
-        int err;
+    t->saves_seen = save_requests(t);
+    while (t->at.next_batch < plan->batches && err == 0) {
+        const struct im_phase *now = im_plan_phase_of_batch(plan, t->at.next_batch);
 
-        if (now != phase) {
-            begin_pass(t, now, g);
-            phase = now;
-        }
-        err = wait_batch(t, g, count);
-        if (err == IM_EXIT_RESUMABLE)
-            return stop(t, phase, text);
-        if (err)
-            return err;
-        im_stats_enter(t->child->stats, IM_WORK);
-        err = run_batch(t, phase, g, count, text);
-        if (err == 0 && g + 1 == phase->first_batch + phase->steps)
-            err = end_pass(t, phase, text);
+        if (now != phase)
+            err = begin_pass(t, now, t->at.next_batch, text);
+        phase = now;
         if (err == 0)
-            err = save_on_request(t, now->split == IM_TRAIN, text);
-        if (err)
-            return err;
+            err = one_step(t, phase, text);
     }
-    return tr_report_done(&t->report, &t->at, text);
+    if (err == 0 && leads(t))
+        err = tr_report_done(&t->report, &t->at, text);
+    return err ? err : tr_team_meet(&t->team);
 }
 
 /* The rings are set once every trainer has told its position. */
@@ -425,6 +507,7 @@ int tr_run(struct im_child *child, struct im_text *text)
         err = train(&t, text);
     im_stats_enter(child->stats, IM_IDLE);
     tr_report_close(&t.report);
+    tr_team_close(&t.team);
     tr_schedule_fini(&t.schedule);
     tr_state_fini(&t.state);
     im_network_free(t.net);

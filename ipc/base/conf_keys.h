@@ -215,7 +215,7 @@
     INT(validate_every, "validate-every", 1, 1, 100000, IM_GROUP_TRAINING, IM_FOR_START, "N", "epochs from one validation to the next; the last epoch always has one") \
     ENUM(backend, "backend", IM_BACKEND_AUTO, IM_BACKENDS, IM_GROUP_PIPELINE, IM_FOR_START, "NAME", "what computes the steps") \
     TEXT(gpus, "gpus", "auto", IM_GROUP_PIPELINE, IM_FOR_START, "WHICH", "0 (none), auto (all), a number of them, or a list such as 0,2") \
-    INT(ranks, "ranks", 1, 1, 64, IM_GROUP_PIPELINE, IM_FOR_START, "N", "trainer processes on the CPU, one for now: this version refuses more") \
+    INT(ranks, "ranks", 1, 1, 64, IM_GROUP_PIPELINE, IM_FOR_START, "N", "trainer processes on the CPU, which share each step; batch-size is of each") \
     INT(readers, "readers", 0, 0, 1024, IM_GROUP_PIPELINE, IM_FOR_START, "N", "reader processes; 0 = chosen from the machine") \
     INT(augmenters, "augmenters", 0, 0, 1024, IM_GROUP_PIPELINE, IM_FOR_START, "N", "decoding processes; 0 = chosen from the machine") \
     INT(trainer_threads, "trainer-threads", 0, 0, 1024, IM_GROUP_PIPELINE, IM_FOR_START, "N", "threads of a CPU trainer; 0 = chosen from the machine") \
@@ -245,6 +245,7 @@
     INT(decode_memory_mib, "decode-memory-mib", 512, 16, 65536, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES, "MIB", "memory one image may take while it is decoded") \
     INT(sample_deadline_ms, "sample-deadline-ms", 10000, 100, 3600000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "MS", "an image that takes longer to decode is a bad sample") \
     INT(stall_timeout_ms, "stall-timeout-ms", 60000, 1000, 86400000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "MS", "a reader or augmenter with work and no progress for this long is killed and restarted") \
+    INT(rank_timeout_ms, "rank-timeout-ms", 600000, 1000, 86400000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "MS", "a trainer that the others have waited for this long when they add up gradients is taken for hung") \
     INT(max_restarts, "max-restarts", 10, 0, 1000000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "N", "restarts of one process without progress between them before the run stops") \
     TEXT(output, "output", "", IM_GROUP_OUTPUT, IM_FOR_PREVIEW, "FILE", "PNG file that gets the grid (default preview.png)") \
     INT(images, "images", 16, 1, 4096, IM_GROUP_DATA, IM_FOR_PREVIEW | IM_FOR_BENCH | IM_FOR_LIST, "N", "images taken, spread over the training set; a preview takes 64 at most") \

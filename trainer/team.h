@@ -1,0 +1,52 @@
+/* The trainers of a run as one: what they agree on at each step, and what they add up. With one rank all of
+ * it is what this rank says.
+ *
+ * All ranks walk through the plan batch by batch together. A step is: tr_team_agree(), the gradients of this
+ * rank's samples, tr_team_sum_gradients(), the same update everywhere, tr_team_sum_tally(). So every rank
+ * holds the same parameters, optimiser state and sums, to the bit; the running statistics of batch norm are
+ * each rank's own, and those of rank 0 count: it saves them, and all validate with them.
+ *
+ * Agreement goes through shared memory (ipc/peers.h), arrays through a communicator (comm.h). Functions
+ * return 0, a negative errno with a sentence, or a positive exit status to leave with: IM_EXIT_PEER when a
+ * peer is lost, which is no error of this process. */
+#ifndef TRAINER_TEAM_H
+#define TRAINER_TEAM_H
+
+#include "ipc/peers.h"
+#include "trainer/comm.h"
+#include "trainer/network.h"
+
+struct tr_team {
+    struct im_child *child; /* borrowed */
+    struct im_peers peers;
+    const struct tr_comm_ops *ops;
+    struct tr_comm *comm;
+};
+
+/* Rank 0 may load the checkpoint at once, and mend what is damaged; the others wait until it has told its
+ * position, and then find what it found. */
+int tr_team_await_leader(struct im_child *child);
+
+/* Connects the ranks to each other. All call it, once each process. */
+int tr_team_open(struct tr_team *t, struct im_child *child, struct im_text *text);
+void tr_team_close(struct tr_team *t); /* zeroed is fine */
+
+/* What a rank knows before a step; what all know after tr_team_agree(). */
+struct tr_agreement {
+    bool stop;       /* asked to stop: if anyone was, all are */
+    uint32_t saves;  /* requests for a checkpoint seen: the most that anyone has seen */
+    uint64_t usable; /* samples of this batch that take part in the loss: the sum */
+};
+int tr_team_agree(struct tr_team *t, struct tr_agreement *a);
+
+/* Sums over the ranks, in one order, the same bits everywhere. */
+int tr_team_sum_tally(struct tr_team *t, struct im_tally *tally);
+int tr_team_sum_gradients(struct tr_team *t, struct im_network *net, struct im_text *text);
+
+/* Everyone gets rank 0's running statistics, and their averages. Before a validation pass. */
+int tr_team_share_statistics(struct tr_team *t, struct im_network *net, struct im_text *text);
+
+/* Waits until all ranks are here. */
+int tr_team_meet(struct tr_team *t);
+
+#endif
