@@ -218,9 +218,9 @@ static void print_header(const struct start *s)
             im_conf_choice(IM_KEY_model, c->model), c->epochs, batch, rate, c->momentum, c->weight_decay,
             size, c->seed);
     fprintf(stderr,
-            "host    %u cpu: %" PRId64 " reader, %" PRId64 " augmenter, %" PRId64 " trainer (%" PRId64
+            "host    %u cpu: %" PRId64 " reader, %" PRId64 " augmenter, %" PRId64 " trainer%s (%" PRId64
             " threads%s); shared memory %.2f of %.1f GiB\n",
-            s->machine.cpus, c->readers, c->augmenters, c->ranks, c->trainer_threads,
+            s->machine.cpus, c->readers, c->augmenters, c->ranks, c->ranks > 1 ? "s" : "", c->trainer_threads,
             c->ranks > 1 ? " each" : "", (double)sv_sizes_bytes(&s->geometry) / (1 << 30),
             (double)s->machine.memory_bytes / (1 << 30));
 }

@@ -121,7 +121,6 @@ case_unknown_verb() {
 case_bad_value() { refused 2 "epochs" --epochs many; }
 case_batch_too_large() { refused 2 "the training set has 192" --batch-size 193; }
 case_ranks() {
-  refused 2 "--ranks 2: this version trains in one process" --ranks 2
   refused 2 "--ranks: 65 is out of range (want 1 to 64)" --ranks 65
 }
 case_unknown_run() {

@@ -1,0 +1,86 @@
+#!/usr/bin/env bash
+# Several trainers: the same bits however the work is spread, interrupted and continued; each sample once.
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+# shellcheck source-path=SCRIPTDIR source=ranks_lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/ranks_lib.sh"
+
+case_same_bits() {
+  two_undisturbed
+  start 0 "${TWO[@]}" --readers 2 --augmenters 3
+  check_two
+  must_leave_nothing
+}
+
+# Both ranks stop before the same step, whichever hears of it first.
+case_interrupts() {
+  local step
+  two_undisturbed
+  for step in 3 9 14; do
+    FAULTS=$PACE
+    launch "${TWO[@]}" --augmenters 2
+    wait_step $step
+    send INT
+    finish 75
+  done
+  FAULTS=""
+  start 0 "${TWO[@]}" --readers 2 --augmenters 1
+  check_two
+}
+
+# One rank is always later than the other: it hears of the stop in another step.
+case_uneven_interrupt() {
+  two_undisturbed
+  FAULTS=trainer#1:trainer.step.done=sleep:60@1/every
+  launch "${TWO[@]}"
+  wait_step 5
+  send INT
+  finish 75
+  FAULTS=trainer#0:trainer.step.done=sleep:60@1/every
+  launch "${TWO[@]}"
+  wait_step 16
+  send TERM
+  finish 75
+  FAULTS=""
+  start 0 "${TWO[@]}"
+  check_two
+}
+
+# The last step of an epoch has two samples for five ranks.
+case_idle_ranks() {
+  local five=(--ranks 5 --batch-size 19)
+  start 0 "${five[@]}"
+  must_balance
+  mv "$T/w" "$T/first"
+  start 0 "${five[@]}" --augmenters 2
+  must_balance
+  "$BIN/compare_states" "$T/first/run/checkpoints/last.state.safetensors" "$RUN/checkpoints/last.state.safetensors" ||
+    fail "the weights differ"
+  [ "$(awk -F, 'END { print NR }' "$RUN/summary.csv")" = 3 ] || fail "summary.csv has not one line for each epoch"
+}
+
+case_other_ranks() {
+  FAULTS=$PACE
+  launch "${TWO[@]}"
+  wait_step 3
+  send INT
+  finish 75
+  FAULTS=""
+  start 2 --ranks 1 --batch-size 16
+  must_say "this run began with --batch-size 8"
+  start 2 --ranks 3 --batch-size 8
+  must_say "this run began with --ranks 2, not 3"
+}
+
+case_status() {
+  FAULTS=$PACE
+  launch "${TWO[@]}"
+  wait_step 3
+  "$BIN/imsuper" status --workspace "$T/w" --run-name run >"$T/status"
+  [ "$(grep -c 'trainer#' "$T/status")" = 2 ] || { cat "$T/status" && fail "status does not show two trainers"; }
+  send INT
+  finish 75
+  must_say "2 trainers (1 threads each)"
+}
+
+"case_$CASE"
