@@ -50,9 +50,16 @@ struct im_shape {
     int n, c, h, w;
 };
 
+/* What a step computes in. With bf16, values and their gradients are stored in bf16 (rounded to nearest even
+ * by the op that makes them), but the logits and their gradient, and CONV and FC take their weights rounded
+ * to bf16. Sums are fp32 at least, and so are parameters, their gradients, statistics, loss and optimiser.
+ * Values that people and tests exchange with value_in and value_out are fp32 in either case. */
+enum im_precision { IM_PRECISION_FP32, IM_PRECISION_BF16 };
+
 /* One op, without any notion of layout. */
 struct im_op {
     enum im_op_kind kind;
+    enum im_precision precision;
     struct im_shape x, y;
     const struct im_layout *x_layout; /* NULL: the plan chooses and reports (INPUT, FC, LOSS ignore it) */
     int kernel, stride, pad;          /* CONV, MAXPOOL, BLUR: square */
@@ -201,6 +208,8 @@ struct im_backend_ops {
 
     size_t (*private_bytes)(struct im_backend *b);    /* repacked parameters and scratch memory held now */
     const char *(*plan_kernel)(struct im_plan *plan); /* (optional) the name of what runs, for logs */
+    /* (optional) What people should know about this precision on this machine, a sentence; NULL: nothing. */
+    const char *(*caution)(struct im_backend *b, enum im_precision precision);
 };
 
 /* "ref" or "onednn"; -ENOENT with the names that exist. */

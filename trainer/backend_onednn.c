@@ -38,12 +38,13 @@ static void plan_free(struct im_backend *b, struct im_plan *p)
 static int plan_op(struct im_backend *b, struct im_plan *p, struct im_plan_info *info)
 {
     enum im_op_kind kind = p->op.kind;
+    const enum tr_type type = tr_op_type(&p->op);
     bool plain = kind == IM_OP_INPUT || kind == IM_OP_FC || kind == IM_OP_LOSS || !p->op.x_layout;
 
     if (kind == IM_OP_CONV)
         return tr_conv_plan(b, p, info);
-    info->x_layout = plain ? tr_value_layout(b, p->op.x, TR_TAG_PLAIN) : p->op.x_layout;
-    info->y_layout = plain ? tr_value_layout(b, p->op.y, TR_TAG_PLAIN) : info->x_layout;
+    info->x_layout = plain ? tr_value_layout(b, p->op.x, TR_TAG_PLAIN, type) : p->op.x_layout;
+    info->y_layout = plain ? tr_value_layout(b, p->op.y, TR_TAG_PLAIN, type) : info->x_layout;
     if (!info->x_layout || !info->y_layout)
         return -ENOMEM;
     if (kind == IM_OP_BN)
@@ -52,10 +53,32 @@ static int plan_op(struct im_backend *b, struct im_plan *p, struct im_plan_info 
         return tr_pool_plan(b, p, info);
     if (kind == IM_OP_BLUR)
         return tr_blur_plan(b, p, info);
-    info->keeps_x = p->op.training && kind == IM_OP_FC;
+    if (kind == IM_OP_FC)
+        return tr_fc_plan(b, p, info);
     info->keeps_y = p->op.training && kind == IM_OP_ADD && p->op.relu;
     info->y_may_be_x = info->dx_may_be_dy = kind == IM_OP_ADD || kind == IM_OP_DROPPATH;
     return 0;
+}
+
+/* The bf16 ops that oneDNN itself runs, where it has bf16. */
+static bool runs_narrow(const struct im_backend *b, const struct im_op *op)
+{
+    return b->has_bf16 && (op->kind == IM_OP_CONV || op->kind == IM_OP_BN || op->kind == IM_OP_MAXPOOL);
+}
+
+static int plan_sized(struct im_backend *b, struct im_plan *p, struct im_plan_info *info)
+{
+    bool narrow = p->op.precision == IM_PRECISION_BF16 && !runs_narrow(b, &p->op);
+    int err = narrow ? tr_narrow_plan(b, p) : 0;
+
+    if (err == 0)
+        err = plan_op(b, p, info);
+    if (err < 0)
+        return err;
+    info->x_bytes = tr_layout_bytes(info->x_layout);
+    info->y_bytes = p->op.kind == IM_OP_LOSS ? 0 : tr_layout_bytes(info->y_layout);
+    p->count = info->y_bytes / (tr_op_type(&p->op) == TR_BF16 ? sizeof(uint16_t) : sizeof(float));
+    return narrow ? tr_narrow_planned(b, p, info) : 0;
 }
 
 static int plan(struct im_backend *b, const struct im_op *op, struct im_plan **ret_plan,
@@ -69,16 +92,13 @@ static int plan(struct im_backend *b, const struct im_op *op, struct im_plan **r
         return im_fail(text, -ENOMEM, "no memory for a plan");
     p->op = *op;
     tr_cpu_set_threads(b->threads);
-    err = plan_op(b, p, &info);
+    err = plan_sized(b, p, &info);
     if (err < 0) {
         plan_free(b, p);
         return im_fail(text, err, "oneDNN cannot run op %d of %d x %d x %d x %d (kernel %d, stride %d): %s",
                        (int)op->kind, op->x.n, op->x.c, op->x.h, op->x.w, op->kernel, op->stride,
                        strerror(-err));
     }
-    info.x_bytes = tr_layout_bytes(info.x_layout);
-    info.y_bytes = op->kind == IM_OP_LOSS ? 0 : tr_layout_bytes(info.y_layout);
-    p->floats = info.y_bytes / sizeof(float);
     *ret_info = info;
     *ret_plan = p;
     return 0;
@@ -91,14 +111,13 @@ static void drop_path(const struct im_plan *p, const void *from, const float *sc
     size_t samples = (size_t)p->op.x.n;
 
     if (p->op.training)
-        tr_cpu_scale(to, from, scale, samples, p->floats / samples);
+        tr_cpu_scale(to, from, scale, samples, p->count / samples);
     else if (to != from)
-        memcpy(to, from, p->floats * sizeof(float));
+        memcpy(to, from, p->count * sizeof(float));
 }
 
-static int forward(struct im_backend *b, struct im_plan *p, const struct im_exec *e)
+static int forward_op(struct im_backend *b, struct im_plan *p, const struct im_exec *e)
 {
-    tr_cpu_set_threads(b->threads);
     switch (p->op.kind) {
     case IM_OP_INPUT:
         tr_cpu_input(&p->op, e);
@@ -108,7 +127,7 @@ static int forward(struct im_backend *b, struct im_plan *p, const struct im_exec
     case IM_OP_BN:
         return tr_bn_forward(b, p, e);
     case IM_OP_ADD:
-        tr_cpu_residual(e->y, e->x, e->x2, p->floats, p->op.relu);
+        tr_cpu_residual(e->y, e->x, e->x2, p->count, p->op.relu);
         return 0;
     case IM_OP_MAXPOOL:
     case IM_OP_GAP:
@@ -120,7 +139,7 @@ static int forward(struct im_backend *b, struct im_plan *p, const struct im_exec
         drop_path(p, e->x, e->scale, e->y);
         return 0;
     case IM_OP_FC:
-        return tr_fc_forward(&p->op, e);
+        return tr_fc_forward(b, p, e);
     case IM_OP_LOSS: /* n x classes numbers: the definition is fast enough */
         tr_ref_loss(&p->op, e);
         return 0;
@@ -128,15 +147,31 @@ static int forward(struct im_backend *b, struct im_plan *p, const struct im_exec
     return -EINVAL;
 }
 
-static int backward(struct im_backend *b, struct im_plan *p, const struct im_exec *e)
+static int forward(struct im_backend *b, struct im_plan *p, const struct im_exec *e)
 {
+    struct im_exec wide;
+    int err;
+
     tr_cpu_set_threads(b->threads);
+    if (!p->narrow.on)
+        return forward_op(b, p, e);
+    wide = tr_widen_forward(b, p, e);
+    err = forward_op(b, p, &wide);
+    if (err == 0)
+        tr_narrow_forward(b, p, e);
+    return err;
+}
+
+static int backward_op(struct im_backend *b, struct im_plan *p, const struct im_exec *e)
+{
     if (p->op.kind == IM_OP_ADD) {
-        tr_cpu_residual_backward(e->dx, e->dy[0], e->dy[1], e->y, p->floats, p->op.relu);
+        tr_cpu_residual_backward(e->dx, e->dy[0], e->dy[1], e->y, p->count, p->op.relu);
         return 0;
     }
-    if (e->dy[1])
-        tr_cpu_add(e->dy[0], e->dy[1], p->floats);
+    if (e->dy[1] && tr_op_type(&p->op) == TR_BF16)
+        tr_cpu_add_bf16(e->dy[0], e->dy[1], p->count);
+    else if (e->dy[1])
+        tr_cpu_add(e->dy[0], e->dy[1], p->count);
     switch (p->op.kind) {
     case IM_OP_CONV:
         return tr_conv_backward(b, p, e);
@@ -152,13 +187,28 @@ static int backward(struct im_backend *b, struct im_plan *p, const struct im_exe
         drop_path(p, e->dy[0], e->scale, e->dx);
         return 0;
     case IM_OP_FC:
-        return tr_fc_backward(&p->op, e);
+        return tr_fc_backward(b, p, e);
     case IM_OP_ADD:
     case IM_OP_INPUT:
     case IM_OP_LOSS:
         break;
     }
     return -EINVAL;
+}
+
+static int backward(struct im_backend *b, struct im_plan *p, const struct im_exec *e)
+{
+    struct im_exec wide;
+    int err;
+
+    tr_cpu_set_threads(b->threads);
+    if (!p->narrow.on)
+        return backward_op(b, p, e);
+    wide = tr_widen_backward(b, p, e);
+    err = backward_op(b, p, &wide);
+    if (err == 0)
+        tr_narrow_backward(b, p, e);
+    return err;
 }
 
 static int update(struct im_backend *b, const struct im_update *u)
@@ -197,6 +247,8 @@ static void close_onednn(struct im_backend *b)
         return;
     im_assert(!b->packs);
     tr_cpu_free(b->stage);
+    for (int i = 0; i < TR_WIDES; i++)
+        tr_cpu_free(b->wide[i]);
     tr_dn_close(b->dn);
     free(b);
 }
@@ -214,6 +266,7 @@ static int open_onednn(int threads, struct im_backend **ret_backend, struct im_t
         close_onednn(b);
         return im_fail(text, err, "oneDNN does not start on this machine: %s", strerror(-err));
     }
+    b->has_bf16 = tr_dn_has_bf16(b->dn);
     *ret_backend = b;
     return 0;
 }
@@ -256,30 +309,65 @@ static int convert(struct im_backend *b, const struct im_layout *from, const str
     return err;
 }
 
+/* Between plain fp32 and a value of either type: bf16 ones go by way of their fp32 twin. */
 static int value_in(struct im_backend *b, const struct im_layout *layout, struct im_shape shape,
                     const float *nchw, void *value)
 {
-    return convert(b, tr_value_layout(b, shape, TR_TAG_PLAIN), layout, nchw, value);
+    const struct im_layout *plain = tr_value_layout(b, shape, TR_TAG_PLAIN, TR_F32), *wide;
+    float *copied;
+    int err = tr_dn_retype(b->dn, layout, TR_F32, &wide);
+
+    if (err < 0 || wide == layout)
+        return err < 0 ? err : convert(b, plain, layout, nchw, value);
+    copied = tr_cpu_alloc(tr_layout_bytes(wide));
+    err = copied ? convert(b, plain, wide, nchw, copied) : -ENOMEM;
+    if (err == 0)
+        tr_cpu_narrow(value, copied, tr_layout_bytes(wide) / sizeof(float));
+    tr_cpu_free(copied);
+    return err;
 }
 
 static int value_out(struct im_backend *b, const struct im_layout *layout, struct im_shape shape,
                      const void *value, float *nchw)
 {
-    return convert(b, layout, tr_value_layout(b, shape, TR_TAG_PLAIN), value, nchw);
+    const struct im_layout *plain = tr_value_layout(b, shape, TR_TAG_PLAIN, TR_F32), *wide;
+    float *copied;
+    int err = tr_dn_retype(b->dn, layout, TR_F32, &wide);
+
+    if (err < 0 || wide == layout)
+        return err < 0 ? err : convert(b, layout, plain, value, nchw);
+    copied = tr_cpu_alloc(tr_layout_bytes(wide));
+    if (!copied)
+        return -ENOMEM;
+    tr_cpu_widen(copied, value, tr_layout_bytes(wide) / sizeof(float));
+    err = convert(b, wide, plain, copied, nchw);
+    tr_cpu_free(copied);
+    return err;
 }
 
 static size_t private_bytes(struct im_backend *b)
 {
     size_t bytes = tr_dn_scratch_bytes(b->dn) + b->stage_bytes;
 
+    for (int i = 0; i < TR_WIDES; i++)
+        bytes += b->wide_bytes[i];
     for (struct tr_pack *p = b->packs; p; p = p->next)
-        bytes += p->data ? tr_layout_bytes(p->layout) : 0;
+        bytes += (p->data ? tr_layout_bytes(p->layout) : 0) + (p->round ? p->count * sizeof(float) : 0);
     return bytes;
 }
 
 static const char *plan_kernel(struct im_plan *plan)
 {
     return plan->forward.prim ? tr_prim_kernel(plan->forward.prim) : "";
+}
+
+static const char *caution(struct im_backend *b, enum im_precision precision)
+{
+    if (precision != IM_PRECISION_BF16 || b->has_bf16)
+        return NULL;
+    return "this processor has no bf16 instructions: bf16 is computed by way of fp32, with half the memory "
+           "for "
+           "activations but slower than --amp none";
 }
 
 const struct im_backend_ops im_backend_onednn = {
@@ -303,4 +391,5 @@ const struct im_backend_ops im_backend_onednn = {
     .value_out = value_out,
     .private_bytes = private_bytes,
     .plan_kernel = plan_kernel,
+    .caution = caution,
 };

@@ -16,6 +16,7 @@ struct im_backend {
 
 struct im_plan {
     struct im_op op;
+    float *w; /* bf16: the weights, rounded; NULL where they are taken as they are */
 };
 
 struct im_layout {
@@ -81,6 +82,13 @@ static int plan(struct im_backend *b, const struct im_op *op, struct im_plan **r
         return im_fail(text, -EINVAL, "one pixel has no mirror image to pad a blur with");
     }
     p->op = *op;
+    if (op->precision == IM_PRECISION_BF16 && (kind == IM_OP_CONV || kind == IM_OP_FC)) {
+        p->w = calloc(tr_ref_weights(op), sizeof(*p->w));
+        if (!p->w) {
+            free(p);
+            return im_fail(text, -ENOMEM, "no memory for a plan");
+        }
+    }
     *ret_info = (struct im_plan_info){
         .x_layout = &nchw,
         .y_layout = &nchw,
@@ -102,7 +110,22 @@ static int plan(struct im_backend *b, const struct im_op *op, struct im_plan **r
 static void plan_free(struct im_backend *b, struct im_plan *p)
 {
     (void)b;
+    if (p)
+        free(p->w);
     free(p);
+}
+
+/* The arguments with the weights that the op takes. */
+static struct im_exec with_weights(const struct im_plan *p, const struct im_exec *e)
+{
+    struct im_exec with = *e;
+
+    if (p->w) {
+        memcpy(p->w, e->w, tr_ref_weights(&p->op) * sizeof(*p->w));
+        tr_ref_round(p->w, tr_ref_weights(&p->op));
+        with.w = p->w;
+    }
+    return with;
 }
 
 static int forward(struct im_backend *b, struct im_plan *p, const struct im_exec *e)
@@ -120,8 +143,13 @@ static int forward(struct im_backend *b, struct im_plan *p, const struct im_exec
         [IM_OP_LOSS] = tr_ref_loss,
     };
 
+    const bool logits = p->op.kind == IM_OP_FC || p->op.kind == IM_OP_LOSS;
+    const struct im_exec with = with_weights(p, e);
+
     (void)b;
-    rows[p->op.kind](&p->op, e);
+    rows[p->op.kind](&p->op, &with);
+    if (p->op.precision == IM_PRECISION_BF16 && !logits)
+        tr_ref_round(e->y, tr_count(p->op.y));
     return 0;
 }
 
@@ -134,9 +162,13 @@ static int backward(struct im_backend *b, struct im_plan *p, const struct im_exe
         [IM_OP_BLUR] = tr_ref_blur_backward, [IM_OP_DROPPATH] = tr_ref_droppath_backward,
     };
 
+    const struct im_exec with = with_weights(p, e);
+
     (void)b;
     im_assert(p->op.training && p->op.kind != IM_OP_INPUT && p->op.kind != IM_OP_LOSS);
-    rows[p->op.kind](&p->op, e);
+    rows[p->op.kind](&p->op, &with);
+    if (p->op.precision == IM_PRECISION_BF16 && p->op.needs_dx)
+        tr_ref_round(e->dx, tr_count(p->op.x));
     return 0;
 }
 

@@ -64,6 +64,61 @@ void tr_cpu_add(float *a, const float *b, size_t count)
             a[i] += b[i];
 }
 
+/* ---- bf16 ---- */
+
+static inline float widen(uint16_t half)
+{
+    uint32_t bits = (uint32_t)half << 16;
+    float value;
+
+    memcpy(&value, &bits, sizeof(value));
+    return value;
+}
+
+static inline uint16_t narrow(float value)
+{
+    uint32_t bits, rounded, quiet;
+
+    memcpy(&bits, &value, sizeof(bits));
+    rounded = bits + 0x7fffu + (bits >> 16 & 1);
+    quiet = bits | 0x400000u;
+    return (uint16_t)((((bits & 0x7fffffffu) > 0x7f800000u) ? quiet : rounded) >> 16);
+}
+
+void tr_cpu_widen(float *to, const uint16_t *from, size_t count)
+{
+#pragma omp parallel for schedule(static)
+    for (size_t k = 0; k < chunks(count); k++)
+        for (size_t i = k * CHUNK; i < chunk_end(k, count); i++)
+            to[i] = widen(from[i]);
+}
+
+void tr_cpu_narrow(uint16_t *to, const float *from, size_t count)
+{
+#pragma omp parallel for schedule(static)
+    for (size_t k = 0; k < chunks(count); k++)
+        for (size_t i = k * CHUNK; i < chunk_end(k, count); i++)
+            to[i] = narrow(from[i]);
+}
+
+void tr_cpu_round(float *to, const float *from, size_t count)
+{
+#pragma omp parallel for schedule(static)
+    for (size_t k = 0; k < chunks(count); k++)
+        for (size_t i = k * CHUNK; i < chunk_end(k, count); i++)
+            to[i] = widen(narrow(from[i]));
+}
+
+void tr_cpu_add_bf16(uint16_t *a, const uint16_t *b, size_t count)
+{
+#pragma omp parallel for schedule(static)
+    for (size_t k = 0; k < chunks(count); k++)
+        for (size_t i = k * CHUNK; i < chunk_end(k, count); i++)
+            a[i] = narrow(widen(a[i]) + widen(b[i]));
+}
+
+/* ---- residual branches ---- */
+
 /* One chunk of each loop; the ifs are outside so that each loop is one vector loop. */
 static void residual(float *y, const float *a, const float *b, size_t from, size_t to, bool relu)
 {

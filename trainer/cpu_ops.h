@@ -15,6 +15,12 @@ void tr_cpu_free(void *memory);
 
 void tr_cpu_add(float *a, const float *b, size_t count); /* a += b */
 
+/* bf16 as the upper half of an fp32 number, rounded to nearest even; NaN stays NaN. */
+void tr_cpu_widen(float *to, const uint16_t *from, size_t count);
+void tr_cpu_narrow(uint16_t *to, const float *from, size_t count);
+void tr_cpu_round(float *to, const float *from, size_t count);      /* to a number that bf16 has */
+void tr_cpu_add_bf16(uint16_t *a, const uint16_t *b, size_t count); /* a += b */
+
 /* y = a + b, then ReLU; y may be a. */
 void tr_cpu_residual(float *y, const float *a, const float *b, size_t count, bool relu);
 

@@ -54,6 +54,7 @@ static void describe(struct im_graph *g, int i)
     int n = c->n;
 
     *op = (struct im_op){.kind = l->kind,
+                         .precision = c->precision,
                          .kernel = l->kernel,
                          .stride = l->stride,
                          .pad = l->pad,

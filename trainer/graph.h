@@ -23,6 +23,7 @@ struct im_graph_config {
     const struct im_model *model; /* outlives the graph */
     int n, size;                  /* images of size x size */
     bool training;
+    enum im_precision precision;
     float mean[3], std[3];
     uint64_t seed; /* of what layers draw in training */
 };

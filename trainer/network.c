@@ -39,6 +39,7 @@ struct im_network {
     enum im_optimizer optimizer;
     bool accumulates, averages;
     uint64_t seed;
+    enum im_precision precision;
 };
 
 static int init_arenas(struct im_network *net, uint64_t seed, struct im_text *text)
@@ -89,6 +90,7 @@ int im_network_new(const struct im_network_config *config, struct im_network **r
     net->accumulates = config->accumulates;
     net->averages = config->averages;
     net->seed = config->seed;
+    net->precision = config->precision;
     err = im_backend_find(config->backend, &net->ops, text);
     if (err < 0)
         goto out;
@@ -183,7 +185,8 @@ static int graph_of(struct im_network *net, int n, int size, bool training, stru
                                          .n = n,
                                          .size = size,
                                          .training = training,
-                                         .seed = net->seed};
+                                         .seed = net->seed,
+                                         .precision = net->precision};
         struct im_graph *graph;
 
         if (n < 1 || n > BATCH_MAX || size < 1 || size > SIZE_MAX_PX)
@@ -461,6 +464,11 @@ struct im_network_bytes im_network_bytes(const struct im_network *net)
     for (int i = 0; i < IM_ARENA_COUNT; i++)
         bytes.arenas += im_network_floats(net, (enum im_arena)i) * sizeof(float);
     return bytes;
+}
+
+const char *im_network_caution(const struct im_network *net)
+{
+    return net->ops->caution ? net->ops->caution(net->backend, net->precision) : NULL;
 }
 
 int im_network_describe(struct im_network *net, int n, int size, bool training, char *lines,

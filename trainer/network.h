@@ -29,6 +29,7 @@ struct im_network_config {
     bool zero_init_residual;
     const char *backend; /* im_backend_find */
     int threads;         /* 0: all processors */
+    enum im_precision precision;
     uint64_t seed;
     float mean[3], std[3]; /* of pixels / 255, per channel; std > 0 */
     enum im_optimizer optimizer;
@@ -133,6 +134,9 @@ int64_t im_network_tracked(const struct im_network *net);
 void im_network_set_tracked(struct im_network *net, int64_t batches);
 
 struct im_network_bytes im_network_bytes(const struct im_network *net);
+
+/* What people should know about the precision on this machine, a sentence; NULL: nothing. */
+const char *im_network_caution(const struct im_network *net);
 
 /* The layers of the graph of that shape, one line each: shapes, bytes, kernel. Returns what snprintf would,
  * or a negative errno. */

@@ -20,6 +20,8 @@ enum { ARGS_MAX = 11, LAYOUTS_MAX = 4096 };
 struct im_layout {
     dnnl_memory_desc_t md;
     size_t bytes;
+    dnnl_dims_t dims;
+    enum tr_type type;
 };
 
 struct tr_prim {
@@ -69,9 +71,26 @@ static int md_copy(md_ref from, dnnl_memory_desc_t *ret_md)
     return check(dnnl_memory_desc_clone(ret_md, from));
 }
 
-static int md_make(const dnnl_dims_t dims, dnnl_format_tag_t tag, dnnl_memory_desc_t *ret_md)
+static int md_make(const dnnl_dims_t dims, dnnl_data_type_t type, dnnl_format_tag_t tag,
+                   dnnl_memory_desc_t *ret_md)
 {
-    return check(dnnl_memory_desc_create_with_tag(ret_md, 4, dims, dnnl_f32, tag));
+    return check(dnnl_memory_desc_create_with_tag(ret_md, 4, dims, type, tag));
+}
+
+static dnnl_data_type_t md_type(md_ref md)
+{
+    dnnl_data_type_t type = dnnl_data_type_undef;
+
+    dnnl_memory_desc_query(md, dnnl_query_data_type, &type);
+    return type;
+}
+
+static void md_dims(md_ref md, dnnl_dims_t ret_dims)
+{
+    dnnl_dims_t *dims;
+
+    if (dnnl_memory_desc_query(md, dnnl_query_dims, &dims) == dnnl_success)
+        memcpy(ret_dims, *dims, 4 * sizeof(dnnl_dim_t));
 }
 
 static void md_drop(dnnl_memory_desc_t *md)
@@ -95,9 +114,20 @@ static int md_copy(md_ref from, dnnl_memory_desc_t *ret_md)
     return 0;
 }
 
-static int md_make(const dnnl_dims_t dims, dnnl_format_tag_t tag, dnnl_memory_desc_t *ret_md)
+static int md_make(const dnnl_dims_t dims, dnnl_data_type_t type, dnnl_format_tag_t tag,
+                   dnnl_memory_desc_t *ret_md)
 {
-    return check(dnnl_memory_desc_init_by_tag(ret_md, 4, dims, dnnl_f32, tag));
+    return check(dnnl_memory_desc_init_by_tag(ret_md, 4, dims, type, tag));
+}
+
+static dnnl_data_type_t md_type(md_ref md)
+{
+    return md->data_type;
+}
+
+static void md_dims(md_ref md, dnnl_dims_t ret_dims)
+{
+    memcpy(ret_dims, md->dims, 4 * sizeof(dnnl_dim_t));
 }
 
 static void md_drop(dnnl_memory_desc_t *md)
@@ -229,25 +259,61 @@ static const struct im_layout *intern(struct tr_dn *dn, md_ref md)
         return NULL;
     }
     l->bytes = dnnl_memory_desc_get_size(md);
+    l->type = md_type(md) == dnnl_bf16 ? TR_BF16 : TR_F32;
+    md_dims(md, l->dims);
     dn->layouts[dn->layout_count++] = l;
     return l;
 }
 
-const struct im_layout *tr_dn_layout(struct tr_dn *dn, const int dims[4], enum tr_tag tag)
+static dnnl_data_type_t type_of(enum tr_type type)
+{
+    return type == TR_BF16 ? dnnl_bf16 : dnnl_f32;
+}
+
+static const struct im_layout *tagged(struct tr_dn *dn, const dnnl_dims_t dims, dnnl_data_type_t type,
+                                      dnnl_format_tag_t tag)
+{
+    const struct im_layout *l;
+    dnnl_memory_desc_t md;
+
+    if (md_make(dims, type, tag, &md) < 0)
+        return NULL;
+    l = intern(dn, md_of(&md));
+    md_drop(&md);
+    return l;
+}
+
+const struct im_layout *tr_dn_layout(struct tr_dn *dn, const int dims[4], enum tr_tag tag, enum tr_type type)
 {
     static const dnnl_format_tag_t tags[] = {
         [TR_TAG_ANY] = dnnl_format_tag_any, [TR_TAG_PLAIN] = dnnl_abcd,      [TR_TAG_LAST] = dnnl_acdb,
         [TR_TAG_BLOCK8] = dnnl_aBcd8b,      [TR_TAG_BLOCK16] = dnnl_aBcd16b,
     };
-    dnnl_dims_t d = {dims[0], dims[1], dims[2], dims[3]};
-    const struct im_layout *l;
-    dnnl_memory_desc_t md;
+    const dnnl_dims_t d = {dims[0], dims[1], dims[2], dims[3]};
 
-    if (md_make(d, tags[tag], &md) < 0)
-        return NULL;
-    l = intern(dn, md_of(&md));
-    md_drop(&md);
-    return l;
+    return tagged(dn, d, type_of(type), tags[tag]);
+}
+
+enum tr_type tr_layout_type(const struct im_layout *layout)
+{
+    return layout->type;
+}
+
+int tr_dn_retype(struct tr_dn *dn, const struct im_layout *layout, enum tr_type type,
+                 const struct im_layout **ret_layout)
+{
+    static const dnnl_format_tag_t tags[] = {dnnl_abcd, dnnl_acdb, dnnl_aBcd8b, dnnl_aBcd16b};
+
+    *ret_layout = layout;
+    if (layout->type == type)
+        return 0;
+    for (size_t i = 0; i < sizeof(tags) / sizeof(tags[0]); i++) {
+        if (tagged(dn, layout->dims, type_of(layout->type), tags[i]) != layout)
+            continue;
+        *ret_layout = tagged(dn, layout->dims, type_of(type), tags[i]);
+        return *ret_layout ? 0 : -ENOMEM;
+    }
+    return -ENOTSUP;
 }
 
 size_t tr_layout_bytes(const struct im_layout *layout)
@@ -485,6 +551,23 @@ int tr_dn_gemm(const struct tr_gemm *g)
 size_t tr_dn_scratch_bytes(const struct tr_dn *dn)
 {
     return dn->scratch_bytes;
+}
+
+bool tr_dn_has_bf16(struct tr_dn *dn)
+{
+    struct im_op op = {
+        .x = {2, 16, 8, 8}, .y = {2, 16, 8, 8}, .kernel = 3, .stride = 1, .pad = 1, .training = true};
+    const int value[4] = {2, 16, 8, 8}, weight[4] = {16, 16, 3, 3};
+    const struct im_layout *x = tr_dn_layout(dn, value, TR_TAG_ANY, TR_BF16),
+                           *w = tr_dn_layout(dn, weight, TR_TAG_ANY, TR_BF16);
+    struct tr_prim *conv = NULL, *bn = NULL;
+    bool has = x && w &&
+               tr_dn_conv(dn, &op, TR_FORWARD, (const struct im_layout *[]){x, w, x}, NULL, &conv) == 0 &&
+               tr_dn_bn(dn, &op, tr_prim_layout(conv, TR_Y), NULL, &bn) == 0;
+
+    tr_prim_free(bn);
+    tr_prim_free(conv);
+    return has;
 }
 
 int tr_dn_open(struct tr_dn **ret_dn)

@@ -3,6 +3,7 @@
 #ifndef TRAINER_ONEDNN_H
 #define TRAINER_ONEDNN_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "trainer/backend.h"
@@ -10,17 +11,26 @@
 struct tr_dn; /* engine, stream, layouts, scratch memory */
 struct tr_prim;
 
-/* oneDNN's choice; NCHW or OIHW; channels last; blocks of 8 and of 16 channels. fp32. */
+/* oneDNN's choice; NCHW or OIHW; channels last; blocks of 8 and of 16 channels. */
 enum tr_tag { TR_TAG_ANY, TR_TAG_PLAIN, TR_TAG_LAST, TR_TAG_BLOCK8, TR_TAG_BLOCK16 };
+enum tr_type { TR_F32, TR_BF16 };
 enum tr_direction { TR_FORWARD, TR_BACKWARD_DATA, TR_BACKWARD_WEIGHTS };
 
 int tr_dn_open(struct tr_dn **ret_dn);
 void tr_dn_close(struct tr_dn *dn); /* NULL is fine */
 size_t tr_dn_scratch_bytes(const struct tr_dn *dn);
 
+/* Whether oneDNN has convolutions and batch norm on bf16 here. */
+bool tr_dn_has_bf16(struct tr_dn *dn);
+
 /* Layouts are unique: equal ones have equal pointers. They live until close. NULL when there is no memory. */
-const struct im_layout *tr_dn_layout(struct tr_dn *dn, const int dims[4], enum tr_tag tag);
+const struct im_layout *tr_dn_layout(struct tr_dn *dn, const int dims[4], enum tr_tag tag, enum tr_type type);
 size_t tr_layout_bytes(const struct im_layout *layout);
+enum tr_type tr_layout_type(const struct im_layout *layout);
+
+/* The same order of elements in another type. -ENOTSUP for an order that images do not have here. */
+int tr_dn_retype(struct tr_dn *dn, const struct im_layout *layout, enum tr_type type,
+                 const struct im_layout **ret_layout);
 
 /* Primitives of an op. A layout may be TR_TAG_ANY's; tr_prim_layout says what was chosen. x, y: layouts of
  * the values, which are also those of their gradients. The forward primitive is the hint that the backward

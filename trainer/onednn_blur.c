@@ -56,9 +56,9 @@ static int find_form(struct im_backend *b, struct im_plan *p, struct im_plan_inf
     } forms[] = {{TR_TAG_PLAIN, 1}, {TR_TAG_BLOCK8, 8}, {TR_TAG_BLOCK16, 16}, {TR_TAG_LAST, p->op.x.c}};
 
     for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
-        if (tr_value_layout(b, p->op.x, forms[i].tag) != info->x_layout)
+        if (tr_value_layout(b, p->op.x, forms[i].tag, TR_F32) != info->x_layout)
             continue;
-        info->y_layout = tr_value_layout(b, p->op.y, forms[i].tag);
+        info->y_layout = tr_value_layout(b, p->op.y, forms[i].tag, TR_F32);
         p->inner = (size_t)forms[i].inner;
         return info->y_layout ? 0 : -ENOMEM;
     }
@@ -87,7 +87,7 @@ void tr_blur_forward(struct im_plan *p, const struct im_exec *e)
 {
     const struct im_op *op = &p->op;
     const struct tr_taps *columns = p->taps + op->x.h + op->y.h;
-    struct tr_filter f = {.planes = p->floats / ((size_t)op->y.h * (size_t)op->y.w * p->inner),
+    struct tr_filter f = {.planes = p->count / ((size_t)op->y.h * (size_t)op->y.w * p->inner),
                           .inner = p->inner,
                           .from_h = op->x.h,
                           .from_w = op->x.w,
@@ -103,7 +103,7 @@ void tr_blur_backward(struct im_plan *p, const struct im_exec *e)
 {
     const struct im_op *op = &p->op;
     const struct tr_taps *columns = p->taps + op->x.h + op->y.h;
-    struct tr_filter f = {.planes = p->floats / ((size_t)op->y.h * (size_t)op->y.w * p->inner),
+    struct tr_filter f = {.planes = p->count / ((size_t)op->y.h * (size_t)op->y.w * p->inner),
                           .inner = p->inner,
                           .from_h = op->y.h,
                           .from_w = op->y.w,

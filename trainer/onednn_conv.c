@@ -11,9 +11,12 @@ static int conv_between(struct im_backend *b, const struct im_op *op, enum tr_di
                         const struct im_layout *x, const struct im_layout *y, const struct tr_prim *forward,
                         struct tr_prim **ret_prim)
 {
-    const struct im_layout *any_w = tr_weight_layout(b, op, TR_TAG_ANY);
-    const struct im_layout *any_x = tr_value_layout(b, op->x, TR_TAG_ANY),
-                           *any_y = tr_value_layout(b, op->y, TR_TAG_ANY);
+    const enum tr_type type = tr_op_type(op);
+    /* Gradients of weights are fp32 always. */
+    const struct im_layout *any_w =
+        tr_weight_layout(b, op, TR_TAG_ANY, direction == TR_BACKWARD_WEIGHTS ? TR_F32 : type);
+    const struct im_layout *any_x = tr_value_layout(b, op->x, TR_TAG_ANY, type),
+                           *any_y = tr_value_layout(b, op->y, TR_TAG_ANY, type);
     struct tr_prim *freely = NULL;
     int err;
 
@@ -33,7 +36,7 @@ static int conv_between(struct im_backend *b, const struct im_op *op, enum tr_di
 
 static int plan_conv_backward(struct im_backend *b, struct im_plan *p, const struct im_plan_info *info)
 {
-    const struct im_layout *plain = tr_weight_layout(b, &p->op, TR_TAG_PLAIN), *x = info->x_layout,
+    const struct im_layout *plain = tr_weight_layout(b, &p->op, TR_TAG_PLAIN, TR_F32), *x = info->x_layout,
                            *y = info->y_layout;
     struct tr_staged *data = &p->backward_data, *weights = &p->backward_weights;
     size_t used = 0;
@@ -42,7 +45,7 @@ static int plan_conv_backward(struct im_backend *b, struct im_plan *p, const str
     if (p->op.needs_dx) {
         err = conv_between(b, &p->op, TR_BACKWARD_DATA, x, y, p->forward.prim, &data->prim);
         if (err == 0)
-            err = tr_pack_get(b, &p->op, tr_prim_layout(data->prim, TR_W), &p->pack_backward);
+            err = tr_pack_get(b, p, tr_prim_layout(data->prim, TR_W), &p->pack_backward);
         if (err == 0)
             err = tr_stage_operand(b, data, 0, y, tr_prim_layout(data->prim, TR_Y), &used);
         if (err == 0)
@@ -63,8 +66,10 @@ static int plan_conv_backward(struct im_backend *b, struct im_plan *p, const str
 
 int tr_conv_plan(struct im_backend *b, struct im_plan *p, struct im_plan_info *info)
 {
-    const struct im_layout *any_y = tr_value_layout(b, p->op.y, TR_TAG_ANY);
-    const struct im_layout *x = p->op.x_layout ? p->op.x_layout : tr_value_layout(b, p->op.x, TR_TAG_ANY);
+    const enum tr_type type = tr_op_type(&p->op);
+    const struct im_layout *any_y = tr_value_layout(b, p->op.y, TR_TAG_ANY, type);
+    const struct im_layout *x =
+        p->op.x_layout ? p->op.x_layout : tr_value_layout(b, p->op.x, TR_TAG_ANY, type);
     struct tr_staged *s = &p->forward;
     size_t used = 0;
     int err = any_y && x ? conv_between(b, &p->op, TR_FORWARD, x, any_y, NULL, &s->prim) : -ENOMEM;
@@ -76,7 +81,7 @@ int tr_conv_plan(struct im_backend *b, struct im_plan *p, struct im_plan_info *i
     info->keeps_x = p->op.training;
     err = tr_stage_operand(b, s, 0, info->x_layout, tr_prim_layout(s->prim, TR_X), &used);
     if (err == 0)
-        err = tr_pack_get(b, &p->op, tr_prim_layout(s->prim, TR_W), &p->pack_forward);
+        err = tr_pack_get(b, p, tr_prim_layout(s->prim, TR_W), &p->pack_forward);
     return err == 0 && p->op.training ? plan_conv_backward(b, p, info) : err;
 }
 

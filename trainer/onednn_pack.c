@@ -8,14 +8,18 @@
 
 #include "trainer/cpu_ops.h"
 
-const struct im_layout *tr_value_layout(struct im_backend *b, struct im_shape s, enum tr_tag tag)
+const struct im_layout *tr_value_layout(struct im_backend *b, struct im_shape s, enum tr_tag tag,
+                                        enum tr_type type)
 {
-    return tr_dn_layout(b->dn, (int[4]){s.n, s.c, s.h, s.w}, tag);
+    return tr_dn_layout(b->dn, (int[4]){s.n, s.c, s.h, s.w}, tag, type);
 }
 
-const struct im_layout *tr_weight_layout(struct im_backend *b, const struct im_op *op, enum tr_tag tag)
+const struct im_layout *tr_weight_layout(struct im_backend *b, const struct im_op *op, enum tr_tag tag,
+                                         enum tr_type type)
 {
-    return tr_dn_layout(b->dn, (int[4]){op->y.c, op->x.c, op->kernel, op->kernel}, tag);
+    int side = op->kind == IM_OP_FC ? 1 : op->kernel;
+
+    return tr_dn_layout(b->dn, (int[4]){op->y.c, op->x.c, side, side}, tag, type);
 }
 
 int tr_stage_reserve(struct im_backend *b, size_t bytes)
@@ -35,23 +39,35 @@ int tr_stage_reserve(struct im_backend *b, size_t bytes)
 
 /* ---- packed weights ---- */
 
-static int pack_new(struct im_backend *b, const struct im_op *op, const struct im_layout *layout,
+static void pack_free(struct tr_pack *p)
+{
+    tr_prim_free(p->reorder);
+    tr_cpu_free(p->data);
+    tr_cpu_free(p->round);
+    free(p);
+}
+
+static int pack_new(struct im_backend *b, const struct im_plan *plan, const struct im_layout *layout,
                     struct tr_pack **ret_pack)
 {
-    const struct im_layout *plain = tr_weight_layout(b, op, TR_TAG_PLAIN);
+    const struct im_layout *plain = tr_weight_layout(b, &plan->op, TR_TAG_PLAIN, TR_F32);
     struct tr_pack *p = plain ? calloc(1, sizeof(*p)) : NULL;
     int err = 0;
 
     if (!p)
         return -ENOMEM;
-    *p = (struct tr_pack){.next = b->packs, .weight_id = op->weight_id, .users = 1, .layout = layout};
-    if (layout != plain) {
+    *p = (struct tr_pack){.next = b->packs, .weight_id = plan->op.weight_id, .users = 1, .layout = layout};
+    p->count = tr_layout_bytes(plain) / sizeof(float);
+    if (plan->narrow.on) {
+        p->round = tr_cpu_alloc(tr_layout_bytes(plain));
+        err = p->round ? 0 : -ENOMEM;
+    }
+    if (err == 0 && layout != plain) {
         p->data = tr_cpu_alloc(tr_layout_bytes(layout));
         err = p->data ? tr_dn_reorder(b->dn, plain, layout, &p->reorder) : -ENOMEM;
     }
     if (err < 0) {
-        tr_cpu_free(p->data);
-        free(p);
+        pack_free(p);
         return err;
     }
     b->packs = p;
@@ -59,17 +75,18 @@ static int pack_new(struct im_backend *b, const struct im_op *op, const struct i
     return 0;
 }
 
-int tr_pack_get(struct im_backend *b, const struct im_op *op, const struct im_layout *layout,
+int tr_pack_get(struct im_backend *b, const struct im_plan *plan, const struct im_layout *layout,
                 struct tr_pack **ret_pack)
 {
     for (struct tr_pack *p = b->packs; p; p = p->next) {
-        if (op->weight_id >= 0 && p->weight_id == op->weight_id && p->layout == layout) {
+        if (plan->op.weight_id >= 0 && p->weight_id == plan->op.weight_id && p->layout == layout &&
+            (p->round != NULL) == plan->narrow.on) {
             p->users++;
             *ret_pack = p;
             return 0;
         }
     }
-    return pack_new(b, op, layout, ret_pack);
+    return pack_new(b, plan, layout, ret_pack);
 }
 
 void tr_pack_put(struct im_backend *b, struct tr_pack *p)
@@ -81,19 +98,21 @@ void tr_pack_put(struct im_backend *b, struct tr_pack *p)
     while (*link != p)
         link = &(*link)->next;
     *link = p->next;
-    tr_prim_free(p->reorder);
-    tr_cpu_free(p->data);
-    free(p);
+    pack_free(p);
 }
 
 int tr_pack_fresh(struct im_backend *b, struct tr_pack *p, const struct im_exec *e, void **ret_weights)
 {
+    void *plain = p->round ? p->round : tr_in(e->w);
     int err = 0;
 
-    *ret_weights = p->data ? p->data : tr_in(e->w);
-    if (!p->data || (p->from == e->w && p->version == e->param_version))
+    *ret_weights = p->data ? p->data : plain;
+    if (*ret_weights == e->w || (p->from == e->w && p->version == e->param_version))
         return 0;
-    err = tr_prim_run(b->dn, p->reorder, (void *[]){tr_in(e->w), p->data});
+    if (p->round)
+        tr_cpu_round(p->round, e->w, p->count);
+    if (p->data)
+        err = tr_prim_run(b->dn, p->reorder, (void *[]){plain, p->data});
     p->from = err < 0 ? NULL : e->w;
     p->version = e->param_version;
     return err;

@@ -15,7 +15,9 @@
 struct tr_pack {
     struct tr_pack *next;
     int weight_id;
-    int users; /* plans */
+    int users;    /* plans */
+    float *round; /* the weights rounded to bf16, plain; NULL: as they are */
+    size_t count; /* weights */
     const struct im_layout *layout;
     void *data; /* NULL: the layout is the plain one */
     const float *from;
@@ -23,8 +25,22 @@ struct tr_pack {
     struct tr_prim *reorder;
 };
 
+/* Places for the fp32 copies of one op's bf16 values. */
+enum tr_wide {
+    TR_WIDE_X,
+    TR_WIDE_Y,
+    TR_WIDE_X2,
+    TR_WIDE_DY1,
+    TR_WIDE_DX,
+    TR_WIDES,
+    TR_WIDE_DY0 = TR_WIDE_X2
+};
+
 struct im_backend {
     struct tr_dn *dn;
+    bool has_bf16; /* of its own */
+    float *wide[TR_WIDES];
+    size_t wide_bytes[TR_WIDES];
     int threads;
     struct tr_pack *packs;
     char *stage; /* values on their way to another layout */
@@ -44,12 +60,18 @@ struct tr_staged {
 
 struct im_plan {
     struct im_op op;
-    size_t floats; /* of y, with the layout's padding */
+    size_t count; /* elements of y, with the layout's padding */
     struct tr_staged forward, backward_data, backward_weights;
     struct tr_pack *pack_forward, *pack_backward;
     size_t var_at, mask_at; /* BN: in the saved state, behind the means */
     size_t inner;           /* BLUR: see onednn_blur.c */
     struct tr_taps *taps;   /* BLUR: rows of y, of x, columns of y, of x */
+    struct tr_narrow {
+        bool on;
+        bool x, y; /* stored in bf16 */
+        bool dx_may_be_dy, keeps_x, keeps_y;
+        size_t x_count, y_count;
+    } narrow; /* of a bf16 op that runs as an fp32 one; op.precision is then the latter's */
 };
 
 /* The C API takes pointers to data it only reads as void *. */
@@ -64,12 +86,21 @@ static inline size_t tr_lines(size_t bytes)
     return (bytes + 63) / 64 * 64;
 }
 
-/* NULL when there is no memory. */
-const struct im_layout *tr_value_layout(struct im_backend *b, struct im_shape s, enum tr_tag tag);
-const struct im_layout *tr_weight_layout(struct im_backend *b, const struct im_op *op, enum tr_tag tag);
+/* The type of an op's values, and of its weights as a primitive reads them. */
+static inline enum tr_type tr_op_type(const struct im_op *op)
+{
+    return op->precision == IM_PRECISION_BF16 ? TR_BF16 : TR_F32;
+}
 
-/* The pack of the op's weights in this layout, shared by plans of the same weight_id. */
-int tr_pack_get(struct im_backend *b, const struct im_op *op, const struct im_layout *layout,
+/* NULL when there is no memory. */
+const struct im_layout *tr_value_layout(struct im_backend *b, struct im_shape s, enum tr_tag tag,
+                                        enum tr_type type);
+const struct im_layout *tr_weight_layout(struct im_backend *b, const struct im_op *op, enum tr_tag tag,
+                                         enum tr_type type);
+
+/* The pack of the plan's weights in this layout, shared by plans of the same weight_id; rounded to bf16 where
+ * the plan stands for a bf16 op. */
+int tr_pack_get(struct im_backend *b, const struct im_plan *plan, const struct im_layout *layout,
                 struct tr_pack **ret_pack);
 void tr_pack_put(struct im_backend *b, struct tr_pack *p); /* NULL is fine */
 
@@ -101,7 +132,18 @@ int tr_blur_plan(struct im_backend *b, struct im_plan *p, struct im_plan_info *i
 void tr_blur_forward(struct im_plan *p, const struct im_exec *e);
 void tr_blur_backward(struct im_plan *p, const struct im_exec *e);
 
-int tr_fc_forward(const struct im_op *op, const struct im_exec *e);
-int tr_fc_backward(const struct im_op *op, const struct im_exec *e);
+int tr_fc_plan(struct im_backend *b, struct im_plan *p, struct im_plan_info *info);
+int tr_fc_forward(struct im_backend *b, struct im_plan *p, const struct im_exec *e);
+int tr_fc_backward(struct im_backend *b, struct im_plan *p, const struct im_exec *e);
+
+/* bf16 ops that run as fp32 ones on copies: tr_narrow_plan before and tr_narrow_planned after the fp32 op is
+ * planned; then tr_widen_forward makes the arguments of the fp32 op and tr_narrow_forward takes its answer,
+ * and so for backward. */
+int tr_narrow_plan(struct im_backend *b, struct im_plan *p);
+int tr_narrow_planned(struct im_backend *b, struct im_plan *p, struct im_plan_info *info);
+struct im_exec tr_widen_forward(struct im_backend *b, const struct im_plan *p, const struct im_exec *e);
+void tr_narrow_forward(struct im_backend *b, const struct im_plan *p, const struct im_exec *e);
+struct im_exec tr_widen_backward(struct im_backend *b, const struct im_plan *p, const struct im_exec *e);
+void tr_narrow_backward(struct im_backend *b, const struct im_plan *p, const struct im_exec *e);
 
 #endif

@@ -5,14 +5,15 @@
 
 int tr_pool_plan(struct im_backend *b, struct im_plan *p, struct im_plan_info *info)
 {
-    const struct im_layout *any = tr_value_layout(b, p->op.y, TR_TAG_ANY), *pooled;
+    const struct im_layout *any = tr_value_layout(b, p->op.y, TR_TAG_ANY, tr_op_type(&p->op)), *pooled;
     size_t used = 0;
     int err = any ? tr_dn_pool(b->dn, &p->op, info->x_layout, any, NULL, &p->forward.prim) : -ENOMEM;
 
     if (err < 0)
         return err;
     pooled = tr_prim_layout(p->forward.prim, TR_Y);
-    info->y_layout = p->op.kind == IM_OP_GAP ? tr_value_layout(b, p->op.y, TR_TAG_PLAIN) : pooled;
+    info->y_layout =
+        p->op.kind == IM_OP_GAP ? tr_value_layout(b, p->op.y, TR_TAG_PLAIN, tr_op_type(&p->op)) : pooled;
     if (!info->y_layout)
         return -ENOMEM;
     if (p->op.training)

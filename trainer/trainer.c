@@ -67,6 +67,7 @@ static int open_network(struct trainer *t, struct im_text *text)
         .backend = backend,
         .threads = (int)conf->trainer_threads,
         .seed = conf->seed,
+        .precision = conf->amp == IM_AMP_BF16 ? IM_PRECISION_BF16 : IM_PRECISION_FP32,
     };
 
     if (im_conf_triplet(conf->mean, mean) < 0 || im_conf_triplet(conf->std, std) < 0)
@@ -496,7 +497,10 @@ int tr_run(struct im_child *child, struct im_text *text)
 
     if (err == 0) {
         struct im_network_bytes bytes = im_network_bytes(t.net);
+        const char *caution = im_network_caution(t.net);
 
+        if (caution)
+            im_log(IM_LOG_WARN, "precision", "note=%s", im_log_quote(&(struct im_quoted){0}, caution));
         im_log(IM_LOG_INFO, "network ready",
                "arenas_bytes=%zu activations_bytes=%zu backend_bytes=%zu next_batch=%" PRIu64, bytes.arenas,
                bytes.activations, bytes.backend, t.at.next_batch);

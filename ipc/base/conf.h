@@ -22,6 +22,7 @@ enum im_conf_model { IM_MODELS(IM_CONF_CHOICE_) };
 enum im_conf_stem { IM_STEMS(IM_CONF_CHOICE_) };
 enum im_conf_head { IM_HEADS(IM_CONF_CHOICE_) };
 enum im_conf_blurpool { IM_BLURPOOLS(IM_CONF_CHOICE_) };
+enum im_conf_amp { IM_AMPS(IM_CONF_CHOICE_) };
 enum im_conf_schedule { IM_SCHEDULES(IM_CONF_CHOICE_) };
 enum im_conf_anneal { IM_ANNEALS(IM_CONF_CHOICE_) };
 enum im_conf_lr_scale { IM_LR_SCALES(IM_CONF_CHOICE_) };

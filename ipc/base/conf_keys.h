@@ -36,6 +36,9 @@
     X(IM_MODEL_RESNET32, "resnet32")                                                                         \
     X(IM_MODEL_RESNET44, "resnet44")                                                                         \
     X(IM_MODEL_RESNET56, "resnet56")
+#define IM_AMPS(X)                                                                                           \
+    X(IM_AMP_NONE, "none")                                                                                   \
+    X(IM_AMP_BF16, "bf16")
 #define IM_STEMS(X)                                                                                          \
     X(IM_CONF_STEM_AUTO, "auto")                                                                             \
     X(IM_CONF_STEM_IMAGENET, "imagenet")                                                                     \
@@ -118,10 +121,12 @@
 #define IM_FOR_PREVIEW 64u
 #define IM_FOR_BENCH 128u
 #define IM_FOR_LIST 256u
+#define IM_FOR_STEPS 512u   /* bench and profile of the trainer */
 #define IM_FOR_CHILDREN 32u /* no flag: `start` sets it for the processes of its run */
 #define IM_FOR_SAMPLES (IM_FOR_START | IM_FOR_PREVIEW | IM_FOR_BENCH) /* all that make samples */
 #define IM_FOR_ALL                                                                                           \
-    (IM_FOR_RUNS | IM_FOR_SYNTH | IM_FOR_INDEX | IM_FOR_CHILDREN | IM_FOR_SAMPLES | IM_FOR_LIST)
+    (IM_FOR_RUNS | IM_FOR_SYNTH | IM_FOR_INDEX | IM_FOR_CHILDREN | IM_FOR_SAMPLES | IM_FOR_LIST |            \
+     IM_FOR_STEPS)
 
 /* clang-format off */
 #define IM_CONF_KEYS(BOOL, INT, SEED, REAL, TEXT, ENUM) \
@@ -184,6 +189,7 @@
     ENUM(blurpool, "blurpool", IM_CONF_BLURPOOL_NONE, IM_BLURPOOLS, IM_GROUP_MODEL, IM_FOR_START, "NAME", "blur where the network strides: zhang (behind, as timm's resnetblur50) or ffcv (in front of every strided convolution)") \
     REAL(drop_path_rate, "drop-path-rate", 0, 0, 0.99, IM_GROUP_MODEL, IM_FOR_START, "P", "stochastic depth: chance that a sample goes by the last block; rises linearly from 0 at the first") \
     BOOL(zero_init_residual, "zero-init-residual", false, IM_GROUP_MODEL, IM_FOR_START, "", "start each block as the identity: zero weight in its last batch norm (resnetv2: last convolution)") \
+    ENUM(amp, "amp", IM_AMP_NONE, IM_AMPS, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_STEPS, "TYPE", "what activations are stored and convolutions computed in: bf16, or none for fp32; weights stay fp32") \
     INT(epochs, "epochs", 90, 1, 100000, IM_GROUP_TRAINING, IM_FOR_START, "N", "passes over the training images") \
     INT(batch_size, "batch-size", 256, 1, 65536, IM_GROUP_TRAINING, IM_FOR_START, "N", "images per step and trainer process") \
     TEXT(resize_schedule, "resize-schedule", "", IM_GROUP_TRAINING, IM_FOR_START, "ENTRIES", "image size and batch by epoch, in place of image-size and batch-size: 1-30:64x256,31-50:128x128,51-:224x64; 12-14:160..192 is a ramp in steps of 32") \
@@ -293,7 +299,6 @@
     X("num-classes", "nothing is needed: the number of classes comes from the data") \
     X("mixup", "this version has no MixUp") \
     X("cutmix", "this version has no CutMix") \
-    X("amp", "this version computes in float32") \
     X("opt", "this version has one optimiser, SGD with momentum") \
     X("start-lr", "this version has no learning rate finder") \
     X("end-lr", "this version has no learning rate finder") \
