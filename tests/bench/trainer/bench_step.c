@@ -1,7 +1,7 @@
 /* Images per second of a training or evaluation step on random pixels, the decode side left out.
  *
  *   bench_step --model resnet18 --stem auto --batch 32 --size 64 [--classes 1000] [--backend onednn]
- *              [--threads 0] [--seconds 10] [--eval] [--layers]
+ *              [--threads 0] [--seconds 10] [--bf16] [--eval] [--layers]
  *
  * Prints one line of key=value; --layers lists the graph first. One step is run before the clock starts. */
 #include <getopt.h>
@@ -19,7 +19,7 @@ struct options {
     const char *model, *stem, *backend;
     int batch, size, classes, threads;
     double seconds;
-    int eval, layers;
+    int eval, layers, bf16;
 };
 
 static int number(const char *text)
@@ -37,17 +37,12 @@ static struct options parse(int argc, char **argv)
                         .classes = 1000,
                         .seconds = 10};
     const struct option table[] = {
-        {"model", required_argument, NULL, 'm'},
-        {"stem", required_argument, NULL, 's'},
-        {"backend", required_argument, NULL, 'b'},
-        {"batch", required_argument, NULL, 'n'},
-        {"size", required_argument, NULL, 'p'},
-        {"classes", required_argument, NULL, 'c'},
-        {"threads", required_argument, NULL, 't'},
-        {"seconds", required_argument, NULL, 'd'},
-        {"eval", no_argument, &o.eval, 1},
-        {"layers", no_argument, &o.layers, 1},
-        {0},
+        {"model", required_argument, NULL, 'm'},   {"stem", required_argument, NULL, 's'},
+        {"backend", required_argument, NULL, 'b'}, {"batch", required_argument, NULL, 'n'},
+        {"size", required_argument, NULL, 'p'},    {"classes", required_argument, NULL, 'c'},
+        {"threads", required_argument, NULL, 't'}, {"seconds", required_argument, NULL, 'd'},
+        {"eval", no_argument, &o.eval, 1},         {"layers", no_argument, &o.layers, 1},
+        {"bf16", no_argument, &o.bf16, 1},         {0},
     };
     int c;
 
@@ -157,6 +152,7 @@ int main(int argc, char **argv)
         .classes = o.classes,
         .backend = o.backend,
         .threads = o.threads,
+        .precision = o.bf16 ? IM_PRECISION_BF16 : IM_PRECISION_FP32,
         .seed = 1,
         .mean = {0.485f, 0.456f, 0.406f},
         .std = {0.229f, 0.224f, 0.225f},

@@ -278,8 +278,9 @@ static void wrong_yaml_gets_its_sentence_with_the_line(void **state)
     assert_yaml_refused("lr:\n", "c.yaml:1: lr has no value");
     assert_yaml_refused("lr: ~\n", "c.yaml:1: lr has no value");
     assert_yaml_refused("b: 3\n", "c.yaml:1: unknown key b");
-    assert_yaml_refused("num-classes: 10\n",
-                        "c.yaml:1: num-classes: nothing is needed: the number of classes comes from the data");
+    assert_yaml_refused(
+        "num-classes: 10\n",
+        "c.yaml:1: num-classes: nothing is needed: the number of classes comes from the data");
     assert_yaml_refused("no-color: true\n", "c.yaml:1: no-color is a flag only; write color: never");
     assert_yaml_refused("config: x\n", "c.yaml:1: a file cannot name another file");
     assert_yaml_refused("gpus: [[0]]\n", "c.yaml:1: a list holds more than plain values");
