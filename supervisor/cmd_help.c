@@ -21,6 +21,7 @@ static const char overview[] =
     "\n"
     "Train    start     train, or continue the run of that name\n"
     "         stop      finish the step, save and stop the run; --now: at once\n"
+    "         recipes   files of options for start --recipe NAME; recipes NAME shows one\n"
     "Look     status    state of a run; --json for programs\n"
     "Data     data index    look at a dataset and index it\n"
     "         data synth    make a labelled set of JPEG files\n"
@@ -43,6 +44,10 @@ int sv_cmd_help(int argc, char **argv)
     } verbs[] = {
         {"start", IM_FOR_START,
          "imsuper start --data-dir DIR [flags]\n\nTrains, or continues the run of that name.\n"},
+        {"recipes", 0,
+         "imsuper recipes [NAME]\n\nLists the recipes, or shows one. Its options lie beneath those of a "
+         "file, the "
+         "environment and flags:\nimsuper start --recipe NAME --data-dir DIR --epochs 10\n"},
         {"status", IM_FOR_STATUS,
          "imsuper status [RUN] [flags]\n\nShows a run. Exit status 0 running, 3 not running, 4 unknown.\n"},
         {"stop", IM_FOR_STOP, "imsuper stop [RUN] [flags]\n\nLets the run finish its step and save.\n"},

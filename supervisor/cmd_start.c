@@ -61,12 +61,26 @@ static int check_devices(const struct im_conf *conf)
     return 0;
 }
 
-/* Flags, file, environment. 0, or an exit status. */
+/* --recipe help */
+static bool wants_list(int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++)
+        if (strcmp(argv[i], "--recipe=help") == 0 ||
+            (strcmp(argv[i], "--recipe") == 0 && i + 1 < argc && strcmp(argv[i + 1], "help") == 0))
+            return true;
+    return false;
+}
+
+/* Flags, files, environment. 0, or an exit status. */
 static int configure(struct start *s, int argc, char **argv)
 {
     struct im_text warning = {0}, text = {0};
     int next = im_conf_load(&s->conf, IM_FOR_START, argc, argv, &warning, &text);
 
+    if (next == -ENOENT && wants_list(argc, argv)) {
+        sv_cmd_recipes(1, argv);
+        return IM_EXIT_USAGE;
+    }
     if (next < 0)
         return fail(&text, IM_EXIT_USAGE);
     if (warning.s[0])

@@ -135,7 +135,7 @@ static int fail_at(const struct im_conf_place *place, struct im_text *text, cons
     va_start(args, format);
     vsnprintf(what.s, sizeof what.s, format, args);
     va_end(args);
-    if (place->source == IM_CONF_FILE)
+    if (place->file)
         return im_fail(text, -EINVAL, "%s:%d: %s: %s", place->file, place->line, place->written, what.s);
     return im_fail(text, -EINVAL, "%s: %s", place->written, what.s);
 }
@@ -151,7 +151,7 @@ int im_conf_unknown(const char *name, const struct im_conf_place *place, struct 
         if (strcmp(hints[i].theirs, name) == 0)
             return fail_at(place, text, "%s", hints[i].advice);
     }
-    if (place->source == IM_CONF_FILE)
+    if (place->file)
         snprintf(where.s, sizeof where.s, "%s:%d: ", place->file, place->line);
     if (near)
         snprintf(meant.s, sizeof meant.s, "; did you mean %s%s?", dashes, near);

@@ -1,5 +1,5 @@
-/* The configuration of a run: defaults < YAML file < environment IMSUPER_* < flags, from the one table in
- * conf_keys.h.
+/* The configuration of a run: defaults < recipe < YAML file < environment IMSUPER_* < flags, from the one
+ * table in conf_keys.h.
  *
  * Functions return 0 or a negative errno; a wrong value gives -EINVAL and a sentence that names flag,
  * variable or file and line, the value, and what is allowed. A configuration is a plain value without
@@ -55,13 +55,14 @@ enum im_conf_source {
     IM_CONF_FLAG,
     IM_CONF_FROZEN, /* from the process that froze it */
     IM_CONF_CODE,   /* set by a program */
-    IM_CONF_SET     /* from the set that `augment` names */
+    IM_CONF_SET,    /* from the set that `augment` names */
+    IM_CONF_RECIPE
 };
 
 /* Where a value came from. */
 struct im_conf_origin {
     int32_t source; /* enum im_conf_source */
-    int32_t line;   /* of the file conf.config; 0: none */
+    int32_t line;   /* of the file conf.config, or of the recipe's; 0: none */
 };
 
 #define IM_CONF_BOOL_(field, ...) bool field;
@@ -83,14 +84,15 @@ struct im_conf {
 
 void im_conf_defaults(struct im_conf *conf);
 
-/* All of a command line: defaults, then the file that --config or IMSUPER_CONFIG names, the environment, the
- * flags. `commands`: IM_FOR_* of the command, whose flags alone are taken. Returns the index of the first
- * argument that is no flag (argc: none), or a negative errno. `warning` gets a sentence about variables that
- * look like a mistyped key, else "". */
+/* All of a command line: defaults, then the recipe (--recipe or IMSUPER_RECIPE), the file that --config or
+ * IMSUPER_CONFIG names, the environment, the flags. `commands`: IM_FOR_* of the command, whose flags alone
+ * are taken. Returns the index of the first argument that is no flag (argc: none), or a negative errno.
+ * `warning` gets a sentence about variables that look like a mistyped key, else "". */
 int im_conf_load(struct im_conf *conf, unsigned commands, int argc, char **argv, struct im_text *warning,
                  struct im_text *text);
 
 /* The parts of it, each over what `conf` holds already. */
+int im_conf_load_recipe(struct im_conf *conf, const char *name, struct im_text *text);
 int im_conf_load_yaml(struct im_conf *conf, const char *path, struct im_text *text);
 int im_conf_parse_yaml(struct im_conf *conf, const char *path_for_errors, const char *bytes, size_t n,
                        struct im_text *text);

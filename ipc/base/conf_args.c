@@ -152,14 +152,16 @@ int im_conf_load(struct im_conf *conf, unsigned commands, int argc, char **argv,
     struct im_conf first;
     int n, err;
 
-    /* A first look only for the file's name, which has the least say. */
+    /* A first look only for the names of the files, which have the least say. */
     im_conf_defaults(&first);
     err = im_conf_load_env(&first, environ, warning, text);
     n = err < 0 ? err : im_conf_parse_args(&first, commands, argc, argv, text);
     if (n < 0)
         return n;
     im_conf_defaults(conf);
-    if (first.config[0])
+    if (first.recipe[0])
+        err = im_conf_load_recipe(conf, first.recipe, text);
+    if (err == 0 && first.config[0])
         err = im_conf_load_yaml(conf, first.config, text);
     if (err == 0)
         err = im_conf_load_env(conf, environ, warning, text);

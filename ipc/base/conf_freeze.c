@@ -98,7 +98,7 @@ static void write_source(FILE *f, const struct im_conf_origin *origin)
     static const char *const sources[] = {
         [IM_CONF_DEFAULT] = "default", [IM_CONF_FILE] = "file",     [IM_CONF_ENVIRONMENT] = "environment",
         [IM_CONF_FLAG] = "flag",       [IM_CONF_FROZEN] = "frozen", [IM_CONF_CODE] = "chosen",
-        [IM_CONF_SET] = "set",
+        [IM_CONF_SET] = "set",         [IM_CONF_RECIPE] = "recipe",
     };
 
     fprintf(f, "  # %s", sources[origin->source]);
@@ -118,13 +118,16 @@ char *im_conf_dump_yaml(const struct im_conf *conf, unsigned commands)
     fputs("# The configuration in effect, and where each value came from.\n", f);
     if (conf->config[0])
         fprintf(f, "# file: %s\n", conf->config);
+    if (conf->recipe[0])
+        fprintf(f, "# recipe: %s\n", conf->recipe);
     for (int group = 0; group < IM_GROUP_COUNT; group++) {
         bool is_begun = false;
 
         for (int key = 0; key < IM_KEY_COUNT; key++) {
             const struct im_conf_key *k = &im_conf_keys[key];
 
-            if ((int)k->group != group || !(k->commands & commands) || key == IM_KEY_config)
+            if ((int)k->group != group || !(k->commands & commands) || key == IM_KEY_config ||
+                key == IM_KEY_recipe)
                 continue;
             if (!is_begun)
                 fprintf(f, "\n# %s\n", im_conf_groups[group]);

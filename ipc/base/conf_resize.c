@@ -139,8 +139,7 @@ int im_conf_resize(const struct im_conf *conf, struct im_conf_resize *ret, struc
         if (err < 0)
             return err;
         expected = e->last == UINT32_MAX ? EPOCHS_MAX + 1 : e->last + 1;
-        if (*s == ',' && !*++s)
-            return im_fail(text, -EINVAL, "resize-schedule: ends with a comma");
+        s += *s == ',';
     }
     if (*conf->resize_schedule && expected <= (uint64_t)conf->epochs)
         return im_fail(text, -EINVAL, "resize-schedule: no entry covers epoch %u of %lld", expected,

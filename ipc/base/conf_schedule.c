@@ -20,10 +20,10 @@ int im_conf_milestones(const char *s, uint32_t ret_epochs[IM_CONF_MILESTONES_MAX
             return -EINVAL;
         ret_epochs[count++] = (uint32_t)epoch;
         s += digits;
+        if (*s != '\0' && *s++ != ',')
+            return -EINVAL;
         if (*s == '\0')
             return count;
-        if (*s++ != ',')
-            return -EINVAL;
     }
 }
 

@@ -25,7 +25,7 @@ extern const char *const im_conf_groups[IM_GROUP_COUNT];
 /* A value on its way in: where it came from, for the origin and for sentences. */
 struct im_conf_place {
     enum im_conf_source source;
-    const char *file; /* IM_CONF_FILE */
+    const char *file; /* NULL: none */
     int line;
     const char *written; /* the name as the user wrote it: "--lr", "IMSUPER_LR" */
 };

@@ -10,9 +10,11 @@
 #include "ipc/base/conf_table.h"
 
 #include "ipc/base/file.h"
+#include "ipc/base/recipe.h"
 
 #include <ctype.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,6 +26,7 @@ struct reader {
     struct im_conf *conf;
     struct im_text *text;
     const char *path;
+    enum im_conf_source source;
     yaml_parser_t parser;
     yaml_event_t event; /* the current one; deleted by the next */
     bool has_event;
@@ -110,7 +113,7 @@ static int find(const char *name, const char **ret_value)
 
 static int put(struct reader *r, const char *written, const char *name, int line, const char *value)
 {
-    struct im_conf_place place = {.source = IM_CONF_FILE, .file = r->path, .line = line, .written = written};
+    struct im_conf_place place = {.source = r->source, .file = r->path, .line = line, .written = written};
     const char *fixed;
     int key = find(name, &fixed);
 
@@ -122,7 +125,7 @@ static int put(struct reader *r, const char *written, const char *name, int line
     if (fixed)
         return im_fail(r->text, -EINVAL, "%s:%d: %s is a flag only; write %s: %s", r->path, line, written,
                        im_conf_keys[key].name, fixed);
-    if (key == IM_KEY_config)
+    if (key == IM_KEY_config || key == IM_KEY_recipe)
         return im_fail(r->text, -EINVAL, "%s:%d: a file cannot name another file", r->path, line);
     if (r->seen_line[key])
         return im_fail(r->text, -EINVAL, "%s:%d: %s stands twice (also in line %d)", r->path, line, written,
@@ -218,14 +221,14 @@ static int take_document(struct reader *r)
     return fail(r, "a second document; want one");
 }
 
-int im_conf_parse_yaml(struct im_conf *conf, const char *path_for_errors, const char *bytes, size_t n,
-                       struct im_text *text)
+static int parse(struct im_conf *conf, enum im_conf_source source, const char *path, const char *bytes,
+                 size_t n, struct im_text *text)
 {
-    struct reader r = {.conf = conf, .text = text, .path = path_for_errors};
+    struct reader r = {.conf = conf, .text = text, .path = path, .source = source};
     int err;
 
     if (!yaml_parser_initialize(&r.parser))
-        return im_fail(text, -ENOMEM, "%s: out of memory", path_for_errors);
+        return im_fail(text, -ENOMEM, "%s: out of memory", path);
     yaml_parser_set_input_string(&r.parser, (const unsigned char *)bytes, n);
     err = take_document(&r);
     if (r.has_event)
@@ -234,7 +237,7 @@ int im_conf_parse_yaml(struct im_conf *conf, const char *path_for_errors, const 
     return err;
 }
 
-int im_conf_load_yaml(struct im_conf *conf, const char *path, struct im_text *text)
+static int load(struct im_conf *conf, enum im_conf_source source, const char *path, struct im_text *text)
 {
     char *bytes;
     size_t n;
@@ -242,7 +245,26 @@ int im_conf_load_yaml(struct im_conf *conf, const char *path, struct im_text *te
 
     if (err < 0)
         return err;
-    err = im_conf_parse_yaml(conf, path, bytes, n, text);
+    err = parse(conf, source, path, bytes, n, text);
     free(bytes);
     return err;
+}
+
+int im_conf_parse_yaml(struct im_conf *conf, const char *path_for_errors, const char *bytes, size_t n,
+                       struct im_text *text)
+{
+    return parse(conf, IM_CONF_FILE, path_for_errors, bytes, n, text);
+}
+
+int im_conf_load_yaml(struct im_conf *conf, const char *path, struct im_text *text)
+{
+    return load(conf, IM_CONF_FILE, path, text);
+}
+
+int im_conf_load_recipe(struct im_conf *conf, const char *name, struct im_text *text)
+{
+    char path[PATH_MAX];
+    int err = im_recipe_path(name, path, sizeof path, text);
+
+    return err < 0 ? err : load(conf, IM_CONF_RECIPE, path, text);
 }

@@ -50,11 +50,12 @@ static void a_course_that_cannot_be_is_refused(void **state)
 
 static void milestones_are_taken_apart(void **state)
 {
-    static const char *const wrong[] = {"", "0", "3,", ",3", "3,2", "3,3", "1.5", "-1", "1234567", "a"};
+    static const char *const wrong[] = {"", "0", "3,,", ",3", "3,2", "3,3", "1.5", "-1", "1234567", "a"};
     uint32_t epochs[IM_CONF_MILESTONES_MAX];
 
     (void)state;
     assert_int_equal(im_conf_milestones("7", epochs), 1);
+    assert_int_equal(im_conf_milestones("7,", epochs), 1); /* a list of one in YAML */
     assert_int_equal(epochs[0], 7);
     assert_int_equal(im_conf_milestones("30,60,80", epochs), 3);
     assert_true(epochs[0] == 30 && epochs[1] == 60 && epochs[2] == 80);
@@ -95,6 +96,7 @@ static void sizes_of_each_epoch_follow_the_entries(void **state)
     assert_sizes(2, "", (struct im_conf_sizes[]){{224, 256}, {224, 256}});
     assert_sizes(4, "1:32,2-3:64x128,4-:128x64",
                  (struct im_conf_sizes[]){{32, 256}, {64, 128}, {64, 128}, {128, 64}});
+    assert_sizes(2, "1-:32,", (struct im_conf_sizes[]){{32, 256}, {32, 256}}); /* a list of one in YAML */
     assert_sizes(2, "1:32,2-30:64x128,31-40:128x64", (struct im_conf_sizes[]){{32, 256}, {64, 128}});
 }
 
@@ -137,7 +139,7 @@ static void resize_schedules_that_cannot_be_are_refused(void **state)
         {"1-:64x65537", "\"1-:64x65537\": a batch of 65537 is out of range (want 1 to 65536)"},
         {"0-90:64", "\"0-90:64\": epochs count from 1 up"},
         {"5-1:64", "\"5-1:64\": epochs count from 1 up"},
-        {"1-90:64,", "ends with a comma"},
+        {"1-90:64,,", "\"\" is no entry such as"},
         {"1:64..128,2-:64", "\"1:64..128\": a ramp takes two epochs at least"},
         {"1-:64..128", "\"1-:64..128\": a ramp needs its last epoch"},
         {"1-90",
