@@ -5,7 +5,7 @@
  * point operations, so the two are kept apart. Each pass is another epoch, with its own draws.
  *
  * libjpeg-turbo decodes Huffman codes and inverts the DCT row by row in one go, so the profile cannot have a
- * clock between them: it reads the same rows once more in a pass of its own that makes no pixels. */
+ * clock between them: it reads the same codes once more in a pass of its own that makes no pixels. */
 #include "augment/pixels.h"
 
 #include "ipc/base/json.h"
@@ -153,7 +153,7 @@ static double entropy_of(struct bench *b, const struct au_file *file, uint32_t e
         return 0;
     plan = au_plan_make(&job, image.width, image.height);
     rows = plan.box.y + plan.box.h;
-    if (au_decoder_parse(decoder, rows, &read, NULL) != 0 || read == 0)
+    if (au_decoder_parse(decoder, &plan.box, &read, NULL) != 0 || read == 0)
         return 0;
     return (double)(im_now() - began) / 1e6 * rows / read;
 }

@@ -47,6 +47,16 @@ void au_decoder_free(struct au_decoder **decoder)
     *decoder = NULL;
 }
 
+void au_decoder_use_library(struct au_decoder *decoder, bool use_library)
+{
+    au_jpeg_use_library(decoder->jpeg, use_library);
+}
+
+bool au_decoder_used_library(const struct au_decoder *decoder)
+{
+    return au_jpeg_used_library(decoder->jpeg);
+}
+
 size_t au_decoder_bytes(const struct au_decoder *decoder)
 {
     return decoder->input.pixels.size + decoder->input.row.size;
@@ -145,15 +155,21 @@ int au_decoder_open(struct au_decoder *d, const void *bytes, size_t n, struct au
     return result;
 }
 
+/* Each open is good for one decode of a box within the image. */
+static void close_for(struct au_decoder *d, const struct imk_box *box)
+{
+    im_assert(d->opened && box->w > 0 && box->h > 0);
+    im_assert(box->x < d->image.width && box->w <= d->image.width - box->x);
+    im_assert(box->y < d->image.height && box->h <= d->image.height - box->y);
+    d->opened = false;
+}
+
 int au_decoder_region(struct au_decoder *d, const struct imk_box *box, struct au_pixels *ret,
                       struct im_text *text)
 {
     int result;
 
-    im_assert(d->opened && box->w > 0 && box->h > 0);
-    im_assert(box->x < d->image.width && box->w <= d->image.width - box->x);
-    im_assert(box->y < d->image.height && box->h <= d->image.height - box->y);
-    d->opened = false;
+    close_for(d, box);
 
     if (d->image.format == AU_FORMAT_JPEG)
         result = au_jpeg_region(d->jpeg, box, ret, text);
@@ -165,11 +181,11 @@ int au_decoder_region(struct au_decoder *d, const struct imk_box *box, struct au
     return result;
 }
 
-int au_decoder_parse(struct au_decoder *d, uint32_t rows, uint32_t *ret_rows, struct im_text *text)
+int au_decoder_parse(struct au_decoder *d, const struct imk_box *box, uint32_t *ret_rows,
+                     struct im_text *text)
 {
-    im_assert(d->opened && rows <= d->image.height);
-    d->opened = false;
+    close_for(d, box);
     if (d->image.format != AU_FORMAT_JPEG)
         return im_fail(text, IM_VERDICT_UNSUPPORTED, "only JPEG files have Huffman codes");
-    return au_jpeg_parse(d->jpeg, rows, ret_rows, text);
+    return au_jpeg_parse(d->jpeg, box, ret_rows, text);
 }

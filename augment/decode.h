@@ -14,6 +14,7 @@
 #include "ipc/base/verdict.h"
 #include "kernels/image.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -60,10 +61,18 @@ int au_decoder_open(struct au_decoder *decoder, const void *bytes, size_t n, str
 int au_decoder_region(struct au_decoder *decoder, const struct imk_box *box, struct au_pixels *ret,
                       struct im_text *text);
 
-/* For measurements, in place of au_decoder_region(): reads the Huffman codes of about the first `rows` rows
- * of the JPEG file just opened (*ret_rows of them: whole iMCU rows, and not the last), of a progressive file
- * those of all rows, and makes no pixels. IM_VERDICT_UNSUPPORTED for other formats. */
-int au_decoder_parse(struct au_decoder *decoder, uint32_t rows, uint32_t *ret_rows, struct im_text *text);
+/* For measurements, in place of au_decoder_region(): reads the Huffman codes as they are read for `box` of
+ * the JPEG file just opened, down to about its last row (*ret_rows of them from the top: whole iMCU rows, and
+ * not the image's last), of a progressive file those of all rows, and makes no pixels. IM_VERDICT_UNSUPPORTED
+ * for other formats. */
+int au_decoder_parse(struct au_decoder *decoder, const struct imk_box *box, uint32_t *ret_rows,
+                     struct im_text *text);
+
+/* For tests and measurements: leaves the Huffman codes to libjpeg-turbo, as is done for what huffman.h does
+ * not do. The pixels are the same. */
+void au_decoder_use_library(struct au_decoder *decoder, bool use_library);
+/* Whether it came to that with the last JPEG file that was decoded. */
+bool au_decoder_used_library(const struct au_decoder *decoder);
 
 /* Bytes of memory that the decoder keeps between images. */
 size_t au_decoder_bytes(const struct au_decoder *decoder);

@@ -14,10 +14,17 @@
  * image anyway) and would let a file without its own tables be decoded with those of the file before it: the
  * pixels of a sample would then depend on which process had seen what.
  *
+ * The Huffman codes, which are most of the work, are read by huffman.c: libjpeg calls whatever its entropy
+ * module's decode_mcu points to, and that is replaced once libjpeg has checked the scan and its tables. What
+ * huffman.c does not do (progressive, arithmetic, unsound) is libjpeg's own as before. Nothing else of
+ * libjpeg's inside is touched, and the module's place and type are the same in all of libjpeg 6b's line.
+ *
  * Corrupt codes are passed over with libjpeg's substitutes, as Pillow does it; the end of the file before the
  * end of the wanted rows is the verdict "truncated", also as there. Markers other than JFIF's and Adobe's are
  * skipped unread. */
 #include "augment/decode_format.h"
+
+#include "augment/huffman.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -28,6 +35,7 @@
 #include <jpeglib.h>
 
 #include <jerror.h>
+#include <jpegint.h>
 
 /* Rows asked for in one call; libjpeg makes at most two at a time (four with unusual sampling). */
 #define ROWS_AT_ONCE 4
@@ -40,10 +48,17 @@ struct au_jpeg {
     jmp_buf escape;
     struct au_input *input;
     struct im_text *text;
-    int result;     /* set before a jump to `escape` */
-    bool created;   /* d is to be destroyed */
-    bool exhausted; /* the end of the bytes was met; since then the source gives an EOI marker */
+    int result;        /* set before a jump to `escape` */
+    bool created;      /* d is to be destroyed */
+    bool exhausted;    /* the end of the bytes was met; since then the source gives an EOI marker */
+    bool use_library;  /* for the Huffman codes, too */
+    bool used_library; /* for those of this image */
+    struct au_huffman *huffman;
+    uint32_t unwanted_mcus;                /* what to skip before decoding into `scratch` */
+    JBLOCK scratch[AU_HUFFMAN_BLOCKS_MAX]; /* for codes of which no pixels are made */
+    JBLOCKROW scratch_rows[AU_HUFFMAN_BLOCKS_MAX];
     struct imk_box box;
+    uint32_t parsed_rows;
     struct au_pixels pixels;
 };
 
@@ -148,6 +163,77 @@ static void on_skip(j_decompress_ptr d, long n)
     }
 }
 
+/* ---- our Huffman decoder in the place of libjpeg's ---- */
+
+/* What a step returns when the image is to be done again with libjpeg's decoder. No verdict, no errno. */
+#define AGAIN (-4096)
+
+static boolean on_mcu(j_decompress_ptr d, JBLOCKROW *blocks)
+{
+    struct au_jpeg *j = self((j_common_ptr)d);
+
+    if (!au_huffman_mcu(j->huffman, blocks))
+        leave(j, AGAIN);
+    return TRUE;
+}
+
+/* The same for codes alone: what libjpeg skips is decoded where pixels would be wanted. */
+static boolean on_parsed_mcu(j_decompress_ptr d, JBLOCKROW *blocks)
+{
+    struct au_jpeg *j = self((j_common_ptr)d);
+
+    (void)blocks;
+    if (j->unwanted_mcus == 0)
+        return on_mcu(d, j->scratch_rows);
+    j->unwanted_mcus--;
+    return on_mcu(d, NULL);
+}
+
+/* Is this one baseline scan of all components, read as it is decoded? */
+static bool is_plain(const struct jpeg_decompress_struct *d)
+{
+    return !jpeg_has_multiple_scans((j_decompress_ptr)d) && !d->progressive_mode && !d->arith_code &&
+           d->data_precision == 8 && d->comps_in_scan == d->num_components &&
+           d->blocks_in_MCU <= AU_HUFFMAN_BLOCKS_MAX && d->unread_marker == 0;
+}
+
+static void take_table(struct au_huffman *huffman, int class, int slot, const JHUFF_TBL *table)
+{
+    au_huffman_table(huffman, class, slot, table->bits, table->huffval);
+}
+
+/* After jpeg_start_decompress(), which has checked the scan and its tables. */
+static void use_own_decoder(struct au_jpeg *j)
+{
+    struct jpeg_decompress_struct *d = &j->d;
+    struct au_huffman_scan scan = {
+        .bytes = d->src->next_input_byte,
+        .n = d->src->bytes_in_buffer,
+        .restart_interval = d->restart_interval,
+        .mcus_per_row = d->MCUs_per_row,
+        .blocks = (uint32_t)d->blocks_in_MCU,
+    };
+
+    j->used_library = j->use_library || !is_plain(d);
+    if (j->used_library)
+        return;
+    for (int i = 0; i < d->blocks_in_MCU; i++) {
+        int component = d->MCU_membership[i];
+
+        scan.block[i].component = (uint8_t)component;
+        scan.block[i].dc_slot = (uint8_t)d->cur_comp_info[component]->dc_tbl_no;
+        scan.block[i].ac_slot = (uint8_t)d->cur_comp_info[component]->ac_tbl_no;
+    }
+    for (int i = 0; i < d->comps_in_scan; i++) {
+        const jpeg_component_info *c = d->cur_comp_info[i];
+
+        take_table(j->huffman, AU_HUFFMAN_DC, c->dc_tbl_no, d->dc_huff_tbl_ptrs[c->dc_tbl_no]);
+        take_table(j->huffman, AU_HUFFMAN_AC, c->ac_tbl_no, d->ac_huff_tbl_ptrs[c->ac_tbl_no]);
+    }
+    au_huffman_begin(j->huffman, &scan);
+    d->entropy->decode_mcu = on_mcu;
+}
+
 /* ---- steps, each run by guarded() ---- */
 
 static int guarded(struct au_jpeg *j, int (*step)(struct au_jpeg *), struct im_text *text)
@@ -227,6 +313,14 @@ static bool is_smoothed(const struct jpeg_decompress_struct *d)
     return false;
 }
 
+/* The MCUs of other columns need not be decoded. In a scan of one component an MCU is one block. */
+static void keep_columns(struct au_jpeg *j, uint32_t left, uint32_t width)
+{
+    uint32_t mcu = j->d.comps_in_scan == 1 ? DCTSIZE : (uint32_t)j->d.max_h_samp_factor * DCTSIZE;
+
+    au_huffman_keep(j->huffman, left / mcu, (left + width - 1) / mcu);
+}
+
 /* Crops to the iMCU columns of the box and one more on each side. Returns the first column that will come
  * out. */
 static uint32_t crop_columns(struct au_jpeg *j)
@@ -242,6 +336,7 @@ static uint32_t crop_columns(struct au_jpeg *j)
         JDIMENSION width = right - left;
 
         jpeg_crop_scanline(&j->d, &left, &width);
+        keep_columns(j, left, width);
     }
     return left;
 }
@@ -302,6 +397,7 @@ static int read_region(struct au_jpeg *j)
      * every row; arithmetic decoding gives no warning when it runs dry. */
     if (j->exhausted && (jpeg_has_multiple_scans(d) || d->arith_code))
         return im_fail(j->text, IM_VERDICT_TRUNCATED, "JPEG: the file ends within its scans");
+    use_own_decoder(j);
     if (!is_smoothed(d)) {
         left = crop_columns(j);
         skip_rows(j);
@@ -326,19 +422,34 @@ static int read_region(struct au_jpeg *j)
     return 0;
 }
 
-/* Skips the rows of whole iMCU rows above box.h, for which libjpeg-turbo decodes Huffman codes and nothing
- * else. To skip up to the last row would be done without decoding. */
-static int skip_region(struct au_jpeg *j)
+static void parse_instead(struct au_jpeg *j)
 {
-    uint32_t imcu = (uint32_t)j->d.max_v_samp_factor * DCTSIZE, rows = j->box.h / imcu * imcu;
+    uint32_t mcu_rows = (uint32_t)(j->d.comps_in_scan == 1 ? 1 : j->d.max_v_samp_factor) * DCTSIZE;
+
+    if (j->used_library)
+        return;
+    keep_columns(j, j->box.x, j->box.w);
+    j->unwanted_mcus = j->box.y / mcu_rows * j->d.MCUs_per_row;
+    for (int i = 0; i < AU_HUFFMAN_BLOCKS_MAX; i++)
+        j->scratch_rows[i] = &j->scratch[i];
+    j->d.entropy->decode_mcu = on_parsed_mcu;
+}
+
+/* Skips whole iMCU rows down to the end of the box, for which libjpeg-turbo decodes Huffman codes and nothing
+ * else. To skip up to the last row would be done without decoding. */
+static int parse_region(struct au_jpeg *j)
+{
+    uint32_t imcu = (uint32_t)j->d.max_v_samp_factor * DCTSIZE, rows = (j->box.y + j->box.h) / imcu * imcu;
     int result = choose_colours(j);
 
     if (result)
         return result;
     jpeg_start_decompress(&j->d);
+    use_own_decoder(j);
+    parse_instead(j);
     while (rows >= j->d.output_height)
         rows -= imcu;
-    j->box.h = rows;
+    j->parsed_rows = rows;
     if (rows > 0)
         jpeg_skip_scanlines(&j->d, rows);
     return 0;
@@ -352,6 +463,10 @@ int au_jpeg_new(struct au_jpeg **ret)
 
     if (!jpeg)
         return -ENOMEM;
+    if (au_huffman_new(&jpeg->huffman) < 0) {
+        free(jpeg);
+        return -ENOMEM;
+    }
     *ret = jpeg;
     return 0;
 }
@@ -360,8 +475,20 @@ void au_jpeg_free(struct au_jpeg **jpeg)
 {
     if (*jpeg && (*jpeg)->created)
         jpeg_destroy_decompress(&(*jpeg)->d);
+    if (*jpeg)
+        au_huffman_free(&(*jpeg)->huffman);
     free(*jpeg);
     *jpeg = NULL;
+}
+
+void au_jpeg_use_library(struct au_jpeg *j, bool use_library)
+{
+    j->use_library = use_library;
+}
+
+bool au_jpeg_used_library(const struct au_jpeg *j)
+{
+    return j->used_library;
 }
 
 int au_jpeg_open(struct au_jpeg *j, struct au_input *input, struct au_image *ret, struct im_text *text)
@@ -376,25 +503,43 @@ int au_jpeg_open(struct au_jpeg *j, struct au_input *input, struct au_image *ret
     return au_input_check_size(input, ret->width, ret->height, text);
 }
 
+/* A step over the codes: with our Huffman decoder, and if that meets something unusual from the start with
+ * libjpeg's. */
+static int decode(struct au_jpeg *j, int (*step)(struct au_jpeg *), struct im_text *text)
+{
+    int result = guarded(j, step, text);
+
+    if (result == AGAIN) {
+        bool use_library = j->use_library;
+
+        j->use_library = true;
+        result = guarded(j, read_header, text);
+        if (result == 0)
+            result = guarded(j, step, text);
+        j->use_library = use_library;
+    }
+    jpeg_abort_decompress(&j->d);
+    return result;
+}
+
 int au_jpeg_region(struct au_jpeg *j, const struct imk_box *box, struct au_pixels *ret, struct im_text *text)
 {
     int result;
 
     j->box = *box;
-    result = guarded(j, read_region, text);
-    jpeg_abort_decompress(&j->d);
+    result = decode(j, read_region, text);
     if (result == 0)
         *ret = j->pixels;
     return result;
 }
 
-int au_jpeg_parse(struct au_jpeg *j, uint32_t rows, uint32_t *ret_rows, struct im_text *text)
+int au_jpeg_parse(struct au_jpeg *j, const struct imk_box *box, uint32_t *ret_rows, struct im_text *text)
 {
     int result;
 
-    j->box = (struct imk_box){.h = rows};
-    result = guarded(j, skip_region, text);
-    jpeg_abort_decompress(&j->d);
-    *ret_rows = j->box.h;
+    j->box = *box;
+    result = decode(j, parse_region, text);
+    if (result == 0)
+        *ret_rows = j->parsed_rows;
     return result;
 }
