@@ -13,6 +13,7 @@ void imk_ops_init(struct imk_ops *ops, unsigned cpu_flags)
 #if defined(__x86_64__)
     if (cpu_flags & IMK_CPU_AVX2) {
         imk_ops_avx2_colour(ops);
+        imk_ops_avx2_steps(ops);
         imk_ops_avx2_affine(ops);
     }
 #else
@@ -52,7 +53,7 @@ static struct imk_step step_of(const struct imk_jitter *jitter, enum imk_jitter_
 
 void imk_jitter(const struct imk_ops *ops, const struct imk_image *image, const struct imk_jitter *jitter)
 {
-    struct imk_step pending[4] = {0};
+    struct imk_step pending[IMK_STEPS_MAX] = {0};
     unsigned count = 0;
 
     for (unsigned i = 0; i < jitter->count && i < 4; i++) {

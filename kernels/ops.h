@@ -125,6 +125,8 @@ struct imk_step {
     float factor;
 };
 
+enum { IMK_STEPS_MAX = 4 };
+
 /* ---- The table of functions; fill with imk_ops_init ---- */
 
 struct imk_ops {
@@ -154,8 +156,8 @@ struct imk_ops {
      * arithmetic, which is faster for one operation. */
     void (*contrast)(const struct imk_image *image, unsigned mean, double factor);
 
-    /* Several colour steps in one pass, in this order; count may be 0. *ret_luma, unless NULL, becomes
-     * luma_sum of the result. */
+    /* Several colour steps in one pass, in this order; count <= IMK_STEPS_MAX, may be 0. *ret_luma, unless
+     * NULL, becomes luma_sum of the result. */
     void (*steps)(const struct imk_image *image, const struct imk_step *steps, unsigned count,
                   uint64_t *ret_luma);
 
