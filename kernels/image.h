@@ -34,6 +34,7 @@ struct imk_axis {
 struct imk_taps {
     struct imk_axis axis;
     uint32_t begin, end; /* the source positions that the table reads */
+    uint32_t longest;    /* the largest n */
     uint32_t stride;     /* a multiple of 4 */
     uint32_t *start, *n; /* [count] */
     int32_t *weight;     /* [count][stride] */

@@ -127,6 +127,8 @@ void imk_taps_fill(struct imk_taps *taps, const struct imk_axis *axis, void *mem
         fill_halves(weight, taps->stride, taps->halves + (size_t)i * taps->stride);
         taps->start[i] = w.start;
         taps->n[i] = w.n;
+        if (w.n > taps->longest)
+            taps->longest = w.n;
         if (w.start < taps->begin)
             taps->begin = w.start;
         if (w.start + w.n > taps->end)

@@ -42,13 +42,16 @@ AVX2_INLINE struct sums add(struct sums a, struct sums b)
     return (struct sums){_mm256_add_epi32(a.low, b.low), _mm256_add_epi32(a.high, b.high)};
 }
 
-/* Rounded to 8 bits, kept in 32. */
-AVX2_INLINE __m256i narrow(struct sums s)
+/* Rounded to 8 bits, kept in 16: of eight values in each. With the rounding term added to the low parts,
+ * their upper bits are all that the high parts need. */
+AVX2_INLINE __m256i narrow(struct sums a, struct sums b)
 {
-    __m256i half = _mm256_set1_epi32(1 << (IMK_WEIGHT_BITS - 1));
-    __m256i sum = _mm256_add_epi32(_mm256_slli_epi32(s.high, IMK_LOW_BITS), s.low);
+    const __m256i half = _mm256_set1_epi32(1 << (IMK_WEIGHT_BITS - 1));
+    __m256i low_a = _mm256_srai_epi32(_mm256_add_epi32(a.low, half), IMK_LOW_BITS);
+    __m256i low_b = _mm256_srai_epi32(_mm256_add_epi32(b.low, half), IMK_LOW_BITS);
+    __m256i sums = _mm256_packus_epi32(_mm256_add_epi32(a.high, low_a), _mm256_add_epi32(b.high, low_b));
 
-    return _mm256_srai_epi32(_mm256_add_epi32(sum, half), IMK_WEIGHT_BITS);
+    return _mm256_srli_epi16(sums, IMK_WEIGHT_BITS - IMK_LOW_BITS);
 }
 
 AVX2_INLINE __m256i load_two(const unsigned char *low_lane, const unsigned char *high_lane)
@@ -59,19 +62,15 @@ AVX2_INLINE __m256i load_two(const unsigned char *low_lane, const unsigned char 
                                    _mm_loadu_si128((const __m128i *)(const void *)high_lane), 1);
 }
 
-static inline void store_four_bytes(unsigned char *dst, int bytes)
-{
-    memcpy(dst, &bytes, sizeof bytes);
-}
-
 /* Four rows: 0 and 1 in the lanes of the first, 2 and 3 in those of the second. */
 struct four_rows {
     struct sums rows01, rows23;
 };
 
-/* One output pixel of four rows, from up to four source pixels. n is at least 1. */
-AVX2_INLINE struct four_rows four_taps(const unsigned char *const src[4], size_t from, const uint32_t *halves,
-                                       uint32_t n)
+/* Adds the products of up to four source pixels of four rows to s, or sets it to them if is_first. n: at
+ * least 1; more than 4 counts as 4. */
+AVX2_INLINE void four_taps(struct four_rows *s, bool is_first, const unsigned char *const src[4], size_t from,
+                           const uint32_t *halves, uint32_t n)
 {
     /* Bytes of four RGB pixels to 16-bit pairs by channel: taps 0 and 1, taps 2 and 3. */
     const __m256i first_pair =
@@ -80,37 +79,72 @@ AVX2_INLINE struct four_rows four_taps(const unsigned char *const src[4], size_t
         _mm_setr_epi8(6, -1, 9, -1, 7, -1, 10, -1, 8, -1, 11, -1, -1, -1, -1, -1));
     __m256i rows01 = load_two(src[0] + from, src[1] + from);
     __m256i rows23 = load_two(src[2] + from, src[3] + from);
-    struct four_rows s = {multiply(_mm256_shuffle_epi8(rows01, first_pair), halves),
-                          multiply(_mm256_shuffle_epi8(rows23, first_pair), halves)};
+    struct sums first01 = multiply(_mm256_shuffle_epi8(rows01, first_pair), halves);
+    struct sums first23 = multiply(_mm256_shuffle_epi8(rows23, first_pair), halves);
 
+    s->rows01 = is_first ? first01 : add(s->rows01, first01);
+    s->rows23 = is_first ? first23 : add(s->rows23, first23);
     if (n > 2) {
-        s.rows01 = add(s.rows01, multiply(_mm256_shuffle_epi8(rows01, second_pair), halves + 2));
-        s.rows23 = add(s.rows23, multiply(_mm256_shuffle_epi8(rows23, second_pair), halves + 2));
+        s->rows01 = add(s->rows01, multiply(_mm256_shuffle_epi8(rows01, second_pair), halves + 2));
+        s->rows23 = add(s->rows23, multiply(_mm256_shuffle_epi8(rows23, second_pair), halves + 2));
     }
-    return s;
 }
 
-/* One output pixel of four rows. Writes one byte too many in each row, which the next pixel overwrites. */
-AVX2_INLINE void resize_pixel(unsigned char *const dst[4], const unsigned char *const src[4], size_t from,
-                              size_t to, const uint32_t *halves, uint32_t n)
+/* One output pixel of four rows, in 16 bits: rows 0 and 2 in one lane, 1 and 3 in the other. */
+AVX2_INLINE __m256i resize_pixel(const unsigned char *const src[4], size_t from, const uint32_t *halves,
+                                 uint32_t n)
 {
-    struct four_rows s = four_taps(src, from, halves, n);
+    struct four_rows s;
 
-    for (uint32_t t = 4; t < n; t += 4) {
-        struct four_rows more = four_taps(src, from + (size_t)3 * t, halves + t, n - t);
+    four_taps(&s, true, src, from, halves, n);
+    for (uint32_t t = 4; t < n; t += 4)
+        four_taps(&s, false, src, from + (size_t)3 * t, halves + t, n - t);
+    return narrow(s.rows01, s.rows23);
+}
 
-        s.rows01 = add(s.rows01, more.rows01);
-        s.rows23 = add(s.rows23, more.rows23);
+/* The even or the odd ones of the 32-bit groups of two, lane by lane. */
+AVX2_INLINE __m256i even(__m256i a, __m256i b)
+{
+    return _mm256_castps_si256(_mm256_shuffle_ps(_mm256_castsi256_ps(a), _mm256_castsi256_ps(b), 0x88));
+}
+
+AVX2_INLINE __m256i odd(__m256i a, __m256i b)
+{
+    return _mm256_castps_si256(_mm256_shuffle_ps(_mm256_castsi256_ps(a), _mm256_castsi256_ps(b), 0xdd));
+}
+
+/* Writes four pixels, and four bytes too many, to each of two rows. pixels: 4 bytes each, a row a lane. */
+AVX2_INLINE void store_pixels(unsigned char *low_lane, unsigned char *high_lane, __m256i pixels)
+{
+    const __m256i pack =
+        _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, -1, -1, -1, -1));
+    __m256i bytes = _mm256_shuffle_epi8(pixels, pack);
+
+    _mm_storeu_si128((__m128i *)(void *)low_lane, _mm256_castsi256_si128(bytes));
+    _mm_storeu_si128((__m128i *)(void *)high_lane, _mm256_extracti128_si256(bytes, 1));
+}
+
+/* Four rows, four pixels at a time; the last ones are done more than once to make up four. n: as many taps as
+ * any pixel has, 0: as many as each has. Weights after a pixel's own taps are 0. */
+AVX2_INLINE void resize_four_rows(unsigned char *const dst[4], const unsigned char *const src[4],
+                                  const struct imk_taps *taps, uint32_t n)
+{
+    const uint32_t last = taps->axis.count - 1;
+
+    for (uint32_t i = 0; i <= last; i += 4) {
+        __m256i words[4], p01, p23;
+
+        for (uint32_t k = 0; k < 4; k++) {
+            uint32_t at = i + k < last ? i + k : last;
+
+            words[k] = resize_pixel(src, (size_t)3 * taps->start[at],
+                                    taps->halves + (size_t)at * taps->stride, n > 0 ? n : taps->n[at]);
+        }
+        p01 = _mm256_packus_epi16(words[0], words[1]);
+        p23 = _mm256_packus_epi16(words[2], words[3]);
+        store_pixels(dst[0] + (size_t)3 * i, dst[1] + (size_t)3 * i, even(p01, p23));
+        store_pixels(dst[2] + (size_t)3 * i, dst[3] + (size_t)3 * i, odd(p01, p23));
     }
-
-    __m256i words = _mm256_packs_epi32(narrow(s.rows01), narrow(s.rows23)); /* rows 0 2 | 1 3 */
-    __m256i bytes = _mm256_packus_epi16(words, words);
-    __m128i rows02 = _mm256_castsi256_si128(bytes), rows13 = _mm256_extracti128_si256(bytes, 1);
-
-    store_four_bytes(dst[0] + to, _mm_cvtsi128_si32(rows02));
-    store_four_bytes(dst[1] + to, _mm_cvtsi128_si32(rows13));
-    store_four_bytes(dst[2] + to, _mm_extract_epi32(rows02, 1));
-    store_four_bytes(dst[3] + to, _mm_extract_epi32(rows13, 1));
 }
 
 AVX2 static void resize_rows(unsigned char *dst, size_t dst_stride, const unsigned char *src,
@@ -127,48 +161,57 @@ AVX2 static void resize_rows(unsigned char *dst, size_t dst_stride, const unsign
             to[r] = dst + row * dst_stride;
             from[r] = src + row * src_stride;
         }
-        for (uint32_t i = 0; i < taps->axis.count; i++)
-            resize_pixel(to, from, (size_t)3 * taps->start[i], (size_t)3 * i,
-                         taps->halves + (size_t)i * taps->stride, taps->n[i]);
+        if (taps->longest <= 2)
+            resize_four_rows(to, from, taps, 2);
+        else if (taps->longest <= 4)
+            resize_four_rows(to, from, taps, 4);
+        else
+            resize_four_rows(to, from, taps, 0);
     }
 }
 
-/* 32 bytes as four vectors of eight values; the unpacks work within 128-bit lanes, and so do the packs that
- * undo them. */
-struct bytes_32 {
-    struct sums quarter[4];
-};
-
-/* 32 bytes from each of two source rows, times their weights. */
-AVX2_INLINE struct bytes_32 two_taps(const unsigned char *row, const unsigned char *next,
-                                     const uint32_t *halves)
+/* The low or the high halves of the lanes of 32 bytes of an output row, in 16 bits; src is at their column in
+ * the first source row. n is at least 1. */
+AVX2_INLINE __m256i resize_16(const unsigned char *src, size_t src_stride, const uint32_t *halves, uint32_t n,
+                              bool is_high)
 {
     const __m256i zero = _mm256_setzero_si256();
-    __m256i a = _mm256_loadu_si256((const __m256i *)(const void *)row);
-    __m256i b = _mm256_loadu_si256((const __m256i *)(const void *)next);
-    __m256i low = _mm256_unpacklo_epi8(a, b), high = _mm256_unpackhi_epi8(a, b);
+    struct sums low, high;
 
-    return (struct bytes_32){{multiply(_mm256_unpacklo_epi8(low, zero), halves),
-                              multiply(_mm256_unpackhi_epi8(low, zero), halves),
-                              multiply(_mm256_unpacklo_epi8(high, zero), halves),
-                              multiply(_mm256_unpackhi_epi8(high, zero), halves)}};
+    for (uint32_t t = 0; t < n; t += 2) {
+        /* With an odd number of taps the last weight is 0, and any row does. */
+        const unsigned char *row = src + src_stride * t, *next = t + 1 < n ? row + src_stride : row;
+        __m256i a = _mm256_loadu_si256((const __m256i *)(const void *)row);
+        __m256i b = _mm256_loadu_si256((const __m256i *)(const void *)next);
+        __m256i pairs = is_high ? _mm256_unpackhi_epi8(a, b) : _mm256_unpacklo_epi8(a, b);
+        struct sums more_low = multiply(_mm256_unpacklo_epi8(pairs, zero), halves + t);
+        struct sums more_high = multiply(_mm256_unpackhi_epi8(pairs, zero), halves + t);
+
+        low = t == 0 ? more_low : add(low, more_low);
+        high = t == 0 ? more_high : add(high, more_high);
+    }
+    return narrow(low, high);
 }
 
-/* 32 bytes of one output row; src is at their column in the first source row. n is at least 1. */
 AVX2_INLINE __m256i resize_32(const unsigned char *src, size_t src_stride, const uint32_t *halves, uint32_t n)
 {
-    /* With an odd number of taps the last weight is 0, and any row does. */
-    struct bytes_32 s = two_taps(src, n > 1 ? src + src_stride : src, halves);
+    return _mm256_packus_epi16(resize_16(src, src_stride, halves, n, false),
+                               resize_16(src, src_stride, halves, n, true));
+}
 
-    for (uint32_t t = 2; t < n; t += 2) {
-        const unsigned char *row = src + src_stride * t;
-        struct bytes_32 more = two_taps(row, t + 1 < n ? row + src_stride : row, halves + t);
+AVX2_INLINE void resize_row(unsigned char *dst, const unsigned char *src, size_t src_stride, size_t row_bytes,
+                            const uint32_t *halves, uint32_t n)
+{
+    size_t x = 0;
 
-        for (int q = 0; q < 4; q++)
-            s.quarter[q] = add(s.quarter[q], more.quarter[q]);
+    for (; x + 32 <= row_bytes; x += 32)
+        _mm256_storeu_si256((__m256i *)(void *)(dst + x), resize_32(src + x, src_stride, halves, n));
+    if (x < row_bytes) {
+        unsigned char last[32];
+
+        _mm256_storeu_si256((__m256i *)(void *)last, resize_32(src + x, src_stride, halves, n));
+        memcpy(dst + x, last, row_bytes - x);
     }
-    return _mm256_packus_epi16(_mm256_packs_epi32(narrow(s.quarter[0]), narrow(s.quarter[1])),
-                               _mm256_packs_epi32(narrow(s.quarter[2]), narrow(s.quarter[3])));
 }
 
 AVX2 static void resize_columns(unsigned char *dst, size_t dst_stride, const unsigned char *src,
@@ -177,17 +220,16 @@ AVX2 static void resize_columns(unsigned char *dst, size_t dst_stride, const uns
     for (uint32_t i = 0; i < taps->axis.count; i++, dst += dst_stride) {
         const uint32_t *halves = taps->halves + (size_t)i * taps->stride;
         const unsigned char *from = src + src_stride * taps->start[i];
-        size_t x = 0;
 
-        for (; x + 32 <= row_bytes; x += 32)
-            _mm256_storeu_si256((__m256i *)(void *)(dst + x),
-                                resize_32(from + x, src_stride, halves, taps->n[i]));
-        if (x < row_bytes) {
-            unsigned char last[32];
-
-            _mm256_storeu_si256((__m256i *)(void *)last, resize_32(from + x, src_stride, halves, taps->n[i]));
-            memcpy(dst + x, last, row_bytes - x);
-        }
+        /* The usual numbers of taps have loops of their own, without loops inside. */
+        if (taps->n[i] == 2)
+            resize_row(dst, from, src_stride, row_bytes, halves, 2);
+        else if (taps->n[i] == 3)
+            resize_row(dst, from, src_stride, row_bytes, halves, 3);
+        else if (taps->n[i] == 4)
+            resize_row(dst, from, src_stride, row_bytes, halves, 4);
+        else
+            resize_row(dst, from, src_stride, row_bytes, halves, taps->n[i]);
     }
 }
 
