@@ -141,8 +141,8 @@ static int make_tables(struct au_renderer *r, const struct imk_axis *h, const st
 
     if (au_buffer_reserve(&r->tables, h_bytes + v_bytes) < 0)
         return im_fail(text, -ENOMEM, "no memory for %zu bytes of filter tables", h_bytes + v_bytes);
-    imk_taps_fill(h_taps, h, r->tables.data);
-    imk_taps_fill(v_taps, v, r->tables.data + h_bytes);
+    imk_taps_fill(h_taps, h, &r->ops, r->tables.data);
+    imk_taps_fill(v_taps, v, &r->ops, r->tables.data + h_bytes);
     return 0;
 }
 

@@ -50,14 +50,22 @@ struct imk_taps {
 /* Bytes of memory a table of this axis takes. */
 size_t imk_taps_bytes(const struct imk_axis *axis);
 
-/* Fills the table of Pillow's bilinear filter (precompute_coeffs and normalize_coeffs_8bpc of Resample.c: a
- * triangle of half-width max(1, in / out)). `memory` holds imk_taps_bytes(), is aligned to 8 and stays the
- * caller's. */
-void imk_taps_fill(struct imk_taps *taps, const struct imk_axis *axis, void *memory);
+/* The source positions under one output position: [start, start + n), its centre among them at `centre`, in
+ * units where position p reaches from p to p + 1. 1 <= n. */
+struct imk_window {
+    double centre;
+    uint32_t start, n;
+};
 
 /* The table of functions; fill with imk_image_ops_init. */
 struct imk_image_ops {
     const char *name; /* "ref", "avx2" */
+
+    /* The weights of one output position, and their halves, `stride` of each (a multiple of 4, >= n): a
+     * triangle about the centre that is 0 at 1 / support_inverse from it, made to sum to 1 and rounded half
+     * up; 0 after n. */
+    void (*weigh)(int32_t *weight, uint32_t *halves, uint32_t stride, const struct imk_window *window,
+                  double support_inverse);
 
     /* Horizontal pass over `rows` rows. src is at source column taps->begin; each row of dst gets count
      * pixels, and up to IMK_SLACK bytes after them may be overwritten (so dst_stride >= 3 * count + IMK_SLACK
@@ -76,6 +84,12 @@ struct imk_image_ops {
     /* Copies n RGB pixels from last to first. dst and src do not overlap. */
     void (*mirror_rgb)(unsigned char *dst, const unsigned char *src, size_t n);
 };
+
+/* Fills the table of Pillow's bilinear filter (precompute_coeffs and normalize_coeffs_8bpc of Resample.c: a
+ * triangle of half-width max(1, in / out)). `memory` holds imk_taps_bytes(), is aligned to 8 and stays the
+ * caller's. */
+void imk_taps_fill(struct imk_taps *taps, const struct imk_axis *axis, const struct imk_image_ops *ops,
+                   void *memory);
 
 /* CPU features that versions ask for. */
 enum imk_cpu {

@@ -8,4 +8,7 @@
 void imk_image_ops_ref(struct imk_image_ops *ops);
 void imk_image_ops_avx2(struct imk_image_ops *ops); /* x86-64 only */
 
+/* The halves of n weights, n even, as struct imk_taps has them. */
+void imk_fill_halves(uint32_t *halves, const int32_t *weight, uint32_t n);
+
 #endif

@@ -1,20 +1,15 @@
 /* Filter tables of the antialiased bilinear resize, with the arithmetic of Pillow's Resample.c in the same
  * order, so that every weight comes out equal to the last bit. (That is also why kernels/ is compiled without
- * fused multiply-adds.)
+ * fused multiply-adds.) Here are the windows; the weights in them are imk_image_ops.weigh.
  *
  * Beyond Pillow: a table may cover a part of the output, weights that round to zero at either end are dropped
  * (they change no sum, and the rows and columns under them need not be decoded), and each output's weights
  * are padded with zeros to a multiple of four for the SIMD versions. */
 #include "kernels/image.h"
+#include "kernels/image_versions.h"
 
 #include <math.h>
 #include <string.h>
-
-/* Source positions under one output position. */
-struct window {
-    double centre, support, scale_inverse;
-    uint32_t start, n;
-};
 
 static double filter_scale(const struct imk_axis *axis)
 {
@@ -36,44 +31,20 @@ size_t imk_taps_bytes(const struct imk_axis *axis)
     return (size_t)axis->count * 2 * (sizeof(uint32_t) + weight_stride(axis) * sizeof(uint32_t));
 }
 
-static struct window window_at(const struct imk_axis *axis, uint32_t position)
+static struct imk_window window_at(const struct imk_axis *axis, uint32_t position, double scale,
+                                   double support)
 {
-    double scale = (double)axis->in / (double)axis->out;
-    double support = filter_scale(axis);
     double centre = ((double)position + 0.5) * scale;
     double low = centre - support + 0.5;
     double high = centre + support + 0.5;
     uint32_t start = low < 0.0 ? 0 : (uint32_t)low;
     uint32_t end = high > (double)axis->in ? axis->in : (uint32_t)high;
 
-    return (struct window){centre, support, 1.0 / support, start, end - start};
-}
-
-static double triangle(double x)
-{
-    x = fabs(x);
-    return x < 1.0 ? 1.0 - x : 0.0;
-}
-
-/* Pillow: weights as doubles, normalised to sum 1, then rounded half up to fixed point. Computing each weight
- * twice instead of keeping the doubles gives the same bits and needs no memory. */
-static void fill_weights(const struct window *w, int32_t *weight)
-{
-    double sum = 0.0;
-
-    for (uint32_t t = 0; t < w->n; t++)
-        sum += triangle(((double)t + (double)w->start - w->centre + 0.5) * w->scale_inverse);
-    for (uint32_t t = 0; t < w->n; t++) {
-        double value = triangle(((double)t + (double)w->start - w->centre + 0.5) * w->scale_inverse);
-
-        if (sum != 0.0)
-            value /= sum;
-        weight[t] = (int32_t)(0.5 + value * (1 << IMK_WEIGHT_BITS));
-    }
+    return (struct imk_window){centre, start, end - start};
 }
 
 /* Drops zero weights at both ends; keeps at least one. */
-static void trim(struct window *w, int32_t *weight)
+static void trim(struct imk_window *w, int32_t *weight)
 {
     uint32_t zeros = 0;
 
@@ -89,8 +60,7 @@ static void trim(struct window *w, int32_t *weight)
     }
 }
 
-/* Two weights' low bits side by side, and their high bits. */
-static void fill_halves(const int32_t *weight, uint32_t n, uint32_t *halves)
+void imk_fill_halves(uint32_t *halves, const int32_t *weight, uint32_t n)
 {
     const uint32_t mask = (1u << IMK_LOW_BITS) - 1;
 
@@ -102,9 +72,33 @@ static void fill_halves(const int32_t *weight, uint32_t n, uint32_t *halves)
     }
 }
 
-void imk_taps_fill(struct imk_taps *taps, const struct imk_axis *axis, void *memory)
+static void fill_position(struct imk_taps *taps, uint32_t i, struct imk_window w,
+                          const struct imk_image_ops *ops, double support_inverse)
+{
+    int32_t *weight = taps->weight + (size_t)i * taps->stride;
+    uint32_t *halves = taps->halves + (size_t)i * taps->stride;
+
+    ops->weigh(weight, halves, taps->stride, &w, support_inverse);
+    if (weight[0] == 0 || weight[w.n - 1] == 0) {
+        trim(&w, weight);
+        imk_fill_halves(halves, weight, taps->stride);
+    }
+    taps->start[i] = w.start;
+    taps->n[i] = w.n;
+    if (w.n > taps->longest)
+        taps->longest = w.n;
+    if (w.start < taps->begin)
+        taps->begin = w.start;
+    if (w.start + w.n > taps->end)
+        taps->end = w.start + w.n;
+}
+
+void imk_taps_fill(struct imk_taps *taps, const struct imk_axis *axis, const struct imk_image_ops *ops,
+                   void *memory)
 {
     uint32_t count = axis->count;
+    double scale = (double)axis->in / (double)axis->out, support = filter_scale(axis);
+    double support_inverse = 1.0 / support;
 
     *taps = (struct imk_taps){
         .axis = *axis,
@@ -115,24 +109,10 @@ void imk_taps_fill(struct imk_taps *taps, const struct imk_axis *axis, void *mem
         .weight = (int32_t *)memory + 2 * (size_t)count,
         .halves = (uint32_t *)memory + (2 + (size_t)weight_stride(axis)) * count,
     };
-    memset(taps->weight, 0, (size_t)count * taps->stride * sizeof *taps->weight);
-
     for (uint32_t i = 0; i < count; i++) {
         uint32_t position = axis->first + (axis->mirrored ? count - 1 - i : i);
-        struct window w = window_at(axis, position);
-        int32_t *weight = taps->weight + (size_t)i * taps->stride;
 
-        fill_weights(&w, weight);
-        trim(&w, weight);
-        fill_halves(weight, taps->stride, taps->halves + (size_t)i * taps->stride);
-        taps->start[i] = w.start;
-        taps->n[i] = w.n;
-        if (w.n > taps->longest)
-            taps->longest = w.n;
-        if (w.start < taps->begin)
-            taps->begin = w.start;
-        if (w.start + w.n > taps->end)
-            taps->end = w.start + w.n;
+        fill_position(taps, i, window_at(axis, position, scale, support), ops, support_inverse);
     }
     for (uint32_t i = 0; i < count; i++)
         taps->start[i] -= taps->begin;

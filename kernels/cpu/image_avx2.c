@@ -19,6 +19,57 @@
 #define AVX2 __attribute__((target("avx2")))
 #define AVX2_INLINE __attribute__((target("avx2"), always_inline)) static inline
 
+/* ---- Weights: doubles, in the reference's order of operations ---- */
+
+/* The filter at positions t .. t + 3 of a window, 0 after its end. */
+AVX2_INLINE __m256d filter_at(const struct imk_window *w, uint32_t t, double support_inverse)
+{
+    __m256d at = _mm256_add_pd(_mm256_set1_pd(t), _mm256_setr_pd(0, 1, 2, 3));
+    __m256d offset = _mm256_sub_pd(_mm256_add_pd(at, _mm256_set1_pd(w->start)), _mm256_set1_pd(w->centre));
+    __m256d x = _mm256_mul_pd(_mm256_add_pd(offset, _mm256_set1_pd(0.5)), _mm256_set1_pd(support_inverse));
+    __m256d value = _mm256_sub_pd(_mm256_set1_pd(1), _mm256_andnot_pd(_mm256_set1_pd(-0.0), x));
+
+    value = _mm256_max_pd(value, _mm256_setzero_pd());
+    return _mm256_and_pd(value, _mm256_cmp_pd(at, _mm256_set1_pd(w->n), _CMP_LT_OQ));
+}
+
+/* sum + x[0] + x[1] + x[2] + x[3], one after the other. */
+AVX2_INLINE double add_four(double sum, __m256d x)
+{
+    double lane[4];
+
+    _mm256_storeu_pd(lane, x);
+    return sum + lane[0] + lane[1] + lane[2] + lane[3];
+}
+
+/* Four weights from their shares of 1. */
+AVX2_INLINE void put_weights(int32_t *weight, uint32_t *halves, __m256d share)
+{
+    const __m128i mask = _mm_set1_epi32((1 << IMK_LOW_BITS) - 1);
+    __m256d scaled = _mm256_mul_pd(share, _mm256_set1_pd(1 << IMK_WEIGHT_BITS));
+    __m128i w = _mm256_cvttpd_epi32(_mm256_add_pd(_mm256_set1_pd(0.5), scaled));
+    __m128i both = _mm_packus_epi32(_mm_and_si128(w, mask), _mm_srli_epi32(w, IMK_LOW_BITS));
+
+    _mm_storeu_si128((__m128i *)(void *)weight, w);
+    _mm_storeu_si128((__m128i *)(void *)halves, _mm_shuffle_epi32(both, _MM_SHUFFLE(3, 1, 2, 0)));
+}
+
+AVX2 static void weigh(int32_t *weight, uint32_t *halves, uint32_t stride, const struct imk_window *w,
+                       double support_inverse)
+{
+    __m256d first = filter_at(w, 0, support_inverse);
+    double sum = add_four(0, first);
+
+    for (uint32_t t = 4; t < stride; t += 4)
+        sum = add_four(sum, filter_at(w, t, support_inverse));
+    put_weights(weight, halves, _mm256_div_pd(first, _mm256_set1_pd(sum)));
+    for (uint32_t t = 4; t < stride; t += 4)
+        put_weights(weight + t, halves + t,
+                    _mm256_div_pd(filter_at(w, t, support_inverse), _mm256_set1_pd(sum)));
+}
+
+/* ---- Both passes ---- */
+
 /* Eight 32-bit sums, in two parts: high * 2^14 + low. */
 struct sums {
     __m256i low, high;
@@ -236,6 +287,7 @@ AVX2 static void resize_columns(unsigned char *dst, size_t dst_stride, const uns
 void imk_image_ops_avx2(struct imk_image_ops *ops)
 {
     ops->name = "avx2";
+    ops->weigh = weigh;
     ops->resize_rows = resize_rows;
     ops->resize_columns = resize_columns;
 }

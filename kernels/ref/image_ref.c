@@ -4,12 +4,42 @@
 #include "kernels/image.h"
 #include "kernels/image_versions.h"
 
+#include <math.h>
+
 /* A weighted sum in units of 2^-22 to 8 bits: rounded to nearest, clipped. It cannot be negative. */
 static unsigned char narrow(int32_t sum)
 {
     int32_t value = (sum + (1 << (IMK_WEIGHT_BITS - 1))) >> IMK_WEIGHT_BITS;
 
     return (unsigned char)(value > 255 ? 255 : value);
+}
+
+static double triangle(double x)
+{
+    x = fabs(x);
+    return x < 1.0 ? 1.0 - x : 0.0;
+}
+
+static double filter_at(const struct imk_window *w, uint32_t t, double support_inverse)
+{
+    return triangle(((double)t + (double)w->start - w->centre + 0.5) * support_inverse);
+}
+
+/* Computing each weight twice instead of keeping the doubles gives the same bits and needs no memory. The
+ * position under the centre is in the window, so that the sum is not 0. */
+static void weigh(int32_t *weight, uint32_t *halves, uint32_t stride, const struct imk_window *w,
+                  double support_inverse)
+{
+    double sum = 0.0;
+
+    for (uint32_t t = 0; t < w->n; t++)
+        sum += filter_at(w, t, support_inverse);
+    for (uint32_t t = 0; t < stride; t++) {
+        double value = t < w->n ? filter_at(w, t, support_inverse) / sum : 0.0;
+
+        weight[t] = (int32_t)(0.5 + value * (1 << IMK_WEIGHT_BITS));
+    }
+    imk_fill_halves(halves, weight, stride);
 }
 
 static void resize_rows(unsigned char *dst, size_t dst_stride, const unsigned char *src, size_t src_stride,
@@ -76,6 +106,7 @@ void imk_image_ops_ref(struct imk_image_ops *ops)
 {
     *ops = (struct imk_image_ops){
         .name = "ref",
+        .weigh = weigh,
         .resize_rows = resize_rows,
         .resize_columns = resize_columns,
         .cmyk_to_rgb = cmyk_to_rgb,

@@ -72,8 +72,8 @@ static struct bitmap resize(const struct imk_image_ops *ops, const struct bitmap
     struct imk_taps h, v;
 
     assert_true(h_memory && v_memory);
-    imk_taps_fill(&h, h_axis, h_memory);
-    imk_taps_fill(&v, v_axis, v_memory);
+    imk_taps_fill(&h, h_axis, ops, h_memory);
+    imk_taps_fill(&v, v_axis, ops, v_memory);
     assert_true(h.end <= h_axis->in && v.end <= v_axis->in);
     rows = bitmap_new(h_axis->count, v.end - v.begin, IMK_SLACK);
     ops->resize_rows(rows.data, rows.stride, source->data + v.begin * source->stride + (size_t)3 * h.begin,
@@ -227,11 +227,13 @@ static void identity_table_has_one_tap_each(void **state)
 {
     struct imk_axis axis = {100, 100, 30, 40, false};
     void *memory = malloc(imk_taps_bytes(&axis));
+    struct imk_image_ops ops;
     struct imk_taps taps;
 
     (void)state;
     assert_non_null(memory);
-    imk_taps_fill(&taps, &axis, memory);
+    imk_image_ops_init(&ops, imk_cpu_flags());
+    imk_taps_fill(&taps, &axis, &ops, memory);
     assert_int_equal(taps.begin, 30);
     assert_int_equal(taps.end, 70);
     for (uint32_t i = 0; i < 40; i++) {
@@ -246,11 +248,13 @@ static void extreme_reduction_stays_within_its_table(void **state)
 {
     struct imk_axis axis = {65500, 3, 0, 3, false};
     void *memory = malloc(imk_taps_bytes(&axis));
+    struct imk_image_ops ops;
     struct imk_taps taps;
 
     (void)state;
     assert_non_null(memory);
-    imk_taps_fill(&taps, &axis, memory);
+    imk_image_ops_init(&ops, imk_cpu_flags());
+    imk_taps_fill(&taps, &axis, &ops, memory);
     assert_int_equal(taps.end, 65500);
     for (uint32_t i = 0; i < 3; i++) {
         int64_t sum = 0;
