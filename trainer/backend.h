@@ -66,6 +66,7 @@ struct im_op {
     bool reflect;  /* BLUR: the padding mirrors the image at its border pixels, which needs h and w
                       of at least 2; otherwise it is zero */
     bool relu;     /* BN, ADD */
+    bool synced;   /* BN in training: the statistics are those of several ranks: see struct im_bn_sync */
     bool training; /* false: forward only, BN uses the running statistics */
     bool needs_dx; /* CONV: false for the first one */
     int weight_id; /* CONV: plans with the same number >= 0 have the same weights and may share repacked
@@ -99,6 +100,17 @@ struct im_mix {
     int y0, y1, x0, x1; /* CutMix: rows y0 .. y1-1 and columns x0 .. x1-1 are the partner's */
 };
 
+/* Batch norm over several ranks: y and dx are those of one batch with the values of all ranks; dw and db stay
+ * sums over this rank's values, as all gradients. Host memory, [channels] each; negative errno. Ranks call
+ * these in the same order. */
+struct im_bn_sync {
+    void *context;
+    /* In: mean and population variance of *count values per channel. Out: those of all ranks' values. */
+    int (*moments)(void *context, int channels, double *count, float *mean, float *var);
+    /* Adds up over the ranks. */
+    int (*sums)(void *context, int channels, float *a, float *b);
+};
+
 /* Arguments of one execution. An op reads the fields of its row and no others.
  *            forward                                       backward
  *   INPUT    pixels, mix -> y                              -
@@ -121,11 +133,12 @@ struct im_exec {
     void *dx;
     const float *w, *b;
     float *dw, *db;
-    float *run_mean, *run_var; /* BN: updated in training (variance with n - 1), read in evaluation */
-    uint64_t param_version;    /* changes whenever a parameter has changed */
-    const float *scale;        /* DROPPATH, host memory: [n]; NULL in evaluation */
-    const uint8_t *pixels;     /* INPUT, host memory: [n][h][w][3] */
-    const int32_t *labels;     /* LOSS, host memory: [n], 0 .. c-1 for valid samples */
+    const struct im_bn_sync *sync; /* BN: if op.synced */
+    float *run_mean, *run_var;     /* BN: updated in training (variance with n - 1), read in evaluation */
+    uint64_t param_version;        /* changes whenever a parameter has changed */
+    const float *scale;            /* DROPPATH, host memory: [n]; NULL in evaluation */
+    const uint8_t *pixels;         /* INPUT, host memory: [n][h][w][3] */
+    const int32_t *labels;         /* LOSS, host memory: [n], 0 .. c-1 for valid samples */
     const uint8_t *valid; /* LOSS, host memory: [n], 0 = masked: no loss, zero gradient; NULL = all valid */
     const struct im_mix *mix; /* INPUT, LOSS; NULL or kind NONE: no mixing. Values are mixed after they are
                                  normalised and nothing is rounded to pixels, so mixing before would be the

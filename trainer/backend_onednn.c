@@ -29,6 +29,8 @@ static void plan_free(struct im_backend *b, struct im_plan *p)
     tr_staged_fini(&p->forward);
     tr_staged_fini(&p->backward_data);
     tr_staged_fini(&p->backward_weights);
+    tr_prim_free(p->given);
+    tr_prim_free(p->affine);
     tr_pack_put(b, p->pack_forward);
     tr_pack_put(b, p->pack_backward);
     free(p->taps);
@@ -63,7 +65,8 @@ static int plan_op(struct im_backend *b, struct im_plan *p, struct im_plan_info 
 /* The bf16 ops that oneDNN itself runs, where it has bf16. */
 static bool runs_narrow(const struct im_backend *b, const struct im_op *op)
 {
-    return b->has_bf16 && (op->kind == IM_OP_CONV || op->kind == IM_OP_BN || op->kind == IM_OP_MAXPOOL);
+    return b->has_bf16 &&
+           (op->kind == IM_OP_CONV || (op->kind == IM_OP_BN && !op->synced) || op->kind == IM_OP_MAXPOOL);
 }
 
 static int plan_sized(struct im_backend *b, struct im_plan *p, struct im_plan_info *info)

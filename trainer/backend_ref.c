@@ -100,7 +100,7 @@ static int plan(struct im_backend *b, const struct im_op *op, struct im_plan **r
         .dx_may_be_dy = kind == IM_OP_ADD || kind == IM_OP_DROPPATH || kind == IM_OP_BN,
     };
     if (op->training && kind == IM_OP_BN)
-        ret_info->save_bytes = 2 * (size_t)op->x.c * sizeof(float);
+        ret_info->save_bytes = tr_ref_bn_save_bytes(op);
     if (op->training && kind == IM_OP_MAXPOOL)
         ret_info->save_bytes = tr_count(op->y) * sizeof(int32_t);
     *ret_plan = p;
@@ -133,7 +133,6 @@ static int forward(struct im_backend *b, struct im_plan *p, const struct im_exec
     static void (*const rows[])(const struct im_op *, const struct im_exec *) = {
         [IM_OP_INPUT] = tr_ref_input,
         [IM_OP_CONV] = tr_ref_conv_forward,
-        [IM_OP_BN] = tr_ref_bn_forward,
         [IM_OP_ADD] = tr_ref_add_forward,
         [IM_OP_MAXPOOL] = tr_ref_maxpool_forward,
         [IM_OP_GAP] = tr_ref_gap_forward,
@@ -143,33 +142,44 @@ static int forward(struct im_backend *b, struct im_plan *p, const struct im_exec
         [IM_OP_LOSS] = tr_ref_loss,
     };
 
+    int err = 0;
     const bool logits = p->op.kind == IM_OP_FC || p->op.kind == IM_OP_LOSS;
     const struct im_exec with = with_weights(p, e);
 
     (void)b;
-    rows[p->op.kind](&p->op, &with);
+    if (p->op.kind == IM_OP_BN)
+        err = tr_ref_bn_forward(&p->op, &with);
+    else
+        rows[p->op.kind](&p->op, &with);
     if (p->op.precision == IM_PRECISION_BF16 && !logits)
         tr_ref_round(e->y, tr_count(p->op.y));
-    return 0;
+    return err;
 }
 
 static int backward(struct im_backend *b, struct im_plan *p, const struct im_exec *e)
 {
     static void (*const rows[])(const struct im_op *, const struct im_exec *) = {
-        [IM_OP_CONV] = tr_ref_conv_backward, [IM_OP_BN] = tr_ref_bn_backward,
-        [IM_OP_ADD] = tr_ref_add_backward,   [IM_OP_MAXPOOL] = tr_ref_maxpool_backward,
-        [IM_OP_GAP] = tr_ref_gap_backward,   [IM_OP_FC] = tr_ref_fc_backward,
-        [IM_OP_BLUR] = tr_ref_blur_backward, [IM_OP_DROPPATH] = tr_ref_droppath_backward,
+        [IM_OP_CONV] = tr_ref_conv_backward,
+        [IM_OP_ADD] = tr_ref_add_backward,
+        [IM_OP_MAXPOOL] = tr_ref_maxpool_backward,
+        [IM_OP_GAP] = tr_ref_gap_backward,
+        [IM_OP_FC] = tr_ref_fc_backward,
+        [IM_OP_BLUR] = tr_ref_blur_backward,
+        [IM_OP_DROPPATH] = tr_ref_droppath_backward,
     };
 
+    int err = 0;
     const struct im_exec with = with_weights(p, e);
 
     (void)b;
     im_assert(p->op.training && p->op.kind != IM_OP_INPUT && p->op.kind != IM_OP_LOSS);
-    rows[p->op.kind](&p->op, &with);
+    if (p->op.kind == IM_OP_BN)
+        err = tr_ref_bn_backward(&p->op, &with);
+    else
+        rows[p->op.kind](&p->op, &with);
     if (p->op.precision == IM_PRECISION_BF16 && p->op.needs_dx)
         tr_ref_round(e->dx, tr_count(p->op.x));
-    return 0;
+    return err;
 }
 
 static int update(struct im_backend *b, const struct im_update *u)

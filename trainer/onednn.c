@@ -197,11 +197,11 @@ static dnnl_status_t conv_pd(struct tr_dn *dn, const struct im_op *op, enum tr_d
 }
 
 /* hint NULL: forward. */
-static dnnl_status_t bn_pd(struct tr_dn *dn, const struct im_op *op, md_ref x,
+static dnnl_status_t bn_pd(struct tr_dn *dn, const struct im_op *op, md_ref x, bool given,
                            const_dnnl_primitive_desc_t hint, dnnl_primitive_desc_t *ret_pd)
 {
     unsigned flags = dnnl_use_scale | dnnl_use_shift | (op->relu ? dnnl_fuse_norm_relu : 0u) |
-                     (op->training ? 0u : dnnl_use_global_stats);
+                     (op->training && !given ? 0u : dnnl_use_global_stats);
 #if DNNL_VERSION_MAJOR >= 3
     if (hint)
         return dnnl_batch_normalization_backward_primitive_desc_create(
@@ -442,7 +442,7 @@ int tr_dn_conv(struct tr_dn *dn, const struct im_op *op, enum tr_direction direc
     return 0;
 }
 
-int tr_dn_bn(struct tr_dn *dn, const struct im_op *op, const struct im_layout *x,
+int tr_dn_bn(struct tr_dn *dn, const struct im_op *op, const struct im_layout *x, bool given,
              const struct tr_prim *forward, struct tr_prim **ret_prim)
 {
     const dnnl_query_t by_number = dnnl_query_exec_arg_md, workspace = dnnl_query_workspace_md;
@@ -466,7 +466,7 @@ int tr_dn_bn(struct tr_dn *dn, const struct im_op *op, const struct im_layout *x
         {0},
     };
     dnnl_primitive_desc_t pd;
-    int err = check(bn_pd(dn, op, md_of(&x->md), forward ? forward->pd : NULL, &pd));
+    int err = check(bn_pd(dn, op, md_of(&x->md), given, forward ? forward->pd : NULL, &pd));
 
     return err < 0 ? err : make(dn, pd, forward ? backward_args : forward_args, ret_prim);
 }

@@ -47,7 +47,8 @@ int tr_dn_retype(struct tr_dn *dn, const struct im_layout *layout, enum tr_type 
 int tr_dn_conv(struct tr_dn *dn, const struct im_op *op, enum tr_direction direction,
                const struct im_layout *const xwy[3], const struct tr_prim *forward,
                struct tr_prim **ret_prim);
-int tr_dn_bn(struct tr_dn *dn, const struct im_op *op, const struct im_layout *x,
+/* given: in training, too, mean and var are read, and backward takes them for constants. */
+int tr_dn_bn(struct tr_dn *dn, const struct im_op *op, const struct im_layout *x, bool given,
              const struct tr_prim *forward, struct tr_prim **ret_prim);
 int tr_dn_pool(struct tr_dn *dn, const struct im_op *op, const struct im_layout *x, const struct im_layout *y,
                const struct tr_prim *forward, struct tr_prim **ret_prim);

@@ -63,9 +63,12 @@ struct im_plan {
     size_t count; /* elements of y, with the layout's padding */
     struct tr_staged forward, backward_data, backward_weights;
     struct tr_pack *pack_forward, *pack_backward;
-    size_t var_at, mask_at; /* BN: in the saved state, behind the means */
-    size_t inner;           /* BLUR: see onednn_blur.c */
-    struct tr_taps *taps;   /* BLUR: rows of y, of x, columns of y, of x */
+    size_t var_at, mask_at;        /* BN: in the saved state, behind the means */
+    struct tr_prim *given;         /* BN over several ranks: forward with the statistics of all */
+    struct tr_prim *affine;        /* ... and k[c] xhat + l[c], by which backward is corrected */
+    size_t count_at, synced_bytes; /* ... its number of values in the saved state; bytes of x */
+    size_t inner;                  /* BLUR: see onednn_blur.c */
+    struct tr_taps *taps;          /* BLUR: rows of y, of x, columns of y, of x */
     struct tr_narrow {
         bool on;
         bool x, y; /* stored in bf16 */

@@ -8,8 +8,9 @@
 void tr_ref_input(const struct im_op *op, const struct im_exec *e);
 void tr_ref_conv_forward(const struct im_op *op, const struct im_exec *e);
 void tr_ref_conv_backward(const struct im_op *op, const struct im_exec *e);
-void tr_ref_bn_forward(const struct im_op *op, const struct im_exec *e);
-void tr_ref_bn_backward(const struct im_op *op, const struct im_exec *e);
+size_t tr_ref_bn_save_bytes(const struct im_op *op);
+int tr_ref_bn_forward(const struct im_op *op, const struct im_exec *e);
+int tr_ref_bn_backward(const struct im_op *op, const struct im_exec *e);
 void tr_ref_add_forward(const struct im_op *op, const struct im_exec *e);
 void tr_ref_add_backward(const struct im_op *op, const struct im_exec *e);
 void tr_ref_maxpool_forward(const struct im_op *op, const struct im_exec *e);
