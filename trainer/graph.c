@@ -61,6 +61,7 @@ static void describe(struct im_graph *g, int i)
                          .relu = l->relu,
                          .reflect = l->reflect,
                          .training = c->training,
+                         .synced = c->training && c->bn_sync && l->kind == IM_OP_BN,
                          .weight_id = l->tensor};
     if (l->kind == IM_OP_INPUT) {
         op->x = op->y = (struct im_shape){n, 3, c->size, c->size};
@@ -301,6 +302,7 @@ static struct im_exec arguments(const struct im_graph *g, const struct im_graph_
     if (l->kind == IM_OP_BN) {
         e.run_mean = m->stats + t[2].offset;
         e.run_var = m->stats + t[3].offset;
+        e.sync = g->config.bn_sync;
     }
     return e;
 }

@@ -26,6 +26,8 @@ struct im_graph_config {
     enum im_precision precision;
     float mean[3], std[3];
     uint64_t seed; /* of what layers draw in training */
+    const struct im_bn_sync
+        *bn_sync; /* batch norm's statistics over several ranks; NULL: of this one alone */
 };
 
 /* Device memory that a step works on, all in the model's order. grads may be NULL in evaluation. */

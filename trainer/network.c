@@ -40,6 +40,7 @@ struct im_network {
     bool accumulates, averages;
     uint64_t seed;
     enum im_precision precision;
+    const struct im_bn_sync *bn_sync;
 };
 
 static int init_arenas(struct im_network *net, uint64_t seed, struct im_text *text)
@@ -89,6 +90,7 @@ int im_network_new(const struct im_network_config *config, struct im_network **r
     net->optimizer = config->optimizer;
     net->accumulates = config->accumulates;
     net->averages = config->averages;
+    net->bn_sync = config->bn_sync;
     net->seed = config->seed;
     net->precision = config->precision;
     err = im_backend_find(config->backend, &net->ops, text);
@@ -180,6 +182,7 @@ static int graph_of(struct im_network *net, int n, int size, bool training, stru
 
     if (!e->graph || e->n != n || e->size != size || e->training != training) {
         struct im_graph_config config = {.ops = net->ops,
+                                         .bn_sync = net->bn_sync,
                                          .backend = net->backend,
                                          .model = net->model,
                                          .n = n,
@@ -276,11 +279,37 @@ int im_network_gradients(struct im_network *net, const struct im_batch *batch, f
     return finish(net, err, "training step", text);
 }
 
+/* Batch norm's part of a step on a rank without samples: nothing, said at the right moments. */
+static int sync_nothing(const struct im_network *net)
+{
+    const struct im_bn_sync *sync = net->bn_sync;
+    const struct im_model *m = net->model;
+    const size_t bytes = m->stat_floats * sizeof(float); /* at least two numbers a channel */
+    float *none[2] = {malloc(bytes), malloc(bytes)};
+    int err = none[0] && none[1] ? 0 : -ENOMEM;
+
+    for (int i = 0; i < 2 * m->layer_count && err == 0; i++) {
+        bool forward = i < m->layer_count;
+        const struct im_layer *l = &m->layers[forward ? i : 2 * m->layer_count - 1 - i];
+        double count = 0;
+
+        if (l->kind != IM_OP_BN)
+            continue;
+        memset(none[0], 0, bytes); /* what the last layer got lies there */
+        memset(none[1], 0, bytes);
+        err = forward ? sync->moments(sync->context, l->channels, &count, none[0], none[1])
+                      : sync->sums(sync->context, l->channels, none[0], none[1]);
+    }
+    free(none[0]);
+    free(none[1]);
+    return err;
+}
+
 int im_network_no_gradients(struct im_network *net, struct im_text *text)
 {
     static const float zeros[4096];
     const size_t count = im_network_floats(net, IM_ARENA_GRADS), chunk = sizeof zeros / sizeof *zeros;
-    int err = 0;
+    int err = net->bn_sync ? sync_nothing(net) : 0;
 
     for (size_t i = 0; i < count && err == 0; i += chunk)
         err = net->ops->copy_in(net->backend, net->arenas[IM_ARENA_GRADS] + i, zeros,

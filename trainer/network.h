@@ -33,8 +33,9 @@ struct im_network_config {
     uint64_t seed;
     float mean[3], std[3]; /* of pixels / 255, per channel; std > 0 */
     enum im_optimizer optimizer;
-    bool accumulates; /* im_network_accumulate() will be called */
-    bool averages;    /* im_network_average() will be called */
+    bool accumulates;                 /* im_network_accumulate() will be called */
+    bool averages;                    /* im_network_average() will be called */
+    const struct im_bn_sync *bn_sync; /* see struct im_graph_config; outlives the network */
 };
 
 /* What one update of the parameters takes from outside: see struct im_update. */

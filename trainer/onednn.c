@@ -563,7 +563,7 @@ bool tr_dn_has_bf16(struct tr_dn *dn)
     struct tr_prim *conv = NULL, *bn = NULL;
     bool has = x && w &&
                tr_dn_conv(dn, &op, TR_FORWARD, (const struct im_layout *[]){x, w, x}, NULL, &conv) == 0 &&
-               tr_dn_bn(dn, &op, tr_prim_layout(conv, TR_Y), NULL, &bn) == 0;
+               tr_dn_bn(dn, &op, tr_prim_layout(conv, TR_Y), false, NULL, &bn) == 0;
 
     tr_prim_free(bn);
     tr_prim_free(conv);

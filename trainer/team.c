@@ -8,6 +8,8 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "ipc/base/fault.h"
 #include "ipc/base/log.h"
@@ -53,6 +55,109 @@ int tr_team_await_leader(struct im_child *child)
     return child->index == 0 ? 0 : im_peers_await_position(child, 0);
 }
 
+/* Room for [count] floats of this rank, to be filled in and gathered; it grows to the widest layer and stays.
+ */
+static float *room_for(struct tr_team *t, size_t count)
+{
+    size_t others = count * t->child->plan->ranks;
+
+    if (others + count > t->gathered_floats) {
+        free(t->gathered);
+        t->gathered = malloc((others + count) * sizeof *t->gathered);
+        t->gathered_floats = t->gathered ? others + count : 0;
+    }
+    return t->gathered ? t->gathered + others : NULL;
+}
+
+static int gather(struct tr_team *t, const float *mine, size_t count)
+{
+    t->failed = t->ops->allgather(t->comm, mine, count, t->gathered, &t->why);
+    return t->failed;
+}
+
+/* Chan, Golub and LeVeque's formula for the moments of parts: M = sum m_r, mu = sum m_r mu_r / M,
+ * var = sum m_r (var_r + (mu_r - mu)^2) / M; in double, in the order of the ranks. */
+static void combine_moments(const struct tr_team *t, int channels, double *count, float *mean, float *var)
+{
+    const size_t stride = 2 * (size_t)channels + 1;
+    const uint32_t ranks = t->child->plan->ranks;
+    const float *all = t->gathered;
+    double m = 0;
+
+    for (uint32_t r = 0; r < ranks; r++)
+        m += (double)all[r * stride];
+    for (size_t c = 0; c < (size_t)channels; c++) {
+        double mu = 0, v = 0;
+
+        for (uint32_t r = 0; r < ranks; r++)
+            mu += (double)all[r * stride] * (double)all[r * stride + 1 + c] / m;
+        for (uint32_t r = 0; r < ranks; r++) {
+            double d = (double)all[r * stride + 1 + c] - mu;
+
+            v += (double)all[r * stride] * ((double)all[r * stride + 1 + (size_t)channels + c] + d * d) / m;
+        }
+        mean[c] = (float)mu;
+        var[c] = (float)v;
+    }
+    *count = m;
+}
+
+static int sync_moments(void *context, int channels, double *count, float *mean, float *var)
+{
+    struct tr_team *t = context;
+    const size_t n = (size_t)channels;
+    float *mine = room_for(t, 2 * n + 1);
+    int err;
+
+    if (!mine)
+        return -ENOMEM;
+    mine[0] = (float)*count;
+    memcpy(mine + 1, mean, n * sizeof *mean);
+    memcpy(mine + 1 + n, var, n * sizeof *var);
+    err = gather(t, mine, 2 * n + 1);
+    if (err == 0)
+        combine_moments(t, channels, count, mean, var);
+    return err;
+}
+
+static void combine_sums(const struct tr_team *t, size_t stride, size_t at, size_t count, float *ret)
+{
+    for (size_t c = 0; c < count; c++) {
+        double sum = 0;
+
+        for (uint32_t r = 0; r < t->child->plan->ranks; r++)
+            sum += (double)t->gathered[r * stride + at + c];
+        ret[c] = (float)sum;
+    }
+}
+
+static int sync_sums(void *context, int channels, float *a, float *b)
+{
+    struct tr_team *t = context;
+    const size_t n = (size_t)channels;
+    float *mine = room_for(t, 2 * n);
+    int err;
+
+    if (!mine)
+        return -ENOMEM;
+    memcpy(mine, a, n * sizeof *a);
+    memcpy(mine + n, b, n * sizeof *b);
+    err = gather(t, mine, 2 * n);
+    if (err == 0) {
+        combine_sums(t, 2 * n, 0, n, a);
+        combine_sums(t, 2 * n, n, n, b);
+    }
+    return err;
+}
+
+int tr_team_judge(struct tr_team *t, int err, struct im_text *text)
+{
+    if (err >= 0 || t->failed == 0)
+        return err;
+    *text = t->why;
+    return lost(t, t->failed, text);
+}
+
 int tr_team_open(struct tr_team *t, struct im_child *child, struct im_text *text)
 {
     const struct tr_comm_config config = {
@@ -63,7 +168,9 @@ int tr_team_open(struct tr_team *t, struct im_child *child, struct im_text *text
     };
     int err;
 
-    *t = (struct tr_team){.child = child, .peers = {.child = child}};
+    *t = (struct tr_team){.child = child,
+                          .peers = {.child = child},
+                          .bn_sync = {.context = t, .moments = sync_moments, .sums = sync_sums}};
     static_assert(IM_CARD_BYTES >= TR_CARD_BYTES_MAX, "a card fits its place");
     err = tr_comm_find(config.ranks, &t->ops, text);
     if (err == 0)
@@ -75,6 +182,7 @@ void tr_team_close(struct tr_team *t)
 {
     if (t->ops)
         t->ops->close(t->comm);
+    free(t->gathered);
     *t = (struct tr_team){0};
 }
 

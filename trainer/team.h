@@ -21,6 +21,11 @@ struct tr_team {
     struct im_peers peers;
     const struct tr_comm_ops *ops;
     struct tr_comm *comm;
+    struct im_bn_sync bn_sync; /* for a network whose batch norm goes over all ranks */
+    float *gathered;           /* [ranks][...] of its exchanges, then this rank's part */
+    size_t gathered_floats;
+    int failed; /* what a collective in it returned; 0 */
+    struct im_text why;
 };
 
 /* Rank 0 may load the checkpoint at once, and mend what is damaged; the others wait until it has told its
@@ -38,6 +43,10 @@ struct tr_agreement {
     uint64_t usable; /* samples of this batch that take part in the loss: the sum */
 };
 int tr_team_agree(struct tr_team *t, struct tr_agreement *a);
+
+/* The error of a step of the network with bn_sync: where a collective was its cause, what follows from that.
+ */
+int tr_team_judge(struct tr_team *t, int err, struct im_text *text);
 
 /* Sums over the ranks, in one order, the same bits everywhere. */
 int tr_team_sum_tally(struct tr_team *t, struct im_tally *tally);

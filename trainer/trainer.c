@@ -68,6 +68,7 @@ static int open_network(struct trainer *t, struct im_text *text)
         .threads = (int)conf->trainer_threads,
         .seed = conf->seed,
         .precision = conf->amp == IM_AMP_BF16 ? IM_PRECISION_BF16 : IM_PRECISION_FP32,
+        .bn_sync = conf->sync_bn && conf->ranks > 1 ? &t->team.bn_sync : NULL,
     };
 
     if (im_conf_triplet(conf->mean, mean) < 0 || im_conf_triplet(conf->std, std) < 0)
@@ -290,6 +291,7 @@ static int train_step(struct trainer *t, const struct im_batch *batch, uint64_t 
         err = im_network_gradients(t->net, batch, (float)conf->label_smoothing, (double)usable, tally, text);
     else
         err = im_network_no_gradients(t->net, text);
+    err = tr_team_judge(&t->team, err, text);
     if (err == 0)
         err = tr_team_sum_gradients(&t->team, t->net, text);
     if (err)

@@ -33,6 +33,7 @@ struct rig {
     struct im_op op;
     struct im_plan *plan;
     struct im_plan_info info;
+    const struct im_bn_sync *sync;
 };
 
 struct tensor {
@@ -202,6 +203,7 @@ static void run(struct rig *r, struct values *v, bool in_place)
                         .save = save,
                         .param_version = 1,
                         .scale = scale,
+                        .sync = r->sync,
                         .w = plain_in(r, &v->w),
                         .b = plain_in(r, &v->b),
                         .dw = plain_in(r, &v->dw),
@@ -360,6 +362,147 @@ static void batch_norm(void **state)
 
             conform(&op, true, bits & 4);
         }
+    }
+}
+
+/* ---- batch norm over several ranks ---- */
+
+/* What a batch would be told by the other ranks: the whole batch's numbers. It adds up what it tells them. */
+struct others {
+    const struct im_op *op; /* of the whole */
+    const struct values *whole;
+    double count;
+    double sums[4][256]; /* of values, their squares, dgamma, dbeta */
+};
+
+static void moments_of(const struct others *o, int c, double *ret_mean, double *ret_var)
+{
+    size_t plane = (size_t)o->op->x.h * (size_t)o->op->x.w, channels = (size_t)o->op->x.c;
+    double m = (double)o->op->x.n * (double)plane, sum = 0, squares = 0;
+
+    for (size_t i = 0; i < o->whole->x.count; i++) {
+        double x = (double)o->whole->x.v[i];
+
+        if (i / plane % channels != (size_t)c)
+            continue;
+        sum += x;
+        squares += x * x;
+    }
+    *ret_mean = sum / m;
+    *ret_var = squares / m - sum / m * sum / m;
+}
+
+static int tell_moments(void *context, int channels, double *count, float *mean, float *var)
+{
+    struct others *o = context;
+    double m = *count;
+
+    o->count += m;
+    *count = (double)o->op->x.n * o->op->x.h * o->op->x.w;
+    for (int c = 0; c < channels; c++) {
+        double mu, v;
+
+        o->sums[0][c] += m * (double)mean[c];
+        o->sums[1][c] += m * ((double)var[c] + (double)mean[c] * (double)mean[c]);
+        moments_of(o, c, &mu, &v);
+        mean[c] = (float)mu;
+        var[c] = (float)v;
+    }
+    return 0;
+}
+
+static int tell_sums(void *context, int channels, float *a, float *b)
+{
+    struct others *o = context;
+
+    for (int c = 0; c < channels; c++) {
+        o->sums[2][c] += (double)a[c];
+        o->sums[3][c] += (double)b[c];
+        a[c] = o->whole->dw.v[c];
+        b[c] = o->whole->db.v[c];
+    }
+    return 0;
+}
+
+/* Samples from .. from+n-1 of the whole, as views. */
+static struct values part_of(const struct values *whole, const struct im_op *op, int from, int n)
+{
+    size_t one = count_of(op->x) / (size_t)op->x.n;
+    struct values v = make_values(op, whole->dy[1].v != NULL);
+    struct tensor *parts[] = {&v.x, &v.dy[0], &v.dy[1], &v.y, &v.dx};
+    const struct tensor *wholes[] = {&whole->x, &whole->dy[0], &whole->dy[1], &whole->y, &whole->dx};
+
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+        parts[i]->count = one * (size_t)n;
+        if (parts[i]->v)
+            memcpy(parts[i]->v, wholes[i]->v + one * (size_t)from, parts[i]->count * sizeof(float));
+    }
+    return v;
+}
+
+static void synced_part(struct others *o, const struct im_backend_ops *ops, int from, int n)
+{
+    const struct im_bn_sync sync = {.context = o, .moments = tell_moments, .sums = tell_sums};
+    struct values want = part_of(o->whole, o->op, from, n), got = part_of(o->whole, o->op, from, n);
+    struct im_op op = *o->op;
+    struct rig r;
+
+    op.x.n = op.y.n = n;
+    op.synced = true;
+    open_rig(&r, ops, &op, true);
+    r.sync = &sync;
+    memset(got.y.v, 0, got.y.count * sizeof(float));
+    memset(got.dx.v, 0, got.dx.count * sizeof(float));
+    run(&r, &got, from == 0);
+    close_rig(&r);
+    near("y", &op, &got.y, &want.y);
+    near("dx", &op, &got.dx, &want.dx);
+    near("running mean", &op, &got.run_mean, &o->whole->run_mean);
+    near("running variance", &op, &got.run_var, &o->whole->run_var);
+    free_values(&want);
+    free_values(&got);
+}
+
+static void synced(const struct im_backend_ops *ops, const struct im_op *op, bool fork)
+{
+    struct values whole = make_values(op, fork);
+    struct others o = {.op = op, .whole = &whole};
+    struct rig r;
+
+    open_rig(&r, &im_backend_ref, op, true);
+    run(&r, &whole, false);
+    close_rig(&r);
+    tolerance = 1e-9;
+    synced_part(&o, ops, 0, 1);
+    synced_part(&o, ops, 1, op->x.n - 1);
+    assert_true(o.count == (double)op->x.n * op->x.h * op->x.w);
+    for (int c = 0; c < op->x.c; c++) {
+        double mean, var;
+
+        moments_of(&o, c, &mean, &var);
+        assert_true(fabs(o.sums[0][c] / o.count - mean) < 1e-6);
+        assert_true(fabs(o.sums[1][c] / o.count - mean * mean - var) < 1e-6);
+        assert_true(fabs(o.sums[2][c] - (double)whole.dw.v[c]) < 1e-4);
+        assert_true(fabs(o.sums[3][c] - (double)whole.db.v[c]) < 1e-4);
+    }
+    free_values(&whole);
+}
+
+/* A batch on two ranks, one sample here and the others there, is the whole batch on one. */
+static void batch_norm_over_ranks(void **state)
+{
+    const struct im_shape odd = {3, 21, 5, 3}, blocks = {4, 32, 6, 6};
+
+    (void)state;
+    for (int bits = 0; bits < 16; bits++) {
+        const struct im_op op = {.kind = IM_OP_BN,
+                                 .x = bits & 1 ? odd : blocks,
+                                 .y = bits & 1 ? odd : blocks,
+                                 .relu = bits & 2,
+                                 .training = true,
+                                 .needs_dx = true};
+
+        synced(bits & 4 ? &im_backend_onednn : &im_backend_ref, &op, bits & 8);
     }
 }
 
@@ -612,6 +755,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(convolution),
         cmocka_unit_test(batch_norm),
+        cmocka_unit_test(batch_norm_over_ranks),
         cmocka_unit_test(residual_addition),
         cmocka_unit_test(max_pool),
         cmocka_unit_test(blur),
