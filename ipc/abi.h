@@ -5,8 +5,9 @@
  * supervisor before any child runs and never change. A change here changes IM_ABI_VERSION and the asserts
  * below.
  *
- * Three kinds of segment: control (this header, the tables and all cell words), encoded (the bytes of files),
- * and one batch segment per rank (pixels, labels, verdicts). run.h maps and checks them. */
+ * Four kinds of segment: control (this header, the tables and all cell words), encoded (the bytes of files),
+ * one batch segment per rank (pixels, labels, verdicts), which run.h maps and checks; and the trainers'
+ * snapshot (snapshot.h). */
 #ifndef IPC_ABI_H
 #define IPC_ABI_H
 
@@ -94,9 +95,26 @@ struct im_process {
 
 /* Statistics of one process: written by it alone with plain load+store, read by anyone at any time. */
 enum im_activity { IM_IDLE, IM_WAIT_INPUT, IM_WORK, IM_WAIT_OUTPUT, IM_WAIT_IO, IM_ACTIVITIES };
-enum im_counter { IM_C_SAMPLES, IM_C_BYTES, IM_C_BATCHES, IM_C_BAD, IM_C_FAULTS, IM_COUNTERS = 16 };
+enum im_counter {
+    IM_C_SAMPLES,
+    IM_C_BYTES,
+    IM_C_BATCHES,
+    IM_C_BAD,
+    IM_C_FAULTS,
+    IM_C_SNAPSHOTS,
+    IM_COUNTERS = 16
+};
 enum im_histogram { IM_H_ITEM, IM_H_DECODE, IM_H_RENDER, IM_H_RESIZE, IM_H_TRANSFORM, IM_HISTOGRAMS = 8 };
-enum im_gauge { IM_G_LOSS, IM_G_LR, IM_G_VAL_LOSS, IM_G_VAL_TOP1, IM_G_VAL_TOP5, IM_GAUGES = 16 };
+enum im_gauge {
+    IM_G_LOSS,
+    IM_G_LR,
+    IM_G_VAL_LOSS,
+    IM_G_VAL_TOP1,
+    IM_G_VAL_TOP5,
+    IM_G_SNAPSHOT_BYTES,   /* of the snapshot segment */
+    IM_G_SNAPSHOT_SECONDS, /* that the last snapshot took */
+    IM_GAUGES = 16
+};
 #define IM_HISTOGRAM_BUCKETS 44 /* bucket b counts durations in [2^b, 2^(b+1)) ns */
 
 struct im_stats {
@@ -149,6 +167,17 @@ struct im_peer {
     unsigned char card_bytes[IM_CARD_BYTES];
 };
 
+/* First page of the snapshot segment (snapshot.h); two slots of bytes follow, each half of the rest. The one
+ * that is not current may hold anything. */
+struct im_snapshot_header {
+    uint64_t magic; /* W trainer 0, when it has given the segment its size */
+    uint32_t abi_version;
+    uint32_t header_bytes;     /* sizeof(struct im_snapshot_header) */
+    _Atomic uint64_t sequence; /* W trainer 0: +1 a snapshot, once it is complete in slot sequence % 2,
+                                  release; 0 = none yet */
+    uint64_t bytes[2];         /* W trainer 0, before `sequence`: of the snapshot in each slot */
+};
+
 /* First page of the control segment; the tables follow at offsets that run.c computes from the geometry. */
 struct im_control {
     uint64_t magic;
@@ -188,6 +217,7 @@ static_assert(sizeof(struct im_process) == IM_LINE, "abi 2");
 static_assert(sizeof(struct im_encoded_meta) == 264 && offsetof(struct im_encoded_meta, name) == 32, "abi 2");
 static_assert(sizeof(struct im_bad_entry) == 248, "abi 2");
 static_assert(sizeof(struct im_peer) == 12672 && offsetof(struct im_peer, card) == 256, "abi 2");
+static_assert(sizeof(struct im_snapshot_header) == 40, "abi 2");
 static_assert(sizeof(struct im_stats) == IM_PAGE, "abi 2");
 static_assert(offsetof(struct im_control, run_state) % IM_LINE == 0, "abi 2");
 

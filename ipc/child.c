@@ -88,6 +88,7 @@ int im_child_open(int argc, char **argv, enum im_role role, struct im_child_stor
 {
     struct im_child c = {.role = role,
                          .lease_fd = IM_FD_LEASE,
+                         .snapshot_fd = role == IM_ROLE_TRAINER ? IM_FD_SNAPSHOT : -1,
                          .run = &storage->run,
                          .plan = &storage->plan,
                          .conf = &storage->conf};

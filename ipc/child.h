@@ -16,7 +16,8 @@ struct im_child {
     uint32_t index;       /* within the role; a trainer's is its rank */
     uint32_t incarnation; /* owner of the cells that it holds */
     uint32_t slot;
-    int lease_fd; /* hangs up when warden and supervisor are both gone; -1 in tests */
+    int lease_fd;    /* hangs up when warden and supervisor are both gone; -1 in tests */
+    int snapshot_fd; /* a trainer's (snapshot.h); -1: there is none */
     im_ns lease_checked;
 };
 

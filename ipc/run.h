@@ -8,9 +8,9 @@
 #include "ipc/plan.h"
 #include "ipc/shm.h"
 
-/* Descriptors that processes inherit. Roles get CONTROL, ENCODED, LEASE (its read end) and BATCH + rank; the
- * supervisor gets CONTROL, LEASE (its write end), CHANNEL (to the warden), LOG (what the roles write to their
- * stderr) and LOCK. */
+/* Descriptors that processes inherit. Roles get CONTROL, ENCODED, LEASE (its read end) and BATCH + rank,
+ * trainers LOCK and SNAPSHOT too; the supervisor gets CONTROL, LEASE (its write end), CHANNEL (to the
+ * warden), LOG (what the roles write to their stderr) and LOCK. */
 enum {
     IM_FD_CONTROL = 3,
     IM_FD_ENCODED = 4,
@@ -18,6 +18,7 @@ enum {
     IM_FD_CHANNEL = 6,
     IM_FD_LOG = 7,
     IM_FD_LOCK = 8,
+    IM_FD_SNAPSHOT = 9,
     IM_FD_BATCH = 10,
 };
 

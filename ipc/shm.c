@@ -16,7 +16,10 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "ipc/base/fault.h"
 #include "ipc/base/sysinfo.h"
+
+#define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
 static int reserve(int fd, uint64_t bytes)
 {
@@ -49,6 +52,16 @@ static int open_posix(uint64_t bytes)
     return fd;
 }
 
+/* Reserves all of a memfd and makes its size final. */
+static int reserve_and_seal(int fd, uint64_t bytes)
+{
+    int err = reserve(fd, bytes);
+
+    if (err == 0)
+        IM_FAULT("shm.sized");
+    return err == 0 && fcntl(fd, F_ADD_SEALS, SEALS) < 0 ? -errno : err;
+}
+
 static int open_memfd(const char *what, uint64_t bytes)
 {
     int fd = memfd_create(what, MFD_CLOEXEC | MFD_ALLOW_SEALING);
@@ -56,9 +69,7 @@ static int open_memfd(const char *what, uint64_t bytes)
 
     if (fd < 0)
         return -errno;
-    err = reserve(fd, bytes);
-    if (err == 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
-        err = -errno;
+    err = reserve_and_seal(fd, bytes);
     if (err < 0) {
         close(fd);
         return err;
@@ -109,6 +120,34 @@ int im_segment_create(const char *what, uint64_t bytes, struct im_segment *ret, 
     }
     *ret = (struct im_segment){.fd = fd, .map = map, .bytes = bytes};
     return 0;
+}
+
+int im_segment_create_empty(const char *what, struct im_text *text)
+{
+    int fd = memfd_create(what, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+    return fd < 0 ? im_fail(text, -errno, "cannot make shared memory for %s: %s", what, strerror(errno)) : fd;
+}
+
+bool im_segment_is_fixed(int fd)
+{
+    int seals = fcntl(fd, F_GET_SEALS);
+
+    return seals >= 0 && (seals & SEALS) == SEALS;
+}
+
+int im_segment_fix_size(int fd, uint64_t bytes)
+{
+    struct stat st;
+    int err;
+
+    if (fstat(fd, &st) < 0 || fcntl(fd, F_GET_SEALS) < 0 ||
+        (st.st_size != 0 && (uint64_t)st.st_size != bytes))
+        return -EBADMSG;
+    if (im_segment_is_fixed(fd))
+        return (uint64_t)st.st_size == bytes ? 0 : -EBADMSG;
+    err = check_memory(bytes - (uint64_t)st.st_size);
+    return err < 0 ? err : reserve_and_seal(fd, bytes);
 }
 
 int im_segment_attach(int fd, int writable, uint64_t bytes_min, struct im_segment *ret, struct im_text *text)

@@ -273,7 +273,7 @@ int sv_cmd_start(int argc, char **argv)
     status = create(&s);
     if (status)
         return status;
-    if (sv_warden_pipes(&fds, &text) < 0)
+    if (sv_warden_open(&fds, &text) < 0)
         return fail(&text, IM_EXIT_FAILED);
     fds.lock = s.lock;
     status = sv_warden_run(&s.run, &fds);

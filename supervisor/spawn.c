@@ -41,10 +41,11 @@ int sv_spawn_prepare(const struct im_run *run, const struct sv_warden_fds *fds, 
     f.lease_write = copy_high(fds->lease_write, f.ranks);
     f.log_read = copy_high(fds->log_read, f.ranks);
     f.log_write = copy_high(fds->log_write, f.ranks);
+    f.snapshot = copy_high(fds->snapshot, f.ranks);
     f.lock = copy_high(fds->lock, f.ranks);
     f.null = copy_high(null, f.ranks);
     bad = null < 0 || f.control < 0 || f.encoded < 0 || f.lease_read < 0 || f.lease_write < 0 ||
-          f.log_read < 0 || f.log_write < 0 || f.lock < 0 || f.null < 0;
+          f.log_read < 0 || f.log_write < 0 || f.snapshot < 0 || f.lock < 0 || f.null < 0;
     for (uint32_t r = 0; r < f.ranks; r++) {
         f.batch[r] = copy_high(run->batch_segment[r].fd, f.ranks);
         bad |= f.batch[r] < 0;
@@ -54,6 +55,7 @@ int sv_spawn_prepare(const struct im_run *run, const struct sv_warden_fds *fds, 
     close(fds->lease_write);
     close(fds->log_read);
     close(fds->log_write);
+    close(fds->snapshot);
     *ret = f;
     return bad ? -EMFILE : 0;
 }
@@ -95,7 +97,7 @@ static pid_t start(const char *path, char *const argv[], const struct mapping *m
 
 pid_t sv_spawn_role(const struct sv_spawn_fds *f, enum im_role role, uint32_t index, uint32_t incarnation)
 {
-    struct mapping map[7 + IM_RANKS_MAX] = {
+    struct mapping map[8 + IM_RANKS_MAX] = {
         {f->null, 0},
         {f->log_write, 1},
         {f->log_write, 2},
@@ -115,8 +117,10 @@ pid_t sv_spawn_role(const struct sv_spawn_fds *f, enum im_role role, uint32_t in
         if (role == IM_ROLE_AUGMENTER || (role == IM_ROLE_TRAINER && r == index))
             map[n++] = (struct mapping){f->batch[r], IM_FD_BATCH + (int)r};
     /* A trainer writes to the run directory: while one lives, even an orphan, nobody else may start there. */
-    if (role == IM_ROLE_TRAINER)
+    if (role == IM_ROLE_TRAINER) {
         map[n++] = (struct mapping){f->lock, IM_FD_LOCK};
+        map[n++] = (struct mapping){f->snapshot, IM_FD_SNAPSHOT};
+    }
     return start(path, argv, map, n);
 }
 

@@ -13,7 +13,7 @@
  * source. */
 struct sv_spawn_fds {
     int control, encoded, batch[IM_RANKS_MAX];
-    int lease_read, lease_write, log_read, log_write, lock, null;
+    int lease_read, lease_write, log_read, log_write, snapshot, lock, null;
     uint32_t ranks;
     char directory[PATH_MAX - 32]; /* where the programs lie: beside this one */
 };

@@ -42,27 +42,39 @@ struct warden {
     im_ns window_start;
 };
 
-int sv_warden_pipes(struct sv_warden_fds *ret, struct im_text *text)
+static int make_pipe(int pair[2], struct im_text *text)
 {
-    int lease[2], log[2];
+    if (pipe2(pair, O_CLOEXEC) == 0)
+        return 0;
+    return im_fail(text, -errno, "cannot make a pipe: %s (see ulimit -n)", strerror(errno));
+}
 
-    if (pipe2(lease, O_CLOEXEC) < 0)
-        return im_fail(text, -errno, "cannot make a pipe: %s (see ulimit -n)", strerror(errno));
-    if (pipe2(log, O_CLOEXEC) < 0) {
-        int err = -errno;
+int sv_warden_open(struct sv_warden_fds *ret, struct im_text *text)
+{
+    int fd[5] = {-1, -1, -1, -1, -1}; /* lease, log, snapshot */
+    int err = make_pipe(&fd[0], text);
 
-        close(lease[0]);
-        close(lease[1]);
-        return im_fail(text, err, "cannot make a pipe: %s (see ulimit -n)", strerror(-err));
+    if (err == 0)
+        err = make_pipe(&fd[2], text);
+    if (err == 0) {
+        fd[4] = im_segment_create_empty("the snapshot", text);
+        err = fd[4] < 0 ? fd[4] : 0;
+    }
+    if (err < 0) {
+        for (int i = 0; i < 5; i++)
+            if (fd[i] >= 0)
+                close(fd[i]);
+        return err;
     }
     /* Roles never block on their log: a line that does not fit is dropped and counted (im_log). */
-    fcntl(log[1], F_SETFL, O_NONBLOCK);
-    fcntl(log[0], F_SETFL, O_NONBLOCK);
-    fcntl(log[0], F_SETPIPE_SZ, LOG_PIPE_BYTES);
-    ret->lease_read = lease[0];
-    ret->lease_write = lease[1];
-    ret->log_read = log[0];
-    ret->log_write = log[1];
+    fcntl(fd[3], F_SETFL, O_NONBLOCK);
+    fcntl(fd[2], F_SETFL, O_NONBLOCK);
+    fcntl(fd[2], F_SETPIPE_SZ, LOG_PIPE_BYTES);
+    ret->lease_read = fd[0];
+    ret->lease_write = fd[1];
+    ret->log_read = fd[2];
+    ret->log_write = fd[3];
+    ret->snapshot = fd[4];
     return 0;
 }
 

@@ -11,11 +11,12 @@
 struct sv_warden_fds {
     int lease_read, lease_write;
     int log_read, log_write;
+    int snapshot; /* empty: its size is the trainer's to give (ipc/snapshot.h) */
     int lock;
 };
 
-/* Makes the lease and log pipes. 0 or negative errno with a sentence. */
-int sv_warden_pipes(struct sv_warden_fds *ret, struct im_text *text);
+/* Makes the lease and log pipes, and the memory of the snapshot. 0 or negative errno with a sentence. */
+int sv_warden_open(struct sv_warden_fds *ret, struct im_text *text);
 
 /* Runs a created run to its end. Returns the exit status of `imsuper start`. On return no process of the run
  * is alive. */

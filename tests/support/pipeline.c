@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "augment/augment.h"
 #include "ipc/base/sysinfo.h"
@@ -35,6 +36,7 @@ struct pipeline {
     struct im_run run;
     struct im_plan plan;
     struct member *members; /* [slots] */
+    int snapshot_fd;
 };
 
 static int read_sizes(const char *index_file, uint64_t samples[IM_SPLITS], uint32_t *ret_classes,
@@ -83,7 +85,8 @@ int pipeline_open(struct pipeline **ret, const struct im_conf *conf, struct im_t
     if (!p)
         return -ENOMEM;
     p->conf = *conf;
-    err = create_run(p, text);
+    p->snapshot_fd = im_segment_create_empty("the snapshot", text);
+    err = p->snapshot_fd < 0 ? p->snapshot_fd : create_run(p, text);
     if (err == 0) {
         p->members = calloc(p->run.geometry.slots, sizeof *p->members);
         err = p->members ? 0 : -ENOMEM;
@@ -128,6 +131,8 @@ void pipeline_close(struct pipeline **pp)
     free(p->members);
     im_plan_fini(&p->plan);
     im_run_close(&p->run);
+    if (p->snapshot_fd >= 0)
+        close(p->snapshot_fd);
     free(p);
 }
 
@@ -182,6 +187,7 @@ int pipeline_start(struct pipeline *p, enum im_role role, uint32_t index, pipeli
                   .index = index,
                   .slot = slot,
                   .lease_fd = -1,
+                  .snapshot_fd = role == IM_ROLE_TRAINER ? p->snapshot_fd : -1,
                   .incarnation = im_process_announce(&p->run, role, index)},
     };
     if (m->child.incarnation == 0)
