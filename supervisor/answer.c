@@ -91,6 +91,19 @@ static void add_position(const struct sv_super *s, struct im_json *j)
     im_json_set_int(j, "image_size", phase->image_size);
 }
 
+/* Of rank 0's trainer as it lives now; without "bytes" none are taken. */
+static struct im_json *snapshot_json(const struct sv_super *s)
+{
+    struct im_json *j = im_json_object();
+    struct im_stats_view stats;
+
+    im_stats_read(&s->run.stats[im_run_slot(&s->run, IM_ROLE_TRAINER, 0)], im_now(), &stats);
+    im_json_set_int(j, "bytes", (int64_t)stats.gauge[IM_G_SNAPSHOT_BYTES]);
+    im_json_set_int(j, "taken", (int64_t)stats.counter[IM_C_SNAPSHOTS]);
+    im_json_set_real(j, "last_seconds", stats.gauge[IM_G_SNAPSHOT_SECONDS]);
+    return j;
+}
+
 struct im_json *sv_status_json(struct sv_super *s)
 {
     struct im_json *j = im_json_object(), *processes = im_json_array();
@@ -113,6 +126,7 @@ struct im_json *sv_status_json(struct sv_super *s)
     im_json_set_int(j, "resets",
                     (int64_t)atomic_load_explicit(&s->run.control->generation, memory_order_relaxed) - 1);
     im_json_set(j, "ledger", ledger_json(s));
+    im_json_set(j, "snapshot", snapshot_json(s));
     for (uint32_t i = 0; i < s->children.count; i++)
         im_json_append(processes, process_json(s, &s->children.child[i]));
     im_json_set(j, "processes", processes);
@@ -178,6 +192,23 @@ static void tell_epoch(struct sv_super *s, const struct im_json *m)
                   sv_format_seconds(im_json_real_or(m, "seconds", -1), time, sizeof time));
 }
 
+/* Once a run, and not after each death: the next trainer holds the same. */
+static void tell_memory(struct sv_super *s, const struct im_json *m)
+{
+    int64_t snapshots = im_json_int_or(m, "snapshot_bytes", 0);
+    char network[24], snapshot[24];
+
+    if (s->memory_told)
+        return;
+    s->memory_told = true;
+    sv_format_bytes((uint64_t)im_json_int_or(m, "network_bytes", 0), network, sizeof network);
+    sv_format_bytes((uint64_t)snapshots, snapshot, sizeof snapshot);
+    if (snapshots > 0)
+        sv_screen_say(&s->screen, "memory  trainer %s, its snapshots %s of shared memory", network, snapshot);
+    else
+        sv_screen_say(&s->screen, "memory  trainer %s, no snapshots", network);
+}
+
 void sv_answer(struct sv_super *s)
 {
     struct im_ctl_peer from;
@@ -194,6 +225,8 @@ void sv_answer(struct sv_super *s)
             im_ctl_send(s->ctl, &from, command(s, cmd, m));
         else if (strcmp(event, "epoch") == 0)
             tell_epoch(s, m);
+        else if (strcmp(event, "ready") == 0)
+            tell_memory(s, m);
         im_json_free(&m);
         if (got < 0 && got != -EBADMSG)
             return;

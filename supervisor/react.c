@@ -3,7 +3,8 @@
  * reader, augmenter: dead in any way, its cells go back at once and another starts; the run never notices.
  *
  * trainer: left with 0 or, when asked to stop, with RESUMABLE, it is done. Left with an error of its own, the
- * run ends with that status. Killed, all go back to the last checkpoint (a reset of the data plane).
+ * run ends with that status. Killed, all go back to the last snapshot or checkpoint (a reset of the data
+ * plane).
  *
  * A slot that dies again and again while the run makes no progress at all ends the run. */
 #include <inttypes.h>
@@ -94,7 +95,7 @@ void sv_reset(struct sv_super *s, const char *why)
 
     im_json_set_str(fields, "why", why);
     sv_journal_event(&s->journal, "run.reset", fields);
-    sv_screen_warn(&s->screen, SV_WARN, "going back to the last checkpoint: %s", why);
+    sv_screen_warn(&s->screen, SV_WARN, "going back to the last snapshot or checkpoint: %s", why);
     s->resetting = true;
     s->trainers_done = 0;
     set_state(s, IM_RUN_STARTING);
@@ -307,6 +308,30 @@ void sv_on_warden_gone(struct sv_super *s)
     sv_request_stop(s, "the warden process died");
 }
 
+/* After a reset: what it cost. The furthest position is read once all are dead. */
+static void tell_cost(struct sv_super *s, uint64_t first)
+{
+    struct im_json *fields;
+
+    if (s->reached == 0)
+        return;
+    fields = im_json_object();
+    im_json_set_int(fields, "next_batch", (int64_t)first);
+    im_json_set_int(fields, "repeated_batches", s->reached > first ? (int64_t)(s->reached - first) : 0);
+    sv_journal_event(&s->journal, "run.continued", fields);
+    s->reached = 0;
+}
+
+static uint64_t furthest_batch(const struct sv_super *s)
+{
+    uint64_t furthest = 0;
+
+    for (uint32_t i = 0; i < s->children.count; i++)
+        if (s->children.child[i].role == IM_ROLE_TRAINER && s->children.child[i].last.position > furthest)
+            furthest = s->children.child[i].last.position;
+    return furthest ? furthest - 1 : 0;
+}
+
 /* STARTING -> RUNNING when every trainer has said where it stands. */
 static void try_to_run(struct sv_super *s)
 {
@@ -328,6 +353,7 @@ static void try_to_run(struct sv_super *s)
         }
         first = position;
     }
+    tell_cost(s, first - 1);
     sv_rundir_accept(s->conf.run_dir);
     im_run_reset(&s->run, &s->plan, first - 1);
     set_state(s, IM_RUN_RUNNING);
@@ -358,6 +384,8 @@ void sv_advance(struct sv_super *s)
             if (sv_children_alive(&s->children, roles[i]))
                 return;
         s->resetting = false;
+        if (furthest_batch(s) > s->reached)
+            s->reached = furthest_batch(s);
         sv_children_want(&s->children, IM_ROLE_TRAINER, true);
     }
     if (s->finished)

@@ -43,6 +43,15 @@ const char *sv_format_rate(double r, char *buffer, int n)
     return buffer;
 }
 
+const char *sv_format_bytes(uint64_t bytes, char *buffer, int n)
+{
+    if (bytes >> 30)
+        snprintf(buffer, (size_t)n, "%.2f GiB", (double)bytes / (1 << 30));
+    else
+        snprintf(buffer, (size_t)n, "%.1f MiB", (double)bytes / (1 << 20));
+    return buffer;
+}
+
 const char *sv_format_count(uint64_t count, char *buffer, int n)
 {
     if (count < 100)

@@ -21,7 +21,8 @@ struct sv_super {
     struct sv_view view;
     struct im_ctl *ctl;
     bool warden_gone;
-    bool resetting; /* everyone is being killed; then trainers start from the last checkpoint */
+    bool resetting; /* everyone is being killed; then trainers go on from their last snapshot or checkpoint */
+    uint64_t reached; /* before the last reset: the batch that would have come next; 0: no reset was made */
     bool finished;
     int exit_status;
     uint32_t trainers_done; /* that left with success or saved, in this generation */
@@ -31,7 +32,8 @@ struct sv_super {
         uint32_t count;
     } blame[64]; /* samples that killed their augmenter; a full table forgets the oldest */
     uint32_t blames;
-    bool rows_told; /* the heading of the epochs' rows was printed */
+    bool rows_told;   /* the heading of the epochs' rows was printed */
+    bool memory_told; /* what the trainers hold was printed */
 };
 
 /* react.c: what happened, and what follows. */

@@ -123,7 +123,7 @@ static void resume_state(struct sv_super *s)
         sv_children_want(&s->children, IM_ROLE_READER, true);
         sv_children_want(&s->children, IM_ROLE_AUGMENTER, true);
         sv_children_want(&s->children, IM_ROLE_TRAINER, true);
-        /* A trainer that died while nobody watched: everyone goes back to the last checkpoint. */
+        /* A trainer that died while nobody watched: everyone goes back to the last snapshot or checkpoint. */
         if (sv_children_alive(&s->children, IM_ROLE_TRAINER) < s->run.geometry.ranks)
             sv_reset(s, "a trainer died while the supervisor was being replaced");
     }

@@ -40,6 +40,19 @@ void tr_report_close(struct tr_report *r)
     im_ctl_close(&r->ctl, 500);
 }
 
+void tr_report_ready(struct tr_report *r, uint64_t network_bytes, uint64_t snapshot_bytes)
+{
+    struct im_json *j;
+
+    if (!r->ctl)
+        return;
+    j = im_json_object();
+    im_json_set_str(j, "event", "ready");
+    im_json_set_int(j, "network_bytes", (int64_t)network_bytes);
+    im_json_set_int(j, "snapshot_bytes", (int64_t)snapshot_bytes);
+    im_ctl_send(r->ctl, NULL, j);
+}
+
 int tr_report_step(struct tr_report *r, const struct tr_position *p, const struct im_tally *tally, double lr,
                    struct im_text *text)
 {

@@ -21,6 +21,9 @@ int tr_report_open(struct tr_report *r, struct im_child *child, const struct tr_
                    struct im_text *text);
 void tr_report_close(struct tr_report *r);
 
+/* Tells the supervisor what this trainer holds, before it waits for its first batch. */
+void tr_report_ready(struct tr_report *r, uint64_t network_bytes, uint64_t snapshot_bytes);
+
 /* After a training step. */
 int tr_report_step(struct tr_report *r, const struct tr_position *p, const struct im_tally *tally, double lr,
                    struct im_text *text);

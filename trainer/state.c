@@ -74,16 +74,9 @@ void tr_state_fini(struct tr_state *s)
     *s = (struct tr_state){0};
 }
 
-int tr_state_save(struct tr_state *s, struct tr_checkpoint_store *store,
-                  const struct tr_position_text *position, int epoch, bool best, struct im_text *text)
+/* Network to host copies. */
+static int read_network(struct tr_state *s, struct im_text *text)
 {
-    struct tr_pair pairs[TR_POSITION_PAIRS];
-    const struct tr_checkpoint_content content = {
-        .tensors = s->tensors,
-        .tensor_count = s->count,
-        .metadata = pairs,
-        .metadata_count = tr_position_pairs(position, pairs),
-    };
     int err = im_network_read(s->net, IM_ARENA_PARAMS, s->params);
 
     if (err == 0)
@@ -93,7 +86,66 @@ int tr_state_save(struct tr_state *s, struct tr_checkpoint_store *store,
     if (err < 0)
         return im_fail(text, err, "cannot copy the network from its device: %s", strerror(-err));
     s->tracked = im_network_tracked(s->net);
-    return tr_checkpoint_save(store, &content, epoch, best, text);
+    return 0;
+}
+
+/* pairs: room for TR_POSITION_PAIRS. */
+static struct tr_checkpoint_content content_of(const struct tr_state *s,
+                                               const struct tr_position_text *position, struct tr_pair *pairs)
+{
+    return (struct tr_checkpoint_content){
+        .tensors = s->tensors,
+        .tensor_count = s->count,
+        .metadata = pairs,
+        .metadata_count = tr_position_pairs(position, pairs),
+    };
+}
+
+int tr_state_save(struct tr_state *s, struct tr_checkpoint_store *store,
+                  const struct tr_position_text *position, int epoch, bool best, struct im_text *text)
+{
+    struct tr_pair pairs[TR_POSITION_PAIRS];
+    const struct tr_checkpoint_content content = content_of(s, position, pairs);
+    int err = read_network(s, text);
+
+    return err < 0 ? err : tr_checkpoint_save(store, &content, epoch, best, text);
+}
+
+int tr_state_put(struct tr_state *s, const char *name, const struct tr_sink *sink,
+                 const struct tr_position_text *position, struct im_text *text)
+{
+    struct tr_pair pairs[TR_POSITION_PAIRS];
+    const struct tr_checkpoint_content content = content_of(s, position, pairs);
+    int err = read_network(s, text);
+
+    return err < 0 ? err : tr_checkpoint_put(name, sink, &content, text);
+}
+
+static int count_bytes(void *context, const void *bytes, size_t n, struct im_text *text)
+{
+    uint64_t *sum = context;
+
+    (void)bytes;
+    (void)text;
+    *sum += n;
+    return 0;
+}
+
+int tr_state_bytes_max(struct tr_state *s, const struct tr_position_text *position, uint64_t *ret_bytes,
+                       struct im_text *text)
+{
+    const struct tr_sink sink = {.context = ret_bytes, .write = count_bytes};
+    struct tr_position_text longest = *position;
+    struct tr_pair pairs[TR_POSITION_PAIRS];
+    struct tr_checkpoint_content content;
+
+    for (size_t i = 0; i < longest.count; i++) {
+        memset(longest.value[i], '9', sizeof longest.value[i] - 1);
+        longest.value[i][sizeof longest.value[i] - 1] = 0;
+    }
+    content = content_of(s, &longest, pairs);
+    *ret_bytes = 0;
+    return tr_checkpoint_put("a snapshot", &sink, &content, text);
 }
 
 int tr_state_restore(struct tr_state *s, const struct tr_safetensors *from, struct im_text *text)

@@ -26,6 +26,14 @@ void tr_state_fini(struct tr_state *s); /* zeroed is fine */
 int tr_state_save(struct tr_state *s, struct tr_checkpoint_store *store,
                   const struct tr_position_text *position, int epoch, bool best, struct im_text *text);
 
+/* The bytes of the state's file, to anywhere; `name` is what sentences call them. */
+int tr_state_put(struct tr_state *s, const char *name, const struct tr_sink *sink,
+                 const struct tr_position_text *position, struct im_text *text);
+
+/* As many bytes as tr_state_put() can come to with these keys of a position, whatever their values. */
+int tr_state_bytes_max(struct tr_state *s, const struct tr_position_text *position, uint64_t *ret_bytes,
+                       struct im_text *text);
+
 /* A loaded checkpoint into the network. -EBADMSG when it is another network's. */
 int tr_state_restore(struct tr_state *s, const struct tr_safetensors *from, struct im_text *text);
 

@@ -16,7 +16,9 @@
 #include "ipc/ledger.h"
 #include "ipc/wait.h"
 #include "trainer/report.h"
+#include "trainer/resume.h"
 #include "trainer/schedule.h"
+#include "trainer/snapshot.h"
 #include "trainer/state.h"
 #include "trainer/team.h"
 
@@ -35,6 +37,7 @@ struct trainer {
     struct im_network *net;
     struct tr_state state;
     struct tr_checkpoint_store store;
+    struct tr_snapshot snapshot;
     struct tr_report report;
     struct tr_schedule schedule;
     struct tr_position at;
@@ -99,9 +102,9 @@ static int open_schedule(struct trainer *t, struct im_text *text)
     return err;
 }
 
-/* Loads the checkpoint, if there is one, and says at once where the run stands: the data plane can start on
- * it while the network is being built. */
-static int find_position(struct trainer *t, struct tr_safetensors **ret_state, struct im_text *text)
+/* Finds where the run stands, and says so at once: the data plane can start on it while the network is being
+ * built. */
+static int find_position(struct trainer *t, struct tr_resume *ret_from, struct im_text *text)
 {
     const struct im_conf *conf = t->child->conf;
     char directory[PATH_MAX];
@@ -109,27 +112,31 @@ static int find_position(struct trainer *t, struct tr_safetensors **ret_state, s
 
     if (n < 0 || (size_t)n >= sizeof directory)
         return -ENAMETOOLONG;
-    t->at = (struct tr_position){.best_top1 = -1};
     err = tr_team_await_leader(t->child);
     if (err)
         return err;
     err = leads(t) ? tr_checkpoint_store_open(&t->store, directory, (int)conf->checkpoint_keep, text)
                    : tr_checkpoint_store_view(&t->store, directory, text);
+    if (err == 0)
+        err = tr_resume_find(t->child, &t->store, ret_from, text);
     if (err < 0)
         return err;
-    err = tr_checkpoint_load(&t->store, ret_state, text);
-    if (err == 1)
-        im_log(IM_LOG_WARN, "continuing from the checkpoint before the last", "why=%s",
-               im_log_quote(&(struct im_quoted){0}, text->s));
-    if (err == -ENOENT)
-        err = 0;
-    else if (err >= 0)
-        err =
-            tr_position_read(*ret_state, conf, t->child->plan, t->child->run->geometry.samples, &t->at, text);
-    if (err < 0)
-        return err;
+    t->at = ret_from->state ? ret_from->at : (struct tr_position){.best_top1 = -1};
     atomic_store_explicit(&t->child->entry->position, t->at.next_batch + 1, memory_order_release);
     return 0;
+}
+
+static void write_position(const struct trainer *t, struct tr_position_text *ret)
+{
+    tr_position_write(&t->at, t->child->conf, t->child->plan, t->child->run->geometry.samples, ret);
+}
+
+static int open_snapshot(struct trainer *t, struct im_text *text)
+{
+    struct tr_position_text position;
+
+    write_position(t, &position);
+    return tr_snapshot_open(&t->snapshot, t->child, &t->state, &position, t->at.next_batch, text);
 }
 
 /* The pass of `split` from the position on that takes most memory; NULL: there is none. */
@@ -174,8 +181,8 @@ static int prepare(struct trainer *t, struct im_text *text)
 
 static int open_all(struct trainer *t, struct im_text *text)
 {
-    struct tr_safetensors *state = NULL;
-    int err = find_position(t, &state, text);
+    struct tr_resume from = {0};
+    int err = find_position(t, &from, text);
 
     if (err == 0)
         err = tr_team_open(&t->team, t->child, text);
@@ -185,16 +192,17 @@ static int open_all(struct trainer *t, struct im_text *text)
         err = open_schedule(t, text);
     if (err == 0)
         err = tr_state_init(&t->state, t->net);
-    if (err == 0 && state) {
-        err = tr_state_restore(&t->state, state, text);
-        if (err == 0 && leads(t))
-            err = tr_checkpoint_mend(&t->store, state, text) < 0 ? -EIO : 0;
-    }
-    tr_safetensors_close(&state);
+    if (err == 0 && from.state)
+        err = tr_state_restore(&t->state, from.state, text);
+    if (err == 0 && from.file && leads(t))
+        err = tr_checkpoint_mend(&t->store, from.file, text) < 0 ? -EIO : 0;
+    tr_resume_close(&from);
     if (err == 0 && t->at.steps > 0)
         t->lr = tr_schedule_lr(&t->schedule, t->at.steps - 1);
     if (err == 0)
         err = prepare(t, text);
+    if (err == 0)
+        err = open_snapshot(t, text);
     if (err == 0 && leads(t))
         err = tr_report_open(&t->report, t->child, &t->at, text);
     t->valid = calloc(t->child->run->geometry.batch_size_max, 1);
@@ -218,16 +226,32 @@ static void count_time(struct trainer *t, bool training)
 static int save(struct trainer *t, int epoch, bool best, struct im_text *text)
 {
     struct tr_position_text position;
-    int leave;
+    int err;
 
     if (!leads(t))
         return 0;
     IM_FAULT("trainer.save.before");
-    leave = im_child_should_leave(t->child);
-    if (leave)
-        return leave == IM_EXIT_RESUMABLE ? IM_EXIT_FORCED : leave;
-    tr_position_write(&t->at, t->child->conf, t->child->plan, t->child->run->geometry.samples, &position);
-    return tr_state_save(&t->state, &t->store, &position, epoch, best, text);
+    err = im_child_should_leave(t->child);
+    if (err)
+        return err == IM_EXIT_RESUMABLE ? IM_EXIT_FORCED : err;
+    write_position(t, &position);
+    err = tr_state_save(&t->state, &t->store, &position, epoch, best, text);
+    if (err == 0)
+        tr_snapshot_saved(&t->snapshot, t->at.next_batch);
+    return err;
+}
+
+/* Only between steps, and after an epoch's end only once its checkpoint is saved: whoever goes on from a
+ * snapshot does the epoch's end again. */
+static int take_snapshot(struct trainer *t, bool training, struct im_text *text)
+{
+    struct tr_position_text position;
+
+    if (!tr_snapshot_is_due(&t->snapshot, t->at.next_batch))
+        return 0;
+    count_time(t, training);
+    write_position(t, &position);
+    return tr_snapshot_take(&t->snapshot, &t->state, &position, t->at.next_batch, text);
 }
 
 /* Waits until the batch is complete. 0: it is; > 0: leave with that status; IM_EXIT_RESUMABLE when asked to
@@ -449,7 +473,9 @@ static int one_step(struct trainer *t, const struct im_phase *phase, struct im_t
     err = run_batch(t, &step, agreed.usable, text);
     if (err == 0 && g + 1 == phase->first_batch + phase->steps)
         err = end_pass(t, phase, text);
-    return err ? err : save_on_request(t, agreed.saves, phase->split == IM_TRAIN, text);
+    if (err == 0)
+        err = save_on_request(t, agreed.saves, phase->split == IM_TRAIN, text);
+    return err ? err : take_snapshot(t, phase->split == IM_TRAIN, text);
 }
 
 static int train(struct trainer *t, struct im_text *text)
@@ -492,20 +518,28 @@ static int wait_for_start(struct im_child *child)
     }
 }
 
+static void tell_ready(struct trainer *t)
+{
+    struct im_network_bytes bytes = im_network_bytes(t->net);
+    const char *caution = im_network_caution(t->net);
+    uint64_t snapshot = t->snapshot.memory.segment.bytes;
+
+    if (caution)
+        im_log(IM_LOG_WARN, "precision", "note=%s", im_log_quote(&(struct im_quoted){0}, caution));
+    im_log(IM_LOG_INFO, "network ready",
+           "arenas_bytes=%zu activations_bytes=%zu backend_bytes=%zu snapshot_bytes=%" PRIu64
+           " next_batch=%" PRIu64,
+           bytes.arenas, bytes.activations, bytes.backend, snapshot, t->at.next_batch);
+    tr_report_ready(&t->report, bytes.arenas + bytes.activations + bytes.backend, snapshot);
+}
+
 int tr_run(struct im_child *child, struct im_text *text)
 {
     struct trainer t = {.child = child, .report = {.metrics = {.lines_fd = -1, .summary_fd = -1}}};
     int err = open_all(&t, text);
 
     if (err == 0) {
-        struct im_network_bytes bytes = im_network_bytes(t.net);
-        const char *caution = im_network_caution(t.net);
-
-        if (caution)
-            im_log(IM_LOG_WARN, "precision", "note=%s", im_log_quote(&(struct im_quoted){0}, caution));
-        im_log(IM_LOG_INFO, "network ready",
-               "arenas_bytes=%zu activations_bytes=%zu backend_bytes=%zu next_batch=%" PRIu64, bytes.arenas,
-               bytes.activations, bytes.backend, t.at.next_batch);
+        tell_ready(&t);
         im_child_ready(child);
         err = wait_for_start(child);
     }
@@ -514,6 +548,7 @@ int tr_run(struct im_child *child, struct im_text *text)
     im_stats_enter(child->stats, IM_IDLE);
     tr_report_close(&t.report);
     tr_team_close(&t.team);
+    tr_snapshot_close(&t.snapshot);
     tr_schedule_fini(&t.schedule);
     tr_state_fini(&t.state);
     im_network_free(t.net);

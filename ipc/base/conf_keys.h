@@ -254,6 +254,8 @@
     INT(sample_deadline_ms, "sample-deadline-ms", 10000, 100, 3600000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "MS", "an image that takes longer to decode is a bad sample") \
     INT(stall_timeout_ms, "stall-timeout-ms", 60000, 1000, 86400000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "MS", "a reader or augmenter with work and no progress for this long is killed and restarted") \
     INT(rank_timeout_ms, "rank-timeout-ms", 600000, 1000, 86400000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "MS", "a trainer that the others have waited for this long when they add up gradients is taken for hung") \
+    REAL(snapshot_interval, "snapshot-interval", 30, 0, 86400, IM_GROUP_ROBUSTNESS, IM_FOR_START, "SECONDS", "between snapshots of the training in shared memory, from which it goes on when a trainer dies; 0 = none by time") \
+    INT(snapshot_steps, "snapshot-steps", 0, 0, 1000000000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "N", "a snapshot after every N steps of training or validation at the latest; 0 = none by steps") \
     INT(max_restarts, "max-restarts", 10, 0, 1000000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "N", "restarts of one process without progress between them before the run stops") \
     TEXT(output, "output", "", IM_GROUP_OUTPUT, IM_FOR_PREVIEW, "FILE", "PNG file that gets the grid (default preview.png)") \
     INT(images, "images", 16, 1, 4096, IM_GROUP_DATA, IM_FOR_PREVIEW | IM_FOR_BENCH | IM_FOR_LIST, "N", "images taken, spread over the training set; a preview takes 64 at most") \
