@@ -156,23 +156,32 @@ int au_decoder_open(struct au_decoder *d, const void *bytes, size_t n, struct au
 }
 
 /* Each open is good for one decode of a box within the image. */
-static void close_for(struct au_decoder *d, const struct imk_box *box)
+static void close_for(struct au_decoder *d, const struct imk_box *box, uint32_t scale)
 {
+    uint32_t width = au_scaled_side(d->image.width, scale), height = au_scaled_side(d->image.height, scale);
+
     im_assert(d->opened && box->w > 0 && box->h > 0);
-    im_assert(box->x < d->image.width && box->w <= d->image.width - box->x);
-    im_assert(box->y < d->image.height && box->h <= d->image.height - box->y);
+    im_assert(box->x < width && box->w <= width - box->x);
+    im_assert(box->y < height && box->h <= height - box->y);
     d->opened = false;
 }
 
 int au_decoder_region(struct au_decoder *d, const struct imk_box *box, struct au_pixels *ret,
                       struct im_text *text)
 {
+    return au_decoder_region_scaled(d, 1, box, ret, text);
+}
+
+int au_decoder_region_scaled(struct au_decoder *d, uint32_t scale, const struct imk_box *box,
+                             struct au_pixels *ret, struct im_text *text)
+{
     int result;
 
-    close_for(d, box);
+    im_assert(scale == 1 || (d->image.format == AU_FORMAT_JPEG && (scale == 2 || scale == 4 || scale == 8)));
+    close_for(d, box, scale);
 
     if (d->image.format == AU_FORMAT_JPEG)
-        result = au_jpeg_region(d->jpeg, box, ret, text);
+        result = au_jpeg_region(d->jpeg, scale, box, ret, text);
     else if (d->image.format == AU_FORMAT_PNG)
         result = au_png_region(&d->input, box, ret, text);
     else
@@ -184,7 +193,7 @@ int au_decoder_region(struct au_decoder *d, const struct imk_box *box, struct au
 int au_decoder_parse(struct au_decoder *d, const struct imk_box *box, uint32_t *ret_rows,
                      struct im_text *text)
 {
-    close_for(d, box);
+    close_for(d, box, 1);
     if (d->image.format != AU_FORMAT_JPEG)
         return im_fail(text, IM_VERDICT_UNSUPPORTED, "only JPEG files have Huffman codes");
     return au_jpeg_parse(d->jpeg, box, ret_rows, text);

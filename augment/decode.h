@@ -47,6 +47,12 @@ struct au_pixels {
 
 struct au_decoder;
 
+/* What a side of `pixels` has at 1/scale. */
+static inline uint32_t au_scaled_side(uint32_t pixels, uint32_t scale)
+{
+    return (pixels + scale - 1) / scale;
+}
+
 /* 0 or -ENOMEM. */
 int au_decoder_new(struct au_decoder **ret, const struct au_limits *limits);
 void au_decoder_free(struct au_decoder **decoder);
@@ -60,6 +66,12 @@ int au_decoder_open(struct au_decoder *decoder, const void *bytes, size_t n, str
  * call. */
 int au_decoder_region(struct au_decoder *decoder, const struct imk_box *box, struct au_pixels *ret,
                       struct im_text *text);
+
+/* The same of a JPEG file at 1/scale, scale being 1, 2, 4 or 8: libjpeg's inverse DCT makes one pixel of
+ * scale x scale, nearly their mean, and saves most of its own work. The box is in those pixels, of which
+ * there are au_scaled_side() on each side. */
+int au_decoder_region_scaled(struct au_decoder *decoder, uint32_t scale, const struct imk_box *box,
+                             struct au_pixels *ret, struct im_text *text);
 
 /* For measurements, in place of au_decoder_region(): reads the Huffman codes as they are read for `box` of
  * the JPEG file just opened, down to about its last row (*ret_rows of them from the top: whole iMCU rows, and

@@ -29,7 +29,7 @@ void au_jpeg_use_library(struct au_jpeg *jpeg, bool use_library);
 bool au_jpeg_used_library(const struct au_jpeg *jpeg);
 int au_jpeg_open(struct au_jpeg *jpeg, struct au_input *input, struct au_image *ret, struct im_text *text);
 int au_jpeg_parse(struct au_jpeg *jpeg, const struct imk_box *box, uint32_t *ret_rows, struct im_text *text);
-int au_jpeg_region(struct au_jpeg *jpeg, const struct imk_box *box, struct au_pixels *ret,
+int au_jpeg_region(struct au_jpeg *jpeg, uint32_t scale, const struct imk_box *box, struct au_pixels *ret,
                    struct im_text *text);
 
 int au_png_open(struct au_input *input, struct au_image *ret, struct im_text *text);

@@ -58,6 +58,7 @@ struct au_jpeg {
     JBLOCK scratch[AU_HUFFMAN_BLOCKS_MAX]; /* for codes of which no pixels are made */
     JBLOCKROW scratch_rows[AU_HUFFMAN_BLOCKS_MAX];
     struct imk_box box;
+    uint32_t scale; /* 1/scale is what is made; the box is in its pixels */
     uint32_t parsed_rows;
     struct au_pixels pixels;
 };
@@ -189,10 +190,14 @@ static boolean on_parsed_mcu(j_decompress_ptr d, JBLOCKROW *blocks)
     return on_mcu(d, NULL);
 }
 
-/* Is this one baseline scan of all components, read as it is decoded? */
+/* Is this one baseline scan of all components, read as it is decoded? The width rules out the lossless
+ * process of libjpeg-turbo 3, whose MCUs are single pixels. */
 static bool is_plain(const struct jpeg_decompress_struct *d)
 {
-    return !jpeg_has_multiple_scans((j_decompress_ptr)d) && !d->progressive_mode && !d->arith_code &&
+    JDIMENSION mcu = DCTSIZE * (d->comps_in_scan == 1 ? 1 : (JDIMENSION)d->max_h_samp_factor);
+
+    return d->MCUs_per_row > 1 && d->MCUs_per_row == (d->image_width + mcu - 1) / mcu &&
+           !jpeg_has_multiple_scans((j_decompress_ptr)d) && !d->progressive_mode && !d->arith_code &&
            d->data_precision == 8 && d->comps_in_scan == d->num_components &&
            d->blocks_in_MCU <= AU_HUFFMAN_BLOCKS_MAX && d->unread_marker == 0;
 }
@@ -223,6 +228,7 @@ static void use_own_decoder(struct au_jpeg *j)
         scan.block[i].component = (uint8_t)component;
         scan.block[i].dc_slot = (uint8_t)d->cur_comp_info[component]->dc_tbl_no;
         scan.block[i].ac_slot = (uint8_t)d->cur_comp_info[component]->ac_tbl_no;
+        scan.block[i].only_dc = d->cur_comp_info[component]->DCT_scaled_size == 1;
     }
     for (int i = 0; i < d->comps_in_scan; i++) {
         const jpeg_component_info *c = d->cur_comp_info[i];
@@ -316,7 +322,8 @@ static bool is_smoothed(const struct jpeg_decompress_struct *d)
 /* The MCUs of other columns need not be decoded. In a scan of one component an MCU is one block. */
 static void keep_columns(struct au_jpeg *j, uint32_t left, uint32_t width)
 {
-    uint32_t mcu = j->d.comps_in_scan == 1 ? DCTSIZE : (uint32_t)j->d.max_h_samp_factor * DCTSIZE;
+    uint32_t block = (uint32_t)j->d.min_DCT_scaled_size;
+    uint32_t mcu = j->d.comps_in_scan == 1 ? block : (uint32_t)j->d.max_h_samp_factor * block;
 
     au_huffman_keep(j->huffman, left / mcu, (left + width - 1) / mcu);
 }
@@ -325,7 +332,7 @@ static void keep_columns(struct au_jpeg *j, uint32_t left, uint32_t width)
  * out. */
 static uint32_t crop_columns(struct au_jpeg *j)
 {
-    uint32_t imcu = (uint32_t)j->d.max_h_samp_factor * DCTSIZE;
+    uint32_t imcu = (uint32_t)(j->d.max_h_samp_factor * j->d.min_DCT_scaled_size);
     uint32_t first = j->box.x / imcu, last = (j->box.x + j->box.w - 1) / imcu;
     JDIMENSION left = first > 0 ? (first - 1) * imcu : 0;
     JDIMENSION right = (last + 2) * imcu;
@@ -343,7 +350,7 @@ static uint32_t crop_columns(struct au_jpeg *j)
 
 static void skip_rows(struct au_jpeg *j)
 {
-    uint32_t imcu = (uint32_t)j->d.max_v_samp_factor * DCTSIZE;
+    uint32_t imcu = (uint32_t)(j->d.max_v_samp_factor * j->d.min_DCT_scaled_size);
     uint32_t rows = j->box.y / imcu * imcu;
 
     if (rows > 0)
@@ -391,6 +398,8 @@ static int read_region(struct au_jpeg *j)
         return result;
     d->dct_method = JDCT_ISLOW;
     d->do_fancy_upsampling = TRUE;
+    d->scale_num = 1;
+    d->scale_denom = j->scale;
     jpeg_start_decompress(d);
 
     /* With several scans all of the file has been read now, and what is missing at its end is missing in
@@ -522,11 +531,13 @@ static int decode(struct au_jpeg *j, int (*step)(struct au_jpeg *), struct im_te
     return result;
 }
 
-int au_jpeg_region(struct au_jpeg *j, const struct imk_box *box, struct au_pixels *ret, struct im_text *text)
+int au_jpeg_region(struct au_jpeg *j, uint32_t scale, const struct imk_box *box, struct au_pixels *ret,
+                   struct im_text *text)
 {
     int result;
 
     j->box = *box;
+    j->scale = scale;
     result = decode(j, read_region, text);
     if (result == 0)
         *ret = j->pixels;

@@ -290,11 +290,10 @@ bool au_huffman_mcu(struct au_huffman *h, int16_t (*const *blocks)[64])
         int32_t dc = decode_dc(&r, &h->tables[AU_HUFFMAN_DC][scan->block[i].dc_slot],
                                &h->dc[scan->block[i].component]);
 
-        if (is_wanted) {
-            int16_t *block = *blocks[i];
-
-            block[0] = (int16_t)dc;
-            decode_ac(&r, ac, block);
+        if (is_wanted)
+            (*blocks[i])[0] = (int16_t)dc;
+        if (is_wanted && !scan->block[i].only_dc) {
+            decode_ac(&r, ac, *blocks[i]);
         } else {
             if (UNLIKELY(!ac->has_strides))
                 au_huffman_table_stride(ac);

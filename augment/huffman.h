@@ -27,6 +27,7 @@ struct au_huffman_scan {
     uint32_t blocks; /* in an MCU, in coded order */
     struct {
         uint8_t component, dc_slot, ac_slot;
+        bool only_dc; /* of its coefficients the first alone is wanted */
     } block[AU_HUFFMAN_BLOCKS_MAX];
 };
 

@@ -3,6 +3,10 @@
  * intermediate image, the second of which writes to the output itself. Mirroring costs nothing: the
  * horizontal table is made in reverse.
  *
+ * On request what shrinks to a half or less is decoded at 1/2, 1/4 or 1/8 first. The box keeps its exact
+ * place in the larger pixels; the smoothing differs, and at the box's edges up to scale - 1 pixels from
+ * outside of it show through.
+ *
  * The transforms that follow are drawn before the pixels are made, because they say where the crop is to be
  * put: an affine step cannot be done in place.
  *
@@ -21,11 +25,12 @@
 struct au_renderer {
     struct au_decoder *decoder;
     struct imk_image_ops ops;
-    struct au_buffer tables; /* both filter tables */
-    struct au_buffer rows;   /* between the passes */
+    struct au_buffer tables[2]; /* horizontal and vertical filter */
+    struct au_buffer rows;      /* between the passes */
     struct au_canvas canvas;
     struct au_draw draw;
     struct au_times times;
+    uint32_t scale; /* the image is decoded at 1/scale */
 };
 
 /* The part of one axis of the output that shows the image. */
@@ -55,7 +60,8 @@ void au_renderer_free(struct au_renderer **renderer)
 {
     if (*renderer) {
         au_decoder_free(&(*renderer)->decoder);
-        au_buffer_fini(&(*renderer)->tables);
+        au_buffer_fini(&(*renderer)->tables[0]);
+        au_buffer_fini(&(*renderer)->tables[1]);
         au_buffer_fini(&(*renderer)->rows);
         au_canvas_fini(&(*renderer)->canvas);
     }
@@ -67,8 +73,8 @@ size_t au_renderer_bytes(const struct au_renderer *renderer)
 {
     const struct au_canvas *canvas = &renderer->canvas;
 
-    return au_decoder_bytes(renderer->decoder) + renderer->tables.size + renderer->rows.size +
-           canvas->image[0].size + canvas->image[1].size + canvas->rows.size;
+    return au_decoder_bytes(renderer->decoder) + renderer->tables[0].size + renderer->tables[1].size +
+           renderer->rows.size + canvas->image[0].size + canvas->image[1].size + canvas->rows.size;
 }
 
 struct au_times au_renderer_times(const struct au_renderer *renderer)
@@ -96,7 +102,7 @@ static int decode(struct au_renderer *r, const struct imk_box *box, struct au_pi
                   struct im_text *text)
 {
     im_ns began = im_now();
-    int result = au_decoder_region(r->decoder, box, ret, text);
+    int result = au_decoder_region_scaled(r->decoder, r->scale, box, ret, text);
 
     r->times.decode += im_now() - began;
     return result;
@@ -134,33 +140,59 @@ static int copy_crop(struct au_renderer *r, const struct au_plan *plan, const st
     return 0;
 }
 
-static int make_tables(struct au_renderer *r, const struct imk_axis *h, const struct imk_axis *v,
-                       struct imk_taps *h_taps, struct imk_taps *v_taps, struct im_text *text)
-{
-    size_t h_bytes = (imk_taps_bytes(h) + 63) & ~(size_t)63, v_bytes = imk_taps_bytes(v);
+/* Source positions at 1/scale that a part of an axis lies in, and which part of those it is. */
+struct part {
+    uint32_t first, count;
+    double from, span;
+};
 
-    if (au_buffer_reserve(&r->tables, h_bytes + v_bytes) < 0)
-        return im_fail(text, -ENOMEM, "no memory for %zu bytes of filter tables", h_bytes + v_bytes);
-    imk_taps_fill(h_taps, h, &r->ops, r->tables.data);
-    imk_taps_fill(v_taps, v, &r->ops, r->tables.data + h_bytes);
+static struct part part_at(uint32_t at, uint32_t size, uint32_t scale)
+{
+    uint32_t first = at / scale;
+
+    return (struct part){first, au_scaled_side(at + size, scale) - first, (double)(at % scale) / scale,
+                         (double)size / scale};
+}
+
+/* The strongest reduction that leaves the box at least as large as what it is resized to. */
+static uint32_t scale_for(const struct au_plan *plan)
+{
+    for (uint32_t scale = 8; scale > 1; scale /= 2)
+        if (plan->box.w / scale >= plan->resized_w && plan->box.h / scale >= plan->resized_h)
+            return scale;
+    return 1;
+}
+
+static int make_table(struct au_renderer *r, struct au_buffer *memory, const struct imk_axis *axis,
+                      const struct part *part, struct imk_taps *taps, struct im_text *text)
+{
+    size_t bytes = imk_taps_bytes(axis);
+
+    if (au_buffer_reserve(memory, bytes) < 0)
+        return im_fail(text, -ENOMEM, "no memory for %zu bytes of filter tables", bytes);
+    imk_taps_fill_part(taps, axis, part->from, part->span, &r->ops, memory->data);
     return 0;
 }
 
 static int resize_crop(struct au_renderer *r, const struct au_plan *plan, const struct span *h,
                        const struct span *v, unsigned char *to, struct im_text *text)
 {
-    struct imk_axis h_axis = {plan->box.w, plan->resized_w, h->from, h->count, plan->flip};
-    struct imk_axis v_axis = {plan->box.h, plan->resized_h, v->from, v->count, false};
+    struct part h_part = part_at(plan->box.x, plan->box.w, r->scale);
+    struct part v_part = part_at(plan->box.y, plan->box.h, r->scale);
+    struct imk_axis h_axis = {h_part.count, plan->resized_w, h->from, h->count, plan->flip};
+    struct imk_axis v_axis = {v_part.count, plan->resized_h, v->from, v->count, false};
     size_t row_bytes = (size_t)3 * h->count, stride = row_bytes + IMK_SLACK;
     struct imk_taps h_taps, v_taps;
     struct au_pixels pixels;
     struct imk_box box;
-    int result = make_tables(r, &h_axis, &v_axis, &h_taps, &v_taps, text);
+    int result = make_table(r, &r->tables[0], &h_axis, &h_part, &h_taps, text);
 
+    if (result == 0)
+        result = make_table(r, &r->tables[1], &v_axis, &v_part, &v_taps, text);
     if (result)
         return result;
-    box = (struct imk_box){plan->box.x + h_taps.begin, plan->box.y + v_taps.begin, h_taps.end - h_taps.begin,
-                           v_taps.end - v_taps.begin};
+    box = (struct imk_box){h_part.first + h_taps.begin, v_part.first + v_taps.begin,
+                           h_taps.end - h_taps.begin, v_taps.end - v_taps.begin};
     result = decode(r, &box, &pixels, text);
     if (result)
         return result;
@@ -221,6 +253,7 @@ int au_render(struct au_renderer *r, const struct au_job *job, const void *bytes
         return result;
     r->times.decode = im_now() - began;
     plan = au_plan_make(job, image.width, image.height);
+    r->scale = job->recipe.scaled_decode && image.format == AU_FORMAT_JPEG ? scale_for(&plan) : 1;
     crop = draw_transforms(r, job, &plan, out);
     if (!crop)
         return im_fail(text, -ENOMEM, "no memory for an image of %u pixels squared", (unsigned)job->size);

@@ -91,6 +91,12 @@ struct imk_image_ops {
 void imk_taps_fill(struct imk_taps *taps, const struct imk_axis *axis, const struct imk_image_ops *ops,
                    void *memory);
 
+/* The same where the output shows [from, from + span) of the source positions, 0 <= from, from + span <= in,
+ * and not all of them to their edges: a crop of pixels that are larger than those it was measured in. 0 <
+ * span. */
+void imk_taps_fill_part(struct imk_taps *taps, const struct imk_axis *axis, double from, double span,
+                        const struct imk_image_ops *ops, void *memory);
+
 /* CPU features that versions ask for. */
 enum imk_cpu {
     IMK_CPU_AVX2 = 1u << 0,

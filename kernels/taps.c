@@ -11,9 +11,9 @@
 #include <math.h>
 #include <string.h>
 
-static double filter_scale(const struct imk_axis *axis)
+static double filter_support(double span, const struct imk_axis *axis)
 {
-    double scale = (double)axis->in / (double)axis->out;
+    double scale = span / (double)axis->out;
 
     return scale < 1.0 ? 1.0 : scale;
 }
@@ -21,7 +21,7 @@ static double filter_scale(const struct imk_axis *axis)
 /* Weights per output position: Pillow's ksize, rounded up. */
 static uint32_t weight_stride(const struct imk_axis *axis)
 {
-    uint32_t ksize = (uint32_t)ceil(filter_scale(axis)) * 2 + 1;
+    uint32_t ksize = (uint32_t)ceil(filter_support((double)axis->in, axis)) * 2 + 1;
 
     return (ksize + 3) & ~(uint32_t)3;
 }
@@ -31,10 +31,8 @@ size_t imk_taps_bytes(const struct imk_axis *axis)
     return (size_t)axis->count * 2 * (sizeof(uint32_t) + weight_stride(axis) * sizeof(uint32_t));
 }
 
-static struct imk_window window_at(const struct imk_axis *axis, uint32_t position, double scale,
-                                   double support)
+static struct imk_window window_at(const struct imk_axis *axis, double centre, double support)
 {
-    double centre = ((double)position + 0.5) * scale;
     double low = centre - support + 0.5;
     double high = centre + support + 0.5;
     uint32_t start = low < 0.0 ? 0 : (uint32_t)low;
@@ -96,8 +94,14 @@ static void fill_position(struct imk_taps *taps, uint32_t i, struct imk_window w
 void imk_taps_fill(struct imk_taps *taps, const struct imk_axis *axis, const struct imk_image_ops *ops,
                    void *memory)
 {
+    imk_taps_fill_part(taps, axis, 0.0, (double)axis->in, ops, memory);
+}
+
+void imk_taps_fill_part(struct imk_taps *taps, const struct imk_axis *axis, double from, double span,
+                        const struct imk_image_ops *ops, void *memory)
+{
     uint32_t count = axis->count;
-    double scale = (double)axis->in / (double)axis->out, support = filter_scale(axis);
+    double scale = span / (double)axis->out, support = filter_support(span, axis);
     double support_inverse = 1.0 / support;
 
     *taps = (struct imk_taps){
@@ -112,7 +116,8 @@ void imk_taps_fill(struct imk_taps *taps, const struct imk_axis *axis, const str
     for (uint32_t i = 0; i < count; i++) {
         uint32_t position = axis->first + (axis->mirrored ? count - 1 - i : i);
 
-        fill_position(taps, i, window_at(axis, position, scale, support), ops, support_inverse);
+        fill_position(taps, i, window_at(axis, from + ((double)position + 0.5) * scale, support), ops,
+                      support_inverse);
     }
     for (uint32_t i = 0; i < count; i++)
         taps->start[i] -= taps->begin;

@@ -147,6 +147,7 @@
     REAL(rrc_ratio_min, "rrc-ratio-min", 3.0 / 4, 0.1, 10, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "RATIO", "narrowest width/height of a random resized crop") \
     REAL(rrc_ratio_max, "rrc-ratio-max", 4.0 / 3, 0.1, 10, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "RATIO", "widest width/height of a random resized crop") \
     REAL(hflip, "hflip", 0.5, 0, 1, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "P", "chance of a horizontal flip") \
+    BOOL(scaled_decode, "scaled-decode", false, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "", "decode JPEG files at 1/2, 1/4 or 1/8 where the crop is that much larger than the sample or more; faster with large images, and changes pixels: they are smoothed differently") \
     ENUM(augment, "augment", IM_AUGMENT_LIGHT, IM_AUGMENTS, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "SET", "set of transforms for training; its values give way to those of flags, environment and file") \
     ENUM(aug_policy, "aug-policy", IM_AUG_POLICY_NONE, IM_AUG_POLICIES, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "NAME", "learned policy, with torchvision's tables and ranges (in YAML aug: {policy: ...})") \
     REAL(aug_policy_p, "aug-policy-p", 1, 0, 1, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "P", "chance of the policy") \

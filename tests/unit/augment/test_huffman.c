@@ -27,7 +27,7 @@ static const struct jpeg_spec plain[] = {
     {JPEG_YCC, 160, 128, 2, 2, false, false, false, 1, 90},
     {JPEG_YCC, 201, 100, 1, 1, false, false, false, 7, 95},
     {JPEG_GREY, 64, 200, 1, 1, false, false, false, 13, 90},
-    {JPEG_YCC, 9, 9, 2, 2, false, false, false, 0, 30},
+    {JPEG_YCC, 17, 9, 2, 2, false, false, false, 0, 30},
     {JPEG_YCC, 240, 160, 4, 1, false, false, false, 0, 90},
 };
 enum { PLAIN = sizeof plain / sizeof plain[0] };
