@@ -307,6 +307,8 @@ static int run(int argc, char **argv, bool is_profile)
         return err;
     err = allocate(&b);
     if (err == 0)
+        err = au_session_confine(&text);
+    if (err == 0)
         err = measure(&b, &text);
     if (err == 0 && is_profile)
         measure_entropy(&b);

@@ -3,6 +3,7 @@
  * a disk. */
 #include "augment/pixels.h"
 
+#include "augment/sandbox.h"
 #include "ipc/base/file.h"
 #include "ipc/child.h"
 
@@ -205,6 +206,16 @@ int au_session_open(struct au_session *s, unsigned command, int argc, char **arg
         return au_fail(err, &text);
     }
     return 0;
+}
+
+int au_session_confine(struct im_text *text)
+{
+    struct im_text why = {""};
+    int err = au_sandbox_enter(&why);
+
+    if (err > 0)
+        fprintf(stderr, "imsuper: %s\n", why.s);
+    return err < 0 ? im_fail(text, err, "%s", why.s) : 0;
 }
 
 void au_session_close(struct au_session *s)

@@ -10,6 +10,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 struct au_file {
     uint64_t id; /* in the index */
@@ -29,8 +30,9 @@ struct au_files {
 int au_files_load(const struct im_conf *conf, struct au_files *ret, struct im_text *text);
 void au_files_free(struct au_files *files); /* accepts a zeroed one */
 
-/* 8-bit RGB pixels without gaps, as a PNG file. 0, or a negative errno with a sentence. */
-int au_png_write(const char *path, const unsigned char *rgb, uint32_t width, uint32_t height,
+/* 8-bit RGB pixels without gaps, as a PNG file. 0, or a negative errno with a sentence, which names `path`.
+ */
+int au_png_write(FILE *to, const char *path, const unsigned char *rgb, uint32_t width, uint32_t height,
                  struct im_text *text);
 
 /* A picture in memory, and text on it in a fixed 5 x 7 face that takes 6 x 9 pixels a character. */
@@ -62,6 +64,10 @@ struct au_session {
 };
 int au_session_open(struct au_session *session, unsigned command, int argc, char **argv);
 void au_session_close(struct au_session *session);
+
+/* Before the first image is decoded, and when all is open that will be written: gives up what decoding does
+ * not need (augment/sandbox.h). 0, or a negative errno with a sentence. */
+int au_session_confine(struct im_text *text);
 
 /* "imsuper: " and the sentence to stderr; returns the exit status for `err`. */
 int au_fail(int err, const struct im_text *text);

@@ -153,17 +153,19 @@ static int set_up(struct grid *g)
     return 0;
 }
 
-static int make(struct au_session *s, const char *path, struct im_text *text)
+static int make(struct au_session *s, FILE *to, const char *path, struct im_text *text)
 {
     struct grid g = {.session = s};
     int err = set_up(&g);
 
     if (err == 0)
+        err = au_session_confine(text);
+    if (err == 0)
         err = show_draws(&g, text);
     if (err == 0)
         err = show_images(&g, text);
     if (err == 0)
-        err = au_png_write(path, g.picture.rgb, g.picture.width, g.picture.height, text);
+        err = au_png_write(to, path, g.picture.rgb, g.picture.width, g.picture.height, text);
     free(g.picture.rgb);
     free(g.sample);
     return err;
@@ -174,6 +176,7 @@ int au_cmd_preview(int argc, char **argv)
     struct im_text text = {""};
     struct au_session s;
     const char *path;
+    FILE *to = NULL;
     int err = au_session_open(&s, IM_FOR_PREVIEW, argc, argv);
 
     if (err)
@@ -183,7 +186,13 @@ int au_cmd_preview(int argc, char **argv)
         err = im_fail(&text, -EINVAL, "--images %" PRId64 ": a preview shows %d at most", s.conf.images,
                       IMAGES_MAX);
     if (err == 0)
-        err = make(&s, path, &text);
+        to = fopen(path, "wbe");
+    if (err == 0 && !to)
+        err = im_fail(&text, -errno, "cannot write %.700s: %s", path, strerror(errno));
+    if (err == 0)
+        err = make(&s, to, path, &text);
+    if (to)
+        fclose(to);
     if (err == 0 && !s.conf.quiet)
         printf("%s\n", path);
     au_session_close(&s);

@@ -39,6 +39,19 @@ done
 preview --augment classic --diff -o "$work/b.png"
 [ "$(number_at "$work/b.png" 16)" = $((6 + 4 * 326)) ] || fail "--diff is $(number_at "$work/b.png" 16) wide"
 
+# While it writes its picture it is in the sandbox: system calls are filtered (2).
+if grep -q '^Seccomp:' /proc/self/status; then
+  mkfifo "$work/fifo"
+  "${imsuper%/*}/imsuper-pixels" preview --data-dir "$work/data" --images 64 --diff -o "$work/fifo" >/dev/null &
+  exec 3<"$work/fifo"
+  head -c 4 <&3 >/dev/null
+  filter=$(sed -n 's/^Seccomp:[^0-9]*//p' "/proc/$!/status")
+  cat <&3 >/dev/null
+  exec 3<&-
+  wait $! || fail "a preview into a pipe failed"
+  [ "$filter" = 2 ] || fail "strangers' images were decoded outside of the sandbox (filter $filter)"
+fi
+
 # bench and profile: text for people, one JSON object for programs.
 bench="--data-dir $work/data --image-size 32 --images 6 --passes 2 --augment randaugment"
 # shellcheck disable=SC2086 # words on purpose
