@@ -15,6 +15,7 @@
 #include "ipc/batch.h"
 #include "ipc/ledger.h"
 #include "ipc/wait.h"
+#include "trainer/import.h"
 #include "trainer/report.h"
 #include "trainer/resume.h"
 #include "trainer/schedule.h"
@@ -179,6 +180,22 @@ static int prepare(struct trainer *t, struct im_text *text)
     return err;
 }
 
+/* A new run's weights, where they are not the drawn ones. */
+static int import(struct trainer *t, struct im_text *text)
+{
+    const struct im_conf *conf = t->child->conf;
+    size_t loaded = 0;
+    int err;
+
+    if (!conf->init_from[0])
+        return 0;
+    err = tr_import(conf->init_from, t->net, conf->init_skip_head, &loaded, text);
+    if (err == 0)
+        im_log(IM_LOG_INFO, "weights loaded", "from=%s tensors=%zu",
+               im_log_quote(&(struct im_quoted){0}, conf->init_from), loaded);
+    return err;
+}
+
 static int open_all(struct trainer *t, struct im_text *text)
 {
     struct tr_resume from = {0};
@@ -194,6 +211,8 @@ static int open_all(struct trainer *t, struct im_text *text)
         err = tr_state_init(&t->state, t->net);
     if (err == 0 && from.state)
         err = tr_state_restore(&t->state, from.state, text);
+    if (err == 0 && !from.state)
+        err = import(t, text);
     if (err == 0 && from.file && leads(t))
         err = tr_checkpoint_mend(&t->store, from.file, text) < 0 ? -EIO : 0;
     tr_resume_close(&from);

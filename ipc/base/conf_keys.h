@@ -191,6 +191,8 @@
     REAL(drop_path_rate, "drop-path-rate", 0, 0, 0.99, IM_GROUP_MODEL, IM_FOR_START, "P", "stochastic depth: chance that a sample goes by the last block; rises linearly from 0 at the first") \
     BOOL(zero_init_residual, "zero-init-residual", false, IM_GROUP_MODEL, IM_FOR_START, "", "start each block as the identity: zero weight in its last batch norm (resnetv2: last convolution)") \
     ENUM(amp, "amp", IM_AMP_NONE, IM_AMPS, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_STEPS, "TYPE", "what activations are stored and convolutions computed in: bf16, or none for fp32; weights stay fp32") \
+    TEXT(init_from, "init-from", "", IM_GROUP_MODEL, IM_FOR_START, "FILE", "safetensors file of torchvision, timm or imsuper whose weights a new run begins with; names and shapes must be the model's") \
+    BOOL(init_skip_head, "init-skip-head", false, IM_GROUP_MODEL, IM_FOR_START, "", "leave the classifier out of init-from: for other classes") \
     INT(epochs, "epochs", 90, 1, 100000, IM_GROUP_TRAINING, IM_FOR_START, "N", "passes over the training images") \
     INT(batch_size, "batch-size", 256, 1, 65536, IM_GROUP_TRAINING, IM_FOR_START, "N", "images per step and trainer process") \
     TEXT(resize_schedule, "resize-schedule", "", IM_GROUP_TRAINING, IM_FOR_START, "ENTRIES", "image size and batch by epoch, in place of image-size and batch-size: 1-30:64x256,31-50:128x128,51-:224x64; 12-14:160..192 is a ramp in steps of 32") \
@@ -283,7 +285,7 @@
     X("save-dir", "workspace", NULL) X("output-dir", "workspace", NULL) X("experiment", "run-name", NULL) \
     X("world-size", "ranks", NULL) X("nproc-per-node", "ranks", NULL) \
     X("use-blurpool", "blurpool", "zhang") X("drop-path", "drop-path-rate", NULL) X("zero-init-last", "zero-init-residual", NULL) \
-    X("arch", "model", NULL) X("img-size", "image-size", NULL) X("smoothing", "label-smoothing", NULL) \
+    X("initial-checkpoint", "init-from", NULL) X("finetune", "init-from", NULL) X("arch", "model", NULL) X("img-size", "image-size", NULL) X("smoothing", "label-smoothing", NULL) \
     X("data", "data-dir", NULL) X("data-path", "data-dir", NULL) X("train-crop-size", "image-size", NULL) \
     X("val-crop-size", "eval-image-size", NULL) X("val-resize-size", "eval-resize", NULL) \
     X("random-erase", "aug-erase-p", NULL) X("reprob", "aug-erase-p", NULL) \
@@ -299,7 +301,7 @@
     X("auto-augment", "use --augment autoaugment, randaugment or trivial") \
     X("aa", "use --augment autoaugment, randaugment or trivial") \
     X("color-jitter", "use --aug.brightness, --aug.contrast, --aug.saturation and --aug.hue") \
-    X("pretrained", "imsuper trains from scratch") \
+    X("pretrained", "use --init-from FILE with the weights as a safetensors file") \
     X("print-freq", "use --status-interval SECONDS") \
     X("num-classes", "nothing is needed: the number of classes comes from the data") \
     X("mixup", "this version has no MixUp") \
