@@ -223,7 +223,7 @@ void sv_answer(struct sv_super *s)
             im_ctl_send(s->ctl, &from, simple_reply("error", "not a JSON object"));
         else if (*cmd)
             im_ctl_send(s->ctl, &from, command(s, cmd, m));
-        else if (strcmp(event, "epoch") == 0)
+        else if (strcmp(event, "epoch") == 0 && !s->conf.sweep)
             tell_epoch(s, m);
         else if (strcmp(event, "ready") == 0)
             tell_memory(s, m);

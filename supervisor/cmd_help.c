@@ -21,6 +21,7 @@ static const char overview[] =
     "\n"
     "Train    start     train, or continue the run of that name\n"
     "         stop      finish the step, save and stop the run; --now: at once\n"
+    "         lr-find   learning-rate range test: suggests --lr\n"
     "         recipes   files of options for start --recipe NAME; recipes NAME shows one\n"
     "Look     status    state of a run; --json for programs\n"
     "Data     data index    look at a dataset and index it\n"
@@ -44,6 +45,12 @@ int sv_cmd_help(int argc, char **argv)
     } verbs[] = {
         {"start", IM_FOR_START,
          "imsuper start --data-dir DIR [flags]\n\nTrains, or continues the run of that name.\n"},
+        {"lr-find", IM_FOR_START | IM_FOR_LR_FIND,
+         "imsuper lr-find --data-dir DIR [--num-iter N] [--start-lr RATE] [--end-lr RATE] [flags of "
+         "start]\n\nTrains "
+         "a fresh network for N steps whose learning rate grows from step to step, until the loss diverges, "
+         "and "
+         "suggests one;\nwrites lr-find.png and lr-find.json (--output) and touches no run.\n"},
         {"recipes", 0,
          "imsuper recipes [NAME]\n\nLists the recipes, or shows one. Its options lie beneath those of a "
          "file, the "

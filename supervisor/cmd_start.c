@@ -16,6 +16,7 @@
 #include "supervisor/rundir.h"
 #include "supervisor/screen.h"
 #include "supervisor/sizes.h"
+#include "supervisor/start.h"
 #include "supervisor/warden.h"
 
 struct start {
@@ -71,11 +72,10 @@ static bool wants_list(int argc, char **argv)
     return false;
 }
 
-/* Flags, files, environment. 0, or an exit status. */
-static int configure(struct start *s, int argc, char **argv)
+int sv_start_configure(struct im_conf *conf, unsigned commands, int argc, char **argv)
 {
     struct im_text warning = {0}, text = {0};
-    int next = im_conf_load(&s->conf, IM_FOR_START, argc, argv, &warning, &text);
+    int next = im_conf_load(conf, commands, argc, argv, &warning, &text);
 
     if (next == -ENOENT && wants_list(argc, argv)) {
         sv_cmd_recipes(1, argv);
@@ -86,18 +86,18 @@ static int configure(struct start *s, int argc, char **argv)
     if (warning.s[0])
         fprintf(stderr, "imsuper: %s\n", warning.s);
     if (next < argc) {
-        fprintf(stderr, "imsuper: unexpected argument '%s'; flags begin with --, see `imsuper help start`\n",
-                argv[next]);
+        fprintf(stderr, "imsuper: unexpected argument '%s'; flags begin with --, see `imsuper help %s`\n",
+                argv[next], argv[0]);
         return IM_EXIT_USAGE;
     }
-    if (!s->conf.data_dir[0]) {
+    if (!conf->data_dir[0]) {
         fprintf(stderr, "imsuper: --data-dir is missing: the folder with train/ and val/; `imsuper data "
                         "synth --out DIR` makes one to try\n");
         return IM_EXIT_USAGE;
     }
-    if (im_conf_check(&s->conf, &text) < 0)
+    if (im_conf_check(conf, &text) < 0)
         return fail(&text, IM_EXIT_USAGE);
-    return check_devices(&s->conf);
+    return check_devices(conf);
 }
 
 static int status_of(int err)
@@ -111,6 +111,15 @@ static int status_of(int err)
     }
 }
 
+/* As many epochs as the steps of a range test take. */
+static void fit_to_sweep(struct start *s)
+{
+    uint64_t images = (uint64_t)(s->conf.batch_size * s->conf.ranks), train = s->data.samples[IM_TRAIN];
+    uint64_t steps = train / images > 0 ? train / images : 1;
+
+    s->conf.epochs = (int64_t)(((uint64_t)s->conf.num_iter + steps - 1) / steps);
+}
+
 /* The dataset, and how the run is cut for it and for the machine. 0, or an exit status. */
 static int measure(struct start *s)
 {
@@ -122,6 +131,8 @@ static int measure(struct start *s)
         return err; /* the indexer has said why */
     if (err < 0)
         return fail(&text, IM_EXIT_BAD_DATA);
+    if (s->conf.sweep)
+        fit_to_sweep(s);
     s->machine = (struct sv_machine){.cpus = (uint32_t)im_cpu_count(), .memory_bytes = im_memory_available()};
     snprintf(s->conf.index_file, sizeof s->conf.index_file, "%s", s->data.index_file);
     snprintf(s->conf.index_hash, sizeof s->conf.index_hash, "%s", s->data.hash);
@@ -219,6 +230,14 @@ static void print_header(const struct start *s)
 
     if (c->quiet)
         return;
+    if (c->sweep) {
+        fprintf(stderr,
+                "lr-find %s, %" PRId64 " steps of %" PRId64 " images of %" PRId64
+                " px, lr %g to %g, seed %" PRIu64 "\n",
+                im_conf_choice(IM_KEY_model, c->model), c->num_iter, c->batch_size * c->ranks, c->image_size,
+                c->start_lr, c->end_lr, c->seed);
+        return;
+    }
     fprintf(stderr, "imsuper %s   run %s   %s   (effective configuration: config.yaml)\n", IMSUPER_VERSION,
             c->run_name, c->run_dir);
     fprintf(stderr, "data    %s train, %s val, %u classes, layout %s, index %s in %.2f s\n",
@@ -250,17 +269,15 @@ static void remove_socket(const struct start *s)
         unlink(path);
 }
 
-int sv_cmd_start(int argc, char **argv)
+int sv_start_run(struct im_conf *conf)
 {
-    struct start s = {.lock = -1};
+    struct start s = {.conf = *conf, .lock = -1};
     struct sv_warden_fds fds;
     struct im_text text = {0};
     bool done = false;
-    int status;
+    int status = prepare(&s, &done);
 
-    status = configure(&s, argc, argv);
-    if (status == 0)
-        status = prepare(&s, &done);
+    *conf = s.conf;
     if (status)
         return status;
     if (done) {
@@ -280,4 +297,12 @@ int sv_cmd_start(int argc, char **argv)
     remove_socket(&s);
     im_run_close(&s.run);
     return status;
+}
+
+int sv_cmd_start(int argc, char **argv)
+{
+    struct im_conf conf;
+    int status = sv_start_configure(&conf, IM_FOR_START, argc, argv);
+
+    return status ? status : sv_start_run(&conf);
 }

@@ -265,9 +265,9 @@ static void say_goodbye(struct sv_super *s)
     add_ledger(s, fields);
     sv_journal_event(&s->journal, s->exit_status == IM_EXIT_OK ? "run.finished" : "run.ended", fields);
     sv_screen_end(&s->screen);
-    if (s->exit_status == IM_EXIT_OK)
+    if (s->exit_status == IM_EXIT_OK && !s->conf.sweep)
         say_done(s);
-    else if (s->exit_status == IM_EXIT_RESUMABLE)
+    else if (s->exit_status == IM_EXIT_RESUMABLE && !s->conf.sweep)
         sv_screen_say(&s->screen, "saved     %s; the same command with --run-name %s continues from here",
                       s->conf.run_dir, s->conf.run_name);
     sv_channel_send(IM_FD_CHANNEL, &m, -1);

@@ -62,7 +62,7 @@ int tr_report_step(struct tr_report *r, const struct tr_position *p, const struc
 
     im_stats_gauge(r->child->stats, IM_G_LOSS, loss);
     im_stats_gauge(r->child->stats, IM_G_LR, lr);
-    if (p->steps % TR_LINE_EVERY_STEPS != 0)
+    if (p->steps % TR_LINE_EVERY_STEPS != 0 && !r->child->conf->sweep)
         return 0;
     line = im_json_object();
     im_json_set_int(line, "step", (int64_t)p->steps);

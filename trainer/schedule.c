@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "ipc/base/err.h"
+#include "ipc/sweep.h"
 
 /* One part of a course: from `from` at its start to `to` at its end, both positions in steps. */
 struct part {
@@ -198,6 +199,8 @@ double tr_schedule_lr(const struct tr_schedule *s, uint64_t step)
     double warm =
         t < 0 ? conf->warmup_factor + (1 - conf->warmup_factor) * (double)step / s->warmup_steps : 1;
 
+    if (conf->sweep)
+        return im_sweep_lr(conf->start_lr, conf->end_lr, step, (uint64_t)conf->num_iter);
     if (is_by_epoch((enum im_conf_schedule)conf->schedule))
         return scale * warm * by_epoch(s, epoch, step);
     if (t < 0) /* nothing need be left after it */

@@ -31,7 +31,7 @@
  * onecycle also runs the momentum (Adam's first beta) from max_momentum down to base_momentum and back
  * (up and down with three_phase), on the same phases, while cycle_momentum says so. All rates are multiplied
  * by the epoch's scale: lr_scale linear or sqrt of (images per step / 256), Goyal et al. 2017 section 2.1 and
- * Krizhevsky 2014 section 5. */
+ * Krizhevsky 2014 section 5. A learning-rate range test (`sweep`) has ipc/sweep.h's rates instead. */
 #ifndef TRAINER_SCHEDULE_H
 #define TRAINER_SCHEDULE_H
 

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,6 +15,7 @@
 #include "ipc/base/log.h"
 #include "ipc/batch.h"
 #include "ipc/ledger.h"
+#include "ipc/sweep.h"
 #include "ipc/wait.h"
 #include "trainer/import.h"
 #include "trainer/report.h"
@@ -42,11 +44,13 @@ struct trainer {
     struct tr_report report;
     struct tr_schedule schedule;
     struct tr_position at;
-    unsigned char *valid; /* [batch_size_max] */
-    uint64_t pass_from;   /* sample number that the current pass was entered at */
-    im_ns epoch_mark;     /* for the clocks of the position */
-    double lr;            /* of the last step */
-    uint32_t saves_seen;  /* requests for a checkpoint that were met */
+    unsigned char *valid;          /* [batch_size_max] */
+    uint64_t pass_from;            /* sample number that the current pass was entered at */
+    im_ns epoch_mark;              /* for the clocks of the position */
+    double lr;                     /* of the last step */
+    uint32_t saves_seen;           /* requests for a checkpoint that were met */
+    struct im_sweep_smooth smooth; /* of a learning-rate range test */
+    bool swept;                    /* which is over */
 };
 
 static bool leads(const struct trainer *t)
@@ -247,7 +251,7 @@ static int save(struct trainer *t, int epoch, bool best, struct im_text *text)
     struct tr_position_text position;
     int err;
 
-    if (!leads(t))
+    if (!leads(t) || t->child->conf->sweep) /* a test that dies begins anew */
         return 0;
     IM_FAULT("trainer.save.before");
     err = im_child_should_leave(t->child);
@@ -383,6 +387,14 @@ static void finish_batch(struct trainer *t, const struct step *s, const struct i
     im_stats_time(child->stats, IM_H_ITEM, im_now() - began);
 }
 
+/* The same on every rank: the tally is that of all. */
+static void note_sweep(struct trainer *t, const struct im_tally *tally)
+{
+    double loss = tally->valid ? tally->loss_sum / tally->valid : (double)NAN;
+
+    t->swept = im_sweep_add(&t->smooth, loss) || t->at.steps >= (uint64_t)t->child->conf->num_iter;
+}
+
 /* Runs one complete batch and gives it back. usable: of all ranks' batches together. */
 static int run_batch(struct trainer *t, const struct step *s, uint64_t usable, struct im_text *text)
 {
@@ -404,6 +416,8 @@ static int run_batch(struct trainer *t, const struct step *s, uint64_t usable, s
     if (err)
         return err;
     finish_batch(t, s, &tally, began);
+    if (t->child->conf->sweep)
+        note_sweep(t, &tally);
     if (!leads(t) || s->phase->split != IM_TRAIN)
         return 0;
     return tr_report_step(&t->report, &t->at, &tally, t->lr, text);
@@ -505,7 +519,7 @@ static int train(struct trainer *t, struct im_text *text)
 
     t->epoch_mark = im_now();
     t->saves_seen = save_requests(t);
-    while (t->at.next_batch < plan->batches && err == 0) {
+    while (t->at.next_batch < plan->batches && err == 0 && !t->swept) {
         const struct im_phase *now = im_plan_phase_of_batch(plan, t->at.next_batch);
 
         if (now != phase)

@@ -121,12 +121,13 @@
 #define IM_FOR_PREVIEW 64u
 #define IM_FOR_BENCH 128u
 #define IM_FOR_LIST 256u
-#define IM_FOR_STEPS 512u   /* bench and profile of the trainer */
-#define IM_FOR_CHILDREN 32u /* no flag: `start` sets it for the processes of its run */
+#define IM_FOR_STEPS 512u    /* bench and profile of the trainer */
+#define IM_FOR_LR_FIND 1024u /* beside IM_FOR_START */
+#define IM_FOR_CHILDREN 32u  /* no flag: `start` sets it for the processes of its run */
 #define IM_FOR_SAMPLES (IM_FOR_START | IM_FOR_PREVIEW | IM_FOR_BENCH) /* all that make samples */
 #define IM_FOR_ALL                                                                                           \
     (IM_FOR_RUNS | IM_FOR_SYNTH | IM_FOR_INDEX | IM_FOR_CHILDREN | IM_FOR_SAMPLES | IM_FOR_LIST |            \
-     IM_FOR_STEPS)
+     IM_FOR_STEPS | IM_FOR_LR_FIND)
 
 /* clang-format off */
 #define IM_CONF_KEYS(BOOL, INT, SEED, REAL, TEXT, ENUM) \
@@ -212,6 +213,10 @@
     REAL(div_factor, "div-factor", 25, 1e-3, 1e9, IM_GROUP_TRAINING, IM_FOR_START, "X", "onecycle begins at lr / div-factor") \
     REAL(final_div_factor, "final-div-factor", 1e4, 1e-3, 1e12, IM_GROUP_TRAINING, IM_FOR_START, "X", "onecycle ends at its first learning rate / final-div-factor") \
     ENUM(anneal, "anneal", IM_ANNEAL_COS, IM_ANNEALS, IM_GROUP_TRAINING, IM_FOR_START, "HOW", "how onecycle goes from one value to the next") \
+    BOOL(sweep, "sweep", false, IM_GROUP_TRAINING, IM_FOR_CHILDREN, "", "this is a learning-rate range test") \
+    REAL(start_lr, "start-lr", 1e-7, 1e-12, 1000, IM_GROUP_TRAINING, IM_FOR_LR_FIND, "RATE", "learning rate of the first step") \
+    REAL(end_lr, "end-lr", 10, 1e-12, 1e6, IM_GROUP_TRAINING, IM_FOR_LR_FIND, "RATE", "learning rate of the last step, if the loss has not diverged before") \
+    INT(num_iter, "num-iter", 100, 30, 100000, IM_GROUP_TRAINING, IM_FOR_LR_FIND, "N", "steps") \
     BOOL(three_phase, "three-phase", false, IM_GROUP_TRAINING, IM_FOR_START, "", "onecycle falls as long as it rose, and only then to its end") \
     BOOL(cycle_momentum, "cycle-momentum", true, IM_GROUP_TRAINING, IM_FOR_START, "", "onecycle runs momentum (Adam: the first beta) against the learning rate, in place of its own value; the default") \
     REAL(base_momentum, "base-momentum", 0.85, 0, 0.9999, IM_GROUP_TRAINING, IM_FOR_START, "M", "momentum at onecycle's highest learning rate") \
@@ -241,7 +246,7 @@
     ENUM(log_level, "log-level", IM_CONF_LOG_INFO, IM_LOG_LEVELS, IM_GROUP_OUTPUT, IM_FOR_ALL, "LEVEL", "least important messages shown") \
     ENUM(color, "color", IM_COLOR_AUTO, IM_COLORS, IM_GROUP_OUTPUT, IM_FOR_ALL, "WHEN", "colours; auto: on a terminal unless NO_COLOR is set") \
     BOOL(plain, "plain", false, IM_GROUP_OUTPUT, IM_FOR_ALL, "", "key=value lines even on a terminal") \
-    BOOL(json, "json", false, IM_GROUP_OUTPUT, IM_FOR_STATUS | IM_FOR_INDEX | IM_FOR_BENCH, "", "answer as one JSON object") \
+    BOOL(json, "json", false, IM_GROUP_OUTPUT, IM_FOR_LR_FIND | IM_FOR_STATUS | IM_FOR_INDEX | IM_FOR_BENCH, "", "answer as one JSON object") \
     BOOL(quiet, "quiet", false, IM_GROUP_OUTPUT, IM_FOR_ALL, "", "only warnings and errors") \
     TEXT(run_dir, "run-dir", "", IM_GROUP_OUTPUT, IM_FOR_CHILDREN, "DIR", "the run's directory") \
     TEXT(index_hash, "index-hash", "", IM_GROUP_DATA, IM_FOR_CHILDREN, "HASH", "identifies the images and their labels") \
@@ -260,7 +265,7 @@
     REAL(snapshot_interval, "snapshot-interval", 30, 0, 86400, IM_GROUP_ROBUSTNESS, IM_FOR_START, "SECONDS", "between snapshots of the training in shared memory, from which it goes on when a trainer dies; 0 = none by time") \
     INT(snapshot_steps, "snapshot-steps", 0, 0, 1000000000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "N", "a snapshot after every N steps of training or validation at the latest; 0 = none by steps") \
     INT(max_restarts, "max-restarts", 10, 0, 1000000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "N", "restarts of one process without progress between them before the run stops") \
-    TEXT(output, "output", "", IM_GROUP_OUTPUT, IM_FOR_PREVIEW, "FILE", "PNG file that gets the grid (default preview.png)") \
+    TEXT(output, "output", "", IM_GROUP_OUTPUT, IM_FOR_PREVIEW | IM_FOR_LR_FIND, "FILE", "PNG file that gets the picture (default preview.png, lr-find.png)") \
     INT(images, "images", 16, 1, 4096, IM_GROUP_DATA, IM_FOR_PREVIEW | IM_FOR_BENCH | IM_FOR_LIST, "N", "images taken, spread over the training set; a preview takes 64 at most") \
     INT(epoch, "epoch", 0, 0, 100000, IM_GROUP_AUGMENTATION, IM_FOR_PREVIEW | IM_FOR_BENCH, "N", "epoch whose draws are shown") \
     BOOL(diff, "diff", false, IM_GROUP_OUTPUT, IM_FOR_PREVIEW, "", "show each beside the plain crop it was made from") \
@@ -306,10 +311,7 @@
     X("num-classes", "nothing is needed: the number of classes comes from the data") \
     X("mixup", "this version has no MixUp") \
     X("cutmix", "this version has no CutMix") \
-    X("opt", "this version has one optimiser, SGD with momentum") \
-    X("start-lr", "this version has no learning rate finder") \
-    X("end-lr", "this version has no learning rate finder") \
-    X("num-iter", "this version has no learning rate finder")
+    X("opt", "this version has one optimiser, SGD with momentum")
 /* clang-format on */
 
 #endif

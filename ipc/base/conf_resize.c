@@ -61,8 +61,9 @@ static bool parse_entry(const char **s, struct im_conf_resize_entry *e)
 /* The network halves its input so often: a smaller image would vanish before the last layers. */
 static uint32_t stride_of(const struct im_conf *conf)
 {
-    bool small = conf->stem == IM_CONF_STEM_SMALL ||
-                 (conf->stem == IM_CONF_STEM_AUTO && conf->model == IM_MODEL_RESNET20);
+    bool cifar = conf->model == IM_MODEL_RESNET20 || conf->model == IM_MODEL_RESNET32 ||
+                 conf->model == IM_MODEL_RESNET44 || conf->model == IM_MODEL_RESNET56;
+    bool small = conf->stem == IM_CONF_STEM_SMALL || (conf->stem == IM_CONF_STEM_AUTO && cifar);
 
     return small ? SIZE_MIN : 32;
 }

@@ -82,6 +82,8 @@ int im_conf_check_schedule(const struct im_conf *c, struct im_text *text)
     uint32_t milestones[IM_CONF_MILESTONES_MAX];
     const double epochs = (double)c->epochs;
 
+    if (c->start_lr >= c->end_lr)
+        return im_fail(text, -EINVAL, "start-lr %g is not below end-lr %g", c->start_lr, c->end_lr);
     if (c->warmup_epochs > epochs)
         return im_fail(text, -EINVAL, "warmup-epochs %g is longer than the run of %lld epochs",
                        c->warmup_epochs, (long long)c->epochs);

@@ -162,7 +162,7 @@ static void wrong_flags_get_their_sentences(void **state)
     assert_flag_refused(WORDS("--b", "3"), "unknown flag --b");
     assert_flag_refused(WORDS("--lr"), "--lr wants a value: --lr RATE");
     assert_flag_refused(WORDS("--lr", "--epochs", "3"), "--lr wants a value: --lr RATE");
-    assert_flag_refused(WORDS("--no-lr"), "unknown flag --no-lr");
+    assert_flag_refused(WORDS("--no-lr"), "unknown flag --no-lr; did you mean --end-lr?");
     assert_flag_refused(WORDS("--no-nesterov=true"), "--no-nesterov takes no value");
     assert_flag_refused(WORDS("--json"), "--json has no meaning for this command");
     assert_flag_refused(
