@@ -60,6 +60,8 @@ static int prepare(struct im_conf *conf, char *folder, size_t n, struct im_text 
     conf->resize_schedule[0] = '\0';
     conf->schedule = IM_SCHEDULE_CONSTANT;
     conf->warmup_epochs = 0;
+    conf->snapshot_interval = 0; /* a test whose trainer dies begins anew */
+    conf->snapshot_steps = 0;
     conf->sweep = true;
     snprintf(folder, n, "%s/imsuper-lr-find-XXXXXX", tmp && *tmp == '/' ? tmp : "/tmp");
     if (!mkdtemp(folder))
