@@ -26,6 +26,24 @@ case_by_reference() {
   check_outcome
 }
 
+# With every kind of random transform: one process of each role, and several that are interrupted and started again.
+case_classic() {
+  TRAIN+=(--augment classic --aug.affine-p 0.9 --aug.jitter-p 0.9 --aug.dropout-p 0.9 --aug.policy randaugment)
+  start 0 --readers 1 --augmenters 1
+  if "$BIN/compare_states" "$REFERENCE/w/run/checkpoints/last.state.safetensors" "$RUN/checkpoints/last.state.safetensors" >"$T/differences"; then
+    fail "transforms make no difference"
+  fi
+  mkdir -p "$T/alone/w" && mv "$RUN" "$T/alone/w/run"
+  REFERENCE=$T/alone FAULTS=$PACE
+  launch --readers 3 --augmenters 2
+  wait_step 8
+  send INT
+  finish 75
+  FAULTS=""
+  start 0 --readers 2 --augmenters 3
+  check_outcome
+}
+
 # The comparison itself must be able to fail.
 case_other_seed_differs() {
   TRAIN+=(--seed 8)
