@@ -4,6 +4,10 @@
  * around every step, which gives the times of steps. A clock costs some 20 ns and ends the composition of
  * point operations, so the two are kept apart. Each pass is another epoch, with its own draws.
  *
+ * images/s per core counts the time that the thread was on a processor, so that what else the machine does
+ * changes it little; times of steps are by the clock, and what they waited for a processor is said beside
+ * them. There is nothing else to wait for: the files are in memory.
+ *
  * libjpeg-turbo decodes Huffman codes and inverts the DCT row by row in one go, so the profile cannot have a
  * clock between them: it reads the same codes once more in a pass of its own that makes no pixels. */
 #include "augment/pixels.h"
@@ -16,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* What is timed: the stages of au_render(), then the kinds of steps. */
 enum {
@@ -35,8 +40,10 @@ struct series {
 struct bench {
     struct au_session session;
     struct series series[STAGES];
-    double *pass_seconds;
+    double *pass_seconds; /* by the clock, of the passes without clocks inside */
+    double *pass_cpu;     /* the processor's seconds in the same */
     unsigned char *out;
+    double wait_ms;    /* of one image: when the passes with clocks had no processor */
     double entropy_ms; /* of one image, estimated; profile only */
 };
 
@@ -76,6 +83,15 @@ static double sum(const struct series *s)
     return total;
 }
 
+/* This thread's time on a processor, in seconds. */
+static double cpu_now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
 static int render(struct bench *b, const struct au_file *file, uint32_t epoch, struct im_text *text)
 {
     struct au_session *s = &b->session;
@@ -103,9 +119,13 @@ static void take_times(struct bench *b, im_ns total)
     }
 }
 
-static int one_pass(struct bench *b, uint32_t epoch, bool is_timed, struct im_text *text)
+/* Returns what it took by the clock and of the processor, in seconds. */
+static int one_pass(struct bench *b, uint32_t epoch, bool is_timed, double *ret_seconds, double *ret_cpu,
+                    struct im_text *text)
 {
     const struct au_files *files = &b->session.files;
+    double cpu_began = cpu_now();
+    im_ns pass_began = im_now();
     int err = 0;
 
     au_renderer_canvas(b->session.renderer)->is_timed = is_timed;
@@ -116,22 +136,26 @@ static int one_pass(struct bench *b, uint32_t epoch, bool is_timed, struct im_te
         if (is_timed && err == 0)
             take_times(b, im_now() - began);
     }
+    *ret_cpu = cpu_now() - cpu_began;
+    *ret_seconds = (double)(im_now() - pass_began) / 1e9;
     return err;
 }
 
 static int measure(struct bench *b, struct im_text *text)
 {
     const struct im_conf *conf = &b->session.conf;
-    int err = one_pass(b, (uint32_t)conf->epoch, false, text); /* memory grows, caches fill */
+    double seconds, cpu, waited = 0;
+    int err = one_pass(b, (uint32_t)conf->epoch, false, &seconds, &cpu, text); /* memory grows, caches fill */
 
     for (uint32_t pass = 0; err == 0 && pass < conf->passes; pass++) {
-        im_ns began = im_now();
+        uint32_t epoch = (uint32_t)conf->epoch + pass;
 
-        err = one_pass(b, (uint32_t)conf->epoch + pass, false, text);
-        b->pass_seconds[pass] = (double)(im_now() - began) / 1e9;
+        err = one_pass(b, epoch, false, &b->pass_seconds[pass], &b->pass_cpu[pass], text);
         if (err == 0)
-            err = one_pass(b, (uint32_t)conf->epoch + pass, true, text);
+            err = one_pass(b, epoch, true, &seconds, &cpu, text);
+        waited += seconds > cpu ? seconds - cpu : 0;
     }
+    b->wait_ms = 1e3 * waited / (double)b->session.files.count / (double)conf->passes;
     for (int stage = 0; stage < STAGES; stage++)
         qsort(b->series[stage].ms, b->series[stage].count, sizeof(double), by_size);
     return err;
@@ -171,23 +195,13 @@ static void measure_entropy(struct bench *b)
     b->entropy_ms = total / (double)s->files.count / (double)s->conf.passes;
 }
 
-static double best_pass(const struct bench *b)
+/* images/s of the pass at `share` of all passes: 0 the fastest, 0.5 the median. Sorts them. */
+static double rate(const struct bench *b, double *passes, double share)
 {
-    double best = b->pass_seconds[0];
+    struct series sorted = {passes, (size_t)b->session.conf.passes};
 
-    for (int64_t i = 1; i < b->session.conf.passes; i++) {
-        if (b->pass_seconds[i] < best)
-            best = b->pass_seconds[i];
-    }
-    return best;
-}
-
-static double median_pass(const struct bench *b)
-{
-    struct series passes = {b->pass_seconds, (size_t)b->session.conf.passes};
-
-    qsort(passes.ms, passes.count, sizeof(double), by_size);
-    return quantile(&passes, 0.5);
+    qsort(sorted.ms, sorted.count, sizeof(double), by_size);
+    return (double)b->session.files.count / quantile(&sorted, share);
 }
 
 static struct im_json *stage_json(const struct bench *b, int stage)
@@ -207,7 +221,7 @@ static int print_json(struct bench *b, bool is_profile)
 {
     const struct im_conf *conf = &b->session.conf;
     struct im_json *j = im_json_object(), *ops = im_json_array();
-    double images = (double)b->session.files.count;
+    double decode_ms = sum(&b->series[STAGE_DECODE]) / (double)b->series[STAGE_DECODE].count;
     char *line;
 
     im_json_set_str(j, "schema", is_profile ? "imsuper.profile-augment/1" : "imsuper.bench-augment/1");
@@ -216,10 +230,14 @@ static int print_json(struct bench *b, bool is_profile)
     im_json_set_int(j, "images", (int64_t)b->session.files.count);
     im_json_set_int(j, "passes", conf->passes);
     im_json_set_str(j, "kernels", au_renderer_canvas(b->session.renderer)->ops.name);
-    im_json_set_real(j, "images_per_second", images / median_pass(b));
-    im_json_set_real(j, "images_per_second_best", images / best_pass(b));
-    if (is_profile)
+    im_json_set_real(j, "images_per_second", rate(b, b->pass_seconds, 0.5));
+    im_json_set_real(j, "images_per_second_best", rate(b, b->pass_seconds, 0));
+    im_json_set_real(j, "images_per_cpu_second", rate(b, b->pass_cpu, 0.5));
+    im_json_set_real(j, "wait_ms", b->wait_ms);
+    if (is_profile) {
         im_json_set_real(j, "entropy_decode_ms", b->entropy_ms);
+        im_json_set_real(j, "idct_ms", decode_ms - b->entropy_ms);
+    }
     for (int stage = 0; stage < STAGES; stage++) {
         if (b->series[stage].count > 0)
             im_json_append(ops, stage_json(b, stage));
@@ -241,8 +259,8 @@ static void print_bench(struct bench *b)
     printf("%zu images, %" PRId64 " passes, --augment %s, %" PRId64 " px, one core, kernels %s\n",
            b->session.files.count, conf->passes, im_conf_choice(IM_KEY_augment, conf->augment),
            conf->image_size, au_renderer_canvas(b->session.renderer)->ops.name);
-    printf("%.1f images/s (median of passes), %.1f in the best\n\n",
-           (double)b->session.files.count / median_pass(b), (double)b->session.files.count / best_pass(b));
+    printf("%.1f images/s per core (median of passes), %.1f by the clock, %.1f in the best pass\n\n",
+           rate(b, b->pass_cpu, 0.5), rate(b, b->pass_seconds, 0.5), rate(b, b->pass_seconds, 0));
     printf("%-26s %9s %9s %9s  %s\n", "ms", "p50", "p99", "mean", "of samples");
     for (int stage = 0; stage < STAGES; stage++) {
         const struct series *s = &b->series[stage];
@@ -279,7 +297,8 @@ static void print_profile(struct bench *b)
     }
     profile_line("rest", total - decode - resize - steps, total);
     profile_line("all", total, total);
-    printf("\n1 augmenter = %.0f images/s\n", (double)b->session.files.count / median_pass(b));
+    profile_line("of that, waiting for a core", b->wait_ms, total);
+    printf("\n1 augmenter = %.0f images/s with a core to itself\n", rate(b, b->pass_cpu, 0.5));
 }
 
 static int allocate(struct bench *b)
@@ -289,12 +308,13 @@ static int allocate(struct bench *b)
 
     b->out = malloc((size_t)3 * (size_t)(conf->image_size * conf->image_size));
     b->pass_seconds = calloc((size_t)conf->passes, sizeof *b->pass_seconds);
+    b->pass_cpu = calloc((size_t)conf->passes, sizeof *b->pass_cpu);
     for (int stage = 0; stage < STAGES; stage++) {
         b->series[stage].ms = calloc(samples, sizeof(double));
         if (!b->series[stage].ms)
             return -ENOMEM;
     }
-    return b->out && b->pass_seconds ? 0 : -ENOMEM;
+    return b->out && b->pass_seconds && b->pass_cpu ? 0 : -ENOMEM;
 }
 
 static int run(int argc, char **argv, bool is_profile)
@@ -321,6 +341,7 @@ static int run(int argc, char **argv, bool is_profile)
     for (int stage = 0; stage < STAGES; stage++)
         free(b.series[stage].ms);
     free(b.pass_seconds);
+    free(b.pass_cpu);
     free(b.out);
     au_session_close(&b.session);
     return err < 0 ? au_fail(err, &text) : IM_EXIT_OK;

@@ -55,14 +55,17 @@ fi
 # bench and profile: text for people, one JSON object for programs.
 bench="--data-dir $work/data --image-size 32 --images 6 --passes 2 --augment randaugment"
 # shellcheck disable=SC2086 # words on purpose
-"$imsuper" bench augment $bench | grep -q 'images/s (median of passes)' || fail "bench says no images/s"
+"$imsuper" bench augment $bench | grep -q 'images/s per core (median of passes)' || fail "bench says no images/s"
 # shellcheck disable=SC2086
 "$imsuper" bench augment $bench --json >"$work/bench.json"
-for key in '"schema":"imsuper.bench-augment/1"' '"images":6' '"name":"decode","samples":12' '"p99_ms":'; do
+for key in '"schema":"imsuper.bench-augment/1"' '"images":6' '"name":"decode","samples":12' '"p99_ms":' '"wait_ms":' '"images_per_cpu_second":'; do
   tr -d ' ' <"$work/bench.json" | grep -qF "$key" || fail "bench --json lacks $key"
 done
 # shellcheck disable=SC2086
-"$imsuper" profile augment $bench | grep -q 'Huffman codes' || fail "profile says nothing of Huffman codes"
+"$imsuper" profile augment $bench | >"$work/profile"
+for line in 'Huffman codes' 'IDCT' 'resize' 'color' 'waiting for a core'; do
+  grep -q "$line" "$work/profile" || fail "profile says nothing of: $line"
+done
 
 # Wrong use is refused in a sentence.
 for wrong in "data preview" "bench augment --data-dir $work/none" "bench what" "data preview --data-dir $work/data --images 65"; do
