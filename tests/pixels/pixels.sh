@@ -62,7 +62,7 @@ for key in '"schema":"imsuper.bench-augment/1"' '"images":6' '"name":"decode","s
   tr -d ' ' <"$work/bench.json" | grep -qF "$key" || fail "bench --json lacks $key"
 done
 # shellcheck disable=SC2086
-"$imsuper" profile augment $bench | >"$work/profile"
+"$imsuper" profile augment $bench >"$work/profile"
 for line in 'Huffman codes' 'IDCT' 'resize' 'color' 'waiting for a core'; do
   grep -q "$line" "$work/profile" || fail "profile says nothing of: $line"
 done
