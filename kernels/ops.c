@@ -14,6 +14,7 @@ void imk_ops_init(struct imk_ops *ops, unsigned cpu_flags)
     if (cpu_flags & IMK_CPU_AVX2) {
         imk_ops_avx2_colour(ops);
         imk_ops_avx2_steps(ops);
+        imk_ops_avx2_tables(ops);
         imk_ops_avx2_affine(ops);
     }
 #else

@@ -10,6 +10,7 @@ void imk_ops_ref_colour(struct imk_ops *ops); /* all but the affine functions, a
 void imk_ops_ref_affine(struct imk_ops *ops);
 void imk_ops_avx2_colour(struct imk_ops *ops); /* x86-64 only, as all avx2 */
 void imk_ops_avx2_steps(struct imk_ops *ops);
+void imk_ops_avx2_tables(struct imk_ops *ops);
 void imk_ops_avx2_affine(struct imk_ops *ops);
 
 /* Fraction bits of OpenCV's coordinates, and of those the ones that bilinear weights use. */

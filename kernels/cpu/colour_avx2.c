@@ -1,6 +1,5 @@
 /* Sharpness for AVX2, equal to the reference in every bit: sums in 16 bits, the blend in floats as Pillow's.
- *
- * Not here: histograms and tables, where AVX2 has nothing better than a load for each byte. */
+ */
 #if defined(__x86_64__)
 
 #include "kernels/blend.h"
