@@ -6,7 +6,7 @@
  *
  * Blends: floor(factor * difference) from two multiplications, the factor in units of 2^-22. Whether that
  * gives what rounded floats give is checked for every difference there can be before a pass begins; one
- * factor in thirty or so does not, nor does one outside of 0..2, and its blends are done in floats.
+ * factor in 150 or so does not, nor does one outside of 0..2, and its blends are done in floats.
  *
  * Hue: S is floor(255 * range / largest). H, in units of a 255th of a turn, is 0, 85 or 170 for the largest
  * channel, plus floor(w) or minus ceil(w), w = 42.5 * (middle - smallest) / range, one less where w is whole
