@@ -113,6 +113,7 @@ enum im_gauge {
     IM_G_VAL_TOP5,
     IM_G_SNAPSHOT_BYTES,   /* of the snapshot segment */
     IM_G_SNAPSHOT_SECONDS, /* that the last snapshot took */
+    IM_G_SKIPPED,
     IM_GAUGES = 16
 };
 #define IM_HISTOGRAM_BUCKETS 44 /* bucket b counts durations in [2^b, 2^(b+1)) ns */

@@ -118,6 +118,7 @@ struct im_json *sv_status_json(struct sv_super *s)
     im_json_set_str(j, "limited_by", s->view.limit >= 0 ? sv_stage_name(s->view.limit) : "unknown");
     im_json_set_real(j, "loss", s->view.gauge[IM_G_LOSS]);
     im_json_set_real(j, "lr", s->view.gauge[IM_G_LR]);
+    im_json_set_int(j, "skipped_steps", (int64_t)s->view.gauge[IM_G_SKIPPED]);
     im_json_set(j, "stages", stages_json(s));
     im_json_set_int(j, "ready_cells", s->view.ready_cells);
     im_json_set_int(j, "ready_batches", s->view.ready_batches);
@@ -172,12 +173,14 @@ static void cell(char *line, size_t n, const struct im_json *m, const char *key,
 /* One row per epoch, under a heading. */
 static void tell_epoch(struct sv_super *s, const struct im_json *m)
 {
+    const bool averages = im_json_get(m, "ema_val_top1") != NULL;
     char line[256], rate[24], time[24];
 
     if (!s->rows_told)
         sv_screen_say(
             &s->screen,
-            "epoch    px  train loss  train top1   val loss  val top1  val top5      lr    img/s    time");
+            "epoch    px  train loss  train top1   val loss  val top1  val top5%s      lr    img/s    time",
+            averages ? "  ema top1" : "");
     s->rows_told = true;
     snprintf(line, sizeof line, "%5lld", (long long)im_json_int_or(m, "epoch", 0));
     cell(line, sizeof line, m, "image_size", 4, 0, 1, "");
@@ -186,6 +189,8 @@ static void tell_epoch(struct sv_super *s, const struct im_json *m)
     cell(line, sizeof line, m, "val_loss", 9, 4, 1, "");
     cell(line, sizeof line, m, "val_top1", 8, 2, 100, "%");
     cell(line, sizeof line, m, "val_top5", 8, 2, 100, "%");
+    if (averages)
+        cell(line, sizeof line, m, "ema_val_top1", 8, 2, 100, "%");
     cell(line, sizeof line, m, "lr", 6, 4, 1, "");
     sv_screen_say(&s->screen, "%s  %7s  %6s", line,
                   sv_format_rate(im_json_real_or(m, "images_per_second", 0), rate, sizeof rate),

@@ -95,6 +95,7 @@ int sv_start_configure(struct im_conf *conf, unsigned commands, int argc, char *
                         "synth --out DIR` makes one to try\n");
         return IM_EXIT_USAGE;
     }
+    conf->sweep = (commands & IM_FOR_LR_FIND) != 0; /* which wants no learning rate */
     if (im_conf_check(conf, &text) < 0)
         return fail(&text, IM_EXIT_USAGE);
     return check_devices(conf);
@@ -223,10 +224,36 @@ static void format_rate(const struct im_conf *c, char *buffer, size_t n)
                  im_conf_choice(IM_KEY_lr_scale, c->lr_scale), images, c->lr * times, schedule);
 }
 
+/* What a step does besides: "momentum 0.9 wd 0.0001, mixup 0.2, ema 0.999". */
+static const char *format_recipe(const struct im_conf *c, char *s, size_t n)
+{
+    const bool adaptive = c->opt == IM_CONF_OPT_ADAMW || c->opt == IM_CONF_OPT_LAMB;
+    const struct {
+        const char *name;
+        double value;
+        bool on;
+    } parts[] = {
+        {" wd", c->weight_decay, true},
+        {", smoothing", c->label_smoothing, c->label_smoothing > 0},
+        {", mixup", c->mixup, c->mixup > 0},
+        {", cutmix", c->cutmix, c->cutmix > 0},
+        {", clip", c->grad_clip, c->grad_clip > 0},
+        {", accumulate", (double)c->accumulate, c->accumulate > 1},
+        {", ema", c->ema, c->ema > 0},
+    };
+    size_t used = (size_t)(adaptive ? snprintf(s, n, "betas %g %g", c->beta1, c->beta2)
+                                    : snprintf(s, n, "momentum %g", c->momentum));
+
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+        if (parts[i].on && used < n)
+            used += (size_t)snprintf(s + used, n - used, "%s %g", parts[i].name, parts[i].value);
+    return s;
+}
+
 static void print_header(const struct start *s)
 {
     const struct im_conf *c = &s->conf;
-    char train[24], val[24], rate[128], batch[32], size[32];
+    char train[24], val[24], rate[128], recipe[256], batch[32], size[32];
 
     if (c->quiet)
         return;
@@ -246,10 +273,9 @@ static void print_header(const struct start *s)
             s->data.cached ? "cached" : "built", s->data.seconds);
     format_rate(c, rate, sizeof rate);
     format_sizes(c, batch, size, sizeof batch);
-    fprintf(stderr,
-            "train   %s, %" PRId64 " epochs, batch %s, SGD %s, momentum %g wd %g, %s px, seed %" PRIu64 "\n",
-            im_conf_choice(IM_KEY_model, c->model), c->epochs, batch, rate, c->momentum, c->weight_decay,
-            size, c->seed);
+    fprintf(stderr, "train   %s, %" PRId64 " epochs, batch %s, %s %s, %s, %s px, seed %" PRIu64 "\n",
+            im_conf_choice(IM_KEY_model, c->model), c->epochs, batch, im_conf_choice(IM_KEY_opt, c->opt),
+            rate, format_recipe(c, recipe, sizeof recipe), size, c->seed);
     fprintf(stderr,
             "host    %u cpu: %" PRId64 " reader, %" PRId64 " augmenter, %" PRId64 " trainer%s (%" PRId64
             " threads%s); shared memory %.2f of %.1f GiB\n",

@@ -61,14 +61,51 @@ static int take_lock(const char *run_dir, struct im_text *text)
     return fd;
 }
 
+/* --resume without a file: a run that can be continued must be there. */
+static int find_to_resume(struct im_conf *conf, struct im_text *text)
+{
+    static const char *const states[] = {"last.state", "last.prev.state"};
+    char path[PATH_MAX];
+    int err = sv_rundir_find(conf, text);
+
+    if (err < 0)
+        return err == -ENOENT ? -EINVAL : err;
+    for (size_t i = 0; i < sizeof states / sizeof *states; i++) {
+        snprintf(path, sizeof path, "%s/checkpoints/%s.safetensors", conf->run_dir, states[i]);
+        if (access(path, F_OK) == 0)
+            return 0;
+    }
+    return im_fail(text, -EINVAL, "--resume: the run in %s has no checkpoint yet; without --resume it begins",
+                   conf->run_dir);
+}
+
+/* --resume FILE: the processes of the run may have another working directory. */
+static int resolve_resume(struct im_conf *conf, struct im_text *text)
+{
+    char path[PATH_MAX];
+
+    if (!realpath(conf->resume, path))
+        return im_fail(text, -EINVAL, "--resume %s: %s", conf->resume, strerror(errno));
+    if (strlen(path) >= sizeof conf->resume)
+        return im_fail(text, -EINVAL, "--resume %s: the path is too long", conf->resume);
+    memcpy(conf->resume, path, strlen(path) + 1);
+    return 0;
+}
+
 int sv_rundir_open(struct im_conf *conf, struct im_text *text)
 {
     char path[PATH_MAX];
-    int err;
+    int err = 0;
 
     if (strchr(conf->run_name, '/') || conf->run_name[0] == '.')
         return im_fail(text, -EINVAL, "--run-name %s: a name without '/' that does not begin with '.'",
                        conf->run_name);
+    if (strcmp(conf->resume, "auto") == 0)
+        err = find_to_resume(conf, text);
+    else if (conf->resume[0])
+        err = resolve_resume(conf, text);
+    if (err < 0)
+        return err;
     if (!conf->run_name[0])
         make_name(conf);
     err = join(conf, conf->run_name, text);

@@ -6,9 +6,10 @@
 
 #include "ipc/base/conf.h"
 
-/* Fills conf->run_name (when empty: model, date and time) and conf->run_dir, makes the directory and its
- * subfolders and takes its lock, which lives until every holder of the descriptor is gone. Returns the lock's
- * descriptor. -EBUSY: the run is going on. -EROFS, -EACCES, ...: with a sentence. */
+/* Fills conf->run_name (when empty: model, date and time; with resume "auto" the newest run's, which must
+ * have a checkpoint: -EINVAL) and conf->run_dir, resolves the file that resume names, makes the directory and
+ * its subfolders and takes its lock, which lives until every holder of the descriptor is gone. Returns the
+ * lock's descriptor. -EBUSY: the run is going on. -EROFS, -EACCES, ...: with a sentence. */
 int sv_rundir_open(struct im_conf *conf, struct im_text *text);
 
 /* Takes back what sv_rundir_open() made, for a run that could not begin: removes the directory if nothing but

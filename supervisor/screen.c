@@ -145,6 +145,10 @@ void sv_format_line(const struct sv_screen *s, const struct sv_progress *p, int 
     append(buffer, n, columns, &used, part, (int)strlen(part));
     snprintf(part, sizeof part, "  loss %.3f  lr %.4g", v->gauge[IM_G_LOSS], v->gauge[IM_G_LR]);
     append(buffer, n, columns, &used, part, (int)strlen(part));
+    if (v->gauge[IM_G_SKIPPED] > 0) {
+        snprintf(part, sizeof part, "  skipped %.0f", v->gauge[IM_G_SKIPPED]);
+        append(buffer, n, columns, &used, part, (int)strlen(part));
+    }
     snprintf(part, sizeof part, "  eta %s run %s", sv_format_seconds(p->eta_epoch, a, sizeof a),
              sv_format_seconds(p->eta_run, b, sizeof b));
     append(buffer, n, columns, &used, part, (int)strlen(part));
@@ -171,6 +175,8 @@ static void print_plain(const struct sv_progress *p)
     if (v->gauge[IM_G_LR] > 0) /* nothing is known before the first step */
         fprintf(stderr, " images_per_second=%.1f loss=%.4f lr=%.6g", v->samples_per_second,
                 v->gauge[IM_G_LOSS], v->gauge[IM_G_LR]);
+    if (v->gauge[IM_G_SKIPPED] > 0)
+        fprintf(stderr, " skipped_steps=%.0f", v->gauge[IM_G_SKIPPED]);
     if (p->eta_run >= 0)
         fprintf(stderr, " eta_epoch_s=%.0f eta_run_s=%.0f", p->eta_epoch, p->eta_run);
     fprintf(stderr, " read_busy=%.2f augment_busy=%.2f train_busy=%.2f train_wait=%.2f limited_by=%s\n",

@@ -8,7 +8,7 @@
  *      both names are the old state
  *   3. next.state becomes last.state [checkpoint.state]
  *      the new state; last.safetensors is old: mended
- *   4. last, epoch_NNN, best are replaced, one by one [checkpoint.models]
+ *   4. last, epoch_NNN, best and their averages are replaced, one by one [checkpoint.models]
  *      the new state; epoch_NNN and best may be those of before
  *   5. epoch files beyond the newest K are removed
  *      some too many: removed by the next save
@@ -38,9 +38,8 @@
 #define NEXT_NAME "next.state.safetensors"
 #define PREV_NAME "last.prev.state.safetensors"
 #define DAMAGED_NAME "last.damaged.state.safetensors"
-#define MODEL_NAME "last.safetensors"
-#define BEST_NAME "best.safetensors"
-#define EPOCH_FORMAT "epoch_%03d.safetensors"
+#define EPOCH_FORMAT "epoch_%03d"
+#define SUFFIX ".safetensors"
 
 #define FORMAT_KEY "format"
 #define STATE_KEY "state" /* of an export: the checksum of the state it belongs to */
@@ -90,9 +89,34 @@ static bool is_reserved(const char *key)
            strcmp(key, TR_SEAL_CHECKSUM_KEY) == 0;
 }
 
-static bool is_model(const struct tr_tensor *t)
+/* What is exported: tensors with a prefix, without it. */
+enum export { EXPORT_MODEL, EXPORT_AVERAGE, EXPORTS };
+
+static const char *const export_infix[EXPORTS] = {"", ".ema"};
+
+static bool begins(const char *name, const char *prefix)
 {
-    return strncmp(t->name, TR_CHECKPOINT_STATE_PREFIX, strlen(TR_CHECKPOINT_STATE_PREFIX)) != 0;
+    return strncmp(name, prefix, strlen(prefix)) == 0;
+}
+
+/* Appends the tensor, under the name it has there, when it belongs to the export. Returns the new count. */
+static size_t add_exported(const struct tr_tensor *t, enum export export, struct tr_tensor *ret_tensors,
+                           size_t n)
+{
+    const bool average = begins(t->name, TR_CHECKPOINT_AVERAGE_PREFIX);
+
+    if (begins(t->name, TR_CHECKPOINT_STATE_PREFIX) || average != (export == EXPORT_AVERAGE))
+        return n;
+    ret_tensors[n] = *t;
+    if (average)
+        ret_tensors[n].name += strlen(TR_CHECKPOINT_AVERAGE_PREFIX);
+    return n + 1;
+}
+
+/* last, last.ema, epoch_007, ... */
+static void name_export(char name[64], const char *stem, enum export export)
+{
+    snprintf(name, 64, "%s%s" SUFFIX, stem, export_infix[export]);
 }
 
 /* Lists the tensors of a file in the order they will have there. ret_sorted[count], ret_order[count]. */
@@ -212,8 +236,16 @@ static int compare_numbers(const void *a, const void *b)
     return *(const int *)b - *(const int *)a;
 }
 
+static void name_epoch(char name[64], int epoch, enum export export)
+{
+    char stem[32];
+
+    snprintf(stem, sizeof(stem), EPOCH_FORMAT, epoch);
+    name_export(name, stem, export);
+}
+
 /* The number in an epoch file's name, or -1. */
-static int epoch_of(const char *name)
+static int epoch_of(const char *name, enum export export)
 {
     char again[64];
     char *end;
@@ -224,13 +256,13 @@ static int epoch_of(const char *name)
     number = strtol(name + 6, &end, 10);
     if (number < 0 || number > INT_MAX)
         return -1;
-    snprintf(again, sizeof(again), EPOCH_FORMAT, (int)number);
+    name_epoch(again, (int)number, export);
     return strcmp(again, name) == 0 ? (int)number : -1;
 }
 
 /* Step 5. Files of later epochs are left alone: they are of a run that was begun anew, and not ours to count
  * or to remove. */
-static int prune(const struct tr_checkpoint_store *store, int epoch, struct im_text *text)
+static int prune(const struct tr_checkpoint_store *store, enum export export, int epoch, struct im_text *text)
 {
     DIR *directory = opendir(store->directory);
     int *numbers = malloc(EPOCHS_MAX * sizeof(*numbers));
@@ -243,14 +275,14 @@ static int prune(const struct tr_checkpoint_store *store, int epoch, struct im_t
         goto out;
     }
     while (count < EPOCHS_MAX && (entry = readdir(directory))) {
-        numbers[count] = epoch_of(entry->d_name);
+        numbers[count] = epoch_of(entry->d_name, export);
         count += numbers[count] >= 0 && numbers[count] <= epoch;
     }
     qsort(numbers, (size_t)count, sizeof(*numbers), compare_numbers);
     for (int i = store->epochs_kept; i < count; i++) {
         char name[64];
 
-        snprintf(name, sizeof(name), EPOCH_FORMAT, numbers[i]);
+        name_epoch(name, numbers[i], export);
         if (unlinkat(dirfd(directory), name, 0) < 0 && errno != ENOENT) {
             err = im_fail(text, -errno, "cannot remove %s/%s: %s", store->directory, name, strerror(errno));
             break;
@@ -272,34 +304,27 @@ static int write_model(const struct tr_checkpoint_store *store, const char *name
     return err < 0 ? err : write_sealed(path, NULL, model, state, NULL, text);
 }
 
-/* Steps 4 and 5. */
-static int save_models(const struct tr_checkpoint_store *store, const struct tr_checkpoint_content *model,
-                       const char *state, int epoch, bool best, struct im_text *text)
+/* Steps 4 and 5 for one export. */
+static int save_export(const struct tr_checkpoint_store *store, const struct tr_checkpoint_content *model,
+                       enum export export, const char *state, int epoch, bool best, struct im_text *text)
 {
     char name[64];
-    int err = write_model(store, MODEL_NAME, model, state, text);
+    int err;
 
+    name_export(name, "last", export);
+    err = write_model(store, name, model, state, text);
     if (err == 0 && epoch >= 0 && store->epochs_kept != 0) {
-        snprintf(name, sizeof(name), EPOCH_FORMAT, epoch);
+        name_epoch(name, epoch, export);
         err = write_model(store, name, model, state, text);
     }
-    if (err == 0 && best)
-        err = write_model(store, BEST_NAME, model, state, text);
+    if (err == 0 && best) {
+        name_export(name, "best", export);
+        err = write_model(store, name, model, state, text);
+    }
     IM_FAULT("checkpoint.models");
     if (err == 0 && epoch >= 0 && store->epochs_kept >= 0)
-        err = prune(store, epoch, text);
+        err = prune(store, export, epoch, text);
     return err;
-}
-
-/* The tensors that belong to the model: ret_tensors has room for all. */
-static size_t select_model(const struct tr_tensor *tensors, size_t count, struct tr_tensor *ret_tensors)
-{
-    size_t n = 0;
-
-    for (size_t i = 0; i < count; i++)
-        if (is_model(&tensors[i]))
-            ret_tensors[n++] = tensors[i];
-    return n;
 }
 
 static int check_keys(const struct tr_checkpoint_content *content, struct im_text *text)
@@ -333,10 +358,14 @@ int tr_checkpoint_save(struct tr_checkpoint_store *store, const struct tr_checkp
     if (!tensors)
         return im_fail(text, -ENOMEM, "cannot write a checkpoint into %s: out of memory", store->directory);
     model.tensors = tensors;
-    model.tensor_count = select_model(content->tensors, content->tensor_count, tensors);
     err = save_state(store, content, checksum, text);
-    if (err == 0)
-        err = save_models(store, &model, checksum, epoch, best, text);
+    for (enum export export = 0; export < EXPORTS && err == 0; export ++) {
+        model.tensor_count = 0;
+        for (size_t i = 0; i < content->tensor_count; i++)
+            model.tensor_count = add_exported(&content->tensors[i], export, tensors, model.tensor_count);
+        if (export == EXPORT_MODEL || model.tensor_count > 0)
+            err = save_export(store, &model, export, checksum, epoch, best, text);
+    }
     free(tensors);
     return err;
 }
@@ -429,6 +458,11 @@ int tr_checkpoint_load(struct tr_checkpoint_store *store, struct tr_safetensors 
     return err < 0 ? im_fail(text, err, "%s", why.s) : 0;
 }
 
+bool tr_checkpoint_is_export(const struct tr_safetensors *file)
+{
+    return tr_safetensors_metadata(file, STATE_KEY) != NULL;
+}
+
 /* Whether the export at `path` is whole and made with the state of this checksum. */
 static bool is_export_of(const char *path, const char *checksum)
 {
@@ -444,18 +478,21 @@ static bool is_export_of(const char *path, const char *checksum)
     return same;
 }
 
-int tr_checkpoint_mend(struct tr_checkpoint_store *store, const struct tr_safetensors *state,
-                       struct im_text *text)
+/* 1: written, 0: it was right, or there is none. */
+static int mend_export(struct tr_checkpoint_store *store, const struct tr_safetensors *state,
+                       enum export export, struct im_text *text)
 {
     size_t count = tr_safetensors_count(state), pairs = tr_safetensors_metadata_count(state);
     const char *checksum = tr_safetensors_metadata(state, TR_SEAL_CHECKSUM_KEY);
     struct tr_checkpoint_content model = {0};
     struct tr_tensor *tensors = NULL;
     struct tr_pair *metadata = NULL;
-    char path[PATH_MAX];
-    int err = join(store, MODEL_NAME, path, text);
+    char path[PATH_MAX], name[64];
+    int err;
 
     im_assert(checksum != NULL); /* tr_checkpoint_load() has verified it */
+    name_export(name, "last", export);
+    err = join(store, name, path, text);
     if (err < 0 || is_export_of(path, checksum))
         return err;
     tensors = malloc((count + 1) * sizeof(*tensors));
@@ -465,18 +502,36 @@ int tr_checkpoint_mend(struct tr_checkpoint_store *store, const struct tr_safete
         goto out;
     }
     for (size_t i = 0; i < count; i++)
-        if (is_model(tr_safetensors_at(state, i)))
-            tensors[model.tensor_count++] = *tr_safetensors_at(state, i);
+        model.tensor_count = add_exported(tr_safetensors_at(state, i), export, tensors, model.tensor_count);
     for (size_t i = 0; i < pairs; i++)
         if (!is_reserved(tr_safetensors_metadata_at(state, i).key))
             metadata[model.metadata_count++] = tr_safetensors_metadata_at(state, i);
     model.tensors = tensors;
     model.metadata = metadata;
+    if (export == EXPORT_AVERAGE && model.tensor_count == 0)
+        goto out;
     err = write_sealed(path, NULL, &model, checksum, NULL, text);
+    if (err == 0)
+        err = 1;
 out:
     free(tensors);
     free(metadata);
-    return err < 0 ? err : 1;
+    return err;
+}
+
+int tr_checkpoint_mend(struct tr_checkpoint_store *store, const struct tr_safetensors *state,
+                       struct im_text *text)
+{
+    int written = 0;
+
+    for (enum export export = 0; export < EXPORTS; export ++) {
+        int err = mend_export(store, state, export, text);
+
+        if (err < 0)
+            return err;
+        written |= err;
+    }
+    return written;
 }
 
 static int check_tensor(const struct tr_tensor *got, const struct tr_tensor *want, struct im_text *text)

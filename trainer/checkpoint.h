@@ -5,8 +5,9 @@
  *     last.safetensors              the model alone, under torchvision's names
  *     epoch_NNN.safetensors         the same after an epoch, the newest K of them
  *     best.safetensors              the same after the best epoch
+ *     *.ema.safetensors             beside each of the last three where weights are averaged: the averages
  *
- * load_state_dict(..., strict=True) of torchvision's model takes the last three.
+ * load_state_dict(..., strict=True) of torchvision's model takes all but the states.
  *
  * Why two kinds: strict loaders refuse a file with optimiser tensors in it, so there must be a file without.
  * Two files cannot be replaced in one instant, so one of them has to be enough by itself: the state holds the
@@ -19,8 +20,8 @@
  * tensors' bytes in the order of the file, and "checksum", a 64-bit hash over names, types, shapes, those
  * checksums and all other metadata; both are verified before a byte is used. They find damage, not malice.
  *
- * A tensor whose name begins with "optimizer." belongs to the state only. One process writes to a directory
- * at a time. */
+ * A tensor whose name begins with "optimizer." belongs to the state only; one whose name begins with "ema."
+ * is exported to the files of that name, without the prefix. One process writes to a directory at a time. */
 #ifndef TRAINER_CHECKPOINT_H
 #define TRAINER_CHECKPOINT_H
 
@@ -34,6 +35,7 @@
 struct im_text;
 
 #define TR_CHECKPOINT_STATE_PREFIX "optimizer."
+#define TR_CHECKPOINT_AVERAGE_PREFIX "ema."
 
 struct tr_checkpoint_store {
     char directory[PATH_MAX];
@@ -73,7 +75,8 @@ int tr_checkpoint_put(const char *name, const struct tr_sink *sink,
 int tr_checkpoint_load(struct tr_checkpoint_store *store, struct tr_safetensors **ret_state,
                        struct im_text *text);
 
-/* Writes last.safetensors again where it is not the export of `state`. 1: written, 0: it was right. */
+/* Writes last.safetensors (and last.ema.safetensors) again where it is not the export of `state`. 1: written,
+ * 0: all was right. */
 int tr_checkpoint_mend(struct tr_checkpoint_store *store, const struct tr_safetensors *state,
                        struct im_text *text);
 
@@ -84,6 +87,9 @@ int tr_checkpoint_open_file(const char *path, struct tr_safetensors **ret_file, 
 /* The same with bytes in memory, which are malloc'ed and taken over whatever the result. */
 int tr_checkpoint_take(const char *name, char *bytes, size_t n, struct tr_safetensors **ret_file,
                        struct im_text *text);
+
+/* Whether a file is for others to use: weights, without what continuing needs. */
+bool tr_checkpoint_is_export(const struct tr_safetensors *file);
 
 /* Copies tensors out: tensors[i] says name, dtype and shape, destinations[i] where to. As strict as PyTorch:
  * the file must hold these and no others. -EBADMSG with a sentence that says what differs; nothing has been

@@ -24,7 +24,8 @@
 #define DONE_NAME "DONE"
 #define SUMMARY_HEADER                                                                                       \
     "epoch,train_loss,train_top1,val_loss,val_top1,val_top5,lr,images_per_second,seconds,image_size,batch_"  \
-    "size"
+    "size,"                                                                                                  \
+    "ema_val_loss,ema_val_top1,ema_val_top5"
 
 #define FILE_BYTES_MAX ((size_t)1 << 31)
 
@@ -189,6 +190,11 @@ int tr_metrics_open(struct tr_metrics *m, const char *directory, uint64_t step, 
     return removed;
 }
 
+bool tr_metrics_is_new(const struct tr_metrics *m)
+{
+    return lseek(m->lines_fd, 0, SEEK_END) == 0;
+}
+
 static void close_one(int *fd)
 {
     if (*fd >= 0)
@@ -227,8 +233,10 @@ int tr_metrics_line(struct tr_metrics *m, const struct im_json *object, struct i
 
 int tr_metrics_summary(struct tr_metrics *m, const struct tr_summary *s, struct im_text *text)
 {
-    const double values[] = {s->train_loss, s->train_top1, s->val_loss,          s->val_top1,
-                             s->val_top5,   s->lr,         s->images_per_second, s->seconds};
+    const double values[] = {
+        s->train_loss,   s->train_top1,        s->val_loss,    s->val_top1,           s->val_top5,
+        s->lr,           s->images_per_second, s->seconds,     (double)s->image_size, (double)s->batch_size,
+        s->ema_val_loss, s->ema_val_top1,      s->ema_val_top5};
     char line[400];
     size_t n = (size_t)snprintf(line, sizeof(line), "%u", s->epoch);
 
@@ -237,7 +245,6 @@ int tr_metrics_summary(struct tr_metrics *m, const struct tr_summary *s, struct 
 
         n += (size_t)snprintf(line + n, sizeof(line) - n, format, values[i]);
     }
-    snprintf(line + n, sizeof(line) - n, ",%u,%u", s->image_size, s->batch_size);
     return append(m->summary_fd, SUMMARY_NAME, line, text);
 }
 

@@ -12,6 +12,7 @@
 #ifndef TRAINER_METRICS_H
 #define TRAINER_METRICS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct im_json;
@@ -34,6 +35,9 @@ struct tr_summary {
     double images_per_second;
     double seconds;
     uint32_t image_size, batch_size; /* of training; a batch is one rank's */
+    double ema_val_loss;             /* with averaged weights */
+    double ema_val_top1;
+    double ema_val_top5;
 };
 
 /* Opens the files in `directory`, made if missing, to continue after `step` steps and `epoch` epochs; 0, 0
@@ -41,6 +45,8 @@ struct tr_summary {
  * -EBADMSG when summary.csv has another header. */
 int tr_metrics_open(struct tr_metrics *m, const char *directory, uint64_t step, uint32_t epoch,
                     struct im_text *text);
+bool tr_metrics_is_new(
+    const struct tr_metrics *m);             /* no line has been written, by earlier processes neither */
 void tr_metrics_close(struct tr_metrics *m); /* accepts a closed one */
 
 /* Appends an object; it must hold an integer "step", or be the config event: -EINVAL. Negative errno with a

@@ -422,6 +422,11 @@ int im_network_eval_average(struct im_network *net, const struct im_batch *batch
     return evaluate(net, batch, true, logits, ret_tally, text);
 }
 
+enum im_optimizer im_network_optimizer(const struct im_network *net)
+{
+    return net->optimizer;
+}
+
 const struct im_model *im_network_model(const struct im_network *net)
 {
     return net->model;

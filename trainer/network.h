@@ -114,6 +114,8 @@ int im_network_eval_step(struct im_network *net, const struct im_batch *batch, f
 int im_network_eval_average(struct im_network *net, const struct im_batch *batch, float *logits,
                             struct im_tally *ret_tally, struct im_text *text);
 
+enum im_optimizer im_network_optimizer(const struct im_network *net);
+
 /* The description of the tensors; im_tensor.offset counts elements of the arena that im_tensor_home() names.
  */
 const struct im_model *im_network_model(const struct im_network *net);

@@ -10,6 +10,12 @@
 
 #include "trainer/safetensors.h"
 
+struct tr_position tr_position_start(const struct im_conf *conf)
+{
+    return (struct tr_position){.best_top1 = -1,
+                                .scaler = tr_scaler_init(conf->loss_scale == IM_LOSS_SCALE_DYNAMIC)};
+}
+
 void tr_sums_add(struct tr_sums *sums, const struct im_tally *tally)
 {
     sums->loss += tally->loss_sum;
@@ -73,6 +79,11 @@ static void add_conditions(struct tr_position_text *t, const struct im_conf *con
     add_u64(t, "validate-every", (uint64_t)conf->validate_every);
     add_u64(t, "train-images", samples[IM_TRAIN]);
     add_u64(t, "val-images", samples[IM_VAL]);
+    add_u64(t, "accumulate", (uint64_t)conf->accumulate);
+    add_choice(t, IM_KEY_opt, conf->opt);
+    add_choice(t, IM_KEY_loss_scale, conf->loss_scale);
+    t->key[t->count] = "ema"; /* as it is typed */
+    snprintf(t->value[t->count++], sizeof t->value[0], "%.9g", conf->ema);
     t->key[t->count] = "index-hash";
     snprintf(t->value[t->count++], sizeof t->value[0], "%.60s", conf->index_hash);
 }
@@ -89,6 +100,8 @@ static const char *const sums_keys[IM_SPLITS][4] = {
     {"train.loss", "train.valid", "train.top1", "train.top5"},
     {"val.loss", "val.valid", "val.top1", "val.top5"},
 };
+static const char *const ema_keys[4] = {"ema.val.loss", "ema.val.valid", "ema.val.top1", "ema.val.top5"};
+static const char *const window_keys[4] = {"window.loss", "window.valid", "window.top1", "window.top5"};
 
 /* Training steps of the plan before a batch: with other batch sizes in the epochs that are over, the steps
  * taken and the learning rate's course would not belong together. */
@@ -125,9 +138,16 @@ void tr_position_write(const struct tr_position *p, const struct im_conf *conf, 
     add_conditions(ret, conf, samples);
     add_place(ret, p, plan);
     add_u64(ret, "step", p->steps);
+    add_u64(ret, "updates", p->updates);
+    add_u64(ret, "bad-steps", p->bad_steps);
+    add_u64(ret, TR_POSITION_WINDOW, p->window_batches);
+    add_sums(ret, &p->window, window_keys);
+    add_real(ret, "scaler.scale", p->scaler.scale);
+    add_u64(ret, "scaler.good-steps", p->scaler.good_steps);
     add_u64(ret, "epoch", p->epochs);
     for (int s = 0; s < IM_SPLITS; s++)
         add_sums(ret, &p->sums[s], sums_keys[s]);
+    add_sums(ret, &p->ema, ema_keys);
     add_real(ret, "train.seconds", p->train_seconds);
     add_real(ret, "epoch.seconds", p->epoch_seconds);
     add_u64(ret, "train.samples", p->train_samples);
@@ -239,12 +259,26 @@ static int find_place(const struct tr_safetensors *state, const struct im_plan *
                    epoch + 1);
 }
 
+static int get_sums(const struct tr_safetensors *state, const char *const keys[4], struct tr_sums *ret)
+{
+    return get_real(state, keys[0], &ret->loss) | get_u64(state, keys[1], &ret->valid) |
+           get_u64(state, keys[2], &ret->top1) | get_u64(state, keys[3], &ret->top5);
+}
+
+static int get_u32(const struct tr_safetensors *state, const char *key, uint32_t *ret)
+{
+    uint64_t value = 0;
+    int err = get_u64(state, key, &value);
+
+    *ret = (uint32_t)value;
+    return err < 0 || value > UINT32_MAX ? -EBADMSG : 0;
+}
+
 int tr_position_read(const struct tr_safetensors *state, const struct im_conf *conf,
                      const struct im_plan *plan, const uint64_t samples[IM_SPLITS], struct tr_position *ret,
                      struct im_text *text)
 {
     struct tr_position p = {0};
-    uint64_t epochs = 0;
     int bad, err = check_conditions(state, conf, samples, text);
 
     if (err == 0)
@@ -253,18 +287,18 @@ int tr_position_read(const struct tr_safetensors *state, const struct im_conf *c
         err = check_batches(state, plan, p.next_batch, text);
     if (err < 0)
         return err;
-    bad = get_u64(state, "step", &p.steps) | get_u64(state, "epoch", &epochs) |
+    bad = get_u64(state, "step", &p.steps) | get_u32(state, "epoch", &p.epochs) |
+          get_u64(state, "updates", &p.updates) | get_u32(state, "bad-steps", &p.bad_steps) |
+          get_u32(state, TR_POSITION_WINDOW, &p.window_batches) | get_sums(state, window_keys, &p.window) |
+          get_real(state, "scaler.scale", &p.scaler.scale) |
+          get_u32(state, "scaler.good-steps", &p.scaler.good_steps) | get_sums(state, ema_keys, &p.ema) |
           get_real(state, "train.seconds", &p.train_seconds) |
           get_real(state, "epoch.seconds", &p.epoch_seconds) |
           get_u64(state, "train.samples", &p.train_samples) | get_real(state, "best.top1", &p.best_top1);
     for (int s = 0; s < IM_SPLITS; s++)
-        bad |= get_real(state, sums_keys[s][0], &p.sums[s].loss) |
-               get_u64(state, sums_keys[s][1], &p.sums[s].valid) |
-               get_u64(state, sums_keys[s][2], &p.sums[s].top1) |
-               get_u64(state, sums_keys[s][3], &p.sums[s].top5);
-    if (bad)
+        bad |= get_sums(state, sums_keys[s], &p.sums[s]);
+    if (bad || !(p.scaler.scale > 0) || p.window_batches >= (uint64_t)conf->accumulate)
         return im_fail(text, -EBADMSG, "the checkpoint's position cannot be read");
-    p.epochs = (uint32_t)epochs;
     *ret = p;
     return 0;
 }

@@ -8,6 +8,7 @@
 #include "ipc/base/conf.h"
 #include "ipc/plan.h"
 #include "trainer/backend.h"
+#include "trainer/scaler.h"
 
 struct tr_safetensors;
 struct tr_pair;
@@ -19,14 +20,23 @@ struct tr_sums {
 };
 
 struct tr_position {
-    uint64_t next_batch;                 /* global: of training and validation alike */
-    uint64_t steps;                      /* training steps taken: what the learning rate follows */
+    uint64_t next_batch;     /* global: of training and validation alike */
+    uint64_t steps;          /* training steps, skipped ones too: what the learning rate follows */
+    uint64_t updates;        /* steps that were not skipped: what moments and averages follow */
+    uint32_t bad_steps;      /* skipped in a row up to here */
+    uint32_t window_batches; /* of the next step, done already */
+    struct tr_sums window;   /* of those */
+    struct tr_scaler scaler;
     uint32_t epochs;                     /* finished */
     struct tr_sums sums[IM_SPLITS];      /* of the current epoch */
+    struct tr_sums ema;                  /* of its validation with averaged weights */
     double train_seconds, epoch_seconds; /* of the current epoch, by earlier processes too */
-    double best_top1;                    /* of validation; -1 = none yet */
-    uint64_t train_samples;              /* of the current epoch, timed in train_seconds */
+    double best_top1;       /* of validation, with averaged weights where there are some; -1 = none yet */
+    uint64_t train_samples; /* of the current epoch, timed in train_seconds */
 };
+
+/* The start of a run. */
+struct tr_position tr_position_start(const struct im_conf *conf);
 
 void tr_sums_add(struct tr_sums *sums, const struct im_tally *tally);
 
@@ -38,6 +48,7 @@ double tr_top5(const struct tr_sums *sums);
 /* The position and what must stay the same for it to mean the same, as checkpoint metadata. Text lives in the
  * object. The batch is written as (epoch, split, step), which other passes of a longer plan do not move. */
 #define TR_POSITION_PAIRS 64
+#define TR_POSITION_WINDOW "window.batches" /* key of window_batches */
 struct tr_position_text {
     char value[TR_POSITION_PAIRS][64];
     const char *key[TR_POSITION_PAIRS];

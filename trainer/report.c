@@ -15,7 +15,7 @@ int tr_report_open(struct tr_report *r, struct im_child *child, const struct tr_
     err = tr_metrics_open(&r->metrics, child->conf->run_dir, p->steps, p->epochs, text);
     if (err >= 0)
         err = tr_done_clear(child->conf->run_dir, text);
-    if (err == 0 && p->next_batch == 0) {
+    if (err == 0 && tr_metrics_is_new(&r->metrics)) {
         config = im_json_object();
         im_json_set_str(config, "event", "config");
         im_json_set_str(config, "run", child->conf->run_name);
@@ -53,35 +53,40 @@ void tr_report_ready(struct tr_report *r, uint64_t network_bytes, uint64_t snaps
     im_ctl_send(r->ctl, NULL, j);
 }
 
-int tr_report_step(struct tr_report *r, const struct tr_position *p, const struct im_tally *tally, double lr,
+int tr_report_step(struct tr_report *r, const struct tr_position *p, const struct tr_step *step,
                    struct im_text *text)
 {
-    double loss = tally->valid ? tally->loss_sum / tally->valid : (double)NAN;
     struct im_json *line;
     int err;
 
-    im_stats_gauge(r->child->stats, IM_G_LOSS, loss);
-    im_stats_gauge(r->child->stats, IM_G_LR, lr);
-    if (p->steps % TR_LINE_EVERY_STEPS != 0 && !r->child->conf->sweep)
+    im_stats_gauge(r->child->stats, IM_G_LOSS, step->loss);
+    im_stats_gauge(r->child->stats, IM_G_LR, step->lr);
+    im_stats_gauge(r->child->stats, IM_G_SKIPPED, (double)(p->steps - p->updates));
+    if (p->steps % TR_LINE_EVERY_STEPS != 0 && !step->skipped && !r->child->conf->sweep)
         return 0;
     line = im_json_object();
+    if (step->skipped)
+        im_json_set_str(line, "event", "skipped_step");
     im_json_set_int(line, "step", (int64_t)p->steps);
     im_json_set_int(line, "epoch", p->epochs);
     im_json_set_str(line, "split", "train");
-    im_json_set_real(line, "loss", loss);
-    im_json_set_real(line, "lr", lr);
-    im_json_set_real(line, "top1", tally->valid ? (double)tally->top1 / tally->valid : (double)NAN);
+    im_json_set_real(line, "loss", step->loss);
+    im_json_set_real(line, "lr", step->lr);
+    im_json_set_real(line, "top1", step->top1);
+    im_json_set_real(line, "grad_norm", step->norm);
+    if (p->scaler.scale != 1)
+        im_json_set_real(line, "loss_scale", p->scaler.scale);
     err = tr_metrics_line(&r->metrics, line, text);
     im_json_free(&line);
     return err;
 }
 
-static struct im_json *epoch_json(const struct tr_summary *s, uint64_t steps)
+static struct im_json *epoch_json(const struct tr_summary *s, const struct tr_position *p, bool averages)
 {
     struct im_json *j = im_json_object();
 
     im_json_set_str(j, "event", "epoch");
-    im_json_set_int(j, "step", (int64_t)steps);
+    im_json_set_int(j, "step", (int64_t)p->steps);
     im_json_set_int(j, "epoch", s->epoch);
     im_json_set_real(j, "train_loss", s->train_loss);
     im_json_set_real(j, "train_top1", s->train_top1);
@@ -93,6 +98,12 @@ static struct im_json *epoch_json(const struct tr_summary *s, uint64_t steps)
     im_json_set_real(j, "seconds", s->seconds);
     im_json_set_int(j, "image_size", s->image_size);
     im_json_set_int(j, "batch_size", s->batch_size);
+    im_json_set_int(j, "skipped_steps", (int64_t)(p->steps - p->updates));
+    if (averages) {
+        im_json_set_real(j, "ema_val_loss", s->ema_val_loss);
+        im_json_set_real(j, "ema_val_top1", s->ema_val_top1);
+        im_json_set_real(j, "ema_val_top5", s->ema_val_top5);
+    }
     return j;
 }
 
@@ -110,6 +121,7 @@ int tr_report_epoch(struct tr_report *r, const struct tr_position *p, double lr,
                     struct im_text *text)
 {
     const struct im_phase *pass = training_pass(r->child->plan, p->next_batch);
+    const bool averages = r->child->conf->ema > 0;
     const struct tr_summary summary = {
         .epoch = p->epochs,
         .train_loss = tr_mean_loss(&p->sums[IM_TRAIN]),
@@ -122,8 +134,11 @@ int tr_report_epoch(struct tr_report *r, const struct tr_position *p, double lr,
         .seconds = p->epoch_seconds,
         .image_size = pass->image_size,
         .batch_size = pass->batch_size,
+        .ema_val_loss = averages && validated ? tr_mean_loss(&p->ema) : (double)NAN,
+        .ema_val_top1 = averages && validated ? tr_top1(&p->ema) : (double)NAN,
+        .ema_val_top5 = averages && validated ? tr_top5(&p->ema) : (double)NAN,
     };
-    struct im_json *j = epoch_json(&summary, p->steps);
+    struct im_json *j = epoch_json(&summary, p, averages);
     int err = tr_metrics_line(&r->metrics, j, text);
 
     im_stats_gauge(r->child->stats, IM_G_VAL_LOSS, summary.val_loss);
@@ -148,6 +163,9 @@ int tr_report_done(struct tr_report *r, const struct tr_position *p, struct im_t
     im_json_set_int(j, "epochs", p->epochs);
     im_json_set_int(j, "steps", (int64_t)p->steps);
     im_json_set_real(j, "val_top1", tr_top1(&p->sums[IM_VAL]));
+    if (r->child->conf->ema > 0)
+        im_json_set_real(j, "ema_val_top1", tr_top1(&p->ema));
+    im_json_set_int(j, "skipped_steps", (int64_t)(p->steps - p->updates));
     im_json_set_real(j, "best_val_top1", p->best_top1 >= 0 ? p->best_top1 : (double)NAN);
     err = tr_done_set(r->child->conf->run_dir, j, text);
     im_json_free(&j);

@@ -7,6 +7,7 @@
 #include "ipc/ctl.h"
 #include "trainer/metrics.h"
 #include "trainer/position.h"
+#include "trainer/recipe.h"
 
 #define TR_LINE_EVERY_STEPS 20 /* training steps between two lines of metrics.jsonl */
 
@@ -24,8 +25,8 @@ void tr_report_close(struct tr_report *r);
 /* Tells the supervisor what this trainer holds, before it waits for its first batch. */
 void tr_report_ready(struct tr_report *r, uint64_t network_bytes, uint64_t snapshot_bytes);
 
-/* After a training step. */
-int tr_report_step(struct tr_report *r, const struct tr_position *p, const struct im_tally *tally, double lr,
+/* After a training step, or one that was skipped. */
+int tr_report_step(struct tr_report *r, const struct tr_position *p, const struct tr_step *step,
                    struct im_text *text);
 
 /* After an epoch, before its checkpoint. */

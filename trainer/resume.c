@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <string.h>
 
 #include "ipc/base/log.h"
 #include "ipc/snapshot.h"
@@ -22,6 +23,24 @@ static void warn(const char *what, const struct im_text *why)
     im_log(IM_LOG_WARN, what, "why=%s", im_log_quote(&(struct im_quoted){0}, why->s));
 }
 
+/* The state that --resume names, for a run that has none of its own yet. 0, also when it names none. */
+static int load_foreign(const struct im_conf *conf, struct tr_safetensors **ret, struct im_text *text)
+{
+    int err;
+
+    if (!conf->resume[0] || strcmp(conf->resume, "auto") == 0)
+        return 0;
+    err = tr_checkpoint_open_file(conf->resume, ret, text);
+    if (err < 0)
+        return err;
+    if (tr_checkpoint_is_export(*ret))
+        return im_fail(text, -EINVAL, "%s holds weights alone; a run continues from a last.state.safetensors",
+                       conf->resume);
+    im_log(IM_LOG_INFO, "beginning from another run's checkpoint", "file=%s",
+           im_log_quote(&(struct im_quoted){0}, conf->resume));
+    return 0;
+}
+
 /* 0, also when there is none: *ret is NULL then. */
 static int load_file(const struct im_child *child, struct tr_checkpoint_store *store,
                      struct tr_safetensors **ret, struct tr_position *ret_at, struct im_text *text)
@@ -29,6 +48,8 @@ static int load_file(const struct im_child *child, struct tr_checkpoint_store *s
     int err = tr_checkpoint_load(store, ret, text);
 
     if (err == -ENOENT)
+        err = load_foreign(child->conf, ret, text);
+    if (err == 0 && !*ret)
         return 0;
     if (err == 1)
         warn("continuing from the checkpoint before the last", text);

@@ -1,6 +1,6 @@
 /* Where a trainer that starts goes on from: the run's last snapshot (ipc/snapshot.h) or its last checkpoint,
- * whichever is further. Both are the same bytes and pass the same checks; one that is damaged is passed over
- * with a warning when the other is good. */
+ * whichever is further; a run that has neither, from the file that --resume names. Both are the same bytes
+ * and pass the same checks; one that is damaged is passed over with a warning when the other is good. */
 #ifndef TRAINER_RESUME_H
 #define TRAINER_RESUME_H
 

@@ -214,7 +214,7 @@ double tr_schedule_momentum(const struct tr_schedule *s, uint64_t step)
     double t = (double)step - s->warmup_steps;
 
     if (conf->schedule != IM_SCHEDULE_ONECYCLE || !conf->cycle_momentum)
-        return conf->momentum;
+        return conf->opt == IM_CONF_OPT_ADAMW || conf->opt == IM_CONF_OPT_LAMB ? conf->beta1 : conf->momentum;
     return onecycle(conf, conf->max_momentum, conf->base_momentum, conf->max_momentum, t < 0 ? 0 : t,
                     s->total_steps - s->warmup_steps);
 }

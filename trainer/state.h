@@ -1,5 +1,10 @@
-/* A network's tensors to and from a checkpoint: torchvision's names for the model, optimizer.momentum.*
- * beside them. */
+/* A network's tensors to and from a checkpoint: torchvision's names for the model, and beside them
+ *
+ *     optimizer.momentum.*                            SGD, LARS
+ *     optimizer.exp_avg.*, optimizer.exp_avg_sq.*     AdamW, LAMB, as PyTorch calls them
+ *     ema.*                                           averaged weights and statistics
+ *     optimizer.gradient.*                            the sum of an unfinished accumulation window; only then
+ */
 #ifndef TRAINER_STATE_H
 #define TRAINER_STATE_H
 
@@ -9,13 +14,15 @@
 
 /* Host copies of a network's arenas, and the table of tensors over them. */
 struct tr_state {
-    struct im_network *net; /* borrowed */
-    float *params, *momentum, *stats;
+    struct im_network *net;        /* borrowed */
+    float *arenas[IM_ARENA_COUNT]; /* NULL: not saved */
     int64_t tracked;
     struct tr_tensor *tensors;
     void **destinations;
-    char (*names)[IM_TENSOR_NAME_MAX + 24]; /* of the momentum tensors */
-    size_t count;
+    char (*names)[IM_TENSOR_NAME_MAX + 24]; /* of those with a prefix */
+    size_t name_count;
+    size_t count;        /* tensors between two windows */
+    size_t window_count; /* and within one */
 };
 
 /* -ENOMEM. */

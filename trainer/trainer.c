@@ -18,6 +18,7 @@
 #include "ipc/sweep.h"
 #include "ipc/wait.h"
 #include "trainer/import.h"
+#include "trainer/recipe.h"
 #include "trainer/report.h"
 #include "trainer/resume.h"
 #include "trainer/schedule.h"
@@ -28,7 +29,7 @@
 /* One batch of this rank. */
 struct step {
     uint64_t g;
-    uint32_t count, valid; /* samples; of them usable */
+    uint32_t count, valid, usable; /* samples; of them those that could be read, and that count in the loss */
     const struct im_phase *phase;
     struct im_batch_view view;
     struct im_batch batch;
@@ -43,6 +44,7 @@ struct trainer {
     struct tr_snapshot snapshot;
     struct tr_report report;
     struct tr_schedule schedule;
+    struct tr_recipe recipe;
     struct tr_position at;
     unsigned char *valid;          /* [batch_size_max] */
     uint64_t pass_from;            /* sample number that the current pass was entered at */
@@ -85,14 +87,16 @@ static int open_network(struct trainer *t, struct im_text *text)
         config.mean[c] = (float)mean[c];
         config.std[c] = (float)std[c];
     }
+    tr_recipe_network(conf, &config);
     return im_network_new(&config, &t->net, text);
 }
 
-/* The steps of every epoch, for all ranks alike. */
+/* The optimiser's steps of every epoch, for all ranks alike. */
 static int open_schedule(struct trainer *t, struct im_text *text)
 {
     const struct im_plan *plan = t->child->plan;
     struct tr_schedule_epoch *epochs = calloc(plan->phases, sizeof *epochs);
+    const uint32_t window = (uint32_t)t->child->conf->accumulate;
     uint32_t count = 0;
     int err;
 
@@ -100,8 +104,9 @@ static int open_schedule(struct trainer *t, struct im_text *text)
         return -ENOMEM;
     for (uint32_t i = 0; i < plan->phases; i++)
         if (plan->phase[i].split == IM_TRAIN)
-            epochs[count++] = (struct tr_schedule_epoch){.steps = plan->phase[i].steps,
-                                                         .images = plan->phase[i].batch_size * plan->ranks};
+            epochs[count++] =
+                (struct tr_schedule_epoch){.steps = (plan->phase[i].steps + window - 1) / window,
+                                           .images = plan->phase[i].batch_size * plan->ranks * window};
     err = tr_schedule_init(&t->schedule, t->child->conf, epochs, count, text);
     free(epochs);
     return err;
@@ -126,7 +131,7 @@ static int find_position(struct trainer *t, struct tr_resume *ret_from, struct i
         err = tr_resume_find(t->child, &t->store, ret_from, text);
     if (err < 0)
         return err;
-    t->at = ret_from->state ? ret_from->at : (struct tr_position){.best_top1 = -1};
+    t->at = ret_from->state ? ret_from->at : tr_position_start(conf);
     atomic_store_explicit(&t->child->entry->position, t->at.next_batch + 1, memory_order_release);
     return 0;
 }
@@ -194,6 +199,8 @@ static int import(struct trainer *t, struct im_text *text)
     if (!conf->init_from[0])
         return 0;
     err = tr_import(conf->init_from, t->net, conf->init_skip_head, &loaded, text);
+    if (err == 0 && conf->ema > 0 && im_network_average(t->net, 0) < 0)
+        err = im_fail(text, -EIO, "the averaged weights could not be set");
     if (err == 0)
         im_log(IM_LOG_INFO, "weights loaded", "from=%s tensors=%zu",
                im_log_quote(&(struct im_quoted){0}, conf->init_from), loaded);
@@ -211,6 +218,8 @@ static int open_all(struct trainer *t, struct im_text *text)
         err = open_network(t, text);
     if (err == 0)
         err = open_schedule(t, text);
+    if (err == 0)
+        tr_recipe_init(&t->recipe, t->child->conf, t->net, &t->schedule, t->child->index);
     if (err == 0)
         err = tr_state_init(&t->state, t->net);
     if (err == 0 && from.state)
@@ -307,7 +316,7 @@ static void begin_sums(struct trainer *t, const struct im_phase *phase)
     if (phase->split == IM_TRAIN) {
         t->at.train_seconds = t->at.epoch_seconds = 0;
         t->at.train_samples = 0;
-        t->at.sums[IM_VAL] = (struct tr_sums){0};
+        t->at.sums[IM_VAL] = t->at.ema = (struct tr_sums){0};
     }
 }
 
@@ -322,30 +331,51 @@ static int begin_pass(struct trainer *t, const struct im_phase *phase, uint64_t 
     return phase->split == IM_VAL ? tr_team_share_statistics(&t->team, t->net, text) : 0;
 }
 
-/* The gradients of all ranks' samples, of which `usable` take part, and the same update everywhere. */
-static int train_step(struct trainer *t, const struct im_batch *batch, uint64_t usable,
-                      struct im_tally *tally, struct im_text *text)
+/* Images of a full step of the optimiser. */
+static uint64_t full_step(const struct trainer *t, const struct im_phase *phase)
 {
-    const struct im_conf *conf = t->child->conf;
-    struct im_hyper hyper = {.momentum = tr_schedule_momentum(&t->schedule, t->at.steps),
-                             .weight_decay = conf->weight_decay,
-                             .nesterov = conf->nesterov};
-    int err;
+    return (uint64_t)phase->batch_size * t->child->plan->ranks * (uint64_t)t->child->conf->accumulate;
+}
 
-    t->lr = tr_schedule_lr(&t->schedule, t->at.steps);
-    hyper.lr = t->lr;
-    if (batch->n > 0)
-        err = im_network_gradients(t->net, batch, (float)conf->label_smoothing, (double)usable, tally, text);
-    else
-        err = im_network_no_gradients(t->net, text);
+/* The gradients of all ranks' samples, of which `usable` take part, and the same update everywhere. */
+static int train_batch(struct trainer *t, const struct step *s, uint64_t usable, struct tr_step *ret_step,
+                       struct im_text *text)
+{
+    const bool last = s->g + 1 == s->phase->first_batch + s->phase->steps;
+    const uint64_t full = full_step(t, s->phase);
+    struct im_tally tally;
+    int err = tr_recipe_gradients(&t->recipe, &t->at, &s->batch, usable, full, &tally, text);
+
     err = tr_team_judge(&t->team, err, text);
     if (err == 0)
         err = tr_team_sum_gradients(&t->team, t->net, text);
-    if (err)
-        return err;
-    t->at.steps++;
-    err = im_network_update(t->net, &hyper, 1);
-    return err < 0 ? im_fail(text, err, "the parameters could not be updated: %s", strerror(-err)) : 0;
+    if (err == 0)
+        err = tr_team_sum_tally(&t->team, &tally);
+    return err ? err : tr_recipe_step(&t->recipe, &t->at, &tally, full, last, ret_step, text);
+}
+
+/* Into the sums: with the weights as they are, or with their averages. */
+static int evaluate_with(struct trainer *t, const struct step *s, bool averaged, struct tr_sums *sums,
+                         struct im_text *text)
+{
+    struct im_tally tally = {0};
+    int err = 0;
+
+    if (s->count > 0)
+        err = averaged ? im_network_eval_average(t->net, &s->batch, NULL, &tally, text)
+                       : im_network_eval_step(t->net, &s->batch, NULL, &tally, text);
+    if (err == 0)
+        err = tr_team_sum_tally(&t->team, &tally);
+    if (err == 0)
+        tr_sums_add(sums, &tally);
+    return err;
+}
+
+static int evaluate_batch(struct trainer *t, const struct step *s, struct im_text *text)
+{
+    int err = evaluate_with(t, s, false, &t->at.sums[IM_VAL], text);
+
+    return err || !(t->child->conf->ema > 0) ? err : evaluate_with(t, s, true, &t->at.ema, text);
 }
 
 /* The complete batch g of this rank. Its samples enter the ledger when all ranks have agreed on the step. */
@@ -364,16 +394,20 @@ static void view_batch(struct trainer *t, const struct im_phase *phase, uint64_t
                                    .n = (int)count,
                                    .size = (int)phase->image_size,
                                    .step = t->at.steps,
-                                   .first = t->child->index,
+                                   .first = t->at.window_batches * phase->batch_size * t->child->plan->ranks +
+                                            t->child->index,
                                    .apart = t->child->plan->ranks};
+    ret->usable = ret->valid;
+    if (phase->split == IM_TRAIN)
+        ret->usable =
+            tr_recipe_mix(&t->recipe, &ret->batch, phase->epoch, (uint32_t)(g - phase->first_batch));
 }
 
 /* What follows from a finished step: the batch goes back, the position moves on. */
-static void finish_batch(struct trainer *t, const struct step *s, const struct im_tally *all, im_ns began)
+static void finish_batch(struct trainer *t, const struct step *s, im_ns began)
 {
     struct im_child *child = t->child;
 
-    tr_sums_add(&t->at.sums[s->phase->split], all);
     t->at.next_batch = s->g + 1;
     if (s->phase->split == IM_TRAIN)
         t->at.train_samples += im_plan_step_count(child->plan, s->g);
@@ -387,19 +421,11 @@ static void finish_batch(struct trainer *t, const struct step *s, const struct i
     im_stats_time(child->stats, IM_H_ITEM, im_now() - began);
 }
 
-/* The same on every rank: the tally is that of all. */
-static void note_sweep(struct trainer *t, const struct im_tally *tally)
-{
-    double loss = tally->valid ? tally->loss_sum / tally->valid : (double)NAN;
-
-    t->swept = im_sweep_add(&t->smooth, loss) || t->at.steps >= (uint64_t)t->child->conf->num_iter;
-}
-
 /* Runs one complete batch and gives it back. usable: of all ranks' batches together. */
 static int run_batch(struct trainer *t, const struct step *s, uint64_t usable, struct im_text *text)
 {
     struct im_child *child = t->child;
-    struct im_tally tally = {0};
+    struct tr_step step = {0};
     im_ns began = im_now();
     int err =
         im_ledger_enter(child->run, (enum im_split)s->phase->split, (uint32_t)(s->phase - child->plan->phase),
@@ -407,25 +433,21 @@ static int run_batch(struct trainer *t, const struct step *s, uint64_t usable, s
 
     if (err < 0)
         return im_fail(text, err, "batch %" PRIu64 " holds a sample that does not exist", s->g);
-    if (s->phase->split == IM_TRAIN)
-        err = train_step(t, &s->batch, usable, &tally, text);
-    else if (s->count > 0)
-        err = im_network_eval_step(t->net, &s->batch, NULL, &tally, text);
-    if (err == 0)
-        err = tr_team_sum_tally(&t->team, &tally);
+    err = s->phase->split == IM_TRAIN ? train_batch(t, s, usable, &step, text) : evaluate_batch(t, s, text);
     if (err)
         return err;
-    finish_batch(t, s, &tally, began);
-    if (t->child->conf->sweep)
-        note_sweep(t, &tally);
-    if (!leads(t) || s->phase->split != IM_TRAIN)
+    finish_batch(t, s, began);
+    if (!step.ended)
         return 0;
-    return tr_report_step(&t->report, &t->at, &tally, t->lr, text);
+    t->lr = step.lr;
+    if (child->conf->sweep)
+        t->swept = im_sweep_add(&t->smooth, step.loss) || t->at.steps >= (uint64_t)child->conf->num_iter;
+    return leads(t) ? tr_report_step(&t->report, &t->at, &step, text) : 0;
 }
 
 static int end_epoch(struct trainer *t, bool validated, struct im_text *text)
 {
-    double top1 = tr_top1(&t->at.sums[IM_VAL]);
+    double top1 = tr_top1(t->child->conf->ema > 0 ? &t->at.ema : &t->at.sums[IM_VAL]);
     bool best = validated && top1 > t->at.best_top1;
     int err;
 
@@ -446,7 +468,7 @@ static int end_pass(struct trainer *t, const struct im_phase *phase, struct im_t
     if (leads(t) && !im_ledger_end(t->child->run, (enum im_split)phase->split, t->pass_from, phase->samples))
         im_log(IM_LOG_ERROR, "the ledger does not balance: a sample was lost or came twice",
                "epoch=%u split=%u", phase->epoch, phase->split);
-    if (phase->split == IM_TRAIN && t->at.sums[IM_TRAIN].valid == 0)
+    if (phase->split == IM_TRAIN && t->at.sums[IM_TRAIN].valid == 0 && t->at.bad_steps == 0)
         return im_fail(text, -EBADMSG,
                        "none of the %" PRIu64 " training images could be used; events.jsonl says why",
                        phase->samples);
@@ -495,7 +517,7 @@ static int one_step(struct trainer *t, const struct im_phase *phase, struct im_t
     agreed.stop = err == IM_EXIT_RESUMABLE;
     if (!agreed.stop) {
         view_batch(t, phase, g, count, &step);
-        agreed.usable = step.valid;
+        agreed.usable = step.usable;
     }
     err = tr_team_agree(&t->team, &agreed);
     if (err)

@@ -51,6 +51,19 @@ static int find_flag(const struct flag *f, unsigned commands, const char **ret_v
     return key;
 }
 
+/* What the flag means without a value; NULL: it wants one. */
+static const char *bare_value(int key)
+{
+#define ROW(name, value) {name, value},
+    static const char *const rows[][2] = {IM_CONF_BARE(ROW)};
+#undef ROW
+
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        if (strcmp(rows[i][0], im_conf_keys[key].name) == 0)
+            return rows[i][1];
+    return NULL;
+}
+
 static int parse_flag(struct im_conf *conf, unsigned commands, char **at, struct im_text *text)
 {
     struct flag f;
@@ -71,6 +84,8 @@ static int parse_flag(struct im_conf *conf, unsigned commands, char **at, struct
         return im_conf_put(conf, key, fixed ? fixed : f.value, &place, text) < 0 ? -EINVAL : 1;
     if (im_conf_keys[key].kind == IM_CONF_BOOL)
         return im_conf_put(conf, key, "true", &place, text) < 0 ? -EINVAL : 1;
+    if ((!at[1] || strncmp(at[1], "--", 2) == 0) && bare_value(key))
+        return im_conf_put(conf, key, bare_value(key), &place, text) < 0 ? -EINVAL : 1;
     if (!at[1] || strncmp(at[1], "--", 2) == 0)
         return im_fail(text, -EINVAL, "%s wants a value: %s %s", f.written, f.written,
                        im_conf_keys[key].metavar);

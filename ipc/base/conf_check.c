@@ -142,8 +142,6 @@ static int check_training(const struct im_conf *c, struct im_text *text)
     struct im_conf defaults;
 
     im_conf_defaults(&defaults);
-    if (c->nesterov && c->momentum == 0)
-        return im_fail(text, -EINVAL, "nesterov wants a momentum above 0");
     if (!c->subset && is_meant(c, &defaults))
         return im_fail(text, -EINVAL, "subset-size %lld does nothing without subset: give --subset too",
                        (long long)c->subset_size);
@@ -176,6 +174,8 @@ int im_conf_check(const struct im_conf *conf, struct im_text *text)
         err = check_training(conf, text);
     if (err == 0)
         err = im_conf_check_schedule(conf, text);
+    if (err == 0)
+        err = im_conf_check_recipe(conf, text);
     if (err == 0)
         err = check_run_name(conf->run_name, text);
     if (err < 0)

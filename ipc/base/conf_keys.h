@@ -67,6 +67,18 @@
     X(IM_LR_SCALE_NONE, "none")                                                                              \
     X(IM_LR_SCALE_LINEAR, "linear")                                                                          \
     X(IM_LR_SCALE_SQRT, "sqrt")
+#define IM_OPTS(X)                                                                                           \
+    X(IM_CONF_OPT_SGD, "sgd")                                                                                \
+    X(IM_CONF_OPT_ADAMW, "adamw")                                                                            \
+    X(IM_CONF_OPT_LARS, "lars")                                                                              \
+    X(IM_CONF_OPT_LAMB, "lamb")
+#define IM_EMA_WARMUPS(X)                                                                                    \
+    X(IM_EMA_WARMUP_NONE, "none")                                                                            \
+    X(IM_EMA_WARMUP_TF, "tf")                                                                                \
+    X(IM_EMA_WARMUP_TIMM, "timm")
+#define IM_LOSS_SCALES(X)                                                                                    \
+    X(IM_LOSS_SCALE_OFF, "off")                                                                              \
+    X(IM_LOSS_SCALE_DYNAMIC, "dynamic")
 #define IM_BAD_SAMPLES(X)                                                                                    \
     X(IM_BAD_SAMPLE_SKIP, "skip")                                                                            \
     X(IM_BAD_SAMPLE_STOP, "stop")
@@ -221,10 +233,25 @@
     BOOL(cycle_momentum, "cycle-momentum", true, IM_GROUP_TRAINING, IM_FOR_START, "", "onecycle runs momentum (Adam: the first beta) against the learning rate, in place of its own value; the default") \
     REAL(base_momentum, "base-momentum", 0.85, 0, 0.9999, IM_GROUP_TRAINING, IM_FOR_START, "M", "momentum at onecycle's highest learning rate") \
     REAL(max_momentum, "max-momentum", 0.95, 0, 0.9999, IM_GROUP_TRAINING, IM_FOR_START, "M", "momentum at its beginning and end") \
-    REAL(momentum, "momentum", 0.9, 0, 0.9999, IM_GROUP_TRAINING, IM_FOR_START, "M", "momentum of SGD") \
+    ENUM(opt, "opt", IM_CONF_OPT_SGD, IM_OPTS, IM_GROUP_TRAINING, IM_FOR_START, "NAME", "optimiser: sgd and adamw as in PyTorch, lars and lamb as in timm") \
+    REAL(momentum, "momentum", 0.9, 0, 0.9999, IM_GROUP_TRAINING, IM_FOR_START, "M", "momentum of sgd and lars") \
     BOOL(nesterov, "nesterov", false, IM_GROUP_TRAINING, IM_FOR_START, "", "Nesterov's form of momentum") \
-    REAL(weight_decay, "weight-decay", 1e-4, 0, 10, IM_GROUP_TRAINING, IM_FOR_START, "W", "L2 penalty; none on batch norm and biases") \
+    REAL(beta1, "beta1", 0.9, 0, 0.9999, IM_GROUP_TRAINING, IM_FOR_START, "B", "decay of the first moment of adamw and lamb") \
+    REAL(beta2, "beta2", 0.999, 0, 0.999999, IM_GROUP_TRAINING, IM_FOR_START, "B", "decay of their second moment") \
+    REAL(eps, "eps", 0, 0, 1, IM_GROUP_TRAINING, IM_FOR_START, "E", "what keeps a division from zero in adamw, lars and lamb; 0 = the optimiser's own (1e-8; lamb: 1e-6)") \
+    REAL(lars_trust, "lars-trust", 0.001, 0, 1000, IM_GROUP_TRAINING, IM_FOR_START, "X", "trust coefficient of lars") \
+    REAL(weight_decay, "weight-decay", 1e-4, 0, 10, IM_GROUP_TRAINING, IM_FOR_START, "W", "L2 penalty (adamw: decoupled decay); none on batch norm and biases") \
+    REAL(grad_clip, "grad-clip", 0, 0, 1e30, IM_GROUP_TRAINING, IM_FOR_START, "NORM", "largest 2-norm of the whole gradient; 0 = any (lamb: 1, as part of it)") \
+    INT(accumulate, "accumulate", 1, 1, 65536, IM_GROUP_TRAINING, IM_FOR_START, "N", "batches that make one step, their gradients added up as if they were one batch") \
+    REAL(ema, "ema", 0, 0, 0.9999999, IM_GROUP_TRAINING, IM_FOR_START, "DECAY", "average the weights with this decay, validate with both; 0 = no averages") \
+    ENUM(ema_warmup, "ema-warmup", IM_EMA_WARMUP_NONE, IM_EMA_WARMUPS, IM_GROUP_TRAINING, IM_FOR_START, "HOW", "smaller decay in the first steps, as tf: (1+t)/(10+t), or timm: 1-t^(-2/3)") \
     REAL(label_smoothing, "label-smoothing", 0, 0, 0.999, IM_GROUP_TRAINING, IM_FOR_START, "S", "share of the target spread over all classes") \
+    REAL(mixup, "mixup", 0, 0, 100, IM_GROUP_TRAINING, IM_FOR_START, "ALPHA", "MixUp with lambda from Beta(ALPHA, ALPHA); 0 = none (0.2 is usual)") \
+    REAL(cutmix, "cutmix", 0, 0, 100, IM_GROUP_TRAINING, IM_FOR_START, "ALPHA", "CutMix with lambda from Beta(ALPHA, ALPHA); 0 = none (1 is usual)") \
+    REAL(mix_p, "mix-p", 1, 0, 1, IM_GROUP_TRAINING, IM_FOR_START, "P", "share of the batches that are mixed") \
+    REAL(mix_switch_p, "mix-switch-p", 0.5, 0, 1, IM_GROUP_TRAINING, IM_FOR_START, "P", "share of CutMix where both are on") \
+    ENUM(loss_scale, "loss-scale", IM_LOSS_SCALE_OFF, IM_LOSS_SCALES, IM_GROUP_TRAINING, IM_FOR_START, "HOW", "dynamic: scale the loss with the rules of PyTorch's GradScaler; in float32 it changes no weight") \
+    INT(max_bad_steps, "max-bad-steps", 10, 1, 1000000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "N", "steps in a row with a loss or gradient that is not finite, each skipped, after which the run stops") \
     SEED(seed, "seed", 42, IM_GROUP_TRAINING, IM_FOR_SAMPLES | IM_FOR_SYNTH | IM_FOR_INDEX, "N", "all random choices follow from it") \
     INT(validate_every, "validate-every", 1, 1, 100000, IM_GROUP_TRAINING, IM_FOR_START, "N", "epochs from one validation to the next; the last epoch always has one") \
     ENUM(backend, "backend", IM_BACKEND_AUTO, IM_BACKENDS, IM_GROUP_PIPELINE, IM_FOR_START, "NAME", "what computes the steps") \
@@ -241,6 +268,7 @@
     TEXT(config, "config", "", IM_GROUP_OUTPUT, IM_FOR_ALL, "FILE", "YAML file of these options") \
     TEXT(workspace, "workspace", "runs", IM_GROUP_OUTPUT, IM_FOR_RUNS, "DIR", "folder of the run directories") \
     TEXT(run_name, "run-name", "", IM_GROUP_OUTPUT, IM_FOR_RUNS, "NAME", "the run's directory in the workspace; an existing one is continued; default: made from model and time") \
+    TEXT(resume, "resume", "", IM_GROUP_OUTPUT, IM_FOR_START, "[FILE]", "begin from this state of any run (last.state.safetensors); without FILE: continue --run-name or the newest run, and begin none") \
     INT(checkpoint_keep, "checkpoint-keep", 3, 1, 100000, IM_GROUP_OUTPUT, IM_FOR_START, "N", "epoch checkpoints kept besides last and best") \
     REAL(status_interval, "status-interval", 30, 0.1, 86400, IM_GROUP_OUTPUT, IM_FOR_START, "SECONDS", "between two status lines where there is no terminal") \
     ENUM(log_level, "log-level", IM_CONF_LOG_INFO, IM_LOG_LEVELS, IM_GROUP_OUTPUT, IM_FOR_ALL, "LEVEL", "least important messages shown") \
@@ -293,12 +321,17 @@
     X("initial-checkpoint", "init-from", NULL) X("finetune", "init-from", NULL) X("arch", "model", NULL) X("img-size", "image-size", NULL) X("smoothing", "label-smoothing", NULL) \
     X("data", "data-dir", NULL) X("data-path", "data-dir", NULL) X("train-crop-size", "image-size", NULL) \
     X("val-crop-size", "eval-image-size", NULL) X("val-resize-size", "eval-resize", NULL) \
+    X("optimizer", "opt", NULL) X("clip-grad", "grad-clip", NULL) X("clip-grad-norm", "grad-clip", NULL) X("opt-eps", "eps", NULL) \
+    X("grad-accum-steps", "accumulate", NULL) X("accumulation-steps", "accumulate", NULL) X("model-ema-decay", "ema", NULL) X("ema-decay", "ema", NULL) \
+    X("mixup-alpha", "mixup", NULL) X("cutmix-alpha", "cutmix", NULL) X("mixup-prob", "mix-p", NULL) X("mixup-switch-prob", "mix-switch-p", NULL) \
     X("random-erase", "aug-erase-p", NULL) X("reprob", "aug-erase-p", NULL) \
     X("no-color", "color", "never")
 
+/* Keys whose flag may stand without a value, and what it means then: X("name", "value"). */
+#define IM_CONF_BARE(X) X("resume", "auto")
+
 /* Names of other trainers that mean something else here: X("their name", "what to do"). */
 #define IM_CONF_HINTS(X) \
-    X("resume", "nothing is needed: start again with the same --run-name and the run continues") \
     X("ddp", "nothing is needed: --gpus or --ranks says how many trainers there are") \
     X("warmup-lr", "use --warmup-factor X (the share of --lr that warm-up begins with)") \
     X("logdir", "logs lie in the run directory: use --workspace and --run-name") \
@@ -309,9 +342,8 @@
     X("pretrained", "use --init-from FILE with the weights as a safetensors file") \
     X("print-freq", "use --status-interval SECONDS") \
     X("num-classes", "nothing is needed: the number of classes comes from the data") \
-    X("mixup", "this version has no MixUp") \
-    X("cutmix", "this version has no CutMix") \
-    X("opt", "this version has one optimiser, SGD with momentum")
+    X("model-ema", "use --ema DECAY") \
+    X("opt-betas", "use --beta1 and --beta2")
 /* clang-format on */
 
 #endif

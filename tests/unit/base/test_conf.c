@@ -165,9 +165,8 @@ static void wrong_flags_get_their_sentences(void **state)
     assert_flag_refused(WORDS("--no-lr"), "unknown flag --no-lr; did you mean --end-lr?");
     assert_flag_refused(WORDS("--no-nesterov=true"), "--no-nesterov takes no value");
     assert_flag_refused(WORDS("--json"), "--json has no meaning for this command");
-    assert_flag_refused(
-        WORDS("--resume"),
-        "--resume: nothing is needed: start again with the same --run-name and the run continues");
+    assert_flag_refused(WORDS("--ddp"),
+                        "--ddp: nothing is needed: --gpus or --ranks says how many trainers there are");
 }
 
 static void wrong_values_get_their_sentences(void **state)

@@ -87,13 +87,14 @@ static int tear_down(void **state)
 /* The state after `batch` batches: every parameter says so. */
 static struct tr_position_text reach(struct scene *s, uint64_t batch)
 {
-    const struct tr_position at = {
-        .next_batch = batch, .steps = batch, .sums[IM_TRAIN] = {.loss = 0.1 * (double)batch, .valid = batch}};
+    struct tr_position at = tr_position_start(&s->conf);
     size_t floats = im_network_floats(s->net, IM_ARENA_PARAMS);
     float *params = malloc(floats * sizeof *params);
     struct tr_position_text text;
 
     assert_non_null(params);
+    at.next_batch = at.steps = at.updates = batch;
+    at.sums[IM_TRAIN] = (struct tr_sums){.loss = 0.1 * (double)batch, .valid = batch};
     for (size_t i = 0; i < floats; i++)
         params[i] = (float)batch;
     assert_int_equal(im_network_write(s->net, IM_ARENA_PARAMS, params), 0);

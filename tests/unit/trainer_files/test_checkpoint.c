@@ -347,6 +347,43 @@ static void an_export_of_another_save_is_mended(void **state)
     assert_loads(*state, 2);
 }
 
+/* Averages are exported beside the model, without their prefix, kept as long as it, and mended with it. */
+static void averages_are_exported_beside_the_model(void **state)
+{
+    struct tr_checkpoint_store store = open_store(*state);
+    struct tr_safetensors *file = NULL;
+    struct im_text text = {""};
+    const float average[2] = {7, 8};
+    struct tr_tensor tensors[6];
+    struct model m;
+
+    for (int epoch = 1; epoch <= 4; epoch++) {
+        fill(&m, epoch);
+        memcpy(tensors, m.tensors, sizeof(m.tensors));
+        tensors[5] = (struct tr_tensor){"ema.fc.bias", TR_F32, 1, {2}, average};
+        m.content.tensors = tensors;
+        m.content.tensor_count = COUNT(tensors);
+        assert_int_equal(tr_checkpoint_save(&store, &m.content, epoch, epoch == 3, &text), 0);
+    }
+    assert_int_equal(count_files(*state), 2 * (2 + 1 + 1) + 2); /* each: epochs, best, last; states */
+    assert_true(exists(*state, "epoch_003.ema.safetensors") && !exists(*state, "epoch_002.ema.safetensors"));
+    assert_int_equal(tr_checkpoint_open_file(join(*state, "best.ema.safetensors"), &file, &text), 0);
+    assert_int_equal(tr_safetensors_count(file), 1);
+    assert_memory_equal(tr_safetensors_find(file, "fc.bias")->data, average, sizeof(average));
+    assert_true(tr_checkpoint_is_export(file));
+    tr_safetensors_close(&file);
+    assert_int_equal(tr_checkpoint_open_file(join(*state, "last.safetensors"), &file, &text), 0);
+    assert_int_equal(tr_safetensors_count(file), MODEL_TENSORS);
+    tr_safetensors_close(&file);
+    unlink(join(*state, "last.ema.safetensors"));
+    assert_int_equal(tr_checkpoint_load(&store, &file, &text), 0);
+    assert_false(tr_checkpoint_is_export(file));
+    assert_int_equal(tr_checkpoint_mend(&store, file, &text), 1);
+    assert_int_equal(tr_checkpoint_mend(&store, file, &text), 0);
+    assert_true(exists(*state, "last.ema.safetensors"));
+    tr_safetensors_close(&file);
+}
+
 static void restoring_is_strict(void **state)
 {
     static const char *const says[] = {"needs 4", "fc.beta", "is F32", "another shape", "another shape"};
@@ -593,6 +630,7 @@ int main(void)
         IN_DIRECTORY(a_damaged_only_state_is_no_new_run),
         IN_DIRECTORY(anothers_safetensors_is_refused),
         IN_DIRECTORY(an_export_of_another_save_is_mended),
+        IN_DIRECTORY(averages_are_exported_beside_the_model),
         IN_DIRECTORY(restoring_is_strict),
         IN_DIRECTORY(reserved_metadata_is_refused),
         IN_DIRECTORY(in_memory_a_state_is_the_very_file),

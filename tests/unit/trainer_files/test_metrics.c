@@ -12,7 +12,8 @@
 
 #define HEADER                                                                                               \
     "epoch,train_loss,train_top1,val_loss,val_top1,val_top5,lr,images_per_second,seconds,image_size,batch_"  \
-    "size\n"
+    "size,"                                                                                                  \
+    "ema_val_loss,ema_val_top1,ema_val_top5\n"
 #define CONFIG "{\"event\":\"config\"}\n"
 
 static const char *join(const char *directory, const char *name)
@@ -64,8 +65,8 @@ static void write_line(struct tr_metrics *m, const char *line)
 /* What a run of two epochs of two steps writes. */
 static void write_run(const char *directory)
 {
-    const struct tr_summary one = {1, 2.5, 0.125, 2.25, 0.25, 0.5, 0.1, 1234.5, 60, 64, 256};
-    const struct tr_summary two = {2, 1.5, 0.5, NAN, NAN, NAN, 0.05, 1e-9, 61.25, 224, 64};
+    const struct tr_summary one = {1, 2.5, 0.125, 2.25, 0.25, 0.5, 0.1, 1234.5, 60, 64, 256, 2, 0.5, NAN};
+    const struct tr_summary two = {2, 1.5, 0.5, NAN, NAN, NAN, 0.05, 1e-9, 61.25, 224, 64, NAN, NAN, NAN};
     struct im_text text = {""};
     struct tr_metrics m;
 
@@ -86,9 +87,10 @@ static void assert_run(const char *directory)
     assert_content(directory, "metrics.jsonl",
                    CONFIG "{\"step\":1,\"loss\":3.5}\n{\"step\":2,\"loss\":2.5}\n{\"step\":3,\"loss\":2}\n"
                           "{\"step\":4,\"loss\":1.5}\n");
-    assert_content(directory, "summary.csv",
-                   HEADER
-                   "1,2.5,0.125,2.25,0.25,0.5,0.1,1234.5,60,64,256\n2,1.5,0.5,,,,0.05,1e-09,61.25,224,64\n");
+    assert_content(
+        directory, "summary.csv",
+        HEADER
+        "1,2.5,0.125,2.25,0.25,0.5,0.1,1234.5,60,64,256,2,0.5,\n2,1.5,0.5,,,,0.05,1e-09,61.25,224,64,,,\n");
 }
 
 static void lines_and_epochs_are_written_as_documented(void **state)
@@ -109,7 +111,7 @@ static void opening_at_an_earlier_place_removes_what_came_later(void **state)
     write_run(*state);
     assert_int_equal(open_at(*state, 2, 1), 3);
     assert_content(*state, "metrics.jsonl", CONFIG "{\"step\":1,\"loss\":3.5}\n{\"step\":2,\"loss\":2.5}\n");
-    assert_content(*state, "summary.csv", HEADER "1,2.5,0.125,2.25,0.25,0.5,0.1,1234.5,60,64,256\n");
+    assert_content(*state, "summary.csv", HEADER "1,2.5,0.125,2.25,0.25,0.5,0.1,1234.5,60,64,256,2,0.5,\n");
 }
 
 /* Between validation's batches the step stands still: a position there is before the epoch's line, which has
@@ -215,7 +217,8 @@ static void a_kill_while_opening_loses_no_line_that_stays(void **state)
         assert_true(open_at(*state, 2, 1) >= 0);
         assert_content(*state, "metrics.jsonl",
                        CONFIG "{\"step\":1,\"loss\":3.5}\n{\"step\":2,\"loss\":2.5}\n");
-        assert_content(*state, "summary.csv", HEADER "1,2.5,0.125,2.25,0.25,0.5,0.1,1234.5,60,64,256\n");
+        assert_content(*state, "summary.csv",
+                       HEADER "1,2.5,0.125,2.25,0.25,0.5,0.1,1234.5,60,64,256,2,0.5,\n");
         assert_int_equal(open_at(*state, 0, 0), 4);
         assert_int_equal(unlink(join(*state, "metrics.jsonl")), 0);
         assert_int_equal(unlink(join(*state, "summary.csv")), 0);

@@ -1,0 +1,122 @@
+#!/usr/bin/env bash
+# Everything that a step of training can do, at once: a run that is stopped at any batch, with other numbers of processes each
+# time, ends with the bits of one that was left alone. And steps that cannot be taken, averages, beginning from a file.
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+# 12 batches an epoch: windows of 5, 5 and 2.
+EVERYTHING=(--epochs 4 --opt adamw --lr 0.002 --weight-decay 0.05 --schedule onecycle --mixup 0.2 --cutmix 1
+  --label-smoothing 0.1 --accumulate 5 --grad-clip 1 --ema 0.9 --ema-warmup tf --loss-scale dynamic)
+STATE=checkpoints/last.state.safetensors
+
+whole_run() { # FLAG...: an undisturbed run, moved to $T/whole
+  start 0 --readers 1 --augmenters 1 "$@"
+  mv "$RUN" "$T/whole"
+}
+must_equal_whole() { "$BIN/compare_states" "$T/whole/$STATE" "$RUN/$STATE" || fail "the state is not that of the undisturbed run"; }
+# In the middle of a window the state holds the sum of the gradients so far.
+in_window() { head -c 65536 "$RUN/$STATE" | grep -q 'optimizer\.gradient\.'; }
+
+# stop_and_go FLAG...: stops at five random batches, at least one of them within a window if windows there are, and goes on.
+stop_and_go() {
+  local seed=${E2E_SEED:-$RANDOM} step=0 stops
+  WITHIN=0
+  echo "seed $seed"
+  RANDOM=$seed
+  FAULTS=$PACE
+  for stops in 1 2 3 4 5; do
+    step=$((step + 2 + RANDOM % 6))
+    launch "$@" --readers $((1 + stops % 3)) --augmenters $((1 + RANDOM % 4))
+    wait_step $step
+    send INT
+    finish 75
+    must_leave_nothing
+    if in_window; then WITHIN=$((WITHIN + 1)); fi
+  done
+  FAULTS=""
+  start 0 "$@" --readers 2 --augmenters 3
+  echo "$WITHIN of 5 stops within a window"
+  must_equal_whole
+}
+
+case_everything() {
+  whole_run "${EVERYTHING[@]}"
+  stop_and_go "${EVERYTHING[@]}"
+  [ "$WITHIN" -gt 0 ] || fail "no stop fell within a window"
+}
+
+case_lamb() {
+  whole_run --epochs 4 --opt lamb --lr 0.01 --cutmix 1 --ema 0.5
+  stop_and_go --epochs 4 --opt lamb --lr 0.01 --cutmix 1 --ema 0.5
+}
+
+# From the file of a run that was stopped, a run of another name comes to the same end; so does the stopped one.
+case_resume_file() {
+  whole_run "${EVERYTHING[@]}"
+  FAULTS=$PACE
+  launch "${EVERYTHING[@]}"
+  wait_step 14
+  send INT
+  finish 75
+  FAULTS=""
+  cp "$RUN/$STATE" "$T/saved.safetensors"
+  (cd "$T" && start 0 "${EVERYTHING[@]}" --run-name other --resume saved.safetensors)
+  RUN=$T/w/other must_equal_whole
+  grep -q '"event":"config"' "$T/w/other/metrics.jsonl" || fail "metrics.jsonl does not begin with the configuration"
+  # The same command again: the run has a state of its own now, and is done.
+  start 0 "${EVERYTHING[@]}" --run-name other --resume "$T/saved.safetensors"
+  must_say "is done"
+  start 0 "${EVERYTHING[@]}" --resume
+  must_equal_whole
+}
+
+case_resume_refused() {
+  start 2 --run-name none --resume
+  must_say "there is no run in"
+  start 2 --resume "$T/nothing.safetensors"
+  must_say "No such file"
+  start 2 --resume "$REFERENCE/w/run/checkpoints/last.safetensors"
+  must_say "holds weights alone"
+  start 2 --resume "$REFERENCE/w/run/$STATE" --opt adamw --lr 0.001
+  must_say "this run began with --opt sgd"
+  start 0
+  must_equal_reference
+}
+
+# A step whose gradient is not finite is left out, counted, and the run goes on.
+case_skipped_step() {
+  FAULTS="trainer:trainer.step.nonfinite=fail:EIO@3"
+  start 0
+  [ "$(grep -c '"event":"skipped_step"' "$RUN/metrics.jsonl")" = 1 ] || fail "the step was not told"
+  grep -q '"skipped_steps":1' "$RUN/DONE" || grep -q '"skipped_steps": 1' "$RUN/DONE" || fail "the step was not counted"
+  if "$BIN/compare_states" --tensors "$REFERENCE/w/run/$STATE" "$RUN/$STATE" >/dev/null; then fail "the step was taken"; fi
+}
+
+case_too_many_skipped_steps() {
+  FAULTS="trainer:trainer.step.nonfinite=fail:EIO@1/every"
+  start 1 --max-bad-steps 3
+  must_say "was not finite in 3 steps in a row"
+}
+
+# Powers of two change no bit of a float32 run.
+case_loss_scale_changes_nothing() {
+  start 0 --loss-scale dynamic
+  "$BIN/compare_states" --tensors "$REFERENCE/w/run/$STATE" "$RUN/$STATE" || fail "the scale has changed the weights"
+}
+
+case_averages() {
+  start 0 --ema 0.9
+  for name in last best epoch_001 epoch_002; do
+    for kind in "" .ema; do
+      [ -s "$RUN/checkpoints/$name$kind.safetensors" ] || fail "$name$kind.safetensors is missing"
+    done
+  done
+  head -c 65536 "$RUN/checkpoints/last.ema.safetensors" | grep -q '"conv1.weight"' || fail "the averages lack torchvision's names"
+  must_say "ema top1"
+  awk -F , 'NR > 1 && ($10 == "" || $11 == "") { exit 1 }' "$RUN/summary.csv" || fail "summary.csv lacks the averages"
+  # They only watch: the weights are those of the run without them.
+  cmp <(tail -c 500000 "$REFERENCE/w/run/checkpoints/last.safetensors") <(tail -c 500000 "$RUN/checkpoints/last.safetensors") ||
+    fail "averaging has changed the weights"
+}
+
+run_case
