@@ -7,6 +7,7 @@
 #include "ipc/base/sysinfo.h"
 #include "ipc/encoded.h"
 #include "ipc/process.h"
+#include "supervisor/history.h"
 #include "supervisor/super.h"
 
 static struct im_json *process_json(struct sv_super *s, const struct sv_child *child)
@@ -197,6 +198,15 @@ static void tell_epoch(struct sv_super *s, const struct im_json *m)
                   sv_format_seconds(im_json_real_or(m, "seconds", -1), time, sizeof time));
 }
 
+/* Charts and tables of the epochs so far; a run goes on without them. */
+static void draw_history(struct sv_super *s)
+{
+    struct im_text text = {""};
+
+    if (sv_history_write(s->conf.run_dir, &text) < 0)
+        sv_screen_warn(&s->screen, SV_WARN, "no charts: %s", text.s);
+}
+
 /* Once a run, and not after each death: the next trainer holds the same. */
 static void tell_memory(struct sv_super *s, const struct im_json *m)
 {
@@ -228,9 +238,10 @@ void sv_answer(struct sv_super *s)
             im_ctl_send(s->ctl, &from, simple_reply("error", "not a JSON object"));
         else if (*cmd)
             im_ctl_send(s->ctl, &from, command(s, cmd, m));
-        else if (strcmp(event, "epoch") == 0 && !s->conf.sweep)
+        else if (strcmp(event, "epoch") == 0 && !s->conf.sweep) {
             tell_epoch(s, m);
-        else if (strcmp(event, "ready") == 0)
+            draw_history(s);
+        } else if (strcmp(event, "ready") == 0)
             tell_memory(s, m);
         im_json_free(&m);
         if (got < 0 && got != -EBADMSG)

@@ -121,7 +121,7 @@ static void draw_tick(const struct canvas *v, double value, bool is_x)
 
 static void draw_axes(const struct canvas *v)
 {
-    double step_x = v->plot->log_x ? fmax(1, step_of(v->x1 - v->x0)) : step_of(v->x1 - v->x0);
+    double least = v->plot->log_x || v->plot->whole_x ? 1 : 0, step_x = fmax(least, step_of(v->x1 - v->x0));
     double step_y = step_of(v->y1 - v->y0);
 
     cairo_set_line_width(v->c, 1);

@@ -38,6 +38,7 @@ struct sv_plot {
     const struct sv_plot_mark *mark;
     size_t marks;
     bool log_x;    /* x above 0 */
+    bool whole_x;  /* x are whole numbers, and so are its ticks */
     double y_most; /* the axis goes no further up; 0: as far as the lines do */
 };
 

@@ -18,6 +18,7 @@
 #include "ipc/base/log.h"
 #include "ipc/child.h"
 #include "ipc/process.h"
+#include "supervisor/history.h"
 #include "supervisor/rundir.h"
 #include "supervisor/super.h"
 
@@ -265,6 +266,7 @@ static void say_goodbye(struct sv_super *s)
     add_ledger(s, fields);
     sv_journal_event(&s->journal, s->exit_status == IM_EXIT_OK ? "run.finished" : "run.ended", fields);
     sv_screen_end(&s->screen);
+    sv_history_tidy(s->conf.run_dir);
     if (s->exit_status == IM_EXIT_OK && !s->conf.sweep)
         say_done(s);
     else if (s->exit_status == IM_EXIT_RESUMABLE && !s->conf.sweep)
