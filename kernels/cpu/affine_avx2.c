@@ -413,15 +413,7 @@ AVX2 static void pillow_scale(const struct imk_image *dst, const struct source *
     }
 }
 
-/* ---- Bilinear, Pillow: in double precision, the channels of one pixel side by side ---- */
-
-AVX2_INLINE __m256d load_pixel(const unsigned char *p)
-{
-    int bytes;
-
-    memcpy(&bytes, p, sizeof bytes);
-    return _mm256_cvtepi32_pd(_mm_cvtepu8_epi32(_mm_cvtsi32_si128(bytes)));
-}
+/* ---- Bilinear, Pillow: in double precision, four pixels at a time ---- */
 
 /* from + (to - from) * part, as BILINEAR of Geometry.c. */
 AVX2_INLINE __m256d between(__m256d from, __m256d to, __m256d part)
@@ -429,54 +421,100 @@ AVX2_INLINE __m256d between(__m256d from, __m256d to, __m256d part)
     return _mm256_add_pd(from, _mm256_mul_pd(_mm256_sub_pd(to, from), part));
 }
 
-static int32_t clamp_1(int32_t p, uint32_t size)
+AVX2_INLINE __m256d channel_of(__m128i pixels, int c)
 {
-    return p < 0 ? 0 : p < (int32_t)size ? p : (int32_t)size - 1;
+    return _mm256_cvtepi32_pd(_mm_and_si128(_mm_srli_epi32(pixels, 8 * c), _mm_set1_epi32(255)));
 }
 
-static int32_t floor_1(double value)
+AVX2_INLINE __m128i clamp_4(__m128i p, __m256i last)
 {
-    int32_t whole = (int32_t)value;
-
-    return whole - (value < whole);
+    return _mm_max_epi32(_mm_min_epi32(p, _mm256_castsi256_si128(last)), _mm_setzero_si128());
 }
 
-AVX2_INLINE void pillow_sample(unsigned char *dst, const struct imk_image *src, double px, double py)
+/* Four pixels of 4 bytes at columns x and at rows that begin at y. */
+AVX2_INLINE __m128i gather_4(const struct source *s, __m128i x, __m128i y)
 {
-    double fx = px - 0.5, fy = py - 0.5;
-    int32_t x = floor_1(fx), y = floor_1(fy);
-    size_t x0 = (size_t)3 * (size_t)clamp_1(x, src->width);
-    size_t x1 = (size_t)3 * (size_t)clamp_1(x + 1, src->width);
-    const unsigned char *top = src->pixels + (size_t)clamp_1(y, src->height) * src->stride;
-    const unsigned char *bottom = src->pixels + (size_t)clamp_1(y + 1, src->height) * src->stride;
-    __m256d dx = _mm256_set1_pd(fx - x), dy = _mm256_set1_pd(fy - y);
-    __m256d upper = between(load_pixel(top + x0), load_pixel(top + x1), dx);
-    __m256d lower = between(load_pixel(bottom + x0), load_pixel(bottom + x1), dx);
-    __m128i sums = _mm256_cvttpd_epi32(between(upper, lower, dy));
-    __m128i bytes = _mm_packus_epi16(_mm_packs_epi32(sums, sums), sums);
-    uint32_t pixel = (uint32_t)_mm_cvtsi128_si32(bytes);
+    __m128i offset = _mm_add_epi32(y, _mm_add_epi32(x, _mm_add_epi32(x, x)));
 
-    dst[0] = (unsigned char)pixel;
-    dst[1] = (unsigned char)(pixel >> 8);
-    dst[2] = (unsigned char)(pixel >> 16);
+    return _mm_i32gather_epi32((const int *)(const void *)s->pixels, offset, 1);
+}
+
+/* Four pixels at positions inside the image; elsewhere whatever is nearest. */
+AVX2_INLINE __m128i pillow_sample(const struct source *s, __m256d px, __m256d py)
+{
+    const __m256d half = _mm256_set1_pd(0.5);
+    const __m128i one = _mm_set1_epi32(1), stride = _mm256_castsi256_si128(s->stride);
+    __m256d fx = _mm256_sub_pd(px, half), fy = _mm256_sub_pd(py, half);
+    __m256d left = _mm256_floor_pd(fx), top = _mm256_floor_pd(fy);
+    __m256d dx = _mm256_sub_pd(fx, left), dy = _mm256_sub_pd(fy, top);
+    __m128i x = _mm256_cvttpd_epi32(left), y = _mm256_cvttpd_epi32(top);
+    __m128i x0 = clamp_4(x, s->last_x), x1 = clamp_4(_mm_add_epi32(x, one), s->last_x);
+    __m128i y0 = _mm_mullo_epi32(clamp_4(y, s->last_y), stride);
+    __m128i y1 = _mm_mullo_epi32(clamp_4(_mm_add_epi32(y, one), s->last_y), stride);
+    __m128i top_left = gather_4(s, x0, y0), top_right = gather_4(s, x1, y0);
+    __m128i bottom_left = gather_4(s, x0, y1), bottom_right = gather_4(s, x1, y1);
+    __m128i pixels = _mm_setzero_si128();
+
+    for (int c = 0; c < 3; c++) {
+        __m256d upper = between(channel_of(top_left, c), channel_of(top_right, c), dx);
+        __m256d lower = between(channel_of(bottom_left, c), channel_of(bottom_right, c), dx);
+        __m128i value = _mm256_cvttpd_epi32(between(upper, lower, dy));
+
+        pixels = _mm_or_si128(pixels, _mm_slli_epi32(value, 8 * c));
+    }
+    return pixels;
+}
+
+/* All bits of those of four pixels whose positions are inside. */
+AVX2_INLINE __m128i is_inside(__m256d px, __m256d py, __m256d width, __m256d height)
+{
+    const __m256d zero = _mm256_setzero_pd();
+    __m256d x = _mm256_and_pd(_mm256_cmp_pd(px, zero, _CMP_GE_OQ), _mm256_cmp_pd(px, width, _CMP_LT_OQ));
+    __m256d y = _mm256_and_pd(_mm256_cmp_pd(py, zero, _CMP_GE_OQ), _mm256_cmp_pd(py, height, _CMP_LT_OQ));
+    __m256i wide = _mm256_castpd_si256(_mm256_and_pd(x, y));
+
+    /* The lower halves of four 64-bit masks. */
+    return _mm256_castsi256_si128(
+        _mm256_permutevar8x32_epi32(wide, _mm256_setr_epi32(0, 2, 4, 6, 0, 2, 4, 6)));
+}
+
+/* Writes n <= 4 pixels of 4 bytes as 3 bytes each. */
+AVX2_INLINE void store_4(unsigned char *dst, __m128i pixels, uint32_t n)
+{
+    __m128i bytes =
+        _mm_shuffle_epi8(pixels, _mm_setr_epi8(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, -1, -1, -1, -1));
+    unsigned char rest[16];
+
+    _mm_storeu_si128((__m128i *)(void *)rest, bytes);
+    if (n == 4)
+        memcpy(dst, rest, 12);
+    else
+        memcpy(dst, rest, (size_t)3 * n);
 }
 
 AVX2 static void pillow_bilinear(const struct imk_image *dst, const struct imk_image *src,
-                                 const struct imk_affine *affine)
+                                 const struct source *s, const double m[6])
 {
-    const double *m = affine->m, width = src->width, height = src->height;
+    const __m256d width = _mm256_set1_pd(src->width), height = _mm256_set1_pd(src->height);
+    const __m256d centres = _mm256_setr_pd(0.5, 1.5, 2.5, 3.5);
+    const __m128i fill = _mm256_castsi256_si128(s->fill);
 
     for (uint32_t y = 0; y < dst->height; y++) {
         unsigned char *out = dst->pixels + y * dst->stride;
+        __m256d row_x = _mm256_set1_pd(m[1] * (y + 0.5)), row_y = _mm256_set1_pd(m[4] * (y + 0.5));
 
-        for (uint32_t x = 0; x < dst->width; x++, out += 3) {
-            double px = m[0] * (x + 0.5) + m[1] * (y + 0.5) + m[2];
-            double py = m[3] * (x + 0.5) + m[4] * (y + 0.5) + m[5];
+        for (uint32_t x = 0; x < dst->width; x += 4, out += 12) {
+            __m256d at = _mm256_add_pd(_mm256_set1_pd(x), centres);
+            __m256d px = _mm256_add_pd(_mm256_mul_pd(_mm256_set1_pd(m[0]), at), row_x);
+            __m256d py = _mm256_add_pd(_mm256_mul_pd(_mm256_set1_pd(m[3]), at), row_y);
+            __m128i pixels = fill, mask;
 
-            if (px < 0 || px >= width || py < 0 || py >= height)
-                memcpy(out, affine->fill, 3);
-            else
-                pillow_sample(out, src, px, py);
+            px = _mm256_add_pd(px, _mm256_set1_pd(m[2]));
+            py = _mm256_add_pd(py, _mm256_set1_pd(m[5]));
+            mask = is_inside(px, py, width, height);
+            if (_mm_movemask_epi8(mask) != 0)
+                pixels = _mm_blendv_epi8(fill, pillow_sample(s, px, py), mask);
+            store_4(out, pixels, dst->width - x < 4 ? dst->width - x : 4);
         }
     }
 }
@@ -487,8 +525,8 @@ AVX2 static void affine_pillow(const struct imk_image *dst, const struct imk_ima
     struct source s = source_of(src, affine, IMK_BORDER_CONSTANT);
     enum imk_pillow_way way = imk_pillow_way(dst, affine);
 
-    if (way == IMK_PILLOW_BILINEAR) {
-        pillow_bilinear(dst, src, affine);
+    if (way == IMK_PILLOW_BILINEAR && is_usual(src)) {
+        pillow_bilinear(dst, src, &s, affine->m);
     } else if (way == IMK_PILLOW_FIXED && is_usual(src)) {
         pillow_fixed(dst, &s, imk_pillow_fixed(affine));
     } else if (way == IMK_PILLOW_SCALE && is_usual(src)) {
