@@ -1,0 +1,211 @@
+/* Several ranks as threads of one process, with their own collectives over the loopback interface: N ranks
+ * with batches of B train what one rank trains with batches of N x B, when batch norm goes over all of them,
+ * and something else when it does not. A rank without a sample in a step changes nothing.
+ *
+ * What is compared is all that a step leaves: parameters, momentum, running statistics. The steps are few and
+ * small (lr 0.01), for rounding errors grow with training; the bounds are 20 times what was seen. The backend
+ * is `ref`: the ReLUs of a fast one differ now and then in the sign of a zero, with one rank and with
+ * several, which after a few steps is seen everywhere (tests/backend/conformance.c has its batch norm over
+ * ranks). */
+#include "tests/support/dataset.h"
+#include "tests/support/pipeline.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "ipc/base/log.h"
+#include "trainer/checkpoint.h"
+
+enum { CLASSES = 3, PER_CLASS = 9, VAL_PER_CLASS = 3 };
+
+static struct dataset set;
+
+static struct im_conf configuration(const char *run_name, int ranks, int batch, bool sync)
+{
+    char numbers[2][16];
+    const char *const keys[][2] = {
+        {"epochs", "1"},
+        {"image-size", "16"},
+        {"model", "resnet20"},
+        {"stem", "small"},
+        {"lr", "0.01"},
+        {"encoded-cells", "9"},
+        {"cell-bytes", "4096"},
+        {"queue-depth", "3"},
+        {"batches-ahead", "2"},
+        {"log-level", "error"},
+        {"trainer-threads", "1"},
+        {"readers", "1"},
+        {"augmenters", "2"},
+        {"seed", "5"},
+        {"backend", "ref"},
+        {"ranks", numbers[0]},
+        {"batch-size", numbers[1]},
+        {"sync-bn", sync ? "true" : "false"},
+    };
+    struct im_text text = {""};
+    struct im_conf conf;
+
+    snprintf(numbers[0], sizeof numbers[0], "%d", ranks);
+    snprintf(numbers[1], sizeof numbers[1], "%d", batch);
+    im_conf_defaults(&conf);
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (im_conf_set(&conf, keys[i][0], keys[i][1], &text) < 0)
+            fail_msg("%s", text.s);
+    if (dataset_configure(&set, run_name, &conf, &text) < 0)
+        fail_msg("%s", text.s);
+    return conf;
+}
+
+/* Trains; every pass delivers each sample once. */
+static struct im_conf trained(const char *run_name, int ranks, int batch, bool sync)
+{
+    struct im_conf conf = configuration(run_name, ranks, batch, sync);
+    struct im_text text = {""};
+    struct pipeline *p = NULL;
+    int status;
+
+    if (pipeline_open(&p, &conf, &text) < 0)
+        fail_msg("%s", text.s);
+    status = pipeline_train(p, UINT64_MAX, NULL, NULL, &text);
+    if (status != IM_EXIT_OK)
+        fail_msg("%s: %d, %s", run_name, status, text.s);
+    for (int s = 0; s < IM_SPLITS; s++) {
+        const struct im_ledger *l = &pipeline_run(p)->control->ledger[s];
+
+        assert_int_equal(atomic_load_explicit(&l->phases, memory_order_relaxed), 1);
+        assert_int_equal(atomic_load_explicit(&l->phases_exact, memory_order_relaxed), 1);
+    }
+    pipeline_close(&p);
+    return conf;
+}
+
+static struct tr_safetensors *open_state(const struct im_conf *conf)
+{
+    struct tr_safetensors *file = NULL;
+    struct im_text text = {""};
+    char path[PATH_MAX];
+
+    snprintf(path, sizeof path, "%s/checkpoints/last.state.safetensors", conf->run_dir);
+    if (tr_checkpoint_open_file(path, &file, &text) < 0)
+        fail_msg("%s", text.s);
+    return file;
+}
+
+/* The largest difference of a tensor's elements, as a share of its largest element; over all tensors. */
+static double difference(const struct im_conf *a, const struct im_conf *b)
+{
+    struct tr_safetensors *ours = open_state(a), *theirs = open_state(b);
+    double worst = 0;
+
+    assert_true(tr_safetensors_count(ours) > 100);
+    assert_int_equal(tr_safetensors_count(ours), tr_safetensors_count(theirs));
+    for (size_t i = 0; i < tr_safetensors_count(ours); i++) {
+        const struct tr_tensor *x = tr_safetensors_at(ours, i), *y = tr_safetensors_at(theirs, i);
+        double largest = 0, apart = 0;
+        size_t bytes;
+
+        assert_string_equal(x->name, y->name);
+        assert_int_equal(tr_tensor_bytes(x, &bytes), 0);
+        if (x->dtype != TR_F32) {
+            assert_memory_equal(x->data, y->data, bytes);
+            continue;
+        }
+        for (size_t k = 0; k < bytes / sizeof(float); k++) {
+            double p = (double)((const float *)x->data)[k], q = (double)((const float *)y->data)[k];
+
+            largest = fmax(largest, fabs(q));
+            apart = fmax(apart, fabs(p - q));
+        }
+        worst = fmax(worst, largest > 0 ? apart / largest : apart);
+    }
+    tr_safetensors_close(&ours);
+    tr_safetensors_close(&theirs);
+    return worst;
+}
+
+/* 27 images, 8 a step: three steps and a short one. */
+static void two_ranks_train_what_one_trains_with_twice_the_batch(void **state)
+{
+    struct im_conf one = trained("one", 1, 8, false), two = trained("two", 2, 4, true);
+    double d = difference(&two, &one);
+
+    (void)state;
+    print_message("%.2g\n", d);
+    assert_true(d < 3e-5);
+}
+
+/* 27 images, 25 a step: the second step has one for rank 0, one for rank 1, none for the others. */
+static void a_rank_without_samples_changes_nothing(void **state)
+{
+    struct im_conf one = trained("one-25", 1, 25, false), five = trained("five", 5, 5, true);
+    double d = difference(&five, &one);
+
+    (void)state;
+    print_message("%.2g\n", d);
+    assert_true(d < 3e-5);
+}
+
+/* So that the bounds above mean something. */
+static void without_sync_batch_norm_is_each_ranks_own(void **state)
+{
+    struct im_conf one = trained("one-again", 1, 8, false), two = trained("apart", 2, 4, false);
+    double d = difference(&two, &one);
+
+    (void)state;
+    print_message("%.2g\n", d);
+    assert_true(d > 1e-2);
+}
+
+static void ranks_give_the_same_bits_in_every_run(void **state)
+{
+    struct im_conf first = trained("first", 3, 3, true), second = trained("second", 3, 3, true);
+
+    (void)state;
+    assert_true(difference(&first, &second) == 0);
+}
+
+static int make_set(void **state)
+{
+    const struct rd_synth synth = {.class_count = CLASSES,
+                                   .per_class = PER_CLASS,
+                                   .val_per_class = VAL_PER_CLASS,
+                                   .seed = 3,
+                                   .size_min = 16,
+                                   .size_max = 48,
+                                   .quality = 90};
+    struct im_text text = {""};
+
+    (void)state;
+    im_log_level(IM_LOG_ERROR);
+    if (dataset_make(&set, &synth, &text) < 0)
+        fail_msg("%s", text.s);
+    return 0;
+}
+
+static int remove_set(void **state)
+{
+    (void)state;
+    dataset_remove(&set);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(two_ranks_train_what_one_trains_with_twice_the_batch),
+        cmocka_unit_test(a_rank_without_samples_changes_nothing),
+        cmocka_unit_test(without_sync_batch_norm_is_each_ranks_own),
+        cmocka_unit_test(ranks_give_the_same_bits_in_every_run),
+    };
+
+    return cmocka_run_group_tests(tests, make_set, remove_set);
+}
