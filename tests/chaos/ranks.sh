@@ -80,6 +80,21 @@ case_saving() {
   [ "$(deaths_of trainer)" = 1 ] || fail "$(deaths_of trainer) trainers died by themselves"
 }
 
+# From a snapshot of the step before the death, which rank 1 reads although rank 0 wrote it.
+case_snapshots() {
+  local rank
+  two_undisturbed
+  for rank in 0 1; do
+    rm -rf "$T/w"
+    FAULTS=trainer#$rank:trainer.gradients.after=kill@8
+    start 0 "${TWO[@]}" --snapshot-steps 1 --max-restarts 20
+    check_two
+    [ "$(deaths_of trainer)" = 3 ] || fail "$(deaths_of trainer) trainers died; 24 steps, a death in each eighth"
+    events | grep '"run.continued"' | grep -vE '"repeated_batches":[01][,}]' && fail "more than one batch was repeated"
+  done
+  return 0
+}
+
 # Asked to stop, one rank dies before it has heard of it.
 case_stopping() {
   two_undisturbed

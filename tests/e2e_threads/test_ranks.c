@@ -33,7 +33,7 @@ static struct im_conf configuration(const char *run_name, int ranks, int batch, 
     char numbers[2][16];
     const char *const keys[][2] = {
         {"epochs", "1"},
-        {"image-size", "16"},
+        {"image-size", "8"},
         {"model", "resnet20"},
         {"stem", "small"},
         {"lr", "0.01"},
