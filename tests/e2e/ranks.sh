@@ -28,6 +28,13 @@ case_interrupts() {
   check_two
 }
 
+# With everything that a step can be made of, a window of three batches among it.
+case_recipe() {
+  TWO+=(--sync-bn --opt adamw --lr 0.002 --mixup 0.2 --cutmix 1 --ema 0.99 --accumulate 3 --grad-clip 1
+    --drop-path-rate 0.1 --label-smoothing 0.1)
+  case_interrupts
+}
+
 # One rank is always later than the other: it hears of the stop in another step.
 case_uneven_interrupt() {
   two_undisturbed
