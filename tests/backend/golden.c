@@ -1,4 +1,5 @@
-/* Networks against PyTorch in float64 (tests/golden/trainer_golden.py): evaluation, loss, every gradient, and
+/* Networks against PyTorch in float64 (tests/golden/trainer_golden.py and, with torchvision's and timm's own
+ * modules, models_golden.py): evaluation, loss, every gradient, and
  * parameters and batch norm statistics after two SGD steps with Nesterov momentum, weight decay by kind,
  * label smoothing and a masked sample.
  *
@@ -17,13 +18,24 @@
 
 #include <cmocka.h>
 
+#include "ipc/base/conf.h"
 #include "ipc/base/err.h"
 #include "tests/golden/draw.h"
 #include "trainer/network.h"
 
 enum { LABELS = 1000, STEPS = 2, FLOATS_MAX = 64 };
+enum { SEED = 7, STEP = 3, FIRST = 5, APART = 2 }; /* of the stochastic depth in models_golden.py */
 
-static const char *golden_path;
+static const char *golden_path, *models_path;
+
+/* The words behind `net LABEL`. */
+struct recipe {
+    char model[24];
+    int classes, n, size;
+    uint32_t stream;
+    struct im_conf conf; /* of it the model's options */
+    bool from_models;    /* one step, no update, and the mask of stochastic depth of models_golden.py */
+};
 
 /* One network's numbers as the file is read, and ours beside it. */
 struct check {
@@ -75,31 +87,44 @@ static void fill(struct check *c)
 }
 
 /* Everything the golden script does, up to the arenas that `check_line` looks into. */
-static void run(struct check *c, const char *model, int classes, int n, int size, uint32_t stream)
+static void run(struct check *c, const struct recipe *r)
 {
-    struct im_network_config config = {.model = model,
-                                       .classes = classes,
+    struct im_network_config config = {.model = r->model,
+                                       .stem = (enum im_stem)r->conf.stem,
+                                       .head = (enum im_head)r->conf.head,
+                                       .blurpool = (enum im_blurpool)r->conf.blurpool,
+                                       .drop_path_rate = r->conf.drop_path_rate,
+                                       .classes = r->classes,
                                        .backend = c->backend,
                                        .threads = 2,
+                                       .seed = SEED,
                                        .mean = {0.485f, 0.456f, 0.406f},
                                        .std = {0.229f, 0.224f, 0.225f}};
     struct im_hyper hyper = {.lr = 0.01, .momentum = 0.9, .weight_decay = 0.01, .nesterov = true};
+    int n = r->n, size = r->size, steps = r->from_models ? 1 : STEPS;
     size_t count = (size_t)n * (size_t)size * (size_t)size * 3;
     uint8_t *pixels = malloc(count), valid[16];
     int32_t labels[16];
-    struct im_batch batch = {.pixels = pixels, .labels = labels, .valid = valid, .n = n, .size = size};
+    struct im_batch batch = {.pixels = pixels,
+                             .labels = labels,
+                             .valid = valid,
+                             .n = n,
+                             .size = size,
+                             .step = STEP,
+                             .first = FIRST,
+                             .apart = APART};
     struct im_tally tally;
 
     assert_int_equal(im_network_new(&config, &c->net, NULL), 0);
     fill(c);
     for (size_t i = 0; i < count; i++)
-        pixels[i] = (uint8_t)(draw_bits(stream, (uint32_t)i) >> 24);
+        pixels[i] = (uint8_t)(draw_bits(r->stream, (uint32_t)i) >> 24);
     for (int i = 0; i < n; i++) {
-        labels[i] = (int32_t)(draw_bits(LABELS, (uint32_t)i) % (uint32_t)classes);
+        labels[i] = (int32_t)(draw_bits(LABELS, (uint32_t)i) % (uint32_t)r->classes);
         valid[i] = i != n - 2;
     }
     assert_int_equal(im_network_eval_step(c->net, &batch, c->logits, &tally, NULL), 0);
-    for (int step = 0; step < STEPS; step++) {
+    for (int step = 0; step < steps; step++) {
         assert_int_equal(im_network_gradients(c->net, &batch, 0.1f, 0, &tally, NULL), 0);
         assert_int_equal(tally.valid, n - 1);
         c->last_loss = tally.loss_sum / tally.valid;
@@ -107,7 +132,8 @@ static void run(struct check *c, const char *model, int classes, int n, int size
             c->loss = c->last_loss;
             assert_int_equal(im_network_read(c->net, IM_ARENA_GRADS, c->grads), 0);
         }
-        assert_int_equal(im_network_update(c->net, &hyper, 1), 0);
+        if (!r->from_models)
+            assert_int_equal(im_network_update(c->net, &hyper, 1), 0);
     }
     assert_int_equal(im_network_read(c->net, IM_ARENA_PARAMS, c->params), 0);
     assert_int_equal(im_network_read(c->net, IM_ARENA_STATS, c->stats), 0);
@@ -197,10 +223,35 @@ static void check_line(struct check *c, char *line)
     }
 }
 
-/* The lines of one network in the file. */
-static void against_pytorch(const char *model, struct check *c)
+/* The words of a `net` line behind the label. */
+static struct recipe recipe_of(const char *label, char *rest)
 {
-    FILE *file = fopen(golden_path, "r");
+    static const char *const options[] = {"model", "stem", "head", "blurpool", "drop-path-rate"};
+    struct recipe r = {.from_models = false};
+    double shape[4];
+    char *word;
+
+    snprintf(r.model, sizeof(r.model), "%s", label);
+    im_conf_defaults(&r.conf);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(numbers(strsep(&rest, " \n"), &shape[i], 1), 1);
+    r.classes = (int)shape[0];
+    r.n = (int)shape[1];
+    r.size = (int)shape[2];
+    r.stream = (uint32_t)shape[3];
+    for (size_t i = 0; i < 5 && (word = strsep(&rest, " \n")) && *word; i++) {
+        r.from_models = true;
+        assert_int_equal(im_conf_set(&r.conf, options[i], word, NULL), 0);
+        if (i == 0)
+            snprintf(r.model, sizeof(r.model), "%s", word);
+    }
+    return r;
+}
+
+/* The lines of one network in a file. */
+static void against(const char *path, const char *label, int least, struct check *c)
+{
+    FILE *file = fopen(path, "r");
     char line[4096];
     bool ours = false;
 
@@ -208,21 +259,30 @@ static void against_pytorch(const char *model, struct check *c)
     while (fgets(line, sizeof(line), file)) {
         if (strncmp(line, "net ", 4) == 0) {
             char *rest = line + 4, *name = strsep(&rest, " ");
-            double shape[4];
+            struct recipe r = recipe_of(name, rest);
 
-            ours = strcmp(name, model) == 0;
-            assert_int_equal(numbers(rest, shape, 4), 4);
+            ours = strcmp(name, label) == 0;
             if (ours)
-                run(c, model, (int)shape[0], (int)shape[1], (int)shape[2], (uint32_t)shape[3]);
+                run(c, &r);
         } else if (ours) {
             check_line(c, line);
         }
     }
     fclose(file);
-    print_message("%s, %s: %d numbers, worst relative error %.2g\n", model, c->backend, c->compared,
+    print_message("%s, %s: %d numbers, worst relative error %.2g\n", label, c->backend, c->compared,
                   c->worst);
-    assert_true(c->compared > 500);
+    assert_true(c->compared > least);
     finish(c);
+}
+
+static void against_pytorch(const char *model, struct check *c)
+{
+    against(golden_path, model, 500, c);
+}
+
+static void against_libraries(const char *label, struct check *c)
+{
+    against(models_path, label, 60, c);
 }
 
 static void resnet20_on_ref(void **state)
@@ -255,16 +315,69 @@ static void resnet50_on_onednn(void **state)
     against_pytorch("resnet50", &(struct check){.backend = "onednn", .tolerance = 5e-2});
 }
 
+/* Pre-activation, Zhang's blur, stochastic depth and a convolution as classifier, all at once. */
+static void preact18_zhang_drop_on_ref(void **state)
+{
+    (void)state;
+    against_libraries("preact18_zhang_drop", &(struct check){.backend = "ref", .tolerance = 1e-4});
+}
+
+static void preact18_zhang_drop_on_onednn(void **state)
+{
+    (void)state;
+    against_libraries("preact18_zhang_drop", &(struct check){.backend = "onednn", .tolerance = 2e-3});
+}
+
+static void resnet18_ffcv_drop_on_onednn(void **state)
+{
+    (void)state;
+    against_libraries("resnet18_ffcv_drop", &(struct check){.backend = "onednn", .tolerance = 2e-3});
+}
+
+static void resnetblur50_on_onednn(void **state)
+{
+    (void)state;
+    against_libraries("resnetblur50", &(struct check){.backend = "onednn", .tolerance = 5e-2});
+}
+
+static void preact50_on_onednn(void **state)
+{
+    (void)state;
+    against_libraries("preact50", &(struct check){.backend = "onednn", .tolerance = 5e-2});
+}
+
+static void preact50_ffcv_on_onednn(void **state)
+{
+    (void)state;
+    against_libraries("preact50_ffcv", &(struct check){.backend = "onednn", .tolerance = 5e-2});
+}
+
+static void resnet101_on_onednn(void **state)
+{
+    (void)state;
+    against_libraries("resnet101", &(struct check){.backend = "onednn", .tolerance = 5e-2});
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(resnet20_on_ref),    cmocka_unit_test(resnet20_on_onednn),
-        cmocka_unit_test(resnet18_on_ref),    cmocka_unit_test(resnet18_on_onednn),
+        cmocka_unit_test(resnet20_on_ref),
+        cmocka_unit_test(resnet20_on_onednn),
+        cmocka_unit_test(resnet18_on_ref),
+        cmocka_unit_test(resnet18_on_onednn),
         cmocka_unit_test(resnet50_on_onednn),
+        cmocka_unit_test(preact18_zhang_drop_on_ref),
+        cmocka_unit_test(preact18_zhang_drop_on_onednn),
+        cmocka_unit_test(resnet18_ffcv_drop_on_onednn),
+        cmocka_unit_test(resnetblur50_on_onednn),
+        cmocka_unit_test(preact50_on_onednn),
+        cmocka_unit_test(preact50_ffcv_on_onednn),
+        cmocka_unit_test(resnet101_on_onednn),
     };
 
-    if (argc != 2)
+    if (argc != 3)
         return 2;
     golden_path = argv[1];
+    models_path = argv[2];
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
