@@ -219,7 +219,9 @@ struct im_backend_ops {
     int (*value_out)(struct im_backend *b, const struct im_layout *layout, struct im_shape shape,
                      const void *value, float *nchw);
 
-    size_t (*private_bytes)(struct im_backend *b);    /* repacked parameters and scratch memory held now */
+    size_t (*private_bytes)(struct im_backend *b); /* repacked parameters and scratch memory held now */
+    size_t (*memory_left)(
+        struct im_backend *b); /* (optional) bytes that buffer_new can still give; 0 = not known */
     const char *(*plan_kernel)(struct im_plan *plan); /* (optional) the name of what runs, for logs */
     /* (optional) What people should know about this precision on this machine, a sentence; NULL: nothing. */
     const char *(*caution)(struct im_backend *b, enum im_precision precision);

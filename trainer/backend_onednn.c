@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "ipc/base/err.h"
+#include "ipc/base/sysinfo.h"
 #include "trainer/cpu_ops.h"
 #include "trainer/ref_ops.h"
 
@@ -348,6 +349,12 @@ static int value_out(struct im_backend *b, const struct im_layout *layout, struc
     return err;
 }
 
+static size_t memory_left(struct im_backend *b)
+{
+    (void)b;
+    return im_memory_available();
+}
+
 static size_t private_bytes(struct im_backend *b)
 {
     size_t bytes = tr_dn_scratch_bytes(b->dn) + b->stage_bytes;
@@ -393,6 +400,7 @@ const struct im_backend_ops im_backend_onednn = {
     .value_in = value_in,
     .value_out = value_out,
     .private_bytes = private_bytes,
+    .memory_left = memory_left,
     .plan_kernel = plan_kernel,
     .caution = caution,
 };

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "ipc/base/err.h"
+#include "ipc/base/sysinfo.h"
 #include "trainer/ref_ops.h"
 
 struct im_backend {
@@ -224,6 +225,12 @@ static int value_out(struct im_backend *b, const struct im_layout *layout, struc
     return copy(b, plain, value, tr_count(shape) * sizeof(float));
 }
 
+static size_t memory_left(struct im_backend *b)
+{
+    (void)b;
+    return im_memory_available();
+}
+
 static size_t private_bytes(struct im_backend *b)
 {
     (void)b;
@@ -250,4 +257,5 @@ const struct im_backend_ops im_backend_ref = {
     .value_in = value_in,
     .value_out = value_out,
     .private_bytes = private_bytes,
+    .memory_left = memory_left,
 };

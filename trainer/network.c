@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "ipc/base/err.h"
+#include "trainer/memory.h"
 
 enum {
     GRAPHS_MAX = 16,
@@ -39,6 +40,7 @@ struct im_network {
     enum im_optimizer optimizer;
     bool accumulates, averages;
     uint64_t seed;
+    size_t memory_max;
     enum im_precision precision;
     const struct im_bn_sync *bn_sync;
 };
@@ -92,6 +94,7 @@ int im_network_new(const struct im_network_config *config, struct im_network **r
     net->averages = config->averages;
     net->bn_sync = config->bn_sync;
     net->seed = config->seed;
+    net->memory_max = config->memory_max;
     net->precision = config->precision;
     err = im_backend_find(config->backend, &net->ops, text);
     if (err < 0)
@@ -174,6 +177,43 @@ static struct entry *find(struct im_network *net, int n, int size, bool training
     return oldest;
 }
 
+/* Bytes that the arena of activations may have; SIZE_MAX: not known. */
+static size_t memory_limit(const struct im_network *net)
+{
+    size_t copies = im_network_bytes(net).arenas;
+    size_t left = net->ops->memory_left ? net->ops->memory_left(net->backend) : 0;
+
+    if (net->memory_max > 0)
+        return net->memory_max;
+    if (left == 0)
+        return SIZE_MAX;
+    return net->value_bytes + (left > copies ? left - copies : 0);
+}
+
+/* Plans the graph; the estimate comes first because plans of a batch far too large would already take scratch
+ * memory in proportion. */
+static int plan_graph(struct im_network *net, const struct im_graph_config *config,
+                      struct im_graph **ret_graph, struct im_text *text)
+{
+    size_t bytes = tr_memory_estimate(config), limit = memory_limit(net);
+    struct im_graph *graph = NULL;
+    int err;
+
+    if (bytes > net->value_bytes && bytes > limit)
+        return tr_memory_refuse(config, bytes, limit, text);
+    err = im_graph_new(config, &graph, text);
+    if (err < 0)
+        return err;
+    bytes = im_graph_bytes(graph);
+    limit = memory_limit(net);
+    if (bytes > net->value_bytes && bytes > limit) {
+        im_graph_free(graph);
+        return tr_memory_refuse(config, bytes, limit, text);
+    }
+    *ret_graph = graph;
+    return 0;
+}
+
 static int graph_of(struct im_network *net, int n, int size, bool training, struct im_graph **ret_graph,
                     struct im_text *text)
 {
@@ -190,7 +230,7 @@ static int graph_of(struct im_network *net, int n, int size, bool training, stru
                                          .training = training,
                                          .seed = net->seed,
                                          .precision = net->precision};
-        struct im_graph *graph;
+        struct im_graph *graph = NULL;
 
         if (n < 1 || n > BATCH_MAX || size < 1 || size > SIZE_MAX_PX)
             return im_fail(text, -EINVAL,
@@ -198,7 +238,7 @@ static int graph_of(struct im_network *net, int n, int size, bool training, stru
                            size, BATCH_MAX, SIZE_MAX_PX);
         memcpy(config.mean, net->mean, sizeof(config.mean));
         memcpy(config.std, net->std, sizeof(config.std));
-        err = im_graph_new(&config, &graph, text);
+        err = plan_graph(net, &config, &graph, text);
         if (err < 0)
             return err;
         im_graph_free(e->graph);

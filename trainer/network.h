@@ -36,6 +36,8 @@ struct im_network_config {
     bool accumulates;                 /* im_network_accumulate() will be called */
     bool averages;                    /* im_network_average() will be called */
     const struct im_bn_sync *bn_sync; /* see struct im_graph_config; outlives the network */
+    size_t memory_max; /* bytes that activations may take; 0: what the device has left, less the copies that
+                          checkpoints are made of */
 };
 
 /* What one update of the parameters takes from outside: see struct im_update. */
@@ -71,8 +73,8 @@ int im_network_new(const struct im_network_config *config, struct im_network **r
                    struct im_text *text);
 void im_network_free(struct im_network *net); /* NULL is fine */
 
-/* Makes the graph for batches of n images of size x size. Fails with the bytes needed when memory does not
- * suffice. */
+/* Makes the graph for batches of n images of size x size. -ENOMEM, before anything is allocated,
+ * with the bytes needed and the largest batch that would fit. */
 int im_network_prepare(struct im_network *net, int n, int size, bool training, struct im_text *text);
 
 /* Forward and backward: fills the gradient arena and the tally, updates the running statistics and the count

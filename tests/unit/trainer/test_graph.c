@@ -194,6 +194,33 @@ static void labels_out_of_range_are_refused(void **state)
     im_network_free(net);
 }
 
+static void a_batch_too_large_is_refused_with_the_one_that_fits(void **state)
+{
+    static const char *const backends[] = {"ref", "onednn"};
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct im_network_config config = {
+            .model = "resnet20", .classes = 4, .backend = backends[i], .threads = 1, .std = {1, 1, 1}};
+        struct im_network *net = NULL;
+        struct im_text text = {{0}};
+
+        assert_int_equal(im_network_new(&config, &net, NULL), 0);
+        assert_int_equal(im_network_prepare(net, 5, 16, true, NULL), 0);
+        config.memory_max = im_network_bytes(net).activations;
+        im_network_free(net);
+        assert_int_equal(im_network_new(&config, &net, NULL), 0);
+        assert_int_equal(im_network_prepare(net, 60000, 16, true, &text), -ENOMEM);
+        assert_non_null(strstr(text.s, "at batch 60000 of 16 x 16 pixels in training"));
+        assert_non_null(strstr(text.s, "the largest batch that fits is 5"));
+        assert_int_equal(im_network_bytes(net).activations, 0);
+        assert_int_equal(im_network_prepare(net, 5, 16, true, &text), 0);
+        assert_int_equal(im_network_prepare(net, 6, 16, true, &text), -ENOMEM);
+        assert_non_null(strstr(text.s, "fits is 5"));
+        im_network_free(net);
+    }
+}
+
 static void images_below_the_stride_are_refused(void **state)
 {
     struct im_network_config config = {
@@ -288,6 +315,7 @@ int main(void)
         cmocka_unit_test(evaluation_needs_less_memory_than_training),
         cmocka_unit_test(labels_out_of_range_are_refused),
         cmocka_unit_test(unknown_backend_is_refused),
+        cmocka_unit_test(a_batch_too_large_is_refused_with_the_one_that_fits),
         cmocka_unit_test(images_below_the_stride_are_refused),
         cmocka_unit_test(drop_path_draws_by_step_and_place),
         cmocka_unit_test(written_parameters_are_read_back),
