@@ -1,11 +1,14 @@
-/* print_logits STATE MODEL STEM CLASSES SIZE COUNT: the answers of a saved network to fixed images, for
- * comparison with another implementation (tests/golden/check_torchvision.py). Byte i of the images is the top
+/* print_logits FILE MODEL STEM CLASSES SIZE COUNT [BLURPOOL]: the answers of a saved network to fixed images,
+ * for comparison with another implementation (tests/golden/check_torchvision.py, check_import.py). FILE is a
+ * checkpoint's state, or else weights as --init-from takes them. Byte i of the images is the top
  * byte of i * 2654435761 mod 2^32; the mean and deviation are ImageNet's. One line an image. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "ipc/base/conf.h"
 #include "ipc/base/err.h"
+#include "trainer/import.h"
 #include "trainer/network.h"
 #include "trainer/state.h"
 
@@ -38,8 +41,12 @@ static int load(const char *path, struct im_network *net, struct im_text *text)
 {
     struct tr_safetensors *file = NULL;
     struct tr_state state;
-    int err = tr_checkpoint_open_file(path, &file, text);
+    size_t loaded;
+    int err;
 
+    if (!strstr(path, ".state."))
+        return tr_import(path, net, false, &loaded, text);
+    err = tr_checkpoint_open_file(path, &file, text);
     if (err < 0)
         return err;
     err = tr_state_init(&state, net);
@@ -59,15 +66,18 @@ int main(int argc, char **argv)
     struct im_conf conf;
     int err;
 
-    if (argc != 7) {
-        fprintf(stderr, "usage: print_logits STATE MODEL STEM CLASSES SIZE COUNT\n");
+    if (argc != 7 && argc != 8) {
+        fprintf(stderr, "usage: print_logits FILE MODEL STEM CLASSES SIZE COUNT [BLURPOOL]\n");
         return 2;
     }
     config.model = argv[2];
     config.classes = (int)strtol(argv[4], NULL, 10);
     im_conf_defaults(&conf);
     err = im_conf_set(&conf, "stem", argv[3], &text);
+    if (err == 0 && argc == 8)
+        err = im_conf_set(&conf, "blurpool", argv[7], &text);
     config.stem = (enum im_stem)conf.stem;
+    config.blurpool = (enum im_blurpool)conf.blurpool;
     if (err == 0)
         err = im_network_new(&config, &net, &text);
     if (err == 0)
