@@ -24,6 +24,7 @@ static const char overview[] =
     "         lr-find   learning-rate range test: suggests --lr\n"
     "         recipes   files of options for start --recipe NAME; recipes NAME shows one\n"
     "Look     status    state of a run; --json for programs\n"
+    "         model     the layers of a network: shapes, parameters, multiplications, memory\n"
     "Data     data index    look at a dataset and index it\n"
     "         data synth    make a labelled set of JPEG files\n"
     "         data preview  a picture of what training will see\n"
@@ -61,6 +62,9 @@ int sv_cmd_help(int argc, char **argv)
         {"data", IM_FOR_SYNTH | IM_FOR_INDEX | IM_FOR_PREVIEW, "imsuper data index|synth|preview [flags]\n"},
         {"bench", IM_FOR_BENCH,
          "imsuper bench augment --data-dir DIR [flags]\n\nMeasures decoding and transforms on one core.\n"},
+        {"model", IM_FOR_MODEL,
+         "imsuper model [--model NAME] [flags]\n\nShows the layers of a network; with --init-from FILE what "
+         "of a file of weights does not fit.\n"},
         {"profile", IM_FOR_BENCH,
          "imsuper profile augment --data-dir DIR [flags]\n\nShows where the time of an augmenter goes.\n"},
     };
@@ -112,6 +116,12 @@ int sv_cmd_bench(int argc, char **argv)
 int sv_cmd_profile(int argc, char **argv)
 {
     return exec_pixels(argc, argv);
+}
+
+int sv_cmd_model(int argc, char **argv)
+{
+    (void)argc;
+    return sv_program_exec("imsuper-model", argv);
 }
 
 int sv_cmd_supervise(int argc, char **argv)

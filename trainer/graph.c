@@ -377,6 +377,16 @@ int im_graph_logits(struct im_graph *g, const struct im_graph_memory *m, float *
     return g->config.ops->copy_out(g->config.backend, logits, at(g, m, fc->value), fc->info.y_bytes);
 }
 
+struct im_layer_size im_graph_size(const struct im_graph *g, int layer)
+{
+    const struct node *node = &g->nodes[layer];
+    int in = g->config.model->layers[layer].in[0];
+    bool in_place = in >= 0 && node->value >= 0 && node->value == g->nodes[in].value;
+
+    return (struct im_layer_size){
+        .y = node->op.y, .bytes = in_place ? 0 : node->info.y_bytes, .save_bytes = node->info.save_bytes};
+}
+
 int im_graph_describe(const struct im_graph *g, char *text, size_t size)
 {
     static const char *const kinds[] = {"input", "conv", "bn",       "add", "maxpool",

@@ -68,6 +68,14 @@ int im_graph_backward(struct im_graph *g, const struct im_graph_memory *m);
 /* The logits of the last forward, [n][classes] in host memory; before backward. */
 int im_graph_logits(struct im_graph *g, const struct im_graph_memory *m, float *logits);
 
+/* What a layer makes. */
+struct im_layer_size {
+    struct im_shape y;
+    size_t bytes;      /* of the value, for the whole batch; 0 where it takes its input's place */
+    size_t save_bytes; /* what it keeps beside it for backward */
+};
+struct im_layer_size im_graph_size(const struct im_graph *g, int layer);
+
 /* One line a layer for logs and tests: kind, shapes, bytes, kernel. Returns bytes written as snprintf does.
  */
 int im_graph_describe(const struct im_graph *g, char *text, size_t size);
