@@ -32,6 +32,11 @@ struct sweep {
     struct im_text why_not;
 };
 
+static int64_t images_per_step(const struct im_conf *conf)
+{
+    return conf->batch_size * conf->ranks * conf->accumulate;
+}
+
 static int fail(const struct im_text *text, int status)
 {
     fprintf(stderr, "imsuper: %s\n", text->s);
@@ -132,7 +137,7 @@ static struct im_json *to_json(const struct im_conf *conf, const struct sweep *s
 
     im_json_set_str(j, "schema", "imsuper.lr-find/1");
     im_json_set_str(j, "model", im_conf_choice(IM_KEY_model, conf->model));
-    im_json_set_int(j, "images_per_step", conf->batch_size * conf->ranks);
+    im_json_set_int(j, "images_per_step", images_per_step(conf));
     im_json_set_int(j, "image_size", conf->image_size);
     im_json_set_int(j, "steps", conf->num_iter);
     im_json_set_int(j, "taken", (int64_t)s->count);
@@ -184,8 +189,8 @@ static int write_plot(const struct im_conf *conf, const struct sweep *s, const c
     for (size_t i = 0; i < s->count && i < (size_t)conf->num_iter / 2; i++)
         top = s->loss[i] > top ? s->loss[i] : top;
     snprintf(title, sizeof title, "%s, %lld steps of %lld images of %lld px",
-             im_conf_choice(IM_KEY_model, conf->model), (long long)s->count,
-             (long long)(conf->batch_size * conf->ranks), (long long)conf->image_size);
+             im_conf_choice(IM_KEY_model, conf->model), (long long)s->count, (long long)images_per_step(conf),
+             (long long)conf->image_size);
     return sv_plot_png(&(struct sv_plot){.title = title,
                                          .x_label = "learning rate",
                                          .y_label = "training loss",
@@ -205,7 +210,7 @@ static void print_row(const char *name, double lr, double images, const char *wh
 
 static void print_table(const struct im_conf *conf, const struct sweep *s, const char *png, const char *json)
 {
-    double images = (double)(conf->batch_size * conf->ranks);
+    double images = (double)images_per_step(conf);
 
     printf("%zu of %lld steps of %g images, %.3g to %.3g%s\n", s->count, (long long)conf->num_iter, images,
            s->count ? s->lr[0] : 0, s->count ? s->lr[s->count - 1] : 0,

@@ -115,7 +115,8 @@ static int status_of(int err)
 /* As many epochs as the steps of a range test take. */
 static void fit_to_sweep(struct start *s)
 {
-    uint64_t images = (uint64_t)(s->conf.batch_size * s->conf.ranks), train = s->data.samples[IM_TRAIN];
+    uint64_t images = (uint64_t)(s->conf.batch_size * s->conf.ranks * s->conf.accumulate);
+    uint64_t train = s->data.samples[IM_TRAIN];
     uint64_t steps = train / images > 0 ? train / images : 1;
 
     s->conf.epochs = (int64_t)(((uint64_t)s->conf.num_iter + steps - 1) / steps);
@@ -209,7 +210,7 @@ static void format_sizes(const struct im_conf *c, char *batch, char *size, size_
 /* "lr 0.1 cosine", "lr 0.1 x 4 (linear: 1024 images a step) = 0.4 onecycle". */
 static void format_rate(const struct im_conf *c, char *buffer, size_t n)
 {
-    double images = (double)(c->batch_size * c->ranks), times = images / 256;
+    double images = (double)(c->batch_size * c->ranks * c->accumulate), times = images / 256;
     const char *schedule = im_conf_choice(IM_KEY_schedule, c->schedule);
 
     if (c->lr_scale == IM_LR_SCALE_SQRT)
@@ -261,8 +262,8 @@ static void print_header(const struct start *s)
         fprintf(stderr,
                 "lr-find %s, %" PRId64 " steps of %" PRId64 " images of %" PRId64
                 " px, lr %g to %g, seed %" PRIu64 "\n",
-                im_conf_choice(IM_KEY_model, c->model), c->num_iter, c->batch_size * c->ranks, c->image_size,
-                c->start_lr, c->end_lr, c->seed);
+                im_conf_choice(IM_KEY_model, c->model), c->num_iter, c->batch_size * c->ranks * c->accumulate,
+                c->image_size, c->start_lr, c->end_lr, c->seed);
         return;
     }
     fprintf(stderr, "imsuper %s   run %s   %s   (effective configuration: config.yaml)\n", IMSUPER_VERSION,

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -138,17 +139,25 @@ static const struct chart charts[] = {
      "mean loss",
      {{"train_loss", "training", SV_PLOT_BLUE, 1},
       {"val_loss", "validation", SV_PLOT_ORANGE, 1},
-      {"val_ema_loss", "validation, averaged weights", SV_PLOT_RED, 1}}},
+      {"ema_val_loss", "validation, averaged weights", SV_PLOT_RED, 1}}},
     {"accuracy",
      "Accuracy",
      "%",
      {{"train_top1", "training top-1", SV_PLOT_BLUE, 100},
       {"val_top1", "validation top-1", SV_PLOT_ORANGE, 100},
       {"val_top5", "top-5", SV_PLOT_GREEN, 100},
-      {"val_ema_top1", "averaged weights", SV_PLOT_RED, 100}}},
+      {"ema_val_top1", "averaged weights", SV_PLOT_RED, 100}}},
     {"lr", "Learning rate", "at the epoch's last step", {{"lr", NULL, SV_PLOT_BLUE, 1}}},
     {"throughput", "Throughput", "training images/s", {{"images_per_second", NULL, SV_PLOT_BLUE, 1}}},
 };
+
+static bool has_value(const double *v, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (isfinite(v[i]))
+            return true;
+    return false;
+}
 
 static int draw(const struct sv_history *h, const char *directory, const struct chart *chart, double *scaled,
                 struct im_text *text)
@@ -166,7 +175,7 @@ static int draw(const struct sv_history *h, const char *directory, const struct 
         const double *y = sv_history_column(h, c->column);
         double *room = scaled + i * h->epochs;
 
-        if (!y)
+        if (!y || !has_value(y, h->epochs))
             continue;
         for (size_t k = 0; k < h->epochs; k++)
             room[k] = y[k] * c->scale;
