@@ -160,6 +160,7 @@ def golden(name, block, blocks, width, small, classes, n, size, tries):
     train(net, n, size, classes, stream, True)
 
 
-golden("resnet20", Basic, [3, 3, 3], 16, True, 10, 4, 12, 40)
-golden("resnet18", Basic, [2, 2, 2, 2], 64, False, 10, 4, 40, 20)
-golden("resnet50", Bottleneck, [3, 4, 6, 3], 64, False, 12, 4, 64, 12)
+if __name__ == "__main__":
+    golden("resnet20", Basic, [3, 3, 3], 16, True, 10, 4, 12, 40)
+    golden("resnet18", Basic, [2, 2, 2, 2], 64, False, 10, 4, 40, 20)
+    golden("resnet50", Bottleneck, [3, 4, 6, 3], 64, False, 12, 4, 64, 12)

@@ -1,0 +1,124 @@
+#!/usr/bin/env python3
+"""Makes trajectory.txt: twenty steps of resnet20 in float64 by PyTorch and timm, with everything that a step can have, for each optimiser.
+
+Weights, pixels and labels are not stored: both sides compute them from `draw`. What our random numbers decide (mixes, dropped
+branches) comes from our own program, and PyTorch does the same with it:
+    backend-trajectory --draws | python3 make_trajectory.py > trajectory.txt
+Needs torch, timm (1.0.31 was used) and numpy. Lines: `run NAME`; `step I LOSS NORM`, the norm before clipping; `plain|ema TENSOR NORM DOT`."""
+import sys
+
+import numpy as np
+import timm.optim
+import torch
+import torch.nn.functional as F
+from timm.data.mixup import mixup_target
+from timm.loss import SoftTargetCrossEntropy
+from timm.utils import ModelEmaV3
+
+import trainer_golden as golden
+
+N, SIZE, CLASSES, WINDOW, STEPS = 6, 8, 10, 2, 20
+LABELS = 3000
+PIXELS = {"sgd": 2000, "adamw": 2000, "lars": 4000, "lamb": 4000}  # where no ReLU of the reference backend takes the other side
+DROP, SMOOTHING, CLIP, DECAY, EMA = 0.3, 0.1, 1.5, 0.02, 0.9
+SHOWN = ["conv1.weight", "bn1.weight", "bn1.running_mean", "bn1.running_var", "layer1.0.conv2.weight", "layer1.2.bn2.bias",
+         "layer2.0.downsample.0.weight", "layer2.0.downsample.1.running_var", "layer2.1.bn1.running_mean", "layer2.2.conv1.weight",
+         "layer3.0.conv1.weight", "layer3.1.bn2.weight", "layer3.2.conv2.weight", "layer3.2.bn2.running_var", "fc.weight", "fc.bias"]
+
+
+class Block(golden.Basic):
+    """With stochastic depth on its branch (timm/layers/drop.py), by given numbers: below the rate a sample's is dropped."""
+
+    units, rate = None, 0.0
+
+    def forward(self, x):
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        keep = torch.tensor(self.units >= self.rate).double().reshape(-1, 1, 1, 1)
+        y = y * keep / (1 - self.rate)
+        return F.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+def read_draws():
+    batches = []
+    for line in sys.stdin:
+        words = line.split()
+        if words[0] == "batch":
+            batches.append({"kind": int(words[2]), "lam": float(words[3]), "box": [int(w) for w in words[4:]], "units": []})
+        else:
+            batches[-1]["units"].append([float(w) for w in words])
+    return batches
+
+
+def batch_of(g, draws, stream):
+    """Mixed images, soft targets, and which samples count."""
+    pixels = (golden.bits(stream + g, N * SIZE * SIZE * 3) >> 24).astype(np.float64).reshape(N, SIZE, SIZE, 3)
+    mean, std = np.float32(golden.MEAN).astype(np.float64), np.float32(golden.STD).astype(np.float64)
+    x = torch.from_numpy(((pixels / 255 - mean) / std).transpose(0, 3, 1, 2).copy())
+    y = torch.from_numpy((golden.bits(LABELS + g, N) % CLASSES).astype(np.int64))
+    valid = torch.tensor([not (g % 3 == 0 and i == g % N) for i in range(N)])
+    kind, lam, (y0, y1, x0, x1) = draws["kind"], draws["lam"], draws["box"]
+    if kind == 1:
+        x = x * lam + x.flip(0) * (1 - lam)
+    elif kind == 2:
+        x[:, :, y0:y1, x0:x1] = x.flip(0)[:, :, y0:y1, x0:x1].clone()
+    if kind:
+        valid = valid & valid.flip(0)
+    return x, mixup_target(y, CLASSES, lam, SMOOTHING), valid
+
+
+def make_optimizer(name, groups):
+    """The optimiser and the highest learning rate."""
+    if name == "sgd":
+        return torch.optim.SGD(groups, 0.05, momentum=0.9, nesterov=True), 0.05
+    if name == "adamw":
+        return torch.optim.AdamW(groups, 0.002, betas=(0.9, 0.999), eps=1e-8), 0.002
+    if name == "lars":
+        return timm.optim.Lars(groups, lr=0.05, momentum=0.9, trust_coeff=0.2), 0.05
+    return timm.optim.Lamb(groups, lr=0.01, betas=(0.9, 0.999), eps=1e-6, max_grad_norm=CLIP), 0.01
+
+
+def show(kind, name, t):
+    v = t.detach().numpy().reshape(-1)
+    print(kind, name, f"{np.linalg.norm(v):.9g} {np.dot(v, golden.draw(golden.DOT_STREAM, v.size)):.9g}")
+
+
+def run(name, draws):
+    net = golden.Net(Block, [3, 3, 3], 16, True, CLASSES).double()
+    golden.fill(net)
+    blocks = [m for m in net.modules() if isinstance(m, Block)]
+    for i, b in enumerate(blocks):
+        b.rate = DROP * i / (len(blocks) - 1)
+    decay = [p for p in net.parameters() if p.dim() > 1]
+    rest = [p for p in net.parameters() if p.dim() == 1]
+    opt, lr = make_optimizer(name, [{"params": decay, "weight_decay": DECAY}, {"params": rest, "weight_decay": 0.0}])
+    course = torch.optim.lr_scheduler.OneCycleLR(opt, lr, total_steps=STEPS)
+    ema = ModelEmaV3(net, decay=EMA, use_warmup=True)
+    net.train()
+    print("run", name)
+    for step in range(STEPS):
+        opt.zero_grad()
+        window = [batch_of(g, draws[g], PIXELS[name]) for g in range(step * WINDOW, step * WINDOW + WINDOW)]
+        count = sum(int(valid.sum()) for _, _, valid in window)
+        total = 0.0
+        for k, (x, target, valid) in enumerate(window):
+            units = np.array(draws[step * WINDOW + k]["units"])
+            for i, b in enumerate(blocks):
+                b.units = units[:, i]
+            loss = SoftTargetCrossEntropy()(net(x)[valid], target[valid]) * int(valid.sum()) / count
+            loss.backward()
+            total += loss.item()
+        clip = CLIP if name != "lamb" else float("inf")  # LAMB clips by itself
+        norm = torch.nn.utils.clip_grad_norm_(net.parameters(), clip)
+        print("step", step, f"{total:.9g} {norm.item():.9g}")
+        opt.step()
+        ema.update(net, step + 1)
+        course.step()
+    for key in SHOWN:
+        show("plain", key, net.state_dict()[key])
+        show("ema", key, ema.module.state_dict()[key])
+
+
+torch.set_default_dtype(torch.float64)
+draws = read_draws()
+for optimizer in ("sgd", "adamw", "lars", "lamb"):
+    run(optimizer, draws)
