@@ -22,7 +22,7 @@
 struct au_limits {
     uint32_t side_max;   /* pixels of width or height */
     uint64_t pixels_max; /* width * height */
-    uint32_t scans_max;  /* of a progressive JPEG */
+    uint32_t scans_max;  /* of a progressive JPEG; an image near pixels_max may have 16 */
     size_t memory_max;   /* bytes, for the coefficients of a progressive JPEG and for the decoded part of an
                             image, each */
 };

@@ -37,6 +37,10 @@
 #include <jerror.h>
 #include <jpegint.h>
 
+/* Every scan goes over all blocks again, even if its codes are a few bytes. So an image of the largest size
+ * may have this many (encoders make about 10), a smaller one more, up to au_limits.scans_max. */
+#define SCANS_OF_LARGEST 16
+
 /* Rows asked for in one call; libjpeg makes at most two at a time (four with unusual sampling). */
 #define ROWS_AT_ONCE 4
 
@@ -130,10 +134,15 @@ static void on_output(j_common_ptr cinfo)
 static void on_progress(j_common_ptr cinfo)
 {
     struct au_jpeg *j = self(cinfo);
-    uint32_t scans_max = j->input->limits.scans_max;
+    const struct au_limits *limits = &j->input->limits;
+    uint64_t pixels = (uint64_t)j->d.image_width * j->d.image_height;
+    uint64_t scans_max = SCANS_OF_LARGEST * limits->pixels_max / pixels;
 
-    if ((uint32_t)j->d.input_scan_number > scans_max)
-        leave(j, im_fail(j->text, IM_VERDICT_TOO_MANY_SCANS, "JPEG: more than %u scans", scans_max));
+    if (scans_max > limits->scans_max)
+        scans_max = limits->scans_max;
+    if ((uint64_t)j->d.input_scan_number > scans_max)
+        leave(j, im_fail(j->text, IM_VERDICT_TOO_MANY_SCANS, "JPEG: more than %u scans of %u x %u pixels",
+                         (unsigned)scans_max, j->d.image_width, j->d.image_height));
 }
 
 static void on_source(j_decompress_ptr d)
