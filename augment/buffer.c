@@ -4,6 +4,7 @@
 #include "augment/buffer.h"
 
 #include "ipc/base/fault.h"
+#include "ipc/base/msan.h"
 
 #include <errno.h>
 #include <stdint.h>
@@ -30,13 +31,15 @@ int au_buffer_reserve(struct au_buffer *buffer, size_t size)
     data = aligned_alloc(ALIGNMENT, wanted);
     if (!data)
         return -ENOMEM;
-    free(buffer->data);
+    au_buffer_fini(buffer);
+    im_msan_unwritten(data, wanted);
     *buffer = (struct au_buffer){data, wanted};
     return 0;
 }
 
 void au_buffer_fini(struct au_buffer *buffer)
 {
+    im_msan_written(buffer->data, buffer->size); /* for whoever gets the memory next */
     free(buffer->data);
     *buffer = (struct au_buffer){0};
 }

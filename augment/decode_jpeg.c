@@ -25,6 +25,7 @@
 #include "augment/decode_format.h"
 
 #include "augment/huffman.h"
+#include "ipc/base/msan.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -213,6 +214,7 @@ static bool is_plain(const struct jpeg_decompress_struct *d)
 
 static void take_table(struct au_huffman *huffman, int class, int slot, const JHUFF_TBL *table)
 {
+    im_msan_written(table, sizeof *table);
     au_huffman_table(huffman, class, slot, table->bits, table->huffval);
 }
 
@@ -378,7 +380,8 @@ static void read_rgb_rows(struct au_jpeg *j, unsigned char *pixels, size_t row_b
 
         for (n = 0; n < ROWS_AT_ONCE && n < rows_left; n++)
             rows[n] = pixels + (row + n) * row_bytes;
-        jpeg_read_scanlines(&j->d, rows, n);
+        n = jpeg_read_scanlines(&j->d, rows, n);
+        im_msan_written(rows[0], n * row_bytes);
     }
 }
 
@@ -391,6 +394,7 @@ static void read_cmyk_rows(struct au_jpeg *j, unsigned char *pixels, size_t row_
         uint32_t scanline = j->d.output_scanline;
 
         jpeg_read_scanlines(&j->d, &cmyk, 1);
+        im_msan_written(cmyk, (size_t)4 * j->d.output_width);
         if (scanline >= j->box.y)
             ops.cmyk_to_rgb(pixels + (scanline - j->box.y) * row_bytes, cmyk, j->d.output_width);
     }

@@ -7,6 +7,8 @@
  * or profile is ever unpacked. */
 #include "augment/decode_format.h"
 
+#include "ipc/base/msan.h"
+
 #include <errno.h>
 #include <setjmp.h>
 #include <stdbool.h>
@@ -119,6 +121,7 @@ static int read_rows(struct reader *r)
     for (int pass = 0; pass < passes; pass++)
         for (uint32_t y = first; y < (passes > 1 ? height : box->y + box->h); y++)
             png_read_row(r->png, pixels + (y - first) * row_bytes, NULL);
+    im_msan_written(pixels, (passes > 1 ? height : box->h) * row_bytes);
 
     if (png_get_bit_depth(r->png, r->info) == 16)
         for (uint32_t y = box->y; y < box->y + box->h; y++)

@@ -3,6 +3,8 @@
  * convert("RGB"). */
 #include "augment/decode_format.h"
 
+#include "ipc/base/msan.h"
+
 #include <errno.h>
 
 #include <webp/decode.h>
@@ -29,6 +31,7 @@ int au_webp_open(struct au_input *input, struct au_image *ret, struct im_text *t
     WebPBitstreamFeatures features;
     int result = verdict_of(WebPGetFeatures(input->bytes, input->n, &features), text);
 
+    im_msan_written(&features, sizeof features);
     if (result)
         return result;
     if (features.has_animation)
@@ -59,6 +62,7 @@ int au_webp_region(struct au_input *input, const struct au_image *image, const s
     };
     result = verdict_of(WebPDecode(input->bytes, input->n, &config), text);
     WebPFreeDecBuffer(&config.output);
+    im_msan_written(input->pixels.data, row_bytes * image->height);
     if (result)
         return result;
     *ret = (struct au_pixels){input->pixels.data + box->y * row_bytes + (size_t)3 * box->x, row_bytes};

@@ -96,8 +96,9 @@ std::vector<char> mesh::card(const std::vector<char> &secrets) const
         if (i != rank)
             address = transportContext_->getPair(i)->address().bytes();
         all.insert(all.end(), address.begin(), address.end());
-        all.insert(all.end(), secrets.begin() + static_cast<ptrdiff_t>(i * secret_bytes),
-                   secrets.begin() + static_cast<ptrdiff_t>((i + 1) * secret_bytes));
+        const auto secret = secrets.begin() + i * static_cast<ptrdiff_t>(secret_bytes);
+
+        all.insert(all.end(), secret, secret + static_cast<ptrdiff_t>(secret_bytes));
     }
     return all;
 }

@@ -286,7 +286,7 @@
     INT(max_file_bytes, "max-file-bytes", 268435456, 1024, 2147483647, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES, "BYTES", "a larger file is a bad sample") \
     INT(max_pixels, "max-pixels", 100000000, 1024, 4294967296, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES, "N", "an image of more is a bad sample") \
     INT(max_side, "max-side", 65500, 32, 65500, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES, "PIXELS", "an image with a longer side is a bad sample") \
-    INT(max_scans, "max-scans", 100, 1, 100000, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES, "N", "a progressive JPEG of more scans is a bad sample") \
+    INT(max_scans, "max-scans", 100, 1, 100000, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES, "N", "a progressive JPEG of more scans is a bad sample; the nearer to max-pixels, the fewer, down to 16") \
     INT(decode_memory_mib, "decode-memory-mib", 512, 16, 65536, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES, "MIB", "memory one image may take while it is decoded") \
     INT(sample_deadline_ms, "sample-deadline-ms", 10000, 100, 3600000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "MS", "an image that takes longer to decode is a bad sample") \
     INT(stall_timeout_ms, "stall-timeout-ms", 60000, 1000, 86400000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "MS", "a reader or augmenter with work and no progress for this long is killed and restarted") \

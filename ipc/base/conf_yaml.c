@@ -10,6 +10,7 @@
 #include "ipc/base/conf_table.h"
 
 #include "ipc/base/file.h"
+#include "ipc/base/msan.h"
 #include "ipc/base/recipe.h"
 
 #include <ctype.h>
@@ -43,6 +44,8 @@ static int next(struct reader *r)
     if (r->has_event)
         yaml_event_delete(&r->event);
     r->has_event = yaml_parser_parse(&r->parser, &r->event) == 1;
+    im_msan_written(&r->event, sizeof r->event);
+    im_msan_written(&r->parser, sizeof r->parser);
     if (r->has_event)
         return 0;
     if (r->parser.error == YAML_MEMORY_ERROR)

@@ -8,6 +8,7 @@
  * It does not offer jansson's reference counts: a value sits in one place. */
 #include "ipc/base/json.h"
 
+#include "ipc/base/msan.h"
 #include "ipc/base/utf8.h"
 
 #include <errno.h>
@@ -271,6 +272,7 @@ int im_json_parse(const void *bytes, size_t n, struct im_json **ret, struct im_t
     if (line > 0)
         return im_fail(text, -EBADMSG, "line %d: nested more than %d deep", line, IM_JSON_DEPTH_MAX);
     value = json_loadb(n ? bytes : "", n, JSON_REJECT_DUPLICATES, &error);
+    im_msan_written(&error, sizeof error);
     if (!value)
         return im_fail(text, json_error_code(&error) == json_error_out_of_memory ? -ENOMEM : -EBADMSG,
                        "line %d: %s", error.line > 0 ? error.line : 1, error.text);

@@ -1,9 +1,10 @@
 /* libFuzzer target: bytes of a stranger's file through decode, crop, resize and flip.
  *
  * The first four bytes choose the job, the rest is the file. Limits are small, so that one input takes well
- * under the second that a run allows it. Every output byte is looked at, for MemorySanitizer, and the output
+ * under the second that a run allows it. MemorySanitizer checks every output byte, and the output
  * has its own allocation of exactly its size, for AddressSanitizer. */
 #include "augment/render.h"
+#include "ipc/base/msan.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -13,6 +14,13 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
 #define JOB_BYTES 4
+
+/* MemorySanitizer does not follow what the SIMD versions do: they multiply what lies beyond a row by zero. */
+#ifdef IM_MSAN
+#define KERNELS 0
+#else
+#define KERNELS imk_cpu_flags()
+#endif
 
 static struct au_job job_from(const uint8_t *data)
 {
@@ -26,6 +34,7 @@ static struct au_job job_from(const uint8_t *data)
 
     if (data[0] & 2)
         job.recipe.train_crop = AU_CROP_PADDED;
+    job.recipe.scaled_decode = data[0] & 4;
     job.recipe.eval_resize = job.size + (data[0] >> 4);
     return job;
 }
@@ -38,21 +47,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     struct im_text text = {""};
     struct au_job job;
     unsigned char *out;
-    uint32_t sum = 0;
     int result;
 
     if (n < JOB_BYTES)
         return 0;
     job = job_from(data);
     out = malloc((size_t)job.size * job.size * 3);
-    if (!out || au_renderer_new(&renderer, &limits, imk_cpu_flags()) < 0)
+    if (!out || au_renderer_new(&renderer, &limits, KERNELS) < 0)
         abort();
+    im_msan_unwritten(out, (size_t)job.size * job.size * 3);
     result = au_render(renderer, &job, data + JOB_BYTES, n - JOB_BYTES, out, &text);
     im_assert(result < IM_VERDICT_COUNT);
     im_assert(result == 0 || text.s[0] != '\0');
-    for (size_t i = 0; result == 0 && i < (size_t)job.size * job.size * 3; i++)
-        sum += out[i];
-    im_assert(sum < UINT32_MAX);
+    if (result == 0)
+        im_msan_check(out, (size_t)job.size * job.size * 3);
+    im_msan_written(out, (size_t)job.size * job.size * 3);
     au_renderer_free(&renderer);
     free(out);
     return 0;
