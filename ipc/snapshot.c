@@ -80,6 +80,9 @@ int im_snapshot_open(int fd, uint64_t bytes_max, struct im_snapshot *ret, struct
         close(copy);
         return err;
     }
+    /* The pages are there, but not yet in our page table: better now than in the first snapshot. A kernel
+     * before 5.14 cannot, and then it is so. */
+    madvise(s.segment.map, s.segment.bytes, MADV_POPULATE_WRITE);
     s.header = s.segment.map;
     err = enter_header(s.header, text);
     if (err < 0)

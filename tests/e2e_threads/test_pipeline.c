@@ -22,6 +22,7 @@
 #include "ipc/base/log.h"
 #include "ipc/base/verdict.h"
 #include "ipc/order.h"
+#include "ipc/process.h"
 #include "reader/index.h"
 #include "trainer/checkpoint.h"
 
@@ -195,6 +196,43 @@ static void a_stopped_run_goes_on_to_the_same_weights(void **state)
     assert_same_weights(plain_run(), &conf);
 }
 
+/* Fences the trainer off when two batches are done; notes where it began. */
+struct fencing {
+    uint64_t first; /* UINT64_MAX: not seen yet */
+    bool fences;
+};
+
+static void fence_trainer(void *context, struct pipeline *p, uint64_t next_batch)
+{
+    struct im_run *run = pipeline_run(p);
+    uint32_t slot = im_run_slot(run, IM_ROLE_TRAINER, 0);
+    struct fencing *f = context;
+
+    if (f->first == UINT64_MAX)
+        f->first = next_batch;
+    if (f->fences && next_batch >= 2)
+        im_process_mark_dead(run, slot, im_process_incarnation(run, slot));
+}
+
+static void a_trainer_goes_on_from_the_snapshot_of_another(void **state)
+{
+    struct im_conf conf = configuration("snapshot", "1", "2");
+    struct fencing first = {.first = UINT64_MAX, .fences = true}, second = {.first = UINT64_MAX};
+    struct im_text text = {""};
+    struct pipeline *p;
+
+    (void)state;
+    set_key(&conf, "snapshot-interval", "0");
+    set_key(&conf, "snapshot-steps", "1");
+    p = open_pipeline(&conf);
+    assert_int_equal(pipeline_train(p, UINT64_MAX, fence_trainer, &first, &text), IM_EXIT_FENCED);
+    if (pipeline_train(p, UINT64_MAX, fence_trainer, &second, &text) != IM_EXIT_OK)
+        fail_msg("%s", text.s);
+    assert_true(second.first >= 2);
+    assert_same_weights(plain_run(), &conf);
+    pipeline_close(&p);
+}
+
 /* What a consumer saw of both splits. */
 struct seen {
     const struct im_conf *conf;
@@ -352,6 +390,7 @@ int main(void)
         cmocka_unit_test(the_number_of_workers_does_not_change_a_bit),
         cmocka_unit_test(replacing_workers_leaves_no_trace_in_the_weights),
         cmocka_unit_test(a_stopped_run_goes_on_to_the_same_weights),
+        cmocka_unit_test(a_trainer_goes_on_from_the_snapshot_of_another),
     };
 
     return cmocka_run_group_tests(tests, make_set, remove_set);
