@@ -92,13 +92,12 @@ std::vector<char> mesh::card(const std::vector<char> &secrets) const
 
     for (int i = 0; i < size; i++) {
         std::vector<char> address(address_bytes);
+        const char *secret = &secrets[static_cast<size_t>(i) * secret_bytes];
 
         if (i != rank)
             address = transportContext_->getPair(i)->address().bytes();
         all.insert(all.end(), address.begin(), address.end());
-        const auto secret = secrets.begin() + i * static_cast<ptrdiff_t>(secret_bytes);
-
-        all.insert(all.end(), secret, secret + static_cast<ptrdiff_t>(secret_bytes));
+        all.insert(all.end(), secret, secret + secret_bytes);
     }
     return all;
 }
