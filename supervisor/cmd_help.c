@@ -1,6 +1,7 @@
 /* `imsuper help`, `version`, what other programs of ours do (`data`, `bench`, `profile`), and the hidden
  * `supervise`. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "ipc/base/conf.h"
@@ -30,6 +31,8 @@ static const char overview[] =
     "         data preview  a picture of what training will see\n"
     "Measure  bench augment    images/s of one core, and ms of each transform\n"
     "         profile augment  where an augmenter's time goes\n"
+    "         bench trainer    images/s of the training step alone\n"
+    "         profile trainer  where its time goes, layer by layer\n"
     "Other    version, help [VERB]\n"
     "\n"
     "Every flag may also stand in a YAML file (--config FILE) or the environment (IMSUPER_BATCH_SIZE=128).\n"
@@ -60,13 +63,15 @@ int sv_cmd_help(int argc, char **argv)
          "imsuper status [RUN] [flags]\n\nShows a run. Exit status 0 running, 3 not running, 4 unknown.\n"},
         {"stop", IM_FOR_STOP, "imsuper stop [RUN] [flags]\n\nLets the run finish its step and save.\n"},
         {"data", IM_FOR_SYNTH | IM_FOR_INDEX | IM_FOR_PREVIEW, "imsuper data index|synth|preview [flags]\n"},
-        {"bench", IM_FOR_BENCH,
-         "imsuper bench augment --data-dir DIR [flags]\n\nMeasures decoding and transforms on one core.\n"},
         {"model", IM_FOR_MODEL,
          "imsuper model [--model NAME] [flags]\n\nShows the layers of a network; with --init-from FILE what "
          "of a file of weights does not fit.\n"},
-        {"profile", IM_FOR_BENCH,
-         "imsuper profile augment --data-dir DIR [flags]\n\nShows where the time of an augmenter goes.\n"},
+        {"bench", IM_FOR_BENCH | IM_FOR_STEPS,
+         "imsuper bench augment --data-dir DIR [flags]\nimsuper bench trainer --model NAME [flags]\n\n"
+         "Measures decoding and transforms on one core, or the training step alone.\n"},
+        {"profile", IM_FOR_BENCH | IM_FOR_STEPS,
+         "imsuper profile augment --data-dir DIR [flags]\nimsuper profile trainer --model NAME [flags]\n\n"
+         "Shows where the time of an augmenter goes, or that of a training step.\n"},
     };
 
     if (argc < 2) {
@@ -97,25 +102,33 @@ int sv_cmd_data(int argc, char **argv)
                            argv);
 }
 
-/* `imsuper bench augment` is `imsuper-pixels bench`, and so for profile. */
-static int exec_pixels(int argc, char **argv)
+/* `imsuper bench augment` is `imsuper-pixels bench`, `imsuper bench trainer` is `imsuper-steps bench`, and so
+ * for profile. */
+static int exec_stage(int argc, char **argv)
 {
-    if (argc < 2 || strcmp(argv[1], "augment") != 0) {
-        fprintf(stderr, "imsuper: %s what? There is `imsuper %s augment`\n", argv[0], argv[0]);
+    const char *program = argc < 2                          ? NULL
+                          : strcmp(argv[1], "augment") == 0 ? "imsuper-pixels"
+                          : strcmp(argv[1], "trainer") == 0 ? "imsuper-steps"
+                                                            : NULL;
+
+    if (!program) {
+        fprintf(stderr, "imsuper: %s what? There is `imsuper %s augment` and `imsuper %s trainer`\n", argv[0],
+                argv[0], argv[0]);
         return IM_EXIT_USAGE;
     }
     argv[1] = argv[0];
-    return sv_program_exec("imsuper-pixels", argv);
+    setenv("OMP_WAIT_POLICY", "passive", 0); /* as for the trainer of a run */
+    return sv_program_exec(program, argv);
 }
 
 int sv_cmd_bench(int argc, char **argv)
 {
-    return exec_pixels(argc, argv);
+    return exec_stage(argc, argv);
 }
 
 int sv_cmd_profile(int argc, char **argv)
 {
-    return exec_pixels(argc, argv);
+    return exec_stage(argc, argv);
 }
 
 int sv_cmd_model(int argc, char **argv)

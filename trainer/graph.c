@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "ipc/base/clock.h"
 #include "ipc/base/err.h"
 #include "ipc/base/rng.h"
 #include "trainer/arena.h"
@@ -38,6 +39,7 @@ struct im_graph {
     struct tr_block *blocks;
     int block_count;
     size_t bytes;
+    struct im_layer_time *times; /* NULL: not wanted */
 };
 
 static int out_size(int in, const struct im_layer *l)
@@ -340,6 +342,7 @@ int im_graph_forward(struct im_graph *g, const struct im_graph_memory *m, const 
     draw_scales(g, batch);
     for (int i = 0; i < g->count; i++) {
         struct im_exec e = arguments(g, m, i);
+        im_ns began;
         int err;
 
         e.pixels = batch->pixels;
@@ -349,7 +352,10 @@ int im_graph_forward(struct im_graph *g, const struct im_graph_memory *m, const 
         e.smoothing = smoothing;
         e.divisor = divisor;
         e.tally = &tally;
+        began = g->times ? im_now() : 0;
         err = g->config.ops->forward(g->config.backend, g->nodes[i].plan, &e);
+        if (g->times)
+            g->times[i].forward += im_now() - began;
         if (err < 0)
             return err;
     }
@@ -362,8 +368,11 @@ int im_graph_backward(struct im_graph *g, const struct im_graph_memory *m)
     im_assert(g->config.training && m->grads);
     for (int i = g->count - 2; i > 0; i--) {
         struct im_exec e = arguments(g, m, i);
+        im_ns began = g->times ? im_now() : 0;
         int err = g->config.ops->backward(g->config.backend, g->nodes[i].plan, &e);
 
+        if (g->times)
+            g->times[i].backward += im_now() - began;
         if (err < 0)
             return err;
     }
@@ -387,21 +396,66 @@ struct im_layer_size im_graph_size(const struct im_graph *g, int layer)
         .y = node->op.y, .bytes = in_place ? 0 : node->info.y_bytes, .save_bytes = node->info.save_bytes};
 }
 
+static const char *kind_name(enum im_op_kind kind)
+{
+    static const char *const kinds[] = {
+        [IM_OP_INPUT] = "input", [IM_OP_CONV] = "conv",         [IM_OP_BN] = "bn",
+        [IM_OP_ADD] = "add",     [IM_OP_MAXPOOL] = "maxpool",   [IM_OP_GAP] = "gap",
+        [IM_OP_BLUR] = "blur",   [IM_OP_DROPPATH] = "droppath", [IM_OP_FC] = "fc",
+        [IM_OP_LOSS] = "loss",
+    };
+
+    return kinds[kind];
+}
+
+static const char *kernel_name(const struct im_graph *g, const struct node *node)
+{
+    return g->config.ops->plan_kernel ? g->config.ops->plan_kernel(node->plan) : "";
+}
+
+void im_graph_time(struct im_graph *g, struct im_layer_time *times)
+{
+    g->times = times;
+}
+
+int im_graph_layers(const struct im_graph *g)
+{
+    return g->count;
+}
+
+struct im_layer_facts im_graph_layer(const struct im_graph *g, int layer)
+{
+    const struct node *node = &g->nodes[layer];
+    const struct im_op *op = &node->op;
+    const struct im_plan_info *info = &node->info;
+    struct im_layer_facts f = {.name = kind_name(op->kind), .kernel = kernel_name(g, node)};
+    double taps = op->kind == IM_OP_CONV ? (double)op->kernel * op->kernel : op->kind == IM_OP_FC ? 1 : 0;
+    double macs = taps * op->x.c * op->y.n * op->y.c * op->y.h * op->y.w;
+    int n = snprintf(f.shape, sizeof(f.shape), "%dx%dx%d -> %dx%dx%d", op->x.c, op->x.h, op->x.w, op->y.c,
+                     op->y.h, op->y.w);
+
+    if (op->kernel > 0 && (size_t)n < sizeof(f.shape))
+        snprintf(f.shape + n, sizeof(f.shape) - (size_t)n, " k%d s%d", op->kernel, op->stride);
+    f.flop = 2 * macs * (op->training ? 2 + op->needs_dx : 1);
+    f.bytes = (double)info->x_bytes * (op->kind == IM_OP_ADD ? 2 : 1) + (double)info->y_bytes;
+    if (op->training && op->kind != IM_OP_INPUT && op->kind != IM_OP_LOSS)
+        f.bytes += (double)info->y_bytes * (1 + info->keeps_y) +
+                   (double)info->x_bytes * (op->needs_dx + info->keeps_x);
+    return f;
+}
+
 int im_graph_describe(const struct im_graph *g, char *text, size_t size)
 {
-    static const char *const kinds[] = {"input", "conv", "bn",       "add", "maxpool",
-                                        "gap",   "blur", "droppath", "fc",  "loss"};
     int used = 0;
 
     for (int i = 0; i < g->count; i++) {
         const struct node *node = &g->nodes[i];
-        const char *kernel = g->config.ops->plan_kernel ? g->config.ops->plan_kernel(node->plan) : "";
         size_t left = (size_t)used < size ? size - (size_t)used : 0;
 
         used += snprintf(left ? text + used : NULL, left,
-                         "%3d %-7s %d x %d x %d -> %d x %d x %d  %zu bytes  %s\n", i, kinds[node->op.kind],
-                         node->op.x.c, node->op.x.h, node->op.x.w, node->op.y.c, node->op.y.h, node->op.y.w,
-                         node->info.y_bytes, kernel);
+                         "%3d %-7s %d x %d x %d -> %d x %d x %d  %zu bytes  %s\n", i,
+                         kind_name(node->op.kind), node->op.x.c, node->op.x.h, node->op.x.w, node->op.y.c,
+                         node->op.y.h, node->op.y.w, node->info.y_bytes, kernel_name(g, node));
     }
     return used;
 }

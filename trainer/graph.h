@@ -76,6 +76,24 @@ struct im_layer_size {
 };
 struct im_layer_size im_graph_size(const struct im_graph *g, int layer);
 
+/* What a layer did in the steps since im_graph_time(), in ns. */
+struct im_layer_time {
+    uint64_t forward, backward;
+};
+
+/* From now on each step adds the times of its layers to times[], im_graph_layers() long; NULL: no more. */
+void im_graph_time(struct im_graph *g, struct im_layer_time *times);
+int im_graph_layers(const struct im_graph *g);
+
+/* What a step has a layer do, forward and backward together. */
+struct im_layer_facts {
+    const char *name, *kernel;
+    char shape[48]; /* "64x56x56 -> 64x56x56 k3 s1" */
+    double flop;    /* of convolutions and fully connected layers; 0 for others */
+    double bytes;   /* of values and their gradients, read or written once by each op */
+};
+struct im_layer_facts im_graph_layer(const struct im_graph *g, int layer);
+
 /* One line a layer for logs and tests: kind, shapes, bytes, kernel. Returns bytes written as snprintf does.
  */
 int im_graph_describe(const struct im_graph *g, char *text, size_t size);

@@ -545,6 +545,12 @@ const char *im_network_caution(const struct im_network *net)
     return net->ops->caution ? net->ops->caution(net->backend, net->precision) : NULL;
 }
 
+int im_network_graph(struct im_network *net, int n, int size, bool training, struct im_graph **ret_graph,
+                     struct im_text *text)
+{
+    return graph_of(net, n, size, training, ret_graph, text);
+}
+
 int im_network_describe(struct im_network *net, int n, int size, bool training, char *lines,
                         size_t line_bytes, struct im_text *text)
 {

@@ -143,6 +143,10 @@ struct im_network_bytes im_network_bytes(const struct im_network *net);
 /* What people should know about the precision on this machine, a sentence; NULL: nothing. */
 const char *im_network_caution(const struct im_network *net);
 
+/* The graph of that shape, for tools that look inside; it may be freed when another is made. */
+int im_network_graph(struct im_network *net, int n, int size, bool training, struct im_graph **ret_graph,
+                     struct im_text *text);
+
 /* The layers of the graph of that shape, one line each: shapes, bytes, kernel. Returns what snprintf would,
  * or a negative errno. */
 int im_network_describe(struct im_network *net, int n, int size, bool training, char *lines,

@@ -22,6 +22,7 @@
 #include "trainer/report.h"
 #include "trainer/resume.h"
 #include "trainer/schedule.h"
+#include "trainer/setup.h"
 #include "trainer/snapshot.h"
 #include "trainer/state.h"
 #include "trainer/team.h"
@@ -62,32 +63,14 @@ static bool leads(const struct trainer *t)
 
 static int open_network(struct trainer *t, struct im_text *text)
 {
-    const struct im_conf *conf = t->child->conf;
-    const char *backend =
-        conf->backend == IM_BACKEND_AUTO ? "onednn" : im_conf_choice(IM_KEY_backend, conf->backend);
-    double mean[3], std[3];
-    struct im_network_config config = {
-        .model = im_conf_choice(IM_KEY_model, conf->model),
-        .stem = (enum im_stem)conf->stem,
-        .head = (enum im_head)conf->head,
-        .blurpool = (enum im_blurpool)conf->blurpool,
-        .drop_path_rate = conf->drop_path_rate,
-        .zero_init_residual = conf->zero_init_residual,
-        .classes = (int)t->child->run->geometry.classes,
-        .backend = backend,
-        .threads = (int)conf->trainer_threads,
-        .seed = conf->seed,
-        .precision = conf->amp == IM_AMP_BF16 ? IM_PRECISION_BF16 : IM_PRECISION_FP32,
-        .bn_sync = conf->sync_bn && conf->ranks > 1 ? &t->team.bn_sync : NULL,
-    };
+    struct im_network_config config;
+    int err = tr_network_config(t->child->conf, (int)t->child->run->geometry.classes, &config, text);
 
-    if (im_conf_triplet(conf->mean, mean) < 0 || im_conf_triplet(conf->std, std) < 0)
-        return im_fail(text, -EINVAL, "--mean or --std is not three numbers");
-    for (int c = 0; c < 3; c++) {
-        config.mean[c] = (float)mean[c];
-        config.std[c] = (float)std[c];
-    }
-    tr_recipe_network(conf, &config);
+    if (err < 0)
+        return err;
+    if (t->child->conf->sync_bn && t->child->conf->ranks > 1)
+        config.bn_sync = &t->team.bn_sync;
+    tr_recipe_network(t->child->conf, &config);
     return im_network_new(&config, &t->net, text);
 }
 
