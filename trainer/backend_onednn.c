@@ -362,12 +362,14 @@ static size_t private_bytes(struct im_backend *b)
     for (int i = 0; i < TR_WIDES; i++)
         bytes += b->wide_bytes[i];
     for (struct tr_pack *p = b->packs; p; p = p->next)
-        bytes += (p->data ? tr_layout_bytes(p->layout) : 0) + (p->round ? p->count * sizeof(float) : 0);
+        bytes += p->bytes + (p->round ? p->count * sizeof(float) : 0);
     return bytes;
 }
 
 static const char *plan_kernel(struct im_plan *plan)
 {
+    if (plan->wino_values)
+        return plan->wino_weights ? "winograd" : "winograd, weights direct";
     return plan->forward.prim ? tr_prim_kernel(plan->forward.prim) : "";
 }
 

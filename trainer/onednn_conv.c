@@ -1,5 +1,5 @@
-/* Convolution on oneDNN: which of its implementations run, forward and backward, between the layouts that the
- * neighbours have. */
+/* Convolution: which of oneDNN's implementations run, forward and backward, between the layouts that the
+ * neighbours have; and where our own minimal filtering (cpu_wino.h) is faster than all of them. */
 #include "trainer/onednn_plan.h"
 
 #include <errno.h>
@@ -34,6 +34,31 @@ static int conv_between(struct im_backend *b, const struct im_op *op, enum tr_di
     return 0;
 }
 
+/* Whether minimal filtering does this convolution: of fp32 values in blocks of 8 channels. */
+static bool fits_wino(struct im_backend *b, struct im_plan *p, const struct im_plan_info *info)
+{
+    const struct im_op *op = &p->op;
+
+    p->wino = (struct tr_wino){op->x.n, op->x.c, op->y.c, op->x.h, op->x.w, b->threads};
+    return op->kernel == 3 && op->stride == 1 && op->pad == 1 &&
+           info->x_layout == tr_value_layout(b, op->x, TR_TAG_BLOCK8, TR_F32) &&
+           info->y_layout == tr_value_layout(b, op->y, TR_TAG_BLOCK8, TR_F32) && tr_wino_fits(&p->wino);
+}
+
+static int plan_wino(struct im_backend *b, struct im_plan *p)
+{
+    const struct im_layout *plain = tr_weight_layout(b, &p->op, TR_TAG_PLAIN, TR_F32);
+    int err = plain ? tr_stage_reserve(b, tr_wino_scratch_floats(&p->wino) * sizeof(float)) : -ENOMEM;
+
+    p->wino_values = true;
+    p->wino_weights = p->op.training && tr_wino_gradient_fits(&p->wino);
+    if (err == 0)
+        err = tr_pack_get(b, p, plain, TR_FORM_WINO, &p->pack_forward);
+    if (err == 0 && p->op.training && p->op.needs_dx)
+        err = tr_pack_get(b, p, plain, TR_FORM_WINO_BACKWARD, &p->pack_backward);
+    return err;
+}
+
 static int plan_conv_backward(struct im_backend *b, struct im_plan *p, const struct im_plan_info *info)
 {
     const struct im_layout *plain = tr_weight_layout(b, &p->op, TR_TAG_PLAIN, TR_F32), *x = info->x_layout,
@@ -42,10 +67,10 @@ static int plan_conv_backward(struct im_backend *b, struct im_plan *p, const str
     size_t used = 0;
     int err = 0;
 
-    if (p->op.needs_dx) {
+    if (p->op.needs_dx && !p->wino_values) {
         err = conv_between(b, &p->op, TR_BACKWARD_DATA, x, y, p->forward.prim, &data->prim);
         if (err == 0)
-            err = tr_pack_get(b, p, tr_prim_layout(data->prim, TR_W), &p->pack_backward);
+            err = tr_pack_get(b, p, tr_prim_layout(data->prim, TR_W), TR_FORM_LAYOUT, &p->pack_backward);
         if (err == 0)
             err = tr_stage_operand(b, data, 0, y, tr_prim_layout(data->prim, TR_Y), &used);
         if (err == 0)
@@ -53,6 +78,8 @@ static int plan_conv_backward(struct im_backend *b, struct im_plan *p, const str
         if (err < 0)
             return err;
     }
+    if (p->wino_weights)
+        return 0;
     used = 0;
     err = conv_between(b, &p->op, TR_BACKWARD_WEIGHTS, x, y, p->forward.prim, &weights->prim);
     if (err == 0)
@@ -79,9 +106,13 @@ int tr_conv_plan(struct im_backend *b, struct im_plan *p, struct im_plan_info *i
     info->x_layout = p->op.x_layout ? p->op.x_layout : tr_prim_layout(s->prim, TR_X);
     info->y_layout = tr_prim_layout(s->prim, TR_Y);
     info->keeps_x = p->op.training;
+    if (fits_wino(b, p, info)) {
+        err = plan_wino(b, p);
+        return err == 0 && p->op.training ? plan_conv_backward(b, p, info) : err;
+    }
     err = tr_stage_operand(b, s, 0, info->x_layout, tr_prim_layout(s->prim, TR_X), &used);
     if (err == 0)
-        err = tr_pack_get(b, p, tr_prim_layout(s->prim, TR_W), &p->pack_forward);
+        err = tr_pack_get(b, p, tr_prim_layout(s->prim, TR_W), TR_FORM_LAYOUT, &p->pack_forward);
     return err == 0 && p->op.training ? plan_conv_backward(b, p, info) : err;
 }
 
@@ -90,7 +121,10 @@ int tr_conv_forward(struct im_backend *b, struct im_plan *p, const struct im_exe
     void *weights;
     int err = tr_pack_fresh(b, p->pack_forward, e, &weights);
 
-    return err < 0 ? err : tr_staged_run(b, &p->forward, (void *[]){tr_in(e->x), weights, e->y});
+    if (err < 0 || !p->wino_values)
+        return err < 0 ? err : tr_staged_run(b, &p->forward, (void *[]){tr_in(e->x), weights, e->y});
+    tr_wino_run(&p->wino, e->x, weights, false, e->y, (float *)(void *)b->stage);
+    return 0;
 }
 
 int tr_conv_backward(struct im_backend *b, struct im_plan *p, const struct im_exec *e)
@@ -100,8 +134,14 @@ int tr_conv_backward(struct im_backend *b, struct im_plan *p, const struct im_ex
 
     if (p->op.needs_dx) {
         err = tr_pack_fresh(b, p->pack_backward, e, &weights);
-        if (err == 0)
+        if (err == 0 && p->wino_values)
+            tr_wino_run(&p->wino, e->dy[0], weights, true, e->dx, (float *)(void *)b->stage);
+        else if (err == 0)
             err = tr_staged_run(b, &p->backward_data, (void *[]){e->dy[0], weights, e->dx});
     }
-    return err < 0 ? err : tr_staged_run(b, &p->backward_weights, (void *[]){tr_in(e->x), e->dy[0], e->dw});
+    if (err < 0 || !p->wino_weights)
+        return err < 0 ? err
+                       : tr_staged_run(b, &p->backward_weights, (void *[]){tr_in(e->x), e->dy[0], e->dw});
+    tr_wino_gradient(&p->wino, e->x, e->dy[0], e->dw, (float *)(void *)b->stage);
+    return 0;
 }

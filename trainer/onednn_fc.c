@@ -7,7 +7,8 @@
 int tr_fc_plan(struct im_backend *b, struct im_plan *p, struct im_plan_info *info)
 {
     info->keeps_x = p->op.training;
-    return tr_pack_get(b, p, tr_weight_layout(b, &p->op, TR_TAG_PLAIN, TR_F32), &p->pack_forward);
+    return tr_pack_get(b, p, tr_weight_layout(b, &p->op, TR_TAG_PLAIN, TR_F32), TR_FORM_LAYOUT,
+                       &p->pack_forward);
 }
 
 /* y[n][k] = x[n][c] w[k][c]^T + b. */

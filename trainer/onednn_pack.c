@@ -48,7 +48,7 @@ static void pack_free(struct tr_pack *p)
 }
 
 static int pack_new(struct im_backend *b, const struct im_plan *plan, const struct im_layout *layout,
-                    struct tr_pack **ret_pack)
+                    enum tr_form form, struct tr_pack **ret_pack)
 {
     const struct im_layout *plain = tr_weight_layout(b, &plan->op, TR_TAG_PLAIN, TR_F32);
     struct tr_pack *p = plain ? calloc(1, sizeof(*p)) : NULL;
@@ -57,15 +57,22 @@ static int pack_new(struct im_backend *b, const struct im_plan *plan, const stru
     if (!p)
         return -ENOMEM;
     *p = (struct tr_pack){.next = b->packs, .weight_id = plan->op.weight_id, .users = 1, .layout = layout};
+    p->form = form;
+    p->wino = plan->wino;
     p->count = tr_layout_bytes(plain) / sizeof(float);
+    p->bytes = form != TR_FORM_LAYOUT ? tr_wino_weight_floats(&p->wino) * sizeof(float)
+               : layout != plain      ? tr_layout_bytes(layout)
+                                      : 0;
     if (plan->narrow.on) {
         p->round = tr_cpu_alloc(tr_layout_bytes(plain));
         err = p->round ? 0 : -ENOMEM;
     }
-    if (err == 0 && layout != plain) {
-        p->data = tr_cpu_alloc(tr_layout_bytes(layout));
-        err = p->data ? tr_dn_reorder(b->dn, plain, layout, &p->reorder) : -ENOMEM;
+    if (err == 0 && p->bytes > 0) {
+        p->data = tr_cpu_alloc(p->bytes);
+        err = p->data ? 0 : -ENOMEM;
     }
+    if (err == 0 && p->data && form == TR_FORM_LAYOUT)
+        err = tr_dn_reorder(b->dn, plain, layout, &p->reorder);
     if (err < 0) {
         pack_free(p);
         return err;
@@ -76,17 +83,17 @@ static int pack_new(struct im_backend *b, const struct im_plan *plan, const stru
 }
 
 int tr_pack_get(struct im_backend *b, const struct im_plan *plan, const struct im_layout *layout,
-                struct tr_pack **ret_pack)
+                enum tr_form form, struct tr_pack **ret_pack)
 {
     for (struct tr_pack *p = b->packs; p; p = p->next) {
         if (plan->op.weight_id >= 0 && p->weight_id == plan->op.weight_id && p->layout == layout &&
-            (p->round != NULL) == plan->narrow.on) {
+            p->form == form && (p->round != NULL) == plan->narrow.on) {
             p->users++;
             *ret_pack = p;
             return 0;
         }
     }
-    return pack_new(b, plan, layout, ret_pack);
+    return pack_new(b, plan, layout, form, ret_pack);
 }
 
 void tr_pack_put(struct im_backend *b, struct tr_pack *p)
@@ -111,7 +118,9 @@ int tr_pack_fresh(struct im_backend *b, struct tr_pack *p, const struct im_exec 
         return 0;
     if (p->round)
         tr_cpu_round(p->round, e->w, p->count);
-    if (p->data)
+    if (p->form != TR_FORM_LAYOUT)
+        tr_wino_weights(&p->wino, plain, p->form == TR_FORM_WINO_BACKWARD, p->data);
+    else if (p->data)
         err = tr_prim_run(b->dn, p->reorder, (void *[]){plain, p->data});
     p->from = err < 0 ? NULL : e->w;
     p->version = e->param_version;

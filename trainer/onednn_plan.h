@@ -9,15 +9,23 @@
 #include <stdint.h>
 
 #include "trainer/backend.h"
+#include "trainer/cpu_wino.h"
 #include "trainer/onednn.h"
 
 /* One layer's weights in one layout. */
 struct tr_pack {
     struct tr_pack *next;
     int weight_id;
-    int users;    /* plans */
+    int users; /* plans */
+    enum tr_form {
+        TR_FORM_LAYOUT,
+        TR_FORM_WINO,
+        TR_FORM_WINO_BACKWARD
+    } form; /* not the first: cpu_wino.h's */
+    struct tr_wino wino;
     float *round; /* the weights rounded to bf16, plain; NULL: as they are */
     size_t count; /* weights */
+    size_t bytes; /* of data */
     const struct im_layout *layout;
     void *data; /* NULL: the layout is the plain one */
     const float *from;
@@ -61,6 +69,8 @@ struct tr_staged {
 struct im_plan {
     struct im_op op;
     size_t count; /* elements of y, with the layout's padding */
+    struct tr_wino wino;
+    bool wino_values, wino_weights; /* CONV: by cpu_wino.h; the gradient of the weights too */
     struct tr_staged forward, backward_data, backward_weights;
     struct tr_pack *pack_forward, *pack_backward;
     size_t var_at, mask_at;        /* BN: in the saved state, behind the means */
@@ -104,7 +114,7 @@ const struct im_layout *tr_weight_layout(struct im_backend *b, const struct im_o
 /* The pack of the plan's weights in this layout, shared by plans of the same weight_id; rounded to bf16 where
  * the plan stands for a bf16 op. */
 int tr_pack_get(struct im_backend *b, const struct im_plan *plan, const struct im_layout *layout,
-                struct tr_pack **ret_pack);
+                enum tr_form form, struct tr_pack **ret_pack);
 void tr_pack_put(struct im_backend *b, struct tr_pack *p); /* NULL is fine */
 
 /* The weights in the pack's layout, repacked if they have changed. */

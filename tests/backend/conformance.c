@@ -4,7 +4,7 @@
  *
  * Tolerance: normalised mean square error 1e-9 (fp32 sums of up to a few thousand terms give 1e-12). In bf16
  * the reference rounds what backend.h says. A backend without bf16 instructions rounds the same numbers, so
- * only sums that lie at the border of two bf16 numbers may fall on different sides: 1e-8, where leaving out
+ * only sums that lie at the border of two bf16 numbers may fall on different sides: 5e-8, where leaving out
  * the rounding of the weights makes 1e-6. One that has them may round between steps of an op too, as the sum
  * of a fork's two gradients: 1e-4. */
 #include <errno.h>
@@ -273,7 +273,7 @@ static void choose_tolerance(const struct rig *r)
 {
     bool by_way_of_fp32 = r->ops->caution(r->b, IM_PRECISION_BF16) != NULL;
 
-    tolerance = r->op.precision == IM_PRECISION_FP32 ? 1e-9 : by_way_of_fp32 ? 1e-8 : 1e-4;
+    tolerance = r->op.precision == IM_PRECISION_FP32 ? 1e-9 : by_way_of_fp32 ? 5e-8 : 1e-4;
 }
 
 static void conform_in_precision(const struct im_op *op, bool in_network, bool fork)
@@ -321,10 +321,11 @@ static void convolution(void **state)
     static const struct {
         int n, c, k, h, w, kernel, stride, pad;
     } rows[] = {
-        {2, 3, 16, 9, 9, 3, 1, 1},   {2, 3, 64, 23, 23, 7, 2, 3},  {1, 16, 16, 7, 5, 3, 1, 1},
-        {3, 16, 32, 8, 8, 3, 2, 1},  {2, 16, 32, 9, 9, 1, 2, 0},   {2, 32, 8, 5, 5, 1, 1, 0},
-        {2, 24, 40, 2, 2, 3, 1, 1},  {1, 64, 64, 1, 1, 3, 1, 1},   {2, 5, 7, 6, 6, 3, 1, 1},
-        {2, 8, 16, 11, 11, 3, 2, 1}, {1, 16, 16, 14, 14, 3, 1, 1},
+        {2, 3, 16, 9, 9, 3, 1, 1},    {2, 3, 64, 23, 23, 7, 2, 3},  {1, 16, 16, 7, 5, 3, 1, 1},
+        {3, 16, 32, 8, 8, 3, 2, 1},   {2, 16, 32, 9, 9, 1, 2, 0},   {2, 32, 8, 5, 5, 1, 1, 0},
+        {2, 24, 40, 2, 2, 3, 1, 1},   {1, 64, 64, 1, 1, 3, 1, 1},   {2, 5, 7, 6, 6, 3, 1, 1},
+        {2, 8, 16, 11, 11, 3, 2, 1},  {1, 16, 16, 14, 14, 3, 1, 1}, {3, 32, 40, 7, 5, 3, 1, 1},
+        {2, 64, 32, 12, 12, 3, 1, 1}, {5, 40, 40, 4, 4, 3, 1, 1},   {1, 272, 256, 5, 5, 3, 1, 1},
     };
 
     (void)state;
