@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "ipc/base/clock.h"
 #include "ipc/base/err.h"
@@ -30,6 +31,7 @@ struct bench {
     int32_t *labels;
     uint64_t steps;
     double *rates; /* images/s of each round */
+    double cpu_ms; /* of all threads, for an image; measured on top of rates */
     int layers;
     struct im_layer_time *times; /* [STEPS_MAX][layers]; profile only */
     double *totals, *updates;    /* ms of each step, and of its update */
@@ -123,9 +125,20 @@ static int step(struct bench *b, struct im_text *text)
     return err;
 }
 
+/* What the threads worked, which depends less than time does on what else the machine runs; waiting counts
+ * too unless OMP_WAIT_POLICY is passive. */
+static double cpu_ms(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+}
+
 static int measure(struct bench *b, struct im_text *text)
 {
     int err = step(b, text);
+    double cpu = cpu_ms();
 
     for (int64_t pass = 0; err == 0 && pass < b->conf.passes; pass++) {
         im_ns began = im_now(), took = 0;
@@ -135,6 +148,7 @@ static int measure(struct bench *b, struct im_text *text)
             err = step(b, text);
         b->rates[pass] = (double)steps * b->batch.n * 1e9 / (double)took;
     }
+    b->cpu_ms = (cpu_ms() - cpu) / (double)(b->steps - 1) / b->batch.n;
     return err;
 }
 
@@ -156,6 +170,7 @@ static struct im_json *head(struct bench *b, const char *schema)
     im_json_set_real(j, "images_per_second", median(b->rates, rounds));
     im_json_set_real(j, "images_per_second_min", b->rates[0]);
     im_json_set_real(j, "images_per_second_max", b->rates[rounds - 1]);
+    im_json_set_real(j, "cpu_ms_per_image", b->cpu_ms);
     im_json_set_int(j, "arena_bytes", (int64_t)bytes.arenas);
     im_json_set_int(j, "activation_bytes", (int64_t)bytes.activations);
     im_json_set_int(j, "backend_bytes", (int64_t)bytes.backend);
@@ -186,7 +201,8 @@ static void print_head(struct bench *b)
     if (caution)
         printf("%s\n", caution);
     printf("%.1f images/s", median(b->rates, rounds));
-    printf(" (median of %d rounds; %.1f to %.1f)\n", rounds, b->rates[0], b->rates[rounds - 1]);
+    printf(" (median of %d rounds; %.1f to %.1f), %.2f ms of CPU each\n", rounds, b->rates[0],
+           b->rates[rounds - 1], b->cpu_ms);
     printf("memory: parameters and optimiser %zu MiB, activations %zu MiB, backend %zu MiB\n",
            bytes.arenas >> 20, bytes.activations >> 20, bytes.backend >> 20);
 }
