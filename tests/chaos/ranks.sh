@@ -108,4 +108,4 @@ case_stopping() {
   check_two
 }
 
-"case_$CASE"
+run_case

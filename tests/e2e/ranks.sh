@@ -90,4 +90,4 @@ case_status() {
   must_say "2 trainers (1 threads each)"
 }
 
-"case_$CASE"
+run_case
