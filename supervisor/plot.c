@@ -13,6 +13,13 @@
 
 #include "ipc/base/file.h"
 
+/* Read by LeakSanitizer where there is one: fontconfig, below cairo, keeps the fonts that it has loaded. */
+const char *__lsan_default_suppressions(void);
+const char *__lsan_default_suppressions(void)
+{
+    return "leak:libfontconfig\n";
+}
+
 enum { WIDTH = 900, HEIGHT = 560, LEFT = 90, RIGHT = 30, TOP = 56, BOTTOM = 64, TICKS = 6 };
 
 static const double colours[SV_PLOT_COLOURS][3] = {

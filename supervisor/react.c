@@ -64,6 +64,7 @@ void sv_finish(struct sv_super *s, int exit_status)
     atomic_store_explicit(&s->run.control->exit_status, (uint32_t)exit_status, memory_order_relaxed);
     for (size_t i = 0; i < sizeof roles / sizeof *roles; i++)
         sv_children_want(&s->children, roles[i], false);
+    sv_rundir_withdraw(s->conf.run_dir);
     set_state(s, IM_RUN_ENDED);
 }
 

@@ -257,15 +257,30 @@ int sv_rundir_describe(const struct im_conf *conf, struct im_text *text)
     return err;
 }
 
+static const char *const described[] = {"config.yaml", "env.json"};
+
+static void next_path(const char *run_dir, size_t i, char ret_path[PATH_MAX])
+{
+    snprintf(ret_path, PATH_MAX, "%s/.%s.next", run_dir, described[i]);
+}
+
 void sv_rundir_accept(const char *run_dir)
 {
-    static const char *const names[] = {"config.yaml", "env.json"};
-
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    for (size_t i = 0; i < sizeof described / sizeof *described; i++) {
         char from[PATH_MAX], to[PATH_MAX];
 
-        snprintf(from, sizeof from, "%s/.%s.next", run_dir, names[i]);
-        snprintf(to, sizeof to, "%s/%s", run_dir, names[i]);
+        next_path(run_dir, i, from);
+        snprintf(to, sizeof to, "%s/%s", run_dir, described[i]);
         rename(from, to); /* not there: accepted already, by an earlier supervisor */
+    }
+}
+
+void sv_rundir_withdraw(const char *run_dir)
+{
+    for (size_t i = 0; i < sizeof described / sizeof *described; i++) {
+        char path[PATH_MAX];
+
+        next_path(run_dir, i, path);
+        unlink(path);
     }
 }

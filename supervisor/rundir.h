@@ -31,8 +31,10 @@ bool sv_rundir_is_live(const char *run_dir);
 
 /* Writes config.yaml (effective) and env.json (machine and program) under other names, and points
  * <workspace>/latest here; sv_rundir_accept() gives them their names once the trainers have accepted the
- * configuration: a start that is refused does not falsify what the run was made with. */
+ * configuration: a start that is refused does not falsify what the run was made with. sv_rundir_withdraw()
+ * removes what was not accepted by the end. */
 int sv_rundir_describe(const struct im_conf *conf, struct im_text *text);
 void sv_rundir_accept(const char *run_dir);
+void sv_rundir_withdraw(const char *run_dir);
 
 #endif
