@@ -142,10 +142,11 @@ static struct tile tile_at(const struct tr_wino *s, int number)
     return (struct tile){number / each, number % each / wide * 2, number % wide * 2};
 }
 
-/* The vector at (y, x) of a plane of 8 channels; zero outside. */
-static inline vec pixel(const float *plane, int h, int w, int y, int x)
+/* The vector at (y, x) of a plane of 8 channels; zero outside. Not returned by value: builds without AVX
+ * would have no register for it. */
+static inline void load_pixel(const float *plane, int h, int w, int y, int x, vec *ret)
 {
-    return y >= 0 && y < h && x >= 0 && x < w
+    *ret = y >= 0 && y < h && x >= 0 && x < w
                ? *(const vec *)(plane + ((size_t)y * (size_t)w + (size_t)x) * LANES)
                : (vec){0};
 }
@@ -197,7 +198,7 @@ static void gather(const struct tr_wino *s, const float *from, int channels, int
             } else {
                 for (int y = 0; y < 4; y++)
                     for (int x = 0; x < 4; x++)
-                        d[y][x] = pixel(p, s->h, s->w, at.y - 1 + y, at.x - 1 + x);
+                        load_pixel(p, s->h, s->w, at.y - 1 + y, at.x - 1 + x, &d[y][x]);
             }
             transform_input(d, place, step);
         }
@@ -315,9 +316,12 @@ static void gather_gradient(const struct tr_wino *s, const float *dy, int first,
             vec half[4][2];
 
             for (int x = 0; x < 2; x++) {
-                vec a = at.n < 0 ? (vec){0} : pixel(p, s->h, s->w, at.y, at.x + x);
-                vec b = at.n < 0 ? (vec){0} : pixel(p, s->h, s->w, at.y + 1, at.x + x);
+                vec a = {0}, b = {0};
 
+                if (at.n >= 0) {
+                    load_pixel(p, s->h, s->w, at.y, at.x + x, &a);
+                    load_pixel(p, s->h, s->w, at.y + 1, at.x + x, &b);
+                }
                 half[0][x] = a;
                 half[1][x] = a + b;
                 half[2][x] = a - b;

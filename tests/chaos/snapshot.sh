@@ -62,6 +62,8 @@ case_points() {
   [ $tested -ge 4 ] || fail "only $tested points were found"
 }
 
+ready_times() { grep -c 'msg="network ready"' "$RUN/log.txt" 2>/dev/null; }
+is_over_or_ready() { is_over || [ "$(ready_times)" -ge "$1" ]; }
 case_random() {
   local seed=${E2E_SEED:-$RANDOM} kills=0
   echo "seed $seed (E2E_SEED=$seed repeats the pauses)"
@@ -69,7 +71,9 @@ case_random() {
   FAULTS=$PACE
   launch "${WORKERS[@]}" --snapshot-interval 0 --snapshot-steps 1
   while ! is_over && [ $kills -lt 12 ]; do
-    sleep "0.$((3 + RANDOM % 4))$((RANDOM % 10))"
+    # Some steps into its work, however fast this machine is.
+    until_true 30 is_over_or_ready $((kills + 1)) || fail "trainer $((kills + 1)) was not ready"
+    sleep "0.0$((3 + RANDOM % 7))$((RANDOM % 10))"
     [ -z "$(pids trainer)" ] || { kill_role trainer && kills=$((kills + 1)); }
   done
   finish 0

@@ -45,11 +45,12 @@ static void set_key(struct scene *s, const char *key, const char *value)
 static int set_up(void **state)
 {
     const uint64_t samples[IM_SPLITS] = {TRAIN, VAL};
-    struct scene *s = calloc(1, sizeof *s);
+    struct scene *s = aligned_alloc(_Alignof(struct scene), sizeof *s);
     void *directory = NULL;
 
     if (!s || make_directory(&directory) < 0)
         return -1;
+    memset(s, 0, sizeof *s);
     s->directory = directory;
     im_conf_defaults(&s->conf);
     set_key(s, "batch-size", "16");
