@@ -22,6 +22,7 @@
 #include <cmocka.h>
 
 #include "ipc/base/err.h"
+#include "tests/backend/initial.h"
 #include "tests/golden/draw.h"
 #include "trainer/recipe.h"
 
@@ -83,26 +84,6 @@ static void configure(struct im_conf *conf, size_t optimizer)
     im_conf_defaults(conf);
     if (im_conf_parse_args(conf, IM_FOR_START, argc, argv, &text) < 0 || im_conf_check(conf, &text) < 0)
         fail_msg("%s", text.s);
-}
-
-/* As in tests/backend/golden.c. */
-static float initial(const struct im_tensor *t, double v)
-{
-    switch (t->kind) {
-    case IM_TENSOR_CONV_WEIGHT:
-        return (float)(v * sqrt(6.0 / (t->shape[0] * t->shape[2] * t->shape[3])));
-    case IM_TENSOR_FC_WEIGHT:
-    case IM_TENSOR_FC_BIAS:
-        return (float)(v * 0.05);
-    case IM_TENSOR_BN_BIAS:
-    case IM_TENSOR_BN_MEAN:
-        return (float)(v * 0.125);
-    case IM_TENSOR_BN_WEIGHT:
-    case IM_TENSOR_BN_VAR:
-    case IM_TENSOR_BN_COUNT:
-        break;
-    }
-    return (float)(1 + v * 0.25);
 }
 
 static void fill(struct run *r)

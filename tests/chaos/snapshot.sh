@@ -62,8 +62,11 @@ case_points() {
   [ $tested -ge 4 ] || fail "only $tested points were found"
 }
 
-ready_times() { grep -c 'msg="network ready"' "$RUN/log.txt" 2>/dev/null; }
+# How many trainers have been ready; 0 while there is no log.
+ready_times() { { cat "$RUN/log.txt" || true; } 2>/dev/null | grep -c 'msg="network ready"' || true; }
 is_over_or_ready() { is_over || [ "$(ready_times)" -ge "$1" ]; }
+
+# At random times of its work.
 case_random() {
   local seed=${E2E_SEED:-$RANDOM} kills=0
   echo "seed $seed (E2E_SEED=$seed repeats the pauses)"
