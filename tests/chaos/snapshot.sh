@@ -50,7 +50,7 @@ case_points() {
     *) at=2 ;;
     esac
     rm -rf "$T/w"
-    FAULTS="trainer:$point=kill@$at,$PACE"
+    FAULTS="trainer:$point=kill@$at,$QUICK_PACE"
     start 0 "${WORKERS[@]}" "${BY_STEPS[@]}"
     [ "$(deaths_of trainer)" -ge 3 ] || fail "$point: only $(deaths_of trainer) trainers died"
     [ "$(continuations snapshot)" -ge 3 ] || fail "$point: only $(continuations snapshot) went on from a snapshot"
@@ -76,7 +76,7 @@ case_random() {
   while ! is_over && [ $kills -lt 12 ]; do
     # Some steps into its work, however fast this machine is.
     until_true 30 is_over_or_ready $((kills + 1)) || fail "trainer $((kills + 1)) was not ready"
-    sleep "0.0$((3 + RANDOM % 7))$((RANDOM % 10))"
+    sleep "0.$((1 + RANDOM % 3))$((RANDOM % 10))"
     [ -z "$(pids trainer)" ] || { kill_role trainer && kills=$((kills + 1)); }
   done
   finish 0

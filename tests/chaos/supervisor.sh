@@ -33,7 +33,7 @@ case_supervisor_points() {
     sed 's/.*"\(.*\)".*/\1/' | sort -u); do
     began=$SECONDS
     rm -rf "$T/w"
-    FAULTS="supervisor:$point=kill@2,augmenter:augmenter.claim.after=kill@80,reader:reader.claimed=kill@90,$PACE"
+    FAULTS="supervisor:$point=kill@2,augmenter:augmenter.claim.after=kill@80,reader:reader.claimed=kill@90,$QUICK_PACE"
     start 0 "${WORKERS[@]}"
     [ "$(supervisor_deaths)" -ge 2 ] || fail "$point: only $(supervisor_deaths) supervisors died"
     check_outcome

@@ -29,7 +29,7 @@ rules_of() {
 
 point_dies() {
   local point=$1 began=$SECONDS deaths
-  FAULTS=$2,$PACE
+  FAULTS=$2,$QUICK_PACE
   rm -rf "$T/w"
   start 0 "${WORKERS[@]}"
   deaths=$(($(deaths_of reader) + $(deaths_of augmenter)))
