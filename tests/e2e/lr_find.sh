@@ -28,7 +28,7 @@ has_third_step() { grep -qs '"step":3,' "$T"/imsuper-lr-find-*/lr-find/metrics.j
 case_killed() {
   find_rate --num-iter 40 --start-lr 1e-5 --end-lr 1
   mv "$T/curve.json" "$T/first.json"
-  find_rate --num-iter 40 --start-lr 1e-5 --end-lr 1 --readers 2 &
+  IMSUPER_FAULT=$PACE find_rate --num-iter 40 --start-lr 1e-5 --end-lr 1 --readers 2 &
   until_true 40 has_third_step || fail "no third step"
   kill -KILL "$(pids trainer)" || fail "the test was over before"
   wait $! || fail "exit status $?"
