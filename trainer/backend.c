@@ -9,7 +9,11 @@
 
 int im_backend_find(const char *name, const struct im_backend_ops **ret_ops, struct im_text *text)
 {
-    static const struct im_backend_ops *const known[] = {&im_backend_onednn, &im_backend_ref};
+    static const struct im_backend_ops *const known[] = {
+#ifdef IMSUPER_ONEDNN
+        &im_backend_onednn,
+#endif
+        &im_backend_ref};
 
     for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
         if (strcmp(known[i]->name, name) == 0) {
@@ -17,5 +21,11 @@ int im_backend_find(const char *name, const struct im_backend_ops **ret_ops, str
             return 0;
         }
     }
+#ifndef IMSUPER_ONEDNN
+    if (strcmp(name, "onednn") == 0)
+        return im_fail(text, -ENOENT,
+                       "this build has no oneDNN: configure it with -D IMSUPER_ONEDNN=on, or use "
+                       "--backend ref, which is far slower");
+#endif
     return im_fail(text, -ENOENT, "there is no trainer backend \"%s\"; known are onednn and ref", name);
 }

@@ -231,6 +231,6 @@ struct im_backend_ops {
 int im_backend_find(const char *name, const struct im_backend_ops **ret_ops, struct im_text *text);
 
 extern const struct im_backend_ops im_backend_ref;
-extern const struct im_backend_ops im_backend_onednn;
+extern const struct im_backend_ops im_backend_onednn; /* only where the build has oneDNN */
 
 #endif
