@@ -207,21 +207,41 @@ static void draw_history(struct sv_super *s)
         sv_screen_warn(&s->screen, SV_WARN, "no charts: %s", text.s);
 }
 
-/* Once a run, and not after each death: the next trainer holds the same. */
+/* What a trainer holds, a line for each kind of memory that there is. Once a run, and not after each death:
+ * the next trainer holds the same. */
 static void tell_memory(struct sv_super *s, const struct im_json *m)
 {
-    int64_t snapshots = im_json_int_or(m, "snapshot_bytes", 0);
-    char network[24], snapshot[24];
+    static const struct {
+        const char *key, *name, *note;
+    } kinds[] = {
+        {"parameters", "parameters", ""},
+        {"gradients", "gradients", ""},
+        {"optimizer", "optimiser's state", ""},
+        {"statistics", "statistics", "  of batch norm"},
+        {"averages", "averages", ""},
+        {"activations", "activations", "  of the largest batch, placed by lifetime; one by one "},
+        {"backend", "backend", "  copies of weights, scratch"},
+        {"snapshots", "snapshots", "  in shared memory"},
+    };
+    const struct im_json *memory = im_json_get(m, "memory_bytes");
 
     if (s->memory_told)
         return;
     s->memory_told = true;
-    sv_format_bytes((uint64_t)im_json_int_or(m, "network_bytes", 0), network, sizeof network);
-    sv_format_bytes((uint64_t)snapshots, snapshot, sizeof snapshot);
-    if (snapshots > 0)
-        sv_screen_say(&s->screen, "memory  trainer %s, its snapshots %s of shared memory", network, snapshot);
-    else
-        sv_screen_say(&s->screen, "memory  trainer %s, no snapshots", network);
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        uint64_t bytes = (uint64_t)im_json_int_or(memory, kinds[i].key, 0);
+        uint64_t apart = (uint64_t)im_json_int_or(memory, "activations_apart", 0);
+        char held[24], more[24] = "";
+
+        if (strcmp(kinds[i].key, "activations") == 0)
+            sv_format_bytes(apart, more, sizeof more);
+        if (bytes > 0)
+            sv_screen_say(&s->screen, "%-7s %-17s %10s%s%s",
+                          i == 0                        ? "memory"
+                          : i == 1 && s->conf.ranks > 1 ? "of each"
+                                                        : "",
+                          kinds[i].name, sv_format_bytes(bytes, held, sizeof held), kinds[i].note, more);
+    }
 }
 
 void sv_answer(struct sv_super *s)

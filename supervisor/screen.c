@@ -47,8 +47,10 @@ const char *sv_format_bytes(uint64_t bytes, char *buffer, int n)
 {
     if (bytes >> 30)
         snprintf(buffer, (size_t)n, "%.2f GiB", (double)bytes / (1 << 30));
-    else
+    else if (bytes >> 20)
         snprintf(buffer, (size_t)n, "%.1f MiB", (double)bytes / (1 << 20));
+    else
+        snprintf(buffer, (size_t)n, "%.1f KiB", (double)bytes / (1 << 10));
     return buffer;
 }
 

@@ -49,7 +49,7 @@ const char *sv_format_seconds(double seconds, char *buffer, int n);
 /* "9,842" or "12.3" for small numbers. Returns buffer. */
 const char *sv_format_rate(double per_second, char *buffer, int n);
 
-/* "1.25 GiB", below one "12.5 MiB". */
+/* "1.25 GiB", below one "12.5 MiB", below one "4.5 KiB". */
 const char *sv_format_bytes(uint64_t bytes, char *buffer, int n);
 
 /* "1,281,167". Returns buffer. */

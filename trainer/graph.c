@@ -271,6 +271,15 @@ size_t im_graph_bytes(const struct im_graph *g)
     return g->bytes;
 }
 
+size_t im_graph_bytes_apart(const struct im_graph *g)
+{
+    size_t bytes = 0;
+
+    for (int i = 0; i < g->block_count; i++)
+        bytes += (g->blocks[i].bytes + TR_BLOCK_ALIGN - 1) / TR_BLOCK_ALIGN * TR_BLOCK_ALIGN;
+    return bytes;
+}
+
 static void *at(const struct im_graph *g, const struct im_graph_memory *m, int block)
 {
     return block < 0 ? NULL : m->arena + g->blocks[block].offset;

@@ -58,6 +58,9 @@ void im_graph_free(struct im_graph *g); /* NULL is fine */
 
 size_t im_graph_bytes(const struct im_graph *g); /* of the arena it needs */
 
+/* What the arena would take if no value, saved state or gradient had the place of one that is over. */
+size_t im_graph_bytes_apart(const struct im_graph *g);
+
 /* Forward and, for a training graph, the loss's gradient. divisor as in im_exec. */
 int im_graph_forward(struct im_graph *g, const struct im_graph_memory *m, const struct im_batch *batch,
                      float smoothing, double divisor, struct im_tally *ret_tally);

@@ -36,6 +36,7 @@ struct im_network {
     uint64_t clock;
     char *values; /* the arena of activations */
     size_t value_bytes;
+    size_t apart_bytes; /* of the graph that made it so large */
     float mean[3], std[3];
     enum im_optimizer optimizer;
     bool accumulates, averages;
@@ -143,8 +144,9 @@ void im_network_free(struct im_network *net)
 }
 
 /* Grows the arena of activations; what was in it is lost, which is fine between steps. */
-static int reserve(struct im_network *net, size_t bytes, struct im_text *text)
+static int reserve(struct im_network *net, const struct im_graph *graph, struct im_text *text)
 {
+    const size_t bytes = im_graph_bytes(graph);
     int err;
 
     if (bytes <= net->value_bytes)
@@ -158,6 +160,7 @@ static int reserve(struct im_network *net, size_t bytes, struct im_text *text)
                        "no memory for activations: %s needs %zu MiB for this batch; use a smaller batch",
                        net->model->name, bytes >> 20);
     net->value_bytes = bytes;
+    net->apart_bytes = im_graph_bytes_apart(graph);
     return 0;
 }
 
@@ -244,7 +247,7 @@ static int graph_of(struct im_network *net, int n, int size, bool training, stru
         im_graph_free(e->graph);
         *e = (struct entry){.graph = graph, .n = n, .size = size, .training = training};
     }
-    err = reserve(net, im_graph_bytes(e->graph), text);
+    err = reserve(net, e->graph, text);
     if (err < 0)
         return err;
     e->used = ++net->clock;
@@ -533,10 +536,26 @@ void im_network_set_tracked(struct im_network *net, int64_t batches)
 struct im_network_bytes im_network_bytes(const struct im_network *net)
 {
     struct im_network_bytes bytes = {.activations = net->value_bytes,
+                                     .apart = net->apart_bytes,
                                      .backend = net->ops->private_bytes(net->backend)};
+    size_t *const kinds[] = {
+        [IM_ARENA_PARAMS] = &bytes.parameters,
+        [IM_ARENA_GRADS] = &bytes.gradients,
+        [IM_ARENA_MOMENTUM] = &bytes.optimizer,
+        [IM_ARENA_STATS] = &bytes.statistics,
+        [IM_ARENA_SECOND] = &bytes.optimizer,
+        [IM_ARENA_SUM] = &bytes.gradients,
+        [IM_ARENA_EMA] = &bytes.averages,
+        [IM_ARENA_EMA_STATS] = &bytes.averages,
+        [IM_ARENA_STATS_BEFORE] = &bytes.statistics,
+    };
 
-    for (int i = 0; i < IM_ARENA_COUNT; i++)
-        bytes.arenas += im_network_floats(net, (enum im_arena)i) * sizeof(float);
+    for (int i = 0; i < IM_ARENA_COUNT; i++) {
+        size_t arena = im_network_floats(net, (enum im_arena)i) * sizeof(float);
+
+        *kinds[i] += arena;
+        bytes.arenas += arena;
+    }
     return bytes;
 }
 

@@ -61,10 +61,16 @@ enum im_arena {
 };
 #define IM_ARENA_COUNT 9
 
-/* Memory held now, in bytes. */
+/* Memory held now, in bytes, by kind. */
 struct im_network_bytes {
-    size_t arenas;      /* parameters, gradients, the optimiser's state, statistics, averages */
+    size_t parameters;
+    size_t gradients; /* with the sum over a step's earlier batches */
+    size_t optimizer; /* both moments */
+    size_t statistics;
+    size_t averages;
+    size_t arenas;      /* the sum of those above */
     size_t activations; /* the arena that all graphs share */
+    size_t apart;       /* what the values and gradients in it would take if none shared its place */
     size_t backend;     /* repacked parameters, scratch */
 };
 

@@ -40,17 +40,33 @@ void tr_report_close(struct tr_report *r)
     im_ctl_close(&r->ctl, 500);
 }
 
-void tr_report_ready(struct tr_report *r, uint64_t network_bytes, uint64_t snapshot_bytes)
+int tr_report_ready(struct tr_report *r, const struct tr_position *p, const struct im_network_bytes *network,
+                    uint64_t snapshot_bytes, struct im_text *text)
 {
-    struct im_json *j;
+    const struct {
+        const char *name;
+        uint64_t bytes;
+    } kinds[] = {
+        {"parameters", network->parameters},   {"gradients", network->gradients},
+        {"optimizer", network->optimizer},     {"statistics", network->statistics},
+        {"averages", network->averages},       {"activations", network->activations},
+        {"activations_apart", network->apart}, {"backend", network->backend},
+        {"snapshots", snapshot_bytes},
+    };
+    struct im_json *j = im_json_object(), *memory = im_json_object();
+    int err;
 
-    if (!r->ctl)
-        return;
-    j = im_json_object();
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        im_json_set_int(memory, kinds[i].name, (int64_t)kinds[i].bytes);
     im_json_set_str(j, "event", "ready");
-    im_json_set_int(j, "network_bytes", (int64_t)network_bytes);
-    im_json_set_int(j, "snapshot_bytes", (int64_t)snapshot_bytes);
-    im_ctl_send(r->ctl, NULL, j);
+    im_json_set_int(j, "step", (int64_t)p->steps);
+    im_json_set(j, "memory_bytes", memory);
+    err = tr_metrics_line(&r->metrics, j, text);
+    if (r->ctl)
+        im_ctl_send(r->ctl, NULL, j);
+    else
+        im_json_free(&j);
+    return err;
 }
 
 int tr_report_step(struct tr_report *r, const struct tr_position *p, const struct tr_step *step,

@@ -22,8 +22,9 @@ int tr_report_open(struct tr_report *r, struct im_child *child, const struct tr_
                    struct im_text *text);
 void tr_report_close(struct tr_report *r);
 
-/* Tells the supervisor what this trainer holds, before it waits for its first batch. */
-void tr_report_ready(struct tr_report *r, uint64_t network_bytes, uint64_t snapshot_bytes);
+/* Writes down and tells the supervisor what this trainer holds, before it waits for its first batch. */
+int tr_report_ready(struct tr_report *r, const struct tr_position *p, const struct im_network_bytes *network,
+                    uint64_t snapshot_bytes, struct im_text *text);
 
 /* After a training step, or one that was skipped. */
 int tr_report_step(struct tr_report *r, const struct tr_position *p, const struct tr_step *step,

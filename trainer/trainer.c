@@ -556,19 +556,21 @@ static int wait_for_start(struct im_child *child)
     }
 }
 
-static void tell_ready(struct trainer *t)
+static int tell_ready(struct trainer *t, struct im_text *text)
 {
-    struct im_network_bytes bytes = im_network_bytes(t->net);
+    const struct im_network_bytes b = im_network_bytes(t->net);
     const char *caution = im_network_caution(t->net);
-    uint64_t snapshot = t->snapshot.memory.segment.bytes;
+    const uint64_t snapshots = t->snapshot.memory.segment.bytes;
 
     if (caution)
         im_log(IM_LOG_WARN, "precision", "note=%s", im_log_quote(&(struct im_quoted){0}, caution));
     im_log(IM_LOG_INFO, "network ready",
-           "arenas_bytes=%zu activations_bytes=%zu backend_bytes=%zu snapshot_bytes=%" PRIu64
-           " next_batch=%" PRIu64,
-           bytes.arenas, bytes.activations, bytes.backend, snapshot, t->at.next_batch);
-    tr_report_ready(&t->report, bytes.arenas + bytes.activations + bytes.backend, snapshot);
+           "parameters_bytes=%zu gradients_bytes=%zu optimizer_bytes=%zu statistics_bytes=%zu "
+           "averages_bytes=%zu activations_bytes=%zu activations_apart_bytes=%zu backend_bytes=%zu "
+           "snapshots_bytes=%" PRIu64 " next_batch=%" PRIu64,
+           b.parameters, b.gradients, b.optimizer, b.statistics, b.averages, b.activations, b.apart,
+           b.backend, snapshots, t->at.next_batch);
+    return leads(t) ? tr_report_ready(&t->report, &t->at, &b, snapshots, text) : 0;
 }
 
 int tr_run(struct im_child *child, struct im_text *text)
@@ -576,8 +578,9 @@ int tr_run(struct im_child *child, struct im_text *text)
     struct trainer t = {.child = child, .report = {.metrics = {.lines_fd = -1, .summary_fd = -1}}};
     int err = open_all(&t, text);
 
+    if (err == 0)
+        err = tell_ready(&t, text);
     if (err == 0) {
-        tell_ready(&t);
         im_child_ready(child);
         err = wait_for_start(child);
     }

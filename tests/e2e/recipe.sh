@@ -104,8 +104,17 @@ case_loss_scale_changes_nothing() {
   "$BIN/compare_states" --tensors "$REFERENCE/w/run/$STATE" "$RUN/$STATE" || fail "the scale has changed the weights"
 }
 
+# kind NAME: bytes of that kind of memory in metrics.jsonl
+kind() { sed -n "s/.*\"memory_bytes\":{[^}]*\"$1\":\([0-9]*\).*/\1/p" "$RUN/metrics.jsonl" | head -n 1; }
+
 case_averages() {
   start 0 --ema 0.9
+  for name in parameters gradients "optimiser's state" statistics averages activations backend snapshots; do
+    [ "$(grep -cE "^(memory )? +$name +[0-9.]+ [KMG]iB" "$T/out")" = 1 ] || fail "no line says how much memory $name take"
+  done
+  [ "$(kind averages)" -gt "$(kind parameters)" ] || fail "averages are those of parameters and statistics"
+  [ "$(kind activations_apart)" -gt "$(kind activations)" ] || fail "activations share no memory"
+  grep -q "activations_bytes=$(kind activations) " "$RUN/log.txt" || fail "log.txt does not have the same numbers"
   for name in last best epoch_001 epoch_002; do
     for kind in "" .ema; do
       [ -s "$RUN/checkpoints/$name$kind.safetensors" ] || fail "$name$kind.safetensors is missing"

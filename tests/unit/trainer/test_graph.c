@@ -143,6 +143,34 @@ static void graphs_of_different_shapes_share_one_arena(void **state)
     im_network_free(net);
 }
 
+static void memory_is_counted_by_kind(void **state)
+{
+    const struct im_network_config config = {.model = "resnet20",
+                                             .classes = 4,
+                                             .backend = "ref",
+                                             .threads = 1,
+                                             .std = {1, 1, 1},
+                                             .optimizer = IM_OPTIMIZER_ADAMW,
+                                             .accumulates = true,
+                                             .averages = true};
+    struct im_network *net = NULL;
+    struct im_network_bytes b;
+    size_t values;
+
+    (void)state;
+    assert_int_equal(im_network_new(&config, &net, NULL), 0);
+    assert_int_equal(im_network_prepare(net, 4, 16, true, NULL), 0);
+    b = im_network_bytes(net);
+    values = im_network_model(net)->param_floats * sizeof(float);
+    assert_int_equal(b.parameters, values);
+    assert_int_equal(b.gradients, 2 * values); /* of this batch, and the sum of those before */
+    assert_int_equal(b.optimizer, 2 * values); /* both moments */
+    assert_int_equal(b.averages, values + b.statistics / 2);
+    assert_int_equal(b.arenas, b.parameters + b.gradients + b.optimizer + b.statistics + b.averages);
+    assert_true(b.apart > b.activations);
+    im_network_free(net);
+}
+
 static void more_shapes_than_the_cache_holds_still_run(void **state)
 {
     struct im_network *net = make("ref");
@@ -311,6 +339,7 @@ int main(void)
         cmocka_unit_test(disjoint_lives_share_memory),
         cmocka_unit_test(reference_learns_separable_images),
         cmocka_unit_test(graphs_of_different_shapes_share_one_arena),
+        cmocka_unit_test(memory_is_counted_by_kind),
         cmocka_unit_test(more_shapes_than_the_cache_holds_still_run),
         cmocka_unit_test(evaluation_needs_less_memory_than_training),
         cmocka_unit_test(labels_out_of_range_are_refused),
