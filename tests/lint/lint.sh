@@ -42,7 +42,7 @@ check_text() {
 
 # Each header must compile as the first and only thing a file includes, and twice in a row.
 check_headers() {
-  c_files | grep '\.h$' | grep -v '^kernels/cuda/' >"$work/list" || true
+  c_files | grep '\.h$' >"$work/list" || true
   while IFS= read -r header; do
     printf '#include "%s"\n#include "%s"\n' "$header" "$header" >"$work/tu.c"
     if ! "$@" -I. -fsyntax-only -x c "$work/tu.c" 2>"$work/err"; then
@@ -53,7 +53,7 @@ check_headers() {
 
 check_format() {
   command -v clang-format >/dev/null || exit 77
-  c_files | grep -E '\.(c|cc|h)$' >"$work/list" || true
+  c_files | grep -E '\.(c|cc|h|cu|cuh)$' >"$work/list" || true
   [ -s "$work/list" ] || return 0
   xargs clang-format --dry-run -Werror --style=file <"$work/list" 2>&1 | grep 'error:' || true
 }

@@ -1,0 +1,36 @@
+/* Softmax cross-entropy with label smoothing: IM_OP_LOSS of trainer/backend.h. The gradient and each sample's
+ * terms in one pass (logits are read twice, the second time from the L1 cache), then the tally in the order
+ * of the samples. 2 * x bytes + dx bytes a logit. */
+#ifndef KERNELS_CUDA_LOSS_H
+#define KERNELS_CUDA_LOSS_H
+
+#include "kernels/cuda/step.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* dx = (p - q) * *scale / divisor, zero for samples that take no part and in the padding. A valid sample
+ * whose label is no class has a loss of NaN and so has the tally. */
+struct imk_cuda_loss {
+    const void *x; /* logits: [n][x_pitch] */
+    void *dx;      /* [n][dx_pitch]; NULL in evaluation */
+    enum imk_cuda_type x_type, dx_type;
+    int n, classes, x_pitch, dx_pitch; /* pitches: at least classes */
+    const int32_t *labels;             /* [n] */
+    const uint8_t *valid;              /* [n], 0 = masked; NULL: all take part */
+    const struct imk_cuda_mix *mix;    /* NULL: no mixing */
+    const struct imk_cuda_loss_terms *terms;
+    const double *scale;          /* of the loss, for the gradient only; NULL: 1 */
+    void *scratch;                /* imk_cuda_loss_scratch(n) bytes, aligned to 16 */
+    struct imk_cuda_tally *tally; /* overwritten */
+};
+int imk_cuda_loss(const struct imk_cuda_loss *a, struct CUstream_st *stream);
+
+size_t imk_cuda_loss_scratch(int n);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

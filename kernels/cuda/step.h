@@ -1,0 +1,88 @@
+/* What a training step takes from outside and decides for itself, in device memory, so that a recorded step
+ * can be replayed unchanged. The host writes the blocks marked H and copies them over before a replay;
+ * kernels write those marked D. Fixed layouts, no padding bytes that matter. */
+#ifndef KERNELS_CUDA_STEP_H
+#define KERNELS_CUDA_STEP_H
+
+#include <stdbool.h>
+
+#include "kernels/cuda/types.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* H: how a batch is mixed with itself in reverse order; struct im_mix of trainer/backend.h. */
+enum imk_cuda_mix_kind { IMK_CUDA_MIX_NONE, IMK_CUDA_MIX_UP, IMK_CUDA_MIX_CUT };
+
+struct imk_cuda_mix {
+    double lambda; /* the share of the sample itself */
+    uint32_t kind;
+    int32_t y0, y1, x0, x1; /* CutMix: rows y0 .. y1-1 and columns x0 .. x1-1 are the partner's */
+    uint32_t reserved;
+};
+
+/* D: sums over the samples that take part. Counts are doubles, so that one all-reduce of four doubles adds up
+ * the ranks. */
+struct imk_cuda_tally {
+    double loss_sum, valid, top1, top5;
+};
+
+/* H: of the loss. */
+struct imk_cuda_loss_terms {
+    double smoothing;
+    double divisor; /* what the gradient is divided by; 0: the number of valid samples */
+};
+
+/* H: of the update. */
+struct imk_cuda_hyper {
+    double lr, momentum, beta2, eps, weight_decay, trust; /* struct im_update */
+    double unscale;   /* with this over the loss scale the arena's gradient becomes that of the mean loss */
+    double clip_norm; /* 0: none is set */
+    double ema_take;  /* 1 - decay of the averages; 1 copies */
+};
+
+/* D, set by the host at first and after a resume. */
+struct imk_cuda_progress {
+    double scale;        /* of the loss; a power of two; 1 unless fp16 is stored */
+    uint64_t updates;    /* steps that were taken */
+    uint32_t good_steps; /* since the scale changed last */
+    uint32_t bad_steps;  /* skipped ones in a row */
+};
+
+/* D: about one step. */
+struct imk_cuda_verdict {
+    double norm;        /* of the gradient of the mean loss, before clipping; 0 when squares is NULL */
+    double grad_scale;  /* what the optimiser multiplies the arena's gradient by */
+    double correction1; /* 1 / (1 - momentum^t), t = updates + 1 */
+    double root2;       /* 1 / sqrt(1 - beta2^t) */
+    double scale;       /* the loss scale that the step was computed with */
+    uint64_t updates;   /* after this step */
+    uint32_t bad_steps; /* after this step */
+    uint32_t skip;      /* 1: the loss or the gradient was not finite; nothing may change */
+};
+
+/* How the gradient is clipped: torch.nn.utils.clip_grad_norm_ (min(1, clip / (norm + 1e-6)), none where
+ * clip_norm is 0), or as LAMB's definition has it (1 / max(1, norm / clip), clip 1 where it is 0). */
+enum imk_cuda_clip { IMK_CUDA_CLIP_NORM, IMK_CUDA_CLIP_LAMB };
+
+/* Decides on a step (one thread): norm = sqrt(*squares) * unscale / scale; the step is skipped when norm or
+ * tally->loss_sum is not finite; then moves progress on by the rules of torch.amp.GradScaler: a skipped step
+ * halves the scale, growth_interval good ones in a row double it unless fp32 would not hold it. */
+struct imk_cuda_decide {
+    const struct imk_cuda_hyper *hyper;
+    const double *squares;              /* of the whole gradient; NULL: not looked at */
+    const struct imk_cuda_tally *tally; /* of all ranks; NULL: not looked at */
+    struct imk_cuda_progress *progress;
+    struct imk_cuda_verdict *verdict; /* overwritten */
+    enum imk_cuda_clip clip;
+    bool dynamic_scale;       /* false: the scale stays what it is */
+    uint32_t growth_interval; /* torch: 2000 */
+};
+int imk_cuda_decide(const struct imk_cuda_decide *a, struct CUstream_st *stream);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
