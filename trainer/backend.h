@@ -27,8 +27,9 @@ struct im_text;
 struct im_backend; /* an opened device */
 struct im_layout;  /* of a value; owned by the backend until close() */
 struct im_plan;
+struct im_step_ops;
 
-#define IM_BACKEND_VERSION 2
+#define IM_BACKEND_VERSION 3
 #define IM_BN_EPS 1e-5f
 #define IM_BN_MOMENTUM 0.1f /* running <- (1 - m) * running + m * batch */
 
@@ -36,7 +37,9 @@ struct im_plan;
 enum im_op_kind {
     IM_OP_INPUT,    /* uint8 NHWC pixels -> y = (pixel / 255 - mean[c]) / std[c], mixed; no backward */
     IM_OP_CONV,     /* no bias; w: [y.c][x.c][kernel][kernel]; dilation 1, groups 1 */
-    IM_OP_BN,       /* over n, h, w of each channel; w: gamma [c], b: beta [c]; then ReLU if op.relu */
+    IM_OP_BN,       /* over n, h, w of each channel; w: gamma [c], b: beta [c]; then + x2 if op.adds, then
+                       ReLU if op.relu; these are not rounded in between. Then, rounded as if stored,
+                       max-pooling if op.pools */
     IM_OP_ADD,      /* y = x + x2, then ReLU if op.relu; x2 has x's shape and layout */
     IM_OP_MAXPOOL,  /* padding never wins */
     IM_OP_GAP,      /* mean over h and w; y is [n][c] */
@@ -53,8 +56,17 @@ struct im_shape {
 /* What a step computes in. With bf16, values and their gradients are stored in bf16 (rounded to nearest even
  * by the op that makes them), but the logits and their gradient, and CONV and FC take their weights rounded
  * to bf16. Sums are fp32 at least, and so are parameters, their gradients, statistics, loss and optimiser.
- * Values that people and tests exchange with value_in and value_out are fp32 in either case. */
-enum im_precision { IM_PRECISION_FP32, IM_PRECISION_BF16 };
+ * fp16 is the same with IEEE binary16: what is too large becomes infinite, and small gradients need a loss
+ * that is scaled up (scaler.h). Values that people and tests exchange with value_in and value_out are fp32 in
+ * any case. */
+enum im_precision { IM_PRECISION_FP32, IM_PRECISION_BF16, IM_PRECISION_FP16 };
+
+/* What a backend wants in one op where a network has two: im_backend_ops.fuses. */
+enum im_fusion {
+    IM_FUSES_ADD = 1,  /* BN, then ADD with another value: op.adds */
+    IM_FUSES_POOL = 2, /* BN with ReLU, then MAXPOOL: op.pools */
+    IM_FUSES_SUM = 4,  /* CONV adds dx to the gradient that lies there: op.sums_dx */
+};
 
 /* One op, without any notion of layout. */
 struct im_op {
@@ -62,10 +74,13 @@ struct im_op {
     enum im_precision precision;
     struct im_shape x, y;
     const struct im_layout *x_layout; /* NULL: the plan chooses and reports (INPUT, FC, LOSS ignore it) */
-    int kernel, stride, pad;          /* CONV, MAXPOOL, BLUR: square */
+    int kernel, stride, pad;          /* CONV, MAXPOOL, BLUR, and BN that pools: square */
     bool reflect;  /* BLUR: the padding mirrors the image at its border pixels, which needs h and w
                       of at least 2; otherwise it is zero */
     bool relu;     /* BN, ADD */
+    bool adds;     /* BN: x2, of the shape and layout of x, is added in front of the ReLU; not with pools */
+    bool pools;    /* BN: y is the result, max-pooled as in MAXPOOL; has ReLU, is never synced */
+    bool sums_dx;  /* CONV: dx += the gradient, in place of dx = */
     bool synced;   /* BN in training: the statistics are those of several ranks: see struct im_bn_sync */
     bool training; /* false: forward only, BN uses the running statistics */
     bool needs_dx; /* CONV: false for the first one */
@@ -115,7 +130,7 @@ struct im_bn_sync {
  *            forward                                       backward
  *   INPUT    pixels, mix -> y                              -
  *   CONV     x, w -> y                                     x, w, dy -> dx (if needs_dx), dw
- *   BN       x, w, b -> y, save; run_mean, run_var         x, w, b, save, dy -> dx, dw, db
+ *   BN       x, x2, w, b -> y, save; run_mean, run_var     x, y, w, b, save, dy -> dx, dx2, dw, db
  *   ADD      x, x2 -> y                                    y, dy -> dx (the gradient of x and of x2 alike)
  *   MAXPOOL  x -> y, save                                  save, dy -> dx
  *   GAP      x -> y                                        dy -> dx
@@ -123,6 +138,7 @@ struct im_bn_sync {
  *   DROPPATH x, scale -> y                                 scale, dy -> dx
  *   FC       x, w, b -> y                                  x, w, dy -> dx, dw, db
  *   LOSS     x, labels, valid, mix -> dx (if training), tally
+ * BN reads x2 and writes dx2, the gradient of x2, if op.adds; it reads y in backward only if it keeps_y.
  * dy[1], when not NULL, is a second contribution to the gradient of y (a fork of the network): the sum
  * counts, and dy[0] may be overwritten. dw and db are overwritten, not added to. */
 struct im_exec {
@@ -130,7 +146,7 @@ struct im_exec {
     void *y;
     void *save;
     void *dy[2];
-    void *dx;
+    void *dx, *dx2;
     const float *w, *b;
     float *dw, *db;
     const struct im_bn_sync *sync; /* BN: if op.synced */
@@ -145,9 +161,11 @@ struct im_exec {
                                  same. LOSS: q = lambda q(label) + (1 - lambda) q(the partner's label); a
                                  sample whose partner is masked is masked too; top1 and top5 go by the label
                                  of the larger share, the sample's own at equal shares */
-    float smoothing;          /* LOSS: q = (1 - s) [k = label] + s / c */
-    double divisor;           /* LOSS: gradient = (p - q) / divisor; 0: the number of valid samples */
-    struct im_tally *tally;   /* LOSS, host memory: overwritten */
+    bool staged; /* pixels, labels, valid, mix, smoothing, divisor and what scale points to are those of the
+                    last stage() of backend_step.h; tally is NULL */
+    float smoothing;        /* LOSS: q = (1 - s) [k = label] + s / c */
+    double divisor;         /* LOSS: gradient = (p - q) / divisor; 0: the number of valid samples */
+    struct im_tally *tally; /* LOSS, host memory: overwritten */
 };
 
 /* A run of the flat arena: one tensor that decays, or any number of tensors that do not. */
@@ -186,12 +204,26 @@ struct im_update {
     uint64_t step;                                        /* this one's number, from 1 on */
 };
 
+/* Which GPU, and how it may compute. */
+struct im_device_config {
+    int index;          /* among those that the process sees */
+    bool deterministic; /* the same bits on every run */
+    bool tf32;          /* fp32 convolutions and matrix products may round their inputs to tf32 */
+    const char *cache;  /* file of what was found out about this GPU's kernels; NULL: nothing is kept */
+};
+
 /* Every entry is required unless it says (optional). */
 struct im_backend_ops {
     uint32_t version; /* IM_BACKEND_VERSION */
     const char *name;
+    uint32_t precisions; /* bits 1 << enum im_precision */
+    uint32_t fuses;      /* bits of enum im_fusion: what graphs for this backend are made of. The reference
+                            defines all fused ops and asks for none */
     /* threads: of the backend's own pool, 0 = all processors. */
     int (*open)(int threads, struct im_backend **ret_backend, struct im_text *text);
+    /* (optional) Where a device can be chosen; open() takes the first. */
+    int (*open_device)(const struct im_device_config *config, struct im_backend **ret_backend,
+                       struct im_text *text);
     void (*close)(struct im_backend *b); /* after all plans are freed; NULL is fine */
 
     int (*buffer_new)(struct im_backend *b, size_t bytes, void **ret_buffer); /* zeroed, aligned to 64 */
@@ -212,6 +244,11 @@ struct im_backend_ops {
     int (*sum_squares)(struct im_backend *b, const float *x, size_t count, double *ret_sum);
     int (*sync)(
         struct im_backend *b); /* (optional) waits for what was started; NULL where calls are synchronous */
+    /* (optional) After plans were made and before they run: finds the fastest of the ways to run them. Plans
+     * that are not settled yet settle at their first run. */
+    int (*settle)(struct im_backend *b, struct im_text *text);
+    int (*trouble)(struct im_backend *b, struct im_text *text); /* (optional) why a call failed */
+    const struct im_step_ops *step;                             /* (optional) backend_step.h */
 
     /* A value between its private layout and plain NCHW fp32. For tests and tools, not for a step. */
     int (*value_in)(struct im_backend *b, const struct im_layout *layout, struct im_shape shape,
@@ -222,6 +259,8 @@ struct im_backend_ops {
     size_t (*private_bytes)(struct im_backend *b); /* repacked parameters and scratch memory held now */
     size_t (*memory_left)(
         struct im_backend *b); /* (optional) bytes that buffer_new can still give; 0 = not known */
+    /* (optional) What plan() would report, without planning. */
+    int (*measure)(struct im_backend *b, const struct im_op *op, struct im_plan_info *ret_info);
     const char *(*plan_kernel)(struct im_plan *plan); /* (optional) the name of what runs, for logs */
     /* (optional) What people should know about this precision on this machine, a sentence; NULL: nothing. */
     const char *(*caution)(struct im_backend *b, enum im_precision precision);

@@ -385,6 +385,7 @@ static const char *caution(struct im_backend *b, enum im_precision precision)
 const struct im_backend_ops im_backend_onednn = {
     .version = IM_BACKEND_VERSION,
     .name = "onednn",
+    .precisions = 1 << IM_PRECISION_FP32 | 1 << IM_PRECISION_BF16,
     .open = open_onednn,
     .close = close_onednn,
     .buffer_new = buffer_new,

@@ -17,7 +17,8 @@ struct im_backend {
 
 struct im_plan {
     struct im_op op;
-    float *w; /* bf16: the weights, rounded; NULL where they are taken as they are */
+    float *w;    /* narrow precisions: the weights, rounded; NULL where they are taken as they are */
+    float *full; /* BN that pools: its values in front of the pooling */
 };
 
 struct im_layout {
@@ -69,6 +70,16 @@ static int copy(struct im_backend *b, void *to, const void *from, size_t bytes)
     return 0;
 }
 
+static void plan_free(struct im_backend *b, struct im_plan *p)
+{
+    (void)b;
+    if (!p)
+        return;
+    free(p->w);
+    free(p->full);
+    free(p);
+}
+
 static int plan(struct im_backend *b, const struct im_op *op, struct im_plan **ret_plan,
                 struct im_plan_info *ret_info, struct im_text *text)
 {
@@ -83,12 +94,15 @@ static int plan(struct im_backend *b, const struct im_op *op, struct im_plan **r
         return im_fail(text, -EINVAL, "one pixel has no mirror image to pad a blur with");
     }
     p->op = *op;
-    if (op->precision == IM_PRECISION_BF16 && (kind == IM_OP_CONV || kind == IM_OP_FC)) {
+    im_assert(kind != IM_OP_BN || !op->pools || !(op->adds || op->synced));
+    if (op->precision != IM_PRECISION_FP32 && (kind == IM_OP_CONV || kind == IM_OP_FC))
         p->w = calloc(tr_ref_weights(op), sizeof(*p->w));
-        if (!p->w) {
-            free(p);
-            return im_fail(text, -ENOMEM, "no memory for a plan");
-        }
+    if (op->pools)
+        p->full = calloc(tr_count(op->x), sizeof(*p->full));
+    if ((op->precision != IM_PRECISION_FP32 && (kind == IM_OP_CONV || kind == IM_OP_FC) && !p->w) ||
+        (op->pools && !p->full)) {
+        plan_free(b, p);
+        return im_fail(text, -ENOMEM, "no memory for a plan");
     }
     *ret_info = (struct im_plan_info){
         .x_layout = &nchw,
@@ -97,23 +111,16 @@ static int plan(struct im_backend *b, const struct im_op *op, struct im_plan **r
         .y_bytes = kind == IM_OP_LOSS ? 0 : tr_count(op->y) * sizeof(float),
         .keeps_x = op->training && (kind == IM_OP_CONV || kind == IM_OP_BN || kind == IM_OP_FC),
         .keeps_y = op->training && kind == IM_OP_ADD && op->relu,
-        .y_may_be_x = kind == IM_OP_ADD || kind == IM_OP_DROPPATH || (kind == IM_OP_BN && !op->training),
-        .dx_may_be_dy = kind == IM_OP_ADD || kind == IM_OP_DROPPATH || kind == IM_OP_BN,
+        .y_may_be_x =
+            kind == IM_OP_ADD || kind == IM_OP_DROPPATH || (kind == IM_OP_BN && !op->training && !op->pools),
+        .dx_may_be_dy = kind == IM_OP_ADD || kind == IM_OP_DROPPATH || (kind == IM_OP_BN && !op->pools),
     };
     if (op->training && kind == IM_OP_BN)
-        ret_info->save_bytes = tr_ref_bn_save_bytes(op);
+        ret_info->save_bytes = tr_ref_bn_save_bytes(op) + (op->pools ? tr_count(op->y) * sizeof(int32_t) : 0);
     if (op->training && kind == IM_OP_MAXPOOL)
         ret_info->save_bytes = tr_count(op->y) * sizeof(int32_t);
     *ret_plan = p;
     return 0;
-}
-
-static void plan_free(struct im_backend *b, struct im_plan *p)
-{
-    (void)b;
-    if (p)
-        free(p->w);
-    free(p);
 }
 
 /* The arguments with the weights that the op takes. */
@@ -123,10 +130,56 @@ static struct im_exec with_weights(const struct im_plan *p, const struct im_exec
 
     if (p->w) {
         memcpy(p->w, e->w, tr_ref_weights(&p->op) * sizeof(*p->w));
-        tr_ref_round(p->w, tr_ref_weights(&p->op));
+        tr_ref_round(p->op.precision, p->w, tr_ref_weights(&p->op));
         with.w = p->w;
     }
     return with;
+}
+
+/* The pooling behind a batch norm, as an op of its own. Its places lie behind what batch norm saves. */
+static struct im_op pooling(const struct im_op *op)
+{
+    struct im_op pool = *op;
+
+    pool.kind = IM_OP_MAXPOOL;
+    return pool;
+}
+
+static void *places(const struct im_op *op, void *save)
+{
+    return save ? (char *)save + tr_ref_bn_save_bytes(op) : NULL;
+}
+
+static int bn_forward(struct im_plan *p, const struct im_exec *e)
+{
+    const struct im_op pool = pooling(&p->op);
+    struct im_exec to_full = *e;
+    int err;
+
+    if (!p->op.pools)
+        return tr_ref_bn_forward(&p->op, e);
+    to_full.y = p->full;
+    err = tr_ref_bn_forward(&p->op, &to_full);
+    tr_ref_round(p->op.precision, p->full, tr_count(p->op.x));
+    if (err == 0)
+        tr_ref_maxpool_forward(&pool,
+                               &(struct im_exec){.x = p->full, .y = e->y, .save = places(&p->op, e->save)});
+    return err;
+}
+
+/* The gradient in front of the pooling lies where dx will be. */
+static int bn_backward(struct im_plan *p, const struct im_exec *e)
+{
+    const struct im_op pool = pooling(&p->op);
+    struct im_exec from_full = *e;
+
+    if (!p->op.pools)
+        return tr_ref_bn_backward(&p->op, e);
+    tr_ref_maxpool_backward(
+        &pool, &(struct im_exec){.dy = {e->dy[0], e->dy[1]}, .dx = e->dx, .save = places(&p->op, e->save)});
+    from_full.dy[0] = e->dx;
+    from_full.dy[1] = NULL;
+    return tr_ref_bn_backward(&p->op, &from_full);
 }
 
 static int forward(struct im_backend *b, struct im_plan *p, const struct im_exec *e)
@@ -149,11 +202,11 @@ static int forward(struct im_backend *b, struct im_plan *p, const struct im_exec
 
     (void)b;
     if (p->op.kind == IM_OP_BN)
-        err = tr_ref_bn_forward(&p->op, &with);
+        err = bn_forward(p, &with);
     else
         rows[p->op.kind](&p->op, &with);
-    if (p->op.precision == IM_PRECISION_BF16 && !logits)
-        tr_ref_round(e->y, tr_count(p->op.y));
+    if (!logits)
+        tr_ref_round(p->op.precision, e->y, tr_count(p->op.y));
     return err;
 }
 
@@ -175,11 +228,13 @@ static int backward(struct im_backend *b, struct im_plan *p, const struct im_exe
     (void)b;
     im_assert(p->op.training && p->op.kind != IM_OP_INPUT && p->op.kind != IM_OP_LOSS);
     if (p->op.kind == IM_OP_BN)
-        err = tr_ref_bn_backward(&p->op, &with);
+        err = bn_backward(p, &with);
     else
         rows[p->op.kind](&p->op, &with);
-    if (p->op.precision == IM_PRECISION_BF16 && p->op.needs_dx)
-        tr_ref_round(e->dx, tr_count(p->op.x));
+    if (p->op.needs_dx)
+        tr_ref_round(p->op.precision, e->dx, tr_count(p->op.x));
+    if (p->op.adds)
+        tr_ref_round(p->op.precision, e->dx2, tr_count(p->op.x));
     return err;
 }
 
@@ -240,6 +295,7 @@ static size_t private_bytes(struct im_backend *b)
 const struct im_backend_ops im_backend_ref = {
     .version = IM_BACKEND_VERSION,
     .name = "ref",
+    .precisions = 1 << IM_PRECISION_FP32 | 1 << IM_PRECISION_BF16 | 1 << IM_PRECISION_FP16,
     .open = open_ref,
     .close = close_ref,
     .buffer_new = buffer_new,

@@ -19,6 +19,7 @@
 #include "ipc/base/err.h"
 #include "ipc/base/rng.h"
 #include "trainer/arena.h"
+#include "trainer/fuse.h"
 
 struct node {
     struct im_op op;
@@ -27,13 +28,14 @@ struct node {
     int value;    /* block of the output; -1: none */
     int save;     /* block of the saved state; -1: none */
     int dy[2];    /* blocks of the gradient of the output; -1: none */
-    int dx;       /* block of the gradient of the input(s); -1: none */
+    int dx, dx2;  /* blocks of the gradients of the inputs; -1: none; of an ADD's both, dx */
     int last;     /* last time the output is read */
     float *scale; /* DROPPATH in training: of each sample in this step */
 };
 
 struct im_graph {
     struct im_graph_config config;
+    struct tr_fused *layers; /* [count], as this backend runs them */
     struct node *nodes;
     int count;
     struct tr_block *blocks;
@@ -51,7 +53,8 @@ static int out_size(int in, const struct im_layer *l)
 static void describe(struct im_graph *g, int i)
 {
     const struct im_graph_config *c = &g->config;
-    const struct im_layer *l = &c->model->layers[i];
+    const struct tr_fused *fused = &g->layers[i];
+    const struct im_layer *l = &fused->layer;
     struct im_op *op = &g->nodes[i].op;
     int n = c->n;
 
@@ -61,6 +64,9 @@ static void describe(struct im_graph *g, int i)
                          .stride = l->stride,
                          .pad = l->pad,
                          .relu = l->relu,
+                         .adds = fused->adds,
+                         .pools = fused->pools,
+                         .sums_dx = fused->sums_dx,
                          .reflect = l->reflect,
                          .training = c->training,
                          .synced = c->training && c->bn_sync && l->kind == IM_OP_BN,
@@ -77,7 +83,7 @@ static void describe(struct im_graph *g, int i)
     op->x_layout = g->nodes[l->in[0]].info.y_layout;
     op->y = (struct im_shape){n, l->channels, op->x.h, op->x.w};
     op->needs_dx = c->training && g->nodes[l->in[0]].op.kind != IM_OP_INPUT;
-    if (l->kind == IM_OP_CONV || l->kind == IM_OP_MAXPOOL || l->kind == IM_OP_BLUR) {
+    if (l->kind == IM_OP_CONV || l->kind == IM_OP_MAXPOOL || l->kind == IM_OP_BLUR || op->pools) {
         op->y.h = op->y.w = out_size(op->x.h, l);
     } else if (l->kind == IM_OP_GAP) {
         op->y.h = op->y.w = 1;
@@ -99,15 +105,18 @@ static int plan_all(struct im_graph *g, struct im_text *text)
 
     for (int i = 0; i < g->count; i++) {
         struct node *node = &g->nodes[i];
-        int second = c->model->layers[i].in[1];
+        int second = g->layers[i].layer.in[1];
         int err;
 
+        if (g->layers[i].absorbed)
+            continue;
         describe(g, i);
         if (second >= 0 && g->nodes[second].info.y_layout != node->op.x_layout)
             return im_fail(text, -ENOTSUP,
                            "backend %s gives the two branches of layer %d of %s different layouts",
                            c->ops->name, i, c->model->name);
-        err = c->ops->plan(c->backend, &node->op, &node->plan, &node->info, text);
+        err = c->only_measure ? c->ops->measure(c->backend, &node->op, &node->info)
+                              : c->ops->plan(c->backend, &node->op, &node->plan, &node->info, text);
         if (err < 0)
             return err;
     }
@@ -134,8 +143,10 @@ static int later(int a, int b)
 static void find_last_reads(struct im_graph *g)
 {
     for (int i = 0; i < g->count; i++) {
-        const struct im_layer *l = &g->config.model->layers[i];
+        const struct im_layer *l = &g->layers[i].layer;
 
+        if (g->layers[i].absorbed)
+            continue;
         g->nodes[i].last = g->nodes[i].info.keeps_y ? backward_time(g, i) : i;
         for (int k = 0; k < 2 && l->in[k] >= 0; k++) {
             struct node *source = &g->nodes[l->in[k]];
@@ -149,9 +160,9 @@ static void place_values(struct im_graph *g)
 {
     for (int i = 0; i < g->count; i++) {
         struct node *node = &g->nodes[i];
-        int in = g->config.model->layers[i].in[0];
+        int in = g->layers[i].layer.in[0];
 
-        node->value = node->save = node->dx = node->dy[0] = node->dy[1] = -1;
+        node->value = node->save = node->dx = node->dx2 = node->dy[0] = node->dy[1] = -1;
         if (node->info.save_bytes > 0)
             node->save = add_block(g, node->info.save_bytes, i, backward_time(g, i));
         if (node->info.y_bytes == 0)
@@ -183,20 +194,27 @@ static void place_gradients(struct im_graph *g)
 {
     for (int i = g->count - 1; i > 0; i--) {
         struct node *node = &g->nodes[i];
-        const struct im_layer *l = &g->config.model->layers[i];
+        const struct im_layer *l = &g->layers[i].layer;
         /* The loss makes its gradient in forward, at the end of it. */
         int now = node->op.kind == IM_OP_LOSS ? i : backward_time(g, i);
 
         im_assert(node->dy[1] < 0 || g->blocks[node->dy[0]].last == now);
         if (!node->op.needs_dx)
             continue;
+        if (node->op.sums_dx) {
+            node->dx = g->nodes[l->in[0]].dy[0];
+            im_assert(node->dx >= 0 && g->blocks[node->dx].bytes == node->info.x_bytes);
+            continue;
+        }
         if (node->dy[0] >= 0 && node->info.dx_may_be_dy && g->blocks[node->dy[0]].last == now &&
             g->blocks[node->dy[0]].bytes == node->info.x_bytes)
             node->dx = node->dy[0];
         else
             node->dx = add_block(g, node->info.x_bytes, now, now);
+        if (node->op.adds)
+            node->dx2 = add_block(g, node->info.x_bytes, now, now);
         for (int k = 0; k < 2 && l->in[k] >= 0; k++)
-            contribute(g, l->in[k], node->dx);
+            contribute(g, l->in[k], k == 1 && node->op.adds ? node->dx2 : node->dx);
     }
 }
 
@@ -225,12 +243,15 @@ int im_graph_new(const struct im_graph_config *config, struct im_graph **ret_gra
     g->config = *config;
     g->count = count;
     g->nodes = calloc((size_t)count, sizeof(*g->nodes));
-    g->blocks = calloc((size_t)count * 3, sizeof(*g->blocks));
+    g->blocks = calloc((size_t)count * 4, sizeof(*g->blocks));
     if (!g->nodes || !g->blocks) {
         im_fail(text, -ENOMEM, "no memory for a graph");
         goto out;
     }
     err = check_size(config, text);
+    if (err == 0 &&
+        tr_fuse(config->model, config->ops->fuses, config->training, config->bn_sync != NULL, &g->layers) < 0)
+        err = im_fail(text, -ENOMEM, "no memory for a graph");
     if (err == 0)
         err = plan_all(g, text);
     if (err == 0)
@@ -258,9 +279,11 @@ void im_graph_free(struct im_graph *g)
     if (!g)
         return;
     for (int i = 0; g->nodes && i < g->count; i++) {
-        g->config.ops->plan_free(g->config.backend, g->nodes[i].plan);
+        if (g->nodes[i].plan)
+            g->config.ops->plan_free(g->config.backend, g->nodes[i].plan);
         free(g->nodes[i].scale);
     }
+    free(g->layers);
     free(g->nodes);
     free(g->blocks);
     free(g);
@@ -288,7 +311,7 @@ static void *at(const struct im_graph *g, const struct im_graph_memory *m, int b
 /* Everything that the op of layer i may read or write. */
 static struct im_exec arguments(const struct im_graph *g, const struct im_graph_memory *m, int i)
 {
-    const struct im_layer *l = &g->config.model->layers[i];
+    const struct im_layer *l = &g->layers[i].layer;
     const struct im_tensor *t = g->config.model->tensors + (l->tensor < 0 ? 0 : l->tensor);
     const struct node *node = &g->nodes[i];
     struct im_exec e = {
@@ -298,6 +321,7 @@ static struct im_exec arguments(const struct im_graph *g, const struct im_graph_
         .save = at(g, m, node->save),
         .dy = {at(g, m, node->dy[0]), at(g, m, node->dy[1])},
         .dx = at(g, m, node->dx),
+        .dx2 = at(g, m, node->dx2),
         .scale = node->scale,
         .param_version = m->param_version,
     };
@@ -354,6 +378,8 @@ int im_graph_forward(struct im_graph *g, const struct im_graph_memory *m, const 
         im_ns began;
         int err;
 
+        if (g->layers[i].absorbed)
+            continue;
         e.pixels = batch->pixels;
         e.labels = batch->labels;
         e.valid = batch->valid;
@@ -378,8 +404,10 @@ int im_graph_backward(struct im_graph *g, const struct im_graph_memory *m)
     for (int i = g->count - 2; i > 0; i--) {
         struct im_exec e = arguments(g, m, i);
         im_ns began = g->times ? im_now() : 0;
-        int err = g->config.ops->backward(g->config.backend, g->nodes[i].plan, &e);
+        int err = 0;
 
+        if (!g->layers[i].absorbed)
+            err = g->config.ops->backward(g->config.backend, g->nodes[i].plan, &e);
         if (g->times)
             g->times[i].backward += im_now() - began;
         if (err < 0)
@@ -398,14 +426,14 @@ int im_graph_logits(struct im_graph *g, const struct im_graph_memory *m, float *
 struct im_layer_size im_graph_size(const struct im_graph *g, int layer)
 {
     const struct node *node = &g->nodes[layer];
-    int in = g->config.model->layers[layer].in[0];
+    int in = g->layers[layer].layer.in[0];
     bool in_place = in >= 0 && node->value >= 0 && node->value == g->nodes[in].value;
 
     return (struct im_layer_size){
         .y = node->op.y, .bytes = in_place ? 0 : node->info.y_bytes, .save_bytes = node->info.save_bytes};
 }
 
-static const char *kind_name(enum im_op_kind kind)
+static const char *kind_name(const struct im_op *op)
 {
     static const char *const kinds[] = {
         [IM_OP_INPUT] = "input", [IM_OP_CONV] = "conv",         [IM_OP_BN] = "bn",
@@ -414,12 +442,12 @@ static const char *kind_name(enum im_op_kind kind)
         [IM_OP_LOSS] = "loss",
     };
 
-    return kinds[kind];
+    return op->adds ? "bn+add" : op->pools ? "bn+pool" : kinds[op->kind];
 }
 
 static const char *kernel_name(const struct im_graph *g, const struct node *node)
 {
-    return g->config.ops->plan_kernel ? g->config.ops->plan_kernel(node->plan) : "";
+    return g->config.ops->plan_kernel && node->plan ? g->config.ops->plan_kernel(node->plan) : "";
 }
 
 void im_graph_time(struct im_graph *g, struct im_layer_time *times)
@@ -437,19 +465,21 @@ struct im_layer_facts im_graph_layer(const struct im_graph *g, int layer)
     const struct node *node = &g->nodes[layer];
     const struct im_op *op = &node->op;
     const struct im_plan_info *info = &node->info;
-    struct im_layer_facts f = {.name = kind_name(op->kind), .kernel = kernel_name(g, node)};
+    struct im_layer_facts f = {.name = kind_name(op), .kernel = kernel_name(g, node)};
     double taps = op->kind == IM_OP_CONV ? (double)op->kernel * op->kernel : op->kind == IM_OP_FC ? 1 : 0;
     double macs = taps * op->x.c * op->y.n * op->y.c * op->y.h * op->y.w;
     int n = snprintf(f.shape, sizeof(f.shape), "%dx%dx%d -> %dx%dx%d", op->x.c, op->x.h, op->x.w, op->y.c,
                      op->y.h, op->y.w);
 
+    if (g->layers[layer].absorbed)
+        return (struct im_layer_facts){.name = "", .kernel = ""};
     if (op->kernel > 0 && (size_t)n < sizeof(f.shape))
         snprintf(f.shape + n, sizeof(f.shape) - (size_t)n, " k%d s%d", op->kernel, op->stride);
     f.flop = 2 * macs * (op->training ? 2 + op->needs_dx : 1);
-    f.bytes = (double)info->x_bytes * (op->kind == IM_OP_ADD ? 2 : 1) + (double)info->y_bytes;
+    f.bytes = (double)info->x_bytes * (op->kind == IM_OP_ADD || op->adds ? 2 : 1) + (double)info->y_bytes;
     if (op->training && op->kind != IM_OP_INPUT && op->kind != IM_OP_LOSS)
         f.bytes += (double)info->y_bytes * (1 + info->keeps_y) +
-                   (double)info->x_bytes * (op->needs_dx + info->keeps_x);
+                   (double)info->x_bytes * (op->needs_dx + info->keeps_x + op->adds + op->sums_dx);
     return f;
 }
 
@@ -461,10 +491,12 @@ int im_graph_describe(const struct im_graph *g, char *text, size_t size)
         const struct node *node = &g->nodes[i];
         size_t left = (size_t)used < size ? size - (size_t)used : 0;
 
+        if (g->layers[i].absorbed)
+            continue;
         used += snprintf(left ? text + used : NULL, left,
-                         "%3d %-7s %d x %d x %d -> %d x %d x %d  %zu bytes  %s\n", i,
-                         kind_name(node->op.kind), node->op.x.c, node->op.x.h, node->op.x.w, node->op.y.c,
-                         node->op.y.h, node->op.y.w, node->info.y_bytes, kernel_name(g, node));
+                         "%3d %-7s %d x %d x %d -> %d x %d x %d  %zu bytes  %s\n", i, kind_name(&node->op),
+                         node->op.x.c, node->op.x.h, node->op.x.w, node->op.y.c, node->op.y.h, node->op.y.w,
+                         node->info.y_bytes, kernel_name(g, node));
     }
     return used;
 }

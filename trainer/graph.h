@@ -27,7 +27,8 @@ struct im_graph_config {
     float mean[3], std[3];
     uint64_t seed; /* of what layers draw in training */
     const struct im_bn_sync
-        *bn_sync; /* batch norm's statistics over several ranks; NULL: of this one alone */
+        *bn_sync;      /* batch norm's statistics over several ranks; NULL: of this one alone */
+    bool only_measure; /* by ops->measure: the graph has im_graph_bytes() and cannot run */
 };
 
 /* Device memory that a step works on, all in the model's order. grads may be NULL in evaluation. */
@@ -90,10 +91,10 @@ int im_graph_layers(const struct im_graph *g);
 
 /* What a step has a layer do, forward and backward together. */
 struct im_layer_facts {
-    const char *name, *kernel;
-    char shape[48]; /* "64x56x56 -> 64x56x56 k3 s1" */
-    double flop;    /* of convolutions and fully connected layers; 0 for others */
-    double bytes;   /* of values and their gradients, read or written once by each op */
+    const char *name, *kernel; /* name "": another layer does its work (enum im_fusion) */
+    char shape[48];            /* "64x56x56 -> 64x56x56 k3 s1" */
+    double flop;               /* of convolutions and fully connected layers; 0 for others */
+    double bytes;              /* of values and their gradients, read or written once by each op */
 };
 struct im_layer_facts im_graph_layer(const struct im_graph *g, int layer);
 

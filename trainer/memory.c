@@ -19,11 +19,17 @@ size_t tr_memory_estimate(const struct im_graph_config *config)
 {
     struct im_graph_config plain = *config;
     struct im_backend *ref = NULL;
+    struct im_backend_ops alike = im_backend_ref;
     size_t bytes;
 
+    if (config->ops->measure) {
+        plain.only_measure = true;
+        return planned(&plain);
+    }
     if (im_backend_ref.open(1, &ref, NULL) < 0)
         return 0;
-    plain.ops = &im_backend_ref;
+    alike.fuses = config->ops->fuses;
+    plain.ops = &alike;
     plain.backend = ref;
     bytes = planned(&plain);
     im_backend_ref.close(ref);

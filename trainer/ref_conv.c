@@ -88,6 +88,9 @@ void tr_ref_conv_backward(const struct im_op *op, const struct im_exec *e)
     for (int n = 0; n < op->x.n; n++)
         for (int c = 0; c < op->x.c; c++)
             for (int h = 0; h < op->x.h; h++)
-                for (int w = 0; w < op->x.w; w++)
-                    dx[tr_at(op->x, n, c, h, w)] = (float)data_at(op, e, n, c, h, w);
+                for (int w = 0; w < op->x.w; w++) {
+                    float *at = &dx[tr_at(op->x, n, c, h, w)];
+
+                    *at = (float)(data_at(op, e, n, c, h, w) + (op->sums_dx ? (double)*at : 0));
+                }
 }

@@ -7,17 +7,30 @@
  * then 1 / sqrt(var + eps)[c].
  *
  * Over several ranks mu, var, m and the sums in dx are those of all their values; dbeta and dgamma stay this
- * rank's. save goes on with m, a double, and room for the two sums of all ranks [c]. */
+ * rank's. save goes on with m, a double, and room for the two sums of all ranks [c].
+ *
+ * With a value added behind it the ReLU's mask, a byte each value, is the end of save: y is not known from x
+ * alone then. */
 #include "trainer/ref_ops.h"
 
 #include <math.h>
 #include <string.h>
 
-size_t tr_ref_bn_save_bytes(const struct im_op *op)
+static size_t numbers_bytes(const struct im_op *op)
 {
     size_t channels = (size_t)op->x.c;
 
     return op->synced ? 4 * channels * sizeof(float) + sizeof(double) : 2 * channels * sizeof(float);
+}
+
+size_t tr_ref_bn_save_bytes(const struct im_op *op)
+{
+    return numbers_bytes(op) + (op->adds && op->relu ? tr_count(op->x) : 0);
+}
+
+static unsigned char *mask_of(const struct im_op *op, const struct im_exec *e)
+{
+    return op->adds && op->relu && op->training ? (unsigned char *)e->save + numbers_bytes(op) : NULL;
 }
 
 /* Mean and population variance of channel c, in two passes. */
@@ -79,8 +92,9 @@ static void statistics(const struct im_op *op, const struct im_exec *e, int c, d
 int tr_ref_bn_forward(const struct im_op *op, const struct im_exec *e)
 {
     double m = (double)op->x.n * op->x.h * op->x.w;
-    const float *x = e->x;
+    const float *x = e->x, *x2 = op->adds ? e->x2 : NULL;
     float *y = e->y, *save = e->save;
+    unsigned char *mask = mask_of(op, e);
     int err = op->synced ? gather_moments(op, e, &m) : 0;
 
     for (int c = 0; c < op->x.c && err == 0; c++) {
@@ -99,7 +113,10 @@ int tr_ref_bn_forward(const struct im_op *op, const struct im_exec *e)
                 size_t at = tr_at(op->x, n, c, 0, i);
                 double v = (double)e->w[c] * ((double)x[at] - mean) * inv + (double)e->b[c];
 
+                v += x2 ? (double)x2[at] : 0;
                 y[at] = (float)(op->relu && v < 0 ? 0 : v);
+                if (mask)
+                    mask[at] = y[at] > 0;
             }
         }
     }
@@ -115,10 +132,12 @@ struct point {
 static struct point look(const struct im_op *op, const struct im_exec *e, int c, size_t at)
 {
     const float *x = e->x, *save = e->save;
+    const unsigned char *mask = mask_of(op, e);
     double xhat = ((double)x[at] - (double)save[c]) * (double)save[op->x.c + c];
     float y = (float)((double)e->w[c] * xhat + (double)e->b[c]);
+    bool passes = !op->relu || (mask ? mask[at] : y > 0);
 
-    return (struct point){.xhat = xhat, .dy = op->relu && !(y > 0) ? 0 : tr_dy(e, at)};
+    return (struct point){.xhat = xhat, .dy = passes ? tr_dy(e, at) : 0};
 }
 
 static void channel_sums(const struct im_op *op, const struct im_exec *e, int c, double *ret_dgamma,
@@ -144,13 +163,15 @@ static void channel_dx(const struct im_op *op, const struct im_exec *e, int c, d
                        double dbeta)
 {
     const float *save = e->save;
-    float *dx = e->dx;
+    float *dx = e->dx, *dx2 = op->adds ? e->dx2 : NULL;
 
     for (int n = 0; n < op->x.n; n++) {
         for (int i = 0; i < op->x.h * op->x.w; i++) {
             size_t at = tr_at(op->x, n, c, 0, i);
             struct point p = look(op, e, c, at);
 
+            if (dx2)
+                dx2[at] = (float)p.dy;
             dx[at] = (float)((double)e->w[c] * (double)save[op->x.c + c] *
                              (p.dy - dbeta / m - p.xhat * dgamma / m));
         }

@@ -29,8 +29,8 @@ void tr_ref_lerp(float *y, const float *x, double k, size_t count);
 void tr_ref_add(float *y, const float *x, size_t count);
 double tr_ref_sum_squares(const float *x, size_t count);
 
-/* To the nearest bf16 number, to the even one of two: the definition of IM_PRECISION_BF16's rounding. */
-void tr_ref_round(float *values, size_t count);
+/* To the nearest number of that precision, to the even one of two: the definition of its rounding. */
+void tr_ref_round(enum im_precision precision, float *values, size_t count);
 size_t tr_ref_weights(const struct im_op *op); /* elements of w: CONV, FC */
 
 /* Elements of a shape, and the index of one. */

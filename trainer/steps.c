@@ -274,6 +274,8 @@ static int report_profile(struct bench *b)
         struct times t = layer_times(b, i, scratch);
 
         sum += t.forward + t.backward;
+        if (!facts.name[0])
+            continue;
         if (b->conf.json)
             im_json_append(layers, layer_json(&facts, t, total));
         else

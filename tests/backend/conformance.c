@@ -260,13 +260,13 @@ static void near(const char *what, const struct im_op *op, const struct tensor *
 }
 
 /* Values as the ops before this one would have made them. */
-static void round_values(struct values *v)
+static void round_values(enum im_precision precision, struct values *v)
 {
     struct tensor *all[] = {&v->x, &v->x2, &v->dy[0], &v->dy[1]};
 
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
         if (all[i]->v)
-            tr_ref_round(all[i]->v, all[i]->count);
+            tr_ref_round(precision, all[i]->v, all[i]->count);
 }
 
 static void choose_tolerance(const struct rig *r)
@@ -282,10 +282,8 @@ static void conform_in_precision(const struct im_op *op, bool in_network, bool f
         struct values ref = make_values(op, fork), fast = make_values(op, fork);
         struct rig r;
 
-        if (op->precision == IM_PRECISION_BF16) {
-            round_values(&ref);
-            round_values(&fast);
-        }
+        round_values(op->precision, &ref);
+        round_values(op->precision, &fast);
         open_rig(&r, &im_backend_ref, op, in_network);
         run(&r, &ref, in_place);
         close_rig(&r);
@@ -659,7 +657,7 @@ static void bf16_rounds_to_the_nearest_even(void **state)
             float value = number((top << 16) + tails[i]), want = value, copied, rounded;
             uint16_t half;
 
-            tr_ref_round(&want, 1);
+            tr_ref_round(IM_PRECISION_BF16, &want, 1);
             tr_cpu_narrow(&half, &value, 1);
             tr_cpu_widen(&copied, &half, 1);
             tr_cpu_round(&rounded, &value, 1);
@@ -700,8 +698,8 @@ static void bf16_values_have_eight_bits(void **state)
     for (size_t i = 0; i < v.y.count; i++) {
         float y = v.y.v[i], dx = v.dx.v[i];
 
-        tr_ref_round(&y, 1);
-        tr_ref_round(&dx, 1);
+        tr_ref_round(IM_PRECISION_BF16, &y, 1);
+        tr_ref_round(IM_PRECISION_BF16, &dx, 1);
         assert_true(y == v.y.v[i] && dx == v.dx.v[i]);
     }
     open_rig(&r, &im_backend_onednn, &fc, false);
@@ -710,7 +708,7 @@ static void bf16_values_have_eight_bits(void **state)
     for (size_t i = 0; i < logits.y.count; i++) {
         float y = logits.y.v[i];
 
-        tr_ref_round(&y, 1);
+        tr_ref_round(IM_PRECISION_BF16, &y, 1);
         odd += y != logits.y.v[i];
     }
     assert_true(odd > 0);
