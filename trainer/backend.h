@@ -266,7 +266,8 @@ struct im_backend_ops {
     const char *(*caution)(struct im_backend *b, enum im_precision precision);
 };
 
-/* "ref" or "onednn"; -ENOENT with the names that exist. */
+/* "ref", "onednn" or "cuda"; -ENOENT with the names that exist. "cuda" is loaded here: what tr_cuda_load()
+ * says. */
 int im_backend_find(const char *name, const struct im_backend_ops **ret_ops, struct im_text *text);
 
 extern const struct im_backend_ops im_backend_ref;

@@ -1,7 +1,8 @@
 /* Convolutions and batch norm by cuDNN's graph API, on one GPU. cuda_graph.c is the one file with cudnn.h.
  *
  * Values lie as NHWC, packed, weights as KRSC (out channel, row, column, in channel), both in the type of the
- * plan; sums are fp32 or better. Statistics, scale, bias and gradients of parameters are fp32. Pointers are
+ * plan; sums are fp32 or better. Norm's statistics, scale, bias and their
+ * gradients are fp32. Pointers are
  * to device memory, aligned to 16 bytes at least. Runs are enqueued on TR_GPU_COMPUTE, may be recorded, and
  * share one workspace.
  *
@@ -68,7 +69,8 @@ struct tr_dnn_conv_shape {
 /*  FORWARD          x, w  -> y   of `type`
  *  BACKWARD_DATA    w, dy -> dx  of `type`
  *  BACKWARD_ADD     w, dy -> dx  added to what dx holds; the sum is rounded once
- *  BACKWARD_WEIGHTS x, dy -> dw  fp32, [k][kernel][kernel][c] */
+ *  BACKWARD_WEIGHTS x, dy -> dw  of `type`: the sum is fp32 and rounded once (cuDNN 9.19 has no engine on
+ *                                Hopper that reads 16 bits and writes fp32 here) */
 enum tr_dnn_conv_kind {
     TR_DNN_CONV_FORWARD,
     TR_DNN_CONV_BACKWARD_DATA,
