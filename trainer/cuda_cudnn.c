@@ -41,7 +41,8 @@ struct engine {
 
 struct tr_cudnn_graph {
     struct tr_cudnn *cudnn;
-    cudnnBackendDescriptor_t parts[TR_CUDNN_TENSORS + 3 * TR_CUDNN_OPS]; /* all that was made on the way */
+    cudnnBackendDescriptor_t tensors[TR_CUDNN_TENSORS]; /* NULL: no operation uses it */
+    cudnnBackendDescriptor_t parts[2 * TR_CUDNN_OPS];   /* operations and what they consist of */
     int part_count, excluded, engine_count, tensor_count;
     cudnnBackendDescriptor_t graph;
     struct tr_cudnn_rules rules;
@@ -399,9 +400,18 @@ static cudnnBackendDescriptor_t make_op(cudnnStatus_t *status, struct tr_cudnn_g
     }
     for (int i = 0; i < form->roles; i++)
         if (op->tensor[i] >= 0)
-            set_part(status, d, names[i], g->parts[op->tensor[i]]); /* tensors are the first parts */
+            set_part(status, d, names[i], g->tensors[op->tensor[i]]);
     finalize(status, d);
     return d;
+}
+
+static bool is_used(const struct tr_cudnn_op *ops, int op_count, int tensor)
+{
+    for (int i = 0; i < op_count; i++)
+        for (int j = 0; j < forms[ops[i].kind].roles; j++)
+            if (ops[i].tensor[j] == tensor)
+                return true;
+    return false;
 }
 
 static cudnnStatus_t build(struct tr_cudnn_graph *g, const struct tr_cudnn_tensor *tensors, int tensor_count,
@@ -410,10 +420,11 @@ static cudnnStatus_t build(struct tr_cudnn_graph *g, const struct tr_cudnn_tenso
     cudnnStatus_t status = CUDNN_STATUS_SUCCESS;
     cudnnBackendDescriptor_t all[TR_CUDNN_OPS];
 
-    for (int i = 0; i < tensor_count; i++) {
-        keep(g, make_tensor(&status, &tensors[i], i + 1));
-        g->uids[i] = tensors[i].is_virtual ? 0 : i + 1;
-    }
+    for (int i = 0; i < tensor_count; i++)
+        if (is_used(ops, op_count, i)) {
+            g->tensors[i] = make_tensor(&status, &tensors[i], i + 1);
+            g->uids[i] = tensors[i].is_virtual ? 0 : i + 1;
+        }
     g->tensor_count = tensor_count;
     for (int i = 0; i < op_count && status == CUDNN_STATUS_SUCCESS; i++)
         all[i] = make_op(&status, g, &ops[i]);
@@ -600,7 +611,18 @@ void tr_cudnn_graph_free(struct tr_cudnn_graph *g)
     destroy(g->graph);
     for (int i = g->part_count; i-- > 0;)
         destroy(g->parts[i]);
+    for (int i = 0; i < g->tensor_count; i++)
+        destroy(g->tensors[i]);
     free(g);
+}
+
+void tr_cudnn_graph_trim(struct tr_cudnn_graph *g, int engine)
+{
+    for (int i = 0; i < g->engine_count; i++)
+        if (i != engine) {
+            destroy(g->engines[i].config);
+            g->engines[i].config = NULL;
+        }
 }
 
 int tr_cudnn_graph_engines(const struct tr_cudnn_graph *g)

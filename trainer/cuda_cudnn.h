@@ -78,7 +78,9 @@ struct tr_cudnn_rules {
 int tr_cudnn_graph_new(struct tr_cudnn *cudnn, const struct tr_cudnn_tensor *tensors, int tensor_count,
                        const struct tr_cudnn_op *ops, int op_count, const struct tr_cudnn_rules *rules,
                        struct tr_cudnn_graph **ret_graph, struct im_text *text);
-void tr_cudnn_graph_free(struct tr_cudnn_graph *graph); /* plans may live on; NULL is fine */
+void tr_cudnn_graph_free(struct tr_cudnn_graph *graph); /* after its plans; NULL is fine */
+/* Frees what is kept for all engines but this one. No plan can be made of the others afterwards. */
+void tr_cudnn_graph_trim(struct tr_cudnn_graph *graph, int engine);
 int tr_cudnn_graph_engines(const struct tr_cudnn_graph *graph);
 int tr_cudnn_graph_excluded(
     const struct tr_cudnn_graph *graph); /* those that only `deterministic` ruled out */
@@ -93,8 +95,8 @@ void tr_cudnn_plan_free(struct tr_cudnn_plan *plan); /* NULL is fine */
 size_t tr_cudnn_plan_workspace(const struct tr_cudnn_plan *plan);
 const char *tr_cudnn_plan_name(const struct tr_cudnn_plan *plan);
 
-/* memory: one address for each of the graph's tensors, NULL for virtual ones. On an error the text says what
- * cuDNN says. */
+/* memory: one address for each of the graph's tensors; those of virtual and of unused ones are not read. On
+ * an error the text says what cuDNN says. */
 int tr_cudnn_plan_run(struct tr_cudnn_plan *plan, void *const *memory, void *workspace, struct im_text *text);
 
 #endif

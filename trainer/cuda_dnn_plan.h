@@ -1,0 +1,50 @@
+/* What cuda_dnn.c (plans and runs) and cuda_dnn_time.c (which engine is fastest) share. */
+#ifndef TRAINER_CUDA_DNN_PLAN_H
+#define TRAINER_CUDA_DNN_PLAN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "trainer/cuda_cudnn.h"
+#include "trainer/cuda_dnn_graphs.h"
+#include "trainer/cuda_plans.h"
+
+#define TR_DNN_WAYS 2 /* in which an operation can be said as a graph; BACKWARD_ADD has two */
+#define TR_DNN_KEY 128
+
+/* One operation on one shape in one type, however many layers have it. */
+struct tr_dnn_choice {
+    char key[TR_DNN_KEY];
+    struct tr_dnn_graph graphs[TR_DNN_WAYS];
+    struct tr_cudnn_graph *ways[TR_DNN_WAYS]; /* NULL: has no engines */
+    struct tr_cudnn_plan *plan;               /* the one that runs; of ways[way] */
+    int way, engine;
+    char name[200]; /* of the engine, with its way */
+    bool adds;      /* what is written is added to what was there, and engines are checked for that */
+    bool timed, checked;
+    int users;
+};
+
+struct tr_dnn {
+    struct tr_gpu *gpu;
+    struct tr_cudnn *cudnn;
+    struct tr_dnn_config config;
+    struct tr_plans *known;
+    struct tr_dnn_choice **choices;
+    int choice_count, choice_room;
+    void *workspace;
+    struct tr_dnn_facts facts;
+    float epsilon, factor, zero; /* numbers that graphs read from host memory */
+};
+
+/* Makes the plan of an engine, unless it is there, and puts it in place of the choice's. */
+int tr_dnn_take(struct tr_dnn_choice *c, int way, int engine, struct im_text *text);
+/* Forgets the engines that were not chosen. */
+void tr_dnn_trim(struct tr_dnn_choice *c);
+
+/* Times the engines of all choices that are new. -EIO: the GPU failed; -ENOTSUP: no engine of one runs;
+ * -ENOMEM: there is no memory to check those that add. */
+int tr_dnn_time_all(struct tr_dnn *dnn, struct im_text *text);
+
+#endif
