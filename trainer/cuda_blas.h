@@ -29,7 +29,7 @@ struct tr_blas_gemm;
 
 struct tr_blas_config {
     struct tr_gpu *gpu; /* outlives it */
-    bool deterministic; /* no timing, no split sums in the order of arrival: the same bits every time */
+    bool deterministic; /* no timing: the same algorithm, and so the same bits, every time */
     bool tf32;          /* fp32 products may round a and b to tf32 */
 };
 
