@@ -96,7 +96,7 @@ int sv_start_configure(struct im_conf *conf, unsigned commands, int argc, char *
         return IM_EXIT_USAGE;
     }
     conf->sweep = (commands & IM_FOR_LR_FIND) != 0; /* which wants no learning rate */
-    if (im_conf_check(conf, &text) < 0)
+    if (im_conf_check(conf, &text) < 0 || im_conf_check_network(conf, &text) < 0)
         return fail(&text, IM_EXIT_USAGE);
     return check_devices(conf);
 }

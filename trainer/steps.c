@@ -310,7 +310,9 @@ static int configure(struct im_conf *conf, int argc, char **argv, struct im_text
         fprintf(stderr, "imsuper: %s\n", warning.s);
     if (next < argc)
         return im_fail(text, -EINVAL, "unexpected argument '%.200s'; flags begin with --", argv[next]);
-    return im_conf_check(conf, text);
+    if (im_conf_check(conf, text) < 0)
+        return -EINVAL;
+    return im_conf_check_network(conf, text);
 }
 
 static int run(int argc, char **argv, bool is_profile)

@@ -113,6 +113,13 @@ void im_conf_apply_set(struct im_conf *conf);
 /* What no single value shows: crops that cannot be drawn, a warm-up longer than the run, ... */
 int im_conf_check(const struct im_conf *conf, struct im_text *text);
 
+/* The same of the network, for commands that have one: images smaller than its stride, batches of one image
+ * that cannot be mixed or normalised. After im_conf_check(). */
+int im_conf_check_network(const struct im_conf *conf, struct im_text *text);
+
+/* Pixels of the image per place of the network's last values: the smallest image it takes. */
+uint32_t im_conf_stride(const struct im_conf *conf);
+
 /* The key's name, and the value as text that reads back the same; into s of at least IM_CONF_TEXT_BYTES. */
 const char *im_conf_name(enum im_conf_key_id key);
 void im_conf_value(const struct im_conf *conf, enum im_conf_key_id key, char *s);

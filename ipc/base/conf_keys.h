@@ -247,7 +247,7 @@
     REAL(ema, "ema", 0, 0, 0.9999999, IM_GROUP_TRAINING, IM_FOR_START, "DECAY", "average the weights with this decay, validate with both; 0 = no averages") \
     ENUM(ema_warmup, "ema-warmup", IM_EMA_WARMUP_NONE, IM_EMA_WARMUPS, IM_GROUP_TRAINING, IM_FOR_START, "HOW", "smaller decay in the first steps, as tf: (1+t)/(10+t), or timm: 1-t^(-2/3)") \
     REAL(label_smoothing, "label-smoothing", 0, 0, 0.999, IM_GROUP_TRAINING, IM_FOR_START, "S", "share of the target spread over all classes") \
-    REAL(mixup, "mixup", 0, 0, 100, IM_GROUP_TRAINING, IM_FOR_START, "ALPHA", "MixUp with lambda from Beta(ALPHA, ALPHA); 0 = none (0.2 is usual)") \
+    REAL(mixup, "mixup", 0, 0, 100, IM_GROUP_TRAINING, IM_FOR_START, "ALPHA", "MixUp with lambda from Beta(ALPHA, ALPHA), of each image with that of the mirrored place in its batch (in an odd batch the middle one stays as it is); 0 = none (0.2 is usual)") \
     REAL(cutmix, "cutmix", 0, 0, 100, IM_GROUP_TRAINING, IM_FOR_START, "ALPHA", "CutMix with lambda from Beta(ALPHA, ALPHA); 0 = none (1 is usual)") \
     REAL(mix_p, "mix-p", 1, 0, 1, IM_GROUP_TRAINING, IM_FOR_START, "P", "share of the batches that are mixed") \
     REAL(mix_switch_p, "mix-switch-p", 0.5, 0, 1, IM_GROUP_TRAINING, IM_FOR_START, "P", "share of CutMix where both are on") \

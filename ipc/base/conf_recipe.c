@@ -35,14 +35,13 @@ static int check_mixing(const struct im_conf *c, struct im_text *text)
 {
     const bool mixes = c->mixup > 0 || c->cutmix > 0;
 
-    if (mixes && c->batch_size < 2)
-        return im_fail(text, -EINVAL,
-                       "%s mixes each image with another of its batch; batch-size 1 has no other",
-                       c->mixup > 0 ? "mixup" : "cutmix");
     if (!mixes && c->origin[IM_KEY_mix_p].source == IM_CONF_FLAG)
         return im_fail(text, -EINVAL, "mix-p does nothing without mixup or cutmix");
     if (!(c->mixup > 0 && c->cutmix > 0) && c->origin[IM_KEY_mix_switch_p].source == IM_CONF_FLAG)
         return im_fail(text, -EINVAL, "mix-switch-p does nothing unless mixup and cutmix are both on");
+    if (c->mixup > 0 && c->cutmix > 0 && (c->mix_switch_p == 0 || c->mix_switch_p == 1))
+        return im_fail(text, -EINVAL, "mix-switch-p %g never takes %s: leave that out instead",
+                       c->mix_switch_p, c->mix_switch_p == 0 ? "cutmix" : "mixup");
     return 0;
 }
 
@@ -59,6 +58,8 @@ int im_conf_check_recipe(const struct im_conf *c, struct im_text *text)
         return im_fail(text, -EINVAL, "opt %s wants an lr of its own: %g is SGD's (%s is usual)",
                        im_conf_choice(IM_KEY_opt, c->opt), c->lr,
                        c->opt == IM_CONF_OPT_LAMB ? "0.005" : "0.001");
+    if (c->lr == 0 && !c->sweep)
+        return im_fail(text, -EINVAL, "lr 0 changes no weight: it must be above 0");
     if (c->nesterov && !adaptive && c->momentum == 0)
         return im_fail(text, -EINVAL, "nesterov wants a momentum above 0");
     if (c->ema_warmup != IM_EMA_WARMUP_NONE && !(c->ema > 0))

@@ -6,9 +6,9 @@
  *     SIZE      PIXELS, or PIXELS..PIXELS: from the first to the second over these epochs, in steps of 32
  *
  * A ramp has its first size in its first epoch, its second in its last, and between them the line's value
- * rounded to the nearest multiple of 32 (halves to the even one): get_resolution() of ffcv-imagenet, whose
- * epochs count from 0. Its start_ramp 11, end_ramp 13, 160 to 192 px over 16 epochs is
- * "1-11:160,12-14:160..192,15-:192".
+ * rounded to the nearest multiple of 32 (halves to the even one), but never outside of the two:
+ * get_resolution() of ffcv-imagenet, whose epochs count from 0 and whose sizes are such multiples. Its
+ * start_ramp 11, end_ramp 13, 160 to 192 px over 16 epochs is "1-11:160,12-14:160..192,15-:192".
  *
  * Entries behind the last epoch are allowed, so that one schedule serves shorter runs too. */
 #include "ipc/base/conf_table.h"
@@ -58,25 +58,15 @@ static bool parse_entry(const char **s, struct im_conf_resize_entry *e)
     return !take(s, "x") || take_number(s, &e->batch);
 }
 
-/* The network halves its input so often: a smaller image would vanish before the last layers. */
-static uint32_t stride_of(const struct im_conf *conf)
-{
-    bool cifar = conf->model == IM_MODEL_RESNET20 || conf->model == IM_MODEL_RESNET32 ||
-                 conf->model == IM_MODEL_RESNET44 || conf->model == IM_MODEL_RESNET56;
-    bool small = conf->stem == IM_CONF_STEM_SMALL || (conf->stem == IM_CONF_STEM_AUTO && cifar);
-
-    return small ? SIZE_MIN : 32;
-}
-
 static int check_size(const struct im_conf *conf, const char *entry, uint32_t size, struct im_text *text)
 {
     if (size < SIZE_MIN || size > SIZE_MAX_PX)
         return im_fail(text, -EINVAL, "resize-schedule: \"%s\": %u pixels are out of range (want %d to %d)",
                        entry, size, SIZE_MIN, SIZE_MAX_PX);
-    if (size < stride_of(conf))
+    if (size < im_conf_stride(conf))
         return im_fail(text, -EINVAL,
                        "resize-schedule: \"%s\": %u pixels are fewer than the stride of %s, %u", entry, size,
-                       im_conf_choice(IM_KEY_model, conf->model), stride_of(conf));
+                       im_conf_choice(IM_KEY_model, conf->model), im_conf_stride(conf));
     return 0;
 }
 
@@ -161,8 +151,9 @@ struct im_conf_sizes im_conf_resize_at(const struct im_conf_resize *r, uint32_t 
     if (epoch + 1 >= e->last)
         return (struct im_conf_sizes){e->to, e->batch};
     share = (double)(epoch + 1 - e->first) / (double)(e->last - e->first);
-    size = (double)e->from + ((double)e->to - (double)e->from) * share;
-    return (struct im_conf_sizes){(uint32_t)rint(size / RAMP_STEP) * RAMP_STEP, e->batch};
+    size = rint(((double)e->from + ((double)e->to - (double)e->from) * share) / RAMP_STEP) * RAMP_STEP;
+    size = fmin(fmax(size, fmin(e->from, e->to)), fmax(e->from, e->to));
+    return (struct im_conf_sizes){(uint32_t)size, e->batch};
 }
 
 int im_conf_check_resize(const struct im_conf *conf, struct im_text *text)

@@ -87,6 +87,9 @@ int im_conf_check_schedule(const struct im_conf *c, struct im_text *text)
     if (c->warmup_epochs > epochs)
         return im_fail(text, -EINVAL, "warmup-epochs %g is longer than the run of %lld epochs",
                        c->warmup_epochs, (long long)c->epochs);
+    if (c->schedule == IM_SCHEDULE_ONECYCLE && c->warmup_epochs >= epochs)
+        return im_fail(text, -EINVAL, "warmup-epochs %g leaves nothing of the %lld epochs to onecycle",
+                       c->warmup_epochs, (long long)c->epochs);
     if (c->lr_min > c->lr)
         return im_fail(text, -EINVAL, "lr-min %g is larger than lr %g", c->lr_min, c->lr);
     if (c->schedule == IM_SCHEDULE_TRIANGULAR && c->lr_peak_epoch >= epochs)

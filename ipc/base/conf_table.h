@@ -56,6 +56,9 @@ int im_conf_check_resize(const struct im_conf *conf, struct im_text *text);
 /* Its part about what a step of training does. */
 int im_conf_check_recipe(const struct im_conf *conf, struct im_text *text);
 
+/* Its part about flags that would do nothing. */
+int im_conf_check_idle(const struct im_conf *conf, struct im_text *text);
+
 /* -EINVAL with "PLACE: unknown KIND X; did you mean Y?" or the hint for a name that means something else
  * here. */
 int im_conf_unknown(const char *name, const struct im_conf_place *place, struct im_text *text);

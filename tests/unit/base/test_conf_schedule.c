@@ -121,6 +121,8 @@ static void ramps_are_ffcvs(void **state)
     for (int i = 0; i < 4; i++)
         want[i] = (struct im_conf_sizes){down[i], 256};
     assert_sizes(4, "1-4:100..50", want);
+    /* Where no multiple of 32 lies between the two, one of them is taken. */
+    assert_sizes(3, "1-3:40..50", (struct im_conf_sizes[]){{40, 256}, {40, 256}, {50, 256}});
 }
 
 static void resize_schedules_that_cannot_be_are_refused(void **state)

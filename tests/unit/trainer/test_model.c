@@ -108,6 +108,24 @@ static void shapes_are_torchvisions(void **state)
     im_model_free(m);
 }
 
+/* What the option check refuses is what the network cannot take. */
+static void the_options_know_each_networks_stride(void **state)
+{
+    (void)state;
+    for (int32_t model = 0; im_conf_choice(IM_KEY_model, model); model++) {
+        for (int32_t stem = 0; im_conf_choice(IM_KEY_stem, stem); stem++) {
+            struct im_model *m = make(im_conf_choice(IM_KEY_model, model), (enum im_stem)stem, 10);
+            struct im_conf conf;
+
+            im_conf_defaults(&conf);
+            conf.model = model;
+            conf.stem = stem;
+            assert_int_equal(im_conf_stride(&conf), m->stride);
+            im_model_free(m);
+        }
+    }
+}
+
 static void bottleneck_strides_on_the_3x3(void **state)
 {
     struct im_model *m = make("resnet50", IM_STEM_AUTO, 10);
@@ -423,6 +441,7 @@ int main(void)
         cmocka_unit_test(parameter_counts_are_torchvisions_and_timms),
         cmocka_unit_test(names_and_order_are_torchvisions),
         cmocka_unit_test(shapes_are_torchvisions),
+        cmocka_unit_test(the_options_know_each_networks_stride),
         cmocka_unit_test(bottleneck_strides_on_the_3x3),
         cmocka_unit_test(small_stem_has_no_pool),
         cmocka_unit_test(arenas_hold_each_tensor_once),
