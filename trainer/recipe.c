@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
+#include <stdlib.h>
 
 #include "ipc/base/err.h"
 #include "ipc/base/fault.h"
@@ -95,6 +96,21 @@ static double default_eps(const struct im_conf *conf)
     return conf->opt == IM_CONF_OPT_LAMB ? 1e-6 : 1e-8;
 }
 
+/* What a bad memory cell does: for tests of what finds it. */
+static int flip_bit(struct im_network *net)
+{
+    const size_t bytes = im_network_floats(net, IM_ARENA_PARAMS) * sizeof(float);
+    unsigned char *params = malloc(bytes);
+    int err = params ? im_network_read(net, IM_ARENA_PARAMS, (float *)(void *)params) : -ENOMEM;
+
+    if (err == 0) {
+        params[0] ^= 1;
+        err = im_network_write(net, IM_ARENA_PARAMS, (const float *)(const void *)params);
+    }
+    free(params);
+    return err;
+}
+
 static int update(struct tr_recipe *r, struct tr_position *p, double lr, double factor)
 {
     const struct im_conf *conf = r->conf;
@@ -110,6 +126,8 @@ static int update(struct tr_recipe *r, struct tr_position *p, double lr, double 
     };
     int err = im_network_update(r->net, &hyper, factor);
 
+    if (err == 0 && IM_FAULT_ERR("trainer.weights.flip") < 0)
+        err = flip_bit(r->net);
     if (err == 0 && conf->ema > 0)
         err = im_network_average(
             r->net, tr_ema_decay(conf->ema, (enum im_conf_ema_warmup)conf->ema_warmup, p->updates + 1));

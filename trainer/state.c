@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "ipc/base/err.h"
+#include "ipc/base/hash.h"
 
 enum { ARENAS_SAVED_MAX = 6 }; /* tables of the model's length that there can be */
 
@@ -169,6 +170,27 @@ int tr_state_put(struct tr_state *s, const char *name, const struct tr_sink *sin
     int err = read_network(s, text);
 
     return err < 0 ? err : tr_checkpoint_put(name, sink, &content, text);
+}
+
+int tr_state_hashes(struct tr_state *s, uint64_t ret_hashes[TR_STATE_KINDS], struct im_text *text)
+{
+    static const int kind[IM_ARENA_COUNT] = {
+        [IM_ARENA_PARAMS] = TR_STATE_PARAMETERS,    [IM_ARENA_MOMENTUM] = TR_STATE_OPTIMIZER,
+        [IM_ARENA_SECOND] = TR_STATE_OPTIMIZER,     [IM_ARENA_SUM] = TR_STATE_OPTIMIZER,
+        [IM_ARENA_EMA] = TR_STATE_AVERAGES,         [IM_ARENA_STATS] = TR_STATE_STATISTICS,
+        [IM_ARENA_EMA_STATS] = TR_STATE_STATISTICS,
+    };
+    int err = read_network(s, text);
+
+    memset(ret_hashes, 0, TR_STATE_KINDS * sizeof *ret_hashes);
+    for (int i = 0; i < IM_ARENA_COUNT && err == 0; i++) {
+        uint64_t *hash = &ret_hashes[kind[i]]; /* one arena's is the seed of the next */
+
+        if (s->arenas[i])
+            *hash =
+                im_hash64(s->arenas[i], im_network_floats(s->net, (enum im_arena)i) * sizeof(float), *hash);
+    }
+    return err;
 }
 
 static int count_bytes(void *context, const void *bytes, size_t n, struct im_text *text)

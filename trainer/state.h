@@ -41,6 +41,10 @@ int tr_state_put(struct tr_state *s, const char *name, const struct tr_sink *sin
 int tr_state_bytes_max(struct tr_state *s, const struct tr_position_text *position, uint64_t *ret_bytes,
                        struct im_text *text);
 
+/* 64-bit hashes of what a state holds, by kind, to tell whether that of another process is the same. */
+enum { TR_STATE_PARAMETERS, TR_STATE_OPTIMIZER, TR_STATE_AVERAGES, TR_STATE_STATISTICS, TR_STATE_KINDS };
+int tr_state_hashes(struct tr_state *s, uint64_t ret_hashes[TR_STATE_KINDS], struct im_text *text);
+
 /* A loaded checkpoint into the network. -EBADMSG when it is another network's. */
 int tr_state_restore(struct tr_state *s, const struct tr_safetensors *from, struct im_text *text);
 

@@ -7,6 +7,7 @@
 #include "trainer/team.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -231,6 +232,7 @@ int tr_team_sum_gradients(struct tr_team *t, struct im_network *net, struct im_t
 {
     int err;
 
+    t->shared = false;
     IM_FAULT("trainer.gradients.before");
     err = t->ops->allreduce_sum(t->comm, im_network_arena(net, IM_ARENA_GRADS),
                                 im_network_floats(net, IM_ARENA_GRADS), text);
@@ -246,7 +248,78 @@ int tr_team_share_statistics(struct tr_team *t, struct im_network *net, struct i
     for (size_t i = 0; i < sizeof shared / sizeof *shared && err == 0; i++)
         err = t->ops->broadcast(t->comm, im_network_arena(net, shared[i]),
                                 im_network_floats(net, shared[i]) * sizeof(float), 0, text);
+    t->shared = err == 0;
     return err < 0 ? lost(t, err, text) : 0;
+}
+
+/* Numbers of an exchange are doubles, which hold 32 bits exactly. */
+static void split(const uint64_t hashes[TR_STATE_KINDS], double *ret)
+{
+    for (int kind = 0; kind < TR_STATE_KINDS; kind++) {
+        ret[2 * kind] = (double)(hashes[kind] >> 32);
+        ret[2 * kind + 1] = (double)(hashes[kind] & UINT32_MAX);
+    }
+}
+
+static bool is_same(const double *a, const double *b, int kind)
+{
+    return a[2 * kind] == b[2 * kind] && a[2 * kind + 1] == b[2 * kind + 1];
+}
+
+/* The first rank whose state of this kind is not that of most ranks (of rank 0 where two are as many); -1:
+ * none. */
+static int odd_one(double (*all)[IM_PEER_VALUES], int ranks, int kind)
+{
+    int most = 0, most_count = 0;
+
+    for (int r = 0; r < ranks; r++) {
+        int count = 0;
+
+        for (int q = 0; q < ranks; q++)
+            count += is_same(all[r], all[q], kind);
+        if (count > most_count) {
+            most = r;
+            most_count = count;
+        }
+    }
+    for (int r = 0; r < ranks; r++)
+        if (!is_same(all[r], all[most], kind))
+            return r;
+    return -1;
+}
+
+int tr_team_compare(struct tr_team *t, struct tr_state *state, uint64_t step, struct im_text *text)
+{
+    static const char *const names[] = {[TR_STATE_PARAMETERS] = "parameters",
+                                        [TR_STATE_OPTIMIZER] = "optimiser's state",
+                                        [TR_STATE_AVERAGES] = "averages",
+                                        [TR_STATE_STATISTICS] = "statistics"};
+    const int ranks = (int)t->child->plan->ranks;
+    double mine[IM_PEER_VALUES] = {0}, all[IM_RANKS_MAX][IM_PEER_VALUES];
+    uint64_t hashes[TR_STATE_KINDS];
+    int err;
+
+    static_assert(2 * TR_STATE_KINDS <= IM_PEER_VALUES, "the hashes fit an exchange");
+    if (ranks == 1)
+        return 0;
+    err = tr_state_hashes(state, hashes, text);
+    if (err < 0)
+        return err;
+    if (!t->shared)
+        hashes[TR_STATE_STATISTICS] = 0;
+    split(hashes, mine);
+    err = im_peers_exchange(&t->peers, mine, 2 * TR_STATE_KINDS, all);
+    for (int kind = 0; kind < TR_STATE_KINDS && err == 0; kind++) {
+        int odd = odd_one(all, ranks, kind);
+
+        if (odd >= 0)
+            return im_fail(text, -EIO,
+                           "after step %" PRIu64
+                           " trainer#%d holds other %s than %s; all should be equal to the "
+                           "bit. Nothing was saved: the same command goes on from the checkpoint before",
+                           step, odd, names[kind], ranks == 2 ? "trainer#0" : "most others");
+    }
+    return err;
 }
 
 int tr_team_meet(struct tr_team *t)

@@ -4,7 +4,8 @@
  * All ranks walk through the plan batch by batch together. A step is: tr_team_agree(), the gradients of this
  * rank's samples, tr_team_sum_gradients(), the same update everywhere, tr_team_sum_tally(). So every rank
  * holds the same parameters, optimiser state and sums, to the bit; the running statistics of batch norm are
- * each rank's own, and those of rank 0 count: it saves them, and all validate with them.
+ * each rank's own, and those of rank 0 count: it saves them, and all validate with them. Before each
+ * checkpoint tr_team_compare() makes sure that it is so.
  *
  * Agreement goes through shared memory (ipc/peers.h), arrays through a communicator (comm.h). Functions
  * return 0, a negative errno with a sentence, or a positive exit status to leave with: IM_EXIT_PEER when a
@@ -15,6 +16,7 @@
 #include "ipc/peers.h"
 #include "trainer/comm.h"
 #include "trainer/network.h"
+#include "trainer/state.h"
 
 struct tr_team {
     struct im_child *child; /* borrowed */
@@ -24,7 +26,8 @@ struct tr_team {
     struct im_bn_sync bn_sync; /* for a network whose batch norm goes over all ranks */
     float *gathered;           /* [ranks][...] of its exchanges, then this rank's part */
     size_t gathered_floats;
-    int failed; /* what a collective in it returned; 0 */
+    bool shared; /* statistics are rank 0's everywhere */
+    int failed;  /* what a collective in it returned; 0 */
     struct im_text why;
 };
 
@@ -54,6 +57,13 @@ int tr_team_sum_gradients(struct tr_team *t, struct im_network *net, struct im_t
 
 /* Everyone gets rank 0's running statistics, and their averages. Before a validation pass. */
 int tr_team_share_statistics(struct tr_team *t, struct im_network *net, struct im_text *text);
+
+/* Whether all ranks hold the same: parameters, the optimiser's state and averages at any time, statistics
+ * while no step has followed tr_team_share_statistics(). -EIO with a sentence that names the rank which
+ * differs from most others: its memory, or what adds up over the ranks, is at fault, and nothing it computed
+ * since the last time is to be trusted. All ranks call it, and all get the same answer. `step` is for the
+ * sentence. */
+int tr_team_compare(struct tr_team *t, struct tr_state *state, uint64_t step, struct im_text *text);
 
 /* Waits until all ranks are here. */
 int tr_team_meet(struct tr_team *t);

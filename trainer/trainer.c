@@ -236,15 +236,18 @@ static void count_time(struct trainer *t, bool training)
         t->at.train_seconds += seconds;
 }
 
-/* Rank 0 saves for all. 0; > 0: leave with that status, nothing was saved: somebody else may own the run
- * directory by now. */
+/* Rank 0 saves for all, when all hold the same. 0; > 0: leave with that status, nothing was saved: somebody
+ * else may own the run directory by now. */
 static int save(struct trainer *t, int epoch, bool best, struct im_text *text)
 {
     struct tr_position_text position;
     int err;
 
-    if (!leads(t) || t->child->conf->sweep) /* a test that dies begins anew */
+    if (t->child->conf->sweep) /* a test that dies begins anew */
         return 0;
+    err = tr_team_compare(&t->team, &t->state, t->at.steps, text);
+    if (err || !leads(t))
+        return err;
     IM_FAULT("trainer.save.before");
     err = im_child_should_leave(t->child);
     if (err)

@@ -79,6 +79,22 @@ case_other_ranks() {
   must_say "this run began with --ranks 2, not 3"
 }
 
+# One bit of one weight of one rank: found at the epoch's end, nothing is saved, and the same command comes to the right end.
+case_drift() {
+  two_undisturbed
+  FAULTS=trainer#1:trainer.weights.flip=fail:EIO@15
+  start 1 "${TWO[@]}"
+  must_say "after step 24 trainer#1 holds other parameters than trainer#0"
+  FAULTS=""
+  start 0 "${TWO[@]}"
+  check_two
+}
+case_drift_of_three() {
+  FAULTS=trainer#0:trainer.weights.flip=fail:EIO@2
+  start 1 --ranks 3 --batch-size 5 --opt adamw --lr 0.001 --ema 0.9
+  must_say "trainer#0 holds other parameters than most others"
+}
+
 case_status() {
   FAULTS=$PACE
   launch "${TWO[@]}"
