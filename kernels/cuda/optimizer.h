@@ -3,7 +3,7 @@
  *
  * The arena is cut into chunks, none of which reaches over the end of a span; a block takes a chunk. LARS and
  * LAMB sum the squares of each chunk first and those of a span's chunks in order. Bytes an element: SGD 20,
- * LARS 28, AdamW 28, LAMB 44; 8 more with averages. */
+ * LARS 28, AdamW 28, LAMB 40; 8 more with averages. */
 #ifndef KERNELS_CUDA_OPTIMIZER_H
 #define KERNELS_CUDA_OPTIMIZER_H
 

@@ -1,0 +1,103 @@
+/* Sums and averages over arenas. The sum of squares is taken by a number of blocks that depends on the count
+ * only, each over numbers that lie a grid apart, and by one block over theirs. */
+#include "kernels/cuda/arena.h"
+
+#include <math.h>
+
+#include "kernels/cuda/device.cuh"
+
+enum { SQUARES_PER_THREAD = 16 }; /* at least, where there are enough */
+
+IMK_DEVICE double square(float x)
+{
+    return (double)x * (double)x;
+}
+
+template <bool WIDE> static __global__ void squares_of_blocks(struct imk_cuda_sum_squares a)
+{
+    const size_t step = (size_t)gridDim.x * blockDim.x * GROUP;
+    double sum = 0.0;
+
+    IMK_UNROLL4
+    for (size_t at = thread_number() * GROUP; at < a.count; at += step) {
+        float v[GROUP];
+
+        if (WIDE && a.count - at >= GROUP)
+            load8<WIDE>(v, a.x + at, GROUP);
+        else
+            load8<false>(v, a.x + at, a.count - at < GROUP ? (int)(a.count - at) : (int)GROUP);
+        IMK_UNROLL
+        for (int j = 0; j < GROUP; j++)
+            sum += square(v[j]);
+    }
+    sum = block_sum(sum);
+    if (threadIdx.x == 0)
+        a.scratch[blockIdx.x] = sum;
+}
+
+struct squares_args {
+    struct imk_cuda_sum_squares a;
+    unsigned blocks;
+};
+
+static __global__ void squares_of_all(struct squares_args k)
+{
+    double sum = threadIdx.x < k.blocks ? k.a.scratch[threadIdx.x] : 0.0;
+
+    sum = block_sum(sum);
+    if (threadIdx.x == 0)
+        *k.a.squares = sum;
+}
+
+extern "C" int imk_cuda_sum_squares(const struct imk_cuda_sum_squares *a, struct CUstream_st *stream)
+{
+    const uint64_t per_block = THREADS * SQUARES_PER_THREAD, wanted = a->count / per_block + 1;
+    const unsigned blocks = wanted < IMK_CUDA_SUM_BLOCKS ? (unsigned)wanted : IMK_CUDA_SUM_BLOCKS;
+    const struct squares_args k = {*a, blocks};
+    int err = by_flag(aligned(a->x), [&](auto w) {
+        return launch(squares_of_blocks<w.value>, dim3(blocks), THREADS, stream, *a);
+    });
+
+    return err == 0 ? launch(squares_of_all, dim3(1), IMK_CUDA_SUM_BLOCKS, stream, k) : err;
+}
+
+static __global__ void lerp_all(struct imk_cuda_lerp a)
+{
+    const size_t i = thread_number();
+    const double k = a.take ? *a.take : a.k;
+
+    if (i >= a.count || (a.verdict && a.verdict->skip))
+        return;
+    a.y[i] = k < 1.0 ? (float)((double)a.y[i] + k * ((double)a.x[i] - (double)a.y[i])) : a.x[i];
+}
+
+static __global__ void add_all(struct imk_cuda_arena_add a)
+{
+    const size_t i = thread_number();
+
+    if (i < a.count)
+        a.y[i] += a.x[i];
+}
+
+static __global__ void restore_all(struct imk_cuda_restore a)
+{
+    const size_t i = thread_number();
+
+    if (i < a.count && !isfinite(a.tally->loss_sum))
+        a.y[i] = a.x[i];
+}
+
+extern "C" int imk_cuda_lerp(const struct imk_cuda_lerp *a, struct CUstream_st *stream)
+{
+    return launch_over(lerp_all, a->count, THREADS, stream, *a);
+}
+
+extern "C" int imk_cuda_arena_add(const struct imk_cuda_arena_add *a, struct CUstream_st *stream)
+{
+    return launch_over(add_all, a->count, THREADS, stream, *a);
+}
+
+extern "C" int imk_cuda_restore(const struct imk_cuda_restore *a, struct CUstream_st *stream)
+{
+    return launch_over(restore_all, a->count, THREADS, stream, *a);
+}
