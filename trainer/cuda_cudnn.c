@@ -7,8 +7,8 @@
  * Engines come from three heuristics: A (cuDNN's model of the GPU), B (a neural network where there is one, A
  * otherwise) and FALLBACK (old engines that run nearly everything), in this order and without repetitions.
  *
- * With cuDNN 9.8 and later a GPU can be described instead of being there (DEVICEPROP descriptors); on a real
- * GPU the handle stands in their place. cuDNN 9.0 is enough otherwise. */
+ * cuDNN 9.8 is needed, from where a GPU can be described instead of being there (DEVICEPROP descriptors; on a
+ * real GPU the handle stands in their place). 9.8 to 9.10 for CUDA 12 still serve Volta. */
 #include "trainer/cuda_cudnn.h"
 
 #include <cudnn.h>
@@ -20,8 +20,8 @@
 
 #include "ipc/base/err.h"
 
-#if CUDNN_VERSION < 90000
-#error "cuDNN 9.0 or later is needed"
+#if CUDNN_VERSION < 90800
+#error "cuDNN 9.8 or later is needed"
 #endif
 
 #define ENGINES 160 /* of a graph; H200, cuDNN 9.19: up to 45 different ones */
@@ -154,7 +154,6 @@ int tr_cudnn_open(struct CUstream_st *stream, struct tr_cudnn **ret_cudnn, struc
     return 0;
 }
 
-#if CUDNN_VERSION >= 90800
 int tr_cudnn_open_described(const char *device, struct tr_cudnn **ret_cudnn, struct im_text *text)
 {
     cudnnStatus_t status = CUDNN_STATUS_SUCCESS;
@@ -178,22 +177,15 @@ int tr_cudnn_open_described(const char *device, struct tr_cudnn **ret_cudnn, str
     return 0;
 }
 
-static void set_device(cudnnStatus_t *status, const struct tr_cudnn *cudnn, cudnnBackendDescriptor_t d,
-                       cudnnBackendAttributeName_t name)
+/* What a descriptor is for: the described GPU, or the handle's where it takes one. */
+static void set_device(cudnnStatus_t *status, struct tr_cudnn *cudnn, cudnnBackendDescriptor_t d,
+                       cudnnBackendAttributeName_t described, cudnnBackendAttributeName_t handle)
 {
     if (cudnn->device)
-        set_part(status, d, name, cudnn->device);
+        set_part(status, d, described, cudnn->device);
+    else if (handle != described)
+        set(status, d, handle, CUDNN_TYPE_HANDLE, 1, &cudnn->handle);
 }
-#define SET_DEVICE(status, cudnn, d, what) set_device(status, cudnn, d, CUDNN_ATTR_##what##_DEVICEPROP)
-#else
-int tr_cudnn_open_described(const char *device, struct tr_cudnn **ret_cudnn, struct im_text *text)
-{
-    (void)device, (void)ret_cudnn;
-    return im_fail(text, -ENOTSUP, "cuDNN %d.%d cannot plan for a GPU that is not there", CUDNN_MAJOR,
-                   CUDNN_MINOR);
-}
-#define SET_DEVICE(status, cudnn, d, what) (void)(status)
-#endif
 
 void tr_cudnn_close(struct tr_cudnn *cudnn)
 {
@@ -414,17 +406,24 @@ static bool is_used(const struct tr_cudnn_op *ops, int op_count, int tensor)
     return false;
 }
 
+/* The number of each tensor that lies in memory, 0 for others. */
+static void number_tensors(const struct tr_cudnn_tensor *tensors, int tensor_count,
+                           const struct tr_cudnn_op *ops, int op_count, int64_t *ret_uids)
+{
+    for (int i = 0; i < tensor_count; i++)
+        ret_uids[i] = is_used(ops, op_count, i) && !tensors[i].is_virtual ? i + 1 : 0;
+}
+
 static cudnnStatus_t build(struct tr_cudnn_graph *g, const struct tr_cudnn_tensor *tensors, int tensor_count,
                            const struct tr_cudnn_op *ops, int op_count)
 {
     cudnnStatus_t status = CUDNN_STATUS_SUCCESS;
     cudnnBackendDescriptor_t all[TR_CUDNN_OPS];
 
+    number_tensors(tensors, tensor_count, ops, op_count, g->uids);
     for (int i = 0; i < tensor_count; i++)
-        if (is_used(ops, op_count, i)) {
+        if (is_used(ops, op_count, i))
             g->tensors[i] = make_tensor(&status, &tensors[i], i + 1);
-            g->uids[i] = tensors[i].is_virtual ? 0 : i + 1;
-        }
     g->tensor_count = tensor_count;
     for (int i = 0; i < op_count && status == CUDNN_STATUS_SUCCESS; i++)
         all[i] = make_op(&status, g, &ops[i]);
@@ -546,7 +545,8 @@ static cudnnStatus_t ask(struct tr_cudnn_graph *g, cudnnBackendHeurMode_t mode)
 
     set_part(&status, heuristic, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, g->graph);
     set(&status, heuristic, CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &mode);
-    SET_DEVICE(&status, g->cudnn, heuristic, ENGINEHEUR);
+    set_device(&status, g->cudnn, heuristic, CUDNN_ATTR_ENGINEHEUR_DEVICEPROP,
+               CUDNN_ATTR_ENGINEHEUR_DEVICEPROP);
     finalize(&status, heuristic);
     for (int i = 0; i < RESULTS; i++)
         configs[i] = make(&status, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
@@ -640,52 +640,103 @@ const char *tr_cudnn_graph_engine(const struct tr_cudnn_graph *g, int engine)
     return g->engines[engine].name;
 }
 
-/* The plan's tensors in memory, and the descriptor that later carries their addresses. */
-static void list_memory(const struct tr_cudnn_graph *g, struct tr_cudnn_plan *p)
+/* An empty plan that knows which tensors lie in memory. */
+static struct tr_cudnn_plan *plan_new(struct tr_cudnn *cudnn, const char *name, const int64_t *uids,
+                                      int count)
 {
-    for (int i = 0; i < g->tensor_count; i++)
-        if (g->uids[i]) {
-            p->uids[p->count] = g->uids[i];
+    struct tr_cudnn_plan *p = calloc(1, sizeof *p);
+
+    if (!p)
+        return NULL;
+    p->cudnn = cudnn;
+    snprintf(p->name, sizeof p->name, "%s", name);
+    for (int i = 0; i < count; i++)
+        if (uids[i]) {
+            p->uids[p->count] = uids[i];
             p->places[p->count++] = i;
         }
+    return p;
+}
+
+/* Makes it final and learns its workspace; on an error it is freed. */
+static int plan_finish(struct tr_cudnn_plan *p, cudnnStatus_t status, size_t workspace_limit,
+                       struct tr_cudnn_plan **ret_plan, struct im_text *text)
+{
+    int64_t bytes = 0, got;
+    int err = 0;
+
+    finalize(&status, p->plan);
+    if (status == CUDNN_STATUS_SUCCESS)
+        status = cudnnBackendGetAttribute(p->plan, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64,
+                                          1, &got, &bytes);
+    p->workspace = (size_t)bytes;
+    if (status != CUDNN_STATUS_SUCCESS)
+        err = fail(text, p->name, status);
+    else if (p->workspace > workspace_limit)
+        err = im_fail(text, -ENOTSUP, "cuDNN: engine %s wants %zu bytes of workspace, more than %zu", p->name,
+                      p->workspace, workspace_limit);
+    if (err < 0)
+        tr_cudnn_plan_free(p);
+    else
+        *ret_plan = p;
+    return err;
 }
 
 int tr_cudnn_plan_new(struct tr_cudnn_graph *g, int engine, struct tr_cudnn_plan **ret_plan,
                       struct im_text *text)
 {
-    struct tr_cudnn_plan *p = calloc(1, sizeof *p);
+    struct tr_cudnn_plan *p = plan_new(g->cudnn, g->engines[engine].name, g->uids, g->tensor_count);
     cudnnStatus_t status = CUDNN_STATUS_SUCCESS;
-    int64_t bytes = 0, got;
-    int err;
 
     if (!p)
         return im_fail(text, -ENOMEM, "no memory for a plan of cuDNN");
-    p->cudnn = g->cudnn;
-    memcpy(p->name, g->engines[engine].name, sizeof p->name);
-    list_memory(g, p);
     p->plan = make(&status, CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
-    if (g->cudnn->handle)
-        set(&status, p->plan, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &g->cudnn->handle);
-    SET_DEVICE(&status, g->cudnn, p->plan, EXECUTION_PLAN);
+    set_device(&status, g->cudnn, p->plan, CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP,
+               CUDNN_ATTR_EXECUTION_PLAN_HANDLE);
     set_part(&status, p->plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, g->engines[engine].config);
-    finalize(&status, p->plan);
-    if (status == CUDNN_STATUS_SUCCESS)
-        status = cudnnBackendGetAttribute(p->plan, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64,
-                                          1, &got, &bytes);
-    if (status != CUDNN_STATUS_SUCCESS) {
-        err = fail(text, p->name, status);
-        tr_cudnn_plan_free(p);
-        return err;
+    return plan_finish(p, status, g->rules.workspace_limit, ret_plan, text);
+}
+
+int tr_cudnn_plan_save(const struct tr_cudnn_plan *p, char **ret_bytes, size_t *ret_n, struct im_text *text)
+{
+    const cudnnBackendAttributeName_t json = CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION;
+    int64_t size = 0, got = 0;
+    char *bytes = NULL;
+    cudnnStatus_t status = cudnnBackendGetAttribute(p->plan, json, CUDNN_TYPE_CHAR, 0, &size, NULL);
+
+    if (status == CUDNN_STATUS_SUCCESS) {
+        bytes = malloc((size_t)size + 1);
+        if (!bytes)
+            return im_fail(text, -ENOMEM, "no memory for a plan of cuDNN");
+        status = cudnnBackendGetAttribute(p->plan, json, CUDNN_TYPE_CHAR, size, &got, bytes);
     }
-    p->workspace = (size_t)bytes;
-    if (p->workspace > g->rules.workspace_limit) {
-        err = im_fail(text, -ENOTSUP, "cuDNN: engine %s wants %zu bytes of workspace, more than %zu", p->name,
-                      p->workspace, g->rules.workspace_limit);
-        tr_cudnn_plan_free(p);
-        return err;
+    if (status != CUDNN_STATUS_SUCCESS || got > size) {
+        free(bytes);
+        return fail(text, p->name, status);
     }
-    *ret_plan = p;
+    *ret_bytes = bytes;
+    *ret_n = (size_t)got;
     return 0;
+}
+
+int tr_cudnn_plan_load(struct tr_cudnn *cudnn, const struct tr_cudnn_tensor *tensors, int tensor_count,
+                       const struct tr_cudnn_op *ops, int op_count, const struct tr_cudnn_saved *saved,
+                       struct tr_cudnn_plan **ret_plan, struct im_text *text)
+{
+    cudnnStatus_t status = CUDNN_STATUS_SUCCESS;
+    int64_t uids[TR_CUDNN_TENSORS] = {0};
+    struct tr_cudnn_plan *p;
+
+    number_tensors(tensors, tensor_count, ops, op_count, uids);
+    p = plan_new(cudnn, saved->name, uids, tensor_count);
+    if (!p)
+        return im_fail(text, -ENOMEM, "no memory for a plan of cuDNN");
+    p->plan = make(&status, CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
+    set_device(&status, cudnn, p->plan, CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP,
+               CUDNN_ATTR_EXECUTION_PLAN_HANDLE);
+    set(&status, p->plan, CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION, CUDNN_TYPE_CHAR, (int64_t)saved->n,
+        saved->bytes);
+    return plan_finish(p, status, saved->workspace_limit, ret_plan, text);
 }
 
 void tr_cudnn_plan_free(struct tr_cudnn_plan *p)

@@ -91,6 +91,19 @@ const char *tr_cudnn_graph_engine(const struct tr_cudnn_graph *graph, int engine
  * allow. */
 int tr_cudnn_plan_new(struct tr_cudnn_graph *graph, int engine, struct tr_cudnn_plan **ret_plan,
                       struct im_text *text);
+/* A plan as text, its compiled code included, for tr_cudnn_plan_load(). The caller's to free(). */
+int tr_cudnn_plan_save(const struct tr_cudnn_plan *plan, char **ret_bytes, size_t *ret_n,
+                       struct im_text *text);
+struct tr_cudnn_saved {
+    const char *name; /* as tr_cudnn_plan_name() gave it */
+    const char *bytes;
+    size_t n, workspace_limit;
+};
+/* The plan again, without engines being asked for or compiled; the graph is described as it was. Only what
+ * tr_cudnn_plan_save() gave for the same graph, version of cuDNN and GPU: the caller keeps checksums. */
+int tr_cudnn_plan_load(struct tr_cudnn *cudnn, const struct tr_cudnn_tensor *tensors, int tensor_count,
+                       const struct tr_cudnn_op *ops, int op_count, const struct tr_cudnn_saved *saved,
+                       struct tr_cudnn_plan **ret_plan, struct im_text *text);
 void tr_cudnn_plan_free(struct tr_cudnn_plan *plan); /* NULL is fine */
 size_t tr_cudnn_plan_workspace(const struct tr_cudnn_plan *plan);
 const char *tr_cudnn_plan_name(const struct tr_cudnn_plan *plan);

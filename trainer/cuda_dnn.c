@@ -107,18 +107,47 @@ void tr_dnn_trim(struct tr_dnn_choice *c)
             tr_cudnn_graph_trim(c->ways[way], way == c->way ? c->engine : -1);
 }
 
+/* The way that a choice's name begins with. */
+static int way_of(const char *name)
+{
+    int way = *name - '0';
+
+    return way >= 0 && way < TR_DNN_WAYS && name[1] == '/' ? way : -1;
+}
+
+/* The plan that the cache has, whole. */
+static bool load_known(struct tr_dnn *dnn, struct tr_dnn_choice *c, int ways)
+{
+    const char *name = tr_plans_find(dnn->known, c->key);
+    int way = name ? way_of(name) : -1;
+    struct tr_cudnn_saved saved = {.workspace_limit = dnn->config.workspace_limit};
+    char *bytes;
+    int err;
+
+    if (way < 0 || way >= ways || tr_plans_load(dnn->known, c->key, name, &bytes, &saved.n) < 0)
+        return false;
+    saved.name = name + 2;
+    saved.bytes = bytes;
+    err = tr_cudnn_plan_load(dnn->cudnn, c->graphs[way].tensors, c->graphs[way].tensor_count,
+                             c->graphs[way].ops, c->graphs[way].op_count, &saved, &c->plan, NULL);
+    free(bytes);
+    if (err < 0)
+        return false;
+    c->way = way;
+    c->engine = -1;
+    snprintf(c->name, sizeof c->name, "%s", name);
+    return true;
+}
+
 /* The engine that the cache knows, if it is still there and still works. */
 static bool take_known(struct tr_dnn *dnn, struct tr_dnn_choice *c)
 {
     const char *name = tr_plans_find(dnn->known, c->key);
-    char here[200];
+    int way = name ? way_of(name) : -1;
 
-    for (int way = 0; name && way < TR_DNN_WAYS; way++)
-        for (int i = 0; c->ways[way] && i < tr_cudnn_graph_engines(c->ways[way]); i++) {
-            snprintf(here, sizeof here, "%d/%s", way, tr_cudnn_graph_engine(c->ways[way], i));
-            if (strcmp(here, name) == 0)
-                return tr_dnn_take(c, way, i, NULL) == 0;
-        }
+    for (int i = 0; way >= 0 && c->ways[way] && i < tr_cudnn_graph_engines(c->ways[way]); i++)
+        if (strcmp(tr_cudnn_graph_engine(c->ways[way], i), name + 2) == 0)
+            return tr_dnn_take(c, way, i, NULL) == 0;
     return false;
 }
 
@@ -156,32 +185,43 @@ static int keep(struct tr_dnn *dnn, struct tr_dnn_choice *c)
     return 0;
 }
 
-/* Looks for engines of the ways that are described, and for one that works. */
-static int plan(struct tr_dnn *dnn, struct tr_dnn_choice *c, int ways, bool exact, struct im_text *text)
+static int ask(struct tr_dnn *dnn, struct tr_dnn_choice *c, int ways, bool exact, struct im_text *text)
 {
     struct tr_cudnn_rules rules = {dnn->config.deterministic, exact, dnn->config.workspace_limit};
-    int err = -ENOTSUP;
 
     for (int i = 0; i < ways; i++) {
         const struct tr_dnn_graph *g = &c->graphs[i];
+        int err = tr_cudnn_graph_new(dnn->cudnn, g->tensors, g->tensor_count, g->ops, g->op_count, &rules,
+                                     &c->ways[i], text);
 
-        err = tr_cudnn_graph_new(dnn->cudnn, g->tensors, g->tensor_count, g->ops, g->op_count, &rules,
-                                 &c->ways[i], text);
         if (err < 0 && err != -ENOTSUP)
             return err;
         if (err == 0)
             dnn->facts.excluded += tr_cudnn_graph_excluded(c->ways[i]);
     }
-    c->checked = !c->adds;
-    if (!dnn->config.deterministic && take_known(dnn, c)) {
-        c->timed = true;
-        dnn->facts.cached++;
-        if (c->checked)
+    return 0;
+}
+
+/* Looks for engines of the ways that are described, and for one that works. What the cache knows was timed,
+ * and checked, with this version of cuDNN on such a GPU. */
+static int plan(struct tr_dnn *dnn, struct tr_dnn_choice *c, int ways, bool exact, struct im_text *text)
+{
+    bool may_know = !dnn->config.deterministic, known;
+    int err;
+
+    known = may_know && load_known(dnn, c, ways);
+    if (!known) {
+        err = ask(dnn, c, ways, exact, text);
+        if (err < 0)
+            return err;
+        known = may_know && take_known(dnn, c);
+        if (known)
             tr_dnn_trim(c);
-        return 0;
     }
-    c->timed = dnn->config.deterministic;
-    return take_first(c, text);
+    c->timed = known || dnn->config.deterministic;
+    c->checked = known || !c->adds;
+    dnn->facts.cached += known;
+    return known ? 0 : take_first(c, text);
 }
 
 /* The choice for a key: there already, or made from the graphs that `draft` describes. */

@@ -250,6 +250,19 @@ static void search(struct bench *b, struct tr_dnn_choice *c, bool first, struct 
     }
 }
 
+/* What the cache cannot keep is timed, or compiled, again next time. */
+static void remember(struct tr_dnn *dnn, const struct tr_dnn_choice *c, uint64_t ns)
+{
+    char *bytes;
+    size_t n;
+
+    tr_plans_add(dnn->known, c->key, c->name, ns);
+    if (tr_cudnn_plan_save(c->plan, &bytes, &n, NULL) < 0)
+        return;
+    tr_plans_store(dnn->known, c->key, c->name, bytes, n, NULL);
+    free(bytes);
+}
+
 /* Decides one operation. */
 static int decide(struct bench *b, struct tr_dnn_choice *c, struct im_text *text)
 {
@@ -257,7 +270,7 @@ static int decide(struct bench *b, struct tr_dnn_choice *c, struct im_text *text
     struct found best;
     int err, good;
 
-    if (c->timed) { /* known from before: only its promise is to be held */
+    if (c->timed) { /* deterministic: only its promise is to be held */
         good = really_adds(b, c);
         c->checked = good == 1;
         if (good == 1)
@@ -274,7 +287,7 @@ static int decide(struct bench *b, struct tr_dnn_choice *c, struct im_text *text
     c->checked = c->timed = true;
     dnn->facts.timed += !dnn->config.deterministic;
     if (!dnn->config.deterministic)
-        tr_plans_add(dnn->known, c->key, c->name, best.ns); /* what it cannot keep is timed again next time */
+        remember(dnn, c, best.ns);
     return 0;
 }
 

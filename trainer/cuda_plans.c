@@ -275,3 +275,67 @@ int tr_plans_save(struct tr_plans *p, struct im_text *text)
     p->changed = err < 0;
     return err;
 }
+
+/* The first line of what goes with a choice, and where it lies. */
+static int name_blob(const struct tr_plans *p, const char *key, const char *engine, char *head, char *path)
+{
+    int length = snprintf(head, TR_PLANS_LINE_MAX, "%s\t%s\t%s\n", p->scope, key, engine);
+    uint32_t a, b;
+
+    if (!*p->path)
+        return -ENOENT;
+    if (length < 0 || length >= TR_PLANS_LINE_MAX)
+        return -EINVAL;
+    a = im_crc32c(0, head, (size_t)length);
+    b = im_crc32c(0x9e3779b9, head, (size_t)length);
+    if (snprintf(path, PATH_MAX, "%s.d/%08" PRIx32 "%08" PRIx32, p->path, a, b) >= PATH_MAX)
+        return -ENAMETOOLONG;
+    return length;
+}
+
+int tr_plans_load(const struct tr_plans *p, const char *key, const char *engine, char **ret_bytes,
+                  size_t *ret_n)
+{
+    char head[TR_PLANS_LINE_MAX], path[PATH_MAX], *bytes = NULL, crc[9] = "";
+    int length = name_blob(p, key, engine, head, path);
+    size_t n = 0, skip;
+
+    if (length < 0 || im_read_file(path, TR_PLANS_BLOB_MAX, &bytes, &n, NULL) < 0)
+        return -ENOENT;
+    skip = 8 + (size_t)length;
+    if (n > skip)
+        snprintf(crc, sizeof crc, "%08" PRIx32, im_crc32c(0, bytes + 8, n - 8));
+    if (n <= skip || memcmp(bytes, crc, 8) != 0 || memcmp(bytes + 8, head, (size_t)length) != 0) {
+        free(bytes);
+        return -ENOENT;
+    }
+    memmove(bytes, bytes + skip, n - skip);
+    *ret_bytes = bytes;
+    *ret_n = n - skip;
+    return 0;
+}
+
+int tr_plans_store(const struct tr_plans *p, const char *key, const char *engine, const char *bytes, size_t n,
+                   struct im_text *text)
+{
+    char head[TR_PLANS_LINE_MAX], path[PATH_MAX], folder[PATH_MAX], *all, crc[9];
+    int length = name_blob(p, key, engine, head, path), err;
+
+    if (length == -ENOENT)
+        return 0; /* kept in memory only */
+    if (length < 0 || n > TR_PLANS_BLOB_MAX - TR_PLANS_LINE_MAX)
+        return im_fail(text, -EINVAL, "a plan of cuDNN does not fit into the cache");
+    all = malloc(8 + (size_t)length + n);
+    if (!all)
+        return im_fail(text, -ENOMEM, "no memory for a plan of cuDNN");
+    memcpy(all + 8, head, (size_t)length);
+    memcpy(all + 8 + length, bytes, n);
+    snprintf(crc, sizeof crc, "%08" PRIx32, im_crc32c(0, all + 8, (size_t)length + n));
+    memcpy(all, crc, 8);
+    memcpy(folder, path, sizeof folder);
+    err = im_mkdirs(dirname(folder), 0777, text);
+    if (err == 0)
+        err = im_file_replace(path, all, 8 + (size_t)length + n, text);
+    free(all);
+    return err;
+}

@@ -19,6 +19,7 @@ struct tr_plans;
 
 #define TR_PLANS_MAX 8192     /* choices in a file; beyond that those of other scopes go first */
 #define TR_PLANS_LINE_MAX 512 /* bytes of a line */
+#define TR_PLANS_BLOB_MAX ((size_t)64 << 20)
 
 /* Below $XDG_CACHE_HOME/imsuper or ~/.cache/imsuper. -ENOENT: nowhere. */
 int tr_plans_path(char *ret_path, size_t size);
@@ -35,5 +36,14 @@ int tr_plans_add(struct tr_plans *plans, const char *key, const char *engine, ui
 
 /* Writes what was added into the file, beside what others wrote meanwhile. Nothing added: nothing written. */
 int tr_plans_save(struct tr_plans *plans, struct im_text *text);
+
+/* What goes with a choice: the engine's plan with its compiled code, so that it is not compiled at each
+ * start. In a file of its own beside the choices, PATH.d/NUMBER, with a checksum. load: -ENOENT: there is
+ * none, or it is damaged, or another's; *ret_bytes is the caller's to free(). store: a sentence where it
+ * cannot be written. */
+int tr_plans_load(const struct tr_plans *plans, const char *key, const char *engine, char **ret_bytes,
+                  size_t *ret_n);
+int tr_plans_store(const struct tr_plans *plans, const char *key, const char *engine, const char *bytes,
+                   size_t n, struct im_text *text);
 
 #endif

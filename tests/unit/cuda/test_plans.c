@@ -2,6 +2,7 @@
 #include "trainer/cuda_plans.h"
 
 #include <errno.h>
+#include <ftw.h>
 #include <limits.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -180,6 +181,68 @@ static void unwritable_place_is_an_error_with_a_sentence(void **state)
     tr_plans_close(p);
 }
 
+/* -ENOENT, or what was stored. */
+static int load(const char *scope, const char *key, char *ret, size_t size)
+{
+    struct tr_plans *p = open_plans(scope);
+    char *bytes = NULL;
+    size_t n = 0;
+    int err = tr_plans_load(p, key, "62", &bytes, &n);
+
+    if (err == 0)
+        snprintf(ret, size, "%.*s", (int)n, bytes);
+    free(bytes);
+    tr_plans_close(p);
+    return err;
+}
+
+static void plan_that_goes_with_a_choice_comes_back_to_it_alone(void **state)
+{
+    struct tr_plans *p = open_plans("s");
+    char got[32];
+
+    (void)state;
+    assert_int_equal(tr_plans_store(p, "k", "62", "{plan}", 6, NULL), 0);
+    tr_plans_close(p);
+    assert_int_equal(load("s", "k", got, sizeof got), 0);
+    assert_string_equal(got, "{plan}");
+    assert_int_equal(load("s", "k2", got, sizeof got), -ENOENT);
+    assert_int_equal(load("s2", "k", got, sizeof got), -ENOENT);
+}
+
+static int damage(const char *file, const struct stat *unused, int type, struct FTW *place)
+{
+    char *bytes = NULL, got[32];
+    size_t n = 0;
+
+    (void)unused, (void)place;
+    if (type != FTW_F)
+        return 0;
+    assert_int_equal(im_read_file(file, 4096, &bytes, &n, NULL), 0);
+    for (size_t i = 0; i < n; i++) {
+        bytes[i] = (char)(bytes[i] ^ 1);
+        assert_int_equal(im_file_replace(file, bytes, n, NULL), 0);
+        assert_int_equal(load("s", "k", got, sizeof got), -ENOENT);
+        bytes[i] = (char)(bytes[i] ^ 1);
+    }
+    assert_int_equal(im_file_replace(file, bytes, n / 2, NULL), 0);
+    assert_int_equal(load("s", "k", got, sizeof got), -ENOENT);
+    free(bytes);
+    return 1;
+}
+
+static void damaged_plan_is_not_seen(void **state)
+{
+    struct tr_plans *p = open_plans("s");
+    char plans[PATH_MAX + 8];
+
+    (void)state;
+    assert_int_equal(tr_plans_store(p, "k", "62", "{plan}", 6, NULL), 0);
+    tr_plans_close(p);
+    snprintf(plans, sizeof plans, "%s.d", path);
+    assert_int_equal(nftw(plans, damage, 4, FTW_PHYS), 1);
+}
+
 static void path_follows_the_environment(void **state)
 {
     char found[PATH_MAX];
@@ -199,6 +262,12 @@ static void path_follows_the_environment(void **state)
     assert_int_equal(tr_plans_path(found, 5), -ENAMETOOLONG);
 }
 
+static int wipe(const char *file, const struct stat *unused, int type, struct FTW *place)
+{
+    (void)unused, (void)type, (void)place;
+    return remove(file);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -211,6 +280,8 @@ int main(void)
         cmocka_unit_test_setup(names_that_would_break_the_format_are_refused, setup),
         cmocka_unit_test_setup(without_a_path_choices_live_in_memory, setup),
         cmocka_unit_test_setup(unwritable_place_is_an_error_with_a_sentence, setup),
+        cmocka_unit_test_setup(plan_that_goes_with_a_choice_comes_back_to_it_alone, setup),
+        cmocka_unit_test_setup(damaged_plan_is_not_seen, setup),
         cmocka_unit_test(path_follows_the_environment),
     };
     int failed;
@@ -219,9 +290,6 @@ int main(void)
         return 2;
     snprintf(path, sizeof path, "%s/below/cuda.plans", folder);
     failed = cmocka_run_group_tests(tests, NULL, NULL);
-    unlink(path);
-    snprintf(path, sizeof path, "%s/below", folder);
-    rmdir(path);
-    rmdir(folder);
+    nftw(folder, wipe, 4, FTW_DEPTH | FTW_PHYS);
     return failed;
 }
