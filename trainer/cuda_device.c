@@ -69,7 +69,7 @@ static const char *advice(cudaError_t error)
     case cudaErrorUnsupportedPtxVersion:
         return "imsuper was built without code for this GPU; build it where the GPU is, or name its "
                "architecture "
-               "(CMAKE_CUDA_ARCHITECTURES)";
+               "(IMSUPER_CUDA_ARCHITECTURES)";
     default:
         return NULL;
     }

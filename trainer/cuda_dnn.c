@@ -14,6 +14,7 @@
 
 #include "ipc/base/clock.h"
 #include "ipc/base/err.h"
+#include "kernels/cuda/pointwise.h"
 #include "trainer/backend.h"
 #include "trainer/cuda_dnn_plan.h"
 
@@ -63,6 +64,7 @@ void tr_dnn_close(struct tr_dnn *dnn)
         return;
     im_assert(dnn->choice_count == 0);
     tr_gpu_memory_free(dnn->gpu, dnn->workspace);
+    tr_gpu_memory_free(dnn->gpu, dnn->rounded);
     free(dnn->choices);
     tr_plans_close(dnn->known);
     tr_cudnn_close(dnn->cudnn);
@@ -282,7 +284,7 @@ int tr_dnn_conv_new(struct tr_dnn *dnn, const struct tr_dnn_conv_shape *s, enum 
         [TR_DNN_CONV_BACKWARD_WEIGHTS] = "backward weights",
     };
     bool adds = kind == TR_DNN_CONV_BACKWARD_ADD, exact = type == TR_GPU_F32 && !dnn->config.tf32;
-    struct tr_dnn_choice draft = {.adds = adds};
+    struct tr_dnn_choice draft = {.adds = adds, .type = type};
     struct tr_dnn_conv *conv = malloc(sizeof *conv);
     int err;
 
@@ -295,6 +297,8 @@ int tr_dnn_conv_new(struct tr_dnn *dnn, const struct tr_dnn_conv_shape *s, enum 
     tr_dnn_conv_graph(s, kind, type, false, &draft.graphs[0]);
     if (adds)
         tr_dnn_conv_graph(s, kind, type, true, &draft.graphs[1]);
+    if (kind == TR_DNN_CONV_BACKWARD_WEIGHTS && type != TR_GPU_F32)
+        draft.rounded = (size_t)s->k * (size_t)s->c * (size_t)s->kernel * (size_t)s->kernel;
     err = choose(dnn, &draft, adds ? 2 : 1, exact, &conv->choice, text);
     if (err < 0) {
         free(conv);
@@ -325,12 +329,27 @@ static int run(struct tr_dnn *dnn, struct tr_dnn_choice *c, void *const *memory)
     return err < 0 ? tr_gpu_fail(dnn->gpu, err, "%s: %.800s", c->key, text.s) : 0;
 }
 
+static int widen(struct tr_dnn *dnn, const struct tr_dnn_choice *c, float *dw)
+{
+    static const enum imk_cuda_type types[TR_GPU_TYPES] = {
+        [TR_GPU_F32] = IMK_CUDA_FP32, [TR_GPU_BF16] = IMK_CUDA_BF16, [TR_GPU_F16] = IMK_CUDA_FP16};
+    const struct imk_cuda_cast cast = {
+        .count = c->rounded, .x_type = types[c->type], .y_type = IMK_CUDA_FP32, .x = dnn->rounded, .y = dw};
+    int err = imk_cuda_cast(&cast, tr_gpu_stream(dnn->gpu, TR_GPU_COMPUTE));
+
+    return err < 0 ? tr_gpu_fail(dnn->gpu, err, "%s: the gradient cannot be cast", c->key) : 0;
+}
+
 int tr_dnn_conv_run(struct tr_dnn *dnn, struct tr_dnn_conv *conv, void *x, void *w, void *y)
 {
-    void *memory[TR_CONV_TENSORS] = {
-        [TR_CONV_X] = x, [TR_CONV_W] = w, [TR_CONV_Y] = y, [TR_CONV_X_BEFORE] = x};
+    const struct tr_dnn_choice *c = conv->choice;
+    void *memory[TR_CONV_TENSORS] = {[TR_CONV_X] = x,
+                                     [TR_CONV_W] = c->rounded ? dnn->rounded : w,
+                                     [TR_CONV_Y] = y,
+                                     [TR_CONV_X_BEFORE] = x};
+    int err = run(dnn, conv->choice, memory);
 
-    return run(dnn, conv->choice, memory);
+    return err == 0 && c->rounded ? widen(dnn, c, w) : err;
 }
 
 size_t tr_dnn_norm_mask_bytes(const struct tr_dnn_norm_shape *s)
@@ -412,27 +431,41 @@ int tr_dnn_norm_run(struct tr_dnn *dnn, struct tr_dnn_norm *norm, const struct t
     return run(dnn, norm->choice, norm->kind == TR_DNN_NORM_FORWARD ? forward : backward);
 }
 
-/* The workspace for what is chosen now. */
-static int size_workspace(struct tr_dnn *dnn, bool *ret_moved, struct im_text *text)
+/* A buffer of at least that size; it moves when it grows. */
+static int grow(struct tr_dnn *dnn, void **buffer, size_t *bytes, size_t want, bool *ret_moved,
+                struct im_text *text)
 {
-    size_t want = 0;
     int err;
 
-    for (int i = 0; i < dnn->choice_count; i++)
-        if (tr_cudnn_plan_workspace(dnn->choices[i]->plan) > want)
-            want = tr_cudnn_plan_workspace(dnn->choices[i]->plan);
-    if (want <= dnn->facts.workspace_bytes)
+    if (want <= *bytes)
         return 0;
-    tr_gpu_memory_free(dnn->gpu, dnn->workspace);
-    dnn->workspace = NULL;
-    dnn->facts.workspace_bytes = 0;
-    err = tr_gpu_memory_new(dnn->gpu, want, "cuDNN's workspace", &dnn->workspace, text);
+    tr_gpu_memory_free(dnn->gpu, *buffer);
+    *buffer = NULL;
+    *bytes = 0;
+    err = tr_gpu_memory_new(dnn->gpu, want, "cuDNN's workspace", buffer, text);
     if (err < 0)
         return err;
-    dnn->facts.workspace_bytes = want;
+    *bytes = want;
     if (ret_moved)
         *ret_moved = true;
     return 0;
+}
+
+/* Memory for what is chosen now. */
+static int size_workspace(struct tr_dnn *dnn, bool *ret_moved, struct im_text *text)
+{
+    size_t workspace = 0, rounded = 0;
+    int err;
+
+    for (int i = 0; i < dnn->choice_count; i++) {
+        const struct tr_dnn_choice *c = dnn->choices[i];
+        size_t bytes = tr_cudnn_plan_workspace(c->plan), halves = c->rounded * tr_gpu_type_bytes(c->type);
+
+        workspace = bytes > workspace ? bytes : workspace;
+        rounded = halves > rounded ? halves : rounded;
+    }
+    err = grow(dnn, &dnn->workspace, &dnn->facts.workspace_bytes, workspace, ret_moved, text);
+    return err < 0 ? err : grow(dnn, &dnn->rounded, &dnn->rounded_bytes, rounded, ret_moved, text);
 }
 
 int tr_dnn_settle(struct tr_dnn *dnn, bool *ret_moved, struct im_text *text)

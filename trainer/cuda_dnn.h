@@ -69,8 +69,8 @@ struct tr_dnn_conv_shape {
 /*  FORWARD          x, w  -> y   of `type`
  *  BACKWARD_DATA    w, dy -> dx  of `type`
  *  BACKWARD_ADD     w, dy -> dx  added to what dx holds; the sum is rounded once
- *  BACKWARD_WEIGHTS x, dy -> dw  of `type`: the sum is fp32 and rounded once (cuDNN 9.19 has no engine on
- *                                Hopper that reads 16 bits and writes fp32 here) */
+ *  BACKWARD_WEIGHTS x, dy -> dw  fp32; with 16-bit types the sum, fp32 too, is rounded to the type on its way
+ *                                (cuDNN 9.19 has no engine on Hopper that reads 16 bits and writes fp32) */
 enum tr_dnn_conv_kind {
     TR_DNN_CONV_FORWARD,
     TR_DNN_CONV_BACKWARD_DATA,

@@ -23,6 +23,8 @@ struct tr_dnn_choice {
     char name[200]; /* of the engine, with its way */
     bool adds;      /* what is written is added to what was there, and engines are checked for that */
     bool timed, checked;
+    size_t rounded; /* BACKWARD_WEIGHTS in 16 bits: elements of dw, which the plan writes into dnn->rounded */
+    enum tr_gpu_type type;
     int users;
 };
 
@@ -33,7 +35,8 @@ struct tr_dnn {
     struct tr_plans *known;
     struct tr_dnn_choice **choices;
     int choice_count, choice_room;
-    void *workspace;
+    void *workspace, *rounded;
+    size_t rounded_bytes;
     struct tr_dnn_facts facts;
     float epsilon, factor, zero; /* numbers that graphs read from host memory */
 };
