@@ -118,7 +118,7 @@ static int way_of(const char *name)
 }
 
 /* The plan that the cache has, whole. */
-static bool load_known(struct tr_dnn *dnn, struct tr_dnn_choice *c, int ways)
+static bool load_known(struct tr_dnn *dnn, struct tr_dnn_choice *c)
 {
     const char *name = tr_plans_find(dnn->known, c->key);
     int way = name ? way_of(name) : -1;
@@ -126,7 +126,7 @@ static bool load_known(struct tr_dnn *dnn, struct tr_dnn_choice *c, int ways)
     char *bytes;
     int err;
 
-    if (way < 0 || way >= ways || tr_plans_load(dnn->known, c->key, name, &bytes, &saved.n) < 0)
+    if (way < 0 || way >= c->way_count || tr_plans_load(dnn->known, c->key, name, &bytes, &saved.n) < 0)
         return false;
     saved.name = name + 2;
     saved.bytes = bytes;
@@ -147,18 +147,19 @@ static bool take_known(struct tr_dnn *dnn, struct tr_dnn_choice *c)
     const char *name = tr_plans_find(dnn->known, c->key);
     int way = name ? way_of(name) : -1;
 
-    for (int i = 0; way >= 0 && c->ways[way] && i < tr_cudnn_graph_engines(c->ways[way]); i++)
+    if (way < 0 || way >= c->way_count || tr_dnn_ask(dnn, c, way, NULL) < 0)
+        return false;
+    for (int i = 0; i < tr_cudnn_graph_engines(c->ways[way]); i++)
         if (strcmp(tr_cudnn_graph_engine(c->ways[way], i), name + 2) == 0)
             return tr_dnn_take(c, way, i, NULL) == 0;
     return false;
 }
 
-static int take_first(struct tr_dnn_choice *c, struct im_text *text)
+static int take_first(struct tr_dnn_choice *c, int way, struct im_text *text)
 {
-    for (int way = 0; way < TR_DNN_WAYS; way++)
-        for (int i = 0; c->ways[way] && i < tr_cudnn_graph_engines(c->ways[way]); i++)
-            if (tr_dnn_take(c, way, i, text) == 0)
-                return 0;
+    for (int i = 0; c->ways[way] && i < tr_cudnn_graph_engines(c->ways[way]); i++)
+        if (tr_dnn_take(c, way, i, text) == 0)
+            return 0;
     return -ENOTSUP;
 }
 
@@ -187,48 +188,55 @@ static int keep(struct tr_dnn *dnn, struct tr_dnn_choice *c)
     return 0;
 }
 
-static int ask(struct tr_dnn *dnn, struct tr_dnn_choice *c, int ways, bool exact, struct im_text *text)
+int tr_dnn_ask(struct tr_dnn *dnn, struct tr_dnn_choice *c, int way, struct im_text *text)
 {
-    struct tr_cudnn_rules rules = {dnn->config.deterministic, exact, dnn->config.workspace_limit};
-
-    for (int i = 0; i < ways; i++) {
-        const struct tr_dnn_graph *g = &c->graphs[i];
-        int err = tr_cudnn_graph_new(dnn->cudnn, g->tensors, g->tensor_count, g->ops, g->op_count, &rules,
-                                     &c->ways[i], text);
-
-        if (err < 0 && err != -ENOTSUP)
-            return err;
-        if (err == 0)
-            dnn->facts.excluded += tr_cudnn_graph_excluded(c->ways[i]);
-    }
-    return 0;
-}
-
-/* Looks for engines of the ways that are described, and for one that works. What the cache knows was timed,
- * and checked, with this version of cuDNN on such a GPU. */
-static int plan(struct tr_dnn *dnn, struct tr_dnn_choice *c, int ways, bool exact, struct im_text *text)
-{
-    bool may_know = !dnn->config.deterministic, known;
+    struct tr_cudnn_rules rules = {dnn->config.deterministic, c->exact, dnn->config.workspace_limit};
+    const struct tr_dnn_graph *g = &c->graphs[way];
     int err;
 
-    known = may_know && load_known(dnn, c, ways);
-    if (!known) {
-        err = ask(dnn, c, ways, exact, text);
-        if (err < 0)
-            return err;
-        known = may_know && take_known(dnn, c);
-        if (known)
-            tr_dnn_trim(c);
+    if (c->ways[way])
+        return 0;
+    err = tr_cudnn_graph_new(dnn->cudnn, g->tensors, g->tensor_count, g->ops, g->op_count, &rules,
+                             &c->ways[way], text);
+    if (err == 0)
+        dnn->facts.excluded += tr_cudnn_graph_excluded(c->ways[way]);
+    return err;
+}
+
+/* What the cache knows was timed, and checked, with this version of cuDNN on such a GPU. */
+static bool plan_known(struct tr_dnn *dnn, struct tr_dnn_choice *c)
+{
+    if (dnn->config.deterministic)
+        return false;
+    if (load_known(dnn, c))
+        return true;
+    if (!take_known(dnn, c))
+        return false;
+    tr_dnn_trim(c);
+    return true;
+}
+
+/* Looks for an engine that works: the one that the cache knows, or the first of the first way that has one.
+ */
+static int plan(struct tr_dnn *dnn, struct tr_dnn_choice *c, struct im_text *text)
+{
+    bool known = plan_known(dnn, c);
+    int err = known ? 0 : -ENOTSUP;
+
+    for (int way = 0; way < c->way_count && err == -ENOTSUP; way++) {
+        err = tr_dnn_ask(dnn, c, way, text);
+        if (err == 0)
+            err = take_first(c, way, text);
     }
     c->timed = known || dnn->config.deterministic;
     c->checked = known || !c->adds;
     dnn->facts.cached += known;
-    return known ? 0 : take_first(c, text);
+    return err;
 }
 
 /* The choice for a key: there already, or made from the graphs that `draft` describes. */
-static int choose(struct tr_dnn *dnn, const struct tr_dnn_choice *draft, int ways, bool exact,
-                  struct tr_dnn_choice **ret_choice, struct im_text *text)
+static int choose(struct tr_dnn *dnn, const struct tr_dnn_choice *draft, struct tr_dnn_choice **ret_choice,
+                  struct im_text *text)
 {
     struct tr_dnn_choice *c = find(dnn, draft->key);
     struct im_text why = {0};
@@ -239,7 +247,7 @@ static int choose(struct tr_dnn *dnn, const struct tr_dnn_choice *draft, int way
         if (!c)
             return im_fail(text, -ENOMEM, "no memory for a plan of cuDNN");
         *c = *draft;
-        err = plan(dnn, c, ways, exact, &why);
+        err = plan(dnn, c, &why);
         if (err == 0)
             err = keep(dnn, c);
         if (err < 0) {
@@ -266,11 +274,11 @@ static void release(struct tr_dnn *dnn, struct tr_dnn_choice *c)
 }
 
 /* What else the choice depends on is part of its key. */
-static void name_rules(const struct tr_dnn *dnn, bool exact, char *key)
+static void name_rules(const struct tr_dnn *dnn, struct tr_dnn_choice *c)
 {
-    size_t length = strlen(key);
+    size_t length = strlen(c->key);
 
-    snprintf(key + length, TR_DNN_KEY - length, "%s%s, workspace %zu MiB", exact ? ", exact" : "",
+    snprintf(c->key + length, TR_DNN_KEY - length, "%s%s, workspace %zu MiB", c->exact ? ", exact" : "",
              dnn->config.deterministic ? ", deterministic" : "", dnn->config.workspace_limit >> 20);
 }
 
@@ -283,8 +291,11 @@ int tr_dnn_conv_new(struct tr_dnn *dnn, const struct tr_dnn_conv_shape *s, enum 
         [TR_DNN_CONV_BACKWARD_ADD] = "backward data added",
         [TR_DNN_CONV_BACKWARD_WEIGHTS] = "backward weights",
     };
-    bool adds = kind == TR_DNN_CONV_BACKWARD_ADD, exact = type == TR_GPU_F32 && !dnn->config.tf32;
-    struct tr_dnn_choice draft = {.adds = adds, .type = type};
+    bool adds = kind == TR_DNN_CONV_BACKWARD_ADD;
+    struct tr_dnn_choice draft = {.way_count = adds ? 2 : 1,
+                                  .adds = adds,
+                                  .exact = type == TR_GPU_F32 && !dnn->config.tf32,
+                                  .type = type};
     struct tr_dnn_conv *conv = malloc(sizeof *conv);
     int err;
 
@@ -293,13 +304,13 @@ int tr_dnn_conv_new(struct tr_dnn *dnn, const struct tr_dnn_conv_shape *s, enum 
     snprintf(draft.key, sizeof draft.key, "conv %s %s, %d of %dx%dx%d -> %d, %dx%d stride %d pad %d",
              kinds[kind], tr_gpu_type_name(type), s->n, s->h, s->w, s->c, s->k, s->kernel, s->kernel,
              s->stride, s->pad);
-    name_rules(dnn, exact, draft.key);
+    name_rules(dnn, &draft);
     tr_dnn_conv_graph(s, kind, type, false, &draft.graphs[0]);
     if (adds)
         tr_dnn_conv_graph(s, kind, type, true, &draft.graphs[1]);
     if (kind == TR_DNN_CONV_BACKWARD_WEIGHTS && type != TR_GPU_F32)
         draft.rounded = (size_t)s->k * (size_t)s->c * (size_t)s->kernel * (size_t)s->kernel;
-    err = choose(dnn, &draft, adds ? 2 : 1, exact, &conv->choice, text);
+    err = choose(dnn, &draft, &conv->choice, text);
     if (err < 0) {
         free(conv);
         return err;
@@ -362,7 +373,7 @@ int tr_dnn_norm_new(struct tr_dnn *dnn, const struct tr_dnn_norm_shape *s, enum 
                     struct im_text *text)
 {
     struct tr_dnn_norm *norm = malloc(sizeof *norm);
-    struct tr_dnn_choice draft = {0};
+    struct tr_dnn_choice draft = {.way_count = 1, .type = type};
     int err;
 
     if (!norm)
@@ -370,9 +381,9 @@ int tr_dnn_norm_new(struct tr_dnn *dnn, const struct tr_dnn_norm_shape *s, enum 
     snprintf(draft.key, sizeof draft.key, "norm %s %s, %d of %dx%dx%d%s%s",
              kind == TR_DNN_NORM_FORWARD ? "forward" : "backward", tr_gpu_type_name(type), s->n, s->h, s->w,
              s->c, add ? ", add" : "", relu ? ", relu" : "");
-    name_rules(dnn, false, draft.key);
+    name_rules(dnn, &draft);
     tr_dnn_norm_graph(s, kind, type, add, relu, &draft.graphs[0]);
-    err = choose(dnn, &draft, 1, false, &norm->choice, text);
+    err = choose(dnn, &draft, &norm->choice, text);
     if (err < 0) {
         free(norm);
         return err;

@@ -11,16 +11,17 @@
 #include "trainer/cuda_plans.h"
 
 #define TR_DNN_WAYS 2 /* in which an operation can be said as a graph; BACKWARD_ADD has two */
-#define TR_DNN_KEY 128
+#define TR_DNN_KEY 192
 
 /* One operation on one shape in one type, however many layers have it. */
 struct tr_dnn_choice {
     char key[TR_DNN_KEY];
     struct tr_dnn_graph graphs[TR_DNN_WAYS];
-    struct tr_cudnn_graph *ways[TR_DNN_WAYS]; /* NULL: has no engines */
+    struct tr_cudnn_graph *ways[TR_DNN_WAYS]; /* NULL: has no engines, or was not asked for any */
     struct tr_cudnn_plan *plan;               /* the one that runs; of ways[way] */
-    int way, engine;
+    int way_count, way, engine;
     char name[200]; /* of the engine, with its way */
+    bool exact;     /* fp32 stays fp32 */
     bool adds;      /* what is written is added to what was there, and engines are checked for that */
     bool timed, checked;
     size_t rounded; /* BACKWARD_WEIGHTS in 16 bits: elements of dw, which the plan writes into dnn->rounded */
@@ -41,6 +42,8 @@ struct tr_dnn {
     float epsilon, factor, zero; /* numbers that graphs read from host memory */
 };
 
+/* Asks cuDNN for the engines of one way to say it. -ENOTSUP: there are none. */
+int tr_dnn_ask(struct tr_dnn *dnn, struct tr_dnn_choice *c, int way, struct im_text *text);
 /* Makes the plan of an engine, unless it is there, and puts it in place of the choice's. */
 int tr_dnn_take(struct tr_dnn_choice *c, int way, int engine, struct im_text *text);
 /* Forgets the engines that were not chosen. */
