@@ -235,6 +235,7 @@ static const char *format_recipe(const struct im_conf *c, char *s, size_t n)
         bool on;
     } parts[] = {
         {" wd", c->weight_decay, true},
+        {", bce", c->bce_threshold, c->loss == IM_CONF_LOSS_BCE},
         {", smoothing", c->label_smoothing, c->label_smoothing > 0},
         {", mixup", c->mixup, c->mixup > 0},
         {", cutmix", c->cutmix, c->cutmix > 0},

@@ -46,7 +46,7 @@ enum im_op_kind {
     IM_OP_FC,       /* y[n][k] = sum_c x[n][c] w[k][c] + b[k]; x and y are plain row-major */
     IM_OP_BLUR,     /* each channel with the filter [1 2 1] x [1 2 1] / 16; kernel 3, pad 1 */
     IM_OP_DROPPATH, /* y[n] = scale[n] x[n] in training, y = x in evaluation (stochastic depth) */
-    IM_OP_LOSS, /* softmax cross-entropy with label smoothing of plain logits x [n][c]; writes its own dx */
+    IM_OP_LOSS,     /* op.loss of plain logits x [n][c] and targets q; writes its own dx */
 };
 
 struct im_shape {
@@ -68,6 +68,20 @@ enum im_fusion {
     IM_FUSES_SUM = 4,  /* CONV adds dx to the gradient that lies there: op.sums_dx */
 };
 
+/* What a sample's logits are held against its target q with. */
+enum im_loss_kind {
+    IM_LOSS_CE,  /* -sum_k q_k log p_k, p = softmax(x); gradient p - q */
+    IM_LOSS_BCE, /* sum_k -q_k log s_k - (1 - q_k) log(1 - s_k), s = sigmoid(x); gradient s - q; with
+                    q_k > threshold in place of q_k when threshold > 0, and all divided by c unless
+                    sums_classes (timm's BinaryCrossEntropy) */
+};
+
+struct im_loss {
+    enum im_loss_kind kind;
+    double threshold;
+    bool sums_classes;
+};
+
 /* One op, without any notion of layout. */
 struct im_op {
     enum im_op_kind kind;
@@ -87,6 +101,7 @@ struct im_op {
     int weight_id; /* CONV: plans with the same number >= 0 have the same weights and may share repacked
                       copies */
     float mean[3], std[3]; /* INPUT */
+    struct im_loss loss;   /* LOSS in training; in evaluation it is cross-entropy */
 };
 
 /* What a plan tells the graph. */
@@ -164,7 +179,7 @@ struct im_exec {
     bool staged; /* pixels, labels, valid, mix, smoothing, divisor and what scale points to are those of the
                     last stage() of backend_step.h; tally is NULL */
     float smoothing;        /* LOSS: q = (1 - s) [k = label] + s / c */
-    double divisor;         /* LOSS: gradient = (p - q) / divisor; 0: the number of valid samples */
+    double divisor;         /* LOSS: what the gradient is divided by; 0: the number of valid samples */
     struct im_tally *tally; /* LOSS, host memory: overwritten */
 };
 
@@ -264,6 +279,7 @@ struct im_backend_ops {
     const char *(*plan_kernel)(struct im_plan *plan); /* (optional) the name of what runs, for logs */
     /* (optional) What people should know about this precision on this machine, a sentence; NULL: nothing. */
     const char *(*caution)(struct im_backend *b, enum im_precision precision);
+    bool has_bce; /* LOSS knows IM_LOSS_BCE */
 };
 
 /* "ref", "onednn" or "cuda"; -ENOENT with the names that exist. "cuda" is loaded here: what tr_cuda_load()

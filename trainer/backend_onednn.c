@@ -406,4 +406,5 @@ const struct im_backend_ops im_backend_onednn = {
     .memory_left = memory_left,
     .plan_kernel = plan_kernel,
     .caution = caution,
+    .has_bce = true,
 };

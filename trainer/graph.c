@@ -71,6 +71,8 @@ static void describe(struct im_graph *g, int i)
                          .training = c->training,
                          .synced = c->training && c->bn_sync && l->kind == IM_OP_BN,
                          .weight_id = l->tensor};
+    if (l->kind == IM_OP_LOSS && c->training)
+        op->loss = c->loss;
     if (l->kind == IM_OP_INPUT) {
         op->x = op->y = (struct im_shape){n, 3, c->size, c->size};
         for (int k = 0; k < 3; k++) {
@@ -90,8 +92,10 @@ static void describe(struct im_graph *g, int i)
     }
 }
 
-static int check_size(const struct im_graph_config *c, struct im_text *text)
+static int check_config(const struct im_graph_config *c, struct im_text *text)
 {
+    if (c->loss.kind == IM_LOSS_BCE && !c->ops->has_bce)
+        return im_fail(text, -ENOTSUP, "backend %s has no binary cross-entropy", c->ops->name);
     if (c->size >= c->model->stride)
         return 0;
     return im_fail(text, -EINVAL, "images of %d x %d are smaller than the stride of %s, %d pixels%s", c->size,
@@ -248,7 +252,7 @@ int im_graph_new(const struct im_graph_config *config, struct im_graph **ret_gra
         im_fail(text, -ENOMEM, "no memory for a graph");
         goto out;
     }
-    err = check_size(config, text);
+    err = check_config(config, text);
     if (err == 0 &&
         tr_fuse(config->model, config->ops->fuses, config->training, config->bn_sync != NULL, &g->layers) < 0)
         err = im_fail(text, -ENOMEM, "no memory for a graph");

@@ -25,7 +25,8 @@ struct im_graph_config {
     bool training;
     enum im_precision precision;
     float mean[3], std[3];
-    uint64_t seed; /* of what layers draw in training */
+    struct im_loss loss; /* of training */
+    uint64_t seed;       /* of what layers draw in training */
     const struct im_bn_sync
         *bn_sync;      /* batch norm's statistics over several ranks; NULL: of this one alone */
     bool only_measure; /* by ops->measure: the graph has im_graph_bytes() and cannot run */

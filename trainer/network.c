@@ -38,6 +38,7 @@ struct im_network {
     size_t value_bytes;
     size_t apart_bytes; /* of the graph that made it so large */
     float mean[3], std[3];
+    struct im_loss loss;
     enum im_optimizer optimizer;
     bool accumulates, averages;
     uint64_t seed;
@@ -90,6 +91,7 @@ int im_network_new(const struct im_network_config *config, struct im_network **r
         net->mean[c] = config->mean[c];
         net->std[c] = config->std[c];
     }
+    net->loss = config->loss;
     net->optimizer = config->optimizer;
     net->accumulates = config->accumulates;
     net->averages = config->averages;
@@ -232,6 +234,7 @@ static int graph_of(struct im_network *net, int n, int size, bool training, stru
                                          .size = size,
                                          .training = training,
                                          .seed = net->seed,
+                                         .loss = net->loss,
                                          .precision = net->precision};
         struct im_graph *graph = NULL;
 

@@ -32,6 +32,7 @@ struct im_network_config {
     enum im_precision precision;
     uint64_t seed;
     float mean[3], std[3]; /* of pixels / 255, per channel; std > 0 */
+    struct im_loss loss;   /* of training; validation always has cross-entropy */
     enum im_optimizer optimizer;
     bool accumulates;                 /* im_network_accumulate() will be called */
     bool averages;                    /* im_network_average() will be called */

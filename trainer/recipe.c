@@ -47,6 +47,9 @@ void tr_recipe_network(const struct im_conf *conf, struct im_network_config *con
     };
 
     config->optimizer = kinds[conf->opt];
+    config->loss = (struct im_loss){.kind = conf->loss == IM_CONF_LOSS_BCE ? IM_LOSS_BCE : IM_LOSS_CE,
+                                    .threshold = conf->bce_threshold,
+                                    .sums_classes = conf->bce_sum};
     config->accumulates = conf->accumulate > 1;
     config->averages = conf->ema > 0;
 }

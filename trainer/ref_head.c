@@ -83,6 +83,14 @@ static struct target target_of(const struct im_op *op, const struct im_exec *e, 
                  : (struct target){e->labels[n], e->labels[n], 1};
 }
 
+/* q_k; shares of the same label add up. */
+static double share_of(const struct target *t, int k, int classes, double smoothing)
+{
+    double hard = (k == t->label ? t->share : 0) + (k == t->other ? 1 - t->share : 0);
+
+    return smoothing / classes + (1 - smoothing) * hard;
+}
+
 static bool takes_part(const struct im_op *op, const struct im_exec *e, int n)
 {
     bool mixed = e->mix && e->mix->kind != IM_MIX_NONE;
@@ -110,8 +118,7 @@ static double cross_entropy(const float *x, int classes, struct target t, double
     for (int k = 0; k < classes; k++)
         sum += exp((double)x[k] - top);
     for (int k = 0; k < classes; k++) {
-        double hard = (k == t.label ? t.share : 0) + (k == t.other ? 1 - t.share : 0);
-        double q = smoothing / classes + (1 - smoothing) * hard;
+        double q = share_of(&t, k, classes, smoothing);
         double log_p = (double)x[k] - top - log(sum);
 
         if (q > 0)
@@ -120,6 +127,26 @@ static double cross_entropy(const float *x, int classes, struct target t, double
             dx[k] = (float)((exp(log_p) - q) * scale);
     }
     return loss;
+}
+
+/* One sample, each class a question of its own: with m = max(x, 0), -q log s - (1 - q) log(1 - s) is
+ * m - q x + log(1 + e^-|x|), which overflows nowhere. */
+static double binary_cross_entropy(const float *x, int classes, struct target t, double smoothing,
+                                   const struct im_loss *how, double scale, float *dx)
+{
+    const double weight = how->sums_classes ? 1 : 1.0 / classes;
+    double loss = 0;
+
+    for (int k = 0; k < classes; k++) {
+        double q = share_of(&t, k, classes, smoothing), v = (double)x[k], e = exp(-fabs(v));
+
+        if (how->threshold > 0)
+            q = q > how->threshold;
+        loss += fmax(v, 0) - q * v + log1p(e);
+        if (dx)
+            dx[k] = (float)(((v >= 0 ? 1 / (1 + e) : e / (1 + e)) - q) * weight * scale);
+    }
+    return loss * weight;
 }
 
 void tr_ref_loss(const struct im_op *op, const struct im_exec *e)
@@ -141,7 +168,10 @@ void tr_ref_loss(const struct im_op *op, const struct im_exec *e)
         }
         t = target_of(op, e, n);
         rank = rank_of(x, classes, t.share >= 0.5 ? t.label : t.other);
-        tally.loss_sum += cross_entropy(x, classes, t, (double)e->smoothing, 1.0 / divisor, dx);
+        tally.loss_sum +=
+            op->training && op->loss.kind == IM_LOSS_BCE
+                ? binary_cross_entropy(x, classes, t, (double)e->smoothing, &op->loss, 1.0 / divisor, dx)
+                : cross_entropy(x, classes, t, (double)e->smoothing, 1.0 / divisor, dx);
         tally.top1 += rank < 1;
         tally.top5 += rank < 5;
     }

@@ -46,13 +46,52 @@ static double scale_of(const struct im_conf *conf, uint32_t images)
     }
 }
 
-/* OneCycleLR divides by the length of the rise: nothing may be left of it but a step or more. */
-static int check_onecycle(const struct tr_schedule *s, struct im_text *text)
+/* The steps of the course that an epoch belongs to; the warm-up is no part of it. */
+struct span {
+    double first, end;
+};
+
+static struct span course_of(const struct tr_schedule *s, uint32_t epoch)
 {
-    double steps = s->total_steps - s->warmup_steps, pct = s->conf->pct_start;
+    const uint32_t *course = s->course[epoch < s->epochs ? epoch : s->epochs - 1];
+    const double first = (double)s->first[course[0]];
+
+    return (struct span){first > s->warmup_steps ? first : s->warmup_steps, (double)s->first[course[1]]};
+}
+
+/* One course, or one for each entry of resize-schedule. */
+static void divide(struct tr_schedule *s)
+{
+    struct im_conf_resize r = {.count = 0};
+
+    if (s->conf->schedule_restarts && im_conf_resize(s->conf, &r, NULL) < 0)
+        r.count = 0;
+    for (uint32_t e = 0; e < s->epochs; e++) {
+        s->course[e][0] = 0;
+        s->course[e][1] = s->epochs;
+        for (int i = 0; i < r.count; i++) {
+            if (r.entry[i].first > e + 1 || e + 1 > r.entry[i].last)
+                continue;
+            s->course[e][0] = r.entry[i].first - 1;
+            s->course[e][1] = r.entry[i].last < s->epochs ? r.entry[i].last : s->epochs;
+        }
+    }
+}
+
+/* OneCycleLR divides by the length of the rise: nothing may be left of it but a step or more. */
+static int check_onecycle(const struct tr_schedule *s, uint32_t epoch, struct im_text *text)
+{
+    const struct span span = course_of(s, epoch);
+    double steps = span.end - span.first, pct = s->conf->pct_start;
 
     if (pct * steps > 1 && steps > 2)
         return 0;
+    if (s->course[epoch][0] > 0 || s->course[epoch][1] < s->epochs)
+        return im_fail(
+            text, -EINVAL,
+            "onecycle: pct-start %g of the %g steps of epochs %u to %u leaves no step to rise in; want "
+            "more than one (schedule-restarts gives each size a course of its own)",
+            pct, steps, s->course[epoch][0] + 1, s->course[epoch][1]);
     return im_fail(text, -EINVAL,
                    "onecycle: pct-start %g of the %g steps after warm-up leaves no step to rise in; want "
                    "more than one",
@@ -65,8 +104,9 @@ int tr_schedule_init(struct tr_schedule *s, const struct im_conf *conf, const st
     struct tr_schedule made = {.conf = conf,
                                .epochs = epochs,
                                .first = calloc((size_t)epochs + 1, sizeof *made.first),
-                               .scale = calloc((size_t)epochs + 1, sizeof *made.scale)};
-    int err = made.first && made.scale ? 0 : -ENOMEM;
+                               .scale = calloc((size_t)epochs + 1, sizeof *made.scale),
+                               .course = calloc((size_t)epochs + 1, sizeof *made.course)};
+    int err = made.first && made.scale && made.course ? 0 : -ENOMEM;
 
     for (uint32_t e = 0; e < epochs && err == 0; e++) {
         if (epoch[e].steps == 0)
@@ -75,14 +115,14 @@ int tr_schedule_init(struct tr_schedule *s, const struct im_conf *conf, const st
         made.scale[e] = scale_of(conf, epoch[e].images);
     }
     if (err == 0) {
-        made.total_steps = (double)made.first[epochs];
+        divide(&made);
         made.warmup_steps = steps_of(&made, conf->warmup_epochs);
         made.milestones = im_conf_milestones(conf->milestones, made.milestone);
         if (conf->schedule == IM_SCHEDULE_MULTISTEP && made.milestones < 0)
             err = im_fail(text, -EINVAL, "milestones: \"%s\" is no list of epochs", conf->milestones);
-        else if (conf->schedule == IM_SCHEDULE_ONECYCLE)
-            err = check_onecycle(&made, text);
     }
+    for (uint32_t e = 0; e < epochs && err == 0 && conf->schedule == IM_SCHEDULE_ONECYCLE; e++)
+        err = check_onecycle(&made, e, text);
     if (err < 0)
         tr_schedule_fini(&made);
     else
@@ -94,6 +134,7 @@ void tr_schedule_fini(struct tr_schedule *s)
 {
     free(s->first);
     free(s->scale);
+    free(s->course);
     *s = (struct tr_schedule){0};
 }
 
@@ -194,16 +235,18 @@ double tr_schedule_lr(const struct tr_schedule *s, uint64_t step)
 {
     const struct im_conf *conf = s->conf;
     uint32_t epoch = epoch_of(s, step);
-    double t = (double)step - s->warmup_steps, n = s->total_steps - s->warmup_steps;
+    const struct span span = course_of(s, epoch);
+    double t = (double)step - span.first, n = span.end - span.first;
     double scale = s->scale[epoch < s->epochs ? epoch : s->epochs - 1];
-    double warm =
-        t < 0 ? conf->warmup_factor + (1 - conf->warmup_factor) * (double)step / s->warmup_steps : 1;
+    double warm = (double)step < s->warmup_steps
+                      ? conf->warmup_factor + (1 - conf->warmup_factor) * (double)step / s->warmup_steps
+                      : 1;
 
     if (conf->sweep)
         return im_sweep_lr(conf->start_lr, conf->end_lr, step, (uint64_t)conf->num_iter);
     if (is_by_epoch((enum im_conf_schedule)conf->schedule))
         return scale * warm * by_epoch(s, epoch, step);
-    if (t < 0) /* nothing need be left after it */
+    if ((double)step < s->warmup_steps) /* nothing need be left after it */
         return scale * warm * course(conf, 0, n > 0 ? n : 1);
     return scale * course(conf, t, n);
 }
@@ -211,10 +254,11 @@ double tr_schedule_lr(const struct tr_schedule *s, uint64_t step)
 double tr_schedule_momentum(const struct tr_schedule *s, uint64_t step)
 {
     const struct im_conf *conf = s->conf;
-    double t = (double)step - s->warmup_steps;
+    const struct span span = course_of(s, epoch_of(s, step));
+    double t = (double)step - span.first;
 
     if (conf->schedule != IM_SCHEDULE_ONECYCLE || !conf->cycle_momentum)
         return conf->opt == IM_CONF_OPT_ADAMW || conf->opt == IM_CONF_OPT_LAMB ? conf->beta1 : conf->momentum;
     return onecycle(conf, conf->max_momentum, conf->base_momentum, conf->max_momentum, t < 0 ? 0 : t,
-                    s->total_steps - s->warmup_steps);
+                    span.end - span.first);
 }

@@ -15,8 +15,10 @@
  *                  pct_start * N - 1 and N - 1, or with three_phase at pct_start * N - 1,
  *                  2 * pct_start * N - 2 and N - 1                        [OneCycleLR; Smith 2017]
  *
- * before which the warm-up rises from warmup_factor times the course's first value to that value, in a line
- * [LinearLR, joined by SequentialLR at w]. Epochs counted from the start of the run:
+ * where schedule_restarts has each entry of resize_schedule take a course of its own, from its first step to
+ * its last [a new scheduler for each size]; before which the warm-up rises from warmup_factor times the
+ * course's first value to that value, in a line [LinearLR, joined by SequentialLR at w]. Epochs counted from
+ * the start of the run:
  *
  *     step         lr * gamma ^ floor(e / step_epochs)                    [StepLR]
  *     multistep    lr * gamma ^ (milestones that are <= e)                [MultiStepLR]
@@ -50,10 +52,11 @@ struct tr_schedule {
     const struct im_conf *conf; /* borrowed: the keys named above */
     uint64_t *first;            /* [epochs + 1] first step of each epoch, and their end; owned */
     double *scale;              /* [epochs]; owned */
+    uint32_t (*course)[2];      /* [epochs] first epoch of its course, and the one behind its last; owned */
     uint32_t epochs;
     uint32_t milestone[IM_CONF_MILESTONES_MAX];
     int milestones;
-    double warmup_steps, total_steps;
+    double warmup_steps;
 };
 
 /* `conf` must have passed im_conf_check() and outlive the schedule. -EINVAL with a sentence where the values

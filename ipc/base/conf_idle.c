@@ -35,11 +35,16 @@ static int check_training(const struct im_conf *c, struct im_text *text)
 {
     const bool steps = c->schedule == IM_SCHEDULE_STEP || c->schedule == IM_SCHEDULE_MULTISTEP ||
                        c->schedule == IM_SCHEDULE_EXPONENTIAL;
+    const bool courses = c->schedule == IM_SCHEDULE_COSINE || c->schedule == IM_SCHEDULE_POLYNOMIAL ||
+                         c->schedule == IM_SCHEDULE_ONECYCLE;
     const bool cycles = c->schedule == IM_SCHEDULE_ONECYCLE && c->cycle_momentum;
     const char *cycled = "with onecycle, which runs it between base-momentum and max-momentum: set those, or "
                          "give --no-cycle-momentum";
     const struct idle idle[] = {
         {IM_KEY_warmup_factor, !(c->warmup_epochs > 0), "without warmup-epochs"},
+        {IM_KEY_schedule_restarts, c->schedule_restarts && !courses,
+         "but with schedule cosine, polynomial or onecycle"},
+        {IM_KEY_schedule_restarts, c->schedule_restarts && !*c->resize_schedule, "without resize-schedule"},
         {IM_KEY_gamma, !steps, "but with schedule step, multistep or exponential"},
         {IM_KEY_step_epochs, c->schedule == IM_SCHEDULE_STEP && c->step_epochs >= c->epochs,
          "in a run that ends before the first step: it wants fewer than epochs"},
@@ -51,6 +56,8 @@ static int check_training(const struct im_conf *c, struct im_text *text)
         {IM_KEY_max_momentum, !cycles, "without cycle-momentum"},
         {IM_KEY_mix_p, c->mix_p == 0 && (c->mixup > 0 || c->cutmix > 0),
          "at 0, where no batch is mixed: leave mixup and cutmix out"},
+        {IM_KEY_bce_threshold, c->loss != IM_CONF_LOSS_BCE, "but with loss bce"},
+        {IM_KEY_bce_sum, c->loss != IM_CONF_LOSS_BCE, "but with loss bce"},
         {IM_KEY_init_skip_head, c->init_skip_head && !c->init_from[0], "without init-from"},
         {IM_KEY_zero_init_residual, c->zero_init_residual && c->init_from[0],
          "beside init-from, whose weights take the place of those it sets"},

@@ -72,6 +72,9 @@
     X(IM_CONF_OPT_ADAMW, "adamw")                                                                            \
     X(IM_CONF_OPT_LARS, "lars")                                                                              \
     X(IM_CONF_OPT_LAMB, "lamb")
+#define IM_LOSSES(X)                                                                                         \
+    X(IM_CONF_LOSS_CE, "ce")                                                                                 \
+    X(IM_CONF_LOSS_BCE, "bce")
 #define IM_EMA_WARMUPS(X)                                                                                    \
     X(IM_EMA_WARMUP_NONE, "none")                                                                            \
     X(IM_EMA_WARMUP_TF, "tf")                                                                                \
@@ -214,6 +217,7 @@
     REAL(lr, "lr", 0.1, 0, 1000, IM_GROUP_TRAINING, IM_FOR_START, "RATE", "highest learning rate") \
     ENUM(lr_scale, "lr-scale", IM_LR_SCALE_NONE, IM_LR_SCALES, IM_GROUP_TRAINING, IM_FOR_START, "HOW", "multiply learning rates by images per step / 256, or by its square root") \
     ENUM(schedule, "schedule", IM_SCHEDULE_COSINE, IM_SCHEDULES, IM_GROUP_TRAINING, IM_FOR_START, "NAME", "course of the learning rate") \
+    BOOL(schedule_restarts, "schedule-restarts", false, IM_GROUP_TRAINING, IM_FOR_START, "", "cosine, polynomial and onecycle take their whole course anew with each entry of resize-schedule; the optimiser keeps its moments") \
     REAL(warmup_epochs, "warmup-epochs", 0, 0, 100000, IM_GROUP_TRAINING, IM_FOR_START, "N", "epochs over which the learning rate rises to its schedule in a line") \
     REAL(warmup_factor, "warmup-factor", 0.01, 1e-9, 1, IM_GROUP_TRAINING, IM_FOR_START, "X", "share of the learning rate that warm-up begins with") \
     REAL(lr_min, "lr-min", 0, 0, 1000, IM_GROUP_TRAINING, IM_FOR_START, "RATE", "learning rate at the end of cosine and polynomial") \
@@ -246,6 +250,9 @@
     INT(accumulate, "accumulate", 1, 1, 65536, IM_GROUP_TRAINING, IM_FOR_START, "N", "batches that make one step, their gradients added up as if they were one batch") \
     REAL(ema, "ema", 0, 0, 0.9999999, IM_GROUP_TRAINING, IM_FOR_START, "DECAY", "average the weights with this decay, validate with both; 0 = no averages") \
     ENUM(ema_warmup, "ema-warmup", IM_EMA_WARMUP_NONE, IM_EMA_WARMUPS, IM_GROUP_TRAINING, IM_FOR_START, "HOW", "smaller decay in the first steps, as tf: (1+t)/(10+t), or timm: 1-t^(-2/3)") \
+    ENUM(loss, "loss", IM_CONF_LOSS_CE, IM_LOSSES, IM_GROUP_TRAINING, IM_FOR_START, "NAME", "of training: ce is cross-entropy, bce binary cross-entropy, a question for each class, as timm's; validation always shows cross-entropy") \
+    REAL(bce_threshold, "bce-threshold", 0, 0, 0.9999, IM_GROUP_TRAINING, IM_FOR_START, "SHARE", "bce: a class with a larger share of the target counts as wholly there, others not at all; 0 = shares as they are") \
+    BOOL(bce_sum, "bce-sum", false, IM_GROUP_TRAINING, IM_FOR_START, "", "bce: add up over the classes in place of their mean") \
     REAL(label_smoothing, "label-smoothing", 0, 0, 0.999, IM_GROUP_TRAINING, IM_FOR_START, "S", "share of the target spread over all classes") \
     REAL(mixup, "mixup", 0, 0, 100, IM_GROUP_TRAINING, IM_FOR_START, "ALPHA", "MixUp with lambda from Beta(ALPHA, ALPHA), of each image with that of the mirrored place in its batch (in an odd batch the middle one stays as it is); 0 = none (0.2 is usual)") \
     REAL(cutmix, "cutmix", 0, 0, 100, IM_GROUP_TRAINING, IM_FOR_START, "ALPHA", "CutMix with lambda from Beta(ALPHA, ALPHA); 0 = none (1 is usual)") \
@@ -324,7 +331,7 @@
     X("val-crop-size", "eval-image-size", NULL) X("val-resize-size", "eval-resize", NULL) \
     X("optimizer", "opt", NULL) X("clip-grad", "grad-clip", NULL) X("clip-grad-norm", "grad-clip", NULL) X("opt-eps", "eps", NULL) \
     X("grad-accum-steps", "accumulate", NULL) X("accumulation-steps", "accumulate", NULL) X("model-ema-decay", "ema", NULL) X("ema-decay", "ema", NULL) \
-    X("mixup-alpha", "mixup", NULL) X("cutmix-alpha", "cutmix", NULL) X("mixup-prob", "mix-p", NULL) X("mixup-switch-prob", "mix-switch-p", NULL) \
+    X("bce-loss", "loss", "bce") X("bce-target-thresh", "bce-threshold", NULL) X("mixup-alpha", "mixup", NULL) X("cutmix-alpha", "cutmix", NULL) X("mixup-prob", "mix-p", NULL) X("mixup-switch-prob", "mix-switch-p", NULL) \
     X("random-erase", "aug-erase-p", NULL) X("reprob", "aug-erase-p", NULL) \
     X("no-color", "color", "never")
 

@@ -229,10 +229,14 @@ static void fully_connected(void **state)
         50, 5);
 }
 
-static void loss_with_smoothing_and_a_masked_sample(void **state)
+static void check_loss(struct im_loss loss, const struct im_mix *mix)
 {
-    struct im_op op = {
-        .kind = IM_OP_LOSS, .x = {4, 6, 1, 1}, .y = {4, 6, 1, 1}, .training = true, .needs_dx = true};
+    struct im_op op = {.kind = IM_OP_LOSS,
+                       .x = {4, 6, 1, 1},
+                       .y = {4, 6, 1, 1},
+                       .training = true,
+                       .needs_dx = true,
+                       .loss = loss};
     struct im_rng r = im_rng_at(4, IM_RNG_TEST, 3, 0);
     const int32_t labels[4] = {1, 5, 99, 0};
     const uint8_t valid[4] = {1, 1, 0, 1};
@@ -242,15 +246,15 @@ static void loss_with_smoothing_and_a_masked_sample(void **state)
     struct im_plan *plan;
     float x[24], dx[24], again[24];
     struct im_exec e = {
-        .x = x, .dx = dx, .labels = labels, .valid = valid, .smoothing = 0.1f, .tally = &tally};
+        .x = x, .dx = dx, .labels = labels, .valid = valid, .mix = mix, .smoothing = 0.1f, .tally = &tally};
+    const uint32_t count = mix ? 2 : 3; /* a masked sample takes its partner along */
 
-    (void)state;
     for (int i = 0; i < 24; i++)
         x[i] = (float)im_rng_uniform(&r, -3, 3);
     assert_int_equal(im_backend_ref.open(1, &b, NULL), 0);
     assert_int_equal(im_backend_ref.plan(b, &op, &plan, &info, NULL), 0);
     assert_int_equal(im_backend_ref.forward(b, plan, &e), 0);
-    assert_int_equal(tally.valid, 3);
+    assert_int_equal(tally.valid, count);
     e.dx = again;
     for (int i = 0; i < 24; i++) {
         float kept = x[i];
@@ -258,15 +262,61 @@ static void loss_with_smoothing_and_a_masked_sample(void **state)
 
         x[i] = kept + 0x1p-7f;
         im_backend_ref.forward(b, plan, &e);
-        up = tally.loss_sum / 3;
+        up = tally.loss_sum / count;
         x[i] = kept - 0x1p-7f;
         im_backend_ref.forward(b, plan, &e);
-        down = tally.loss_sum / 3;
+        down = tally.loss_sum / count;
         x[i] = kept;
         assert_true(fabs((up - down) * 64 - (double)dx[i]) < 1e-4);
         if (i / 6 == 2)
             assert_true(dx[i] == 0);
     }
+    im_backend_ref.plan_free(b, plan);
+    im_backend_ref.close(b);
+}
+
+static void loss_with_smoothing_and_a_masked_sample(void **state)
+{
+    (void)state;
+    check_loss((struct im_loss){.kind = IM_LOSS_CE}, NULL);
+}
+
+static void binary_loss_of_shares_and_of_whole_classes(void **state)
+{
+    const struct im_mix mix = {.kind = IM_MIX_UP, .lambda = 0.7};
+
+    (void)state;
+    for (int i = 0; i < 8; i++)
+        check_loss(
+            (struct im_loss){.kind = IM_LOSS_BCE, .threshold = i & 1 ? 0.2 : 0, .sums_classes = (i & 2) != 0},
+            i & 4 ? &mix : NULL);
+}
+
+/* Far from zero the logarithms of a naive form overflow. */
+static void binary_loss_of_large_logits_is_finite(void **state)
+{
+    struct im_op op = {.kind = IM_OP_LOSS,
+                       .x = {1, 4, 1, 1},
+                       .y = {1, 4, 1, 1},
+                       .training = true,
+                       .needs_dx = true,
+                       .loss = {.kind = IM_LOSS_BCE, .sums_classes = true}};
+    const float x[4] = {1000, -1000, 1000, 0};
+    const int32_t label = 0;
+    struct im_plan_info info;
+    struct im_tally tally;
+    struct im_backend *b;
+    struct im_plan *plan;
+    float dx[4];
+
+    (void)state;
+    assert_int_equal(im_backend_ref.open(1, &b, NULL), 0);
+    assert_int_equal(im_backend_ref.plan(b, &op, &plan, &info, NULL), 0);
+    assert_int_equal(im_backend_ref.forward(
+                         b, plan, &(struct im_exec){.x = x, .dx = dx, .labels = &label, .tally = &tally}),
+                     0);
+    assert_true(fabs(tally.loss_sum - (1000 + log(2))) < 1e-9); /* right, right, wrong by 1000, undecided */
+    assert_true(dx[0] == 0 && dx[1] == 0 && dx[2] == 1 && dx[3] == 0.5f);
     im_backend_ref.plan_free(b, plan);
     im_backend_ref.close(b);
 }
@@ -304,6 +354,8 @@ int main(void)
         cmocka_unit_test(stochastic_depth),
         cmocka_unit_test(fully_connected),
         cmocka_unit_test(loss_with_smoothing_and_a_masked_sample),
+        cmocka_unit_test(binary_loss_of_shares_and_of_whole_classes),
+        cmocka_unit_test(binary_loss_of_large_logits_is_finite),
         cmocka_unit_test(ranks_count_ties_by_index_and_nan_as_wrong),
     };
 

@@ -1,5 +1,5 @@
-/* MixUp, CutMix and soft targets on each backend against timm (tests/golden/make_recipe.py), and what timm
- * has no rule for: masked samples, batches of an odd size. */
+/* MixUp, CutMix and soft targets, with both losses, on each backend against timm
+ * (tests/golden/make_recipe.py), and what timm has no rule for: masked samples, batches of an odd size. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -28,6 +28,7 @@ struct batch {
     uint8_t valid[N];
     float logits[N * CLASSES];
     struct im_mix mix;
+    struct im_loss loss;
     float x[N * PLANE * 3], dlogits[N * CLASSES];
     struct im_tally tally;
 };
@@ -80,7 +81,8 @@ static void run(const struct im_backend_ops *ops, struct batch *b, int n)
                          .x = {n, CLASSES, 1, 1},
                          .y = {n, CLASSES, 1, 1},
                          .needs_dx = true,
-                         .training = true};
+                         .training = true,
+                         .loss = b->loss};
 
     run_op(ops, &input, &(struct im_exec){.pixels = b->pixels, .mix = &b->mix}, b->x);
     run_op(ops, &loss,
@@ -119,7 +121,7 @@ static void batches_are_mixed_as_timm_does(void **state)
     char line[300], kind[16];
     double v[6], lambda;
     struct batch b;
-    int compared = 0, cut, cy, cx;
+    int compared = 0, cut, cy, cx, sums;
 
     (void)state;
     assert_non_null(file);
@@ -129,6 +131,9 @@ static void batches_are_mixed_as_timm_does(void **state)
             if (sscanf(line, "mix %d %lf %d %d", &cut, &lambda, &cy, &cx) == 4) {
                 fill(&b);
                 set_mix(&b, cut, lambda, cy, cx);
+                run(both[k], &b, N);
+            } else if (sscanf(line, "bce %lf %d", v, &sums) == 2) {
+                b.loss = (struct im_loss){.kind = IM_LOSS_BCE, .threshold = v[0], .sums_classes = sums != 0};
                 run(both[k], &b, N);
             } else if (sscanf(line, "loss %lf", v) == 1) {
                 assert_true(fabs(b.tally.loss_sum / N - v[0]) < 1e-6 * v[0]);
@@ -145,7 +150,7 @@ static void batches_are_mixed_as_timm_does(void **state)
         }
     }
     fclose(file);
-    assert_int_equal(compared, 2 * 4 * 3);
+    assert_int_equal(compared, 2 * 4 * (3 + 4 * 2));
 }
 
 static void a_masked_sample_takes_its_partner_along(void **state)

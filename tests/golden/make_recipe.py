@@ -6,12 +6,13 @@ Inputs are not stored: both sides compute them from `draw` (as in trainer_golden
 Lines:
     box SIZE LAMBDA CY CX Y0 Y1 X0 X1 LAMBDA     timm.data.mixup.cutmix_bbox_and_lam with the centre given
     mix CUT LAMBDA CY CX, then x, dlogits NORM DOT V0 V1 V2 V3 and loss L: a batch of 6 through timm's Mixup
+    bce THRESHOLD SUM, then loss and dlogits: the same targets through timm's BinaryCrossEntropy
     ema DECAY T VALUE                            timm's ModelEmaV3.get_decay with use_warmup
     scaler STEP SCALE TRACKER                    torch.amp.GradScaler after so many steps"""
 import numpy as np
 import torch
 from timm.data import mixup
-from timm.loss import SoftTargetCrossEntropy
+from timm.loss import BinaryCrossEntropy, SoftTargetCrossEntropy
 from timm.utils import ModelEmaV3
 
 LABELS, DOT_STREAM, PIXELS, LOGITS = 1000, 1001, 1002, 1003
@@ -72,6 +73,13 @@ for cut, lam, cy, cx in ((0, 0.7, 0, 0), (0, 0.2, 0, 0), (1, 0.6, 4, 2), (1, 0.3
     show("x", x)
     print("loss", f"{loss.item():.12g}")
     show("dlogits", logits.grad)
+    for threshold, sums in ((0, False), (0.2, False), (0.2, True), (0, True)):
+        logits.grad = None
+        loss = BinaryCrossEntropy(smoothing=0, target_threshold=threshold or None, sum_classes=sums)(logits, target)
+        loss.backward()
+        print("bce", threshold, int(sums))
+        print("loss", f"{loss.item():.12g}")
+        show("dlogits", logits.grad)
 
 for decay in (0.9, 0.9999):
     ema = ModelEmaV3(torch.nn.Linear(1, 1), decay=decay, use_warmup=True)

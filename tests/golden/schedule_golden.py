@@ -60,6 +60,19 @@ opt = sgd(1.0)
 b, m = run(opt, S.OneCycleLR(opt, max_lr=1.0, total_steps=12), 12, 1)
 line("onecycle-warm", 4, {"schedule": "onecycle", "lr": 1, "epochs": 4, "warmup-epochs": 1, "warmup-factor": 0.1}, a + b, [0.95] * 4 + m)
 
+# A scheduler of its own for each image size, as a run that makes a new one at each change of size has.
+sizes = {"resize-schedule": "1-2:32,3:64,4-6:96", "schedule-restarts": "true"}
+for name, keys, make in (
+    ("onecycle", {}, lambda o, n: S.OneCycleLR(o, max_lr=0.4, total_steps=n)),
+    ("cosine", {"lr-min": 0.001}, lambda o, n: S.CosineAnnealingLR(o, T_max=n, eta_min=0.001)),
+):
+    lrs, momenta = [], []
+    for epochs in (2, 1, 3):
+        opt = sgd(0.4)
+        a, m = run(opt, make(opt, epochs * 7), epochs * 7, 1)
+        lrs, momenta = lrs + a, momenta + m
+    line(name, 7, {"schedule": name, "lr": 0.4, "epochs": 6} | keys | sizes, lrs, momenta if name == "onecycle" else None)
+
 for name, keys, make in (
     ("cosine", {"lr-min": 0.001}, lambda o, n: S.CosineAnnealingLR(o, T_max=n, eta_min=0.001)),
     ("polynomial", {}, lambda o, n: S.PolynomialLR(o, total_iters=n, power=1.0)),

@@ -116,6 +116,10 @@ static void a_flag_that_does_nothing_is_refused(void **state)
         const char *sentence;
     } cases[] = {
         {{"--warmup-factor", "0.1"}, "warmup-factor does nothing without warmup-epochs"},
+        {{"--schedule-restarts"}, "schedule-restarts does nothing without resize-schedule"},
+        {{"--schedule-restarts", "--schedule", "step"},
+         "schedule-restarts does nothing but with schedule cosine, polynomial or onecycle"},
+        {{"--bce-threshold", "0.2"}, "bce-threshold does nothing but with loss bce"},
         {{"--gamma", "0.5"}, "gamma does nothing but with schedule step, multistep or exponential"},
         {{"--schedule", "step", "--step-epochs", "30", "--epochs", "30"},
          "step-epochs does nothing in a run that ends before the first step: it wants fewer than epochs"},

@@ -112,6 +112,22 @@ static double rate_at(const char *keys, uint32_t steps, uint64_t step)
     return lr;
 }
 
+/* 3 steps of an epoch at 64 px are too few for onecycle to rise in, though the whole run has enough. */
+static void a_course_too_short_for_its_size_is_refused(void **state)
+{
+    struct im_conf conf =
+        conf_of("schedule=onecycle epochs=6 schedule-restarts=true resize-schedule=1-2:32,3:64,4-6:96");
+    struct im_text text = {""};
+    struct tr_schedule s;
+
+    (void)state;
+    assert_int_equal(init(&s, &conf, 3, &text), -EINVAL);
+    assert_non_null(strstr(text.s, "of the 3 steps of epochs 3 to 3 leaves no step to rise in"));
+    conf.schedule_restarts = false;
+    assert_int_equal(init(&s, &conf, 3, &text), 0);
+    tr_schedule_fini(&s);
+}
+
 static void fractional_warmup_meets_the_cosine_at_its_step(void **state)
 {
     const char *keys = "lr=1 epochs=4 warmup-epochs=0.5 warmup-factor=0.2";
@@ -220,6 +236,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_schedule_is_its_originals),
+        cmocka_unit_test(a_course_too_short_for_its_size_is_refused),
         cmocka_unit_test(fractional_warmup_meets_the_cosine_at_its_step),
         cmocka_unit_test(after_the_last_step_a_schedule_stays_at_its_end),
         cmocka_unit_test(epochs_of_different_lengths_count_by_their_steps),
