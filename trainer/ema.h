@@ -1,9 +1,8 @@
 /* The decay of averaged weights (Polyak averaging) at each update: im_network_average() applies it.
  *
  *     none   decay                                        timm's ModelEmaV2, torch's get_ema_multi_avg_fn
- *     tf     min(decay, (1 + t) / (10 + t))               TensorFlow's
- * ExponentialMovingAverage(num_updates=t) timm   min(decay, 1 - (1 + (t - 1))^(-2/3))         timm's
- * ModelEmaV3 with use_warmup: 0 at t = 1
+ *     tf     min(decay, (1 + t) / (10 + t))               TensorFlow's ExponentialMovingAverage
+ *     timm   min(decay, 1 - (1 + (t - 1))^(-2/3))         timm's ModelEmaV3 with use_warmup: 0 at t = 1
  *
  * t counts the updates of the weights from 1 on, this one included. */
 #ifndef TRAINER_EMA_H

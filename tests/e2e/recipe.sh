@@ -83,6 +83,26 @@ case_resume_refused() {
   must_equal_reference
 }
 
+# A state goes with its network: another one is refused by the name of the flag. What only first weights are drawn by changes
+# nothing any more.
+case_model_flags() {
+  local flag state=$REFERENCE/w/run/$STATE
+  for flag in "model resnet32" "stem imagenet" "head conv" "blurpool zhang" "drop-path-rate 0.1"; do
+    # shellcheck disable=SC2086 # a flag and its value
+    start 2 --resume "$state" --${flag%% *} ${flag#* }
+    must_say "this run began with --${flag%% *} "
+    must_say ", not ${flag#* }; use that, or another --run-name"
+  done
+  FAULTS=$PACE
+  launch
+  wait_step 5
+  send INT
+  finish 75
+  FAULTS=""
+  start 0 --zero-init-residual
+  must_equal_reference
+}
+
 # A step whose gradient is not finite is left out, counted, and the run goes on.
 case_skipped_step() {
   FAULTS="trainer:trainer.step.nonfinite=fail:EIO@3"
