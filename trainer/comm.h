@@ -2,6 +2,7 @@
  *
  *     self   one rank: nothing to do
  *     gloo   CPU, over TCP on the loopback interface (comm_gloo.cc, the only C++ of the product)
+ *     nccl   GPUs of this machine (comm_nccl.c, in imsuper-cuda.so)
  *
  * All ranks make the same calls in the same order with the same sizes. Sums have one fixed order of additions
  * for a number of ranks and a length, and every rank gets the very same bits: that is what keeps the weights
@@ -13,6 +14,7 @@
 #ifndef TRAINER_COMM_H
 #define TRAINER_COMM_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -21,7 +23,8 @@ extern "C" {
 #endif
 
 struct im_text;
-struct tr_comm; /* an opened communicator */
+struct tr_comm;     /* an opened communicator */
+struct CUstream_st; /* a stream of a device: only transports that work on devices know what it is */
 
 #define TR_CARD_BYTES_MAX 12288 /* of what a rank publishes, with 64 ranks */
 
@@ -33,13 +36,20 @@ struct tr_rendezvous {
     int (*publish)(void *context, const void *card, size_t bytes);
     /* Waits for the card of `rank`; room for TR_CARD_BYTES_MAX. */
     int (*look)(void *context, int rank, void *ret_card, size_t *ret_bytes);
+    /* (optional) Asked again and again while this rank waits for others: 0, or a status to leave with. */
+    int (*leave)(void *context);
 };
 
 struct tr_comm_config {
     int rank, ranks;
     int64_t timeout_ms; /* of one call, and of the meeting */
+    int device;         /* a transport of devices: index of this rank's */
+    bool deterministic; /* the same: sums in an order that no choice of the library changes, see the
+                           transport */
     struct tr_rendezvous rendezvous;
 };
+
+enum tr_comm_type { TR_COMM_FLOAT, TR_COMM_DOUBLE };
 
 struct tr_comm_ops {
     const char *name;
@@ -55,6 +65,17 @@ struct tr_comm_ops {
                      struct im_text *text);
     /* Everyone gets the bytes of rank `root`. */
     int (*broadcast)(struct tr_comm *comm, void *data, size_t bytes, int root, struct im_text *text);
+
+    /* (optional; a transport of a device has both) x[i] <- the sum of all ranks' x[i], in device memory, in
+     * the order of the stream: started, not waited for, and as well recorded with the stream and replayed any
+     * number of times. What goes wrong in the device shows in watch(), or where the host waits. The three
+     * functions above take device memory too with such a transport; they wait. */
+    int (*reduce_on)(struct tr_comm *comm, void *x, size_t count, enum tr_comm_type type,
+                     struct CUstream_st *stream, struct im_text *text);
+    /* Whether what was started still runs as it should: 0, or the errors above. */
+    int (*watch)(struct tr_comm *comm, struct im_text *text);
+    /* (optional) After an error, before anything that was recorded is freed: ends what waits for others. */
+    void (*abort)(struct tr_comm *comm);
 };
 
 /* The transport for that many ranks on CPUs. -ENOSYS with a sentence when this build has none. */
@@ -62,6 +83,7 @@ int tr_comm_find(int ranks, const struct tr_comm_ops **ret_ops, struct im_text *
 
 extern const struct tr_comm_ops tr_comm_self;
 extern const struct tr_comm_ops tr_comm_gloo; /* only where the build found Gloo */
+extern const struct tr_comm_ops tr_comm_nccl; /* in imsuper-cuda.so, where the build found NCCL */
 
 #ifdef __cplusplus
 }

@@ -213,6 +213,21 @@ static cudaError_t learn(int index, struct tr_gpu_facts *facts)
     return error == cudaSuccess ? cudaRuntimeGetVersion(&facts->runtime) : error;
 }
 
+int tr_gpu_look(int index, struct tr_gpu_facts *ret_facts, struct im_text *text)
+{
+    struct tr_gpu_facts facts = {0};
+    cudaError_t error = learn(index, &facts);
+    char what[32];
+
+    if (error != cudaSuccess) {
+        snprintf(what, sizeof what, "GPU %d cannot be asked", index);
+        cudaGetLastError();
+        return say(text, what, error);
+    }
+    *ret_facts = facts;
+    return 0;
+}
+
 /* Communication goes first where both wait: its kernels are few and others wait for them. */
 static cudaError_t make_streams(struct tr_gpu *g)
 {

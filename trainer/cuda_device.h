@@ -53,6 +53,9 @@ struct tr_gpu_facts {
 /* How many GPUs this process sees. No driver, an old one, none: an error with its sentence, never 0. */
 int tr_gpu_count(int *ret_count, struct im_text *text);
 
+/* The facts of a GPU that need not be opened for it: nothing is left on it. */
+int tr_gpu_look(int index, struct tr_gpu_facts *ret_facts, struct im_text *text);
+
 int tr_gpu_open(int index, struct tr_gpu **ret_gpu, struct im_text *text);
 void tr_gpu_close(struct tr_gpu *g); /* waits for running work; NULL is fine */
 const struct tr_gpu_facts *tr_gpu_facts(const struct tr_gpu *g);

@@ -4,6 +4,7 @@
 #include <stddef.h>
 
 #include "trainer/backend.h"
+#include "trainer/comm.h"
 #include "trainer/cuda_device.h"
 
 extern const struct tr_cuda_table tr_cuda_table;
@@ -12,6 +13,12 @@ __attribute__((visibility("default"))) const struct tr_cuda_table tr_cuda_table 
     .version = TR_CUDA_VERSION,
     .build = IMSUPER_BUILD_ID,
     .gpu_count = tr_gpu_count,
+    .gpu_look = tr_gpu_look,
+    .range_push = tr_gpu_range_push,
+    .range_pop = tr_gpu_range_pop,
+#ifdef IMSUPER_NCCL
+    .comm = &tr_comm_nccl,
+#endif
 #ifdef IMSUPER_CUDA_BACKEND
     .backend = &im_backend_cuda,
 #endif

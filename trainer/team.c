@@ -15,6 +15,7 @@
 #include "ipc/base/fault.h"
 #include "ipc/base/log.h"
 #include "ipc/wait.h"
+#include "trainer/cuda_module.h"
 
 #define JUDGEMENT_NS (10 * IM_SECOND) /* how long the supervisor may take to notice a death */
 
@@ -29,6 +30,11 @@ static int look(void *context, int rank, void *ret_card, size_t *ret_bytes)
 
     return im_peers_look(child, (uint32_t)rank, (im_ns)child->conf->rank_timeout_ms * IM_MS, ret_card,
                          ret_bytes);
+}
+
+static int ask_leave(void *context)
+{
+    return im_child_should_leave(context);
 }
 
 /* What a failed collective means. */
@@ -159,13 +165,32 @@ int tr_team_judge(struct tr_team *t, int err, struct im_text *text)
     return lost(t, t->failed, text);
 }
 
+static int find_transport(const struct im_child *child, const struct tr_comm_ops **ret_ops,
+                          struct im_text *text)
+{
+    const int ranks = (int)child->plan->ranks;
+    const struct tr_cuda_table *module;
+    int err;
+
+    if (ranks == 1 || child->conf->backend != IM_BACKEND_CUDA)
+        return tr_comm_find(ranks, ret_ops, text);
+    err = tr_cuda_load(&module, text);
+    if (err < 0)
+        return err;
+    if (!module->comm)
+        return im_fail(text, -ENOSYS, "the CUDA backend was built without NCCL, by which GPUs work together");
+    *ret_ops = module->comm;
+    return 0;
+}
+
 int tr_team_open(struct tr_team *t, struct im_child *child, struct im_text *text)
 {
     const struct tr_comm_config config = {
         .rank = (int)child->index,
         .ranks = (int)child->plan->ranks,
         .timeout_ms = child->conf->rank_timeout_ms,
-        .rendezvous = {.context = child, .publish = publish, .look = look},
+        .device = im_conf_gpu(child->conf, child->index),
+        .rendezvous = {.context = child, .publish = publish, .look = look, .leave = ask_leave},
     };
     int err;
 
@@ -173,10 +198,16 @@ int tr_team_open(struct tr_team *t, struct im_child *child, struct im_text *text
                           .peers = {.child = child},
                           .bn_sync = {.context = t, .moments = sync_moments, .sums = sync_sums}};
     static_assert(IM_CARD_BYTES >= TR_CARD_BYTES_MAX, "a card fits its place");
-    err = tr_comm_find(config.ranks, &t->ops, text);
+    err = find_transport(child, &t->ops, text);
     if (err == 0)
         err = t->ops->open(&config, &t->comm, text);
     return err < 0 ? lost(t, err, text) : err;
+}
+
+void tr_team_abort(struct tr_team *t)
+{
+    if (t->ops && t->ops->abort && t->comm)
+        t->ops->abort(t->comm);
 }
 
 void tr_team_close(struct tr_team *t)

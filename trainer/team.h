@@ -37,7 +37,10 @@ int tr_team_await_leader(struct im_child *child);
 
 /* Connects the ranks to each other. All call it, once each process. */
 int tr_team_open(struct tr_team *t, struct im_child *child, struct im_text *text);
-void tr_team_close(struct tr_team *t); /* zeroed is fine */
+/* After an error, before the network is freed: ends what waits for other ranks on the device. */
+void tr_team_abort(struct tr_team *t);
+/* After the network, whose recordings hold on to the communicator; zeroed is fine. */
+void tr_team_close(struct tr_team *t);
 
 /* What a rank knows before a step; what all know after tr_team_agree(). */
 struct tr_agreement {

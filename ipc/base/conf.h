@@ -169,6 +169,9 @@ struct im_conf_gpus {
 };
 int im_conf_parse_gpus(const char *s, struct im_conf_gpus *ret);
 
+/* The GPU of a rank in a configuration that `start` has frozen; -1: it trains on the CPU. */
+int im_conf_gpu(const struct im_conf *conf, uint32_t rank);
+
 /* Image side and batch of a training epoch. */
 struct im_conf_sizes {
     uint32_t image_size, batch_size;

@@ -93,6 +93,15 @@ int im_conf_parse_gpus(const char *s, struct im_conf_gpus *ret)
     return 0;
 }
 
+int im_conf_gpu(const struct im_conf *conf, uint32_t rank)
+{
+    struct im_conf_gpus gpus;
+
+    if (im_conf_parse_gpus(conf->gpus, &gpus) < 0 || !gpus.is_list || rank >= (uint32_t)gpus.count)
+        return -1;
+    return gpus.devices[rank];
+}
+
 static int check_augmentation(const struct im_conf *c, struct im_text *text)
 {
     struct im_text sentence;
@@ -186,7 +195,8 @@ int im_conf_check(const struct im_conf *conf, struct im_text *text)
         return im_fail(text, -EINVAL, "workspace: want a folder's name");
     if (im_conf_parse_gpus(conf->gpus, &gpus) < 0)
         return im_fail(text, -EINVAL,
-                       "gpus: \"%.200s\" is none of 0, auto, a number up to %d and a list such as 0,2",
+                       "gpus: \"%.200s\" is none of 0, auto, a number up to %d and a list such as 0,2 "
+                       "without repetition",
                        conf->gpus, IM_CONF_GPUS_MAX);
     if (conf->backend == IM_BACKEND_CUDA && gpus.count == 0)
         return im_fail(text, -EINVAL, "backend cuda and gpus 0 contradict each other");

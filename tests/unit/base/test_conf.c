@@ -531,7 +531,8 @@ static void contradictions_get_their_sentences(void **state)
         {"run-name", "a/b", "run-name: \"a/b\" must not begin with . or - nor hold a /"},
         {"run-name", "..", "run-name: \"..\" must not begin with . or - nor hold a /"},
         {"workspace", "", "workspace: want a folder's name"},
-        {"gpus", "some", "gpus: \"some\" is none of 0, auto, a number up to 64 and a list such as 0,2"},
+        {"gpus", "some",
+         "gpus: \"some\" is none of 0, auto, a number up to 64 and a list such as 0,2 without repetition"},
         {"side-min", "100", "side-min 100 is larger than side-max 96"},
     };
 

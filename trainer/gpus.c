@@ -1,0 +1,87 @@
+#include "trainer/gpus.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ipc/base/json.h"
+#include "ipc/child.h"
+#include "trainer/comm.h"
+#include "trainer/cuda_device.h"
+#include "trainer/cuda_module.h"
+
+#define GPUS_MAX 256
+
+static void set_version(struct im_json *j, const char *key, int version)
+{
+    char s[24];
+
+    snprintf(s, sizeof s, "%d.%d", version / 1000, version % 1000 / 10);
+    im_json_set_str(j, key, s);
+}
+
+static struct im_json *gpu_json(const struct tr_gpu_facts *f)
+{
+    struct im_json *j = im_json_object();
+
+    im_json_set_int(j, "index", f->index);
+    im_json_set_str(j, "name", f->name);
+    im_json_set_str(j, "uuid", f->uuid);
+    im_json_set_str(j, "pci", f->bus_id);
+    im_json_set_int(j, "sm", f->sm);
+    im_json_set_int(j, "sm_count", f->sm_count);
+    im_json_set_int(j, "memory_bytes", (int64_t)f->memory_bytes);
+    /* CUDA names an instance "NVIDIA A100-SXM4-40GB MIG 1g.5gb". */
+    im_json_set_bool(j, "mig", strstr(f->name, " MIG ") != NULL);
+    return j;
+}
+
+/* What is said by whom, for those who only want to know whether to be silent about it. */
+static const char *word_of(int err)
+{
+    return err == -ENOSYS ? "no module" : err == -ENODEV ? "no device" : err < 0 ? "failed" : "ok";
+}
+
+static int fill(struct im_json *j, struct im_json *list, struct im_text *text)
+{
+    const struct tr_cuda_table *module;
+    int count = 0, err = tr_cuda_load(&module, text);
+
+    if (err == 0)
+        im_json_set_bool(j, "nccl", module->comm != NULL);
+    if (err == 0)
+        err = module->gpu_count(&count, text);
+    for (int i = 0; i < count && i < GPUS_MAX && err == 0; i++) {
+        struct tr_gpu_facts facts = {0};
+
+        err = module->gpu_look(i, &facts, text);
+        if (err < 0)
+            break;
+        if (i == 0) {
+            set_version(j, "driver", facts.driver);
+            set_version(j, "runtime", facts.runtime);
+        }
+        im_json_append(list, gpu_json(&facts));
+    }
+    return err;
+}
+
+int tr_gpus_print(FILE *out)
+{
+    struct im_json *j = im_json_object(), *list = im_json_array();
+    struct im_text text = {0};
+    char *line;
+    int err = fill(j, list, &text);
+    bool printed;
+
+    im_json_set_str(j, "schema", "imsuper.gpus/1");
+    im_json_set_str(j, "code", word_of(err));
+    if (err < 0)
+        im_json_set_str(j, "why", text.s[0] ? text.s : strerror(-err));
+    im_json_set(j, "gpus", list);
+    line = im_json_dump(j);
+    im_json_free(&j);
+    printed = line && fprintf(out, "%s\n", line) > 0 && fflush(out) == 0;
+    free(line);
+    return printed ? IM_EXIT_OK : IM_EXIT_FAILED;
+}
