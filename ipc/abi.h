@@ -17,7 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define IM_ABI_VERSION 2u
+#define IM_ABI_VERSION 3u
 #define IM_MAGIC UINT64_C(0x3172657075736d69) /* "imsuper1" */
 #define IM_LINE 128                           /* two cache lines: the adjacent-line prefetcher pairs them */
 #define IM_PAGE 4096
@@ -114,7 +114,18 @@ enum im_gauge {
     IM_G_SNAPSHOT_BYTES,   /* of the snapshot segment */
     IM_G_SNAPSHOT_SECONDS, /* that the last snapshot took */
     IM_G_SKIPPED,
-    IM_GAUGES = 16
+    IM_G_GPU_SAMPLES, /* how often the GPU was asked; 0: there is none, or it says nothing. The next ones are
+                         NAN where the driver does not say it */
+    IM_G_GPU_BUSY,    /* share of the last moments in which a kernel ran, 0 .. 1 */
+    IM_G_GPU_MEMORY,  /* bytes in use on the GPU, by anyone */
+    IM_G_GPU_POWER,   /* W */
+    IM_G_GPU_TEMPERATURE, /* degrees Celsius */
+    IM_G_GPU_CLOCK,       /* MHz, of the multiprocessors */
+    IM_G_GPU_MEMORY_CLOCK,
+    IM_G_GPU_THROTTLED, /* bits of enum im_throttle (telemetry.h) */
+    IM_G_GPU_ENERGY,    /* J since the trainer began to count */
+    IM_G_GPU_IDEAL, /* s that an image of the current size would take at the GPU's peak rate; 0: unknown */
+    IM_GAUGES = 24
 };
 #define IM_HISTOGRAM_BUCKETS 44 /* bucket b counts durations in [2^b, 2^(b+1)) ns */
 
@@ -213,13 +224,13 @@ struct im_control {
 };
 
 static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2, "shared words must be lock-free");
-static_assert(sizeof(struct im_event) == IM_LINE, "abi 2");
-static_assert(sizeof(struct im_process) == IM_LINE, "abi 2");
-static_assert(sizeof(struct im_encoded_meta) == 264 && offsetof(struct im_encoded_meta, name) == 32, "abi 2");
-static_assert(sizeof(struct im_bad_entry) == 248, "abi 2");
-static_assert(sizeof(struct im_peer) == 12672 && offsetof(struct im_peer, card) == 256, "abi 2");
-static_assert(sizeof(struct im_snapshot_header) == 40, "abi 2");
-static_assert(sizeof(struct im_stats) == IM_PAGE, "abi 2");
-static_assert(offsetof(struct im_control, run_state) % IM_LINE == 0, "abi 2");
+static_assert(sizeof(struct im_event) == IM_LINE, "abi 3");
+static_assert(sizeof(struct im_process) == IM_LINE, "abi 3");
+static_assert(sizeof(struct im_encoded_meta) == 264 && offsetof(struct im_encoded_meta, name) == 32, "abi 3");
+static_assert(sizeof(struct im_bad_entry) == 248, "abi 3");
+static_assert(sizeof(struct im_peer) == 12672 && offsetof(struct im_peer, card) == 256, "abi 3");
+static_assert(sizeof(struct im_snapshot_header) == 40, "abi 3");
+static_assert(sizeof(struct im_stats) == IM_PAGE, "abi 3");
+static_assert(offsetof(struct im_control, run_state) % IM_LINE == 0, "abi 3");
 
 #endif

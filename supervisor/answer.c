@@ -92,6 +92,41 @@ static void add_position(const struct sv_super *s, struct im_json *j)
     im_json_set_int(j, "image_size", phase->image_size);
 }
 
+/* One object for each trainer whose GPU says something; null what it does not say. */
+static struct im_json *gpus_json(const struct sv_super *s)
+{
+    static const struct {
+        const char *key;
+        enum im_gauge gauge;
+    } keys[] = {{"busy", IM_G_GPU_BUSY},      {"memory_bytes", IM_G_GPU_MEMORY},
+                {"power_w", IM_G_GPU_POWER},  {"temperature_c", IM_G_GPU_TEMPERATURE},
+                {"sm_mhz", IM_G_GPU_CLOCK},   {"memory_mhz", IM_G_GPU_MEMORY_CLOCK},
+                {"energy_j", IM_G_GPU_ENERGY}};
+    struct im_json *list = im_json_array();
+
+    for (uint32_t r = 0; r < s->run.geometry.ranks; r++) {
+        struct im_json *j, *throttled;
+        struct im_stats_view v;
+
+        im_stats_read(&s->run.stats[im_run_slot(&s->run, IM_ROLE_TRAINER, r)], im_now(), &v);
+        if (!(v.gauge[IM_G_GPU_SAMPLES] > 0))
+            continue;
+        j = im_json_object();
+        throttled = im_json_array();
+        im_json_set_int(j, "rank", r);
+        im_json_set_int(j, "gpu", im_conf_gpu(&s->conf, r));
+        for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+            im_json_set_real(j, keys[i].key, v.gauge[keys[i].gauge]);
+        for (unsigned i = 0; i < IM_THROTTLES; i++)
+            if (v.gauge[IM_G_GPU_THROTTLED] >= 1 && v.gauge[IM_G_GPU_THROTTLED] < 1 << IM_THROTTLES &&
+                (unsigned)v.gauge[IM_G_GPU_THROTTLED] >> i & 1)
+                im_json_append_str(throttled, im_throttle_word(i));
+        im_json_set(j, "throttled", throttled);
+        im_json_append(list, j);
+    }
+    return list;
+}
+
 /* Of rank 0's trainer as it lives now; without "bytes" none are taken. */
 static struct im_json *snapshot_json(const struct sv_super *s)
 {
@@ -116,11 +151,16 @@ struct im_json *sv_status_json(struct sv_super *s)
     im_json_set_real(j, "up_seconds", (double)(im_now() - s->run.control->created_ns) / 1e9);
     add_position(s, j);
     im_json_set_real(j, "images_per_second", s->view.samples_per_second);
+    if (s->view.gpus.gpus > 0)
+        im_json_set_real(j, "images_per_second_per_gpu", s->view.per_gpu);
+    if (s->view.mfu > 0)
+        im_json_set_real(j, "mfu", s->view.mfu);
     im_json_set_str(j, "limited_by", s->view.limit >= 0 ? sv_stage_name(s->view.limit) : "unknown");
     im_json_set_real(j, "loss", s->view.gauge[IM_G_LOSS]);
     im_json_set_real(j, "lr", s->view.gauge[IM_G_LR]);
     im_json_set_int(j, "skipped_steps", (int64_t)s->view.gauge[IM_G_SKIPPED]);
     im_json_set(j, "stages", stages_json(s));
+    im_json_set(j, "gpus", gpus_json(s));
     im_json_set_int(j, "ready_cells", s->view.ready_cells);
     im_json_set_int(j, "ready_batches", s->view.ready_batches);
     im_json_set_int(j, "deaths", atomic_load_explicit(&s->run.control->deaths, memory_order_relaxed));

@@ -8,7 +8,7 @@
 #include "ipc/base/sysinfo.h"
 #include "ipc/child.h"
 #include "supervisor/commands.h"
-#include "supervisor/dataset.h"
+#include "supervisor/program.h"
 #include "supervisor/supervise.h"
 
 static const char overview[] =
@@ -25,6 +25,7 @@ static const char overview[] =
     "         lr-find   learning-rate range test: suggests --lr\n"
     "         recipes   files of options for start --recipe NAME; recipes NAME shows one\n"
     "Look     status    state of a run; --json for programs\n"
+    "         gpus      GPUs that --gpus can take; --json for programs\n"
     "         model     the layers of a network: shapes, parameters, multiplications, memory\n"
     "Data     data index    look at a dataset and index it\n"
     "         data synth    make a labelled set of JPEG files\n"
@@ -63,6 +64,9 @@ int sv_cmd_help(int argc, char **argv)
          "imsuper status [RUN] [flags]\n\nShows a run. Exit status 0 running, 3 not running, 4 unknown.\n"},
         {"stop", IM_FOR_STOP, "imsuper stop [RUN] [flags]\n\nLets the run finish its step and save.\n"},
         {"data", IM_FOR_SYNTH | IM_FOR_INDEX | IM_FOR_PREVIEW, "imsuper data index|synth|preview [flags]\n"},
+        {"gpus", 0,
+         "imsuper gpus [--json]\n\nLists the GPUs that a run started here could take, under the numbers of "
+         "--gpus.\n"},
         {"model", IM_FOR_MODEL,
          "imsuper model [--model NAME] [flags]\n\nShows the layers of a network; with --init-from FILE what "
          "of a file of weights does not fit.\n"},

@@ -13,10 +13,12 @@
 #include "ipc/ctl.h"
 #include "supervisor/commands.h"
 #include "supervisor/dataset.h"
+#include "supervisor/gpus.h"
 #include "supervisor/rundir.h"
 #include "supervisor/screen.h"
 #include "supervisor/sizes.h"
 #include "supervisor/start.h"
+#include "supervisor/topology.h"
 #include "supervisor/warden.h"
 
 struct start {
@@ -24,6 +26,8 @@ struct start {
     struct sv_dataset data;
     struct im_geometry geometry;
     struct sv_machine machine;
+    struct sv_gpus gpus;
+    struct sv_placement placement; /* zeroed: processes are left to the scheduler */
     struct im_run run;
     int lock;
 };
@@ -34,32 +38,45 @@ static int fail(const struct im_text *text, int status)
     return status;
 }
 
-/* What this build cannot do is refused here, not found out later. 0, or an exit status. */
-static int check_devices(const struct im_conf *conf)
+/* What this build or machine cannot do is refused here, not found out later. 0, or an exit status. */
+static int choose_devices(struct start *s)
 {
-    struct im_conf_gpus gpus;
+    struct im_text text = {0};
+    int err;
 
-    if (im_conf_parse_gpus(conf->gpus, &gpus) < 0) {
-        fprintf(stderr, "imsuper: --gpus %s: 0, auto, a number, or a list such as 0,2\n", conf->gpus);
-        return IM_EXIT_USAGE;
-    }
-    if (gpus.count > 0 || conf->backend == IM_BACKEND_CUDA) {
-        fprintf(stderr,
-                "imsuper: this program was built without the CUDA backend; use --gpus 0 --backend onednn\n");
-        return IM_EXIT_UNAVAILABLE;
-    }
+    if (sv_gpus_are_wanted(&s->conf))
+        sv_gpus_find(&s->gpus);
+    err = sv_gpus_choose(&s->conf, &s->gpus, getenv("CUDA_VISIBLE_DEVICES"), &text);
+    if (err < 0)
+        return fail(&text, err == -ENODEV ? IM_EXIT_UNAVAILABLE : IM_EXIT_USAGE);
 #ifndef IMSUPER_GLOO
-    if (conf->ranks > 1) {
+    if (s->conf.ranks > 1 && !sv_gpus_are_used(&s->conf)) {
         fprintf(
             stderr,
             "imsuper: --ranks %" PRId64
             ": this program was built without Gloo, by which trainers work together; install libgloo-dev and "
             "build again, or give one trainer all cores: --trainer-threads\n",
-            conf->ranks);
+            s->conf.ranks);
         return IM_EXIT_UNAVAILABLE;
     }
 #endif
     return 0;
+}
+
+/* Trainers next to their GPUs. A machine that cannot be described is no reason not to train. */
+static void choose_places(struct start *s)
+{
+    const struct sv_topology_source here = {.sysfs = "/sys"};
+    char pci[IM_RANKS_MAX][16] = {{0}};
+    struct im_conf_gpus gpus;
+    struct im_text text = {0};
+
+    if (!sv_gpus_are_used(&s->conf) || im_conf_parse_gpus(s->conf.gpus, &gpus) < 0)
+        return;
+    for (int r = 0; r < gpus.count; r++)
+        memcpy(pci[r], s->gpus.gpu[gpus.devices[r]].pci, sizeof pci[r]);
+    if (sv_topology_place(&here, pci, (uint32_t)gpus.count, &s->placement, &text) < 0)
+        fprintf(stderr, "imsuper: trainers are not bound to cores: %s\n", text.s);
 }
 
 /* --recipe help */
@@ -98,7 +115,7 @@ int sv_start_configure(struct im_conf *conf, unsigned commands, int argc, char *
     conf->sweep = (commands & IM_FOR_LR_FIND) != 0; /* which wants no learning rate */
     if (im_conf_check(conf, &text) < 0 || im_conf_check_network(conf, &text) < 0)
         return fail(&text, IM_EXIT_USAGE);
-    return check_devices(conf);
+    return 0;
 }
 
 static int status_of(int err)
@@ -127,15 +144,20 @@ static int measure(struct start *s)
 {
     struct im_text text = {0};
     struct im_plan plan;
-    int err = sv_dataset_load(&s->conf, &s->data, &text);
+    int err = choose_devices(s);
 
+    if (err == 0)
+        err = sv_dataset_load(&s->conf, &s->data, &text);
     if (err > 0)
-        return err; /* the indexer has said why */
+        return err; /* why has been said */
     if (err < 0)
         return fail(&text, IM_EXIT_BAD_DATA);
     if (s->conf.sweep)
         fit_to_sweep(s);
-    s->machine = (struct sv_machine){.cpus = (uint32_t)im_cpu_count(), .memory_bytes = im_memory_available()};
+    s->machine = (struct sv_machine){.cpus = (uint32_t)im_cpu_count(),
+                                     .gpus = sv_gpus_are_used(&s->conf),
+                                     .memory_bytes = im_memory_available()};
+    choose_places(s);
     snprintf(s->conf.index_file, sizeof s->conf.index_file, "%s", s->data.index_file);
     snprintf(s->conf.index_hash, sizeof s->conf.index_hash, "%s", s->data.hash);
     err = sv_sizes_choose(&s->conf, &s->machine, s->data.samples, s->data.classes, &s->geometry, &text);
@@ -252,6 +274,32 @@ static const char *format_recipe(const struct im_conf *c, char *s, size_t n)
     return s;
 }
 
+/* "device  2 x NVIDIA H200 ..." and "cores   trainers 0-1|2-3 (near their GPUs), others 4-15". */
+static void print_devices(const struct start *s)
+{
+    const struct sv_placement *p = &s->placement;
+    char line[1024], cpus[256];
+    size_t used = 0;
+
+    if (*sv_gpus_format(&s->conf, &s->gpus, line, sizeof line))
+        fprintf(stderr, "device  %s\n", line);
+    if (p->nodes == 0)
+        return;
+    line[0] = 0;
+    for (uint32_t r = 0; r < p->ranks && used + 32 < sizeof line; r++)
+        used += (size_t)snprintf(line + used, sizeof line - used, "%s%s", r ? "|" : "",
+                                 sv_format_cpus(&p->trainer[r].cpus, cpus, sizeof cpus));
+    used = used < sizeof line ? used : sizeof line - 1;
+    for (uint32_t n = 0; n < p->nodes && used + 32 < sizeof line; n++)
+        used += (size_t)snprintf(line + used, sizeof line - used, "%s%s", n ? "|" : "; the others ",
+                                 sv_format_cpus(&p->worker[n].cpus, cpus, sizeof cpus));
+    fprintf(stderr, "cores   trainers %s%s\n", line,
+            p->applies ? "" : " (of another machine's description: not applied)");
+    if (p->far > 0)
+        fprintf(stderr, "cores   %u of the trainers may use no core near their GPU (cpuset or affinity)\n",
+                p->far);
+}
+
 static void print_header(const struct start *s)
 {
     const struct im_conf *c = &s->conf;
@@ -284,6 +332,7 @@ static void print_header(const struct start *s)
             s->machine.cpus, c->readers, c->augmenters, c->ranks, c->ranks > 1 ? "s" : "", c->trainer_threads,
             c->ranks > 1 ? " each" : "", (double)sv_sizes_bytes(&s->geometry) / (1 << 30),
             (double)s->machine.memory_bytes / (1 << 30));
+    print_devices(s);
 }
 
 /* A supervisor that was killed has left its socket; we still hold the run's lock, so it can be nobody else's.
@@ -321,7 +370,7 @@ int sv_start_run(struct im_conf *conf)
     if (sv_warden_open(&fds, &text) < 0)
         return fail(&text, IM_EXIT_FAILED);
     fds.lock = s.lock;
-    status = sv_warden_run(&s.run, &fds);
+    status = sv_warden_run(&s.run, &fds, &s.placement);
     remove_socket(&s);
     im_run_close(&s.run);
     return status;

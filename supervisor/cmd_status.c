@@ -1,5 +1,6 @@
 /* `imsuper status` and `imsuper stop`: clients of the supervisor's control socket. */
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -79,6 +80,49 @@ static void print_stages(const struct im_json *stages)
     }
 }
 
+/* "-" where the driver says nothing. */
+static void print_cell(const struct im_json *j, const char *key, double scale, int width, const char *unit)
+{
+    double value = im_json_real_or(j, key, (double)NAN);
+
+    if (isnan(value))
+        printf(" %*s", width, "-");
+    else
+        printf(" %*.0f%s", width - (int)strlen(unit), scale * value, unit);
+}
+
+static void print_gpus(const struct im_json *status)
+{
+    const struct im_json *gpus = im_json_get(status, "gpus");
+    const double mfu = im_json_real_or(status, "mfu", 0);
+
+    if (im_json_count(gpus) == 0)
+        return;
+    printf("RANK  GPU   BUSY     MEMORY   POWER   TEMP   SM CLOCK  THROTTLED BY\n");
+    for (size_t i = 0; i < im_json_count(gpus); i++) {
+        const struct im_json *j = im_json_at(gpus, i), *throttled = im_json_get(j, "throttled");
+
+        printf("%4lld %4lld ", (long long)im_json_int_or(j, "rank", 0),
+               (long long)im_json_int_or(j, "gpu", 0));
+        print_cell(j, "busy", 100, 5, "%");
+        print_cell(j, "memory_bytes", 1.0 / (1 << 20), 10, " MiB");
+        print_cell(j, "power_w", 1, 7, " W");
+        print_cell(j, "temperature_c", 1, 6, " C");
+        print_cell(j, "sm_mhz", 1, 10, " MHz");
+        for (size_t k = 0; k < im_json_count(throttled); k++) {
+            const char *word = "";
+
+            im_json_as_str(im_json_at(throttled, k), &word);
+            printf("  %s", word);
+        }
+        printf("\n");
+    }
+    printf("gpus      %.0f img/s each", im_json_real_or(status, "images_per_second_per_gpu", 0));
+    if (mfu > 0)
+        printf(", %.1f%% of their peak rate (MFU)", 100 * mfu);
+    printf("\n");
+}
+
 static void print_processes(const struct im_json *processes)
 {
     printf("PROCESS         PID      STATE     RESTARTS     IMAGES   BAD   P50 ms   P99 ms  NOW\n");
@@ -122,6 +166,7 @@ static void print_status(const struct im_json *j)
            sv_format_rate(im_json_real_or(j, "images_per_second", 0), rate, sizeof rate),
            im_json_real_or(j, "loss", 0), im_json_str_or(j, "limited_by", "?"));
     print_stages(im_json_get(j, "stages"));
+    print_gpus(j);
     print_processes(im_json_get(j, "processes"));
     printf("rings     %lld files and %lld batches ready; %lld deaths, %lld resets, %lld files left out\n",
            (long long)im_json_int_or(j, "ready_cells", 0), (long long)im_json_int_or(j, "ready_batches", 0),

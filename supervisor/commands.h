@@ -11,6 +11,7 @@ int sv_cmd_bench(int argc, char **argv);
 int sv_cmd_profile(int argc, char **argv);
 int sv_cmd_lr_find(int argc, char **argv);
 int sv_cmd_recipes(int argc, char **argv);
+int sv_cmd_gpus(int argc, char **argv);
 int sv_cmd_model(int argc, char **argv);
 int sv_cmd_version(int argc, char **argv);
 int sv_cmd_help(int argc, char **argv);

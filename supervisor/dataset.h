@@ -23,8 +23,4 @@ struct sv_dataset {
  * 0, or the exit status it left with (> 0), or negative errno with a sentence. */
 int sv_dataset_load(const struct im_conf *conf, struct sv_dataset *ret, struct im_text *text);
 
-/* Replaces this process by a program of ours, such as "imsuper-data", with these arguments (argv[0] is set);
- * returns only on failure, with an exit status. */
-int sv_program_exec(const char *name, char **argv);
-
 #endif

@@ -11,10 +11,11 @@ static const struct {
     const char *name;
     int (*run)(int argc, char **argv);
 } verbs[] = {
-    {"start", sv_cmd_start},     {"status", sv_cmd_status},   {"stop", sv_cmd_stop},
-    {"data", sv_cmd_data},       {"bench", sv_cmd_bench},     {"profile", sv_cmd_profile},
-    {"model", sv_cmd_model},     {"lr-find", sv_cmd_lr_find}, {"recipes", sv_cmd_recipes},
-    {"version", sv_cmd_version}, {"help", sv_cmd_help},       {"supervise", sv_cmd_supervise},
+    {"start", sv_cmd_start},         {"status", sv_cmd_status},   {"stop", sv_cmd_stop},
+    {"data", sv_cmd_data},           {"bench", sv_cmd_bench},     {"profile", sv_cmd_profile},
+    {"model", sv_cmd_model},         {"lr-find", sv_cmd_lr_find}, {"recipes", sv_cmd_recipes},
+    {"gpus", sv_cmd_gpus},           {"version", sv_cmd_version}, {"help", sv_cmd_help},
+    {"supervise", sv_cmd_supervise},
 };
 
 int main(int argc, char **argv)

@@ -96,6 +96,13 @@ static uint64_t lowest_position(const struct im_run *run)
     return lowest ? lowest - 1 : 0;
 }
 
+static bool is_training(const struct im_plan *plan, uint64_t batch)
+{
+    const struct im_phase *phase = im_plan_phase_of_batch(plan, batch);
+
+    return phase && phase->split == IM_TRAIN;
+}
+
 void sv_observe(struct sv_observer *o, const struct im_run *run, const struct im_plan *plan,
                 struct sv_view *ret)
 {
@@ -118,7 +125,11 @@ void sv_observe(struct sv_observer *o, const struct im_run *run, const struct im
         o->snapshot[o->count++ % SV_SNAPSHOTS] = now;
     ret->samples_per_second = ret->stage[SV_STAGE_TRAIN].per_second;
     ret->samples = now.items[SV_STAGE_TRAIN];
+    im_telemetry_read(run, &ret->gpus);
+    if (ret->gpus.gpus > 0)
+        ret->per_gpu = ret->samples_per_second / run->geometry.ranks;
     ret->next_batch = lowest_position(run);
+    ret->mfu = is_training(plan, ret->next_batch) ? ret->per_gpu * ret->gpus.ideal_s : 0;
     ret->ready_cells = im_encoded_count(run, IM_READY);
     for (uint32_t r = 0; r < run->geometry.ranks; r++)
         ret->ready_batches += im_batch_ready_count(run, plan, r, ret->next_batch);

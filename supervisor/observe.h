@@ -5,6 +5,7 @@
 
 #include "ipc/run.h"
 #include "ipc/stats.h"
+#include "ipc/telemetry.h"
 
 enum sv_stage { SV_STAGE_READ, SV_STAGE_AUGMENT, SV_STAGE_TRAIN, SV_STAGES };
 
@@ -23,6 +24,9 @@ struct sv_view {
     uint64_t next_batch;     /* the trainers' position: lowest of the ranks */
     double gauge[IM_GAUGES]; /* rank 0's */
     uint32_t ready_cells, ready_batches;
+    struct im_telemetry gpus;
+    double per_gpu; /* images/s of a GPU; 0: there are none, or not known yet */
+    double mfu;     /* share of a GPU's peak rate in training; 0: not known */
 };
 
 /* Keeps snapshots to compute rates over about SV_WINDOW_NS. Zero-initialise. */

@@ -123,6 +123,30 @@ static void append(char *buffer, int n, int columns, int *used, const char *part
     *used += width;
 }
 
+/* "  gpu 97% 641W 62C mfu 41% power-throttled": what is known of it. */
+static const char *format_gpus(const struct sv_view *v, char *s, size_t n)
+{
+    const struct im_telemetry *g = &v->gpus;
+    size_t used = 0;
+
+    s[0] = 0;
+    if (g->gpus == 0)
+        return s;
+    used += (size_t)snprintf(s, n, "  gpu");
+    if (!isnan(g->busy))
+        used += (size_t)snprintf(s + used, n - used, " %.0f%%", 100 * g->busy);
+    if (!isnan(g->power_w))
+        used += (size_t)snprintf(s + used, n - used, " %.0fW", g->power_w);
+    if (!isnan(g->temperature_c))
+        used += (size_t)snprintf(s + used, n - used, " %.0fC", g->temperature_c);
+    if (v->mfu > 0)
+        used += (size_t)snprintf(s + used, n - used, " mfu %.0f%%", 100 * v->mfu);
+    for (unsigned i = 0; i < IM_THROTTLES; i++)
+        if (g->throttled >> i & 1)
+            used += (size_t)snprintf(s + used, n - used, " %s-throttled", im_throttle_word(i));
+    return s;
+}
+
 void sv_format_line(const struct sv_screen *s, const struct sv_progress *p, int columns, char *buffer, int n)
 {
     const struct sv_view *v = p->view;
@@ -151,6 +175,8 @@ void sv_format_line(const struct sv_screen *s, const struct sv_progress *p, int 
         snprintf(part, sizeof part, "  skipped %.0f", v->gauge[IM_G_SKIPPED]);
         append(buffer, n, columns, &used, part, (int)strlen(part));
     }
+    if (*format_gpus(v, part, sizeof part))
+        append(buffer, n, columns, &used, part, (int)strlen(part));
     snprintf(part, sizeof part, "  eta %s run %s", sv_format_seconds(p->eta_epoch, a, sizeof a),
              sv_format_seconds(p->eta_run, b, sizeof b));
     append(buffer, n, columns, &used, part, (int)strlen(part));
@@ -161,6 +187,27 @@ void sv_format_line(const struct sv_screen *s, const struct sv_progress *p, int 
         snprintf(part, sizeof part, " %s limited by %s", s->utf8 ? "→" : "->", sv_stage_name(v->limit));
         append(buffer, n, columns, &used, part, (int)strlen(part) - (s->utf8 ? 2 : 0));
     }
+}
+
+static void print_plain_gpus(const struct sv_view *v)
+{
+    const struct im_telemetry *g = &v->gpus;
+    const struct {
+        const char *key;
+        double value;
+    } known[] = {{"gpu_busy", g->busy},
+                 {"gpu_power_w", g->power_w},
+                 {"gpu_temperature_c", g->temperature_c},
+                 {"gpu_sm_mhz", g->sm_mhz},
+                 {"images_per_second_per_gpu", v->per_gpu},
+                 {"mfu", v->mfu > 0 ? v->mfu : (double)NAN}};
+
+    for (size_t i = 0; g->gpus > 0 && i < sizeof known / sizeof *known; i++)
+        if (!isnan(known[i].value))
+            fprintf(stderr, " %s=%.4g", known[i].key, known[i].value);
+    for (unsigned i = 0; g->gpus > 0 && i < IM_THROTTLES; i++)
+        if (g->throttled >> i & 1)
+            fprintf(stderr, " gpu_throttled=%s", im_throttle_word(i));
 }
 
 static void print_plain(const struct sv_progress *p)
@@ -181,6 +228,7 @@ static void print_plain(const struct sv_progress *p)
         fprintf(stderr, " skipped_steps=%.0f", v->gauge[IM_G_SKIPPED]);
     if (p->eta_run >= 0)
         fprintf(stderr, " eta_epoch_s=%.0f eta_run_s=%.0f", p->eta_epoch, p->eta_run);
+    print_plain_gpus(v);
     fprintf(stderr, " read_busy=%.2f augment_busy=%.2f train_busy=%.2f train_wait=%.2f limited_by=%s\n",
             v->stage[0].busy, v->stage[1].busy, v->stage[2].busy, v->stage[2].wait_input,
             v->limit >= 0 ? sv_stage_name(v->limit) : "unknown");

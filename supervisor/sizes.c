@@ -15,7 +15,7 @@ static uint64_t clamp(uint64_t x, uint64_t low, uint64_t high)
 
 /* On a machine without a GPU the trainer's threads do nearly all the work: one reader serves any number of
  * cores from the page cache, and decoding costs a small part of a training step. */
-static void choose_processes(struct im_conf *conf, const struct sv_machine *m)
+static void choose_for_cpu(struct im_conf *conf, const struct sv_machine *m)
 {
     if (conf->readers == 0)
         conf->readers = 1;
@@ -23,6 +23,22 @@ static void choose_processes(struct im_conf *conf, const struct sv_machine *m)
         conf->augmenters = (int64_t)clamp(m->cpus / 4, 1, 64);
     if (conf->trainer_threads == 0)
         conf->trainer_threads = (int64_t)clamp(m->cpus / (uint64_t)conf->ranks, 1, 256);
+}
+
+/* On GPUs the cores do the decoding: a GPU eats what ten of them decode, and its trainer takes one or two
+ * itself. A reader serves two of the fastest GPUs. */
+static void choose_for_gpus(struct im_conf *conf, const struct sv_machine *m)
+{
+    const uint64_t ranks = (uint64_t)conf->ranks;
+    uint64_t taken;
+
+    if (conf->readers == 0)
+        conf->readers = (int64_t)clamp((ranks + 1) / 2, 1, 32);
+    taken = ranks + (uint64_t)conf->readers;
+    if (conf->augmenters == 0)
+        conf->augmenters = (int64_t)clamp(m->cpus > taken ? m->cpus - taken : 1, 1, 512);
+    if (conf->trainer_threads == 0)
+        conf->trainer_threads = 1;
 }
 
 static uint64_t largest(uint64_t a, uint64_t b)
@@ -76,7 +92,10 @@ int sv_sizes_choose(struct im_conf *conf, const struct sv_machine *m, const uint
 
     if (err < 0)
         return err;
-    choose_processes(conf, m);
+    if (m->gpus)
+        choose_for_gpus(conf, m);
+    else
+        choose_for_cpu(conf, m);
     measure_batches(conf, &resize, &g);
     conf->cell_bytes = (conf->cell_bytes + IM_PAGE - 1) / IM_PAGE * IM_PAGE;
     choose_cells(conf, m, g.batch_size_max);

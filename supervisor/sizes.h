@@ -8,6 +8,7 @@
 
 struct sv_machine {
     uint32_t cpus;
+    bool gpus;             /* the trainers have one each */
     uint64_t memory_bytes; /* available */
 };
 

@@ -23,7 +23,7 @@ static int copy_high(int fd, uint32_t ranks)
 
 int sv_spawn_prepare(const struct im_run *run, const struct sv_warden_fds *fds, struct sv_spawn_fds *ret)
 {
-    struct sv_spawn_fds f = {.ranks = run->geometry.ranks};
+    struct sv_spawn_fds f = {.ranks = run->geometry.ranks, .readers = run->geometry.readers_max};
     ssize_t n = readlink("/proc/self/exe", f.directory, sizeof f.directory - 1);
     char *slash;
     int bad, null;
@@ -60,8 +60,9 @@ int sv_spawn_prepare(const struct im_run *run, const struct sv_warden_fds *fds, 
     return bad ? -EMFILE : 0;
 }
 
-/* In the child: never returns. */
-static void become(const char *path, char *const argv[], const struct mapping *map, size_t n)
+/* In the child: never returns. place: NULL for anywhere. */
+static void become(const char *path, char *const argv[], const struct mapping *map, size_t n,
+                   const struct sv_place *place)
 {
     struct sigaction action = {.sa_handler = SIG_DFL};
     sigset_t none;
@@ -74,6 +75,8 @@ static void become(const char *path, char *const argv[], const struct mapping *m
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     setpgid(0, 0);
+    if (place)
+        sv_place_enter(place);
     for (size_t i = 0; i < n; i++)
         if (dup2(map[i].from, map[i].to) < 0)
             _exit(IM_EXIT_FAILED);
@@ -81,7 +84,8 @@ static void become(const char *path, char *const argv[], const struct mapping *m
     _exit(127);
 }
 
-static pid_t start(const char *path, char *const argv[], const struct mapping *map, size_t n)
+static pid_t start(const char *path, char *const argv[], const struct mapping *map, size_t n,
+                   const struct sv_place *place)
 {
     pid_t pid;
 
@@ -91,8 +95,20 @@ static pid_t start(const char *path, char *const argv[], const struct mapping *m
     setenv("OMP_WAIT_POLICY", "passive", 0);
     pid = fork();
     if (pid == 0)
-        become(path, argv, map, n);
+        become(path, argv, map, n, place);
     return pid < 0 ? -errno : pid;
+}
+
+/* Readers and augmenters are counted through, so that both are spread. */
+static const struct sv_place *place_of(const struct sv_spawn_fds *f, enum im_role role, uint32_t index)
+{
+    const struct sv_placement *p = f->placement;
+
+    if (!p || !p->applies)
+        return NULL;
+    if (role == IM_ROLE_TRAINER)
+        return index < p->ranks ? &p->trainer[index] : NULL;
+    return sv_placement_worker(p, role == IM_ROLE_READER ? index : f->readers + index);
 }
 
 pid_t sv_spawn_role(const struct sv_spawn_fds *f, enum im_role role, uint32_t index, uint32_t incarnation)
@@ -121,7 +137,7 @@ pid_t sv_spawn_role(const struct sv_spawn_fds *f, enum im_role role, uint32_t in
         map[n++] = (struct mapping){f->lock, IM_FD_LOCK};
         map[n++] = (struct mapping){f->snapshot, IM_FD_SNAPSHOT};
     }
-    return start(path, argv, map, n);
+    return start(path, argv, map, n, place_of(f, role, index));
 }
 
 pid_t sv_spawn_supervisor(const struct sv_spawn_fds *f, int channel)
@@ -139,7 +155,7 @@ pid_t sv_spawn_supervisor(const struct sv_spawn_fds *f, int channel)
     if (high < 0)
         return -errno;
     snprintf(path, sizeof path, "%s/imsuper", f->directory);
-    pid = start(path, argv, map, sizeof map / sizeof *map);
+    pid = start(path, argv, map, sizeof map / sizeof *map, NULL);
     close(high);
     return pid;
 }

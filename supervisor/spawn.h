@@ -14,8 +14,9 @@
 struct sv_spawn_fds {
     int control, encoded, batch[IM_RANKS_MAX];
     int lease_read, lease_write, log_read, log_write, snapshot, lock, null;
-    uint32_t ranks;
-    char directory[PATH_MAX - 32]; /* where the programs lie: beside this one */
+    uint32_t ranks, readers;
+    const struct sv_placement *placement; /* borrowed; NULL: nobody is bound to cores */
+    char directory[PATH_MAX - 32];        /* where the programs lie: beside this one */
 };
 
 int sv_spawn_prepare(const struct im_run *run, const struct sv_warden_fds *fds, struct sv_spawn_fds *ret);

@@ -326,7 +326,8 @@ static void end_all(struct warden *w)
         fprintf(stderr, "imsuper: a process could not be ended within 10 s (stuck in the kernel?)\n");
 }
 
-int sv_warden_run(const struct im_run *run, const struct sv_warden_fds *fds)
+int sv_warden_run(const struct im_run *run, const struct sv_warden_fds *fds,
+                  const struct sv_placement *placement)
 {
     struct warden w = {.run = run, .channel = -1, .window_start = im_now()};
 
@@ -338,6 +339,7 @@ int sv_warden_run(const struct im_run *run, const struct sv_warden_fds *fds)
         fprintf(stderr, "imsuper: out of file descriptors: %s; raise `ulimit -n`\n", strerror(errno));
         return IM_EXIT_FAILED;
     }
+    w.fds.placement = placement;
     start_supervisor(&w);
     if (w.supervisor == 0) {
         fprintf(stderr, "imsuper: cannot start the supervisor: %s\n", strerror(errno));

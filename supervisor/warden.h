@@ -6,6 +6,7 @@
 #define SUPERVISOR_WARDEN_H
 
 #include "ipc/run.h"
+#include "supervisor/topology.h"
 
 /* Descriptors that the warden owns; all close-on-exec. */
 struct sv_warden_fds {
@@ -18,8 +19,9 @@ struct sv_warden_fds {
 /* Makes the lease and log pipes, and the memory of the snapshot. 0 or negative errno with a sentence. */
 int sv_warden_open(struct sv_warden_fds *ret, struct im_text *text);
 
-/* Runs a created run to its end. Returns the exit status of `imsuper start`. On return no process of the run
- * is alive. */
-int sv_warden_run(const struct im_run *run, const struct sv_warden_fds *fds);
+/* Runs a created run to its end, its processes where `placement` wants them. Returns the exit status of
+ * `imsuper start`. On return no process of the run is alive. */
+int sv_warden_run(const struct im_run *run, const struct sv_warden_fds *fds,
+                  const struct sv_placement *placement);
 
 #endif

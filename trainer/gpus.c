@@ -49,6 +49,8 @@ static int fill(struct im_json *j, struct im_json *list, struct im_text *text)
 
     if (err == 0)
         im_json_set_bool(j, "nccl", module->comm != NULL);
+    if (err == 0 && !module->backend)
+        err = im_fail(text, -ENOSYS, "this build's " TR_CUDA_FILE " has no backend in it");
     if (err == 0)
         err = module->gpu_count(&count, text);
     for (int i = 0; i < count && i < GPUS_MAX && err == 0; i++) {

@@ -526,6 +526,17 @@ void im_network_touch(struct im_network *net)
     net->param_version++;
 }
 
+int im_network_lock_host(struct im_network *net, void *memory, size_t bytes, struct im_text *text)
+{
+    return net->ops->host_lock ? net->ops->host_lock(net->backend, memory, bytes, text) : 0;
+}
+
+void im_network_unlock_host(struct im_network *net, void *memory)
+{
+    if (net->ops->host_unlock)
+        net->ops->host_unlock(net->backend, memory);
+}
+
 int64_t im_network_tracked(const struct im_network *net)
 {
     return net->tracked;

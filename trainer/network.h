@@ -141,6 +141,11 @@ int im_network_write(struct im_network *net, enum im_arena arena, const float *h
 float *im_network_arena(struct im_network *net, enum im_arena arena);
 void im_network_touch(struct im_network *net);
 
+/* Pixels of batches will lie in this memory, until it is unlocked: see im_backend_ops.host_lock. 0 also where
+ * the device has no use for it; an error with a sentence costs speed and nothing else. */
+int im_network_lock_host(struct im_network *net, void *memory, size_t bytes, struct im_text *text);
+void im_network_unlock_host(struct im_network *net, void *memory);
+
 /* num_batches_tracked of every batch norm: training steps seen. */
 int64_t im_network_tracked(const struct im_network *net);
 void im_network_set_tracked(struct im_network *net, int64_t batches);

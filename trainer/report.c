@@ -78,6 +78,8 @@ int tr_report_step(struct tr_report *r, const struct tr_position *p, const struc
     im_stats_gauge(r->child->stats, IM_G_LOSS, step->loss);
     im_stats_gauge(r->child->stats, IM_G_LR, step->lr);
     im_stats_gauge(r->child->stats, IM_G_SKIPPED, (double)(p->steps - p->updates));
+    if (im_conf_gpu(r->child->conf, 0) >= 0)
+        tr_stretch_step(&r->stretch, r->child->run, p->train_samples);
     if (p->steps % TR_LINE_EVERY_STEPS != 0 && !step->skipped && !r->child->conf->sweep)
         return 0;
     line = im_json_object();
@@ -92,6 +94,7 @@ int tr_report_step(struct tr_report *r, const struct tr_position *p, const struc
     im_json_set_real(line, "grad_norm", step->norm);
     if (p->scaler.scale != 1)
         im_json_set_real(line, "loss_scale", p->scaler.scale);
+    tr_stretch_line(&r->stretch, r->child->run, line);
     err = tr_metrics_line(&r->metrics, line, text);
     im_json_free(&line);
     return err;
@@ -155,8 +158,10 @@ int tr_report_epoch(struct tr_report *r, const struct tr_position *p, double lr,
         .ema_val_top5 = averages && validated ? tr_top5(&p->ema) : (double)NAN,
     };
     struct im_json *j = epoch_json(&summary, p, averages);
-    int err = tr_metrics_line(&r->metrics, j, text);
+    int err;
 
+    tr_stretch_epoch(&r->stretch, r->child->run, j);
+    err = tr_metrics_line(&r->metrics, j, text);
     im_stats_gauge(r->child->stats, IM_G_VAL_LOSS, summary.val_loss);
     im_stats_gauge(r->child->stats, IM_G_VAL_TOP1, summary.val_top1);
     im_stats_gauge(r->child->stats, IM_G_VAL_TOP5, summary.val_top5);

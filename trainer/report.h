@@ -8,6 +8,7 @@
 #include "trainer/metrics.h"
 #include "trainer/position.h"
 #include "trainer/recipe.h"
+#include "trainer/telemetry.h"
 
 #define TR_LINE_EVERY_STEPS 20 /* training steps between two lines of metrics.jsonl */
 
@@ -15,6 +16,7 @@ struct tr_report {
     struct im_child *child; /* borrowed */
     struct tr_metrics metrics;
     struct im_ctl *ctl; /* NULL: nobody to tell */
+    struct tr_stretch stretch;
 };
 
 /* Opens the files of the run to continue at `position` and connects to the supervisor. Rank 0 only. */

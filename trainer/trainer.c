@@ -17,6 +17,9 @@
 #include "ipc/ledger.h"
 #include "ipc/sweep.h"
 #include "ipc/wait.h"
+#include "trainer/cuda_device.h"
+#include "trainer/cuda_module.h"
+#include "trainer/flops.h"
 #include "trainer/import.h"
 #include "trainer/recipe.h"
 #include "trainer/report.h"
@@ -26,6 +29,7 @@
 #include "trainer/snapshot.h"
 #include "trainer/state.h"
 #include "trainer/team.h"
+#include "trainer/telemetry.h"
 
 /* One batch of this rank. */
 struct step {
@@ -44,6 +48,10 @@ struct trainer {
     struct tr_checkpoint_store store;
     struct tr_snapshot snapshot;
     struct tr_report report;
+    const struct tr_cuda_table *cuda; /* NULL: trains on the CPU */
+    struct tr_telemetry *telemetry;   /* of this rank's GPU; NULL: there is none */
+    double peak;                      /* FLOP/s that it can do; 0: not known */
+    void *locked;                     /* the batch ring, page-locked for the device; NULL: it is not */
     struct tr_schedule schedule;
     struct tr_recipe recipe;
     struct tr_position at;
@@ -59,6 +67,19 @@ struct trainer {
 static bool leads(const struct trainer *t)
 {
     return t->child->index == 0;
+}
+
+/* Names what the trainer does for profilers of the GPU. */
+static void begin_stage(const struct trainer *t, const char *stage)
+{
+    if (t->cuda)
+        t->cuda->range_push(stage);
+}
+
+static void end_stage(const struct trainer *t)
+{
+    if (t->cuda)
+        t->cuda->range_pop();
 }
 
 static int open_network(struct trainer *t, struct im_text *text)
@@ -190,6 +211,40 @@ static int import(struct trainer *t, struct im_text *text)
     return err;
 }
 
+/* What the driver says about this rank's GPU, for people: no run ends because it says nothing. */
+static int watch_gpu(struct trainer *t, struct im_text *text)
+{
+    const struct im_conf *conf = t->child->conf;
+    const int device = im_conf_gpu(conf, t->child->index);
+    struct tr_gpu_facts facts = {0};
+    int err;
+
+    if (device < 0)
+        return 0;
+    err = tr_cuda_load(&t->cuda, text);
+    if (err == 0)
+        err = t->cuda->gpu_look(device, &facts, text);
+    if (err < 0)
+        return err;
+    t->peak =
+        tr_peak_flops(facts.name, conf->amp == IM_AMP_BF16 ? IM_PRECISION_BF16 : IM_PRECISION_FP32, false);
+    return tr_telemetry_open(t->child->stats, facts.uuid, TR_TELEMETRY_INTERVAL_NS, &t->telemetry);
+}
+
+/* A device fetches batches from the ring by itself. Where the kernel or the driver refuses, they are copied
+ * first. */
+static void lock_ring(struct trainer *t)
+{
+    const struct im_segment *ring = &t->child->run->batch_segment[t->child->index];
+    struct im_text text = {0};
+
+    if (im_network_lock_host(t->net, ring->map, ring->bytes, &text) == 0)
+        t->locked = ring->map;
+    else
+        im_log(IM_LOG_WARN, "the batch ring is not page-locked: each batch is copied once more", "why=%s",
+               im_log_quote(&(struct im_quoted){0}, text.s));
+}
+
 static int open_all(struct trainer *t, struct im_text *text)
 {
     struct tr_resume from = {0};
@@ -220,6 +275,10 @@ static int open_all(struct trainer *t, struct im_text *text)
         err = open_snapshot(t, text);
     if (err == 0 && leads(t))
         err = tr_report_open(&t->report, t->child, &t->at, text);
+    if (err == 0)
+        lock_ring(t);
+    if (err == 0)
+        err = watch_gpu(t, text);
     t->valid = calloc(t->child->run->geometry.batch_size_max, 1);
     return err == 0 && !t->valid ? -ENOMEM : err;
 }
@@ -253,7 +312,9 @@ static int save(struct trainer *t, int epoch, bool best, struct im_text *text)
     if (err)
         return err == IM_EXIT_RESUMABLE ? IM_EXIT_FORCED : err;
     write_position(t, &position);
+    begin_stage(t, "save");
     err = tr_state_save(&t->state, &t->store, &position, epoch, best, text);
+    end_stage(t);
     if (err == 0)
         tr_snapshot_saved(&t->snapshot, t->at.next_batch);
     return err;
@@ -264,12 +325,16 @@ static int save(struct trainer *t, int epoch, bool best, struct im_text *text)
 static int take_snapshot(struct trainer *t, bool training, struct im_text *text)
 {
     struct tr_position_text position;
+    int err;
 
     if (!tr_snapshot_is_due(&t->snapshot, t->at.next_batch))
         return 0;
     count_time(t, training);
     write_position(t, &position);
-    return tr_snapshot_take(&t->snapshot, &t->state, &position, t->at.next_batch, text);
+    begin_stage(t, "snapshot");
+    err = tr_snapshot_take(&t->snapshot, &t->state, &position, t->at.next_batch, text);
+    end_stage(t);
+    return err;
 }
 
 /* Waits until the batch is complete. 0: it is; > 0: leave with that status; IM_EXIT_RESUMABLE when asked to
@@ -310,6 +375,9 @@ static int begin_pass(struct trainer *t, const struct im_phase *phase, uint64_t 
 {
     t->pass_from = (batch - phase->first_batch) * phase->batch_size * t->child->plan->ranks;
     /* The others enter samples after the first agreement, which rank 0 comes to after this. */
+    if (leads(t) && phase->split == IM_TRAIN && t->peak > 0)
+        im_stats_gauge(t->child->stats, IM_G_GPU_IDEAL,
+                       tr_training_flop(im_network_model(t->net), (int)phase->image_size) / t->peak);
     if (leads(t))
         im_ledger_begin(t->child->run, (enum im_split)phase->split);
     if (batch == phase->first_batch)
@@ -496,8 +564,11 @@ static int one_step(struct trainer *t, const struct im_phase *phase, struct im_t
     uint32_t count = im_plan_batch_count(t->child->plan, g, t->child->index);
     struct tr_agreement agreed = {.saves = save_requests(t)};
     struct step step;
-    int err = wait_batch(t, g, count);
+    int err;
 
+    begin_stage(t, "wait for batch");
+    err = wait_batch(t, g, count);
+    end_stage(t);
     if (err && err != IM_EXIT_RESUMABLE)
         return err;
     agreed.stop = err == IM_EXIT_RESUMABLE;
@@ -511,7 +582,9 @@ static int one_step(struct trainer *t, const struct im_phase *phase, struct im_t
     if (agreed.stop)
         return stop(t, phase, text);
     im_stats_enter(t->child->stats, IM_WORK);
+    begin_stage(t, phase->split == IM_TRAIN ? "train" : "validate");
     err = run_batch(t, &step, agreed.usable, text);
+    end_stage(t);
     if (err == 0 && g + 1 == phase->first_batch + phase->steps)
         err = end_pass(t, phase, text);
     if (err == 0)
@@ -590,12 +663,17 @@ int tr_run(struct im_child *child, struct im_text *text)
     if (err == 0)
         err = train(&t, text);
     im_stats_enter(child->stats, IM_IDLE);
+    tr_telemetry_close(t.telemetry);
     tr_report_close(&t.report);
-    tr_team_close(&t.team);
+    if (err < 0 || err == IM_EXIT_PEER)
+        tr_team_abort(&t.team);
     tr_snapshot_close(&t.snapshot);
     tr_schedule_fini(&t.schedule);
     tr_state_fini(&t.state);
+    if (t.locked)
+        im_network_unlock_host(t.net, t.locked);
     im_network_free(t.net);
+    tr_team_close(&t.team);
     free(t.valid);
     if (err < 0 && !text->s[0])
         return im_fail(text, err, "%s", strerror(-err));

@@ -12,6 +12,7 @@ BIN=$1 REFERENCE=$2 CASE=$3
 T=$(mktemp -d /tmp/e2e.XXXXXX)
 export E2E_TAG=$T XDG_RUNTIME_DIR=$T/rt XDG_CACHE_HOME=$T/cache
 unset IMSUPER_FAULT NO_COLOR
+export IMSUPER_GPUS=0 # these tests compare bits, and a machine with a GPU would take it
 mkdir -p "$T/rt" "$T/cache"
 chmod 700 "$T/rt"
 LIMIT_SECONDS=${E2E_LIMIT_SECONDS:-100} # for one wait; CTest has the last word
