@@ -1,10 +1,9 @@
-/* Convolutions and batch norm by cuDNN's graph API, on one GPU. cuda_graph.c is the one file with cudnn.h.
+/* Convolutions and batch norm by cuDNN's graph API, on one GPU. cuda_cudnn.c is the one file with cudnn.h.
  *
  * Values lie as NHWC, packed, weights as KRSC (out channel, row, column, in channel), both in the type of the
- * plan; sums are fp32 or better. Norm's statistics, scale, bias and their
- * gradients are fp32. Pointers are
- * to device memory, aligned to 16 bytes at least. Runs are enqueued on TR_GPU_COMPUTE, may be recorded, and
- * share one workspace.
+ * plan; sums are fp32 or better. Gradients of weights and norm's statistics, scale, bias and their gradients
+ * are fp32. Pointers are to device memory, aligned to 16 bytes at least. Runs are enqueued on TR_GPU_COMPUTE,
+ * may be recorded, and share one workspace.
  *
  * Life of a plan: _new() asks cuDNN for engines and keeps those that can run the shape (-ENOTSUP: none, the
  * text says why; the caller has its own kernel or gives up); tr_dnn_settle() times the engines of all plans
