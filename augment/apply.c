@@ -126,7 +126,7 @@ static void do_contrast(struct painting *p, double factor)
     unsigned mean;
 
     flush(p);
-    mean = imk_luma_mean(p->canvas->ops.luma_sum(&p->image), p->image.width, p->image.height);
+    mean = imk_luma_mean(imk_luma_sum(&p->canvas->ops, &p->image), p->image.width, p->image.height);
     imk_lut_contrast(table(p), mean, factor);
 }
 
@@ -196,7 +196,7 @@ static void do_step(struct painting *p, const struct au_step *step, unsigned cha
         break;
     case AU_STEP_COLOR:
         flush(p);
-        ops->saturation(&p->image, step->factor);
+        imk_saturation(ops, &p->image, step->factor);
         break;
     case AU_STEP_SHARPNESS:
         flush(p);

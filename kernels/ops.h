@@ -99,10 +99,11 @@ void imk_lut_equalize(struct imk_lut *lut, const struct imk_histogram *histogram
  * each other without a pass over the pixels in between. dst and src may not overlap. */
 void imk_histogram_map(struct imk_histogram *dst, const struct imk_histogram *src, const struct imk_lut *lut);
 
-/* int(mean + 0.5), from the sum that `luma_sum` gives. */
+/* int(mean + 0.5), from the sum that imk_luma_sum() gives. */
 unsigned imk_luma_mean(uint64_t sum, uint32_t width, uint32_t height);
 
-/* torchvision's hue factor, -0.5 .. 0.5 of a turn, to the shift that `hue` takes: uint8(int(factor * 255)).
+/* torchvision's hue factor, -0.5 .. 0.5 of a turn, to the shift that imk_hue() takes: uint8(int(factor *
+ * 255)).
  */
 unsigned char imk_hue_shift(double factor);
 
@@ -149,24 +150,10 @@ struct imk_ops {
 
     void (*histogram)(const struct imk_image *src, struct imk_histogram *ret);
 
-    /* The sum over all pixels of Pillow's L: (19595 R + 38470 G + 7471 B + 2^15) >> 16. */
-    uint64_t (*luma_sum)(const struct imk_image *src);
-
-    /* ImageEnhance.Contrast about a known mean; mean 0 gives Brightness. The same as the table would, by
-     * arithmetic, which is faster for one operation. */
-    void (*contrast)(const struct imk_image *image, unsigned mean, double factor);
-
     /* Several colour steps in one pass, in this order; count <= IMK_STEPS_MAX, may be 0. *ret_luma, unless
-     * NULL, becomes luma_sum of the result. */
+     * NULL, becomes imk_luma_sum() of the result. */
     void (*steps)(const struct imk_image *image, const struct imk_step *steps, unsigned count,
                   uint64_t *ret_luma);
-
-    /* ImageEnhance.Color: blend with L. */
-    void (*saturation)(const struct imk_image *image, double factor);
-
-    /* To Pillow's 8-bit HSV, H + shift modulo 256, and back. Not the identity for shift 0: the way through
-     * HSV rounds. */
-    void (*hue)(const struct imk_image *image, unsigned char shift);
 
     /* ImageEnhance.Sharpness: blend with the image smoothed by (1 1 1; 1 5 1; 1 1 1) / 13, whose outermost
      * pixels are the image's own. scratch: imk_sharpness_bytes(width), any alignment. */
@@ -175,6 +162,22 @@ struct imk_ops {
 
 /* The fastest functions that need no more than `cpu_flags` (imk_cpu_flags()); 0 gives the reference. */
 void imk_ops_init(struct imk_ops *ops, unsigned cpu_flags);
+
+/* ---- One colour step alone ---- */
+
+/* The sum over all pixels of Pillow's L: (19595 R + 38470 G + 7471 B + 2^15) >> 16. */
+uint64_t imk_luma_sum(const struct imk_ops *ops, const struct imk_image *image);
+
+/* ImageEnhance.Contrast about a known mean; mean 0 gives Brightness. The same as the table would, by
+ * arithmetic, which is faster for one operation. */
+void imk_contrast(const struct imk_ops *ops, const struct imk_image *image, unsigned mean, double factor);
+
+/* ImageEnhance.Color: blend with L. */
+void imk_saturation(const struct imk_ops *ops, const struct imk_image *image, double factor);
+
+/* To Pillow's 8-bit HSV, H + shift modulo 256, and back. Not the identity for shift 0: the way through HSV
+ * rounds. */
+void imk_hue(const struct imk_ops *ops, const struct imk_image *image, unsigned char shift);
 
 /* ---- Several at once ---- */
 

@@ -411,36 +411,9 @@ static void do_steps(const struct imk_image *image, const struct imk_step *steps
         *ret_luma = sum;
 }
 
-static uint64_t luma_sum(const struct imk_image *src)
-{
-    uint64_t sum;
-
-    do_steps(src, NULL, 0, &sum);
-    return sum;
-}
-
-static void contrast(const struct imk_image *image, unsigned mean, double factor)
-{
-    do_steps(image, &(struct imk_step){IMK_STEP_BLEND, (unsigned char)mean, (float)factor}, 1, NULL);
-}
-
-static void saturation(const struct imk_image *image, double factor)
-{
-    do_steps(image, &(struct imk_step){IMK_STEP_SATURATION, 0, (float)factor}, 1, NULL);
-}
-
-static void hue(const struct imk_image *image, unsigned char shift)
-{
-    do_steps(image, &(struct imk_step){IMK_STEP_HUE, shift, 0}, 1, NULL);
-}
-
 void imk_ops_avx2_steps(struct imk_ops *ops)
 {
-    ops->luma_sum = luma_sum;
-    ops->contrast = contrast;
     ops->steps = do_steps;
-    ops->saturation = saturation;
-    ops->hue = hue;
 }
 
 #endif

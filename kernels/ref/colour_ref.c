@@ -121,29 +121,6 @@ static void do_steps(const struct imk_image *image, const struct imk_step *steps
         *ret_luma = sum;
 }
 
-static uint64_t luma_sum(const struct imk_image *src)
-{
-    uint64_t sum;
-
-    do_steps(src, NULL, 0, &sum);
-    return sum;
-}
-
-static void contrast(const struct imk_image *image, unsigned mean, double factor)
-{
-    do_steps(image, &(struct imk_step){IMK_STEP_BLEND, (unsigned char)mean, (float)factor}, 1, NULL);
-}
-
-static void saturation(const struct imk_image *image, double factor)
-{
-    do_steps(image, &(struct imk_step){IMK_STEP_SATURATION, 0, (float)factor}, 1, NULL);
-}
-
-static void hue(const struct imk_image *image, unsigned char shift)
-{
-    do_steps(image, &(struct imk_step){IMK_STEP_HUE, shift, 0}, 1, NULL);
-}
-
 static void apply_lut(const struct imk_image *dst, const struct imk_image *src, const struct imk_lut *lut)
 {
     for (uint32_t y = 0; y < src->height; y++) {
@@ -207,11 +184,7 @@ void imk_ops_ref_colour(struct imk_ops *ops)
         .name = "ref",
         .apply_lut = apply_lut,
         .histogram = histogram,
-        .luma_sum = luma_sum,
-        .contrast = contrast,
         .steps = do_steps,
-        .saturation = saturation,
-        .hue = hue,
         .sharpness = sharpness,
     };
 }

@@ -98,7 +98,7 @@ static void run_table(const struct imk_ops *ops, const struct record *r, const s
         imk_lut_brightness(&lut, r->p[0]);
         break;
     case CONTRAST:
-        imk_lut_contrast(&lut, imk_luma_mean(ops->luma_sum(image), image->width, image->height), r->p[0]);
+        imk_lut_contrast(&lut, imk_luma_mean(imk_luma_sum(ops, image), image->width, image->height), r->p[0]);
         break;
     case AUTOCONTRAST:
         imk_lut_autocontrast(&lut, &histogram);
@@ -127,9 +127,9 @@ static void run_colour(const struct imk_ops *ops, const struct record *r, const 
 
     assert_non_null(scratch);
     if (r->op == SATURATION)
-        ops->saturation(image, r->p[0]);
+        imk_saturation(ops, image, r->p[0]);
     else if (r->op == HUE)
-        ops->hue(image, imk_hue_shift(r->p[0]));
+        imk_hue(ops, image, imk_hue_shift(r->p[0]));
     else if (r->op == SHARPNESS)
         ops->sharpness(image, r->p[0], scratch);
     else

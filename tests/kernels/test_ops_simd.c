@@ -94,7 +94,7 @@ static void colour_steps_equal_the_reference(void **state)
         v->ref.steps(&a.image, steps, count, &sum_a);
         v->simd.steps(&b.image, steps, count, i % 2 ? &sum_b : NULL);
         assert_same(&a, &b);
-        assert_true(v->simd.luma_sum(&a.image) == sum_a);
+        assert_true(imk_luma_sum(&v->simd, &a.image) == sum_a);
         if (i % 2)
             assert_true(sum_a == sum_b);
         test_image_free(&a);
@@ -309,7 +309,7 @@ static void contrast_equals_its_table(void **state)
         imk_lut_identity(&lut);
         imk_lut_contrast(&lut, mean, factor);
         v->ref.apply_lut(&a.image, &a.image, &lut);
-        v->simd.contrast(&b.image, mean, factor);
+        imk_contrast(&v->simd, &b.image, mean, factor);
         assert_same(&a, &b);
         test_image_free(&a);
         test_image_free(&b);

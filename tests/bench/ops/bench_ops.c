@@ -106,23 +106,23 @@ static void translate(struct bench *b, const struct draw *d)
 
 static void brightness(struct bench *b, const struct draw *d)
 {
-    b->ops.contrast(&b->image.image, 0, d->jitter.brightness);
+    imk_contrast(&b->ops, &b->image.image, 0, d->jitter.brightness);
 }
 
 static void luma_sum(struct bench *b, const struct draw *d)
 {
     (void)d;
-    b->scratch[0] = (unsigned char)b->ops.luma_sum(&b->image.image);
+    b->scratch[0] = (unsigned char)imk_luma_sum(&b->ops, &b->image.image);
 }
 
 static void saturation(struct bench *b, const struct draw *d)
 {
-    b->ops.saturation(&b->image.image, d->jitter.saturation);
+    imk_saturation(&b->ops, &b->image.image, d->jitter.saturation);
 }
 
 static void hue(struct bench *b, const struct draw *d)
 {
-    b->ops.hue(&b->image.image, d->jitter.hue_shift);
+    imk_hue(&b->ops, &b->image.image, d->jitter.hue_shift);
 }
 
 static void jitter(struct bench *b, const struct draw *d)
