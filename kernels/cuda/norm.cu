@@ -84,7 +84,7 @@ template <class T, bool WIDE> static __global__ void stats_of_slices(struct stat
         struct joint t = {(double)means[lane], 0.0, 0.0, 0.0};
         float *out = (float *)k.a.scratch + (size_t)blockIdx.x * (size_t)k.cut.pitch + channel;
 
-        for (int y = 0; y < w.down && y < rows; y++)
+        for (int y = 0; y < w.down; y++) /* those without rows count 0 */
             join(&t, (double)rows_of_thread(rows, y, w.down), means[y * width + lane],
                  squares[y * width + lane]);
         out[0] = (float)mean_of(&t);
