@@ -57,6 +57,9 @@ struct im_outcome {
 struct im_rank_sum {
     void *context;
     int (*sum)(void *context, void *x, size_t count, bool is_double, struct CUstream_st *stream);
+    /* (optional) Called again and again while the host waits for the device; pauses a moment itself. An error
+     * ends the waiting. */
+    int (*watch)(void *context);
 };
 
 /* What all calls enqueue is done in their order; sums alone run beside what is enqueued after them. */

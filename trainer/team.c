@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,6 +18,7 @@
 #include "ipc/wait.h"
 #include "trainer/cuda_module.h"
 
+#define WATCH_SPIN_NS (IM_MS / 2)     /* before a wait gives its core away */
 #define JUDGEMENT_NS (10 * IM_SECOND) /* how long the supervisor may take to notice a death */
 
 static int publish(void *context, const void *card, size_t bytes)
@@ -157,6 +159,41 @@ static int sync_sums(void *context, int channels, float *a, float *b)
     return err;
 }
 
+/* Into the stream: done when the ranks have come to it. */
+static int device_sum(void *context, void *x, size_t count, bool is_double, struct CUstream_st *stream)
+{
+    struct tr_team *t = context;
+
+    t->failed =
+        t->ops->reduce_on(t->comm, x, count, is_double ? TR_COMM_DOUBLE : TR_COMM_FLOAT, stream, &t->why);
+    return t->failed;
+}
+
+/* While the host waits for the device, which waits for others' sums. The limit is of one step's waits. */
+static int device_watch(void *context)
+{
+    struct tr_team *t = context;
+    const im_ns now = im_now();
+    int err = t->ops->watch(t->comm, &t->why);
+
+    if (t->waits_since == 0)
+        t->waits_since = now;
+    if (err == 0)
+        err = im_child_should_leave(t->child);
+    if (err == 0 && now - t->waits_since > (im_ns)t->child->conf->rank_timeout_ms * IM_MS)
+        err = im_fail(&t->why, -ETIMEDOUT, "a step on the GPU did not end within %.0f s: a rank has not come",
+                      (double)t->child->conf->rank_timeout_ms / 1000);
+    t->failed = err;
+    if (err == 0 && now - t->waits_since > WATCH_SPIN_NS)
+        poll(NULL, 0, 1);
+    return err;
+}
+
+const struct im_rank_sum *tr_team_rank_sum(struct tr_team *t)
+{
+    return t->child->plan->ranks > 1 && t->ops->reduce_on ? &t->rank_sum : NULL;
+}
+
 int tr_team_judge(struct tr_team *t, int err, struct im_text *text)
 {
     if (err >= 0 || t->failed == 0)
@@ -190,12 +227,14 @@ int tr_team_open(struct tr_team *t, struct im_child *child, struct im_text *text
         .ranks = (int)child->plan->ranks,
         .timeout_ms = child->conf->rank_timeout_ms,
         .device = im_conf_gpu(child->conf, child->index),
+        .deterministic = child->conf->deterministic,
         .rendezvous = {.context = child, .publish = publish, .look = look, .leave = ask_leave},
     };
     int err;
 
     *t = (struct tr_team){.child = child,
                           .peers = {.child = child},
+                          .rank_sum = {.context = t, .sum = device_sum, .watch = device_watch},
                           .bn_sync = {.context = t, .moments = sync_moments, .sums = sync_sums}};
     static_assert(IM_CARD_BYTES >= TR_CARD_BYTES_MAX, "a card fits its place");
     err = find_transport(child, &t->ops, text);
@@ -226,6 +265,7 @@ int tr_team_agree(struct tr_team *t, struct tr_agreement *a)
 
     if (t->child->plan->ranks == 1)
         return 0;
+    t->waits_since = 0;
     leave = im_peers_exchange(&t->peers, mine, 3, all);
     if (leave)
         return leave;

@@ -14,6 +14,7 @@
 #define TRAINER_TEAM_H
 
 #include "ipc/peers.h"
+#include "trainer/backend_step.h"
 #include "trainer/comm.h"
 #include "trainer/network.h"
 #include "trainer/state.h"
@@ -23,6 +24,9 @@ struct tr_team {
     struct im_peers peers;
     const struct tr_comm_ops *ops;
     struct tr_comm *comm;
+    struct im_rank_sum
+        rank_sum;      /* for a network on a device, where the transport can; see tr_team_rank_sum() */
+    im_ns waits_since; /* of its watch: when this step's waits began; 0: not yet */
     struct im_bn_sync bn_sync; /* for a network whose batch norm goes over all ranks */
     float *gathered;           /* [ranks][...] of its exchanges, then this rank's part */
     size_t gathered_floats;
@@ -41,6 +45,10 @@ int tr_team_open(struct tr_team *t, struct im_child *child, struct im_text *text
 void tr_team_abort(struct tr_team *t);
 /* After the network, whose recordings hold on to the communicator; zeroed is fine. */
 void tr_team_close(struct tr_team *t);
+
+/* Sums over the ranks in the network's own stream, for struct im_network_config; NULL: there is one rank, or
+ * the transport adds up in host memory. */
+const struct im_rank_sum *tr_team_rank_sum(struct tr_team *t);
 
 /* What a rank knows before a step; what all know after tr_team_agree(). */
 struct tr_agreement {

@@ -263,9 +263,11 @@
     SEED(seed, "seed", 42, IM_GROUP_TRAINING, IM_FOR_SAMPLES | IM_FOR_SYNTH | IM_FOR_INDEX | IM_FOR_STEPS, "N", "all random choices follow from it") \
     INT(validate_every, "validate-every", 1, 1, 100000, IM_GROUP_TRAINING, IM_FOR_START, "N", "epochs from one validation to the next; the last epoch always has one") \
     ENUM(backend, "backend", IM_BACKEND_AUTO, IM_BACKENDS, IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_STEPS, "NAME", "what computes the steps") \
-    TEXT(gpus, "gpus", "auto", IM_GROUP_PIPELINE, IM_FOR_START, "WHICH", "GPUs to train on, one trainer for each: auto (all, or the CPU where there is none), 0 (none), a number of them, or a list such as 0,2 (`imsuper gpus` shows them)") \
+    TEXT(gpus, "gpus", "auto", IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_STEPS, "WHICH", "GPUs to train on, one trainer for each: auto (all, or the CPU where there is none), 0 (none), a number of them, or a list such as 0,2 (`imsuper gpus` shows them)") \
     INT(ranks, "ranks", 1, 1, 64, IM_GROUP_PIPELINE, IM_FOR_START, "N", "trainer processes, which share each step; batch-size is of each; on GPUs there is one for each (gpus)") \
     BOOL(sync_bn, "sync-bn", false, IM_GROUP_PIPELINE, IM_FOR_START, "", "batch norm over the batches of all ranks, not of each one alone") \
+    BOOL(tf32, "tf32", false, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_STEPS, "", "on GPUs in fp32: convolutions and matrix products may round what they multiply to TF32 (10 bits of mantissa), several times faster") \
+    BOOL(deterministic, "deterministic", false, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_STEPS, "", "on GPUs: the same weights on every run on the same GPUs, by leaving out what is faster and adds up in any order; the CPU is so in any case") \
     INT(readers, "readers", 0, 0, 1024, IM_GROUP_PIPELINE, IM_FOR_START, "N", "reader processes; 0 = chosen from the machine") \
     INT(augmenters, "augmenters", 0, 0, 1024, IM_GROUP_PIPELINE, IM_FOR_START, "N", "decoding processes; 0 = chosen from the machine") \
     INT(trainer_threads, "trainer-threads", 0, 0, 1024, IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_STEPS, "N", "threads of a CPU trainer; 0 = chosen from the machine") \
