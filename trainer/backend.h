@@ -109,6 +109,7 @@ struct im_plan_info {
     const struct im_layout *x_layout, *y_layout;
     size_t x_bytes, y_bytes; /* of the values, and of their gradients */
     size_t save_bytes;       /* private memory that forward leaves for backward */
+    size_t own_bytes;        /* what plan() takes of the device besides, at most; 0: next to nothing */
     bool keeps_x, keeps_y;   /* backward reads the forward value: it must stay untouched until then */
     bool y_may_be_x;         /* forward may run in place */
     bool dx_may_be_dy;       /* backward may run in place over dy[0] */
@@ -292,5 +293,6 @@ int im_backend_find(const char *name, const struct im_backend_ops **ret_ops, str
 
 extern const struct im_backend_ops im_backend_ref;
 extern const struct im_backend_ops im_backend_onednn; /* only where the build has oneDNN */
+extern const struct im_backend_ops im_backend_cuda;   /* only in imsuper-cuda.so: cuda_module.h */
 
 #endif

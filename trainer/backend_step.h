@@ -69,12 +69,11 @@ struct im_step_ops {
     /* Begins to copy the pixels of a batch whose stage() comes later, beside the step that runs. They must
      * stay until that step's outcome is there, or until sync(). */
     int (*prefetch)(struct im_backend *b, const uint8_t *pixels, size_t bytes);
-    /* Host memory from which pixels will come, for as long as it is mapped: copies from it are faster. NULL:
-     * what was named before is about to go. */
-    int (*host_memory)(struct im_backend *b, void *memory, size_t bytes);
     /* Repacked parameters become those of `params` at this version, where plans that exist use them. */
     int (*refresh)(struct im_backend *b, const float *params, size_t count, uint64_t param_version);
 
+    /* For a rank without samples, in place of forward and backward: zero gradients, an empty tally. */
+    int (*no_batch)(struct im_backend *b, float *g, size_t count);
     /* y = x if the loss of this rank's batch is not finite. */
     int (*restore)(struct im_backend *b, float *y, const float *x, size_t count);
     /* The sum over the ranks of x[], and of the tally. They run beside what comes after until join(). */

@@ -19,7 +19,5 @@ __attribute__((visibility("default"))) const struct tr_cuda_table tr_cuda_table 
 #ifdef IMSUPER_NCCL
     .comm = &tr_comm_nccl,
 #endif
-#ifdef IMSUPER_CUDA_BACKEND
     .backend = &im_backend_cuda,
-#endif
 };

@@ -19,6 +19,7 @@
 #include "ipc/base/err.h"
 #include "ipc/base/rng.h"
 #include "trainer/arena.h"
+#include "trainer/backend_step.h"
 #include "trainer/fuse.h"
 
 struct node {
@@ -30,7 +31,7 @@ struct node {
     int dy[2];    /* blocks of the gradient of the output; -1: none */
     int dx, dx2;  /* blocks of the gradients of the inputs; -1: none; of an ADD's both, dx */
     int last;     /* last time the output is read */
-    float *scale; /* DROPPATH in training: of each sample in this step */
+    float *scale; /* DROPPATH in training: of each sample in this step; in im_graph.scales */
 };
 
 struct im_graph {
@@ -40,6 +41,8 @@ struct im_graph {
     int count;
     struct tr_block *blocks;
     int block_count;
+    float *scales; /* of all drop paths, [n] each */
+    size_t scale_count;
     size_t bytes;
     struct im_layer_time *times; /* NULL: not wanted */
 };
@@ -224,15 +227,20 @@ static void place_gradients(struct im_graph *g)
 
 static int reserve_scales(struct im_graph *g, struct im_text *text)
 {
-    for (int i = 0; i < g->count; i++) {
-        struct node *node = &g->nodes[i];
+    const size_t n = (size_t)g->config.n;
+    size_t paths = 0;
 
-        if (node->op.kind != IM_OP_DROPPATH || !g->config.training)
-            continue;
-        node->scale = calloc((size_t)g->config.n, sizeof(*node->scale));
-        if (!node->scale)
-            return im_fail(text, -ENOMEM, "no memory for a graph");
-    }
+    for (int i = 0; i < g->count && g->config.training; i++)
+        paths += g->nodes[i].op.kind == IM_OP_DROPPATH;
+    if (paths == 0)
+        return 0;
+    g->scale_count = paths * n;
+    g->scales = calloc(g->scale_count, sizeof(*g->scales));
+    if (!g->scales)
+        return im_fail(text, -ENOMEM, "no memory for a graph");
+    for (int i = g->count - 1; i > 0; i--)
+        if (g->nodes[i].op.kind == IM_OP_DROPPATH)
+            g->nodes[i].scale = g->scales + --paths * n;
     return 0;
 }
 
@@ -285,8 +293,8 @@ void im_graph_free(struct im_graph *g)
     for (int i = 0; g->nodes && i < g->count; i++) {
         if (g->nodes[i].plan)
             g->config.ops->plan_free(g->config.backend, g->nodes[i].plan);
-        free(g->nodes[i].scale);
     }
+    free(g->scales);
     free(g->layers);
     free(g->nodes);
     free(g->blocks);
@@ -296,6 +304,15 @@ void im_graph_free(struct im_graph *g)
 size_t im_graph_bytes(const struct im_graph *g)
 {
     return g->bytes;
+}
+
+size_t im_graph_own_bytes(const struct im_graph *g)
+{
+    size_t bytes = 0;
+
+    for (int i = 0; i < g->count; i++)
+        bytes += g->nodes[i].info.own_bytes;
+    return bytes;
 }
 
 size_t im_graph_bytes_apart(const struct im_graph *g)
@@ -370,6 +387,12 @@ static void draw_scales(struct im_graph *g, const struct im_batch *batch)
     }
 }
 
+/* Times of layers are those of their work, not of its enqueuing. */
+static int wait_for_device(const struct im_graph *g)
+{
+    return g->config.ops->sync ? g->config.ops->sync(g->config.backend) : 0;
+}
+
 int im_graph_forward(struct im_graph *g, const struct im_graph_memory *m, const struct im_batch *batch,
                      float smoothing, double divisor, struct im_tally *ret_tally)
 {
@@ -393,6 +416,8 @@ int im_graph_forward(struct im_graph *g, const struct im_graph_memory *m, const 
         e.tally = &tally;
         began = g->times ? im_now() : 0;
         err = g->config.ops->forward(g->config.backend, g->nodes[i].plan, &e);
+        if (g->times && err == 0)
+            err = wait_for_device(g);
         if (g->times)
             g->times[i].forward += im_now() - began;
         if (err < 0)
@@ -400,6 +425,58 @@ int im_graph_forward(struct im_graph *g, const struct im_graph_memory *m, const 
     }
     *ret_tally = tally;
     return 0;
+}
+
+int im_graph_stage(struct im_graph *g, const struct im_batch *batch, float smoothing, double divisor,
+                   const struct im_rule *rule)
+{
+    const struct im_inputs in = {.pixels = batch->pixels,
+                                 .pixel_bytes =
+                                     (size_t)batch->n * (size_t)batch->size * (size_t)batch->size * 3,
+                                 .labels = batch->labels,
+                                 .valid = batch->valid,
+                                 .n = batch->n,
+                                 .mix = &batch->mix,
+                                 .smoothing = smoothing,
+                                 .divisor = divisor,
+                                 .scales = g->scales,
+                                 .scale_count = g->scale_count,
+                                 .rule = rule};
+
+    im_assert(batch->n == g->config.n && batch->size == g->config.size);
+    draw_scales(g, batch);
+    return g->config.ops->step->stage(g->config.backend, &in);
+}
+
+int im_graph_forward_staged(struct im_graph *g, const struct im_graph_memory *m)
+{
+    int err = 0;
+
+    for (int i = 0; i < g->count && err == 0; i++) {
+        struct im_exec e = arguments(g, m, i);
+
+        e.staged = true;
+        if (!g->layers[i].absorbed)
+            err = g->config.ops->forward(g->config.backend, g->nodes[i].plan, &e);
+    }
+    return err;
+}
+
+int im_graph_backward_telling(struct im_graph *g, const struct im_graph_memory *m,
+                              int (*done)(void *context, int layer), void *context)
+{
+    int err = 0;
+
+    for (int i = g->count - 2; i > 0 && err == 0; i--) {
+        struct im_exec e = arguments(g, m, i);
+
+        e.staged = true;
+        if (!g->layers[i].absorbed)
+            err = g->config.ops->backward(g->config.backend, g->nodes[i].plan, &e);
+        if (err == 0)
+            err = done(context, i);
+    }
+    return err;
 }
 
 int im_graph_backward(struct im_graph *g, const struct im_graph_memory *m)
@@ -412,6 +489,8 @@ int im_graph_backward(struct im_graph *g, const struct im_graph_memory *m)
 
         if (!g->layers[i].absorbed)
             err = g->config.ops->backward(g->config.backend, g->nodes[i].plan, &e);
+        if (g->times && err == 0)
+            err = wait_for_device(g);
         if (g->times)
             g->times[i].backward += im_now() - began;
         if (err < 0)

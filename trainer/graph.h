@@ -16,6 +16,7 @@
 
 struct im_text;
 struct im_graph;
+struct im_rule;
 
 struct im_graph_config {
     const struct im_backend_ops *ops;
@@ -60,6 +61,8 @@ void im_graph_free(struct im_graph *g); /* NULL is fine */
 
 size_t im_graph_bytes(const struct im_graph *g); /* of the arena it needs */
 
+size_t im_graph_own_bytes(const struct im_graph *g); /* what its plans take besides, at most */
+
 /* What the arena would take if no value, saved state or gradient had the place of one that is over. */
 size_t im_graph_bytes_apart(const struct im_graph *g);
 
@@ -69,6 +72,15 @@ int im_graph_forward(struct im_graph *g, const struct im_graph_memory *m, const 
 
 /* Gradients of all parameters into m->grads. Right after im_graph_forward with the same arena. */
 int im_graph_backward(struct im_graph *g, const struct im_graph_memory *m);
+
+/* For backends with steps of their own (backend_step.h): hands the batch in, then the same two with what was
+ * handed in; the tally stays on the device. rule as in im_inputs. done(context, i) is called when the
+ * backward pass of layer i is enqueued, from the last layer to the first; an error of it ends the pass. */
+int im_graph_stage(struct im_graph *g, const struct im_batch *batch, float smoothing, double divisor,
+                   const struct im_rule *rule);
+int im_graph_forward_staged(struct im_graph *g, const struct im_graph_memory *m);
+int im_graph_backward_telling(struct im_graph *g, const struct im_graph_memory *m,
+                              int (*done)(void *context, int layer), void *context);
 
 /* The logits of the last forward, [n][classes] in host memory; before backward. */
 int im_graph_logits(struct im_graph *g, const struct im_graph_memory *m, float *logits);

@@ -9,7 +9,8 @@
 static size_t planned(const struct im_graph_config *config)
 {
     struct im_graph *graph = NULL;
-    size_t bytes = im_graph_new(config, &graph, NULL) == 0 ? im_graph_bytes(graph) : 0;
+    size_t bytes =
+        im_graph_new(config, &graph, NULL) == 0 ? im_graph_bytes(graph) + im_graph_own_bytes(graph) : 0;
 
     im_graph_free(graph);
     return bytes;
@@ -51,6 +52,8 @@ int tr_memory_largest(const struct im_graph_config *config, size_t limit)
         else
             too_many = c.n;
     }
+    if (config->ops->measure)
+        return fits;
     /* What the estimate does not know of is a few per cent. */
     for (c.n = fits; c.n > 0; c.n -= c.n / 64 + 1) {
         size_t bytes = planned(&c);

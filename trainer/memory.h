@@ -6,9 +6,9 @@
 
 #include "trainer/graph.h"
 
-/* The arena of activations that this graph will need: exactly, where the backend can measure its ops; by the
- * plans of the reference backend, which allocate nothing, elsewhere: layouts with padded channels need a
- * little more. 0: it cannot be planned. */
+/* The arena of activations that this graph will need, and what its plans need besides: exactly, where the
+ * backend can measure its ops; by the plans of the reference backend, which allocate nothing, elsewhere:
+ * layouts with padded channels need a little more. 0: it cannot be planned. */
 size_t tr_memory_estimate(const struct im_graph_config *config);
 
 /* The largest batch up to config->n whose arena, planned by the config's own backend, takes at most `limit`

@@ -69,6 +69,9 @@ static struct row row_of(const struct table *t, int i)
 
 /* ---- planning ---- */
 
+static_assert((int)IM_AMP_BF16 == (int)IM_PRECISION_BF16 && (int)IM_AMP_FP16 == (int)IM_PRECISION_FP16,
+              "in step");
+
 static int plan(struct table *t, bool training, struct im_graph **ret_graph, struct im_text *text)
 {
     struct im_graph_config config = {.ops = &im_backend_ref,
@@ -78,8 +81,7 @@ static int plan(struct table *t, bool training, struct im_graph **ret_graph, str
                                      .size = (int)t->conf.image_size,
                                      .training = training,
                                      .std = {1, 1, 1},
-                                     .precision =
-                                         t->conf.amp == IM_AMP_BF16 ? IM_PRECISION_BF16 : IM_PRECISION_FP32};
+                                     .precision = (enum im_precision)t->conf.amp};
 
     return im_graph_new(&config, ret_graph, text);
 }

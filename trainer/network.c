@@ -9,42 +9,11 @@
 
 #include "ipc/base/err.h"
 #include "trainer/memory.h"
+#include "trainer/network_impl.h"
 
 enum {
-    GRAPHS_MAX = 16,
     BATCH_MAX = 1 << 16,
     SIZE_MAX_PX = 1 << 12,
-};
-
-struct entry {
-    struct im_graph *graph;
-    int n, size;
-    bool training;
-    uint64_t used; /* the clock at its last use */
-};
-
-struct im_network {
-    const struct im_backend_ops *ops;
-    struct im_backend *backend;
-    struct im_model *model;
-    struct im_span *spans;
-    size_t span_count;
-    float *arenas[IM_ARENA_COUNT];
-    uint64_t param_version;
-    int64_t tracked;
-    struct entry graphs[GRAPHS_MAX];
-    uint64_t clock;
-    char *values; /* the arena of activations */
-    size_t value_bytes;
-    size_t apart_bytes; /* of the graph that made it so large */
-    float mean[3], std[3];
-    struct im_loss loss;
-    enum im_optimizer optimizer;
-    bool accumulates, averages;
-    uint64_t seed;
-    size_t memory_max;
-    enum im_precision precision;
-    const struct im_bn_sync *bn_sync;
 };
 
 static int init_arenas(struct im_network *net, uint64_t seed, struct im_text *text)
@@ -74,6 +43,17 @@ static int init_arenas(struct im_network *net, uint64_t seed, struct im_text *te
     return err < 0 ? im_fail(text, err, "no memory for the parameters of %s", net->model->name) : 0;
 }
 
+static int check_backend(const struct im_backend_ops *ops, enum im_precision precision, struct im_text *text)
+{
+    static const char *const names[] = {"none", "bf16", "fp16"};
+
+    im_assert(ops->version == IM_BACKEND_VERSION);
+    if (ops->precisions >> precision & 1)
+        return 0;
+    return im_fail(text, -EINVAL, "the %s backend does not compute in %s: use another --amp", ops->name,
+                   names[precision]);
+}
+
 int im_network_new(const struct im_network_config *config, struct im_network **ret_network,
                    struct im_text *text)
 {
@@ -99,10 +79,13 @@ int im_network_new(const struct im_network_config *config, struct im_network **r
     net->seed = config->seed;
     net->memory_max = config->memory_max;
     net->precision = config->precision;
-    err = im_backend_find(config->backend, &net->ops, text);
+    net->plain_steps = config->plain_steps;
+    net->ops = config->ops;
+    err = net->ops ? 0 : im_backend_find(config->backend, &net->ops, text);
+    if (err == 0)
+        err = check_backend(net->ops, config->precision, text);
     if (err < 0)
         goto out;
-    im_assert(net->ops->version == IM_BACKEND_VERSION);
     err = im_model_new(&(struct im_model_config){.name = config->model,
                                                  .stem = config->stem,
                                                  .head = config->head,
@@ -113,10 +96,15 @@ int im_network_new(const struct im_network_config *config, struct im_network **r
                        &net->model, text);
     if (err < 0)
         goto out;
-    err = net->ops->open(config->threads, &net->backend, text);
+    err = net->ops->open_device ? net->ops->open_device(&config->device, &net->backend, text)
+                                : net->ops->open(config->threads, &net->backend, text);
     if (err < 0)
         goto out;
+    if (net->ops->step && config->rank_sum)
+        net->ops->step->set_ranks(net->backend, config->rank_sum);
     err = init_arenas(net, config->seed, text);
+    if (err == 0 && tr_network_buckets(net) < 0)
+        err = im_fail(text, -ENOMEM, "no memory for a network");
     if (err < 0)
         goto out;
     *ret_network = net;
@@ -130,8 +118,12 @@ void im_network_free(struct im_network *net)
 {
     if (!net)
         return;
-    for (int i = 0; i < GRAPHS_MAX; i++)
+    if (net->backend && net->ops->sync)
+        net->ops->sync(net->backend);
+    for (int i = 0; i < TR_GRAPHS_MAX; i++) {
+        tr_entry_forget(net, &net->graphs[i]);
         im_graph_free(net->graphs[i].graph);
+    }
     if (net->backend) {
         for (int i = 0; i < IM_ARENA_COUNT; i++)
             if (net->arenas[i])
@@ -140,6 +132,7 @@ void im_network_free(struct im_network *net)
         net->ops->buffer_free(net->backend, net->values, net->value_bytes);
         net->ops->close(net->backend);
     }
+    free(net->buckets);
     free(net->spans);
     im_model_free(net->model);
     free(net);
@@ -153,6 +146,8 @@ static int reserve(struct im_network *net, const struct im_graph *graph, struct 
 
     if (bytes <= net->value_bytes)
         return 0;
+    for (int i = 0; i < TR_GRAPHS_MAX; i++)
+        tr_entry_forget(net, &net->graphs[i]);
     net->ops->buffer_free(net->backend, net->values, net->value_bytes);
     net->values = NULL;
     net->value_bytes = 0;
@@ -171,7 +166,7 @@ static struct entry *find(struct im_network *net, int n, int size, bool training
 {
     struct entry *oldest = &net->graphs[0];
 
-    for (int i = 0; i < GRAPHS_MAX; i++) {
+    for (int i = 0; i < TR_GRAPHS_MAX; i++) {
         struct entry *e = &net->graphs[i];
 
         if (e->graph && e->n == n && e->size == size && e->training == training)
@@ -215,12 +210,18 @@ static int plan_graph(struct im_network *net, const struct im_graph_config *conf
         im_graph_free(graph);
         return tr_memory_refuse(config, bytes, limit, text);
     }
+    /* Before the arena takes its memory: what is timed needs some too. */
+    err = net->ops->settle ? net->ops->settle(net->backend, text) : 0;
+    if (err < 0) {
+        im_graph_free(graph);
+        return err;
+    }
     *ret_graph = graph;
     return 0;
 }
 
-static int graph_of(struct im_network *net, int n, int size, bool training, struct im_graph **ret_graph,
-                    struct im_text *text)
+int tr_network_entry(struct im_network *net, int n, int size, bool training, struct entry **ret_entry,
+                     struct im_text *text)
 {
     struct entry *e = find(net, n, size, training);
     int err;
@@ -247,6 +248,7 @@ static int graph_of(struct im_network *net, int n, int size, bool training, stru
         err = plan_graph(net, &config, &graph, text);
         if (err < 0)
             return err;
+        tr_entry_forget(net, e);
         im_graph_free(e->graph);
         *e = (struct entry){.graph = graph, .n = n, .size = size, .training = training};
     }
@@ -254,18 +256,28 @@ static int graph_of(struct im_network *net, int n, int size, bool training, stru
     if (err < 0)
         return err;
     e->used = ++net->clock;
-    *ret_graph = e->graph;
+    *ret_entry = e;
     return 0;
+}
+
+static int graph_of(struct im_network *net, int n, int size, bool training, struct im_graph **ret_graph,
+                    struct im_text *text)
+{
+    struct entry *e = NULL;
+    int err = tr_network_entry(net, n, size, training, &e, text);
+
+    *ret_graph = err < 0 ? NULL : e->graph;
+    return err;
 }
 
 int im_network_prepare(struct im_network *net, int n, int size, bool training, struct im_text *text)
 {
-    struct im_graph *graph;
+    struct im_graph *graph = NULL;
 
     return graph_of(net, n, size, training, &graph, text);
 }
 
-static struct im_graph_memory memory(const struct im_network *net)
+struct im_graph_memory tr_network_memory(const struct im_network *net)
 {
     return (struct im_graph_memory){
         .arena = net->values,
@@ -276,7 +288,7 @@ static struct im_graph_memory memory(const struct im_network *net)
     };
 }
 
-static int check_labels(const struct im_network *net, const struct im_batch *batch, struct im_text *text)
+int tr_network_check_labels(const struct im_network *net, const struct im_batch *batch, struct im_text *text)
 {
     for (int i = 0; i < batch->n; i++) {
         bool valid = !batch->valid || batch->valid[i];
@@ -288,15 +300,24 @@ static int check_labels(const struct im_network *net, const struct im_batch *bat
     return 0;
 }
 
+int tr_network_failed(struct im_network *net, int err, const char *what, struct im_text *text)
+{
+    struct im_text why = {{0}};
+
+    if (net->ops->trouble && net->ops->trouble(net->backend, &why) < 0 && why.s[0])
+        return im_fail(text, err, "the %s backend failed in the %s: %s", net->ops->name, what, why.s);
+    return im_fail(text, err, "the %s backend failed in the %s", net->ops->name, what);
+}
+
 static int finish(struct im_network *net, int err, const char *what, struct im_text *text)
 {
     if (err == 0 && net->ops->sync)
         err = net->ops->sync(net->backend);
-    return err < 0 ? im_fail(text, err, "the %s backend failed in the %s", net->ops->name, what) : 0;
+    return err < 0 ? tr_network_failed(net, err, what, text) : 0;
 }
 
 /* One arena into another of its size. */
-static int copy_arena(struct im_network *net, enum im_arena to, enum im_arena from)
+int tr_network_copy(struct im_network *net, enum im_arena to, enum im_arena from)
 {
     return net->ops->lerp(net->backend, net->arenas[to], net->arenas[from], 1, im_network_floats(net, to));
 }
@@ -305,15 +326,15 @@ int im_network_gradients(struct im_network *net, const struct im_batch *batch, f
                          double divisor, struct im_tally *ret_tally, struct im_text *text)
 {
     struct im_graph_memory m;
-    struct im_graph *graph;
-    int err = check_labels(net, batch, text);
+    struct im_graph *graph = NULL;
+    int err = tr_network_check_labels(net, batch, text);
 
     if (err == 0)
         err = graph_of(net, batch->n, batch->size, true, &graph, text);
     if (err < 0)
         return err;
-    m = memory(net);
-    err = copy_arena(net, IM_ARENA_STATS_BEFORE, IM_ARENA_STATS);
+    m = tr_network_memory(net);
+    err = tr_network_copy(net, IM_ARENA_STATS_BEFORE, IM_ARENA_STATS);
     if (err == 0)
         err = im_graph_forward(graph, &m, batch, label_smoothing, divisor, ret_tally);
     if (err == 0)
@@ -321,7 +342,7 @@ int im_network_gradients(struct im_network *net, const struct im_batch *batch, f
     if (err == 0 && isfinite(ret_tally->loss_sum))
         net->tracked++;
     else if (err == 0)
-        err = copy_arena(net, IM_ARENA_STATS, IM_ARENA_STATS_BEFORE);
+        err = tr_network_copy(net, IM_ARENA_STATS, IM_ARENA_STATS_BEFORE);
     return finish(net, err, "training step", text);
 }
 
@@ -372,7 +393,7 @@ int im_network_accumulate(struct im_network *net, bool first, bool last)
         return 0;
     im_assert(net->accumulates);
     if (first)
-        return copy_arena(net, IM_ARENA_SUM, IM_ARENA_GRADS);
+        return tr_network_copy(net, IM_ARENA_SUM, IM_ARENA_GRADS);
     return last ? net->ops->add(net->backend, grads, sum, count)
                 : net->ops->add(net->backend, sum, grads, count);
 }
@@ -437,14 +458,14 @@ static int evaluate(struct im_network *net, const struct im_batch *batch, bool a
                     struct im_tally *ret_tally, struct im_text *text)
 {
     struct im_graph_memory m;
-    struct im_graph *graph;
-    int err = check_labels(net, batch, text);
+    struct im_graph *graph = NULL;
+    int err = tr_network_check_labels(net, batch, text);
 
     if (err == 0)
         err = graph_of(net, batch->n, batch->size, false, &graph, text);
     if (err < 0)
         return err;
-    m = memory(net);
+    m = tr_network_memory(net);
     if (averaged) {
         m.params = net->arenas[IM_ARENA_EMA];
         m.stats = net->arenas[IM_ARENA_EMA_STATS];
@@ -587,7 +608,7 @@ int im_network_graph(struct im_network *net, int n, int size, bool training, str
 int im_network_describe(struct im_network *net, int n, int size, bool training, char *lines,
                         size_t line_bytes, struct im_text *text)
 {
-    struct im_graph *graph;
+    struct im_graph *graph = NULL;
     int err = graph_of(net, n, size, training, &graph, text);
 
     return err < 0 ? err : im_graph_describe(graph, lines, line_bytes);

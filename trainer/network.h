@@ -18,6 +18,8 @@
 
 struct im_text;
 struct im_network;
+struct im_outcome;
+struct im_rank_sum;
 
 struct im_network_config {
     const char *model; /* this and the next ones: im_model_config */
@@ -27,8 +29,13 @@ struct im_network_config {
     int classes;
     double drop_path_rate;
     bool zero_init_residual;
-    const char *backend; /* im_backend_find */
-    int threads;         /* 0: all processors */
+    const char *backend;                /* im_backend_find */
+    const struct im_backend_ops *ops;   /* in its place, for tests; NULL: by name */
+    int threads;                        /* 0: all processors */
+    struct im_device_config device;     /* for backends of devices */
+    const struct im_rank_sum *rank_sum; /* the same: sums over the ranks on the device; NULL: this one alone;
+                                           outlives the network */
+    bool plain_steps;                   /* whole steps are enqueued anew each time, not recorded */
     enum im_precision precision;
     uint64_t seed;
     float mean[3], std[3]; /* of pixels / 255, per channel; std > 0 */
@@ -113,6 +120,34 @@ int im_network_average(struct im_network *net, double decay);
 /* im_network_gradients and im_network_update, for a single rank. */
 int im_network_train_step(struct im_network *net, const struct im_batch *batch, const struct im_hyper *hyper,
                           float label_smoothing, struct im_tally *ret_tally, struct im_text *text);
+
+/* ---- whole steps, on devices that take them (backend_step.h) ---- */
+
+/* Whether im_network_step_begin() and _end() can be called; they do what im_network_gradients(), the sums
+ * over the ranks, im_network_accumulate(), im_network_gradient_norm(), the decision of recipe.h,
+ * im_network_update() and im_network_average() do, with one wait. Not so with statistics over several ranks.
+ */
+bool im_network_takes_steps(const struct im_network *net);
+
+struct im_step {
+    float label_smoothing;
+    double divisor;        /* of the loss, which is scaled up by loss_scale through it */
+    bool first, last;      /* batch of its window; the update follows the last */
+    struct im_hyper hyper; /* this and the rest: if last. step: were it taken */
+    double unscale;        /* over the loss scale, the factor that makes the sum of gradients that of the mean
+                              loss; NaN: the step is to be skipped */
+    double loss_scale;
+    double clip_norm; /* 0: none, but for LAMB, which then clips at 1 */
+    double ema_decay; /* of the averages, where there are any */
+};
+
+/* Begins it; the batch may be empty. What the batch points to stays until _end(). */
+int im_network_step_begin(struct im_network *net, const struct im_batch *batch, const struct im_step *step,
+                          struct im_text *text);
+int im_network_step_end(struct im_network *net, struct im_outcome *ret_outcome, struct im_text *text);
+
+/* Between the two: begins to copy the pixels of the next batch, which stay until its own _end(). */
+int im_network_prefetch(struct im_network *net, const struct im_batch *batch);
 
 /* Forward with the running statistics; loss without smoothing. logits (may be NULL): [n][classes] in host
  * memory. */

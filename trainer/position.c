@@ -12,8 +12,9 @@
 
 struct tr_position tr_position_start(const struct im_conf *conf)
 {
-    return (struct tr_position){.best_top1 = -1,
-                                .scaler = tr_scaler_init(conf->loss_scale == IM_LOSS_SCALE_DYNAMIC)};
+    return (struct tr_position){
+        .best_top1 = -1,
+        .scaler = tr_scaler_init(conf->loss_scale == IM_LOSS_SCALE_DYNAMIC || conf->amp == IM_AMP_FP16)};
 }
 
 void tr_sums_add(struct tr_sums *sums, const struct im_tally *tally)

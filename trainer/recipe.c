@@ -14,6 +14,7 @@
 
 #include "ipc/base/err.h"
 #include "ipc/base/fault.h"
+#include "trainer/backend_step.h"
 #include "trainer/ema.h"
 
 static bool is_adaptive(const struct im_conf *conf)
@@ -114,11 +115,18 @@ static int flip_bit(struct im_network *net)
     return err;
 }
 
-static int update(struct tr_recipe *r, struct tr_position *p, double lr, double factor)
+/* Whether losses are scaled: fp16 does not do without. */
+static bool scales(const struct im_conf *conf)
+{
+    return conf->loss_scale == IM_LOSS_SCALE_DYNAMIC || conf->amp == IM_AMP_FP16;
+}
+
+static struct im_hyper hyper_of(const struct tr_recipe *r, const struct tr_position *p)
 {
     const struct im_conf *conf = r->conf;
-    const struct im_hyper hyper = {
-        .lr = lr,
+
+    return (struct im_hyper){
+        .lr = tr_schedule_lr(r->schedule, p->steps),
         .momentum = tr_schedule_momentum(r->schedule, p->steps),
         .beta2 = conf->beta2,
         .eps = conf->eps > 0 ? conf->eps : default_eps(conf),
@@ -127,14 +135,43 @@ static int update(struct tr_recipe *r, struct tr_position *p, double lr, double 
         .nesterov = conf->nesterov && !is_adaptive(conf),
         .step = p->updates + 1,
     };
+}
+
+static double ema_decay(const struct tr_recipe *r, const struct tr_position *p)
+{
+    return tr_ema_decay(r->conf->ema, (enum im_conf_ema_warmup)r->conf->ema_warmup, p->updates + 1);
+}
+
+static int update(struct tr_recipe *r, struct tr_position *p, double factor)
+{
+    const struct im_hyper hyper = hyper_of(r, p);
     int err = im_network_update(r->net, &hyper, factor);
 
     if (err == 0 && IM_FAULT_ERR("trainer.weights.flip") < 0)
         err = flip_bit(r->net);
-    if (err == 0 && conf->ema > 0)
-        err = im_network_average(
-            r->net, tr_ema_decay(conf->ema, (enum im_conf_ema_warmup)conf->ema_warmup, p->updates + 1));
-    return err;
+    return err == 0 && r->conf->ema > 0 ? im_network_average(r->net, ema_decay(r, p)) : err;
+}
+
+/* What is the same however the step was taken: step->norm and ->skipped are known. */
+static int end_window(struct tr_recipe *r, struct tr_position *p, struct tr_step *step, struct im_text *text)
+{
+    step->ended = true;
+    step->lr = tr_schedule_lr(r->schedule, p->steps);
+    step->loss = tr_mean_loss(&p->window);
+    step->top1 = tr_top1(&p->window);
+    p->steps++;
+    p->updates += !step->skipped;
+    p->bad_steps = step->skipped ? p->bad_steps + 1 : 0;
+    p->window = (struct tr_sums){0};
+    p->window_batches = 0;
+    if (scales(r->conf))
+        tr_scaler_update(&p->scaler, !step->skipped);
+    if (p->bad_steps < (uint64_t)r->conf->max_bad_steps)
+        return 0;
+    return im_fail(text, -EDOM,
+                   "the loss or its gradient was not finite in %" PRIu32 " steps in a row (step %" PRIu64
+                   ": loss %g, gradient norm %g); a lower --lr, more --warmup-epochs or --grad-clip may help",
+                   p->bad_steps, p->steps, step->loss, step->norm);
 }
 
 /* The end of a window. */
@@ -147,42 +184,87 @@ static int take_step(struct tr_recipe *r, struct tr_position *p, uint64_t full, 
     if (err < 0)
         return im_fail(text, err, "the gradient's norm could not be computed");
     step->norm = IM_FAULT_ERR("trainer.step.nonfinite") < 0 ? (double)NAN : step->norm * factor;
-    step->ended = true;
-    step->lr = tr_schedule_lr(r->schedule, p->steps);
-    step->loss = tr_mean_loss(&p->window);
-    step->top1 = tr_top1(&p->window);
     step->skipped = !isfinite(step->norm) || !isfinite(p->window.loss);
     if (!step->skipped)
-        err = update(r, p, step->lr, factor * clip(r->conf, step->norm));
-    if (err < 0)
-        return im_fail(text, err, "the update of the parameters failed");
-    p->steps++;
-    p->updates += !step->skipped;
-    p->bad_steps = step->skipped ? p->bad_steps + 1 : 0;
-    p->window = (struct tr_sums){0};
-    p->window_batches = 0;
-    if (r->conf->loss_scale == IM_LOSS_SCALE_DYNAMIC)
-        tr_scaler_update(&p->scaler, !step->skipped);
-    if (p->bad_steps < (uint64_t)r->conf->max_bad_steps)
-        return 0;
-    return im_fail(text, -EDOM,
-                   "the loss or its gradient was not finite in %" PRIu32 " steps in a row (step %" PRIu64
-                   ": loss %g, gradient norm %g); a lower --lr, more --warmup-epochs or --grad-clip may help",
-                   p->bad_steps, p->steps, step->loss, step->norm);
+        err = update(r, p, factor * clip(r->conf, step->norm));
+    return err < 0 ? im_fail(text, err, "the update of the parameters failed") : end_window(r, p, step, text);
+}
+
+static bool ends_window(const struct tr_recipe *r, const struct tr_position *p, bool last)
+{
+    return last || p->window_batches + 1 >= r->conf->accumulate;
+}
+
+/* Of a batch, into its window. */
+static void count(struct tr_position *p, const struct im_tally *all)
+{
+    tr_sums_add(&p->window, all);
+    if (isfinite(all->loss_sum))
+        tr_sums_add(&p->sums[IM_TRAIN], all);
+    p->window_batches++;
 }
 
 int tr_recipe_step(struct tr_recipe *r, struct tr_position *p, const struct im_tally *all, uint64_t full,
                    bool last, struct tr_step *ret_step, struct im_text *text)
 {
-    const bool first = p->window_batches == 0, ends = last || p->window_batches + 1 >= r->conf->accumulate;
+    const bool first = p->window_batches == 0, ends = ends_window(r, p, last);
     int err = im_network_accumulate(r->net, first, ends);
 
     *ret_step = (struct tr_step){0};
     if (err < 0)
         return im_fail(text, err, "the gradients could not be added up");
-    tr_sums_add(&p->window, all);
-    if (isfinite(all->loss_sum))
-        tr_sums_add(&p->sums[IM_TRAIN], all);
-    p->window_batches++;
+    count(p, all);
     return ends ? take_step(r, p, full, ret_step, text) : 0;
+}
+
+/* As unscale(), over the loss's scale, before the window's last batch is counted: all of its usable samples
+ * will be valid. */
+static double unscale_by(const struct tr_recipe *r, const struct tr_position *p, uint64_t usable,
+                         uint64_t full)
+{
+    const uint64_t valid = p->window.valid + usable;
+
+    if (IM_FAULT_ERR("trainer.step.nonfinite") < 0 || !isfinite(p->window.loss))
+        return (double)NAN;
+    if (r->conf->accumulate == 1)
+        return 1;
+    return valid ? (double)full / (double)valid : 0;
+}
+
+int tr_recipe_begin(struct tr_recipe *r, const struct tr_position *p, const struct im_batch *batch,
+                    uint64_t usable, uint64_t full, bool last, struct im_text *text)
+{
+    const double samples = (double)(r->conf->accumulate > 1 ? full : usable);
+    const bool ends = ends_window(r, p, last);
+    const struct im_step step = {.label_smoothing = (float)r->conf->label_smoothing,
+                                 .divisor = samples / p->scaler.scale,
+                                 .first = p->window_batches == 0,
+                                 .last = ends,
+                                 .hyper = hyper_of(r, p),
+                                 .unscale = ends ? unscale_by(r, p, usable, full) : 1,
+                                 .loss_scale = p->scaler.scale,
+                                 .clip_norm = r->conf->grad_clip,
+                                 .ema_decay = r->conf->ema > 0 ? ema_decay(r, p) : 0};
+
+    return im_network_step_begin(r->net, batch, &step, text);
+}
+
+int tr_recipe_end(struct tr_recipe *r, struct tr_position *p, bool last, struct tr_step *ret_step,
+                  struct im_text *text)
+{
+    const bool ends = ends_window(r, p, last);
+    struct im_outcome outcome;
+    int err = im_network_step_end(r->net, &outcome, text);
+
+    *ret_step = (struct tr_step){0};
+    if (err < 0)
+        return err;
+    count(p, &outcome.tally);
+    if (!ends)
+        return 0;
+    ret_step->norm = outcome.norm;
+    ret_step->skipped = outcome.skipped;
+    if (!outcome.skipped && IM_FAULT_ERR("trainer.weights.flip") < 0 && flip_bit(r->net) < 0)
+        return im_fail(text, -EIO, "the update of the parameters failed");
+    return end_window(r, p, ret_step, text);
 }

@@ -55,4 +55,11 @@ int tr_recipe_gradients(struct tr_recipe *r, const struct tr_position *p, const 
 int tr_recipe_step(struct tr_recipe *r, struct tr_position *p, const struct im_tally *all, uint64_t full,
                    bool last, struct tr_step *ret_step, struct im_text *text);
 
+/* The same two, and the sums over the ranks in between, as one step of the device, where
+ * im_network_takes_steps(): begun, and ended with what the ranks' batches came to together. */
+int tr_recipe_begin(struct tr_recipe *r, const struct tr_position *p, const struct im_batch *batch,
+                    uint64_t usable, uint64_t full, bool last, struct im_text *text);
+int tr_recipe_end(struct tr_recipe *r, struct tr_position *p, bool last, struct tr_step *ret_step,
+                  struct im_text *text);
+
 #endif

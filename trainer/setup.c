@@ -8,6 +8,9 @@
 int tr_network_config(const struct im_conf *conf, int classes, struct im_network_config *ret,
                       struct im_text *text)
 {
+    static const enum im_precision precisions[] = {[IM_AMP_NONE] = IM_PRECISION_FP32,
+                                                   [IM_AMP_BF16] = IM_PRECISION_BF16,
+                                                   [IM_AMP_FP16] = IM_PRECISION_FP16};
     double mean[3], std[3];
 
     *ret = (struct im_network_config){
@@ -22,7 +25,7 @@ int tr_network_config(const struct im_conf *conf, int classes, struct im_network
             conf->backend == IM_BACKEND_AUTO ? "onednn" : im_conf_choice(IM_KEY_backend, conf->backend),
         .threads = (int)conf->trainer_threads,
         .seed = conf->seed,
-        .precision = conf->amp == IM_AMP_BF16 ? IM_PRECISION_BF16 : IM_PRECISION_FP32,
+        .precision = precisions[conf->amp],
     };
     if (im_conf_triplet(conf->mean, mean) < 0 || im_conf_triplet(conf->std, std) < 0)
         return im_fail(text, -EINVAL, "--mean or --std is not three numbers");

@@ -198,6 +198,8 @@ int im_conf_check(const struct im_conf *conf, struct im_text *text)
                        "gpus: \"%.200s\" is none of 0, auto, a number up to %d and a list such as 0,2 "
                        "without repetition",
                        conf->gpus, IM_CONF_GPUS_MAX);
+    if (conf->amp == IM_AMP_FP16 && conf->backend == IM_BACKEND_ONEDNN)
+        return im_fail(text, -EINVAL, "amp fp16 is for GPUs: the backend onednn computes in fp32 or bf16");
     if (conf->backend == IM_BACKEND_CUDA && gpus.count == 0)
         return im_fail(text, -EINVAL, "backend cuda and gpus 0 contradict each other");
     if (conf->side_min > conf->side_max)

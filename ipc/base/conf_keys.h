@@ -38,7 +38,8 @@
     X(IM_MODEL_RESNET56, "resnet56")
 #define IM_AMPS(X)                                                                                           \
     X(IM_AMP_NONE, "none")                                                                                   \
-    X(IM_AMP_BF16, "bf16")
+    X(IM_AMP_BF16, "bf16")                                                                                   \
+    X(IM_AMP_FP16, "fp16")
 #define IM_STEMS(X)                                                                                          \
     X(IM_CONF_STEM_AUTO, "auto")                                                                             \
     X(IM_CONF_STEM_IMAGENET, "imagenet")                                                                     \
@@ -207,7 +208,7 @@
     ENUM(blurpool, "blurpool", IM_CONF_BLURPOOL_NONE, IM_BLURPOOLS, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS, "NAME", "blur where the network strides: zhang (behind, as timm's resnetblur50) or ffcv (in front of every strided convolution)") \
     REAL(drop_path_rate, "drop-path-rate", 0, 0, 0.99, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS, "P", "stochastic depth: chance that a sample goes by the last block; rises linearly from 0 at the first") \
     BOOL(zero_init_residual, "zero-init-residual", false, IM_GROUP_MODEL, IM_FOR_START, "", "start each block as the identity: zero weight in its last batch norm (resnetv2: last convolution)") \
-    ENUM(amp, "amp", IM_AMP_NONE, IM_AMPS, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_STEPS | IM_FOR_MODEL, "TYPE", "what activations are stored and convolutions computed in: bf16, or none for fp32; weights stay fp32") \
+    ENUM(amp, "amp", IM_AMP_NONE, IM_AMPS, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_STEPS | IM_FOR_MODEL, "TYPE", "what activations are stored and convolutions computed in: bf16, fp16 (GPUs; the loss is then always scaled), or none for fp32; weights stay fp32") \
     TEXT(init_from, "init-from", "", IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL, "FILE", "safetensors file of torchvision, timm or imsuper whose weights a new run begins with; names and shapes must be the model's") \
     BOOL(init_skip_head, "init-skip-head", false, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL, "", "leave the classifier out of init-from: for other classes") \
     INT(epochs, "epochs", 90, 1, 100000, IM_GROUP_TRAINING, IM_FOR_START, "N", "passes over the training images") \

@@ -21,224 +21,16 @@
 
 #include "ipc/base/err.h"
 #include "ipc/base/rng.h"
+#include "tests/backend/rig.h"
 #include "trainer/backend.h"
 #include "trainer/cpu_ops.h"
 #include "trainer/ref_ops.h"
 
-enum { GUARD = 4096, SENTINEL = 0xa5 };
-
-/* A backend under test and the plan of one op on it. */
-struct rig {
-    const struct im_backend_ops *ops;
-    struct im_backend *b;
-    struct im_op op;
-    struct im_plan *plan;
-    struct im_plan_info info;
-    const struct im_bn_sync *sync;
-};
-
-struct tensor {
-    size_t count;
-    float *v;
-};
-
-/* What one op reads and writes, plain. */
-struct values {
-    struct tensor x, x2, y, dy[2], dx, w, b, dw, db, run_mean, run_var;
-};
-
-static size_t count_of(struct im_shape s)
-{
-    return (size_t)s.n * (size_t)s.c * (size_t)s.h * (size_t)s.w;
-}
-
-static struct tensor drawn(size_t count, uint64_t item, double low, double high)
-{
-    struct tensor t = {.count = count, .v = calloc(count + 1, sizeof(float))};
-    struct im_rng r = im_rng_at(11, IM_RNG_TEST, 2, item);
-
-    for (size_t i = 0; i < count; i++)
-        t.v[i] = (float)im_rng_uniform(&r, low, high);
-    return t;
-}
-
-static struct values make_values(const struct im_op *op, bool fork)
-{
-    size_t taps = (size_t)op->y.c * (size_t)op->x.c * (size_t)op->kernel * (size_t)op->kernel;
-    size_t weights = op->kind == IM_OP_CONV ? taps
-                     : op->kind == IM_OP_FC ? (size_t)op->y.c * (size_t)op->x.c
-                                            : (size_t)op->y.c;
-    size_t channels = (size_t)op->y.c;
-    struct values v = {
-        .x = drawn(count_of(op->x), 1, -1, 1),
-        .x2 = drawn(count_of(op->x), 2, -1, 1),
-        .y = drawn(count_of(op->y), 3, 0, 0),
-        .dy = {drawn(count_of(op->y), 4, -1, 1), {0}},
-        .dx = drawn(count_of(op->x), 3, 0, 0),
-        .w = drawn(weights, 5, 0.5, 1.5),
-        .b = drawn(channels, 6, -1, 1),
-        .dw = drawn(weights, 3, 0, 0),
-        .db = drawn(channels, 3, 0, 0),
-        .run_mean = drawn(channels, 7, -1, 1),
-        .run_var = drawn(channels, 8, 0.5, 1.5),
-    };
-
-    if (fork)
-        v.dy[1] = drawn(count_of(op->y), 9, -1, 1);
-    return v;
-}
-
-static void free_values(struct values *v)
-{
-    struct tensor *all[] = {&v->x, &v->x2, &v->y,  &v->dy[0], &v->dy[1],    &v->dx,
-                            &v->w, &v->b,  &v->dw, &v->db,    &v->run_mean, &v->run_var};
-
-    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
-        free(all[i]->v);
-}
-
-/* ---- guarded buffers ---- */
-
-static char *guarded(struct rig *r, size_t bytes)
-{
-    size_t total = bytes + 2 * GUARD;
-    char *host = malloc(total);
-    void *buffer = NULL;
-
-    memset(host, SENTINEL, total);
-    assert_int_equal(r->ops->buffer_new(r->b, total, &buffer), 0);
-    assert_int_equal(r->ops->copy_in(r->b, buffer, host, total), 0);
-    free(host);
-    return (char *)buffer + GUARD;
-}
-
-static void release(struct rig *r, char *data, size_t bytes)
-{
-    size_t total = bytes + 2 * GUARD;
-    unsigned char *host = malloc(total);
-
-    if (data) {
-        assert_int_equal(r->ops->copy_out(r->b, host, data - GUARD, total), 0);
-        for (size_t i = 0; i < GUARD; i++) {
-            assert_int_equal(host[i], SENTINEL);
-            assert_int_equal(host[GUARD + bytes + i], SENTINEL);
-        }
-        r->ops->buffer_free(r->b, data - GUARD, total);
-    }
-    free(host);
-}
-
-static char *value_in(struct rig *r, const struct im_layout *layout, struct im_shape shape, size_t bytes,
-                      const struct tensor *t)
-{
-    char *data = guarded(r, bytes);
-
-    assert_int_equal(r->ops->value_in(r->b, layout, shape, t->v, data), 0);
-    return data;
-}
-
-static float *plain_in(struct rig *r, const struct tensor *t)
-{
-    char *data = guarded(r, t->count * sizeof(float));
-
-    assert_int_equal(r->ops->copy_in(r->b, data, t->v, t->count * sizeof(float)), 0);
-    return (float *)(void *)data;
-}
-
-static void plain_out(struct rig *r, float *data, struct tensor *t)
-{
-    assert_int_equal(r->ops->copy_out(r->b, t->v, data, t->count * sizeof(float)), 0);
-    release(r, (char *)data, t->count * sizeof(float));
-}
-
-/* ---- running one op ---- */
-
-/* The layout that a convolution in front of the op would give its input. */
-static const struct im_layout *network_layout(struct rig *r, struct im_shape x)
-{
-    struct im_op conv = {.kind = IM_OP_CONV,
-                         .precision = r->op.precision,
-                         .x = x,
-                         .y = x,
-                         .kernel = 1,
-                         .stride = 1,
-                         .weight_id = -1};
-    struct im_plan_info info;
-    struct im_plan *plan;
-
-    assert_int_equal(r->ops->plan(r->b, &conv, &plan, &info, NULL), 0);
-    r->ops->plan_free(r->b, plan);
-    return info.y_layout;
-}
-
-static void open_rig(struct rig *r, const struct im_backend_ops *ops, const struct im_op *op, bool in_network)
-{
-    struct im_text text = {{0}};
-
-    *r = (struct rig){.ops = ops, .op = *op};
-    assert_int_equal(ops->open(2, &r->b, &text), 0);
-    if (in_network)
-        r->op.x_layout = network_layout(r, op->x);
-    if (ops->plan(r->b, &r->op, &r->plan, &r->info, &text) < 0)
-        fail_msg("%s", text.s);
-}
-
-static void close_rig(struct rig *r)
-{
-    r->ops->plan_free(r->b, r->plan);
-    r->ops->close(r->b);
-}
-
-/* Forward, then backward; the answers replace y, dx, dw, db and the running statistics of v. */
-static void run(struct rig *r, struct values *v, bool in_place)
-{
-    static const float scale[] = {1.25f, 0, 3, 0.5f};
-    const struct im_plan_info *info = &r->info;
-    bool y_is_x = in_place && info->y_may_be_x,
-         dx_is_dy = in_place && info->dx_may_be_dy && info->x_bytes == info->y_bytes;
-    char *x = value_in(r, info->x_layout, r->op.x, info->x_bytes, &v->x), *x2 = NULL, *dy1 = NULL;
-    char *y = y_is_x ? x : guarded(r, info->y_bytes), *save = guarded(r, info->save_bytes), *dy = NULL,
-         *dx = NULL;
-    struct im_exec e = {.x = x,
-                        .y = y,
-                        .save = save,
-                        .param_version = 1,
-                        .scale = scale,
-                        .sync = r->sync,
-                        .w = plain_in(r, &v->w),
-                        .b = plain_in(r, &v->b),
-                        .dw = plain_in(r, &v->dw),
-                        .db = plain_in(r, &v->db),
-                        .run_mean = plain_in(r, &v->run_mean),
-                        .run_var = plain_in(r, &v->run_var)};
-
-    if (r->op.kind == IM_OP_ADD)
-        e.x2 = x2 = value_in(r, info->x_layout, r->op.x, info->x_bytes, &v->x2);
-    assert_int_equal(r->ops->forward(r->b, r->plan, &e), 0);
-    assert_int_equal(r->ops->value_out(r->b, info->y_layout, r->op.y, y, v->y.v), 0);
-    if (r->op.training) {
-        e.dy[0] = dy = value_in(r, info->y_layout, r->op.y, info->y_bytes, &v->dy[0]);
-        if (v->dy[1].v)
-            e.dy[1] = dy1 = value_in(r, info->y_layout, r->op.y, info->y_bytes, &v->dy[1]);
-        e.dx = dx = dx_is_dy ? dy : guarded(r, info->x_bytes);
-        assert_int_equal(r->ops->backward(r->b, r->plan, &e), 0);
-        if (r->op.needs_dx)
-            assert_int_equal(r->ops->value_out(r->b, info->x_layout, r->op.x, dx, v->dx.v), 0);
-        release(r, dx_is_dy ? NULL : dx, info->x_bytes);
-        release(r, dy, info->y_bytes);
-        release(r, dy1, info->y_bytes);
-    }
-    release(r, y_is_x ? NULL : y, info->y_bytes);
-    release(r, x, info->x_bytes);
-    release(r, x2, info->x_bytes);
-    release(r, save, info->save_bytes);
-    release(r, (char *)(uintptr_t)e.w, v->w.count * sizeof(float));
-    release(r, (char *)(uintptr_t)e.b, v->b.count * sizeof(float));
-    plain_out(r, e.dw, &v->dw);
-    plain_out(r, e.db, &v->db);
-    plain_out(r, e.run_mean, &v->run_mean);
-    plain_out(r, e.run_var, &v->run_var);
-}
+#ifdef TESTS_CUDA
+static const struct im_backend_ops *const tested = &im_backend_cuda;
+#else
+static const struct im_backend_ops *const tested = &im_backend_onednn;
+#endif
 
 static double tolerance;
 
@@ -262,7 +54,7 @@ static void near(const char *what, const struct im_op *op, const struct tensor *
 /* Values as the ops before this one would have made them. */
 static void round_values(enum im_precision precision, struct values *v)
 {
-    struct tensor *all[] = {&v->x, &v->x2, &v->dy[0], &v->dy[1]};
+    struct tensor *all[] = {&v->x, &v->x2, &v->dy[0], &v->dy[1], &v->dx};
 
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
         if (all[i]->v)
@@ -271,7 +63,7 @@ static void round_values(enum im_precision precision, struct values *v)
 
 static void choose_tolerance(const struct rig *r)
 {
-    bool by_way_of_fp32 = r->ops->caution(r->b, IM_PRECISION_BF16) != NULL;
+    bool by_way_of_fp32 = r->ops->caution && r->ops->caution(r->b, IM_PRECISION_BF16) != NULL;
 
     tolerance = r->op.precision == IM_PRECISION_FP32 ? 1e-9 : by_way_of_fp32 ? 5e-8 : 1e-4;
 }
@@ -287,12 +79,13 @@ static void conform_in_precision(const struct im_op *op, bool in_network, bool f
         open_rig(&r, &im_backend_ref, op, in_network);
         run(&r, &ref, in_place);
         close_rig(&r);
-        open_rig(&r, &im_backend_onednn, op, in_network);
+        open_rig(&r, tested, op, in_network);
         choose_tolerance(&r);
         run(&r, &fast, in_place);
         close_rig(&r);
         near("y", op, &fast.y, &ref.y);
         near("dx", op, &fast.dx, &ref.dx);
+        near("dx2", op, &fast.dx2, &ref.dx2);
         near("dw", op, &fast.dw, &ref.dw);
         near("db", op, &fast.db, &ref.db);
         near("running mean", op, &fast.run_mean, &ref.run_mean);
@@ -306,7 +99,9 @@ static void conform(const struct im_op *op, bool in_network, bool fork)
 {
     struct im_op same = *op;
 
-    for (int precision = IM_PRECISION_FP32; precision <= IM_PRECISION_BF16; precision++) {
+    for (int precision = IM_PRECISION_FP32; precision <= IM_PRECISION_FP16; precision++) {
+        if (!(tested->precisions >> precision & 1))
+            continue;
         same.precision = (enum im_precision)precision;
         conform_in_precision(&same, in_network, fork);
     }
@@ -345,6 +140,30 @@ static void convolution(void **state)
     }
 }
 
+/* dx added to what lies there. */
+static void convolution_that_sums(void **state)
+{
+    struct im_op op = {.kind = IM_OP_CONV,
+                       .x = {2, 16, 7, 5},
+                       .y = {2, 24, 7, 5},
+                       .kernel = 3,
+                       .stride = 1,
+                       .pad = 1,
+                       .training = true,
+                       .needs_dx = true,
+                       .sums_dx = true,
+                       .weight_id = -1};
+
+    (void)state;
+    if (!(tested->fuses & IM_FUSES_SUM))
+        skip();
+    conform(&op, true, false);
+    conform(&op, true, true);
+    op.kernel = 1;
+    op.pad = 0;
+    conform(&op, true, false);
+}
+
 static const struct im_shape shapes[] = {
     {2, 16, 7, 5}, {3, 8, 4, 4}, {4, 64, 1, 1}, {2, 5, 3, 3}, {1, 24, 9, 9}};
 
@@ -362,6 +181,48 @@ static void batch_norm(void **state)
 
             conform(&op, true, bits & 4);
         }
+    }
+}
+
+static void batch_norm_that_adds(void **state)
+{
+    (void)state;
+    if (!(tested->fuses & IM_FUSES_ADD))
+        skip();
+    for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
+        for (int bits = 0; bits < 8; bits++) {
+            struct im_op op = {.kind = IM_OP_BN,
+                               .x = shapes[i],
+                               .y = shapes[i],
+                               .relu = bits & 1,
+                               .adds = true,
+                               .training = bits & 2,
+                               .needs_dx = true};
+
+            conform(&op, true, bits & 4);
+        }
+    }
+}
+
+static void batch_norm_that_pools(void **state)
+{
+    (void)state;
+    if (!(tested->fuses & IM_FUSES_POOL))
+        skip();
+    for (int bits = 0; bits < 8; bits++) {
+        int size = bits & 1 ? 9 : 6, stride = bits & 4 ? 2 : 1, out = (size - 1) / stride + 1;
+        struct im_op op = {.kind = IM_OP_BN,
+                           .x = {2, 13, size, size},
+                           .y = {2, 13, out, out},
+                           .kernel = 3,
+                           .stride = stride,
+                           .pad = 1,
+                           .relu = true,
+                           .pools = true,
+                           .training = bits & 2,
+                           .needs_dx = true};
+
+        conform(&op, true, bits & 1);
     }
 }
 
@@ -488,6 +349,22 @@ static void synced(const struct im_backend_ops *ops, const struct im_op *op, boo
     free_values(&whole);
 }
 
+/* GPUs do without, and say so. */
+static void refuses_ranks(const struct im_op *op)
+{
+    struct im_op synced_op = *op;
+    struct im_plan_info info;
+    struct im_text text = {{0}};
+    struct im_plan *plan;
+    struct im_backend *b;
+
+    synced_op.synced = true;
+    assert_int_equal(tested->open(1, &b, &text), 0);
+    assert_int_equal(tested->plan(b, &synced_op, &plan, &info, &text), -ENOTSUP);
+    assert_non_null(strstr(text.s, "--sync-bn"));
+    tested->close(b);
+}
+
 /* A batch on two ranks, one sample here and the others there, is the whole batch on one. */
 static void batch_norm_over_ranks(void **state)
 {
@@ -502,7 +379,12 @@ static void batch_norm_over_ranks(void **state)
                                  .training = true,
                                  .needs_dx = true};
 
-        synced(bits & 4 ? &im_backend_onednn : &im_backend_ref, &op, bits & 8);
+        if (!(bits & 4))
+            synced(&im_backend_ref, &op, bits & 8);
+        else if (tested->precisions >> IM_PRECISION_FP16 & 1)
+            refuses_ranks(&op);
+        else
+            synced(tested, &op, bits & 8);
     }
 }
 
@@ -577,7 +459,7 @@ static void blur_of_one_pixel_is_refused_where_it_reflects(void **state)
                        .stride = 2,
                        .pad = 1,
                        .reflect = true};
-    const struct im_backend_ops *both[] = {&im_backend_ref, &im_backend_onednn};
+    const struct im_backend_ops *both[] = {&im_backend_ref, tested};
 
     (void)state;
     for (int i = 0; i < 2; i++) {
@@ -691,7 +573,7 @@ static void bf16_values_have_eight_bits(void **state)
     int odd = 0;
 
     (void)state;
-    open_rig(&r, &im_backend_onednn, &op, true);
+    open_rig(&r, tested, &op, true);
     assert_int_equal(r.info.y_bytes % (count_of(op.y) * sizeof(uint16_t)), 0);
     run(&r, &v, false);
     close_rig(&r);
@@ -702,7 +584,7 @@ static void bf16_values_have_eight_bits(void **state)
         tr_ref_round(IM_PRECISION_BF16, &dx, 1);
         assert_true(y == v.y.v[i] && dx == v.dx.v[i]);
     }
-    open_rig(&r, &im_backend_onednn, &fc, false);
+    open_rig(&r, tested, &fc, false);
     run(&r, &logits, false);
     close_rig(&r);
     for (size_t i = 0; i < logits.y.count; i++) {
@@ -723,7 +605,7 @@ static void pixels_become_normalised_values(void **state)
                        .y = {2, 3, 5, 7},
                        .mean = {0.4f, 0.5f, 0.6f},
                        .std = {0.2f, 0.3f, 0.4f}};
-    const struct im_backend_ops *both[] = {&im_backend_ref, &im_backend_onednn};
+    const struct im_backend_ops *both[] = {&im_backend_ref, tested};
     uint8_t pixels[2 * 5 * 7 * 3];
 
     (void)state;
@@ -754,7 +636,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(convolution),
+        cmocka_unit_test(convolution_that_sums),
         cmocka_unit_test(batch_norm),
+        cmocka_unit_test(batch_norm_that_adds),
+        cmocka_unit_test(batch_norm_that_pools),
         cmocka_unit_test(batch_norm_over_ranks),
         cmocka_unit_test(residual_addition),
         cmocka_unit_test(max_pool),
