@@ -100,8 +100,9 @@ int tr_cuda_prefetch(struct im_backend *b, const uint8_t *pixels, size_t bytes)
     int err = b->coming ? tr_gpu_sync(b->gpu, TR_GPU_COPY) : 0;
 
     b->coming = NULL;
-    if (err == 0)
-        err = land(b, pixels, bytes);
+    if (err < 0 || bytes > b->pixels.bytes) /* of a batch that is not planned yet: it comes with its stage */
+        return err;
+    err = land(b, pixels, bytes);
     if (err < 0)
         return err;
     b->coming = pixels;

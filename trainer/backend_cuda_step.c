@@ -129,7 +129,7 @@ static int wait(struct im_backend *b, struct im_outcome *ret_outcome)
     }
     if (err == 0)
         err = tr_gpu_event_sync(b->gpu, b->finished);
-    if (err < 0)
+    if (err != 0)
         return err;
     *ret_outcome = (struct im_outcome){.tally = tr_cuda_tally(&b->outcome->tally),
                                        .norm = b->outcome->verdict.norm,

@@ -57,8 +57,8 @@ struct im_outcome {
 struct im_rank_sum {
     void *context;
     int (*sum)(void *context, void *x, size_t count, bool is_double, struct CUstream_st *stream);
-    /* (optional) Called again and again while the host waits for the device; pauses a moment itself. An error
-     * ends the waiting. */
+    /* (optional) Called again and again while the host waits for the device; pauses a moment itself. Anything
+     * but 0 ends the waiting, and wait() returns it. */
     int (*watch)(void *context);
 };
 

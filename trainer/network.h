@@ -144,10 +144,11 @@ struct im_step {
 /* Begins it; the batch may be empty. What the batch points to stays until _end(). */
 int im_network_step_begin(struct im_network *net, const struct im_batch *batch, const struct im_step *step,
                           struct im_text *text);
+/* > 0: what im_rank_sum.watch returned. */
 int im_network_step_end(struct im_network *net, struct im_outcome *ret_outcome, struct im_text *text);
 
 /* Between the two: begins to copy the pixels of the next batch, which stay until its own _end(). */
-int im_network_prefetch(struct im_network *net, const struct im_batch *batch);
+int im_network_prefetch(struct im_network *net, const struct im_batch *batch, struct im_text *text);
 
 /* Forward with the running statistics; loss without smoothing. logits (may be NULL): [n][classes] in host
  * memory. */

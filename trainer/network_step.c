@@ -148,7 +148,7 @@ static int enqueue(struct im_network *net, struct im_graph *graph, const struct 
 
 void tr_entry_forget(struct im_network *net, struct entry *e)
 {
-    for (int i = 0; i < TR_STEP_KINDS && net->ops->step; i++) {
+    for (int i = 0; i < TR_STEP_KINDS && net->backend && net->ops->step; i++) {
         net->ops->step->recording_free(net->backend, e->recordings[i]);
         e->recordings[i] = NULL;
     }
@@ -242,14 +242,18 @@ int im_network_step_end(struct im_network *net, struct im_outcome *ret_outcome, 
 {
     int err = net->ops->step->wait(net->backend, ret_outcome);
 
+    if (err > 0)
+        return err;
     if (err < 0)
         return tr_network_failed(net, err, "training step", text);
     net->tracked += isfinite(ret_outcome->tally.loss_sum);
     return 0;
 }
 
-int im_network_prefetch(struct im_network *net, const struct im_batch *batch)
+int im_network_prefetch(struct im_network *net, const struct im_batch *batch, struct im_text *text)
 {
-    return net->ops->step->prefetch(net->backend, batch->pixels,
-                                    (size_t)batch->n * (size_t)batch->size * (size_t)batch->size * 3);
+    const size_t bytes = (size_t)batch->n * (size_t)batch->size * (size_t)batch->size * 3;
+    int err = net->ops->step->prefetch(net->backend, batch->pixels, bytes);
+
+    return err < 0 ? tr_network_failed(net, err, "training step", text) : 0;
 }

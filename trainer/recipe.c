@@ -257,7 +257,7 @@ int tr_recipe_end(struct tr_recipe *r, struct tr_position *p, bool last, struct 
     int err = im_network_step_end(r->net, &outcome, text);
 
     *ret_step = (struct tr_step){0};
-    if (err < 0)
+    if (err != 0)
         return err;
     count(p, &outcome.tally);
     if (!ends)

@@ -26,6 +26,7 @@ int tr_network_config(const struct im_conf *conf, int classes, struct im_network
         .threads = (int)conf->trainer_threads,
         .seed = conf->seed,
         .precision = precisions[conf->amp],
+        .device = {.deterministic = conf->deterministic, .tf32 = conf->tf32},
     };
     if (im_conf_triplet(conf->mean, mean) < 0 || im_conf_triplet(conf->std, std) < 0)
         return im_fail(text, -EINVAL, "--mean or --std is not three numbers");

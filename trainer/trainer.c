@@ -19,6 +19,7 @@
 #include "ipc/wait.h"
 #include "trainer/cuda_device.h"
 #include "trainer/cuda_module.h"
+#include "trainer/cuda_plans.h"
 #include "trainer/flops.h"
 #include "trainer/import.h"
 #include "trainer/recipe.h"
@@ -51,6 +52,7 @@ struct trainer {
     const struct tr_cuda_table *cuda; /* NULL: trains on the CPU */
     struct tr_telemetry *telemetry;   /* of this rank's GPU; NULL: there is none */
     double peak;                      /* FLOP/s that it can do; 0: not known */
+    char plans[PATH_MAX];             /* file of what is known of the GPU's kernels */
     void *locked;                     /* the batch ring, page-locked for the device; NULL: it is not */
     struct tr_schedule schedule;
     struct tr_recipe recipe;
@@ -91,6 +93,11 @@ static int open_network(struct trainer *t, struct im_text *text)
         return err;
     if (t->child->conf->sync_bn && t->child->conf->ranks > 1)
         config.bn_sync = &t->team.bn_sync;
+    if (im_conf_gpu(t->child->conf, t->child->index) >= 0)
+        config.device.index = im_conf_gpu(t->child->conf, t->child->index);
+    if (tr_plans_path(t->plans, sizeof t->plans) == 0)
+        config.device.cache = t->plans;
+    config.rank_sum = tr_team_rank_sum(&t->team);
     tr_recipe_network(t->child->conf, &config);
     return im_network_new(&config, &t->net, text);
 }
@@ -226,8 +233,7 @@ static int watch_gpu(struct trainer *t, struct im_text *text)
         err = t->cuda->gpu_look(device, &facts, text);
     if (err < 0)
         return err;
-    t->peak =
-        tr_peak_flops(facts.name, conf->amp == IM_AMP_BF16 ? IM_PRECISION_BF16 : IM_PRECISION_FP32, false);
+    t->peak = tr_peak_flops(facts.name, (enum im_precision)conf->amp, conf->tf32);
     return tr_telemetry_open(t->child->stats, facts.uuid, TR_TELEMETRY_INTERVAL_NS, &t->telemetry);
 }
 
@@ -391,6 +397,36 @@ static uint64_t full_step(const struct trainer *t, const struct im_phase *phase)
     return (uint64_t)phase->batch_size * t->child->plan->ranks * (uint64_t)t->child->conf->accumulate;
 }
 
+/* While the device is busy: the next batch of the pass begins to go there, if it is complete. */
+static int prefetch(struct trainer *t, const struct step *s, struct im_text *text)
+{
+    const struct im_child *child = t->child;
+    const uint64_t g = s->g + 1;
+    const uint32_t count =
+        g < s->phase->first_batch + s->phase->steps ? im_plan_batch_count(child->plan, g, child->index) : 0;
+    struct im_batch_view view;
+
+    if (count == 0 || im_batch_done(child->run, child->index, g, 0, count) < count)
+        return 0;
+    im_run_batch_view(child->run, child->index, g, &view);
+    return im_network_prefetch(
+        t->net, &(struct im_batch){.pixels = view.pixels, .n = (int)count, .size = (int)s->phase->image_size},
+        text);
+}
+
+/* On a device that takes steps by itself, the sums over the ranks among them. */
+static int train_on_device(struct trainer *t, const struct step *s, uint64_t usable, bool last,
+                           struct tr_step *ret_step, struct im_text *text)
+{
+    int err = tr_recipe_begin(&t->recipe, &t->at, &s->batch, usable, full_step(t, s->phase), last, text);
+
+    if (err == 0)
+        err = prefetch(t, s, text);
+    if (err == 0)
+        err = tr_recipe_end(&t->recipe, &t->at, last, ret_step, text);
+    return tr_team_judge(&t->team, err, text);
+}
+
 /* The gradients of all ranks' samples, of which `usable` take part, and the same update everywhere. */
 static int train_batch(struct trainer *t, const struct step *s, uint64_t usable, struct tr_step *ret_step,
                        struct im_text *text)
@@ -398,8 +434,11 @@ static int train_batch(struct trainer *t, const struct step *s, uint64_t usable,
     const bool last = s->g + 1 == s->phase->first_batch + s->phase->steps;
     const uint64_t full = full_step(t, s->phase);
     struct im_tally tally;
-    int err = tr_recipe_gradients(&t->recipe, &t->at, &s->batch, usable, full, &tally, text);
+    int err;
 
+    if (im_network_takes_steps(t->net))
+        return train_on_device(t, s, usable, last, ret_step, text);
+    err = tr_recipe_gradients(&t->recipe, &t->at, &s->batch, usable, full, &tally, text);
     err = tr_team_judge(&t->team, err, text);
     if (err == 0)
         err = tr_team_sum_gradients(&t->team, t->net, text);

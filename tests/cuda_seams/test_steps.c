@@ -197,7 +197,7 @@ static void by_device(struct run *run, struct im_network *net, const struct im_b
     if (im_network_step_begin(net, b, &how, &text) < 0)
         fail_msg("%s", text.s);
     if (next)
-        assert_int_equal(im_network_prefetch(net, next), 0);
+        assert_int_equal(im_network_prefetch(net, next, NULL), 0);
     if (im_network_step_end(net, &outcome, &text) < 0)
         fail_msg("%s", text.s);
     run->loss[number] = outcome.tally.loss_sum / (run->two_ranks ? 2 : 1);
