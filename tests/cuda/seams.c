@@ -531,18 +531,25 @@ static void norm_case(struct tr_dnn *dnn, struct tr_dnn_norm_shape s, enum tr_gp
     struct tensor *values[] = {&v.x, &v.z, &v.y, &v.dy, &v.dx, &v.dz};
     struct tensor *channels[] = {&v.scale, &v.bias,    &v.run_mean, &v.run_var,
                                  &v.mean,  &v.inv_dev, &v.dscale,   &v.dbias};
+    size_t mask_bytes = tr_dnn_norm_mask_bytes(&s);
     struct tr_dnn_norm_args args;
+    char want[256], there[256];
 
     for (unsigned i = 0; i < 6; i++)
         *values[i] = tensor_new(v.m * v.c, type, i + 1, 1);
     for (unsigned i = 0; i < 8; i++)
         *channels[i] = tensor_new(v.c, TR_GPU_F32, i + 10, 1);
-    v.mask = device_new(tr_dnn_norm_mask_bytes(&s));
+    v.mask = device_new(8 * mask_bytes);
+    memset(want, 0xa5, sizeof want);
+    good(tr_gpu_copy(gpu, TR_GPU_COMPUTE, (char *)v.mask + mask_bytes, want, sizeof want));
     args = norm_args(&v);
     good(tr_dnn_norm_new(dnn, &s, TR_DNN_NORM_FORWARD, type, add, relu, &forward, &text));
     good(tr_dnn_norm_new(dnn, &s, TR_DNN_NORM_BACKWARD, type, add, relu, &backward, &text));
     good(tr_dnn_settle(dnn, NULL, &text));
     good(tr_dnn_norm_run(dnn, forward, &args));
+    good(tr_gpu_copy(gpu, TR_GPU_COMPUTE, there, (char *)v.mask + mask_bytes, sizeof there));
+    good(tr_gpu_sync(gpu, TR_GPU_COMPUTE));
+    assert_memory_equal(there, want, sizeof there); /* the mask is as long as it is said to be */
     good(tr_dnn_norm_run(dnn, backward, &args));
     print_message("norm %s%s%s: %s, %s\n", tr_gpu_type_name(type), add ? " add" : "", relu ? " relu" : "",
                   tr_dnn_norm_kernel(forward), tr_dnn_norm_kernel(backward));
