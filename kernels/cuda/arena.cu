@@ -61,22 +61,50 @@ extern "C" int imk_cuda_sum_squares(const struct imk_cuda_sum_squares *a, struct
     return err == 0 ? launch(squares_of_all, dim3(1), IMK_CUDA_SUM_BLOCKS, stream, k) : err;
 }
 
-static __global__ void lerp_all(struct imk_cuda_lerp a)
+/* What lerp and add do with 8 numbers. */
+template <bool WIDE> IMK_DEVICE void lerp8(float *y, const float *x, double k, int left)
 {
-    const size_t i = thread_number();
-    const double k = a.take ? *a.take : a.k;
+    float v[GROUP], w[GROUP];
 
-    if (i >= a.count || (a.verdict && a.verdict->skip))
-        return;
-    a.y[i] = k < 1.0 ? (float)((double)a.y[i] + k * ((double)a.x[i] - (double)a.y[i])) : a.x[i];
+    load8<WIDE>(v, y, left);
+    load8<WIDE>(w, x, left);
+    IMK_UNROLL
+    for (int j = 0; j < GROUP; j++)
+        v[j] = k < 1.0 ? (float)((double)v[j] + k * ((double)w[j] - (double)v[j])) : w[j];
+    store8<WIDE>(v, y, left);
 }
 
-static __global__ void add_all(struct imk_cuda_arena_add a)
+template <bool WIDE> IMK_DEVICE void add8(float *y, const float *x, int left)
 {
-    const size_t i = thread_number();
+    float v[GROUP];
 
-    if (i < a.count)
-        a.y[i] += a.x[i];
+    load_sum8<WIDE>(v, y, x, left);
+    store8<WIDE>(v, y, left);
+}
+
+template <bool WIDE> static __global__ void lerp_all(struct imk_cuda_lerp a)
+{
+    const size_t at = thread_number() * GROUP;
+    const double k = a.take ? *a.take : a.k;
+
+    if (at >= a.count || (a.verdict && a.verdict->skip))
+        return;
+    if (WIDE && a.count - at >= GROUP)
+        lerp8<WIDE>(a.y + at, a.x + at, k, GROUP);
+    else
+        lerp8<false>(a.y + at, a.x + at, k, a.count - at < GROUP ? (int)(a.count - at) : (int)GROUP);
+}
+
+template <bool WIDE> static __global__ void add_all(struct imk_cuda_arena_add a)
+{
+    const size_t at = thread_number() * GROUP;
+
+    if (at >= a.count)
+        return;
+    if (WIDE && a.count - at >= GROUP)
+        add8<WIDE>(a.y + at, a.x + at, GROUP);
+    else
+        add8<false>(a.y + at, a.x + at, a.count - at < GROUP ? (int)(a.count - at) : (int)GROUP);
 }
 
 static __global__ void restore_all(struct imk_cuda_restore a)
@@ -89,12 +117,16 @@ static __global__ void restore_all(struct imk_cuda_restore a)
 
 extern "C" int imk_cuda_lerp(const struct imk_cuda_lerp *a, struct CUstream_st *stream)
 {
-    return launch_over(lerp_all, a->count, THREADS, stream, *a);
+    return by_flag(aligned(a->y, a->x), [&](auto w) {
+        return launch_over(lerp_all<w.value>, a->count, THREADS * GROUP, stream, *a);
+    });
 }
 
 extern "C" int imk_cuda_arena_add(const struct imk_cuda_arena_add *a, struct CUstream_st *stream)
 {
-    return launch_over(add_all, a->count, THREADS, stream, *a);
+    return by_flag(aligned(a->y, a->x), [&](auto w) {
+        return launch_over(add_all<w.value>, a->count, THREADS * GROUP, stream, *a);
+    });
 }
 
 extern "C" int imk_cuda_restore(const struct imk_cuda_restore *a, struct CUstream_st *stream)

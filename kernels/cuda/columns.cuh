@@ -17,6 +17,7 @@ struct cut {
 enum {
     SUM_SLICES_MAX = 1024, /* whose partial sums a second kernel adds up */
     ROWS_PER_THREAD = 8,   /* at least, where there are enough */
+    BATCH = 2,             /* rows loaded before one is stored: stores may not be overtaken by loads */
 };
 
 static inline int tiles_of(const struct cut *k)

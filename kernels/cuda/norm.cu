@@ -71,8 +71,8 @@ template <class T, bool WIDE> static __global__ void stats_of_slices(struct stat
     for (int j = 0; j < GROUP; j++) {
         const float mean = mine > 0 ? sum[j] / (float)mine : 0.0f;
 
-        means[threadIdx.x * GROUP + j] = origin[j] + mean;
-        squares[threadIdx.x * GROUP + j] = fmaxf(0.0f, square[j] - sum[j] * mean);
+        means[(int)threadIdx.x * GROUP + j] = origin[j] + mean;
+        squares[(int)threadIdx.x * GROUP + j] = fmaxf(0.0f, square[j] - sum[j] * mean);
     }
     __syncthreads();
 
@@ -202,24 +202,36 @@ template <class T, bool WIDE> static __global__ void apply(struct apply_args k)
     if (w.left <= 0)
         return;
     load_affine(&p, a.affine, w.channel, k.cut.c);
-    IMK_UNROLL4
-    for (int64_t row = w.first; row < w.end; row += w.down) {
-        const size_t at = (size_t)row * (size_t)k.cut.pitch + (size_t)w.channel;
-        float v[GROUP], z[GROUP] = {0};
-        uint8_t bits;
+    for (int64_t row = w.first; row < w.end; row += BATCH * w.down) {
+        float v[BATCH][GROUP], z[BATCH][GROUP] = {{0}};
 
-        load8<WIDE>(v, (const T *)a.x + at, w.left);
-        if (a.z)
-            load8<WIDE>(z, (const T *)a.z + at, w.left);
         IMK_UNROLL
-        for (int j = 0; j < GROUP; j++)
-            v[j] = fmaf(v[j] - p.mean[j], p.factor[j], p.beta[j]) + z[j];
-        if (a.relu) {
-            bits = relu8(v);
-            if (a.mask)
-                a.mask[(size_t)row * mask_row + (size_t)w.channel / GROUP] = bits;
+        for (int b = 0; b < BATCH; b++) {
+            const int64_t at = (row + b * w.down) * k.cut.pitch + w.channel;
+
+            if (row + b * w.down >= w.end)
+                continue;
+            load8<WIDE>(v[b], (const T *)a.x + at, w.left);
+            if (a.z)
+                load8<WIDE>(z[b], (const T *)a.z + at, w.left);
         }
-        store8<WIDE>(v, (T *)a.y + at, w.left);
+        IMK_UNROLL
+        for (int b = 0; b < BATCH; b++) {
+            const int64_t here = row + b * w.down;
+
+            if (here >= w.end)
+                continue;
+            IMK_UNROLL
+            for (int j = 0; j < GROUP; j++)
+                v[b][j] = fmaf(v[b][j] - p.mean[j], p.factor[j], p.beta[j]) + z[b][j];
+            if (a.relu) {
+                const uint8_t bits = relu8(v[b]);
+
+                if (a.mask)
+                    a.mask[(size_t)here * mask_row + (size_t)w.channel / GROUP] = bits;
+            }
+            store8<WIDE>(v[b], (T *)a.y + here * k.cut.pitch + w.channel, w.left);
+        }
     }
 }
 

@@ -102,8 +102,8 @@ int imk_cuda_bn_dx(const struct imk_cuda_bn_dx *a, struct CUstream_st *stream);
 
 /* The stem's batch norm, ReLU and max-pool as one: the normalised value is never stored. Forward is that of
  * bn_apply and maxpool, bit for bit (each value is rounded to the type before it is compared); place is
- * IMK_CUDA_NO_PLACE where the largest value is not above 0, so that no gradient passes. With s bytes an
- * element of x and a pool of stride 2: 1.25 s + 0.25 bytes forward. */
+ * IMK_CUDA_NO_PLACE where the largest value is not above 0, so that no gradient passes. n * h * w is below
+ * 2^31. With s bytes an element of x and a pool of stride 2: 1.25 s + 0.25 bytes forward. */
 #define IMK_CUDA_NO_PLACE 255
 
 struct imk_cuda_stem {

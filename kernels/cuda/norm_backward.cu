@@ -34,11 +34,12 @@ IMK_DEVICE void gradient8(float *v, const struct gradient &g, const struct cut &
                           int64_t row)
 {
     if constexpr (POOLED) {
-        const unsigned area = (unsigned)g.window.h * (unsigned)g.window.w, pixel = (unsigned)(row % area);
+        const unsigned area = (unsigned)g.window.h * (unsigned)g.window.w, pixel = (unsigned)row % area;
         const struct place at = {(int)(pixel / (unsigned)g.window.w), (int)(pixel % (unsigned)g.window.w),
                                  w.channel, w.left, 0};
 
-        gather<T, WIDE>(g.window, (const T *)g.dy, (const T *)g.dy2, g.place, (int)(row / area), at, v);
+        gather<T, WIDE>(g.window, (const T *)g.dy, (const T *)g.dy2, g.place, (int)((unsigned)row / area), at,
+                        v);
     } else {
         const size_t at = (size_t)row * (size_t)cut.pitch + (size_t)w.channel;
 
@@ -78,8 +79,8 @@ template <class T, bool WIDE, bool POOLED> static __global__ void sums_of_slices
     }
     IMK_UNROLL
     for (int j = 0; j < GROUP; j++) {
-        gammas[threadIdx.x * GROUP + j] = dgamma[j];
-        betas[threadIdx.x * GROUP + j] = dbeta[j];
+        gammas[(int)threadIdx.x * GROUP + j] = dgamma[j];
+        betas[(int)threadIdx.x * GROUP + j] = dbeta[j];
     }
     __syncthreads();
 
@@ -152,18 +153,31 @@ template <class T, bool WIDE, bool POOLED> static __global__ void dx_of_rows(str
         shift[j] *= over_m;
         slope[j] *= factor[j] * inv * over_m;
     }
-    for (int64_t row = w.first; row < w.end; row += w.down) {
-        const size_t at = (size_t)row * (size_t)k.cut.pitch + (size_t)w.channel;
-        float v[GROUP], dy[GROUP];
+    for (int64_t row = w.first; row < w.end; row += BATCH * w.down) {
+        float v[BATCH][GROUP], dy[BATCH][GROUP];
 
-        load8<WIDE>(v, (const T *)k.x + at, w.left);
-        gradient8<T, WIDE, POOLED>(dy, k.g, k.cut, w, row);
         IMK_UNROLL
-        for (int j = 0; j < GROUP; j++)
-            v[j] = factor[j] * (dy[j] - shift[j]) - (v[j] - mean[j]) * slope[j];
-        if (k.dz)
-            store8<WIDE>(dy, (T *)k.dz + at, w.left);
-        store8<WIDE>(v, (T *)k.dx + at, w.left);
+        for (int b = 0; b < BATCH; b++) {
+            const int64_t here = row + b * w.down;
+
+            if (here >= w.end)
+                continue;
+            load8<WIDE>(v[b], (const T *)k.x + here * k.cut.pitch + w.channel, w.left);
+            gradient8<T, WIDE, POOLED>(dy[b], k.g, k.cut, w, here);
+        }
+        IMK_UNROLL
+        for (int b = 0; b < BATCH; b++) {
+            const int64_t at = (row + b * w.down) * k.cut.pitch + w.channel;
+
+            if (row + b * w.down >= w.end)
+                continue;
+            IMK_UNROLL
+            for (int j = 0; j < GROUP; j++)
+                v[b][j] = factor[j] * (dy[b][j] - shift[j]) - (v[b][j] - mean[j]) * slope[j];
+            if (k.dz)
+                store8<WIDE>(dy[b], (T *)k.dz + at, w.left);
+            store8<WIDE>(v[b], (T *)k.dx + at, w.left);
+        }
     }
 }
 
@@ -238,7 +252,8 @@ extern "C" int imk_cuda_bn_dx(const struct imk_cuda_bn_dx *a, struct CUstream_st
 static bool is_stem(const struct imk_cuda_window *o, int c)
 {
     return is_window(o) && c >= 1 && o->pitch >= c && o->pitch <= GRID_Y_MAX * GROUP &&
-           o->kernel < IMK_CUDA_POOL_MAX; /* so that IMK_CUDA_NO_PLACE is no place */
+           (int64_t)o->n * o->h * o->w <= GRID_X_MAX && /* gradient8 counts rows in 32 bits */
+           o->kernel < IMK_CUDA_POOL_MAX;               /* so that IMK_CUDA_NO_PLACE is no place */
 }
 
 extern "C" int imk_cuda_stem_sums(const struct imk_cuda_stem_sums *a, struct CUstream_st *stream)

@@ -145,9 +145,9 @@ template <class V> struct emulated_number {
 template <class V> struct emulated_shared {
     struct emulated_array *array;
 
-    emulated_number<V> operator[](size_t i) const
+    template <class I> emulated_number<V> operator[](I i) const /* a negative one is out of bounds */
     {
-        return {array, i};
+        return {array, (size_t)i};
     }
 };
 

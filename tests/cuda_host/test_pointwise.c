@@ -249,6 +249,7 @@ static const struct imk_cuda_packing shapes[] = {
     {.k = 70, .c = 65, .taps = 1, .pitch = 65},    {.k = 10, .c = 30, .taps = 1, .pitch = 32},
     {.k = 1, .c = 1, .taps = 1, .pitch = 1},       {.k = 2, .c = 40, .taps = 121, .pitch = 40},
     {.k = 1, .c = 4100, .taps = 1, .pitch = 4104}, {.k = 1, .c = 1, .taps = 9, .pitch = 1},
+    {.k = 1, .c = 4093, .taps = 1, .pitch = 4093},
 };
 enum { ROWS = sizeof(shapes) / sizeof(*shapes) };
 

@@ -241,23 +241,30 @@ static void sums_of_squares_are_finite_when_all_numbers_are(void **state)
     free(scratch);
 }
 
-static void averages_and_sums_are_the_references(void **state)
+/* From the beginning of a buffer, and from one float behind that. */
+static void check_averages(size_t count, size_t shift)
 {
-    const size_t count = 1001;
-    float *x = drawn(count, 1), *want = drawn(count, 2), *got = drawn(count, 2);
+    float *x = drawn(count + shift, 1), *want = drawn(count + shift, 2), *got = drawn(count + shift, 2);
     const double take = 0.3;
 
-    (void)state;
-    tr_ref_lerp(want, x, take, count);
-    RUN(imk_cuda_lerp(&(struct imk_cuda_lerp){got, x, count, 1, &take, NULL}, NULL));
-    check_near("lerp", IMK_CUDA_FP32, got, want, count, 0);
-    tr_ref_add(want, x, count);
-    RUN(imk_cuda_arena_add(&(struct imk_cuda_arena_add){got, x, count}, NULL));
-    check_near("add", IMK_CUDA_FP32, got, want, count, 2e-7);
-    got[3] = (float)NAN;
-    RUN(imk_cuda_lerp(&(struct imk_cuda_lerp){got, x, count, 1, NULL, NULL}, NULL));
-    assert_memory_equal(got, x, count * sizeof(float)); /* a copy, whatever was there */
+    tr_ref_lerp(want + shift, x + shift, take, count);
+    RUN(imk_cuda_lerp(&(struct imk_cuda_lerp){got + shift, x + shift, count, 1, &take, NULL}, NULL));
+    check_near("lerp", IMK_CUDA_FP32, got, want, count + shift, 0);
+    tr_ref_add(want + shift, x + shift, count);
+    RUN(imk_cuda_arena_add(&(struct imk_cuda_arena_add){got + shift, x + shift, count}, NULL));
+    check_near("add", IMK_CUDA_FP32, got, want, count + shift, 2e-7);
+    got[shift] = (float)NAN;
+    RUN(imk_cuda_lerp(&(struct imk_cuda_lerp){got + shift, x + shift, count, 1, NULL, NULL}, NULL));
+    assert_memory_equal(got + shift, x + shift, count * sizeof(float)); /* a copy, whatever was there */
     free(x), free(want), free(got);
+}
+
+static void averages_and_sums_are_the_references(void **state)
+{
+    (void)state;
+    check_averages(1001, 0);
+    check_averages(4096, 0);
+    check_averages(77, 1);
 }
 
 static void statistics_are_restored_when_the_loss_is_not_finite(void **state)
