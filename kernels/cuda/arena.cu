@@ -40,7 +40,7 @@ struct squares_args {
     unsigned blocks;
 };
 
-static __global__ void squares_of_all(struct squares_args k)
+static __global__ void __launch_bounds__(THREADS_MAX) squares_of_all(struct squares_args k)
 {
     double sum = threadIdx.x < k.blocks ? k.a.scratch[threadIdx.x] : 0.0;
 

@@ -52,7 +52,8 @@ IMK_DEVICE void write8(void *p, uint2 q)
 #endif
 
 enum {
-    THREADS = 256, /* of a block, unless a kernel says otherwise */
+    THREADS = 256,      /* of a block, unless a kernel says otherwise */
+    THREADS_MAX = 1024, /* a kernel with as many says so: no compiler may give it too many registers */
     WARP = 32,
     GROUP = 8, /* numbers a thread takes at once */
     GRID_X_MAX = 0x7fffffff,

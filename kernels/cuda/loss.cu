@@ -133,7 +133,7 @@ template <class X, class D> static __global__ void loss(struct imk_cuda_loss a)
     }
 }
 
-static __global__ void tally(struct imk_cuda_loss a)
+static __global__ void __launch_bounds__(THREADS_MAX) tally(struct imk_cuda_loss a)
 {
     const struct sample *samples = (const struct sample *)a.scratch;
     double sum = 0.0;
@@ -174,5 +174,5 @@ extern "C" int imk_cuda_loss(const struct imk_cuda_loss *a, struct CUstream_st *
                 return launch(loss<decltype(x), decltype(d)>, dim3((unsigned)a->n), threads, stream, *a);
             });
         });
-    return err == 0 ? launch(tally, dim3(1), 1024, stream, *a) : err;
+    return err == 0 ? launch(tally, dim3(1), THREADS_MAX, stream, *a) : err;
 }

@@ -107,7 +107,7 @@ IMK_DEVICE void finish(int channel, double count, double mean, double var, float
 
 enum { JOIN_DOWN = 32 }; /* rows of a block of 32 channels */
 
-static __global__ void stats_of_all(struct stats_args k)
+static __global__ void __launch_bounds__(THREADS_MAX) stats_of_all(struct stats_args k)
 {
     IMK_SHARED(double, counts, JOIN_DOWN *WARP);
     IMK_SHARED(double, sums, JOIN_DOWN *WARP);

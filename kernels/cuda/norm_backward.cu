@@ -102,7 +102,7 @@ template <class T, bool WIDE, bool POOLED> static __global__ void sums_of_slices
 
 enum { JOIN_DOWN = 32 }; /* rows of a block of 32 channels */
 
-static __global__ void sums_of_all(struct sums_args k)
+static __global__ void __launch_bounds__(THREADS_MAX) sums_of_all(struct sums_args k)
 {
     IMK_SHARED(double, gammas, JOIN_DOWN *WARP);
     IMK_SHARED(double, betas, JOIN_DOWN *WARP);
