@@ -92,6 +92,29 @@ int tr_gpu_count(int *ret_count, struct im_text *text)
     return 0;
 }
 
+/* What a GPU of the host is. */
+static struct tr_gpu_facts facts_of(size_t memory_bytes)
+{
+    return (struct tr_gpu_facts){.name = "host",
+                                 .uuid = "GPU-00000000-0000-0000-0000-000000000000",
+                                 .bus_id = "0000:00:00.0",
+                                 .sm = 90,
+                                 .sm_count = 1,
+                                 .shared_bytes = 1 << 16,
+                                 .l2_bytes = 1 << 20,
+                                 .memory_bytes = memory_bytes,
+                                 .driver = 13000,
+                                 .runtime = 13000};
+}
+
+int tr_gpu_look(int index, struct tr_gpu_facts *ret_facts, struct im_text *text)
+{
+    if (index != 0)
+        return im_fail(text, -ENODEV, "there is no GPU %d: this process sees 1", index);
+    *ret_facts = facts_of((size_t)1 << 30);
+    return 0;
+}
+
 int tr_gpu_fail(struct tr_gpu *g, int err, const char *format, ...)
 {
     va_list list;
@@ -132,16 +155,7 @@ int tr_gpu_open(int index, struct tr_gpu **ret_gpu, struct im_text *text)
         free(g);
         return im_fail(text, -ENOMEM, "no addresses for a GPU's memory");
     }
-    g->facts = (struct tr_gpu_facts){.name = "host",
-                                     .uuid = "GPU-00000000-0000-0000-0000-000000000000",
-                                     .bus_id = "0000:00:00.0",
-                                     .sm = 90,
-                                     .sm_count = 1,
-                                     .shared_bytes = 1 << 16,
-                                     .l2_bytes = 1 << 20,
-                                     .memory_bytes = g->options.memory_bytes,
-                                     .driver = 13000,
-                                     .runtime = 13000};
+    g->facts = facts_of(g->options.memory_bytes);
     for (int i = 0; i < TR_GPU_LANES; i++)
         g->streams[i] = (struct CUstream_st){.gpu = g, .lane = (enum tr_gpu_lane)i};
     *ret_gpu = g;
