@@ -140,4 +140,22 @@ case_places() {
   must_balance
 }
 
+# The real backend, on a GPU that is the processor: a run in one piece, and one whose trainer is killed half way.
+case_emulated() {
+  local module=$BIN/tests/cuda_seams/module/imsuper-cuda.so flags=(--gpus 1 --epochs 1 --snapshot-steps 3)
+  [ -e "$module" ] || skip "this build does not emulate the kernels"
+  install_programs
+  cp "$module" "$BIN/"
+  start 0 "${flags[@]}"
+  must_balance
+  mv "$T/w" "$T/first"
+  launch "${flags[@]}"
+  wait_step 5
+  kill -KILL "$(pids trainer)"
+  finish 0
+  [ "$(deaths_of trainer)" = 1 ] || fail "no trainer died"
+  "$BUILD/compare_states" "$T/first/run/checkpoints/last.state.safetensors" "$RUN/checkpoints/last.state.safetensors" ||
+    fail "the weights differ"
+}
+
 run_case
