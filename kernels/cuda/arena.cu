@@ -13,7 +13,7 @@ IMK_DEVICE double square(float x)
     return (double)x * (double)x;
 }
 
-template <bool WIDE> static __global__ void squares_of_blocks(struct imk_cuda_sum_squares a)
+template <bool WIDE> static __global__ void imk_squares_of_blocks(struct imk_cuda_sum_squares a)
 {
     const size_t step = (size_t)gridDim.x * blockDim.x * GROUP;
     double sum = 0.0;
@@ -40,7 +40,7 @@ struct squares_args {
     unsigned blocks;
 };
 
-static __global__ void __launch_bounds__(THREADS_MAX) squares_of_all(struct squares_args k)
+static __global__ void __launch_bounds__(THREADS_MAX) imk_squares_of_all(struct squares_args k)
 {
     double sum = threadIdx.x < k.blocks ? k.a.scratch[threadIdx.x] : 0.0;
 
@@ -55,10 +55,10 @@ extern "C" int imk_cuda_sum_squares(const struct imk_cuda_sum_squares *a, struct
     const unsigned blocks = wanted < IMK_CUDA_SUM_BLOCKS ? (unsigned)wanted : IMK_CUDA_SUM_BLOCKS;
     const struct squares_args k = {*a, blocks};
     int err = by_flag(aligned(a->x), [&](auto w) {
-        return launch(squares_of_blocks<w.value>, dim3(blocks), THREADS, stream, *a);
+        return launch(imk_squares_of_blocks<w.value>, dim3(blocks), THREADS, stream, *a);
     });
 
-    return err == 0 ? launch(squares_of_all, dim3(1), IMK_CUDA_SUM_BLOCKS, stream, k) : err;
+    return err == 0 ? launch(imk_squares_of_all, dim3(1), IMK_CUDA_SUM_BLOCKS, stream, k) : err;
 }
 
 /* What lerp and add do with 8 numbers. */
@@ -82,7 +82,7 @@ template <bool WIDE> IMK_DEVICE void add8(float *y, const float *x, int left)
     store8<WIDE>(v, y, left);
 }
 
-template <bool WIDE> static __global__ void lerp_all(struct imk_cuda_lerp a)
+template <bool WIDE> static __global__ void imk_lerp_all(struct imk_cuda_lerp a)
 {
     const size_t at = thread_number() * GROUP;
     const double k = a.take ? *a.take : a.k;
@@ -95,7 +95,7 @@ template <bool WIDE> static __global__ void lerp_all(struct imk_cuda_lerp a)
         lerp8<false>(a.y + at, a.x + at, k, a.count - at < GROUP ? (int)(a.count - at) : (int)GROUP);
 }
 
-template <bool WIDE> static __global__ void add_all(struct imk_cuda_arena_add a)
+template <bool WIDE> static __global__ void imk_add_all(struct imk_cuda_arena_add a)
 {
     const size_t at = thread_number() * GROUP;
 
@@ -107,7 +107,7 @@ template <bool WIDE> static __global__ void add_all(struct imk_cuda_arena_add a)
         add8<false>(a.y + at, a.x + at, a.count - at < GROUP ? (int)(a.count - at) : (int)GROUP);
 }
 
-static __global__ void restore_all(struct imk_cuda_restore a)
+static __global__ void imk_restore_all(struct imk_cuda_restore a)
 {
     const size_t i = thread_number();
 
@@ -118,18 +118,18 @@ static __global__ void restore_all(struct imk_cuda_restore a)
 extern "C" int imk_cuda_lerp(const struct imk_cuda_lerp *a, struct CUstream_st *stream)
 {
     return by_flag(aligned(a->y, a->x), [&](auto w) {
-        return launch_over(lerp_all<w.value>, a->count, THREADS * GROUP, stream, *a);
+        return launch_over(imk_lerp_all<w.value>, a->count, THREADS * GROUP, stream, *a);
     });
 }
 
 extern "C" int imk_cuda_arena_add(const struct imk_cuda_arena_add *a, struct CUstream_st *stream)
 {
     return by_flag(aligned(a->y, a->x), [&](auto w) {
-        return launch_over(add_all<w.value>, a->count, THREADS * GROUP, stream, *a);
+        return launch_over(imk_add_all<w.value>, a->count, THREADS * GROUP, stream, *a);
     });
 }
 
 extern "C" int imk_cuda_restore(const struct imk_cuda_restore *a, struct CUstream_st *stream)
 {
-    return launch_over(restore_all, a->count, THREADS, stream, *a);
+    return launch_over(imk_restore_all, a->count, THREADS, stream, *a);
 }

@@ -29,7 +29,7 @@ IMK_DEVICE float weight_of(int out, int at, int size, int stride, bool reflect)
     return sum;
 }
 
-template <class T, bool WIDE> static __global__ void blur(struct imk_cuda_blur a)
+template <class T, bool WIDE> static __global__ void imk_blur(struct imk_cuda_blur a)
 {
     const struct imk_cuda_window &o = a.window;
     struct place at;
@@ -60,7 +60,7 @@ template <class T, bool WIDE> static __global__ void blur(struct imk_cuda_blur a
     }
 }
 
-template <class T, bool WIDE> static __global__ void blur_backward(struct imk_cuda_blur_backward a)
+template <class T, bool WIDE> static __global__ void imk_blur_backward(struct imk_cuda_blur_backward a)
 {
     const struct imk_cuda_window &o = a.window;
     struct place at;
@@ -109,7 +109,7 @@ extern "C" int imk_cuda_blur(const struct imk_cuda_blur *a, struct CUstream_st *
         return -EINVAL;
     return by_type(o->type, [&](auto t) {
         return by_flag(wide, [&](auto w) {
-            return launch_places(blur<decltype(t), w.value>, *o, o->oh, o->ow, stream, *a);
+            return launch_places(imk_blur<decltype(t), w.value>, *o, o->oh, o->ow, stream, *a);
         });
     });
 }
@@ -123,7 +123,7 @@ extern "C" int imk_cuda_blur_backward(const struct imk_cuda_blur_backward *a, st
         return -EINVAL;
     return by_type(o->type, [&](auto t) {
         return by_flag(wide, [&](auto w) {
-            return launch_places(blur_backward<decltype(t), w.value>, *o, o->h, o->w, stream, *a);
+            return launch_places(imk_blur_backward<decltype(t), w.value>, *o, o->h, o->w, stream, *a);
         });
     });
 }

@@ -31,7 +31,7 @@ IMK_DEVICE void mixed_pixel(const struct imk_cuda_input &a, int i, int h, int w,
 }
 
 /* PITCH 4, 8 or 16: one store of whole vectors; 0: any pitch, number by number. */
-template <class T, int PITCH> static __global__ void input(struct input_args k)
+template <class T, int PITCH> static __global__ void imk_input(struct input_args k)
 {
     const struct imk_cuda_input &a = k.a;
     const unsigned pixel = blockIdx.x * blockDim.x + threadIdx.x;
@@ -62,12 +62,12 @@ template <class T, int PITCH> static __global__ void input(struct input_args k)
 template <class T> static int with_pitch(const struct input_args &k, dim3 blocks, CUstream_st *stream)
 {
     if (aligned(k.a.y) && k.a.pitch == 4)
-        return launch(input<T, 4>, blocks, THREADS, stream, k);
+        return launch(imk_input<T, 4>, blocks, THREADS, stream, k);
     if (aligned(k.a.y) && k.a.pitch == 8)
-        return launch(input<T, 8>, blocks, THREADS, stream, k);
+        return launch(imk_input<T, 8>, blocks, THREADS, stream, k);
     if (aligned(k.a.y) && k.a.pitch == 16)
-        return launch(input<T, 16>, blocks, THREADS, stream, k);
-    return launch(input<T, 0>, blocks, THREADS, stream, k);
+        return launch(imk_input<T, 16>, blocks, THREADS, stream, k);
+    return launch(imk_input<T, 0>, blocks, THREADS, stream, k);
 }
 
 extern "C" int imk_cuda_input(const struct imk_cuda_input *a, struct CUstream_st *stream)

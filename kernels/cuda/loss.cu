@@ -81,7 +81,7 @@ template <class D> IMK_DEVICE void leave_out(const struct imk_cuda_loss &a, int 
         ((struct sample *)a.scratch)[n] = {0.0, 0, 0};
 }
 
-template <class X, class D> static __global__ void loss(struct imk_cuda_loss a)
+template <class X, class D> static __global__ void imk_loss(struct imk_cuda_loss a)
 {
     const int n = (int)blockIdx.x, first = (int)threadIdx.x, step = (int)blockDim.x;
     const X *x = (const X *)a.x + (size_t)n * (size_t)a.x_pitch;
@@ -133,7 +133,7 @@ template <class X, class D> static __global__ void loss(struct imk_cuda_loss a)
     }
 }
 
-static __global__ void __launch_bounds__(THREADS_MAX) tally(struct imk_cuda_loss a)
+static __global__ void __launch_bounds__(THREADS_MAX) imk_tally(struct imk_cuda_loss a)
 {
     const struct sample *samples = (const struct sample *)a.scratch;
     double sum = 0.0;
@@ -171,8 +171,8 @@ extern "C" int imk_cuda_loss(const struct imk_cuda_loss *a, struct CUstream_st *
     if (a->n > 0)
         err = by_type(a->x_type, [&](auto x) {
             return by_type(a->dx ? a->dx_type : IMK_CUDA_FP32, [&](auto d) {
-                return launch(loss<decltype(x), decltype(d)>, dim3((unsigned)a->n), threads, stream, *a);
+                return launch(imk_loss<decltype(x), decltype(d)>, dim3((unsigned)a->n), threads, stream, *a);
             });
         });
-    return err == 0 ? launch(tally, dim3(1), THREADS_MAX, stream, *a) : err;
+    return err == 0 ? launch(imk_tally, dim3(1), THREADS_MAX, stream, *a) : err;
 }

@@ -41,7 +41,7 @@ IMK_DEVICE double squares_of(const struct joint *t)
 }
 
 /* scratch: means [slices][pitch], then squares [slices][pitch]. */
-template <class T, bool WIDE> static __global__ void stats_of_slices(struct stats_args k)
+template <class T, bool WIDE> static __global__ void imk_stats_of_slices(struct stats_args k)
 {
     IMK_SHARED(float, means, THREADS *GROUP);
     IMK_SHARED(float, squares, THREADS *GROUP);
@@ -107,7 +107,7 @@ IMK_DEVICE void finish(int channel, double count, double mean, double var, float
 
 enum { JOIN_DOWN = 32 }; /* rows of a block of 32 channels */
 
-static __global__ void __launch_bounds__(THREADS_MAX) stats_of_all(struct stats_args k)
+static __global__ void __launch_bounds__(THREADS_MAX) imk_stats_of_all(struct stats_args k)
 {
     IMK_SHARED(double, counts, JOIN_DOWN *WARP);
     IMK_SHARED(double, sums, JOIN_DOWN *WARP);
@@ -161,15 +161,15 @@ extern "C" int imk_cuda_bn_stats(const struct imk_cuda_bn_stats *a, struct CUstr
     k.cut = cut_of(a->shape.rows, a->shape.c, a->shape.pitch, SUM_SLICES_MAX);
     err = by_type(a->shape.type, [&](auto t) {
         return by_flag(wide, [&](auto w) {
-            return launch_cut(stats_of_slices<decltype(t), w.value>, &k.cut, stream, k);
+            return launch_cut(imk_stats_of_slices<decltype(t), w.value>, &k.cut, stream, k);
         });
     });
     if (err < 0)
         return err;
-    return launch(stats_of_all, dim3((unsigned)ceil_div(a->shape.c, WARP)), WARP * JOIN_DOWN, stream, k);
+    return launch(imk_stats_of_all, dim3((unsigned)ceil_div(a->shape.c, WARP)), WARP * JOIN_DOWN, stream, k);
 }
 
-static __global__ void finish_all(struct imk_cuda_bn_finish a)
+static __global__ void imk_finish_all(struct imk_cuda_bn_finish a)
 {
     const int channel = (int)thread_number();
 
@@ -182,7 +182,7 @@ extern "C" int imk_cuda_bn_finish(const struct imk_cuda_bn_finish *a, struct CUs
 {
     if (a->c < 1 || !a->run_mean != !a->run_var)
         return -EINVAL;
-    return launch_over(finish_all, (uint64_t)a->c, THREADS, stream, *a);
+    return launch_over(imk_finish_all, (uint64_t)a->c, THREADS, stream, *a);
 }
 
 /* ---- forward ---- */
@@ -192,7 +192,7 @@ struct apply_args {
     struct cut cut;
 };
 
-template <class T, bool WIDE> static __global__ void apply(struct apply_args k)
+template <class T, bool WIDE> static __global__ void imk_apply(struct apply_args k)
 {
     const struct imk_cuda_bn_apply &a = k.a;
     const struct walk w = walk_of(k.cut);
@@ -246,7 +246,7 @@ extern "C" int imk_cuda_bn_apply(const struct imk_cuda_bn_apply *a, struct CUstr
         return 0;
     k.cut = cut_of(a->shape.rows, a->shape.c, a->shape.pitch, 0);
     return by_type(a->shape.type, [&](auto t) {
-        return by_flag(wide,
-                       [&](auto w) { return launch_cut(apply<decltype(t), w.value>, &k.cut, stream, k); });
+        return by_flag(
+            wide, [&](auto w) { return launch_cut(imk_apply<decltype(t), w.value>, &k.cut, stream, k); });
     });
 }

@@ -52,7 +52,7 @@ IMK_DEVICE void gradient8(float *v, const struct gradient &g, const struct cut &
 }
 
 /* scratch: sums of dy xhat [slices][pitch], then of dy [slices][pitch]. */
-template <class T, bool WIDE, bool POOLED> static __global__ void sums_of_slices(struct sums_args k)
+template <class T, bool WIDE, bool POOLED> static __global__ void imk_sums_of_slices(struct sums_args k)
 {
     IMK_SHARED(float, gammas, THREADS *GROUP);
     IMK_SHARED(float, betas, THREADS *GROUP);
@@ -102,7 +102,7 @@ template <class T, bool WIDE, bool POOLED> static __global__ void sums_of_slices
 
 enum { JOIN_DOWN = 32 }; /* rows of a block of 32 channels */
 
-static __global__ void __launch_bounds__(THREADS_MAX) sums_of_all(struct sums_args k)
+static __global__ void __launch_bounds__(THREADS_MAX) imk_sums_of_all(struct sums_args k)
 {
     IMK_SHARED(double, gammas, JOIN_DOWN *WARP);
     IMK_SHARED(double, betas, JOIN_DOWN *WARP);
@@ -133,7 +133,7 @@ static __global__ void __launch_bounds__(THREADS_MAX) sums_of_all(struct sums_ar
 }
 
 /* dx = f (dy - dbeta / m) - (x - mean) f inv dgamma / m, f = gamma inv. */
-template <class T, bool WIDE, bool POOLED> static __global__ void dx_of_rows(struct dx_args k)
+template <class T, bool WIDE, bool POOLED> static __global__ void imk_dx_of_rows(struct dx_args k)
 {
     const struct walk w = walk_of(k.cut);
     const float over_m = (float)(1.0 / (k.count ? *k.count : (double)k.cut.rows));
@@ -186,13 +186,13 @@ static int take_sums(struct sums_args *k, enum imk_cuda_type type, bool wide, CU
 {
     int err = by_type(type, [&](auto t) {
         return by_flag(wide, [&](auto w) {
-            return launch_cut(sums_of_slices<decltype(t), w.value, POOLED>, &k->cut, stream, *k);
+            return launch_cut(imk_sums_of_slices<decltype(t), w.value, POOLED>, &k->cut, stream, *k);
         });
     });
 
     if (err < 0)
         return err;
-    return launch(sums_of_all, dim3((unsigned)ceil_div(k->cut.c, WARP)), WARP * JOIN_DOWN, stream, *k);
+    return launch(imk_sums_of_all, dim3((unsigned)ceil_div(k->cut.c, WARP)), WARP * JOIN_DOWN, stream, *k);
 }
 
 template <bool POOLED>
@@ -200,7 +200,7 @@ static int make_dx(struct dx_args *k, enum imk_cuda_type type, bool wide, CUstre
 {
     return by_type(type, [&](auto t) {
         return by_flag(wide, [&](auto w) {
-            return launch_cut(dx_of_rows<decltype(t), w.value, POOLED>, &k->cut, stream, *k);
+            return launch_cut(imk_dx_of_rows<decltype(t), w.value, POOLED>, &k->cut, stream, *k);
         });
     });
 }

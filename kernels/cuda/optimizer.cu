@@ -131,7 +131,7 @@ IMK_DEVICE void average(const struct update_args &k, const struct quad &q, const
     put4(e, k.a.ema + q.at, q.wide, q.left);
 }
 
-template <int KIND> static __global__ void update(struct update_args k)
+template <int KIND> static __global__ void imk_update(struct update_args k)
 {
     const struct imk_cuda_update &a = k.a;
     const struct imk_cuda_chunk c = a.chunks[blockIdx.x];
@@ -170,7 +170,7 @@ template <int KIND> static __global__ void update(struct update_args k)
 }
 
 /* LAMB's moments, and the squares that ratios are made of. */
-template <int KIND> static __global__ void squares_of_chunks(struct update_args k)
+template <int KIND> static __global__ void imk_squares_of_chunks(struct update_args k)
 {
     const struct imk_cuda_update &a = k.a;
     const struct imk_cuda_chunk c = a.chunks[blockIdx.x];
@@ -217,7 +217,7 @@ template <int KIND> static __global__ void squares_of_chunks(struct update_args 
 }
 
 /* A block for each span. */
-template <int KIND> static __global__ void ratios_of_spans(struct update_args k)
+template <int KIND> static __global__ void imk_ratios_of_spans(struct update_args k)
 {
     const struct imk_cuda_span span = k.a.spans[blockIdx.x];
     const struct imk_cuda_hyper *h = k.a.hyper;
@@ -268,11 +268,11 @@ template <int KIND> static int run(const struct update_args &k, CUstream_st *str
     int err = 0;
 
     if (KIND == IMK_CUDA_LARS || KIND == IMK_CUDA_LAMB) {
-        err = launch(squares_of_chunks<KIND>, dim3(k.a.chunk_count), THREADS, stream, k);
+        err = launch(imk_squares_of_chunks<KIND>, dim3(k.a.chunk_count), THREADS, stream, k);
         if (err == 0)
-            err = launch(ratios_of_spans<KIND>, dim3(k.a.span_count), WARP, stream, k);
+            err = launch(imk_ratios_of_spans<KIND>, dim3(k.a.span_count), WARP, stream, k);
     }
-    return err == 0 ? launch(update<KIND>, dim3(k.a.chunk_count), THREADS, stream, k) : err;
+    return err == 0 ? launch(imk_update<KIND>, dim3(k.a.chunk_count), THREADS, stream, k) : err;
 }
 
 extern "C" int imk_cuda_update(const struct imk_cuda_update *a, struct CUstream_st *stream)

@@ -86,7 +86,7 @@ IMK_DEVICE bool on16(const void *p)
     return (size_t)p % 16 == 0;
 }
 
-template <class T> static __global__ void pack_all(struct imk_cuda_pack a)
+template <class T> static __global__ void imk_pack_all(struct imk_cuda_pack a)
 {
     IMK_SHARED(float, numbers, TILE);
     const struct imk_cuda_packing r = row_of(a.rows, a.row_count);
@@ -117,7 +117,7 @@ template <class T> static __global__ void pack_all(struct imk_cuda_pack a)
     }
 }
 
-static __global__ void unpack_all(struct imk_cuda_unpack a)
+static __global__ void imk_unpack_all(struct imk_cuda_unpack a)
 {
     IMK_SHARED(float, numbers, TILE);
     const struct imk_cuda_packing r = row_of(a.rows, a.row_count);
@@ -166,7 +166,7 @@ extern "C" int imk_cuda_pack(const struct imk_cuda_pack *a, struct CUstream_st *
     if (a->block_count == 0)
         return 0;
     return by_type(a->type, [&](auto t) {
-        return launch(pack_all<decltype(t)>, dim3(a->block_count), THREADS, stream, *a);
+        return launch(imk_pack_all<decltype(t)>, dim3(a->block_count), THREADS, stream, *a);
     });
 }
 
@@ -174,5 +174,5 @@ extern "C" int imk_cuda_unpack(const struct imk_cuda_unpack *a, struct CUstream_
 {
     if (a->block_count > GRID_X_MAX)
         return -EINVAL;
-    return a->block_count ? launch(unpack_all, dim3(a->block_count), THREADS, stream, *a) : 0;
+    return a->block_count ? launch(imk_unpack_all, dim3(a->block_count), THREADS, stream, *a) : 0;
 }

@@ -10,7 +10,7 @@ IMK_DEVICE int left_of(size_t count, size_t at)
 }
 
 /* A whole flat array can go wide but for its last few numbers. */
-template <class T, bool WIDE> static __global__ void add(struct imk_cuda_add a)
+template <class T, bool WIDE> static __global__ void imk_add(struct imk_cuda_add a)
 {
     const size_t at = thread_number() * GROUP;
     float v[GROUP];
@@ -37,7 +37,7 @@ template <class T, bool WIDE> static __global__ void add(struct imk_cuda_add a)
         store8<false>(v, (T *)a.y + at, left);
 }
 
-template <class T, bool WIDE> static __global__ void add_backward(struct imk_cuda_add_backward a)
+template <class T, bool WIDE> static __global__ void imk_add_backward(struct imk_cuda_add_backward a)
 {
     const size_t at = thread_number() * GROUP;
     float v[GROUP];
@@ -60,7 +60,7 @@ template <class T, bool WIDE> static __global__ void add_backward(struct imk_cud
         store8<false>(v, (T *)a.dx + at, left);
 }
 
-template <class X, class Y, bool WIDE> static __global__ void cast(struct imk_cuda_cast a)
+template <class X, class Y, bool WIDE> static __global__ void imk_cast(struct imk_cuda_cast a)
 {
     const size_t at = thread_number() * GROUP;
     float v[GROUP];
@@ -84,7 +84,7 @@ struct droppath_args {
     unsigned blocks_per_sample;
 };
 
-template <class T, bool WIDE> static __global__ void droppath(struct droppath_args k)
+template <class T, bool WIDE> static __global__ void imk_droppath(struct droppath_args k)
 {
     const struct imk_cuda_droppath &a = k.a;
     const unsigned sample = blockIdx.x / k.blocks_per_sample, block = blockIdx.x % k.blocks_per_sample;
@@ -102,7 +102,7 @@ template <class T, bool WIDE> static __global__ void droppath(struct droppath_ar
     store8<WIDE>(v, (T *)a.y + at, left_of(a.per_sample, within));
 }
 
-template <class T> static __global__ void bias(struct imk_cuda_bias a)
+template <class T> static __global__ void imk_bias(struct imk_cuda_bias a)
 {
     const uint64_t item = thread_number(), row = item / (unsigned)a.c, column = item % (unsigned)a.c;
     T *y = (T *)a.y + row * (uint64_t)a.pitch + column;
@@ -113,7 +113,7 @@ template <class T> static __global__ void bias(struct imk_cuda_bias a)
 
 /* 32 columns a block, 8 rows at a time; fp32 within a thread's share of some hundreds of rows, then double.
  */
-template <class T> static __global__ void column_sums(struct imk_cuda_column_sums a)
+template <class T> static __global__ void imk_column_sums(struct imk_cuda_column_sums a)
 {
     IMK_SHARED(double, parts, THREADS);
     const int x = (int)threadIdx.x % WARP, y = (int)threadIdx.x / WARP;
@@ -145,7 +145,7 @@ extern "C" int imk_cuda_add(const struct imk_cuda_add *a, struct CUstream_st *st
 
     return by_type(a->type, [&](auto t) {
         return by_flag(wide, [&](auto w) {
-            return launch_over(add<decltype(t), w.value>, a->count, THREADS * GROUP, stream, *a);
+            return launch_over(imk_add<decltype(t), w.value>, a->count, THREADS * GROUP, stream, *a);
         });
     });
 }
@@ -156,7 +156,7 @@ extern "C" int imk_cuda_add_backward(const struct imk_cuda_add_backward *a, stru
 
     return by_type(a->type, [&](auto t) {
         return by_flag(wide, [&](auto w) {
-            return launch_over(add_backward<decltype(t), w.value>, a->count, THREADS * GROUP, stream, *a);
+            return launch_over(imk_add_backward<decltype(t), w.value>, a->count, THREADS * GROUP, stream, *a);
         });
     });
 }
@@ -173,8 +173,8 @@ extern "C" int imk_cuda_droppath(const struct imk_cuda_droppath *a, struct CUstr
         return 0;
     return by_type(a->type, [&](auto t) {
         return by_flag(wide, [&](auto w) {
-            return launch(droppath<decltype(t), w.value>, dim3((unsigned)blocks * (unsigned)a->n), THREADS,
-                          stream, k);
+            return launch(imk_droppath<decltype(t), w.value>, dim3((unsigned)blocks * (unsigned)a->n),
+                          THREADS, stream, k);
         });
     });
 }
@@ -186,8 +186,8 @@ extern "C" int imk_cuda_cast(const struct imk_cuda_cast *a, struct CUstream_st *
     return by_type(a->x_type, [&](auto x) {
         return by_type(a->y_type, [&](auto y) {
             return by_flag(wide, [&](auto w) {
-                return launch_over(cast<decltype(x), decltype(y), w.value>, a->count, THREADS * GROUP, stream,
-                                   *a);
+                return launch_over(imk_cast<decltype(x), decltype(y), w.value>, a->count, THREADS * GROUP,
+                                   stream, *a);
             });
         });
     });
@@ -198,7 +198,7 @@ extern "C" int imk_cuda_bias(const struct imk_cuda_bias *a, struct CUstream_st *
     if (a->rows < 0 || a->c < 1 || a->pitch < a->c)
         return -EINVAL;
     return by_type(a->type, [&](auto t) {
-        return launch_over(bias<decltype(t)>, (uint64_t)a->rows * (uint64_t)a->c, THREADS, stream, *a);
+        return launch_over(imk_bias<decltype(t)>, (uint64_t)a->rows * (uint64_t)a->c, THREADS, stream, *a);
     });
 }
 
@@ -207,6 +207,7 @@ extern "C" int imk_cuda_column_sums(const struct imk_cuda_column_sums *a, struct
     if (a->rows < 0 || a->c < 1 || a->pitch < a->c)
         return -EINVAL;
     return by_type(a->type, [&](auto t) {
-        return launch(column_sums<decltype(t)>, dim3((unsigned)ceil_div(a->c, WARP)), THREADS, stream, *a);
+        return launch(imk_column_sums<decltype(t)>, dim3((unsigned)ceil_div(a->c, WARP)), THREADS, stream,
+                      *a);
     });
 }

@@ -7,7 +7,7 @@
 
 #include "kernels/cuda/window.cuh"
 
-template <class T, bool WIDE> static __global__ void maxpool(struct imk_cuda_maxpool a)
+template <class T, bool WIDE> static __global__ void imk_maxpool(struct imk_cuda_maxpool a)
 {
     const struct imk_cuda_window &o = a.window;
     struct place at;
@@ -46,7 +46,7 @@ template <class T, bool WIDE> static __global__ void maxpool(struct imk_cuda_max
     }
 }
 
-template <class T, bool WIDE> static __global__ void maxpool_backward(struct imk_cuda_maxpool_backward a)
+template <class T, bool WIDE> static __global__ void imk_maxpool_backward(struct imk_cuda_maxpool_backward a)
 {
     const struct imk_cuda_window &o = a.window;
     struct place at;
@@ -70,7 +70,7 @@ extern "C" int imk_cuda_maxpool(const struct imk_cuda_maxpool *a, struct CUstrea
         return -EINVAL;
     return by_type(o->type, [&](auto t) {
         return by_flag(wide, [&](auto w) {
-            return launch_places(maxpool<decltype(t), w.value>, *o, o->oh, o->ow, stream, *a);
+            return launch_places(imk_maxpool<decltype(t), w.value>, *o, o->oh, o->ow, stream, *a);
         });
     });
 }
@@ -85,14 +85,14 @@ extern "C" int imk_cuda_maxpool_backward(const struct imk_cuda_maxpool_backward 
         return -EINVAL;
     return by_type(o->type, [&](auto t) {
         return by_flag(wide, [&](auto w) {
-            return launch_places(maxpool_backward<decltype(t), w.value>, *o, o->h, o->w, stream, *a);
+            return launch_places(imk_maxpool_backward<decltype(t), w.value>, *o, o->h, o->w, stream, *a);
         });
     });
 }
 
 /* ---- global average pooling: a thread takes 8 channels of an image ---- */
 
-template <class T, bool WIDE> static __global__ void gap(struct imk_cuda_gap a)
+template <class T, bool WIDE> static __global__ void imk_gap(struct imk_cuda_gap a)
 {
     const unsigned groups = (unsigned)ceil_div(a.y_pitch, GROUP);
     const uint64_t item = thread_number();
@@ -121,7 +121,7 @@ template <class T, bool WIDE> static __global__ void gap(struct imk_cuda_gap a)
     store8<WIDE>(sum, (T *)a.y + i * (size_t)a.y_pitch + channel, a.y_pitch - channel);
 }
 
-template <class T, bool WIDE> static __global__ void gap_backward(struct imk_cuda_gap_backward a)
+template <class T, bool WIDE> static __global__ void imk_gap_backward(struct imk_cuda_gap_backward a)
 {
     const unsigned groups = (unsigned)ceil_div(a.pitch, GROUP), item = blockIdx.x * blockDim.x + threadIdx.x;
     const int channel = (int)(item % groups) * GROUP;
@@ -156,7 +156,7 @@ extern "C" int imk_cuda_gap(const struct imk_cuda_gap *a, struct CUstream_st *st
         return -EINVAL;
     return by_type(a->type, [&](auto t) {
         return by_flag(wide, [&](auto w) {
-            return launch_over(gap<decltype(t), w.value>,
+            return launch_over(imk_gap<decltype(t), w.value>,
                                (uint64_t)a->n * (uint64_t)ceil_div(a->y_pitch, GROUP), THREADS, stream, *a);
         });
     });
@@ -174,7 +174,7 @@ extern "C" int imk_cuda_gap_backward(const struct imk_cuda_gap_backward *a, stru
         return 0;
     return by_type(a->type, [&](auto t) {
         return by_flag(wide, [&](auto w) {
-            return launch(gap_backward<decltype(t), w.value>, blocks, THREADS, stream, *a);
+            return launch(imk_gap_backward<decltype(t), w.value>, blocks, THREADS, stream, *a);
         });
     });
 }

@@ -3,7 +3,7 @@
  * the two ops apart would take. */
 #include "kernels/cuda/columns.cuh"
 
-template <class T, bool WIDE> static __global__ void stem(struct imk_cuda_stem a)
+template <class T, bool WIDE> static __global__ void imk_stem(struct imk_cuda_stem a)
 {
     const struct imk_cuda_window &o = a.window;
     struct affine8 p;
@@ -59,7 +59,7 @@ extern "C" int imk_cuda_stem(const struct imk_cuda_stem *a, struct CUstream_st *
         return -EINVAL;
     return by_type(o->type, [&](auto t) {
         return by_flag(wide, [&](auto w) {
-            return launch_places(stem<decltype(t), w.value>, *o, o->oh, o->ow, stream, *a);
+            return launch_places(imk_stem<decltype(t), w.value>, *o, o->oh, o->ow, stream, *a);
         });
     });
 }

@@ -32,7 +32,7 @@ IMK_DEVICE void move_scale(const struct imk_cuda_decide &a, bool skip)
     p->good_steps = 0;
 }
 
-static __global__ void decide(struct imk_cuda_decide a)
+static __global__ void imk_decide(struct imk_cuda_decide a)
 {
     const struct imk_cuda_hyper *h = a.hyper;
     const double factor = h->unscale / a.progress->scale;
@@ -60,5 +60,5 @@ extern "C" int imk_cuda_decide(const struct imk_cuda_decide *a, struct CUstream_
 {
     if (!a->hyper || !a->progress || !a->verdict)
         return -EINVAL;
-    return launch(decide, dim3(1), 1, stream, *a);
+    return launch(imk_decide, dim3(1), 1, stream, *a);
 }

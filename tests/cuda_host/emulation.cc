@@ -231,6 +231,11 @@ extern "C" void emulation_seed(unsigned seed)
     e.random = seed;
 }
 
+extern "C" int emulation_finish(void)
+{
+    return 0;
+}
+
 extern "C" struct emulation_counts emulation_count(void)
 {
     const struct emulation_counts counts = e.counts;

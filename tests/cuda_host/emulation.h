@@ -202,6 +202,9 @@ void emulation_seed(unsigned seed);
 /* Why the last launch that failed did; "" when none has since the last call. */
 const char *emulation_error(void);
 
+/* Waits for what was launched: here nothing, 0. On a GPU (on_gpu.c) kernels fail late. */
+int emulation_finish(void);
+
 /* Since the last call. */
 struct emulation_counts {
     unsigned long launches, blocks, threads, barriers;

@@ -208,6 +208,8 @@ void check_near(const char *what, enum imk_cuda_type type, const float *got, con
 
 void check_run(int result, const char *call, int line)
 {
+    if (result == 0)
+        result = emulation_finish();
     if (result != 0)
         fail_msg("line %d: %s returns %d: %s", line, call, result, emulation_error());
 }

@@ -56,6 +56,9 @@ void check_near(const char *what, enum imk_cuda_type type, const float *got, con
 void check_run(int result, const char *call, int line);
 #define RUN(call) check_run((call), #call, __LINE__)
 
+/* What main is called where on_gpu.c has a main of its own. */
+int test_main(void);
+
 /* Once for each order of blocks and threads. */
 extern const unsigned orders[3];
 #define EACH_ORDER(i)                                                                                        \

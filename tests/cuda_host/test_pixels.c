@@ -130,6 +130,7 @@ static void compare_loss(const struct loss_case *c, enum imk_cuda_type x_type, e
     struct imk_cuda_tally on_device;
     const struct imk_cuda_mix device = device_mix(mix);
     const struct imk_cuda_loss_terms terms = {c->smoothing, c->divisor};
+    const double scale = c->scale;
     void *scratch = malloc(imk_cuda_loss_scratch(c->n));
     const struct im_op op = {.kind = IM_OP_LOSS, .x = shape, .training = true};
     const struct imk_cuda_loss a = {.x = x.data,
@@ -144,7 +145,7 @@ static void compare_loss(const struct loss_case *c, enum imk_cuda_type x_type, e
                                     .valid = c->masked ? valid : NULL,
                                     .mix = mix->kind == IM_MIX_NONE ? NULL : &device,
                                     .terms = &terms,
-                                    .scale = c->scale > 0 ? &c->scale : NULL,
+                                    .scale = c->scale > 0 ? &scale : NULL,
                                     .scratch = scratch,
                                     .tally = &on_device};
     double factor;

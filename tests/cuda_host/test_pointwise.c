@@ -159,9 +159,9 @@ static void every_number_is_cast_as_it_is_defined(void **state)
 /* Borders of fp16 that patterns miss: the least numbers, and what becomes infinite. */
 static void fp16_rounds_its_borders_to_even(void **state)
 {
-    static const float x[] = {65504,        65519.996f,   65520,           65536,      1e30f,
-                              0x1p-24f,     0x1p-25f,     0x1.000002p-25f, 0x1.8p-24f, 0x1p-14f,
-                              0x1.ff8p-15f, 0x1.ffep-15f, -0.0f,           -0x1p-26f,  6.0e-8f};
+    const float x[] = {65504,        65519.996f,   65520,           65536,      1e30f,
+                       0x1p-24f,     0x1p-25f,     0x1.000002p-25f, 0x1.8p-24f, 0x1p-14f,
+                       0x1.ff8p-15f, 0x1.ffep-15f, -0.0f,           -0x1p-26f,  6.0e-8f};
     enum { COUNT = sizeof(x) / sizeof(*x) };
     struct array y = array_new(IMK_CUDA_FP16, COUNT, true);
 

@@ -63,7 +63,7 @@ static struct tables tables_new(void)
     return t;
 }
 
-static const struct imk_cuda_hyper hyper = {.lr = 0.1,
+static const struct imk_cuda_hyper usual = {.lr = 0.1,
                                             .momentum = 0.9,
                                             .beta2 = 0.99,
                                             .eps = 1e-6,
@@ -83,12 +83,12 @@ static struct im_update reference_of(enum im_optimizer kind, bool nesterov, cons
                               .spans = spans,
                               .span_count = SPANS,
                               .grad_scale = 0.5,
-                              .lr = hyper.lr,
-                              .momentum = hyper.momentum,
-                              .beta2 = hyper.beta2,
-                              .eps = hyper.eps,
-                              .weight_decay = hyper.weight_decay,
-                              .trust = hyper.trust,
+                              .lr = usual.lr,
+                              .momentum = usual.momentum,
+                              .beta2 = usual.beta2,
+                              .eps = usual.eps,
+                              .weight_decay = usual.weight_decay,
+                              .trust = usual.trust,
                               .nesterov = nesterov,
                               .step = step};
 }
@@ -101,6 +101,7 @@ static void check_optimizer(enum imk_cuda_optimizer kind, bool nesterov, unsigne
                                               IM_OPTIMIZER_LAMB};
     struct state want = state_new(), got = state_new();
     struct tables t = tables_new();
+    const struct imk_cuda_hyper hyper = usual;
     struct imk_cuda_progress progress = {.scale = 1, .updates = 6};
     struct imk_cuda_verdict verdict;
     const size_t scratch_bytes = imk_cuda_update_scratch(kind, t.chunk_count, SPANS);
@@ -126,7 +127,7 @@ static void check_optimizer(enum imk_cuda_optimizer kind, bool nesterov, unsigne
 
         tr_ref_update(&u);
         for (int k = 0; k < SPANS; k++)
-            tr_ref_lerp(want.ema + spans[k].first, want.w + spans[k].first, hyper.ema_take, spans[k].count);
+            tr_ref_lerp(want.ema + spans[k].first, want.w + spans[k].first, usual.ema_take, spans[k].count);
         RUN(imk_cuda_decide(
             &(struct imk_cuda_decide){.hyper = &hyper, .progress = &progress, .verdict = &verdict}, NULL));
         RUN(imk_cuda_update(&a, NULL));
@@ -156,6 +157,7 @@ static void a_skipped_step_changes_nothing(void **state)
     for (int kind = IMK_CUDA_SGD; kind <= IMK_CUDA_LAMB; kind++) {
         struct state want = state_new(), got = state_new();
         struct tables t = tables_new();
+        const struct imk_cuda_hyper hyper = usual;
         const struct imk_cuda_verdict verdict = {.skip = 1, .grad_scale = (double)NAN};
         void *scratch = malloc(imk_cuda_update_scratch(IMK_CUDA_LAMB, t.chunk_count, SPANS));
         const struct imk_cuda_update a = {.kind = (enum imk_cuda_optimizer)kind,
@@ -286,7 +288,7 @@ static struct imk_cuda_verdict decided(struct imk_cuda_progress *p, double squar
                                        enum imk_cuda_clip kind)
 {
     const struct imk_cuda_tally tally = {.loss_sum = loss};
-    struct imk_cuda_hyper h = hyper;
+    struct imk_cuda_hyper h = usual;
     struct imk_cuda_verdict v;
 
     h.clip_norm = clip;
@@ -352,6 +354,7 @@ static void the_scale_moves_as_the_hosts_does(void **state)
 {
     struct imk_cuda_progress p = {.scale = 65536};
     struct tr_scaler s = tr_scaler_init(true);
+    const struct imk_cuda_hyper hyper = usual;
     struct imk_cuda_verdict v;
 
     (void)state;
