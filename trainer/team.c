@@ -180,6 +180,8 @@ static int device_watch(void *context)
         t->waits_since = now;
     if (err == 0)
         err = im_child_should_leave(t->child);
+    if (err == IM_EXIT_RESUMABLE) /* the run has ended in the middle of a step: nothing is saved */
+        err = IM_EXIT_FORCED;
     if (err == 0 && now - t->waits_since > (im_ns)t->child->conf->rank_timeout_ms * IM_MS)
         err = im_fail(&t->why, -ETIMEDOUT, "a step on the GPU did not end within %.0f s: a rank has not come",
                       (double)t->child->conf->rank_timeout_ms / 1000);

@@ -704,7 +704,7 @@ int tr_run(struct im_child *child, struct im_text *text)
     im_stats_enter(child->stats, IM_IDLE);
     tr_telemetry_close(t.telemetry);
     tr_report_close(&t.report);
-    if (err < 0 || err == IM_EXIT_PEER)
+    if (err != 0 && err != IM_EXIT_RESUMABLE) /* the others may be gone, and the device wait for them */
         tr_team_abort(&t.team);
     tr_snapshot_close(&t.snapshot);
     tr_schedule_fini(&t.schedule);
