@@ -23,7 +23,9 @@
 #include "ipc/base/rng.h"
 #include "tests/backend/rig.h"
 #include "trainer/backend.h"
+#ifndef TESTS_CUDA
 #include "trainer/cpu_ops.h"
+#endif
 #include "trainer/ref_ops.h"
 
 #ifdef TESTS_CUDA
@@ -519,6 +521,7 @@ static void fully_connected(void **state)
     }
 }
 
+#ifndef TESTS_CUDA
 static float number(uint32_t bits)
 {
     float value;
@@ -552,6 +555,8 @@ static void bf16_rounds_to_the_nearest_even(void **state)
         }
     }
 }
+
+#endif
 
 /* Each bf16 value that the backend made has 16 zero bits below, the logits do not. */
 static void bf16_values_have_eight_bits(void **state)
@@ -648,10 +653,22 @@ int main(void)
         cmocka_unit_test(stochastic_depth),
         cmocka_unit_test(global_average_pool),
         cmocka_unit_test(fully_connected),
+#ifndef TESTS_CUDA
         cmocka_unit_test(bf16_rounds_to_the_nearest_even),
+#endif
         cmocka_unit_test(bf16_values_have_eight_bits),
         cmocka_unit_test(pixels_become_normalised_values),
     };
 
+#ifdef TESTS_GPU
+    struct im_backend *gpu = NULL;
+    struct im_text text = {""};
+
+    if (tested->open(0, &gpu, &text) < 0) {
+        printf("skipped: %s\n", text.s);
+        return 77;
+    }
+    tested->close(gpu);
+#endif
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

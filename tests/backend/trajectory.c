@@ -270,6 +270,28 @@ static void follow(const char *backend)
     }
 }
 
+#ifdef TESTS_GPU
+static void gpu_follows_pytorch(void **state)
+{
+    (void)state;
+    follow("cuda");
+}
+
+static bool has_gpu(void)
+{
+    const struct im_device_config config = {0};
+    const struct im_backend_ops *ops;
+    struct im_backend *gpu = NULL;
+    struct im_text text = {""};
+
+    if (im_backend_find("cuda", &ops, &text) < 0 || ops->open_device(&config, &gpu, &text) < 0) {
+        printf("skipped: %s\n", text.s);
+        return false;
+    }
+    ops->close(gpu);
+    return true;
+}
+#else
 static void reference_follows_pytorch(void **state)
 {
     (void)state;
@@ -281,6 +303,7 @@ static void onednn_follows_pytorch(void **state)
     (void)state;
     follow("onednn");
 }
+#endif
 
 /* `batch G KIND LAMBDA Y0 Y1 X0 X1`, then for each sample its units, one a block. */
 static int print_draws(void)
@@ -305,8 +328,12 @@ static int print_draws(void)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
+#ifdef TESTS_GPU
+        cmocka_unit_test(gpu_follows_pytorch),
+#else
         cmocka_unit_test(reference_follows_pytorch),
         cmocka_unit_test(onednn_follows_pytorch),
+#endif
     };
 
     if (argc != 2)
@@ -314,5 +341,9 @@ int main(int argc, char **argv)
     if (strcmp(argv[1], "--draws") == 0)
         return print_draws();
     golden_path = argv[1];
+#ifdef TESTS_GPU
+    if (!has_gpu())
+        return 77;
+#endif
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

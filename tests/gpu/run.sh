@@ -4,7 +4,9 @@
 #
 #   run.sh BIN OUT [STEP...]
 #
-# BIN is where the programs lie (a build of preset cuda, or a bundle's bin/), OUT a folder for logs and results.jsonl. Without STEP:
+# BIN is where the programs lie: build/cuda after `cmake --preset cuda && cmake --build --preset cuda`. For a machine that has no
+# compiler and no oneDNN, build with -D IMSUPER_ONEDNN=off -D IMSUPER_CUDA_ARCHITECTURES=90 (an H100's or H200's) and carry there imsuper*,
+# imsuper-cuda.so, cuda-seams, gpu-conformance, gpu-trajectory and compare_states with the libraries that `ldd` names. OUT is a folder for logs and results.jsonl. Without STEP:
 # all of them, in this order. What a step needs and is not there makes it `skipped`, which the table says; a failure does not
 # keep the others from running. Exit status: 1 when a step failed.
 #
@@ -23,7 +25,7 @@
 # shellcheck disable=SC2317 # steps are called by name
 set -uo pipefail
 
-[ $# -ge 2 ] || { sed -n '2,27s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -ge 2 ] || { sed -n '2,29s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 bin=$(cd "$1" && pwd) out=$(mkdir -p "$2" && cd "$2" && pwd)
 shift 2
