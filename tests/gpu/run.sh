@@ -5,17 +5,18 @@
 #   run.sh BIN OUT [STEP...]
 #
 # BIN is where the programs lie: build/cuda after `cmake --preset cuda && cmake --build --preset cuda`. For a machine that has no
-# compiler and no oneDNN, build with -D IMSUPER_ONEDNN=off -D IMSUPER_CUDA_ARCHITECTURES=90 (an H100's or H200's) and carry there imsuper*,
-# imsuper-cuda.so, cuda-seams, gpu-conformance, gpu-trajectory and compare_states with the libraries that `ldd` names. OUT is a folder for logs and results.jsonl. Without STEP:
-# all of them, in this order. What a step needs and is not there makes it `skipped`, which the table says; a failure does not
-# keep the others from running. Exit status: 1 when a step failed.
+# compiler and no oneDNN, build with -D IMSUPER_ONEDNN=off -D IMSUPER_CUDA_ARCHITECTURES=90 (an H100's or H200's), and carry there
+# imsuper*, imsuper-cuda.so, cuda-seams, gpu-* and compare_states with the libraries that `ldd` names.
+# OUT is a folder for logs and results.jsonl. Without STEP: all of them, in this order. What a step needs and is not there makes it
+# `skipped`, which the table says; a failure does not keep the others from running. Exit status: 1 when a step failed.
 #
 #   facts        GPU, driver, libraries
 #   seams        device memory, recordings, cuDNN and cuBLASLt against plain loops
-#   conformance  every op of the backend against the reference: fp32, bf16, fp16, odd shapes
+#   kernels      our own kernels against the reference: fp32, bf16, fp16, odd shapes
+#   conformance  every op of the backend against the reference, the same
 #   trajectory   20 steps with every technique against PyTorch's numbers
-#   memcheck     conformance under compute-sanitizer
-#   racecheck    the same, for races in shared memory; our own kernels alone
+#   memcheck     kernels and conformance under compute-sanitizer
+#   racecheck    kernels, for races in shared memory
 #   resume       stopped and continued runs with --deterministic have the weights of one that was left alone
 #   cifar        ResNet-18, small stem, CIFAR-10 from JPEG files: top-1 and time
 #   bench        the training step, synthetic and fed from JPEG files, beside PyTorch (bench_gpu.py)
@@ -25,7 +26,7 @@
 # shellcheck disable=SC2317 # steps are called by name
 set -uo pipefail
 
-[ $# -ge 2 ] || { sed -n '2,29s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -ge 2 ] || { sed -n '2,28s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 bin=$(cd "$1" && pwd) out=$(mkdir -p "$2" && cd "$2" && pwd)
 shift 2
@@ -46,16 +47,22 @@ step_facts() {
   "$bin/imsuper" gpus
 }
 step_seams() { need_program cuda-seams && "$bin/cuda-seams"; }
+step_kernels() {
+  local program
+  need_program gpu-kernels-pixels
+  for program in "$bin"/gpu-kernels-*; do "$program" || return 1; done
+}
 step_conformance() { need_program gpu-conformance && "$bin/gpu-conformance"; }
 step_trajectory() { need_program gpu-trajectory && "$bin/gpu-trajectory" "$here/../golden/trajectory.txt"; }
-step_memcheck() { sanitize memcheck; }
-step_racecheck() { sanitize racecheck --kernel-name regex=imk_; }
+step_memcheck() { sanitize memcheck "$bin"/gpu-kernels-* "$bin/gpu-conformance"; }
+step_racecheck() { sanitize racecheck "$bin"/gpu-kernels-*; }
+# sanitize TOOL PROGRAM...
 sanitize() {
-  local tool=$1
+  local tool=$1 program
   shift
   command -v compute-sanitizer >/dev/null || missing "no compute-sanitizer"
-  need_program gpu-conformance
-  compute-sanitizer --tool "$tool" --error-exitcode 99 "$@" "$bin/gpu-conformance"
+  need_program gpu-kernels-pixels
+  for program in "$@"; do compute-sanitizer --tool "$tool" --error-exitcode 99 "$program" || return 1; done
 }
 
 step_resume() {
@@ -131,7 +138,7 @@ run_step() {
 }
 
 steps=("$@")
-[ ${#steps[@]} -gt 0 ] || steps=(facts seams conformance trajectory memcheck racecheck resume cifar bench)
+[ ${#steps[@]} -gt 0 ] || steps=(facts seams kernels conformance trajectory memcheck racecheck resume cifar bench)
 for name in "${steps[@]}"; do run_step "$name"; done
 echo
 printf '%s\n' "${rows[@]}"
