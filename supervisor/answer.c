@@ -282,6 +282,9 @@ static void tell_memory(struct sv_super *s, const struct im_json *m)
                                                         : "",
                           kinds[i].name, sv_format_bytes(bytes, held, sizeof held), kinds[i].note, more);
     }
+    if (im_json_int_or(memory, "snapshots", 0) == 0 && !s->conf.sweep)
+        sv_screen_say(&s->screen, "%-7s %-17s %10s  a trainer that dies goes back to the last checkpoint", "",
+                      "snapshots", "none");
 }
 
 void sv_answer(struct sv_super *s)

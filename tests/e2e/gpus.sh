@@ -73,9 +73,10 @@ case_lists() {
 # Two trainers, one a GPU; the same bits as two ranks on the CPU, for here they compute there.
 case_two() {
   install_programs module
-  start 0 --backend onednn --ranks 2 --batch-size 8
+  # Long enough for two looks at the GPU, which are a second apart.
+  start 0 --backend onednn --ranks 2 --batch-size 8 --epochs 16
   mv "$T/w" "$T/cpu"
-  start 0 --gpus auto --batch-size 8
+  start 0 --gpus auto --batch-size 8 --epochs 16
   must_say "device  2 x NVIDIA H200 (140.0 GiB): GPU 0, 1; CUDA 13.0, driver for 13.0"
   must_say "cores   trainers "
   must_balance
