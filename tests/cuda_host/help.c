@@ -119,7 +119,7 @@ void array_free(struct array *a)
 
     for (size_t i = 0; a->data != a->block && i < item; i++)
         assert_int_equal(before[i], SENTINEL);
-    for (size_t i = 0; i < GUARDED; i++)
+    for (int i = 0; i < GUARDED; i++)
         assert_int_equal(behind[i], SENTINEL);
     free(a->block);
     *a = (struct array){0};
