@@ -270,7 +270,7 @@ void tr_gpu_memory_free(struct tr_gpu *g, void *memory)
         *r = (struct range){0};
         return;
     }
-    im_assert(!"memory of this GPU");
+    im_assert(false && "memory of this GPU");
 }
 
 int tr_gpu_memory_left(struct tr_gpu *g, size_t *ret_free_bytes)
@@ -303,7 +303,7 @@ static void forget(struct tr_gpu *g, const void *memory)
         g->host[i] = (struct range){0};
         return;
     }
-    im_assert(!"pinned by this GPU");
+    im_assert(false && "pinned by this GPU");
 }
 
 void tr_gpu_pinned_free(struct tr_gpu *g, void *memory)
