@@ -15,7 +15,7 @@ unset IMSUPER_FAULT NO_COLOR
 export IMSUPER_GPUS=0 # these tests compare bits, and a machine with a GPU would take it
 mkdir -p "$T/rt" "$T/cache"
 chmod 700 "$T/rt"
-LIMIT_SECONDS=${E2E_LIMIT_SECONDS:-100} # for one wait; CTest has the last word
+LIMIT_SECONDS=${E2E_LIMIT_SECONDS:-200} # for one wait; CTest has the last word
 
 # How the reference was trained; the same flags must give the same bits however the work is spread and disturbed.
 TRAIN=(--data-dir "$REFERENCE/data" --model resnet20 --image-size 16 --batch-size 16 --epochs 2 --trainer-threads 1
