@@ -1,4 +1,4 @@
-/* The seal of a checkpoint file: checksums in its metadata that find any damage. Used by checkpoint.c alone.
+/* The seal of a checkpoint file: checksums in its metadata that find any damage. Used by checkpoint*.c alone.
  */
 #ifndef TRAINER_CHECKPOINT_SEAL_H
 #define TRAINER_CHECKPOINT_SEAL_H
