@@ -354,7 +354,21 @@
     X("print-freq", "use --status-interval SECONDS") \
     X("num-classes", "nothing is needed: the number of classes comes from the data") \
     X("model-ema", "use --ema DECAY") \
-    X("opt-betas", "use --beta1 and --beta2")
+    X("opt-betas", "use --beta1 and --beta2") \
+    X("log-dir", "logs lie in the run directory: use --workspace and --run-name") \
+    X("channels-last", "nothing is needed: every backend takes the layout that is fastest for it") \
+    X("pin-memory", "nothing is needed: where there are GPUs, batches lie in page-locked memory") \
+    X("pin-mem", "nothing is needed: where there are GPUs, batches lie in page-locked memory") \
+    X("torchcompile", "nothing is needed: there is nothing to compile by hand") \
+    X("use-amp", "use --amp bf16 or --amp fp16") \
+    X("nnodes", "a run lives on one machine; --gpus or --ranks says how many trainers it has") \
+    X("nodes", "a run lives on one machine; --gpus or --ranks says how many trainers it has") \
+    X("master-addr", "nothing is needed: trainers meet through the supervisor") \
+    X("master-port", "nothing is needed: trainers meet through the supervisor, no port has to be free") \
+    X("dist-url", "nothing is needed: trainers meet through the supervisor") \
+    X("dist-backend", "nothing is needed: NCCL on GPUs, Gloo on the CPU") \
+    X("sync-batchnorm", "use --sync-bn") \
+    X("random-erasing", "use --aug.erase-p SHARE")
 /* clang-format on */
 
 #endif

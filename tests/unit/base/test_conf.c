@@ -1,5 +1,6 @@
 /* The configuration: sources and their order, round trips, and every sentence that a wrong value gets. */
 #include "ipc/base/conf.h"
+#include "ipc/base/conf_table.h"
 #include "ipc/base/file.h"
 #include "ipc/base/log.h"
 #include "tests/unit/base/unit.h"
@@ -167,6 +168,31 @@ static void wrong_flags_get_their_sentences(void **state)
     assert_flag_refused(WORDS("--json"), "--json has no meaning for this command");
     assert_flag_refused(WORDS("--ddp"),
                         "--ddp: nothing is needed: --gpus or --ranks says how many trainers there are");
+}
+
+/* Advice is of no use when the flag that it names was renamed, or when the other's name became a flag of
+ * ours. */
+static void advice_names_flags_that_exist(void **state)
+{
+#define THEIRS_AND_ADVICE(theirs, advice) {theirs, advice},
+    static const char *const hints[][2] = {IM_CONF_HINTS(THEIRS_AND_ADVICE)};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof hints / sizeof hints[0]; i++) {
+        const char *at = hints[i][1];
+        const char *value;
+
+        if (im_conf_find(hints[i][0], &value) >= 0)
+            fail_msg("--%s is a flag, and there is advice for it", hints[i][0]);
+        while ((at = strstr(at, "--"))) {
+            char flag[IM_CONF_NAME_BYTES], name[IM_CONF_NAME_BYTES];
+            size_t length = strspn(at += 2, "abcdefghijklmnopqrstuvwxyz0123456789-.");
+
+            snprintf(flag, sizeof flag, "%.*s", (int)length, at);
+            if (!im_conf_normal(flag, name) || im_conf_find_for(IM_FOR_START, name, &value) < 0)
+                fail_msg("the advice for --%s names --%s, which start does not know", hints[i][0], flag);
+        }
+    }
 }
 
 static void wrong_values_get_their_sentences(void **state)
@@ -627,6 +653,7 @@ int main(void)
         cmocka_unit_test(two_dashes_and_a_single_one_end_the_flags),
         cmocka_unit_test(other_trainers_names_are_understood),
         cmocka_unit_test(wrong_flags_get_their_sentences),
+        cmocka_unit_test(advice_names_flags_that_exist),
         cmocka_unit_test(wrong_values_get_their_sentences),
         cmocka_unit_test(a_text_too_long_is_refused),
         cmocka_unit_test(yaml_is_flat_nested_or_by_group),
