@@ -382,22 +382,34 @@ static struct tr_dnn *dnn_new(bool deterministic, const char *cache)
     return dnn;
 }
 
+static const struct tr_dnn_conv_shape shapes[] = {{2, 8, 8, 64, 64, 3, 1, 1},  {3, 8, 8, 64, 128, 1, 2, 0},
+                                                  {2, 8, 8, 64, 128, 1, 1, 0}, {2, 9, 9, 32, 64, 3, 2, 1},
+                                                  {2, 20, 20, 8, 64, 7, 2, 3}, {1, 5, 7, 24, 40, 3, 1, 1}};
+enum { SHAPES = sizeof shapes / sizeof *shapes, TIMED = 2 };
+
+/* cuDNN's first choice: nothing is timed. */
 static void convolutions_are_those_of_plain_loops(void **state)
 {
-    static const struct tr_dnn_conv_shape shapes[] = {
-        {2, 8, 8, 64, 64, 3, 1, 1},  {2, 8, 8, 64, 128, 1, 1, 0}, {2, 9, 9, 32, 64, 3, 2, 1},
-        {3, 8, 8, 64, 128, 1, 2, 0}, {2, 20, 20, 8, 64, 7, 2, 3}, {1, 5, 7, 24, 40, 3, 1, 1}};
+    struct tr_dnn *dnn = dnn_new(true, NULL);
 
     (void)state;
-    for (int deterministic = 0; deterministic < 2; deterministic++) {
-        struct tr_dnn *dnn = dnn_new(deterministic, NULL);
+    for (int i = 0; i < SHAPES; i++)
+        for (int type = 0; type < TR_GPU_TYPES; type++)
+            for (int kind = 0; kind < TR_DNN_CONV_KINDS; kind++)
+                conv_case(dnn, shapes[i], (enum tr_dnn_conv_kind)kind, (enum tr_gpu_type)type);
+    tr_dnn_close(dnn);
+}
 
-        for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
-            for (int type = 0; type < TR_GPU_TYPES; type++)
-                for (int kind = 0; kind < TR_DNN_CONV_KINDS; kind++)
-                    conv_case(dnn, shapes[i], (enum tr_dnn_conv_kind)kind, (enum tr_gpu_type)type);
-        tr_dnn_close(dnn);
-    }
+/* The fastest are right too. It takes seconds for each to be found, so that there are few. */
+static void fastest_convolutions_are_those_of_plain_loops(void **state)
+{
+    struct tr_dnn *dnn = dnn_new(false, NULL);
+
+    (void)state;
+    for (int i = 0; i < TIMED; i++)
+        for (int kind = 0; kind < TR_DNN_CONV_KINDS; kind++)
+            conv_case(dnn, shapes[i], (enum tr_dnn_conv_kind)kind, TR_GPU_BF16);
+    tr_dnn_close(dnn);
 }
 
 static int wipe(const char *file, const struct stat *unused, int type, struct FTW *place)
@@ -658,8 +670,9 @@ int main(void)
         cmocka_unit_test(recording_replays_with_new_contents),
         cmocka_unit_test(products_are_those_of_plain_loops),
         cmocka_unit_test(convolutions_are_those_of_plain_loops),
-        cmocka_unit_test(choices_come_back_from_the_cache),
         cmocka_unit_test(batch_norm_is_that_of_plain_loops),
+        cmocka_unit_test(fastest_convolutions_are_those_of_plain_loops),
+        cmocka_unit_test(choices_come_back_from_the_cache),
     };
     int failed;
 
