@@ -5,7 +5,7 @@
  *
  * The backend is `ref` with one thread: oneDNN and its OpenMP are not built with the sanitizers. */
 #include "tests/support/dataset.h"
-#include "tests/support/pipeline.h"
+#include "tests/support/trained.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -33,87 +33,28 @@ static const char *const bad_files[BAD] = {"train/class_000/00003.jpg", "train/c
 
 static struct dataset set;
 
-static void set_key(struct im_conf *conf, const char *key, const char *value)
-{
-    struct im_text text = {""};
-
-    if (im_conf_set(conf, key, value, &text) < 0)
-        fail_msg("%s", text.s);
-}
-
+/* The smallest rings that there can be make everyone wait for everyone. */
 static struct im_conf configuration(const char *run_name, const char *readers, const char *augmenters)
 {
-    static const char *const keys[][2] = {
+    const char *const keys[][2] = {
         {"epochs", "2"},        {"batch-size", "8"},    {"image-size", "8"},  {"model", "resnet20"},
         {"stem", "small"},      {"backend", "ref"},     {"lr", "0.05"},       {"trainer-threads", "1"},
         {"encoded-cells", "7"}, {"cell-bytes", "4096"}, {"queue-depth", "3"}, {"batches-ahead", "2"},
-        {"log-level", "error"}, {"seed", "5"},
+        {"log-level", "error"}, {"seed", "5"},          {"readers", readers}, {"augmenters", augmenters},
     };
     struct im_text text = {""};
     struct im_conf conf;
 
     im_conf_defaults(&conf);
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
-        set_key(&conf, keys[i][0], keys[i][1]);
-    set_key(&conf, "readers", readers);
-    set_key(&conf, "augmenters", augmenters);
+    trained_set_keys(&conf, keys, sizeof keys / sizeof *keys);
     if (dataset_configure(&set, run_name, &conf, &text) < 0)
         fail_msg("%s", text.s);
     return conf;
 }
 
-/* The smallest ring that there can be makes everyone wait for everyone. */
-static struct pipeline *open_pipeline(const struct im_conf *conf)
-{
-    struct im_text text = {""};
-    struct pipeline *p = NULL;
-
-    if (pipeline_open(&p, conf, &text) < 0)
-        fail_msg("%s", text.s);
-    return p;
-}
-
-static void assert_exactly_once(struct pipeline *p, uint64_t phases)
-{
-    const struct im_ledger *l = pipeline_run(p)->control->ledger;
-
-    for (int s = 0; s < IM_SPLITS; s++) {
-        assert_int_equal(atomic_load_explicit(&l[s].phases, memory_order_relaxed), phases);
-        assert_int_equal(atomic_load_explicit(&l[s].phases_exact, memory_order_relaxed), phases);
-    }
-}
-
-static int train(const struct im_conf *conf, uint64_t stop_at, pipeline_disturb *disturb, void *context,
-                 uint64_t phases)
-{
-    struct pipeline *p = open_pipeline(conf);
-    struct im_text text = {""};
-    int status = pipeline_train(p, stop_at, disturb, context, &text);
-
-    if (status < 0)
-        fail_msg("%s", text.s);
-    if (phases)
-        assert_exactly_once(p, phases);
-    pipeline_close(&p);
-    return status;
-}
-
-/* The run's state: parameters, statistics and momentum. */
-static struct tr_safetensors *open_state(const struct im_conf *conf)
-{
-    struct tr_safetensors *file = NULL;
-    struct im_text text = {""};
-    char path[PATH_MAX];
-
-    snprintf(path, sizeof path, "%s/checkpoints/last.state.safetensors", conf->run_dir);
-    if (tr_checkpoint_open_file(path, &file, &text) < 0)
-        fail_msg("%s", text.s);
-    return file;
-}
-
 static void assert_same_weights(const struct im_conf *a, const struct im_conf *b)
 {
-    struct tr_safetensors *ours = open_state(a), *theirs = open_state(b);
+    struct tr_safetensors *ours = trained_state(a), *theirs = trained_state(b);
 
     assert_true(tr_safetensors_count(ours) > 100);
     assert_int_equal(tr_safetensors_count(ours), tr_safetensors_count(theirs));
@@ -139,7 +80,7 @@ static const struct im_conf *plain_run(void)
 
     if (!conf.run_dir[0]) {
         conf = configuration("plain", "1", "1");
-        assert_int_equal(train(&conf, UINT64_MAX, NULL, NULL, EPOCHS), IM_EXIT_OK);
+        assert_int_equal(trained_run(&conf, UINT64_MAX, NULL, NULL, EPOCHS), IM_EXIT_OK);
     }
     return &conf;
 }
@@ -149,7 +90,7 @@ static void the_number_of_workers_does_not_change_a_bit(void **state)
     struct im_conf many = configuration("many", "2", "3");
 
     (void)state;
-    assert_int_equal(train(&many, UINT64_MAX, NULL, NULL, EPOCHS), IM_EXIT_OK);
+    assert_int_equal(trained_run(&many, UINT64_MAX, NULL, NULL, EPOCHS), IM_EXIT_OK);
     assert_same_weights(plain_run(), &many);
 }
 
@@ -181,7 +122,7 @@ static void replacing_workers_leaves_no_trace_in_the_weights(void **state)
     struct replacing replacing = {0};
 
     (void)state;
-    assert_int_equal(train(&conf, UINT64_MAX, replace_one, &replacing, EPOCHS), IM_EXIT_OK);
+    assert_int_equal(trained_run(&conf, UINT64_MAX, replace_one, &replacing, EPOCHS), IM_EXIT_OK);
     assert_true(replacing.replaced >= 4);
     assert_same_weights(plain_run(), &conf);
 }
@@ -191,8 +132,8 @@ static void a_stopped_run_goes_on_to_the_same_weights(void **state)
     struct im_conf conf = configuration("stopped", "1", "2");
 
     (void)state;
-    assert_int_equal(train(&conf, 2, NULL, NULL, 0), IM_EXIT_RESUMABLE);
-    assert_int_equal(train(&conf, UINT64_MAX, NULL, NULL, 0), IM_EXIT_OK);
+    assert_int_equal(trained_run(&conf, 2, NULL, NULL, 0), IM_EXIT_RESUMABLE);
+    assert_int_equal(trained_run(&conf, UINT64_MAX, NULL, NULL, 0), IM_EXIT_OK);
     assert_same_weights(plain_run(), &conf);
 }
 
@@ -218,13 +159,13 @@ static void a_trainer_goes_on_from_the_snapshot_of_another(void **state)
 {
     struct im_conf conf = configuration("snapshot", "1", "2");
     struct fencing first = {.first = UINT64_MAX, .fences = true}, second = {.first = UINT64_MAX};
+    const char *const often[][2] = {{"snapshot-interval", "0"}, {"snapshot-steps", "1"}};
     struct im_text text = {""};
     struct pipeline *p;
 
     (void)state;
-    set_key(&conf, "snapshot-interval", "0");
-    set_key(&conf, "snapshot-steps", "1");
-    p = open_pipeline(&conf);
+    trained_set_keys(&conf, often, 2);
+    p = trained_open(&conf);
     assert_int_equal(pipeline_train(p, UINT64_MAX, fence_trainer, &first, &text), IM_EXIT_FENCED);
     if (pipeline_train(p, UINT64_MAX, fence_trainer, &second, &text) != IM_EXIT_OK)
         fail_msg("%s", text.s);
@@ -273,7 +214,7 @@ static int check_batch(void *context, uint64_t batch, const struct im_phase *pha
 static void every_sample_comes_once_at_its_place(void **state)
 {
     struct im_conf conf = configuration("consumed", "2", "2");
-    struct pipeline *p = open_pipeline(&conf);
+    struct pipeline *p = trained_open(&conf);
     struct seen seen = {.conf = &conf};
     struct im_text text = {""};
 
@@ -303,13 +244,14 @@ static int use_up(void *context, uint64_t batch, const struct im_phase *phase,
 static void readers_and_augmenters_run_at_full_speed(void **state)
 {
     struct im_conf conf = configuration("speed", "2", "3");
+    const char *const epochs[2] = {"epochs", "20"};
     struct im_text text = {""};
     struct pipeline *p = NULL;
     uint64_t samples = 0;
 
     (void)state;
-    set_key(&conf, "epochs", "20");
-    p = open_pipeline(&conf);
+    trained_set_keys(&conf, &epochs, 1);
+    p = trained_open(&conf);
     pipeline_begin(p, 0);
     assert_int_equal(pipeline_start_workers(p), 0);
     if (pipeline_consume(p, 0, 0, pipeline_plan(p)->batches, use_up, &samples, &text) != 0)

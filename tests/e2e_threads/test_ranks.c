@@ -8,7 +8,7 @@
  * several, which after a few steps is seen everywhere (tests/backend/conformance.c has its batch norm over
  * ranks). */
 #include "tests/support/dataset.h"
-#include "tests/support/pipeline.h"
+#include "tests/support/trained.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -57,9 +57,7 @@ static struct im_conf configuration(const char *run_name, int ranks, int batch, 
     snprintf(numbers[0], sizeof numbers[0], "%d", ranks);
     snprintf(numbers[1], sizeof numbers[1], "%d", batch);
     im_conf_defaults(&conf);
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
-        if (im_conf_set(&conf, keys[i][0], keys[i][1], &text) < 0)
-            fail_msg("%s", text.s);
+    trained_set_keys(&conf, keys, sizeof keys / sizeof *keys);
     if (dataset_configure(&set, run_name, &conf, &text) < 0)
         fail_msg("%s", text.s);
     return conf;
@@ -69,41 +67,15 @@ static struct im_conf configuration(const char *run_name, int ranks, int batch, 
 static struct im_conf trained(const char *run_name, int ranks, int batch, bool sync)
 {
     struct im_conf conf = configuration(run_name, ranks, batch, sync);
-    struct im_text text = {""};
-    struct pipeline *p = NULL;
-    int status;
 
-    if (pipeline_open(&p, &conf, &text) < 0)
-        fail_msg("%s", text.s);
-    status = pipeline_train(p, UINT64_MAX, NULL, NULL, &text);
-    if (status != IM_EXIT_OK)
-        fail_msg("%s: %d, %s", run_name, status, text.s);
-    for (int s = 0; s < IM_SPLITS; s++) {
-        const struct im_ledger *l = &pipeline_run(p)->control->ledger[s];
-
-        assert_int_equal(atomic_load_explicit(&l->phases, memory_order_relaxed), 1);
-        assert_int_equal(atomic_load_explicit(&l->phases_exact, memory_order_relaxed), 1);
-    }
-    pipeline_close(&p);
+    assert_int_equal(trained_run(&conf, UINT64_MAX, NULL, NULL, 1), IM_EXIT_OK);
     return conf;
-}
-
-static struct tr_safetensors *open_state(const struct im_conf *conf)
-{
-    struct tr_safetensors *file = NULL;
-    struct im_text text = {""};
-    char path[PATH_MAX];
-
-    snprintf(path, sizeof path, "%s/checkpoints/last.state.safetensors", conf->run_dir);
-    if (tr_checkpoint_open_file(path, &file, &text) < 0)
-        fail_msg("%s", text.s);
-    return file;
 }
 
 /* The largest difference of a tensor's elements, as a share of its largest element; over all tensors. */
 static double difference(const struct im_conf *a, const struct im_conf *b)
 {
-    struct tr_safetensors *ours = open_state(a), *theirs = open_state(b);
+    struct tr_safetensors *ours = trained_state(a), *theirs = trained_state(b);
     double worst = 0;
 
     assert_true(tr_safetensors_count(ours) > 100);
