@@ -215,6 +215,26 @@ template <bool WIDE, class T> IMK_DEVICE void load_sum8(float *v, const T *a, co
         v[j] += w[j];
 }
 
+/* How many numbers are left at a position of a flat array, as load8 wants it. */
+IMK_DEVICE int left_of(uint64_t count, uint64_t at)
+{
+    return count - at < GROUP ? (int)(count - at) : (int)GROUP;
+}
+
+/* 8 numbers, or as many as are left. WIDE: both on 16 bytes. */
+template <bool WIDE, class X, class Y> IMK_DEVICE void cast8(const X *from, Y *to, int left)
+{
+    float v[GROUP];
+
+    if (WIDE && left == GROUP) {
+        load8<WIDE>(v, from, left);
+        store8<WIDE>(v, to, left);
+    } else {
+        load8<false>(v, from, left);
+        store8<false>(v, to, left);
+    }
+}
+
 /* The same 8 places of a place array: bytes. */
 template <bool WIDE> IMK_DEVICE void load_bytes8(uint8_t *v, const uint8_t *p, int left)
 {

@@ -61,29 +61,23 @@ IMK_DEVICE struct tile tile_of(const struct imk_cuda_packing &r, const struct ti
     return at;
 }
 
-template <class T, bool WIDE>
-IMK_DEVICE void cast_row(const float *from, T *to, uint64_t count, uint32_t block)
+template <bool WIDE, class X, class Y>
+IMK_DEVICE void cast_tile(const X *from, Y *to, uint64_t count, uint32_t block)
 {
     const uint64_t end = (uint64_t)(block + 1) * TILE < count ? (uint64_t)(block + 1) * TILE : count;
 
-    for (uint64_t at = (uint64_t)block * TILE + threadIdx.x * GROUP; at < end; at += THREADS * GROUP) {
-        float v[GROUP];
-
-        if (WIDE && end - at >= GROUP) {
-            load8<WIDE>(v, from + at, GROUP);
-            store8<WIDE>(v, to + at, GROUP);
-        } else {
-            const int left = end - at < GROUP ? (int)(end - at) : (int)GROUP;
-
-            load8<false>(v, from + at, left);
-            store8<false>(v, to + at, left);
-        }
-    }
+    for (uint64_t at = (uint64_t)block * TILE + threadIdx.x * GROUP; at < end; at += THREADS * GROUP)
+        cast8<WIDE>(from + at, to + at, left_of(end, at));
 }
 
-IMK_DEVICE bool on16(const void *p)
+/* This block's tile of a straight tensor. */
+template <class X, class Y>
+IMK_DEVICE void cast_straight(const X *from, Y *to, uint64_t count, uint32_t block)
 {
-    return (size_t)p % 16 == 0;
+    if ((size_t)from % 16 == 0 && (size_t)to % 16 == 0)
+        cast_tile<true>(from, to, count, block);
+    else
+        cast_tile<false>(from, to, count, block);
 }
 
 template <class T> static __global__ void imk_pack_all(struct imk_cuda_pack a)
@@ -95,10 +89,7 @@ template <class T> static __global__ void imk_pack_all(struct imk_cuda_pack a)
     T *packed = (T *)a.packed + r.packed;
 
     if (t.straight) {
-        if (on16(plain) && on16(packed))
-            cast_row<T, true>(plain, packed, t.straight, blockIdx.x - r.first_block);
-        else
-            cast_row<T, false>(plain, packed, t.straight, blockIdx.x - r.first_block);
+        cast_straight(plain, packed, t.straight, blockIdx.x - r.first_block);
         return;
     }
     const struct tile at = tile_of(r, t);
@@ -126,10 +117,7 @@ static __global__ void imk_unpack_all(struct imk_cuda_unpack a)
     float *plain = a.plain + r.plain;
 
     if (t.straight) {
-        if (on16(plain) && on16(packed))
-            cast_row<float, true>(packed, plain, t.straight, blockIdx.x - r.first_block);
-        else
-            cast_row<float, false>(packed, plain, t.straight, blockIdx.x - r.first_block);
+        cast_straight(packed, plain, t.straight, blockIdx.x - r.first_block);
         return;
     }
     const struct tile at = tile_of(r, t);

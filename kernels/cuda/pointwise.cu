@@ -3,79 +3,63 @@
 
 #include "kernels/cuda/device.cuh"
 
-/* How many numbers are left at a position, as load8 wants it. */
-IMK_DEVICE int left_of(size_t count, size_t at)
+/* load_sum8 and store8 in a flat array, which goes wide but for its last few numbers. */
+template <bool WIDE, class T> IMK_DEVICE void load_flat8(float *v, const T *a, const T *b, int left)
 {
-    return count - at < GROUP ? (int)(count - at) : (int)GROUP;
+    if (WIDE && left == GROUP)
+        load_sum8<WIDE>(v, a, b, left);
+    else
+        load_sum8<false>(v, a, b, left);
 }
 
-/* A whole flat array can go wide but for its last few numbers. */
+template <bool WIDE, class T> IMK_DEVICE void store_flat8(const float *v, T *p, int left)
+{
+    if (WIDE && left == GROUP)
+        store8<WIDE>(v, p, left);
+    else
+        store8<false>(v, p, left);
+}
+
 template <class T, bool WIDE> static __global__ void imk_add(struct imk_cuda_add a)
 {
     const size_t at = thread_number() * GROUP;
     float v[GROUP];
-    int left;
 
     if (at >= a.count)
         return;
-    left = left_of(a.count, at);
-    const bool whole = WIDE && left == GROUP;
+    const int left = left_of(a.count, at);
 
-    if (whole)
-        load_sum8<WIDE>(v, (const T *)a.x + at, past((const T *)a.x2, at), left);
-    else
-        load_sum8<false>(v, (const T *)a.x + at, past((const T *)a.x2, at), left);
+    load_flat8<WIDE>(v, (const T *)a.x + at, past((const T *)a.x2, at), left);
     if (a.relu) {
         const uint8_t bits = relu8(v);
 
         if (a.mask)
             a.mask[at / GROUP] = bits;
     }
-    if (whole)
-        store8<WIDE>(v, (T *)a.y + at, left);
-    else
-        store8<false>(v, (T *)a.y + at, left);
+    store_flat8<WIDE>(v, (T *)a.y + at, left);
 }
 
 template <class T, bool WIDE> static __global__ void imk_add_backward(struct imk_cuda_add_backward a)
 {
     const size_t at = thread_number() * GROUP;
     float v[GROUP];
-    int left;
 
     if (at >= a.count)
         return;
-    left = left_of(a.count, at);
-    const bool whole = WIDE && left == GROUP;
+    const int left = left_of(a.count, at);
 
-    if (whole)
-        load_sum8<WIDE>(v, (const T *)a.dy + at, past((const T *)a.dy2, at), left);
-    else
-        load_sum8<false>(v, (const T *)a.dy + at, past((const T *)a.dy2, at), left);
+    load_flat8<WIDE>(v, (const T *)a.dy + at, past((const T *)a.dy2, at), left);
     if (a.mask)
         mask8(v, a.mask[at / GROUP]);
-    if (whole)
-        store8<WIDE>(v, (T *)a.dx + at, left);
-    else
-        store8<false>(v, (T *)a.dx + at, left);
+    store_flat8<WIDE>(v, (T *)a.dx + at, left);
 }
 
 template <class X, class Y, bool WIDE> static __global__ void imk_cast(struct imk_cuda_cast a)
 {
     const size_t at = thread_number() * GROUP;
-    float v[GROUP];
-    int left;
 
-    if (at >= a.count)
-        return;
-    left = left_of(a.count, at);
-    if (WIDE && left == GROUP) {
-        load8<WIDE>(v, (const X *)a.x + at, left);
-        store8<WIDE>(v, (Y *)a.y + at, left);
-    } else {
-        load8<false>(v, (const X *)a.x + at, left);
-        store8<false>(v, (Y *)a.y + at, left);
-    }
+    if (at < a.count)
+        cast8<WIDE>((const X *)a.x + at, (Y *)a.y + at, left_of(a.count, at));
 }
 
 /* Blocks along x belong to one sample each. */

@@ -169,15 +169,15 @@ static void convolution_that_sums(void **state)
 static const struct im_shape shapes[] = {
     {2, 16, 7, 5}, {3, 8, 4, 4}, {4, 64, 1, 1}, {2, 5, 3, 3}, {1, 24, 9, 9}};
 
-static void batch_norm(void **state)
+static void conform_batch_norm(bool adds)
 {
-    (void)state;
     for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
         for (int bits = 0; bits < 8; bits++) {
             struct im_op op = {.kind = IM_OP_BN,
                                .x = shapes[i],
                                .y = shapes[i],
                                .relu = bits & 1,
+                               .adds = adds,
                                .training = bits & 2,
                                .needs_dx = true};
 
@@ -186,24 +186,18 @@ static void batch_norm(void **state)
     }
 }
 
+static void batch_norm(void **state)
+{
+    (void)state;
+    conform_batch_norm(false);
+}
+
 static void batch_norm_that_adds(void **state)
 {
     (void)state;
     if (!(tested->fuses & IM_FUSES_ADD))
         skip();
-    for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
-        for (int bits = 0; bits < 8; bits++) {
-            struct im_op op = {.kind = IM_OP_BN,
-                               .x = shapes[i],
-                               .y = shapes[i],
-                               .relu = bits & 1,
-                               .adds = true,
-                               .training = bits & 2,
-                               .needs_dx = true};
-
-            conform(&op, true, bits & 4);
-        }
-    }
+    conform_batch_norm(true);
 }
 
 static void batch_norm_that_pools(void **state)

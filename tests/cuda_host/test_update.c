@@ -93,6 +93,21 @@ static struct im_update reference_of(enum im_optimizer kind, bool nesterov, cons
                               .step = step};
 }
 
+static struct imk_cuda_update update_of(enum imk_cuda_optimizer kind, struct state *s, const struct tables *t)
+{
+    return (struct imk_cuda_update){.kind = kind,
+                                    .w = s->w,
+                                    .m = s->m,
+                                    .v = s->v,
+                                    .ema = s->ema,
+                                    .g = s->g,
+                                    .spans = t->spans,
+                                    .chunks = t->chunks,
+                                    .span_count = SPANS,
+                                    .chunk_count = t->chunk_count,
+                                    .hyper = &usual};
+}
+
 /* Two steps, each within some roundings of numbers of order 1 (a step of AdamW and LAMB is lr times a
  * quotient of order 10 at most). */
 static void check_optimizer(enum imk_cuda_optimizer kind, bool nesterov, unsigned order)
@@ -101,26 +116,15 @@ static void check_optimizer(enum imk_cuda_optimizer kind, bool nesterov, unsigne
                                               IM_OPTIMIZER_LAMB};
     struct state want = state_new(), got = state_new();
     struct tables t = tables_new();
-    const struct imk_cuda_hyper hyper = usual;
     struct imk_cuda_progress progress = {.scale = 1, .updates = 6};
     struct imk_cuda_verdict verdict;
     const size_t scratch_bytes = imk_cuda_update_scratch(kind, t.chunk_count, SPANS);
     void *scratch = malloc(scratch_bytes + 1);
-    const struct imk_cuda_update a = {.kind = kind,
-                                      .nesterov = nesterov,
-                                      .w = got.w,
-                                      .m = got.m,
-                                      .v = got.v,
-                                      .ema = got.ema,
-                                      .g = got.g,
-                                      .spans = t.spans,
-                                      .chunks = t.chunks,
-                                      .span_count = SPANS,
-                                      .chunk_count = t.chunk_count,
-                                      .hyper = &hyper,
-                                      .verdict = &verdict,
-                                      .scratch = scratch_bytes ? scratch : NULL};
+    struct imk_cuda_update a = update_of(kind, &got, &t);
 
+    a.nesterov = nesterov;
+    a.verdict = &verdict;
+    a.scratch = scratch_bytes ? scratch : NULL;
     emulation_seed(order);
     for (uint64_t step = 7; step < 9; step++) {
         const struct im_update u = reference_of(kinds[kind], nesterov, &want, step);
@@ -129,7 +133,7 @@ static void check_optimizer(enum imk_cuda_optimizer kind, bool nesterov, unsigne
         for (int k = 0; k < SPANS; k++)
             tr_ref_lerp(want.ema + spans[k].first, want.w + spans[k].first, usual.ema_take, spans[k].count);
         RUN(imk_cuda_decide(
-            &(struct imk_cuda_decide){.hyper = &hyper, .progress = &progress, .verdict = &verdict}, NULL));
+            &(struct imk_cuda_decide){.hyper = &usual, .progress = &progress, .verdict = &verdict}, NULL));
         RUN(imk_cuda_update(&a, NULL));
     }
     check_near("w", IMK_CUDA_FP32, got.w, want.w, FLOATS, 4e-6);
@@ -157,23 +161,12 @@ static void a_skipped_step_changes_nothing(void **state)
     for (int kind = IMK_CUDA_SGD; kind <= IMK_CUDA_LAMB; kind++) {
         struct state want = state_new(), got = state_new();
         struct tables t = tables_new();
-        const struct imk_cuda_hyper hyper = usual;
         const struct imk_cuda_verdict verdict = {.skip = 1, .grad_scale = (double)NAN};
         void *scratch = malloc(imk_cuda_update_scratch(IMK_CUDA_LAMB, t.chunk_count, SPANS));
-        const struct imk_cuda_update a = {.kind = (enum imk_cuda_optimizer)kind,
-                                          .w = got.w,
-                                          .m = got.m,
-                                          .v = got.v,
-                                          .ema = got.ema,
-                                          .g = got.g,
-                                          .spans = t.spans,
-                                          .chunks = t.chunks,
-                                          .span_count = SPANS,
-                                          .chunk_count = t.chunk_count,
-                                          .hyper = &hyper,
-                                          .verdict = &verdict,
-                                          .scratch = scratch};
+        struct imk_cuda_update a = update_of((enum imk_cuda_optimizer)kind, &got, &t);
 
+        a.verdict = &verdict;
+        a.scratch = scratch;
         RUN(imk_cuda_update(&a, NULL));
         RUN(imk_cuda_lerp(&(struct imk_cuda_lerp){got.ema, got.w, FLOATS, 1, NULL, &verdict}, NULL));
         assert_memory_equal(got.w, want.w, FLOATS * sizeof(float));
