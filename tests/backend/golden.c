@@ -78,6 +78,9 @@ static void run(struct check *c, const struct recipe *r)
                                        .drop_path_rate = r->conf.drop_path_rate,
                                        .classes = r->classes,
                                        .backend = c->backend,
+#ifdef TESTS_CUDA /* linked in, not loaded */
+                                       .ops = &im_backend_cuda,
+#endif
                                        .threads = 2,
                                        .seed = SEED,
                                        .mean = {0.485f, 0.456f, 0.406f},
@@ -267,6 +270,31 @@ static void against_libraries(const char *label, struct check *c)
     against(models_path, label, 60, c);
 }
 
+#ifdef TESTS_CUDA
+static void resnet20_on_cuda(void **state)
+{
+    (void)state;
+    against_pytorch("resnet20", &(struct check){.backend = "cuda", .tolerance = 1e-4});
+}
+
+static void resnet18_on_cuda(void **state)
+{
+    (void)state;
+    against_pytorch("resnet18", &(struct check){.backend = "cuda", .tolerance = 2e-3});
+}
+
+static void preact18_zhang_drop_on_cuda(void **state)
+{
+    (void)state;
+    against_libraries("preact18_zhang_drop", &(struct check){.backend = "cuda", .tolerance = 2e-3});
+}
+
+static void resnet18_ffcv_drop_on_cuda(void **state)
+{
+    (void)state;
+    against_libraries("resnet18_ffcv_drop", &(struct check){.backend = "cuda", .tolerance = 2e-3});
+}
+#else
 static void resnet20_on_ref(void **state)
 {
     (void)state;
@@ -339,10 +367,17 @@ static void resnet101_on_onednn(void **state)
     (void)state;
     against_libraries("resnet101", &(struct check){.backend = "onednn", .tolerance = 5e-2});
 }
+#endif
 
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
+#ifdef TESTS_CUDA
+        cmocka_unit_test(resnet20_on_cuda),
+        cmocka_unit_test(resnet18_on_cuda),
+        cmocka_unit_test(preact18_zhang_drop_on_cuda),
+        cmocka_unit_test(resnet18_ffcv_drop_on_cuda),
+#else
         cmocka_unit_test(resnet20_on_ref),
         cmocka_unit_test(resnet20_on_onednn),
         cmocka_unit_test(resnet18_on_ref),
@@ -355,6 +390,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(preact50_on_onednn),
         cmocka_unit_test(preact50_ffcv_on_onednn),
         cmocka_unit_test(resnet101_on_onednn),
+#endif
     };
 
     if (argc != 3)

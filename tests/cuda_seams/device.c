@@ -428,11 +428,15 @@ int host_gpu_enqueue(struct CUstream_st *stream, void (*run)(const void *args), 
                      size_t bytes)
 {
     struct task t = {.kind = TASK_RUN, .run = run, .args = malloc(bytes ? bytes : 1)};
+    int err;
 
     if (!t.args)
         return -ENOMEM;
     memcpy(t.args, args, bytes);
-    return push(stream->gpu, (int)stream->lane, t);
+    err = push(stream->gpu, (int)stream->lane, t);
+    if (err < 0) /* it is not in the lane, which would free them */
+        free(t.args);
+    return err;
 }
 
 struct CUstream_st *host_gpu_stream_of(struct tr_gpu *g, enum tr_gpu_lane lane)
