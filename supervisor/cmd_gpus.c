@@ -16,8 +16,9 @@ static void print(const struct sv_gpus *found)
         printf("%3d  %-30s %5.1f GiB      %d.%d  %-13s  %s\n", g->index, g->name,
                (double)g->memory_bytes / (1 << 30), g->sm / 10, g->sm % 10, g->pci, g->uuid);
     }
-    printf("CUDA %s, driver for CUDA %s%s\n", found->runtime, found->driver,
-           found->nccl ? "" : "; built without NCCL: one GPU a run");
+    printf("CUDA %s, driver for CUDA %s\n", found->runtime, found->driver);
+    if (!found->nccl)
+        printf("A run can use one of them: %s\n", found->no_nccl.s);
 }
 
 int sv_cmd_gpus(int argc, char **argv)

@@ -55,8 +55,9 @@ void sv_gpus_parse(const char *answer, struct sv_gpus *ret)
         return;
     }
     *ret = (struct sv_gpus){.code = code_of(im_json_str_or(j, "code", "")),
-                            .nccl = im_json_bool_or(j, "nccl", false)};
+                            .nccl = im_json_bool_or(j, "nccl", true)};
     im_fail(&ret->why, 0, "%s", im_json_str_or(j, "why", ""));
+    im_fail(&ret->no_nccl, 0, "%s", im_json_str_or(j, "nccl_why", ""));
     snprintf(ret->driver, sizeof ret->driver, "%s", im_json_str_or(j, "driver", "?"));
     snprintf(ret->runtime, sizeof ret->runtime, "%s", im_json_str_or(j, "runtime", "?"));
     list = im_json_get(j, "gpus");
@@ -186,10 +187,7 @@ static int check_chosen(const struct im_conf *conf, const struct im_conf_gpus *g
     if (g->count == 1)
         return 0;
     if (!found->nccl)
-        return im_fail(text, -ENODEV,
-                       "--gpus %s: the CUDA backend was built without NCCL, by which GPUs work together; use "
-                       "--gpus 1, or install NCCL and build again",
-                       conf->gpus);
+        return im_fail(text, -ENODEV, "--gpus %s: %.800s", conf->gpus, found->no_nccl.s);
     for (int i = 0; i < g->count; i++)
         if (found->gpu[g->devices[i]].mig)
             return im_fail(

@@ -25,8 +25,9 @@ enum sv_gpus_code {
 
 struct sv_gpus {
     enum sv_gpus_code code;
-    struct im_text why; /* unless OK */
-    bool nccl;          /* several can work together */
+    struct im_text why;     /* unless OK */
+    bool nccl;              /* several can work together, or there is one */
+    struct im_text no_nccl; /* why not */
     char driver[16], runtime[16];
     int count;
     struct sv_gpu gpu[IM_CONF_GPUS_MAX];

@@ -76,6 +76,10 @@ struct tr_comm_ops {
     int (*watch)(struct tr_comm *comm, struct im_text *text);
     /* (optional) After an error, before anything that was recorded is freed: ends what waits for others. */
     void (*abort)(struct tr_comm *comm);
+
+    /* (optional) Whether open() would find on this machine what it needs, in its library's version. Negative
+     * errno with a sentence. */
+    int (*check)(struct im_text *text);
 };
 
 /* The transport for that many ranks on CPUs. -ENOSYS with a sentence when this build has none. */

@@ -1,5 +1,9 @@
 /* Collectives between GPUs of one machine over NCCL. Part of imsuper-cuda.so, never of the program.
  *
+ * NCCL is not linked but loaded when several GPUs are to work together: those who have one need not install
+ * it. The types are those of the header it was built with; NCCL reads no more of its options than it knows,
+ * so that an older library is as good.
+ *
  * The communicator is a non-blocking one: every wait is a loop of ours that asks NCCL whether something went
  * wrong, the rendezvous whether this process is still wanted, and the clock. NCCL itself waits for ever, and
  * between GPUs of one machine it does not notice a peer's death: the supervisor does, and kills everyone.
@@ -17,6 +21,7 @@
  * allreduce_sum, allgather and broadcast take any memory and go through a buffer on the device: they are for
  * the few small arrays outside of the recorded step. What is in device memory must be there already: they
  * know nothing of the streams that made it. */
+#include <dlfcn.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <nccl.h>
@@ -29,10 +34,33 @@
 #include "trainer/comm.h"
 #include "trainer/cuda_device.h"
 
+#define LIBRARY "libnccl.so.2"
 #define SPIN_NS (1 * IM_MS) /* before a wait gives its core away */
 #define FINALIZE_MS 5000    /* at the end, when nobody waits for anything any more */
 
+/* What is used of NCCL: the name behind "nccl". */
+#define FUNCTIONS(X)                                                                                         \
+    X(GetVersion)                                                                                            \
+    X(GetUniqueId)                                                                                           \
+    X(CommInitRankConfig)                                                                                    \
+    X(CommFinalize)                                                                                          \
+    X(CommDestroy)                                                                                           \
+    X(CommAbort)                                                                                             \
+    X(CommGetAsyncError)                                                                                     \
+    X(GetErrorString)                                                                                        \
+    X(GetLastError)                                                                                          \
+    X(AllReduce)                                                                                             \
+    X(AllGather)                                                                                             \
+    X(Broadcast)
+
+struct library {
+    void *handle;
+#define FIELD(name) __typeof__(nccl##name) *name;
+    FUNCTIONS(FIELD)
+};
+
 struct tr_comm {
+    struct library lib;
     ncclComm_t nccl; /* NULL: not yet, or aborted */
     struct tr_gpu *gpu;
     struct tr_gpu_event *done;
@@ -62,11 +90,11 @@ static int errno_of(ncclResult_t r)
 static int fail(struct tr_comm *c, ncclResult_t r, const char *what, struct im_text *text)
 {
     struct im_text trouble = {0};
-    const char *last = ncclGetLastError(c->nccl);
+    const char *last = c->lib.GetLastError(c->nccl);
 
     if (r == ncclUnhandledCudaError && c->gpu && tr_gpu_trouble(c->gpu, &trouble) < 0)
         return im_fail(text, -EIO, "%s: %s", what, trouble.s);
-    return im_fail(text, errno_of(r), "%s: NCCL: %s%s%.400s", what, ncclGetErrorString(r),
+    return im_fail(text, errno_of(r), "%s: NCCL: %s%s%.400s", what, c->lib.GetErrorString(r),
                    last && *last ? ": " : "", last ? last : "");
 }
 
@@ -93,7 +121,7 @@ static int settle(struct tr_comm *c, ncclResult_t r, int64_t limit_ms, const cha
     im_ns began = im_now();
 
     while (r == ncclInProgress) {
-        ncclResult_t asked = ncclCommGetAsyncError(c->nccl, &r);
+        ncclResult_t asked = c->lib.CommGetAsyncError(c->nccl, &r);
         int err = asked != ncclSuccess ? fail(c, asked, what, text) : 0;
 
         if (err == 0 && r == ncclInProgress)
@@ -110,7 +138,7 @@ static int watch(struct tr_comm *c, struct im_text *text)
 
     if (!c->nccl)
         return im_fail(text, -ECONNRESET, "the trainers' connection was given up");
-    asked = ncclCommGetAsyncError(c->nccl, &r);
+    asked = c->lib.CommGetAsyncError(c->nccl, &r);
     if (asked != ncclSuccess)
         r = asked;
     return r == ncclSuccess || r == ncclInProgress ? 0 : fail(c, r, "between the trainers", text);
@@ -145,11 +173,46 @@ static void prepare_environment(const struct tr_comm_config *config)
     }
 }
 
-static int check_version(struct im_text *text)
+/* A library that cannot be used is let go. One that can stays for the process's life: it has threads. */
+static int load(struct library *lib, struct im_text *text)
+{
+    const struct {
+        const char *name;
+        void *place;
+    } wanted[] = {
+#define ROW(name) {"nccl" #name, &lib->name},
+        FUNCTIONS(ROW)};
+
+    lib->handle = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
+    if (!lib->handle) {
+        const char *why = dlerror();
+
+        return im_fail(text, -ENODEV,
+                       "several GPUs work together by NCCL, which cannot be loaded (%.400s): install NCCL 2 "
+                       "for the installed CUDA and, where it is not in a standard place, name its folder in "
+                       "LD_LIBRARY_PATH; or use one GPU (--gpus 1)",
+                       why ? why : LIBRARY);
+    }
+    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
+        void *function = dlsym(lib->handle, wanted[i].name);
+
+        if (!function) {
+            dlclose(lib->handle);
+            return im_fail(text, -ENODEV,
+                           "the installed NCCL (" LIBRARY ") has no %s: it is older than 2.14, or damaged; "
+                           "install a newer one, or use one GPU (--gpus 1)",
+                           wanted[i].name);
+        }
+        memcpy(wanted[i].place, &function, sizeof function);
+    }
+    return 0;
+}
+
+static int check_version(const struct library *lib, struct im_text *text)
 {
     int v = 0;
 
-    if (ncclGetVersion(&v) != ncclSuccess)
+    if (lib->GetVersion(&v) != ncclSuccess)
         return im_fail(text, -ENODEV, "NCCL does not say its version");
     if (v >= NCCL_VERSION(2, 28, 3) && v <= NCCL_VERSION(2, 28, 8))
         return im_fail(
@@ -160,9 +223,24 @@ static int check_version(struct im_text *text)
     return 0;
 }
 
+static int find(struct library *lib, struct im_text *text)
+{
+    int err = load(lib, text);
+
+    return err < 0 ? err : check_version(lib, text);
+}
+
+static int check(struct im_text *text)
+{
+    struct library lib;
+
+    return find(&lib, text);
+}
+
 /* Rank 0 makes the number by which all find each other; it is as good as a password, and goes only through
  * the cards. */
-static int exchange_id(const struct tr_comm_config *config, ncclUniqueId *ret, struct im_text *text)
+static int exchange_id(const struct tr_comm *c, const struct tr_comm_config *config, ncclUniqueId *ret,
+                       struct im_text *text)
 {
     const struct tr_rendezvous *r = &config->rendezvous;
     unsigned char card[TR_CARD_BYTES_MAX];
@@ -170,11 +248,11 @@ static int exchange_id(const struct tr_comm_config *config, ncclUniqueId *ret, s
     int err;
 
     if (config->rank == 0) {
-        ncclResult_t made = ncclGetUniqueId(ret);
+        ncclResult_t made = c->lib.GetUniqueId(ret);
 
         if (made != ncclSuccess)
             return im_fail(text, errno_of(made), "the trainers cannot meet: NCCL: %s: %s",
-                           ncclGetErrorString(made), ncclGetLastError(NULL));
+                           c->lib.GetErrorString(made), c->lib.GetLastError(NULL));
         return r->publish(r->context, ret, sizeof *ret);
     }
     err = r->look(r->context, 0, card, &bytes);
@@ -191,7 +269,7 @@ static int exchange_id(const struct tr_comm_config *config, ncclUniqueId *ret, s
 static void abort_comm(struct tr_comm *c)
 {
     if (c && c->nccl)
-        ncclCommAbort(c->nccl);
+        c->lib.CommAbort(c->nccl);
     if (c)
         c->nccl = NULL;
 }
@@ -201,8 +279,8 @@ static void close_comm(struct tr_comm *c)
     if (!c)
         return;
     c->rendezvous.leave = NULL;
-    if (c->nccl && settle(c, ncclCommFinalize(c->nccl), FINALIZE_MS, "closing", NULL) == 0)
-        ncclCommDestroy(c->nccl);
+    if (c->nccl && settle(c, c->lib.CommFinalize(c->nccl), FINALIZE_MS, "closing", NULL) == 0)
+        c->lib.CommDestroy(c->nccl);
     else
         abort_comm(c);
     if (c->gpu) {
@@ -217,27 +295,30 @@ static int connect_all(struct tr_comm *c, const struct tr_comm_config *config, s
 {
     ncclConfig_t options = NCCL_CONFIG_INITIALIZER;
     ncclUniqueId id;
-    int err = exchange_id(config, &id, text);
+    int err = exchange_id(c, config, &id, text);
 
     if (err)
         return err;
     options.blocking = 0;
-    return settle(c, ncclCommInitRankConfig(&c->nccl, config->ranks, id, config->rank, &options),
+    return settle(c, c->lib.CommInitRankConfig(&c->nccl, config->ranks, id, config->rank, &options),
                   config->timeout_ms, "the trainers cannot connect to each other", text);
 }
 
 static int open_comm(const struct tr_comm_config *config, struct tr_comm **ret_comm, struct im_text *text)
 {
+    struct library lib;
     struct tr_comm *c;
-    int err = check_version(text);
+    int err;
 
+    prepare_environment(config);
+    err = find(&lib, text);
     if (err < 0)
         return err;
-    prepare_environment(config);
     c = calloc(1, sizeof *c);
     if (!c)
         return -ENOMEM;
-    *c = (struct tr_comm){.rendezvous = config->rendezvous,
+    *c = (struct tr_comm){.lib = lib,
+                          .rendezvous = config->rendezvous,
                           .rank = config->rank,
                           .ranks = config->ranks,
                           .timeout_ms = config->timeout_ms};
@@ -294,8 +375,8 @@ static int allreduce_sum(struct tr_comm *c, float *x, size_t count, struct im_te
     if (err < 0)
         return err;
     return around(c,
-                  ncclAllReduce(c->scratch, c->scratch, count, ncclFloat32, ncclSum, c->nccl,
-                                tr_gpu_stream(c->gpu, TR_GPU_COMM)),
+                  c->lib.AllReduce(c->scratch, c->scratch, count, ncclFloat32, ncclSum, c->nccl,
+                                   tr_gpu_stream(c->gpu, TR_GPU_COMM)),
                   x, c->scratch, bytes, "summing over the trainers", text);
 }
 
@@ -311,7 +392,8 @@ static int allgather(struct tr_comm *c, const float *x, size_t count, float *ret
     if (err < 0)
         return err;
     return around(
-        c, ncclAllGather(mine, c->scratch, count, ncclFloat32, c->nccl, tr_gpu_stream(c->gpu, TR_GPU_COMM)),
+        c,
+        c->lib.AllGather(mine, c->scratch, count, ncclFloat32, c->nccl, tr_gpu_stream(c->gpu, TR_GPU_COMM)),
         ret_all, c->scratch, all, "gathering from the trainers", text);
 }
 
@@ -326,8 +408,8 @@ static int broadcast(struct tr_comm *c, void *data, size_t bytes, int root, stru
     if (err < 0)
         return err;
     return around(c,
-                  ncclBroadcast(c->scratch, c->scratch, bytes, ncclChar, root, c->nccl,
-                                tr_gpu_stream(c->gpu, TR_GPU_COMM)),
+                  c->lib.Broadcast(c->scratch, c->scratch, bytes, ncclChar, root, c->nccl,
+                                   tr_gpu_stream(c->gpu, TR_GPU_COMM)),
                   data, c->scratch, bytes, "sending to the trainers", text);
 }
 
@@ -340,12 +422,13 @@ static int reduce_on(struct tr_comm *c, void *x, size_t count, enum tr_comm_type
         return im_fail(text, -ECONNRESET, "the trainers' connection was given up");
     if (count == 0)
         return 0;
-    return settle(c, ncclAllReduce(x, x, count, types[type], ncclSum, c->nccl, stream), c->timeout_ms,
+    return settle(c, c->lib.AllReduce(x, x, count, types[type], ncclSum, c->nccl, stream), c->timeout_ms,
                   "summing over the trainers", text);
 }
 
 const struct tr_comm_ops tr_comm_nccl = {
     .name = "nccl",
+    .check = check,
     .open = open_comm,
     .close = close_comm,
     .allreduce_sum = allreduce_sum,

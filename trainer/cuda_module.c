@@ -21,7 +21,6 @@ static const char *package_of(const char *message)
         {"libcudnn", "install cuDNN 9 for the version of CUDA that imsuper was built with"},
         {"libcublas", "install the CUDA toolkit's runtime libraries (cuBLAS) of the version that imsuper was "
                       "built with"},
-        {"libnccl", "install NCCL 2"},
         {"libcudart", "install the CUDA toolkit's runtime libraries"},
     };
 

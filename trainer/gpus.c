@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ipc/base/err.h"
 #include "ipc/base/json.h"
 #include "ipc/child.h"
 #include "trainer/comm.h"
@@ -42,13 +43,27 @@ static const char *word_of(int err)
     return err == -ENOSYS ? "no module" : err == -ENODEV ? "no device" : err < 0 ? "failed" : "ok";
 }
 
+/* Whether several GPUs can work together, where there are several. */
+static void look_for_nccl(struct im_json *j, const struct tr_comm_ops *comm)
+{
+    struct im_text why = {0};
+    int err = !comm         ? im_fail(&why, -ENOSYS,
+                                      "the CUDA backend was built without NCCL, by which "
+                                              "GPUs work together; use one GPU (--gpus 1), or install NCCL 2 with "
+                                              "its header and build again")
+              : comm->check ? comm->check(&why)
+                            : 0;
+
+    im_json_set_bool(j, "nccl", err == 0);
+    if (err < 0)
+        im_json_set_str(j, "nccl_why", why.s);
+}
+
 static int fill(struct im_json *j, struct im_json *list, struct im_text *text)
 {
     const struct tr_cuda_table *module;
     int count = 0, err = tr_cuda_load(&module, text);
 
-    if (err == 0)
-        im_json_set_bool(j, "nccl", module->comm != NULL);
     if (err == 0 && !module->backend)
         err = im_fail(text, -ENOSYS, "this build's " TR_CUDA_FILE " has no backend in it");
     if (err == 0)
@@ -65,6 +80,8 @@ static int fill(struct im_json *j, struct im_json *list, struct im_text *text)
         }
         im_json_append(list, gpu_json(&facts));
     }
+    if (err == 0 && count > 1)
+        look_for_nccl(j, module->comm);
     return err;
 }
 

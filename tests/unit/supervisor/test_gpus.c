@@ -147,7 +147,9 @@ static void what_cannot_work_together_is_refused(void **state)
     (void)state;
     found(2, &g);
     g.nccl = false;
-    refuses("--gpus=2", NULL, &g, NULL, -ENODEV, "built without NCCL");
+    im_fail(&g.no_nccl, 0, "there is no libnccl.so.2; use one GPU (--gpus 1)");
+    refuses("--gpus=2", NULL, &g, NULL, -ENODEV,
+            "--gpus 2: there is no libnccl.so.2; use one GPU (--gpus 1)");
     found(2, &g);
     g.gpu[1].mig = true;
     snprintf(g.gpu[1].name, sizeof g.gpu[1].name, "NVIDIA A100-SXM4-40GB MIG 1g.5gb");
@@ -208,6 +210,12 @@ static void answers_are_read(void **state)
                   &g);
     assert_int_equal(g.code, SV_GPUS_NO_DEVICE);
     assert_string_equal(g.why.s, "no driver");
+    sv_gpus_parse("{\"schema\":\"imsuper.gpus/1\",\"code\":\"ok\",\"nccl\":false,\"nccl_why\":\"too old\","
+                  "\"gpus\":[{\"index\":0},{\"index\":1}]}",
+                  &g);
+    assert_int_equal(g.count, 2);
+    assert_false(g.nccl);
+    assert_string_equal(g.no_nccl.s, "too old");
 }
 
 static void nonsense_is_no_answer(void **state)

@@ -302,6 +302,7 @@ static void broken_versions_are_refused(void **state)
         struct rank r = {.table = &table, .rank = 1, .ranks = RANKS, .timeout_ms = 20};
 
         fake_reset(&(struct fake_trouble){.version = cases[i].version});
+        assert_int_equal(tr_comm_nccl.check(&r.text), cases[i].err == -ENODEV ? -ENODEV : 0);
         assert_int_equal(open_rank(&r), cases[i].err);
         if (cases[i].err == -ENODEV)
             assert_non_null(strstr(r.text.s, "install 2.28.9 or newer"));
