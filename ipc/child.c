@@ -172,6 +172,7 @@ int im_child_exit_status(int err)
         return IM_EXIT_BAD_DATA;
     case -ENODEV:
     case -ENOSYS:
+    case -ELIBACC:
         return IM_EXIT_UNAVAILABLE;
     default:
         return err > 0 ? err : IM_EXIT_FAILED;

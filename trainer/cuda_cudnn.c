@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "ipc/base/err.h"
+#include "trainer/cuda_libraries.h"
 
 #if CUDNN_VERSION < 90800
 #error "cuDNN 9.8 or later is needed"
@@ -83,8 +84,12 @@ int tr_cudnn_version(void)
 /* The library may be newer than the header this was built with, not older, and of the same major version. */
 static int check_version(struct im_text *text)
 {
-    size_t there = cudnnGetVersion();
+    size_t there;
+    int err = tr_cuda_libraries(text);
 
+    if (err < 0)
+        return err;
+    there = cudnnGetVersion();
     if (there < CUDNN_VERSION || there / 10000 != CUDNN_MAJOR)
         return im_fail(text, -ENOTSUP,
                        "the installed cuDNN is version %zu.%zu.%zu, but imsuper was built for %d.%d.%d: "

@@ -42,17 +42,18 @@ int tr_dnn_open(const struct tr_dnn_config *config, struct tr_dnn **ret_dnn, str
     dnn->gpu = config->gpu;
     dnn->epsilon = IM_BN_EPS;
     dnn->factor = IM_BN_MOMENTUM;
+    err = tr_cudnn_open(tr_gpu_stream(dnn->gpu, TR_GPU_COMPUTE), &dnn->cudnn, text);
+    if (err < 0) {
+        tr_dnn_close(dnn);
+        return err;
+    }
     dnn->facts.version = tr_cudnn_version();
     snprintf(scope, sizeof scope, "cudnn %d, %.80s, sm %d x %d", dnn->facts.version, gpu->name, gpu->sm,
              gpu->sm_count);
     err = tr_plans_open(config->cache, scope, &dnn->known);
-    if (err < 0)
-        im_fail(text, err, "no memory for the cache of plans");
-    else
-        err = tr_cudnn_open(tr_gpu_stream(dnn->gpu, TR_GPU_COMPUTE), &dnn->cudnn, text);
     if (err < 0) {
         tr_dnn_close(dnn);
-        return err;
+        return im_fail(text, err, "no memory for the cache of plans");
     }
     *ret_dnn = dnn;
     return 0;

@@ -15,7 +15,7 @@ struct tr_gpu_facts;
 
 #define TR_CUDA_FILE "imsuper-cuda.so"
 #define TR_CUDA_TABLE "tr_cuda_table" /* the symbol */
-#define TR_CUDA_VERSION 2
+#define TR_CUDA_VERSION 3
 
 struct tr_cuda_table {
     uint32_t version;  /* TR_CUDA_VERSION; what follows is of this version */
@@ -23,9 +23,10 @@ struct tr_cuda_table {
     /* How many GPUs this process sees; an error with its sentence where it cannot use any. */
     int (*gpu_count)(int *ret_count, struct im_text *text);
     int (*gpu_look)(int index, struct tr_gpu_facts *ret_facts, struct im_text *text); /* tr_gpu_look() */
-    const struct im_backend_ops *backend; /* NULL: the module was built without one */
-    const struct tr_comm_ops *comm;       /* between GPUs; NULL: it was built without NCCL */
-    void (*range_push)(const char *name); /* tr_gpu_range_push(), tr_gpu_range_pop() */
+    int (*libraries)(struct im_text *text); /* tr_cuda_libraries(); NULL: it needs none */
+    const struct im_backend_ops *backend;   /* NULL: the module was built without one */
+    const struct tr_comm_ops *comm;         /* between GPUs; NULL: it was built without NCCL */
+    void (*range_push)(const char *name);   /* tr_gpu_range_push(), tr_gpu_range_pop() */
     void (*range_pop)(void);
 };
 

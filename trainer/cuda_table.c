@@ -6,6 +6,7 @@
 #include "trainer/backend.h"
 #include "trainer/comm.h"
 #include "trainer/cuda_device.h"
+#include "trainer/cuda_libraries.h"
 
 extern const struct tr_cuda_table tr_cuda_table;
 
@@ -14,6 +15,7 @@ __attribute__((visibility("default"))) const struct tr_cuda_table tr_cuda_table 
     .build = IMSUPER_BUILD_ID,
     .gpu_count = tr_gpu_count,
     .gpu_look = tr_gpu_look,
+    .libraries = tr_cuda_libraries,
     .range_push = tr_gpu_range_push,
     .range_pop = tr_gpu_range_pop,
 #ifdef IMSUPER_NCCL

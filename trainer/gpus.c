@@ -80,6 +80,8 @@ static int fill(struct im_json *j, struct im_json *list, struct im_text *text)
         }
         im_json_append(list, gpu_json(&facts));
     }
+    if (err == 0 && module->libraries)
+        err = module->libraries(text);
     if (err == 0 && count > 1)
         look_for_nccl(j, module->comm);
     return err;
