@@ -2,12 +2,14 @@
 """The training step on a GPU beside PyTorch's, and both fed from the same JPEG files; alternating in one run.
 
     bench_gpu.py --imsuper BIN/imsuper [--data DIR] [--model resnet50] [--batch 256] [--size 224] [--amp bf16]
-                 [--rounds 5] [--without NAME ...] [--workers N] [--out FILE.json]
+                 [--rounds 5] [--compile MODE] [--without NAME ...] [--workers N] [--out FILE.json]
 
 Synthetic batches: `imsuper bench trainer` (each step copies a fresh uint8 batch to the GPU, normalises, trains, updates) against
-torchvision's network, channels_last, autocast, cudnn.benchmark and fused SGD, eager and compiled by torch.compile
-(mode max-autotune), whose batch lies on the GPU as float before the clock starts: what it would cost to bring it there is left out in PyTorch's favour.
-A round is a few seconds of each contender in turn; shown are the median, the extremes and the median of the rounds' ratios.
+torchvision's network, channels_last, autocast, cudnn.benchmark and fused SGD, whose batch lies on the GPU as float before the clock
+starts: what it would cost to bring it there is left out in PyTorch's favour. First against eager mode, then, since compiling takes
+minutes, against torch.compile (--compile: its mode; max-autotune takes longest). A round is a few seconds of each of the two in turn; shown
+are the median, the extremes and the median of the rounds' ratios. FILE.json has what is known so far after every round, so that
+nothing is lost when time runs out; a contender that fails is named there, and the others go on.
 
 Data-fed, with --data (class folders of JPEG files, train/ and val/): `imsuper start` with RandomResizedCrop and flips, the rate of its
 epochs after the first; PyTorch with ImageFolder, the same crops and a DataLoader of --workers processes (default: all cores), the compiled network.
@@ -42,7 +44,7 @@ class Torch:
         self.optimiser = torch.optim.SGD(net.parameters(), lr=1e-3, momentum=0.9, weight_decay=1e-4, fused=True)
         self.scaler = torch.amp.GradScaler("cuda", enabled=args.amp == "fp16")
         self.loss = torch.nn.CrossEntropyLoss()
-        self.net = torch.compile(net, mode="max-autotune") if compiled else net
+        self.net = torch.compile(net, mode=args.compile) if compiled else net
         self.x = torch.randn(args.batch, 3, args.size, args.size, device="cuda").to(memory_format=torch.channels_last)
         self.y = torch.randint(0, 1000, (args.batch,), device="cuda")
 
@@ -92,11 +94,11 @@ class Torch:
                     return (seen - 20) * args.batch / (time.perf_counter() - began)
 
 
-def run_json(command):
+def run(command):
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     if done.returncode:
-        sys.exit(f"{' '.join(command)}: exit status {done.returncode}\n{done.stderr}{done.stdout}")
-    return json.loads(done.stdout)
+        raise RuntimeError(f"{' '.join(command)}: exit status {done.returncode}\n{done.stderr}{done.stdout}")
+    return done.stdout
 
 
 class Imsuper:
@@ -105,8 +107,8 @@ class Imsuper:
 
     def measure(self):
         a = self.args
-        self.answer = run_json([a.imsuper, "bench", "trainer", "--json", "--backend", "cuda", "--model", a.model, "--classes", "1000", "--batch-size",
-                                str(a.batch), "--image-size", str(a.size), "--amp", a.amp, "--passes", str(SECONDS)])
+        self.answer = json.loads(run([a.imsuper, "bench", "trainer", "--json", "--backend", "cuda", "--model", a.model, "--classes", "1000", "--batch-size",
+                                      str(a.batch), "--image-size", str(a.size), "--amp", a.amp, "--passes", str(SECONDS)]))
         return self.answer["images_per_second"]
 
     def fed(self):
@@ -114,18 +116,87 @@ class Imsuper:
         folder = tempfile.mkdtemp()
         try:
             command = [a.imsuper, "start", "--data-dir", a.data, "--model", a.model, "--gpus", "1", "--amp", a.amp, "--batch-size", str(a.batch), "--image-size",
-                       str(a.size), "--epochs", "4", "--validate-every", "100", "--workspace", folder, "--run-name", "fed", "--quiet"]
+                       str(a.size), "--epochs", "3", "--validate-every", "100", "--workspace", folder, "--run-name", "fed", "--quiet"]
             if a.augmenters:
                 command += ["--augmenters", str(a.augmenters)]
-            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-            if done.returncode:
-                sys.exit(f"{' '.join(command)}: exit status {done.returncode}\n{done.stdout}")
+            run(command)
             with open(os.path.join(folder, "fed", "summary.csv")) as file:
                 lines = [line.rstrip("\n").split(",") for line in file]
             at = lines[0].index("images_per_second")
             return statistics.median(float(line[at]) for line in lines[2:])  # the first epoch plans and warms up
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+class Results:
+    """What is known so far: printed as it comes, and in a file."""
+
+    def __init__(self, args):
+        self.args = args
+        self.all = {"model": args.model, "batch": args.batch, "size": args.size, "amp": args.amp, "compile": args.compile, "pairs": {}, "fed": {}, "failed": {}}
+
+    def save(self):
+        if self.args.out:
+            with open(self.args.out + ".new", "w") as file:
+                json.dump(self.all, file, indent=1)
+                file.write("\n")
+            os.replace(self.args.out + ".new", self.args.out)
+
+    def failed(self, name, error):
+        self.all["failed"][name] = str(error)
+        self.save()
+        print(f"  {name} failed: {error}", flush=True)
+
+    def pair(self, name, rates):
+        self.all["pairs"][name] = rates
+        self.save()
+
+    def show(self, name, rates):
+        for contender, values in rates.items():
+            print(f"  {contender:<10} {statistics.median(values):9.1f} images/s  ({min(values):.1f} to {max(values):.1f})")
+        if len(rates) == 2:
+            ratio = statistics.median(a / b for a, b in zip(rates["imsuper"], rates[name]))
+            print(f"  imsuper is {ratio:.2f} x {name}, median of {len(rates[name])} rounds", flush=True)
+
+
+def compete(args, results, imsuper, name, make):
+    """Rounds of imsuper and one other in turn."""
+    rates = {"imsuper": [], name: []} if imsuper else {name: []}
+    began = time.perf_counter()
+    try:
+        contenders = {"imsuper": imsuper, name: make()} if imsuper else {name: make()}
+        for contender in reversed(contenders.values()):
+            contender.measure()  # compiles, plans, warms up
+        print(f"{name}: ready after {time.perf_counter() - began:.0f} s", flush=True)
+        for i in range(args.rounds):
+            for each in contenders if i % 2 == 0 else reversed(contenders):
+                rates[each].append(contenders[each].measure())
+            results.pair(name, rates)
+    except Exception as error:  # whatever it is, the next one has its turn
+        results.failed(name, error)
+    if all(rates.values()):
+        rounds = min(len(values) for values in rates.values())
+        results.show(name, {each: values[:rounds] for each, values in rates.items()})
+
+
+def feed(args, results, name, make):
+    try:
+        rate = make().fed()
+    except Exception as error:
+        results.failed(f"{name}, fed", error)
+        return
+    results.all["fed"][name] = rate
+    results.save()
+    print(f"  {name:<10} {rate:9.1f} images/s from JPEG files", flush=True)
+
+
+def free():
+    import gc
+
+    import torch
+
+    gc.collect()
+    torch.cuda.empty_cache()
 
 
 def main():
@@ -137,35 +208,33 @@ def main():
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--amp", default="bf16", choices=["bf16", "fp16", "none"])
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--compile", default="reduce-overhead", choices=["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"])
     parser.add_argument("--without", action="append", default=[], choices=["eager", "compiled", "imsuper"])
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--augmenters", type=int, default=0)
     parser.add_argument("--out")
     args = parser.parse_args()
+    results = Results(args)
+    imsuper = None if "imsuper" in args.without else Imsuper(args)
+    others = {"eager": lambda: Torch(args, False), "compiled": lambda: Torch(args, True)}
 
-    makers = {"imsuper": lambda: Imsuper(args), "eager": lambda: Torch(args, False), "compiled": lambda: Torch(args, True)}
-    contenders = {name: make() for name, make in makers.items() if name not in args.without}
-    rates = {name: [] for name in contenders}
-    for i in range(args.rounds):
-        for name in contenders if i % 2 == 0 else reversed(contenders):
-            rates[name].append(contenders[name].measure())
-    result = {"model": args.model, "batch": args.batch, "size": args.size, "amp": args.amp, "synthetic": rates}
-    print(f"{args.model}, batch {args.batch}, {args.size} px, {args.amp}, {args.rounds} rounds of {SECONDS} s")
-    for name, values in rates.items():
-        ratio = ""
-        if name != "imsuper" and "imsuper" in rates:
-            ratio = f"   imsuper is {statistics.median(a / b for a, b in zip(rates['imsuper'], values)):.2f}x"
-        print(f"  {name:<10} {statistics.median(values):9.1f} images/s  ({min(values):.1f} to {max(values):.1f}){ratio}")
-    if "imsuper" in contenders:
-        result["imsuper"] = contenders["imsuper"].answer
+    print(f"{args.model}, batch {args.batch}, {args.size} px, {args.amp}, rounds of {SECONDS} s", flush=True)
+    for name, make in others.items():
+        if args.rounds and name not in args.without:
+            compete(args, results, imsuper, name, make)
+            free()
+    if imsuper and imsuper.answer:
+        results.all["imsuper"] = imsuper.answer
+        results.save()
     if args.data:
-        result["fed"] = {name: contenders[name].fed() for name in ("imsuper", "compiled") if name in contenders}
-        for name, rate in result["fed"].items():
-            print(f"  {name:<10} {rate:9.1f} images/s from JPEG files, {100 * rate / statistics.median(rates[name]):.1f} % of synthetic")
-    if args.out:
-        with open(args.out, "w") as file:
-            json.dump(result, file, indent=1)
-            file.write("\n")
+        if imsuper:
+            feed(args, results, "imsuper", lambda: imsuper)
+        for name, make in others.items():
+            if name not in args.without:
+                feed(args, results, name, make)
+                free()
+    if results.all["failed"]:
+        sys.exit(1)
 
 
 main()

@@ -1,145 +1,265 @@
 #!/usr/bin/env bash
-# What only a GPU can tell, in one call: conformance, sanitizers, resuming, learning, speed beside PyTorch. Prints one table,
-# leaves JSON lines and logs.
+# What only a GPU can tell: conformance, recorded steps, speed beside PyTorch, learning, resuming, sanitizers. Made for a GPU that
+# is there for minutes: the most valuable steps come first, each has a limit of its own, and what is known so far is always on disk.
 #
 #   run.sh BIN OUT [STEP...]
 #
-# BIN is where the programs lie: build/cuda after `cmake --preset cuda && cmake --build --preset cuda`. For a machine that has no
-# compiler and no oneDNN, build with -D IMSUPER_ONEDNN=off -D IMSUPER_CUDA_ARCHITECTURES=90 (an H100's or H200's), and carry there
-# imsuper*, imsuper-cuda.so, cuda-seams, gpu-* and compare_states with the libraries that `ldd` names.
-# OUT is a folder for logs and results.jsonl. Without STEP: all of them, in this order. What a step needs and is not there makes it
-# `skipped`, which the table says; a failure does not keep the others from running. Exit status: 1 when a step failed.
+# BIN is where the programs lie: build/cuda after `cmake --preset cuda && cmake --build --preset cuda`, or bin/ of what bundle.sh
+# made for a machine that has no compiler. OUT is a folder that gets a handful of files: report.txt (the table that is also printed),
+# results.jsonl (a line for each step), log.txt (everything that was said), and what steps measured: speed.jsonl, bench.json,
+# cifar.csv, plans.tar.gz. Without STEP: all of them, in this order. What a step needs and is not there makes it `skipped`, which the
+# table says; a failure does not keep the others from running. Exit status: 1 when a step failed.
 #
-#   facts        GPU, driver, libraries
+#   facts        GPU, driver, libraries, shared memory
 #   seams        device memory, recordings, cuDNN and cuBLASLt against plain loops
-#   kernels      our own kernels against the reference: fp32, bf16, fp16, odd shapes
-#   conformance  every op of the backend against the reference, the same
+#   steps        whole recorded steps of the device against enqueued ones and against the host's: the same bits
+#   conformance  every op of the backend against the reference: fp32, bf16, fp16, odd shapes
+#   kernels      our own kernels against the reference, the same
 #   trajectory   20 steps with every technique against PyTorch's numbers
-#   memcheck     kernels and conformance under compute-sanitizer
-#   racecheck    kernels, for races in shared memory
-#   resume       stopped and continued runs with --deterministic have the weights of one that was left alone
+#   speed        the training step of ResNet-50, and where its time goes; its plans go into plans.tar.gz
 #   cifar        ResNet-18, small stem, CIFAR-10 from JPEG files: top-1 and time
-#   bench        the training step, synthetic and fed from JPEG files, beside PyTorch (bench_gpu.py)
+#   bench        the training step beside PyTorch's, on synthetic batches (bench_gpu.py)
+#   fed          both from JPEG files
+#   resume       an interrupted run with --deterministic has the weights of one that was left alone
+#   memcheck     kernels and steps under compute-sanitizer
+#   racecheck    kernels, for races in shared memory
 #
-# Environment: CIFAR, INET: folders with train/CLASS/* of JPEG files (CIFAR with test/ too; INET on the file system of OUT);
-# LIMIT_SECONDS for one step (600); CIFAR_EPOCHS (24); CIFAR_TOP1, the least that passes (0.94); BENCH_FLAGS for bench_gpu.py; PYTHON (python3).
+# In three calls of ten minutes:  facts seams steps conformance kernels trajectory speed | cifar bench | fed resume memcheck racecheck
+#
+# Environment: CIFAR, INET: folders with train/CLASS/* of JPEG files (CIFAR with test/ too), or tar archives of such;
+# TOTAL_SECONDS for all steps together (none): a step gets no more than is left of it; LIMIT_SECONDS in place of each step's own
+# limit; PLANS: a plans.tar.gz of an earlier call; CIFAR_EPOCHS (24); CIFAR_TOP1, the least that passes (0.94); BENCH_FLAGS for
+# bench_gpu.py; WORK for what is thrown away (a folder in TMPDIR); PYTHON (python3).
 # shellcheck disable=SC2317 # steps are called by name
 set -uo pipefail
 
-[ $# -ge 2 ] || { sed -n '2,28s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -ge 2 ] || { sed -n '2,38s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-bin=$(cd "$1" && pwd) out=$(mkdir -p "$2" && cd "$2" && pwd)
+bin=$(cd "$1" && pwd) && out=$(mkdir -p "$2" && cd "$2" && pwd) || exit 2
 shift 2
-limit=${LIMIT_SECONDS:-600} python=${PYTHON:-python3}
+python=${PYTHON:-python3} work=${WORK:-$(mktemp -d "${TMPDIR:-/tmp}/imsuper-gpu-XXXXXX")}
+mkdir -p "$work"
 failed=0
-rows=()
-: >"$out/results.jsonl"
+: >"$out/results.jsonl" && : >"$out/log.txt" && : >"$out/report.txt" || exit 2
 
 missing() { echo "skipped: $*" && exit 77; }
 need_program() { [ -x "$bin/$1" ] || missing "no $1 in $bin"; }
-need_data() { [ -d "${!1:-}" ] || missing "\$$1 names no folder"; }
+need_gpu() { nvidia-smi -L 2>/dev/null | grep -q GPU || missing "no GPU"; }
+# A folder of data, unpacked first where $1 names an archive; sets $data.
+need_data() {
+  data=${!1:-}
+  if [ -f "$data" ]; then
+    [ -e "$work/$1.whole" ] || { mkdir -p "$work/$1" && tar -C "$work/$1" -xf "$data" && touch "$work/$1.whole"; } || exit 1
+    data=$work/$1
+  fi
+  [ -d "$data/train" ] || missing "\$$1 names no folder with train/ and no archive of one"
+}
 # The last line of a run's summary.csv under a column's name.
 last_of() { awk -F , -v name="$1" 'NR == 1 { for (i = 1; i <= NF; i++) if ($i == name) c = i } { v = $c } END { print v }' "$2/summary.csv"; }
+lines_of() { if [ -f "$1" ]; then wc -l <"$1"; else echo 0; fi; }
+
+# Libraries of a bundle, and CUDA's where the linker does not find them: those of Python packages, say.
+find_libraries() {
+  local name places at
+  [ -d "$bin/../lib" ] && export LD_LIBRARY_PATH=$bin/../lib:${LD_LIBRARY_PATH:-}
+  places=$("$python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])' 2>/dev/null)
+  for name in $(ldd "$bin/imsuper-cuda.so" 2>/dev/null | awk '$2 == "=>" && $3 == "not" { print $1 }') libnccl.so.2; do
+    ldconfig -p 2>/dev/null | grep -q "$name " && continue
+    at=$(find ${places:+"$places/nvidia"} /usr/local/cuda*/ /usr/lib /opt -name "$name" 2>/dev/null | head -n 1)
+    [ -n "$at" ] && LD_LIBRARY_PATH=${LD_LIBRARY_PATH:-}:$(dirname "$at")
+  done
+  export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:-}
+}
 
 step_facts() {
-  nvidia-smi || missing "no nvidia-smi"
+  uname -r
+  df -h /dev/shm "$work"
+  nproc && free -g
+  ldd "$bin/imsuper-cuda.so" | grep -E 'not found|cudnn|cublas|nccl'
   need_program imsuper
   "$bin/imsuper" gpus
+  nvidia-smi || missing "no nvidia-smi"
 }
 step_seams() { need_program cuda-seams && "$bin/cuda-seams"; }
-step_kernels() {
-  local program
-  need_program gpu-kernels-pixels
-  for program in "$bin"/gpu-kernels-*; do "$program" || return 1; done
+step_steps() { need_program gpu-steps && "$bin/gpu-steps"; }
+step_conformance() {
+  need_program gpu-conformance
+  "$bin/gpu-conformance" && { [ ! -x "$bin/gpu-mixing" ] || "$bin/gpu-mixing" "$here/../golden/recipe.txt"; }
 }
-step_conformance() { need_program gpu-conformance && "$bin/gpu-conformance"; }
+step_kernels() {
+  local program status=0
+  need_program gpu-kernels-pixels
+  for program in "$bin"/gpu-kernels-*; do
+    "$program" || { status=$? && [ "$status" -ne 77 ] && return "$status"; }
+  done
+  return "$status"
+}
 step_trajectory() { need_program gpu-trajectory && "$bin/gpu-trajectory" "$here/../golden/trajectory.txt"; }
-step_memcheck() { sanitize memcheck "$bin"/gpu-kernels-* "$bin/gpu-conformance"; }
-step_racecheck() { sanitize racecheck "$bin"/gpu-kernels-*; }
+
+# measure BATCH AMP
+measure() {
+  local began=$SECONDS line
+  line=$("$bin/imsuper" bench trainer --json --backend cuda --model resnet50 --classes 1000 --image-size 224 --batch-size "$1" --amp "$2" --passes 4) || return 1
+  echo "$line" | tee -a "$out/speed.jsonl"
+  echo "batch $1, $2: $(echo "$line" | grep -o '"images_per_second":[0-9.]*') in $((SECONDS - began)) s"
+}
+step_speed() {
+  need_program imsuper
+  need_gpu
+  : >"$out/speed.jsonl"
+  measure 256 bf16 || return 1
+  measure 256 bf16 || return 1 # the plans are known now
+  "$bin/imsuper" profile trainer --backend cuda --model resnet50 --classes 1000 --image-size 224 --batch-size 256 --amp bf16 --passes 2 || return 1
+  measure 512 bf16
+  measure 256 fp16
+  head -n 2 "$out/speed.jsonl" | tail -n 1 | grep -o '"images_per_second":[0-9.]*'
+}
+
+step_cifar() {
+  local began=$SECONDS top1 status=0
+  need_program imsuper
+  need_gpu
+  need_data CIFAR
+  rm -rf "$work/cifar"
+  "$bin/imsuper" start --data-dir "$data" --model resnet18 --stem small --image-size 32 --eval-resize 32 --train-crop pad:4 --batch-size 256 \
+    --epochs "${CIFAR_EPOCHS:-24}" --schedule onecycle --lr 0.4 --pct-start 0.25 --nesterov --weight-decay 5e-4 --label-smoothing 0.1 --gpus 1 --amp bf16 \
+    --mean 0.4914,0.4822,0.4465 --std 0.2470,0.2435,0.2616 --seed 1 --workspace "$work/cifar" --run-name cifar --plain || status=$?
+  [ -f "$work/cifar/cifar/summary.csv" ] || return 1
+  cp "$work/cifar/cifar/summary.csv" "$out/cifar.csv"
+  top1=$(last_of val_top1 "$work/cifar/cifar")
+  echo "top-1 $top1 after $((SECONDS - began)) s"
+  [ "$status" -eq 0 ] && awk -v t="$top1" -v least="${CIFAR_TOP1:-0.94}" 'BEGIN { exit !(t >= least) }'
+}
+
+need_torch() { "$python" -c 'import torch, torchvision; assert torch.cuda.is_available()' 2>/dev/null || missing "no PyTorch with a GPU"; }
+step_bench() {
+  need_program imsuper
+  need_torch
+  # shellcheck disable=SC2086 # a list of flags
+  "$python" "$here/bench_gpu.py" --imsuper "$bin/imsuper" --out "$out/bench.json" ${BENCH_FLAGS:-}
+}
+
+# A sample becomes a data set of some size: each file 128 times, as hard links.
+spread() {
+  "$python" - "$1/train" "$work/inet" <<'PYTHON'
+import os, shutil, sys
+shutil.rmtree(sys.argv[2], ignore_errors=True)
+shutil.copytree(sys.argv[1], sys.argv[2] + "/val")
+for name in os.listdir(sys.argv[2] + "/val"):
+    os.makedirs(os.path.join(sys.argv[2], "train", name))
+    for file in os.listdir(os.path.join(sys.argv[2], "val", name)):
+        for copy in range(128):
+            os.link(os.path.join(sys.argv[2], "val", name, file), os.path.join(sys.argv[2], "train", name, f"{copy:03}-{file}"))
+PYTHON
+}
+step_fed() {
+  need_program imsuper
+  need_torch
+  need_data INET
+  spread "$data" || return 1
+  # shellcheck disable=SC2086 # a list of flags
+  "$python" "$here/bench_gpu.py" --imsuper "$bin/imsuper" --rounds 0 --data "$work/inet" --out "$out/fed.json" ${BENCH_FLAGS:-}
+}
+
+# Interrupts a run when it has made $1 epochs; false: it ended first.
+interrupt_after() {
+  local epochs=$1 run
+  shift
+  "$@" &
+  run=$!
+  while kill -0 "$run" 2>/dev/null; do
+    if [ "$(lines_of "$work/resume/stopped/summary.csv")" -gt "$epochs" ]; then
+      sleep 0.5
+      kill -TERM "$run" 2>/dev/null # a shell lets what it runs in the background ignore INT
+      break
+    fi
+    sleep 0.05
+  done
+  wait "$run"
+  [ $? -eq 75 ]
+}
+step_resume() {
+  local start epochs
+  need_program compare_states
+  need_gpu
+  need_data CIFAR
+  rm -rf "$work/resume"
+  start=("$bin/imsuper" start --data-dir "$data" --model resnet18 --stem small --image-size 32 --eval-resize 32 --train-crop pad:4
+    --batch-size 128 --epochs 4 --gpus 1 --amp bf16 --deterministic --mixup 0.2 --ema 0.99 --seed 5 --workspace "$work/resume" --quiet)
+  "${start[@]}" --run-name whole || return 1
+  for epochs in 1 2; do
+    interrupt_after "$epochs" "${start[@]}" --run-name stopped || { echo "the run could not be interrupted in epoch $((epochs + 1))" && return 1; }
+  done
+  "${start[@]}" --run-name stopped || return 1
+  "$bin/compare_states" "$work/resume/whole/checkpoints/last.state.safetensors" "$work/resume/stopped/checkpoints/last.state.safetensors"
+}
+
 # sanitize TOOL PROGRAM...
 sanitize() {
   local tool=$1 program
   shift
+  PATH=$PATH:/usr/local/cuda/bin
   command -v compute-sanitizer >/dev/null || missing "no compute-sanitizer"
   need_program gpu-kernels-pixels
+  need_gpu
   for program in "$@"; do compute-sanitizer --tool "$tool" --error-exitcode 99 "$program" || return 1; done
 }
+step_memcheck() { sanitize memcheck "$bin"/gpu-kernels-* "$bin/gpu-steps"; }
+step_racecheck() { sanitize racecheck "$bin"/gpu-kernels-*; }
 
-step_resume() {
-  local flags work=$out/resume
-  need_data CIFAR
-  need_program compare_states
-  rm -rf "$work"
-  flags=(--data-dir "$CIFAR" --subset --subset-size 4000 --model resnet18 --stem small --image-size 32 --eval-resize 32 --train-crop pad:4
-    --batch-size 128 --epochs 4 --gpus 1 --amp bf16 --deterministic --mixup 0.2 --ema 0.99 --seed 5 --workspace "$work" --quiet)
-  "$bin/imsuper" start "${flags[@]}" --run-name whole || return 1
-  for at in 3 6 9; do
-    timeout --signal INT "$at" "$bin/imsuper" start "${flags[@]}" --run-name stopped
-    [ -e "$work/stopped/DONE" ] && break
-  done
-  "$bin/imsuper" start "${flags[@]}" --run-name stopped || return 1
-  grep -c '"run.ended","exit_status":75' "$work/stopped/events.jsonl" | sed 's/$/ interruptions/'
-  "$bin/compare_states" "$work/whole/checkpoints/last.state.safetensors" "$work/stopped/checkpoints/last.state.safetensors"
+limit_of() {
+  case $1 in
+  facts | kernels | trajectory) echo 60 ;;
+  seams | steps | conformance) echo 120 ;;
+  speed | fed | resume) echo 180 ;;
+  bench) echo 420 ;;
+  *) echo 240 ;;
+  esac
 }
 
-step_cifar() {
-  local work=$out/cifar began=$SECONDS top1
-  need_data CIFAR
-  rm -rf "$work"
-  "$bin/imsuper" start --data-dir "$CIFAR" --model resnet18 --stem small --image-size 32 --eval-resize 32 --train-crop pad:4 --batch-size 256 \
-    --epochs "${CIFAR_EPOCHS:-24}" --schedule onecycle --lr 0.4 --pct-start 0.25 --nesterov --weight-decay 5e-4 --label-smoothing 0.1 --gpus 1 --amp bf16 \
-    --mean 0.4914,0.4822,0.4465 --std 0.2470,0.2435,0.2616 --seed 1 --workspace "$work" --run-name cifar --plain || return 1
-  top1=$(last_of val_top1 "$work/cifar")
-  cp "$work/cifar/summary.csv" "$out/cifar-summary.csv"
-  echo "top-1 $top1 after $((SECONDS - began)) s"
-  awk -v t="$top1" -v least="${CIFAR_TOP1:-0.94}" 'BEGIN { exit !(t >= least) }'
-}
-
-# A sample becomes a data set of some size: each file 64 times, as hard links.
-spread() {
-  rm -rf "$out/inet" && mkdir -p "$out/inet/train" && cp -al "$INET/train" "$out/inet/val" && "$python" - "$INET/train" "$out/inet/train" <<'PYTHON'
-import os, sys
-for name in os.listdir(sys.argv[1]):
-    os.mkdir(os.path.join(sys.argv[2], name))
-    for file in os.listdir(os.path.join(sys.argv[1], name)):
-        for copy in range(64):
-            os.link(os.path.join(sys.argv[1], name, file), os.path.join(sys.argv[2], name, f"{copy:02}-{file}"))
-PYTHON
-}
-
-step_bench() {
-  local data=()
-  "$python" -c 'import torch, torchvision; assert torch.cuda.is_available()' 2>/dev/null || missing "no PyTorch with a GPU"
-  if [ -d "${INET:-}" ]; then
-    spread || return 1
-    data=(--data "$out/inet")
-  fi
-  # shellcheck disable=SC2086 # a list of flags
-  "$python" "$here/bench_gpu.py" --imsuper "$bin/imsuper" "${data[@]}" --out "$out/bench.json" ${BENCH_FLAGS:-}
+# What cuDNN's engines were found to take, for the next call.
+keep_plans() {
+  local cache=${XDG_CACHE_HOME:-$HOME/.cache}
+  [ -e "$cache/imsuper/cuda.plans" ] && tar -C "$cache" -czf "$out/plans.tar.gz" imsuper
 }
 
 run_step() {
-  local name=$1 began=$SECONDS status=0 verdict note
+  local name=$1 began=$SECONDS status=0 verdict note limit before left=${TOTAL_SECONDS:+$((TOTAL_SECONDS - SECONDS))}
   declare -F "step_$name" >/dev/null || { echo "run.sh: there is no step $name" >&2; exit 2; }
-  # As a process group of its own, so that nothing outlives its time.
-  export -f "step_$name" missing need_program need_data last_of sanitize spread
-  bin=$bin out=$out here=$here python=$python timeout --kill-after 10 "$limit" bash -uo pipefail -c "step_$name" >"$out/$name.log" 2>&1 || status=$?
+  limit=${LIMIT_SECONDS:-$(limit_of "$name")}
+  [ "${left:-$limit}" -ge "$limit" ] || limit=$left
+  echo "==== $name" >>"$out/log.txt"
+  before=$(stat -c %s "$out/log.txt")
+  if [ "${left:-10}" -lt 10 ]; then
+    echo "skipped: no time is left" >>"$out/log.txt" && status=77
+  else
+    # As a process group of its own, so that nothing outlives its time.
+    timeout --kill-after 10 "$limit" bash -uo pipefail -c "step_$name" </dev/null >>"$out/log.txt" 2>&1 || status=$?
+  fi
   case $status in
   0) verdict=ok ;;
   77) verdict=skipped ;;
   124 | 137) verdict="out of time" failed=1 ;;
   *) verdict="FAILED ($status)" failed=1 ;;
   esac
-  note=$(grep -v '^[[:space:]]*$' "$out/$name.log" | tail -n 1 | cut -c 1-90)
-  rows+=("$(printf '%-12s %-12s %5d s  %s' "$name" "$verdict" $((SECONDS - began)) "$note")")
+  note=$(tail -c "+$((before + 1))" "$out/log.txt" | grep -v '^[[:space:]]*$' | tail -n 1 | cut -c 1-90)
+  printf '%-12s %-12s %5d s  %s\n' "$name" "$verdict" $((SECONDS - began)) "$note" >>"$out/report.txt"
   printf '{"step":"%s","verdict":"%s","status":%d,"seconds":%d}\n' "$name" "$verdict" "$status" $((SECONDS - began)) >>"$out/results.jsonl"
-  echo "== $name: $verdict"
-  case $verdict in ok | skipped) ;; *) tail -n 25 "$out/$name.log" ;; esac
+  echo "== $name: $verdict, $((SECONDS - began)) s"
+  case $verdict in ok | skipped) ;; *) tail -c "+$((before + 1))" "$out/log.txt" | tail -n 20 ;; esac
+  case $name in speed | bench | cifar | fed) keep_plans ;; esac
 }
 
+find_libraries
+if [ -n "${PLANS:-}" ] && [ -f "$PLANS" ]; then
+  mkdir -p "${XDG_CACHE_HOME:-$HOME/.cache}" && tar -C "${XDG_CACHE_HOME:-$HOME/.cache}" --skip-old-files -xzf "$PLANS"
+fi
+export bin out here python work
+for name in $(declare -F | awk '{ print $3 }'); do export -f "${name?}"; done
 steps=("$@")
-[ ${#steps[@]} -gt 0 ] || steps=(facts seams kernels conformance trajectory memcheck racecheck resume cifar bench)
+[ ${#steps[@]} -gt 0 ] || steps=(facts seams steps conformance kernels trajectory speed cifar bench fed resume memcheck racecheck)
 for name in "${steps[@]}"; do run_step "$name"; done
+[ -n "${WORK:-}" ] || rm -rf "$work"
 echo
-printf '%s\n' "${rows[@]}"
+cat "$out/report.txt"
 exit $failed

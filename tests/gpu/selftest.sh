@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# run.sh without a GPU: programs that pass, skip, fail, hang and are not there, a run that is interrupted, and no time left. Each has
+# its verdict, the others still run, and what is known is on disk.
+# shellcheck disable=SC2016 # the programs expand them
+set -uo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+fail() { echo "$*" >&2; cat "$work/said" "$work"/out/* >&2; exit 1; }
+program() { printf '#!/bin/sh\n%s\n' "$2" >"$work/bin/$1" && chmod +x "$work/bin/$1"; }
+mkdir "$work/bin"
+program cuda-seams 'echo all is well'
+program gpu-steps 'echo "step 3 differs"; exit 3'
+program gpu-conformance 'echo begun; exec sleep 100'
+program gpu-kernels-pixels 'exit 77'
+program imsuper 'exit 1'
+program nvidia-smi 'exit 9'
+PATH=$work/bin:$PATH
+
+CIFAR='' LIMIT_SECONDS=2 bash "$here/run.sh" "$work/bin" "$work/out" seams steps conformance kernels trajectory speed cifar resume >"$work/said" 2>&1
+[ $? -eq 1 ] || fail "a failed step is not in the exit status"
+verdict() { grep -q "^$1 *$2 .*$3" "$work/out/report.txt" || fail "$1 is not '$2 $3'"; }
+verdict seams ok 'all is well'
+verdict steps 'FAILED (3)' 'step 3 differs'
+verdict conformance 'out of time' 'begun'
+verdict kernels skipped ''
+verdict trajectory skipped 'no gpu-trajectory'
+verdict speed skipped 'no GPU'
+verdict cifar skipped 'no GPU'
+verdict resume skipped 'no compare_states'
+[ "$(wc -l <"$work/out/results.jsonl")" -eq 8 ] || fail "a step has no line"
+[ "$(find "$work/out" -type f | wc -l)" -le 8 ] || fail "more files than a handful"
+diff <(tail -n 8 "$work/said") "$work/out/report.txt" || fail "what is printed is not the report"
+
+# A run of four epochs that counts how often it was stopped.
+program imsuper 'for i do case $last in --workspace) work=$i ;; --run-name) name=$i ;; esac; last=$i; done
+mkdir -p "$work/$name/checkpoints" && cd "$work/$name" || exit 1
+trap "echo stopped >>../../stops; exit 75" TERM
+[ -f summary.csv ] || echo epoch,val_top1 >summary.csv
+while [ "$(wc -l <summary.csv)" -le 4 ]; do sleep 0.1; sleep 0.6 & wait; echo 1,0.5 >>summary.csv; done
+echo the weights >checkpoints/last.state.safetensors'
+program nvidia-smi 'echo GPU 0'
+program compare_states 'cmp "$1" "$2" && echo alike'
+mkdir -p "$work/data/train"
+tar -C "$work/data" -cf "$work/data.tar" train
+WORK=$work/kept CIFAR=$work/data.tar bash "$here/run.sh" "$work/bin" "$work/out" resume >"$work/said" 2>&1 || fail "resume failed"
+verdict resume ok alike
+[ "$(wc -l <"$work/kept/stops")" -eq 2 ] || fail "the run was not stopped twice"
+
+TOTAL_SECONDS=5 bash "$here/run.sh" "$work/bin" "$work/out" seams >"$work/said" 2>&1 || fail "no time left is no failure"
+verdict seams skipped 'no time is left'
