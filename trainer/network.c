@@ -1,5 +1,5 @@
-/* Holds the arenas, finds or makes the graph of a batch, checks what comes from outside (labels, shapes), and
- * steps. The number of graphs is bounded: the least recently used one makes room. */
+/* Holds the arenas, checks labels, and steps: on the host's word, one operation after another.
+ * network_graph.c has the graphs of batches, network_step.c whole steps on devices that take them. */
 #include "trainer/network.h"
 
 #include <errno.h>
@@ -8,13 +8,7 @@
 #include <string.h>
 
 #include "ipc/base/err.h"
-#include "trainer/memory.h"
 #include "trainer/network_impl.h"
-
-enum {
-    BATCH_MAX = 1 << 16,
-    SIZE_MAX_PX = 1 << 12,
-};
 
 static int init_arenas(struct im_network *net, uint64_t seed, struct im_text *text)
 {
@@ -138,145 +132,6 @@ void im_network_free(struct im_network *net)
     free(net);
 }
 
-/* Grows the arena of activations; what was in it is lost, which is fine between steps. */
-static int reserve(struct im_network *net, const struct im_graph *graph, struct im_text *text)
-{
-    const size_t bytes = im_graph_bytes(graph);
-    int err;
-
-    if (bytes <= net->value_bytes)
-        return 0;
-    for (int i = 0; i < TR_GRAPHS_MAX; i++)
-        tr_entry_forget(net, &net->graphs[i]);
-    net->ops->buffer_free(net->backend, net->values, net->value_bytes);
-    net->values = NULL;
-    net->value_bytes = 0;
-    err = net->ops->buffer_new(net->backend, bytes, (void **)&net->values);
-    if (err < 0)
-        return im_fail(text, err,
-                       "no memory for activations: %s needs %zu MiB for this batch; use a smaller batch",
-                       net->model->name, bytes >> 20);
-    net->value_bytes = bytes;
-    net->apart_bytes = im_graph_bytes_apart(graph);
-    return 0;
-}
-
-/* The entry of this shape, or the one to replace. */
-static struct entry *find(struct im_network *net, int n, int size, bool training)
-{
-    struct entry *oldest = &net->graphs[0];
-
-    for (int i = 0; i < TR_GRAPHS_MAX; i++) {
-        struct entry *e = &net->graphs[i];
-
-        if (e->graph && e->n == n && e->size == size && e->training == training)
-            return e;
-        if (!e->graph ? oldest->graph != NULL : oldest->graph && e->used < oldest->used)
-            oldest = e;
-    }
-    return oldest;
-}
-
-/* Bytes that the arena of activations may have; SIZE_MAX: not known. */
-static size_t memory_limit(const struct im_network *net)
-{
-    size_t copies = im_network_bytes(net).arenas;
-    size_t left = net->ops->memory_left ? net->ops->memory_left(net->backend) : 0;
-
-    if (net->memory_max > 0)
-        return net->memory_max;
-    if (left == 0)
-        return SIZE_MAX;
-    return net->value_bytes + (left > copies ? left - copies : 0);
-}
-
-/* Plans the graph; the estimate comes first because plans of a batch far too large would already take scratch
- * memory in proportion. */
-static int plan_graph(struct im_network *net, const struct im_graph_config *config,
-                      struct im_graph **ret_graph, struct im_text *text)
-{
-    size_t bytes = tr_memory_estimate(config), limit = memory_limit(net);
-    struct im_graph *graph = NULL;
-    int err;
-
-    if (bytes > net->value_bytes && bytes > limit)
-        return tr_memory_refuse(config, bytes, limit, text);
-    err = im_graph_new(config, &graph, text);
-    if (err < 0)
-        return err;
-    bytes = im_graph_bytes(graph);
-    limit = memory_limit(net);
-    if (bytes > net->value_bytes && bytes > limit) {
-        im_graph_free(graph);
-        return tr_memory_refuse(config, bytes, limit, text);
-    }
-    /* Before the arena takes its memory: what is timed needs some too. */
-    err = net->ops->settle ? net->ops->settle(net->backend, text) : 0;
-    if (err < 0) {
-        im_graph_free(graph);
-        return err;
-    }
-    *ret_graph = graph;
-    return 0;
-}
-
-int tr_network_entry(struct im_network *net, int n, int size, bool training, struct entry **ret_entry,
-                     struct im_text *text)
-{
-    struct entry *e = find(net, n, size, training);
-    int err;
-
-    if (!e->graph || e->n != n || e->size != size || e->training != training) {
-        struct im_graph_config config = {.ops = net->ops,
-                                         .bn_sync = net->bn_sync,
-                                         .backend = net->backend,
-                                         .model = net->model,
-                                         .n = n,
-                                         .size = size,
-                                         .training = training,
-                                         .seed = net->seed,
-                                         .loss = net->loss,
-                                         .precision = net->precision};
-        struct im_graph *graph = NULL;
-
-        if (n < 1 || n > BATCH_MAX || size < 1 || size > SIZE_MAX_PX)
-            return im_fail(text, -EINVAL,
-                           "a batch of %d images of %d x %d is outside 1 to %d images of at most %d", n, size,
-                           size, BATCH_MAX, SIZE_MAX_PX);
-        memcpy(config.mean, net->mean, sizeof(config.mean));
-        memcpy(config.std, net->std, sizeof(config.std));
-        err = plan_graph(net, &config, &graph, text);
-        if (err < 0)
-            return err;
-        tr_entry_forget(net, e);
-        im_graph_free(e->graph);
-        *e = (struct entry){.graph = graph, .n = n, .size = size, .training = training};
-    }
-    err = reserve(net, e->graph, text);
-    if (err < 0)
-        return err;
-    e->used = ++net->clock;
-    *ret_entry = e;
-    return 0;
-}
-
-static int graph_of(struct im_network *net, int n, int size, bool training, struct im_graph **ret_graph,
-                    struct im_text *text)
-{
-    struct entry *e = NULL;
-    int err = tr_network_entry(net, n, size, training, &e, text);
-
-    *ret_graph = err < 0 ? NULL : e->graph;
-    return err;
-}
-
-int im_network_prepare(struct im_network *net, int n, int size, bool training, struct im_text *text)
-{
-    struct im_graph *graph = NULL;
-
-    return graph_of(net, n, size, training, &graph, text);
-}
-
 struct im_graph_memory tr_network_memory(const struct im_network *net)
 {
     return (struct im_graph_memory){
@@ -330,7 +185,7 @@ int im_network_gradients(struct im_network *net, const struct im_batch *batch, f
     int err = tr_network_check_labels(net, batch, text);
 
     if (err == 0)
-        err = graph_of(net, batch->n, batch->size, true, &graph, text);
+        err = im_network_graph(net, batch->n, batch->size, true, &graph, text);
     if (err < 0)
         return err;
     m = tr_network_memory(net);
@@ -462,7 +317,7 @@ static int evaluate(struct im_network *net, const struct im_batch *batch, bool a
     int err = tr_network_check_labels(net, batch, text);
 
     if (err == 0)
-        err = graph_of(net, batch->n, batch->size, false, &graph, text);
+        err = im_network_graph(net, batch->n, batch->size, false, &graph, text);
     if (err < 0)
         return err;
     m = tr_network_memory(net);
@@ -597,19 +452,4 @@ struct im_network_bytes im_network_bytes(const struct im_network *net)
 const char *im_network_caution(const struct im_network *net)
 {
     return net->ops->caution ? net->ops->caution(net->backend, net->precision) : NULL;
-}
-
-int im_network_graph(struct im_network *net, int n, int size, bool training, struct im_graph **ret_graph,
-                     struct im_text *text)
-{
-    return graph_of(net, n, size, training, ret_graph, text);
-}
-
-int im_network_describe(struct im_network *net, int n, int size, bool training, char *lines,
-                        size_t line_bytes, struct im_text *text)
-{
-    struct im_graph *graph = NULL;
-    int err = graph_of(net, n, size, training, &graph, text);
-
-    return err < 0 ? err : im_graph_describe(graph, lines, line_bytes);
 }

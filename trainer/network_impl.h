@@ -1,4 +1,4 @@
-/* What network.c and network_step.c share. */
+/* What the files network*.c share. */
 #ifndef TRAINER_NETWORK_IMPL_H
 #define TRAINER_NETWORK_IMPL_H
 
@@ -50,13 +50,16 @@ struct im_network {
 };
 
 /* network.c */
-int tr_network_entry(struct im_network *net, int n, int size, bool training, struct entry **ret_entry,
-                     struct im_text *text);
 int tr_network_check_labels(const struct im_network *net, const struct im_batch *batch, struct im_text *text);
 struct im_graph_memory tr_network_memory(const struct im_network *net);
 int tr_network_copy(struct im_network *net, enum im_arena to, enum im_arena from);
 /* The sentence for err: the backend's where it has one. */
 int tr_network_failed(struct im_network *net, int err, const char *what, struct im_text *text);
+
+/* network_graph.c: the entry of this shape, which is made where there is none; memory for its activations is
+ * there. */
+int tr_network_entry(struct im_network *net, int n, int size, bool training, struct entry **ret_entry,
+                     struct im_text *text);
 
 /* network_step.c */
 int tr_network_buckets(struct im_network *net);
