@@ -1,32 +1,21 @@
 #!/usr/bin/env python3
 """Makes optimizers.txt: STEPS steps of each optimiser in float64, by torch.optim and timm.optim.
 
-Values are not stored: both sides compute them from `draw` (as in trainer_golden.py). Needs torch, timm (1.0.31 was used), numpy:
+Values are not stored: both sides compute them from `draw`. Needs torch, timm (1.0.31 was used), numpy:
     python3 make_optimizers.py > optimizers.txt
 Lines: `run NAME`, then `TENSOR KIND NORM DOT V0 V1 V2 V3` with KIND one of w, m, v; DOT is the sum of the tensor times
 draw(DOT_STREAM, .). `norm`, `clip`: torch's clip_grad_norm_ of the first step's gradients, its factor at max_norm 1."""
-import numpy as np
 import timm.optim
 import torch
 
-STEPS, DOT_STREAM = 10, 1001
+from draw import draw, summary
+
+STEPS = 10
 SIZES = [40000, 50, 20, 16]  # the third does not decay, the fourth begins as zeros
 
 
-def bits(stream, count):
-    x = (np.arange(count, dtype=np.uint64) + stream * 0x9E3779B9) & 0xFFFFFFFF
-    for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
-        x = ((x ^ (x >> shift)) * factor) & 0xFFFFFFFF
-    return x ^ (x >> 16)
-
-
-def draw(stream, count):
-    return (bits(stream, count) >> 8).astype(np.float64) * 2.0**-23 - 1
-
-
 def show(i, kind, t):
-    v = t.detach().numpy().reshape(-1)
-    print(i, kind, f"{np.linalg.norm(v):.12g} {np.dot(v, draw(DOT_STREAM, v.size)):.12g}", *[f"{x:.12g}" for x in v[:4]])
+    print(i, kind, summary(t, 12))
 
 
 def gradient(step, i, n):

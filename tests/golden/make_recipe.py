@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes recipe.txt: what timm 1.0.31 and PyTorch 2.15 compute for mixing, the averages' decay and the loss's scale.
 
-Inputs are not stored: both sides compute them from `draw` (as in trainer_golden.py). Needs torch, timm, numpy:
+Inputs are not stored: both sides compute them from `draw`. Needs torch, timm, numpy:
     python3 make_recipe.py > recipe.txt
 Lines:
     box SIZE LAMBDA CY CX Y0 Y1 X0 X1 LAMBDA     timm.data.mixup.cutmix_bbox_and_lam with the centre given
@@ -15,25 +15,14 @@ from timm.data import mixup
 from timm.loss import BinaryCrossEntropy, SoftTargetCrossEntropy
 from timm.utils import ModelEmaV3
 
-LABELS, DOT_STREAM, PIXELS, LOGITS = 1000, 1001, 1002, 1003
+from draw import LABELS, draw, images, labels, summary
+
+PIXELS, LOGITS = 1002, 1003
 N, SIZE, CLASSES, SMOOTHING = 6, 9, 7, 0.1
-MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
-
-
-def bits(stream, count):
-    x = (np.arange(count, dtype=np.uint64) + stream * 0x9E3779B9) & 0xFFFFFFFF
-    for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
-        x = ((x ^ (x >> shift)) * factor) & 0xFFFFFFFF
-    return x ^ (x >> 16)
-
-
-def draw(stream, count):
-    return (bits(stream, count) >> 8).astype(np.float64) * 2.0**-23 - 1
 
 
 def show(kind, t):
-    v = t.detach().numpy().reshape(-1)
-    print(kind, f"{np.linalg.norm(v):.12g} {np.dot(v, draw(DOT_STREAM, v.size)):.12g}", *[f"{x:.12g}" for x in v[:4]])
+    print(kind, summary(t, 12))
 
 
 class Centre:
@@ -56,11 +45,8 @@ for size in (9, 32, 224):
                 box, corrected = mixup.cutmix_bbox_and_lam((N, 3, size, size), lam)
             print("box", size, lam, cy, cx, *[int(b) for b in box], f"{corrected:.12g}")
 
-pixels = (bits(PIXELS, N * SIZE * SIZE * 3) >> 24).astype(np.float64).reshape(N, SIZE, SIZE, 3)
-mean, std = np.float32(MEAN).astype(np.float64), np.float32(STD).astype(np.float64)
 for cut, lam, cy, cx in ((0, 0.7, 0, 0), (0, 0.2, 0, 0), (1, 0.6, 4, 2), (1, 0.3, 8, 0)):
-    x = torch.from_numpy(((pixels / 255 - mean) / std).transpose(0, 3, 1, 2).copy())
-    y = torch.from_numpy((bits(LABELS, N) % CLASSES).astype(np.int64))
+    x, y = images(PIXELS, N, SIZE), labels(LABELS, N, CLASSES)
     m = mixup.Mixup(mixup_alpha=1, cutmix_alpha=1, label_smoothing=SMOOTHING, num_classes=CLASSES)
     m._params_per_batch = lambda: (lam, bool(cut))
     torch.set_default_dtype(torch.float64)

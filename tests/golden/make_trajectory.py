@@ -16,6 +16,7 @@ from timm.loss import SoftTargetCrossEntropy
 from timm.utils import ModelEmaV3
 
 import trainer_golden as golden
+from draw import images, labels, summary
 
 N, SIZE, CLASSES, WINDOW, STEPS = 6, 8, 10, 2, 20
 LABELS = 3000
@@ -51,10 +52,7 @@ def read_draws():
 
 def batch_of(g, draws, stream):
     """Mixed images, soft targets, and which samples count."""
-    pixels = (golden.bits(stream + g, N * SIZE * SIZE * 3) >> 24).astype(np.float64).reshape(N, SIZE, SIZE, 3)
-    mean, std = np.float32(golden.MEAN).astype(np.float64), np.float32(golden.STD).astype(np.float64)
-    x = torch.from_numpy(((pixels / 255 - mean) / std).transpose(0, 3, 1, 2).copy())
-    y = torch.from_numpy((golden.bits(LABELS + g, N) % CLASSES).astype(np.int64))
+    x, y = images(stream + g, N, SIZE), labels(LABELS + g, N, CLASSES)
     valid = torch.tensor([not (g % 3 == 0 and i == g % N) for i in range(N)])
     kind, lam, (y0, y1, x0, x1) = draws["kind"], draws["lam"], draws["box"]
     if kind == 1:
@@ -78,8 +76,7 @@ def make_optimizer(name, groups):
 
 
 def show(kind, name, t):
-    v = t.detach().numpy().reshape(-1)
-    print(kind, name, f"{np.linalg.norm(v):.9g} {np.dot(v, golden.draw(golden.DOT_STREAM, v.size)):.9g}")
+    print(kind, name, summary(t, 9, 0))
 
 
 def run(name, draws):

@@ -15,22 +15,10 @@ import torch.nn.functional as F
 import torchvision
 from timm.layers import BlurPool2d, DropPath
 
-LABELS, DOT_STREAM, PIXELS = 1000, 1001, 1002
+from draw import LABELS, draw, images, labels, summary
+
+PIXELS = 1002  # the first stream to try
 SEED, STEP, FIRST, APART, PURPOSE = 7, 3, 5, 2, 5  # whose stochastic depth is drawn
-MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
-
-
-def bits(stream, count):
-    """32 bits per index: Chris Wellons' lowbias32 over stream * 0x9e3779b9 + index."""
-    x = (np.arange(count, dtype=np.uint64) + stream * 0x9E3779B9) & 0xFFFFFFFF
-    for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
-        x = ((x ^ (x >> shift)) * factor) & 0xFFFFFFFF
-    return x ^ (x >> 16)
-
-
-def draw(stream, count):
-    """Multiples of 2^-23 in [-1, 1)."""
-    return (bits(stream, count) >> 8).astype(np.float64) * 2.0**-23 - 1
 
 
 def philox(counter, key):
@@ -121,9 +109,7 @@ def fill(net):
 
 
 def show(kind, name, t):
-    v = t.detach().numpy().reshape(-1)
-    first = [f"{x:.9g}" for x in v[:4]] + ["0"] * (4 - min(4, v.size))
-    print(kind, name, f"{np.linalg.norm(v):.9g} {np.dot(v, draw(DOT_STREAM, v.size)):.9g}", *first)
+    print(kind, name, summary(t, 9))
 
 
 def numbers(kind, t):
@@ -133,10 +119,7 @@ def numbers(kind, t):
 def step(net, n, size, classes, stream, every):
     """One evaluation and one backward; prints when every > 0. The smallest distance of a ReLU's input from zero."""
     fill(net)
-    pixels = (bits(stream, n * size * size * 3) >> 24).astype(np.float64).reshape(n, size, size, 3)
-    mean, std = np.float32(MEAN).astype(np.float64), np.float32(STD).astype(np.float64)
-    x = torch.from_numpy(((pixels / 255 - mean) / std).transpose(0, 3, 1, 2).copy())
-    y = torch.from_numpy((bits(LABELS, n) % classes).astype(np.int64))
+    x, y = images(stream, n, size), labels(LABELS, n, classes)
     valid = torch.arange(n) != n - 2  # the last but one sample is masked
     net.eval()
     if every:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes trainer_golden.txt: what PyTorch, in float64, computes for small batches of our networks.
 
-Weights, pixels and labels are not stored: both sides compute them from `draw` below. Needs torch and numpy:
+Weights, pixels and labels are not stored: both sides compute them from `draw`. Needs torch and numpy:
     python3 trainer_golden.py > trainer_golden.txt
 Lines: `net NAME CLASSES N SIZE PIXEL_STREAM`, then `eval_logits`, `loss`, `last_loss` with values; `grad`, `stat`, `param` NAME NORM DOT V0 V1 V2 V3, where DOT is the
 sum of the tensor times draw(DOT_STREAM, .) and V are its first values; param and stat are taken after STEPS steps."""
@@ -10,21 +10,9 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-LABELS, DOT_STREAM, PIXELS, STEPS = 1000, 1001, 1002, 2  # pixels: the first stream to try
-MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+from draw import LABELS, draw, images, labels, summary
 
-
-def bits(stream, count):
-    """32 bits per index: Chris Wellons' lowbias32 over stream * 0x9e3779b9 + index."""
-    x = (np.arange(count, dtype=np.uint64) + stream * 0x9E3779B9) & 0xFFFFFFFF
-    for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
-        x = ((x ^ (x >> shift)) * factor) & 0xFFFFFFFF
-    return x ^ (x >> 16)
-
-
-def draw(stream, count):
-    """Multiples of 2^-23 in [-1, 1)."""
-    return (bits(stream, count) >> 8).astype(np.float64) * 2.0**-23 - 1
+PIXELS, STEPS = 1002, 2  # the first stream to try
 
 
 margin = [np.inf]
@@ -111,9 +99,7 @@ def fill(net):
 
 
 def show(kind, name, t):
-    v = t.detach().numpy().reshape(-1)
-    first = [f"{x:.9g}" for x in v[:4]] + ["0"] * (4 - min(4, v.size))
-    print(kind, name, f"{np.linalg.norm(v):.9g} {np.dot(v, draw(DOT_STREAM, v.size)):.9g}", *first)
+    print(kind, name, summary(t, 9))
 
 
 def numbers(kind, t):
@@ -123,10 +109,7 @@ def numbers(kind, t):
 def train(net, n, size, classes, stream, report):
     """STEPS steps; returns the smallest distance of a ReLU's input from zero."""
     fill(net)
-    pixels = (bits(stream, n * size * size * 3) >> 24).astype(np.float64).reshape(n, size, size, 3)
-    mean, std = np.float32(MEAN).astype(np.float64), np.float32(STD).astype(np.float64)
-    x = torch.from_numpy(((pixels / 255 - mean) / std).transpose(0, 3, 1, 2).copy())
-    y = torch.from_numpy((bits(LABELS, n) % classes).astype(np.int64))
+    x, y = images(stream, n, size), labels(LABELS, n, classes)
     valid = torch.arange(n) != n - 2  # the last but one sample is masked
     net.eval()
     if report:
