@@ -181,19 +181,18 @@ static struct imk_affine random_affine(uint32_t *seed, const struct imk_image *s
     return a;
 }
 
-static void affine_of_opencv_equals_the_reference(void **state)
-{
-    const struct pair *v = versions(state);
-    uint32_t seed = 4;
+typedef void affine_op(const struct imk_image *dst, const struct imk_image *src, const struct imk_affine *a);
 
+static void compare_affine(affine_op *ref, affine_op *simd, uint32_t seed)
+{
     for (int i = 0; i < 6000; i++) {
         struct test_image src = random_image(&seed);
         struct test_image a = test_image_new(1 + below(&seed, 70), 1 + below(&seed, 20), below(&seed, 9));
         struct test_image b = test_image_copy(&a);
         struct imk_affine affine = random_affine(&seed, &src.image);
 
-        v->ref.affine_opencv(&a.image, &src.image, &affine);
-        v->simd.affine_opencv(&b.image, &src.image, &affine);
+        ref(&a.image, &src.image, &affine);
+        simd(&b.image, &src.image, &affine);
         assert_same(&a, &b);
         test_image_free(&src);
         test_image_free(&a);
@@ -201,24 +200,18 @@ static void affine_of_opencv_equals_the_reference(void **state)
     }
 }
 
+static void affine_of_opencv_equals_the_reference(void **state)
+{
+    const struct pair *v = versions(state);
+
+    compare_affine(v->ref.affine_opencv, v->simd.affine_opencv, 4);
+}
+
 static void affine_of_pillow_equals_the_reference(void **state)
 {
     const struct pair *v = versions(state);
-    uint32_t seed = 5;
 
-    for (int i = 0; i < 6000; i++) {
-        struct test_image src = random_image(&seed);
-        struct test_image a = test_image_new(1 + below(&seed, 70), 1 + below(&seed, 20), below(&seed, 9));
-        struct test_image b = test_image_copy(&a);
-        struct imk_affine affine = random_affine(&seed, &src.image);
-
-        v->ref.affine_pillow(&a.image, &src.image, &affine);
-        v->simd.affine_pillow(&b.image, &src.image, &affine);
-        assert_same(&a, &b);
-        test_image_free(&src);
-        test_image_free(&a);
-        test_image_free(&b);
-    }
+    compare_affine(v->ref.affine_pillow, v->simd.affine_pillow, 5);
 }
 
 /* More columns than the fast version takes at a time. */
