@@ -83,7 +83,11 @@ static int input(struct im_backend *b, const struct im_plan *p, const struct im_
 static int loss(struct im_backend *b, const struct im_plan *p, const struct im_exec *e)
 {
     const struct im_op *op = &p->op;
-    struct imk_cuda_loss a = {.x = e->x,
+    const bool binary = op->training && op->loss.kind == IM_LOSS_BCE;
+    struct imk_cuda_loss a = {.kind = binary ? IMK_CUDA_BCE : IMK_CUDA_CE,
+                              .threshold = op->loss.threshold,
+                              .sums_classes = op->loss.sums_classes,
+                              .x = e->x,
                               .dx = op->training ? e->dx : NULL,
                               .x_type = IMK_CUDA_FP32,
                               .dx_type = IMK_CUDA_FP32,

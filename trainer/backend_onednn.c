@@ -406,5 +406,4 @@ const struct im_backend_ops im_backend_onednn = {
     .memory_left = memory_left,
     .plan_kernel = plan_kernel,
     .caution = caution,
-    .has_bce = true,
 };

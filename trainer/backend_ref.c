@@ -314,5 +314,4 @@ const struct im_backend_ops im_backend_ref = {
     .value_out = value_out,
     .private_bytes = private_bytes,
     .memory_left = memory_left,
-    .has_bce = true,
 };

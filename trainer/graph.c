@@ -97,8 +97,6 @@ static void describe(struct im_graph *g, int i)
 
 static int check_config(const struct im_graph_config *c, struct im_text *text)
 {
-    if (c->loss.kind == IM_LOSS_BCE && !c->ops->has_bce)
-        return im_fail(text, -ENOTSUP, "backend %s has no binary cross-entropy", c->ops->name);
     if (c->size >= c->model->stride)
         return 0;
     return im_fail(text, -EINVAL, "images of %d x %d are smaller than the stride of %s, %d pixels%s", c->size,

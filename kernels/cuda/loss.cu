@@ -1,7 +1,7 @@
-/* A block takes a sample: largest logit, sum of exponentials, rank of the label, gradient. Its row of logits
- * stays in the L1 cache between the passes. What a sample adds to the tally goes to scratch, and a second
- * kernel of one block adds up in an order that depends on n only. Exponentials are fp32, sums and the loss
- * double. */
+/* A block takes a sample: rank of the label, loss, gradient. For softmax it passes over the logits for the
+ * largest, for the sum of exponentials and for the gradient; its row stays in the L1 cache in between. What a
+ * sample adds to the tally goes to scratch, and a second kernel of one block adds up in an order that depends
+ * on n only. Exponentials are fp32, sums and the loss double. */
 #include "kernels/cuda/loss.h"
 
 #include <math.h>
@@ -37,6 +37,33 @@ IMK_DEVICE bool takes_part(const struct imk_cuda_loss &a, int n)
     return !a.valid || (a.valid[n] && (!is_mixed(a) || a.valid[a.n - 1 - n]));
 }
 
+/* What a class has of the target, in doubles as the reference: a threshold must part them alike. */
+struct shares {
+    double none, label, other, both; /* both: label and other are one class */
+};
+
+IMK_DEVICE double share_of(const struct imk_cuda_loss &a, double smoothing, double hard)
+{
+    const double q = smoothing / a.classes + (1.0 - smoothing) * hard;
+
+    return a.kind == IMK_CUDA_BCE && a.threshold > 0.0 ? (q > a.threshold ? 1.0 : 0.0) : q;
+}
+
+IMK_DEVICE struct shares shares_of(const struct imk_cuda_loss &a, const struct target &t)
+{
+    const double smoothing = a.terms->smoothing;
+
+    return {share_of(a, smoothing, 0.0), share_of(a, smoothing, t.share),
+            share_of(a, smoothing, 1.0 - t.share), share_of(a, smoothing, t.share + (1.0 - t.share))};
+}
+
+IMK_DEVICE double share_at(const struct shares &q, const struct target &t, int k)
+{
+    if (k == t.label)
+        return k == t.other ? q.both : q.label;
+    return k == t.other ? q.other : q.none;
+}
+
 /* What the gradient is divided by. All threads call it. */
 IMK_DEVICE double divisor_of(const struct imk_cuda_loss &a)
 {
@@ -49,10 +76,32 @@ IMK_DEVICE double divisor_of(const struct imk_cuda_loss &a)
     return (double)block_sum(valid);
 }
 
+IMK_DEVICE float nan_of()
+{
+    return __uint_as_float(0x7fc00000u);
+}
+
+IMK_DEVICE bool is_class(int label, int classes)
+{
+    return label >= 0 && label < classes;
+}
+
 /* A logit; NaN for a label that is no class, so that the loss shows it. */
 template <class X> IMK_DEVICE float logit(const X *x, int classes, int label)
 {
-    return label >= 0 && label < classes ? to_float(x[label]) : __uint_as_float(0x7fc00000u);
+    return is_class(label, classes) ? to_float(x[label]) : nan_of();
+}
+
+/* Whether logit v of class k is better than `own` of the label; of equal ones the lower class is. */
+IMK_DEVICE bool beats(float v, int k, float own, int label)
+{
+    return k != label && (!(v <= own) || (v == own && k < label));
+}
+
+IMK_DEVICE void tell(const struct imk_cuda_loss &a, int n, double loss, unsigned better)
+{
+    if (threadIdx.x == 0)
+        ((struct sample *)a.scratch)[n] = {loss, 1, (better < 1 ? 2u : 0u) + (better < 5 ? 1u : 0u)};
 }
 
 template <class X>
@@ -81,7 +130,7 @@ template <class D> IMK_DEVICE void leave_out(const struct imk_cuda_loss &a, int 
         ((struct sample *)a.scratch)[n] = {0.0, 0, 0};
 }
 
-template <class X, class D> static __global__ void imk_loss(struct imk_cuda_loss a)
+template <class X, class D> static __global__ void imk_softmax(struct imk_cuda_loss a)
 {
     const int n = (int)blockIdx.x, first = (int)threadIdx.x, step = (int)blockDim.x;
     const X *x = (const X *)a.x + (size_t)n * (size_t)a.x_pitch;
@@ -106,31 +155,65 @@ template <class X, class D> static __global__ void imk_loss(struct imk_cuda_loss
 
         sum += (double)expf(v - top);
         all += (double)v;
-        better += k != held && (!(v <= own) || (v == own && k < held)) ? 1u : 0u;
+        better += beats(v, k, own, held) ? 1u : 0u;
     }
     sum = block_sum(sum);
     all = block_sum(all);
     better = block_sum(better);
-    if (first == 0)
-        ((struct sample *)a.scratch)[n] = {loss_of(x, a.classes, t, smoothing, log(sum) + (double)top, all),
-                                           1, (better < 1 ? 2u : 0u) + (better < 5 ? 1u : 0u)};
+    tell(a, n, loss_of(x, a.classes, t, smoothing, log(sum) + (double)top, all), better);
     if (!a.dx)
         return;
 
     const float factor = (float)((a.scale ? *a.scale : 1.0) / divisor_of(a));
-    const float over_sum = (float)(1.0 / sum), flat = (float)(smoothing / a.classes);
-    const float mine = (float)((1.0 - smoothing) * t.share),
-                others = (float)((1.0 - smoothing) * (1.0 - t.share));
+    const float over_sum = (float)(1.0 / sum);
+    const struct shares q = shares_of(a, t);
     D *dx = (D *)a.dx + (size_t)n * (size_t)a.dx_pitch;
 
     for (int k = first; k < a.dx_pitch; k += step) {
         float d = 0.0f;
 
         if (k < a.classes)
-            d = expf(to_float(x[k]) - top) * over_sum - flat - (k == t.label ? mine : 0.0f) -
-                (k == t.other ? others : 0.0f);
+            d = expf(to_float(x[k]) - top) * over_sum - (float)share_at(q, t, k);
         from_float(d * factor, &dx[k]);
     }
+}
+
+/* With m = max(x, 0), -q log s - (1 - q) log(1 - s) is m - q x + log(1 + e^-|x|), which overflows nowhere. */
+template <class X, class D> static __global__ void imk_bce(struct imk_cuda_loss a)
+{
+    const int n = (int)blockIdx.x, first = (int)threadIdx.x, step = (int)blockDim.x;
+    const X *x = (const X *)a.x + (size_t)n * (size_t)a.x_pitch;
+    D *dx = past((D *)a.dx, (size_t)n * (size_t)a.dx_pitch);
+    const double weight = a.sums_classes ? 1.0 : 1.0 / a.classes;
+    double sum = 0.0;
+    unsigned better = 0;
+
+    if (!takes_part(a, n)) {
+        leave_out<D>(a, n);
+        return;
+    }
+    const struct target t = target_of(a, n);
+    const struct shares q = shares_of(a, t);
+    const int held = t.share >= 0.5 ? t.label : t.other;
+    const float own = logit(x, a.classes, held);
+    const float factor = (float)(weight * (a.scale ? *a.scale : 1.0) / divisor_of(a));
+
+    for (int k = first; k < a.classes; k += step) {
+        const float v = to_float(x[k]), e = expf(-fabsf(v));
+        const double mine = share_at(q, t, k);
+
+        sum += (double)fmaxf(v, 0.0f) - mine * (double)v + (double)log1pf(e);
+        better += beats(v, k, own, held) ? 1u : 0u;
+        if (dx)
+            from_float(((v >= 0.0f ? 1.0f : e) / (1.0f + e) - (float)mine) * factor, &dx[k]);
+    }
+    for (int k = a.classes + first; dx && k < a.dx_pitch; k += step)
+        from_float(0.0f, &dx[k]);
+    sum = block_sum(sum);
+    better = block_sum(better);
+    if ((t.share > 0.0 && !is_class(t.label, a.classes)) || (t.share < 1.0 && !is_class(t.other, a.classes)))
+        sum = (double)nan_of();
+    tell(a, n, sum * weight, better);
 }
 
 static __global__ void __launch_bounds__(THREADS_MAX) imk_tally(struct imk_cuda_loss a)
@@ -165,13 +248,15 @@ extern "C" int imk_cuda_loss(const struct imk_cuda_loss *a, struct CUstream_st *
     const unsigned threads = 128;
     int err = 0;
 
-    if (a->n < 0 || a->classes < 1 || a->x_pitch < a->classes || (a->dx && a->dx_pitch < a->classes) ||
-        !a->terms || !a->tally)
+    if ((a->kind != IMK_CUDA_CE && a->kind != IMK_CUDA_BCE) || a->n < 0 || a->classes < 1 ||
+        a->x_pitch < a->classes || (a->dx && a->dx_pitch < a->classes) || !a->terms || !a->tally)
         return -EINVAL;
     if (a->n > 0)
         err = by_type(a->x_type, [&](auto x) {
             return by_type(a->dx ? a->dx_type : IMK_CUDA_FP32, [&](auto d) {
-                return launch(imk_loss<decltype(x), decltype(d)>, dim3((unsigned)a->n), threads, stream, *a);
+                return launch(a->kind == IMK_CUDA_BCE ? imk_bce<decltype(x), decltype(d)>
+                                                      : imk_softmax<decltype(x), decltype(d)>,
+                              dim3((unsigned)a->n), threads, stream, *a);
             });
         });
     return err == 0 ? launch(imk_tally, dim3(1), THREADS_MAX, stream, *a) : err;

@@ -1,6 +1,6 @@
-/* Softmax cross-entropy with label smoothing: IM_OP_LOSS of trainer/backend.h. The gradient and each sample's
- * terms in one pass (logits are read twice, the second time from the L1 cache), then the tally in the order
- * of the samples. 2 * x bytes + dx bytes a logit. */
+/* Cross-entropy with label smoothing: IM_OP_LOSS of trainer/backend.h. The gradient and each sample's terms
+ * in one pass (of softmax, logits are read three times, but the first from the L1 cache; of BCE, once), then
+ * the tally in the order of the samples. x bytes + dx bytes a logit. */
 #ifndef KERNELS_CUDA_LOSS_H
 #define KERNELS_CUDA_LOSS_H
 
@@ -10,11 +10,19 @@
 extern "C" {
 #endif
 
-/* dx = (p - q) * *scale / divisor, zero for samples that take no part and in the padding. A valid sample
- * whose label is no class has a loss of NaN and so has the tally. */
+enum imk_cuda_loss_kind {
+    IMK_CUDA_CE,  /* of softmax: dx = (p - q) * *scale / divisor */
+    IMK_CUDA_BCE, /* each class a question of its own: dx = (sigmoid(x) - q) * weight * *scale / divisor */
+};
+
+/* dx is zero for samples that take no part and in the padding. A valid sample whose label is no class has a
+ * loss of NaN and so has the tally. */
 struct imk_cuda_loss {
-    const void *x; /* logits: [n][x_pitch] */
-    void *dx;      /* [n][dx_pitch]; NULL in evaluation */
+    enum imk_cuda_loss_kind kind;
+    double threshold;  /* BCE: above 0, q is 1 where it is larger than this and 0 elsewhere */
+    bool sums_classes; /* BCE: the weight is 1; otherwise 1 / classes */
+    const void *x;     /* logits: [n][x_pitch] */
+    void *dx;          /* [n][dx_pitch]; NULL in evaluation */
     enum imk_cuda_type x_type, dx_type;
     int n, classes, x_pitch, dx_pitch; /* pitches: at least classes */
     const int32_t *labels;             /* [n] */

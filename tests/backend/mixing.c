@@ -19,7 +19,11 @@
 enum { N = 6, SIZE = 9, PLANE = SIZE * SIZE, CLASSES = 7, LABELS = 1000, PIXELS = 1002, LOGITS = 1003 };
 
 static const char *golden_path;
+#ifdef TESTS_CUDA
+static const struct im_backend_ops *const both[] = {&im_backend_ref, &im_backend_cuda};
+#else
 static const struct im_backend_ops *const both[] = {&im_backend_ref, &im_backend_onednn};
+#endif
 
 /* A batch, and what the two ops make of it. */
 struct batch {
@@ -46,24 +50,36 @@ static void fill(struct batch *b)
         b->logits[i] = (float)(3 * draw(LOGITS, i));
 }
 
-static void run_op(const struct im_backend_ops *ops, const struct im_op *op, struct im_exec *e, float *out)
+/* in: what the loss reads; out: what the op makes. */
+static void run_op(const struct im_backend_ops *ops, const struct im_op *op, struct im_exec *e,
+                   const float *in, float *out)
 {
     struct im_plan_info info;
     struct im_backend *b;
     struct im_plan *plan;
-    void *y = NULL;
+    void *y, *x = NULL;
+    size_t bytes;
 
     assert_int_equal(ops->open(2, &b, NULL), 0);
     assert_int_equal(ops->plan(b, op, &plan, &info, NULL), 0);
-    if (op->kind == IM_OP_INPUT) {
-        assert_int_equal(ops->buffer_new(b, info.y_bytes, &y), 0);
+    bytes = in ? info.x_bytes : info.y_bytes;
+    assert_int_equal(ops->buffer_new(b, bytes, &y), 0);
+    if (in) {
+        assert_int_equal(ops->buffer_new(b, bytes, &x), 0);
+        assert_int_equal(ops->copy_in(b, x, in, bytes), 0);
+        e->x = x;
+        e->dx = y;
+    } else {
         e->y = y;
     }
     assert_int_equal(ops->forward(b, plan, e), 0);
-    if (y) {
+    if (in) {
+        assert_int_equal(ops->copy_out(b, out, y, bytes), 0);
+        ops->buffer_free(b, x, bytes);
+    } else {
         assert_int_equal(ops->value_out(b, info.y_layout, op->y, y, out), 0);
-        ops->buffer_free(b, y, info.y_bytes);
     }
+    ops->buffer_free(b, y, bytes);
     ops->plan_free(b, plan);
     ops->close(b);
 }
@@ -84,16 +100,11 @@ static void run(const struct im_backend_ops *ops, struct batch *b, int n)
                          .training = true,
                          .loss = b->loss};
 
-    run_op(ops, &input, &(struct im_exec){.pixels = b->pixels, .mix = &b->mix}, b->x);
+    run_op(ops, &input, &(struct im_exec){.pixels = b->pixels, .mix = &b->mix}, NULL, b->x);
     run_op(ops, &loss,
-           &(struct im_exec){.x = b->logits,
-                             .dx = b->dlogits,
-                             .labels = b->labels,
-                             .valid = b->valid,
-                             .mix = &b->mix,
-                             .smoothing = 0.1f,
-                             .tally = &b->tally},
-           NULL);
+           &(struct im_exec){
+               .labels = b->labels, .valid = b->valid, .mix = &b->mix, .smoothing = 0.1f, .tally = &b->tally},
+           b->logits, b->dlogits);
 }
 
 static void check_tensor(const char *what, const float *v, size_t count, const double want[6])
@@ -238,5 +249,15 @@ int main(int argc, char **argv)
     if (argc != 2)
         return 2;
     golden_path = argv[1];
+#ifdef TESTS_GPU
+    struct im_backend *gpu = NULL;
+    struct im_text text = {""};
+
+    if (both[1]->open(0, &gpu, &text) < 0) {
+        printf("skipped: %s\n", text.s);
+        return 77;
+    }
+    both[1]->close(gpu);
+#endif
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -104,6 +104,7 @@ struct loss_case {
     double smoothing, divisor, scale;
     bool masked;
     double spread; /* of the logits */
+    struct im_loss loss;
 };
 
 static void check_tally(const struct imk_cuda_tally *got, const struct im_tally *want, double terms)
@@ -118,7 +119,7 @@ static void check_tally(const struct imk_cuda_tally *got, const struct im_tally 
 }
 
 /* p is off by some roundings of exponentials whose arguments may be some dozens: 40 * 2^-24 and a few more.
- */
+ * Of binary cross-entropy each term is off by a rounding or two of its own. */
 static void compare_loss(const struct loss_case *c, enum imk_cuda_type x_type, enum imk_cuda_type dx_type,
                          const struct im_mix *mix, float *logits, const int32_t *labels, const uint8_t *valid)
 {
@@ -132,8 +133,12 @@ static void compare_loss(const struct loss_case *c, enum imk_cuda_type x_type, e
     const struct imk_cuda_loss_terms terms = {c->smoothing, c->divisor};
     const double scale = c->scale;
     void *scratch = malloc(imk_cuda_loss_scratch(c->n));
-    const struct im_op op = {.kind = IM_OP_LOSS, .x = shape, .training = true};
-    const struct imk_cuda_loss a = {.x = x.data,
+    const struct im_op op = {.kind = IM_OP_LOSS, .x = shape, .training = true, .loss = c->loss};
+    const bool is_mean = c->loss.kind == IM_LOSS_BCE && !c->loss.sums_classes;
+    const struct imk_cuda_loss a = {.kind = c->loss.kind == IM_LOSS_BCE ? IMK_CUDA_BCE : IMK_CUDA_CE,
+                                    .threshold = c->loss.threshold,
+                                    .sums_classes = c->loss.sums_classes,
+                                    .x = x.data,
                                     .dx = dx.data,
                                     .x_type = x_type,
                                     .dx_type = dx_type,
@@ -162,6 +167,7 @@ static void compare_loss(const struct loss_case *c, enum imk_cuda_type x_type, e
     for (size_t i = 0; i < numbers(shape); i++)
         want[i] *= (float)factor;
     factor /= c->divisor > 0 ? c->divisor : tally.valid > 0 ? tally.valid : 1;
+    factor /= is_mean ? c->classes : 1;
     EACH_ORDER(order)
     {
         RUN(imk_cuda_loss(&a, NULL));
@@ -224,6 +230,60 @@ static void loss_and_gradient_are_the_references(void **state)
             check_loss(&cases[i], &mixes[m]);
 }
 
+/* The shares of 0.3 and 0.7, with smoothing a little less, lie above the one threshold and on both sides of
+ * the other. */
+static void binary_loss_and_gradient_are_the_references(void **state)
+{
+    static const struct loss_case cases[] = {
+        {.n = 1, .classes = 1, .x_pitch = 1, .dx_pitch = 1, .spread = 1},
+        {.n = 5, .classes = 3, .x_pitch = 3, .dx_pitch = 8, .smoothing = 0.1, .spread = 1},
+        {.n = 7,
+         .classes = 10,
+         .x_pitch = 16,
+         .dx_pitch = 10,
+         .smoothing = 0.1,
+         .masked = true,
+         .spread = 30},
+        {.n = 4,
+         .classes = 260,
+         .x_pitch = 260,
+         .dx_pitch = 260,
+         .divisor = 17,
+         .scale = 1024,
+         .masked = true,
+         .spread = 2},
+    };
+    static const double thresholds[] = {0, 0.2, 0.5};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        for (size_t k = 0; k < sizeof(thresholds) / sizeof(*thresholds); k++) {
+            struct loss_case c = cases[i];
+
+            c.loss = (struct im_loss){
+                .kind = IM_LOSS_BCE, .threshold = thresholds[k], .sums_classes = (i + k) % 2};
+            for (int m = 0; m < MIXES; m++)
+                check_loss(&c, &mixes[m]);
+        }
+    }
+}
+
+/* Far from zero the logarithms of a naive form overflow; near it, two labels that are one add up. */
+static void binary_loss_of_large_logits_and_of_equal_labels(void **state)
+{
+    const struct loss_case c = {.n = 2,
+                                .classes = 4,
+                                .x_pitch = 4,
+                                .dx_pitch = 4,
+                                .loss = {.kind = IM_LOSS_BCE, .sums_classes = true}};
+    const int32_t labels[2] = {1, 1};
+    float logits[8] = {1000, -1000, 1000, 0, -1e-30f, 88, -104, 3e38f};
+
+    (void)state;
+    compare_loss(&c, IMK_CUDA_FP32, IMK_CUDA_FP32, &mixes[1], logits, labels, NULL);
+    compare_loss(&c, IMK_CUDA_FP32, IMK_CUDA_FP32, &mixes[0], logits, labels, NULL);
+}
+
 static void more_samples_than_a_block_has_threads_are_added_up(void **state)
 {
     const struct loss_case c = {.n = 1030, .classes = 2, .x_pitch = 2, .dx_pitch = 2, .divisor = 10};
@@ -258,18 +318,21 @@ static void a_label_that_is_no_class_makes_the_loss_nan(void **state)
     const struct imk_cuda_loss_terms terms = {0, 0};
     struct imk_cuda_tally tally;
     void *scratch = malloc(imk_cuda_loss_scratch(2));
-    const struct imk_cuda_loss a = {.x = logits,
-                                    .n = 2,
-                                    .classes = 3,
-                                    .x_pitch = 3,
-                                    .labels = labels,
-                                    .terms = &terms,
-                                    .scratch = scratch,
-                                    .tally = &tally};
+    struct imk_cuda_loss a = {.x = logits,
+                              .n = 2,
+                              .classes = 3,
+                              .x_pitch = 3,
+                              .labels = labels,
+                              .terms = &terms,
+                              .scratch = scratch,
+                              .tally = &tally};
 
     (void)state;
-    RUN(imk_cuda_loss(&a, NULL));
-    assert_true(isnan(tally.loss_sum));
+    for (int kind = 0; kind < 2; kind++) {
+        a.kind = kind ? IMK_CUDA_BCE : IMK_CUDA_CE;
+        RUN(imk_cuda_loss(&a, NULL));
+        assert_true(isnan(tally.loss_sum));
+    }
     free(scratch);
 }
 
@@ -290,6 +353,8 @@ int main(void)
         cmocka_unit_test(input_is_the_references),
         cmocka_unit_test(input_refuses_what_it_cannot_take),
         cmocka_unit_test(loss_and_gradient_are_the_references),
+        cmocka_unit_test(binary_loss_and_gradient_are_the_references),
+        cmocka_unit_test(binary_loss_of_large_logits_and_of_equal_labels),
         cmocka_unit_test(more_samples_than_a_block_has_threads_are_added_up),
         cmocka_unit_test(ties_and_strange_logits_are_ranked_as_in_the_reference),
         cmocka_unit_test(a_label_that_is_no_class_makes_the_loss_nan),

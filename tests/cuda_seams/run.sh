@@ -30,7 +30,7 @@ stopped_like_whole() {
 case_plain() { stopped_like_whole; }
 case_everything() {
   stopped_like_whole --amp fp16 --accumulate 2 --ema 0.9 --mixup 0.2 --cutmix 1 --label-smoothing 0.1 --grad-clip 1 \
-    --drop-path-rate 0.1
+    --drop-path-rate 0.1 --loss bce --bce-threshold 0.2
 }
 
 run_case

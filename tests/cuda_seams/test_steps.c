@@ -36,6 +36,7 @@ struct run {
     enum way way;
     enum im_precision precision;
     enum im_optimizer optimizer;
+    struct im_loss loss_kind;
     double clip, ema, loss_scale, drop;
     int accumulate; /* batches of a step */
     bool evaluates; /* in between */
@@ -227,6 +228,7 @@ static struct im_network *open_net(const struct run *run)
                                              .seed = 3,
                                              .mean = {0.5f, 0.5f, 0.5f},
                                              .std = {0.25f, 0.25f, 0.25f},
+                                             .loss = run->loss_kind,
                                              .optimizer = run->optimizer,
                                              .device = {.deterministic = true},
                                              .accumulates = run->accumulate > 1,
@@ -347,11 +349,10 @@ static void same_bits(const struct run *a, const struct run *b, bool averages, c
 /* ---- tests ---- */
 
 /* fp32: only the order of sums differs; what that grows to in these steps is about 1e-10. */
-static void training_follows_the_reference(void **state)
+static void follows_the_reference(struct run ref)
 {
-    struct run ref = {.ops = &im_backend_ref, .drop = 0.2, .mixes = true}, cuda = ref;
+    struct run cuda = ref;
 
-    (void)state;
     cuda.ops = &im_backend_cuda;
     train(&ref);
     train(&cuda);
@@ -359,8 +360,20 @@ static void training_follows_the_reference(void **state)
         if (!(nmse(cuda.arenas[i], ref.arenas[i], ref.floats[i]) < 1e-6))
             fail_msg("arena %d: NMSE %g", (int)compared[i],
                      nmse(cuda.arenas[i], ref.arenas[i], ref.floats[i]));
+    for (int i = 0; i < STEPS; i++)
+        assert_true(fabs(cuda.loss[i] - ref.loss[i]) < 1e-3 * ref.loss[i]);
     release(&ref);
     release(&cuda);
+}
+
+static void training_follows_the_reference(void **state)
+{
+    struct run run = {.ops = &im_backend_ref, .drop = 0.2, .mixes = true};
+
+    (void)state;
+    follows_the_reference(run);
+    run.loss_kind = (struct im_loss){.kind = IM_LOSS_BCE, .threshold = 0.2, .sums_classes = true};
+    follows_the_reference(run);
 }
 
 static void all_ways(struct run run, const char *what)
@@ -399,9 +412,11 @@ static void steps_of_the_device_are_those_of_the_host(void **state)
              "LAMB of two batches in bf16");
     all_ways((struct run){.ops = &im_backend_cuda,
                           .optimizer = IM_OPTIMIZER_LARS,
+                          .loss_kind = {.kind = IM_LOSS_BCE, .threshold = 0.2},
+                          .mixes = true,
                           .precision = IM_PRECISION_FP16,
                           .loss_scale = 1024},
-             "LARS in fp16");
+             "LARS with BCE in fp16");
 }
 
 static void a_step_that_is_not_finite_changes_nothing(void **state)
