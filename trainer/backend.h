@@ -93,9 +93,10 @@ struct im_op {
                       of at least 2; otherwise it is zero */
     bool relu;     /* BN, ADD */
     bool adds;     /* BN: x2, of the shape and layout of x, is added in front of the ReLU; not with pools */
-    bool pools;    /* BN: y is the result, max-pooled as in MAXPOOL; has ReLU, is never synced */
+    bool pools;    /* BN: y is the result, max-pooled as in MAXPOOL; has ReLU */
     bool sums_dx;  /* CONV: dx += the gradient, in place of dx = */
-    bool synced;   /* BN in training: the statistics are those of several ranks: see struct im_bn_sync */
+    bool synced;   /* BN in training: the statistics are those of several ranks: see struct im_bn_sync; a
+                      device that takes whole steps adds up by set_ranks() of backend_step.h instead */
     bool training; /* false: forward only, BN uses the running statistics */
     bool needs_dx; /* CONV: false for the first one */
     int weight_id; /* CONV: plans with the same number >= 0 have the same weights and may share repacked
@@ -165,7 +166,7 @@ struct im_exec {
     void *dx, *dx2;
     const float *w, *b;
     float *dw, *db;
-    const struct im_bn_sync *sync; /* BN: if op.synced */
+    const struct im_bn_sync *sync; /* BN: if op.synced, and the backend does not add up by itself */
     float *run_mean, *run_var;     /* BN: updated in training (variance with n - 1), read in evaluation */
     uint64_t param_version;        /* changes whenever a parameter has changed */
     const float *scale;            /* DROPPATH, host memory: [n]; NULL in evaluation */

@@ -127,6 +127,7 @@ struct im_plan {
     struct tr_dnn_norm *norm_forward, *norm_backward; /* NULL: kernels of ours */
     struct tr_blas_gemm *product, *product_dx, *product_dw;
     size_t mask_at; /* BN: bytes into save */
+    size_t sums_at; /* BN, synced: bytes into scratch of what is added up over the ranks */
     char kernel[96];
 };
 
@@ -157,6 +158,9 @@ int tr_cuda_weight_unpack(struct im_backend *b, const struct tr_cuda_weight *w, 
 int tr_cuda_weights_refresh(struct im_backend *b, const float *params, size_t count, uint64_t version);
 int tr_cuda_weights_pack(struct im_backend *b); /* all, of the parameters of the last refresh() */
 void tr_cuda_weights_free(struct im_backend *b);
+
+/* backend_cuda_step.c: x[i] <- the sum of all ranks' x[i]; COMPUTE goes on when it is there. */
+int tr_cuda_sum_now(struct im_backend *b, void *x, size_t count, bool is_double);
 
 /* backend_cuda_update.c: backend.h's entries for arenas. */
 int tr_cuda_update(struct im_backend *b, const struct im_update *u);

@@ -3,8 +3,10 @@
  * scratch.
  *
  * Batch norm in training is cuDNN's where it takes the shape and the type, in both directions or in none, so
- * that what forward saves means the same to backward. What it saves: means [c], inverse deviations [c], then
- * ReLU's mask or, with a pool behind it, the places of the maxima. */
+ * that what forward saves means the same to backward. What it saves: means [c], inverse deviations [c], over
+ * several ranks the number of values, a double; then ReLU's mask or, with a pool behind it, the places of the
+ * maxima. Over several ranks it is ours: cuDNN's engines cannot be stopped between statistics and what
+ * follows from them. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,7 +43,7 @@ static size_t aligned(size_t bytes)
 /* Where batch norm's mask or places begin. */
 static size_t mask_at(const struct im_op *op)
 {
-    return aligned(2 * (size_t)op->x.c * sizeof(float));
+    return aligned(2 * (size_t)op->x.c * sizeof(float) + (op->synced ? sizeof(double) : 0));
 }
 
 static size_t pixels_of(struct im_shape s)
@@ -180,6 +182,12 @@ static int try_norm(struct im_backend *b, struct im_plan *p)
     return err == -ENOTSUP ? 0 : err;
 }
 
+/* The larger of forward's doubles and backward's floats: kernels/cuda/norm.h. */
+static size_t sums_bytes(const struct im_op *op)
+{
+    return op->synced ? (2 * (size_t)op->x.c + 1) * sizeof(double) : 0;
+}
+
 static int plan_norm(struct im_backend *b, struct im_plan *p, struct im_text *text)
 {
     const struct im_op *op = &p->op;
@@ -192,10 +200,8 @@ static int plan_norm(struct im_backend *b, struct im_plan *p, struct im_text *te
     p->mask_at = mask_at(op);
     if (err < 0)
         return im_fail(text, err, "cuDNN cannot plan a batch norm of %d channels", op->x.c);
-    if (op->synced)
-        return im_fail(text, -ENOTSUP,
-                       "batch norm over several ranks (--sync-bn) does not exist for GPUs; leave it out");
-    return op->training && !p->norm_forward ? reserve(b, imk_cuda_bn_scratch(&shape), text) : 0;
+    p->sums_at = aligned(imk_cuda_bn_scratch(&shape));
+    return op->training && !p->norm_forward ? reserve(b, p->sums_at + sums_bytes(op), text) : 0;
 }
 
 static int new_product(struct im_backend *b, const struct tr_blas_gemm_shape *shape,

@@ -173,18 +173,50 @@ static int library_norm_forward(struct im_backend *b, const struct im_plan *p, c
                                                       .inv_dev = deviations(p, e)});
 }
 
+static double *count_of(const struct im_plan *p, const struct im_exec *e)
+{
+    return p->op.synced ? (void *)((float *)e->save + 2 * (size_t)p->op.x.c) : NULL;
+}
+
+/* What is added up over the ranks: doubles forward, floats backward. */
+static void *sums_of(struct im_backend *b, const struct im_plan *p)
+{
+    return p->op.synced ? (char *)b->scratch.memory + p->sums_at : NULL;
+}
+
+static int finish(struct im_backend *b, const struct im_plan *p, const struct im_exec *e)
+{
+    return imk_cuda_bn_finish(&(struct imk_cuda_bn_finish){.c = p->op.x.c,
+                                                           .sums = sums_of(b, p),
+                                                           .mean = means(e),
+                                                           .inv = deviations(p, e),
+                                                           .count = count_of(p, e),
+                                                           .run_mean = e->run_mean,
+                                                           .run_var = e->run_var,
+                                                           .eps = IM_BN_EPS,
+                                                           .momentum = IM_BN_MOMENTUM},
+                              tr_cuda_stream(b));
+}
+
 static int statistics(struct im_backend *b, const struct im_plan *p, const struct im_exec *e)
 {
-    return imk_cuda_bn_stats(&(struct imk_cuda_bn_stats){.shape = rows_of(p),
-                                                         .x = e->x,
-                                                         .mean = means(e),
-                                                         .inv = deviations(p, e),
-                                                         .run_mean = e->run_mean,
-                                                         .run_var = e->run_var,
-                                                         .eps = IM_BN_EPS,
-                                                         .momentum = IM_BN_MOMENTUM,
-                                                         .scratch = b->scratch.memory},
-                             tr_cuda_stream(b));
+    const bool synced = p->op.synced; /* then finish() writes what this one leaves out */
+    int err = imk_cuda_bn_stats(&(struct imk_cuda_bn_stats){.shape = rows_of(p),
+                                                            .x = e->x,
+                                                            .mean = synced ? NULL : means(e),
+                                                            .inv = synced ? NULL : deviations(p, e),
+                                                            .run_mean = synced ? NULL : e->run_mean,
+                                                            .run_var = synced ? NULL : e->run_var,
+                                                            .sums = sums_of(b, p),
+                                                            .eps = IM_BN_EPS,
+                                                            .momentum = IM_BN_MOMENTUM,
+                                                            .scratch = b->scratch.memory},
+                                tr_cuda_stream(b));
+
+    if (err < 0 || !synced)
+        return err;
+    err = tr_cuda_sum_now(b, sums_of(b, p), 2 * (size_t)p->op.x.c + 1, true);
+    return err == 0 ? finish(b, p, e) : err;
 }
 
 static int norm_forward(struct im_backend *b, const struct im_plan *p, const struct im_exec *e)
@@ -239,70 +271,91 @@ static int library_norm_backward(struct im_backend *b, const struct im_plan *p, 
                                                                 .dbias = e->db});
 }
 
-static int stem_backward(struct im_backend *b, const struct im_plan *p, const struct im_exec *e)
+static int stem_sums(struct im_backend *b, const struct im_plan *p, const struct im_exec *e)
 {
-    int err = imk_cuda_stem_sums(&(struct imk_cuda_stem_sums){.window = window_of(p),
-                                                              .c = p->op.x.c,
-                                                              .x = e->x,
-                                                              .dy = e->dy[0],
-                                                              .dy2 = e->dy[1],
-                                                              .place = mask(p, e),
-                                                              .mean = means(e),
-                                                              .inv = deviations(p, e),
-                                                              .dgamma = e->dw,
-                                                              .dbeta = e->db,
-                                                              .scratch = b->scratch.memory},
-                                 tr_cuda_stream(b));
+    return imk_cuda_stem_sums(&(struct imk_cuda_stem_sums){.window = window_of(p),
+                                                           .c = p->op.x.c,
+                                                           .x = e->x,
+                                                           .dy = e->dy[0],
+                                                           .dy2 = e->dy[1],
+                                                           .place = mask(p, e),
+                                                           .mean = means(e),
+                                                           .inv = deviations(p, e),
+                                                           .dgamma = e->dw,
+                                                           .dbeta = e->db,
+                                                           .sums = sums_of(b, p),
+                                                           .scratch = b->scratch.memory},
+                              tr_cuda_stream(b));
+}
 
-    return err < 0 ? err
-                   : imk_cuda_stem_dx(&(struct imk_cuda_stem_dx){.window = window_of(p),
-                                                                 .c = p->op.x.c,
-                                                                 .x = e->x,
-                                                                 .dy = e->dy[0],
-                                                                 .dy2 = e->dy[1],
-                                                                 .place = mask(p, e),
-                                                                 .mean = means(e),
-                                                                 .inv = deviations(p, e),
-                                                                 .gamma = e->w,
-                                                                 .dgamma = e->dw,
-                                                                 .dbeta = e->db,
-                                                                 .dx = e->dx},
-                                      tr_cuda_stream(b));
+static int row_sums(struct im_backend *b, const struct im_plan *p, const struct im_exec *e)
+{
+    return imk_cuda_bn_sums(&(struct imk_cuda_bn_sums){.shape = rows_of(p),
+                                                       .x = e->x,
+                                                       .dy = e->dy[0],
+                                                       .dy2 = e->dy[1],
+                                                       .mask = mask(p, e),
+                                                       .mean = means(e),
+                                                       .inv = deviations(p, e),
+                                                       .dgamma = e->dw,
+                                                       .dbeta = e->db,
+                                                       .sums = sums_of(b, p),
+                                                       .scratch = b->scratch.memory},
+                            tr_cuda_stream(b));
+}
+
+static int stem_dx(struct im_backend *b, const struct im_plan *p, const struct im_exec *e,
+                   const float *dgamma, const float *dbeta)
+{
+    return imk_cuda_stem_dx(&(struct imk_cuda_stem_dx){.window = window_of(p),
+                                                       .c = p->op.x.c,
+                                                       .x = e->x,
+                                                       .dy = e->dy[0],
+                                                       .dy2 = e->dy[1],
+                                                       .place = mask(p, e),
+                                                       .mean = means(e),
+                                                       .inv = deviations(p, e),
+                                                       .gamma = e->w,
+                                                       .dgamma = dgamma,
+                                                       .dbeta = dbeta,
+                                                       .count = count_of(p, e),
+                                                       .dx = e->dx},
+                            tr_cuda_stream(b));
+}
+
+static int row_dx(struct im_backend *b, const struct im_plan *p, const struct im_exec *e, const float *dgamma,
+                  const float *dbeta)
+{
+    return imk_cuda_bn_dx(&(struct imk_cuda_bn_dx){.shape = rows_of(p),
+                                                   .x = e->x,
+                                                   .dy = e->dy[0],
+                                                   .dy2 = e->dy[1],
+                                                   .mask = mask(p, e),
+                                                   .mean = means(e),
+                                                   .inv = deviations(p, e),
+                                                   .gamma = e->w,
+                                                   .dgamma = dgamma,
+                                                   .dbeta = dbeta,
+                                                   .count = count_of(p, e),
+                                                   .dx = e->dx,
+                                                   .dz = p->op.adds ? e->dx2 : NULL},
+                          tr_cuda_stream(b));
 }
 
 static int norm_backward(struct im_backend *b, const struct im_plan *p, const struct im_exec *e)
 {
+    const size_t channels = (size_t)p->op.x.c;
+    const float *sums = sums_of(b, p), *dgamma = sums ? sums : e->dw, *dbeta = sums ? sums + channels : e->db;
     int err;
 
     if (p->norm_backward)
         return library_norm_backward(b, p, e);
-    if (p->op.pools)
-        return stem_backward(b, p, e);
-    err = imk_cuda_bn_sums(&(struct imk_cuda_bn_sums){.shape = rows_of(p),
-                                                      .x = e->x,
-                                                      .dy = e->dy[0],
-                                                      .dy2 = e->dy[1],
-                                                      .mask = mask(p, e),
-                                                      .mean = means(e),
-                                                      .inv = deviations(p, e),
-                                                      .dgamma = e->dw,
-                                                      .dbeta = e->db,
-                                                      .scratch = b->scratch.memory},
-                           tr_cuda_stream(b));
-    return err < 0 ? err
-                   : imk_cuda_bn_dx(&(struct imk_cuda_bn_dx){.shape = rows_of(p),
-                                                             .x = e->x,
-                                                             .dy = e->dy[0],
-                                                             .dy2 = e->dy[1],
-                                                             .mask = mask(p, e),
-                                                             .mean = means(e),
-                                                             .inv = deviations(p, e),
-                                                             .gamma = e->w,
-                                                             .dgamma = e->dw,
-                                                             .dbeta = e->db,
-                                                             .dx = e->dx,
-                                                             .dz = p->op.adds ? e->dx2 : NULL},
-                                    tr_cuda_stream(b));
+    err = p->op.pools ? stem_sums(b, p, e) : row_sums(b, p, e);
+    if (err == 0 && p->op.synced)
+        err = tr_cuda_sum_now(b, sums_of(b, p), 2 * channels, false);
+    if (err != 0)
+        return err;
+    return p->op.pools ? stem_dx(b, p, e, dgamma, dbeta) : row_dx(b, p, e, dgamma, dbeta);
 }
 
 /* ---- convolution and classifier ---- */

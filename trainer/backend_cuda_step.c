@@ -74,6 +74,30 @@ static int join(struct im_backend *b)
     return err < 0 ? err : tr_gpu_wait(b->gpu, TR_GPU_COMPUTE, b->from_comm);
 }
 
+int tr_cuda_sum_now(struct im_backend *b, void *x, size_t count, bool is_double)
+{
+    int err;
+
+    if (!b->ranks)
+        return 0;
+    err = branch(b);
+    if (err == 0)
+        err = b->ranks->sum(b->ranks->context, x, count, is_double, tr_gpu_stream(b->gpu, TR_GPU_COMM));
+    return err == 0 ? join(b) : err;
+}
+
+/* Zeros for what the others add up: in shape and order what norm_forward() and norm_backward() would sum. */
+static int no_norm(struct im_backend *b, int channels, bool forward)
+{
+    const size_t count = 2 * (size_t)channels + forward;
+    const size_t bytes = count * (forward ? sizeof(double) : sizeof(float));
+    int err = tr_cuda_room_grow(b, &b->scratch, bytes, false, "the ops' scratch memory", NULL);
+
+    if (err == 0)
+        err = tr_gpu_zero(b->gpu, TR_GPU_COMPUTE, b->scratch.memory, bytes);
+    return err < 0 ? err : tr_cuda_sum_now(b, b->scratch.memory, count, forward);
+}
+
 /* ---- the end of a window ---- */
 
 static int decide(struct im_backend *b, const float *g, size_t count, bool lamb)
@@ -180,6 +204,7 @@ const struct im_step_ops tr_cuda_step_ops = {
     .prefetch = tr_cuda_prefetch,
     .refresh = tr_cuda_weights_refresh,
     .no_batch = no_batch,
+    .no_norm = no_norm,
     .restore = restore,
     .set_ranks = set_ranks,
     .sum = sum,

@@ -94,7 +94,7 @@ static int plan(struct im_backend *b, const struct im_op *op, struct im_plan **r
         return im_fail(text, -EINVAL, "one pixel has no mirror image to pad a blur with");
     }
     p->op = *op;
-    im_assert(kind != IM_OP_BN || !op->pools || !(op->adds || op->synced));
+    im_assert(kind != IM_OP_BN || !op->pools || !op->adds);
     if (op->precision != IM_PRECISION_FP32 && (kind == IM_OP_CONV || kind == IM_OP_FC))
         p->w = calloc(tr_ref_weights(op), sizeof(*p->w));
     if (op->pools)

@@ -8,6 +8,8 @@
  * what changes from step to step from the staged block, so that replay() does all of it again for the next
  * one.
  *
+ * Over several ranks batch norm (op.synced) adds up by set_ranks() too, in the order of the ops.
+ *
  * What a recording holds: addresses of the arenas passed to it and the plans used. It is freed before any of
  * those. It goes stale, and replay() says -ESTALE, when the backend has moved memory of its own since, which
  * only plan() and settle() do: then it is recorded again. */
@@ -72,11 +74,14 @@ struct im_step_ops {
     /* Repacked parameters become those of `params` at this version, where plans that exist use them. */
     int (*refresh)(struct im_backend *b, const float *params, size_t count, uint64_t param_version);
 
-    /* For a rank without samples, in place of forward and backward: zero gradients, an empty tally. */
+    /* For a rank without samples, in place of forward and backward: zero gradients, an empty tally; and, in
+     * place of each BN with op.synced, its part in the others' sums. */
     int (*no_batch)(struct im_backend *b, float *g, size_t count);
+    int (*no_norm)(struct im_backend *b, int channels, bool forward);
     /* y = x if the loss of this rank's batch is not finite. */
     int (*restore)(struct im_backend *b, float *y, const float *x, size_t count);
-    /* The sum over the ranks of x[], and of the tally. They run beside what comes after until join(). */
+    /* The sum over the ranks of x[], and of the tally. They run beside what comes after until join(), or
+     * until a BN with op.synced, which waits for sums of its own behind them. */
     void (*set_ranks)(struct im_backend *b, const struct im_rank_sum *ranks); /* outlives the backend */
     int (*sum)(struct im_backend *b, float *x, size_t count);
     int (*sum_tally)(struct im_backend *b);

@@ -73,8 +73,7 @@ static bool may_sum(const struct tr_fused *layers, int count, int i)
     return any;
 }
 
-int tr_fuse(const struct im_model *m, uint32_t fuses, bool training, bool synced,
-            struct tr_fused **ret_layers)
+int tr_fuse(const struct im_model *m, uint32_t fuses, bool training, struct tr_fused **ret_layers)
 {
     struct tr_fused *layers = calloc((size_t)m->layer_count, sizeof(*layers));
 
@@ -82,7 +81,7 @@ int tr_fuse(const struct im_model *m, uint32_t fuses, bool training, bool synced
         return -ENOMEM;
     for (int i = 0; i < m->layer_count; i++)
         layers[i].layer = m->layers[i];
-    for (int i = 1; i < m->layer_count && !synced; i++)
+    for (int i = 1; i < m->layer_count; i++)
         fuse_one(layers, m->layer_count, i, fuses);
     for (int i = 1; i < m->layer_count && training && (fuses & IM_FUSES_SUM); i++)
         layers[i].sums_dx = !layers[i].absorbed && may_sum(layers, m->layer_count, i);

@@ -15,9 +15,8 @@ struct tr_fused {
     bool sums_dx;     /* CONV whose dx is added to the gradient that a later user of its input has left */
 };
 
-/* fuses: bits of enum im_fusion. synced: batch norm in step with other ranks, which no fusion may reorder.
- * The caller frees *ret_layers, of layer_count elements. -ENOMEM. */
-int tr_fuse(const struct im_model *m, uint32_t fuses, bool training, bool synced,
-            struct tr_fused **ret_layers);
+/* fuses: bits of enum im_fusion. Batch norm in step with other ranks goes by the layers as they are here. The
+ * caller frees *ret_layers, of layer_count elements. -ENOMEM. */
+int tr_fuse(const struct im_model *m, uint32_t fuses, bool training, struct tr_fused **ret_layers);
 
 #endif

@@ -259,8 +259,7 @@ int im_graph_new(const struct im_graph_config *config, struct im_graph **ret_gra
         goto out;
     }
     err = check_config(config, text);
-    if (err == 0 &&
-        tr_fuse(config->model, config->ops->fuses, config->training, config->bn_sync != NULL, &g->layers) < 0)
+    if (err == 0 && tr_fuse(config->model, config->ops->fuses, config->training, &g->layers) < 0)
         err = im_fail(text, -ENOMEM, "no memory for a graph");
     if (err == 0)
         err = plan_all(g, text);

@@ -26,11 +26,11 @@ struct im_graph_config {
     bool training;
     enum im_precision precision;
     float mean[3], std[3];
-    struct im_loss loss; /* of training */
-    uint64_t seed;       /* of what layers draw in training */
-    const struct im_bn_sync
-        *bn_sync;      /* batch norm's statistics over several ranks; NULL: of this one alone */
-    bool only_measure; /* by ops->measure: the graph has im_graph_bytes() and cannot run */
+    struct im_loss loss;              /* of training */
+    uint64_t seed;                    /* of what layers draw in training */
+    const struct im_bn_sync *bn_sync; /* batch norm's statistics over several ranks; NULL: of this one alone.
+                                         A device that takes whole steps calls nothing of it */
+    bool only_measure;                /* by ops->measure: the graph has im_graph_bytes() and cannot run */
 };
 
 /* Device memory that a step works on, all in the model's order. grads may be NULL in evaluation. */

@@ -231,7 +231,10 @@ int im_network_no_gradients(struct im_network *net, struct im_text *text)
 {
     static const float zeros[4096];
     const size_t count = im_network_floats(net, IM_ARENA_GRADS), chunk = sizeof zeros / sizeof *zeros;
-    int err = net->bn_sync ? sync_nothing(net) : 0;
+    int err;
+
+    im_assert(!net->ops->step || !net->bn_sync); /* steps of the device know about ranks without samples */
+    err = net->bn_sync ? sync_nothing(net) : 0;
 
     for (size_t i = 0; i < count && err == 0; i += chunk)
         err = net->ops->copy_in(net->backend, net->arenas[IM_ARENA_GRADS] + i, zeros,

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 #include "ipc/base/err.h"
+#include "trainer/fuse.h"
 #include "trainer/network_impl.h"
 
 #define BUCKET_FLOATS                                                                                        \
@@ -21,7 +22,7 @@
 
 bool im_network_takes_steps(const struct im_network *net)
 {
-    return net->ops->step && !net->bn_sync;
+    return net->ops->step != NULL;
 }
 
 /* ---- sums over the ranks ---- */
@@ -85,6 +86,37 @@ static int layer_done(void *context, int layer)
     return share(context, layer);
 }
 
+/* ---- a rank without samples ---- */
+
+static int no_norm(struct im_network *net, const struct tr_fused *layer, bool forward)
+{
+    if (!net->bn_sync || layer->absorbed || layer->layer.kind != IM_OP_BN)
+        return 0;
+    return net->ops->step->no_norm(net->backend, layer->layer.channels, forward);
+}
+
+/* Its part in what the others do, in the order in which they do it. */
+static int take_part(struct pass *p)
+{
+    struct im_network *net = p->net;
+    const int count = net->model->layer_count;
+    struct tr_fused *layers = NULL;
+    int err = tr_fuse(net->model, net->ops->fuses, true, &layers);
+
+    if (err == 0)
+        err = net->ops->step->no_batch(net->backend, net->arenas[IM_ARENA_GRADS],
+                                       im_network_floats(net, IM_ARENA_GRADS));
+    for (int i = 0; i < count && err == 0; i++)
+        err = no_norm(net, &layers[i], true);
+    for (int i = count - 2; i > 0 && err == 0; i--) {
+        err = no_norm(net, &layers[i], false);
+        if (err == 0)
+            err = share(p, i);
+    }
+    free(layers);
+    return err;
+}
+
 /* ---- what a step is made of ---- */
 
 static int gradients(struct pass *p, struct im_graph *graph)
@@ -95,8 +127,7 @@ static int gradients(struct pass *p, struct im_graph *graph)
     int err = tr_network_copy(net, IM_ARENA_STATS_BEFORE, IM_ARENA_STATS);
 
     if (err == 0 && !graph)
-        err =
-            ops->no_batch(net->backend, net->arenas[IM_ARENA_GRADS], im_network_floats(net, IM_ARENA_GRADS));
+        err = take_part(p);
     if (err == 0 && graph)
         err = im_graph_forward_staged(graph, &m);
     if (err == 0 && graph)

@@ -134,7 +134,14 @@ static __global__ void __launch_bounds__(THREADS_MAX) imk_stats_of_all(struct st
         t.sum += sums[i * WARP + x];
         t.squares += squares[i * WARP + x];
     }
-    k.a.mean[channel] = (float)mean_of(&t);
+    if (k.a.mean)
+        k.a.mean[channel] = (float)mean_of(&t);
+    if (k.a.sums) {
+        k.a.sums[channel] = t.count * mean_of(&t);
+        k.a.sums[k.cut.c + channel] = squares_of(&t) + t.count * mean_of(&t) * mean_of(&t);
+        if (channel == 0)
+            k.a.sums[2 * (size_t)k.cut.c] = t.count;
+    }
     if (k.a.var)
         k.a.var[channel] = (float)(squares_of(&t) / t.count);
     finish(channel, t.count, mean_of(&t), squares_of(&t) / t.count, k.a.inv, k.a.run_mean, k.a.run_var,
@@ -173,9 +180,16 @@ static __global__ void imk_finish_all(struct imk_cuda_bn_finish a)
 {
     const int channel = (int)thread_number();
 
-    if (channel < a.c)
-        finish(channel, *a.count, (double)a.mean[channel], (double)a.var[channel], a.inv, a.run_mean,
-               a.run_var, a.eps, a.momentum);
+    if (channel >= a.c)
+        return;
+
+    const double count = a.sums[2 * (size_t)a.c], mean = a.sums[channel] / count;
+
+    a.mean[channel] = (float)mean;
+    if (channel == 0)
+        *a.count = count;
+    finish(channel, count, mean, fmax(0.0, a.sums[a.c + channel] / count - mean * mean), a.inv, a.run_mean,
+           a.run_var, a.eps, a.momentum);
 }
 
 extern "C" int imk_cuda_bn_finish(const struct imk_cuda_bn_finish *a, struct CUstream_st *stream)

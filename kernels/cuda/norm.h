@@ -1,8 +1,9 @@
 /* Batch norm over the rows (n * h * w pixels) of each channel: the formulas of trainer/ref_norm.c. For
  * evaluation, and for training where cuDNN's engines take neither the shape nor the type.
  *
- * Training forward: stats, then apply. Backward: sums, then dx. With the values of several ranks, what stats
- * and sums write is combined in between by the caller, and finish makes inv and the running statistics.
+ * Training forward: stats, then apply. Backward: sums, then dx. With the values of several ranks, `sums` of
+ * both are added up over the ranks in between by the caller, and finish makes the statistics of stats'. Those
+ * are doubles: a variance from sums of squares keeps 9 digits where the mean is 3000 deviations.
  *
  * Statistics are taken in two stages: each thread sums (x - k) and (x - k)^2 with the first of its own values
  * as k, which keeps the variance when the mean is large; partial means and squares are joined by Chan's
@@ -32,22 +33,23 @@ size_t imk_cuda_bn_scratch(const struct imk_cuda_rows *shape);
 struct imk_cuda_bn_stats {
     struct imk_cuda_rows shape;
     const void *x;
-    float *mean;
+    float *mean;               /* NULL: not wanted */
     float *var;                /* NULL: not wanted */
     float *inv;                /* 1 / sqrt(var + eps); NULL: not wanted */
     float *run_mean, *run_var; /* run <- (1 - momentum) run + momentum batch, variance with rows - 1;
                                   both NULL: left alone */
+    double *sums; /* [2 c + 1]: of the values, then of their squares, then their count; NULL: not wanted */
     float eps, momentum;
     void *scratch;
 };
 int imk_cuda_bn_stats(const struct imk_cuda_bn_stats *a, struct CUstream_st *stream);
 
-/* The end of stats for statistics that come from elsewhere, of *count values. */
+/* The end of stats, for values whose sums were added up over several ranks. */
 struct imk_cuda_bn_finish {
     int c;
-    const double *count;
-    const float *mean, *var;
-    float *inv;
+    const double *sums; /* [2 c + 1], as stats writes them */
+    float *mean, *inv;
+    double *count;             /* of the values, for dx */
     float *run_mean, *run_var; /* both NULL: left alone */
     float eps, momentum;
 };
@@ -82,6 +84,7 @@ struct imk_cuda_bn_sums {
     const uint8_t *mask;      /* NULL: no ReLU */
     const float *mean, *inv;
     float *dgamma, *dbeta; /* overwritten */
+    float *sums; /* [2 c]: dgamma, then dbeta, once more, to be added up over ranks; NULL: not wanted */
     void *scratch;
 };
 int imk_cuda_bn_sums(const struct imk_cuda_bn_sums *a, struct CUstream_st *stream);
@@ -125,6 +128,7 @@ struct imk_cuda_stem_sums {
     const uint8_t *place;
     const float *mean, *inv;
     float *dgamma, *dbeta; /* overwritten */
+    float *sums;           /* as bn_sums */
     void *scratch;         /* imk_cuda_bn_scratch of x */
 };
 int imk_cuda_stem_sums(const struct imk_cuda_stem_sums *a, struct CUstream_st *stream);

@@ -16,7 +16,7 @@ struct sums_args {
     struct cut cut;
     const void *x;
     const float *mean, *inv;
-    float *dgamma, *dbeta, *scratch;
+    float *dgamma, *dbeta, *sums, *scratch;
 };
 
 struct dx_args {
@@ -130,6 +130,10 @@ static __global__ void __launch_bounds__(THREADS_MAX) imk_sums_of_all(struct sum
     }
     k.dgamma[channel] = (float)dgamma;
     k.dbeta[channel] = (float)dbeta;
+    if (k.sums) {
+        k.sums[channel] = (float)dgamma;
+        k.sums[k.cut.c + channel] = (float)dbeta;
+    }
 }
 
 /* dx = f (dy - dbeta / m) - (x - mean) f inv dgamma / m, f = gamma inv. */
@@ -215,6 +219,7 @@ extern "C" int imk_cuda_bn_sums(const struct imk_cuda_bn_sums *a, struct CUstrea
                           a->inv,
                           a->dgamma,
                           a->dbeta,
+                          a->sums,
                           (float *)a->scratch};
 
     if (!is_rows(r))
@@ -266,6 +271,7 @@ extern "C" int imk_cuda_stem_sums(const struct imk_cuda_stem_sums *a, struct CUs
                           a->inv,
                           a->dgamma,
                           a->dbeta,
+                          a->sums,
                           (float *)a->scratch};
 
     if (!is_stem(o, a->c))

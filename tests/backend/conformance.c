@@ -22,7 +22,7 @@
 #include "ipc/base/err.h"
 #include "ipc/base/rng.h"
 #include "tests/backend/rig.h"
-#include "trainer/backend.h"
+#include "trainer/backend_step.h"
 #ifndef TESTS_CUDA
 #include "trainer/cpu_ops.h"
 #endif
@@ -281,15 +281,60 @@ static int tell_sums(void *context, int channels, float *a, float *b)
     return 0;
 }
 
+/* What a device adds up by itself (kernels/cuda/norm.h): forward sums of values and of their squares and
+ * their count, backward dgamma and dbeta. The whole's take their place. */
+struct device {
+    struct others *o;
+    const struct rig *r;
+};
+
+static void tell_device_moments(struct others *o, size_t c, double *sums)
+{
+    const double n = (double)o->op->x.n * o->op->x.h * o->op->x.w;
+
+    o->count += sums[2 * c];
+    sums[2 * c] = n;
+    for (size_t i = 0; i < c; i++) {
+        double mean, var;
+
+        o->sums[0][i] += sums[i];
+        o->sums[1][i] += sums[c + i];
+        moments_of(o, (int)i, &mean, &var);
+        sums[i] = n * mean;
+        sums[c + i] = n * (var + mean * mean);
+    }
+}
+
+static int tell_device(void *context, void *x, size_t count, bool is_double, struct CUstream_st *stream)
+{
+    const struct device *d = context;
+    const size_t bytes = count * (is_double ? sizeof(double) : sizeof(float)), c = count / 2;
+    union {
+        double sums[2 * 256 + 1];
+        float gradients[2 * 256];
+    } host;
+
+    (void)stream;
+    assert_true(bytes <= sizeof(host));
+    assert_int_equal(d->r->ops->copy_out(d->r->b, &host, x, bytes), 0);
+    if (is_double)
+        tell_device_moments(d->o, c, host.sums);
+    else
+        tell_sums(d->o, (int)c, host.gradients, host.gradients + c);
+    return d->r->ops->copy_in(d->r->b, x, &host, bytes);
+}
+
 /* Samples from .. from+n-1 of the whole, as views. */
 static struct values part_of(const struct values *whole, const struct im_op *op, int from, int n)
 {
-    size_t one = count_of(op->x) / (size_t)op->x.n;
     struct values v = make_values(op, whole->dy[1].v != NULL);
-    struct tensor *parts[] = {&v.x, &v.dy[0], &v.dy[1], &v.y, &v.dx};
-    const struct tensor *wholes[] = {&whole->x, &whole->dy[0], &whole->dy[1], &whole->y, &whole->dx};
+    struct tensor *parts[] = {&v.x, &v.x2, &v.dy[0], &v.dy[1], &v.y, &v.dx, &v.dx2};
+    const struct tensor *wholes[] = {&whole->x, &whole->x2, &whole->dy[0], &whole->dy[1],
+                                     &whole->y, &whole->dx, &whole->dx2};
 
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+        const size_t one = wholes[i]->count / (size_t)op->x.n;
+
         parts[i]->count = one * (size_t)n;
         if (parts[i]->v)
             memcpy(parts[i]->v, wholes[i]->v + one * (size_t)from, parts[i]->count * sizeof(float));
@@ -303,23 +348,29 @@ static void synced_part(struct others *o, const struct im_backend_ops *ops, int 
     struct values want = part_of(o->whole, o->op, from, n), got = part_of(o->whole, o->op, from, n);
     struct im_op op = *o->op;
     struct rig r;
+    struct device device = {.o = o, .r = &r};
+    const struct im_rank_sum sum = {.context = &device, .sum = tell_device};
 
     op.x.n = op.y.n = n;
     op.synced = true;
     open_rig(&r, ops, &op, true);
     r.sync = &sync;
+    if (ops->step)
+        ops->step->set_ranks(r.b, &sum);
     memset(got.y.v, 0, got.y.count * sizeof(float));
     memset(got.dx.v, 0, got.dx.count * sizeof(float));
     run(&r, &got, from == 0);
     close_rig(&r);
     near("y", &op, &got.y, &want.y);
     near("dx", &op, &got.dx, &want.dx);
+    near("dx2", &op, &got.dx2, &want.dx2);
     near("running mean", &op, &got.run_mean, &o->whole->run_mean);
     near("running variance", &op, &got.run_var, &o->whole->run_var);
     free_values(&want);
     free_values(&got);
 }
 
+/* A batch on two ranks, one sample here and the others there, is the whole batch on one. */
 static void synced(const struct im_backend_ops *ops, const struct im_op *op, bool fork)
 {
     struct values whole = make_values(op, fork);
@@ -345,42 +396,44 @@ static void synced(const struct im_backend_ops *ops, const struct im_op *op, boo
     free_values(&whole);
 }
 
-/* GPUs do without, and say so. */
-static void refuses_ranks(const struct im_op *op)
-{
-    struct im_op synced_op = *op;
-    struct im_plan_info info;
-    struct im_text text = {{0}};
-    struct im_plan *plan;
-    struct im_backend *b;
-
-    synced_op.synced = true;
-    assert_int_equal(tested->open(1, &b, &text), 0);
-    assert_int_equal(tested->plan(b, &synced_op, &plan, &info, &text), -ENOTSUP);
-    assert_non_null(strstr(text.s, "--sync-bn"));
-    tested->close(b);
-}
-
-/* A batch on two ranks, one sample here and the others there, is the whole batch on one. */
 static void batch_norm_over_ranks(void **state)
 {
     const struct im_shape odd = {3, 21, 5, 3}, blocks = {4, 32, 6, 6};
 
     (void)state;
-    for (int bits = 0; bits < 16; bits++) {
+    for (int bits = 0; bits < 32; bits++) {
+        const struct im_backend_ops *ops = bits & 4 ? tested : &im_backend_ref;
         const struct im_op op = {.kind = IM_OP_BN,
                                  .x = bits & 1 ? odd : blocks,
                                  .y = bits & 1 ? odd : blocks,
                                  .relu = bits & 2,
+                                 .adds = bits & 16,
                                  .training = true,
                                  .needs_dx = true};
 
-        if (!(bits & 4))
-            synced(&im_backend_ref, &op, bits & 8);
-        else if (tested->precisions >> IM_PRECISION_FP16 & 1)
-            refuses_ranks(&op);
-        else
-            synced(tested, &op, bits & 8);
+        if (ops == &im_backend_ref || !op.adds || (ops->fuses & IM_FUSES_ADD))
+            synced(ops, &op, bits & 8);
+    }
+}
+
+static void batch_norm_over_ranks_that_pools(void **state)
+{
+    (void)state;
+    for (int bits = 0; bits < 4; bits++) {
+        const struct im_backend_ops *ops = bits & 1 ? tested : &im_backend_ref;
+        const struct im_op op = {.kind = IM_OP_BN,
+                                 .x = {3, 13, 7, 7},
+                                 .y = {3, 13, 4, 4},
+                                 .kernel = 3,
+                                 .stride = 2,
+                                 .pad = 1,
+                                 .relu = true,
+                                 .pools = true,
+                                 .training = true,
+                                 .needs_dx = true};
+
+        if (ops == &im_backend_ref || (ops->fuses & IM_FUSES_POOL))
+            synced(ops, &op, bits & 2);
     }
 }
 
@@ -640,6 +693,7 @@ int main(void)
         cmocka_unit_test(batch_norm_that_adds),
         cmocka_unit_test(batch_norm_that_pools),
         cmocka_unit_test(batch_norm_over_ranks),
+        cmocka_unit_test(batch_norm_over_ranks_that_pools),
         cmocka_unit_test(residual_addition),
         cmocka_unit_test(max_pool),
         cmocka_unit_test(blur),

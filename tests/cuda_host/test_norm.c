@@ -35,7 +35,7 @@ struct bench {
     struct imk_cuda_rows rows;
     float *x, *x2, *dy[2], *y, *dx, *dx2, *got;                       /* NCHW */
     float *gamma, *beta, *save, *run_mean, *run_var, *dgamma, *dbeta; /* the reference's */
-    float *mean, *var, *inv, *my_run_mean, *my_run_var, *my_dgamma, *my_dbeta;
+    float *mean, *var, *inv, *my_run_mean, *my_run_var, *my_dgamma, *my_dbeta, *sums;
     struct array ax, az, ady[2], ay, adx, adz;
     uint8_t *mask;
     void *scratch;
@@ -51,8 +51,8 @@ static struct bench bench_new(const struct layer *l, enum imk_cuda_type type)
     struct bench b = {.l = *l, .type = type};
     const struct im_shape s = {l->n, l->c, l->h, l->w};
     const size_t count = numbers(s), c = (size_t)l->c;
-    float **const channels[] = {&b.run_var, &b.dgamma,      &b.dbeta,      &b.mean,      &b.var,
-                                &b.inv,     &b.my_run_mean, &b.my_run_var, &b.my_dgamma, &b.my_dbeta};
+    float **const channels[] = {&b.run_var,     &b.dgamma,     &b.dbeta,     &b.mean,     &b.var, &b.inv,
+                                &b.my_run_mean, &b.my_run_var, &b.my_dgamma, &b.my_dbeta, &b.sums};
 
     b.op =
         (struct im_op){.kind = IM_OP_BN, .x = s, .y = s, .relu = l->relu, .adds = l->adds, .training = true};
@@ -86,10 +86,10 @@ static struct bench bench_new(const struct layer *l, enum imk_cuda_type type)
 
 static void bench_free(struct bench *b)
 {
-    float *const all[] = {b->x,           b->x2,         b->dy[0],     b->dy[1],   b->y,    b->dx,
-                          b->dx2,         b->got,        b->gamma,     b->beta,    b->save, b->run_mean,
-                          b->run_var,     b->dgamma,     b->dbeta,     b->mean,    b->var,  b->inv,
-                          b->my_run_mean, b->my_run_var, b->my_dgamma, b->my_dbeta};
+    float *const all[] = {b->x,           b->x2,         b->dy[0],     b->dy[1],    b->y,    b->dx,
+                          b->dx2,         b->got,        b->gamma,     b->beta,     b->save, b->run_mean,
+                          b->run_var,     b->dgamma,     b->dbeta,     b->mean,     b->var,  b->inv,
+                          b->my_run_mean, b->my_run_var, b->my_dgamma, b->my_dbeta, b->sums};
     struct array *const arrays[] = {&b->ax, &b->az, &b->ady[0], &b->ady[1], &b->ay, &b->adx, &b->adz};
 
     for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
@@ -142,8 +142,11 @@ static void run_backward(struct bench *b)
     const float *inv = b->save + b->l.c;
 
     RUN(imk_cuda_bn_sums(&(struct imk_cuda_bn_sums){b->rows, b->ax.data, b->ady[0].data, b->ady[1].data, mask,
-                                                    b->save, inv, b->my_dgamma, b->my_dbeta, b->scratch},
+                                                    b->save, inv, b->my_dgamma, b->my_dbeta, b->sums,
+                                                    b->scratch},
                          NULL));
+    assert_memory_equal(b->sums, b->my_dgamma, (size_t)b->l.c * sizeof(float));
+    assert_memory_equal(b->sums + b->l.c, b->my_dbeta, (size_t)b->l.c * sizeof(float));
     RUN(imk_cuda_bn_dx(&(struct imk_cuda_bn_dx){b->rows, b->ax.data, b->ady[0].data, b->ady[1].data, mask,
                                                 b->save, inv, b->gamma, b->dgamma, b->dbeta,
                                                 b->l.adds ? &count : NULL, b->adx.data,
@@ -213,7 +216,6 @@ static void take_statistics(const struct layer *l, enum imk_cuda_type type, unsi
 {
     struct bench b = bench_new(l, type);
     struct im_exec e = exec_of(&b);
-    const double count = (double)b.rows.rows;
     const struct imk_cuda_bn_stats a = {.shape = b.rows,
                                         .x = b.ax.data,
                                         .mean = b.mean,
@@ -224,37 +226,49 @@ static void take_statistics(const struct layer *l, enum imk_cuda_type type, unsi
                                         .eps = IM_BN_EPS,
                                         .momentum = IM_BN_MOMENTUM,
                                         .scratch = b.scratch};
-    struct imk_cuda_bn_finish f = {.c = l->c,
-                                   .count = &count,
-                                   .mean = b.mean,
-                                   .var = b.var,
-                                   .inv = b.inv,
-                                   .run_mean = b.my_run_mean,
-                                   .run_var = b.my_run_var,
-                                   .eps = IM_BN_EPS,
-                                   .momentum = IM_BN_MOMENTUM};
 
     emulation_seed(order);
-    memcpy(b.my_run_mean, b.run_mean, (size_t)l->c * sizeof(float));
     assert_int_equal(tr_ref_bn_forward(&b.op, &e), 0);
     RUN(imk_cuda_bn_stats(&a, NULL));
     check_statistics(&b);
     bench_free(&b);
+}
 
-    /* In two steps, as when ranks join their statistics in between. */
-    b = bench_new(l, type);
-    e = exec_of(&b);
+/* The first rows on one rank, the others on a second one: what both tell, added up, is told of the whole. */
+static void take_statistics_of_two(const struct layer *l, enum imk_cuda_type type, unsigned order)
+{
+    struct bench b = bench_new(l, type);
+    struct im_exec e = exec_of(&b);
+    const int64_t rows = b.rows.rows, first = (rows + 2) / 3;
+    const size_t numbers_told = 2 * (size_t)l->c + 1;
+    double *told[2] = {malloc(numbers_told * sizeof(double)), malloc(numbers_told * sizeof(double))}, count;
+    const struct imk_cuda_bn_finish finish = {.c = l->c,
+                                              .sums = told[0],
+                                              .mean = b.mean,
+                                              .inv = b.inv,
+                                              .count = &count,
+                                              .run_mean = b.my_run_mean,
+                                              .run_var = b.my_run_var,
+                                              .eps = IM_BN_EPS,
+                                              .momentum = IM_BN_MOMENTUM};
+
+    emulation_seed(order);
+    memset(told[1], 0, numbers_told * sizeof(double));
+    for (int k = 0; k < 2 && (k == 0 || rows > first); k++) {
+        struct imk_cuda_bn_stats a = {.shape = b.rows, .sums = told[k], .scratch = b.scratch};
+
+        a.shape.rows = k == 0 ? first : rows - first;
+        a.x = (char *)b.ax.data + (size_t)(k * first * l->pitch) * imk_cuda_type_bytes(type);
+        RUN(imk_cuda_bn_stats(&a, NULL));
+    }
+    for (size_t i = 0; i < numbers_told; i++)
+        told[0][i] += told[1][i];
     assert_int_equal(tr_ref_bn_forward(&b.op, &e), 0);
-    f.mean = b.mean, f.var = b.var, f.inv = b.inv, f.run_mean = b.my_run_mean, f.run_var = b.my_run_var;
-    RUN(imk_cuda_bn_stats(&(struct imk_cuda_bn_stats){.shape = b.rows,
-                                                      .x = b.ax.data,
-                                                      .mean = b.mean,
-                                                      .var = b.var,
-                                                      .eps = IM_BN_EPS,
-                                                      .scratch = b.scratch},
-                          NULL));
-    RUN(imk_cuda_bn_finish(&f, NULL));
+    RUN(imk_cuda_bn_finish(&finish, NULL));
+    assert_true(count == (double)rows);
     check_statistics(&b);
+    free(told[0]);
+    free(told[1]);
     bench_free(&b);
 }
 
@@ -267,6 +281,14 @@ static void statistics_are_the_references(void **state)
         take_statistics(&layers[i], type, orders[k]);
 }
 
+static void statistics_of_two_ranks_are_those_of_one(void **state)
+{
+    (void)state;
+    for (int i = 0; i < LAYERS; i++)
+        EACH_TYPE(type)
+    take_statistics_of_two(&layers[i], type, orders[i % 3]);
+}
+
 /* A deviation of 1 about a mean of 3000: sums of squares in fp32 would lose it whole. */
 static void a_large_mean_does_not_swallow_the_variance(void **state)
 {
@@ -274,6 +296,7 @@ static void a_large_mean_does_not_swallow_the_variance(void **state)
 
     (void)state;
     take_statistics(&l, IMK_CUDA_FP32, 7);
+    take_statistics_of_two(&l, IMK_CUDA_FP32, 7);
 }
 
 /* Slices of rows and the cut into threads: more rows than a slice has, and fewer than a block has. */
@@ -284,6 +307,7 @@ static void statistics_of_many_rows_and_of_one(void **state)
 
     (void)state;
     take_statistics(&many, IMK_CUDA_BF16, 0);
+    take_statistics_of_two(&many, IMK_CUDA_BF16, 0);
     take_statistics(&one, IMK_CUDA_FP32, 0);
 }
 
@@ -330,6 +354,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(training_is_the_references),
         cmocka_unit_test(statistics_are_the_references),
+        cmocka_unit_test(statistics_of_two_ranks_are_those_of_one),
         cmocka_unit_test(a_large_mean_does_not_swallow_the_variance),
         cmocka_unit_test(statistics_of_many_rows_and_of_one),
         cmocka_unit_test(evaluation_takes_the_running_variance),

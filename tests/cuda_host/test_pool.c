@@ -327,7 +327,7 @@ static void run_stem(struct stem *s)
     const struct imk_cuda_rows rows = {(int64_t)b->l.n * b->l.h * b->l.w, c, b->l.pitch, b->type};
     const struct imk_cuda_affine affine = {
         .mean = s->save, .inv = s->save + c, .gamma = s->gamma, .beta = s->beta};
-    float *dgamma = blank((size_t)c), *dbeta = blank((size_t)c);
+    float *dgamma = blank((size_t)c), *dbeta = blank((size_t)c), *sums = blank(2 * (size_t)c);
     void *scratch = malloc(imk_cuda_bn_scratch(&rows));
     const double sum = 1e-5 * sqrt((double)rows.rows) + 1e-5;
 
@@ -335,8 +335,10 @@ static void run_stem(struct stem *s)
     check_y(b, "stem", 3e-6 * 8);
     RUN(imk_cuda_stem_sums(&(struct imk_cuda_stem_sums){b->window, c, b->ax.data, b->ady[0].data,
                                                         b->ady[1].data, b->place, s->save, s->save + c,
-                                                        dgamma, dbeta, scratch},
+                                                        dgamma, dbeta, sums, scratch},
                            NULL));
+    assert_memory_equal(sums, dgamma, (size_t)c * sizeof(float));
+    assert_memory_equal(sums + c, dbeta, (size_t)c * sizeof(float));
     if (b->type == IMK_CUDA_FP32) {
         check_near("stem's dgamma", IMK_CUDA_FP32, dgamma, s->dgamma, (size_t)c, sum * 4);
         check_near("stem's dbeta", IMK_CUDA_FP32, dbeta, s->dbeta, (size_t)c, sum);
