@@ -10,7 +10,7 @@ mkdir "$T/bin" # the module lies beside the programs
 cp "$BIN/imsuper" "$BIN"/imsuper-{reader,augmenter,trainer,data,gpus} "$BIN/compare_states" "$MODULE" "$T/bin/"
 BIN=$T/bin
 STATE=checkpoints/last.state.safetensors
-FLAGS=(--gpus 1 --epochs 1 --image-size 8 --readers 1 --augmenters 1)
+FLAGS=(--gpus 1 --epochs 1 --image-size 8 --subset --subset-size 96 --readers 1 --augmenters 1)
 
 # stopped_like_whole FLAG...
 stopped_like_whole() {
@@ -18,7 +18,7 @@ stopped_like_whole() {
   must_balance
   mv "$RUN" "$T/whole"
   launch "${FLAGS[@]}" "$@"
-  wait_step 5
+  wait_step 3
   send INT
   finish 75
   start 0 "${FLAGS[@]}" "$@"

@@ -73,10 +73,10 @@ case_lists() {
 # Two trainers, one a GPU; the same bits as two ranks on the CPU, for here they compute there.
 case_two() {
   install_programs module
-  # Long enough for two looks at the GPU, which are a second apart.
-  start 0 --backend onednn --ranks 2 --batch-size 8 --epochs 16
+  start 0 --backend onednn --ranks 2 --batch-size 8 --epochs 4
   mv "$T/w" "$T/cpu"
-  start 0 --gpus auto --batch-size 8 --epochs 16
+  FAULTS=$PACE # long enough for two looks at the GPU, which are a second apart
+  start 0 --gpus auto --batch-size 8 --epochs 4
   must_say "device  2 x NVIDIA H200 (140.0 GiB): GPU 0, 1; CUDA 13.0, driver for 13.0"
   must_say "cores   trainers "
   must_balance
@@ -143,7 +143,7 @@ case_places() {
 
 # The real backend, on a GPU that is the processor: a run in one piece, and one whose trainer is killed half way.
 case_emulated() {
-  local module=$BIN/tests/cuda_seams/module/imsuper-cuda.so flags=(--gpus 1 --epochs 1 --snapshot-steps 3)
+  local module=$BIN/tests/cuda_seams/module/imsuper-cuda.so flags=(--gpus 1 --epochs 1 --image-size 8 --subset --subset-size 96 --snapshot-steps 2)
   [ -e "$module" ] || skip "this build does not emulate the kernels"
   install_programs
   cp "$module" "$BIN/"
@@ -151,7 +151,7 @@ case_emulated() {
   must_balance
   mv "$T/w" "$T/first"
   launch "${flags[@]}"
-  wait_step 5
+  wait_step 3
   kill -KILL "$(pids trainer)"
   finish 0
   [ "$(deaths_of trainer)" = 1 ] || fail "no trainer died"

@@ -3,7 +3,7 @@
 #
 #   lint.sh RULE ROOT [compiler flag...]
 #
-# RULE is includes, third_party, tokens, sizes, text, guards, headers, format, shell or globals. ROOT is the tree to
+# RULE is includes, third_party, tokens, sizes, text, guards, headers, clang, format, shell or globals. ROOT is the tree to
 # look at: the project, or one of the bad examples under selftest/. Findings are printed as "path:line: what is wrong";
 # exit status 0 means none, 1 some, 77 that the tool the rule needs is not installed, 2 wrong use.
 # Only sh, awk, find and grep are needed (and clang-format, shellcheck, nm or the compiler where the rule is about them).
@@ -51,6 +51,15 @@ check_headers() {
   done <"$work/list"
 }
 
+# Preset fuzz builds the product and some of the tests with clang; here are the warnings of the others.
+check_clang() {
+  command -v clang >/dev/null || exit 77
+  c_files | grep -E '^tests/(backend|bench|chaos|e2e|e2e_threads|stress|support)/.*\.c$' >"$work/list" || true
+  while IFS= read -r file; do
+    clang "$@" -DSOURCE_DIR='""' -DGOLDEN_DIR='""' -I. -fsyntax-only "$file" 2>&1 | grep -E '(error|warning):' || true
+  done <"$work/list"
+}
+
 check_format() {
   command -v clang-format >/dev/null || exit 77
   c_files | grep -E '\.(c|cc|h|cu|cuh)$' >"$work/list" || true
@@ -82,6 +91,7 @@ sizes) over_code -f "$here/sizes.awk" ;;
 guards) over_code -f "$here/guards.awk" ;;
 text) check_text ;;
 headers) check_headers "$@" ;;
+clang) check_clang "$@" ;;
 format) check_format ;;
 shell) check_shell ;;
 globals) check_globals "$@" ;;

@@ -65,11 +65,11 @@ static int play_odd_process(void *argument)
     return 0;
 }
 
-/* A busy machine may keep one from running for a bound; lost wakes would be many. */
+/* A busy machine keeps one from running for a bound now and then; lost wakes would be many more. */
 static void check_table(const struct table *t)
 {
     assert_int_equal(atomic_load_explicit(&t->ball, memory_order_relaxed), 2 * HOPS);
-    assert_in_range(atomic_load_explicit(&t->slept_full, memory_order_relaxed), 0, 5);
+    assert_in_range(atomic_load_explicit(&t->slept_full, memory_order_relaxed), 0, HOPS / 1000);
     assert_int_equal(atomic_load_explicit(&t->ping.waiters, memory_order_relaxed), 0);
     assert_int_equal(atomic_load_explicit(&t->pong.waiters, memory_order_relaxed), 0);
 }

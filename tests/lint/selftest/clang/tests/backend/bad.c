@@ -1,0 +1,7 @@
+int itself(int number);
+
+int itself(int number)
+{
+    number = number;
+    return number;
+}
