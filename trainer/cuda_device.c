@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "ipc/base/err.h"
 
@@ -135,7 +136,9 @@ int tr_gpu_trouble(struct tr_gpu *g, struct im_text *text)
     /* A stream that is being recorded must not be asked. */
     if (error == cudaSuccess && !g->recording)
         error = cudaStreamQuery(g->streams[TR_GPU_COMPUTE]);
-    if (error != cudaSuccess && error != cudaErrorNotReady)
+    if (error == cudaErrorNotReady)
+        cudaGetLastError();
+    else
         check(g, "work on the GPU failed", error);
     if (!*g->trouble.s) {
         if (text)
@@ -374,14 +377,29 @@ void tr_gpu_pinned_free(struct tr_gpu *g, void *memory)
         check(g, "freeing page-locked memory", cudaFreeHost(memory));
 }
 
+/* A read-only mapping is locked with a flag that drivers of GPUs beside an x86 processor do not support
+ * (cudaDevAttrHostRegisterReadOnlySupported is 0). They lock it while it is writable, which a mapping of a
+ * writable descriptor may be made; that it is read only again afterwards means nothing to them. */
+static cudaError_t lock_read_only(void *memory, size_t bytes)
+{
+    cudaError_t error = cudaHostRegister(memory, bytes, cudaHostRegisterReadOnly);
+
+    if (error != cudaErrorNotSupported || mprotect(memory, bytes, PROT_READ | PROT_WRITE) < 0)
+        return error;
+    error = cudaHostRegister(memory, bytes, cudaHostRegisterDefault);
+    im_assert(mprotect(memory, bytes, PROT_READ) == 0);
+    return error;
+}
+
 int tr_gpu_lock(struct tr_gpu *g, void *memory, size_t bytes, bool read_only, struct im_text *text)
 {
-    unsigned flags = read_only ? cudaHostRegisterReadOnly : cudaHostRegisterDefault;
-    cudaError_t error = cudaHostRegister(memory, bytes, flags);
+    cudaError_t error = cudaHostRegister(memory, bytes, cudaHostRegisterDefault);
 
+    if (error != cudaSuccess && read_only)
+        error = lock_read_only(memory, bytes);
+    cudaGetLastError();
     if (error == cudaSuccess)
         return 0;
-    cudaGetLastError();
     return im_fail(text, error == cudaErrorNotSupported || error == cudaErrorInvalidValue ? -ENOTSUP : -EIO,
                    "GPU %d (%s) cannot lock %zu bytes of memory in place: CUDA says %s", g->facts.index,
                    g->facts.name, bytes, cudaGetErrorString(error));
@@ -454,8 +472,10 @@ int tr_gpu_event_done(struct tr_gpu *g, struct tr_gpu_event *e)
 {
     cudaError_t error = cudaEventQuery(e->event);
 
-    if (error == cudaErrorNotReady)
+    if (error == cudaErrorNotReady) {
+        cudaGetLastError(); /* or tr_gpu_trouble() finds this one and does not ask */
         return 0;
+    }
     return error == cudaSuccess ? 1 : check(g, "work on the GPU failed", error);
 }
 

@@ -81,8 +81,8 @@ int tr_gpu_pinned_new(struct tr_gpu *g, size_t bytes, const char *what, void **r
 void tr_gpu_pinned_free(struct tr_gpu *g, void *memory); /* NULL is fine */
 
 /* Page-locks memory that is there already (a ring in shared memory), so that copies from it run
- * asynchronously; read only where the mapping is read only. -ENOTSUP: this memory cannot be locked here:
- * copies from it still work, but the host waits for them. Unlock before unmapping. */
+ * asynchronously. read_only: it may be a whole mapping that is read only, and stays so. -ENOTSUP: this memory
+ * cannot be locked here: copies from it still work, but the host waits for them. Unlock before unmapping. */
 int tr_gpu_lock(struct tr_gpu *g, void *memory, size_t bytes, bool read_only, struct im_text *text);
 void tr_gpu_unlock(struct tr_gpu *g, void *memory); /* only what was locked; NULL is fine */
 
