@@ -379,6 +379,10 @@ int tr_dnn_norm_new(struct tr_dnn *dnn, const struct tr_dnn_norm_shape *s, enum 
 
     if (!norm)
         return im_fail(text, -ENOMEM, "no memory for a batch norm");
+    if (add && !relu) { /* cuDNN has no such pattern forward, and backward it would leave dz unwritten */
+        free(norm);
+        return im_fail(text, -ENOTSUP, "a batch norm with an addition needs a ReLU behind it");
+    }
     snprintf(draft.key, sizeof draft.key, "norm %s %s, %d of %dx%dx%d%s%s",
              kind == TR_DNN_NORM_FORWARD ? "forward" : "backward", tr_gpu_type_name(type), s->n, s->h, s->w,
              s->c, add ? ", add" : "", relu ? ", relu" : "");

@@ -96,7 +96,8 @@ tr_dnn_conv_kernel(const struct tr_dnn_conv *conv); /* which engine runs, for lo
  *     backward  g = relu ? (mask ? dy : 0) : dy; dz = g if add; dbias = sum g;
  *               dscale = sum g xhat with xhat = (x - mean) inv_dev;
  *               dx = scale inv_dev (g - dbias / m - xhat dscale / m), m = n h w
- * Types: x, z, y, dy, dx, dz of `type`. c has to be a multiple of 8 (16-bit types) or 4 (fp32). */
+ * Types: x, z, y, dy, dx, dz of `type`. c has to be a multiple of 8 (16-bit types) or 4 (fp32), and relu to
+ * be set where add is. */
 struct tr_dnn_norm_shape {
     int n, h, w, c;
 };

@@ -2,8 +2,11 @@
  *
  * The L2 cache is cold before each run, as it is in a training step: a buffer twice its size is written
  * between runs. An engine runs once unmeasured (its code is loaded then), then SHOTS times, and counts with
- * its median; one that is hopeless after its first shot is not run again. Plans that compile take seconds
- * each, so that the time for one operation is bounded: cuDNN's first guesses are tried first.
+ * its median; one that is hopeless after its first shot is not run again. Engines for convolutions are there
+ * already and run in milliseconds; those for batch norm are compiled, which takes a second each and gains
+ * little. So the operations share a time: what one leaves is the others', each gets a least, and cuDNN's
+ * first guesses are tried first. What was found is written down every few seconds, for those who do not wait
+ * for the end.
  *
  * Engines for BACKWARD_ADD are also held to what they promise: with a zero gradient the sum must be what was
  * there. cuDNN lists engines for the factor beta = 1 without saying which of them read it. */
@@ -17,9 +20,12 @@
 #include "ipc/base/err.h"
 
 #define SHOTS 5
-#define OPERATION_TIME (4 * IM_SECOND) /* for one operation; the engine at work is finished */
-#define HOPELESS 1.5                   /* times the best */
-#define PROBE 4096                     /* bytes that are looked at in each of three places */
+#define ALL_TIME (60 * IM_SECOND) /* for all operations together; the engine at work is finished */
+#define OPERATION_LEAST IM_SECOND
+#define OPERATION_MOST (4 * IM_SECOND)
+#define SAVE_TIME (5 * IM_SECOND) /* between two times that the cache is written */
+#define HOPELESS 1.5              /* times the best */
+#define PROBE 4096                /* bytes that are looked at in each of three places */
 #define ALIGNMENT ((size_t)256)
 
 /* Scratch memory for one operation at a time. */
@@ -29,6 +35,7 @@ struct bench {
     char *tensors;
     void *flush, *workspace;
     size_t tensor_bytes, flush_bytes;
+    im_ns limit; /* for the operation at hand */
 };
 
 static size_t aligned(size_t bytes)
@@ -231,7 +238,7 @@ static void put_back(const struct found *best, struct tr_dnn_choice *c)
  * say the operation is looked at only where the one before has no engine: it compiles at run time. */
 static void search(struct bench *b, struct tr_dnn_choice *c, bool first, struct found *best)
 {
-    im_ns deadline = im_now() + OPERATION_TIME;
+    im_ns deadline = im_now() + b->limit;
     struct im_text unsaid;
     uint64_t ns;
 
@@ -309,10 +316,45 @@ static int without_bench(const struct tr_dnn *dnn, size_t bytes, struct im_text 
     return 0;
 }
 
+/* What an operation gets of the time that is left for so many. */
+static im_ns share_of(im_ns left, int operations)
+{
+    im_ns share = left / (im_ns)operations;
+
+    return share < OPERATION_LEAST ? OPERATION_LEAST : share > OPERATION_MOST ? OPERATION_MOST : share;
+}
+
+static int decide_all(struct bench *b, int total, struct im_text *text)
+{
+    struct tr_dnn *dnn = b->dnn;
+    const im_ns end = im_now() + ALL_TIME;
+    im_ns saved = im_now();
+    int done = 0, err = 0;
+
+    for (int i = 0; i < dnn->choice_count && err == 0; i++) {
+        struct tr_dnn_choice *c = dnn->choices[i];
+
+        if (!is_open(c))
+            continue;
+        if (dnn->config.progress)
+            dnn->config.progress(dnn->config.context, c->key, done, total);
+        b->limit = share_of(end > im_now() ? end - im_now() : 0, total - done);
+        err = decide(b, c, text);
+        if (err == 0)
+            tr_dnn_trim(c);
+        done++;
+        if (im_now() - saved > SAVE_TIME) {
+            tr_plans_save(dnn->known, NULL);
+            saved = im_now();
+        }
+    }
+    return err;
+}
+
 int tr_dnn_time_all(struct tr_dnn *dnn, struct im_text *text)
 {
     size_t most = 0;
-    int total = 0, done = 0, err;
+    int total = 0, err;
     struct bench b;
 
     for (int i = 0; i < dnn->choice_count; i++) {
@@ -327,18 +369,7 @@ int tr_dnn_time_all(struct tr_dnn *dnn, struct im_text *text)
         return without_bench(dnn, most, text);
     if (err < 0)
         return tr_gpu_trouble(dnn->gpu, text);
-    for (int i = 0; i < dnn->choice_count && err == 0; i++) {
-        struct tr_dnn_choice *c = dnn->choices[i];
-
-        if (!is_open(c))
-            continue;
-        if (dnn->config.progress)
-            dnn->config.progress(dnn->config.context, c->key, done, total);
-        err = decide(&b, c, text);
-        if (err == 0)
-            tr_dnn_trim(c);
-        done++;
-    }
+    err = decide_all(&b, total, text);
     bench_fini(&b);
     return err;
 }

@@ -178,6 +178,7 @@ static void open_run(struct run *r, const char *backend, size_t optimizer)
 #ifdef TESTS_CUDA /* linked in, not loaded */
                                        .ops = &im_backend_cuda,
 #endif
+                                       .device = {.deterministic = true}, /* nothing is timed */
                                        .threads = 2,
                                        .seed = SEED,
                                        .mean = {0.485f, 0.456f, 0.406f},

@@ -318,7 +318,7 @@ int tr_gpu_lock(struct tr_gpu *g, void *memory, size_t bytes, bool read_only, st
     struct range *r = free_range(g->host);
 
     (void)read_only, (void)text;
-    im_assert(r);
+    im_assert(r && !g->recording);
     *r = (struct range){.at = memory, .bytes = bytes};
     return 0;
 }
@@ -535,8 +535,10 @@ int tr_gpu_wait(struct tr_gpu *g, enum tr_gpu_lane lane, struct tr_gpu_event *e)
         r->takes_part[lane] = true;
         if (lane == TR_GPU_COMPUTE && r->joined[e->lane] < e->place)
             r->joined[e->lane] = e->place;
-    } else if (!e->recorded || e->in) {
-        return 0; /* what was recorded in a recording is no place in the live lanes */
+    } else if (e->in) {
+        return tr_gpu_fail(g, -EINVAL, "a lane waits for an event that was last recorded in a recording");
+    } else if (!e->recorded) {
+        return 0;
     }
     return push(g, (int)lane, (struct task){.kind = TASK_WAIT, .lane = e->lane, .place = e->place});
 }

@@ -208,6 +208,8 @@ int tr_dnn_norm_new(struct tr_dnn *dnn, const struct tr_dnn_norm_shape *shape, e
 {
     if (dnn->no_norms || shape->c % (type == TR_GPU_F32 ? 4 : 8) != 0)
         return im_fail(text, -ENOTSUP, "no engine for %d channels", shape->c);
+    if (add && !relu)
+        return im_fail(text, -ENOTSUP, "no engine for an addition without a ReLU");
     *ret_norm = calloc(1, sizeof(**ret_norm));
     if (!*ret_norm)
         return im_fail(text, -ENOMEM, "no memory");

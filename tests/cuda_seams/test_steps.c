@@ -624,6 +624,26 @@ static void what_cannot_be_recorded_is_an_error(void **state)
     }
 }
 
+/* CUDA: cudaErrorCapturedEvent. */
+static void a_recorded_event_is_no_place_outside(void **state)
+{
+    struct tr_gpu_recording *r;
+    struct tr_gpu_event *e;
+    struct tr_gpu *g;
+
+    (void)state;
+    assert_int_equal(tr_gpu_open(0, &g, NULL), 0);
+    assert_int_equal(tr_gpu_event_new(g, TR_GPU_ORDER, &e), 0);
+    assert_int_equal(tr_gpu_wait(g, TR_GPU_COPY, e), 0); /* never recorded */
+    assert_int_equal(tr_gpu_record_begin(g), 0);
+    assert_int_equal(tr_gpu_event_record(g, e, TR_GPU_COMPUTE), 0);
+    assert_int_equal(tr_gpu_record_end(g, &r, NULL), 0);
+    assert_int_equal(tr_gpu_wait(g, TR_GPU_COPY, e), -EINVAL);
+    tr_gpu_recording_free(g, r);
+    tr_gpu_event_free(g, e);
+    tr_gpu_close(g);
+}
+
 #else
 static bool has_gpu(void)
 {
@@ -642,6 +662,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
 #ifndef TESTS_GPU
+        cmocka_unit_test(a_recorded_event_is_no_place_outside),
         cmocka_unit_test(a_missing_wait_shows),
         cmocka_unit_test(what_cannot_be_recorded_is_an_error),
         cmocka_unit_test(lanes_are_ordered),
