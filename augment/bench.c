@@ -222,7 +222,7 @@ static int print_json(struct bench *b, bool is_profile)
     const struct im_conf *conf = &b->session.conf;
     struct im_json *j = im_json_object(), *ops = im_json_array();
     double decode_ms = sum(&b->series[STAGE_DECODE]) / (double)b->series[STAGE_DECODE].count;
-    char *line;
+    int err;
 
     im_json_set_str(j, "schema", is_profile ? "imsuper.profile-augment/1" : "imsuper.bench-augment/1");
     im_json_set_str(j, "augment", im_conf_choice(IM_KEY_augment, conf->augment));
@@ -243,13 +243,9 @@ static int print_json(struct bench *b, bool is_profile)
             im_json_append(ops, stage_json(b, stage));
     }
     im_json_set(j, "ops", ops);
-    line = im_json_dump(j);
+    err = im_json_print(j, stdout);
     im_json_free(&j);
-    if (!line)
-        return -ENOMEM;
-    puts(line);
-    free(line);
-    return 0;
+    return err;
 }
 
 static void print_bench(struct bench *b)

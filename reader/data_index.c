@@ -84,7 +84,8 @@ static int print_json(const struct answer *answer)
 {
     const struct rd_index *index = &answer->index;
     struct im_json *json = im_json_object();
-    char hash[17], *line;
+    char hash[17];
+    int err;
 
     snprintf(hash, sizeof hash, "%016" PRIx64, rd_index_hash(index));
     im_json_set_str(json, "schema", "imsuper.index/1");
@@ -100,13 +101,9 @@ static int print_json(const struct answer *answer)
     im_json_set_bool(json, "subset", answer->is_subset != 0);
     im_json_set_str(json, "note", answer->data.note.s);
     add_skipped(json, index);
-    line = im_json_dump(json);
+    err = im_json_print(json, stdout);
     im_json_free(&json);
-    if (!line)
-        return rd_cmd_fail(-ENOMEM, &(struct im_text){"not enough memory"});
-    puts(line);
-    free(line);
-    return RD_EXIT_DONE;
+    return err < 0 ? rd_cmd_fail(err, &(struct im_text){""}) : RD_EXIT_DONE;
 }
 
 static int print_text(const struct answer *answer)

@@ -91,18 +91,14 @@ int tr_gpus_print(FILE *out)
 {
     struct im_json *j = im_json_object(), *list = im_json_array();
     struct im_text text = {0};
-    char *line;
     int err = fill(j, list, &text);
-    bool printed;
 
     im_json_set_str(j, "schema", "imsuper.gpus/1");
     im_json_set_str(j, "code", word_of(err));
     if (err < 0)
         im_json_set_str(j, "why", text.s[0] ? text.s : strerror(-err));
     im_json_set(j, "gpus", list);
-    line = im_json_dump(j);
+    err = im_json_print(j, out);
     im_json_free(&j);
-    printed = line && fprintf(out, "%s\n", line) > 0 && fflush(out) == 0;
-    free(line);
-    return printed ? IM_EXIT_OK : IM_EXIT_FAILED;
+    return err < 0 ? IM_EXIT_FAILED : IM_EXIT_OK;
 }

@@ -186,7 +186,7 @@ static int print_json(const struct table *t)
     const struct im_model *m = t->model;
     struct im_json *j = im_json_object(), *layers = im_json_array();
     struct totals sum = totals_of(t);
-    char *line;
+    int err;
 
     for (int i = 0; i < m->layer_count; i++) {
         struct row r = row_of(t, i);
@@ -207,13 +207,9 @@ static int print_json(const struct table *t)
     im_json_set_int(j, "training_bytes", (int64_t)sum.training_bytes);
     im_json_set_int(j, "validation_bytes", (int64_t)sum.evaluation_bytes);
     im_json_set(j, "layers", layers);
-    line = im_json_dump(j);
+    err = im_json_print(j, stdout);
     im_json_free(&j);
-    if (!line)
-        return -ENOMEM;
-    puts(line);
-    free(line);
-    return 0;
+    return err;
 }
 
 static void say(void *argument, const char *line)

@@ -219,14 +219,10 @@ static struct im_json *head(struct bench *b, const char *schema)
 
 static int put(struct im_json *j)
 {
-    char *line = im_json_dump(j);
+    int err = im_json_print(j, stdout);
 
     im_json_free(&j);
-    if (!line)
-        return -ENOMEM;
-    puts(line);
-    free(line);
-    return 0;
+    return err;
 }
 
 static void print_head(struct bench *b)

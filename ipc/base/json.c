@@ -383,3 +383,16 @@ char *im_json_dump_indented(const struct im_json *j)
 {
     return dump(j, true);
 }
+
+int im_json_print(const struct im_json *j, FILE *out)
+{
+    char *line = im_json_dump(j);
+    int err = 0;
+
+    if (!line)
+        return -ENOMEM;
+    if (fprintf(out, "%s\n", line) < 0 || fflush(out) != 0)
+        err = -errno;
+    free(line);
+    return err;
+}

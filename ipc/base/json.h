@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 struct im_json;
 
@@ -76,5 +77,8 @@ int im_json_parse(const void *bytes, size_t n, struct im_json **ret, struct im_t
  * nested over IM_JSON_DEPTH_MAX. */
 char *im_json_dump(const struct im_json *j);
 char *im_json_dump_indented(const struct im_json *j);
+
+/* im_json_dump() as a line of `out`, which is flushed. -ENOMEM as there, or why it could not be written. */
+int im_json_print(const struct im_json *j, FILE *out);
 
 #endif

@@ -15,7 +15,8 @@ import torch.nn.functional as F
 import torchvision
 from timm.layers import BlurPool2d, DropPath
 
-from draw import LABELS, draw, images, labels, summary
+from draw import LABELS, images, labels
+from trainer_golden import fill, numbers, show
 
 PIXELS = 1002  # the first stream to try
 SEED, STEP, FIRST, APART, PURPOSE = 7, 3, 5, 2, 5  # whose stochastic depth is drawn
@@ -89,31 +90,6 @@ def zhang_v2(net):
         conv, behind = (block.conv2, block.norm3) if hasattr(block, "conv3") else (block.conv1, block.norm2)
         conv.stride = (1, 1)
         wrap(behind, lambda f: lambda x: BlurPool2d(x.shape[1]).double()(f(x)))
-
-
-def fill(net):
-    with torch.no_grad():
-        for index, (name, t) in enumerate(net.state_dict().items()):
-            if t.dim() == 0:
-                continue
-            v = draw(index, t.numel())
-            if name.startswith(("fc.", "head.fc.")):
-                v = v * 0.05
-            elif t.dim() == 4:
-                v = v * np.sqrt(6.0 / (t.shape[0] * t.shape[2] * t.shape[3]))
-            elif name.endswith(".bias") or name.endswith("running_mean"):
-                v = v * 0.125
-            else:
-                v = (1 + v * 0.25) * (0.25 if "bn3.weight" in name else 1)
-            t.copy_(torch.from_numpy(v.astype(np.float32).astype(np.float64)).reshape(t.shape))
-
-
-def show(kind, name, t):
-    print(kind, name, summary(t, 9))
-
-
-def numbers(kind, t):
-    print(kind, *[f"{x:.9g}" for x in t.detach().numpy().reshape(-1)])
 
 
 def step(net, n, size, classes, stream, every):

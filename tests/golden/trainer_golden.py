@@ -87,10 +87,10 @@ def fill(net):
             if t.dim() == 0:
                 continue
             v = draw(index, t.numel())
-            if t.dim() == 4:
-                v = v * np.sqrt(6.0 / (t.shape[0] * t.shape[2] * t.shape[3]))
-            elif name.startswith("fc."):
+            if name.startswith(("fc.", "head.fc.")):
                 v = v * 0.05
+            elif t.dim() == 4:
+                v = v * np.sqrt(6.0 / (t.shape[0] * t.shape[2] * t.shape[3]))
             elif name.endswith(".bias") or name.endswith("running_mean"):
                 v = v * 0.125
             else:

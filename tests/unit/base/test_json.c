@@ -54,6 +54,27 @@ static void dump_is_compact_and_in_order_of_setting(void **state)
     assert_null(o);
 }
 
+static void printed_is_a_line_or_why_not(void **state)
+{
+    struct im_json *o = parse("{\"a\":[1,null]}");
+    FILE *full = fopen("/dev/full", "we");
+    char *lines = NULL;
+    size_t n = 0;
+    FILE *f = open_memstream(&lines, &n);
+
+    (void)state;
+    assert_non_null(full);
+    assert_non_null(f);
+    assert_int_equal(im_json_print(o, f), 0);
+    assert_int_equal(im_json_print(o, f), 0);
+    assert_string_equal(lines, "{\"a\":[1,null]}\n{\"a\":[1,null]}\n");
+    assert_int_equal(im_json_print(o, full), -ENOSPC);
+    fclose(f);
+    fclose(full);
+    free(lines);
+    im_json_free(&o);
+}
+
 static void indented_dump_is_for_people(void **state)
 {
     struct im_json *o = parse("{\"a\":[1,{\"b\":null}],\"c\":{}}");
@@ -264,6 +285,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(dump_is_compact_and_in_order_of_setting),
+        cmocka_unit_test(printed_is_a_line_or_why_not),
         cmocka_unit_test(indented_dump_is_for_people),
         cmocka_unit_test(setting_a_key_again_keeps_its_place),
         cmocka_unit_test(doubles_that_are_not_finite_become_null),

@@ -19,22 +19,6 @@
 #include "reader/subset.h"
 #include "tests/unit/reader/tree.h"
 
-static int setup(void **state)
-{
-    struct tree *tree = malloc(sizeof *tree);
-
-    tree_init(tree);
-    *state = tree;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    tree_fini(*state);
-    free(*state);
-    return 0;
-}
-
 /* `counts[c]` images in train/c<c>, one in val/c<c>, all an hour old. */
 static void make_tree(const struct tree *tree, const unsigned *counts, unsigned classes)
 {
@@ -451,7 +435,7 @@ static void a_subset_larger_than_the_set_is_refused(void **state)
     rd_data_close(&data);
 }
 
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, tree_setup, tree_teardown)
 
 int main(void)
 {

@@ -15,22 +15,6 @@
 #include "reader/data.h"
 #include "tests/unit/reader/tree.h"
 
-static int setup(void **state)
-{
-    struct tree *tree = malloc(sizeof *tree);
-
-    tree_init(tree);
-    *state = tree;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    tree_fini(*state);
-    free(*state);
-    return 0;
-}
-
 /* Opens the folder and checks that it is refused with a sentence that holds `part`. */
 static void check_refused(const struct tree *tree, const char *path, enum rd_layout_kind forced, int err,
                           const char *part)
@@ -378,7 +362,7 @@ static void a_forced_layout_looks_for_that_only(void **state)
     assert_int_equal(rd_layout_from_name("tar", NULL), -EINVAL);
 }
 
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, tree_setup, tree_teardown)
 
 int main(void)
 {

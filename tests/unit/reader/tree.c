@@ -48,6 +48,23 @@ void tree_fini(struct tree *tree)
     nftw(tree->root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
+int tree_setup(void **state)
+{
+    struct tree *tree = malloc(sizeof *tree);
+
+    assert_non_null(tree);
+    tree_init(tree);
+    *state = tree;
+    return 0;
+}
+
+int tree_teardown(void **state)
+{
+    tree_fini(*state);
+    free(*state);
+    return 0;
+}
+
 static void make_parents(const struct tree *tree, const char *path)
 {
     char whole[2 * PATH_MAX];

@@ -12,6 +12,10 @@ struct tree {
 void tree_init(struct tree *tree); /* below $TMPDIR or /tmp; sets XDG_CACHE_HOME to its own folder "cache" */
 void tree_fini(struct tree *tree);
 
+/* The same before and after each test of a group: *state is the tree. */
+int tree_setup(void **state);
+int tree_teardown(void **state);
+
 /* Makes a file and the folders above it. `path` is relative. */
 void tree_file(const struct tree *tree, const char *path, const char *content);
 void tree_bytes(const struct tree *tree, const char *path, const void *bytes, size_t n);
