@@ -29,7 +29,7 @@ struct im_layout;  /* of a value; owned by the backend until close() */
 struct im_plan;
 struct im_step_ops;
 
-#define IM_BACKEND_VERSION 3
+#define IM_BACKEND_VERSION 4
 #define IM_BN_EPS 1e-5f
 #define IM_BN_MOMENTUM 0.1f /* running <- (1 - m) * running + m * batch */
 

@@ -352,7 +352,7 @@ static void run_stem(struct stem *s)
         check_near("stem's dx", IMK_CUDA_FP32, b->got, s->dx, numbers(b->op.x),
                    5e-5 * (double)s->save[c] + 5e-5);
     }
-    free(scratch), free(dgamma), free(dbeta);
+    free(scratch), free(dgamma), free(dbeta), free(sums);
 }
 
 static void the_stem_is_batch_norm_relu_and_max_pool(void **state)

@@ -10,7 +10,7 @@
 #include "ipc/base/err.h"
 #include "tests/cuda_seams/host.h"
 
-enum { RANGES_MAX = 512 };
+enum { RANGES_MAX = 512, GPUS_MAX = 8 };
 #define REGION ((size_t)8 << 30) /* of addresses; memory comes as it is touched */
 #define PAGE ((size_t)4096)
 
@@ -85,33 +85,54 @@ const struct host_gpu_options *host_gpu_get(void)
     return &options_now;
 }
 
+static struct tr_gpu *opened[GPUS_MAX];
+
+struct tr_gpu *host_gpu_of(const void *at)
+{
+    for (int i = 0; i < GPUS_MAX; i++)
+        if (opened[i] && (const char *)at >= opened[i]->region &&
+            (const char *)at < opened[i]->region + REGION)
+            return opened[i];
+    return NULL;
+}
+
+static int gpus(void)
+{
+    const char *count = getenv("IMSUPER_TEST_GPUS");
+
+    return count ? (int)strtol(count, NULL, 10) : 1;
+}
+
 int tr_gpu_count(int *ret_count, struct im_text *text)
 {
     (void)text;
-    *ret_count = 1;
+    *ret_count = gpus();
     return 0;
 }
 
 /* What a GPU of the host is. */
-static struct tr_gpu_facts facts_of(size_t memory_bytes)
+static struct tr_gpu_facts facts_of(int index, size_t memory_bytes)
 {
-    return (struct tr_gpu_facts){.name = "host",
-                                 .uuid = "GPU-00000000-0000-0000-0000-000000000000",
-                                 .bus_id = "0000:00:00.0",
-                                 .sm = 90,
-                                 .sm_count = 1,
-                                 .shared_bytes = 1 << 16,
-                                 .l2_bytes = 1 << 20,
-                                 .memory_bytes = memory_bytes,
-                                 .driver = 13000,
-                                 .runtime = 13000};
+    struct tr_gpu_facts f = {.index = index,
+                             .name = "host",
+                             .sm = 90,
+                             .sm_count = 1,
+                             .shared_bytes = 1 << 16,
+                             .l2_bytes = 1 << 20,
+                             .memory_bytes = memory_bytes,
+                             .driver = 13000,
+                             .runtime = 13000};
+
+    snprintf(f.uuid, sizeof(f.uuid), "GPU-00000000-0000-0000-0000-%012d", index);
+    snprintf(f.bus_id, sizeof(f.bus_id), "0000:%02x:00.0", (unsigned)index);
+    return f;
 }
 
 int tr_gpu_look(int index, struct tr_gpu_facts *ret_facts, struct im_text *text)
 {
-    if (index != 0)
-        return im_fail(text, -ENODEV, "there is no GPU %d: this process sees 1", index);
-    *ret_facts = facts_of((size_t)1 << 30);
+    if (index < 0 || index >= gpus())
+        return im_fail(text, -ENODEV, "there is no GPU %d: this process sees %d", index, gpus());
+    *ret_facts = facts_of(index, (size_t)1 << 30);
     return 0;
 }
 
@@ -142,8 +163,8 @@ int tr_gpu_open(int index, struct tr_gpu **ret_gpu, struct im_text *text)
     const char *memory = getenv("IMSUPER_TEST_GPU_MEMORY");
     struct tr_gpu *g;
 
-    if (index != 0)
-        return im_fail(text, -ENODEV, "there is no GPU %d: this process sees 1", index);
+    if (index < 0 || index >= gpus())
+        return im_fail(text, -ENODEV, "there is no GPU %d: this process sees %d", index, gpus());
     g = calloc(1, sizeof(*g));
     if (!g)
         return im_fail(text, -ENOMEM, "no memory for a GPU");
@@ -155,9 +176,15 @@ int tr_gpu_open(int index, struct tr_gpu **ret_gpu, struct im_text *text)
         free(g);
         return im_fail(text, -ENOMEM, "no addresses for a GPU's memory");
     }
-    g->facts = facts_of(g->options.memory_bytes);
+    g->facts = facts_of(index, g->options.memory_bytes);
     for (int i = 0; i < TR_GPU_LANES; i++)
         g->streams[i] = (struct CUstream_st){.gpu = g, .lane = (enum tr_gpu_lane)i};
+    for (int i = 0; i < GPUS_MAX; i++) {
+        if (opened[i])
+            continue;
+        opened[i] = g;
+        break;
+    }
     *ret_gpu = g;
     return 0;
 }
@@ -182,6 +209,8 @@ void tr_gpu_close(struct tr_gpu *g)
         im_assert(!g->memory[i].at && !g->host[i].at); /* all was given back */
     clear(&g->lanes);
     munmap(g->region, REGION);
+    for (int i = 0; i < GPUS_MAX; i++)
+        opened[i] = opened[i] == g ? NULL : opened[i];
     free(g);
 }
 

@@ -29,5 +29,9 @@ const struct host_gpu_options *host_gpu_get(void);
 int host_gpu_enqueue(struct CUstream_st *stream, void (*run)(const void *args), const void *args,
                      size_t bytes);
 struct CUstream_st *host_gpu_stream_of(struct tr_gpu *g, enum tr_gpu_lane lane);
+struct tr_gpu *host_gpu_of(const void *at); /* whose memory it is; NULL: of none that is open */
+
+/* comm.c: between GPUs of several processes; $IMSUPER_TEST_GPUS of them are there (1). */
+extern const struct tr_comm_ops host_gpu_comm;
 
 #endif

@@ -4,7 +4,9 @@
 #include <errno.h>
 #include <stddef.h>
 
+#include "tests/cuda_seams/host.h"
 #include "trainer/backend.h"
+#include "trainer/comm.h"
 #include "trainer/cuda_device.h"
 
 extern const struct tr_cuda_table tr_cuda_table;
@@ -17,4 +19,5 @@ __attribute__((visibility("default"))) const struct tr_cuda_table tr_cuda_table 
     .range_push = tr_gpu_range_push,
     .range_pop = tr_gpu_range_pop,
     .backend = &im_backend_cuda,
+    .comm = &host_gpu_comm,
 };

@@ -11,6 +11,7 @@ cp "$BIN/imsuper" "$BIN"/imsuper-{reader,augmenter,trainer,data,gpus} "$BIN/comp
 BIN=$T/bin
 STATE=checkpoints/last.state.safetensors
 FLAGS=(--gpus 1 --epochs 1 --image-size 8 --subset --subset-size 96 --readers 1 --augmenters 1)
+export IMSUPER_TEST_GPUS=2
 
 # stopped_like_whole FLAG...
 stopped_like_whole() {
@@ -31,6 +32,14 @@ case_plain() { stopped_like_whole; }
 case_everything() {
   stopped_like_whole --amp fp16 --accumulate 2 --ema 0.9 --mixup 0.2 --cutmix 1 --label-smoothing 0.1 --grad-clip 1 \
     --drop-path-rate 0.1 --loss bce --bce-threshold 0.2
+}
+# Batch norm over both; the last step has a sample for one of them only.
+case_two() {
+  local two=(--gpus 2 --batch-size 8 --subset-size 97)
+  stopped_like_whole "${two[@]}" --sync-bn
+  rm -r "$RUN"
+  start 0 "${FLAGS[@]}" "${two[@]}"
+  if "$BIN/compare_states" --tensors "$T/whole/$STATE" "$RUN/$STATE" >/dev/null; then fail "--sync-bn changes nothing"; fi
 }
 
 run_case
