@@ -204,11 +204,10 @@ int tr_dnn_ask(struct tr_dnn *dnn, struct tr_dnn_choice *c, int way, struct im_t
     return err;
 }
 
-/* What the cache knows was timed, and checked, with this version of cuDNN on such a GPU. */
+/* What the cache knows was timed, or is the first for `deterministic`, and checked, with this version of
+ * cuDNN on such a GPU. */
 static bool plan_known(struct tr_dnn *dnn, struct tr_dnn_choice *c)
 {
-    if (dnn->config.deterministic)
-        return false;
     if (load_known(dnn, c))
         return true;
     if (!take_known(dnn, c))
@@ -232,6 +231,8 @@ static int plan(struct tr_dnn *dnn, struct tr_dnn_choice *c, struct im_text *tex
     c->timed = known || dnn->config.deterministic;
     c->checked = known || !c->adds;
     dnn->facts.cached += known;
+    if (err == 0 && c->timed && c->checked && !known)
+        tr_dnn_remember_first(dnn, c);
     return err;
 }
 

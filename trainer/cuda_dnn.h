@@ -9,8 +9,8 @@
  * text says why; the caller has its own kernel or gives up); tr_dnn_settle() times the engines of all plans
  * that are new and sizes the workspace; then they run. A plan's first run may load its code, so a step runs
  * once before it is recorded. Choices are kept in a cache on disk (cuda_plans.h). With `deterministic`
- * nothing is timed: the first engine in cuDNN's own order that gives the same bits every time is taken, so
- * that neither clock nor cache can change a result.
+ * nothing is timed: the first engine in cuDNN's own order that gives the same bits every time is taken, and
+ * the cache only keeps its code, so that neither clock nor cache can change a result.
  *
  * Errors: 0 or a negative errno; runs leave their sentence in tr_gpu_trouble(). One thread at a time. */
 #ifndef TRAINER_CUDA_DNN_H

@@ -49,6 +49,11 @@ int tr_dnn_take(struct tr_dnn_choice *c, int way, int engine, struct im_text *te
 /* Forgets the engines that were not chosen. */
 void tr_dnn_trim(struct tr_dnn_choice *c);
 
+/* Into the cache, its compiled code included. What cannot be kept is timed, or compiled, again next time. */
+void tr_dnn_remember(struct tr_dnn *dnn, const struct tr_dnn_choice *c, uint64_t ns);
+/* The same where nothing is timed, and only of cuDNN's first engine: that is the same one without a cache. */
+void tr_dnn_remember_first(struct tr_dnn *dnn, const struct tr_dnn_choice *c);
+
 /* Times the engines of all choices that are new. -EIO: the GPU failed; -ENOTSUP: no engine of one runs;
  * -ENOMEM: there is no memory to check those that add. */
 int tr_dnn_time_all(struct tr_dnn *dnn, struct im_text *text);

@@ -258,8 +258,7 @@ static void search(struct bench *b, struct tr_dnn_choice *c, bool first, struct 
     }
 }
 
-/* What the cache cannot keep is timed, or compiled, again next time. */
-static void remember(struct tr_dnn *dnn, const struct tr_dnn_choice *c, uint64_t ns)
+void tr_dnn_remember(struct tr_dnn *dnn, const struct tr_dnn_choice *c, uint64_t ns)
 {
     char *bytes;
     size_t n;
@@ -269,6 +268,12 @@ static void remember(struct tr_dnn *dnn, const struct tr_dnn_choice *c, uint64_t
         return;
     tr_plans_store(dnn->known, c->key, c->name, bytes, n, NULL);
     free(bytes);
+}
+
+void tr_dnn_remember_first(struct tr_dnn *dnn, const struct tr_dnn_choice *c)
+{
+    if (c->way == 0 && c->engine == 0)
+        tr_dnn_remember(dnn, c, 0);
 }
 
 /* Decides one operation. */
@@ -281,8 +286,10 @@ static int decide(struct bench *b, struct tr_dnn_choice *c, struct im_text *text
     if (c->timed) { /* deterministic: only its promise is to be held */
         good = really_adds(b, c);
         c->checked = good == 1;
-        if (good == 1)
+        if (good == 1) {
+            tr_dnn_remember_first(dnn, c);
             return 0;
+        }
     }
     search(b, c, dnn->config.deterministic, &best);
     if (best.plan)
@@ -295,7 +302,7 @@ static int decide(struct bench *b, struct tr_dnn_choice *c, struct im_text *text
     c->checked = c->timed = true;
     dnn->facts.timed += !dnn->config.deterministic;
     if (!dnn->config.deterministic)
-        remember(dnn, c, best.ns);
+        tr_dnn_remember(dnn, c, best.ns);
     return 0;
 }
 

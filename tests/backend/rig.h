@@ -165,10 +165,10 @@ static const struct im_layout *network_layout(struct rig *r, struct im_shape x)
 }
 
 /* On a GPU every rig plans anew; `deterministic` takes the first engine, where timing all of them takes
- * seconds for each op. */
+ * seconds for each op. IMSUPER_TEST_PLANS: a file that keeps what was compiled. */
 static int open_backend(struct rig *r, struct im_text *text)
 {
-    const struct im_device_config config = {.deterministic = true};
+    const struct im_device_config config = {.deterministic = true, .cache = getenv("IMSUPER_TEST_PLANS")};
 
     return r->ops->open_device ? r->ops->open_device(&config, &r->b, text) : r->ops->open(2, &r->b, text);
 }

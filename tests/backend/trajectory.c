@@ -172,17 +172,18 @@ static void train(struct run *r)
 static void open_run(struct run *r, const char *backend, size_t optimizer)
 {
     const struct tr_schedule_epoch epoch = {.steps = STEPS, .images = N * WINDOW};
-    struct im_network_config config = {.model = "resnet20",
-                                       .classes = CLASSES,
-                                       .backend = backend,
+    struct im_network_config config = {
+        .model = "resnet20",
+        .classes = CLASSES,
+        .backend = backend,
 #ifdef TESTS_CUDA /* linked in, not loaded */
-                                       .ops = &im_backend_cuda,
+        .ops = &im_backend_cuda,
 #endif
-                                       .device = {.deterministic = true}, /* nothing is timed */
-                                       .threads = 2,
-                                       .seed = SEED,
-                                       .mean = {0.485f, 0.456f, 0.406f},
-                                       .std = {0.229f, 0.224f, 0.225f}};
+        .device = {.deterministic = true, .cache = getenv("IMSUPER_TEST_PLANS")},
+        .threads = 2,
+        .seed = SEED,
+        .mean = {0.485f, 0.456f, 0.406f},
+        .std = {0.229f, 0.224f, 0.225f}};
     struct im_text text = {""};
 
     *r = (struct run){

@@ -220,21 +220,22 @@ static void by_device(struct run *run, struct im_network *net, const struct im_b
 
 static struct im_network *open_net(const struct run *run)
 {
-    const struct im_network_config config = {.model = "resnet20",
-                                             .classes = CLASSES,
-                                             .drop_path_rate = run->drop,
-                                             .ops = run->ops,
-                                             .precision = run->precision,
-                                             .seed = 3,
-                                             .mean = {0.5f, 0.5f, 0.5f},
-                                             .std = {0.25f, 0.25f, 0.25f},
-                                             .loss = run->loss_kind,
-                                             .optimizer = run->optimizer,
-                                             .device = {.deterministic = true},
-                                             .accumulates = run->accumulate > 1,
-                                             .averages = run->ema > 0,
-                                             .rank_sum = run->two_ranks ? &twins : NULL,
-                                             .plain_steps = run->way == ENQUEUED};
+    const struct im_network_config config = {
+        .model = "resnet20",
+        .classes = CLASSES,
+        .drop_path_rate = run->drop,
+        .ops = run->ops,
+        .precision = run->precision,
+        .seed = 3,
+        .mean = {0.5f, 0.5f, 0.5f},
+        .std = {0.25f, 0.25f, 0.25f},
+        .loss = run->loss_kind,
+        .optimizer = run->optimizer,
+        .device = {.deterministic = true, .cache = getenv("IMSUPER_TEST_PLANS")},
+        .accumulates = run->accumulate > 1,
+        .averages = run->ema > 0,
+        .rank_sum = run->two_ranks ? &twins : NULL,
+        .plain_steps = run->way == ENQUEUED};
     struct im_text text = {{0}};
     struct im_network *net;
 

@@ -34,7 +34,7 @@
 # shellcheck disable=SC2317 # steps are called by name
 set -uo pipefail
 
-[ $# -ge 2 ] || { sed -n '2,39s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -ge 2 ] || { sed -n '2,34s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 bin=$(cd "$1" && pwd) && out=$(mkdir -p "$2" && cd "$2" && pwd) || exit 2
 shift 2
@@ -256,7 +256,7 @@ find_libraries
 if [ -n "${PLANS:-}" ] && [ -f "$PLANS" ]; then
   mkdir -p "${XDG_CACHE_HOME:-$HOME/.cache}" && tar -C "${XDG_CACHE_HOME:-$HOME/.cache}" --skip-old-files -xzf "$PLANS"
 fi
-export bin out here python work
+export bin out here python work IMSUPER_TEST_PLANS=$work/tests.plans
 for name in $(declare -F | awk '{ print $3 }'); do export -f "${name?}"; done
 steps=("$@")
 [ ${#steps[@]} -gt 0 ] || steps=(facts seams steps conformance kernels trajectory speed cifar bench fed resume memcheck racecheck)

@@ -429,6 +429,23 @@ static void deterministic_takes_the_first_and_no_clock(void **state)
     (void)state;
     chosen(true, TR_DNN_CONV_FORWARD, "0/e0");
     assert_int_equal(fake.runs, 0);
+}
+
+/* Its code, not which one it is: where the first does not do, the next one is not written down. */
+static void deterministic_keeps_the_first(void **state)
+{
+    (void)state;
+    chosen(true, TR_DNN_CONV_FORWARD, "0/e0");
+    chosen(true, TR_DNN_CONV_BACKWARD_ADD, "0/e0");
+    fake.planned = fake.runs = 0;
+    chosen(true, TR_DNN_CONV_FORWARD, "0/e0");
+    chosen(true, TR_DNN_CONV_BACKWARD_ADD, "0/e0");
+    assert_int_equal(fake.loaded, 2);
+    assert_int_equal(fake.planned + fake.runs, 0);
+    chosen(false, TR_DNN_CONV_FORWARD, "0/e3"); /* nobody else's choice */
+    fake.engines[0][0].refuses = true;
+    assert_int_equal(remove(cache), 0);
+    chosen(true, TR_DNN_CONV_FORWARD, "0/e1");
     assert_int_equal(access(cache, F_OK), -1);
 }
 
@@ -590,6 +607,7 @@ int main(void)
         cmocka_unit_test_setup(other_way_is_taken_when_the_first_has_no_engine, setup),
         cmocka_unit_test_setup(nothing_that_adds_is_an_error, setup),
         cmocka_unit_test_setup(deterministic_takes_the_first_and_no_clock, setup),
+        cmocka_unit_test_setup(deterministic_keeps_the_first, setup),
         cmocka_unit_test_setup(deterministic_takes_the_first_that_adds, setup),
         cmocka_unit_test_setup(second_run_takes_the_plan_from_the_cache, setup),
         cmocka_unit_test_setup(plan_that_cannot_be_saved_is_made_again_from_its_name, setup),
