@@ -1,8 +1,8 @@
 /* What the files of the CUDA backend share: backend_cuda.c (device, arenas, values), backend_cuda_plan.c (ops
- * as plans), backend_cuda_run.c (their execution), backend_cuda_weights.c (repacked weights),
- * backend_cuda_update.c (arenas),
- * backend_cuda_stage.c (inputs and results), backend_cuda_step.c (whole steps). Built on cuda_device.h,
- * cuda_dnn.h, cuda_blas.h and kernels/cuda alone: none of them knows CUDA's headers.
+ * as plans), backend_cuda_run.c and backend_cuda_norm.c (their execution), backend_cuda_weights.c (repacked
+ * weights), backend_cuda_update.c (arenas), backend_cuda_stage.c (inputs and results), backend_cuda_step.c
+ * (whole steps). Built on cuda_device.h, cuda_dnn.h, cuda_blas.h and kernels/cuda alone: none of them knows
+ * CUDA's headers.
  *
  * Values are NHWC with channels padded to a multiple of 16 bytes' worth, which vector accesses and tensor
  * cores ask for; the padding holds zeros. All work goes to the lane COMPUTE in the order of the calls, but
@@ -12,6 +12,7 @@
 
 #include "kernels/cuda/optimizer.h"
 #include "kernels/cuda/pack.h"
+#include "kernels/cuda/pool.h"
 #include "kernels/cuda/step.h"
 #include "trainer/backend.h"
 #include "trainer/backend_step.h"
@@ -143,6 +144,14 @@ const char *tr_cuda_plan_kernel(struct im_plan *p);
 /* backend_cuda_run.c */
 int tr_cuda_forward(struct im_backend *b, struct im_plan *p, const struct im_exec *e);
 int tr_cuda_backward(struct im_backend *b, struct im_plan *p, const struct im_exec *e);
+
+struct imk_cuda_window tr_cuda_window(const struct im_plan *p); /* of an op that has one */
+/* Both contributions into the first, for ops of libraries, which take one. */
+int tr_cuda_join_dy(struct im_backend *b, const struct im_plan *p, const struct im_exec *e);
+
+/* backend_cuda_norm.c */
+int tr_cuda_norm_forward(struct im_backend *b, const struct im_plan *p, const struct im_exec *e);
+int tr_cuda_norm_backward(struct im_backend *b, const struct im_plan *p, const struct im_exec *e);
 
 /* backend_cuda_weights.c: weights are shared by plans of the same op.weight_id. */
 int tr_cuda_weight_get(struct im_backend *b, const struct im_op *op, int rows, int pitch,
