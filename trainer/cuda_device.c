@@ -231,7 +231,8 @@ int tr_gpu_look(int index, struct tr_gpu_facts *ret_facts, struct im_text *text)
     return 0;
 }
 
-/* Communication goes first where both wait: its kernels are few and others wait for them. */
+/* Communication goes first where both wait: its kernels are few and others wait for them. A recording keeps
+ * each kernel's priority, but heeds it only if it is told to. */
 static cudaError_t make_streams(struct tr_gpu *g)
 {
     int least = 0, greatest = 0;
@@ -523,7 +524,7 @@ int tr_gpu_record_end(struct tr_gpu *g, struct tr_gpu_recording **ret_recording,
     if (error == cudaSuccess)
         error = cudaGraphGetNodes(graph, NULL, &r->nodes);
     if (error == cudaSuccess)
-        error = cudaGraphInstantiate(&r->exec, graph, 0);
+        error = cudaGraphInstantiate(&r->exec, graph, cudaGraphInstantiateFlagUseNodePriority);
     if (error == cudaSuccess)
         error = cudaGraphUpload(r->exec, g->streams[TR_GPU_COMPUTE]);
     if (graph)

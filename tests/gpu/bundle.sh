@@ -37,7 +37,12 @@ cat >"$out/run" <<'RUN'
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 export WORK=${WORK:-${TMPDIR:-/tmp}/imsuper-gpu}
 mkdir -p "$WORK"
-[ -d "$WORK/bin" ] || tar -C "$WORK" -xJf "$here/programs.tar.xz" || "${PYTHON:-python3}" -m tarfile -e "$here/programs.tar.xz" "$WORK" || exit 2
+this=$(cksum <"$here/programs.tar.xz")
+if [ "$this" != "$(cat "$WORK/programs" 2>/dev/null)" ]; then
+  rm -rf "$WORK/bin" "$WORK/lib" "$WORK/tests"
+  tar -C "$WORK" -xJf "$here/programs.tar.xz" || "${PYTHON:-python3}" -m tarfile -e "$here/programs.tar.xz" "$WORK" || exit 2
+  echo "$this" >"$WORK/programs"
+fi
 for data in cifar inet; do
   for file in "$here/$data".tar*; do
     [ ! -f "$file" ] || export "${data^^}=$file"

@@ -12,11 +12,11 @@
 #
 #   facts        GPU, driver, libraries, shared memory
 #   seams        device memory, recordings, cuDNN and cuBLASLt against plain loops
+#   kernels      our own kernels against the reference: fp32, bf16, fp16, odd shapes
 #   steps        whole recorded steps of the device against enqueued ones and against the host's: the same bits
-#   conformance  every op of the backend against the reference: fp32, bf16, fp16, odd shapes
-#   kernels      our own kernels against the reference, the same
 #   trajectory   20 steps with every technique against PyTorch's numbers
 #   speed        the training step of ResNet-50, and where its time goes; its plans go into plans.tar.gz
+#   conformance  every op of the backend against the reference, as the kernels
 #   cifar        ResNet-18, small stem, CIFAR-10 from JPEG files: top-1 and time
 #   bench        the training step beside PyTorch's, on synthetic batches (bench_gpu.py)
 #   fed          both from JPEG files
@@ -25,7 +25,7 @@
 #   racecheck    kernels, for races in shared memory
 #
 # In three calls of ten minutes, with TOTAL_SECONDS=570:
-#   facts seams steps conformance kernels trajectory speed | cifar bench | fed resume memcheck racecheck
+#   facts seams kernels steps trajectory speed conformance | cifar bench | fed resume memcheck racecheck
 #
 # Environment: CIFAR, INET: folders with train/CLASS/* of JPEG files (CIFAR with test/ too), or tar archives of such;
 # TOTAL_SECONDS for all steps together (none): a step gets no more than is left of it; LIMIT_SECONDS in place of each step's own
@@ -210,9 +210,9 @@ step_racecheck() { sanitize racecheck "$bin"/gpu-kernels-*; }
 
 limit_of() {
   case $1 in
-  facts | kernels | trajectory) echo 60 ;;
-  seams | steps | conformance) echo 120 ;;
-  fed | resume) echo 180 ;;
+  facts | kernels) echo 60 ;;
+  seams | trajectory) echo 120 ;;
+  steps | conformance | fed | resume) echo 180 ;;
   speed) echo 300 ;;
   bench) echo 420 ;;
   *) echo 240 ;;
@@ -259,7 +259,7 @@ fi
 export bin out here python work IMSUPER_TEST_PLANS=$work/tests.plans
 for name in $(declare -F | awk '{ print $3 }'); do export -f "${name?}"; done
 steps=("$@")
-[ ${#steps[@]} -gt 0 ] || steps=(facts seams steps conformance kernels trajectory speed cifar bench fed resume memcheck racecheck)
+[ ${#steps[@]} -gt 0 ] || steps=(facts seams kernels steps trajectory speed conformance cifar bench fed resume memcheck racecheck)
 for name in "${steps[@]}"; do run_step "$name"; done
 [ -n "${WORK:-}" ] || rm -rf "$work"
 echo
