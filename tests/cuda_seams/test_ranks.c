@@ -282,8 +282,8 @@ static void recorded_or_not_and_however_lanes_run_the_bits_are_the_same(void **s
 
     (void)state;
     train_two(&want);
-    for (unsigned way = 0; way < 3; way++) {
-        static const unsigned eager[] = {0, 1 << TR_GPU_COMM, 7};
+    for (unsigned way = 0; way < 2; way++) {
+        static const unsigned eager[] = {0, 1 << TR_GPU_COMM};
         struct run got = base;
 
         got.plain = false;
