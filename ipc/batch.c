@@ -64,6 +64,13 @@ void im_batch_free(struct im_run *run, uint32_t rank, uint64_t batch)
     im_event_broadcast(&run->control->event_ready);
 }
 
+/* Given back before its step has ended. */
+static bool is_back(const struct im_run *run, uint32_t rank, uint64_t batch)
+{
+    return im_word_number(
+               atomic_load_explicit(im_run_batch_word(run, rank, batch, 0), memory_order_relaxed)) > batch;
+}
+
 uint32_t im_batch_ready_count(const struct im_run *run, const struct im_plan *plan, uint32_t rank,
                               uint64_t next)
 {
@@ -72,6 +79,8 @@ uint32_t im_batch_ready_count(const struct im_run *run, const struct im_plan *pl
     for (uint64_t batch = next; batch < next + run->geometry.batches && batch < plan->batches; batch++) {
         uint32_t count = im_plan_batch_count(plan, batch, rank);
 
+        if (ready == 0 && is_back(run, rank, batch))
+            continue;
         if (im_batch_done(run, rank, batch, 0, count) < count)
             break;
         ready++;

@@ -189,6 +189,7 @@ int tr_cuda_stage(struct im_backend *b, const struct im_inputs *in);
 int tr_cuda_stage_update(struct im_backend *b, const struct imk_cuda_hyper *hyper,
                          const struct imk_cuda_verdict *verdict);
 int tr_cuda_prefetch(struct im_backend *b, const uint8_t *pixels, size_t bytes);
+int tr_cuda_taken(struct im_backend *b);
 const struct tr_cuda_staged *tr_cuda_staged(const struct im_backend *b); /* device addresses */
 int tr_cuda_fetch(struct im_backend *b); /* results into b->outcome; the host waits */
 struct im_tally tr_cuda_tally(const struct imk_cuda_tally *t);

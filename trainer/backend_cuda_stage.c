@@ -130,6 +130,11 @@ static int take_pixels(struct im_backend *b, const struct im_inputs *in)
     return err < 0 ? err : tr_gpu_event_record(b->gpu, l->read, TR_GPU_COMPUTE);
 }
 
+int tr_cuda_taken(struct im_backend *b)
+{
+    return tr_gpu_event_done(b->gpu, b->landing[b->landed].filled);
+}
+
 /* ---- the block ---- */
 
 static struct imk_cuda_mix mix_of(const struct im_mix *mix)

@@ -202,6 +202,7 @@ static void recording_free(struct im_backend *b, struct im_recording *r)
 const struct im_step_ops tr_cuda_step_ops = {
     .stage = tr_cuda_stage,
     .prefetch = tr_cuda_prefetch,
+    .taken = tr_cuda_taken,
     .refresh = tr_cuda_weights_refresh,
     .no_batch = no_batch,
     .no_norm = no_norm,

@@ -32,7 +32,8 @@ struct im_rule {
     uint64_t updates;  /* before this one */
 };
 
-/* What a step takes from outside; host memory that may go when the outcome is there. */
+/* What a step takes from outside; host memory that may go when stage() returns, but for the pixels, which may
+ * go when taken() says so, or the outcome is there. */
 struct im_inputs {
     const uint8_t *pixels; /* as in im_exec; NULL: none are read */
     size_t pixel_bytes;
@@ -71,6 +72,8 @@ struct im_step_ops {
     /* Begins to copy the pixels of a batch whose stage() comes later, beside the step that runs. They must
      * stay until that step's outcome is there, or until sync(). */
     int (*prefetch)(struct im_backend *b, const uint8_t *pixels, size_t bytes);
+    /* Whether the pixels of the last stage() have been copied: 1, or 0: not yet. Does not wait. */
+    int (*taken)(struct im_backend *b);
     /* Repacked parameters become those of `params` at this version, where plans that exist use them. */
     int (*refresh)(struct im_backend *b, const float *params, size_t count, uint64_t param_version);
 

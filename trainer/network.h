@@ -141,14 +141,19 @@ struct im_step {
     double ema_decay; /* of the averages, where there are any */
 };
 
-/* Begins it; the batch may be empty. What the batch points to stays until _end(). */
+/* Begins it; the batch may be empty. Its pixels stay until _end(), or until they are taken; the rest of what
+ * it points to may go when this returns. */
 int im_network_step_begin(struct im_network *net, const struct im_batch *batch, const struct im_step *step,
                           struct im_text *text);
 /* > 0: what im_rank_sum.watch returned. */
 int im_network_step_end(struct im_network *net, struct im_outcome *ret_outcome, struct im_text *text);
 
-/* Between the two: begins to copy the pixels of the next batch, which stay until its own _end(). */
+/* Between the two: begins to copy the pixels of the next batch, which stay until its own _end(), or until
+ * they are taken after its own _begin(). */
 int im_network_prefetch(struct im_network *net, const struct im_batch *batch, struct im_text *text);
+/* Between the two: whether the device holds the batch's pixels, so that their memory may be used for others'.
+ * Does not wait. */
+bool im_network_pixels_taken(struct im_network *net);
 
 /* Forward with the running statistics; loss without smoothing. logits (may be NULL): [n][classes] in host
  * memory. */

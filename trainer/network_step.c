@@ -288,3 +288,8 @@ int im_network_prefetch(struct im_network *net, const struct im_batch *batch, st
 
     return err < 0 ? tr_network_failed(net, err, "training step", text) : 0;
 }
+
+bool im_network_pixels_taken(struct im_network *net)
+{
+    return net->ops->step->taken(net->backend) > 0; /* what is wrong with the device, _end() says */
+}

@@ -77,22 +77,34 @@ static int prefetch(struct tr_trainer *t, const struct tr_batch *b, struct im_te
         text);
 }
 
-/* On a device that takes steps by itself, the sums over the ranks among them. */
-static int train_on_device(struct tr_trainer *t, const struct tr_batch *b, uint64_t usable, bool last,
+/* The places, for the batch that comes round next; nothing of the batch is read any more. */
+static void give_back(const struct tr_trainer *t, struct tr_batch *b)
+{
+    if (!b->is_back)
+        im_batch_free(t->child->run, t->child->index, b->g);
+    b->is_back = true;
+}
+
+/* On a device that takes steps by itself, the sums over the ranks among them. A batch that was fetched ahead
+ * goes back while the device computes on it, and augmenters fill its place meanwhile. Should this process die
+ * before the step's end, the batch is delivered again, as all since the last snapshot are. */
+static int train_on_device(struct tr_trainer *t, struct tr_batch *b, uint64_t usable, bool last,
                            struct tr_step *ret_step, struct im_text *text)
 {
     int err = tr_recipe_begin(&t->recipe, &t->at, &b->batch, usable, full_step(t, b->phase), last, text);
 
     if (err == 0)
         err = prefetch(t, b, text);
+    if (err == 0 && im_network_pixels_taken(t->net))
+        give_back(t, b);
     if (err == 0)
         err = tr_recipe_end(&t->recipe, &t->at, last, ret_step, text);
     return tr_team_judge(&t->team, err, text);
 }
 
 /* The gradients of all ranks' samples, of which `usable` take part, and the same update everywhere. */
-static int train_batch(struct tr_trainer *t, const struct tr_batch *b, uint64_t usable,
-                       struct tr_step *ret_step, struct im_text *text)
+static int train_batch(struct tr_trainer *t, struct tr_batch *b, uint64_t usable, struct tr_step *ret_step,
+                       struct im_text *text)
 {
     const bool last = b->g + 1 == b->phase->first_batch + b->phase->steps;
     const uint64_t full = full_step(t, b->phase);
@@ -135,7 +147,7 @@ static int evaluate_batch(struct tr_trainer *t, const struct tr_batch *b, struct
 }
 
 /* What follows from a finished step: the batch goes back, the position moves on. */
-static void finish_batch(struct tr_trainer *t, const struct tr_batch *b, im_ns began)
+static void finish_batch(struct tr_trainer *t, struct tr_batch *b, im_ns began)
 {
     struct im_child *child = t->child;
 
@@ -143,7 +155,7 @@ static void finish_batch(struct tr_trainer *t, const struct tr_batch *b, im_ns b
     if (b->phase->split == IM_TRAIN)
         t->at.train_samples += im_plan_step_count(child->plan, b->g);
     IM_FAULT("trainer.step.done");
-    im_batch_free(child->run, child->index, b->g);
+    give_back(t, b);
     atomic_store_explicit(&child->entry->position, b->g + 2, memory_order_release);
     atomic_fetch_add_explicit(&child->entry->progress, 1, memory_order_relaxed);
     im_stats_add(child->stats, IM_C_SAMPLES, b->count);
@@ -152,7 +164,7 @@ static void finish_batch(struct tr_trainer *t, const struct tr_batch *b, im_ns b
     im_stats_time(child->stats, IM_H_ITEM, im_now() - began);
 }
 
-int tr_batch_run(struct tr_trainer *t, const struct tr_batch *b, uint64_t usable, struct im_text *text)
+int tr_batch_run(struct tr_trainer *t, struct tr_batch *b, uint64_t usable, struct im_text *text)
 {
     struct im_child *child = t->child;
     struct tr_step step = {0};

@@ -47,6 +47,7 @@ struct tr_batch {
     const struct im_phase *phase;
     struct im_batch_view view;
     struct im_batch batch;
+    bool is_back; /* its places were given back */
 };
 
 static inline bool tr_trainer_leads(const struct tr_trainer *t)
@@ -81,7 +82,7 @@ int tr_batch_wait(struct tr_trainer *t, uint64_t batch, uint32_t count);
 void tr_batch_view(struct tr_trainer *t, const struct im_phase *phase, uint64_t g, uint32_t count,
                    struct tr_batch *ret);
 /* Trains or validates on it and gives it back. usable: of all ranks' batches together. */
-int tr_batch_run(struct tr_trainer *t, const struct tr_batch *b, uint64_t usable, struct im_text *text);
+int tr_batch_run(struct tr_trainer *t, struct tr_batch *b, uint64_t usable, struct im_text *text);
 
 /* trainer_save.c */
 

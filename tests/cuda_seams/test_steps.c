@@ -189,6 +189,22 @@ static void by_host(struct run *run, struct im_network *net, const struct im_bat
         assert_int_equal(im_network_average(net, run->ema), 0);
 }
 
+/* What the device holds is read no more: another batch may come to its place. */
+static void overwrite_taken(struct im_network *net, const struct im_batch *b, uint8_t *kept)
+{
+    const size_t bytes = (size_t)b->n * SIZE * SIZE * 3;
+    uint8_t *place = pixels + (b->pixels - pixels);
+
+    memcpy(kept, place, bytes);
+    assert_true(im_network_pixels_taken(net));
+    memset(place, 0xa5, bytes);
+}
+
+static void put_back(const struct im_batch *b, const uint8_t *kept)
+{
+    memcpy(pixels + (b->pixels - pixels), kept, (size_t)b->n * SIZE * SIZE * 3);
+}
+
 static void by_device(struct run *run, struct im_network *net, const struct im_batch *b, int number,
                       const struct im_batch *next)
 {
@@ -202,6 +218,7 @@ static void by_device(struct run *run, struct im_network *net, const struct im_b
                                 .loss_scale = run->loss_scale,
                                 .clip_norm = run->clip,
                                 .ema_decay = run->ema};
+    uint8_t kept[BATCH * SIZE * SIZE * 3];
     struct im_outcome outcome;
     struct im_text text = {{0}};
 
@@ -209,8 +226,12 @@ static void by_device(struct run *run, struct im_network *net, const struct im_b
         fail_msg("%s", text.s);
     if (next)
         assert_int_equal(im_network_prefetch(net, next, NULL), 0);
+    if (run->prefetches)
+        overwrite_taken(net, b, kept);
     if (im_network_step_end(net, &outcome, &text) < 0)
         fail_msg("%s", text.s);
+    if (run->prefetches)
+        put_back(b, kept);
     run->loss[number] = outcome.tally.loss_sum / (run->two_ranks ? 2 : 1);
     if (how.last) {
         run->norm[step] = outcome.norm;

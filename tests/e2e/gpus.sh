@@ -141,7 +141,8 @@ case_places() {
   must_balance
 }
 
-# The real backend, on a GPU that is the processor: a run in one piece, and one whose trainer is killed half way.
+# The real backend, on a GPU that is the processor: a run in one piece, one whose trainer is killed half way, and one whose
+# trainer is killed when it has given a batch back in the middle of its step.
 case_emulated() {
   local module=$BIN/tests/cuda_seams/module/imsuper-cuda.so flags=(--gpus 1 --epochs 1 --image-size 8 --subset --subset-size 96 --snapshot-steps 2)
   [ -e "$module" ] || skip "this build does not emulate the kernels"
@@ -157,6 +158,13 @@ case_emulated() {
   [ "$(deaths_of trainer)" = 1 ] || fail "no trainer died"
   "$BUILD/compare_states" "$T/first/run/checkpoints/last.state.safetensors" "$RUN/checkpoints/last.state.safetensors" ||
     fail "the weights differ"
+  rm -r "$T/w"
+  FAULTS="trainer:trainer.freed=kill@8"
+  start 0 "${flags[@]}"
+  [ "$(deaths_of trainer)" = 1 ] || fail "no trainer died"
+  must_balance
+  "$BUILD/compare_states" "$T/first/run/checkpoints/last.state.safetensors" "$RUN/checkpoints/last.state.safetensors" ||
+    fail "the weights differ after a death in a step"
 }
 
 run_case

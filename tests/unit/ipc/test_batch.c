@@ -136,6 +136,16 @@ static void test_ready_count_stops_at_the_first_incomplete_batch(void **state)
     assert_int_equal(im_batch_ready_count(&s->run, &s->plan, 0, 0), 2);
 }
 
+static void test_batch_given_back_in_its_step_hides_no_other(void **state)
+{
+    struct small_run *s = *state;
+
+    finish_batch(s, 0, 0);
+    finish_batch(s, 1, 0);
+    im_batch_free(&s->run, 0, 0);
+    assert_int_equal(im_batch_ready_count(&s->run, &s->plan, 0, 0), 1);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, small_setup, small_teardown)
 
 int main(void)
@@ -150,6 +160,7 @@ int main(void)
         TEST(test_free_opens_every_place_for_the_batch_one_turn_later),
         TEST(test_places_of_a_batch_are_apart_and_inside_the_segment),
         TEST(test_ready_count_stops_at_the_first_incomplete_batch),
+        TEST(test_batch_given_back_in_its_step_hides_no_other),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
