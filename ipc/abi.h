@@ -125,6 +125,8 @@ enum im_gauge {
     IM_G_GPU_THROTTLED, /* bits of enum im_throttle (telemetry.h) */
     IM_G_GPU_ENERGY,    /* J since the trainer began to count */
     IM_G_GPU_IDEAL, /* s that an image of the current size would take at the GPU's peak rate; 0: unknown */
+    IM_G_PLANS,     /* which of the GPU's plans is being made, from 1 on; 0: none */
+    IM_G_PLANS_OF,  /* how many there are; 0: not known yet; -1: another process makes them */
     IM_GAUGES = 24
 };
 #define IM_HISTOGRAM_BUCKETS 44 /* bucket b counts durations in [2^b, 2^(b+1)) ns */

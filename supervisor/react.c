@@ -68,6 +68,21 @@ void sv_finish(struct sv_super *s, int exit_status)
     set_state(s, IM_RUN_ENDED);
 }
 
+/* Does a trainer still load, or plan, what it was started with? Then no step was taken since, for it takes
+ * all of them; and without a reset what they have is on disk. */
+static bool nothing_is_trained(const struct sv_super *s)
+{
+    if (atomic_load_explicit(&s->run.control->generation, memory_order_relaxed) > 1)
+        return false;
+    for (uint32_t i = 0; i < s->run.geometry.ranks; i++) {
+        uint32_t slot = im_run_slot(&s->run, IM_ROLE_TRAINER, i);
+
+        if (atomic_load_explicit(&s->run.process[slot].ready_ns, memory_order_acquire) == 0)
+            return true;
+    }
+    return false;
+}
+
 void sv_request_stop(struct sv_super *s, const char *why)
 {
     enum im_run_state state = im_run_state(&s->run);
@@ -77,7 +92,7 @@ void sv_request_stop(struct sv_super *s, const char *why)
     sv_screen_say(&s->screen,
                   "%s: finishing the step and saving; Ctrl-C or `imsuper stop --now` stops at once", why);
     sv_journal_event(&s->journal, "run.stopping", NULL);
-    if (state == IM_RUN_STARTING) { /* nothing has been trained since the last checkpoint */
+    if (state == IM_RUN_STARTING || nothing_is_trained(s)) { /* since the last checkpoint */
         sv_finish(s, IM_EXIT_RESUMABLE);
         return;
     }

@@ -147,6 +147,21 @@ static const char *format_gpus(const struct sv_view *v, char *s, size_t n)
     return s;
 }
 
+/* "cuDNN: plan 12 of 61": what a trainer is busy with before it trains; empty: nothing. */
+static const char *format_plans(const struct sv_view *v, char *s, size_t n)
+{
+    double at = v->gauge[IM_G_PLANS], of = v->gauge[IM_G_PLANS_OF];
+
+    s[0] = 0;
+    if (at > 0 && of < 0)
+        snprintf(s, n, "  cuDNN: another process makes the plans");
+    else if (at > 0 && of > 0)
+        snprintf(s, n, "  cuDNN: plan %.0f of %.0f", at, of);
+    else if (at > 0)
+        snprintf(s, n, "  cuDNN: plan %.0f", at);
+    return s;
+}
+
 void sv_format_line(const struct sv_screen *s, const struct sv_progress *p, int columns, char *buffer, int n)
 {
     const struct sv_view *v = p->view;
@@ -156,6 +171,8 @@ void sv_format_line(const struct sv_screen *s, const struct sv_progress *p, int 
     buffer[0] = 0;
     if (!p->phase) {
         append(buffer, n, columns, &used, p->state, (int)strlen(p->state));
+        format_plans(v, part, sizeof part);
+        append(buffer, n, columns, &used, part, (int)strlen(part));
         return;
     }
     snprintf(part, sizeof part, "%3u/%-3u ", p->phase->epoch + 1, p->epochs);
@@ -165,6 +182,8 @@ void sv_format_line(const struct sv_screen *s, const struct sv_progress *p, int 
     snprintf(part, sizeof part, " %3.0f%% %s %llu/%u", 100 * fraction_of(p),
              p->phase->split == IM_TRAIN ? "step" : "val", (unsigned long long)p->step, p->phase->steps);
     append(buffer, n, columns, &used, part, (int)strlen(part));
+    if (*format_plans(v, part, sizeof part))
+        append(buffer, n, columns, &used, part, (int)strlen(part));
     snprintf(part, sizeof part, "  %ux%u px", p->phase->batch_size, p->phase->image_size);
     append(buffer, n, columns, &used, part, (int)strlen(part));
     snprintf(part, sizeof part, "  %s img/s", sv_format_rate(v->samples_per_second, a, sizeof a));
@@ -210,12 +229,26 @@ static void print_plain_gpus(const struct sv_view *v)
             fprintf(stderr, " gpu_throttled=%s", im_throttle_word(i));
 }
 
+static void print_plain_plans(const struct sv_view *v)
+{
+    double at = v->gauge[IM_G_PLANS], of = v->gauge[IM_G_PLANS_OF];
+
+    if (at > 0 && of < 0)
+        fputs(" cudnn_plans=awaited", stderr);
+    else if (at > 0 && of > 0)
+        fprintf(stderr, " cudnn_plans=%.0f/%.0f", at, of);
+    else if (at > 0)
+        fprintf(stderr, " cudnn_plans=%.0f", at);
+}
+
 static void print_plain(const struct sv_progress *p)
 {
     const struct sv_view *v = p->view;
 
     if (!p->phase) {
-        fprintf(stderr, "state=%s\n", p->state);
+        fprintf(stderr, "state=%s", p->state);
+        print_plain_plans(v);
+        fputc('\n', stderr);
         return;
     }
     fprintf(stderr, "epoch=%u/%u split=%s step=%llu/%u batch=%u image_size=%u", p->phase->epoch + 1,
@@ -228,6 +261,7 @@ static void print_plain(const struct sv_progress *p)
         fprintf(stderr, " skipped_steps=%.0f", v->gauge[IM_G_SKIPPED]);
     if (p->eta_run >= 0)
         fprintf(stderr, " eta_epoch_s=%.0f eta_run_s=%.0f", p->eta_epoch, p->eta_run);
+    print_plain_plans(v);
     print_plain_gpus(v);
     fprintf(stderr, " read_busy=%.2f augment_busy=%.2f train_busy=%.2f train_wait=%.2f limited_by=%s\n",
             v->stage[0].busy, v->stage[1].busy, v->stage[2].busy, v->stage[2].wait_input,

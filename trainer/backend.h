@@ -227,6 +227,11 @@ struct im_device_config {
     bool deterministic; /* the same bits on every run */
     bool tf32;          /* fp32 convolutions and matrix products may round their inputs to tf32 */
     const char *cache;  /* file of what was found out about this GPU's kernels; NULL: nothing is kept */
+    /* (optional) Called while plan() and settle() work on what takes long, number `at` of `of`: of is 0 when
+     * that is not known yet, and -1 while another process does what this one is going to need; at 0: done
+     * with it. Anything but 0 gives up: they return -ECANCELED. */
+    int (*progress)(void *context, int at, int of);
+    void *progress_context;
 };
 
 /* Every entry is required unless it says (optional). */
@@ -281,6 +286,10 @@ struct im_backend_ops {
     const char *(*plan_kernel)(struct im_plan *plan); /* (optional) the name of what runs, for logs */
     /* (optional) What people should know about this precision on this machine, a sentence; NULL: nothing. */
     const char *(*caution)(struct im_backend *b, enum im_precision precision);
+    /* (optional) What it does without for the sake of `deterministic`: the i-th kind of work with the numbers
+     * of what is left out, or with `whole` the i-th thing left out. NULL: there are no more. Valid until the
+     * next call. */
+    const char *(*left_out)(struct im_backend *b, int i, bool whole);
     /* (optional) Says that pixels of batches will lie in this memory, which may be mapped read-only, until
      * host_unlock(): a device can then fetch them by itself. An error costs speed and nothing else. */
     int (*host_lock)(struct im_backend *b, void *memory, size_t bytes, struct im_text *text);

@@ -6,6 +6,7 @@
 #include "trainer/backend_cuda.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "ipc/base/err.h"
@@ -39,6 +40,14 @@ static void close_gpu(struct im_backend *b)
     free(b);
 }
 
+static int progress(void *context, const char *what, int at, int of)
+{
+    struct im_backend *b = context;
+
+    (void)what;
+    return b->config.progress(b->config.progress_context, at, of);
+}
+
 static int open_libraries(struct im_backend *b, const struct im_device_config *config, struct im_text *text)
 {
     int err = tr_gpu_open(config->index, &b->gpu, text);
@@ -47,7 +56,9 @@ static int open_libraries(struct im_backend *b, const struct im_device_config *c
         err = tr_dnn_open(&(struct tr_dnn_config){.gpu = b->gpu,
                                                   .deterministic = config->deterministic,
                                                   .tf32 = config->tf32,
-                                                  .cache = config->cache},
+                                                  .cache = config->cache,
+                                                  .progress = config->progress ? progress : NULL,
+                                                  .context = b},
                           &b->dnn, text);
     if (err == 0)
         err = tr_blas_open(&(struct tr_blas_config){.gpu = b->gpu,
@@ -65,6 +76,7 @@ static int open_device(const struct im_device_config *config, struct im_backend 
 
     if (!b)
         return im_fail(text, -ENOMEM, "no memory for a backend");
+    b->config = *config;
     err = open_libraries(b, config, text);
     if (err == 0)
         err = tr_cuda_stage_open(b, text);
@@ -182,6 +194,23 @@ static int settle(struct im_backend *b, struct im_text *text)
 static int trouble(struct im_backend *b, struct im_text *text)
 {
     return tr_gpu_trouble(b->gpu, text);
+}
+
+static const char *left_out(struct im_backend *b, int i, bool whole)
+{
+    for (int group = 0; group < TR_DNN_GROUPS; group++) {
+        const char *engine =
+            whole ? tr_dnn_excluded_engine(b->dnn, group, 0) : tr_dnn_excluded_short(b->dnn, group);
+
+        for (int k = 0; engine; i--) {
+            if (i == 0) {
+                snprintf(b->line, sizeof(b->line), "%s: %s", tr_dnn_group(group), engine);
+                return b->line;
+            }
+            engine = whole ? tr_dnn_excluded_engine(b->dnn, group, ++k) : NULL;
+        }
+    }
+    return NULL;
 }
 
 /* What an arena may have: cuDNN's workspace may still grow to its limit. */
@@ -320,4 +349,5 @@ const struct im_backend_ops im_backend_cuda = {
     .plan_kernel = tr_cuda_plan_kernel,
     .host_lock = host_lock,
     .host_unlock = host_unlock,
+    .left_out = left_out,
 };

@@ -532,7 +532,11 @@ static void consider(struct tr_cudnn_graph *g, cudnnBackendDescriptor_t config)
     if (status == CUDNN_STATUS_SUCCESS && !listed(g, name) && g->engine_count < ENGINES)
         verdict = judge(engine, &g->rules);
     destroy(engine);
-    g->excluded += verdict == EXCLUDED;
+    if (verdict == EXCLUDED) {
+        g->excluded++;
+        if (g->rules.excluded)
+            g->rules.excluded(g->rules.context, name);
+    }
     if (verdict != TAKEN) {
         destroy(config);
         return;
@@ -633,11 +637,6 @@ void tr_cudnn_graph_trim(struct tr_cudnn_graph *g, int engine)
 int tr_cudnn_graph_engines(const struct tr_cudnn_graph *g)
 {
     return g->engine_count;
-}
-
-int tr_cudnn_graph_excluded(const struct tr_cudnn_graph *g)
-{
-    return g->excluded;
 }
 
 const char *tr_cudnn_graph_engine(const struct tr_cudnn_graph *g, int engine)

@@ -71,6 +71,9 @@ struct tr_cudnn_rules {
     bool deterministic;     /* the same bits every time */
     bool exact;             /* fp32 stays fp32: no tensor cores, no transforms */
     size_t workspace_limit; /* bytes */
+    /* (optional) Told the name of each engine that only `deterministic` rules out, maybe more than once. */
+    void (*excluded)(void *context, const char *engine);
+    void *context;
 };
 
 /* A graph of whose engines those within the rules are listed, cuDNN's best guesses first. -ENOTSUP: there are
@@ -82,8 +85,6 @@ void tr_cudnn_graph_free(struct tr_cudnn_graph *graph); /* after its plans; NULL
 /* Frees what is kept for all engines but this one. No plan can be made of the others afterwards. */
 void tr_cudnn_graph_trim(struct tr_cudnn_graph *graph, int engine);
 int tr_cudnn_graph_engines(const struct tr_cudnn_graph *graph);
-int tr_cudnn_graph_excluded(
-    const struct tr_cudnn_graph *graph); /* those that only `deterministic` ruled out */
 /* "62:2=5,24=17": number and settings. The same name is the same code in the same version of cuDNN. */
 const char *tr_cudnn_graph_engine(const struct tr_cudnn_graph *graph, int engine);
 

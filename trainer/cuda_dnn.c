@@ -67,6 +67,7 @@ void tr_dnn_close(struct tr_dnn *dnn)
     tr_gpu_memory_free(dnn->gpu, dnn->workspace);
     tr_gpu_memory_free(dnn->gpu, dnn->rounded);
     free(dnn->choices);
+    tr_dnn_names_fini(dnn);
     tr_plans_close(dnn->known);
     tr_cudnn_close(dnn->cudnn);
     free(dnn);
@@ -189,19 +190,32 @@ static int keep(struct tr_dnn *dnn, struct tr_dnn_choice *c)
     return 0;
 }
 
+struct exclusion {
+    struct tr_dnn *dnn;
+    int group;
+};
+
+static void exclude(void *context, const char *engine)
+{
+    const struct exclusion *e = context;
+
+    tr_dnn_exclude(e->dnn, e->group, engine);
+}
+
 int tr_dnn_ask(struct tr_dnn *dnn, struct tr_dnn_choice *c, int way, struct im_text *text)
 {
-    struct tr_cudnn_rules rules = {dnn->config.deterministic, c->exact, dnn->config.workspace_limit};
+    struct exclusion exclusion = {dnn, c->group};
+    const struct tr_cudnn_rules rules = {.deterministic = dnn->config.deterministic,
+                                         .exact = c->exact,
+                                         .workspace_limit = dnn->config.workspace_limit,
+                                         .excluded = exclude,
+                                         .context = &exclusion};
     const struct tr_dnn_graph *g = &c->graphs[way];
-    int err;
 
     if (c->ways[way])
         return 0;
-    err = tr_cudnn_graph_new(dnn->cudnn, g->tensors, g->tensor_count, g->ops, g->op_count, &rules,
-                             &c->ways[way], text);
-    if (err == 0)
-        dnn->facts.excluded += tr_cudnn_graph_excluded(c->ways[way]);
-    return err;
+    return tr_cudnn_graph_new(dnn->cudnn, g->tensors, g->tensor_count, g->ops, g->op_count, &rules,
+                              &c->ways[way], text);
 }
 
 /* What the cache knows was timed, or is the first for `deterministic`, and checked, with this version of
@@ -220,9 +234,16 @@ static bool plan_known(struct tr_dnn *dnn, struct tr_dnn_choice *c)
  */
 static int plan(struct tr_dnn *dnn, struct tr_dnn_choice *c, struct im_text *text)
 {
-    bool known = plan_known(dnn, c);
-    int err = known ? 0 : -ENOTSUP;
+    int err = tr_dnn_tell(dnn, c->key, dnn->facts.plans + 1, 0), turn;
+    bool known = err == 0 && plan_known(dnn, c);
 
+    if (err == 0 && !known) {
+        turn = tr_dnn_own(dnn);
+        err = turn < 0 ? turn : 0;
+        known = turn > 0 && plan_known(dnn, c);
+    }
+    if (err == 0 && !known)
+        err = -ENOTSUP;
     for (int way = 0; way < c->way_count && err == -ENOTSUP; way++) {
         err = tr_dnn_ask(dnn, c, way, text);
         if (err == 0)
@@ -231,6 +252,8 @@ static int plan(struct tr_dnn *dnn, struct tr_dnn_choice *c, struct im_text *tex
     c->timed = known || dnn->config.deterministic;
     c->checked = known || !c->adds;
     dnn->facts.cached += known;
+    if (known && dnn->config.deterministic && tr_dnn_ask(dnn, c, c->way, NULL) == 0)
+        tr_dnn_trim(c); /* only to learn what is ruled out, which is said at each start */
     if (err == 0 && c->timed && c->checked && !known)
         tr_dnn_remember_first(dnn, c);
     return err;
@@ -294,7 +317,8 @@ int tr_dnn_conv_new(struct tr_dnn *dnn, const struct tr_dnn_conv_shape *s, enum 
         [TR_DNN_CONV_BACKWARD_WEIGHTS] = "backward weights",
     };
     bool adds = kind == TR_DNN_CONV_BACKWARD_ADD;
-    struct tr_dnn_choice draft = {.way_count = adds ? 2 : 1,
+    struct tr_dnn_choice draft = {.group = (int)kind,
+                                  .way_count = adds ? 2 : 1,
                                   .adds = adds,
                                   .exact = type == TR_GPU_F32 && !dnn->config.tf32,
                                   .type = type};
@@ -375,7 +399,7 @@ int tr_dnn_norm_new(struct tr_dnn *dnn, const struct tr_dnn_norm_shape *s, enum 
                     struct im_text *text)
 {
     struct tr_dnn_norm *norm = malloc(sizeof *norm);
-    struct tr_dnn_choice draft = {.way_count = 1, .type = type};
+    struct tr_dnn_choice draft = {.group = TR_DNN_CONV_KINDS + (int)kind, .way_count = 1, .type = type};
     int err;
 
     if (!norm)
@@ -495,9 +519,11 @@ int tr_dnn_settle(struct tr_dnn *dnn, bool *ret_moved, struct im_text *text)
     err = tr_dnn_time_all(dnn, text);
     if (err == 0)
         err = size_workspace(dnn, ret_moved, text);
-    if (err == 0)
+    if (err == 0 || err == -ECANCELED)
         tr_plans_save(dnn->known,
                       NULL); /* a cache that cannot be written is no error: the next run times again */
+    tr_dnn_disown(dnn);
+    tr_dnn_tell(dnn, "", 0, 0);
     dnn->facts.timing_ns += im_now() - start;
     return err;
 }

@@ -10,7 +10,9 @@
  * that are new and sizes the workspace; then they run. A plan's first run may load its code, so a step runs
  * once before it is recorded. Choices are kept in a cache on disk (cuda_plans.h). With `deterministic`
  * nothing is timed: the first engine in cuDNN's own order that gives the same bits every time is taken, and
- * the cache only keeps its code, so that neither clock nor cache can change a result.
+ * the cache only keeps its code, so that neither clock nor cache can change a result. Where there is a cache,
+ * one process at a time makes plans that are not in it, from the first that it misses to the end of
+ * tr_dnn_settle(); others of the same model of GPU wait, and then find them there.
  *
  * Errors: 0 or a negative errno; runs leave their sentence in tr_gpu_trouble(). One thread at a time. */
 #ifndef TRAINER_CUDA_DNN_H
@@ -33,9 +35,11 @@ struct tr_dnn_config {
     bool tf32;              /* fp32 plans may round their inputs to tf32 (10 bits of mantissa) */
     size_t workspace_limit; /* bytes that an engine may ask for; 0: TR_DNN_WORKSPACE */
     const char *cache;      /* file of known choices; NULL: none; see tr_plans_path() */
-    /* (optional) Called while plans are timed: "conv 3x3 64 -> 64 backward data", number `done` of `total`.
-     */
-    void (*progress)(void *context, const char *what, int done, int total);
+    /* (optional) Called before each engine that is compiled or timed: which operation it is for, and that it
+     * is number `at` of `of`. of is 0 while it is not known how many there will be, and -1 while another
+     * process makes plans that this one is going to need; at 0: done with it. Anything but 0 gives up: what
+     * was called returns -ECANCELED. */
+    int (*progress)(void *context, const char *what, int at, int of);
     void *context;
 };
 #define TR_DNN_WORKSPACE ((size_t)512 << 20)
@@ -102,6 +106,14 @@ struct tr_dnn_norm_shape {
     int n, h, w, c;
 };
 enum tr_dnn_norm_kind { TR_DNN_NORM_FORWARD, TR_DNN_NORM_BACKWARD, TR_DNN_NORM_KINDS };
+
+/* Engines that `deterministic` ruled out. group: kinds of convolutions, then of norms. short: their numbers,
+ * "0, 3, 58", NULL where there are none; engine: the i-th with its settings, "58:2=5,24=17", NULL beyond the
+ * last. */
+#define TR_DNN_GROUPS ((int)TR_DNN_CONV_KINDS + (int)TR_DNN_NORM_KINDS)
+const char *tr_dnn_group(int group); /* "convolution backward weights" */
+const char *tr_dnn_excluded_short(const struct tr_dnn *dnn, int group);
+const char *tr_dnn_excluded_engine(const struct tr_dnn *dnn, int group, int i);
 
 /* What a kind does not name may be NULL. No two may overlap. */
 struct tr_dnn_norm_args {

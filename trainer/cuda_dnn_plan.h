@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "trainer/cuda_cudnn.h"
+#include "trainer/cuda_dnn.h"
 #include "trainer/cuda_dnn_graphs.h"
 #include "trainer/cuda_plans.h"
 
@@ -27,6 +28,14 @@ struct tr_dnn_choice {
     size_t rounded; /* BACKWARD_WEIGHTS in 16 bits: elements of dw, which the plan writes into dnn->rounded */
     enum tr_gpu_type type;
     int users;
+    int group; /* tr_dnn_group() */
+};
+
+/* Names, each once, in the order of their coming; and the numbers that they begin with. */
+struct tr_dnn_names {
+    char **names;
+    int count, room;
+    char numbers[160];
 };
 
 struct tr_dnn {
@@ -40,6 +49,9 @@ struct tr_dnn {
     size_t rounded_bytes;
     struct tr_dnn_facts facts;
     float epsilon, factor, zero; /* numbers that graphs read from host memory */
+    struct tr_dnn_names excluded[TR_DNN_GROUPS];
+    bool owns, alone; /* the cache's lock; waits for it no more */
+    bool cancelled;
 };
 
 /* Asks cuDNN for the engines of one way to say it. -ENOTSUP: there are none. */
@@ -53,6 +65,15 @@ void tr_dnn_trim(struct tr_dnn_choice *c);
 void tr_dnn_remember(struct tr_dnn *dnn, const struct tr_dnn_choice *c, uint64_t ns);
 /* The same where nothing is timed, and only of cuDNN's first engine: that is the same one without a cache. */
 void tr_dnn_remember_first(struct tr_dnn *dnn, const struct tr_dnn_choice *c);
+
+/* cuda_dnn_start.c. Tells config.progress. 0 or -ECANCELED. */
+int tr_dnn_tell(struct tr_dnn *dnn, const char *what, int at, int of);
+/* Waits until no other process makes plans for such a GPU. 1: look into the cache again; 0; -ECANCELED. */
+int tr_dnn_own(struct tr_dnn *dnn);
+void tr_dnn_disown(struct tr_dnn *dnn);
+/* Remembers an engine that was ruled out. */
+void tr_dnn_exclude(struct tr_dnn *dnn, int group, const char *engine);
+void tr_dnn_names_fini(struct tr_dnn *dnn);
 
 /* Times the engines of all choices that are new. -EIO: the GPU failed; -ENOTSUP: no engine of one runs;
  * -ENOMEM: there is no memory to check those that add. */

@@ -36,6 +36,7 @@ struct bench {
     void *flush, *workspace;
     size_t tensor_bytes, flush_bytes;
     im_ns limit; /* for the operation at hand */
+    int at, of;  /* operations, for those who wait */
 };
 
 static size_t aligned(size_t bytes)
@@ -249,6 +250,8 @@ static void search(struct bench *b, struct tr_dnn_choice *c, bool first, struct 
         for (int i = 0; i < tr_cudnn_graph_engines(c->ways[way]); i++) {
             if (best->plan && (first || im_now() > deadline))
                 return;
+            if (tr_dnn_tell(b->dnn, c->key, b->at, b->of) < 0)
+                return;
             ns = UINT64_MAX;
             if (try_engine(b, c, way, i, best->ns, &ns) == 0 && ns < best->ns)
                 set_aside(best, c, ns);
@@ -297,6 +300,8 @@ static int decide(struct bench *b, struct tr_dnn_choice *c, struct im_text *text
     err = tr_gpu_trouble(dnn->gpu, text);
     if (err < 0)
         return err;
+    if (dnn->cancelled)
+        return -ECANCELED;
     if (!best.plan)
         return im_fail(text, -ENOTSUP, "%s: none of cuDNN's engines runs", c->key);
     c->checked = c->timed = true;
@@ -343,8 +348,8 @@ static int decide_all(struct bench *b, int total, struct im_text *text)
 
         if (!is_open(c))
             continue;
-        if (dnn->config.progress)
-            dnn->config.progress(dnn->config.context, c->key, done, total);
+        b->at = done + 1;
+        b->of = total;
         b->limit = share_of(end > im_now() ? end - im_now() : 0, total - done);
         err = decide(b, c, text);
         if (err == 0)

@@ -3,6 +3,7 @@
 #include "trainer/cuda_plans.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <libgen.h>
 #include <limits.h>
@@ -10,6 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 #include "ipc/base/crc32c.h"
 #include "ipc/base/err.h"
@@ -36,6 +39,7 @@ struct tr_plans {
     char scope[160];
     struct list list;
     bool changed;
+    int lock; /* -1: not held */
 };
 
 int tr_plans_path(char *ret_path, size_t size)
@@ -189,6 +193,7 @@ int tr_plans_open(const char *path, const char *scope, struct tr_plans **ret_pla
 
     if (!p)
         return -ENOMEM;
+    p->lock = -1;
     snprintf(p->path, sizeof p->path, "%s", path ? path : "");
     snprintf(p->scope, sizeof p->scope, "%s", scope);
     for (char *c = p->scope; *c; c++)
@@ -203,8 +208,46 @@ void tr_plans_close(struct tr_plans *p)
 {
     if (!p)
         return;
+    tr_plans_unlock(p);
     list_fini(&p->list);
     free(p);
+}
+
+/* The file stays: whoever removed it could remove one that another has just locked. */
+int tr_plans_lock(struct tr_plans *p)
+{
+    char path[PATH_MAX], folder[PATH_MAX];
+    int fd, err;
+
+    if (!*p->path)
+        return -ENOENT;
+    if (p->lock >= 0)
+        return 1;
+    if (snprintf(path, sizeof path, "%s.%08" PRIx32 ".lock", p->path,
+                 im_crc32c(0, p->scope, strlen(p->scope))) >= (int)sizeof path)
+        return -ENAMETOOLONG;
+    memcpy(folder, p->path, sizeof folder);
+    err = im_mkdirs(dirname(folder), 0777, NULL);
+    if (err < 0)
+        return err;
+    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (fd < 0)
+        return -errno;
+    if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        err = errno == EWOULDBLOCK ? 0 : -errno;
+        close(fd);
+        return err;
+    }
+    p->lock = fd;
+    read_file(&p->list, p->path);
+    return 1;
+}
+
+void tr_plans_unlock(struct tr_plans *p)
+{
+    if (p->lock >= 0)
+        close(p->lock);
+    p->lock = -1;
 }
 
 const char *tr_plans_find(const struct tr_plans *p, const char *key)

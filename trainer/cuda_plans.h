@@ -37,6 +37,13 @@ int tr_plans_add(struct tr_plans *plans, const char *key, const char *engine, ui
 /* Writes what was added into the file, beside what others wrote meanwhile. Nothing added: nothing written. */
 int tr_plans_save(struct tr_plans *plans, struct im_text *text);
 
+/* So that one process at a time works out what all need. lock, without waiting: 1: held until unlock, close
+ * or the process's end, and what others have saved since open is known now; 0: another process holds it;
+ * negative errno: there is no file, or its file system has no locks. Processes of other scopes have another
+ * lock. */
+int tr_plans_lock(struct tr_plans *plans);
+void tr_plans_unlock(struct tr_plans *plans);
+
 /* What goes with a choice: the engine's plan with its compiled code, so that it is not compiled at each
  * start. In a file of its own beside the choices, PATH.d/NUMBER, with a checksum. load: -ENOENT: there is
  * none, or it is damaged, or another's; *ret_bytes is the caller's to free(). store: a sentence where it

@@ -456,3 +456,8 @@ const char *im_network_caution(const struct im_network *net)
 {
     return net->ops->caution ? net->ops->caution(net->backend, net->precision) : NULL;
 }
+
+const char *im_network_left_out(const struct im_network *net, int i, bool whole)
+{
+    return net->ops->left_out ? net->ops->left_out(net->backend, i, whole) : NULL;
+}

@@ -195,6 +195,8 @@ struct im_network_bytes im_network_bytes(const struct im_network *net);
 
 /* What people should know about the precision on this machine, a sentence; NULL: nothing. */
 const char *im_network_caution(const struct im_network *net);
+const char *im_network_left_out(const struct im_network *net, int i,
+                                bool whole); /* im_backend_ops.left_out */
 
 /* The graph of that shape, for tools that look inside; it may be freed when another is made. */
 int im_network_graph(struct im_network *net, int n, int size, bool training, struct im_graph **ret_graph,

@@ -160,6 +160,18 @@ static int wait_for_start(struct im_child *child)
     }
 }
 
+/* What --deterministic does without: the kinds for people, all names for the log. */
+static void tell_left_out(const struct im_network *net)
+{
+    const char *line;
+
+    for (int i = 0; (line = im_network_left_out(net, i, false)); i++)
+        im_log(IM_LOG_WARN, "not deterministic, therefore left out: engines of cuDNN", "for=%s",
+               im_log_quote(&(struct im_quoted){0}, line));
+    for (int i = 0; (line = im_network_left_out(net, i, true)); i++)
+        im_log(IM_LOG_INFO, "left out", "engine=%s", im_log_quote(&(struct im_quoted){0}, line));
+}
+
 static int tell_ready(struct tr_trainer *t, struct im_text *text)
 {
     const struct im_network_bytes b = im_network_bytes(t->net);
@@ -174,6 +186,8 @@ static int tell_ready(struct tr_trainer *t, struct im_text *text)
            "snapshots_bytes=%" PRIu64 " next_batch=%" PRIu64,
            b.parameters, b.gradients, b.optimizer, b.statistics, b.averages, b.activations, b.apart,
            b.backend, snapshots, t->at.next_batch);
+    if (tr_trainer_leads(t))
+        tell_left_out(t->net);
     return tr_trainer_leads(t) ? tr_report_ready(&t->report, &t->at, &b, snapshots, text) : 0;
 }
 
@@ -190,6 +204,10 @@ int tr_run(struct im_child *child, struct im_text *text)
     }
     if (err == 0)
         err = train(&t, text);
+    if (err == -ECANCELED) { /* in the middle of planning: nothing is saved */
+        err = im_child_should_leave(child);
+        err = err ? err : IM_EXIT_FORCED;
+    }
     im_stats_enter(child->stats, IM_IDLE);
     tr_trainer_close(&t, err != 0 && err != IM_EXIT_RESUMABLE);
     if (err < 0 && !text->s[0])

@@ -14,6 +14,17 @@
 #include "trainer/resume.h"
 #include "trainer/setup.h"
 
+/* A first start takes minutes on a GPU: it is seen, and ends when the run does. */
+static int planning(void *context, int at, int of)
+{
+    struct im_child *child = context;
+
+    im_stats_gauge(child->stats, IM_G_PLANS_OF, of);
+    im_stats_gauge(child->stats, IM_G_PLANS, at);
+    atomic_fetch_add_explicit(&child->entry->progress, 1, memory_order_relaxed);
+    return im_child_should_leave(child);
+}
+
 static int open_network(struct tr_trainer *t, struct im_text *text)
 {
     struct im_network_config config;
@@ -25,6 +36,8 @@ static int open_network(struct tr_trainer *t, struct im_text *text)
         config.bn_sync = &t->team.bn_sync;
     if (im_conf_gpu(t->child->conf, t->child->index) >= 0)
         config.device.index = im_conf_gpu(t->child->conf, t->child->index);
+    config.device.progress = planning;
+    config.device.progress_context = t->child;
     if (tr_plans_path(t->plans, sizeof t->plans) == 0)
         config.device.cache = t->plans;
     config.rank_sum = tr_team_rank_sum(&t->team);

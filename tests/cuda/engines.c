@@ -39,7 +39,8 @@ static int graphs, engines;
 static struct tr_cudnn_graph *ask(const char *what, const struct tr_dnn_graph *g, bool exact,
                                   bool deterministic, struct im_text *text)
 {
-    struct tr_cudnn_rules rules = {deterministic, exact, TR_DNN_WORKSPACE};
+    struct tr_cudnn_rules rules = {
+        .deterministic = deterministic, .exact = exact, .workspace_limit = TR_DNN_WORKSPACE};
     struct tr_cudnn_graph *graph = NULL;
     int err =
         tr_cudnn_graph_new(cudnn, g->tensors, g->tensor_count, g->ops, g->op_count, &rules, &graph, text);
@@ -205,7 +206,7 @@ static void text_that_is_no_plan_is_refused(void **state)
 static void impossible_convolution_is_refused(void **state)
 {
     const struct tr_dnn_conv_shape s = {1, 2, 2, 8, 8, 5, 1, 0};
-    struct tr_cudnn_rules rules = {false, false, TR_DNN_WORKSPACE};
+    struct tr_cudnn_rules rules = {.workspace_limit = TR_DNN_WORKSPACE};
     struct tr_cudnn_graph *graph = NULL;
     struct im_text text = {0};
     struct tr_dnn_graph g;

@@ -1,6 +1,7 @@
 /* cuda_dnn.h on the host: sums in double over values of any type, rounded once. */
 #include <errno.h>
 #include <math.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -49,14 +50,49 @@ void tr_dnn_close(struct tr_dnn *dnn)
     free(dnn);
 }
 
+/* ---- what a first start is like ---- */
+
+/* HOST_PLAN_MS in the environment: how long one plan takes. */
+static int tell(struct tr_dnn *dnn, int at, int of)
+{
+    const char *pause = getenv("HOST_PLAN_MS");
+
+    if (pause && at > 0)
+        poll(NULL, 0, (int)strtol(pause, NULL, 10));
+    return dnn->config.progress && dnn->config.progress(dnn->config.context, "a plan", at, of) ? -ECANCELED
+                                                                                               : 0;
+}
+
+const char *tr_dnn_group(int group)
+{
+    return group == TR_DNN_CONV_BACKWARD_WEIGHTS ? "convolution backward weights" : "other";
+}
+
+const char *tr_dnn_excluded_short(const struct tr_dnn *dnn, int group)
+{
+    return dnn->config.deterministic && group == TR_DNN_CONV_BACKWARD_WEIGHTS ? "0, 3" : NULL;
+}
+
+const char *tr_dnn_excluded_engine(const struct tr_dnn *dnn, int group, int i)
+{
+    static const char *const names[] = {"0:2=5", "3", NULL};
+
+    return i < 3 && tr_dnn_excluded_short(dnn, group) ? names[i] : NULL;
+}
+
 int tr_dnn_settle(struct tr_dnn *dnn, bool *ret_moved, struct im_text *text)
 {
+    int err = 0;
+
     (void)text;
     im_assert(!tr_gpu_is_recording(dnn->config.gpu));
+    for (int i = 1; i <= dnn->unsettled && err == 0; i++)
+        err = tell(dnn, i, dnn->unsettled);
+    tell(dnn, 0, 0);
     if (ret_moved)
         *ret_moved = dnn->unsettled > 0;
-    dnn->unsettled = 0;
-    return 0;
+    dnn->unsettled = err < 0 ? dnn->unsettled : 0;
+    return err;
 }
 
 void tr_dnn_facts(const struct tr_dnn *dnn, struct tr_dnn_facts *ret_facts)

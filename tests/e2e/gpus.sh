@@ -15,6 +15,14 @@ install_programs() {
   export LD_LIBRARY_PATH=$FAKES/nvml${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 }
 
+# The real backend, on a GPU that is the processor.
+install_emulated() {
+  local module=$BUILD/tests/cuda_seams/module/imsuper-cuda.so
+  [ -e "$module" ] || skip "this build does not emulate the kernels"
+  install_programs
+  cp "$module" "$BIN/"
+}
+
 # refused STATUS SENTENCE FLAG...
 refused() {
   local status=$1 sentence=$2
@@ -144,10 +152,8 @@ case_places() {
 # The real backend, on a GPU that is the processor: a run in one piece, one whose trainer is killed half way, and one whose
 # trainer is killed when it has given a batch back in the middle of its step.
 case_emulated() {
-  local module=$BIN/tests/cuda_seams/module/imsuper-cuda.so flags=(--gpus 1 --epochs 1 --image-size 8 --subset --subset-size 96 --snapshot-steps 2)
-  [ -e "$module" ] || skip "this build does not emulate the kernels"
-  install_programs
-  cp "$module" "$BIN/"
+  local flags=(--gpus 1 --epochs 1 --image-size 8 --subset --subset-size 96 --snapshot-steps 2)
+  install_emulated
   start 0 "${flags[@]}"
   must_balance
   mv "$T/w" "$T/first"
@@ -159,12 +165,36 @@ case_emulated() {
   "$BUILD/compare_states" "$T/first/run/checkpoints/last.state.safetensors" "$RUN/checkpoints/last.state.safetensors" ||
     fail "the weights differ"
   rm -r "$T/w"
-  FAULTS="trainer:trainer.freed=kill@8"
+  FAULTS="trainer:trainer.freed=kill@4"
   start 0 "${flags[@]}"
-  [ "$(deaths_of trainer)" = 1 ] || fail "no trainer died"
+  [ "$(deaths_of trainer)" -ge 1 ] || fail "no trainer died"
   must_balance
   "$BUILD/compare_states" "$T/first/run/checkpoints/last.state.safetensors" "$RUN/checkpoints/last.state.safetensors" ||
     fail "the weights differ after a death in a step"
+}
+
+# A first start that takes long is seen, and ends when it is told to, not when its trainer is killed.
+case_planning() {
+  local began
+  install_emulated
+  export HOST_PLAN_MS=300
+  launch --gpus 1 --epochs 1 --status-interval 0.1
+  until_true "$LIMIT_SECONDS" says " cudnn_plans=" || fail "nobody says how far planning has come"
+  began=$SECONDS
+  send INT
+  finish 75
+  [ $((SECONDS - began)) -lt 8 ] || fail "a trainer that plans does not leave by itself"
+  if has_event '"process.died"'; then fail "a trainer that plans was killed"; fi
+}
+
+# What --deterministic does without has a name.
+case_left_out() {
+  install_emulated
+  start 0 --gpus 1 --epochs 1 --image-size 8 --subset --subset-size 96 --deterministic
+  must_say "convolution backward weights: 0, 3"
+  grep -q 'convolution backward weights: 0:2=5' "$RUN/log.txt" || fail "the log lacks the engines that were left out"
+  start 0 --gpus 1 --epochs 2 --image-size 8 --subset --subset-size 96
+  [ "$(grep -c 'convolution backward weights' "$T/out")" = 0 ] || fail "engines are left out for no reason"
 }
 
 run_case

@@ -2,6 +2,8 @@
  * those that keep their promise, the ones from the cache, and what happens when things fail. */
 #include <errno.h>
 #include <ftw.h>
+#include <poll.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -204,8 +206,10 @@ int tr_cudnn_graph_new(struct tr_cudnn *cudnn, const struct tr_cudnn_tensor *ten
 {
     int way = op_count - 1;
 
-    (void)cudnn, (void)tensors, (void)tensor_count, (void)rules;
+    (void)cudnn, (void)tensors, (void)tensor_count;
     fake.asked++;
+    for (int i = 0; rules->deterministic && i < 4; i++)
+        rules->excluded(rules->context, (const char *[]){"58:2=5,24=17", "3", "58:2=6", "3"}[i]);
     if (fake.counts[way] == 0)
         return im_fail(text, -ENOTSUP, "the table is empty");
     *ret_graph = calloc(1, sizeof **ret_graph);
@@ -227,12 +231,6 @@ void tr_cudnn_graph_trim(struct tr_cudnn_graph *g, int engine)
 int tr_cudnn_graph_engines(const struct tr_cudnn_graph *g)
 {
     return fake.counts[g->way];
-}
-
-int tr_cudnn_graph_excluded(const struct tr_cudnn_graph *g)
-{
-    (void)g;
-    return 1;
 }
 
 const char *tr_cudnn_graph_engine(const struct tr_cudnn_graph *g, int engine)
@@ -567,6 +565,162 @@ static void without_scratch_memory_additions_are_not_taken_on_trust(void **state
     tr_dnn_close(dnn);
 }
 
+/* What was told, and where to say no. */
+struct listener {
+    int calls, stop_at;
+    int at, of, unknown;
+    _Atomic int waits;
+};
+
+static int listen(void *context, const char *what, int at, int of)
+{
+    struct listener *l = context;
+
+    assert_non_null(what);
+    l->at = at;
+    l->of = of > l->of ? of : l->of;
+    l->unknown += of == 0 && at > 0;
+    l->waits += of < 0;
+    return ++l->calls == l->stop_at;
+}
+
+static struct tr_dnn *open_heard(struct listener *l)
+{
+    struct tr_dnn *dnn = NULL;
+
+    assert_int_equal(
+        tr_dnn_open(
+            &(struct tr_dnn_config){
+                .gpu = &gpu, .cache = cache, .workspace_limit = 4096, .progress = listen, .context = l},
+            &dnn, NULL),
+        0);
+    return dnn;
+}
+
+static void progress_is_told_to_its_end(void **state)
+{
+    struct listener l = {0};
+    struct tr_dnn *dnn = open_heard(&l);
+    struct tr_dnn_conv *forward = plan(dnn, TR_DNN_CONV_FORWARD),
+                       *weights = plan(dnn, TR_DNN_CONV_BACKWARD_WEIGHTS);
+
+    (void)state;
+    assert_int_equal(l.unknown, 2);
+    assert_int_equal(l.at, 2);
+    assert_int_equal(tr_dnn_settle(dnn, NULL, NULL), 0);
+    assert_int_equal(l.of, 2);
+    assert_int_equal(l.calls, 2 + 2 * ENGINES + 1);
+    assert_int_equal(l.at, 0);
+    tr_dnn_conv_free(dnn, forward);
+    tr_dnn_conv_free(dnn, weights);
+    tr_dnn_close(dnn);
+}
+
+/* At any place: an error, no leak, and the next start goes on from what was timed. */
+static void planning_can_be_given_up_anywhere(void **state)
+{
+    (void)state;
+    for (int stop_at = 1; stop_at <= 2 + 2 * ENGINES; stop_at++) {
+        struct listener l = {.stop_at = stop_at};
+        struct tr_dnn_conv *convs[2] = {NULL, NULL};
+        struct im_text text = {0};
+        struct tr_dnn *dnn;
+        int err = setup(NULL);
+
+        dnn = open_heard(&l);
+        for (int i = 0; i < 2 && err == 0; i++)
+            err = tr_dnn_conv_new(dnn, &shape, i ? TR_DNN_CONV_BACKWARD_WEIGHTS : TR_DNN_CONV_FORWARD,
+                                  TR_GPU_BF16, &convs[i], &text);
+        assert_int_equal(err, stop_at <= 2 ? -ECANCELED : 0);
+        if (err == 0)
+            assert_int_equal(tr_dnn_settle(dnn, NULL, &text), -ECANCELED);
+        for (int i = 0; i < 2; i++)
+            tr_dnn_conv_free(dnn, convs[i]);
+        tr_dnn_close(dnn);
+        assert_int_equal(fake.memory_used, 0);
+        fake.planned = 0;
+        chosen(false, TR_DNN_CONV_FORWARD, "0/e3");
+        if (stop_at > 2 + ENGINES)
+            assert_int_equal(fake.planned, 0);
+    }
+}
+
+static void *second_process(void *context)
+{
+    struct listener *l = context;
+    struct tr_dnn *dnn = open_heard(l);
+    struct tr_dnn_conv *conv = plan(dnn, TR_DNN_CONV_FORWARD);
+    struct tr_dnn_facts facts;
+
+    assert_int_equal(tr_dnn_settle(dnn, NULL, NULL), 0);
+    tr_dnn_facts(dnn, &facts);
+    l->at = facts.timed;
+    tr_dnn_conv_free(dnn, conv);
+    tr_dnn_close(dnn);
+    return NULL;
+}
+
+static void one_process_plans_and_others_wait(void **state)
+{
+    struct listener l = {0};
+    struct tr_dnn *dnn = open_dnn(false);
+    struct tr_dnn_conv *conv = plan(dnn, TR_DNN_CONV_FORWARD); /* which misses, and so begins */
+    pthread_t thread;
+
+    (void)state;
+    assert_int_equal(pthread_create(&thread, NULL, second_process, &l), 0);
+    while (l.waits == 0)
+        poll(NULL, 0, 1);
+    assert_int_equal(tr_dnn_settle(dnn, NULL, NULL), 0);
+    pthread_join(thread, NULL);
+    assert_int_equal(l.at, 0); /* it timed nothing */
+    tr_dnn_conv_free(dnn, conv);
+    tr_dnn_close(dnn);
+}
+
+static void who_waits_for_plans_can_leave(void **state)
+{
+    struct listener l = {.stop_at = 3};
+    struct tr_dnn *dnn = open_dnn(false), *other = open_heard(&l);
+    struct tr_dnn_conv *conv = plan(dnn, TR_DNN_CONV_FORWARD), *none = NULL;
+    struct im_text text = {0};
+
+    (void)state;
+    assert_int_equal(tr_dnn_conv_new(other, &shape, TR_DNN_CONV_FORWARD, TR_GPU_BF16, &none, &text),
+                     -ECANCELED);
+    assert_int_equal(l.waits, 2);
+    tr_dnn_close(other);
+    tr_dnn_conv_free(dnn, conv);
+    tr_dnn_close(dnn);
+}
+
+static void exclusions_are_named(void)
+{
+    struct tr_dnn *dnn = open_dnn(true);
+    struct tr_dnn_conv *conv = plan(dnn, TR_DNN_CONV_BACKWARD_WEIGHTS);
+    struct tr_dnn_facts facts;
+
+    assert_int_equal(tr_dnn_settle(dnn, NULL, NULL), 0);
+    assert_null(tr_dnn_excluded_short(dnn, TR_DNN_CONV_FORWARD));
+    assert_string_equal(tr_dnn_excluded_short(dnn, TR_DNN_CONV_BACKWARD_WEIGHTS), "58, 3");
+    assert_string_equal(tr_dnn_group(TR_DNN_CONV_BACKWARD_WEIGHTS), "convolution backward weights");
+    assert_string_equal(tr_dnn_excluded_engine(dnn, TR_DNN_CONV_BACKWARD_WEIGHTS, 2), "58:2=6");
+    assert_null(tr_dnn_excluded_engine(dnn, TR_DNN_CONV_BACKWARD_WEIGHTS, 3));
+    tr_dnn_facts(dnn, &facts);
+    assert_int_equal(facts.excluded, 3);
+    tr_dnn_conv_free(dnn, conv);
+    tr_dnn_close(dnn);
+}
+
+/* At the first start, and when the plan comes from the cache. */
+static void what_is_ruled_out_has_its_name(void **state)
+{
+    (void)state;
+    exclusions_are_named();
+    exclusions_are_named();
+    assert_int_equal(fake.loaded, 1);
+}
+
 static void gpu_that_breaks_is_an_error(void **state)
 {
     struct tr_dnn *dnn = open_dnn(false);
@@ -617,6 +771,11 @@ int main(void)
         cmocka_unit_test_setup(gradient_of_weights_is_widened, setup),
         cmocka_unit_test_setup(without_scratch_memory_the_first_engine_stays, setup),
         cmocka_unit_test_setup(without_scratch_memory_additions_are_not_taken_on_trust, setup),
+        cmocka_unit_test_setup(progress_is_told_to_its_end, setup),
+        cmocka_unit_test_setup(planning_can_be_given_up_anywhere, setup),
+        cmocka_unit_test_setup(one_process_plans_and_others_wait, setup),
+        cmocka_unit_test_setup(who_waits_for_plans_can_leave, setup),
+        cmocka_unit_test_setup(what_is_ruled_out_has_its_name, setup),
         cmocka_unit_test_setup(gpu_that_breaks_is_an_error, setup),
         cmocka_unit_test_setup(no_engine_is_a_sentence_that_names_the_operation, setup),
     };

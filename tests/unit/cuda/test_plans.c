@@ -57,6 +57,38 @@ static void expect(const char *scope, const char *key, const char *engine)
     tr_plans_close(p);
 }
 
+static void one_process_holds_the_lock_of_a_scope(void **state)
+{
+    struct tr_plans *a = open_plans("gpu a"), *b = open_plans("gpu a"), *other = open_plans("gpu b");
+
+    (void)state;
+    assert_int_equal(tr_plans_lock(a), 1);
+    assert_int_equal(tr_plans_lock(a), 1);
+    assert_int_equal(tr_plans_lock(b), 0);
+    assert_int_equal(tr_plans_lock(other), 1);
+    assert_int_equal(tr_plans_add(a, "conv", "62", 1), 0);
+    assert_int_equal(tr_plans_save(a, NULL), 0);
+    assert_null(tr_plans_find(b, "conv"));
+    tr_plans_unlock(a);
+    assert_int_equal(tr_plans_lock(b), 1);
+    assert_string_equal(tr_plans_find(b, "conv"), "62"); /* seen with the lock */
+    tr_plans_close(b);
+    assert_int_equal(tr_plans_lock(a), 1);
+    tr_plans_close(a);
+    tr_plans_close(other);
+}
+
+static void without_a_file_there_is_no_lock(void **state)
+{
+    struct tr_plans *p = NULL;
+
+    (void)state;
+    assert_int_equal(tr_plans_open(NULL, "gpu", &p), 0);
+    assert_int_equal(tr_plans_lock(p), -ENOENT);
+    tr_plans_unlock(p);
+    tr_plans_close(p);
+}
+
 static void saved_choice_comes_back(void **state)
 {
     (void)state;
@@ -271,6 +303,8 @@ static int wipe(const char *file, const struct stat *unused, int type, struct FT
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(one_process_holds_the_lock_of_a_scope, setup),
+        cmocka_unit_test_setup(without_a_file_there_is_no_lock, setup),
         cmocka_unit_test_setup(saved_choice_comes_back, setup),
         cmocka_unit_test_setup(other_gpu_or_version_does_not_see_it, setup),
         cmocka_unit_test_setup(later_choice_replaces_the_earlier, setup),

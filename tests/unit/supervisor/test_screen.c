@@ -51,6 +51,28 @@ static void what_is_unknown_is_left_out(void **state)
     assert_non_null(strstr(line_of(&view, 300), "  gpu 62C  eta 8s"));
 }
 
+static void planning_is_seen(void **state)
+{
+    struct sv_view view = gpu_view();
+    const struct sv_screen screen = {0};
+    const struct sv_progress starting = {.view = &view, .state = "starting"};
+    char line[200];
+
+    (void)state;
+    sv_format_line(&screen, &starting, 100, line, sizeof line);
+    assert_string_equal(line, "starting");
+    view.gauge[IM_G_PLANS] = 12;
+    sv_format_line(&screen, &starting, 100, line, sizeof line);
+    assert_string_equal(line, "starting  cuDNN: plan 12");
+    view.gauge[IM_G_PLANS_OF] = 61;
+    sv_format_line(&screen, &starting, 100, line, sizeof line);
+    assert_string_equal(line, "starting  cuDNN: plan 12 of 61");
+    assert_non_null(strstr(line_of(&view, 300), "step 50/100  cuDNN: plan 12 of 61  256x224 px"));
+    view.gauge[IM_G_PLANS_OF] = -1;
+    sv_format_line(&screen, &starting, 100, line, sizeof line);
+    assert_string_equal(line, "starting  cuDNN: another process makes the plans");
+}
+
 static void a_run_on_cpus_has_none(void **state)
 {
     const struct sv_view view = {.limit = SV_STAGE_TRAIN, .samples_per_second = 400};
@@ -73,6 +95,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gpus_are_one_segment),
         cmocka_unit_test(what_is_unknown_is_left_out),
+        cmocka_unit_test(planning_is_seen),
         cmocka_unit_test(a_run_on_cpus_has_none),
         cmocka_unit_test(a_narrow_screen_goes_without),
     };
