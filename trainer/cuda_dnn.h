@@ -74,7 +74,8 @@ struct tr_dnn_conv_shape {
  *  BACKWARD_DATA    w, dy -> dx  of `type`
  *  BACKWARD_ADD     w, dy -> dx  added to what dx holds; the sum is rounded once
  *  BACKWARD_WEIGHTS x, dy -> dw  fp32; with 16-bit types the sum, fp32 too, is rounded to the type on its way
- *                                (cuDNN 9.19 has no engine on Hopper that reads 16 bits and writes fp32) */
+ *                                (cuDNN 9.19 has no engine on Hopper that reads 16 bits and writes fp32 of a
+ *                                convolution alone; of one with a pointwise operation it has, untried) */
 enum tr_dnn_conv_kind {
     TR_DNN_CONV_FORWARD,
     TR_DNN_CONV_BACKWARD_DATA,
