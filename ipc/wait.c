@@ -3,6 +3,7 @@
  * check). With a seq_cst fence between the two on both sides at least one of them sees the other. */
 #include "ipc/wait.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
 #include <stddef.h>
@@ -15,16 +16,19 @@ uint32_t im_event_look(struct im_event *e)
     return atomic_load_explicit(&e->sequence, memory_order_acquire);
 }
 
-void im_event_wait(struct im_event *e, uint32_t seen, im_ns timeout)
+bool im_event_wait(struct im_event *e, uint32_t seen, im_ns timeout)
 {
     im_ns bound = timeout < IM_WAIT_MAX_NS ? timeout : IM_WAIT_MAX_NS;
     struct timespec relative = {.tv_sec = (time_t)(bound / IM_SECOND), .tv_nsec = (long)(bound % IM_SECOND)};
+    bool ran_out = false;
 
     atomic_fetch_add_explicit(&e->waiters, 1, memory_order_relaxed);
     atomic_thread_fence(memory_order_seq_cst);
     if (atomic_load_explicit(&e->sequence, memory_order_relaxed) == seen)
-        syscall(SYS_futex, &e->sequence, FUTEX_WAIT, seen, &relative, NULL, 0);
+        ran_out =
+            syscall(SYS_futex, &e->sequence, FUTEX_WAIT, seen, &relative, NULL, 0) < 0 && errno == ETIMEDOUT;
     atomic_fetch_sub_explicit(&e->waiters, 1, memory_order_relaxed);
+    return ran_out;
 }
 
 void im_event_signal(struct im_event *e, int wake)

@@ -10,6 +10,8 @@
 #ifndef IPC_WAIT_H
 #define IPC_WAIT_H
 
+#include <stdbool.h>
+
 #include "ipc/abi.h"
 #include "ipc/base/clock.h"
 
@@ -18,8 +20,8 @@
 uint32_t im_event_look(struct im_event *e);
 
 /* Sleeps until the event's sequence is no longer `seen`, a wake, or min(timeout, IM_WAIT_MAX_NS). May return
- * early. */
-void im_event_wait(struct im_event *e, uint32_t seen, im_ns timeout);
+ * early. True: the time ran out, and nobody had woken it. */
+bool im_event_wait(struct im_event *e, uint32_t seen, im_ns timeout);
 
 /* Wakes up to `wake` sleepers, if there are any (a system call only then). */
 void im_event_signal(struct im_event *e, int wake);

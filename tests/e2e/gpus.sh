@@ -157,6 +157,7 @@ case_emulated() {
   start 0 "${flags[@]}"
   must_balance
   mv "$T/w" "$T/first"
+  FAULTS=$PACE
   launch "${flags[@]}"
   wait_step 3
   kill -KILL "$(pids trainer)"
