@@ -63,6 +63,37 @@ static double draw_hue(struct im_rng *rng, uint32_t class, uint32_t class_count)
     return im_rng_unit(rng) < 0.5 ? any : own - floor(own);
 }
 
+struct range {
+    double low, high;
+};
+
+static double draw_from(struct im_rng *rng, struct range r)
+{
+    return im_rng_uniform(rng, r.low, r.high);
+}
+
+/* `hue` NULL: any. A statement for each draw: the order in which a compiler evaluates arguments is its own,
+ * and images must not depend on it. */
+static struct rgb draw_colour(struct im_rng *rng, const double *hue, struct range saturations,
+                              struct range values)
+{
+    double value = draw_from(rng, values);
+    double saturation = draw_from(rng, saturations);
+
+    return from_hsv(hue ? *hue : im_rng_unit(rng), saturation, value);
+}
+
+static struct blob draw_blob(struct im_rng *rng, double aspect_x, double aspect_y)
+{
+    double radius = im_rng_uniform(rng, 0.1, 0.3);
+    struct blob blob = {.inverse_radius2 = 1.0 / (radius * radius)};
+
+    blob.x = im_rng_uniform(rng, 0.0, aspect_x);
+    blob.y = im_rng_uniform(rng, 0.0, aspect_y);
+    blob.strength = im_rng_uniform(rng, -0.25, 0.25);
+    return blob;
+}
+
 static void draw_scene(struct im_rng *rng, uint32_t class, uint32_t class_count, double aspect_x,
                        double aspect_y, struct scene *scene)
 {
@@ -86,20 +117,13 @@ static void draw_scene(struct im_rng *rng, uint32_t class, uint32_t class_count,
     scene->phase = im_rng_uniform(rng, 0.0, 2.0 * PI);
     scene->contrast = im_rng_uniform(rng, 0.5, 1.0);
     scene->noise = im_rng_uniform(rng, 0.02, 0.10);
-    scene->figure_colour = from_hsv(hue, im_rng_uniform(rng, 0.4, 0.9), im_rng_uniform(rng, 0.65, 1.0));
-    scene->stripe_colour =
-        from_hsv(im_rng_unit(rng), im_rng_uniform(rng, 0.2, 0.9), im_rng_uniform(rng, 0.1, 0.35));
-    scene->ground_colour =
-        from_hsv(im_rng_unit(rng), im_rng_uniform(rng, 0.1, 0.6), im_rng_uniform(rng, 0.25, 0.7));
+    scene->figure_colour = draw_colour(rng, &hue, (struct range){0.4, 0.9}, (struct range){0.65, 1.0});
+    scene->stripe_colour = draw_colour(rng, NULL, (struct range){0.2, 0.9}, (struct range){0.1, 0.35});
+    scene->ground_colour = draw_colour(rng, NULL, (struct range){0.1, 0.6}, (struct range){0.25, 0.7});
     scene->gradient_x = im_rng_uniform(rng, -0.25, 0.25);
     scene->gradient_y = im_rng_uniform(rng, -0.25, 0.25);
-    for (int i = 0; i < 3; i++) {
-        double radius = im_rng_uniform(rng, 0.1, 0.3);
-
-        scene->blobs[i] =
-            (struct blob){im_rng_uniform(rng, 0.0, aspect_x), im_rng_uniform(rng, 0.0, aspect_y),
-                          1.0 / (radius * radius), im_rng_uniform(rng, -0.25, 0.25)};
-    }
+    for (int i = 0; i < 3; i++)
+        scene->blobs[i] = draw_blob(rng, aspect_x, aspect_y);
 }
 
 /* Distance outside the figure of radius 1 around (0, 0), negative inside; near the edge that is all that
