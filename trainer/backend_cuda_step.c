@@ -107,16 +107,13 @@ static int decide(struct im_backend *b, const float *g, size_t count, bool lamb)
 
     if (err < 0)
         return err;
-    /* The scale is the host's to move: it is staged anew for each step. */
-    return imk_cuda_decide(
-        &(struct imk_cuda_decide){.hyper = &staged->hyper,
-                                  .squares = &b->results->squares,
-                                  .tally = &b->results->tally,
-                                  .progress = (struct imk_cuda_progress *)(uintptr_t)&staged->progress,
-                                  .verdict = &b->results->verdict,
-                                  .clip = lamb ? IMK_CUDA_CLIP_LAMB : IMK_CUDA_CLIP_NORM,
-                                  .dynamic_scale = false},
-        tr_cuda_stream(b));
+    return imk_cuda_decide(&(struct imk_cuda_decide){.hyper = &staged->hyper,
+                                                     .squares = &b->results->squares,
+                                                     .tally = &b->results->tally,
+                                                     .progress = &staged->progress,
+                                                     .verdict = &b->results->verdict,
+                                                     .clip = lamb ? IMK_CUDA_CLIP_LAMB : IMK_CUDA_CLIP_NORM},
+                           tr_cuda_stream(b));
 }
 
 static int update(struct im_backend *b, const struct im_update *u, float *ema, float *ema_stats,

@@ -126,9 +126,7 @@ int tr_cuda_update(struct im_backend *b, const struct im_update *u)
     const double t = (double)u->step;
     const struct imk_cuda_verdict verdict = {.grad_scale = u->grad_scale,
                                              .correction1 = 1 / (1 - pow(u->momentum, t)),
-                                             .root2 = 1 / sqrt(1 - pow(u->beta2, t)),
-                                             .scale = 1,
-                                             .updates = u->step};
+                                             .root2 = 1 / sqrt(1 - pow(u->beta2, t))};
     int err = tr_cuda_stage_update(b, &hyper, &verdict);
 
     return err < 0 ? err

@@ -298,11 +298,6 @@ struct CUstream_st *tr_gpu_stream(struct tr_gpu *g, enum tr_gpu_lane lane)
     return g->streams[lane];
 }
 
-int tr_gpu_use(struct tr_gpu *g)
-{
-    return check(g, "it cannot be used by this thread", cudaSetDevice(g->facts.index));
-}
-
 static int no_memory(struct tr_gpu *g, size_t bytes, const char *what, struct im_text *text)
 {
     size_t left = 0, all = 0;

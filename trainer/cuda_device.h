@@ -17,7 +17,7 @@
  * in tr_gpu_trouble(). Errors of work that runs later come out of later calls; a GPU that has failed once
  * stays failed, and the process must end.
  *
- * One thread at a time; a thread other than the one that opened the GPU calls tr_gpu_use() first. */
+ * One thread: the one that opened the GPU. */
 #ifndef TRAINER_CUDA_DEVICE_H
 #define TRAINER_CUDA_DEVICE_H
 
@@ -60,7 +60,6 @@ int tr_gpu_open(int index, struct tr_gpu **ret_gpu, struct im_text *text);
 void tr_gpu_close(struct tr_gpu *g); /* waits for running work; NULL is fine */
 const struct tr_gpu_facts *tr_gpu_facts(const struct tr_gpu *g);
 struct CUstream_st *tr_gpu_stream(struct tr_gpu *g, enum tr_gpu_lane lane);
-int tr_gpu_use(struct tr_gpu *g); /* makes it the calling thread's GPU */
 
 /* The first error since open and its sentence; 0 and an empty text where there was none. Asks the GPU, so it
  * also finds what a kernel did. */

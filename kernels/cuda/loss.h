@@ -4,6 +4,8 @@
 #ifndef KERNELS_CUDA_LOSS_H
 #define KERNELS_CUDA_LOSS_H
 
+#include <stdbool.h>
+
 #include "kernels/cuda/step.h"
 
 #ifdef __cplusplus

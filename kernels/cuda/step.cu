@@ -1,9 +1,8 @@
-/* What a step decides for itself: is it to be taken, by which factor are gradients multiplied, how does the
- * loss scale move on. The rules are those of trainer/recipe.c and trainer/scaler.c, in the same order and in
- * double, so that a step decided here and one decided there agree. One thread: what it costs is a launch. */
+/* What a step decides for itself: is it to be taken, by which factor are gradients multiplied. The rules are
+ * those of trainer/recipe.c, in the same order and in double, so that a step decided here and one decided
+ * there agree. One thread: what it costs is a launch. */
 #include "kernels/cuda/step.h"
 
-#include <float.h>
 #include <math.h>
 
 #include "kernels/cuda/device.cuh"
@@ -13,23 +12,6 @@ IMK_DEVICE double clipping(enum imk_cuda_clip clip, double limit, double norm)
     if (clip == IMK_CUDA_CLIP_LAMB)
         return 1.0 / fmax(1.0, norm / (limit > 0.0 ? limit : 1.0));
     return limit > 0.0 ? fmin(1.0, limit / (norm + 1e-6)) : 1.0;
-}
-
-/* torch.amp.GradScaler. */
-IMK_DEVICE void move_scale(const struct imk_cuda_decide &a, bool skip)
-{
-    struct imk_cuda_progress *p = a.progress;
-
-    if (skip) {
-        p->scale *= 0.5;
-        p->good_steps = 0;
-        return;
-    }
-    if (++p->good_steps < a.growth_interval)
-        return;
-    if (p->scale * 2.0 <= (double)FLT_MAX)
-        p->scale *= 2.0;
-    p->good_steps = 0;
 }
 
 static __global__ void imk_decide(struct imk_cuda_decide a)
@@ -45,14 +27,7 @@ static __global__ void imk_decide(struct imk_cuda_decide a)
     v.grad_scale = factor * (a.squares ? clipping(a.clip, h->clip_norm, norm) : 1.0);
     v.correction1 = 1.0 / (1.0 - pow(h->momentum, t));
     v.root2 = 1.0 / sqrt(1.0 - pow(h->beta2, t));
-    v.scale = a.progress->scale;
-    a.progress->updates += skip ? 0 : 1;
-    a.progress->bad_steps = skip ? a.progress->bad_steps + 1 : 0;
-    v.updates = a.progress->updates;
-    v.bad_steps = a.progress->bad_steps;
     v.skip = skip ? 1 : 0;
-    if (a.dynamic_scale)
-        move_scale(a, skip);
     *a.verdict = v;
 }
 

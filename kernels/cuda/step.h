@@ -4,8 +4,6 @@
 #ifndef KERNELS_CUDA_STEP_H
 #define KERNELS_CUDA_STEP_H
 
-#include <stdbool.h>
-
 #include "kernels/cuda/types.h"
 
 #ifdef __cplusplus
@@ -42,12 +40,10 @@ struct imk_cuda_hyper {
     double ema_take;  /* 1 - decay of the averages; 1 copies */
 };
 
-/* D, set by the host at first and after a resume. */
+/* H: where training is; the host moves both on. */
 struct imk_cuda_progress {
-    double scale;        /* of the loss; a power of two; 1 unless fp16 is stored */
-    uint64_t updates;    /* steps that were taken */
-    uint32_t good_steps; /* since the scale changed last */
-    uint32_t bad_steps;  /* skipped ones in a row */
+    double scale;     /* of the loss; a power of two; 1 unless fp16 is stored */
+    uint64_t updates; /* steps that were taken */
 };
 
 /* D: about one step. */
@@ -56,10 +52,7 @@ struct imk_cuda_verdict {
     double grad_scale;  /* what the optimiser multiplies the arena's gradient by */
     double correction1; /* 1 / (1 - momentum^t), t = updates + 1 */
     double root2;       /* 1 / sqrt(1 - beta2^t) */
-    double scale;       /* the loss scale that the step was computed with */
-    uint64_t updates;   /* after this step */
-    uint32_t bad_steps; /* after this step */
-    uint32_t skip;      /* 1: the loss or the gradient was not finite; nothing may change */
+    uint64_t skip;      /* 1: the loss or the gradient was not finite; nothing may change */
 };
 
 /* How the gradient is clipped: torch.nn.utils.clip_grad_norm_ (min(1, clip / (norm + 1e-6)), none where
@@ -67,17 +60,14 @@ struct imk_cuda_verdict {
 enum imk_cuda_clip { IMK_CUDA_CLIP_NORM, IMK_CUDA_CLIP_LAMB };
 
 /* Decides on a step (one thread): norm = sqrt(*squares) * unscale / scale; the step is skipped when norm or
- * tally->loss_sum is not finite; then moves progress on by the rules of torch.amp.GradScaler: a skipped step
- * halves the scale, growth_interval good ones in a row double it unless fp32 would not hold it. */
+ * tally->loss_sum is not finite. */
 struct imk_cuda_decide {
     const struct imk_cuda_hyper *hyper;
     const double *squares;              /* of the whole gradient; NULL: not looked at */
     const struct imk_cuda_tally *tally; /* of all ranks; NULL: not looked at */
-    struct imk_cuda_progress *progress;
+    const struct imk_cuda_progress *progress;
     struct imk_cuda_verdict *verdict; /* overwritten */
     enum imk_cuda_clip clip;
-    bool dynamic_scale;       /* false: the scale stays what it is */
-    uint32_t growth_interval; /* torch: 2000 */
 };
 int imk_cuda_decide(const struct imk_cuda_decide *a, struct CUstream_st *stream);
 

@@ -224,11 +224,6 @@ struct CUstream_st *tr_gpu_stream(struct tr_gpu *g, enum tr_gpu_lane lane)
     return &g->streams[lane];
 }
 
-int tr_gpu_use(struct tr_gpu *g)
-{
-    return g->failed;
-}
-
 /* ---- memory ---- */
 
 static bool in_region(const struct tr_gpu *g, const void *at)
