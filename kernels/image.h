@@ -38,8 +38,8 @@ struct imk_taps {
     uint32_t stride;     /* a multiple of 4 */
     uint32_t *start, *n; /* [count] */
     int32_t *weight;     /* [count][stride] */
-    uint32_t *
-        halves; /* [count][stride / 2][2]: the same, two weights at a time, for 16-bit multiplies: the low
+    uint32_t
+        *halves; /* [count][stride / 2][2]: the same, two weights at a time, for 16-bit multiplies: the low
                  * IMK_LOW_BITS of both (the first in bits 0-15, the second in 16-31), then their high bits */
 };
 

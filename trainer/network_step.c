@@ -17,7 +17,8 @@
 #include "trainer/network_impl.h"
 
 #define BUCKET_FLOATS                                                                                        \
-    ((size_t)8 << 20) /* 32 MiB: large enough for the bandwidth, small enough to overlap                     \
+    ((size_t)8                                                                                               \
+     << 20) /* 32 MiB: large enough for the bandwidth, small enough to overlap                     \
                        */
 
 bool im_network_takes_steps(const struct im_network *net)
