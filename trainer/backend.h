@@ -286,10 +286,6 @@ struct im_backend_ops {
     const char *(*plan_kernel)(struct im_plan *plan); /* (optional) the name of what runs, for logs */
     /* (optional) What people should know about this precision on this machine, a sentence; NULL: nothing. */
     const char *(*caution)(struct im_backend *b, enum im_precision precision);
-    /* (optional) What it does without for the sake of `deterministic`: the i-th kind of work with the numbers
-     * of what is left out, or with `whole` the i-th thing left out. NULL: there are no more. Valid until the
-     * next call. */
-    const char *(*left_out)(struct im_backend *b, int i, bool whole);
     /* (optional) Says that pixels of batches will lie in this memory, which may be mapped read-only, until
      * host_unlock(): a device can then fetch them by itself. An error costs speed and nothing else. */
     int (*host_lock)(struct im_backend *b, void *memory, size_t bytes, struct im_text *text);

@@ -196,23 +196,6 @@ static int trouble(struct im_backend *b, struct im_text *text)
     return tr_gpu_trouble(b->gpu, text);
 }
 
-static const char *left_out(struct im_backend *b, int i, bool whole)
-{
-    for (int group = 0; group < TR_DNN_GROUPS; group++) {
-        const char *engine =
-            whole ? tr_dnn_excluded_engine(b->dnn, group, 0) : tr_dnn_excluded_short(b->dnn, group);
-
-        for (int k = 0; engine; i--) {
-            if (i == 0) {
-                snprintf(b->line, sizeof(b->line), "%s: %s", tr_dnn_group(group), engine);
-                return b->line;
-            }
-            engine = whole ? tr_dnn_excluded_engine(b->dnn, group, ++k) : NULL;
-        }
-    }
-    return NULL;
-}
-
 /* What an arena may have: cuDNN's workspace may still grow to its limit. */
 static size_t memory_left(struct im_backend *b)
 {
@@ -349,5 +332,4 @@ const struct im_backend_ops im_backend_cuda = {
     .plan_kernel = tr_cuda_plan_kernel,
     .host_lock = host_lock,
     .host_unlock = host_unlock,
-    .left_out = left_out,
 };

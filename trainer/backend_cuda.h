@@ -72,7 +72,6 @@ struct tr_cuda_landing {
 
 struct im_backend {
     struct im_device_config config;
-    char line[400]; /* what left_out() returns */
     struct tr_gpu *gpu;
     struct tr_dnn *dnn;
     struct tr_blas *blas;

@@ -44,7 +44,8 @@ struct tr_cudnn_graph {
     struct tr_cudnn *cudnn;
     cudnnBackendDescriptor_t tensors[TR_CUDNN_TENSORS]; /* NULL: no operation uses it */
     cudnnBackendDescriptor_t parts[2 * TR_CUDNN_OPS];   /* operations and what they consist of */
-    int part_count, excluded, engine_count, tensor_count;
+    int part_count, engine_count, tensor_count;
+    bool excluded; /* an engine, for not being deterministic only */
     cudnnBackendDescriptor_t graph;
     struct tr_cudnn_rules rules;
     int64_t uids[TR_CUDNN_TENSORS]; /* of tensors in memory, else 0 */
@@ -532,11 +533,7 @@ static void consider(struct tr_cudnn_graph *g, cudnnBackendDescriptor_t config)
     if (status == CUDNN_STATUS_SUCCESS && !listed(g, name) && g->engine_count < ENGINES)
         verdict = judge(engine, &g->rules);
     destroy(engine);
-    if (verdict == EXCLUDED) {
-        g->excluded++;
-        if (g->rules.excluded)
-            g->rules.excluded(g->rules.context, name);
-    }
+    g->excluded |= verdict == EXCLUDED;
     if (verdict != TAKEN) {
         destroy(config);
         return;

@@ -71,9 +71,6 @@ struct tr_cudnn_rules {
     bool deterministic;     /* the same bits every time */
     bool exact;             /* fp32 stays fp32: no tensor cores, no transforms */
     size_t workspace_limit; /* bytes */
-    /* (optional) Told the name of each engine that only `deterministic` rules out, maybe more than once. */
-    void (*excluded)(void *context, const char *engine);
-    void *context;
 };
 
 /* A graph of whose engines those within the rules are listed, cuDNN's best guesses first. -ENOTSUP: there are

@@ -67,7 +67,6 @@ void tr_dnn_close(struct tr_dnn *dnn)
     tr_gpu_memory_free(dnn->gpu, dnn->workspace);
     tr_gpu_memory_free(dnn->gpu, dnn->rounded);
     free(dnn->choices);
-    tr_dnn_names_fini(dnn);
     tr_plans_close(dnn->known);
     tr_cudnn_close(dnn->cudnn);
     free(dnn);
@@ -190,26 +189,11 @@ static int keep(struct tr_dnn *dnn, struct tr_dnn_choice *c)
     return 0;
 }
 
-struct exclusion {
-    struct tr_dnn *dnn;
-    int group;
-};
-
-static void exclude(void *context, const char *engine)
-{
-    const struct exclusion *e = context;
-
-    tr_dnn_exclude(e->dnn, e->group, engine);
-}
-
 int tr_dnn_ask(struct tr_dnn *dnn, struct tr_dnn_choice *c, int way, struct im_text *text)
 {
-    struct exclusion exclusion = {dnn, c->group};
     const struct tr_cudnn_rules rules = {.deterministic = dnn->config.deterministic,
                                          .exact = c->exact,
-                                         .workspace_limit = dnn->config.workspace_limit,
-                                         .excluded = exclude,
-                                         .context = &exclusion};
+                                         .workspace_limit = dnn->config.workspace_limit};
     const struct tr_dnn_graph *g = &c->graphs[way];
 
     if (c->ways[way])
@@ -252,8 +236,6 @@ static int plan(struct tr_dnn *dnn, struct tr_dnn_choice *c, struct im_text *tex
     c->timed = known || dnn->config.deterministic;
     c->checked = known || !c->adds;
     dnn->facts.cached += known;
-    if (known && dnn->config.deterministic && tr_dnn_ask(dnn, c, c->way, NULL) == 0)
-        tr_dnn_trim(c); /* only to learn what is ruled out, which is said at each start */
     if (err == 0 && c->timed && c->checked && !known)
         tr_dnn_remember_first(dnn, c);
     return err;
@@ -317,8 +299,7 @@ int tr_dnn_conv_new(struct tr_dnn *dnn, const struct tr_dnn_conv_shape *s, enum 
         [TR_DNN_CONV_BACKWARD_WEIGHTS] = "backward weights",
     };
     bool adds = kind == TR_DNN_CONV_BACKWARD_ADD;
-    struct tr_dnn_choice draft = {.group = (int)kind,
-                                  .way_count = adds ? 2 : 1,
+    struct tr_dnn_choice draft = {.way_count = adds ? 2 : 1,
                                   .adds = adds,
                                   .exact = type == TR_GPU_F32 && !dnn->config.tf32,
                                   .type = type};
@@ -399,7 +380,7 @@ int tr_dnn_norm_new(struct tr_dnn *dnn, const struct tr_dnn_norm_shape *s, enum 
                     struct im_text *text)
 {
     struct tr_dnn_norm *norm = malloc(sizeof *norm);
-    struct tr_dnn_choice draft = {.group = TR_DNN_CONV_KINDS + (int)kind, .way_count = 1, .type = type};
+    struct tr_dnn_choice draft = {.way_count = 1, .type = type};
     int err;
 
     if (!norm)

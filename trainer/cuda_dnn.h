@@ -58,7 +58,6 @@ struct tr_dnn_facts {
     int version; /* of cuDNN: 91900 is 9.19.0 */
     size_t workspace_bytes;
     int plans, timed, cached; /* different ones; chosen by the clock; chosen by the cache */
-    int excluded;             /* engines that `deterministic` ruled out */
     uint64_t timing_ns;       /* time spent in tr_dnn_settle() */
 };
 void tr_dnn_facts(const struct tr_dnn *dnn, struct tr_dnn_facts *ret_facts);
@@ -107,14 +106,6 @@ struct tr_dnn_norm_shape {
     int n, h, w, c;
 };
 enum tr_dnn_norm_kind { TR_DNN_NORM_FORWARD, TR_DNN_NORM_BACKWARD, TR_DNN_NORM_KINDS };
-
-/* Engines that `deterministic` ruled out. group: kinds of convolutions, then of norms. short: their numbers,
- * "0, 3, 58", NULL where there are none; engine: the i-th with its settings, "58:2=5,24=17", NULL beyond the
- * last. */
-#define TR_DNN_GROUPS ((int)TR_DNN_CONV_KINDS + (int)TR_DNN_NORM_KINDS)
-const char *tr_dnn_group(int group); /* "convolution backward weights" */
-const char *tr_dnn_excluded_short(const struct tr_dnn *dnn, int group);
-const char *tr_dnn_excluded_engine(const struct tr_dnn *dnn, int group, int i);
 
 /* What a kind does not name may be NULL. No two may overlap. */
 struct tr_dnn_norm_args {

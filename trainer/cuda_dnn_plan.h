@@ -28,14 +28,6 @@ struct tr_dnn_choice {
     size_t rounded; /* BACKWARD_WEIGHTS in 16 bits: elements of dw, which the plan writes into dnn->rounded */
     enum tr_gpu_type type;
     int users;
-    int group; /* tr_dnn_group() */
-};
-
-/* Names, each once, in the order of their coming; and the numbers that they begin with. */
-struct tr_dnn_names {
-    char **names;
-    int count, room;
-    char numbers[160];
 };
 
 struct tr_dnn {
@@ -49,8 +41,7 @@ struct tr_dnn {
     size_t rounded_bytes;
     struct tr_dnn_facts facts;
     float epsilon, factor, zero; /* numbers that graphs read from host memory */
-    struct tr_dnn_names excluded[TR_DNN_GROUPS];
-    bool owns, alone; /* the cache's lock; waits for it no more */
+    bool owns, alone;            /* the cache's lock; waits for it no more */
     bool cancelled;
 };
 
@@ -71,9 +62,6 @@ int tr_dnn_tell(struct tr_dnn *dnn, const char *what, int at, int of);
 /* Waits until no other process makes plans for such a GPU. 1: look into the cache again; 0; -ECANCELED. */
 int tr_dnn_own(struct tr_dnn *dnn);
 void tr_dnn_disown(struct tr_dnn *dnn);
-/* Remembers an engine that was ruled out. */
-void tr_dnn_exclude(struct tr_dnn *dnn, int group, const char *engine);
-void tr_dnn_names_fini(struct tr_dnn *dnn);
 
 /* Times the engines of all choices that are new. -EIO: the GPU failed; -ENOTSUP: no engine of one runs;
  * -ENOMEM: there is no memory to check those that add. */

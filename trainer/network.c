@@ -400,11 +400,6 @@ float *im_network_arena(struct im_network *net, enum im_arena arena)
     return net->arenas[arena];
 }
 
-void im_network_touch(struct im_network *net)
-{
-    net->param_version++;
-}
-
 int im_network_lock_host(struct im_network *net, void *memory, size_t bytes, struct im_text *text)
 {
     return net->ops->host_lock ? net->ops->host_lock(net->backend, memory, bytes, text) : 0;
@@ -455,9 +450,4 @@ struct im_network_bytes im_network_bytes(const struct im_network *net)
 const char *im_network_caution(const struct im_network *net)
 {
     return net->ops->caution ? net->ops->caution(net->backend, net->precision) : NULL;
-}
-
-const char *im_network_left_out(const struct im_network *net, int i, bool whole)
-{
-    return net->ops->left_out ? net->ops->left_out(net->backend, i, whole) : NULL;
 }

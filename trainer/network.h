@@ -178,9 +178,9 @@ size_t im_network_floats(const struct im_network *net, enum im_arena arena);
 int im_network_read(struct im_network *net, enum im_arena arena, float *host);
 int im_network_write(struct im_network *net, enum im_arena arena, const float *host);
 
-/* The arena on the device, for collectives. After changing parameters there, call im_network_touch(). */
+/* The arena on the device, for collectives over gradients and statistics; parameters change by
+ * im_network_write() and the optimiser only. */
 float *im_network_arena(struct im_network *net, enum im_arena arena);
-void im_network_touch(struct im_network *net);
 
 /* Pixels of batches will lie in this memory, until it is unlocked: see im_backend_ops.host_lock. 0 also where
  * the device has no use for it; an error with a sentence costs speed and nothing else. */
@@ -195,8 +195,6 @@ struct im_network_bytes im_network_bytes(const struct im_network *net);
 
 /* What people should know about the precision on this machine, a sentence; NULL: nothing. */
 const char *im_network_caution(const struct im_network *net);
-const char *im_network_left_out(const struct im_network *net, int i,
-                                bool whole); /* im_backend_ops.left_out */
 
 /* The graph of that shape, for tools that look inside; it may be freed when another is made. */
 int im_network_graph(struct im_network *net, int n, int size, bool training, struct im_graph **ret_graph,

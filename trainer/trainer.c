@@ -160,18 +160,6 @@ static int wait_for_start(struct im_child *child)
     }
 }
 
-/* What --deterministic does without: the kinds for people, all names for the log. */
-static void tell_left_out(const struct im_network *net)
-{
-    const char *line;
-
-    for (int i = 0; (line = im_network_left_out(net, i, false)); i++)
-        im_log(IM_LOG_WARN, "not deterministic, therefore left out: engines of cuDNN", "for=%s",
-               im_log_quote(&(struct im_quoted){0}, line));
-    for (int i = 0; (line = im_network_left_out(net, i, true)); i++)
-        im_log(IM_LOG_INFO, "left out", "engine=%s", im_log_quote(&(struct im_quoted){0}, line));
-}
-
 static int tell_ready(struct tr_trainer *t, struct im_text *text)
 {
     const struct im_network_bytes b = im_network_bytes(t->net);
@@ -186,8 +174,6 @@ static int tell_ready(struct tr_trainer *t, struct im_text *text)
            "snapshots_bytes=%" PRIu64 " next_batch=%" PRIu64,
            b.parameters, b.gradients, b.optimizer, b.statistics, b.averages, b.activations, b.apart,
            b.backend, snapshots, t->at.next_batch);
-    if (tr_trainer_leads(t))
-        tell_left_out(t->net);
     return tr_trainer_leads(t) ? tr_report_ready(&t->report, &t->at, &b, snapshots, text) : 0;
 }
 

@@ -63,23 +63,6 @@ static int tell(struct tr_dnn *dnn, int at, int of)
                                                                                                : 0;
 }
 
-const char *tr_dnn_group(int group)
-{
-    return group == TR_DNN_CONV_BACKWARD_WEIGHTS ? "convolution backward weights" : "other";
-}
-
-const char *tr_dnn_excluded_short(const struct tr_dnn *dnn, int group)
-{
-    return dnn->config.deterministic && group == TR_DNN_CONV_BACKWARD_WEIGHTS ? "0, 3" : NULL;
-}
-
-const char *tr_dnn_excluded_engine(const struct tr_dnn *dnn, int group, int i)
-{
-    static const char *const names[] = {"0:2=5", "3", NULL};
-
-    return i < 3 && tr_dnn_excluded_short(dnn, group) ? names[i] : NULL;
-}
-
 int tr_dnn_settle(struct tr_dnn *dnn, bool *ret_moved, struct im_text *text)
 {
     int err = 0;

@@ -188,14 +188,4 @@ case_planning() {
   if has_event '"process.died"'; then fail "a trainer that plans was killed"; fi
 }
 
-# What --deterministic does without has a name.
-case_left_out() {
-  install_emulated
-  start 0 --gpus 1 --epochs 1 --image-size 8 --subset --subset-size 96 --deterministic
-  must_say "convolution backward weights: 0, 3"
-  grep -q 'convolution backward weights: 0:2=5' "$RUN/log.txt" || fail "the log lacks the engines that were left out"
-  start 0 --gpus 1 --epochs 2 --image-size 8 --subset --subset-size 96
-  [ "$(grep -c 'convolution backward weights' "$T/out")" = 0 ] || fail "engines are left out for no reason"
-}
-
 run_case
