@@ -26,7 +26,7 @@
 struct im_text;
 struct im_backend; /* an opened device */
 struct im_layout;  /* of a value; owned by the backend until close() */
-struct im_plan;
+struct tr_op_plan;
 struct im_step_ops;
 
 #define IM_BACKEND_VERSION 4
@@ -253,11 +253,11 @@ struct im_backend_ops {
     int (*copy_in)(struct im_backend *b, void *buffer, const void *host, size_t bytes);
     int (*copy_out)(struct im_backend *b, void *host, const void *buffer, size_t bytes);
 
-    int (*plan)(struct im_backend *b, const struct im_op *op, struct im_plan **ret_plan,
+    int (*plan)(struct im_backend *b, const struct im_op *op, struct tr_op_plan **ret_plan,
                 struct im_plan_info *ret_info, struct im_text *text);
-    void (*plan_free)(struct im_backend *b, struct im_plan *plan); /* NULL is fine */
-    int (*forward)(struct im_backend *b, struct im_plan *plan, const struct im_exec *e);
-    int (*backward)(struct im_backend *b, struct im_plan *plan, const struct im_exec *e);
+    void (*plan_free)(struct im_backend *b, struct tr_op_plan *plan); /* NULL is fine */
+    int (*forward)(struct im_backend *b, struct tr_op_plan *plan, const struct im_exec *e);
+    int (*backward)(struct im_backend *b, struct tr_op_plan *plan, const struct im_exec *e);
     int (*update)(struct im_backend *b, const struct im_update *u);
     /* Over whole arenas, on the device; the same bits for any number of threads. lerp: y += k (x - y); k = 1
      * copies, whatever was in y. sum_squares: in double, so that it is finite exactly when all of x is. */
@@ -283,7 +283,7 @@ struct im_backend_ops {
         struct im_backend *b); /* (optional) bytes that buffer_new can still give; 0 = not known */
     /* (optional) What plan() would report, without planning. */
     int (*measure)(struct im_backend *b, const struct im_op *op, struct im_plan_info *ret_info);
-    const char *(*plan_kernel)(struct im_plan *plan); /* (optional) the name of what runs, for logs */
+    const char *(*plan_kernel)(struct tr_op_plan *plan); /* (optional) the name of what runs, for logs */
     /* (optional) What people should know about this precision on this machine, a sentence; NULL: nothing. */
     const char *(*caution)(struct im_backend *b, enum im_precision precision);
     /* (optional) Says that pixels of batches will lie in this memory, which may be mapped read-only, until

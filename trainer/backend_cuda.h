@@ -118,7 +118,7 @@ struct im_backend {
     const struct im_rank_sum *ranks;
 };
 
-struct im_plan {
+struct tr_op_plan {
     struct im_op op;
     struct im_plan_info info;
     enum tr_gpu_type type;
@@ -137,22 +137,22 @@ extern const struct im_step_ops tr_cuda_step_ops;
 
 /* backend_cuda_plan.c */
 int tr_cuda_measure(struct im_backend *b, const struct im_op *op, struct im_plan_info *ret_info);
-int tr_cuda_plan(struct im_backend *b, const struct im_op *op, struct im_plan **ret_plan,
+int tr_cuda_plan(struct im_backend *b, const struct im_op *op, struct tr_op_plan **ret_plan,
                  struct im_plan_info *ret_info, struct im_text *text);
-void tr_cuda_plan_free(struct im_backend *b, struct im_plan *p);
-const char *tr_cuda_plan_kernel(struct im_plan *p);
+void tr_cuda_plan_free(struct im_backend *b, struct tr_op_plan *p);
+const char *tr_cuda_plan_kernel(struct tr_op_plan *p);
 
 /* backend_cuda_run.c */
-int tr_cuda_forward(struct im_backend *b, struct im_plan *p, const struct im_exec *e);
-int tr_cuda_backward(struct im_backend *b, struct im_plan *p, const struct im_exec *e);
+int tr_cuda_forward(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e);
+int tr_cuda_backward(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e);
 
-struct imk_cuda_window tr_cuda_window(const struct im_plan *p); /* of an op that has one */
+struct imk_cuda_window tr_cuda_window(const struct tr_op_plan *p); /* of an op that has one */
 /* Both contributions into the first, for ops of libraries, which take one. */
-int tr_cuda_join_dy(struct im_backend *b, const struct im_plan *p, const struct im_exec *e);
+int tr_cuda_join_dy(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e);
 
 /* backend_cuda_norm.c */
-int tr_cuda_norm_forward(struct im_backend *b, const struct im_plan *p, const struct im_exec *e);
-int tr_cuda_norm_backward(struct im_backend *b, const struct im_plan *p, const struct im_exec *e);
+int tr_cuda_norm_forward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e);
+int tr_cuda_norm_backward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e);
 
 /* backend_cuda_weights.c: weights are shared by plans of the same op.weight_id. */
 int tr_cuda_weight_get(struct im_backend *b, const struct im_op *op, int rows, int pitch,

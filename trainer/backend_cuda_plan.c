@@ -120,7 +120,7 @@ static int reserve(struct im_backend *b, size_t bytes, struct im_text *text)
     return tr_cuda_room_grow(b, &b->scratch, bytes, false, "the ops' scratch memory", text);
 }
 
-static int new_conv(struct im_backend *b, struct im_plan *p, enum tr_dnn_conv_kind kind,
+static int new_conv(struct im_backend *b, struct tr_op_plan *p, enum tr_dnn_conv_kind kind,
                     struct tr_dnn_conv **ret, struct im_text *text)
 {
     const struct im_op *op = &p->op;
@@ -136,7 +136,7 @@ static int new_conv(struct im_backend *b, struct im_plan *p, enum tr_dnn_conv_ki
     return tr_dnn_conv_new(b->dnn, &shape, kind, p->type, ret, text);
 }
 
-static int plan_conv(struct im_backend *b, struct im_plan *p, struct im_text *text)
+static int plan_conv(struct im_backend *b, struct tr_op_plan *p, struct im_text *text)
 {
     const struct im_op *op = &p->op;
     const size_t weights = (size_t)p->y_pitch * (size_t)p->x_pitch * (size_t)op->kernel * (size_t)op->kernel;
@@ -162,7 +162,7 @@ static int plan_conv(struct im_backend *b, struct im_plan *p, struct im_text *te
 }
 
 /* cuDNN's batch norm, or none of it. */
-static int try_norm(struct im_backend *b, struct im_plan *p)
+static int try_norm(struct im_backend *b, struct tr_op_plan *p)
 {
     const struct im_op *op = &p->op;
     const struct tr_dnn_norm_shape shape = {.n = op->x.n, .h = op->x.h, .w = op->x.w, .c = op->x.c};
@@ -188,7 +188,7 @@ static size_t sums_bytes(const struct im_op *op)
     return op->synced ? (2 * (size_t)op->x.c + 1) * sizeof(double) : 0;
 }
 
-static int plan_norm(struct im_backend *b, struct im_plan *p, struct im_text *text)
+static int plan_norm(struct im_backend *b, struct tr_op_plan *p, struct im_text *text)
 {
     const struct im_op *op = &p->op;
     const struct imk_cuda_rows shape = {.rows = (int64_t)pixels_of(op->x),
@@ -212,7 +212,7 @@ static int new_product(struct im_backend *b, const struct tr_blas_gemm_shape *sh
 
 /* A classifier: y = x w' + b; dx = dy w; dw = dy' x. The gradient of the logits is rounded to the plan's type
  * first, in scratch memory, with dw behind it where that needs repacking. */
-static int plan_classifier(struct im_backend *b, struct im_plan *p, struct im_text *text)
+static int plan_classifier(struct im_backend *b, struct tr_op_plan *p, struct im_text *text)
 {
     const int n = p->op.x.n, k = p->op.y.c, c = p->x_pitch;
     const size_t dy = aligned((size_t)n * (size_t)k * tr_gpu_type_bytes(p->type));
@@ -233,7 +233,7 @@ static int plan_classifier(struct im_backend *b, struct im_plan *p, struct im_te
     return err < 0 ? err : reserve(b, dy + (size_t)k * (size_t)c * sizeof(float), text);
 }
 
-static int plan_kind(struct im_backend *b, struct im_plan *p, struct im_text *text)
+static int plan_kind(struct im_backend *b, struct tr_op_plan *p, struct im_text *text)
 {
     const struct im_op *op = &p->op;
 
@@ -261,10 +261,10 @@ static int plan_kind(struct im_backend *b, struct im_plan *p, struct im_text *te
     return 0;
 }
 
-int tr_cuda_plan(struct im_backend *b, const struct im_op *op, struct im_plan **ret_plan,
+int tr_cuda_plan(struct im_backend *b, const struct im_op *op, struct tr_op_plan **ret_plan,
                  struct im_plan_info *ret_info, struct im_text *text)
 {
-    struct im_plan *p = calloc(1, sizeof(*p));
+    struct tr_op_plan *p = calloc(1, sizeof(*p));
     int err;
 
     if (!p)
@@ -290,7 +290,7 @@ out:
     return err;
 }
 
-void tr_cuda_plan_free(struct im_backend *b, struct im_plan *p)
+void tr_cuda_plan_free(struct im_backend *b, struct tr_op_plan *p)
 {
     if (!p)
         return;
@@ -306,7 +306,7 @@ void tr_cuda_plan_free(struct im_backend *b, struct im_plan *p)
     free(p);
 }
 
-const char *tr_cuda_plan_kernel(struct im_plan *p)
+const char *tr_cuda_plan_kernel(struct tr_op_plan *p)
 {
     if (p->forward)
         snprintf(p->kernel, sizeof(p->kernel), "%s", tr_dnn_conv_kernel(p->forward));

@@ -16,7 +16,7 @@ static void *writable(const void *p)
     return (void *)(uintptr_t)p;
 }
 
-struct imk_cuda_window tr_cuda_window(const struct im_plan *p)
+struct imk_cuda_window tr_cuda_window(const struct tr_op_plan *p)
 {
     const struct im_op *op = &p->op;
 
@@ -32,7 +32,7 @@ struct imk_cuda_window tr_cuda_window(const struct im_plan *p)
                                     .type = tr_cuda_kernel_type(p->type)};
 }
 
-int tr_cuda_join_dy(struct im_backend *b, const struct im_plan *p, const struct im_exec *e)
+int tr_cuda_join_dy(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
 {
     const struct imk_cuda_add_backward sum = {.count = tr_cuda_elements(p->op.y, p->y_pitch),
                                               .type = tr_cuda_kernel_type(p->type),
@@ -45,7 +45,7 @@ int tr_cuda_join_dy(struct im_backend *b, const struct im_plan *p, const struct 
 
 /* ---- input, loss, stochastic depth: what takes numbers from the host ---- */
 
-static int input(struct im_backend *b, const struct im_plan *p, const struct im_exec *e)
+static int input(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
 {
     const struct im_op *op = &p->op;
     const size_t bytes = (size_t)op->x.n * (size_t)op->x.h * (size_t)op->x.w * 3;
@@ -68,7 +68,7 @@ static int input(struct im_backend *b, const struct im_plan *p, const struct im_
     return err < 0 ? err : imk_cuda_input(&a, tr_cuda_stream(b));
 }
 
-static int loss(struct im_backend *b, const struct im_plan *p, const struct im_exec *e)
+static int loss(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
 {
     const struct im_op *op = &p->op;
     const bool binary = op->training && op->loss.kind == IM_LOSS_BCE;
@@ -109,7 +109,7 @@ static int loss(struct im_backend *b, const struct im_plan *p, const struct im_e
 }
 
 /* Forward with x, backward with both gradients. */
-static int droppath(struct im_backend *b, const struct im_plan *p, const struct im_exec *e, const void *x,
+static int droppath(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e, const void *x,
                     const void *x2, void *y)
 {
     const size_t per_sample = tr_cuda_elements(p->op.x, p->x_pitch) / (size_t)p->op.x.n;
@@ -131,7 +131,7 @@ static int droppath(struct im_backend *b, const struct im_plan *p, const struct 
 
 /* ---- convolution and classifier ---- */
 
-static int conv_forward(struct im_backend *b, const struct im_plan *p, const struct im_exec *e)
+static int conv_forward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
 {
     const void *w;
     int err = tr_cuda_weight_now(b, p->weight, e, &w);
@@ -139,7 +139,7 @@ static int conv_forward(struct im_backend *b, const struct im_plan *p, const str
     return err < 0 ? err : tr_dnn_conv_run(b->dnn, p->forward, writable(e->x), writable(w), e->y);
 }
 
-static int conv_backward(struct im_backend *b, const struct im_plan *p, const struct im_exec *e)
+static int conv_backward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
 {
     float *dw = tr_cuda_weight_is_plain(p->weight) ? e->dw : b->scratch.memory;
     void *dx = p->adds_apart ? b->scratch.memory : e->dx;
@@ -165,7 +165,7 @@ static int conv_backward(struct im_backend *b, const struct im_plan *p, const st
     return err;
 }
 
-static int classifier_forward(struct im_backend *b, const struct im_plan *p, const struct im_exec *e)
+static int classifier_forward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
 {
     const void *w;
     int err = tr_cuda_weight_now(b, p->weight, e, &w);
@@ -174,7 +174,7 @@ static int classifier_forward(struct im_backend *b, const struct im_plan *p, con
 }
 
 /* The gradient of the logits in the plan's type: where fp32 is that type, itself. */
-static int narrow_dy(struct im_backend *b, const struct im_plan *p, const struct im_exec *e, size_t count,
+static int narrow_dy(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e, size_t count,
                      const void **ret_dy)
 {
     *ret_dy = p->type == TR_GPU_F32 ? e->dy[0] : b->scratch.memory;
@@ -188,7 +188,7 @@ static int narrow_dy(struct im_backend *b, const struct im_plan *p, const struct
                          tr_cuda_stream(b));
 }
 
-static int classifier_backward(struct im_backend *b, const struct im_plan *p, const struct im_exec *e)
+static int classifier_backward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
 {
     const size_t count = (size_t)p->op.y.n * (size_t)p->op.y.c;
     const size_t behind = (count * tr_gpu_type_bytes(p->type) + 255) / 256 * 256;
@@ -216,7 +216,7 @@ static int classifier_backward(struct im_backend *b, const struct im_plan *p, co
 
 /* ---- pools, blur, addition ---- */
 
-static int add_forward(struct im_backend *b, const struct im_plan *p, const struct im_exec *e)
+static int add_forward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
 {
     return imk_cuda_add(&(struct imk_cuda_add){.count = tr_cuda_elements(p->op.x, p->x_pitch),
                                                .type = tr_cuda_kernel_type(p->type),
@@ -228,7 +228,7 @@ static int add_forward(struct im_backend *b, const struct im_plan *p, const stru
                         tr_cuda_stream(b));
 }
 
-static int add_backward(struct im_backend *b, const struct im_plan *p, const struct im_exec *e)
+static int add_backward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
 {
     return imk_cuda_add_backward(
         &(struct imk_cuda_add_backward){.count = tr_cuda_elements(p->op.x, p->x_pitch),
@@ -240,7 +240,7 @@ static int add_backward(struct im_backend *b, const struct im_plan *p, const str
         tr_cuda_stream(b));
 }
 
-static int gap_forward(struct im_backend *b, const struct im_plan *p, const struct im_exec *e)
+static int gap_forward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
 {
     return imk_cuda_gap(&(struct imk_cuda_gap){.x = e->x,
                                                .y = e->y,
@@ -253,7 +253,7 @@ static int gap_forward(struct im_backend *b, const struct im_plan *p, const stru
                         tr_cuda_stream(b));
 }
 
-static int gap_backward(struct im_backend *b, const struct im_plan *p, const struct im_exec *e)
+static int gap_backward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
 {
     return imk_cuda_gap_backward(&(struct imk_cuda_gap_backward){.dy = e->dy[0],
                                                                  .dy2 = e->dy[1],
@@ -267,7 +267,7 @@ static int gap_backward(struct im_backend *b, const struct im_plan *p, const str
                                  tr_cuda_stream(b));
 }
 
-static int maxpool_forward(struct im_backend *b, const struct im_plan *p, const struct im_exec *e)
+static int maxpool_forward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
 {
     return imk_cuda_maxpool(
         &(struct imk_cuda_maxpool){
@@ -275,7 +275,7 @@ static int maxpool_forward(struct im_backend *b, const struct im_plan *p, const 
         tr_cuda_stream(b));
 }
 
-static int maxpool_backward(struct im_backend *b, const struct im_plan *p, const struct im_exec *e)
+static int maxpool_backward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
 {
     return imk_cuda_maxpool_backward(
         &(struct imk_cuda_maxpool_backward){
@@ -283,14 +283,14 @@ static int maxpool_backward(struct im_backend *b, const struct im_plan *p, const
         tr_cuda_stream(b));
 }
 
-static int blur_forward(struct im_backend *b, const struct im_plan *p, const struct im_exec *e)
+static int blur_forward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
 {
     return imk_cuda_blur(
         &(struct imk_cuda_blur){.window = tr_cuda_window(p), .reflect = p->op.reflect, .x = e->x, .y = e->y},
         tr_cuda_stream(b));
 }
 
-static int blur_backward(struct im_backend *b, const struct im_plan *p, const struct im_exec *e)
+static int blur_backward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
 {
     return imk_cuda_blur_backward(&(struct imk_cuda_blur_backward){.window = tr_cuda_window(p),
                                                                    .reflect = p->op.reflect,
@@ -316,7 +316,7 @@ static int settle(struct im_backend *b)
     return err;
 }
 
-int tr_cuda_forward(struct im_backend *b, struct im_plan *p, const struct im_exec *e)
+int tr_cuda_forward(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e)
 {
     int err = settle(b);
 
@@ -347,7 +347,7 @@ int tr_cuda_forward(struct im_backend *b, struct im_plan *p, const struct im_exe
     return -EINVAL;
 }
 
-int tr_cuda_backward(struct im_backend *b, struct im_plan *p, const struct im_exec *e)
+int tr_cuda_backward(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e)
 {
     im_assert(p->op.training);
     switch (p->op.kind) {

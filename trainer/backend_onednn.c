@@ -23,7 +23,7 @@
 #include "trainer/cpu_ops.h"
 #include "trainer/ref_ops.h"
 
-static void plan_free(struct im_backend *b, struct im_plan *p)
+static void plan_free(struct im_backend *b, struct tr_op_plan *p)
 {
     if (!p)
         return;
@@ -38,7 +38,7 @@ static void plan_free(struct im_backend *b, struct im_plan *p)
     free(p);
 }
 
-static int plan_op(struct im_backend *b, struct im_plan *p, struct im_plan_info *info)
+static int plan_op(struct im_backend *b, struct tr_op_plan *p, struct im_plan_info *info)
 {
     enum im_op_kind kind = p->op.kind;
     const enum tr_type type = tr_op_type(&p->op);
@@ -70,7 +70,7 @@ static bool runs_narrow(const struct im_backend *b, const struct im_op *op)
            (op->kind == IM_OP_CONV || (op->kind == IM_OP_BN && !op->synced) || op->kind == IM_OP_MAXPOOL);
 }
 
-static int plan_sized(struct im_backend *b, struct im_plan *p, struct im_plan_info *info)
+static int plan_sized(struct im_backend *b, struct tr_op_plan *p, struct im_plan_info *info)
 {
     bool narrow = p->op.precision == IM_PRECISION_BF16 && !runs_narrow(b, &p->op);
     int err = narrow ? tr_narrow_plan(b, p) : 0;
@@ -85,10 +85,10 @@ static int plan_sized(struct im_backend *b, struct im_plan *p, struct im_plan_in
     return narrow ? tr_narrow_planned(b, p, info) : 0;
 }
 
-static int plan(struct im_backend *b, const struct im_op *op, struct im_plan **ret_plan,
+static int plan(struct im_backend *b, const struct im_op *op, struct tr_op_plan **ret_plan,
                 struct im_plan_info *ret_info, struct im_text *text)
 {
-    struct im_plan *p = calloc(1, sizeof(*p));
+    struct tr_op_plan *p = calloc(1, sizeof(*p));
     struct im_plan_info info = {0};
     int err;
 
@@ -110,7 +110,7 @@ static int plan(struct im_backend *b, const struct im_op *op, struct im_plan **r
 
 /* In every layout a sample is one stretch of memory. Forward and backward alike; in evaluation a copy, or
  * nothing where it is in place. */
-static void drop_path(const struct im_plan *p, const void *from, const float *scale, void *to)
+static void drop_path(const struct tr_op_plan *p, const void *from, const float *scale, void *to)
 {
     size_t samples = (size_t)p->op.x.n;
 
@@ -120,7 +120,7 @@ static void drop_path(const struct im_plan *p, const void *from, const float *sc
         memcpy(to, from, p->count * sizeof(float));
 }
 
-static int forward_op(struct im_backend *b, struct im_plan *p, const struct im_exec *e)
+static int forward_op(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e)
 {
     switch (p->op.kind) {
     case IM_OP_INPUT:
@@ -151,7 +151,7 @@ static int forward_op(struct im_backend *b, struct im_plan *p, const struct im_e
     return -EINVAL;
 }
 
-static int forward(struct im_backend *b, struct im_plan *p, const struct im_exec *e)
+static int forward(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e)
 {
     struct im_exec wide;
     int err;
@@ -166,7 +166,7 @@ static int forward(struct im_backend *b, struct im_plan *p, const struct im_exec
     return err;
 }
 
-static int backward_op(struct im_backend *b, struct im_plan *p, const struct im_exec *e)
+static int backward_op(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e)
 {
     if (p->op.kind == IM_OP_ADD) {
         tr_cpu_residual_backward(e->dx, e->dy[0], e->dy[1], e->y, p->count, p->op.relu);
@@ -200,7 +200,7 @@ static int backward_op(struct im_backend *b, struct im_plan *p, const struct im_
     return -EINVAL;
 }
 
-static int backward(struct im_backend *b, struct im_plan *p, const struct im_exec *e)
+static int backward(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e)
 {
     struct im_exec wide;
     int err;
@@ -366,7 +366,7 @@ static size_t private_bytes(struct im_backend *b)
     return bytes;
 }
 
-static const char *plan_kernel(struct im_plan *plan)
+static const char *plan_kernel(struct tr_op_plan *plan)
 {
     if (plan->wino_values)
         return plan->wino_weights ? "winograd" : "winograd, weights direct";

@@ -15,7 +15,7 @@ struct im_backend {
     int threads; /* not used: the definition runs on one */
 };
 
-struct im_plan {
+struct tr_op_plan {
     struct im_op op;
     float *w;    /* narrow precisions: the weights, rounded; NULL where they are taken as they are */
     float *full; /* BN that pools: its values in front of the pooling */
@@ -70,7 +70,7 @@ static int copy(struct im_backend *b, void *to, const void *from, size_t bytes)
     return 0;
 }
 
-static void plan_free(struct im_backend *b, struct im_plan *p)
+static void plan_free(struct im_backend *b, struct tr_op_plan *p)
 {
     (void)b;
     if (!p)
@@ -80,10 +80,10 @@ static void plan_free(struct im_backend *b, struct im_plan *p)
     free(p);
 }
 
-static int plan(struct im_backend *b, const struct im_op *op, struct im_plan **ret_plan,
+static int plan(struct im_backend *b, const struct im_op *op, struct tr_op_plan **ret_plan,
                 struct im_plan_info *ret_info, struct im_text *text)
 {
-    struct im_plan *p = calloc(1, sizeof(*p));
+    struct tr_op_plan *p = calloc(1, sizeof(*p));
     enum im_op_kind kind = op->kind;
 
     (void)b;
@@ -124,7 +124,7 @@ static int plan(struct im_backend *b, const struct im_op *op, struct im_plan **r
 }
 
 /* The arguments with the weights that the op takes. */
-static struct im_exec with_weights(const struct im_plan *p, const struct im_exec *e)
+static struct im_exec with_weights(const struct tr_op_plan *p, const struct im_exec *e)
 {
     struct im_exec with = *e;
 
@@ -150,7 +150,7 @@ static void *places(const struct im_op *op, void *save)
     return save ? (char *)save + tr_ref_bn_save_bytes(op) : NULL;
 }
 
-static int bn_forward(struct im_plan *p, const struct im_exec *e)
+static int bn_forward(struct tr_op_plan *p, const struct im_exec *e)
 {
     const struct im_op pool = pooling(&p->op);
     struct im_exec to_full = *e;
@@ -168,7 +168,7 @@ static int bn_forward(struct im_plan *p, const struct im_exec *e)
 }
 
 /* The gradient in front of the pooling lies where dx will be. */
-static int bn_backward(struct im_plan *p, const struct im_exec *e)
+static int bn_backward(struct tr_op_plan *p, const struct im_exec *e)
 {
     const struct im_op pool = pooling(&p->op);
     struct im_exec from_full = *e;
@@ -182,7 +182,7 @@ static int bn_backward(struct im_plan *p, const struct im_exec *e)
     return tr_ref_bn_backward(&p->op, &from_full);
 }
 
-static int forward(struct im_backend *b, struct im_plan *p, const struct im_exec *e)
+static int forward(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e)
 {
     static void (*const rows[])(const struct im_op *, const struct im_exec *) = {
         [IM_OP_INPUT] = tr_ref_input,
@@ -210,7 +210,7 @@ static int forward(struct im_backend *b, struct im_plan *p, const struct im_exec
     return err;
 }
 
-static int backward(struct im_backend *b, struct im_plan *p, const struct im_exec *e)
+static int backward(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e)
 {
     static void (*const rows[])(const struct im_op *, const struct im_exec *) = {
         [IM_OP_CONV] = tr_ref_conv_backward,

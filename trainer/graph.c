@@ -24,7 +24,7 @@
 
 struct node {
     struct im_op op;
-    struct im_plan *plan;
+    struct tr_op_plan *plan;
     struct im_plan_info info;
     int value;    /* block of the output; -1: none */
     int save;     /* block of the saved state; -1: none */

@@ -36,12 +36,12 @@ static int reserve(struct im_network *net, const struct im_graph *graph, struct 
 }
 
 /* The entry of this shape, or the one to replace. */
-static struct entry *find(struct im_network *net, int n, int size, bool training)
+static struct tr_graph_entry *find(struct im_network *net, int n, int size, bool training)
 {
-    struct entry *oldest = &net->graphs[0];
+    struct tr_graph_entry *oldest = &net->graphs[0];
 
     for (int i = 0; i < TR_GRAPHS_MAX; i++) {
-        struct entry *e = &net->graphs[i];
+        struct tr_graph_entry *e = &net->graphs[i];
 
         if (e->graph && e->n == n && e->size == size && e->training == training)
             return e;
@@ -94,10 +94,10 @@ static int plan_graph(struct im_network *net, const struct im_graph_config *conf
     return 0;
 }
 
-int tr_network_entry(struct im_network *net, int n, int size, bool training, struct entry **ret_entry,
-                     struct im_text *text)
+int tr_network_entry(struct im_network *net, int n, int size, bool training,
+                     struct tr_graph_entry **ret_entry, struct im_text *text)
 {
-    struct entry *e = find(net, n, size, training);
+    struct tr_graph_entry *e = find(net, n, size, training);
     int err;
 
     if (!e->graph || e->n != n || e->size != size || e->training != training) {
@@ -124,7 +124,7 @@ int tr_network_entry(struct im_network *net, int n, int size, bool training, str
             return err;
         tr_entry_forget(net, e);
         im_graph_free(e->graph);
-        *e = (struct entry){.graph = graph, .n = n, .size = size, .training = training};
+        *e = (struct tr_graph_entry){.graph = graph, .n = n, .size = size, .training = training};
     }
     err = reserve(net, e->graph, text);
     if (err < 0)
@@ -137,7 +137,7 @@ int tr_network_entry(struct im_network *net, int n, int size, bool training, str
 int im_network_graph(struct im_network *net, int n, int size, bool training, struct im_graph **ret_graph,
                      struct im_text *text)
 {
-    struct entry *e = NULL;
+    struct tr_graph_entry *e = NULL;
     int err = tr_network_entry(net, n, size, training, &e, text);
 
     *ret_graph = err < 0 ? NULL : e->graph;

@@ -7,7 +7,7 @@
 
 enum { TR_GRAPHS_MAX = 16, TR_STEP_KINDS = 4 };
 
-struct entry {
+struct tr_graph_entry {
     struct im_graph *graph;
     int n, size;
     bool training;
@@ -31,7 +31,7 @@ struct im_network {
     float *arenas[IM_ARENA_COUNT];
     uint64_t param_version;
     int64_t tracked;
-    struct entry graphs[TR_GRAPHS_MAX];
+    struct tr_graph_entry graphs[TR_GRAPHS_MAX];
     uint64_t clock;
     char *values; /* the arena of activations */
     size_t value_bytes;
@@ -58,11 +58,11 @@ int tr_network_failed(struct im_network *net, int err, const char *what, struct 
 
 /* network_graph.c: the entry of this shape, which is made where there is none; memory for its activations is
  * there. */
-int tr_network_entry(struct im_network *net, int n, int size, bool training, struct entry **ret_entry,
-                     struct im_text *text);
+int tr_network_entry(struct im_network *net, int n, int size, bool training,
+                     struct tr_graph_entry **ret_entry, struct im_text *text);
 
 /* network_step.c */
 int tr_network_buckets(struct im_network *net);
-void tr_entry_forget(struct im_network *net, struct entry *e); /* its recordings */
+void tr_entry_forget(struct im_network *net, struct tr_graph_entry *e); /* its recordings */
 
 #endif

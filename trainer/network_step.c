@@ -178,7 +178,7 @@ static int enqueue(struct im_network *net, struct im_graph *graph, const struct 
 
 /* ---- recordings ---- */
 
-void tr_entry_forget(struct im_network *net, struct entry *e)
+void tr_entry_forget(struct im_network *net, struct tr_graph_entry *e)
 {
     for (int i = 0; i < TR_STEP_KINDS && net->backend && net->ops->step; i++) {
         net->ops->step->recording_free(net->backend, e->recordings[i]);
@@ -199,7 +199,7 @@ static int record(struct im_network *net, struct im_graph *graph, const struct i
     return err < 0 ? err : ended;
 }
 
-static int run(struct im_network *net, struct entry *e, const struct im_step *step)
+static int run(struct im_network *net, struct tr_graph_entry *e, const struct im_step *step)
 {
     const struct im_step_ops *ops = net->ops->step;
     const int kind = step->first | step->last << 1;
@@ -252,7 +252,7 @@ int im_network_step_begin(struct im_network *net, const struct im_batch *batch, 
                           struct im_text *text)
 {
     const struct im_rule rule = rule_of(step);
-    struct entry *e = NULL;
+    struct tr_graph_entry *e = NULL;
     int err = batch->n > 0 ? tr_network_check_labels(net, batch, text) : 0;
 
     if (err == 0 && batch->n > 0)

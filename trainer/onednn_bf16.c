@@ -15,7 +15,7 @@ static int retype(struct im_backend *b, const struct im_layout **layout, enum tr
     return *layout ? tr_dn_retype(b->dn, *layout, type, layout) : 0;
 }
 
-int tr_narrow_plan(struct im_backend *b, struct im_plan *p)
+int tr_narrow_plan(struct im_backend *b, struct tr_op_plan *p)
 {
     enum im_op_kind kind = p->op.kind;
     const struct im_layout *x = p->op.x_layout;
@@ -40,7 +40,7 @@ static int reserve(struct im_backend *b, enum tr_wide at, size_t bytes)
     return 0;
 }
 
-int tr_narrow_planned(struct im_backend *b, struct im_plan *p, struct im_plan_info *info)
+int tr_narrow_planned(struct im_backend *b, struct tr_op_plan *p, struct im_plan_info *info)
 {
     bool backward = p->op.training;
     int err = 0;
@@ -80,7 +80,7 @@ static void *widened(struct im_backend *b, enum tr_wide at, const void *value, s
     return b->wide[at];
 }
 
-struct im_exec tr_widen_forward(struct im_backend *b, const struct im_plan *p, const struct im_exec *e)
+struct im_exec tr_widen_forward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
 {
     struct im_exec wide = *e;
 
@@ -94,7 +94,7 @@ struct im_exec tr_widen_forward(struct im_backend *b, const struct im_plan *p, c
     return wide;
 }
 
-void tr_narrow_forward(struct im_backend *b, const struct im_plan *p, const struct im_exec *e)
+void tr_narrow_forward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
 {
     if (p->narrow.y)
         tr_cpu_narrow(e->y, b->wide[TR_WIDE_Y], p->narrow.y_count);
@@ -102,7 +102,7 @@ void tr_narrow_forward(struct im_backend *b, const struct im_plan *p, const stru
         tr_cpu_narrow(e->dx, b->wide[TR_WIDE_DX], p->narrow.x_count);
 }
 
-struct im_exec tr_widen_backward(struct im_backend *b, const struct im_plan *p, const struct im_exec *e)
+struct im_exec tr_widen_backward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
 {
     const struct tr_narrow *n = &p->narrow;
     struct im_exec wide = *e;
@@ -119,7 +119,7 @@ struct im_exec tr_widen_backward(struct im_backend *b, const struct im_plan *p, 
     return wide;
 }
 
-void tr_narrow_backward(struct im_backend *b, const struct im_plan *p, const struct im_exec *e)
+void tr_narrow_backward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
 {
     const struct tr_narrow *n = &p->narrow;
 

@@ -48,7 +48,7 @@ static void axis(int x, int y, int stride, bool reflect, struct tr_taps *forward
 }
 
 /* Finds the form of x's layout and gives y the same. */
-static int find_form(struct im_backend *b, struct im_plan *p, struct im_plan_info *info)
+static int find_form(struct im_backend *b, struct tr_op_plan *p, struct im_plan_info *info)
 {
     const struct {
         enum tr_tag tag;
@@ -65,7 +65,7 @@ static int find_form(struct im_backend *b, struct im_plan *p, struct im_plan_inf
     return -ENOTSUP;
 }
 
-int tr_blur_plan(struct im_backend *b, struct im_plan *p, struct im_plan_info *info)
+int tr_blur_plan(struct im_backend *b, struct tr_op_plan *p, struct im_plan_info *info)
 {
     const struct im_op *op = &p->op;
     size_t rows = (size_t)op->x.h + (size_t)op->y.h, columns = (size_t)op->x.w + (size_t)op->y.w;
@@ -83,7 +83,7 @@ int tr_blur_plan(struct im_backend *b, struct im_plan *p, struct im_plan_info *i
     return 0;
 }
 
-void tr_blur_forward(struct im_plan *p, const struct im_exec *e)
+void tr_blur_forward(struct tr_op_plan *p, const struct im_exec *e)
 {
     const struct im_op *op = &p->op;
     const struct tr_taps *columns = p->taps + op->x.h + op->y.h;
@@ -99,7 +99,7 @@ void tr_blur_forward(struct im_plan *p, const struct im_exec *e)
     tr_cpu_filter(&f, e->x, e->y);
 }
 
-void tr_blur_backward(struct im_plan *p, const struct im_exec *e)
+void tr_blur_backward(struct tr_op_plan *p, const struct im_exec *e)
 {
     const struct im_op *op = &p->op;
     const struct tr_taps *columns = p->taps + op->x.h + op->y.h;

@@ -35,7 +35,7 @@ static int conv_between(struct im_backend *b, const struct im_op *op, enum tr_di
 }
 
 /* Whether minimal filtering does this convolution: of fp32 values in blocks of 8 channels. */
-static bool fits_wino(struct im_backend *b, struct im_plan *p, const struct im_plan_info *info)
+static bool fits_wino(struct im_backend *b, struct tr_op_plan *p, const struct im_plan_info *info)
 {
     const struct im_op *op = &p->op;
 
@@ -45,7 +45,7 @@ static bool fits_wino(struct im_backend *b, struct im_plan *p, const struct im_p
            info->y_layout == tr_value_layout(b, op->y, TR_TAG_BLOCK8, TR_F32) && tr_wino_fits(&p->wino);
 }
 
-static int plan_wino(struct im_backend *b, struct im_plan *p)
+static int plan_wino(struct im_backend *b, struct tr_op_plan *p)
 {
     const struct im_layout *plain = tr_weight_layout(b, &p->op, TR_TAG_PLAIN, TR_F32);
     int err = plain ? tr_stage_reserve(b, tr_wino_scratch_floats(&p->wino) * sizeof(float)) : -ENOMEM;
@@ -59,7 +59,7 @@ static int plan_wino(struct im_backend *b, struct im_plan *p)
     return err;
 }
 
-static int plan_conv_backward(struct im_backend *b, struct im_plan *p, const struct im_plan_info *info)
+static int plan_conv_backward(struct im_backend *b, struct tr_op_plan *p, const struct im_plan_info *info)
 {
     const struct im_layout *plain = tr_weight_layout(b, &p->op, TR_TAG_PLAIN, TR_F32), *x = info->x_layout,
                            *y = info->y_layout;
@@ -91,7 +91,7 @@ static int plan_conv_backward(struct im_backend *b, struct im_plan *p, const str
     return err;
 }
 
-int tr_conv_plan(struct im_backend *b, struct im_plan *p, struct im_plan_info *info)
+int tr_conv_plan(struct im_backend *b, struct tr_op_plan *p, struct im_plan_info *info)
 {
     const enum tr_type type = tr_op_type(&p->op);
     const struct im_layout *any_y = tr_value_layout(b, p->op.y, TR_TAG_ANY, type);
@@ -116,7 +116,7 @@ int tr_conv_plan(struct im_backend *b, struct im_plan *p, struct im_plan_info *i
     return err == 0 && p->op.training ? plan_conv_backward(b, p, info) : err;
 }
 
-int tr_conv_forward(struct im_backend *b, struct im_plan *p, const struct im_exec *e)
+int tr_conv_forward(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e)
 {
     void *weights;
     int err = tr_pack_fresh(b, p->pack_forward, e, &weights);
@@ -127,7 +127,7 @@ int tr_conv_forward(struct im_backend *b, struct im_plan *p, const struct im_exe
     return 0;
 }
 
-int tr_conv_backward(struct im_backend *b, struct im_plan *p, const struct im_exec *e)
+int tr_conv_backward(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e)
 {
     void *weights;
     int err = 0;

@@ -47,7 +47,7 @@ static void pack_free(struct tr_pack *p)
     free(p);
 }
 
-static int pack_new(struct im_backend *b, const struct im_plan *plan, const struct im_layout *layout,
+static int pack_new(struct im_backend *b, const struct tr_op_plan *plan, const struct im_layout *layout,
                     enum tr_form form, struct tr_pack **ret_pack)
 {
     const struct im_layout *plain = tr_weight_layout(b, &plan->op, TR_TAG_PLAIN, TR_F32);
@@ -82,7 +82,7 @@ static int pack_new(struct im_backend *b, const struct im_plan *plan, const stru
     return 0;
 }
 
-int tr_pack_get(struct im_backend *b, const struct im_plan *plan, const struct im_layout *layout,
+int tr_pack_get(struct im_backend *b, const struct tr_op_plan *plan, const struct im_layout *layout,
                 enum tr_form form, struct tr_pack **ret_pack)
 {
     for (struct tr_pack *p = b->packs; p; p = p->next) {

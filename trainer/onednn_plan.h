@@ -66,7 +66,7 @@ struct tr_staged {
     size_t at[TR_OPERANDS]; /* in the stage */
 };
 
-struct im_plan {
+struct tr_op_plan {
     struct im_op op;
     size_t count; /* elements of y, with the layout's padding */
     struct tr_wino wino;
@@ -113,7 +113,7 @@ const struct im_layout *tr_weight_layout(struct im_backend *b, const struct im_o
 
 /* The pack of the plan's weights in this layout, shared by plans of the same weight_id; rounded to bf16 where
  * the plan stands for a bf16 op. */
-int tr_pack_get(struct im_backend *b, const struct im_plan *plan, const struct im_layout *layout,
+int tr_pack_get(struct im_backend *b, const struct tr_op_plan *plan, const struct im_layout *layout,
                 enum tr_form form, struct tr_pack **ret_pack);
 void tr_pack_put(struct im_backend *b, struct tr_pack *p); /* NULL is fine */
 
@@ -129,34 +129,34 @@ int tr_stage_operand(struct im_backend *b, struct tr_staged *s, int operand, con
 int tr_staged_run(struct im_backend *b, struct tr_staged *s, void *const operands[TR_OPERANDS]);
 void tr_staged_fini(struct tr_staged *s);
 
-int tr_conv_plan(struct im_backend *b, struct im_plan *p, struct im_plan_info *info);
-int tr_conv_forward(struct im_backend *b, struct im_plan *p, const struct im_exec *e);
-int tr_conv_backward(struct im_backend *b, struct im_plan *p, const struct im_exec *e);
+int tr_conv_plan(struct im_backend *b, struct tr_op_plan *p, struct im_plan_info *info);
+int tr_conv_forward(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e);
+int tr_conv_backward(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e);
 
-int tr_bn_plan(struct im_backend *b, struct im_plan *p, struct im_plan_info *info);
-int tr_bn_forward(struct im_backend *b, struct im_plan *p, const struct im_exec *e);
-int tr_bn_backward(struct im_backend *b, struct im_plan *p, const struct im_exec *e);
+int tr_bn_plan(struct im_backend *b, struct tr_op_plan *p, struct im_plan_info *info);
+int tr_bn_forward(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e);
+int tr_bn_backward(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e);
 
-int tr_pool_plan(struct im_backend *b, struct im_plan *p, struct im_plan_info *info);
-int tr_pool_forward(struct im_backend *b, struct im_plan *p, const struct im_exec *e);
-int tr_pool_backward(struct im_backend *b, struct im_plan *p, const struct im_exec *e);
+int tr_pool_plan(struct im_backend *b, struct tr_op_plan *p, struct im_plan_info *info);
+int tr_pool_forward(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e);
+int tr_pool_backward(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e);
 
-int tr_blur_plan(struct im_backend *b, struct im_plan *p, struct im_plan_info *info);
-void tr_blur_forward(struct im_plan *p, const struct im_exec *e);
-void tr_blur_backward(struct im_plan *p, const struct im_exec *e);
+int tr_blur_plan(struct im_backend *b, struct tr_op_plan *p, struct im_plan_info *info);
+void tr_blur_forward(struct tr_op_plan *p, const struct im_exec *e);
+void tr_blur_backward(struct tr_op_plan *p, const struct im_exec *e);
 
-int tr_fc_plan(struct im_backend *b, struct im_plan *p, struct im_plan_info *info);
-int tr_fc_forward(struct im_backend *b, struct im_plan *p, const struct im_exec *e);
-int tr_fc_backward(struct im_backend *b, struct im_plan *p, const struct im_exec *e);
+int tr_fc_plan(struct im_backend *b, struct tr_op_plan *p, struct im_plan_info *info);
+int tr_fc_forward(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e);
+int tr_fc_backward(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e);
 
 /* bf16 ops that run as fp32 ones on copies: tr_narrow_plan before and tr_narrow_planned after the fp32 op is
  * planned; then tr_widen_forward makes the arguments of the fp32 op and tr_narrow_forward takes its answer,
  * and so for backward. */
-int tr_narrow_plan(struct im_backend *b, struct im_plan *p);
-int tr_narrow_planned(struct im_backend *b, struct im_plan *p, struct im_plan_info *info);
-struct im_exec tr_widen_forward(struct im_backend *b, const struct im_plan *p, const struct im_exec *e);
-void tr_narrow_forward(struct im_backend *b, const struct im_plan *p, const struct im_exec *e);
-struct im_exec tr_widen_backward(struct im_backend *b, const struct im_plan *p, const struct im_exec *e);
-void tr_narrow_backward(struct im_backend *b, const struct im_plan *p, const struct im_exec *e);
+int tr_narrow_plan(struct im_backend *b, struct tr_op_plan *p);
+int tr_narrow_planned(struct im_backend *b, struct tr_op_plan *p, struct im_plan_info *info);
+struct im_exec tr_widen_forward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e);
+void tr_narrow_forward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e);
+struct im_exec tr_widen_backward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e);
+void tr_narrow_backward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e);
 
 #endif

@@ -15,7 +15,7 @@
 #define PART 512
 
 /* Bytes after the last pixel do not matter. */
-struct part {
+struct planes_part {
     _Alignas(32) unsigned char r[PART], g[PART], b[PART];
 };
 
@@ -100,19 +100,19 @@ AVX2_INLINE void store(unsigned char *plane, __m256i bytes)
     _mm256_store_si256((__m256i *)(void *)plane, bytes);
 }
 
-AVX2_INLINE struct planes planes_at(const struct part *part, uint32_t i)
+AVX2_INLINE struct planes planes_at(const struct planes_part *part, uint32_t i)
 {
     return (struct planes){load(part->r + i), load(part->g + i), load(part->b + i)};
 }
 
-AVX2_INLINE void planes_put(struct part *part, uint32_t i, struct planes p)
+AVX2_INLINE void planes_put(struct planes_part *part, uint32_t i, struct planes p)
 {
     store(part->r + i, p.r);
     store(part->g + i, p.g);
     store(part->b + i, p.b);
 }
 
-AVX2_INLINE void take_apart(struct part *part, const unsigned char *src, uint32_t n)
+AVX2_INLINE void take_apart(struct planes_part *part, const unsigned char *src, uint32_t n)
 {
     uint32_t i = 0;
 
@@ -126,7 +126,7 @@ AVX2_INLINE void take_apart(struct part *part, const unsigned char *src, uint32_
     }
 }
 
-AVX2_INLINE void put_together(unsigned char *dst, const struct part *part, uint32_t n)
+AVX2_INLINE void put_together(unsigned char *dst, const struct planes_part *part, uint32_t n)
 {
     uint32_t i = 0;
 

@@ -53,7 +53,7 @@ AVX2_INLINE __m256i luma_32(struct planes p)
 }
 
 /* The sum over n pixels. */
-AVX2 static uint64_t sum_part(const struct part *part, uint32_t n)
+AVX2 static uint64_t sum_part(const struct planes_part *part, uint32_t n)
 {
     __m256i sums = _mm256_setzero_si256();
     uint64_t lane[4];
@@ -145,7 +145,7 @@ static struct plan plan_of(const struct imk_step *step)
 }
 
 /* from_luma: blends with each pixel's own luma rather than the step's value. */
-AVX2_INLINE void blend_whole(struct part *part, uint32_t n, const struct plan *plan, bool from_luma)
+AVX2_INLINE void blend_whole(struct planes_part *part, uint32_t n, const struct plan *plan, bool from_luma)
 {
     const struct factor f = {_mm256_set1_epi16(plan->high), _mm256_set1_epi16(plan->low)};
     const __m256i value = _mm256_set1_epi8((char)plan->value);
@@ -177,7 +177,7 @@ AVX2 static void blend_floats(unsigned char *plane, const unsigned char *from, u
     }
 }
 
-AVX2 static void blend_part(struct part *part, uint32_t n, const struct plan *plan)
+AVX2 static void blend_part(struct planes_part *part, uint32_t n, const struct plan *plan)
 {
     _Alignas(32) unsigned char from[PART];
 
@@ -355,7 +355,7 @@ AVX2_INLINE struct planes to_rgb(struct hsv p)
                            choose(distance(p.h, _mm256_set1_epi8((char)170)), p.v, between, dark)};
 }
 
-AVX2 static void turn_part(struct part *part, uint32_t n, unsigned char shift)
+AVX2 static void turn_part(struct planes_part *part, uint32_t n, unsigned char shift)
 {
     const __m256i turn = _mm256_set1_epi8((char)shift);
 
@@ -373,7 +373,7 @@ AVX2 static void turn_part(struct part *part, uint32_t n, unsigned char shift)
 AVX2 static uint64_t do_part(unsigned char *pixels, uint32_t n, const struct plan *plans, unsigned count,
                              bool want_luma)
 {
-    struct part part;
+    struct planes_part part;
 
     take_apart(&part, pixels, n);
     for (unsigned i = 0; i < count; i++) {

@@ -44,7 +44,7 @@ AVX2 static void look_up_plane(unsigned char *plane, uint32_t n, const unsigned 
 
 AVX2 static void do_part(unsigned char *dst, const unsigned char *src, uint32_t n, const struct imk_lut *lut)
 {
-    struct part part;
+    struct planes_part part;
 
     take_apart(&part, src, n);
     look_up_plane(part.r, n, lut->channel[0]);

@@ -32,7 +32,7 @@ IMK_DEVICE float weight_of(int out, int at, int size, int stride, bool reflect)
 template <class T, bool WIDE> static __global__ void imk_blur(struct imk_cuda_blur a)
 {
     const struct imk_cuda_window &o = a.window;
-    struct place at;
+    struct window_place at;
 
     if (!place_of(o, o.oh, o.ow, &at))
         return;
@@ -63,7 +63,7 @@ template <class T, bool WIDE> static __global__ void imk_blur(struct imk_cuda_bl
 template <class T, bool WIDE> static __global__ void imk_blur_backward(struct imk_cuda_blur_backward a)
 {
     const struct imk_cuda_window &o = a.window;
-    struct place at;
+    struct window_place at;
 
     if (!place_of(o, o.h, o.w, &at))
         return;

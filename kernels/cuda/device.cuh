@@ -83,11 +83,11 @@ template <class T> IMK_BOTH T *past(T *p, size_t offset)
     return p ? p + offset : nullptr;
 }
 
-template <bool B> struct flag {
+template <bool B> struct constant_flag {
     static const bool value = B;
 };
 
-/* f(a number of the type), f(flag<wide>()): run time to compile time. */
+/* f(a number of the type), f(constant_flag<wide>()): run time to compile time. */
 template <class F> static int by_type(enum imk_cuda_type type, F f)
 {
     switch (type) {
@@ -103,7 +103,7 @@ template <class F> static int by_type(enum imk_cuda_type type, F f)
 
 template <class F> static int by_flag(bool is, F f)
 {
-    return is ? f(flag<true>()) : f(flag<false>());
+    return is ? f(constant_flag<true>()) : f(constant_flag<false>());
 }
 
 IMK_BOTH int64_t ceil_div(int64_t a, int64_t b)

@@ -35,8 +35,8 @@ IMK_DEVICE void gradient8(float *v, const struct gradient &g, const struct cut &
 {
     if constexpr (POOLED) {
         const unsigned area = (unsigned)g.window.h * (unsigned)g.window.w, pixel = (unsigned)row % area;
-        const struct place at = {(int)(pixel / (unsigned)g.window.w), (int)(pixel % (unsigned)g.window.w),
-                                 w.channel, w.left, 0};
+        const struct window_place at = {(int)(pixel / (unsigned)g.window.w),
+                                        (int)(pixel % (unsigned)g.window.w), w.channel, w.left, 0};
 
         gather<T, WIDE>(g.window, (const T *)g.dy, (const T *)g.dy2, g.place, (int)((unsigned)row / area), at,
                         v);

@@ -10,7 +10,7 @@
 template <class T, bool WIDE> static __global__ void imk_maxpool(struct imk_cuda_maxpool a)
 {
     const struct imk_cuda_window &o = a.window;
-    struct place at;
+    struct window_place at;
 
     if (!place_of(o, o.oh, o.ow, &at))
         return;
@@ -49,7 +49,7 @@ template <class T, bool WIDE> static __global__ void imk_maxpool(struct imk_cuda
 template <class T, bool WIDE> static __global__ void imk_maxpool_backward(struct imk_cuda_maxpool_backward a)
 {
     const struct imk_cuda_window &o = a.window;
-    struct place at;
+    struct window_place at;
 
     if (!place_of(o, o.h, o.w, &at))
         return;

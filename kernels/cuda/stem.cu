@@ -7,7 +7,7 @@ template <class T, bool WIDE> static __global__ void imk_stem(struct imk_cuda_st
 {
     const struct imk_cuda_window &o = a.window;
     struct affine8 p;
-    struct place at;
+    struct window_place at;
 
     if (!place_of(o, o.oh, o.ow, &at))
         return;

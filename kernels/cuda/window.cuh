@@ -6,7 +6,7 @@
 #include "kernels/cuda/pool.h"
 
 /* 8 channels of a pixel of an image. */
-struct place {
+struct window_place {
     int h, w, channel;
     int left;      /* channels from there on */
     size_t offset; /* elements from the beginning of the image */
@@ -23,7 +23,7 @@ IMK_BOTH size_t output_size(const struct imk_cuda_window &o)
 }
 
 /* The place of this thread in images of h x w; false: none. */
-IMK_DEVICE bool place_of(const struct imk_cuda_window &o, int h, int w, struct place *ret)
+IMK_DEVICE bool place_of(const struct imk_cuda_window &o, int h, int w, struct window_place *ret)
 {
     const unsigned groups = ((unsigned)o.pitch + GROUP - 1) / GROUP,
                    item = blockIdx.x * blockDim.x + threadIdx.x;
@@ -53,7 +53,7 @@ IMK_DEVICE struct reach reach_of(int at, int outputs, int kernel, int stride, in
  * there, in row order. */
 template <class T, bool WIDE>
 IMK_DEVICE void gather(const struct imk_cuda_window &o, const T *dy, const T *dy2, const uint8_t *place,
-                       int i, const struct place &at, float *sum)
+                       int i, const struct window_place &at, float *sum)
 {
     const struct reach rows = reach_of(at.h, o.oh, o.kernel, o.stride, o.pad);
     const struct reach columns = reach_of(at.w, o.ow, o.kernel, o.stride, o.pad);

@@ -514,7 +514,7 @@ static void blur_of_one_pixel_is_refused_where_it_reflects(void **state)
     for (int i = 0; i < 2; i++) {
         struct im_plan_info info;
         struct im_backend *b;
-        struct im_plan *plan;
+        struct tr_op_plan *plan;
 
         assert_int_equal(both[i]->open(1, &b, NULL), 0);
         assert_int_equal(both[i]->plan(b, &op, &plan, &info, NULL), -EINVAL);

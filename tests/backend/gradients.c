@@ -18,7 +18,7 @@ enum { FLOATS = 4096 };
 
 struct bench {
     struct im_backend *b;
-    struct im_plan *plan;
+    struct tr_op_plan *plan;
     struct im_op op;
     float x[FLOATS], x2[FLOATS], y[FLOATS], dy[FLOATS], dx[FLOATS], w[FLOATS], dw[FLOATS], bias[64], db[64],
         mean[64], var[64];
@@ -243,7 +243,7 @@ static void check_loss(struct im_loss loss, const struct im_mix *mix)
     struct im_plan_info info;
     struct im_tally tally;
     struct im_backend *b;
-    struct im_plan *plan;
+    struct tr_op_plan *plan;
     float x[24], dx[24], again[24];
     struct im_exec e = {
         .x = x, .dx = dx, .labels = labels, .valid = valid, .mix = mix, .smoothing = 0.1f, .tally = &tally};
@@ -306,7 +306,7 @@ static void binary_loss_of_large_logits_is_finite(void **state)
     struct im_plan_info info;
     struct im_tally tally;
     struct im_backend *b;
-    struct im_plan *plan;
+    struct tr_op_plan *plan;
     float dx[4];
 
     (void)state;
@@ -329,7 +329,7 @@ static void ranks_count_ties_by_index_and_nan_as_wrong(void **state)
     struct im_plan_info info;
     struct im_tally tally;
     struct im_backend *b;
-    struct im_plan *plan;
+    struct tr_op_plan *plan;
 
     (void)state;
     assert_int_equal(im_backend_ref.open(1, &b, NULL), 0);

@@ -56,7 +56,7 @@ static void run_op(const struct im_backend_ops *ops, const struct im_op *op, str
 {
     struct im_plan_info info;
     struct im_backend *b;
-    struct im_plan *plan;
+    struct tr_op_plan *plan;
     void *y, *x = NULL;
     size_t bytes;
 

@@ -24,7 +24,7 @@ struct rig {
     const struct im_backend_ops *ops;
     struct im_backend *b;
     struct im_op op;
-    struct im_plan *plan;
+    struct tr_op_plan *plan;
     struct im_plan_info info;
     const struct im_bn_sync *sync;
 };
@@ -157,7 +157,7 @@ static const struct im_layout *network_layout(struct rig *r, struct im_shape x)
                          .stride = 1,
                          .weight_id = -1};
     struct im_plan_info info;
-    struct im_plan *plan;
+    struct tr_op_plan *plan;
 
     assert_int_equal(r->ops->plan(r->b, &conv, &plan, &info, NULL), 0);
     r->ops->plan_free(r->b, plan);
