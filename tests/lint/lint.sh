@@ -3,7 +3,7 @@
 #
 #   lint.sh RULE ROOT [compiler flag...]
 #
-# RULE is includes, third_party, tokens, sizes, text, guards, headers, clang, format, shell or globals. ROOT is the tree to
+# RULE is includes, third_party, tokens, sizes, text, guards, tags, headers, clang, format, shell or globals. ROOT is the tree to
 # look at: the project, or one of the bad examples under selftest/. Findings are printed as "path:line: what is wrong";
 # exit status 0 means none, 1 some, 77 that the tool the rule needs is not installed, 2 wrong use.
 # Only sh, awk, find and grep are needed (and clang-format, shellcheck, nm or the compiler where the rule is about them).
@@ -89,6 +89,7 @@ third_party) over_code -v table="$here/third_party.txt" -v system_list="$here/sy
 tokens) over_code -f "$here/tokens.awk" ;;
 sizes) over_code -f "$here/sizes.awk" ;;
 guards) over_code -f "$here/guards.awk" ;;
+tags) over_code -v allowed="$here/tags.txt" -f "$here/tags.awk" ;;
 text) check_text ;;
 headers) check_headers "$@" ;;
 clang) check_clang "$@" ;;

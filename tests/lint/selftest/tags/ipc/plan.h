@@ -1,0 +1,4 @@
+struct im_plan {
+    int ticket;
+};
+enum im_good { IM_GOOD };
