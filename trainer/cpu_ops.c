@@ -4,7 +4,6 @@
  * loops run on one thread; the results are the same bits. */
 #include "trainer/cpu_ops.h"
 
-#include <omp.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +13,9 @@ enum {
     CHUNK = 1 << 14, /* floats a thread takes at once: 64 KiB of each operand */
     HUGE_PAGE = 2 * 1024 * 1024,
 };
+
+/* Of libgomp. No omp.h: clang has it only beside a runtime of its own, which is not used. */
+extern void omp_set_num_threads(int threads);
 
 void tr_cpu_set_threads(int threads)
 {

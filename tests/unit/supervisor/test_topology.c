@@ -1,4 +1,9 @@
-/* Where trainers, readers and augmenters go: on descriptions of machines that are not this one. */
+/* Where trainers, readers and augmenters go: on descriptions of machines that are not this one.
+ *
+ * FIXTURE is a machine with two sockets, 16 cores of two threads each, four GPUs on each: hwloc's synthetic
+ * "pack:2 [numa(memory=549755813888)] core:16 pu:2(indexes=2*32:32*1)" with PCI devices written in by hand.
+ * The file has no comment: the XML reader inside hwloc refuses them, and the other one is a plugin (Debian's
+ * libhwloc-plugins) that a machine may lack. */
 #include "supervisor/topology.h"
 
 #include "ipc/base/err.h"

@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# Installs a build into a folder and runs every verb that `imsuper help` lists from there. Programs look for each other beside
+# themselves, so one that is not installed is missing here.
+#
+#   verbs.sh CMAKE BUILD
+#
+# The test fails when the help lists a verb that has no verb_ function here, and when a function's verb is not listed. They run in
+# the order of the help.
+# shellcheck source-path=SCRIPTDIR source=../e2e/lib.sh
+cmake=${1:?cmake} build=${2:?build}
+. "$(dirname "${BASH_SOURCE[0]}")/../e2e/lib.sh" "" "" verbs
+
+BIN=$T/prefix/bin
+tiny=(--data-dir "$T/data" --model resnet20 --image-size 16 --batch-size 8 --trainer-threads 1)
+steps=(--model resnet20 --image-size 16 --batch-size 8 --passes 1 --trainer-threads 1)
+
+# run STATUS WORD...: imsuper with these words; its output goes to $T/out.
+run() {
+  local expected=$1 status=0
+  shift
+  "$BIN/imsuper" "$@" >"$T/out" 2>&1 </dev/null || status=$?
+  [ "$status" = "$expected" ] || fail "imsuper $*: exit status $status, not $expected"
+}
+must_exist() { [ -s "$1" ] || fail "there is no $1"; }
+
+make_images() { run 0 data synth --out "$1" --classes 2 --per-class 16 --val-per-class 4 --side-min 32 --side-max 48; }
+
+verb_data_synth() {
+  make_images "$T/synth"
+  [ -d "$T/synth/val" ] || fail "there are no images"
+}
+verb_data_index() { run 0 data index --data-dir "$T/data" && must_say "2 classes"; }
+verb_data_preview() { run 0 data preview --data-dir "$T/data" --output "$T/preview.png" && must_exist "$T/preview.png"; }
+verb_start() {
+  run 0 start "${tiny[@]}" --recipe quickstart --epochs 1 --plain --workspace "$T/w" --run-name run
+  must_exist "$RUN/checkpoints/last.safetensors"
+}
+verb_status() { run 3 status --workspace "$T/w" --run-name run && must_say "done"; }
+verb_stop() { run 3 stop --workspace "$T/w" --run-name run; }
+verb_lr_find() { run 0 lr-find "${tiny[@]}" --num-iter 30 --plain --output "$T/curve.png" && must_exist "$T/curve.png"; }
+verb_recipes() {
+  run 0 recipes && must_say "quickstart"
+  run 0 recipes quickstart && cmp "$T/out" "$T/prefix/share/imsuper/recipes/quickstart.yaml"
+}
+verb_gpus() { run 0 gpus --json && must_say '"imsuper.gpus/1"'; }
+verb_model() { run 0 model --model resnet20 && must_say "parameters"; }
+verb_bench_augment() { run 0 bench augment --data-dir "$T/data" --passes 1 && must_say "images/s"; }
+verb_profile_augment() { run 0 profile augment --data-dir "$T/data" --passes 1 && must_say "share"; }
+verb_bench_trainer() { run 0 bench trainer "${steps[@]}" && must_say "images/s"; }
+verb_profile_trainer() { run 0 profile trainer "${steps[@]}" && must_say "share"; }
+verb_version() { run 0 version && must_say "imsuper "; }
+verb_help() {
+  local verb
+  listed_verbs | cut -d ' ' -f 1 | sort -u >"$T/verbs"
+  while read -r verb; do
+    case $verb in help | version) continue ;; esac
+    run 0 help "$verb" && must_say "imsuper $verb"
+  done <"$T/verbs"
+}
+
+# The verbs of the overview, one a line ("data index"): they begin in column 10, behind the group's name, and end before two blanks.
+listed_verbs() {
+  "$BIN/imsuper" help | awk 'substr($0, 1, 9) ~ /^([A-Z][a-z]*)? +$/ && substr($0, 10) ~ /^[a-z]/ {
+    text = substr($0, 10); sub(/  .*/, "", text); gsub(/ *\[[^]]*\]/, "", text); gsub(/, /, "\n", text); print text }'
+}
+function_of() { echo "verb_${1//[ -]/_}"; }
+
+"$cmake" --install "$build" --prefix "$T/prefix" >"$T/out" 2>&1 || fail "cmake --install"
+mapfile -t listed < <(listed_verbs)
+[ ${#listed[@]} -gt 0 ] || fail "imsuper help lists no verbs"
+diff <(for verb in "${listed[@]}"; do function_of "$verb"; done | sort) <(compgen -A function verb_ | sort) ||
+  fail "< verbs that imsuper help lists and this script does not run, > verbs that it runs and imsuper help does not list"
+make_images "$T/data"
+for verb in "${listed[@]}"; do "$(function_of "$verb")"; done
+must_leave_nothing
+echo "ok: ${#listed[@]} verbs"
