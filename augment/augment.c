@@ -11,8 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "augment/recipe.h"
-#include "ipc/bad.h"
+#include "augment/options.h"
+#include "ipc/bad_samples.h"
 #include "ipc/base/fault.h"
 #include "ipc/base/file.h"
 #include "ipc/base/hash.h"

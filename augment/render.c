@@ -20,7 +20,7 @@
  * zeroed first. */
 #include "augment/render.h"
 
-#include "augment/buffer.h"
+#include "augment/decode/buffer.h"
 #include "ipc/base/fault.h"
 
 #include <errno.h>

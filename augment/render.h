@@ -3,9 +3,9 @@
 #ifndef AUGMENT_RENDER_H
 #define AUGMENT_RENDER_H
 
-#include "augment/decode.h"
-#include "augment/policy.h"
-#include "augment/transform.h"
+#include "augment/decode/decode.h"
+#include "augment/transform/crop.h"
+#include "augment/transform/transform.h"
 #include "ipc/base/clock.h"
 #include "ipc/base/err.h"
 

@@ -3,8 +3,8 @@
 #include <errno.h>
 
 #include "ipc/base/fault.h"
+#include "ipc/cell_word.h"
 #include "ipc/wait.h"
-#include "ipc/word.h"
 
 int im_batch_claim(struct im_run *run, const struct im_place *at, uint32_t owner)
 {

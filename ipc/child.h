@@ -2,7 +2,7 @@
 #ifndef IPC_CHILD_H
 #define IPC_CHILD_H
 
-#include "ipc/base/conf.h"
+#include "ipc/config/conf.h"
 #include "ipc/run.h"
 #include "ipc/stats.h"
 

@@ -3,8 +3,8 @@
 #ifndef IPC_ENCODED_H
 #define IPC_ENCODED_H
 
+#include "ipc/cell_word.h"
 #include "ipc/run.h"
-#include "ipc/word.h"
 
 /* A cell that this process holds. */
 struct im_encoded {

@@ -4,7 +4,7 @@
  *
  * Agreement needs no network and no time limit: it waits as long as its process is wanted, like every other
  * wait on the rings, and a rank's death ends it by the supervisor's reset. What computes with large arrays is
- * the trainers' own matter (trainer/comm.h). */
+ * the trainers' own matter (trainer/comm/comm.h). */
 #ifndef IPC_PEERS_H
 #define IPC_PEERS_H
 

@@ -4,8 +4,8 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-#include "ipc/base/conf.h"
-#include "ipc/word.h"
+#include "ipc/cell_word.h"
+#include "ipc/config/conf.h"
 
 /* A cell carries tickets up to one turn of its ring past the end, and they must fit a word too. */
 #define TICKETS_MAX (IM_NUMBER_MAX - IM_CELLS_MAX)

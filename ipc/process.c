@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "ipc/base/fault.h"
-#include "ipc/word.h"
+#include "ipc/cell_word.h"
 
 static uint64_t entry_word(enum im_process_state state, uint32_t incarnation)
 {

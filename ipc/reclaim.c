@@ -1,8 +1,8 @@
 #include "ipc/reclaim.h"
 
 #include "ipc/base/fault.h"
+#include "ipc/cell_word.h"
 #include "ipc/wait.h"
-#include "ipc/word.h"
 
 static bool swap(_Atomic uint64_t *at, uint64_t from, uint64_t to)
 {

@@ -14,7 +14,7 @@
 #include "ipc/base/clock.h"
 #include "ipc/base/hash.h"
 #include "ipc/base/sysinfo.h"
-#include "ipc/word.h"
+#include "ipc/cell_word.h"
 
 /* Each size below 2^31 apart from samples (< 2^32) and byte counts (< 2^40), so that no product here can
  * overflow 64 bits. */

@@ -17,9 +17,9 @@
 #include "ipc/base/log.h"
 #include "ipc/base/verdict.h"
 #include "ipc/encoded.h"
-#include "ipc/order.h"
+#include "ipc/shuffle.h"
 #include "ipc/wait.h"
-#include "reader/index.h"
+#include "reader/dataset/index.h"
 #include "reader/io.h"
 
 #define REAP_MAX 64

@@ -7,7 +7,7 @@
 #include "ipc/base/sysinfo.h"
 #include "ipc/encoded.h"
 #include "ipc/process.h"
-#include "supervisor/history.h"
+#include "supervisor/report/history.h"
 #include "supervisor/super.h"
 
 static struct im_json *process_json(struct sv_super *s, const struct sv_child *child)

@@ -5,7 +5,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "ipc/bad.h"
+#include "ipc/bad_samples.h"
 #include "ipc/base/fault.h"
 #include "ipc/process.h"
 

@@ -5,8 +5,8 @@
 
 #include "ipc/reclaim.h"
 #include "ipc/run.h"
-#include "supervisor/channel.h"
 #include "supervisor/policy.h"
+#include "supervisor/warden/channel.h"
 
 /* One slot of the process table. */
 struct sv_child {

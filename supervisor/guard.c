@@ -4,12 +4,12 @@
 #include <signal.h>
 #include <string.h>
 
-#include "ipc/bad.h"
+#include "ipc/bad_samples.h"
 #include "ipc/base/verdict.h"
+#include "ipc/cell_word.h"
 #include "ipc/child.h"
 #include "ipc/encoded.h"
 #include "ipc/process.h"
-#include "ipc/word.h"
 #include "supervisor/super.h"
 
 #define CRASHES_TO_QUARANTINE 2

@@ -5,7 +5,7 @@
 
 #include "ipc/base/suggest.h"
 #include "ipc/child.h"
-#include "supervisor/commands.h"
+#include "supervisor/cli/commands.h"
 
 static const struct {
     const char *name;

@@ -17,7 +17,7 @@
 #include "ipc/child.h"
 #include "ipc/process.h"
 #include "ipc/wait.h"
-#include "supervisor/rundir.h"
+#include "supervisor/report/rundir.h"
 #include "supervisor/super.h"
 
 #define STATUS_WAIT_NS IM_SECOND

@@ -3,12 +3,12 @@
 #ifndef SUPERVISOR_SUPER_H
 #define SUPERVISOR_SUPER_H
 
-#include "ipc/base/conf.h"
+#include "ipc/config/conf.h"
 #include "ipc/ctl.h"
 #include "supervisor/children.h"
-#include "supervisor/journal.h"
-#include "supervisor/observe.h"
-#include "supervisor/screen.h"
+#include "supervisor/report/journal.h"
+#include "supervisor/report/observe.h"
+#include "supervisor/report/screen.h"
 
 struct sv_super {
     struct im_run run;

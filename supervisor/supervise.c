@@ -18,8 +18,8 @@
 #include "ipc/base/log.h"
 #include "ipc/child.h"
 #include "ipc/process.h"
-#include "supervisor/history.h"
-#include "supervisor/rundir.h"
+#include "supervisor/report/history.h"
+#include "supervisor/report/rundir.h"
 #include "supervisor/super.h"
 
 #define TICK_MS 50

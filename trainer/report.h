@@ -5,10 +5,10 @@
 
 #include "ipc/child.h"
 #include "ipc/ctl.h"
+#include "trainer/backends/cuda/telemetry.h"
+#include "trainer/checkpoint/position.h"
 #include "trainer/metrics.h"
-#include "trainer/position.h"
-#include "trainer/recipe.h"
-#include "trainer/telemetry.h"
+#include "trainer/training_step.h"
 
 #define TR_LINE_EVERY_STEPS 20 /* training steps between two lines of metrics.jsonl */
 

@@ -13,8 +13,8 @@
 #include "ipc/base/log.h"
 #include "ipc/ledger.h"
 #include "ipc/wait.h"
-#include "trainer/flops.h"
-#include "trainer/trainer_impl.h"
+#include "trainer/impl.h"
+#include "trainer/model/flops.h"
 
 static void begin_sums(struct tr_trainer *t, const struct im_phase *phase)
 {

@@ -1,4 +1,4 @@
-/* Batch norm over the rows (n * h * w pixels) of each channel: the formulas of trainer/ref_norm.c. For
+/* Batch norm over the rows (n * h * w pixels) of each channel: the formulas of trainer/backends/ref/norm.c. For
  * evaluation, and for training where cuDNN's engines take neither the shape nor the type.
  *
  * Training forward: stats, then apply. Backward: sums, then dx. With the values of several ranks, `sums` of

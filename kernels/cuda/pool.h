@@ -21,7 +21,7 @@ struct imk_cuda_window {
 #define IMK_CUDA_POOL_MAX 15 /* kernel of a max-pool: places are bytes */
 
 /* The first largest value of each window in row order; a NaN wins only as a window's first value, as in
- * trainer/ref_pool.c. place: its index r * kernel + s within the window. x bytes once (windows overlap in the
+ * trainer/backends/ref/pool.c. place: its index r * kernel + s within the window. x bytes once (windows overlap in the
  * caches) + y bytes, + 1 byte for an element of y. */
 struct imk_cuda_maxpool {
     struct imk_cuda_window window;

@@ -1,5 +1,5 @@
 /* What a step decides for itself: is it to be taken, by which factor are gradients multiplied. The rules are
- * those of trainer/recipe.c, in the same order and in double, so that a step decided here and one decided
+ * those of trainer/training_step.c, in the same order and in double, so that a step decided here and one decided
  * there agree. One thread: what it costs is a launch. */
 #include "kernels/cuda/step.h"
 

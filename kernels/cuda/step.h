@@ -10,7 +10,7 @@
 extern "C" {
 #endif
 
-/* H: how a batch is mixed with itself in reverse order; struct im_mix of trainer/backend.h. */
+/* H: how a batch is mixed with itself in reverse order; struct im_mix of trainer/backends/backend.h. */
 enum imk_cuda_mix_kind { IMK_CUDA_MIX_NONE, IMK_CUDA_MIX_UP, IMK_CUDA_MIX_CUT };
 
 struct imk_cuda_mix {

@@ -22,11 +22,11 @@
 #include "ipc/base/err.h"
 #include "ipc/base/rng.h"
 #include "tests/backend/rig.h"
-#include "trainer/backend_step.h"
+#include "trainer/backends/step.h"
 #ifndef TESTS_CUDA
-#include "trainer/cpu_ops.h"
+#include "trainer/backends/onednn/loops.h"
 #endif
-#include "trainer/ref_ops.h"
+#include "trainer/backends/ref/ops.h"
 
 #ifdef TESTS_CUDA
 static const struct im_backend_ops *const tested = &im_backend_cuda;

@@ -11,7 +11,7 @@
 
 #include "ipc/base/err.h"
 #include "ipc/base/rng.h"
-#include "trainer/network.h"
+#include "trainer/network/network.h"
 
 enum { CLASSES = 10, BATCH = 24, SIZE = 32, STEPS = 3 };
 

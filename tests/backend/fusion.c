@@ -15,9 +15,9 @@
 
 #include "ipc/base/err.h"
 #include "ipc/base/rng.h"
-#include "trainer/fuse.h"
-#include "trainer/graph.h"
-#include "trainer/ref_ops.h"
+#include "trainer/backends/ref/ops.h"
+#include "trainer/network/fuse.h"
+#include "trainer/network/graph.h"
 
 enum { ALL = IM_FUSES_ADD | IM_FUSES_POOL | IM_FUSES_SUM };
 

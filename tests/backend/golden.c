@@ -18,11 +18,11 @@
 
 #include <cmocka.h>
 
-#include "ipc/base/conf.h"
 #include "ipc/base/err.h"
+#include "ipc/config/conf.h"
 #include "tests/backend/initial.h"
 #include "tests/golden/draw.h"
-#include "trainer/network.h"
+#include "trainer/network/network.h"
 
 enum { LABELS = 1000, STEPS = 2, FLOATS_MAX = 64 };
 enum { SEED = 7, STEP = 3, FIRST = 5, APART = 2 }; /* of the stochastic depth in models_golden.py */

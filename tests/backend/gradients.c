@@ -12,7 +12,7 @@
 #include <cmocka.h>
 
 #include "ipc/base/rng.h"
-#include "trainer/backend.h"
+#include "trainer/backends/backend.h"
 
 enum { FLOATS = 4096 };
 

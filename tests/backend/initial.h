@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "trainer/model.h"
+#include "trainer/model/model.h"
 
 static inline float initial(const struct im_tensor *t, double v)
 {

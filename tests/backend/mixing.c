@@ -13,8 +13,8 @@
 
 #include "ipc/base/err.h"
 #include "tests/golden/draw.h"
-#include "trainer/backend.h"
-#include "trainer/mix.h"
+#include "trainer/backends/backend.h"
+#include "trainer/optim/mix.h"
 
 enum { N = 6, SIZE = 9, PLANE = SIZE * SIZE, CLASSES = 7, LABELS = 1000, PIXELS = 1002, LOGITS = 1003 };
 

@@ -16,7 +16,7 @@
 
 #include "ipc/base/err.h"
 #include "tests/golden/draw.h"
-#include "trainer/backend.h"
+#include "trainer/backends/backend.h"
 
 enum { TENSORS = 4, FLOATS = 40000 + 64 + 32 + 16, STEPS = 10 };
 

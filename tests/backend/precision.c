@@ -12,7 +12,7 @@
 
 #include "ipc/base/err.h"
 #include "ipc/base/rng.h"
-#include "trainer/network.h"
+#include "trainer/network/network.h"
 
 enum { CLASSES = 4, BATCH = 16, SIZE = 16, STEPS_MAX = 12 };
 

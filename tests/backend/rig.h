@@ -15,7 +15,7 @@
 
 #include "ipc/base/err.h"
 #include "ipc/base/rng.h"
-#include "trainer/backend.h"
+#include "trainer/backends/backend.h"
 
 enum { GUARD = 4096, SENTINEL = 0xa5 };
 

@@ -1,7 +1,7 @@
 /* Twenty steps of a small network with everything on (schedule, MixUp and CutMix, label smoothing, stochastic
  * depth, accumulation, clipping, masked samples, averages), for each optimiser, against PyTorch and timm in
  * float64 (tests/golden/make_trajectory.py): the loss and the gradient's norm at each step, weights, averages
- * and statistics at the end. It is the trainer's own step that runs here (trainer/recipe.h), on one rank.
+ * and statistics at the end. It is the trainer's own step that runs here (trainer/training_step.h), on one rank.
  *
  * `trajectory --draws` prints what the counter RNG draws for these batches; the script reads it, and mixes
  * and drops the same.
@@ -24,7 +24,7 @@
 #include "ipc/base/err.h"
 #include "tests/backend/initial.h"
 #include "tests/golden/draw.h"
-#include "trainer/recipe.h"
+#include "trainer/training_step.h"
 
 enum {
     N = 6,

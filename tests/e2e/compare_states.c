@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "ipc/base/err.h"
-#include "trainer/checkpoint.h"
+#include "trainer/checkpoint/checkpoint.h"
 
 static int compare_tensor(const struct tr_tensor *a, const struct tr_safetensors *other)
 {

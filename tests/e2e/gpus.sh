@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Everything around the GPUs of a run, with a module that shows GPUs that are not there and computes on the CPU, and with a
-# driver's library that makes numbers up (tests/fakes): choice, refusals, several trainers, telemetry.
+# driver's library that makes numbers up (tests/cuda/fakes): choice, refusals, several trainers, telemetry.
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-BUILD=$BIN FAKES=$BIN/tests/fakes
+BUILD=$BIN FAKES=$BIN/tests/cuda/fakes
 unset IMSUPER_GPUS CUDA_VISIBLE_DEVICES HWLOC_XMLFILE
 # The programs look for the module beside themselves, and must not find a real one.
 install_programs() {
@@ -17,7 +17,7 @@ install_programs() {
 
 # The real backend, on a GPU that is the processor.
 install_emulated() {
-  local module=$BUILD/tests/cuda_seams/module/imsuper-cuda.so
+  local module=$BUILD/tests/cuda/lanes/module/imsuper-cuda.so
   [ -e "$module" ] || skip "this build does not emulate the kernels"
   install_programs
   cp "$module" "$BIN/"
@@ -144,7 +144,7 @@ case_without_nvml() {
 # A machine that is described to hwloc, and is not this one.
 case_places() {
   install_programs module
-  HWLOC_XMLFILE=$(dirname "${BASH_SOURCE[0]}")/../unit/supervisor/two_sockets_eight_gpus.xml start 0 --gpus 2 --epochs 1 --batch-size 8
+  HWLOC_XMLFILE=$(dirname "${BASH_SOURCE[0]}")/../unit/supervisor/warden/two_sockets_eight_gpus.xml start 0 --gpus 2 --epochs 1 --batch-size 8
   must_say "(of another machine's description: not applied)"
   must_balance
 }

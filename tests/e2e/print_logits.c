@@ -6,11 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ipc/base/conf.h"
 #include "ipc/base/err.h"
-#include "trainer/import.h"
-#include "trainer/network.h"
-#include "trainer/state.h"
+#include "ipc/config/conf.h"
+#include "trainer/checkpoint/import.h"
+#include "trainer/checkpoint/state.h"
+#include "trainer/network/network.h"
 
 static int print(struct im_network *net, int classes, int size, int count, struct im_text *text)
 {

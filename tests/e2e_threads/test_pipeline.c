@@ -21,10 +21,10 @@
 #include "ipc/base/file.h"
 #include "ipc/base/log.h"
 #include "ipc/base/verdict.h"
-#include "ipc/order.h"
 #include "ipc/process.h"
-#include "reader/index.h"
-#include "trainer/checkpoint.h"
+#include "ipc/shuffle.h"
+#include "reader/dataset/index.h"
+#include "trainer/checkpoint/checkpoint.h"
 
 enum { CLASSES = 3, PER_CLASS = 9, VAL_PER_CLASS = 3, BAD = 2, EPOCHS = 2, BATCH = 8, SIZE = 8, CELL = 4096 };
 

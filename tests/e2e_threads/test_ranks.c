@@ -22,7 +22,7 @@
 #include <cmocka.h>
 
 #include "ipc/base/log.h"
-#include "trainer/checkpoint.h"
+#include "trainer/checkpoint/checkpoint.h"
 
 enum { CLASSES = 3, PER_CLASS = 9, VAL_PER_CLASS = 3 };
 

@@ -11,7 +11,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "ipc/bad.h"
+#include "ipc/bad_samples.h"
 #include "ipc/batch.h"
 #include "ipc/child.h"
 #include "ipc/encoded.h"

@@ -2,7 +2,7 @@
  * lines. What is accepted must freeze, thaw and dump to the same values again; anything else must come back
  * as an error with a sentence.
  */
-#include "ipc/base/conf.h"
+#include "ipc/config/conf.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "augment/decode.h"
+#include "augment/decode/decode.h"
 #include "ipc/base/err.h"
 
 enum { BOX_BYTES = 4 };

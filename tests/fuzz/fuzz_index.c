@@ -11,8 +11,8 @@
 #include <string.h>
 
 #include "ipc/base/err.h"
-#include "reader/index_file.h"
-#include "reader/subset.h"
+#include "reader/dataset/index_file.h"
+#include "reader/dataset/subset.h"
 
 /* Every string must end inside: a read beyond the block is what the sanitizer sees. */
 static size_t use(const struct rd_index *index)

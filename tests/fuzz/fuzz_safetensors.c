@@ -6,7 +6,7 @@
 
 #include "ipc/base/crc32c.h"
 #include "ipc/base/err.h"
-#include "trainer/safetensors.h"
+#include "trainer/checkpoint/safetensors.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

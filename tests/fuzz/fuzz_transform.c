@@ -4,7 +4,7 @@
  * options, or up to eight steps one by one, with parameters that no run would draw. The reference does it
  * first, then each version that the CPU has; the property is equality. Allocations are of exactly the size
  * promised to the kernels, for AddressSanitizer. */
-#include "augment/transform.h"
+#include "augment/transform/transform.h"
 #include "ipc/base/err.h"
 #include "kernels/image.h"
 #include "tests/fuzz/fuzz.h"

@@ -4,7 +4,7 @@
     python3 make_batch.py imagenet-sample-200.tar batch.bin      (needs Pillow 10.4.0)
 
 Nothing of imsuper is run or read. Philox4x32-10 is that of Salmon et al. (SC'11, its known-answer test is checked below);
-order is the Feistel network that ipc/order.h documents; the crop is torchvision's RandomResizedCrop.get_params, drawn in
+order is the Feistel network that ipc/shuffle.h documents; the crop is torchvision's RandomResizedCrop.get_params, drawn in
 the order flip, then per attempt area, log ratio, y, x; the resize is Pillow's.
 
 File, little-endian: u32 samples, batch size, image side, batch; then per epoch (2) and position: u32 sample id, u32 label;

@@ -1,22 +1,74 @@
 # Includes point one way. Input: strip.awk's lines. A quoted include is root-relative, exists, and lies in a folder that
 # the including one may use; an angled one never names a folder of ours.
+#
+# may[FOLDER] lists the folders below it, itself left out. They form no circle, and neither do those of a role, which this
+# checks before anything else. A role's main.c is above all folders of the role. A folder that is not listed counts as its parent.
 
 BEGIN {
-    may["ipc/base"] = "ipc/base"
-    may["ipc"] = "ipc/base ipc"
-    may["kernels"] = "kernels"
-    may["reader"] = "ipc/base ipc reader"
-    may["augment"] = "ipc/base ipc kernels augment"
-    may["trainer"] = "ipc/base ipc kernels trainer"
-    may["supervisor"] = "ipc/base ipc supervisor"
-    may["tests"] = "ipc/base ipc kernels reader augment trainer supervisor tests"
+    base = "ipc/base"
+    common = base " ipc/config ipc"
+    may["ipc/base"] = ""
+    may["ipc/config"] = base
+    may["ipc"] = base " ipc/config"
+    may["kernels"] = ""
+
+    may["reader/dataset"] = common
+    may["reader"] = common " reader/dataset"
+    may["reader/tools"] = common " reader/dataset reader"
+
+    may["augment/decode"] = common " kernels"
+    may["augment/transform"] = common " kernels augment/decode"
+    may["augment"] = common " kernels augment/decode augment/transform"
+    may["augment/tools"] = may["augment"] " augment"
+
+    below = common " kernels"
+    may["trainer/backends"] = below
+    may["trainer/comm"] = below
+    may["trainer/model"] = below " trainer/backends"
+    may["trainer/optim"] = below " trainer/backends"
+    may["trainer/backends/ref"] = below " trainer/backends"
+    may["trainer/backends/onednn"] = below " trainer/backends trainer/backends/ref"
+    may["trainer/backends/cuda"] = below " trainer/backends trainer/comm"
+    may["trainer/network"] = below " trainer/backends trainer/backends/cuda trainer/model"
+    may["trainer/checkpoint"] = below " trainer/backends trainer/model trainer/optim trainer/network"
+    may["trainer"] = may["trainer/checkpoint"] " trainer/backends/cuda trainer/comm trainer/checkpoint"
+    may["trainer/tools"] = may["trainer"] " trainer"
+
+    may["supervisor/report"] = common
+    may["supervisor/warden"] = common
+    may["supervisor"] = common " supervisor/report supervisor/warden"
+    may["supervisor/cli"] = may["supervisor"] " supervisor"
+
+    for (folder in may)
+        roles = roles " " folder
+    may["tests"] = roles
+    check_circles()
 }
 
-function folder_of(path,    parts) {
-    split(path, parts, "/")
-    if (path ~ /^ipc\/base\//)
-        return "ipc/base"
-    return (parts[1] in may && path ~ /\//) ? parts[1] : ""
+# Each folder's list must hold only folders that do not lead back to it.
+function leads_to(from, to, depth,    list, n, i) {
+    if (depth > 20)
+        return 1
+    n = split(may[from], list, " ")
+    for (i = 1; i <= n; i++)
+        if (list[i] == to || leads_to(list[i], to, depth + 1))
+            return 1
+    return 0
+}
+
+function check_circles(    folder) {
+    for (folder in may)
+        if (folder != "tests" && leads_to(folder, folder, 0))
+            print "tests/lint/includes.awk:1: " folder " is part of a circle of folders"
+}
+
+# The longest listed folder that the path lies in; "" for a path that is not ours.
+function folder_of(path,    folder) {
+    folder = path
+    while (sub(/\/[^\/]*$/, "", folder))
+        if (folder in may)
+            return folder
+    return ""
 }
 
 function exists(path,    ignored, status) {
@@ -26,6 +78,16 @@ function exists(path,    ignored, status) {
         close(root "/" path)
     }
     return known[path]
+}
+
+function is_allowed(from, to) {
+    return from == to || index(" " may[from] " ", " " to " ") > 0
+}
+
+# main.c of a role is above the role's folders.
+function is_main(path, to,    parts) {
+    split(path, parts, "/")
+    return path ~ /^[a-z]+\/main\.c$/ && index(to "/", parts[1] "/") == 1
 }
 
 $3 ~ /^ *# *include/ {
@@ -41,6 +103,6 @@ $3 ~ /^ *# *include/ {
         next
     if (to == "" || !exists(target))
         print $1 ":" $2 ": \"" target "\" is not a path from the root of the project"
-    else if (index(" " may[from] " ", " " to " ") == 0)
+    else if (!is_allowed(from, to) && !is_main($1, to))
         print $1 ":" $2 ": " from " must not include \"" target "\" (allowed: " may[from] ")"
 }

@@ -15,9 +15,9 @@
 #include "ipc/batch.h"
 #include "ipc/encoded.h"
 #include "ipc/ledger.h"
-#include "ipc/order.h"
 #include "ipc/process.h"
 #include "ipc/reclaim.h"
+#include "ipc/shuffle.h"
 #include "ipc/wait.h"
 
 enum { IMAGE_SIZE = 4, PIXELS = IMAGE_SIZE * IMAGE_SIZE * 3, FILE_BYTES_MAX = 1024 };

@@ -2,7 +2,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "ipc/word.h"
+#include "ipc/cell_word.h"
 #include "tests/stress/sim.h"
 
 bool sim_is_over(const struct sim *sim)

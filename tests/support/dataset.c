@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "ipc/base/file.h"
-#include "reader/data.h"
+#include "reader/dataset/data.h"
 #include "tests/unit/augment/sample.h"
 
 static int make_root(struct dataset *d, struct im_text *text)

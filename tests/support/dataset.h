@@ -5,8 +5,8 @@
 
 #include <limits.h>
 
-#include "ipc/base/conf.h"
-#include "reader/synth.h"
+#include "ipc/config/conf.h"
+#include "reader/tools/synth.h"
 
 struct dataset {
     char root[PATH_MAX / 4];       /* removed at the end, unless it was given */

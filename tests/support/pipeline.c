@@ -14,9 +14,9 @@
 #include "ipc/base/sysinfo.h"
 #include "ipc/process.h"
 #include "ipc/wait.h"
-#include "reader/index.h"
+#include "reader/dataset/index.h"
 #include "reader/reader.h"
-#include "supervisor/sizes.h"
+#include "supervisor/cli/sizes.h"
 #include "trainer/trainer.h"
 
 #define PATIENCE_NS (120 * IM_SECOND) /* sanitizers are slow, and so are shared machines */

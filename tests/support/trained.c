@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "trainer/checkpoint.h"
+#include "trainer/checkpoint/checkpoint.h"
 
 void trained_set_keys(struct im_conf *conf, const char *const keys[][2], size_t count)
 {

@@ -29,8 +29,8 @@
 #include "ipc/encoded.h"
 #include "ipc/process.h"
 #include "ipc/wait.h"
-#include "reader/index.h"
-#include "supervisor/spawn.h"
+#include "reader/dataset/index.h"
+#include "supervisor/warden/spawn.h"
 #include "tests/support/dataset.h"
 #include "tests/support/pipeline.h"
 

@@ -8,7 +8,7 @@
  * of the time measured. */
 #include "ipc/base/clock.h"
 #include "kernels/ops.h"
-#include "tests/kernels/ops_help.h"
+#include "tests/unit/kernels/ops_help.h"
 
 #include <getopt.h>
 #include <stdio.h>

@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "trainer/snapshot.h"
+#include "trainer/checkpoint/snapshot.h"
 
 struct options {
     const char *model;

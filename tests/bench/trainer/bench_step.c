@@ -10,10 +10,10 @@
 #include <time.h>
 
 #include "ipc/base/clock.h"
-#include "ipc/base/conf.h"
 #include "ipc/base/err.h"
 #include "ipc/base/rng.h"
-#include "trainer/network.h"
+#include "ipc/config/conf.h"
+#include "trainer/network/network.h"
 
 struct options {
     const char *model, *stem, *backend;

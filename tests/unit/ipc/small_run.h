@@ -3,7 +3,7 @@
 #ifndef TESTS_UNIT_IPC_SMALL_RUN_H
 #define TESTS_UNIT_IPC_SMALL_RUN_H
 
-#include "tests/unit/base/unit.h"
+#include "tests/unit/ipc/base/unit.h"
 
 #include "ipc/plan.h"
 #include "ipc/run.h"

@@ -4,7 +4,7 @@
 #include <errno.h>
 
 #include "ipc/batch.h"
-#include "ipc/word.h"
+#include "ipc/cell_word.h"
 
 enum { AUGMENTER = 21, OTHER = 22 };
 

@@ -1,5 +1,5 @@
 /* Control messages over a local socket: what strangers send, and peers that come and go. */
-#include "tests/unit/base/unit.h"
+#include "tests/unit/ipc/base/unit.h"
 
 #include <errno.h>
 #include <poll.h>

@@ -3,7 +3,7 @@
 
 #include <errno.h>
 
-#include "ipc/word.h"
+#include "ipc/cell_word.h"
 
 static void test_a_word_keeps_its_three_parts(void **state)
 {

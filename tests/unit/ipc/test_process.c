@@ -4,8 +4,8 @@
 #include <errno.h>
 #include <pthread.h>
 
+#include "ipc/cell_word.h"
 #include "ipc/process.h"
-#include "ipc/word.h"
 
 enum { INDEX = 1 };
 

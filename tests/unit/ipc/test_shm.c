@@ -1,5 +1,5 @@
 /* Segments: made, handed on, refused; and never a SIGBUS, however little /dev/shm has. */
-#include "tests/unit/base/unit.h"
+#include "tests/unit/ipc/base/unit.h"
 
 #include <dirent.h>
 #include <errno.h>

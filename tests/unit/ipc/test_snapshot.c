@@ -1,6 +1,6 @@
 /* The snapshot's two slots: what was committed last is what a successor reads, wherever the writer was
  * killed; and nothing in the segment is believed. */
-#include "tests/unit/base/unit.h"
+#include "tests/unit/ipc/base/unit.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,5 +1,5 @@
 /* Statistics: one writer, readers at any time. */
-#include "tests/unit/base/unit.h"
+#include "tests/unit/ipc/base/unit.h"
 
 #include <pthread.h>
 

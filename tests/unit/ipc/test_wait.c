@@ -1,6 +1,6 @@
 /* Sleeping and waking: nothing is lost that both sides live to see, and what a death takes along costs one
  * bound. */
-#include "tests/unit/base/unit.h"
+#include "tests/unit/ipc/base/unit.h"
 
 #include <pthread.h>
 #include <sched.h>

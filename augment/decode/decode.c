@@ -1,0 +1,200 @@
+/* Tells the format by the first bytes, holds the limits and the memory, and hands the work to the format's
+ * file.
+ *
+ * ImageNet has a PNG and two dozen CMYK files under .JPEG names, and scraped data sets have worse, so names
+ * count for nothing. Formats that people may well have but that are not decoded are told from garbage,
+ * because the advice differs. */
+#include "augment/decode/decode.h"
+
+#include "augment/decode/format.h"
+#include "ipc/base/fault.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct au_decoder {
+    struct au_input input;
+    struct au_jpeg *jpeg;
+    struct au_image image;
+    bool opened; /* an image is open and has not been decoded yet */
+};
+
+int au_decoder_new(struct au_decoder **ret, const struct au_limits *limits)
+{
+    struct au_decoder *decoder = calloc(1, sizeof *decoder);
+
+    if (!decoder)
+        return -ENOMEM;
+    decoder->input.limits = *limits;
+    if (au_jpeg_new(&decoder->jpeg) < 0) {
+        free(decoder);
+        return -ENOMEM;
+    }
+    *ret = decoder;
+    return 0;
+}
+
+void au_decoder_free(struct au_decoder **decoder)
+{
+    if (*decoder) {
+        au_jpeg_free(&(*decoder)->jpeg);
+        au_buffer_fini(&(*decoder)->input.pixels);
+        au_buffer_fini(&(*decoder)->input.row);
+    }
+    free(*decoder);
+    *decoder = NULL;
+}
+
+void au_decoder_use_library(struct au_decoder *decoder, bool use_library)
+{
+    au_jpeg_use_library(decoder->jpeg, use_library);
+}
+
+bool au_decoder_used_library(const struct au_decoder *decoder)
+{
+    return au_jpeg_used_library(decoder->jpeg);
+}
+
+size_t au_decoder_bytes(const struct au_decoder *decoder)
+{
+    return decoder->input.pixels.size + decoder->input.row.size;
+}
+
+int au_input_check_size(const struct au_input *input, uint32_t width, uint32_t height, struct im_text *text)
+{
+    const struct au_limits *limits = &input->limits;
+
+    if (width > limits->side_max || height > limits->side_max)
+        return im_fail(text, IM_VERDICT_TOO_LARGE, "%u x %u pixels; a side may have %u", width, height,
+                       limits->side_max);
+    if ((uint64_t)width * height > limits->pixels_max)
+        return im_fail(text, IM_VERDICT_TOO_LARGE, "%u x %u pixels; an image may have %llu", width, height,
+                       (unsigned long long)limits->pixels_max);
+    return 0;
+}
+
+int au_input_reserve(struct au_input *input, size_t row_bytes, uint32_t rows, struct im_text *text)
+{
+    size_t size = row_bytes * rows + IMK_SLACK;
+
+    if (size > input->limits.memory_max)
+        return im_fail(text, IM_VERDICT_MEMORY_LIMIT, "the decoded part takes %zu bytes; it may take %zu",
+                       size, input->limits.memory_max);
+    if (au_buffer_reserve(&input->pixels, size) < 0)
+        return im_fail(text, -ENOMEM, "no memory for %zu bytes of pixels", size);
+    return 0;
+}
+
+static bool begins(const struct au_input *input, const char *magic, size_t n)
+{
+    return input->n >= n && memcmp(input->bytes, magic, n) == 0;
+}
+
+/* The name of a format that we know and do not decode, or NULL. */
+static const char *foreign_format(const struct au_input *input)
+{
+    static const struct {
+        const char *magic, *name;
+        size_t n;
+    } formats[] = {
+        {"GIF8", "GIF", 4},
+        {"BM", "BMP", 2},
+        {"II*\0", "TIFF", 4},
+        {"MM\0*", "TIFF", 4},
+        {"\0\0\0\fjP  ", "JPEG 2000", 8},
+        {"\xff\x0a", "JPEG XL", 2},
+        {"\0\0\0\fJXL ", "JPEG XL", 8},
+    };
+
+    for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++)
+        if (begins(input, formats[i].magic, formats[i].n))
+            return formats[i].name;
+    if (input->n >= 12 && memcmp(input->bytes + 4, "ftyp", 4) == 0)
+        return "HEIF or AVIF";
+    return NULL;
+}
+
+static int open_by_magic(struct au_decoder *d, struct au_image *ret, struct im_text *text)
+{
+    struct au_input *input = &d->input;
+    const char *foreign;
+
+    if (input->n == 0)
+        return im_fail(text, IM_VERDICT_EMPTY, "%s", im_verdict_sentence(IM_VERDICT_EMPTY));
+    if (begins(input, "\xff\xd8", 2))
+        return au_jpeg_open(d->jpeg, input, ret, text);
+    if (begins(input, "\x89PNG\r\n\x1a\n", 8))
+        return au_png_open(input, ret, text);
+    if (begins(input, "RIFF", 4) && input->n >= 12 && memcmp(input->bytes + 8, "WEBP", 4) == 0)
+        return au_webp_open(input, ret, text);
+
+    foreign = foreign_format(input);
+    if (foreign)
+        return im_fail(text, IM_VERDICT_UNSUPPORTED, "%s images are not supported", foreign);
+    return im_fail(text, IM_VERDICT_NOT_IMAGE, "%s", im_verdict_sentence(IM_VERDICT_NOT_IMAGE));
+}
+
+int au_decoder_open(struct au_decoder *d, const void *bytes, size_t n, struct au_image *ret,
+                    struct im_text *text)
+{
+    struct au_image image = {0};
+    int result;
+
+    d->opened = false;
+    d->input.bytes = bytes;
+    d->input.n = n;
+    IM_FAULT("decode.before");
+    result = open_by_magic(d, &image, text);
+    if (result == 0) {
+        d->image = image;
+        d->opened = true;
+        *ret = image;
+    }
+    return result;
+}
+
+/* Each open is good for one decode of a box within the image. */
+static void close_for(struct au_decoder *d, const struct imk_box *box, uint32_t scale)
+{
+    uint32_t width = au_scaled_side(d->image.width, scale), height = au_scaled_side(d->image.height, scale);
+
+    im_assert(d->opened && box->w > 0 && box->h > 0);
+    im_assert(box->x < width && box->w <= width - box->x);
+    im_assert(box->y < height && box->h <= height - box->y);
+    d->opened = false;
+}
+
+int au_decoder_region(struct au_decoder *d, const struct imk_box *box, struct au_pixels *ret,
+                      struct im_text *text)
+{
+    return au_decoder_region_scaled(d, 1, box, ret, text);
+}
+
+int au_decoder_region_scaled(struct au_decoder *d, uint32_t scale, const struct imk_box *box,
+                             struct au_pixels *ret, struct im_text *text)
+{
+    int result;
+
+    im_assert(scale == 1 || (d->image.format == AU_FORMAT_JPEG && (scale == 2 || scale == 4 || scale == 8)));
+    close_for(d, box, scale);
+
+    if (d->image.format == AU_FORMAT_JPEG)
+        result = au_jpeg_region(d->jpeg, scale, box, ret, text);
+    else if (d->image.format == AU_FORMAT_PNG)
+        result = au_png_region(&d->input, box, ret, text);
+    else
+        result = au_webp_region(&d->input, &d->image, box, ret, text);
+    IM_FAULT("decode.after");
+    return result;
+}
+
+int au_decoder_parse(struct au_decoder *d, const struct imk_box *box, uint32_t *ret_rows,
+                     struct im_text *text)
+{
+    close_for(d, box, 1);
+    if (d->image.format != AU_FORMAT_JPEG)
+        return im_fail(text, IM_VERDICT_UNSUPPORTED, "only JPEG files have Huffman codes");
+    return au_jpeg_parse(d->jpeg, box, ret_rows, text);
+}

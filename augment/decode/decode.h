@@ -1,0 +1,92 @@
+/* Encoded image bytes to RGB pixels, or to a verdict on why not.
+ *
+ * A decoder handles one image at a time: open it, look at its size, decode the part that is wanted. The
+ * format is told by the first bytes, whatever the file is called: JPEG, PNG or WebP. Pixels are what Pillow's
+ * open().convert("RGB") gives; EXIF orientation is not looked at, as there. Bytes come from strangers: every
+ * limit is checked before memory is spent, and nothing but a verdict comes of a bad file.
+ *
+ * Results of both calls: 0, a verdict > 0 (enum im_verdict: about the image), or a negative errno (about us:
+ * -ENOMEM). With anything but 0, `text` (may be NULL) says more. */
+#ifndef AUGMENT_DECODE_DECODE_H
+#define AUGMENT_DECODE_DECODE_H
+
+#include "ipc/base/err.h"
+#include "ipc/base/verdict.h"
+#include "kernels/image.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* What an image may ask for. */
+struct au_limits {
+    uint32_t side_max;   /* pixels of width or height */
+    uint64_t pixels_max; /* width * height */
+    uint32_t scans_max;  /* of a progressive JPEG; an image near pixels_max may have 16 */
+    size_t memory_max;   /* bytes, for the coefficients of a progressive JPEG and for the decoded part of an
+                            image, each */
+};
+
+#define AU_LIMITS_DEFAULT                                                                                    \
+    {                                                                                                        \
+        .side_max = 65500, .pixels_max = 100000000, .scans_max = 64, .memory_max = (size_t)512 << 20         \
+    }
+
+enum au_format { AU_FORMAT_JPEG, AU_FORMAT_PNG, AU_FORMAT_WEBP };
+
+struct au_image {
+    enum au_format format;
+    uint32_t width, height;
+};
+
+/* Decoded pixels: rows of interleaved RGB, `stride` bytes apart, followed by IMK_SLACK readable bytes. */
+struct au_pixels {
+    const unsigned char *data;
+    size_t stride;
+};
+
+struct au_decoder;
+
+/* What a side of `pixels` has at 1/scale. */
+static inline uint32_t au_scaled_side(uint32_t pixels, uint32_t scale)
+{
+    return (pixels + scale - 1) / scale;
+}
+
+/* 0 or -ENOMEM. */
+int au_decoder_new(struct au_decoder **ret, const struct au_limits *limits);
+void au_decoder_free(struct au_decoder **decoder);
+
+/* Reads the header. `bytes` must stay unchanged until the last decode of this image. */
+int au_decoder_open(struct au_decoder *decoder, const void *bytes, size_t n, struct au_image *ret,
+                    struct im_text *text);
+
+/* Decodes the pixels of `box`, which must lie within the image just opened, once for each open. They equal
+ * those of a decode of the whole image, bit for bit. The pixels stay the decoder's and valid until its next
+ * call. */
+int au_decoder_region(struct au_decoder *decoder, const struct imk_box *box, struct au_pixels *ret,
+                      struct im_text *text);
+
+/* The same of a JPEG file at 1/scale, scale being 1, 2, 4 or 8: libjpeg's inverse DCT makes one pixel of
+ * scale x scale, nearly their mean, and saves most of its own work. The box is in those pixels, of which
+ * there are au_scaled_side() on each side. */
+int au_decoder_region_scaled(struct au_decoder *decoder, uint32_t scale, const struct imk_box *box,
+                             struct au_pixels *ret, struct im_text *text);
+
+/* For measurements, in place of au_decoder_region(): reads the Huffman codes as they are read for `box` of
+ * the JPEG file just opened, down to about its last row (*ret_rows of them from the top: whole iMCU rows, and
+ * not the image's last), of a progressive file those of all rows, and makes no pixels. IM_VERDICT_UNSUPPORTED
+ * for other formats. */
+int au_decoder_parse(struct au_decoder *decoder, const struct imk_box *box, uint32_t *ret_rows,
+                     struct im_text *text);
+
+/* For tests and measurements: leaves the Huffman codes to libjpeg-turbo, as is done for what huffman.h does
+ * not do. The pixels are the same. */
+void au_decoder_use_library(struct au_decoder *decoder, bool use_library);
+/* Whether it came to that with the last JPEG file that was decoded. */
+bool au_decoder_used_library(const struct au_decoder *decoder);
+
+/* Bytes of memory that the decoder keeps between images. */
+size_t au_decoder_bytes(const struct au_decoder *decoder);
+
+#endif

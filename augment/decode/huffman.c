@@ -1,0 +1,305 @@
+/* A table-driven decoder with a 64-bit window.
+ *
+ * What takes time is a chain: the window's top bits choose a table entry, the entry says how far to shift,
+ * the shifted window chooses the next entry. So an entry has code and value bits added up, and the value
+ * itself is worked out beside the chain. The window is refilled eight bytes at a time without a branch on how
+ * much is missing; only where one of the eight is 0xFF (1 in 30 times) are bytes looked at one by one. End of
+ * block is an entry that goes 64 coefficients ahead and stores a zero where there is one.
+ *
+ * Blocks that nobody wants need their DC difference, since the next one builds on it, and the lengths of the
+ * rest. For those a second table covers as many codes as fit into its bits at once.
+ *
+ * After a marker, or the end, the window is filled up with zeros that are counted. An MCU that used any of
+ * them was not whole. */
+#include "augment/decode/huffman.h"
+
+#include "augment/decode/huffman_table.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LIKELY(x) __builtin_expect(!!(x), 1)
+#define UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define UNSOUND (1 << 20) /* padding that no window can hold: fails the MCU */
+
+struct reader {
+    uint64_t window;               /* the next bits, from the top */
+    uint32_t bits;                 /* of them, how many count; up to 63 */
+    uint32_t padding;              /* zeros appended so far that come from nowhere */
+    const unsigned char *at, *end; /* bytes not in the window yet */
+};
+
+struct au_huffman {
+    struct au_huffman_scan scan;
+    struct reader reader;
+    int32_t dc[AU_HUFFMAN_COMPONENTS];
+    uint32_t column, first_column, last_column;
+    uint32_t restarts_to_go, next_restart;
+    struct au_huffman_table tables[AU_HUFFMAN_CLASSES][AU_HUFFMAN_SLOTS];
+};
+
+/* Where the k-th coefficient goes, in a block of rows. 63 for all that a code may run past the end. */
+static const uint8_t natural_order[128] = {
+    0,  1,  8,  16, 9,  2,  3,  10, 17, 24, 32, 25, 18, 11, 4,  5,  12, 19, 26, 33, 40, 48, 41, 34, 27, 20,
+    13, 6,  7,  14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45,
+    38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63,
+    63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63,
+    63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63};
+
+int au_huffman_new(struct au_huffman **ret)
+{
+    struct au_huffman *huffman = calloc(1, sizeof *huffman);
+
+    if (!huffman)
+        return -ENOMEM;
+    *ret = huffman;
+    return 0;
+}
+
+void au_huffman_free(struct au_huffman **huffman)
+{
+    free(*huffman);
+    *huffman = NULL;
+}
+
+void au_huffman_table(struct au_huffman *h, int class, int slot, const uint8_t counts[17],
+                      const uint8_t values[256])
+{
+    au_huffman_table_fill(&h->tables[class][slot], class, counts, values);
+}
+
+void au_huffman_begin(struct au_huffman *h, const struct au_huffman_scan *scan)
+{
+    h->scan = *scan;
+    h->reader = (struct reader){.at = scan->bytes, .end = scan->bytes + scan->n};
+    memset(h->dc, 0, sizeof h->dc);
+    h->column = 0;
+    h->first_column = 0;
+    h->last_column = UINT32_MAX;
+    h->restarts_to_go = scan->restart_interval;
+    h->next_restart = 0;
+}
+
+void au_huffman_keep(struct au_huffman *h, uint32_t first, uint32_t last)
+{
+    h->first_column = first;
+    h->last_column = last;
+}
+
+/* Byte by byte, up to a marker or the end. */
+__attribute__((noinline)) static struct reader refill_slowly(struct reader r)
+{
+    /* What is below the counted bits belongs to the next byte, which may turn out to be no data. */
+    r.window = r.bits > 0 ? r.window & ~UINT64_C(0) << (64 - r.bits) : 0;
+    while (r.bits < 56) {
+        uint64_t byte = 0;
+
+        if (r.at < r.end && *r.at != 0xff) {
+            byte = *r.at++;
+        } else if (r.end - r.at >= 2 && r.at[1] == 0) {
+            byte = 0xff;
+            r.at += 2;
+        } else {
+            r.padding += 8;
+        }
+        r.window |= byte << (56 - r.bits);
+        r.bits += 8;
+    }
+    return r;
+}
+
+/* To at least 56 bits. */
+static inline __attribute__((always_inline)) void refill(struct reader *r)
+{
+    if (LIKELY(r->end - r->at >= 8)) {
+        uint64_t next, no_ff;
+
+        memcpy(&next, r->at, sizeof next);
+        no_ff = ~next;
+        if (LIKELY(((no_ff - UINT64_C(0x0101010101010101)) & next & UINT64_C(0x8080808080808080)) == 0)) {
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+            next = __builtin_bswap64(next);
+#endif
+            r->window |= next >> r->bits;
+            r->at += (63 - r->bits) >> 3;
+            r->bits |= 56;
+            return;
+        }
+    }
+    *r = refill_slowly(*r);
+}
+
+static inline __attribute__((always_inline)) void drop(struct reader *r, uint32_t entry)
+{
+    r->window <<= AU_ENTRY_BITS(entry);
+    r->bits -= AU_ENTRY_BITS(entry);
+}
+
+/* The number that the entry's value bits stand for (T.81 F.2.2.1, EXTEND). */
+static inline __attribute__((always_inline)) int32_t value_of(uint64_t window, uint32_t entry)
+{
+    uint64_t rest = window << AU_ENTRY_LENGTH(entry);
+    uint32_t size = AU_ENTRY_SIZE(entry), magnitude = (uint32_t)(rest >> 1 >> (63 - size));
+    uint32_t is_negative = (uint32_t)(~rest >> 63);
+
+    return (int32_t)(magnitude + is_negative - (is_negative << size));
+}
+
+/* The entry of a code too long for the table; the window holds at least 31 bits. */
+__attribute__((noinline)) static uint32_t long_entry(const struct au_huffman_table *t, uint64_t window)
+{
+    uint32_t code = (uint32_t)(window >> 48);
+
+    for (uint32_t length = AU_TABLE_BITS + 1; length <= 16; length++)
+        if (code < t->limit[length])
+            return au_huffman_entry(t, length,
+                                    t->values[(t->offset[length] + (code >> (16 - length))) & 255]);
+    return 0;
+}
+
+/* Looks the next code up in a window of at least LOOK_UP_BITS, which is what a code in the table takes with
+ * its value. */
+#define LOOK_UP_BITS (AU_TABLE_BITS + 15)
+static inline __attribute__((always_inline)) uint32_t look_up(struct reader *r,
+                                                              const struct au_huffman_table *t)
+{
+    uint32_t entry = t->entries[r->window >> (64 - AU_TABLE_BITS)];
+
+    if (UNLIKELY(entry == 0)) {
+        refill(r);
+        entry = long_entry(t, r->window);
+        if (entry == 0) {
+            r->padding = UNSOUND;
+            entry = AU_ENTRY(0, 0, 64);
+        }
+    }
+    return entry;
+}
+
+static inline __attribute__((always_inline)) uint32_t
+coefficient(struct reader *r, const struct au_huffman_table *t, uint32_t k, int16_t *block)
+{
+    uint32_t entry = look_up(r, t);
+
+    k += AU_ENTRY_ADVANCE(entry);
+    block[natural_order[k - 1]] = (int16_t)value_of(r->window, entry);
+    drop(r, entry);
+    return k;
+}
+
+static inline __attribute__((always_inline)) bool can_look_up(const struct reader *r)
+{
+    return r->bits >= LOOK_UP_BITS;
+}
+
+/* Two codes are sure to be in a window just refilled, four nearly so. They are taken four at a time from one
+ * refill. */
+static inline __attribute__((always_inline)) void decode_ac(struct reader *r,
+                                                            const struct au_huffman_table *t, int16_t *block)
+{
+    uint32_t k = 1;
+
+    do {
+        refill(r);
+        k = coefficient(r, t, k, block);
+        if (LIKELY(k < 64))
+            k = coefficient(r, t, k, block);
+        if (LIKELY(k < 64 && can_look_up(r)))
+            k = coefficient(r, t, k, block);
+        if (LIKELY(k < 64 && can_look_up(r)))
+            k = coefficient(r, t, k, block);
+    } while (k < 64);
+}
+
+/* Goes ahead by one code, or by several. */
+static inline __attribute__((always_inline)) uint32_t pass(struct reader *r, const struct au_huffman_table *t,
+                                                           uint32_t k)
+{
+    uint32_t stride = t->strides[r->window >> (64 - AU_STRIDE_BITS)], entry;
+
+    if (LIKELY(stride != 0 && k + AU_STRIDE_BEFORE(stride) < 64)) {
+        drop(r, stride);
+        return k + AU_STRIDE_ADVANCE(stride);
+    }
+    entry = look_up(r, t);
+    drop(r, entry);
+    return k + AU_ENTRY_ADVANCE(entry);
+}
+
+static inline __attribute__((always_inline)) void skip_ac(struct reader *r, const struct au_huffman_table *t)
+{
+    uint32_t k = 1;
+
+    do {
+        refill(r);
+        k = pass(r, t, k);
+        if (LIKELY(k < 64))
+            k = pass(r, t, k);
+        if (LIKELY(k < 64 && can_look_up(r)))
+            k = pass(r, t, k);
+        if (LIKELY(k < 64 && can_look_up(r)))
+            k = pass(r, t, k);
+    } while (k < 64);
+}
+
+/* The DC difference of a block, added to its component's prediction. */
+static inline __attribute__((always_inline)) int32_t decode_dc(struct reader *r,
+                                                               const struct au_huffman_table *t, int32_t *dc)
+{
+    uint32_t entry;
+
+    refill(r);
+    entry = look_up(r, t);
+    if (UNLIKELY(__builtin_add_overflow(*dc, value_of(r->window, entry), dc)))
+        r->padding = UNSOUND;
+    drop(r, entry);
+    return *dc;
+}
+
+static bool restart(struct au_huffman *h)
+{
+    struct reader *r = &h->reader;
+
+    if (r->bits - r->padding >= 8 || r->end - r->at < 2 || r->at[0] != 0xff ||
+        r->at[1] != 0xd0 + h->next_restart)
+        return false;
+    *r = (struct reader){.at = r->at + 2, .end = r->end};
+    memset(h->dc, 0, sizeof h->dc);
+    h->restarts_to_go = h->scan.restart_interval;
+    h->next_restart = (h->next_restart + 1) & 7;
+    return true;
+}
+
+bool au_huffman_mcu(struct au_huffman *h, int16_t (*const *blocks)[64])
+{
+    const struct au_huffman_scan *scan = &h->scan;
+    struct reader r;
+    bool is_wanted = blocks && h->column >= h->first_column && h->column <= h->last_column;
+
+    if (scan->restart_interval > 0) {
+        if (h->restarts_to_go == 0 && !restart(h))
+            return false;
+        h->restarts_to_go--;
+    }
+    h->column = h->column + 1 < scan->mcus_per_row ? h->column + 1 : 0;
+
+    r = h->reader;
+    for (uint32_t i = 0; i < scan->blocks; i++) {
+        struct au_huffman_table *ac = &h->tables[AU_HUFFMAN_AC][scan->block[i].ac_slot];
+        int32_t dc = decode_dc(&r, &h->tables[AU_HUFFMAN_DC][scan->block[i].dc_slot],
+                               &h->dc[scan->block[i].component]);
+
+        if (is_wanted)
+            (*blocks[i])[0] = (int16_t)dc;
+        if (is_wanted && !scan->block[i].only_dc) {
+            decode_ac(&r, ac, *blocks[i]);
+        } else {
+            if (UNLIKELY(!ac->has_strides))
+                au_huffman_table_stride(ac);
+            skip_ac(&r, ac);
+        }
+    }
+    h->reader = r;
+    return r.padding <= r.bits;
+}

@@ -1,0 +1,569 @@
+/* JPEG through libjpeg-turbo's jpeglib interface: decodes no more than the wanted box needs.
+ *
+ * Rows above the box are skipped (their Huffman codes must be read, their pixels need not be made), columns
+ * left and right of it are cropped, and reading stops after its last row. The result must equal the same box
+ * of a whole decode, bit for bit. Three things could break that, and are why the code looks as it does:
+ *  - "fancy" upsampling looks at the neighbouring chroma sample, so an edge of a cropped decode is wrong: the
+ *    crop has one spare iMCU on each side;
+ *  - skipping to a row that begins no iMCU row has had bugs (libjpeg-turbo issues 194, 237, 915): rows are
+ *    skipped up to the iMCU row of the box, the rest is decoded and dropped;
+ *  - block smoothing of a progressive file that lacks scans looks two blocks around: such a file is decoded
+ *    whole.
+ *
+ * A new decompress object is made for every image. Reusing one is hardly faster (its pools go back after each
+ * image anyway) and would let a file without its own tables be decoded with those of the file before it: the
+ * pixels of a sample would then depend on which process had seen what.
+ *
+ * The Huffman codes, which are most of the work, are read by huffman.c: libjpeg calls whatever its entropy
+ * module's decode_mcu points to, and that is replaced once libjpeg has checked the scan and its tables. What
+ * huffman.c does not do (progressive, arithmetic, unsound) is libjpeg's own as before. Nothing else of
+ * libjpeg's inside is touched, and the module's place and type are the same in all of libjpeg 6b's line.
+ *
+ * Corrupt codes are passed over with libjpeg's substitutes, as Pillow does it; the end of the file before the
+ * end of the wanted rows is the verdict "truncated", also as there. Markers other than JFIF's and Adobe's are
+ * skipped unread. */
+#include "augment/decode/format.h"
+
+#include "augment/decode/huffman.h"
+#include "ipc/base/msan.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <jpeglib.h>
+
+#include <jerror.h>
+#include <jpegint.h>
+
+/* Every scan goes over all blocks again, even if its codes are a few bytes. So an image of the largest size
+ * may have this many (encoders make about 10), a smaller one more, up to au_limits.scans_max. */
+#define SCANS_OF_LARGEST 16
+
+/* Rows asked for in one call; libjpeg makes at most two at a time (four with unusual sampling). */
+#define ROWS_AT_ONCE 4
+
+struct au_jpeg {
+    struct jpeg_decompress_struct d;
+    struct jpeg_error_mgr errors;
+    struct jpeg_source_mgr source;
+    struct jpeg_progress_mgr progress;
+    jmp_buf escape;
+    struct au_input *input;
+    struct im_text *text;
+    int result;        /* set before a jump to `escape` */
+    bool created;      /* d is to be destroyed */
+    bool exhausted;    /* the end of the bytes was met; since then the source gives an EOI marker */
+    bool use_library;  /* for the Huffman codes, too */
+    bool used_library; /* for those of this image */
+    struct au_huffman *huffman;
+    uint32_t unwanted_mcus;                /* what to skip before decoding into `scratch` */
+    JBLOCK scratch[AU_HUFFMAN_BLOCKS_MAX]; /* for codes of which no pixels are made */
+    JBLOCKROW scratch_rows[AU_HUFFMAN_BLOCKS_MAX];
+    struct imk_box box;
+    uint32_t scale; /* 1/scale is what is made; the box is in its pixels */
+    uint32_t parsed_rows;
+    struct au_pixels pixels;
+};
+
+/* ---- the managers that libjpeg calls back; they leave through `escape`, never through exit() ---- */
+
+static struct au_jpeg *self(j_common_ptr cinfo)
+{
+    return cinfo->client_data;
+}
+
+_Noreturn static void leave(struct au_jpeg *j, int result)
+{
+    j->result = result;
+    longjmp(j->escape, 1);
+}
+
+static int verdict_of(const struct au_jpeg *j, int code)
+{
+    switch (code) {
+    case JERR_OUT_OF_MEMORY:
+        return -ENOMEM;
+    case JERR_NO_BACKING_STORE:
+        return IM_VERDICT_MEMORY_LIMIT;
+    case JERR_IMAGE_TOO_BIG:
+    case JERR_WIDTH_OVERFLOW:
+        return IM_VERDICT_TOO_LARGE;
+    case JERR_ARITH_NOTIMPL:
+    case JERR_BAD_PRECISION:
+    case JERR_COMPONENT_COUNT:
+    case JERR_CONVERSION_NOTIMPL:
+    case JERR_CCIR601_NOTIMPL:
+    case JERR_FRACT_SAMPLE_NOTIMPL:
+    case JERR_NOTIMPL:
+    case JERR_NOT_COMPILED:
+    case JERR_SOF_UNSUPPORTED:
+        return IM_VERDICT_UNSUPPORTED;
+    default:
+        return j->exhausted ? IM_VERDICT_TRUNCATED : IM_VERDICT_CORRUPT;
+    }
+}
+
+_Noreturn static void on_error(j_common_ptr cinfo)
+{
+    struct au_jpeg *j = self(cinfo);
+    char message[JMSG_LENGTH_MAX];
+    int result = verdict_of(j, cinfo->err->msg_code);
+
+    cinfo->err->format_message(cinfo, message);
+    leave(j, im_fail(j->text, result, "JPEG: %s", message));
+}
+
+/* Warnings (level -1) are about corrupt data that libjpeg has a substitute for. One of them counts: coded
+ * data were needed and the file had no more. */
+static void on_message(j_common_ptr cinfo, int level)
+{
+    struct au_jpeg *j = self(cinfo);
+
+    if (level == -1 && cinfo->err->msg_code == JWRN_HIT_MARKER && j->exhausted)
+        leave(j, im_fail(j->text, IM_VERDICT_TRUNCATED, "JPEG: the file ends before row %u of %u",
+                         j->d.output_scanline, j->d.image_height));
+}
+
+static void on_output(j_common_ptr cinfo)
+{
+    (void)cinfo;
+}
+
+static void on_progress(j_common_ptr cinfo)
+{
+    struct au_jpeg *j = self(cinfo);
+    const struct au_limits *limits = &j->input->limits;
+    uint64_t pixels = (uint64_t)j->d.image_width * j->d.image_height;
+    uint64_t scans_max = SCANS_OF_LARGEST * limits->pixels_max / pixels;
+
+    if (scans_max > limits->scans_max)
+        scans_max = limits->scans_max;
+    if ((uint64_t)j->d.input_scan_number > scans_max)
+        leave(j, im_fail(j->text, IM_VERDICT_TOO_MANY_SCANS, "JPEG: more than %u scans of %u x %u pixels",
+                         (unsigned)scans_max, j->d.image_width, j->d.image_height));
+}
+
+static void on_source(j_decompress_ptr d)
+{
+    (void)d;
+}
+
+/* All bytes are in memory, so being asked for more means that the file has ended. */
+static boolean on_fill(j_decompress_ptr d)
+{
+    static const JOCTET end_of_image[2] = {0xff, JPEG_EOI};
+
+    self((j_common_ptr)d)->exhausted = true;
+    d->src->next_input_byte = end_of_image;
+    d->src->bytes_in_buffer = sizeof end_of_image;
+    return TRUE;
+}
+
+static void on_skip(j_decompress_ptr d, long n)
+{
+    if (n <= 0)
+        return;
+    if ((unsigned long)n > d->src->bytes_in_buffer) {
+        on_fill(d);
+    } else {
+        d->src->next_input_byte += n;
+        d->src->bytes_in_buffer -= (size_t)n;
+    }
+}
+
+/* ---- our Huffman decoder in the place of libjpeg's ---- */
+
+/* What a step returns when the image is to be done again with libjpeg's decoder. No verdict, no errno. */
+#define AGAIN (-4096)
+
+static boolean on_mcu(j_decompress_ptr d, JBLOCKROW *blocks)
+{
+    struct au_jpeg *j = self((j_common_ptr)d);
+
+    if (!au_huffman_mcu(j->huffman, blocks))
+        leave(j, AGAIN);
+    return TRUE;
+}
+
+/* The same for codes alone: what libjpeg skips is decoded where pixels would be wanted. */
+static boolean on_parsed_mcu(j_decompress_ptr d, JBLOCKROW *blocks)
+{
+    struct au_jpeg *j = self((j_common_ptr)d);
+
+    (void)blocks;
+    if (j->unwanted_mcus == 0)
+        return on_mcu(d, j->scratch_rows);
+    j->unwanted_mcus--;
+    return on_mcu(d, NULL);
+}
+
+/* Is this one baseline scan of all components, read as it is decoded? The width rules out the lossless
+ * process of libjpeg-turbo 3, whose MCUs are single pixels. */
+static bool is_plain(const struct jpeg_decompress_struct *d)
+{
+    JDIMENSION mcu = DCTSIZE * (d->comps_in_scan == 1 ? 1 : (JDIMENSION)d->max_h_samp_factor);
+
+    return d->MCUs_per_row > 1 && d->MCUs_per_row == (d->image_width + mcu - 1) / mcu &&
+           !jpeg_has_multiple_scans((j_decompress_ptr)d) && !d->progressive_mode && !d->arith_code &&
+           d->data_precision == 8 && d->comps_in_scan == d->num_components &&
+           d->blocks_in_MCU <= AU_HUFFMAN_BLOCKS_MAX && d->unread_marker == 0;
+}
+
+static void take_table(struct au_huffman *huffman, int class, int slot, const JHUFF_TBL *table)
+{
+    im_msan_written(table, sizeof *table);
+    au_huffman_table(huffman, class, slot, table->bits, table->huffval);
+}
+
+/* After jpeg_start_decompress(), which has checked the scan and its tables. */
+static void use_own_decoder(struct au_jpeg *j)
+{
+    struct jpeg_decompress_struct *d = &j->d;
+    struct au_huffman_scan scan = {
+        .bytes = d->src->next_input_byte,
+        .n = d->src->bytes_in_buffer,
+        .restart_interval = d->restart_interval,
+        .mcus_per_row = d->MCUs_per_row,
+        .blocks = (uint32_t)d->blocks_in_MCU,
+    };
+
+    j->used_library = j->use_library || !is_plain(d);
+    if (j->used_library)
+        return;
+    for (int i = 0; i < d->blocks_in_MCU; i++) {
+        int component = d->MCU_membership[i];
+
+        scan.block[i].component = (uint8_t)component;
+        scan.block[i].dc_slot = (uint8_t)d->cur_comp_info[component]->dc_tbl_no;
+        scan.block[i].ac_slot = (uint8_t)d->cur_comp_info[component]->ac_tbl_no;
+        scan.block[i].only_dc = d->cur_comp_info[component]->DCT_scaled_size == 1;
+    }
+    for (int i = 0; i < d->comps_in_scan; i++) {
+        const jpeg_component_info *c = d->cur_comp_info[i];
+
+        take_table(j->huffman, AU_HUFFMAN_DC, c->dc_tbl_no, d->dc_huff_tbl_ptrs[c->dc_tbl_no]);
+        take_table(j->huffman, AU_HUFFMAN_AC, c->ac_tbl_no, d->ac_huff_tbl_ptrs[c->ac_tbl_no]);
+    }
+    au_huffman_begin(j->huffman, &scan);
+    d->entropy->decode_mcu = on_mcu;
+}
+
+/* ---- steps, each run by guarded() ---- */
+
+static int guarded(struct au_jpeg *j, int (*step)(struct au_jpeg *), struct im_text *text)
+{
+    j->text = text;
+    if (setjmp(j->escape) == 0)
+        return step(j);
+    jpeg_abort_decompress(&j->d);
+    return j->result;
+}
+
+static void set_up(struct au_jpeg *j)
+{
+    if (j->created)
+        jpeg_destroy_decompress(&j->d);
+    j->created = false;
+    j->exhausted = false;
+
+    /* jpeg_create_decompress clears everything in d but err and client_data. */
+    j->d.err = jpeg_std_error(&j->errors);
+    j->errors.error_exit = on_error;
+    j->errors.emit_message = on_message;
+    j->errors.output_message = on_output;
+    j->d.client_data = j;
+    j->created = true;
+    jpeg_create_decompress(&j->d);
+
+    j->progress.progress_monitor = on_progress;
+    j->d.progress = &j->progress;
+    j->source = (struct jpeg_source_mgr){
+        .next_input_byte = j->input->bytes,
+        .bytes_in_buffer = j->input->n,
+        .init_source = on_source,
+        .fill_input_buffer = on_fill,
+        .skip_input_data = on_skip,
+        .resync_to_restart = jpeg_resync_to_restart,
+        .term_source = on_source,
+    };
+    j->d.src = &j->source;
+    j->d.mem->max_memory_to_use = (long)j->input->limits.memory_max;
+}
+
+static int read_header(struct au_jpeg *j)
+{
+    set_up(j);
+    jpeg_read_header(&j->d, TRUE);
+    return 0;
+}
+
+/* Grey becomes RGB in libjpeg; of four colours it makes CMYK, which is ours to convert. */
+static int choose_colours(struct au_jpeg *j)
+{
+    switch (j->d.jpeg_color_space) {
+    case JCS_GRAYSCALE:
+    case JCS_RGB:
+    case JCS_YCbCr:
+        j->d.out_color_space = JCS_RGB;
+        return 0;
+    case JCS_CMYK:
+    case JCS_YCCK:
+        j->d.out_color_space = JCS_CMYK;
+        return 0;
+    default:
+        return im_fail(j->text, IM_VERDICT_UNSUPPORTED, "JPEG: %d colour components", j->d.num_components);
+    }
+}
+
+/* Are there scans missing from a progressive file that parsed to its end? Then blocks are smoothed. */
+static bool is_smoothed(const struct jpeg_decompress_struct *d)
+{
+    if (!d->progressive_mode || !d->coef_bits)
+        return false;
+    for (int c = 0; c < d->num_components; c++)
+        for (int k = 0; k < DCTSIZE2; k++)
+            if (d->coef_bits[c][k] != 0)
+                return true;
+    return false;
+}
+
+/* The MCUs of other columns need not be decoded. In a scan of one component an MCU is one block. */
+static void keep_columns(struct au_jpeg *j, uint32_t left, uint32_t width)
+{
+    uint32_t block = (uint32_t)j->d.min_DCT_scaled_size;
+    uint32_t mcu = j->d.comps_in_scan == 1 ? block : (uint32_t)j->d.max_h_samp_factor * block;
+
+    au_huffman_keep(j->huffman, left / mcu, (left + width - 1) / mcu);
+}
+
+/* Crops to the iMCU columns of the box and one more on each side. Returns the first column that will come
+ * out. */
+static uint32_t crop_columns(struct au_jpeg *j)
+{
+    uint32_t imcu = (uint32_t)(j->d.max_h_samp_factor * j->d.min_DCT_scaled_size);
+    uint32_t first = j->box.x / imcu, last = (j->box.x + j->box.w - 1) / imcu;
+    JDIMENSION left = first > 0 ? (first - 1) * imcu : 0;
+    JDIMENSION right = (last + 2) * imcu;
+
+    if (right > j->d.output_width)
+        right = j->d.output_width;
+    if (left > 0 || right < j->d.output_width) {
+        JDIMENSION width = right - left;
+
+        jpeg_crop_scanline(&j->d, &left, &width);
+        keep_columns(j, left, width);
+    }
+    return left;
+}
+
+static void skip_rows(struct au_jpeg *j)
+{
+    uint32_t imcu = (uint32_t)(j->d.max_v_samp_factor * j->d.min_DCT_scaled_size);
+    uint32_t rows = j->box.y / imcu * imcu;
+
+    if (rows > 0)
+        jpeg_skip_scanlines(&j->d, rows);
+}
+
+/* Reads rows up to the end of the box. Those above it all go to the first row of `pixels`, which is filled
+ * last. */
+static void read_rgb_rows(struct au_jpeg *j, unsigned char *pixels, size_t row_bytes)
+{
+    while (j->d.output_scanline < j->box.y)
+        jpeg_read_scanlines(&j->d, &pixels, 1);
+    while (j->d.output_scanline < j->box.y + j->box.h) {
+        uint32_t row = j->d.output_scanline - j->box.y, rows_left = j->box.h - row, n;
+        JSAMPROW rows[ROWS_AT_ONCE];
+
+        for (n = 0; n < ROWS_AT_ONCE && n < rows_left; n++)
+            rows[n] = pixels + (row + n) * row_bytes;
+        n = jpeg_read_scanlines(&j->d, rows, n);
+        im_msan_written(rows[0], n * row_bytes);
+    }
+}
+
+static void read_cmyk_rows(struct au_jpeg *j, unsigned char *pixels, size_t row_bytes, unsigned char *cmyk)
+{
+    struct imk_image_ops ops;
+
+    imk_image_ops_init(&ops, imk_cpu_flags());
+    while (j->d.output_scanline < j->box.y + j->box.h) {
+        uint32_t scanline = j->d.output_scanline;
+
+        jpeg_read_scanlines(&j->d, &cmyk, 1);
+        im_msan_written(cmyk, (size_t)4 * j->d.output_width);
+        if (scanline >= j->box.y)
+            ops.cmyk_to_rgb(pixels + (scanline - j->box.y) * row_bytes, cmyk, j->d.output_width);
+    }
+}
+
+static int read_region(struct au_jpeg *j)
+{
+    struct jpeg_decompress_struct *d = &j->d;
+    uint32_t left = 0;
+    size_t row_bytes;
+    int result = choose_colours(j);
+
+    if (result)
+        return result;
+    d->dct_method = JDCT_ISLOW;
+    d->do_fancy_upsampling = TRUE;
+    d->scale_num = 1;
+    d->scale_denom = j->scale;
+    jpeg_start_decompress(d);
+
+    /* With several scans all of the file has been read now, and what is missing at its end is missing in
+     * every row; arithmetic decoding gives no warning when it runs dry. */
+    if (j->exhausted && (jpeg_has_multiple_scans(d) || d->arith_code))
+        return im_fail(j->text, IM_VERDICT_TRUNCATED, "JPEG: the file ends within its scans");
+    use_own_decoder(j);
+    if (!is_smoothed(d)) {
+        left = crop_columns(j);
+        skip_rows(j);
+    }
+
+    row_bytes = (size_t)3 * d->output_width;
+    result = au_input_reserve(j->input, row_bytes, j->box.h, j->text);
+    if (result)
+        return result;
+    if (d->out_color_space == JCS_CMYK) {
+        if (au_buffer_reserve(&j->input->row, (size_t)4 * d->output_width) < 0)
+            return im_fail(j->text, -ENOMEM, "no memory for a row of pixels");
+        read_cmyk_rows(j, j->input->pixels.data, row_bytes, j->input->row.data);
+    } else {
+        read_rgb_rows(j, j->input->pixels.data, row_bytes);
+    }
+    if (j->exhausted && d->arith_code)
+        return im_fail(j->text, IM_VERDICT_TRUNCATED, "JPEG: the file ends before its last row");
+
+    j->pixels.data = j->input->pixels.data + (size_t)3 * (j->box.x - left);
+    j->pixels.stride = row_bytes;
+    return 0;
+}
+
+static void parse_instead(struct au_jpeg *j)
+{
+    uint32_t mcu_rows = (uint32_t)(j->d.comps_in_scan == 1 ? 1 : j->d.max_v_samp_factor) * DCTSIZE;
+
+    if (j->used_library)
+        return;
+    keep_columns(j, j->box.x, j->box.w);
+    j->unwanted_mcus = j->box.y / mcu_rows * j->d.MCUs_per_row;
+    for (int i = 0; i < AU_HUFFMAN_BLOCKS_MAX; i++)
+        j->scratch_rows[i] = &j->scratch[i];
+    j->d.entropy->decode_mcu = on_parsed_mcu;
+}
+
+/* Skips whole iMCU rows down to the end of the box, for which libjpeg-turbo decodes Huffman codes and nothing
+ * else. To skip up to the last row would be done without decoding. */
+static int parse_region(struct au_jpeg *j)
+{
+    uint32_t imcu = (uint32_t)j->d.max_v_samp_factor * DCTSIZE, rows = (j->box.y + j->box.h) / imcu * imcu;
+    int result = choose_colours(j);
+
+    if (result)
+        return result;
+    jpeg_start_decompress(&j->d);
+    use_own_decoder(j);
+    parse_instead(j);
+    while (rows >= j->d.output_height)
+        rows -= imcu;
+    j->parsed_rows = rows;
+    if (rows > 0)
+        jpeg_skip_scanlines(&j->d, rows);
+    return 0;
+}
+
+/* ---- what decode.c calls ---- */
+
+int au_jpeg_new(struct au_jpeg **ret)
+{
+    struct au_jpeg *jpeg = calloc(1, sizeof *jpeg);
+
+    if (!jpeg)
+        return -ENOMEM;
+    if (au_huffman_new(&jpeg->huffman) < 0) {
+        free(jpeg);
+        return -ENOMEM;
+    }
+    *ret = jpeg;
+    return 0;
+}
+
+void au_jpeg_free(struct au_jpeg **jpeg)
+{
+    if (*jpeg && (*jpeg)->created)
+        jpeg_destroy_decompress(&(*jpeg)->d);
+    if (*jpeg)
+        au_huffman_free(&(*jpeg)->huffman);
+    free(*jpeg);
+    *jpeg = NULL;
+}
+
+void au_jpeg_use_library(struct au_jpeg *j, bool use_library)
+{
+    j->use_library = use_library;
+}
+
+bool au_jpeg_used_library(const struct au_jpeg *j)
+{
+    return j->used_library;
+}
+
+int au_jpeg_open(struct au_jpeg *j, struct au_input *input, struct au_image *ret, struct im_text *text)
+{
+    int result;
+
+    j->input = input;
+    result = guarded(j, read_header, text);
+    if (result)
+        return result;
+    *ret = (struct au_image){AU_FORMAT_JPEG, j->d.image_width, j->d.image_height};
+    return au_input_check_size(input, ret->width, ret->height, text);
+}
+
+/* A step over the codes: with our Huffman decoder, and if that meets something unusual from the start with
+ * libjpeg's. */
+static int decode(struct au_jpeg *j, int (*step)(struct au_jpeg *), struct im_text *text)
+{
+    int result = guarded(j, step, text);
+
+    if (result == AGAIN) {
+        bool use_library = j->use_library;
+
+        j->use_library = true;
+        result = guarded(j, read_header, text);
+        if (result == 0)
+            result = guarded(j, step, text);
+        j->use_library = use_library;
+    }
+    jpeg_abort_decompress(&j->d);
+    return result;
+}
+
+int au_jpeg_region(struct au_jpeg *j, uint32_t scale, const struct imk_box *box, struct au_pixels *ret,
+                   struct im_text *text)
+{
+    int result;
+
+    j->box = *box;
+    j->scale = scale;
+    result = decode(j, read_region, text);
+    if (result == 0)
+        *ret = j->pixels;
+    return result;
+}
+
+int au_jpeg_parse(struct au_jpeg *j, const struct imk_box *box, uint32_t *ret_rows, struct im_text *text)
+{
+    int result;
+
+    j->box = *box;
+    result = decode(j, parse_region, text);
+    if (result == 0)
+        *ret_rows = j->parsed_rows;
+    return result;
+}

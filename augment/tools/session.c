@@ -1,0 +1,225 @@
+/* What the commands of imsuper-pixels share: the list of images from imsuper-data, found beside this program,
+ * and the way from flags to a renderer. The files are read whole and kept, so that nothing measured waits for
+ * a disk. */
+#include "augment/tools/session.h"
+
+#include "augment/sandbox.h"
+#include "ipc/base/file.h"
+#include "ipc/child.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { LIST_FIELDS = 4 };
+
+int au_fail(int err, const struct im_text *text)
+{
+    fprintf(stderr, "imsuper: %s\n", text->s[0] ? text->s : strerror(-err));
+    switch (err) {
+    case -EINVAL:
+        return IM_EXIT_USAGE;
+    case -EBADMSG:
+    case -ENOENT:
+        return IM_EXIT_BAD_DATA;
+    default:
+        return IM_EXIT_FAILED;
+    }
+}
+
+static void data_program(char *path, size_t n)
+{
+    char self[PATH_MAX - 32];
+    ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
+    char *slash;
+
+    self[length > 0 ? length : 0] = '\0';
+    slash = strrchr(self, '/');
+    if (slash)
+        *slash = '\0';
+    snprintf(path, n, "%s/imsuper-data", self);
+}
+
+/* All that the descriptor gives, malloc'ed, with a NUL after it. */
+static int read_to_end(int fd, char **ret, size_t *ret_n)
+{
+    size_t room = 65536, have = 0;
+    char *bytes = malloc(room), *grown;
+
+    while (bytes) {
+        ssize_t got = read(fd, bytes + have, room - have - 1);
+
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            break;
+        have += (size_t)got;
+        if (room - have > 4096)
+            continue;
+        grown = realloc(bytes, room *= 2);
+        if (!grown)
+            free(bytes);
+        bytes = grown;
+    }
+    if (!bytes)
+        return -ENOMEM;
+    bytes[have] = '\0';
+    *ret = bytes;
+    *ret_n = have;
+    return 0;
+}
+
+/* imsuper-data's answer. 0, its exit status, or a negative errno. */
+static int run_list(const char *path, char *const argv[], char **ret, size_t *ret_n)
+{
+    posix_spawn_file_actions_t actions;
+    int fds[2], status = 0, err, read_err = 0;
+    pid_t pid;
+
+    if (pipe(fds) < 0)
+        return -errno;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, fds[1], STDOUT_FILENO);
+    posix_spawn_file_actions_addclose(&actions, fds[0]);
+    err = -posix_spawn(&pid, path, &actions, NULL, argv, environ);
+    posix_spawn_file_actions_destroy(&actions);
+    close(fds[1]);
+    if (err == 0)
+        read_err = read_to_end(fds[0], ret, ret_n);
+    close(fds[0]);
+    while (err == 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    if (err < 0 || read_err < 0)
+        return err < 0 ? err : read_err;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -EIO;
+}
+
+/* Takes the fields of one image; NULL when they are cut off. */
+static const char *take_fields(const char *at, const char *end, const char *fields[LIST_FIELDS])
+{
+    for (int i = 0; i < LIST_FIELDS; i++) {
+        const char *nul = memchr(at, '\0', (size_t)(end - at));
+
+        if (!nul)
+            return NULL;
+        fields[i] = at;
+        at = nul + 1;
+    }
+    return at;
+}
+
+static int read_files(const struct im_conf *conf, struct au_files *files, size_t n, struct im_text *text)
+{
+    const char *at = files->names, *end = at + n, *fields[LIST_FIELDS];
+    int err = 0;
+
+    files->files = calloc((size_t)conf->images, sizeof *files->files);
+    if (!files->files)
+        return im_fail(text, -ENOMEM, "no memory for a list of images");
+    while (err == 0 && at < end && files->count < (size_t)conf->images) {
+        struct au_file *file = &files->files[files->count];
+
+        at = take_fields(at, end, fields);
+        if (!at)
+            return im_fail(text, -EBADMSG, "imsuper-data gave no answer that can be read");
+        *file =
+            (struct au_file){.id = strtoull(fields[0], NULL, 10), .class_name = fields[2], .path = fields[3]};
+        err = im_read_file(file->path, (size_t)conf->max_file_bytes, &file->bytes, &file->n, text);
+        files->count += err == 0;
+    }
+    return err;
+}
+
+int au_files_load(const struct im_conf *conf, struct au_files *ret, struct im_text *text)
+{
+    char path[PATH_MAX], verb[] = "list", data_dir[IM_CONF_TEXT_BYTES + 16], layout[64], images[64];
+    char *argv[] = {path, verb, data_dir, layout, images, NULL};
+    size_t n = 0;
+    int err;
+
+    *ret = (struct au_files){0};
+    data_program(path, sizeof path);
+    snprintf(data_dir, sizeof data_dir, "--data-dir=%s", conf->data_dir);
+    snprintf(layout, sizeof layout, "--layout=%s", im_conf_choice(IM_KEY_layout, conf->layout));
+    snprintf(images, sizeof images, "--images=%" PRId64, conf->images);
+    err = run_list(path, argv, &ret->names, &n);
+    if (err == 0)
+        err = read_files(conf, ret, n, text);
+    else if (err < 0)
+        im_fail(text, err, "cannot run %s: %s", path, strerror(-err));
+    if (err)
+        au_files_free(ret);
+    return err;
+}
+
+void au_files_free(struct au_files *files)
+{
+    for (size_t i = 0; i < files->count; i++)
+        free(files->files[i].bytes);
+    free(files->files);
+    free(files->names);
+    *files = (struct au_files){0};
+}
+
+/* Flags and their checks. */
+static int configure(struct au_session *s, unsigned command, int argc, char **argv, struct im_text *text)
+{
+    struct im_text warning = {""};
+    int next = im_conf_load(&s->conf, command, argc, argv, &warning, text);
+
+    if (next < 0)
+        return next;
+    if (warning.s[0])
+        fprintf(stderr, "imsuper: %s\n", warning.s);
+    if (next < argc)
+        return im_fail(text, -EINVAL, "unexpected argument '%.200s'; flags begin with --", argv[next]);
+    if (!s->conf.data_dir[0])
+        return im_fail(text, -EINVAL, "which data? Give --data-dir DIR");
+    return im_conf_check(&s->conf, text);
+}
+
+int au_session_open(struct au_session *s, unsigned command, int argc, char **argv)
+{
+    struct im_text text = {""};
+    int err;
+
+    *s = (struct au_session){0};
+    err = configure(s, command, argc, argv, &text);
+    if (err == 0)
+        err = au_run_recipe_make(&s->conf, &s->recipe);
+    if (err < 0)
+        return au_fail(err, &text);
+    err = au_files_load(&s->conf, &s->files, &text);
+    if (err > 0)
+        return err;
+    if (err == 0)
+        err = au_renderer_new(&s->renderer, &s->recipe.limits, imk_cpu_flags());
+    if (err == 0 && s->files.count == 0)
+        err = im_fail(&text, -ENOENT, "there is no training image in %.700s", s->conf.data_dir);
+    if (err < 0) {
+        au_session_close(s);
+        return au_fail(err, &text);
+    }
+    return 0;
+}
+
+int au_session_confine(struct im_text *text)
+{
+    struct im_text why = {""};
+    int err = au_sandbox_enter(&why);
+
+    if (err > 0)
+        fprintf(stderr, "imsuper: %s\n", why.s);
+    return err < 0 ? im_fail(text, err, "%s", why.s) : 0;
+}
+
+void au_session_close(struct au_session *s)
+{
+    au_renderer_free(&s->renderer);
+    au_files_free(&s->files);
+}

@@ -1,0 +1,120 @@
+/* torchvision's transforms as arithmetic on boxes. Rounding is Python's round(), half to even, which is
+ * rint() here, and Python's int() of a quotient.
+ *
+ * The flip is drawn before the crop, so that a sample's flip does not depend on how many boxes were rejected.
+ */
+#include "augment/transform/crop.h"
+
+#include <math.h>
+
+/* torchvision's RandomResizedCrop.get_params tries ten times before it falls back to the centre. */
+#define CROP_ATTEMPTS 10
+
+/* The fallback of RandomResizedCrop: the largest centred box of an allowed aspect ratio. */
+static struct imk_box central_box(const struct au_recipe *recipe, uint32_t width, uint32_t height)
+{
+    double ratio = (double)width / (double)height;
+    uint32_t w = width, h = height;
+
+    if (ratio < recipe->ratio_min)
+        h = (uint32_t)rint((double)w / recipe->ratio_min);
+    else if (ratio > recipe->ratio_max)
+        w = (uint32_t)rint((double)h * recipe->ratio_max);
+    /* Only rounding and odd ratios could leave the image. */
+    if (w < 1)
+        w = 1;
+    if (h < 1)
+        h = 1;
+    if (w > width)
+        w = width;
+    if (h > height)
+        h = height;
+    return (struct imk_box){(width - w) / 2, (height - h) / 2, w, h};
+}
+
+static struct imk_box random_box(const struct au_recipe *recipe, struct im_rng *rng, uint32_t width,
+                                 uint32_t height)
+{
+    double area = (double)width * (double)height;
+    double log_min = log(recipe->ratio_min), log_max = log(recipe->ratio_max);
+
+    for (int attempt = 0; attempt < CROP_ATTEMPTS; attempt++) {
+        double target = area * im_rng_uniform(rng, recipe->scale_min, recipe->scale_max);
+        double ratio = exp(im_rng_uniform(rng, log_min, log_max));
+        double w = rint(sqrt(target * ratio)), h = rint(sqrt(target / ratio));
+
+        if (w >= 1.0 && w <= (double)width && h >= 1.0 && h <= (double)height) {
+            struct imk_box box = {.w = (uint32_t)w, .h = (uint32_t)h};
+
+            box.y = (uint32_t)im_rng_below(rng, (uint64_t)(height - box.h) + 1);
+            box.x = (uint32_t)im_rng_below(rng, (uint64_t)(width - box.w) + 1);
+            return box;
+        }
+    }
+    return central_box(recipe, width, height);
+}
+
+/* RandomCrop along one axis: where the crop begins, counted from the image's first pixel (negative: within
+ * the zeros). */
+static int32_t padded_offset(struct im_rng *rng, uint32_t side, uint32_t padding, uint32_t size)
+{
+    int64_t before = padding, padded = (int64_t)side + 2 * (int64_t)padding;
+
+    if (padded < size) { /* pad_if_needed: what is missing, on both sides */
+        before += size - padded;
+        padded += 2 * (size - padded);
+    }
+    return (int32_t)((int64_t)im_rng_below(rng, (uint64_t)(padded - size) + 1) - before);
+}
+
+static struct au_plan train_plan(const struct au_job *job, uint32_t width, uint32_t height)
+{
+    const struct au_recipe *recipe = &job->recipe;
+    struct im_rng rng = im_rng_at(job->seed, IM_RNG_AUGMENT, job->epoch, job->sample);
+    struct au_plan plan = {.size = job->size};
+
+    plan.flip = im_rng_unit(&rng) < recipe->flip_probability;
+    if (recipe->train_crop == AU_CROP_RESIZED) {
+        plan.box = random_box(recipe, &rng, width, height);
+        plan.resized_w = plan.resized_h = job->size;
+    } else {
+        plan.box = (struct imk_box){.w = width, .h = height};
+        plan.resized_w = width;
+        plan.resized_h = height;
+        plan.y = padded_offset(&rng, height, recipe->padding, job->size);
+        plan.x = padded_offset(&rng, width, recipe->padding, job->size);
+    }
+    plan.rng = rng;
+    return plan;
+}
+
+/* CenterCrop along one axis. A side shorter than the crop gets zeros, the odd one after it. */
+static int32_t centre_offset(uint32_t side, uint32_t size)
+{
+    if (side < size)
+        return -(int32_t)((size - side) / 2);
+    return (int32_t)rint((double)(side - size) / 2.0);
+}
+
+static struct au_plan eval_plan(const struct au_job *job, uint32_t width, uint32_t height)
+{
+    uint64_t resize = job->recipe.eval_resize;
+    struct au_plan plan = {.box = {.w = width, .h = height}, .size = job->size};
+
+    plan.rng = im_rng_at(job->seed, IM_RNG_AUGMENT, job->epoch, job->sample);
+    if (width <= height) {
+        plan.resized_w = (uint32_t)resize;
+        plan.resized_h = (uint32_t)(resize * height / width);
+    } else {
+        plan.resized_w = (uint32_t)(resize * width / height);
+        plan.resized_h = (uint32_t)resize;
+    }
+    plan.x = centre_offset(plan.resized_w, job->size);
+    plan.y = centre_offset(plan.resized_h, job->size);
+    return plan;
+}
+
+struct au_plan au_plan_make(const struct au_job *job, uint32_t width, uint32_t height)
+{
+    return job->split == AU_TRAIN ? train_plan(job, width, height) : eval_plan(job, width, height);
+}

@@ -1,0 +1,69 @@
+/* Which pixels of an image make up a sample: random crops and flips of training, the fixed crop of
+ * evaluation.
+ *
+ * Pure functions. The draws of a sample are those of (seed, epoch, sample) and of nothing else, so whoever
+ * renders it, first or again, makes the same pixels. Definitions are torchvision's; numbers in brackets are
+ * its defaults. */
+#ifndef AUGMENT_TRANSFORM_CROP_H
+#define AUGMENT_TRANSFORM_CROP_H
+
+#include "ipc/base/rng.h"
+#include "kernels/image.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum au_split { AU_TRAIN, AU_EVAL };
+
+enum au_train_crop {
+    AU_CROP_RESIZED, /* RandomResizedCrop: a random box, resized */
+    AU_CROP_PADDED,  /* RandomCrop(padding, pad_if_needed=True): zeros around, a random place, no resizing */
+};
+
+struct au_recipe {
+    enum au_train_crop train_crop;
+    uint32_t padding;            /* AU_CROP_PADDED: zeros on each side (4) */
+    double scale_min, scale_max; /* AU_CROP_RESIZED: share of the image's area (0.08, 1) */
+    double ratio_min, ratio_max; /* AU_CROP_RESIZED: width / height (3/4, 4/3) */
+    double flip_probability;     /* horizontal (0.5) */
+    uint32_t eval_resize;        /* the short side before the centre crop of evaluation (256 for 224) */
+    bool scaled_decode;          /* what shrinks to a half or less may be decoded smaller (false) */
+};
+
+#define AU_RECIPE_DEFAULT                                                                                    \
+    {                                                                                                        \
+        .train_crop = AU_CROP_RESIZED, .padding = 4, .scale_min = 0.08, .scale_max = 1.0,                    \
+        .ratio_min = 3.0 / 4.0, .ratio_max = 4.0 / 3.0, .flip_probability = 0.5, .eval_resize = 256          \
+    }
+
+/* The largest `size`, `padding` and `eval_resize`. */
+#define AU_SIZE_MAX 4096
+
+struct au_transforms;
+
+/* One sample to make. */
+struct au_job {
+    enum au_split split;
+    uint64_t seed, sample;
+    uint32_t epoch;
+    uint32_t size; /* side of the square output */
+    struct au_recipe recipe;
+    const struct au_transforms
+        *transforms; /* what follows the crop (augment/transform/transform.h); NULL: nothing */
+};
+
+/* What to do with an image: cut `box` out, resize it to resized_w x resized_h, and take the square of `size`
+ * whose top left corner is at (x, y) of that; what lies outside is zero. Then mirror, if `flip`. */
+struct au_plan {
+    struct imk_box box;
+    uint32_t resized_w, resized_h;
+    int32_t x, y;
+    uint32_t size;
+    bool flip;
+    struct im_rng rng; /* where the draws of crop and flip have left the sample's stream */
+};
+
+/* The plan of a job for an image of width x height pixels, both in 1 .. 65535. */
+struct au_plan au_plan_make(const struct au_job *job, uint32_t width, uint32_t height);
+
+#endif

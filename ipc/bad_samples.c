@@ -1,0 +1,47 @@
+#include "ipc/bad_samples.h"
+
+#include <stdio.h>
+
+/* The entry of this key: claimed before, or now. A killed claimer leaves an entry without a verdict; the next
+ * one to render that sample completes it. */
+static struct im_bad_entry *claim(struct im_run *run, uint64_t key)
+{
+    for (uint32_t i = 0; i < IM_BAD_MAX; i++) {
+        struct im_bad_entry *entry = &run->bad_sample[i];
+        uint64_t have = atomic_load_explicit(&entry->key, memory_order_relaxed);
+
+        if (have == 0 && atomic_compare_exchange_strong_explicit(&entry->key, &have, key,
+                                                                 memory_order_relaxed, memory_order_relaxed))
+            return entry;
+        if (have == key)
+            return entry;
+    }
+    return NULL;
+}
+
+void im_bad_record(struct im_run *run, uint64_t key, uint32_t verdict, const char *name)
+{
+    struct im_bad_entry *entry = claim(run, key);
+
+    if (!entry) {
+        atomic_fetch_add_explicit(&run->control->bad_overflow, 1, memory_order_relaxed);
+        return;
+    }
+    atomic_fetch_add_explicit(&entry->count, 1, memory_order_relaxed);
+    if (atomic_load_explicit(&entry->verdict, memory_order_relaxed) != 0)
+        return;
+    snprintf(entry->name, sizeof entry->name, "%.*s", IM_NAME_BYTES - 1,
+             name); /* names from cells may have no end */
+    /* Release: the name is complete; pairs with the supervisor's acquire. */
+    atomic_store_explicit(&entry->verdict, verdict, memory_order_release);
+}
+
+bool im_bad_is_quarantined(const struct im_run *run, uint64_t key)
+{
+    uint32_t count = atomic_load_explicit(&run->control->quarantine_count, memory_order_acquire);
+
+    for (uint32_t i = 0; i < count && i < IM_QUARANTINE_MAX; i++)
+        if (atomic_load_explicit(&run->control->quarantine[i], memory_order_relaxed) == key)
+            return true;
+    return false;
+}

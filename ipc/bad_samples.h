@@ -1,0 +1,19 @@
+/* The table of samples that could not be used, and the quarantine of those that killed their augmenter. */
+#ifndef IPC_BAD_SAMPLES_H
+#define IPC_BAD_SAMPLES_H
+
+#include "ipc/run.h"
+
+/* Key of a sample in both tables. */
+static inline uint64_t im_bad_key(enum im_split split, uint64_t sample)
+{
+    return (uint64_t)split << 63 | (sample + 1);
+}
+
+/* Augmenter, before it commits the sample: records it, once per sample however often it comes again. */
+void im_bad_record(struct im_run *run, uint64_t key, uint32_t verdict, const char *name);
+
+/* Has this sample killed its augmenter too often? */
+bool im_bad_is_quarantined(const struct im_run *run, uint64_t key);
+
+#endif

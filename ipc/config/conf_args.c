@@ -1,0 +1,187 @@
+/* Flags and environment variables.
+ *
+ * Flags are parsed here and not by getopt_long(), which takes abbreviations (so that a new option could
+ * change what an old script means), keeps global state and words its own errors. Forms: --name value,
+ * --name=value, --flag, --no-flag, -b value; `--` ends them, and so does the first word that is no flag. A
+ * later flag wins over an earlier one. */
+#include "ipc/config/conf_table.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* One flag taken apart. */
+struct flag {
+    char written[IM_CONF_NAME_BYTES + 8]; /* "--lr", for sentences */
+    char name[IM_CONF_NAME_BYTES];        /* "lr" */
+    const char *value;                    /* after '='; NULL: none */
+};
+
+/* False for a flag whose name is too long to be one. */
+static bool split(const char *argument, struct flag *f)
+{
+    size_t dashes = strspn(argument, "-");
+    size_t length = strcspn(argument, "=");
+
+    f->value = argument[length] == '=' ? argument + length + 1 : NULL;
+    snprintf(f->written, sizeof f->written, "%.*s", (int)length, argument);
+    return length < sizeof f->written && im_conf_normal(f->written + dashes, f->name);
+}
+
+/* The key, with the value that the flag's name itself gives (--no-nesterov, --no-color) in *ret_value. One
+ * that the commands do not use is found too, for the sentence about it. -1: none. */
+static int find_flag(const struct flag *f, unsigned commands, const char **ret_value)
+{
+    bool is_short = f->written[1] != '-';
+    int key;
+
+    if (is_short != (f->name[0] != '\0' && f->name[1] == '\0'))
+        return -1;
+    key = im_conf_find_for(commands, f->name, ret_value);
+    if (key < 0)
+        key = im_conf_find(f->name, ret_value);
+    if (key < 0 && strncmp(f->name, "no-", 3) == 0) {
+        key = im_conf_find(f->name + 3, ret_value);
+        if (key >= 0 && im_conf_keys[key].kind != IM_CONF_BOOL)
+            return -1;
+        *ret_value = "false";
+    }
+    return key;
+}
+
+/* What the flag means without a value; NULL: it wants one. */
+static const char *bare_value(int key)
+{
+#define ROW(name, value) {name, value},
+    static const char *const rows[][2] = {IM_CONF_BARE(ROW)};
+#undef ROW
+
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        if (strcmp(rows[i][0], im_conf_keys[key].name) == 0)
+            return rows[i][1];
+    return NULL;
+}
+
+static int parse_flag(struct im_conf *conf, unsigned commands, char **at, struct im_text *text)
+{
+    struct flag f;
+    struct im_conf_place place = {.source = IM_CONF_FLAG, .written = f.written};
+    const char *fixed;
+    int key, err;
+
+    if (!split(at[0], &f))
+        return im_fail(text, -EINVAL, "unknown flag %.100s", at[0]);
+    key = find_flag(&f, commands, &fixed);
+    if (key < 0)
+        return im_conf_unknown(f.name, &place, text);
+    if (!(im_conf_keys[key].commands & commands))
+        return im_fail(text, -EINVAL, "%s has no meaning for this command", f.written);
+    if (fixed && f.value)
+        return im_fail(text, -EINVAL, "%s takes no value", f.written);
+    if (fixed || f.value)
+        return im_conf_put(conf, key, fixed ? fixed : f.value, &place, text) < 0 ? -EINVAL : 1;
+    if (im_conf_keys[key].kind == IM_CONF_BOOL)
+        return im_conf_put(conf, key, "true", &place, text) < 0 ? -EINVAL : 1;
+    if ((!at[1] || strncmp(at[1], "--", 2) == 0) && bare_value(key))
+        return im_conf_put(conf, key, bare_value(key), &place, text) < 0 ? -EINVAL : 1;
+    if (!at[1] || strncmp(at[1], "--", 2) == 0)
+        return im_fail(text, -EINVAL, "%s wants a value: %s %s", f.written, f.written,
+                       im_conf_keys[key].metavar);
+    err = im_conf_put(conf, key, at[1], &place, text);
+    return err < 0 ? err : 2;
+}
+
+int im_conf_parse_args(struct im_conf *conf, unsigned commands, int argc, char **argv, struct im_text *text)
+{
+    int i = 1;
+
+    while (i < argc && argv[i][0] == '-' && argv[i][1]) {
+        int taken;
+
+        if (strcmp(argv[i], "--") == 0)
+            return i + 1;
+        taken = parse_flag(conf, commands, argv + i, text);
+        if (taken < 0)
+            return taken;
+        i += taken;
+    }
+    return i;
+}
+
+/* Variables of ours that are no keys. */
+static bool is_other_variable(const char *name)
+{
+    return strcmp(name, "fault") == 0 || strcmp(name, "data") == 0;
+}
+
+static int take_variable(struct im_conf *conf, const char *entry, struct im_text *warning,
+                         struct im_text *text)
+{
+    size_t length = strcspn(entry, "=");
+    char written[IM_CONF_NAME_BYTES + 8], name[IM_CONF_NAME_BYTES];
+    struct im_conf_place place = {.source = IM_CONF_ENVIRONMENT, .written = written};
+    const char *value = entry + length + 1, *near;
+    int key;
+
+    if (entry[length] != '=' || !*value || length >= sizeof written)
+        return 0;
+    snprintf(written, sizeof written, "%.*s", (int)length, entry);
+    if (!im_conf_normal(written + 8, name) || is_other_variable(name))
+        return 0;
+    for (key = IM_KEY_COUNT - 1; key >= 0; key--) {
+        if (strcmp(im_conf_keys[key].name, name) == 0)
+            return im_conf_put(conf, key, value, &place, text);
+    }
+    near = im_conf_near(name);
+    if (near) {
+        char meant[IM_CONF_NAME_BYTES];
+
+        for (size_t i = 0; i <= strlen(near); i++)
+            meant[i] = near[i] == '-' ? '_' : (char)toupper((unsigned char)near[i]);
+        im_fail(warning, 0, "the environment's %s is no option and was ignored; did you mean IMSUPER_%s?",
+                written, meant);
+    }
+    return 0;
+}
+
+int im_conf_load_env(struct im_conf *conf, char *const *environment, struct im_text *warning,
+                     struct im_text *text)
+{
+    if (warning)
+        warning->s[0] = '\0';
+    for (; environment && *environment; environment++) {
+        int err =
+            strncmp(*environment, "IMSUPER_", 8) == 0 ? take_variable(conf, *environment, warning, text) : 0;
+
+        if (err < 0)
+            return err;
+    }
+    return 0;
+}
+
+int im_conf_load(struct im_conf *conf, unsigned commands, int argc, char **argv, struct im_text *warning,
+                 struct im_text *text)
+{
+    struct im_conf first;
+    int n, err;
+
+    /* A first look only for the names of the files, which have the least say. */
+    im_conf_defaults(&first);
+    err = im_conf_load_env(&first, environ, warning, text);
+    n = err < 0 ? err : im_conf_parse_args(&first, commands, argc, argv, text);
+    if (n < 0)
+        return n;
+    im_conf_defaults(conf);
+    if (first.recipe[0])
+        err = im_conf_load_recipe(conf, first.recipe, text);
+    if (err == 0 && first.config[0])
+        err = im_conf_load_yaml(conf, first.config, text);
+    if (err == 0)
+        err = im_conf_load_env(conf, environ, warning, text);
+    n = err < 0 ? err : im_conf_parse_args(conf, commands, argc, argv, text);
+    if (n >= 0)
+        im_conf_apply_set(conf);
+    return n;
+}

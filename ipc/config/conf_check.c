@@ -1,0 +1,209 @@
+/* Values that are right one by one and wrong together, and texts with a form of their own (train-crop, mean,
+ * gpus).
+ *
+ * Only what the configuration itself shows: whether folders exist, memory suffices or a batch is larger than
+ * the data set is known to those who look. */
+#include "ipc/config/conf_table.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { RUN_NAME_BYTES_MAX = 100 };
+
+/* Digits up to the end or `stop`; -1: none or too many. */
+static int parse_small(const char *s, const char **ret_end)
+{
+    char *end;
+    unsigned long value;
+
+    if (!isdigit((unsigned char)*s) || strspn(s, "0123456789") > 6)
+        return -1;
+    value = strtoul(s, &end, 10);
+    *ret_end = end;
+    return (int)value;
+}
+
+int im_conf_train_crop(const struct im_conf *conf, enum im_crop *ret_crop, int *ret_padding)
+{
+    const char *s = conf->train_crop, *end = s;
+    int padding = 0;
+
+    if (strncmp(s, "pad:", 4) == 0) {
+        padding = parse_small(s + 4, &end);
+        if (padding < 1 || *end)
+            return -EINVAL;
+        *ret_crop = IM_CROP_PAD;
+    } else if (strcmp(s, "rrc") == 0) {
+        *ret_crop = IM_CROP_RRC;
+    } else if (strcmp(s, "center") == 0) {
+        *ret_crop = IM_CROP_CENTER;
+    } else {
+        return -EINVAL;
+    }
+    *ret_padding = padding;
+    return 0;
+}
+
+int im_conf_triplet(const char *s, double ret_values[3])
+{
+    double values[3];
+
+    for (int i = 0; i < 3; i++) {
+        char *end;
+
+        values[i] = strtod(s, &end);
+        if (end == s || isspace((unsigned char)*s) || !isfinite(values[i]) || *end != (i < 2 ? ',' : '\0'))
+            return -EINVAL;
+        s = end + 1;
+    }
+    memcpy(ret_values, values, sizeof values);
+    return 0;
+}
+
+int im_conf_parse_gpus(const char *s, struct im_conf_gpus *ret)
+{
+    struct im_conf_gpus gpus = {.count = 0, .is_list = strchr(s, ',') != NULL};
+
+    if (strcmp(s, "auto") == 0) {
+        *ret = (struct im_conf_gpus){.count = -1};
+        return 0;
+    }
+    do {
+        int number = parse_small(s, &s);
+
+        if (number < 0 || (!gpus.is_list && (*s || number > IM_CONF_GPUS_MAX)))
+            return -EINVAL;
+        if (!gpus.is_list) {
+            *ret = (struct im_conf_gpus){.count = number};
+            return 0;
+        }
+        for (int i = 0; i < gpus.count; i++) {
+            if (gpus.devices[i] == number)
+                return -EINVAL;
+        }
+        if (gpus.count == IM_CONF_GPUS_MAX || (*s && *s != ','))
+            return -EINVAL;
+        gpus.devices[gpus.count++] = number;
+        s += *s == ',';
+    } while (*s);
+    *ret = gpus;
+    return 0;
+}
+
+int im_conf_gpu(const struct im_conf *conf, uint32_t rank)
+{
+    struct im_conf_gpus gpus;
+
+    if (im_conf_parse_gpus(conf->gpus, &gpus) < 0 || !gpus.is_list || rank >= (uint32_t)gpus.count)
+        return -1;
+    return gpus.devices[rank];
+}
+
+static int check_augmentation(const struct im_conf *c, struct im_text *text)
+{
+    struct im_text sentence;
+    double mean[3], std[3];
+    enum im_crop crop;
+    int padding;
+
+    if (im_conf_train_crop(c, &crop, &padding) < 0)
+        return im_fail(text, -EINVAL, "train-crop: \"%s\" is none of rrc, center and pad:N with N from 1 on",
+                       c->train_crop);
+    if (crop == IM_CROP_PAD && padding >= (int)im_conf_smallest_image_size(c))
+        return im_fail(text, -EINVAL, "train-crop: a padding of %d is not smaller than image-size %u",
+                       padding, im_conf_smallest_image_size(c));
+    if (c->rrc_scale_min > c->rrc_scale_max)
+        return im_fail(text, -EINVAL, "rrc-scale-min %g is larger than rrc-scale-max %g", c->rrc_scale_min,
+                       c->rrc_scale_max);
+    if (c->rrc_ratio_min > c->rrc_ratio_max)
+        return im_fail(text, -EINVAL, "rrc-ratio-min %g is larger than rrc-ratio-max %g", c->rrc_ratio_min,
+                       c->rrc_ratio_max);
+    if (im_conf_eval_image_size(c) < 8)
+        return im_fail(text, -EINVAL, "eval-image-size: %lld is out of range (want 0 or 8 to 1024)",
+                       (long long)c->eval_image_size);
+    if (im_conf_eval_resize(c) < im_conf_eval_image_size(c))
+        return im_fail(text, -EINVAL,
+                       "eval-resize %lld is smaller than the %lld pixels of the crop in validation",
+                       (long long)c->eval_resize, (long long)im_conf_eval_image_size(c));
+    im_fail(&sentence, 0, "want three numbers such as 0.5,0.5,0.5");
+    if (im_conf_triplet(c->mean, mean) < 0)
+        return im_fail(text, -EINVAL, "mean: \"%.200s\": %s", c->mean, sentence.s);
+    if (im_conf_triplet(c->std, std) < 0 || !(std[0] > 0 && std[1] > 0 && std[2] > 0))
+        return im_fail(text, -EINVAL, "std: \"%.200s\": %s, all above 0", c->std, sentence.s);
+    return 0;
+}
+
+/* Somebody has set subset-size. An effective config.yaml says all defaults, and means nothing by that. */
+static bool is_meant(const struct im_conf *c, const struct im_conf *defaults)
+{
+    int source = c->origin[IM_KEY_subset_size].source;
+
+    if (source == IM_CONF_FILE)
+        return c->subset_size != defaults->subset_size;
+    return source != IM_CONF_DEFAULT && source != IM_CONF_FROZEN;
+}
+
+static int check_training(const struct im_conf *c, struct im_text *text)
+{
+    struct im_conf defaults;
+
+    im_conf_defaults(&defaults);
+    if (!c->subset && is_meant(c, &defaults))
+        return im_fail(text, -EINVAL, "subset-size %lld does nothing without subset: give --subset too",
+                       (long long)c->subset_size);
+    return 0;
+}
+
+/* A run's name is one directory's name, without surprises for shells. */
+static int check_run_name(const char *s, struct im_text *text)
+{
+    size_t n = strlen(s);
+
+    if (n > RUN_NAME_BYTES_MAX)
+        return im_fail(text, -EINVAL, "run-name: %zu bytes are too long (want %d at most)", n,
+                       RUN_NAME_BYTES_MAX);
+    if (s[0] == '.' || s[0] == '-' || strchr(s, '/'))
+        return im_fail(text, -EINVAL, "run-name: \"%s\" must not begin with . or - nor hold a /", s);
+    return 0;
+}
+
+int im_conf_check(const struct im_conf *conf, struct im_text *text)
+{
+    struct im_conf_gpus gpus;
+    int err = im_conf_check_resize(conf, text);
+
+    if (err == 0)
+        err = check_augmentation(conf, text);
+    if (err == 0)
+        err = im_conf_check_transforms(conf, text);
+    if (err == 0)
+        err = check_training(conf, text);
+    if (err == 0)
+        err = im_conf_check_schedule(conf, text);
+    if (err == 0)
+        err = im_conf_check_recipe(conf, text);
+    if (err == 0)
+        err = im_conf_check_idle(conf, text);
+    if (err == 0)
+        err = check_run_name(conf->run_name, text);
+    if (err < 0)
+        return err;
+    if (!conf->workspace[0])
+        return im_fail(text, -EINVAL, "workspace: want a folder's name");
+    if (im_conf_parse_gpus(conf->gpus, &gpus) < 0)
+        return im_fail(text, -EINVAL,
+                       "gpus: \"%.200s\" is none of 0, auto, a number up to %d and a list such as 0,2 "
+                       "without repetition",
+                       conf->gpus, IM_CONF_GPUS_MAX);
+    if (conf->amp == IM_AMP_FP16 && conf->backend == IM_BACKEND_ONEDNN)
+        return im_fail(text, -EINVAL, "amp fp16 is for GPUs: the backend onednn computes in fp32 or bf16");
+    if (conf->backend == IM_BACKEND_CUDA && gpus.count == 0)
+        return im_fail(text, -EINVAL, "backend cuda and gpus 0 contradict each other");
+    if (conf->side_min > conf->side_max)
+        return im_fail(text, -EINVAL, "side-min %lld is larger than side-max %lld", (long long)conf->side_min,
+                       (long long)conf->side_max);
+    return 0;
+}

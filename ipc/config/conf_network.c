@@ -1,0 +1,60 @@
+/* Sizes and batches that the chosen network cannot train with. What a network is knows the trainer; the
+ * strides here are held against its own by tests/unit/trainer/model/test_model.c. */
+#include "ipc/config/conf_table.h"
+
+#include <errno.h>
+
+uint32_t im_conf_stride(const struct im_conf *c)
+{
+    const bool cifar = c->model == IM_MODEL_RESNET20 || c->model == IM_MODEL_RESNET32 ||
+                       c->model == IM_MODEL_RESNET44 || c->model == IM_MODEL_RESNET56;
+    const bool small = c->stem == IM_CONF_STEM_SMALL || (c->stem == IM_CONF_STEM_AUTO && cifar);
+
+    return (small ? 1u : 4u) << (cifar ? 2 : 3);
+}
+
+static int check_side(const struct im_conf *c, const char *key, uint32_t size, struct im_text *text)
+{
+    const uint32_t stride = im_conf_stride(c);
+
+    if (size >= stride)
+        return 0;
+    return im_fail(text, -EINVAL, "%s: %u pixels are fewer than the stride of %s, %u: take %u or more%s", key,
+                   size, im_conf_choice(IM_KEY_model, c->model), stride, stride,
+                   size >= stride / 4 && c->stem != IM_CONF_STEM_SMALL ? ", or --stem small" : "");
+}
+
+/* With one image whose last values have one place, batch norm sees one value a channel, which is its own
+ * mean: the layers behind get nothing of the image. PyTorch refuses to train so, too. */
+static int check_batch(const struct im_conf *c, const struct im_conf_resize_entry *e, struct im_text *text)
+{
+    const char *key = *c->resize_schedule ? "resize-schedule" : "batch-size";
+
+    if (e->batch > 1)
+        return 0;
+    if (c->mixup > 0 || c->cutmix > 0)
+        return im_fail(text, -EINVAL,
+                       "%s: %s mixes each image with another of its batch; a batch of 1 has no other", key,
+                       c->mixup > 0 ? "mixup" : "cutmix");
+    if (e->from <= im_conf_stride(c) && !(c->sync_bn && c->ranks > 1))
+        return im_fail(
+            text, -EINVAL,
+            "%s: with 1 image of %u pixels batch norm has one value a channel in the last layers of "
+            "%s: take a batch of 2 or more, or larger images",
+            key, e->from, im_conf_choice(IM_KEY_model, c->model));
+    return 0;
+}
+
+int im_conf_check_network(const struct im_conf *c, struct im_text *text)
+{
+    struct im_conf_resize r;
+    int err = im_conf_resize(c, &r, text);
+
+    if (err == 0 && !*c->resize_schedule)
+        err = check_side(c, "image-size", (uint32_t)c->image_size, text);
+    if (err == 0)
+        err = check_side(c, "eval-image-size", (uint32_t)im_conf_eval_image_size(c), text);
+    for (int i = 0; i < r.count && err == 0; i++)
+        err = check_batch(c, &r.entry[i], text);
+    return err;
+}

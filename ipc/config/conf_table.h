@@ -1,0 +1,73 @@
+/* Private to conf*.c: the option table as data, and setting with the words for errors. */
+#ifndef IPC_CONFIG_CONF_TABLE_H
+#define IPC_CONFIG_CONF_TABLE_H
+
+#include "ipc/config/conf.h"
+
+enum im_conf_kind { IM_CONF_BOOL, IM_CONF_INT, IM_CONF_SEED, IM_CONF_REAL, IM_CONF_TEXT, IM_CONF_ENUM };
+
+struct im_conf_key {
+    const char *name;
+    const char *metavar;
+    const char *help;
+    const char *const *choices; /* NULL-terminated; of IM_CONF_ENUM */
+    size_t offset;              /* in struct im_conf */
+    int64_t int_min, int_max;   /* of IM_CONF_INT */
+    double real_min, real_max;  /* of IM_CONF_REAL */
+    enum im_conf_kind kind;
+    enum im_conf_group group;
+    unsigned commands;
+};
+
+extern const struct im_conf_key im_conf_keys[IM_KEY_COUNT];
+extern const char *const im_conf_groups[IM_GROUP_COUNT];
+
+/* A value on its way in: where it came from, for the origin and for sentences. */
+struct im_conf_place {
+    enum im_conf_source source;
+    const char *file; /* NULL: none */
+    int line;
+    const char *written; /* the name as the user wrote it: "--lr", "IMSUPER_LR" */
+};
+
+enum { IM_CONF_NAME_BYTES = 64 };
+
+/* Makes a key's form of a written name: _ and . become -, upper case lower. False when it is too long to be
+ * one. */
+bool im_conf_normal(const char *written, char name[IM_CONF_NAME_BYTES]);
+
+/* The key of a normal name, or of another trainer's name for it (then *ret_value may be the value it stands
+ * for). -1: none. */
+int im_conf_find(const char *name, const char **ret_value);
+
+/* The same among the keys that one of `commands` uses: a short flag may mean another key to another command.
+ */
+int im_conf_find_for(unsigned commands, const char *name, const char **ret_value);
+
+/* im_conf_check()'s part about the aug keys. */
+int im_conf_check_transforms(const struct im_conf *conf, struct im_text *text);
+
+/* Its part about the course of the learning rate. */
+int im_conf_check_schedule(const struct im_conf *conf, struct im_text *text);
+
+/* Its part about resize-schedule. */
+int im_conf_check_resize(const struct im_conf *conf, struct im_text *text);
+
+/* Its part about what a step of training does. */
+int im_conf_check_recipe(const struct im_conf *conf, struct im_text *text);
+
+/* Its part about flags that would do nothing. */
+int im_conf_check_idle(const struct im_conf *conf, struct im_text *text);
+
+/* -EINVAL with "PLACE: unknown KIND X; did you mean Y?" or the hint for a name that means something else
+ * here. */
+int im_conf_unknown(const char *name, const struct im_conf_place *place, struct im_text *text);
+
+/* The nearest key's name, or NULL. */
+const char *im_conf_near(const char *name);
+
+/* Parses and stores. */
+int im_conf_put(struct im_conf *conf, int key, const char *value, const struct im_conf_place *place,
+                struct im_text *text);
+
+#endif

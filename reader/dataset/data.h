@@ -1,0 +1,43 @@
+/* From a data folder to an index: cached where it was built before and nothing changed, built otherwise. */
+#ifndef READER_DATASET_DATA_H
+#define READER_DATASET_DATA_H
+
+#include <limits.h>
+
+#include "reader/dataset/index.h"
+
+/* Scans the tree. ret_bytes is malloc'ed and the caller's: the bytes of an index file. -EBADMSG with a
+ * sentence where the data set cannot be trained on: a class without images, a validation class that training
+ * does not have, labels that are missing. */
+int rd_index_build(const struct rd_layout *layout, const struct rd_progress *progress, void **ret_bytes,
+                   size_t *ret_size, struct im_text *text);
+
+/* Whether the folders and label files that the index was made from are as they were. A change of what is in a
+ * file is none. */
+int rd_index_is_fresh(const struct rd_index *index);
+
+struct rd_data {
+    struct rd_index index;
+    char path[PATH_MAX]; /* the index file; "" where there is none (see note) */
+    int cached;          /* 1: found in the cache, fresh */
+    struct im_text note; /* why there is no file, or "" */
+    void *bytes;         /* of an index without file */
+};
+
+/* Where the index of this folder and forced layout is cached: below $XDG_CACHE_HOME/imsuper or
+ * ~/.cache/imsuper. -ENOENT: nowhere. */
+int rd_cache_path(const char *root, enum rd_layout_kind forced, char *ret_path, size_t size);
+
+struct rd_source {
+    const char *folder;
+    enum rd_layout_kind layout; /* AUTO: found by looking */
+    int rebuild;                /* 1: does not look into the cache */
+};
+
+/* Finds, loads or builds the index of a data folder. A cache that cannot be written is no error; the index
+ * then lives in memory. */
+int rd_data_open(const struct rd_source *source, const struct rd_progress *progress, struct rd_data *ret_data,
+                 struct im_text *text);
+void rd_data_close(struct rd_data *data);
+
+#endif

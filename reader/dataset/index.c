@@ -1,0 +1,232 @@
+/* Attaching to an index: everything that later look-ups rely on is checked once, here, so that they need no
+ * checks. The bytes come from a cache folder, where a torn write, another version or a stranger may have left
+ * anything: tests/fuzz/fuzz_index.c tries that.
+ *
+ * The checksum is over all bytes (44 MB take 5 ms for ImageNet), but it is no proof against intent, so ranges
+ * are checked besides. */
+#include "reader/dataset/index.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "ipc/base/hash.h"
+#include "reader/dataset/index_file.h"
+
+static const uint32_t item_bytes[RD_SECTIONS] = {
+    [RD_STRINGS] = 1,
+    [RD_CLASSES] = sizeof(uint32_t),
+    [RD_DIRECTORIES] = sizeof(uint32_t),
+    [RD_TRAIN_SAMPLES] = sizeof(struct rd_index_sample),
+    [RD_VAL_SAMPLES] = sizeof(struct rd_index_sample),
+    [RD_STAMPS] = sizeof(struct rd_index_stamp),
+};
+
+static uint64_t checksum(const struct rd_index_header *header, size_t size)
+{
+    struct rd_index_header copy = *header;
+
+    copy.checksum = 0;
+    return im_hash64((const char *)header + sizeof copy, size - sizeof copy,
+                     im_hash64(&copy, sizeof copy, 0));
+}
+
+void rd_index_seal(struct rd_index_header *header, size_t size)
+{
+    header->checksum = checksum(header, size);
+}
+
+static const char *check_header(const struct rd_index_header *header, size_t size)
+{
+    if (size < sizeof *header || header->magic != RD_INDEX_MAGIC)
+        return "it is no index of imsuper";
+    if (header->endian != RD_INDEX_ENDIAN)
+        return "it comes from a machine with another byte order";
+    if (header->version != RD_INDEX_VERSION)
+        return "it has another version";
+    if (header->file_bytes != size)
+        return "it is cut short or too long";
+    if (header->checksum != checksum(header, size))
+        return "its checksum is wrong";
+    for (int i = 0; i < RD_SECTIONS; i++) {
+        uint64_t offset = header->sections[i].offset, count = header->sections[i].count;
+
+        if (offset % 8 || offset < sizeof *header || offset > size || count > (size - offset) / item_bytes[i])
+            return "a section lies outside of it";
+    }
+    if (header->layout != RD_LAYOUT_FOLDERS && header->layout != RD_LAYOUT_ILSVRC)
+        return "its layout is unknown";
+    if (header->sections[RD_CLASSES].count > INT32_MAX || header->sections[RD_DIRECTORIES].count > UINT32_MAX)
+        return "it has too many classes or folders";
+    return NULL;
+}
+
+static int strings_are_good(const uint32_t *offsets, uint64_t count, uint64_t strings_bytes)
+{
+    for (uint64_t i = 0; i < count; i++)
+        if (offsets[i] >= strings_bytes)
+            return 0;
+    return 1;
+}
+
+static const char *check_content(const struct rd_index *index)
+{
+    const struct rd_index_header *header = index->header;
+    uint64_t strings_bytes = header->sections[RD_STRINGS].count;
+    uint32_t bad = 0;
+
+    /* With the last byte NUL every offset inside names a string that ends inside. */
+    if (strings_bytes == 0 || index->strings[0] || index->strings[strings_bytes - 1])
+        return "its strings do not end";
+    if (header->root >= strings_bytes ||
+        !strings_are_good(header->skipped_first, RD_SKIP_KINDS, strings_bytes) ||
+        !strings_are_good(index->classes, header->sections[RD_CLASSES].count, strings_bytes) ||
+        !strings_are_good(index->directories, header->sections[RD_DIRECTORIES].count, strings_bytes))
+        return "a name lies outside of it";
+    for (int split = 0; split < RD_SPLITS; split++) {
+        const struct rd_index_sample *samples = index->samples[split];
+
+        for (uint64_t i = 0; i < header->sections[RD_TRAIN_SAMPLES + split].count; i++)
+            bad |= (uint32_t)(samples[i].name >= strings_bytes) |
+                   (uint32_t)(samples[i].directory >= header->sections[RD_DIRECTORIES].count) |
+                   (uint32_t)(samples[i].label >= header->sections[RD_CLASSES].count);
+    }
+    for (uint64_t i = 0; i < header->sections[RD_STAMPS].count; i++)
+        bad |= (uint32_t)(index->stamps[i].path >= strings_bytes);
+    return bad ? "a sample refers to what it does not hold" : NULL;
+}
+
+int rd_index_attach(const void *bytes, size_t size, struct rd_index *ret_index, struct im_text *text)
+{
+    const struct rd_index_header *header = bytes;
+    struct rd_index index = {.header = header, .bytes = size};
+    const void *sections[RD_SECTIONS];
+    const char *wrong;
+
+    im_assert((uintptr_t)bytes % 8 == 0);
+    wrong = check_header(header, size);
+    if (wrong)
+        return im_fail(text, -EBADMSG, "the index cannot be used: %s", wrong);
+    for (int i = 0; i < RD_SECTIONS; i++)
+        sections[i] = (const char *)bytes + header->sections[i].offset;
+    index.strings = sections[RD_STRINGS];
+    index.classes = sections[RD_CLASSES];
+    index.directories = sections[RD_DIRECTORIES];
+    index.samples[RD_TRAIN] = sections[RD_TRAIN_SAMPLES];
+    index.samples[RD_VAL] = sections[RD_VAL_SAMPLES];
+    index.stamps = sections[RD_STAMPS];
+    wrong = check_content(&index);
+    if (wrong)
+        return im_fail(text, -EBADMSG, "the index cannot be used: %s", wrong);
+    *ret_index = index;
+    return 0;
+}
+
+int rd_index_open(const char *path, struct rd_index *ret_index, struct im_text *text)
+{
+    struct im_text why = {""};
+    struct stat st;
+    void *mapping;
+    int err, fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0)
+        return im_fail(text, -errno, "cannot open the index '%.700s': %s", path, strerror(errno));
+    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size == 0) {
+        close(fd);
+        return im_fail(text, -EBADMSG, "the index '%.700s' is empty or no file", path);
+    }
+    /* Index files are replaced, never written in place, so the mapping cannot shrink under us. */
+    mapping = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+    err = mapping == MAP_FAILED ? -errno : 0;
+    close(fd);
+    if (err < 0)
+        return im_fail(text, err, "cannot map the index '%.700s': %s", path, strerror(-err));
+    err = rd_index_attach(mapping, (size_t)st.st_size, ret_index, &why);
+    if (err < 0) {
+        munmap(mapping, (size_t)st.st_size);
+        return im_fail(text, err, "%.200s ('%.700s')", why.s, path);
+    }
+    ret_index->mapping = mapping;
+    return 0;
+}
+
+void rd_index_close(struct rd_index *index)
+{
+    if (index->mapping)
+        munmap(index->mapping, index->bytes);
+    *index = (struct rd_index){0};
+}
+
+uint64_t rd_index_count(const struct rd_index *index, enum rd_split split)
+{
+    return index->header->sections[RD_TRAIN_SAMPLES + split].count;
+}
+
+uint32_t rd_index_class_count(const struct rd_index *index)
+{
+    return (uint32_t)index->header->sections[RD_CLASSES].count;
+}
+
+const char *rd_index_class(const struct rd_index *index, uint32_t label)
+{
+    im_assert(label < rd_index_class_count(index));
+    return index->strings + index->classes[label];
+}
+
+const char *rd_index_root(const struct rd_index *index)
+{
+    return index->strings + index->header->root;
+}
+
+enum rd_layout_kind rd_index_layout(const struct rd_index *index)
+{
+    return (enum rd_layout_kind)index->header->layout;
+}
+
+uint64_t rd_index_hash(const struct rd_index *index)
+{
+    return index->header->content_hash;
+}
+
+void rd_index_skipped(const struct rd_index *index, struct rd_skipped *ret_skipped)
+{
+    for (int kind = 0; kind < RD_SKIP_KINDS; kind++) {
+        ret_skipped->count[kind] = index->header->skipped_count[kind];
+        snprintf(ret_skipped->first[kind], sizeof ret_skipped->first[kind], "%s",
+                 index->strings + index->header->skipped_first[kind]);
+    }
+}
+
+uint32_t rd_index_label(const struct rd_index *index, enum rd_split split, uint64_t id)
+{
+    im_assert(id < rd_index_count(index, split));
+    return index->samples[split][id].label;
+}
+
+static int write_path(const struct rd_index *index, enum rd_split split, uint64_t id, const char *root,
+                      char *ret_path, size_t size)
+{
+    const struct rd_index_sample *sample;
+    int length;
+
+    im_assert(id < rd_index_count(index, split));
+    sample = &index->samples[split][id];
+    length = snprintf(ret_path, size, "%s%s%s/%s", root, *root ? "/" : "",
+                      index->strings + index->directories[sample->directory], index->strings + sample->name);
+    return length < 0 || (size_t)length >= size ? -ENAMETOOLONG : length;
+}
+
+int rd_index_relative(const struct rd_index *index, enum rd_split split, uint64_t id, char *ret_path,
+                      size_t size)
+{
+    return write_path(index, split, id, "", ret_path, size);
+}
+
+int rd_index_path(const struct rd_index *index, enum rd_split split, uint64_t id, char *ret_path, size_t size)
+{
+    return write_path(index, split, id, rd_index_root(index), ret_path, size);
+}

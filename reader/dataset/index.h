@@ -1,0 +1,60 @@
+/* The index of a data set: which samples there are, in which order, with which label. One file, mapped
+ * read-only by every process that needs it; sample ids are places in it. */
+#ifndef READER_DATASET_INDEX_H
+#define READER_DATASET_INDEX_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "ipc/base/err.h"
+#include "reader/dataset/layout.h"
+#include "reader/dataset/scan.h"
+
+enum rd_split { RD_TRAIN, RD_VAL, RD_SPLITS };
+
+struct rd_index_header;
+struct rd_index_sample;
+struct rd_index_stamp;
+
+/* An attached index. After a successful open or attach all offsets inside are known to be good. Read-only:
+ * any thread. */
+struct rd_index {
+    const struct rd_index_header *header;
+    const char *strings;
+    const uint32_t *classes, *directories; /* offsets into strings */
+    const struct rd_index_sample *samples[RD_SPLITS];
+    const struct rd_index_stamp *stamps;
+    void *mapping; /* NULL: the caller's memory */
+    size_t bytes;
+};
+
+/* Maps the file. -EBADMSG with a sentence: not an index, another version or byte order, torn or damaged. */
+int rd_index_open(const char *path, struct rd_index *ret_index, struct im_text *text);
+
+/* The same over memory of the caller's, aligned to 8 bytes, that outlives the index. Any bytes may be given.
+ */
+int rd_index_attach(const void *bytes, size_t size, struct rd_index *ret_index, struct im_text *text);
+void rd_index_close(struct rd_index *index); /* accepts a zeroed one */
+
+uint64_t rd_index_count(const struct rd_index *index, enum rd_split split);
+uint32_t rd_index_class_count(const struct rd_index *index);
+const char *rd_index_class(const struct rd_index *index, uint32_t label); /* label < class count */
+const char *rd_index_root(const struct rd_index *index);                  /* absolute path */
+enum rd_layout_kind rd_index_layout(const struct rd_index *index);
+
+/* Identifies what is trained on: class names, relative paths and labels of both splits in order; not where it
+ * lies. */
+uint64_t rd_index_hash(const struct rd_index *index);
+
+/* What was passed over when the index was built. */
+void rd_index_skipped(const struct rd_index *index, struct rd_skipped *ret_skipped);
+
+/* Of sample id < count: its label (< class count), and its path relative to the root or absolute. The path
+ * calls return the length, or -ENAMETOOLONG where it does not fit `size` bytes with its NUL. */
+uint32_t rd_index_label(const struct rd_index *index, enum rd_split split, uint64_t id);
+int rd_index_relative(const struct rd_index *index, enum rd_split split, uint64_t id, char *ret_path,
+                      size_t size);
+int rd_index_path(const struct rd_index *index, enum rd_split split, uint64_t id, char *ret_path,
+                  size_t size);
+
+#endif

@@ -1,0 +1,139 @@
+/* The cache of indexes: one file per data folder and forced layout, named by a hash of both, in the user's
+ * cache folder.
+ *
+ * Fresh means: every folder and every file of labels still has the time of change, inode and device that it
+ * had. File systems count time in ticks, so a change right after the scan can leave the same time: a stamp
+ * younger than a tick before the scan began is not trusted, the index is built again next time (git calls
+ * such entries racily clean). Whole seconds hint at a file system that has no finer ones. Nothing here needs
+ * a lock: files are replaced at once or not at all, and two builders write the same bytes. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ipc/base/file.h"
+#include "ipc/base/hash.h"
+#include "reader/dataset/data.h"
+#include "reader/dataset/index_file.h"
+
+#define TICK_NS ((int64_t)20000000)
+#define COARSE_TICK_NS ((int64_t)2000000000)
+
+static int is_same(const struct rd_stamp *a, const struct rd_stamp *b)
+{
+    return a->mtime_ns == b->mtime_ns && a->inode == b->inode && a->device == b->device &&
+           a->bytes == b->bytes;
+}
+
+int rd_index_is_fresh(const struct rd_index *index)
+{
+    uint64_t count = index->header->sections[RD_STAMPS].count;
+    int fresh = 1, root_fd = open(rd_index_root(index), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (root_fd < 0)
+        return 0;
+    for (uint64_t i = 0; i < count && fresh; i++) {
+        const struct rd_index_stamp *then = &index->stamps[i];
+        int64_t tick_ns = then->stamp.mtime_ns % 1000000000 ? TICK_NS : COARSE_TICK_NS;
+        struct rd_stamp now;
+
+        fresh = then->stamp.mtime_ns < index->header->built_ns - tick_ns &&
+                rd_stamp_take(root_fd, index->strings + then->path, &now) == 0 && is_same(&then->stamp, &now);
+    }
+    close(root_fd);
+    return fresh && count > 0;
+}
+
+int rd_cache_path(const char *root, enum rd_layout_kind forced, char *ret_path, size_t size)
+{
+    const char *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    uint64_t key = im_hash64(root, strlen(root), (uint64_t)forced);
+    int length;
+
+    /* The XDG specification: a path that is not absolute is to be ignored. */
+    if (xdg && *xdg == '/')
+        length = snprintf(ret_path, size, "%s/imsuper/%016llx.index", xdg, (unsigned long long)key);
+    else if (home && *home == '/')
+        length = snprintf(ret_path, size, "%s/.cache/imsuper/%016llx.index", home, (unsigned long long)key);
+    else
+        return -ENOENT;
+    return length < 0 || (size_t)length >= size ? -ENAMETOOLONG : 0;
+}
+
+/* Whether a cached index is there, is for this very layout, and is fresh. */
+static int load(const struct rd_layout *layout, struct rd_data *data)
+{
+    if (rd_index_open(data->path, &data->index, NULL) < 0)
+        return 0;
+    if (strcmp(rd_index_root(&data->index), layout->root) == 0 &&
+        data->index.header->layout_hash == rd_layout_hash(layout) && rd_index_is_fresh(&data->index))
+        return 1;
+    rd_index_close(&data->index);
+    return 0;
+}
+
+static int save(const char *path, const void *bytes, size_t size, struct im_text *text)
+{
+    char folder[PATH_MAX];
+    int err;
+
+    snprintf(folder, sizeof folder, "%s", path);
+    *strrchr(folder, '/') = '\0';
+    err = im_mkdirs(folder, 0700, text);
+    return err < 0 ? err : im_file_replace(path, bytes, size, text);
+}
+
+static int build_and_save(const struct rd_layout *layout, const struct rd_progress *progress,
+                          struct rd_data *data, struct im_text *text)
+{
+    struct im_text why = {""};
+    size_t size;
+    int err = rd_index_build(layout, progress, &data->bytes, &size, text);
+
+    if (err < 0)
+        return err;
+    if (*data->path && save(data->path, data->bytes, size, &why) == 0) {
+        err = rd_index_open(data->path, &data->index, text);
+        free(data->bytes);
+        data->bytes = NULL;
+        return err;
+    }
+    im_fail(&data->note, 0, "the index is not cached: %.900s",
+            *data->path ? why.s : "neither XDG_CACHE_HOME nor HOME is set");
+    data->path[0] = '\0';
+    return rd_index_attach(data->bytes, size, &data->index, text);
+}
+
+int rd_data_open(const struct rd_source *source, const struct rd_progress *progress, struct rd_data *ret_data,
+                 struct im_text *text)
+{
+    struct rd_data *data = calloc(1, sizeof *data);
+    struct rd_layout layout;
+    int err;
+
+    if (!data)
+        return -ENOMEM;
+    err = rd_layout_find(source->folder, source->layout, &layout, text);
+    if (err < 0)
+        goto out;
+    if (rd_cache_path(layout.root, source->layout, data->path, sizeof data->path) < 0)
+        data->path[0] = '\0';
+    data->cached = *data->path && !source->rebuild && load(&layout, data);
+    err = data->cached ? 0 : build_and_save(&layout, progress, data, text);
+    if (err < 0)
+        rd_data_close(data);
+    else
+        *ret_data = *data;
+out:
+    free(data);
+    return err;
+}
+
+void rd_data_close(struct rd_data *data)
+{
+    rd_index_close(&data->index);
+    free(data->bytes);
+    *data = (struct rd_data){0};
+}

@@ -1,0 +1,91 @@
+/* The bytes of an index file, and the writer that makes them. Only reader/index*.c and reader/dataset/subset.c look
+ * in here.
+ *
+ * header, then sections in this order, each aligned to 8 bytes: strings, classes, directories, train samples,
+ * validation samples, stamps. Strings are NUL-terminated, named by their offset; the section begins and ends
+ * with NUL. The file is a cache for the machine that wrote it: native byte order, marked, refused elsewhere.
+ */
+#ifndef READER_DATASET_INDEX_FILE_H
+#define READER_DATASET_INDEX_FILE_H
+
+#include <assert.h>
+#include <stdint.h>
+
+#include "reader/dataset/index.h"
+#include "reader/dataset/names.h"
+
+#define RD_INDEX_MAGIC 0x7865646e696d69u /* "imindex" in a little-endian file */
+#define RD_INDEX_VERSION 1
+#define RD_INDEX_ENDIAN 0x01020304u
+
+enum rd_section {
+    RD_STRINGS,
+    RD_CLASSES,
+    RD_DIRECTORIES,
+    RD_TRAIN_SAMPLES,
+    RD_VAL_SAMPLES,
+    RD_STAMPS,
+    RD_SECTIONS
+};
+
+struct rd_index_header {
+    uint64_t magic;
+    uint32_t version, endian;
+    uint64_t file_bytes;
+    uint64_t checksum;     /* im_hash64 of the file with this field zero */
+    uint64_t content_hash; /* rd_index_hash() */
+    uint64_t layout_hash;  /* rd_layout_hash() of the layout that was scanned */
+    int64_t built_ns;      /* CLOCK_REALTIME when the scan began */
+    uint32_t layout, root; /* enum rd_layout_kind; string */
+    uint64_t skipped_count[RD_SKIP_KINDS];
+    uint32_t skipped_first[RD_SKIP_KINDS + 1]; /* strings; the last only pads */
+    struct {
+        uint64_t offset, count; /* bytes from the file's start; items */
+    } sections[RD_SECTIONS];
+};
+static_assert(sizeof(struct rd_index_header) == 64 + 40 + 24 + 96, "index version 1");
+
+struct rd_index_sample {
+    uint32_t directory, name, label; /* place in directories; string; place in classes */
+};
+
+struct rd_index_stamp {
+    uint32_t path, unused; /* string, relative to the root */
+    struct rd_stamp stamp;
+};
+static_assert(sizeof(struct rd_index_stamp) == 40, "index version 1");
+
+/* Sets checksum to what the bytes demand. `size` >= sizeof *header. */
+void rd_index_seal(struct rd_index_header *header, size_t size);
+
+/* Collects an index. Zero-initialise; add in order; finish; fini. Functions return 0 or a place, or -ENOMEM
+ * or -EFBIG. */
+struct rd_index_writer {
+    struct rd_names strings, classes, directories; /* classes, directories: only offsets used, into strings */
+    struct rd_index_sample *samples[RD_SPLITS];
+    uint64_t sample_count[RD_SPLITS], sample_capacity[RD_SPLITS];
+    struct rd_index_stamp *stamps;
+    uint64_t stamp_count, stamp_capacity;
+};
+
+int64_t rd_writer_class(struct rd_index_writer *writer, const char *name);
+int64_t rd_writer_directory(struct rd_index_writer *writer, const char *path);
+int rd_writer_sample(struct rd_index_writer *writer, enum rd_split split, uint32_t directory,
+                     const char *name, uint32_t label);
+int rd_writer_stamp(struct rd_index_writer *writer, const char *path, const struct rd_stamp *stamp);
+
+/* What is not collected in lists. */
+struct rd_index_origin {
+    const char *root;
+    enum rd_layout_kind layout;
+    uint64_t layout_hash;
+    int64_t built_ns;
+    struct rd_skipped skipped;
+};
+
+/* The finished file as one malloc'ed block, the caller's. */
+int rd_writer_finish(struct rd_index_writer *writer, const struct rd_index_origin *origin, void **ret_bytes,
+                     size_t *ret_size);
+void rd_writer_fini(struct rd_index_writer *writer);
+
+#endif

@@ -1,0 +1,198 @@
+/* Makes the bytes of an index file from what a scan, or a choice of samples, adds in order. Everything is
+ * collected in growing arrays and copied once at the end: at most some hundred megabytes for a moment, and no
+ * second pass over the disk. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ipc/base/hash.h"
+#include "reader/dataset/index_file.h"
+
+static int grow(void **items, uint64_t *capacity, uint64_t count, size_t item_bytes)
+{
+    uint64_t wanted = 2 * *capacity + 64;
+    void *grown;
+
+    if (count < *capacity)
+        return 0;
+    grown = realloc(*items, wanted * item_bytes);
+    if (!grown)
+        return -ENOMEM;
+    *items = grown;
+    *capacity = wanted;
+    return 0;
+}
+
+/* Keeps the string in strings and its offset in `list`. */
+static int64_t add_name(struct rd_index_writer *writer, struct rd_names *list, const char *name)
+{
+    int64_t offset = rd_names_add(&writer->strings, name), place;
+
+    if (offset < 0)
+        return offset;
+    place = list->count;
+    if (list->count == list->offsets_capacity) {
+        uint64_t capacity = list->offsets_capacity;
+        void *offsets = list->offsets;
+
+        if (capacity > INT32_MAX / 4 || grow(&offsets, &capacity, capacity, sizeof *list->offsets) < 0)
+            return -ENOMEM;
+        list->offsets = offsets;
+        list->offsets_capacity = (uint32_t)capacity;
+    }
+    list->offsets[list->count++] = (uint32_t)offset;
+    return place;
+}
+
+int64_t rd_writer_class(struct rd_index_writer *writer, const char *name)
+{
+    return add_name(writer, &writer->classes, name);
+}
+
+int64_t rd_writer_directory(struct rd_index_writer *writer, const char *path)
+{
+    return add_name(writer, &writer->directories, path);
+}
+
+int rd_writer_sample(struct rd_index_writer *writer, enum rd_split split, uint32_t directory,
+                     const char *name, uint32_t label)
+{
+    int64_t offset = rd_names_add(&writer->strings, name);
+    void *items = writer->samples[split];
+    int err;
+
+    if (offset < 0)
+        return (int)offset;
+    err = grow(&items, &writer->sample_capacity[split], writer->sample_count[split],
+               sizeof(struct rd_index_sample));
+    if (err < 0)
+        return err;
+    writer->samples[split] = items;
+    writer->samples[split][writer->sample_count[split]++] =
+        (struct rd_index_sample){directory, (uint32_t)offset, label};
+    return 0;
+}
+
+int rd_writer_stamp(struct rd_index_writer *writer, const char *path, const struct rd_stamp *stamp)
+{
+    int64_t offset = rd_names_add(&writer->strings, path);
+    void *items = writer->stamps;
+    int err;
+
+    if (offset < 0)
+        return (int)offset;
+    err = grow(&items, &writer->stamp_capacity, writer->stamp_count, sizeof *writer->stamps);
+    if (err < 0)
+        return err;
+    writer->stamps = items;
+    writer->stamps[writer->stamp_count++] =
+        (struct rd_index_stamp){.path = (uint32_t)offset, .stamp = *stamp};
+    return 0;
+}
+
+static void hash_string(struct im_hash *hash, const char *string)
+{
+    im_hash_add(hash, string, strlen(string) + 1);
+}
+
+static int content_hash(const struct rd_index_writer *writer, uint64_t *ret_hash)
+{
+    struct im_hash *hash = im_hash_new(RD_INDEX_VERSION);
+    const char *strings = writer->strings.bytes;
+
+    if (!hash)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < writer->classes.count; i++)
+        hash_string(hash, strings + writer->classes.offsets[i]);
+    for (int split = 0; split < RD_SPLITS; split++) {
+        im_hash_add(hash, &writer->sample_count[split], sizeof writer->sample_count[split]);
+        for (uint64_t i = 0; i < writer->sample_count[split]; i++) {
+            const struct rd_index_sample *sample = &writer->samples[split][i];
+
+            hash_string(hash, strings + writer->directories.offsets[sample->directory]);
+            hash_string(hash, strings + sample->name);
+            im_hash_add(hash, &sample->label, sizeof sample->label);
+        }
+    }
+    *ret_hash = im_hash_value(hash);
+    im_hash_free(&hash);
+    return 0;
+}
+
+static int fill_header(struct rd_index_writer *writer, const struct rd_index_origin *origin,
+                       struct rd_index_header *header)
+{
+    int64_t offset = rd_names_add(&writer->strings, origin->root);
+
+    *header = (struct rd_index_header){
+        .magic = RD_INDEX_MAGIC,
+        .version = RD_INDEX_VERSION,
+        .endian = RD_INDEX_ENDIAN,
+        .layout_hash = origin->layout_hash,
+        .built_ns = origin->built_ns,
+        .layout = (uint32_t)origin->layout,
+        .root = (uint32_t)offset,
+    };
+    for (int kind = 0; kind < RD_SKIP_KINDS && offset >= 0; kind++) {
+        header->skipped_count[kind] = origin->skipped.count[kind];
+        offset =
+            rd_names_add(&writer->strings, origin->skipped.count[kind] ? origin->skipped.first[kind] : "");
+        header->skipped_first[kind] = (uint32_t)offset;
+    }
+    return offset < 0 ? (int)offset : content_hash(writer, &header->content_hash);
+}
+
+int rd_writer_finish(struct rd_index_writer *writer, const struct rd_index_origin *origin, void **ret_bytes,
+                     size_t *ret_size)
+{
+    struct rd_index_header header;
+    int err = fill_header(writer, origin, &header);
+    const struct {
+        const void *items;
+        uint64_t count, bytes;
+    } sections[RD_SECTIONS] = {
+        [RD_STRINGS] = {writer->strings.bytes, writer->strings.used, writer->strings.used},
+        [RD_CLASSES] = {writer->classes.offsets, writer->classes.count,
+                        writer->classes.count * sizeof(uint32_t)},
+        [RD_DIRECTORIES] = {writer->directories.offsets, writer->directories.count,
+                            writer->directories.count * sizeof(uint32_t)},
+        [RD_TRAIN_SAMPLES] = {writer->samples[RD_TRAIN], writer->sample_count[RD_TRAIN],
+                              writer->sample_count[RD_TRAIN] * sizeof(struct rd_index_sample)},
+        [RD_VAL_SAMPLES] = {writer->samples[RD_VAL], writer->sample_count[RD_VAL],
+                            writer->sample_count[RD_VAL] * sizeof(struct rd_index_sample)},
+        [RD_STAMPS] = {writer->stamps, writer->stamp_count, writer->stamp_count * sizeof *writer->stamps},
+    };
+    size_t size = sizeof header;
+    char *bytes;
+
+    if (err < 0)
+        return err;
+    for (int i = 0; i < RD_SECTIONS; i++) {
+        header.sections[i].offset = size;
+        header.sections[i].count = sections[i].count;
+        size += (sections[i].bytes + 7) & ~(uint64_t)7;
+    }
+    header.file_bytes = size;
+    bytes = calloc(1, size);
+    if (!bytes)
+        return -ENOMEM;
+    memcpy(bytes, &header, sizeof header);
+    for (int i = 0; i < RD_SECTIONS; i++)
+        if (sections[i].bytes)
+            memcpy(bytes + header.sections[i].offset, sections[i].items, sections[i].bytes);
+    rd_index_seal((struct rd_index_header *)bytes, size);
+    *ret_bytes = bytes;
+    *ret_size = size;
+    return 0;
+}
+
+void rd_writer_fini(struct rd_index_writer *writer)
+{
+    rd_names_fini(&writer->strings);
+    rd_names_fini(&writer->classes);
+    rd_names_fini(&writer->directories);
+    free(writer->samples[RD_TRAIN]);
+    free(writer->samples[RD_VAL]);
+    free(writer->stamps);
+    *writer = (struct rd_index_writer){0};
+}

@@ -1,0 +1,244 @@
+/* Three sources, one result: a class for each validation image, found by the image's name without its ending.
+ *
+ * val.txt needs care. The copy in ILSVRC's ImageSets/CLS-LOC numbers its lines ("ILSVRC2012_val_00000001 1");
+ * used as labels that trains without any error and validates at chance. Caffe's copy holds classes from 0,
+ * others classes from 1. So: numbers that only count lines are refused; 0 .. C-1 is recognised by a 0 in it,
+ * 1 .. C by a C; where neither occurs the file is refused as well. The devkit's
+ * ILSVRC2012_validation_ground_truth.txt uses numbers of its own and is not read. */
+#include "reader/dataset/labels.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ipc/base/file.h"
+#include "reader/dataset/parallel.h"
+
+#define FILE_BYTES_MAX ((size_t)64 << 20)
+#define XML_BYTES_MAX ((size_t)1 << 20)
+#define CLASS_MAX 256
+#define NO_LABEL UINT32_MAX
+
+/* One line of a file of labels: image stem and class as text, pointing into the file's bytes. */
+struct line {
+    char *stem, *class;
+};
+
+struct lines {
+    char *bytes;
+    struct line *items;
+    size_t count;
+};
+
+static void cut_ending(char *name)
+{
+    char *dot = strrchr(name, '.');
+
+    if (dot)
+        *dot = '\0';
+}
+
+static void lines_fini(struct lines *lines)
+{
+    free(lines->bytes);
+    free(lines->items);
+}
+
+/* Splits a file into lines of two words, in place. The separators between them are blanks or one comma. */
+static int lines_read(const char *path, struct lines *lines, struct im_text *text)
+{
+    size_t n, count = 1;
+    char *next, *line;
+    int err = im_read_file(path, FILE_BYTES_MAX, &lines->bytes, &n, text);
+
+    if (err < 0)
+        return err;
+    for (size_t i = 0; i < n; i++)
+        count += lines->bytes[i] == '\n';
+    lines->items = calloc(count, sizeof *lines->items);
+    if (!lines->items)
+        return -ENOMEM;
+    for (line = strtok_r(lines->bytes, "\r\n", &next); line; line = strtok_r(NULL, "\r\n", &next)) {
+        char *rest, *stem = strtok_r(line, ", \t", &rest), *class = strtok_r(NULL, ", \t", &rest);
+
+        if (stem && class) {
+            cut_ending(stem);
+            lines->items[lines->count++] = (struct line){stem, class};
+        }
+    }
+    return 0;
+}
+
+/* A decimal number below 2^31, or -1. */
+static int64_t number(const char *word)
+{
+    char *end;
+    long value;
+
+    if (*word < '0' || *word > '9')
+        return -1;
+    errno = 0;
+    value = strtol(word, &end, 10);
+    return *end || errno || value > INT32_MAX ? -1 : value;
+}
+
+/* What the first class has as its number: 0 or 1; -ENOENT where the file holds names instead of numbers. */
+static int find_number_base(const char *path, const struct lines *lines, uint32_t class_count,
+                            struct im_text *text)
+{
+    int64_t low = INT64_MAX, high = -1, difference = 0;
+    int counts_lines = lines->count > 1;
+
+    for (size_t i = 0; i < lines->count; i++) {
+        int64_t value = number(lines->items[i].class);
+
+        if (value < 0)
+            return -ENOENT;
+        low = value < low ? value : low;
+        high = value > high ? value : high;
+        if (i == 0)
+            difference = value;
+        counts_lines = counts_lines && value == difference + (int64_t)i;
+    }
+    if (counts_lines)
+        return im_fail(text, -EBADMSG,
+                       "'%.700s' numbers its lines and holds no labels (ILSVRC's own copy is like that): put "
+                       "LOC_val_solution.csv or "
+                       "Annotations/CLS-LOC/val beside it",
+                       path);
+    if (low == 0 && high < class_count)
+        return 0;
+    if (low >= 1 && high == class_count)
+        return 1;
+    return im_fail(text, -EBADMSG,
+                   "'%.700s' holds numbers from %lld to %lld for %u classes: that is neither 0 to %u nor 1 "
+                   "to %u, so what they mean "
+                   "is not known. Use class names",
+                   path, (long long)low, (long long)high, class_count, class_count - 1, class_count);
+}
+
+static int by_stem(const void *a, const void *b)
+{
+    return strcmp(((const struct line *)a)->stem, ((const struct line *)b)->stem);
+}
+
+static int64_t class_of(const struct line *line, const struct rd_names *classes, int number_base)
+{
+    return number_base < 0 ? rd_names_find(classes, line->class) : number(line->class) - number_base;
+}
+
+static int label_from_lines(const char *path, struct lines *lines, const struct rd_names *images,
+                            const struct rd_names *classes, uint32_t *labels, struct im_text *text)
+{
+    int number_base = find_number_base(path, lines, classes->count, text);
+
+    if (number_base < 0 && number_base != -ENOENT)
+        return number_base;
+    qsort(lines->items, lines->count, sizeof *lines->items, by_stem);
+    for (uint32_t i = 0; i < images->count; i++) {
+        char stem[NAME_MAX + 1];
+        struct line key = {.stem = stem}, *line;
+        int64_t class;
+
+        snprintf(stem, sizeof stem, "%s", rd_names_at(images, i));
+        cut_ending(stem);
+        line = bsearch(&key, lines->items, lines->count, sizeof *lines->items, by_stem);
+        if (!line)
+            return im_fail(text, -EBADMSG, "'%.600s' has no label for the validation image '%.200s'", path,
+                           rd_names_at(images, i));
+        class = class_of(line, classes, number_base);
+        if (class < 0 || class >= classes->count)
+            return im_fail(
+                text, -EBADMSG,
+                "'%.600s' gives '%.100s' the class '%.100s', which the training images do not have", path,
+                rd_names_at(images, i), line->class);
+        labels[i] = (uint32_t) class;
+    }
+    return 0;
+}
+
+struct annotations {
+    const char *folder;
+    const struct rd_names *images, *classes;
+    uint32_t *labels; /* each item writes its own; NO_LABEL: see complain() */
+};
+
+static int read_annotation(const struct annotations *all, uint32_t i, char *class, struct im_text *text)
+{
+    char path[PATH_MAX + NAME_MAX], stem[NAME_MAX + 1], *bytes = NULL;
+    struct im_text why = {""};
+    size_t n;
+    int err;
+
+    snprintf(stem, sizeof stem, "%s", rd_names_at(all->images, i));
+    cut_ending(stem);
+    if ((size_t)snprintf(path, sizeof path, "%s/%s.xml", all->folder, stem) >= sizeof path)
+        return -ENAMETOOLONG;
+    err = im_read_file(path, XML_BYTES_MAX, &bytes, &n, text);
+    if (err < 0)
+        return err;
+    err = rd_xml_class(bytes, n, class, CLASS_MAX, &why);
+    free(bytes);
+    return err < 0 ? im_fail(text, err, "the annotation '%.700s' cannot be used: %.200s", path, why.s) : 0;
+}
+
+static void label_from_annotation(void *context, uint64_t i)
+{
+    struct annotations *all = context;
+    char class[CLASS_MAX];
+    int64_t found = -ENOENT;
+
+    if (read_annotation(all, (uint32_t)i, class, NULL) == 0)
+        found = rd_names_find(all->classes, class);
+    all->labels[i] = found < 0 ? NO_LABEL : (uint32_t)found;
+}
+
+/* Reads the one that failed again, for the sentence. */
+static int complain(const struct annotations *all, uint32_t i, struct im_text *text)
+{
+    char class[CLASS_MAX];
+    int err = read_annotation(all, i, class, text);
+
+    if (err == -ENOENT)
+        return im_fail(text, -EBADMSG, "the validation image '%.200s' has no annotation in '%.600s'",
+                       rd_names_at(all->images, i), all->folder);
+    if (err < 0)
+        return err;
+    return im_fail(text, -EBADMSG,
+                   "the annotation of '%.200s' in '%.500s' names the class '%.100s', which the training "
+                   "images do not have",
+                   rd_names_at(all->images, i), all->folder, class);
+}
+
+static int label_from_annotations(struct annotations *all, struct im_text *text)
+{
+    struct rd_parallel parallel = {
+        .count = all->images->count, .item = label_from_annotation, .context = all};
+
+    rd_parallel(&parallel);
+    for (uint32_t i = 0; i < all->images->count; i++)
+        if (all->labels[i] == NO_LABEL)
+            return complain(all, i, text);
+    return 0;
+}
+
+int rd_labels_read(const struct rd_layout *layout, const struct rd_names *images,
+                   const struct rd_names *classes, uint32_t *ret_labels, struct im_text *text)
+{
+    char path[PATH_MAX + NAME_MAX];
+    struct annotations annotations = {path, images, classes, ret_labels};
+    struct lines lines = {0};
+    int err;
+
+    snprintf(path, sizeof path, "%s/%s", layout->root, layout->labels_path);
+    if (layout->labels == RD_LABELS_XML)
+        return label_from_annotations(&annotations, text);
+    err = lines_read(path, &lines, text);
+    if (err == 0)
+        err = label_from_lines(path, &lines, images, classes, ret_labels, text);
+    lines_fini(&lines);
+    return err;
+}

@@ -1,0 +1,211 @@
+/* Looks for train/ in the places where the known layouts have it, then for validation images, then for their
+ * labels.
+ *
+ * A validation folder that holds folders has its labels in their names, also inside ILSVRC (many people sort
+ * it so). One that holds images needs a file of labels; of the three kinds the CSV is one read, the
+ * annotations are 50,000, and val.txt comes last because the copy in ImageSets/CLS-LOC only counts lines
+ * (reader/dataset/labels.c refuses it). Folders above the data folder are looked at only where its path says that it
+ * is the inside of ILSVRC. */
+#include "reader/dataset/layout.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "ipc/base/hash.h"
+#include "reader/dataset/scan.h"
+
+#define CLS_LOC "Data/CLS-LOC"
+#define TAKES "imsuper takes train/<class>/*.jpg with val/<class>/*.jpg, or ILSVRC's " CLS_LOC "/{train,val}"
+
+struct content {
+    int exists, has_folders, has_images;
+};
+
+const char *rd_layout_name(enum rd_layout_kind kind)
+{
+    return kind == RD_LAYOUT_FOLDERS ? "folders" : kind == RD_LAYOUT_ILSVRC ? "ilsvrc" : "auto";
+}
+
+int rd_layout_from_name(const char *name, struct im_text *text)
+{
+    for (int kind = RD_LAYOUT_AUTO; kind <= RD_LAYOUT_ILSVRC; kind++)
+        if (strcmp(name, rd_layout_name((enum rd_layout_kind)kind)) == 0)
+            return kind;
+    return im_fail(text, -EINVAL, "there is no layout '%.100s': use auto, folders or ilsvrc", name);
+}
+
+uint64_t rd_layout_hash(const struct rd_layout *layout)
+{
+    const char *const paths[] = {layout->train, layout->val, layout->labels_path};
+    uint64_t hash = (uint64_t)layout->kind << 8 | (uint64_t)layout->labels;
+
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
+        hash = im_hash64(paths[i], strlen(paths[i]), hash);
+    return hash;
+}
+
+/* a + "/" + b, leaving out what is empty. Paths here are short: base and names are ours. */
+static void join(char *ret, size_t size, const char *a, const char *b)
+{
+    snprintf(ret, size, "%s%s%s", a, *a && *b ? "/" : "", b);
+}
+
+static int look(int root_fd, const char *path, struct content *ret_content, struct im_text *text)
+{
+    struct rd_listing listing = {.path = path};
+    struct stat st;
+    int err;
+
+    *ret_content = (struct content){0};
+    if (fstatat(root_fd, path, &st, 0) < 0 || !S_ISDIR(st.st_mode))
+        return 0;
+    err = rd_scan(root_fd, &listing, 1, NULL, text);
+    if (err == 0)
+        *ret_content = (struct content){1, listing.folders.count > 0, listing.images.count > 0};
+    rd_listing_fini(&listing);
+    return err;
+}
+
+static int is_inside_ilsvrc(const struct rd_layout *layout, const char *base)
+{
+    char path[PATH_MAX + NAME_MAX];
+    size_t length, tail = strlen("/" CLS_LOC);
+
+    join(path, sizeof path, layout->root, base);
+    length = strlen(path);
+    return length >= tail && strcmp(path + length - tail, "/" CLS_LOC) == 0;
+}
+
+static int find_labels(int root_fd, const char *base, struct rd_layout *layout, struct im_text *text)
+{
+    static const struct {
+        enum rd_label_source source;
+        const char *path;
+    } known[] = {
+        {RD_LABELS_CSV, "LOC_val_solution.csv"},
+        {RD_LABELS_XML, "Annotations/CLS-LOC/val"},
+        {RD_LABELS_LIST, "ImageSets/CLS-LOC/val.txt"},
+        {RD_LABELS_LIST, "val.txt"},
+    };
+    static const char *const above[] = {"", "..", "../..", "../../.."};
+    size_t heights = is_inside_ilsvrc(layout, base) ? sizeof above / sizeof *above : 1;
+    char folder[NAME_MAX / 2], path[NAME_MAX];
+
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        for (size_t height = 0; height < heights; height++) {
+            join(folder, sizeof folder, base, above[height]);
+            join(path, sizeof path, folder, known[i].path);
+            if (faccessat(root_fd, path, R_OK, 0) == 0) {
+                layout->labels = known[i].source;
+                memcpy(layout->labels_path, path, sizeof path);
+                return 0;
+            }
+        }
+    }
+    return im_fail(
+        text, -EBADMSG,
+        "'%.600s/%.100s' holds images without class folders, and no labels for them were found: put "
+        "LOC_val_solution.csv or ILSVRC's Annotations beside it, or sort the images into class folders",
+        layout->root, layout->val);
+}
+
+/* Validation images of class folders: the first of the usual names that holds class folders. */
+static int find_val(int root_fd, const char *base, struct rd_layout *layout, struct im_text *text)
+{
+    static const char *const names[] = {"val", "validation", "valid", "test"};
+    struct content content;
+    char path[NAME_MAX];
+    int err;
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        join(path, sizeof path, base, names[i]);
+        err = look(root_fd, path, &content, text);
+        if (err < 0)
+            return err;
+        if (content.has_folders || (i == 0 && content.has_images)) {
+            memcpy(layout->val, path, sizeof path);
+            layout->labels = RD_LABELS_FOLDERS;
+            if (content.has_folders)
+                return 0;
+            if (layout->kind == RD_LAYOUT_FOLDERS)
+                return im_fail(text, -EBADMSG,
+                               "'%.600s/%.100s' holds images but no class folders, as --layout folders needs",
+                               layout->root, path);
+            layout->kind = RD_LAYOUT_ILSVRC;
+            return find_labels(root_fd, base, layout, text);
+        }
+    }
+    return 0;
+}
+
+/* The data folder has no train folder: says what it looks like instead. */
+static int explain_no_train(int root_fd, const struct rd_layout *layout, struct im_text *text)
+{
+    const char *name = strrchr(layout->root, '/');
+    struct content content;
+    int err = look(root_fd, ".", &content, text);
+
+    if (err < 0)
+        return err;
+    if (content.has_folders && name && strcmp(name, "/train") == 0)
+        return im_fail(text, -EBADMSG, "'%.700s' is a train folder itself: give its parent folder. " TAKES,
+                       layout->root);
+    if (content.has_folders)
+        return im_fail(text, -EBADMSG, "there is no train folder in '%.700s'. " TAKES, layout->root);
+    if (content.has_images)
+        return im_fail(text, -EBADMSG,
+                       "'%.700s' holds images but no class folders; they belong in train/<class>/. " TAKES,
+                       layout->root);
+    return im_fail(text, -EBADMSG, "the data folder '%.700s' is empty. " TAKES, layout->root);
+}
+
+static int find_train(int root_fd, enum rd_layout_kind forced, struct rd_layout *layout, struct im_text *text)
+{
+    static const char *const bases[] = {"", CLS_LOC, "ILSVRC/Data/CLS-LOC"};
+    struct content content = {0};
+    size_t base_count = forced == RD_LAYOUT_FOLDERS ? 1 : sizeof bases / sizeof *bases;
+    int err;
+
+    for (size_t i = 0; i < base_count; i++) {
+        join(layout->train, sizeof layout->train, bases[i], "train");
+        err = look(root_fd, layout->train, &content, text);
+        if (err < 0)
+            return err;
+        if (!content.exists)
+            continue;
+        if (!content.has_folders)
+            return im_fail(text, -EBADMSG, "'%.600s/%.100s' holds no class folders. " TAKES, layout->root,
+                           layout->train);
+        layout->kind = forced != RD_LAYOUT_AUTO             ? forced
+                       : is_inside_ilsvrc(layout, bases[i]) ? RD_LAYOUT_ILSVRC
+                                                            : RD_LAYOUT_AUTO;
+        err = find_val(root_fd, bases[i], layout, text);
+        if (err == 0 && layout->kind == RD_LAYOUT_AUTO)
+            layout->kind = RD_LAYOUT_FOLDERS;
+        return err;
+    }
+    return explain_no_train(root_fd, layout, text);
+}
+
+int rd_layout_find(const char *data_dir, enum rd_layout_kind forced, struct rd_layout *ret_layout,
+                   struct im_text *text)
+{
+    struct rd_layout layout = {.kind = forced};
+    int root_fd, err;
+
+    if (!realpath(data_dir, layout.root))
+        return im_fail(text, -errno, "cannot open the data folder '%.700s': %s", data_dir, strerror(errno));
+    root_fd = open(layout.root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (root_fd < 0)
+        return im_fail(text, -errno, "cannot open the data folder '%.700s': %s", data_dir, strerror(errno));
+    err = find_train(root_fd, forced, &layout, text);
+    close(root_fd);
+    if (err == 0)
+        *ret_layout = layout;
+    return err;
+}

@@ -1,0 +1,47 @@
+/* How a data set lies on disk: found by looking, or forced. */
+#ifndef READER_DATASET_LAYOUT_H
+#define READER_DATASET_LAYOUT_H
+
+#include <limits.h>
+#include <stdint.h>
+
+#include "ipc/base/err.h"
+
+/* Stored in index files: append only. */
+enum rd_layout_kind {
+    RD_LAYOUT_AUTO,
+    RD_LAYOUT_FOLDERS, /* train/<class>/<image>, and val, validation, valid or test/<class>/<image> */
+    RD_LAYOUT_ILSVRC,  /* Data/CLS-LOC/train/<class>/<image>, Data/CLS-LOC/val/<image>, labels beside it */
+};
+
+/* Where the labels of the validation images come from. */
+enum rd_label_source {
+    RD_LABELS_FOLDERS, /* their folders */
+    RD_LABELS_CSV,     /* LOC_val_solution.csv: "ILSVRC2012_val_00048981,n03995372 85 1 499 272" */
+    RD_LABELS_XML,     /* Annotations/CLS-LOC/val/<image>.xml: the first object's name */
+    RD_LABELS_LIST,    /* val.txt: "ILSVRC2012_val_00000001.JPEG 65" or "... n01751748" */
+};
+
+struct rd_layout {
+    enum rd_layout_kind kind; /* never AUTO */
+    enum rd_label_source labels;
+    char root[PATH_MAX]; /* absolute, without links; the other paths are relative to it */
+    char train[NAME_MAX];
+    char val[NAME_MAX];         /* "": no validation images */
+    char labels_path[NAME_MAX]; /* "" for RD_LABELS_FOLDERS; may begin with ".." */
+};
+
+/* Finds out how `data_dir` is laid out. For ILSVRC `data_dir` may be the folder that holds ILSVRC, ILSVRC
+ * itself, or its Data/CLS-LOC. -ENOENT, -ENOTDIR, -EACCES, -EBADMSG, each with a sentence: there is no such
+ * data set here. */
+int rd_layout_find(const char *data_dir, enum rd_layout_kind forced, struct rd_layout *ret_layout,
+                   struct im_text *text);
+
+/* Of all but the root: differs where another folder or another file of labels is taken. */
+uint64_t rd_layout_hash(const struct rd_layout *layout);
+
+/* "auto", "folders", "ilsvrc"; from a name: the kind, or -EINVAL with a sentence. */
+const char *rd_layout_name(enum rd_layout_kind kind);
+int rd_layout_from_name(const char *name, struct im_text *text);
+
+#endif

@@ -1,0 +1,63 @@
+/* Listing directories, many at a time: names only, no stat of a file where the file system tells types. */
+#ifndef READER_DATASET_SCAN_H
+#define READER_DATASET_SCAN_H
+
+#include <stdint.h>
+
+#include "ipc/base/err.h"
+#include "reader/dataset/names.h"
+
+/* Why an entry is no image of the set. Stored in index files: append only. */
+enum rd_skip {
+    RD_SKIP_OTHER,   /* a file whose name does not end as an image's does */
+    RD_SKIP_FOLDER,  /* a directory called like an image (x.JPEG), or a folder inside a class folder */
+    RD_SKIP_HIDDEN,  /* .DS_Store, .ipynb_checkpoints, ._0001.jpg */
+    RD_SKIP_SPECIAL, /* a pipe, socket or device, or a link that leads nowhere */
+    RD_SKIP_LOOSE,   /* an image where only class folders are expected */
+    RD_SKIP_KINDS
+};
+
+struct rd_skipped {
+    uint64_t count[RD_SKIP_KINDS];
+    char first[RD_SKIP_KINDS][320]; /* path of one of each, relative to the root, cut to fit */
+};
+
+/* What a file or directory looked like; when any of it differs, it has changed. */
+struct rd_stamp {
+    int64_t mtime_ns;
+    uint64_t inode, device;
+    uint64_t bytes; /* of a file; 0 for a directory, whose size says nothing */
+};
+
+/* One directory. Fill `path`; rd_scan fills the rest. rd_listing_fini gives the names back. */
+struct rd_listing {
+    const char *path;                /* relative to the root; the caller's */
+    struct rd_names images, folders; /* sorted */
+    struct rd_skipped skipped;
+    struct rd_stamp stamp;
+    int err; /* 0 or negative errno of this directory */
+};
+
+/* Called from the calling thread only, about ten times a second and once at the end. NULL: no progress
+ * wanted. */
+struct rd_progress {
+    void (*report)(void *context, uint64_t files, uint64_t directories_done, uint64_t directories);
+    void *context;
+};
+
+/* Lists `count` directories below the open directory `root_fd`, several at a time. Returns 0, or the first
+ * listing's error in the list's order with a sentence that names the directory. */
+int rd_scan(int root_fd, struct rd_listing *listings, uint32_t count, const struct rd_progress *progress,
+            struct im_text *text);
+void rd_listing_fini(struct rd_listing *listing);
+
+/* Takes the stamp of a file or directory; 0 or negative errno. */
+int rd_stamp_take(int root_fd, const char *path, struct rd_stamp *ret_stamp);
+
+/* Adds one set of skipped entries to another. */
+void rd_skipped_add(struct rd_skipped *sum, const struct rd_skipped *more);
+
+/* Whether the name ends in .jpg, .jpeg, .png or .webp, in any case. */
+int rd_is_image_name(const char *name);
+
+#endif

@@ -1,0 +1,186 @@
+/* imsuper-data index: says what is in a data folder, and leaves the index where a run takes it: in the cache,
+ * and with --subset-out in the run's own directory, so that a tree that changes later does not change the
+ * run. The JSON form is what the supervisor reads. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ipc/base/clock.h"
+#include "ipc/base/file.h"
+#include "ipc/base/json.h"
+#include "ipc/config/conf.h"
+#include "reader/dataset/data.h"
+#include "reader/dataset/subset.h"
+#include "reader/tools/data_cmd.h"
+
+_Static_assert((int)RD_LAYOUT_AUTO == IM_LAYOUT_AUTO && (int)RD_LAYOUT_FOLDERS == IM_LAYOUT_FOLDERS &&
+                   (int)RD_LAYOUT_ILSVRC == IM_LAYOUT_ILSVRC,
+               "one list of layouts");
+
+struct answer {
+    struct rd_data data;
+    struct rd_index index; /* of the data, or of the subset */
+    void *subset;          /* the subset's bytes */
+    char path[PATH_MAX];   /* of the index file that a run should take; "" where there is none */
+    int is_subset;
+    double seconds;
+};
+
+static const struct {
+    const char *key, *what;
+} skips[RD_SKIP_KINDS] = {
+    [RD_SKIP_OTHER] = {"other", "that are no images by name"},
+    [RD_SKIP_FOLDER] = {"folders", "folders where images are expected"},
+    [RD_SKIP_HIDDEN] = {"hidden", "whose names begin with a dot"},
+    [RD_SKIP_SPECIAL] = {"special", "pipes, devices or broken links"},
+    [RD_SKIP_LOOSE] = {"loose", "images outside of class folders"},
+};
+
+static int wants_subset(const struct im_conf *conf)
+{
+    return conf->subset || conf->origin[IM_KEY_subset_size].source == IM_CONF_FLAG;
+}
+
+/* Copies the index, or chooses the subset and writes it, into --subset-out. */
+static int write_out(const struct im_conf *conf, struct answer *answer, struct im_text *text)
+{
+    size_t size = answer->index.bytes;
+    const void *bytes = answer->index.header;
+    int err = im_mkdirs(conf->subset_out, 0777, text);
+
+    if (err < 0)
+        return err;
+    if ((size_t)snprintf(answer->path, sizeof answer->path, "%s/data.index", conf->subset_out) >=
+        sizeof answer->path)
+        return im_fail(text, -ENAMETOOLONG, "the path '%.700s' is too long", conf->subset_out);
+    if (!answer->is_subset)
+        return im_file_replace(answer->path, bytes, size, text);
+    err = rd_subset_choose(&answer->data.index, (uint64_t)conf->subset_size, conf->seed, &answer->subset,
+                           &size, text);
+    if (err == 0)
+        err = rd_subset_write(conf->subset_out, answer->subset, size, text);
+    return err < 0 ? err : rd_index_attach(answer->subset, size, &answer->index, text);
+}
+
+static void add_skipped(struct im_json *json, const struct rd_index *index)
+{
+    struct im_json *list = im_json_object(), *first = im_json_object();
+    struct rd_skipped skipped;
+
+    rd_index_skipped(index, &skipped);
+    for (int kind = 0; kind < RD_SKIP_KINDS; kind++) {
+        im_json_set_int(list, skips[kind].key, (int64_t)skipped.count[kind]);
+        if (skipped.count[kind])
+            im_json_set_str(first, skips[kind].key, skipped.first[kind]);
+    }
+    im_json_set(json, "skipped", list);
+    im_json_set(json, "skipped_first", first);
+}
+
+static int print_json(const struct answer *answer)
+{
+    const struct rd_index *index = &answer->index;
+    struct im_json *json = im_json_object();
+    char hash[17];
+    int err;
+
+    snprintf(hash, sizeof hash, "%016" PRIx64, rd_index_hash(index));
+    im_json_set_str(json, "schema", "imsuper.index/1");
+    im_json_set_str(json, "layout", rd_layout_name(rd_index_layout(index)));
+    im_json_set_str(json, "root", rd_index_root(index));
+    im_json_set_int(json, "train", (int64_t)rd_index_count(index, RD_TRAIN));
+    im_json_set_int(json, "val", (int64_t)rd_index_count(index, RD_VAL));
+    im_json_set_int(json, "classes", rd_index_class_count(index));
+    im_json_set_str(json, "index", answer->path);
+    im_json_set_str(json, "hash", hash);
+    im_json_set_real(json, "seconds", answer->seconds);
+    im_json_set_bool(json, "cached", answer->data.cached != 0);
+    im_json_set_bool(json, "subset", answer->is_subset != 0);
+    im_json_set_str(json, "note", answer->data.note.s);
+    add_skipped(json, index);
+    err = im_json_print(json, stdout);
+    im_json_free(&json);
+    return err < 0 ? rd_cmd_fail(err, &(struct im_text){""}) : RD_EXIT_DONE;
+}
+
+static int print_text(const struct answer *answer)
+{
+    const struct rd_index *index = &answer->index;
+    struct rd_skipped skipped;
+
+    printf("data    %s\n", rd_index_root(index));
+    printf("layout  %s\n", rd_index_layout(index) == RD_LAYOUT_ILSVRC ? "ILSVRC CLS-LOC" : "class folders");
+    printf("train   %" PRIu64 " images of %u classes%s\n", rd_index_count(index, RD_TRAIN),
+           rd_index_class_count(index), answer->is_subset ? " (a subset)" : "");
+    printf("val     %" PRIu64 " images\n", rd_index_count(index, RD_VAL));
+    printf("index   %s\n", *answer->path ? answer->path : "in memory only");
+    printf("hash    %016" PRIx64 "\n", rd_index_hash(index));
+    printf("time    %.3f s%s\n", answer->seconds, answer->data.cached ? ", from the cache" : "");
+    rd_index_skipped(index, &skipped);
+    for (int kind = 0; kind < RD_SKIP_KINDS; kind++)
+        if (skipped.count[kind])
+            fprintf(stderr, "imsuper: %" PRIu64 " left out, %s: %s%s\n", skipped.count[kind],
+                    skips[kind].what, skipped.first[kind], skipped.count[kind] > 1 ? ", ..." : "");
+    if (*answer->data.note.s)
+        fprintf(stderr, "imsuper: %s\n", answer->data.note.s);
+    return RD_EXIT_DONE;
+}
+
+static void show(void *context, uint64_t files, uint64_t done, uint64_t folders)
+{
+    rd_line_show(context, "indexing: %" PRIu64 " images, %" PRIu64 " of %" PRIu64 " folders", files, done,
+                 folders);
+}
+
+static int make_answer(const struct im_conf *conf, struct answer *answer, struct im_text *text)
+{
+    struct rd_line line = {.is_shown = isatty(STDERR_FILENO) && !conf->quiet && !conf->plain};
+    struct rd_progress progress = {show, &line};
+    struct rd_source source = {conf->data_dir, (enum rd_layout_kind)conf->layout, conf->rebuild_index};
+    im_ns start = im_now();
+    int err = rd_data_open(&source, &progress, &answer->data, text);
+
+    rd_line_clear(&line);
+    if (err < 0)
+        return err;
+    answer->index = answer->data.index;
+    answer->is_subset = wants_subset(conf);
+    memcpy(answer->path, answer->data.path, sizeof answer->path);
+    if (*conf->subset_out)
+        err = write_out(conf, answer, text);
+    answer->seconds = (double)(im_now() - start) / (double)IM_SECOND;
+    return err;
+}
+
+int rd_cmd_index(int argc, char **argv)
+{
+    struct im_text warning = {""}, text = {""};
+    struct answer *answer = NULL;
+    struct im_conf conf;
+    int err = im_conf_load(&conf, IM_FOR_INDEX, argc, argv, &warning, &text), status;
+
+    if (*warning.s)
+        fprintf(stderr, "imsuper: %s\n", warning.s);
+    if (err >= 0 && err < argc)
+        err = im_fail(&text, -EINVAL, "'%.200s' is no option; see imsuper data index --help", argv[err]);
+    else if (err >= 0 && !*conf.data_dir)
+        err = im_fail(&text, -EINVAL, "which data? Give --data-dir DIR");
+    else if (err >= 0 && wants_subset(&conf) && !*conf.subset_out)
+        err = im_fail(&text, -EINVAL, "where shall the subset go? Give --subset-out DIR");
+    if (err < 0) {
+        rd_cmd_fail(err, &text);
+        return RD_EXIT_USAGE;
+    }
+    answer = calloc(1, sizeof *answer);
+    if (!answer)
+        return rd_cmd_fail(-ENOMEM, &text);
+    err = make_answer(&conf, answer, &text);
+    status = err < 0 ? rd_cmd_fail(err, &text) : conf.json ? print_json(answer) : print_text(answer);
+    rd_data_close(&answer->data);
+    free(answer->subset);
+    free(answer);
+    return status;
+}

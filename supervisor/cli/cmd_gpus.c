@@ -1,0 +1,43 @@
+/* `imsuper gpus`: the GPUs that a run started here could take, with the numbers that --gpus knows them by. */
+#include <stdio.h>
+#include <string.h>
+
+#include "ipc/child.h"
+#include "supervisor/cli/commands.h"
+#include "supervisor/cli/gpus.h"
+#include "supervisor/cli/program.h"
+
+static void print(const struct sv_gpus *found)
+{
+    printf("GPU  NAME                              MEMORY  COMPUTE  PCI            UUID\n");
+    for (int i = 0; i < found->count; i++) {
+        const struct sv_gpu *g = &found->gpu[i];
+
+        printf("%3d  %-30s %5.1f GiB      %d.%d  %-13s  %s\n", g->index, g->name,
+               (double)g->memory_bytes / (1 << 30), g->sm / 10, g->sm % 10, g->pci, g->uuid);
+    }
+    printf("CUDA %s, driver for CUDA %s\n", found->runtime, found->driver);
+    if (!found->nccl)
+        printf("A run can use one of them: %s\n", found->no_nccl.s);
+}
+
+int sv_cmd_gpus(int argc, char **argv)
+{
+    struct sv_gpus found;
+
+    if (argc == 2 && strcmp(argv[1], "--json") == 0) {
+        argv[1] = NULL;
+        return sv_program_exec("imsuper-gpus", argv);
+    }
+    if (argc > 1) {
+        fprintf(stderr, "imsuper: gpus takes no arguments but --json\n");
+        return IM_EXIT_USAGE;
+    }
+    sv_gpus_find(&found);
+    if (found.count == 0) {
+        fprintf(stderr, "imsuper: %s\n", found.why.s);
+        return IM_EXIT_UNAVAILABLE;
+    }
+    print(&found);
+    return IM_EXIT_OK;
+}

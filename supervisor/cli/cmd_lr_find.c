@@ -1,0 +1,272 @@
+/* `imsuper lr-find`: a learning-rate range test through the whole pipeline, in a run directory of its own
+ * that goes away with it, so that no run's state can be touched.
+ *
+ * The trainer takes the rates and ends the test (ipc/config/lr_range.h); what is left is to read its lines, to suggest
+ * rates, and to show them: a table, a JSON file, a picture. */
+#include <errno.h>
+#include <ftw.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ipc/base/file.h"
+#include "ipc/base/json.h"
+#include "ipc/child.h"
+#include "ipc/config/lr_range.h"
+#include "supervisor/cli/commands.h"
+#include "supervisor/cli/start.h"
+#include "supervisor/report/plot.h"
+
+#define LINES_BYTES_MAX ((size_t)1 << 28)
+
+struct sweep {
+    size_t count; /* of each array below; its room is num-iter */
+    double *lr, *loss, *finder, *fastai;
+    bool diverged;
+    struct im_sweep_suggestion at;
+    bool has_suggestion;
+    struct im_text why_not;
+};
+
+static int64_t images_per_step(const struct im_conf *conf)
+{
+    return conf->batch_size * conf->ranks * conf->accumulate;
+}
+
+static int fail(const struct im_text *text, int status)
+{
+    fprintf(stderr, "imsuper: %s\n", text->s);
+    return status;
+}
+
+static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *at)
+{
+    (void)st, (void)kind, (void)at;
+    return remove(path);
+}
+
+/* What a range test needs, in place of what a run would do. */
+static int prepare(struct im_conf *conf, char *folder, size_t n, struct im_text *text)
+{
+    const char *tmp = getenv("TMPDIR");
+    struct im_conf_resize resize;
+    struct im_conf_sizes first;
+    int err = im_conf_resize(conf, &resize, text);
+
+    if (err < 0)
+        return err;
+    first = im_conf_resize_at(&resize, 0);
+    conf->image_size = first.image_size;
+    conf->batch_size = first.batch_size;
+    conf->resize_schedule[0] = '\0';
+    conf->schedule = IM_SCHEDULE_CONSTANT;
+    conf->warmup_epochs = 0;
+    conf->snapshot_interval = 0; /* a test whose trainer dies begins anew */
+    conf->snapshot_steps = 0;
+    conf->sweep = true;
+    snprintf(folder, n, "%s/imsuper-lr-find-XXXXXX", tmp && *tmp == '/' ? tmp : "/tmp");
+    if (!mkdtemp(folder))
+        return im_fail(text, -errno, "cannot make %s: %s", folder, strerror(errno));
+    snprintf(conf->workspace, sizeof conf->workspace, "%s", folder);
+    snprintf(conf->run_name, sizeof conf->run_name, "lr-find");
+    return 0;
+}
+
+static void take_line(struct sweep *s, struct im_sweep_smooth *smooth, const struct im_json *j, size_t room)
+{
+    double loss = im_json_real_or(j, "loss", (double)NAN), lr = im_json_real_or(j, "lr", 0);
+
+    if (!im_json_get(j, "lr") || strcmp(im_json_str_or(j, "split", ""), "train") != 0 || s->diverged ||
+        s->count == room)
+        return;
+    s->diverged = im_sweep_add(smooth, loss);
+    if (!isfinite(loss))
+        return;
+    s->lr[s->count] = lr;
+    s->loss[s->count] = loss;
+    s->finder[s->count] = smooth->finder;
+    s->fastai[s->count++] = smooth->fastai;
+}
+
+/* The steps that the trainer has written to metrics.jsonl. */
+static int read_losses(const struct im_conf *conf, struct sweep *s, struct im_text *text)
+{
+    char path[PATH_MAX], *bytes, *rest = NULL;
+    struct im_sweep_smooth smooth = {0};
+    size_t n, room = (size_t)conf->num_iter;
+    int err;
+
+    s->lr = calloc(4 * room, sizeof *s->lr);
+    if (!s->lr)
+        return -ENOMEM;
+    s->loss = s->lr + room;
+    s->finder = s->loss + room;
+    s->fastai = s->finder + room;
+    snprintf(path, sizeof path, "%s/metrics.jsonl", conf->run_dir);
+    err = im_read_file(path, LINES_BYTES_MAX, &bytes, &n, text);
+    if (err < 0)
+        return err;
+    for (char *line = strtok_r(bytes, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+        struct im_json *j = NULL;
+
+        if (im_json_parse(line, strlen(line), &j, NULL) == 0)
+            take_line(s, &smooth, j, room);
+        im_json_free(&j);
+    }
+    free(bytes);
+    s->has_suggestion = im_sweep_suggest(s->finder, s->fastai, s->count, room, &s->at, &s->why_not) == 0;
+    return 0;
+}
+
+static struct im_json *numbers(const double *v, size_t n)
+{
+    struct im_json *list = im_json_array();
+
+    for (size_t i = 0; i < n; i++)
+        im_json_append_real(list, v[i]);
+    return list;
+}
+
+static struct im_json *to_json(const struct im_conf *conf, const struct sweep *s)
+{
+    struct im_json *j = im_json_object(), *suggestion = im_json_object();
+
+    im_json_set_str(j, "schema", "imsuper.lr-find/1");
+    im_json_set_str(j, "model", im_conf_choice(IM_KEY_model, conf->model));
+    im_json_set_int(j, "images_per_step", images_per_step(conf));
+    im_json_set_int(j, "image_size", conf->image_size);
+    im_json_set_int(j, "steps", conf->num_iter);
+    im_json_set_int(j, "taken", (int64_t)s->count);
+    im_json_set_bool(j, "diverged", s->diverged);
+    if (s->has_suggestion) {
+        im_json_set_real(suggestion, "steepest", s->lr[s->at.steepest]);
+        im_json_set_real(suggestion, "valley", s->lr[s->at.valley]);
+        im_json_set_real(suggestion, "min_div_10", s->lr[s->at.minimum] / 10);
+    }
+    im_json_set(j, "suggestion", suggestion);
+    im_json_set(j, "lr", numbers(s->lr, s->count));
+    im_json_set(j, "loss_raw", numbers(s->loss, s->count));
+    im_json_set(j, "loss_smooth_torch_lr_finder", numbers(s->finder, s->count));
+    im_json_set(j, "loss_smooth_fastai", numbers(s->fastai, s->count));
+    return j;
+}
+
+static int write_json(const struct im_conf *conf, const struct sweep *s, const char *path,
+                      struct im_text *text)
+{
+    struct im_json *j = to_json(conf, s);
+    char *dumped = im_json_dump_indented(j);
+    int err = dumped ? im_file_replace(path, dumped, strlen(dumped), text) : -ENOMEM;
+
+    if (err == 0 && conf->json)
+        fputs(dumped, stdout);
+    free(dumped);
+    im_json_free(&j);
+    return err;
+}
+
+static int write_plot(const struct im_conf *conf, const struct sweep *s, const char *path,
+                      struct im_text *text)
+{
+    const struct sv_plot_line lines[] = {
+        {"loss", s->lr, s->loss, s->count, SV_PLOT_GREY, .faint = true},
+        {"torch-lr-finder's smoothed loss", s->lr, s->finder, s->count, SV_PLOT_ORANGE, .dots = false},
+        {"fastai's", s->lr, s->fastai, s->count, SV_PLOT_BLUE, .dots = false},
+    };
+    struct sv_plot_mark marks[3] = {{0}};
+    char title[128];
+    double top = 0;
+
+    if (s->has_suggestion) {
+        marks[0] = (struct sv_plot_mark){"min/10", s->lr[s->at.minimum] / 10, SV_PLOT_GREEN};
+        marks[1] = (struct sv_plot_mark){"steepest", s->lr[s->at.steepest], SV_PLOT_ORANGE};
+        marks[2] = (struct sv_plot_mark){"valley", s->lr[s->at.valley], SV_PLOT_BLUE};
+    }
+    for (size_t i = 0; i < s->count && i < (size_t)conf->num_iter / 2; i++)
+        top = s->loss[i] > top ? s->loss[i] : top;
+    snprintf(title, sizeof title, "%s, %lld steps of %lld images of %lld px",
+             im_conf_choice(IM_KEY_model, conf->model), (long long)s->count, (long long)images_per_step(conf),
+             (long long)conf->image_size);
+    return sv_plot_png(&(struct sv_plot){.title = title,
+                                         .x_label = "learning rate",
+                                         .y_label = "training loss",
+                                         .line = lines,
+                                         .lines = 3,
+                                         .mark = marks,
+                                         .marks = s->has_suggestion ? 3 : 0,
+                                         .log_x = true,
+                                         .y_most = 1.3 * top},
+                       path, text);
+}
+
+static void print_row(const char *name, double lr, double images, const char *what)
+{
+    printf("%-9s  %9.3g   %9.3g   %s\n", name, lr, lr * 256 / images, what);
+}
+
+static void print_table(const struct im_conf *conf, const struct sweep *s, const char *png, const char *json)
+{
+    double images = (double)images_per_step(conf);
+
+    printf("%zu of %lld steps of %g images, %.3g to %.3g%s\n", s->count, (long long)conf->num_iter, images,
+           s->count ? s->lr[0] : 0, s->count ? s->lr[s->count - 1] : 0,
+           s->diverged ? ", where the loss diverged" : "");
+    if (s->has_suggestion) {
+        printf("%-9s  %9s   %9s\n", "", "lr", "per 256");
+        print_row("steepest", s->lr[s->at.steepest], images, "steepest fall of the loss (torch-lr-finder)");
+        print_row("valley", s->lr[s->at.valley], images, "half way down the longest valley (fastai)");
+        print_row("min/10", s->lr[s->at.minimum] / 10, images,
+                  "a tenth of where the loss is lowest (fastai)");
+        printf("next       imsuper start --lr %.2g\n", s->lr[s->at.valley]);
+    } else {
+        printf("%s\n", s->why_not.s);
+    }
+    printf("files      %s, %s\n", png, json);
+}
+
+static int report(const struct im_conf *conf, struct im_text *text)
+{
+    const char *png = conf->output[0] ? conf->output : "lr-find.png";
+    size_t stem = strlen(png);
+    struct sweep s = {0};
+    char json[PATH_MAX];
+    int err = read_losses(conf, &s, text);
+
+    if (stem > 4 && strcmp(png + stem - 4, ".png") == 0)
+        stem -= 4;
+    snprintf(json, sizeof json, "%.*s.json", (int)stem, png);
+    if (err == 0)
+        err = write_json(conf, &s, json, text);
+    if (err == 0)
+        err = write_plot(conf, &s, png, text);
+    if (err == 0 && !conf->json)
+        print_table(conf, &s, png, json);
+    free(s.lr);
+    return err;
+}
+
+int sv_cmd_lr_find(int argc, char **argv)
+{
+    struct im_text text = {""};
+    struct im_conf conf;
+    char folder[IM_CONF_TEXT_BYTES];
+    int status = sv_start_configure(&conf, IM_FOR_START | IM_FOR_LR_FIND, argc, argv);
+
+    if (status)
+        return status;
+    if (prepare(&conf, folder, sizeof folder, &text) < 0)
+        return fail(&text, IM_EXIT_FAILED);
+    status = sv_start_run(&conf);
+    if (status == IM_EXIT_OK && report(&conf, &text) < 0)
+        status = fail(&text, IM_EXIT_FAILED);
+    if (status == IM_EXIT_RESUMABLE) {
+        fprintf(stderr, "imsuper: stopped; a range test cannot be continued\n");
+        status = IM_EXIT_FORCED;
+    }
+    nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    return status;
+}

@@ -1,0 +1,385 @@
+/* `imsuper start`: configuration, data, run directory, memory; then this process becomes the run's warden. */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ipc/base/sysinfo.h"
+#include "ipc/child.h"
+#include "ipc/ctl.h"
+#include "supervisor/cli/commands.h"
+#include "supervisor/cli/dataset.h"
+#include "supervisor/cli/gpus.h"
+#include "supervisor/cli/sizes.h"
+#include "supervisor/cli/start.h"
+#include "supervisor/report/rundir.h"
+#include "supervisor/report/screen.h"
+#include "supervisor/warden/topology.h"
+#include "supervisor/warden/warden.h"
+
+struct start {
+    struct im_conf conf;
+    struct sv_dataset data;
+    struct im_geometry geometry;
+    struct sv_machine machine;
+    struct sv_gpus gpus;
+    struct sv_placement placement; /* zeroed: processes are left to the scheduler */
+    struct im_run run;
+    int lock;
+};
+
+static int fail(const struct im_text *text, int status)
+{
+    fprintf(stderr, "imsuper: %s\n", text->s);
+    return status;
+}
+
+/* What this build or machine cannot do is refused here, not found out later. 0, or an exit status. */
+static int choose_devices(struct start *s)
+{
+    struct im_text text = {0};
+    int err;
+
+    if (sv_gpus_are_wanted(&s->conf))
+        sv_gpus_find(&s->gpus);
+    err = sv_gpus_choose(&s->conf, &s->gpus, getenv("CUDA_VISIBLE_DEVICES"), &text);
+    if (err < 0)
+        return fail(&text, err == -ENODEV ? IM_EXIT_UNAVAILABLE : IM_EXIT_USAGE);
+#ifndef IMSUPER_GLOO
+    if (s->conf.ranks > 1 && !sv_gpus_are_used(&s->conf)) {
+        fprintf(
+            stderr,
+            "imsuper: --ranks %" PRId64
+            ": this program was built without Gloo, by which trainers work together; install libgloo-dev and "
+            "build again, or give one trainer all cores: --trainer-threads\n",
+            s->conf.ranks);
+        return IM_EXIT_UNAVAILABLE;
+    }
+#endif
+    return 0;
+}
+
+/* Trainers next to their GPUs. A machine that cannot be described is no reason not to train. */
+static void choose_places(struct start *s)
+{
+    const struct sv_topology_source here = {.sysfs = "/sys"};
+    char pci[IM_RANKS_MAX][16] = {{0}};
+    struct im_conf_gpus gpus;
+    struct im_text text = {0};
+
+    if (!sv_gpus_are_used(&s->conf) || im_conf_parse_gpus(s->conf.gpus, &gpus) < 0)
+        return;
+    for (int r = 0; r < gpus.count; r++)
+        memcpy(pci[r], s->gpus.gpu[gpus.devices[r]].pci, sizeof pci[r]);
+    if (sv_topology_place(&here, pci, (uint32_t)gpus.count, &s->placement, &text) < 0)
+        fprintf(stderr, "imsuper: trainers are not bound to cores: %s\n", text.s);
+}
+
+/* --recipe help */
+static bool wants_list(int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++)
+        if (strcmp(argv[i], "--recipe=help") == 0 ||
+            (strcmp(argv[i], "--recipe") == 0 && i + 1 < argc && strcmp(argv[i + 1], "help") == 0))
+            return true;
+    return false;
+}
+
+int sv_start_configure(struct im_conf *conf, unsigned commands, int argc, char **argv)
+{
+    struct im_text warning = {0}, text = {0};
+    int next = im_conf_load(conf, commands, argc, argv, &warning, &text);
+
+    if (next == -ENOENT && wants_list(argc, argv)) {
+        sv_cmd_recipes(1, argv);
+        return IM_EXIT_USAGE;
+    }
+    if (next < 0)
+        return fail(&text, IM_EXIT_USAGE);
+    if (warning.s[0])
+        fprintf(stderr, "imsuper: %s\n", warning.s);
+    if (next < argc) {
+        fprintf(stderr, "imsuper: unexpected argument '%s'; flags begin with --, see `imsuper help %s`\n",
+                argv[next], argv[0]);
+        return IM_EXIT_USAGE;
+    }
+    if (!conf->data_dir[0]) {
+        fprintf(stderr, "imsuper: --data-dir is missing: the folder with train/ and val/; `imsuper data "
+                        "synth --out DIR` makes one to try\n");
+        return IM_EXIT_USAGE;
+    }
+    conf->sweep = (commands & IM_FOR_LR_FIND) != 0; /* which wants no learning rate */
+    if (im_conf_check(conf, &text) < 0 || im_conf_check_network(conf, &text) < 0)
+        return fail(&text, IM_EXIT_USAGE);
+    return 0;
+}
+
+static int status_of(int err)
+{
+    switch (err) {
+    case -EINVAL:
+    case -EBUSY:
+        return IM_EXIT_USAGE;
+    default:
+        return IM_EXIT_FAILED;
+    }
+}
+
+/* As many epochs as the steps of a range test take. */
+static void fit_to_sweep(struct start *s)
+{
+    uint64_t images = (uint64_t)(s->conf.batch_size * s->conf.ranks * s->conf.accumulate);
+    uint64_t train = s->data.samples[IM_TRAIN];
+    uint64_t steps = train / images > 0 ? train / images : 1;
+
+    s->conf.epochs = (int64_t)(((uint64_t)s->conf.num_iter + steps - 1) / steps);
+}
+
+/* The dataset, and how the run is cut for it and for the machine. 0, or an exit status. */
+static int measure(struct start *s)
+{
+    struct im_text text = {0};
+    struct im_plan plan;
+    int err = choose_devices(s);
+
+    if (err == 0)
+        err = sv_dataset_load(&s->conf, &s->data, &text);
+    if (err > 0)
+        return err; /* why has been said */
+    if (err < 0)
+        return fail(&text, IM_EXIT_BAD_DATA);
+    if (s->conf.sweep)
+        fit_to_sweep(s);
+    s->machine = (struct sv_machine){.cpus = (uint32_t)im_cpu_count(),
+                                     .gpus = sv_gpus_are_used(&s->conf),
+                                     .memory_bytes = im_memory_available()};
+    choose_places(s);
+    snprintf(s->conf.index_file, sizeof s->conf.index_file, "%s", s->data.index_file);
+    snprintf(s->conf.index_hash, sizeof s->conf.index_hash, "%s", s->data.hash);
+    err = sv_sizes_choose(&s->conf, &s->machine, s->data.samples, s->data.classes, &s->geometry, &text);
+    if (err == 0)
+        err = im_plan_from_conf(&s->conf, s->data.samples, &plan, &text);
+    if (err < 0)
+        return fail(&text, status_of(err));
+    im_plan_fini(&plan);
+    return 0;
+}
+
+/* Everything that can be wrong is found here, before anything is started. 0, or an exit status; *ret_done:
+ * the run has all its epochs. */
+static int prepare(struct start *s, bool *ret_done)
+{
+    struct im_text text = {0};
+    int status;
+
+    s->lock = sv_rundir_open(&s->conf, &text);
+    if (s->lock < 0)
+        return fail(&text, status_of(s->lock));
+    *ret_done = sv_rundir_done_epochs(s->conf.run_dir) >= s->conf.epochs;
+    if (*ret_done)
+        return 0;
+    status = measure(s);
+    if (status)
+        sv_rundir_discard(s->conf.run_dir, s->lock);
+    else if (sv_rundir_describe(&s->conf, &text) < 0)
+        status = fail(&text, IM_EXIT_FAILED);
+    return status;
+}
+
+static int create(struct start *s)
+{
+    char frozen[IM_CONF_FROZEN_BYTES];
+    struct im_text text = {0};
+    int err = im_conf_freeze(&s->conf, frozen, sizeof frozen);
+
+    if (err == 0)
+        err = im_run_create(&s->geometry, frozen, (uint32_t)strlen(frozen) + 1, &s->run, &text);
+    return err < 0 ? fail(&text, IM_EXIT_FAILED) : 0;
+}
+
+/* "batch 256" and "224 px", or their ranges over the run: "batch 64-256". */
+static void format_range(uint32_t low, uint32_t high, char *buffer, size_t n)
+{
+    if (low == high)
+        snprintf(buffer, n, "%u", low);
+    else
+        snprintf(buffer, n, "%u-%u", low, high);
+}
+
+static void format_sizes(const struct im_conf *c, char *batch, char *size, size_t n)
+{
+    struct im_conf_sizes low = {UINT32_MAX, UINT32_MAX}, high = {0};
+    struct im_conf_resize resize;
+    int err = im_conf_resize(c, &resize, NULL);
+
+    im_assert(err == 0); /* it has been checked */
+    for (uint32_t epoch = 0; epoch < (uint32_t)c->epochs; epoch++) {
+        const struct im_conf_sizes s = im_conf_resize_at(&resize, epoch);
+
+        low.image_size = s.image_size < low.image_size ? s.image_size : low.image_size;
+        high.image_size = s.image_size > high.image_size ? s.image_size : high.image_size;
+        low.batch_size = s.batch_size < low.batch_size ? s.batch_size : low.batch_size;
+        high.batch_size = s.batch_size > high.batch_size ? s.batch_size : high.batch_size;
+    }
+    format_range(low.batch_size, high.batch_size, batch, n);
+    format_range(low.image_size, high.image_size, size, n);
+}
+
+/* "lr 0.1 cosine", "lr 0.1 x 4 (linear: 1024 images a step) = 0.4 onecycle". */
+static void format_rate(const struct im_conf *c, char *buffer, size_t n)
+{
+    double images = (double)(c->batch_size * c->ranks * c->accumulate), times = images / 256;
+    const char *schedule = im_conf_choice(IM_KEY_schedule, c->schedule);
+
+    if (c->lr_scale == IM_LR_SCALE_SQRT)
+        times = sqrt(times);
+    if (c->lr_scale == IM_LR_SCALE_NONE)
+        snprintf(buffer, n, "lr %g %s", c->lr, schedule);
+    else if (*c->resize_schedule)
+        snprintf(buffer, n, "lr %g x %s of each epoch's images a step / 256, %s", c->lr,
+                 im_conf_choice(IM_KEY_lr_scale, c->lr_scale), schedule);
+    else
+        snprintf(buffer, n, "lr %g x %.4g (%s: %g images a step) = %.4g %s", c->lr, times,
+                 im_conf_choice(IM_KEY_lr_scale, c->lr_scale), images, c->lr * times, schedule);
+}
+
+/* What a step does besides: "momentum 0.9 wd 0.0001, mixup 0.2, ema 0.999". */
+static const char *format_recipe(const struct im_conf *c, char *s, size_t n)
+{
+    const bool adaptive = c->opt == IM_CONF_OPT_ADAMW || c->opt == IM_CONF_OPT_LAMB;
+    const struct {
+        const char *name;
+        double value;
+        bool on;
+    } parts[] = {
+        {" wd", c->weight_decay, true},
+        {", bce", c->bce_threshold, c->loss == IM_CONF_LOSS_BCE},
+        {", smoothing", c->label_smoothing, c->label_smoothing > 0},
+        {", mixup", c->mixup, c->mixup > 0},
+        {", cutmix", c->cutmix, c->cutmix > 0},
+        {", clip", c->grad_clip, c->grad_clip > 0},
+        {", accumulate", (double)c->accumulate, c->accumulate > 1},
+        {", ema", c->ema, c->ema > 0},
+    };
+    size_t used = (size_t)(adaptive ? snprintf(s, n, "betas %g %g", c->beta1, c->beta2)
+                                    : snprintf(s, n, "momentum %g", c->momentum));
+
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+        if (parts[i].on && used < n)
+            used += (size_t)snprintf(s + used, n - used, "%s %g", parts[i].name, parts[i].value);
+    return s;
+}
+
+/* "device  2 x NVIDIA H200 ..." and "cores   trainers 0-1|2-3 (near their GPUs), others 4-15". */
+static void print_devices(const struct start *s)
+{
+    const struct sv_placement *p = &s->placement;
+    char line[1024], cpus[256];
+    size_t used = 0;
+
+    if (*sv_gpus_format(&s->conf, &s->gpus, line, sizeof line))
+        fprintf(stderr, "device  %s\n", line);
+    if (p->nodes == 0)
+        return;
+    line[0] = 0;
+    for (uint32_t r = 0; r < p->ranks && used + 32 < sizeof line; r++)
+        used += (size_t)snprintf(line + used, sizeof line - used, "%s%s", r ? "|" : "",
+                                 sv_format_cpus(&p->trainer[r].cpus, cpus, sizeof cpus));
+    used = used < sizeof line ? used : sizeof line - 1;
+    for (uint32_t n = 0; n < p->nodes && used + 32 < sizeof line; n++)
+        used += (size_t)snprintf(line + used, sizeof line - used, "%s%s", n ? "|" : "; the others ",
+                                 sv_format_cpus(&p->worker[n].cpus, cpus, sizeof cpus));
+    fprintf(stderr, "cores   trainers %s%s\n", line,
+            p->applies ? "" : " (of another machine's description: not applied)");
+    if (p->far > 0)
+        fprintf(stderr, "cores   %u of the trainers may use no core near their GPU (cpuset or affinity)\n",
+                p->far);
+}
+
+static void print_header(const struct start *s)
+{
+    const struct im_conf *c = &s->conf;
+    char train[24], val[24], rate[128], recipe[256], batch[32], size[32];
+
+    if (c->quiet)
+        return;
+    if (c->sweep) {
+        fprintf(stderr,
+                "lr-find %s, %" PRId64 " steps of %" PRId64 " images of %" PRId64
+                " px, lr %g to %g, seed %" PRIu64 "\n",
+                im_conf_choice(IM_KEY_model, c->model), c->num_iter, c->batch_size * c->ranks * c->accumulate,
+                c->image_size, c->start_lr, c->end_lr, c->seed);
+        return;
+    }
+    fprintf(stderr, "imsuper %s   run %s   %s   (effective configuration: config.yaml)\n", IMSUPER_VERSION,
+            c->run_name, c->run_dir);
+    fprintf(stderr, "data    %s train, %s val, %u classes, layout %s, index %s in %.2f s\n",
+            sv_format_count(s->data.samples[IM_TRAIN], train, sizeof train),
+            sv_format_count(s->data.samples[IM_VAL], val, sizeof val), s->data.classes, s->data.layout,
+            s->data.cached ? "cached" : "built", s->data.seconds);
+    format_rate(c, rate, sizeof rate);
+    format_sizes(c, batch, size, sizeof batch);
+    fprintf(stderr, "train   %s, %" PRId64 " epochs, batch %s, %s %s, %s, %s px, seed %" PRIu64 "\n",
+            im_conf_choice(IM_KEY_model, c->model), c->epochs, batch, im_conf_choice(IM_KEY_opt, c->opt),
+            rate, format_recipe(c, recipe, sizeof recipe), size, c->seed);
+    fprintf(stderr,
+            "host    %u cpu: %" PRId64 " reader, %" PRId64 " augmenter, %" PRId64 " trainer%s (%" PRId64
+            " threads%s); shared memory %.2f of %.1f GiB\n",
+            s->machine.cpus, c->readers, c->augmenters, c->ranks, c->ranks > 1 ? "s" : "", c->trainer_threads,
+            c->ranks > 1 ? " each" : "", (double)sv_sizes_bytes(&s->geometry) / (1 << 30),
+            (double)s->machine.memory_bytes / (1 << 30));
+    print_devices(s);
+}
+
+/* A supervisor that was killed has left its socket; we still hold the run's lock, so it can be nobody else's.
+ */
+static void remove_socket(const struct start *s)
+{
+    struct im_text text = {0};
+    char path[256];
+
+    if (im_ctl_path(s->conf.run_dir, path, sizeof path, &text) == 0)
+        unlink(path);
+}
+
+int sv_start_run(struct im_conf *conf)
+{
+    struct start s = {.conf = *conf, .lock = -1};
+    struct sv_warden_fds fds;
+    struct im_text text = {0};
+    bool done = false;
+    int status = prepare(&s, &done);
+
+    *conf = s.conf;
+    if (status)
+        return status;
+    if (done) {
+        fprintf(stderr,
+                "imsuper: the run in %s is done; more --epochs continue it, another --run-name begins anew\n",
+                s.conf.run_dir);
+        return IM_EXIT_OK;
+    }
+    print_header(&s);
+    status = create(&s);
+    if (status)
+        return status;
+    if (sv_warden_open(&fds, &text) < 0)
+        return fail(&text, IM_EXIT_FAILED);
+    fds.lock = s.lock;
+    status = sv_warden_run(&s.run, &fds, &s.placement);
+    remove_socket(&s);
+    im_run_close(&s.run);
+    return status;
+}
+
+int sv_cmd_start(int argc, char **argv)
+{
+    struct im_conf conf;
+    int status = sv_start_configure(&conf, IM_FOR_START, argc, argv);
+
+    return status ? status : sv_start_run(&conf);
+}

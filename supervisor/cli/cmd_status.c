@@ -1,0 +1,253 @@
+/* `imsuper status` and `imsuper stop`: clients of the supervisor's control socket. */
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ipc/base/clock.h"
+#include "ipc/child.h"
+#include "ipc/ctl.h"
+#include "supervisor/cli/commands.h"
+#include "supervisor/report/rundir.h"
+#include "supervisor/report/screen.h"
+
+#define ANSWER_TIMEOUT_MS 3000
+#define STOP_TIMEOUT_NS (600 * IM_SECOND) /* a step and a checkpoint of the largest network, with room */
+
+/* Finds the run: `VERB [RUN] [flags]`, or the run after the flags. 0, or an exit status. */
+static int find(struct im_conf *conf, unsigned command, int argc, char **argv)
+{
+    struct im_text warning = {0}, text = {0};
+    const char *run = argc > 1 && argv[1][0] != '-' ? argv[1] : NULL;
+    int next, skip = run ? 1 : 0;
+
+    argv += skip;
+    argc -= skip;
+    next = im_conf_load(conf, command, argc, argv, &warning, &text);
+    if (next < 0) {
+        fprintf(stderr, "imsuper: %s\n", text.s);
+        return IM_EXIT_USAGE;
+    }
+    if (!run && next < argc)
+        run = argv[next++];
+    if (next < argc) {
+        fprintf(stderr, "imsuper: unexpected argument '%s': one run at a time\n", argv[next]);
+        return IM_EXIT_USAGE;
+    }
+    if (run)
+        snprintf(conf->run_name, sizeof conf->run_name, "%s", run);
+    if (sv_rundir_find(conf, &text) < 0) {
+        fprintf(stderr, "imsuper: %s\n", text.s);
+        return IM_EXIT_UNKNOWN_RUN;
+    }
+    return 0;
+}
+
+/* Sends one request and waits for its answer. 0 or negative errno. */
+static int ask(const char *run_dir, struct im_json *request, struct im_json **ret, struct im_text *text)
+{
+    struct im_ctl *ctl = NULL;
+    char path[256];
+    int err = im_ctl_path(run_dir, path, sizeof path, text);
+
+    if (err == 0)
+        err = im_ctl_connect(path, &ctl, text);
+    if (err < 0) {
+        im_json_free(&request);
+        return err;
+    }
+    err = im_ctl_send(ctl, NULL, request);
+    if (err == 0)
+        err = im_ctl_receive(ctl, ANSWER_TIMEOUT_MS, NULL, ret);
+    im_ctl_close(&ctl, 0);
+    if (err == 0)
+        return im_fail(text, -ETIMEDOUT,
+                       "the supervisor did not answer within 3 s; it may be starting anew, try again");
+    return err < 0 ? im_fail(text, err, "no answer from the supervisor: %s", strerror(-err)) : 0;
+}
+
+static void print_stages(const struct im_json *stages)
+{
+    printf("STAGE     PROCESSES   BUSY  WAIT-IN  WAIT-OUT     IMG/S\n");
+    for (size_t i = 0; i < im_json_count(stages); i++) {
+        const struct im_json *j = im_json_at(stages, i);
+
+        printf("%-9s %9lld  %4.0f%%    %4.0f%%     %4.0f%%  %8.1f\n", im_json_str_or(j, "stage", "?"),
+               (long long)im_json_int_or(j, "processes", 0), 100 * im_json_real_or(j, "busy", 0),
+               100 * im_json_real_or(j, "wait_input", 0), 100 * im_json_real_or(j, "wait_output", 0),
+               im_json_real_or(j, "per_second", 0));
+    }
+}
+
+/* "-" where the driver says nothing. */
+static void print_cell(const struct im_json *j, const char *key, double scale, int width, const char *unit)
+{
+    double value = im_json_real_or(j, key, (double)NAN);
+
+    if (isnan(value))
+        printf(" %*s", width, "-");
+    else
+        printf(" %*.0f%s", width - (int)strlen(unit), scale * value, unit);
+}
+
+static void print_gpus(const struct im_json *status)
+{
+    const struct im_json *gpus = im_json_get(status, "gpus");
+    const double mfu = im_json_real_or(status, "mfu", 0);
+
+    if (im_json_count(gpus) == 0)
+        return;
+    printf("RANK  GPU   BUSY     MEMORY   POWER   TEMP   SM CLOCK  THROTTLED BY\n");
+    for (size_t i = 0; i < im_json_count(gpus); i++) {
+        const struct im_json *j = im_json_at(gpus, i), *throttled = im_json_get(j, "throttled");
+
+        printf("%4lld %4lld ", (long long)im_json_int_or(j, "rank", 0),
+               (long long)im_json_int_or(j, "gpu", 0));
+        print_cell(j, "busy", 100, 5, "%");
+        print_cell(j, "memory_bytes", 1.0 / (1 << 20), 10, " MiB");
+        print_cell(j, "power_w", 1, 7, " W");
+        print_cell(j, "temperature_c", 1, 6, " C");
+        print_cell(j, "sm_mhz", 1, 10, " MHz");
+        for (size_t k = 0; k < im_json_count(throttled); k++) {
+            const char *word = "";
+
+            im_json_as_str(im_json_at(throttled, k), &word);
+            printf("  %s", word);
+        }
+        printf("\n");
+    }
+    printf("gpus      %.0f img/s each", im_json_real_or(status, "images_per_second_per_gpu", 0));
+    if (mfu > 0)
+        printf(", %.1f%% of their peak rate (MFU)", 100 * mfu);
+    printf("\n");
+}
+
+static void print_processes(const struct im_json *processes)
+{
+    printf("PROCESS         PID      STATE     RESTARTS     IMAGES   BAD   P50 ms   P99 ms  NOW\n");
+    for (size_t i = 0; i < im_json_count(processes); i++) {
+        const struct im_json *j = im_json_at(processes, i);
+        char name[40];
+
+        snprintf(name, sizeof name, "%s#%lld", im_json_str_or(j, "role", "?"),
+                 (long long)im_json_int_or(j, "index", 0));
+        printf("%-15s %-8lld %-9s %8lld %10lld %5lld %8.2f %8.2f  %s\n", name,
+               (long long)im_json_int_or(j, "pid", 0), im_json_str_or(j, "state", "?"),
+               (long long)im_json_int_or(j, "restarts", 0), (long long)im_json_int_or(j, "samples", 0),
+               (long long)im_json_int_or(j, "bad", 0), im_json_real_or(j, "item_p50_ms", 0),
+               im_json_real_or(j, "item_p99_ms", 0), im_json_str_or(j, "activity", "-"));
+    }
+}
+
+static void print_ledger(const struct im_json *ledger, const char *split)
+{
+    const struct im_json *j = im_json_get(ledger, split);
+
+    printf("ledger    %s: this pass %lld delivered, %lld twice, %lld unusable; finished passes %lld, exactly "
+           "once %lld\n",
+           split, (long long)im_json_int_or(j, "delivered", 0), (long long)im_json_int_or(j, "duplicates", 0),
+           (long long)im_json_int_or(j, "bad", 0), (long long)im_json_int_or(j, "passes", 0),
+           (long long)im_json_int_or(j, "passes_exactly_once", 0));
+}
+
+static void print_status(const struct im_json *j)
+{
+    char up[24], rate[24];
+
+    printf("%s  %s for %s, epoch %lld/%lld %s step %lld/%lld of %lldx%lld px, %s img/s, loss %.4f, limited "
+           "by %s\n",
+           im_json_str_or(j, "run", "?"), im_json_str_or(j, "state", "?"),
+           sv_format_seconds(im_json_real_or(j, "up_seconds", -1), up, sizeof up),
+           (long long)im_json_int_or(j, "epoch", 0), (long long)im_json_int_or(j, "epochs", 0),
+           im_json_str_or(j, "split", "-"), (long long)im_json_int_or(j, "step", 0),
+           (long long)im_json_int_or(j, "steps", 0), (long long)im_json_int_or(j, "batch_size", 0),
+           (long long)im_json_int_or(j, "image_size", 0),
+           sv_format_rate(im_json_real_or(j, "images_per_second", 0), rate, sizeof rate),
+           im_json_real_or(j, "loss", 0), im_json_str_or(j, "limited_by", "?"));
+    print_stages(im_json_get(j, "stages"));
+    print_gpus(j);
+    print_processes(im_json_get(j, "processes"));
+    printf("rings     %lld files and %lld batches ready; %lld deaths, %lld resets, %lld files left out\n",
+           (long long)im_json_int_or(j, "ready_cells", 0), (long long)im_json_int_or(j, "ready_batches", 0),
+           (long long)im_json_int_or(j, "deaths", 0), (long long)im_json_int_or(j, "resets", 0),
+           (long long)im_json_int_or(j, "bad_samples", 0));
+    print_ledger(im_json_get(j, "ledger"), "train");
+    print_ledger(im_json_get(j, "ledger"), "val");
+}
+
+static int say_not_running(const struct im_conf *conf)
+{
+    bool done = sv_rundir_done_epochs(conf->run_dir) > 0;
+
+    if (conf->json)
+        printf("{\"schema\":\"imsuper.status/1\",\"state\":\"%s\"}\n", done ? "done" : "not running");
+    else
+        printf("%s  %s  %s\n", conf->run_name, done ? "done" : "not running; start it again to continue",
+               conf->run_dir);
+    return IM_EXIT_NOT_RUNNING;
+}
+
+int sv_cmd_status(int argc, char **argv)
+{
+    struct im_conf conf;
+    struct im_json *request = NULL, *answer = NULL;
+    struct im_text text = {0};
+    char *dumped;
+    int status = find(&conf, IM_FOR_STATUS, argc, argv);
+
+    if (status)
+        return status;
+    if (!sv_rundir_is_live(conf.run_dir))
+        return say_not_running(&conf);
+    request = im_json_object();
+    im_json_set_str(request, "cmd", "status");
+    if (ask(conf.run_dir, request, &answer, &text) < 0) {
+        fprintf(stderr, "imsuper: %s\n", text.s);
+        return IM_EXIT_FAILED;
+    }
+    if (conf.json) {
+        dumped = im_json_dump_indented(answer);
+        fputs(dumped ? dumped : "", stdout);
+        free(dumped);
+    } else {
+        print_status(answer);
+    }
+    im_json_free(&answer);
+    return IM_EXIT_OK;
+}
+
+int sv_cmd_stop(int argc, char **argv)
+{
+    struct im_conf conf;
+    struct im_json *request = NULL, *answer = NULL;
+    struct im_text text = {0};
+    im_ns deadline = im_now() + STOP_TIMEOUT_NS;
+    int status = find(&conf, IM_FOR_STOP, argc, argv);
+
+    if (status)
+        return status;
+    if (!sv_rundir_is_live(conf.run_dir))
+        return say_not_running(&conf);
+    request = im_json_object();
+    im_json_set_str(request, "cmd", "stop");
+    im_json_set_bool(request, "now", conf.now);
+    if (ask(conf.run_dir, request, &answer, &text) < 0) {
+        fprintf(stderr, "imsuper: %s\n", text.s);
+        return IM_EXIT_FAILED;
+    }
+    im_json_free(&answer);
+    while (sv_rundir_is_live(conf.run_dir)) {
+        const struct timespec pause = {.tv_nsec = 20 * 1000 * 1000};
+
+        if (im_now() > deadline) {
+            fprintf(
+                stderr,
+                "imsuper: the run has not stopped within 10 minutes; `imsuper stop --now` ends it at once\n");
+            return IM_EXIT_FAILED;
+        }
+        nanosleep(&pause, NULL);
+    }
+    printf("%s  stopped  %s\n", conf.run_name, conf.run_dir);
+    return IM_EXIT_OK;
+}

@@ -1,0 +1,63 @@
+#include "supervisor/cli/dataset.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ipc/base/json.h"
+#include "supervisor/cli/program.h"
+
+#define ANSWER_MAX 65536
+
+static int parse(const char *answer, struct sv_dataset *ret, struct im_text *text)
+{
+    struct im_json *j = NULL;
+    int err = im_json_parse(answer, strlen(answer), &j, text);
+
+    if (err < 0)
+        return im_fail(text, -EBADMSG, "imsuper-data gave no answer that can be read");
+    *ret = (struct sv_dataset){
+        .samples = {(uint64_t)im_json_int_or(j, "train", 0), (uint64_t)im_json_int_or(j, "val", 0)},
+        .classes = (uint32_t)im_json_int_or(j, "classes", 0),
+        .seconds = im_json_real_or(j, "seconds", 0),
+        .cached = im_json_bool_or(j, "cached", false),
+    };
+    snprintf(ret->layout, sizeof ret->layout, "%s", im_json_str_or(j, "layout", ""));
+    snprintf(ret->index_file, sizeof ret->index_file, "%s", im_json_str_or(j, "index", ""));
+    snprintf(ret->hash, sizeof ret->hash, "%s", im_json_str_or(j, "hash", ""));
+    im_json_free(&j);
+    return 0;
+}
+
+int sv_dataset_load(const struct im_conf *conf, struct sv_dataset *ret, struct im_text *text)
+{
+    char path[PATH_MAX], verb[] = "index", json[] = "--json", data_dir[PATH_MAX + 16], layout[64], size[64],
+                         seed[64], out[PATH_MAX + 16], rebuild[] = "--rebuild-index", subset[] = "--subset",
+                         output[ANSWER_MAX], quiet[] = "--quiet";
+    char *argv[16] = {path, verb, json, data_dir, layout};
+    int n = 5, status;
+
+    sv_program_find("imsuper-data", path, sizeof path);
+    snprintf(data_dir, sizeof data_dir, "--data-dir=%s", conf->data_dir);
+    snprintf(layout, sizeof layout, "--layout=%s", im_conf_choice(IM_KEY_layout, conf->layout));
+    if (conf->rebuild_index)
+        argv[n++] = rebuild;
+    if (conf->quiet)
+        argv[n++] = quiet;
+    if (conf->subset) {
+        snprintf(size, sizeof size, "--subset-size=%" PRId64, conf->subset_size);
+        snprintf(seed, sizeof seed, "--seed=%" PRIu64, conf->seed);
+        argv[n++] = subset;
+        argv[n++] = size;
+        argv[n++] = seed;
+    }
+    /* The run gets its own copy of the index: what the readers map cannot change under them. */
+    snprintf(out, sizeof out, "--subset-out=%s", conf->run_dir);
+    argv[n++] = out;
+    status = sv_program_read(argv, 0, output, sizeof output);
+    if (status < 0)
+        return im_fail(text, status, "cannot run %s: %s", path, strerror(-status));
+    return status ? status : parse(output, ret, text);
+}

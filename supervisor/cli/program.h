@@ -1,0 +1,19 @@
+/* Other programs of ours, which lie beside this one. */
+#ifndef SUPERVISOR_CLI_PROGRAM_H
+#define SUPERVISOR_CLI_PROGRAM_H
+
+#include <stddef.h>
+
+/* The path of a program such as "imsuper-data". */
+void sv_program_find(const char *name, char *path, size_t n);
+
+/* Runs argv (argv[0] the path) with its stdout read into answer, n bytes with the final 0; its stderr is
+ * ours. Its exit status, or negative errno; -ETIMEDOUT: it did not end within timeout_ms (0: no limit) and
+ * was killed. */
+int sv_program_read(char *const argv[], int timeout_ms, char *answer, size_t n);
+
+/* Replaces this process by a program of ours, with these arguments (argv[0] is set); returns only on failure,
+ * with an exit status. */
+int sv_program_exec(const char *name, char **argv);
+
+#endif

@@ -1,0 +1,307 @@
+/* See history.h. The file's columns are found by their names, so that a run of another version still shows
+ * what it has. */
+#include "supervisor/report/history.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <math.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ipc/base/file.h"
+#include "ipc/base/json.h"
+#include "supervisor/report/plot.h"
+
+enum { COLUMNS_MAX = 64, SUMMARY_BYTES_MAX = 1 << 28 };
+
+static size_t count_of(const char *s, char c)
+{
+    size_t n = 0;
+
+    for (; *s; s++)
+        n += *s == c;
+    return n;
+}
+
+/* Cuts the line at its commas; returns the number of fields, at most `max`. */
+static size_t split(char *line, char **field, size_t max)
+{
+    size_t n = 0;
+
+    for (char *next = line; next && n < max;) {
+        field[n++] = next;
+        next = strchr(next, ',');
+        if (next)
+            *next++ = '\0';
+    }
+    return n;
+}
+
+/* An empty field is a value that was not measured. */
+static int parse_row(struct sv_history *h, size_t epoch, char *line)
+{
+    char *field[COLUMNS_MAX];
+    size_t n = split(line, field, COLUMNS_MAX);
+
+    if (n != h->columns)
+        return -EBADMSG;
+    for (size_t i = 0; i < n; i++) {
+        char *end;
+        double value = *field[i] ? strtod(field[i], &end) : (double)NAN;
+
+        if (*field[i] && *end)
+            return -EBADMSG;
+        h->value[i * h->epochs + epoch] = value;
+    }
+    return 0;
+}
+
+static int parse(struct sv_history *h, const char *path, struct im_text *text)
+{
+    char *line = h->text, *field[COLUMNS_MAX];
+    size_t rows = count_of(h->text, '\n'), room = rows > 0 ? rows - 1 : 0;
+
+    if (rows == 0)
+        return im_fail(text, -ENOENT, "%s has no epoch yet", path);
+    h->epochs = room;
+    for (size_t row = 0; row < rows; row++) {
+        char *end = strchr(line, '\n');
+
+        *end = '\0';
+        if (row == 0) {
+            h->columns = split(line, field, COLUMNS_MAX);
+            h->name = calloc(h->columns, sizeof *h->name);
+            h->value = calloc(h->columns * (room + 1), sizeof *h->value);
+            if (!h->name || !h->value)
+                return -ENOMEM;
+            memcpy(h->name, field, h->columns * sizeof *h->name);
+        } else {
+            if (parse_row(h, row - 1, line) < 0)
+                return im_fail(text, -EBADMSG, "line %zu of %s is not a value for each column", row + 1,
+                               path);
+        }
+        line = end + 1;
+    }
+    return 0;
+}
+
+int sv_history_load(struct sv_history *h, const char *directory, struct im_text *text)
+{
+    char path[PATH_MAX];
+    size_t n;
+    int err;
+
+    *h = (struct sv_history){0};
+    snprintf(path, sizeof path, "%s/summary.csv", directory);
+    err = im_read_file(path, SUMMARY_BYTES_MAX, &h->text, &n, text);
+    if (err == 0)
+        err = parse(h, path, text);
+    if (err < 0)
+        sv_history_free(h);
+    return err;
+}
+
+void sv_history_free(struct sv_history *h)
+{
+    free(h->text);
+    free(h->name);
+    free(h->value);
+    *h = (struct sv_history){0};
+}
+
+const double *sv_history_column(const struct sv_history *h, const char *name)
+{
+    for (size_t i = 0; i < h->columns; i++)
+        if (strcmp(h->name[i], name) == 0)
+            return h->value + i * h->epochs;
+    return NULL;
+}
+
+/* One curve of a chart. */
+struct curve {
+    const char *column, *label;
+    enum sv_plot_colour colour;
+    double scale;
+};
+
+enum { CURVES_MAX = 4 };
+
+struct chart {
+    const char *file, *title, *y_label;
+    struct curve curve[CURVES_MAX];
+};
+
+static const struct chart charts[] = {
+    {"loss",
+     "Loss",
+     "mean loss",
+     {{"train_loss", "training", SV_PLOT_BLUE, 1},
+      {"val_loss", "validation", SV_PLOT_ORANGE, 1},
+      {"ema_val_loss", "validation, averaged weights", SV_PLOT_RED, 1}}},
+    {"accuracy",
+     "Accuracy",
+     "%",
+     {{"train_top1", "training top-1", SV_PLOT_BLUE, 100},
+      {"val_top1", "validation top-1", SV_PLOT_ORANGE, 100},
+      {"val_top5", "top-5", SV_PLOT_GREEN, 100},
+      {"ema_val_top1", "averaged weights", SV_PLOT_RED, 100}}},
+    {"lr", "Learning rate", "at the epoch's last step", {{"lr", NULL, SV_PLOT_BLUE, 1}}},
+    {"throughput", "Throughput", "training images/s", {{"images_per_second", NULL, SV_PLOT_BLUE, 1}}},
+};
+
+static bool has_value(const double *v, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (isfinite(v[i]))
+            return true;
+    return false;
+}
+
+static int draw(const struct sv_history *h, const char *directory, const struct chart *chart, double *scaled,
+                struct im_text *text)
+{
+    struct sv_plot_line lines[CURVES_MAX];
+    struct sv_plot plot = {
+        .title = chart->title, .x_label = "epoch", .y_label = chart->y_label, .line = lines, .whole_x = true};
+    const double *x = sv_history_column(h, "epoch");
+    char path[PATH_MAX];
+
+    if (!x)
+        return im_fail(text, -EBADMSG, "summary.csv in %s has no column of epochs", directory);
+    for (size_t i = 0; i < CURVES_MAX && chart->curve[i].column; i++) {
+        const struct curve *c = &chart->curve[i];
+        const double *y = sv_history_column(h, c->column);
+        double *room = scaled + i * h->epochs;
+
+        if (!y || !has_value(y, h->epochs))
+            continue;
+        for (size_t k = 0; k < h->epochs; k++)
+            room[k] = y[k] * c->scale;
+        lines[plot.lines++] =
+            (struct sv_plot_line){c->label, x, room, h->epochs, c->colour, false, h->epochs <= 40};
+    }
+    snprintf(path, sizeof path, "%s/plots/%s.png", directory, chart->file);
+    return sv_plot_png(&plot, path, text);
+}
+
+static int draw_all(const struct sv_history *h, const char *directory, struct im_text *text)
+{
+    double *scaled = calloc(h->epochs * CURVES_MAX + 1, sizeof *scaled);
+    char path[PATH_MAX];
+    int err = scaled ? 0 : -ENOMEM;
+
+    snprintf(path, sizeof path, "%s/plots", directory);
+    if (err == 0)
+        err = im_mkdirs(path, 0777, text);
+    for (size_t i = 0; i < sizeof charts / sizeof charts[0] && err == 0; i++)
+        err = draw(h, directory, &charts[i], scaled, text);
+    free(scaled);
+    return err;
+}
+
+/* training_log.json: a list of objects, as the names of the columns say. */
+static int write_json(const struct sv_history *h, const char *directory, struct im_text *text)
+{
+    struct im_json *list = im_json_array();
+    char path[PATH_MAX], *dumped;
+    int err;
+
+    for (size_t epoch = 0; epoch < h->epochs; epoch++) {
+        struct im_json *row = im_json_object();
+
+        for (size_t i = 0; i < h->columns; i++) {
+            double value = h->value[i * h->epochs + epoch];
+
+            if (isfinite(value) && value == floor(value) && fabs(value) < 0x1p53)
+                im_json_set_int(row, h->name[i], (int64_t)value);
+            else
+                im_json_set_real(row, h->name[i], value);
+        }
+        im_json_append(list, row);
+    }
+    dumped = im_json_dump_indented(list);
+    im_json_free(&list);
+    snprintf(path, sizeof path, "%s/training_log.json", directory);
+    err = dumped ? im_file_replace(path, dumped, strlen(dumped), text) : -ENOMEM;
+    free(dumped);
+    return err;
+}
+
+/* Of the table's columns: heading, column of summary.csv, factor, digits. */
+static const struct {
+    const char *heading, *column;
+    double scale;
+    int digits;
+} cells[] = {
+    {"Epoch", "epoch", 1, 0},
+    {"Train loss", "train_loss", 1, 4},
+    {"Train top-1 (%)", "train_top1", 100, 2},
+    {"Val loss", "val_loss", 1, 4},
+    {"Val top-1 (%)", "val_top1", 100, 2},
+    {"Val top-5 (%)", "val_top5", 100, 2},
+    {"LR", "lr", 1, 6},
+    {"Pixels", "image_size", 1, 0},
+    {"Images/s", "images_per_second", 1, 1},
+    {"Epoch time (s)", "seconds", 1, 1},
+};
+
+enum { CELLS = sizeof cells / sizeof cells[0] };
+
+static int write_markdown(const struct sv_history *h, const char *directory, struct im_text *text)
+{
+    char path[PATH_MAX], *md = NULL;
+    size_t n = 0;
+    FILE *f = open_memstream(&md, &n);
+    int err;
+
+    if (!f)
+        return -ENOMEM;
+    for (int i = 0; i < CELLS; i++)
+        fprintf(f, "| %s ", cells[i].heading);
+    fputs("|\n", f);
+    for (int i = 0; i < CELLS; i++)
+        fputs("|---:", f);
+    fputs("|\n", f);
+    for (size_t epoch = 0; epoch < h->epochs; epoch++) {
+        for (int i = 0; i < CELLS; i++) {
+            const double *column = sv_history_column(h, cells[i].column);
+
+            if (column && isfinite(column[epoch]))
+                fprintf(f, "| %.*f ", cells[i].digits, cells[i].scale * column[epoch]);
+            else
+                fputs("| ", f);
+        }
+        fputs("|\n", f);
+    }
+    snprintf(path, sizeof path, "%s/training_log.md", directory);
+    err = fclose(f) == 0 ? im_file_replace(path, md, n, text) : -ENOMEM;
+    free(md);
+    return err;
+}
+
+int sv_history_write(const char *directory, struct im_text *text)
+{
+    struct sv_history h;
+    int err = sv_history_load(&h, directory, text);
+
+    if (err < 0)
+        return err;
+    err = draw_all(&h, directory, text);
+    if (err == 0)
+        err = write_json(&h, directory, text);
+    if (err == 0)
+        err = write_markdown(&h, directory, text);
+    sv_history_free(&h);
+    return err;
+}
+
+void sv_history_tidy(const char *directory)
+{
+    char path[PATH_MAX];
+
+    snprintf(path, sizeof path, "%s/plots", directory);
+    im_file_sweep(path);
+    im_file_sweep(directory);
+}

@@ -1,0 +1,40 @@
+/* The run directory: <workspace>/<run name>/. */
+#ifndef SUPERVISOR_REPORT_RUNDIR_H
+#define SUPERVISOR_REPORT_RUNDIR_H
+
+#include <stdbool.h>
+
+#include "ipc/config/conf.h"
+
+/* Fills conf->run_name (when empty: model, date and time; with resume "auto" the newest run's, which must
+ * have a checkpoint: -EINVAL) and conf->run_dir, resolves the file that resume names, makes the directory and
+ * its subfolders and takes its lock, which lives until every holder of the descriptor is gone. Returns the
+ * lock's descriptor. -EBUSY: the run is going on. -EROFS, -EACCES, ...: with a sentence. */
+int sv_rundir_open(struct im_conf *conf, struct im_text *text);
+
+/* Takes back what sv_rundir_open() made, for a run that could not begin: removes the directory if nothing but
+ * that is in it. Closes the lock. */
+void sv_rundir_discard(const char *run_dir, int lock);
+
+/* The directory that `imsuper status` and the like mean: <workspace>/<run-name>, else <workspace>/latest.
+ * -ENOENT with a sentence when there is none. */
+int sv_rundir_find(struct im_conf *conf, struct im_text *text);
+
+/* How many epochs a finished run has; 0 when it is not finished. */
+int64_t sv_rundir_done_epochs(const char *run_dir);
+
+/* Best validation accuracy (0 .. 1) that a finished run tells; negative when it tells none. */
+double sv_rundir_best_top1(const char *run_dir);
+
+/* Is somebody holding the lock now? */
+bool sv_rundir_is_live(const char *run_dir);
+
+/* Writes config.yaml (effective) and env.json (machine and program) under other names, and points
+ * <workspace>/latest here; sv_rundir_accept() gives them their names once the trainers have accepted the
+ * configuration: a start that is refused does not falsify what the run was made with. sv_rundir_withdraw()
+ * removes what was not accepted by the end. */
+int sv_rundir_describe(const struct im_conf *conf, struct im_text *text);
+void sv_rundir_accept(const char *run_dir);
+void sv_rundir_withdraw(const char *run_dir);
+
+#endif

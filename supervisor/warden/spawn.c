@@ -1,0 +1,161 @@
+/* See spawn.h. Between fork and exec only async-signal-safe calls are made. Children get their own process
+ * group, so that Ctrl-C reaches the warden alone, and default signal dispositions with nothing blocked. */
+#include "supervisor/warden/spawn.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ipc/child.h"
+
+struct mapping {
+    int from, to;
+};
+
+static int copy_high(int fd, uint32_t ranks)
+{
+    return fcntl(fd, F_DUPFD_CLOEXEC, IM_FD_BATCH + (int)ranks);
+}
+
+int sv_spawn_prepare(const struct im_run *run, const struct sv_warden_fds *fds, struct sv_spawn_fds *ret)
+{
+    struct sv_spawn_fds f = {.ranks = run->geometry.ranks, .readers = run->geometry.readers_max};
+    ssize_t n = readlink("/proc/self/exe", f.directory, sizeof f.directory - 1);
+    char *slash;
+    int bad, null;
+
+    if (n <= 0)
+        return -errno;
+    f.directory[n] = 0;
+    slash = strrchr(f.directory, '/');
+    if (slash)
+        *slash = 0;
+    null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    f.control = copy_high(run->control_segment.fd, f.ranks);
+    f.encoded = copy_high(run->encoded_segment.fd, f.ranks);
+    f.lease_read = copy_high(fds->lease_read, f.ranks);
+    f.lease_write = copy_high(fds->lease_write, f.ranks);
+    f.log_read = copy_high(fds->log_read, f.ranks);
+    f.log_write = copy_high(fds->log_write, f.ranks);
+    f.snapshot = copy_high(fds->snapshot, f.ranks);
+    f.lock = copy_high(fds->lock, f.ranks);
+    f.null = copy_high(null, f.ranks);
+    bad = null < 0 || f.control < 0 || f.encoded < 0 || f.lease_read < 0 || f.lease_write < 0 ||
+          f.log_read < 0 || f.log_write < 0 || f.snapshot < 0 || f.lock < 0 || f.null < 0;
+    for (uint32_t r = 0; r < f.ranks; r++) {
+        f.batch[r] = copy_high(run->batch_segment[r].fd, f.ranks);
+        bad |= f.batch[r] < 0;
+    }
+    close(null);
+    close(fds->lease_read);
+    close(fds->lease_write);
+    close(fds->log_read);
+    close(fds->log_write);
+    close(fds->snapshot);
+    *ret = f;
+    return bad ? -EMFILE : 0;
+}
+
+/* In the child: never returns. place: NULL for anywhere. */
+static void become(const char *path, char *const argv[], const struct mapping *map, size_t n,
+                   const struct sv_place *place)
+{
+    struct sigaction action = {.sa_handler = SIG_DFL};
+    sigset_t none;
+
+    for (int signo = 1; signo < 32; signo++)
+        sigaction(signo, &action, NULL);
+    action.sa_handler = SIG_IGN;
+    sigaction(SIGPIPE, &action,
+              NULL); /* survives exec: a log that nobody reads any more must not kill its writer */
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    setpgid(0, 0);
+    if (place)
+        sv_place_enter(place);
+    for (size_t i = 0; i < n; i++)
+        if (dup2(map[i].from, map[i].to) < 0)
+            _exit(IM_EXIT_FAILED);
+    execv(path, argv);
+    _exit(127);
+}
+
+static pid_t start(const char *path, char *const argv[], const struct mapping *map, size_t n,
+                   const struct sv_place *place)
+{
+    pid_t pid;
+
+    if (access(path, X_OK) < 0)
+        return -errno;
+    /* OpenMP's threads must sleep at barriers, not spin: the cores are shared with augmenters by design. */
+    setenv("OMP_WAIT_POLICY", "passive", 0);
+    pid = fork();
+    if (pid == 0)
+        become(path, argv, map, n, place);
+    return pid < 0 ? -errno : pid;
+}
+
+/* Readers and augmenters are counted through, so that both are spread. */
+static const struct sv_place *place_of(const struct sv_spawn_fds *f, enum im_role role, uint32_t index)
+{
+    const struct sv_placement *p = f->placement;
+
+    if (!p || !p->applies)
+        return NULL;
+    if (role == IM_ROLE_TRAINER)
+        return index < p->ranks ? &p->trainer[index] : NULL;
+    return sv_placement_worker(p, role == IM_ROLE_READER ? index : f->readers + index);
+}
+
+pid_t sv_spawn_role(const struct sv_spawn_fds *f, enum im_role role, uint32_t index, uint32_t incarnation)
+{
+    struct mapping map[8 + IM_RANKS_MAX] = {
+        {f->null, 0},
+        {f->log_write, 1},
+        {f->log_write, 2},
+        {f->control, IM_FD_CONTROL},
+        {f->encoded, IM_FD_ENCODED},
+        {f->lease_read, IM_FD_LEASE},
+    };
+    char path[PATH_MAX], index_text[16], incarnation_text[16], flag_index[] = "--index",
+                                                               flag_incarnation[] = "--incarnation";
+    char *argv[] = {path, flag_index, index_text, flag_incarnation, incarnation_text, NULL};
+    size_t n = 6;
+
+    snprintf(path, sizeof path, "%s/imsuper-%s", f->directory, im_role_name(role));
+    snprintf(index_text, sizeof index_text, "%u", index);
+    snprintf(incarnation_text, sizeof incarnation_text, "%u", incarnation);
+    for (uint32_t r = 0; r < f->ranks; r++)
+        if (role == IM_ROLE_AUGMENTER || (role == IM_ROLE_TRAINER && r == index))
+            map[n++] = (struct mapping){f->batch[r], IM_FD_BATCH + (int)r};
+    /* A trainer writes to the run directory: while one lives, even an orphan, nobody else may start there. */
+    if (role == IM_ROLE_TRAINER) {
+        map[n++] = (struct mapping){f->lock, IM_FD_LOCK};
+        map[n++] = (struct mapping){f->snapshot, IM_FD_SNAPSHOT};
+    }
+    return start(path, argv, map, n, place_of(f, role, index));
+}
+
+pid_t sv_spawn_supervisor(const struct sv_spawn_fds *f, int channel)
+{
+    int high = copy_high(channel, f->ranks);
+    const struct mapping map[] = {
+        {high, IM_FD_CHANNEL},    {f->control, IM_FD_CONTROL}, {f->lease_write, IM_FD_LEASE},
+        {f->log_read, IM_FD_LOG}, {f->lock, IM_FD_LOCK},
+    };
+    char path[PATH_MAX], verb[] = "supervise";
+    char *argv[] = {path, verb, NULL};
+
+    pid_t pid;
+
+    if (high < 0)
+        return -errno;
+    snprintf(path, sizeof path, "%s/imsuper", f->directory);
+    pid = start(path, argv, map, sizeof map / sizeof *map, NULL);
+    close(high);
+    return pid;
+}

@@ -1,0 +1,27 @@
+/* The warden: the process that the user started. Small on purpose: no threads, no ZeroMQ, no decisions, no
+ * heap after start. It is the parent of everyone, holds the descriptors of the shared memory, starts
+ * processes when the supervisor asks, reaps them, passes signals on, and starts another supervisor when that
+ * one dies. */
+#ifndef SUPERVISOR_WARDEN_WARDEN_H
+#define SUPERVISOR_WARDEN_WARDEN_H
+
+#include "ipc/run.h"
+#include "supervisor/warden/topology.h"
+
+/* Descriptors that the warden owns; all close-on-exec. */
+struct sv_warden_fds {
+    int lease_read, lease_write;
+    int log_read, log_write;
+    int snapshot; /* empty: its size is the trainer's to give (ipc/snapshot.h) */
+    int lock;
+};
+
+/* Makes the lease and log pipes, and the memory of the snapshot. 0 or negative errno with a sentence. */
+int sv_warden_open(struct sv_warden_fds *ret, struct im_text *text);
+
+/* Runs a created run to its end, its processes where `placement` wants them. Returns the exit status of
+ * `imsuper start`. On return no process of the run is alive. */
+int sv_warden_run(const struct im_run *run, const struct sv_warden_fds *fds,
+                  const struct sv_placement *placement);
+
+#endif

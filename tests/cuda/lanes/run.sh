@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Whole runs of the real programs with the CUDA backend on a GPU that is the processor: a run that is stopped within an epoch and
+# goes on ends with the bits of one that was left alone.
+# shellcheck source-path=SCRIPTDIR/../../e2e source=lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../../e2e/lib.sh"
+
+unset IMSUPER_GPUS CUDA_VISIBLE_DEVICES
+MODULE=$BIN/tests/cuda/lanes/module/imsuper-cuda.so
+mkdir "$T/bin" # the module lies beside the programs
+cp "$BIN/imsuper" "$BIN"/imsuper-{reader,augmenter,trainer,data,gpus} "$BIN/compare_states" "$MODULE" "$T/bin/"
+BIN=$T/bin
+STATE=checkpoints/last.state.safetensors
+FLAGS=(--gpus 1 --epochs 1 --image-size 8 --subset --subset-size 96 --readers 1 --augmenters 1)
+export IMSUPER_TEST_GPUS=2
+
+# stopped_like_whole FLAG...
+stopped_like_whole() {
+  start 0 "${FLAGS[@]}" "$@"
+  must_balance
+  mv "$RUN" "$T/whole"
+  launch "${FLAGS[@]}" "$@"
+  wait_step 3
+  send INT
+  finish 75
+  start 0 "${FLAGS[@]}" "$@"
+  "$BIN/compare_states" "$T/whole/$STATE" "$RUN/$STATE" || fail "the state is not that of the undisturbed run"
+  must_balance
+  must_be_clean
+}
+
+case_plain() { stopped_like_whole; }
+case_everything() {
+  stopped_like_whole --amp fp16 --accumulate 2 --ema 0.9 --mixup 0.2 --cutmix 1 --label-smoothing 0.1 --grad-clip 1 \
+    --drop-path-rate 0.1 --loss bce --bce-threshold 0.2
+}
+# Batch norm over both; the last step has a sample for one of them only.
+case_two() {
+  local two=(--gpus 2 --batch-size 8 --subset-size 97)
+  stopped_like_whole "${two[@]}" --sync-bn
+  rm -r "$RUN"
+  start 0 "${FLAGS[@]}" "${two[@]}"
+  if "$BIN/compare_states" --tensors "$T/whole/$STATE" "$RUN/$STATE" >/dev/null; then fail "--sync-bn changes nothing"; fi
+}
+
+run_case

@@ -1,0 +1,708 @@
+/* Whole networks on the CUDA backend, whose GPU is the processor (host.h): whole steps of the device against
+ * steps that the host decides on, recorded against enqueued ones, early lanes against late ones: the same
+ * bits; and the reference's training within the tolerance of fp32.
+ *
+ * With TESTS_GPU the same on a real GPU, but for what only the processor can be asked for: lanes at other
+ * speeds, a second rank, a cuDNN that lacks engines. */
+#include <errno.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "ipc/base/err.h"
+#include "ipc/base/rng.h"
+#ifndef TESTS_GPU
+#include "tests/cuda/lanes/host.h"
+#endif
+#include "trainer/backends/step.h"
+#include "trainer/network/network.h"
+
+enum { CLASSES = 5, BATCH = 4, SIZE = 8, STEPS = 5, ARENAS = 6 };
+
+static const enum im_arena compared[ARENAS] = {IM_ARENA_PARAMS, IM_ARENA_MOMENTUM, IM_ARENA_STATS,
+                                               IM_ARENA_SECOND, IM_ARENA_EMA,      IM_ARENA_EMA_STATS};
+
+enum way { DECIDED_BY_HOST, ENQUEUED, RECORDED };
+
+struct run {
+    const struct im_backend_ops *ops;
+    enum way way;
+    enum im_precision precision;
+    enum im_optimizer optimizer;
+    struct im_loss loss_kind;
+    double clip, ema, loss_scale, drop;
+    int accumulate; /* batches of a step */
+    bool evaluates; /* in between */
+    bool prefetches;
+    bool mixes;
+    bool two_ranks;         /* alike: sums double everything */
+    int broken_step;        /* whose loss is not finite; 0: none */
+    const struct run *from; /* whose arenas it goes on with */
+    int first, steps;
+    /* results */
+    float *arenas[ARENAS];
+    size_t floats[ARENAS];
+    double loss[STEPS * 2], norm[STEPS * 2];
+    int skipped;
+};
+
+static uint8_t *pixels; /* [2 * STEPS * 2][BATCH][SIZE][SIZE][3] */
+static int32_t labels[BATCH];
+static unsigned char valid[BATCH];
+
+static int draw(void **state)
+{
+    const size_t bytes = (size_t)2 * STEPS * 2 * BATCH * SIZE * SIZE * 3;
+    struct im_rng r = im_rng_at(8, IM_RNG_TEST, 1, 1);
+
+    (void)state;
+    pixels = malloc(bytes);
+    for (size_t i = 0; i < bytes; i++)
+        pixels[i] = (uint8_t)im_rng_u32(&r);
+    for (int i = 0; i < BATCH; i++) {
+        labels[i] = (int32_t)im_rng_below(&r, CLASSES);
+        valid[i] = i != 1;
+    }
+    return 0;
+}
+
+static int forget(void **state)
+{
+    (void)state;
+    free(pixels);
+    return 0;
+}
+
+static struct im_batch batch_of(const struct run *run, int number)
+{
+    struct im_batch b = {.pixels = pixels + (size_t)number * BATCH * SIZE * SIZE * 3,
+                         .labels = labels,
+                         .valid = valid,
+                         .n = BATCH,
+                         .size = SIZE,
+                         .step = (uint64_t)number,
+                         .apart = 1};
+
+    if (run->mixes && number % 2)
+        b.mix = (struct im_mix){.kind = IM_MIX_CUT, .lambda = 0.75, .y0 = 0, .y1 = 4, .x0 = 2, .x1 = 6};
+    else if (run->mixes)
+        b.mix = (struct im_mix){.kind = IM_MIX_UP, .lambda = 0.3};
+    return b;
+}
+
+static struct im_hyper hyper_of(const struct run *run, int step)
+{
+    return (struct im_hyper){.lr = 0.02 / (1 + step),
+                             .momentum = 0.9,
+                             .beta2 = 0.99,
+                             .eps = 1e-6,
+                             .weight_decay = 1e-3,
+                             .trust = 0.01,
+                             .nesterov = run->optimizer == IM_OPTIMIZER_SGD,
+                             .step = (uint64_t)step + 1};
+}
+
+#ifndef TESTS_GPU
+/* ---- two ranks that have the same batch ---- */
+
+struct doubling {
+    void *x;
+    size_t count;
+    bool is_double;
+};
+
+static void run_doubling(const void *args)
+{
+    const struct doubling *d = args;
+
+    for (size_t i = 0; i < d->count; i++) {
+        if (d->is_double)
+            ((double *)d->x)[i] *= 2;
+        else
+            ((float *)d->x)[i] *= 2;
+    }
+}
+
+static int double_it(void *context, void *x, size_t count, bool is_double, struct CUstream_st *stream)
+{
+    (void)context;
+    return host_gpu_enqueue(stream, run_doubling,
+                            &(struct doubling){.x = x, .count = count, .is_double = is_double},
+                            sizeof(struct doubling));
+}
+
+static const struct im_rank_sum twins = {.sum = double_it};
+#else
+static const struct im_rank_sum twins; /* no test asks for it */
+#endif
+
+/* ---- a step, either way ---- */
+
+static double divisor_of(const struct run *run, int usable)
+{
+    return (double)usable * run->accumulate * (run->two_ranks ? 2 : 1) / run->loss_scale;
+}
+
+static int usable_of(const struct im_batch *b)
+{
+    int usable = 0;
+
+    for (int i = 0; i < b->n; i++)
+        usable += valid[i] && (b->mix.kind == IM_MIX_NONE || valid[b->n - 1 - i]);
+    return usable;
+}
+
+static double clip(const struct run *run, double norm)
+{
+    if (run->optimizer == IM_OPTIMIZER_LAMB)
+        return 1 / fmax(1, norm / (run->clip > 0 ? run->clip : 1));
+    return run->clip > 0 ? fmin(1, run->clip / (norm + 1e-6)) : 1;
+}
+
+static void by_host(struct run *run, struct im_network *net, const struct im_batch *b, int number)
+{
+    const bool first = number % run->accumulate == 0, last = (number + 1) % run->accumulate == 0;
+    const int step = number / run->accumulate;
+    const struct im_hyper hyper = hyper_of(run, step);
+    struct im_tally tally;
+
+    assert_int_equal(im_network_gradients(net, b, 0.1f, divisor_of(run, usable_of(b)), &tally, NULL), 0);
+    assert_int_equal(im_network_accumulate(net, first, last), 0);
+    run->loss[number] = tally.loss_sum;
+    if (!last)
+        return;
+    assert_int_equal(im_network_gradient_norm(net, &run->norm[step]), 0);
+    run->norm[step] /= run->loss_scale;
+    if (!isfinite(run->norm[step]) || !isfinite(tally.loss_sum)) {
+        run->skipped++;
+        return;
+    }
+    assert_int_equal(im_network_update(net, &hyper, clip(run, run->norm[step]) / run->loss_scale), 0);
+    if (run->ema > 0)
+        assert_int_equal(im_network_average(net, run->ema), 0);
+}
+
+/* What the device holds is read no more: another batch may come to its place. */
+static void overwrite_taken(struct im_network *net, const struct im_batch *b, uint8_t *kept)
+{
+    const size_t bytes = (size_t)b->n * SIZE * SIZE * 3;
+    uint8_t *place = pixels + (b->pixels - pixels);
+
+    memcpy(kept, place, bytes);
+    assert_true(im_network_pixels_taken(net));
+    memset(place, 0xa5, bytes);
+}
+
+static void put_back(const struct im_batch *b, const uint8_t *kept)
+{
+    memcpy(pixels + (b->pixels - pixels), kept, (size_t)b->n * SIZE * SIZE * 3);
+}
+
+static void by_device(struct run *run, struct im_network *net, const struct im_batch *b, int number,
+                      const struct im_batch *next)
+{
+    const int step = number / run->accumulate;
+    const struct im_step how = {.label_smoothing = 0.1f,
+                                .divisor = divisor_of(run, usable_of(b)),
+                                .first = number % run->accumulate == 0,
+                                .last = (number + 1) % run->accumulate == 0,
+                                .hyper = hyper_of(run, step),
+                                .unscale = 1,
+                                .loss_scale = run->loss_scale,
+                                .clip_norm = run->clip,
+                                .ema_decay = run->ema};
+    uint8_t kept[BATCH * SIZE * SIZE * 3];
+    struct im_outcome outcome;
+    struct im_text text = {{0}};
+
+    if (im_network_step_begin(net, b, &how, &text) < 0)
+        fail_msg("%s", text.s);
+    if (next)
+        assert_int_equal(im_network_prefetch(net, next, NULL), 0);
+    if (run->prefetches)
+        overwrite_taken(net, b, kept);
+    if (im_network_step_end(net, &outcome, &text) < 0)
+        fail_msg("%s", text.s);
+    if (run->prefetches)
+        put_back(b, kept);
+    run->loss[number] = outcome.tally.loss_sum / (run->two_ranks ? 2 : 1);
+    if (how.last) {
+        run->norm[step] = outcome.norm;
+        run->skipped += outcome.skipped;
+    }
+}
+
+static struct im_network *open_net(const struct run *run)
+{
+    const struct im_network_config config = {
+        .model = "resnet20",
+        .classes = CLASSES,
+        .drop_path_rate = run->drop,
+        .ops = run->ops,
+        .precision = run->precision,
+        .seed = 3,
+        .mean = {0.5f, 0.5f, 0.5f},
+        .std = {0.25f, 0.25f, 0.25f},
+        .loss = run->loss_kind,
+        .optimizer = run->optimizer,
+        .device = {.deterministic = true, .cache = getenv("IMSUPER_TEST_PLANS")},
+        .accumulates = run->accumulate > 1,
+        .averages = run->ema > 0,
+        .rank_sum = run->two_ranks ? &twins : NULL,
+        .plain_steps = run->way == ENQUEUED};
+    struct im_text text = {{0}};
+    struct im_network *net;
+
+    if (im_network_new(&config, &net, &text) < 0)
+        fail_msg("%s", text.s);
+    return net;
+}
+
+/* A parameter that makes the loss infinite, and back. */
+static void poison(struct im_network *net, float *kept, bool in)
+{
+    const struct im_model *m = im_network_model(net);
+    float *params = malloc(m->param_floats * sizeof(float));
+    const size_t at = m->tensors[0].offset;
+
+    assert_int_equal(im_network_read(net, IM_ARENA_PARAMS, params), 0);
+    if (in)
+        *kept = params[at];
+    params[at] = in ? (float)INFINITY : *kept;
+    assert_int_equal(im_network_write(net, IM_ARENA_PARAMS, params), 0);
+    free(params);
+}
+
+static void go_on(struct im_network *net, const struct run *from)
+{
+    for (int i = 0; i < ARENAS && from; i++)
+        if (from->floats[i] > 0)
+            assert_int_equal(im_network_write(net, compared[i], from->arenas[i]), 0);
+}
+
+static void train(struct run *run)
+{
+    struct im_network *net;
+    float kept = 0;
+
+    run->loss_scale = run->loss_scale > 0 ? run->loss_scale : 1;
+    run->accumulate = run->accumulate > 0 ? run->accumulate : 1;
+    run->steps = run->steps > 0 ? run->steps : STEPS;
+    net = open_net(run);
+    go_on(net, run->from);
+    if (run->prefetches)
+        assert_int_equal(
+            im_network_lock_host(net, pixels, (size_t)2 * STEPS * 2 * BATCH * SIZE * SIZE * 3, NULL), 0);
+    for (int i = run->first * run->accumulate; i < (run->first + run->steps) * run->accumulate; i++) {
+        const struct im_batch b = batch_of(run, i), next = batch_of(run, i + 1);
+        const bool breaks = run->broken_step > 0 && run->broken_step == i;
+        struct im_tally tally;
+
+        if (breaks)
+            poison(net, &kept, true);
+        if (run->way == DECIDED_BY_HOST)
+            by_host(run, net, &b, i);
+        else
+            by_device(run, net, &b, i, run->prefetches && i % 3 != 2 ? &next : NULL);
+        if (breaks)
+            poison(net, &kept, false);
+        if (run->evaluates && i % 2) {
+            assert_int_equal(im_network_eval_step(net, &b, NULL, &tally, NULL), 0);
+            if (run->ema > 0)
+                assert_int_equal(im_network_eval_average(net, &b, NULL, &tally, NULL), 0);
+        }
+    }
+    if (run->prefetches)
+        im_network_unlock_host(net, pixels);
+    for (int i = 0; i < ARENAS; i++) {
+        run->floats[i] = im_network_floats(net, compared[i]);
+        run->arenas[i] = calloc(run->floats[i] + 1, sizeof(float));
+        if (run->floats[i] > 0)
+            assert_int_equal(im_network_read(net, compared[i], run->arenas[i]), 0);
+    }
+    im_network_free(net);
+}
+
+static void release(struct run *run)
+{
+    for (int i = 0; i < ARENAS; i++)
+        free(run->arenas[i]);
+}
+
+static double nmse(const float *a, const float *b, size_t count)
+{
+    double error = 0, power = 1e-30;
+
+    for (size_t i = 0; i < count; i++) {
+        double d = (double)a[i] - (double)b[i];
+
+        error += d * d;
+        power += (double)b[i] * (double)b[i];
+    }
+    return error / power;
+}
+
+/* averages: rounded alike, too; the update's kernel averages what it has not rounded yet. */
+static void same_bits(const struct run *a, const struct run *b, bool averages, const char *what)
+{
+    for (int i = 0; i < ARENAS; i++) {
+        assert_int_equal(a->floats[i], b->floats[i]);
+        if (compared[i] == IM_ARENA_EMA && !averages) {
+            assert_true(nmse(a->arenas[i], b->arenas[i], a->floats[i]) < 1e-13);
+            continue;
+        }
+        for (size_t k = 0; k < a->floats[i]; k++)
+            if (memcmp(&a->arenas[i][k], &b->arenas[i][k], sizeof(float)) != 0)
+                fail_msg("%s: arena %d differs at %zu of %zu: %.9g and %.9g", what, (int)compared[i], k,
+                         a->floats[i], (double)a->arenas[i][k], (double)b->arenas[i][k]);
+    }
+    for (int i = 0; i < STEPS; i++)
+        assert_true(a->loss[i] == b->loss[i] || (isnan(a->loss[i]) && isnan(b->loss[i])));
+    assert_int_equal(a->skipped, b->skipped);
+}
+
+/* ---- tests ---- */
+
+/* fp32: only the order of sums differs; what that grows to in these steps is about 1e-10. */
+static void follows_the_reference(struct run ref)
+{
+    struct run cuda = ref;
+
+    cuda.ops = &im_backend_cuda;
+    train(&ref);
+    train(&cuda);
+    for (int i = 0; i < 3; i++)
+        if (!(nmse(cuda.arenas[i], ref.arenas[i], ref.floats[i]) < 1e-6))
+            fail_msg("arena %d: NMSE %g", (int)compared[i],
+                     nmse(cuda.arenas[i], ref.arenas[i], ref.floats[i]));
+    for (int i = 0; i < STEPS; i++)
+        assert_true(fabs(cuda.loss[i] - ref.loss[i]) < 1e-3 * ref.loss[i]);
+    release(&ref);
+    release(&cuda);
+}
+
+static void training_follows_the_reference(void **state)
+{
+    struct run run = {.ops = &im_backend_ref, .drop = 0.2, .mixes = true};
+
+    (void)state;
+    follows_the_reference(run);
+    run.loss_kind = (struct im_loss){.kind = IM_LOSS_BCE, .threshold = 0.2, .sums_classes = true};
+    follows_the_reference(run);
+}
+
+static void all_ways(struct run run, const char *what)
+{
+    struct run host = run, enqueued = run, recorded = run;
+
+    host.way = DECIDED_BY_HOST;
+    enqueued.way = ENQUEUED;
+    recorded.way = RECORDED;
+    train(&host);
+    train(&enqueued);
+    train(&recorded);
+    same_bits(&enqueued, &host, false, what);
+    same_bits(&recorded, &enqueued, true, what);
+    for (int i = 0; i < STEPS; i++)
+        assert_true(recorded.norm[i] == host.norm[i] || isnan(host.norm[i]));
+    release(&host);
+    release(&enqueued);
+    release(&recorded);
+}
+
+static void steps_of_the_device_are_those_of_the_host(void **state)
+{
+    (void)state;
+    all_ways((struct run){.ops = &im_backend_cuda, .drop = 0.2, .mixes = true}, "SGD");
+    all_ways((struct run){.ops = &im_backend_cuda,
+                          .optimizer = IM_OPTIMIZER_ADAMW,
+                          .clip = 0.5,
+                          .ema = 0.9,
+                          .evaluates = true},
+             "AdamW, clipped, averaged");
+    all_ways((struct run){.ops = &im_backend_cuda,
+                          .optimizer = IM_OPTIMIZER_LAMB,
+                          .accumulate = 2,
+                          .precision = IM_PRECISION_BF16},
+             "LAMB of two batches in bf16");
+    all_ways((struct run){.ops = &im_backend_cuda,
+                          .optimizer = IM_OPTIMIZER_LARS,
+                          .loss_kind = {.kind = IM_LOSS_BCE, .threshold = 0.2},
+                          .mixes = true,
+                          .precision = IM_PRECISION_FP16,
+                          .loss_scale = 1024},
+             "LARS with BCE in fp16");
+}
+
+static void a_step_that_is_not_finite_changes_nothing(void **state)
+{
+    struct run run = {.ops = &im_backend_cuda, .broken_step = 3, .ema = 0.9, .way = RECORDED};
+
+    (void)state;
+    all_ways(run, "a broken step");
+    train(&run);
+    assert_int_equal(run.skipped, 1);
+    for (int i = 0; i < ARENAS; i++)
+        for (size_t k = 0; k < run.floats[i]; k++)
+            assert_true(isfinite(run.arenas[i][k]));
+    release(&run);
+}
+
+#ifndef TESTS_GPU
+/* Each lane as late as can be and as early as can be: what depends on it lacks a wait. */
+static void lanes_are_ordered(void **state)
+{
+    struct run late = {.ops = &im_backend_cuda, .way = RECORDED, .two_ranks = true, .prefetches = true};
+
+    (void)state;
+    train(&late);
+    for (unsigned eager = 1; eager < 8; eager++) {
+        struct run early = {.ops = &im_backend_cuda, .way = RECORDED, .two_ranks = true, .prefetches = true};
+
+        host_gpu_set(&(struct host_gpu_options){.eager = eager});
+        train(&early);
+        same_bits(&early, &late, true, "early lanes");
+        release(&early);
+    }
+    host_gpu_set(&(struct host_gpu_options){0});
+    release(&late);
+}
+
+static void two_ranks_alike_are_one(void **state)
+{
+    struct run one = {.ops = &im_backend_cuda, .way = RECORDED, .clip = 0.3}, two = one;
+
+    (void)state;
+    two.two_ranks = true;
+    train(&one);
+    train(&two);
+    same_bits(&two, &one, true, "two ranks");
+    release(&one);
+    release(&two);
+}
+
+#endif
+
+/* Batches come from page-locked memory beside the step before. */
+static void batches_ahead_of_their_step_are_the_same(void **state)
+{
+    struct run plain = {.ops = &im_backend_cuda, .way = RECORDED}, ahead = plain;
+
+    (void)state;
+    ahead.prefetches = true;
+    train(&plain);
+    train(&ahead);
+    same_bits(&ahead, &plain, true, "prefetched");
+    release(&plain);
+    release(&ahead);
+}
+
+static void a_run_that_goes_on_is_one_run(void **state)
+{
+    struct run whole = {.ops = &im_backend_cuda, .way = RECORDED, .ema = 0.9}, head = whole, tail = whole;
+
+    (void)state;
+    head.steps = 2;
+    tail.first = 2;
+    tail.steps = STEPS - 2;
+    tail.from = &head;
+    train(&whole);
+    train(&head);
+    train(&tail);
+    for (int i = 0; i < 2; i++)
+        tail.loss[i] = whole.loss[i];
+    same_bits(&tail, &whole, true, "after a resume");
+    release(&whole);
+    release(&head);
+    release(&tail);
+}
+
+#ifndef TESTS_GPU
+/* Where cuDNN has engines for neither batch norm nor adding, kernels of ours give the same within fp32. */
+static void what_cudnn_lacks_is_ours(void **state)
+{
+    struct run with = {.ops = &im_backend_cuda, .way = RECORDED}, without = with;
+
+    (void)state;
+    train(&with);
+    host_gpu_set(&(struct host_gpu_options){.no_norms = true});
+    train(&without);
+    host_gpu_set(&(struct host_gpu_options){0});
+    assert_true(nmse(without.arenas[0], with.arenas[0], with.floats[0]) < 1e-6);
+    release(&with);
+    release(&without);
+}
+
+#endif
+
+static void narrow_types_learn(void **state)
+{
+    struct run wide = {.ops = &im_backend_cuda, .way = RECORDED}, bf16 = wide, fp16 = wide;
+
+    (void)state;
+    bf16.precision = IM_PRECISION_BF16;
+    fp16.precision = IM_PRECISION_FP16;
+    fp16.loss_scale = 256;
+    train(&wide);
+    train(&bf16);
+    train(&fp16);
+    for (int i = 0; i < STEPS; i++) {
+        assert_true(fabs(bf16.loss[i] - wide.loss[i]) < 0.15 * wide.loss[i]);
+        assert_true(fabs(fp16.loss[i] - wide.loss[i]) < 0.15 * wide.loss[i]);
+    }
+    release(&wide);
+    release(&bf16);
+    release(&fp16);
+}
+
+#ifndef TESTS_GPU
+static void a_batch_that_does_not_fit_is_refused(void **state)
+{
+    struct run run = {.ops = &im_backend_cuda, .accumulate = 1};
+    struct im_network *net;
+    struct im_text text = {{0}};
+    const char *largest;
+    int fits;
+
+    (void)state;
+    host_gpu_set(&(struct host_gpu_options){.memory_bytes = (size_t)128 << 20});
+    net = open_net(&run);
+    assert_int_equal(im_network_prepare(net, 4096, 32, true, &text), -ENOMEM);
+    largest = strstr(text.s, "the largest batch that fits is ");
+    if (!largest)
+        fail_msg("%s", text.s);
+    fits = (int)strtol(largest + strlen("the largest batch that fits is "), NULL, 10);
+    assert_int_equal(im_network_prepare(net, fits, 32, true, &text), 0);
+    im_network_free(net);
+    host_gpu_set(&(struct host_gpu_options){0});
+}
+
+/* ---- the host's GPU itself ---- */
+
+static void a_missing_wait_shows(void **state)
+{
+    static const unsigned ways[] = {0, 1 << TR_GPU_COMPUTE};
+    float got[2];
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct tr_gpu *g;
+        void *at;
+        float *number;
+
+        host_gpu_set(&(struct host_gpu_options){.eager = ways[i]});
+        assert_int_equal(tr_gpu_open(0, &g, NULL), 0);
+        assert_int_equal(tr_gpu_memory_new(g, 4, "a number", &at, NULL), 0);
+        assert_int_equal(tr_gpu_pinned_new(g, 4, "a number", (void **)&number, NULL), 0);
+        *number = 1;
+        tr_gpu_copy(g, TR_GPU_COPY, at, number, 4); /* and COMPUTE does not wait */
+        tr_gpu_copy(g, TR_GPU_COMPUTE, number, at, 4);
+        tr_gpu_sync(g, TR_GPU_COMPUTE);
+        got[i] = *number;
+        tr_gpu_sync(g, TR_GPU_COPY);
+        tr_gpu_memory_free(g, at);
+        tr_gpu_pinned_free(g, number);
+        tr_gpu_close(g);
+    }
+    host_gpu_set(&(struct host_gpu_options){0});
+    assert_true(got[0] == 0 && got[1] == 0); /* what the number was before */
+}
+
+static void what_cannot_be_recorded_is_an_error(void **state)
+{
+    struct tr_gpu_recording *r;
+    struct tr_gpu_event *e;
+    struct tr_gpu *g;
+    void *at;
+
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(tr_gpu_open(0, &g, NULL), 0);
+        assert_int_equal(tr_gpu_memory_new(g, 4, "a number", &at, NULL), 0);
+        assert_int_equal(tr_gpu_event_new(g, TR_GPU_ORDER, &e), 0);
+        assert_int_equal(tr_gpu_record_begin(g), 0);
+        if (i == 0) /* the host waits */
+            assert_int_equal(tr_gpu_sync(g, TR_GPU_COMPUTE), -EINVAL);
+        if (i == 1) /* a lane that has not joined */
+            assert_int_equal(tr_gpu_zero(g, TR_GPU_COMM, at, 4), -EINVAL);
+        if (i == 2) { /* a lane that COMPUTE does not wait for */
+            assert_int_equal(tr_gpu_event_record(g, e, TR_GPU_COMPUTE), 0);
+            assert_int_equal(tr_gpu_wait(g, TR_GPU_COMM, e), 0);
+            assert_int_equal(tr_gpu_zero(g, TR_GPU_COMM, at, 4), 0);
+        }
+        if (i == 3) /* plain memory */
+            assert_int_equal(tr_gpu_copy(g, TR_GPU_COMPUTE, at, &i, 4), -EINVAL);
+        assert_int_equal(tr_gpu_record_end(g, &r, NULL), -EINVAL);
+        tr_gpu_event_free(g, e);
+        tr_gpu_memory_free(g, at);
+        tr_gpu_close(g);
+    }
+}
+
+/* CUDA: cudaErrorCapturedEvent. */
+static void a_recorded_event_is_no_place_outside(void **state)
+{
+    struct tr_gpu_recording *r;
+    struct tr_gpu_event *e;
+    struct tr_gpu *g;
+
+    (void)state;
+    assert_int_equal(tr_gpu_open(0, &g, NULL), 0);
+    assert_int_equal(tr_gpu_event_new(g, TR_GPU_ORDER, &e), 0);
+    assert_int_equal(tr_gpu_wait(g, TR_GPU_COPY, e), 0); /* never recorded */
+    assert_int_equal(tr_gpu_record_begin(g), 0);
+    assert_int_equal(tr_gpu_event_record(g, e, TR_GPU_COMPUTE), 0);
+    assert_int_equal(tr_gpu_record_end(g, &r, NULL), 0);
+    assert_int_equal(tr_gpu_wait(g, TR_GPU_COPY, e), -EINVAL);
+    tr_gpu_recording_free(g, r);
+    tr_gpu_event_free(g, e);
+    tr_gpu_close(g);
+}
+
+#else
+static bool has_gpu(void)
+{
+    struct im_backend *gpu = NULL;
+    struct im_text text = {{0}};
+
+    if (im_backend_cuda.open(0, &gpu, &text) < 0)
+        printf("skipped: %s\n", text.s);
+    else
+        im_backend_cuda.close(gpu);
+    return gpu != NULL;
+}
+#endif
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+#ifndef TESTS_GPU
+        cmocka_unit_test(a_recorded_event_is_no_place_outside),
+        cmocka_unit_test(a_missing_wait_shows),
+        cmocka_unit_test(what_cannot_be_recorded_is_an_error),
+        cmocka_unit_test(lanes_are_ordered),
+        cmocka_unit_test(two_ranks_alike_are_one),
+        cmocka_unit_test(what_cudnn_lacks_is_ours),
+        cmocka_unit_test(a_batch_that_does_not_fit_is_refused),
+#endif
+        cmocka_unit_test(training_follows_the_reference),
+        cmocka_unit_test(steps_of_the_device_are_those_of_the_host),
+        cmocka_unit_test(a_step_that_is_not_finite_changes_nothing),
+        cmocka_unit_test(batches_ahead_of_their_step_are_the_same),
+        cmocka_unit_test(a_run_that_goes_on_is_one_run),
+        cmocka_unit_test(narrow_types_learn),
+    };
+
+#ifdef TESTS_GPU
+    if (!has_gpu())
+        return 77;
+#endif
+    return cmocka_run_group_tests(tests, draw, forget);
+}

@@ -1,0 +1,135 @@
+/* What is said when CUDA cannot be had, and what the module says where it can. */
+#include "trainer/backends/cuda/module.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <setjmp.h>
+
+#include <cmocka.h>
+
+#include "ipc/base/err.h"
+#include "trainer/backends/backend.h"
+
+static const char *no_table, *other_build, *needs_cudnn, *real;
+
+static void load_fails(const char *path, int want, const char *word)
+{
+    const struct tr_cuda_table *table = NULL;
+    struct im_text text = {0};
+
+    assert_int_equal(tr_cuda_load_file(path, &table, &text), want);
+    assert_null(table);
+    assert_non_null(strstr(text.s, word));
+}
+
+static void absent_module_is_a_sentence(void **state)
+{
+    (void)state;
+    load_fails("/nonexistent/imsuper-cuda.so", -ENOSYS, "--gpus 0");
+}
+
+/* This program lies where the others do, so where CUDA was built the module is beside it. */
+static void module_is_sought_beside_the_program(void **state)
+{
+    const struct tr_cuda_table *table = NULL;
+    struct im_text text = {0};
+    int err = tr_cuda_load(&table, &text);
+
+    (void)state;
+    if (strcmp(real, "none") == 0) {
+        assert_int_equal(err, -ENOSYS);
+        assert_non_null(strstr(text.s, TR_CUDA_FILE));
+    } else if (err < 0) {
+        assert_int_equal(err, -ELIBACC); /* cuDNN was there to build with, but not to run with */
+    } else {
+        assert_int_equal(table->version, TR_CUDA_VERSION);
+    }
+}
+
+static void backend_cuda_is_there_or_a_sentence(void **state)
+{
+    const struct im_backend_ops *ops = NULL;
+    struct im_text text = {0};
+    int err = im_backend_find("cuda", &ops, &text);
+
+    (void)state;
+    if (err == 0) {
+        assert_string_not_equal(real, "none");
+        assert_string_equal(ops->name, "cuda");
+    } else {
+        assert_null(ops);
+        assert_true(*text.s != '\0');
+    }
+}
+
+static void other_shared_object_is_refused(void **state)
+{
+    (void)state;
+    load_fails(no_table, -ELIBBAD, TR_CUDA_TABLE);
+}
+
+static void other_build_is_refused(void **state)
+{
+    (void)state;
+    load_fails(other_build, -ELIBBAD, "another day");
+}
+
+static void missing_cudnn_is_named(void **state)
+{
+    (void)state;
+    load_fails(needs_cudnn, -ELIBACC, "install cuDNN 9");
+    load_fails(needs_cudnn, -ELIBACC, "libcudnn.so.99");
+}
+
+static void text_file_is_refused(void **state)
+{
+    (void)state;
+    load_fails("/proc/self/status", -ELIBACC, "CUDA cannot be used");
+}
+
+/* With a GPU there is one, without there is a sentence; a crash is neither. */
+static void real_module_counts_or_says_why_not(void **state)
+{
+    const struct tr_cuda_table *table = NULL;
+    struct im_text text = {0};
+    int count = 0, err;
+
+    (void)state;
+    if (strcmp(real, "none") == 0)
+        skip();
+    err = tr_cuda_load_file(real, &table, &text);
+    if (err == -ELIBACC && strstr(text.s, "No such file"))
+        skip(); /* built here against a stub, say */
+    if (err < 0)
+        fail_msg("%s", text.s);
+    err = table->gpu_count(&count, &text);
+    if (err < 0) {
+        assert_int_equal(err, -ENODEV);
+        assert_non_null(strstr(text.s, "no GPU can be used"));
+    } else {
+        assert_true(count > 0);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(absent_module_is_a_sentence),
+        cmocka_unit_test(module_is_sought_beside_the_program),
+        cmocka_unit_test(backend_cuda_is_there_or_a_sentence),
+        cmocka_unit_test(other_shared_object_is_refused),
+        cmocka_unit_test(other_build_is_refused),
+        cmocka_unit_test(missing_cudnn_is_named),
+        cmocka_unit_test(text_file_is_refused),
+        cmocka_unit_test(real_module_counts_or_says_why_not),
+    };
+
+    if (argc != 5)
+        return 2;
+    no_table = argv[1], other_build = argv[2], needs_cudnn = argv[3], real = argv[4];
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,1 @@
+#include "trainer/network/net.h"

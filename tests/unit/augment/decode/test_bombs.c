@@ -1,0 +1,200 @@
+/* Small files that ask for much work: limits cut them short, or the work is one pass over their bytes. Time
+ * is not measured here; what is, is that the limits hold and that nothing is kept of what is passed over. */
+#include "augment/decode/decode.h"
+#include "tests/unit/augment/jpeg_file.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include <cmocka.h>
+
+enum { SIDE_W = 160, SIDE_H = 128, FLOOD_BYTES = 16 << 20, KEPT_KIB_MAX = 2048 };
+
+static const struct jpeg_spec ordinary = {JPEG_YCC, SIDE_W, SIDE_H, 2, 2, false, false, false, 0, 90};
+static const struct jpeg_spec progressive = {JPEG_YCC, SIDE_W, SIDE_H, 2, 2, true, false, false, 0, 90};
+
+/* All of the image; its pixels are the decoder's. */
+static int decode(struct au_decoder *decoder, const void *bytes, size_t n, struct au_pixels *ret)
+{
+    struct im_text text = {""};
+    struct au_image image;
+    int result = au_decoder_open(decoder, bytes, n, &image, &text);
+
+    if (result == 0) {
+        struct imk_box whole = {0, 0, image.width, image.height};
+
+        result = au_decoder_region(decoder, &whole, ret, &text);
+    }
+    assert_true(result == 0 || text.s[0] != '\0');
+    return result;
+}
+
+static int verdict(const struct au_limits *limits, const void *bytes, size_t n)
+{
+    struct au_decoder *decoder;
+    struct au_pixels pixels;
+    int result;
+
+    assert_int_equal(au_decoder_new(&decoder, limits), 0);
+    result = decode(decoder, bytes, n, &pixels);
+    au_decoder_free(&decoder);
+    return result;
+}
+
+/* The bytes, with `count` copies of `piece` at `at`. free() them. */
+static unsigned char *insert(const unsigned char *bytes, size_t n, size_t at, const void *piece,
+                             size_t piece_bytes, size_t count, size_t *ret_n)
+{
+    unsigned char *out = malloc(n + count * piece_bytes);
+
+    assert_non_null(out);
+    memcpy(out, bytes, at);
+    for (size_t i = 0; i < count; i++)
+        memcpy(out + at + i * piece_bytes, piece, piece_bytes);
+    memcpy(out + at + count * piece_bytes, bytes + at, n - at);
+    *ret_n = n + count * piece_bytes;
+    return out;
+}
+
+static size_t last_scan(const unsigned char *bytes, size_t n)
+{
+    size_t at = 0;
+
+    for (size_t i = 0; i + 1 < n; i++)
+        if (bytes[i] == 0xff && bytes[i + 1] == 0xda)
+            at = i;
+    assert_true(at > 0);
+    return at;
+}
+
+/* Scans without codes: some ten bytes each, and each goes over all of the image. */
+static void large_images_may_have_fewer_scans(void **state)
+{
+    struct au_limits limits = AU_LIMITS_DEFAULT;
+    size_t n, bomb_n, scan;
+    unsigned char *bytes = jpeg_make(&progressive, &n), *bomb;
+
+    (void)state;
+    scan = last_scan(bytes, n);
+    bomb = insert(bytes, n, n - 2, bytes + scan, 2 + (size_t)(bytes[scan + 2] << 8 | bytes[scan + 3]), 20,
+                  &bomb_n);
+    assert_int_equal(verdict(&limits, bomb, bomb_n), 0); /* some 30 scans */
+    limits.pixels_max = SIDE_W * SIDE_H;
+    assert_int_equal(verdict(&limits, bomb, bomb_n), IM_VERDICT_TOO_MANY_SCANS);
+    assert_int_equal(verdict(&limits, bytes, n), 0); /* as encoders make it */
+    limits.pixels_max = 2 * SIDE_W * SIDE_H;
+    assert_int_equal(verdict(&limits, bomb, bomb_n), 0);
+    limits.scans_max = 20;
+    assert_int_equal(verdict(&limits, bomb, bomb_n), IM_VERDICT_TOO_MANY_SCANS);
+    free(bomb);
+    free(bytes);
+}
+
+static long peak_kib(void)
+{
+    struct rusage usage;
+
+    assert_int_equal(getrusage(RUSAGE_SELF, &usage), 0);
+    return usage.ru_maxrss;
+}
+
+/* Millions of segments, tables and fill bytes before the frame: passed over, or each in the place of the one
+ * before. The image is the same and no memory is spent. */
+static void floods_of_markers_are_passed_over(void **state)
+{
+    static const struct {
+        const char *name, *bytes;
+        size_t n;
+    } pieces[] = {
+        {"APP5", "\xff\xe5\0\2", 4},
+        {"APP1 with content", "\xff\xe1\0\10Exif\0\0", 10},
+        {"comment", "\xff\xfe\0\3x", 5},
+        {"restart interval", "\xff\xdd\0\4\0\0", 6},
+        {"Huffman table", "\xff\xc4\0\x14\3\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\1\0", 22},
+        {"fill byte", "\xff", 1},
+        {"no marker", "\0", 1},
+    };
+    const struct au_limits limits = AU_LIMITS_DEFAULT;
+    struct au_decoder *plain, *flooded;
+    struct au_pixels a, b;
+    size_t n;
+    unsigned char *bytes = jpeg_make(&ordinary, &n);
+
+    (void)state;
+    assert_int_equal(au_decoder_new(&plain, &limits), 0);
+    assert_int_equal(au_decoder_new(&flooded, &limits), 0);
+    assert_int_equal(decode(plain, bytes, n, &a), 0);
+    for (size_t i = 0; i < sizeof pieces / sizeof pieces[0]; i++) {
+        size_t bomb_n;
+        unsigned char *bomb =
+            insert(bytes, n, 2, pieces[i].bytes, pieces[i].n, FLOOD_BYTES / pieces[i].n, &bomb_n);
+        long peak = peak_kib();
+
+        if (decode(flooded, bomb, bomb_n, &b) != 0)
+            fail_msg("a flood of %s", pieces[i].name);
+        assert_true(peak_kib() - peak < KEPT_KIB_MAX);
+        for (size_t y = 0; y < SIDE_H; y++)
+            assert_memory_equal(a.data + y * a.stride, b.data + y * b.stride, 3 * SIDE_W);
+        free(bomb);
+    }
+    au_decoder_free(&plain);
+    au_decoder_free(&flooded);
+    free(bytes);
+}
+
+/* PNG chunks: length, name, content, and a CRC that libpng does not check of those it skips. */
+static void floods_of_png_chunks_are_passed_over(void **state)
+{
+    static const unsigned char png[] =
+        "\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\1\0\0\0\1\x08\2\0\0\0\x90\x77\x53\xde"
+        "\0\0\0\x0cIDAT\x08\xd7\x63\xf8\xcf\xc0\0\0\3\1\1\0\x18\xdd\x8d\xb0\0\0\0\0IEND\xae\x42\x60\x82";
+    static const char text[] = "\0\0\0\3tEXta\0b\xd5\x3e\x4e\x1a", unknown[] = "\0\0\0\0abCd\x11\x11\x11\x11";
+    const struct au_limits limits = AU_LIMITS_DEFAULT;
+    const struct {
+        const char *bytes;
+        size_t n;
+    } pieces[] = {{text, sizeof text - 1}, {unknown, sizeof unknown - 1}};
+
+    (void)state;
+    assert_int_equal(verdict(&limits, png, sizeof png - 1), 0);
+    for (size_t i = 0; i < 2; i++) {
+        size_t n;
+        unsigned char *bomb =
+            insert(png, sizeof png - 1, 33, pieces[i].bytes, pieces[i].n, FLOOD_BYTES / pieces[i].n, &n);
+        long peak = peak_kib();
+
+        assert_int_equal(verdict(&limits, bomb, n), 0);
+        assert_true(peak_kib() - peak < KEPT_KIB_MAX);
+        free(bomb);
+    }
+}
+
+static void webp_size_bomb_is_refused_by_its_header(void **state)
+{
+    /* VP8L: a signature byte, then 14 bits of width - 1 and 14 of height - 1. */
+    unsigned char webp[40] = "RIFF\x20\0\0\0WEBPVP8L\x14\0\0\0\x2f\xfe\xff\xff\x0f";
+    struct au_limits limits = AU_LIMITS_DEFAULT;
+
+    (void)state;
+    assert_int_equal(verdict(&limits, webp, sizeof webp), IM_VERDICT_TOO_LARGE);
+    limits.pixels_max = (uint64_t)1 << 28;
+    limits.memory_max = 1 << 20;
+    assert_int_equal(verdict(&limits, webp, sizeof webp), IM_VERDICT_MEMORY_LIMIT);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(large_images_may_have_fewer_scans),
+        cmocka_unit_test(floods_of_markers_are_passed_over),
+        cmocka_unit_test(floods_of_png_chunks_are_passed_over),
+        cmocka_unit_test(webp_size_bomb_is_refused_by_its_header),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,85 @@
+/* Golden values: XXH3 (the reference implementation's own for empty input) and CRC-32C (RFC 3720, B.4). */
+#include "ipc/base/crc32c.h"
+#include "ipc/base/hash.h"
+#include "tests/unit/ipc/base/unit.h"
+
+static void hash_of_nothing_is_the_known_answer(void **state)
+{
+    (void)state;
+    assert_true(im_hash64("", 0, 0) == 0x2d06800538d394c2ULL);
+}
+
+static void hash_depends_on_seed_and_bytes(void **state)
+{
+    (void)state;
+    assert_true(im_hash64("abc", 3, 0) != im_hash64("abc", 3, 1));
+    assert_true(im_hash64("abc", 3, 0) != im_hash64("abd", 3, 0));
+}
+
+static void streamed_hash_equals_the_whole(void **state)
+{
+    unsigned char bytes[5000];
+    struct im_hash *h = im_hash_new(7);
+
+    (void)state;
+    assert_non_null(h);
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (unsigned char)(i * 31 >> 2);
+    for (size_t from = 0, step = 0; from < sizeof bytes; from += step, step++) {
+        size_t n = step < sizeof bytes - from ? step : sizeof bytes - from;
+
+        im_hash_add(h, bytes + from, n);
+        assert_true(im_hash_value(h) == im_hash64(bytes, from + n, 7));
+    }
+    im_hash_free(&h);
+    assert_null(h);
+}
+
+static void crc_of_the_digits_is_the_known_answer(void **state)
+{
+    (void)state;
+    assert_int_equal(im_crc32c(0, "123456789", 9), 0xe3069283);
+    assert_int_equal(im_crc32c_table(0, "123456789", 9), 0xe3069283);
+}
+
+static void crc_of_32_zeros_is_that_of_the_rfc(void **state)
+{
+    unsigned char zeros[32] = {0};
+
+    (void)state;
+    assert_int_equal(im_crc32c(0, zeros, 32), 0x8a9136aa);
+}
+
+static void crc_by_instruction_equals_the_table_at_each_length_and_start(void **state)
+{
+    unsigned char bytes[100];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (unsigned char)(i * 37 + 11);
+    for (size_t from = 0; from < 9; from++) {
+        for (size_t n = 0; n + from <= sizeof bytes; n++)
+            assert_int_equal(im_crc32c(5, bytes + from, n), im_crc32c_table(5, bytes + from, n));
+    }
+}
+
+static void crc_can_be_continued(void **state)
+{
+    (void)state;
+    assert_int_equal(im_crc32c(im_crc32c(0, "1234", 4), "56789", 5), 0xe3069283);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(hash_of_nothing_is_the_known_answer),
+        cmocka_unit_test(hash_depends_on_seed_and_bytes),
+        cmocka_unit_test(streamed_hash_equals_the_whole),
+        cmocka_unit_test(crc_of_the_digits_is_the_known_answer),
+        cmocka_unit_test(crc_of_32_zeros_is_that_of_the_rfc),
+        cmocka_unit_test(crc_by_instruction_equals_the_table_at_each_length_and_start),
+        cmocka_unit_test(crc_can_be_continued),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,118 @@
+/* CPUs and memory seen through made-up /proc and /sys trees, the edit distance, and the build id. */
+#include "ipc/base/file.h"
+#include "ipc/base/suggest.h"
+#include "ipc/base/sysinfo.h"
+#include "tests/unit/ipc/base/unit.h"
+
+#include <limits.h>
+
+static void put(const char *root, const char *directory, const char *name, const char *content)
+{
+    char path[PATH_MAX];
+
+    snprintf(path, sizeof path, "%s%s", root, directory);
+    assert_int_equal(im_mkdirs(path, 0700, NULL), 0);
+    snprintf(path, sizeof path, "%s%s/%s", root, directory, name);
+    assert_int_equal(im_file_replace(path, content, strlen(content), NULL), 0);
+}
+
+static void without_cgroups_the_affinity_mask_counts(void **state)
+{
+    assert_int_equal(im_cpu_count_at(*state, 6), 6);
+    put(*state, "/proc/self", "cgroup", "4:cpu:/x\n");
+    assert_int_equal(im_cpu_count_at(*state, 6), 6);
+    assert_int_equal(im_cpu_count_at(*state, 0), 1);
+}
+
+static void the_tightest_cpu_limit_on_the_way_up_counts(void **state)
+{
+    put(*state, "/proc/self", "cgroup", "0::/a/b\n");
+    put(*state, "/sys/fs/cgroup/a/b", "cpu.max", "max 100000\n");
+    assert_int_equal(im_cpu_count_at(*state, 6), 6);
+    put(*state, "/sys/fs/cgroup/a", "cpu.max", "150000 100000\n");
+    assert_int_equal(im_cpu_count_at(*state, 6), 2);
+    assert_int_equal(im_cpu_count_at(*state, 1), 1);
+    put(*state, "/sys/fs/cgroup/a/b", "cpu.max", "50000 100000\n");
+    assert_int_equal(im_cpu_count_at(*state, 6), 1);
+}
+
+static void a_containers_root_limits_count(void **state)
+{
+    put(*state, "/proc/self", "cgroup", "0::/\n");
+    put(*state, "/sys/fs/cgroup", "cpu.max", "300000 100000\n");
+    assert_int_equal(im_cpu_count_at(*state, 8), 3);
+}
+
+static void memory_is_what_the_tightest_limit_leaves(void **state)
+{
+    assert_true(im_memory_available_at(*state) == 0);
+    put(*state, "/proc", "meminfo", "MemTotal:  2000 kB\nMemAvailable:    1000 kB\n");
+    assert_true(im_memory_available_at(*state) == 1000 * 1024);
+    put(*state, "/proc/self", "cgroup", "0::/a\n");
+    put(*state, "/sys/fs/cgroup/a", "memory.max", "500000\n");
+    put(*state, "/sys/fs/cgroup/a", "memory.current", "300000\n");
+    assert_true(im_memory_available_at(*state) == 200000);
+    put(*state, "/sys/fs/cgroup/a", "memory.stat", "anon 7\ninactive_file 50000\n");
+    assert_true(im_memory_available_at(*state) == 250000);
+    put(*state, "/sys/fs/cgroup/a", "memory.max", "max\n");
+    assert_true(im_memory_available_at(*state) == 1000 * 1024);
+    put(*state, "/sys/fs/cgroup/a", "memory.max", "1000\n");
+    assert_true(im_memory_available_at(*state) == 0);
+}
+
+static void the_real_machine_has_both(void **state)
+{
+    (void)state;
+    assert_in_range(im_cpu_count(), 1, sysconf(_SC_NPROCESSORS_CONF));
+    assert_true(im_memory_available() > 1 << 20);
+}
+
+static void the_build_id_begins_with_the_version(void **state)
+{
+    (void)state;
+    assert_memory_equal(im_build_id(), IMSUPER_VERSION, strlen(IMSUPER_VERSION));
+    assert_non_null(strstr(im_build_id(), " abi-"));
+}
+
+static void edits_are_counted(void **state)
+{
+    (void)state;
+    assert_int_equal(im_edit_distance("", ""), 0);
+    assert_int_equal(im_edit_distance("abc", "abc"), 0);
+    assert_int_equal(im_edit_distance("abc", ""), 3);
+    assert_int_equal(im_edit_distance("", "ab"), 2);
+    assert_int_equal(im_edit_distance("abc", "acb"), 1);
+    assert_int_equal(im_edit_distance("kitten", "sitting"), 3);
+    assert_int_equal(im_edit_distance("ca", "abc"), 3);
+}
+
+static void nearest_wants_a_near_word(void **state)
+{
+    static const char *const words[] = {"start", "status", "stop", "data"};
+
+    (void)state;
+    assert_string_equal(im_nearest("strat", words, COUNT(words)), "start");
+    assert_string_equal(im_nearest("stat", words, COUNT(words)), "start");
+    assert_string_equal(im_nearest("sttop", words, COUNT(words)), "stop");
+    assert_string_equal(im_nearest("sta", words, COUNT(words)), "start");
+    assert_null(im_nearest("bench", words, COUNT(words)));
+    assert_null(im_nearest("", words, COUNT(words)));
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, make_directory, remove_directory)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(without_cgroups_the_affinity_mask_counts),
+        TEST(the_tightest_cpu_limit_on_the_way_up_counts),
+        TEST(a_containers_root_limits_count),
+        TEST(memory_is_what_the_tightest_limit_leaves),
+        cmocka_unit_test(the_real_machine_has_both),
+        cmocka_unit_test(the_build_id_begins_with_the_version),
+        cmocka_unit_test(edits_are_counted),
+        cmocka_unit_test(nearest_wants_a_near_word),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

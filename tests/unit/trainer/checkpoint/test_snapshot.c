@@ -1,0 +1,411 @@
+/* Snapshots of a real network's state, and which of snapshot and checkpoint a trainer goes on from. */
+#include "tests/unit/ipc/base/unit.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+
+#include "ipc/base/log.h"
+#include "trainer/checkpoint/resume.h"
+#include "trainer/checkpoint/snapshot.h"
+
+enum { CLASSES = 4, TRAIN = 64, VAL = 16 };
+
+/* What a trainer of rank 0 knows, without rings and a supervisor. */
+struct scene {
+    struct im_conf conf;
+    struct im_run run;
+    struct im_plan plan;
+    struct im_stats stats;
+    struct im_child child;
+    struct im_network *net;
+    struct tr_state state;
+    struct tr_checkpoint_store store;
+    struct tr_snapshot snapshot;
+    char *directory;
+};
+
+static struct im_network *new_network(int classes)
+{
+    const struct im_network_config config = {
+        .model = "resnet20", .classes = classes, .backend = "ref", .threads = 1, .std = {1, 1, 1}};
+    struct im_network *net = NULL;
+    struct im_text text = {""};
+
+    if (im_network_new(&config, &net, &text) < 0)
+        fail_msg("%s", text.s);
+    return net;
+}
+
+static void set_key(struct scene *s, const char *key, const char *value)
+{
+    assert_int_equal(im_conf_set(&s->conf, key, value, NULL), 0);
+}
+
+static int set_up(void **state)
+{
+    const uint64_t samples[IM_SPLITS] = {TRAIN, VAL};
+    struct scene *s = aligned_alloc(_Alignof(struct scene), sizeof *s);
+    void *directory = NULL;
+
+    if (!s || make_directory(&directory) < 0)
+        return -1;
+    memset(s, 0, sizeof *s);
+    s->directory = directory;
+    im_conf_defaults(&s->conf);
+    set_key(s, "batch-size", "16");
+    set_key(s, "epochs", "2");
+    set_key(s, "snapshot-interval", "0");
+    set_key(s, "snapshot-steps", "3");
+    s->child = (struct im_child){.run = &s->run,
+                                 .plan = &s->plan,
+                                 .conf = &s->conf,
+                                 .stats = &s->stats,
+                                 .role = IM_ROLE_TRAINER,
+                                 .snapshot_fd = im_segment_create_empty("a test", NULL)};
+    memcpy(s->run.geometry.samples, samples, sizeof samples);
+    s->net = new_network(CLASSES);
+    *state = s;
+    return s->child.snapshot_fd < 0 || im_plan_from_conf(&s->conf, samples, &s->plan, NULL) < 0 ||
+           tr_state_init(&s->state, s->net) < 0 ||
+           tr_checkpoint_store_open(&s->store, s->directory, 1, NULL) < 0;
+}
+
+static int tear_down(void **state)
+{
+    struct scene *s = *state;
+    void *directory = s->directory;
+
+    tr_snapshot_close(&s->snapshot);
+    tr_state_fini(&s->state);
+    im_network_free(s->net);
+    im_plan_fini(&s->plan);
+    close(s->child.snapshot_fd);
+    free(s);
+    return remove_directory(&directory);
+}
+
+/* The state after `batch` batches: every parameter says so. */
+static struct tr_position_text reach(struct scene *s, uint64_t batch)
+{
+    struct tr_position at = tr_position_start(&s->conf);
+    size_t floats = im_network_floats(s->net, IM_ARENA_PARAMS);
+    float *params = malloc(floats * sizeof *params);
+    struct tr_position_text text;
+
+    assert_non_null(params);
+    at.next_batch = at.steps = at.updates = batch;
+    at.sums[IM_TRAIN] = (struct tr_sums){.loss = 0.1 * (double)batch, .valid = batch};
+    for (size_t i = 0; i < floats; i++)
+        params[i] = (float)batch;
+    assert_int_equal(im_network_write(s->net, IM_ARENA_PARAMS, params), 0);
+    free(params);
+    im_network_set_tracked(s->net, (int64_t)batch);
+    tr_position_write(&at, &s->conf, &s->plan, s->run.geometry.samples, &text);
+    return text;
+}
+
+static void open_snapshot(struct scene *s)
+{
+    struct tr_position_text position = reach(s, 0);
+    struct im_text text = {""};
+
+    if (tr_snapshot_open(&s->snapshot, &s->child, &s->state, &position, 0, &text) < 0)
+        fail_msg("%s", text.s);
+}
+
+static void snapshot_at(struct scene *s, uint64_t batch)
+{
+    struct tr_position_text position = reach(s, batch);
+    struct im_text text = {""};
+
+    if (tr_snapshot_take(&s->snapshot, &s->state, &position, batch, &text) < 0)
+        fail_msg("%s", text.s);
+}
+
+static void checkpoint_at(struct scene *s, uint64_t batch)
+{
+    struct tr_position_text position = reach(s, batch);
+
+    assert_int_equal(tr_state_save(&s->state, &s->store, &position, -1, false, NULL), 0);
+}
+
+/* What a new trainer would go on from: 0 nothing, 'c' the checkpoint, 's' the snapshot; its batch must be
+ * `batch`, and so must all parameters that come out of it. */
+static int resume(struct scene *s, uint64_t batch)
+{
+    struct im_text text = {""};
+    struct tr_resume from = {0};
+    int source = 0;
+
+    if (tr_resume_find(&s->child, &s->store, &from, &text) < 0)
+        fail_msg("%s", text.s);
+    if (from.state) {
+        struct im_network *net = new_network(CLASSES);
+        size_t floats = im_network_floats(net, IM_ARENA_PARAMS);
+        float *params = malloc(floats * sizeof *params);
+        struct tr_state state;
+
+        source = from.state == from.snapshot ? 's' : 'c';
+        assert_int_equal(from.at.next_batch, batch);
+        assert_true(from.at.sums[IM_TRAIN].loss == 0.1 * (double)batch);
+        assert_int_equal(tr_state_init(&state, net), 0);
+        assert_int_equal(tr_state_restore(&state, from.state, &text), 0);
+        assert_int_equal(im_network_tracked(net), batch);
+        assert_non_null(params);
+        assert_int_equal(im_network_read(net, IM_ARENA_PARAMS, params), 0);
+        assert_true(params[0] == (float)batch && params[7] == (float)batch);
+        free(params);
+        tr_state_fini(&state);
+        im_network_free(net);
+    }
+    tr_resume_close(&from);
+    return source;
+}
+
+/* Flips a bit in the middle of both slots. */
+static void damage_snapshot(struct scene *s)
+{
+    unsigned char *slots = (unsigned char *)s->snapshot.memory.segment.map + IM_PAGE;
+
+    slots[s->snapshot.memory.slot_bytes / 2] ^= 1;
+    slots[s->snapshot.memory.slot_bytes * 3 / 2] ^= 1;
+}
+
+static void damage_checkpoint(struct scene *s)
+{
+    char path[PATH_MAX];
+    int fd;
+
+    snprintf(path, sizeof path, "%s/last.state.safetensors", s->directory);
+    fd = open(path, O_RDWR);
+    assert_true(fd >= 0);
+    assert_int_equal(pwrite(fd, "X", 1, 100000), 1);
+    close(fd);
+}
+
+static void without_either_a_run_begins(void **state)
+{
+    struct scene *s = *state;
+
+    assert_int_equal(resume(s, 0), 0);
+    open_snapshot(s);
+    assert_int_equal(resume(s, 0), 0);
+}
+
+static void the_further_of_both_is_taken(void **state)
+{
+    struct scene *s = *state;
+
+    open_snapshot(s);
+    snapshot_at(s, 2);
+    assert_int_equal(resume(s, 2), 's');
+    checkpoint_at(s, 3);
+    assert_int_equal(resume(s, 3), 'c');
+    snapshot_at(s, 3);
+    assert_int_equal(resume(s, 3), 'c');
+    snapshot_at(s, 4);
+    assert_int_equal(resume(s, 4), 's');
+    checkpoint_at(s, 5);
+    assert_int_equal(resume(s, 5), 'c');
+}
+
+static void of_a_damaged_one_the_other_takes_the_place(void **state)
+{
+    struct scene *s = *state;
+
+    open_snapshot(s);
+    snapshot_at(s, 1);
+    checkpoint_at(s, 2);
+    snapshot_at(s, 4);
+    damage_snapshot(s);
+    assert_int_equal(resume(s, 2), 'c');
+    snapshot_at(s, 5);
+    damage_checkpoint(s);
+    assert_int_equal(resume(s, 5), 's');
+}
+
+static void with_both_damaged_a_trainer_refuses(void **state)
+{
+    struct scene *s = *state;
+    struct tr_resume from = {0};
+    struct im_text text = {""};
+
+    open_snapshot(s);
+    snapshot_at(s, 1);
+    checkpoint_at(s, 2);
+    damage_snapshot(s);
+    damage_checkpoint(s);
+    assert_int_equal(tr_resume_find(&s->child, &s->store, &from, &text), -EBADMSG);
+    assert_non_null(strstr(text.s, "no checkpoint in"));
+    assert_null(from.state);
+}
+
+static void a_torn_snapshot_is_not_the_current_one(void **state)
+{
+    struct scene *s = *state;
+
+    open_snapshot(s);
+    snapshot_at(s, 1);
+    im_snapshot_begin(&s->snapshot.memory);
+    assert_int_equal(im_snapshot_append(&s->snapshot.memory, "torn", 4, NULL), 0);
+    assert_int_equal(resume(s, 1), 's');
+}
+
+/* Complete by its sequence word and its length, but not what a trainer writes: the checkpoint's own checks.
+ */
+static void bytes_that_are_no_checkpoint_are_passed_over(void **state)
+{
+    static const char *const lies[] = {"", "x", "\xff\xff\xff\xff\xff\xff\xff\xff{", "\2\0\0\0\0\0\0\0{}",
+                                       "\x0f\0\0\0\0\0\0\0{\"__metadata__\":1"};
+    static const size_t lengths[] = {0, 1, 9, 10, 23};
+    struct scene *s = *state;
+
+    open_snapshot(s);
+    for (size_t i = 0; i < COUNT(lies); i++) {
+        im_snapshot_begin(&s->snapshot.memory);
+        assert_int_equal(im_snapshot_append(&s->snapshot.memory, lies[i], lengths[i], NULL), 0);
+        im_snapshot_commit(&s->snapshot.memory);
+        assert_int_equal(resume(s, 0), 0);
+    }
+    checkpoint_at(s, 1);
+    assert_int_equal(resume(s, 1), 'c');
+}
+
+static void a_run_of_other_flags_goes_on_from_neither(void **state)
+{
+    struct scene *s = *state;
+    struct tr_resume from = {0};
+    struct im_text text = {""};
+
+    open_snapshot(s);
+    checkpoint_at(s, 1);
+    snapshot_at(s, 2);
+    set_key(s, "seed", "4");
+    assert_int_equal(tr_resume_find(&s->child, &s->store, &from, &text), -EINVAL);
+    assert_non_null(strstr(text.s, "--seed"));
+}
+
+static void another_networks_snapshot_does_not_restore(void **state)
+{
+    struct scene *s = *state;
+    struct tr_resume from = {0};
+    struct im_text text = {""};
+    struct im_network *net = new_network(CLASSES + 1);
+    struct tr_state other;
+
+    open_snapshot(s);
+    snapshot_at(s, 2);
+    assert_int_equal(tr_state_init(&other, net), 0);
+    assert_int_equal(tr_resume_find(&s->child, &s->store, &from, &text), 0);
+    assert_int_equal(tr_state_restore(&other, from.state, &text), -EBADMSG);
+    assert_non_null(strstr(text.s, "another shape"));
+    tr_resume_close(&from);
+    tr_state_fini(&other);
+    im_network_free(net);
+}
+
+static void one_is_due_after_so_many_steps(void **state)
+{
+    struct scene *s = *state;
+
+    assert_false(tr_snapshot_is_due(&s->snapshot, 100)); /* none are taken */
+    open_snapshot(s);
+    assert_false(tr_snapshot_is_due(&s->snapshot, 0));
+    assert_false(tr_snapshot_is_due(&s->snapshot, 2));
+    assert_true(tr_snapshot_is_due(&s->snapshot, 3));
+    snapshot_at(s, 3);
+    assert_false(tr_snapshot_is_due(&s->snapshot, 5));
+    assert_true(tr_snapshot_is_due(&s->snapshot, 6));
+    tr_snapshot_saved(&s->snapshot, 5);
+    assert_false(tr_snapshot_is_due(&s->snapshot, 7));
+    assert_true(tr_snapshot_is_due(&s->snapshot, 8));
+}
+
+static void one_is_due_after_so_many_seconds_and_its_own_share(void **state)
+{
+    struct scene *s = *state;
+
+    set_key(s, "snapshot-steps", "0");
+    set_key(s, "snapshot-interval", "1000");
+    open_snapshot(s);
+    assert_false(tr_snapshot_is_due(&s->snapshot, 50));
+    s->snapshot.due_at = im_now();
+    assert_true(tr_snapshot_is_due(&s->snapshot, 50));
+    assert_false(tr_snapshot_is_due(&s->snapshot, 0)); /* nothing new since the last */
+    snapshot_at(s, 50);
+    assert_false(tr_snapshot_is_due(&s->snapshot, 51));
+    /* Hardly any interval: the snapshot's own cost sets it. */
+    s->snapshot.interval_ns = 1;
+    snapshot_at(s, 51);
+    assert_false(tr_snapshot_is_due(&s->snapshot, 52));
+}
+
+static void other_ranks_and_runs_without_them_reserve_nothing(void **state)
+{
+    struct scene *s = *state;
+    struct tr_position_text position = reach(s, 0);
+    char *bytes;
+    size_t n;
+
+    s->child.index = 1;
+    assert_int_equal(tr_snapshot_open(&s->snapshot, &s->child, &s->state, &position, 0, NULL), 0);
+    assert_false(tr_snapshot_is_due(&s->snapshot, 100));
+    s->child.index = 0;
+    set_key(s, "snapshot-steps", "0");
+    assert_int_equal(tr_snapshot_open(&s->snapshot, &s->child, &s->state, &position, 0, NULL), 0);
+    assert_false(tr_snapshot_is_due(&s->snapshot, 100));
+    assert_int_equal(lseek(s->child.snapshot_fd, 0, SEEK_END), 0);
+    assert_int_equal(im_snapshot_read(s->child.snapshot_fd, &bytes, &n, NULL), -ENOENT);
+}
+
+static void memory_that_cannot_be_had_is_named_with_the_way_out(void **state)
+{
+    struct scene *s = *state;
+    struct tr_position_text position = reach(s, 0);
+    struct im_text text = {""};
+    int seals = F_SEAL_GROW;
+
+    assert_int_equal(fcntl(s->child.snapshot_fd, F_ADD_SEALS, seals), 0);
+    assert_true(tr_snapshot_open(&s->snapshot, &s->child, &s->state, &position, 0, &text) < 0);
+    assert_non_null(strstr(text.s, "of shared memory for the snapshot"));
+    assert_non_null(strstr(text.s, "--snapshot-interval 0"));
+}
+
+/* The slot is reserved before any position is known: no later one may outgrow it. */
+static void the_longest_position_fits_its_slot(void **state)
+{
+    struct scene *s = *state;
+    struct tr_position_text position;
+
+    open_snapshot(s);
+    position = reach(s, 1);
+    for (size_t i = 0; i < position.count; i++)
+        snprintf(position.value[i], sizeof position.value[i], "%063d", 1);
+    assert_int_equal(tr_snapshot_take(&s->snapshot, &s->state, &position, 1, NULL), 0);
+    assert_true(s->snapshot.memory.segment.bytes < 2 * im_network_floats(s->net, IM_ARENA_PARAMS) * 9);
+}
+
+#define IN_SCENE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        IN_SCENE(without_either_a_run_begins),
+        IN_SCENE(the_further_of_both_is_taken),
+        IN_SCENE(of_a_damaged_one_the_other_takes_the_place),
+        IN_SCENE(with_both_damaged_a_trainer_refuses),
+        IN_SCENE(a_torn_snapshot_is_not_the_current_one),
+        IN_SCENE(bytes_that_are_no_checkpoint_are_passed_over),
+        IN_SCENE(a_run_of_other_flags_goes_on_from_neither),
+        IN_SCENE(another_networks_snapshot_does_not_restore),
+        IN_SCENE(one_is_due_after_so_many_steps),
+        IN_SCENE(one_is_due_after_so_many_seconds_and_its_own_share),
+        IN_SCENE(other_ranks_and_runs_without_them_reserve_nothing),
+        IN_SCENE(memory_that_cannot_be_had_is_named_with_the_way_out),
+        IN_SCENE(the_longest_position_fits_its_slot),
+    };
+
+    im_log_level(IM_LOG_ERROR);
+    return cmocka_run_group_tests_name("snapshot", tests, NULL, NULL);
+}

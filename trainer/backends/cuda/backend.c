@@ -1,0 +1,335 @@
+/* The CUDA backend: an opened GPU, its memory, and values as people see them. trainer/backends/cuda/impl.h says what the
+ * other files do. Part of imsuper-cuda.so.
+ *
+ * Memory that the backend makes for itself grows while plans are made and never in a step. When something
+ * that a recording may know has moved, the generation moves on, and recordings of the old one are refused. */
+#include "trainer/backends/cuda/impl.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "ipc/base/err.h"
+#include "kernels/cuda/pointwise.h"
+
+#define HEADROOM ((size_t)64 << 20) /* for what the driver takes in between */
+
+static void close_gpu(struct im_backend *b)
+{
+    struct im_layout *l;
+
+    if (!b)
+        return;
+    if (b->gpu) {
+        tr_gpu_sync(b->gpu, TR_GPU_COMPUTE);
+        tr_cuda_weights_free(b);
+        tr_cuda_update_free(b);
+        tr_cuda_stage_close(b);
+        tr_cuda_room_free(b, &b->scratch, false);
+        tr_gpu_event_free(b->gpu, b->finished);
+        tr_gpu_event_free(b->gpu, b->to_comm);
+        tr_gpu_event_free(b->gpu, b->from_comm);
+    }
+    tr_blas_close(b->blas);
+    tr_dnn_close(b->dnn);
+    tr_gpu_close(b->gpu);
+    while ((l = b->layouts)) {
+        b->layouts = l->next;
+        free(l);
+    }
+    free(b);
+}
+
+static int progress(void *context, const char *what, int at, int of)
+{
+    struct im_backend *b = context;
+
+    (void)what;
+    return b->config.progress(b->config.progress_context, at, of);
+}
+
+static int open_libraries(struct im_backend *b, const struct im_device_config *config, struct im_text *text)
+{
+    int err = tr_gpu_open(config->index, &b->gpu, text);
+
+    if (err == 0)
+        err = tr_dnn_open(&(struct tr_dnn_config){.gpu = b->gpu,
+                                                  .deterministic = config->deterministic,
+                                                  .tf32 = config->tf32,
+                                                  .cache = config->cache,
+                                                  .progress = config->progress ? progress : NULL,
+                                                  .context = b},
+                          &b->dnn, text);
+    if (err == 0)
+        err = tr_blas_open(&(struct tr_blas_config){.gpu = b->gpu,
+                                                    .deterministic = config->deterministic,
+                                                    .tf32 = config->tf32},
+                           &b->blas, text);
+    return err;
+}
+
+static int open_device(const struct im_device_config *config, struct im_backend **ret_backend,
+                       struct im_text *text)
+{
+    struct im_backend *b = calloc(1, sizeof(*b));
+    int err;
+
+    if (!b)
+        return im_fail(text, -ENOMEM, "no memory for a backend");
+    b->config = *config;
+    err = open_libraries(b, config, text);
+    if (err == 0)
+        err = tr_cuda_stage_open(b, text);
+    if (err < 0)
+        goto out;
+    err = tr_gpu_event_new(b->gpu, TR_GPU_ORDER, &b->finished);
+    if (err == 0)
+        err = tr_gpu_event_new(b->gpu, TR_GPU_ORDER, &b->to_comm);
+    if (err == 0)
+        err = tr_gpu_event_new(b->gpu, TR_GPU_ORDER, &b->from_comm);
+    if (err < 0) {
+        err = tr_gpu_trouble(b->gpu, text);
+        goto out;
+    }
+    *ret_backend = b;
+    b = NULL;
+out:
+    close_gpu(b);
+    return err;
+}
+
+/* A GPU has no threads to be counted. */
+static int open_first(int threads, struct im_backend **ret_backend, struct im_text *text)
+{
+    (void)threads;
+    return open_device(&(struct im_device_config){0}, ret_backend, text);
+}
+
+/* ---- memory ---- */
+
+void tr_cuda_room_free(struct im_backend *b, struct tr_cuda_room *room, bool pinned)
+{
+    if (pinned) {
+        tr_gpu_pinned_free(b->gpu, room->memory);
+    } else {
+        tr_gpu_memory_free(b->gpu, room->memory);
+        b->private_bytes -= room->bytes;
+    }
+    *room = (struct tr_cuda_room){0};
+}
+
+int tr_cuda_room_grow(struct im_backend *b, struct tr_cuda_room *room, size_t bytes, bool pinned,
+                      const char *what, struct im_text *text)
+{
+    void *memory = NULL;
+    int err;
+
+    if (bytes <= room->bytes)
+        return 0;
+    im_assert(!tr_gpu_is_recording(b->gpu));
+    err = tr_gpu_sync(b->gpu, TR_GPU_COMPUTE);
+    if (err < 0)
+        return tr_gpu_trouble(b->gpu, text);
+    tr_cuda_room_free(b, room, pinned);
+    b->generation++;
+    err = pinned ? tr_gpu_pinned_new(b->gpu, bytes, what, &memory, text)
+                 : tr_gpu_memory_new(b->gpu, bytes, what, &memory, text);
+    if (err < 0)
+        return err;
+    *room = (struct tr_cuda_room){.memory = memory, .bytes = bytes};
+    b->private_bytes += pinned ? 0 : bytes;
+    return 0;
+}
+
+static int buffer_new(struct im_backend *b, size_t bytes, void **ret_buffer)
+{
+    return tr_gpu_memory_new(b->gpu, bytes, "an arena", ret_buffer, NULL);
+}
+
+static void buffer_free(struct im_backend *b, void *buffer, size_t bytes)
+{
+    (void)bytes;
+    tr_gpu_memory_free(b->gpu, buffer);
+}
+
+static int copy(struct im_backend *b, void *to, const void *from, size_t bytes)
+{
+    int err = tr_gpu_copy(b->gpu, TR_GPU_COMPUTE, to, from, bytes);
+
+    return err < 0 ? err : tr_gpu_sync(b->gpu, TR_GPU_COMPUTE);
+}
+
+static int sync(struct im_backend *b)
+{
+    int err = tr_gpu_sync(b->gpu, TR_GPU_COPY);
+
+    if (err == 0)
+        err = tr_gpu_sync(b->gpu, TR_GPU_COMM);
+    return err < 0 ? err : tr_gpu_sync(b->gpu, TR_GPU_COMPUTE);
+}
+
+static int host_lock(struct im_backend *b, void *memory, size_t bytes, struct im_text *text)
+{
+    return tr_gpu_lock(b->gpu, memory, bytes, true, text);
+}
+
+/* Nothing may be on its way out of it. */
+static void host_unlock(struct im_backend *b, void *memory)
+{
+    tr_gpu_sync(b->gpu, TR_GPU_COPY);
+    b->coming = NULL;
+    tr_gpu_unlock(b->gpu, memory);
+}
+
+static int settle(struct im_backend *b, struct im_text *text)
+{
+    bool moved = false;
+    int err = b->unsettled ? tr_dnn_settle(b->dnn, &moved, text) : 0;
+
+    b->generation += moved;
+    b->unsettled &= err < 0;
+    return err;
+}
+
+static int trouble(struct im_backend *b, struct im_text *text)
+{
+    return tr_gpu_trouble(b->gpu, text);
+}
+
+/* What an arena may have: cuDNN's workspace may still grow to its limit. */
+static size_t memory_left(struct im_backend *b)
+{
+    struct tr_dnn_facts facts;
+    size_t left = 0, kept;
+
+    tr_dnn_facts(b->dnn, &facts);
+    kept =
+        HEADROOM + (facts.workspace_bytes < TR_DNN_WORKSPACE ? TR_DNN_WORKSPACE - facts.workspace_bytes : 0);
+    if (tr_gpu_memory_left(b->gpu, &left) < 0)
+        return 0;
+    return left > kept ? left - kept : 1; /* 0 would be: not known */
+}
+
+static size_t private_bytes(struct im_backend *b)
+{
+    struct tr_dnn_facts facts;
+
+    tr_dnn_facts(b->dnn, &facts);
+    return b->private_bytes + 2 * b->pixels.bytes + facts.workspace_bytes;
+}
+
+/* ---- values ---- */
+
+const struct im_layout *tr_cuda_layout(struct im_backend *b, enum tr_gpu_type type, int pitch)
+{
+    struct im_layout *l;
+
+    for (l = b->layouts; l; l = l->next)
+        if (l->type == type && l->pitch == pitch)
+            return l;
+    l = malloc(sizeof(*l));
+    if (!l)
+        return NULL;
+    *l = (struct im_layout){.type = type, .pitch = pitch, .next = b->layouts};
+    b->layouts = l;
+    return l;
+}
+
+/* Between NCHW and NHWC with padding, both fp32. */
+static void turn(struct im_shape s, int pitch, float *nchw, float *nhwc, bool in)
+{
+    for (size_t n = 0; n < (size_t)s.n; n++) {
+        for (size_t c = 0; c < (size_t)s.c; c++) {
+            for (size_t i = 0; i < (size_t)s.h * (size_t)s.w; i++) {
+                size_t area = (size_t)s.h * (size_t)s.w;
+                float *plain = nchw + (n * (size_t)s.c + c) * area + i;
+                float *packed = nhwc + (n * area + i) * (size_t)pitch + c;
+
+                *(in ? packed : plain) = *(in ? plain : packed);
+            }
+        }
+    }
+}
+
+static int cast(struct im_backend *b, size_t count, enum tr_gpu_type from_type, const void *from,
+                enum tr_gpu_type to_type, void *to)
+{
+    return imk_cuda_cast(&(struct imk_cuda_cast){.count = count,
+                                                 .x_type = tr_cuda_kernel_type(from_type),
+                                                 .y_type = tr_cuda_kernel_type(to_type),
+                                                 .x = from,
+                                                 .y = to},
+                         tr_cuda_stream(b));
+}
+
+static int exchange(struct im_backend *b, const struct im_layout *layout, struct im_shape shape, float *nchw,
+                    void *value, bool in)
+{
+    const size_t count = tr_cuda_elements(shape, layout->pitch), bytes = count * sizeof(float);
+    float *host = calloc(count, sizeof(float));
+    void *device = NULL;
+    int err = host ? tr_gpu_memory_new(b->gpu, bytes, "a value", &device, NULL) : -ENOMEM;
+
+    if (err == 0 && in) {
+        turn(shape, layout->pitch, nchw, host, true);
+        err = copy(b, device, host, bytes);
+        if (err == 0)
+            err = cast(b, count, TR_GPU_F32, device, layout->type, value);
+    } else if (err == 0) {
+        err = cast(b, count, layout->type, value, TR_GPU_F32, device);
+        if (err == 0)
+            err = copy(b, host, device, bytes);
+        turn(shape, layout->pitch, nchw, host, false);
+    }
+    if (err == 0)
+        err = tr_gpu_sync(b->gpu, TR_GPU_COMPUTE);
+    tr_gpu_memory_free(b->gpu, device);
+    free(host);
+    return err;
+}
+
+static int value_in(struct im_backend *b, const struct im_layout *layout, struct im_shape shape,
+                    const float *nchw, void *value)
+{
+    return exchange(b, layout, shape, (float *)(uintptr_t)nchw, value, true);
+}
+
+static int value_out(struct im_backend *b, const struct im_layout *layout, struct im_shape shape,
+                     const void *value, float *nchw)
+{
+    return exchange(b, layout, shape, nchw, (void *)(uintptr_t)value, false);
+}
+
+const struct im_backend_ops im_backend_cuda = {
+    .version = IM_BACKEND_VERSION,
+    .name = "cuda",
+    .precisions = 1 << IM_PRECISION_FP32 | 1 << IM_PRECISION_BF16 | 1 << IM_PRECISION_FP16,
+    .fuses = IM_FUSES_ADD | IM_FUSES_POOL | IM_FUSES_SUM,
+    .open = open_first,
+    .open_device = open_device,
+    .close = close_gpu,
+    .buffer_new = buffer_new,
+    .buffer_free = buffer_free,
+    .copy_in = copy,
+    .copy_out = copy,
+    .plan = tr_cuda_plan,
+    .plan_free = tr_cuda_plan_free,
+    .forward = tr_cuda_forward,
+    .backward = tr_cuda_backward,
+    .update = tr_cuda_update,
+    .lerp = tr_cuda_lerp,
+    .add = tr_cuda_add,
+    .sum_squares = tr_cuda_sum_squares,
+    .sync = sync,
+    .settle = settle,
+    .trouble = trouble,
+    .step = &tr_cuda_step_ops,
+    .value_in = value_in,
+    .value_out = value_out,
+    .private_bytes = private_bytes,
+    .memory_left = memory_left,
+    .measure = tr_cuda_measure,
+    .plan_kernel = tr_cuda_plan_kernel,
+    .host_lock = host_lock,
+    .host_unlock = host_unlock,
+};

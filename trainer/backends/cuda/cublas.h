@@ -1,0 +1,55 @@
+/* Matrix products by cuBLASLt, on one GPU. cublas.c is the one file with cublasLt.h.
+ *
+ * All matrices are row-major and packed, in device memory, aligned to 16 bytes:
+ *
+ *     c[m][n] = a' b' + bias (+ what c holds, if add)
+ *
+ * with a' [m][k] stored as a[m][k], or as a[k][m] if a_transposed, and b' [k][n] stored as b[k][n], or as
+ * b[n][k] if b_transposed; bias[n] fp32, added to each row. Sums are fp32. So a fully connected layer is
+ *
+ *     forward   y[n][k]  = x[n][c] w[k][c]^T + b[k]    m = n, n = k, k = c, b_transposed, bias
+ *     backward  dx[n][c] = dy[n][k] w[k][c]            m = n, n = c, k = k
+ *               dw[k][c] = dy[n][k]^T x[n][c]          m = k, n = c, k = n, a_transposed
+ *               db[k]    = ones[1][n] dy[n][k]         m = 1, n = k, k = n (or a kernel of ours)
+ *
+ * Any sizes; where rows are no multiple of 16 bytes slower kernels run. Runs are enqueued on TR_GPU_COMPUTE
+ * and may be recorded. Errors: 0 or a negative errno; runs leave their sentence in tr_gpu_trouble(). One
+ * thread at a time. */
+#ifndef TRAINER_BACKENDS_CUDA_CUBLAS_H
+#define TRAINER_BACKENDS_CUDA_CUBLAS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "trainer/backends/cuda/device.h"
+
+struct im_text;
+struct tr_blas;
+struct tr_blas_gemm;
+
+struct tr_blas_config {
+    struct tr_gpu *gpu; /* outlives it */
+    bool deterministic; /* no timing: the same algorithm, and so the same bits, every time */
+    bool tf32;          /* fp32 products may round a and b to tf32 */
+};
+
+/* The workspace is 32 MiB and allocated here. */
+int tr_blas_open(const struct tr_blas_config *config, struct tr_blas **ret_blas, struct im_text *text);
+void tr_blas_close(struct tr_blas *blas); /* after all plans are freed; NULL is fine */
+
+struct tr_blas_gemm_shape {
+    int m, n, k;
+    bool a_transposed, b_transposed;
+    enum tr_gpu_type type;   /* of a and b */
+    enum tr_gpu_type c_type; /* fp32, or that of a and b */
+    bool bias, add;          /* not both */
+};
+
+/* Takes the fastest of what cuBLASLt proposes, timed on scratch memory: not while recording. */
+int tr_blas_gemm_new(struct tr_blas *blas, const struct tr_blas_gemm_shape *shape,
+                     struct tr_blas_gemm **ret_gemm, struct im_text *text);
+void tr_blas_gemm_free(struct tr_blas *blas, struct tr_blas_gemm *gemm); /* NULL is fine */
+int tr_blas_gemm_run(struct tr_blas *blas, struct tr_blas_gemm *gemm, const void *a, const void *b,
+                     const float *bias, void *c);
+
+#endif

@@ -1,0 +1,113 @@
+/* cuDNN's graph API in our words: an operation graph is described by tensors and operations, cuDNN says which
+ * engines can run it, and one of them becomes a plan. cudnn.c is the one file with cudnn.h; what a
+ * convolution or a batch norm is as a graph is trainer/backends/cuda/dnn.c's business.
+ *
+ * Engines can also be asked for, and plans built, for a GPU that is only described: that needs no GPU and no
+ * driver, and it is how tests prove that every graph has engines. Such plans cannot run.
+ *
+ * Errors: 0 or a negative errno: -ENOTSUP where cuDNN cannot do what is asked, -EIO where it failed. One
+ * thread at a time. */
+#ifndef TRAINER_BACKENDS_CUDA_CUDNN_H
+#define TRAINER_BACKENDS_CUDA_CUDNN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "trainer/backends/cuda/device.h"
+
+struct im_text;
+struct tr_cudnn;       /* the library on one GPU */
+struct tr_cudnn_graph; /* an operation graph and its engines */
+struct tr_cudnn_plan;  /* an engine of a graph, ready to run */
+
+/* Runs are enqueued on the stream. The calling thread's GPU is the stream's. */
+int tr_cudnn_open(struct CUstream_st *stream, struct tr_cudnn **ret_cudnn, struct im_text *text);
+/* For a GPU that is not there; device is cuDNN's own JSON description (cuDNN 9.11 or later). */
+int tr_cudnn_open_described(const char *device, struct tr_cudnn **ret_cudnn, struct im_text *text);
+void tr_cudnn_close(struct tr_cudnn *cudnn); /* after all graphs and plans are freed; NULL is fine */
+int tr_cudnn_version(void);                  /* 91900 is 9.19.0 */
+
+/* 4 dimensions, channels last, packed. Alignment is 16 bytes. */
+struct tr_cudnn_tensor {
+    int n, c, h, w;
+    enum tr_gpu_type type;
+    bool bits;       /* of truth values, one bit each, instead of the type */
+    bool is_virtual; /* only between operations of the graph, never in memory */
+    bool by_value;   /* one fp32 number in host memory, read when a run is enqueued */
+};
+
+/* The tensors of an operation, in order; negative where (optional) and left out:
+ *   CONV_FORWARD   x w y            CONV_DATA dx w dy            CONV_WEIGHTS x dw dy
+ *   NORM_FORWARD   x scale bias epsilon y mean inv_dev (running_mean running_var factor new_mean new_var)
+ *   NORM_BACKWARD  x mean inv_dev scale dy dx dscale dbias
+ *   ADD, MUL       a b y            RELU a y            ABOVE a b y (y = a > b, of bits) */
+enum tr_cudnn_kind {
+    TR_CUDNN_CONV_FORWARD,
+    TR_CUDNN_CONV_DATA,
+    TR_CUDNN_CONV_WEIGHTS,
+    TR_CUDNN_NORM_FORWARD,
+    TR_CUDNN_NORM_BACKWARD,
+    TR_CUDNN_ADD,
+    TR_CUDNN_MUL,
+    TR_CUDNN_RELU,
+    TR_CUDNN_ABOVE,
+    TR_CUDNN_KINDS
+};
+
+#define TR_CUDNN_ROLES 12
+#define TR_CUDNN_TENSORS 20
+#define TR_CUDNN_OPS 4
+
+struct tr_cudnn_op {
+    enum tr_cudnn_kind kind;
+    int tensor[TR_CUDNN_ROLES]; /* index into the graph's tensors */
+    int stride, pad;            /* CONV: square */
+    float beta;                 /* CONV: what is written is added to beta times what was there: 0 or 1 */
+};
+
+/* What an engine may do. */
+struct tr_cudnn_rules {
+    bool deterministic;     /* the same bits every time */
+    bool exact;             /* fp32 stays fp32: no tensor cores, no transforms */
+    size_t workspace_limit; /* bytes */
+};
+
+/* A graph of whose engines those within the rules are listed, cuDNN's best guesses first. -ENOTSUP: there are
+ * none; the text says what cuDNN says. Engines are not tried yet: a plan of one may still fail. */
+int tr_cudnn_graph_new(struct tr_cudnn *cudnn, const struct tr_cudnn_tensor *tensors, int tensor_count,
+                       const struct tr_cudnn_op *ops, int op_count, const struct tr_cudnn_rules *rules,
+                       struct tr_cudnn_graph **ret_graph, struct im_text *text);
+void tr_cudnn_graph_free(struct tr_cudnn_graph *graph); /* after its plans; NULL is fine */
+/* Frees what is kept for all engines but this one. No plan can be made of the others afterwards. */
+void tr_cudnn_graph_trim(struct tr_cudnn_graph *graph, int engine);
+int tr_cudnn_graph_engines(const struct tr_cudnn_graph *graph);
+/* "62:2=5,24=17": number and settings. The same name is the same code in the same version of cuDNN. */
+const char *tr_cudnn_graph_engine(const struct tr_cudnn_graph *graph, int engine);
+
+/* May compile, which takes up to seconds. -ENOTSUP: not this one, or it wants more workspace than the rules
+ * allow. */
+int tr_cudnn_plan_new(struct tr_cudnn_graph *graph, int engine, struct tr_cudnn_plan **ret_plan,
+                      struct im_text *text);
+/* A plan as text, its compiled code included, for tr_cudnn_plan_load(). The caller's to free(). */
+int tr_cudnn_plan_save(const struct tr_cudnn_plan *plan, char **ret_bytes, size_t *ret_n,
+                       struct im_text *text);
+struct tr_cudnn_saved {
+    const char *name; /* as tr_cudnn_plan_name() gave it */
+    const char *bytes;
+    size_t n, workspace_limit;
+};
+/* The plan again, without engines being asked for or compiled; the graph is described as it was. Only what
+ * tr_cudnn_plan_save() gave for the same graph, version of cuDNN and GPU: the caller keeps checksums. */
+int tr_cudnn_plan_load(struct tr_cudnn *cudnn, const struct tr_cudnn_tensor *tensors, int tensor_count,
+                       const struct tr_cudnn_op *ops, int op_count, const struct tr_cudnn_saved *saved,
+                       struct tr_cudnn_plan **ret_plan, struct im_text *text);
+void tr_cudnn_plan_free(struct tr_cudnn_plan *plan); /* NULL is fine */
+size_t tr_cudnn_plan_workspace(const struct tr_cudnn_plan *plan);
+const char *tr_cudnn_plan_name(const struct tr_cudnn_plan *plan);
+
+/* memory: one address for each of the graph's tensors; those of virtual and of unused ones are not read. On
+ * an error the text says what cuDNN says. */
+int tr_cudnn_plan_run(struct tr_cudnn_plan *plan, void *const *memory, void *workspace, struct im_text *text);
+
+#endif

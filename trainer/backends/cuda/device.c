@@ -1,0 +1,568 @@
+/* One GPU by CUDA's runtime API. The one file with cuda_runtime_api.h (and NVTX's header).
+ *
+ * Thin on purpose: every function is one or two calls of CUDA's and a check. What CUDA reports is kept as one
+ * sentence, the first, because later errors are consequences of it: after an illegal address, say, every call
+ * of the process fails. CUDA 12 and 13; the few calls whose signatures differ between them are not used
+ * (cudaStreamGetCaptureInfo, cudaMemPrefetchAsync, cudaGraphAddDependencies), and no field of cudaDeviceProp
+ * that 13 dropped.
+ *
+ * Host waits sleep instead of spinning (cudaDeviceScheduleBlockingSync): the cores belong to the augmenters,
+ * and a step waits once. */
+#include "trainer/backends/cuda/device.h"
+
+#include <cuda_runtime_api.h>
+#include <errno.h>
+#include <nvtx3/nvToolsExt.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "ipc/base/err.h"
+
+#if CUDART_VERSION < 12000
+#error "CUDA 12 or later is needed"
+#endif
+
+struct tr_gpu {
+    struct tr_gpu_facts facts;
+    cudaStream_t streams[TR_GPU_LANES];
+    bool recording;
+    int trouble_err;
+    struct im_text trouble;
+};
+
+struct tr_gpu_event {
+    cudaEvent_t event;
+    enum tr_gpu_event_kind kind;
+};
+
+struct tr_gpu_recording {
+    cudaGraphExec_t exec;
+    size_t nodes;
+};
+
+/* What a person can do about it; NULL: CUDA's own words must do. */
+static const char *advice(cudaError_t error)
+{
+    switch (error) {
+    case cudaErrorIllegalAddress:
+    case cudaErrorMisalignedAddress:
+    case cudaErrorIllegalInstruction:
+        return "a GPU kernel touched memory that is not its own; this is a fault of the program or of the "
+               "GPU's "
+               "memory, and compute-sanitizer finds the kernel";
+    case cudaErrorECCUncorrectable:
+        return "the GPU's memory has an error that could not be corrected; reset the GPU or reboot, and "
+               "replace "
+               "it if that comes again";
+    case cudaErrorUnknown:
+    case cudaErrorLaunchFailure:
+    case cudaErrorDevicesUnavailable:
+    case cudaErrorNoDevice:
+        return "when nvidia-smi no longer lists this GPU, or the kernel's log has an Xid 79, it has fallen "
+               "off "
+               "the bus: reboot";
+    case cudaErrorLaunchTimeout:
+        return "the GPU also drives a screen, and its time limit ended a kernel; use another GPU";
+    case cudaErrorNoKernelImageForDevice:
+    case cudaErrorUnsupportedPtxVersion:
+        return "imsuper was built without code for this GPU; build it where the GPU is, or name its "
+               "architecture "
+               "(IMSUPER_CUDA_ARCHITECTURES)";
+    default:
+        return NULL;
+    }
+}
+
+static int errno_of(cudaError_t error)
+{
+    switch (error) {
+    case cudaErrorMemoryAllocation:
+        return -ENOMEM;
+    case cudaErrorInvalidValue:
+        return -EINVAL;
+    case cudaErrorNotSupported:
+        return -ENOTSUP;
+    case cudaErrorNoDevice:
+    case cudaErrorInsufficientDriver:
+    case cudaErrorInvalidDevice:
+    case cudaErrorStubLibrary:
+        return -ENODEV;
+    default:
+        return -EIO;
+    }
+}
+
+static int say(struct im_text *text, const char *what, cudaError_t error)
+{
+    const char *more = advice(error);
+
+    return im_fail(text, errno_of(error), "%s: CUDA says %s (%s)%s%s", what, cudaGetErrorString(error),
+                   cudaGetErrorName(error), more ? "; " : "", more ? more : "");
+}
+
+/* The result of a call on an open GPU, noted when it is an error. */
+static int check(struct tr_gpu *g, const char *what, cudaError_t error)
+{
+    struct im_text text = {0};
+    int err;
+
+    if (error == cudaSuccess)
+        return 0;
+    cudaGetLastError(); /* what is not sticky shall not come out of an innocent call later */
+    err = say(&text, what, error);
+    return tr_gpu_fail(g, err, "GPU %d (%s): %s", g->facts.index, g->facts.name, text.s);
+}
+
+int tr_gpu_fail(struct tr_gpu *g, int err, const char *format, ...)
+{
+    va_list args;
+
+    if (!*g->trouble.s) {
+        va_start(args, format);
+        vsnprintf(g->trouble.s, sizeof g->trouble.s, format, args);
+        va_end(args);
+        g->trouble_err = err;
+    }
+    return err;
+}
+
+int tr_gpu_trouble(struct tr_gpu *g, struct im_text *text)
+{
+    cudaError_t error = cudaPeekAtLastError();
+
+    /* A stream that is being recorded must not be asked. */
+    if (error == cudaSuccess && !g->recording)
+        error = cudaStreamQuery(g->streams[TR_GPU_COMPUTE]);
+    if (error == cudaErrorNotReady)
+        cudaGetLastError();
+    else
+        check(g, "work on the GPU failed", error);
+    if (!*g->trouble.s) {
+        if (text)
+            *text->s = '\0';
+        return 0;
+    }
+    if (text)
+        *text = g->trouble;
+    return g->trouble_err;
+}
+
+/* No GPU can be had; why? */
+static int say_none(struct im_text *text, cudaError_t error)
+{
+    const char *visible = getenv("CUDA_VISIBLE_DEVICES");
+    int driver = 0;
+
+    if (error == cudaErrorStubLibrary)
+        return im_fail(text, -ENODEV,
+                       "no GPU can be used: the libcuda.so.1 that was found is the CUDA toolkit's stub for "
+                       "linking, not a driver's");
+    if (error == cudaErrorInsufficientDriver) {
+        if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0)
+            return im_fail(text, -ENODEV,
+                           "no GPU can be used: there is no NVIDIA driver on this machine (libcuda.so.1 is "
+                           "missing), or in a container none was passed in");
+        return im_fail(text, -ENODEV,
+                       "no GPU can be used: the NVIDIA driver is for CUDA %d.%d, but imsuper was built with "
+                       "CUDA %d.%d: update the driver, or build with an older toolkit",
+                       driver / 1000, driver % 1000 / 10, CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10);
+    }
+    if (error == cudaSuccess || error == cudaErrorNoDevice) {
+        if (visible)
+            return im_fail(text, -ENODEV, "no GPU can be used: CUDA_VISIBLE_DEVICES=\"%s\" hides them all",
+                           visible);
+        return im_fail(text, -ENODEV, "no GPU can be used: the NVIDIA driver sees none");
+    }
+    return say(text, "no GPU can be used", error);
+}
+
+int tr_gpu_count(int *ret_count, struct im_text *text)
+{
+    int count = 0;
+    cudaError_t error = cudaGetDeviceCount(&count);
+
+    if (error != cudaSuccess || count < 1) {
+        cudaGetLastError();
+        return say_none(text, error);
+    }
+    *ret_count = count;
+    return 0;
+}
+
+static cudaError_t learn(int index, struct tr_gpu_facts *facts)
+{
+    struct cudaDeviceProp p;
+    cudaError_t error = cudaGetDeviceProperties(&p, index);
+    const unsigned char *u = (const unsigned char *)p.uuid.bytes;
+
+    if (error != cudaSuccess)
+        return error;
+    facts->index = index;
+    snprintf(facts->name, sizeof facts->name, "%.95s", p.name);
+    snprintf(facts->uuid, sizeof facts->uuid,
+             "GPU-%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", u[0], u[1], u[2],
+             u[3], u[4], u[5], u[6], u[7], u[8], u[9], u[10], u[11], u[12], u[13], u[14], u[15]);
+    snprintf(facts->bus_id, sizeof facts->bus_id, "%04x:%02x:%02x.0", (unsigned)p.pciDomainID,
+             (unsigned)p.pciBusID, (unsigned)p.pciDeviceID);
+    facts->sm = p.major * 10 + p.minor;
+    facts->sm_count = p.multiProcessorCount;
+    facts->shared_bytes = (int)p.sharedMemPerBlockOptin;
+    facts->l2_bytes = (size_t)p.l2CacheSize;
+    facts->memory_bytes = p.totalGlobalMem;
+    error = cudaDriverGetVersion(&facts->driver);
+    return error == cudaSuccess ? cudaRuntimeGetVersion(&facts->runtime) : error;
+}
+
+int tr_gpu_look(int index, struct tr_gpu_facts *ret_facts, struct im_text *text)
+{
+    struct tr_gpu_facts facts = {0};
+    cudaError_t error = learn(index, &facts);
+    char what[32];
+
+    if (error != cudaSuccess) {
+        snprintf(what, sizeof what, "GPU %d cannot be asked", index);
+        cudaGetLastError();
+        return say(text, what, error);
+    }
+    *ret_facts = facts;
+    return 0;
+}
+
+/* Communication goes first where both wait: its kernels are few and others wait for them. A recording keeps
+ * each kernel's priority, but heeds it only if it is told to. */
+static cudaError_t make_streams(struct tr_gpu *g)
+{
+    int least = 0, greatest = 0;
+    cudaError_t error = cudaDeviceGetStreamPriorityRange(&least, &greatest);
+
+    for (int i = 0; i < TR_GPU_LANES && error == cudaSuccess; i++)
+        error = cudaStreamCreateWithPriority(&g->streams[i], cudaStreamNonBlocking,
+                                             i == TR_GPU_COMM ? greatest : least);
+    return error;
+}
+
+int tr_gpu_open(int index, struct tr_gpu **ret_gpu, struct im_text *text)
+{
+    struct tr_gpu *g;
+    cudaError_t error;
+    int count, err = tr_gpu_count(&count, text);
+    char what[32];
+
+    if (err < 0)
+        return err;
+    if (index < 0 || index >= count)
+        return im_fail(text, -ENODEV, "there is no GPU %d: this process sees %d%s", index, count,
+                       getenv("CUDA_VISIBLE_DEVICES") ? " (CUDA_VISIBLE_DEVICES is set)" : "");
+    g = calloc(1, sizeof *g);
+    if (!g)
+        return im_fail(text, -ENOMEM, "no memory for a GPU's handle");
+    error = cudaInitDevice(index, cudaDeviceScheduleBlockingSync, cudaInitDeviceFlagsAreValid);
+    if (error == cudaSuccess)
+        error = cudaSetDevice(index);
+    if (error == cudaSuccess)
+        error = learn(index, &g->facts);
+    if (error == cudaSuccess)
+        error = make_streams(g);
+    if (error != cudaSuccess) {
+        snprintf(what, sizeof what, "GPU %d does not start", index);
+        tr_gpu_close(g);
+        cudaGetLastError();
+        return say(text, what, error);
+    }
+    *ret_gpu = g;
+    return 0;
+}
+
+void tr_gpu_close(struct tr_gpu *g)
+{
+    if (!g)
+        return;
+    for (int i = 0; i < TR_GPU_LANES; i++)
+        if (g->streams[i]) {
+            cudaStreamSynchronize(g->streams[i]);
+            cudaStreamDestroy(g->streams[i]);
+        }
+    free(g);
+}
+
+const struct tr_gpu_facts *tr_gpu_facts(const struct tr_gpu *g)
+{
+    return &g->facts;
+}
+
+struct CUstream_st *tr_gpu_stream(struct tr_gpu *g, enum tr_gpu_lane lane)
+{
+    return g->streams[lane];
+}
+
+static int no_memory(struct tr_gpu *g, size_t bytes, const char *what, struct im_text *text)
+{
+    size_t left = 0, all = 0;
+
+    cudaGetLastError();
+    if (cudaMemGetInfo(&left, &all) != cudaSuccess)
+        cudaGetLastError();
+    return im_fail(
+        text, -ENOMEM,
+        "GPU %d (%s) has no memory for %s: %.2f GiB asked for, %.2f of %.2f GiB free; take a smaller "
+        "batch, or see with nvidia-smi who else uses it",
+        g->facts.index, g->facts.name, what, (double)bytes / (1 << 30), (double)left / (1 << 30),
+        (double)all / (1 << 30));
+}
+
+int tr_gpu_memory_new(struct tr_gpu *g, size_t bytes, const char *what, void **ret_memory,
+                      struct im_text *text)
+{
+    void *memory = NULL;
+    cudaError_t error = cudaMalloc(&memory, bytes ? bytes : 1);
+
+    if (error == cudaErrorMemoryAllocation)
+        return no_memory(g, bytes, what, text);
+    if (error == cudaSuccess) {
+        error = cudaMemsetAsync(memory, 0, bytes ? bytes : 1, g->streams[TR_GPU_COMPUTE]);
+        if (error == cudaSuccess)
+            error = cudaStreamSynchronize(g->streams[TR_GPU_COMPUTE]);
+        if (error != cudaSuccess)
+            cudaFree(memory);
+    }
+    if (error != cudaSuccess) {
+        check(g, "allocating memory", error);
+        return say(text, what, error);
+    }
+    *ret_memory = memory;
+    return 0;
+}
+
+void tr_gpu_memory_free(struct tr_gpu *g, void *memory)
+{
+    if (memory)
+        check(g, "freeing memory", cudaFree(memory));
+}
+
+int tr_gpu_memory_left(struct tr_gpu *g, size_t *ret_free_bytes)
+{
+    size_t all;
+
+    return check(g, "asking for free memory", cudaMemGetInfo(ret_free_bytes, &all));
+}
+
+int tr_gpu_pinned_new(struct tr_gpu *g, size_t bytes, const char *what, void **ret_memory,
+                      struct im_text *text)
+{
+    void *memory = NULL;
+    cudaError_t error = cudaHostAlloc(&memory, bytes ? bytes : 1, cudaHostAllocDefault);
+
+    if (error != cudaSuccess) {
+        cudaGetLastError();
+        return im_fail(text, errno_of(error),
+                       "%zu bytes of page-locked memory for %s cannot be had: CUDA says %s", bytes, what,
+                       cudaGetErrorString(error));
+    }
+    memset(memory, 0, bytes ? bytes : 1);
+    (void)g;
+    *ret_memory = memory;
+    return 0;
+}
+
+void tr_gpu_pinned_free(struct tr_gpu *g, void *memory)
+{
+    if (memory)
+        check(g, "freeing page-locked memory", cudaFreeHost(memory));
+}
+
+/* A read-only mapping is locked with a flag that drivers of GPUs beside an x86 processor do not support
+ * (cudaDevAttrHostRegisterReadOnlySupported is 0). They lock it while it is writable, which a mapping of a
+ * writable descriptor may be made; that it is read only again afterwards means nothing to them. */
+static cudaError_t lock_read_only(void *memory, size_t bytes)
+{
+    cudaError_t error = cudaHostRegister(memory, bytes, cudaHostRegisterReadOnly);
+
+    if (error != cudaErrorNotSupported || mprotect(memory, bytes, PROT_READ | PROT_WRITE) < 0)
+        return error;
+    error = cudaHostRegister(memory, bytes, cudaHostRegisterDefault);
+    im_assert(mprotect(memory, bytes, PROT_READ) == 0);
+    return error;
+}
+
+int tr_gpu_lock(struct tr_gpu *g, void *memory, size_t bytes, bool read_only, struct im_text *text)
+{
+    cudaError_t error = cudaHostRegister(memory, bytes, cudaHostRegisterDefault);
+
+    if (error != cudaSuccess && read_only)
+        error = lock_read_only(memory, bytes);
+    cudaGetLastError();
+    if (error == cudaSuccess)
+        return 0;
+    return im_fail(text, error == cudaErrorNotSupported || error == cudaErrorInvalidValue ? -ENOTSUP : -EIO,
+                   "GPU %d (%s) cannot lock %zu bytes of memory in place: CUDA says %s", g->facts.index,
+                   g->facts.name, bytes, cudaGetErrorString(error));
+}
+
+void tr_gpu_unlock(struct tr_gpu *g, void *memory)
+{
+    if (memory)
+        check(g, "unlocking memory", cudaHostUnregister(memory));
+}
+
+int tr_gpu_copy(struct tr_gpu *g, enum tr_gpu_lane lane, void *to, const void *from, size_t bytes)
+{
+    return check(g, "a copy", cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, g->streams[lane]));
+}
+
+int tr_gpu_zero(struct tr_gpu *g, enum tr_gpu_lane lane, void *memory, size_t bytes)
+{
+    return check(g, "zeroing memory", cudaMemsetAsync(memory, 0, bytes, g->streams[lane]));
+}
+
+int tr_gpu_event_new(struct tr_gpu *g, enum tr_gpu_event_kind kind, struct tr_gpu_event **ret_event)
+{
+    unsigned flags =
+        kind == TR_GPU_TIMED ? cudaEventBlockingSync : cudaEventBlockingSync | cudaEventDisableTiming;
+    struct tr_gpu_event *e = calloc(1, sizeof *e);
+    int err;
+
+    if (!e)
+        return tr_gpu_fail(g, -ENOMEM, "no memory for an event");
+    err = check(g, "making an event", cudaEventCreateWithFlags(&e->event, flags));
+    if (err < 0) {
+        free(e);
+        return err;
+    }
+    e->kind = kind;
+    *ret_event = e;
+    return 0;
+}
+
+void tr_gpu_event_free(struct tr_gpu *g, struct tr_gpu_event *e)
+{
+    if (!e)
+        return;
+    check(g, "freeing an event", cudaEventDestroy(e->event));
+    free(e);
+}
+
+/* In a recording an ordinary record only draws an edge between streams; an external one is a node that
+ * records the event in each replay. */
+int tr_gpu_event_record(struct tr_gpu *g, struct tr_gpu_event *e, enum tr_gpu_lane lane)
+{
+    unsigned flags =
+        g->recording && e->kind == TR_GPU_TIMED ? cudaEventRecordExternal : cudaEventRecordDefault;
+
+    return check(g, "recording an event", cudaEventRecordWithFlags(e->event, g->streams[lane], flags));
+}
+
+int tr_gpu_wait(struct tr_gpu *g, enum tr_gpu_lane lane, struct tr_gpu_event *e)
+{
+    return check(g, "waiting for an event", cudaStreamWaitEvent(g->streams[lane], e->event, 0));
+}
+
+int tr_gpu_event_sync(struct tr_gpu *g, struct tr_gpu_event *e)
+{
+    return check(g, "work on the GPU failed", cudaEventSynchronize(e->event));
+}
+
+int tr_gpu_event_done(struct tr_gpu *g, struct tr_gpu_event *e)
+{
+    cudaError_t error = cudaEventQuery(e->event);
+
+    if (error == cudaErrorNotReady) {
+        cudaGetLastError(); /* or tr_gpu_trouble() finds this one and does not ask */
+        return 0;
+    }
+    return error == cudaSuccess ? 1 : check(g, "work on the GPU failed", error);
+}
+
+int tr_gpu_elapsed(struct tr_gpu *g, struct tr_gpu_event *from, struct tr_gpu_event *to, uint64_t *ret_ns)
+{
+    float ms = 0;
+    int err = check(g, "reading a time", cudaEventElapsedTime(&ms, from->event, to->event));
+
+    if (err < 0)
+        return err;
+    *ret_ns = ms > 0 ? (uint64_t)((double)ms * 1e6) : 0;
+    return 0;
+}
+
+int tr_gpu_sync(struct tr_gpu *g, enum tr_gpu_lane lane)
+{
+    return check(g, "work on the GPU failed", cudaStreamSynchronize(g->streams[lane]));
+}
+
+/* Thread-local mode: what other threads of the process do on the GPU meanwhile (NCCL's proxy, telemetry) does
+ * not spoil the recording. */
+int tr_gpu_record_begin(struct tr_gpu *g)
+{
+    int err;
+
+    im_assert(!g->recording);
+    err = check(g, "beginning to record a step",
+                cudaStreamBeginCapture(g->streams[TR_GPU_COMPUTE], cudaStreamCaptureModeThreadLocal));
+    g->recording = err == 0;
+    return err;
+}
+
+int tr_gpu_record_end(struct tr_gpu *g, struct tr_gpu_recording **ret_recording, struct im_text *text)
+{
+    struct tr_gpu_recording *r;
+    cudaGraph_t graph = NULL;
+    cudaError_t error;
+
+    im_assert(g->recording);
+    g->recording = false;
+    error = cudaStreamEndCapture(g->streams[TR_GPU_COMPUTE], &graph);
+    r = calloc(1, sizeof *r);
+    if (error == cudaSuccess && !r)
+        error = cudaErrorMemoryAllocation;
+    if (error == cudaSuccess)
+        error = cudaGraphGetNodes(graph, NULL, &r->nodes);
+    if (error == cudaSuccess)
+        error = cudaGraphInstantiate(&r->exec, graph, cudaGraphInstantiateFlagUseNodePriority);
+    if (error == cudaSuccess)
+        error = cudaGraphUpload(r->exec, g->streams[TR_GPU_COMPUTE]);
+    if (graph)
+        cudaGraphDestroy(graph);
+    if (error != cudaSuccess) {
+        tr_gpu_recording_free(g, r);
+        check(g, "recording a step", error);
+        return say(text, "a step cannot be recorded", error);
+    }
+    *ret_recording = r;
+    return 0;
+}
+
+bool tr_gpu_is_recording(const struct tr_gpu *g)
+{
+    return g->recording;
+}
+
+int tr_gpu_replay(struct tr_gpu *g, struct tr_gpu_recording *r)
+{
+    return check(g, "replaying a step", cudaGraphLaunch(r->exec, g->streams[TR_GPU_COMPUTE]));
+}
+
+size_t tr_gpu_recording_nodes(const struct tr_gpu_recording *r)
+{
+    return r->nodes;
+}
+
+void tr_gpu_recording_free(struct tr_gpu *g, struct tr_gpu_recording *r)
+{
+    if (!r)
+        return;
+    if (r->exec)
+        check(g, "freeing a recording", cudaGraphExecDestroy(r->exec));
+    free(r);
+}
+
+void tr_gpu_range_push(const char *name)
+{
+    nvtxRangePushA(name);
+}
+
+void tr_gpu_range_pop(void)
+{
+    nvtxRangePop();
+}

@@ -1,0 +1,510 @@
+/* Plans of convolutions and batch norm, and their runs.
+ *
+ * Layers with the same operation, shape and type share one choice of an engine, so that it is made once: the
+ * 53 convolutions of a ResNet-50 are 23 different ones. A choice is a graph of cuDNN, the engines that can
+ * run it, and one plan: at first that of the first engine that works, after tr_dnn_settle() that of the
+ * fastest. */
+#include "trainer/backends/cuda/dnn.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ipc/base/clock.h"
+#include "ipc/base/err.h"
+#include "kernels/cuda/pointwise.h"
+#include "trainer/backends/backend.h"
+#include "trainer/backends/cuda/dnn_impl.h"
+
+struct tr_dnn_conv {
+    struct tr_dnn_choice *choice;
+};
+
+struct tr_dnn_norm {
+    struct tr_dnn_choice *choice;
+    enum tr_dnn_norm_kind kind;
+};
+
+int tr_dnn_open(const struct tr_dnn_config *config, struct tr_dnn **ret_dnn, struct im_text *text)
+{
+    const struct tr_gpu_facts *gpu = tr_gpu_facts(config->gpu);
+    struct tr_dnn *dnn = calloc(1, sizeof *dnn);
+    char scope[160];
+    int err;
+
+    if (!dnn)
+        return im_fail(text, -ENOMEM, "no memory for cuDNN's plans");
+    dnn->config = *config;
+    if (!dnn->config.workspace_limit)
+        dnn->config.workspace_limit = TR_DNN_WORKSPACE;
+    dnn->gpu = config->gpu;
+    dnn->epsilon = IM_BN_EPS;
+    dnn->factor = IM_BN_MOMENTUM;
+    err = tr_cudnn_open(tr_gpu_stream(dnn->gpu, TR_GPU_COMPUTE), &dnn->cudnn, text);
+    if (err < 0) {
+        tr_dnn_close(dnn);
+        return err;
+    }
+    dnn->facts.version = tr_cudnn_version();
+    snprintf(scope, sizeof scope, "cudnn %d, %.80s, sm %d x %d", dnn->facts.version, gpu->name, gpu->sm,
+             gpu->sm_count);
+    err = tr_plans_open(config->cache, scope, &dnn->known);
+    if (err < 0) {
+        tr_dnn_close(dnn);
+        return im_fail(text, err, "no memory for the cache of plans");
+    }
+    *ret_dnn = dnn;
+    return 0;
+}
+
+void tr_dnn_close(struct tr_dnn *dnn)
+{
+    if (!dnn)
+        return;
+    im_assert(dnn->choice_count == 0);
+    tr_gpu_memory_free(dnn->gpu, dnn->workspace);
+    tr_gpu_memory_free(dnn->gpu, dnn->rounded);
+    free(dnn->choices);
+    tr_plans_close(dnn->known);
+    tr_cudnn_close(dnn->cudnn);
+    free(dnn);
+}
+
+void tr_dnn_facts(const struct tr_dnn *dnn, struct tr_dnn_facts *ret_facts)
+{
+    *ret_facts = dnn->facts;
+}
+
+static void choice_free(struct tr_dnn_choice *c)
+{
+    tr_cudnn_plan_free(c->plan);
+    for (int i = 0; i < TR_DNN_WAYS; i++)
+        tr_cudnn_graph_free(c->ways[i]);
+    free(c);
+}
+
+int tr_dnn_take(struct tr_dnn_choice *c, int way, int engine, struct im_text *text)
+{
+    struct tr_cudnn_plan *plan;
+    int err;
+
+    if (c->plan && c->way == way && c->engine == engine)
+        return 0;
+    err = tr_cudnn_plan_new(c->ways[way], engine, &plan, text);
+    if (err < 0)
+        return err;
+    tr_cudnn_plan_free(c->plan);
+    c->plan = plan;
+    c->way = way;
+    c->engine = engine;
+    snprintf(c->name, sizeof c->name, "%d/%s", way, tr_cudnn_plan_name(plan));
+    return 0;
+}
+
+void tr_dnn_trim(struct tr_dnn_choice *c)
+{
+    for (int way = 0; way < TR_DNN_WAYS; way++)
+        if (c->ways[way])
+            tr_cudnn_graph_trim(c->ways[way], way == c->way ? c->engine : -1);
+}
+
+/* The way that a choice's name begins with. */
+static int way_of(const char *name)
+{
+    int way = *name - '0';
+
+    return way >= 0 && way < TR_DNN_WAYS && name[1] == '/' ? way : -1;
+}
+
+/* The plan that the cache has, whole. */
+static bool load_known(struct tr_dnn *dnn, struct tr_dnn_choice *c)
+{
+    const char *name = tr_plans_find(dnn->known, c->key);
+    int way = name ? way_of(name) : -1;
+    struct tr_cudnn_saved saved = {.workspace_limit = dnn->config.workspace_limit};
+    char *bytes;
+    int err;
+
+    if (way < 0 || way >= c->way_count || tr_plans_load(dnn->known, c->key, name, &bytes, &saved.n) < 0)
+        return false;
+    saved.name = name + 2;
+    saved.bytes = bytes;
+    err = tr_cudnn_plan_load(dnn->cudnn, c->graphs[way].tensors, c->graphs[way].tensor_count,
+                             c->graphs[way].ops, c->graphs[way].op_count, &saved, &c->plan, NULL);
+    free(bytes);
+    if (err < 0)
+        return false;
+    c->way = way;
+    c->engine = -1;
+    snprintf(c->name, sizeof c->name, "%s", name);
+    return true;
+}
+
+/* The engine that the cache knows, if it is still there and still works. */
+static bool take_known(struct tr_dnn *dnn, struct tr_dnn_choice *c)
+{
+    const char *name = tr_plans_find(dnn->known, c->key);
+    int way = name ? way_of(name) : -1;
+
+    if (way < 0 || way >= c->way_count || tr_dnn_ask(dnn, c, way, NULL) < 0)
+        return false;
+    for (int i = 0; i < tr_cudnn_graph_engines(c->ways[way]); i++)
+        if (strcmp(tr_cudnn_graph_engine(c->ways[way], i), name + 2) == 0)
+            return tr_dnn_take(c, way, i, NULL) == 0;
+    return false;
+}
+
+static int take_first(struct tr_dnn_choice *c, int way, struct im_text *text)
+{
+    for (int i = 0; c->ways[way] && i < tr_cudnn_graph_engines(c->ways[way]); i++)
+        if (tr_dnn_take(c, way, i, text) == 0)
+            return 0;
+    return -ENOTSUP;
+}
+
+static struct tr_dnn_choice *find(struct tr_dnn *dnn, const char *key)
+{
+    for (int i = 0; i < dnn->choice_count; i++)
+        if (strcmp(dnn->choices[i]->key, key) == 0)
+            return dnn->choices[i];
+    return NULL;
+}
+
+static int keep(struct tr_dnn *dnn, struct tr_dnn_choice *c)
+{
+    int room = dnn->choice_room ? 2 * dnn->choice_room : 64;
+    struct tr_dnn_choice **grown;
+
+    if (dnn->choice_count == dnn->choice_room) {
+        grown = realloc(dnn->choices, (size_t)room * sizeof(*grown));
+        if (!grown)
+            return -ENOMEM;
+        dnn->choices = grown;
+        dnn->choice_room = room;
+    }
+    dnn->choices[dnn->choice_count++] = c;
+    dnn->facts.plans++;
+    return 0;
+}
+
+int tr_dnn_ask(struct tr_dnn *dnn, struct tr_dnn_choice *c, int way, struct im_text *text)
+{
+    const struct tr_cudnn_rules rules = {.deterministic = dnn->config.deterministic,
+                                         .exact = c->exact,
+                                         .workspace_limit = dnn->config.workspace_limit};
+    const struct tr_dnn_graph *g = &c->graphs[way];
+
+    if (c->ways[way])
+        return 0;
+    return tr_cudnn_graph_new(dnn->cudnn, g->tensors, g->tensor_count, g->ops, g->op_count, &rules,
+                              &c->ways[way], text);
+}
+
+/* What the cache knows was timed, or is the first for `deterministic`, and checked, with this version of
+ * cuDNN on such a GPU. */
+static bool plan_known(struct tr_dnn *dnn, struct tr_dnn_choice *c)
+{
+    if (load_known(dnn, c))
+        return true;
+    if (!take_known(dnn, c))
+        return false;
+    tr_dnn_trim(c);
+    return true;
+}
+
+/* Looks for an engine that works: the one that the cache knows, or the first of the first way that has one.
+ */
+static int plan(struct tr_dnn *dnn, struct tr_dnn_choice *c, struct im_text *text)
+{
+    int err = tr_dnn_tell(dnn, c->key, dnn->facts.plans + 1, 0), turn;
+    bool known = err == 0 && plan_known(dnn, c);
+
+    if (err == 0 && !known) {
+        turn = tr_dnn_own(dnn);
+        err = turn < 0 ? turn : 0;
+        known = turn > 0 && plan_known(dnn, c);
+    }
+    if (err == 0 && !known)
+        err = -ENOTSUP;
+    for (int way = 0; way < c->way_count && err == -ENOTSUP; way++) {
+        err = tr_dnn_ask(dnn, c, way, text);
+        if (err == 0)
+            err = take_first(c, way, text);
+    }
+    c->timed = known || dnn->config.deterministic;
+    c->checked = known || !c->adds;
+    dnn->facts.cached += known;
+    if (err == 0 && c->timed && c->checked && !known)
+        tr_dnn_remember_first(dnn, c);
+    return err;
+}
+
+/* The choice for a key: there already, or made from the graphs that `draft` describes. */
+static int choose(struct tr_dnn *dnn, const struct tr_dnn_choice *draft, struct tr_dnn_choice **ret_choice,
+                  struct im_text *text)
+{
+    struct tr_dnn_choice *c = find(dnn, draft->key);
+    struct im_text why = {0};
+    int err;
+
+    if (!c) {
+        c = malloc(sizeof *c);
+        if (!c)
+            return im_fail(text, -ENOMEM, "no memory for a plan of cuDNN");
+        *c = *draft;
+        err = plan(dnn, c, &why);
+        if (err == 0)
+            err = keep(dnn, c);
+        if (err < 0) {
+            im_fail(text, err, "%s cannot be planned: %.800s", draft->key, why.s);
+            choice_free(c);
+            return err;
+        }
+    }
+    c->users++;
+    *ret_choice = c;
+    return 0;
+}
+
+static void release(struct tr_dnn *dnn, struct tr_dnn_choice *c)
+{
+    if (--c->users > 0)
+        return;
+    for (int i = 0; i < dnn->choice_count; i++)
+        if (dnn->choices[i] == c) {
+            dnn->choices[i] = dnn->choices[--dnn->choice_count];
+            break;
+        }
+    choice_free(c);
+}
+
+/* What else the choice depends on is part of its key. */
+static void name_rules(const struct tr_dnn *dnn, struct tr_dnn_choice *c)
+{
+    size_t length = strlen(c->key);
+
+    snprintf(c->key + length, TR_DNN_KEY - length, "%s%s, workspace %zu MiB", c->exact ? ", exact" : "",
+             dnn->config.deterministic ? ", deterministic" : "", dnn->config.workspace_limit >> 20);
+}
+
+int tr_dnn_conv_new(struct tr_dnn *dnn, const struct tr_dnn_conv_shape *s, enum tr_dnn_conv_kind kind,
+                    enum tr_gpu_type type, struct tr_dnn_conv **ret_conv, struct im_text *text)
+{
+    static const char *const kinds[TR_DNN_CONV_KINDS] = {
+        [TR_DNN_CONV_FORWARD] = "forward",
+        [TR_DNN_CONV_BACKWARD_DATA] = "backward data",
+        [TR_DNN_CONV_BACKWARD_ADD] = "backward data added",
+        [TR_DNN_CONV_BACKWARD_WEIGHTS] = "backward weights",
+    };
+    bool adds = kind == TR_DNN_CONV_BACKWARD_ADD;
+    struct tr_dnn_choice draft = {.way_count = adds ? 2 : 1,
+                                  .adds = adds,
+                                  .exact = type == TR_GPU_F32 && !dnn->config.tf32,
+                                  .type = type};
+    struct tr_dnn_conv *conv = malloc(sizeof *conv);
+    int err;
+
+    if (!conv)
+        return im_fail(text, -ENOMEM, "no memory for a convolution");
+    snprintf(draft.key, sizeof draft.key, "conv %s %s, %d of %dx%dx%d -> %d, %dx%d stride %d pad %d",
+             kinds[kind], tr_gpu_type_name(type), s->n, s->h, s->w, s->c, s->k, s->kernel, s->kernel,
+             s->stride, s->pad);
+    name_rules(dnn, &draft);
+    tr_dnn_conv_graph(s, kind, type, false, &draft.graphs[0]);
+    if (adds)
+        tr_dnn_conv_graph(s, kind, type, true, &draft.graphs[1]);
+    if (kind == TR_DNN_CONV_BACKWARD_WEIGHTS && type != TR_GPU_F32)
+        draft.rounded = (size_t)s->k * (size_t)s->c * (size_t)s->kernel * (size_t)s->kernel;
+    err = choose(dnn, &draft, &conv->choice, text);
+    if (err < 0) {
+        free(conv);
+        return err;
+    }
+    *ret_conv = conv;
+    return 0;
+}
+
+void tr_dnn_conv_free(struct tr_dnn *dnn, struct tr_dnn_conv *conv)
+{
+    if (!conv)
+        return;
+    release(dnn, conv->choice);
+    free(conv);
+}
+
+const char *tr_dnn_conv_kernel(const struct tr_dnn_conv *conv)
+{
+    return conv->choice->name;
+}
+
+static int run(struct tr_dnn *dnn, struct tr_dnn_choice *c, void *const *memory)
+{
+    struct im_text text = {0};
+    int err = tr_cudnn_plan_run(c->plan, memory, dnn->workspace, &text);
+
+    return err < 0 ? tr_gpu_fail(dnn->gpu, err, "%s: %.800s", c->key, text.s) : 0;
+}
+
+static int widen(struct tr_dnn *dnn, const struct tr_dnn_choice *c, float *dw)
+{
+    static const enum imk_cuda_type types[TR_GPU_TYPES] = {
+        [TR_GPU_F32] = IMK_CUDA_FP32, [TR_GPU_BF16] = IMK_CUDA_BF16, [TR_GPU_F16] = IMK_CUDA_FP16};
+    const struct imk_cuda_cast cast = {
+        .count = c->rounded, .x_type = types[c->type], .y_type = IMK_CUDA_FP32, .x = dnn->rounded, .y = dw};
+    int err = imk_cuda_cast(&cast, tr_gpu_stream(dnn->gpu, TR_GPU_COMPUTE));
+
+    return err < 0 ? tr_gpu_fail(dnn->gpu, err, "%s: the gradient cannot be cast", c->key) : 0;
+}
+
+int tr_dnn_conv_run(struct tr_dnn *dnn, struct tr_dnn_conv *conv, void *x, void *w, void *y)
+{
+    const struct tr_dnn_choice *c = conv->choice;
+    void *memory[TR_CONV_TENSORS] = {[TR_CONV_X] = x,
+                                     [TR_CONV_W] = c->rounded ? dnn->rounded : w,
+                                     [TR_CONV_Y] = y,
+                                     [TR_CONV_X_BEFORE] = x};
+    int err = run(dnn, conv->choice, memory);
+
+    return err == 0 && c->rounded ? widen(dnn, c, w) : err;
+}
+
+size_t tr_dnn_norm_mask_bytes(const struct tr_dnn_norm_shape *s)
+{
+    return ((size_t)s->n * (size_t)s->h * (size_t)s->w * (size_t)s->c + 7) / 8;
+}
+
+int tr_dnn_norm_new(struct tr_dnn *dnn, const struct tr_dnn_norm_shape *s, enum tr_dnn_norm_kind kind,
+                    enum tr_gpu_type type, bool add, bool relu, struct tr_dnn_norm **ret_norm,
+                    struct im_text *text)
+{
+    struct tr_dnn_norm *norm = malloc(sizeof *norm);
+    struct tr_dnn_choice draft = {.way_count = 1, .type = type};
+    int err;
+
+    if (!norm)
+        return im_fail(text, -ENOMEM, "no memory for a batch norm");
+    if (add && !relu) { /* cuDNN has no such pattern forward, and backward it would leave dz unwritten */
+        free(norm);
+        return im_fail(text, -ENOTSUP, "a batch norm with an addition needs a ReLU behind it");
+    }
+    snprintf(draft.key, sizeof draft.key, "norm %s %s, %d of %dx%dx%d%s%s",
+             kind == TR_DNN_NORM_FORWARD ? "forward" : "backward", tr_gpu_type_name(type), s->n, s->h, s->w,
+             s->c, add ? ", add" : "", relu ? ", relu" : "");
+    name_rules(dnn, &draft);
+    tr_dnn_norm_graph(s, kind, type, add, relu, &draft.graphs[0]);
+    err = choose(dnn, &draft, &norm->choice, text);
+    if (err < 0) {
+        free(norm);
+        return err;
+    }
+    norm->kind = kind;
+    *ret_norm = norm;
+    return 0;
+}
+
+void tr_dnn_norm_free(struct tr_dnn *dnn, struct tr_dnn_norm *norm)
+{
+    if (!norm)
+        return;
+    release(dnn, norm->choice);
+    free(norm);
+}
+
+const char *tr_dnn_norm_kernel(const struct tr_dnn_norm *norm)
+{
+    return norm->choice->name;
+}
+
+/* cuDNN takes all addresses as writable; which it writes is the graph's matter. */
+static void *input(const void *memory)
+{
+    return (void *)(uintptr_t)memory;
+}
+
+int tr_dnn_norm_run(struct tr_dnn *dnn, struct tr_dnn_norm *norm, const struct tr_dnn_norm_args *a)
+{
+    void *forward[TR_NORM_FORWARD_TENSORS] = {
+        [TR_NORM_X] = input(a->x),
+        [TR_NORM_SCALE] = input(a->scale),
+        [TR_NORM_BIAS] = input(a->bias),
+        [TR_NORM_EPSILON] = &dnn->epsilon,
+        [TR_NORM_Y] = a->y,
+        [TR_NORM_MEAN] = a->mean,
+        [TR_NORM_INV_DEV] = a->inv_dev,
+        [TR_NORM_RUN_MEAN] = a->run_mean,
+        [TR_NORM_RUN_VAR] = a->run_var,
+        [TR_NORM_FACTOR] = &dnn->factor,
+        [TR_NORM_NEW_MEAN] = a->run_mean,
+        [TR_NORM_NEW_VAR] = a->run_var,
+        [TR_NORM_Z] = input(a->z),
+        [TR_NORM_MASK] = a->mask,
+        [TR_NORM_ZERO] = &dnn->zero,
+    };
+    void *backward[TR_NORM_BACKWARD_TENSORS] = {
+        [TR_NORM_BACK_X] = input(a->x),      [TR_NORM_BACK_MEAN] = a->mean,
+        [TR_NORM_BACK_INV_DEV] = a->inv_dev, [TR_NORM_BACK_SCALE] = input(a->scale),
+        [TR_NORM_BACK_DY] = input(a->dy),    [TR_NORM_BACK_DX] = a->dx,
+        [TR_NORM_BACK_DSCALE] = a->dscale,   [TR_NORM_BACK_DBIAS] = a->dbias,
+        [TR_NORM_BACK_MASK] = a->mask,       [TR_NORM_BACK_DZ] = a->dz,
+    };
+
+    return run(dnn, norm->choice, norm->kind == TR_DNN_NORM_FORWARD ? forward : backward);
+}
+
+/* A buffer of at least that size; it moves when it grows. */
+static int grow(struct tr_dnn *dnn, void **buffer, size_t *bytes, size_t want, bool *ret_moved,
+                struct im_text *text)
+{
+    int err;
+
+    if (want <= *bytes)
+        return 0;
+    tr_gpu_memory_free(dnn->gpu, *buffer);
+    *buffer = NULL;
+    *bytes = 0;
+    err = tr_gpu_memory_new(dnn->gpu, want, "cuDNN's workspace", buffer, text);
+    if (err < 0)
+        return err;
+    *bytes = want;
+    if (ret_moved)
+        *ret_moved = true;
+    return 0;
+}
+
+/* Memory for what is chosen now. */
+static int size_workspace(struct tr_dnn *dnn, bool *ret_moved, struct im_text *text)
+{
+    size_t workspace = 0, rounded = 0;
+    int err;
+
+    for (int i = 0; i < dnn->choice_count; i++) {
+        const struct tr_dnn_choice *c = dnn->choices[i];
+        size_t bytes = tr_cudnn_plan_workspace(c->plan), halves = c->rounded * tr_gpu_type_bytes(c->type);
+
+        workspace = bytes > workspace ? bytes : workspace;
+        rounded = halves > rounded ? halves : rounded;
+    }
+    err = grow(dnn, &dnn->workspace, &dnn->facts.workspace_bytes, workspace, ret_moved, text);
+    return err < 0 ? err : grow(dnn, &dnn->rounded, &dnn->rounded_bytes, rounded, ret_moved, text);
+}
+
+int tr_dnn_settle(struct tr_dnn *dnn, bool *ret_moved, struct im_text *text)
+{
+    im_ns start = im_now();
+    int err;
+
+    if (ret_moved)
+        *ret_moved = false;
+    err = tr_dnn_time_all(dnn, text);
+    if (err == 0)
+        err = size_workspace(dnn, ret_moved, text);
+    if (err == 0 || err == -ECANCELED)
+        tr_plans_save(dnn->known,
+                      NULL); /* a cache that cannot be written is no error: the next run times again */
+    tr_dnn_disown(dnn);
+    tr_dnn_tell(dnn, "", 0, 0);
+    dnn->facts.timing_ns += im_now() - start;
+    return err;
+}

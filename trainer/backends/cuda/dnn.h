@@ -1,0 +1,132 @@
+/* Convolutions and batch norm by cuDNN's graph API, on one GPU. cudnn.c is the one file with cudnn.h.
+ *
+ * Values lie as NHWC, packed, weights as KRSC (out channel, row, column, in channel), both in the type of the
+ * plan; sums are fp32 or better. Gradients of weights and norm's statistics, scale, bias and their gradients
+ * are fp32. Pointers are to device memory, aligned to 16 bytes at least. Runs are enqueued on TR_GPU_COMPUTE,
+ * may be recorded, and share one workspace.
+ *
+ * Life of a plan: _new() asks cuDNN for engines and keeps those that can run the shape (-ENOTSUP: none, the
+ * text says why; the caller has its own kernel or gives up); tr_dnn_settle() times the engines of all plans
+ * that are new and sizes the workspace; then they run. A plan's first run may load its code, so a step runs
+ * once before it is recorded. Choices are kept in a cache on disk (plan_cache.h). With `deterministic`
+ * nothing is timed: the first engine in cuDNN's own order that gives the same bits every time is taken, and
+ * the cache only keeps its code, so that neither clock nor cache can change a result. Where there is a cache,
+ * one process at a time makes plans that are not in it, from the first that it misses to the end of
+ * tr_dnn_settle(); others of the same model of GPU wait, and then find them there.
+ *
+ * Errors: 0 or a negative errno; runs leave their sentence in tr_gpu_trouble(). One thread at a time. */
+#ifndef TRAINER_BACKENDS_CUDA_DNN_H
+#define TRAINER_BACKENDS_CUDA_DNN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "trainer/backends/cuda/device.h"
+
+struct im_text;
+struct tr_dnn;
+struct tr_dnn_conv;
+struct tr_dnn_norm;
+
+struct tr_dnn_config {
+    struct tr_gpu *gpu;     /* outlives it */
+    bool deterministic;     /* only engines that give the same bits every time */
+    bool tf32;              /* fp32 plans may round their inputs to tf32 (10 bits of mantissa) */
+    size_t workspace_limit; /* bytes that an engine may ask for; 0: TR_DNN_WORKSPACE */
+    const char *cache;      /* file of known choices; NULL: none; see tr_plans_path() */
+    /* (optional) Called before each engine that is compiled or timed: which operation it is for, and that it
+     * is number `at` of `of`. of is 0 while it is not known how many there will be, and -1 while another
+     * process makes plans that this one is going to need; at 0: done with it. Anything but 0 gives up: what
+     * was called returns -ECANCELED. */
+    int (*progress)(void *context, const char *what, int at, int of);
+    void *context;
+};
+#define TR_DNN_WORKSPACE ((size_t)512 << 20)
+
+int tr_dnn_open(const struct tr_dnn_config *config, struct tr_dnn **ret_dnn, struct im_text *text);
+void tr_dnn_close(struct tr_dnn *dnn); /* after all plans are freed; NULL is fine */
+
+/* Times what is new, makes the workspace large enough. Before the first run of any plan; not while recording
+ * or while a recording may still be replayed (the workspace may move: recordings made before are stale when
+ * *ret_moved, which may be NULL). Needs free device memory for the largest plan's tensors twice over; where
+ * there is not enough, the untimed plans take their first engine. */
+int tr_dnn_settle(struct tr_dnn *dnn, bool *ret_moved, struct im_text *text);
+
+/* Since open. */
+struct tr_dnn_facts {
+    int version; /* of cuDNN: 91900 is 9.19.0 */
+    size_t workspace_bytes;
+    int plans, timed, cached; /* different ones; chosen by the clock; chosen by the cache */
+    uint64_t timing_ns;       /* time spent in tr_dnn_settle() */
+};
+void tr_dnn_facts(const struct tr_dnn *dnn, struct tr_dnn_facts *ret_facts);
+
+/* x is [n][h][w][c], w is [k][kernel][kernel][c], y is [n][p][q][k] with p = (h + 2 pad - kernel) / stride +
+ * 1 and q likewise. Dilation and groups are 1; the filter is not flipped. */
+struct tr_dnn_conv_shape {
+    int n, h, w, c;
+    int k, kernel, stride, pad;
+};
+
+/*  FORWARD          x, w  -> y   of `type`
+ *  BACKWARD_DATA    w, dy -> dx  of `type`
+ *  BACKWARD_ADD     w, dy -> dx  added to what dx holds; the sum is rounded once
+ *  BACKWARD_WEIGHTS x, dy -> dw  fp32; with 16-bit types the sum, fp32 too, is rounded to the type on its way
+ *                                (cuDNN 9.19 has no engine on Hopper that reads 16 bits and writes fp32 of a
+ *                                convolution alone; of one with a pointwise operation it has, untried) */
+enum tr_dnn_conv_kind {
+    TR_DNN_CONV_FORWARD,
+    TR_DNN_CONV_BACKWARD_DATA,
+    TR_DNN_CONV_BACKWARD_ADD,
+    TR_DNN_CONV_BACKWARD_WEIGHTS,
+    TR_DNN_CONV_KINDS
+};
+
+int tr_dnn_conv_new(struct tr_dnn *dnn, const struct tr_dnn_conv_shape *shape, enum tr_dnn_conv_kind kind,
+                    enum tr_gpu_type type, struct tr_dnn_conv **ret_conv, struct im_text *text);
+void tr_dnn_conv_free(struct tr_dnn *dnn, struct tr_dnn_conv *conv); /* NULL is fine */
+/* x: x or dx; w: w or dw; y: y or dy. What the kind writes is written, the others are read. No two may
+ * overlap. */
+int tr_dnn_conv_run(struct tr_dnn *dnn, struct tr_dnn_conv *conv, void *x, void *w, void *y);
+const char *
+tr_dnn_conv_kernel(const struct tr_dnn_conv *conv); /* which engine runs, for logs; lives with the plan */
+
+/* Batch norm over n, h and w of each channel, in training:
+ *     forward   v = scale (x - mean) inv_dev + bias (+ z if add); y = relu ? max(v, 0) : v
+ *               inv_dev = 1 / sqrt(population variance + IM_BN_EPS)
+ *               running <- (1 - IM_BN_MOMENTUM) running + IM_BN_MOMENTUM batch, variance with n h w - 1
+ *               mask: bit i (from the lowest of byte i / 8) is v > 0, i the place in [n][h][w][c]
+ *     backward  g = relu ? (mask ? dy : 0) : dy; dz = g if add; dbias = sum g;
+ *               dscale = sum g xhat with xhat = (x - mean) inv_dev;
+ *               dx = scale inv_dev (g - dbias / m - xhat dscale / m), m = n h w
+ * Types: x, z, y, dy, dx, dz of `type`. c has to be a multiple of 8 (16-bit types) or 4 (fp32), and relu to
+ * be set where add is. */
+struct tr_dnn_norm_shape {
+    int n, h, w, c;
+};
+enum tr_dnn_norm_kind { TR_DNN_NORM_FORWARD, TR_DNN_NORM_BACKWARD, TR_DNN_NORM_KINDS };
+
+/* What a kind does not name may be NULL. No two may overlap. */
+struct tr_dnn_norm_args {
+    const void *x;
+    const void *z;             /* forward, if add: type and shape of x */
+    void *y;                   /* forward */
+    void *mask;                /* if relu: written by forward, read by backward; tr_dnn_norm_mask_bytes() */
+    const float *scale, *bias; /* [c]; bias: forward */
+    float *run_mean, *run_var; /* [c]; forward; updated in place */
+    float *mean, *inv_dev;     /* [c]; written by forward, read by backward */
+    const void *dy;            /* backward */
+    void *dx, *dz;             /* backward; dz if add */
+    float *dscale, *dbias;     /* [c]; backward */
+};
+
+size_t tr_dnn_norm_mask_bytes(const struct tr_dnn_norm_shape *shape);
+int tr_dnn_norm_new(struct tr_dnn *dnn, const struct tr_dnn_norm_shape *shape, enum tr_dnn_norm_kind kind,
+                    enum tr_gpu_type type, bool add, bool relu, struct tr_dnn_norm **ret_norm,
+                    struct im_text *text);
+void tr_dnn_norm_free(struct tr_dnn *dnn, struct tr_dnn_norm *norm); /* NULL is fine */
+int tr_dnn_norm_run(struct tr_dnn *dnn, struct tr_dnn_norm *norm, const struct tr_dnn_norm_args *args);
+const char *tr_dnn_norm_kernel(const struct tr_dnn_norm *norm);
+
+#endif

@@ -1,0 +1,41 @@
+/* What makes a first start bearable: progress, and one process at a time where several would time the same. */
+#include <errno.h>
+#include <poll.h>
+#include <stddef.h>
+
+#include "ipc/base/clock.h"
+#include "trainer/backends/cuda/dnn_impl.h"
+
+#define TURN (15 * 60 * IM_SECOND) /* how long another process may take before this one goes its own way */
+#define LOOK_MS 50
+
+int tr_dnn_tell(struct tr_dnn *dnn, const char *what, int at, int of)
+{
+    if (!dnn->cancelled && dnn->config.progress)
+        dnn->cancelled = dnn->config.progress(dnn->config.context, what, at, of) != 0;
+    return dnn->cancelled ? -ECANCELED : 0;
+}
+
+int tr_dnn_own(struct tr_dnn *dnn)
+{
+    im_ns until = im_now() + TURN;
+    int held;
+
+    if (dnn->owns || dnn->alone)
+        return 0;
+    while ((held = tr_plans_lock(dnn->known)) == 0 && im_now() < until) {
+        if (tr_dnn_tell(dnn, "", 1, -1) < 0)
+            return -ECANCELED;
+        poll(NULL, 0, LOOK_MS);
+    }
+    dnn->owns = held == 1;
+    dnn->alone = !dnn->owns;
+    return dnn->owns;
+}
+
+void tr_dnn_disown(struct tr_dnn *dnn)
+{
+    if (dnn->owns)
+        tr_plans_unlock(dnn->known);
+    dnn->owns = dnn->alone = false;
+}

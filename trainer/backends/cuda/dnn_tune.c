@@ -1,0 +1,387 @@
+/* Which engine of a graph is the fastest: asked of the GPU, by running each on scratch memory.
+ *
+ * The L2 cache is cold before each run, as it is in a training step: a buffer twice its size is written
+ * between runs. An engine runs once unmeasured (its code is loaded then), then SHOTS times, and counts with
+ * its median; one that is hopeless after its first shot is not run again. Engines for convolutions are there
+ * already and run in milliseconds; those for batch norm are compiled, which takes a second each and gains
+ * little. So the operations share a time: what one leaves is the others', each gets a least, and cuDNN's
+ * first guesses are tried first. What was found is written down every few seconds, for those who do not wait
+ * for the end.
+ *
+ * Engines for BACKWARD_ADD are also held to what they promise: with a zero gradient the sum must be what was
+ * there. cuDNN lists engines for the factor beta = 1 without saying which of them read it. */
+#include "trainer/backends/cuda/dnn_impl.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ipc/base/clock.h"
+#include "ipc/base/err.h"
+
+#define SHOTS 5
+#define ALL_TIME (60 * IM_SECOND) /* for all operations together; the engine at work is finished */
+#define OPERATION_LEAST IM_SECOND
+#define OPERATION_MOST (4 * IM_SECOND)
+#define SAVE_TIME (5 * IM_SECOND) /* between two times that the cache is written */
+#define HOPELESS 1.5              /* times the best */
+#define PROBE 4096                /* bytes that are looked at in each of three places */
+#define ALIGNMENT ((size_t)256)
+
+/* Scratch memory for one operation at a time. */
+struct bench {
+    struct tr_dnn *dnn;
+    struct tr_gpu_event *from, *to;
+    char *tensors;
+    void *flush, *workspace;
+    size_t tensor_bytes, flush_bytes;
+    im_ns limit; /* for the operation at hand */
+    int at, of;  /* operations, for those who wait */
+};
+
+static size_t aligned(size_t bytes)
+{
+    return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+}
+
+static size_t graph_bytes(const struct tr_dnn_graph *g)
+{
+    size_t bytes = 0;
+
+    for (int i = 0; i < g->tensor_count; i++)
+        bytes += aligned(tr_dnn_tensor_bytes(&g->tensors[i]));
+    return bytes;
+}
+
+static size_t choice_bytes(const struct tr_dnn_choice *c)
+{
+    size_t most = 0;
+
+    for (int i = 0; i < c->way_count; i++)
+        if (graph_bytes(&c->graphs[i]) > most)
+            most = graph_bytes(&c->graphs[i]);
+    return most;
+}
+
+static void bench_fini(struct bench *b)
+{
+    tr_gpu_event_free(b->dnn->gpu, b->from);
+    tr_gpu_event_free(b->dnn->gpu, b->to);
+    tr_gpu_memory_free(b->dnn->gpu, b->tensors);
+    tr_gpu_memory_free(b->dnn->gpu, b->flush);
+    tr_gpu_memory_free(b->dnn->gpu, b->workspace);
+}
+
+/* -ENOMEM: not enough device memory for scratch, which is no error of the run. */
+static int bench_init(struct bench *b, struct tr_dnn *dnn, size_t tensor_bytes)
+{
+    struct im_text unsaid;
+    void *tensors;
+    int err;
+
+    *b = (struct bench){.dnn = dnn, .tensor_bytes = tensor_bytes};
+    b->flush_bytes = 2 * tr_gpu_facts(dnn->gpu)->l2_bytes;
+    err = tr_gpu_memory_new(dnn->gpu, tensor_bytes, "timing", &tensors, &unsaid);
+    if (err < 0)
+        return err;
+    b->tensors = tensors;
+    err = tr_gpu_memory_new(dnn->gpu, b->flush_bytes, "timing", &b->flush, &unsaid);
+    if (err == 0)
+        err = tr_gpu_memory_new(dnn->gpu, dnn->config.workspace_limit, "timing", &b->workspace, &unsaid);
+    if (err == 0)
+        err = tr_gpu_event_new(dnn->gpu, TR_GPU_TIMED, &b->from);
+    if (err == 0)
+        err = tr_gpu_event_new(dnn->gpu, TR_GPU_TIMED, &b->to);
+    if (err < 0)
+        bench_fini(b);
+    return err;
+}
+
+/* Each tensor its own place; numbers are in host memory, and any will do. */
+static void place(const struct bench *b, const struct tr_dnn_choice *c, void *memory[TR_CUDNN_TENSORS])
+{
+    const struct tr_dnn_graph *g = &c->graphs[c->way];
+    size_t at = 0;
+
+    for (int i = 0; i < g->tensor_count; i++) {
+        memory[i] = g->tensors[i].by_value ? (void *)&b->dnn->epsilon : b->tensors + at;
+        at += aligned(tr_dnn_tensor_bytes(&g->tensors[i]));
+    }
+    if (c->adds)
+        memory[TR_CONV_X_BEFORE] = memory[TR_CONV_X];
+}
+
+static int shoot(struct bench *b, const struct tr_dnn_choice *c, void *const *memory, uint64_t *ret_ns)
+{
+    struct tr_gpu *gpu = b->dnn->gpu;
+    int err = tr_gpu_zero(gpu, TR_GPU_COMPUTE, b->flush, b->flush_bytes);
+
+    if (err == 0)
+        err = tr_gpu_event_record(gpu, b->from, TR_GPU_COMPUTE);
+    if (err == 0)
+        err = tr_cudnn_plan_run(c->plan, memory, b->workspace, NULL);
+    if (err == 0)
+        err = tr_gpu_event_record(gpu, b->to, TR_GPU_COMPUTE);
+    if (err == 0)
+        err = tr_gpu_event_sync(gpu, b->to);
+    return err < 0 ? err : tr_gpu_elapsed(gpu, b->from, b->to, ret_ns);
+}
+
+static int ascending(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+/* The median of the shots; UINT64_MAX when it is hopeless against `best`. */
+static int measure(struct bench *b, const struct tr_dnn_choice *c, uint64_t best, uint64_t *ret_ns)
+{
+    void *memory[TR_CUDNN_TENSORS];
+    uint64_t ns[SHOTS];
+    int err;
+
+    place(b, c, memory);
+    err = shoot(b, c, memory, &ns[0]); /* loads the code */
+    for (int i = 0; i < SHOTS && err == 0; i++) {
+        err = shoot(b, c, memory, &ns[i]);
+        if (err == 0 && i == 0 && (double)ns[0] > HOPELESS * (double)best) {
+            *ret_ns = UINT64_MAX;
+            return 0;
+        }
+    }
+    if (err < 0)
+        return err;
+    qsort(ns, SHOTS, sizeof *ns, ascending);
+    *ret_ns = ns[SHOTS / 2];
+    return 0;
+}
+
+/* Writes a pattern into three places of dx or looks whether it is still there. 1: it is. */
+static int pattern(struct bench *b, char *dx, size_t bytes, bool look)
+{
+    size_t size = bytes < PROBE ? bytes : PROBE, at[3] = {0, (bytes - size) / 2 / 16 * 16, bytes - size};
+    unsigned char want[PROBE], there[PROBE];
+    struct tr_gpu *gpu = b->dnn->gpu;
+    int err = 0;
+
+    memset(want, 0x3c, sizeof want); /* a small number in each of the types */
+    for (int i = 0; i < 3 && err == 0; i++) {
+        if (!look) {
+            err = tr_gpu_copy(gpu, TR_GPU_COMPUTE, dx + at[i], want, size);
+            continue;
+        }
+        err = tr_gpu_copy(gpu, TR_GPU_COMPUTE, there, dx + at[i], size);
+        if (err == 0)
+            err = tr_gpu_sync(gpu, TR_GPU_COMPUTE);
+        if (err == 0 && memcmp(there, want, size) != 0)
+            return 0;
+    }
+    if (err == 0)
+        err = tr_gpu_sync(gpu, TR_GPU_COMPUTE); /* want goes out of scope */
+    return err < 0 ? err : 1;
+}
+
+/* 1: what is written is added to what was there; 0: it is not. */
+static int really_adds(struct bench *b, const struct tr_dnn_choice *c)
+{
+    const struct tr_cudnn_tensor *x = &c->graphs[c->way].tensors[TR_CONV_X];
+    void *memory[TR_CUDNN_TENSORS];
+    int err;
+
+    place(b, c, memory);
+    err = tr_gpu_zero(b->dnn->gpu, TR_GPU_COMPUTE, b->tensors, b->tensor_bytes);
+    if (err == 0)
+        err = pattern(b, memory[TR_CONV_X], tr_dnn_tensor_bytes(x), false);
+    if (err >= 0)
+        err = tr_cudnn_plan_run(c->plan, memory, b->workspace, NULL);
+    return err < 0 ? err : pattern(b, memory[TR_CONV_X], tr_dnn_tensor_bytes(x), true);
+}
+
+/* An engine in place of the choice's plan: 0 with its time, negative when it is not to be had. */
+static int try_engine(struct bench *b, struct tr_dnn_choice *c, int way, int engine, uint64_t best,
+                      uint64_t *ret_ns)
+{
+    int err = tr_dnn_take(c, way, engine, NULL);
+
+    if (err == 0 && c->adds) {
+        err = really_adds(b, c);
+        err = err == 0 ? -ENOTSUP : err < 0 ? err : 0;
+    }
+    return err < 0 ? err : measure(b, c, best, ret_ns);
+}
+
+struct found {
+    struct tr_cudnn_plan *plan; /* taken out of the choice; NULL: none */
+    int way, engine;
+    char name[sizeof(((struct tr_dnn_choice *)0)->name)];
+    uint64_t ns;
+};
+
+static void set_aside(struct found *best, struct tr_dnn_choice *c, uint64_t ns)
+{
+    tr_cudnn_plan_free(best->plan);
+    *best = (struct found){.plan = c->plan, .way = c->way, .engine = c->engine, .ns = ns};
+    memcpy(best->name, c->name, sizeof best->name);
+    c->plan = NULL;
+}
+
+static void put_back(const struct found *best, struct tr_dnn_choice *c)
+{
+    tr_cudnn_plan_free(c->plan);
+    c->plan = best->plan;
+    c->way = best->way;
+    c->engine = best->engine;
+    memcpy(c->name, best->name, sizeof c->name);
+}
+
+/* The fastest of all, or, when nothing is to be timed, the first that does what it promises. Another way to
+ * say the operation is looked at only where the one before has no engine: it compiles at run time. */
+static void search(struct bench *b, struct tr_dnn_choice *c, bool first, struct found *best)
+{
+    im_ns deadline = im_now() + b->limit;
+    struct im_text unsaid;
+    uint64_t ns;
+
+    *best = (struct found){.ns = UINT64_MAX};
+    for (int way = 0; way < c->way_count && !best->plan; way++) {
+        if (tr_dnn_ask(b->dnn, c, way, NULL) < 0)
+            continue;
+        for (int i = 0; i < tr_cudnn_graph_engines(c->ways[way]); i++) {
+            if (best->plan && (first || im_now() > deadline))
+                return;
+            if (tr_dnn_tell(b->dnn, c->key, b->at, b->of) < 0)
+                return;
+            ns = UINT64_MAX;
+            if (try_engine(b, c, way, i, best->ns, &ns) == 0 && ns < best->ns)
+                set_aside(best, c, ns);
+            if (tr_gpu_trouble(b->dnn->gpu, &unsaid) < 0)
+                return;
+        }
+    }
+}
+
+void tr_dnn_remember(struct tr_dnn *dnn, const struct tr_dnn_choice *c, uint64_t ns)
+{
+    char *bytes;
+    size_t n;
+
+    tr_plans_add(dnn->known, c->key, c->name, ns);
+    if (tr_cudnn_plan_save(c->plan, &bytes, &n, NULL) < 0)
+        return;
+    tr_plans_store(dnn->known, c->key, c->name, bytes, n, NULL);
+    free(bytes);
+}
+
+void tr_dnn_remember_first(struct tr_dnn *dnn, const struct tr_dnn_choice *c)
+{
+    if (c->way == 0 && c->engine == 0)
+        tr_dnn_remember(dnn, c, 0);
+}
+
+/* Decides one operation. */
+static int decide(struct bench *b, struct tr_dnn_choice *c, struct im_text *text)
+{
+    struct tr_dnn *dnn = b->dnn;
+    struct found best;
+    int err, good;
+
+    if (c->timed) { /* deterministic: only its promise is to be held */
+        good = really_adds(b, c);
+        c->checked = good == 1;
+        if (good == 1) {
+            tr_dnn_remember_first(dnn, c);
+            return 0;
+        }
+    }
+    search(b, c, dnn->config.deterministic, &best);
+    if (best.plan)
+        put_back(&best, c);
+    err = tr_gpu_trouble(dnn->gpu, text);
+    if (err < 0)
+        return err;
+    if (dnn->cancelled)
+        return -ECANCELED;
+    if (!best.plan)
+        return im_fail(text, -ENOTSUP, "%s: none of cuDNN's engines runs", c->key);
+    c->checked = c->timed = true;
+    dnn->facts.timed += !dnn->config.deterministic;
+    if (!dnn->config.deterministic)
+        tr_dnn_remember(dnn, c, best.ns);
+    return 0;
+}
+
+static bool is_open(const struct tr_dnn_choice *c)
+{
+    return !c->timed || !c->checked;
+}
+
+/* No scratch memory: the first engines stay, where they need not be checked. */
+static int without_bench(const struct tr_dnn *dnn, size_t bytes, struct im_text *text)
+{
+    for (int i = 0; i < dnn->choice_count; i++)
+        if (!dnn->choices[i]->checked)
+            return im_fail(text, -ENOMEM,
+                           "GPU %d has no %.2f GiB left to check cuDNN's engines with: take a "
+                           "smaller batch",
+                           tr_gpu_facts(dnn->gpu)->index, (double)bytes / (1 << 30));
+    return 0;
+}
+
+/* What an operation gets of the time that is left for so many. */
+static im_ns share_of(im_ns left, int operations)
+{
+    im_ns share = left / (im_ns)operations;
+
+    return share < OPERATION_LEAST ? OPERATION_LEAST : share > OPERATION_MOST ? OPERATION_MOST : share;
+}
+
+static int decide_all(struct bench *b, int total, struct im_text *text)
+{
+    struct tr_dnn *dnn = b->dnn;
+    const im_ns end = im_now() + ALL_TIME;
+    im_ns saved = im_now();
+    int done = 0, err = 0;
+
+    for (int i = 0; i < dnn->choice_count && err == 0; i++) {
+        struct tr_dnn_choice *c = dnn->choices[i];
+
+        if (!is_open(c))
+            continue;
+        b->at = done + 1;
+        b->of = total;
+        b->limit = share_of(end > im_now() ? end - im_now() : 0, total - done);
+        err = decide(b, c, text);
+        if (err == 0)
+            tr_dnn_trim(c);
+        done++;
+        if (im_now() - saved > SAVE_TIME) {
+            tr_plans_save(dnn->known, NULL);
+            saved = im_now();
+        }
+    }
+    return err;
+}
+
+int tr_dnn_time_all(struct tr_dnn *dnn, struct im_text *text)
+{
+    size_t most = 0;
+    int total = 0, err;
+    struct bench b;
+
+    for (int i = 0; i < dnn->choice_count; i++) {
+        total += is_open(dnn->choices[i]);
+        if (is_open(dnn->choices[i]) && choice_bytes(dnn->choices[i]) > most)
+            most = choice_bytes(dnn->choices[i]);
+    }
+    if (total == 0)
+        return 0;
+    err = bench_init(&b, dnn, most);
+    if (err == -ENOMEM)
+        return without_bench(dnn, most, text);
+    if (err < 0)
+        return tr_gpu_trouble(dnn->gpu, text);
+    err = decide_all(&b, total, text);
+    bench_fini(&b);
+    return err;
+}

@@ -1,0 +1,220 @@
+/* What the files of the CUDA backend share: trainer/backends/cuda/backend.c (device, arenas, values), trainer/backends/cuda/plan.c (ops
+ * as plans), trainer/backends/cuda/ops.c and trainer/backends/cuda/norm.c (their execution), weights.c (repacked
+ * weights), update.c (arenas), staging.c (inputs and results), trainer/backends/cuda/step.c
+ * (whole steps). Built on device.h, dnn.h, cublas.h and kernels/cuda alone: none of them knows
+ * CUDA's headers.
+ *
+ * Values are NHWC with channels padded to a multiple of 16 bytes' worth, which vector accesses and tensor
+ * cores ask for; the padding holds zeros. All work goes to the lane COMPUTE in the order of the calls, but
+ * for pixels, which come by COPY, and sums over ranks, on COMM. */
+#ifndef TRAINER_BACKENDS_CUDA_IMPL_H
+#define TRAINER_BACKENDS_CUDA_IMPL_H
+
+#include "kernels/cuda/optimizer.h"
+#include "kernels/cuda/pack.h"
+#include "kernels/cuda/pool.h"
+#include "kernels/cuda/step.h"
+#include "trainer/backends/backend.h"
+#include "trainer/backends/cuda/cublas.h"
+#include "trainer/backends/cuda/device.h"
+#include "trainer/backends/cuda/dnn.h"
+#include "trainer/backends/step.h"
+
+struct im_layout {
+    enum tr_gpu_type type;
+    int pitch; /* elements from a pixel to the next */
+    struct im_layout *next;
+};
+
+/* The weights of a convolution or a classifier as its plans take them. */
+struct tr_cuda_weight {
+    int id, users;
+    int k, c, taps;  /* torchvision's [k][c][taps] */
+    int rows, pitch; /* packed: [rows][taps][pitch], rows >= k, pitch >= c; zeros elsewhere */
+    enum tr_gpu_type type;
+    void *packed;                 /* NULL: plain and packed are the same */
+    struct imk_cuda_packing *row; /* on the device, for this weight alone */
+    uint32_t blocks;              /* of the row */
+    const float *w;               /* whose copy it is now, at which version */
+    uint64_t version;
+    bool is_placed; /* it is offset floats into the parameters */
+    size_t offset;
+    struct tr_cuda_weight *next;
+};
+
+/* Memory on the device or pinned that grows with what is planned. */
+struct tr_cuda_room {
+    void *memory;
+    size_t bytes;
+};
+
+/* The fixed part of what stage() copies over; labels, verdicts and scales follow it. */
+struct tr_cuda_staged {
+    struct imk_cuda_mix mix;
+    struct imk_cuda_loss_terms terms;
+    struct imk_cuda_hyper hyper;
+    struct imk_cuda_progress progress;
+    struct imk_cuda_verdict plain; /* of an update that the host decided on */
+};
+
+/* What the device works out in a step. */
+struct tr_cuda_results {
+    struct imk_cuda_tally tally;
+    double squares;
+    struct imk_cuda_verdict verdict;
+};
+
+/* Pixels on their way: two places, so that one fills while the other is read. */
+struct tr_cuda_landing {
+    void *memory;
+    struct tr_gpu_event *filled, *read;
+};
+
+struct im_backend {
+    struct im_device_config config;
+    struct tr_gpu *gpu;
+    struct tr_dnn *dnn;
+    struct tr_blas *blas;
+    struct im_layout *layouts;
+    bool unsettled;
+    uint64_t generation; /* moves on when memory that recordings know was moved */
+
+    struct tr_cuda_room scratch; /* of the op that runs */
+    size_t private_bytes;
+
+    /* weights */
+    struct tr_cuda_weight *weights;
+    struct tr_cuda_room table; /* [table_rows] of all weights with a place, relative to table_base */
+    void *table_base;
+    enum imk_cuda_type table_type;
+    uint32_t table_rows, table_blocks;
+    bool table_is_old;
+    const float *params; /* of the last refresh(), with their number and version */
+    size_t param_count;
+    uint64_t param_version;
+
+    /* updates */
+    struct im_span *spans; /* of which the chunk table was made */
+    size_t span_count;
+    struct tr_cuda_room span_table, chunk_table, update_scratch;
+    uint32_t chunk_count;
+
+    /* steps */
+    struct tr_cuda_room staged;            /* struct tr_cuda_staged, ... on the device */
+    struct tr_cuda_room staged_host;       /* the same, pinned */
+    struct tr_gpu_event *staged_read;      /* the pinned one may be written again */
+    size_t labels_at, valid_at, scales_at; /* bytes into it */
+    const float *scales;                   /* host addresses that scales_at stands for */
+    struct tr_cuda_room pixels;
+    struct tr_cuda_landing landing[2];
+    int landed;            /* where the last pixels are */
+    const uint8_t *coming; /* NULL: nothing was prefetched */
+    size_t coming_bytes;
+    struct tr_cuda_results *results; /* device */
+    struct tr_cuda_results *outcome; /* pinned */
+    double *sum_scratch;             /* device */
+    bool decided;
+    struct tr_gpu_event *finished, *to_comm, *from_comm;
+    const struct im_rank_sum *ranks;
+};
+
+struct tr_op_plan {
+    struct im_op op;
+    struct im_plan_info info;
+    enum tr_gpu_type type;
+    int x_pitch, y_pitch;
+    struct tr_cuda_weight *weight;
+    struct tr_dnn_conv *forward, *backward_data, *backward_weights;
+    bool adds_apart; /* CONV, sums_dx: no engine adds; scratch takes dx first */
+    struct tr_dnn_norm *norm_forward, *norm_backward; /* NULL: kernels of ours */
+    struct tr_blas_gemm *product, *product_dx, *product_dw;
+    size_t mask_at; /* BN: bytes into save */
+    size_t sums_at; /* BN, synced: bytes into scratch of what is added up over the ranks */
+    char kernel[96];
+};
+
+extern const struct im_step_ops tr_cuda_step_ops;
+
+/* trainer/backends/cuda/plan.c */
+int tr_cuda_measure(struct im_backend *b, const struct im_op *op, struct im_plan_info *ret_info);
+int tr_cuda_plan(struct im_backend *b, const struct im_op *op, struct tr_op_plan **ret_plan,
+                 struct im_plan_info *ret_info, struct im_text *text);
+void tr_cuda_plan_free(struct im_backend *b, struct tr_op_plan *p);
+const char *tr_cuda_plan_kernel(struct tr_op_plan *p);
+
+/* trainer/backends/cuda/ops.c */
+int tr_cuda_forward(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e);
+int tr_cuda_backward(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e);
+
+struct imk_cuda_window tr_cuda_window(const struct tr_op_plan *p); /* of an op that has one */
+/* Both contributions into the first, for ops of libraries, which take one. */
+int tr_cuda_join_dy(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e);
+
+/* trainer/backends/cuda/norm.c */
+int tr_cuda_norm_forward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e);
+int tr_cuda_norm_backward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e);
+
+/* weights.c: weights are shared by plans of the same op.weight_id. */
+int tr_cuda_weight_get(struct im_backend *b, const struct im_op *op, int rows, int pitch,
+                       struct tr_cuda_weight **ret_weight, struct im_text *text);
+void tr_cuda_weight_put(struct im_backend *b, struct tr_cuda_weight *w); /* NULL is fine */
+/* What plans take for the parameters e->w, repacked first where they have changed. */
+int tr_cuda_weight_now(struct im_backend *b, struct tr_cuda_weight *w, const struct im_exec *e,
+                       const void **ret_packed);
+bool tr_cuda_weight_is_plain(const struct tr_cuda_weight *w); /* [rows][taps][pitch] is [k][c][taps] */
+/* dw = packed, a fp32 gradient of the weight's shape. */
+int tr_cuda_weight_unpack(struct im_backend *b, const struct tr_cuda_weight *w, const float *packed,
+                          float *dw);
+int tr_cuda_weights_refresh(struct im_backend *b, const float *params, size_t count, uint64_t version);
+int tr_cuda_weights_pack(struct im_backend *b); /* all, of the parameters of the last refresh() */
+void tr_cuda_weights_free(struct im_backend *b);
+
+/* trainer/backends/cuda/step.c: x[i] <- the sum of all ranks' x[i]; COMPUTE goes on when it is there. */
+int tr_cuda_sum_now(struct im_backend *b, void *x, size_t count, bool is_double);
+
+/* update.c: backend.h's entries for arenas. */
+int tr_cuda_update(struct im_backend *b, const struct im_update *u);
+int tr_cuda_update_with(struct im_backend *b, const struct im_update *u, float *ema,
+                        const struct imk_cuda_hyper *hyper, const struct imk_cuda_verdict *verdict);
+int tr_cuda_lerp(struct im_backend *b, float *y, const float *x, double k, size_t count);
+int tr_cuda_add(struct im_backend *b, float *y, const float *x, size_t count);
+int tr_cuda_squares(struct im_backend *b, const float *x, size_t count); /* into results */
+int tr_cuda_sum_squares(struct im_backend *b, const float *x, size_t count, double *ret_sum);
+void tr_cuda_update_free(struct im_backend *b);
+
+/* staging.c: what a step takes from the host and gives it back. */
+int tr_cuda_stage_open(struct im_backend *b, struct im_text *text);
+void tr_cuda_stage_close(struct im_backend *b);
+int tr_cuda_reserve_pixels(struct im_backend *b, size_t bytes, struct im_text *text);
+int tr_cuda_stage(struct im_backend *b, const struct im_inputs *in);
+int tr_cuda_stage_update(struct im_backend *b, const struct imk_cuda_hyper *hyper,
+                         const struct imk_cuda_verdict *verdict);
+int tr_cuda_prefetch(struct im_backend *b, const uint8_t *pixels, size_t bytes);
+int tr_cuda_taken(struct im_backend *b);
+const struct tr_cuda_staged *tr_cuda_staged(const struct im_backend *b); /* device addresses */
+int tr_cuda_fetch(struct im_backend *b); /* results into b->outcome; the host waits */
+struct im_tally tr_cuda_tally(const struct imk_cuda_tally *t);
+
+/* trainer/backends/cuda/backend.c: device memory that recordings may know; what was in it is lost. */
+int tr_cuda_room_grow(struct im_backend *b, struct tr_cuda_room *room, size_t bytes, bool pinned,
+                      const char *what, struct im_text *text);
+void tr_cuda_room_free(struct im_backend *b, struct tr_cuda_room *room, bool pinned);
+const struct im_layout *tr_cuda_layout(struct im_backend *b, enum tr_gpu_type type, int pitch);
+
+static inline struct CUstream_st *tr_cuda_stream(const struct im_backend *b)
+{
+    return tr_gpu_stream(b->gpu, TR_GPU_COMPUTE);
+}
+
+static inline enum imk_cuda_type tr_cuda_kernel_type(enum tr_gpu_type type)
+{
+    return type == TR_GPU_F32 ? IMK_CUDA_FP32 : type == TR_GPU_BF16 ? IMK_CUDA_BF16 : IMK_CUDA_FP16;
+}
+
+/* Elements of a value in memory. */
+static inline size_t tr_cuda_elements(struct im_shape s, int pitch)
+{
+    return (size_t)s.n * (size_t)s.h * (size_t)s.w * (size_t)pitch;
+}
+
+#endif

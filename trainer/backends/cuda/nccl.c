@@ -1,0 +1,440 @@
+/* Collectives between GPUs of one machine over NCCL. Part of imsuper-cuda.so, never of the program.
+ *
+ * NCCL is not linked but loaded when several GPUs are to work together: those who have one need not install
+ * it. The types are those of the header it was built with; NCCL reads no more of its options than it knows,
+ * so that an older library is as good.
+ *
+ * The communicator is a non-blocking one: every wait is a loop of ours that asks NCCL whether something went
+ * wrong, the rendezvous whether this process is still wanted, and the clock. NCCL itself waits for ever, and
+ * between GPUs of one machine it does not notice a peer's death: the supervisor does, and kills everyone.
+ *
+ * Order of sums. NCCL chooses algorithm, protocol and channels from the message size and the topology, the
+ * same way each time: with one version of NCCL on the same GPUs, sums of one length come out the same in
+ * practice, which its documentation does not promise. `deterministic` pins what can be pinned: ring, protocol
+ * Simple, no sums in the switch (NVLS). Then an element's additions follow the ring from a rank that its
+ * place in the array determines. Other GPUs, another number of them or another NCCL may order them otherwise.
+ * Within one call all ranks get the same bits in any case: each sum is made once and sent to all.
+ *
+ * NCCL's own way of meeting opens a socket. All ranks are processes of this machine, so it stays on the
+ * loopback interface unless the user says otherwise (NCCL_SOCKET_IFNAME).
+ *
+ * allreduce_sum, allgather and broadcast take any memory and go through a buffer on the device: they are for
+ * the few small arrays outside of the recorded step. What is in device memory must be there already: they
+ * know nothing of the streams that made it. */
+#include <dlfcn.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <nccl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ipc/base/clock.h"
+#include "ipc/base/err.h"
+#include "trainer/backends/cuda/device.h"
+#include "trainer/comm/comm.h"
+
+#define LIBRARY "libnccl.so.2"
+#define SPIN_NS (1 * IM_MS) /* before a wait gives its core away */
+#define FINALIZE_MS 5000    /* at the end, when nobody waits for anything any more */
+
+/* What is used of NCCL: the name behind "nccl". */
+#define FUNCTIONS(X)                                                                                         \
+    X(GetVersion)                                                                                            \
+    X(GetUniqueId)                                                                                           \
+    X(CommInitRankConfig)                                                                                    \
+    X(CommFinalize)                                                                                          \
+    X(CommDestroy)                                                                                           \
+    X(CommAbort)                                                                                             \
+    X(CommGetAsyncError)                                                                                     \
+    X(GetErrorString)                                                                                        \
+    X(GetLastError)                                                                                          \
+    X(AllReduce)                                                                                             \
+    X(AllGather)                                                                                             \
+    X(Broadcast)
+
+struct library {
+    void *handle;
+#define FIELD(name) __typeof__(nccl##name) *name;
+    FUNCTIONS(FIELD)
+};
+
+struct tr_comm {
+    struct library lib;
+    ncclComm_t nccl; /* NULL: not yet, or aborted */
+    struct tr_gpu *gpu;
+    struct tr_gpu_event *done;
+    void *scratch; /* on the device */
+    size_t scratch_bytes;
+    struct tr_rendezvous rendezvous;
+    int rank, ranks;
+    int64_t timeout_ms;
+};
+
+static int errno_of(ncclResult_t r)
+{
+    switch (r) {
+    case ncclSuccess:
+        return 0;
+    case ncclRemoteError:
+    case ncclSystemError:
+        return -ECONNRESET;
+    case ncclInvalidArgument:
+    case ncclInvalidUsage:
+        return -EINVAL;
+    default:
+        return -EIO;
+    }
+}
+
+static int fail(struct tr_comm *c, ncclResult_t r, const char *what, struct im_text *text)
+{
+    struct im_text trouble = {0};
+    const char *last = c->lib.GetLastError(c->nccl);
+
+    if (r == ncclUnhandledCudaError && c->gpu && tr_gpu_trouble(c->gpu, &trouble) < 0)
+        return im_fail(text, -EIO, "%s: %s", what, trouble.s);
+    return im_fail(text, errno_of(r), "%s: NCCL: %s%s%.400s", what, c->lib.GetErrorString(r),
+                   last && *last ? ": " : "", last ? last : "");
+}
+
+/* A moment of waiting. 0: go on; otherwise what to return. */
+static int pause_until(struct tr_comm *c, im_ns began, int64_t limit_ms, const char *what,
+                       struct im_text *text)
+{
+    im_ns waited = im_now() - began;
+    int leave = c->rendezvous.leave ? c->rendezvous.leave(c->rendezvous.context) : 0;
+
+    if (leave)
+        return leave;
+    if (waited > (im_ns)limit_ms * IM_MS)
+        return im_fail(text, -ETIMEDOUT, "%s: not all ranks came within %.0f s", what,
+                       (double)limit_ms / 1000);
+    if (waited > SPIN_NS)
+        poll(NULL, 0, 1);
+    return 0;
+}
+
+/* Until NCCL's own part of a call, which may run in a thread of its, is done. */
+static int settle(struct tr_comm *c, ncclResult_t r, int64_t limit_ms, const char *what, struct im_text *text)
+{
+    im_ns began = im_now();
+
+    while (r == ncclInProgress) {
+        ncclResult_t asked = c->lib.CommGetAsyncError(c->nccl, &r);
+        int err = asked != ncclSuccess ? fail(c, asked, what, text) : 0;
+
+        if (err == 0 && r == ncclInProgress)
+            err = pause_until(c, began, limit_ms, what, text);
+        if (err)
+            return err;
+    }
+    return r == ncclSuccess ? 0 : fail(c, r, what, text);
+}
+
+static int watch(struct tr_comm *c, struct im_text *text)
+{
+    ncclResult_t r = ncclSuccess, asked;
+
+    if (!c->nccl)
+        return im_fail(text, -ECONNRESET, "the trainers' connection was given up");
+    asked = c->lib.CommGetAsyncError(c->nccl, &r);
+    if (asked != ncclSuccess)
+        r = asked;
+    return r == ncclSuccess || r == ncclInProgress ? 0 : fail(c, r, "between the trainers", text);
+}
+
+/* Until the GPU has done what is in COMM. */
+static int finish(struct tr_comm *c, const char *what, struct im_text *text)
+{
+    int err = tr_gpu_event_record(c->gpu, c->done, TR_GPU_COMM), is_done = 0;
+    im_ns began = im_now();
+
+    while (err == 0 && (is_done = tr_gpu_event_done(c->gpu, c->done)) == 0) {
+        err = watch(c, text);
+        if (err == 0)
+            err = pause_until(c, began, c->timeout_ms, what, text);
+    }
+    if (err < 0 || is_done < 0)
+        tr_gpu_trouble(c->gpu, text && !text->s[0] ? text : &(struct im_text){0});
+    return is_done < 0 ? is_done : err;
+}
+
+/* NCCL reads these once, when it is used first. What the user has set stays. */
+static void prepare_environment(const struct tr_comm_config *config)
+{
+    setenv("NCCL_SOCKET_IFNAME", "lo", 0);
+    setenv("NCCL_RUNTIME_CONNECT", "0", 0); /* connect at once: a first sum may be recorded, and must not
+                                               begin with a handshake */
+    if (config->deterministic) {
+        setenv("NCCL_ALGO", "Ring", 0);
+        setenv("NCCL_PROTO", "Simple", 0);
+        setenv("NCCL_NVLS_ENABLE", "0", 0);
+    }
+}
+
+/* A library that cannot be used is let go. One that can stays for the process's life: it has threads. */
+static int load(struct library *lib, struct im_text *text)
+{
+    const struct {
+        const char *name;
+        void *place;
+    } wanted[] = {
+#define ROW(name) {"nccl" #name, &lib->name},
+        FUNCTIONS(ROW)};
+
+    lib->handle = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
+    if (!lib->handle) {
+        const char *why = dlerror();
+
+        return im_fail(text, -ENODEV,
+                       "several GPUs work together by NCCL, which cannot be loaded (%.400s): install NCCL 2 "
+                       "for the installed CUDA and, where it is not in a standard place, name its folder in "
+                       "LD_LIBRARY_PATH; or use one GPU (--gpus 1)",
+                       why ? why : LIBRARY);
+    }
+    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
+        void *function = dlsym(lib->handle, wanted[i].name);
+
+        if (!function) {
+            dlclose(lib->handle);
+            return im_fail(text, -ENODEV,
+                           "the installed NCCL (" LIBRARY ") has no %s: it is older than 2.14, or damaged; "
+                           "install a newer one, or use one GPU (--gpus 1)",
+                           wanted[i].name);
+        }
+        memcpy(wanted[i].place, &function, sizeof function);
+    }
+    return 0;
+}
+
+static int check_version(const struct library *lib, struct im_text *text)
+{
+    int v = 0;
+
+    if (lib->GetVersion(&v) != ncclSuccess)
+        return im_fail(text, -ENODEV, "NCCL does not say its version");
+    if (v >= NCCL_VERSION(2, 28, 3) && v <= NCCL_VERSION(2, 28, 8))
+        return im_fail(
+            text, -ENODEV,
+            "NCCL 2.28.%d cannot be used: versions 2.28.3 to 2.28.8 may hang after an abort; install "
+            "2.28.9 or newer, or one before 2.28.3",
+            v % 100);
+    return 0;
+}
+
+static int find(struct library *lib, struct im_text *text)
+{
+    int err = load(lib, text);
+
+    return err < 0 ? err : check_version(lib, text);
+}
+
+static int check(struct im_text *text)
+{
+    struct library lib;
+
+    return find(&lib, text);
+}
+
+/* Rank 0 makes the number by which all find each other; it is as good as a password, and goes only through
+ * the cards. */
+static int exchange_id(const struct tr_comm *c, const struct tr_comm_config *config, ncclUniqueId *ret,
+                       struct im_text *text)
+{
+    const struct tr_rendezvous *r = &config->rendezvous;
+    unsigned char card[TR_CARD_BYTES_MAX];
+    size_t bytes = 0;
+    int err;
+
+    if (config->rank == 0) {
+        ncclResult_t made = c->lib.GetUniqueId(ret);
+
+        if (made != ncclSuccess)
+            return im_fail(text, errno_of(made), "the trainers cannot meet: NCCL: %s: %s",
+                           c->lib.GetErrorString(made), c->lib.GetLastError(NULL));
+        return r->publish(r->context, ret, sizeof *ret);
+    }
+    err = r->look(r->context, 0, card, &bytes);
+    if (err == -ETIMEDOUT)
+        return im_fail(text, err, "the trainers cannot meet: rank 0 did not come within %.0f s",
+                       (double)config->timeout_ms / 1000);
+    if (err == 0 && bytes != sizeof *ret)
+        err = im_fail(text, -EBADMSG, "the card of rank 0 is none of NCCL");
+    if (err == 0)
+        memcpy(ret, card, sizeof *ret);
+    return err;
+}
+
+static void abort_comm(struct tr_comm *c)
+{
+    if (c && c->nccl)
+        c->lib.CommAbort(c->nccl);
+    if (c)
+        c->nccl = NULL;
+}
+
+static void close_comm(struct tr_comm *c)
+{
+    if (!c)
+        return;
+    c->rendezvous.leave = NULL;
+    if (c->nccl && settle(c, c->lib.CommFinalize(c->nccl), FINALIZE_MS, "closing", NULL) == 0)
+        c->lib.CommDestroy(c->nccl);
+    else
+        abort_comm(c);
+    if (c->gpu) {
+        tr_gpu_event_free(c->gpu, c->done);
+        tr_gpu_memory_free(c->gpu, c->scratch);
+        tr_gpu_close(c->gpu);
+    }
+    free(c);
+}
+
+static int connect_all(struct tr_comm *c, const struct tr_comm_config *config, struct im_text *text)
+{
+    ncclConfig_t options = NCCL_CONFIG_INITIALIZER;
+    ncclUniqueId id;
+    int err = exchange_id(c, config, &id, text);
+
+    if (err)
+        return err;
+    options.blocking = 0;
+    return settle(c, c->lib.CommInitRankConfig(&c->nccl, config->ranks, id, config->rank, &options),
+                  config->timeout_ms, "the trainers cannot connect to each other", text);
+}
+
+static int open_comm(const struct tr_comm_config *config, struct tr_comm **ret_comm, struct im_text *text)
+{
+    struct library lib;
+    struct tr_comm *c;
+    int err;
+
+    prepare_environment(config);
+    err = find(&lib, text);
+    if (err < 0)
+        return err;
+    c = calloc(1, sizeof *c);
+    if (!c)
+        return -ENOMEM;
+    *c = (struct tr_comm){.lib = lib,
+                          .rendezvous = config->rendezvous,
+                          .rank = config->rank,
+                          .ranks = config->ranks,
+                          .timeout_ms = config->timeout_ms};
+    err = tr_gpu_open(config->device, &c->gpu, text);
+    if (err == 0)
+        err = tr_gpu_event_new(c->gpu, TR_GPU_ORDER, &c->done);
+    if (err == 0)
+        err = connect_all(c, config, text);
+    if (err) {
+        abort_comm(c);
+        close_comm(c);
+        return err;
+    }
+    *ret_comm = c;
+    return 0;
+}
+
+static int room(struct tr_comm *c, size_t bytes, struct im_text *text)
+{
+    int err = 0;
+
+    if (!c->nccl)
+        return im_fail(text, -ECONNRESET, "the trainers' connection was given up");
+    if (bytes > c->scratch_bytes) {
+        tr_gpu_memory_free(c->gpu, c->scratch);
+        c->scratch = NULL;
+        c->scratch_bytes = 0;
+        err = tr_gpu_memory_new(c->gpu, bytes, "what the trainers exchange", &c->scratch, text);
+        if (err == 0)
+            c->scratch_bytes = bytes;
+    }
+    return err;
+}
+
+/* In, the collective, out: all in COMM, and waited for. */
+static int around(struct tr_comm *c, ncclResult_t r, void *to, const void *from, size_t bytes,
+                  const char *what, struct im_text *text)
+{
+    int err = settle(c, r, c->timeout_ms, what, text);
+
+    if (err == 0)
+        err = tr_gpu_copy(c->gpu, TR_GPU_COMM, to, from, bytes);
+    return err ? err : finish(c, what, text);
+}
+
+static int allreduce_sum(struct tr_comm *c, float *x, size_t count, struct im_text *text)
+{
+    const size_t bytes = count * sizeof *x;
+    int err = count ? room(c, bytes, text) : 0;
+
+    if (err || count == 0)
+        return err;
+    err = tr_gpu_copy(c->gpu, TR_GPU_COMM, c->scratch, x, bytes);
+    if (err < 0)
+        return err;
+    return around(c,
+                  c->lib.AllReduce(c->scratch, c->scratch, count, ncclFloat32, ncclSum, c->nccl,
+                                   tr_gpu_stream(c->gpu, TR_GPU_COMM)),
+                  x, c->scratch, bytes, "summing over the trainers", text);
+}
+
+static int allgather(struct tr_comm *c, const float *x, size_t count, float *ret_all, struct im_text *text)
+{
+    const size_t bytes = count * sizeof *x, all = bytes * (size_t)c->ranks;
+    int err = count ? room(c, all, text) : 0;
+    char *mine = (char *)c->scratch + bytes * (size_t)c->rank; /* in place: where NCCL would put it */
+
+    if (err || count == 0)
+        return err;
+    err = tr_gpu_copy(c->gpu, TR_GPU_COMM, mine, x, bytes);
+    if (err < 0)
+        return err;
+    return around(
+        c,
+        c->lib.AllGather(mine, c->scratch, count, ncclFloat32, c->nccl, tr_gpu_stream(c->gpu, TR_GPU_COMM)),
+        ret_all, c->scratch, all, "gathering from the trainers", text);
+}
+
+static int broadcast(struct tr_comm *c, void *data, size_t bytes, int root, struct im_text *text)
+{
+    int err = bytes ? room(c, bytes, text) : 0;
+
+    if (err || bytes == 0)
+        return err;
+    if (c->rank == root)
+        err = tr_gpu_copy(c->gpu, TR_GPU_COMM, c->scratch, data, bytes);
+    if (err < 0)
+        return err;
+    return around(c,
+                  c->lib.Broadcast(c->scratch, c->scratch, bytes, ncclChar, root, c->nccl,
+                                   tr_gpu_stream(c->gpu, TR_GPU_COMM)),
+                  data, c->scratch, bytes, "sending to the trainers", text);
+}
+
+static int reduce_on(struct tr_comm *c, void *x, size_t count, enum tr_comm_type type,
+                     struct CUstream_st *stream, struct im_text *text)
+{
+    const ncclDataType_t types[] = {[TR_COMM_FLOAT] = ncclFloat32, [TR_COMM_DOUBLE] = ncclFloat64};
+
+    if (!c->nccl)
+        return im_fail(text, -ECONNRESET, "the trainers' connection was given up");
+    if (count == 0)
+        return 0;
+    return settle(c, c->lib.AllReduce(x, x, count, types[type], ncclSum, c->nccl, stream), c->timeout_ms,
+                  "summing over the trainers", text);
+}
+
+const struct tr_comm_ops tr_comm_nccl = {
+    .name = "nccl",
+    .check = check,
+    .open = open_comm,
+    .close = close_comm,
+    .allreduce_sum = allreduce_sum,
+    .allgather = allgather,
+    .broadcast = broadcast,
+    .reduce_on = reduce_on,
+    .watch = watch,
+    .abort = abort_comm,
+};

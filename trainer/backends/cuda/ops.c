@@ -1,0 +1,375 @@
+/* One op, forward or backward: which kernel gets which pointers. Rows of the table at struct im_exec; batch
+ * norm is in trainer/backends/cuda/norm.c.
+ *
+ * Everything reads what changes from step to step from the staged block; an op that is run by itself, with
+ * host memory in its arguments, stages that first. */
+#include <errno.h>
+
+#include "ipc/base/err.h"
+#include "kernels/cuda/input.h"
+#include "kernels/cuda/loss.h"
+#include "kernels/cuda/pointwise.h"
+#include "trainer/backends/cuda/impl.h"
+
+static void *writable(const void *p)
+{
+    return (void *)(uintptr_t)p;
+}
+
+struct imk_cuda_window tr_cuda_window(const struct tr_op_plan *p)
+{
+    const struct im_op *op = &p->op;
+
+    return (struct imk_cuda_window){.n = op->x.n,
+                                    .h = op->x.h,
+                                    .w = op->x.w,
+                                    .oh = op->y.h,
+                                    .ow = op->y.w,
+                                    .pitch = p->x_pitch,
+                                    .kernel = op->kernel,
+                                    .stride = op->stride,
+                                    .pad = op->pad,
+                                    .type = tr_cuda_kernel_type(p->type)};
+}
+
+int tr_cuda_join_dy(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
+{
+    const struct imk_cuda_add_backward sum = {.count = tr_cuda_elements(p->op.y, p->y_pitch),
+                                              .type = tr_cuda_kernel_type(p->type),
+                                              .dy = e->dy[0],
+                                              .dy2 = e->dy[1],
+                                              .dx = e->dy[0]};
+
+    return e->dy[1] ? imk_cuda_add_backward(&sum, tr_cuda_stream(b)) : 0;
+}
+
+/* ---- input, loss, stochastic depth: what takes numbers from the host ---- */
+
+static int input(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
+{
+    const struct im_op *op = &p->op;
+    const size_t bytes = (size_t)op->x.n * (size_t)op->x.h * (size_t)op->x.w * 3;
+    struct imk_cuda_input a = {.y = e->y,
+                               .type = tr_cuda_kernel_type(p->type),
+                               .n = op->x.n,
+                               .h = op->x.h,
+                               .w = op->x.w,
+                               .pitch = p->y_pitch};
+    int err = 0;
+
+    if (!e->staged)
+        err = tr_cuda_stage(b, &(struct im_inputs){.pixels = e->pixels, .pixel_bytes = bytes, .mix = e->mix});
+    for (int k = 0; k < 3; k++) {
+        a.mean[k] = op->mean[k];
+        a.std[k] = op->std[k];
+    }
+    a.pixels = b->pixels.memory; /* staging may have moved these */
+    a.mix = &tr_cuda_staged(b)->mix;
+    return err < 0 ? err : imk_cuda_input(&a, tr_cuda_stream(b));
+}
+
+static int loss(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
+{
+    const struct im_op *op = &p->op;
+    const bool binary = op->training && op->loss.kind == IM_LOSS_BCE;
+    struct imk_cuda_loss a = {.kind = binary ? IMK_CUDA_BCE : IMK_CUDA_CE,
+                              .threshold = op->loss.threshold,
+                              .sums_classes = op->loss.sums_classes,
+                              .x = e->x,
+                              .dx = op->training ? e->dx : NULL,
+                              .x_type = IMK_CUDA_FP32,
+                              .dx_type = IMK_CUDA_FP32,
+                              .n = op->x.n,
+                              .classes = op->x.c,
+                              .x_pitch = op->x.c,
+                              .dx_pitch = op->x.c,
+                              .scratch = b->scratch.memory,
+                              .tally = &b->results->tally};
+    int err = 0;
+
+    if (!e->staged)
+        err = tr_cuda_stage(b, &(struct im_inputs){.labels = e->labels,
+                                                   .valid = e->valid,
+                                                   .n = op->x.n,
+                                                   .mix = e->mix,
+                                                   .smoothing = e->smoothing,
+                                                   .divisor = e->divisor});
+    if (err < 0)
+        return err;
+    a.labels = (const void *)((char *)b->staged.memory + b->labels_at);
+    a.valid = (const void *)((char *)b->staged.memory + b->valid_at);
+    a.mix = &tr_cuda_staged(b)->mix;
+    a.terms = &tr_cuda_staged(b)->terms;
+    err = imk_cuda_loss(&a, tr_cuda_stream(b));
+    if (err < 0 || !e->tally)
+        return err;
+    err = tr_cuda_fetch(b);
+    *e->tally = tr_cuda_tally(&b->outcome->tally);
+    return err;
+}
+
+/* Forward with x, backward with both gradients. */
+static int droppath(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e, const void *x,
+                    const void *x2, void *y)
+{
+    const size_t per_sample = tr_cuda_elements(p->op.x, p->x_pitch) / (size_t)p->op.x.n;
+    struct imk_cuda_droppath a = {.n = p->op.x.n,
+                                  .per_sample = per_sample,
+                                  .type = tr_cuda_kernel_type(p->type),
+                                  .x = x,
+                                  .x2 = x2,
+                                  .y = y};
+    int err = 0;
+
+    if (!p->op.training)
+        return y == x ? 0 : tr_gpu_copy(b->gpu, TR_GPU_COMPUTE, y, x, p->info.x_bytes);
+    if (!e->staged)
+        err = tr_cuda_stage(b, &(struct im_inputs){.scales = e->scale, .scale_count = (size_t)p->op.x.n});
+    a.scale = (const float *)(void *)((char *)b->staged.memory + b->scales_at) + (e->scale - b->scales);
+    return err < 0 ? err : imk_cuda_droppath(&a, tr_cuda_stream(b));
+}
+
+/* ---- convolution and classifier ---- */
+
+static int conv_forward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
+{
+    const void *w;
+    int err = tr_cuda_weight_now(b, p->weight, e, &w);
+
+    return err < 0 ? err : tr_dnn_conv_run(b->dnn, p->forward, writable(e->x), writable(w), e->y);
+}
+
+static int conv_backward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
+{
+    float *dw = tr_cuda_weight_is_plain(p->weight) ? e->dw : b->scratch.memory;
+    void *dx = p->adds_apart ? b->scratch.memory : e->dx;
+    const void *w;
+    int err = tr_cuda_weight_now(b, p->weight, e, &w);
+
+    if (err == 0)
+        err = tr_cuda_join_dy(b, p, e);
+    if (err == 0)
+        err = tr_dnn_conv_run(b->dnn, p->backward_weights, writable(e->x), dw, e->dy[0]);
+    if (err == 0 && dw != e->dw)
+        err = tr_cuda_weight_unpack(b, p->weight, dw, e->dw);
+    if (err == 0 && p->op.needs_dx)
+        err = tr_dnn_conv_run(b->dnn, p->backward_data, dx, writable(w), e->dy[0]);
+    if (err == 0 && p->adds_apart)
+        err = imk_cuda_add_backward(
+            &(struct imk_cuda_add_backward){.count = tr_cuda_elements(p->op.x, p->x_pitch),
+                                            .type = tr_cuda_kernel_type(p->type),
+                                            .dy = e->dx,
+                                            .dy2 = dx,
+                                            .dx = e->dx},
+            tr_cuda_stream(b));
+    return err;
+}
+
+static int classifier_forward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
+{
+    const void *w;
+    int err = tr_cuda_weight_now(b, p->weight, e, &w);
+
+    return err < 0 ? err : tr_blas_gemm_run(b->blas, p->product, e->x, w, e->b, e->y);
+}
+
+/* The gradient of the logits in the plan's type: where fp32 is that type, itself. */
+static int narrow_dy(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e, size_t count,
+                     const void **ret_dy)
+{
+    *ret_dy = p->type == TR_GPU_F32 ? e->dy[0] : b->scratch.memory;
+    if (p->type == TR_GPU_F32)
+        return 0;
+    return imk_cuda_cast(&(struct imk_cuda_cast){.count = count,
+                                                 .x_type = IMK_CUDA_FP32,
+                                                 .y_type = tr_cuda_kernel_type(p->type),
+                                                 .x = e->dy[0],
+                                                 .y = b->scratch.memory},
+                         tr_cuda_stream(b));
+}
+
+static int classifier_backward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
+{
+    const size_t count = (size_t)p->op.y.n * (size_t)p->op.y.c;
+    const size_t behind = (count * tr_gpu_type_bytes(p->type) + 255) / 256 * 256;
+    float *dw = tr_cuda_weight_is_plain(p->weight) ? e->dw : (void *)((char *)b->scratch.memory + behind);
+    const void *w, *dy = NULL;
+    int err = tr_cuda_weight_now(b, p->weight, e, &w);
+
+    im_assert(!e->dy[1]); /* nothing but the loss reads logits */
+    if (err == 0)
+        err = narrow_dy(b, p, e, count, &dy);
+    if (err == 0)
+        err = imk_cuda_column_sums(&(struct imk_cuda_column_sums){.rows = p->op.y.n,
+                                                                  .c = p->op.y.c,
+                                                                  .pitch = p->op.y.c,
+                                                                  .type = IMK_CUDA_FP32,
+                                                                  .x = e->dy[0],
+                                                                  .sums = e->db},
+                                   tr_cuda_stream(b));
+    if (err == 0)
+        err = tr_blas_gemm_run(b->blas, p->product_dw, dy, e->x, NULL, dw);
+    if (err == 0 && dw != e->dw)
+        err = tr_cuda_weight_unpack(b, p->weight, dw, e->dw);
+    return err < 0 ? err : tr_blas_gemm_run(b->blas, p->product_dx, dy, w, NULL, e->dx);
+}
+
+/* ---- pools, blur, addition ---- */
+
+static int add_forward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
+{
+    return imk_cuda_add(&(struct imk_cuda_add){.count = tr_cuda_elements(p->op.x, p->x_pitch),
+                                               .type = tr_cuda_kernel_type(p->type),
+                                               .x = e->x,
+                                               .x2 = e->x2,
+                                               .y = e->y,
+                                               .relu = p->op.relu,
+                                               .mask = p->op.relu && p->op.training ? e->save : NULL},
+                        tr_cuda_stream(b));
+}
+
+static int add_backward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
+{
+    return imk_cuda_add_backward(
+        &(struct imk_cuda_add_backward){.count = tr_cuda_elements(p->op.x, p->x_pitch),
+                                        .type = tr_cuda_kernel_type(p->type),
+                                        .dy = e->dy[0],
+                                        .dy2 = e->dy[1],
+                                        .mask = p->op.relu ? e->save : NULL,
+                                        .dx = e->dx},
+        tr_cuda_stream(b));
+}
+
+static int gap_forward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
+{
+    return imk_cuda_gap(&(struct imk_cuda_gap){.x = e->x,
+                                               .y = e->y,
+                                               .n = p->op.x.n,
+                                               .area = p->op.x.h * p->op.x.w,
+                                               .c = p->op.x.c,
+                                               .pitch = p->x_pitch,
+                                               .y_pitch = p->y_pitch,
+                                               .type = tr_cuda_kernel_type(p->type)},
+                        tr_cuda_stream(b));
+}
+
+static int gap_backward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
+{
+    return imk_cuda_gap_backward(&(struct imk_cuda_gap_backward){.dy = e->dy[0],
+                                                                 .dy2 = e->dy[1],
+                                                                 .dx = e->dx,
+                                                                 .n = p->op.x.n,
+                                                                 .area = p->op.x.h * p->op.x.w,
+                                                                 .c = p->op.x.c,
+                                                                 .pitch = p->x_pitch,
+                                                                 .y_pitch = p->y_pitch,
+                                                                 .type = tr_cuda_kernel_type(p->type)},
+                                 tr_cuda_stream(b));
+}
+
+static int maxpool_forward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
+{
+    return imk_cuda_maxpool(
+        &(struct imk_cuda_maxpool){
+            .window = tr_cuda_window(p), .x = e->x, .y = e->y, .place = p->op.training ? e->save : NULL},
+        tr_cuda_stream(b));
+}
+
+static int maxpool_backward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
+{
+    return imk_cuda_maxpool_backward(
+        &(struct imk_cuda_maxpool_backward){
+            .window = tr_cuda_window(p), .dy = e->dy[0], .dy2 = e->dy[1], .place = e->save, .dx = e->dx},
+        tr_cuda_stream(b));
+}
+
+static int blur_forward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
+{
+    return imk_cuda_blur(
+        &(struct imk_cuda_blur){.window = tr_cuda_window(p), .reflect = p->op.reflect, .x = e->x, .y = e->y},
+        tr_cuda_stream(b));
+}
+
+static int blur_backward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
+{
+    return imk_cuda_blur_backward(&(struct imk_cuda_blur_backward){.window = tr_cuda_window(p),
+                                                                   .reflect = p->op.reflect,
+                                                                   .dy = e->dy[0],
+                                                                   .dy2 = e->dy[1],
+                                                                   .dx = e->dx},
+                                  tr_cuda_stream(b));
+}
+
+/* ---- the table ---- */
+
+static int settle(struct im_backend *b)
+{
+    bool moved = false;
+    int err;
+
+    if (!b->unsettled)
+        return 0;
+    im_assert(!tr_gpu_is_recording(b->gpu));
+    err = tr_dnn_settle(b->dnn, &moved, NULL);
+    b->generation += moved;
+    b->unsettled = err < 0;
+    return err;
+}
+
+int tr_cuda_forward(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e)
+{
+    int err = settle(b);
+
+    if (err < 0)
+        return err;
+    switch (p->op.kind) {
+    case IM_OP_INPUT:
+        return input(b, p, e);
+    case IM_OP_CONV:
+        return conv_forward(b, p, e);
+    case IM_OP_BN:
+        return tr_cuda_norm_forward(b, p, e);
+    case IM_OP_ADD:
+        return add_forward(b, p, e);
+    case IM_OP_MAXPOOL:
+        return maxpool_forward(b, p, e);
+    case IM_OP_GAP:
+        return gap_forward(b, p, e);
+    case IM_OP_FC:
+        return classifier_forward(b, p, e);
+    case IM_OP_BLUR:
+        return blur_forward(b, p, e);
+    case IM_OP_DROPPATH:
+        return droppath(b, p, e, e->x, NULL, e->y);
+    case IM_OP_LOSS:
+        return loss(b, p, e);
+    }
+    return -EINVAL;
+}
+
+int tr_cuda_backward(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e)
+{
+    im_assert(p->op.training);
+    switch (p->op.kind) {
+    case IM_OP_CONV:
+        return conv_backward(b, p, e);
+    case IM_OP_BN:
+        return tr_cuda_norm_backward(b, p, e);
+    case IM_OP_ADD:
+        return add_backward(b, p, e);
+    case IM_OP_MAXPOOL:
+        return maxpool_backward(b, p, e);
+    case IM_OP_GAP:
+        return gap_backward(b, p, e);
+    case IM_OP_FC:
+        return classifier_backward(b, p, e);
+    case IM_OP_BLUR:
+        return blur_backward(b, p, e);
+    case IM_OP_DROPPATH:
+        return droppath(b, p, e, e->dy[0], e->dy[1], e->dx);
+    case IM_OP_INPUT:
+    case IM_OP_LOSS:
+        break;
+    }
+    return -EINVAL;
+}

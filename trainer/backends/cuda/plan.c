@@ -1,0 +1,318 @@
+/* Ops as plans. What a plan needs in memory follows from its op alone (measure), so that a batch that does
+ * not fit is refused before anything is allocated; then come cuDNN's and cuBLASLt's plans and the shared
+ * scratch.
+ *
+ * Batch norm in training is cuDNN's where it takes the shape and the type, in both directions or in none, so
+ * that what forward saves means the same to backward. What it saves: means [c], inverse deviations [c], over
+ * several ranks the number of values, a double; then ReLU's mask or, with a pool behind it, the places of the
+ * maxima. Over several ranks it is ours: cuDNN's engines cannot be stopped between statistics and what
+ * follows from them. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ipc/base/err.h"
+#include "kernels/cuda/loss.h"
+#include "kernels/cuda/norm.h"
+#include "trainer/backends/cuda/impl.h"
+
+#define SAVE_ALIGN ((size_t)256)
+
+static enum tr_gpu_type type_of(const struct im_op *op)
+{
+    static const enum tr_gpu_type types[] = {[IM_PRECISION_FP32] = TR_GPU_F32,
+                                             [IM_PRECISION_BF16] = TR_GPU_BF16,
+                                             [IM_PRECISION_FP16] = TR_GPU_F16};
+
+    return types[op->precision];
+}
+
+static int padded(enum tr_gpu_type type, int channels)
+{
+    int unit = 16 / (int)tr_gpu_type_bytes(type);
+
+    return (channels + unit - 1) / unit * unit;
+}
+
+static size_t aligned(size_t bytes)
+{
+    return (bytes + SAVE_ALIGN - 1) / SAVE_ALIGN * SAVE_ALIGN;
+}
+
+/* Where batch norm's mask or places begin. */
+static size_t mask_at(const struct im_op *op)
+{
+    return aligned(2 * (size_t)op->x.c * sizeof(float) + (op->synced ? sizeof(double) : 0));
+}
+
+static size_t pixels_of(struct im_shape s)
+{
+    return (size_t)s.n * (size_t)s.h * (size_t)s.w;
+}
+
+static size_t save_bytes(const struct im_op *op, int pitch)
+{
+    if (!op->training)
+        return 0;
+    switch (op->kind) {
+    case IM_OP_BN:
+        if (op->pools)
+            return mask_at(op) + tr_cuda_elements(op->y, pitch);
+        return mask_at(op) + (op->relu ? imk_cuda_mask_bytes(pixels_of(op->x), (size_t)pitch) : 0);
+    case IM_OP_MAXPOOL:
+        return tr_cuda_elements(op->y, pitch);
+    case IM_OP_ADD:
+        return op->relu ? imk_cuda_mask_bytes(1, tr_cuda_elements(op->x, pitch)) : 0;
+    default:
+        return 0;
+    }
+}
+
+/* Pixels lie in three places; packed weights and gradients of weights on their way take what the type and
+ * fp32 take. */
+static size_t own_bytes(const struct im_op *op, int x_pitch, int y_pitch)
+{
+    const size_t taps = op->kind == IM_OP_CONV ? (size_t)op->kernel * (size_t)op->kernel : 1;
+    const size_t weights = (size_t)x_pitch * (size_t)y_pitch * taps;
+
+    if (op->kind == IM_OP_INPUT)
+        return 3 * 3 * pixels_of(op->x);
+    if (op->kind == IM_OP_CONV || op->kind == IM_OP_FC)
+        return weights * 2 * sizeof(float) + (1 << 16);
+    return 0;
+}
+
+int tr_cuda_measure(struct im_backend *b, const struct im_op *op, struct im_plan_info *ret_info)
+{
+    const bool logits = op->kind == IM_OP_FC || op->kind == IM_OP_LOSS;
+    const enum tr_gpu_type type = type_of(op);
+    const struct im_layout *x, *y, *given = logits ? NULL : op->x_layout;
+
+    if (op->kind == IM_OP_LOSS)
+        x = tr_cuda_layout(b, TR_GPU_F32, op->x.c);
+    else
+        x = given ? given : tr_cuda_layout(b, type, padded(type, op->x.c));
+    y = logits ? tr_cuda_layout(b, TR_GPU_F32, op->y.c) : tr_cuda_layout(b, type, padded(type, op->y.c));
+    if (!x || !y)
+        return -ENOMEM;
+    *ret_info = (struct im_plan_info){
+        .x_layout = x,
+        .y_layout = y,
+        .x_bytes =
+            op->kind == IM_OP_INPUT ? 0 : tr_cuda_elements(op->x, x->pitch) * tr_gpu_type_bytes(x->type),
+        .y_bytes =
+            op->kind == IM_OP_LOSS ? 0 : tr_cuda_elements(op->y, y->pitch) * tr_gpu_type_bytes(y->type),
+        .save_bytes = save_bytes(op, y->pitch),
+        .own_bytes = own_bytes(op, x->pitch, y->pitch),
+        .keeps_x = op->training && (op->kind == IM_OP_CONV || op->kind == IM_OP_BN || op->kind == IM_OP_FC),
+        .y_may_be_x = op->kind == IM_OP_ADD || op->kind == IM_OP_DROPPATH ||
+                      (op->kind == IM_OP_BN && !op->training && !op->pools),
+        .dx_may_be_dy = op->kind == IM_OP_ADD || op->kind == IM_OP_DROPPATH,
+    };
+    return 0;
+}
+
+/* ---- what each kind needs ---- */
+
+static int reserve(struct im_backend *b, size_t bytes, struct im_text *text)
+{
+    return tr_cuda_room_grow(b, &b->scratch, bytes, false, "the ops' scratch memory", text);
+}
+
+static int new_conv(struct im_backend *b, struct tr_op_plan *p, enum tr_dnn_conv_kind kind,
+                    struct tr_dnn_conv **ret, struct im_text *text)
+{
+    const struct im_op *op = &p->op;
+    const struct tr_dnn_conv_shape shape = {.n = op->x.n,
+                                            .h = op->x.h,
+                                            .w = op->x.w,
+                                            .c = p->x_pitch,
+                                            .k = p->y_pitch,
+                                            .kernel = op->kernel,
+                                            .stride = op->stride,
+                                            .pad = op->pad};
+
+    return tr_dnn_conv_new(b->dnn, &shape, kind, p->type, ret, text);
+}
+
+static int plan_conv(struct im_backend *b, struct tr_op_plan *p, struct im_text *text)
+{
+    const struct im_op *op = &p->op;
+    const size_t weights = (size_t)p->y_pitch * (size_t)p->x_pitch * (size_t)op->kernel * (size_t)op->kernel;
+    size_t scratch = 0;
+    int err = tr_cuda_weight_get(b, op, p->y_pitch, p->x_pitch, &p->weight, text);
+
+    if (err == 0)
+        err = new_conv(b, p, TR_DNN_CONV_FORWARD, &p->forward, text);
+    if (err < 0 || !op->training)
+        return err;
+    if (!tr_cuda_weight_is_plain(p->weight))
+        scratch = weights * sizeof(float);
+    err = new_conv(b, p, TR_DNN_CONV_BACKWARD_WEIGHTS, &p->backward_weights, text);
+    if (err == 0 && op->needs_dx && op->sums_dx) {
+        err = new_conv(b, p, TR_DNN_CONV_BACKWARD_ADD, &p->backward_data, NULL);
+        p->adds_apart = err == -ENOTSUP;
+        if (p->adds_apart && p->info.x_bytes > scratch)
+            scratch = p->info.x_bytes;
+    }
+    if ((err == 0 && op->needs_dx && !op->sums_dx) || p->adds_apart)
+        err = new_conv(b, p, TR_DNN_CONV_BACKWARD_DATA, &p->backward_data, text);
+    return err < 0 ? err : reserve(b, scratch, text);
+}
+
+/* cuDNN's batch norm, or none of it. */
+static int try_norm(struct im_backend *b, struct tr_op_plan *p)
+{
+    const struct im_op *op = &p->op;
+    const struct tr_dnn_norm_shape shape = {.n = op->x.n, .h = op->x.h, .w = op->x.w, .c = op->x.c};
+    int err;
+
+    if (op->pools || op->synced || p->x_pitch != op->x.c)
+        return 0;
+    err = tr_dnn_norm_new(b->dnn, &shape, TR_DNN_NORM_FORWARD, p->type, op->adds, op->relu, &p->norm_forward,
+                          NULL);
+    if (err == 0)
+        err = tr_dnn_norm_new(b->dnn, &shape, TR_DNN_NORM_BACKWARD, p->type, op->adds, op->relu,
+                              &p->norm_backward, NULL);
+    if (err < 0) {
+        tr_dnn_norm_free(b->dnn, p->norm_forward);
+        p->norm_forward = NULL;
+    }
+    return err == -ENOTSUP ? 0 : err;
+}
+
+/* The larger of forward's doubles and backward's floats: kernels/cuda/norm.h. */
+static size_t sums_bytes(const struct im_op *op)
+{
+    return op->synced ? (2 * (size_t)op->x.c + 1) * sizeof(double) : 0;
+}
+
+static int plan_norm(struct im_backend *b, struct tr_op_plan *p, struct im_text *text)
+{
+    const struct im_op *op = &p->op;
+    const struct imk_cuda_rows shape = {.rows = (int64_t)pixels_of(op->x),
+                                        .c = op->x.c,
+                                        .pitch = p->x_pitch,
+                                        .type = tr_cuda_kernel_type(p->type)};
+    int err = op->training ? try_norm(b, p) : 0;
+
+    p->mask_at = mask_at(op);
+    if (err < 0)
+        return im_fail(text, err, "cuDNN cannot plan a batch norm of %d channels", op->x.c);
+    p->sums_at = aligned(imk_cuda_bn_scratch(&shape));
+    return op->training && !p->norm_forward ? reserve(b, p->sums_at + sums_bytes(op), text) : 0;
+}
+
+static int new_product(struct im_backend *b, const struct tr_blas_gemm_shape *shape,
+                       struct tr_blas_gemm **ret, struct im_text *text)
+{
+    return tr_blas_gemm_new(b->blas, shape, ret, text);
+}
+
+/* A classifier: y = x w' + b; dx = dy w; dw = dy' x. The gradient of the logits is rounded to the plan's type
+ * first, in scratch memory, with dw behind it where that needs repacking. */
+static int plan_classifier(struct im_backend *b, struct tr_op_plan *p, struct im_text *text)
+{
+    const int n = p->op.x.n, k = p->op.y.c, c = p->x_pitch;
+    const size_t dy = aligned((size_t)n * (size_t)k * tr_gpu_type_bytes(p->type));
+    const struct tr_blas_gemm_shape y = {
+        .m = n, .n = k, .k = c, .b_transposed = true, .type = p->type, .c_type = TR_GPU_F32, .bias = true};
+    const struct tr_blas_gemm_shape dx = {.m = n, .n = c, .k = k, .type = p->type, .c_type = p->type};
+    const struct tr_blas_gemm_shape dw = {
+        .m = k, .n = c, .k = n, .a_transposed = true, .type = p->type, .c_type = TR_GPU_F32};
+    int err = tr_cuda_weight_get(b, &p->op, k, c, &p->weight, text);
+
+    if (err == 0)
+        err = new_product(b, &y, &p->product, text);
+    if (err < 0 || !p->op.training)
+        return err;
+    err = new_product(b, &dx, &p->product_dx, text);
+    if (err == 0)
+        err = new_product(b, &dw, &p->product_dw, text);
+    return err < 0 ? err : reserve(b, dy + (size_t)k * (size_t)c * sizeof(float), text);
+}
+
+static int plan_kind(struct im_backend *b, struct tr_op_plan *p, struct im_text *text)
+{
+    const struct im_op *op = &p->op;
+
+    switch (op->kind) {
+    case IM_OP_CONV:
+        return plan_conv(b, p, text);
+    case IM_OP_BN:
+        return plan_norm(b, p, text);
+    case IM_OP_FC:
+        return plan_classifier(b, p, text);
+    case IM_OP_LOSS:
+        return reserve(b, imk_cuda_loss_scratch(op->x.n), text);
+    case IM_OP_INPUT:
+        return tr_cuda_reserve_pixels(b, pixels_of(op->x) * 3, text);
+    case IM_OP_BLUR:
+        if (op->reflect && (op->x.h < 2 || op->x.w < 2))
+            return im_fail(text, -EINVAL, "one pixel has no mirror image to pad a blur with");
+        return 0;
+    case IM_OP_ADD:
+    case IM_OP_MAXPOOL:
+    case IM_OP_GAP:
+    case IM_OP_DROPPATH:
+        break;
+    }
+    return 0;
+}
+
+int tr_cuda_plan(struct im_backend *b, const struct im_op *op, struct tr_op_plan **ret_plan,
+                 struct im_plan_info *ret_info, struct im_text *text)
+{
+    struct tr_op_plan *p = calloc(1, sizeof(*p));
+    int err;
+
+    if (!p)
+        return im_fail(text, -ENOMEM, "no memory for a plan");
+    p->op = *op;
+    p->type = type_of(op);
+    err = tr_cuda_measure(b, op, &p->info);
+    if (err < 0) {
+        im_fail(text, err, "no memory for a plan");
+        goto out;
+    }
+    p->x_pitch = p->info.x_layout->pitch;
+    p->y_pitch = p->info.y_layout->pitch;
+    err = plan_kind(b, p, text);
+    if (err < 0)
+        goto out;
+    b->unsettled |= op->kind == IM_OP_CONV || p->norm_forward;
+    *ret_info = p->info;
+    *ret_plan = p;
+    p = NULL;
+out:
+    tr_cuda_plan_free(b, p);
+    return err;
+}
+
+void tr_cuda_plan_free(struct im_backend *b, struct tr_op_plan *p)
+{
+    if (!p)
+        return;
+    tr_dnn_conv_free(b->dnn, p->forward);
+    tr_dnn_conv_free(b->dnn, p->backward_data);
+    tr_dnn_conv_free(b->dnn, p->backward_weights);
+    tr_dnn_norm_free(b->dnn, p->norm_forward);
+    tr_dnn_norm_free(b->dnn, p->norm_backward);
+    tr_blas_gemm_free(b->blas, p->product);
+    tr_blas_gemm_free(b->blas, p->product_dx);
+    tr_blas_gemm_free(b->blas, p->product_dw);
+    tr_cuda_weight_put(b, p->weight);
+    free(p);
+}
+
+const char *tr_cuda_plan_kernel(struct tr_op_plan *p)
+{
+    if (p->forward)
+        snprintf(p->kernel, sizeof(p->kernel), "%s", tr_dnn_conv_kernel(p->forward));
+    else if (p->norm_forward)
+        snprintf(p->kernel, sizeof(p->kernel), "%s", tr_dnn_norm_kernel(p->norm_forward));
+    else if (p->product)
+        snprintf(p->kernel, sizeof(p->kernel), "cublasLt");
+    return p->kernel;
+}

@@ -1,0 +1,257 @@
+/* What a step takes from the host and gives it back. Small things go through one pinned block and one copy on
+ * COMPUTE. Pixels go by COPY to one of two landing places, and from there, on the device, to where recordings
+ * read them: that copy takes thousandths of a step, and so one recording serves both places.
+ *
+ * Waiting: the pinned block is written again when the last copy of it has run. A landing place is filled
+ * again when it was read. */
+#include <errno.h>
+#include <string.h>
+
+#include "ipc/base/err.h"
+#include "kernels/cuda/arena.h"
+#include "trainer/backends/cuda/impl.h"
+
+#define PART_ALIGN ((size_t)256)
+
+static size_t aligned(size_t bytes)
+{
+    return (bytes + PART_ALIGN - 1) / PART_ALIGN * PART_ALIGN;
+}
+
+static int open_landing(struct im_backend *b, struct tr_cuda_landing *l)
+{
+    int err = tr_gpu_event_new(b->gpu, TR_GPU_ORDER, &l->filled);
+
+    return err < 0 ? err : tr_gpu_event_new(b->gpu, TR_GPU_ORDER, &l->read);
+}
+
+int tr_cuda_stage_open(struct im_backend *b, struct im_text *text)
+{
+    int err = tr_gpu_memory_new(b->gpu, sizeof(*b->results), "a step's results", (void **)&b->results, text);
+
+    if (err == 0)
+        err = tr_gpu_memory_new(b->gpu, IMK_CUDA_SUM_SCRATCH, "a sum", (void **)&b->sum_scratch, text);
+    if (err == 0)
+        err = tr_gpu_pinned_new(b->gpu, sizeof(*b->outcome), "a step's results", (void **)&b->outcome, text);
+    if (err < 0)
+        return err;
+    err = tr_gpu_event_new(b->gpu, TR_GPU_ORDER, &b->staged_read);
+    for (int i = 0; i < 2 && err == 0; i++)
+        err = open_landing(b, &b->landing[i]);
+    return err < 0 ? tr_gpu_trouble(b->gpu, text) : 0;
+}
+
+void tr_cuda_stage_close(struct im_backend *b)
+{
+    for (int i = 0; i < 2; i++) {
+        tr_gpu_event_free(b->gpu, b->landing[i].filled);
+        tr_gpu_event_free(b->gpu, b->landing[i].read);
+        tr_gpu_memory_free(b->gpu, b->landing[i].memory);
+    }
+    tr_gpu_event_free(b->gpu, b->staged_read);
+    tr_gpu_memory_free(b->gpu, b->results);
+    tr_gpu_memory_free(b->gpu, b->sum_scratch);
+    tr_gpu_pinned_free(b->gpu, b->outcome);
+    tr_cuda_room_free(b, &b->pixels, false);
+    tr_cuda_room_free(b, &b->staged, false);
+    tr_cuda_room_free(b, &b->staged_host, true);
+}
+
+const struct tr_cuda_staged *tr_cuda_staged(const struct im_backend *b)
+{
+    return b->staged.memory;
+}
+
+/* ---- pixels ---- */
+
+int tr_cuda_reserve_pixels(struct im_backend *b, size_t bytes, struct im_text *text)
+{
+    int err = 0;
+
+    if (bytes <= b->pixels.bytes)
+        return 0;
+    err = tr_gpu_sync(b->gpu, TR_GPU_COPY);
+    b->coming = NULL;
+    for (int i = 0; i < 2 && err == 0; i++) {
+        tr_gpu_memory_free(b->gpu, b->landing[i].memory);
+        b->landing[i].memory = NULL;
+        err = tr_gpu_memory_new(b->gpu, bytes, "the pixels of a batch", &b->landing[i].memory, text);
+    }
+    if (err == 0)
+        err = tr_cuda_room_grow(b, &b->pixels, bytes, false, "the pixels of a batch", text);
+    return err;
+}
+
+/* Begins to fill the landing place that is not in use. */
+static int land(struct im_backend *b, const uint8_t *pixels, size_t bytes)
+{
+    struct tr_cuda_landing *l = &b->landing[!b->landed];
+    int err = bytes <= b->pixels.bytes ? 0 : -EINVAL;
+
+    if (err == 0)
+        err = tr_gpu_wait(b->gpu, TR_GPU_COPY, l->read);
+    if (err == 0)
+        err = tr_gpu_copy(b->gpu, TR_GPU_COPY, l->memory, pixels, bytes);
+    return err < 0 ? err : tr_gpu_event_record(b->gpu, l->filled, TR_GPU_COPY);
+}
+
+int tr_cuda_prefetch(struct im_backend *b, const uint8_t *pixels, size_t bytes)
+{
+    int err = b->coming ? tr_gpu_sync(b->gpu, TR_GPU_COPY) : 0;
+
+    b->coming = NULL;
+    if (err < 0 || bytes > b->pixels.bytes) /* of a batch that is not planned yet: it comes with its stage */
+        return err;
+    err = land(b, pixels, bytes);
+    if (err < 0)
+        return err;
+    b->coming = pixels;
+    b->coming_bytes = bytes;
+    return 0;
+}
+
+static int take_pixels(struct im_backend *b, const struct im_inputs *in)
+{
+    struct tr_cuda_landing *l = &b->landing[!b->landed];
+    int err = 0;
+
+    if (b->coming != in->pixels || b->coming_bytes != in->pixel_bytes) {
+        if (b->coming) /* of a step that never came; its memory may go now */
+            err = tr_gpu_sync(b->gpu, TR_GPU_COPY);
+        if (err == 0)
+            err = land(b, in->pixels, in->pixel_bytes);
+    }
+    b->coming = NULL;
+    b->landed = !b->landed;
+    if (err == 0)
+        err = tr_gpu_wait(b->gpu, TR_GPU_COMPUTE, l->filled);
+    if (err == 0)
+        err = tr_gpu_copy(b->gpu, TR_GPU_COMPUTE, b->pixels.memory, l->memory, in->pixel_bytes);
+    return err < 0 ? err : tr_gpu_event_record(b->gpu, l->read, TR_GPU_COMPUTE);
+}
+
+int tr_cuda_taken(struct im_backend *b)
+{
+    return tr_gpu_event_done(b->gpu, b->landing[b->landed].filled);
+}
+
+/* ---- the block ---- */
+
+static struct imk_cuda_mix mix_of(const struct im_mix *mix)
+{
+    struct imk_cuda_mix m = {.lambda = 1, .kind = IMK_CUDA_MIX_NONE};
+
+    if (!mix || mix->kind == IM_MIX_NONE)
+        return m;
+    m.lambda = mix->lambda;
+    m.kind = mix->kind == IM_MIX_UP ? IMK_CUDA_MIX_UP : IMK_CUDA_MIX_CUT;
+    m.y0 = mix->y0;
+    m.y1 = mix->y1;
+    m.x0 = mix->x0;
+    m.x1 = mix->x1;
+    return m;
+}
+
+static void fill_rule(struct tr_cuda_staged *s, const struct im_rule *r)
+{
+    s->hyper = (struct imk_cuda_hyper){.lr = r->lr,
+                                       .momentum = r->momentum,
+                                       .beta2 = r->beta2,
+                                       .eps = r->eps,
+                                       .weight_decay = r->weight_decay,
+                                       .trust = r->trust,
+                                       .unscale = r->unscale,
+                                       .clip_norm = r->clip_norm,
+                                       .ema_take = r->ema_take};
+    s->progress = (struct imk_cuda_progress){.scale = r->loss_scale, .updates = r->updates};
+}
+
+static void fill(struct im_backend *b, const struct im_inputs *in)
+{
+    char *at = b->staged_host.memory;
+    struct tr_cuda_staged *s = b->staged_host.memory;
+
+    memset(s, 0, sizeof(*s));
+    s->mix = mix_of(in->mix);
+    s->terms = (struct imk_cuda_loss_terms){.smoothing = (double)in->smoothing, .divisor = in->divisor};
+    if (in->rule)
+        fill_rule(s, in->rule);
+    if (in->labels) {
+        memcpy(at + b->labels_at, in->labels, (size_t)in->n * sizeof(*in->labels));
+        if (in->valid)
+            memcpy(at + b->valid_at, in->valid, (size_t)in->n);
+        else
+            memset(at + b->valid_at, 1, (size_t)in->n);
+    }
+    if (in->scales)
+        memcpy(at + b->scales_at, in->scales, in->scale_count * sizeof(*in->scales));
+}
+
+/* Room for so much; the pinned block is free to be written when it returns. */
+static int prepare(struct im_backend *b, size_t bytes)
+{
+    int err = b->staged.memory ? tr_gpu_event_sync(b->gpu, b->staged_read) : 0;
+
+    if (err == 0)
+        err = tr_cuda_room_grow(b, &b->staged, bytes, false, "a step's inputs", NULL);
+    return err < 0 ? err : tr_cuda_room_grow(b, &b->staged_host, bytes, true, "a step's inputs", NULL);
+}
+
+static int send(struct im_backend *b, size_t bytes)
+{
+    int err = tr_gpu_copy(b->gpu, TR_GPU_COMPUTE, b->staged.memory, b->staged_host.memory, bytes);
+
+    return err < 0 ? err : tr_gpu_event_record(b->gpu, b->staged_read, TR_GPU_COMPUTE);
+}
+
+int tr_cuda_stage(struct im_backend *b, const struct im_inputs *in)
+{
+    const size_t n = in->labels ? (size_t)in->n : 0;
+    const size_t labels_at = aligned(sizeof(struct tr_cuda_staged));
+    const size_t valid_at = labels_at + aligned(n * sizeof(*in->labels));
+    const size_t scales_at = valid_at + aligned(n);
+    const size_t bytes = scales_at + aligned(in->scale_count * sizeof(*in->scales));
+    int err = prepare(b, bytes);
+
+    if (err < 0)
+        return err;
+    b->labels_at = labels_at;
+    b->valid_at = valid_at;
+    b->scales_at = scales_at;
+    b->scales = in->scales;
+    fill(b, in);
+    err = send(b, bytes);
+    return err == 0 && in->pixels ? take_pixels(b, in) : err;
+}
+
+int tr_cuda_stage_update(struct im_backend *b, const struct imk_cuda_hyper *hyper,
+                         const struct imk_cuda_verdict *verdict)
+{
+    struct tr_cuda_staged *s;
+    int err = prepare(b, sizeof(*s));
+
+    if (err < 0)
+        return err;
+    s = b->staged_host.memory;
+    memset(s, 0, sizeof(*s));
+    s->hyper = *hyper;
+    s->plain = *verdict;
+    return send(b, sizeof(*s));
+}
+
+/* ---- results ---- */
+
+int tr_cuda_fetch(struct im_backend *b)
+{
+    int err = tr_gpu_copy(b->gpu, TR_GPU_COMPUTE, b->outcome, b->results, sizeof(*b->results));
+
+    return err < 0 ? err : tr_gpu_sync(b->gpu, TR_GPU_COMPUTE);
+}
+
+struct im_tally tr_cuda_tally(const struct imk_cuda_tally *t)
+{
+    return (struct im_tally){.loss_sum = t->loss_sum,
+                             .valid = (uint32_t)t->valid,
+                             .top1 = (uint32_t)t->top1,
+                             .top5 = (uint32_t)t->top5};
+}

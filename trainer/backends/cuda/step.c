@@ -1,0 +1,219 @@
+/* A training step that the device takes by itself: trainer/backends/step.h on streams, events and recordings. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "ipc/base/err.h"
+#include "kernels/cuda/arena.h"
+#include "trainer/backends/cuda/impl.h"
+
+struct im_recording {
+    struct tr_gpu_recording *gpu;
+    uint64_t generation;
+};
+
+static int no_batch(struct im_backend *b, float *g, size_t count)
+{
+    int err = tr_gpu_zero(b->gpu, TR_GPU_COMPUTE, g, count * sizeof(*g));
+
+    return err < 0 ? err : tr_gpu_zero(b->gpu, TR_GPU_COMPUTE, &b->results->tally, sizeof(b->results->tally));
+}
+
+static int restore(struct im_backend *b, float *y, const float *x, size_t count)
+{
+    return imk_cuda_restore(
+        &(struct imk_cuda_restore){.y = y, .x = x, .count = count, .tally = &b->results->tally},
+        tr_cuda_stream(b));
+}
+
+/* ---- sums over ranks ---- */
+
+static void set_ranks(struct im_backend *b, const struct im_rank_sum *ranks)
+{
+    b->ranks = ranks;
+}
+
+/* COMM goes on from where COMPUTE is. */
+static int branch(struct im_backend *b)
+{
+    int err = tr_gpu_event_record(b->gpu, b->to_comm, TR_GPU_COMPUTE);
+
+    return err < 0 ? err : tr_gpu_wait(b->gpu, TR_GPU_COMM, b->to_comm);
+}
+
+static int sum(struct im_backend *b, float *x, size_t count)
+{
+    int err;
+
+    if (!b->ranks)
+        return 0;
+    err = branch(b);
+    return err < 0 ? err
+                   : b->ranks->sum(b->ranks->context, x, count, false, tr_gpu_stream(b->gpu, TR_GPU_COMM));
+}
+
+static int sum_tally(struct im_backend *b)
+{
+    int err;
+
+    if (!b->ranks)
+        return 0;
+    err = branch(b);
+    return err < 0 ? err
+                   : b->ranks->sum(b->ranks->context, &b->results->tally,
+                                   sizeof(b->results->tally) / sizeof(double), true,
+                                   tr_gpu_stream(b->gpu, TR_GPU_COMM));
+}
+
+static int join(struct im_backend *b)
+{
+    int err;
+
+    if (!b->ranks)
+        return 0;
+    err = tr_gpu_event_record(b->gpu, b->from_comm, TR_GPU_COMM);
+    return err < 0 ? err : tr_gpu_wait(b->gpu, TR_GPU_COMPUTE, b->from_comm);
+}
+
+int tr_cuda_sum_now(struct im_backend *b, void *x, size_t count, bool is_double)
+{
+    int err;
+
+    if (!b->ranks)
+        return 0;
+    err = branch(b);
+    if (err == 0)
+        err = b->ranks->sum(b->ranks->context, x, count, is_double, tr_gpu_stream(b->gpu, TR_GPU_COMM));
+    return err == 0 ? join(b) : err;
+}
+
+/* Zeros for what the others add up: in shape and order what norm_forward() and norm_backward() would sum. */
+static int no_norm(struct im_backend *b, int channels, bool forward)
+{
+    const size_t count = 2 * (size_t)channels + forward;
+    const size_t bytes = count * (forward ? sizeof(double) : sizeof(float));
+    int err = tr_cuda_room_grow(b, &b->scratch, bytes, false, "the ops' scratch memory", NULL);
+
+    if (err == 0)
+        err = tr_gpu_zero(b->gpu, TR_GPU_COMPUTE, b->scratch.memory, bytes);
+    return err < 0 ? err : tr_cuda_sum_now(b, b->scratch.memory, count, forward);
+}
+
+/* ---- the end of a window ---- */
+
+static int decide(struct im_backend *b, const float *g, size_t count, bool lamb)
+{
+    const struct tr_cuda_staged *staged = tr_cuda_staged(b);
+    int err = tr_cuda_squares(b, g, count);
+
+    if (err < 0)
+        return err;
+    return imk_cuda_decide(&(struct imk_cuda_decide){.hyper = &staged->hyper,
+                                                     .squares = &b->results->squares,
+                                                     .tally = &b->results->tally,
+                                                     .progress = &staged->progress,
+                                                     .verdict = &b->results->verdict,
+                                                     .clip = lamb ? IMK_CUDA_CLIP_LAMB : IMK_CUDA_CLIP_NORM},
+                           tr_cuda_stream(b));
+}
+
+static int update(struct im_backend *b, const struct im_update *u, float *ema, float *ema_stats,
+                  const float *stats, size_t stat_count)
+{
+    const struct imk_cuda_hyper *hyper = &tr_cuda_staged(b)->hyper;
+    int err = tr_cuda_update_with(b, u, ema, hyper, &b->results->verdict);
+
+    if (err == 0 && ema_stats)
+        err = imk_cuda_lerp(&(struct imk_cuda_lerp){.y = ema_stats,
+                                                    .x = stats,
+                                                    .count = stat_count,
+                                                    .take = &hyper->ema_take,
+                                                    .verdict = &b->results->verdict},
+                            tr_cuda_stream(b));
+    return err < 0 ? err : tr_cuda_weights_pack(b);
+}
+
+static int outcome(struct im_backend *b, bool decided)
+{
+    (void)decided; /* the verdict of a step that did not decide is not looked at */
+    return tr_gpu_copy(b->gpu, TR_GPU_COMPUTE, b->outcome, b->results, sizeof(*b->results));
+}
+
+static int wait(struct im_backend *b, struct im_outcome *ret_outcome)
+{
+    int err = tr_gpu_event_record(b->gpu, b->finished, TR_GPU_COMPUTE);
+    int done = 0;
+
+    /* A rank that has died would leave the device, and whoever waits for it, waiting for ever. */
+    while (err == 0 && b->ranks && b->ranks->watch && !done) {
+        done = tr_gpu_event_done(b->gpu, b->finished);
+        err = done < 0 ? done : done ? 0 : b->ranks->watch(b->ranks->context);
+    }
+    if (err == 0)
+        err = tr_gpu_event_sync(b->gpu, b->finished);
+    if (err != 0)
+        return err;
+    *ret_outcome = (struct im_outcome){.tally = tr_cuda_tally(&b->outcome->tally),
+                                       .norm = b->outcome->verdict.norm,
+                                       .skipped = b->outcome->verdict.skip != 0};
+    return 0;
+}
+
+/* ---- recordings ---- */
+
+static int record_begin(struct im_backend *b)
+{
+    return b->unsettled ? -ESTALE : tr_gpu_record_begin(b->gpu);
+}
+
+static int record_end(struct im_backend *b, struct im_recording **ret_recording)
+{
+    struct im_recording *r = calloc(1, sizeof(*r));
+    struct tr_gpu_recording *gpu = NULL;
+    int err = tr_gpu_record_end(b->gpu, &gpu, NULL);
+
+    if (err == 0 && !r)
+        err = -ENOMEM;
+    if (err < 0) {
+        tr_gpu_recording_free(b->gpu, gpu);
+        free(r);
+        return err;
+    }
+    *r = (struct im_recording){.gpu = gpu, .generation = b->generation};
+    *ret_recording = r;
+    return 0;
+}
+
+static int replay(struct im_backend *b, struct im_recording *r)
+{
+    return r->generation == b->generation && !b->unsettled ? tr_gpu_replay(b->gpu, r->gpu) : -ESTALE;
+}
+
+static void recording_free(struct im_backend *b, struct im_recording *r)
+{
+    if (!r)
+        return;
+    tr_gpu_recording_free(b->gpu, r->gpu);
+    free(r);
+}
+
+const struct im_step_ops tr_cuda_step_ops = {
+    .stage = tr_cuda_stage,
+    .prefetch = tr_cuda_prefetch,
+    .taken = tr_cuda_taken,
+    .refresh = tr_cuda_weights_refresh,
+    .no_batch = no_batch,
+    .no_norm = no_norm,
+    .restore = restore,
+    .set_ranks = set_ranks,
+    .sum = sum,
+    .sum_tally = sum_tally,
+    .join = join,
+    .decide = decide,
+    .update = update,
+    .outcome = outcome,
+    .wait = wait,
+    .record_begin = record_begin,
+    .record_end = record_end,
+    .replay = replay,
+    .recording_free = recording_free,
+};

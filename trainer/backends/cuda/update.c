@@ -1,0 +1,171 @@
+/* Arenas: the optimiser's step, averages, sums. The kernels read their numbers from device memory; where the
+ * host has decided, they are staged like the inputs of a step. */
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ipc/base/err.h"
+#include "kernels/cuda/arena.h"
+#include "trainer/backends/cuda/impl.h"
+
+static enum imk_cuda_optimizer kind_of(enum im_optimizer kind)
+{
+    static const enum imk_cuda_optimizer kinds[] = {[IM_OPTIMIZER_SGD] = IMK_CUDA_SGD,
+                                                    [IM_OPTIMIZER_ADAMW] = IMK_CUDA_ADAMW,
+                                                    [IM_OPTIMIZER_LARS] = IMK_CUDA_LARS,
+                                                    [IM_OPTIMIZER_LAMB] = IMK_CUDA_LAMB};
+
+    return kinds[kind];
+}
+
+static uint32_t fill(const struct im_span *spans, size_t count, struct imk_cuda_span *table,
+                     struct imk_cuda_chunk *chunks)
+{
+    uint32_t used = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        uint32_t n =
+            imk_cuda_span_chunks(spans[i].first, spans[i].count, (uint32_t)i, chunks ? chunks + used : NULL);
+
+        if (table)
+            table[i] =
+                (struct imk_cuda_span){.first_chunk = used, .chunk_count = n, .decays = spans[i].decays};
+        used += n;
+    }
+    return used;
+}
+
+static int upload(struct im_backend *b, const struct im_span *spans, size_t count)
+{
+    const uint32_t chunks = fill(spans, count, NULL, NULL);
+    struct imk_cuda_span *span_table = calloc(count + 1, sizeof(*span_table));
+    struct imk_cuda_chunk *chunk_table = calloc((size_t)chunks + 1, sizeof(*chunk_table));
+    struct im_span *kept = calloc(count + 1, sizeof(*kept));
+    int err = span_table && chunk_table && kept ? 0 : -ENOMEM;
+
+    if (err == 0)
+        err = tr_cuda_room_grow(b, &b->span_table, (count + 1) * sizeof(*span_table), false,
+                                "the update's table", NULL);
+    if (err == 0)
+        err = tr_cuda_room_grow(b, &b->chunk_table, ((size_t)chunks + 1) * sizeof(*chunk_table), false,
+                                "the update's table", NULL);
+    if (err == 0) {
+        fill(spans, count, span_table, chunk_table);
+        memcpy(kept, spans, count * sizeof(*kept));
+        err = tr_gpu_copy(b->gpu, TR_GPU_COMPUTE, b->span_table.memory, span_table,
+                          count * sizeof(*span_table));
+    }
+    if (err == 0)
+        err = tr_gpu_copy(b->gpu, TR_GPU_COMPUTE, b->chunk_table.memory, chunk_table,
+                          chunks * sizeof(*chunk_table));
+    if (err == 0)
+        err = tr_gpu_sync(b->gpu, TR_GPU_COMPUTE);
+    free(span_table);
+    free(chunk_table);
+    free(b->spans);
+    b->spans = err == 0 ? kept : NULL;
+    b->span_count = err == 0 ? count : 0;
+    b->chunk_count = chunks;
+    b->generation++;
+    if (err < 0)
+        free(kept);
+    return err;
+}
+
+static bool is_known(const struct im_backend *b, const struct im_update *u)
+{
+    if (!b->spans || b->span_count != u->span_count)
+        return false;
+    for (size_t i = 0; i < u->span_count; i++)
+        if (b->spans[i].first != u->spans[i].first || b->spans[i].count != u->spans[i].count ||
+            b->spans[i].decays != u->spans[i].decays)
+            return false;
+    return true;
+}
+
+int tr_cuda_update_with(struct im_backend *b, const struct im_update *u, float *ema,
+                        const struct imk_cuda_hyper *hyper, const struct imk_cuda_verdict *verdict)
+{
+    struct imk_cuda_update a = {.kind = kind_of(u->kind),
+                                .nesterov = u->nesterov,
+                                .w = u->w,
+                                .m = u->m,
+                                .v = u->v,
+                                .ema = ema,
+                                .g = u->g,
+                                .hyper = hyper,
+                                .verdict = verdict};
+    int err = 0;
+
+    if (!is_known(b, u)) {
+        im_assert(!tr_gpu_is_recording(b->gpu));
+        err = upload(b, u->spans, u->span_count);
+    }
+    if (err == 0 && !tr_gpu_is_recording(b->gpu))
+        err = tr_cuda_room_grow(b, &b->update_scratch,
+                                imk_cuda_update_scratch(a.kind, b->chunk_count, (uint32_t)u->span_count),
+                                false, "the update's scratch memory", NULL);
+    a.spans = b->span_table.memory;
+    a.chunks = b->chunk_table.memory;
+    a.span_count = (uint32_t)u->span_count;
+    a.chunk_count = b->chunk_count;
+    a.scratch = b->update_scratch.memory;
+    return err < 0 ? err : imk_cuda_update(&a, tr_cuda_stream(b));
+}
+
+int tr_cuda_update(struct im_backend *b, const struct im_update *u)
+{
+    const struct imk_cuda_hyper hyper = {.lr = u->lr,
+                                         .momentum = u->momentum,
+                                         .beta2 = u->beta2,
+                                         .eps = u->eps,
+                                         .weight_decay = u->weight_decay,
+                                         .trust = u->trust,
+                                         .unscale = 1};
+    const double t = (double)u->step;
+    const struct imk_cuda_verdict verdict = {.grad_scale = u->grad_scale,
+                                             .correction1 = 1 / (1 - pow(u->momentum, t)),
+                                             .root2 = 1 / sqrt(1 - pow(u->beta2, t))};
+    int err = tr_cuda_stage_update(b, &hyper, &verdict);
+
+    return err < 0 ? err
+                   : tr_cuda_update_with(b, u, NULL, &tr_cuda_staged(b)->hyper, &tr_cuda_staged(b)->plain);
+}
+
+int tr_cuda_lerp(struct im_backend *b, float *y, const float *x, double k, size_t count)
+{
+    return imk_cuda_lerp(&(struct imk_cuda_lerp){.y = y, .x = x, .count = count, .k = k}, tr_cuda_stream(b));
+}
+
+int tr_cuda_add(struct im_backend *b, float *y, const float *x, size_t count)
+{
+    return imk_cuda_arena_add(&(struct imk_cuda_arena_add){.y = y, .x = x, .count = count},
+                              tr_cuda_stream(b));
+}
+
+int tr_cuda_squares(struct im_backend *b, const float *x, size_t count)
+{
+    return imk_cuda_sum_squares(
+        &(struct imk_cuda_sum_squares){
+            .x = x, .count = count, .scratch = b->sum_scratch, .squares = &b->results->squares},
+        tr_cuda_stream(b));
+}
+
+int tr_cuda_sum_squares(struct im_backend *b, const float *x, size_t count, double *ret_sum)
+{
+    int err = tr_cuda_squares(b, x, count);
+
+    if (err == 0)
+        err = tr_cuda_fetch(b);
+    *ret_sum = b->outcome->squares;
+    return err;
+}
+
+void tr_cuda_update_free(struct im_backend *b)
+{
+    tr_cuda_room_free(b, &b->span_table, false);
+    tr_cuda_room_free(b, &b->chunk_table, false);
+    tr_cuda_room_free(b, &b->update_scratch, false);
+    free(b->spans);
+}

@@ -1,0 +1,116 @@
+/* The blur, with our own loop: it works in whatever layout the convolutions around it chose, pads by
+ * reflection, which oneDNN's convolutions do not, and is bound by memory all the same.
+ *
+ * In each layout that we know a value is [planes][h][w][inner]: plain NCHW has planes n c and inner 1,
+ * blocked channels have planes n c / 8 and inner 8 (or 16), channels last have planes n and inner c. The
+ * filter is the same for all channels, so nothing else need be known. Backward is the same loop with the
+ * tables turned round: what a pixel gave to each output is what it gets of each output's gradient. */
+#include "trainer/backends/onednn/plan.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "trainer/backends/onednn/loops.h"
+
+/* The tables of one axis, of `y` places made of `x`. */
+static void axis(int x, int y, int stride, bool reflect, struct tr_taps *forward, struct tr_taps *backward)
+{
+    for (int i = 0; i < y; i++) {
+        for (int k = 0; k < 3; k++) {
+            int at = i * stride - 1 + k;
+            bool outside = at < 0 || at >= x;
+
+            if (outside)
+                at = !reflect ? i * stride : at < 0 ? -at : 2 * x - 2 - at;
+            forward[i].index[k] = at;
+            forward[i].weight[k] = outside && !reflect ? 0 : k == 1 ? 0.5F : 0.25F;
+        }
+    }
+    for (int at = 0; at < x; at++) {
+        struct tr_taps *taps = &backward[at];
+        int used = 0;
+
+        for (int i = 0; i < y; i++) {
+            float weight = 0;
+
+            for (int k = 0; k < 3; k++)
+                weight += forward[i].index[k] == at ? forward[i].weight[k] : 0;
+            if (weight > 0) {
+                taps->index[used] = i;
+                taps->weight[used++] = weight;
+            }
+        }
+        for (; used < 3; used++) {
+            taps->index[used] = taps->index[0];
+            taps->weight[used] = 0;
+        }
+    }
+}
+
+/* Finds the form of x's layout and gives y the same. */
+static int find_form(struct im_backend *b, struct tr_op_plan *p, struct im_plan_info *info)
+{
+    const struct {
+        enum tr_tag tag;
+        int inner;
+    } forms[] = {{TR_TAG_PLAIN, 1}, {TR_TAG_BLOCK8, 8}, {TR_TAG_BLOCK16, 16}, {TR_TAG_LAST, p->op.x.c}};
+
+    for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
+        if (tr_value_layout(b, p->op.x, forms[i].tag, TR_F32) != info->x_layout)
+            continue;
+        info->y_layout = tr_value_layout(b, p->op.y, forms[i].tag, TR_F32);
+        p->inner = (size_t)forms[i].inner;
+        return info->y_layout ? 0 : -ENOMEM;
+    }
+    return -ENOTSUP;
+}
+
+int tr_blur_plan(struct im_backend *b, struct tr_op_plan *p, struct im_plan_info *info)
+{
+    const struct im_op *op = &p->op;
+    size_t rows = (size_t)op->x.h + (size_t)op->y.h, columns = (size_t)op->x.w + (size_t)op->y.w;
+    int err = find_form(b, p, info);
+
+    if (err < 0)
+        return err;
+    if (op->reflect && (op->x.h < 2 || op->x.w < 2))
+        return -EINVAL;
+    p->taps = calloc(rows + columns, sizeof(*p->taps));
+    if (!p->taps)
+        return -ENOMEM;
+    axis(op->x.h, op->y.h, op->stride, op->reflect, p->taps, p->taps + op->y.h);
+    axis(op->x.w, op->y.w, op->stride, op->reflect, p->taps + rows, p->taps + rows + op->y.w);
+    return 0;
+}
+
+void tr_blur_forward(struct tr_op_plan *p, const struct im_exec *e)
+{
+    const struct im_op *op = &p->op;
+    const struct tr_taps *columns = p->taps + op->x.h + op->y.h;
+    struct tr_filter f = {.planes = p->count / ((size_t)op->y.h * (size_t)op->y.w * p->inner),
+                          .inner = p->inner,
+                          .from_h = op->x.h,
+                          .from_w = op->x.w,
+                          .h = op->y.h,
+                          .w = op->y.w,
+                          .rows = p->taps,
+                          .columns = columns};
+
+    tr_cpu_filter(&f, e->x, e->y);
+}
+
+void tr_blur_backward(struct tr_op_plan *p, const struct im_exec *e)
+{
+    const struct im_op *op = &p->op;
+    const struct tr_taps *columns = p->taps + op->x.h + op->y.h;
+    struct tr_filter f = {.planes = p->count / ((size_t)op->y.h * (size_t)op->y.w * p->inner),
+                          .inner = p->inner,
+                          .from_h = op->y.h,
+                          .from_w = op->y.w,
+                          .h = op->x.h,
+                          .w = op->x.w,
+                          .rows = p->taps + op->y.h,
+                          .columns = columns + op->y.w};
+
+    tr_cpu_filter(&f, e->dy[0], e->dx);
+}

@@ -1,0 +1,77 @@
+/* What imsuper uses of oneDNN, without its header: layouts, and primitives that run on raw pointers. dnnl.c
+ * is the one place that knows which of the library's two C APIs is installed. Errors: negative errno. */
+#ifndef TRAINER_BACKENDS_ONEDNN_DNNL_H
+#define TRAINER_BACKENDS_ONEDNN_DNNL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "trainer/backends/backend.h"
+
+struct tr_dn; /* engine, stream, layouts, scratch memory */
+struct tr_prim;
+
+/* oneDNN's choice; NCHW or OIHW; channels last; blocks of 8 and of 16 channels. */
+enum tr_tag { TR_TAG_ANY, TR_TAG_PLAIN, TR_TAG_LAST, TR_TAG_BLOCK8, TR_TAG_BLOCK16 };
+enum tr_type { TR_F32, TR_BF16 };
+enum tr_direction { TR_FORWARD, TR_BACKWARD_DATA, TR_BACKWARD_WEIGHTS };
+
+int tr_dn_open(struct tr_dn **ret_dn);
+void tr_dn_close(struct tr_dn *dn); /* NULL is fine */
+size_t tr_dn_scratch_bytes(const struct tr_dn *dn);
+
+/* Whether oneDNN has convolutions and batch norm on bf16 here. */
+bool tr_dn_has_bf16(struct tr_dn *dn);
+
+/* Layouts are unique: equal ones have equal pointers. They live until close. NULL when there is no memory. */
+const struct im_layout *tr_dn_layout(struct tr_dn *dn, const int dims[4], enum tr_tag tag, enum tr_type type);
+size_t tr_layout_bytes(const struct im_layout *layout);
+enum tr_type tr_layout_type(const struct im_layout *layout);
+
+/* The same order of elements in another type. -ENOTSUP for an order that images do not have here. */
+int tr_dn_retype(struct tr_dn *dn, const struct im_layout *layout, enum tr_type type,
+                 const struct im_layout **ret_layout);
+
+/* Primitives of an op. A layout may be TR_TAG_ANY's; tr_prim_layout says what was chosen. x, y: layouts of
+ * the values, which are also those of their gradients. The forward primitive is the hint that the backward
+ * ones need. The arguments of tr_prim_run, in order:
+ *
+ *     conv      forward x w y    backward data dy w dx    backward weights x dy dw
+ *     bn        forward x y gamma beta mean var workspace
+ *               backward data x dy dx gamma mean var dgamma dbeta workspace beta
+ *     pool      forward x y workspace    backward data dy dx workspace
+ *     reorder   from to
+ *
+ * The pool is the global average for IM_OP_GAP and a maximum otherwise. In evaluation mean and var are read,
+ * in training written. */
+int tr_dn_conv(struct tr_dn *dn, const struct im_op *op, enum tr_direction direction,
+               const struct im_layout *const xwy[3], const struct tr_prim *forward,
+               struct tr_prim **ret_prim);
+/* given: in training, too, mean and var are read, and backward takes them for constants. */
+int tr_dn_bn(struct tr_dn *dn, const struct im_op *op, const struct im_layout *x, bool given,
+             const struct tr_prim *forward, struct tr_prim **ret_prim);
+int tr_dn_pool(struct tr_dn *dn, const struct im_op *op, const struct im_layout *x, const struct im_layout *y,
+               const struct tr_prim *forward, struct tr_prim **ret_prim);
+int tr_dn_reorder(struct tr_dn *dn, const struct im_layout *from, const struct im_layout *to,
+                  struct tr_prim **ret_prim);
+
+enum tr_role { TR_X, TR_W, TR_Y };
+const struct im_layout *tr_prim_layout(const struct tr_prim *p, enum tr_role role); /* conv and pool */
+size_t tr_prim_workspace(const struct tr_prim *p);   /* bytes from forward to backward */
+const char *tr_prim_kernel(const struct tr_prim *p); /* oneDNN's name of the implementation */
+int tr_prim_run(struct tr_dn *dn, struct tr_prim *p, void *const *data);
+void tr_prim_free(struct tr_prim *p); /* NULL is fine */
+
+/* Row-major C[m][n] = op(A) op(B) + beta C; a and b: 'N' or 'T'; leading dimensions are those of the arrays
+ * as they lie. */
+struct tr_gemm {
+    char a, b;
+    int m, n, k;
+    const float *A, *B;
+    int lda, ldb;
+    float beta;
+    float *C;
+};
+int tr_dn_gemm(const struct tr_gemm *g);
+
+#endif

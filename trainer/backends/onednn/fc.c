@@ -1,0 +1,45 @@
+/* The fully connected layer: three matrix products of oneDNN's, in fp32; a bf16 one takes its weights rounded
+ * (it is a thousandth of a network's work). */
+#include "trainer/backends/onednn/plan.h"
+
+#include <string.h>
+
+int tr_fc_plan(struct im_backend *b, struct tr_op_plan *p, struct im_plan_info *info)
+{
+    info->keeps_x = p->op.training;
+    return tr_pack_get(b, p, tr_weight_layout(b, &p->op, TR_TAG_PLAIN, TR_F32), TR_FORM_LAYOUT,
+                       &p->pack_forward);
+}
+
+/* y[n][k] = x[n][c] w[k][c]^T + b. */
+int tr_fc_forward(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e)
+{
+    const int n = p->op.x.n, c = p->op.x.c, k = p->op.y.c;
+    float *y = e->y;
+    void *w;
+    int err = tr_pack_fresh(b, p->pack_forward, e, &w);
+
+    if (err < 0)
+        return err;
+    for (int i = 0; i < n; i++)
+        memcpy(y + (size_t)i * (size_t)k, e->b, (size_t)k * sizeof(float));
+    return tr_dn_gemm(&(struct tr_gemm){'N', 'T', n, k, c, e->x, w, c, c, 1, y});
+}
+
+/* dw[k][c] = dy[n][k]^T x[n][c], dx[n][c] = dy[n][k] w[k][c]. */
+int tr_fc_backward(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e)
+{
+    const int n = p->op.x.n, c = p->op.x.c, k = p->op.y.c;
+    const float *dy = e->dy[0];
+    void *w;
+    int err = tr_pack_fresh(b, p->pack_forward, e, &w);
+
+    if (err < 0)
+        return err;
+    memset(e->db, 0, (size_t)k * sizeof(float));
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < k; j++)
+            e->db[j] += dy[(size_t)i * (size_t)k + (size_t)j];
+    err = tr_dn_gemm(&(struct tr_gemm){'T', 'N', k, c, n, dy, e->x, k, c, 0, e->dw});
+    return err < 0 ? err : tr_dn_gemm(&(struct tr_gemm){'N', 'N', n, c, k, dy, w, k, c, 0, e->dx});
+}

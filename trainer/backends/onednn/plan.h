@@ -1,0 +1,162 @@
+/* Inside the oneDNN backend: what a plan holds, and the families of ops that fill and run it.
+ * trainer/backends/onednn/backend.c dispatches; a family is one file: trainer/backends/onednn/conv.c, trainer/backends/onednn/norm.c, trainer/backends/onednn/pool.c,
+ * trainer/backends/onednn/blur.c, fc.c. The plan functions get info->x_layout and y_layout filled in where the op takes
+ * its input's layout, and answer the rest of it. Errors: negative errno. */
+#ifndef TRAINER_BACKENDS_ONEDNN_PLAN_H
+#define TRAINER_BACKENDS_ONEDNN_PLAN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "trainer/backends/backend.h"
+#include "trainer/backends/onednn/dnnl.h"
+#include "trainer/backends/onednn/winograd.h"
+
+/* One layer's weights in one layout. */
+struct tr_pack {
+    struct tr_pack *next;
+    int weight_id;
+    int users; /* plans */
+    enum tr_form {
+        TR_FORM_LAYOUT,
+        TR_FORM_WINO,
+        TR_FORM_WINO_BACKWARD
+    } form; /* not the first: winograd.h's */
+    struct tr_wino wino;
+    float *round; /* the weights rounded to bf16, plain; NULL: as they are */
+    size_t count; /* weights */
+    size_t bytes; /* of data */
+    const struct im_layout *layout;
+    void *data; /* NULL: the layout is the plain one */
+    const float *from;
+    uint64_t version; /* of `from` that `data` holds */
+    struct tr_prim *reorder;
+};
+
+/* Places for the fp32 copies of one op's bf16 values. */
+enum tr_wide {
+    TR_WIDE_X,
+    TR_WIDE_Y,
+    TR_WIDE_X2,
+    TR_WIDE_DY1,
+    TR_WIDE_DX,
+    TR_WIDES,
+    TR_WIDE_DY0 = TR_WIDE_X2
+};
+
+struct im_backend {
+    struct tr_dn *dn;
+    bool has_bf16; /* of its own */
+    float *wide[TR_WIDES];
+    size_t wide_bytes[TR_WIDES];
+    int threads;
+    struct tr_pack *packs;
+    char *stage; /* values on their way to another layout */
+    size_t stage_bytes;
+};
+
+/* Operands that a primitive reads come first, what it writes is the last. */
+enum { TR_OPERANDS = 3, TR_WRITTEN = 2 };
+
+/* A primitive whose operands may have to be reordered on the way: operand i goes through the stage when
+ * reorder[i] is there. */
+struct tr_staged {
+    struct tr_prim *prim;
+    struct tr_prim *reorder[TR_OPERANDS];
+    size_t at[TR_OPERANDS]; /* in the stage */
+};
+
+struct tr_op_plan {
+    struct im_op op;
+    size_t count; /* elements of y, with the layout's padding */
+    struct tr_wino wino;
+    bool wino_values, wino_weights; /* CONV: by winograd.h; the gradient of the weights too */
+    struct tr_staged forward, backward_data, backward_weights;
+    struct tr_pack *pack_forward, *pack_backward;
+    size_t var_at, mask_at;        /* BN: in the saved state, behind the means */
+    struct tr_prim *given;         /* BN over several ranks: forward with the statistics of all */
+    struct tr_prim *affine;        /* ... and k[c] xhat + l[c], by which backward is corrected */
+    size_t count_at, synced_bytes; /* ... its number of values in the saved state; bytes of x */
+    size_t inner;                  /* BLUR: see trainer/backends/onednn/blur.c */
+    struct tr_taps *taps;          /* BLUR: rows of y, of x, columns of y, of x */
+    struct tr_narrow {
+        bool on;
+        bool x, y; /* stored in bf16 */
+        bool dx_may_be_dy, keeps_x, keeps_y;
+        size_t x_count, y_count;
+    } narrow; /* of a bf16 op that runs as an fp32 one; op.precision is then the latter's */
+};
+
+/* The C API takes pointers to data it only reads as void *. */
+static inline void *tr_in(const void *data)
+{
+    return (void *)(uintptr_t)data;
+}
+
+/* Whole cache lines. */
+static inline size_t tr_lines(size_t bytes)
+{
+    return (bytes + 63) / 64 * 64;
+}
+
+/* The type of an op's values, and of its weights as a primitive reads them. */
+static inline enum tr_type tr_op_type(const struct im_op *op)
+{
+    return op->precision == IM_PRECISION_BF16 ? TR_BF16 : TR_F32;
+}
+
+/* NULL when there is no memory. */
+const struct im_layout *tr_value_layout(struct im_backend *b, struct im_shape s, enum tr_tag tag,
+                                        enum tr_type type);
+const struct im_layout *tr_weight_layout(struct im_backend *b, const struct im_op *op, enum tr_tag tag,
+                                         enum tr_type type);
+
+/* The pack of the plan's weights in this layout, shared by plans of the same weight_id; rounded to bf16 where
+ * the plan stands for a bf16 op. */
+int tr_pack_get(struct im_backend *b, const struct tr_op_plan *plan, const struct im_layout *layout,
+                enum tr_form form, struct tr_pack **ret_pack);
+void tr_pack_put(struct im_backend *b, struct tr_pack *p); /* NULL is fine */
+
+/* The weights in the pack's layout, repacked if they have changed. */
+int tr_pack_fresh(struct im_backend *b, struct tr_pack *p, const struct im_exec *e, void **ret_weights);
+
+int tr_stage_reserve(struct im_backend *b, size_t bytes);
+
+/* Lets the operand have the layout `outside` while the primitive has `inside`. *used: of the stage by this
+ * primitive so far. */
+int tr_stage_operand(struct im_backend *b, struct tr_staged *s, int operand, const struct im_layout *outside,
+                     const struct im_layout *inside, size_t *used);
+int tr_staged_run(struct im_backend *b, struct tr_staged *s, void *const operands[TR_OPERANDS]);
+void tr_staged_fini(struct tr_staged *s);
+
+int tr_conv_plan(struct im_backend *b, struct tr_op_plan *p, struct im_plan_info *info);
+int tr_conv_forward(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e);
+int tr_conv_backward(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e);
+
+int tr_bn_plan(struct im_backend *b, struct tr_op_plan *p, struct im_plan_info *info);
+int tr_bn_forward(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e);
+int tr_bn_backward(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e);
+
+int tr_pool_plan(struct im_backend *b, struct tr_op_plan *p, struct im_plan_info *info);
+int tr_pool_forward(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e);
+int tr_pool_backward(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e);
+
+int tr_blur_plan(struct im_backend *b, struct tr_op_plan *p, struct im_plan_info *info);
+void tr_blur_forward(struct tr_op_plan *p, const struct im_exec *e);
+void tr_blur_backward(struct tr_op_plan *p, const struct im_exec *e);
+
+int tr_fc_plan(struct im_backend *b, struct tr_op_plan *p, struct im_plan_info *info);
+int tr_fc_forward(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e);
+int tr_fc_backward(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e);
+
+/* bf16 ops that run as fp32 ones on copies: tr_narrow_plan before and tr_narrow_planned after the fp32 op is
+ * planned; then tr_widen_forward makes the arguments of the fp32 op and tr_narrow_forward takes its answer,
+ * and so for backward. */
+int tr_narrow_plan(struct im_backend *b, struct tr_op_plan *p);
+int tr_narrow_planned(struct im_backend *b, struct tr_op_plan *p, struct im_plan_info *info);
+struct im_exec tr_widen_forward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e);
+void tr_narrow_forward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e);
+struct im_exec tr_widen_backward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e);
+void tr_narrow_backward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e);
+
+#endif

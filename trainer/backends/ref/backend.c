@@ -1,0 +1,317 @@
+/* The reference backend: every op as it is defined, on one thread, in the plainest C. It is the oracle of the
+ * conformance tests and slow enough that nobody will train with it. Values are NCHW fp32; sums are taken in
+ * double. The ops are in ref_*.c. */
+#include "trainer/backends/backend.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ipc/base/err.h"
+#include "ipc/base/sysinfo.h"
+#include "trainer/backends/ref/ops.h"
+
+struct im_backend {
+    int threads; /* not used: the definition runs on one */
+};
+
+struct tr_op_plan {
+    struct im_op op;
+    float *w;    /* narrow precisions: the weights, rounded; NULL where they are taken as they are */
+    float *full; /* BN that pools: its values in front of the pooling */
+};
+
+struct im_layout {
+    char nothing; /* NCHW is the only layout */
+};
+
+static const struct im_layout nchw;
+
+static int open_ref(int threads, struct im_backend **ret_backend, struct im_text *text)
+{
+    struct im_backend *b = calloc(1, sizeof(*b));
+
+    if (!b)
+        return im_fail(text, -ENOMEM, "no memory for the reference backend");
+    b->threads = threads;
+    *ret_backend = b;
+    return 0;
+}
+
+static void close_ref(struct im_backend *b)
+{
+    free(b);
+}
+
+static int buffer_new(struct im_backend *b, size_t bytes, void **ret_buffer)
+{
+    size_t rounded = (bytes + 63) / 64 * 64;
+    void *buffer = aligned_alloc(64, rounded ? rounded : 64);
+
+    (void)b;
+    if (!buffer)
+        return -ENOMEM;
+    memset(buffer, 0, rounded ? rounded : 64);
+    *ret_buffer = buffer;
+    return 0;
+}
+
+static void buffer_free(struct im_backend *b, void *buffer, size_t bytes)
+{
+    (void)b;
+    (void)bytes;
+    free(buffer);
+}
+
+static int copy(struct im_backend *b, void *to, const void *from, size_t bytes)
+{
+    (void)b;
+    memcpy(to, from, bytes);
+    return 0;
+}
+
+static void plan_free(struct im_backend *b, struct tr_op_plan *p)
+{
+    (void)b;
+    if (!p)
+        return;
+    free(p->w);
+    free(p->full);
+    free(p);
+}
+
+static int plan(struct im_backend *b, const struct im_op *op, struct tr_op_plan **ret_plan,
+                struct im_plan_info *ret_info, struct im_text *text)
+{
+    struct tr_op_plan *p = calloc(1, sizeof(*p));
+    enum im_op_kind kind = op->kind;
+
+    (void)b;
+    if (!p)
+        return im_fail(text, -ENOMEM, "no memory for a plan");
+    if (kind == IM_OP_BLUR && op->reflect && (op->x.h < 2 || op->x.w < 2)) {
+        free(p);
+        return im_fail(text, -EINVAL, "one pixel has no mirror image to pad a blur with");
+    }
+    p->op = *op;
+    im_assert(kind != IM_OP_BN || !op->pools || !op->adds);
+    if (op->precision != IM_PRECISION_FP32 && (kind == IM_OP_CONV || kind == IM_OP_FC))
+        p->w = calloc(tr_ref_weights(op), sizeof(*p->w));
+    if (op->pools)
+        p->full = calloc(tr_count(op->x), sizeof(*p->full));
+    if ((op->precision != IM_PRECISION_FP32 && (kind == IM_OP_CONV || kind == IM_OP_FC) && !p->w) ||
+        (op->pools && !p->full)) {
+        plan_free(b, p);
+        return im_fail(text, -ENOMEM, "no memory for a plan");
+    }
+    *ret_info = (struct im_plan_info){
+        .x_layout = &nchw,
+        .y_layout = &nchw,
+        .x_bytes = tr_count(op->x) * sizeof(float),
+        .y_bytes = kind == IM_OP_LOSS ? 0 : tr_count(op->y) * sizeof(float),
+        .keeps_x = op->training && (kind == IM_OP_CONV || kind == IM_OP_BN || kind == IM_OP_FC),
+        .keeps_y = op->training && kind == IM_OP_ADD && op->relu,
+        .y_may_be_x =
+            kind == IM_OP_ADD || kind == IM_OP_DROPPATH || (kind == IM_OP_BN && !op->training && !op->pools),
+        .dx_may_be_dy = kind == IM_OP_ADD || kind == IM_OP_DROPPATH || (kind == IM_OP_BN && !op->pools),
+    };
+    if (op->training && kind == IM_OP_BN)
+        ret_info->save_bytes = tr_ref_bn_save_bytes(op) + (op->pools ? tr_count(op->y) * sizeof(int32_t) : 0);
+    if (op->training && kind == IM_OP_MAXPOOL)
+        ret_info->save_bytes = tr_count(op->y) * sizeof(int32_t);
+    *ret_plan = p;
+    return 0;
+}
+
+/* The arguments with the weights that the op takes. */
+static struct im_exec with_weights(const struct tr_op_plan *p, const struct im_exec *e)
+{
+    struct im_exec with = *e;
+
+    if (p->w) {
+        memcpy(p->w, e->w, tr_ref_weights(&p->op) * sizeof(*p->w));
+        tr_ref_round(p->op.precision, p->w, tr_ref_weights(&p->op));
+        with.w = p->w;
+    }
+    return with;
+}
+
+/* The pooling behind a batch norm, as an op of its own. Its places lie behind what batch norm saves. */
+static struct im_op pooling(const struct im_op *op)
+{
+    struct im_op pool = *op;
+
+    pool.kind = IM_OP_MAXPOOL;
+    return pool;
+}
+
+static void *places(const struct im_op *op, void *save)
+{
+    return save ? (char *)save + tr_ref_bn_save_bytes(op) : NULL;
+}
+
+static int bn_forward(struct tr_op_plan *p, const struct im_exec *e)
+{
+    const struct im_op pool = pooling(&p->op);
+    struct im_exec to_full = *e;
+    int err;
+
+    if (!p->op.pools)
+        return tr_ref_bn_forward(&p->op, e);
+    to_full.y = p->full;
+    err = tr_ref_bn_forward(&p->op, &to_full);
+    tr_ref_round(p->op.precision, p->full, tr_count(p->op.x));
+    if (err == 0)
+        tr_ref_maxpool_forward(&pool,
+                               &(struct im_exec){.x = p->full, .y = e->y, .save = places(&p->op, e->save)});
+    return err;
+}
+
+/* The gradient in front of the pooling lies where dx will be. */
+static int bn_backward(struct tr_op_plan *p, const struct im_exec *e)
+{
+    const struct im_op pool = pooling(&p->op);
+    struct im_exec from_full = *e;
+
+    if (!p->op.pools)
+        return tr_ref_bn_backward(&p->op, e);
+    tr_ref_maxpool_backward(
+        &pool, &(struct im_exec){.dy = {e->dy[0], e->dy[1]}, .dx = e->dx, .save = places(&p->op, e->save)});
+    from_full.dy[0] = e->dx;
+    from_full.dy[1] = NULL;
+    return tr_ref_bn_backward(&p->op, &from_full);
+}
+
+static int forward(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e)
+{
+    static void (*const rows[])(const struct im_op *, const struct im_exec *) = {
+        [IM_OP_INPUT] = tr_ref_input,
+        [IM_OP_CONV] = tr_ref_conv_forward,
+        [IM_OP_ADD] = tr_ref_add_forward,
+        [IM_OP_MAXPOOL] = tr_ref_maxpool_forward,
+        [IM_OP_GAP] = tr_ref_gap_forward,
+        [IM_OP_BLUR] = tr_ref_blur_forward,
+        [IM_OP_DROPPATH] = tr_ref_droppath_forward,
+        [IM_OP_FC] = tr_ref_fc_forward,
+        [IM_OP_LOSS] = tr_ref_loss,
+    };
+
+    int err = 0;
+    const bool logits = p->op.kind == IM_OP_FC || p->op.kind == IM_OP_LOSS;
+    const struct im_exec with = with_weights(p, e);
+
+    (void)b;
+    if (p->op.kind == IM_OP_BN)
+        err = bn_forward(p, &with);
+    else
+        rows[p->op.kind](&p->op, &with);
+    if (!logits)
+        tr_ref_round(p->op.precision, e->y, tr_count(p->op.y));
+    return err;
+}
+
+static int backward(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e)
+{
+    static void (*const rows[])(const struct im_op *, const struct im_exec *) = {
+        [IM_OP_CONV] = tr_ref_conv_backward,
+        [IM_OP_ADD] = tr_ref_add_backward,
+        [IM_OP_MAXPOOL] = tr_ref_maxpool_backward,
+        [IM_OP_GAP] = tr_ref_gap_backward,
+        [IM_OP_FC] = tr_ref_fc_backward,
+        [IM_OP_BLUR] = tr_ref_blur_backward,
+        [IM_OP_DROPPATH] = tr_ref_droppath_backward,
+    };
+
+    int err = 0;
+    const struct im_exec with = with_weights(p, e);
+
+    (void)b;
+    im_assert(p->op.training && p->op.kind != IM_OP_INPUT && p->op.kind != IM_OP_LOSS);
+    if (p->op.kind == IM_OP_BN)
+        err = bn_backward(p, &with);
+    else
+        rows[p->op.kind](&p->op, &with);
+    if (p->op.needs_dx)
+        tr_ref_round(p->op.precision, e->dx, tr_count(p->op.x));
+    if (p->op.adds)
+        tr_ref_round(p->op.precision, e->dx2, tr_count(p->op.x));
+    return err;
+}
+
+static int update(struct im_backend *b, const struct im_update *u)
+{
+    (void)b;
+    tr_ref_update(u);
+    return 0;
+}
+
+static int lerp(struct im_backend *b, float *y, const float *x, double k, size_t count)
+{
+    (void)b;
+    tr_ref_lerp(y, x, k, count);
+    return 0;
+}
+
+static int add(struct im_backend *b, float *y, const float *x, size_t count)
+{
+    (void)b;
+    tr_ref_add(y, x, count);
+    return 0;
+}
+
+static int sum_squares(struct im_backend *b, const float *x, size_t count, double *ret_sum)
+{
+    (void)b;
+    *ret_sum = tr_ref_sum_squares(x, count);
+    return 0;
+}
+
+static int value_in(struct im_backend *b, const struct im_layout *layout, struct im_shape shape,
+                    const float *plain, void *value)
+{
+    (void)layout;
+    return copy(b, value, plain, tr_count(shape) * sizeof(float));
+}
+
+static int value_out(struct im_backend *b, const struct im_layout *layout, struct im_shape shape,
+                     const void *value, float *plain)
+{
+    (void)layout;
+    return copy(b, plain, value, tr_count(shape) * sizeof(float));
+}
+
+static size_t memory_left(struct im_backend *b)
+{
+    (void)b;
+    return im_memory_available();
+}
+
+static size_t private_bytes(struct im_backend *b)
+{
+    (void)b;
+    return 0;
+}
+
+const struct im_backend_ops im_backend_ref = {
+    .version = IM_BACKEND_VERSION,
+    .name = "ref",
+    .precisions = 1 << IM_PRECISION_FP32 | 1 << IM_PRECISION_BF16 | 1 << IM_PRECISION_FP16,
+    .open = open_ref,
+    .close = close_ref,
+    .buffer_new = buffer_new,
+    .buffer_free = buffer_free,
+    .copy_in = copy,
+    .copy_out = copy,
+    .plan = plan,
+    .plan_free = plan_free,
+    .forward = forward,
+    .backward = backward,
+    .update = update,
+    .lerp = lerp,
+    .add = add,
+    .sum_squares = sum_squares,
+    .value_in = value_in,
+    .value_out = value_out,
+    .private_bytes = private_bytes,
+    .memory_left = memory_left,
+};

@@ -1,0 +1,45 @@
+/* Rounding to the narrow types as it is defined: bf16 has 8 significand bits and the exponents of fp32, fp16
+ * has 11 and exponents from -14 to 15. In the plainest way, by arithmetic on the significand, so that the
+ * fast ways, which work on bits or are instructions, have something to be held against. */
+#include <math.h>
+
+#include "trainer/backends/ref/ops.h"
+
+struct type {
+    int bits;        /* of the significand, the hidden one included */
+    int least;       /* frexp's exponent of the smallest normal number */
+    double overflow; /* what rounds to this and more is infinite */
+};
+
+static const struct type types[] = {
+    [IM_PRECISION_BF16] = {8, -125, INFINITY}, /* beyond fp32 all at once */
+    [IM_PRECISION_FP16] = {11, -13, 65536},
+};
+
+static float rounded(const struct type *t, float value)
+{
+    int exponent;
+    double scaled;
+
+    if (!isfinite(value) || value == 0)
+        return value;
+    (void)frexp((double)value, &exponent);
+    if (exponent < t->least)
+        exponent = t->least; /* subnormal: the spacing no longer shrinks */
+    scaled = ldexp((double)value, t->bits - exponent);
+    scaled = ldexp(nearbyint(scaled), exponent - t->bits); /* ties to even; too large: infinity */
+    return fabs(scaled) >= t->overflow ? (float)copysign(INFINITY, scaled) : (float)scaled;
+}
+
+void tr_ref_round(enum im_precision precision, float *values, size_t count)
+{
+    for (size_t i = 0; precision != IM_PRECISION_FP32 && i < count; i++)
+        values[i] = rounded(&types[precision], values[i]);
+}
+
+size_t tr_ref_weights(const struct im_op *op)
+{
+    size_t taps = op->kind == IM_OP_CONV ? (size_t)op->kernel * (size_t)op->kernel : 1;
+
+    return (size_t)op->y.c * (size_t)op->x.c * taps;
+}

@@ -1,0 +1,219 @@
+/* Saves and rotates checkpoints: checkpoint.h says which files there are and why. load.c reads
+ * them, export.c writes the models beside the states.
+ *
+ * A save, step by step, with what a crash right after it leaves (its fault point in brackets):
+ *
+ *   1. next.state is written [checkpoint.written]
+ *      the old state; next.state is thrown away
+ *   2. last.state gets a second name, last.prev.state [checkpoint.rotated]
+ *      both names are the old state
+ *   3. next.state becomes last.state [checkpoint.state]
+ *      the new state; last.safetensors is old: mended
+ *   4. last, epoch_NNN, best and their averages are replaced, one by one [checkpoint.models]
+ *      the new state; epoch_NNN and best may be those of before
+ *   5. epoch files beyond the newest K are removed
+ *      some too many: removed by the next save
+ *
+ * A full disk shows in step 1, when both old states are still there. In step 2 the name is moved by link and
+ * rename, so that last.state exists at every instant; on file systems without hard links it is renamed away,
+ * and a crash then leaves last.prev.state alone, which load takes with a word about it.
+ *
+ * Nothing here retries. */
+#include "trainer/checkpoint/checkpoint.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ipc/base/err.h"
+#include "ipc/base/fault.h"
+#include "ipc/base/file.h"
+#include "trainer/checkpoint/impl.h"
+
+#define FORMAT_KEY "format"
+
+enum { RESERVED_COUNT = 4 };
+
+int tr_checkpoint_path(const struct tr_checkpoint_store *store, const char *name, char path[PATH_MAX],
+                       struct im_text *text)
+{
+    if (snprintf(path, PATH_MAX, "%s/%s", store->directory, name) < PATH_MAX)
+        return 0;
+    return im_fail(text, -ENAMETOOLONG, "the path of %s in %.200s... is too long", name, store->directory);
+}
+
+int tr_checkpoint_store_view(struct tr_checkpoint_store *store, const char *directory, struct im_text *text)
+{
+    *store = (struct tr_checkpoint_store){0};
+    if (snprintf(store->directory, sizeof(store->directory), "%s", directory) >=
+        (int)sizeof(store->directory))
+        return im_fail(text, -ENAMETOOLONG, "the path %.200s... is too long", directory);
+    return 0;
+}
+
+int tr_checkpoint_store_open(struct tr_checkpoint_store *store, const char *directory, int epochs_kept,
+                             struct im_text *text)
+{
+    char next[PATH_MAX];
+    int err = tr_checkpoint_store_view(store, directory, text);
+
+    if (err < 0)
+        return err;
+    store->epochs_kept = epochs_kept;
+    err = im_mkdirs(directory, 0777, text);
+    if (err == 0)
+        err = tr_checkpoint_path(store, TR_CHECKPOINT_NEXT_NAME, next, text);
+    if (err < 0)
+        return err;
+    if (unlink(next) < 0 && errno != ENOENT)
+        return im_fail(text, -errno, "cannot remove %s: %s", next, strerror(errno));
+    err = im_file_sweep(directory);
+    return err < 0 ? im_fail(text, err, "cannot read %s: %s", directory, strerror(-err)) : 0;
+}
+
+bool tr_checkpoint_is_reserved(const char *key)
+{
+    return strcmp(key, FORMAT_KEY) == 0 || strcmp(key, TR_CHECKPOINT_STATE_KEY) == 0 ||
+           strcmp(key, TR_SEAL_CRC_KEY) == 0 || strcmp(key, TR_SEAL_CHECKSUM_KEY) == 0;
+}
+
+/* Lists the tensors of a file in the order they will have there. ret_sorted[count], ret_order[count]. */
+static void sort_tensors(const struct tr_tensor *tensors, size_t count, size_t *order,
+                         const struct tr_tensor **ret_sorted)
+{
+    tr_safetensors_order(tensors, count, order);
+    for (size_t i = 0; i < count; i++)
+        ret_sorted[i] = &tensors[order[i]];
+}
+
+int tr_checkpoint_write(const char *path, const struct tr_sink *sink, const struct tr_checkpoint_content *c,
+                        const char *state, char ret_checksum[TR_SEAL_DIGITS], struct im_text *text)
+{
+    const struct tr_tensor **sorted = malloc((c->tensor_count + 1) * sizeof(*sorted));
+    struct tr_pair *pairs = malloc((c->metadata_count + RESERVED_COUNT) * sizeof(*pairs));
+    size_t *order = malloc((c->tensor_count + 1) * sizeof(*order));
+    struct tr_seal seal = {NULL, ""};
+    size_t n = 0;
+    int err = sorted && pairs && order ? 0 : -ENOMEM;
+
+    if (err < 0)
+        goto out;
+    pairs[n++] = (struct tr_pair){FORMAT_KEY, "pt"};
+    if (state)
+        pairs[n++] = (struct tr_pair){TR_CHECKPOINT_STATE_KEY, state};
+    for (size_t i = 0; i < c->metadata_count; i++)
+        pairs[n++] = c->metadata[i];
+    sort_tensors(c->tensors, c->tensor_count, order, sorted);
+    err = tr_seal_make(sorted, c->tensor_count, pairs, n, &seal);
+    if (err < 0)
+        goto out;
+    pairs[n++] = (struct tr_pair){TR_SEAL_CRC_KEY, seal.crcs};
+    pairs[n++] = (struct tr_pair){TR_SEAL_CHECKSUM_KEY, seal.checksum};
+    if (sink)
+        err = tr_safetensors_put(path, sink, c->tensors, c->tensor_count, pairs, n, text);
+    else
+        err = tr_safetensors_write(path, c->tensors, c->tensor_count, pairs, n, text);
+    if (err == 0 && ret_checksum)
+        memcpy(ret_checksum, seal.checksum, TR_SEAL_DIGITS);
+out:
+    if (err == -ENOMEM)
+        im_fail(text, err, "cannot write %s: out of memory", path);
+    free(sorted);
+    free(pairs);
+    free(order);
+    free(seal.crcs);
+    return err;
+}
+
+/* Step 2. Where both names are one file already (a crash after step 2), rename(2) does nothing and leaves the
+ * temporary name behind, hence the unlink in every case. */
+static int rotate(const struct tr_checkpoint_store *store, const char *state, struct im_text *text)
+{
+    char prev[PATH_MAX], name[64], tmp[PATH_MAX];
+    int err = tr_checkpoint_path(store, TR_CHECKPOINT_PREV_NAME, prev, text);
+
+    snprintf(name, sizeof(name), "." TR_CHECKPOINT_PREV_NAME ".tmp-%d-0", (int)getpid());
+    if (err == 0)
+        err = tr_checkpoint_path(store, name, tmp, text);
+    if (err < 0)
+        return err;
+    if (access(state, F_OK) < 0 && errno == ENOENT)
+        return 0;
+    unlink(tmp);
+    err = IM_FAULT_ERR("checkpoint.link");
+    if (err == 0 && link(state, tmp) == 0)
+        err = rename(tmp, prev) < 0 ? -errno : 0;
+    else
+        err = rename(state, prev) < 0 ? -errno : 0;
+    unlink(tmp);
+    return err < 0 ? im_fail(text, err, "cannot rename %s to %s: %s", state, prev, strerror(-err)) : 0;
+}
+
+/* Step 3, and the renames of step 2 with it, made durable. */
+static int sync_directory(const struct tr_checkpoint_store *store, struct im_text *text)
+{
+    int fd = open(store->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int err = fd < 0 || fsync(fd) < 0 ? -errno : 0;
+
+    if (fd >= 0)
+        close(fd);
+    if (err == 0 || err == -EINVAL) /* a file system that cannot sync directories says EINVAL */
+        return 0;
+    return im_fail(text, err, "cannot write to disk the directory %s: %s", store->directory, strerror(-err));
+}
+
+/* Steps 1 to 3. */
+static int save_state(const struct tr_checkpoint_store *store, const struct tr_checkpoint_content *content,
+                      char ret_checksum[TR_SEAL_DIGITS], struct im_text *text)
+{
+    char state[PATH_MAX], next[PATH_MAX];
+    int err = tr_checkpoint_path(store, TR_CHECKPOINT_STATE_NAME, state, text);
+
+    if (err == 0)
+        err = tr_checkpoint_path(store, TR_CHECKPOINT_NEXT_NAME, next, text);
+    if (err == 0)
+        err = tr_checkpoint_write(next, NULL, content, NULL, ret_checksum, text);
+    if (err < 0)
+        return err;
+    IM_FAULT("checkpoint.written");
+    err = rotate(store, state, text);
+    if (err < 0)
+        return err;
+    IM_FAULT("checkpoint.rotated");
+    if (rename(next, state) < 0)
+        return im_fail(text, -errno, "cannot rename %s to %s: %s", next, state, strerror(errno));
+    err = sync_directory(store, text);
+    IM_FAULT("checkpoint.state");
+    return err;
+}
+
+static int check_keys(const struct tr_checkpoint_content *content, struct im_text *text)
+{
+    for (size_t i = 0; i < content->metadata_count; i++)
+        if (tr_checkpoint_is_reserved(content->metadata[i].key))
+            return im_fail(text, -EINVAL, "the metadata key \"%s\" is the checkpoint's own",
+                           content->metadata[i].key);
+    return 0;
+}
+
+int tr_checkpoint_put(const char *name, const struct tr_sink *sink,
+                      const struct tr_checkpoint_content *content, struct im_text *text)
+{
+    int err = check_keys(content, text);
+
+    return err < 0 ? err : tr_checkpoint_write(name, sink, content, NULL, NULL, text);
+}
+
+int tr_checkpoint_save(struct tr_checkpoint_store *store, const struct tr_checkpoint_content *content,
+                       int epoch, bool best, struct im_text *text)
+{
+    char checksum[TR_SEAL_DIGITS];
+    int err = check_keys(content, text);
+
+    if (err == 0)
+        err = save_state(store, content, checksum, text);
+    return err < 0 ? err : tr_checkpoint_export(store, content, checksum, epoch, best, text);
+}

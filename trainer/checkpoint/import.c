@@ -1,0 +1,230 @@
+/* Checks all, then copies all: a file that does not fit changes nothing. */
+#include "trainer/checkpoint/import.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ipc/base/err.h"
+
+enum { NAMED_MAX = 6 }; /* misfits that the sentence names */
+
+static bool is_head(const struct im_tensor *t)
+{
+    return t->kind == IM_TENSOR_FC_WEIGHT || t->kind == IM_TENSOR_FC_BIAS;
+}
+
+static const struct im_tensor *find(const struct im_model *m, const char *name)
+{
+    for (int i = 0; i < m->tensor_count; i++)
+        if (strcmp(m->tensors[i].name, name) == 0)
+            return &m->tensors[i];
+    return NULL;
+}
+
+/* "[10, 2048]" */
+struct shape_text {
+    char s[128];
+};
+
+static struct shape_text shape_text(int rank, const uint64_t *shape)
+{
+    struct shape_text t = {"["};
+    size_t used = 1;
+
+    for (int i = 0; i < rank && used < sizeof(t.s); i++)
+        used += (size_t)snprintf(t.s + used, sizeof(t.s) - used, "%s%llu", i ? ", " : "",
+                                 (unsigned long long)shape[i]);
+    if (used < sizeof(t.s))
+        snprintf(t.s + used, sizeof(t.s) - used, "]");
+    return t;
+}
+
+static bool same_shape(const struct tr_tensor *theirs, const struct im_tensor *ours)
+{
+    bool same = theirs->rank == ours->rank;
+
+    for (int i = 0; same && i < ours->rank; i++)
+        same = theirs->shape[i] == (uint64_t)ours->shape[i];
+    return same;
+}
+
+static bool same_type(const struct tr_tensor *theirs, const struct im_tensor *ours)
+{
+    if (im_tensor_home(ours) == IM_HOME_COUNTER)
+        return theirs->dtype == TR_I64;
+    return theirs->dtype == TR_F32 || theirs->dtype == TR_F64 || theirs->dtype == TR_F16 ||
+           theirs->dtype == TR_BF16;
+}
+
+/* What is wrong with the model's tensor in the file; an empty line: nothing. */
+static void compare(const struct tr_tensor *theirs, const struct im_tensor *ours, char *line, size_t size)
+{
+    uint64_t shape[4] = {0};
+
+    line[0] = '\0';
+    for (int i = 0; i < ours->rank; i++)
+        shape[i] = (uint64_t)ours->shape[i];
+    if (!theirs) {
+        if (im_tensor_home(ours) != IM_HOME_COUNTER)
+            snprintf(line, size, "%s is missing", ours->name);
+    } else if (!same_shape(theirs, ours)) {
+        snprintf(line, size, "%s is %s, the model has %s", ours->name,
+                 shape_text(theirs->rank, theirs->shape).s, shape_text(ours->rank, shape).s);
+    } else if (!same_type(theirs, ours)) {
+        snprintf(line, size, "%s is of type %s", ours->name, tr_dtype_name(theirs->dtype));
+    }
+}
+
+size_t tr_import_check(const struct tr_safetensors *file, const struct im_model *model, bool skip_head,
+                       tr_import_say *say, void *argument)
+{
+    size_t misfits = 0;
+    char line[512];
+
+    for (int i = 0; i < model->tensor_count; i++) {
+        const struct im_tensor *ours = &model->tensors[i];
+
+        if (skip_head && is_head(ours))
+            continue;
+        compare(tr_safetensors_find(file, ours->name), ours, line, sizeof(line));
+        if (!line[0])
+            continue;
+        misfits++;
+        if (say)
+            say(argument, line);
+    }
+    for (size_t i = 0; i < tr_safetensors_count(file); i++) {
+        const struct tr_tensor *theirs = tr_safetensors_at(file, i);
+
+        if (find(model, theirs->name))
+            continue;
+        misfits++;
+        snprintf(line, sizeof(line), "%.200s %s is not in the model", theirs->name,
+                 shape_text(theirs->rank, theirs->shape).s);
+        if (say)
+            say(argument, line);
+    }
+    return misfits;
+}
+
+/* The first misfits, in one line. */
+struct listing {
+    char s[700];
+    size_t used, lines;
+};
+
+static void list(void *argument, const char *line)
+{
+    struct listing *l = argument;
+
+    if (l->lines++ < NAMED_MAX && l->used < sizeof(l->s))
+        l->used +=
+            (size_t)snprintf(l->s + l->used, sizeof(l->s) - l->used, "%s%s", l->used ? "; " : "", line);
+}
+
+static float from_half(uint16_t bits)
+{
+    int exponent = bits >> 10 & 31, mantissa = bits & 1023;
+    float size = exponent == 31  ? (mantissa ? NAN : INFINITY)
+                 : exponent == 0 ? ldexpf((float)mantissa, -24)
+                                 : ldexpf((float)(mantissa + 1024), exponent - 25);
+
+    return bits >> 15 ? -size : size;
+}
+
+/* Element i of bytes that need not be aligned. */
+static float element(enum tr_dtype dtype, const void *data, size_t i)
+{
+    const char *at = (const char *)data + i * tr_dtype_bytes(dtype);
+    uint32_t bits = 0;
+    uint16_t half;
+    double wide;
+    float value;
+
+    if (dtype == TR_F64) {
+        memcpy(&wide, at, sizeof(wide));
+        return (float)wide;
+    }
+    if (dtype == TR_F32) {
+        memcpy(&value, at, sizeof(value));
+        return value;
+    }
+    memcpy(&half, at, sizeof(half));
+    if (dtype == TR_F16)
+        return from_half(half);
+    bits = (uint32_t)half << 16;
+    memcpy(&value, &bits, sizeof(value));
+    return value;
+}
+
+/* All tensors into host copies of the arenas. Returns how many. */
+static size_t convert(const struct tr_safetensors *file, const struct im_model *m, bool skip_head,
+                      float *params, float *stats, int64_t *ret_tracked)
+{
+    size_t loaded = 0;
+
+    *ret_tracked = 0;
+    for (int i = 0; i < m->tensor_count; i++) {
+        const struct im_tensor *t = &m->tensors[i];
+        const struct tr_tensor *from = tr_safetensors_find(file, t->name);
+        float *to = (im_tensor_home(t) == IM_HOME_STATS ? stats : params) + t->offset;
+
+        if (!from || (skip_head && is_head(t)))
+            continue;
+        loaded++;
+        if (im_tensor_home(t) == IM_HOME_COUNTER)
+            memcpy(ret_tracked, from->data, sizeof(*ret_tracked));
+        for (size_t k = 0; im_tensor_home(t) != IM_HOME_COUNTER && k < t->count; k++)
+            to[k] = element(from->dtype, from->data, k);
+    }
+    return loaded;
+}
+
+static int load(const struct tr_safetensors *file, struct im_network *net, bool skip_head, size_t *ret_loaded)
+{
+    const struct im_model *m = im_network_model(net);
+    float *params = calloc(m->param_floats, sizeof(*params)), *stats = calloc(m->stat_floats, sizeof(*stats));
+    int64_t tracked = 0;
+    int err = params && stats ? im_network_read(net, IM_ARENA_PARAMS, params) : -ENOMEM;
+
+    if (err == 0) {
+        *ret_loaded = convert(file, m, skip_head, params, stats, &tracked);
+        err = im_network_write(net, IM_ARENA_PARAMS, params);
+    }
+    if (err == 0)
+        err = im_network_write(net, IM_ARENA_STATS, stats);
+    if (err == 0 && im_network_floats(net, IM_ARENA_EMA) > 0)
+        err = im_network_average(net, 0);
+    if (err == 0)
+        im_network_set_tracked(net, tracked);
+    free(params);
+    free(stats);
+    return err;
+}
+
+int tr_import(const char *path, struct im_network *net, bool skip_head, size_t *ret_loaded,
+              struct im_text *text)
+{
+    const struct im_model *m = im_network_model(net);
+    struct tr_safetensors *file = NULL;
+    struct listing misfits = {.used = 0};
+    int err = tr_safetensors_open(path, &file, text);
+    size_t count;
+
+    if (err < 0)
+        return err;
+    count = tr_import_check(file, m, skip_head, list, &misfits);
+    if (count > 0)
+        err = im_fail(text, -EBADMSG, "%zu tensor%s of %.200s do%s not fit %s with %d classes: %s%s", count,
+                      count == 1 ? "" : "s", path, count == 1 ? "es" : "", m->name, m->classes, misfits.s,
+                      count > NAMED_MAX ? "; and more (imsuper model --init-from lists all)" : "");
+    else
+        err = load(file, net, skip_head, ret_loaded);
+    if (err < 0 && count == 0)
+        im_fail(text, err, "cannot load %.200s: %s", path, strerror(-err));
+    tr_safetensors_close(&file);
+    return err;
+}

@@ -1,0 +1,139 @@
+/* Reads checkpoints: nothing is used before its seal was verified. Nothing here deletes a state that could
+ * not be read: a damaged one is moved aside for its owner, and the one before is taken with a word about it.
+ */
+#include "trainer/checkpoint/impl.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ipc/base/err.h"
+
+/* With the result of opening: a file that is not what its seal says is closed again. */
+static int verify(const char *name, int err, struct tr_safetensors *file, struct tr_safetensors **ret_file,
+                  struct im_text *text)
+{
+    if (err == 0)
+        err = tr_seal_verify(name, file, text);
+    if (err < 0)
+        tr_safetensors_close(&file);
+    else
+        *ret_file = file;
+    return err;
+}
+
+int tr_checkpoint_open_file(const char *path, struct tr_safetensors **ret_file, struct im_text *text)
+{
+    struct tr_safetensors *file = NULL;
+    int err = tr_safetensors_open(path, &file, text);
+
+    return verify(path, err, file, ret_file, text);
+}
+
+int tr_checkpoint_take(const char *name, char *bytes, size_t n, struct tr_safetensors **ret_file,
+                       struct im_text *text)
+{
+    struct tr_safetensors *file = NULL;
+    int err = tr_safetensors_take(name, bytes, n, &file, text);
+
+    if (err < 0)
+        free(bytes);
+    return verify(name, err, file, ret_file, text);
+}
+
+/* Whether another try with the same file would fail too, so that the one before is the better choice. */
+static bool is_damage(int err)
+{
+    return err == -EBADMSG || err == -ENOTSUP || err == -EFBIG || err == -EIO;
+}
+
+/* After the last state failed with `last_err` for the reason `why`. */
+static int load_previous(const struct tr_checkpoint_store *store, int last_err, const struct im_text *why,
+                         struct tr_safetensors **ret_state, struct im_text *text)
+{
+    char state[PATH_MAX], prev[PATH_MAX], damaged[PATH_MAX];
+    struct im_text prev_why = {""};
+    int err = tr_checkpoint_path(store, TR_CHECKPOINT_STATE_NAME, state, text);
+
+    if (err == 0)
+        err = tr_checkpoint_path(store, TR_CHECKPOINT_PREV_NAME, prev, text);
+    if (err == 0)
+        err = tr_checkpoint_path(store, TR_CHECKPOINT_DAMAGED_NAME, damaged, text);
+    if (err < 0)
+        return err;
+    err = tr_checkpoint_open_file(prev, ret_state, &prev_why);
+    if (err == -ENOENT && last_err == -ENOENT)
+        return im_fail(text, -ENOENT, "there is no checkpoint in %s", store->directory);
+    if (err < 0)
+        return im_fail(text, is_damage(err) || err == -ENOENT ? -EBADMSG : err,
+                       "no checkpoint in %.200s is good: %.300s; %.300s", store->directory, why->s,
+                       prev_why.s);
+    if (last_err == -ENOENT) {
+        im_fail(text, 0, "%s is missing; going on from %s", state, prev);
+        return 1;
+    }
+    /* Out of the way, or the next save would rotate it over the good one. */
+    if (rename(state, damaged) < 0) {
+        err = im_fail(text, -errno, "cannot rename %s to %s: %s", state, damaged, strerror(errno));
+        tr_safetensors_close(ret_state);
+        return err;
+    }
+    im_fail(text, 0, "%.500s; going on from %.300s", why->s, prev);
+    return 1;
+}
+
+int tr_checkpoint_load(struct tr_checkpoint_store *store, struct tr_safetensors **ret_state,
+                       struct im_text *text)
+{
+    struct im_text why = {""};
+    char path[PATH_MAX];
+    int err = tr_checkpoint_path(store, TR_CHECKPOINT_STATE_NAME, path, text);
+
+    if (err < 0)
+        return err;
+    err = tr_checkpoint_open_file(path, ret_state, &why);
+    if (err == -ENOENT || is_damage(err))
+        return load_previous(store, err, &why, ret_state, text);
+    return err < 0 ? im_fail(text, err, "%s", why.s) : 0;
+}
+
+static int check_tensor(const struct tr_tensor *got, const struct tr_tensor *want, struct im_text *text)
+{
+    bool same;
+
+    if (!got)
+        return im_fail(text, -EBADMSG, "the checkpoint has no tensor \"%.200s\"", want->name);
+    if (got->dtype != want->dtype)
+        return im_fail(text, -EBADMSG, "tensor \"%.200s\" is %s in the checkpoint, expected %s", want->name,
+                       tr_dtype_name(got->dtype), tr_dtype_name(want->dtype));
+    same = got->rank == want->rank;
+    for (int i = 0; i < want->rank && same; i++)
+        same = got->shape[i] == want->shape[i];
+    return same ? 0
+                : im_fail(text, -EBADMSG,
+                          "tensor \"%.200s\" has another shape in the checkpoint than the model needs",
+                          want->name);
+}
+
+int tr_checkpoint_restore(const struct tr_safetensors *state, const struct tr_tensor *tensors,
+                          void *const *destinations, size_t count, struct im_text *text)
+{
+    if (tr_safetensors_count(state) != count)
+        return im_fail(text, -EBADMSG, "the checkpoint has %zu tensors, the model needs %zu",
+                       tr_safetensors_count(state), count);
+    for (size_t i = 0; i < count; i++) {
+        int err = check_tensor(tr_safetensors_find(state, tensors[i].name), &tensors[i], text);
+
+        if (err < 0)
+            return err;
+    }
+    for (size_t i = 0; i < count; i++) {
+        size_t bytes = 0;
+
+        im_assert(tr_tensor_bytes(&tensors[i], &bytes) == 0);
+        if (bytes)
+            memcpy(destinations[i], tr_safetensors_find(state, tensors[i].name)->data, bytes);
+    }
+    return 0;
+}

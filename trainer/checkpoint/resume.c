@@ -1,0 +1,120 @@
+/* The checkpoint file is looked at first and always: it says whether this is the run it was begun as (other
+ * flags, other images), and an export beside it may have to be mended. The snapshot lives no longer than the
+ * run's processes, all of one configuration; where the file does not exist yet, or is damaged, it is enough.
+ *
+ * At the same place the file is taken: it is what a start of the whole run would take, too. */
+#include "trainer/checkpoint/resume.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "ipc/base/log.h"
+#include "ipc/snapshot.h"
+
+static int read_position(const struct im_child *child, const struct tr_safetensors *state,
+                         struct tr_position *ret, struct im_text *text)
+{
+    return tr_position_read(state, child->conf, child->plan, child->run->geometry.samples, ret, text);
+}
+
+static void warn(const char *what, const struct im_text *why)
+{
+    im_log(IM_LOG_WARN, what, "why=%s", im_log_quote(&(struct im_quoted){0}, why->s));
+}
+
+/* The state that --resume names, for a run that has none of its own yet. 0, also when it names none. */
+static int load_foreign(const struct im_conf *conf, struct tr_safetensors **ret, struct im_text *text)
+{
+    int err;
+
+    if (!conf->resume[0] || strcmp(conf->resume, "auto") == 0)
+        return 0;
+    err = tr_checkpoint_open_file(conf->resume, ret, text);
+    if (err < 0)
+        return err;
+    if (tr_checkpoint_is_export(*ret))
+        return im_fail(text, -EINVAL, "%s holds weights alone; a run continues from a last.state.safetensors",
+                       conf->resume);
+    im_log(IM_LOG_INFO, "beginning from another run's checkpoint", "file=%s",
+           im_log_quote(&(struct im_quoted){0}, conf->resume));
+    return 0;
+}
+
+/* 0, also when there is none: *ret is NULL then. */
+static int load_file(const struct im_child *child, struct tr_checkpoint_store *store,
+                     struct tr_safetensors **ret, struct tr_position *ret_at, struct im_text *text)
+{
+    int err = tr_checkpoint_load(store, ret, text);
+
+    if (err == -ENOENT)
+        err = load_foreign(child->conf, ret, text);
+    if (err == 0 && !*ret)
+        return 0;
+    if (err == 1)
+        warn("continuing from the checkpoint before the last", text);
+    return err < 0 ? err : read_position(child, *ret, ret_at, text);
+}
+
+/* One that cannot be used is none. */
+static void load_snapshot(const struct im_child *child, struct tr_safetensors **ret,
+                          struct tr_position *ret_at)
+{
+    struct im_text why = {""};
+    char *bytes = NULL;
+    size_t n = 0;
+    int err = im_snapshot_read(child->snapshot_fd, &bytes, &n, &why);
+
+    if (err == -ENOENT)
+        return;
+    if (err == 0)
+        err = tr_checkpoint_take("the snapshot in shared memory", bytes, n, ret, &why);
+    if (err == 0)
+        err = read_position(child, *ret, ret_at, &why);
+    if (err < 0) {
+        tr_safetensors_close(ret);
+        warn("the snapshot cannot be used; continuing without it", &why);
+    }
+}
+
+int tr_resume_find(struct im_child *child, struct tr_checkpoint_store *store, struct tr_resume *ret,
+                   struct im_text *text)
+{
+    struct tr_resume r = {0};
+    struct tr_position at_file = {0}, at_snapshot = {0};
+    int err = load_file(child, store, &r.file, &at_file, text);
+
+    load_snapshot(child, &r.snapshot, &at_snapshot);
+    /* Other flags or images than the run's are no damage: there is nothing to go on with. */
+    if (err == -EINVAL || (err < 0 && !r.snapshot)) {
+        tr_resume_close(&r);
+        return err;
+    }
+    if (err < 0) {
+        tr_safetensors_close(&r.file);
+        warn("continuing from the snapshot, for the checkpoint cannot be used", text);
+        text->s[0] = 0;
+    }
+    if (r.snapshot && (!r.file || at_snapshot.next_batch > at_file.next_batch)) {
+        r.state = r.snapshot;
+        ret->at = at_snapshot;
+    } else if (r.file) {
+        r.state = r.file;
+        ret->at = at_file;
+    }
+    if (r.state)
+        im_log(IM_LOG_INFO, "continuing", "from=%s next_batch=%" PRIu64 " step=%" PRIu64 " epoch=%" PRIu32,
+               r.state == r.file ? "checkpoint" : "snapshot", ret->at.next_batch, ret->at.steps,
+               ret->at.epochs);
+    ret->file = r.file;
+    ret->snapshot = r.snapshot;
+    ret->state = r.state;
+    return 0;
+}
+
+void tr_resume_close(struct tr_resume *resume)
+{
+    tr_safetensors_close(&resume->file);
+    tr_safetensors_close(&resume->snapshot);
+    resume->state = NULL;
+}

@@ -1,0 +1,97 @@
+/* safetensors files, the format in which the ecosystem exchanges weights (Hugging Face, safetensors 0.4 and
+ * later):
+ *
+ *     u64 N | N bytes of JSON, padded with blanks | the tensors' bytes, row-major; all little-endian
+ *
+ * In the JSON: "__metadata__":{"key":"value"} and "name":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}.
+ * Offsets count from the end of the header, begin and end; the tensors fill the rest of the file without
+ * holes or overlaps.
+ *
+ * The writer lays tensors out as the reference implementation does (by descending dtype, then by name; N
+ * padded to a multiple of 8), so that equal content gives equal bytes. The reader takes files from strangers:
+ * every number in the header is checked before it is used, and a file that breaks any rule of the format is
+ * refused as a whole. */
+#ifndef TRAINER_CHECKPOINT_SAFETENSORS_H
+#define TRAINER_CHECKPOINT_SAFETENSORS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct im_text;
+
+/* In the order of the reference's enum, which is the order of size and decides the layout of a file. */
+enum tr_dtype { TR_BOOL, TR_U8, TR_F16, TR_BF16, TR_I32, TR_F32, TR_F64, TR_I64 };
+#define TR_DTYPE_COUNT 8
+
+#define TR_TENSOR_RANK_MAX 8
+#define TR_SAFETENSORS_HEADER_MAX ((size_t)100000000)
+#define TR_SAFETENSORS_BYTES_MAX ((size_t)1 << 36)
+
+/* A tensor somewhere in memory. rank 0 is a scalar; an extent may be 0. */
+struct tr_tensor {
+    const char *name;
+    enum tr_dtype dtype;
+    int rank;
+    uint64_t shape[TR_TENSOR_RANK_MAX]; /* the first `rank` count */
+    const void *data;                   /* of a file that was read: not aligned, so copy it out */
+};
+
+/* One entry of the metadata; both are text, UTF-8. */
+struct tr_pair {
+    const char *key, *value;
+};
+
+size_t tr_dtype_bytes(enum tr_dtype dtype);
+const char *tr_dtype_name(enum tr_dtype dtype);
+
+/* Bytes of a tensor; -EOVERFLOW when they do not fit, -EINVAL for a rank out of range. */
+int tr_tensor_bytes(const struct tr_tensor *t, size_t *ret_bytes);
+
+/* The order in which the writer lays tensors out, as indices: ret_order[count]. */
+void tr_safetensors_order(const struct tr_tensor *tensors, size_t count, size_t *ret_order);
+
+/* Replaces the file at `path`, crash-safely (ipc/base/file.h). Names and metadata keys must be there once,
+ * and no tensor may be called __metadata__: -EINVAL. Other errors: negative errno. Each with a sentence. */
+int tr_safetensors_write(const char *path, const struct tr_tensor *tensors, size_t count,
+                         const struct tr_pair *metadata, size_t metadata_count, struct im_text *text);
+
+/* Where a file's bytes go, in their order and in pieces: memory, a count. 0, or a negative errno with a
+ * sentence, which ends the writing. */
+struct tr_sink {
+    void *context;
+    int (*write)(void *context, const void *bytes, size_t n, struct im_text *text);
+};
+
+/* The bytes that tr_safetensors_write() would write. `name` is what sentences call them. */
+int tr_safetensors_put(const char *name, const struct tr_sink *sink, const struct tr_tensor *tensors,
+                       size_t count, const struct tr_pair *metadata, size_t metadata_count,
+                       struct im_text *text);
+
+/* A file that was read, with all it holds. */
+struct tr_safetensors;
+
+/* Reads and checks a whole file. -EBADMSG: it breaks the format, with a sentence that says where; -ENOTSUP: a
+ * dtype or rank that we do not know; -EFBIG; other negative errno from reading. */
+int tr_safetensors_open(const char *path, struct tr_safetensors **ret_file, struct im_text *text);
+
+/* The same from memory, which must outlive the result; `path` is what sentences call it. */
+int tr_safetensors_parse(const char *path, const void *bytes, size_t n, struct tr_safetensors **ret_file,
+                         struct im_text *text);
+/* The same, and on success the result owns `bytes`, which are malloc'ed. */
+int tr_safetensors_take(const char *path, char *bytes, size_t n, struct tr_safetensors **ret_file,
+                        struct im_text *text);
+void tr_safetensors_close(struct tr_safetensors **file); /* nulls */
+
+/* Tensors in the order of their bytes in the file. They live as long as the file is open. */
+size_t tr_safetensors_count(const struct tr_safetensors *file);
+const struct tr_tensor *tr_safetensors_at(const struct tr_safetensors *file,
+                                          size_t i); /* NULL past the end */
+const struct tr_tensor *tr_safetensors_find(const struct tr_safetensors *file,
+                                            const char *name); /* NULL: not there */
+
+/* The metadata, in the order of the file. */
+size_t tr_safetensors_metadata_count(const struct tr_safetensors *file);
+struct tr_pair tr_safetensors_metadata_at(const struct tr_safetensors *file, size_t i);  /* i < count */
+const char *tr_safetensors_metadata(const struct tr_safetensors *file, const char *key); /* NULL: not there */
+
+#endif

@@ -1,0 +1,238 @@
+/* See state.h. What is saved is one table of tensors over host copies of the arenas; the sum of gradients
+ * comes last in it, so that a shorter count leaves it out. */
+#include "trainer/checkpoint/state.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ipc/base/err.h"
+#include "ipc/base/hash.h"
+
+enum { ARENAS_SAVED_MAX = 6 }; /* tables of the model's length that there can be */
+
+static void add(struct tr_state *s, const char *prefix, enum tr_dtype dtype, const struct im_tensor *t,
+                void *data)
+{
+    struct tr_tensor *tensor = &s->tensors[s->window_count];
+    const char *name = t->name;
+
+    if (prefix) {
+        char(*prefixed)[IM_TENSOR_NAME_MAX + 24] = &s->names[s->name_count++];
+
+        snprintf(*prefixed, sizeof *prefixed, "%s%s", prefix, t->name);
+        name = *prefixed;
+    }
+    *tensor = (struct tr_tensor){.name = name, .dtype = dtype, .rank = t->rank, .data = data};
+    for (int i = 0; i < t->rank; i++)
+        tensor->shape[i] = (uint64_t)t->shape[i];
+    s->destinations[s->window_count++] = data;
+}
+
+/* The tensors of one pair of arenas under a prefix; stats < 0: of the parameters alone. */
+static void add_all(struct tr_state *s, const struct im_model *model, const char *prefix, int params,
+                    int stats)
+{
+    for (int i = 0; i < model->tensor_count; i++) {
+        const struct im_tensor *t = &model->tensors[i];
+
+        switch (im_tensor_home(t)) {
+        case IM_HOME_PARAMS:
+            add(s, prefix, TR_F32, t, s->arenas[params] + t->offset);
+            break;
+        case IM_HOME_STATS:
+            if (stats >= 0)
+                add(s, prefix, TR_F32, t, s->arenas[stats] + t->offset);
+            break;
+        case IM_HOME_COUNTER:
+            if (stats >= 0)
+                add(s, prefix, TR_I64, t, &s->tracked);
+            break;
+        }
+    }
+}
+
+static void fill_table(struct tr_state *s, const struct im_model *model, enum im_optimizer optimizer)
+{
+    const bool adaptive = optimizer == IM_OPTIMIZER_ADAMW || optimizer == IM_OPTIMIZER_LAMB;
+
+    add_all(s, model, NULL, IM_ARENA_PARAMS, IM_ARENA_STATS);
+    add_all(s, model,
+            adaptive ? TR_CHECKPOINT_STATE_PREFIX "exp_avg." : TR_CHECKPOINT_STATE_PREFIX "momentum.",
+            IM_ARENA_MOMENTUM, -1);
+    if (s->arenas[IM_ARENA_SECOND])
+        add_all(s, model, TR_CHECKPOINT_STATE_PREFIX "exp_avg_sq.", IM_ARENA_SECOND, -1);
+    if (s->arenas[IM_ARENA_EMA])
+        add_all(s, model, TR_CHECKPOINT_AVERAGE_PREFIX, IM_ARENA_EMA, IM_ARENA_EMA_STATS);
+    s->count = s->window_count;
+    if (s->arenas[IM_ARENA_SUM])
+        add_all(s, model, TR_CHECKPOINT_STATE_PREFIX "gradient.", IM_ARENA_SUM, -1);
+}
+
+/* Gradients are made anew, statistics before a batch are of no use after it. */
+static bool is_saved(enum im_arena arena)
+{
+    return arena != IM_ARENA_GRADS && arena != IM_ARENA_STATS_BEFORE;
+}
+
+int tr_state_init(struct tr_state *s, struct im_network *net)
+{
+    const struct im_model *model = im_network_model(net);
+    size_t tensors = (size_t)model->tensor_count * ARENAS_SAVED_MAX;
+    bool complete = true;
+
+    *s = (struct tr_state){
+        .net = net,
+        .tensors = calloc(tensors, sizeof *s->tensors),
+        .destinations = calloc(tensors, sizeof *s->destinations),
+        .names = calloc(tensors, sizeof *s->names),
+    };
+    for (int i = 0; i < IM_ARENA_COUNT; i++) {
+        size_t floats = im_network_floats(net, (enum im_arena)i);
+
+        if (floats == 0 || !is_saved((enum im_arena)i))
+            continue;
+        s->arenas[i] = calloc(floats, sizeof(float));
+        complete = complete && s->arenas[i];
+    }
+    if (!complete || !s->tensors || !s->destinations || !s->names) {
+        tr_state_fini(s);
+        return -ENOMEM;
+    }
+    fill_table(s, model, im_network_optimizer(net));
+    return 0;
+}
+
+void tr_state_fini(struct tr_state *s)
+{
+    for (int i = 0; i < IM_ARENA_COUNT; i++)
+        free(s->arenas[i]);
+    free(s->tensors);
+    free(s->destinations);
+    free(s->names);
+    *s = (struct tr_state){0};
+}
+
+/* Network to host copies. */
+static int read_network(struct tr_state *s, struct im_text *text)
+{
+    int err = 0;
+
+    for (int i = 0; i < IM_ARENA_COUNT && err == 0; i++)
+        if (s->arenas[i])
+            err = im_network_read(s->net, (enum im_arena)i, s->arenas[i]);
+    if (err < 0)
+        return im_fail(text, err, "cannot copy the network from its device: %s", strerror(-err));
+    s->tracked = im_network_tracked(s->net);
+    return 0;
+}
+
+/* Tensors of a state whose position has this value of TR_POSITION_WINDOW. */
+static size_t tensor_count(const struct tr_state *s, const char *window)
+{
+    return window && strcmp(window, "0") != 0 ? s->window_count : s->count;
+}
+
+/* pairs: room for TR_POSITION_PAIRS. */
+static struct tr_checkpoint_content content_of(const struct tr_state *s,
+                                               const struct tr_position_text *position, struct tr_pair *pairs)
+{
+    const size_t count = tr_position_pairs(position, pairs);
+    const char *window = NULL;
+
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(pairs[i].key, TR_POSITION_WINDOW) == 0)
+            window = pairs[i].value;
+    return (struct tr_checkpoint_content){
+        .tensors = s->tensors,
+        .tensor_count = tensor_count(s, window),
+        .metadata = pairs,
+        .metadata_count = count,
+    };
+}
+
+int tr_state_save(struct tr_state *s, struct tr_checkpoint_store *store,
+                  const struct tr_position_text *position, int epoch, bool best, struct im_text *text)
+{
+    struct tr_pair pairs[TR_POSITION_PAIRS];
+    const struct tr_checkpoint_content content = content_of(s, position, pairs);
+    int err = read_network(s, text);
+
+    return err < 0 ? err : tr_checkpoint_save(store, &content, epoch, best, text);
+}
+
+int tr_state_put(struct tr_state *s, const char *name, const struct tr_sink *sink,
+                 const struct tr_position_text *position, struct im_text *text)
+{
+    struct tr_pair pairs[TR_POSITION_PAIRS];
+    const struct tr_checkpoint_content content = content_of(s, position, pairs);
+    int err = read_network(s, text);
+
+    return err < 0 ? err : tr_checkpoint_put(name, sink, &content, text);
+}
+
+int tr_state_hashes(struct tr_state *s, uint64_t ret_hashes[TR_STATE_KINDS], struct im_text *text)
+{
+    static const int kind[IM_ARENA_COUNT] = {
+        [IM_ARENA_PARAMS] = TR_STATE_PARAMETERS,    [IM_ARENA_MOMENTUM] = TR_STATE_OPTIMIZER,
+        [IM_ARENA_SECOND] = TR_STATE_OPTIMIZER,     [IM_ARENA_SUM] = TR_STATE_OPTIMIZER,
+        [IM_ARENA_EMA] = TR_STATE_AVERAGES,         [IM_ARENA_STATS] = TR_STATE_STATISTICS,
+        [IM_ARENA_EMA_STATS] = TR_STATE_STATISTICS,
+    };
+    int err = read_network(s, text);
+
+    memset(ret_hashes, 0, TR_STATE_KINDS * sizeof *ret_hashes);
+    for (int i = 0; i < IM_ARENA_COUNT && err == 0; i++) {
+        uint64_t *hash = &ret_hashes[kind[i]]; /* one arena's is the seed of the next */
+
+        if (s->arenas[i])
+            *hash =
+                im_hash64(s->arenas[i], im_network_floats(s->net, (enum im_arena)i) * sizeof(float), *hash);
+    }
+    return err;
+}
+
+static int count_bytes(void *context, const void *bytes, size_t n, struct im_text *text)
+{
+    uint64_t *sum = context;
+
+    (void)bytes;
+    (void)text;
+    *sum += n;
+    return 0;
+}
+
+int tr_state_bytes_max(struct tr_state *s, const struct tr_position_text *position, uint64_t *ret_bytes,
+                       struct im_text *text)
+{
+    const struct tr_sink sink = {.context = ret_bytes, .write = count_bytes};
+    struct tr_position_text longest = *position;
+    struct tr_pair pairs[TR_POSITION_PAIRS];
+    struct tr_checkpoint_content content;
+
+    for (size_t i = 0; i < longest.count; i++) {
+        memset(longest.value[i], '9', sizeof longest.value[i] - 1);
+        longest.value[i][sizeof longest.value[i] - 1] = 0;
+    }
+    content = content_of(s, &longest, pairs);
+    *ret_bytes = 0;
+    return tr_checkpoint_put("a snapshot", &sink, &content, text);
+}
+
+int tr_state_restore(struct tr_state *s, const struct tr_safetensors *from, struct im_text *text)
+{
+    const size_t count = tensor_count(s, tr_safetensors_metadata(from, TR_POSITION_WINDOW));
+    int err = tr_checkpoint_restore(from, s->tensors, s->destinations, count, text);
+
+    for (int i = 0; i < IM_ARENA_COUNT && err == 0; i++) {
+        if (!s->arenas[i])
+            continue;
+        err = im_network_write(s->net, (enum im_arena)i, s->arenas[i]);
+        if (err < 0)
+            im_fail(text, err, "cannot copy the network to its device: %s", strerror(-err));
+    }
+    if (err == 0)
+        im_network_set_tracked(s->net, s->tracked);
+    return err;
+}

@@ -1,0 +1,51 @@
+/* A network's tensors to and from a checkpoint: torchvision's names for the model, and beside them
+ *
+ *     optimizer.momentum.*                            SGD, LARS
+ *     optimizer.exp_avg.*, optimizer.exp_avg_sq.*     AdamW, LAMB, as PyTorch calls them
+ *     ema.*                                           averaged weights and statistics
+ *     optimizer.gradient.*                            the sum of an unfinished accumulation window; only then
+ */
+#ifndef TRAINER_CHECKPOINT_STATE_H
+#define TRAINER_CHECKPOINT_STATE_H
+
+#include "trainer/checkpoint/checkpoint.h"
+#include "trainer/checkpoint/position.h"
+#include "trainer/network/network.h"
+
+/* Host copies of a network's arenas, and the table of tensors over them. */
+struct tr_state {
+    struct im_network *net;        /* borrowed */
+    float *arenas[IM_ARENA_COUNT]; /* NULL: not saved */
+    int64_t tracked;
+    struct tr_tensor *tensors;
+    void **destinations;
+    char (*names)[IM_TENSOR_NAME_MAX + 24]; /* of those with a prefix */
+    size_t name_count;
+    size_t count;        /* tensors between two windows */
+    size_t window_count; /* and within one */
+};
+
+/* -ENOMEM. */
+int tr_state_init(struct tr_state *s, struct im_network *net);
+void tr_state_fini(struct tr_state *s); /* zeroed is fine */
+
+/* Network to files: see tr_checkpoint_save. */
+int tr_state_save(struct tr_state *s, struct tr_checkpoint_store *store,
+                  const struct tr_position_text *position, int epoch, bool best, struct im_text *text);
+
+/* The bytes of the state's file, to anywhere; `name` is what sentences call them. */
+int tr_state_put(struct tr_state *s, const char *name, const struct tr_sink *sink,
+                 const struct tr_position_text *position, struct im_text *text);
+
+/* As many bytes as tr_state_put() can come to with these keys of a position, whatever their values. */
+int tr_state_bytes_max(struct tr_state *s, const struct tr_position_text *position, uint64_t *ret_bytes,
+                       struct im_text *text);
+
+/* 64-bit hashes of what a state holds, by kind, to tell whether that of another process is the same. */
+enum { TR_STATE_PARAMETERS, TR_STATE_OPTIMIZER, TR_STATE_AVERAGES, TR_STATE_STATISTICS, TR_STATE_KINDS };
+int tr_state_hashes(struct tr_state *s, uint64_t ret_hashes[TR_STATE_KINDS], struct im_text *text);
+
+/* A loaded checkpoint into the network. -EBADMSG when it is another network's. */
+int tr_state_restore(struct tr_state *s, const struct tr_safetensors *from, struct im_text *text);
+
+#endif

@@ -1,0 +1,28 @@
+/* Between model.c, which owns a model's tables, and resnet.c, which fills them. */
+#ifndef TRAINER_MODEL_BUILD_H
+#define TRAINER_MODEL_BUILD_H
+
+#include "trainer/model/model.h"
+
+enum {
+    TR_TENSORS_MAX = 1024, /* resnet152 has 932 */
+    TR_LAYERS_MAX = 640,   /* resnet152 has 364, with blur and stochastic depth 421 */
+};
+
+struct tr_init {
+    enum im_init kind;
+    double value;
+};
+
+/* Appends the tensor prefix.leaf at the end of its arena; shape: up to the first 0. Returns its number. */
+int tr_model_tensor(struct im_model *m, const char *prefix, const char *leaf, enum im_tensor_kind kind,
+                    const int shape[4], struct tr_init init);
+
+/* Appends a layer and returns its number. */
+int tr_model_layer(struct im_model *m, struct im_layer layer, const char *name);
+
+/* The residual networks. The model has its tables and what of the configuration it keeps; -EINVAL when there
+ * is no such network. Resolves AUTO. */
+int tr_resnet_build(struct im_model *m, const struct im_model_config *config);
+
+#endif

@@ -1,8 +1,0 @@
-/* `imsuper model`: what a network consists of and what it costs. */
-#ifndef TRAINER_MODEL_TABLE_H
-#define TRAINER_MODEL_TABLE_H
-
-/* argv[0] is the command's name, flags follow. Returns an exit status (ipc/child.h). */
-int tr_cmd_model(int argc, char **argv);
-
-#endif

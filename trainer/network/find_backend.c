@@ -1,0 +1,47 @@
+/* The list of backends. A device that this build or this machine lacks is an error with a sentence, never
+ * another device in its place. */
+#include "trainer/backends/backend.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "ipc/base/err.h"
+#include "trainer/backends/cuda/module.h"
+
+static int find_cuda(const struct im_backend_ops **ret_ops, struct im_text *text)
+{
+    const struct tr_cuda_table *table;
+    int err = tr_cuda_load(&table, text);
+
+    if (err < 0)
+        return err;
+    if (!table->backend)
+        return im_fail(text, -ENOSYS, "this build's " TR_CUDA_FILE " has no backend in it");
+    *ret_ops = table->backend;
+    return 0;
+}
+
+int im_backend_find(const char *name, const struct im_backend_ops **ret_ops, struct im_text *text)
+{
+    static const struct im_backend_ops *const known[] = {
+#ifdef IMSUPER_ONEDNN
+        &im_backend_onednn,
+#endif
+        &im_backend_ref};
+
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+        if (strcmp(known[i]->name, name) == 0) {
+            *ret_ops = known[i];
+            return 0;
+        }
+    }
+    if (strcmp(name, "cuda") == 0)
+        return find_cuda(ret_ops, text);
+#ifndef IMSUPER_ONEDNN
+    if (strcmp(name, "onednn") == 0)
+        return im_fail(text, -ENOENT,
+                       "this build has no oneDNN: configure it with -D IMSUPER_ONEDNN=on, or use "
+                       "--backend ref, which is far slower");
+#endif
+    return im_fail(text, -ENOENT, "there is no trainer backend \"%s\"; known are cuda, onednn and ref", name);
+}

@@ -1,0 +1,90 @@
+/* A batch norm whose only reader adds or pools it moves to that reader's place: everything the reader takes
+ * is there by then. What a fork of the network leaves as two gradients becomes one where a convolution can
+ * add to what lies there: in backward order it comes after the value's other users, and it may write over
+ * their gradient once nobody else reads it. Only an ADD gives one gradient to two values; the other one's
+ * maker has run by then if it stands behind the convolution in the model. */
+#include "trainer/network/fuse.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+static int users_of(const struct tr_fused *layers, int count, int value)
+{
+    int users = 0;
+
+    for (int i = value + 1; i < count; i++)
+        users += !layers[i].absorbed && (layers[i].layer.in[0] == value || layers[i].layer.in[1] == value);
+    return users;
+}
+
+/* Batch norm `norm` takes the place of layer `at`. */
+static void absorb(struct tr_fused *layers, int at, int norm)
+{
+    struct im_layer *l = &layers[at].layer, *bn = &layers[norm].layer;
+
+    l->kind = IM_OP_BN;
+    l->in[0] = bn->in[0];
+    l->relu |= bn->relu;
+    l->tensor = bn->tensor;
+    layers[norm].absorbed = true;
+}
+
+static void fuse_one(struct tr_fused *layers, int count, int i, uint32_t fuses)
+{
+    const enum im_op_kind kind = layers[i].layer.kind;
+    const int from = layers[i].layer.in[0];
+
+    if ((kind != IM_OP_ADD && kind != IM_OP_MAXPOOL) || layers[from].layer.kind != IM_OP_BN ||
+        layers[from].adds || layers[from].pools || users_of(layers, count, from) != 1)
+        return;
+    if (kind == IM_OP_ADD && (fuses & IM_FUSES_ADD) && !layers[from].layer.relu &&
+        layers[i].layer.in[1] != from) {
+        absorb(layers, i, from);
+        layers[i].adds = true;
+    } else if (kind == IM_OP_MAXPOOL && (fuses & IM_FUSES_POOL) && layers[from].layer.relu) {
+        absorb(layers, i, from);
+        layers[i].pools = true;
+    }
+}
+
+/* Whether the gradient that user `j` leaves for `value` is read by nobody else when layer i has its turn. */
+static bool leaves_free(const struct tr_fused *user, int value, int i)
+{
+    const struct im_layer *l = &user->layer;
+    int other = l->in[0] == value ? l->in[1] : l->in[0];
+
+    return l->kind != IM_OP_ADD || (other != value && other > i);
+}
+
+static bool may_sum(const struct tr_fused *layers, int count, int i)
+{
+    const int value = layers[i].layer.in[0];
+    bool any = false;
+
+    if (layers[i].layer.kind != IM_OP_CONV || layers[value].layer.kind == IM_OP_INPUT)
+        return false;
+    for (int j = i + 1; j < count; j++) {
+        if (layers[j].absorbed || (layers[j].layer.in[0] != value && layers[j].layer.in[1] != value))
+            continue;
+        if (!leaves_free(&layers[j], value, i))
+            return false;
+        any = true;
+    }
+    return any;
+}
+
+int tr_fuse(const struct im_model *m, uint32_t fuses, bool training, struct tr_fused **ret_layers)
+{
+    struct tr_fused *layers = calloc((size_t)m->layer_count, sizeof(*layers));
+
+    if (!layers)
+        return -ENOMEM;
+    for (int i = 0; i < m->layer_count; i++)
+        layers[i].layer = m->layers[i];
+    for (int i = 1; i < m->layer_count; i++)
+        fuse_one(layers, m->layer_count, i, fuses);
+    for (int i = 1; i < m->layer_count && training && (fuses & IM_FUSES_SUM); i++)
+        layers[i].sums_dx = !layers[i].absorbed && may_sum(layers, m->layer_count, i);
+    *ret_layers = layers;
+    return 0;
+}

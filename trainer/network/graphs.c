@@ -1,0 +1,161 @@
+/* The graph of a batch's shape, found or made, and the memory that all graphs share. The number of graphs is
+ * bounded: the least recently used one makes room. */
+#include <errno.h>
+#include <string.h>
+
+#include "ipc/base/err.h"
+#include "trainer/network/impl.h"
+#include "trainer/network/memory.h"
+
+enum {
+    BATCH_MAX = 1 << 16,
+    SIZE_MAX_PX = 1 << 12,
+};
+
+/* Grows the arena of activations; what was in it is lost, which is fine between steps. */
+static int reserve(struct im_network *net, const struct im_graph *graph, struct im_text *text)
+{
+    const size_t bytes = im_graph_bytes(graph);
+    int err;
+
+    if (bytes <= net->value_bytes)
+        return 0;
+    for (int i = 0; i < TR_GRAPHS_MAX; i++)
+        tr_entry_forget(net, &net->graphs[i]);
+    net->ops->buffer_free(net->backend, net->values, net->value_bytes);
+    net->values = NULL;
+    net->value_bytes = 0;
+    err = net->ops->buffer_new(net->backend, bytes, (void **)&net->values);
+    if (err < 0)
+        return im_fail(text, err,
+                       "no memory for activations: %s needs %zu MiB for this batch; use a smaller batch",
+                       net->model->name, bytes >> 20);
+    net->value_bytes = bytes;
+    net->apart_bytes = im_graph_bytes_apart(graph);
+    return 0;
+}
+
+/* The entry of this shape, or the one to replace. */
+static struct tr_graph_entry *find(struct im_network *net, int n, int size, bool training)
+{
+    struct tr_graph_entry *oldest = &net->graphs[0];
+
+    for (int i = 0; i < TR_GRAPHS_MAX; i++) {
+        struct tr_graph_entry *e = &net->graphs[i];
+
+        if (e->graph && e->n == n && e->size == size && e->training == training)
+            return e;
+        if (!e->graph ? oldest->graph != NULL : oldest->graph && e->used < oldest->used)
+            oldest = e;
+    }
+    return oldest;
+}
+
+/* Bytes that the arena of activations may have; SIZE_MAX: not known. */
+static size_t memory_limit(const struct im_network *net)
+{
+    size_t copies = im_network_bytes(net).arenas;
+    size_t left = net->ops->memory_left ? net->ops->memory_left(net->backend) : 0;
+
+    if (net->memory_max > 0)
+        return net->memory_max;
+    if (left == 0)
+        return SIZE_MAX;
+    return net->value_bytes + (left > copies ? left - copies : 0);
+}
+
+/* Plans the graph; the estimate comes first because plans of a batch far too large would already take scratch
+ * memory in proportion. */
+static int plan_graph(struct im_network *net, const struct im_graph_config *config,
+                      struct im_graph **ret_graph, struct im_text *text)
+{
+    size_t bytes = tr_memory_estimate(config), limit = memory_limit(net);
+    struct im_graph *graph = NULL;
+    int err;
+
+    if (bytes > net->value_bytes && bytes > limit)
+        return tr_memory_refuse(config, bytes, limit, text);
+    err = im_graph_new(config, &graph, text);
+    if (err < 0)
+        return err;
+    bytes = im_graph_bytes(graph);
+    limit = memory_limit(net);
+    if (bytes > net->value_bytes && bytes > limit) {
+        im_graph_free(graph);
+        return tr_memory_refuse(config, bytes, limit, text);
+    }
+    /* Before the arena takes its memory: what is timed needs some too. */
+    err = net->ops->settle ? net->ops->settle(net->backend, text) : 0;
+    if (err < 0) {
+        im_graph_free(graph);
+        return err;
+    }
+    *ret_graph = graph;
+    return 0;
+}
+
+int tr_network_entry(struct im_network *net, int n, int size, bool training,
+                     struct tr_graph_entry **ret_entry, struct im_text *text)
+{
+    struct tr_graph_entry *e = find(net, n, size, training);
+    int err;
+
+    if (!e->graph || e->n != n || e->size != size || e->training != training) {
+        struct im_graph_config config = {.ops = net->ops,
+                                         .bn_sync = net->bn_sync,
+                                         .backend = net->backend,
+                                         .model = net->model,
+                                         .n = n,
+                                         .size = size,
+                                         .training = training,
+                                         .seed = net->seed,
+                                         .loss = net->loss,
+                                         .precision = net->precision};
+        struct im_graph *graph = NULL;
+
+        if (n < 1 || n > BATCH_MAX || size < 1 || size > SIZE_MAX_PX)
+            return im_fail(text, -EINVAL,
+                           "a batch of %d images of %d x %d is outside 1 to %d images of at most %d", n, size,
+                           size, BATCH_MAX, SIZE_MAX_PX);
+        memcpy(config.mean, net->mean, sizeof(config.mean));
+        memcpy(config.std, net->std, sizeof(config.std));
+        err = plan_graph(net, &config, &graph, text);
+        if (err < 0)
+            return err;
+        tr_entry_forget(net, e);
+        im_graph_free(e->graph);
+        *e = (struct tr_graph_entry){.graph = graph, .n = n, .size = size, .training = training};
+    }
+    err = reserve(net, e->graph, text);
+    if (err < 0)
+        return err;
+    e->used = ++net->clock;
+    *ret_entry = e;
+    return 0;
+}
+
+int im_network_graph(struct im_network *net, int n, int size, bool training, struct im_graph **ret_graph,
+                     struct im_text *text)
+{
+    struct tr_graph_entry *e = NULL;
+    int err = tr_network_entry(net, n, size, training, &e, text);
+
+    *ret_graph = err < 0 ? NULL : e->graph;
+    return err;
+}
+
+int im_network_prepare(struct im_network *net, int n, int size, bool training, struct im_text *text)
+{
+    struct im_graph *graph = NULL;
+
+    return im_network_graph(net, n, size, training, &graph, text);
+}
+
+int im_network_describe(struct im_network *net, int n, int size, bool training, char *lines,
+                        size_t line_bytes, struct im_text *text)
+{
+    struct im_graph *graph = NULL;
+    int err = im_network_graph(net, n, size, training, &graph, text);
+
+    return err < 0 ? err : im_graph_describe(graph, lines, line_bytes);
+}

@@ -1,0 +1,84 @@
+/* Memory is asked for once, as one arena, so that a batch that is too large is a sentence at the start and
+ * not the kernel's out-of-memory killer in the middle of a run. */
+#include "trainer/network/memory.h"
+
+#include <errno.h>
+
+#include "ipc/base/err.h"
+
+static size_t planned(const struct im_graph_config *config)
+{
+    struct im_graph *graph = NULL;
+    size_t bytes =
+        im_graph_new(config, &graph, NULL) == 0 ? im_graph_bytes(graph) + im_graph_own_bytes(graph) : 0;
+
+    im_graph_free(graph);
+    return bytes;
+}
+
+size_t tr_memory_estimate(const struct im_graph_config *config)
+{
+    struct im_graph_config plain = *config;
+    struct im_backend *ref = NULL;
+    struct im_backend_ops alike = im_backend_ref;
+    size_t bytes;
+
+    if (config->ops->measure) {
+        plain.only_measure = true;
+        return planned(&plain);
+    }
+    if (im_backend_ref.open(1, &ref, NULL) < 0)
+        return 0;
+    alike.fuses = config->ops->fuses;
+    plain.ops = &alike;
+    plain.backend = ref;
+    bytes = planned(&plain);
+    im_backend_ref.close(ref);
+    return bytes;
+}
+
+int tr_memory_largest(const struct im_graph_config *config, size_t limit)
+{
+    struct im_graph_config c = *config;
+    int fits = 0, too_many = config->n + 1;
+
+    while (too_many - fits > 1) {
+        size_t bytes;
+
+        c.n = fits + (too_many - fits) / 2;
+        bytes = tr_memory_estimate(&c);
+        if (bytes > 0 && bytes <= limit)
+            fits = c.n;
+        else
+            too_many = c.n;
+    }
+    if (config->ops->measure)
+        return fits;
+    /* What the estimate does not know of is a few per cent. */
+    for (c.n = fits; c.n > 0; c.n -= c.n / 64 + 1) {
+        size_t bytes = planned(&c);
+
+        if (bytes > 0 && bytes <= limit)
+            return c.n;
+    }
+    return 0;
+}
+
+int tr_memory_refuse(const struct im_graph_config *config, size_t bytes, size_t limit, struct im_text *text)
+{
+    const double gib = 1 << 30;
+    int largest = tr_memory_largest(config, limit);
+
+    if (largest == 0)
+        return im_fail(text, -ENOMEM,
+                       "%s needs %.2f GiB at batch %d of %d x %d pixels in %s and has %.2f GiB: not even one "
+                       "image fits",
+                       config->model->name, (double)bytes / gib, config->n, config->size, config->size,
+                       config->training ? "training" : "validation", (double)limit / gib);
+    return im_fail(
+        text, -ENOMEM,
+        "%s needs %.2f GiB at batch %d of %d x %d pixels in %s and has %.2f GiB; the largest batch that "
+        "fits is %d",
+        config->model->name, (double)bytes / gib, config->n, config->size, config->size,
+        config->training ? "training" : "validation", (double)limit / gib, largest);
+}

@@ -1,0 +1,296 @@
+/* Whole steps on devices that take them: what is enqueued, in which order, and which of it is recorded.
+ *
+ * The first step of its kind runs as it is enqueued: libraries load what they need then, and plans learn what
+ * they need to know. The second one is recorded; from then on it is replayed. Kinds are told apart by the
+ * batch's shape and by its place in its window. Steps without samples, which only come with several ranks,
+ * are few and run as they are.
+ *
+ * Ranks sum gradients in buckets: runs of the arena from its end to its beginning, which is about the order
+ * in which backward fills it. All ranks have the same buckets in the same order, whatever their batch's
+ * shape. */
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+
+#include "ipc/base/err.h"
+#include "trainer/network/fuse.h"
+#include "trainer/network/impl.h"
+
+#define BUCKET_FLOATS                                                                                        \
+    ((size_t)8                                                                                               \
+     << 20) /* 32 MiB: large enough for the bandwidth, small enough to overlap                     \
+                       */
+
+bool im_network_takes_steps(const struct im_network *net)
+{
+    return net->ops->step != NULL;
+}
+
+/* ---- sums over the ranks ---- */
+
+/* The first layer, in forward order, of those that own parameters from `from` on, up to `to`. */
+static int owner(const struct im_model *m, size_t from, size_t to)
+{
+    int first = m->layer_count;
+
+    for (int i = m->layer_count - 1; i > 0; i--) {
+        const struct im_layer *l = &m->layers[i];
+        const int tensors = l->kind == IM_OP_CONV ? 1 : 2;
+
+        for (int k = 0; l->tensor >= 0 && k < tensors; k++) {
+            const struct im_tensor *t = &m->tensors[l->tensor + k];
+
+            if (t->offset + t->count > from && t->offset < to)
+                first = i;
+        }
+    }
+    return first;
+}
+
+int tr_network_buckets(struct im_network *net)
+{
+    const size_t floats = net->model->param_floats, count = (floats + BUCKET_FLOATS - 1) / BUCKET_FLOATS;
+    size_t to = floats;
+
+    net->buckets = calloc(count, sizeof(*net->buckets));
+    if (!net->buckets)
+        return -ENOMEM;
+    for (net->bucket_count = 0; to > 0; net->bucket_count++) {
+        size_t from = to > BUCKET_FLOATS ? to - BUCKET_FLOATS : 0;
+
+        net->buckets[net->bucket_count] =
+            (struct tr_bucket){.first = from, .count = to - from, .layer = owner(net->model, from, to)};
+        to = from;
+    }
+    return 0;
+}
+
+/* A step that is being enqueued. */
+struct pass {
+    struct im_network *net;
+    size_t shared; /* buckets whose sum has begun */
+};
+
+static int share(struct pass *p, int layer)
+{
+    struct im_network *net = p->net;
+    int err = 0;
+
+    for (; err == 0 && p->shared < net->bucket_count && layer <= net->buckets[p->shared].layer; p->shared++)
+        err = net->ops->step->sum(net->backend, net->arenas[IM_ARENA_GRADS] + net->buckets[p->shared].first,
+                                  net->buckets[p->shared].count);
+    return err;
+}
+
+static int layer_done(void *context, int layer)
+{
+    return share(context, layer);
+}
+
+/* ---- a rank without samples ---- */
+
+static int no_norm(struct im_network *net, const struct tr_fused *layer, bool forward)
+{
+    if (!net->bn_sync || layer->absorbed || layer->layer.kind != IM_OP_BN)
+        return 0;
+    return net->ops->step->no_norm(net->backend, layer->layer.channels, forward);
+}
+
+/* Its part in what the others do, in the order in which they do it. */
+static int take_part(struct pass *p)
+{
+    struct im_network *net = p->net;
+    const int count = net->model->layer_count;
+    struct tr_fused *layers = NULL;
+    int err = tr_fuse(net->model, net->ops->fuses, true, &layers);
+
+    if (err == 0)
+        err = net->ops->step->no_batch(net->backend, net->arenas[IM_ARENA_GRADS],
+                                       im_network_floats(net, IM_ARENA_GRADS));
+    for (int i = 0; i < count && err == 0; i++)
+        err = no_norm(net, &layers[i], true);
+    for (int i = count - 2; i > 0 && err == 0; i--) {
+        err = no_norm(net, &layers[i], false);
+        if (err == 0)
+            err = share(p, i);
+    }
+    free(layers);
+    return err;
+}
+
+/* ---- what a step is made of ---- */
+
+static int gradients(struct pass *p, struct im_graph *graph)
+{
+    struct im_network *net = p->net;
+    const struct im_step_ops *ops = net->ops->step;
+    const struct im_graph_memory m = tr_network_memory(net);
+    int err = tr_network_copy(net, IM_ARENA_STATS_BEFORE, IM_ARENA_STATS);
+
+    if (err == 0 && !graph)
+        err = take_part(p);
+    if (err == 0 && graph)
+        err = im_graph_forward_staged(graph, &m);
+    if (err == 0 && graph)
+        err = im_graph_backward_telling(graph, &m, layer_done, p);
+    if (err == 0)
+        err = share(p, 0);
+    return err < 0 ? err
+                   : ops->restore(net->backend, net->arenas[IM_ARENA_STATS],
+                                  net->arenas[IM_ARENA_STATS_BEFORE], im_network_floats(net, IM_ARENA_STATS));
+}
+
+static int update(struct im_network *net, bool nesterov)
+{
+    const struct im_step_ops *ops = net->ops->step;
+    const struct im_update u = {.kind = net->optimizer,
+                                .w = net->arenas[IM_ARENA_PARAMS],
+                                .m = net->arenas[IM_ARENA_MOMENTUM],
+                                .v = net->arenas[IM_ARENA_SECOND],
+                                .g = net->arenas[IM_ARENA_GRADS],
+                                .spans = net->spans,
+                                .span_count = net->span_count,
+                                .nesterov = nesterov};
+    int err = ops->decide(net->backend, u.g, im_network_floats(net, IM_ARENA_GRADS),
+                          net->optimizer == IM_OPTIMIZER_LAMB);
+
+    return err < 0 ? err
+                   : ops->update(net->backend, &u, net->arenas[IM_ARENA_EMA], net->arenas[IM_ARENA_EMA_STATS],
+                                 net->arenas[IM_ARENA_STATS], im_network_floats(net, IM_ARENA_STATS));
+}
+
+static int enqueue(struct im_network *net, struct im_graph *graph, const struct im_step *step)
+{
+    const struct im_step_ops *ops = net->ops->step;
+    struct pass p = {.net = net};
+    int err = gradients(&p, graph);
+
+    if (err == 0)
+        err = ops->sum_tally(net->backend);
+    if (err == 0)
+        err = ops->join(net->backend);
+    if (err == 0)
+        err = im_network_accumulate(net, step->first, step->last);
+    if (err == 0 && step->last)
+        err = update(net, step->hyper.nesterov);
+    return err < 0 ? err : ops->outcome(net->backend, step->last);
+}
+
+/* ---- recordings ---- */
+
+void tr_entry_forget(struct im_network *net, struct tr_graph_entry *e)
+{
+    for (int i = 0; i < TR_STEP_KINDS && net->backend && net->ops->step; i++) {
+        net->ops->step->recording_free(net->backend, e->recordings[i]);
+        e->recordings[i] = NULL;
+    }
+}
+
+static int record(struct im_network *net, struct im_graph *graph, const struct im_step *step,
+                  struct im_recording **ret)
+{
+    const struct im_step_ops *ops = net->ops->step;
+    int err = ops->record_begin(net->backend), ended;
+
+    if (err < 0)
+        return err;
+    err = enqueue(net, graph, step);
+    ended = ops->record_end(net->backend, ret);
+    return err < 0 ? err : ended;
+}
+
+static int run(struct im_network *net, struct tr_graph_entry *e, const struct im_step *step)
+{
+    const struct im_step_ops *ops = net->ops->step;
+    const int kind = step->first | step->last << 1;
+    struct im_recording **r = &e->recordings[kind];
+    int err = -ESTALE;
+
+    if (*r)
+        err = ops->replay(net->backend, *r);
+    if (err != -ESTALE)
+        return err;
+    ops->recording_free(net->backend, *r);
+    *r = NULL;
+    if (!e->has_run[kind] || net->plain_steps) {
+        e->has_run[kind] = true;
+        return enqueue(net, e->graph, step);
+    }
+    err = record(net, e->graph, step, r);
+    if (err == -ESTALE) /* something has moved: once more as it is */
+        return enqueue(net, e->graph, step);
+    return err < 0 ? err : ops->replay(net->backend, *r);
+}
+
+/* ---- steps ---- */
+
+static struct im_rule rule_of(const struct im_step *step)
+{
+    const struct im_hyper *h = &step->hyper;
+
+    return (struct im_rule){.lr = h->lr,
+                            .momentum = h->momentum,
+                            .beta2 = h->beta2,
+                            .eps = h->eps,
+                            .weight_decay = h->weight_decay,
+                            .trust = h->trust,
+                            .unscale = step->unscale,
+                            .loss_scale = step->loss_scale,
+                            .clip_norm = step->clip_norm,
+                            .ema_take = 1 - step->ema_decay,
+                            .updates = h->step - 1};
+}
+
+static int begin_empty(struct im_network *net, const struct im_rule *rule, const struct im_step *step)
+{
+    int err = net->ops->step->stage(net->backend, &(struct im_inputs){.rule = rule});
+
+    return err < 0 ? err : enqueue(net, NULL, step);
+}
+
+int im_network_step_begin(struct im_network *net, const struct im_batch *batch, const struct im_step *step,
+                          struct im_text *text)
+{
+    const struct im_rule rule = rule_of(step);
+    struct tr_graph_entry *e = NULL;
+    int err = batch->n > 0 ? tr_network_check_labels(net, batch, text) : 0;
+
+    if (err == 0 && batch->n > 0)
+        err = tr_network_entry(net, batch->n, batch->size, true, &e, text);
+    if (err < 0)
+        return err;
+    err = net->ops->step->refresh(net->backend, net->arenas[IM_ARENA_PARAMS],
+                                  im_network_floats(net, IM_ARENA_PARAMS), net->param_version);
+    if (err == 0 && !e)
+        err = begin_empty(net, &rule, step);
+    if (err == 0 && e)
+        err = im_graph_stage(e->graph, batch, step->label_smoothing, step->divisor, &rule);
+    if (err == 0 && e)
+        err = run(net, e, step);
+    return err < 0 ? tr_network_failed(net, err, "training step", text) : 0;
+}
+
+int im_network_step_end(struct im_network *net, struct im_outcome *ret_outcome, struct im_text *text)
+{
+    int err = net->ops->step->wait(net->backend, ret_outcome);
+
+    if (err > 0)
+        return err;
+    if (err < 0)
+        return tr_network_failed(net, err, "training step", text);
+    net->tracked += isfinite(ret_outcome->tally.loss_sum);
+    return 0;
+}
+
+int im_network_prefetch(struct im_network *net, const struct im_batch *batch, struct im_text *text)
+{
+    const size_t bytes = (size_t)batch->n * (size_t)batch->size * (size_t)batch->size * 3;
+    int err = net->ops->step->prefetch(net->backend, batch->pixels, bytes);
+
+    return err < 0 ? tr_network_failed(net, err, "training step", text) : 0;
+}
+
+bool im_network_pixels_taken(struct im_network *net)
+{
+    return net->ops->step->taken(net->backend) > 0; /* what is wrong with the device, _end() says */
+}

@@ -1,0 +1,12 @@
+/* From options to a network: the same for a run and for the commands that measure. */
+#ifndef TRAINER_NETWORK_CONFIG_H
+#define TRAINER_NETWORK_CONFIG_H
+
+#include "ipc/config/conf.h"
+#include "trainer/network/network.h"
+
+/* -EINVAL with a sentence. *ret's strings live as long as conf. */
+int tr_network_config(const struct im_conf *conf, int classes, struct im_network_config *ret,
+                      struct im_text *text);
+
+#endif

@@ -1,0 +1,245 @@
+/* A trainer from its options to its first batch, and its end. The order says what waits for what: the
+ * position first, because the data plane starts on it while the network is being built; what takes memory
+ * before the run says that it is ready, so that a run which lacks it ends here. */
+#include "trainer/impl.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "ipc/base/log.h"
+#include "trainer/backends/cuda/device.h"
+#include "trainer/backends/cuda/plan_cache.h"
+#include "trainer/checkpoint/import.h"
+#include "trainer/checkpoint/resume.h"
+#include "trainer/model/flops.h"
+#include "trainer/network_config.h"
+
+/* A first start takes minutes on a GPU: it is seen, and ends when the run does. */
+static int planning(void *context, int at, int of)
+{
+    struct im_child *child = context;
+
+    im_stats_gauge(child->stats, IM_G_PLANS_OF, of);
+    im_stats_gauge(child->stats, IM_G_PLANS, at);
+    atomic_fetch_add_explicit(&child->entry->progress, 1, memory_order_relaxed);
+    return im_child_should_leave(child);
+}
+
+static int open_network(struct tr_trainer *t, struct im_text *text)
+{
+    struct im_network_config config;
+    int err = tr_network_config(t->child->conf, (int)t->child->run->geometry.classes, &config, text);
+
+    if (err < 0)
+        return err;
+    if (t->child->conf->sync_bn && t->child->conf->ranks > 1)
+        config.bn_sync = &t->team.bn_sync;
+    if (im_conf_gpu(t->child->conf, t->child->index) >= 0)
+        config.device.index = im_conf_gpu(t->child->conf, t->child->index);
+    config.device.progress = planning;
+    config.device.progress_context = t->child;
+    if (tr_plans_path(t->plans, sizeof t->plans) == 0)
+        config.device.cache = t->plans;
+    config.rank_sum = tr_team_rank_sum(&t->team);
+    tr_recipe_network(t->child->conf, &config);
+    return im_network_new(&config, &t->net, text);
+}
+
+/* The optimiser's steps of every epoch, for all ranks alike. */
+static int open_schedule(struct tr_trainer *t, struct im_text *text)
+{
+    const struct im_plan *plan = t->child->plan;
+    struct tr_schedule_epoch *epochs = calloc(plan->phases, sizeof *epochs);
+    const uint32_t window = (uint32_t)t->child->conf->accumulate;
+    uint32_t count = 0;
+    int err;
+
+    if (!epochs)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < plan->phases; i++)
+        if (plan->phase[i].split == IM_TRAIN)
+            epochs[count++] =
+                (struct tr_schedule_epoch){.steps = (plan->phase[i].steps + window - 1) / window,
+                                           .images = plan->phase[i].batch_size * plan->ranks * window};
+    err = tr_schedule_init(&t->schedule, t->child->conf, epochs, count, text);
+    free(epochs);
+    return err;
+}
+
+/* Finds where the run stands, and says so at once: the data plane can start on it while the network is being
+ * built. */
+static int find_position(struct tr_trainer *t, struct tr_resume *ret_from, struct im_text *text)
+{
+    const struct im_conf *conf = t->child->conf;
+    char directory[PATH_MAX];
+    int err, n = snprintf(directory, sizeof directory, "%s/checkpoints", conf->run_dir);
+
+    if (n < 0 || (size_t)n >= sizeof directory)
+        return -ENAMETOOLONG;
+    err = tr_team_await_leader(t->child);
+    if (err)
+        return err;
+    err = tr_trainer_leads(t)
+              ? tr_checkpoint_store_open(&t->store, directory, (int)conf->checkpoint_keep, text)
+              : tr_checkpoint_store_view(&t->store, directory, text);
+    if (err == 0)
+        err = tr_resume_find(t->child, &t->store, ret_from, text);
+    if (err < 0)
+        return err;
+    t->at = ret_from->state ? ret_from->at : tr_position_start(conf);
+    atomic_store_explicit(&t->child->entry->position, t->at.next_batch + 1, memory_order_release);
+    return 0;
+}
+
+static int open_snapshot(struct tr_trainer *t, struct im_text *text)
+{
+    struct tr_position_text position;
+
+    tr_trainer_position(t, &position);
+    return tr_snapshot_open(&t->snapshot, t->child, &t->state, &position, t->at.next_batch, text);
+}
+
+/* The pass of `split` from the position on that takes most memory; NULL: there is none. */
+static const struct im_phase *largest_pass(const struct tr_trainer *t, uint32_t split)
+{
+    const struct im_plan *plan = t->child->plan;
+    const struct im_phase *found = NULL, *now = im_plan_phase_of_batch(plan, t->at.next_batch);
+    uint64_t most = 0;
+
+    for (const struct im_phase *p = now; p && p < plan->phase + plan->phases; p++) {
+        uint64_t pixels = (uint64_t)p->batch_size * p->image_size * p->image_size;
+
+        if (p->split == split && pixels > most) {
+            most = pixels;
+            found = p;
+        }
+    }
+    return found;
+}
+
+static int prepare_pass(struct tr_trainer *t, const struct im_phase *p, struct im_text *text)
+{
+    int n = p ? (int)im_plan_batch_count(t->child->plan, p->first_batch, t->child->index) : 0;
+
+    return n > 0 ? im_network_prepare(t->net, n, (int)p->image_size, p->split == IM_TRAIN, text) : 0;
+}
+
+/* The graphs of full batches: the largest first, so that a run that lacks the memory for its last epochs says
+ * so now, then those that come first. Other sizes and short batches get theirs when they come. */
+static int prepare(struct tr_trainer *t, struct im_text *text)
+{
+    const struct im_plan *plan = t->child->plan;
+    const struct im_phase *now = im_plan_phase_of_batch(plan, t->at.next_batch);
+    int err = prepare_pass(t, largest_pass(t, IM_TRAIN), text);
+
+    if (err == 0)
+        err = prepare_pass(t, largest_pass(t, IM_VAL), text);
+    for (const struct im_phase *p = now; p && p < now + 2 && p < plan->phase + plan->phases && err == 0; p++)
+        err = prepare_pass(t, p, text);
+    return err;
+}
+
+/* A new run's weights, where they are not the drawn ones. */
+static int import(struct tr_trainer *t, struct im_text *text)
+{
+    const struct im_conf *conf = t->child->conf;
+    size_t loaded = 0;
+    int err;
+
+    if (!conf->init_from[0])
+        return 0;
+    err = tr_import(conf->init_from, t->net, conf->init_skip_head, &loaded, text);
+    if (err == 0 && conf->ema > 0 && im_network_average(t->net, 0) < 0)
+        err = im_fail(text, -EIO, "the averaged weights could not be set");
+    if (err == 0)
+        im_log(IM_LOG_INFO, "weights loaded", "from=%s tensors=%zu",
+               im_log_quote(&(struct im_quoted){0}, conf->init_from), loaded);
+    return err;
+}
+
+/* What the driver says about this rank's GPU, for people: no run ends because it says nothing. */
+static int watch_gpu(struct tr_trainer *t, struct im_text *text)
+{
+    const struct im_conf *conf = t->child->conf;
+    const int device = im_conf_gpu(conf, t->child->index);
+    struct tr_gpu_facts facts = {0};
+    int err;
+
+    if (device < 0)
+        return 0;
+    err = tr_cuda_load(&t->cuda, text);
+    if (err == 0)
+        err = t->cuda->gpu_look(device, &facts, text);
+    if (err < 0)
+        return err;
+    t->peak = tr_peak_flops(facts.name, (enum im_precision)conf->amp, conf->tf32);
+    return tr_telemetry_open(t->child->stats, facts.uuid, TR_TELEMETRY_INTERVAL_NS, &t->telemetry);
+}
+
+/* A device fetches batches from the ring by itself. Where the kernel or the driver refuses, they are copied
+ * first. */
+static void lock_ring(struct tr_trainer *t)
+{
+    const struct im_segment *ring = &t->child->run->batch_segment[t->child->index];
+    struct im_text text = {0};
+
+    if (im_network_lock_host(t->net, ring->map, ring->bytes, &text) == 0)
+        t->locked = ring->map;
+    else
+        im_log(IM_LOG_WARN, "the batch ring is not page-locked: each batch is copied once more", "why=%s",
+               im_log_quote(&(struct im_quoted){0}, text.s));
+}
+
+int tr_trainer_open(struct tr_trainer *t, struct im_text *text)
+{
+    struct tr_resume from = {0};
+    int err = find_position(t, &from, text);
+
+    if (err == 0)
+        err = tr_team_open(&t->team, t->child, text);
+    if (err == 0)
+        err = open_network(t, text);
+    if (err == 0)
+        err = open_schedule(t, text);
+    if (err == 0)
+        tr_recipe_init(&t->recipe, t->child->conf, t->net, &t->schedule, t->child->index);
+    if (err == 0)
+        err = tr_state_init(&t->state, t->net);
+    if (err == 0 && from.state)
+        err = tr_state_restore(&t->state, from.state, text);
+    if (err == 0 && !from.state)
+        err = import(t, text);
+    if (err == 0 && from.file && tr_trainer_leads(t))
+        err = tr_checkpoint_mend(&t->store, from.file, text) < 0 ? -EIO : 0;
+    tr_resume_close(&from);
+    if (err == 0 && t->at.steps > 0)
+        t->lr = tr_schedule_lr(&t->schedule, t->at.steps - 1);
+    if (err == 0)
+        err = prepare(t, text);
+    if (err == 0)
+        err = open_snapshot(t, text);
+    if (err == 0 && tr_trainer_leads(t))
+        err = tr_report_open(&t->report, t->child, &t->at, text);
+    if (err == 0)
+        lock_ring(t);
+    if (err == 0)
+        err = watch_gpu(t, text);
+    t->valid = calloc(t->child->run->geometry.batch_size_max, 1);
+    return err == 0 && !t->valid ? -ENOMEM : err;
+}
+
+void tr_trainer_close(struct tr_trainer *t, bool failed)
+{
+    tr_telemetry_close(t->telemetry);
+    tr_report_close(&t->report);
+    if (failed) /* the others may be gone, and the device wait for them */
+        tr_team_abort(&t->team);
+    tr_snapshot_close(&t->snapshot);
+    tr_schedule_fini(&t->schedule);
+    tr_state_fini(&t->state);
+    if (t->locked)
+        im_network_unlock_host(t->net, t->locked);
+    im_network_free(t->net);
+    tr_team_close(&t->team);
+    free(t->valid);
+}

@@ -1,0 +1,264 @@
+/* Schedules: see schedule.h for the formulas. All arithmetic is in double; the optimiser rounds once.
+ *
+ * Steps past the end have the values of the end: a run that was continued with fewer epochs asks for them. */
+#include "trainer/optim/schedule.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+
+#include "ipc/base/err.h"
+#include "ipc/config/lr_range.h"
+
+/* One part of a course: from `from` at its start to `to` at its end, both positions in steps. */
+struct part {
+    double start, end;
+    double from, to;
+};
+
+static bool is_by_epoch(enum im_conf_schedule kind)
+{
+    return kind == IM_SCHEDULE_STEP || kind == IM_SCHEDULE_MULTISTEP || kind == IM_SCHEDULE_EXPONENTIAL ||
+           kind == IM_SCHEDULE_TRIANGULAR;
+}
+
+/* Steps in the first `epochs` epochs; a part of one counts by its share. */
+static double steps_of(const struct tr_schedule *s, double epochs)
+{
+    double whole = floor(epochs);
+    uint32_t e = whole < s->epochs ? (uint32_t)whole : s->epochs;
+    double rest = e < s->epochs ? (epochs - whole) * (double)(s->first[e + 1] - s->first[e]) : 0;
+
+    return (double)s->first[e] + rest;
+}
+
+static double scale_of(const struct im_conf *conf, uint32_t images)
+{
+    double times = images / 256.0;
+
+    switch ((enum im_conf_lr_scale)conf->lr_scale) {
+    case IM_LR_SCALE_LINEAR:
+        return times;
+    case IM_LR_SCALE_SQRT:
+        return sqrt(times);
+    default:
+        return 1;
+    }
+}
+
+/* The steps of the course that an epoch belongs to; the warm-up is no part of it. */
+struct span {
+    double first, end;
+};
+
+static struct span course_of(const struct tr_schedule *s, uint32_t epoch)
+{
+    const uint32_t *course = s->course[epoch < s->epochs ? epoch : s->epochs - 1];
+    const double first = (double)s->first[course[0]];
+
+    return (struct span){first > s->warmup_steps ? first : s->warmup_steps, (double)s->first[course[1]]};
+}
+
+/* One course, or one for each entry of resize-schedule. */
+static void divide(struct tr_schedule *s)
+{
+    struct im_conf_resize r = {.count = 0};
+
+    if (s->conf->schedule_restarts && im_conf_resize(s->conf, &r, NULL) < 0)
+        r.count = 0;
+    for (uint32_t e = 0; e < s->epochs; e++) {
+        s->course[e][0] = 0;
+        s->course[e][1] = s->epochs;
+        for (int i = 0; i < r.count; i++) {
+            if (r.entry[i].first > e + 1 || e + 1 > r.entry[i].last)
+                continue;
+            s->course[e][0] = r.entry[i].first - 1;
+            s->course[e][1] = r.entry[i].last < s->epochs ? r.entry[i].last : s->epochs;
+        }
+    }
+}
+
+/* OneCycleLR divides by the length of the rise: nothing may be left of it but a step or more. */
+static int check_onecycle(const struct tr_schedule *s, uint32_t epoch, struct im_text *text)
+{
+    const struct span span = course_of(s, epoch);
+    double steps = span.end - span.first, pct = s->conf->pct_start;
+
+    if (pct * steps > 1 && steps > 2)
+        return 0;
+    if (s->course[epoch][0] > 0 || s->course[epoch][1] < s->epochs)
+        return im_fail(
+            text, -EINVAL,
+            "onecycle: pct-start %g of the %g steps of epochs %u to %u leaves no step to rise in; want "
+            "more than one (schedule-restarts gives each size a course of its own)",
+            pct, steps, s->course[epoch][0] + 1, s->course[epoch][1]);
+    return im_fail(text, -EINVAL,
+                   "onecycle: pct-start %g of the %g steps after warm-up leaves no step to rise in; want "
+                   "more than one",
+                   pct, steps);
+}
+
+int tr_schedule_init(struct tr_schedule *s, const struct im_conf *conf, const struct tr_schedule_epoch *epoch,
+                     uint32_t epochs, struct im_text *text)
+{
+    struct tr_schedule made = {.conf = conf,
+                               .epochs = epochs,
+                               .first = calloc((size_t)epochs + 1, sizeof *made.first),
+                               .scale = calloc((size_t)epochs + 1, sizeof *made.scale),
+                               .course = calloc((size_t)epochs + 1, sizeof *made.course)};
+    int err = made.first && made.scale && made.course ? 0 : -ENOMEM;
+
+    for (uint32_t e = 0; e < epochs && err == 0; e++) {
+        if (epoch[e].steps == 0)
+            err = im_fail(text, -EINVAL, "epoch %u has no step", e + 1);
+        made.first[e + 1] = made.first[e] + epoch[e].steps;
+        made.scale[e] = scale_of(conf, epoch[e].images);
+    }
+    if (err == 0) {
+        divide(&made);
+        made.warmup_steps = steps_of(&made, conf->warmup_epochs);
+        made.milestones = im_conf_milestones(conf->milestones, made.milestone);
+        if (conf->schedule == IM_SCHEDULE_MULTISTEP && made.milestones < 0)
+            err = im_fail(text, -EINVAL, "milestones: \"%s\" is no list of epochs", conf->milestones);
+    }
+    for (uint32_t e = 0; e < epochs && err == 0 && conf->schedule == IM_SCHEDULE_ONECYCLE; e++)
+        err = check_onecycle(&made, e, text);
+    if (err < 0)
+        tr_schedule_fini(&made);
+    else
+        *s = made;
+    return err;
+}
+
+void tr_schedule_fini(struct tr_schedule *s)
+{
+    free(s->first);
+    free(s->scale);
+    free(s->course);
+    *s = (struct tr_schedule){0};
+}
+
+/* The epoch that a step belongs to; `epochs` past the end. */
+static uint32_t epoch_of(const struct tr_schedule *s, uint64_t step)
+{
+    uint32_t low = 0, high = s->epochs;
+
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+
+        if (s->first[middle + 1] <= step)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static double anneal(const struct im_conf *conf, const struct part *p, double t)
+{
+    double x = (t - p->start) / (p->end - p->start);
+
+    if (conf->anneal == IM_ANNEAL_LINEAR)
+        return p->from + (p->to - p->from) * x;
+    return p->to + (p->from - p->to) / 2 * (1 + cos(M_PI * x));
+}
+
+/* The course of OneCycleLR over the values low, high, end: t of n steps; with three phases it passes `low`
+ * again. */
+static double onecycle(const struct im_conf *conf, double low, double high, double end, double t, double n)
+{
+    double rise = conf->pct_start * n - 1, back = 2 * conf->pct_start * n - 2, last = n - 1;
+    struct part up = {0, rise, low, high};
+    struct part down = {rise, conf->three_phase ? back : last, high, conf->three_phase ? low : end};
+    struct part out = {back, last, low, end};
+
+    if (t > last)
+        t = last;
+    if (t <= up.end)
+        return anneal(conf, &up, t);
+    return t <= down.end || !conf->three_phase ? anneal(conf, &down, t) : anneal(conf, &out, t);
+}
+
+/* The family that takes one course from the end of the warm-up on: t of n steps. */
+static double course(const struct im_conf *conf, double t, double n)
+{
+    double x = t < n ? t / n : 1, low = conf->lr / conf->div_factor;
+
+    switch ((enum im_conf_schedule)conf->schedule) {
+    case IM_SCHEDULE_COSINE:
+        return conf->lr_min + (conf->lr - conf->lr_min) * 0.5 * (1 + cos(M_PI * x));
+    case IM_SCHEDULE_POLYNOMIAL:
+        return conf->lr_min + (conf->lr - conf->lr_min) * pow(1 - x, conf->poly_power);
+    case IM_SCHEDULE_ONECYCLE:
+        return onecycle(conf, low, conf->lr, low / conf->final_div_factor, t, n);
+    default:
+        return conf->lr;
+    }
+}
+
+/* FFCV's line, at a whole epoch. */
+static double triangle(const struct tr_schedule *s, double epoch)
+{
+    const double lr = s->conf->lr, peak = s->conf->lr_peak_epoch, end = s->epochs;
+
+    if (epoch <= peak)
+        return peak > 0 ? 1e-4 * lr + (lr - 1e-4 * lr) * (epoch / peak) : lr;
+    return epoch >= end ? 0 : lr - lr * ((epoch - peak) / (end - peak));
+}
+
+/* The family that follows the epoch's number. */
+static double by_epoch(const struct tr_schedule *s, uint32_t epoch, uint64_t step)
+{
+    const struct im_conf *conf = s->conf;
+    double share, here;
+    int passed = 0;
+
+    switch ((enum im_conf_schedule)conf->schedule) {
+    case IM_SCHEDULE_STEP:
+        return conf->lr * pow(conf->gamma, (double)(epoch / conf->step_epochs));
+    case IM_SCHEDULE_MULTISTEP:
+        while (passed < s->milestones && s->milestone[passed] <= epoch)
+            passed++;
+        return conf->lr * pow(conf->gamma, passed);
+    case IM_SCHEDULE_EXPONENTIAL:
+        return conf->lr * pow(conf->gamma, epoch);
+    default:
+        if (epoch >= s->epochs)
+            return 0;
+        share = (double)(step - s->first[epoch]) / (double)(s->first[epoch + 1] - s->first[epoch]);
+        here = triangle(s, epoch);
+        return here + (triangle(s, epoch + 1.0) - here) * share;
+    }
+}
+
+double tr_schedule_lr(const struct tr_schedule *s, uint64_t step)
+{
+    const struct im_conf *conf = s->conf;
+    uint32_t epoch = epoch_of(s, step);
+    const struct span span = course_of(s, epoch);
+    double t = (double)step - span.first, n = span.end - span.first;
+    double scale = s->scale[epoch < s->epochs ? epoch : s->epochs - 1];
+    double warm = (double)step < s->warmup_steps
+                      ? conf->warmup_factor + (1 - conf->warmup_factor) * (double)step / s->warmup_steps
+                      : 1;
+
+    if (conf->sweep)
+        return im_sweep_lr(conf->start_lr, conf->end_lr, step, (uint64_t)conf->num_iter);
+    if (is_by_epoch((enum im_conf_schedule)conf->schedule))
+        return scale * warm * by_epoch(s, epoch, step);
+    if ((double)step < s->warmup_steps) /* nothing need be left after it */
+        return scale * warm * course(conf, 0, n > 0 ? n : 1);
+    return scale * course(conf, t, n);
+}
+
+double tr_schedule_momentum(const struct tr_schedule *s, uint64_t step)
+{
+    const struct im_conf *conf = s->conf;
+    const struct span span = course_of(s, epoch_of(s, step));
+    double t = (double)step - span.first;
+
+    if (conf->schedule != IM_SCHEDULE_ONECYCLE || !conf->cycle_momentum)
+        return conf->opt == IM_CONF_OPT_ADAMW || conf->opt == IM_CONF_OPT_LAMB ? conf->beta1 : conf->momentum;
+    return onecycle(conf, conf->max_momentum, conf->base_momentum, conf->max_momentum, t < 0 ? 0 : t,
+                    span.end - span.first);
+}

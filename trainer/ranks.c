@@ -1,0 +1,401 @@
+/* Why agreement at every step: the ranks read the shared flags (stop, save) at different moments. Were each
+ * to act on what it sees, one would stop before a step that another has begun. So each says what it has seen,
+ * and all act on the union.
+ *
+ * Why a lost peer is waited out: the supervisor sees a death by itself and brings everyone back to the last
+ * checkpoint. A survivor that left first would look like the one that failed. */
+#include "trainer/ranks.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ipc/base/fault.h"
+#include "ipc/base/log.h"
+#include "ipc/wait.h"
+#include "trainer/backends/cuda/module.h"
+
+#define WATCH_SPIN_NS (IM_MS / 2)     /* before a wait gives its core away */
+#define JUDGEMENT_NS (10 * IM_SECOND) /* how long the supervisor may take to notice a death */
+
+static int publish(void *context, const void *card, size_t bytes)
+{
+    return im_peers_publish(context, card, bytes);
+}
+
+static int look(void *context, int rank, void *ret_card, size_t *ret_bytes)
+{
+    struct im_child *child = context;
+
+    return im_peers_look(child, (uint32_t)rank, (im_ns)child->conf->rank_timeout_ms * IM_MS, ret_card,
+                         ret_bytes);
+}
+
+static int ask_leave(void *context)
+{
+    return im_child_should_leave(context);
+}
+
+/* What a failed collective means. */
+static int lost(struct tr_team *t, int err, struct im_text *text)
+{
+    struct im_event *event = &t->child->run->control->event_done[t->child->index];
+    im_ns until = im_now() + JUDGEMENT_NS;
+
+    if (err != -ECONNRESET && err != -ETIMEDOUT)
+        return err;
+    im_log(IM_LOG_INFO, "a collective failed", "why=%s", im_log_quote(&(struct im_quoted){0}, text->s));
+    while (err == -ECONNRESET && im_now() < until) {
+        uint32_t seen = im_event_look(event);
+        int leave = im_child_should_leave(t->child);
+
+        if (leave)
+            return leave;
+        im_event_wait(event, seen, IM_WAIT_MAX_NS);
+    }
+    return IM_EXIT_PEER;
+}
+
+int tr_team_await_leader(struct im_child *child)
+{
+    return child->index == 0 ? 0 : im_peers_await_position(child, 0);
+}
+
+/* Room for [count] floats of this rank, to be filled in and gathered; it grows to the widest layer and stays.
+ */
+static float *room_for(struct tr_team *t, size_t count)
+{
+    size_t others = count * t->child->plan->ranks;
+
+    if (others + count > t->gathered_floats) {
+        free(t->gathered);
+        t->gathered = malloc((others + count) * sizeof *t->gathered);
+        t->gathered_floats = t->gathered ? others + count : 0;
+    }
+    return t->gathered ? t->gathered + others : NULL;
+}
+
+static int gather(struct tr_team *t, const float *mine, size_t count)
+{
+    t->failed = t->ops->allgather(t->comm, mine, count, t->gathered, &t->why);
+    return t->failed;
+}
+
+/* Chan, Golub and LeVeque's formula for the moments of parts: M = sum m_r, mu = sum m_r mu_r / M,
+ * var = sum m_r (var_r + (mu_r - mu)^2) / M; in double, in the order of the ranks. */
+static void combine_moments(const struct tr_team *t, int channels, double *count, float *mean, float *var)
+{
+    const size_t stride = 2 * (size_t)channels + 1;
+    const uint32_t ranks = t->child->plan->ranks;
+    const float *all = t->gathered;
+    double m = 0;
+
+    for (uint32_t r = 0; r < ranks; r++)
+        m += (double)all[r * stride];
+    for (size_t c = 0; c < (size_t)channels; c++) {
+        double mu = 0, v = 0;
+
+        for (uint32_t r = 0; r < ranks; r++)
+            mu += (double)all[r * stride] * (double)all[r * stride + 1 + c] / m;
+        for (uint32_t r = 0; r < ranks; r++) {
+            double d = (double)all[r * stride + 1 + c] - mu;
+
+            v += (double)all[r * stride] * ((double)all[r * stride + 1 + (size_t)channels + c] + d * d) / m;
+        }
+        mean[c] = (float)mu;
+        var[c] = (float)v;
+    }
+    *count = m;
+}
+
+static int sync_moments(void *context, int channels, double *count, float *mean, float *var)
+{
+    struct tr_team *t = context;
+    const size_t n = (size_t)channels;
+    float *mine = room_for(t, 2 * n + 1);
+    int err;
+
+    if (!mine)
+        return -ENOMEM;
+    mine[0] = (float)*count;
+    memcpy(mine + 1, mean, n * sizeof *mean);
+    memcpy(mine + 1 + n, var, n * sizeof *var);
+    err = gather(t, mine, 2 * n + 1);
+    if (err == 0)
+        combine_moments(t, channels, count, mean, var);
+    return err;
+}
+
+static void combine_sums(const struct tr_team *t, size_t stride, size_t at, size_t count, float *ret)
+{
+    for (size_t c = 0; c < count; c++) {
+        double sum = 0;
+
+        for (uint32_t r = 0; r < t->child->plan->ranks; r++)
+            sum += (double)t->gathered[r * stride + at + c];
+        ret[c] = (float)sum;
+    }
+}
+
+static int sync_sums(void *context, int channels, float *a, float *b)
+{
+    struct tr_team *t = context;
+    const size_t n = (size_t)channels;
+    float *mine = room_for(t, 2 * n);
+    int err;
+
+    if (!mine)
+        return -ENOMEM;
+    memcpy(mine, a, n * sizeof *a);
+    memcpy(mine + n, b, n * sizeof *b);
+    err = gather(t, mine, 2 * n);
+    if (err == 0) {
+        combine_sums(t, 2 * n, 0, n, a);
+        combine_sums(t, 2 * n, n, n, b);
+    }
+    return err;
+}
+
+/* Into the stream: done when the ranks have come to it. */
+static int device_sum(void *context, void *x, size_t count, bool is_double, struct CUstream_st *stream)
+{
+    struct tr_team *t = context;
+
+    t->failed =
+        t->ops->reduce_on(t->comm, x, count, is_double ? TR_COMM_DOUBLE : TR_COMM_FLOAT, stream, &t->why);
+    return t->failed;
+}
+
+/* While the host waits for the device, which waits for others' sums. The limit is of one step's waits. */
+static int device_watch(void *context)
+{
+    struct tr_team *t = context;
+    const im_ns now = im_now();
+    int err = t->ops->watch(t->comm, &t->why);
+
+    if (t->waits_since == 0)
+        t->waits_since = now;
+    if (err == 0)
+        err = im_child_should_leave(t->child);
+    if (err == IM_EXIT_RESUMABLE) /* the run has ended in the middle of a step: nothing is saved */
+        err = IM_EXIT_FORCED;
+    if (err == 0 && now - t->waits_since > (im_ns)t->child->conf->rank_timeout_ms * IM_MS)
+        err = im_fail(&t->why, -ETIMEDOUT, "a step on the GPU did not end within %.0f s: a rank has not come",
+                      (double)t->child->conf->rank_timeout_ms / 1000);
+    t->failed = err;
+    if (err == 0 && now - t->waits_since > WATCH_SPIN_NS)
+        poll(NULL, 0, 1);
+    return err;
+}
+
+const struct im_rank_sum *tr_team_rank_sum(struct tr_team *t)
+{
+    return t->child->plan->ranks > 1 && t->ops->reduce_on ? &t->rank_sum : NULL;
+}
+
+int tr_team_judge(struct tr_team *t, int err, struct im_text *text)
+{
+    if (err >= 0 || t->failed == 0)
+        return err;
+    *text = t->why;
+    return lost(t, t->failed, text);
+}
+
+static int find_transport(const struct im_child *child, const struct tr_comm_ops **ret_ops,
+                          struct im_text *text)
+{
+    const int ranks = (int)child->plan->ranks;
+    const struct tr_cuda_table *module;
+    int err;
+
+    if (ranks == 1 || child->conf->backend != IM_BACKEND_CUDA)
+        return tr_comm_find(ranks, ret_ops, text);
+    err = tr_cuda_load(&module, text);
+    if (err < 0)
+        return err;
+    if (!module->comm)
+        return im_fail(text, -ENOSYS, "the CUDA backend was built without NCCL, by which GPUs work together");
+    *ret_ops = module->comm;
+    return 0;
+}
+
+int tr_team_open(struct tr_team *t, struct im_child *child, struct im_text *text)
+{
+    const struct tr_comm_config config = {
+        .rank = (int)child->index,
+        .ranks = (int)child->plan->ranks,
+        .timeout_ms = child->conf->rank_timeout_ms,
+        .device = im_conf_gpu(child->conf, child->index),
+        .deterministic = child->conf->deterministic,
+        .rendezvous = {.context = child, .publish = publish, .look = look, .leave = ask_leave},
+    };
+    int err;
+
+    *t = (struct tr_team){.child = child,
+                          .peers = {.child = child},
+                          .rank_sum = {.context = t, .sum = device_sum, .watch = device_watch},
+                          .bn_sync = {.context = t, .moments = sync_moments, .sums = sync_sums}};
+    static_assert(IM_CARD_BYTES >= TR_CARD_BYTES_MAX, "a card fits its place");
+    err = find_transport(child, &t->ops, text);
+    if (err == 0)
+        err = t->ops->open(&config, &t->comm, text);
+    return err < 0 ? lost(t, err, text) : err;
+}
+
+void tr_team_abort(struct tr_team *t)
+{
+    if (t->ops && t->ops->abort && t->comm)
+        t->ops->abort(t->comm);
+}
+
+void tr_team_close(struct tr_team *t)
+{
+    if (t->ops)
+        t->ops->close(t->comm);
+    free(t->gathered);
+    *t = (struct tr_team){0};
+}
+
+int tr_team_agree(struct tr_team *t, struct tr_agreement *a)
+{
+    const double mine[] = {a->stop, a->saves, (double)a->usable};
+    double all[IM_RANKS_MAX][IM_PEER_VALUES];
+    int leave;
+
+    if (t->child->plan->ranks == 1)
+        return 0;
+    t->waits_since = 0;
+    leave = im_peers_exchange(&t->peers, mine, 3, all);
+    if (leave)
+        return leave;
+    *a = (struct tr_agreement){0};
+    for (uint32_t r = 0; r < t->child->plan->ranks; r++) {
+        a->stop |= all[r][0] != 0;
+        a->saves = (uint32_t)fmax(a->saves, all[r][1]);
+        a->usable += (uint64_t)all[r][2];
+    }
+    return 0;
+}
+
+int tr_team_sum_tally(struct tr_team *t, struct im_tally *tally)
+{
+    const double mine[] = {tally->loss_sum, tally->valid, tally->top1, tally->top5};
+    double all[IM_RANKS_MAX][IM_PEER_VALUES];
+    int leave;
+
+    if (t->child->plan->ranks == 1)
+        return 0;
+    leave = im_peers_exchange(&t->peers, mine, 4, all);
+    if (leave)
+        return leave;
+    *tally = (struct im_tally){0};
+    for (uint32_t r = 0; r < t->child->plan->ranks; r++) {
+        tally->loss_sum += all[r][0];
+        tally->valid += (uint32_t)all[r][1];
+        tally->top1 += (uint32_t)all[r][2];
+        tally->top5 += (uint32_t)all[r][3];
+    }
+    return 0;
+}
+
+int tr_team_sum_gradients(struct tr_team *t, struct im_network *net, struct im_text *text)
+{
+    int err;
+
+    t->shared = false;
+    IM_FAULT("trainer.gradients.before");
+    err = t->ops->allreduce_sum(t->comm, im_network_arena(net, IM_ARENA_GRADS),
+                                im_network_floats(net, IM_ARENA_GRADS), text);
+    IM_FAULT("trainer.gradients.after");
+    return err < 0 ? lost(t, err, text) : 0;
+}
+
+int tr_team_share_statistics(struct tr_team *t, struct im_network *net, struct im_text *text)
+{
+    static const enum im_arena shared[] = {IM_ARENA_STATS, IM_ARENA_EMA_STATS};
+    int err = 0;
+
+    for (size_t i = 0; i < sizeof shared / sizeof *shared && err == 0; i++)
+        err = t->ops->broadcast(t->comm, im_network_arena(net, shared[i]),
+                                im_network_floats(net, shared[i]) * sizeof(float), 0, text);
+    t->shared = err == 0;
+    return err < 0 ? lost(t, err, text) : 0;
+}
+
+/* Numbers of an exchange are doubles, which hold 32 bits exactly. */
+static void split(const uint64_t hashes[TR_STATE_KINDS], double *ret)
+{
+    for (int kind = 0; kind < TR_STATE_KINDS; kind++) {
+        ret[2 * kind] = (double)(hashes[kind] >> 32);
+        ret[2 * kind + 1] = (double)(hashes[kind] & UINT32_MAX);
+    }
+}
+
+static bool is_same(const double *a, const double *b, int kind)
+{
+    return a[2 * kind] == b[2 * kind] && a[2 * kind + 1] == b[2 * kind + 1];
+}
+
+/* The first rank whose state of this kind is not that of most ranks (of rank 0 where two are as many); -1:
+ * none. */
+static int odd_one(double (*all)[IM_PEER_VALUES], int ranks, int kind)
+{
+    int most = 0, most_count = 0;
+
+    for (int r = 0; r < ranks; r++) {
+        int count = 0;
+
+        for (int q = 0; q < ranks; q++)
+            count += is_same(all[r], all[q], kind);
+        if (count > most_count) {
+            most = r;
+            most_count = count;
+        }
+    }
+    for (int r = 0; r < ranks; r++)
+        if (!is_same(all[r], all[most], kind))
+            return r;
+    return -1;
+}
+
+int tr_team_compare(struct tr_team *t, struct tr_state *state, uint64_t step, struct im_text *text)
+{
+    static const char *const names[] = {[TR_STATE_PARAMETERS] = "parameters",
+                                        [TR_STATE_OPTIMIZER] = "optimiser's state",
+                                        [TR_STATE_AVERAGES] = "averages",
+                                        [TR_STATE_STATISTICS] = "statistics"};
+    const int ranks = (int)t->child->plan->ranks;
+    double mine[IM_PEER_VALUES] = {0}, all[IM_RANKS_MAX][IM_PEER_VALUES];
+    uint64_t hashes[TR_STATE_KINDS];
+    int err;
+
+    static_assert(2 * TR_STATE_KINDS <= IM_PEER_VALUES, "the hashes fit an exchange");
+    if (ranks == 1)
+        return 0;
+    err = tr_state_hashes(state, hashes, text);
+    if (err < 0)
+        return err;
+    if (!t->shared)
+        hashes[TR_STATE_STATISTICS] = 0;
+    split(hashes, mine);
+    err = im_peers_exchange(&t->peers, mine, 2 * TR_STATE_KINDS, all);
+    for (int kind = 0; kind < TR_STATE_KINDS && err == 0; kind++) {
+        int odd = odd_one(all, ranks, kind);
+
+        if (odd >= 0)
+            return im_fail(text, -EIO,
+                           "after step %" PRIu64
+                           " trainer#%d holds other %s than %s; all should be equal to the "
+                           "bit. Nothing was saved: the same command goes on from the checkpoint before",
+                           step, odd, names[kind], ranks == 2 ? "trainer#0" : "most others");
+    }
+    return err;
+}
+
+int tr_team_meet(struct tr_team *t)
+{
+    return tr_team_agree(t, &(struct tr_agreement){0});
+}

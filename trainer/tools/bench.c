@@ -1,0 +1,384 @@
+/* imsuper bench trainer and imsuper profile trainer.
+ *
+ * A round is a second's worth of steps (one at least) after a first step that plans and warms up; --passes
+ * says how many rounds. Bench takes the clock around a round. Profile takes it around every op: two calls of
+ * some 25 ns each, so its steps are those of bench. Its numbers are the medians of a layer's times, which
+ * what else the machine does moves less than means. */
+#include "trainer/tools/bench.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "ipc/base/clock.h"
+#include "ipc/base/err.h"
+#include "ipc/base/json.h"
+#include "ipc/base/rng.h"
+#include "ipc/child.h"
+#include "trainer/backends/cuda/plan_cache.h"
+#include "trainer/backends/step.h"
+#include "trainer/network_config.h"
+
+enum { STEPS_MAX = 1000 }; /* whose times are kept */
+
+struct bench {
+    struct im_conf conf;
+    struct im_network *net;
+    bool locked;          /* the pixels, for a device */
+    char plans[PATH_MAX]; /* file of what is known of the GPU's kernels */
+    struct im_graph *graph;
+    struct im_batch batch;
+    uint8_t *pixels;
+    int32_t *labels;
+    uint64_t steps;
+    double *rates; /* images/s of each round */
+    double cpu_ms; /* of all threads, for an image; measured on top of rates */
+    int layers;
+    struct im_layer_time *times; /* [STEPS_MAX][layers]; profile only */
+    double *totals, *updates;    /* ms of each step, and of its update */
+    int kept;
+};
+
+static double median(double *values, int count)
+{
+    for (int i = 1; i < count; i++)
+        for (int k = i; k > 0 && values[k] < values[k - 1]; k--) {
+            double swap = values[k];
+
+            values[k] = values[k - 1];
+            values[k - 1] = swap;
+        }
+    return values[count / 2];
+}
+
+static void draw(struct bench *b)
+{
+    struct im_rng r = im_rng_at(b->conf.seed, IM_RNG_SYNTH, 0, 0);
+    size_t pixels = (size_t)b->batch.n * (size_t)b->batch.size * (size_t)b->batch.size * 3;
+
+    for (size_t i = 0; i < pixels; i++)
+        b->pixels[i] = (uint8_t)im_rng_u32(&r);
+    for (int i = 0; i < b->batch.n; i++)
+        b->labels[i] = (int32_t)im_rng_below(&r, (uint64_t)b->conf.classes);
+}
+
+/* As a run has its ring. */
+static void lock(struct bench *b, size_t bytes)
+{
+    struct im_text why = {""};
+
+    b->locked = im_network_lock_host(b->net, b->pixels, bytes, &why) == 0;
+    if (!b->locked)
+        fprintf(stderr, "imsuper: the batch is not page-locked, and copied once more: %s\n", why.s);
+}
+
+static int open_bench(struct bench *b, bool is_profile, struct im_text *text)
+{
+    int n = (int)b->conf.batch_size, size = (int)b->conf.image_size, err;
+    struct im_network_config config;
+
+    b->pixels = malloc((size_t)n * (size_t)size * (size_t)size * 3);
+    b->labels = calloc((size_t)n, sizeof(*b->labels));
+    b->rates = calloc((size_t)b->conf.passes, sizeof(*b->rates));
+    if (!b->pixels || !b->labels || !b->rates)
+        return im_fail(text, -ENOMEM, "no memory for a batch of %d images", n);
+    b->batch = (struct im_batch){.pixels = b->pixels, .labels = b->labels, .n = n, .size = size};
+    draw(b);
+    err = tr_network_config(&b->conf, (int)b->conf.classes, &config, text);
+    if (err == 0 && im_conf_gpu(&b->conf, 0) >= 0)
+        config.device.index = im_conf_gpu(&b->conf, 0);
+    if (err == 0 && tr_plans_path(b->plans, sizeof b->plans) == 0)
+        config.device.cache = b->plans;
+    if (err == 0)
+        err = im_network_new(&config, &b->net, text);
+    if (err == 0)
+        lock(b, (size_t)n * (size_t)size * (size_t)size * 3);
+    if (err == 0)
+        err = im_network_graph(b->net, n, size, true, &b->graph, text);
+    if (err < 0 || !is_profile)
+        return err;
+    b->layers = im_graph_layers(b->graph);
+    b->times = calloc((size_t)STEPS_MAX * (size_t)b->layers, sizeof(*b->times));
+    b->totals = calloc(STEPS_MAX, sizeof(*b->totals));
+    b->updates = calloc(STEPS_MAX, sizeof(*b->updates));
+    return b->times && b->totals && b->updates ? 0 : im_fail(text, -ENOMEM, "no memory for the times");
+}
+
+static void close_bench(struct bench *b)
+{
+    if (b->locked)
+        im_network_unlock_host(b->net, b->pixels);
+    im_network_free(b->net);
+    free(b->pixels);
+    free(b->labels);
+    free(b->rates);
+    free(b->times);
+    free(b->totals);
+    free(b->updates);
+}
+
+static int step_of_device(struct bench *b, const struct im_hyper *hyper, struct im_text *text)
+{
+    const struct im_step how = {
+        .divisor = b->batch.n, .first = true, .last = true, .hyper = *hyper, .unscale = 1, .loss_scale = 1};
+    struct im_outcome outcome;
+    int err = im_network_step_begin(b->net, &b->batch, &how, text);
+
+    if (err == 0) /* the next batch, as a run has it */
+        err = im_network_prefetch(b->net, &b->batch, text);
+    return err < 0 ? err : im_network_step_end(b->net, &outcome, text);
+}
+
+static int step(struct bench *b, struct im_text *text)
+{
+    const struct im_hyper hyper = {.lr = 1e-3, .momentum = 0.9, .weight_decay = 1e-4, .step = ++b->steps};
+    struct im_layer_time *times = b->times ? b->times + (size_t)b->kept * (size_t)b->layers : NULL;
+    struct im_tally tally;
+    im_ns began = im_now(), before_update;
+    int err;
+
+    if (times) {
+        memset(times, 0, (size_t)b->layers * sizeof(*times));
+        im_graph_time(b->graph, times);
+    }
+    b->batch.step = b->steps;
+    before_update = began;
+    if (!times && im_network_takes_steps(b->net)) {
+        err = step_of_device(b, &hyper, text);
+    } else {
+        err = im_network_gradients(b->net, &b->batch, 0, 0, &tally, text);
+        before_update = im_now();
+        if (err == 0)
+            err = im_network_update(b->net, &hyper, 1);
+    }
+    im_graph_time(b->graph, NULL);
+    if (times && err == 0) {
+        b->updates[b->kept] = (double)(im_now() - before_update) / 1e6;
+        b->totals[b->kept] = (double)(im_now() - began) / 1e6;
+        if (b->steps > 1 && b->kept < STEPS_MAX - 1)
+            b->kept++;
+    }
+    return err;
+}
+
+/* What the threads worked, which depends less than time does on what else the machine runs; waiting counts
+ * too unless OMP_WAIT_POLICY is passive. */
+static double cpu_ms(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+}
+
+static int measure(struct bench *b, struct im_text *text)
+{
+    int err = step(b, text);
+    double cpu = cpu_ms();
+
+    for (int64_t pass = 0; err == 0 && pass < b->conf.passes; pass++) {
+        im_ns began = im_now(), took = 0;
+        int steps = 0;
+
+        for (; err == 0 && took < IM_SECOND; took = im_now() - began, steps++)
+            err = step(b, text);
+        b->rates[pass] = (double)steps * b->batch.n * 1e9 / (double)took;
+    }
+    b->cpu_ms = (cpu_ms() - cpu) / (double)(b->steps - 1) / b->batch.n;
+    return err;
+}
+
+/* ---- what is said ---- */
+
+static struct im_json *head(struct bench *b, const char *schema)
+{
+    struct im_json *j = im_json_object();
+    struct im_network_bytes bytes = im_network_bytes(b->net);
+    int rounds = (int)b->conf.passes;
+
+    im_json_set_str(j, "schema", schema);
+    im_json_set_str(j, "model", im_conf_choice(IM_KEY_model, b->conf.model));
+    im_json_set_str(j, "amp", im_conf_choice(IM_KEY_amp, b->conf.amp));
+    im_json_set_int(j, "image_size", b->batch.size);
+    im_json_set_int(j, "batch_size", b->batch.n);
+    im_json_set_int(j, "threads", b->conf.trainer_threads);
+    im_json_set_int(j, "rounds", rounds);
+    im_json_set_real(j, "images_per_second", median(b->rates, rounds));
+    im_json_set_real(j, "images_per_second_min", b->rates[0]);
+    im_json_set_real(j, "images_per_second_max", b->rates[rounds - 1]);
+    im_json_set_real(j, "cpu_ms_per_image", b->cpu_ms);
+    im_json_set_int(j, "arena_bytes", (int64_t)bytes.arenas);
+    im_json_set_int(j, "activation_bytes", (int64_t)bytes.activations);
+    im_json_set_int(j, "backend_bytes", (int64_t)bytes.backend);
+    return j;
+}
+
+static int put(struct im_json *j)
+{
+    int err = im_json_print(j, stdout);
+
+    im_json_free(&j);
+    return err;
+}
+
+static void print_head(struct bench *b)
+{
+    const char *caution = im_network_caution(b->net);
+    struct im_network_bytes bytes = im_network_bytes(b->net);
+    int rounds = (int)b->conf.passes;
+
+    printf("%s, %d images of %d px a step, --amp %s, random pixels\n",
+           im_conf_choice(IM_KEY_model, b->conf.model), b->batch.n, b->batch.size,
+           im_conf_choice(IM_KEY_amp, b->conf.amp));
+    if (caution)
+        printf("%s\n", caution);
+    printf("%.1f images/s", median(b->rates, rounds));
+    printf(" (median of %d rounds; %.1f to %.1f), %.2f ms of CPU each\n", rounds, b->rates[0],
+           b->rates[rounds - 1], b->cpu_ms);
+    printf("memory: parameters and optimiser %zu MiB, activations %zu MiB, backend %zu MiB\n",
+           bytes.arenas >> 20, bytes.activations >> 20, bytes.backend >> 20);
+}
+
+/* Medians over the steps, in ms. */
+struct times {
+    double forward, backward;
+};
+
+static struct times layer_times(struct bench *b, int layer, double *scratch)
+{
+    struct times t;
+
+    for (int i = 0; i < b->kept; i++)
+        scratch[i] = (double)b->times[(size_t)i * (size_t)b->layers + (size_t)layer].forward / 1e6;
+    t.forward = median(scratch, b->kept);
+    for (int i = 0; i < b->kept; i++)
+        scratch[i] = (double)b->times[(size_t)i * (size_t)b->layers + (size_t)layer].backward / 1e6;
+    t.backward = median(scratch, b->kept);
+    return t;
+}
+
+static struct im_json *layer_json(const struct im_layer_facts *f, struct times t, double total)
+{
+    struct im_json *j = im_json_object();
+    double ms = t.forward + t.backward;
+
+    im_json_set_str(j, "op", f->name);
+    im_json_set_str(j, "shape", f->shape);
+    im_json_set_real(j, "forward_ms", t.forward);
+    im_json_set_real(j, "backward_ms", t.backward);
+    im_json_set_real(j, "share", ms / total);
+    im_json_set_real(j, "gflop_per_second", ms > 0 ? f->flop / ms / 1e6 : 0);
+    im_json_set_real(j, "gbyte_per_second", ms > 0 ? f->bytes / ms / 1e6 : 0);
+    im_json_set_real(j, "bytes", f->bytes);
+    im_json_set_str(j, "kernel", f->kernel);
+    return j;
+}
+
+static void layer_line(int i, const struct im_layer_facts *f, struct times t, double total)
+{
+    double ms = t.forward + t.backward;
+
+    printf("%3d %-8s %-30s %9.3f %9.3f %6.1f%% ", i, f->name, f->shape, t.forward, t.backward,
+           100 * ms / total);
+    if (f->flop > 0)
+        printf("%8.1f ", f->flop / ms / 1e6);
+    else
+        printf("%8s ", "");
+    printf("%7.1f  %s\n", f->bytes / ms / 1e6, f->kernel);
+}
+
+/* One row each layer, then what lies beside them. */
+static int report_profile(struct bench *b)
+{
+    double *scratch = calloc((size_t)b->kept, sizeof(*scratch)), sum = 0;
+    struct im_json *layers = im_json_array(), *j;
+    double total = median(b->totals, b->kept), update = median(b->updates, b->kept);
+
+    if (!scratch)
+        return -ENOMEM;
+    if (!b->conf.json) {
+        print_head(b);
+        printf("\n%3s %-8s %-30s %9s %9s %7s %8s %7s  %s\n", "", "op", "input -> output", "forward",
+               "backward", "share", "GFLOP/s", "GB/s", "kernel (forward)");
+    }
+    for (int i = 0; i < b->layers; i++) {
+        struct im_layer_facts facts = im_graph_layer(b->graph, i);
+        struct times t = layer_times(b, i, scratch);
+
+        sum += t.forward + t.backward;
+        if (!facts.name[0])
+            continue;
+        if (b->conf.json)
+            im_json_append(layers, layer_json(&facts, t, total));
+        else
+            layer_line(i, &facts, t, total);
+    }
+    free(scratch);
+    if (!b->conf.json) {
+        printf("    %-39s %9.3f %9s %6.1f%%\n", "update", update, "", 100 * update / total);
+        printf("    %-39s %9.3f %9s %6.1f%%\n", "rest", total - update - sum, "",
+               100 * (total - update - sum) / total);
+        printf("    %-39s %9.3f\n\ntimes in ms, medians of %d steps\n", "step", total, b->kept);
+        im_json_free(&layers);
+        return 0;
+    }
+    j = head(b, "imsuper.profile-trainer/1");
+    im_json_set_real(j, "step_ms", total);
+    im_json_set_real(j, "update_ms", update);
+    im_json_set(j, "layers", layers);
+    return put(j);
+}
+
+/* ---- commands ---- */
+
+static int configure(struct im_conf *conf, int argc, char **argv, struct im_text *text)
+{
+    struct im_text warning = {""};
+    int next = im_conf_load(conf, IM_FOR_STEPS, argc, argv, &warning, text);
+
+    if (next < 0)
+        return next;
+    if (warning.s[0])
+        fprintf(stderr, "imsuper: %s\n", warning.s);
+    if (next < argc)
+        return im_fail(text, -EINVAL, "unexpected argument '%.200s'; flags begin with --", argv[next]);
+    if (im_conf_check(conf, text) < 0)
+        return -EINVAL;
+    return im_conf_check_network(conf, text);
+}
+
+static int run(int argc, char **argv, bool is_profile)
+{
+    struct im_text text = {""};
+    struct bench b = {0};
+    int err = configure(&b.conf, argc, argv, &text);
+
+    if (err == 0)
+        err = open_bench(&b, is_profile, &text);
+    if (err == 0)
+        err = measure(&b, &text);
+    if (err == 0 && is_profile)
+        err = report_profile(&b);
+    else if (err == 0 && b.conf.json)
+        err = put(head(&b, "imsuper.bench-trainer/1"));
+    else if (err == 0)
+        print_head(&b);
+    close_bench(&b);
+    if (err < 0)
+        fprintf(stderr, "imsuper: %s\n", text.s[0] ? text.s : strerror(-err));
+    return err == 0 ? IM_EXIT_OK : err == -EINVAL ? IM_EXIT_USAGE : IM_EXIT_FAILED;
+}
+
+int tr_cmd_bench(int argc, char **argv)
+{
+    return run(argc, argv, false);
+}
+
+int tr_cmd_profile(int argc, char **argv)
+{
+    return run(argc, argv, true);
+}

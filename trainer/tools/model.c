@@ -1,0 +1,281 @@
+/* The table of a network's layers: shapes of one image, parameters, multiply-accumulates of one image's
+ * forward, and the memory of the values for a batch. Totals of memory are the planned arenas themselves, for
+ * training and for validation, so that they are less than the column's sum: values share memory by lifetime.
+ *
+ * MACs as torchvision and timm count them: convolutions and the classifier; batch norm, pooling, blur and
+ * additions are not counted. */
+#include "trainer/tools/model.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ipc/base/err.h"
+#include "ipc/base/json.h"
+#include "ipc/child.h"
+#include "ipc/config/conf.h"
+#include "trainer/checkpoint/import.h"
+
+enum { CLASSES_IMAGENET = 1000, CLASSES_CIFAR = 10 };
+
+struct table {
+    struct im_conf conf;
+    int classes;
+    struct im_model *model;
+    struct im_backend *ref;
+    struct im_graph *training, *evaluation; /* planned only */
+};
+
+static const char *const kinds[] = {
+    [IM_OP_INPUT] = "input",     [IM_OP_CONV] = "conv", [IM_OP_BN] = "bn", [IM_OP_ADD] = "add",
+    [IM_OP_MAXPOOL] = "maxpool", [IM_OP_GAP] = "gap",   [IM_OP_FC] = "fc", [IM_OP_BLUR] = "blur",
+    [IM_OP_DROPPATH] = "drop",   [IM_OP_LOSS] = "loss",
+};
+
+/* One row. */
+struct row {
+    const struct im_layer *layer;
+    struct im_shape y;
+    char op[48];
+    uint64_t params, macs;
+    size_t bytes;
+};
+
+static uint64_t params_of(const struct im_model *m, const struct im_layer *l)
+{
+    if (l->tensor < 0)
+        return 0;
+    return m->tensors[l->tensor].count + (l->kind == IM_OP_CONV ? 0 : m->tensors[l->tensor + 1].count);
+}
+
+static struct row row_of(const struct table *t, int i)
+{
+    const struct im_model *m = t->model;
+    const struct im_layer *l = &m->layers[i];
+    struct im_layer_size size = im_graph_size(t->training, i);
+    struct row r = {
+        .layer = l, .y = size.y, .params = params_of(m, l), .bytes = size.bytes + size.save_bytes};
+
+    if (l->kind == IM_OP_CONV || l->kind == IM_OP_FC)
+        r.macs = m->tensors[l->tensor].count * (uint64_t)size.y.h * (uint64_t)size.y.w;
+    if (l->kernel > 0)
+        snprintf(r.op, sizeof(r.op), "%s %dx%d%s", kinds[l->kind], l->kernel, l->kernel,
+                 l->stride > 1 ? "/2" : "");
+    else
+        snprintf(r.op, sizeof(r.op), "%s%s", kinds[l->kind], l->relu ? "+relu" : "");
+    return r;
+}
+
+/* ---- planning ---- */
+
+static_assert((int)IM_AMP_BF16 == (int)IM_PRECISION_BF16 && (int)IM_AMP_FP16 == (int)IM_PRECISION_FP16,
+              "in step");
+
+static int plan(struct table *t, bool training, struct im_graph **ret_graph, struct im_text *text)
+{
+    struct im_graph_config config = {.ops = &im_backend_ref,
+                                     .backend = t->ref,
+                                     .model = t->model,
+                                     .n = (int)t->conf.batch_size,
+                                     .size = (int)t->conf.image_size,
+                                     .training = training,
+                                     .std = {1, 1, 1},
+                                     .precision = (enum im_precision)t->conf.amp};
+
+    return im_graph_new(&config, ret_graph, text);
+}
+
+/* On the reference backend: its plans are arithmetic, and its layouts have no padding. */
+static int open_table(struct table *t, struct im_text *text)
+{
+    const struct im_conf *c = &t->conf;
+    const struct im_model_config config = {.name = im_conf_choice(IM_KEY_model, c->model),
+                                           .stem = (enum im_stem)c->stem,
+                                           .head = (enum im_head)c->head,
+                                           .blurpool = (enum im_blurpool)c->blurpool,
+                                           .classes = t->classes,
+                                           .drop_path_rate = c->drop_path_rate};
+    int err = im_model_new(&config, &t->model, text);
+
+    if (err == 0)
+        err = im_backend_ref.open(1, &t->ref, text);
+    if (err == 0)
+        err = plan(t, true, &t->training, text);
+    return err < 0 ? err : plan(t, false, &t->evaluation, text);
+}
+
+static void close_table(struct table *t)
+{
+    im_graph_free(t->training);
+    im_graph_free(t->evaluation);
+    im_backend_ref.close(t->ref);
+    im_model_free(t->model);
+}
+
+/* ---- what is said ---- */
+
+struct totals {
+    uint64_t params, macs;
+    size_t param_bytes, training_bytes, evaluation_bytes;
+};
+
+static struct totals totals_of(const struct table *t)
+{
+    const struct im_model *m = t->model;
+    struct totals sum = {.params = m->param_count,
+                         .param_bytes = m->param_floats * sizeof(float),
+                         .training_bytes = im_graph_bytes(t->training),
+                         .evaluation_bytes = im_graph_bytes(t->evaluation)};
+
+    for (int i = 0; i < m->layer_count; i++)
+        sum.macs += row_of(t, i).macs;
+    return sum;
+}
+
+static void print_table(const struct table *t)
+{
+    const struct im_model *m = t->model;
+    const double mib = 1 << 20;
+    struct totals sum = totals_of(t);
+
+    printf("%s, %d px, %d classes, stem %s, head %s, blurpool %s; memory at batch %d, --amp %s\n\n", m->name,
+           (int)t->conf.image_size, m->classes, im_conf_choice(IM_KEY_stem, (int32_t)m->stem),
+           im_conf_choice(IM_KEY_head, (int32_t)m->head),
+           im_conf_choice(IM_KEY_blurpool, (int32_t)m->blurpool), (int)t->conf.batch_size,
+           im_conf_choice(IM_KEY_amp, t->conf.amp));
+    printf("%-36s %-14s %-16s %11s %10s %9s\n", "layer", "op", "output", "parameters", "MMACs", "MiB");
+    for (int i = 0; i < m->layer_count - 1; i++) {
+        struct row r = row_of(t, i);
+        char shape[32], params[24] = "", macs[24] = "";
+
+        snprintf(shape, sizeof(shape), "%d x %d x %d", r.y.c, r.y.h, r.y.w);
+        if (r.params)
+            snprintf(params, sizeof(params), "%llu", (unsigned long long)r.params);
+        if (r.macs)
+            snprintf(macs, sizeof(macs), "%.2f", (double)r.macs / 1e6);
+        printf("%-36s %-14s %-16s %11s %10s %9.2f\n", r.layer->name, r.op, shape, params, macs,
+               (double)r.bytes / mib);
+    }
+    printf("\n%-36s %llu parameters, %.1f MiB in fp32; as much for gradients and for each moment of the "
+           "optimiser\n",
+           "in all", (unsigned long long)sum.params, (double)sum.param_bytes / mib);
+    printf("%-36s %.3f GMACs forward for an image\n", "", (double)sum.macs / 1e9);
+    printf("%-36s %.1f MiB of activations in training, %.1f MiB in validation, for the batch\n", "",
+           (double)sum.training_bytes / mib, (double)sum.evaluation_bytes / mib);
+}
+
+static struct im_json *row_json(const struct row *r)
+{
+    struct im_json *j = im_json_object(), *shape = im_json_array();
+
+    im_json_append_int(shape, r->y.c);
+    im_json_append_int(shape, r->y.h);
+    im_json_append_int(shape, r->y.w);
+    im_json_set_str(j, "name", r->layer->name);
+    im_json_set_str(j, "op", r->op);
+    im_json_set(j, "output", shape);
+    im_json_set_int(j, "parameters", (int64_t)r->params);
+    im_json_set_int(j, "macs", (int64_t)r->macs);
+    im_json_set_int(j, "bytes", (int64_t)r->bytes);
+    return j;
+}
+
+static int print_json(const struct table *t)
+{
+    const struct im_model *m = t->model;
+    struct im_json *j = im_json_object(), *layers = im_json_array();
+    struct totals sum = totals_of(t);
+    int err;
+
+    for (int i = 0; i < m->layer_count; i++) {
+        struct row r = row_of(t, i);
+
+        im_json_append(layers, row_json(&r));
+    }
+    im_json_set_str(j, "schema", "imsuper.model/1");
+    im_json_set_str(j, "model", m->name);
+    im_json_set_int(j, "image_size", t->conf.image_size);
+    im_json_set_int(j, "batch_size", t->conf.batch_size);
+    im_json_set_int(j, "classes", m->classes);
+    im_json_set_str(j, "stem", im_conf_choice(IM_KEY_stem, (int32_t)m->stem));
+    im_json_set_str(j, "head", im_conf_choice(IM_KEY_head, (int32_t)m->head));
+    im_json_set_str(j, "blurpool", im_conf_choice(IM_KEY_blurpool, (int32_t)m->blurpool));
+    im_json_set_int(j, "parameters", (int64_t)sum.params);
+    im_json_set_int(j, "macs", (int64_t)sum.macs);
+    im_json_set_int(j, "parameter_bytes", (int64_t)sum.param_bytes);
+    im_json_set_int(j, "training_bytes", (int64_t)sum.training_bytes);
+    im_json_set_int(j, "validation_bytes", (int64_t)sum.evaluation_bytes);
+    im_json_set(j, "layers", layers);
+    err = im_json_print(j, stdout);
+    im_json_free(&j);
+    return err;
+}
+
+static void say(void *argument, const char *line)
+{
+    (void)argument;
+    printf("%s\n", line);
+}
+
+/* What of the file of weights does not fit, all of it. */
+static int check_file(const struct table *t, struct im_text *text)
+{
+    const struct im_model *m = t->model;
+    struct tr_safetensors *file = NULL;
+    int err = tr_safetensors_open(t->conf.init_from, &file, text);
+    size_t misfits;
+
+    if (err < 0)
+        return err;
+    misfits = tr_import_check(file, m, t->conf.init_skip_head, say, NULL);
+    tr_safetensors_close(&file);
+    if (misfits > 0)
+        return im_fail(text, -EBADMSG, "%zu tensors of %.200s do not fit %s with %d classes", misfits,
+                       t->conf.init_from, m->name, m->classes);
+    printf("%s fits %s with %d classes\n", t->conf.init_from, m->name, m->classes);
+    return 0;
+}
+
+/* ---- the command ---- */
+
+static int configure(struct table *t, int argc, char **argv, struct im_text *text)
+{
+    struct im_text warning = {""};
+    int next = im_conf_load(&t->conf, IM_FOR_MODEL, argc, argv, &warning, text);
+
+    if (next < 0)
+        return next;
+    if (warning.s[0])
+        fprintf(stderr, "imsuper: %s\n", warning.s);
+    if (next < argc)
+        return im_fail(text, -EINVAL, "unexpected argument '%.200s'; flags begin with --", argv[next]);
+    t->classes = (int)t->conf.classes;
+    if (t->conf.origin[IM_KEY_classes].source == IM_CONF_DEFAULT)
+        t->classes = t->conf.model >= IM_MODEL_RESNET20 ? CLASSES_CIFAR : CLASSES_IMAGENET;
+    return im_conf_check(&t->conf, text);
+}
+
+int tr_cmd_model(int argc, char **argv)
+{
+    struct im_text text = {""};
+    struct table t = {.classes = 0};
+    int err = configure(&t, argc, argv, &text);
+
+    if (err == 0)
+        err = open_table(&t, &text);
+    if (err == 0 && t.conf.init_from[0])
+        err = check_file(&t, &text);
+    else if (err == 0 && t.conf.json)
+        err = print_json(&t);
+    else if (err == 0)
+        print_table(&t);
+    close_table(&t);
+    fflush(stdout);
+    if (err < 0)
+        fprintf(stderr, "imsuper: %s\n", text.s[0] ? text.s : strerror(-err));
+    return err == 0          ? IM_EXIT_OK
+           : err == -EINVAL  ? IM_EXIT_USAGE
+           : err == -EBADMSG ? IM_EXIT_BAD_DATA
+                             : IM_EXIT_FAILED;
+}

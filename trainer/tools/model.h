@@ -1,0 +1,8 @@
+/* `imsuper model`: what a network consists of and what it costs. */
+#ifndef TRAINER_TOOLS_MODEL_H
+#define TRAINER_TOOLS_MODEL_H
+
+/* argv[0] is the command's name, flags follow. Returns an exit status (ipc/child.h). */
+int tr_cmd_model(int argc, char **argv);
+
+#endif

@@ -1,0 +1,270 @@
+/* The step, in this order: draw the mix; forward and backward with the loss scaled up; add to the window; at
+ * its end: norm of the whole gradient, step of the optimiser with one factor that undoes the scale, divides
+ * by the window's samples and clips; averages; the scale's own step.
+ *
+ * The sum of squares tells whether any gradient is not finite (backend.h), so that no other pass is needed.
+ * Weight decay, moments and averages stay untouched in a skipped step, as torch.amp.GradScaler leaves them.
+ */
+#include "trainer/training_step.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+
+#include "ipc/base/err.h"
+#include "ipc/base/fault.h"
+#include "trainer/backends/step.h"
+#include "trainer/optim/ema.h"
+
+static bool is_adaptive(const struct im_conf *conf)
+{
+    return conf->opt == IM_CONF_OPT_ADAMW || conf->opt == IM_CONF_OPT_LAMB;
+}
+
+void tr_recipe_init(struct tr_recipe *r, const struct im_conf *conf, struct im_network *net,
+                    const struct tr_schedule *schedule, uint32_t rank)
+{
+    *r = (struct tr_recipe){
+        .conf = conf,
+        .net = net,
+        .schedule = schedule,
+        .mix = {.mixup = conf->mixup,
+                .cutmix = conf->cutmix,
+                .p = conf->mix_p,
+                .switch_p = conf->mix_switch_p,
+                .seed = conf->seed},
+        .rank = rank,
+    };
+}
+
+void tr_recipe_network(const struct im_conf *conf, struct im_network_config *config)
+{
+    static const enum im_optimizer kinds[] = {
+        [IM_CONF_OPT_SGD] = IM_OPTIMIZER_SGD,
+        [IM_CONF_OPT_ADAMW] = IM_OPTIMIZER_ADAMW,
+        [IM_CONF_OPT_LARS] = IM_OPTIMIZER_LARS,
+        [IM_CONF_OPT_LAMB] = IM_OPTIMIZER_LAMB,
+    };
+
+    config->optimizer = kinds[conf->opt];
+    config->loss = (struct im_loss){.kind = conf->loss == IM_CONF_LOSS_BCE ? IM_LOSS_BCE : IM_LOSS_CE,
+                                    .threshold = conf->bce_threshold,
+                                    .sums_classes = conf->bce_sum};
+    config->accumulates = conf->accumulate > 1;
+    config->averages = conf->ema > 0;
+}
+
+uint32_t tr_recipe_mix(const struct tr_recipe *r, struct im_batch *batch, uint32_t epoch, uint32_t step)
+{
+    uint32_t usable = 0;
+
+    batch->mix = tr_mix_draw(&r->mix, epoch, step, r->rank, batch->size);
+    for (int i = 0; i < batch->n; i++)
+        usable += batch->valid[i] && (batch->mix.kind == IM_MIX_NONE || batch->valid[batch->n - 1 - i]);
+    return usable;
+}
+
+int tr_recipe_gradients(struct tr_recipe *r, const struct tr_position *p, const struct im_batch *batch,
+                        uint64_t usable, uint64_t full, struct im_tally *ret_tally, struct im_text *text)
+{
+    /* How many samples of the window's other batches are usable is not known yet: its end puts that right. */
+    const double samples = (double)(r->conf->accumulate > 1 ? full : usable);
+
+    *ret_tally = (struct im_tally){0};
+    if (batch->n == 0)
+        return im_network_no_gradients(r->net, text);
+    return im_network_gradients(r->net, batch, (float)r->conf->label_smoothing, samples / p->scaler.scale,
+                                ret_tally, text);
+}
+
+/* The factor that makes the gradient arena the gradient of the window's mean loss. */
+static double unscale(const struct tr_recipe *r, const struct tr_position *p, uint64_t full)
+{
+    if (r->conf->accumulate == 1)
+        return 1 / p->scaler.scale;
+    return p->window.valid ? (double)full / (double)p->window.valid / p->scaler.scale : 0;
+}
+
+/* The factor that clips a gradient of this norm: torch.nn.utils.clip_grad_norm_, and for LAMB, of whose
+ * definition it is a part, timm's (max_grad_norm). */
+static double clip(const struct im_conf *conf, double norm)
+{
+    if (conf->opt == IM_CONF_OPT_LAMB)
+        return 1 / fmax(1, norm / (conf->grad_clip > 0 ? conf->grad_clip : 1));
+    return conf->grad_clip > 0 ? fmin(1, conf->grad_clip / (norm + 1e-6)) : 1;
+}
+
+static double default_eps(const struct im_conf *conf)
+{
+    return conf->opt == IM_CONF_OPT_LAMB ? 1e-6 : 1e-8;
+}
+
+/* What a bad memory cell does: for tests of what finds it. */
+static int flip_bit(struct im_network *net)
+{
+    const size_t bytes = im_network_floats(net, IM_ARENA_PARAMS) * sizeof(float);
+    unsigned char *params = malloc(bytes);
+    int err = params ? im_network_read(net, IM_ARENA_PARAMS, (float *)(void *)params) : -ENOMEM;
+
+    if (err == 0) {
+        params[0] ^= 1;
+        err = im_network_write(net, IM_ARENA_PARAMS, (const float *)(const void *)params);
+    }
+    free(params);
+    return err;
+}
+
+/* Whether losses are scaled: fp16 does not do without. */
+static bool scales(const struct im_conf *conf)
+{
+    return conf->loss_scale == IM_LOSS_SCALE_DYNAMIC || conf->amp == IM_AMP_FP16;
+}
+
+static struct im_hyper hyper_of(const struct tr_recipe *r, const struct tr_position *p)
+{
+    const struct im_conf *conf = r->conf;
+
+    return (struct im_hyper){
+        .lr = tr_schedule_lr(r->schedule, p->steps),
+        .momentum = tr_schedule_momentum(r->schedule, p->steps),
+        .beta2 = conf->beta2,
+        .eps = conf->eps > 0 ? conf->eps : default_eps(conf),
+        .weight_decay = conf->weight_decay,
+        .trust = conf->lars_trust,
+        .nesterov = conf->nesterov && !is_adaptive(conf),
+        .step = p->updates + 1,
+    };
+}
+
+static double ema_decay(const struct tr_recipe *r, const struct tr_position *p)
+{
+    return tr_ema_decay(r->conf->ema, (enum im_conf_ema_warmup)r->conf->ema_warmup, p->updates + 1);
+}
+
+static int update(struct tr_recipe *r, struct tr_position *p, double factor)
+{
+    const struct im_hyper hyper = hyper_of(r, p);
+    int err = im_network_update(r->net, &hyper, factor);
+
+    if (err == 0 && IM_FAULT_ERR("trainer.weights.flip") < 0)
+        err = flip_bit(r->net);
+    return err == 0 && r->conf->ema > 0 ? im_network_average(r->net, ema_decay(r, p)) : err;
+}
+
+/* What is the same however the step was taken: step->norm and ->skipped are known. */
+static int end_window(struct tr_recipe *r, struct tr_position *p, struct tr_step *step, struct im_text *text)
+{
+    step->ended = true;
+    step->lr = tr_schedule_lr(r->schedule, p->steps);
+    step->loss = tr_mean_loss(&p->window);
+    step->top1 = tr_top1(&p->window);
+    p->steps++;
+    p->updates += !step->skipped;
+    p->bad_steps = step->skipped ? p->bad_steps + 1 : 0;
+    p->window = (struct tr_sums){0};
+    p->window_batches = 0;
+    if (scales(r->conf))
+        tr_scaler_update(&p->scaler, !step->skipped);
+    if (p->bad_steps < (uint64_t)r->conf->max_bad_steps)
+        return 0;
+    return im_fail(text, -EDOM,
+                   "the loss or its gradient was not finite in %" PRIu32 " steps in a row (step %" PRIu64
+                   ": loss %g, gradient norm %g); a lower --lr, more --warmup-epochs or --grad-clip may help",
+                   p->bad_steps, p->steps, step->loss, step->norm);
+}
+
+/* The end of a window. */
+static int take_step(struct tr_recipe *r, struct tr_position *p, uint64_t full, struct tr_step *step,
+                     struct im_text *text)
+{
+    const double factor = unscale(r, p, full);
+    int err = im_network_gradient_norm(r->net, &step->norm);
+
+    if (err < 0)
+        return im_fail(text, err, "the gradient's norm could not be computed");
+    step->norm = IM_FAULT_ERR("trainer.step.nonfinite") < 0 ? (double)NAN : step->norm * factor;
+    step->skipped = !isfinite(step->norm) || !isfinite(p->window.loss);
+    if (!step->skipped)
+        err = update(r, p, factor * clip(r->conf, step->norm));
+    return err < 0 ? im_fail(text, err, "the update of the parameters failed") : end_window(r, p, step, text);
+}
+
+static bool ends_window(const struct tr_recipe *r, const struct tr_position *p, bool last)
+{
+    return last || p->window_batches + 1 >= r->conf->accumulate;
+}
+
+/* Of a batch, into its window. */
+static void count(struct tr_position *p, const struct im_tally *all)
+{
+    tr_sums_add(&p->window, all);
+    if (isfinite(all->loss_sum))
+        tr_sums_add(&p->sums[IM_TRAIN], all);
+    p->window_batches++;
+}
+
+int tr_recipe_step(struct tr_recipe *r, struct tr_position *p, const struct im_tally *all, uint64_t full,
+                   bool last, struct tr_step *ret_step, struct im_text *text)
+{
+    const bool first = p->window_batches == 0, ends = ends_window(r, p, last);
+    int err = im_network_accumulate(r->net, first, ends);
+
+    *ret_step = (struct tr_step){0};
+    if (err < 0)
+        return im_fail(text, err, "the gradients could not be added up");
+    count(p, all);
+    return ends ? take_step(r, p, full, ret_step, text) : 0;
+}
+
+/* As unscale(), over the loss's scale, before the window's last batch is counted: all of its usable samples
+ * will be valid. */
+static double unscale_by(const struct tr_recipe *r, const struct tr_position *p, uint64_t usable,
+                         uint64_t full)
+{
+    const uint64_t valid = p->window.valid + usable;
+
+    if (IM_FAULT_ERR("trainer.step.nonfinite") < 0 || !isfinite(p->window.loss))
+        return (double)NAN;
+    if (r->conf->accumulate == 1)
+        return 1;
+    return valid ? (double)full / (double)valid : 0;
+}
+
+int tr_recipe_begin(struct tr_recipe *r, const struct tr_position *p, const struct im_batch *batch,
+                    uint64_t usable, uint64_t full, bool last, struct im_text *text)
+{
+    const double samples = (double)(r->conf->accumulate > 1 ? full : usable);
+    const bool ends = ends_window(r, p, last);
+    const struct im_step step = {.label_smoothing = (float)r->conf->label_smoothing,
+                                 .divisor = samples / p->scaler.scale,
+                                 .first = p->window_batches == 0,
+                                 .last = ends,
+                                 .hyper = hyper_of(r, p),
+                                 .unscale = ends ? unscale_by(r, p, usable, full) : 1,
+                                 .loss_scale = p->scaler.scale,
+                                 .clip_norm = r->conf->grad_clip,
+                                 .ema_decay = r->conf->ema > 0 ? ema_decay(r, p) : 0};
+
+    return im_network_step_begin(r->net, batch, &step, text);
+}
+
+int tr_recipe_end(struct tr_recipe *r, struct tr_position *p, bool last, struct tr_step *ret_step,
+                  struct im_text *text)
+{
+    const bool ends = ends_window(r, p, last);
+    struct im_outcome outcome;
+    int err = im_network_step_end(r->net, &outcome, text);
+
+    *ret_step = (struct tr_step){0};
+    if (err != 0)
+        return err;
+    count(p, &outcome.tally);
+    if (!ends)
+        return 0;
+    ret_step->norm = outcome.norm;
+    ret_step->skipped = outcome.skipped;
+    if (!outcome.skipped && IM_FAULT_ERR("trainer.weights.flip") < 0 && flip_bit(r->net) < 0)
+        return im_fail(text, -EIO, "the update of the parameters failed");
+    return end_window(r, p, ret_step, text);
+}

@@ -1,0 +1,65 @@
+/* How training batches become steps of the optimiser: mixing, the loss's scale, accumulation, clipping, what
+ * to do about numbers that are not finite, averages. Its numbers are those of struct tr_position, so that a
+ * checkpoint between any two batches continues exactly.
+ *
+ * A step is made of `accumulate` batches, a window; the last window of a pass may be shorter. Its gradient is
+ * that of the mean loss over all usable samples of the window, as if they had been one batch (batch norm sees
+ * each batch of each rank alone). For a batch the trainer calls tr_recipe_mix(), agrees with the other ranks
+ * on the usable samples, calls tr_recipe_gradients(), adds up gradients and tallies over the ranks, and calls
+ * tr_recipe_step(). Ranks add up after each batch and not once a window: so what a checkpoint within a window
+ * holds is whole. All ranks come to the same decisions, since they decide on the same sums. */
+#ifndef TRAINER_TRAINING_STEP_H
+#define TRAINER_TRAINING_STEP_H
+
+#include "trainer/checkpoint/position.h"
+#include "trainer/network/network.h"
+#include "trainer/optim/mix.h"
+#include "trainer/optim/schedule.h"
+
+struct tr_recipe {
+    const struct im_conf *conf; /* borrowed, as all here */
+    struct im_network *net;
+    const struct tr_schedule *schedule;
+    struct tr_mix_config mix;
+    uint32_t rank;
+};
+
+/* What a batch has led to. */
+struct tr_step {
+    bool ended;   /* its window: the optimiser's step was taken or skipped; the rest below is set */
+    bool skipped; /* the loss or the gradient was not finite: nothing has changed but the loss's scale */
+    double lr;    /* of the step */
+    double loss;  /* mean over the window; NaN without valid samples */
+    double top1;  /* share of the window */
+    double norm;  /* of the gradient, before clipping */
+};
+
+void tr_recipe_init(struct tr_recipe *r, const struct im_conf *conf, struct im_network *net,
+                    const struct tr_schedule *schedule, uint32_t rank);
+
+/* What the configuration says a network must have room for. */
+void tr_recipe_network(const struct im_conf *conf, struct im_network_config *config);
+
+/* Draws the mix of a batch of the training pass. Returns its usable samples: valid ones, and when it is mixed
+ * those whose partner is valid. */
+uint32_t tr_recipe_mix(const struct tr_recipe *r, struct im_batch *batch, uint32_t epoch, uint32_t step);
+
+/* The gradients of one batch, which may be empty. usable: samples of all ranks' batches; full: samples of a
+ * whole window, were none missing. */
+int tr_recipe_gradients(struct tr_recipe *r, const struct tr_position *p, const struct im_batch *batch,
+                        uint64_t usable, uint64_t full, struct im_tally *ret_tally, struct im_text *text);
+
+/* After the ranks have added up gradients and tallies: adds them to the window and, at its end, takes the
+ * step. Moves the position on: steps, updates, sums, window, scale. last: of its pass. -EDOM with a sentence
+ * when max_bad_steps steps in a row had to be skipped. */
+int tr_recipe_step(struct tr_recipe *r, struct tr_position *p, const struct im_tally *all, uint64_t full,
+                   bool last, struct tr_step *ret_step, struct im_text *text);
+
+/* The same two, and the sums over the ranks in between, as one step of the device, where
+ * im_network_takes_steps(): begun, and ended with what the ranks' batches came to together. */
+int tr_recipe_begin(struct tr_recipe *r, const struct tr_position *p, const struct im_batch *batch,
+                    uint64_t usable, uint64_t full, bool last, struct im_text *text);
+int tr_recipe_end(struct tr_recipe *r, struct tr_position *p, bool last, struct tr_step *ret_step,
+                  struct im_text *text);
+
+#endif
