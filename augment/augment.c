@@ -26,7 +26,7 @@
 struct augmenter {
     struct im_child *child;
     struct au_renderer *renderer;
-    struct au_run_recipe recipe;
+    struct au_options recipe;
     uint32_t rejected; /* in a row */
     bool told_of_memory;
 };
@@ -212,7 +212,7 @@ static int work(struct augmenter *a)
 int au_run(struct im_child *child, struct im_text *text)
 {
     struct augmenter a = {.child = child};
-    int err = au_run_recipe_make(child->conf, &a.recipe);
+    int err = au_options_make(child->conf, &a.recipe);
 
     if (err == 0)
         err = au_renderer_new(&a.renderer, &a.recipe.limits, imk_cpu_flags());

@@ -92,12 +92,12 @@ static int make_transforms(const struct im_conf *conf, struct au_transforms *ret
     return err;
 }
 
-int au_run_recipe_make(const struct im_conf *conf, struct au_run_recipe *ret)
+int au_options_make(const struct im_conf *conf, struct au_options *ret)
 {
     enum im_crop crop = IM_CROP_RRC;
     int padding = 0, err = im_conf_train_crop(conf, &crop, &padding);
 
-    *ret = (struct au_run_recipe){
+    *ret = (struct au_options){
         .crop = {.train_crop = crop == IM_CROP_PAD ? AU_CROP_PADDED : AU_CROP_RESIZED,
                  .padding = (uint32_t)padding,
                  .scale_min = conf->rrc_scale_min,
@@ -116,7 +116,7 @@ int au_run_recipe_make(const struct im_conf *conf, struct au_run_recipe *ret)
     return err < 0 ? err : make_transforms(conf, &ret->transforms);
 }
 
-struct au_job au_run_job(const struct au_run_recipe *recipe, bool is_training, uint64_t seed, uint32_t epoch,
+struct au_job au_run_job(const struct au_options *recipe, bool is_training, uint64_t seed, uint32_t epoch,
                          uint64_t sample, uint32_t size)
 {
     return (struct au_job){

@@ -6,18 +6,18 @@
 #include "ipc/config/conf.h"
 
 /* What all training samples of a run have in common. */
-struct au_run_recipe {
-    struct au_recipe crop;
+struct au_options {
+    struct au_crop_options crop;
     struct au_transforms transforms;
     struct au_limits limits;
     bool train_as_eval; /* --train-crop center: training samples get the crop of evaluation, and no flip */
 };
 
 /* conf has passed im_conf_check(); -EINVAL if it has not. */
-int au_run_recipe_make(const struct im_conf *conf, struct au_run_recipe *ret);
+int au_options_make(const struct im_conf *conf, struct au_options *ret);
 
 /* The job of one sample. */
-struct au_job au_run_job(const struct au_run_recipe *recipe, bool is_training, uint64_t seed, uint32_t epoch,
+struct au_job au_run_job(const struct au_options *recipe, bool is_training, uint64_t seed, uint32_t epoch,
                          uint64_t sample, uint32_t size);
 
 #endif

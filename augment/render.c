@@ -125,7 +125,7 @@ static struct span visible(int32_t offset, uint32_t resized, uint32_t size)
 }
 
 /* Copies the visible rectangle: the plan does not resize. */
-static int copy_crop(struct au_renderer *r, const struct au_plan *plan, const struct span *h,
+static int copy_crop(struct au_renderer *r, const struct au_crop *plan, const struct span *h,
                      const struct span *v, unsigned char *to, struct im_text *text)
 {
     struct imk_box box = {plan->box.x + h->from, plan->box.y + v->from, h->count, v->count};
@@ -161,7 +161,7 @@ static struct part part_at(uint32_t at, uint32_t size, uint32_t scale)
 }
 
 /* The strongest reduction that leaves the box at least as large as what it is resized to. */
-static uint32_t scale_for(const struct au_plan *plan)
+static uint32_t scale_for(const struct au_crop *plan)
 {
     for (uint32_t scale = 8; scale > 1; scale /= 2)
         if (plan->box.w / scale >= plan->resized_w && plan->box.h / scale >= plan->resized_h)
@@ -180,7 +180,7 @@ static int make_table(struct au_renderer *r, struct au_buffer *memory, const str
     return 0;
 }
 
-static int resize_crop(struct au_renderer *r, const struct au_plan *plan, const struct span *h,
+static int resize_crop(struct au_renderer *r, const struct au_crop *plan, const struct span *h,
                        const struct span *v, unsigned char *to, struct im_text *text)
 {
     struct part h_part = part_at(plan->box.x, plan->box.w, r->scale);
@@ -211,7 +211,7 @@ static int resize_crop(struct au_renderer *r, const struct au_plan *plan, const 
 }
 
 /* The crop of the open image, at `out`. */
-static int render_crop(struct au_renderer *r, const struct au_plan *plan, unsigned char *out,
+static int render_crop(struct au_renderer *r, const struct au_crop *plan, unsigned char *out,
                        struct im_text *text)
 {
     size_t out_row = (size_t)3 * plan->size;
@@ -231,7 +231,7 @@ static int render_crop(struct au_renderer *r, const struct au_plan *plan, unsign
 }
 
 /* Where the crop goes: `out` itself unless a transform has to read it elsewhere. NULL: no memory. */
-static unsigned char *draw_transforms(struct au_renderer *r, const struct au_job *job, struct au_plan *plan,
+static unsigned char *draw_transforms(struct au_renderer *r, const struct au_job *job, struct au_crop *plan,
                                       unsigned char *out)
 {
     r->draw.count = 0;
@@ -245,7 +245,7 @@ int au_render(struct au_renderer *r, const struct au_job *job, const void *bytes
 {
     im_ns began = im_now(), cropped;
     struct au_image image;
-    struct au_plan plan;
+    struct au_crop plan;
     unsigned char *crop;
     int result;
 
@@ -258,7 +258,7 @@ int au_render(struct au_renderer *r, const struct au_job *job, const void *bytes
     if (result)
         return result;
     r->times.decode = im_now() - began;
-    plan = au_plan_make(job, image.width, image.height);
+    plan = au_crop_make(job, image.width, image.height);
     r->scale = job->recipe.scaled_decode && image.format == AU_FORMAT_JPEG ? scale_for(&plan) : 1;
     crop = draw_transforms(r, job, &plan, out);
     if (!crop)

@@ -15,9 +15,9 @@
 #define HALF_BITS_MIN 4
 #define N_MAX ((uint64_t)1 << 62)
 
-struct im_order im_order_at(uint64_t seed, uint32_t epoch, uint64_t n)
+struct im_shuffle im_shuffle_at(uint64_t seed, uint32_t epoch, uint64_t n)
 {
-    struct im_order order = {.n = n, .half_bits = HALF_BITS_MIN};
+    struct im_shuffle order = {.n = n, .half_bits = HALF_BITS_MIN};
     struct im_rng rng = im_rng_at(seed, IM_RNG_ORDER, epoch, 0);
 
     im_assert(n >= 1 && n <= N_MAX);
@@ -38,7 +38,7 @@ static uint64_t mix(uint64_t half, uint64_t key, uint32_t half_bits)
     return x >> (64 - half_bits);
 }
 
-static uint64_t permute(const struct im_order *order, uint64_t value)
+static uint64_t permute(const struct im_shuffle *order, uint64_t value)
 {
     uint64_t left = value >> order->half_bits;
     uint64_t right = value & (((uint64_t)1 << order->half_bits) - 1);
@@ -52,7 +52,7 @@ static uint64_t permute(const struct im_order *order, uint64_t value)
     return left << order->half_bits | right;
 }
 
-uint64_t im_order_item(const struct im_order *order, uint64_t position)
+uint64_t im_shuffle_item(const struct im_shuffle *order, uint64_t position)
 {
     uint64_t value = position;
 
@@ -63,9 +63,9 @@ uint64_t im_order_item(const struct im_order *order, uint64_t position)
     return value;
 }
 
-uint64_t im_order(uint64_t seed, uint32_t epoch, uint64_t n, uint64_t position)
+uint64_t im_shuffle(uint64_t seed, uint32_t epoch, uint64_t n, uint64_t position)
 {
-    struct im_order order = im_order_at(seed, epoch, n);
+    struct im_shuffle order = im_shuffle_at(seed, epoch, n);
 
-    return im_order_item(&order, position);
+    return im_shuffle_item(&order, position);
 }

@@ -12,19 +12,19 @@
 #define IM_ORDER_ROUNDS 10
 
 /* One epoch's permutation, keyed. A plain value: copy it freely, read it from any thread. */
-struct im_order {
+struct im_shuffle {
     uint64_t n;
     uint32_t half_bits; /* the network permutes 2^(2 * half_bits) >= n values */
     uint64_t round_keys[IM_ORDER_ROUNDS];
 };
 
 /* The permutation of (seed, epoch) over n items; 1 <= n <= 2^62. */
-struct im_order im_order_at(uint64_t seed, uint32_t epoch, uint64_t n);
+struct im_shuffle im_shuffle_at(uint64_t seed, uint32_t epoch, uint64_t n);
 
 /* The item at `position` < n. */
-uint64_t im_order_item(const struct im_order *order, uint64_t position);
+uint64_t im_shuffle_item(const struct im_shuffle *order, uint64_t position);
 
-/* im_order_item of im_order_at: one look-up without keeping the keys. */
-uint64_t im_order(uint64_t seed, uint32_t epoch, uint64_t n, uint64_t position);
+/* im_shuffle_item of im_shuffle_at: one look-up without keeping the keys. */
+uint64_t im_shuffle(uint64_t seed, uint32_t epoch, uint64_t n, uint64_t position);
 
 #endif

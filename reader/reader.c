@@ -40,7 +40,7 @@ struct reader {
     struct flight *flight;
     uint32_t depth, free_flight;
     int root_fd;
-    struct im_order order; /* of the epoch last used */
+    struct im_shuffle order; /* of the epoch last used */
     uint32_t order_epoch;
 };
 
@@ -49,10 +49,10 @@ static uint64_t sample_of(struct reader *r, const struct im_place *at)
     if (at->phase->split == IM_VAL)
         return at->position;
     if (r->order.n == 0 || r->order_epoch != at->phase->epoch) {
-        r->order = im_order_at(r->child->conf->seed, at->phase->epoch, rd_index_count(&r->index, RD_TRAIN));
+        r->order = im_shuffle_at(r->child->conf->seed, at->phase->epoch, rd_index_count(&r->index, RD_TRAIN));
         r->order_epoch = at->phase->epoch;
     }
-    return im_order_item(&r->order, at->position);
+    return im_shuffle_item(&r->order, at->position);
 }
 
 static void set_name(struct im_encoded_meta *meta, const char *path)

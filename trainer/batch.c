@@ -31,15 +31,15 @@ int tr_batch_wait(struct tr_trainer *t, uint64_t batch, uint32_t count)
 }
 
 void tr_batch_view(struct tr_trainer *t, const struct im_phase *phase, uint64_t g, uint32_t count,
-                   struct tr_batch *ret)
+                   struct tr_ring_batch *ret)
 {
-    *ret = (struct tr_batch){.g = g, .count = count, .phase = phase};
+    *ret = (struct tr_ring_batch){.g = g, .count = count, .phase = phase};
     im_run_batch_view(t->child->run, t->child->index, g, &ret->view);
     for (uint32_t i = 0; i < count; i++) {
         t->valid[i] = ret->view.verdicts[i] == 0;
         ret->valid += t->valid[i];
     }
-    ret->batch = (struct im_batch){.pixels = ret->view.pixels,
+    ret->batch = (struct tr_batch){.pixels = ret->view.pixels,
                                    .labels = ret->view.labels,
                                    .valid = t->valid,
                                    .n = (int)count,
@@ -51,7 +51,7 @@ void tr_batch_view(struct tr_trainer *t, const struct im_phase *phase, uint64_t 
     ret->usable = ret->valid;
     if (phase->split == IM_TRAIN)
         ret->usable =
-            tr_recipe_mix(&t->recipe, &ret->batch, phase->epoch, (uint32_t)(g - phase->first_batch));
+            tr_training_step_mix(&t->recipe, &ret->batch, phase->epoch, (uint32_t)(g - phase->first_batch));
 }
 
 /* Images of a full step of the optimiser. */
@@ -61,7 +61,7 @@ static uint64_t full_step(const struct tr_trainer *t, const struct im_phase *pha
 }
 
 /* While the device is busy: the next batch of the pass begins to go there, if it is complete. */
-static int prefetch(struct tr_trainer *t, const struct tr_batch *b, struct im_text *text)
+static int prefetch(struct tr_trainer *t, const struct tr_ring_batch *b, struct im_text *text)
 {
     const struct im_child *child = t->child;
     const uint64_t g = b->g + 1;
@@ -72,13 +72,13 @@ static int prefetch(struct tr_trainer *t, const struct tr_batch *b, struct im_te
     if (count == 0 || im_batch_done(child->run, child->index, g, 0, count) < count)
         return 0;
     im_run_batch_view(child->run, child->index, g, &view);
-    return im_network_prefetch(
-        t->net, &(struct im_batch){.pixels = view.pixels, .n = (int)count, .size = (int)b->phase->image_size},
+    return tr_network_prefetch(
+        t->net, &(struct tr_batch){.pixels = view.pixels, .n = (int)count, .size = (int)b->phase->image_size},
         text);
 }
 
 /* The places, for the batch that comes round next; nothing of the batch is read any more. */
-static void give_back(const struct tr_trainer *t, struct tr_batch *b)
+static void give_back(const struct tr_trainer *t, struct tr_ring_batch *b)
 {
     if (!b->is_back)
         im_batch_free(t->child->run, t->child->index, b->g);
@@ -88,58 +88,59 @@ static void give_back(const struct tr_trainer *t, struct tr_batch *b)
 /* On a device that takes steps by itself, the sums over the ranks among them. A batch that was fetched ahead
  * goes back while the device computes on it, and augmenters fill its place meanwhile. Should this process die
  * before the step's end, the batch is delivered again, as all since the last snapshot are. */
-static int train_on_device(struct tr_trainer *t, struct tr_batch *b, uint64_t usable, bool last,
-                           struct tr_step *ret_step, struct im_text *text)
+static int train_on_device(struct tr_trainer *t, struct tr_ring_batch *b, uint64_t usable, bool last,
+                           struct tr_step_result *ret_step, struct im_text *text)
 {
-    int err = tr_recipe_begin(&t->recipe, &t->at, &b->batch, usable, full_step(t, b->phase), last, text);
+    int err =
+        tr_training_step_begin(&t->recipe, &t->at, &b->batch, usable, full_step(t, b->phase), last, text);
 
     if (err == 0)
         err = prefetch(t, b, text);
-    if (err == 0 && im_network_pixels_taken(t->net))
+    if (err == 0 && tr_network_pixels_taken(t->net))
         give_back(t, b);
     if (err == 0)
-        err = tr_recipe_end(&t->recipe, &t->at, last, ret_step, text);
-    return tr_team_judge(&t->team, err, text);
+        err = tr_training_step_end(&t->recipe, &t->at, last, ret_step, text);
+    return tr_ranks_judge(&t->team, err, text);
 }
 
 /* The gradients of all ranks' samples, of which `usable` take part, and the same update everywhere. */
-static int train_batch(struct tr_trainer *t, struct tr_batch *b, uint64_t usable, struct tr_step *ret_step,
-                       struct im_text *text)
+static int train_batch(struct tr_trainer *t, struct tr_ring_batch *b, uint64_t usable,
+                       struct tr_step_result *ret_step, struct im_text *text)
 {
     const bool last = b->g + 1 == b->phase->first_batch + b->phase->steps;
     const uint64_t full = full_step(t, b->phase);
-    struct im_tally tally;
+    struct tr_tally tally;
     int err;
 
-    if (im_network_takes_steps(t->net))
+    if (tr_network_takes_steps(t->net))
         return train_on_device(t, b, usable, last, ret_step, text);
-    err = tr_recipe_gradients(&t->recipe, &t->at, &b->batch, usable, full, &tally, text);
-    err = tr_team_judge(&t->team, err, text);
+    err = tr_training_step_gradients(&t->recipe, &t->at, &b->batch, usable, full, &tally, text);
+    err = tr_ranks_judge(&t->team, err, text);
     if (err == 0)
-        err = tr_team_sum_gradients(&t->team, t->net, text);
+        err = tr_ranks_sum_gradients(&t->team, t->net, text);
     if (err == 0)
-        err = tr_team_sum_tally(&t->team, &tally);
-    return err ? err : tr_recipe_step(&t->recipe, &t->at, &tally, full, last, ret_step, text);
+        err = tr_ranks_sum_tally(&t->team, &tally);
+    return err ? err : tr_training_step_step(&t->recipe, &t->at, &tally, full, last, ret_step, text);
 }
 
 /* Into the sums: with the weights as they are, or with their averages. */
-static int evaluate_with(struct tr_trainer *t, const struct tr_batch *b, bool averaged, struct tr_sums *sums,
-                         struct im_text *text)
+static int evaluate_with(struct tr_trainer *t, const struct tr_ring_batch *b, bool averaged,
+                         struct tr_sums *sums, struct im_text *text)
 {
-    struct im_tally tally = {0};
+    struct tr_tally tally = {0};
     int err = 0;
 
     if (b->count > 0)
-        err = averaged ? im_network_eval_average(t->net, &b->batch, NULL, &tally, text)
-                       : im_network_eval_step(t->net, &b->batch, NULL, &tally, text);
+        err = averaged ? tr_network_eval_average(t->net, &b->batch, NULL, &tally, text)
+                       : tr_network_eval_step(t->net, &b->batch, NULL, &tally, text);
     if (err == 0)
-        err = tr_team_sum_tally(&t->team, &tally);
+        err = tr_ranks_sum_tally(&t->team, &tally);
     if (err == 0)
         tr_sums_add(sums, &tally);
     return err;
 }
 
-static int evaluate_batch(struct tr_trainer *t, const struct tr_batch *b, struct im_text *text)
+static int evaluate_batch(struct tr_trainer *t, const struct tr_ring_batch *b, struct im_text *text)
 {
     int err = evaluate_with(t, b, false, &t->at.sums[IM_VAL], text);
 
@@ -147,7 +148,7 @@ static int evaluate_batch(struct tr_trainer *t, const struct tr_batch *b, struct
 }
 
 /* What follows from a finished step: the batch goes back, the position moves on. */
-static void finish_batch(struct tr_trainer *t, struct tr_batch *b, im_ns began)
+static void finish_batch(struct tr_trainer *t, struct tr_ring_batch *b, im_ns began)
 {
     struct im_child *child = t->child;
 
@@ -164,10 +165,10 @@ static void finish_batch(struct tr_trainer *t, struct tr_batch *b, im_ns began)
     im_stats_time(child->stats, IM_H_ITEM, im_now() - began);
 }
 
-int tr_batch_run(struct tr_trainer *t, struct tr_batch *b, uint64_t usable, struct im_text *text)
+int tr_batch_run(struct tr_trainer *t, struct tr_ring_batch *b, uint64_t usable, struct im_text *text)
 {
     struct im_child *child = t->child;
-    struct tr_step step = {0};
+    struct tr_step_result step = {0};
     im_ns began = im_now();
     int err =
         im_ledger_enter(child->run, (enum im_split)b->phase->split, (uint32_t)(b->phase - child->plan->phase),
@@ -183,6 +184,6 @@ int tr_batch_run(struct tr_trainer *t, struct tr_batch *b, uint64_t usable, stru
         return 0;
     t->lr = step.lr;
     if (child->conf->sweep)
-        t->swept = im_sweep_add(&t->smooth, step.loss) || t->at.steps >= (uint64_t)child->conf->num_iter;
+        t->swept = im_lr_range_add(&t->smooth, step.loss) || t->at.steps >= (uint64_t)child->conf->num_iter;
     return tr_trainer_leads(t) ? tr_report_step(&t->report, &t->at, &step, text) : 0;
 }

@@ -17,8 +17,8 @@
 
 struct tr_trainer {
     struct im_child *child;
-    struct tr_team team;
-    struct im_network *net;
+    struct tr_ranks team;
+    struct tr_network *net;
     struct tr_state state;
     struct tr_checkpoint_store store;
     struct tr_snapshot snapshot;
@@ -29,24 +29,24 @@ struct tr_trainer {
     char plans[PATH_MAX];             /* file of what is known of the GPU's kernels */
     void *locked;                     /* the batch ring, page-locked for the device; NULL: it is not */
     struct tr_schedule schedule;
-    struct tr_recipe recipe;
+    struct tr_training_step recipe;
     struct tr_position at;
-    unsigned char *valid;          /* [batch_size_max] */
-    uint64_t pass_from;            /* sample number that the current pass was entered at */
-    im_ns epoch_mark;              /* for the clocks of the position */
-    double lr;                     /* of the last step */
-    uint32_t saves_seen;           /* requests for a checkpoint that were met */
-    struct im_sweep_smooth smooth; /* of a learning-rate range test */
-    bool swept;                    /* which is over */
+    unsigned char *valid;             /* [batch_size_max] */
+    uint64_t pass_from;               /* sample number that the current pass was entered at */
+    im_ns epoch_mark;                 /* for the clocks of the position */
+    double lr;                        /* of the last step */
+    uint32_t saves_seen;              /* requests for a checkpoint that were met */
+    struct im_lr_range_smooth smooth; /* of a learning-rate range test */
+    bool swept;                       /* which is over */
 };
 
 /* One batch of this rank. */
-struct tr_batch {
+struct tr_ring_batch {
     uint64_t g;
     uint32_t count, valid, usable; /* samples; of them those that could be read, and that count in the loss */
     const struct im_phase *phase;
     struct im_batch_view view;
-    struct im_batch batch;
+    struct tr_batch batch;
     bool is_back; /* its places were given back */
 };
 
@@ -80,9 +80,9 @@ void tr_trainer_close(struct tr_trainer *t, bool failed);
 int tr_batch_wait(struct tr_trainer *t, uint64_t batch, uint32_t count);
 /* The complete batch g of this rank. Its samples enter the ledger when all ranks have agreed on the step. */
 void tr_batch_view(struct tr_trainer *t, const struct im_phase *phase, uint64_t g, uint32_t count,
-                   struct tr_batch *ret);
+                   struct tr_ring_batch *ret);
 /* Trains or validates on it and gives it back. usable: of all ranks' batches together. */
-int tr_batch_run(struct tr_trainer *t, struct tr_batch *b, uint64_t usable, struct im_text *text);
+int tr_batch_run(struct tr_trainer *t, struct tr_ring_batch *b, uint64_t usable, struct im_text *text);
 
 /* save.c */
 

@@ -5,19 +5,19 @@
 
 #include "ipc/base/err.h"
 
-int tr_network_config(const struct im_conf *conf, int classes, struct im_network_config *ret,
-                      struct im_text *text)
+int tr_network_configure(const struct im_conf *conf, int classes, struct tr_network_config *ret,
+                         struct im_text *text)
 {
-    static const enum im_precision precisions[] = {[IM_AMP_NONE] = IM_PRECISION_FP32,
-                                                   [IM_AMP_BF16] = IM_PRECISION_BF16,
-                                                   [IM_AMP_FP16] = IM_PRECISION_FP16};
+    static const enum tr_precision precisions[] = {[IM_AMP_NONE] = TR_PRECISION_FP32,
+                                                   [IM_AMP_BF16] = TR_PRECISION_BF16,
+                                                   [IM_AMP_FP16] = TR_PRECISION_FP16};
     double mean[3], std[3];
 
-    *ret = (struct im_network_config){
+    *ret = (struct tr_network_config){
         .model = im_conf_choice(IM_KEY_model, conf->model),
-        .stem = (enum im_stem)conf->stem,
-        .head = (enum im_head)conf->head,
-        .blurpool = (enum im_blurpool)conf->blurpool,
+        .stem = (enum tr_stem)conf->stem,
+        .head = (enum tr_head)conf->head,
+        .blurpool = (enum tr_blurpool)conf->blurpool,
         .drop_path_rate = conf->drop_path_rate,
         .zero_init_residual = conf->zero_init_residual,
         .classes = classes,

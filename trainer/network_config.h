@@ -6,7 +6,7 @@
 #include "trainer/network/network.h"
 
 /* -EINVAL with a sentence. *ret's strings live as long as conf. */
-int tr_network_config(const struct im_conf *conf, int classes, struct im_network_config *ret,
-                      struct im_text *text);
+int tr_network_configure(const struct im_conf *conf, int classes, struct tr_network_config *ret,
+                         struct im_text *text);
 
 #endif

@@ -27,8 +27,8 @@ static int planning(void *context, int at, int of)
 
 static int open_network(struct tr_trainer *t, struct im_text *text)
 {
-    struct im_network_config config;
-    int err = tr_network_config(t->child->conf, (int)t->child->run->geometry.classes, &config, text);
+    struct tr_network_config config;
+    int err = tr_network_configure(t->child->conf, (int)t->child->run->geometry.classes, &config, text);
 
     if (err < 0)
         return err;
@@ -38,11 +38,11 @@ static int open_network(struct tr_trainer *t, struct im_text *text)
         config.device.index = im_conf_gpu(t->child->conf, t->child->index);
     config.device.progress = planning;
     config.device.progress_context = t->child;
-    if (tr_plans_path(t->plans, sizeof t->plans) == 0)
+    if (tr_plan_cache_path(t->plans, sizeof t->plans) == 0)
         config.device.cache = t->plans;
-    config.rank_sum = tr_team_rank_sum(&t->team);
-    tr_recipe_network(t->child->conf, &config);
-    return im_network_new(&config, &t->net, text);
+    config.rank_sum = tr_ranks_rank_sum(&t->team);
+    tr_training_step_network(t->child->conf, &config);
+    return tr_network_new(&config, &t->net, text);
 }
 
 /* The optimiser's steps of every epoch, for all ranks alike. */
@@ -76,7 +76,7 @@ static int find_position(struct tr_trainer *t, struct tr_resume *ret_from, struc
 
     if (n < 0 || (size_t)n >= sizeof directory)
         return -ENAMETOOLONG;
-    err = tr_team_await_leader(t->child);
+    err = tr_ranks_await_leader(t->child);
     if (err)
         return err;
     err = tr_trainer_leads(t)
@@ -121,7 +121,7 @@ static int prepare_pass(struct tr_trainer *t, const struct im_phase *p, struct i
 {
     int n = p ? (int)im_plan_batch_count(t->child->plan, p->first_batch, t->child->index) : 0;
 
-    return n > 0 ? im_network_prepare(t->net, n, (int)p->image_size, p->split == IM_TRAIN, text) : 0;
+    return n > 0 ? tr_network_prepare(t->net, n, (int)p->image_size, p->split == IM_TRAIN, text) : 0;
 }
 
 /* The graphs of full batches: the largest first, so that a run that lacks the memory for its last epochs says
@@ -149,7 +149,7 @@ static int import(struct tr_trainer *t, struct im_text *text)
     if (!conf->init_from[0])
         return 0;
     err = tr_import(conf->init_from, t->net, conf->init_skip_head, &loaded, text);
-    if (err == 0 && conf->ema > 0 && im_network_average(t->net, 0) < 0)
+    if (err == 0 && conf->ema > 0 && tr_network_average(t->net, 0) < 0)
         err = im_fail(text, -EIO, "the averaged weights could not be set");
     if (err == 0)
         im_log(IM_LOG_INFO, "weights loaded", "from=%s tensors=%zu",
@@ -172,7 +172,7 @@ static int watch_gpu(struct tr_trainer *t, struct im_text *text)
         err = t->cuda->gpu_look(device, &facts, text);
     if (err < 0)
         return err;
-    t->peak = tr_peak_flops(facts.name, (enum im_precision)conf->amp, conf->tf32);
+    t->peak = tr_peak_flops(facts.name, (enum tr_precision)conf->amp, conf->tf32);
     return tr_telemetry_open(t->child->stats, facts.uuid, TR_TELEMETRY_INTERVAL_NS, &t->telemetry);
 }
 
@@ -183,7 +183,7 @@ static void lock_ring(struct tr_trainer *t)
     const struct im_segment *ring = &t->child->run->batch_segment[t->child->index];
     struct im_text text = {0};
 
-    if (im_network_lock_host(t->net, ring->map, ring->bytes, &text) == 0)
+    if (tr_network_lock_host(t->net, ring->map, ring->bytes, &text) == 0)
         t->locked = ring->map;
     else
         im_log(IM_LOG_WARN, "the batch ring is not page-locked: each batch is copied once more", "why=%s",
@@ -196,13 +196,13 @@ int tr_trainer_open(struct tr_trainer *t, struct im_text *text)
     int err = find_position(t, &from, text);
 
     if (err == 0)
-        err = tr_team_open(&t->team, t->child, text);
+        err = tr_ranks_open(&t->team, t->child, text);
     if (err == 0)
         err = open_network(t, text);
     if (err == 0)
         err = open_schedule(t, text);
     if (err == 0)
-        tr_recipe_init(&t->recipe, t->child->conf, t->net, &t->schedule, t->child->index);
+        tr_training_step_init(&t->recipe, t->child->conf, t->net, &t->schedule, t->child->index);
     if (err == 0)
         err = tr_state_init(&t->state, t->net);
     if (err == 0 && from.state)
@@ -233,13 +233,13 @@ void tr_trainer_close(struct tr_trainer *t, bool failed)
     tr_telemetry_close(t->telemetry);
     tr_report_close(&t->report);
     if (failed) /* the others may be gone, and the device wait for them */
-        tr_team_abort(&t->team);
+        tr_ranks_abort(&t->team);
     tr_snapshot_close(&t->snapshot);
     tr_schedule_fini(&t->schedule);
     tr_state_fini(&t->state);
     if (t->locked)
-        im_network_unlock_host(t->net, t->locked);
-    im_network_free(t->net);
-    tr_team_close(&t->team);
+        tr_network_unlock_host(t->net, t->locked);
+    tr_network_free(t->net);
+    tr_ranks_close(&t->team);
     free(t->valid);
 }

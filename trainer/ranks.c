@@ -40,7 +40,7 @@ static int ask_leave(void *context)
 }
 
 /* What a failed collective means. */
-static int lost(struct tr_team *t, int err, struct im_text *text)
+static int lost(struct tr_ranks *t, int err, struct im_text *text)
 {
     struct im_event *event = &t->child->run->control->event_done[t->child->index];
     im_ns until = im_now() + JUDGEMENT_NS;
@@ -59,14 +59,14 @@ static int lost(struct tr_team *t, int err, struct im_text *text)
     return IM_EXIT_PEER;
 }
 
-int tr_team_await_leader(struct im_child *child)
+int tr_ranks_await_leader(struct im_child *child)
 {
     return child->index == 0 ? 0 : im_peers_await_position(child, 0);
 }
 
 /* Room for [count] floats of this rank, to be filled in and gathered; it grows to the widest layer and stays.
  */
-static float *room_for(struct tr_team *t, size_t count)
+static float *room_for(struct tr_ranks *t, size_t count)
 {
     size_t others = count * t->child->plan->ranks;
 
@@ -78,7 +78,7 @@ static float *room_for(struct tr_team *t, size_t count)
     return t->gathered ? t->gathered + others : NULL;
 }
 
-static int gather(struct tr_team *t, const float *mine, size_t count)
+static int gather(struct tr_ranks *t, const float *mine, size_t count)
 {
     t->failed = t->ops->allgather(t->comm, mine, count, t->gathered, &t->why);
     return t->failed;
@@ -86,7 +86,7 @@ static int gather(struct tr_team *t, const float *mine, size_t count)
 
 /* Chan, Golub and LeVeque's formula for the moments of parts: M = sum m_r, mu = sum m_r mu_r / M,
  * var = sum m_r (var_r + (mu_r - mu)^2) / M; in double, in the order of the ranks. */
-static void combine_moments(const struct tr_team *t, int channels, double *count, float *mean, float *var)
+static void combine_moments(const struct tr_ranks *t, int channels, double *count, float *mean, float *var)
 {
     const size_t stride = 2 * (size_t)channels + 1;
     const uint32_t ranks = t->child->plan->ranks;
@@ -113,7 +113,7 @@ static void combine_moments(const struct tr_team *t, int channels, double *count
 
 static int sync_moments(void *context, int channels, double *count, float *mean, float *var)
 {
-    struct tr_team *t = context;
+    struct tr_ranks *t = context;
     const size_t n = (size_t)channels;
     float *mine = room_for(t, 2 * n + 1);
     int err;
@@ -129,7 +129,7 @@ static int sync_moments(void *context, int channels, double *count, float *mean,
     return err;
 }
 
-static void combine_sums(const struct tr_team *t, size_t stride, size_t at, size_t count, float *ret)
+static void combine_sums(const struct tr_ranks *t, size_t stride, size_t at, size_t count, float *ret)
 {
     for (size_t c = 0; c < count; c++) {
         double sum = 0;
@@ -142,7 +142,7 @@ static void combine_sums(const struct tr_team *t, size_t stride, size_t at, size
 
 static int sync_sums(void *context, int channels, float *a, float *b)
 {
-    struct tr_team *t = context;
+    struct tr_ranks *t = context;
     const size_t n = (size_t)channels;
     float *mine = room_for(t, 2 * n);
     int err;
@@ -162,7 +162,7 @@ static int sync_sums(void *context, int channels, float *a, float *b)
 /* Into the stream: done when the ranks have come to it. */
 static int device_sum(void *context, void *x, size_t count, bool is_double, struct CUstream_st *stream)
 {
-    struct tr_team *t = context;
+    struct tr_ranks *t = context;
 
     t->failed =
         t->ops->reduce_on(t->comm, x, count, is_double ? TR_COMM_DOUBLE : TR_COMM_FLOAT, stream, &t->why);
@@ -172,7 +172,7 @@ static int device_sum(void *context, void *x, size_t count, bool is_double, stru
 /* While the host waits for the device, which waits for others' sums. The limit is of one step's waits. */
 static int device_watch(void *context)
 {
-    struct tr_team *t = context;
+    struct tr_ranks *t = context;
     const im_ns now = im_now();
     int err = t->ops->watch(t->comm, &t->why);
 
@@ -191,12 +191,12 @@ static int device_watch(void *context)
     return err;
 }
 
-const struct im_rank_sum *tr_team_rank_sum(struct tr_team *t)
+const struct tr_rank_sum *tr_ranks_rank_sum(struct tr_ranks *t)
 {
     return t->child->plan->ranks > 1 && t->ops->reduce_on ? &t->rank_sum : NULL;
 }
 
-int tr_team_judge(struct tr_team *t, int err, struct im_text *text)
+int tr_ranks_judge(struct tr_ranks *t, int err, struct im_text *text)
 {
     if (err >= 0 || t->failed == 0)
         return err;
@@ -222,7 +222,7 @@ static int find_transport(const struct im_child *child, const struct tr_comm_ops
     return 0;
 }
 
-int tr_team_open(struct tr_team *t, struct im_child *child, struct im_text *text)
+int tr_ranks_open(struct tr_ranks *t, struct im_child *child, struct im_text *text)
 {
     const struct tr_comm_config config = {
         .rank = (int)child->index,
@@ -234,10 +234,10 @@ int tr_team_open(struct tr_team *t, struct im_child *child, struct im_text *text
     };
     int err;
 
-    *t = (struct tr_team){.child = child,
-                          .peers = {.child = child},
-                          .rank_sum = {.context = t, .sum = device_sum, .watch = device_watch},
-                          .bn_sync = {.context = t, .moments = sync_moments, .sums = sync_sums}};
+    *t = (struct tr_ranks){.child = child,
+                           .peers = {.child = child},
+                           .rank_sum = {.context = t, .sum = device_sum, .watch = device_watch},
+                           .bn_sync = {.context = t, .moments = sync_moments, .sums = sync_sums}};
     static_assert(IM_CARD_BYTES >= TR_CARD_BYTES_MAX, "a card fits its place");
     err = find_transport(child, &t->ops, text);
     if (err == 0)
@@ -245,21 +245,21 @@ int tr_team_open(struct tr_team *t, struct im_child *child, struct im_text *text
     return err < 0 ? lost(t, err, text) : err;
 }
 
-void tr_team_abort(struct tr_team *t)
+void tr_ranks_abort(struct tr_ranks *t)
 {
     if (t->ops && t->ops->abort && t->comm)
         t->ops->abort(t->comm);
 }
 
-void tr_team_close(struct tr_team *t)
+void tr_ranks_close(struct tr_ranks *t)
 {
     if (t->ops)
         t->ops->close(t->comm);
     free(t->gathered);
-    *t = (struct tr_team){0};
+    *t = (struct tr_ranks){0};
 }
 
-int tr_team_agree(struct tr_team *t, struct tr_agreement *a)
+int tr_ranks_agree(struct tr_ranks *t, struct tr_agreement *a)
 {
     const double mine[] = {a->stop, a->saves, (double)a->usable};
     double all[IM_RANKS_MAX][IM_PEER_VALUES];
@@ -280,7 +280,7 @@ int tr_team_agree(struct tr_team *t, struct tr_agreement *a)
     return 0;
 }
 
-int tr_team_sum_tally(struct tr_team *t, struct im_tally *tally)
+int tr_ranks_sum_tally(struct tr_ranks *t, struct tr_tally *tally)
 {
     const double mine[] = {tally->loss_sum, tally->valid, tally->top1, tally->top5};
     double all[IM_RANKS_MAX][IM_PEER_VALUES];
@@ -291,7 +291,7 @@ int tr_team_sum_tally(struct tr_team *t, struct im_tally *tally)
     leave = im_peers_exchange(&t->peers, mine, 4, all);
     if (leave)
         return leave;
-    *tally = (struct im_tally){0};
+    *tally = (struct tr_tally){0};
     for (uint32_t r = 0; r < t->child->plan->ranks; r++) {
         tally->loss_sum += all[r][0];
         tally->valid += (uint32_t)all[r][1];
@@ -301,26 +301,26 @@ int tr_team_sum_tally(struct tr_team *t, struct im_tally *tally)
     return 0;
 }
 
-int tr_team_sum_gradients(struct tr_team *t, struct im_network *net, struct im_text *text)
+int tr_ranks_sum_gradients(struct tr_ranks *t, struct tr_network *net, struct im_text *text)
 {
     int err;
 
     t->shared = false;
     IM_FAULT("trainer.gradients.before");
-    err = t->ops->allreduce_sum(t->comm, im_network_arena(net, IM_ARENA_GRADS),
-                                im_network_floats(net, IM_ARENA_GRADS), text);
+    err = t->ops->allreduce_sum(t->comm, tr_network_arena(net, TR_ARENA_GRADS),
+                                tr_network_floats(net, TR_ARENA_GRADS), text);
     IM_FAULT("trainer.gradients.after");
     return err < 0 ? lost(t, err, text) : 0;
 }
 
-int tr_team_share_statistics(struct tr_team *t, struct im_network *net, struct im_text *text)
+int tr_ranks_share_statistics(struct tr_ranks *t, struct tr_network *net, struct im_text *text)
 {
-    static const enum im_arena shared[] = {IM_ARENA_STATS, IM_ARENA_EMA_STATS};
+    static const enum tr_arena shared[] = {TR_ARENA_STATS, TR_ARENA_EMA_STATS};
     int err = 0;
 
     for (size_t i = 0; i < sizeof shared / sizeof *shared && err == 0; i++)
-        err = t->ops->broadcast(t->comm, im_network_arena(net, shared[i]),
-                                im_network_floats(net, shared[i]) * sizeof(float), 0, text);
+        err = t->ops->broadcast(t->comm, tr_network_arena(net, shared[i]),
+                                tr_network_floats(net, shared[i]) * sizeof(float), 0, text);
     t->shared = err == 0;
     return err < 0 ? lost(t, err, text) : 0;
 }
@@ -361,7 +361,7 @@ static int odd_one(double (*all)[IM_PEER_VALUES], int ranks, int kind)
     return -1;
 }
 
-int tr_team_compare(struct tr_team *t, struct tr_state *state, uint64_t step, struct im_text *text)
+int tr_ranks_compare(struct tr_ranks *t, struct tr_state *state, uint64_t step, struct im_text *text)
 {
     static const char *const names[] = {[TR_STATE_PARAMETERS] = "parameters",
                                         [TR_STATE_OPTIMIZER] = "optimiser's state",
@@ -395,7 +395,7 @@ int tr_team_compare(struct tr_team *t, struct tr_state *state, uint64_t step, st
     return err;
 }
 
-int tr_team_meet(struct tr_team *t)
+int tr_ranks_meet(struct tr_ranks *t)
 {
-    return tr_team_agree(t, &(struct tr_agreement){0});
+    return tr_ranks_agree(t, &(struct tr_agreement){0});
 }

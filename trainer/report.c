@@ -40,7 +40,7 @@ void tr_report_close(struct tr_report *r)
     im_ctl_close(&r->ctl, 500);
 }
 
-int tr_report_ready(struct tr_report *r, const struct tr_position *p, const struct im_network_bytes *network,
+int tr_report_ready(struct tr_report *r, const struct tr_position *p, const struct tr_network_bytes *network,
                     uint64_t snapshot_bytes, struct im_text *text)
 {
     const struct {
@@ -69,7 +69,7 @@ int tr_report_ready(struct tr_report *r, const struct tr_position *p, const stru
     return err;
 }
 
-int tr_report_step(struct tr_report *r, const struct tr_position *p, const struct tr_step *step,
+int tr_report_step(struct tr_report *r, const struct tr_position *p, const struct tr_step_result *step,
                    struct im_text *text)
 {
     struct im_json *line;

@@ -25,11 +25,11 @@ int tr_report_open(struct tr_report *r, struct im_child *child, const struct tr_
 void tr_report_close(struct tr_report *r);
 
 /* Writes down and tells the supervisor what this trainer holds, before it waits for its first batch. */
-int tr_report_ready(struct tr_report *r, const struct tr_position *p, const struct im_network_bytes *network,
+int tr_report_ready(struct tr_report *r, const struct tr_position *p, const struct tr_network_bytes *network,
                     uint64_t snapshot_bytes, struct im_text *text);
 
 /* After a training step, or one that was skipped. */
-int tr_report_step(struct tr_report *r, const struct tr_position *p, const struct tr_step *step,
+int tr_report_step(struct tr_report *r, const struct tr_position *p, const struct tr_step_result *step,
                    struct im_text *text);
 
 /* After an epoch, before its checkpoint. */

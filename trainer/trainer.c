@@ -33,12 +33,12 @@ static int begin_pass(struct tr_trainer *t, const struct im_phase *phase, uint64
     /* The others enter samples after the first agreement, which rank 0 comes to after this. */
     if (tr_trainer_leads(t) && phase->split == IM_TRAIN && t->peak > 0)
         im_stats_gauge(t->child->stats, IM_G_GPU_IDEAL,
-                       tr_training_flop(im_network_model(t->net), (int)phase->image_size) / t->peak);
+                       tr_training_flop(tr_network_model(t->net), (int)phase->image_size) / t->peak);
     if (tr_trainer_leads(t))
         im_ledger_begin(t->child->run, (enum im_split)phase->split);
     if (batch == phase->first_batch)
         begin_sums(t, phase);
-    return phase->split == IM_VAL ? tr_team_share_statistics(&t->team, t->net, text) : 0;
+    return phase->split == IM_VAL ? tr_ranks_share_statistics(&t->team, t->net, text) : 0;
 }
 
 static int end_epoch(struct tr_trainer *t, bool validated, struct im_text *text)
@@ -81,7 +81,7 @@ static int stop(struct tr_trainer *t, const struct im_phase *phase, struct im_te
     tr_trainer_count_time(t, phase->split == IM_TRAIN);
     err = tr_trainer_save(t, -1, false, text);
     if (err == 0)
-        err = tr_team_meet(&t->team);
+        err = tr_ranks_meet(&t->team);
     return err ? err : IM_EXIT_RESUMABLE;
 }
 
@@ -91,7 +91,7 @@ static int one_step(struct tr_trainer *t, const struct im_phase *phase, struct i
     uint64_t g = t->at.next_batch;
     uint32_t count = im_plan_batch_count(t->child->plan, g, t->child->index);
     struct tr_agreement agreed = {.saves = tr_trainer_save_requests(t)};
-    struct tr_batch b;
+    struct tr_ring_batch b;
     int err;
 
     tr_trainer_begin_stage(t, "wait for batch");
@@ -104,7 +104,7 @@ static int one_step(struct tr_trainer *t, const struct im_phase *phase, struct i
         tr_batch_view(t, phase, g, count, &b);
         agreed.usable = b.usable;
     }
-    err = tr_team_agree(&t->team, &agreed);
+    err = tr_ranks_agree(&t->team, &agreed);
     if (err)
         return err;
     if (agreed.stop)
@@ -139,7 +139,7 @@ static int train(struct tr_trainer *t, struct im_text *text)
     }
     if (err == 0 && tr_trainer_leads(t))
         err = tr_report_done(&t->report, &t->at, text);
-    return err ? err : tr_team_meet(&t->team);
+    return err ? err : tr_ranks_meet(&t->team);
 }
 
 /* The rings are set once every trainer has told its position. */
@@ -162,8 +162,8 @@ static int wait_for_start(struct im_child *child)
 
 static int tell_ready(struct tr_trainer *t, struct im_text *text)
 {
-    const struct im_network_bytes b = im_network_bytes(t->net);
-    const char *caution = im_network_caution(t->net);
+    const struct tr_network_bytes b = tr_network_bytes(t->net);
+    const char *caution = tr_network_caution(t->net);
     const uint64_t snapshots = t->snapshot.memory.segment.bytes;
 
     if (caution)

@@ -22,10 +22,10 @@ static bool is_adaptive(const struct im_conf *conf)
     return conf->opt == IM_CONF_OPT_ADAMW || conf->opt == IM_CONF_OPT_LAMB;
 }
 
-void tr_recipe_init(struct tr_recipe *r, const struct im_conf *conf, struct im_network *net,
-                    const struct tr_schedule *schedule, uint32_t rank)
+void tr_training_step_init(struct tr_training_step *r, const struct im_conf *conf, struct tr_network *net,
+                           const struct tr_schedule *schedule, uint32_t rank)
 {
-    *r = (struct tr_recipe){
+    *r = (struct tr_training_step){
         .conf = conf,
         .net = net,
         .schedule = schedule,
@@ -38,48 +38,50 @@ void tr_recipe_init(struct tr_recipe *r, const struct im_conf *conf, struct im_n
     };
 }
 
-void tr_recipe_network(const struct im_conf *conf, struct im_network_config *config)
+void tr_training_step_network(const struct im_conf *conf, struct tr_network_config *config)
 {
-    static const enum im_optimizer kinds[] = {
-        [IM_CONF_OPT_SGD] = IM_OPTIMIZER_SGD,
-        [IM_CONF_OPT_ADAMW] = IM_OPTIMIZER_ADAMW,
-        [IM_CONF_OPT_LARS] = IM_OPTIMIZER_LARS,
-        [IM_CONF_OPT_LAMB] = IM_OPTIMIZER_LAMB,
+    static const enum tr_optimizer kinds[] = {
+        [IM_CONF_OPT_SGD] = TR_OPTIMIZER_SGD,
+        [IM_CONF_OPT_ADAMW] = TR_OPTIMIZER_ADAMW,
+        [IM_CONF_OPT_LARS] = TR_OPTIMIZER_LARS,
+        [IM_CONF_OPT_LAMB] = TR_OPTIMIZER_LAMB,
     };
 
     config->optimizer = kinds[conf->opt];
-    config->loss = (struct im_loss){.kind = conf->loss == IM_CONF_LOSS_BCE ? IM_LOSS_BCE : IM_LOSS_CE,
+    config->loss = (struct tr_loss){.kind = conf->loss == IM_CONF_LOSS_BCE ? TR_LOSS_BCE : TR_LOSS_CE,
                                     .threshold = conf->bce_threshold,
                                     .sums_classes = conf->bce_sum};
     config->accumulates = conf->accumulate > 1;
     config->averages = conf->ema > 0;
 }
 
-uint32_t tr_recipe_mix(const struct tr_recipe *r, struct im_batch *batch, uint32_t epoch, uint32_t step)
+uint32_t tr_training_step_mix(const struct tr_training_step *r, struct tr_batch *batch, uint32_t epoch,
+                              uint32_t step)
 {
     uint32_t usable = 0;
 
     batch->mix = tr_mix_draw(&r->mix, epoch, step, r->rank, batch->size);
     for (int i = 0; i < batch->n; i++)
-        usable += batch->valid[i] && (batch->mix.kind == IM_MIX_NONE || batch->valid[batch->n - 1 - i]);
+        usable += batch->valid[i] && (batch->mix.kind == TR_MIX_NONE || batch->valid[batch->n - 1 - i]);
     return usable;
 }
 
-int tr_recipe_gradients(struct tr_recipe *r, const struct tr_position *p, const struct im_batch *batch,
-                        uint64_t usable, uint64_t full, struct im_tally *ret_tally, struct im_text *text)
+int tr_training_step_gradients(struct tr_training_step *r, const struct tr_position *p,
+                               const struct tr_batch *batch, uint64_t usable, uint64_t full,
+                               struct tr_tally *ret_tally, struct im_text *text)
 {
     /* How many samples of the window's other batches are usable is not known yet: its end puts that right. */
     const double samples = (double)(r->conf->accumulate > 1 ? full : usable);
 
-    *ret_tally = (struct im_tally){0};
+    *ret_tally = (struct tr_tally){0};
     if (batch->n == 0)
-        return im_network_no_gradients(r->net, text);
-    return im_network_gradients(r->net, batch, (float)r->conf->label_smoothing, samples / p->scaler.scale,
+        return tr_network_no_gradients(r->net, text);
+    return tr_network_gradients(r->net, batch, (float)r->conf->label_smoothing, samples / p->scaler.scale,
                                 ret_tally, text);
 }
 
 /* The factor that makes the gradient arena the gradient of the window's mean loss. */
-static double unscale(const struct tr_recipe *r, const struct tr_position *p, uint64_t full)
+static double unscale(const struct tr_training_step *r, const struct tr_position *p, uint64_t full)
 {
     if (r->conf->accumulate == 1)
         return 1 / p->scaler.scale;
@@ -101,15 +103,15 @@ static double default_eps(const struct im_conf *conf)
 }
 
 /* What a bad memory cell does: for tests of what finds it. */
-static int flip_bit(struct im_network *net)
+static int flip_bit(struct tr_network *net)
 {
-    const size_t bytes = im_network_floats(net, IM_ARENA_PARAMS) * sizeof(float);
+    const size_t bytes = tr_network_floats(net, TR_ARENA_PARAMS) * sizeof(float);
     unsigned char *params = malloc(bytes);
-    int err = params ? im_network_read(net, IM_ARENA_PARAMS, (float *)(void *)params) : -ENOMEM;
+    int err = params ? tr_network_read(net, TR_ARENA_PARAMS, (float *)(void *)params) : -ENOMEM;
 
     if (err == 0) {
         params[0] ^= 1;
-        err = im_network_write(net, IM_ARENA_PARAMS, (const float *)(const void *)params);
+        err = tr_network_write(net, TR_ARENA_PARAMS, (const float *)(const void *)params);
     }
     free(params);
     return err;
@@ -121,11 +123,11 @@ static bool scales(const struct im_conf *conf)
     return conf->loss_scale == IM_LOSS_SCALE_DYNAMIC || conf->amp == IM_AMP_FP16;
 }
 
-static struct im_hyper hyper_of(const struct tr_recipe *r, const struct tr_position *p)
+static struct tr_hyper hyper_of(const struct tr_training_step *r, const struct tr_position *p)
 {
     const struct im_conf *conf = r->conf;
 
-    return (struct im_hyper){
+    return (struct tr_hyper){
         .lr = tr_schedule_lr(r->schedule, p->steps),
         .momentum = tr_schedule_momentum(r->schedule, p->steps),
         .beta2 = conf->beta2,
@@ -137,23 +139,24 @@ static struct im_hyper hyper_of(const struct tr_recipe *r, const struct tr_posit
     };
 }
 
-static double ema_decay(const struct tr_recipe *r, const struct tr_position *p)
+static double ema_decay(const struct tr_training_step *r, const struct tr_position *p)
 {
     return tr_ema_decay(r->conf->ema, (enum im_conf_ema_warmup)r->conf->ema_warmup, p->updates + 1);
 }
 
-static int update(struct tr_recipe *r, struct tr_position *p, double factor)
+static int update(struct tr_training_step *r, struct tr_position *p, double factor)
 {
-    const struct im_hyper hyper = hyper_of(r, p);
-    int err = im_network_update(r->net, &hyper, factor);
+    const struct tr_hyper hyper = hyper_of(r, p);
+    int err = tr_network_update(r->net, &hyper, factor);
 
     if (err == 0 && IM_FAULT_ERR("trainer.weights.flip") < 0)
         err = flip_bit(r->net);
-    return err == 0 && r->conf->ema > 0 ? im_network_average(r->net, ema_decay(r, p)) : err;
+    return err == 0 && r->conf->ema > 0 ? tr_network_average(r->net, ema_decay(r, p)) : err;
 }
 
 /* What is the same however the step was taken: step->norm and ->skipped are known. */
-static int end_window(struct tr_recipe *r, struct tr_position *p, struct tr_step *step, struct im_text *text)
+static int end_window(struct tr_training_step *r, struct tr_position *p, struct tr_step_result *step,
+                      struct im_text *text)
 {
     step->ended = true;
     step->lr = tr_schedule_lr(r->schedule, p->steps);
@@ -175,11 +178,11 @@ static int end_window(struct tr_recipe *r, struct tr_position *p, struct tr_step
 }
 
 /* The end of a window. */
-static int take_step(struct tr_recipe *r, struct tr_position *p, uint64_t full, struct tr_step *step,
-                     struct im_text *text)
+static int take_step(struct tr_training_step *r, struct tr_position *p, uint64_t full,
+                     struct tr_step_result *step, struct im_text *text)
 {
     const double factor = unscale(r, p, full);
-    int err = im_network_gradient_norm(r->net, &step->norm);
+    int err = tr_network_gradient_norm(r->net, &step->norm);
 
     if (err < 0)
         return im_fail(text, err, "the gradient's norm could not be computed");
@@ -190,13 +193,13 @@ static int take_step(struct tr_recipe *r, struct tr_position *p, uint64_t full, 
     return err < 0 ? im_fail(text, err, "the update of the parameters failed") : end_window(r, p, step, text);
 }
 
-static bool ends_window(const struct tr_recipe *r, const struct tr_position *p, bool last)
+static bool ends_window(const struct tr_training_step *r, const struct tr_position *p, bool last)
 {
     return last || p->window_batches + 1 >= r->conf->accumulate;
 }
 
 /* Of a batch, into its window. */
-static void count(struct tr_position *p, const struct im_tally *all)
+static void count(struct tr_position *p, const struct tr_tally *all)
 {
     tr_sums_add(&p->window, all);
     if (isfinite(all->loss_sum))
@@ -204,13 +207,13 @@ static void count(struct tr_position *p, const struct im_tally *all)
     p->window_batches++;
 }
 
-int tr_recipe_step(struct tr_recipe *r, struct tr_position *p, const struct im_tally *all, uint64_t full,
-                   bool last, struct tr_step *ret_step, struct im_text *text)
+int tr_training_step_step(struct tr_training_step *r, struct tr_position *p, const struct tr_tally *all,
+                          uint64_t full, bool last, struct tr_step_result *ret_step, struct im_text *text)
 {
     const bool first = p->window_batches == 0, ends = ends_window(r, p, last);
-    int err = im_network_accumulate(r->net, first, ends);
+    int err = tr_network_accumulate(r->net, first, ends);
 
-    *ret_step = (struct tr_step){0};
+    *ret_step = (struct tr_step_result){0};
     if (err < 0)
         return im_fail(text, err, "the gradients could not be added up");
     count(p, all);
@@ -219,7 +222,7 @@ int tr_recipe_step(struct tr_recipe *r, struct tr_position *p, const struct im_t
 
 /* As unscale(), over the loss's scale, before the window's last batch is counted: all of its usable samples
  * will be valid. */
-static double unscale_by(const struct tr_recipe *r, const struct tr_position *p, uint64_t usable,
+static double unscale_by(const struct tr_training_step *r, const struct tr_position *p, uint64_t usable,
                          uint64_t full)
 {
     const uint64_t valid = p->window.valid + usable;
@@ -231,12 +234,13 @@ static double unscale_by(const struct tr_recipe *r, const struct tr_position *p,
     return valid ? (double)full / (double)valid : 0;
 }
 
-int tr_recipe_begin(struct tr_recipe *r, const struct tr_position *p, const struct im_batch *batch,
-                    uint64_t usable, uint64_t full, bool last, struct im_text *text)
+int tr_training_step_begin(struct tr_training_step *r, const struct tr_position *p,
+                           const struct tr_batch *batch, uint64_t usable, uint64_t full, bool last,
+                           struct im_text *text)
 {
     const double samples = (double)(r->conf->accumulate > 1 ? full : usable);
     const bool ends = ends_window(r, p, last);
-    const struct im_step step = {.label_smoothing = (float)r->conf->label_smoothing,
+    const struct tr_step step = {.label_smoothing = (float)r->conf->label_smoothing,
                                  .divisor = samples / p->scaler.scale,
                                  .first = p->window_batches == 0,
                                  .last = ends,
@@ -246,17 +250,17 @@ int tr_recipe_begin(struct tr_recipe *r, const struct tr_position *p, const stru
                                  .clip_norm = r->conf->grad_clip,
                                  .ema_decay = r->conf->ema > 0 ? ema_decay(r, p) : 0};
 
-    return im_network_step_begin(r->net, batch, &step, text);
+    return tr_network_step_begin(r->net, batch, &step, text);
 }
 
-int tr_recipe_end(struct tr_recipe *r, struct tr_position *p, bool last, struct tr_step *ret_step,
-                  struct im_text *text)
+int tr_training_step_end(struct tr_training_step *r, struct tr_position *p, bool last,
+                         struct tr_step_result *ret_step, struct im_text *text)
 {
     const bool ends = ends_window(r, p, last);
-    struct im_outcome outcome;
-    int err = im_network_step_end(r->net, &outcome, text);
+    struct tr_outcome outcome;
+    int err = tr_network_step_end(r->net, &outcome, text);
 
-    *ret_step = (struct tr_step){0};
+    *ret_step = (struct tr_step_result){0};
     if (err != 0)
         return err;
     count(p, &outcome.tally);

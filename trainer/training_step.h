@@ -4,9 +4,9 @@
  *
  * A step is made of `accumulate` batches, a window; the last window of a pass may be shorter. Its gradient is
  * that of the mean loss over all usable samples of the window, as if they had been one batch (batch norm sees
- * each batch of each rank alone). For a batch the trainer calls tr_recipe_mix(), agrees with the other ranks
- * on the usable samples, calls tr_recipe_gradients(), adds up gradients and tallies over the ranks, and calls
- * tr_recipe_step(). Ranks add up after each batch and not once a window: so what a checkpoint within a window
+ * each batch of each rank alone). For a batch the trainer calls tr_training_step_mix(), agrees with the other ranks
+ * on the usable samples, calls tr_training_step_gradients(), adds up gradients and tallies over the ranks, and calls
+ * tr_training_step_step(). Ranks add up after each batch and not once a window: so what a checkpoint within a window
  * holds is whole. All ranks come to the same decisions, since they decide on the same sums. */
 #ifndef TRAINER_TRAINING_STEP_H
 #define TRAINER_TRAINING_STEP_H
@@ -16,16 +16,16 @@
 #include "trainer/optim/mix.h"
 #include "trainer/optim/schedule.h"
 
-struct tr_recipe {
+struct tr_training_step {
     const struct im_conf *conf; /* borrowed, as all here */
-    struct im_network *net;
+    struct tr_network *net;
     const struct tr_schedule *schedule;
     struct tr_mix_config mix;
     uint32_t rank;
 };
 
 /* What a batch has led to. */
-struct tr_step {
+struct tr_step_result {
     bool ended;   /* its window: the optimiser's step was taken or skipped; the rest below is set */
     bool skipped; /* the loss or the gradient was not finite: nothing has changed but the loss's scale */
     double lr;    /* of the step */
@@ -34,32 +34,35 @@ struct tr_step {
     double norm;  /* of the gradient, before clipping */
 };
 
-void tr_recipe_init(struct tr_recipe *r, const struct im_conf *conf, struct im_network *net,
-                    const struct tr_schedule *schedule, uint32_t rank);
+void tr_training_step_init(struct tr_training_step *r, const struct im_conf *conf, struct tr_network *net,
+                           const struct tr_schedule *schedule, uint32_t rank);
 
 /* What the configuration says a network must have room for. */
-void tr_recipe_network(const struct im_conf *conf, struct im_network_config *config);
+void tr_training_step_network(const struct im_conf *conf, struct tr_network_config *config);
 
 /* Draws the mix of a batch of the training pass. Returns its usable samples: valid ones, and when it is mixed
  * those whose partner is valid. */
-uint32_t tr_recipe_mix(const struct tr_recipe *r, struct im_batch *batch, uint32_t epoch, uint32_t step);
+uint32_t tr_training_step_mix(const struct tr_training_step *r, struct tr_batch *batch, uint32_t epoch,
+                              uint32_t step);
 
 /* The gradients of one batch, which may be empty. usable: samples of all ranks' batches; full: samples of a
  * whole window, were none missing. */
-int tr_recipe_gradients(struct tr_recipe *r, const struct tr_position *p, const struct im_batch *batch,
-                        uint64_t usable, uint64_t full, struct im_tally *ret_tally, struct im_text *text);
+int tr_training_step_gradients(struct tr_training_step *r, const struct tr_position *p,
+                               const struct tr_batch *batch, uint64_t usable, uint64_t full,
+                               struct tr_tally *ret_tally, struct im_text *text);
 
 /* After the ranks have added up gradients and tallies: adds them to the window and, at its end, takes the
  * step. Moves the position on: steps, updates, sums, window, scale. last: of its pass. -EDOM with a sentence
  * when max_bad_steps steps in a row had to be skipped. */
-int tr_recipe_step(struct tr_recipe *r, struct tr_position *p, const struct im_tally *all, uint64_t full,
-                   bool last, struct tr_step *ret_step, struct im_text *text);
+int tr_training_step_step(struct tr_training_step *r, struct tr_position *p, const struct tr_tally *all,
+                          uint64_t full, bool last, struct tr_step_result *ret_step, struct im_text *text);
 
 /* The same two, and the sums over the ranks in between, as one step of the device, where
- * im_network_takes_steps(): begun, and ended with what the ranks' batches came to together. */
-int tr_recipe_begin(struct tr_recipe *r, const struct tr_position *p, const struct im_batch *batch,
-                    uint64_t usable, uint64_t full, bool last, struct im_text *text);
-int tr_recipe_end(struct tr_recipe *r, struct tr_position *p, bool last, struct tr_step *ret_step,
-                  struct im_text *text);
+ * tr_network_takes_steps(): begun, and ended with what the ranks' batches came to together. */
+int tr_training_step_begin(struct tr_training_step *r, const struct tr_position *p,
+                           const struct tr_batch *batch, uint64_t usable, uint64_t full, bool last,
+                           struct im_text *text);
+int tr_training_step_end(struct tr_training_step *r, struct tr_position *p, bool last,
+                         struct tr_step_result *ret_step, struct im_text *text);
 
 #endif

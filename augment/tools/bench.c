@@ -170,12 +170,12 @@ static double entropy_of(struct bench *b, const struct au_file *file, uint32_t e
         au_run_job(&s->recipe, true, s->conf.seed, epoch, file->id, (uint32_t)s->conf.image_size);
     im_ns began = im_now();
     struct au_image image;
-    struct au_plan plan;
+    struct au_crop plan;
     uint32_t rows, read = 0;
 
     if (au_decoder_open(decoder, file->bytes, file->n, &image, NULL) != 0 || image.format != AU_FORMAT_JPEG)
         return 0;
-    plan = au_plan_make(&job, image.width, image.height);
+    plan = au_crop_make(&job, image.width, image.height);
     rows = plan.box.y + plan.box.h;
     if (au_decoder_parse(decoder, &plan.box, &read, NULL) != 0 || read == 0)
         return 0;

@@ -191,7 +191,7 @@ int au_session_open(struct au_session *s, unsigned command, int argc, char **arg
     *s = (struct au_session){0};
     err = configure(s, command, argc, argv, &text);
     if (err == 0)
-        err = au_run_recipe_make(&s->conf, &s->recipe);
+        err = au_options_make(&s->conf, &s->recipe);
     if (err < 0)
         return au_fail(err, &text);
     err = au_files_load(&s->conf, &s->files, &text);

@@ -58,7 +58,7 @@ int au_cmd_profile(int argc, char **argv);
  * why. */
 struct au_session {
     struct im_conf conf;
-    struct au_run_recipe recipe;
+    struct au_options recipe;
     struct au_files files;
     struct au_renderer *renderer;
 };

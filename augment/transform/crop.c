@@ -11,7 +11,7 @@
 #define CROP_ATTEMPTS 10
 
 /* The fallback of RandomResizedCrop: the largest centred box of an allowed aspect ratio. */
-static struct imk_box central_box(const struct au_recipe *recipe, uint32_t width, uint32_t height)
+static struct imk_box central_box(const struct au_crop_options *recipe, uint32_t width, uint32_t height)
 {
     double ratio = (double)width / (double)height;
     uint32_t w = width, h = height;
@@ -32,7 +32,7 @@ static struct imk_box central_box(const struct au_recipe *recipe, uint32_t width
     return (struct imk_box){(width - w) / 2, (height - h) / 2, w, h};
 }
 
-static struct imk_box random_box(const struct au_recipe *recipe, struct im_rng *rng, uint32_t width,
+static struct imk_box random_box(const struct au_crop_options *recipe, struct im_rng *rng, uint32_t width,
                                  uint32_t height)
 {
     double area = (double)width * (double)height;
@@ -67,11 +67,11 @@ static int32_t padded_offset(struct im_rng *rng, uint32_t side, uint32_t padding
     return (int32_t)((int64_t)im_rng_below(rng, (uint64_t)(padded - size) + 1) - before);
 }
 
-static struct au_plan train_plan(const struct au_job *job, uint32_t width, uint32_t height)
+static struct au_crop train_plan(const struct au_job *job, uint32_t width, uint32_t height)
 {
-    const struct au_recipe *recipe = &job->recipe;
+    const struct au_crop_options *recipe = &job->recipe;
     struct im_rng rng = im_rng_at(job->seed, IM_RNG_AUGMENT, job->epoch, job->sample);
-    struct au_plan plan = {.size = job->size};
+    struct au_crop plan = {.size = job->size};
 
     plan.flip = im_rng_unit(&rng) < recipe->flip_probability;
     if (recipe->train_crop == AU_CROP_RESIZED) {
@@ -96,10 +96,10 @@ static int32_t centre_offset(uint32_t side, uint32_t size)
     return (int32_t)rint((double)(side - size) / 2.0);
 }
 
-static struct au_plan eval_plan(const struct au_job *job, uint32_t width, uint32_t height)
+static struct au_crop eval_plan(const struct au_job *job, uint32_t width, uint32_t height)
 {
     uint64_t resize = job->recipe.eval_resize;
-    struct au_plan plan = {.box = {.w = width, .h = height}, .size = job->size};
+    struct au_crop plan = {.box = {.w = width, .h = height}, .size = job->size};
 
     plan.rng = im_rng_at(job->seed, IM_RNG_AUGMENT, job->epoch, job->sample);
     if (width <= height) {
@@ -114,7 +114,7 @@ static struct au_plan eval_plan(const struct au_job *job, uint32_t width, uint32
     return plan;
 }
 
-struct au_plan au_plan_make(const struct au_job *job, uint32_t width, uint32_t height)
+struct au_crop au_crop_make(const struct au_job *job, uint32_t width, uint32_t height)
 {
     return job->split == AU_TRAIN ? train_plan(job, width, height) : eval_plan(job, width, height);
 }

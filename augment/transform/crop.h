@@ -20,7 +20,7 @@ enum au_train_crop {
     AU_CROP_PADDED,  /* RandomCrop(padding, pad_if_needed=True): zeros around, a random place, no resizing */
 };
 
-struct au_recipe {
+struct au_crop_options {
     enum au_train_crop train_crop;
     uint32_t padding;            /* AU_CROP_PADDED: zeros on each side (4) */
     double scale_min, scale_max; /* AU_CROP_RESIZED: share of the image's area (0.08, 1) */
@@ -47,14 +47,14 @@ struct au_job {
     uint64_t seed, sample;
     uint32_t epoch;
     uint32_t size; /* side of the square output */
-    struct au_recipe recipe;
+    struct au_crop_options recipe;
     const struct au_transforms
         *transforms; /* what follows the crop (augment/transform/transform.h); NULL: nothing */
 };
 
 /* What to do with an image: cut `box` out, resize it to resized_w x resized_h, and take the square of `size`
  * whose top left corner is at (x, y) of that; what lies outside is zero. Then mirror, if `flip`. */
-struct au_plan {
+struct au_crop {
     struct imk_box box;
     uint32_t resized_w, resized_h;
     int32_t x, y;
@@ -64,6 +64,6 @@ struct au_plan {
 };
 
 /* The plan of a job for an image of width x height pixels, both in 1 .. 65535. */
-struct au_plan au_plan_make(const struct au_job *job, uint32_t width, uint32_t height);
+struct au_crop au_crop_make(const struct au_job *job, uint32_t width, uint32_t height);
 
 #endif

@@ -267,7 +267,7 @@ int im_conf_load_yaml(struct im_conf *conf, const char *path, struct im_text *te
 int im_conf_load_recipe(struct im_conf *conf, const char *name, struct im_text *text)
 {
     char path[PATH_MAX];
-    int err = im_recipe_path(name, path, sizeof path, text);
+    int err = im_preset_path(name, path, sizeof path, text);
 
     return err < 0 ? err : load(conf, IM_CONF_RECIPE, path, text);
 }

@@ -15,12 +15,12 @@
 #define FASTAI_DIVERGED 4
 #define SKIP_END 5
 
-double im_sweep_lr(double low, double high, uint64_t i, uint64_t steps)
+double im_lr_range_lr(double low, double high, uint64_t i, uint64_t steps)
 {
     return low * pow(high / low, (double)i / (double)(steps - 1));
 }
 
-bool im_sweep_add(struct im_sweep_smooth *s, double loss)
+bool im_lr_range_add(struct im_lr_range_smooth *s, double loss)
 {
     if (!isfinite(loss))
         return true;
@@ -91,8 +91,8 @@ static size_t lowest(const double *loss, size_t n)
     return found;
 }
 
-int im_sweep_suggest(const double *finder, const double *fastai, size_t count, size_t steps,
-                     struct im_sweep_suggestion *ret, struct im_text *text)
+int im_lr_range_suggest(const double *finder, const double *fastai, size_t count, size_t steps,
+                        struct im_lr_range_suggestion *ret, struct im_text *text)
 {
     size_t first = steps / 10, kept;
     int err;

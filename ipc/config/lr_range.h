@@ -20,20 +20,20 @@ struct im_text;
 #define IM_SWEEP_POINTS_MIN 20 /* fewer suggest nothing */
 
 /* Of step i of `steps` (two or more): low * (high / low) ^ (i / (steps - 1)). */
-double im_sweep_lr(double low, double high, uint64_t i, uint64_t steps);
+double im_lr_range_lr(double low, double high, uint64_t i, uint64_t steps);
 
 /* Both smoothed losses so far; zero-initialise. */
-struct im_sweep_smooth {
+struct im_lr_range_smooth {
     double finder, finder_best;
     double fastai, fastai_best, fastai_sum;
     uint32_t count;
 };
 
 /* Takes the next loss; true when the test is over. A loss that is not finite changes nothing else. */
-bool im_sweep_add(struct im_sweep_smooth *s, double loss);
+bool im_lr_range_add(struct im_lr_range_smooth *s, double loss);
 
 /* Indices into the losses. */
-struct im_sweep_suggestion {
+struct im_lr_range_suggestion {
     size_t steepest; /* torch-lr-finder: steepest descent of its smoothed loss by index, without the first 10
                         and the last 5 points */
     size_t valley;   /* fastai's default: half way down the longest valley of its smoothed loss */
@@ -43,7 +43,7 @@ struct im_sweep_suggestion {
 /* `finder` and `fastai`: the smoothed losses of each step that was taken; `steps`: how many were asked for,
  * a tenth of which fastai leaves out at the beginning. -EINVAL with a sentence when there are fewer than
  * IM_SWEEP_POINTS_MIN; -ENOMEM. */
-int im_sweep_suggest(const double *finder, const double *fastai, size_t count, size_t steps,
-                     struct im_sweep_suggestion *ret, struct im_text *text);
+int im_lr_range_suggest(const double *finder, const double *fastai, size_t count, size_t steps,
+                        struct im_lr_range_suggestion *ret, struct im_text *text);
 
 #endif

@@ -42,11 +42,11 @@ static bool is_recipe(const char *file)
 {
     size_t n = strlen(file), suffix = strlen(SUFFIX);
 
-    return file[0] != '.' && n > suffix && n - suffix < sizeof((struct im_recipe *)0)->name &&
+    return file[0] != '.' && n > suffix && n - suffix < sizeof((struct im_preset *)0)->name &&
            strcmp(file + n - suffix, SUFFIX) == 0;
 }
 
-static void read_line(const char *folder, const char *file, struct im_recipe *recipe)
+static void read_line(const char *folder, const char *file, struct im_preset *recipe)
 {
     char path[PATH_MAX];
     FILE *f;
@@ -67,14 +67,14 @@ static void read_line(const char *folder, const char *file, struct im_recipe *re
 
 static int by_name(const void *a, const void *b)
 {
-    return strcmp(((const struct im_recipe *)a)->name, ((const struct im_recipe *)b)->name);
+    return strcmp(((const struct im_preset *)a)->name, ((const struct im_preset *)b)->name);
 }
 
-int im_recipe_list(struct im_recipe **ret, size_t *ret_count, struct im_text *text)
+int im_preset_list(struct im_preset **ret, size_t *ret_count, struct im_text *text)
 {
     char folder[PATH_MAX];
     int err = find_folder(folder, sizeof folder, text);
-    struct im_recipe *list;
+    struct im_preset *list;
     struct dirent *entry;
     size_t count = 0;
     DIR *d;
@@ -103,9 +103,9 @@ int im_recipe_list(struct im_recipe **ret, size_t *ret_count, struct im_text *te
 static int fail_unknown(const char *name, struct im_text *text)
 {
     const char *names[RECIPES_MAX], *near;
-    struct im_recipe *list;
+    struct im_preset *list;
     size_t count;
-    int err = im_recipe_list(&list, &count, text);
+    int err = im_preset_list(&list, &count, text);
 
     if (err < 0)
         return err;
@@ -118,7 +118,7 @@ static int fail_unknown(const char *name, struct im_text *text)
     return err;
 }
 
-int im_recipe_path(const char *name, char *path, size_t n, struct im_text *text)
+int im_preset_path(const char *name, char *path, size_t n, struct im_text *text)
 {
     char folder[PATH_MAX];
     size_t length = strlen(name), suffix = strlen(SUFFIX);

@@ -1,4 +1,4 @@
-/* Cross-entropy with label smoothing: IM_OP_LOSS of trainer/backends/backend.h. The gradient and each sample's terms
+/* Cross-entropy with label smoothing: TR_OP_LOSS of trainer/backends/backend.h. The gradient and each sample's terms
  * in one pass (of softmax, logits are read three times, but the first from the L1 cache; of BCE, once), then
  * the tally in the order of the samples. x bytes + dx bytes a logit. */
 #ifndef KERNELS_CUDA_LOSS_H

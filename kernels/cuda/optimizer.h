@@ -1,4 +1,4 @@
-/* SGD, AdamW, LARS and LAMB over the flat arena: struct im_update of trainer/backends/backend.h has the formulas. All
+/* SGD, AdamW, LARS and LAMB over the flat arena: struct tr_update of trainer/backends/backend.h has the formulas. All
  * that changes from step to step is read from device memory; a step that the verdict skips changes nothing.
  *
  * The arena is cut into chunks, none of which reaches over the end of a span; a block takes a chunk. LARS and

@@ -40,7 +40,7 @@ struct imk_cuda_maxpool_backward {
 };
 int imk_cuda_maxpool_backward(const struct imk_cuda_maxpool_backward *a, struct CUstream_st *stream);
 
-/* Each channel with the filter [1 2 1] x [1 2 1] / 16: IM_OP_BLUR. window: kernel 3, pad 1, stride 1 or 2.
+/* Each channel with the filter [1 2 1] x [1 2 1] / 16: TR_OP_BLUR. window: kernel 3, pad 1, stride 1 or 2.
  * reflect: the padding mirrors the image at its border pixels (h, w >= 2), otherwise it is zero. */
 struct imk_cuda_blur {
     struct imk_cuda_window window;

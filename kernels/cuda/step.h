@@ -10,7 +10,7 @@
 extern "C" {
 #endif
 
-/* H: how a batch is mixed with itself in reverse order; struct im_mix of trainer/backends/backend.h. */
+/* H: how a batch is mixed with itself in reverse order; struct tr_mix of trainer/backends/backend.h. */
 enum imk_cuda_mix_kind { IMK_CUDA_MIX_NONE, IMK_CUDA_MIX_UP, IMK_CUDA_MIX_CUT };
 
 struct imk_cuda_mix {
@@ -34,7 +34,7 @@ struct imk_cuda_loss_terms {
 
 /* H: of the update. */
 struct imk_cuda_hyper {
-    double lr, momentum, beta2, eps, weight_decay, trust; /* struct im_update */
+    double lr, momentum, beta2, eps, weight_decay, trust; /* struct tr_update */
     double unscale;   /* with this over the loss scale the arena's gradient becomes that of the mean loss */
     double clip_norm; /* 0: none is set */
     double ema_take;  /* 1 - decay of the averages; 1 copies */

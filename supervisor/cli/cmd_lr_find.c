@@ -27,7 +27,7 @@ struct sweep {
     size_t count; /* of each array below; its room is num-iter */
     double *lr, *loss, *finder, *fastai;
     bool diverged;
-    struct im_sweep_suggestion at;
+    struct im_lr_range_suggestion at;
     bool has_suggestion;
     struct im_text why_not;
 };
@@ -76,14 +76,15 @@ static int prepare(struct im_conf *conf, char *folder, size_t n, struct im_text 
     return 0;
 }
 
-static void take_line(struct sweep *s, struct im_sweep_smooth *smooth, const struct im_json *j, size_t room)
+static void take_line(struct sweep *s, struct im_lr_range_smooth *smooth, const struct im_json *j,
+                      size_t room)
 {
     double loss = im_json_real_or(j, "loss", (double)NAN), lr = im_json_real_or(j, "lr", 0);
 
     if (!im_json_get(j, "lr") || strcmp(im_json_str_or(j, "split", ""), "train") != 0 || s->diverged ||
         s->count == room)
         return;
-    s->diverged = im_sweep_add(smooth, loss);
+    s->diverged = im_lr_range_add(smooth, loss);
     if (!isfinite(loss))
         return;
     s->lr[s->count] = lr;
@@ -96,7 +97,7 @@ static void take_line(struct sweep *s, struct im_sweep_smooth *smooth, const str
 static int read_losses(const struct im_conf *conf, struct sweep *s, struct im_text *text)
 {
     char path[PATH_MAX], *bytes, *rest = NULL;
-    struct im_sweep_smooth smooth = {0};
+    struct im_lr_range_smooth smooth = {0};
     size_t n, room = (size_t)conf->num_iter;
     int err;
 
@@ -118,7 +119,7 @@ static int read_losses(const struct im_conf *conf, struct sweep *s, struct im_te
         im_json_free(&j);
     }
     free(bytes);
-    s->has_suggestion = im_sweep_suggest(s->finder, s->fastai, s->count, room, &s->at, &s->why_not) == 0;
+    s->has_suggestion = im_lr_range_suggest(s->finder, s->fastai, s->count, room, &s->at, &s->why_not) == 0;
     return 0;
 }
 

@@ -23,7 +23,7 @@ static int show(const char *name)
     struct im_text text = {""};
     size_t n;
 
-    if (im_recipe_path(name, path, sizeof path, &text) < 0 ||
+    if (im_preset_path(name, path, sizeof path, &text) < 0 ||
         im_read_file(path, RECIPE_BYTES_MAX, &bytes, &n, &text) < 0)
         return fail(&text);
     fwrite(bytes, 1, n, stdout);
@@ -34,7 +34,7 @@ static int show(const char *name)
 int sv_cmd_recipes(int argc, char **argv)
 {
     struct im_text text = {""};
-    struct im_recipe *list;
+    struct im_preset *list;
     size_t count;
     int width = 0;
 
@@ -44,7 +44,7 @@ int sv_cmd_recipes(int argc, char **argv)
         fprintf(stderr, "imsuper: recipes takes a name or nothing, not %s\n", argv[1]);
         return IM_EXIT_USAGE;
     }
-    if (im_recipe_list(&list, &count, &text) < 0)
+    if (im_preset_list(&list, &count, &text) < 0)
         return fail(&text);
     for (size_t i = 0; i < count; i++)
         width = (int)strlen(list[i].name) > width ? (int)strlen(list[i].name) : width;

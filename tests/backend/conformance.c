@@ -29,14 +29,14 @@
 #include "trainer/backends/ref/ops.h"
 
 #ifdef TESTS_CUDA
-static const struct im_backend_ops *const tested = &im_backend_cuda;
+static const struct tr_backend_ops *const tested = &tr_backend_cuda;
 #else
-static const struct im_backend_ops *const tested = &im_backend_onednn;
+static const struct tr_backend_ops *const tested = &tr_backend_onednn;
 #endif
 
 static double tolerance;
 
-static void near(const char *what, const struct im_op *op, const struct tensor *ours,
+static void near(const char *what, const struct tr_op *op, const struct tensor *ours,
                  const struct tensor *theirs)
 {
     double error = 0, power = 1e-30;
@@ -54,7 +54,7 @@ static void near(const char *what, const struct im_op *op, const struct tensor *
 }
 
 /* Values as the ops before this one would have made them. */
-static void round_values(enum im_precision precision, struct values *v)
+static void round_values(enum tr_precision precision, struct values *v)
 {
     struct tensor *all[] = {&v->x, &v->x2, &v->dy[0], &v->dy[1], &v->dx};
 
@@ -65,12 +65,12 @@ static void round_values(enum im_precision precision, struct values *v)
 
 static void choose_tolerance(const struct rig *r)
 {
-    bool by_way_of_fp32 = r->ops->caution && r->ops->caution(r->b, IM_PRECISION_BF16) != NULL;
+    bool by_way_of_fp32 = r->ops->caution && r->ops->caution(r->b, TR_PRECISION_BF16) != NULL;
 
-    tolerance = r->op.precision == IM_PRECISION_FP32 ? 1e-9 : by_way_of_fp32 ? 5e-8 : 1e-4;
+    tolerance = r->op.precision == TR_PRECISION_FP32 ? 1e-9 : by_way_of_fp32 ? 5e-8 : 1e-4;
 }
 
-static void conform_in_precision(const struct im_op *op, bool in_network, bool fork)
+static void conform_in_precision(const struct tr_op *op, bool in_network, bool fork)
 {
     for (int in_place = 0; in_place < 2; in_place++) {
         struct values ref = make_values(op, fork), fast = make_values(op, fork);
@@ -78,7 +78,7 @@ static void conform_in_precision(const struct im_op *op, bool in_network, bool f
 
         round_values(op->precision, &ref);
         round_values(op->precision, &fast);
-        open_rig(&r, &im_backend_ref, op, in_network);
+        open_rig(&r, &tr_backend_ref, op, in_network);
         run(&r, &ref, in_place);
         close_rig(&r);
         open_rig(&r, tested, op, in_network);
@@ -97,14 +97,14 @@ static void conform_in_precision(const struct im_op *op, bool in_network, bool f
     }
 }
 
-static void conform(const struct im_op *op, bool in_network, bool fork)
+static void conform(const struct tr_op *op, bool in_network, bool fork)
 {
-    struct im_op same = *op;
+    struct tr_op same = *op;
 
-    for (int precision = IM_PRECISION_FP32; precision <= IM_PRECISION_FP16; precision++) {
+    for (int precision = TR_PRECISION_FP32; precision <= TR_PRECISION_FP16; precision++) {
         if (!(tested->precisions >> precision & 1))
             continue;
-        same.precision = (enum im_precision)precision;
+        same.precision = (enum tr_precision)precision;
         conform_in_precision(&same, in_network, fork);
     }
 }
@@ -127,7 +127,7 @@ static void convolution(void **state)
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         int oh = (rows[i].h + 2 * rows[i].pad - rows[i].kernel) / rows[i].stride + 1;
         int ow = (rows[i].w + 2 * rows[i].pad - rows[i].kernel) / rows[i].stride + 1;
-        struct im_op op = {.kind = IM_OP_CONV,
+        struct tr_op op = {.kind = TR_OP_CONV,
                            .x = {rows[i].n, rows[i].c, rows[i].h, rows[i].w},
                            .y = {rows[i].n, rows[i].k, oh, ow},
                            .kernel = rows[i].kernel,
@@ -145,7 +145,7 @@ static void convolution(void **state)
 /* dx added to what lies there. */
 static void convolution_that_sums(void **state)
 {
-    struct im_op op = {.kind = IM_OP_CONV,
+    struct tr_op op = {.kind = TR_OP_CONV,
                        .x = {2, 16, 7, 5},
                        .y = {2, 24, 7, 5},
                        .kernel = 3,
@@ -157,7 +157,7 @@ static void convolution_that_sums(void **state)
                        .weight_id = -1};
 
     (void)state;
-    if (!(tested->fuses & IM_FUSES_SUM))
+    if (!(tested->fuses & TR_FUSES_SUM))
         skip();
     conform(&op, true, false);
     conform(&op, true, true);
@@ -166,14 +166,14 @@ static void convolution_that_sums(void **state)
     conform(&op, true, false);
 }
 
-static const struct im_shape shapes[] = {
+static const struct tr_shape shapes[] = {
     {2, 16, 7, 5}, {3, 8, 4, 4}, {4, 64, 1, 1}, {2, 5, 3, 3}, {1, 24, 9, 9}};
 
 static void conform_batch_norm(bool adds)
 {
     for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
         for (int bits = 0; bits < 8; bits++) {
-            struct im_op op = {.kind = IM_OP_BN,
+            struct tr_op op = {.kind = TR_OP_BN,
                                .x = shapes[i],
                                .y = shapes[i],
                                .relu = bits & 1,
@@ -195,7 +195,7 @@ static void batch_norm(void **state)
 static void batch_norm_that_adds(void **state)
 {
     (void)state;
-    if (!(tested->fuses & IM_FUSES_ADD))
+    if (!(tested->fuses & TR_FUSES_ADD))
         skip();
     conform_batch_norm(true);
 }
@@ -203,11 +203,11 @@ static void batch_norm_that_adds(void **state)
 static void batch_norm_that_pools(void **state)
 {
     (void)state;
-    if (!(tested->fuses & IM_FUSES_POOL))
+    if (!(tested->fuses & TR_FUSES_POOL))
         skip();
     for (int bits = 0; bits < 8; bits++) {
         int size = bits & 1 ? 9 : 6, stride = bits & 4 ? 2 : 1, out = (size - 1) / stride + 1;
-        struct im_op op = {.kind = IM_OP_BN,
+        struct tr_op op = {.kind = TR_OP_BN,
                            .x = {2, 13, size, size},
                            .y = {2, 13, out, out},
                            .kernel = 3,
@@ -226,7 +226,7 @@ static void batch_norm_that_pools(void **state)
 
 /* What a batch would be told by the other ranks: the whole batch's numbers. It adds up what it tells them. */
 struct others {
-    const struct im_op *op; /* of the whole */
+    const struct tr_op *op; /* of the whole */
     const struct values *whole;
     double count;
     double sums[4][256]; /* of values, their squares, dgamma, dbeta */
@@ -325,7 +325,7 @@ static int tell_device(void *context, void *x, size_t count, bool is_double, str
 }
 
 /* Samples from .. from+n-1 of the whole, as views. */
-static struct values part_of(const struct values *whole, const struct im_op *op, int from, int n)
+static struct values part_of(const struct values *whole, const struct tr_op *op, int from, int n)
 {
     struct values v = make_values(op, whole->dy[1].v != NULL);
     struct tensor *parts[] = {&v.x, &v.x2, &v.dy[0], &v.dy[1], &v.y, &v.dx, &v.dx2};
@@ -342,14 +342,14 @@ static struct values part_of(const struct values *whole, const struct im_op *op,
     return v;
 }
 
-static void synced_part(struct others *o, const struct im_backend_ops *ops, int from, int n)
+static void synced_part(struct others *o, const struct tr_backend_ops *ops, int from, int n)
 {
-    const struct im_bn_sync sync = {.context = o, .moments = tell_moments, .sums = tell_sums};
+    const struct tr_bn_sync sync = {.context = o, .moments = tell_moments, .sums = tell_sums};
     struct values want = part_of(o->whole, o->op, from, n), got = part_of(o->whole, o->op, from, n);
-    struct im_op op = *o->op;
+    struct tr_op op = *o->op;
     struct rig r;
     struct device device = {.o = o, .r = &r};
-    const struct im_rank_sum sum = {.context = &device, .sum = tell_device};
+    const struct tr_rank_sum sum = {.context = &device, .sum = tell_device};
 
     op.x.n = op.y.n = n;
     op.synced = true;
@@ -371,13 +371,13 @@ static void synced_part(struct others *o, const struct im_backend_ops *ops, int 
 }
 
 /* A batch on two ranks, one sample here and the others there, is the whole batch on one. */
-static void synced(const struct im_backend_ops *ops, const struct im_op *op, bool fork)
+static void synced(const struct tr_backend_ops *ops, const struct tr_op *op, bool fork)
 {
     struct values whole = make_values(op, fork);
     struct others o = {.op = op, .whole = &whole};
     struct rig r;
 
-    open_rig(&r, &im_backend_ref, op, true);
+    open_rig(&r, &tr_backend_ref, op, true);
     run(&r, &whole, false);
     close_rig(&r);
     tolerance = 1e-9;
@@ -398,12 +398,12 @@ static void synced(const struct im_backend_ops *ops, const struct im_op *op, boo
 
 static void batch_norm_over_ranks(void **state)
 {
-    const struct im_shape odd = {3, 21, 5, 3}, blocks = {4, 32, 6, 6};
+    const struct tr_shape odd = {3, 21, 5, 3}, blocks = {4, 32, 6, 6};
 
     (void)state;
     for (int bits = 0; bits < 32; bits++) {
-        const struct im_backend_ops *ops = bits & 4 ? tested : &im_backend_ref;
-        const struct im_op op = {.kind = IM_OP_BN,
+        const struct tr_backend_ops *ops = bits & 4 ? tested : &tr_backend_ref;
+        const struct tr_op op = {.kind = TR_OP_BN,
                                  .x = bits & 1 ? odd : blocks,
                                  .y = bits & 1 ? odd : blocks,
                                  .relu = bits & 2,
@@ -411,7 +411,7 @@ static void batch_norm_over_ranks(void **state)
                                  .training = true,
                                  .needs_dx = true};
 
-        if (ops == &im_backend_ref || !op.adds || (ops->fuses & IM_FUSES_ADD))
+        if (ops == &tr_backend_ref || !op.adds || (ops->fuses & TR_FUSES_ADD))
             synced(ops, &op, bits & 8);
     }
 }
@@ -420,8 +420,8 @@ static void batch_norm_over_ranks_that_pools(void **state)
 {
     (void)state;
     for (int bits = 0; bits < 4; bits++) {
-        const struct im_backend_ops *ops = bits & 1 ? tested : &im_backend_ref;
-        const struct im_op op = {.kind = IM_OP_BN,
+        const struct tr_backend_ops *ops = bits & 1 ? tested : &tr_backend_ref;
+        const struct tr_op op = {.kind = TR_OP_BN,
                                  .x = {3, 13, 7, 7},
                                  .y = {3, 13, 4, 4},
                                  .kernel = 3,
@@ -432,7 +432,7 @@ static void batch_norm_over_ranks_that_pools(void **state)
                                  .training = true,
                                  .needs_dx = true};
 
-        if (ops == &im_backend_ref || (ops->fuses & IM_FUSES_POOL))
+        if (ops == &tr_backend_ref || (ops->fuses & TR_FUSES_POOL))
             synced(ops, &op, bits & 2);
     }
 }
@@ -442,7 +442,7 @@ static void residual_addition(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
         for (int bits = 0; bits < 4; bits++) {
-            struct im_op op = {.kind = IM_OP_ADD,
+            struct tr_op op = {.kind = TR_OP_ADD,
                                .x = shapes[i],
                                .y = shapes[i],
                                .relu = bits & 1,
@@ -460,7 +460,7 @@ static void max_pool(void **state)
     for (int size = 2; size < 9; size++) {
         for (int stride = 1; stride < 3; stride++) {
             int out = (size - 1) / stride + 1;
-            struct im_op op = {.kind = IM_OP_MAXPOOL,
+            struct tr_op op = {.kind = TR_OP_MAXPOOL,
                                .x = {2, 16, size, size},
                                .y = {2, 16, out, out},
                                .kernel = 3,
@@ -476,15 +476,15 @@ static void max_pool(void **state)
 
 static void blur(void **state)
 {
-    static const struct im_shape rows[] = {{2, 16, 7, 5}, {3, 8, 4, 4},  {2, 5, 3, 3},
+    static const struct tr_shape rows[] = {{2, 16, 7, 5}, {3, 8, 4, 4},  {2, 5, 3, 3},
                                            {1, 24, 9, 8}, {2, 64, 2, 2}, {1, 3, 12, 11}};
 
     (void)state;
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         for (int bits = 0; bits < 8; bits++) {
             int stride = bits & 1 ? 2 : 1;
-            struct im_op op = {
-                .kind = IM_OP_BLUR,
+            struct tr_op op = {
+                .kind = TR_OP_BLUR,
                 .x = rows[i],
                 .y = {rows[i].n, rows[i].c, (rows[i].h - 1) / stride + 1, (rows[i].w - 1) / stride + 1},
                 .kernel = 3,
@@ -501,19 +501,19 @@ static void blur(void **state)
 
 static void blur_of_one_pixel_is_refused_where_it_reflects(void **state)
 {
-    struct im_op op = {.kind = IM_OP_BLUR,
+    struct tr_op op = {.kind = TR_OP_BLUR,
                        .x = {1, 8, 1, 1},
                        .y = {1, 8, 1, 1},
                        .kernel = 3,
                        .stride = 2,
                        .pad = 1,
                        .reflect = true};
-    const struct im_backend_ops *both[] = {&im_backend_ref, tested};
+    const struct tr_backend_ops *both[] = {&tr_backend_ref, tested};
 
     (void)state;
     for (int i = 0; i < 2; i++) {
-        struct im_plan_info info;
-        struct im_backend *b;
+        struct tr_plan_info info;
+        struct tr_backend *b;
         struct tr_op_plan *plan;
 
         assert_int_equal(both[i]->open(1, &b, NULL), 0);
@@ -527,7 +527,7 @@ static void stochastic_depth(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
         for (int bits = 0; bits < 4; bits++) {
-            struct im_op op = {.kind = IM_OP_DROPPATH,
+            struct tr_op op = {.kind = TR_OP_DROPPATH,
                                .x = shapes[i],
                                .y = shapes[i],
                                .training = bits & 1,
@@ -542,7 +542,7 @@ static void global_average_pool(void **state)
 {
     (void)state;
     for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
-        struct im_op op = {.kind = IM_OP_GAP,
+        struct tr_op op = {.kind = TR_OP_GAP,
                            .x = shapes[i],
                            .y = {shapes[i].n, shapes[i].c, 1, 1},
                            .training = true,
@@ -558,7 +558,7 @@ static void fully_connected(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        struct im_op op = {.kind = IM_OP_FC,
+        struct tr_op op = {.kind = TR_OP_FC,
                            .x = {rows[i][0], rows[i][1], 1, 1},
                            .y = {rows[i][0], rows[i][2], 1, 1},
                            .training = true,
@@ -589,7 +589,7 @@ static void bf16_rounds_to_the_nearest_even(void **state)
             float value = number((top << 16) + tails[i]), want = value, copied, rounded;
             uint16_t half;
 
-            tr_ref_round(IM_PRECISION_BF16, &want, 1);
+            tr_ref_round(TR_PRECISION_BF16, &want, 1);
             tr_cpu_narrow(&half, &value, 1);
             tr_cpu_widen(&copied, &half, 1);
             tr_cpu_round(&rounded, &value, 1);
@@ -608,14 +608,14 @@ static void bf16_rounds_to_the_nearest_even(void **state)
 /* Each bf16 value that the backend made has 16 zero bits below, the logits do not. */
 static void bf16_values_have_eight_bits(void **state)
 {
-    struct im_op op = {.kind = IM_OP_BN,
-                       .precision = IM_PRECISION_BF16,
+    struct tr_op op = {.kind = TR_OP_BN,
+                       .precision = TR_PRECISION_BF16,
                        .x = shapes[0],
                        .y = shapes[0],
                        .training = true,
                        .needs_dx = true};
-    struct im_op fc = {.kind = IM_OP_FC,
-                       .precision = IM_PRECISION_BF16,
+    struct tr_op fc = {.kind = TR_OP_FC,
+                       .precision = TR_PRECISION_BF16,
                        .x = {4, 64, 1, 1},
                        .y = {4, 10, 1, 1},
                        .training = true,
@@ -632,8 +632,8 @@ static void bf16_values_have_eight_bits(void **state)
     for (size_t i = 0; i < v.y.count; i++) {
         float y = v.y.v[i], dx = v.dx.v[i];
 
-        tr_ref_round(IM_PRECISION_BF16, &y, 1);
-        tr_ref_round(IM_PRECISION_BF16, &dx, 1);
+        tr_ref_round(TR_PRECISION_BF16, &y, 1);
+        tr_ref_round(TR_PRECISION_BF16, &dx, 1);
         assert_true(y == v.y.v[i] && dx == v.dx.v[i]);
     }
     open_rig(&r, tested, &fc, false);
@@ -642,7 +642,7 @@ static void bf16_values_have_eight_bits(void **state)
     for (size_t i = 0; i < logits.y.count; i++) {
         float y = logits.y.v[i];
 
-        tr_ref_round(IM_PRECISION_BF16, &y, 1);
+        tr_ref_round(TR_PRECISION_BF16, &y, 1);
         odd += y != logits.y.v[i];
     }
     assert_true(odd > 0);
@@ -652,12 +652,12 @@ static void bf16_values_have_eight_bits(void **state)
 
 static void pixels_become_normalised_values(void **state)
 {
-    struct im_op op = {.kind = IM_OP_INPUT,
+    struct tr_op op = {.kind = TR_OP_INPUT,
                        .x = {2, 3, 5, 7},
                        .y = {2, 3, 5, 7},
                        .mean = {0.4f, 0.5f, 0.6f},
                        .std = {0.2f, 0.3f, 0.4f}};
-    const struct im_backend_ops *both[] = {&im_backend_ref, tested};
+    const struct tr_backend_ops *both[] = {&tr_backend_ref, tested};
     uint8_t pixels[2 * 5 * 7 * 3];
 
     (void)state;
@@ -670,7 +670,7 @@ static void pixels_become_normalised_values(void **state)
 
         open_rig(&r, both[k], &op, false);
         buffer = guarded(&r, r.info.y_bytes);
-        assert_int_equal(r.ops->forward(r.b, r.plan, &(struct im_exec){.pixels = pixels, .y = buffer}), 0);
+        assert_int_equal(r.ops->forward(r.b, r.plan, &(struct tr_exec){.pixels = pixels, .y = buffer}), 0);
         assert_int_equal(r.ops->value_out(r.b, r.info.y_layout, op.y, buffer, y.v), 0);
         for (int n = 0; n < 2; n++)
             for (int c = 0; c < 3; c++)
@@ -709,7 +709,7 @@ int main(void)
     };
 
 #ifdef TESTS_GPU
-    struct im_backend *gpu = NULL;
+    struct tr_backend *gpu = NULL;
     struct im_text text = {""};
 
     if (tested->open(0, &gpu, &text) < 0) {

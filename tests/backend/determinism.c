@@ -35,39 +35,39 @@ static void draw(uint8_t *pixels, int32_t *labels, int step)
 /* Parameters, then momentum, then statistics after STEPS steps; the caller frees. */
 static float *train(struct job job, size_t *ret_floats)
 {
-    struct im_network_config config = {.model = job.model,
+    struct tr_network_config config = {.model = job.model,
                                        .classes = CLASSES,
                                        .backend = job.backend,
                                        .threads = job.threads,
                                        .seed = job.seed,
                                        .mean = {0.5f, 0.5f, 0.5f},
                                        .std = {0.25f, 0.25f, 0.25f}};
-    struct im_hyper hyper = {.lr = 0.1, .momentum = 0.9, .weight_decay = 1e-4};
+    struct tr_hyper hyper = {.lr = 0.1, .momentum = 0.9, .weight_decay = 1e-4};
     uint8_t *pixels = malloc((size_t)BATCH * SIZE * SIZE * 3);
     int32_t labels[BATCH];
-    struct im_batch batch = {.pixels = pixels, .labels = labels, .n = BATCH, .size = SIZE};
-    struct im_network *net = NULL;
-    struct im_tally tally;
+    struct tr_batch batch = {.pixels = pixels, .labels = labels, .n = BATCH, .size = SIZE};
+    struct tr_network *net = NULL;
+    struct tr_tally tally;
     size_t params, stats;
     float *all;
 
-    assert_int_equal(im_network_new(&config, &net, NULL), 0);
+    assert_int_equal(tr_network_new(&config, &net, NULL), 0);
     for (int step = 0; step < STEPS; step++) {
         draw(pixels, labels, step);
-        assert_int_equal(im_network_train_step(net, &batch, &hyper, 0.1f, &tally, NULL), 0);
+        assert_int_equal(tr_network_train_step(net, &batch, &hyper, 0.1f, &tally, NULL), 0);
         batch.n = BATCH / 3;
         if (job.evaluates)
-            assert_int_equal(im_network_eval_step(net, &batch, NULL, &tally, NULL), 0);
+            assert_int_equal(tr_network_eval_step(net, &batch, NULL, &tally, NULL), 0);
         batch.n = BATCH;
     }
-    params = im_network_floats(net, IM_ARENA_PARAMS);
-    stats = im_network_floats(net, IM_ARENA_STATS);
+    params = tr_network_floats(net, TR_ARENA_PARAMS);
+    stats = tr_network_floats(net, TR_ARENA_STATS);
     *ret_floats = 2 * params + stats;
     all = calloc(*ret_floats, sizeof(*all));
-    assert_int_equal(im_network_read(net, IM_ARENA_PARAMS, all), 0);
-    assert_int_equal(im_network_read(net, IM_ARENA_MOMENTUM, all + params), 0);
-    assert_int_equal(im_network_read(net, IM_ARENA_STATS, all + 2 * params), 0);
-    im_network_free(net);
+    assert_int_equal(tr_network_read(net, TR_ARENA_PARAMS, all), 0);
+    assert_int_equal(tr_network_read(net, TR_ARENA_MOMENTUM, all + params), 0);
+    assert_int_equal(tr_network_read(net, TR_ARENA_STATS, all + 2 * params), 0);
+    tr_network_free(net);
     free(pixels);
     return all;
 }

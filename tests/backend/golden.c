@@ -42,7 +42,7 @@ struct recipe {
 struct check {
     const char *backend;
     double tolerance; /* relative */
-    struct im_network *net;
+    struct tr_network *net;
     float *params, *grads, *stats;
     float logits[FLOATS_MAX];
     double loss, last_loss;
@@ -52,45 +52,45 @@ struct check {
 
 static void fill(struct check *c)
 {
-    const struct im_model *m = im_network_model(c->net);
+    const struct tr_model *m = tr_network_model(c->net);
 
     c->params = calloc(m->param_floats, sizeof(float));
     c->grads = calloc(m->param_floats, sizeof(float));
     c->stats = calloc(m->stat_floats, sizeof(float));
     for (int i = 0; i < m->tensor_count; i++) {
-        const struct im_tensor *t = &m->tensors[i];
-        float *home = im_tensor_home(t) == IM_HOME_STATS ? c->stats : c->params;
+        const struct tr_param_tensor *t = &m->tensors[i];
+        float *home = tr_tensor_home(t) == TR_HOME_STATS ? c->stats : c->params;
 
-        for (size_t j = 0; im_tensor_home(t) != IM_HOME_COUNTER && j < t->count; j++)
+        for (size_t j = 0; tr_tensor_home(t) != TR_HOME_COUNTER && j < t->count; j++)
             home[t->offset + j] = initial(t, draw((uint32_t)i, (uint32_t)j));
     }
-    assert_int_equal(im_network_write(c->net, IM_ARENA_PARAMS, c->params), 0);
-    assert_int_equal(im_network_write(c->net, IM_ARENA_STATS, c->stats), 0);
+    assert_int_equal(tr_network_write(c->net, TR_ARENA_PARAMS, c->params), 0);
+    assert_int_equal(tr_network_write(c->net, TR_ARENA_STATS, c->stats), 0);
 }
 
 /* Everything the golden script does, up to the arenas that `check_line` looks into. */
 static void run(struct check *c, const struct recipe *r)
 {
-    struct im_network_config config = {.model = r->model,
-                                       .stem = (enum im_stem)r->conf.stem,
-                                       .head = (enum im_head)r->conf.head,
-                                       .blurpool = (enum im_blurpool)r->conf.blurpool,
+    struct tr_network_config config = {.model = r->model,
+                                       .stem = (enum tr_stem)r->conf.stem,
+                                       .head = (enum tr_head)r->conf.head,
+                                       .blurpool = (enum tr_blurpool)r->conf.blurpool,
                                        .drop_path_rate = r->conf.drop_path_rate,
                                        .classes = r->classes,
                                        .backend = c->backend,
 #ifdef TESTS_CUDA /* linked in, not loaded */
-                                       .ops = &im_backend_cuda,
+                                       .ops = &tr_backend_cuda,
 #endif
                                        .threads = 2,
                                        .seed = SEED,
                                        .mean = {0.485f, 0.456f, 0.406f},
                                        .std = {0.229f, 0.224f, 0.225f}};
-    struct im_hyper hyper = {.lr = 0.01, .momentum = 0.9, .weight_decay = 0.01, .nesterov = true};
+    struct tr_hyper hyper = {.lr = 0.01, .momentum = 0.9, .weight_decay = 0.01, .nesterov = true};
     int n = r->n, size = r->size, steps = r->from_models ? 1 : STEPS;
     size_t count = (size_t)n * (size_t)size * (size_t)size * 3;
     uint8_t *pixels = malloc(count), valid[16];
     int32_t labels[16];
-    struct im_batch batch = {.pixels = pixels,
+    struct tr_batch batch = {.pixels = pixels,
                              .labels = labels,
                              .valid = valid,
                              .n = n,
@@ -98,9 +98,9 @@ static void run(struct check *c, const struct recipe *r)
                              .step = STEP,
                              .first = FIRST,
                              .apart = APART};
-    struct im_tally tally;
+    struct tr_tally tally;
 
-    assert_int_equal(im_network_new(&config, &c->net, NULL), 0);
+    assert_int_equal(tr_network_new(&config, &c->net, NULL), 0);
     fill(c);
     for (size_t i = 0; i < count; i++)
         pixels[i] = (uint8_t)(draw_bits(r->stream, (uint32_t)i) >> 24);
@@ -108,26 +108,26 @@ static void run(struct check *c, const struct recipe *r)
         labels[i] = (int32_t)(draw_bits(LABELS, (uint32_t)i) % (uint32_t)r->classes);
         valid[i] = i != n - 2;
     }
-    assert_int_equal(im_network_eval_step(c->net, &batch, c->logits, &tally, NULL), 0);
+    assert_int_equal(tr_network_eval_step(c->net, &batch, c->logits, &tally, NULL), 0);
     for (int step = 0; step < steps; step++) {
-        assert_int_equal(im_network_gradients(c->net, &batch, 0.1f, 0, &tally, NULL), 0);
+        assert_int_equal(tr_network_gradients(c->net, &batch, 0.1f, 0, &tally, NULL), 0);
         assert_int_equal(tally.valid, n - 1);
         c->last_loss = tally.loss_sum / tally.valid;
         if (step == 0) {
             c->loss = c->last_loss;
-            assert_int_equal(im_network_read(c->net, IM_ARENA_GRADS, c->grads), 0);
+            assert_int_equal(tr_network_read(c->net, TR_ARENA_GRADS, c->grads), 0);
         }
         if (!r->from_models)
-            assert_int_equal(im_network_update(c->net, &hyper, 1), 0);
+            assert_int_equal(tr_network_update(c->net, &hyper, 1), 0);
     }
-    assert_int_equal(im_network_read(c->net, IM_ARENA_PARAMS, c->params), 0);
-    assert_int_equal(im_network_read(c->net, IM_ARENA_STATS, c->stats), 0);
+    assert_int_equal(tr_network_read(c->net, TR_ARENA_PARAMS, c->params), 0);
+    assert_int_equal(tr_network_read(c->net, TR_ARENA_STATS, c->stats), 0);
     free(pixels);
 }
 
 static void finish(struct check *c)
 {
-    im_network_free(c->net);
+    tr_network_free(c->net);
     free(c->params);
     free(c->grads);
     free(c->stats);
@@ -148,11 +148,11 @@ static void compare(struct check *c, const char *name, double ours, double their
 /* NORM DOT V0 V1 V2 V3 of one tensor. */
 static void check_tensor(struct check *c, const char *kind, const char *name, const double *v)
 {
-    const struct im_model *m = im_network_model(c->net);
+    const struct tr_model *m = tr_network_model(c->net);
     const float *home = strcmp(kind, "grad") == 0   ? c->grads
                         : strcmp(kind, "stat") == 0 ? c->stats
                                                     : c->params;
-    const struct im_tensor *t = NULL;
+    const struct tr_param_tensor *t = NULL;
     double squares = 0, dot = 0;
 
     for (int i = 0; i < m->tensor_count; i++)

@@ -17,24 +17,24 @@
 enum { FLOATS = 4096 };
 
 struct bench {
-    struct im_backend *b;
+    struct tr_backend *b;
     struct tr_op_plan *plan;
-    struct im_op op;
+    struct tr_op op;
     float x[FLOATS], x2[FLOATS], y[FLOATS], dy[FLOATS], dx[FLOATS], w[FLOATS], dw[FLOATS], bias[64], db[64],
         mean[64], var[64];
     char save[FLOATS * 4];
 };
 
-static size_t count_of(struct im_shape s)
+static size_t count_of(struct tr_shape s)
 {
     return (size_t)s.n * (size_t)s.c * (size_t)s.h * (size_t)s.w;
 }
 
-static struct im_exec arguments(struct bench *t)
+static struct tr_exec arguments(struct bench *t)
 {
     static const float scale[] = {1.25f, 0, 3};
 
-    return (struct im_exec){.x = t->x,
+    return (struct tr_exec){.x = t->x,
                             .x2 = t->x2,
                             .y = t->y,
                             .save = t->save,
@@ -51,10 +51,10 @@ static struct im_exec arguments(struct bench *t)
 
 static double objective(struct bench *t)
 {
-    struct im_exec e = arguments(t);
+    struct tr_exec e = arguments(t);
     double sum = 0;
 
-    assert_int_equal(im_backend_ref.forward(t->b, t->plan, &e), 0);
+    assert_int_equal(tr_backend_ref.forward(t->b, t->plan, &e), 0);
     for (size_t i = 0; i < count_of(t->op.y); i++)
         sum += (double)t->y[i] * (double)t->dy[i];
     return sum;
@@ -84,18 +84,18 @@ static void matches(struct bench *t, const char *name, float *v, const float *g,
     }
 }
 
-static void check(struct im_op op, size_t weights, size_t biases)
+static void check(struct tr_op op, size_t weights, size_t biases)
 {
     struct bench *t = calloc(1, sizeof(*t));
     struct im_rng r = im_rng_at(3, IM_RNG_TEST, 3, (uint64_t)op.kind);
-    struct im_plan_info info;
-    struct im_exec e = arguments(t);
+    struct tr_plan_info info;
+    struct tr_exec e = arguments(t);
 
     assert_non_null(t);
     assert_true(count_of(op.x) <= FLOATS && count_of(op.y) <= FLOATS && weights <= FLOATS);
     t->op = op;
-    assert_int_equal(im_backend_ref.open(1, &t->b, NULL), 0);
-    assert_int_equal(im_backend_ref.plan(t->b, &op, &t->plan, &info, NULL), 0);
+    assert_int_equal(tr_backend_ref.open(1, &t->b, NULL), 0);
+    assert_int_equal(tr_backend_ref.plan(t->b, &op, &t->plan, &info, NULL), 0);
     for (size_t i = 0; i < FLOATS; i++) {
         /* Distinct multiples of 1/16 plus an offset: no maximum and no ReLU changes sides within h. */
         t->x[i] = (float)((double)((int)im_rng_below(&r, 64) - 32) / 16 + 1.0 / 32);
@@ -103,31 +103,31 @@ static void check(struct im_op op, size_t weights, size_t biases)
         t->w[i] = (float)im_rng_uniform(&r, 0.5, 1.5);
         t->dy[i] = (float)im_rng_uniform(&r, -1, 1);
     }
-    if (op.kind == IM_OP_MAXPOOL)
+    if (op.kind == TR_OP_MAXPOOL)
         for (size_t i = 0; i < count_of(op.x); i++)
             t->x[i] = (float)((double)(i * 37 % 101) / 16); /* 101 is prime: neighbours differ */
     for (int i = 0; i < 64; i++)
         t->bias[i] = (float)im_rng_uniform(&r, -0.5, 0.5);
     objective(t);
     e = arguments(t);
-    assert_int_equal(im_backend_ref.backward(t->b, t->plan, &e), 0);
+    assert_int_equal(tr_backend_ref.backward(t->b, t->plan, &e), 0);
     if (op.needs_dx)
         matches(t, "x", t->x, t->dx, count_of(op.x));
-    if (op.kind == IM_OP_ADD)
+    if (op.kind == TR_OP_ADD)
         matches(t, "x2", t->x2, t->dx, count_of(op.x));
     if (weights)
         matches(t, "w", t->w, t->dw, weights);
     if (biases)
         matches(t, "b", t->bias, t->db, biases);
-    im_backend_ref.plan_free(t->b, t->plan);
-    im_backend_ref.close(t->b);
+    tr_backend_ref.plan_free(t->b, t->plan);
+    tr_backend_ref.close(t->b);
     free(t);
 }
 
 static void convolution(void **state)
 {
     (void)state;
-    check((struct im_op){.kind = IM_OP_CONV,
+    check((struct tr_op){.kind = TR_OP_CONV,
                          .x = {2, 3, 7, 6},
                          .y = {2, 4, 7, 6},
                          .kernel = 3,
@@ -136,7 +136,7 @@ static void convolution(void **state)
                          .training = true,
                          .needs_dx = true},
           4 * 3 * 9, 0);
-    check((struct im_op){.kind = IM_OP_CONV,
+    check((struct tr_op){.kind = TR_OP_CONV,
                          .x = {2, 3, 9, 8},
                          .y = {2, 2, 5, 4},
                          .kernel = 3,
@@ -145,7 +145,7 @@ static void convolution(void **state)
                          .training = true,
                          .needs_dx = true},
           2 * 3 * 9, 0);
-    check((struct im_op){.kind = IM_OP_CONV,
+    check((struct tr_op){.kind = TR_OP_CONV,
                          .x = {2, 3, 9, 9},
                          .y = {2, 2, 5, 5},
                          .kernel = 1,
@@ -159,15 +159,15 @@ static void batch_norm(void **state)
 {
     (void)state;
     check(
-        (struct im_op){
-            .kind = IM_OP_BN, .x = {3, 4, 5, 5}, .y = {3, 4, 5, 5}, .training = true, .needs_dx = true},
+        (struct tr_op){
+            .kind = TR_OP_BN, .x = {3, 4, 5, 5}, .y = {3, 4, 5, 5}, .training = true, .needs_dx = true},
         4, 4);
 }
 
 static void residual_addition(void **state)
 {
     (void)state;
-    check((struct im_op){.kind = IM_OP_ADD,
+    check((struct tr_op){.kind = TR_OP_ADD,
                          .x = {2, 3, 5, 5},
                          .y = {2, 3, 5, 5},
                          .relu = true,
@@ -179,7 +179,7 @@ static void residual_addition(void **state)
 static void pools(void **state)
 {
     (void)state;
-    check((struct im_op){.kind = IM_OP_MAXPOOL,
+    check((struct tr_op){.kind = TR_OP_MAXPOOL,
                          .x = {2, 3, 9, 9},
                          .y = {2, 3, 5, 5},
                          .kernel = 3,
@@ -189,8 +189,8 @@ static void pools(void **state)
                          .needs_dx = true},
           0, 0);
     check(
-        (struct im_op){
-            .kind = IM_OP_GAP, .x = {2, 3, 4, 5}, .y = {2, 3, 1, 1}, .training = true, .needs_dx = true},
+        (struct tr_op){
+            .kind = TR_OP_GAP, .x = {2, 3, 4, 5}, .y = {2, 3, 1, 1}, .training = true, .needs_dx = true},
         0, 0);
 }
 
@@ -199,7 +199,7 @@ static void blur(void **state)
     (void)state;
     for (int stride = 1; stride < 3; stride++)
         for (int reflect = 0; reflect < 2; reflect++)
-            check((struct im_op){.kind = IM_OP_BLUR,
+            check((struct tr_op){.kind = TR_OP_BLUR,
                                  .x = {2, 3, 8, 7},
                                  .y = {2, 3, 7 / stride + 1, 6 / stride + 1},
                                  .kernel = 3,
@@ -215,8 +215,8 @@ static void stochastic_depth(void **state)
 {
     (void)state;
     check(
-        (struct im_op){
-            .kind = IM_OP_DROPPATH, .x = {3, 4, 3, 3}, .y = {3, 4, 3, 3}, .training = true, .needs_dx = true},
+        (struct tr_op){
+            .kind = TR_OP_DROPPATH, .x = {3, 4, 3, 3}, .y = {3, 4, 3, 3}, .training = true, .needs_dx = true},
         0, 0);
 }
 
@@ -224,14 +224,14 @@ static void fully_connected(void **state)
 {
     (void)state;
     check(
-        (struct im_op){
-            .kind = IM_OP_FC, .x = {3, 10, 1, 1}, .y = {3, 5, 1, 1}, .training = true, .needs_dx = true},
+        (struct tr_op){
+            .kind = TR_OP_FC, .x = {3, 10, 1, 1}, .y = {3, 5, 1, 1}, .training = true, .needs_dx = true},
         50, 5);
 }
 
-static void check_loss(struct im_loss loss, const struct im_mix *mix)
+static void check_loss(struct tr_loss loss, const struct tr_mix *mix)
 {
-    struct im_op op = {.kind = IM_OP_LOSS,
+    struct tr_op op = {.kind = TR_OP_LOSS,
                        .x = {4, 6, 1, 1},
                        .y = {4, 6, 1, 1},
                        .training = true,
@@ -240,20 +240,20 @@ static void check_loss(struct im_loss loss, const struct im_mix *mix)
     struct im_rng r = im_rng_at(4, IM_RNG_TEST, 3, 0);
     const int32_t labels[4] = {1, 5, 99, 0};
     const uint8_t valid[4] = {1, 1, 0, 1};
-    struct im_plan_info info;
-    struct im_tally tally;
-    struct im_backend *b;
+    struct tr_plan_info info;
+    struct tr_tally tally;
+    struct tr_backend *b;
     struct tr_op_plan *plan;
     float x[24], dx[24], again[24];
-    struct im_exec e = {
+    struct tr_exec e = {
         .x = x, .dx = dx, .labels = labels, .valid = valid, .mix = mix, .smoothing = 0.1f, .tally = &tally};
     const uint32_t count = mix ? 2 : 3; /* a masked sample takes its partner along */
 
     for (int i = 0; i < 24; i++)
         x[i] = (float)im_rng_uniform(&r, -3, 3);
-    assert_int_equal(im_backend_ref.open(1, &b, NULL), 0);
-    assert_int_equal(im_backend_ref.plan(b, &op, &plan, &info, NULL), 0);
-    assert_int_equal(im_backend_ref.forward(b, plan, &e), 0);
+    assert_int_equal(tr_backend_ref.open(1, &b, NULL), 0);
+    assert_int_equal(tr_backend_ref.plan(b, &op, &plan, &info, NULL), 0);
+    assert_int_equal(tr_backend_ref.forward(b, plan, &e), 0);
     assert_int_equal(tally.valid, count);
     e.dx = again;
     for (int i = 0; i < 24; i++) {
@@ -261,86 +261,86 @@ static void check_loss(struct im_loss loss, const struct im_mix *mix)
         double up, down;
 
         x[i] = kept + 0x1p-7f;
-        im_backend_ref.forward(b, plan, &e);
+        tr_backend_ref.forward(b, plan, &e);
         up = tally.loss_sum / count;
         x[i] = kept - 0x1p-7f;
-        im_backend_ref.forward(b, plan, &e);
+        tr_backend_ref.forward(b, plan, &e);
         down = tally.loss_sum / count;
         x[i] = kept;
         assert_true(fabs((up - down) * 64 - (double)dx[i]) < 1e-4);
         if (i / 6 == 2)
             assert_true(dx[i] == 0);
     }
-    im_backend_ref.plan_free(b, plan);
-    im_backend_ref.close(b);
+    tr_backend_ref.plan_free(b, plan);
+    tr_backend_ref.close(b);
 }
 
 static void loss_with_smoothing_and_a_masked_sample(void **state)
 {
     (void)state;
-    check_loss((struct im_loss){.kind = IM_LOSS_CE}, NULL);
+    check_loss((struct tr_loss){.kind = TR_LOSS_CE}, NULL);
 }
 
 static void binary_loss_of_shares_and_of_whole_classes(void **state)
 {
-    const struct im_mix mix = {.kind = IM_MIX_UP, .lambda = 0.7};
+    const struct tr_mix mix = {.kind = TR_MIX_UP, .lambda = 0.7};
 
     (void)state;
     for (int i = 0; i < 8; i++)
         check_loss(
-            (struct im_loss){.kind = IM_LOSS_BCE, .threshold = i & 1 ? 0.2 : 0, .sums_classes = (i & 2) != 0},
+            (struct tr_loss){.kind = TR_LOSS_BCE, .threshold = i & 1 ? 0.2 : 0, .sums_classes = (i & 2) != 0},
             i & 4 ? &mix : NULL);
 }
 
 /* Far from zero the logarithms of a naive form overflow. */
 static void binary_loss_of_large_logits_is_finite(void **state)
 {
-    struct im_op op = {.kind = IM_OP_LOSS,
+    struct tr_op op = {.kind = TR_OP_LOSS,
                        .x = {1, 4, 1, 1},
                        .y = {1, 4, 1, 1},
                        .training = true,
                        .needs_dx = true,
-                       .loss = {.kind = IM_LOSS_BCE, .sums_classes = true}};
+                       .loss = {.kind = TR_LOSS_BCE, .sums_classes = true}};
     const float x[4] = {1000, -1000, 1000, 0};
     const int32_t label = 0;
-    struct im_plan_info info;
-    struct im_tally tally;
-    struct im_backend *b;
+    struct tr_plan_info info;
+    struct tr_tally tally;
+    struct tr_backend *b;
     struct tr_op_plan *plan;
     float dx[4];
 
     (void)state;
-    assert_int_equal(im_backend_ref.open(1, &b, NULL), 0);
-    assert_int_equal(im_backend_ref.plan(b, &op, &plan, &info, NULL), 0);
-    assert_int_equal(im_backend_ref.forward(
-                         b, plan, &(struct im_exec){.x = x, .dx = dx, .labels = &label, .tally = &tally}),
+    assert_int_equal(tr_backend_ref.open(1, &b, NULL), 0);
+    assert_int_equal(tr_backend_ref.plan(b, &op, &plan, &info, NULL), 0);
+    assert_int_equal(tr_backend_ref.forward(
+                         b, plan, &(struct tr_exec){.x = x, .dx = dx, .labels = &label, .tally = &tally}),
                      0);
     assert_true(fabs(tally.loss_sum - (1000 + log(2))) < 1e-9); /* right, right, wrong by 1000, undecided */
     assert_true(dx[0] == 0 && dx[1] == 0 && dx[2] == 1 && dx[3] == 0.5f);
-    im_backend_ref.plan_free(b, plan);
-    im_backend_ref.close(b);
+    tr_backend_ref.plan_free(b, plan);
+    tr_backend_ref.close(b);
 }
 
 static void ranks_count_ties_by_index_and_nan_as_wrong(void **state)
 {
-    struct im_op op = {.kind = IM_OP_LOSS, .x = {3, 6, 1, 1}, .y = {3, 6, 1, 1}};
+    struct tr_op op = {.kind = TR_OP_LOSS, .x = {3, 6, 1, 1}, .y = {3, 6, 1, 1}};
     const int32_t labels[3] = {0, 5, 2};
     const float x[18] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, NAN, 0, 0, 0};
-    struct im_plan_info info;
-    struct im_tally tally;
-    struct im_backend *b;
+    struct tr_plan_info info;
+    struct tr_tally tally;
+    struct tr_backend *b;
     struct tr_op_plan *plan;
 
     (void)state;
-    assert_int_equal(im_backend_ref.open(1, &b, NULL), 0);
-    assert_int_equal(im_backend_ref.plan(b, &op, &plan, &info, NULL), 0);
+    assert_int_equal(tr_backend_ref.open(1, &b, NULL), 0);
+    assert_int_equal(tr_backend_ref.plan(b, &op, &plan, &info, NULL), 0);
     assert_int_equal(
-        im_backend_ref.forward(b, plan, &(struct im_exec){.x = x, .labels = labels, .tally = &tally}), 0);
+        tr_backend_ref.forward(b, plan, &(struct tr_exec){.x = x, .labels = labels, .tally = &tally}), 0);
     assert_int_equal(tally.valid, 3);
     assert_int_equal(tally.top1, 1);
     assert_int_equal(tally.top5, 1);
-    im_backend_ref.plan_free(b, plan);
-    im_backend_ref.close(b);
+    tr_backend_ref.plan_free(b, plan);
+    tr_backend_ref.close(b);
 }
 
 int main(void)

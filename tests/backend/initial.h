@@ -8,20 +8,20 @@
 
 #include "trainer/model/model.h"
 
-static inline float initial(const struct im_tensor *t, double v)
+static inline float initial(const struct tr_param_tensor *t, double v)
 {
     switch (t->kind) {
-    case IM_TENSOR_CONV_WEIGHT:
+    case TR_TENSOR_CONV_WEIGHT:
         return (float)(v * sqrt(6.0 / (t->shape[0] * t->shape[2] * t->shape[3])));
-    case IM_TENSOR_FC_WEIGHT:
-    case IM_TENSOR_FC_BIAS:
+    case TR_TENSOR_FC_WEIGHT:
+    case TR_TENSOR_FC_BIAS:
         return (float)(v * 0.05);
-    case IM_TENSOR_BN_BIAS:
-    case IM_TENSOR_BN_MEAN:
+    case TR_TENSOR_BN_BIAS:
+    case TR_TENSOR_BN_MEAN:
         return (float)(v * 0.125);
-    case IM_TENSOR_BN_WEIGHT:
-    case IM_TENSOR_BN_VAR:
-    case IM_TENSOR_BN_COUNT:
+    case TR_TENSOR_BN_WEIGHT:
+    case TR_TENSOR_BN_VAR:
+    case TR_TENSOR_BN_COUNT:
         break;
     }
     return (float)((1 + v * 0.25) * (strstr(t->name, "bn3.weight") ? 0.25 : 1));

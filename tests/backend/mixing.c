@@ -20,9 +20,9 @@ enum { N = 6, SIZE = 9, PLANE = SIZE * SIZE, CLASSES = 7, LABELS = 1000, PIXELS 
 
 static const char *golden_path;
 #ifdef TESTS_CUDA
-static const struct im_backend_ops *const both[] = {&im_backend_ref, &im_backend_cuda};
+static const struct tr_backend_ops *const both[] = {&tr_backend_ref, &tr_backend_cuda};
 #else
-static const struct im_backend_ops *const both[] = {&im_backend_ref, &im_backend_onednn};
+static const struct tr_backend_ops *const both[] = {&tr_backend_ref, &tr_backend_onednn};
 #endif
 
 /* A batch, and what the two ops make of it. */
@@ -31,10 +31,10 @@ struct batch {
     int32_t labels[N];
     uint8_t valid[N];
     float logits[N * CLASSES];
-    struct im_mix mix;
-    struct im_loss loss;
+    struct tr_mix mix;
+    struct tr_loss loss;
     float x[N * PLANE * 3], dlogits[N * CLASSES];
-    struct im_tally tally;
+    struct tr_tally tally;
 };
 
 static void fill(struct batch *b)
@@ -51,11 +51,11 @@ static void fill(struct batch *b)
 }
 
 /* in: what the loss reads; out: what the op makes. */
-static void run_op(const struct im_backend_ops *ops, const struct im_op *op, struct im_exec *e,
+static void run_op(const struct tr_backend_ops *ops, const struct tr_op *op, struct tr_exec *e,
                    const float *in, float *out)
 {
-    struct im_plan_info info;
-    struct im_backend *b;
+    struct tr_plan_info info;
+    struct tr_backend *b;
     struct tr_op_plan *plan;
     void *y, *x = NULL;
     size_t bytes;
@@ -85,24 +85,24 @@ static void run_op(const struct im_backend_ops *ops, const struct im_op *op, str
 }
 
 /* n: samples of the batch that count. */
-static void run(const struct im_backend_ops *ops, struct batch *b, int n)
+static void run(const struct tr_backend_ops *ops, struct batch *b, int n)
 {
-    struct im_op input = {.kind = IM_OP_INPUT,
+    struct tr_op input = {.kind = TR_OP_INPUT,
                           .x = {n, 3, SIZE, SIZE},
                           .y = {n, 3, SIZE, SIZE},
                           .mean = {0.485f, 0.456f, 0.406f},
                           .std = {0.229f, 0.224f, 0.225f},
                           .training = true};
-    struct im_op loss = {.kind = IM_OP_LOSS,
+    struct tr_op loss = {.kind = TR_OP_LOSS,
                          .x = {n, CLASSES, 1, 1},
                          .y = {n, CLASSES, 1, 1},
                          .needs_dx = true,
                          .training = true,
                          .loss = b->loss};
 
-    run_op(ops, &input, &(struct im_exec){.pixels = b->pixels, .mix = &b->mix}, NULL, b->x);
+    run_op(ops, &input, &(struct tr_exec){.pixels = b->pixels, .mix = &b->mix}, NULL, b->x);
     run_op(ops, &loss,
-           &(struct im_exec){
+           &(struct tr_exec){
                .labels = b->labels, .valid = b->valid, .mix = &b->mix, .smoothing = 0.1f, .tally = &b->tally},
            b->logits, b->dlogits);
 }
@@ -123,7 +123,7 @@ static void check_tensor(const char *what, const float *v, size_t count, const d
 
 static void set_mix(struct batch *b, int cut, double lambda, int cy, int cx)
 {
-    b->mix = cut ? tr_mix_box(lambda, SIZE, cy, cx) : (struct im_mix){.kind = IM_MIX_UP, .lambda = lambda};
+    b->mix = cut ? tr_mix_box(lambda, SIZE, cy, cx) : (struct tr_mix){.kind = TR_MIX_UP, .lambda = lambda};
 }
 
 static void batches_are_mixed_as_timm_does(void **state)
@@ -144,7 +144,7 @@ static void batches_are_mixed_as_timm_does(void **state)
                 set_mix(&b, cut, lambda, cy, cx);
                 run(both[k], &b, N);
             } else if (sscanf(line, "bce %lf %d", v, &sums) == 2) {
-                b.loss = (struct im_loss){.kind = IM_LOSS_BCE, .threshold = v[0], .sums_classes = sums != 0};
+                b.loss = (struct tr_loss){.kind = TR_LOSS_BCE, .threshold = v[0], .sums_classes = sums != 0};
                 run(both[k], &b, N);
             } else if (sscanf(line, "loss %lf", v) == 1) {
                 assert_true(fabs(b.tally.loss_sum / N - v[0]) < 1e-6 * v[0]);
@@ -230,7 +230,7 @@ static void accuracy_goes_by_the_larger_share(void **state)
             for (int k = 0; k < CLASSES; k++)
                 b.logits[n * CLASSES + k] = k == 3 - n ? 5 : 0;
         }
-        b.mix = (struct im_mix){.kind = IM_MIX_UP, .lambda = rows[i].lambda};
+        b.mix = (struct tr_mix){.kind = TR_MIX_UP, .lambda = rows[i].lambda};
         run(both[i % 2], &b, 4);
         assert_int_equal(b.tally.top1, rows[i].top1);
         assert_int_equal(b.tally.valid, 4);
@@ -250,7 +250,7 @@ int main(int argc, char **argv)
         return 2;
     golden_path = argv[1];
 #ifdef TESTS_GPU
-    struct im_backend *gpu = NULL;
+    struct tr_backend *gpu = NULL;
     struct im_text text = {""};
 
     if (both[1]->open(0, &gpu, &text) < 0) {

@@ -22,7 +22,7 @@ enum { TENSORS = 4, FLOATS = 40000 + 64 + 32 + 16, STEPS = 10 };
 
 static const char *golden_path;
 static const size_t sizes[TENSORS] = {40000, 50, 20, 16};
-static const struct im_span spans[TENSORS] = {
+static const struct tr_span spans[TENSORS] = {
     {0, 40000, true}, {40000, 64, true}, {40064, 32, false}, {40096, 16, true}};
 
 struct arenas {
@@ -46,9 +46,9 @@ static void fill_weights(struct arenas *a)
             a->w[spans[i].first + j] = (float)draw((uint32_t)i, (uint32_t)j);
 }
 
-static struct im_update update_of(const char *name, struct arenas *a)
+static struct tr_update update_of(const char *name, struct arenas *a)
 {
-    struct im_update u = {.w = a->w,
+    struct tr_update u = {.w = a->w,
                           .m = a->m,
                           .v = a->v,
                           .g = a->g,
@@ -64,13 +64,13 @@ static struct im_update update_of(const char *name, struct arenas *a)
                           .nesterov = strstr(name, "nesterov") != NULL};
 
     if (strncmp(name, "lars", 4) == 0) {
-        u.kind = IM_OPTIMIZER_LARS;
+        u.kind = TR_OPTIMIZER_LARS;
         u.lr = 0.1;
     } else if (strcmp(name, "lamb") == 0) {
-        u.kind = IM_OPTIMIZER_LAMB;
+        u.kind = TR_OPTIMIZER_LAMB;
         u.eps = 1e-6;
     } else if (strcmp(name, "adamw") == 0) {
-        u.kind = IM_OPTIMIZER_ADAMW;
+        u.kind = TR_OPTIMIZER_ADAMW;
     } else {
         assert_int_equal(strncmp(name, "sgd", 3), 0);
     }
@@ -78,12 +78,12 @@ static struct im_update update_of(const char *name, struct arenas *a)
 }
 
 /* scale: of the gradients, taken back by grad_scale. */
-static void run(const struct im_backend_ops *ops, int threads, const char *name, double scale,
+static void run(const struct tr_backend_ops *ops, int threads, const char *name, double scale,
                 struct arenas *a)
 {
-    struct im_update u = update_of(name, a);
+    struct tr_update u = update_of(name, a);
     const double lr = u.lr;
-    struct im_backend *b;
+    struct tr_backend *b;
 
     memset(a, 0, sizeof(*a));
     fill_weights(a);
@@ -124,7 +124,7 @@ static double check_line(const char *backend, const char *run_name, const char *
     return worst;
 }
 
-static void against_pytorch(const struct im_backend_ops *ops)
+static void against_pytorch(const struct tr_backend_ops *ops)
 {
     FILE *file = fopen(golden_path, "r");
     struct arenas *a = malloc(sizeof(*a));
@@ -151,13 +151,13 @@ static void against_pytorch(const struct im_backend_ops *ops)
 static void reference_is_pytorchs_and_timms(void **state)
 {
     (void)state;
-    against_pytorch(&im_backend_ref);
+    against_pytorch(&tr_backend_ref);
 }
 
 static void onednn_is_pytorchs_and_timms(void **state)
 {
     (void)state;
-    against_pytorch(&im_backend_onednn);
+    against_pytorch(&tr_backend_onednn);
 }
 
 static const char *const names[] = {"sgd", "sgd-nesterov", "adamw", "lars", "lars-nesterov", "lamb"};
@@ -168,8 +168,8 @@ static void any_number_of_threads_gives_the_same_bits(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        run(&im_backend_onednn, 1, names[i], 1, one);
-        run(&im_backend_onednn, 3, names[i], 1, three);
+        run(&tr_backend_onednn, 1, names[i], 1, one);
+        run(&tr_backend_onednn, 3, names[i], 1, three);
         assert_memory_equal(one, three, sizeof(*one));
     }
     free(one);
@@ -183,8 +183,8 @@ static void scaled_gradients_are_unscaled_exactly(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        run(&im_backend_onednn, 2, names[i], 1, plain);
-        run(&im_backend_onednn, 2, names[i], 65536, scaled);
+        run(&tr_backend_onednn, 2, names[i], 1, plain);
+        run(&tr_backend_onednn, 2, names[i], 65536, scaled);
         assert_memory_equal(plain->w, scaled->w, sizeof(plain->w));
         assert_memory_equal(plain->v, scaled->v, sizeof(plain->v));
     }
@@ -199,7 +199,7 @@ static void gaps_between_tensors_stay_zero(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        run(&im_backend_onednn, 2, names[i], 1, a);
+        run(&tr_backend_onednn, 2, names[i], 1, a);
         for (size_t k = 0; k < TENSORS; k++)
             for (size_t j = sizes[k]; j < spans[k].count; j++)
                 assert_true(a->w[spans[k].first + j] == 0);
@@ -209,7 +209,7 @@ static void gaps_between_tensors_stay_zero(void **state)
 
 static void gradient_norm_is_pytorchs(void **state)
 {
-    const struct im_backend_ops *both[] = {&im_backend_ref, &im_backend_onednn};
+    const struct tr_backend_ops *both[] = {&tr_backend_ref, &tr_backend_onednn};
     FILE *file = fopen(golden_path, "r");
     struct arenas *a = calloc(1, sizeof(*a));
     double norm, clip;
@@ -220,7 +220,7 @@ static void gradient_norm_is_pytorchs(void **state)
     fclose(file);
     fill_gradients(a, 0);
     for (int k = 0; k < 4; k++) {
-        struct im_backend *b;
+        struct tr_backend *b;
         double sum = 0;
 
         assert_int_equal(both[k % 2]->open(1 + k / 2, &b, NULL), 0);
@@ -242,13 +242,13 @@ static void gradient_norm_is_pytorchs(void **state)
 
 static void lerp_of_one_copies_even_over_nan(void **state)
 {
-    const struct im_backend_ops *both[] = {&im_backend_ref, &im_backend_onednn};
+    const struct tr_backend_ops *both[] = {&tr_backend_ref, &tr_backend_onednn};
 
     (void)state;
     for (int k = 0; k < 2; k++) {
         float y[3] = {NAN, INFINITY, 1}, z[3] = {1, 1, 1};
         const float x[3] = {2, 3, 4};
-        struct im_backend *b;
+        struct tr_backend *b;
 
         assert_int_equal(both[k]->open(1, &b, NULL), 0);
         assert_int_equal(both[k]->lerp(b, y, x, 1, 3), 0);

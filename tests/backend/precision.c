@@ -18,7 +18,7 @@ enum { CLASSES = 4, BATCH = 16, SIZE = 16, STEPS_MAX = 12 };
 
 struct run {
     const char *backend;
-    enum im_precision precision;
+    enum tr_precision precision;
     int steps;
     double loss[STEPS_MAX];
     size_t activations;
@@ -39,7 +39,7 @@ static void draw(uint8_t *pixels, int32_t *labels, int step)
 
 static void train(struct run *run)
 {
-    struct im_network_config config = {.model = "resnet20",
+    struct tr_network_config config = {.model = "resnet20",
                                        .classes = CLASSES,
                                        .backend = run->backend,
                                        .threads = 2,
@@ -47,21 +47,21 @@ static void train(struct run *run)
                                        .seed = 3,
                                        .mean = {0.5f, 0.5f, 0.5f},
                                        .std = {0.25f, 0.25f, 0.25f}};
-    struct im_hyper hyper = {.lr = 0.01, .momentum = 0.9, .weight_decay = 1e-4};
+    struct tr_hyper hyper = {.lr = 0.01, .momentum = 0.9, .weight_decay = 1e-4};
     uint8_t pixels[BATCH * SIZE * SIZE * 3];
     int32_t labels[BATCH];
-    struct im_batch batch = {.pixels = pixels, .labels = labels, .n = BATCH, .size = SIZE};
-    struct im_network *net = NULL;
-    struct im_tally tally;
+    struct tr_batch batch = {.pixels = pixels, .labels = labels, .n = BATCH, .size = SIZE};
+    struct tr_network *net = NULL;
+    struct tr_tally tally;
 
-    assert_int_equal(im_network_new(&config, &net, NULL), 0);
+    assert_int_equal(tr_network_new(&config, &net, NULL), 0);
     for (int step = 0; step < run->steps; step++) {
         draw(pixels, labels, step);
-        assert_int_equal(im_network_train_step(net, &batch, &hyper, 0, &tally, NULL), 0);
+        assert_int_equal(tr_network_train_step(net, &batch, &hyper, 0, &tally, NULL), 0);
         run->loss[step] = tally.loss_sum / tally.valid;
     }
-    run->activations = im_network_bytes(net).activations;
-    im_network_free(net);
+    run->activations = tr_network_bytes(net).activations;
+    tr_network_free(net);
 }
 
 static double worst_difference(const struct run *a, const struct run *b)
@@ -77,7 +77,7 @@ static double worst_difference(const struct run *a, const struct run *b)
  * numbers. */
 static void onednn_follows_the_reference(void **state)
 {
-    struct run ref = {.backend = "ref", .precision = IM_PRECISION_BF16, .steps = 3}, fast = ref;
+    struct run ref = {.backend = "ref", .precision = TR_PRECISION_BF16, .steps = 3}, fast = ref;
 
     (void)state;
     fast.backend = "onednn";
@@ -90,10 +90,10 @@ static void onednn_follows_the_reference(void **state)
 
 static void training_follows_fp32(void **state)
 {
-    struct run fp32 = {.backend = "onednn", .precision = IM_PRECISION_FP32, .steps = STEPS_MAX}, bf16 = fp32;
+    struct run fp32 = {.backend = "onednn", .precision = TR_PRECISION_FP32, .steps = STEPS_MAX}, bf16 = fp32;
 
     (void)state;
-    bf16.precision = IM_PRECISION_BF16;
+    bf16.precision = TR_PRECISION_BF16;
     train(&fp32);
     train(&bf16);
     print_message("losses differ by %.2g, from %.3f to %.3f\n", worst_difference(&fp32, &bf16), bf16.loss[0],
@@ -106,10 +106,10 @@ static void training_follows_fp32(void **state)
 
 static void activations_take_half_the_memory(void **state)
 {
-    struct run fp32 = {.backend = "onednn", .precision = IM_PRECISION_FP32, .steps = 1}, bf16 = fp32;
+    struct run fp32 = {.backend = "onednn", .precision = TR_PRECISION_FP32, .steps = 1}, bf16 = fp32;
 
     (void)state;
-    bf16.precision = IM_PRECISION_BF16;
+    bf16.precision = TR_PRECISION_BF16;
     train(&fp32);
     train(&bf16);
     assert_true(bf16.activations > 0 && (double)bf16.activations < 0.6 * (double)fp32.activations);
@@ -117,7 +117,7 @@ static void activations_take_half_the_memory(void **state)
 
 static void same_bits_in_every_run(void **state)
 {
-    struct run once = {.backend = "onednn", .precision = IM_PRECISION_BF16, .steps = 4}, again = once;
+    struct run once = {.backend = "onednn", .precision = TR_PRECISION_BF16, .steps = 4}, again = once;
 
     (void)state;
     train(&once);

@@ -21,12 +21,12 @@ enum { GUARD = 4096, SENTINEL = 0xa5 };
 
 /* A backend under test and the plan of one op on it. */
 struct rig {
-    const struct im_backend_ops *ops;
-    struct im_backend *b;
-    struct im_op op;
+    const struct tr_backend_ops *ops;
+    struct tr_backend *b;
+    struct tr_op op;
     struct tr_op_plan *plan;
-    struct im_plan_info info;
-    const struct im_bn_sync *sync;
+    struct tr_plan_info info;
+    const struct tr_bn_sync *sync;
 };
 
 struct tensor {
@@ -39,7 +39,7 @@ struct values {
     struct tensor x, x2, y, dy[2], dx, dx2, w, b, dw, db, run_mean, run_var;
 };
 
-static size_t count_of(struct im_shape s)
+static size_t count_of(struct tr_shape s)
 {
     return (size_t)s.n * (size_t)s.c * (size_t)s.h * (size_t)s.w;
 }
@@ -54,11 +54,11 @@ static struct tensor drawn(size_t count, uint64_t item, double low, double high)
     return t;
 }
 
-static struct values make_values(const struct im_op *op, bool fork)
+static struct values make_values(const struct tr_op *op, bool fork)
 {
     size_t taps = (size_t)op->y.c * (size_t)op->x.c * (size_t)op->kernel * (size_t)op->kernel;
-    size_t weights = op->kind == IM_OP_CONV ? taps
-                     : op->kind == IM_OP_FC ? (size_t)op->y.c * (size_t)op->x.c
+    size_t weights = op->kind == TR_OP_CONV ? taps
+                     : op->kind == TR_OP_FC ? (size_t)op->y.c * (size_t)op->x.c
                                             : (size_t)op->y.c;
     size_t channels = (size_t)op->y.c;
     struct values v = {
@@ -121,7 +121,7 @@ static void release(struct rig *r, char *data, size_t bytes)
     free(host);
 }
 
-static char *value_in(struct rig *r, const struct im_layout *layout, struct im_shape shape, size_t bytes,
+static char *value_in(struct rig *r, const struct tr_layout *layout, struct tr_shape shape, size_t bytes,
                       const struct tensor *t)
 {
     char *data = guarded(r, bytes);
@@ -147,16 +147,16 @@ static void plain_out(struct rig *r, float *data, struct tensor *t)
 /* ---- running one op ---- */
 
 /* The layout that a convolution in front of the op would give its input. */
-static const struct im_layout *network_layout(struct rig *r, struct im_shape x)
+static const struct tr_layout *network_layout(struct rig *r, struct tr_shape x)
 {
-    struct im_op conv = {.kind = IM_OP_CONV,
+    struct tr_op conv = {.kind = TR_OP_CONV,
                          .precision = r->op.precision,
                          .x = x,
                          .y = x,
                          .kernel = 1,
                          .stride = 1,
                          .weight_id = -1};
-    struct im_plan_info info;
+    struct tr_plan_info info;
     struct tr_op_plan *plan;
 
     assert_int_equal(r->ops->plan(r->b, &conv, &plan, &info, NULL), 0);
@@ -168,12 +168,12 @@ static const struct im_layout *network_layout(struct rig *r, struct im_shape x)
  * seconds for each op. IMSUPER_TEST_PLANS: a file that keeps what was compiled. */
 static int open_backend(struct rig *r, struct im_text *text)
 {
-    const struct im_device_config config = {.deterministic = true, .cache = getenv("IMSUPER_TEST_PLANS")};
+    const struct tr_device_config config = {.deterministic = true, .cache = getenv("IMSUPER_TEST_PLANS")};
 
     return r->ops->open_device ? r->ops->open_device(&config, &r->b, text) : r->ops->open(2, &r->b, text);
 }
 
-static void open_rig(struct rig *r, const struct im_backend_ops *ops, const struct im_op *op, bool in_network)
+static void open_rig(struct rig *r, const struct tr_backend_ops *ops, const struct tr_op *op, bool in_network)
 {
     struct im_text text = {{0}};
 
@@ -196,13 +196,13 @@ static void close_rig(struct rig *r)
 static void run(struct rig *r, struct values *v, bool in_place)
 {
     static const float scale[] = {1.25f, 0, 3, 0.5f};
-    const struct im_plan_info *info = &r->info;
+    const struct tr_plan_info *info = &r->info;
     bool y_is_x = in_place && info->y_may_be_x,
          dx_is_dy = in_place && info->dx_may_be_dy && info->x_bytes == info->y_bytes;
     char *x = value_in(r, info->x_layout, r->op.x, info->x_bytes, &v->x), *x2 = NULL, *dy1 = NULL;
     char *y = y_is_x ? x : guarded(r, info->y_bytes), *save = guarded(r, info->save_bytes), *dy = NULL,
          *dx = NULL;
-    struct im_exec e = {.x = x,
+    struct tr_exec e = {.x = x,
                         .y = y,
                         .save = save,
                         .param_version = 1,
@@ -215,7 +215,7 @@ static void run(struct rig *r, struct values *v, bool in_place)
                         .run_mean = plain_in(r, &v->run_mean),
                         .run_var = plain_in(r, &v->run_var)};
 
-    if (r->op.kind == IM_OP_ADD || r->op.adds)
+    if (r->op.kind == TR_OP_ADD || r->op.adds)
         e.x2 = x2 = value_in(r, info->x_layout, r->op.x, info->x_bytes, &v->x2);
     assert_int_equal(r->ops->forward(r->b, r->plan, &e), 0);
     assert_int_equal(r->ops->value_out(r->b, info->y_layout, r->op.y, y, v->y.v), 0);

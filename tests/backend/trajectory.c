@@ -60,11 +60,11 @@ static const struct {
 struct run {
     struct im_conf conf;
     struct tr_schedule schedule;
-    struct im_network *net;
-    struct tr_recipe recipe;
+    struct tr_network *net;
+    struct tr_training_step recipe;
     struct tr_position at;
     double losses[STEPS], norms[STEPS];
-    float *arenas[IM_ARENA_COUNT];
+    float *arenas[TR_ARENA_COUNT];
     double worst;
     uint32_t pixels;
     const char *name, *backend;
@@ -88,25 +88,25 @@ static void configure(struct im_conf *conf, size_t optimizer)
 
 static void fill(struct run *r)
 {
-    const struct im_model *m = im_network_model(r->net);
+    const struct tr_model *m = tr_network_model(r->net);
     float *params = calloc(m->param_floats, sizeof(float)), *stats = calloc(m->stat_floats, sizeof(float));
 
     for (int i = 0; i < m->tensor_count; i++) {
-        const struct im_tensor *t = &m->tensors[i];
-        float *home = im_tensor_home(t) == IM_HOME_STATS ? stats : params;
+        const struct tr_param_tensor *t = &m->tensors[i];
+        float *home = tr_tensor_home(t) == TR_HOME_STATS ? stats : params;
 
-        for (size_t j = 0; im_tensor_home(t) != IM_HOME_COUNTER && j < t->count; j++)
+        for (size_t j = 0; tr_tensor_home(t) != TR_HOME_COUNTER && j < t->count; j++)
             home[t->offset + j] = initial(t, draw((uint32_t)i, (uint32_t)j));
     }
-    assert_int_equal(im_network_write(r->net, IM_ARENA_PARAMS, params), 0);
-    assert_int_equal(im_network_write(r->net, IM_ARENA_STATS, stats), 0);
-    assert_int_equal(im_network_average(r->net, 0), 0);
+    assert_int_equal(tr_network_write(r->net, TR_ARENA_PARAMS, params), 0);
+    assert_int_equal(tr_network_write(r->net, TR_ARENA_STATS, stats), 0);
+    assert_int_equal(tr_network_average(r->net, 0), 0);
     free(params);
     free(stats);
 }
 
 static void make_batch(const struct run *r, int g, uint8_t *pixels, int32_t *labels, uint8_t *valid,
-                       struct im_batch *ret)
+                       struct tr_batch *ret)
 {
     for (uint32_t i = 0; i < N * SIZE * SIZE * 3; i++)
         pixels[i] = (uint8_t)(draw_bits(r->pixels + (uint32_t)g, i) >> 24);
@@ -114,7 +114,7 @@ static void make_batch(const struct run *r, int g, uint8_t *pixels, int32_t *lab
         labels[i] = (int32_t)(draw_bits(LABELS + (uint32_t)g, (uint32_t)i) % CLASSES);
         valid[i] = !(g % 3 == 0 && i == g % N);
     }
-    *ret = (struct im_batch){.pixels = pixels,
+    *ret = (struct tr_batch){.pixels = pixels,
                              .labels = labels,
                              .valid = valid,
                              .n = N,
@@ -125,23 +125,23 @@ static void make_batch(const struct run *r, int g, uint8_t *pixels, int32_t *lab
 }
 
 /* A device that takes steps by itself gets the whole step; others are led through its parts. */
-static void train_batch(struct run *r, const struct im_batch *batch, uint64_t usable, bool last,
-                        struct tr_step *ret)
+static void train_batch(struct run *r, const struct tr_batch *batch, uint64_t usable, bool last,
+                        struct tr_step_result *ret)
 {
     struct im_text text = {""};
-    struct im_tally tally;
+    struct tr_tally tally;
     int err;
 
-    if (im_network_takes_steps(r->net)) {
-        err = tr_recipe_begin(&r->recipe, &r->at, batch, usable, N * WINDOW, last, &text);
+    if (tr_network_takes_steps(r->net)) {
+        err = tr_training_step_begin(&r->recipe, &r->at, batch, usable, N * WINDOW, last, &text);
         if (err == 0)
-            err = tr_recipe_end(&r->recipe, &r->at, last, ret, &text);
+            err = tr_training_step_end(&r->recipe, &r->at, last, ret, &text);
     } else {
-        err = tr_recipe_gradients(&r->recipe, &r->at, batch, usable, N * WINDOW, &tally, &text);
+        err = tr_training_step_gradients(&r->recipe, &r->at, batch, usable, N * WINDOW, &tally, &text);
         if (err == 0)
             assert_int_equal(tally.valid, usable);
         if (err == 0)
-            err = tr_recipe_step(&r->recipe, &r->at, &tally, N * WINDOW, last, ret, &text);
+            err = tr_training_step_step(&r->recipe, &r->at, &tally, N * WINDOW, last, ret, &text);
     }
     if (err < 0)
         fail_msg("%s", text.s);
@@ -153,12 +153,12 @@ static void train(struct run *r)
     int32_t labels[N];
 
     for (int g = 0; g < BATCHES; g++) {
-        struct im_batch batch;
-        struct tr_step step;
+        struct tr_batch batch;
+        struct tr_step_result step;
         uint32_t usable;
 
         make_batch(r, g, pixels, labels, valid, &batch);
-        usable = tr_recipe_mix(&r->recipe, &batch, 0, (uint32_t)g);
+        usable = tr_training_step_mix(&r->recipe, &batch, 0, (uint32_t)g);
         train_batch(r, &batch, usable, g + 1 == BATCHES, &step);
         assert_int_equal(step.ended, g % WINDOW == WINDOW - 1);
         if (step.ended) {
@@ -172,12 +172,12 @@ static void train(struct run *r)
 static void open_run(struct run *r, const char *backend, size_t optimizer)
 {
     const struct tr_schedule_epoch epoch = {.steps = STEPS, .images = N * WINDOW};
-    struct im_network_config config = {
+    struct tr_network_config config = {
         .model = "resnet20",
         .classes = CLASSES,
         .backend = backend,
 #ifdef TESTS_CUDA /* linked in, not loaded */
-        .ops = &im_backend_cuda,
+        .ops = &tr_backend_cuda,
 #endif
         .device = {.deterministic = true, .cache = getenv("IMSUPER_TEST_PLANS")},
         .threads = 2,
@@ -190,21 +190,21 @@ static void open_run(struct run *r, const char *backend, size_t optimizer)
         .pixels = optimizers[optimizer].pixels, .name = optimizers[optimizer].name, .backend = backend};
     configure(&r->conf, optimizer);
     config.drop_path_rate = r->conf.drop_path_rate;
-    tr_recipe_network(&r->conf, &config);
-    if (im_network_new(&config, &r->net, &text) < 0 ||
+    tr_training_step_network(&r->conf, &config);
+    if (tr_network_new(&config, &r->net, &text) < 0 ||
         tr_schedule_init(&r->schedule, &r->conf, &epoch, 1, &text) < 0)
         fail_msg("%s", text.s);
     r->at = tr_position_start(&r->conf);
-    tr_recipe_init(&r->recipe, &r->conf, r->net, &r->schedule, 0);
+    tr_training_step_init(&r->recipe, &r->conf, r->net, &r->schedule, 0);
     fill(r);
 }
 
 static void close_run(struct run *r)
 {
-    for (int i = 0; i < IM_ARENA_COUNT; i++)
+    for (int i = 0; i < TR_ARENA_COUNT; i++)
         free(r->arenas[i]);
     tr_schedule_fini(&r->schedule);
-    im_network_free(r->net);
+    tr_network_free(r->net);
 }
 
 static void compare(struct run *r, const char *what, bool early, double ours, double theirs, double scale)
@@ -219,11 +219,11 @@ static void compare(struct run *r, const char *what, bool early, double ours, do
                  theirs, error, tolerance);
 }
 
-static const float *arena(struct run *r, enum im_arena which)
+static const float *arena(struct run *r, enum tr_arena which)
 {
     if (!r->arenas[which]) {
-        r->arenas[which] = calloc(im_network_floats(r->net, which), sizeof(float));
-        assert_int_equal(im_network_read(r->net, which, r->arenas[which]), 0);
+        r->arenas[which] = calloc(tr_network_floats(r->net, which), sizeof(float));
+        assert_int_equal(tr_network_read(r->net, which, r->arenas[which]), 0);
     }
     return r->arenas[which];
 }
@@ -231,8 +231,8 @@ static const float *arena(struct run *r, enum im_arena which)
 /* NORM DOT of a tensor; ema: of its average. */
 static void check_tensor(struct run *r, const char *name, bool ema, double norm, double dot)
 {
-    const struct im_model *m = im_network_model(r->net);
-    const struct im_tensor *t = NULL;
+    const struct tr_model *m = tr_network_model(r->net);
+    const struct tr_param_tensor *t = NULL;
     double squares = 0, sum = 0;
     const float *v;
 
@@ -240,10 +240,10 @@ static void check_tensor(struct run *r, const char *name, bool ema, double norm,
         if (strcmp(m->tensors[i].name, name) == 0)
             t = &m->tensors[i];
     assert_non_null(t);
-    if (im_tensor_home(t) == IM_HOME_STATS)
-        v = arena(r, ema ? IM_ARENA_EMA_STATS : IM_ARENA_STATS) + t->offset;
+    if (tr_tensor_home(t) == TR_HOME_STATS)
+        v = arena(r, ema ? TR_ARENA_EMA_STATS : TR_ARENA_STATS) + t->offset;
     else
-        v = arena(r, ema ? IM_ARENA_EMA : IM_ARENA_PARAMS) + t->offset;
+        v = arena(r, ema ? TR_ARENA_EMA : TR_ARENA_PARAMS) + t->offset;
     for (size_t i = 0; i < t->count; i++) {
         squares += (double)v[i] * (double)v[i];
         sum += (double)v[i] * draw(DRAW_DOT_STREAM, (uint32_t)i);
@@ -304,12 +304,12 @@ static void cuda_follows_pytorch(void **state)
 #ifdef TESTS_GPU
 static bool has_gpu(void)
 {
-    const struct im_device_config config = {0};
-    const struct im_backend_ops *ops;
-    struct im_backend *gpu = NULL;
+    const struct tr_device_config config = {0};
+    const struct tr_backend_ops *ops;
+    struct tr_backend *gpu = NULL;
     struct im_text text = {""};
 
-    if (im_backend_find("cuda", &ops, &text) < 0 || ops->open_device(&config, &gpu, &text) < 0) {
+    if (tr_backend_find("cuda", &ops, &text) < 0 || ops->open_device(&config, &gpu, &text) < 0) {
         printf("skipped: %s\n", text.s);
         return false;
     }
@@ -338,7 +338,7 @@ static int print_draws(void)
     const struct tr_mix_config mix = {.mixup = 0.4, .cutmix = 1, .p = 1, .switch_p = 0.5, .seed = SEED};
 
     for (int g = 0; g < BATCHES; g++) {
-        struct im_mix m = tr_mix_draw(&mix, 0, (uint64_t)g, 0, SIZE);
+        struct tr_mix m = tr_mix_draw(&mix, 0, (uint64_t)g, 0, SIZE);
 
         printf("batch %d %d %.17g %d %d %d %d\n", g, (int)m.kind, m.lambda, m.y0, m.y1, m.x0, m.x1);
         for (int i = 0; i < N; i++) {

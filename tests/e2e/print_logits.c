@@ -12,14 +12,14 @@
 #include "trainer/checkpoint/state.h"
 #include "trainer/network/network.h"
 
-static int print(struct im_network *net, int classes, int size, int count, struct im_text *text)
+static int print(struct tr_network *net, int classes, int size, int count, struct im_text *text)
 {
     size_t bytes = (size_t)count * (size_t)size * (size_t)size * 3;
     unsigned char *pixels = malloc(bytes), *valid = malloc((size_t)count);
     int32_t *labels = calloc((size_t)count, sizeof *labels);
     float *logits = calloc((size_t)count * (size_t)classes, sizeof *logits);
-    struct im_batch batch = {.pixels = pixels, .labels = labels, .valid = valid, .n = count, .size = size};
-    struct im_tally tally = {0};
+    struct tr_batch batch = {.pixels = pixels, .labels = labels, .valid = valid, .n = count, .size = size};
+    struct tr_tally tally = {0};
     int err = pixels && valid && labels && logits ? 0 : -1;
 
     for (size_t i = 0; err == 0 && i < bytes; i++)
@@ -27,7 +27,7 @@ static int print(struct im_network *net, int classes, int size, int count, struc
     for (int i = 0; err == 0 && i < count; i++)
         valid[i] = 1;
     if (err == 0)
-        err = im_network_eval_step(net, &batch, logits, &tally, text);
+        err = tr_network_eval_step(net, &batch, logits, &tally, text);
     for (int i = 0; err == 0 && i < count * classes; i++)
         printf("%.9g%c", (double)logits[i], (i + 1) % classes ? ' ' : '\n');
     free(pixels);
@@ -37,7 +37,7 @@ static int print(struct im_network *net, int classes, int size, int count, struc
     return err;
 }
 
-static int load(const char *path, struct im_network *net, struct im_text *text)
+static int load(const char *path, struct tr_network *net, struct im_text *text)
 {
     struct tr_safetensors *file = NULL;
     struct tr_state state;
@@ -59,9 +59,9 @@ static int load(const char *path, struct im_network *net, struct im_text *text)
 
 int main(int argc, char **argv)
 {
-    struct im_network_config config = {
+    struct tr_network_config config = {
         .backend = "onednn", .threads = 1, .mean = {0.485F, 0.456F, 0.406F}, .std = {0.229F, 0.224F, 0.225F}};
-    struct im_network *net = NULL;
+    struct tr_network *net = NULL;
     struct im_text text = {0};
     struct im_conf conf;
     int err;
@@ -76,10 +76,10 @@ int main(int argc, char **argv)
     err = im_conf_set(&conf, "stem", argv[3], &text);
     if (err == 0 && argc == 8)
         err = im_conf_set(&conf, "blurpool", argv[7], &text);
-    config.stem = (enum im_stem)conf.stem;
-    config.blurpool = (enum im_blurpool)conf.blurpool;
+    config.stem = (enum tr_stem)conf.stem;
+    config.blurpool = (enum tr_blurpool)conf.blurpool;
     if (err == 0)
-        err = im_network_new(&config, &net, &text);
+        err = tr_network_new(&config, &net, &text);
     if (err == 0)
         err = load(argv[1], net, &text);
     if (err == 0)
@@ -87,6 +87,6 @@ int main(int argc, char **argv)
             print(net, config.classes, (int)strtol(argv[5], NULL, 10), (int)strtol(argv[6], NULL, 10), &text);
     if (err < 0)
         fprintf(stderr, "print_logits: %s\n", text.s);
-    im_network_free(net);
+    tr_network_free(net);
     return err < 0;
 }

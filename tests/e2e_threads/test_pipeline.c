@@ -198,7 +198,7 @@ static int check_batch(void *context, uint64_t batch, const struct im_phase *pha
     uint64_t first = (batch - phase->first_batch) * BATCH;
 
     for (uint32_t i = 0; i < count; i++) {
-        uint64_t id = training ? im_order(seen->conf->seed, phase->epoch, n, first + i) : first + i;
+        uint64_t id = training ? im_shuffle(seen->conf->seed, phase->epoch, n, first + i) : first + i;
         bool bad = training && (id == 3 || id == 5);
 
         assert_int_equal(view->samples[i], id);

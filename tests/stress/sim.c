@@ -50,7 +50,7 @@ static uint64_t sample_of(const struct sim *sim, const struct im_place *at)
 {
     if (at->phase->split == IM_VAL)
         return at->position;
-    return im_order(sim->seed, at->phase->epoch, sim->run.geometry.samples[IM_TRAIN], at->position);
+    return im_shuffle(sim->seed, at->phase->epoch, sim->run.geometry.samples[IM_TRAIN], at->position);
 }
 
 int sim_open(struct sim *sim, const struct sim_shape *shape)

@@ -8,7 +8,7 @@
  * plan of the same backend reported) and reports the layout and the bytes of its output. The gradient of a
  * value has the layout of the value. Parameters, their gradients, the optimiser's state and batch-norm
  * statistics are plain fp32 arrays in torchvision's layout (convolutions OIHW, fully connected layers OI); a
- * backend may keep repacked copies and refreshes them when im_exec.param_version changes.
+ * backend may keep repacked copies and refreshes them when tr_exec.param_version changes.
  *
  * Buffers of activations come from buffer_new() and are passed at execution, so that graphs of different
  * shapes can share one arena. All functions are called by one thread at a time. Errors: negative errno;
@@ -24,32 +24,32 @@
 #include <stdint.h>
 
 struct im_text;
-struct im_backend; /* an opened device */
-struct im_layout;  /* of a value; owned by the backend until close() */
+struct tr_backend; /* an opened device */
+struct tr_layout;  /* of a value; owned by the backend until close() */
 struct tr_op_plan;
-struct im_step_ops;
+struct tr_step_ops;
 
-#define IM_BACKEND_VERSION 4
-#define IM_BN_EPS 1e-5f
-#define IM_BN_MOMENTUM 0.1f /* running <- (1 - m) * running + m * batch */
+#define TR_BACKEND_VERSION 4
+#define TR_BN_EPS 1e-5f
+#define TR_BN_MOMENTUM 0.1f /* running <- (1 - m) * running + m * batch */
 
 /* Shapes: x is the (first) input, y the output. */
-enum im_op_kind {
-    IM_OP_INPUT,    /* uint8 NHWC pixels -> y = (pixel / 255 - mean[c]) / std[c], mixed; no backward */
-    IM_OP_CONV,     /* no bias; w: [y.c][x.c][kernel][kernel]; dilation 1, groups 1 */
-    IM_OP_BN,       /* over n, h, w of each channel; w: gamma [c], b: beta [c]; then + x2 if op.adds, then
+enum tr_op_kind {
+    TR_OP_INPUT,    /* uint8 NHWC pixels -> y = (pixel / 255 - mean[c]) / std[c], mixed; no backward */
+    TR_OP_CONV,     /* no bias; w: [y.c][x.c][kernel][kernel]; dilation 1, groups 1 */
+    TR_OP_BN,       /* over n, h, w of each channel; w: gamma [c], b: beta [c]; then + x2 if op.adds, then
                        ReLU if op.relu; these are not rounded in between. Then, rounded as if stored,
                        max-pooling if op.pools */
-    IM_OP_ADD,      /* y = x + x2, then ReLU if op.relu; x2 has x's shape and layout */
-    IM_OP_MAXPOOL,  /* padding never wins */
-    IM_OP_GAP,      /* mean over h and w; y is [n][c] */
-    IM_OP_FC,       /* y[n][k] = sum_c x[n][c] w[k][c] + b[k]; x and y are plain row-major */
-    IM_OP_BLUR,     /* each channel with the filter [1 2 1] x [1 2 1] / 16; kernel 3, pad 1 */
-    IM_OP_DROPPATH, /* y[n] = scale[n] x[n] in training, y = x in evaluation (stochastic depth) */
-    IM_OP_LOSS,     /* op.loss of plain logits x [n][c] and targets q; writes its own dx */
+    TR_OP_ADD,      /* y = x + x2, then ReLU if op.relu; x2 has x's shape and layout */
+    TR_OP_MAXPOOL,  /* padding never wins */
+    TR_OP_GAP,      /* mean over h and w; y is [n][c] */
+    TR_OP_FC,       /* y[n][k] = sum_c x[n][c] w[k][c] + b[k]; x and y are plain row-major */
+    TR_OP_BLUR,     /* each channel with the filter [1 2 1] x [1 2 1] / 16; kernel 3, pad 1 */
+    TR_OP_DROPPATH, /* y[n] = scale[n] x[n] in training, y = x in evaluation (stochastic depth) */
+    TR_OP_LOSS,     /* op.loss of plain logits x [n][c] and targets q; writes its own dx */
 };
 
-struct im_shape {
+struct tr_shape {
     int n, c, h, w;
 };
 
@@ -59,35 +59,35 @@ struct im_shape {
  * fp16 is the same with IEEE binary16: what is too large becomes infinite, and small gradients need a loss
  * that is scaled up (scaler.h). Values that people and tests exchange with value_in and value_out are fp32 in
  * any case. */
-enum im_precision { IM_PRECISION_FP32, IM_PRECISION_BF16, IM_PRECISION_FP16 };
+enum tr_precision { TR_PRECISION_FP32, TR_PRECISION_BF16, TR_PRECISION_FP16 };
 
-/* What a backend wants in one op where a network has two: im_backend_ops.fuses. */
-enum im_fusion {
-    IM_FUSES_ADD = 1,  /* BN, then ADD with another value: op.adds */
-    IM_FUSES_POOL = 2, /* BN with ReLU, then MAXPOOL: op.pools */
-    IM_FUSES_SUM = 4,  /* CONV adds dx to the gradient that lies there: op.sums_dx */
+/* What a backend wants in one op where a network has two: tr_backend_ops.fuses. */
+enum tr_fusion {
+    TR_FUSES_ADD = 1,  /* BN, then ADD with another value: op.adds */
+    TR_FUSES_POOL = 2, /* BN with ReLU, then MAXPOOL: op.pools */
+    TR_FUSES_SUM = 4,  /* CONV adds dx to the gradient that lies there: op.sums_dx */
 };
 
 /* What a sample's logits are held against its target q with. */
-enum im_loss_kind {
-    IM_LOSS_CE,  /* -sum_k q_k log p_k, p = softmax(x); gradient p - q */
-    IM_LOSS_BCE, /* sum_k -q_k log s_k - (1 - q_k) log(1 - s_k), s = sigmoid(x); gradient s - q; with
+enum tr_loss_kind {
+    TR_LOSS_CE,  /* -sum_k q_k log p_k, p = softmax(x); gradient p - q */
+    TR_LOSS_BCE, /* sum_k -q_k log s_k - (1 - q_k) log(1 - s_k), s = sigmoid(x); gradient s - q; with
                     q_k > threshold in place of q_k when threshold > 0, and all divided by c unless
                     sums_classes (timm's BinaryCrossEntropy) */
 };
 
-struct im_loss {
-    enum im_loss_kind kind;
+struct tr_loss {
+    enum tr_loss_kind kind;
     double threshold;
     bool sums_classes;
 };
 
 /* One op, without any notion of layout. */
-struct im_op {
-    enum im_op_kind kind;
-    enum im_precision precision;
-    struct im_shape x, y;
-    const struct im_layout *x_layout; /* NULL: the plan chooses and reports (INPUT, FC, LOSS ignore it) */
+struct tr_op {
+    enum tr_op_kind kind;
+    enum tr_precision precision;
+    struct tr_shape x, y;
+    const struct tr_layout *x_layout; /* NULL: the plan chooses and reports (INPUT, FC, LOSS ignore it) */
     int kernel, stride, pad;          /* CONV, MAXPOOL, BLUR, and BN that pools: square */
     bool reflect;  /* BLUR: the padding mirrors the image at its border pixels, which needs h and w
                       of at least 2; otherwise it is zero */
@@ -95,19 +95,19 @@ struct im_op {
     bool adds;     /* BN: x2, of the shape and layout of x, is added in front of the ReLU; not with pools */
     bool pools;    /* BN: y is the result, max-pooled as in MAXPOOL; has ReLU */
     bool sums_dx;  /* CONV: dx += the gradient, in place of dx = */
-    bool synced;   /* BN in training: the statistics are those of several ranks: see struct im_bn_sync; a
+    bool synced;   /* BN in training: the statistics are those of several ranks: see struct tr_bn_sync; a
                       device that takes whole steps adds up by set_ranks() of trainer/backends/step.h instead */
     bool training; /* false: forward only, BN uses the running statistics */
     bool needs_dx; /* CONV: false for the first one */
     int weight_id; /* CONV: plans with the same number >= 0 have the same weights and may share repacked
                       copies */
     float mean[3], std[3]; /* INPUT */
-    struct im_loss loss;   /* LOSS in training; in evaluation it is cross-entropy */
+    struct tr_loss loss;   /* LOSS in training; in evaluation it is cross-entropy */
 };
 
 /* What a plan tells the graph. */
-struct im_plan_info {
-    const struct im_layout *x_layout, *y_layout;
+struct tr_plan_info {
+    const struct tr_layout *x_layout, *y_layout;
     size_t x_bytes, y_bytes; /* of the values, and of their gradients */
     size_t save_bytes;       /* private memory that forward leaves for backward */
     size_t own_bytes;        /* what plan() takes of the device besides, at most; 0: next to nothing */
@@ -117,17 +117,17 @@ struct im_plan_info {
 };
 
 /* Sums over the batch; masked samples take no part. */
-struct im_tally {
+struct tr_tally {
     double loss_sum;
     uint32_t valid, top1,
         top5; /* top5: the label is among the 5 best (ties count in the label's favour only by index) */
 };
 
 /* How a batch is mixed with itself in reverse order: sample i has the partner n-1-i. */
-enum im_mix_kind { IM_MIX_NONE, IM_MIX_UP, IM_MIX_CUT };
+enum tr_mix_kind { TR_MIX_NONE, TR_MIX_UP, TR_MIX_CUT };
 
-struct im_mix {
-    enum im_mix_kind kind;
+struct tr_mix {
+    enum tr_mix_kind kind;
     double lambda;      /* the share of the sample itself: of its target and, in MixUp, of its pixels */
     int y0, y1, x0, x1; /* CutMix: rows y0 .. y1-1 and columns x0 .. x1-1 are the partner's */
 };
@@ -135,7 +135,7 @@ struct im_mix {
 /* Batch norm over several ranks: y and dx are those of one batch with the values of all ranks; dw and db stay
  * sums over this rank's values, as all gradients. Host memory, [channels] each; negative errno. Ranks call
  * these in the same order. */
-struct im_bn_sync {
+struct tr_bn_sync {
     void *context;
     /* In: mean and population variance of *count values per channel. Out: those of all ranks' values. */
     int (*moments)(void *context, int channels, double *count, float *mean, float *var);
@@ -158,7 +158,7 @@ struct im_bn_sync {
  * BN reads x2 and writes dx2, the gradient of x2, if op.adds; it reads y in backward only if it keeps_y.
  * dy[1], when not NULL, is a second contribution to the gradient of y (a fork of the network): the sum
  * counts, and dy[0] may be overwritten. dw and db are overwritten, not added to. */
-struct im_exec {
+struct tr_exec {
     const void *x, *x2;
     void *y;
     void *save;
@@ -166,14 +166,14 @@ struct im_exec {
     void *dx, *dx2;
     const float *w, *b;
     float *dw, *db;
-    const struct im_bn_sync *sync; /* BN: if op.synced, and the backend does not add up by itself */
+    const struct tr_bn_sync *sync; /* BN: if op.synced, and the backend does not add up by itself */
     float *run_mean, *run_var;     /* BN: updated in training (variance with n - 1), read in evaluation */
     uint64_t param_version;        /* changes whenever a parameter has changed */
     const float *scale;            /* DROPPATH, host memory: [n]; NULL in evaluation */
     const uint8_t *pixels;         /* INPUT, host memory: [n][h][w][3] */
     const int32_t *labels;         /* LOSS, host memory: [n], 0 .. c-1 for valid samples */
     const uint8_t *valid; /* LOSS, host memory: [n], 0 = masked: no loss, zero gradient; NULL = all valid */
-    const struct im_mix *mix; /* INPUT, LOSS; NULL or kind NONE: no mixing. Values are mixed after they are
+    const struct tr_mix *mix; /* INPUT, LOSS; NULL or kind NONE: no mixing. Values are mixed after they are
                                  normalised and nothing is rounded to pixels, so mixing before would be the
                                  same. LOSS: q = lambda q(label) + (1 - lambda) q(the partner's label); a
                                  sample whose partner is masked is masked too; top1 and top5 go by the label
@@ -182,16 +182,16 @@ struct im_exec {
                     last stage() of trainer/backends/step.h; tally is NULL */
     float smoothing;        /* LOSS: q = (1 - s) [k = label] + s / c */
     double divisor;         /* LOSS: what the gradient is divided by; 0: the number of valid samples */
-    struct im_tally *tally; /* LOSS, host memory: overwritten */
+    struct tr_tally *tally; /* LOSS, host memory: overwritten */
 };
 
 /* A run of the flat arena: one tensor that decays, or any number of tensors that do not. */
-struct im_span {
+struct tr_span {
     size_t first, count;
     bool decays;
 };
 
-enum im_optimizer { IM_OPTIMIZER_SGD, IM_OPTIMIZER_ADAMW, IM_OPTIMIZER_LARS, IM_OPTIMIZER_LAMB };
+enum tr_optimizer { TR_OPTIMIZER_SGD, TR_OPTIMIZER_ADAMW, TR_OPTIMIZER_LARS, TR_OPTIMIZER_LAMB };
 
 /* One step of an optimiser over the flat arena. With g = grad_scale * gradient, d = weight_decay where the
  * span decays and 0 elsewhere, |.| the 2-norm of a span, t = step, m and v beginning as zeros:
@@ -209,11 +209,11 @@ enum im_optimizer { IM_OPTIMIZER_SGD, IM_OPTIMIZER_ADAMW, IM_OPTIMIZER_LARS, IM_
  * Its clipping of the whole gradient is grad_scale's.)
  *
  * The same bits for any number of threads. */
-struct im_update {
-    enum im_optimizer kind;
+struct tr_update {
+    enum tr_optimizer kind;
     float *w, *m, *v;            /* device: parameters, moments; v: AdamW and LAMB only */
     const float *g;              /* device: gradients */
-    const struct im_span *spans; /* ascending, not overlapping */
+    const struct tr_span *spans; /* ascending, not overlapping */
     size_t span_count;
     double grad_scale;
     double lr, momentum, beta2, eps, weight_decay, trust; /* momentum: AdamW and LAMB call it beta1 */
@@ -222,7 +222,7 @@ struct im_update {
 };
 
 /* Which GPU, and how it may compute. */
-struct im_device_config {
+struct tr_device_config {
     int index;          /* among those that the process sees */
     bool deterministic; /* the same bits on every run */
     bool tf32;          /* fp32 convolutions and matrix products may round their inputs to tf32 */
@@ -235,69 +235,69 @@ struct im_device_config {
 };
 
 /* Every entry is required unless it says (optional). */
-struct im_backend_ops {
-    uint32_t version; /* IM_BACKEND_VERSION */
+struct tr_backend_ops {
+    uint32_t version; /* TR_BACKEND_VERSION */
     const char *name;
-    uint32_t precisions; /* bits 1 << enum im_precision */
-    uint32_t fuses;      /* bits of enum im_fusion: what graphs for this backend are made of. The reference
+    uint32_t precisions; /* bits 1 << enum tr_precision */
+    uint32_t fuses;      /* bits of enum tr_fusion: what graphs for this backend are made of. The reference
                             defines all fused ops and asks for none */
     /* threads: of the backend's own pool, 0 = all processors. */
-    int (*open)(int threads, struct im_backend **ret_backend, struct im_text *text);
+    int (*open)(int threads, struct tr_backend **ret_backend, struct im_text *text);
     /* (optional) Where a device can be chosen; open() takes the first. */
-    int (*open_device)(const struct im_device_config *config, struct im_backend **ret_backend,
+    int (*open_device)(const struct tr_device_config *config, struct tr_backend **ret_backend,
                        struct im_text *text);
-    void (*close)(struct im_backend *b); /* after all plans are freed; NULL is fine */
+    void (*close)(struct tr_backend *b); /* after all plans are freed; NULL is fine */
 
-    int (*buffer_new)(struct im_backend *b, size_t bytes, void **ret_buffer); /* zeroed, aligned to 64 */
-    void (*buffer_free)(struct im_backend *b, void *buffer, size_t bytes);
-    int (*copy_in)(struct im_backend *b, void *buffer, const void *host, size_t bytes);
-    int (*copy_out)(struct im_backend *b, void *host, const void *buffer, size_t bytes);
+    int (*buffer_new)(struct tr_backend *b, size_t bytes, void **ret_buffer); /* zeroed, aligned to 64 */
+    void (*buffer_free)(struct tr_backend *b, void *buffer, size_t bytes);
+    int (*copy_in)(struct tr_backend *b, void *buffer, const void *host, size_t bytes);
+    int (*copy_out)(struct tr_backend *b, void *host, const void *buffer, size_t bytes);
 
-    int (*plan)(struct im_backend *b, const struct im_op *op, struct tr_op_plan **ret_plan,
-                struct im_plan_info *ret_info, struct im_text *text);
-    void (*plan_free)(struct im_backend *b, struct tr_op_plan *plan); /* NULL is fine */
-    int (*forward)(struct im_backend *b, struct tr_op_plan *plan, const struct im_exec *e);
-    int (*backward)(struct im_backend *b, struct tr_op_plan *plan, const struct im_exec *e);
-    int (*update)(struct im_backend *b, const struct im_update *u);
+    int (*plan)(struct tr_backend *b, const struct tr_op *op, struct tr_op_plan **ret_plan,
+                struct tr_plan_info *ret_info, struct im_text *text);
+    void (*plan_free)(struct tr_backend *b, struct tr_op_plan *plan); /* NULL is fine */
+    int (*forward)(struct tr_backend *b, struct tr_op_plan *plan, const struct tr_exec *e);
+    int (*backward)(struct tr_backend *b, struct tr_op_plan *plan, const struct tr_exec *e);
+    int (*update)(struct tr_backend *b, const struct tr_update *u);
     /* Over whole arenas, on the device; the same bits for any number of threads. lerp: y += k (x - y); k = 1
      * copies, whatever was in y. sum_squares: in double, so that it is finite exactly when all of x is. */
-    int (*lerp)(struct im_backend *b, float *y, const float *x, double k, size_t count);
-    int (*add)(struct im_backend *b, float *y, const float *x, size_t count);
-    int (*sum_squares)(struct im_backend *b, const float *x, size_t count, double *ret_sum);
+    int (*lerp)(struct tr_backend *b, float *y, const float *x, double k, size_t count);
+    int (*add)(struct tr_backend *b, float *y, const float *x, size_t count);
+    int (*sum_squares)(struct tr_backend *b, const float *x, size_t count, double *ret_sum);
     int (*sync)(
-        struct im_backend *b); /* (optional) waits for what was started; NULL where calls are synchronous */
+        struct tr_backend *b); /* (optional) waits for what was started; NULL where calls are synchronous */
     /* (optional) After plans were made and before they run: finds the fastest of the ways to run them. Plans
      * that are not settled yet settle at their first run. */
-    int (*settle)(struct im_backend *b, struct im_text *text);
-    int (*trouble)(struct im_backend *b, struct im_text *text); /* (optional) why a call failed */
-    const struct im_step_ops *step;                             /* (optional) trainer/backends/step.h */
+    int (*settle)(struct tr_backend *b, struct im_text *text);
+    int (*trouble)(struct tr_backend *b, struct im_text *text); /* (optional) why a call failed */
+    const struct tr_step_ops *step;                             /* (optional) trainer/backends/step.h */
 
     /* A value between its private layout and plain NCHW fp32. For tests and tools, not for a step. */
-    int (*value_in)(struct im_backend *b, const struct im_layout *layout, struct im_shape shape,
+    int (*value_in)(struct tr_backend *b, const struct tr_layout *layout, struct tr_shape shape,
                     const float *nchw, void *value);
-    int (*value_out)(struct im_backend *b, const struct im_layout *layout, struct im_shape shape,
+    int (*value_out)(struct tr_backend *b, const struct tr_layout *layout, struct tr_shape shape,
                      const void *value, float *nchw);
 
-    size_t (*private_bytes)(struct im_backend *b); /* repacked parameters and scratch memory held now */
+    size_t (*private_bytes)(struct tr_backend *b); /* repacked parameters and scratch memory held now */
     size_t (*memory_left)(
-        struct im_backend *b); /* (optional) bytes that buffer_new can still give; 0 = not known */
+        struct tr_backend *b); /* (optional) bytes that buffer_new can still give; 0 = not known */
     /* (optional) What plan() would report, without planning. */
-    int (*measure)(struct im_backend *b, const struct im_op *op, struct im_plan_info *ret_info);
+    int (*measure)(struct tr_backend *b, const struct tr_op *op, struct tr_plan_info *ret_info);
     const char *(*plan_kernel)(struct tr_op_plan *plan); /* (optional) the name of what runs, for logs */
     /* (optional) What people should know about this precision on this machine, a sentence; NULL: nothing. */
-    const char *(*caution)(struct im_backend *b, enum im_precision precision);
+    const char *(*caution)(struct tr_backend *b, enum tr_precision precision);
     /* (optional) Says that pixels of batches will lie in this memory, which may be mapped read-only, until
      * host_unlock(): a device can then fetch them by itself. An error costs speed and nothing else. */
-    int (*host_lock)(struct im_backend *b, void *memory, size_t bytes, struct im_text *text);
-    void (*host_unlock)(struct im_backend *b, void *memory);
+    int (*host_lock)(struct tr_backend *b, void *memory, size_t bytes, struct im_text *text);
+    void (*host_unlock)(struct tr_backend *b, void *memory);
 };
 
 /* "ref", "onednn" or "cuda"; -ENOENT with the names that exist. "cuda" is loaded here: what tr_cuda_load()
  * says. */
-int im_backend_find(const char *name, const struct im_backend_ops **ret_ops, struct im_text *text);
+int tr_backend_find(const char *name, const struct tr_backend_ops **ret_ops, struct im_text *text);
 
-extern const struct im_backend_ops im_backend_ref;
-extern const struct im_backend_ops im_backend_onednn; /* only where the build has oneDNN */
-extern const struct im_backend_ops im_backend_cuda;   /* only in imsuper-cuda.so: module.h */
+extern const struct tr_backend_ops tr_backend_ref;
+extern const struct tr_backend_ops tr_backend_onednn; /* only where the build has oneDNN */
+extern const struct tr_backend_ops tr_backend_cuda;   /* only in imsuper-cuda.so: module.h */
 
 #endif

@@ -2,7 +2,7 @@
  * that the host would slow down by deciding in between.
  *
  * The host hands in what the step takes from outside (stage), then enqueues: batch norm's statistics kept,
- * all forward and backward ops with im_exec.staged, restore, sums over the ranks, decide, update, outcome;
+ * all forward and backward ops with tr_exec.staged, restore, sums over the ranks, decide, update, outcome;
  * and waits once. From restore on, what network.c and recipe.c decide elsewhere is decided on the device, by
  * the same formulas in double precision. Everything enqueued between record_begin() and record_end() reads
  * what changes from step to step from the staged block, so that replay() does all of it again for the next
@@ -19,10 +19,10 @@
 #include "trainer/backends/backend.h"
 
 struct CUstream_st;
-struct im_recording;
+struct tr_recording;
 
-/* How the end of a window is decided and what the update takes: struct im_update has the names. */
-struct im_rule {
+/* How the end of a window is decided and what the update takes: struct tr_update has the names. */
+struct tr_rule {
     double lr, momentum, beta2, eps, weight_decay, trust;
     double unscale;    /* over the loss's scale: what makes the arena's gradient that of the mean loss; NaN:
                           the step is skipped whatever the gradient */
@@ -34,30 +34,30 @@ struct im_rule {
 
 /* What a step takes from outside; host memory that may go when stage() returns, but for the pixels, which may
  * go when taken() says so, or the outcome is there. */
-struct im_inputs {
-    const uint8_t *pixels; /* as in im_exec; NULL: none are read */
+struct tr_inputs {
+    const uint8_t *pixels; /* as in tr_exec; NULL: none are read */
     size_t pixel_bytes;
     const int32_t *labels; /* [n], NULL: none are read */
     const uint8_t *valid;  /* [n], NULL: all are valid */
     int n;
-    const struct im_mix *mix; /* NULL: none */
+    const struct tr_mix *mix; /* NULL: none */
     float smoothing;
     double divisor;
-    const float *scales; /* what im_exec.scale of all DROPPATH ops points into */
+    const float *scales; /* what tr_exec.scale of all DROPPATH ops points into */
     size_t scale_count;
-    const struct im_rule *rule; /* NULL: no update follows */
+    const struct tr_rule *rule; /* NULL: no update follows */
 };
 
 /* What a step has come to. */
-struct im_outcome {
-    struct im_tally tally; /* of this rank, or of all after sum_tally() */
+struct tr_outcome {
+    struct tr_tally tally; /* of this rank, or of all after sum_tally() */
     double norm;           /* of the gradient of the mean loss, before clipping */
     bool skipped;          /* these two: if decide() was part of the step */
 };
 
 /* Adds up over the ranks, in device memory and in the order of the stream, as struct tr_comm_ops.reduce_on.
  */
-struct im_rank_sum {
+struct tr_rank_sum {
     void *context;
     int (*sum)(void *context, void *x, size_t count, bool is_double, struct CUstream_st *stream);
     /* (optional) Called again and again while the host waits for the device; pauses a moment itself. Anything
@@ -66,46 +66,46 @@ struct im_rank_sum {
 };
 
 /* What all calls enqueue is done in their order; sums alone run beside what is enqueued after them. */
-struct im_step_ops {
-    /* Copies it to the device. The next step's forward ops with im_exec.staged read it there. */
-    int (*stage)(struct im_backend *b, const struct im_inputs *in);
+struct tr_step_ops {
+    /* Copies it to the device. The next step's forward ops with tr_exec.staged read it there. */
+    int (*stage)(struct tr_backend *b, const struct tr_inputs *in);
     /* Begins to copy the pixels of a batch whose stage() comes later, beside the step that runs. They must
      * stay until that step's outcome is there, or until sync(). */
-    int (*prefetch)(struct im_backend *b, const uint8_t *pixels, size_t bytes);
+    int (*prefetch)(struct tr_backend *b, const uint8_t *pixels, size_t bytes);
     /* Whether the pixels of the last stage() have been copied: 1, or 0: not yet. Does not wait. */
-    int (*taken)(struct im_backend *b);
+    int (*taken)(struct tr_backend *b);
     /* Repacked parameters become those of `params` at this version, where plans that exist use them. */
-    int (*refresh)(struct im_backend *b, const float *params, size_t count, uint64_t param_version);
+    int (*refresh)(struct tr_backend *b, const float *params, size_t count, uint64_t param_version);
 
     /* For a rank without samples, in place of forward and backward: zero gradients, an empty tally; and, in
      * place of each BN with op.synced, its part in the others' sums. */
-    int (*no_batch)(struct im_backend *b, float *g, size_t count);
-    int (*no_norm)(struct im_backend *b, int channels, bool forward);
+    int (*no_batch)(struct tr_backend *b, float *g, size_t count);
+    int (*no_norm)(struct tr_backend *b, int channels, bool forward);
     /* y = x if the loss of this rank's batch is not finite. */
-    int (*restore)(struct im_backend *b, float *y, const float *x, size_t count);
+    int (*restore)(struct tr_backend *b, float *y, const float *x, size_t count);
     /* The sum over the ranks of x[], and of the tally. They run beside what comes after until join(), or
      * until a BN with op.synced, which waits for sums of its own behind them. */
-    void (*set_ranks)(struct im_backend *b, const struct im_rank_sum *ranks); /* outlives the backend */
-    int (*sum)(struct im_backend *b, float *x, size_t count);
-    int (*sum_tally)(struct im_backend *b);
-    int (*join)(struct im_backend *b);
+    void (*set_ranks)(struct tr_backend *b, const struct tr_rank_sum *ranks); /* outlives the backend */
+    int (*sum)(struct tr_backend *b, float *x, size_t count);
+    int (*sum_tally)(struct tr_backend *b);
+    int (*join)(struct tr_backend *b);
     /* Norm and verdict by the staged rule; lamb: clipping as LAMB has it. */
-    int (*decide)(struct im_backend *b, const float *g, size_t count, bool lamb);
+    int (*decide)(struct tr_backend *b, const float *g, size_t count, bool lamb);
     /* As backend.h's update() with the numbers of the rule (those of u are not read) unless the verdict is to
      * skip; then the averages take in the new values: ema of u->w, [stat_count] ema_stats of stats; NULL:
      * there are none. Repacked parameters follow: they are those of u->w and the version that refresh() was
      * given. */
-    int (*update)(struct im_backend *b, const struct im_update *u, float *ema, float *ema_stats,
+    int (*update)(struct tr_backend *b, const struct tr_update *u, float *ema, float *ema_stats,
                   const float *stats, size_t stat_count);
-    int (*outcome)(struct im_backend *b, bool decided);
+    int (*outcome)(struct tr_backend *b, bool decided);
 
     /* The host waits. Once for each outcome(). */
-    int (*wait)(struct im_backend *b, struct im_outcome *ret_outcome);
+    int (*wait)(struct tr_backend *b, struct tr_outcome *ret_outcome);
 
-    int (*record_begin)(struct im_backend *b);
-    int (*record_end)(struct im_backend *b, struct im_recording **ret_recording);
-    int (*replay)(struct im_backend *b, struct im_recording *r);
-    void (*recording_free)(struct im_backend *b, struct im_recording *r); /* NULL is fine */
+    int (*record_begin)(struct tr_backend *b);
+    int (*record_end)(struct tr_backend *b, struct tr_recording **ret_recording);
+    int (*replay)(struct tr_backend *b, struct tr_recording *r);
+    void (*recording_free)(struct tr_backend *b, struct tr_recording *r); /* NULL is fine */
 };
 
 #endif

@@ -11,12 +11,12 @@
 
 enum { NAMED_MAX = 6 }; /* misfits that the sentence names */
 
-static bool is_head(const struct im_tensor *t)
+static bool is_head(const struct tr_param_tensor *t)
 {
-    return t->kind == IM_TENSOR_FC_WEIGHT || t->kind == IM_TENSOR_FC_BIAS;
+    return t->kind == TR_TENSOR_FC_WEIGHT || t->kind == TR_TENSOR_FC_BIAS;
 }
 
-static const struct im_tensor *find(const struct im_model *m, const char *name)
+static const struct tr_param_tensor *find(const struct tr_model *m, const char *name)
 {
     for (int i = 0; i < m->tensor_count; i++)
         if (strcmp(m->tensors[i].name, name) == 0)
@@ -42,7 +42,7 @@ static struct shape_text shape_text(int rank, const uint64_t *shape)
     return t;
 }
 
-static bool same_shape(const struct tr_tensor *theirs, const struct im_tensor *ours)
+static bool same_shape(const struct tr_tensor *theirs, const struct tr_param_tensor *ours)
 {
     bool same = theirs->rank == ours->rank;
 
@@ -51,16 +51,17 @@ static bool same_shape(const struct tr_tensor *theirs, const struct im_tensor *o
     return same;
 }
 
-static bool same_type(const struct tr_tensor *theirs, const struct im_tensor *ours)
+static bool same_type(const struct tr_tensor *theirs, const struct tr_param_tensor *ours)
 {
-    if (im_tensor_home(ours) == IM_HOME_COUNTER)
+    if (tr_tensor_home(ours) == TR_HOME_COUNTER)
         return theirs->dtype == TR_I64;
     return theirs->dtype == TR_F32 || theirs->dtype == TR_F64 || theirs->dtype == TR_F16 ||
            theirs->dtype == TR_BF16;
 }
 
 /* What is wrong with the model's tensor in the file; an empty line: nothing. */
-static void compare(const struct tr_tensor *theirs, const struct im_tensor *ours, char *line, size_t size)
+static void compare(const struct tr_tensor *theirs, const struct tr_param_tensor *ours, char *line,
+                    size_t size)
 {
     uint64_t shape[4] = {0};
 
@@ -68,7 +69,7 @@ static void compare(const struct tr_tensor *theirs, const struct im_tensor *ours
     for (int i = 0; i < ours->rank; i++)
         shape[i] = (uint64_t)ours->shape[i];
     if (!theirs) {
-        if (im_tensor_home(ours) != IM_HOME_COUNTER)
+        if (tr_tensor_home(ours) != TR_HOME_COUNTER)
             snprintf(line, size, "%s is missing", ours->name);
     } else if (!same_shape(theirs, ours)) {
         snprintf(line, size, "%s is %s, the model has %s", ours->name,
@@ -78,14 +79,14 @@ static void compare(const struct tr_tensor *theirs, const struct im_tensor *ours
     }
 }
 
-size_t tr_import_check(const struct tr_safetensors *file, const struct im_model *model, bool skip_head,
+size_t tr_import_check(const struct tr_safetensors *file, const struct tr_model *model, bool skip_head,
                        tr_import_say *say, void *argument)
 {
     size_t misfits = 0;
     char line[512];
 
     for (int i = 0; i < model->tensor_count; i++) {
-        const struct im_tensor *ours = &model->tensors[i];
+        const struct tr_param_tensor *ours = &model->tensors[i];
 
         if (skip_head && is_head(ours))
             continue;
@@ -161,54 +162,54 @@ static float element(enum tr_dtype dtype, const void *data, size_t i)
 }
 
 /* All tensors into host copies of the arenas. Returns how many. */
-static size_t convert(const struct tr_safetensors *file, const struct im_model *m, bool skip_head,
+static size_t convert(const struct tr_safetensors *file, const struct tr_model *m, bool skip_head,
                       float *params, float *stats, int64_t *ret_tracked)
 {
     size_t loaded = 0;
 
     *ret_tracked = 0;
     for (int i = 0; i < m->tensor_count; i++) {
-        const struct im_tensor *t = &m->tensors[i];
+        const struct tr_param_tensor *t = &m->tensors[i];
         const struct tr_tensor *from = tr_safetensors_find(file, t->name);
-        float *to = (im_tensor_home(t) == IM_HOME_STATS ? stats : params) + t->offset;
+        float *to = (tr_tensor_home(t) == TR_HOME_STATS ? stats : params) + t->offset;
 
         if (!from || (skip_head && is_head(t)))
             continue;
         loaded++;
-        if (im_tensor_home(t) == IM_HOME_COUNTER)
+        if (tr_tensor_home(t) == TR_HOME_COUNTER)
             memcpy(ret_tracked, from->data, sizeof(*ret_tracked));
-        for (size_t k = 0; im_tensor_home(t) != IM_HOME_COUNTER && k < t->count; k++)
+        for (size_t k = 0; tr_tensor_home(t) != TR_HOME_COUNTER && k < t->count; k++)
             to[k] = element(from->dtype, from->data, k);
     }
     return loaded;
 }
 
-static int load(const struct tr_safetensors *file, struct im_network *net, bool skip_head, size_t *ret_loaded)
+static int load(const struct tr_safetensors *file, struct tr_network *net, bool skip_head, size_t *ret_loaded)
 {
-    const struct im_model *m = im_network_model(net);
+    const struct tr_model *m = tr_network_model(net);
     float *params = calloc(m->param_floats, sizeof(*params)), *stats = calloc(m->stat_floats, sizeof(*stats));
     int64_t tracked = 0;
-    int err = params && stats ? im_network_read(net, IM_ARENA_PARAMS, params) : -ENOMEM;
+    int err = params && stats ? tr_network_read(net, TR_ARENA_PARAMS, params) : -ENOMEM;
 
     if (err == 0) {
         *ret_loaded = convert(file, m, skip_head, params, stats, &tracked);
-        err = im_network_write(net, IM_ARENA_PARAMS, params);
+        err = tr_network_write(net, TR_ARENA_PARAMS, params);
     }
     if (err == 0)
-        err = im_network_write(net, IM_ARENA_STATS, stats);
-    if (err == 0 && im_network_floats(net, IM_ARENA_EMA) > 0)
-        err = im_network_average(net, 0);
+        err = tr_network_write(net, TR_ARENA_STATS, stats);
+    if (err == 0 && tr_network_floats(net, TR_ARENA_EMA) > 0)
+        err = tr_network_average(net, 0);
     if (err == 0)
-        im_network_set_tracked(net, tracked);
+        tr_network_set_tracked(net, tracked);
     free(params);
     free(stats);
     return err;
 }
 
-int tr_import(const char *path, struct im_network *net, bool skip_head, size_t *ret_loaded,
+int tr_import(const char *path, struct tr_network *net, bool skip_head, size_t *ret_loaded,
               struct im_text *text)
 {
-    const struct im_model *m = im_network_model(net);
+    const struct tr_model *m = tr_network_model(net);
     struct tr_safetensors *file = NULL;
     struct listing misfits = {.used = 0};
     int err = tr_safetensors_open(path, &file, text);

@@ -18,13 +18,13 @@ typedef void tr_import_say(void *argument, const char *line);
 
 /* Compares names, shapes and types. skip_head: the classifier's weight and bias may be anything or missing.
  * `say` may be NULL. Returns how many tensors do not fit. */
-size_t tr_import_check(const struct tr_safetensors *file, const struct im_model *model, bool skip_head,
+size_t tr_import_check(const struct tr_safetensors *file, const struct tr_model *model, bool skip_head,
                        tr_import_say *say, void *argument);
 
 /* Loads parameters and statistics from the file at `path`; the classifier keeps its values with skip_head. A
  * network that averages begins its averages from them. *ret_loaded: tensors. -EBADMSG with a sentence that
  * counts and names what does not fit: nothing was changed then. */
-int tr_import(const char *path, struct im_network *net, bool skip_head, size_t *ret_loaded,
+int tr_import(const char *path, struct tr_network *net, bool skip_head, size_t *ret_loaded,
               struct im_text *text);
 
 #endif

@@ -17,7 +17,7 @@ struct tr_position tr_position_start(const struct im_conf *conf)
         .scaler = tr_scaler_init(conf->loss_scale == IM_LOSS_SCALE_DYNAMIC || conf->amp == IM_AMP_FP16)};
 }
 
-void tr_sums_add(struct tr_sums *sums, const struct im_tally *tally)
+void tr_sums_add(struct tr_sums *sums, const struct tr_tally *tally)
 {
     sums->loss += tally->loss_sum;
     sums->valid += tally->valid;

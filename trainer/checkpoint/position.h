@@ -38,7 +38,7 @@ struct tr_position {
 /* The start of a run. */
 struct tr_position tr_position_start(const struct im_conf *conf);
 
-void tr_sums_add(struct tr_sums *sums, const struct im_tally *tally);
+void tr_sums_add(struct tr_sums *sums, const struct tr_tally *tally);
 
 /* Mean loss and shares of correct answers; NaN when there were no valid samples. */
 double tr_mean_loss(const struct tr_sums *sums);

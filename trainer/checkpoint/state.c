@@ -12,14 +12,14 @@
 
 enum { ARENAS_SAVED_MAX = 6 }; /* tables of the model's length that there can be */
 
-static void add(struct tr_state *s, const char *prefix, enum tr_dtype dtype, const struct im_tensor *t,
+static void add(struct tr_state *s, const char *prefix, enum tr_dtype dtype, const struct tr_param_tensor *t,
                 void *data)
 {
     struct tr_tensor *tensor = &s->tensors[s->window_count];
     const char *name = t->name;
 
     if (prefix) {
-        char(*prefixed)[IM_TENSOR_NAME_MAX + 24] = &s->names[s->name_count++];
+        char(*prefixed)[TR_TENSOR_NAME_MAX + 24] = &s->names[s->name_count++];
 
         snprintf(*prefixed, sizeof *prefixed, "%s%s", prefix, t->name);
         name = *prefixed;
@@ -31,21 +31,21 @@ static void add(struct tr_state *s, const char *prefix, enum tr_dtype dtype, con
 }
 
 /* The tensors of one pair of arenas under a prefix; stats < 0: of the parameters alone. */
-static void add_all(struct tr_state *s, const struct im_model *model, const char *prefix, int params,
+static void add_all(struct tr_state *s, const struct tr_model *model, const char *prefix, int params,
                     int stats)
 {
     for (int i = 0; i < model->tensor_count; i++) {
-        const struct im_tensor *t = &model->tensors[i];
+        const struct tr_param_tensor *t = &model->tensors[i];
 
-        switch (im_tensor_home(t)) {
-        case IM_HOME_PARAMS:
+        switch (tr_tensor_home(t)) {
+        case TR_HOME_PARAMS:
             add(s, prefix, TR_F32, t, s->arenas[params] + t->offset);
             break;
-        case IM_HOME_STATS:
+        case TR_HOME_STATS:
             if (stats >= 0)
                 add(s, prefix, TR_F32, t, s->arenas[stats] + t->offset);
             break;
-        case IM_HOME_COUNTER:
+        case TR_HOME_COUNTER:
             if (stats >= 0)
                 add(s, prefix, TR_I64, t, &s->tracked);
             break;
@@ -53,32 +53,32 @@ static void add_all(struct tr_state *s, const struct im_model *model, const char
     }
 }
 
-static void fill_table(struct tr_state *s, const struct im_model *model, enum im_optimizer optimizer)
+static void fill_table(struct tr_state *s, const struct tr_model *model, enum tr_optimizer optimizer)
 {
-    const bool adaptive = optimizer == IM_OPTIMIZER_ADAMW || optimizer == IM_OPTIMIZER_LAMB;
+    const bool adaptive = optimizer == TR_OPTIMIZER_ADAMW || optimizer == TR_OPTIMIZER_LAMB;
 
-    add_all(s, model, NULL, IM_ARENA_PARAMS, IM_ARENA_STATS);
+    add_all(s, model, NULL, TR_ARENA_PARAMS, TR_ARENA_STATS);
     add_all(s, model,
             adaptive ? TR_CHECKPOINT_STATE_PREFIX "exp_avg." : TR_CHECKPOINT_STATE_PREFIX "momentum.",
-            IM_ARENA_MOMENTUM, -1);
-    if (s->arenas[IM_ARENA_SECOND])
-        add_all(s, model, TR_CHECKPOINT_STATE_PREFIX "exp_avg_sq.", IM_ARENA_SECOND, -1);
-    if (s->arenas[IM_ARENA_EMA])
-        add_all(s, model, TR_CHECKPOINT_AVERAGE_PREFIX, IM_ARENA_EMA, IM_ARENA_EMA_STATS);
+            TR_ARENA_MOMENTUM, -1);
+    if (s->arenas[TR_ARENA_SECOND])
+        add_all(s, model, TR_CHECKPOINT_STATE_PREFIX "exp_avg_sq.", TR_ARENA_SECOND, -1);
+    if (s->arenas[TR_ARENA_EMA])
+        add_all(s, model, TR_CHECKPOINT_AVERAGE_PREFIX, TR_ARENA_EMA, TR_ARENA_EMA_STATS);
     s->count = s->window_count;
-    if (s->arenas[IM_ARENA_SUM])
-        add_all(s, model, TR_CHECKPOINT_STATE_PREFIX "gradient.", IM_ARENA_SUM, -1);
+    if (s->arenas[TR_ARENA_SUM])
+        add_all(s, model, TR_CHECKPOINT_STATE_PREFIX "gradient.", TR_ARENA_SUM, -1);
 }
 
 /* Gradients are made anew, statistics before a batch are of no use after it. */
-static bool is_saved(enum im_arena arena)
+static bool is_saved(enum tr_arena arena)
 {
-    return arena != IM_ARENA_GRADS && arena != IM_ARENA_STATS_BEFORE;
+    return arena != TR_ARENA_GRADS && arena != TR_ARENA_STATS_BEFORE;
 }
 
-int tr_state_init(struct tr_state *s, struct im_network *net)
+int tr_state_init(struct tr_state *s, struct tr_network *net)
 {
-    const struct im_model *model = im_network_model(net);
+    const struct tr_model *model = tr_network_model(net);
     size_t tensors = (size_t)model->tensor_count * ARENAS_SAVED_MAX;
     bool complete = true;
 
@@ -88,10 +88,10 @@ int tr_state_init(struct tr_state *s, struct im_network *net)
         .destinations = calloc(tensors, sizeof *s->destinations),
         .names = calloc(tensors, sizeof *s->names),
     };
-    for (int i = 0; i < IM_ARENA_COUNT; i++) {
-        size_t floats = im_network_floats(net, (enum im_arena)i);
+    for (int i = 0; i < TR_ARENA_COUNT; i++) {
+        size_t floats = tr_network_floats(net, (enum tr_arena)i);
 
-        if (floats == 0 || !is_saved((enum im_arena)i))
+        if (floats == 0 || !is_saved((enum tr_arena)i))
             continue;
         s->arenas[i] = calloc(floats, sizeof(float));
         complete = complete && s->arenas[i];
@@ -100,13 +100,13 @@ int tr_state_init(struct tr_state *s, struct im_network *net)
         tr_state_fini(s);
         return -ENOMEM;
     }
-    fill_table(s, model, im_network_optimizer(net));
+    fill_table(s, model, tr_network_optimizer(net));
     return 0;
 }
 
 void tr_state_fini(struct tr_state *s)
 {
-    for (int i = 0; i < IM_ARENA_COUNT; i++)
+    for (int i = 0; i < TR_ARENA_COUNT; i++)
         free(s->arenas[i]);
     free(s->tensors);
     free(s->destinations);
@@ -119,12 +119,12 @@ static int read_network(struct tr_state *s, struct im_text *text)
 {
     int err = 0;
 
-    for (int i = 0; i < IM_ARENA_COUNT && err == 0; i++)
+    for (int i = 0; i < TR_ARENA_COUNT && err == 0; i++)
         if (s->arenas[i])
-            err = im_network_read(s->net, (enum im_arena)i, s->arenas[i]);
+            err = tr_network_read(s->net, (enum tr_arena)i, s->arenas[i]);
     if (err < 0)
         return im_fail(text, err, "cannot copy the network from its device: %s", strerror(-err));
-    s->tracked = im_network_tracked(s->net);
+    s->tracked = tr_network_tracked(s->net);
     return 0;
 }
 
@@ -174,21 +174,21 @@ int tr_state_put(struct tr_state *s, const char *name, const struct tr_sink *sin
 
 int tr_state_hashes(struct tr_state *s, uint64_t ret_hashes[TR_STATE_KINDS], struct im_text *text)
 {
-    static const int kind[IM_ARENA_COUNT] = {
-        [IM_ARENA_PARAMS] = TR_STATE_PARAMETERS,    [IM_ARENA_MOMENTUM] = TR_STATE_OPTIMIZER,
-        [IM_ARENA_SECOND] = TR_STATE_OPTIMIZER,     [IM_ARENA_SUM] = TR_STATE_OPTIMIZER,
-        [IM_ARENA_EMA] = TR_STATE_AVERAGES,         [IM_ARENA_STATS] = TR_STATE_STATISTICS,
-        [IM_ARENA_EMA_STATS] = TR_STATE_STATISTICS,
+    static const int kind[TR_ARENA_COUNT] = {
+        [TR_ARENA_PARAMS] = TR_STATE_PARAMETERS,    [TR_ARENA_MOMENTUM] = TR_STATE_OPTIMIZER,
+        [TR_ARENA_SECOND] = TR_STATE_OPTIMIZER,     [TR_ARENA_SUM] = TR_STATE_OPTIMIZER,
+        [TR_ARENA_EMA] = TR_STATE_AVERAGES,         [TR_ARENA_STATS] = TR_STATE_STATISTICS,
+        [TR_ARENA_EMA_STATS] = TR_STATE_STATISTICS,
     };
     int err = read_network(s, text);
 
     memset(ret_hashes, 0, TR_STATE_KINDS * sizeof *ret_hashes);
-    for (int i = 0; i < IM_ARENA_COUNT && err == 0; i++) {
+    for (int i = 0; i < TR_ARENA_COUNT && err == 0; i++) {
         uint64_t *hash = &ret_hashes[kind[i]]; /* one arena's is the seed of the next */
 
         if (s->arenas[i])
             *hash =
-                im_hash64(s->arenas[i], im_network_floats(s->net, (enum im_arena)i) * sizeof(float), *hash);
+                im_hash64(s->arenas[i], tr_network_floats(s->net, (enum tr_arena)i) * sizeof(float), *hash);
     }
     return err;
 }
@@ -225,14 +225,14 @@ int tr_state_restore(struct tr_state *s, const struct tr_safetensors *from, stru
     const size_t count = tensor_count(s, tr_safetensors_metadata(from, TR_POSITION_WINDOW));
     int err = tr_checkpoint_restore(from, s->tensors, s->destinations, count, text);
 
-    for (int i = 0; i < IM_ARENA_COUNT && err == 0; i++) {
+    for (int i = 0; i < TR_ARENA_COUNT && err == 0; i++) {
         if (!s->arenas[i])
             continue;
-        err = im_network_write(s->net, (enum im_arena)i, s->arenas[i]);
+        err = tr_network_write(s->net, (enum tr_arena)i, s->arenas[i]);
         if (err < 0)
             im_fail(text, err, "cannot copy the network to its device: %s", strerror(-err));
     }
     if (err == 0)
-        im_network_set_tracked(s->net, s->tracked);
+        tr_network_set_tracked(s->net, s->tracked);
     return err;
 }

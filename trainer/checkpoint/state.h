@@ -14,19 +14,19 @@
 
 /* Host copies of a network's arenas, and the table of tensors over them. */
 struct tr_state {
-    struct im_network *net;        /* borrowed */
-    float *arenas[IM_ARENA_COUNT]; /* NULL: not saved */
+    struct tr_network *net;        /* borrowed */
+    float *arenas[TR_ARENA_COUNT]; /* NULL: not saved */
     int64_t tracked;
     struct tr_tensor *tensors;
     void **destinations;
-    char (*names)[IM_TENSOR_NAME_MAX + 24]; /* of those with a prefix */
+    char (*names)[TR_TENSOR_NAME_MAX + 24]; /* of those with a prefix */
     size_t name_count;
     size_t count;        /* tensors between two windows */
     size_t window_count; /* and within one */
 };
 
 /* -ENOMEM. */
-int tr_state_init(struct tr_state *s, struct im_network *net);
+int tr_state_init(struct tr_state *s, struct tr_network *net);
 void tr_state_fini(struct tr_state *s); /* zeroed is fine */
 
 /* Network to files: see tr_checkpoint_save. */

@@ -10,19 +10,19 @@ enum {
 };
 
 struct tr_init {
-    enum im_init kind;
+    enum tr_init_kind kind;
     double value;
 };
 
 /* Appends the tensor prefix.leaf at the end of its arena; shape: up to the first 0. Returns its number. */
-int tr_model_tensor(struct im_model *m, const char *prefix, const char *leaf, enum im_tensor_kind kind,
+int tr_model_tensor(struct tr_model *m, const char *prefix, const char *leaf, enum tr_tensor_kind kind,
                     const int shape[4], struct tr_init init);
 
 /* Appends a layer and returns its number. */
-int tr_model_layer(struct im_model *m, struct im_layer layer, const char *name);
+int tr_model_layer(struct tr_model *m, struct tr_layer layer, const char *name);
 
 /* The residual networks. The model has its tables and what of the configuration it keeps; -EINVAL when there
  * is no such network. Resolves AUTO. */
-int tr_resnet_build(struct im_model *m, const struct im_model_config *config);
+int tr_resnet_build(struct tr_model *m, const struct tr_model_config *config);
 
 #endif

@@ -50,7 +50,7 @@ static bool begins(const char *name, const char *entry)
     return strncmp(name, entry, n) == 0 && (name[n] == 0 || name[n] == ' ' || name[n] == '-');
 }
 
-double tr_peak_flops(const char *name, enum im_precision precision, bool tf32)
+double tr_peak_flops(const char *name, enum tr_precision precision, bool tf32)
 {
     const struct peak *best = NULL;
 
@@ -63,41 +63,41 @@ double tr_peak_flops(const char *name, enum im_precision precision, bool tf32)
     if (!best || strstr(name, "Laptop") || strstr(name + strlen(best->name), " D"))
         return 0;
     switch (precision) {
-    case IM_PRECISION_FP32:
+    case TR_PRECISION_FP32:
         return TERA * (tf32 ? best->tf32 : best->fp32);
-    case IM_PRECISION_BF16:
+    case TR_PRECISION_BF16:
         return TERA * best->bf16;
     default:
         return TERA * best->fp16;
     }
 }
 
-static int out_side(const struct im_layer *l, int side)
+static int out_side(const struct tr_layer *l, int side)
 {
     switch (l->kind) {
-    case IM_OP_CONV:
-    case IM_OP_MAXPOOL:
-    case IM_OP_BLUR:
+    case TR_OP_CONV:
+    case TR_OP_MAXPOOL:
+    case TR_OP_BLUR:
         return (side + 2 * l->pad - l->kernel) / l->stride + 1;
-    case IM_OP_GAP:
+    case TR_OP_GAP:
         return 1;
     default:
         return side;
     }
 }
 
-double tr_training_flop(const struct im_model *model, int size)
+double tr_training_flop(const struct tr_model *model, int size)
 {
     int side[1024];
     double macs = 0, first = 0;
 
     im_assert(model->layer_count <= (int)(sizeof side / sizeof *side));
     for (int i = 0; i < model->layer_count; i++) {
-        const struct im_layer *l = &model->layers[i];
+        const struct tr_layer *l = &model->layers[i];
         double m;
 
         side[i] = l->in[0] < 0 ? size : out_side(l, side[l->in[0]]);
-        if (l->kind != IM_OP_CONV && l->kind != IM_OP_FC)
+        if (l->kind != TR_OP_CONV && l->kind != TR_OP_FC)
             continue;
         m = (double)model->tensors[l->tensor].count * side[i] * side[i];
         first = macs == 0 ? m : first;

@@ -13,44 +13,44 @@
 
 enum { CLASSES_MAX = 1 << 20 };
 
-enum im_tensor_home im_tensor_home(const struct im_tensor *t)
+enum tr_tensor_home tr_tensor_home(const struct tr_param_tensor *t)
 {
-    if (t->kind == IM_TENSOR_BN_COUNT)
-        return IM_HOME_COUNTER;
-    return t->kind == IM_TENSOR_BN_MEAN || t->kind == IM_TENSOR_BN_VAR ? IM_HOME_STATS : IM_HOME_PARAMS;
+    if (t->kind == TR_TENSOR_BN_COUNT)
+        return TR_HOME_COUNTER;
+    return t->kind == TR_TENSOR_BN_MEAN || t->kind == TR_TENSOR_BN_VAR ? TR_HOME_STATS : TR_HOME_PARAMS;
 }
 
-bool im_tensor_decays(const struct im_tensor *t)
+bool tr_tensor_decays(const struct tr_param_tensor *t)
 {
-    return t->kind == IM_TENSOR_CONV_WEIGHT || t->kind == IM_TENSOR_FC_WEIGHT;
+    return t->kind == TR_TENSOR_CONV_WEIGHT || t->kind == TR_TENSOR_FC_WEIGHT;
 }
 
-int tr_model_tensor(struct im_model *m, const char *prefix, const char *leaf, enum im_tensor_kind kind,
+int tr_model_tensor(struct tr_model *m, const char *prefix, const char *leaf, enum tr_tensor_kind kind,
                     const int shape[4], struct tr_init init)
 {
-    struct im_tensor *t = &m->tensors[m->tensor_count];
+    struct tr_param_tensor *t = &m->tensors[m->tensor_count];
     size_t *end;
 
     im_assert(m->tensor_count < TR_TENSORS_MAX);
-    *t = (struct im_tensor){.kind = kind, .count = 1, .init = init.kind, .init_value = init.value};
+    *t = (struct tr_param_tensor){.kind = kind, .count = 1, .init = init.kind, .init_value = init.value};
     im_assert(snprintf(t->name, sizeof(t->name), "%s.%s", prefix, leaf) < (int)sizeof(t->name));
     while (t->rank < 4 && shape[t->rank] > 0) {
         t->shape[t->rank] = shape[t->rank];
         t->count *= (size_t)shape[t->rank++];
     }
-    if (im_tensor_home(t) != IM_HOME_COUNTER) {
-        end = im_tensor_home(t) == IM_HOME_PARAMS ? &m->param_floats : &m->stat_floats;
+    if (tr_tensor_home(t) != TR_HOME_COUNTER) {
+        end = tr_tensor_home(t) == TR_HOME_PARAMS ? &m->param_floats : &m->stat_floats;
         t->offset = *end;
-        *end += (t->count + IM_ARENA_ALIGN - 1) / IM_ARENA_ALIGN * IM_ARENA_ALIGN;
+        *end += (t->count + TR_ARENA_ALIGN - 1) / TR_ARENA_ALIGN * TR_ARENA_ALIGN;
     }
-    if (im_tensor_home(t) == IM_HOME_PARAMS)
+    if (tr_tensor_home(t) == TR_HOME_PARAMS)
         m->param_count += t->count;
     return m->tensor_count++;
 }
 
-int tr_model_layer(struct im_model *m, struct im_layer layer, const char *name)
+int tr_model_layer(struct tr_model *m, struct tr_layer layer, const char *name)
 {
-    struct im_layer *l = &m->layers[m->layer_count];
+    struct tr_layer *l = &m->layers[m->layer_count];
 
     im_assert(m->layer_count < TR_LAYERS_MAX);
     *l = layer;
@@ -58,7 +58,7 @@ int tr_model_layer(struct im_model *m, struct im_layer layer, const char *name)
     return m->layer_count++;
 }
 
-static int check(const struct im_model_config *c, struct im_text *text)
+static int check(const struct tr_model_config *c, struct im_text *text)
 {
     if (c->classes < 1 || c->classes > CLASSES_MAX)
         return im_fail(text, -EINVAL, "a model needs 1 to %d classes, not %d", CLASSES_MAX, c->classes);
@@ -68,10 +68,10 @@ static int check(const struct im_model_config *c, struct im_text *text)
     return 0;
 }
 
-int im_model_new(const struct im_model_config *config, struct im_model **ret_model, struct im_text *text)
+int tr_model_new(const struct tr_model_config *config, struct tr_model **ret_model, struct im_text *text)
 {
     int err = check(config, text);
-    struct im_model *m;
+    struct tr_model *m;
 
     if (err < 0)
         return err;
@@ -81,22 +81,22 @@ int im_model_new(const struct im_model_config *config, struct im_model **ret_mod
         m->layers = calloc(TR_LAYERS_MAX, sizeof(*m->layers));
     }
     if (!m || !m->tensors || !m->layers) {
-        im_model_free(m);
+        tr_model_free(m);
         return im_fail(text, -ENOMEM, "no memory for the description of %s", config->name);
     }
     err = tr_resnet_build(m, config);
     if (err < 0) {
         char names[512];
 
-        im_model_free(m);
-        im_model_names(names, sizeof(names));
+        tr_model_free(m);
+        tr_model_names(names, sizeof(names));
         return im_fail(text, err, "there is no model \"%s\"; known are %s", config->name, names);
     }
     *ret_model = m;
     return 0;
 }
 
-void im_model_free(struct im_model *m)
+void tr_model_free(struct tr_model *m)
 {
     if (!m)
         return;
@@ -105,55 +105,55 @@ void im_model_free(struct im_model *m)
     free(m);
 }
 
-static void init_tensor(const struct im_tensor *t, struct im_rng r, float *values)
+static void init_tensor(const struct tr_param_tensor *t, struct im_rng r, float *values)
 {
     for (size_t i = 0; i < t->count; i++) {
         switch (t->init) {
-        case IM_INIT_CONSTANT:
+        case TR_INIT_CONSTANT:
             values[i] = (float)t->init_value;
             break;
-        case IM_INIT_NORMAL:
+        case TR_INIT_NORMAL:
             values[i] = (float)(im_rng_normal(&r) * t->init_value);
             break;
-        case IM_INIT_UNIFORM:
+        case TR_INIT_UNIFORM:
             values[i] = (float)im_rng_uniform(&r, -t->init_value, t->init_value);
             break;
         }
     }
 }
 
-void im_model_init(const struct im_model *m, uint64_t seed, float *params, float *stats)
+void tr_model_init(const struct tr_model *m, uint64_t seed, float *params, float *stats)
 {
     memset(params, 0, m->param_floats * sizeof(*params));
     memset(stats, 0, m->stat_floats * sizeof(*stats));
     for (int i = 0; i < m->tensor_count; i++) {
-        const struct im_tensor *t = &m->tensors[i];
-        enum im_tensor_home home = im_tensor_home(t);
+        const struct tr_param_tensor *t = &m->tensors[i];
+        enum tr_tensor_home home = tr_tensor_home(t);
 
-        if (home != IM_HOME_COUNTER)
+        if (home != TR_HOME_COUNTER)
             init_tensor(t, im_rng_at(seed, IM_RNG_INIT, 0, (uint64_t)i),
-                        (home == IM_HOME_PARAMS ? params : stats) + t->offset);
+                        (home == TR_HOME_PARAMS ? params : stats) + t->offset);
     }
 }
 
-int im_model_spans(const struct im_model *m, struct im_span **ret_spans, size_t *ret_count)
+int tr_model_spans(const struct tr_model *m, struct tr_span **ret_spans, size_t *ret_count)
 {
-    struct im_span *spans = calloc((size_t)m->tensor_count, sizeof(*spans));
+    struct tr_span *spans = calloc((size_t)m->tensor_count, sizeof(*spans));
     size_t count = 0;
 
     if (!spans)
         return -ENOMEM;
     for (int i = 0; i < m->tensor_count; i++) {
-        const struct im_tensor *t = &m->tensors[i];
-        size_t size = (t->count + IM_ARENA_ALIGN - 1) / IM_ARENA_ALIGN * IM_ARENA_ALIGN;
+        const struct tr_param_tensor *t = &m->tensors[i];
+        size_t size = (t->count + TR_ARENA_ALIGN - 1) / TR_ARENA_ALIGN * TR_ARENA_ALIGN;
 
-        if (im_tensor_home(t) != IM_HOME_PARAMS)
+        if (tr_tensor_home(t) != TR_HOME_PARAMS)
             continue;
-        if (count > 0 && !spans[count - 1].decays && !im_tensor_decays(t))
+        if (count > 0 && !spans[count - 1].decays && !tr_tensor_decays(t))
             spans[count - 1].count += size;
         else
             spans[count++] =
-                (struct im_span){.first = t->offset, .count = size, .decays = im_tensor_decays(t)};
+                (struct tr_span){.first = t->offset, .count = size, .decays = tr_tensor_decays(t)};
     }
     *ret_spans = spans;
     *ret_count = count;

@@ -30,72 +30,72 @@
 
 struct im_text;
 
-enum im_stem {
-    IM_STEM_AUTO,     /* small for resnet20, imagenet for the others */
-    IM_STEM_IMAGENET, /* 7x7 stride 2, then 3x3 max-pool stride 2 */
-    IM_STEM_SMALL,    /* 3x3 stride 1, no pool: images of 32 to 64 pixels */
+enum tr_stem {
+    TR_STEM_AUTO,     /* small for resnet20, imagenet for the others */
+    TR_STEM_IMAGENET, /* 7x7 stride 2, then 3x3 max-pool stride 2 */
+    TR_STEM_SMALL,    /* 3x3 stride 1, no pool: images of 32 to 64 pixels */
 };
 
-enum im_head {
-    IM_HEAD_AUTO, /* conv for resnetv2, fc for the others */
-    IM_HEAD_FC,   /* weight [classes][channels] */
-    IM_HEAD_CONV, /* weight [classes][channels][1][1]: the same numbers in the shape of a 1x1 convolution */
+enum tr_head {
+    TR_HEAD_AUTO, /* conv for resnetv2, fc for the others */
+    TR_HEAD_FC,   /* weight [classes][channels] */
+    TR_HEAD_CONV, /* weight [classes][channels][1][1]: the same numbers in the shape of a 1x1 convolution */
 };
 
-enum im_blurpool { IM_BLURPOOL_NONE, IM_BLURPOOL_ZHANG, IM_BLURPOOL_FFCV };
+enum tr_blurpool { TR_BLURPOOL_NONE, TR_BLURPOOL_ZHANG, TR_BLURPOOL_FFCV };
 
-struct im_model_config {
+struct tr_model_config {
     const char *name;
-    enum im_stem stem;
-    enum im_head head;
-    enum im_blurpool blurpool;
+    enum tr_stem stem;
+    enum tr_head head;
+    enum tr_blurpool blurpool;
     int classes;             /* 1 .. 2^20 */
     double drop_path_rate;   /* of the last block, from 0 to below 1; block i of n has i / (n - 1) of it */
     bool zero_init_residual; /* the last batch norm of a block starts with weight 0; resnetv2: the last
                                 convolution, as timm's zero_init_last does */
 };
 
-enum im_tensor_kind {
-    IM_TENSOR_CONV_WEIGHT, /* the first five lie in the parameter arena */
-    IM_TENSOR_BN_WEIGHT,
-    IM_TENSOR_BN_BIAS,
-    IM_TENSOR_FC_WEIGHT,
-    IM_TENSOR_FC_BIAS,
-    IM_TENSOR_BN_MEAN, /* these two in the statistics arena */
-    IM_TENSOR_BN_VAR,
-    IM_TENSOR_BN_COUNT, /* int64 scalar, num_batches_tracked: in no arena, all are the network's number of
+enum tr_tensor_kind {
+    TR_TENSOR_CONV_WEIGHT, /* the first five lie in the parameter arena */
+    TR_TENSOR_BN_WEIGHT,
+    TR_TENSOR_BN_BIAS,
+    TR_TENSOR_FC_WEIGHT,
+    TR_TENSOR_FC_BIAS,
+    TR_TENSOR_BN_MEAN, /* these two in the statistics arena */
+    TR_TENSOR_BN_VAR,
+    TR_TENSOR_BN_COUNT, /* int64 scalar, num_batches_tracked: in no arena, all are the network's number of
                            training steps */
 };
 
 /* Where a tensor's numbers are. */
-enum im_tensor_home { IM_HOME_PARAMS, IM_HOME_STATS, IM_HOME_COUNTER };
+enum tr_tensor_home { TR_HOME_PARAMS, TR_HOME_STATS, TR_HOME_COUNTER };
 
-#define IM_TENSOR_NAME_MAX 48
+#define TR_TENSOR_NAME_MAX 48
 
 /* How a tensor is drawn at first. */
-enum im_init {
-    IM_INIT_CONSTANT, /* all equal to init_value */
-    IM_INIT_NORMAL,   /* N(0, init_value^2) */
-    IM_INIT_UNIFORM,  /* U(-init_value, init_value) */
+enum tr_init_kind {
+    TR_INIT_CONSTANT, /* all equal to init_value */
+    TR_INIT_NORMAL,   /* N(0, init_value^2) */
+    TR_INIT_UNIFORM,  /* U(-init_value, init_value) */
 };
 
-struct im_tensor {
-    char name[IM_TENSOR_NAME_MAX];
-    enum im_tensor_kind kind;
+struct tr_param_tensor {
+    char name[TR_TENSOR_NAME_MAX];
+    enum tr_tensor_kind kind;
     int rank;      /* 0 for a scalar */
     int shape[4];  /* the first `rank` count */
     size_t count;  /* elements */
-    size_t offset; /* of the first element in its arena, in elements; a multiple of IM_ARENA_ALIGN */
-    enum im_init init;
+    size_t offset; /* of the first element in its arena, in elements; a multiple of TR_ARENA_ALIGN */
+    enum tr_init_kind init;
     double init_value;
 };
 
-#define IM_ARENA_ALIGN 16 /* floats: each tensor begins a cache line; the gaps are zero and stay zero */
+#define TR_ARENA_ALIGN 16 /* floats: each tensor begins a cache line; the gaps are zero and stay zero */
 
 /* One layer; its number is also the number of the value it makes. Inputs come before. */
-struct im_layer {
-    char name[IM_TENSOR_NAME_MAX]; /* of the module, as in the state_dict: "layer1.0.conv2" */
-    enum im_op_kind kind;
+struct tr_layer {
+    char name[TR_TENSOR_NAME_MAX]; /* of the module, as in the state_dict: "layer1.0.conv2" */
+    enum tr_op_kind kind;
     int in[2];               /* -1: none */
     int channels;            /* of the output */
     int kernel, stride, pad; /* CONV, MAXPOOL, BLUR */
@@ -106,17 +106,17 @@ struct im_layer {
     double drop_rate; /* DROPPATH: chance that a sample goes by the block */
 };
 
-struct im_model {
+struct tr_model {
     char name[24];
-    enum im_stem stem; /* never AUTO */
-    enum im_head head; /* never AUTO */
-    enum im_blurpool blurpool;
+    enum tr_stem stem; /* never AUTO */
+    enum tr_head head; /* never AUTO */
+    enum tr_blurpool blurpool;
     int classes;
-    int stride;                /* pixels of the image per place of the last values: the least image size */
-    int blocks;                /* residual ones */
-    struct im_tensor *tensors; /* in state_dict order */
+    int stride; /* pixels of the image per place of the last values: the least image size */
+    int blocks; /* residual ones */
+    struct tr_param_tensor *tensors; /* in state_dict order */
     int tensor_count;
-    struct im_layer *layers; /* INPUT first, LOSS last */
+    struct tr_layer *layers; /* INPUT first, LOSS last */
     int layer_count;
     size_t param_count;  /* trainable numbers, as torch counts them */
     size_t param_floats; /* size of the parameter, gradient and momentum arenas, with the gaps */
@@ -124,27 +124,27 @@ struct im_model {
 };
 
 /* -EINVAL with a sentence when there is no such model or a value is out of its range. The caller frees it. */
-int im_model_new(const struct im_model_config *config, struct im_model **ret_model, struct im_text *text);
-void im_model_free(struct im_model *m); /* NULL is fine */
+int tr_model_new(const struct tr_model_config *config, struct tr_model **ret_model, struct im_text *text);
+void tr_model_free(struct tr_model *m); /* NULL is fine */
 
-enum im_tensor_home im_tensor_home(const struct im_tensor *t);
+enum tr_tensor_home tr_tensor_home(const struct tr_param_tensor *t);
 
 /* Whether weight decay applies: to the weights of convolutions and of the fully connected layer; not to batch
  * norm, not to biases. */
-bool im_tensor_decays(const struct im_tensor *t);
+bool tr_tensor_decays(const struct tr_param_tensor *t);
 
 /* Fills host arrays of param_floats and stat_floats with initial values of the distributions that torchvision
  * and timm draw from: convolutions N(0, 2 / (kh kw c_out)), batch norm weight 1, bias 0, mean 0, variance 1;
  * the classifier's weight and bias U(+-1/sqrt(c_in)) as torchvision has it, in resnetv2 N(0, 0.01^2) and 0 as
  * timm has it. Tensor i draws from im_rng_at(seed, IM_RNG_INIT, 0, i): a tensor's values do not depend on any
  * other tensor. */
-void im_model_init(const struct im_model *m, uint64_t seed, float *params, float *stats);
+void tr_model_init(const struct tr_model *m, uint64_t seed, float *params, float *stats);
 
 /* The names of all models, separated by commas, as far as they fit. */
-void im_model_names(char *names, size_t size);
+void tr_model_names(char *names, size_t size);
 
 /* Covers the parameter arena: a span for each tensor that decays, one for each run of others. The caller
  * frees *ret_spans. -ENOMEM. */
-int im_model_spans(const struct im_model *m, struct im_span **ret_spans, size_t *ret_count);
+int tr_model_spans(const struct tr_model *m, struct tr_span **ret_spans, size_t *ret_count);
 
 #endif

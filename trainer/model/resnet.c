@@ -27,29 +27,29 @@ struct family {
     int width;     /* channels of the stem and of the first stage's blocks; doubles with each stage */
     int expansion; /* a block's output channels are width * expansion; 4 means bottleneck */
     bool preact;
-    enum im_stem stem;
+    enum tr_stem stem;
 };
 
 static const struct family families[] = {
-    {"resnet18", 4, {2, 2, 2, 2}, 64, 1, false, IM_STEM_IMAGENET},
-    {"resnet34", 4, {3, 4, 6, 3}, 64, 1, false, IM_STEM_IMAGENET},
-    {"resnet50", 4, {3, 4, 6, 3}, 64, 4, false, IM_STEM_IMAGENET},
-    {"resnet101", 4, {3, 4, 23, 3}, 64, 4, false, IM_STEM_IMAGENET},
-    {"resnet152", 4, {3, 8, 36, 3}, 64, 4, false, IM_STEM_IMAGENET},
-    {"resnetv2_18", 4, {2, 2, 2, 2}, 64, 1, true, IM_STEM_IMAGENET},
-    {"resnetv2_34", 4, {3, 4, 6, 3}, 64, 1, true, IM_STEM_IMAGENET},
-    {"resnetv2_50", 4, {3, 4, 6, 3}, 64, 4, true, IM_STEM_IMAGENET},
-    {"resnetv2_101", 4, {3, 4, 23, 3}, 64, 4, true, IM_STEM_IMAGENET},
-    {"resnetv2_152", 4, {3, 8, 36, 3}, 64, 4, true, IM_STEM_IMAGENET},
-    {"resnet20", 3, {3, 3, 3}, 16, 1, false, IM_STEM_SMALL},
-    {"resnet32", 3, {5, 5, 5}, 16, 1, false, IM_STEM_SMALL},
-    {"resnet44", 3, {7, 7, 7}, 16, 1, false, IM_STEM_SMALL},
-    {"resnet56", 3, {9, 9, 9}, 16, 1, false, IM_STEM_SMALL},
+    {"resnet18", 4, {2, 2, 2, 2}, 64, 1, false, TR_STEM_IMAGENET},
+    {"resnet34", 4, {3, 4, 6, 3}, 64, 1, false, TR_STEM_IMAGENET},
+    {"resnet50", 4, {3, 4, 6, 3}, 64, 4, false, TR_STEM_IMAGENET},
+    {"resnet101", 4, {3, 4, 23, 3}, 64, 4, false, TR_STEM_IMAGENET},
+    {"resnet152", 4, {3, 8, 36, 3}, 64, 4, false, TR_STEM_IMAGENET},
+    {"resnetv2_18", 4, {2, 2, 2, 2}, 64, 1, true, TR_STEM_IMAGENET},
+    {"resnetv2_34", 4, {3, 4, 6, 3}, 64, 1, true, TR_STEM_IMAGENET},
+    {"resnetv2_50", 4, {3, 4, 6, 3}, 64, 4, true, TR_STEM_IMAGENET},
+    {"resnetv2_101", 4, {3, 4, 23, 3}, 64, 4, true, TR_STEM_IMAGENET},
+    {"resnetv2_152", 4, {3, 8, 36, 3}, 64, 4, true, TR_STEM_IMAGENET},
+    {"resnet20", 3, {3, 3, 3}, 16, 1, false, TR_STEM_SMALL},
+    {"resnet32", 3, {5, 5, 5}, 16, 1, false, TR_STEM_SMALL},
+    {"resnet44", 3, {7, 7, 7}, 16, 1, false, TR_STEM_SMALL},
+    {"resnet56", 3, {9, 9, 9}, 16, 1, false, TR_STEM_SMALL},
 };
 
 /* What the functions below build with. */
 struct builder {
-    struct im_model *m;
+    struct tr_model *m;
     const struct family *f;
     double drop_path_rate;
     bool zero_init_residual;
@@ -58,7 +58,7 @@ struct builder {
 
 /* "layer1.0" + "conv1" */
 struct path {
-    char s[IM_TENSOR_NAME_MAX];
+    char s[TR_TENSOR_NAME_MAX];
 };
 
 static struct path join(const char *block, const char *module, int number)
@@ -73,21 +73,21 @@ static struct path join(const char *block, const char *module, int number)
 
 /* ---- layers ---- */
 
-static const struct tr_init zeros = {IM_INIT_CONSTANT, 0}, ones = {IM_INIT_CONSTANT, 1};
+static const struct tr_init zeros = {TR_INIT_CONSTANT, 0}, ones = {TR_INIT_CONSTANT, 1};
 
 /* kaiming_normal_(mode="fan_out", nonlinearity="relu") */
 static int conv_tensor(struct builder *b, const char *name, int in_channels, int channels, int kernel)
 {
-    struct tr_init kaiming = {IM_INIT_NORMAL, sqrt(2 / ((double)channels * kernel * kernel))};
+    struct tr_init kaiming = {TR_INIT_NORMAL, sqrt(2 / ((double)channels * kernel * kernel))};
 
-    return tr_model_tensor(b->m, name, "weight", IM_TENSOR_CONV_WEIGHT,
+    return tr_model_tensor(b->m, name, "weight", TR_TENSOR_CONV_WEIGHT,
                            (int[4]){channels, in_channels, kernel, kernel}, kaiming);
 }
 
 static int blur(struct builder *b, int in, const char *name, int stride, bool reflect)
 {
     return tr_model_layer(b->m,
-                          (struct im_layer){.kind = IM_OP_BLUR,
+                          (struct tr_layer){.kind = TR_OP_BLUR,
                                             .in = {in, -1},
                                             .channels = b->m->layers[in].channels,
                                             .kernel = 3,
@@ -103,10 +103,10 @@ static int conv_layer(struct builder *b, int in, const char *name, int tensor, i
 {
     const int *shape = b->m->tensors[tensor].shape;
 
-    if (b->m->blurpool == IM_BLURPOOL_FFCV && stride > 1 && shape[1] >= BLUR_CHANNELS_MIN)
+    if (b->m->blurpool == TR_BLURPOOL_FFCV && stride > 1 && shape[1] >= BLUR_CHANNELS_MIN)
         in = blur(b, in, join(name, "blur", -1).s, 1, false);
     return tr_model_layer(b->m,
-                          (struct im_layer){.kind = IM_OP_CONV,
+                          (struct tr_layer){.kind = TR_OP_CONV,
                                             .in = {in, -1},
                                             .channels = shape[0],
                                             .kernel = shape[2],
@@ -126,16 +126,16 @@ static int conv(struct builder *b, int in, const char *name, int channels, int k
 static int batch_norm(struct builder *b, int in, const char *name, bool relu)
 {
     int channels = b->m->layers[in].channels, shape[4] = {channels}, scalar[4] = {0};
-    int first = tr_model_tensor(b->m, name, "weight", IM_TENSOR_BN_WEIGHT, shape, ones);
+    int first = tr_model_tensor(b->m, name, "weight", TR_TENSOR_BN_WEIGHT, shape, ones);
 
-    tr_model_tensor(b->m, name, "bias", IM_TENSOR_BN_BIAS, shape, zeros);
-    tr_model_tensor(b->m, name, "running_mean", IM_TENSOR_BN_MEAN, shape, zeros);
-    tr_model_tensor(b->m, name, "running_var", IM_TENSOR_BN_VAR, shape, ones);
-    tr_model_tensor(b->m, name, "num_batches_tracked", IM_TENSOR_BN_COUNT, scalar, zeros);
+    tr_model_tensor(b->m, name, "bias", TR_TENSOR_BN_BIAS, shape, zeros);
+    tr_model_tensor(b->m, name, "running_mean", TR_TENSOR_BN_MEAN, shape, zeros);
+    tr_model_tensor(b->m, name, "running_var", TR_TENSOR_BN_VAR, shape, ones);
+    tr_model_tensor(b->m, name, "num_batches_tracked", TR_TENSOR_BN_COUNT, scalar, zeros);
     return tr_model_layer(
         b->m,
-        (struct im_layer){
-            .kind = IM_OP_BN, .in = {in, -1}, .channels = channels, .relu = relu, .tensor = first},
+        (struct tr_layer){
+            .kind = TR_OP_BN, .in = {in, -1}, .channels = channels, .relu = relu, .tensor = first},
         name);
 }
 
@@ -147,7 +147,7 @@ static int drop_path(struct builder *b, int in, const char *block)
     if (rate <= 0)
         return in;
     return tr_model_layer(b->m,
-                          (struct im_layer){.kind = IM_OP_DROPPATH,
+                          (struct tr_layer){.kind = TR_OP_DROPPATH,
                                             .in = {in, -1},
                                             .channels = b->m->layers[in].channels,
                                             .tensor = -1,
@@ -159,7 +159,7 @@ static int drop_path(struct builder *b, int in, const char *block)
 static int add(struct builder *b, int branch, int shortcut, const char *block, bool relu)
 {
     return tr_model_layer(b->m,
-                          (struct im_layer){.kind = IM_OP_ADD,
+                          (struct tr_layer){.kind = TR_OP_ADD,
                                             .in = {branch, shortcut},
                                             .channels = b->m->layers[branch].channels,
                                             .relu = relu,
@@ -206,12 +206,12 @@ static int channels_of(const struct shape *s, int i)
 /* The stride of convolution i; in Zhang's placement a blur further on has it. */
 static int stride_of(const struct builder *b, const struct shape *s, int i)
 {
-    return i == s->strided && b->m->blurpool != IM_BLURPOOL_ZHANG ? s->stride : 1;
+    return i == s->strided && b->m->blurpool != TR_BLURPOOL_ZHANG ? s->stride : 1;
 }
 
 static int blur_behind(struct builder *b, const struct shape *s, int v, int i, const char *block)
 {
-    if (b->m->blurpool != IM_BLURPOOL_ZHANG || i != s->strided || s->stride == 1)
+    if (b->m->blurpool != TR_BLURPOOL_ZHANG || i != s->strided || s->stride == 1)
         return v;
     return blur(b, v, join(block, "aa", -1).s, s->stride, true);
 }
@@ -219,7 +219,7 @@ static int blur_behind(struct builder *b, const struct shape *s, int v, int i, c
 /* With --zero-init-residual a block begins as the identity. */
 static void end_branch(struct builder *b, int v)
 {
-    struct im_tensor *last = &b->m->tensors[b->m->layers[v].tensor];
+    struct tr_param_tensor *last = &b->m->tensors[b->m->layers[v].tensor];
 
     if (!b->zero_init_residual)
         return;
@@ -273,10 +273,10 @@ static int pre_block(struct builder *b, int in, const char *name, int width, int
 
 static int stem(struct builder *b)
 {
-    bool small = b->m->stem == IM_STEM_SMALL, zhang = b->m->blurpool == IM_BLURPOOL_ZHANG;
+    bool small = b->m->stem == TR_STEM_SMALL, zhang = b->m->blurpool == TR_BLURPOOL_ZHANG;
     const char *name = b->f->preact ? "stem.conv" : "conv1", *pool = b->f->preact ? "stem.pool" : "maxpool";
     int v = tr_model_layer(
-        b->m, (struct im_layer){.kind = IM_OP_INPUT, .in = {-1, -1}, .channels = 3, .tensor = -1}, "input");
+        b->m, (struct tr_layer){.kind = TR_OP_INPUT, .in = {-1, -1}, .channels = 3, .tensor = -1}, "input");
 
     v = conv(b, v, name, b->f->width, small ? 3 : 7, small ? 1 : 2);
     if (!b->f->preact)
@@ -284,7 +284,7 @@ static int stem(struct builder *b)
     if (small)
         return v;
     v = tr_model_layer(b->m,
-                       (struct im_layer){.kind = IM_OP_MAXPOOL,
+                       (struct tr_layer){.kind = TR_OP_MAXPOOL,
                                          .in = {v, -1},
                                          .channels = b->f->width,
                                          .kernel = 3,
@@ -317,26 +317,26 @@ static int stages(struct builder *b, int v)
 /* Global average, classifier, loss. */
 static void head(struct builder *b, int v)
 {
-    int channels = b->m->layers[v].channels, one = b->m->head == IM_HEAD_CONV ? 1 : 0;
+    int channels = b->m->layers[v].channels, one = b->m->head == TR_HEAD_CONV ? 1 : 0;
     int weight[4] = {b->m->classes, channels, one, one}, bias[4] = {b->m->classes};
-    struct tr_init linear = {IM_INIT_UNIFORM, 1 / sqrt(channels)}, small = {IM_INIT_NORMAL, 0.01};
+    struct tr_init linear = {TR_INIT_UNIFORM, 1 / sqrt(channels)}, small = {TR_INIT_NORMAL, 0.01};
     const char *name = b->f->preact ? "head.fc" : "fc";
     int first =
-        tr_model_tensor(b->m, name, "weight", IM_TENSOR_FC_WEIGHT, weight, b->f->preact ? small : linear);
+        tr_model_tensor(b->m, name, "weight", TR_TENSOR_FC_WEIGHT, weight, b->f->preact ? small : linear);
 
-    tr_model_tensor(b->m, name, "bias", IM_TENSOR_FC_BIAS, bias, b->f->preact ? zeros : linear);
+    tr_model_tensor(b->m, name, "bias", TR_TENSOR_FC_BIAS, bias, b->f->preact ? zeros : linear);
     v = tr_model_layer(
-        b->m, (struct im_layer){.kind = IM_OP_GAP, .in = {v, -1}, .channels = channels, .tensor = -1},
+        b->m, (struct tr_layer){.kind = TR_OP_GAP, .in = {v, -1}, .channels = channels, .tensor = -1},
         b->f->preact ? "head.global_pool" : "avgpool");
     v = tr_model_layer(
-        b->m, (struct im_layer){.kind = IM_OP_FC, .in = {v, -1}, .channels = b->m->classes, .tensor = first},
+        b->m, (struct tr_layer){.kind = TR_OP_FC, .in = {v, -1}, .channels = b->m->classes, .tensor = first},
         name);
     tr_model_layer(
-        b->m, (struct im_layer){.kind = IM_OP_LOSS, .in = {v, -1}, .channels = b->m->classes, .tensor = -1},
+        b->m, (struct tr_layer){.kind = TR_OP_LOSS, .in = {v, -1}, .channels = b->m->classes, .tensor = -1},
         "loss");
 }
 
-int tr_resnet_build(struct im_model *m, const struct im_model_config *config)
+int tr_resnet_build(struct tr_model *m, const struct tr_model_config *config)
 {
     struct builder b = {
         .m = m, .drop_path_rate = config->drop_path_rate, .zero_init_residual = config->zero_init_residual};
@@ -350,9 +350,9 @@ int tr_resnet_build(struct im_model *m, const struct im_model_config *config)
     snprintf(m->name, sizeof(m->name), "%s", b.f->name);
     m->classes = config->classes;
     m->blurpool = config->blurpool;
-    m->stem = config->stem == IM_STEM_AUTO ? b.f->stem : config->stem;
-    m->head = config->head != IM_HEAD_AUTO ? config->head : b.f->preact ? IM_HEAD_CONV : IM_HEAD_FC;
-    m->stride = (m->stem == IM_STEM_SMALL ? 1 : 4) << (b.f->stages - 1);
+    m->stem = config->stem == TR_STEM_AUTO ? b.f->stem : config->stem;
+    m->head = config->head != TR_HEAD_AUTO ? config->head : b.f->preact ? TR_HEAD_CONV : TR_HEAD_FC;
+    m->stride = (m->stem == TR_STEM_SMALL ? 1 : 4) << (b.f->stages - 1);
     for (int i = 0; i < b.f->stages; i++)
         m->blocks += b.f->blocks[i];
     v = stages(&b, stem(&b));
@@ -362,7 +362,7 @@ int tr_resnet_build(struct im_model *m, const struct im_model_config *config)
     return 0;
 }
 
-void im_model_names(char *names, size_t size)
+void tr_model_names(char *names, size_t size)
 {
     size_t used = 0;
 

@@ -8,7 +8,7 @@
 #include "ipc/base/err.h"
 #include "trainer/backends/cuda/module.h"
 
-static int find_cuda(const struct im_backend_ops **ret_ops, struct im_text *text)
+static int find_cuda(const struct tr_backend_ops **ret_ops, struct im_text *text)
 {
     const struct tr_cuda_table *table;
     int err = tr_cuda_load(&table, text);
@@ -21,13 +21,13 @@ static int find_cuda(const struct im_backend_ops **ret_ops, struct im_text *text
     return 0;
 }
 
-int im_backend_find(const char *name, const struct im_backend_ops **ret_ops, struct im_text *text)
+int tr_backend_find(const char *name, const struct tr_backend_ops **ret_ops, struct im_text *text)
 {
-    static const struct im_backend_ops *const known[] = {
+    static const struct tr_backend_ops *const known[] = {
 #ifdef IMSUPER_ONEDNN
-        &im_backend_onednn,
+        &tr_backend_onednn,
 #endif
-        &im_backend_ref};
+        &tr_backend_ref};
 
     for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
         if (strcmp(known[i]->name, name) == 0) {

@@ -20,9 +20,9 @@ static int users_of(const struct tr_fused *layers, int count, int value)
 /* Batch norm `norm` takes the place of layer `at`. */
 static void absorb(struct tr_fused *layers, int at, int norm)
 {
-    struct im_layer *l = &layers[at].layer, *bn = &layers[norm].layer;
+    struct tr_layer *l = &layers[at].layer, *bn = &layers[norm].layer;
 
-    l->kind = IM_OP_BN;
+    l->kind = TR_OP_BN;
     l->in[0] = bn->in[0];
     l->relu |= bn->relu;
     l->tensor = bn->tensor;
@@ -31,17 +31,17 @@ static void absorb(struct tr_fused *layers, int at, int norm)
 
 static void fuse_one(struct tr_fused *layers, int count, int i, uint32_t fuses)
 {
-    const enum im_op_kind kind = layers[i].layer.kind;
+    const enum tr_op_kind kind = layers[i].layer.kind;
     const int from = layers[i].layer.in[0];
 
-    if ((kind != IM_OP_ADD && kind != IM_OP_MAXPOOL) || layers[from].layer.kind != IM_OP_BN ||
+    if ((kind != TR_OP_ADD && kind != TR_OP_MAXPOOL) || layers[from].layer.kind != TR_OP_BN ||
         layers[from].adds || layers[from].pools || users_of(layers, count, from) != 1)
         return;
-    if (kind == IM_OP_ADD && (fuses & IM_FUSES_ADD) && !layers[from].layer.relu &&
+    if (kind == TR_OP_ADD && (fuses & TR_FUSES_ADD) && !layers[from].layer.relu &&
         layers[i].layer.in[1] != from) {
         absorb(layers, i, from);
         layers[i].adds = true;
-    } else if (kind == IM_OP_MAXPOOL && (fuses & IM_FUSES_POOL) && layers[from].layer.relu) {
+    } else if (kind == TR_OP_MAXPOOL && (fuses & TR_FUSES_POOL) && layers[from].layer.relu) {
         absorb(layers, i, from);
         layers[i].pools = true;
     }
@@ -50,10 +50,10 @@ static void fuse_one(struct tr_fused *layers, int count, int i, uint32_t fuses)
 /* Whether the gradient that user `j` leaves for `value` is read by nobody else when layer i has its turn. */
 static bool leaves_free(const struct tr_fused *user, int value, int i)
 {
-    const struct im_layer *l = &user->layer;
+    const struct tr_layer *l = &user->layer;
     int other = l->in[0] == value ? l->in[1] : l->in[0];
 
-    return l->kind != IM_OP_ADD || (other != value && other > i);
+    return l->kind != TR_OP_ADD || (other != value && other > i);
 }
 
 static bool may_sum(const struct tr_fused *layers, int count, int i)
@@ -61,7 +61,7 @@ static bool may_sum(const struct tr_fused *layers, int count, int i)
     const int value = layers[i].layer.in[0];
     bool any = false;
 
-    if (layers[i].layer.kind != IM_OP_CONV || layers[value].layer.kind == IM_OP_INPUT)
+    if (layers[i].layer.kind != TR_OP_CONV || layers[value].layer.kind == TR_OP_INPUT)
         return false;
     for (int j = i + 1; j < count; j++) {
         if (layers[j].absorbed || (layers[j].layer.in[0] != value && layers[j].layer.in[1] != value))
@@ -73,7 +73,7 @@ static bool may_sum(const struct tr_fused *layers, int count, int i)
     return any;
 }
 
-int tr_fuse(const struct im_model *m, uint32_t fuses, bool training, struct tr_fused **ret_layers)
+int tr_fuse(const struct tr_model *m, uint32_t fuses, bool training, struct tr_fused **ret_layers)
 {
     struct tr_fused *layers = calloc((size_t)m->layer_count, sizeof(*layers));
 
@@ -83,7 +83,7 @@ int tr_fuse(const struct im_model *m, uint32_t fuses, bool training, struct tr_f
         layers[i].layer = m->layers[i];
     for (int i = 1; i < m->layer_count; i++)
         fuse_one(layers, m->layer_count, i, fuses);
-    for (int i = 1; i < m->layer_count && training && (fuses & IM_FUSES_SUM); i++)
+    for (int i = 1; i < m->layer_count && training && (fuses & TR_FUSES_SUM); i++)
         layers[i].sums_dx = !layers[i].absorbed && may_sum(layers, m->layer_count, i);
     *ret_layers = layers;
     return 0;

@@ -4,7 +4,7 @@
  * value, each op's saved state and each gradient is a block with a first and a last time; trainer/network/arena.c
  * places them. An op that may run in place takes over its input's block when nobody reads the input
  * afterwards. A fork of the network gives its value two gradients; the op that made the value takes both
- * (im_exec.dy[1]) and may destroy the first, so a first contribution is never one that somebody else still
+ * (tr_exec.dy[1]) and may destroy the first, so a first contribution is never one that somebody else still
  * reads.
  *
  * Not here: which loops run fast (the backend), when to step (the trainer). No recomputation of activations.
@@ -23,19 +23,19 @@
 #include "trainer/network/fuse.h"
 
 struct node {
-    struct im_op op;
+    struct tr_op op;
     struct tr_op_plan *plan;
-    struct im_plan_info info;
+    struct tr_plan_info info;
     int value;    /* block of the output; -1: none */
     int save;     /* block of the saved state; -1: none */
     int dy[2];    /* blocks of the gradient of the output; -1: none */
     int dx, dx2;  /* blocks of the gradients of the inputs; -1: none; of an ADD's both, dx */
     int last;     /* last time the output is read */
-    float *scale; /* DROPPATH in training: of each sample in this step; in im_graph.scales */
+    float *scale; /* DROPPATH in training: of each sample in this step; in tr_graph.scales */
 };
 
-struct im_graph {
-    struct im_graph_config config;
+struct tr_graph {
+    struct tr_graph_config config;
     struct tr_fused *layers; /* [count], as this backend runs them */
     struct node *nodes;
     int count;
@@ -44,24 +44,24 @@ struct im_graph {
     float *scales; /* of all drop paths, [n] each */
     size_t scale_count;
     size_t bytes;
-    struct im_layer_time *times; /* NULL: not wanted */
+    struct tr_layer_time *times; /* NULL: not wanted */
 };
 
-static int out_size(int in, const struct im_layer *l)
+static int out_size(int in, const struct tr_layer *l)
 {
     return (in + 2 * l->pad - l->kernel) / l->stride + 1;
 }
 
 /* The op of layer i, once its inputs are planned. */
-static void describe(struct im_graph *g, int i)
+static void describe(struct tr_graph *g, int i)
 {
-    const struct im_graph_config *c = &g->config;
+    const struct tr_graph_config *c = &g->config;
     const struct tr_fused *fused = &g->layers[i];
-    const struct im_layer *l = &fused->layer;
-    struct im_op *op = &g->nodes[i].op;
+    const struct tr_layer *l = &fused->layer;
+    struct tr_op *op = &g->nodes[i].op;
     int n = c->n;
 
-    *op = (struct im_op){.kind = l->kind,
+    *op = (struct tr_op){.kind = l->kind,
                          .precision = c->precision,
                          .kernel = l->kernel,
                          .stride = l->stride,
@@ -72,12 +72,12 @@ static void describe(struct im_graph *g, int i)
                          .sums_dx = fused->sums_dx,
                          .reflect = l->reflect,
                          .training = c->training,
-                         .synced = c->training && c->bn_sync && l->kind == IM_OP_BN,
+                         .synced = c->training && c->bn_sync && l->kind == TR_OP_BN,
                          .weight_id = l->tensor};
-    if (l->kind == IM_OP_LOSS && c->training)
+    if (l->kind == TR_OP_LOSS && c->training)
         op->loss = c->loss;
-    if (l->kind == IM_OP_INPUT) {
-        op->x = op->y = (struct im_shape){n, 3, c->size, c->size};
+    if (l->kind == TR_OP_INPUT) {
+        op->x = op->y = (struct tr_shape){n, 3, c->size, c->size};
         for (int k = 0; k < 3; k++) {
             op->mean[k] = c->mean[k];
             op->std[k] = c->std[k];
@@ -86,27 +86,27 @@ static void describe(struct im_graph *g, int i)
     }
     op->x = g->nodes[l->in[0]].op.y;
     op->x_layout = g->nodes[l->in[0]].info.y_layout;
-    op->y = (struct im_shape){n, l->channels, op->x.h, op->x.w};
-    op->needs_dx = c->training && g->nodes[l->in[0]].op.kind != IM_OP_INPUT;
-    if (l->kind == IM_OP_CONV || l->kind == IM_OP_MAXPOOL || l->kind == IM_OP_BLUR || op->pools) {
+    op->y = (struct tr_shape){n, l->channels, op->x.h, op->x.w};
+    op->needs_dx = c->training && g->nodes[l->in[0]].op.kind != TR_OP_INPUT;
+    if (l->kind == TR_OP_CONV || l->kind == TR_OP_MAXPOOL || l->kind == TR_OP_BLUR || op->pools) {
         op->y.h = op->y.w = out_size(op->x.h, l);
-    } else if (l->kind == IM_OP_GAP) {
+    } else if (l->kind == TR_OP_GAP) {
         op->y.h = op->y.w = 1;
     }
 }
 
-static int check_config(const struct im_graph_config *c, struct im_text *text)
+static int check_config(const struct tr_graph_config *c, struct im_text *text)
 {
     if (c->size >= c->model->stride)
         return 0;
     return im_fail(text, -EINVAL, "images of %d x %d are smaller than the stride of %s, %d pixels%s", c->size,
                    c->size, c->model->name, c->model->stride,
-                   c->model->stem == IM_STEM_IMAGENET ? " (a quarter of that with --stem small)" : "");
+                   c->model->stem == TR_STEM_IMAGENET ? " (a quarter of that with --stem small)" : "");
 }
 
-static int plan_all(struct im_graph *g, struct im_text *text)
+static int plan_all(struct tr_graph *g, struct im_text *text)
 {
-    const struct im_graph_config *c = &g->config;
+    const struct tr_graph_config *c = &g->config;
 
     for (int i = 0; i < g->count; i++) {
         struct node *node = &g->nodes[i];
@@ -128,13 +128,13 @@ static int plan_all(struct im_graph *g, struct im_text *text)
     return 0;
 }
 
-static int add_block(struct im_graph *g, size_t bytes, int first, int last)
+static int add_block(struct tr_graph *g, size_t bytes, int first, int last)
 {
     g->blocks[g->block_count] = (struct tr_block){.bytes = bytes, .first = first, .last = last};
     return g->block_count++;
 }
 
-static int backward_time(const struct im_graph *g, int i)
+static int backward_time(const struct tr_graph *g, int i)
 {
     return 2 * g->count - 1 - i;
 }
@@ -145,10 +145,10 @@ static int later(int a, int b)
 }
 
 /* The last time each value is read, forward or backward. */
-static void find_last_reads(struct im_graph *g)
+static void find_last_reads(struct tr_graph *g)
 {
     for (int i = 0; i < g->count; i++) {
-        const struct im_layer *l = &g->layers[i].layer;
+        const struct tr_layer *l = &g->layers[i].layer;
 
         if (g->layers[i].absorbed)
             continue;
@@ -161,7 +161,7 @@ static void find_last_reads(struct im_graph *g)
     }
 }
 
-static void place_values(struct im_graph *g)
+static void place_values(struct tr_graph *g)
 {
     for (int i = 0; i < g->count; i++) {
         struct node *node = &g->nodes[i];
@@ -184,7 +184,7 @@ static void place_values(struct im_graph *g)
 
 /* Registers block `dx` as a gradient of value `in`. The first slot is the one that may be destroyed: it goes
  * to the block that dies here. */
-static void contribute(struct im_graph *g, int in, int dx)
+static void contribute(struct tr_graph *g, int in, int dx)
 {
     struct node *source = &g->nodes[in];
     int now = backward_time(g, in);
@@ -195,13 +195,13 @@ static void contribute(struct im_graph *g, int in, int dx)
     source->dy[0] = dx;
 }
 
-static void place_gradients(struct im_graph *g)
+static void place_gradients(struct tr_graph *g)
 {
     for (int i = g->count - 1; i > 0; i--) {
         struct node *node = &g->nodes[i];
-        const struct im_layer *l = &g->layers[i].layer;
+        const struct tr_layer *l = &g->layers[i].layer;
         /* The loss makes its gradient in forward, at the end of it. */
-        int now = node->op.kind == IM_OP_LOSS ? i : backward_time(g, i);
+        int now = node->op.kind == TR_OP_LOSS ? i : backward_time(g, i);
 
         im_assert(node->dy[1] < 0 || g->blocks[node->dy[0]].last == now);
         if (!node->op.needs_dx)
@@ -223,13 +223,13 @@ static void place_gradients(struct im_graph *g)
     }
 }
 
-static int reserve_scales(struct im_graph *g, struct im_text *text)
+static int reserve_scales(struct tr_graph *g, struct im_text *text)
 {
     const size_t n = (size_t)g->config.n;
     size_t paths = 0;
 
     for (int i = 0; i < g->count && g->config.training; i++)
-        paths += g->nodes[i].op.kind == IM_OP_DROPPATH;
+        paths += g->nodes[i].op.kind == TR_OP_DROPPATH;
     if (paths == 0)
         return 0;
     g->scale_count = paths * n;
@@ -237,14 +237,14 @@ static int reserve_scales(struct im_graph *g, struct im_text *text)
     if (!g->scales)
         return im_fail(text, -ENOMEM, "no memory for a graph");
     for (int i = g->count - 1; i > 0; i--)
-        if (g->nodes[i].op.kind == IM_OP_DROPPATH)
+        if (g->nodes[i].op.kind == TR_OP_DROPPATH)
             g->nodes[i].scale = g->scales + --paths * n;
     return 0;
 }
 
-int im_graph_new(const struct im_graph_config *config, struct im_graph **ret_graph, struct im_text *text)
+int tr_graph_new(const struct tr_graph_config *config, struct tr_graph **ret_graph, struct im_text *text)
 {
-    struct im_graph *g = calloc(1, sizeof(*g));
+    struct tr_graph *g = calloc(1, sizeof(*g));
     int count = config->model->layer_count;
     int err = -ENOMEM;
 
@@ -279,11 +279,11 @@ int im_graph_new(const struct im_graph_config *config, struct im_graph **ret_gra
     *ret_graph = g;
     g = NULL;
 out:
-    im_graph_free(g);
+    tr_graph_free(g);
     return err;
 }
 
-void im_graph_free(struct im_graph *g)
+void tr_graph_free(struct tr_graph *g)
 {
     if (!g)
         return;
@@ -298,12 +298,12 @@ void im_graph_free(struct im_graph *g)
     free(g);
 }
 
-size_t im_graph_bytes(const struct im_graph *g)
+size_t tr_graph_bytes(const struct tr_graph *g)
 {
     return g->bytes;
 }
 
-size_t im_graph_own_bytes(const struct im_graph *g)
+size_t tr_graph_own_bytes(const struct tr_graph *g)
 {
     size_t bytes = 0;
 
@@ -312,7 +312,7 @@ size_t im_graph_own_bytes(const struct im_graph *g)
     return bytes;
 }
 
-size_t im_graph_bytes_apart(const struct im_graph *g)
+size_t tr_graph_bytes_apart(const struct tr_graph *g)
 {
     size_t bytes = 0;
 
@@ -321,18 +321,18 @@ size_t im_graph_bytes_apart(const struct im_graph *g)
     return bytes;
 }
 
-static void *at(const struct im_graph *g, const struct im_graph_memory *m, int block)
+static void *at(const struct tr_graph *g, const struct tr_graph_memory *m, int block)
 {
     return block < 0 ? NULL : m->arena + g->blocks[block].offset;
 }
 
 /* Everything that the op of layer i may read or write. */
-static struct im_exec arguments(const struct im_graph *g, const struct im_graph_memory *m, int i)
+static struct tr_exec arguments(const struct tr_graph *g, const struct tr_graph_memory *m, int i)
 {
-    const struct im_layer *l = &g->layers[i].layer;
-    const struct im_tensor *t = g->config.model->tensors + (l->tensor < 0 ? 0 : l->tensor);
+    const struct tr_layer *l = &g->layers[i].layer;
+    const struct tr_param_tensor *t = g->config.model->tensors + (l->tensor < 0 ? 0 : l->tensor);
     const struct node *node = &g->nodes[i];
-    struct im_exec e = {
+    struct tr_exec e = {
         .x = l->in[0] < 0 ? NULL : at(g, m, g->nodes[l->in[0]].value),
         .x2 = l->in[1] < 0 ? NULL : at(g, m, g->nodes[l->in[1]].value),
         .y = at(g, m, node->value),
@@ -348,11 +348,11 @@ static struct im_exec arguments(const struct im_graph *g, const struct im_graph_
         return e;
     e.w = m->params + t[0].offset;
     e.dw = m->grads ? m->grads + t[0].offset : NULL;
-    if (l->kind == IM_OP_CONV)
+    if (l->kind == TR_OP_CONV)
         return e;
     e.b = m->params + t[1].offset;
     e.db = m->grads ? m->grads + t[1].offset : NULL;
-    if (l->kind == IM_OP_BN) {
+    if (l->kind == TR_OP_BN) {
         e.run_mean = m->stats + t[2].offset;
         e.run_var = m->stats + t[3].offset;
         e.sync = g->config.bn_sync;
@@ -363,7 +363,7 @@ static struct im_exec arguments(const struct im_graph *g, const struct im_graph_
 /* Stochastic depth as timm's DropPath: a sample keeps a block's branch with probability 1 - rate, and then it
  * counts 1 / (1 - rate). The stream belongs to the sample's place in the step; its draw number b decides
  * about block b. */
-static void draw_scales(struct im_graph *g, const struct im_batch *batch)
+static void draw_scales(struct tr_graph *g, const struct tr_batch *batch)
 {
     for (int n = 0; n < g->config.n; n++) {
         uint32_t place = batch->first + (uint32_t)n * (batch->apart ? batch->apart : 1);
@@ -371,7 +371,7 @@ static void draw_scales(struct im_graph *g, const struct im_batch *batch)
         int block = 0;
 
         for (int i = 0; i < g->count; i++) {
-            const struct im_layer *l = &g->config.model->layers[i];
+            const struct tr_layer *l = &g->config.model->layers[i];
             double unit;
 
             if (!g->nodes[i].scale)
@@ -385,20 +385,20 @@ static void draw_scales(struct im_graph *g, const struct im_batch *batch)
 }
 
 /* Times of layers are those of their work, not of its enqueuing. */
-static int wait_for_device(const struct im_graph *g)
+static int wait_for_device(const struct tr_graph *g)
 {
     return g->config.ops->sync ? g->config.ops->sync(g->config.backend) : 0;
 }
 
-int im_graph_forward(struct im_graph *g, const struct im_graph_memory *m, const struct im_batch *batch,
-                     float smoothing, double divisor, struct im_tally *ret_tally)
+int tr_graph_forward(struct tr_graph *g, const struct tr_graph_memory *m, const struct tr_batch *batch,
+                     float smoothing, double divisor, struct tr_tally *ret_tally)
 {
-    struct im_tally tally = {0};
+    struct tr_tally tally = {0};
 
     im_assert(batch->n == g->config.n && batch->size == g->config.size);
     draw_scales(g, batch);
     for (int i = 0; i < g->count; i++) {
-        struct im_exec e = arguments(g, m, i);
+        struct tr_exec e = arguments(g, m, i);
         im_ns began;
         int err;
 
@@ -424,10 +424,10 @@ int im_graph_forward(struct im_graph *g, const struct im_graph_memory *m, const 
     return 0;
 }
 
-int im_graph_stage(struct im_graph *g, const struct im_batch *batch, float smoothing, double divisor,
-                   const struct im_rule *rule)
+int tr_graph_stage(struct tr_graph *g, const struct tr_batch *batch, float smoothing, double divisor,
+                   const struct tr_rule *rule)
 {
-    const struct im_inputs in = {.pixels = batch->pixels,
+    const struct tr_inputs in = {.pixels = batch->pixels,
                                  .pixel_bytes =
                                      (size_t)batch->n * (size_t)batch->size * (size_t)batch->size * 3,
                                  .labels = batch->labels,
@@ -445,12 +445,12 @@ int im_graph_stage(struct im_graph *g, const struct im_batch *batch, float smoot
     return g->config.ops->step->stage(g->config.backend, &in);
 }
 
-int im_graph_forward_staged(struct im_graph *g, const struct im_graph_memory *m)
+int tr_graph_forward_staged(struct tr_graph *g, const struct tr_graph_memory *m)
 {
     int err = 0;
 
     for (int i = 0; i < g->count && err == 0; i++) {
-        struct im_exec e = arguments(g, m, i);
+        struct tr_exec e = arguments(g, m, i);
 
         e.staged = true;
         if (!g->layers[i].absorbed)
@@ -459,13 +459,13 @@ int im_graph_forward_staged(struct im_graph *g, const struct im_graph_memory *m)
     return err;
 }
 
-int im_graph_backward_telling(struct im_graph *g, const struct im_graph_memory *m,
+int tr_graph_backward_telling(struct tr_graph *g, const struct tr_graph_memory *m,
                               int (*done)(void *context, int layer), void *context)
 {
     int err = 0;
 
     for (int i = g->count - 2; i > 0 && err == 0; i--) {
-        struct im_exec e = arguments(g, m, i);
+        struct tr_exec e = arguments(g, m, i);
 
         e.staged = true;
         if (!g->layers[i].absorbed)
@@ -476,11 +476,11 @@ int im_graph_backward_telling(struct im_graph *g, const struct im_graph_memory *
     return err;
 }
 
-int im_graph_backward(struct im_graph *g, const struct im_graph_memory *m)
+int tr_graph_backward(struct tr_graph *g, const struct tr_graph_memory *m)
 {
     im_assert(g->config.training && m->grads);
     for (int i = g->count - 2; i > 0; i--) {
-        struct im_exec e = arguments(g, m, i);
+        struct tr_exec e = arguments(g, m, i);
         im_ns began = g->times ? im_now() : 0;
         int err = 0;
 
@@ -496,74 +496,74 @@ int im_graph_backward(struct im_graph *g, const struct im_graph_memory *m)
     return 0;
 }
 
-int im_graph_logits(struct im_graph *g, const struct im_graph_memory *m, float *logits)
+int tr_graph_logits(struct tr_graph *g, const struct tr_graph_memory *m, float *logits)
 {
     const struct node *fc = &g->nodes[g->count - 2];
 
     return g->config.ops->copy_out(g->config.backend, logits, at(g, m, fc->value), fc->info.y_bytes);
 }
 
-struct im_layer_size im_graph_size(const struct im_graph *g, int layer)
+struct tr_layer_size tr_graph_size(const struct tr_graph *g, int layer)
 {
     const struct node *node = &g->nodes[layer];
     int in = g->layers[layer].layer.in[0];
     bool in_place = in >= 0 && node->value >= 0 && node->value == g->nodes[in].value;
 
-    return (struct im_layer_size){
+    return (struct tr_layer_size){
         .y = node->op.y, .bytes = in_place ? 0 : node->info.y_bytes, .save_bytes = node->info.save_bytes};
 }
 
-static const char *kind_name(const struct im_op *op)
+static const char *kind_name(const struct tr_op *op)
 {
     static const char *const kinds[] = {
-        [IM_OP_INPUT] = "input", [IM_OP_CONV] = "conv",         [IM_OP_BN] = "bn",
-        [IM_OP_ADD] = "add",     [IM_OP_MAXPOOL] = "maxpool",   [IM_OP_GAP] = "gap",
-        [IM_OP_BLUR] = "blur",   [IM_OP_DROPPATH] = "droppath", [IM_OP_FC] = "fc",
-        [IM_OP_LOSS] = "loss",
+        [TR_OP_INPUT] = "input", [TR_OP_CONV] = "conv",         [TR_OP_BN] = "bn",
+        [TR_OP_ADD] = "add",     [TR_OP_MAXPOOL] = "maxpool",   [TR_OP_GAP] = "gap",
+        [TR_OP_BLUR] = "blur",   [TR_OP_DROPPATH] = "droppath", [TR_OP_FC] = "fc",
+        [TR_OP_LOSS] = "loss",
     };
 
     return op->adds ? "bn+add" : op->pools ? "bn+pool" : kinds[op->kind];
 }
 
-static const char *kernel_name(const struct im_graph *g, const struct node *node)
+static const char *kernel_name(const struct tr_graph *g, const struct node *node)
 {
     return g->config.ops->plan_kernel && node->plan ? g->config.ops->plan_kernel(node->plan) : "";
 }
 
-void im_graph_time(struct im_graph *g, struct im_layer_time *times)
+void tr_graph_time(struct tr_graph *g, struct tr_layer_time *times)
 {
     g->times = times;
 }
 
-int im_graph_layers(const struct im_graph *g)
+int tr_graph_layers(const struct tr_graph *g)
 {
     return g->count;
 }
 
-struct im_layer_facts im_graph_layer(const struct im_graph *g, int layer)
+struct tr_layer_facts tr_graph_layer(const struct tr_graph *g, int layer)
 {
     const struct node *node = &g->nodes[layer];
-    const struct im_op *op = &node->op;
-    const struct im_plan_info *info = &node->info;
-    struct im_layer_facts f = {.name = kind_name(op), .kernel = kernel_name(g, node)};
-    double taps = op->kind == IM_OP_CONV ? (double)op->kernel * op->kernel : op->kind == IM_OP_FC ? 1 : 0;
+    const struct tr_op *op = &node->op;
+    const struct tr_plan_info *info = &node->info;
+    struct tr_layer_facts f = {.name = kind_name(op), .kernel = kernel_name(g, node)};
+    double taps = op->kind == TR_OP_CONV ? (double)op->kernel * op->kernel : op->kind == TR_OP_FC ? 1 : 0;
     double macs = taps * op->x.c * op->y.n * op->y.c * op->y.h * op->y.w;
     int n = snprintf(f.shape, sizeof(f.shape), "%dx%dx%d -> %dx%dx%d", op->x.c, op->x.h, op->x.w, op->y.c,
                      op->y.h, op->y.w);
 
     if (g->layers[layer].absorbed)
-        return (struct im_layer_facts){.name = "", .kernel = ""};
+        return (struct tr_layer_facts){.name = "", .kernel = ""};
     if (op->kernel > 0 && (size_t)n < sizeof(f.shape))
         snprintf(f.shape + n, sizeof(f.shape) - (size_t)n, " k%d s%d", op->kernel, op->stride);
     f.flop = 2 * macs * (op->training ? 2 + op->needs_dx : 1);
-    f.bytes = (double)info->x_bytes * (op->kind == IM_OP_ADD || op->adds ? 2 : 1) + (double)info->y_bytes;
-    if (op->training && op->kind != IM_OP_INPUT && op->kind != IM_OP_LOSS)
+    f.bytes = (double)info->x_bytes * (op->kind == TR_OP_ADD || op->adds ? 2 : 1) + (double)info->y_bytes;
+    if (op->training && op->kind != TR_OP_INPUT && op->kind != TR_OP_LOSS)
         f.bytes += (double)info->y_bytes * (1 + info->keeps_y) +
                    (double)info->x_bytes * (op->needs_dx + info->keeps_x + op->adds + op->sums_dx);
     return f;
 }
 
-int im_graph_describe(const struct im_graph *g, char *text, size_t size)
+int tr_graph_describe(const struct tr_graph *g, char *text, size_t size)
 {
     int used = 0;
 

@@ -15,40 +15,40 @@
 #include "trainer/model/model.h"
 
 struct im_text;
-struct im_graph;
-struct im_rule;
+struct tr_graph;
+struct tr_rule;
 
-struct im_graph_config {
-    const struct im_backend_ops *ops;
-    struct im_backend *backend;
-    const struct im_model *model; /* outlives the graph */
+struct tr_graph_config {
+    const struct tr_backend_ops *ops;
+    struct tr_backend *backend;
+    const struct tr_model *model; /* outlives the graph */
     int n, size;                  /* images of size x size */
     bool training;
-    enum im_precision precision;
+    enum tr_precision precision;
     float mean[3], std[3];
-    struct im_loss loss;              /* of training */
+    struct tr_loss loss;              /* of training */
     uint64_t seed;                    /* of what layers draw in training */
-    const struct im_bn_sync *bn_sync; /* batch norm's statistics over several ranks; NULL: of this one alone.
+    const struct tr_bn_sync *bn_sync; /* batch norm's statistics over several ranks; NULL: of this one alone.
                                          A device that takes whole steps calls nothing of it */
-    bool only_measure;                /* by ops->measure: the graph has im_graph_bytes() and cannot run */
+    bool only_measure;                /* by ops->measure: the graph has tr_graph_bytes() and cannot run */
 };
 
 /* Device memory that a step works on, all in the model's order. grads may be NULL in evaluation. */
-struct im_graph_memory {
-    char *arena; /* at least im_graph_bytes() */
+struct tr_graph_memory {
+    char *arena; /* at least tr_graph_bytes() */
     const float *params;
     float *grads, *stats;
     uint64_t param_version;
 };
 
 /* One batch, in host memory. */
-struct im_batch {
+struct tr_batch {
     const uint8_t *pixels; /* [n][size][size][3] */
     const int32_t *labels; /* [n] */
     const uint8_t *valid; /* [n], 0 = no part in the loss; NULL = all valid. Batch norm sees the pixels of all
                              samples. */
     int n, size;
-    struct im_mix mix; /* training only; zeroed: none */
+    struct tr_mix mix; /* training only; zeroed: none */
     /* Which images of the run these are, for the draws of stochastic depth: image i has place first + i *
      * apart (0 counts as 1) in training step `step`. So N ranks draw what one rank would. */
     uint64_t step;
@@ -56,63 +56,63 @@ struct im_batch {
 };
 
 /* -EINVAL when the image is smaller than the model's stride, what the backend says otherwise. */
-int im_graph_new(const struct im_graph_config *config, struct im_graph **ret_graph, struct im_text *text);
-void im_graph_free(struct im_graph *g); /* NULL is fine */
+int tr_graph_new(const struct tr_graph_config *config, struct tr_graph **ret_graph, struct im_text *text);
+void tr_graph_free(struct tr_graph *g); /* NULL is fine */
 
-size_t im_graph_bytes(const struct im_graph *g); /* of the arena it needs */
+size_t tr_graph_bytes(const struct tr_graph *g); /* of the arena it needs */
 
-size_t im_graph_own_bytes(const struct im_graph *g); /* what its plans take besides, at most */
+size_t tr_graph_own_bytes(const struct tr_graph *g); /* what its plans take besides, at most */
 
 /* What the arena would take if no value, saved state or gradient had the place of one that is over. */
-size_t im_graph_bytes_apart(const struct im_graph *g);
+size_t tr_graph_bytes_apart(const struct tr_graph *g);
 
-/* Forward and, for a training graph, the loss's gradient. divisor as in im_exec. */
-int im_graph_forward(struct im_graph *g, const struct im_graph_memory *m, const struct im_batch *batch,
-                     float smoothing, double divisor, struct im_tally *ret_tally);
+/* Forward and, for a training graph, the loss's gradient. divisor as in tr_exec. */
+int tr_graph_forward(struct tr_graph *g, const struct tr_graph_memory *m, const struct tr_batch *batch,
+                     float smoothing, double divisor, struct tr_tally *ret_tally);
 
-/* Gradients of all parameters into m->grads. Right after im_graph_forward with the same arena. */
-int im_graph_backward(struct im_graph *g, const struct im_graph_memory *m);
+/* Gradients of all parameters into m->grads. Right after tr_graph_forward with the same arena. */
+int tr_graph_backward(struct tr_graph *g, const struct tr_graph_memory *m);
 
 /* For backends with steps of their own (trainer/backends/step.h): hands the batch in, then the same two with what was
- * handed in; the tally stays on the device. rule as in im_inputs. done(context, i) is called when the
+ * handed in; the tally stays on the device. rule as in tr_inputs. done(context, i) is called when the
  * backward pass of layer i is enqueued, from the last layer to the first; an error of it ends the pass. */
-int im_graph_stage(struct im_graph *g, const struct im_batch *batch, float smoothing, double divisor,
-                   const struct im_rule *rule);
-int im_graph_forward_staged(struct im_graph *g, const struct im_graph_memory *m);
-int im_graph_backward_telling(struct im_graph *g, const struct im_graph_memory *m,
+int tr_graph_stage(struct tr_graph *g, const struct tr_batch *batch, float smoothing, double divisor,
+                   const struct tr_rule *rule);
+int tr_graph_forward_staged(struct tr_graph *g, const struct tr_graph_memory *m);
+int tr_graph_backward_telling(struct tr_graph *g, const struct tr_graph_memory *m,
                               int (*done)(void *context, int layer), void *context);
 
 /* The logits of the last forward, [n][classes] in host memory; before backward. */
-int im_graph_logits(struct im_graph *g, const struct im_graph_memory *m, float *logits);
+int tr_graph_logits(struct tr_graph *g, const struct tr_graph_memory *m, float *logits);
 
 /* What a layer makes. */
-struct im_layer_size {
-    struct im_shape y;
+struct tr_layer_size {
+    struct tr_shape y;
     size_t bytes;      /* of the value, for the whole batch; 0 where it takes its input's place */
     size_t save_bytes; /* what it keeps beside it for backward */
 };
-struct im_layer_size im_graph_size(const struct im_graph *g, int layer);
+struct tr_layer_size tr_graph_size(const struct tr_graph *g, int layer);
 
-/* What a layer did in the steps since im_graph_time(), in ns. */
-struct im_layer_time {
+/* What a layer did in the steps since tr_graph_time(), in ns. */
+struct tr_layer_time {
     uint64_t forward, backward;
 };
 
-/* From now on each step adds the times of its layers to times[], im_graph_layers() long; NULL: no more. */
-void im_graph_time(struct im_graph *g, struct im_layer_time *times);
-int im_graph_layers(const struct im_graph *g);
+/* From now on each step adds the times of its layers to times[], tr_graph_layers() long; NULL: no more. */
+void tr_graph_time(struct tr_graph *g, struct tr_layer_time *times);
+int tr_graph_layers(const struct tr_graph *g);
 
 /* What a step has a layer do, forward and backward together. */
-struct im_layer_facts {
-    const char *name, *kernel; /* name "": another layer does its work (enum im_fusion) */
+struct tr_layer_facts {
+    const char *name, *kernel; /* name "": another layer does its work (enum tr_fusion) */
     char shape[48];            /* "64x56x56 -> 64x56x56 k3 s1" */
     double flop;               /* of convolutions and fully connected layers; 0 for others */
     double bytes;              /* of values and their gradients, read or written once by each op */
 };
-struct im_layer_facts im_graph_layer(const struct im_graph *g, int layer);
+struct tr_layer_facts tr_graph_layer(const struct tr_graph *g, int layer);
 
 /* One line a layer for logs and tests: kind, shapes, bytes, kernel. Returns bytes written as snprintf does.
  */
-int im_graph_describe(const struct im_graph *g, char *text, size_t size);
+int tr_graph_describe(const struct tr_graph *g, char *text, size_t size);
 
 #endif

@@ -13,9 +13,9 @@ enum {
 };
 
 /* Grows the arena of activations; what was in it is lost, which is fine between steps. */
-static int reserve(struct im_network *net, const struct im_graph *graph, struct im_text *text)
+static int reserve(struct tr_network *net, const struct tr_graph *graph, struct im_text *text)
 {
-    const size_t bytes = im_graph_bytes(graph);
+    const size_t bytes = tr_graph_bytes(graph);
     int err;
 
     if (bytes <= net->value_bytes)
@@ -31,12 +31,12 @@ static int reserve(struct im_network *net, const struct im_graph *graph, struct 
                        "no memory for activations: %s needs %zu MiB for this batch; use a smaller batch",
                        net->model->name, bytes >> 20);
     net->value_bytes = bytes;
-    net->apart_bytes = im_graph_bytes_apart(graph);
+    net->apart_bytes = tr_graph_bytes_apart(graph);
     return 0;
 }
 
 /* The entry of this shape, or the one to replace. */
-static struct tr_graph_entry *find(struct im_network *net, int n, int size, bool training)
+static struct tr_graph_entry *find(struct tr_network *net, int n, int size, bool training)
 {
     struct tr_graph_entry *oldest = &net->graphs[0];
 
@@ -52,9 +52,9 @@ static struct tr_graph_entry *find(struct im_network *net, int n, int size, bool
 }
 
 /* Bytes that the arena of activations may have; SIZE_MAX: not known. */
-static size_t memory_limit(const struct im_network *net)
+static size_t memory_limit(const struct tr_network *net)
 {
-    size_t copies = im_network_bytes(net).arenas;
+    size_t copies = tr_network_bytes(net).arenas;
     size_t left = net->ops->memory_left ? net->ops->memory_left(net->backend) : 0;
 
     if (net->memory_max > 0)
@@ -66,42 +66,42 @@ static size_t memory_limit(const struct im_network *net)
 
 /* Plans the graph; the estimate comes first because plans of a batch far too large would already take scratch
  * memory in proportion. */
-static int plan_graph(struct im_network *net, const struct im_graph_config *config,
-                      struct im_graph **ret_graph, struct im_text *text)
+static int plan_graph(struct tr_network *net, const struct tr_graph_config *config,
+                      struct tr_graph **ret_graph, struct im_text *text)
 {
     size_t bytes = tr_memory_estimate(config), limit = memory_limit(net);
-    struct im_graph *graph = NULL;
+    struct tr_graph *graph = NULL;
     int err;
 
     if (bytes > net->value_bytes && bytes > limit)
         return tr_memory_refuse(config, bytes, limit, text);
-    err = im_graph_new(config, &graph, text);
+    err = tr_graph_new(config, &graph, text);
     if (err < 0)
         return err;
-    bytes = im_graph_bytes(graph);
+    bytes = tr_graph_bytes(graph);
     limit = memory_limit(net);
     if (bytes > net->value_bytes && bytes > limit) {
-        im_graph_free(graph);
+        tr_graph_free(graph);
         return tr_memory_refuse(config, bytes, limit, text);
     }
     /* Before the arena takes its memory: what is timed needs some too. */
     err = net->ops->settle ? net->ops->settle(net->backend, text) : 0;
     if (err < 0) {
-        im_graph_free(graph);
+        tr_graph_free(graph);
         return err;
     }
     *ret_graph = graph;
     return 0;
 }
 
-int tr_network_entry(struct im_network *net, int n, int size, bool training,
+int tr_network_entry(struct tr_network *net, int n, int size, bool training,
                      struct tr_graph_entry **ret_entry, struct im_text *text)
 {
     struct tr_graph_entry *e = find(net, n, size, training);
     int err;
 
     if (!e->graph || e->n != n || e->size != size || e->training != training) {
-        struct im_graph_config config = {.ops = net->ops,
+        struct tr_graph_config config = {.ops = net->ops,
                                          .bn_sync = net->bn_sync,
                                          .backend = net->backend,
                                          .model = net->model,
@@ -111,7 +111,7 @@ int tr_network_entry(struct im_network *net, int n, int size, bool training,
                                          .seed = net->seed,
                                          .loss = net->loss,
                                          .precision = net->precision};
-        struct im_graph *graph = NULL;
+        struct tr_graph *graph = NULL;
 
         if (n < 1 || n > BATCH_MAX || size < 1 || size > SIZE_MAX_PX)
             return im_fail(text, -EINVAL,
@@ -123,7 +123,7 @@ int tr_network_entry(struct im_network *net, int n, int size, bool training,
         if (err < 0)
             return err;
         tr_entry_forget(net, e);
-        im_graph_free(e->graph);
+        tr_graph_free(e->graph);
         *e = (struct tr_graph_entry){.graph = graph, .n = n, .size = size, .training = training};
     }
     err = reserve(net, e->graph, text);
@@ -134,7 +134,7 @@ int tr_network_entry(struct im_network *net, int n, int size, bool training,
     return 0;
 }
 
-int im_network_graph(struct im_network *net, int n, int size, bool training, struct im_graph **ret_graph,
+int tr_network_graph(struct tr_network *net, int n, int size, bool training, struct tr_graph **ret_graph,
                      struct im_text *text)
 {
     struct tr_graph_entry *e = NULL;
@@ -144,18 +144,18 @@ int im_network_graph(struct im_network *net, int n, int size, bool training, str
     return err;
 }
 
-int im_network_prepare(struct im_network *net, int n, int size, bool training, struct im_text *text)
+int tr_network_prepare(struct tr_network *net, int n, int size, bool training, struct im_text *text)
 {
-    struct im_graph *graph = NULL;
+    struct tr_graph *graph = NULL;
 
-    return im_network_graph(net, n, size, training, &graph, text);
+    return tr_network_graph(net, n, size, training, &graph, text);
 }
 
-int im_network_describe(struct im_network *net, int n, int size, bool training, char *lines,
+int tr_network_describe(struct tr_network *net, int n, int size, bool training, char *lines,
                         size_t line_bytes, struct im_text *text)
 {
-    struct im_graph *graph = NULL;
-    int err = im_network_graph(net, n, size, training, &graph, text);
+    struct tr_graph *graph = NULL;
+    int err = tr_network_graph(net, n, size, training, &graph, text);
 
-    return err < 0 ? err : im_graph_describe(graph, lines, line_bytes);
+    return err < 0 ? err : tr_graph_describe(graph, lines, line_bytes);
 }

@@ -6,40 +6,40 @@
 
 #include "ipc/base/err.h"
 
-static size_t planned(const struct im_graph_config *config)
+static size_t planned(const struct tr_graph_config *config)
 {
-    struct im_graph *graph = NULL;
+    struct tr_graph *graph = NULL;
     size_t bytes =
-        im_graph_new(config, &graph, NULL) == 0 ? im_graph_bytes(graph) + im_graph_own_bytes(graph) : 0;
+        tr_graph_new(config, &graph, NULL) == 0 ? tr_graph_bytes(graph) + tr_graph_own_bytes(graph) : 0;
 
-    im_graph_free(graph);
+    tr_graph_free(graph);
     return bytes;
 }
 
-size_t tr_memory_estimate(const struct im_graph_config *config)
+size_t tr_memory_estimate(const struct tr_graph_config *config)
 {
-    struct im_graph_config plain = *config;
-    struct im_backend *ref = NULL;
-    struct im_backend_ops alike = im_backend_ref;
+    struct tr_graph_config plain = *config;
+    struct tr_backend *ref = NULL;
+    struct tr_backend_ops alike = tr_backend_ref;
     size_t bytes;
 
     if (config->ops->measure) {
         plain.only_measure = true;
         return planned(&plain);
     }
-    if (im_backend_ref.open(1, &ref, NULL) < 0)
+    if (tr_backend_ref.open(1, &ref, NULL) < 0)
         return 0;
     alike.fuses = config->ops->fuses;
     plain.ops = &alike;
     plain.backend = ref;
     bytes = planned(&plain);
-    im_backend_ref.close(ref);
+    tr_backend_ref.close(ref);
     return bytes;
 }
 
-int tr_memory_largest(const struct im_graph_config *config, size_t limit)
+int tr_memory_largest(const struct tr_graph_config *config, size_t limit)
 {
-    struct im_graph_config c = *config;
+    struct tr_graph_config c = *config;
     int fits = 0, too_many = config->n + 1;
 
     while (too_many - fits > 1) {
@@ -64,7 +64,7 @@ int tr_memory_largest(const struct im_graph_config *config, size_t limit)
     return 0;
 }
 
-int tr_memory_refuse(const struct im_graph_config *config, size_t bytes, size_t limit, struct im_text *text)
+int tr_memory_refuse(const struct tr_graph_config *config, size_t bytes, size_t limit, struct im_text *text)
 {
     const double gib = 1 << 30;
     int largest = tr_memory_largest(config, limit);

@@ -9,13 +9,13 @@
 /* The arena of activations that this graph will need, and what its plans need besides: exactly, where the
  * backend can measure its ops; by the plans of the reference backend, which allocate nothing, elsewhere:
  * layouts with padded channels need a little more. 0: it cannot be planned. */
-size_t tr_memory_estimate(const struct im_graph_config *config);
+size_t tr_memory_estimate(const struct tr_graph_config *config);
 
 /* The largest batch up to config->n whose arena, planned by the config's own backend, takes at most `limit`
  * bytes; 0: not even one image. May take a second. */
-int tr_memory_largest(const struct im_graph_config *config, size_t limit);
+int tr_memory_largest(const struct tr_graph_config *config, size_t limit);
 
 /* -ENOMEM, with a sentence that says what `bytes` are needed for and which batch would fit. */
-int tr_memory_refuse(const struct im_graph_config *config, size_t bytes, size_t limit, struct im_text *text);
+int tr_memory_refuse(const struct tr_graph_config *config, size_t bytes, size_t limit, struct im_text *text);
 
 #endif

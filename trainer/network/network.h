@@ -1,9 +1,9 @@
 /* A network in training: a model, its parameters on a device, and the graphs that run it. What the trainer's
  * loop drives.
  *
- * One step is im_network_gradients(), then whatever the ranks do to the gradient arena, then
- * im_network_update(). Graphs are made at the first batch of their (n, size, mode) and kept;
- * im_network_prepare() makes one ahead of time. With one thread count every run of the same calls gives the
+ * One step is tr_network_gradients(), then whatever the ranks do to the gradient arena, then
+ * tr_network_update(). Graphs are made at the first batch of their (n, size, mode) and kept;
+ * tr_network_prepare() makes one ahead of time. With one thread count every run of the same calls gives the
  * same bits. Called by one thread at a time. */
 #ifndef TRAINER_NETWORK_NETWORK_H
 #define TRAINER_NETWORK_NETWORK_H
@@ -17,60 +17,60 @@
 #include "trainer/network/graph.h"
 
 struct im_text;
-struct im_network;
-struct im_outcome;
-struct im_rank_sum;
+struct tr_network;
+struct tr_outcome;
+struct tr_rank_sum;
 
-struct im_network_config {
-    const char *model; /* this and the next ones: im_model_config */
-    enum im_stem stem;
-    enum im_head head;
-    enum im_blurpool blurpool;
+struct tr_network_config {
+    const char *model; /* this and the next ones: tr_model_config */
+    enum tr_stem stem;
+    enum tr_head head;
+    enum tr_blurpool blurpool;
     int classes;
     double drop_path_rate;
     bool zero_init_residual;
-    const char *backend;                /* im_backend_find */
-    const struct im_backend_ops *ops;   /* in its place, for tests; NULL: by name */
+    const char *backend;                /* tr_backend_find */
+    const struct tr_backend_ops *ops;   /* in its place, for tests; NULL: by name */
     int threads;                        /* 0: all processors */
-    struct im_device_config device;     /* for backends of devices */
-    const struct im_rank_sum *rank_sum; /* the same: sums over the ranks on the device; NULL: this one alone;
+    struct tr_device_config device;     /* for backends of devices */
+    const struct tr_rank_sum *rank_sum; /* the same: sums over the ranks on the device; NULL: this one alone;
                                            outlives the network */
     bool plain_steps;                   /* whole steps are enqueued anew each time, not recorded */
-    enum im_precision precision;
+    enum tr_precision precision;
     uint64_t seed;
     float mean[3], std[3]; /* of pixels / 255, per channel; std > 0 */
-    struct im_loss loss;   /* of training; validation always has cross-entropy */
-    enum im_optimizer optimizer;
-    bool accumulates;                 /* im_network_accumulate() will be called */
-    bool averages;                    /* im_network_average() will be called */
-    const struct im_bn_sync *bn_sync; /* see struct im_graph_config; outlives the network */
+    struct tr_loss loss;   /* of training; validation always has cross-entropy */
+    enum tr_optimizer optimizer;
+    bool accumulates;                 /* tr_network_accumulate() will be called */
+    bool averages;                    /* tr_network_average() will be called */
+    const struct tr_bn_sync *bn_sync; /* see struct tr_graph_config; outlives the network */
     size_t memory_max; /* bytes that activations may take; 0: what the device has left, less the copies that
                           checkpoints are made of */
 };
 
-/* What one update of the parameters takes from outside: see struct im_update. */
-struct im_hyper {
+/* What one update of the parameters takes from outside: see struct tr_update. */
+struct tr_hyper {
     double lr, momentum, beta2, eps, weight_decay, trust;
     bool nesterov;
     uint64_t step; /* from 1 on: how many updates there were, this one included; AdamW and LAMB */
 };
 
-/* Arrays on the device. Those of one column below have one size and one order: im_network_floats(). */
-enum im_arena {
-    IM_ARENA_PARAMS,
-    IM_ARENA_GRADS,
-    IM_ARENA_MOMENTUM,    /* the optimiser's first moment */
-    IM_ARENA_STATS,       /* running means and variances of batch norm */
-    IM_ARENA_SECOND,      /* second moment: AdamW and LAMB */
-    IM_ARENA_SUM,         /* gradients of earlier batches: with accumulates */
-    IM_ARENA_EMA,         /* averaged parameters: with averages */
-    IM_ARENA_EMA_STATS,   /* averaged statistics: with averages */
-    IM_ARENA_STATS_BEFORE /* statistics before the last batch */
+/* Arrays on the device. Those of one column below have one size and one order: tr_network_floats(). */
+enum tr_arena {
+    TR_ARENA_PARAMS,
+    TR_ARENA_GRADS,
+    TR_ARENA_MOMENTUM,    /* the optimiser's first moment */
+    TR_ARENA_STATS,       /* running means and variances of batch norm */
+    TR_ARENA_SECOND,      /* second moment: AdamW and LAMB */
+    TR_ARENA_SUM,         /* gradients of earlier batches: with accumulates */
+    TR_ARENA_EMA,         /* averaged parameters: with averages */
+    TR_ARENA_EMA_STATS,   /* averaged statistics: with averages */
+    TR_ARENA_STATS_BEFORE /* statistics before the last batch */
 };
-#define IM_ARENA_COUNT 9
+#define TR_ARENA_COUNT 9
 
 /* Memory held now, in bytes, by kind. */
-struct im_network_bytes {
+struct tr_network_bytes {
     size_t parameters;
     size_t gradients; /* with the sum over a step's earlier batches */
     size_t optimizer; /* both moments */
@@ -83,57 +83,57 @@ struct im_network_bytes {
 };
 
 /* Opens the backend and draws the initial parameters. Negative errno with a sentence. */
-int im_network_new(const struct im_network_config *config, struct im_network **ret_network,
+int tr_network_new(const struct tr_network_config *config, struct tr_network **ret_network,
                    struct im_text *text);
-void im_network_free(struct im_network *net); /* NULL is fine */
+void tr_network_free(struct tr_network *net); /* NULL is fine */
 
 /* Makes the graph for batches of n images of size x size. -ENOMEM, before anything is allocated,
  * with the bytes needed and the largest batch that would fit. */
-int im_network_prepare(struct im_network *net, int n, int size, bool training, struct im_text *text);
+int tr_network_prepare(struct tr_network *net, int n, int size, bool training, struct im_text *text);
 
 /* Forward and backward: fills the gradient arena and the tally, updates the running statistics and the count
  * of tracked batches. When the loss is not finite, the statistics stay as they were. divisor: what the summed
  * loss is divided by for the gradient; 0 = the valid samples of this batch. With several ranks: the valid
  * samples of the whole step, and the gradients are then summed over the ranks. labels of valid samples are
  * checked: -EINVAL outside 0 .. classes-1. */
-int im_network_gradients(struct im_network *net, const struct im_batch *batch, float label_smoothing,
-                         double divisor, struct im_tally *ret_tally, struct im_text *text);
+int tr_network_gradients(struct tr_network *net, const struct tr_batch *batch, float label_smoothing,
+                         double divisor, struct tr_tally *ret_tally, struct im_text *text);
 
-/* In place of im_network_gradients() on a rank that has no sample in this step: zero gradients, and its part
+/* In place of tr_network_gradients() on a rank that has no sample in this step: zero gradients, and its part
  * in what the ranks do together. */
-int im_network_no_gradients(struct im_network *net, struct im_text *text);
+int tr_network_no_gradients(struct tr_network *net, struct im_text *text);
 
 /* For a step made of several batches: first keeps the gradients, adds further ones to them, and at the last
  * one leaves the sum of all in the gradient arena. One batch that is first and last stays as it is. */
-int im_network_accumulate(struct im_network *net, bool first, bool last);
+int tr_network_accumulate(struct tr_network *net, bool first, bool last);
 
 /* 2-norm of the gradient arena; finite exactly when all gradients are. */
-int im_network_gradient_norm(struct im_network *net, double *ret_norm);
+int tr_network_gradient_norm(struct tr_network *net, double *ret_norm);
 
 /* One step of the optimiser with grad_scale times the gradient arena. */
-int im_network_update(struct im_network *net, const struct im_hyper *hyper, double grad_scale);
+int tr_network_update(struct tr_network *net, const struct tr_hyper *hyper, double grad_scale);
 
 /* Averages: ema += (1 - decay) (value - ema) for parameters and statistics; decay 0 copies. They begin as
  * copies of the initial values. */
-int im_network_average(struct im_network *net, double decay);
+int tr_network_average(struct tr_network *net, double decay);
 
-/* im_network_gradients and im_network_update, for a single rank. */
-int im_network_train_step(struct im_network *net, const struct im_batch *batch, const struct im_hyper *hyper,
-                          float label_smoothing, struct im_tally *ret_tally, struct im_text *text);
+/* tr_network_gradients and tr_network_update, for a single rank. */
+int tr_network_train_step(struct tr_network *net, const struct tr_batch *batch, const struct tr_hyper *hyper,
+                          float label_smoothing, struct tr_tally *ret_tally, struct im_text *text);
 
 /* ---- whole steps, on devices that take them (trainer/backends/step.h) ---- */
 
-/* Whether im_network_step_begin() and _end() can be called; they do what im_network_gradients(), the sums
- * over the ranks, im_network_accumulate(), im_network_gradient_norm(), the decision of recipe.h,
- * im_network_update() and im_network_average() do, with one wait. Not so with statistics over several ranks.
+/* Whether tr_network_step_begin() and _end() can be called; they do what tr_network_gradients(), the sums
+ * over the ranks, tr_network_accumulate(), tr_network_gradient_norm(), the decision of recipe.h,
+ * tr_network_update() and tr_network_average() do, with one wait. Not so with statistics over several ranks.
  */
-bool im_network_takes_steps(const struct im_network *net);
+bool tr_network_takes_steps(const struct tr_network *net);
 
-struct im_step {
+struct tr_step {
     float label_smoothing;
     double divisor;        /* of the loss, which is scaled up by loss_scale through it */
     bool first, last;      /* batch of its window; the update follows the last */
-    struct im_hyper hyper; /* this and the rest: if last. step: were it taken */
+    struct tr_hyper hyper; /* this and the rest: if last. step: were it taken */
     double unscale;        /* over the loss scale, the factor that makes the sum of gradients that of the mean
                               loss; NaN: the step is to be skipped */
     double loss_scale;
@@ -143,66 +143,66 @@ struct im_step {
 
 /* Begins it; the batch may be empty. Its pixels stay until _end(), or until they are taken; the rest of what
  * it points to may go when this returns. */
-int im_network_step_begin(struct im_network *net, const struct im_batch *batch, const struct im_step *step,
+int tr_network_step_begin(struct tr_network *net, const struct tr_batch *batch, const struct tr_step *step,
                           struct im_text *text);
-/* > 0: what im_rank_sum.watch returned. */
-int im_network_step_end(struct im_network *net, struct im_outcome *ret_outcome, struct im_text *text);
+/* > 0: what tr_rank_sum.watch returned. */
+int tr_network_step_end(struct tr_network *net, struct tr_outcome *ret_outcome, struct im_text *text);
 
 /* Between the two: begins to copy the pixels of the next batch, which stay until its own _end(), or until
  * they are taken after its own _begin(). */
-int im_network_prefetch(struct im_network *net, const struct im_batch *batch, struct im_text *text);
+int tr_network_prefetch(struct tr_network *net, const struct tr_batch *batch, struct im_text *text);
 /* Between the two: whether the device holds the batch's pixels, so that their memory may be used for others'.
  * Does not wait. */
-bool im_network_pixels_taken(struct im_network *net);
+bool tr_network_pixels_taken(struct tr_network *net);
 
 /* Forward with the running statistics; loss without smoothing. logits (may be NULL): [n][classes] in host
  * memory. */
-int im_network_eval_step(struct im_network *net, const struct im_batch *batch, float *logits,
-                         struct im_tally *ret_tally, struct im_text *text);
+int tr_network_eval_step(struct tr_network *net, const struct tr_batch *batch, float *logits,
+                         struct tr_tally *ret_tally, struct im_text *text);
 
 /* The same with the averaged parameters and statistics. */
-int im_network_eval_average(struct im_network *net, const struct im_batch *batch, float *logits,
-                            struct im_tally *ret_tally, struct im_text *text);
+int tr_network_eval_average(struct tr_network *net, const struct tr_batch *batch, float *logits,
+                            struct tr_tally *ret_tally, struct im_text *text);
 
-enum im_optimizer im_network_optimizer(const struct im_network *net);
+enum tr_optimizer tr_network_optimizer(const struct tr_network *net);
 
-/* The description of the tensors; im_tensor.offset counts elements of the arena that im_tensor_home() names.
+/* The description of the tensors; tr_param_tensor.offset counts elements of the arena that tr_tensor_home() names.
  */
-const struct im_model *im_network_model(const struct im_network *net);
+const struct tr_model *tr_network_model(const struct tr_network *net);
 
 /* An arena's size in floats: param_floats or stat_floats of the model; 0 for one that the configuration does
  * not need. */
-size_t im_network_floats(const struct im_network *net, enum im_arena arena);
+size_t tr_network_floats(const struct tr_network *net, enum tr_arena arena);
 
 /* Copies a whole arena to or from host memory. Gaps between tensors are zero and must be written as zero. */
-int im_network_read(struct im_network *net, enum im_arena arena, float *host);
-int im_network_write(struct im_network *net, enum im_arena arena, const float *host);
+int tr_network_read(struct tr_network *net, enum tr_arena arena, float *host);
+int tr_network_write(struct tr_network *net, enum tr_arena arena, const float *host);
 
 /* The arena on the device, for collectives over gradients and statistics; parameters change by
- * im_network_write() and the optimiser only. */
-float *im_network_arena(struct im_network *net, enum im_arena arena);
+ * tr_network_write() and the optimiser only. */
+float *tr_network_arena(struct tr_network *net, enum tr_arena arena);
 
-/* Pixels of batches will lie in this memory, until it is unlocked: see im_backend_ops.host_lock. 0 also where
+/* Pixels of batches will lie in this memory, until it is unlocked: see tr_backend_ops.host_lock. 0 also where
  * the device has no use for it; an error with a sentence costs speed and nothing else. */
-int im_network_lock_host(struct im_network *net, void *memory, size_t bytes, struct im_text *text);
-void im_network_unlock_host(struct im_network *net, void *memory);
+int tr_network_lock_host(struct tr_network *net, void *memory, size_t bytes, struct im_text *text);
+void tr_network_unlock_host(struct tr_network *net, void *memory);
 
 /* num_batches_tracked of every batch norm: training steps seen. */
-int64_t im_network_tracked(const struct im_network *net);
-void im_network_set_tracked(struct im_network *net, int64_t batches);
+int64_t tr_network_tracked(const struct tr_network *net);
+void tr_network_set_tracked(struct tr_network *net, int64_t batches);
 
-struct im_network_bytes im_network_bytes(const struct im_network *net);
+struct tr_network_bytes tr_network_bytes(const struct tr_network *net);
 
 /* What people should know about the precision on this machine, a sentence; NULL: nothing. */
-const char *im_network_caution(const struct im_network *net);
+const char *tr_network_caution(const struct tr_network *net);
 
 /* The graph of that shape, for tools that look inside; it may be freed when another is made. */
-int im_network_graph(struct im_network *net, int n, int size, bool training, struct im_graph **ret_graph,
+int tr_network_graph(struct tr_network *net, int n, int size, bool training, struct tr_graph **ret_graph,
                      struct im_text *text);
 
 /* The layers of the graph of that shape, one line each: shapes, bytes, kernel. Returns what snprintf would,
  * or a negative errno. */
-int im_network_describe(struct im_network *net, int n, int size, bool training, char *lines,
+int tr_network_describe(struct tr_network *net, int n, int size, bool training, char *lines,
                         size_t line_bytes, struct im_text *text);
 
 #endif

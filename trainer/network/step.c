@@ -21,7 +21,7 @@
      << 20) /* 32 MiB: large enough for the bandwidth, small enough to overlap                     \
                        */
 
-bool im_network_takes_steps(const struct im_network *net)
+bool tr_network_takes_steps(const struct tr_network *net)
 {
     return net->ops->step != NULL;
 }
@@ -29,16 +29,16 @@ bool im_network_takes_steps(const struct im_network *net)
 /* ---- sums over the ranks ---- */
 
 /* The first layer, in forward order, of those that own parameters from `from` on, up to `to`. */
-static int owner(const struct im_model *m, size_t from, size_t to)
+static int owner(const struct tr_model *m, size_t from, size_t to)
 {
     int first = m->layer_count;
 
     for (int i = m->layer_count - 1; i > 0; i--) {
-        const struct im_layer *l = &m->layers[i];
-        const int tensors = l->kind == IM_OP_CONV ? 1 : 2;
+        const struct tr_layer *l = &m->layers[i];
+        const int tensors = l->kind == TR_OP_CONV ? 1 : 2;
 
         for (int k = 0; l->tensor >= 0 && k < tensors; k++) {
-            const struct im_tensor *t = &m->tensors[l->tensor + k];
+            const struct tr_param_tensor *t = &m->tensors[l->tensor + k];
 
             if (t->offset + t->count > from && t->offset < to)
                 first = i;
@@ -47,7 +47,7 @@ static int owner(const struct im_model *m, size_t from, size_t to)
     return first;
 }
 
-int tr_network_buckets(struct im_network *net)
+int tr_network_buckets(struct tr_network *net)
 {
     const size_t floats = net->model->param_floats, count = (floats + BUCKET_FLOATS - 1) / BUCKET_FLOATS;
     size_t to = floats;
@@ -67,17 +67,17 @@ int tr_network_buckets(struct im_network *net)
 
 /* A step that is being enqueued. */
 struct pass {
-    struct im_network *net;
+    struct tr_network *net;
     size_t shared; /* buckets whose sum has begun */
 };
 
 static int share(struct pass *p, int layer)
 {
-    struct im_network *net = p->net;
+    struct tr_network *net = p->net;
     int err = 0;
 
     for (; err == 0 && p->shared < net->bucket_count && layer <= net->buckets[p->shared].layer; p->shared++)
-        err = net->ops->step->sum(net->backend, net->arenas[IM_ARENA_GRADS] + net->buckets[p->shared].first,
+        err = net->ops->step->sum(net->backend, net->arenas[TR_ARENA_GRADS] + net->buckets[p->shared].first,
                                   net->buckets[p->shared].count);
     return err;
 }
@@ -89,9 +89,9 @@ static int layer_done(void *context, int layer)
 
 /* ---- a rank without samples ---- */
 
-static int no_norm(struct im_network *net, const struct tr_fused *layer, bool forward)
+static int no_norm(struct tr_network *net, const struct tr_fused *layer, bool forward)
 {
-    if (!net->bn_sync || layer->absorbed || layer->layer.kind != IM_OP_BN)
+    if (!net->bn_sync || layer->absorbed || layer->layer.kind != TR_OP_BN)
         return 0;
     return net->ops->step->no_norm(net->backend, layer->layer.channels, forward);
 }
@@ -99,14 +99,14 @@ static int no_norm(struct im_network *net, const struct tr_fused *layer, bool fo
 /* Its part in what the others do, in the order in which they do it. */
 static int take_part(struct pass *p)
 {
-    struct im_network *net = p->net;
+    struct tr_network *net = p->net;
     const int count = net->model->layer_count;
     struct tr_fused *layers = NULL;
     int err = tr_fuse(net->model, net->ops->fuses, true, &layers);
 
     if (err == 0)
-        err = net->ops->step->no_batch(net->backend, net->arenas[IM_ARENA_GRADS],
-                                       im_network_floats(net, IM_ARENA_GRADS));
+        err = net->ops->step->no_batch(net->backend, net->arenas[TR_ARENA_GRADS],
+                                       tr_network_floats(net, TR_ARENA_GRADS));
     for (int i = 0; i < count && err == 0; i++)
         err = no_norm(net, &layers[i], true);
     for (int i = count - 2; i > 0 && err == 0; i--) {
@@ -120,48 +120,48 @@ static int take_part(struct pass *p)
 
 /* ---- what a step is made of ---- */
 
-static int gradients(struct pass *p, struct im_graph *graph)
+static int gradients(struct pass *p, struct tr_graph *graph)
 {
-    struct im_network *net = p->net;
-    const struct im_step_ops *ops = net->ops->step;
-    const struct im_graph_memory m = tr_network_memory(net);
-    int err = tr_network_copy(net, IM_ARENA_STATS_BEFORE, IM_ARENA_STATS);
+    struct tr_network *net = p->net;
+    const struct tr_step_ops *ops = net->ops->step;
+    const struct tr_graph_memory m = tr_network_memory(net);
+    int err = tr_network_copy(net, TR_ARENA_STATS_BEFORE, TR_ARENA_STATS);
 
     if (err == 0 && !graph)
         err = take_part(p);
     if (err == 0 && graph)
-        err = im_graph_forward_staged(graph, &m);
+        err = tr_graph_forward_staged(graph, &m);
     if (err == 0 && graph)
-        err = im_graph_backward_telling(graph, &m, layer_done, p);
+        err = tr_graph_backward_telling(graph, &m, layer_done, p);
     if (err == 0)
         err = share(p, 0);
     return err < 0 ? err
-                   : ops->restore(net->backend, net->arenas[IM_ARENA_STATS],
-                                  net->arenas[IM_ARENA_STATS_BEFORE], im_network_floats(net, IM_ARENA_STATS));
+                   : ops->restore(net->backend, net->arenas[TR_ARENA_STATS],
+                                  net->arenas[TR_ARENA_STATS_BEFORE], tr_network_floats(net, TR_ARENA_STATS));
 }
 
-static int update(struct im_network *net, bool nesterov)
+static int update(struct tr_network *net, bool nesterov)
 {
-    const struct im_step_ops *ops = net->ops->step;
-    const struct im_update u = {.kind = net->optimizer,
-                                .w = net->arenas[IM_ARENA_PARAMS],
-                                .m = net->arenas[IM_ARENA_MOMENTUM],
-                                .v = net->arenas[IM_ARENA_SECOND],
-                                .g = net->arenas[IM_ARENA_GRADS],
+    const struct tr_step_ops *ops = net->ops->step;
+    const struct tr_update u = {.kind = net->optimizer,
+                                .w = net->arenas[TR_ARENA_PARAMS],
+                                .m = net->arenas[TR_ARENA_MOMENTUM],
+                                .v = net->arenas[TR_ARENA_SECOND],
+                                .g = net->arenas[TR_ARENA_GRADS],
                                 .spans = net->spans,
                                 .span_count = net->span_count,
                                 .nesterov = nesterov};
-    int err = ops->decide(net->backend, u.g, im_network_floats(net, IM_ARENA_GRADS),
-                          net->optimizer == IM_OPTIMIZER_LAMB);
+    int err = ops->decide(net->backend, u.g, tr_network_floats(net, TR_ARENA_GRADS),
+                          net->optimizer == TR_OPTIMIZER_LAMB);
 
     return err < 0 ? err
-                   : ops->update(net->backend, &u, net->arenas[IM_ARENA_EMA], net->arenas[IM_ARENA_EMA_STATS],
-                                 net->arenas[IM_ARENA_STATS], im_network_floats(net, IM_ARENA_STATS));
+                   : ops->update(net->backend, &u, net->arenas[TR_ARENA_EMA], net->arenas[TR_ARENA_EMA_STATS],
+                                 net->arenas[TR_ARENA_STATS], tr_network_floats(net, TR_ARENA_STATS));
 }
 
-static int enqueue(struct im_network *net, struct im_graph *graph, const struct im_step *step)
+static int enqueue(struct tr_network *net, struct tr_graph *graph, const struct tr_step *step)
 {
-    const struct im_step_ops *ops = net->ops->step;
+    const struct tr_step_ops *ops = net->ops->step;
     struct pass p = {.net = net};
     int err = gradients(&p, graph);
 
@@ -170,7 +170,7 @@ static int enqueue(struct im_network *net, struct im_graph *graph, const struct 
     if (err == 0)
         err = ops->join(net->backend);
     if (err == 0)
-        err = im_network_accumulate(net, step->first, step->last);
+        err = tr_network_accumulate(net, step->first, step->last);
     if (err == 0 && step->last)
         err = update(net, step->hyper.nesterov);
     return err < 0 ? err : ops->outcome(net->backend, step->last);
@@ -178,7 +178,7 @@ static int enqueue(struct im_network *net, struct im_graph *graph, const struct 
 
 /* ---- recordings ---- */
 
-void tr_entry_forget(struct im_network *net, struct tr_graph_entry *e)
+void tr_entry_forget(struct tr_network *net, struct tr_graph_entry *e)
 {
     for (int i = 0; i < TR_STEP_KINDS && net->backend && net->ops->step; i++) {
         net->ops->step->recording_free(net->backend, e->recordings[i]);
@@ -186,10 +186,10 @@ void tr_entry_forget(struct im_network *net, struct tr_graph_entry *e)
     }
 }
 
-static int record(struct im_network *net, struct im_graph *graph, const struct im_step *step,
-                  struct im_recording **ret)
+static int record(struct tr_network *net, struct tr_graph *graph, const struct tr_step *step,
+                  struct tr_recording **ret)
 {
-    const struct im_step_ops *ops = net->ops->step;
+    const struct tr_step_ops *ops = net->ops->step;
     int err = ops->record_begin(net->backend), ended;
 
     if (err < 0)
@@ -199,11 +199,11 @@ static int record(struct im_network *net, struct im_graph *graph, const struct i
     return err < 0 ? err : ended;
 }
 
-static int run(struct im_network *net, struct tr_graph_entry *e, const struct im_step *step)
+static int run(struct tr_network *net, struct tr_graph_entry *e, const struct tr_step *step)
 {
-    const struct im_step_ops *ops = net->ops->step;
+    const struct tr_step_ops *ops = net->ops->step;
     const int kind = step->first | step->last << 1;
-    struct im_recording **r = &e->recordings[kind];
+    struct tr_recording **r = &e->recordings[kind];
     int err = -ESTALE;
 
     if (*r)
@@ -224,11 +224,11 @@ static int run(struct im_network *net, struct tr_graph_entry *e, const struct im
 
 /* ---- steps ---- */
 
-static struct im_rule rule_of(const struct im_step *step)
+static struct tr_rule rule_of(const struct tr_step *step)
 {
-    const struct im_hyper *h = &step->hyper;
+    const struct tr_hyper *h = &step->hyper;
 
-    return (struct im_rule){.lr = h->lr,
+    return (struct tr_rule){.lr = h->lr,
                             .momentum = h->momentum,
                             .beta2 = h->beta2,
                             .eps = h->eps,
@@ -241,17 +241,17 @@ static struct im_rule rule_of(const struct im_step *step)
                             .updates = h->step - 1};
 }
 
-static int begin_empty(struct im_network *net, const struct im_rule *rule, const struct im_step *step)
+static int begin_empty(struct tr_network *net, const struct tr_rule *rule, const struct tr_step *step)
 {
-    int err = net->ops->step->stage(net->backend, &(struct im_inputs){.rule = rule});
+    int err = net->ops->step->stage(net->backend, &(struct tr_inputs){.rule = rule});
 
     return err < 0 ? err : enqueue(net, NULL, step);
 }
 
-int im_network_step_begin(struct im_network *net, const struct im_batch *batch, const struct im_step *step,
+int tr_network_step_begin(struct tr_network *net, const struct tr_batch *batch, const struct tr_step *step,
                           struct im_text *text)
 {
-    const struct im_rule rule = rule_of(step);
+    const struct tr_rule rule = rule_of(step);
     struct tr_graph_entry *e = NULL;
     int err = batch->n > 0 ? tr_network_check_labels(net, batch, text) : 0;
 
@@ -259,18 +259,18 @@ int im_network_step_begin(struct im_network *net, const struct im_batch *batch, 
         err = tr_network_entry(net, batch->n, batch->size, true, &e, text);
     if (err < 0)
         return err;
-    err = net->ops->step->refresh(net->backend, net->arenas[IM_ARENA_PARAMS],
-                                  im_network_floats(net, IM_ARENA_PARAMS), net->param_version);
+    err = net->ops->step->refresh(net->backend, net->arenas[TR_ARENA_PARAMS],
+                                  tr_network_floats(net, TR_ARENA_PARAMS), net->param_version);
     if (err == 0 && !e)
         err = begin_empty(net, &rule, step);
     if (err == 0 && e)
-        err = im_graph_stage(e->graph, batch, step->label_smoothing, step->divisor, &rule);
+        err = tr_graph_stage(e->graph, batch, step->label_smoothing, step->divisor, &rule);
     if (err == 0 && e)
         err = run(net, e, step);
     return err < 0 ? tr_network_failed(net, err, "training step", text) : 0;
 }
 
-int im_network_step_end(struct im_network *net, struct im_outcome *ret_outcome, struct im_text *text)
+int tr_network_step_end(struct tr_network *net, struct tr_outcome *ret_outcome, struct im_text *text)
 {
     int err = net->ops->step->wait(net->backend, ret_outcome);
 
@@ -282,7 +282,7 @@ int im_network_step_end(struct im_network *net, struct im_outcome *ret_outcome, 
     return 0;
 }
 
-int im_network_prefetch(struct im_network *net, const struct im_batch *batch, struct im_text *text)
+int tr_network_prefetch(struct tr_network *net, const struct tr_batch *batch, struct im_text *text)
 {
     const size_t bytes = (size_t)batch->n * (size_t)batch->size * (size_t)batch->size * 3;
     int err = net->ops->step->prefetch(net->backend, batch->pixels, bytes);
@@ -290,7 +290,7 @@ int im_network_prefetch(struct im_network *net, const struct im_batch *batch, st
     return err < 0 ? tr_network_failed(net, err, "training step", text) : 0;
 }
 
-bool im_network_pixels_taken(struct im_network *net)
+bool tr_network_pixels_taken(struct tr_network *net)
 {
     return net->ops->step->taken(net->backend) > 0; /* what is wrong with the device, _end() says */
 }

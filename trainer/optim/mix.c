@@ -35,10 +35,10 @@ static int within(int v, int size)
     return v < 0 ? 0 : v > size ? size : v;
 }
 
-struct im_mix tr_mix_box(double lambda, int size, int centre_y, int centre_x)
+struct tr_mix tr_mix_box(double lambda, int size, int centre_y, int centre_x)
 {
     int cut = (int)(size * sqrt(1 - lambda));
-    struct im_mix mix = {.kind = IM_MIX_CUT,
+    struct tr_mix mix = {.kind = TR_MIX_CUT,
                          .y0 = within(centre_y - cut / 2, size),
                          .y1 = within(centre_y + (cut + 1) / 2, size),
                          .x0 = within(centre_x - cut / 2, size),
@@ -48,11 +48,11 @@ struct im_mix tr_mix_box(double lambda, int size, int centre_y, int centre_x)
     return mix;
 }
 
-struct im_mix tr_mix_draw(const struct tr_mix_config *config, uint32_t epoch, uint64_t step, uint32_t rank,
+struct tr_mix tr_mix_draw(const struct tr_mix_config *config, uint32_t epoch, uint64_t step, uint32_t rank,
                           int size)
 {
     struct im_rng r = im_rng_at(config->seed, IM_RNG_MIX, epoch, step * RANKS + rank);
-    const struct im_mix none = {.kind = IM_MIX_NONE, .lambda = 1};
+    const struct tr_mix none = {.kind = TR_MIX_NONE, .lambda = 1};
     double choice, lambda;
     int y;
     bool cut;
@@ -65,7 +65,7 @@ struct im_mix tr_mix_draw(const struct tr_mix_config *config, uint32_t epoch, ui
     if (!(lambda < 1))
         return none;
     if (!cut)
-        return (struct im_mix){.kind = IM_MIX_UP, .lambda = lambda};
+        return (struct tr_mix){.kind = TR_MIX_UP, .lambda = lambda};
     y = (int)im_rng_below(&r, (uint64_t)size);
     return tr_mix_box(lambda, size, y, (int)im_rng_below(&r, (uint64_t)size));
 }

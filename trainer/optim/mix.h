@@ -1,5 +1,5 @@
 /* MixUp (Zhang et al. 2018) and CutMix (Yun et al. 2019): what one training batch is mixed with. Draws only;
- * the pixels are mixed by the op INPUT and the targets by the op LOSS (struct im_mix in backend.h).
+ * the pixels are mixed by the op INPUT and the targets by the op LOSS (struct tr_mix in backend.h).
  *
  * The semantics are those of timm 1.0 (data/mixup.py, Mixup in mode 'batch'): one draw a batch, the partner
  * of sample i is sample n-1-i, lambda ~ Beta(alpha, alpha), CutMix' lambda is corrected to the area that its
@@ -21,7 +21,7 @@ struct tr_mix_config {
 };
 
 /* The mix of one batch of size x size images: a pure function of all arguments. step: of the pass. */
-struct im_mix tr_mix_draw(const struct tr_mix_config *config, uint32_t epoch, uint64_t step, uint32_t rank,
+struct tr_mix tr_mix_draw(const struct tr_mix_config *config, uint32_t epoch, uint64_t step, uint32_t rank,
                           int size);
 
 /* Beta(alpha, alpha), for any alpha > 0: two gamma draws (Marsaglia and Tsang 2000) whose logarithms are
@@ -29,6 +29,6 @@ struct im_mix tr_mix_draw(const struct tr_mix_config *config, uint32_t epoch, ui
 double tr_beta(struct im_rng *r, double alpha);
 
 /* CutMix with the box of that share 1 - lambda about a centre, cut off at the edges. */
-struct im_mix tr_mix_box(double lambda, int size, int centre_y, int centre_x);
+struct tr_mix tr_mix_box(double lambda, int size, int centre_y, int centre_x);
 
 #endif

@@ -243,7 +243,7 @@ double tr_schedule_lr(const struct tr_schedule *s, uint64_t step)
                       : 1;
 
     if (conf->sweep)
-        return im_sweep_lr(conf->start_lr, conf->end_lr, step, (uint64_t)conf->num_iter);
+        return im_lr_range_lr(conf->start_lr, conf->end_lr, step, (uint64_t)conf->num_iter);
     if (is_by_epoch((enum im_conf_schedule)conf->schedule))
         return scale * warm * by_epoch(s, epoch, step);
     if ((double)step < s->warmup_steps) /* nothing need be left after it */

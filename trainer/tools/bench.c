@@ -27,18 +27,18 @@ enum { STEPS_MAX = 1000 }; /* whose times are kept */
 
 struct bench {
     struct im_conf conf;
-    struct im_network *net;
+    struct tr_network *net;
     bool locked;          /* the pixels, for a device */
     char plans[PATH_MAX]; /* file of what is known of the GPU's kernels */
-    struct im_graph *graph;
-    struct im_batch batch;
+    struct tr_graph *graph;
+    struct tr_batch batch;
     uint8_t *pixels;
     int32_t *labels;
     uint64_t steps;
     double *rates; /* images/s of each round */
     double cpu_ms; /* of all threads, for an image; measured on top of rates */
     int layers;
-    struct im_layer_time *times; /* [STEPS_MAX][layers]; profile only */
+    struct tr_layer_time *times; /* [STEPS_MAX][layers]; profile only */
     double *totals, *updates;    /* ms of each step, and of its update */
     int kept;
 };
@@ -71,7 +71,7 @@ static void lock(struct bench *b, size_t bytes)
 {
     struct im_text why = {""};
 
-    b->locked = im_network_lock_host(b->net, b->pixels, bytes, &why) == 0;
+    b->locked = tr_network_lock_host(b->net, b->pixels, bytes, &why) == 0;
     if (!b->locked)
         fprintf(stderr, "imsuper: the batch is not page-locked, and copied once more: %s\n", why.s);
 }
@@ -79,29 +79,29 @@ static void lock(struct bench *b, size_t bytes)
 static int open_bench(struct bench *b, bool is_profile, struct im_text *text)
 {
     int n = (int)b->conf.batch_size, size = (int)b->conf.image_size, err;
-    struct im_network_config config;
+    struct tr_network_config config;
 
     b->pixels = malloc((size_t)n * (size_t)size * (size_t)size * 3);
     b->labels = calloc((size_t)n, sizeof(*b->labels));
     b->rates = calloc((size_t)b->conf.passes, sizeof(*b->rates));
     if (!b->pixels || !b->labels || !b->rates)
         return im_fail(text, -ENOMEM, "no memory for a batch of %d images", n);
-    b->batch = (struct im_batch){.pixels = b->pixels, .labels = b->labels, .n = n, .size = size};
+    b->batch = (struct tr_batch){.pixels = b->pixels, .labels = b->labels, .n = n, .size = size};
     draw(b);
-    err = tr_network_config(&b->conf, (int)b->conf.classes, &config, text);
+    err = tr_network_configure(&b->conf, (int)b->conf.classes, &config, text);
     if (err == 0 && im_conf_gpu(&b->conf, 0) >= 0)
         config.device.index = im_conf_gpu(&b->conf, 0);
-    if (err == 0 && tr_plans_path(b->plans, sizeof b->plans) == 0)
+    if (err == 0 && tr_plan_cache_path(b->plans, sizeof b->plans) == 0)
         config.device.cache = b->plans;
     if (err == 0)
-        err = im_network_new(&config, &b->net, text);
+        err = tr_network_new(&config, &b->net, text);
     if (err == 0)
         lock(b, (size_t)n * (size_t)size * (size_t)size * 3);
     if (err == 0)
-        err = im_network_graph(b->net, n, size, true, &b->graph, text);
+        err = tr_network_graph(b->net, n, size, true, &b->graph, text);
     if (err < 0 || !is_profile)
         return err;
-    b->layers = im_graph_layers(b->graph);
+    b->layers = tr_graph_layers(b->graph);
     b->times = calloc((size_t)STEPS_MAX * (size_t)b->layers, sizeof(*b->times));
     b->totals = calloc(STEPS_MAX, sizeof(*b->totals));
     b->updates = calloc(STEPS_MAX, sizeof(*b->updates));
@@ -111,8 +111,8 @@ static int open_bench(struct bench *b, bool is_profile, struct im_text *text)
 static void close_bench(struct bench *b)
 {
     if (b->locked)
-        im_network_unlock_host(b->net, b->pixels);
-    im_network_free(b->net);
+        tr_network_unlock_host(b->net, b->pixels);
+    tr_network_free(b->net);
     free(b->pixels);
     free(b->labels);
     free(b->rates);
@@ -121,41 +121,41 @@ static void close_bench(struct bench *b)
     free(b->updates);
 }
 
-static int step_of_device(struct bench *b, const struct im_hyper *hyper, struct im_text *text)
+static int step_of_device(struct bench *b, const struct tr_hyper *hyper, struct im_text *text)
 {
-    const struct im_step how = {
+    const struct tr_step how = {
         .divisor = b->batch.n, .first = true, .last = true, .hyper = *hyper, .unscale = 1, .loss_scale = 1};
-    struct im_outcome outcome;
-    int err = im_network_step_begin(b->net, &b->batch, &how, text);
+    struct tr_outcome outcome;
+    int err = tr_network_step_begin(b->net, &b->batch, &how, text);
 
     if (err == 0) /* the next batch, as a run has it */
-        err = im_network_prefetch(b->net, &b->batch, text);
-    return err < 0 ? err : im_network_step_end(b->net, &outcome, text);
+        err = tr_network_prefetch(b->net, &b->batch, text);
+    return err < 0 ? err : tr_network_step_end(b->net, &outcome, text);
 }
 
 static int step(struct bench *b, struct im_text *text)
 {
-    const struct im_hyper hyper = {.lr = 1e-3, .momentum = 0.9, .weight_decay = 1e-4, .step = ++b->steps};
-    struct im_layer_time *times = b->times ? b->times + (size_t)b->kept * (size_t)b->layers : NULL;
-    struct im_tally tally;
+    const struct tr_hyper hyper = {.lr = 1e-3, .momentum = 0.9, .weight_decay = 1e-4, .step = ++b->steps};
+    struct tr_layer_time *times = b->times ? b->times + (size_t)b->kept * (size_t)b->layers : NULL;
+    struct tr_tally tally;
     im_ns began = im_now(), before_update;
     int err;
 
     if (times) {
         memset(times, 0, (size_t)b->layers * sizeof(*times));
-        im_graph_time(b->graph, times);
+        tr_graph_time(b->graph, times);
     }
     b->batch.step = b->steps;
     before_update = began;
-    if (!times && im_network_takes_steps(b->net)) {
+    if (!times && tr_network_takes_steps(b->net)) {
         err = step_of_device(b, &hyper, text);
     } else {
-        err = im_network_gradients(b->net, &b->batch, 0, 0, &tally, text);
+        err = tr_network_gradients(b->net, &b->batch, 0, 0, &tally, text);
         before_update = im_now();
         if (err == 0)
-            err = im_network_update(b->net, &hyper, 1);
+            err = tr_network_update(b->net, &hyper, 1);
     }
-    im_graph_time(b->graph, NULL);
+    tr_graph_time(b->graph, NULL);
     if (times && err == 0) {
         b->updates[b->kept] = (double)(im_now() - before_update) / 1e6;
         b->totals[b->kept] = (double)(im_now() - began) / 1e6;
@@ -197,7 +197,7 @@ static int measure(struct bench *b, struct im_text *text)
 static struct im_json *head(struct bench *b, const char *schema)
 {
     struct im_json *j = im_json_object();
-    struct im_network_bytes bytes = im_network_bytes(b->net);
+    struct tr_network_bytes bytes = tr_network_bytes(b->net);
     int rounds = (int)b->conf.passes;
 
     im_json_set_str(j, "schema", schema);
@@ -227,8 +227,8 @@ static int put(struct im_json *j)
 
 static void print_head(struct bench *b)
 {
-    const char *caution = im_network_caution(b->net);
-    struct im_network_bytes bytes = im_network_bytes(b->net);
+    const char *caution = tr_network_caution(b->net);
+    struct tr_network_bytes bytes = tr_network_bytes(b->net);
     int rounds = (int)b->conf.passes;
 
     printf("%s, %d images of %d px a step, --amp %s, random pixels\n",
@@ -261,7 +261,7 @@ static struct times layer_times(struct bench *b, int layer, double *scratch)
     return t;
 }
 
-static struct im_json *layer_json(const struct im_layer_facts *f, struct times t, double total)
+static struct im_json *layer_json(const struct tr_layer_facts *f, struct times t, double total)
 {
     struct im_json *j = im_json_object();
     double ms = t.forward + t.backward;
@@ -278,7 +278,7 @@ static struct im_json *layer_json(const struct im_layer_facts *f, struct times t
     return j;
 }
 
-static void layer_line(int i, const struct im_layer_facts *f, struct times t, double total)
+static void layer_line(int i, const struct tr_layer_facts *f, struct times t, double total)
 {
     double ms = t.forward + t.backward;
 
@@ -306,7 +306,7 @@ static int report_profile(struct bench *b)
                "backward", "share", "GFLOP/s", "GB/s", "kernel (forward)");
     }
     for (int i = 0; i < b->layers; i++) {
-        struct im_layer_facts facts = im_graph_layer(b->graph, i);
+        struct tr_layer_facts facts = tr_graph_layer(b->graph, i);
         struct times t = layer_times(b, i, scratch);
 
         sum += t.forward + t.backward;

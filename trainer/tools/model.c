@@ -22,42 +22,42 @@ enum { CLASSES_IMAGENET = 1000, CLASSES_CIFAR = 10 };
 struct table {
     struct im_conf conf;
     int classes;
-    struct im_model *model;
-    struct im_backend *ref;
-    struct im_graph *training, *evaluation; /* planned only */
+    struct tr_model *model;
+    struct tr_backend *ref;
+    struct tr_graph *training, *evaluation; /* planned only */
 };
 
 static const char *const kinds[] = {
-    [IM_OP_INPUT] = "input",     [IM_OP_CONV] = "conv", [IM_OP_BN] = "bn", [IM_OP_ADD] = "add",
-    [IM_OP_MAXPOOL] = "maxpool", [IM_OP_GAP] = "gap",   [IM_OP_FC] = "fc", [IM_OP_BLUR] = "blur",
-    [IM_OP_DROPPATH] = "drop",   [IM_OP_LOSS] = "loss",
+    [TR_OP_INPUT] = "input",     [TR_OP_CONV] = "conv", [TR_OP_BN] = "bn", [TR_OP_ADD] = "add",
+    [TR_OP_MAXPOOL] = "maxpool", [TR_OP_GAP] = "gap",   [TR_OP_FC] = "fc", [TR_OP_BLUR] = "blur",
+    [TR_OP_DROPPATH] = "drop",   [TR_OP_LOSS] = "loss",
 };
 
 /* One row. */
 struct row {
-    const struct im_layer *layer;
-    struct im_shape y;
+    const struct tr_layer *layer;
+    struct tr_shape y;
     char op[48];
     uint64_t params, macs;
     size_t bytes;
 };
 
-static uint64_t params_of(const struct im_model *m, const struct im_layer *l)
+static uint64_t params_of(const struct tr_model *m, const struct tr_layer *l)
 {
     if (l->tensor < 0)
         return 0;
-    return m->tensors[l->tensor].count + (l->kind == IM_OP_CONV ? 0 : m->tensors[l->tensor + 1].count);
+    return m->tensors[l->tensor].count + (l->kind == TR_OP_CONV ? 0 : m->tensors[l->tensor + 1].count);
 }
 
 static struct row row_of(const struct table *t, int i)
 {
-    const struct im_model *m = t->model;
-    const struct im_layer *l = &m->layers[i];
-    struct im_layer_size size = im_graph_size(t->training, i);
+    const struct tr_model *m = t->model;
+    const struct tr_layer *l = &m->layers[i];
+    struct tr_layer_size size = tr_graph_size(t->training, i);
     struct row r = {
         .layer = l, .y = size.y, .params = params_of(m, l), .bytes = size.bytes + size.save_bytes};
 
-    if (l->kind == IM_OP_CONV || l->kind == IM_OP_FC)
+    if (l->kind == TR_OP_CONV || l->kind == TR_OP_FC)
         r.macs = m->tensors[l->tensor].count * (uint64_t)size.y.h * (uint64_t)size.y.w;
     if (l->kernel > 0)
         snprintf(r.op, sizeof(r.op), "%s %dx%d%s", kinds[l->kind], l->kernel, l->kernel,
@@ -69,37 +69,37 @@ static struct row row_of(const struct table *t, int i)
 
 /* ---- planning ---- */
 
-static_assert((int)IM_AMP_BF16 == (int)IM_PRECISION_BF16 && (int)IM_AMP_FP16 == (int)IM_PRECISION_FP16,
+static_assert((int)IM_AMP_BF16 == (int)TR_PRECISION_BF16 && (int)IM_AMP_FP16 == (int)TR_PRECISION_FP16,
               "in step");
 
-static int plan(struct table *t, bool training, struct im_graph **ret_graph, struct im_text *text)
+static int plan(struct table *t, bool training, struct tr_graph **ret_graph, struct im_text *text)
 {
-    struct im_graph_config config = {.ops = &im_backend_ref,
+    struct tr_graph_config config = {.ops = &tr_backend_ref,
                                      .backend = t->ref,
                                      .model = t->model,
                                      .n = (int)t->conf.batch_size,
                                      .size = (int)t->conf.image_size,
                                      .training = training,
                                      .std = {1, 1, 1},
-                                     .precision = (enum im_precision)t->conf.amp};
+                                     .precision = (enum tr_precision)t->conf.amp};
 
-    return im_graph_new(&config, ret_graph, text);
+    return tr_graph_new(&config, ret_graph, text);
 }
 
 /* On the reference backend: its plans are arithmetic, and its layouts have no padding. */
 static int open_table(struct table *t, struct im_text *text)
 {
     const struct im_conf *c = &t->conf;
-    const struct im_model_config config = {.name = im_conf_choice(IM_KEY_model, c->model),
-                                           .stem = (enum im_stem)c->stem,
-                                           .head = (enum im_head)c->head,
-                                           .blurpool = (enum im_blurpool)c->blurpool,
+    const struct tr_model_config config = {.name = im_conf_choice(IM_KEY_model, c->model),
+                                           .stem = (enum tr_stem)c->stem,
+                                           .head = (enum tr_head)c->head,
+                                           .blurpool = (enum tr_blurpool)c->blurpool,
                                            .classes = t->classes,
                                            .drop_path_rate = c->drop_path_rate};
-    int err = im_model_new(&config, &t->model, text);
+    int err = tr_model_new(&config, &t->model, text);
 
     if (err == 0)
-        err = im_backend_ref.open(1, &t->ref, text);
+        err = tr_backend_ref.open(1, &t->ref, text);
     if (err == 0)
         err = plan(t, true, &t->training, text);
     return err < 0 ? err : plan(t, false, &t->evaluation, text);
@@ -107,10 +107,10 @@ static int open_table(struct table *t, struct im_text *text)
 
 static void close_table(struct table *t)
 {
-    im_graph_free(t->training);
-    im_graph_free(t->evaluation);
-    im_backend_ref.close(t->ref);
-    im_model_free(t->model);
+    tr_graph_free(t->training);
+    tr_graph_free(t->evaluation);
+    tr_backend_ref.close(t->ref);
+    tr_model_free(t->model);
 }
 
 /* ---- what is said ---- */
@@ -122,11 +122,11 @@ struct totals {
 
 static struct totals totals_of(const struct table *t)
 {
-    const struct im_model *m = t->model;
+    const struct tr_model *m = t->model;
     struct totals sum = {.params = m->param_count,
                          .param_bytes = m->param_floats * sizeof(float),
-                         .training_bytes = im_graph_bytes(t->training),
-                         .evaluation_bytes = im_graph_bytes(t->evaluation)};
+                         .training_bytes = tr_graph_bytes(t->training),
+                         .evaluation_bytes = tr_graph_bytes(t->evaluation)};
 
     for (int i = 0; i < m->layer_count; i++)
         sum.macs += row_of(t, i).macs;
@@ -135,7 +135,7 @@ static struct totals totals_of(const struct table *t)
 
 static void print_table(const struct table *t)
 {
-    const struct im_model *m = t->model;
+    const struct tr_model *m = t->model;
     const double mib = 1 << 20;
     struct totals sum = totals_of(t);
 
@@ -183,7 +183,7 @@ static struct im_json *row_json(const struct row *r)
 
 static int print_json(const struct table *t)
 {
-    const struct im_model *m = t->model;
+    const struct tr_model *m = t->model;
     struct im_json *j = im_json_object(), *layers = im_json_array();
     struct totals sum = totals_of(t);
     int err;
@@ -221,7 +221,7 @@ static void say(void *argument, const char *line)
 /* What of the file of weights does not fit, all of it. */
 static int check_file(const struct table *t, struct im_text *text)
 {
-    const struct im_model *m = t->model;
+    const struct tr_model *m = t->model;
     struct tr_safetensors *file = NULL;
     int err = tr_safetensors_open(t->conf.init_from, &file, text);
     size_t misfits;

@@ -21,7 +21,7 @@ struct bench {
     struct au_decoder *decoder;
     struct au_renderer *renderer;
     struct imk_image_ops ops;
-    struct au_plan plans[SAMPLE_MAX];
+    struct au_crop plans[SAMPLE_MAX];
     struct au_image images[SAMPLE_MAX];
     im_ns best[SAMPLE_MAX];                      /* of the figure being measured */
     unsigned char *source, *rows, *out, *tables; /* for the resize alone */
@@ -149,7 +149,7 @@ static int set_up(struct bench *b, unsigned cpu_flags)
 
         if (au_decoder_open(b->decoder, file->bytes, file->n, &b->images[i], NULL) != 0)
             return -1;
-        b->plans[i] = au_plan_make(&job, b->images[i].width, b->images[i].height);
+        b->plans[i] = au_crop_make(&job, b->images[i].width, b->images[i].height);
         struct imk_box box = b->plans[i].box;
         struct imk_axis h = {box.w, b->size, 0, b->size, false}, v = {box.h, b->size, 0, b->size, false};
         size_t source = (size_t)3 * box.w * box.h, tables = imk_taps_bytes(&h) + imk_taps_bytes(&v) + 64;

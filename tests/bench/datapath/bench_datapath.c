@@ -110,11 +110,11 @@ static int decode_one(struct bench *b, uint64_t sample)
     struct au_job job = job_of(b, sample);
     struct au_image image;
     struct au_pixels pixels;
-    struct au_plan plan;
+    struct au_crop plan;
 
     if (au_decoder_open(b->decoder, file->bytes, file->n, &image, NULL) != 0)
         return -EBADMSG;
-    plan = au_plan_make(&job, image.width, image.height);
+    plan = au_crop_make(&job, image.width, image.height);
     return au_decoder_region(b->decoder, &plan.box, &pixels, NULL) == 0 ? 0 : -EBADMSG;
 }
 

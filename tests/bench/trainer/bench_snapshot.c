@@ -18,12 +18,12 @@
 struct options {
     const char *model;
     int classes, rounds;
-    enum im_optimizer optimizer;
+    enum tr_optimizer optimizer;
 };
 
 static struct options parse(int argc, char **argv)
 {
-    struct options o = {.model = "resnet50", .classes = 1000, .rounds = 20, .optimizer = IM_OPTIMIZER_SGD};
+    struct options o = {.model = "resnet50", .classes = 1000, .rounds = 20, .optimizer = TR_OPTIMIZER_SGD};
     const struct option table[] = {
         {"model", required_argument, NULL, 'm'},
         {"classes", required_argument, NULL, 'c'},
@@ -45,7 +45,7 @@ static struct options parse(int argc, char **argv)
             o.rounds = (int)strtol(optarg, NULL, 10);
             break;
         case 'a':
-            o.optimizer = IM_OPTIMIZER_ADAMW;
+            o.optimizer = TR_OPTIMIZER_ADAMW;
             break;
         default:
             fprintf(stderr, "usage: bench_snapshot [--model M] [--classes N] [--rounds N] [--adamw]\n");
@@ -153,7 +153,7 @@ static void print(const struct options *o, const struct times *t)
 int main(int argc, char **argv)
 {
     const struct options o = parse(argc, argv);
-    const struct im_network_config config = {.model = o.model,
+    const struct tr_network_config config = {.model = o.model,
                                              .classes = o.classes,
                                              .backend = "onednn",
                                              .threads = 1,
@@ -161,10 +161,10 @@ int main(int argc, char **argv)
                                              .std = {1, 1, 1}};
     struct times times = {.ms = calloc((size_t)o.rounds, sizeof *times.ms),
                           .cpu_ms = calloc((size_t)o.rounds, sizeof *times.cpu_ms)};
-    struct im_network *net = NULL;
+    struct tr_network *net = NULL;
     struct im_text text = {""};
     struct tr_state state = {0};
-    int err = times.ms && times.cpu_ms ? im_network_new(&config, &net, &text) : -ENOMEM;
+    int err = times.ms && times.cpu_ms ? tr_network_new(&config, &net, &text) : -ENOMEM;
 
     if (err == 0)
         err = tr_state_init(&state, net);
@@ -175,7 +175,7 @@ int main(int argc, char **argv)
     else
         fprintf(stderr, "bench_snapshot: %s\n", text.s[0] ? text.s : strerror(-err));
     tr_state_fini(&state);
-    im_network_free(net);
+    tr_network_free(net);
     free(times.ms);
     free(times.cpu_ms);
     return err < 0;

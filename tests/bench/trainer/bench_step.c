@@ -81,14 +81,14 @@ static struct options parse(int argc, char **argv)
     return o;
 }
 
-static int step(struct im_network *net, const struct options *o, const struct im_batch *batch,
+static int step(struct tr_network *net, const struct options *o, const struct tr_batch *batch,
                 struct im_text *text)
 {
-    struct im_hyper hyper = {.lr = 0.01, .momentum = 0.9, .weight_decay = 1e-4};
-    struct im_tally tally;
+    struct tr_hyper hyper = {.lr = 0.01, .momentum = 0.9, .weight_decay = 1e-4};
+    struct tr_tally tally;
 
-    return o->eval ? im_network_eval_step(net, batch, NULL, &tally, text)
-                   : im_network_train_step(net, batch, &hyper, 0.1f, &tally, text);
+    return o->eval ? tr_network_eval_step(net, batch, NULL, &tally, text)
+                   : tr_network_train_step(net, batch, &hyper, 0.1f, &tally, text);
 }
 
 /* Processor time of all threads: what a step costs, also on a machine that others use. Set
@@ -101,10 +101,10 @@ static double cpu_seconds(void)
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-static int measure(struct im_network *net, const struct options *o, const struct im_batch *batch,
+static int measure(struct tr_network *net, const struct options *o, const struct tr_batch *batch,
                    struct im_text *text)
 {
-    struct im_network_bytes bytes;
+    struct tr_network_bytes bytes;
     im_ns start, best = UINT64_MAX, total;
     int steps = 0, err = step(net, o, batch, text);
     double cpu = cpu_seconds();
@@ -122,7 +122,7 @@ static int measure(struct im_network *net, const struct options *o, const struct
         return err;
     total = im_now() - start;
     cpu = cpu_seconds() - cpu;
-    bytes = im_network_bytes(net);
+    bytes = tr_network_bytes(net);
     printf("model=%s backend=%s mode=%s batch=%d size=%d threads=%d steps=%d images_per_s=%.2f "
            "best_images_per_s=%.2f cpu_ms_per_image=%.2f arenas_mib=%zu "
            "activations_mib=%zu private_mib=%zu\n",
@@ -133,10 +133,10 @@ static int measure(struct im_network *net, const struct options *o, const struct
     return 0;
 }
 
-static int print_layers(struct im_network *net, const struct options *o, struct im_text *text)
+static int print_layers(struct tr_network *net, const struct options *o, struct im_text *text)
 {
     char *lines = calloc(1, 1 << 16);
-    int err = lines ? im_network_describe(net, o->batch, o->size, !o->eval, lines, 1 << 16, text) : -1;
+    int err = lines ? tr_network_describe(net, o->batch, o->size, !o->eval, lines, 1 << 16, text) : -1;
 
     if (err >= 0)
         fputs(lines, stdout);
@@ -147,12 +147,12 @@ static int print_layers(struct im_network *net, const struct options *o, struct 
 int main(int argc, char **argv)
 {
     struct options o = parse(argc, argv);
-    struct im_network_config config = {
+    struct tr_network_config config = {
         .model = o.model,
         .classes = o.classes,
         .backend = o.backend,
         .threads = o.threads,
-        .precision = o.bf16 ? IM_PRECISION_BF16 : IM_PRECISION_FP32,
+        .precision = o.bf16 ? TR_PRECISION_BF16 : TR_PRECISION_FP32,
         .seed = 1,
         .mean = {0.485f, 0.456f, 0.406f},
         .std = {0.229f, 0.224f, 0.225f},
@@ -161,29 +161,29 @@ int main(int argc, char **argv)
     size_t pixel_count = (size_t)o.batch * (size_t)o.size * (size_t)o.size * 3;
     uint8_t *pixels = malloc(pixel_count);
     int32_t *labels = calloc((size_t)o.batch, sizeof(*labels));
-    struct im_batch batch = {.pixels = pixels, .labels = labels, .n = o.batch, .size = o.size};
-    struct im_network *net = NULL;
+    struct tr_batch batch = {.pixels = pixels, .labels = labels, .n = o.batch, .size = o.size};
+    struct tr_network *net = NULL;
     struct im_text text = {{0}};
     struct im_conf conf;
     int err;
 
     im_conf_defaults(&conf);
     err = pixels && labels ? im_conf_set(&conf, "stem", o.stem, &text) : -1;
-    config.stem = (enum im_stem)conf.stem;
+    config.stem = (enum tr_stem)conf.stem;
 
     for (size_t i = 0; err == 0 && i < pixel_count; i++)
         pixels[i] = (uint8_t)im_rng_u32(&r);
     for (int i = 0; err == 0 && i < o.batch; i++)
         labels[i] = (int32_t)im_rng_below(&r, (uint64_t)o.classes);
     if (err == 0)
-        err = im_network_new(&config, &net, &text);
+        err = tr_network_new(&config, &net, &text);
     if (err == 0 && o.layers)
         err = print_layers(net, &o, &text);
     if (err == 0)
         err = measure(net, &o, &batch, &text);
     if (err < 0)
         fprintf(stderr, "bench_step: %s\n", text.s);
-    im_network_free(net);
+    tr_network_free(net);
     free(pixels);
     free(labels);
     return err < 0 ? 1 : 0;

@@ -487,7 +487,7 @@ static struct channel statistics(const struct norm *v, size_t c)
         k.mean += (double)v->x.host[i * v->c + c] / (double)v->m;
     for (size_t i = 0; i < v->m; i++)
         k.var += pow((double)v->x.host[i * v->c + c] - k.mean, 2) / (double)v->m;
-    k.inv_dev = 1 / sqrt(k.var + (double)IM_BN_EPS);
+    k.inv_dev = 1 / sqrt(k.var + (double)TR_BN_EPS);
     return k;
 }
 

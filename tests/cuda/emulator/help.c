@@ -140,20 +140,20 @@ void array_set(struct array *a, size_t i, double value)
         ((uint16_t *)a->data)[i] = encode(a->type, round_to(a->type, value));
 }
 
-size_t numbers(struct im_shape s)
+size_t numbers(struct tr_shape s)
 {
     return (size_t)s.n * (size_t)s.c * (size_t)s.h * (size_t)s.w;
 }
 
 /* Where the element at plain index i is in NHWC. */
-static size_t place(struct im_shape s, int pitch, size_t i)
+static size_t place(struct tr_shape s, int pitch, size_t i)
 {
     const size_t area = (size_t)s.h * (size_t)s.w, pixel = i % area, c = i / area % (size_t)s.c;
 
     return (i / area / (size_t)s.c * area + pixel) * (size_t)pitch + c;
 }
 
-struct array array_of(enum imk_cuda_type type, struct im_shape s, int pitch, float *nchw, bool is_aligned)
+struct array array_of(enum imk_cuda_type type, struct tr_shape s, int pitch, float *nchw, bool is_aligned)
 {
     struct array a = array_new(type, (size_t)s.n * (size_t)s.h * (size_t)s.w * (size_t)pitch, is_aligned);
 
@@ -166,7 +166,7 @@ struct array array_of(enum imk_cuda_type type, struct im_shape s, int pitch, flo
     return a;
 }
 
-void plain_of(const struct array *a, struct im_shape s, int pitch, float *ret_nchw)
+void plain_of(const struct array *a, struct tr_shape s, int pitch, float *ret_nchw)
 {
     for (size_t i = 0; i < a->count; i++)
         if (i % (size_t)pitch >= (size_t)s.c && array_get(a, i) != 0)

@@ -39,10 +39,10 @@ void array_set(struct array *a, size_t i, double value); /* rounds */
 
 /* NHWC with pitch from and to NCHW. Into: padding becomes zero, numbers are rounded, and nchw holds them as
  * they are now. Out: fails unless the padding is zero. */
-struct array array_of(enum imk_cuda_type type, struct im_shape s, int pitch, float *nchw, bool is_aligned);
-void plain_of(const struct array *a, struct im_shape s, int pitch, float *ret_nchw);
+struct array array_of(enum imk_cuda_type type, struct tr_shape s, int pitch, float *nchw, bool is_aligned);
+void plain_of(const struct array *a, struct tr_shape s, int pitch, float *ret_nchw);
 
-size_t numbers(struct im_shape s);
+size_t numbers(struct tr_shape s);
 
 /* Draws from a normal distribution; other items, other numbers. The caller frees it. */
 float *drawn(size_t count, uint64_t item);

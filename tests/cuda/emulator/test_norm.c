@@ -31,7 +31,7 @@ enum { LAYERS = sizeof(layers) / sizeof(*layers) };
 struct bench {
     struct layer l;
     enum imk_cuda_type type;
-    struct im_op op;
+    struct tr_op op;
     struct imk_cuda_rows rows;
     float *x, *x2, *dy[2], *y, *dx, *dx2, *got;                       /* NCHW */
     float *gamma, *beta, *save, *run_mean, *run_var, *dgamma, *dbeta; /* the reference's */
@@ -49,13 +49,13 @@ static struct array same_as(const struct array *a, bool is_aligned)
 static struct bench bench_new(const struct layer *l, enum imk_cuda_type type)
 {
     struct bench b = {.l = *l, .type = type};
-    const struct im_shape s = {l->n, l->c, l->h, l->w};
+    const struct tr_shape s = {l->n, l->c, l->h, l->w};
     const size_t count = numbers(s), c = (size_t)l->c;
     float **const channels[] = {&b.run_var,     &b.dgamma,     &b.dbeta,     &b.mean,     &b.var, &b.inv,
                                 &b.my_run_mean, &b.my_run_var, &b.my_dgamma, &b.my_dbeta, &b.sums};
 
     b.op =
-        (struct im_op){.kind = IM_OP_BN, .x = s, .y = s, .relu = l->relu, .adds = l->adds, .training = true};
+        (struct tr_op){.kind = TR_OP_BN, .x = s, .y = s, .relu = l->relu, .adds = l->adds, .training = true};
     b.rows = (struct imk_cuda_rows){(int64_t)l->n * l->h * l->w, l->c, l->pitch, type};
     b.x = drawn(count, 1);
     for (size_t i = 0; i < count; i++)
@@ -100,9 +100,9 @@ static void bench_free(struct bench *b)
     free(b->scratch);
 }
 
-static struct im_exec exec_of(struct bench *b)
+static struct tr_exec exec_of(struct bench *b)
 {
-    return (struct im_exec){.x = b->x,
+    return (struct tr_exec){.x = b->x,
                             .x2 = b->x2,
                             .y = b->y,
                             .save = b->save,
@@ -170,7 +170,7 @@ static void training_is_the_references(void **state)
         EACH_TYPE(type)
         {
             struct bench b = bench_new(&layers[i], type);
-            struct im_exec e = exec_of(&b);
+            struct tr_exec e = exec_of(&b);
             const size_t c = (size_t)b.l.c;
             const double root = sqrt((double)b.rows.rows);
             double steep;
@@ -215,7 +215,7 @@ static void check_statistics(struct bench *b)
 static void take_statistics(const struct layer *l, enum imk_cuda_type type, unsigned order)
 {
     struct bench b = bench_new(l, type);
-    struct im_exec e = exec_of(&b);
+    struct tr_exec e = exec_of(&b);
     const struct imk_cuda_bn_stats a = {.shape = b.rows,
                                         .x = b.ax.data,
                                         .mean = b.mean,
@@ -223,8 +223,8 @@ static void take_statistics(const struct layer *l, enum imk_cuda_type type, unsi
                                         .inv = b.inv,
                                         .run_mean = b.my_run_mean,
                                         .run_var = b.my_run_var,
-                                        .eps = IM_BN_EPS,
-                                        .momentum = IM_BN_MOMENTUM,
+                                        .eps = TR_BN_EPS,
+                                        .momentum = TR_BN_MOMENTUM,
                                         .scratch = b.scratch};
 
     emulation_seed(order);
@@ -238,7 +238,7 @@ static void take_statistics(const struct layer *l, enum imk_cuda_type type, unsi
 static void take_statistics_of_two(const struct layer *l, enum imk_cuda_type type, unsigned order)
 {
     struct bench b = bench_new(l, type);
-    struct im_exec e = exec_of(&b);
+    struct tr_exec e = exec_of(&b);
     const int64_t rows = b.rows.rows, first = (rows + 2) / 3;
     const size_t numbers_told = 2 * (size_t)l->c + 1;
     double *told[2] = {malloc(numbers_told * sizeof(double)), malloc(numbers_told * sizeof(double))}, count;
@@ -249,8 +249,8 @@ static void take_statistics_of_two(const struct layer *l, enum imk_cuda_type typ
                                               .count = &count,
                                               .run_mean = b.my_run_mean,
                                               .run_var = b.my_run_var,
-                                              .eps = IM_BN_EPS,
-                                              .momentum = IM_BN_MOMENTUM};
+                                              .eps = TR_BN_EPS,
+                                              .momentum = TR_BN_MOMENTUM};
 
     emulation_seed(order);
     memset(told[1], 0, numbers_told * sizeof(double));
@@ -319,8 +319,8 @@ static void evaluation_takes_the_running_variance(void **state)
         {
             struct bench b = bench_new(&layers[i], type);
             const struct imk_cuda_affine affine = {
-                .mean = b.run_mean, .var = b.run_var, .gamma = b.gamma, .beta = b.beta, .eps = IM_BN_EPS};
-            struct im_exec e = exec_of(&b);
+                .mean = b.run_mean, .var = b.run_var, .gamma = b.gamma, .beta = b.beta, .eps = TR_BN_EPS};
+            struct tr_exec e = exec_of(&b);
 
             b.op.training = false;
             assert_int_equal(tr_ref_bn_forward(&b.op, &e), 0);

@@ -11,15 +11,15 @@
 #include "kernels/cuda/loss.h"
 #include "trainer/backends/ref/ops.h"
 
-static const struct im_mix mixes[] = {
-    {.kind = IM_MIX_NONE, .lambda = 1},
-    {.kind = IM_MIX_UP, .lambda = 0.3},
-    {.kind = IM_MIX_UP, .lambda = 0.5},
-    {.kind = IM_MIX_CUT, .lambda = 0.6, .y0 = 1, .y1 = 4, .x0 = 2, .x1 = 5},
+static const struct tr_mix mixes[] = {
+    {.kind = TR_MIX_NONE, .lambda = 1},
+    {.kind = TR_MIX_UP, .lambda = 0.3},
+    {.kind = TR_MIX_UP, .lambda = 0.5},
+    {.kind = TR_MIX_CUT, .lambda = 0.6, .y0 = 1, .y1 = 4, .x0 = 2, .x1 = 5},
 };
 enum { MIXES = sizeof(mixes) / sizeof(*mixes) };
 
-static struct imk_cuda_mix device_mix(const struct im_mix *m)
+static struct imk_cuda_mix device_mix(const struct tr_mix *m)
 {
     return (struct imk_cuda_mix){
         .lambda = m->lambda, .kind = m->kind, .y0 = m->y0, .y1 = m->y1, .x0 = m->x0, .x1 = m->x1};
@@ -27,10 +27,10 @@ static struct imk_cuda_mix device_mix(const struct im_mix *m)
 
 /* One batch of n images of h x w in each type. The largest value is about 2.7; three fp32 roundings of it,
  * and those of the two factors. */
-static void check_input(int n, int h, int w, int pitch, const struct im_mix *mix, bool is_aligned)
+static void check_input(int n, int h, int w, int pitch, const struct tr_mix *mix, bool is_aligned)
 {
-    const struct im_shape shape = {n, 3, h, w};
-    const struct im_op op = {.kind = IM_OP_INPUT,
+    const struct tr_shape shape = {n, 3, h, w};
+    const struct tr_op op = {.kind = TR_OP_INPUT,
                              .x = shape,
                              .y = shape,
                              .mean = {0.485f, 0.456f, 0.406f},
@@ -42,7 +42,7 @@ static void check_input(int n, int h, int w, int pitch, const struct im_mix *mix
 
     for (size_t i = 0; i < numbers(shape); i++)
         pixels[i] = (uint8_t)im_rng_u32(&r);
-    tr_ref_input(&op, &(struct im_exec){.pixels = pixels, .mix = mix, .y = want});
+    tr_ref_input(&op, &(struct tr_exec){.pixels = pixels, .mix = mix, .y = want});
     EACH_TYPE(type)
     {
         struct array y = array_new(type, (size_t)n * (size_t)h * (size_t)w * (size_t)pitch, is_aligned);
@@ -53,7 +53,7 @@ static void check_input(int n, int h, int w, int pitch, const struct im_mix *mix
                                    .h = h,
                                    .w = w,
                                    .pitch = pitch,
-                                   .mix = mix->kind == IM_MIX_NONE ? NULL : &on_device};
+                                   .mix = mix->kind == TR_MIX_NONE ? NULL : &on_device};
 
         memcpy(a.mean, op.mean, sizeof(a.mean));
         memcpy(a.std, op.std, sizeof(a.std));
@@ -104,10 +104,10 @@ struct loss_case {
     double smoothing, divisor, scale;
     bool masked;
     double spread; /* of the logits */
-    struct im_loss loss;
+    struct tr_loss loss;
 };
 
-static void check_tally(const struct imk_cuda_tally *got, const struct im_tally *want, double terms)
+static void check_tally(const struct imk_cuda_tally *got, const struct tr_tally *want, double terms)
 {
     if (isnan(want->loss_sum))
         assert_true(isnan(got->loss_sum));
@@ -121,21 +121,21 @@ static void check_tally(const struct imk_cuda_tally *got, const struct im_tally 
 /* p is off by some roundings of exponentials whose arguments may be some dozens: 40 * 2^-24 and a few more.
  * Of binary cross-entropy each term is off by a rounding or two of its own. */
 static void compare_loss(const struct loss_case *c, enum imk_cuda_type x_type, enum imk_cuda_type dx_type,
-                         const struct im_mix *mix, float *logits, const int32_t *labels, const uint8_t *valid)
+                         const struct tr_mix *mix, float *logits, const int32_t *labels, const uint8_t *valid)
 {
-    const struct im_shape shape = {c->n, c->classes, 1, 1};
+    const struct tr_shape shape = {c->n, c->classes, 1, 1};
     struct array x = array_of(x_type, shape, c->x_pitch, logits, true);
     struct array dx = array_new(dx_type, (size_t)c->n * (size_t)c->dx_pitch, true);
     float *want = blank(numbers(shape)), *got = blank(numbers(shape));
-    struct im_tally tally;
+    struct tr_tally tally;
     struct imk_cuda_tally on_device;
     const struct imk_cuda_mix device = device_mix(mix);
     const struct imk_cuda_loss_terms terms = {c->smoothing, c->divisor};
     const double scale = c->scale;
     void *scratch = malloc(imk_cuda_loss_scratch(c->n));
-    const struct im_op op = {.kind = IM_OP_LOSS, .x = shape, .training = true, .loss = c->loss};
-    const bool is_mean = c->loss.kind == IM_LOSS_BCE && !c->loss.sums_classes;
-    const struct imk_cuda_loss a = {.kind = c->loss.kind == IM_LOSS_BCE ? IMK_CUDA_BCE : IMK_CUDA_CE,
+    const struct tr_op op = {.kind = TR_OP_LOSS, .x = shape, .training = true, .loss = c->loss};
+    const bool is_mean = c->loss.kind == TR_LOSS_BCE && !c->loss.sums_classes;
+    const struct imk_cuda_loss a = {.kind = c->loss.kind == TR_LOSS_BCE ? IMK_CUDA_BCE : IMK_CUDA_CE,
                                     .threshold = c->loss.threshold,
                                     .sums_classes = c->loss.sums_classes,
                                     .x = x.data,
@@ -148,14 +148,14 @@ static void compare_loss(const struct loss_case *c, enum imk_cuda_type x_type, e
                                     .dx_pitch = c->dx_pitch,
                                     .labels = labels,
                                     .valid = c->masked ? valid : NULL,
-                                    .mix = mix->kind == IM_MIX_NONE ? NULL : &device,
+                                    .mix = mix->kind == TR_MIX_NONE ? NULL : &device,
                                     .terms = &terms,
                                     .scale = c->scale > 0 ? &scale : NULL,
                                     .scratch = scratch,
                                     .tally = &on_device};
     double factor;
 
-    tr_ref_loss(&op, &(struct im_exec){.x = logits,
+    tr_ref_loss(&op, &(struct tr_exec){.x = logits,
                                        .labels = labels,
                                        .valid = a.valid,
                                        .mix = mix,
@@ -182,7 +182,7 @@ static void compare_loss(const struct loss_case *c, enum imk_cuda_type x_type, e
     array_free(&dx);
 }
 
-static void check_loss(const struct loss_case *c, const struct im_mix *mix)
+static void check_loss(const struct loss_case *c, const struct tr_mix *mix)
 {
     const size_t count = (size_t)c->n * (size_t)c->classes;
     int32_t *labels = malloc((size_t)c->n * sizeof(*labels));
@@ -260,8 +260,8 @@ static void binary_loss_and_gradient_are_the_references(void **state)
         for (size_t k = 0; k < sizeof(thresholds) / sizeof(*thresholds); k++) {
             struct loss_case c = cases[i];
 
-            c.loss = (struct im_loss){
-                .kind = IM_LOSS_BCE, .threshold = thresholds[k], .sums_classes = (i + k) % 2};
+            c.loss = (struct tr_loss){
+                .kind = TR_LOSS_BCE, .threshold = thresholds[k], .sums_classes = (i + k) % 2};
             for (int m = 0; m < MIXES; m++)
                 check_loss(&c, &mixes[m]);
         }
@@ -275,7 +275,7 @@ static void binary_loss_of_large_logits_and_of_equal_labels(void **state)
                                 .classes = 4,
                                 .x_pitch = 4,
                                 .dx_pitch = 4,
-                                .loss = {.kind = IM_LOSS_BCE, .sums_classes = true}};
+                                .loss = {.kind = TR_LOSS_BCE, .sums_classes = true}};
     const int32_t labels[2] = {1, 1};
     float logits[8] = {1000, -1000, 1000, 0, -1e-30f, 88, -104, 3e38f};
 

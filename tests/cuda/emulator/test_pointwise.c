@@ -12,9 +12,9 @@
 static const size_t counts[] = {1, 7, 8, 9, 2048, 5003};
 enum { COUNTS = sizeof(counts) / sizeof(*counts) };
 
-static struct im_shape flat(size_t count)
+static struct tr_shape flat(size_t count)
 {
-    return (struct im_shape){1, 1, 1, (int)count};
+    return (struct tr_shape){1, 1, 1, (int)count};
 }
 
 /* What a row of count numbers should be. */
@@ -197,7 +197,7 @@ static void odd_lengths_and_places_are_cast_too(void **state)
 /* Rows of logits. */
 static void check_rows(int rows, int c, int pitch, enum imk_cuda_type type)
 {
-    const struct im_shape s = {rows, c, 1, 1};
+    const struct tr_shape s = {rows, c, 1, 1};
     float *x = drawn(numbers(s), 1), *x2 = drawn(numbers(s), 2), *b = drawn((size_t)c, 3),
           *want = blank(numbers(s));
     float *sums = blank((size_t)c), *want_sums = blank((size_t)c), *got = blank(numbers(s));

@@ -22,12 +22,12 @@ static const struct layer layers[] = {
 };
 enum { LAYERS = sizeof(layers) / sizeof(*layers) };
 
-static struct im_op op_of(const struct layer *l, enum im_op_kind kind)
+static struct tr_op op_of(const struct layer *l, enum tr_op_kind kind)
 {
     const int oh = (l->h + 2 * l->pad - l->kernel) / l->stride + 1,
               ow = (l->w + 2 * l->pad - l->kernel) / l->stride + 1;
 
-    return (struct im_op){.kind = kind,
+    return (struct tr_op){.kind = kind,
                           .x = {l->n, l->c, l->h, l->w},
                           .y = {l->n, l->c, oh, ow},
                           .kernel = l->kernel,
@@ -36,7 +36,7 @@ static struct im_op op_of(const struct layer *l, enum im_op_kind kind)
                           .training = true};
 }
 
-static struct imk_cuda_window window_of(const struct layer *l, const struct im_op *op,
+static struct imk_cuda_window window_of(const struct layer *l, const struct tr_op *op,
                                         enum imk_cuda_type type)
 {
     return (struct imk_cuda_window){.n = l->n,
@@ -51,7 +51,7 @@ static struct imk_cuda_window window_of(const struct layer *l, const struct im_o
                                     .type = type};
 }
 
-static size_t stored(struct im_shape s, int pitch)
+static size_t stored(struct tr_shape s, int pitch)
 {
     return (size_t)s.n * (size_t)s.h * (size_t)s.w * (size_t)pitch;
 }
@@ -60,7 +60,7 @@ static size_t stored(struct im_shape s, int pitch)
  * numbers. */
 struct bench {
     struct layer l;
-    struct im_op op;
+    struct tr_op op;
     struct imk_cuda_window window;
     enum imk_cuda_type type;
     float *x, *dy[2], *y, *dx, *got;
@@ -68,7 +68,7 @@ struct bench {
     uint8_t *place; /* as long as y is stored */
 };
 
-static struct bench bench_new(const struct layer *l, enum im_op_kind kind, enum imk_cuda_type type)
+static struct bench bench_new(const struct layer *l, enum tr_op_kind kind, enum imk_cuda_type type)
 {
     struct bench b = {.l = *l, .op = op_of(l, kind), .type = type};
     size_t most;
@@ -127,9 +127,9 @@ static void max_pooling_is_the_references(void **state)
     for (int i = 0; i < LAYERS; i++) {
         EACH_TYPE(type)
         {
-            struct bench b = bench_new(&layers[i], IM_OP_MAXPOOL, type);
+            struct bench b = bench_new(&layers[i], TR_OP_MAXPOOL, type);
             int32_t *save = malloc(numbers(b.op.y) * sizeof(*save));
-            struct im_exec e = {.x = b.x, .y = b.y, .save = save, .dx = b.dx, .dy = {b.dy[0], b.dy[1]}};
+            struct tr_exec e = {.x = b.x, .y = b.y, .save = save, .dx = b.dx, .dy = {b.dy[0], b.dy[1]}};
 
             tr_ref_maxpool_forward(&b.op, &e);
             tr_ref_maxpool_backward(&b.op, &e);
@@ -155,13 +155,13 @@ static void max_pooling_is_the_references(void **state)
 static void a_nan_wins_only_as_the_first_of_its_window(void **state)
 {
     static const struct layer l = {1, 1, 3, 3, 1, 2, 1, 0, true};
-    struct bench b = bench_new(&l, IM_OP_MAXPOOL, IMK_CUDA_FP32);
+    struct bench b = bench_new(&l, TR_OP_MAXPOOL, IMK_CUDA_FP32);
     int32_t save[4];
 
     (void)state;
     b.x[4] = (float)NAN;
     array_set(&b.ax, 4, (double)NAN);
-    tr_ref_maxpool_forward(&b.op, &(struct im_exec){.x = b.x, .y = b.y, .save = save});
+    tr_ref_maxpool_forward(&b.op, &(struct tr_exec){.x = b.x, .y = b.y, .save = save});
     RUN(imk_cuda_maxpool(&(struct imk_cuda_maxpool){b.window, b.ax.data, b.ay.data, b.place}, NULL));
     check_y(&b, "max-pool", 0);
     assert_true(isnan(b.y[3]) && !isnan(b.y[0]));
@@ -195,8 +195,8 @@ static void blurring_is_the_references(void **state)
         l.w += i % 2;
         EACH_TYPE(type)
         {
-            struct bench b = bench_new(&l, IM_OP_BLUR, type);
-            struct im_exec e = {.x = b.x, .y = b.y, .dx = b.dx, .dy = {b.dy[0], b.dy[1]}};
+            struct bench b = bench_new(&l, TR_OP_BLUR, type);
+            struct tr_exec e = {.x = b.x, .y = b.y, .dx = b.dx, .dy = {b.dy[0], b.dy[1]}};
             bool reflect = i % 2;
 
             b.op.reflect = reflect;
@@ -226,7 +226,7 @@ static void average_pooling_is_the_references(void **state)
 
         EACH_TYPE(type)
         {
-            const struct im_op op = {.kind = IM_OP_GAP, .x = {l.n, l.c, l.h, l.w}, .y = {l.n, l.c, 1, 1}};
+            const struct tr_op op = {.kind = TR_OP_GAP, .x = {l.n, l.c, l.h, l.w}, .y = {l.n, l.c, 1, 1}};
             float *x = drawn(numbers(op.x), 1), *dy = drawn(numbers(op.y), 2), *y = blank(numbers(op.y));
             float *dx = blank(numbers(op.x)), *got = blank(numbers(op.x));
             struct array ax = array_of(type, op.x, l.pitch, x, l.is_aligned);
@@ -234,8 +234,8 @@ static void average_pooling_is_the_references(void **state)
             struct array ay = array_new(type, stored(op.y, y_pitch), true);
             struct array adx = array_new(type, stored(op.x, l.pitch), l.is_aligned);
 
-            tr_ref_gap_forward(&op, &(struct im_exec){.x = x, .y = y});
-            tr_ref_gap_backward(&op, &(struct im_exec){.dy = {dy, dy}, .dx = dx});
+            tr_ref_gap_forward(&op, &(struct tr_exec){.x = x, .y = y});
+            tr_ref_gap_backward(&op, &(struct tr_exec){.dy = {dy, dy}, .dx = dx});
             EACH_ORDER(order)
             {
                 RUN(imk_cuda_gap(
@@ -261,14 +261,14 @@ static void average_pooling_is_the_references(void **state)
 /* The two ops of the reference, with the value between them rounded as it would be stored. */
 struct stem {
     struct bench b;
-    struct im_op norm;
+    struct tr_op norm;
     float *normal, *dnormal, *save, *gamma, *beta, *run_mean, *run_var, *dgamma, *dbeta, *dx;
     int32_t *place;
 };
 
 static void stem_reference(struct stem *s)
 {
-    struct im_exec norm = {.x = s->b.x,
+    struct tr_exec norm = {.x = s->b.x,
                            .y = s->normal,
                            .save = s->save,
                            .w = s->gamma,
@@ -279,7 +279,7 @@ static void stem_reference(struct stem *s)
                            .dw = s->dgamma,
                            .db = s->dbeta,
                            .dy = {s->dnormal}};
-    struct im_exec pool = {
+    struct tr_exec pool = {
         .x = s->normal, .y = s->b.y, .save = s->place, .dx = s->dnormal, .dy = {s->b.dy[0], s->b.dy[1]}};
 
     assert_int_equal(tr_ref_bn_forward(&s->norm, &norm), 0);
@@ -292,10 +292,10 @@ static void stem_reference(struct stem *s)
 
 static struct stem stem_new(const struct layer *l, enum imk_cuda_type type)
 {
-    struct stem s = {.b = bench_new(l, IM_OP_MAXPOOL, type)};
+    struct stem s = {.b = bench_new(l, TR_OP_MAXPOOL, type)};
     const size_t c = (size_t)l->c;
 
-    s.norm = (struct im_op){.kind = IM_OP_BN, .x = s.b.op.x, .y = s.b.op.x, .relu = true, .training = true};
+    s.norm = (struct tr_op){.kind = TR_OP_BN, .x = s.b.op.x, .y = s.b.op.x, .relu = true, .training = true};
     s.normal = blank(numbers(s.norm.x));
     s.dnormal = blank(numbers(s.norm.x));
     s.dx = blank(numbers(s.norm.x));

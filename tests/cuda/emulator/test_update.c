@@ -12,7 +12,7 @@
 #include "trainer/backends/ref/ops.h"
 
 /* Spans with gaps between: longer than a chunk, odd, of one number, not on 16 bytes. */
-static const struct im_span spans[] = {
+static const struct tr_span spans[] = {
     {.first = 0, .count = 19001, .decays = true},     {.first = 19008, .count = 130, .decays = false},
     {.first = 19152, .count = 1, .decays = true},     {.first = 19169, .count = 77, .decays = true},
     {.first = 19264, .count = 8192, .decays = false},
@@ -71,10 +71,10 @@ static const struct imk_cuda_hyper usual = {.lr = 0.1,
                                             .unscale = 0.5,
                                             .ema_take = 0.01};
 
-static struct im_update reference_of(enum im_optimizer kind, bool nesterov, const struct state *s,
+static struct tr_update reference_of(enum tr_optimizer kind, bool nesterov, const struct state *s,
                                      uint64_t step)
 {
-    return (struct im_update){.kind = kind,
+    return (struct tr_update){.kind = kind,
                               .w = s->w,
                               .m = s->m,
                               .v = s->v,
@@ -111,8 +111,8 @@ static struct imk_cuda_update update_of(enum imk_cuda_optimizer kind, struct sta
  * quotient of order 10 at most). */
 static void check_optimizer(enum imk_cuda_optimizer kind, bool nesterov, unsigned order)
 {
-    static const enum im_optimizer kinds[] = {IM_OPTIMIZER_SGD, IM_OPTIMIZER_ADAMW, IM_OPTIMIZER_LARS,
-                                              IM_OPTIMIZER_LAMB};
+    static const enum tr_optimizer kinds[] = {TR_OPTIMIZER_SGD, TR_OPTIMIZER_ADAMW, TR_OPTIMIZER_LARS,
+                                              TR_OPTIMIZER_LAMB};
     struct state want = state_new(), got = state_new();
     struct tables t = tables_new();
     struct imk_cuda_verdict verdict;
@@ -125,7 +125,7 @@ static void check_optimizer(enum imk_cuda_optimizer kind, bool nesterov, unsigne
     a.scratch = scratch_bytes ? scratch : NULL;
     emulation_seed(order);
     for (uint64_t step = 7; step < 9; step++) {
-        const struct im_update u = reference_of(kinds[kind], nesterov, &want, step);
+        const struct tr_update u = reference_of(kinds[kind], nesterov, &want, step);
         const struct imk_cuda_progress progress = {.scale = 1, .updates = step - 1};
 
         tr_ref_update(&u);

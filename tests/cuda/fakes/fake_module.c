@@ -19,19 +19,19 @@
 #include "trainer/comm/comm.h"
 
 /* Of the program; those that do not train lack some. */
-extern const struct im_backend_ops im_backend_onednn __attribute__((weak));
+extern const struct tr_backend_ops tr_backend_onednn __attribute__((weak));
 extern const struct tr_comm_ops tr_comm_gloo __attribute__((weak));
 
 const struct tr_cuda_table tr_cuda_table;
 
 /* The program's, where it has one; there even in a program that only looks. */
 static struct tr_comm_ops comm = {.name = "fake"};
-static struct im_backend_ops backend = {.name = "fake"};
+static struct tr_backend_ops backend = {.name = "fake"};
 
 __attribute__((constructor)) static void take_both(void)
 {
-    if (&im_backend_onednn)
-        backend = im_backend_onednn;
+    if (&tr_backend_onednn)
+        backend = tr_backend_onednn;
     if (&tr_comm_gloo)
         comm = tr_comm_gloo;
 }

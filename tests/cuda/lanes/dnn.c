@@ -274,13 +274,13 @@ static void channel_forward(const struct norm_run *r, size_t k, const float *x, 
     for (size_t i = 0; i < m; i++)
         var += ((double)x[i * c + k] - mean) * ((double)x[i * c + k] - mean);
     var /= (double)m;
-    inv = 1 / sqrt(var + (double)IM_BN_EPS);
+    inv = 1 / sqrt(var + (double)TR_BN_EPS);
     a->mean[k] = (float)mean;
     a->inv_dev[k] = (float)inv;
     a->run_mean[k] =
-        (float)((1 - (double)IM_BN_MOMENTUM) * (double)a->run_mean[k] + (double)IM_BN_MOMENTUM * mean);
-    a->run_var[k] = (float)((1 - (double)IM_BN_MOMENTUM) * (double)a->run_var[k] +
-                            (double)IM_BN_MOMENTUM * var * (m > 1 ? (double)m / (double)(m - 1) : 1));
+        (float)((1 - (double)TR_BN_MOMENTUM) * (double)a->run_mean[k] + (double)TR_BN_MOMENTUM * mean);
+    a->run_var[k] = (float)((1 - (double)TR_BN_MOMENTUM) * (double)a->run_var[k] +
+                            (double)TR_BN_MOMENTUM * var * (m > 1 ? (double)m / (double)(m - 1) : 1));
     for (size_t i = 0; i < m; i++) {
         double v = (double)a->scale[k] * ((double)x[i * c + k] - mean) * inv + (double)a->bias[k] +
                    (z ? (double)z[i * c + k] : 0);

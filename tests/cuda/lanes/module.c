@@ -18,6 +18,6 @@ __attribute__((visibility("default"))) const struct tr_cuda_table tr_cuda_table 
     .gpu_look = tr_gpu_look,
     .range_push = tr_gpu_range_push,
     .range_pop = tr_gpu_range_pop,
-    .backend = &im_backend_cuda,
+    .backend = &tr_backend_cuda,
     .comm = &host_gpu_comm,
 };

@@ -69,7 +69,7 @@ void number_store(enum tr_gpu_type type, void *values, const float *from, size_t
         float f = from[i];
         uint32_t bits;
 
-        tr_ref_round(type == TR_GPU_BF16 ? IM_PRECISION_BF16 : IM_PRECISION_FP16, &f, 1);
+        tr_ref_round(type == TR_GPU_BF16 ? TR_PRECISION_BF16 : TR_PRECISION_FP16, &f, 1);
         memcpy(&bits, &f, sizeof(bits));
         half[i] = type == TR_GPU_BF16 ? (uint16_t)(bits >> 16) : to_half(f);
     }

@@ -26,7 +26,7 @@
 
 enum { CLASSES = 5, WHOLE = 4, SIZE = 8, STEPS = 5, ARENAS = 3, FLOATS_MAX = 1 << 19 };
 
-static const enum im_arena compared[ARENAS] = {IM_ARENA_PARAMS, IM_ARENA_MOMENTUM, IM_ARENA_STATS};
+static const enum tr_arena compared[ARENAS] = {TR_ARENA_PARAMS, TR_ARENA_MOMENTUM, TR_ARENA_STATS};
 
 /* Samples of rank 0 in each step; the others are rank 1's. */
 static const int parted[STEPS] = {3, 3, 3, WHOLE, 3};
@@ -35,7 +35,7 @@ struct run {
     int ranks;
     bool synced, plain;
     unsigned eager;
-    enum im_precision precision;
+    enum tr_precision precision;
     double loss_scale;
     /* results */
     float *arenas[ARENAS];
@@ -126,17 +126,17 @@ static int add_up(void *context, void *x, size_t count, bool is_double, struct C
 
 /* ---- training ---- */
 
-static void step(struct run *run, struct im_network *net, int rank, int number)
+static void step(struct run *run, struct tr_network *net, int rank, int number)
 {
     const int from = rank == 0 ? 0 : parted[number];
     const int to = run->ranks == 2 && rank == 0 ? parted[number] : WHOLE;
-    const struct im_batch b = {.pixels = pixels + (size_t)(number * WHOLE + from) * SIZE * SIZE * 3,
+    const struct tr_batch b = {.pixels = pixels + (size_t)(number * WHOLE + from) * SIZE * SIZE * 3,
                                .labels = labels + number * WHOLE + from,
                                .n = to - from,
                                .size = SIZE,
                                .step = (uint64_t)number,
                                .apart = 1};
-    const struct im_step how = {.label_smoothing = 0.1f,
+    const struct tr_step how = {.label_smoothing = 0.1f,
                                 .divisor = WHOLE / run->loss_scale,
                                 .first = true,
                                 .last = true,
@@ -148,10 +148,10 @@ static void step(struct run *run, struct im_network *net, int rank, int number)
                                 .unscale = 1,
                                 .loss_scale = run->loss_scale,
                                 .clip_norm = 1};
-    struct im_outcome outcome;
+    struct tr_outcome outcome;
     struct im_text text = {{0}};
 
-    if (im_network_step_begin(net, &b, &how, &text) < 0 || im_network_step_end(net, &outcome, &text) < 0)
+    if (tr_network_step_begin(net, &b, &how, &text) < 0 || tr_network_step_end(net, &outcome, &text) < 0)
         fail_msg("%s", text.s);
     assert_false(outcome.skipped);
     assert_int_equal(outcome.tally.valid, WHOLE);
@@ -160,34 +160,34 @@ static void step(struct run *run, struct im_network *net, int rank, int number)
 
 static void train(struct run *run, int rank)
 {
-    const struct im_bn_sync unused = {0};
-    const struct im_rank_sum sums = {.context = &rank, .sum = add_up};
-    const struct im_network_config config = {.model = "resnet20",
+    const struct tr_bn_sync unused = {0};
+    const struct tr_rank_sum sums = {.context = &rank, .sum = add_up};
+    const struct tr_network_config config = {.model = "resnet20",
                                              .classes = CLASSES,
-                                             .ops = &im_backend_cuda,
+                                             .ops = &tr_backend_cuda,
                                              .precision = run->precision,
                                              .seed = 3,
                                              .mean = {0.5f, 0.5f, 0.5f},
                                              .std = {0.25f, 0.25f, 0.25f},
-                                             .optimizer = IM_OPTIMIZER_SGD,
+                                             .optimizer = TR_OPTIMIZER_SGD,
                                              .bn_sync = run->synced ? &unused : NULL,
                                              .rank_sum = run->ranks == 2 ? &sums : NULL,
                                              .plain_steps = run->plain};
     struct im_text text = {{0}};
-    struct im_network *net;
+    struct tr_network *net;
 
     host_gpu_set(&(struct host_gpu_options){.eager = run->eager});
-    if (im_network_new(&config, &net, &text) < 0)
+    if (tr_network_new(&config, &net, &text) < 0)
         fail_msg("%s", text.s);
     for (int i = 0; i < STEPS; i++)
         step(run, net, rank, i);
     for (int i = 0; i < ARENAS; i++) {
-        run->floats[i] = im_network_floats(net, compared[i]);
+        run->floats[i] = tr_network_floats(net, compared[i]);
         assert_true(run->floats[i] <= FLOATS_MAX);
         run->arenas[i] = malloc(run->floats[i] * sizeof(float));
-        assert_int_equal(im_network_read(net, compared[i], run->arenas[i]), 0);
+        assert_int_equal(tr_network_read(net, compared[i], run->arenas[i]), 0);
     }
-    im_network_free(net);
+    tr_network_free(net);
 }
 
 /* The other rank. A failed assertion aborts it. */
@@ -277,7 +277,7 @@ static void two_ranks_train_what_one_does_with_the_whole_batch(void **state)
 static void recorded_or_not_and_however_lanes_run_the_bits_are_the_same(void **state)
 {
     const struct run base = {
-        .synced = true, .precision = IM_PRECISION_FP16, .loss_scale = 256, .plain = true};
+        .synced = true, .precision = TR_PRECISION_FP16, .loss_scale = 256, .plain = true};
     struct run want = base;
 
     (void)state;

@@ -26,17 +26,17 @@
 
 enum { CLASSES = 5, BATCH = 4, SIZE = 8, STEPS = 5, ARENAS = 6 };
 
-static const enum im_arena compared[ARENAS] = {IM_ARENA_PARAMS, IM_ARENA_MOMENTUM, IM_ARENA_STATS,
-                                               IM_ARENA_SECOND, IM_ARENA_EMA,      IM_ARENA_EMA_STATS};
+static const enum tr_arena compared[ARENAS] = {TR_ARENA_PARAMS, TR_ARENA_MOMENTUM, TR_ARENA_STATS,
+                                               TR_ARENA_SECOND, TR_ARENA_EMA,      TR_ARENA_EMA_STATS};
 
 enum way { DECIDED_BY_HOST, ENQUEUED, RECORDED };
 
 struct run {
-    const struct im_backend_ops *ops;
+    const struct tr_backend_ops *ops;
     enum way way;
-    enum im_precision precision;
-    enum im_optimizer optimizer;
-    struct im_loss loss_kind;
+    enum tr_precision precision;
+    enum tr_optimizer optimizer;
+    struct tr_loss loss_kind;
     double clip, ema, loss_scale, drop;
     int accumulate; /* batches of a step */
     bool evaluates; /* in between */
@@ -80,9 +80,9 @@ static int forget(void **state)
     return 0;
 }
 
-static struct im_batch batch_of(const struct run *run, int number)
+static struct tr_batch batch_of(const struct run *run, int number)
 {
-    struct im_batch b = {.pixels = pixels + (size_t)number * BATCH * SIZE * SIZE * 3,
+    struct tr_batch b = {.pixels = pixels + (size_t)number * BATCH * SIZE * SIZE * 3,
                          .labels = labels,
                          .valid = valid,
                          .n = BATCH,
@@ -91,21 +91,21 @@ static struct im_batch batch_of(const struct run *run, int number)
                          .apart = 1};
 
     if (run->mixes && number % 2)
-        b.mix = (struct im_mix){.kind = IM_MIX_CUT, .lambda = 0.75, .y0 = 0, .y1 = 4, .x0 = 2, .x1 = 6};
+        b.mix = (struct tr_mix){.kind = TR_MIX_CUT, .lambda = 0.75, .y0 = 0, .y1 = 4, .x0 = 2, .x1 = 6};
     else if (run->mixes)
-        b.mix = (struct im_mix){.kind = IM_MIX_UP, .lambda = 0.3};
+        b.mix = (struct tr_mix){.kind = TR_MIX_UP, .lambda = 0.3};
     return b;
 }
 
-static struct im_hyper hyper_of(const struct run *run, int step)
+static struct tr_hyper hyper_of(const struct run *run, int step)
 {
-    return (struct im_hyper){.lr = 0.02 / (1 + step),
+    return (struct tr_hyper){.lr = 0.02 / (1 + step),
                              .momentum = 0.9,
                              .beta2 = 0.99,
                              .eps = 1e-6,
                              .weight_decay = 1e-3,
                              .trust = 0.01,
-                             .nesterov = run->optimizer == IM_OPTIMIZER_SGD,
+                             .nesterov = run->optimizer == TR_OPTIMIZER_SGD,
                              .step = (uint64_t)step + 1};
 }
 
@@ -138,9 +138,9 @@ static int double_it(void *context, void *x, size_t count, bool is_double, struc
                             sizeof(struct doubling));
 }
 
-static const struct im_rank_sum twins = {.sum = double_it};
+static const struct tr_rank_sum twins = {.sum = double_it};
 #else
-static const struct im_rank_sum twins; /* no test asks for it */
+static const struct tr_rank_sum twins; /* no test asks for it */
 #endif
 
 /* ---- a step, either way ---- */
@@ -150,66 +150,66 @@ static double divisor_of(const struct run *run, int usable)
     return (double)usable * run->accumulate * (run->two_ranks ? 2 : 1) / run->loss_scale;
 }
 
-static int usable_of(const struct im_batch *b)
+static int usable_of(const struct tr_batch *b)
 {
     int usable = 0;
 
     for (int i = 0; i < b->n; i++)
-        usable += valid[i] && (b->mix.kind == IM_MIX_NONE || valid[b->n - 1 - i]);
+        usable += valid[i] && (b->mix.kind == TR_MIX_NONE || valid[b->n - 1 - i]);
     return usable;
 }
 
 static double clip(const struct run *run, double norm)
 {
-    if (run->optimizer == IM_OPTIMIZER_LAMB)
+    if (run->optimizer == TR_OPTIMIZER_LAMB)
         return 1 / fmax(1, norm / (run->clip > 0 ? run->clip : 1));
     return run->clip > 0 ? fmin(1, run->clip / (norm + 1e-6)) : 1;
 }
 
-static void by_host(struct run *run, struct im_network *net, const struct im_batch *b, int number)
+static void by_host(struct run *run, struct tr_network *net, const struct tr_batch *b, int number)
 {
     const bool first = number % run->accumulate == 0, last = (number + 1) % run->accumulate == 0;
     const int step = number / run->accumulate;
-    const struct im_hyper hyper = hyper_of(run, step);
-    struct im_tally tally;
+    const struct tr_hyper hyper = hyper_of(run, step);
+    struct tr_tally tally;
 
-    assert_int_equal(im_network_gradients(net, b, 0.1f, divisor_of(run, usable_of(b)), &tally, NULL), 0);
-    assert_int_equal(im_network_accumulate(net, first, last), 0);
+    assert_int_equal(tr_network_gradients(net, b, 0.1f, divisor_of(run, usable_of(b)), &tally, NULL), 0);
+    assert_int_equal(tr_network_accumulate(net, first, last), 0);
     run->loss[number] = tally.loss_sum;
     if (!last)
         return;
-    assert_int_equal(im_network_gradient_norm(net, &run->norm[step]), 0);
+    assert_int_equal(tr_network_gradient_norm(net, &run->norm[step]), 0);
     run->norm[step] /= run->loss_scale;
     if (!isfinite(run->norm[step]) || !isfinite(tally.loss_sum)) {
         run->skipped++;
         return;
     }
-    assert_int_equal(im_network_update(net, &hyper, clip(run, run->norm[step]) / run->loss_scale), 0);
+    assert_int_equal(tr_network_update(net, &hyper, clip(run, run->norm[step]) / run->loss_scale), 0);
     if (run->ema > 0)
-        assert_int_equal(im_network_average(net, run->ema), 0);
+        assert_int_equal(tr_network_average(net, run->ema), 0);
 }
 
 /* What the device holds is read no more: another batch may come to its place. */
-static void overwrite_taken(struct im_network *net, const struct im_batch *b, uint8_t *kept)
+static void overwrite_taken(struct tr_network *net, const struct tr_batch *b, uint8_t *kept)
 {
     const size_t bytes = (size_t)b->n * SIZE * SIZE * 3;
     uint8_t *place = pixels + (b->pixels - pixels);
 
     memcpy(kept, place, bytes);
-    assert_true(im_network_pixels_taken(net));
+    assert_true(tr_network_pixels_taken(net));
     memset(place, 0xa5, bytes);
 }
 
-static void put_back(const struct im_batch *b, const uint8_t *kept)
+static void put_back(const struct tr_batch *b, const uint8_t *kept)
 {
     memcpy(pixels + (b->pixels - pixels), kept, (size_t)b->n * SIZE * SIZE * 3);
 }
 
-static void by_device(struct run *run, struct im_network *net, const struct im_batch *b, int number,
-                      const struct im_batch *next)
+static void by_device(struct run *run, struct tr_network *net, const struct tr_batch *b, int number,
+                      const struct tr_batch *next)
 {
     const int step = number / run->accumulate;
-    const struct im_step how = {.label_smoothing = 0.1f,
+    const struct tr_step how = {.label_smoothing = 0.1f,
                                 .divisor = divisor_of(run, usable_of(b)),
                                 .first = number % run->accumulate == 0,
                                 .last = (number + 1) % run->accumulate == 0,
@@ -219,16 +219,16 @@ static void by_device(struct run *run, struct im_network *net, const struct im_b
                                 .clip_norm = run->clip,
                                 .ema_decay = run->ema};
     uint8_t kept[BATCH * SIZE * SIZE * 3];
-    struct im_outcome outcome;
+    struct tr_outcome outcome;
     struct im_text text = {{0}};
 
-    if (im_network_step_begin(net, b, &how, &text) < 0)
+    if (tr_network_step_begin(net, b, &how, &text) < 0)
         fail_msg("%s", text.s);
     if (next)
-        assert_int_equal(im_network_prefetch(net, next, NULL), 0);
+        assert_int_equal(tr_network_prefetch(net, next, NULL), 0);
     if (run->prefetches)
         overwrite_taken(net, b, kept);
-    if (im_network_step_end(net, &outcome, &text) < 0)
+    if (tr_network_step_end(net, &outcome, &text) < 0)
         fail_msg("%s", text.s);
     if (run->prefetches)
         put_back(b, kept);
@@ -239,9 +239,9 @@ static void by_device(struct run *run, struct im_network *net, const struct im_b
     }
 }
 
-static struct im_network *open_net(const struct run *run)
+static struct tr_network *open_net(const struct run *run)
 {
-    const struct im_network_config config = {
+    const struct tr_network_config config = {
         .model = "resnet20",
         .classes = CLASSES,
         .drop_path_rate = run->drop,
@@ -258,38 +258,38 @@ static struct im_network *open_net(const struct run *run)
         .rank_sum = run->two_ranks ? &twins : NULL,
         .plain_steps = run->way == ENQUEUED};
     struct im_text text = {{0}};
-    struct im_network *net;
+    struct tr_network *net;
 
-    if (im_network_new(&config, &net, &text) < 0)
+    if (tr_network_new(&config, &net, &text) < 0)
         fail_msg("%s", text.s);
     return net;
 }
 
 /* A parameter that makes the loss infinite, and back. */
-static void poison(struct im_network *net, float *kept, bool in)
+static void poison(struct tr_network *net, float *kept, bool in)
 {
-    const struct im_model *m = im_network_model(net);
+    const struct tr_model *m = tr_network_model(net);
     float *params = malloc(m->param_floats * sizeof(float));
     const size_t at = m->tensors[0].offset;
 
-    assert_int_equal(im_network_read(net, IM_ARENA_PARAMS, params), 0);
+    assert_int_equal(tr_network_read(net, TR_ARENA_PARAMS, params), 0);
     if (in)
         *kept = params[at];
     params[at] = in ? (float)INFINITY : *kept;
-    assert_int_equal(im_network_write(net, IM_ARENA_PARAMS, params), 0);
+    assert_int_equal(tr_network_write(net, TR_ARENA_PARAMS, params), 0);
     free(params);
 }
 
-static void go_on(struct im_network *net, const struct run *from)
+static void go_on(struct tr_network *net, const struct run *from)
 {
     for (int i = 0; i < ARENAS && from; i++)
         if (from->floats[i] > 0)
-            assert_int_equal(im_network_write(net, compared[i], from->arenas[i]), 0);
+            assert_int_equal(tr_network_write(net, compared[i], from->arenas[i]), 0);
 }
 
 static void train(struct run *run)
 {
-    struct im_network *net;
+    struct tr_network *net;
     float kept = 0;
 
     run->loss_scale = run->loss_scale > 0 ? run->loss_scale : 1;
@@ -299,11 +299,11 @@ static void train(struct run *run)
     go_on(net, run->from);
     if (run->prefetches)
         assert_int_equal(
-            im_network_lock_host(net, pixels, (size_t)2 * STEPS * 2 * BATCH * SIZE * SIZE * 3, NULL), 0);
+            tr_network_lock_host(net, pixels, (size_t)2 * STEPS * 2 * BATCH * SIZE * SIZE * 3, NULL), 0);
     for (int i = run->first * run->accumulate; i < (run->first + run->steps) * run->accumulate; i++) {
-        const struct im_batch b = batch_of(run, i), next = batch_of(run, i + 1);
+        const struct tr_batch b = batch_of(run, i), next = batch_of(run, i + 1);
         const bool breaks = run->broken_step > 0 && run->broken_step == i;
-        struct im_tally tally;
+        struct tr_tally tally;
 
         if (breaks)
             poison(net, &kept, true);
@@ -314,20 +314,20 @@ static void train(struct run *run)
         if (breaks)
             poison(net, &kept, false);
         if (run->evaluates && i % 2) {
-            assert_int_equal(im_network_eval_step(net, &b, NULL, &tally, NULL), 0);
+            assert_int_equal(tr_network_eval_step(net, &b, NULL, &tally, NULL), 0);
             if (run->ema > 0)
-                assert_int_equal(im_network_eval_average(net, &b, NULL, &tally, NULL), 0);
+                assert_int_equal(tr_network_eval_average(net, &b, NULL, &tally, NULL), 0);
         }
     }
     if (run->prefetches)
-        im_network_unlock_host(net, pixels);
+        tr_network_unlock_host(net, pixels);
     for (int i = 0; i < ARENAS; i++) {
-        run->floats[i] = im_network_floats(net, compared[i]);
+        run->floats[i] = tr_network_floats(net, compared[i]);
         run->arenas[i] = calloc(run->floats[i] + 1, sizeof(float));
         if (run->floats[i] > 0)
-            assert_int_equal(im_network_read(net, compared[i], run->arenas[i]), 0);
+            assert_int_equal(tr_network_read(net, compared[i], run->arenas[i]), 0);
     }
-    im_network_free(net);
+    tr_network_free(net);
 }
 
 static void release(struct run *run)
@@ -354,7 +354,7 @@ static void same_bits(const struct run *a, const struct run *b, bool averages, c
 {
     for (int i = 0; i < ARENAS; i++) {
         assert_int_equal(a->floats[i], b->floats[i]);
-        if (compared[i] == IM_ARENA_EMA && !averages) {
+        if (compared[i] == TR_ARENA_EMA && !averages) {
             assert_true(nmse(a->arenas[i], b->arenas[i], a->floats[i]) < 1e-13);
             continue;
         }
@@ -375,7 +375,7 @@ static void follows_the_reference(struct run ref)
 {
     struct run cuda = ref;
 
-    cuda.ops = &im_backend_cuda;
+    cuda.ops = &tr_backend_cuda;
     train(&ref);
     train(&cuda);
     for (int i = 0; i < 3; i++)
@@ -390,11 +390,11 @@ static void follows_the_reference(struct run ref)
 
 static void training_follows_the_reference(void **state)
 {
-    struct run run = {.ops = &im_backend_ref, .drop = 0.2, .mixes = true};
+    struct run run = {.ops = &tr_backend_ref, .drop = 0.2, .mixes = true};
 
     (void)state;
     follows_the_reference(run);
-    run.loss_kind = (struct im_loss){.kind = IM_LOSS_BCE, .threshold = 0.2, .sums_classes = true};
+    run.loss_kind = (struct tr_loss){.kind = TR_LOSS_BCE, .threshold = 0.2, .sums_classes = true};
     follows_the_reference(run);
 }
 
@@ -420,30 +420,30 @@ static void all_ways(struct run run, const char *what)
 static void steps_of_the_device_are_those_of_the_host(void **state)
 {
     (void)state;
-    all_ways((struct run){.ops = &im_backend_cuda, .drop = 0.2, .mixes = true}, "SGD");
-    all_ways((struct run){.ops = &im_backend_cuda,
-                          .optimizer = IM_OPTIMIZER_ADAMW,
+    all_ways((struct run){.ops = &tr_backend_cuda, .drop = 0.2, .mixes = true}, "SGD");
+    all_ways((struct run){.ops = &tr_backend_cuda,
+                          .optimizer = TR_OPTIMIZER_ADAMW,
                           .clip = 0.5,
                           .ema = 0.9,
                           .evaluates = true},
              "AdamW, clipped, averaged");
-    all_ways((struct run){.ops = &im_backend_cuda,
-                          .optimizer = IM_OPTIMIZER_LAMB,
+    all_ways((struct run){.ops = &tr_backend_cuda,
+                          .optimizer = TR_OPTIMIZER_LAMB,
                           .accumulate = 2,
-                          .precision = IM_PRECISION_BF16},
+                          .precision = TR_PRECISION_BF16},
              "LAMB of two batches in bf16");
-    all_ways((struct run){.ops = &im_backend_cuda,
-                          .optimizer = IM_OPTIMIZER_LARS,
-                          .loss_kind = {.kind = IM_LOSS_BCE, .threshold = 0.2},
+    all_ways((struct run){.ops = &tr_backend_cuda,
+                          .optimizer = TR_OPTIMIZER_LARS,
+                          .loss_kind = {.kind = TR_LOSS_BCE, .threshold = 0.2},
                           .mixes = true,
-                          .precision = IM_PRECISION_FP16,
+                          .precision = TR_PRECISION_FP16,
                           .loss_scale = 1024},
              "LARS with BCE in fp16");
 }
 
 static void a_step_that_is_not_finite_changes_nothing(void **state)
 {
-    struct run run = {.ops = &im_backend_cuda, .broken_step = 3, .ema = 0.9, .way = RECORDED};
+    struct run run = {.ops = &tr_backend_cuda, .broken_step = 3, .ema = 0.9, .way = RECORDED};
 
     (void)state;
     all_ways(run, "a broken step");
@@ -459,12 +459,12 @@ static void a_step_that_is_not_finite_changes_nothing(void **state)
 /* Each lane as late as can be and as early as can be: what depends on it lacks a wait. */
 static void lanes_are_ordered(void **state)
 {
-    struct run late = {.ops = &im_backend_cuda, .way = RECORDED, .two_ranks = true, .prefetches = true};
+    struct run late = {.ops = &tr_backend_cuda, .way = RECORDED, .two_ranks = true, .prefetches = true};
 
     (void)state;
     train(&late);
     for (unsigned eager = 1; eager < 8; eager++) {
-        struct run early = {.ops = &im_backend_cuda, .way = RECORDED, .two_ranks = true, .prefetches = true};
+        struct run early = {.ops = &tr_backend_cuda, .way = RECORDED, .two_ranks = true, .prefetches = true};
 
         host_gpu_set(&(struct host_gpu_options){.eager = eager});
         train(&early);
@@ -477,7 +477,7 @@ static void lanes_are_ordered(void **state)
 
 static void two_ranks_alike_are_one(void **state)
 {
-    struct run one = {.ops = &im_backend_cuda, .way = RECORDED, .clip = 0.3}, two = one;
+    struct run one = {.ops = &tr_backend_cuda, .way = RECORDED, .clip = 0.3}, two = one;
 
     (void)state;
     two.two_ranks = true;
@@ -493,7 +493,7 @@ static void two_ranks_alike_are_one(void **state)
 /* Batches come from page-locked memory beside the step before. */
 static void batches_ahead_of_their_step_are_the_same(void **state)
 {
-    struct run plain = {.ops = &im_backend_cuda, .way = RECORDED}, ahead = plain;
+    struct run plain = {.ops = &tr_backend_cuda, .way = RECORDED}, ahead = plain;
 
     (void)state;
     ahead.prefetches = true;
@@ -506,7 +506,7 @@ static void batches_ahead_of_their_step_are_the_same(void **state)
 
 static void a_run_that_goes_on_is_one_run(void **state)
 {
-    struct run whole = {.ops = &im_backend_cuda, .way = RECORDED, .ema = 0.9}, head = whole, tail = whole;
+    struct run whole = {.ops = &tr_backend_cuda, .way = RECORDED, .ema = 0.9}, head = whole, tail = whole;
 
     (void)state;
     head.steps = 2;
@@ -528,7 +528,7 @@ static void a_run_that_goes_on_is_one_run(void **state)
 /* Where cuDNN has engines for neither batch norm nor adding, kernels of ours give the same within fp32. */
 static void what_cudnn_lacks_is_ours(void **state)
 {
-    struct run with = {.ops = &im_backend_cuda, .way = RECORDED}, without = with;
+    struct run with = {.ops = &tr_backend_cuda, .way = RECORDED}, without = with;
 
     (void)state;
     train(&with);
@@ -544,11 +544,11 @@ static void what_cudnn_lacks_is_ours(void **state)
 
 static void narrow_types_learn(void **state)
 {
-    struct run wide = {.ops = &im_backend_cuda, .way = RECORDED}, bf16 = wide, fp16 = wide;
+    struct run wide = {.ops = &tr_backend_cuda, .way = RECORDED}, bf16 = wide, fp16 = wide;
 
     (void)state;
-    bf16.precision = IM_PRECISION_BF16;
-    fp16.precision = IM_PRECISION_FP16;
+    bf16.precision = TR_PRECISION_BF16;
+    fp16.precision = TR_PRECISION_FP16;
     fp16.loss_scale = 256;
     train(&wide);
     train(&bf16);
@@ -565,8 +565,8 @@ static void narrow_types_learn(void **state)
 #ifndef TESTS_GPU
 static void a_batch_that_does_not_fit_is_refused(void **state)
 {
-    struct run run = {.ops = &im_backend_cuda, .accumulate = 1};
-    struct im_network *net;
+    struct run run = {.ops = &tr_backend_cuda, .accumulate = 1};
+    struct tr_network *net;
     struct im_text text = {{0}};
     const char *largest;
     int fits;
@@ -574,13 +574,13 @@ static void a_batch_that_does_not_fit_is_refused(void **state)
     (void)state;
     host_gpu_set(&(struct host_gpu_options){.memory_bytes = (size_t)128 << 20});
     net = open_net(&run);
-    assert_int_equal(im_network_prepare(net, 4096, 32, true, &text), -ENOMEM);
+    assert_int_equal(tr_network_prepare(net, 4096, 32, true, &text), -ENOMEM);
     largest = strstr(text.s, "the largest batch that fits is ");
     if (!largest)
         fail_msg("%s", text.s);
     fits = (int)strtol(largest + strlen("the largest batch that fits is "), NULL, 10);
-    assert_int_equal(im_network_prepare(net, fits, 32, true, &text), 0);
-    im_network_free(net);
+    assert_int_equal(tr_network_prepare(net, fits, 32, true, &text), 0);
+    tr_network_free(net);
     host_gpu_set(&(struct host_gpu_options){0});
 }
 
@@ -669,13 +669,13 @@ static void a_recorded_event_is_no_place_outside(void **state)
 #else
 static bool has_gpu(void)
 {
-    struct im_backend *gpu = NULL;
+    struct tr_backend *gpu = NULL;
     struct im_text text = {{0}};
 
-    if (im_backend_cuda.open(0, &gpu, &text) < 0)
+    if (tr_backend_cuda.open(0, &gpu, &text) < 0)
         printf("skipped: %s\n", text.s);
     else
-        im_backend_cuda.close(gpu);
+        tr_backend_cuda.close(gpu);
     return gpu != NULL;
 }
 #endif

@@ -52,9 +52,9 @@ static void module_is_sought_beside_the_program(void **state)
 
 static void backend_cuda_is_there_or_a_sentence(void **state)
 {
-    const struct im_backend_ops *ops = NULL;
+    const struct tr_backend_ops *ops = NULL;
     struct im_text text = {0};
-    int err = im_backend_find("cuda", &ops, &text);
+    int err = tr_backend_find("cuda", &ops, &text);
 
     (void)state;
     if (err == 0) {

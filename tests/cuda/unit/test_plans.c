@@ -28,65 +28,65 @@ static int setup(void **state)
     return 0;
 }
 
-static struct tr_plans *open_plans(const char *scope)
+static struct tr_plan_cache *open_plans(const char *scope)
 {
-    struct tr_plans *p = NULL;
+    struct tr_plan_cache *p = NULL;
 
-    assert_int_equal(tr_plans_open(path, scope, &p), 0);
+    assert_int_equal(tr_plan_cache_open(path, scope, &p), 0);
     return p;
 }
 
 static void add_and_save(const char *scope, const char *key, const char *engine)
 {
-    struct tr_plans *p = open_plans(scope);
+    struct tr_plan_cache *p = open_plans(scope);
 
-    assert_int_equal(tr_plans_add(p, key, engine, 1234), 0);
-    assert_int_equal(tr_plans_save(p, NULL), 0);
-    tr_plans_close(p);
+    assert_int_equal(tr_plan_cache_add(p, key, engine, 1234), 0);
+    assert_int_equal(tr_plan_cache_save(p, NULL), 0);
+    tr_plan_cache_close(p);
 }
 
 static void expect(const char *scope, const char *key, const char *engine)
 {
-    struct tr_plans *p = open_plans(scope);
-    const char *found = tr_plans_find(p, key);
+    struct tr_plan_cache *p = open_plans(scope);
+    const char *found = tr_plan_cache_find(p, key);
 
     if (engine)
         assert_string_equal(found, engine);
     else
         assert_null(found);
-    tr_plans_close(p);
+    tr_plan_cache_close(p);
 }
 
 static void one_process_holds_the_lock_of_a_scope(void **state)
 {
-    struct tr_plans *a = open_plans("gpu a"), *b = open_plans("gpu a"), *other = open_plans("gpu b");
+    struct tr_plan_cache *a = open_plans("gpu a"), *b = open_plans("gpu a"), *other = open_plans("gpu b");
 
     (void)state;
-    assert_int_equal(tr_plans_lock(a), 1);
-    assert_int_equal(tr_plans_lock(a), 1);
-    assert_int_equal(tr_plans_lock(b), 0);
-    assert_int_equal(tr_plans_lock(other), 1);
-    assert_int_equal(tr_plans_add(a, "conv", "62", 1), 0);
-    assert_int_equal(tr_plans_save(a, NULL), 0);
-    assert_null(tr_plans_find(b, "conv"));
-    tr_plans_unlock(a);
-    assert_int_equal(tr_plans_lock(b), 1);
-    assert_string_equal(tr_plans_find(b, "conv"), "62"); /* seen with the lock */
-    tr_plans_close(b);
-    assert_int_equal(tr_plans_lock(a), 1);
-    tr_plans_close(a);
-    tr_plans_close(other);
+    assert_int_equal(tr_plan_cache_lock(a), 1);
+    assert_int_equal(tr_plan_cache_lock(a), 1);
+    assert_int_equal(tr_plan_cache_lock(b), 0);
+    assert_int_equal(tr_plan_cache_lock(other), 1);
+    assert_int_equal(tr_plan_cache_add(a, "conv", "62", 1), 0);
+    assert_int_equal(tr_plan_cache_save(a, NULL), 0);
+    assert_null(tr_plan_cache_find(b, "conv"));
+    tr_plan_cache_unlock(a);
+    assert_int_equal(tr_plan_cache_lock(b), 1);
+    assert_string_equal(tr_plan_cache_find(b, "conv"), "62"); /* seen with the lock */
+    tr_plan_cache_close(b);
+    assert_int_equal(tr_plan_cache_lock(a), 1);
+    tr_plan_cache_close(a);
+    tr_plan_cache_close(other);
 }
 
 static void without_a_file_there_is_no_lock(void **state)
 {
-    struct tr_plans *p = NULL;
+    struct tr_plan_cache *p = NULL;
 
     (void)state;
-    assert_int_equal(tr_plans_open(NULL, "gpu", &p), 0);
-    assert_int_equal(tr_plans_lock(p), -ENOENT);
-    tr_plans_unlock(p);
-    tr_plans_close(p);
+    assert_int_equal(tr_plan_cache_open(NULL, "gpu", &p), 0);
+    assert_int_equal(tr_plan_cache_lock(p), -ENOENT);
+    tr_plan_cache_unlock(p);
+    tr_plan_cache_close(p);
 }
 
 static void saved_choice_comes_back(void **state)
@@ -117,15 +117,15 @@ static void later_choice_replaces_the_earlier(void **state)
 
 static void ranks_that_save_at_once_keep_both_choices(void **state)
 {
-    struct tr_plans *a = open_plans("s"), *b = open_plans("s");
+    struct tr_plan_cache *a = open_plans("s"), *b = open_plans("s");
 
     (void)state;
-    assert_int_equal(tr_plans_add(a, "k1", "1", 1), 0);
-    assert_int_equal(tr_plans_add(b, "k2", "2", 1), 0);
-    assert_int_equal(tr_plans_save(a, NULL), 0);
-    assert_int_equal(tr_plans_save(b, NULL), 0);
-    tr_plans_close(a);
-    tr_plans_close(b);
+    assert_int_equal(tr_plan_cache_add(a, "k1", "1", 1), 0);
+    assert_int_equal(tr_plan_cache_add(b, "k2", "2", 1), 0);
+    assert_int_equal(tr_plan_cache_save(a, NULL), 0);
+    assert_int_equal(tr_plan_cache_save(b, NULL), 0);
+    tr_plan_cache_close(a);
+    tr_plan_cache_close(b);
     expect("s", "k1", "1");
     expect("s", "k2", "2");
 }
@@ -140,16 +140,16 @@ static void damaged_file_never_lies(void **state)
     add_and_save("s", "key", "62:2=1,5=3");
     assert_int_equal(im_read_file(path, 4096, &bytes, &n, NULL), 0);
     for (size_t i = 0; i < n; i++) {
-        struct tr_plans *p;
+        struct tr_plan_cache *p;
         const char *found;
 
         bytes[i] = (char)(bytes[i] ^ 1);
         assert_int_equal(im_file_replace(path, bytes, n, NULL), 0);
         p = open_plans("s");
-        found = tr_plans_find(p, "key");
+        found = tr_plan_cache_find(p, "key");
         if (found)
             assert_string_equal(found, "62:2=1,5=3");
-        tr_plans_close(p);
+        tr_plan_cache_close(p);
         bytes[i] = (char)(bytes[i] ^ 1);
     }
     free(bytes);
@@ -175,67 +175,67 @@ static void torn_last_line_costs_only_itself(void **state)
 static void names_that_would_break_the_format_are_refused(void **state)
 {
     char long_key[2 * TR_PLANS_LINE_MAX];
-    struct tr_plans *p = open_plans("tab\there");
+    struct tr_plan_cache *p = open_plans("tab\there");
 
     (void)state;
     memset(long_key, 'x', sizeof long_key);
     long_key[sizeof long_key - 1] = '\0';
-    assert_int_equal(tr_plans_add(p, "a\tb", "1", 1), -EINVAL);
-    assert_int_equal(tr_plans_add(p, "a", "1\n", 1), -EINVAL);
-    assert_int_equal(tr_plans_add(p, long_key, "1", 1), -EINVAL);
-    assert_int_equal(tr_plans_add(p, "a", "1", 1), 0);
-    assert_string_equal(tr_plans_find(p, "a"), "1");
-    tr_plans_close(p);
+    assert_int_equal(tr_plan_cache_add(p, "a\tb", "1", 1), -EINVAL);
+    assert_int_equal(tr_plan_cache_add(p, "a", "1\n", 1), -EINVAL);
+    assert_int_equal(tr_plan_cache_add(p, long_key, "1", 1), -EINVAL);
+    assert_int_equal(tr_plan_cache_add(p, "a", "1", 1), 0);
+    assert_string_equal(tr_plan_cache_find(p, "a"), "1");
+    tr_plan_cache_close(p);
 }
 
 static void without_a_path_choices_live_in_memory(void **state)
 {
-    struct tr_plans *p = NULL;
+    struct tr_plan_cache *p = NULL;
 
     (void)state;
-    assert_int_equal(tr_plans_open(NULL, "s", &p), 0);
-    assert_int_equal(tr_plans_add(p, "k", "1", 1), 0);
-    assert_string_equal(tr_plans_find(p, "k"), "1");
-    assert_int_equal(tr_plans_save(p, NULL), 0);
-    tr_plans_close(p);
+    assert_int_equal(tr_plan_cache_open(NULL, "s", &p), 0);
+    assert_int_equal(tr_plan_cache_add(p, "k", "1", 1), 0);
+    assert_string_equal(tr_plan_cache_find(p, "k"), "1");
+    assert_int_equal(tr_plan_cache_save(p, NULL), 0);
+    tr_plan_cache_close(p);
 }
 
 static void unwritable_place_is_an_error_with_a_sentence(void **state)
 {
     struct im_text text = {0};
-    struct tr_plans *p = NULL;
+    struct tr_plan_cache *p = NULL;
 
     (void)state;
-    assert_int_equal(tr_plans_open("/proc/imsuper/cuda.plans", "s", &p), 0);
-    assert_int_equal(tr_plans_add(p, "k", "1", 1), 0);
-    assert_true(tr_plans_save(p, &text) < 0);
+    assert_int_equal(tr_plan_cache_open("/proc/imsuper/cuda.plans", "s", &p), 0);
+    assert_int_equal(tr_plan_cache_add(p, "k", "1", 1), 0);
+    assert_true(tr_plan_cache_save(p, &text) < 0);
     assert_true(*text.s != '\0');
-    tr_plans_close(p);
+    tr_plan_cache_close(p);
 }
 
 /* -ENOENT, or what was stored. */
 static int load(const char *scope, const char *key, char *ret, size_t size)
 {
-    struct tr_plans *p = open_plans(scope);
+    struct tr_plan_cache *p = open_plans(scope);
     char *bytes = NULL;
     size_t n = 0;
-    int err = tr_plans_load(p, key, "62", &bytes, &n);
+    int err = tr_plan_cache_load(p, key, "62", &bytes, &n);
 
     if (err == 0)
         snprintf(ret, size, "%.*s", (int)n, bytes);
     free(bytes);
-    tr_plans_close(p);
+    tr_plan_cache_close(p);
     return err;
 }
 
 static void plan_that_goes_with_a_choice_comes_back_to_it_alone(void **state)
 {
-    struct tr_plans *p = open_plans("s");
+    struct tr_plan_cache *p = open_plans("s");
     char got[32];
 
     (void)state;
-    assert_int_equal(tr_plans_store(p, "k", "62", "{plan}", 6, NULL), 0);
-    tr_plans_close(p);
+    assert_int_equal(tr_plan_cache_store(p, "k", "62", "{plan}", 6, NULL), 0);
+    tr_plan_cache_close(p);
     assert_int_equal(load("s", "k", got, sizeof got), 0);
     assert_string_equal(got, "{plan}");
     assert_int_equal(load("s", "k2", got, sizeof got), -ENOENT);
@@ -265,12 +265,12 @@ static int damage(const char *file, const struct stat *unused, int type, struct 
 
 static void damaged_plan_is_not_seen(void **state)
 {
-    struct tr_plans *p = open_plans("s");
+    struct tr_plan_cache *p = open_plans("s");
     char plans[PATH_MAX + 8];
 
     (void)state;
-    assert_int_equal(tr_plans_store(p, "k", "62", "{plan}", 6, NULL), 0);
-    tr_plans_close(p);
+    assert_int_equal(tr_plan_cache_store(p, "k", "62", "{plan}", 6, NULL), 0);
+    tr_plan_cache_close(p);
     snprintf(plans, sizeof plans, "%s.d", path);
     assert_int_equal(nftw(plans, damage, 4, FTW_PHYS), 1);
 }
@@ -281,17 +281,17 @@ static void path_follows_the_environment(void **state)
 
     (void)state;
     setenv("XDG_CACHE_HOME", "/x", 1);
-    assert_int_equal(tr_plans_path(found, sizeof found), 0);
+    assert_int_equal(tr_plan_cache_path(found, sizeof found), 0);
     assert_string_equal(found, "/x/imsuper/cuda.plans");
     setenv("XDG_CACHE_HOME", "relative", 1);
     setenv("HOME", "/h", 1);
-    assert_int_equal(tr_plans_path(found, sizeof found), 0);
+    assert_int_equal(tr_plan_cache_path(found, sizeof found), 0);
     assert_string_equal(found, "/h/.cache/imsuper/cuda.plans");
     unsetenv("XDG_CACHE_HOME");
     unsetenv("HOME");
-    assert_int_equal(tr_plans_path(found, sizeof found), -ENOENT);
+    assert_int_equal(tr_plan_cache_path(found, sizeof found), -ENOENT);
     setenv("HOME", "/h", 1);
-    assert_int_equal(tr_plans_path(found, 5), -ENAMETOOLONG);
+    assert_int_equal(tr_plan_cache_path(found, 5), -ENAMETOOLONG);
 }
 
 static int wipe(const char *file, const struct stat *unused, int type, struct FTW *place)

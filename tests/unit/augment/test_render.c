@@ -70,10 +70,10 @@ static void assert_plan_is_rendered(struct au_renderer *renderer, const struct a
     int components;
     unsigned char *whole = jpeg_decode_whole(bytes, n, &w, &h, &components);
     unsigned char *out = render(renderer, job, bytes, n, 0), *resized;
-    struct au_plan plan;
+    struct au_crop plan;
 
     assert_non_null(whole);
-    plan = au_plan_make(job, w, h);
+    plan = au_crop_make(job, w, h);
     resized = resize_all(whole, w, &plan.box, plan.resized_w, plan.resized_h);
     for (uint32_t y = 0; y < plan.size; y++) {
         for (uint32_t x = 0; x < plan.size; x++) {

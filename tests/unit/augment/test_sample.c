@@ -38,7 +38,7 @@ static struct au_job job_of(uint32_t image, enum au_split split)
         .split = split, .seed = 11, .epoch = 2, .sample = image, .size = SIZE, .recipe = AU_RECIPE_DEFAULT};
 }
 
-static struct au_plan plan_of(uint32_t image, enum au_split split)
+static struct au_crop plan_of(uint32_t image, enum au_split split)
 {
     const struct au_limits limits = AU_LIMITS_DEFAULT;
     struct au_job job = job_of(image, split);
@@ -49,14 +49,14 @@ static struct au_plan plan_of(uint32_t image, enum au_split split)
         au_decoder_open(decoder, file_of(image)->bytes, file_of(image)->n, &header, NULL) != 0)
         abort();
     au_decoder_free(&decoder);
-    return au_plan_make(&job, header.width, header.height);
+    return au_crop_make(&job, header.width, header.height);
 }
 
 static void print_plans(void)
 {
     for (int split = AU_TRAIN; split <= AU_EVAL; split++) {
         for (uint32_t i = 0; i < IMAGES; i++) {
-            struct au_plan plan = plan_of(i, (enum au_split)split);
+            struct au_crop plan = plan_of(i, (enum au_split)split);
 
             printf("%s %s %u %u %u %u %d\n", file_of(i)->name, split == AU_TRAIN ? "train" : "eval",
                    plan.box.x, plan.box.y, plan.box.w, plan.box.h, plan.flip);
@@ -77,7 +77,7 @@ static void assert_image(struct au_renderer *renderer, uint32_t image, enum au_s
 {
     static unsigned char out[SIZE * SIZE * 3], window[WINDOW * WINDOW * 3];
     struct au_job job = job_of(image, split);
-    struct au_plan plan = plan_of(image, split);
+    struct au_crop plan = plan_of(image, split);
     struct im_text text = {""};
 
     assert_int_equal(golden_number(golden, 4), plan.box.x);

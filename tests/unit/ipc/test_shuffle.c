@@ -39,11 +39,11 @@ static void every_item_comes_once(void **state)
     assert_non_null(seen);
     for (uint64_t i = 0; i < 300 + sizeof large / sizeof *large; i++) {
         uint64_t n = i < 300 ? i + 1 : large[i - 300];
-        struct im_order order = im_order_at(7, (uint32_t)i, n);
+        struct im_shuffle order = im_shuffle_at(7, (uint32_t)i, n);
 
         memset(seen, 0, n);
         for (uint64_t position = 0; position < n; position++) {
-            uint64_t item = im_order_item(&order, position);
+            uint64_t item = im_shuffle_item(&order, position);
 
             assert_true(item < n);
             assert_int_equal(seen[item]++, 0);
@@ -63,10 +63,10 @@ static void each_place_sees_each_item_equally_often(void **state)
 
         assert_non_null(counts);
         for (uint32_t epoch = 0; epoch < epochs; epoch++) {
-            struct im_order order = im_order_at(42, epoch, n);
+            struct im_shuffle order = im_shuffle_at(42, epoch, n);
 
             for (uint64_t position = 0; position < n; position++)
-                counts[position * n + im_order_item(&order, position)]++;
+                counts[position * n + im_shuffle_item(&order, position)]++;
         }
         check_chi_square(counts, n * n, (double)epochs / (double)n, (double)((n - 1) * (n - 1)));
         free(counts);
@@ -85,11 +85,11 @@ static void each_pair_of_neighbours_comes_equally_often(void **state)
 
         assert_non_null(counts);
         for (uint32_t epoch = 0; epoch < epochs; epoch++) {
-            struct im_order order = im_order_at(43, epoch, n);
-            uint64_t before = im_order_item(&order, 0);
+            struct im_shuffle order = im_shuffle_at(43, epoch, n);
+            uint64_t before = im_shuffle_item(&order, 0);
 
             for (uint64_t position = 1; position < n; position++) {
-                uint64_t item = im_order_item(&order, position);
+                uint64_t item = im_shuffle_item(&order, position);
 
                 counts[before * n + item]++;
                 before = item;
@@ -104,7 +104,7 @@ static void each_pair_of_neighbours_comes_equally_often(void **state)
 }
 
 /* Rank of a permutation of n items in lexicographic order (Lehmer code). */
-static uint32_t rank_of(const struct im_order *order)
+static uint32_t rank_of(const struct im_shuffle *order)
 {
     uint32_t rank = 0;
 
@@ -112,7 +112,7 @@ static uint32_t rank_of(const struct im_order *order)
         uint32_t smaller = 0;
 
         for (uint64_t j = i + 1; j < order->n; j++)
-            smaller += im_order_item(order, j) < im_order_item(order, i);
+            smaller += im_shuffle_item(order, j) < im_shuffle_item(order, i);
         rank = rank * (uint32_t)(order->n - i) + smaller;
     }
     return rank;
@@ -124,7 +124,7 @@ static void all_permutations_of_five_are_equally_likely(void **state)
 
     (void)state;
     for (uint32_t epoch = 0; epoch < epochs; epoch++) {
-        struct im_order order = im_order_at(44, epoch, 5);
+        struct im_shuffle order = im_shuffle_at(44, epoch, 5);
 
         counts[rank_of(&order)]++;
     }
@@ -138,7 +138,7 @@ static void neighbouring_seeds_are_independent(void **state)
 
     (void)state;
     for (uint64_t seed = 0; seed < 120 * 500; seed++) {
-        struct im_order order = im_order_at(seed, 0, 5);
+        struct im_shuffle order = im_shuffle_at(seed, 0, 5);
 
         counts[rank_of(&order)]++;
     }
@@ -153,10 +153,10 @@ static void a_batch_of_a_large_set_is_spread_over_it(void **state)
 
     (void)state;
     for (uint32_t epoch = 0; epoch < 40; epoch++) {
-        struct im_order order = im_order_at(1, epoch, n);
+        struct im_shuffle order = im_shuffle_at(1, epoch, n);
 
         for (uint64_t position = 0; position < 5000; position++)
-            counts[im_order_item(&order, position) * 100 / n]++;
+            counts[im_shuffle_item(&order, position) * 100 / n]++;
     }
     check_chi_square(counts, 100, 2000, 99);
 }
@@ -168,7 +168,7 @@ static void the_order_is_part_of_the_results(void **state)
 
     (void)state;
     for (uint64_t i = 0; i < sizeof golden / sizeof *golden; i++)
-        assert_int_equal(im_order(42, 3, 1281167, i), golden[i]);
+        assert_int_equal(im_shuffle(42, 3, 1281167, i), golden[i]);
 }
 
 int main(void)

@@ -14,9 +14,9 @@
 
 #define HEADROOM ((size_t)64 << 20) /* for what the driver takes in between */
 
-static void close_gpu(struct im_backend *b)
+static void close_gpu(struct tr_backend *b)
 {
-    struct im_layout *l;
+    struct tr_layout *l;
 
     if (!b)
         return;
@@ -42,13 +42,13 @@ static void close_gpu(struct im_backend *b)
 
 static int progress(void *context, const char *what, int at, int of)
 {
-    struct im_backend *b = context;
+    struct tr_backend *b = context;
 
     (void)what;
     return b->config.progress(b->config.progress_context, at, of);
 }
 
-static int open_libraries(struct im_backend *b, const struct im_device_config *config, struct im_text *text)
+static int open_libraries(struct tr_backend *b, const struct tr_device_config *config, struct im_text *text)
 {
     int err = tr_gpu_open(config->index, &b->gpu, text);
 
@@ -68,10 +68,10 @@ static int open_libraries(struct im_backend *b, const struct im_device_config *c
     return err;
 }
 
-static int open_device(const struct im_device_config *config, struct im_backend **ret_backend,
+static int open_device(const struct tr_device_config *config, struct tr_backend **ret_backend,
                        struct im_text *text)
 {
-    struct im_backend *b = calloc(1, sizeof(*b));
+    struct tr_backend *b = calloc(1, sizeof(*b));
     int err;
 
     if (!b)
@@ -99,15 +99,15 @@ out:
 }
 
 /* A GPU has no threads to be counted. */
-static int open_first(int threads, struct im_backend **ret_backend, struct im_text *text)
+static int open_first(int threads, struct tr_backend **ret_backend, struct im_text *text)
 {
     (void)threads;
-    return open_device(&(struct im_device_config){0}, ret_backend, text);
+    return open_device(&(struct tr_device_config){0}, ret_backend, text);
 }
 
 /* ---- memory ---- */
 
-void tr_cuda_room_free(struct im_backend *b, struct tr_cuda_room *room, bool pinned)
+void tr_cuda_room_free(struct tr_backend *b, struct tr_cuda_room *room, bool pinned)
 {
     if (pinned) {
         tr_gpu_pinned_free(b->gpu, room->memory);
@@ -118,7 +118,7 @@ void tr_cuda_room_free(struct im_backend *b, struct tr_cuda_room *room, bool pin
     *room = (struct tr_cuda_room){0};
 }
 
-int tr_cuda_room_grow(struct im_backend *b, struct tr_cuda_room *room, size_t bytes, bool pinned,
+int tr_cuda_room_grow(struct tr_backend *b, struct tr_cuda_room *room, size_t bytes, bool pinned,
                       const char *what, struct im_text *text)
 {
     void *memory = NULL;
@@ -141,25 +141,25 @@ int tr_cuda_room_grow(struct im_backend *b, struct tr_cuda_room *room, size_t by
     return 0;
 }
 
-static int buffer_new(struct im_backend *b, size_t bytes, void **ret_buffer)
+static int buffer_new(struct tr_backend *b, size_t bytes, void **ret_buffer)
 {
     return tr_gpu_memory_new(b->gpu, bytes, "an arena", ret_buffer, NULL);
 }
 
-static void buffer_free(struct im_backend *b, void *buffer, size_t bytes)
+static void buffer_free(struct tr_backend *b, void *buffer, size_t bytes)
 {
     (void)bytes;
     tr_gpu_memory_free(b->gpu, buffer);
 }
 
-static int copy(struct im_backend *b, void *to, const void *from, size_t bytes)
+static int copy(struct tr_backend *b, void *to, const void *from, size_t bytes)
 {
     int err = tr_gpu_copy(b->gpu, TR_GPU_COMPUTE, to, from, bytes);
 
     return err < 0 ? err : tr_gpu_sync(b->gpu, TR_GPU_COMPUTE);
 }
 
-static int sync(struct im_backend *b)
+static int sync(struct tr_backend *b)
 {
     int err = tr_gpu_sync(b->gpu, TR_GPU_COPY);
 
@@ -168,20 +168,20 @@ static int sync(struct im_backend *b)
     return err < 0 ? err : tr_gpu_sync(b->gpu, TR_GPU_COMPUTE);
 }
 
-static int host_lock(struct im_backend *b, void *memory, size_t bytes, struct im_text *text)
+static int host_lock(struct tr_backend *b, void *memory, size_t bytes, struct im_text *text)
 {
     return tr_gpu_lock(b->gpu, memory, bytes, true, text);
 }
 
 /* Nothing may be on its way out of it. */
-static void host_unlock(struct im_backend *b, void *memory)
+static void host_unlock(struct tr_backend *b, void *memory)
 {
     tr_gpu_sync(b->gpu, TR_GPU_COPY);
     b->coming = NULL;
     tr_gpu_unlock(b->gpu, memory);
 }
 
-static int settle(struct im_backend *b, struct im_text *text)
+static int settle(struct tr_backend *b, struct im_text *text)
 {
     bool moved = false;
     int err = b->unsettled ? tr_dnn_settle(b->dnn, &moved, text) : 0;
@@ -191,13 +191,13 @@ static int settle(struct im_backend *b, struct im_text *text)
     return err;
 }
 
-static int trouble(struct im_backend *b, struct im_text *text)
+static int trouble(struct tr_backend *b, struct im_text *text)
 {
     return tr_gpu_trouble(b->gpu, text);
 }
 
 /* What an arena may have: cuDNN's workspace may still grow to its limit. */
-static size_t memory_left(struct im_backend *b)
+static size_t memory_left(struct tr_backend *b)
 {
     struct tr_dnn_facts facts;
     size_t left = 0, kept;
@@ -210,7 +210,7 @@ static size_t memory_left(struct im_backend *b)
     return left > kept ? left - kept : 1; /* 0 would be: not known */
 }
 
-static size_t private_bytes(struct im_backend *b)
+static size_t private_bytes(struct tr_backend *b)
 {
     struct tr_dnn_facts facts;
 
@@ -220,9 +220,9 @@ static size_t private_bytes(struct im_backend *b)
 
 /* ---- values ---- */
 
-const struct im_layout *tr_cuda_layout(struct im_backend *b, enum tr_gpu_type type, int pitch)
+const struct tr_layout *tr_cuda_layout(struct tr_backend *b, enum tr_gpu_type type, int pitch)
 {
-    struct im_layout *l;
+    struct tr_layout *l;
 
     for (l = b->layouts; l; l = l->next)
         if (l->type == type && l->pitch == pitch)
@@ -230,13 +230,13 @@ const struct im_layout *tr_cuda_layout(struct im_backend *b, enum tr_gpu_type ty
     l = malloc(sizeof(*l));
     if (!l)
         return NULL;
-    *l = (struct im_layout){.type = type, .pitch = pitch, .next = b->layouts};
+    *l = (struct tr_layout){.type = type, .pitch = pitch, .next = b->layouts};
     b->layouts = l;
     return l;
 }
 
 /* Between NCHW and NHWC with padding, both fp32. */
-static void turn(struct im_shape s, int pitch, float *nchw, float *nhwc, bool in)
+static void turn(struct tr_shape s, int pitch, float *nchw, float *nhwc, bool in)
 {
     for (size_t n = 0; n < (size_t)s.n; n++) {
         for (size_t c = 0; c < (size_t)s.c; c++) {
@@ -251,7 +251,7 @@ static void turn(struct im_shape s, int pitch, float *nchw, float *nhwc, bool in
     }
 }
 
-static int cast(struct im_backend *b, size_t count, enum tr_gpu_type from_type, const void *from,
+static int cast(struct tr_backend *b, size_t count, enum tr_gpu_type from_type, const void *from,
                 enum tr_gpu_type to_type, void *to)
 {
     return imk_cuda_cast(&(struct imk_cuda_cast){.count = count,
@@ -262,7 +262,7 @@ static int cast(struct im_backend *b, size_t count, enum tr_gpu_type from_type, 
                          tr_cuda_stream(b));
 }
 
-static int exchange(struct im_backend *b, const struct im_layout *layout, struct im_shape shape, float *nchw,
+static int exchange(struct tr_backend *b, const struct tr_layout *layout, struct tr_shape shape, float *nchw,
                     void *value, bool in)
 {
     const size_t count = tr_cuda_elements(shape, layout->pitch), bytes = count * sizeof(float);
@@ -288,23 +288,23 @@ static int exchange(struct im_backend *b, const struct im_layout *layout, struct
     return err;
 }
 
-static int value_in(struct im_backend *b, const struct im_layout *layout, struct im_shape shape,
+static int value_in(struct tr_backend *b, const struct tr_layout *layout, struct tr_shape shape,
                     const float *nchw, void *value)
 {
     return exchange(b, layout, shape, (float *)(uintptr_t)nchw, value, true);
 }
 
-static int value_out(struct im_backend *b, const struct im_layout *layout, struct im_shape shape,
+static int value_out(struct tr_backend *b, const struct tr_layout *layout, struct tr_shape shape,
                      const void *value, float *nchw)
 {
     return exchange(b, layout, shape, nchw, (void *)(uintptr_t)value, false);
 }
 
-const struct im_backend_ops im_backend_cuda = {
-    .version = IM_BACKEND_VERSION,
+const struct tr_backend_ops tr_backend_cuda = {
+    .version = TR_BACKEND_VERSION,
     .name = "cuda",
-    .precisions = 1 << IM_PRECISION_FP32 | 1 << IM_PRECISION_BF16 | 1 << IM_PRECISION_FP16,
-    .fuses = IM_FUSES_ADD | IM_FUSES_POOL | IM_FUSES_SUM,
+    .precisions = 1 << TR_PRECISION_FP32 | 1 << TR_PRECISION_BF16 | 1 << TR_PRECISION_FP16,
+    .fuses = TR_FUSES_ADD | TR_FUSES_POOL | TR_FUSES_SUM,
     .open = open_first,
     .open_device = open_device,
     .close = close_gpu,

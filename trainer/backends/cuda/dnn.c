@@ -40,8 +40,8 @@ int tr_dnn_open(const struct tr_dnn_config *config, struct tr_dnn **ret_dnn, str
     if (!dnn->config.workspace_limit)
         dnn->config.workspace_limit = TR_DNN_WORKSPACE;
     dnn->gpu = config->gpu;
-    dnn->epsilon = IM_BN_EPS;
-    dnn->factor = IM_BN_MOMENTUM;
+    dnn->epsilon = TR_BN_EPS;
+    dnn->factor = TR_BN_MOMENTUM;
     err = tr_cudnn_open(tr_gpu_stream(dnn->gpu, TR_GPU_COMPUTE), &dnn->cudnn, text);
     if (err < 0) {
         tr_dnn_close(dnn);
@@ -50,7 +50,7 @@ int tr_dnn_open(const struct tr_dnn_config *config, struct tr_dnn **ret_dnn, str
     dnn->facts.version = tr_cudnn_version();
     snprintf(scope, sizeof scope, "cudnn %d, %.80s, sm %d x %d", dnn->facts.version, gpu->name, gpu->sm,
              gpu->sm_count);
-    err = tr_plans_open(config->cache, scope, &dnn->known);
+    err = tr_plan_cache_open(config->cache, scope, &dnn->known);
     if (err < 0) {
         tr_dnn_close(dnn);
         return im_fail(text, err, "no memory for the cache of plans");
@@ -67,7 +67,7 @@ void tr_dnn_close(struct tr_dnn *dnn)
     tr_gpu_memory_free(dnn->gpu, dnn->workspace);
     tr_gpu_memory_free(dnn->gpu, dnn->rounded);
     free(dnn->choices);
-    tr_plans_close(dnn->known);
+    tr_plan_cache_close(dnn->known);
     tr_cudnn_close(dnn->cudnn);
     free(dnn);
 }
@@ -121,13 +121,13 @@ static int way_of(const char *name)
 /* The plan that the cache has, whole. */
 static bool load_known(struct tr_dnn *dnn, struct tr_dnn_choice *c)
 {
-    const char *name = tr_plans_find(dnn->known, c->key);
+    const char *name = tr_plan_cache_find(dnn->known, c->key);
     int way = name ? way_of(name) : -1;
     struct tr_cudnn_saved saved = {.workspace_limit = dnn->config.workspace_limit};
     char *bytes;
     int err;
 
-    if (way < 0 || way >= c->way_count || tr_plans_load(dnn->known, c->key, name, &bytes, &saved.n) < 0)
+    if (way < 0 || way >= c->way_count || tr_plan_cache_load(dnn->known, c->key, name, &bytes, &saved.n) < 0)
         return false;
     saved.name = name + 2;
     saved.bytes = bytes;
@@ -145,7 +145,7 @@ static bool load_known(struct tr_dnn *dnn, struct tr_dnn_choice *c)
 /* The engine that the cache knows, if it is still there and still works. */
 static bool take_known(struct tr_dnn *dnn, struct tr_dnn_choice *c)
 {
-    const char *name = tr_plans_find(dnn->known, c->key);
+    const char *name = tr_plan_cache_find(dnn->known, c->key);
     int way = name ? way_of(name) : -1;
 
     if (way < 0 || way >= c->way_count || tr_dnn_ask(dnn, c, way, NULL) < 0)
@@ -501,8 +501,8 @@ int tr_dnn_settle(struct tr_dnn *dnn, bool *ret_moved, struct im_text *text)
     if (err == 0)
         err = size_workspace(dnn, ret_moved, text);
     if (err == 0 || err == -ECANCELED)
-        tr_plans_save(dnn->known,
-                      NULL); /* a cache that cannot be written is no error: the next run times again */
+        tr_plan_cache_save(dnn->known,
+                           NULL); /* a cache that cannot be written is no error: the next run times again */
     tr_dnn_disown(dnn);
     tr_dnn_tell(dnn, "", 0, 0);
     dnn->facts.timing_ns += im_now() - start;

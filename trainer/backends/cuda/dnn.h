@@ -34,7 +34,7 @@ struct tr_dnn_config {
     bool deterministic;     /* only engines that give the same bits every time */
     bool tf32;              /* fp32 plans may round their inputs to tf32 (10 bits of mantissa) */
     size_t workspace_limit; /* bytes that an engine may ask for; 0: TR_DNN_WORKSPACE */
-    const char *cache;      /* file of known choices; NULL: none; see tr_plans_path() */
+    const char *cache;      /* file of known choices; NULL: none; see tr_plan_cache_path() */
     /* (optional) Called before each engine that is compiled or timed: which operation it is for, and that it
      * is number `at` of `of`. of is 0 while it is not known how many there will be, and -1 while another
      * process makes plans that this one is going to need; at 0: done with it. Anything but 0 gives up: what
@@ -94,8 +94,8 @@ tr_dnn_conv_kernel(const struct tr_dnn_conv *conv); /* which engine runs, for lo
 
 /* Batch norm over n, h and w of each channel, in training:
  *     forward   v = scale (x - mean) inv_dev + bias (+ z if add); y = relu ? max(v, 0) : v
- *               inv_dev = 1 / sqrt(population variance + IM_BN_EPS)
- *               running <- (1 - IM_BN_MOMENTUM) running + IM_BN_MOMENTUM batch, variance with n h w - 1
+ *               inv_dev = 1 / sqrt(population variance + TR_BN_EPS)
+ *               running <- (1 - TR_BN_MOMENTUM) running + TR_BN_MOMENTUM batch, variance with n h w - 1
  *               mask: bit i (from the lowest of byte i / 8) is v > 0, i the place in [n][h][w][c]
  *     backward  g = relu ? (mask ? dy : 0) : dy; dz = g if add; dbias = sum g;
  *               dscale = sum g xhat with xhat = (x - mean) inv_dev;

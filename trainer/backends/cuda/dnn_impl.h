@@ -34,7 +34,7 @@ struct tr_dnn {
     struct tr_gpu *gpu;
     struct tr_cudnn *cudnn;
     struct tr_dnn_config config;
-    struct tr_plans *known;
+    struct tr_plan_cache *known;
     struct tr_dnn_choice **choices;
     int choice_count, choice_room;
     void *workspace, *rounded;

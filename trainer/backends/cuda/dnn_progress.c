@@ -23,7 +23,7 @@ int tr_dnn_own(struct tr_dnn *dnn)
 
     if (dnn->owns || dnn->alone)
         return 0;
-    while ((held = tr_plans_lock(dnn->known)) == 0 && im_now() < until) {
+    while ((held = tr_plan_cache_lock(dnn->known)) == 0 && im_now() < until) {
         if (tr_dnn_tell(dnn, "", 1, -1) < 0)
             return -ECANCELED;
         poll(NULL, 0, LOOK_MS);
@@ -36,6 +36,6 @@ int tr_dnn_own(struct tr_dnn *dnn)
 void tr_dnn_disown(struct tr_dnn *dnn)
 {
     if (dnn->owns)
-        tr_plans_unlock(dnn->known);
+        tr_plan_cache_unlock(dnn->known);
     dnn->owns = dnn->alone = false;
 }

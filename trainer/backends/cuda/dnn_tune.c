@@ -266,10 +266,10 @@ void tr_dnn_remember(struct tr_dnn *dnn, const struct tr_dnn_choice *c, uint64_t
     char *bytes;
     size_t n;
 
-    tr_plans_add(dnn->known, c->key, c->name, ns);
+    tr_plan_cache_add(dnn->known, c->key, c->name, ns);
     if (tr_cudnn_plan_save(c->plan, &bytes, &n, NULL) < 0)
         return;
-    tr_plans_store(dnn->known, c->key, c->name, bytes, n, NULL);
+    tr_plan_cache_store(dnn->known, c->key, c->name, bytes, n, NULL);
     free(bytes);
 }
 
@@ -356,7 +356,7 @@ static int decide_all(struct bench *b, int total, struct im_text *text)
             tr_dnn_trim(c);
         done++;
         if (im_now() - saved > SAVE_TIME) {
-            tr_plans_save(dnn->known, NULL);
+            tr_plan_cache_save(dnn->known, NULL);
             saved = im_now();
         }
     }

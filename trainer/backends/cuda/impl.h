@@ -20,10 +20,10 @@
 #include "trainer/backends/cuda/dnn.h"
 #include "trainer/backends/step.h"
 
-struct im_layout {
+struct tr_layout {
     enum tr_gpu_type type;
     int pitch; /* elements from a pixel to the next */
-    struct im_layout *next;
+    struct tr_layout *next;
 };
 
 /* The weights of a convolution or a classifier as its plans take them. */
@@ -70,12 +70,12 @@ struct tr_cuda_landing {
     struct tr_gpu_event *filled, *read;
 };
 
-struct im_backend {
-    struct im_device_config config;
+struct tr_backend {
+    struct tr_device_config config;
     struct tr_gpu *gpu;
     struct tr_dnn *dnn;
     struct tr_blas *blas;
-    struct im_layout *layouts;
+    struct tr_layout *layouts;
     bool unsettled;
     uint64_t generation; /* moves on when memory that recordings know was moved */
 
@@ -94,7 +94,7 @@ struct im_backend {
     uint64_t param_version;
 
     /* updates */
-    struct im_span *spans; /* of which the chunk table was made */
+    struct tr_span *spans; /* of which the chunk table was made */
     size_t span_count;
     struct tr_cuda_room span_table, chunk_table, update_scratch;
     uint32_t chunk_count;
@@ -115,12 +115,12 @@ struct im_backend {
     double *sum_scratch;             /* device */
     bool decided;
     struct tr_gpu_event *finished, *to_comm, *from_comm;
-    const struct im_rank_sum *ranks;
+    const struct tr_rank_sum *ranks;
 };
 
 struct tr_op_plan {
-    struct im_op op;
-    struct im_plan_info info;
+    struct tr_op op;
+    struct tr_plan_info info;
     enum tr_gpu_type type;
     int x_pitch, y_pitch;
     struct tr_cuda_weight *weight;
@@ -133,75 +133,75 @@ struct tr_op_plan {
     char kernel[96];
 };
 
-extern const struct im_step_ops tr_cuda_step_ops;
+extern const struct tr_step_ops tr_cuda_step_ops;
 
 /* trainer/backends/cuda/plan.c */
-int tr_cuda_measure(struct im_backend *b, const struct im_op *op, struct im_plan_info *ret_info);
-int tr_cuda_plan(struct im_backend *b, const struct im_op *op, struct tr_op_plan **ret_plan,
-                 struct im_plan_info *ret_info, struct im_text *text);
-void tr_cuda_plan_free(struct im_backend *b, struct tr_op_plan *p);
+int tr_cuda_measure(struct tr_backend *b, const struct tr_op *op, struct tr_plan_info *ret_info);
+int tr_cuda_plan(struct tr_backend *b, const struct tr_op *op, struct tr_op_plan **ret_plan,
+                 struct tr_plan_info *ret_info, struct im_text *text);
+void tr_cuda_plan_free(struct tr_backend *b, struct tr_op_plan *p);
 const char *tr_cuda_plan_kernel(struct tr_op_plan *p);
 
 /* trainer/backends/cuda/ops.c */
-int tr_cuda_forward(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e);
-int tr_cuda_backward(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e);
+int tr_cuda_forward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e);
+int tr_cuda_backward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e);
 
 struct imk_cuda_window tr_cuda_window(const struct tr_op_plan *p); /* of an op that has one */
 /* Both contributions into the first, for ops of libraries, which take one. */
-int tr_cuda_join_dy(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e);
+int tr_cuda_join_dy(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e);
 
 /* trainer/backends/cuda/norm.c */
-int tr_cuda_norm_forward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e);
-int tr_cuda_norm_backward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e);
+int tr_cuda_norm_forward(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e);
+int tr_cuda_norm_backward(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e);
 
 /* weights.c: weights are shared by plans of the same op.weight_id. */
-int tr_cuda_weight_get(struct im_backend *b, const struct im_op *op, int rows, int pitch,
+int tr_cuda_weight_get(struct tr_backend *b, const struct tr_op *op, int rows, int pitch,
                        struct tr_cuda_weight **ret_weight, struct im_text *text);
-void tr_cuda_weight_put(struct im_backend *b, struct tr_cuda_weight *w); /* NULL is fine */
+void tr_cuda_weight_put(struct tr_backend *b, struct tr_cuda_weight *w); /* NULL is fine */
 /* What plans take for the parameters e->w, repacked first where they have changed. */
-int tr_cuda_weight_now(struct im_backend *b, struct tr_cuda_weight *w, const struct im_exec *e,
+int tr_cuda_weight_now(struct tr_backend *b, struct tr_cuda_weight *w, const struct tr_exec *e,
                        const void **ret_packed);
 bool tr_cuda_weight_is_plain(const struct tr_cuda_weight *w); /* [rows][taps][pitch] is [k][c][taps] */
 /* dw = packed, a fp32 gradient of the weight's shape. */
-int tr_cuda_weight_unpack(struct im_backend *b, const struct tr_cuda_weight *w, const float *packed,
+int tr_cuda_weight_unpack(struct tr_backend *b, const struct tr_cuda_weight *w, const float *packed,
                           float *dw);
-int tr_cuda_weights_refresh(struct im_backend *b, const float *params, size_t count, uint64_t version);
-int tr_cuda_weights_pack(struct im_backend *b); /* all, of the parameters of the last refresh() */
-void tr_cuda_weights_free(struct im_backend *b);
+int tr_cuda_weights_refresh(struct tr_backend *b, const float *params, size_t count, uint64_t version);
+int tr_cuda_weights_pack(struct tr_backend *b); /* all, of the parameters of the last refresh() */
+void tr_cuda_weights_free(struct tr_backend *b);
 
 /* trainer/backends/cuda/step.c: x[i] <- the sum of all ranks' x[i]; COMPUTE goes on when it is there. */
-int tr_cuda_sum_now(struct im_backend *b, void *x, size_t count, bool is_double);
+int tr_cuda_sum_now(struct tr_backend *b, void *x, size_t count, bool is_double);
 
 /* update.c: backend.h's entries for arenas. */
-int tr_cuda_update(struct im_backend *b, const struct im_update *u);
-int tr_cuda_update_with(struct im_backend *b, const struct im_update *u, float *ema,
+int tr_cuda_update(struct tr_backend *b, const struct tr_update *u);
+int tr_cuda_update_with(struct tr_backend *b, const struct tr_update *u, float *ema,
                         const struct imk_cuda_hyper *hyper, const struct imk_cuda_verdict *verdict);
-int tr_cuda_lerp(struct im_backend *b, float *y, const float *x, double k, size_t count);
-int tr_cuda_add(struct im_backend *b, float *y, const float *x, size_t count);
-int tr_cuda_squares(struct im_backend *b, const float *x, size_t count); /* into results */
-int tr_cuda_sum_squares(struct im_backend *b, const float *x, size_t count, double *ret_sum);
-void tr_cuda_update_free(struct im_backend *b);
+int tr_cuda_lerp(struct tr_backend *b, float *y, const float *x, double k, size_t count);
+int tr_cuda_add(struct tr_backend *b, float *y, const float *x, size_t count);
+int tr_cuda_squares(struct tr_backend *b, const float *x, size_t count); /* into results */
+int tr_cuda_sum_squares(struct tr_backend *b, const float *x, size_t count, double *ret_sum);
+void tr_cuda_update_free(struct tr_backend *b);
 
 /* staging.c: what a step takes from the host and gives it back. */
-int tr_cuda_stage_open(struct im_backend *b, struct im_text *text);
-void tr_cuda_stage_close(struct im_backend *b);
-int tr_cuda_reserve_pixels(struct im_backend *b, size_t bytes, struct im_text *text);
-int tr_cuda_stage(struct im_backend *b, const struct im_inputs *in);
-int tr_cuda_stage_update(struct im_backend *b, const struct imk_cuda_hyper *hyper,
+int tr_cuda_stage_open(struct tr_backend *b, struct im_text *text);
+void tr_cuda_stage_close(struct tr_backend *b);
+int tr_cuda_reserve_pixels(struct tr_backend *b, size_t bytes, struct im_text *text);
+int tr_cuda_stage(struct tr_backend *b, const struct tr_inputs *in);
+int tr_cuda_stage_update(struct tr_backend *b, const struct imk_cuda_hyper *hyper,
                          const struct imk_cuda_verdict *verdict);
-int tr_cuda_prefetch(struct im_backend *b, const uint8_t *pixels, size_t bytes);
-int tr_cuda_taken(struct im_backend *b);
-const struct tr_cuda_staged *tr_cuda_staged(const struct im_backend *b); /* device addresses */
-int tr_cuda_fetch(struct im_backend *b); /* results into b->outcome; the host waits */
-struct im_tally tr_cuda_tally(const struct imk_cuda_tally *t);
+int tr_cuda_prefetch(struct tr_backend *b, const uint8_t *pixels, size_t bytes);
+int tr_cuda_taken(struct tr_backend *b);
+const struct tr_cuda_staged *tr_cuda_staged(const struct tr_backend *b); /* device addresses */
+int tr_cuda_fetch(struct tr_backend *b); /* results into b->outcome; the host waits */
+struct tr_tally tr_cuda_tally(const struct imk_cuda_tally *t);
 
 /* trainer/backends/cuda/backend.c: device memory that recordings may know; what was in it is lost. */
-int tr_cuda_room_grow(struct im_backend *b, struct tr_cuda_room *room, size_t bytes, bool pinned,
+int tr_cuda_room_grow(struct tr_backend *b, struct tr_cuda_room *room, size_t bytes, bool pinned,
                       const char *what, struct im_text *text);
-void tr_cuda_room_free(struct im_backend *b, struct tr_cuda_room *room, bool pinned);
-const struct im_layout *tr_cuda_layout(struct im_backend *b, enum tr_gpu_type type, int pitch);
+void tr_cuda_room_free(struct tr_backend *b, struct tr_cuda_room *room, bool pinned);
+const struct tr_layout *tr_cuda_layout(struct tr_backend *b, enum tr_gpu_type type, int pitch);
 
-static inline struct CUstream_st *tr_cuda_stream(const struct im_backend *b)
+static inline struct CUstream_st *tr_cuda_stream(const struct tr_backend *b)
 {
     return tr_gpu_stream(b->gpu, TR_GPU_COMPUTE);
 }
@@ -212,7 +212,7 @@ static inline enum imk_cuda_type tr_cuda_kernel_type(enum tr_gpu_type type)
 }
 
 /* Elements of a value in memory. */
-static inline size_t tr_cuda_elements(struct im_shape s, int pitch)
+static inline size_t tr_cuda_elements(struct tr_shape s, int pitch)
 {
     return (size_t)s.n * (size_t)s.h * (size_t)s.w * (size_t)pitch;
 }

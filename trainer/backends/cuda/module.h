@@ -8,7 +8,7 @@
 
 #include <stdint.h>
 
-struct im_backend_ops;
+struct tr_backend_ops;
 struct im_text;
 struct tr_comm_ops;
 struct tr_gpu_facts;
@@ -24,7 +24,7 @@ struct tr_cuda_table {
     int (*gpu_count)(int *ret_count, struct im_text *text);
     int (*gpu_look)(int index, struct tr_gpu_facts *ret_facts, struct im_text *text); /* tr_gpu_look() */
     int (*libraries)(struct im_text *text); /* tr_cuda_libraries(); NULL: it needs none */
-    const struct im_backend_ops *backend;   /* NULL: the module was built without one */
+    const struct tr_backend_ops *backend;   /* NULL: the module was built without one */
     const struct tr_comm_ops *comm;         /* between GPUs; NULL: it was built without NCCL */
     void (*range_push)(const char *name);   /* tr_gpu_range_push(), tr_gpu_range_pop() */
     void (*range_pop)(void);

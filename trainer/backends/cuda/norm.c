@@ -6,7 +6,7 @@
 
 static struct imk_cuda_rows rows_of(const struct tr_op_plan *p)
 {
-    const struct im_shape *s = &p->op.x;
+    const struct tr_shape *s = &p->op.x;
 
     return (struct imk_cuda_rows){.rows = (int64_t)s->n * s->h * s->w,
                                   .c = s->c,
@@ -14,22 +14,22 @@ static struct imk_cuda_rows rows_of(const struct tr_op_plan *p)
                                   .type = tr_cuda_kernel_type(p->type)};
 }
 
-static float *means(const struct im_exec *e)
+static float *means(const struct tr_exec *e)
 {
     return e->save;
 }
 
-static float *deviations(const struct tr_op_plan *p, const struct im_exec *e)
+static float *deviations(const struct tr_op_plan *p, const struct tr_exec *e)
 {
     return (float *)e->save + p->op.x.c;
 }
 
-static uint8_t *mask(const struct tr_op_plan *p, const struct im_exec *e)
+static uint8_t *mask(const struct tr_op_plan *p, const struct tr_exec *e)
 {
     return p->op.training && (p->op.relu || p->op.pools) ? (uint8_t *)e->save + p->mask_at : NULL;
 }
 
-static int library_norm_forward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
+static int library_norm_forward(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e)
 {
     return tr_dnn_norm_run(b->dnn, p->norm_forward,
                            &(struct tr_dnn_norm_args){.x = e->x,
@@ -44,18 +44,18 @@ static int library_norm_forward(struct im_backend *b, const struct tr_op_plan *p
                                                       .inv_dev = deviations(p, e)});
 }
 
-static double *count_of(const struct tr_op_plan *p, const struct im_exec *e)
+static double *count_of(const struct tr_op_plan *p, const struct tr_exec *e)
 {
     return p->op.synced ? (void *)((float *)e->save + 2 * (size_t)p->op.x.c) : NULL;
 }
 
 /* What is added up over the ranks: doubles forward, floats backward. */
-static void *sums_of(struct im_backend *b, const struct tr_op_plan *p)
+static void *sums_of(struct tr_backend *b, const struct tr_op_plan *p)
 {
     return p->op.synced ? (char *)b->scratch.memory + p->sums_at : NULL;
 }
 
-static int finish(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
+static int finish(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e)
 {
     return imk_cuda_bn_finish(&(struct imk_cuda_bn_finish){.c = p->op.x.c,
                                                            .sums = sums_of(b, p),
@@ -64,12 +64,12 @@ static int finish(struct im_backend *b, const struct tr_op_plan *p, const struct
                                                            .count = count_of(p, e),
                                                            .run_mean = e->run_mean,
                                                            .run_var = e->run_var,
-                                                           .eps = IM_BN_EPS,
-                                                           .momentum = IM_BN_MOMENTUM},
+                                                           .eps = TR_BN_EPS,
+                                                           .momentum = TR_BN_MOMENTUM},
                               tr_cuda_stream(b));
 }
 
-static int statistics(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
+static int statistics(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e)
 {
     const bool synced = p->op.synced; /* then finish() writes what this one leaves out */
     int err = imk_cuda_bn_stats(&(struct imk_cuda_bn_stats){.shape = rows_of(p),
@@ -79,8 +79,8 @@ static int statistics(struct im_backend *b, const struct tr_op_plan *p, const st
                                                             .run_mean = synced ? NULL : e->run_mean,
                                                             .run_var = synced ? NULL : e->run_var,
                                                             .sums = sums_of(b, p),
-                                                            .eps = IM_BN_EPS,
-                                                            .momentum = IM_BN_MOMENTUM,
+                                                            .eps = TR_BN_EPS,
+                                                            .momentum = TR_BN_MOMENTUM,
                                                             .scratch = b->scratch.memory},
                                 tr_cuda_stream(b));
 
@@ -90,7 +90,7 @@ static int statistics(struct im_backend *b, const struct tr_op_plan *p, const st
     return err == 0 ? finish(b, p, e) : err;
 }
 
-int tr_cuda_norm_forward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
+int tr_cuda_norm_forward(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e)
 {
     const bool training = p->op.training;
     const struct imk_cuda_affine affine = {.mean = training ? means(e) : e->run_mean,
@@ -98,7 +98,7 @@ int tr_cuda_norm_forward(struct im_backend *b, const struct tr_op_plan *p, const
                                            .var = training ? NULL : e->run_var,
                                            .gamma = e->w,
                                            .beta = e->b,
-                                           .eps = IM_BN_EPS};
+                                           .eps = TR_BN_EPS};
     int err;
 
     if (p->norm_forward)
@@ -124,7 +124,7 @@ int tr_cuda_norm_forward(struct im_backend *b, const struct tr_op_plan *p, const
                              tr_cuda_stream(b));
 }
 
-static int library_norm_backward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
+static int library_norm_backward(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e)
 {
     int err = tr_cuda_join_dy(b, p, e);
 
@@ -142,7 +142,7 @@ static int library_norm_backward(struct im_backend *b, const struct tr_op_plan *
                                                                 .dbias = e->db});
 }
 
-static int stem_sums(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
+static int stem_sums(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e)
 {
     return imk_cuda_stem_sums(&(struct imk_cuda_stem_sums){.window = tr_cuda_window(p),
                                                            .c = p->op.x.c,
@@ -159,7 +159,7 @@ static int stem_sums(struct im_backend *b, const struct tr_op_plan *p, const str
                               tr_cuda_stream(b));
 }
 
-static int row_sums(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
+static int row_sums(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e)
 {
     return imk_cuda_bn_sums(&(struct imk_cuda_bn_sums){.shape = rows_of(p),
                                                        .x = e->x,
@@ -175,7 +175,7 @@ static int row_sums(struct im_backend *b, const struct tr_op_plan *p, const stru
                             tr_cuda_stream(b));
 }
 
-static int stem_dx(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e,
+static int stem_dx(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e,
                    const float *dgamma, const float *dbeta)
 {
     return imk_cuda_stem_dx(&(struct imk_cuda_stem_dx){.window = tr_cuda_window(p),
@@ -194,7 +194,7 @@ static int stem_dx(struct im_backend *b, const struct tr_op_plan *p, const struc
                             tr_cuda_stream(b));
 }
 
-static int row_dx(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e,
+static int row_dx(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e,
                   const float *dgamma, const float *dbeta)
 {
     return imk_cuda_bn_dx(&(struct imk_cuda_bn_dx){.shape = rows_of(p),
@@ -213,7 +213,7 @@ static int row_dx(struct im_backend *b, const struct tr_op_plan *p, const struct
                           tr_cuda_stream(b));
 }
 
-int tr_cuda_norm_backward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
+int tr_cuda_norm_backward(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e)
 {
     const size_t channels = (size_t)p->op.x.c;
     const float *sums = sums_of(b, p), *dgamma = sums ? sums : e->dw, *dbeta = sums ? sums + channels : e->db;

@@ -1,4 +1,4 @@
-/* One op, forward or backward: which kernel gets which pointers. Rows of the table at struct im_exec; batch
+/* One op, forward or backward: which kernel gets which pointers. Rows of the table at struct tr_exec; batch
  * norm is in trainer/backends/cuda/norm.c.
  *
  * Everything reads what changes from step to step from the staged block; an op that is run by itself, with
@@ -18,7 +18,7 @@ static void *writable(const void *p)
 
 struct imk_cuda_window tr_cuda_window(const struct tr_op_plan *p)
 {
-    const struct im_op *op = &p->op;
+    const struct tr_op *op = &p->op;
 
     return (struct imk_cuda_window){.n = op->x.n,
                                     .h = op->x.h,
@@ -32,7 +32,7 @@ struct imk_cuda_window tr_cuda_window(const struct tr_op_plan *p)
                                     .type = tr_cuda_kernel_type(p->type)};
 }
 
-int tr_cuda_join_dy(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
+int tr_cuda_join_dy(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e)
 {
     const struct imk_cuda_add_backward sum = {.count = tr_cuda_elements(p->op.y, p->y_pitch),
                                               .type = tr_cuda_kernel_type(p->type),
@@ -45,9 +45,9 @@ int tr_cuda_join_dy(struct im_backend *b, const struct tr_op_plan *p, const stru
 
 /* ---- input, loss, stochastic depth: what takes numbers from the host ---- */
 
-static int input(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
+static int input(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e)
 {
-    const struct im_op *op = &p->op;
+    const struct tr_op *op = &p->op;
     const size_t bytes = (size_t)op->x.n * (size_t)op->x.h * (size_t)op->x.w * 3;
     struct imk_cuda_input a = {.y = e->y,
                                .type = tr_cuda_kernel_type(p->type),
@@ -58,7 +58,7 @@ static int input(struct im_backend *b, const struct tr_op_plan *p, const struct 
     int err = 0;
 
     if (!e->staged)
-        err = tr_cuda_stage(b, &(struct im_inputs){.pixels = e->pixels, .pixel_bytes = bytes, .mix = e->mix});
+        err = tr_cuda_stage(b, &(struct tr_inputs){.pixels = e->pixels, .pixel_bytes = bytes, .mix = e->mix});
     for (int k = 0; k < 3; k++) {
         a.mean[k] = op->mean[k];
         a.std[k] = op->std[k];
@@ -68,10 +68,10 @@ static int input(struct im_backend *b, const struct tr_op_plan *p, const struct 
     return err < 0 ? err : imk_cuda_input(&a, tr_cuda_stream(b));
 }
 
-static int loss(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
+static int loss(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e)
 {
-    const struct im_op *op = &p->op;
-    const bool binary = op->training && op->loss.kind == IM_LOSS_BCE;
+    const struct tr_op *op = &p->op;
+    const bool binary = op->training && op->loss.kind == TR_LOSS_BCE;
     struct imk_cuda_loss a = {.kind = binary ? IMK_CUDA_BCE : IMK_CUDA_CE,
                               .threshold = op->loss.threshold,
                               .sums_classes = op->loss.sums_classes,
@@ -88,7 +88,7 @@ static int loss(struct im_backend *b, const struct tr_op_plan *p, const struct i
     int err = 0;
 
     if (!e->staged)
-        err = tr_cuda_stage(b, &(struct im_inputs){.labels = e->labels,
+        err = tr_cuda_stage(b, &(struct tr_inputs){.labels = e->labels,
                                                    .valid = e->valid,
                                                    .n = op->x.n,
                                                    .mix = e->mix,
@@ -109,7 +109,7 @@ static int loss(struct im_backend *b, const struct tr_op_plan *p, const struct i
 }
 
 /* Forward with x, backward with both gradients. */
-static int droppath(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e, const void *x,
+static int droppath(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e, const void *x,
                     const void *x2, void *y)
 {
     const size_t per_sample = tr_cuda_elements(p->op.x, p->x_pitch) / (size_t)p->op.x.n;
@@ -124,14 +124,14 @@ static int droppath(struct im_backend *b, const struct tr_op_plan *p, const stru
     if (!p->op.training)
         return y == x ? 0 : tr_gpu_copy(b->gpu, TR_GPU_COMPUTE, y, x, p->info.x_bytes);
     if (!e->staged)
-        err = tr_cuda_stage(b, &(struct im_inputs){.scales = e->scale, .scale_count = (size_t)p->op.x.n});
+        err = tr_cuda_stage(b, &(struct tr_inputs){.scales = e->scale, .scale_count = (size_t)p->op.x.n});
     a.scale = (const float *)(void *)((char *)b->staged.memory + b->scales_at) + (e->scale - b->scales);
     return err < 0 ? err : imk_cuda_droppath(&a, tr_cuda_stream(b));
 }
 
 /* ---- convolution and classifier ---- */
 
-static int conv_forward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
+static int conv_forward(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e)
 {
     const void *w;
     int err = tr_cuda_weight_now(b, p->weight, e, &w);
@@ -139,7 +139,7 @@ static int conv_forward(struct im_backend *b, const struct tr_op_plan *p, const 
     return err < 0 ? err : tr_dnn_conv_run(b->dnn, p->forward, writable(e->x), writable(w), e->y);
 }
 
-static int conv_backward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
+static int conv_backward(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e)
 {
     float *dw = tr_cuda_weight_is_plain(p->weight) ? e->dw : b->scratch.memory;
     void *dx = p->adds_apart ? b->scratch.memory : e->dx;
@@ -165,7 +165,7 @@ static int conv_backward(struct im_backend *b, const struct tr_op_plan *p, const
     return err;
 }
 
-static int classifier_forward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
+static int classifier_forward(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e)
 {
     const void *w;
     int err = tr_cuda_weight_now(b, p->weight, e, &w);
@@ -174,7 +174,7 @@ static int classifier_forward(struct im_backend *b, const struct tr_op_plan *p, 
 }
 
 /* The gradient of the logits in the plan's type: where fp32 is that type, itself. */
-static int narrow_dy(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e, size_t count,
+static int narrow_dy(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e, size_t count,
                      const void **ret_dy)
 {
     *ret_dy = p->type == TR_GPU_F32 ? e->dy[0] : b->scratch.memory;
@@ -188,7 +188,7 @@ static int narrow_dy(struct im_backend *b, const struct tr_op_plan *p, const str
                          tr_cuda_stream(b));
 }
 
-static int classifier_backward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
+static int classifier_backward(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e)
 {
     const size_t count = (size_t)p->op.y.n * (size_t)p->op.y.c;
     const size_t behind = (count * tr_gpu_type_bytes(p->type) + 255) / 256 * 256;
@@ -216,7 +216,7 @@ static int classifier_backward(struct im_backend *b, const struct tr_op_plan *p,
 
 /* ---- pools, blur, addition ---- */
 
-static int add_forward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
+static int add_forward(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e)
 {
     return imk_cuda_add(&(struct imk_cuda_add){.count = tr_cuda_elements(p->op.x, p->x_pitch),
                                                .type = tr_cuda_kernel_type(p->type),
@@ -228,7 +228,7 @@ static int add_forward(struct im_backend *b, const struct tr_op_plan *p, const s
                         tr_cuda_stream(b));
 }
 
-static int add_backward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
+static int add_backward(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e)
 {
     return imk_cuda_add_backward(
         &(struct imk_cuda_add_backward){.count = tr_cuda_elements(p->op.x, p->x_pitch),
@@ -240,7 +240,7 @@ static int add_backward(struct im_backend *b, const struct tr_op_plan *p, const 
         tr_cuda_stream(b));
 }
 
-static int gap_forward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
+static int gap_forward(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e)
 {
     return imk_cuda_gap(&(struct imk_cuda_gap){.x = e->x,
                                                .y = e->y,
@@ -253,7 +253,7 @@ static int gap_forward(struct im_backend *b, const struct tr_op_plan *p, const s
                         tr_cuda_stream(b));
 }
 
-static int gap_backward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
+static int gap_backward(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e)
 {
     return imk_cuda_gap_backward(&(struct imk_cuda_gap_backward){.dy = e->dy[0],
                                                                  .dy2 = e->dy[1],
@@ -267,7 +267,7 @@ static int gap_backward(struct im_backend *b, const struct tr_op_plan *p, const 
                                  tr_cuda_stream(b));
 }
 
-static int maxpool_forward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
+static int maxpool_forward(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e)
 {
     return imk_cuda_maxpool(
         &(struct imk_cuda_maxpool){
@@ -275,7 +275,7 @@ static int maxpool_forward(struct im_backend *b, const struct tr_op_plan *p, con
         tr_cuda_stream(b));
 }
 
-static int maxpool_backward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
+static int maxpool_backward(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e)
 {
     return imk_cuda_maxpool_backward(
         &(struct imk_cuda_maxpool_backward){
@@ -283,14 +283,14 @@ static int maxpool_backward(struct im_backend *b, const struct tr_op_plan *p, co
         tr_cuda_stream(b));
 }
 
-static int blur_forward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
+static int blur_forward(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e)
 {
     return imk_cuda_blur(
         &(struct imk_cuda_blur){.window = tr_cuda_window(p), .reflect = p->op.reflect, .x = e->x, .y = e->y},
         tr_cuda_stream(b));
 }
 
-static int blur_backward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
+static int blur_backward(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e)
 {
     return imk_cuda_blur_backward(&(struct imk_cuda_blur_backward){.window = tr_cuda_window(p),
                                                                    .reflect = p->op.reflect,
@@ -302,7 +302,7 @@ static int blur_backward(struct im_backend *b, const struct tr_op_plan *p, const
 
 /* ---- the table ---- */
 
-static int settle(struct im_backend *b)
+static int settle(struct tr_backend *b)
 {
     bool moved = false;
     int err;
@@ -316,59 +316,59 @@ static int settle(struct im_backend *b)
     return err;
 }
 
-int tr_cuda_forward(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e)
+int tr_cuda_forward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e)
 {
     int err = settle(b);
 
     if (err < 0)
         return err;
     switch (p->op.kind) {
-    case IM_OP_INPUT:
+    case TR_OP_INPUT:
         return input(b, p, e);
-    case IM_OP_CONV:
+    case TR_OP_CONV:
         return conv_forward(b, p, e);
-    case IM_OP_BN:
+    case TR_OP_BN:
         return tr_cuda_norm_forward(b, p, e);
-    case IM_OP_ADD:
+    case TR_OP_ADD:
         return add_forward(b, p, e);
-    case IM_OP_MAXPOOL:
+    case TR_OP_MAXPOOL:
         return maxpool_forward(b, p, e);
-    case IM_OP_GAP:
+    case TR_OP_GAP:
         return gap_forward(b, p, e);
-    case IM_OP_FC:
+    case TR_OP_FC:
         return classifier_forward(b, p, e);
-    case IM_OP_BLUR:
+    case TR_OP_BLUR:
         return blur_forward(b, p, e);
-    case IM_OP_DROPPATH:
+    case TR_OP_DROPPATH:
         return droppath(b, p, e, e->x, NULL, e->y);
-    case IM_OP_LOSS:
+    case TR_OP_LOSS:
         return loss(b, p, e);
     }
     return -EINVAL;
 }
 
-int tr_cuda_backward(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e)
+int tr_cuda_backward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e)
 {
     im_assert(p->op.training);
     switch (p->op.kind) {
-    case IM_OP_CONV:
+    case TR_OP_CONV:
         return conv_backward(b, p, e);
-    case IM_OP_BN:
+    case TR_OP_BN:
         return tr_cuda_norm_backward(b, p, e);
-    case IM_OP_ADD:
+    case TR_OP_ADD:
         return add_backward(b, p, e);
-    case IM_OP_MAXPOOL:
+    case TR_OP_MAXPOOL:
         return maxpool_backward(b, p, e);
-    case IM_OP_GAP:
+    case TR_OP_GAP:
         return gap_backward(b, p, e);
-    case IM_OP_FC:
+    case TR_OP_FC:
         return classifier_backward(b, p, e);
-    case IM_OP_BLUR:
+    case TR_OP_BLUR:
         return blur_backward(b, p, e);
-    case IM_OP_DROPPATH:
+    case TR_OP_DROPPATH:
         return droppath(b, p, e, e->dy[0], e->dy[1], e->dx);
-    case IM_OP_INPUT:
-    case IM_OP_LOSS:
+    case TR_OP_INPUT:
+    case TR_OP_LOSS:
         break;
     }
     return -EINVAL;

@@ -19,11 +19,11 @@
 
 #define SAVE_ALIGN ((size_t)256)
 
-static enum tr_gpu_type type_of(const struct im_op *op)
+static enum tr_gpu_type type_of(const struct tr_op *op)
 {
-    static const enum tr_gpu_type types[] = {[IM_PRECISION_FP32] = TR_GPU_F32,
-                                             [IM_PRECISION_BF16] = TR_GPU_BF16,
-                                             [IM_PRECISION_FP16] = TR_GPU_F16};
+    static const enum tr_gpu_type types[] = {[TR_PRECISION_FP32] = TR_GPU_F32,
+                                             [TR_PRECISION_BF16] = TR_GPU_BF16,
+                                             [TR_PRECISION_FP16] = TR_GPU_F16};
 
     return types[op->precision];
 }
@@ -41,28 +41,28 @@ static size_t aligned(size_t bytes)
 }
 
 /* Where batch norm's mask or places begin. */
-static size_t mask_at(const struct im_op *op)
+static size_t mask_at(const struct tr_op *op)
 {
     return aligned(2 * (size_t)op->x.c * sizeof(float) + (op->synced ? sizeof(double) : 0));
 }
 
-static size_t pixels_of(struct im_shape s)
+static size_t pixels_of(struct tr_shape s)
 {
     return (size_t)s.n * (size_t)s.h * (size_t)s.w;
 }
 
-static size_t save_bytes(const struct im_op *op, int pitch)
+static size_t save_bytes(const struct tr_op *op, int pitch)
 {
     if (!op->training)
         return 0;
     switch (op->kind) {
-    case IM_OP_BN:
+    case TR_OP_BN:
         if (op->pools)
             return mask_at(op) + tr_cuda_elements(op->y, pitch);
         return mask_at(op) + (op->relu ? imk_cuda_mask_bytes(pixels_of(op->x), (size_t)pitch) : 0);
-    case IM_OP_MAXPOOL:
+    case TR_OP_MAXPOOL:
         return tr_cuda_elements(op->y, pitch);
-    case IM_OP_ADD:
+    case TR_OP_ADD:
         return op->relu ? imk_cuda_mask_bytes(1, tr_cuda_elements(op->x, pitch)) : 0;
     default:
         return 0;
@@ -71,59 +71,59 @@ static size_t save_bytes(const struct im_op *op, int pitch)
 
 /* Pixels lie in three places; packed weights and gradients of weights on their way take what the type and
  * fp32 take. */
-static size_t own_bytes(const struct im_op *op, int x_pitch, int y_pitch)
+static size_t own_bytes(const struct tr_op *op, int x_pitch, int y_pitch)
 {
-    const size_t taps = op->kind == IM_OP_CONV ? (size_t)op->kernel * (size_t)op->kernel : 1;
+    const size_t taps = op->kind == TR_OP_CONV ? (size_t)op->kernel * (size_t)op->kernel : 1;
     const size_t weights = (size_t)x_pitch * (size_t)y_pitch * taps;
 
-    if (op->kind == IM_OP_INPUT)
+    if (op->kind == TR_OP_INPUT)
         return 3 * 3 * pixels_of(op->x);
-    if (op->kind == IM_OP_CONV || op->kind == IM_OP_FC)
+    if (op->kind == TR_OP_CONV || op->kind == TR_OP_FC)
         return weights * 2 * sizeof(float) + (1 << 16);
     return 0;
 }
 
-int tr_cuda_measure(struct im_backend *b, const struct im_op *op, struct im_plan_info *ret_info)
+int tr_cuda_measure(struct tr_backend *b, const struct tr_op *op, struct tr_plan_info *ret_info)
 {
-    const bool logits = op->kind == IM_OP_FC || op->kind == IM_OP_LOSS;
+    const bool logits = op->kind == TR_OP_FC || op->kind == TR_OP_LOSS;
     const enum tr_gpu_type type = type_of(op);
-    const struct im_layout *x, *y, *given = logits ? NULL : op->x_layout;
+    const struct tr_layout *x, *y, *given = logits ? NULL : op->x_layout;
 
-    if (op->kind == IM_OP_LOSS)
+    if (op->kind == TR_OP_LOSS)
         x = tr_cuda_layout(b, TR_GPU_F32, op->x.c);
     else
         x = given ? given : tr_cuda_layout(b, type, padded(type, op->x.c));
     y = logits ? tr_cuda_layout(b, TR_GPU_F32, op->y.c) : tr_cuda_layout(b, type, padded(type, op->y.c));
     if (!x || !y)
         return -ENOMEM;
-    *ret_info = (struct im_plan_info){
+    *ret_info = (struct tr_plan_info){
         .x_layout = x,
         .y_layout = y,
         .x_bytes =
-            op->kind == IM_OP_INPUT ? 0 : tr_cuda_elements(op->x, x->pitch) * tr_gpu_type_bytes(x->type),
+            op->kind == TR_OP_INPUT ? 0 : tr_cuda_elements(op->x, x->pitch) * tr_gpu_type_bytes(x->type),
         .y_bytes =
-            op->kind == IM_OP_LOSS ? 0 : tr_cuda_elements(op->y, y->pitch) * tr_gpu_type_bytes(y->type),
+            op->kind == TR_OP_LOSS ? 0 : tr_cuda_elements(op->y, y->pitch) * tr_gpu_type_bytes(y->type),
         .save_bytes = save_bytes(op, y->pitch),
         .own_bytes = own_bytes(op, x->pitch, y->pitch),
-        .keeps_x = op->training && (op->kind == IM_OP_CONV || op->kind == IM_OP_BN || op->kind == IM_OP_FC),
-        .y_may_be_x = op->kind == IM_OP_ADD || op->kind == IM_OP_DROPPATH ||
-                      (op->kind == IM_OP_BN && !op->training && !op->pools),
-        .dx_may_be_dy = op->kind == IM_OP_ADD || op->kind == IM_OP_DROPPATH,
+        .keeps_x = op->training && (op->kind == TR_OP_CONV || op->kind == TR_OP_BN || op->kind == TR_OP_FC),
+        .y_may_be_x = op->kind == TR_OP_ADD || op->kind == TR_OP_DROPPATH ||
+                      (op->kind == TR_OP_BN && !op->training && !op->pools),
+        .dx_may_be_dy = op->kind == TR_OP_ADD || op->kind == TR_OP_DROPPATH,
     };
     return 0;
 }
 
 /* ---- what each kind needs ---- */
 
-static int reserve(struct im_backend *b, size_t bytes, struct im_text *text)
+static int reserve(struct tr_backend *b, size_t bytes, struct im_text *text)
 {
     return tr_cuda_room_grow(b, &b->scratch, bytes, false, "the ops' scratch memory", text);
 }
 
-static int new_conv(struct im_backend *b, struct tr_op_plan *p, enum tr_dnn_conv_kind kind,
+static int new_conv(struct tr_backend *b, struct tr_op_plan *p, enum tr_dnn_conv_kind kind,
                     struct tr_dnn_conv **ret, struct im_text *text)
 {
-    const struct im_op *op = &p->op;
+    const struct tr_op *op = &p->op;
     const struct tr_dnn_conv_shape shape = {.n = op->x.n,
                                             .h = op->x.h,
                                             .w = op->x.w,
@@ -136,9 +136,9 @@ static int new_conv(struct im_backend *b, struct tr_op_plan *p, enum tr_dnn_conv
     return tr_dnn_conv_new(b->dnn, &shape, kind, p->type, ret, text);
 }
 
-static int plan_conv(struct im_backend *b, struct tr_op_plan *p, struct im_text *text)
+static int plan_conv(struct tr_backend *b, struct tr_op_plan *p, struct im_text *text)
 {
-    const struct im_op *op = &p->op;
+    const struct tr_op *op = &p->op;
     const size_t weights = (size_t)p->y_pitch * (size_t)p->x_pitch * (size_t)op->kernel * (size_t)op->kernel;
     size_t scratch = 0;
     int err = tr_cuda_weight_get(b, op, p->y_pitch, p->x_pitch, &p->weight, text);
@@ -162,9 +162,9 @@ static int plan_conv(struct im_backend *b, struct tr_op_plan *p, struct im_text 
 }
 
 /* cuDNN's batch norm, or none of it. */
-static int try_norm(struct im_backend *b, struct tr_op_plan *p)
+static int try_norm(struct tr_backend *b, struct tr_op_plan *p)
 {
-    const struct im_op *op = &p->op;
+    const struct tr_op *op = &p->op;
     const struct tr_dnn_norm_shape shape = {.n = op->x.n, .h = op->x.h, .w = op->x.w, .c = op->x.c};
     int err;
 
@@ -183,14 +183,14 @@ static int try_norm(struct im_backend *b, struct tr_op_plan *p)
 }
 
 /* The larger of forward's doubles and backward's floats: kernels/cuda/norm.h. */
-static size_t sums_bytes(const struct im_op *op)
+static size_t sums_bytes(const struct tr_op *op)
 {
     return op->synced ? (2 * (size_t)op->x.c + 1) * sizeof(double) : 0;
 }
 
-static int plan_norm(struct im_backend *b, struct tr_op_plan *p, struct im_text *text)
+static int plan_norm(struct tr_backend *b, struct tr_op_plan *p, struct im_text *text)
 {
-    const struct im_op *op = &p->op;
+    const struct tr_op *op = &p->op;
     const struct imk_cuda_rows shape = {.rows = (int64_t)pixels_of(op->x),
                                         .c = op->x.c,
                                         .pitch = p->x_pitch,
@@ -204,7 +204,7 @@ static int plan_norm(struct im_backend *b, struct tr_op_plan *p, struct im_text 
     return op->training && !p->norm_forward ? reserve(b, p->sums_at + sums_bytes(op), text) : 0;
 }
 
-static int new_product(struct im_backend *b, const struct tr_blas_gemm_shape *shape,
+static int new_product(struct tr_backend *b, const struct tr_blas_gemm_shape *shape,
                        struct tr_blas_gemm **ret, struct im_text *text)
 {
     return tr_blas_gemm_new(b->blas, shape, ret, text);
@@ -212,7 +212,7 @@ static int new_product(struct im_backend *b, const struct tr_blas_gemm_shape *sh
 
 /* A classifier: y = x w' + b; dx = dy w; dw = dy' x. The gradient of the logits is rounded to the plan's type
  * first, in scratch memory, with dw behind it where that needs repacking. */
-static int plan_classifier(struct im_backend *b, struct tr_op_plan *p, struct im_text *text)
+static int plan_classifier(struct tr_backend *b, struct tr_op_plan *p, struct im_text *text)
 {
     const int n = p->op.x.n, k = p->op.y.c, c = p->x_pitch;
     const size_t dy = aligned((size_t)n * (size_t)k * tr_gpu_type_bytes(p->type));
@@ -233,36 +233,36 @@ static int plan_classifier(struct im_backend *b, struct tr_op_plan *p, struct im
     return err < 0 ? err : reserve(b, dy + (size_t)k * (size_t)c * sizeof(float), text);
 }
 
-static int plan_kind(struct im_backend *b, struct tr_op_plan *p, struct im_text *text)
+static int plan_kind(struct tr_backend *b, struct tr_op_plan *p, struct im_text *text)
 {
-    const struct im_op *op = &p->op;
+    const struct tr_op *op = &p->op;
 
     switch (op->kind) {
-    case IM_OP_CONV:
+    case TR_OP_CONV:
         return plan_conv(b, p, text);
-    case IM_OP_BN:
+    case TR_OP_BN:
         return plan_norm(b, p, text);
-    case IM_OP_FC:
+    case TR_OP_FC:
         return plan_classifier(b, p, text);
-    case IM_OP_LOSS:
+    case TR_OP_LOSS:
         return reserve(b, imk_cuda_loss_scratch(op->x.n), text);
-    case IM_OP_INPUT:
+    case TR_OP_INPUT:
         return tr_cuda_reserve_pixels(b, pixels_of(op->x) * 3, text);
-    case IM_OP_BLUR:
+    case TR_OP_BLUR:
         if (op->reflect && (op->x.h < 2 || op->x.w < 2))
             return im_fail(text, -EINVAL, "one pixel has no mirror image to pad a blur with");
         return 0;
-    case IM_OP_ADD:
-    case IM_OP_MAXPOOL:
-    case IM_OP_GAP:
-    case IM_OP_DROPPATH:
+    case TR_OP_ADD:
+    case TR_OP_MAXPOOL:
+    case TR_OP_GAP:
+    case TR_OP_DROPPATH:
         break;
     }
     return 0;
 }
 
-int tr_cuda_plan(struct im_backend *b, const struct im_op *op, struct tr_op_plan **ret_plan,
-                 struct im_plan_info *ret_info, struct im_text *text)
+int tr_cuda_plan(struct tr_backend *b, const struct tr_op *op, struct tr_op_plan **ret_plan,
+                 struct tr_plan_info *ret_info, struct im_text *text)
 {
     struct tr_op_plan *p = calloc(1, sizeof(*p));
     int err;
@@ -281,7 +281,7 @@ int tr_cuda_plan(struct im_backend *b, const struct im_op *op, struct tr_op_plan
     err = plan_kind(b, p, text);
     if (err < 0)
         goto out;
-    b->unsettled |= op->kind == IM_OP_CONV || p->norm_forward;
+    b->unsettled |= op->kind == TR_OP_CONV || p->norm_forward;
     *ret_info = p->info;
     *ret_plan = p;
     p = NULL;
@@ -290,7 +290,7 @@ out:
     return err;
 }
 
-void tr_cuda_plan_free(struct im_backend *b, struct tr_op_plan *p)
+void tr_cuda_plan_free(struct tr_backend *b, struct tr_op_plan *p)
 {
     if (!p)
         return;

@@ -34,7 +34,7 @@ struct list {
     int count, room;
 };
 
-struct tr_plans {
+struct tr_plan_cache {
     char path[PATH_MAX]; /* empty: none */
     char scope[160];
     struct list list;
@@ -42,7 +42,7 @@ struct tr_plans {
     int lock; /* -1: not held */
 };
 
-int tr_plans_path(char *ret_path, size_t size)
+int tr_plan_cache_path(char *ret_path, size_t size)
 {
     const char *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
     int length;
@@ -187,9 +187,9 @@ static void read_file(struct list *list, const char *path)
     free(bytes);
 }
 
-int tr_plans_open(const char *path, const char *scope, struct tr_plans **ret_plans)
+int tr_plan_cache_open(const char *path, const char *scope, struct tr_plan_cache **ret_plans)
 {
-    struct tr_plans *p = calloc(1, sizeof *p);
+    struct tr_plan_cache *p = calloc(1, sizeof *p);
 
     if (!p)
         return -ENOMEM;
@@ -204,17 +204,17 @@ int tr_plans_open(const char *path, const char *scope, struct tr_plans **ret_pla
     return 0;
 }
 
-void tr_plans_close(struct tr_plans *p)
+void tr_plan_cache_close(struct tr_plan_cache *p)
 {
     if (!p)
         return;
-    tr_plans_unlock(p);
+    tr_plan_cache_unlock(p);
     list_fini(&p->list);
     free(p);
 }
 
 /* The file stays: whoever removed it could remove one that another has just locked. */
-int tr_plans_lock(struct tr_plans *p)
+int tr_plan_cache_lock(struct tr_plan_cache *p)
 {
     char path[PATH_MAX], folder[PATH_MAX];
     int fd, err;
@@ -243,21 +243,21 @@ int tr_plans_lock(struct tr_plans *p)
     return 1;
 }
 
-void tr_plans_unlock(struct tr_plans *p)
+void tr_plan_cache_unlock(struct tr_plan_cache *p)
 {
     if (p->lock >= 0)
         close(p->lock);
     p->lock = -1;
 }
 
-const char *tr_plans_find(const struct tr_plans *p, const char *key)
+const char *tr_plan_cache_find(const struct tr_plan_cache *p, const char *key)
 {
     int at = find(&p->list, p->scope, key);
 
     return at < 0 ? NULL : p->list.choices[at].engine;
 }
 
-int tr_plans_add(struct tr_plans *p, const char *key, const char *engine, uint64_t ns)
+int tr_plan_cache_add(struct tr_plan_cache *p, const char *key, const char *engine, uint64_t ns)
 {
     char text[TR_PLANS_LINE_MAX - 16]; /* the checksum and its tab fit beside it */
     int length, err;
@@ -292,7 +292,7 @@ static int compose(const struct list *list, char **ret_bytes, size_t *ret_n)
     return 0;
 }
 
-int tr_plans_save(struct tr_plans *p, struct im_text *text)
+int tr_plan_cache_save(struct tr_plan_cache *p, struct im_text *text)
 {
     char folder[PATH_MAX], *bytes = NULL;
     struct list merged = {0};
@@ -320,7 +320,8 @@ int tr_plans_save(struct tr_plans *p, struct im_text *text)
 }
 
 /* The first line of what goes with a choice, and where it lies. */
-static int name_blob(const struct tr_plans *p, const char *key, const char *engine, char *head, char *path)
+static int name_blob(const struct tr_plan_cache *p, const char *key, const char *engine, char *head,
+                     char *path)
 {
     int length = snprintf(head, TR_PLANS_LINE_MAX, "%s\t%s\t%s\n", p->scope, key, engine);
     uint32_t a, b;
@@ -336,8 +337,8 @@ static int name_blob(const struct tr_plans *p, const char *key, const char *engi
     return length;
 }
 
-int tr_plans_load(const struct tr_plans *p, const char *key, const char *engine, char **ret_bytes,
-                  size_t *ret_n)
+int tr_plan_cache_load(const struct tr_plan_cache *p, const char *key, const char *engine, char **ret_bytes,
+                       size_t *ret_n)
 {
     char head[TR_PLANS_LINE_MAX], path[PATH_MAX], *bytes = NULL, crc[9] = "";
     int length = name_blob(p, key, engine, head, path);
@@ -358,8 +359,8 @@ int tr_plans_load(const struct tr_plans *p, const char *key, const char *engine,
     return 0;
 }
 
-int tr_plans_store(const struct tr_plans *p, const char *key, const char *engine, const char *bytes, size_t n,
-                   struct im_text *text)
+int tr_plan_cache_store(const struct tr_plan_cache *p, const char *key, const char *engine, const char *bytes,
+                        size_t n, struct im_text *text)
 {
     char head[TR_PLANS_LINE_MAX], path[PATH_MAX], folder[PATH_MAX], *all, crc[9];
     int length = name_blob(p, key, engine, head, path), err;

@@ -18,14 +18,14 @@ static size_t aligned(size_t bytes)
     return (bytes + PART_ALIGN - 1) / PART_ALIGN * PART_ALIGN;
 }
 
-static int open_landing(struct im_backend *b, struct tr_cuda_landing *l)
+static int open_landing(struct tr_backend *b, struct tr_cuda_landing *l)
 {
     int err = tr_gpu_event_new(b->gpu, TR_GPU_ORDER, &l->filled);
 
     return err < 0 ? err : tr_gpu_event_new(b->gpu, TR_GPU_ORDER, &l->read);
 }
 
-int tr_cuda_stage_open(struct im_backend *b, struct im_text *text)
+int tr_cuda_stage_open(struct tr_backend *b, struct im_text *text)
 {
     int err = tr_gpu_memory_new(b->gpu, sizeof(*b->results), "a step's results", (void **)&b->results, text);
 
@@ -41,7 +41,7 @@ int tr_cuda_stage_open(struct im_backend *b, struct im_text *text)
     return err < 0 ? tr_gpu_trouble(b->gpu, text) : 0;
 }
 
-void tr_cuda_stage_close(struct im_backend *b)
+void tr_cuda_stage_close(struct tr_backend *b)
 {
     for (int i = 0; i < 2; i++) {
         tr_gpu_event_free(b->gpu, b->landing[i].filled);
@@ -57,14 +57,14 @@ void tr_cuda_stage_close(struct im_backend *b)
     tr_cuda_room_free(b, &b->staged_host, true);
 }
 
-const struct tr_cuda_staged *tr_cuda_staged(const struct im_backend *b)
+const struct tr_cuda_staged *tr_cuda_staged(const struct tr_backend *b)
 {
     return b->staged.memory;
 }
 
 /* ---- pixels ---- */
 
-int tr_cuda_reserve_pixels(struct im_backend *b, size_t bytes, struct im_text *text)
+int tr_cuda_reserve_pixels(struct tr_backend *b, size_t bytes, struct im_text *text)
 {
     int err = 0;
 
@@ -83,7 +83,7 @@ int tr_cuda_reserve_pixels(struct im_backend *b, size_t bytes, struct im_text *t
 }
 
 /* Begins to fill the landing place that is not in use. */
-static int land(struct im_backend *b, const uint8_t *pixels, size_t bytes)
+static int land(struct tr_backend *b, const uint8_t *pixels, size_t bytes)
 {
     struct tr_cuda_landing *l = &b->landing[!b->landed];
     int err = bytes <= b->pixels.bytes ? 0 : -EINVAL;
@@ -95,7 +95,7 @@ static int land(struct im_backend *b, const uint8_t *pixels, size_t bytes)
     return err < 0 ? err : tr_gpu_event_record(b->gpu, l->filled, TR_GPU_COPY);
 }
 
-int tr_cuda_prefetch(struct im_backend *b, const uint8_t *pixels, size_t bytes)
+int tr_cuda_prefetch(struct tr_backend *b, const uint8_t *pixels, size_t bytes)
 {
     int err = b->coming ? tr_gpu_sync(b->gpu, TR_GPU_COPY) : 0;
 
@@ -110,7 +110,7 @@ int tr_cuda_prefetch(struct im_backend *b, const uint8_t *pixels, size_t bytes)
     return 0;
 }
 
-static int take_pixels(struct im_backend *b, const struct im_inputs *in)
+static int take_pixels(struct tr_backend *b, const struct tr_inputs *in)
 {
     struct tr_cuda_landing *l = &b->landing[!b->landed];
     int err = 0;
@@ -130,21 +130,21 @@ static int take_pixels(struct im_backend *b, const struct im_inputs *in)
     return err < 0 ? err : tr_gpu_event_record(b->gpu, l->read, TR_GPU_COMPUTE);
 }
 
-int tr_cuda_taken(struct im_backend *b)
+int tr_cuda_taken(struct tr_backend *b)
 {
     return tr_gpu_event_done(b->gpu, b->landing[b->landed].filled);
 }
 
 /* ---- the block ---- */
 
-static struct imk_cuda_mix mix_of(const struct im_mix *mix)
+static struct imk_cuda_mix mix_of(const struct tr_mix *mix)
 {
     struct imk_cuda_mix m = {.lambda = 1, .kind = IMK_CUDA_MIX_NONE};
 
-    if (!mix || mix->kind == IM_MIX_NONE)
+    if (!mix || mix->kind == TR_MIX_NONE)
         return m;
     m.lambda = mix->lambda;
-    m.kind = mix->kind == IM_MIX_UP ? IMK_CUDA_MIX_UP : IMK_CUDA_MIX_CUT;
+    m.kind = mix->kind == TR_MIX_UP ? IMK_CUDA_MIX_UP : IMK_CUDA_MIX_CUT;
     m.y0 = mix->y0;
     m.y1 = mix->y1;
     m.x0 = mix->x0;
@@ -152,7 +152,7 @@ static struct imk_cuda_mix mix_of(const struct im_mix *mix)
     return m;
 }
 
-static void fill_rule(struct tr_cuda_staged *s, const struct im_rule *r)
+static void fill_rule(struct tr_cuda_staged *s, const struct tr_rule *r)
 {
     s->hyper = (struct imk_cuda_hyper){.lr = r->lr,
                                        .momentum = r->momentum,
@@ -166,7 +166,7 @@ static void fill_rule(struct tr_cuda_staged *s, const struct im_rule *r)
     s->progress = (struct imk_cuda_progress){.scale = r->loss_scale, .updates = r->updates};
 }
 
-static void fill(struct im_backend *b, const struct im_inputs *in)
+static void fill(struct tr_backend *b, const struct tr_inputs *in)
 {
     char *at = b->staged_host.memory;
     struct tr_cuda_staged *s = b->staged_host.memory;
@@ -188,7 +188,7 @@ static void fill(struct im_backend *b, const struct im_inputs *in)
 }
 
 /* Room for so much; the pinned block is free to be written when it returns. */
-static int prepare(struct im_backend *b, size_t bytes)
+static int prepare(struct tr_backend *b, size_t bytes)
 {
     int err = b->staged.memory ? tr_gpu_event_sync(b->gpu, b->staged_read) : 0;
 
@@ -197,14 +197,14 @@ static int prepare(struct im_backend *b, size_t bytes)
     return err < 0 ? err : tr_cuda_room_grow(b, &b->staged_host, bytes, true, "a step's inputs", NULL);
 }
 
-static int send(struct im_backend *b, size_t bytes)
+static int send(struct tr_backend *b, size_t bytes)
 {
     int err = tr_gpu_copy(b->gpu, TR_GPU_COMPUTE, b->staged.memory, b->staged_host.memory, bytes);
 
     return err < 0 ? err : tr_gpu_event_record(b->gpu, b->staged_read, TR_GPU_COMPUTE);
 }
 
-int tr_cuda_stage(struct im_backend *b, const struct im_inputs *in)
+int tr_cuda_stage(struct tr_backend *b, const struct tr_inputs *in)
 {
     const size_t n = in->labels ? (size_t)in->n : 0;
     const size_t labels_at = aligned(sizeof(struct tr_cuda_staged));
@@ -224,7 +224,7 @@ int tr_cuda_stage(struct im_backend *b, const struct im_inputs *in)
     return err == 0 && in->pixels ? take_pixels(b, in) : err;
 }
 
-int tr_cuda_stage_update(struct im_backend *b, const struct imk_cuda_hyper *hyper,
+int tr_cuda_stage_update(struct tr_backend *b, const struct imk_cuda_hyper *hyper,
                          const struct imk_cuda_verdict *verdict)
 {
     struct tr_cuda_staged *s;
@@ -241,16 +241,16 @@ int tr_cuda_stage_update(struct im_backend *b, const struct imk_cuda_hyper *hype
 
 /* ---- results ---- */
 
-int tr_cuda_fetch(struct im_backend *b)
+int tr_cuda_fetch(struct tr_backend *b)
 {
     int err = tr_gpu_copy(b->gpu, TR_GPU_COMPUTE, b->outcome, b->results, sizeof(*b->results));
 
     return err < 0 ? err : tr_gpu_sync(b->gpu, TR_GPU_COMPUTE);
 }
 
-struct im_tally tr_cuda_tally(const struct imk_cuda_tally *t)
+struct tr_tally tr_cuda_tally(const struct imk_cuda_tally *t)
 {
-    return (struct im_tally){.loss_sum = t->loss_sum,
+    return (struct tr_tally){.loss_sum = t->loss_sum,
                              .valid = (uint32_t)t->valid,
                              .top1 = (uint32_t)t->top1,
                              .top5 = (uint32_t)t->top5};

@@ -6,19 +6,19 @@
 #include "kernels/cuda/arena.h"
 #include "trainer/backends/cuda/impl.h"
 
-struct im_recording {
+struct tr_recording {
     struct tr_gpu_recording *gpu;
     uint64_t generation;
 };
 
-static int no_batch(struct im_backend *b, float *g, size_t count)
+static int no_batch(struct tr_backend *b, float *g, size_t count)
 {
     int err = tr_gpu_zero(b->gpu, TR_GPU_COMPUTE, g, count * sizeof(*g));
 
     return err < 0 ? err : tr_gpu_zero(b->gpu, TR_GPU_COMPUTE, &b->results->tally, sizeof(b->results->tally));
 }
 
-static int restore(struct im_backend *b, float *y, const float *x, size_t count)
+static int restore(struct tr_backend *b, float *y, const float *x, size_t count)
 {
     return imk_cuda_restore(
         &(struct imk_cuda_restore){.y = y, .x = x, .count = count, .tally = &b->results->tally},
@@ -27,20 +27,20 @@ static int restore(struct im_backend *b, float *y, const float *x, size_t count)
 
 /* ---- sums over ranks ---- */
 
-static void set_ranks(struct im_backend *b, const struct im_rank_sum *ranks)
+static void set_ranks(struct tr_backend *b, const struct tr_rank_sum *ranks)
 {
     b->ranks = ranks;
 }
 
 /* COMM goes on from where COMPUTE is. */
-static int branch(struct im_backend *b)
+static int branch(struct tr_backend *b)
 {
     int err = tr_gpu_event_record(b->gpu, b->to_comm, TR_GPU_COMPUTE);
 
     return err < 0 ? err : tr_gpu_wait(b->gpu, TR_GPU_COMM, b->to_comm);
 }
 
-static int sum(struct im_backend *b, float *x, size_t count)
+static int sum(struct tr_backend *b, float *x, size_t count)
 {
     int err;
 
@@ -51,7 +51,7 @@ static int sum(struct im_backend *b, float *x, size_t count)
                    : b->ranks->sum(b->ranks->context, x, count, false, tr_gpu_stream(b->gpu, TR_GPU_COMM));
 }
 
-static int sum_tally(struct im_backend *b)
+static int sum_tally(struct tr_backend *b)
 {
     int err;
 
@@ -64,7 +64,7 @@ static int sum_tally(struct im_backend *b)
                                    tr_gpu_stream(b->gpu, TR_GPU_COMM));
 }
 
-static int join(struct im_backend *b)
+static int join(struct tr_backend *b)
 {
     int err;
 
@@ -74,7 +74,7 @@ static int join(struct im_backend *b)
     return err < 0 ? err : tr_gpu_wait(b->gpu, TR_GPU_COMPUTE, b->from_comm);
 }
 
-int tr_cuda_sum_now(struct im_backend *b, void *x, size_t count, bool is_double)
+int tr_cuda_sum_now(struct tr_backend *b, void *x, size_t count, bool is_double)
 {
     int err;
 
@@ -87,7 +87,7 @@ int tr_cuda_sum_now(struct im_backend *b, void *x, size_t count, bool is_double)
 }
 
 /* Zeros for what the others add up: in shape and order what norm_forward() and norm_backward() would sum. */
-static int no_norm(struct im_backend *b, int channels, bool forward)
+static int no_norm(struct tr_backend *b, int channels, bool forward)
 {
     const size_t count = 2 * (size_t)channels + forward;
     const size_t bytes = count * (forward ? sizeof(double) : sizeof(float));
@@ -100,7 +100,7 @@ static int no_norm(struct im_backend *b, int channels, bool forward)
 
 /* ---- the end of a window ---- */
 
-static int decide(struct im_backend *b, const float *g, size_t count, bool lamb)
+static int decide(struct tr_backend *b, const float *g, size_t count, bool lamb)
 {
     const struct tr_cuda_staged *staged = tr_cuda_staged(b);
     int err = tr_cuda_squares(b, g, count);
@@ -116,7 +116,7 @@ static int decide(struct im_backend *b, const float *g, size_t count, bool lamb)
                            tr_cuda_stream(b));
 }
 
-static int update(struct im_backend *b, const struct im_update *u, float *ema, float *ema_stats,
+static int update(struct tr_backend *b, const struct tr_update *u, float *ema, float *ema_stats,
                   const float *stats, size_t stat_count)
 {
     const struct imk_cuda_hyper *hyper = &tr_cuda_staged(b)->hyper;
@@ -132,13 +132,13 @@ static int update(struct im_backend *b, const struct im_update *u, float *ema, f
     return err < 0 ? err : tr_cuda_weights_pack(b);
 }
 
-static int outcome(struct im_backend *b, bool decided)
+static int outcome(struct tr_backend *b, bool decided)
 {
     (void)decided; /* the verdict of a step that did not decide is not looked at */
     return tr_gpu_copy(b->gpu, TR_GPU_COMPUTE, b->outcome, b->results, sizeof(*b->results));
 }
 
-static int wait(struct im_backend *b, struct im_outcome *ret_outcome)
+static int wait(struct tr_backend *b, struct tr_outcome *ret_outcome)
 {
     int err = tr_gpu_event_record(b->gpu, b->finished, TR_GPU_COMPUTE);
     int done = 0;
@@ -152,7 +152,7 @@ static int wait(struct im_backend *b, struct im_outcome *ret_outcome)
         err = tr_gpu_event_sync(b->gpu, b->finished);
     if (err != 0)
         return err;
-    *ret_outcome = (struct im_outcome){.tally = tr_cuda_tally(&b->outcome->tally),
+    *ret_outcome = (struct tr_outcome){.tally = tr_cuda_tally(&b->outcome->tally),
                                        .norm = b->outcome->verdict.norm,
                                        .skipped = b->outcome->verdict.skip != 0};
     return 0;
@@ -160,14 +160,14 @@ static int wait(struct im_backend *b, struct im_outcome *ret_outcome)
 
 /* ---- recordings ---- */
 
-static int record_begin(struct im_backend *b)
+static int record_begin(struct tr_backend *b)
 {
     return b->unsettled ? -ESTALE : tr_gpu_record_begin(b->gpu);
 }
 
-static int record_end(struct im_backend *b, struct im_recording **ret_recording)
+static int record_end(struct tr_backend *b, struct tr_recording **ret_recording)
 {
-    struct im_recording *r = calloc(1, sizeof(*r));
+    struct tr_recording *r = calloc(1, sizeof(*r));
     struct tr_gpu_recording *gpu = NULL;
     int err = tr_gpu_record_end(b->gpu, &gpu, NULL);
 
@@ -178,17 +178,17 @@ static int record_end(struct im_backend *b, struct im_recording **ret_recording)
         free(r);
         return err;
     }
-    *r = (struct im_recording){.gpu = gpu, .generation = b->generation};
+    *r = (struct tr_recording){.gpu = gpu, .generation = b->generation};
     *ret_recording = r;
     return 0;
 }
 
-static int replay(struct im_backend *b, struct im_recording *r)
+static int replay(struct tr_backend *b, struct tr_recording *r)
 {
     return r->generation == b->generation && !b->unsettled ? tr_gpu_replay(b->gpu, r->gpu) : -ESTALE;
 }
 
-static void recording_free(struct im_backend *b, struct im_recording *r)
+static void recording_free(struct tr_backend *b, struct tr_recording *r)
 {
     if (!r)
         return;
@@ -196,7 +196,7 @@ static void recording_free(struct im_backend *b, struct im_recording *r)
     free(r);
 }
 
-const struct im_step_ops tr_cuda_step_ops = {
+const struct tr_step_ops tr_cuda_step_ops = {
     .stage = tr_cuda_stage,
     .prefetch = tr_cuda_prefetch,
     .taken = tr_cuda_taken,

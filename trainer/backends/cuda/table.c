@@ -21,5 +21,5 @@ __attribute__((visibility("default"))) const struct tr_cuda_table tr_cuda_table 
 #ifdef IMSUPER_NCCL
     .comm = &tr_comm_nccl,
 #endif
-    .backend = &im_backend_cuda,
+    .backend = &tr_backend_cuda,
 };

@@ -9,17 +9,17 @@
 #include "kernels/cuda/arena.h"
 #include "trainer/backends/cuda/impl.h"
 
-static enum imk_cuda_optimizer kind_of(enum im_optimizer kind)
+static enum imk_cuda_optimizer kind_of(enum tr_optimizer kind)
 {
-    static const enum imk_cuda_optimizer kinds[] = {[IM_OPTIMIZER_SGD] = IMK_CUDA_SGD,
-                                                    [IM_OPTIMIZER_ADAMW] = IMK_CUDA_ADAMW,
-                                                    [IM_OPTIMIZER_LARS] = IMK_CUDA_LARS,
-                                                    [IM_OPTIMIZER_LAMB] = IMK_CUDA_LAMB};
+    static const enum imk_cuda_optimizer kinds[] = {[TR_OPTIMIZER_SGD] = IMK_CUDA_SGD,
+                                                    [TR_OPTIMIZER_ADAMW] = IMK_CUDA_ADAMW,
+                                                    [TR_OPTIMIZER_LARS] = IMK_CUDA_LARS,
+                                                    [TR_OPTIMIZER_LAMB] = IMK_CUDA_LAMB};
 
     return kinds[kind];
 }
 
-static uint32_t fill(const struct im_span *spans, size_t count, struct imk_cuda_span *table,
+static uint32_t fill(const struct tr_span *spans, size_t count, struct imk_cuda_span *table,
                      struct imk_cuda_chunk *chunks)
 {
     uint32_t used = 0;
@@ -36,12 +36,12 @@ static uint32_t fill(const struct im_span *spans, size_t count, struct imk_cuda_
     return used;
 }
 
-static int upload(struct im_backend *b, const struct im_span *spans, size_t count)
+static int upload(struct tr_backend *b, const struct tr_span *spans, size_t count)
 {
     const uint32_t chunks = fill(spans, count, NULL, NULL);
     struct imk_cuda_span *span_table = calloc(count + 1, sizeof(*span_table));
     struct imk_cuda_chunk *chunk_table = calloc((size_t)chunks + 1, sizeof(*chunk_table));
-    struct im_span *kept = calloc(count + 1, sizeof(*kept));
+    struct tr_span *kept = calloc(count + 1, sizeof(*kept));
     int err = span_table && chunk_table && kept ? 0 : -ENOMEM;
 
     if (err == 0)
@@ -73,7 +73,7 @@ static int upload(struct im_backend *b, const struct im_span *spans, size_t coun
     return err;
 }
 
-static bool is_known(const struct im_backend *b, const struct im_update *u)
+static bool is_known(const struct tr_backend *b, const struct tr_update *u)
 {
     if (!b->spans || b->span_count != u->span_count)
         return false;
@@ -84,7 +84,7 @@ static bool is_known(const struct im_backend *b, const struct im_update *u)
     return true;
 }
 
-int tr_cuda_update_with(struct im_backend *b, const struct im_update *u, float *ema,
+int tr_cuda_update_with(struct tr_backend *b, const struct tr_update *u, float *ema,
                         const struct imk_cuda_hyper *hyper, const struct imk_cuda_verdict *verdict)
 {
     struct imk_cuda_update a = {.kind = kind_of(u->kind),
@@ -114,7 +114,7 @@ int tr_cuda_update_with(struct im_backend *b, const struct im_update *u, float *
     return err < 0 ? err : imk_cuda_update(&a, tr_cuda_stream(b));
 }
 
-int tr_cuda_update(struct im_backend *b, const struct im_update *u)
+int tr_cuda_update(struct tr_backend *b, const struct tr_update *u)
 {
     const struct imk_cuda_hyper hyper = {.lr = u->lr,
                                          .momentum = u->momentum,
@@ -133,18 +133,18 @@ int tr_cuda_update(struct im_backend *b, const struct im_update *u)
                    : tr_cuda_update_with(b, u, NULL, &tr_cuda_staged(b)->hyper, &tr_cuda_staged(b)->plain);
 }
 
-int tr_cuda_lerp(struct im_backend *b, float *y, const float *x, double k, size_t count)
+int tr_cuda_lerp(struct tr_backend *b, float *y, const float *x, double k, size_t count)
 {
     return imk_cuda_lerp(&(struct imk_cuda_lerp){.y = y, .x = x, .count = count, .k = k}, tr_cuda_stream(b));
 }
 
-int tr_cuda_add(struct im_backend *b, float *y, const float *x, size_t count)
+int tr_cuda_add(struct tr_backend *b, float *y, const float *x, size_t count)
 {
     return imk_cuda_arena_add(&(struct imk_cuda_arena_add){.y = y, .x = x, .count = count},
                               tr_cuda_stream(b));
 }
 
-int tr_cuda_squares(struct im_backend *b, const float *x, size_t count)
+int tr_cuda_squares(struct tr_backend *b, const float *x, size_t count)
 {
     return imk_cuda_sum_squares(
         &(struct imk_cuda_sum_squares){
@@ -152,7 +152,7 @@ int tr_cuda_squares(struct im_backend *b, const float *x, size_t count)
         tr_cuda_stream(b));
 }
 
-int tr_cuda_sum_squares(struct im_backend *b, const float *x, size_t count, double *ret_sum)
+int tr_cuda_sum_squares(struct tr_backend *b, const float *x, size_t count, double *ret_sum)
 {
     int err = tr_cuda_squares(b, x, count);
 
@@ -162,7 +162,7 @@ int tr_cuda_sum_squares(struct im_backend *b, const float *x, size_t count, doub
     return err;
 }
 
-void tr_cuda_update_free(struct im_backend *b)
+void tr_cuda_update_free(struct tr_backend *b)
 {
     tr_cuda_room_free(b, &b->span_table, false);
     tr_cuda_room_free(b, &b->chunk_table, false);

@@ -12,9 +12,9 @@
 #include "ipc/base/err.h"
 #include "trainer/backends/cuda/impl.h"
 
-static int taps_of(const struct im_op *op)
+static int taps_of(const struct tr_op *op)
 {
-    return op->kind == IM_OP_CONV ? op->kernel * op->kernel : 1;
+    return op->kind == TR_OP_CONV ? op->kernel * op->kernel : 1;
 }
 
 /* Of the copy, rounded up to what rows are aligned to, and a row. */
@@ -36,15 +36,15 @@ static bool is_same(const struct tr_cuda_weight *a, const struct tr_cuda_weight 
            a->pitch == b->pitch && a->type == b->type;
 }
 
-static enum tr_gpu_type type_of(const struct im_op *op)
+static enum tr_gpu_type type_of(const struct tr_op *op)
 {
-    return op->precision == IM_PRECISION_FP32   ? TR_GPU_F32
-           : op->precision == IM_PRECISION_BF16 ? TR_GPU_BF16
+    return op->precision == TR_PRECISION_FP32   ? TR_GPU_F32
+           : op->precision == TR_PRECISION_BF16 ? TR_GPU_BF16
                                                 : TR_GPU_F16;
 }
 
 /* Memory for the copy, and behind it the row by which it is made. */
-static int make_room(struct im_backend *b, struct tr_cuda_weight *w, struct im_text *text)
+static int make_room(struct tr_backend *b, struct tr_cuda_weight *w, struct im_text *text)
 {
     struct imk_cuda_packing row = {.k = w->k, .c = w->c, .taps = w->taps, .pitch = w->pitch};
     int err = tr_gpu_memory_new(b->gpu, room_of(w), "repacked weights", &w->packed, text);
@@ -60,7 +60,7 @@ static int make_room(struct im_backend *b, struct tr_cuda_weight *w, struct im_t
     return err < 0 ? tr_gpu_trouble(b->gpu, text) : 0;
 }
 
-int tr_cuda_weight_get(struct im_backend *b, const struct im_op *op, int rows, int pitch,
+int tr_cuda_weight_get(struct tr_backend *b, const struct tr_op *op, int rows, int pitch,
                        struct tr_cuda_weight **ret_weight, struct im_text *text)
 {
     const struct tr_cuda_weight wanted = {.id = op->weight_id,
@@ -97,7 +97,7 @@ int tr_cuda_weight_get(struct im_backend *b, const struct im_op *op, int rows, i
     return 0;
 }
 
-void tr_cuda_weight_put(struct im_backend *b, struct tr_cuda_weight *w)
+void tr_cuda_weight_put(struct tr_backend *b, struct tr_cuda_weight *w)
 {
     struct tr_cuda_weight **at = &b->weights;
 
@@ -115,7 +115,7 @@ void tr_cuda_weight_put(struct im_backend *b, struct tr_cuda_weight *w)
 }
 
 /* Remembers where in the parameters of the last refresh() the weight lies. */
-static void place(struct im_backend *b, struct tr_cuda_weight *w, const float *plain)
+static void place(struct tr_backend *b, struct tr_cuda_weight *w, const float *plain)
 {
     if (w->is_placed || plain < b->params || plain >= b->params + b->param_count)
         return;
@@ -124,7 +124,7 @@ static void place(struct im_backend *b, struct tr_cuda_weight *w, const float *p
     b->table_is_old = true;
 }
 
-int tr_cuda_weight_now(struct im_backend *b, struct tr_cuda_weight *w, const struct im_exec *e,
+int tr_cuda_weight_now(struct tr_backend *b, struct tr_cuda_weight *w, const struct tr_exec *e,
                        const void **ret_packed)
 {
     const struct imk_cuda_pack pack = {.rows = w->row,
@@ -146,7 +146,7 @@ int tr_cuda_weight_now(struct im_backend *b, struct tr_cuda_weight *w, const str
     return imk_cuda_pack(&pack, tr_cuda_stream(b));
 }
 
-int tr_cuda_weight_unpack(struct im_backend *b, const struct tr_cuda_weight *w, const float *packed,
+int tr_cuda_weight_unpack(struct tr_backend *b, const struct tr_cuda_weight *w, const float *packed,
                           float *dw)
 {
     return imk_cuda_unpack(
@@ -163,7 +163,7 @@ static bool is_listed(const struct tr_cuda_weight *w)
 }
 
 /* Places of copies count in elements from the lowest of them. */
-static uint32_t list(struct im_backend *b, struct imk_cuda_packing *rows)
+static uint32_t list(struct tr_backend *b, struct imk_cuda_packing *rows)
 {
     uint32_t count = 0;
 
@@ -187,7 +187,7 @@ static uint32_t list(struct im_backend *b, struct imk_cuda_packing *rows)
     return count;
 }
 
-static int make_table(struct im_backend *b)
+static int make_table(struct tr_backend *b)
 {
     struct imk_cuda_packing *rows;
     size_t weights = 0;
@@ -216,7 +216,7 @@ static int make_table(struct im_backend *b)
     return err;
 }
 
-int tr_cuda_weights_pack(struct im_backend *b)
+int tr_cuda_weights_pack(struct tr_backend *b)
 {
     int err = make_table(b);
 
@@ -237,7 +237,7 @@ int tr_cuda_weights_pack(struct im_backend *b)
                          tr_cuda_stream(b));
 }
 
-int tr_cuda_weights_refresh(struct im_backend *b, const float *params, size_t count, uint64_t version)
+int tr_cuda_weights_refresh(struct tr_backend *b, const float *params, size_t count, uint64_t version)
 {
     bool stale = b->table_is_old;
 
@@ -249,7 +249,7 @@ int tr_cuda_weights_refresh(struct im_backend *b, const float *params, size_t co
     return stale ? tr_cuda_weights_pack(b) : 0;
 }
 
-void tr_cuda_weights_free(struct im_backend *b)
+void tr_cuda_weights_free(struct tr_backend *b)
 {
     im_assert(!b->weights); /* all plans are gone */
     tr_cuda_room_free(b, &b->table, false);

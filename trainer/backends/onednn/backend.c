@@ -23,7 +23,7 @@
 #include "trainer/backends/onednn/loops.h"
 #include "trainer/backends/ref/ops.h"
 
-static void plan_free(struct im_backend *b, struct tr_op_plan *p)
+static void plan_free(struct tr_backend *b, struct tr_op_plan *p)
 {
     if (!p)
         return;
@@ -38,41 +38,41 @@ static void plan_free(struct im_backend *b, struct tr_op_plan *p)
     free(p);
 }
 
-static int plan_op(struct im_backend *b, struct tr_op_plan *p, struct im_plan_info *info)
+static int plan_op(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_info *info)
 {
-    enum im_op_kind kind = p->op.kind;
+    enum tr_op_kind kind = p->op.kind;
     const enum tr_type type = tr_op_type(&p->op);
-    bool plain = kind == IM_OP_INPUT || kind == IM_OP_FC || kind == IM_OP_LOSS || !p->op.x_layout;
+    bool plain = kind == TR_OP_INPUT || kind == TR_OP_FC || kind == TR_OP_LOSS || !p->op.x_layout;
 
-    if (kind == IM_OP_CONV)
+    if (kind == TR_OP_CONV)
         return tr_conv_plan(b, p, info);
     info->x_layout = plain ? tr_value_layout(b, p->op.x, TR_TAG_PLAIN, type) : p->op.x_layout;
     info->y_layout = plain ? tr_value_layout(b, p->op.y, TR_TAG_PLAIN, type) : info->x_layout;
     if (!info->x_layout || !info->y_layout)
         return -ENOMEM;
-    if (kind == IM_OP_BN)
+    if (kind == TR_OP_BN)
         return tr_bn_plan(b, p, info);
-    if (kind == IM_OP_MAXPOOL || kind == IM_OP_GAP)
+    if (kind == TR_OP_MAXPOOL || kind == TR_OP_GAP)
         return tr_pool_plan(b, p, info);
-    if (kind == IM_OP_BLUR)
+    if (kind == TR_OP_BLUR)
         return tr_blur_plan(b, p, info);
-    if (kind == IM_OP_FC)
+    if (kind == TR_OP_FC)
         return tr_fc_plan(b, p, info);
-    info->keeps_y = p->op.training && kind == IM_OP_ADD && p->op.relu;
-    info->y_may_be_x = info->dx_may_be_dy = kind == IM_OP_ADD || kind == IM_OP_DROPPATH;
+    info->keeps_y = p->op.training && kind == TR_OP_ADD && p->op.relu;
+    info->y_may_be_x = info->dx_may_be_dy = kind == TR_OP_ADD || kind == TR_OP_DROPPATH;
     return 0;
 }
 
 /* The bf16 ops that oneDNN itself runs, where it has bf16. */
-static bool runs_narrow(const struct im_backend *b, const struct im_op *op)
+static bool runs_narrow(const struct tr_backend *b, const struct tr_op *op)
 {
     return b->has_bf16 &&
-           (op->kind == IM_OP_CONV || (op->kind == IM_OP_BN && !op->synced) || op->kind == IM_OP_MAXPOOL);
+           (op->kind == TR_OP_CONV || (op->kind == TR_OP_BN && !op->synced) || op->kind == TR_OP_MAXPOOL);
 }
 
-static int plan_sized(struct im_backend *b, struct tr_op_plan *p, struct im_plan_info *info)
+static int plan_sized(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_info *info)
 {
-    bool narrow = p->op.precision == IM_PRECISION_BF16 && !runs_narrow(b, &p->op);
+    bool narrow = p->op.precision == TR_PRECISION_BF16 && !runs_narrow(b, &p->op);
     int err = narrow ? tr_narrow_plan(b, p) : 0;
 
     if (err == 0)
@@ -80,16 +80,16 @@ static int plan_sized(struct im_backend *b, struct tr_op_plan *p, struct im_plan
     if (err < 0)
         return err;
     info->x_bytes = tr_layout_bytes(info->x_layout);
-    info->y_bytes = p->op.kind == IM_OP_LOSS ? 0 : tr_layout_bytes(info->y_layout);
+    info->y_bytes = p->op.kind == TR_OP_LOSS ? 0 : tr_layout_bytes(info->y_layout);
     p->count = info->y_bytes / (tr_op_type(&p->op) == TR_BF16 ? sizeof(uint16_t) : sizeof(float));
     return narrow ? tr_narrow_planned(b, p, info) : 0;
 }
 
-static int plan(struct im_backend *b, const struct im_op *op, struct tr_op_plan **ret_plan,
-                struct im_plan_info *ret_info, struct im_text *text)
+static int plan(struct tr_backend *b, const struct tr_op *op, struct tr_op_plan **ret_plan,
+                struct tr_plan_info *ret_info, struct im_text *text)
 {
     struct tr_op_plan *p = calloc(1, sizeof(*p));
-    struct im_plan_info info = {0};
+    struct tr_plan_info info = {0};
     int err;
 
     if (!p)
@@ -120,40 +120,40 @@ static void drop_path(const struct tr_op_plan *p, const void *from, const float 
         memcpy(to, from, p->count * sizeof(float));
 }
 
-static int forward_op(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e)
+static int forward_op(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e)
 {
     switch (p->op.kind) {
-    case IM_OP_INPUT:
+    case TR_OP_INPUT:
         tr_cpu_input(&p->op, e);
         return 0;
-    case IM_OP_CONV:
+    case TR_OP_CONV:
         return tr_conv_forward(b, p, e);
-    case IM_OP_BN:
+    case TR_OP_BN:
         return tr_bn_forward(b, p, e);
-    case IM_OP_ADD:
+    case TR_OP_ADD:
         tr_cpu_residual(e->y, e->x, e->x2, p->count, p->op.relu);
         return 0;
-    case IM_OP_MAXPOOL:
-    case IM_OP_GAP:
+    case TR_OP_MAXPOOL:
+    case TR_OP_GAP:
         return tr_pool_forward(b, p, e);
-    case IM_OP_BLUR:
+    case TR_OP_BLUR:
         tr_blur_forward(p, e);
         return 0;
-    case IM_OP_DROPPATH:
+    case TR_OP_DROPPATH:
         drop_path(p, e->x, e->scale, e->y);
         return 0;
-    case IM_OP_FC:
+    case TR_OP_FC:
         return tr_fc_forward(b, p, e);
-    case IM_OP_LOSS: /* n x classes numbers: the definition is fast enough */
+    case TR_OP_LOSS: /* n x classes numbers: the definition is fast enough */
         tr_ref_loss(&p->op, e);
         return 0;
     }
     return -EINVAL;
 }
 
-static int forward(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e)
+static int forward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e)
 {
-    struct im_exec wide;
+    struct tr_exec wide;
     int err;
 
     tr_cpu_set_threads(b->threads);
@@ -166,9 +166,9 @@ static int forward(struct im_backend *b, struct tr_op_plan *p, const struct im_e
     return err;
 }
 
-static int backward_op(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e)
+static int backward_op(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e)
 {
-    if (p->op.kind == IM_OP_ADD) {
+    if (p->op.kind == TR_OP_ADD) {
         tr_cpu_residual_backward(e->dx, e->dy[0], e->dy[1], e->y, p->count, p->op.relu);
         return 0;
     }
@@ -177,32 +177,32 @@ static int backward_op(struct im_backend *b, struct tr_op_plan *p, const struct 
     else if (e->dy[1])
         tr_cpu_add(e->dy[0], e->dy[1], p->count);
     switch (p->op.kind) {
-    case IM_OP_CONV:
+    case TR_OP_CONV:
         return tr_conv_backward(b, p, e);
-    case IM_OP_BN:
+    case TR_OP_BN:
         return tr_bn_backward(b, p, e);
-    case IM_OP_MAXPOOL:
-    case IM_OP_GAP:
+    case TR_OP_MAXPOOL:
+    case TR_OP_GAP:
         return tr_pool_backward(b, p, e);
-    case IM_OP_BLUR:
+    case TR_OP_BLUR:
         tr_blur_backward(p, e);
         return 0;
-    case IM_OP_DROPPATH:
+    case TR_OP_DROPPATH:
         drop_path(p, e->dy[0], e->scale, e->dx);
         return 0;
-    case IM_OP_FC:
+    case TR_OP_FC:
         return tr_fc_backward(b, p, e);
-    case IM_OP_ADD:
-    case IM_OP_INPUT:
-    case IM_OP_LOSS:
+    case TR_OP_ADD:
+    case TR_OP_INPUT:
+    case TR_OP_LOSS:
         break;
     }
     return -EINVAL;
 }
 
-static int backward(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e)
+static int backward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e)
 {
-    struct im_exec wide;
+    struct tr_exec wide;
     int err;
 
     tr_cpu_set_threads(b->threads);
@@ -215,28 +215,28 @@ static int backward(struct im_backend *b, struct tr_op_plan *p, const struct im_
     return err;
 }
 
-static int update(struct im_backend *b, const struct im_update *u)
+static int update(struct tr_backend *b, const struct tr_update *u)
 {
     tr_cpu_set_threads(b->threads);
     tr_cpu_update(u);
     return 0;
 }
 
-static int lerp(struct im_backend *b, float *y, const float *x, double k, size_t count)
+static int lerp(struct tr_backend *b, float *y, const float *x, double k, size_t count)
 {
     tr_cpu_set_threads(b->threads);
     tr_cpu_lerp(y, x, k, count);
     return 0;
 }
 
-static int add(struct im_backend *b, float *y, const float *x, size_t count)
+static int add(struct tr_backend *b, float *y, const float *x, size_t count)
 {
     tr_cpu_set_threads(b->threads);
     tr_cpu_add(y, x, count);
     return 0;
 }
 
-static int sum_squares(struct im_backend *b, const float *x, size_t count, double *ret_sum)
+static int sum_squares(struct tr_backend *b, const float *x, size_t count, double *ret_sum)
 {
     tr_cpu_set_threads(b->threads);
     *ret_sum = tr_cpu_sum_squares(x, count);
@@ -245,7 +245,7 @@ static int sum_squares(struct im_backend *b, const float *x, size_t count, doubl
 
 /* ---- the device ---- */
 
-static void close_onednn(struct im_backend *b)
+static void close_onednn(struct tr_backend *b)
 {
     if (!b)
         return;
@@ -257,9 +257,9 @@ static void close_onednn(struct im_backend *b)
     free(b);
 }
 
-static int open_onednn(int threads, struct im_backend **ret_backend, struct im_text *text)
+static int open_onednn(int threads, struct tr_backend **ret_backend, struct im_text *text)
 {
-    struct im_backend *b = calloc(1, sizeof(*b));
+    struct tr_backend *b = calloc(1, sizeof(*b));
     int err;
 
     if (!b)
@@ -275,7 +275,7 @@ static int open_onednn(int threads, struct im_backend **ret_backend, struct im_t
     return 0;
 }
 
-static int buffer_new(struct im_backend *b, size_t bytes, void **ret_buffer)
+static int buffer_new(struct tr_backend *b, size_t bytes, void **ret_buffer)
 {
     void *buffer = tr_cpu_alloc(bytes);
 
@@ -286,14 +286,14 @@ static int buffer_new(struct im_backend *b, size_t bytes, void **ret_buffer)
     return 0;
 }
 
-static void buffer_free(struct im_backend *b, void *buffer, size_t bytes)
+static void buffer_free(struct tr_backend *b, void *buffer, size_t bytes)
 {
     (void)b;
     (void)bytes;
     tr_cpu_free(buffer);
 }
 
-static int copy(struct im_backend *b, void *to, const void *from, size_t bytes)
+static int copy(struct tr_backend *b, void *to, const void *from, size_t bytes)
 {
     (void)b;
     memcpy(to, from, bytes);
@@ -301,7 +301,7 @@ static int copy(struct im_backend *b, void *to, const void *from, size_t bytes)
 }
 
 /* Once, with a primitive of its own. */
-static int convert(struct im_backend *b, const struct im_layout *from, const struct im_layout *to,
+static int convert(struct tr_backend *b, const struct tr_layout *from, const struct tr_layout *to,
                    const void *data, void *result)
 {
     struct tr_prim *p = NULL;
@@ -314,10 +314,10 @@ static int convert(struct im_backend *b, const struct im_layout *from, const str
 }
 
 /* Between plain fp32 and a value of either type: bf16 ones go by way of their fp32 twin. */
-static int value_in(struct im_backend *b, const struct im_layout *layout, struct im_shape shape,
+static int value_in(struct tr_backend *b, const struct tr_layout *layout, struct tr_shape shape,
                     const float *nchw, void *value)
 {
-    const struct im_layout *plain = tr_value_layout(b, shape, TR_TAG_PLAIN, TR_F32), *wide;
+    const struct tr_layout *plain = tr_value_layout(b, shape, TR_TAG_PLAIN, TR_F32), *wide;
     float *copied;
     int err = tr_dn_retype(b->dn, layout, TR_F32, &wide);
 
@@ -331,10 +331,10 @@ static int value_in(struct im_backend *b, const struct im_layout *layout, struct
     return err;
 }
 
-static int value_out(struct im_backend *b, const struct im_layout *layout, struct im_shape shape,
+static int value_out(struct tr_backend *b, const struct tr_layout *layout, struct tr_shape shape,
                      const void *value, float *nchw)
 {
-    const struct im_layout *plain = tr_value_layout(b, shape, TR_TAG_PLAIN, TR_F32), *wide;
+    const struct tr_layout *plain = tr_value_layout(b, shape, TR_TAG_PLAIN, TR_F32), *wide;
     float *copied;
     int err = tr_dn_retype(b->dn, layout, TR_F32, &wide);
 
@@ -349,13 +349,13 @@ static int value_out(struct im_backend *b, const struct im_layout *layout, struc
     return err;
 }
 
-static size_t memory_left(struct im_backend *b)
+static size_t memory_left(struct tr_backend *b)
 {
     (void)b;
     return im_memory_available();
 }
 
-static size_t private_bytes(struct im_backend *b)
+static size_t private_bytes(struct tr_backend *b)
 {
     size_t bytes = tr_dn_scratch_bytes(b->dn) + b->stage_bytes;
 
@@ -373,19 +373,19 @@ static const char *plan_kernel(struct tr_op_plan *plan)
     return plan->forward.prim ? tr_prim_kernel(plan->forward.prim) : "";
 }
 
-static const char *caution(struct im_backend *b, enum im_precision precision)
+static const char *caution(struct tr_backend *b, enum tr_precision precision)
 {
-    if (precision != IM_PRECISION_BF16 || b->has_bf16)
+    if (precision != TR_PRECISION_BF16 || b->has_bf16)
         return NULL;
     return "this processor has no bf16 instructions: bf16 is computed by way of fp32, with half the memory "
            "for "
            "activations but slower than --amp none";
 }
 
-const struct im_backend_ops im_backend_onednn = {
-    .version = IM_BACKEND_VERSION,
+const struct tr_backend_ops tr_backend_onednn = {
+    .version = TR_BACKEND_VERSION,
     .name = "onednn",
-    .precisions = 1 << IM_PRECISION_FP32 | 1 << IM_PRECISION_BF16,
+    .precisions = 1 << TR_PRECISION_FP32 | 1 << TR_PRECISION_BF16,
     .open = open_onednn,
     .close = close_onednn,
     .buffer_new = buffer_new,

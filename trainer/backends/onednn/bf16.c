@@ -10,24 +10,24 @@
 
 #include "trainer/backends/onednn/loops.h"
 
-static int retype(struct im_backend *b, const struct im_layout **layout, enum tr_type type)
+static int retype(struct tr_backend *b, const struct tr_layout **layout, enum tr_type type)
 {
     return *layout ? tr_dn_retype(b->dn, *layout, type, layout) : 0;
 }
 
-int tr_narrow_plan(struct im_backend *b, struct tr_op_plan *p)
+int tr_narrow_plan(struct tr_backend *b, struct tr_op_plan *p)
 {
-    enum im_op_kind kind = p->op.kind;
-    const struct im_layout *x = p->op.x_layout;
+    enum tr_op_kind kind = p->op.kind;
+    const struct tr_layout *x = p->op.x_layout;
 
     p->narrow.on = true;
-    p->narrow.x = kind != IM_OP_INPUT && (x ? tr_layout_type(x) == TR_BF16 : kind != IM_OP_LOSS);
-    p->narrow.y = kind != IM_OP_FC && kind != IM_OP_LOSS;
-    p->op.precision = IM_PRECISION_FP32;
+    p->narrow.x = kind != TR_OP_INPUT && (x ? tr_layout_type(x) == TR_BF16 : kind != TR_OP_LOSS);
+    p->narrow.y = kind != TR_OP_FC && kind != TR_OP_LOSS;
+    p->op.precision = TR_PRECISION_FP32;
     return retype(b, &p->op.x_layout, TR_F32);
 }
 
-static int reserve(struct im_backend *b, enum tr_wide at, size_t bytes)
+static int reserve(struct tr_backend *b, enum tr_wide at, size_t bytes)
 {
     if (bytes <= b->wide_bytes[at])
         return 0;
@@ -40,7 +40,7 @@ static int reserve(struct im_backend *b, enum tr_wide at, size_t bytes)
     return 0;
 }
 
-int tr_narrow_planned(struct im_backend *b, struct tr_op_plan *p, struct im_plan_info *info)
+int tr_narrow_planned(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_info *info)
 {
     bool backward = p->op.training;
     int err = 0;
@@ -72,7 +72,7 @@ int tr_narrow_planned(struct im_backend *b, struct tr_op_plan *p, struct im_plan
 }
 
 /* The fp32 copy of a value that an op reads. */
-static void *widened(struct im_backend *b, enum tr_wide at, const void *value, size_t count)
+static void *widened(struct tr_backend *b, enum tr_wide at, const void *value, size_t count)
 {
     if (!value)
         return NULL;
@@ -80,13 +80,13 @@ static void *widened(struct im_backend *b, enum tr_wide at, const void *value, s
     return b->wide[at];
 }
 
-struct im_exec tr_widen_forward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
+struct tr_exec tr_widen_forward(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e)
 {
-    struct im_exec wide = *e;
+    struct tr_exec wide = *e;
 
     if (p->narrow.x) {
         wide.x = widened(b, TR_WIDE_X, e->x, p->narrow.x_count);
-        wide.x2 = p->op.kind == IM_OP_ADD ? widened(b, TR_WIDE_X2, e->x2, p->narrow.x_count) : NULL;
+        wide.x2 = p->op.kind == TR_OP_ADD ? widened(b, TR_WIDE_X2, e->x2, p->narrow.x_count) : NULL;
         wide.dx = b->wide[TR_WIDE_DX];
     }
     if (p->narrow.y)
@@ -94,18 +94,18 @@ struct im_exec tr_widen_forward(struct im_backend *b, const struct tr_op_plan *p
     return wide;
 }
 
-void tr_narrow_forward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
+void tr_narrow_forward(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e)
 {
     if (p->narrow.y)
         tr_cpu_narrow(e->y, b->wide[TR_WIDE_Y], p->narrow.y_count);
-    if (p->narrow.x && p->op.kind == IM_OP_LOSS && p->op.training)
+    if (p->narrow.x && p->op.kind == TR_OP_LOSS && p->op.training)
         tr_cpu_narrow(e->dx, b->wide[TR_WIDE_DX], p->narrow.x_count);
 }
 
-struct im_exec tr_widen_backward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
+struct tr_exec tr_widen_backward(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e)
 {
     const struct tr_narrow *n = &p->narrow;
-    struct im_exec wide = *e;
+    struct tr_exec wide = *e;
 
     if (n->y) {
         wide.y = n->keeps_y ? widened(b, TR_WIDE_Y, e->y, n->y_count) : NULL;
@@ -119,7 +119,7 @@ struct im_exec tr_widen_backward(struct im_backend *b, const struct tr_op_plan *
     return wide;
 }
 
-void tr_narrow_backward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e)
+void tr_narrow_backward(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e)
 {
     const struct tr_narrow *n = &p->narrow;
 

@@ -48,7 +48,7 @@ static void axis(int x, int y, int stride, bool reflect, struct tr_taps *forward
 }
 
 /* Finds the form of x's layout and gives y the same. */
-static int find_form(struct im_backend *b, struct tr_op_plan *p, struct im_plan_info *info)
+static int find_form(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_info *info)
 {
     const struct {
         enum tr_tag tag;
@@ -65,9 +65,9 @@ static int find_form(struct im_backend *b, struct tr_op_plan *p, struct im_plan_
     return -ENOTSUP;
 }
 
-int tr_blur_plan(struct im_backend *b, struct tr_op_plan *p, struct im_plan_info *info)
+int tr_blur_plan(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_info *info)
 {
-    const struct im_op *op = &p->op;
+    const struct tr_op *op = &p->op;
     size_t rows = (size_t)op->x.h + (size_t)op->y.h, columns = (size_t)op->x.w + (size_t)op->y.w;
     int err = find_form(b, p, info);
 
@@ -83,9 +83,9 @@ int tr_blur_plan(struct im_backend *b, struct tr_op_plan *p, struct im_plan_info
     return 0;
 }
 
-void tr_blur_forward(struct tr_op_plan *p, const struct im_exec *e)
+void tr_blur_forward(struct tr_op_plan *p, const struct tr_exec *e)
 {
-    const struct im_op *op = &p->op;
+    const struct tr_op *op = &p->op;
     const struct tr_taps *columns = p->taps + op->x.h + op->y.h;
     struct tr_filter f = {.planes = p->count / ((size_t)op->y.h * (size_t)op->y.w * p->inner),
                           .inner = p->inner,
@@ -99,9 +99,9 @@ void tr_blur_forward(struct tr_op_plan *p, const struct im_exec *e)
     tr_cpu_filter(&f, e->x, e->y);
 }
 
-void tr_blur_backward(struct tr_op_plan *p, const struct im_exec *e)
+void tr_blur_backward(struct tr_op_plan *p, const struct tr_exec *e)
 {
-    const struct im_op *op = &p->op;
+    const struct tr_op *op = &p->op;
     const struct tr_taps *columns = p->taps + op->x.h + op->y.h;
     struct tr_filter f = {.planes = p->count / ((size_t)op->y.h * (size_t)op->y.w * p->inner),
                           .inner = p->inner,

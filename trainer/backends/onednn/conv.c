@@ -7,26 +7,26 @@
 
 /* A convolution between values of the layouts x and y. Where oneDNN has only its reference code for them, it
  * may choose others. */
-static int conv_between(struct im_backend *b, const struct im_op *op, enum tr_direction direction,
-                        const struct im_layout *x, const struct im_layout *y, const struct tr_prim *forward,
+static int conv_between(struct tr_backend *b, const struct tr_op *op, enum tr_direction direction,
+                        const struct tr_layout *x, const struct tr_layout *y, const struct tr_prim *forward,
                         struct tr_prim **ret_prim)
 {
     const enum tr_type type = tr_op_type(op);
     /* Gradients of weights are fp32 always. */
-    const struct im_layout *any_w =
+    const struct tr_layout *any_w =
         tr_weight_layout(b, op, TR_TAG_ANY, direction == TR_BACKWARD_WEIGHTS ? TR_F32 : type);
-    const struct im_layout *any_x = tr_value_layout(b, op->x, TR_TAG_ANY, type),
+    const struct tr_layout *any_x = tr_value_layout(b, op->x, TR_TAG_ANY, type),
                            *any_y = tr_value_layout(b, op->y, TR_TAG_ANY, type);
     struct tr_prim *freely = NULL;
     int err;
 
     if (!any_w || !any_x || !any_y)
         return -ENOMEM;
-    err = tr_dn_conv(b->dn, op, direction, (const struct im_layout *[]){x, any_w, y}, forward, ret_prim);
+    err = tr_dn_conv(b->dn, op, direction, (const struct tr_layout *[]){x, any_w, y}, forward, ret_prim);
     if (err < 0 || strncmp(tr_prim_kernel(*ret_prim), "ref", 3) != 0)
         return err;
     err =
-        tr_dn_conv(b->dn, op, direction, (const struct im_layout *[]){any_x, any_w, any_y}, forward, &freely);
+        tr_dn_conv(b->dn, op, direction, (const struct tr_layout *[]){any_x, any_w, any_y}, forward, &freely);
     if (err < 0)
         return 0; /* the reference code does it */
     tr_prim_free(*ret_prim);
@@ -35,9 +35,9 @@ static int conv_between(struct im_backend *b, const struct im_op *op, enum tr_di
 }
 
 /* Whether minimal filtering does this convolution: of fp32 values in blocks of 8 channels. */
-static bool fits_wino(struct im_backend *b, struct tr_op_plan *p, const struct im_plan_info *info)
+static bool fits_wino(struct tr_backend *b, struct tr_op_plan *p, const struct tr_plan_info *info)
 {
-    const struct im_op *op = &p->op;
+    const struct tr_op *op = &p->op;
 
     p->wino = (struct tr_wino){op->x.n, op->x.c, op->y.c, op->x.h, op->x.w, b->threads};
     return op->kernel == 3 && op->stride == 1 && op->pad == 1 &&
@@ -45,9 +45,9 @@ static bool fits_wino(struct im_backend *b, struct tr_op_plan *p, const struct i
            info->y_layout == tr_value_layout(b, op->y, TR_TAG_BLOCK8, TR_F32) && tr_wino_fits(&p->wino);
 }
 
-static int plan_wino(struct im_backend *b, struct tr_op_plan *p)
+static int plan_wino(struct tr_backend *b, struct tr_op_plan *p)
 {
-    const struct im_layout *plain = tr_weight_layout(b, &p->op, TR_TAG_PLAIN, TR_F32);
+    const struct tr_layout *plain = tr_weight_layout(b, &p->op, TR_TAG_PLAIN, TR_F32);
     int err = plain ? tr_stage_reserve(b, tr_wino_scratch_floats(&p->wino) * sizeof(float)) : -ENOMEM;
 
     p->wino_values = true;
@@ -59,9 +59,9 @@ static int plan_wino(struct im_backend *b, struct tr_op_plan *p)
     return err;
 }
 
-static int plan_conv_backward(struct im_backend *b, struct tr_op_plan *p, const struct im_plan_info *info)
+static int plan_conv_backward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_plan_info *info)
 {
-    const struct im_layout *plain = tr_weight_layout(b, &p->op, TR_TAG_PLAIN, TR_F32), *x = info->x_layout,
+    const struct tr_layout *plain = tr_weight_layout(b, &p->op, TR_TAG_PLAIN, TR_F32), *x = info->x_layout,
                            *y = info->y_layout;
     struct tr_staged *data = &p->backward_data, *weights = &p->backward_weights;
     size_t used = 0;
@@ -91,11 +91,11 @@ static int plan_conv_backward(struct im_backend *b, struct tr_op_plan *p, const 
     return err;
 }
 
-int tr_conv_plan(struct im_backend *b, struct tr_op_plan *p, struct im_plan_info *info)
+int tr_conv_plan(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_info *info)
 {
     const enum tr_type type = tr_op_type(&p->op);
-    const struct im_layout *any_y = tr_value_layout(b, p->op.y, TR_TAG_ANY, type);
-    const struct im_layout *x =
+    const struct tr_layout *any_y = tr_value_layout(b, p->op.y, TR_TAG_ANY, type);
+    const struct tr_layout *x =
         p->op.x_layout ? p->op.x_layout : tr_value_layout(b, p->op.x, TR_TAG_ANY, type);
     struct tr_staged *s = &p->forward;
     size_t used = 0;
@@ -116,7 +116,7 @@ int tr_conv_plan(struct im_backend *b, struct tr_op_plan *p, struct im_plan_info
     return err == 0 && p->op.training ? plan_conv_backward(b, p, info) : err;
 }
 
-int tr_conv_forward(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e)
+int tr_conv_forward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e)
 {
     void *weights;
     int err = tr_pack_fresh(b, p->pack_forward, e, &weights);
@@ -127,7 +127,7 @@ int tr_conv_forward(struct im_backend *b, struct tr_op_plan *p, const struct im_
     return 0;
 }
 
-int tr_conv_backward(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e)
+int tr_conv_backward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e)
 {
     void *weights;
     int err = 0;

@@ -17,7 +17,7 @@
 
 enum { ARGS_MAX = 11, LAYOUTS_MAX = 4096 };
 
-struct im_layout {
+struct tr_layout {
     dnnl_memory_desc_t md;
     size_t bytes;
     dnnl_dims_t dims;
@@ -29,14 +29,14 @@ struct tr_prim {
     dnnl_primitive_desc_t pd;
     dnnl_exec_arg_t args[ARGS_MAX]; /* scratch memory first */
     int count;
-    const struct im_layout *layouts[3];
+    const struct tr_layout *layouts[3];
 };
 
 struct tr_dn {
     dnnl_engine_t engine;
     dnnl_stream_t stream;
     dnnl_primitive_attr_t attr; /* scratch memory is ours */
-    struct im_layout **layouts;
+    struct tr_layout **layouts;
     int layout_count;
     void *scratch;
     size_t scratch_bytes;
@@ -143,11 +143,11 @@ struct window {
     dnnl_dims_t kernel, stride, pad_low, pad_high, dilation;
 };
 
-static struct window window_of(const struct im_op *op)
+static struct window window_of(const struct tr_op *op)
 {
     struct window w = {{op->kernel, op->kernel}, {op->stride, op->stride}, {op->pad, op->pad}, {0}, {0}};
 
-    if (op->kind == IM_OP_GAP)
+    if (op->kind == TR_OP_GAP)
         return (struct window){.kernel = {op->x.h, op->x.w}, .stride = {1, 1}};
     /* What the last window needs; less than pad where the stride does not fit. */
     w.pad_high[0] = (dnnl_dim_t)(op->y.h - 1) * op->stride + op->kernel - op->x.h - op->pad;
@@ -155,12 +155,12 @@ static struct window window_of(const struct im_op *op)
     return w;
 }
 
-static dnnl_prop_kind_t forward_kind(const struct im_op *op)
+static dnnl_prop_kind_t forward_kind(const struct tr_op *op)
 {
     return op->training ? dnnl_forward_training : dnnl_forward_inference;
 }
 
-static dnnl_status_t conv_pd(struct tr_dn *dn, const struct im_op *op, enum tr_direction direction,
+static dnnl_status_t conv_pd(struct tr_dn *dn, const struct tr_op *op, enum tr_direction direction,
                              const md_ref xwy[3], const_dnnl_primitive_desc_t hint,
                              dnnl_primitive_desc_t *ret_pd)
 {
@@ -197,7 +197,7 @@ static dnnl_status_t conv_pd(struct tr_dn *dn, const struct im_op *op, enum tr_d
 }
 
 /* hint NULL: forward. */
-static dnnl_status_t bn_pd(struct tr_dn *dn, const struct im_op *op, md_ref x, bool given,
+static dnnl_status_t bn_pd(struct tr_dn *dn, const struct tr_op *op, md_ref x, bool given,
                            const_dnnl_primitive_desc_t hint, dnnl_primitive_desc_t *ret_pd)
 {
     unsigned flags = dnnl_use_scale | dnnl_use_shift | (op->relu ? dnnl_fuse_norm_relu : 0u) |
@@ -205,24 +205,24 @@ static dnnl_status_t bn_pd(struct tr_dn *dn, const struct im_op *op, md_ref x, b
 #if DNNL_VERSION_MAJOR >= 3
     if (hint)
         return dnnl_batch_normalization_backward_primitive_desc_create(
-            ret_pd, dn->engine, dnnl_backward, x, x, x, IM_BN_EPS, flags, hint, dn->attr);
+            ret_pd, dn->engine, dnnl_backward, x, x, x, TR_BN_EPS, flags, hint, dn->attr);
     return dnnl_batch_normalization_forward_primitive_desc_create(ret_pd, dn->engine, forward_kind(op), x, x,
-                                                                  IM_BN_EPS, flags, dn->attr);
+                                                                  TR_BN_EPS, flags, dn->attr);
 #else
     dnnl_batch_normalization_desc_t d;
     dnnl_status_t status =
-        hint ? dnnl_batch_normalization_backward_desc_init(&d, dnnl_backward, x, x, IM_BN_EPS, flags)
-             : dnnl_batch_normalization_forward_desc_init(&d, forward_kind(op), x, IM_BN_EPS, flags);
+        hint ? dnnl_batch_normalization_backward_desc_init(&d, dnnl_backward, x, x, TR_BN_EPS, flags)
+             : dnnl_batch_normalization_forward_desc_init(&d, forward_kind(op), x, TR_BN_EPS, flags);
 
     return status == dnnl_success ? dnnl_primitive_desc_create(ret_pd, &d, dn->attr, dn->engine, hint)
                                   : status;
 #endif
 }
 
-static dnnl_status_t pool_pd(struct tr_dn *dn, const struct im_op *op, md_ref x, md_ref y,
+static dnnl_status_t pool_pd(struct tr_dn *dn, const struct tr_op *op, md_ref x, md_ref y,
                              const_dnnl_primitive_desc_t hint, dnnl_primitive_desc_t *ret_pd)
 {
-    dnnl_alg_kind_t alg = op->kind == IM_OP_GAP ? dnnl_pooling_avg_exclude_padding : dnnl_pooling_max;
+    dnnl_alg_kind_t alg = op->kind == TR_OP_GAP ? dnnl_pooling_avg_exclude_padding : dnnl_pooling_max;
     struct window w = window_of(op);
 #if DNNL_VERSION_MAJOR >= 3
     if (hint)
@@ -246,9 +246,9 @@ static dnnl_status_t pool_pd(struct tr_dn *dn, const struct im_op *op, md_ref x,
 /* ---- layouts ---- */
 
 /* The layout equal to md, kept from now on. NULL when there is no memory. */
-static const struct im_layout *intern(struct tr_dn *dn, md_ref md)
+static const struct tr_layout *intern(struct tr_dn *dn, md_ref md)
 {
-    struct im_layout *l;
+    struct tr_layout *l;
 
     for (int i = 0; i < dn->layout_count; i++)
         if (dnnl_memory_desc_equal(md_of(&dn->layouts[i]->md), md))
@@ -270,10 +270,10 @@ static dnnl_data_type_t type_of(enum tr_type type)
     return type == TR_BF16 ? dnnl_bf16 : dnnl_f32;
 }
 
-static const struct im_layout *tagged(struct tr_dn *dn, const dnnl_dims_t dims, dnnl_data_type_t type,
+static const struct tr_layout *tagged(struct tr_dn *dn, const dnnl_dims_t dims, dnnl_data_type_t type,
                                       dnnl_format_tag_t tag)
 {
-    const struct im_layout *l;
+    const struct tr_layout *l;
     dnnl_memory_desc_t md;
 
     if (md_make(dims, type, tag, &md) < 0)
@@ -283,7 +283,7 @@ static const struct im_layout *tagged(struct tr_dn *dn, const dnnl_dims_t dims, 
     return l;
 }
 
-const struct im_layout *tr_dn_layout(struct tr_dn *dn, const int dims[4], enum tr_tag tag, enum tr_type type)
+const struct tr_layout *tr_dn_layout(struct tr_dn *dn, const int dims[4], enum tr_tag tag, enum tr_type type)
 {
     static const dnnl_format_tag_t tags[] = {
         [TR_TAG_ANY] = dnnl_format_tag_any, [TR_TAG_PLAIN] = dnnl_abcd,      [TR_TAG_LAST] = dnnl_acdb,
@@ -294,13 +294,13 @@ const struct im_layout *tr_dn_layout(struct tr_dn *dn, const int dims[4], enum t
     return tagged(dn, d, type_of(type), tags[tag]);
 }
 
-enum tr_type tr_layout_type(const struct im_layout *layout)
+enum tr_type tr_layout_type(const struct tr_layout *layout)
 {
     return layout->type;
 }
 
-int tr_dn_retype(struct tr_dn *dn, const struct im_layout *layout, enum tr_type type,
-                 const struct im_layout **ret_layout)
+int tr_dn_retype(struct tr_dn *dn, const struct tr_layout *layout, enum tr_type type,
+                 const struct tr_layout **ret_layout)
 {
     static const dnnl_format_tag_t tags[] = {dnnl_abcd, dnnl_acdb, dnnl_aBcd8b, dnnl_aBcd16b};
 
@@ -316,7 +316,7 @@ int tr_dn_retype(struct tr_dn *dn, const struct im_layout *layout, enum tr_type 
     return -ENOTSUP;
 }
 
-size_t tr_layout_bytes(const struct im_layout *layout)
+size_t tr_layout_bytes(const struct tr_layout *layout)
 {
     return layout->bytes;
 }
@@ -413,8 +413,8 @@ static int note_layouts(struct tr_dn *dn, struct tr_prim *p, const dnnl_query_t 
     return 0;
 }
 
-int tr_dn_conv(struct tr_dn *dn, const struct im_op *op, enum tr_direction direction,
-               const struct im_layout *const xwy[3], const struct tr_prim *forward, struct tr_prim **ret_prim)
+int tr_dn_conv(struct tr_dn *dn, const struct tr_op *op, enum tr_direction direction,
+               const struct tr_layout *const xwy[3], const struct tr_prim *forward, struct tr_prim **ret_prim)
 {
     const dnnl_query_t src = dnnl_query_src_md, dst = dnnl_query_dst_md, w = dnnl_query_weights_md;
     const dnnl_query_t dx = dnnl_query_diff_src_md, dy = dnnl_query_diff_dst_md,
@@ -442,7 +442,7 @@ int tr_dn_conv(struct tr_dn *dn, const struct im_op *op, enum tr_direction direc
     return 0;
 }
 
-int tr_dn_bn(struct tr_dn *dn, const struct im_op *op, const struct im_layout *x, bool given,
+int tr_dn_bn(struct tr_dn *dn, const struct tr_op *op, const struct tr_layout *x, bool given,
              const struct tr_prim *forward, struct tr_prim **ret_prim)
 {
     const dnnl_query_t by_number = dnnl_query_exec_arg_md, workspace = dnnl_query_workspace_md;
@@ -471,7 +471,7 @@ int tr_dn_bn(struct tr_dn *dn, const struct im_op *op, const struct im_layout *x
     return err < 0 ? err : make(dn, pd, forward ? backward_args : forward_args, ret_prim);
 }
 
-int tr_dn_pool(struct tr_dn *dn, const struct im_op *op, const struct im_layout *x, const struct im_layout *y,
+int tr_dn_pool(struct tr_dn *dn, const struct tr_op *op, const struct tr_layout *x, const struct tr_layout *y,
                const struct tr_prim *forward, struct tr_prim **ret_prim)
 {
     const dnnl_query_t workspace = dnnl_query_workspace_md;
@@ -503,7 +503,7 @@ int tr_dn_pool(struct tr_dn *dn, const struct im_op *op, const struct im_layout 
     return 0;
 }
 
-int tr_dn_reorder(struct tr_dn *dn, const struct im_layout *from, const struct im_layout *to,
+int tr_dn_reorder(struct tr_dn *dn, const struct tr_layout *from, const struct tr_layout *to,
                   struct tr_prim **ret_prim)
 {
     const struct arg args[] = {{DNNL_ARG_FROM, dnnl_query_src_md}, {DNNL_ARG_TO, dnnl_query_dst_md}, {0}};
@@ -514,7 +514,7 @@ int tr_dn_reorder(struct tr_dn *dn, const struct im_layout *from, const struct i
     return err < 0 ? err : make(dn, pd, args, ret_prim);
 }
 
-const struct im_layout *tr_prim_layout(const struct tr_prim *p, enum tr_role role)
+const struct tr_layout *tr_prim_layout(const struct tr_prim *p, enum tr_role role)
 {
     return p->layouts[role];
 }
@@ -555,14 +555,14 @@ size_t tr_dn_scratch_bytes(const struct tr_dn *dn)
 
 bool tr_dn_has_bf16(struct tr_dn *dn)
 {
-    struct im_op op = {
+    struct tr_op op = {
         .x = {2, 16, 8, 8}, .y = {2, 16, 8, 8}, .kernel = 3, .stride = 1, .pad = 1, .training = true};
     const int value[4] = {2, 16, 8, 8}, weight[4] = {16, 16, 3, 3};
-    const struct im_layout *x = tr_dn_layout(dn, value, TR_TAG_ANY, TR_BF16),
+    const struct tr_layout *x = tr_dn_layout(dn, value, TR_TAG_ANY, TR_BF16),
                            *w = tr_dn_layout(dn, weight, TR_TAG_ANY, TR_BF16);
     struct tr_prim *conv = NULL, *bn = NULL;
     bool has = x && w &&
-               tr_dn_conv(dn, &op, TR_FORWARD, (const struct im_layout *[]){x, w, x}, NULL, &conv) == 0 &&
+               tr_dn_conv(dn, &op, TR_FORWARD, (const struct tr_layout *[]){x, w, x}, NULL, &conv) == 0 &&
                tr_dn_bn(dn, &op, tr_prim_layout(conv, TR_Y), false, NULL, &bn) == 0;
 
     tr_prim_free(bn);
@@ -577,7 +577,7 @@ int tr_dn_open(struct tr_dn **ret_dn)
 
     if (!dn)
         return -ENOMEM;
-    dn->layouts = calloc(LAYOUTS_MAX, sizeof(struct im_layout *));
+    dn->layouts = calloc(LAYOUTS_MAX, sizeof(struct tr_layout *));
     err = dn->layouts ? check(dnnl_engine_create(&dn->engine, dnnl_cpu, 0)) : -ENOMEM;
     if (err == 0)
         err = check(dnnl_stream_create(&dn->stream, dn->engine, dnnl_stream_default_flags));

@@ -24,13 +24,13 @@ size_t tr_dn_scratch_bytes(const struct tr_dn *dn);
 bool tr_dn_has_bf16(struct tr_dn *dn);
 
 /* Layouts are unique: equal ones have equal pointers. They live until close. NULL when there is no memory. */
-const struct im_layout *tr_dn_layout(struct tr_dn *dn, const int dims[4], enum tr_tag tag, enum tr_type type);
-size_t tr_layout_bytes(const struct im_layout *layout);
-enum tr_type tr_layout_type(const struct im_layout *layout);
+const struct tr_layout *tr_dn_layout(struct tr_dn *dn, const int dims[4], enum tr_tag tag, enum tr_type type);
+size_t tr_layout_bytes(const struct tr_layout *layout);
+enum tr_type tr_layout_type(const struct tr_layout *layout);
 
 /* The same order of elements in another type. -ENOTSUP for an order that images do not have here. */
-int tr_dn_retype(struct tr_dn *dn, const struct im_layout *layout, enum tr_type type,
-                 const struct im_layout **ret_layout);
+int tr_dn_retype(struct tr_dn *dn, const struct tr_layout *layout, enum tr_type type,
+                 const struct tr_layout **ret_layout);
 
 /* Primitives of an op. A layout may be TR_TAG_ANY's; tr_prim_layout says what was chosen. x, y: layouts of
  * the values, which are also those of their gradients. The forward primitive is the hint that the backward
@@ -42,21 +42,21 @@ int tr_dn_retype(struct tr_dn *dn, const struct im_layout *layout, enum tr_type 
  *     pool      forward x y workspace    backward data dy dx workspace
  *     reorder   from to
  *
- * The pool is the global average for IM_OP_GAP and a maximum otherwise. In evaluation mean and var are read,
+ * The pool is the global average for TR_OP_GAP and a maximum otherwise. In evaluation mean and var are read,
  * in training written. */
-int tr_dn_conv(struct tr_dn *dn, const struct im_op *op, enum tr_direction direction,
-               const struct im_layout *const xwy[3], const struct tr_prim *forward,
+int tr_dn_conv(struct tr_dn *dn, const struct tr_op *op, enum tr_direction direction,
+               const struct tr_layout *const xwy[3], const struct tr_prim *forward,
                struct tr_prim **ret_prim);
 /* given: in training, too, mean and var are read, and backward takes them for constants. */
-int tr_dn_bn(struct tr_dn *dn, const struct im_op *op, const struct im_layout *x, bool given,
+int tr_dn_bn(struct tr_dn *dn, const struct tr_op *op, const struct tr_layout *x, bool given,
              const struct tr_prim *forward, struct tr_prim **ret_prim);
-int tr_dn_pool(struct tr_dn *dn, const struct im_op *op, const struct im_layout *x, const struct im_layout *y,
+int tr_dn_pool(struct tr_dn *dn, const struct tr_op *op, const struct tr_layout *x, const struct tr_layout *y,
                const struct tr_prim *forward, struct tr_prim **ret_prim);
-int tr_dn_reorder(struct tr_dn *dn, const struct im_layout *from, const struct im_layout *to,
+int tr_dn_reorder(struct tr_dn *dn, const struct tr_layout *from, const struct tr_layout *to,
                   struct tr_prim **ret_prim);
 
 enum tr_role { TR_X, TR_W, TR_Y };
-const struct im_layout *tr_prim_layout(const struct tr_prim *p, enum tr_role role); /* conv and pool */
+const struct tr_layout *tr_prim_layout(const struct tr_prim *p, enum tr_role role); /* conv and pool */
 size_t tr_prim_workspace(const struct tr_prim *p);   /* bytes from forward to backward */
 const char *tr_prim_kernel(const struct tr_prim *p); /* oneDNN's name of the implementation */
 int tr_prim_run(struct tr_dn *dn, struct tr_prim *p, void *const *data);

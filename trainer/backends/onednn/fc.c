@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-int tr_fc_plan(struct im_backend *b, struct tr_op_plan *p, struct im_plan_info *info)
+int tr_fc_plan(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_info *info)
 {
     info->keeps_x = p->op.training;
     return tr_pack_get(b, p, tr_weight_layout(b, &p->op, TR_TAG_PLAIN, TR_F32), TR_FORM_LAYOUT,
@@ -12,7 +12,7 @@ int tr_fc_plan(struct im_backend *b, struct tr_op_plan *p, struct im_plan_info *
 }
 
 /* y[n][k] = x[n][c] w[k][c]^T + b. */
-int tr_fc_forward(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e)
+int tr_fc_forward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e)
 {
     const int n = p->op.x.n, c = p->op.x.c, k = p->op.y.c;
     float *y = e->y;
@@ -27,7 +27,7 @@ int tr_fc_forward(struct im_backend *b, struct tr_op_plan *p, const struct im_ex
 }
 
 /* dw[k][c] = dy[n][k]^T x[n][c], dx[n][c] = dy[n][k] w[k][c]. */
-int tr_fc_backward(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e)
+int tr_fc_backward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e)
 {
     const int n = p->op.x.n, c = p->op.x.c, k = p->op.y.c;
     const float *dy = e->dy[0];

@@ -227,7 +227,7 @@ static void mix_up(const float table[3][256], const uint8_t *from, const uint8_t
 }
 
 /* Writes the partner's box over an image that is normalised already. */
-static void cut_in(const float table[3][256], const struct im_mix *mix, const uint8_t *partner, float *to,
+static void cut_in(const float table[3][256], const struct tr_mix *mix, const uint8_t *partner, float *to,
                    size_t width, size_t plane)
 {
     for (size_t y = (size_t)mix->y0; y < (size_t)mix->y1; y++)
@@ -236,9 +236,9 @@ static void cut_in(const float table[3][256], const struct im_mix *mix, const ui
                 to[c * plane + i] = table[c][partner[i * 3 + c]];
 }
 
-void tr_cpu_input(const struct im_op *op, const struct im_exec *e)
+void tr_cpu_input(const struct tr_op *op, const struct tr_exec *e)
 {
-    const enum im_mix_kind kind = e->mix ? e->mix->kind : IM_MIX_NONE;
+    const enum tr_mix_kind kind = e->mix ? e->mix->kind : TR_MIX_NONE;
     size_t plane = (size_t)op->x.h * (size_t)op->x.w;
     float table[3][256];
 
@@ -251,18 +251,18 @@ void tr_cpu_input(const struct im_op *op, const struct im_exec *e)
         const uint8_t *partner = e->pixels + (size_t)(op->x.n - 1 - n) * plane * 3;
         float *to = (float *)e->y + (size_t)n * plane * 3;
 
-        if (kind == IM_MIX_UP)
+        if (kind == TR_MIX_UP)
             mix_up(table, from, partner, (float)e->mix->lambda, to, plane);
         else
             normalise(table, from, to, plane);
-        if (kind == IM_MIX_CUT)
+        if (kind == TR_MIX_CUT)
             cut_in(table, e->mix, partner, to, (size_t)op->x.w, plane);
     }
 }
 
 void tr_cpu_running(float *running, const float *fresh, int count, double scale)
 {
-    const double m = (double)IM_BN_MOMENTUM;
+    const double m = (double)TR_BN_MOMENTUM;
 
     for (int i = 0; i < count; i++)
         running[i] = (float)((1 - m) * (double)running[i] + m * scale * (double)fresh[i]);

@@ -47,14 +47,14 @@ void tr_cpu_filter(const struct tr_filter *f, const float *from, float *to);
 /* y[n][i] = scale[n] x[n][i]; y may be x. */
 void tr_cpu_scale(float *y, const float *x, const float *scale, size_t samples, size_t floats);
 
-void tr_cpu_input(const struct im_op *op, const struct im_exec *e); /* y plain NCHW */
+void tr_cpu_input(const struct tr_op *op, const struct tr_exec *e); /* y plain NCHW */
 
 /* The backend's functions of these names (backend.h); in trainer/backends/onednn/optimizer.c. */
-void tr_cpu_update(const struct im_update *u);
+void tr_cpu_update(const struct tr_update *u);
 void tr_cpu_lerp(float *y, const float *x, double k, size_t count);
 double tr_cpu_sum_squares(const float *x, size_t count);
 
-/* running <- (1 - m) running + m fresh, with m = IM_BN_MOMENTUM; fresh is scaled first. */
+/* running <- (1 - m) running + m fresh, with m = TR_BN_MOMENTUM; fresh is scaled first. */
 void tr_cpu_running(float *running, const float *fresh, int count, double scale);
 
 #endif

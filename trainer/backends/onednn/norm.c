@@ -17,9 +17,9 @@ static size_t coefficients_at(const struct tr_op_plan *p, int which)
     return tr_lines(p->synced_bytes) + (size_t)which * p->var_at;
 }
 
-static int plan_synced(struct im_backend *b, struct tr_op_plan *p, struct im_plan_info *info)
+static int plan_synced(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_info *info)
 {
-    struct im_op affine = p->op;
+    struct tr_op affine = p->op;
     int err = tr_dn_bn(b->dn, &p->op, info->x_layout, true, NULL, &p->given);
 
     affine.training = affine.relu = false;
@@ -33,7 +33,7 @@ static int plan_synced(struct im_backend *b, struct tr_op_plan *p, struct im_pla
     return err < 0 ? err : tr_stage_reserve(b, coefficients_at(p, 2));
 }
 
-int tr_bn_plan(struct im_backend *b, struct tr_op_plan *p, struct im_plan_info *info)
+int tr_bn_plan(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_info *info)
 {
     int err = tr_dn_bn(b->dn, &p->op, info->x_layout, false, NULL, &p->forward.prim);
 
@@ -51,7 +51,7 @@ int tr_bn_plan(struct im_backend *b, struct tr_op_plan *p, struct im_plan_info *
 }
 
 /* The statistics of all ranks in place of this rank's, and y with them. */
-static int forward_synced(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e, double *m)
+static int forward_synced(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e, double *m)
 {
     char *save = e->save;
     float *mean = e->save, *var = mean + p->var_at / sizeof(float);
@@ -64,7 +64,7 @@ static int forward_synced(struct im_backend *b, struct tr_op_plan *p, const stru
                                             save + p->mask_at});
 }
 
-int tr_bn_forward(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e)
+int tr_bn_forward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e)
 {
     double m = (double)p->op.x.n * p->op.x.h * p->op.x.w;
     char *save = e->save;
@@ -84,7 +84,7 @@ int tr_bn_forward(struct im_backend *b, struct tr_op_plan *p, const struct im_ex
 }
 
 /* Adds what dx owes to the statistics being those of the values. */
-static int correct(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e)
+static int correct(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e)
 {
     const size_t bytes = (size_t)p->op.x.c * sizeof(float);
     char *save = e->save;
@@ -101,7 +101,7 @@ static int correct(struct im_backend *b, struct tr_op_plan *p, const struct im_e
     if (err < 0)
         return err;
     for (int c = 0; c < p->op.x.c; c++) {
-        double slope = -(double)e->w[c] / sqrt((double)var[c] + (double)IM_BN_EPS) / m;
+        double slope = -(double)e->w[c] / sqrt((double)var[c] + (double)TR_BN_EPS) / m;
 
         k[c] = (float)(slope * (double)k[c]);
         l[c] = (float)(slope * (double)l[c]);
@@ -112,7 +112,7 @@ static int correct(struct im_backend *b, struct tr_op_plan *p, const struct im_e
     return err;
 }
 
-int tr_bn_backward(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e)
+int tr_bn_backward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e)
 {
     char *save = e->save;
     int err = tr_prim_run(b->dn, p->backward_data.prim,

@@ -88,7 +88,7 @@ void tr_cpu_lerp(float *y, const float *x, double k, size_t count)
         lerp_block(y, x, (float)k, block * BLOCK, block_end(block, count));
 }
 
-static void momentum_block(const struct im_update *u, const struct factors *f, size_t from, size_t to)
+static void momentum_block(const struct tr_update *u, const struct factors *f, size_t from, size_t to)
 {
     const float *g = u->g;
     float *w = u->w, *m = u->m;
@@ -102,7 +102,7 @@ static void momentum_block(const struct im_update *u, const struct factors *f, s
     }
 }
 
-static void adamw_block(const struct im_update *u, const struct factors *f, size_t from, size_t to)
+static void adamw_block(const struct tr_update *u, const struct factors *f, size_t from, size_t to)
 {
     const float *g = u->g;
     float *w = u->w, *m = u->m, *v = u->v;
@@ -123,7 +123,7 @@ static inline float lamb_direction(const struct factors *f, float w, float m, fl
 }
 
 /* Renews the moments; returns the sums of the squares of the weights and of the directions. */
-static void lamb_measure(const struct im_update *u, const struct factors *f, size_t from, size_t to,
+static void lamb_measure(const struct tr_update *u, const struct factors *f, size_t from, size_t to,
                          double ret_sums[2])
 {
     double w_lanes[LANES] = {0}, u_lanes[LANES] = {0};
@@ -144,7 +144,7 @@ static void lamb_measure(const struct im_update *u, const struct factors *f, siz
     ret_sums[1] = sum_lanes(u_lanes);
 }
 
-static void lamb_apply(const struct im_update *u, const struct factors *f, size_t from, size_t to)
+static void lamb_apply(const struct tr_update *u, const struct factors *f, size_t from, size_t to)
 {
     const float *m = u->m, *v = u->v;
     float *w = u->w;
@@ -153,7 +153,7 @@ static void lamb_apply(const struct im_update *u, const struct factors *f, size_
         w[i] -= f->lr * f->ratio * lamb_direction(f, w[i], m[i], v[i]);
 }
 
-static float lamb_ratio(const struct im_update *u, const struct factors *f, const struct im_span *span)
+static float lamb_ratio(const struct tr_update *u, const struct factors *f, const struct tr_span *span)
 {
     double w = 0, d = 0;
 
@@ -174,7 +174,7 @@ static float lamb_ratio(const struct im_update *u, const struct factors *f, cons
     return f->decay > 0 && w > 0 && d > 0 ? (float)(sqrt(w) / sqrt(d)) : 1;
 }
 
-static float lars_ratio(const struct im_update *u, const struct im_span *span)
+static float lars_ratio(const struct tr_update *u, const struct tr_span *span)
 {
     double w, g;
 
@@ -185,7 +185,7 @@ static float lars_ratio(const struct im_update *u, const struct im_span *span)
     return w > 0 && g > 0 ? (float)(u->trust * w / (g + u->weight_decay * w + u->eps)) : 1;
 }
 
-static struct factors factors_of(const struct im_update *u, bool decays)
+static struct factors factors_of(const struct tr_update *u, bool decays)
 {
     double correction1 = 1 - pow(u->momentum, (double)u->step);
     double correction2 = 1 - pow(u->beta2, (double)u->step);
@@ -201,28 +201,28 @@ static struct factors factors_of(const struct im_update *u, bool decays)
         .take1 = (float)(1 - u->momentum),
         .beta2 = (float)u->beta2,
         .take2 = (float)(1 - u->beta2),
-        .step1 = (float)((u->kind == IM_OPTIMIZER_ADAMW ? u->lr : 1) / correction1),
+        .step1 = (float)((u->kind == TR_OPTIMIZER_ADAMW ? u->lr : 1) / correction1),
         .root2 = (float)(1 / sqrt(correction2)),
         .eps = (float)u->eps,
     };
 }
 
-void tr_cpu_update(const struct im_update *u)
+void tr_cpu_update(const struct tr_update *u)
 {
-    static void (*const rows[])(const struct im_update *, const struct factors *, size_t, size_t) = {
-        [IM_OPTIMIZER_SGD] = momentum_block,
-        [IM_OPTIMIZER_ADAMW] = adamw_block,
-        [IM_OPTIMIZER_LARS] = momentum_block,
-        [IM_OPTIMIZER_LAMB] = lamb_apply,
+    static void (*const rows[])(const struct tr_update *, const struct factors *, size_t, size_t) = {
+        [TR_OPTIMIZER_SGD] = momentum_block,
+        [TR_OPTIMIZER_ADAMW] = adamw_block,
+        [TR_OPTIMIZER_LARS] = momentum_block,
+        [TR_OPTIMIZER_LAMB] = lamb_apply,
     };
 
     for (size_t i = 0; i < u->span_count; i++) {
-        const struct im_span *span = &u->spans[i];
+        const struct tr_span *span = &u->spans[i];
         struct factors f = factors_of(u, span->decays);
 
-        if (u->kind == IM_OPTIMIZER_LARS)
+        if (u->kind == TR_OPTIMIZER_LARS)
             f.ratio = lars_ratio(u, span);
-        if (u->kind == IM_OPTIMIZER_LAMB)
+        if (u->kind == TR_OPTIMIZER_LAMB)
             f.ratio = lamb_ratio(u, &f, span);
 #pragma omp parallel for schedule(static) if (span->count > BLOCK)
         for (size_t k = 0; k < block_count(span->count); k++)

@@ -8,21 +8,21 @@
 
 #include "trainer/backends/onednn/loops.h"
 
-const struct im_layout *tr_value_layout(struct im_backend *b, struct im_shape s, enum tr_tag tag,
+const struct tr_layout *tr_value_layout(struct tr_backend *b, struct tr_shape s, enum tr_tag tag,
                                         enum tr_type type)
 {
     return tr_dn_layout(b->dn, (int[4]){s.n, s.c, s.h, s.w}, tag, type);
 }
 
-const struct im_layout *tr_weight_layout(struct im_backend *b, const struct im_op *op, enum tr_tag tag,
+const struct tr_layout *tr_weight_layout(struct tr_backend *b, const struct tr_op *op, enum tr_tag tag,
                                          enum tr_type type)
 {
-    int side = op->kind == IM_OP_FC ? 1 : op->kernel;
+    int side = op->kind == TR_OP_FC ? 1 : op->kernel;
 
     return tr_dn_layout(b->dn, (int[4]){op->y.c, op->x.c, side, side}, tag, type);
 }
 
-int tr_stage_reserve(struct im_backend *b, size_t bytes)
+int tr_stage_reserve(struct tr_backend *b, size_t bytes)
 {
     char *larger;
 
@@ -47,10 +47,10 @@ static void pack_free(struct tr_pack *p)
     free(p);
 }
 
-static int pack_new(struct im_backend *b, const struct tr_op_plan *plan, const struct im_layout *layout,
+static int pack_new(struct tr_backend *b, const struct tr_op_plan *plan, const struct tr_layout *layout,
                     enum tr_form form, struct tr_pack **ret_pack)
 {
-    const struct im_layout *plain = tr_weight_layout(b, &plan->op, TR_TAG_PLAIN, TR_F32);
+    const struct tr_layout *plain = tr_weight_layout(b, &plan->op, TR_TAG_PLAIN, TR_F32);
     struct tr_pack *p = plain ? calloc(1, sizeof(*p)) : NULL;
     int err = 0;
 
@@ -82,7 +82,7 @@ static int pack_new(struct im_backend *b, const struct tr_op_plan *plan, const s
     return 0;
 }
 
-int tr_pack_get(struct im_backend *b, const struct tr_op_plan *plan, const struct im_layout *layout,
+int tr_pack_get(struct tr_backend *b, const struct tr_op_plan *plan, const struct tr_layout *layout,
                 enum tr_form form, struct tr_pack **ret_pack)
 {
     for (struct tr_pack *p = b->packs; p; p = p->next) {
@@ -96,7 +96,7 @@ int tr_pack_get(struct im_backend *b, const struct tr_op_plan *plan, const struc
     return pack_new(b, plan, layout, form, ret_pack);
 }
 
-void tr_pack_put(struct im_backend *b, struct tr_pack *p)
+void tr_pack_put(struct tr_backend *b, struct tr_pack *p)
 {
     struct tr_pack **link = &b->packs;
 
@@ -108,7 +108,7 @@ void tr_pack_put(struct im_backend *b, struct tr_pack *p)
     pack_free(p);
 }
 
-int tr_pack_fresh(struct im_backend *b, struct tr_pack *p, const struct im_exec *e, void **ret_weights)
+int tr_pack_fresh(struct tr_backend *b, struct tr_pack *p, const struct tr_exec *e, void **ret_weights)
 {
     void *plain = p->round ? p->round : tr_in(e->w);
     int err = 0;
@@ -129,8 +129,8 @@ int tr_pack_fresh(struct im_backend *b, struct tr_pack *p, const struct im_exec 
 
 /* ---- primitives with reorders around them ---- */
 
-int tr_stage_operand(struct im_backend *b, struct tr_staged *s, int operand, const struct im_layout *outside,
-                     const struct im_layout *inside, size_t *used)
+int tr_stage_operand(struct tr_backend *b, struct tr_staged *s, int operand, const struct tr_layout *outside,
+                     const struct tr_layout *inside, size_t *used)
 {
     int err;
 
@@ -145,7 +145,7 @@ int tr_stage_operand(struct im_backend *b, struct tr_staged *s, int operand, con
                                  : tr_dn_reorder(b->dn, outside, inside, &s->reorder[operand]);
 }
 
-int tr_staged_run(struct im_backend *b, struct tr_staged *s, void *const operands[TR_OPERANDS])
+int tr_staged_run(struct tr_backend *b, struct tr_staged *s, void *const operands[TR_OPERANDS])
 {
     void *data[TR_OPERANDS];
     int err = 0;

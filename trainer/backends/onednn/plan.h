@@ -26,7 +26,7 @@ struct tr_pack {
     float *round; /* the weights rounded to bf16, plain; NULL: as they are */
     size_t count; /* weights */
     size_t bytes; /* of data */
-    const struct im_layout *layout;
+    const struct tr_layout *layout;
     void *data; /* NULL: the layout is the plain one */
     const float *from;
     uint64_t version; /* of `from` that `data` holds */
@@ -44,7 +44,7 @@ enum tr_wide {
     TR_WIDE_DY0 = TR_WIDE_X2
 };
 
-struct im_backend {
+struct tr_backend {
     struct tr_dn *dn;
     bool has_bf16; /* of its own */
     float *wide[TR_WIDES];
@@ -67,7 +67,7 @@ struct tr_staged {
 };
 
 struct tr_op_plan {
-    struct im_op op;
+    struct tr_op op;
     size_t count; /* elements of y, with the layout's padding */
     struct tr_wino wino;
     bool wino_values, wino_weights; /* CONV: by winograd.h; the gradient of the weights too */
@@ -100,63 +100,63 @@ static inline size_t tr_lines(size_t bytes)
 }
 
 /* The type of an op's values, and of its weights as a primitive reads them. */
-static inline enum tr_type tr_op_type(const struct im_op *op)
+static inline enum tr_type tr_op_type(const struct tr_op *op)
 {
-    return op->precision == IM_PRECISION_BF16 ? TR_BF16 : TR_F32;
+    return op->precision == TR_PRECISION_BF16 ? TR_BF16 : TR_F32;
 }
 
 /* NULL when there is no memory. */
-const struct im_layout *tr_value_layout(struct im_backend *b, struct im_shape s, enum tr_tag tag,
+const struct tr_layout *tr_value_layout(struct tr_backend *b, struct tr_shape s, enum tr_tag tag,
                                         enum tr_type type);
-const struct im_layout *tr_weight_layout(struct im_backend *b, const struct im_op *op, enum tr_tag tag,
+const struct tr_layout *tr_weight_layout(struct tr_backend *b, const struct tr_op *op, enum tr_tag tag,
                                          enum tr_type type);
 
 /* The pack of the plan's weights in this layout, shared by plans of the same weight_id; rounded to bf16 where
  * the plan stands for a bf16 op. */
-int tr_pack_get(struct im_backend *b, const struct tr_op_plan *plan, const struct im_layout *layout,
+int tr_pack_get(struct tr_backend *b, const struct tr_op_plan *plan, const struct tr_layout *layout,
                 enum tr_form form, struct tr_pack **ret_pack);
-void tr_pack_put(struct im_backend *b, struct tr_pack *p); /* NULL is fine */
+void tr_pack_put(struct tr_backend *b, struct tr_pack *p); /* NULL is fine */
 
 /* The weights in the pack's layout, repacked if they have changed. */
-int tr_pack_fresh(struct im_backend *b, struct tr_pack *p, const struct im_exec *e, void **ret_weights);
+int tr_pack_fresh(struct tr_backend *b, struct tr_pack *p, const struct tr_exec *e, void **ret_weights);
 
-int tr_stage_reserve(struct im_backend *b, size_t bytes);
+int tr_stage_reserve(struct tr_backend *b, size_t bytes);
 
 /* Lets the operand have the layout `outside` while the primitive has `inside`. *used: of the stage by this
  * primitive so far. */
-int tr_stage_operand(struct im_backend *b, struct tr_staged *s, int operand, const struct im_layout *outside,
-                     const struct im_layout *inside, size_t *used);
-int tr_staged_run(struct im_backend *b, struct tr_staged *s, void *const operands[TR_OPERANDS]);
+int tr_stage_operand(struct tr_backend *b, struct tr_staged *s, int operand, const struct tr_layout *outside,
+                     const struct tr_layout *inside, size_t *used);
+int tr_staged_run(struct tr_backend *b, struct tr_staged *s, void *const operands[TR_OPERANDS]);
 void tr_staged_fini(struct tr_staged *s);
 
-int tr_conv_plan(struct im_backend *b, struct tr_op_plan *p, struct im_plan_info *info);
-int tr_conv_forward(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e);
-int tr_conv_backward(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e);
+int tr_conv_plan(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_info *info);
+int tr_conv_forward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e);
+int tr_conv_backward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e);
 
-int tr_bn_plan(struct im_backend *b, struct tr_op_plan *p, struct im_plan_info *info);
-int tr_bn_forward(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e);
-int tr_bn_backward(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e);
+int tr_bn_plan(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_info *info);
+int tr_bn_forward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e);
+int tr_bn_backward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e);
 
-int tr_pool_plan(struct im_backend *b, struct tr_op_plan *p, struct im_plan_info *info);
-int tr_pool_forward(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e);
-int tr_pool_backward(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e);
+int tr_pool_plan(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_info *info);
+int tr_pool_forward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e);
+int tr_pool_backward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e);
 
-int tr_blur_plan(struct im_backend *b, struct tr_op_plan *p, struct im_plan_info *info);
-void tr_blur_forward(struct tr_op_plan *p, const struct im_exec *e);
-void tr_blur_backward(struct tr_op_plan *p, const struct im_exec *e);
+int tr_blur_plan(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_info *info);
+void tr_blur_forward(struct tr_op_plan *p, const struct tr_exec *e);
+void tr_blur_backward(struct tr_op_plan *p, const struct tr_exec *e);
 
-int tr_fc_plan(struct im_backend *b, struct tr_op_plan *p, struct im_plan_info *info);
-int tr_fc_forward(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e);
-int tr_fc_backward(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e);
+int tr_fc_plan(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_info *info);
+int tr_fc_forward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e);
+int tr_fc_backward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e);
 
 /* bf16 ops that run as fp32 ones on copies: tr_narrow_plan before and tr_narrow_planned after the fp32 op is
  * planned; then tr_widen_forward makes the arguments of the fp32 op and tr_narrow_forward takes its answer,
  * and so for backward. */
-int tr_narrow_plan(struct im_backend *b, struct tr_op_plan *p);
-int tr_narrow_planned(struct im_backend *b, struct tr_op_plan *p, struct im_plan_info *info);
-struct im_exec tr_widen_forward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e);
-void tr_narrow_forward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e);
-struct im_exec tr_widen_backward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e);
-void tr_narrow_backward(struct im_backend *b, const struct tr_op_plan *p, const struct im_exec *e);
+int tr_narrow_plan(struct tr_backend *b, struct tr_op_plan *p);
+int tr_narrow_planned(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_info *info);
+struct tr_exec tr_widen_forward(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e);
+void tr_narrow_forward(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e);
+struct tr_exec tr_widen_backward(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e);
+void tr_narrow_backward(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e);
 
 #endif

@@ -3,9 +3,9 @@
 
 #include <errno.h>
 
-int tr_pool_plan(struct im_backend *b, struct tr_op_plan *p, struct im_plan_info *info)
+int tr_pool_plan(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_info *info)
 {
-    const struct im_layout *any = tr_value_layout(b, p->op.y, TR_TAG_ANY, tr_op_type(&p->op)), *pooled;
+    const struct tr_layout *any = tr_value_layout(b, p->op.y, TR_TAG_ANY, tr_op_type(&p->op)), *pooled;
     size_t used = 0;
     int err = any ? tr_dn_pool(b->dn, &p->op, info->x_layout, any, NULL, &p->forward.prim) : -ENOMEM;
 
@@ -13,7 +13,7 @@ int tr_pool_plan(struct im_backend *b, struct tr_op_plan *p, struct im_plan_info
         return err;
     pooled = tr_prim_layout(p->forward.prim, TR_Y);
     info->y_layout =
-        p->op.kind == IM_OP_GAP ? tr_value_layout(b, p->op.y, TR_TAG_PLAIN, tr_op_type(&p->op)) : pooled;
+        p->op.kind == TR_OP_GAP ? tr_value_layout(b, p->op.y, TR_TAG_PLAIN, tr_op_type(&p->op)) : pooled;
     if (!info->y_layout)
         return -ENOMEM;
     if (p->op.training)
@@ -29,7 +29,7 @@ int tr_pool_plan(struct im_backend *b, struct tr_op_plan *p, struct im_plan_info
     return err < 0 ? err : tr_stage_operand(b, &p->backward_data, 0, info->y_layout, pooled, &used);
 }
 
-int tr_pool_forward(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e)
+int tr_pool_forward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e)
 {
     struct tr_prim *to_plain = p->forward.reorder[1];
     void *pooled = to_plain ? b->stage : e->y;
@@ -38,7 +38,7 @@ int tr_pool_forward(struct im_backend *b, struct tr_op_plan *p, const struct im_
     return err < 0 || !to_plain ? err : tr_prim_run(b->dn, to_plain, (void *[]){pooled, e->y});
 }
 
-int tr_pool_backward(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e)
+int tr_pool_backward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e)
 {
     struct tr_prim *from_plain = p->backward_data.reorder[0];
     void *dy = from_plain ? b->stage : e->dy[0];

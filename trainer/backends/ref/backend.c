@@ -11,25 +11,25 @@
 #include "ipc/base/sysinfo.h"
 #include "trainer/backends/ref/ops.h"
 
-struct im_backend {
+struct tr_backend {
     int threads; /* not used: the definition runs on one */
 };
 
 struct tr_op_plan {
-    struct im_op op;
+    struct tr_op op;
     float *w;    /* narrow precisions: the weights, rounded; NULL where they are taken as they are */
     float *full; /* BN that pools: its values in front of the pooling */
 };
 
-struct im_layout {
+struct tr_layout {
     char nothing; /* NCHW is the only layout */
 };
 
-static const struct im_layout nchw;
+static const struct tr_layout nchw;
 
-static int open_ref(int threads, struct im_backend **ret_backend, struct im_text *text)
+static int open_ref(int threads, struct tr_backend **ret_backend, struct im_text *text)
 {
-    struct im_backend *b = calloc(1, sizeof(*b));
+    struct tr_backend *b = calloc(1, sizeof(*b));
 
     if (!b)
         return im_fail(text, -ENOMEM, "no memory for the reference backend");
@@ -38,12 +38,12 @@ static int open_ref(int threads, struct im_backend **ret_backend, struct im_text
     return 0;
 }
 
-static void close_ref(struct im_backend *b)
+static void close_ref(struct tr_backend *b)
 {
     free(b);
 }
 
-static int buffer_new(struct im_backend *b, size_t bytes, void **ret_buffer)
+static int buffer_new(struct tr_backend *b, size_t bytes, void **ret_buffer)
 {
     size_t rounded = (bytes + 63) / 64 * 64;
     void *buffer = aligned_alloc(64, rounded ? rounded : 64);
@@ -56,21 +56,21 @@ static int buffer_new(struct im_backend *b, size_t bytes, void **ret_buffer)
     return 0;
 }
 
-static void buffer_free(struct im_backend *b, void *buffer, size_t bytes)
+static void buffer_free(struct tr_backend *b, void *buffer, size_t bytes)
 {
     (void)b;
     (void)bytes;
     free(buffer);
 }
 
-static int copy(struct im_backend *b, void *to, const void *from, size_t bytes)
+static int copy(struct tr_backend *b, void *to, const void *from, size_t bytes)
 {
     (void)b;
     memcpy(to, from, bytes);
     return 0;
 }
 
-static void plan_free(struct im_backend *b, struct tr_op_plan *p)
+static void plan_free(struct tr_backend *b, struct tr_op_plan *p)
 {
     (void)b;
     if (!p)
@@ -80,53 +80,53 @@ static void plan_free(struct im_backend *b, struct tr_op_plan *p)
     free(p);
 }
 
-static int plan(struct im_backend *b, const struct im_op *op, struct tr_op_plan **ret_plan,
-                struct im_plan_info *ret_info, struct im_text *text)
+static int plan(struct tr_backend *b, const struct tr_op *op, struct tr_op_plan **ret_plan,
+                struct tr_plan_info *ret_info, struct im_text *text)
 {
     struct tr_op_plan *p = calloc(1, sizeof(*p));
-    enum im_op_kind kind = op->kind;
+    enum tr_op_kind kind = op->kind;
 
     (void)b;
     if (!p)
         return im_fail(text, -ENOMEM, "no memory for a plan");
-    if (kind == IM_OP_BLUR && op->reflect && (op->x.h < 2 || op->x.w < 2)) {
+    if (kind == TR_OP_BLUR && op->reflect && (op->x.h < 2 || op->x.w < 2)) {
         free(p);
         return im_fail(text, -EINVAL, "one pixel has no mirror image to pad a blur with");
     }
     p->op = *op;
-    im_assert(kind != IM_OP_BN || !op->pools || !op->adds);
-    if (op->precision != IM_PRECISION_FP32 && (kind == IM_OP_CONV || kind == IM_OP_FC))
+    im_assert(kind != TR_OP_BN || !op->pools || !op->adds);
+    if (op->precision != TR_PRECISION_FP32 && (kind == TR_OP_CONV || kind == TR_OP_FC))
         p->w = calloc(tr_ref_weights(op), sizeof(*p->w));
     if (op->pools)
         p->full = calloc(tr_count(op->x), sizeof(*p->full));
-    if ((op->precision != IM_PRECISION_FP32 && (kind == IM_OP_CONV || kind == IM_OP_FC) && !p->w) ||
+    if ((op->precision != TR_PRECISION_FP32 && (kind == TR_OP_CONV || kind == TR_OP_FC) && !p->w) ||
         (op->pools && !p->full)) {
         plan_free(b, p);
         return im_fail(text, -ENOMEM, "no memory for a plan");
     }
-    *ret_info = (struct im_plan_info){
+    *ret_info = (struct tr_plan_info){
         .x_layout = &nchw,
         .y_layout = &nchw,
         .x_bytes = tr_count(op->x) * sizeof(float),
-        .y_bytes = kind == IM_OP_LOSS ? 0 : tr_count(op->y) * sizeof(float),
-        .keeps_x = op->training && (kind == IM_OP_CONV || kind == IM_OP_BN || kind == IM_OP_FC),
-        .keeps_y = op->training && kind == IM_OP_ADD && op->relu,
+        .y_bytes = kind == TR_OP_LOSS ? 0 : tr_count(op->y) * sizeof(float),
+        .keeps_x = op->training && (kind == TR_OP_CONV || kind == TR_OP_BN || kind == TR_OP_FC),
+        .keeps_y = op->training && kind == TR_OP_ADD && op->relu,
         .y_may_be_x =
-            kind == IM_OP_ADD || kind == IM_OP_DROPPATH || (kind == IM_OP_BN && !op->training && !op->pools),
-        .dx_may_be_dy = kind == IM_OP_ADD || kind == IM_OP_DROPPATH || (kind == IM_OP_BN && !op->pools),
+            kind == TR_OP_ADD || kind == TR_OP_DROPPATH || (kind == TR_OP_BN && !op->training && !op->pools),
+        .dx_may_be_dy = kind == TR_OP_ADD || kind == TR_OP_DROPPATH || (kind == TR_OP_BN && !op->pools),
     };
-    if (op->training && kind == IM_OP_BN)
+    if (op->training && kind == TR_OP_BN)
         ret_info->save_bytes = tr_ref_bn_save_bytes(op) + (op->pools ? tr_count(op->y) * sizeof(int32_t) : 0);
-    if (op->training && kind == IM_OP_MAXPOOL)
+    if (op->training && kind == TR_OP_MAXPOOL)
         ret_info->save_bytes = tr_count(op->y) * sizeof(int32_t);
     *ret_plan = p;
     return 0;
 }
 
 /* The arguments with the weights that the op takes. */
-static struct im_exec with_weights(const struct tr_op_plan *p, const struct im_exec *e)
+static struct tr_exec with_weights(const struct tr_op_plan *p, const struct tr_exec *e)
 {
-    struct im_exec with = *e;
+    struct tr_exec with = *e;
 
     if (p->w) {
         memcpy(p->w, e->w, tr_ref_weights(&p->op) * sizeof(*p->w));
@@ -137,23 +137,23 @@ static struct im_exec with_weights(const struct tr_op_plan *p, const struct im_e
 }
 
 /* The pooling behind a batch norm, as an op of its own. Its places lie behind what batch norm saves. */
-static struct im_op pooling(const struct im_op *op)
+static struct tr_op pooling(const struct tr_op *op)
 {
-    struct im_op pool = *op;
+    struct tr_op pool = *op;
 
-    pool.kind = IM_OP_MAXPOOL;
+    pool.kind = TR_OP_MAXPOOL;
     return pool;
 }
 
-static void *places(const struct im_op *op, void *save)
+static void *places(const struct tr_op *op, void *save)
 {
     return save ? (char *)save + tr_ref_bn_save_bytes(op) : NULL;
 }
 
-static int bn_forward(struct tr_op_plan *p, const struct im_exec *e)
+static int bn_forward(struct tr_op_plan *p, const struct tr_exec *e)
 {
-    const struct im_op pool = pooling(&p->op);
-    struct im_exec to_full = *e;
+    const struct tr_op pool = pooling(&p->op);
+    struct tr_exec to_full = *e;
     int err;
 
     if (!p->op.pools)
@@ -163,45 +163,45 @@ static int bn_forward(struct tr_op_plan *p, const struct im_exec *e)
     tr_ref_round(p->op.precision, p->full, tr_count(p->op.x));
     if (err == 0)
         tr_ref_maxpool_forward(&pool,
-                               &(struct im_exec){.x = p->full, .y = e->y, .save = places(&p->op, e->save)});
+                               &(struct tr_exec){.x = p->full, .y = e->y, .save = places(&p->op, e->save)});
     return err;
 }
 
 /* The gradient in front of the pooling lies where dx will be. */
-static int bn_backward(struct tr_op_plan *p, const struct im_exec *e)
+static int bn_backward(struct tr_op_plan *p, const struct tr_exec *e)
 {
-    const struct im_op pool = pooling(&p->op);
-    struct im_exec from_full = *e;
+    const struct tr_op pool = pooling(&p->op);
+    struct tr_exec from_full = *e;
 
     if (!p->op.pools)
         return tr_ref_bn_backward(&p->op, e);
     tr_ref_maxpool_backward(
-        &pool, &(struct im_exec){.dy = {e->dy[0], e->dy[1]}, .dx = e->dx, .save = places(&p->op, e->save)});
+        &pool, &(struct tr_exec){.dy = {e->dy[0], e->dy[1]}, .dx = e->dx, .save = places(&p->op, e->save)});
     from_full.dy[0] = e->dx;
     from_full.dy[1] = NULL;
     return tr_ref_bn_backward(&p->op, &from_full);
 }
 
-static int forward(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e)
+static int forward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e)
 {
-    static void (*const rows[])(const struct im_op *, const struct im_exec *) = {
-        [IM_OP_INPUT] = tr_ref_input,
-        [IM_OP_CONV] = tr_ref_conv_forward,
-        [IM_OP_ADD] = tr_ref_add_forward,
-        [IM_OP_MAXPOOL] = tr_ref_maxpool_forward,
-        [IM_OP_GAP] = tr_ref_gap_forward,
-        [IM_OP_BLUR] = tr_ref_blur_forward,
-        [IM_OP_DROPPATH] = tr_ref_droppath_forward,
-        [IM_OP_FC] = tr_ref_fc_forward,
-        [IM_OP_LOSS] = tr_ref_loss,
+    static void (*const rows[])(const struct tr_op *, const struct tr_exec *) = {
+        [TR_OP_INPUT] = tr_ref_input,
+        [TR_OP_CONV] = tr_ref_conv_forward,
+        [TR_OP_ADD] = tr_ref_add_forward,
+        [TR_OP_MAXPOOL] = tr_ref_maxpool_forward,
+        [TR_OP_GAP] = tr_ref_gap_forward,
+        [TR_OP_BLUR] = tr_ref_blur_forward,
+        [TR_OP_DROPPATH] = tr_ref_droppath_forward,
+        [TR_OP_FC] = tr_ref_fc_forward,
+        [TR_OP_LOSS] = tr_ref_loss,
     };
 
     int err = 0;
-    const bool logits = p->op.kind == IM_OP_FC || p->op.kind == IM_OP_LOSS;
-    const struct im_exec with = with_weights(p, e);
+    const bool logits = p->op.kind == TR_OP_FC || p->op.kind == TR_OP_LOSS;
+    const struct tr_exec with = with_weights(p, e);
 
     (void)b;
-    if (p->op.kind == IM_OP_BN)
+    if (p->op.kind == TR_OP_BN)
         err = bn_forward(p, &with);
     else
         rows[p->op.kind](&p->op, &with);
@@ -210,24 +210,24 @@ static int forward(struct im_backend *b, struct tr_op_plan *p, const struct im_e
     return err;
 }
 
-static int backward(struct im_backend *b, struct tr_op_plan *p, const struct im_exec *e)
+static int backward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e)
 {
-    static void (*const rows[])(const struct im_op *, const struct im_exec *) = {
-        [IM_OP_CONV] = tr_ref_conv_backward,
-        [IM_OP_ADD] = tr_ref_add_backward,
-        [IM_OP_MAXPOOL] = tr_ref_maxpool_backward,
-        [IM_OP_GAP] = tr_ref_gap_backward,
-        [IM_OP_FC] = tr_ref_fc_backward,
-        [IM_OP_BLUR] = tr_ref_blur_backward,
-        [IM_OP_DROPPATH] = tr_ref_droppath_backward,
+    static void (*const rows[])(const struct tr_op *, const struct tr_exec *) = {
+        [TR_OP_CONV] = tr_ref_conv_backward,
+        [TR_OP_ADD] = tr_ref_add_backward,
+        [TR_OP_MAXPOOL] = tr_ref_maxpool_backward,
+        [TR_OP_GAP] = tr_ref_gap_backward,
+        [TR_OP_FC] = tr_ref_fc_backward,
+        [TR_OP_BLUR] = tr_ref_blur_backward,
+        [TR_OP_DROPPATH] = tr_ref_droppath_backward,
     };
 
     int err = 0;
-    const struct im_exec with = with_weights(p, e);
+    const struct tr_exec with = with_weights(p, e);
 
     (void)b;
-    im_assert(p->op.training && p->op.kind != IM_OP_INPUT && p->op.kind != IM_OP_LOSS);
-    if (p->op.kind == IM_OP_BN)
+    im_assert(p->op.training && p->op.kind != TR_OP_INPUT && p->op.kind != TR_OP_LOSS);
+    if (p->op.kind == TR_OP_BN)
         err = bn_backward(p, &with);
     else
         rows[p->op.kind](&p->op, &with);
@@ -238,64 +238,64 @@ static int backward(struct im_backend *b, struct tr_op_plan *p, const struct im_
     return err;
 }
 
-static int update(struct im_backend *b, const struct im_update *u)
+static int update(struct tr_backend *b, const struct tr_update *u)
 {
     (void)b;
     tr_ref_update(u);
     return 0;
 }
 
-static int lerp(struct im_backend *b, float *y, const float *x, double k, size_t count)
+static int lerp(struct tr_backend *b, float *y, const float *x, double k, size_t count)
 {
     (void)b;
     tr_ref_lerp(y, x, k, count);
     return 0;
 }
 
-static int add(struct im_backend *b, float *y, const float *x, size_t count)
+static int add(struct tr_backend *b, float *y, const float *x, size_t count)
 {
     (void)b;
     tr_ref_add(y, x, count);
     return 0;
 }
 
-static int sum_squares(struct im_backend *b, const float *x, size_t count, double *ret_sum)
+static int sum_squares(struct tr_backend *b, const float *x, size_t count, double *ret_sum)
 {
     (void)b;
     *ret_sum = tr_ref_sum_squares(x, count);
     return 0;
 }
 
-static int value_in(struct im_backend *b, const struct im_layout *layout, struct im_shape shape,
+static int value_in(struct tr_backend *b, const struct tr_layout *layout, struct tr_shape shape,
                     const float *plain, void *value)
 {
     (void)layout;
     return copy(b, value, plain, tr_count(shape) * sizeof(float));
 }
 
-static int value_out(struct im_backend *b, const struct im_layout *layout, struct im_shape shape,
+static int value_out(struct tr_backend *b, const struct tr_layout *layout, struct tr_shape shape,
                      const void *value, float *plain)
 {
     (void)layout;
     return copy(b, plain, value, tr_count(shape) * sizeof(float));
 }
 
-static size_t memory_left(struct im_backend *b)
+static size_t memory_left(struct tr_backend *b)
 {
     (void)b;
     return im_memory_available();
 }
 
-static size_t private_bytes(struct im_backend *b)
+static size_t private_bytes(struct tr_backend *b)
 {
     (void)b;
     return 0;
 }
 
-const struct im_backend_ops im_backend_ref = {
-    .version = IM_BACKEND_VERSION,
+const struct tr_backend_ops tr_backend_ref = {
+    .version = TR_BACKEND_VERSION,
     .name = "ref",
-    .precisions = 1 << IM_PRECISION_FP32 | 1 << IM_PRECISION_BF16 | 1 << IM_PRECISION_FP16,
+    .precisions = 1 << TR_PRECISION_FP32 | 1 << TR_PRECISION_BF16 | 1 << TR_PRECISION_FP16,
     .open = open_ref,
     .close = close_ref,
     .buffer_new = buffer_new,

@@ -22,7 +22,7 @@ static double tap(int r, int s)
     return (r == 1 ? 0.5 : 0.25) * (s == 1 ? 0.5 : 0.25);
 }
 
-void tr_ref_blur_forward(const struct im_op *op, const struct im_exec *e)
+void tr_ref_blur_forward(const struct tr_op *op, const struct tr_exec *e)
 {
     const float *x = e->x;
     float *y = e->y;
@@ -45,7 +45,7 @@ void tr_ref_blur_forward(const struct im_op *op, const struct im_exec *e)
     }
 }
 
-void tr_ref_blur_backward(const struct im_op *op, const struct im_exec *e)
+void tr_ref_blur_backward(const struct tr_op *op, const struct tr_exec *e)
 {
     float *dx = e->dx;
 
@@ -67,7 +67,7 @@ void tr_ref_blur_backward(const struct im_op *op, const struct im_exec *e)
     }
 }
 
-void tr_ref_droppath_forward(const struct im_op *op, const struct im_exec *e)
+void tr_ref_droppath_forward(const struct tr_op *op, const struct tr_exec *e)
 {
     size_t sample = tr_count(op->x) / (size_t)op->x.n;
     const float *x = e->x;
@@ -77,7 +77,7 @@ void tr_ref_droppath_forward(const struct im_op *op, const struct im_exec *e)
         y[i] = op->training ? e->scale[i / sample] * x[i] : x[i];
 }
 
-void tr_ref_droppath_backward(const struct im_op *op, const struct im_exec *e)
+void tr_ref_droppath_backward(const struct tr_op *op, const struct tr_exec *e)
 {
     size_t sample = tr_count(op->x) / (size_t)op->x.n;
     float *dx = e->dx;

@@ -13,9 +13,9 @@ static int lanes_from(int channel, int channels)
 }
 
 /* y at one place in channels k .. k + lanes: over input channels and taps that fall inside the image. */
-static void forward_at(const struct im_op *op, const struct im_exec *e, int n, int k, int oh, int ow)
+static void forward_at(const struct tr_op *op, const struct tr_exec *e, int n, int k, int oh, int ow)
 {
-    const struct im_shape taps = {op->y.c, op->x.c, op->kernel, op->kernel};
+    const struct tr_shape taps = {op->y.c, op->x.c, op->kernel, op->kernel};
     const size_t next = tr_at(taps, 1, 0, 0, 0);
     const int lanes = lanes_from(k, op->y.c);
     const float *x = e->x;
@@ -41,7 +41,7 @@ static void forward_at(const struct im_op *op, const struct im_exec *e, int n, i
         y[tr_at(op->y, n, k + i, oh, ow)] = (float)sums[i];
 }
 
-void tr_ref_conv_forward(const struct im_op *op, const struct im_exec *e)
+void tr_ref_conv_forward(const struct tr_op *op, const struct tr_exec *e)
 {
     for (int n = 0; n < op->y.n; n++)
         for (int k = 0; k < op->y.c; k += LANES)
@@ -51,9 +51,9 @@ void tr_ref_conv_forward(const struct im_op *op, const struct im_exec *e)
 }
 
 /* dL/dx at one place in channels c .. c + lanes: every output that used it. */
-static void data_at(const struct im_op *op, const struct im_exec *e, int n, int c, int h, int w)
+static void data_at(const struct tr_op *op, const struct tr_exec *e, int n, int c, int h, int w)
 {
-    const struct im_shape taps = {op->y.c, op->x.c, op->kernel, op->kernel};
+    const struct tr_shape taps = {op->y.c, op->x.c, op->kernel, op->kernel};
     const size_t next = tr_at(taps, 0, 1, 0, 0);
     const int lanes = lanes_from(c, op->x.c);
     double sums[LANES] = {0};
@@ -84,9 +84,9 @@ static void data_at(const struct im_op *op, const struct im_exec *e, int n, int 
 }
 
 /* dL/dw of one tap of input channels c .. c + lanes: over all images and places. */
-static void weight_at(const struct im_op *op, const struct im_exec *e, int k, int c, int r, int s)
+static void weight_at(const struct tr_op *op, const struct tr_exec *e, int k, int c, int r, int s)
 {
-    const struct im_shape taps = {op->y.c, op->x.c, op->kernel, op->kernel};
+    const struct tr_shape taps = {op->y.c, op->x.c, op->kernel, op->kernel};
     const size_t next = tr_at(op->x, 0, 1, 0, 0);
     const int lanes = lanes_from(c, op->x.c);
     const float *x = e->x;
@@ -111,7 +111,7 @@ static void weight_at(const struct im_op *op, const struct im_exec *e, int k, in
         e->dw[tr_at(taps, k, c + i, r, s)] = (float)sums[i];
 }
 
-void tr_ref_conv_backward(const struct im_op *op, const struct im_exec *e)
+void tr_ref_conv_backward(const struct tr_op *op, const struct tr_exec *e)
 {
     for (int k = 0; k < op->y.c; k++)
         for (int c = 0; c < op->x.c; c += LANES)

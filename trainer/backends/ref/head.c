@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-void tr_ref_fc_forward(const struct im_op *op, const struct im_exec *e)
+void tr_ref_fc_forward(const struct tr_op *op, const struct tr_exec *e)
 {
     size_t in = (size_t)op->x.c, out = (size_t)op->y.c;
     const float *x = e->x;
@@ -20,7 +20,7 @@ void tr_ref_fc_forward(const struct im_op *op, const struct im_exec *e)
     }
 }
 
-static void fc_backward_params(const struct im_op *op, const struct im_exec *e)
+static void fc_backward_params(const struct tr_op *op, const struct tr_exec *e)
 {
     size_t in = (size_t)op->x.c, out = (size_t)op->y.c, batch = (size_t)op->x.n;
     const float *x = e->x;
@@ -41,7 +41,7 @@ static void fc_backward_params(const struct im_op *op, const struct im_exec *e)
     }
 }
 
-void tr_ref_fc_backward(const struct im_op *op, const struct im_exec *e)
+void tr_ref_fc_backward(const struct tr_op *op, const struct tr_exec *e)
 {
     size_t in = (size_t)op->x.c, out = (size_t)op->y.c;
     float *dx = e->dx;
@@ -75,9 +75,9 @@ struct target {
     double share; /* of the first */
 };
 
-static struct target target_of(const struct im_op *op, const struct im_exec *e, int n)
+static struct target target_of(const struct tr_op *op, const struct tr_exec *e, int n)
 {
-    bool mixed = e->mix && e->mix->kind != IM_MIX_NONE;
+    bool mixed = e->mix && e->mix->kind != TR_MIX_NONE;
 
     return mixed ? (struct target){e->labels[n], e->labels[op->x.n - 1 - n], e->mix->lambda}
                  : (struct target){e->labels[n], e->labels[n], 1};
@@ -91,14 +91,14 @@ static double share_of(const struct target *t, int k, int classes, double smooth
     return smoothing / classes + (1 - smoothing) * hard;
 }
 
-static bool takes_part(const struct im_op *op, const struct im_exec *e, int n)
+static bool takes_part(const struct tr_op *op, const struct tr_exec *e, int n)
 {
-    bool mixed = e->mix && e->mix->kind != IM_MIX_NONE;
+    bool mixed = e->mix && e->mix->kind != TR_MIX_NONE;
 
     return !e->valid || (e->valid[n] && (!mixed || e->valid[op->x.n - 1 - n]));
 }
 
-static uint32_t count_valid(const struct im_op *op, const struct im_exec *e)
+static uint32_t count_valid(const struct tr_op *op, const struct tr_exec *e)
 {
     uint32_t valid = 0;
 
@@ -132,7 +132,7 @@ static double cross_entropy(const float *x, int classes, struct target t, double
 /* One sample, each class a question of its own: with m = max(x, 0), -q log s - (1 - q) log(1 - s) is
  * m - q x + log(1 + e^-|x|), which overflows nowhere. */
 static double binary_cross_entropy(const float *x, int classes, struct target t, double smoothing,
-                                   const struct im_loss *how, double scale, float *dx)
+                                   const struct tr_loss *how, double scale, float *dx)
 {
     const double weight = how->sums_classes ? 1 : 1.0 / classes;
     double loss = 0;
@@ -149,9 +149,9 @@ static double binary_cross_entropy(const float *x, int classes, struct target t,
     return loss * weight;
 }
 
-void tr_ref_loss(const struct im_op *op, const struct im_exec *e)
+void tr_ref_loss(const struct tr_op *op, const struct tr_exec *e)
 {
-    struct im_tally tally = {.valid = count_valid(op, e)};
+    struct tr_tally tally = {.valid = count_valid(op, e)};
     double divisor = e->divisor > 0 ? e->divisor : (double)tally.valid;
     int classes = op->x.c;
 
@@ -169,7 +169,7 @@ void tr_ref_loss(const struct im_op *op, const struct im_exec *e)
         t = target_of(op, e, n);
         rank = rank_of(x, classes, t.share >= 0.5 ? t.label : t.other);
         tally.loss_sum +=
-            op->training && op->loss.kind == IM_LOSS_BCE
+            op->training && op->loss.kind == TR_LOSS_BCE
                 ? binary_cross_entropy(x, classes, t, (double)e->smoothing, &op->loss, 1.0 / divisor, dx)
                 : cross_entropy(x, classes, t, (double)e->smoothing, 1.0 / divisor, dx);
         tally.top1 += rank < 1;

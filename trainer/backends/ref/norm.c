@@ -16,25 +16,25 @@
 #include <math.h>
 #include <string.h>
 
-static size_t numbers_bytes(const struct im_op *op)
+static size_t numbers_bytes(const struct tr_op *op)
 {
     size_t channels = (size_t)op->x.c;
 
     return op->synced ? 4 * channels * sizeof(float) + sizeof(double) : 2 * channels * sizeof(float);
 }
 
-size_t tr_ref_bn_save_bytes(const struct im_op *op)
+size_t tr_ref_bn_save_bytes(const struct tr_op *op)
 {
     return numbers_bytes(op) + (op->adds && op->relu ? tr_count(op->x) : 0);
 }
 
-static unsigned char *mask_of(const struct im_op *op, const struct im_exec *e)
+static unsigned char *mask_of(const struct tr_op *op, const struct tr_exec *e)
 {
     return op->adds && op->relu && op->training ? (unsigned char *)e->save + numbers_bytes(op) : NULL;
 }
 
 /* Mean and population variance of channel c, in two passes. */
-static void moments(const struct im_op *op, const float *x, int c, double *ret_mean, double *ret_var)
+static void moments(const struct tr_op *op, const float *x, int c, double *ret_mean, double *ret_var)
 {
     double m = (double)op->x.n * op->x.h * op->x.w, sum = 0, squares = 0;
 
@@ -54,11 +54,11 @@ static void moments(const struct im_op *op, const float *x, int c, double *ret_m
 
 static float run(float old, double fresh)
 {
-    return (float)((1.0 - (double)IM_BN_MOMENTUM) * (double)old + (double)IM_BN_MOMENTUM * fresh);
+    return (float)((1.0 - (double)TR_BN_MOMENTUM) * (double)old + (double)TR_BN_MOMENTUM * fresh);
 }
 
 /* All ranks' means and variances into save, in place of 1 / sqrt(var + eps) for now; m behind them. */
-static int gather_moments(const struct im_op *op, const struct im_exec *e, double *m)
+static int gather_moments(const struct tr_op *op, const struct tr_exec *e, double *m)
 {
     float *save = e->save;
     int err;
@@ -76,7 +76,7 @@ static int gather_moments(const struct im_op *op, const struct im_exec *e, doubl
 }
 
 /* The mean and variance that channel c is normalised with. */
-static void statistics(const struct im_op *op, const struct im_exec *e, int c, double *ret_mean,
+static void statistics(const struct tr_op *op, const struct tr_exec *e, int c, double *ret_mean,
                        double *ret_var)
 {
     const float *save = e->save;
@@ -89,7 +89,7 @@ static void statistics(const struct im_op *op, const struct im_exec *e, int c, d
     }
 }
 
-int tr_ref_bn_forward(const struct im_op *op, const struct im_exec *e)
+int tr_ref_bn_forward(const struct tr_op *op, const struct tr_exec *e)
 {
     double m = (double)op->x.n * op->x.h * op->x.w;
     const float *x = e->x, *x2 = op->adds ? e->x2 : NULL;
@@ -101,7 +101,7 @@ int tr_ref_bn_forward(const struct im_op *op, const struct im_exec *e)
         double mean, var, inv;
 
         statistics(op, e, c, &mean, &var);
-        inv = 1.0 / sqrt(var + (double)IM_BN_EPS);
+        inv = 1.0 / sqrt(var + (double)TR_BN_EPS);
         if (op->training) {
             e->run_mean[c] = run(e->run_mean[c], mean);
             e->run_var[c] = run(e->run_var[c], m > 1 ? var * m / (m - 1) : var);
@@ -129,7 +129,7 @@ struct point {
 };
 
 /* dy behind the ReLU: the sign of y decides, and y is computed again in float as forward stored it. */
-static struct point look(const struct im_op *op, const struct im_exec *e, int c, size_t at)
+static struct point look(const struct tr_op *op, const struct tr_exec *e, int c, size_t at)
 {
     const float *x = e->x, *save = e->save;
     const unsigned char *mask = mask_of(op, e);
@@ -140,7 +140,7 @@ static struct point look(const struct im_op *op, const struct im_exec *e, int c,
     return (struct point){.xhat = xhat, .dy = passes ? tr_dy(e, at) : 0};
 }
 
-static void channel_sums(const struct im_op *op, const struct im_exec *e, int c, double *ret_dgamma,
+static void channel_sums(const struct tr_op *op, const struct tr_exec *e, int c, double *ret_dgamma,
                          double *ret_dbeta)
 {
     double dgamma = 0, dbeta = 0;
@@ -159,7 +159,7 @@ static void channel_sums(const struct im_op *op, const struct im_exec *e, int c,
     *ret_dbeta = dbeta;
 }
 
-static void channel_dx(const struct im_op *op, const struct im_exec *e, int c, double m, double dgamma,
+static void channel_dx(const struct tr_op *op, const struct tr_exec *e, int c, double m, double dgamma,
                        double dbeta)
 {
     const float *save = e->save;
@@ -178,7 +178,7 @@ static void channel_dx(const struct im_op *op, const struct im_exec *e, int c, d
     }
 }
 
-static int synced_backward(const struct im_op *op, const struct im_exec *e)
+static int synced_backward(const struct tr_op *op, const struct tr_exec *e)
 {
     float *save = e->save, *sums[2] = {save + 2 * op->x.c + 2, save + 3 * op->x.c + 2};
     double m, dgamma, dbeta;
@@ -195,7 +195,7 @@ static int synced_backward(const struct im_op *op, const struct im_exec *e)
     return err;
 }
 
-int tr_ref_bn_backward(const struct im_op *op, const struct im_exec *e)
+int tr_ref_bn_backward(const struct tr_op *op, const struct tr_exec *e)
 {
     double m = (double)op->x.n * op->x.h * op->x.w;
 
@@ -210,7 +210,7 @@ int tr_ref_bn_backward(const struct im_op *op, const struct im_exec *e)
     return 0;
 }
 
-void tr_ref_add_forward(const struct im_op *op, const struct im_exec *e)
+void tr_ref_add_forward(const struct tr_op *op, const struct tr_exec *e)
 {
     const float *a = e->x, *b = e->x2;
     float *y = e->y;
@@ -222,7 +222,7 @@ void tr_ref_add_forward(const struct im_op *op, const struct im_exec *e)
     }
 }
 
-void tr_ref_add_backward(const struct im_op *op, const struct im_exec *e)
+void tr_ref_add_backward(const struct tr_op *op, const struct tr_exec *e)
 {
     const float *y = e->y;
     float *dx = e->dx;

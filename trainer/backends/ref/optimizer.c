@@ -26,7 +26,7 @@ void tr_ref_add(float *y, const float *x, size_t count)
 }
 
 /* SGD, and LARS with its ratio. */
-static void momentum_span(const struct im_update *u, const struct im_span *span, double ratio, double decay)
+static void momentum_span(const struct tr_update *u, const struct tr_span *span, double ratio, double decay)
 {
     for (size_t i = span->first; i < span->first + span->count; i++) {
         double g = ratio * (u->grad_scale * (double)u->g[i] + decay * (double)u->w[i]);
@@ -37,7 +37,7 @@ static void momentum_span(const struct im_update *u, const struct im_span *span,
     }
 }
 
-static double lars_ratio(const struct im_update *u, const struct im_span *span, double decay)
+static double lars_ratio(const struct tr_update *u, const struct tr_span *span, double decay)
 {
     double w = sqrt(tr_ref_sum_squares(u->w + span->first, span->count));
     double g = u->grad_scale * sqrt(tr_ref_sum_squares(u->g + span->first, span->count));
@@ -45,7 +45,7 @@ static double lars_ratio(const struct im_update *u, const struct im_span *span, 
     return decay > 0 && w > 0 && g > 0 ? u->trust * w / (g + decay * w + u->eps) : 1;
 }
 
-static void moments(const struct im_update *u, size_t i)
+static void moments(const struct tr_update *u, size_t i)
 {
     double g = u->grad_scale * (double)u->g[i];
 
@@ -54,7 +54,7 @@ static void moments(const struct im_update *u, size_t i)
 }
 
 /* m-hat / (sqrt(v-hat) + eps) */
-static double direction(const struct im_update *u, size_t i)
+static double direction(const struct tr_update *u, size_t i)
 {
     double correction1 = 1 - pow(u->momentum, (double)u->step);
     double correction2 = 1 - pow(u->beta2, (double)u->step);
@@ -62,7 +62,7 @@ static double direction(const struct im_update *u, size_t i)
     return (double)u->m[i] / correction1 / (sqrt((double)u->v[i]) / sqrt(correction2) + u->eps);
 }
 
-static void adamw_span(const struct im_update *u, const struct im_span *span, double decay)
+static void adamw_span(const struct tr_update *u, const struct tr_span *span, double decay)
 {
     for (size_t i = span->first; i < span->first + span->count; i++) {
         moments(u, i);
@@ -70,7 +70,7 @@ static void adamw_span(const struct im_update *u, const struct im_span *span, do
     }
 }
 
-static void lamb_span(const struct im_update *u, const struct im_span *span, double decay)
+static void lamb_span(const struct tr_update *u, const struct tr_span *span, double decay)
 {
     double w = 0, all = 0, ratio;
 
@@ -87,23 +87,23 @@ static void lamb_span(const struct im_update *u, const struct im_span *span, dou
         u->w[i] = (float)((double)u->w[i] - u->lr * ratio * (direction(u, i) + decay * (double)u->w[i]));
 }
 
-void tr_ref_update(const struct im_update *u)
+void tr_ref_update(const struct tr_update *u)
 {
     for (size_t i = 0; i < u->span_count; i++) {
-        const struct im_span *span = &u->spans[i];
+        const struct tr_span *span = &u->spans[i];
         double decay = span->decays ? u->weight_decay : 0;
 
         switch (u->kind) {
-        case IM_OPTIMIZER_SGD:
+        case TR_OPTIMIZER_SGD:
             momentum_span(u, span, 1, decay);
             break;
-        case IM_OPTIMIZER_LARS:
+        case TR_OPTIMIZER_LARS:
             momentum_span(u, span, lars_ratio(u, span, decay), decay);
             break;
-        case IM_OPTIMIZER_ADAMW:
+        case TR_OPTIMIZER_ADAMW:
             adamw_span(u, span, decay);
             break;
-        case IM_OPTIMIZER_LAMB:
+        case TR_OPTIMIZER_LAMB:
             lamb_span(u, span, decay);
             break;
         }

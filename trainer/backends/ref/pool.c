@@ -5,23 +5,23 @@
 #include <string.h>
 
 /* What the sample at (n, h, w) is mixed with, and the share of it. */
-static int partner_of(const struct im_op *op, const struct im_mix *mix, int n, int h, int w,
+static int partner_of(const struct tr_op *op, const struct tr_mix *mix, int n, int h, int w,
                       double *ret_share)
 {
-    bool cut = mix && mix->kind == IM_MIX_CUT && h >= mix->y0 && h < mix->y1 && w >= mix->x0 && w < mix->x1;
+    bool cut = mix && mix->kind == TR_MIX_CUT && h >= mix->y0 && h < mix->y1 && w >= mix->x0 && w < mix->x1;
 
-    *ret_share = mix && mix->kind == IM_MIX_UP ? 1 - mix->lambda : cut ? 1 : 0;
+    *ret_share = mix && mix->kind == TR_MIX_UP ? 1 - mix->lambda : cut ? 1 : 0;
     return op->x.n - 1 - n;
 }
 
-static double normal(const struct im_op *op, const struct im_exec *e, int n, int h, int w, int c)
+static double normal(const struct tr_op *op, const struct tr_exec *e, int n, int h, int w, int c)
 {
     size_t pixel = ((size_t)n * (size_t)op->x.h + (size_t)h) * (size_t)op->x.w + (size_t)w;
 
     return (e->pixels[pixel * 3 + (size_t)c] / 255.0 - (double)op->mean[c]) / (double)op->std[c];
 }
 
-void tr_ref_input(const struct im_op *op, const struct im_exec *e)
+void tr_ref_input(const struct tr_op *op, const struct tr_exec *e)
 {
     float *y = e->y;
 
@@ -41,7 +41,7 @@ void tr_ref_input(const struct im_op *op, const struct im_exec *e)
 
 /* The place of the largest value in the window, the first of equals in row order; windows always hold one
  * real value. */
-static int32_t largest(const struct im_op *op, const float *plane, int oh, int ow)
+static int32_t largest(const struct tr_op *op, const float *plane, int oh, int ow)
 {
     float best = -INFINITY;
     int32_t at = -1;
@@ -61,7 +61,7 @@ static int32_t largest(const struct im_op *op, const float *plane, int oh, int o
     return at;
 }
 
-void tr_ref_maxpool_forward(const struct im_op *op, const struct im_exec *e)
+void tr_ref_maxpool_forward(const struct tr_op *op, const struct tr_exec *e)
 {
     const float *x = e->x;
     float *y = e->y;
@@ -84,7 +84,7 @@ void tr_ref_maxpool_forward(const struct im_op *op, const struct im_exec *e)
     }
 }
 
-void tr_ref_maxpool_backward(const struct im_op *op, const struct im_exec *e)
+void tr_ref_maxpool_backward(const struct tr_op *op, const struct tr_exec *e)
 {
     const int32_t *place = e->save;
     float *dx = e->dx;
@@ -103,7 +103,7 @@ void tr_ref_maxpool_backward(const struct im_op *op, const struct im_exec *e)
     }
 }
 
-void tr_ref_gap_forward(const struct im_op *op, const struct im_exec *e)
+void tr_ref_gap_forward(const struct tr_op *op, const struct tr_exec *e)
 {
     int area = op->x.h * op->x.w;
     const float *x = e->x;
@@ -118,7 +118,7 @@ void tr_ref_gap_forward(const struct im_op *op, const struct im_exec *e)
     }
 }
 
-void tr_ref_gap_backward(const struct im_op *op, const struct im_exec *e)
+void tr_ref_gap_backward(const struct tr_op *op, const struct tr_exec *e)
 {
     int area = op->x.h * op->x.w;
     float *dx = e->dx;

@@ -12,8 +12,8 @@ struct type {
 };
 
 static const struct type types[] = {
-    [IM_PRECISION_BF16] = {8, -125, INFINITY}, /* beyond fp32 all at once */
-    [IM_PRECISION_FP16] = {11, -13, 65536},
+    [TR_PRECISION_BF16] = {8, -125, INFINITY}, /* beyond fp32 all at once */
+    [TR_PRECISION_FP16] = {11, -13, 65536},
 };
 
 static float rounded(const struct type *t, float value)
@@ -31,15 +31,15 @@ static float rounded(const struct type *t, float value)
     return fabs(scaled) >= t->overflow ? (float)copysign(INFINITY, scaled) : (float)scaled;
 }
 
-void tr_ref_round(enum im_precision precision, float *values, size_t count)
+void tr_ref_round(enum tr_precision precision, float *values, size_t count)
 {
-    for (size_t i = 0; precision != IM_PRECISION_FP32 && i < count; i++)
+    for (size_t i = 0; precision != TR_PRECISION_FP32 && i < count; i++)
         values[i] = rounded(&types[precision], values[i]);
 }
 
-size_t tr_ref_weights(const struct im_op *op)
+size_t tr_ref_weights(const struct tr_op *op)
 {
-    size_t taps = op->kind == IM_OP_CONV ? (size_t)op->kernel * (size_t)op->kernel : 1;
+    size_t taps = op->kind == TR_OP_CONV ? (size_t)op->kernel * (size_t)op->kernel : 1;
 
     return (size_t)op->y.c * (size_t)op->x.c * taps;
 }

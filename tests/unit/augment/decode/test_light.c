@@ -21,7 +21,7 @@ enum { FILES = 40, SIZE = 224, SKIPPED = 77 };
 static uint64_t hash_of(const struct sample *sample, const char *set, unsigned cpu_flags)
 {
     static unsigned char out[3 * SIZE * SIZE];
-    struct au_run_recipe recipe;
+    struct au_options recipe;
     struct au_renderer *renderer;
     struct im_conf conf;
     uint64_t hash = 0;
@@ -29,7 +29,7 @@ static uint64_t hash_of(const struct sample *sample, const char *set, unsigned c
     im_conf_defaults(&conf);
     assert_int_equal(im_conf_set(&conf, "augment", set, NULL), 0);
     im_conf_apply_set(&conf);
-    assert_int_equal(au_run_recipe_make(&conf, &recipe), 0);
+    assert_int_equal(au_options_make(&conf, &recipe), 0);
     assert_int_equal(au_renderer_new(&renderer, &recipe.limits, cpu_flags), 0);
     for (size_t i = 0; i < FILES; i++) {
         struct au_job job = au_run_job(&recipe, true, conf.seed, 3, i, SIZE);
@@ -60,7 +60,7 @@ static void memory_stays_as_it_is_once_all_has_been_seen(void **state)
 {
     static unsigned char out[3 * SIZE * SIZE];
     const struct sample *sample = *state;
-    struct au_run_recipe recipe;
+    struct au_options recipe;
     struct au_renderer *renderer;
     struct im_conf conf;
     size_t bytes[3];
@@ -69,7 +69,7 @@ static void memory_stays_as_it_is_once_all_has_been_seen(void **state)
     assert_int_equal(im_conf_set(&conf, "augment", "classic", NULL), 0);
     assert_int_equal(im_conf_set(&conf, "aug-policy", "randaugment", NULL), 0);
     im_conf_apply_set(&conf);
-    assert_int_equal(au_run_recipe_make(&conf, &recipe), 0);
+    assert_int_equal(au_options_make(&conf, &recipe), 0);
     assert_int_equal(au_renderer_new(&renderer, &recipe.limits, imk_cpu_flags()), 0);
     for (size_t round = 0; round < 3; round++) {
         for (size_t i = 0; i < 120; i++) {

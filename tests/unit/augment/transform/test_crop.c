@@ -29,7 +29,7 @@ static struct au_job eval_job(uint32_t resize, uint32_t size)
 static void same_job_draws_the_same_plan(void **state)
 {
     struct au_job job = train_job(42);
-    struct au_plan a = au_plan_make(&job, 500, 375), b = au_plan_make(&job, 500, 375);
+    struct au_crop a = au_crop_make(&job, 500, 375), b = au_crop_make(&job, 500, 375);
 
     (void)state;
     assert_memory_equal(&a.box, &b.box, sizeof a.box);
@@ -39,20 +39,20 @@ static void same_job_draws_the_same_plan(void **state)
 static void seed_epoch_and_sample_each_change_the_box(void **state)
 {
     struct au_job job = train_job(42), other;
-    struct imk_box box = au_plan_make(&job, 5000, 3750).box, changed;
+    struct imk_box box = au_crop_make(&job, 5000, 3750).box, changed;
 
     (void)state;
     other = job;
     other.seed++;
-    changed = au_plan_make(&other, 5000, 3750).box;
+    changed = au_crop_make(&other, 5000, 3750).box;
     assert_memory_not_equal(&box, &changed, sizeof box);
     other = job;
     other.epoch++;
-    changed = au_plan_make(&other, 5000, 3750).box;
+    changed = au_crop_make(&other, 5000, 3750).box;
     assert_memory_not_equal(&box, &changed, sizeof box);
     other = job;
     other.sample++;
-    changed = au_plan_make(&other, 5000, 3750).box;
+    changed = au_crop_make(&other, 5000, 3750).box;
     assert_memory_not_equal(&box, &changed, sizeof box);
 }
 
@@ -62,7 +62,7 @@ static void boxes_lie_within_the_image_and_keep_scale_and_ratio(void **state)
     for (uint64_t i = 0; i < 20000; i++) {
         uint32_t width = 50 + (uint32_t)(i * 37 % 600), height = 50 + (uint32_t)(i * 91 % 600);
         struct au_job job = train_job(i);
-        struct imk_box box = au_plan_make(&job, width, height).box;
+        struct imk_box box = au_crop_make(&job, width, height).box;
 
         assert_true(box.w >= 1 && box.h >= 1);
         assert_true(box.x + box.w <= width && box.y + box.h <= height);
@@ -124,7 +124,7 @@ static void assert_same_distribution(uint32_t width, uint32_t height)
 
     for (uint64_t i = 0; i < n; i++) {
         struct au_job job = train_job(i);
-        struct imk_box box = au_plan_make(&job, width, height).box;
+        struct imk_box box = au_crop_make(&job, width, height).box;
 
         add_moments(&box, width, height, ours, ours_2);
         do {
@@ -161,7 +161,7 @@ static void half_of_the_samples_are_flipped(void **state)
     for (uint64_t i = 0; i < 100000; i++) {
         struct au_job job = train_job(i);
 
-        flipped += au_plan_make(&job, 500, 375).flip;
+        flipped += au_crop_make(&job, 500, 375).flip;
     }
     assert_in_range(flipped, 50000 - 700, 50000 + 700); /* 4.4 sigma */
 }
@@ -173,9 +173,9 @@ static void flip_probability_0_and_1_are_certain(void **state)
         struct au_job job = train_job(i);
 
         job.recipe.flip_probability = 0.0;
-        assert_false(au_plan_make(&job, 500, 375).flip);
+        assert_false(au_crop_make(&job, 500, 375).flip);
         job.recipe.flip_probability = 1.0;
-        assert_true(au_plan_make(&job, 500, 375).flip);
+        assert_true(au_crop_make(&job, 500, 375).flip);
     }
 }
 
@@ -188,11 +188,11 @@ static void flat_image_falls_back_to_the_centre(void **state)
 
     (void)state;
     job.recipe.scale_min = 0.9;
-    box = au_plan_make(&job, 1001, 53).box; /* w = round(53 * 4 / 3) = 71 */
+    box = au_crop_make(&job, 1001, 53).box; /* w = round(53 * 4 / 3) = 71 */
     assert_memory_equal(&box, &wide, sizeof box);
-    box = au_plan_make(&job, 53, 1001).box; /* h = round(53 / (3 / 4)) = 71 */
+    box = au_crop_make(&job, 53, 1001).box; /* h = round(53 / (3 / 4)) = 71 */
     assert_memory_equal(&box, &tall, sizeof box);
-    box = au_plan_make(&job, 10000, 1).box;
+    box = au_crop_make(&job, 10000, 1).box;
     assert_memory_equal(&box, &thin, sizeof box);
 }
 
@@ -206,7 +206,7 @@ static void padded_crop_reaches_each_place_equally_often(void **state)
 
         job.size = 32;
         job.recipe.train_crop = AU_CROP_PADDED;
-        struct au_plan plan = au_plan_make(&job, 32, 32);
+        struct au_crop plan = au_crop_make(&job, 32, 32);
         assert_in_range(plan.x + 4, 0, 8);
         assert_in_range(plan.y + 4, 0, 8);
         assert_int_equal(plan.resized_w, 32);
@@ -227,7 +227,7 @@ static void padded_crop_of_a_small_image_pads_what_is_missing(void **state)
 
         job.size = 32;
         job.recipe.train_crop = AU_CROP_PADDED;
-        struct au_plan plan = au_plan_make(&job, 10, 32);
+        struct au_crop plan = au_crop_make(&job, 10, 32);
         /* 10 + 2 * 4 = 18 is 14 short: 18 zeros on each side, 46 wide, so 15 places from -18 to -4. */
         assert_in_range(plan.x + 18, 0, 14);
     }
@@ -257,7 +257,7 @@ static void evaluation_rounds_as_torchvision(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         const struct eval_case *c = &cases[i];
         struct au_job job = eval_job(c->resize, c->size);
-        struct au_plan plan = au_plan_make(&job, c->width, c->height);
+        struct au_crop plan = au_crop_make(&job, c->width, c->height);
 
         assert_int_equal(plan.resized_w, c->resized_w);
         assert_int_equal(plan.resized_h, c->resized_h);

@@ -12,7 +12,7 @@ enum { LINE_BYTES = 1 << 16, POINTS_MAX = 1000 };
 
 struct golden {
     size_t steps, taken;
-    struct im_sweep_suggestion want;
+    struct im_lr_range_suggestion want;
     double first_lr, last_lr;
 };
 
@@ -23,7 +23,7 @@ static void assert_near(double got, double want)
 }
 
 /* The smoothed losses of a line of numbers; returns how many until the test was over. */
-static size_t smooth(const char *numbers, size_t steps, struct im_sweep_smooth *s, double *finder,
+static size_t smooth(const char *numbers, size_t steps, struct im_lr_range_smooth *s, double *finder,
                      double *fastai)
 {
     size_t count = 0;
@@ -34,7 +34,7 @@ static size_t smooth(const char *numbers, size_t steps, struct im_sweep_smooth *
 
         assert_ptr_not_equal(end, numbers);
         numbers = end;
-        over = im_sweep_add(s, loss);
+        over = im_lr_range_add(s, loss);
         finder[count] = s->finder;
         fastai[count++] = s->fastai;
     }
@@ -43,22 +43,22 @@ static size_t smooth(const char *numbers, size_t steps, struct im_sweep_smooth *
 
 static void check_case(const struct golden *g, const char *losses, const char *last)
 {
-    struct im_sweep_smooth s = {0};
+    struct im_lr_range_smooth s = {0};
     double finder[POINTS_MAX], fastai[POINTS_MAX], want[2];
-    struct im_sweep_suggestion got;
+    struct im_lr_range_suggestion got;
     struct im_text text = {""};
 
     assert_int_equal(smooth(losses, g->steps, &s, finder, fastai), g->taken);
     assert_int_equal(sscanf(last, "smooth %lf %lf", &want[0], &want[1]), 2);
     assert_near(s.finder, want[0]);
     assert_near(s.fastai, want[1]);
-    if (im_sweep_suggest(finder, fastai, g->taken, g->steps, &got, &text) < 0)
+    if (im_lr_range_suggest(finder, fastai, g->taken, g->steps, &got, &text) < 0)
         fail_msg("%s", text.s);
     assert_int_equal(got.steepest, g->want.steepest);
     assert_int_equal(got.valley, g->want.valley);
     assert_int_equal(got.minimum, g->want.minimum);
-    assert_near(im_sweep_lr(1e-7, 10, 0, g->steps), g->first_lr);
-    assert_near(im_sweep_lr(1e-7, 10, g->taken - 1, g->steps), g->last_lr);
+    assert_near(im_lr_range_lr(1e-7, 10, 0, g->steps), g->first_lr);
+    assert_near(im_lr_range_lr(1e-7, 10, g->taken - 1, g->steps), g->last_lr);
 }
 
 static void suggestions_are_those_of_the_originals(void **state)
@@ -85,26 +85,26 @@ static void suggestions_are_those_of_the_originals(void **state)
 
 static void a_loss_that_is_not_finite_ends_the_test(void **state)
 {
-    struct im_sweep_smooth s = {0};
+    struct im_lr_range_smooth s = {0};
 
     (void)state;
-    assert_false(im_sweep_add(&s, 2.5));
-    assert_true(im_sweep_add(&s, (double)NAN));
-    assert_true(im_sweep_add(&s, (double)INFINITY));
+    assert_false(im_lr_range_add(&s, 2.5));
+    assert_true(im_lr_range_add(&s, (double)NAN));
+    assert_true(im_lr_range_add(&s, (double)INFINITY));
     assert_true(s.count == 1 && s.finder == 2.5 && fabs(s.fastai - 2.5) < 1e-12);
 }
 
 static void too_few_points_suggest_nothing(void **state)
 {
     double loss[IM_SWEEP_POINTS_MIN] = {0};
-    struct im_sweep_suggestion got;
+    struct im_lr_range_suggestion got;
     struct im_text text = {""};
 
     (void)state;
-    assert_int_equal(im_sweep_suggest(loss, loss, IM_SWEEP_POINTS_MIN - 1, 100, &got, &text), -EINVAL);
+    assert_int_equal(im_lr_range_suggest(loss, loss, IM_SWEEP_POINTS_MIN - 1, 100, &got, &text), -EINVAL);
     assert_non_null(strstr(text.s, "diverged after 19 of 100 steps"));
-    assert_int_equal(im_sweep_suggest(loss, loss, IM_SWEEP_POINTS_MIN, 200, &got, &text), -EINVAL);
-    assert_int_equal(im_sweep_suggest(loss, loss, IM_SWEEP_POINTS_MIN, 100, &got, &text), 0);
+    assert_int_equal(im_lr_range_suggest(loss, loss, IM_SWEEP_POINTS_MIN, 200, &got, &text), -EINVAL);
+    assert_int_equal(im_lr_range_suggest(loss, loss, IM_SWEEP_POINTS_MIN, 100, &got, &text), 0);
 }
 
 int main(void)

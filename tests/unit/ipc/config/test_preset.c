@@ -19,11 +19,11 @@ static int load(struct im_conf *conf, const char *recipe, const char *more, stru
 static void every_recipe_parses_checks_and_says_what_it_is(void **state)
 {
     struct im_text text = {""};
-    struct im_recipe *list;
+    struct im_preset *list;
     size_t count;
 
     (void)state;
-    assert_int_equal(im_recipe_list(&list, &count, &text), 0);
+    assert_int_equal(im_preset_list(&list, &count, &text), 0);
     assert_in_range(count, 4, 1000);
     for (size_t i = 0; i < count; i++) {
         struct im_conf conf;

@@ -20,24 +20,24 @@ enum { TENSORS_MAX = 200 };
 /* A file of resnet20's tensors that a test may bend before it is written. */
 struct file {
     char path[64];
-    struct im_model *model;
+    struct tr_model *model;
     struct tr_tensor tensors[TENSORS_MAX];
     void *data[TENSORS_MAX];
     size_t count;
 };
 
-static struct im_network *network(int classes)
+static struct tr_network *network(int classes)
 {
-    struct im_network_config config = {.model = "resnet20",
+    struct tr_network_config config = {.model = "resnet20",
                                        .classes = classes,
                                        .backend = "ref",
                                        .threads = 1,
                                        .seed = 1,
                                        .std = {1, 1, 1},
                                        .averages = true};
-    struct im_network *net = NULL;
+    struct tr_network *net = NULL;
 
-    assert_int_equal(im_network_new(&config, &net, NULL), 0);
+    assert_int_equal(tr_network_new(&config, &net, NULL), 0);
     return net;
 }
 
@@ -49,15 +49,15 @@ static float value(size_t k, size_t i)
 
 static void describe(struct file *f, const char *model, int classes)
 {
-    const struct im_model_config config = {.name = model, .classes = classes};
+    const struct tr_model_config config = {.name = model, .classes = classes};
 
     memset(f, 0, sizeof(*f));
     snprintf(f->path, sizeof(f->path), "/tmp/imsuper-import-%ld.safetensors", (long)getpid());
-    assert_int_equal(im_model_new(&config, &f->model, NULL), 0);
+    assert_int_equal(tr_model_new(&config, &f->model, NULL), 0);
     assert_true(f->model->tensor_count < TENSORS_MAX);
     for (int k = 0; k < f->model->tensor_count; k++) {
-        const struct im_tensor *t = &f->model->tensors[k];
-        bool counter = im_tensor_home(t) == IM_HOME_COUNTER;
+        const struct tr_param_tensor *t = &f->model->tensors[k];
+        bool counter = tr_tensor_home(t) == TR_HOME_COUNTER;
         float *floats = calloc(t->count, sizeof(float));
         int64_t *count = malloc(sizeof(*count));
 
@@ -75,7 +75,7 @@ static void describe(struct file *f, const char *model, int classes)
 }
 
 /* Writes the file and imports it; what the import says. */
-static int import(struct file *f, struct im_network *net, bool skip_head, struct im_text *text)
+static int import(struct file *f, struct tr_network *net, bool skip_head, struct im_text *text)
 {
     size_t loaded = 0;
     int err;
@@ -86,27 +86,27 @@ static int import(struct file *f, struct im_network *net, bool skip_head, struct
     return err;
 }
 
-static void done(struct file *f, struct im_network *net)
+static void done(struct file *f, struct tr_network *net)
 {
     for (int k = 0; k < f->model->tensor_count; k++)
         free(f->data[k]);
-    im_model_free(f->model);
-    im_network_free(net);
+    tr_model_free(f->model);
+    tr_network_free(net);
 }
 
-static float first_of(struct im_network *net, enum im_arena arena, int tensor)
+static float first_of(struct tr_network *net, enum tr_arena arena, int tensor)
 {
-    float *all = calloc(im_network_floats(net, arena), sizeof(*all)), v;
+    float *all = calloc(tr_network_floats(net, arena), sizeof(*all)), v;
 
-    assert_int_equal(im_network_read(net, arena, all), 0);
-    v = all[im_network_model(net)->tensors[tensor].offset];
+    assert_int_equal(tr_network_read(net, arena, all), 0);
+    v = all[tr_network_model(net)->tensors[tensor].offset];
     free(all);
     return v;
 }
 
 static void a_file_of_the_model_is_taken_whole(void **state)
 {
-    struct im_network *net = network(10);
+    struct tr_network *net = network(10);
     struct im_text text = {{0}};
     struct file f;
 
@@ -114,16 +114,16 @@ static void a_file_of_the_model_is_taken_whole(void **state)
     describe(&f, "resnet20", 10);
     assert_int_equal(import(&f, net, false, &text), 0);
     for (int k = 0; k < f.model->tensor_count; k++) {
-        enum im_tensor_home home = im_tensor_home(&f.model->tensors[k]);
+        enum tr_tensor_home home = tr_tensor_home(&f.model->tensors[k]);
 
-        if (home == IM_HOME_COUNTER)
+        if (home == TR_HOME_COUNTER)
             continue;
-        assert_true(first_of(net, home == IM_HOME_PARAMS ? IM_ARENA_PARAMS : IM_ARENA_STATS, k) ==
+        assert_true(first_of(net, home == TR_HOME_PARAMS ? TR_ARENA_PARAMS : TR_ARENA_STATS, k) ==
                     value((size_t)k, 0));
-        assert_true(first_of(net, home == IM_HOME_PARAMS ? IM_ARENA_EMA : IM_ARENA_EMA_STATS, k) ==
+        assert_true(first_of(net, home == TR_HOME_PARAMS ? TR_ARENA_EMA : TR_ARENA_EMA_STATS, k) ==
                     value((size_t)k, 0));
     }
-    assert_int_equal(im_network_tracked(net), 77);
+    assert_int_equal(tr_network_tracked(net), 77);
     done(&f, net);
 }
 
@@ -142,7 +142,7 @@ static void other_float_types_are_converted(void **state)
         {TR_F16, {.bits = 0x3555}, 0x1.554p-2}, {TR_BF16, {.bits = 0xc020}, -2.5},
         {TR_BF16, {.bits = 0x0001}, 0x1p-133},
     };
-    struct im_network *net = network(1);
+    struct tr_network *net = network(1);
     struct file f;
 
     (void)state;
@@ -153,15 +153,15 @@ static void other_float_types_are_converted(void **state)
         f.tensors[bias].dtype = rows[i].dtype;
         f.tensors[bias].data = &rows[i].raw;
         assert_int_equal(import(&f, net, false, NULL), 0);
-        assert_true(first_of(net, IM_ARENA_PARAMS, bias) == (float)rows[i].value);
+        assert_true(first_of(net, TR_ARENA_PARAMS, bias) == (float)rows[i].value);
     }
     done(&f, net);
 }
 
 static void a_missing_tensor_is_named_and_nothing_changes(void **state)
 {
-    struct im_network *net = network(10);
-    float before = first_of(net, IM_ARENA_PARAMS, 0);
+    struct tr_network *net = network(10);
+    float before = first_of(net, TR_ARENA_PARAMS, 0);
     struct im_text text = {{0}};
     struct file f;
 
@@ -171,13 +171,13 @@ static void a_missing_tensor_is_named_and_nothing_changes(void **state)
     assert_int_equal(import(&f, net, false, &text), -EBADMSG);
     assert_non_null(strstr(text.s, "1 tensor of "));
     assert_non_null(strstr(text.s, "fc.bias is missing"));
-    assert_true(first_of(net, IM_ARENA_PARAMS, 0) == before);
+    assert_true(first_of(net, TR_ARENA_PARAMS, 0) == before);
     done(&f, net);
 }
 
 static void an_unknown_tensor_is_named(void **state)
 {
-    struct im_network *net = network(10);
+    struct tr_network *net = network(10);
     struct im_text text = {{0}};
     struct file f;
 
@@ -192,9 +192,9 @@ static void an_unknown_tensor_is_named(void **state)
 
 static void another_class_count_needs_the_flag(void **state)
 {
-    struct im_network *net = network(10);
-    int weight = im_network_model(net)->tensor_count - 2;
-    float before = first_of(net, IM_ARENA_PARAMS, weight);
+    struct tr_network *net = network(10);
+    int weight = tr_network_model(net)->tensor_count - 2;
+    float before = first_of(net, TR_ARENA_PARAMS, weight);
     struct im_text text = {{0}};
     struct file f;
 
@@ -204,14 +204,14 @@ static void another_class_count_needs_the_flag(void **state)
     assert_non_null(strstr(text.s, "2 tensors"));
     assert_non_null(strstr(text.s, "fc.weight is [100, 64], the model has [10, 64]"));
     assert_int_equal(import(&f, net, true, &text), 0);
-    assert_true(first_of(net, IM_ARENA_PARAMS, 0) == value(0, 0));
-    assert_true(first_of(net, IM_ARENA_PARAMS, weight) == before);
+    assert_true(first_of(net, TR_ARENA_PARAMS, 0) == value(0, 0));
+    assert_true(first_of(net, TR_ARENA_PARAMS, weight) == before);
     done(&f, net);
 }
 
 static void counts_of_batches_may_be_missing(void **state)
 {
-    struct im_network *net = network(10);
+    struct tr_network *net = network(10);
     struct im_text text = {{0}};
     struct file f;
     size_t kept = 0;
@@ -224,13 +224,13 @@ static void counts_of_batches_may_be_missing(void **state)
     assert_true(kept < f.count);
     f.count = kept;
     assert_int_equal(import(&f, net, false, &text), 0);
-    assert_int_equal(im_network_tracked(net), 0);
+    assert_int_equal(tr_network_tracked(net), 0);
     done(&f, net);
 }
 
 static void another_model_is_refused_with_a_count(void **state)
 {
-    struct im_network *net = network(10);
+    struct tr_network *net = network(10);
     struct im_text text = {{0}};
     struct file f;
 

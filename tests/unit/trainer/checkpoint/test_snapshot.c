@@ -18,21 +18,21 @@ struct scene {
     struct im_plan plan;
     struct im_stats stats;
     struct im_child child;
-    struct im_network *net;
+    struct tr_network *net;
     struct tr_state state;
     struct tr_checkpoint_store store;
     struct tr_snapshot snapshot;
     char *directory;
 };
 
-static struct im_network *new_network(int classes)
+static struct tr_network *new_network(int classes)
 {
-    const struct im_network_config config = {
+    const struct tr_network_config config = {
         .model = "resnet20", .classes = classes, .backend = "ref", .threads = 1, .std = {1, 1, 1}};
-    struct im_network *net = NULL;
+    struct tr_network *net = NULL;
     struct im_text text = {""};
 
-    if (im_network_new(&config, &net, &text) < 0)
+    if (tr_network_new(&config, &net, &text) < 0)
         fail_msg("%s", text.s);
     return net;
 }
@@ -78,7 +78,7 @@ static int tear_down(void **state)
 
     tr_snapshot_close(&s->snapshot);
     tr_state_fini(&s->state);
-    im_network_free(s->net);
+    tr_network_free(s->net);
     im_plan_fini(&s->plan);
     close(s->child.snapshot_fd);
     free(s);
@@ -89,7 +89,7 @@ static int tear_down(void **state)
 static struct tr_position_text reach(struct scene *s, uint64_t batch)
 {
     struct tr_position at = tr_position_start(&s->conf);
-    size_t floats = im_network_floats(s->net, IM_ARENA_PARAMS);
+    size_t floats = tr_network_floats(s->net, TR_ARENA_PARAMS);
     float *params = malloc(floats * sizeof *params);
     struct tr_position_text text;
 
@@ -98,9 +98,9 @@ static struct tr_position_text reach(struct scene *s, uint64_t batch)
     at.sums[IM_TRAIN] = (struct tr_sums){.loss = 0.1 * (double)batch, .valid = batch};
     for (size_t i = 0; i < floats; i++)
         params[i] = (float)batch;
-    assert_int_equal(im_network_write(s->net, IM_ARENA_PARAMS, params), 0);
+    assert_int_equal(tr_network_write(s->net, TR_ARENA_PARAMS, params), 0);
     free(params);
-    im_network_set_tracked(s->net, (int64_t)batch);
+    tr_network_set_tracked(s->net, (int64_t)batch);
     tr_position_write(&at, &s->conf, &s->plan, s->run.geometry.samples, &text);
     return text;
 }
@@ -141,8 +141,8 @@ static int resume(struct scene *s, uint64_t batch)
     if (tr_resume_find(&s->child, &s->store, &from, &text) < 0)
         fail_msg("%s", text.s);
     if (from.state) {
-        struct im_network *net = new_network(CLASSES);
-        size_t floats = im_network_floats(net, IM_ARENA_PARAMS);
+        struct tr_network *net = new_network(CLASSES);
+        size_t floats = tr_network_floats(net, TR_ARENA_PARAMS);
         float *params = malloc(floats * sizeof *params);
         struct tr_state state;
 
@@ -151,13 +151,13 @@ static int resume(struct scene *s, uint64_t batch)
         assert_true(from.at.sums[IM_TRAIN].loss == 0.1 * (double)batch);
         assert_int_equal(tr_state_init(&state, net), 0);
         assert_int_equal(tr_state_restore(&state, from.state, &text), 0);
-        assert_int_equal(im_network_tracked(net), batch);
+        assert_int_equal(tr_network_tracked(net), batch);
         assert_non_null(params);
-        assert_int_equal(im_network_read(net, IM_ARENA_PARAMS, params), 0);
+        assert_int_equal(tr_network_read(net, TR_ARENA_PARAMS, params), 0);
         assert_true(params[0] == (float)batch && params[7] == (float)batch);
         free(params);
         tr_state_fini(&state);
-        im_network_free(net);
+        tr_network_free(net);
     }
     tr_resume_close(&from);
     return source;
@@ -291,7 +291,7 @@ static void another_networks_snapshot_does_not_restore(void **state)
     struct scene *s = *state;
     struct tr_resume from = {0};
     struct im_text text = {""};
-    struct im_network *net = new_network(CLASSES + 1);
+    struct tr_network *net = new_network(CLASSES + 1);
     struct tr_state other;
 
     open_snapshot(s);
@@ -302,7 +302,7 @@ static void another_networks_snapshot_does_not_restore(void **state)
     assert_non_null(strstr(text.s, "another shape"));
     tr_resume_close(&from);
     tr_state_fini(&other);
-    im_network_free(net);
+    tr_network_free(net);
 }
 
 static void one_is_due_after_so_many_steps(void **state)
@@ -383,7 +383,7 @@ static void the_longest_position_fits_its_slot(void **state)
     for (size_t i = 0; i < position.count; i++)
         snprintf(position.value[i], sizeof position.value[i], "%063d", 1);
     assert_int_equal(tr_snapshot_take(&s->snapshot, &s->state, &position, 1, NULL), 0);
-    assert_true(s->snapshot.memory.segment.bytes < 2 * im_network_floats(s->net, IM_ARENA_PARAMS) * 9);
+    assert_true(s->snapshot.memory.segment.bytes < 2 * tr_network_floats(s->net, TR_ARENA_PARAMS) * 9);
 }
 
 #define IN_SCENE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)

@@ -9,13 +9,13 @@
 static double flop(const char *name, int size)
 {
     struct im_text text = {""};
-    struct im_model *model;
+    struct tr_model *model;
     double result;
 
-    assert_int_equal(im_model_new(&(struct im_model_config){.name = name, .classes = 1000}, &model, &text),
+    assert_int_equal(tr_model_new(&(struct tr_model_config){.name = name, .classes = 1000}, &model, &text),
                      0);
     result = tr_training_flop(model, size);
-    im_model_free(model);
+    tr_model_free(model);
     return result;
 }
 
@@ -51,23 +51,23 @@ static void peaks_go_by_name_and_type(void **state)
 {
     static const struct {
         const char *name;
-        enum im_precision precision;
+        enum tr_precision precision;
         bool tf32;
         double tera;
     } cases[] = {
-        {"NVIDIA H200", IM_PRECISION_BF16, false, 989.5},
-        {"NVIDIA H200", IM_PRECISION_FP32, true, 494.5},
-        {"NVIDIA H200", IM_PRECISION_FP32, false, 67},
-        {"NVIDIA H200 NVL", IM_PRECISION_BF16, false, 835.5},
-        {"NVIDIA H100 PCIe", IM_PRECISION_BF16, false, 756.5},
-        {"NVIDIA A100-SXM4-80GB", IM_PRECISION_BF16, false, 312},
-        {"NVIDIA A100 80GB PCIe", IM_PRECISION_BF16, false, 312},
-        {"NVIDIA L4", IM_PRECISION_BF16, false, 121},
-        {"NVIDIA L40", IM_PRECISION_BF16, false, 181},
-        {"NVIDIA L40S", IM_PRECISION_BF16, false, 362},
-        {"Tesla V100-SXM2-16GB", IM_PRECISION_BF16, false, 0}, /* it cannot */
-        {"NVIDIA GeForce RTX 3090", IM_PRECISION_BF16, false, 71},
-        {"NVIDIA GeForce RTX 3090 Ti", IM_PRECISION_BF16, false, 80},
+        {"NVIDIA H200", TR_PRECISION_BF16, false, 989.5},
+        {"NVIDIA H200", TR_PRECISION_FP32, true, 494.5},
+        {"NVIDIA H200", TR_PRECISION_FP32, false, 67},
+        {"NVIDIA H200 NVL", TR_PRECISION_BF16, false, 835.5},
+        {"NVIDIA H100 PCIe", TR_PRECISION_BF16, false, 756.5},
+        {"NVIDIA A100-SXM4-80GB", TR_PRECISION_BF16, false, 312},
+        {"NVIDIA A100 80GB PCIe", TR_PRECISION_BF16, false, 312},
+        {"NVIDIA L4", TR_PRECISION_BF16, false, 121},
+        {"NVIDIA L40", TR_PRECISION_BF16, false, 181},
+        {"NVIDIA L40S", TR_PRECISION_BF16, false, 362},
+        {"Tesla V100-SXM2-16GB", TR_PRECISION_BF16, false, 0}, /* it cannot */
+        {"NVIDIA GeForce RTX 3090", TR_PRECISION_BF16, false, 71},
+        {"NVIDIA GeForce RTX 3090 Ti", TR_PRECISION_BF16, false, 80},
     };
 
     (void)state;
@@ -87,7 +87,7 @@ static void an_unknown_gpu_has_no_peak(void **state)
 
     (void)state;
     for (size_t i = 0; i < COUNT(names); i++)
-        assert_true(tr_peak_flops(names[i], IM_PRECISION_BF16, false) == 0);
+        assert_true(tr_peak_flops(names[i], TR_PRECISION_BF16, false) == 0);
 }
 
 int main(void)

@@ -14,18 +14,18 @@
 #include "ipc/config/conf.h"
 #include "trainer/model/model.h"
 
-static struct im_model *make(const char *name, enum im_stem stem, int classes)
+static struct tr_model *make(const char *name, enum tr_stem stem, int classes)
 {
-    struct im_model *m = NULL;
+    struct tr_model *m = NULL;
     struct im_text text = {{0}};
 
     assert_int_equal(
-        im_model_new(&(struct im_model_config){.name = name, .stem = stem, .classes = classes}, &m, &text),
+        tr_model_new(&(struct tr_model_config){.name = name, .stem = stem, .classes = classes}, &m, &text),
         0);
     return m;
 }
 
-static const struct im_tensor *named(const struct im_model *m, const char *name)
+static const struct tr_param_tensor *named(const struct tr_model *m, const char *name)
 {
     for (int i = 0; i < m->tensor_count; i++)
         if (strcmp(m->tensors[i].name, name) == 0)
@@ -61,17 +61,17 @@ static void parameter_counts_are_torchvisions_and_timms(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        struct im_model *m = make(rows[i].name, IM_STEM_AUTO, rows[i].classes);
+        struct tr_model *m = make(rows[i].name, TR_STEM_AUTO, rows[i].classes);
 
         assert_int_equal(m->param_count, rows[i].params);
         assert_int_equal(m->tensor_count, rows[i].tensors);
-        im_model_free(m);
+        tr_model_free(m);
     }
 }
 
 static void names_and_order_are_torchvisions(void **state)
 {
-    struct im_model *m = make("resnet50", IM_STEM_AUTO, 1000);
+    struct tr_model *m = make("resnet50", TR_STEM_AUTO, 1000);
     static const char *const head[] = {
         "conv1.weight",          "bn1.weight",          "bn1.bias",
         "bn1.running_mean",      "bn1.running_var",     "bn1.num_batches_tracked",
@@ -86,13 +86,13 @@ static void names_and_order_are_torchvisions(void **state)
     assert_string_equal(m->tensors[317].name, "layer4.2.bn3.num_batches_tracked");
     assert_string_equal(m->tensors[318].name, "fc.weight");
     assert_string_equal(m->tensors[319].name, "fc.bias");
-    im_model_free(m);
+    tr_model_free(m);
 }
 
 static void shapes_are_torchvisions(void **state)
 {
-    struct im_model *m = make("resnet50", IM_STEM_AUTO, 1000);
-    const struct im_tensor *t = named(m, "conv1.weight");
+    struct tr_model *m = make("resnet50", TR_STEM_AUTO, 1000);
+    const struct tr_param_tensor *t = named(m, "conv1.weight");
 
     (void)state;
     assert_int_equal(t->rank, 4);
@@ -105,7 +105,7 @@ static void shapes_are_torchvisions(void **state)
     t = named(m, "bn1.num_batches_tracked");
     assert_int_equal(t->rank, 0);
     assert_int_equal(t->count, 1);
-    im_model_free(m);
+    tr_model_free(m);
 }
 
 /* What the option check refuses is what the network cannot take. */
@@ -114,101 +114,101 @@ static void the_options_know_each_networks_stride(void **state)
     (void)state;
     for (int32_t model = 0; im_conf_choice(IM_KEY_model, model); model++) {
         for (int32_t stem = 0; im_conf_choice(IM_KEY_stem, stem); stem++) {
-            struct im_model *m = make(im_conf_choice(IM_KEY_model, model), (enum im_stem)stem, 10);
+            struct tr_model *m = make(im_conf_choice(IM_KEY_model, model), (enum tr_stem)stem, 10);
             struct im_conf conf;
 
             im_conf_defaults(&conf);
             conf.model = model;
             conf.stem = stem;
             assert_int_equal(im_conf_stride(&conf), m->stride);
-            im_model_free(m);
+            tr_model_free(m);
         }
     }
 }
 
 static void bottleneck_strides_on_the_3x3(void **state)
 {
-    struct im_model *m = make("resnet50", IM_STEM_AUTO, 10);
+    struct tr_model *m = make("resnet50", TR_STEM_AUTO, 10);
     ptrdiff_t tensor = named(m, "layer2.0.conv2.weight") - m->tensors;
 
     (void)state;
     for (int i = 0; i < m->layer_count; i++) {
-        if (m->layers[i].kind != IM_OP_CONV || m->layers[i].kernel != 1 || m->layers[i].stride != 2)
+        if (m->layers[i].kind != TR_OP_CONV || m->layers[i].kernel != 1 || m->layers[i].stride != 2)
             continue;
         assert_non_null(strstr(m->tensors[m->layers[i].tensor].name, "downsample"));
     }
     for (int i = 0; i < m->layer_count; i++)
         if (m->layers[i].tensor == tensor)
             assert_int_equal(m->layers[i].stride, 2);
-    im_model_free(m);
+    tr_model_free(m);
 }
 
 static void small_stem_has_no_pool(void **state)
 {
-    struct im_model *m = make("resnet18", IM_STEM_SMALL, 10);
+    struct tr_model *m = make("resnet18", TR_STEM_SMALL, 10);
 
     (void)state;
     assert_memory_equal(named(m, "conv1.weight")->shape, ((int[4]){64, 3, 3, 3}), 4 * sizeof(int));
     for (int i = 0; i < m->layer_count; i++)
-        assert_int_not_equal(m->layers[i].kind, IM_OP_MAXPOOL);
-    im_model_free(m);
+        assert_int_not_equal(m->layers[i].kind, TR_OP_MAXPOOL);
+    tr_model_free(m);
 }
 
 static void arenas_hold_each_tensor_once(void **state)
 {
-    struct im_model *m = make("resnet18", IM_STEM_AUTO, 7);
+    struct tr_model *m = make("resnet18", TR_STEM_AUTO, 7);
     char *used = calloc(m->param_floats, 1);
 
     (void)state;
     assert_non_null(used);
     for (int i = 0; i < m->tensor_count; i++) {
-        const struct im_tensor *t = &m->tensors[i];
+        const struct tr_param_tensor *t = &m->tensors[i];
 
-        assert_int_equal(t->offset % IM_ARENA_ALIGN, 0);
-        if (im_tensor_home(t) != IM_HOME_PARAMS)
+        assert_int_equal(t->offset % TR_ARENA_ALIGN, 0);
+        if (tr_tensor_home(t) != TR_HOME_PARAMS)
             continue;
         assert_true(t->offset + t->count <= m->param_floats);
         for (size_t j = 0; j < t->count; j++)
             assert_int_equal(used[t->offset + j]++, 0);
     }
     free(used);
-    im_model_free(m);
+    tr_model_free(m);
 }
 
 static void only_weights_of_conv_and_fc_decay(void **state)
 {
-    struct im_model *m = make("resnet20", IM_STEM_AUTO, 10);
-    struct im_span *spans = NULL;
+    struct tr_model *m = make("resnet20", TR_STEM_AUTO, 10);
+    struct tr_span *spans = NULL;
     size_t count = 0, end = 0;
 
     (void)state;
-    assert_int_equal(im_model_spans(m, &spans, &count), 0);
+    assert_int_equal(tr_model_spans(m, &spans, &count), 0);
     for (size_t i = 0; i < count; i++) {
         assert_int_equal(spans[i].first, end);
         end += spans[i].count;
         for (int k = 0; k < m->tensor_count; k++) {
-            const struct im_tensor *t = &m->tensors[k];
+            const struct tr_param_tensor *t = &m->tensors[k];
             size_t length = strlen(t->name);
             bool weight = t->rank >= 2 && strcmp(t->name + length - 7, ".weight") == 0;
 
-            if (im_tensor_home(t) == IM_HOME_PARAMS && t->offset >= spans[i].first && t->offset < end)
+            if (tr_tensor_home(t) == TR_HOME_PARAMS && t->offset >= spans[i].first && t->offset < end)
                 assert_int_equal(spans[i].decays, weight);
         }
     }
     assert_int_equal(end, m->param_floats);
     free(spans);
-    im_model_free(m);
+    tr_model_free(m);
 }
 
 static void initial_values_have_the_right_spread(void **state)
 {
-    struct im_model *m = make("resnet18", IM_STEM_AUTO, 100);
+    struct tr_model *m = make("resnet18", TR_STEM_AUTO, 100);
     float *params = calloc(m->param_floats, sizeof(*params)), *stats = calloc(m->stat_floats, sizeof(*stats));
-    const struct im_tensor *conv = named(m, "layer3.0.conv1.weight"), *fc = named(m, "fc.weight");
+    const struct tr_param_tensor *conv = named(m, "layer3.0.conv1.weight"), *fc = named(m, "fc.weight");
     double sum = 0, squares = 0, top = 0;
 
     (void)state;
-    im_model_init(m, 7, params, stats);
+    tr_model_init(m, 7, params, stats);
     for (size_t i = 0; i < conv->count; i++) {
         double v = (double)params[conv->offset + i];
 
@@ -227,49 +227,49 @@ static void initial_values_have_the_right_spread(void **state)
                 stats[named(m, "bn1.running_mean")->offset] == 0);
     free(params);
     free(stats);
-    im_model_free(m);
+    tr_model_free(m);
 }
 
 static void initial_values_follow_the_seed(void **state)
 {
-    struct im_model *m = make("resnet20", IM_STEM_AUTO, 10);
+    struct tr_model *m = make("resnet20", TR_STEM_AUTO, 10);
     size_t bytes = m->param_floats * sizeof(float);
     float *a = calloc(1, bytes), *b = calloc(1, bytes), *stats = calloc(m->stat_floats, sizeof(*stats));
 
     (void)state;
-    im_model_init(m, 1, a, stats);
-    im_model_init(m, 1, b, stats);
+    tr_model_init(m, 1, a, stats);
+    tr_model_init(m, 1, b, stats);
     assert_memory_equal(a, b, bytes);
-    im_model_init(m, 2, b, stats);
+    tr_model_init(m, 2, b, stats);
     assert_true(memcmp(a, b, bytes) != 0);
     free(a);
     free(b);
     free(stats);
-    im_model_free(m);
+    tr_model_free(m);
 }
 
 static void unknown_names_are_refused_with_a_sentence(void **state)
 {
-    struct im_model *m = NULL;
+    struct tr_model *m = NULL;
     struct im_text text = {{0}};
 
     (void)state;
-    assert_int_equal(im_model_new(&(struct im_model_config){.name = "resnet51", .classes = 10}, &m, &text),
+    assert_int_equal(tr_model_new(&(struct tr_model_config){.name = "resnet51", .classes = 10}, &m, &text),
                      -EINVAL);
     assert_non_null(strstr(text.s, "resnet51"));
     assert_non_null(strstr(text.s, "resnet56"));
-    assert_int_equal(im_model_new(&(struct im_model_config){.name = "resnet50"}, &m, &text), -EINVAL);
+    assert_int_equal(tr_model_new(&(struct tr_model_config){.name = "resnet50"}, &m, &text), -EINVAL);
     assert_int_equal(
-        im_model_new(&(struct im_model_config){.name = "resnet50", .classes = 9, .drop_path_rate = 1}, &m,
+        tr_model_new(&(struct tr_model_config){.name = "resnet50", .classes = 9, .drop_path_rate = 1}, &m,
                      &text),
         -EINVAL);
 }
 
-static struct im_model *configured(const struct im_model_config *config)
+static struct tr_model *configured(const struct tr_model_config *config)
 {
-    struct im_model *m = NULL;
+    struct tr_model *m = NULL;
 
-    assert_int_equal(im_model_new(config, &m, NULL), 0);
+    assert_int_equal(tr_model_new(config, &m, NULL), 0);
     return m;
 }
 
@@ -279,12 +279,12 @@ static void every_model_of_the_command_line_exists(void **state)
 
     (void)state;
     for (int32_t i = 0; (name = im_conf_choice(IM_KEY_model, i)); i++)
-        im_model_free(make(name, IM_STEM_AUTO, 10));
+        tr_model_free(make(name, TR_STEM_AUTO, 10));
 }
 
 static void names_of_pre_activation_are_timms(void **state)
 {
-    struct im_model *m = make("resnetv2_50", IM_STEM_AUTO, 1000);
+    struct tr_model *m = make("resnetv2_50", TR_STEM_AUTO, 1000);
     static const char *const head[] = {
         "stem.conv.weight",
         "stages.0.blocks.0.downsample.conv.weight",
@@ -303,37 +303,37 @@ static void names_of_pre_activation_are_timms(void **state)
     assert_string_equal(m->tensors[293].name, "norm.weight");
     assert_string_equal(m->tensors[298].name, "head.fc.weight");
     assert_memory_equal(m->tensors[298].shape, ((int[4]){1000, 2048, 1, 1}), sizeof(m->tensors[0].shape));
-    im_model_free(m);
+    tr_model_free(m);
 }
 
 static void no_relu_lies_on_the_shortcuts_of_pre_activation(void **state)
 {
-    struct im_model *m = make("resnetv2_18", IM_STEM_AUTO, 10);
+    struct tr_model *m = make("resnetv2_18", TR_STEM_AUTO, 10);
 
     (void)state;
     for (int i = 0; i < m->layer_count; i++)
-        if (m->layers[i].kind == IM_OP_ADD)
+        if (m->layers[i].kind == TR_OP_ADD)
             assert_false(m->layers[i].relu);
-    im_model_free(m);
+    tr_model_free(m);
 }
 
 static void the_head_has_the_shape_asked_for(void **state)
 {
-    struct im_model *conv =
-        configured(&(struct im_model_config){.name = "resnet18", .classes = 7, .head = IM_HEAD_CONV});
-    struct im_model *fc =
-        configured(&(struct im_model_config){.name = "resnetv2_18", .classes = 7, .head = IM_HEAD_FC});
+    struct tr_model *conv =
+        configured(&(struct tr_model_config){.name = "resnet18", .classes = 7, .head = TR_HEAD_CONV});
+    struct tr_model *fc =
+        configured(&(struct tr_model_config){.name = "resnetv2_18", .classes = 7, .head = TR_HEAD_FC});
 
     (void)state;
     assert_int_equal(named(conv, "fc.weight")->rank, 4);
     assert_memory_equal(named(conv, "fc.weight")->shape, ((int[4]){7, 512, 1, 1}), 4 * sizeof(int));
     assert_int_equal(named(fc, "head.fc.weight")->rank, 2);
-    im_model_free(conv);
-    im_model_free(fc);
+    tr_model_free(conv);
+    tr_model_free(fc);
 }
 
 /* How many blurs, and the strides of what lies in front of and behind each. */
-static int count_kind(const struct im_model *m, enum im_op_kind kind)
+static int count_kind(const struct tr_model *m, enum tr_op_kind kind)
 {
     int count = 0;
 
@@ -344,62 +344,62 @@ static int count_kind(const struct im_model *m, enum im_op_kind kind)
 
 static void zhang_blurs_behind_the_pool_and_three_blocks(void **state)
 {
-    struct im_model *m = configured(
-        &(struct im_model_config){.name = "resnet50", .classes = 7, .blurpool = IM_BLURPOOL_ZHANG});
+    struct tr_model *m = configured(
+        &(struct tr_model_config){.name = "resnet50", .classes = 7, .blurpool = TR_BLURPOOL_ZHANG});
 
     (void)state;
-    assert_int_equal(count_kind(m, IM_OP_BLUR), 4);
+    assert_int_equal(count_kind(m, TR_OP_BLUR), 4);
     for (int i = 0; i < m->layer_count; i++) {
-        const struct im_layer *l = &m->layers[i];
+        const struct tr_layer *l = &m->layers[i];
 
-        if (l->kind == IM_OP_BLUR)
+        if (l->kind == TR_OP_BLUR)
             assert_true(l->stride == 2 && l->reflect);
-        if (l->kind == IM_OP_MAXPOOL || (l->kind == IM_OP_CONV && l->kernel == 3))
+        if (l->kind == TR_OP_MAXPOOL || (l->kind == TR_OP_CONV && l->kernel == 3))
             assert_int_equal(l->stride, 1);
     }
     assert_int_equal(m->tensor_count, 320);
-    im_model_free(m);
+    tr_model_free(m);
 }
 
 static void ffcv_blurs_in_front_of_what_strides(void **state)
 {
-    struct im_model *m =
-        configured(&(struct im_model_config){.name = "resnet50", .classes = 7, .blurpool = IM_BLURPOOL_FFCV});
+    struct tr_model *m =
+        configured(&(struct tr_model_config){.name = "resnet50", .classes = 7, .blurpool = TR_BLURPOOL_FFCV});
 
     (void)state;
-    assert_int_equal(count_kind(m, IM_OP_BLUR), 6);
+    assert_int_equal(count_kind(m, TR_OP_BLUR), 6);
     for (int i = 0; i < m->layer_count; i++) {
-        const struct im_layer *l = &m->layers[i];
+        const struct tr_layer *l = &m->layers[i];
 
-        if (l->kind == IM_OP_BLUR)
+        if (l->kind == TR_OP_BLUR)
             assert_true(l->stride == 1 && !l->reflect);
-        if (l->kind == IM_OP_CONV && l->stride == 2 && l->channels != 64)
-            assert_int_equal(m->layers[l->in[0]].kind, IM_OP_BLUR);
+        if (l->kind == TR_OP_CONV && l->stride == 2 && l->channels != 64)
+            assert_int_equal(m->layers[l->in[0]].kind, TR_OP_BLUR);
     }
-    im_model_free(m);
+    tr_model_free(m);
 }
 
 static void drop_path_rises_linearly_over_the_blocks(void **state)
 {
-    struct im_model *m =
-        configured(&(struct im_model_config){.name = "resnet50", .classes = 7, .drop_path_rate = 0.3});
+    struct tr_model *m =
+        configured(&(struct tr_model_config){.name = "resnet50", .classes = 7, .drop_path_rate = 0.3});
 
     (void)state;
     assert_int_equal(m->blocks, 16);
-    assert_int_equal(count_kind(m, IM_OP_DROPPATH), 15);
+    assert_int_equal(count_kind(m, TR_OP_DROPPATH), 15);
     for (int i = 0; i < m->layer_count; i++)
-        if (m->layers[i].kind == IM_OP_DROPPATH)
+        if (m->layers[i].kind == TR_OP_DROPPATH)
             assert_true(fabs(m->layers[i].drop_rate - 0.3 * m->layers[i].block / 15) < 1e-12);
-    im_model_free(m);
+    tr_model_free(m);
 }
 
 static void zero_init_makes_blocks_start_as_the_identity(void **state)
 {
-    struct im_model *post =
-        configured(&(struct im_model_config){.name = "resnet50", .classes = 7, .zero_init_residual = true});
-    struct im_model *pre = configured(
-        &(struct im_model_config){.name = "resnetv2_18", .classes = 7, .zero_init_residual = true});
-    struct im_model *all[] = {post, pre};
+    struct tr_model *post =
+        configured(&(struct tr_model_config){.name = "resnet50", .classes = 7, .zero_init_residual = true});
+    struct tr_model *pre = configured(
+        &(struct tr_model_config){.name = "resnetv2_18", .classes = 7, .zero_init_residual = true});
+    struct tr_model *all[] = {post, pre};
     const char *last[] = {"layer1.1.bn3.weight", "stages.1.blocks.1.conv2.weight"};
     const char *other[] = {"layer1.1.bn2.weight", "stages.1.blocks.1.conv1.weight"};
 
@@ -408,31 +408,31 @@ static void zero_init_makes_blocks_start_as_the_identity(void **state)
         float *params = calloc(all[k]->param_floats, sizeof(float));
         float *stats = calloc(all[k]->stat_floats, sizeof(float));
 
-        im_model_init(all[k], 1, params, stats);
+        tr_model_init(all[k], 1, params, stats);
         assert_true(params[named(all[k], last[k])->offset] == 0);
         assert_true(params[named(all[k], other[k])->offset] != 0);
         free(params);
         free(stats);
-        im_model_free(all[k]);
+        tr_model_free(all[k]);
     }
 }
 
 static void the_classifier_of_pre_activation_starts_small(void **state)
 {
-    struct im_model *m = make("resnetv2_50", IM_STEM_AUTO, 100);
+    struct tr_model *m = make("resnetv2_50", TR_STEM_AUTO, 100);
     float *params = calloc(m->param_floats, sizeof(float)), *stats = calloc(m->stat_floats, sizeof(float));
-    const struct im_tensor *t = named(m, "head.fc.weight");
+    const struct tr_param_tensor *t = named(m, "head.fc.weight");
     double squares = 0;
 
     (void)state;
-    im_model_init(m, 1, params, stats);
+    tr_model_init(m, 1, params, stats);
     for (size_t i = 0; i < t->count; i++)
         squares += (double)params[t->offset + i] * (double)params[t->offset + i];
     assert_true(fabs(sqrt(squares / (double)t->count) - 0.01) < 1e-4);
     assert_true(params[named(m, "head.fc.bias")->offset] == 0);
     free(params);
     free(stats);
-    im_model_free(m);
+    tr_model_free(m);
 }
 
 int main(void)

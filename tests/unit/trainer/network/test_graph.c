@@ -67,11 +67,11 @@ static void disjoint_lives_share_memory(void **state)
     assert_int_equal(bytes, 8192);
 }
 
-static struct im_network *make(const char *backend)
+static struct tr_network *make(const char *backend)
 {
-    struct im_network_config config = {
+    struct tr_network_config config = {
         .model = "resnet20",
-        .stem = IM_STEM_AUTO,
+        .stem = TR_STEM_AUTO,
         .classes = 4,
         .backend = backend,
         .threads = 1,
@@ -79,10 +79,10 @@ static struct im_network *make(const char *backend)
         .mean = {0.5f, 0.5f, 0.5f},
         .std = {0.25f, 0.25f, 0.25f},
     };
-    struct im_network *net = NULL;
+    struct tr_network *net = NULL;
     struct im_text text = {{0}};
 
-    assert_int_equal(im_network_new(&config, &net, &text), 0);
+    assert_int_equal(tr_network_new(&config, &net, &text), 0);
     return net;
 }
 
@@ -104,122 +104,122 @@ static void draw(uint8_t *pixels, int32_t *labels, int n, uint64_t item)
 
 static void reference_learns_separable_images(void **state)
 {
-    struct im_network *net = make("ref");
-    struct im_hyper hyper = {.lr = 0.05, .momentum = 0.9, .weight_decay = 1e-4};
+    struct tr_network *net = make("ref");
+    struct tr_hyper hyper = {.lr = 0.05, .momentum = 0.9, .weight_decay = 1e-4};
     uint8_t pixels[BATCH * SIZE * SIZE * 3];
     int32_t labels[BATCH];
-    struct im_batch batch = {.pixels = pixels, .labels = labels, .n = BATCH, .size = SIZE};
-    struct im_tally tally;
+    struct tr_batch batch = {.pixels = pixels, .labels = labels, .n = BATCH, .size = SIZE};
+    struct tr_tally tally;
     double first = 0, last = 0;
 
     (void)state;
     for (int step = 0; step < 16; step++) {
         draw(pixels, labels, BATCH, (uint64_t)step);
-        assert_int_equal(im_network_train_step(net, &batch, &hyper, 0, &tally, NULL), 0);
+        assert_int_equal(tr_network_train_step(net, &batch, &hyper, 0, &tally, NULL), 0);
         assert_int_equal(tally.valid, BATCH);
         first += step < 4 ? tally.loss_sum / BATCH / 4 : 0;
         last += step >= 12 ? tally.loss_sum / BATCH / 4 : 0;
     }
-    assert_int_equal(im_network_tracked(net), 16);
+    assert_int_equal(tr_network_tracked(net), 16);
     assert_true(first > 0.5);
     assert_true(last < first * 0.5);
-    im_network_free(net);
+    tr_network_free(net);
 }
 
 static void graphs_of_different_shapes_share_one_arena(void **state)
 {
-    struct im_network *net = make("ref");
-    struct im_network_bytes small, large;
+    struct tr_network *net = make("ref");
+    struct tr_network_bytes small, large;
 
     (void)state;
-    assert_int_equal(im_network_prepare(net, 4, 16, true, NULL), 0);
-    large = im_network_bytes(net);
-    assert_int_equal(im_network_prepare(net, 1, 8, true, NULL), 0);
-    assert_int_equal(im_network_prepare(net, 4, 16, false, NULL), 0);
-    small = im_network_bytes(net);
+    assert_int_equal(tr_network_prepare(net, 4, 16, true, NULL), 0);
+    large = tr_network_bytes(net);
+    assert_int_equal(tr_network_prepare(net, 1, 8, true, NULL), 0);
+    assert_int_equal(tr_network_prepare(net, 4, 16, false, NULL), 0);
+    small = tr_network_bytes(net);
     assert_int_equal(small.activations, large.activations);
-    assert_int_equal(im_network_prepare(net, 8, 16, true, NULL), 0);
-    assert_true(im_network_bytes(net).activations > large.activations);
-    im_network_free(net);
+    assert_int_equal(tr_network_prepare(net, 8, 16, true, NULL), 0);
+    assert_true(tr_network_bytes(net).activations > large.activations);
+    tr_network_free(net);
 }
 
 static void memory_is_counted_by_kind(void **state)
 {
-    const struct im_network_config config = {.model = "resnet20",
+    const struct tr_network_config config = {.model = "resnet20",
                                              .classes = 4,
                                              .backend = "ref",
                                              .threads = 1,
                                              .std = {1, 1, 1},
-                                             .optimizer = IM_OPTIMIZER_ADAMW,
+                                             .optimizer = TR_OPTIMIZER_ADAMW,
                                              .accumulates = true,
                                              .averages = true};
-    struct im_network *net = NULL;
-    struct im_network_bytes b;
+    struct tr_network *net = NULL;
+    struct tr_network_bytes b;
     size_t values;
 
     (void)state;
-    assert_int_equal(im_network_new(&config, &net, NULL), 0);
-    assert_int_equal(im_network_prepare(net, 4, 16, true, NULL), 0);
-    b = im_network_bytes(net);
-    values = im_network_model(net)->param_floats * sizeof(float);
+    assert_int_equal(tr_network_new(&config, &net, NULL), 0);
+    assert_int_equal(tr_network_prepare(net, 4, 16, true, NULL), 0);
+    b = tr_network_bytes(net);
+    values = tr_network_model(net)->param_floats * sizeof(float);
     assert_int_equal(b.parameters, values);
     assert_int_equal(b.gradients, 2 * values); /* of this batch, and the sum of those before */
     assert_int_equal(b.optimizer, 2 * values); /* both moments */
     assert_int_equal(b.averages, values + b.statistics / 2);
     assert_int_equal(b.arenas, b.parameters + b.gradients + b.optimizer + b.statistics + b.averages);
     assert_true(b.apart > b.activations);
-    im_network_free(net);
+    tr_network_free(net);
 }
 
 static void more_shapes_than_the_cache_holds_still_run(void **state)
 {
-    struct im_network *net = make("ref");
+    struct tr_network *net = make("ref");
     uint8_t pixels[2 * 40 * 40 * 3] = {0};
     int32_t labels[2] = {0, 1};
-    struct im_tally tally;
+    struct tr_tally tally;
 
     (void)state;
     for (int size = 8; size < 28; size++) {
-        struct im_batch batch = {.pixels = pixels, .labels = labels, .n = 1, .size = size};
+        struct tr_batch batch = {.pixels = pixels, .labels = labels, .n = 1, .size = size};
 
-        assert_int_equal(im_network_prepare(net, batch.n, batch.size, size % 2 == 0, NULL), 0);
+        assert_int_equal(tr_network_prepare(net, batch.n, batch.size, size % 2 == 0, NULL), 0);
     }
     {
-        struct im_batch last = {.pixels = pixels, .labels = labels, .n = 1, .size = 8};
+        struct tr_batch last = {.pixels = pixels, .labels = labels, .n = 1, .size = 8};
 
-        assert_int_equal(im_network_eval_step(net, &last, NULL, &tally, NULL), 0);
+        assert_int_equal(tr_network_eval_step(net, &last, NULL, &tally, NULL), 0);
     }
-    im_network_free(net);
+    tr_network_free(net);
 }
 
 static void evaluation_needs_less_memory_than_training(void **state)
 {
-    struct im_network *train = make("ref"), *eval = make("ref");
+    struct tr_network *train = make("ref"), *eval = make("ref");
 
     (void)state;
-    assert_int_equal(im_network_prepare(train, 4, 16, true, NULL), 0);
-    assert_int_equal(im_network_prepare(eval, 4, 16, false, NULL), 0);
-    assert_true(im_network_bytes(eval).activations * 4 < im_network_bytes(train).activations);
-    im_network_free(train);
-    im_network_free(eval);
+    assert_int_equal(tr_network_prepare(train, 4, 16, true, NULL), 0);
+    assert_int_equal(tr_network_prepare(eval, 4, 16, false, NULL), 0);
+    assert_true(tr_network_bytes(eval).activations * 4 < tr_network_bytes(train).activations);
+    tr_network_free(train);
+    tr_network_free(eval);
 }
 
 static void labels_out_of_range_are_refused(void **state)
 {
-    struct im_network *net = make("ref");
+    struct tr_network *net = make("ref");
     uint8_t pixels[2 * SIZE * SIZE * 3] = {0}, valid[2] = {1, 0};
     int32_t labels[2] = {0, 4};
-    struct im_batch batch = {.pixels = pixels, .labels = labels, .n = 2, .size = SIZE};
+    struct tr_batch batch = {.pixels = pixels, .labels = labels, .n = 2, .size = SIZE};
     struct im_text text = {{0}};
-    struct im_tally tally;
+    struct tr_tally tally;
 
     (void)state;
-    assert_int_equal(im_network_eval_step(net, &batch, NULL, &tally, &text), -EINVAL);
+    assert_int_equal(tr_network_eval_step(net, &batch, NULL, &tally, &text), -EINVAL);
     assert_non_null(strstr(text.s, "label 4"));
     batch.valid = valid;
-    assert_int_equal(im_network_eval_step(net, &batch, NULL, &tally, &text), 0);
+    assert_int_equal(tr_network_eval_step(net, &batch, NULL, &tally, &text), 0);
     assert_int_equal(tally.valid, 1);
-    im_network_free(net);
+    tr_network_free(net);
 }
 
 static void a_batch_too_large_is_refused_with_the_one_that_fits(void **state)
@@ -228,47 +228,47 @@ static void a_batch_too_large_is_refused_with_the_one_that_fits(void **state)
 
     (void)state;
     for (int i = 0; i < 2; i++) {
-        struct im_network_config config = {
+        struct tr_network_config config = {
             .model = "resnet20", .classes = 4, .backend = backends[i], .threads = 1, .std = {1, 1, 1}};
-        struct im_network *net = NULL;
+        struct tr_network *net = NULL;
         struct im_text text = {{0}};
 
-        assert_int_equal(im_network_new(&config, &net, NULL), 0);
-        assert_int_equal(im_network_prepare(net, 5, 16, true, NULL), 0);
-        config.memory_max = im_network_bytes(net).activations;
-        im_network_free(net);
-        assert_int_equal(im_network_new(&config, &net, NULL), 0);
-        assert_int_equal(im_network_prepare(net, 60000, 16, true, &text), -ENOMEM);
+        assert_int_equal(tr_network_new(&config, &net, NULL), 0);
+        assert_int_equal(tr_network_prepare(net, 5, 16, true, NULL), 0);
+        config.memory_max = tr_network_bytes(net).activations;
+        tr_network_free(net);
+        assert_int_equal(tr_network_new(&config, &net, NULL), 0);
+        assert_int_equal(tr_network_prepare(net, 60000, 16, true, &text), -ENOMEM);
         assert_non_null(strstr(text.s, "at batch 60000 of 16 x 16 pixels in training"));
         assert_non_null(strstr(text.s, "the largest batch that fits is 5"));
-        assert_int_equal(im_network_bytes(net).activations, 0);
-        assert_int_equal(im_network_prepare(net, 5, 16, true, &text), 0);
-        assert_int_equal(im_network_prepare(net, 6, 16, true, &text), -ENOMEM);
+        assert_int_equal(tr_network_bytes(net).activations, 0);
+        assert_int_equal(tr_network_prepare(net, 5, 16, true, &text), 0);
+        assert_int_equal(tr_network_prepare(net, 6, 16, true, &text), -ENOMEM);
         assert_non_null(strstr(text.s, "fits is 5"));
-        im_network_free(net);
+        tr_network_free(net);
     }
 }
 
 static void images_below_the_stride_are_refused(void **state)
 {
-    struct im_network_config config = {
+    struct tr_network_config config = {
         .model = "resnet18", .classes = 4, .backend = "ref", .threads = 1, .std = {1, 1, 1}};
-    struct im_network *net = NULL;
+    struct tr_network *net = NULL;
     struct im_text text = {{0}};
 
     (void)state;
-    assert_int_equal(im_network_new(&config, &net, &text), 0);
-    assert_int_equal(im_network_prepare(net, 1, 31, true, &text), -EINVAL);
+    assert_int_equal(tr_network_new(&config, &net, &text), 0);
+    assert_int_equal(tr_network_prepare(net, 1, 31, true, &text), -EINVAL);
     assert_non_null(strstr(text.s, "31 x 31"));
     assert_non_null(strstr(text.s, "--stem small"));
-    assert_int_equal(im_network_prepare(net, 1, 32, true, &text), 0);
-    im_network_free(net);
+    assert_int_equal(tr_network_prepare(net, 1, 32, true, &text), 0);
+    tr_network_free(net);
 }
 
 /* The loss of one image in a training step of a network that drops most of its blocks. */
 static double dropped_loss(uint64_t step, uint32_t first)
 {
-    struct im_network_config config = {.model = "resnet20",
+    struct tr_network_config config = {.model = "resnet20",
                                        .classes = 4,
                                        .drop_path_rate = 0.9,
                                        .backend = "ref",
@@ -277,16 +277,16 @@ static double dropped_loss(uint64_t step, uint32_t first)
                                        .std = {1, 1, 1}};
     uint8_t pixels[SIZE * SIZE * 3];
     int32_t label = 1;
-    struct im_batch batch = {
+    struct tr_batch batch = {
         .pixels = pixels, .labels = &label, .n = 1, .size = SIZE, .step = step, .first = first};
-    struct im_network *net = NULL;
-    struct im_tally tally;
+    struct tr_network *net = NULL;
+    struct tr_tally tally;
 
     for (size_t i = 0; i < sizeof(pixels); i++)
         pixels[i] = (uint8_t)(i * i * 31);
-    assert_int_equal(im_network_new(&config, &net, NULL), 0);
-    assert_int_equal(im_network_gradients(net, &batch, 0, 0, &tally, NULL), 0);
-    im_network_free(net);
+    assert_int_equal(tr_network_new(&config, &net, NULL), 0);
+    assert_int_equal(tr_network_gradients(net, &batch, 0, 0, &tally, NULL), 0);
+    tr_network_free(net);
     return tally.loss_sum;
 }
 
@@ -306,30 +306,30 @@ static void drop_path_draws_by_step_and_place(void **state)
 
 static void unknown_backend_is_refused(void **state)
 {
-    struct im_network_config config = {.model = "resnet20", .classes = 4, .backend = "tpu", .std = {1, 1, 1}};
-    struct im_network *net = NULL;
+    struct tr_network_config config = {.model = "resnet20", .classes = 4, .backend = "tpu", .std = {1, 1, 1}};
+    struct tr_network *net = NULL;
     struct im_text text = {{0}};
 
     (void)state;
-    assert_int_equal(im_network_new(&config, &net, &text), -ENOENT);
+    assert_int_equal(tr_network_new(&config, &net, &text), -ENOENT);
     assert_non_null(strstr(text.s, "tpu"));
 }
 
 static void written_parameters_are_read_back(void **state)
 {
-    struct im_network *net = make("ref");
-    size_t floats = im_network_floats(net, IM_ARENA_PARAMS);
+    struct tr_network *net = make("ref");
+    size_t floats = tr_network_floats(net, TR_ARENA_PARAMS);
     float *a = calloc(floats, sizeof(*a)), *b = calloc(floats, sizeof(*b));
 
     (void)state;
-    assert_int_equal(im_network_read(net, IM_ARENA_PARAMS, a), 0);
+    assert_int_equal(tr_network_read(net, TR_ARENA_PARAMS, a), 0);
     a[5] = 42;
-    assert_int_equal(im_network_write(net, IM_ARENA_PARAMS, a), 0);
-    assert_int_equal(im_network_read(net, IM_ARENA_PARAMS, b), 0);
+    assert_int_equal(tr_network_write(net, TR_ARENA_PARAMS, a), 0);
+    assert_int_equal(tr_network_read(net, TR_ARENA_PARAMS, b), 0);
     assert_memory_equal(a, b, floats * sizeof(*a));
     free(a);
     free(b);
-    im_network_free(net);
+    tr_network_free(net);
 }
 
 int main(void)

@@ -87,7 +87,7 @@ static void boxes_are_timms(void **state)
     (void)state;
     assert_non_null(file);
     while (fgets(line, sizeof(line), file)) {
-        struct im_mix mix;
+        struct tr_mix mix;
 
         if (sscanf(line, "box %d %lf %d %d %d %d %d %d %lf", &size, &lambda, &cy, &cx, &y0, &y1, &x0, &x1,
                    &corrected) != 9)
@@ -104,7 +104,7 @@ static void boxes_are_timms(void **state)
     assert_int_equal(compared, 45);
 }
 
-static struct im_mix draw_at(const struct tr_mix_config *c, uint64_t step)
+static struct tr_mix draw_at(const struct tr_mix_config *c, uint64_t step)
 {
     return tr_mix_draw(c, 3, step, 0, 32);
 }
@@ -117,8 +117,8 @@ static void both_share_the_batches_as_asked(void **state)
     (void)state;
     for (int i = 0; i < DRAWS; i++)
         kinds[draw_at(&c, (uint64_t)i).kind]++;
-    assert_true(abs(kinds[IM_MIX_NONE] - DRAWS / 4) < 4 * 62);
-    assert_true(abs(kinds[IM_MIX_CUT] - DRAWS * 3 / 10) < 4 * 65);
+    assert_true(abs(kinds[TR_MIX_NONE] - DRAWS / 4) < 4 * 62);
+    assert_true(abs(kinds[TR_MIX_CUT] - DRAWS * 3 / 10) < 4 * 65);
 }
 
 static void one_alone_mixes_every_batch(void **state)
@@ -129,12 +129,12 @@ static void one_alone_mixes_every_batch(void **state)
 
     (void)state;
     for (uint64_t i = 0; i < 300; i++) {
-        struct im_mix m = draw_at(&cut, i);
+        struct tr_mix m = draw_at(&cut, i);
 
-        assert_true(draw_at(&up, i).kind == IM_MIX_UP || draw_at(&up, i).kind == IM_MIX_NONE);
-        assert_int_equal(m.kind, IM_MIX_CUT);
+        assert_true(draw_at(&up, i).kind == TR_MIX_UP || draw_at(&up, i).kind == TR_MIX_NONE);
+        assert_int_equal(m.kind, TR_MIX_CUT);
         assert_true(m.y0 >= 0 && m.y0 <= m.y1 && m.y1 <= 32 && m.x0 >= 0 && m.x0 <= m.x1 && m.x1 <= 32);
-        assert_int_equal(draw_at(&none, i).kind, IM_MIX_NONE);
+        assert_int_equal(draw_at(&none, i).kind, TR_MIX_NONE);
     }
 }
 
