@@ -132,8 +132,8 @@ static int fill_place(struct augmenter *a, const struct im_place *at, const stru
     return 0;
 }
 
-/* Bytes that are not what the reader hashed have been overwritten by somebody: they are read again, a few
- * times. */
+/* Bytes that are not what the reader hashed have been overwritten by somebody: they are read again,
+ * a few times. */
 static int check_bytes(struct augmenter *a, const struct im_encoded *e)
 {
     struct im_run *run = a->child->run;
@@ -189,8 +189,8 @@ static int work(struct augmenter *a)
         if (leave)
             return leave;
         if (!im_encoded_take(child->run, child->plan, child->incarnation, &e)) {
-            /* READY cells whose batch is not free yet: the trainer is behind. None at all: the readers are.
-             */
+            /* READY cells whose batch is not free yet: the trainer is behind. None at all:
+             * the readers are. */
             im_stats_enter(child->stats,
                            im_encoded_count(child->run, IM_READY) ? IM_WAIT_OUTPUT : IM_WAIT_INPUT);
             im_event_wait(ready, seen, IM_WAIT_MAX_NS);

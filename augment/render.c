@@ -176,7 +176,7 @@ static int make_table(struct au_renderer *r, struct au_buffer *memory, const str
 
     if (au_buffer_reserve(memory, bytes) < 0)
         return im_fail(text, -ENOMEM, "no memory for %zu bytes of filter tables", bytes);
-    imk_taps_fill_part(taps, axis, part->from, part->span, &r->ops, memory->data);
+    imk_taps_fill(taps, axis, part->from, part->span, &r->ops, memory->data);
     return 0;
 }
 

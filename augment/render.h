@@ -13,8 +13,8 @@
 
 struct au_renderer;
 
-/* One per thread. cpu_flags: what the pixel kernels may use (imk_cpu_flags() for all that there is). 0 or
- * -ENOMEM. */
+/* One per thread. cpu_flags: what the pixel kernels may use (imk_cpu_flags() for all that there is).
+ * 0 or -ENOMEM. */
 int au_renderer_new(struct au_renderer **ret, const struct au_limits *limits, unsigned cpu_flags);
 void au_renderer_free(struct au_renderer **renderer);
 

@@ -90,8 +90,8 @@ static const int harmless[] = {
     SCMP_SYS(exit_group),
 };
 
-/* What the sanitizers' run time does on its own: threads and ptrace of the leak check, links of /proc for
- * reports. */
+/* What the sanitizers' run time does on its own: threads and ptrace of the leak check, links of
+ * /proc for reports. */
 static const int sanitizer_needs[] = {
     SCMP_SYS(clone),      SCMP_SYS(clone3),     SCMP_SYS(ptrace),
     SCMP_SYS(wait4),      SCMP_SYS(prctl),      SCMP_SYS(arch_prctl),
@@ -109,8 +109,8 @@ struct condition {
     uint64_t mask, value;
 };
 
-/* Flags of open(2) that change a file or make one. O_TMPFILE includes O_DIRECTORY, which alone is harmless.
- */
+/* Flags of open(2) that change a file or make one. O_TMPFILE includes O_DIRECTORY, which
+ * alone is harmless. */
 #define OPEN_WRITES ((uint64_t)(O_ACCMODE | O_CREAT | O_TRUNC | (O_TMPFILE & ~O_DIRECTORY)))
 
 static int allow_all(scmp_filter_ctx filter, const int *calls, size_t n)

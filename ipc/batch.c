@@ -53,8 +53,8 @@ void im_batch_free(struct im_run *run, uint32_t rank, uint64_t batch)
 {
     uint64_t next = batch + run->geometry.batches;
 
-    /* B3 release: we have read the batch. Every place, used by this batch or not: the next one may be longer.
-     */
+    /* B3 release: we have read the batch. Every place, used by this batch or not: the next one
+     * may be longer. */
     for (uint32_t place = 0; place < run->geometry.batch_size_max; place++) {
         atomic_store_explicit(im_run_batch_word(run, rank, batch, place), im_word(IM_EMPTY, 0, next),
                               memory_order_release);

@@ -1,8 +1,8 @@
 /* ipc/ctl.h over libzmq: the only file that includes its header.
  *
- * A context and a socket per object, used by one thread. The process that opens one must not fork afterwards:
- * contexts do not survive it. Messages are bounded (IM_CTL_MESSAGE_MAX), the queues short, LINGER never
- * unbounded. */
+ * A context and a socket per object, used by one thread. The process that opens one must not fork
+ * afterwards: contexts do not survive it. Messages are bounded (IM_CTL_MESSAGE_MAX), the queues short,
+ * LINGER never unbounded. */
 #include "ipc/ctl.h"
 
 #include <errno.h>

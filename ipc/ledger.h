@@ -1,9 +1,9 @@
 /* The ledger: proof that each sample of a pass was delivered exactly once. Written by trainers as they
  * consume, read by all.
  *
- * A pass (phase) stamps each sample that it consumes with its number; a stamp that is already there is a
- * duplicate. When the count is the pass's number of samples and there was no duplicate, each was there once.
- */
+ * A pass (phase) stamps each sample that it consumes with its number; a stamp that is already there
+ * is a duplicate. When the count is the pass's number of samples and there was no duplicate, each
+ * was there once. */
 #ifndef IPC_LEDGER_H
 #define IPC_LEDGER_H
 

@@ -175,11 +175,6 @@ uint64_t im_plan_first_ticket(const struct im_plan *plan, uint64_t batch)
     return phase->first_ticket + (batch - phase->first_batch) * phase->batch_size * plan->ranks;
 }
 
-uint64_t im_plan_ticket(const struct im_plan *plan, uint64_t batch, uint32_t rank, uint32_t place)
-{
-    return im_plan_first_ticket(plan, batch) + (uint64_t)place * plan->ranks + rank;
-}
-
 uint32_t im_plan_step_count(const struct im_plan *plan, uint64_t batch)
 {
     const struct im_phase *phase = im_plan_phase_of_batch(plan, batch);

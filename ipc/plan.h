@@ -66,9 +66,6 @@ const struct im_phase *im_plan_phase_of_batch(const struct im_plan *plan, uint64
 /* 0, or -ERANGE when the ticket is past the end of the run. */
 int im_plan_place(const struct im_plan *plan, uint64_t ticket, struct im_place *ret);
 
-/* The ticket at (batch, rank, place); the place must be below im_plan_batch_count(). */
-uint64_t im_plan_ticket(const struct im_plan *plan, uint64_t batch, uint32_t rank, uint32_t place);
-
 /* First ticket of a batch; the run's ticket count for a batch past the end. */
 uint64_t im_plan_first_ticket(const struct im_plan *plan, uint64_t batch);
 

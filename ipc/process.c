@@ -22,8 +22,8 @@ uint32_t im_process_announce(struct im_run *run, enum im_role role, uint32_t ind
 
     if (incarnation == 0 || incarnation > IM_OWNER_MAX)
         return 0;
-    /* One writer. Counted before it is given out: a death in between wastes a number and never repeats one.
-     */
+    /* One writer. Counted before it is given out: a death in between wastes a number and
+     * never repeats one. */
     atomic_store_explicit(&run->control->next_incarnation, incarnation + 1, memory_order_relaxed);
     p->role = role;
     p->index = index;
@@ -67,8 +67,8 @@ int im_process_enter(struct im_run *run, uint32_t slot, uint32_t incarnation)
     uint64_t word = entry_word(IM_PROCESS_SPAWN, incarnation);
 
     IM_FAULT("process.enter.before");
-    /* P2. Nothing is written before it: a child that comes too late would write into its successor's entry.
-     */
+    /* P2. Nothing is written before it: a child that comes too late would write into
+     * its successor's entry. */
     if (!atomic_compare_exchange_strong_explicit(&p->state, &word, entry_word(IM_PROCESS_RUN, incarnation),
                                                  memory_order_acq_rel, memory_order_relaxed))
         return -ESTALE;

@@ -8,12 +8,12 @@
  * reused), or 0 when 2^24 - 1 of them are used up. (P1) */
 uint32_t im_process_announce(struct im_run *run, enum im_role role, uint32_t index);
 
-/* Child: SPAWN(incarnation) -> RUN, with its pid. 0 or -ESTALE: somebody else has been started in our place.
- * (P2) */
+/* Child: SPAWN(incarnation) -> RUN, with its pid. 0 or -ESTALE: somebody else has been started in
+ * our place. (P2) */
 int im_process_enter(struct im_run *run, uint32_t slot, uint32_t incarnation);
 
-/* Supervisor: marks the process dead; then reclaims its cells; then im_process_clear(). 0 or -ESTALE. (P3,
- * P4) */
+/* Supervisor: marks the process dead; then reclaims its cells; then im_process_clear(). 0 or
+ * -ESTALE. (P3, P4) */
 int im_process_mark_dead(struct im_run *run, uint32_t slot, uint32_t incarnation);
 void im_process_clear(struct im_run *run, uint32_t slot);
 
@@ -23,8 +23,8 @@ uint32_t im_process_incarnation(const struct im_run *run, uint32_t slot);
 /* Is this incarnation still the one that the table knows as running? */
 bool im_process_is_current(const struct im_run *run, uint32_t slot, uint32_t incarnation);
 
-/* Start time of a process in clock ticks since boot (/proc/PID/stat field 22); 0 when there is no such
- * process. */
+/* Start time of a process in clock ticks since boot (/proc/PID/stat field 22); 0 when there is
+ * no such process. */
 uint64_t im_process_start_time(int32_t pid);
 
 #endif

@@ -27,8 +27,8 @@ static void return_samples(struct im_run *run, uint32_t owner, struct im_reclaim
     }
 }
 
-/* Was the sample of this ticket committed? Its place says DONE of its batch, or already belongs to a later
- * batch. */
+/* Was the sample of this ticket committed? Its place says DONE of its batch, or already belongs to
+ * a later batch. */
 static bool is_committed(const struct im_run *run, const struct im_plan *plan, uint64_t ticket)
 {
     struct im_place at;

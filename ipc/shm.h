@@ -13,10 +13,10 @@ struct im_segment {
     uint64_t bytes;
 };
 
-/* Makes a zeroed segment of `bytes` whose pages are all reserved: POSIX shared memory under a name that is
- * gone before this returns, or a sealed memfd where /dev/shm is too small for it. `what` names the segment in
- * messages. Errors: -ENOSPC / -ENOMEM with the bytes needed and the bytes there are. The caller owns the
- * result. */
+/* Makes a zeroed segment of `bytes` whose pages are all reserved: POSIX shared memory under a name that
+ * is gone before this returns, or a sealed memfd where /dev/shm is too small for it. `what` names the
+ * segment in messages. Errors: -ENOSPC / -ENOMEM with the bytes needed and the bytes there are. The
+ * caller owns the result. */
 int im_segment_create(const char *what, uint64_t bytes, struct im_segment *ret, struct im_text *text);
 
 /* An empty segment, for one who will know its size later than it must be handed on: a memfd. Its descriptor

@@ -43,8 +43,8 @@ static bool header_is_ours(const struct im_snapshot_header *h)
     return h->magic == MAGIC && h->abi_version == IM_ABI_VERSION && h->header_bytes == sizeof *h;
 }
 
-/* Until there is a first snapshot nobody reads the header, and it may be a killed predecessor's half of one.
- */
+/* Until there is a first snapshot nobody reads the header, and it may be a killed predecessor's
+ * half of one. */
 static int enter_header(struct im_snapshot_header *h, struct im_text *text)
 {
     if (atomic_load_explicit(&h->sequence, memory_order_acquire) != 0)

@@ -48,8 +48,8 @@ void im_stats_gauge(struct im_stats *s, enum im_gauge gauge, double value)
     atomic_store_explicit(&s->gauge[gauge], bits, memory_order_relaxed);
 }
 
-/* Finished time by activity and the unfinished one, from between two changes. False: they changed while we
- * read. */
+/* Finished time by activity and the unfinished one, from between two changes. False: they changed
+ * while we read. */
 static bool read_times(const struct im_stats *s, im_ns now, uint64_t *ret_time_ns)
 {
     im_ns since = atomic_load_explicit(&s->since_ns, memory_order_acquire);

@@ -38,9 +38,9 @@ struct imk_taps {
     uint32_t stride;     /* a multiple of 4 */
     uint32_t *start, *n; /* [count] */
     int32_t *weight;     /* [count][stride] */
-    uint32_t
-        *halves; /* [count][stride / 2][2]: the same, two weights at a time, for 16-bit multiplies: the low
-                 * IMK_LOW_BITS of both (the first in bits 0-15, the second in 16-31), then their high bits */
+    /* [count][stride / 2][2]: the same, two weights at a time, for 16-bit multiplies: the low IMK_LOW_BITS of
+     * both (the first in bits 0-15, the second in 16-31), then their high bits. */
+    uint32_t *halves;
 };
 
 /* Fraction bits of a weight: Pillow's PRECISION_BITS, 32 - 8 - 2. */
@@ -85,17 +85,13 @@ struct imk_image_ops {
     void (*mirror_rgb)(unsigned char *dst, const unsigned char *src, size_t n);
 };
 
-/* Fills the table of Pillow's bilinear filter (precompute_coeffs and normalize_coeffs_8bpc of Resample.c: a
- * triangle of half-width max(1, in / out)). `memory` holds imk_taps_bytes(), is aligned to 8 and stays the
- * caller's. */
-void imk_taps_fill(struct imk_taps *taps, const struct imk_axis *axis, const struct imk_image_ops *ops,
-                   void *memory);
-
-/* The same where the output shows [from, from + span) of the source positions, 0 <= from, from + span <= in,
- * and not all of them to their edges: a crop of pixels that are larger than those it was measured in. 0 <
- * span. */
-void imk_taps_fill_part(struct imk_taps *taps, const struct imk_axis *axis, double from, double span,
-                        const struct imk_image_ops *ops, void *memory);
+/* Fills the table of Pillow's bilinear filter (precompute_coeffs and normalize_coeffs_8bpc of Resample.c:
+ * a triangle of half-width max(1, in / out)). The output shows [from, from + span) of the source
+ * positions: 0 and `in` where it shows all of them, else 0 <= from, 0 < span, from + span <= in, a crop of
+ * pixels that are larger than those it was measured in. `memory` holds imk_taps_bytes(), is aligned to 8
+ * and stays the caller's. */
+void imk_taps_fill(struct imk_taps *taps, const struct imk_axis *axis, double from, double span,
+                   const struct imk_image_ops *ops, void *memory);
 
 /* CPU features that versions ask for. */
 enum imk_cpu {

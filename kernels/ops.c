@@ -45,19 +45,9 @@ uint64_t imk_luma_sum(const struct imk_ops *ops, const struct imk_image *image)
     return sum;
 }
 
-void imk_contrast(const struct imk_ops *ops, const struct imk_image *image, unsigned mean, double factor)
-{
-    ops->steps(image, &(struct imk_step){IMK_STEP_BLEND, (unsigned char)mean, (float)factor}, 1, NULL);
-}
-
 void imk_saturation(const struct imk_ops *ops, const struct imk_image *image, double factor)
 {
     ops->steps(image, &(struct imk_step){IMK_STEP_SATURATION, 0, (float)factor}, 1, NULL);
-}
-
-void imk_hue(const struct imk_ops *ops, const struct imk_image *image, unsigned char shift)
-{
-    ops->steps(image, &(struct imk_step){IMK_STEP_HUE, shift, 0}, 1, NULL);
 }
 
 /* The step that a jitter's choice is, but for contrast's mean. */

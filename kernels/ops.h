@@ -15,10 +15,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Interleaved RGB, 3 bytes a pixel, rows `stride` bytes apart, stride >= 3 * width. The pixels belong to the
- * caller. 1 <= width, height <= IMK_SIDE_MAX. Functions whose image is const-qualified and called `src` only
- * read its pixels; `image` is changed in place. Bytes between rows are neither read for results nor written.
- */
+/* Interleaved RGB, 3 bytes a pixel, rows `stride` bytes apart, stride >= 3 * width. The pixels belong to
+ * the caller. 1 <= width, height <= IMK_SIDE_MAX. Functions whose image is const-qualified and called
+ * `src` only read its pixels; `image` is changed in place. Bytes between rows are neither read for
+ * results nor written. */
 struct imk_image {
     unsigned char *pixels;
     uint32_t width, height;
@@ -49,9 +49,9 @@ struct imk_affine {
 
 /* The four below set `m` and leave the rest.
  *
- * albumentations <= 1.4.0 ShiftScaleRotate: OpenCV's getRotationMatrix2D about (w / 2 - 0.5, h / 2 - 0.5),
- * counter-clockwise, then a shift by (dx * w, dy * h), inverted as warpAffine does. scale > 0. For
- * affine_opencv. */
+ * albumentations <= 1.4.0 ShiftScaleRotate: OpenCV's getRotationMatrix2D about (w / 2 - 0.5, h / 2
+ * - 0.5), counter-clockwise, then a shift by (dx * w, dy * h), inverted as warpAffine does. scale >
+ * 0. For affine_opencv. */
 void imk_affine_shift_scale_rotate(struct imk_affine *a, uint32_t width, uint32_t height, double degrees,
                                    double scale, double dx, double dy);
 
@@ -102,9 +102,7 @@ void imk_histogram_map(struct imk_histogram *dst, const struct imk_histogram *sr
 /* int(mean + 0.5), from the sum that imk_luma_sum() gives. */
 unsigned imk_luma_mean(uint64_t sum, uint32_t width, uint32_t height);
 
-/* torchvision's hue factor, -0.5 .. 0.5 of a turn, to the shift that imk_hue() takes: uint8(int(factor *
- * 255)).
- */
+/* torchvision's hue factor, -0.5 .. 0.5 of a turn, to the shift of IMK_STEP_HUE: uint8(int(factor * 255)). */
 unsigned char imk_hue_shift(double factor);
 
 /* Bytes of scratch that `sharpness` takes: two rows. */
@@ -115,7 +113,9 @@ size_t imk_sharpness_bytes(uint32_t width);
 enum imk_step_kind {
     IMK_STEP_BLEND,      /* with a constant: `value` + factor * (v - value); contrast, or brightness with 0 */
     IMK_STEP_SATURATION, /* L + factor * (v - L) */
-    IMK_STEP_HUE,        /* H + `value` modulo 256 */
+    /* To Pillow's 8-bit HSV, H + `value` modulo 256, and back. Not the identity for 0: the way
+     * through HSV rounds. */
+    IMK_STEP_HUE,
 };
 
 /* One step of a pass over the pixels. Results are truncated and clipped to 8 bits after each, as Pillow's
@@ -168,16 +168,8 @@ void imk_ops_init(struct imk_ops *ops, unsigned cpu_flags);
 /* The sum over all pixels of Pillow's L: (19595 R + 38470 G + 7471 B + 2^15) >> 16. */
 uint64_t imk_luma_sum(const struct imk_ops *ops, const struct imk_image *image);
 
-/* ImageEnhance.Contrast about a known mean; mean 0 gives Brightness. The same as the table would, by
- * arithmetic, which is faster for one operation. */
-void imk_contrast(const struct imk_ops *ops, const struct imk_image *image, unsigned mean, double factor);
-
 /* ImageEnhance.Color: blend with L. */
 void imk_saturation(const struct imk_ops *ops, const struct imk_image *image, double factor);
-
-/* To Pillow's 8-bit HSV, H + shift modulo 256, and back. Not the identity for shift 0: the way through HSV
- * rounds. */
-void imk_hue(const struct imk_ops *ops, const struct imk_image *image, unsigned char shift);
 
 /* ---- Several at once ---- */
 

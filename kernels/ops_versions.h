@@ -30,8 +30,8 @@ enum imk_pillow_way { IMK_PILLOW_BILINEAR, IMK_PILLOW_SCALE, IMK_PILLOW_FIXED, I
 
 enum imk_pillow_way imk_pillow_way(const struct imk_image *dst, const struct imk_affine *affine);
 
-/* COORD of Geometry.c, for positions of any size: the pixel at a position, -1 or IMK_SIDE_MAX for those far
- * off. */
+/* COORD of Geometry.c, for positions of any size: the pixel at a position, -1 or IMK_SIDE_MAX for
+ * those far off. */
 int32_t imk_pillow_whole(double position);
 
 /* Coefficients and origin of IMK_PILLOW_FIXED, in units of 2^-16: x = origin[0] + column * step[0] + row *

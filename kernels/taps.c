@@ -91,14 +91,8 @@ static void fill_position(struct imk_taps *taps, uint32_t i, struct imk_window w
         taps->end = w.start + w.n;
 }
 
-void imk_taps_fill(struct imk_taps *taps, const struct imk_axis *axis, const struct imk_image_ops *ops,
-                   void *memory)
-{
-    imk_taps_fill_part(taps, axis, 0.0, (double)axis->in, ops, memory);
-}
-
-void imk_taps_fill_part(struct imk_taps *taps, const struct imk_axis *axis, double from, double span,
-                        const struct imk_image_ops *ops, void *memory)
+void imk_taps_fill(struct imk_taps *taps, const struct imk_axis *axis, double from, double span,
+                   const struct imk_image_ops *ops, void *memory)
 {
     uint32_t count = axis->count;
     double scale = span / (double)axis->out, support = filter_support(span, axis);

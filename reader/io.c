@@ -18,19 +18,6 @@ struct rd_io {
     unsigned depth, in_flight;
 };
 
-const char *rd_io_kind_name(enum rd_io_kind kind)
-{
-    return kind == RD_IO_URING ? "uring" : kind == RD_IO_PREAD ? "pread" : "auto";
-}
-
-int rd_io_kind_from_name(const char *name, struct im_text *text)
-{
-    for (int kind = RD_IO_AUTO; kind <= RD_IO_PREAD; kind++)
-        if (strcmp(name, rd_io_kind_name((enum rd_io_kind)kind)) == 0)
-            return kind;
-    return im_fail(text, -EINVAL, "there is no I/O engine '%.100s': use auto, uring or pread", name);
-}
-
 static int open_engine(struct rd_io *io, enum rd_io_kind kind, const struct rd_io_options *options,
                        struct im_text *text)
 {

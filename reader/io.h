@@ -47,10 +47,6 @@ int rd_io_open(const struct rd_io_options *options, struct rd_io **ret_io, struc
                struct im_text *text);
 enum rd_io_kind rd_io_kind(const struct rd_io *io); /* URING or PREAD */
 
-/* "auto", "uring", "pread"; from a name: the kind, or -EINVAL with a sentence. */
-const char *rd_io_kind_name(enum rd_io_kind kind);
-int rd_io_kind_from_name(const char *name, struct im_text *text);
-
 /* Takes a request; it may start only with the next reap. -EBUSY: depth are in flight; -ENAMETOOLONG. */
 int rd_io_submit(struct rd_io *io, const struct rd_io_request *request);
 

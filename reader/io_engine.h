@@ -19,8 +19,8 @@ extern const struct rd_io_engine rd_io_pread;
 /* How files are opened: without waiting for a pipe's other end, and without becoming anyone's terminal. */
 #define RD_IO_OPEN_FLAGS (O_RDONLY | O_NONBLOCK | O_NOCTTY)
 
-/* Reads one file with plain system calls: what both engines mean by a result. Fills bytes, too_large,
- * file_bytes. */
+/* Reads one file with plain system calls: what both engines mean by a result. Fills
+ * bytes, too_large, file_bytes. */
 void rd_io_read_file(int root_fd, const char *path, void *buffer, uint32_t capacity,
                      struct rd_io_result *result);
 

@@ -4,8 +4,8 @@
 
 #include "ipc/child.h"
 
-/* Works until the run asks to leave. Returns the exit status to leave with, or a negative errno with a
- * sentence. */
+/* Works until the run asks to leave. Returns the exit status to leave with, or a negative errno
+ * with a sentence. */
 int rd_run(struct im_child *child, struct im_text *text);
 
 #endif

@@ -1,5 +1,5 @@
-/* The supervisor's side of the process table: which processes it has asked for, which live, what a death
- * means. */
+/* The supervisor's side of the process table: which processes it has asked for, which live, what
+ * a death means. */
 #ifndef SUPERVISOR_CHILDREN_H
 #define SUPERVISOR_CHILDREN_H
 

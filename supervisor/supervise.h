@@ -1,5 +1,5 @@
-/* The supervisor process: `imsuper supervise`, started by the warden with its descriptors in place
- * (ipc/run.h). */
+/* The supervisor process: `imsuper supervise`, started by the warden with its descriptors
+ * in place (ipc/run.h). */
 #ifndef SUPERVISOR_SUPERVISE_H
 #define SUPERVISOR_SUPERVISE_H
 

@@ -45,12 +45,12 @@ struct tr_summary {
  * -EBADMSG when summary.csv has another header. */
 int tr_metrics_open(struct tr_metrics *m, const char *directory, uint64_t step, uint32_t epoch,
                     struct im_text *text);
-bool tr_metrics_is_new(
-    const struct tr_metrics *m);             /* no line has been written, by earlier processes neither */
+/* No line has been written, by earlier processes neither. */
+bool tr_metrics_is_new(const struct tr_metrics *m);
 void tr_metrics_close(struct tr_metrics *m); /* accepts a closed one */
 
-/* Appends an object; it must hold an integer "step", or be the config event: -EINVAL. Negative errno with a
- * sentence. */
+/* Appends an object; it must hold an integer "step", or be the config event: -EINVAL. Negative errno
+ * with a sentence. */
 int tr_metrics_line(struct tr_metrics *m, const struct im_json *object, struct im_text *text);
 int tr_metrics_summary(struct tr_metrics *m, const struct tr_summary *summary, struct im_text *text);
 

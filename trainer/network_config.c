@@ -1,16 +1,34 @@
 /* The one place that turns options into a network's description. */
 #include "trainer/network_config.h"
 
+#include <assert.h>
 #include <errno.h>
 
 #include "ipc/base/err.h"
 
+/* The lists of the configuration have the rows of the model's enums and no more. */
+#define ROW(constant, word) +1
+static_assert((0 IM_STEMS(ROW)) == TR_STEM_SMALL + 1 && (0 IM_HEADS(ROW)) == TR_HEAD_CONV + 1 &&
+                  (0 IM_BLURPOOLS(ROW)) == TR_BLURPOOL_FFCV + 1 && (0 IM_AMPS(ROW)) == TR_PRECISION_FP16 + 1,
+              "a row that the model lacks");
+static_assert((int)TR_STEM_AUTO == IM_CONF_STEM_AUTO && (int)TR_STEM_IMAGENET == IM_CONF_STEM_IMAGENET &&
+                  (int)TR_STEM_SMALL == IM_CONF_STEM_SMALL,
+              "one list of stems");
+static_assert((int)TR_HEAD_AUTO == IM_CONF_HEAD_AUTO && (int)TR_HEAD_FC == IM_CONF_HEAD_FC &&
+                  (int)TR_HEAD_CONV == IM_CONF_HEAD_CONV,
+              "one list of heads");
+static_assert((int)TR_BLURPOOL_NONE == IM_CONF_BLURPOOL_NONE &&
+                  (int)TR_BLURPOOL_ZHANG == IM_CONF_BLURPOOL_ZHANG &&
+                  (int)TR_BLURPOOL_FFCV == IM_CONF_BLURPOOL_FFCV,
+              "one list of blurs");
+/* open.c casts it too. */
+static_assert((int)TR_PRECISION_FP32 == IM_AMP_NONE && (int)TR_PRECISION_BF16 == IM_AMP_BF16 &&
+                  (int)TR_PRECISION_FP16 == IM_AMP_FP16,
+              "one list of number types");
+
 int tr_network_configure(const struct im_conf *conf, int classes, struct tr_network_config *ret,
                          struct im_text *text)
 {
-    static const enum tr_precision precisions[] = {[IM_AMP_NONE] = TR_PRECISION_FP32,
-                                                   [IM_AMP_BF16] = TR_PRECISION_BF16,
-                                                   [IM_AMP_FP16] = TR_PRECISION_FP16};
     double mean[3], std[3];
 
     *ret = (struct tr_network_config){
@@ -25,7 +43,7 @@ int tr_network_configure(const struct im_conf *conf, int classes, struct tr_netw
             conf->backend == IM_BACKEND_AUTO ? "onednn" : im_conf_choice(IM_KEY_backend, conf->backend),
         .threads = (int)conf->trainer_threads,
         .seed = conf->seed,
-        .precision = precisions[conf->amp],
+        .precision = (enum tr_precision)conf->amp,
         .device = {.deterministic = conf->deterministic, .tf32 = conf->tf32},
     };
     if (im_conf_triplet(conf->mean, mean) < 0 || im_conf_triplet(conf->std, std) < 0)

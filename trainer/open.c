@@ -66,8 +66,8 @@ static int open_schedule(struct tr_trainer *t, struct im_text *text)
     return err;
 }
 
-/* Finds where the run stands, and says so at once: the data plane can start on it while the network is being
- * built. */
+/* Finds where the run stands, and says so at once: the data plane can start on it while the network
+ * is being built. */
 static int find_position(struct tr_trainer *t, struct tr_resume *ret_from, struct im_text *text)
 {
     const struct im_conf *conf = t->child->conf;
@@ -176,8 +176,8 @@ static int watch_gpu(struct tr_trainer *t, struct im_text *text)
     return tr_telemetry_open(t->child->stats, facts.uuid, TR_TELEMETRY_INTERVAL_NS, &t->telemetry);
 }
 
-/* A device fetches batches from the ring by itself. Where the kernel or the driver refuses, they are copied
- * first. */
+/* A device fetches batches from the ring by itself. Where the kernel or the driver refuses, they
+ * are copied first. */
 static void lock_ring(struct tr_trainer *t)
 {
     const struct im_segment *ring = &t->child->run->batch_segment[t->child->index];

@@ -64,8 +64,8 @@ int tr_ranks_await_leader(struct im_child *child)
     return child->index == 0 ? 0 : im_peers_await_position(child, 0);
 }
 
-/* Room for [count] floats of this rank, to be filled in and gathered; it grows to the widest layer and stays.
- */
+/* Room for [count] floats of this rank, to be filled in and gathered; it grows to the widest
+ * layer and stays. */
 static float *room_for(struct tr_ranks *t, size_t count)
 {
     size_t others = count * t->child->plan->ranks;
@@ -339,8 +339,8 @@ static bool is_same(const double *a, const double *b, int kind)
     return a[2 * kind] == b[2 * kind] && a[2 * kind + 1] == b[2 * kind + 1];
 }
 
-/* The first rank whose state of this kind is not that of most ranks (of rank 0 where two are as many); -1:
- * none. */
+/* The first rank whose state of this kind is not that of most ranks (of rank 0 where two are as
+ * many); -1: none. */
 static int odd_one(double (*all)[IM_PEER_VALUES], int ranks, int kind)
 {
     int most = 0, most_count = 0;

@@ -58,8 +58,8 @@ struct tr_agreement {
 };
 int tr_ranks_agree(struct tr_ranks *t, struct tr_agreement *a);
 
-/* The error of a step of the network with bn_sync: where a collective was its cause, what follows from that.
- */
+/* The error of a step of the network with bn_sync: where a collective was its cause, what
+ * follows from that. */
 int tr_ranks_judge(struct tr_ranks *t, int err, struct im_text *text);
 
 /* Sums over the ranks, in one order, the same bits everywhere. */
@@ -71,9 +71,9 @@ int tr_ranks_share_statistics(struct tr_ranks *t, struct tr_network *net, struct
 
 /* Whether all ranks hold the same: parameters, the optimiser's state and averages at any time, statistics
  * while no step has followed tr_ranks_share_statistics(). -EIO with a sentence that names the rank which
- * differs from most others: its memory, or what adds up over the ranks, is at fault, and nothing it computed
- * since the last time is to be trusted. All ranks call it, and all get the same answer. `step` is for the
- * sentence. */
+ * differs from most others: its memory, or what adds up over the ranks, is at fault, and nothing it
+ * computed since the last time is to be trusted. All ranks call it, and all get the same answer. `step` is
+ * for the sentence. */
 int tr_ranks_compare(struct tr_ranks *t, struct tr_state *state, uint64_t step, struct im_text *text);
 
 /* Waits until all ranks are here. */

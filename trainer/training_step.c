@@ -2,9 +2,9 @@
  * its end: norm of the whole gradient, step of the optimiser with one factor that undoes the scale, divides
  * by the window's samples and clips; averages; the scale's own step.
  *
- * The sum of squares tells whether any gradient is not finite (backend.h), so that no other pass is needed.
- * Weight decay, moments and averages stay untouched in a skipped step, as torch.amp.GradScaler leaves them.
- */
+ * The sum of squares tells whether any gradient is not finite (backend.h), so that no other pass is
+ * needed. Weight decay, moments and averages stay untouched in a skipped step, as
+ * torch.amp.GradScaler leaves them. */
 #include "trainer/training_step.h"
 
 #include <errno.h>

@@ -61,9 +61,9 @@ void au_decoder_free(struct au_decoder **decoder);
 int au_decoder_open(struct au_decoder *decoder, const void *bytes, size_t n, struct au_image *ret,
                     struct im_text *text);
 
-/* Decodes the pixels of `box`, which must lie within the image just opened, once for each open. They equal
- * those of a decode of the whole image, bit for bit. The pixels stay the decoder's and valid until its next
- * call. */
+/* Decodes the pixels of `box`, which must lie within the image just opened, once for each open. They
+ * equal those of a decode of the whole image, bit for bit. The pixels stay the decoder's and valid until
+ * its next call. */
 int au_decoder_region(struct au_decoder *decoder, const struct imk_box *box, struct au_pixels *ret,
                       struct im_text *text);
 

@@ -18,8 +18,8 @@ struct au_input {
 /* Checks a header's width and height against the limits: 0 or IM_VERDICT_TOO_LARGE. */
 int au_input_check_size(const struct au_input *input, uint32_t width, uint32_t height, struct im_text *text);
 
-/* Makes room for rows of `row_bytes` bytes and the slack after them: 0, IM_VERDICT_MEMORY_LIMIT or -ENOMEM.
- */
+/* Makes room for rows of `row_bytes` bytes and the slack after them: 0,
+ * IM_VERDICT_MEMORY_LIMIT or -ENOMEM. */
 int au_input_reserve(struct au_input *input, size_t row_bytes, uint32_t rows, struct im_text *text);
 
 struct au_jpeg;

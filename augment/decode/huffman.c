@@ -193,8 +193,8 @@ static inline __attribute__((always_inline)) bool can_look_up(const struct reade
     return r->bits >= LOOK_UP_BITS;
 }
 
-/* Two codes are sure to be in a window just refilled, four nearly so. They are taken four at a time from one
- * refill. */
+/* Two codes are sure to be in a window just refilled, four nearly so. They are taken four at a time
+ * from one refill. */
 static inline __attribute__((always_inline)) void decode_ac(struct reader *r,
                                                             const struct au_huffman_table *t, int16_t *block)
 {

@@ -1,8 +1,8 @@
 /* Codes from counts (ITU-T T.81 annex C): counted up within a length, doubled from one length to the next.
  *
- * Most files have tables of their own (of 200 ImageNet files 196 do), so making them is part of each image's
- * cost: some 5 us for the entries and 30 us for the strides, which are made only when there is something to
- * skip. */
+ * Most files have tables of their own (of 200 ImageNet files 196 do), so making them is part of each
+ * image's cost: some 5 us for the entries and 30 us for the strides, which are made only when there is
+ * something to skip. */
 #include "augment/decode/huffman_table.h"
 
 #include "augment/decode/huffman.h"

@@ -339,8 +339,8 @@ static void keep_columns(struct au_jpeg *j, uint32_t left, uint32_t width)
     au_huffman_keep(j->huffman, left / mcu, (left + width - 1) / mcu);
 }
 
-/* Crops to the iMCU columns of the box and one more on each side. Returns the first column that will come
- * out. */
+/* Crops to the iMCU columns of the box and one more on each side. Returns the first column that
+ * will come out. */
 static uint32_t crop_columns(struct au_jpeg *j)
 {
     uint32_t imcu = (uint32_t)(j->d.max_h_samp_factor * j->d.min_DCT_scaled_size);
@@ -368,8 +368,8 @@ static void skip_rows(struct au_jpeg *j)
         jpeg_skip_scanlines(&j->d, rows);
 }
 
-/* Reads rows up to the end of the box. Those above it all go to the first row of `pixels`, which is filled
- * last. */
+/* Reads rows up to the end of the box. Those above it all go to the first row of `pixels`, which
+ * is filled last. */
 static void read_rgb_rows(struct au_jpeg *j, unsigned char *pixels, size_t row_bytes)
 {
     while (j->d.output_scanline < j->box.y)
@@ -525,8 +525,8 @@ int au_jpeg_open(struct au_jpeg *j, struct au_input *input, struct au_image *ret
     return au_input_check_size(input, ret->width, ret->height, text);
 }
 
-/* A step over the codes: with our Huffman decoder, and if that meets something unusual from the start with
- * libjpeg's. */
+/* A step over the codes: with our Huffman decoder, and if that meets something unusual from the
+ * start with libjpeg's. */
 static int decode(struct au_jpeg *j, int (*step)(struct au_jpeg *), struct im_text *text)
 {
     int result = guarded(j, step, text);

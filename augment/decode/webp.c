@@ -1,6 +1,6 @@
-/* WebP through libwebp. Decodes whole images: its own cropping changes the chroma at the edges of the crop,
- * and WebP files under .JPEG names are too few to win anything. Alpha is dropped, not blended, as by Pillow's
- * convert("RGB"). */
+/* WebP through libwebp. Decodes whole images: its own cropping changes the chroma at the edges of the
+ * crop, and WebP files under .JPEG names are too few to win anything. Alpha is dropped, not blended, as
+ * by Pillow's convert("RGB"). */
 #include "augment/decode/format.h"
 
 #include "ipc/base/msan.h"

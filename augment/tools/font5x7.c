@@ -1,11 +1,11 @@
-/* A 5 x 7 dot matrix face, enough for labels under pictures: no font library, no font file, the same pixels
- * everywhere. */
+/* A 5 x 7 dot matrix face, enough for labels under pictures: no font library, no font file, the
+ * same pixels everywhere. */
 #include "augment/tools/session.h"
 
 #include <string.h>
 
-/* Printable ASCII from the space on. Five columns a letter, the lowest bit on top; bit 7 is for descenders.
- */
+/* Printable ASCII from the space on. Five columns a letter, the lowest bit on top; bit 7
+ * is for descenders. */
 static const unsigned char letters[][5] = {
     {0x00, 0x00, 0x00, 0x00, 0x00}, {0x00, 0x00, 0x5f, 0x00, 0x00}, {0x00, 0x07, 0x00, 0x07, 0x00},
     {0x14, 0x7f, 0x14, 0x7f, 0x14}, {0x24, 0x2a, 0x7f, 0x2a, 0x12}, {0x23, 0x13, 0x08, 0x64, 0x62},

@@ -30,8 +30,8 @@ struct au_files {
 int au_files_load(const struct im_conf *conf, struct au_files *ret, struct im_text *text);
 void au_files_free(struct au_files *files); /* accepts a zeroed one */
 
-/* 8-bit RGB pixels without gaps, as a PNG file. 0, or a negative errno with a sentence, which names `path`.
- */
+/* 8-bit RGB pixels without gaps, as a PNG file. 0, or a negative errno with a sentence,
+ * which names `path`. */
 int au_png_write(FILE *to, const char *path, const unsigned char *rgb, uint32_t width, uint32_t height,
                  struct im_text *text);
 
@@ -54,8 +54,8 @@ int au_cmd_preview(int argc, char **argv);
 int au_cmd_bench(int argc, char **argv);
 int au_cmd_profile(int argc, char **argv);
 
-/* What all three begin with: flags, checks, files, recipe and a renderer. 0 or an exit status, having said
- * why. */
+/* What all three begin with: flags, checks, files, recipe and a renderer. 0 or an exit status,
+ * having said why. */
 struct au_session {
     struct im_conf conf;
     struct au_options recipe;

@@ -1,8 +1,8 @@
 /* torchvision's transforms as arithmetic on boxes. Rounding is Python's round(), half to even, which is
  * rint() here, and Python's int() of a quotient.
  *
- * The flip is drawn before the crop, so that a sample's flip does not depend on how many boxes were rejected.
- */
+ * The flip is drawn before the crop, so that a sample's flip does not depend on how many
+ * boxes were rejected. */
 #include "augment/transform/crop.h"
 
 #include <math.h>

@@ -17,8 +17,8 @@
  * `bytes_max` bounds it: -EFBIG. Other errors: negative errno. Each with a sentence. */
 int im_read_file(const char *path, size_t bytes_max, char **ret_bytes, size_t *ret_n, struct im_text *text);
 
-/* Writes all n bytes to a blocking descriptor, going on after short writes and signals. 0 or negative errno.
- */
+/* Writes all n bytes to a blocking descriptor, going on after short writes and signals. 0
+ * or negative errno. */
 int im_write_all(int fd, const void *bytes, size_t n);
 
 /* Makes the directory and those above it that are missing, with `mode`. 0 also when it is there already. */
@@ -29,9 +29,9 @@ int im_mkdirs(const char *path, mode_t mode, struct im_text *text);
  * when it may be either. */
 int im_file_replace(const char *path, const void *bytes, size_t n, struct im_text *text);
 
-/* The same for big files, in pieces. begin, then write any number of times, then commit or abort. After an
- * error from any of them the temporary file is already gone and only abort (which does nothing then) is
- * allowed. */
+/* The same for big files, in pieces. begin, then write any number of times, then commit or abort.
+ * After an error from any of them the temporary file is already gone and only abort (which does
+ * nothing then) is allowed. */
 struct im_file_writer {
     int fd;                  /* -1: not open */
     char path[PATH_MAX];     /* final name */

@@ -130,11 +130,6 @@ int im_json_append_real(struct im_json *array, double value)
     return append_new(array, new_real(value));
 }
 
-int im_json_append_bool(struct im_json *array, bool value)
-{
-    return append_new(array, json_boolean(value));
-}
-
 int im_json_append(struct im_json *array, struct im_json *child)
 {
     return append_new(array, inner(child));
@@ -163,11 +158,6 @@ bool im_json_is_object(const struct im_json *j)
 bool im_json_is_array(const struct im_json *j)
 {
     return json_is_array(inner(j));
-}
-
-bool im_json_is_null(const struct im_json *j)
-{
-    return json_is_null(inner(j));
 }
 
 const struct im_json *im_json_next(const struct im_json *object, const char **key)
@@ -237,8 +227,8 @@ bool im_json_bool_or(const struct im_json *object, const char *key, bool otherwi
     return otherwise;
 }
 
-/* The line where brackets first lie deeper than allowed; 0 when they never do. Brackets in strings do not
- * count. */
+/* The line where brackets first lie deeper than allowed; 0 when they never do. Brackets in strings
+ * do not count. */
 static int line_too_deep(const char *bytes, size_t n)
 {
     int depth = 0, line = 1;

@@ -37,7 +37,6 @@ int im_json_set(struct im_json *object, const char *key, struct im_json *child);
 int im_json_append_str(struct im_json *array, const char *value);
 int im_json_append_int(struct im_json *array, int64_t value);
 int im_json_append_real(struct im_json *array, double value);
-int im_json_append_bool(struct im_json *array, bool value);
 int im_json_append(struct im_json *array, struct im_json *child);
 
 /* Looking in. What is returned belongs to its holder and lives until that changes. NULL: no such key, no such
@@ -47,7 +46,6 @@ const struct im_json *im_json_at(const struct im_json *array, size_t i);
 size_t im_json_count(const struct im_json *j); /* of keys or items; 0 for others */
 bool im_json_is_object(const struct im_json *j);
 bool im_json_is_array(const struct im_json *j);
-bool im_json_is_null(const struct im_json *j);
 
 /* The next key after *key in order, NULL to begin; NULL at the end:
  * for (const char *key = NULL; (value = im_json_next(object, &key));) */

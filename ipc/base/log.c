@@ -58,8 +58,8 @@ static size_t printable_length(const char *s)
     return im_utf8_length(s);
 }
 
-/* Copies s with control characters and bytes that are no UTF-8 escaped; inside quotes also quote and
- * backslash. */
+/* Copies s with control characters and bytes that are no UTF-8 escaped; inside quotes also
+ * quote and backslash. */
 static void put_escaped(struct cursor *c, const char *s, bool in_quotes)
 {
     while (*s && !c->cut) {
@@ -102,8 +102,8 @@ static void put_stamp(struct cursor *c, enum im_log_level level)
     put(c, s, (size_t)n);
 }
 
-/* The room after a cut text always holds the mark, because the cursor's end lies that much before the
- * buffer's. */
+/* The room after a cut text always holds the mark, because the cursor's end lies that much
+ * before the buffer's. */
 static void close_cut(struct cursor *c, const char *mark)
 {
     size_t n = strlen(mark);
@@ -182,11 +182,6 @@ int im_log_id(void)
 void im_log_level(enum im_log_level level)
 {
     atomic_store_explicit(&self.level, (int)level, memory_order_relaxed);
-}
-
-uint64_t im_log_dropped(void)
-{
-    return atomic_load_explicit(&self.dropped, memory_order_relaxed);
 }
 
 const char *im_log_quote(struct im_quoted *q, const char *value)

@@ -3,8 +3,8 @@
  *
  *     ts=2026-11-21T20:30:03.123Z level=info role=reader id=0 msg="opened the index" images=50000
  *
- * Library code logs at debug only; roles and main log the rest. Callable from any thread, not from signal
- * handlers. */
+ * Library code logs at debug only; roles and main log the rest. Callable from any thread, not
+ * from signal handlers. */
 #ifndef IPC_BASE_LOG_H
 #define IPC_BASE_LOG_H
 
@@ -22,15 +22,14 @@ enum im_log_level { IM_LOG_DEBUG, IM_LOG_INFO, IM_LOG_WARN, IM_LOG_ERROR };
 void im_log(enum im_log_level level, const char *msg, const char *kv_format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Who writes, for every later line and for fault rules; once, before there are threads. `role` is cut to 31
- * bytes. */
+/* Who writes, for every later line and for fault rules; once, before there are threads. `role` is cut
+ * to 31 bytes. */
 void im_log_identity(const char *role, int id);
 const char *im_log_role(void); /* "imsuper" until set */
 int im_log_id(void);
 
 /* Lines below `level` are not written; IM_LOG_INFO until set. */
 void im_log_level(enum im_log_level level);
-uint64_t im_log_dropped(void); /* lines dropped so far in this process */
 
 /* Room for a quoted value; longer ones are cut and end in "...". */
 struct im_quoted {

@@ -51,8 +51,8 @@ double im_rng_uniform(struct im_rng *r, double low, double high)
 
 uint64_t im_rng_below(struct im_rng *r, uint64_t n)
 {
-    /* Lemire, "Fast random integer generation in an interval": reject the few low products that would bias.
-     */
+    /* Lemire, "Fast random integer generation in an interval": reject the few low products
+     * that would bias. */
     unsigned __int128 product = (unsigned __int128)im_rng_u64(r) * n;
 
     if ((uint64_t)product < n) {

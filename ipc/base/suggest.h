@@ -4,8 +4,8 @@
 
 #include <stddef.h>
 
-/* Edits (insert, delete, replace a byte, swap neighbours) from a to b; words over 63 bytes count as 64 apart.
- */
+/* Edits (insert, delete, replace a byte, swap neighbours) from a to b; words over 63 bytes count
+ * as 64 apart. */
 int im_edit_distance(const char *a, const char *b);
 
 /* Which of n words is nearest to `word`, when it is near enough to be meant (a third of its length, 3 at

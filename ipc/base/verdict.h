@@ -1,5 +1,5 @@
-/* What became of one sample: fit to train on, or the reason why not. One byte of it travels in shared memory.
- */
+/* What became of one sample: fit to train on, or the reason why not. One byte of it travels
+ * in shared memory. */
 #ifndef IPC_BASE_VERDICT_H
 #define IPC_BASE_VERDICT_H
 

@@ -4,8 +4,8 @@
  * Values keep their exact text form: doubles go out with as many digits as read back the same, which makes
  * the frozen form a true copy.
  *
- * Relations between keys are im_conf_check()'s, sources conf_yaml.c's and conf_args.c's, the frozen form
- * conf_freeze.c's. */
+ * Relations between keys are im_conf_check()'s, sources conf_yaml.c's and conf_args.c's, the
+ * frozen form conf_freeze.c's. */
 #include "ipc/config/conf_table.h"
 
 #include "ipc/base/suggest.h"

@@ -138,14 +138,14 @@ char *im_conf_dump_yaml(const struct im_conf *conf, unsigned commands);
 /* All values as "key=value\n" lines, for children. -ENOSPC when longer than `room` (IM_CONF_FROZEN_BYTES is
  * always enough). */
 int im_conf_freeze(const struct im_conf *conf, char *frozen, size_t room);
-/* The reverse: every key once, no other; -EBADMSG with a sentence otherwise. `conf` is written on success
- * only. */
+/* The reverse: every key once, no other; -EBADMSG with a sentence otherwise. `conf` is written
+ * on success only. */
 int im_conf_thaw(struct im_conf *conf, const char *frozen, struct im_text *text);
 
 /* train-crop. */
 enum im_crop { IM_CROP_RRC, IM_CROP_PAD, IM_CROP_CENTER };
-/* `padding` in pixels on each side; 0 unless IM_CROP_PAD. -EINVAL for another text, as im_conf_check() has
- * found. */
+/* `padding` in pixels on each side; 0 unless IM_CROP_PAD. -EINVAL for another text, as
+ * im_conf_check() has found. */
 int im_conf_train_crop(const struct im_conf *conf, enum im_crop *ret_crop, int *ret_padding);
 
 /* aug-fill and its like: "R,G,B", each 0 to 255, or where `ret_random` is not NULL "random". -EINVAL for
@@ -159,8 +159,8 @@ int im_conf_triplet(const char *s, double ret_values[3]);
 enum { IM_CONF_MILESTONES_MAX = 64 };
 int im_conf_milestones(const char *s, uint32_t ret_epochs[IM_CONF_MILESTONES_MAX]);
 
-/* gpus: "auto" gives count -1; "N" gives count N and no list; "0,2" and "3," (a comma makes a list) give the
- * devices. */
+/* gpus: "auto" gives count -1; "N" gives count N and no list; "0,2" and "3," (a comma makes a list)
+ * give the devices. */
 enum { IM_CONF_GPUS_MAX = 64 };
 struct im_conf_gpus {
     int count; /* -1: all there are */
@@ -177,8 +177,8 @@ struct im_conf_sizes {
     uint32_t image_size, batch_size;
 };
 
-/* resize-schedule, taken apart (conf_resize.c has its grammar); without one, a single entry of image-size and
- * batch-size. */
+/* resize-schedule, taken apart (conf_resize.c has its grammar); without one, a single entry of
+ * image-size and batch-size. */
 enum { IM_CONF_RESIZE_MAX = 64 };
 struct im_conf_resize_entry {
     uint32_t first, last; /* epochs from 1; last UINT32_MAX: to the end */

@@ -67,8 +67,8 @@ int im_conf_fill(const char *s, uint8_t ret_colour[3], bool *ret_random)
     return 0;
 }
 
-/* A transform's parameters mean nothing while the transform never happens: said, so that nobody believes
- * otherwise. */
+/* A transform's parameters mean nothing while the transform never happens: said, so that
+ * nobody believes otherwise. */
 static int check_used(const struct im_conf *c, struct im_text *text)
 {
     const struct {

@@ -32,16 +32,16 @@ struct im_conf_place {
 
 enum { IM_CONF_NAME_BYTES = 64 };
 
-/* Makes a key's form of a written name: _ and . become -, upper case lower. False when it is too long to be
- * one. */
+/* Makes a key's form of a written name: _ and . become -, upper case lower. False when it is too long
+ * to be one. */
 bool im_conf_normal(const char *written, char name[IM_CONF_NAME_BYTES]);
 
 /* The key of a normal name, or of another trainer's name for it (then *ret_value may be the value it stands
  * for). -1: none. */
 int im_conf_find(const char *name, const char **ret_value);
 
-/* The same among the keys that one of `commands` uses: a short flag may mean another key to another command.
- */
+/* The same among the keys that one of `commands` uses: a short flag may mean another key
+ * to another command. */
 int im_conf_find_for(unsigned commands, const char *name, const char **ret_value);
 
 /* im_conf_check()'s part about the aug keys. */
@@ -59,8 +59,8 @@ int im_conf_check_recipe(const struct im_conf *conf, struct im_text *text);
 /* Its part about flags that would do nothing. */
 int im_conf_check_idle(const struct im_conf *conf, struct im_text *text);
 
-/* -EINVAL with "PLACE: unknown KIND X; did you mean Y?" or the hint for a name that means something else
- * here. */
+/* -EINVAL with "PLACE: unknown KIND X; did you mean Y?" or the hint for a name that means
+ * something else here. */
 int im_conf_unknown(const char *name, const struct im_conf_place *place, struct im_text *text);
 
 /* The nearest key's name, or NULL. */

@@ -3,9 +3,9 @@
  *
  * The loss is smoothed in two ways, as the two programs do whose suggestions are made here:
  *
- *     torch-lr-finder   s_0 = l_0, s_i = 0.05 l_i + 0.95 s_(i-1); diverged when s_i > 5 min s
- *     fastai            v_i = 0.98 v_(i-1) + 0.02 l_i, s_i = v_i / (1 - 0.98^(i+1)); diverged when s_i > 4
- * min s
+ *   torch-lr-finder   s_0 = l_0, s_i = 0.05 l_i + 0.95 s_(i-1); diverged when s_i > 5 min s
+ *   fastai            v_i = 0.98 v_(i-1) + 0.02 l_i, s_i = v_i / (1 - 0.98^(i+1));
+ *                     diverged when s_i > 4 min s
  *
  * A test ends at its last step, when either calls it diverged, or at a loss that is not finite. */
 #ifndef IPC_CONFIG_LR_RANGE_H

@@ -1,5 +1,5 @@
-/* Sharpness for AVX2, equal to the reference in every bit: sums in 16 bits, the blend in floats as Pillow's.
- */
+/* Sharpness for AVX2, equal to the reference in every bit: sums in 16 bits, the blend in
+ * floats as Pillow's. */
 #if defined(__x86_64__)
 
 #include "kernels/blend.h"

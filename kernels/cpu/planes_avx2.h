@@ -66,8 +66,8 @@ AVX2_INLINE void store_lanes(unsigned char *dst, __m256i bytes)
     _mm_storeu_si128((__m128i *)(void *)(dst + 48), _mm256_extracti128_si256(bytes, 1));
 }
 
-/* Reads 96 bytes. The bytes of one channel are at different places modulo 16: pixel p of a lane at 3 p + c.
- */
+/* Reads 96 bytes. The bytes of one channel are at different places modulo 16: pixel p of a lane at 3
+ * p + c. */
 AVX2_INLINE struct planes load_32(const unsigned char *src)
 {
     __m256i a = load_lanes(src), b = load_lanes(src + 16), c = load_lanes(src + 32);

@@ -40,8 +40,8 @@ struct imk_cuda_arena_add {
 };
 int imk_cuda_arena_add(const struct imk_cuda_arena_add *a, struct CUstream_st *stream);
 
-/* y = x if the tally's loss is not finite: running statistics as they were before a batch that is not to
- * count. */
+/* y = x if the tally's loss is not finite: running statistics as they were before a batch that is
+ * not to count. */
 struct imk_cuda_restore {
     float *y;
     const float *x;

@@ -1,11 +1,11 @@
 /* What the kernels are written with: launches, groups of 8 numbers, sums over a block.
  *
  * The files below kernels/cuda compile in two ways. nvcc makes kernels of them. A C++ compiler makes
- * functions of them that tests run on the CPU, after a header of the tests that has CUDA's words (__global__,
- * threadIdx, __syncthreads ...) and, in place of the first part below, its own launch, shared arrays and
- * 16-byte accesses. So shared memory is declared with IMK_SHARED only and used as NAME[index] only: the tests
- * see each access. A kernel takes one struct; its name begins with imk_, by which profilers and checkers find
- * ours. */
+ * functions of them that tests run on the CPU, after a header of the tests that has CUDA's words
+ * (__global__, threadIdx, __syncthreads ...) and, in place of the first part below, its own launch, shared
+ * arrays and 16-byte accesses. So shared memory is declared with IMK_SHARED only and used as NAME[index]
+ * only: the tests see each access. A kernel takes one struct; its name begins with imk_, by which profilers
+ * and checkers find ours. */
 #ifndef KERNELS_CUDA_DEVICE_CUH
 #define KERNELS_CUDA_DEVICE_CUH
 

@@ -95,8 +95,8 @@ template <class T> static __global__ void imk_bias(struct imk_cuda_bias a)
         from_float(to_float(*y) + a.b[column], y);
 }
 
-/* 32 columns a block, 8 rows at a time; fp32 within a thread's share of some hundreds of rows, then double.
- */
+/* 32 columns a block, 8 rows at a time; fp32 within a thread's share of some hundreds of
+ * rows, then double. */
 template <class T> static __global__ void imk_column_sums(struct imk_cuda_column_sums a)
 {
     IMK_SHARED(double, parts, THREADS);

@@ -26,11 +26,6 @@ struct CUstream_st; /* cudaStream_t points to it; NULL: the default stream */
 
 enum imk_cuda_type { IMK_CUDA_FP32, IMK_CUDA_BF16, IMK_CUDA_FP16 };
 
-static inline size_t imk_cuda_type_bytes(enum imk_cuda_type type)
-{
-    return type == IMK_CUDA_FP32 ? 4 : 2;
-}
-
 /* ReLU leaves one bit an element behind, 1 where the result is above 0: bit k % 8 of byte k / 8 of a row of
  * ceil(pitch / 8) bytes. Flat arrays are one row. */
 static inline size_t imk_cuda_mask_bytes(size_t rows, size_t pitch)

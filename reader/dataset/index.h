@@ -31,8 +31,8 @@ struct rd_index {
 /* Maps the file. -EBADMSG with a sentence: not an index, another version or byte order, torn or damaged. */
 int rd_index_open(const char *path, struct rd_index *ret_index, struct im_text *text);
 
-/* The same over memory of the caller's, aligned to 8 bytes, that outlives the index. Any bytes may be given.
- */
+/* The same over memory of the caller's, aligned to 8 bytes, that outlives the index. Any bytes
+ * may be given. */
 int rd_index_attach(const void *bytes, size_t size, struct rd_index *ret_index, struct im_text *text);
 void rd_index_close(struct rd_index *index); /* accepts a zeroed one */
 
@@ -42,8 +42,8 @@ const char *rd_index_class(const struct rd_index *index, uint32_t label); /* lab
 const char *rd_index_root(const struct rd_index *index);                  /* absolute path */
 enum rd_layout_kind rd_index_layout(const struct rd_index *index);
 
-/* Identifies what is trained on: class names, relative paths and labels of both splits in order; not where it
- * lies. */
+/* Identifies what is trained on: class names, relative paths and labels of both splits in order; not
+ * where it lies. */
 uint64_t rd_index_hash(const struct rd_index *index);
 
 /* What was passed over when the index was built. */

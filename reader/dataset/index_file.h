@@ -1,10 +1,10 @@
 /* The bytes of an index file, and the writer that makes them. Only reader/index*.c and reader/dataset/subset.c look
  * in here.
  *
- * header, then sections in this order, each aligned to 8 bytes: strings, classes, directories, train samples,
- * validation samples, stamps. Strings are NUL-terminated, named by their offset; the section begins and ends
- * with NUL. The file is a cache for the machine that wrote it: native byte order, marked, refused elsewhere.
- */
+ * header, then sections in this order, each aligned to 8 bytes: strings, classes, directories, train
+ * samples, validation samples, stamps. Strings are NUL-terminated, named by their offset; the section
+ * begins and ends with NUL. The file is a cache for the machine that wrote it: native byte order,
+ * marked, refused elsewhere. */
 #ifndef READER_DATASET_INDEX_FILE_H
 #define READER_DATASET_INDEX_FILE_H
 

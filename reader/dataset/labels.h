@@ -1,5 +1,5 @@
-/* Labels of validation images that lie in one folder: from LOC_val_solution.csv, annotation XMLs or a
- * val.txt. */
+/* Labels of validation images that lie in one folder: from LOC_val_solution.csv, annotation XMLs
+ * or a val.txt. */
 #ifndef READER_DATASET_LABELS_H
 #define READER_DATASET_LABELS_H
 
@@ -16,8 +16,8 @@ int rd_labels_read(const struct rd_layout *layout, const struct rd_names *images
                    const struct rd_names *classes, uint32_t *ret_labels, struct im_text *text);
 
 /* The first object's class in an annotation: <annotation><object><name>n01751748</name>. Writes it
- * NUL-terminated; -EBADMSG where there is none, or where the bytes are not XML, with expat's word for it in
- * `text`. */
+ * NUL-terminated; -EBADMSG where there is none, or where the bytes are not XML, with expat's word for
+ * it in `text`. */
 int rd_xml_class(const char *bytes, size_t n, char *ret_class, size_t size, struct im_text *text);
 
 #endif

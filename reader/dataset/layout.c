@@ -31,14 +31,6 @@ const char *rd_layout_name(enum rd_layout_kind kind)
     return kind == RD_LAYOUT_FOLDERS ? "folders" : kind == RD_LAYOUT_ILSVRC ? "ilsvrc" : "auto";
 }
 
-int rd_layout_from_name(const char *name, struct im_text *text)
-{
-    for (int kind = RD_LAYOUT_AUTO; kind <= RD_LAYOUT_ILSVRC; kind++)
-        if (strcmp(name, rd_layout_name((enum rd_layout_kind)kind)) == 0)
-            return kind;
-    return im_fail(text, -EINVAL, "there is no layout '%.100s': use auto, folders or ilsvrc", name);
-}
-
 uint64_t rd_layout_hash(const struct rd_layout *layout)
 {
     const char *const paths[] = {layout->train, layout->val, layout->labels_path};

@@ -40,8 +40,7 @@ int rd_layout_find(const char *data_dir, enum rd_layout_kind forced, struct rd_l
 /* Of all but the root: differs where another folder or another file of labels is taken. */
 uint64_t rd_layout_hash(const struct rd_layout *layout);
 
-/* "auto", "folders", "ilsvrc"; from a name: the kind, or -EINVAL with a sentence. */
+/* "auto", "folders", "ilsvrc". */
 const char *rd_layout_name(enum rd_layout_kind kind);
-int rd_layout_from_name(const char *name, struct im_text *text);
 
 #endif

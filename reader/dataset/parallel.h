@@ -1,5 +1,5 @@
-/* One loop on several threads, for start-up work: listing folders, reading labels, making synthetic images.
- */
+/* One loop on several threads, for start-up work: listing folders, reading labels,
+ * making synthetic images. */
 #ifndef READER_DATASET_PARALLEL_H
 #define READER_DATASET_PARALLEL_H
 
@@ -14,8 +14,8 @@ struct rd_parallel {
     void *context;
 };
 
-/* Runs all items and returns when the last is done. Where no thread can be had the calling thread does the
- * work. */
+/* Runs all items and returns when the last is done. Where no thread can be had the calling thread
+ * does the work. */
 void rd_parallel(const struct rd_parallel *parallel);
 
 #endif

@@ -4,8 +4,8 @@
  * stat. Names are sorted by bytes, so that the order in which a file system lists them, and the number of
  * threads, leave no trace in the result.
  *
- * The stamp is taken before the directory is read: a change while it is read makes the stamp old, never the
- * listing. */
+ * The stamp is taken before the directory is read: a change while it is read makes the stamp old,
+ * never the listing. */
 #include "reader/dataset/scan.h"
 
 #include <dirent.h>

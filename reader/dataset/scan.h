@@ -38,8 +38,8 @@ struct rd_listing {
     int err; /* 0 or negative errno of this directory */
 };
 
-/* Called from the calling thread only, about ten times a second and once at the end. NULL: no progress
- * wanted. */
+/* Called from the calling thread only, about ten times a second and once at the end. NULL:
+ * no progress wanted. */
 struct rd_progress {
     void (*report)(void *context, uint64_t files, uint64_t directories_done, uint64_t directories);
     void *context;

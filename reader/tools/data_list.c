@@ -1,8 +1,8 @@
 /* imsuper-data list: training images spread evenly over the data set, for programs that look at samples
  * outside of a run. An image keeps its number in the index, so that what is drawn for it is what a run draws.
  *
- * Four fields an image, each ended by a NUL byte because a path may hold anything else: number, label, class,
- * path. */
+ * Four fields an image, each ended by a NUL byte because a path may hold anything else: number,
+ * label, class, path. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>

@@ -126,8 +126,8 @@ static void draw_scene(struct im_rng *rng, uint32_t class, uint32_t class_count,
         scene->blobs[i] = draw_blob(rng, aspect_x, aspect_y);
 }
 
-/* Distance outside the figure of radius 1 around (0, 0), negative inside; near the edge that is all that
- * matters. */
+/* Distance outside the figure of radius 1 around (0, 0), negative inside; near the edge that is
+ * all that matters. */
 static double outside(uint32_t figure, double x, double y)
 {
     double far = sqrt(x * x + y * y), ax = fabs(x), ay = fabs(y);

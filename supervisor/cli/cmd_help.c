@@ -1,5 +1,5 @@
-/* `imsuper help`, `version`, what other programs of ours do (`data`, `bench`, `profile`), and the hidden
- * `supervise`. */
+/* `imsuper help`, `version`, what other programs of ours do (`data`, `bench`, `profile`), and
+ * the hidden `supervise`. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -335,8 +335,8 @@ static void print_header(const struct start *s)
     print_devices(s);
 }
 
-/* A supervisor that was killed has left its socket; we still hold the run's lock, so it can be nobody else's.
- */
+/* A supervisor that was killed has left its socket; we still hold the run's lock, so it can
+ * be nobody else's. */
 static void remove_socket(const struct start *s)
 {
     struct im_text text = {0};

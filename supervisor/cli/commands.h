@@ -1,5 +1,5 @@
-/* The verbs of `imsuper`. Each takes its own argc/argv (argv[0] is the verb) and returns the exit status
- * (ipc/child.h). */
+/* The verbs of `imsuper`. Each takes its own argc/argv (argv[0] is the verb) and returns the
+ * exit status (ipc/child.h). */
 #ifndef SUPERVISOR_CLI_COMMANDS_H
 #define SUPERVISOR_CLI_COMMANDS_H
 

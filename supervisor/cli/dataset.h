@@ -1,5 +1,5 @@
-/* What the dataset holds, learnt from `imsuper-data index`: only the reader's folder knows layouts and index
- * files. */
+/* What the dataset holds, learnt from `imsuper-data index`: only the reader's folder knows layouts
+ * and index files. */
 #ifndef SUPERVISOR_CLI_DATASET_H
 #define SUPERVISOR_CLI_DATASET_H
 

@@ -46,9 +46,8 @@ struct sv_observer {
 void sv_observe(struct sv_observer *o, const struct im_run *run, const struct im_plan *plan,
                 struct sv_view *ret);
 
-/* Which stage limits, from the stages' shares. Pure; -1 = cannot be told. The rule:
- * a trainer that hardly waits is the limit; else the augmenters, unless they wait for files most of the time.
- */
+/* Which stage limits, from the stages' shares. Pure; -1 = cannot be told. The rule: a trainer that hardly
+ * waits is the limit; else the augmenters, unless they wait for files most of the time. */
 int sv_limiting_stage(const struct sv_stage_view stage[SV_STAGES]);
 
 const char *sv_stage_name(int stage);

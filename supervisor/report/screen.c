@@ -111,8 +111,8 @@ static void format_bar(const struct sv_screen *s, double fraction, char *buffer,
                                s->utf8 ? (i < full ? "━" : "─") : (i < full ? "#" : "."));
 }
 
-/* Appends to the line; whole parts only, so that a narrow terminal loses the least important ones from the
- * right. */
+/* Appends to the line; whole parts only, so that a narrow terminal loses the least important ones
+ * from the right. */
 static void append(char *buffer, int n, int columns, int *used, const char *part, int width)
 {
     size_t have = strlen(buffer);

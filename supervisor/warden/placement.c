@@ -1,5 +1,5 @@
-/* What is done with a placement; what it is made of is topology.c's, or where the build has no hwloc,
- * nothing. */
+/* What is done with a placement; what it is made of is topology.c's, or where the build has
+ * no hwloc, nothing. */
 #include <errno.h>
 #include <linux/mempolicy.h>
 #include <stdio.h>

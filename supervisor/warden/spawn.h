@@ -1,5 +1,5 @@
-/* Fork and exec of the programs of a run, with exactly the descriptors that each needs. Called by the warden
- * only. */
+/* Fork and exec of the programs of a run, with exactly the descriptors that each needs. Called by
+ * the warden only. */
 #ifndef SUPERVISOR_WARDEN_SPAWN_H
 #define SUPERVISOR_WARDEN_SPAWN_H
 
@@ -9,8 +9,8 @@
 #include "ipc/run.h"
 #include "supervisor/warden/warden.h"
 
-/* Copies of the descriptors at numbers above every number that children expect, so that no dup2 overwrites a
- * source. */
+/* Copies of the descriptors at numbers above every number that children expect, so that no dup2
+ * overwrites a source. */
 struct sv_spawn_fds {
     int control, encoded, batch[IM_RANKS_MAX];
     int lease_read, lease_write, log_read, log_write, snapshot, lock, null;

@@ -87,8 +87,8 @@ static int open_signals(void)
     sigemptyset(&set);
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++)
         sigaddset(&set, wanted[i]);
-    /* A signalfd gets blocked signals even where they are ignored; under nohup the terminal's end is to be
-     * ignored. */
+    /* A signalfd gets blocked signals even where they are ignored; under nohup the terminal's end is
+     * to be ignored. */
     if (sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler == SIG_IGN)
         sigdelset(&set, SIGHUP);
     sigprocmask(SIG_BLOCK, &set, NULL);

@@ -157,8 +157,8 @@ static void residual_networks_compute_the_same(void **state)
     assert_int_equal(same("resnet18", TR_STEM_IMAGENET, TR_BLURPOOL_NONE, 0, 32, ALL, false), 8 + 1);
 }
 
-/* A drop path stands between batch norm and addition; in resnetv2 no batch norm is in front of an addition.
- */
+/* A drop path stands between batch norm and addition; in resnetv2 no batch norm is in front
+ * of an addition. */
 static void what_stands_apart_stays_apart(void **state)
 {
     (void)state;

@@ -1,6 +1,6 @@
-/* The reference's gradients against central differences of its own forward, for L = sum(y * dy) with random
- * dy, and of the loss itself. The differences carry fp32 rounding of y over the step h; the tolerance is for
- * that. */
+/* The reference's gradients against central differences of its own forward, for L = sum(y * dy) with
+ * random dy, and of the loss itself. The differences carry fp32 rounding of y over the step h; the
+ * tolerance is for that. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

@@ -12,6 +12,7 @@
 
 #include "ipc/base/err.h"
 #include "ipc/base/rng.h"
+#include "tests/support/train_step.h"
 #include "trainer/network/network.h"
 
 enum { CLASSES = 4, BATCH = 16, SIZE = 16, STEPS_MAX = 12 };
@@ -57,7 +58,7 @@ static void train(struct run *run)
     assert_int_equal(tr_network_new(&config, &net, NULL), 0);
     for (int step = 0; step < run->steps; step++) {
         draw(pixels, labels, step);
-        assert_int_equal(tr_network_train_step(net, &batch, &hyper, 0, &tally, NULL), 0);
+        assert_int_equal(train_step(net, &batch, &hyper, 0, &tally, NULL), 0);
         run->loss[step] = tally.loss_sum / tally.valid;
     }
     run->activations = tr_network_bytes(net).activations;
@@ -73,8 +74,8 @@ static double worst_difference(const struct run *a, const struct run *b)
     return worst;
 }
 
-/* Nothing but the order of sums differs before the first update; after it, what lay at the border of two bf16
- * numbers. */
+/* Nothing but the order of sums differs before the first update; after it, what lay at the border of
+ * two bf16 numbers. */
 static void onednn_follows_the_reference(void **state)
 {
     struct run ref = {.backend = "ref", .precision = TR_PRECISION_BF16, .steps = 3}, fast = ref;

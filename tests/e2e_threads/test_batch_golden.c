@@ -1,7 +1,7 @@
 /* What a trainer gets of real images, against Pillow: ids and labels of two epochs in their order, and every
- * pixel of one batch, delivered by readers and augmenters over the rings. tests/golden/make_batch.py made the
- * expected bytes with Pillow and with formulas of its own; no code of ours had a part in it. Tolerance: 1 of
- * 255. */
+ * pixel of one batch, delivered by readers and augmenters over the rings. tests/golden/make_batch.py made
+ * the expected bytes with Pillow and with formulas of its own; no code of ours had a part in it. Tolerance:
+ * 1 of 255. */
 #include "tests/support/dataset.h"
 #include "tests/support/pipeline.h"
 #include "tests/unit/augment/golden_file.h"

@@ -67,8 +67,8 @@ static void lay_over(char *at, size_t room, const uint8_t *data, size_t size)
     memcpy(at, data, size < room ? size : room);
 }
 
-/* The sound segment with the input over it, in *fd; also an encoded segment as long as the geometry asks for.
- */
+/* The sound segment with the input over it, in *fd; also an encoded segment as long as the
+ * geometry asks for. */
 static int make_segments(const struct im_run *run, uint8_t mode, const uint8_t *data, size_t size)
 {
     uint64_t bytes = run->layout.control_bytes, encoded_bytes = run->layout.encoded_bytes;

@@ -1,7 +1,6 @@
 /* Arbitrary bytes as configuration: the first byte chooses YAML, the frozen form, or single "key=value"
  * lines. What is accepted must freeze, thaw and dump to the same values again; anything else must come back
- * as an error with a sentence.
- */
+ * as an error with a sentence. */
 #include "ipc/config/conf.h"
 
 #include <stdlib.h>

@@ -42,8 +42,8 @@ static void name_input(void)
     (void)ignored;
 }
 
-/* SA_RESETHAND has put the default action back: returning repeats a fault, and raise() ends what was no
- * fault. */
+/* SA_RESETHAND has put the default action back: returning repeats a fault, and raise() ends what
+ * was no fault. */
 static void on_signal(int number)
 {
     name_input();

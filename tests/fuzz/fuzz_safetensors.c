@@ -1,5 +1,5 @@
-/* Weights from a stranger: whatever the bytes, the reader refuses them or every tensor it shows can be read
- * whole. */
+/* Weights from a stranger: whatever the bytes, the reader refuses them or every tensor it shows can
+ * be read whole. */
 #include "tests/fuzz/fuzz.h"
 
 #include <stdlib.h>

@@ -243,8 +243,8 @@ static void resize(const struct scene *s, const struct imk_image_ops *ops, unsig
     struct imk_taps h_taps, v_taps;
     unsigned char *rows;
 
-    imk_taps_fill(&h_taps, &h, ops, h_memory);
-    imk_taps_fill(&v_taps, &v, ops, v_memory);
+    imk_taps_fill(&h_taps, &h, 0.0, (double)h.in, ops, h_memory);
+    imk_taps_fill(&v_taps, &v, 0.0, (double)v.in, ops, v_memory);
     rows = grab(stride * (v_taps.end - v_taps.begin));
     ops->resize_rows(rows, stride, s->source + ((size_t)v_taps.begin * s->width + h_taps.begin) * 3,
                      (size_t)3 * s->width, v_taps.end - v_taps.begin, &h_taps);

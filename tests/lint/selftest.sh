@@ -1,6 +1,7 @@
 #!/bin/sh
 # Shows that each rule fails on what it forbids: selftest/RULE is a small bad tree, its file `expect` lists the findings
-# that lint.sh must print for it, each as the beginning of a line (or, for globals, a name), no more and no fewer.
+# that lint.sh must print for it, each as the beginning of a line (or, for globals, a name), no more and no fewer. The tree
+# of sizes is made here: files and functions that just fit, and ones of a line more.
 #
 #   selftest.sh RULE [compiler flag...]
 set -eu
@@ -8,11 +9,27 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 rule=${1:?rule} && shift
 work=$(mktemp -d) && trap 'rm -rf "$work"' EXIT
-tree=$here/selftest/$rule
+tree=$here/selftest/$rule expect=$here/selftest/$rule/expect
 
 if [ "$rule" = globals ]; then
   "$@" -c -o "$work/source.o" "$tree/source.c"
   set -- "$work/source.o"
+fi
+
+# repeat COUNT LINE
+repeat() { seq "$1" | sed "s/.*/$2/"; }
+make_sizes() {
+  mkdir "$tree/reader" && cd "$tree/reader"
+  repeat 800 'int v&;' >full_file.c
+  repeat 801 'int v&;' >long_file.c
+  repeat 80 'int v&;' >main.c
+  { printf 'int just_fits(int x)\n{\n' && repeat 80 '    x++;' && printf '}\n\n'
+    printf 'static int one_too_many(int x,\n                        int y)\n{\n' && repeat 81 '    x++;' && printf '}\n'; } >long_function.c
+  cd - >/dev/null
+}
+if [ "$rule" = sizes ]; then
+  tree=$work/tree && mkdir "$tree"
+  make_sizes
 fi
 status=0
 "$here/lint.sh" "$rule" "$tree" "$@" >"$work/out" 2>&1 || status=$?
@@ -22,12 +39,12 @@ status=0
 failed=0
 while IFS= read -r want; do
   grep -qF -- "$want" "$work/out" || { echo "$rule: not reported: $want" && failed=1; }
-done <"$tree/expect"
+done <"$expect"
 while IFS= read -r got; do
   found=0
   while IFS= read -r want; do
     case $got in *"$want"*) found=1 && break ;; esac
-  done <"$tree/expect"
+  done <"$expect"
   [ $found -eq 1 ] || { echo "$rule: reported, but allowed: $got" && failed=1; }
 done <"$work/out"
 exit $failed

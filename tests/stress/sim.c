@@ -19,6 +19,7 @@
 #include "ipc/reclaim.h"
 #include "ipc/shuffle.h"
 #include "ipc/wait.h"
+#include "tests/support/ticket.h"
 
 enum { IMAGE_SIZE = 4, PIXELS = IMAGE_SIZE * IMAGE_SIZE * 3, FILE_BYTES_MAX = 1024 };
 
@@ -330,7 +331,7 @@ static bool consume_batch(struct sim_worker *w, const struct im_phase *phase, ui
         return false;
     im_run_batch_view(&sim->run, w->index, g, &batch);
     for (uint32_t place = 0; place < count; place++)
-        check_place(sim, &batch, place, im_plan_ticket(&sim->plan, g, w->index, place));
+        check_place(sim, &batch, place, ticket_at(&sim->plan, g, w->index, place));
     im_ledger_enter(&sim->run, (enum im_split)phase->split, (uint32_t)(phase - sim->plan.phase),
                     batch.samples, batch.verdicts, count);
     IM_FAULT("sim.trainer.stepped");

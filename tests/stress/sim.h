@@ -69,8 +69,8 @@ enum sim_end sim_work(struct sim_worker *w);
 /* Buries a worker that is known to be dead: marked, its cells returned, its entry cleared. */
 void sim_bury(struct sim *sim, const struct sim_worker *w);
 
-/* The whole data plane goes back to the oldest batch that some trainer has yet to finish. No worker may be
- * alive. */
+/* The whole data plane goes back to the oldest batch that some trainer has yet to finish. No worker
+ * may be alive. */
 void sim_reset(struct sim *sim);
 
 void sim_end(struct sim *sim);           /* tells all workers to leave */
@@ -80,8 +80,8 @@ uint64_t sim_progress(const struct sim *sim);
 /* A READY ticket's place is never held by somebody: false with a line on stderr when one is. */
 bool sim_ready_places_are_open(const struct sim *sim);
 
-/* Each sample of each phase once, with the right bytes: 0, or the number of faults found, each told on
- * stderr. */
+/* Each sample of each phase once, with the right bytes: 0, or the number of faults found, each
+ * told on stderr. */
 int sim_check(const struct sim *sim);
 
 /* Writes the words of both rings to stderr: what a stuck run looks like. */

@@ -34,8 +34,8 @@ bool sim_ready_places_are_open(const struct sim *sim)
             continue;
         place = atomic_load_explicit(im_run_batch_word(&sim->run, at.rank, at.batch, at.place),
                                      memory_order_acquire);
-        /* Taken meanwhile? Nobody but the supervisor, who is here, could have made it READY again after a
-         * claim. */
+        /* Taken meanwhile? Nobody but the supervisor, who is here, could have made it READY again
+         * after a claim. */
         if (atomic_load_explicit(&sim->run.encoded_word[cell], memory_order_acquire) == word &&
             im_word_state(place) == IM_WRITING && im_word_number(place) == at.batch) {
             fprintf(stderr, "ticket %" PRIu64 " is READY while its place is WRITING by %" PRIu32 "\n",

@@ -1,5 +1,5 @@
-/* Data sets for tests of more than one part: a folder of their own with images, an index and room for runs.
- */
+/* Data sets for tests of more than one part: a folder of their own with images, an index and
+ * room for runs. */
 #ifndef TESTS_SUPPORT_DATASET_H
 #define TESTS_SUPPORT_DATASET_H
 

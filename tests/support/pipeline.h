@@ -21,9 +21,9 @@ struct pipeline;
 /* What a member's thread does: rd_run, au_run, tr_run, or a stand-in of a test. */
 typedef int pipeline_main(struct im_child *child, struct im_text *text);
 
-/* Makes a run over the index that conf->index_file names; 0 values of the configuration are chosen as
- * `imsuper start` does. For trainers conf->run_dir must be a directory. 0, or a negative errno with a
- * sentence. */
+/* Makes a run over the index that conf->index_file names; 0 values of the configuration are chosen
+ * as `imsuper start` does. For trainers conf->run_dir must be a directory. 0, or a negative errno
+ * with a sentence. */
 int pipeline_open(struct pipeline **ret, const struct im_conf *conf, struct im_text *text);
 
 /* Ends the run, waits for every member, frees everything. NULL is fine; nulls. */
@@ -49,14 +49,14 @@ int pipeline_stop(struct pipeline *p, enum im_role role, uint32_t index, struct 
 /* Waits until a member leaves by itself. What it left with; its sentence in `text`. */
 int pipeline_wait(struct pipeline *p, enum im_role role, uint32_t index, struct im_text *text);
 
-/* What a consumer does with a complete batch, before it is freed. Non-zero ends pipeline_consume() with that.
- */
+/* What a consumer does with a complete batch, before it is freed. Non-zero ends
+ * pipeline_consume() with that. */
 typedef int pipeline_take(void *context, uint64_t batch, const struct im_phase *phase,
                           const struct im_batch_view *view, uint32_t count);
 
-/* Plays the trainer of `rank` for the batches first .. end-1, in the calling thread. 0; what `take` returned;
- * or -EPIPE with a sentence when a member left meanwhile, -ETIMEDOUT when no batch came for `patience`
- * seconds. */
+/* Plays the trainer of `rank` for the batches first .. end-1, in the calling thread. 0; what `take`
+ * returned; or -EPIPE with a sentence when a member left meanwhile, -ETIMEDOUT when no batch came
+ * for `patience` seconds. */
 int pipeline_consume(struct pipeline *p, uint32_t rank, uint64_t first, uint64_t end, pipeline_take *take,
                      void *context, struct im_text *text);
 

@@ -204,9 +204,11 @@ enum tr_optimizer { TR_OPTIMIZER_SGD, TR_OPTIMIZER_ADAMW, TR_OPTIMIZER_LARS, TR_
  *   LARS   r = d > 0 and |w| > 0 and |g| > 0 ? trust |w| / (|g| + d |w| + eps) : 1;
  *          then as SGD with r (g + d w) for g + d w
  *          (timm 1.0 Lars without trust_clip and always_adapt; You et al. 2017, with apex' placing of
- * momentum) LAMB   m and v as AdamW; u = m / (1 - momentum^t) / (sqrt(v) / sqrt(1 - beta2^t) + eps) + d w; r
- * = d > 0 and |w| > 0 and |u| > 0 ? |w| / |u| : 1; w -= lr r u (timm 1.0 Lamb, its defaults; You et al. 2020.
- * Its clipping of the whole gradient is grad_scale's.)
+ *          momentum)
+ *   LAMB   m and v as AdamW; u = m / (1 - momentum^t) / (sqrt(v) / sqrt(1 - beta2^t) + eps) + d w;
+ *          r = d > 0 and |w| > 0 and |u| > 0 ? |w| / |u| : 1; w -= lr r u
+ *          (timm 1.0 Lamb, its defaults; You et al. 2020. Its clipping of the whole gradient is
+ *          grad_scale's.)
  *
  * The same bits for any number of threads. */
 struct tr_update {
@@ -264,8 +266,8 @@ struct tr_backend_ops {
     int (*lerp)(struct tr_backend *b, float *y, const float *x, double k, size_t count);
     int (*add)(struct tr_backend *b, float *y, const float *x, size_t count);
     int (*sum_squares)(struct tr_backend *b, const float *x, size_t count, double *ret_sum);
-    int (*sync)(
-        struct tr_backend *b); /* (optional) waits for what was started; NULL where calls are synchronous */
+    /* (optional) Waits for what was started; NULL where calls are synchronous. */
+    int (*sync)(struct tr_backend *b);
     /* (optional) After plans were made and before they run: finds the fastest of the ways to run them. Plans
      * that are not settled yet settle at their first run. */
     int (*settle)(struct tr_backend *b, struct im_text *text);
@@ -279,8 +281,8 @@ struct tr_backend_ops {
                      const void *value, float *nchw);
 
     size_t (*private_bytes)(struct tr_backend *b); /* repacked parameters and scratch memory held now */
-    size_t (*memory_left)(
-        struct tr_backend *b); /* (optional) bytes that buffer_new can still give; 0 = not known */
+    /* (optional) Bytes that buffer_new can still give; 0 = not known. */
+    size_t (*memory_left)(struct tr_backend *b);
     /* (optional) What plan() would report, without planning. */
     int (*measure)(struct tr_backend *b, const struct tr_op *op, struct tr_plan_info *ret_info);
     const char *(*plan_kernel)(struct tr_op_plan *plan); /* (optional) the name of what runs, for logs */
@@ -292,8 +294,8 @@ struct tr_backend_ops {
     void (*host_unlock)(struct tr_backend *b, void *memory);
 };
 
-/* "ref", "onednn" or "cuda"; -ENOENT with the names that exist. "cuda" is loaded here: what tr_cuda_load()
- * says. */
+/* "ref", "onednn" or "cuda"; -ENOENT with the names that exist. "cuda" is loaded here:
+ * what tr_cuda_load() says. */
 int tr_backend_find(const char *name, const struct tr_backend_ops **ret_ops, struct im_text *text);
 
 extern const struct tr_backend_ops tr_backend_ref;

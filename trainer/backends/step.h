@@ -55,8 +55,8 @@ struct tr_outcome {
     bool skipped;          /* these two: if decide() was part of the step */
 };
 
-/* Adds up over the ranks, in device memory and in the order of the stream, as struct tr_comm_ops.reduce_on.
- */
+/* Adds up over the ranks, in device memory and in the order of the stream,
+ * as struct tr_comm_ops.reduce_on. */
 struct tr_rank_sum {
     void *context;
     int (*sum)(void *context, void *x, size_t count, bool is_double, struct CUstream_st *stream);
@@ -91,10 +91,10 @@ struct tr_step_ops {
     int (*join)(struct tr_backend *b);
     /* Norm and verdict by the staged rule; lamb: clipping as LAMB has it. */
     int (*decide)(struct tr_backend *b, const float *g, size_t count, bool lamb);
-    /* As backend.h's update() with the numbers of the rule (those of u are not read) unless the verdict is to
-     * skip; then the averages take in the new values: ema of u->w, [stat_count] ema_stats of stats; NULL:
-     * there are none. Repacked parameters follow: they are those of u->w and the version that refresh() was
-     * given. */
+    /* As backend.h's update() with the numbers of the rule (those of u are not read) unless the verdict is
+     * to skip; then the averages take in the new values: ema of u->w, [stat_count] ema_stats of stats;
+     * NULL: there are none. Repacked parameters follow: they are those of u->w and the version that
+     * refresh() was given. */
     int (*update)(struct tr_backend *b, const struct tr_update *u, float *ema, float *ema_stats,
                   const float *stats, size_t stat_count);
     int (*outcome)(struct tr_backend *b, bool decided);

@@ -42,8 +42,8 @@ struct tr_checkpoint_store {
     int epochs_kept; /* newest epoch files that stay; negative: all */
 };
 
-/* What is saved. Metadata keys are the caller's (step, epoch, seed, ...) but for format, state, crc32c and
- * checksum. */
+/* What is saved. Metadata keys are the caller's (step, epoch, seed, ...) but for format, state,
+ * crc32c and checksum. */
 struct tr_checkpoint_content {
     const struct tr_tensor *tensors;
     size_t tensor_count;
@@ -51,8 +51,8 @@ struct tr_checkpoint_content {
     size_t metadata_count;
 };
 
-/* Makes the directory if missing and removes what killed writers left in it. Negative errno with a sentence.
- */
+/* Makes the directory if missing and removes what killed writers left in it. Negative errno
+ * with a sentence. */
 int tr_checkpoint_store_open(struct tr_checkpoint_store *store, const char *directory, int epochs_kept,
                              struct im_text *text);
 
@@ -80,8 +80,8 @@ int tr_checkpoint_load(struct tr_checkpoint_store *store, struct tr_safetensors 
 int tr_checkpoint_mend(struct tr_checkpoint_store *store, const struct tr_safetensors *state,
                        struct im_text *text);
 
-/* Reads and verifies one file that tr_checkpoint_save() wrote. -EBADMSG with a sentence that names the
- * tensor. */
+/* Reads and verifies one file that tr_checkpoint_save() wrote. -EBADMSG with a sentence that
+ * names the tensor. */
 int tr_checkpoint_open_file(const char *path, struct tr_safetensors **ret_file, struct im_text *text);
 
 /* The same with bytes in memory, which are malloc'ed and taken over whatever the result. */

@@ -1,6 +1,6 @@
-/* Reads checkpoints: nothing is used before its seal was verified. Nothing here deletes a state that could
- * not be read: a damaged one is moved aside for its owner, and the one before is taken with a word about it.
- */
+/* Reads checkpoints: nothing is used before its seal was verified. Nothing here deletes a state that
+ * could not be read: a damaged one is moved aside for its owner, and the one before is taken with a
+ * word about it. */
 #include "trainer/checkpoint/impl.h"
 
 #include <errno.h>

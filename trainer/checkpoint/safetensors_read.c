@@ -126,8 +126,8 @@ static int read_metadata(struct tr_safetensors *f, const struct im_json *object,
     return 0;
 }
 
-/* Empty tensors can share a place; they come in the writer's order then, so that a file has one order only.
- */
+/* Empty tensors can share a place; they come in the writer's order then, so that a file has
+ * one order only. */
 static int compare_place(const void *a, const void *b)
 {
     const struct entry *x = a, *y = b;

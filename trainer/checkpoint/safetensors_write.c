@@ -2,8 +2,8 @@
  * tensors' bytes go straight from where they lie into the temporary file, so a checkpoint needs no second
  * copy of the weights.
  *
- * Values are written as this machine has them: the format is little-endian, and so is every machine we build
- * for. */
+ * Values are written as this machine has them: the format is little-endian, and so is every machine
+ * we build for. */
 #include "trainer/checkpoint/safetensors.h"
 
 #include <errno.h>

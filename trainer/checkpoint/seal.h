@@ -1,5 +1,5 @@
-/* The seal of a checkpoint file: checksums in its metadata that find any damage. Used by checkpoint*.c alone.
- */
+/* The seal of a checkpoint file: checksums in its metadata that find any damage. Used
+ * by checkpoint*.c alone. */
 #ifndef TRAINER_CHECKPOINT_SEAL_H
 #define TRAINER_CHECKPOINT_SEAL_H
 
@@ -26,8 +26,8 @@ struct tr_seal {
 int tr_seal_make(const struct tr_tensor *const *tensors, size_t count, const struct tr_pair *metadata,
                  size_t metadata_count, struct tr_seal *ret_seal);
 
-/* Checks a file against its own seal: -EBADMSG with a sentence that names `path` and, where it is known, the
- * tensor. */
+/* Checks a file against its own seal: -EBADMSG with a sentence that names `path` and, where it is
+ * known, the tensor. */
 int tr_seal_verify(const char *path, const struct tr_safetensors *file, struct im_text *text);
 
 #endif

@@ -53,8 +53,8 @@ enum tr_comm_type { TR_COMM_FLOAT, TR_COMM_DOUBLE };
 
 struct tr_comm_ops {
     const char *name;
-    /* Meets the other ranks. 0; negative errno with a sentence; what a function of the rendezvous returned.
-     */
+    /* Meets the other ranks. 0; negative errno with a sentence; what a function of
+     * the rendezvous returned. */
     int (*open)(const struct tr_comm_config *config, struct tr_comm **ret_comm, struct im_text *text);
     void (*close)(struct tr_comm *comm); /* NULL is fine */
 

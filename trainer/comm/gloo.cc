@@ -12,8 +12,8 @@
  * from the part's number, and then copied to everyone. So the order of additions is fixed, and no two ranks
  * compute the same sum twice. Gloo's other algorithms would be right, too; this one moves the fewest bytes.
  *
- * It does not overlap with the backward pass: the sum of 25 million floats takes a hundredth of the step on a
- * CPU. */
+ * It does not overlap with the backward pass: the sum of 25 million floats takes a hundredth of the step
+ * on a CPU. */
 #include "trainer/comm/comm.h"
 
 #include <cerrno>

@@ -1,11 +1,18 @@
 /* The table holds dense rates in TFLOP/s at boost clock, without structured sparsity, from NVIDIA's data
  * sheets (where those print the sparse rate, half of it) and, for GeForce, from the architecture whitepapers'
- * rows for sums in FP32: B200          HGX B200 data sheet (8 GPUs: 36 PFLOP/s FP16, 18 TF32, both sparse;
- * 600 TFLOP/s FP32) H200, H200 NVL         H200 Tensor Core GPU data sheet H100 (SXM, PCIe, NVL)  H100 Tensor
- * Core GPU data sheet; the PCIe card: H100 PCIe product brief GH200         GH200 Grace Hopper Superchip data
- * sheet A100, A30, A10, A40    their data sheets L40S, L40, L4 their data sheets V100, T4      their data
- * sheets (no BF16, no TF32) RTX 3090, 4090, 5090   GA102, AD102 and Blackwell whitepapers Names are as
- * cudaDeviceProp has them; one matches that begins with the entry's, the longest first. */
+ * rows for sums in FP32:
+ *
+ *   B200                    HGX B200 data sheet (8 GPUs: 36 PFLOP/s FP16, 18 TF32, both sparse;
+ *                           600 TFLOP/s FP32)
+ *   H200, H200 NVL          H200 Tensor Core GPU data sheet
+ *   H100 (SXM, PCIe, NVL)   H100 Tensor Core GPU data sheet; the PCIe card: H100 PCIe product brief
+ *   GH200                   GH200 Grace Hopper Superchip data sheet
+ *   A100, A30, A10, A40     their data sheets
+ *   L40S, L40, L4           their data sheets
+ *   V100, T4                their data sheets (no BF16, no TF32)
+ *   RTX 3090, 4090, 5090    GA102, AD102 and Blackwell whitepapers
+ *
+ * Names are as cudaDeviceProp has them; one matches that begins with the entry's, the longest first. */
 #include "trainer/model/flops.h"
 
 #include <string.h>

@@ -247,9 +247,9 @@ static int post_block(struct builder *b, int in, const char *name, int width, in
     return add(b, v, shortcut, name, true);
 }
 
-/* norm, ReLU, conv, ..., norm, ReLU, conv; plus the shortcut, which is the block's input or a projection of
- * the first ReLU's output. timm projects in every first bottleneck of a stage, which is where the channels
- * change. */
+/* norm, ReLU, conv, ..., norm, ReLU, conv; plus the shortcut, which is the block's input or a
+ * projection of the first ReLU's output. timm projects in every first bottleneck of a stage, which is
+ * where the channels change. */
 static int pre_block(struct builder *b, int in, const char *name, int width, int stride)
 {
     struct shape s = shape_of(b, in, width, stride);

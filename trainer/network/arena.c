@@ -16,8 +16,8 @@ static bool meet(const struct tr_block *a, const struct tr_block *b)
     return a->first <= b->last && b->first <= a->last;
 }
 
-/* The lowest offset at which `b` touches none of the placed blocks it meets in time. `placed` is sorted by
- * offset. */
+/* The lowest offset at which `b` touches none of the placed blocks it meets in time. `placed` is
+ * sorted by offset. */
 static size_t lowest(const struct tr_block *b, const struct tr_block *const *placed, int count)
 {
     size_t at = 0;

@@ -7,8 +7,8 @@
  * (tr_exec.dy[1]) and may destroy the first, so a first contribution is never one that somebody else still
  * reads.
  *
- * Not here: which loops run fast (the backend), when to step (the trainer). No recomputation of activations.
- */
+ * Not here: which loops run fast (the backend), when to step (the trainer). No
+ * recomputation of activations. */
 #include "trainer/network/graph.h"
 
 #include <errno.h>
@@ -561,22 +561,4 @@ struct tr_layer_facts tr_graph_layer(const struct tr_graph *g, int layer)
         f.bytes += (double)info->y_bytes * (1 + info->keeps_y) +
                    (double)info->x_bytes * (op->needs_dx + info->keeps_x + op->adds + op->sums_dx);
     return f;
-}
-
-int tr_graph_describe(const struct tr_graph *g, char *text, size_t size)
-{
-    int used = 0;
-
-    for (int i = 0; i < g->count; i++) {
-        const struct node *node = &g->nodes[i];
-        size_t left = (size_t)used < size ? size - (size_t)used : 0;
-
-        if (g->layers[i].absorbed)
-            continue;
-        used += snprintf(left ? text + used : NULL, left,
-                         "%3d %-7s %d x %d x %d -> %d x %d x %d  %zu bytes  %s\n", i, kind_name(&node->op),
-                         node->op.x.c, node->op.x.h, node->op.x.w, node->op.y.c, node->op.y.h, node->op.y.w,
-                         node->info.y_bytes, kernel_name(g, node));
-    }
-    return used;
 }

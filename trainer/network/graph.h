@@ -111,8 +111,4 @@ struct tr_layer_facts {
 };
 struct tr_layer_facts tr_graph_layer(const struct tr_graph *g, int layer);
 
-/* One line a layer for logs and tests: kind, shapes, bytes, kernel. Returns bytes written as snprintf does.
- */
-int tr_graph_describe(const struct tr_graph *g, char *text, size_t size);
-
 #endif

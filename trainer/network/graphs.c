@@ -150,12 +150,3 @@ int tr_network_prepare(struct tr_network *net, int n, int size, bool training, s
 
     return tr_network_graph(net, n, size, training, &graph, text);
 }
-
-int tr_network_describe(struct tr_network *net, int n, int size, bool training, char *lines,
-                        size_t line_bytes, struct im_text *text)
-{
-    struct tr_graph *graph = NULL;
-    int err = tr_network_graph(net, n, size, training, &graph, text);
-
-    return err < 0 ? err : tr_graph_describe(graph, lines, line_bytes);
-}

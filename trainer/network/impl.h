@@ -56,8 +56,8 @@ int tr_network_copy(struct tr_network *net, enum tr_arena to, enum tr_arena from
 /* The sentence for err: the backend's where it has one. */
 int tr_network_failed(struct tr_network *net, int err, const char *what, struct im_text *text);
 
-/* graphs.c: the entry of this shape, which is made where there is none; memory for its activations is
- * there. */
+/* graphs.c: the entry of this shape, which is made where there is none; memory for its
+ * activations is there. */
 int tr_network_entry(struct tr_network *net, int n, int size, bool training,
                      struct tr_graph_entry **ret_entry, struct im_text *text);
 

@@ -304,14 +304,6 @@ int tr_network_average(struct tr_network *net, double decay)
     return err;
 }
 
-int tr_network_train_step(struct tr_network *net, const struct tr_batch *batch, const struct tr_hyper *hyper,
-                          float label_smoothing, struct tr_tally *ret_tally, struct im_text *text)
-{
-    int err = tr_network_gradients(net, batch, label_smoothing, 0, ret_tally, text);
-
-    return err < 0 ? err : finish(net, tr_network_update(net, hyper, 1), "update", text);
-}
-
 static int evaluate(struct tr_network *net, const struct tr_batch *batch, bool averaged, float *logits,
                     struct tr_tally *ret_tally, struct im_text *text)
 {

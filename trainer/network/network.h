@@ -117,16 +117,12 @@ int tr_network_update(struct tr_network *net, const struct tr_hyper *hyper, doub
  * copies of the initial values. */
 int tr_network_average(struct tr_network *net, double decay);
 
-/* tr_network_gradients and tr_network_update, for a single rank. */
-int tr_network_train_step(struct tr_network *net, const struct tr_batch *batch, const struct tr_hyper *hyper,
-                          float label_smoothing, struct tr_tally *ret_tally, struct im_text *text);
-
 /* ---- whole steps, on devices that take them (trainer/backends/step.h) ---- */
 
-/* Whether tr_network_step_begin() and _end() can be called; they do what tr_network_gradients(), the sums
- * over the ranks, tr_network_accumulate(), tr_network_gradient_norm(), the decision of recipe.h,
- * tr_network_update() and tr_network_average() do, with one wait. Not so with statistics over several ranks.
- */
+/* Whether tr_network_step_begin() and _end() can be called; they do what tr_network_gradients(), the
+ * sums over the ranks, tr_network_accumulate(), tr_network_gradient_norm(), the decision of
+ * recipe.h, tr_network_update() and tr_network_average() do, with one wait. Not so with statistics
+ * over several ranks. */
 bool tr_network_takes_steps(const struct tr_network *net);
 
 struct tr_step {
@@ -155,8 +151,8 @@ int tr_network_prefetch(struct tr_network *net, const struct tr_batch *batch, st
  * Does not wait. */
 bool tr_network_pixels_taken(struct tr_network *net);
 
-/* Forward with the running statistics; loss without smoothing. logits (may be NULL): [n][classes] in host
- * memory. */
+/* Forward with the running statistics; loss without smoothing. logits (may be NULL): [n][classes]
+ * in host memory. */
 int tr_network_eval_step(struct tr_network *net, const struct tr_batch *batch, float *logits,
                          struct tr_tally *ret_tally, struct im_text *text);
 
@@ -166,8 +162,8 @@ int tr_network_eval_average(struct tr_network *net, const struct tr_batch *batch
 
 enum tr_optimizer tr_network_optimizer(const struct tr_network *net);
 
-/* The description of the tensors; tr_param_tensor.offset counts elements of the arena that tr_tensor_home() names.
- */
+/* The description of the tensors; tr_param_tensor.offset counts elements of the arena
+ * that tr_tensor_home() names. */
 const struct tr_model *tr_network_model(const struct tr_network *net);
 
 /* An arena's size in floats: param_floats or stat_floats of the model; 0 for one that the configuration does
@@ -199,10 +195,5 @@ const char *tr_network_caution(const struct tr_network *net);
 /* The graph of that shape, for tools that look inside; it may be freed when another is made. */
 int tr_network_graph(struct tr_network *net, int n, int size, bool training, struct tr_graph **ret_graph,
                      struct im_text *text);
-
-/* The layers of the graph of that shape, one line each: shapes, bytes, kernel. Returns what snprintf would,
- * or a negative errno. */
-int tr_network_describe(struct tr_network *net, int n, int size, bool training, char *lines,
-                        size_t line_bytes, struct im_text *text);
 
 #endif

@@ -5,9 +5,9 @@
  * batch's shape and by its place in its window. Steps without samples, which only come with several ranks,
  * are few and run as they are.
  *
- * Ranks sum gradients in buckets: runs of the arena from its end to its beginning, which is about the order
- * in which backward fills it. All ranks have the same buckets in the same order, whatever their batch's
- * shape. */
+ * Ranks sum gradients in buckets: runs of the arena from its end to its beginning, which is about
+ * the order in which backward fills it. All ranks have the same buckets in the same order, whatever
+ * their batch's shape. */
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -16,10 +16,8 @@
 #include "trainer/network/fuse.h"
 #include "trainer/network/impl.h"
 
-#define BUCKET_FLOATS                                                                                        \
-    ((size_t)8                                                                                               \
-     << 20) /* 32 MiB: large enough for the bandwidth, small enough to overlap                     \
-                       */
+/* 32 MiB: large enough for the bandwidth, small enough to overlap. */
+#define BUCKET_FLOATS ((size_t)8 << 20)
 
 bool tr_network_takes_steps(const struct tr_network *net)
 {

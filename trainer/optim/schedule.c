@@ -163,8 +163,8 @@ static double anneal(const struct im_conf *conf, const struct part *p, double t)
     return p->to + (p->from - p->to) / 2 * (1 + cos(M_PI * x));
 }
 
-/* The course of OneCycleLR over the values low, high, end: t of n steps; with three phases it passes `low`
- * again. */
+/* The course of OneCycleLR over the values low, high, end: t of n steps; with three phases it
+ * passes `low` again. */
 static double onecycle(const struct im_conf *conf, double low, double high, double end, double t, double n)
 {
     double rise = conf->pct_start * n - 1, back = 2 * conf->pct_start * n - 2, last = n - 1;

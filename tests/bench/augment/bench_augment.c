@@ -75,8 +75,9 @@ static int resize_crop(struct bench *b, size_t i)
     size_t out_stride = (size_t)3 * b->size, stride = out_stride + IMK_SLACK;
     struct imk_taps h, v;
 
-    imk_taps_fill(&h, &h_axis, &b->ops, b->tables);
-    imk_taps_fill(&v, &v_axis, &b->ops, b->tables + ((imk_taps_bytes(&h_axis) + 63) & ~(size_t)63));
+    imk_taps_fill(&h, &h_axis, 0.0, (double)h_axis.in, &b->ops, b->tables);
+    imk_taps_fill(&v, &v_axis, 0.0, (double)v_axis.in, &b->ops,
+                  b->tables + ((imk_taps_bytes(&h_axis) + 63) & ~(size_t)63));
     b->ops.resize_rows(b->rows, stride, b->source, (size_t)3 * box->w, box->h, &h);
     b->ops.resize_columns(b->out, out_stride, b->rows, stride, out_stride, &v);
     return 0;
@@ -89,8 +90,8 @@ static int fill_tables(struct bench *b, size_t i)
                     v_axis = {box->h, b->size, 0, b->size, false};
     struct imk_taps taps;
 
-    imk_taps_fill(&taps, &h_axis, &b->ops, b->tables);
-    imk_taps_fill(&taps, &v_axis, &b->ops, b->tables);
+    imk_taps_fill(&taps, &h_axis, 0.0, (double)h_axis.in, &b->ops, b->tables);
+    imk_taps_fill(&taps, &v_axis, 0.0, (double)v_axis.in, &b->ops, b->tables);
     return 0;
 }
 

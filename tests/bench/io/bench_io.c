@@ -1,6 +1,6 @@
-/* Files per second of both engines over a data set's training images, from the page cache: bench_io INDEX
- * [PASSES]. Not a test; the first pass of each engine only warms up. INDEX is what `imsuper-data index`
- * names. */
+/* Files per second of both engines over a data set's training images, from the page cache: bench_io
+ * INDEX [PASSES]. Not a test; the first pass of each engine only warms up. INDEX is what
+ * `imsuper-data index` names. */
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
@@ -65,13 +65,14 @@ static void measure(const struct rd_index *index, int root_fd, enum rd_io_kind k
     char *buffers = malloc((size_t)depth * CAPACITY);
     struct im_text note, text = {""};
     uint64_t bytes = 0, files = rd_index_count(index, RD_TRAIN) * (uint64_t)passes;
+    const char *name = kind == RD_IO_URING ? "uring" : "pread";
     struct rd_io *io;
     double cpu, seconds;
     im_ns start;
 
     if (!buffers || rd_io_open(&options, &io, &note, &text) < 0 ||
         run_pass(io, index, depth, buffers, &bytes) < 0) {
-        printf("%-5s failed: %s\n", rd_io_kind_name(kind), text.s);
+        printf("%-5s failed: %s\n", name, text.s);
         free(buffers);
         return;
     }
@@ -81,8 +82,8 @@ static void measure(const struct rd_index *index, int root_fd, enum rd_io_kind k
     for (int i = 0; i < passes; i++)
         run_pass(io, index, depth, buffers, &bytes);
     seconds = (double)(im_now() - start) / (double)IM_SECOND;
-    printf("%-5s depth %2u threads %u: %8.0f files/s, %5.2f GB/s, %5.1f us CPU/file\n", rd_io_kind_name(kind),
-           depth, threads, (double)files / seconds, (double)bytes / seconds / 1e9,
+    printf("%-5s depth %2u threads %u: %8.0f files/s, %5.2f GB/s, %5.1f us CPU/file\n", name, depth, threads,
+           (double)files / seconds, (double)bytes / seconds / 1e9,
            (cpu_seconds() - cpu) * 1e6 / (double)files);
     rd_io_close(&io, IM_SECOND);
     free(buffers);

@@ -106,7 +106,8 @@ static void translate(struct bench *b, const struct draw *d)
 
 static void brightness(struct bench *b, const struct draw *d)
 {
-    imk_contrast(&b->ops, &b->image.image, 0, d->jitter.brightness);
+    b->ops.steps(&b->image.image, &(struct imk_step){IMK_STEP_BLEND, 0, (float)d->jitter.brightness}, 1,
+                 NULL);
 }
 
 static void luma_sum(struct bench *b, const struct draw *d)
@@ -122,7 +123,7 @@ static void saturation(struct bench *b, const struct draw *d)
 
 static void hue(struct bench *b, const struct draw *d)
 {
-    imk_hue(&b->ops, &b->image.image, d->jitter.hue_shift);
+    b->ops.steps(&b->image.image, &(struct imk_step){IMK_STEP_HUE, d->jitter.hue_shift, 0}, 1, NULL);
 }
 
 static void jitter(struct bench *b, const struct draw *d)

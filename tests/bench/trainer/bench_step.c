@@ -1,9 +1,9 @@
 /* Images per second of a training or evaluation step on random pixels, the decode side left out.
  *
  *   bench_step --model resnet18 --stem auto --batch 32 --size 64 [--classes 1000] [--backend onednn]
- *              [--threads 0] [--seconds 10] [--bf16] [--eval] [--layers]
+ *              [--threads 0] [--seconds 10] [--bf16] [--eval]
  *
- * Prints one line of key=value; --layers lists the graph first. One step is run before the clock starts. */
+ * Prints one line of key=value. One step is run before the clock starts. `imsuper bench trainer` lists layers. */
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,13 +13,14 @@
 #include "ipc/base/err.h"
 #include "ipc/base/rng.h"
 #include "ipc/config/conf.h"
+#include "tests/support/train_step.h"
 #include "trainer/network/network.h"
 
 struct options {
     const char *model, *stem, *backend;
     int batch, size, classes, threads;
     double seconds;
-    int eval, layers, bf16;
+    int eval, bf16;
 };
 
 static int number(const char *text)
@@ -37,12 +38,17 @@ static struct options parse(int argc, char **argv)
                         .classes = 1000,
                         .seconds = 10};
     const struct option table[] = {
-        {"model", required_argument, NULL, 'm'},   {"stem", required_argument, NULL, 's'},
-        {"backend", required_argument, NULL, 'b'}, {"batch", required_argument, NULL, 'n'},
-        {"size", required_argument, NULL, 'p'},    {"classes", required_argument, NULL, 'c'},
-        {"threads", required_argument, NULL, 't'}, {"seconds", required_argument, NULL, 'd'},
-        {"eval", no_argument, &o.eval, 1},         {"layers", no_argument, &o.layers, 1},
-        {"bf16", no_argument, &o.bf16, 1},         {0},
+        {"model", required_argument, NULL, 'm'},
+        {"stem", required_argument, NULL, 's'},
+        {"backend", required_argument, NULL, 'b'},
+        {"batch", required_argument, NULL, 'n'},
+        {"size", required_argument, NULL, 'p'},
+        {"classes", required_argument, NULL, 'c'},
+        {"threads", required_argument, NULL, 't'},
+        {"seconds", required_argument, NULL, 'd'},
+        {"eval", no_argument, &o.eval, 1},
+        {"bf16", no_argument, &o.bf16, 1},
+        {0},
     };
     int c;
 
@@ -88,7 +94,7 @@ static int step(struct tr_network *net, const struct options *o, const struct tr
     struct tr_tally tally;
 
     return o->eval ? tr_network_eval_step(net, batch, NULL, &tally, text)
-                   : tr_network_train_step(net, batch, &hyper, 0.1f, &tally, text);
+                   : train_step(net, batch, &hyper, 0.1f, &tally, text);
 }
 
 /* Processor time of all threads: what a step costs, also on a machine that others use. Set
@@ -133,17 +139,6 @@ static int measure(struct tr_network *net, const struct options *o, const struct
     return 0;
 }
 
-static int print_layers(struct tr_network *net, const struct options *o, struct im_text *text)
-{
-    char *lines = calloc(1, 1 << 16);
-    int err = lines ? tr_network_describe(net, o->batch, o->size, !o->eval, lines, 1 << 16, text) : -1;
-
-    if (err >= 0)
-        fputs(lines, stdout);
-    free(lines);
-    return err < 0 ? err : 0;
-}
-
 int main(int argc, char **argv)
 {
     struct options o = parse(argc, argv);
@@ -177,8 +172,6 @@ int main(int argc, char **argv)
         labels[i] = (int32_t)im_rng_below(&r, (uint64_t)o.classes);
     if (err == 0)
         err = tr_network_new(&config, &net, &text);
-    if (err == 0 && o.layers)
-        err = print_layers(net, &o, &text);
     if (err == 0)
         err = measure(net, &o, &batch, &text);
     if (err < 0)

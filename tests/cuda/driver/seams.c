@@ -266,7 +266,6 @@ static void recording_replays_with_new_contents(void **state)
     failed |= tr_gpu_event_record(gpu, to, TR_GPU_COMPUTE);
     good(tr_gpu_record_end(gpu, &r, &text));
     assert_int_equal(failed, 0);
-    assert_true(tr_gpu_recording_nodes(r) >= 3);
     assert_int_equal(*sink, 0);
     for (int i = 1; i <= 3; i++) {
         *source = 1000 * i;
@@ -508,8 +507,8 @@ static void norm_check(const struct norm *v)
 
             y[i] = (double)v->scale.host[c] * xhat + (double)v->bias.host[c] +
                    (v->add ? (double)v->z.host[i] : 0);
-            /* On the edge of the ReLU rounding decides: what the GPU wrote there is believed by neither side.
-             */
+            /* On the edge of the ReLU rounding decides: what the GPU wrote there is believed
+             * by neither side. */
             g[i] = v->relu && y[i] <= 0 ? 0 : (double)v->dy.host[i];
             y[i] = v->relu && y[i] < 0 ? 0 : y[i];
             k.dbias += g[i];
@@ -547,7 +546,7 @@ static void norm_case(struct tr_dnn *dnn, struct tr_dnn_norm_shape s, enum tr_gp
     struct tensor *values[] = {&v.x, &v.z, &v.y, &v.dy, &v.dx, &v.dz};
     struct tensor *channels[] = {&v.scale, &v.bias,    &v.run_mean, &v.run_var,
                                  &v.mean,  &v.inv_dev, &v.dscale,   &v.dbias};
-    size_t mask_bytes = tr_dnn_norm_mask_bytes(&s);
+    size_t mask_bytes = (v.m * v.c + 7) / 8;
     struct tr_dnn_norm_args args;
     char want[256], there[256];
 

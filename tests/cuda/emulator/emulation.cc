@@ -3,9 +3,9 @@
  * scheduler looks for warps that have all come to one shuffle, and then for a barrier that all have come to;
  * if there is neither, the threads would wait for ever.
  *
- * Shared memory keeps for each number who wrote and read it last, and in which interval between barriers: two
- * threads that meet at one number in one interval, one of them writing, race. A shuffle is taken for no
- * barrier. */
+ * Shared memory keeps for each number who wrote and read it last, and in which interval between
+ * barriers: two threads that meet at one number in one interval, one of them writing, race. A shuffle is
+ * taken for no barrier. */
 #include "tests/cuda/emulator/emulation.h"
 
 #include <stdio.h>
@@ -99,8 +99,8 @@ static struct {
 /* ---- changing over ---- */
 
 #ifdef __x86_64__
-/* Saves what a call must keep on the stack that is left, whose pointer goes to *from, and takes up the other.
- */
+/* Saves what a call must keep on the stack that is left, whose pointer goes to *from, and takes
+ * up the other. */
 extern "C" void emulation_change(void **from, void *to);
 __asm__(".text\n.globl emulation_change\n.type emulation_change, @function\nemulation_change:\n"
         "pushq %rbp\npushq %rbx\npushq %r12\npushq %r13\npushq %r14\npushq %r15\n"

@@ -101,9 +101,14 @@ static double decode(enum imk_cuda_type type, uint16_t bits)
     return sign * ldexp(rest + (1 << fraction), exponent - 1 + formats[type].least - fraction);
 }
 
+size_t type_bytes(enum imk_cuda_type type)
+{
+    return type == IMK_CUDA_FP32 ? 4 : 2;
+}
+
 struct array array_new(enum imk_cuda_type type, size_t count, bool is_aligned)
 {
-    const size_t item = imk_cuda_type_bytes(type), shift = is_aligned ? 0 : item, bytes = count * item;
+    const size_t item = type_bytes(type), shift = is_aligned ? 0 : item, bytes = count * item;
     struct array a = {.type = type, .count = count, .block = malloc(shift + bytes + GUARDED)};
 
     assert_non_null(a.block);
@@ -114,7 +119,7 @@ struct array array_new(enum imk_cuda_type type, size_t count, bool is_aligned)
 
 void array_free(struct array *a)
 {
-    const size_t item = imk_cuda_type_bytes(a->type);
+    const size_t item = type_bytes(a->type);
     const unsigned char *before = a->block, *behind = (const unsigned char *)a->data + a->count * item;
 
     for (size_t i = 0; a->data != a->block && i < item; i++)

@@ -22,6 +22,7 @@ double round_to(enum imk_cuda_type type, double value);
 double rounding(enum imk_cuda_type type, double value);
 
 const char *type_name(enum imk_cuda_type type);
+size_t type_bytes(enum imk_cuda_type type);
 
 /* Device memory: guarded behind its end by AddressSanitizer, and elsewhere by bytes that array_free() looks
  * at. Begins on 16 bytes, or one element behind that. */

@@ -258,7 +258,7 @@ static void take_statistics_of_two(const struct layer *l, enum imk_cuda_type typ
         struct imk_cuda_bn_stats a = {.shape = b.rows, .sums = told[k], .scratch = b.scratch};
 
         a.shape.rows = k == 0 ? first : rows - first;
-        a.x = (char *)b.ax.data + (size_t)(k * first * l->pitch) * imk_cuda_type_bytes(type);
+        a.x = (char *)b.ax.data + (size_t)(k * first * l->pitch) * type_bytes(type);
         RUN(imk_cuda_bn_stats(&a, NULL));
     }
     for (size_t i = 0; i < numbers_told; i++)

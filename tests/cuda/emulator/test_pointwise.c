@@ -118,8 +118,8 @@ static void drop_path_scales_each_sample(void **state)
     }
 }
 
-/* Each bit pattern of a narrow type there and back, and the numbers half way between two, and beside those.
- */
+/* Each bit pattern of a narrow type there and back, and the numbers half way between two,
+ * and beside those. */
 static void every_number_is_cast_as_it_is_defined(void **state)
 {
     (void)state;

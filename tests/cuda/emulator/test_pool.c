@@ -1,5 +1,5 @@
-/* Max-pooling, blurring, global average pooling and the stem against trainer/backends/ref/pool.c, trainer/backends/ref/blur.c and
- * trainer/backends/ref/norm.c. */
+/* Max-pooling, blurring, global average pooling and the stem against trainer/backends/ref/pool.c,
+ * trainer/backends/ref/blur.c and trainer/backends/ref/norm.c. */
 #include "tests/cuda/emulator/help.h"
 
 #include <errno.h>
@@ -56,8 +56,8 @@ static size_t stored(struct tr_shape s, int pitch)
     return (size_t)s.n * (size_t)s.h * (size_t)s.w * (size_t)pitch;
 }
 
-/* What a test of one layer in one type holds. x and dy are the reference's and the kernel's, the same
- * numbers. */
+/* What a test of one layer in one type holds. x and dy are the reference's and the kernel's,
+ * the same numbers. */
 struct bench {
     struct layer l;
     struct tr_op op;
@@ -394,7 +394,7 @@ static void the_stem_is_the_same_bits_as_its_parts(void **state)
         RUN(imk_cuda_maxpool(&(struct imk_cuda_maxpool){b->window, normal.data, pooled.data, place}, NULL));
         RUN(imk_cuda_stem(&(struct imk_cuda_stem){b->window, l.c, affine, b->ax.data, b->ay.data, b->place},
                           NULL));
-        assert_memory_equal(pooled.data, b->ay.data, b->ay.count * imk_cuda_type_bytes(type));
+        assert_memory_equal(pooled.data, b->ay.data, b->ay.count * type_bytes(type));
         for (size_t i = 0; i < b->ay.count; i++)
             assert_int_equal(b->place[i], array_get(&pooled, i) > 0 ? place[i] : IMK_CUDA_NO_PLACE);
         free(place);

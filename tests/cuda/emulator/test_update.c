@@ -1,5 +1,5 @@
-/* The optimisers, sums over arenas and the step's decisions against trainer/backends/ref/optimizer.c and the rules of
- * recipe.c. */
+/* The optimisers, sums over arenas and the step's decisions against trainer/backends/ref/optimizer.c and the
+ * rules of recipe.c. */
 #include "tests/cuda/emulator/help.h"
 
 #include <errno.h>

@@ -642,16 +642,6 @@ int tr_gpu_replay(struct tr_gpu *g, struct tr_gpu_recording *r)
     return push(g, TR_GPU_COMPUTE, (struct task){.kind = TASK_REPLAY, .recording = r});
 }
 
-size_t tr_gpu_recording_nodes(const struct tr_gpu_recording *r)
-{
-    size_t nodes = 0;
-
-    for (int i = 0; i < TR_GPU_LANES; i++)
-        for (size_t k = 0; k < r->lanes.q[i].count; k++)
-            nodes += r->lanes.q[i].tasks[k].kind == TASK_RUN;
-    return nodes;
-}
-
 void tr_gpu_recording_free(struct tr_gpu *g, struct tr_gpu_recording *r)
 {
     if (!r)

@@ -216,7 +216,7 @@ int tr_dnn_conv_run(struct tr_dnn *dnn, struct tr_dnn_conv *conv, void *x, void 
 
 /* ---- batch norm ---- */
 
-size_t tr_dnn_norm_mask_bytes(const struct tr_dnn_norm_shape *s)
+static size_t mask_bytes(const struct tr_dnn_norm_shape *s)
 {
     return ((size_t)s->n * (size_t)s->h * (size_t)s->w * (size_t)s->c + 7) / 8;
 }
@@ -330,7 +330,7 @@ static void run_norm(const void *args)
 
     im_assert(out && dz);
     if (forward && r->norm.relu)
-        memset(a->mask, 0, tr_dnn_norm_mask_bytes(s));
+        memset(a->mask, 0, mask_bytes(s));
     for (size_t k = 0; k < (size_t)s->c; k++) {
         if (forward)
             channel_forward(r, k, x, r->norm.add ? other : NULL, out);

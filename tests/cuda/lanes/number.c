@@ -1,5 +1,5 @@
-/* See number.h: fp16 by arithmetic on the exponent, bf16 as the upper half of fp32; rounding is the
- * reference's. */
+/* See number.h: fp16 by arithmetic on the exponent, bf16 as the upper half of fp32; rounding
+ * is the reference's. */
 #include "tests/cuda/lanes/number.h"
 
 #include <math.h>

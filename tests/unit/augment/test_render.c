@@ -52,8 +52,8 @@ static unsigned char *resize_all(const unsigned char *rgb, uint32_t w, const str
 
     assert_true(h_memory && v_memory && rows && out);
     imk_image_ops_init(&ops, 0);
-    imk_taps_fill(&h, &h_axis, &ops, h_memory);
-    imk_taps_fill(&v, &v_axis, &ops, v_memory);
+    imk_taps_fill(&h, &h_axis, 0.0, (double)h_axis.in, &ops, h_memory);
+    imk_taps_fill(&v, &v_axis, 0.0, (double)v_axis.in, &ops, v_memory);
     ops.resize_rows(rows, stride, rgb + ((size_t)(box->y + v.begin) * w + box->x + h.begin) * 3,
                     (size_t)3 * w, v.end - v.begin, &h);
     ops.resize_columns(out, stride, rows, stride, stride, &v);

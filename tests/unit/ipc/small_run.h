@@ -1,5 +1,5 @@
-/* A run small enough to look at, for the unit tests of ipc: 2 ranks, 4 encoded cells, 2 batches of at most 3
- * places. */
+/* A run small enough to look at, for the unit tests of ipc: 2 ranks, 4 encoded cells, 2 batches of at
+ * most 3 places. */
 #ifndef TESTS_UNIT_IPC_SMALL_RUN_H
 #define TESTS_UNIT_IPC_SMALL_RUN_H
 

@@ -5,6 +5,7 @@
 
 #include "ipc/batch.h"
 #include "ipc/cell_word.h"
+#include "tests/support/ticket.h"
 
 enum { AUGMENTER = 21, OTHER = 22 };
 
@@ -27,7 +28,7 @@ static void finish(struct small_run *s, uint64_t ticket)
 static void finish_batch(struct small_run *s, uint64_t batch, uint32_t rank)
 {
     for (uint32_t place = 0; place < im_plan_batch_count(&s->plan, batch, rank); place++)
-        finish(s, im_plan_ticket(&s->plan, batch, rank, place));
+        finish(s, ticket_at(&s->plan, batch, rank, place));
 }
 
 static void test_claim_then_commit(void **state)
@@ -88,11 +89,11 @@ static void test_done_counts_in_a_row_only(void **state)
 {
     struct small_run *s = *state;
 
-    finish(s, im_plan_ticket(&s->plan, 0, 0, 0));
-    finish(s, im_plan_ticket(&s->plan, 0, 0, 2));
+    finish(s, ticket_at(&s->plan, 0, 0, 0));
+    finish(s, ticket_at(&s->plan, 0, 0, 2));
     assert_int_equal(im_batch_done(&s->run, 0, 0, 0, 3), 1);
     assert_int_equal(im_batch_done(&s->run, 0, 0, 1, 3), 0);
-    finish(s, im_plan_ticket(&s->plan, 0, 0, 1));
+    finish(s, ticket_at(&s->plan, 0, 0, 1));
     assert_int_equal(im_batch_done(&s->run, 0, 0, 1, 3), 2);
     assert_int_equal(im_batch_done(&s->run, 1, 0, 0, 3), 0);
 }
@@ -101,7 +102,7 @@ static void test_free_opens_every_place_for_the_batch_one_turn_later(void **stat
 {
     struct small_run *s = *state;
 
-    finish(s, im_plan_ticket(&s->plan, 0, 0, 0)); /* a short batch: the other places stayed EMPTY */
+    finish(s, ticket_at(&s->plan, 0, 0, 0)); /* a short batch: the other places stayed EMPTY */
     im_batch_free(&s->run, 0, 0);
     for (uint32_t place = 0; place < SMALL_BATCH_SIZE; place++)
         assert_int_equal(small_batch_word(s, 0, 0, place), im_word(IM_EMPTY, 0, SMALL_BATCHES));

@@ -6,6 +6,7 @@
 #include "ipc/cell_word.h"
 #include "ipc/config/conf.h"
 #include "ipc/plan.h"
+#include "tests/support/ticket.h"
 
 static const struct im_plan_params usual = {.samples = {100, 10},
                                             .epochs = 2,
@@ -36,7 +37,7 @@ static void check_ticket(const struct im_plan *plan, uint64_t ticket)
     assert_int_equal(at.phase->first_ticket + at.position, ticket);
     assert_int_equal(at.phase->first_batch + at.step, at.batch);
     assert_ptr_equal(im_plan_phase_of_batch(plan, at.batch), at.phase);
-    assert_int_equal(im_plan_ticket(plan, at.batch, at.rank, at.place), ticket);
+    assert_int_equal(ticket_at(plan, at.batch, at.rank, at.place), ticket);
 }
 
 /* Every ticket has its own place, every place its own ticket, and the batches' counts add up. */
@@ -58,7 +59,7 @@ static void check_bijection(const struct im_plan_params *p)
             for (uint32_t place = 0; place < count; place++) {
                 struct im_place at;
 
-                assert_int_equal(im_plan_place(&plan, im_plan_ticket(&plan, batch, rank, place), &at), 0);
+                assert_int_equal(im_plan_place(&plan, ticket_at(&plan, batch, rank, place), &at), 0);
                 assert_true(at.batch == batch && at.rank == rank && at.place == place);
             }
         }

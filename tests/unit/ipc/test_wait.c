@@ -1,5 +1,5 @@
-/* Sleeping and waking: nothing is lost that both sides live to see, and what a death takes along costs one
- * bound. */
+/* Sleeping and waking: nothing is lost that both sides live to see, and what a death takes along
+ * costs one bound. */
 #include "tests/unit/ipc/base/unit.h"
 
 #include <pthread.h>

@@ -62,8 +62,8 @@ static struct bitmap pattern_bitmap(unsigned pattern, uint32_t w, uint32_t h)
     return b;
 }
 
-/* Resizes the part of `source` that the axes ask for, with the slack that the kernels are promised and no
- * more. */
+/* Resizes the part of `source` that the axes ask for, with the slack that the kernels are promised
+ * and no more. */
 static struct bitmap resize(const struct imk_image_ops *ops, const struct bitmap *source,
                             const struct imk_axis *h_axis, const struct imk_axis *v_axis)
 {
@@ -72,8 +72,8 @@ static struct bitmap resize(const struct imk_image_ops *ops, const struct bitmap
     struct imk_taps h, v;
 
     assert_true(h_memory && v_memory);
-    imk_taps_fill(&h, h_axis, ops, h_memory);
-    imk_taps_fill(&v, v_axis, ops, v_memory);
+    imk_taps_fill(&h, h_axis, 0.0, (double)h_axis->in, ops, h_memory);
+    imk_taps_fill(&v, v_axis, 0.0, (double)v_axis->in, ops, v_memory);
     assert_true(h.end <= h_axis->in && v.end <= v_axis->in);
     rows = bitmap_new(h_axis->count, v.end - v.begin, IMK_SLACK);
     ops->resize_rows(rows.data, rows.stride, source->data + v.begin * source->stride + (size_t)3 * h.begin,
@@ -233,7 +233,7 @@ static void identity_table_has_one_tap_each(void **state)
     (void)state;
     assert_non_null(memory);
     imk_image_ops_init(&ops, imk_cpu_flags());
-    imk_taps_fill(&taps, &axis, &ops, memory);
+    imk_taps_fill(&taps, &axis, 0.0, (double)axis.in, &ops, memory);
     assert_int_equal(taps.begin, 30);
     assert_int_equal(taps.end, 70);
     for (uint32_t i = 0; i < 40; i++) {
@@ -254,7 +254,7 @@ static void extreme_reduction_stays_within_its_table(void **state)
     (void)state;
     assert_non_null(memory);
     imk_image_ops_init(&ops, imk_cpu_flags());
-    imk_taps_fill(&taps, &axis, &ops, memory);
+    imk_taps_fill(&taps, &axis, 0.0, (double)axis.in, &ops, memory);
     assert_int_equal(taps.end, 65500);
     for (uint32_t i = 0; i < 3; i++) {
         int64_t sum = 0;

@@ -129,7 +129,7 @@ static void run_colour(const struct imk_ops *ops, const struct record *r, const 
     if (r->op == SATURATION)
         imk_saturation(ops, image, r->p[0]);
     else if (r->op == HUE)
-        imk_hue(ops, image, imk_hue_shift(r->p[0]));
+        ops->steps(image, &(struct imk_step){IMK_STEP_HUE, imk_hue_shift(r->p[0]), 0}, 1, NULL);
     else if (r->op == SHARPNESS)
         ops->sharpness(image, r->p[0], scratch);
     else

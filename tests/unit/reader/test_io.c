@@ -211,8 +211,8 @@ static void pipes_and_devices_neither_hang_nor_count_as_files(void **state)
     assert_int_equal(read_one(f, "file").bytes, 9);
 }
 
-/* 1000 files of different sizes, as many in flight as the engine takes; each comes back once, with its own
- * bytes. */
+/* 1000 files of different sizes, as many in flight as the engine takes; each comes back once, with
+ * its own bytes. */
 static void many_in_flight_come_back_once_each(void **state)
 {
     enum { FILES = 1000 };
@@ -457,8 +457,6 @@ static void options_out_of_range_are_refused(void **state)
     options.depth = RD_IO_DEPTH_MAX + 1;
     assert_int_equal(rd_io_open(&options, &io, &note, &text), -EINVAL);
     assert_non_null(strstr(text.s, "from 1 to 1024"));
-    assert_int_equal(rd_io_kind_from_name("aio", &text), -EINVAL);
-    assert_int_equal(rd_io_kind_from_name("pread", &text), RD_IO_PREAD);
 }
 
 #define BOTH(name)                                                                                           \

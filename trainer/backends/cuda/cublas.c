@@ -7,9 +7,8 @@
  *
  * The library's heuristic proposes up to PROPOSALS algorithms; they are timed on scratch memory and the
  * fastest is kept. With `deterministic` the first is taken and nothing is timed. Sums that are split are kept
- * in fp32 and added in a fixed order: the schemes that add in the type of the output, or in place, are ruled
- * out.
- */
+ * in fp32 and added in a fixed order: the schemes that add in the type of the output, or in place, are
+ * ruled out. */
 #include "trainer/backends/cuda/cublas.h"
 
 #include <cublasLt.h>

@@ -85,8 +85,8 @@ int tr_cudnn_graph_engines(const struct tr_cudnn_graph *graph);
 /* "62:2=5,24=17": number and settings. The same name is the same code in the same version of cuDNN. */
 const char *tr_cudnn_graph_engine(const struct tr_cudnn_graph *graph, int engine);
 
-/* May compile, which takes up to seconds. -ENOTSUP: not this one, or it wants more workspace than the rules
- * allow. */
+/* May compile, which takes up to seconds. -ENOTSUP: not this one, or it wants more workspace than
+ * the rules allow. */
 int tr_cudnn_plan_new(struct tr_cudnn_graph *graph, int engine, struct tr_cudnn_plan **ret_plan,
                       struct im_text *text);
 /* A plan as text, its compiled code included, for tr_cudnn_plan_load(). The caller's to free(). */

@@ -40,7 +40,6 @@ struct tr_gpu_event {
 
 struct tr_gpu_recording {
     cudaGraphExec_t exec;
-    size_t nodes;
 };
 
 /* What a person can do about it; NULL: CUDA's own words must do. */
@@ -517,8 +516,6 @@ int tr_gpu_record_end(struct tr_gpu *g, struct tr_gpu_recording **ret_recording,
     if (error == cudaSuccess && !r)
         error = cudaErrorMemoryAllocation;
     if (error == cudaSuccess)
-        error = cudaGraphGetNodes(graph, NULL, &r->nodes);
-    if (error == cudaSuccess)
         error = cudaGraphInstantiate(&r->exec, graph, cudaGraphInstantiateFlagUseNodePriority);
     if (error == cudaSuccess)
         error = cudaGraphUpload(r->exec, g->streams[TR_GPU_COMPUTE]);
@@ -541,11 +538,6 @@ bool tr_gpu_is_recording(const struct tr_gpu *g)
 int tr_gpu_replay(struct tr_gpu *g, struct tr_gpu_recording *r)
 {
     return check(g, "replaying a step", cudaGraphLaunch(r->exec, g->streams[TR_GPU_COMPUTE]));
-}
-
-size_t tr_gpu_recording_nodes(const struct tr_gpu_recording *r)
-{
-    return r->nodes;
 }
 
 void tr_gpu_recording_free(struct tr_gpu *g, struct tr_gpu_recording *r)

@@ -85,8 +85,8 @@ void tr_gpu_pinned_free(struct tr_gpu *g, void *memory); /* NULL is fine */
 int tr_gpu_lock(struct tr_gpu *g, void *memory, size_t bytes, bool read_only, struct im_text *text);
 void tr_gpu_unlock(struct tr_gpu *g, void *memory); /* only what was locked; NULL is fine */
 
-/* Copies between any two of device, pinned and plain host memory. Host memory must stay until the copy is
- * done. */
+/* Copies between any two of device, pinned and plain host memory. Host memory must stay until the
+ * copy is done. */
 int tr_gpu_copy(struct tr_gpu *g, enum tr_gpu_lane lane, void *to, const void *from, size_t bytes);
 int tr_gpu_zero(struct tr_gpu *g, enum tr_gpu_lane lane, void *memory, size_t bytes);
 
@@ -111,7 +111,6 @@ int tr_gpu_record_begin(struct tr_gpu *g);
 int tr_gpu_record_end(struct tr_gpu *g, struct tr_gpu_recording **ret_recording, struct im_text *text);
 bool tr_gpu_is_recording(const struct tr_gpu *g);
 int tr_gpu_replay(struct tr_gpu *g, struct tr_gpu_recording *r);          /* enqueues it on COMPUTE */
-size_t tr_gpu_recording_nodes(const struct tr_gpu_recording *r);          /* kernels, copies, ... in it */
 void tr_gpu_recording_free(struct tr_gpu *g, struct tr_gpu_recording *r); /* NULL is fine */
 
 /* Names what the calling thread does for profilers (NVTX); nested; next to free where none listens. */

@@ -1,9 +1,9 @@
 /* Plans of convolutions and batch norm, and their runs.
  *
- * Layers with the same operation, shape and type share one choice of an engine, so that it is made once: the
- * 53 convolutions of a ResNet-50 are 23 different ones. A choice is a graph of cuDNN, the engines that can
- * run it, and one plan: at first that of the first engine that works, after tr_dnn_settle() that of the
- * fastest. */
+ * Layers with the same operation, shape and type share one choice of an engine, so that it is made once:
+ * the 53 convolutions of a ResNet-50 are 23 different ones. A choice is a graph of cuDNN, the engines
+ * that can run it, and one plan: at first that of the first engine that works, after tr_dnn_settle() that
+ * of the fastest. */
 #include "trainer/backends/cuda/dnn.h"
 
 #include <errno.h>
@@ -214,8 +214,8 @@ static bool plan_known(struct tr_dnn *dnn, struct tr_dnn_choice *c)
     return true;
 }
 
-/* Looks for an engine that works: the one that the cache knows, or the first of the first way that has one.
- */
+/* Looks for an engine that works: the one that the cache knows, or the first of the first way
+ * that has one. */
 static int plan(struct tr_dnn *dnn, struct tr_dnn_choice *c, struct im_text *text)
 {
     int err = tr_dnn_tell(dnn, c->key, dnn->facts.plans + 1, 0), turn;
@@ -368,11 +368,6 @@ int tr_dnn_conv_run(struct tr_dnn *dnn, struct tr_dnn_conv *conv, void *x, void 
     int err = run(dnn, conv->choice, memory);
 
     return err == 0 && c->rounded ? widen(dnn, c, w) : err;
-}
-
-size_t tr_dnn_norm_mask_bytes(const struct tr_dnn_norm_shape *s)
-{
-    return ((size_t)s->n * (size_t)s->h * (size_t)s->w * (size_t)s->c + 7) / 8;
 }
 
 int tr_dnn_norm_new(struct tr_dnn *dnn, const struct tr_dnn_norm_shape *s, enum tr_dnn_norm_kind kind,

@@ -86,11 +86,11 @@ enum tr_dnn_conv_kind {
 int tr_dnn_conv_new(struct tr_dnn *dnn, const struct tr_dnn_conv_shape *shape, enum tr_dnn_conv_kind kind,
                     enum tr_gpu_type type, struct tr_dnn_conv **ret_conv, struct im_text *text);
 void tr_dnn_conv_free(struct tr_dnn *dnn, struct tr_dnn_conv *conv); /* NULL is fine */
-/* x: x or dx; w: w or dw; y: y or dy. What the kind writes is written, the others are read. No two may
- * overlap. */
+/* x: x or dx; w: w or dw; y: y or dy. What the kind writes is written, the others are read. No
+ * two may overlap. */
 int tr_dnn_conv_run(struct tr_dnn *dnn, struct tr_dnn_conv *conv, void *x, void *w, void *y);
-const char *
-tr_dnn_conv_kernel(const struct tr_dnn_conv *conv); /* which engine runs, for logs; lives with the plan */
+/* Which engine runs, for logs; lives with the plan. */
+const char *tr_dnn_conv_kernel(const struct tr_dnn_conv *conv);
 
 /* Batch norm over n, h and w of each channel, in training:
  *     forward   v = scale (x - mean) inv_dev + bias (+ z if add); y = relu ? max(v, 0) : v
@@ -112,7 +112,7 @@ struct tr_dnn_norm_args {
     const void *x;
     const void *z;             /* forward, if add: type and shape of x */
     void *y;                   /* forward */
-    void *mask;                /* if relu: written by forward, read by backward; tr_dnn_norm_mask_bytes() */
+    void *mask;                /* if relu: written by forward, read by backward; (n h w c + 7) / 8 bytes */
     const float *scale, *bias; /* [c]; bias: forward */
     float *run_mean, *run_var; /* [c]; forward; updated in place */
     float *mean, *inv_dev;     /* [c]; written by forward, read by backward */
@@ -121,7 +121,6 @@ struct tr_dnn_norm_args {
     float *dscale, *dbias;     /* [c]; backward */
 };
 
-size_t tr_dnn_norm_mask_bytes(const struct tr_dnn_norm_shape *shape);
 int tr_dnn_norm_new(struct tr_dnn *dnn, const struct tr_dnn_norm_shape *shape, enum tr_dnn_norm_kind kind,
                     enum tr_gpu_type type, bool add, bool relu, struct tr_dnn_norm **ret_norm,
                     struct im_text *text);

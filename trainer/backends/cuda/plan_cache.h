@@ -37,10 +37,10 @@ int tr_plan_cache_add(struct tr_plan_cache *plans, const char *key, const char *
 /* Writes what was added into the file, beside what others wrote meanwhile. Nothing added: nothing written. */
 int tr_plan_cache_save(struct tr_plan_cache *plans, struct im_text *text);
 
-/* So that one process at a time works out what all need. lock, without waiting: 1: held until unlock, close
- * or the process's end, and what others have saved since open is known now; 0: another process holds it;
- * negative errno: there is no file, or its file system has no locks. Processes of other scopes have another
- * lock. */
+/* So that one process at a time works out what all need. lock, without waiting: 1: held until unlock,
+ * close or the process's end, and what others have saved since open is known now; 0: another process
+ * holds it; negative errno: there is no file, or its file system has no locks. Processes of other scopes
+ * have another lock. */
 int tr_plan_cache_lock(struct tr_plan_cache *plans);
 void tr_plan_cache_unlock(struct tr_plan_cache *plans);
 

@@ -8,10 +8,10 @@
  * whose layout oneDNN has only its reference code (images of 2 x 2, for one): those go through the stage to
  * the layout it prefers.
  *
- * Weights are repacked once per change, one copy per layout wanted, shared by all plans of the same layer;
- * their gradients come out packed and are unpacked into the flat arena. Nothing is allocated in forward and
- * backward. With one number of threads the results are the same bits in every run (tests/backend checks it).
- */
+ * Weights are repacked once per change, one copy per layout wanted, shared by all plans of the same
+ * layer; their gradients come out packed and are unpacked into the flat arena. Nothing is allocated in
+ * forward and backward. With one number of threads the results are the same bits in every run
+ * (tests/backend checks it). */
 #include "trainer/backends/onednn/plan.h"
 
 #include <errno.h>

@@ -35,8 +35,8 @@ struct tr_taps {
     float weight[3];
 };
 
-/* [planes][h][w][inner] from planes of from_h x from_w: rows[h] and columns[w] say what a place is made of.
- */
+/* [planes][h][w][inner] from planes of from_h x from_w: rows[h] and columns[w] say what a place
+ * is made of. */
 struct tr_filter {
     size_t planes, inner;
     int from_h, from_w, h, w;

@@ -242,8 +242,8 @@ static void scatter(const struct tr_wino *s, const float *from, int channels, in
 
 /* ---- multiplication ---- */
 
-/* m[tile][out] = sum over in of u[tile][in] w[out / 8][in][8], for TILES tiles and `vectors` times 8 outputs.
- */
+/* m[tile][out] = sum over in of u[tile][in] w[out / 8][in][8], for TILES tiles and `vectors`
+ * times 8 outputs. */
 static inline __attribute__((always_inline)) void multiply(const float *u, const float *w, float *m,
                                                            size_t in, size_t out, int vectors)
 {

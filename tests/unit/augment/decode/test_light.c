@@ -14,8 +14,8 @@
 
 enum { FILES = 40, SIZE = 224, SKIPPED = 77 };
 
-/* By au_render of the version before, for the first 40 files of the sample, seed 42, epoch 3, sample = place.
- */
+/* By au_render of the version before, for the first 40 files of the sample, seed 42, epoch 3,
+ * sample = place. */
 #define HASH_BEFORE UINT64_C(0xa5b6522e2d811f12)
 
 static uint64_t hash_of(const struct sample *sample, const char *set, unsigned cpu_flags)

@@ -299,8 +299,8 @@ static void png_size_bomb_is_refused_by_its_header(void **state)
     assert_int_equal(verdict(png, 20), IM_VERDICT_TRUNCATED);
 }
 
-/* Flipped bits give a verdict or pixels; and the same with a fresh decoder as with one that has seen all the
- * others. */
+/* Flipped bits give a verdict or pixels; and the same with a fresh decoder as with one that has seen
+ * all the others. */
 static void flipped_bits_give_the_same_result_whatever_came_before(void **state)
 {
     const struct jpeg_spec specs[] = {ordinary,

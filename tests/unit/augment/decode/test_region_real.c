@@ -1,5 +1,5 @@
-/* The same as test_region.c on real files: random boxes of each image of the ImageNet sample against a plain
- * decode. */
+/* The same as test_region.c on real files: random boxes of each image of the ImageNet sample against
+ * a plain decode. */
 #include "augment/decode/decode.h"
 #include "tests/unit/augment/jpeg_file.h"
 #include "tests/unit/augment/sample.h"

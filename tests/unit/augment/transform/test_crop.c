@@ -73,8 +73,8 @@ static void boxes_lie_within_the_image_and_keep_scale_and_ratio(void **state)
     }
 }
 
-/* torchvision's loop, from other random numbers and written down once more: its moments are what ours must
- * have. */
+/* torchvision's loop, from other random numbers and written down once more: its moments are what
+ * ours must have. */
 static struct imk_box torchvision_box(struct im_rng *rng, int width, int height)
 {
     double area = (double)width * height;

@@ -1,5 +1,5 @@
-/* Fault points: each rule's effect, counted passings, filters, and that a mistyped rule never passes in
- * silence. */
+/* Fault points: each rule's effect, counted passings, filters, and that a mistyped rule never
+ * passes in silence. */
 #include "ipc/base/fault.h"
 #include "ipc/base/log.h"
 #include "tests/unit/ipc/base/unit.h"
@@ -181,8 +181,8 @@ static void a_rule_can_follow_one_item(void **state)
     assert_int_equal(IM_FAULT_ERR("p"), 0);
 }
 
-/* The environment is read at the first passing: needs a process that has not passed yet, so this program runs
- * itself. */
+/* The environment is read at the first passing: needs a process that has not passed yet, so this
+ * program runs itself. */
 static void the_environment_gives_the_rules(void **state)
 {
     static const struct {

@@ -123,7 +123,6 @@ static void a_long_line_is_cut_and_stays_one_write(void **state)
 static void a_full_pipe_drops_the_line_and_tells_later(void **state)
 {
     struct capture c;
-    uint64_t before = im_log_dropped();
     char junk[PIPE_BUF] = {0};
 
     (void)state;
@@ -138,7 +137,6 @@ static void a_full_pipe_drops_the_line_and_tells_later(void **state)
         continue;
     im_log(IM_LOG_INFO, "back", "k=v");
     end(&c);
-    assert_int_equal(im_log_dropped() - before, 2);
     assert_matches(c.s, "^ts=[^\n]* msg=\"back\" k=v log_dropped=2\n$");
 }
 

@@ -19,8 +19,7 @@
 
 #define COUNT(a) (sizeof(a) / sizeof(a)[0])
 
-/* cmocka setup and teardown: *state is a fresh directory's path, removed with all in it.
- */
+/* cmocka setup and teardown: *state is a fresh directory's path, removed with all in it. */
 static inline int make_directory(void **state)
 {
     char *path = strdup("/tmp/imsuper-unit-XXXXXX");

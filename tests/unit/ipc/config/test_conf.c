@@ -170,8 +170,8 @@ static void wrong_flags_get_their_sentences(void **state)
                         "--ddp: nothing is needed: --gpus or --ranks says how many trainers there are");
 }
 
-/* Advice is of no use when the flag that it names was renamed, or when the other's name became a flag of
- * ours. */
+/* Advice is of no use when the flag that it names was renamed, or when the other's name became a
+ * flag of ours. */
 static void advice_names_flags_that_exist(void **state)
 {
 #define THEIRS_AND_ADVICE(theirs, advice) {theirs, advice},

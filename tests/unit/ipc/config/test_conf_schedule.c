@@ -1,5 +1,5 @@
-/* The keys of the learning rate's course and of progressive resizing: what is refused, and lists taken apart.
- */
+/* The keys of the learning rate's course and of progressive resizing: what is refused, and
+ * lists taken apart. */
 #include "ipc/config/conf.h"
 
 #include "tests/unit/ipc/base/unit.h"

@@ -358,8 +358,6 @@ static void a_forced_layout_looks_for_that_only(void **state)
     open_data(tree, "I", RD_LAYOUT_ILSVRC, &data);
     assert_int_equal(rd_index_layout(&data.index), RD_LAYOUT_ILSVRC);
     rd_data_close(&data);
-    assert_int_equal(rd_layout_from_name("ilsvrc", NULL), RD_LAYOUT_ILSVRC);
-    assert_int_equal(rd_layout_from_name("tar", NULL), -EINVAL);
 }
 
 #define T(name) cmocka_unit_test_setup_teardown(name, tree_setup, tree_teardown)

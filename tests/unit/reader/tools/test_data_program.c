@@ -18,8 +18,8 @@
 static const char *program;
 static struct tree tree;
 
-/* Runs the program with these words in the tree's folder; `out` gets what it says. Returns its exit status.
- */
+/* Runs the program with these words in the tree's folder; `out` gets what it says. Returns
+ * its exit status. */
 static int run(const char *words, char *out, size_t size)
 {
     char copy[512], *argv[24] = {NULL}, *rest;

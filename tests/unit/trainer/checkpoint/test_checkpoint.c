@@ -516,8 +516,8 @@ static int save_two(void *directory)
     return save(directory, 2, 2, true, NULL) < 0;
 }
 
-/* Kills a save at the n-th passing of a point; false when it passed the point less often and so came to its
- * end. */
+/* Kills a save at the n-th passing of a point; false when it passed the point less often and so came
+ * to its end. */
 static bool kill_save(const char *directory, const char *point, int n)
 {
     struct im_text text = {""};

@@ -252,8 +252,8 @@ static void a_torn_snapshot_is_not_the_current_one(void **state)
     assert_int_equal(resume(s, 1), 's');
 }
 
-/* Complete by its sequence word and its length, but not what a trainer writes: the checkpoint's own checks.
- */
+/* Complete by its sequence word and its length, but not what a trainer writes: the
+ * checkpoint's own checks. */
 static void bytes_that_are_no_checkpoint_are_passed_over(void **state)
 {
     static const char *const lies[] = {"", "x", "\xff\xff\xff\xff\xff\xff\xff\xff{", "\2\0\0\0\0\0\0\0{}",

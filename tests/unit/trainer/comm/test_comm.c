@@ -290,8 +290,8 @@ static void a_rank_that_does_not_come_is_waited_for_until_the_time_limit(void **
     munmap(t, sizeof *t);
 }
 
-/* A stranger knows where to connect to, but not the secret: the last 16 bytes of what rank 0 shows to rank 1.
- */
+/* A stranger knows where to connect to, but not the secret: the last 16 bytes of what rank 0 shows
+ * to rank 1. */
 static int look_without_the_secret(void *context, int rank, void *ret_card, size_t *ret_bytes)
 {
     int err = look(context, rank, ret_card, ret_bytes);

@@ -12,6 +12,7 @@
 
 #include "ipc/base/err.h"
 #include "ipc/base/rng.h"
+#include "tests/support/train_step.h"
 #include "trainer/network/arena.h"
 #include "trainer/network/network.h"
 
@@ -115,7 +116,7 @@ static void reference_learns_separable_images(void **state)
     (void)state;
     for (int step = 0; step < 16; step++) {
         draw(pixels, labels, BATCH, (uint64_t)step);
-        assert_int_equal(tr_network_train_step(net, &batch, &hyper, 0, &tally, NULL), 0);
+        assert_int_equal(train_step(net, &batch, &hyper, 0, &tally, NULL), 0);
         assert_int_equal(tally.valid, BATCH);
         first += step < 4 ? tally.loss_sum / BATCH / 4 : 0;
         last += step >= 12 ? tally.loss_sum / BATCH / 4 : 0;
