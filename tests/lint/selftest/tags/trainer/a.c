@@ -4,7 +4,7 @@ struct im_plan {
 struct im_opaque {
     int a;
 };
-struct im_backend {
+struct tr_backend {
     int a;
 };
 struct local {

@@ -4,7 +4,7 @@ union im_plan { /* another kind of tag, but C has one space for all three */
 struct im_opaque {
     int b;
 };
-struct im_backend {
+struct tr_backend {
     int b;
 };
 struct local {

@@ -1,3 +1,3 @@
 struct im_plan; /* a declaration in a header, the body in a .c file */
 struct im_opaque;
-struct im_backend; /* a handle of tags.txt */
+struct tr_backend; /* a handle of tags.txt */
