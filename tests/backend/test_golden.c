@@ -1,5 +1,5 @@
-/* Networks against PyTorch in float64 (tests/golden/trainer_golden.py and, with torchvision's and timm's own
- * modules, models_golden.py): evaluation, loss, every gradient, and
+/* Networks against PyTorch in float64 (tests/golden/make_networks.py and, with torchvision's and timm's own
+ * modules, make_models.py): evaluation, loss, every gradient, and
  * parameters and batch norm statistics after two SGD steps with Nesterov momentum, weight decay by kind,
  * label smoothing and a masked sample.
  *
@@ -25,7 +25,7 @@
 #include "trainer/network/network.h"
 
 enum { LABELS = 1000, STEPS = 2, FLOATS_MAX = 64 };
-enum { SEED = 7, STEP = 3, FIRST = 5, APART = 2 }; /* of the stochastic depth in models_golden.py */
+enum { SEED = 7, STEP = 3, FIRST = 5, APART = 2 }; /* of the stochastic depth in make_models.py */
 
 static const char *golden_path, *models_path;
 
@@ -35,7 +35,7 @@ struct recipe {
     int classes, n, size;
     uint32_t stream;
     struct im_conf conf; /* of it the model's options */
-    bool from_models;    /* one step, no update, and the mask of stochastic depth of models_golden.py */
+    bool from_models;    /* one step, no update, and the mask of stochastic depth of make_models.py */
 };
 
 /* One network's numbers as the file is read, and ours beside it. */

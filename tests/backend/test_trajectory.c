@@ -3,7 +3,7 @@
  * float64 (tests/golden/make_trajectory.py): the loss and the gradient's norm at each step, weights, averages
  * and statistics at the end. It is the trainer's own step that runs here (trainer/training_step.h), on one rank.
  *
- * `trajectory --draws` prints what the counter RNG draws for these batches; the script reads it, and mixes
+ * `backend_trajectory --draws` prints what the counter RNG draws for these batches; the script reads it, and mixes
  * and drops the same.
  *
  * Errors of tensors are relative to their norm, of others to the value. The reference backend follows within
