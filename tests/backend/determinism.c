@@ -12,7 +12,6 @@
 #include "ipc/base/err.h"
 #include "ipc/base/rng.h"
 #include "tests/support/train_step.h"
-#include "trainer/network/network.h"
 
 enum { CLASSES = 10, BATCH = 24, SIZE = 32, STEPS = 3 };
 
@@ -58,7 +57,7 @@ static float *train(struct job job, size_t *ret_floats)
         assert_int_equal(train_step(net, &batch, &hyper, 0.1f, &tally, NULL), 0);
         batch.n = BATCH / 3;
         if (job.evaluates)
-            assert_int_equal(tr_network_eval_step(net, &batch, NULL, &tally, NULL), 0);
+            assert_int_equal(tr_network_evaluate(net, &batch, false, NULL, &tally, NULL), 0);
         batch.n = BATCH;
     }
     params = tr_network_floats(net, TR_ARENA_PARAMS);

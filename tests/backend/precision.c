@@ -13,7 +13,6 @@
 #include "ipc/base/err.h"
 #include "ipc/base/rng.h"
 #include "tests/support/train_step.h"
-#include "trainer/network/network.h"
 
 enum { CLASSES = 4, BATCH = 16, SIZE = 16, STEPS_MAX = 12 };
 

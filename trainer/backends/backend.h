@@ -29,7 +29,7 @@ struct tr_layout;  /* of a value; owned by the backend until close() */
 struct tr_op_plan;
 struct tr_step_ops;
 
-#define TR_BACKEND_VERSION 4
+#define TR_BACKEND_VERSION 5
 #define TR_BN_EPS 1e-5f
 #define TR_BN_MOMENTUM 0.1f /* running <- (1 - m) * running + m * batch */
 
@@ -96,7 +96,7 @@ struct tr_op {
     bool pools;    /* BN: y is the result, max-pooled as in MAXPOOL; has ReLU */
     bool sums_dx;  /* CONV: dx += the gradient, in place of dx = */
     bool synced;   /* BN in training: the statistics are those of several ranks: see struct tr_bn_sync; a
-                      device that takes whole steps adds up by set_ranks() of trainer/backends/step.h instead */
+                      device adds up by set_ranks() of trainer/backends/step.h instead */
     bool training; /* false: forward only, BN uses the running statistics */
     bool needs_dx; /* CONV: false for the first one */
     int weight_id; /* CONV: plans with the same number >= 0 have the same weights and may share repacked
@@ -272,7 +272,7 @@ struct tr_backend_ops {
      * that are not settled yet settle at their first run. */
     int (*settle)(struct tr_backend *b, struct im_text *text);
     int (*trouble)(struct tr_backend *b, struct im_text *text); /* (optional) why a call failed */
-    const struct tr_step_ops *step;                             /* (optional) trainer/backends/step.h */
+    const struct tr_step_ops *step;                             /* trainer/backends/step.h */
 
     /* A value between its private layout and plain NCHW fp32. For tests and tools, not for a step. */
     int (*value_in)(struct tr_backend *b, const struct tr_layout *layout, struct tr_shape shape,
