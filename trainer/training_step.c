@@ -92,27 +92,6 @@ static bool scales(const struct im_conf *conf)
     return conf->loss_scale == IM_LOSS_SCALE_DYNAMIC || conf->amp == IM_AMP_FP16;
 }
 
-static struct tr_hyper hyper_of(const struct tr_training_step *r, const struct tr_position *p)
-{
-    const struct im_conf *conf = r->conf;
-
-    return (struct tr_hyper){
-        .lr = tr_schedule_lr(r->schedule, p->steps),
-        .momentum = tr_schedule_momentum(r->schedule, p->steps),
-        .beta2 = conf->beta2,
-        .eps = conf->eps > 0 ? conf->eps : default_eps(conf),
-        .weight_decay = conf->weight_decay,
-        .trust = conf->lars_trust,
-        .nesterov = conf->nesterov && !is_adaptive(conf),
-        .step = p->updates + 1,
-    };
-}
-
-static double ema_decay(const struct tr_training_step *r, const struct tr_position *p)
-{
-    return tr_ema_decay(r->conf->ema, (enum im_conf_ema_warmup)r->conf->ema_warmup, p->updates + 1);
-}
-
 /* step->norm and ->skipped are known. */
 static int end_window(struct tr_training_step *r, struct tr_position *p, struct tr_step_result *step,
                       struct im_text *text)
@@ -165,6 +144,37 @@ static double unscale(const struct tr_training_step *r, const struct tr_position
     return valid ? (double)full / (double)valid : 0;
 }
 
+/* 1 - decay of the averages at the next update. */
+static double ema_take(const struct tr_training_step *r, const struct tr_position *p)
+{
+    const struct im_conf *conf = r->conf;
+
+    return conf->ema > 0
+               ? 1 - tr_ema_decay(conf->ema, (enum im_conf_ema_warmup)conf->ema_warmup, p->updates + 1)
+               : 1;
+}
+
+static struct imk_hyper hyper_of(const struct tr_training_step *r, const struct tr_position *p,
+                                 double unscaled)
+{
+    const struct im_conf *conf = r->conf;
+
+    return (struct imk_hyper){
+        .lr = tr_schedule_lr(r->schedule, p->steps),
+        .momentum = tr_schedule_momentum(r->schedule, p->steps),
+        .beta2 = conf->beta2,
+        .eps = conf->eps > 0 ? conf->eps : default_eps(conf),
+        .weight_decay = conf->weight_decay,
+        .trust = conf->lars_trust,
+        .unscale = unscaled,
+        .loss_scale = p->scaler.scale,
+        .clip_norm = conf->grad_clip,
+        .ema_take = ema_take(r, p),
+        .updates = p->updates,
+        .nesterov = conf->nesterov && !is_adaptive(conf),
+    };
+}
+
 int tr_training_step_begin(struct tr_training_step *r, const struct tr_position *p,
                            const struct tr_batch *batch, uint64_t usable, uint64_t full, bool last,
                            struct im_text *text)
@@ -175,11 +185,7 @@ int tr_training_step_begin(struct tr_training_step *r, const struct tr_position 
                                  .divisor = samples / p->scaler.scale,
                                  .first = p->window_batches == 0,
                                  .last = ends,
-                                 .hyper = hyper_of(r, p),
-                                 .unscale = ends ? unscale(r, p, usable, full) : 1,
-                                 .loss_scale = p->scaler.scale,
-                                 .clip_norm = r->conf->grad_clip,
-                                 .ema_decay = r->conf->ema > 0 ? ema_decay(r, p) : 0};
+                                 .hyper = hyper_of(r, p, ends ? unscale(r, p, usable, full) : 1)};
 
     return tr_network_step_begin(r->net, batch, &step, text);
 }

@@ -42,7 +42,7 @@ static float *train(struct job job, size_t *ret_floats)
                                        .seed = job.seed,
                                        .mean = {0.5f, 0.5f, 0.5f},
                                        .std = {0.25f, 0.25f, 0.25f}};
-    struct tr_hyper hyper = {.lr = 0.1, .momentum = 0.9, .weight_decay = 1e-4};
+    struct imk_hyper hyper = {.lr = 0.1, .momentum = 0.9, .weight_decay = 1e-4};
     uint8_t *pixels = malloc((size_t)BATCH * SIZE * SIZE * 3);
     int32_t labels[BATCH];
     struct tr_batch batch = {.pixels = pixels, .labels = labels, .n = BATCH, .size = SIZE};

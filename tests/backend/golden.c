@@ -86,7 +86,7 @@ static void run(struct check *c, const struct recipe *r)
                                        .mean = {0.485f, 0.456f, 0.406f},
                                        .std = {0.229f, 0.224f, 0.225f}};
     const double lr = r->from_models ? 0 : 0.01;
-    const struct tr_hyper hyper = {.lr = lr, .momentum = 0.9, .weight_decay = 0.01, .nesterov = true};
+    const struct imk_hyper hyper = {.lr = lr, .momentum = 0.9, .weight_decay = 0.01, .nesterov = true};
     int n = r->n, size = r->size, steps = r->from_models ? 1 : STEPS;
     size_t count = (size_t)n * (size_t)size * (size_t)size * 3;
     uint8_t *pixels = malloc(count), valid[16];

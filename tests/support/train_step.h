@@ -6,18 +6,15 @@
 #include "trainer/network/network.h"
 
 static inline int train_step(struct tr_network *net, const struct tr_batch *batch,
-                             const struct tr_hyper *hyper, float label_smoothing, struct tr_tally *ret_tally,
+                             const struct imk_hyper *hyper, float label_smoothing, struct tr_tally *ret_tally,
                              struct im_text *text)
 {
-    const struct tr_step step = {.label_smoothing = label_smoothing,
-                                 .first = true,
-                                 .last = true,
-                                 .hyper = *hyper,
-                                 .unscale = 1,
-                                 .loss_scale = 1};
+    struct tr_step step = {.label_smoothing = label_smoothing, .first = true, .last = true, .hyper = *hyper};
     struct tr_outcome outcome = {{0}, 0, false};
-    int err = tr_network_step_begin(net, batch, &step, text);
+    int err;
 
+    step.hyper.unscale = step.hyper.loss_scale = step.hyper.ema_take = 1;
+    err = tr_network_step_begin(net, batch, &step, text);
     if (err == 0)
         err = tr_network_step_end(net, &outcome, text);
     *ret_tally = outcome.tally;

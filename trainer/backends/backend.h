@@ -24,6 +24,7 @@
 #include <stdint.h>
 
 struct im_text;
+struct imk_hyper;  /* kernels/hyper.h */
 struct tr_backend; /* an opened device */
 struct tr_layout;  /* of a value; owned by the backend until close() */
 struct tr_op_plan;
@@ -194,7 +195,7 @@ struct tr_span {
 enum tr_optimizer { TR_OPTIMIZER_SGD, TR_OPTIMIZER_ADAMW, TR_OPTIMIZER_LARS, TR_OPTIMIZER_LAMB };
 
 /* One step of an optimiser over the flat arena. With g = grad_scale * gradient, d = weight_decay where the
- * span decays and 0 elsewhere, |.| the 2-norm of a span, t = step, m and v beginning as zeros:
+ * span decays and 0 elsewhere, |.| the 2-norm of a span, t = updates + 1, m and v beginning as zeros:
  *
  *   SGD    g += d w; m = momentum m + g; w -= lr (nesterov ? g + momentum m : m)
  *          (torch.optim.SGD, dampening 0)
@@ -217,10 +218,8 @@ struct tr_update {
     const float *g;              /* device: gradients */
     const struct tr_span *spans; /* ascending, not overlapping */
     size_t span_count;
-    double grad_scale;
-    double lr, momentum, beta2, eps, weight_decay, trust; /* momentum: AdamW and LAMB call it beta1 */
-    bool nesterov;                                        /* SGD, LARS */
-    uint64_t step;                                        /* this one's number, from 1 on */
+    const struct imk_hyper *hyper;
+    double grad_scale; /* what clips and unscales g */
 };
 
 /* Which GPU, and how it may compute. */

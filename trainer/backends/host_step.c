@@ -18,7 +18,7 @@ static int stage(struct tr_backend *b, const struct tr_inputs *in)
     struct tr_host_step *s = host_of(b);
 
     s->in = *in;
-    s->rule = in->rule ? *in->rule : (struct tr_rule){0};
+    s->hyper = in->hyper ? *in->hyper : (struct imk_hyper){0};
     s->tally = (struct tr_tally){0};
     s->norm = 0;
     s->skips = false;
@@ -112,13 +112,13 @@ static double clip(double limit, bool lamb, double norm)
 static int decide(struct tr_backend *b, const float *g, size_t count, bool lamb)
 {
     struct tr_host_step *s = host_of(b);
-    const double factor = s->rule.unscale / s->rule.loss_scale;
+    const double factor = s->hyper.unscale / s->hyper.loss_scale;
     double squares = 0;
     int err = s->ops->sum_squares(b, g, count, &squares);
 
     s->norm = sqrt(squares) * factor;
     s->skips = !isfinite(s->norm) || !isfinite(s->tally.loss_sum);
-    s->grad_scale = factor * clip(s->rule.clip_norm, lamb, s->norm);
+    s->grad_scale = factor * clip(s->hyper.clip_norm, lamb, s->norm);
     return err;
 }
 
@@ -131,18 +131,12 @@ static int update(struct tr_backend *b, const struct tr_update *u, const struct 
     if (s->skips)
         return 0;
     with.grad_scale = s->grad_scale;
-    with.lr = s->rule.lr;
-    with.momentum = s->rule.momentum;
-    with.beta2 = s->rule.beta2;
-    with.eps = s->rule.eps;
-    with.weight_decay = s->rule.weight_decay;
-    with.trust = s->rule.trust;
-    with.step = s->rule.updates + 1;
+    with.hyper = &s->hyper;
     err = s->ops->update(b, &with);
     if (err == 0 && a->params)
-        err = s->ops->lerp(b, a->params, u->w, s->rule.ema_take, a->param_count);
+        err = s->ops->lerp(b, a->params, u->w, s->hyper.ema_take, a->param_count);
     if (err == 0 && a->stats)
-        err = s->ops->lerp(b, a->stats, a->from_stats, s->rule.ema_take, a->stat_count);
+        err = s->ops->lerp(b, a->stats, a->from_stats, s->hyper.ema_take, a->stat_count);
     return err;
 }
 

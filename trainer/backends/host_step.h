@@ -13,7 +13,7 @@ struct tr_host_step {
     const struct tr_backend_ops *ops; /* of the backend itself */
     const struct tr_rank_sum *ranks;  /* NULL: this one alone */
     struct tr_inputs in;
-    struct tr_rule rule;
+    struct imk_hyper hyper;
     struct tr_tally tally;
     /* of decide() */
     double norm, grad_scale;

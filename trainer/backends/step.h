@@ -19,21 +19,11 @@
 #ifndef TRAINER_BACKENDS_STEP_H
 #define TRAINER_BACKENDS_STEP_H
 
+#include "kernels/hyper.h"
 #include "trainer/backends/backend.h"
 
 struct CUstream_st;
 struct tr_recording;
-
-/* How the end of a window is decided and what the update takes: struct tr_update has the names. */
-struct tr_rule {
-    double lr, momentum, beta2, eps, weight_decay, trust;
-    double unscale;    /* over the loss's scale: what makes the arena's gradient that of the mean loss; NaN:
-                          the step is skipped whatever the gradient */
-    double loss_scale; /* which the divisor has in it */
-    double clip_norm;  /* 0: none; recipe.h */
-    double ema_take;   /* 1 - decay of the averages */
-    uint64_t updates;  /* before this one */
-};
 
 /* What a step takes from outside; host memory that may go when the step is enqueued, but for the pixels,
  * which may go when taken() says so, or the outcome is there. */
@@ -48,7 +38,7 @@ struct tr_inputs {
     double divisor;
     const float *scales; /* what tr_exec.scale of all DROPPATH ops points into */
     size_t scale_count;
-    const struct tr_rule *rule; /* NULL: no update follows */
+    const struct imk_hyper *hyper; /* NULL: no update follows */
 };
 
 /* What a step has come to. */
@@ -103,12 +93,12 @@ struct tr_step_ops {
     size_t sum_floats;
     int (*sum)(struct tr_backend *b, float *x, size_t count);
     int (*sum_tally)(struct tr_backend *b);
-    /* By the staged rule: norm = |g| unscale / loss_scale; the step is skipped when it or the tally's loss is
+    /* By the staged hyper: norm = |g| unscale / loss_scale; the step is skipped when it or the tally's loss is
      * not finite; the gradient is multiplied by unscale / loss_scale, and clipped to clip_norm as
      * torch.nn.utils.clip_grad_norm_ does, min(1, clip_norm / (norm + 1e-6)). lamb: as LAMB's definition has
      * it, 1 / max(1, norm / clip_norm), clip_norm 1 where it is 0. */
     int (*decide)(struct tr_backend *b, const float *g, size_t count, bool lamb);
-    /* As backend.h's update() with the numbers of the rule (those of u are not read) unless the step is
+    /* As backend.h's update() with the staged hyper and what was decided (those of u are not read) unless the step is
      * skipped; then the averages take in the new values. */
     int (*update)(struct tr_backend *b, const struct tr_update *u, const struct tr_averages *a);
     int (*outcome)(struct tr_backend *b); /* (optional) the last that is enqueued */

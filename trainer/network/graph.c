@@ -385,7 +385,7 @@ static void draw_scales(struct tr_graph *g, const struct tr_batch *batch)
 }
 
 int tr_graph_stage(struct tr_graph *g, const struct tr_batch *batch, float smoothing, double divisor,
-                   const struct tr_rule *rule)
+                   const struct imk_hyper *hyper)
 {
     const struct tr_inputs in = {.pixels = batch->pixels,
                                  .pixel_bytes =
@@ -398,7 +398,7 @@ int tr_graph_stage(struct tr_graph *g, const struct tr_batch *batch, float smoot
                                  .divisor = divisor,
                                  .scales = g->scales,
                                  .scale_count = g->scale_count,
-                                 .rule = rule};
+                                 .hyper = hyper};
 
     im_assert(batch->n == g->config.n && batch->size == g->config.size);
     draw_scales(g, batch);

@@ -16,7 +16,7 @@
 
 struct im_text;
 struct tr_graph;
-struct tr_rule;
+struct imk_hyper;
 
 struct tr_graph_config {
     const struct tr_backend_ops *ops;
@@ -66,9 +66,9 @@ size_t tr_graph_own_bytes(const struct tr_graph *g); /* what its plans take besi
 /* What the arena would take if no value, saved state or gradient had the place of one that is over. */
 size_t tr_graph_bytes_apart(const struct tr_graph *g);
 
-/* Hands the batch to the backend: rule as in tr_inputs, divisor as in tr_exec. */
+/* Hands the batch to the backend: hyper as in tr_inputs, divisor as in tr_exec. */
 int tr_graph_stage(struct tr_graph *g, const struct tr_batch *batch, float smoothing, double divisor,
-                   const struct tr_rule *rule);
+                   const struct imk_hyper *hyper);
 
 /* Forward and, for a training graph, the loss's gradient, of the batch that was staged. The tally is the
  * backend's (trainer/backends/step.h). */

@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kernels/hyper.h"
 #include "trainer/backends/backend.h"
 #include "trainer/model/model.h"
 #include "trainer/network/graph.h"
@@ -45,13 +46,6 @@ struct tr_network_config {
     const struct tr_bn_sync *bn_sync; /* see struct tr_graph_config; outlives the network */
     size_t memory_max; /* bytes that activations may take; 0: what the device has left, less the copies that
                           checkpoints are made of */
-};
-
-/* What one update of the parameters takes from outside: see struct tr_update. */
-struct tr_hyper {
-    double lr, momentum, beta2, eps, weight_decay, trust;
-    bool nesterov;
-    uint64_t step; /* from 1 on: how many updates there were, this one included; AdamW and LAMB */
 };
 
 /* Arrays on the device. Those of one column below have one size and one order: tr_network_floats(). */
@@ -98,16 +92,11 @@ int tr_network_prepare(struct tr_network *net, int n, int size, bool training, s
  * batches move on with each batch whose loss is finite. */
 struct tr_step {
     float label_smoothing;
-    double divisor;        /* what the summed loss is divided by for the gradient, the usable samples of all
+    double divisor;         /* what the summed loss is divided by for the gradient, the usable samples of all
                               ranks; over loss_scale, which scales the loss up; 0: the valid samples of this
                               batch */
-    bool first, last;      /* batch of its window; the update follows the last */
-    struct tr_hyper hyper; /* this and the rest: if last. step: were it taken */
-    double unscale;        /* over the loss scale, the factor that makes the sum of gradients that of the mean
-                              loss; NaN: the step is to be skipped */
-    double loss_scale;
-    double clip_norm; /* 0: none, but for LAMB, which then clips at 1 */
-    double ema_decay; /* of the averages, where there are any */
+    bool first, last;       /* batch of its window; the update follows the last */
+    struct imk_hyper hyper; /* if last */
 };
 
 /* Begins it; the batch may be empty. Its pixels stay until _end(), or until they are taken; the rest of what

@@ -150,7 +150,7 @@ static int accumulate(struct tr_network *net, bool first, bool last)
                 : net->ops->add(net->backend, sum, grads, count);
 }
 
-static int update(struct tr_network *net, bool nesterov)
+static int update(struct tr_network *net)
 {
     const struct tr_step_ops *ops = net->ops->step;
     const struct tr_update u = {.kind = net->optimizer,
@@ -159,8 +159,7 @@ static int update(struct tr_network *net, bool nesterov)
                                 .v = net->arenas[TR_ARENA_SECOND],
                                 .g = net->arenas[TR_ARENA_GRADS],
                                 .spans = net->spans,
-                                .span_count = net->span_count,
-                                .nesterov = nesterov};
+                                .span_count = net->span_count};
     const struct tr_averages a = {.params = net->arenas[TR_ARENA_EMA],
                                   .stats = net->arenas[TR_ARENA_EMA_STATS],
                                   .from_stats = net->arenas[TR_ARENA_STATS],
@@ -172,11 +171,11 @@ static int update(struct tr_network *net, bool nesterov)
     return err < 0 ? err : ops->update(net->backend, &u, &a);
 }
 
-static int timed_update(struct tr_network *net, const struct tr_graph *graph, bool nesterov)
+static int timed_update(struct tr_network *net, const struct tr_graph *graph)
 {
     struct tr_step_times *times = graph ? tr_graph_times(graph) : NULL;
     const im_ns began = times ? im_now() : 0;
-    int err = update(net, nesterov);
+    int err = update(net);
 
     if (err == 0 && times && net->ops->sync)
         err = net->ops->sync(net->backend);
@@ -196,7 +195,7 @@ static int enqueue(struct tr_network *net, struct tr_graph *graph, const struct 
     if (err == 0)
         err = accumulate(net, step->first, step->last);
     if (err == 0 && step->last)
-        err = timed_update(net, graph, step->hyper.nesterov);
+        err = timed_update(net, graph);
     if (err == 0 && ops->outcome)
         err = ops->outcome(net->backend);
     return err;
@@ -253,26 +252,9 @@ static int run(struct tr_network *net, struct tr_graph_entry *e, const struct tr
 
 /* ---- steps ---- */
 
-static struct tr_rule rule_of(const struct tr_step *step)
+static int begin_empty(struct tr_network *net, const struct tr_step *step)
 {
-    const struct tr_hyper *h = &step->hyper;
-
-    return (struct tr_rule){.lr = h->lr,
-                            .momentum = h->momentum,
-                            .beta2 = h->beta2,
-                            .eps = h->eps,
-                            .weight_decay = h->weight_decay,
-                            .trust = h->trust,
-                            .unscale = step->unscale,
-                            .loss_scale = step->loss_scale,
-                            .clip_norm = step->clip_norm,
-                            .ema_take = 1 - step->ema_decay,
-                            .updates = h->step - 1};
-}
-
-static int begin_empty(struct tr_network *net, const struct tr_rule *rule, const struct tr_step *step)
-{
-    int err = net->ops->step->stage(net->backend, &(struct tr_inputs){.rule = rule});
+    int err = net->ops->step->stage(net->backend, &(struct tr_inputs){.hyper = &step->hyper});
 
     return err < 0 ? err : enqueue(net, NULL, step);
 }
@@ -281,7 +263,6 @@ int tr_network_step_begin(struct tr_network *net, const struct tr_batch *batch, 
                           struct im_text *text)
 {
     const struct tr_step_ops *ops = net->ops->step;
-    const struct tr_rule rule = rule_of(step);
     struct tr_graph_entry *e = NULL;
     int err = batch->n > 0 ? tr_network_check_labels(net, batch, text) : 0;
 
@@ -293,9 +274,9 @@ int tr_network_step_begin(struct tr_network *net, const struct tr_batch *batch, 
         err = ops->refresh(net->backend, net->arenas[TR_ARENA_PARAMS],
                            tr_network_floats(net, TR_ARENA_PARAMS), net->param_version);
     if (err == 0 && !e)
-        err = begin_empty(net, &rule, step);
+        err = begin_empty(net, step);
     if (err == 0 && e)
-        err = tr_graph_stage(e->graph, batch, step->label_smoothing, step->divisor, &rule);
+        err = tr_graph_stage(e->graph, batch, step->label_smoothing, step->divisor, &step->hyper);
     if (err == 0 && e)
         err = run(net, e, step);
     net->param_version += step->last && !ops->refresh;

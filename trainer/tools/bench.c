@@ -124,13 +124,15 @@ static void close_bench(struct bench *b)
 
 static int step(struct bench *b, struct im_text *text)
 {
-    const struct tr_step how = {
-        .divisor = b->batch.n,
-        .first = true,
-        .last = true,
-        .hyper = {.lr = 1e-3, .momentum = 0.9, .weight_decay = 1e-4, .step = ++b->steps},
-        .unscale = 1,
-        .loss_scale = 1};
+    const struct tr_step how = {.divisor = b->batch.n,
+                                .first = true,
+                                .last = true,
+                                .hyper = {.lr = 1e-3,
+                                          .momentum = 0.9,
+                                          .weight_decay = 1e-4,
+                                          .unscale = 1,
+                                          .loss_scale = 1,
+                                          .updates = b->steps++}};
     struct tr_outcome outcome;
     int err;
 

@@ -89,7 +89,7 @@ static struct options parse(int argc, char **argv)
 static int step(struct tr_network *net, const struct options *o, const struct tr_batch *batch,
                 struct im_text *text)
 {
-    struct tr_hyper hyper = {.lr = 0.01, .momentum = 0.9, .weight_decay = 1e-4};
+    struct imk_hyper hyper = {.lr = 0.01, .momentum = 0.9, .weight_decay = 1e-4};
     struct tr_tally tally;
 
     return o->eval ? tr_network_evaluate(net, batch, false, NULL, &tally, text)

@@ -97,16 +97,20 @@ static struct tr_batch batch_of(const struct run *run, int number)
     return b;
 }
 
-static struct tr_hyper hyper_of(const struct run *run, int step)
+static struct imk_hyper hyper_of(const struct run *run, int step)
 {
-    return (struct tr_hyper){.lr = 0.02 / (1 + step),
-                             .momentum = 0.9,
-                             .beta2 = 0.99,
-                             .eps = 1e-6,
-                             .weight_decay = 1e-3,
-                             .trust = 0.01,
-                             .nesterov = run->optimizer == TR_OPTIMIZER_SGD,
-                             .step = (uint64_t)step + 1};
+    return (struct imk_hyper){.lr = 0.02 / (1 + step),
+                              .momentum = 0.9,
+                              .beta2 = 0.99,
+                              .eps = 1e-6,
+                              .weight_decay = 1e-3,
+                              .trust = 0.01,
+                              .unscale = 1,
+                              .loss_scale = run->loss_scale,
+                              .clip_norm = run->clip,
+                              .ema_take = 1 - run->ema,
+                              .updates = (uint64_t)step,
+                              .nesterov = run->optimizer == TR_OPTIMIZER_SGD};
 }
 
 #ifndef TESTS_GPU
@@ -183,11 +187,7 @@ static void take_step(struct run *run, struct tr_network *net, const struct tr_b
                                 .divisor = divisor_of(run, usable_of(b)),
                                 .first = number % run->accumulate == 0,
                                 .last = (number + 1) % run->accumulate == 0,
-                                .hyper = hyper_of(run, step),
-                                .unscale = 1,
-                                .loss_scale = run->loss_scale,
-                                .clip_norm = run->clip,
-                                .ema_decay = run->ema};
+                                .hyper = hyper_of(run, step)};
     uint8_t kept[BATCH * SIZE * SIZE * 3];
     struct tr_outcome outcome;
     struct im_text text = {{0}};
@@ -397,9 +397,10 @@ static void steps_are_those_of_the_reference(void **state)
                           .ema = 0.9,
                           .evaluates = true},
              1e-8, "AdamW, clipped, averaged");
-    all_ways(
-        (struct run){.ops = &tr_backend_cuda, .optimizer = TR_OPTIMIZER_LAMB, .clip = 0.5, .accumulate = 2},
-        1e-6, "LAMB of two batches");
+    all_ways((struct run){.ops = &tr_backend_cuda, .optimizer = TR_OPTIMIZER_LAMB, .clip = 0.5}, 1e-6,
+             "LAMB");
+    all_ways((struct run){.ops = &tr_backend_cuda, .optimizer = TR_OPTIMIZER_LARS, .accumulate = 2}, 1e-6,
+             "LARS of two batches");
     all_ways((struct run){.ops = &tr_backend_cuda,
                           .optimizer = TR_OPTIMIZER_LAMB,
                           .accumulate = 2,

@@ -103,7 +103,6 @@ static int decide(struct tr_backend *b, const float *g, size_t count, bool lamb)
     return imk_cuda_decide(&(struct imk_cuda_decide){.hyper = &staged->hyper,
                                                      .squares = &b->results->squares,
                                                      .tally = &b->results->tally,
-                                                     .progress = &staged->progress,
                                                      .verdict = &b->results->verdict,
                                                      .clip = lamb ? IMK_CUDA_CLIP_LAMB : IMK_CUDA_CLIP_NORM},
                            tr_cuda_stream(b));
@@ -111,7 +110,7 @@ static int decide(struct tr_backend *b, const float *g, size_t count, bool lamb)
 
 static int update(struct tr_backend *b, const struct tr_update *u, const struct tr_averages *a)
 {
-    const struct imk_cuda_hyper *hyper = &tr_cuda_staged(b)->hyper;
+    const struct imk_hyper *hyper = &tr_cuda_staged(b)->hyper;
     int err = tr_cuda_update_with(b, u, a->params, hyper, &b->results->verdict);
 
     if (err == 0 && a->stats)

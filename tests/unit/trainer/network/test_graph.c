@@ -105,7 +105,7 @@ static void draw(uint8_t *pixels, int32_t *labels, int n, uint64_t item)
 static void reference_learns_separable_images(void **state)
 {
     struct tr_network *net = make("ref");
-    struct tr_hyper hyper = {.lr = 0.05, .momentum = 0.9, .weight_decay = 1e-4};
+    struct imk_hyper hyper = {.lr = 0.05, .momentum = 0.9, .weight_decay = 1e-4};
     uint8_t pixels[BATCH * SIZE * SIZE * 3];
     int32_t labels[BATCH];
     struct tr_batch batch = {.pixels = pixels, .labels = labels, .n = BATCH, .size = SIZE};
@@ -279,7 +279,7 @@ static double dropped_loss(uint64_t step, uint32_t first)
     int32_t label = 1;
     struct tr_batch batch = {
         .pixels = pixels, .labels = &label, .n = 1, .size = SIZE, .step = step, .first = first};
-    const struct tr_hyper hyper = {.lr = 0.1};
+    const struct imk_hyper hyper = {.lr = 0.1};
     struct tr_network *net = NULL;
     struct tr_tally tally;
 
