@@ -4,7 +4,7 @@
 #   commands.sh names ROOT BUILD   every verb and flag, by `imsuper help`; presets, quickstart's commands, scripts
 #   commands.sh run ROOT BUILD     runs those that need no image: none may end as wrong use (exit status 2)
 #
-# A command is an indented line, or text in backticks, that begins with imsuper, ./quickstart, cmake, ctest or tests/. ROOT may be
+# Words in capitals stand for others (VERB, --aug.NAME) and are not checked. A command is an indented line, or text in backticks, that begins with imsuper, ./quickstart, cmake, ctest or tests/. ROOT may be
 # another tree, with documents that must fail (selftest/).
 set -euo pipefail
 mode=${1:?names or run} root=${2:?root} build=${3:?build}
@@ -64,7 +64,7 @@ check_flags() {
   shift 2
   for word in "$@"; do
     case $word in
-    --) ;;
+    -- | *[A-Z]*) ;;
     --[a-z]*)
       word=${word%%=*} && word=${word//./-}
       if ! is_flag "$word" "$list"; then finding "$place: there is no flag $word"; fi ;;
@@ -76,11 +76,14 @@ check_imsuper() {
   local place=$1 verb=${3:-help}
   shift 3 || return 0
   case $verb in
-  VERB | --* | '[a-z]'*) return 0 ;;
+  version | --* | [A-Z]*) return 0 ;;
   data | bench | profile)
     if [ $# -gt 0 ] && ! grep -qx -- "$verb $1" "$work/verbs"; then finding "$place: there is no verb $verb $1"; fi ;;
   help)
-    [ -z "${1:-}" ] || grep -qE "^$1( |\$)" "$work/verbs" || [ "$1" = VERB ] || finding "$place: there is no verb $1"
+    case ${1:-VERB} in
+    [A-Z]*) ;;
+    *) grep -qE "^$1( |\$)" "$work/verbs" || finding "$place: there is no verb $1" ;;
+    esac
     return 0 ;;
   *) grep -qx -- "$verb" "$work/verbs" || { finding "$place: there is no verb $verb" && return 0; } ;;
   esac

@@ -2,7 +2,7 @@
 #
 #   [text](path)     a file or folder, relative to the document
 #   `folder/file`    a file or folder of the project, when the first part is one of its folders
-#   `name()`         a function, type or macro name that some C file holds (given in -v names=FILE, a word a line)
+#   `name()`         a function that some C file names (given in -v names=FILE, a word a line); not name_NAME()
 
 BEGIN {
     while ((getline word < names) > 0)
@@ -47,7 +47,7 @@ fenced { next }
         line = substr(line, RSTART + RLENGTH)
         if (word ~ /^[A-Za-z0-9_]+\(\)$/) {
             sub(/\(\)$/, "", word)
-            if (!(word in known))
+            if (!(word in known) && word !~ /_[A-Z]+$/)
                 finding(word "() does not exist")
         } else if (word ~ /^[A-Za-z0-9_.\/-]+$/ && word ~ /\//) {
             first = word
