@@ -5,7 +5,7 @@
  * What is compared is all that a step leaves: parameters, momentum, running statistics. The steps are few
  * and small (lr 0.01), for rounding errors grow with training; the bounds are 20 times what was seen. The
  * backend is `ref`: the ReLUs of a fast one differ now and then in the sign of a zero, with one rank and
- * with several, which after a few steps is seen everywhere (tests/backend/conformance.c has its batch
+ * with several, which after a few steps is seen everywhere (tests/backend/test_conformance.c has its batch
  * norm over ranks). */
 #include "tests/support/dataset.h"
 #include "tests/support/trained.h"

@@ -1,7 +1,7 @@
 /* What is said when a library is missing that cuDNN loads by itself. Each case has a folder of its own with
  * all libraries but one, and a process of its own, as what is loaded stays.
  *
- * usage: unit-cuda-libraries LIBRARY... */
+ * usage: cuda_unit_libraries LIBRARY... */
 #include "trainer/backends/cuda/libraries.h"
 
 #include <dlfcn.h>

@@ -3,7 +3,7 @@
  * golden file also holds the boxes, so a change of the random draws, which would change every run's results,
  * does not go unnoticed.
  *
- *     augment_sample --plans     prints what tests/golden/make_sample.py needs */
+ *     unit_augment_sample --plans     prints what tests/golden/make_sample.py needs */
 #include "augment/render.h"
 #include "tests/unit/augment/golden_file.h"
 #include "tests/unit/augment/sample.h"

@@ -1,5 +1,5 @@
 /* The learning-rate range test against torch-lr-finder's and fastai's definitions:
- * tests/golden/sweep_golden.txt. */
+ * tests/golden/lr_range.txt. */
 #include "ipc/config/lr_range.h"
 
 #include "ipc/base/err.h"
@@ -63,7 +63,7 @@ static void check_case(const struct golden *g, const char *losses, const char *l
 
 static void suggestions_are_those_of_the_originals(void **state)
 {
-    FILE *f = fopen(GOLDEN_DIR "/sweep_golden.txt", "re");
+    FILE *f = fopen(GOLDEN_DIR "/lr_range.txt", "re");
     char *line = malloc(LINE_BYTES), *losses = malloc(LINE_BYTES);
     int cases = 0;
 

@@ -1,4 +1,4 @@
-/* Schedules against PyTorch's and FFCV's, case by case of tests/golden/schedule_golden.txt; then what no
+/* Schedules against PyTorch's and FFCV's, case by case of tests/golden/schedule.txt; then what no
  * library has: epochs of different lengths, and rates scaled by the batch. */
 #include "trainer/optim/schedule.h"
 
@@ -63,7 +63,7 @@ static uint64_t assert_numbers(const char *name, const struct tr_schedule *s, ch
 
 static void every_schedule_is_its_originals(void **state)
 {
-    FILE *f = fopen(GOLDEN_DIR "/schedule_golden.txt", "re");
+    FILE *f = fopen(GOLDEN_DIR "/schedule.txt", "re");
     char *line = malloc(LINE_BYTES);
     int cases = 0, momenta = 0;
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Makes models_golden.txt: what torchvision's and timm's own modules, in float64, compute for the networks and options that
-trainer_golden.py does not have. Needs torch, torchvision, timm and numpy:
-    python3 models_golden.py > models_golden.txt
-The format and the numbers drawn are trainer_golden.py's; a `net` line has five words more: MODEL STEM HEAD BLURPOOL DROP_PATH_RATE. Of the
+"""Makes models.txt: what torchvision's and timm's own modules, in float64, compute for the networks and options that
+make_networks.py does not have. Needs torch, torchvision, timm and numpy:
+    python3 make_models.py > models.txt
+The format and the numbers drawn are make_networks.py's; a `net` line has five words more: MODEL STEM HEAD BLURPOOL DROP_PATH_RATE. Of the
 gradients every k-th tensor is there. Blur where a library does not have it is put in front of or behind the modules that
 the sources name: ffcv-imagenet's BlurPoolConv2d, timm's BlurPool2d."""
 import sys
@@ -16,7 +16,7 @@ import torchvision
 from timm.layers import BlurPool2d, DropPath
 
 from draw import LABELS, images, labels
-from trainer_golden import fill, numbers, show
+from make_networks import fill, numbers, show
 
 PIXELS = 1002  # the first stream to try
 SEED, STEP, FIRST, APART, PURPOSE = 7, 3, 5, 2, 5  # whose stochastic depth is drawn

@@ -1,8 +1,8 @@
 /* The real module without one of the real libraries: a sentence each, from the dynamic linker's or from
  * cuDNN's own way of loading. A process sees a folder of links to all libraries but one, and no other place.
  *
- * usage: cuda-missing MODULE FOLDER...   (the module without a search path; where the libraries are)
- *        cuda-missing ask MODULE         (says what the module says) */
+ * usage: cuda_driver_missing MODULE FOLDER...   (the module without a search path; where the libraries are)
+ *        cuda_driver_missing ask MODULE         (says what the module says) */
 #include "tests/unit/ipc/base/unit.h"
 
 #include <dirent.h>

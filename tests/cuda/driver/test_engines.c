@@ -3,9 +3,9 @@
  * cuDNN plans for a GPU that is only described (its "deviceless" compilation); the description is the JSON
  * that cuDNN itself writes of a GPU, with an H200's numbers. Engines that compile at run time load their code
  * into a driver that says yes to everything (driver.c). So every plan is made to the end; what it computes is
- * for seams.c to see, on a GPU.
+ * for test_seams.c to see, on a GPU.
  *
- * usage: cuda-engines-odd odd | conv-bf16 | conv-fp16 | conv-fp32 | norm */
+ * usage: cuda_driver_engines_odd odd | conv_bf16 | conv_fp16 | conv_fp32 | norm */
 #include <errno.h>
 #include <stdarg.h>
 #include <stddef.h>

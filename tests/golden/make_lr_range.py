@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Makes sweep_golden.txt: learning-rate range tests by the definitions of torch-lr-finder and fastai. Needs numpy:
-    python3 sweep_golden.py > sweep_golden.txt
+"""Makes lr_range.txt: learning-rate range tests by the definitions of torch-lr-finder and fastai. Needs numpy:
+    python3 make_lr_range.py > lr_range.txt
 A case is three lines: `case STEPS TAKEN STEEPEST VALLEY MINIMUM LR_FIRST LR_LAST` (indices; the rates 1e-7 .. 10 of the first and
 the last step taken), `loss` with the raw losses up to the end, `smooth` with both last smoothed losses. Losses are multiples of 2^-20."""
 import numpy as np

@@ -4,7 +4,7 @@
  * Cells are few and small, so that each wraps hundreds of times. Readers and augmenters die at random steps:
  * their thread leaves and lets everything lie as it is; the supervisor (the main thread) buries it once it is
  * known to be gone, and starts another. Trainers do not die here: that needs the whole data plane to go back,
- * which ring_kills tests with processes.
+ * which stress_ring_kills tests with processes.
  *
  * IMSUPER_STRESS_SEED chooses the seed, IMSUPER_STRESS_SECONDS repeats with further seeds for that long. */
 #include <errno.h>

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Makes schedule_golden.txt: what PyTorch's schedulers and FFCV's rule give, one line a case:
+"""Makes schedule.txt: what PyTorch's schedulers and FFCV's rule give, one line a case:
 `NAME STEPS_PER_EPOCH KEY=VALUE... : lr...` or `... : lr... | momentum...` with a value for each step. Needs torch and numpy:
-    python3 schedule_golden.py > schedule_golden.txt"""
+    python3 make_schedule.py > schedule.txt"""
 import math
 import warnings
 

@@ -1,7 +1,7 @@
 /* The rings with real processes and real SIGKILLs.
  *
- *   ring_kills            every fault point of the rings, one by one; then random kills for 6 s
- *   ring_kills --mutant   the points alone, in a program with one rule of the protocol removed: succeeds when
+ *   stress_ring_kills            every fault point of the rings, one by one; then random kills for 6 s
+ *   stress_ring_kills --mutant   the points alone, in a program with one rule of the protocol removed: succeeds when
  *                         that is noticed
  *
  * IMSUPER_STRESS_SECONDS says how long instead of 6 s. IMSUPER_STRESS_SEED repeats a run's choices (not the

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Makes trainer_golden.txt: what PyTorch, in float64, computes for small batches of our networks.
+"""Makes networks.txt: what PyTorch, in float64, computes for small batches of our networks.
 
 Weights, pixels and labels are not stored: both sides compute them from `draw`. Needs torch and numpy:
-    python3 trainer_golden.py > trainer_golden.txt
+    python3 make_networks.py > networks.txt
 Lines: `net NAME CLASSES N SIZE PIXEL_STREAM`, then `eval_logits`, `loss`, `last_loss` with values; `grad`, `stat`, `param` NAME NORM DOT V0 V1 V2 V3, where DOT is the
 sum of the tensor times draw(DOT_STREAM, .) and V are its first values; param and stat are taken after STEPS steps."""
 import numpy as np
