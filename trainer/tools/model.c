@@ -1,6 +1,6 @@
 /* The table of a network's layers: shapes of one image, parameters, multiply-accumulates of one image's
- * forward, and the memory of the values for a batch. Totals of memory are the planned arenas themselves, for
- * training and for validation, so that they are less than the column's sum: values share memory by lifetime.
+ * forward, and the memory of the values for a batch. Totals of memory are the planned arenas for training and
+ * for validation; they are less than the column's sum, because values share memory by lifetime.
  *
  * MACs as torchvision and timm count them: convolutions and the classifier; batch norm, pooling, blur and
  * additions are not counted. */
@@ -85,7 +85,7 @@ static int plan(struct table *t, bool training, struct tr_graph **ret_graph, str
     return tr_graph_new(&config, ret_graph, text);
 }
 
-/* On the reference backend: its plans are arithmetic, and its layouts have no padding. */
+/* Uses the reference backend: its plans allocate nothing, and its layouts have no padding. */
 static int open_table(struct table *t, struct im_text *text)
 {
     const struct im_conf *c = &t->conf;
@@ -112,7 +112,7 @@ static void close_table(struct table *t)
     tr_model_free(t->model);
 }
 
-/* ---- what is said ---- */
+/* ---- output ---- */
 
 struct totals {
     uint64_t params, macs;
@@ -217,7 +217,7 @@ static void say(void *argument, const char *line)
     printf("%s\n", line);
 }
 
-/* What of the file of weights does not fit, all of it. */
+/* Lists every tensor in the file of weights that does not fit. */
 static int check_file(const struct table *t, struct im_text *text)
 {
     const struct tr_model *m = t->model;
