@@ -85,15 +85,18 @@ static void give_back(const struct tr_trainer *t, struct tr_ring_batch *b)
     b->is_back = true;
 }
 
-/* On a device that takes steps by itself, the sums over the ranks among them. A batch that was fetched ahead
- * goes back while the device computes on it, and augmenters fill its place meanwhile. Should this process die
- * before the step's end, the batch is delivered again, as all since the last snapshot are. */
-static int train_on_device(struct tr_trainer *t, struct tr_ring_batch *b, uint64_t usable, bool last,
-                           struct tr_step_result *ret_step, struct im_text *text)
+/* The gradients of all ranks' samples, of which `usable` take part, and the same update everywhere. A batch
+ * that a device fetched ahead goes back while the device computes on it, and augmenters fill its place
+ * meanwhile. Should this process die before the step's end, the batch is delivered again, as all since the
+ * last snapshot are. */
+static int train_batch(struct tr_trainer *t, struct tr_ring_batch *b, uint64_t usable,
+                       struct tr_step_result *ret_step, struct im_text *text)
 {
+    const bool last = b->g + 1 == b->phase->first_batch + b->phase->steps;
     int err =
         tr_training_step_begin(&t->recipe, &t->at, &b->batch, usable, full_step(t, b->phase), last, text);
 
+    t->team.shared = false;
     if (err == 0)
         err = prefetch(t, b, text);
     if (err == 0 && tr_network_pixels_taken(t->net))
@@ -101,26 +104,6 @@ static int train_on_device(struct tr_trainer *t, struct tr_ring_batch *b, uint64
     if (err == 0)
         err = tr_training_step_end(&t->recipe, &t->at, last, ret_step, text);
     return tr_ranks_judge(&t->team, err, text);
-}
-
-/* The gradients of all ranks' samples, of which `usable` take part, and the same update everywhere. */
-static int train_batch(struct tr_trainer *t, struct tr_ring_batch *b, uint64_t usable,
-                       struct tr_step_result *ret_step, struct im_text *text)
-{
-    const bool last = b->g + 1 == b->phase->first_batch + b->phase->steps;
-    const uint64_t full = full_step(t, b->phase);
-    struct tr_tally tally;
-    int err;
-
-    if (tr_network_takes_steps(t->net))
-        return train_on_device(t, b, usable, last, ret_step, text);
-    err = tr_training_step_gradients(&t->recipe, &t->at, &b->batch, usable, full, &tally, text);
-    err = tr_ranks_judge(&t->team, err, text);
-    if (err == 0)
-        err = tr_ranks_sum_gradients(&t->team, t->net, text);
-    if (err == 0)
-        err = tr_ranks_sum_tally(&t->team, &tally);
-    return err ? err : tr_training_step_step(&t->recipe, &t->at, &tally, full, last, ret_step, text);
 }
 
 /* Into the sums: with the weights as they are, or with their averages. */
@@ -131,8 +114,7 @@ static int evaluate_with(struct tr_trainer *t, const struct tr_ring_batch *b, bo
     int err = 0;
 
     if (b->count > 0)
-        err = averaged ? tr_network_eval_average(t->net, &b->batch, NULL, &tally, text)
-                       : tr_network_eval_step(t->net, &b->batch, NULL, &tally, text);
+        err = tr_network_evaluate(t->net, &b->batch, averaged, NULL, &tally, text);
     if (err == 0)
         err = tr_ranks_sum_tally(&t->team, &tally);
     if (err == 0)

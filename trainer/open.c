@@ -149,7 +149,7 @@ static int import(struct tr_trainer *t, struct im_text *text)
     if (!conf->init_from[0])
         return 0;
     err = tr_import(conf->init_from, t->net, conf->init_skip_head, &loaded, text);
-    if (err == 0 && conf->ema > 0 && tr_network_average(t->net, 0) < 0)
+    if (err == 0 && conf->ema > 0 && tr_network_reset_averages(t->net) < 0)
         err = im_fail(text, -EIO, "the averaged weights could not be set");
     if (err == 0)
         im_log(IM_LOG_INFO, "weights loaded", "from=%s tensors=%zu",

@@ -159,6 +159,36 @@ static int sync_sums(void *context, int channels, float *a, float *b)
     return err;
 }
 
+/* x[i] <- the sum of all ranks' x[i], in their order. */
+static int exchange_sums(struct tr_ranks *t, double *x, size_t count)
+{
+    double all[IM_RANKS_MAX][IM_PEER_VALUES];
+    int leave;
+
+    if (t->child->plan->ranks == 1)
+        return 0;
+    leave = im_peers_exchange(&t->peers, x, (uint32_t)count, all);
+    for (size_t i = 0; i < count && leave == 0; i++) {
+        x[i] = 0;
+        for (uint32_t r = 0; r < t->child->plan->ranks; r++)
+            x[i] += all[r][i];
+    }
+    return leave;
+}
+
+static int host_sum(void *context, void *x, size_t count, bool is_double, struct CUstream_st *stream)
+{
+    struct tr_ranks *t = context;
+
+    (void)stream;
+    if (is_double)
+        return exchange_sums(t, x, count);
+    IM_FAULT("trainer.gradients.before");
+    t->failed = t->ops->allreduce_sum(t->comm, x, count, &t->why);
+    IM_FAULT("trainer.gradients.after");
+    return t->failed;
+}
+
 /* Into the stream: done when the ranks have come to it. */
 static int device_sum(void *context, void *x, size_t count, bool is_double, struct CUstream_st *stream)
 {
@@ -193,7 +223,7 @@ static int device_watch(void *context)
 
 const struct tr_rank_sum *tr_ranks_rank_sum(struct tr_ranks *t)
 {
-    return t->child->plan->ranks > 1 && t->ops->reduce_on ? &t->rank_sum : NULL;
+    return t->child->plan->ranks > 1 ? &t->rank_sum : NULL;
 }
 
 int tr_ranks_judge(struct tr_ranks *t, int err, struct im_text *text)
@@ -236,10 +266,13 @@ int tr_ranks_open(struct tr_ranks *t, struct im_child *child, struct im_text *te
 
     *t = (struct tr_ranks){.child = child,
                            .peers = {.child = child},
-                           .rank_sum = {.context = t, .sum = device_sum, .watch = device_watch},
                            .bn_sync = {.context = t, .moments = sync_moments, .sums = sync_sums}};
     static_assert(IM_CARD_BYTES >= TR_CARD_BYTES_MAX, "a card fits its place");
     err = find_transport(child, &t->ops, text);
+    if (err == 0 && t->ops->reduce_on)
+        t->rank_sum = (struct tr_rank_sum){.context = t, .sum = device_sum, .watch = device_watch};
+    else
+        t->rank_sum = (struct tr_rank_sum){.context = t, .sum = host_sum};
     if (err == 0)
         err = t->ops->open(&config, &t->comm, text);
     return err < 0 ? lost(t, err, text) : err;
@@ -282,35 +315,15 @@ int tr_ranks_agree(struct tr_ranks *t, struct tr_agreement *a)
 
 int tr_ranks_sum_tally(struct tr_ranks *t, struct tr_tally *tally)
 {
-    const double mine[] = {tally->loss_sum, tally->valid, tally->top1, tally->top5};
-    double all[IM_RANKS_MAX][IM_PEER_VALUES];
-    int leave;
+    double sums[] = {tally->loss_sum, tally->valid, tally->top1, tally->top5};
+    int leave = exchange_sums(t, sums, sizeof sums / sizeof *sums);
 
-    if (t->child->plan->ranks == 1)
-        return 0;
-    leave = im_peers_exchange(&t->peers, mine, 4, all);
-    if (leave)
-        return leave;
-    *tally = (struct tr_tally){0};
-    for (uint32_t r = 0; r < t->child->plan->ranks; r++) {
-        tally->loss_sum += all[r][0];
-        tally->valid += (uint32_t)all[r][1];
-        tally->top1 += (uint32_t)all[r][2];
-        tally->top5 += (uint32_t)all[r][3];
-    }
-    return 0;
-}
-
-int tr_ranks_sum_gradients(struct tr_ranks *t, struct tr_network *net, struct im_text *text)
-{
-    int err;
-
-    t->shared = false;
-    IM_FAULT("trainer.gradients.before");
-    err = t->ops->allreduce_sum(t->comm, tr_network_arena(net, TR_ARENA_GRADS),
-                                tr_network_floats(net, TR_ARENA_GRADS), text);
-    IM_FAULT("trainer.gradients.after");
-    return err < 0 ? lost(t, err, text) : 0;
+    if (leave == 0)
+        *tally = (struct tr_tally){.loss_sum = sums[0],
+                                   .valid = (uint32_t)sums[1],
+                                   .top1 = (uint32_t)sums[2],
+                                   .top5 = (uint32_t)sums[3]};
+    return leave;
 }
 
 int tr_ranks_share_statistics(struct tr_ranks *t, struct tr_network *net, struct im_text *text)

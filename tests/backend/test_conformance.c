@@ -355,8 +355,7 @@ static void synced_part(struct others *o, const struct tr_backend_ops *ops, int 
     op.synced = true;
     open_rig(&r, ops, &op, true);
     r.sync = &sync;
-    if (ops->step)
-        ops->step->set_ranks(r.b, &sum);
+    ops->step->set_ranks(r.b, &sum);
     memset(got.y.v, 0, got.y.count * sizeof(float));
     memset(got.dx.v, 0, got.dx.count * sizeof(float));
     run(&r, &got, from == 0);

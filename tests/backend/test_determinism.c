@@ -12,7 +12,6 @@
 #include "ipc/base/err.h"
 #include "ipc/base/rng.h"
 #include "tests/support/train_step.h"
-#include "trainer/network/network.h"
 
 enum { CLASSES = 10, BATCH = 24, SIZE = 32, STEPS = 3 };
 
@@ -43,7 +42,7 @@ static float *train(struct job job, size_t *ret_floats)
                                        .seed = job.seed,
                                        .mean = {0.5f, 0.5f, 0.5f},
                                        .std = {0.25f, 0.25f, 0.25f}};
-    struct tr_hyper hyper = {.lr = 0.1, .momentum = 0.9, .weight_decay = 1e-4};
+    struct imk_hyper hyper = {.lr = 0.1, .momentum = 0.9, .weight_decay = 1e-4};
     uint8_t *pixels = malloc((size_t)BATCH * SIZE * SIZE * 3);
     int32_t labels[BATCH];
     struct tr_batch batch = {.pixels = pixels, .labels = labels, .n = BATCH, .size = SIZE};
@@ -58,7 +57,7 @@ static float *train(struct job job, size_t *ret_floats)
         assert_int_equal(train_step(net, &batch, &hyper, 0.1f, &tally, NULL), 0);
         batch.n = BATCH / 3;
         if (job.evaluates)
-            assert_int_equal(tr_network_eval_step(net, &batch, NULL, &tally, NULL), 0);
+            assert_int_equal(tr_network_evaluate(net, &batch, false, NULL, &tally, NULL), 0);
         batch.n = BATCH;
     }
     params = tr_network_floats(net, TR_ARENA_PARAMS);

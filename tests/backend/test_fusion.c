@@ -16,6 +16,7 @@
 #include "ipc/base/err.h"
 #include "ipc/base/rng.h"
 #include "trainer/backends/ref/ops.h"
+#include "trainer/backends/step.h"
 #include "trainer/network/fuse.h"
 #include "trainer/network/graph.h"
 
@@ -74,6 +75,7 @@ static void run(struct made *t, struct tr_model *model, uint32_t fuses, bool tra
     const int32_t labels[] = {3, 0, 4};
     struct tr_batch batch = {.pixels = pixels, .labels = labels, .n = 3, .size = size, .apart = 1};
     struct im_text text = {{0}};
+    struct tr_outcome outcome;
     struct tr_graph *graph;
     void *arena;
 
@@ -93,10 +95,13 @@ static void run(struct made *t, struct tr_model *model, uint32_t fuses, bool tra
     assert_int_equal(ops.buffer_new(config.backend, t->bytes, &arena), 0);
     struct tr_graph_memory m = {
         .arena = arena, .params = t->params, .grads = t->grads, .stats = t->stats, .param_version = 1};
-    assert_int_equal(tr_graph_forward(graph, &m, &batch, 0.1f, 0, &t->tally), 0);
+    assert_int_equal(tr_graph_stage(graph, &batch, 0.1f, 0, NULL), 0);
+    assert_int_equal(tr_graph_forward(graph, &m), 0);
+    assert_int_equal(ops.step->wait(config.backend, &outcome), 0);
+    t->tally = outcome.tally;
     assert_int_equal(tr_graph_logits(graph, &m, t->logits), 0);
     if (training)
-        assert_int_equal(tr_graph_backward(graph, &m), 0);
+        assert_int_equal(tr_graph_backward(graph, &m, NULL, NULL), 0);
     for (int i = 0; i < tr_graph_layers(graph); i++)
         t->ops += tr_graph_layer(graph, i).name[0] != 0;
     ops.buffer_free(config.backend, arena, t->bytes);

@@ -22,7 +22,7 @@
 #include "ipc/config/conf.h"
 #include "tests/backend/initial.h"
 #include "tests/golden/draw.h"
-#include "trainer/network/network.h"
+#include "tests/support/train_step.h"
 
 enum { LABELS = 1000, STEPS = 2, FLOATS_MAX = 64 };
 enum { SEED = 7, STEP = 3, FIRST = 5, APART = 2 }; /* of the stochastic depth in make_models.py */
@@ -85,7 +85,8 @@ static void run(struct check *c, const struct recipe *r)
                                        .seed = SEED,
                                        .mean = {0.485f, 0.456f, 0.406f},
                                        .std = {0.229f, 0.224f, 0.225f}};
-    struct tr_hyper hyper = {.lr = 0.01, .momentum = 0.9, .weight_decay = 0.01, .nesterov = true};
+    const double lr = r->from_models ? 0 : 0.01;
+    const struct imk_hyper hyper = {.lr = lr, .momentum = 0.9, .weight_decay = 0.01, .nesterov = true};
     int n = r->n, size = r->size, steps = r->from_models ? 1 : STEPS;
     size_t count = (size_t)n * (size_t)size * (size_t)size * 3;
     uint8_t *pixels = malloc(count), valid[16];
@@ -108,17 +109,15 @@ static void run(struct check *c, const struct recipe *r)
         labels[i] = (int32_t)(draw_bits(LABELS, (uint32_t)i) % (uint32_t)r->classes);
         valid[i] = i != n - 2;
     }
-    assert_int_equal(tr_network_eval_step(c->net, &batch, c->logits, &tally, NULL), 0);
+    assert_int_equal(tr_network_evaluate(c->net, &batch, false, c->logits, &tally, NULL), 0);
     for (int step = 0; step < steps; step++) {
-        assert_int_equal(tr_network_gradients(c->net, &batch, 0.1f, 0, &tally, NULL), 0);
+        assert_int_equal(train_step(c->net, &batch, &hyper, 0.1f, &tally, NULL), 0);
         assert_int_equal(tally.valid, n - 1);
         c->last_loss = tally.loss_sum / tally.valid;
         if (step == 0) {
             c->loss = c->last_loss;
             assert_int_equal(tr_network_read(c->net, TR_ARENA_GRADS, c->grads), 0);
         }
-        if (!r->from_models)
-            assert_int_equal(tr_network_update(c->net, &hyper, 1), 0);
     }
     assert_int_equal(tr_network_read(c->net, TR_ARENA_PARAMS, c->params), 0);
     assert_int_equal(tr_network_read(c->net, TR_ARENA_STATS, c->stats), 0);

@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "ipc/base/err.h"
+#include "kernels/hyper.h"
 #include "tests/golden/draw.h"
 #include "trainer/backends/backend.h"
 
@@ -46,16 +47,9 @@ static void fill_weights(struct arenas *a)
             a->w[spans[i].first + j] = (float)draw((uint32_t)i, (uint32_t)j);
 }
 
-static struct tr_update update_of(const char *name, struct arenas *a)
+static struct imk_hyper hyper_of(const char *name)
 {
-    struct tr_update u = {.w = a->w,
-                          .m = a->m,
-                          .v = a->v,
-                          .g = a->g,
-                          .spans = spans,
-                          .span_count = TENSORS,
-                          .grad_scale = 1,
-                          .lr = 0.01,
+    struct imk_hyper h = {.lr = 0.01,
                           .momentum = 0.9,
                           .beta2 = 0.95,
                           .eps = 1e-8,
@@ -63,38 +57,51 @@ static struct tr_update update_of(const char *name, struct arenas *a)
                           .trust = 0.001,
                           .nesterov = strstr(name, "nesterov") != NULL};
 
-    if (strncmp(name, "lars", 4) == 0) {
-        u.kind = TR_OPTIMIZER_LARS;
-        u.lr = 0.1;
-    } else if (strcmp(name, "lamb") == 0) {
-        u.kind = TR_OPTIMIZER_LAMB;
-        u.eps = 1e-6;
-    } else if (strcmp(name, "adamw") == 0) {
-        u.kind = TR_OPTIMIZER_ADAMW;
-    } else {
-        assert_int_equal(strncmp(name, "sgd", 3), 0);
-    }
-    return u;
+    if (strncmp(name, "lars", 4) == 0)
+        h.lr = 0.1;
+    if (strcmp(name, "lamb") == 0)
+        h.eps = 1e-6;
+    return h;
+}
+
+static enum tr_optimizer kind_of(const char *name)
+{
+    if (strncmp(name, "lars", 4) == 0)
+        return TR_OPTIMIZER_LARS;
+    if (strcmp(name, "lamb") == 0)
+        return TR_OPTIMIZER_LAMB;
+    if (strcmp(name, "adamw") == 0)
+        return TR_OPTIMIZER_ADAMW;
+    assert_int_equal(strncmp(name, "sgd", 3), 0);
+    return TR_OPTIMIZER_SGD;
 }
 
 /* scale: of the gradients, taken back by grad_scale. */
 static void run(const struct tr_backend_ops *ops, int threads, const char *name, double scale,
                 struct arenas *a)
 {
-    struct tr_update u = update_of(name, a);
-    const double lr = u.lr;
+    struct imk_hyper hyper = hyper_of(name);
+    const struct tr_update u = {.kind = kind_of(name),
+                                .w = a->w,
+                                .m = a->m,
+                                .v = a->v,
+                                .g = a->g,
+                                .spans = spans,
+                                .span_count = TENSORS,
+                                .hyper = &hyper,
+                                .grad_scale = 1 / scale};
+    const double lr = hyper.lr;
     struct tr_backend *b;
 
     memset(a, 0, sizeof(*a));
     fill_weights(a);
-    u.grad_scale = 1 / scale;
     assert_int_equal(ops->open(threads, &b, NULL), 0);
     for (int step = 0; step < STEPS; step++) {
         fill_gradients(a, step);
         for (size_t i = 0; i < FLOATS; i++)
             a->g[i] *= (float)scale;
-        u.lr = lr * (1 + step);
-        u.step = (uint64_t)step + 1;
+        hyper.lr = lr * (1 + step);
+        hyper.updates = (uint64_t)step;
         assert_int_equal(ops->update(b, &u), 0);
     }
     ops->close(b);

@@ -13,7 +13,6 @@
 #include "ipc/base/err.h"
 #include "ipc/base/rng.h"
 #include "tests/support/train_step.h"
-#include "trainer/network/network.h"
 
 enum { CLASSES = 4, BATCH = 16, SIZE = 16, STEPS_MAX = 12 };
 
@@ -48,7 +47,7 @@ static void train(struct run *run)
                                        .seed = 3,
                                        .mean = {0.5f, 0.5f, 0.5f},
                                        .std = {0.25f, 0.25f, 0.25f}};
-    struct tr_hyper hyper = {.lr = 0.01, .momentum = 0.9, .weight_decay = 1e-4};
+    struct imk_hyper hyper = {.lr = 0.01, .momentum = 0.9, .weight_decay = 1e-4};
     uint8_t pixels[BATCH * SIZE * SIZE * 3];
     int32_t labels[BATCH];
     struct tr_batch batch = {.pixels = pixels, .labels = labels, .n = BATCH, .size = SIZE};

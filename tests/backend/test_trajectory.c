@@ -100,7 +100,7 @@ static void fill(struct run *r)
     }
     assert_int_equal(tr_network_write(r->net, TR_ARENA_PARAMS, params), 0);
     assert_int_equal(tr_network_write(r->net, TR_ARENA_STATS, stats), 0);
-    assert_int_equal(tr_network_average(r->net, 0), 0);
+    assert_int_equal(tr_network_reset_averages(r->net), 0);
     free(params);
     free(stats);
 }
@@ -124,42 +124,26 @@ static void make_batch(const struct run *r, int g, uint8_t *pixels, int32_t *lab
                              .apart = 1};
 }
 
-/* A device that takes steps by itself gets the whole step; others are led through its parts. */
-static void train_batch(struct run *r, const struct tr_batch *batch, uint64_t usable, bool last,
-                        struct tr_step_result *ret)
-{
-    struct im_text text = {""};
-    struct tr_tally tally;
-    int err;
-
-    if (tr_network_takes_steps(r->net)) {
-        err = tr_training_step_begin(&r->recipe, &r->at, batch, usable, N * WINDOW, last, &text);
-        if (err == 0)
-            err = tr_training_step_end(&r->recipe, &r->at, last, ret, &text);
-    } else {
-        err = tr_training_step_gradients(&r->recipe, &r->at, batch, usable, N * WINDOW, &tally, &text);
-        if (err == 0)
-            assert_int_equal(tally.valid, usable);
-        if (err == 0)
-            err = tr_training_step_step(&r->recipe, &r->at, &tally, N * WINDOW, last, ret, &text);
-    }
-    if (err < 0)
-        fail_msg("%s", text.s);
-}
-
 static void train(struct run *r)
 {
     uint8_t pixels[N * SIZE * SIZE * 3], valid[N];
+    uint64_t valid_samples = 0;
     int32_t labels[N];
 
     for (int g = 0; g < BATCHES; g++) {
+        const bool last = g + 1 == BATCHES;
+        struct im_text text = {""};
         struct tr_batch batch;
         struct tr_step_result step;
         uint32_t usable;
 
         make_batch(r, g, pixels, labels, valid, &batch);
         usable = tr_training_step_mix(&r->recipe, &batch, 0, (uint32_t)g);
-        train_batch(r, &batch, usable, g + 1 == BATCHES, &step);
+        if (tr_training_step_begin(&r->recipe, &r->at, &batch, usable, N * WINDOW, last, &text) != 0 ||
+            tr_training_step_end(&r->recipe, &r->at, last, &step, &text) != 0)
+            fail_msg("%s", text.s);
+        valid_samples += usable;
+        assert_int_equal(r->at.sums[IM_TRAIN].valid, valid_samples);
         assert_int_equal(step.ended, g % WINDOW == WINDOW - 1);
         if (step.ended) {
             r->losses[g / WINDOW] = step.loss;

@@ -198,7 +198,7 @@ static int load(const struct tr_safetensors *file, struct tr_network *net, bool 
     if (err == 0)
         err = tr_network_write(net, TR_ARENA_STATS, stats);
     if (err == 0 && tr_network_floats(net, TR_ARENA_EMA) > 0)
-        err = tr_network_average(net, 0);
+        err = tr_network_reset_averages(net);
     if (err == 0)
         tr_network_set_tracked(net, tracked);
     free(params);

@@ -4,8 +4,8 @@
  *
  * Sources: torchvision/models/resnet.py; timm/models/resnetv2.py (PreActBasic, PreActBottleneck, ResNetV2),
  * timm/models/resnet.py (where aa_layer goes, the linear drop path rates); ffcv-imagenet/train_imagenet.py
- * (apply_blurpool, BlurPoolConv2d). timm's resnetv2 knows no blur: it gets it in the places that the other
- * family has it. */
+ * (apply_blurpool, BlurPoolConv2d). timm's resnetv2 has no blur: here it goes to the same places as in the
+ * other family. */
 #include "trainer/model/build.h"
 
 #include <errno.h>
@@ -14,37 +14,28 @@
 #include <string.h>
 
 #include "ipc/base/err.h"
+#include "ipc/config/models.h"
 
 enum {
-    STAGES_MAX = 4,
     BLUR_CHANNELS_MIN = 16, /* FFCV: convolutions of fewer input channels, such as the stem, are left alone */
 };
 
 struct family {
     const char *name;
-    int stages;
-    int blocks[STAGES_MAX];
-    int width;     /* channels of the stem and of the first stage's blocks; doubles with each stage */
-    int expansion; /* a block's output channels are width * expansion; 4 means bottleneck */
     bool preact;
     enum tr_stem stem;
+    int expansion;
+    int width;
+    int stages;
+    int blocks[IM_MODEL_STAGES_MAX];
 };
 
+/* ipc/config/models.h explains the columns. */
 static const struct family families[] = {
-    {"resnet18", 4, {2, 2, 2, 2}, 64, 1, false, TR_STEM_IMAGENET},
-    {"resnet34", 4, {3, 4, 6, 3}, 64, 1, false, TR_STEM_IMAGENET},
-    {"resnet50", 4, {3, 4, 6, 3}, 64, 4, false, TR_STEM_IMAGENET},
-    {"resnet101", 4, {3, 4, 23, 3}, 64, 4, false, TR_STEM_IMAGENET},
-    {"resnet152", 4, {3, 8, 36, 3}, 64, 4, false, TR_STEM_IMAGENET},
-    {"resnetv2_18", 4, {2, 2, 2, 2}, 64, 1, true, TR_STEM_IMAGENET},
-    {"resnetv2_34", 4, {3, 4, 6, 3}, 64, 1, true, TR_STEM_IMAGENET},
-    {"resnetv2_50", 4, {3, 4, 6, 3}, 64, 4, true, TR_STEM_IMAGENET},
-    {"resnetv2_101", 4, {3, 4, 23, 3}, 64, 4, true, TR_STEM_IMAGENET},
-    {"resnetv2_152", 4, {3, 8, 36, 3}, 64, 4, true, TR_STEM_IMAGENET},
-    {"resnet20", 3, {3, 3, 3}, 16, 1, false, TR_STEM_SMALL},
-    {"resnet32", 3, {5, 5, 5}, 16, 1, false, TR_STEM_SMALL},
-    {"resnet44", 3, {7, 7, 7}, 16, 1, false, TR_STEM_SMALL},
-    {"resnet56", 3, {9, 9, 9}, 16, 1, false, TR_STEM_SMALL},
+#define FAMILY(X, constant, name, preact, small, expansion, width, stages, ...)                              \
+    {name, preact, (small) ? TR_STEM_SMALL : TR_STEM_IMAGENET, expansion, width, stages, {__VA_ARGS__}},
+    IM_MODEL_TABLE(FAMILY, )
+#undef FAMILY
 };
 
 /* What the functions below build with. */

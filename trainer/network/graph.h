@@ -16,7 +16,7 @@
 
 struct im_text;
 struct tr_graph;
-struct tr_rule;
+struct imk_hyper;
 
 struct tr_graph_config {
     const struct tr_backend_ops *ops;
@@ -66,21 +66,19 @@ size_t tr_graph_own_bytes(const struct tr_graph *g); /* what its plans take besi
 /* What the arena would take if no value, saved state or gradient had the place of one that is over. */
 size_t tr_graph_bytes_apart(const struct tr_graph *g);
 
-/* Forward and, for a training graph, the loss's gradient. divisor as in tr_exec. */
-int tr_graph_forward(struct tr_graph *g, const struct tr_graph_memory *m, const struct tr_batch *batch,
-                     float smoothing, double divisor, struct tr_tally *ret_tally);
-
-/* Gradients of all parameters into m->grads. Right after tr_graph_forward with the same arena. */
-int tr_graph_backward(struct tr_graph *g, const struct tr_graph_memory *m);
-
-/* For backends with steps of their own (trainer/backends/step.h): hands the batch in, then the same two with what was
- * handed in; the tally stays on the device. rule as in tr_inputs. done(context, i) is called when the
- * backward pass of layer i is enqueued, from the last layer to the first; an error of it ends the pass. */
+/* Hands the batch to the backend: hyper as in tr_inputs, divisor as in tr_exec. */
 int tr_graph_stage(struct tr_graph *g, const struct tr_batch *batch, float smoothing, double divisor,
-                   const struct tr_rule *rule);
-int tr_graph_forward_staged(struct tr_graph *g, const struct tr_graph_memory *m);
-int tr_graph_backward_telling(struct tr_graph *g, const struct tr_graph_memory *m,
-                              int (*done)(void *context, int layer), void *context);
+                   const struct imk_hyper *hyper);
+
+/* Forward and, for a training graph, the loss's gradient, of the batch that was staged. The tally is the
+ * backend's (trainer/backends/step.h). */
+int tr_graph_forward(struct tr_graph *g, const struct tr_graph_memory *m);
+
+/* Gradients of all parameters into m->grads. Right after tr_graph_forward with the same arena. done(context,
+ * i) (may be NULL) is called when the backward pass of layer i is enqueued, from the last layer to the first;
+ * anything but 0 ends the pass and is returned. */
+int tr_graph_backward(struct tr_graph *g, const struct tr_graph_memory *m,
+                      int (*done)(void *context, int layer), void *context);
 
 /* The logits of the last forward, [n][classes] in host memory; before backward. */
 int tr_graph_logits(struct tr_graph *g, const struct tr_graph_memory *m, float *logits);
@@ -98,8 +96,14 @@ struct tr_layer_time {
     uint64_t forward, backward;
 };
 
-/* From now on each step adds the times of its layers to times[], tr_graph_layers() long; NULL: no more. */
-void tr_graph_time(struct tr_graph *g, struct tr_layer_time *times);
+struct tr_step_times {
+    struct tr_layer_time *layers; /* [tr_graph_layers()] */
+    uint64_t update;              /* of the parameters, with the gradient's norm */
+};
+
+/* From now on each step that is enqueued adds its times to *times; NULL: no more. */
+void tr_graph_time(struct tr_graph *g, struct tr_step_times *times);
+struct tr_step_times *tr_graph_times(const struct tr_graph *g);
 int tr_graph_layers(const struct tr_graph *g);
 
 /* What a step has a layer do, forward and backward together. */

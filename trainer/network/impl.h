@@ -52,7 +52,7 @@ struct tr_network {
 /* network.c */
 int tr_network_check_labels(const struct tr_network *net, const struct tr_batch *batch, struct im_text *text);
 struct tr_graph_memory tr_network_memory(const struct tr_network *net);
-int tr_network_copy(struct tr_network *net, enum tr_arena to, enum tr_arena from);
+int tr_network_copy(struct tr_network *net, enum tr_arena to, enum tr_arena from); /* of one size */
 /* The sentence for err: the backend's where it has one. */
 int tr_network_failed(struct tr_network *net, int err, const char *what, struct im_text *text);
 

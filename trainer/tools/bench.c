@@ -38,7 +38,7 @@ struct bench {
     double *rates; /* images/s of each round */
     double cpu_ms; /* of all threads, for an image; measured on top of rates */
     int layers;
-    struct tr_layer_time *times; /* [STEPS_MAX][layers]; profile only */
+    struct tr_layer_time *times; /* [STEPS_MAX][layers]; profile only, as the next ones */
     double *totals, *updates;    /* ms of each step, and of its update */
     int kept;
 };
@@ -89,6 +89,7 @@ static int open_bench(struct bench *b, bool is_profile, struct im_text *text)
     b->batch = (struct tr_batch){.pixels = b->pixels, .labels = b->labels, .n = n, .size = size};
     draw(b);
     err = tr_network_configure(&b->conf, (int)b->conf.classes, &config, text);
+    config.plain_steps = is_profile; /* a recording has no places to take times at */
     if (err == 0 && im_conf_gpu(&b->conf, 0) >= 0)
         config.device.index = im_conf_gpu(&b->conf, 0);
     if (err == 0 && tr_plan_cache_path(b->plans, sizeof b->plans) == 0)
@@ -121,48 +122,44 @@ static void close_bench(struct bench *b)
     free(b->updates);
 }
 
-static int step_of_device(struct bench *b, const struct tr_hyper *hyper, struct im_text *text)
+static int step(struct bench *b, struct im_text *text)
 {
-    const struct tr_step how = {
-        .divisor = b->batch.n, .first = true, .last = true, .hyper = *hyper, .unscale = 1, .loss_scale = 1};
+    const struct tr_step how = {.divisor = b->batch.n,
+                                .first = true,
+                                .last = true,
+                                .hyper = {.lr = 1e-3,
+                                          .momentum = 0.9,
+                                          .weight_decay = 1e-4,
+                                          .unscale = 1,
+                                          .loss_scale = 1,
+                                          .updates = b->steps++}};
     struct tr_outcome outcome;
-    int err = tr_network_step_begin(b->net, &b->batch, &how, text);
+    int err;
 
+    b->batch.step = b->steps;
+    err = tr_network_step_begin(b->net, &b->batch, &how, text);
     if (err == 0) /* the next batch, as a run has it */
         err = tr_network_prefetch(b->net, &b->batch, text);
     return err < 0 ? err : tr_network_step_end(b->net, &outcome, text);
 }
 
-static int step(struct bench *b, struct im_text *text)
+static int step_with_times(struct bench *b, struct im_text *text)
 {
-    const struct tr_hyper hyper = {.lr = 1e-3, .momentum = 0.9, .weight_decay = 1e-4, .step = ++b->steps};
-    struct tr_layer_time *times = b->times ? b->times + (size_t)b->kept * (size_t)b->layers : NULL;
-    struct tr_tally tally;
-    im_ns began = im_now(), before_update;
+    struct tr_step_times times = {.layers = b->times + (size_t)b->kept * (size_t)b->layers};
+    const im_ns began = im_now();
     int err;
 
-    if (times) {
-        memset(times, 0, (size_t)b->layers * sizeof(*times));
-        tr_graph_time(b->graph, times);
-    }
-    b->batch.step = b->steps;
-    before_update = began;
-    if (!times && tr_network_takes_steps(b->net)) {
-        err = step_of_device(b, &hyper, text);
-    } else {
-        err = tr_network_gradients(b->net, &b->batch, 0, 0, &tally, text);
-        before_update = im_now();
-        if (err == 0)
-            err = tr_network_update(b->net, &hyper, 1);
-    }
+    memset(times.layers, 0, (size_t)b->layers * sizeof(*times.layers));
+    tr_graph_time(b->graph, &times);
+    err = step(b, text);
     tr_graph_time(b->graph, NULL);
-    if (times && err == 0) {
-        b->updates[b->kept] = (double)(im_now() - before_update) / 1e6;
-        b->totals[b->kept] = (double)(im_now() - began) / 1e6;
-        if (b->steps > 1 && b->kept < STEPS_MAX - 1)
-            b->kept++;
-    }
-    return err;
+    if (err < 0)
+        return err;
+    b->updates[b->kept] = (double)times.update / 1e6;
+    b->totals[b->kept] = (double)(im_now() - began) / 1e6;
+    if (b->steps > 1 && b->kept < STEPS_MAX - 1)
+        b->kept++;
+    return 0;
 }
 
 /* What the threads worked, which depends less than time does on what else the machine runs; waiting counts
@@ -177,7 +174,8 @@ static double cpu_ms(void)
 
 static int measure(struct bench *b, struct im_text *text)
 {
-    int err = step(b, text);
+    int (*const take)(struct bench *, struct im_text *) = b->times ? step_with_times : step;
+    int err = take(b, text);
     double cpu = cpu_ms();
 
     for (int64_t pass = 0; err == 0 && pass < b->conf.passes; pass++) {
@@ -185,7 +183,7 @@ static int measure(struct bench *b, struct im_text *text)
         int steps = 0;
 
         for (; err == 0 && took < IM_SECOND; took = im_now() - began, steps++)
-            err = step(b, text);
+            err = take(b, text);
         b->rates[pass] = (double)steps * b->batch.n * 1e9 / (double)took;
     }
     b->cpu_ms = (cpu_ms() - cpu) / (double)(b->steps - 1) / b->batch.n;

@@ -252,7 +252,7 @@ static int configure(struct table *t, int argc, char **argv, struct im_text *tex
         return im_fail(text, -EINVAL, "unexpected argument '%.200s'; flags begin with --", argv[next]);
     t->classes = (int)t->conf.classes;
     if (t->conf.origin[IM_KEY_classes].source == IM_CONF_DEFAULT)
-        t->classes = t->conf.model >= IM_MODEL_RESNET20 ? CLASSES_CIFAR : CLASSES_IMAGENET;
+        t->classes = im_conf_small_images(&t->conf) ? CLASSES_CIFAR : CLASSES_IMAGENET;
     return im_conf_check(&t->conf, text);
 }
 

@@ -14,7 +14,6 @@
 #include "ipc/base/rng.h"
 #include "ipc/config/conf.h"
 #include "tests/support/train_step.h"
-#include "trainer/network/network.h"
 
 struct options {
     const char *model, *stem, *backend;
@@ -90,10 +89,10 @@ static struct options parse(int argc, char **argv)
 static int step(struct tr_network *net, const struct options *o, const struct tr_batch *batch,
                 struct im_text *text)
 {
-    struct tr_hyper hyper = {.lr = 0.01, .momentum = 0.9, .weight_decay = 1e-4};
+    struct imk_hyper hyper = {.lr = 0.01, .momentum = 0.9, .weight_decay = 1e-4};
     struct tr_tally tally;
 
-    return o->eval ? tr_network_eval_step(net, batch, NULL, &tally, text)
+    return o->eval ? tr_network_evaluate(net, batch, false, NULL, &tally, text)
                    : train_step(net, batch, &hyper, 0.1f, &tally, text);
 }
 

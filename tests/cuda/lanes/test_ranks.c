@@ -143,11 +143,11 @@ static void step(struct run *run, struct tr_network *net, int rank, int number)
                                 .hyper = {.lr = 0.02 / (1 + number),
                                           .momentum = 0.9,
                                           .weight_decay = 1e-3,
-                                          .nesterov = true,
-                                          .step = (uint64_t)number + 1},
-                                .unscale = 1,
-                                .loss_scale = run->loss_scale,
-                                .clip_norm = 1};
+                                          .unscale = 1,
+                                          .loss_scale = run->loss_scale,
+                                          .clip_norm = 1,
+                                          .updates = (uint64_t)number,
+                                          .nesterov = true}};
     struct tr_outcome outcome;
     struct im_text text = {{0}};
 

@@ -52,8 +52,7 @@ struct tr_cuda_room {
 struct tr_cuda_staged {
     struct imk_cuda_mix mix;
     struct imk_cuda_loss_terms terms;
-    struct imk_cuda_hyper hyper;
-    struct imk_cuda_progress progress;
+    struct imk_hyper hyper;
     struct imk_cuda_verdict plain; /* of an update that the host decided on */
 };
 
@@ -175,7 +174,7 @@ int tr_cuda_sum_now(struct tr_backend *b, void *x, size_t count, bool is_double)
 /* update.c: backend.h's entries for arenas. */
 int tr_cuda_update(struct tr_backend *b, const struct tr_update *u);
 int tr_cuda_update_with(struct tr_backend *b, const struct tr_update *u, float *ema,
-                        const struct imk_cuda_hyper *hyper, const struct imk_cuda_verdict *verdict);
+                        const struct imk_hyper *hyper, const struct imk_cuda_verdict *verdict);
 int tr_cuda_lerp(struct tr_backend *b, float *y, const float *x, double k, size_t count);
 int tr_cuda_add(struct tr_backend *b, float *y, const float *x, size_t count);
 int tr_cuda_squares(struct tr_backend *b, const float *x, size_t count); /* into results */
@@ -187,7 +186,7 @@ int tr_cuda_stage_open(struct tr_backend *b, struct im_text *text);
 void tr_cuda_stage_close(struct tr_backend *b);
 int tr_cuda_reserve_pixels(struct tr_backend *b, size_t bytes, struct im_text *text);
 int tr_cuda_stage(struct tr_backend *b, const struct tr_inputs *in);
-int tr_cuda_stage_update(struct tr_backend *b, const struct imk_cuda_hyper *hyper,
+int tr_cuda_stage_update(struct tr_backend *b, const struct imk_hyper *hyper,
                          const struct imk_cuda_verdict *verdict);
 int tr_cuda_prefetch(struct tr_backend *b, const uint8_t *pixels, size_t bytes);
 int tr_cuda_taken(struct tr_backend *b);

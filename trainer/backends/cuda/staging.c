@@ -152,20 +152,6 @@ static struct imk_cuda_mix mix_of(const struct tr_mix *mix)
     return m;
 }
 
-static void fill_rule(struct tr_cuda_staged *s, const struct tr_rule *r)
-{
-    s->hyper = (struct imk_cuda_hyper){.lr = r->lr,
-                                       .momentum = r->momentum,
-                                       .beta2 = r->beta2,
-                                       .eps = r->eps,
-                                       .weight_decay = r->weight_decay,
-                                       .trust = r->trust,
-                                       .unscale = r->unscale,
-                                       .clip_norm = r->clip_norm,
-                                       .ema_take = r->ema_take};
-    s->progress = (struct imk_cuda_progress){.scale = r->loss_scale, .updates = r->updates};
-}
-
 static void fill(struct tr_backend *b, const struct tr_inputs *in)
 {
     char *at = b->staged_host.memory;
@@ -174,8 +160,8 @@ static void fill(struct tr_backend *b, const struct tr_inputs *in)
     memset(s, 0, sizeof(*s));
     s->mix = mix_of(in->mix);
     s->terms = (struct imk_cuda_loss_terms){.smoothing = (double)in->smoothing, .divisor = in->divisor};
-    if (in->rule)
-        fill_rule(s, in->rule);
+    if (in->hyper)
+        s->hyper = *in->hyper;
     if (in->labels) {
         memcpy(at + b->labels_at, in->labels, (size_t)in->n * sizeof(*in->labels));
         if (in->valid)
@@ -224,7 +210,7 @@ int tr_cuda_stage(struct tr_backend *b, const struct tr_inputs *in)
     return err == 0 && in->pixels ? take_pixels(b, in) : err;
 }
 
-int tr_cuda_stage_update(struct tr_backend *b, const struct imk_cuda_hyper *hyper,
+int tr_cuda_stage_update(struct tr_backend *b, const struct imk_hyper *hyper,
                          const struct imk_cuda_verdict *verdict)
 {
     struct tr_cuda_staged *s;

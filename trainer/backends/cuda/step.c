@@ -6,6 +6,8 @@
 #include "kernels/cuda/arena.h"
 #include "trainer/backends/cuda/impl.h"
 
+#define SUM_FLOATS ((size_t)8 << 20) /* 32 MiB: enough for the bandwidth, small enough to overlap */
+
 struct tr_recording {
     struct tr_gpu_recording *gpu;
     uint64_t generation;
@@ -51,26 +53,11 @@ static int sum(struct tr_backend *b, float *x, size_t count)
                    : b->ranks->sum(b->ranks->context, x, count, false, tr_gpu_stream(b->gpu, TR_GPU_COMM));
 }
 
-static int sum_tally(struct tr_backend *b)
-{
-    int err;
-
-    if (!b->ranks)
-        return 0;
-    err = branch(b);
-    return err < 0 ? err
-                   : b->ranks->sum(b->ranks->context, &b->results->tally,
-                                   sizeof(b->results->tally) / sizeof(double), true,
-                                   tr_gpu_stream(b->gpu, TR_GPU_COMM));
-}
-
+/* COMPUTE goes on when all that COMM has begun is done. */
 static int join(struct tr_backend *b)
 {
-    int err;
+    int err = tr_gpu_event_record(b->gpu, b->from_comm, TR_GPU_COMM);
 
-    if (!b->ranks)
-        return 0;
-    err = tr_gpu_event_record(b->gpu, b->from_comm, TR_GPU_COMM);
     return err < 0 ? err : tr_gpu_wait(b->gpu, TR_GPU_COMPUTE, b->from_comm);
 }
 
@@ -86,13 +73,19 @@ int tr_cuda_sum_now(struct tr_backend *b, void *x, size_t count, bool is_double)
     return err == 0 ? join(b) : err;
 }
 
+static int sum_tally(struct tr_backend *b)
+{
+    return tr_cuda_sum_now(b, &b->results->tally, sizeof(b->results->tally) / sizeof(double), true);
+}
+
 /* Zeros for what the others add up: in shape and order what norm_forward() and norm_backward() would sum. */
-static int no_norm(struct tr_backend *b, int channels, bool forward)
+static int no_norm(struct tr_backend *b, const struct tr_bn_sync *sync, int channels, bool forward)
 {
     const size_t count = 2 * (size_t)channels + forward;
     const size_t bytes = count * (forward ? sizeof(double) : sizeof(float));
     int err = tr_cuda_room_grow(b, &b->scratch, bytes, false, "the ops' scratch memory", NULL);
 
+    (void)sync;
     if (err == 0)
         err = tr_gpu_zero(b->gpu, TR_GPU_COMPUTE, b->scratch.memory, bytes);
     return err < 0 ? err : tr_cuda_sum_now(b, b->scratch.memory, count, forward);
@@ -110,31 +103,29 @@ static int decide(struct tr_backend *b, const float *g, size_t count, bool lamb)
     return imk_cuda_decide(&(struct imk_cuda_decide){.hyper = &staged->hyper,
                                                      .squares = &b->results->squares,
                                                      .tally = &b->results->tally,
-                                                     .progress = &staged->progress,
                                                      .verdict = &b->results->verdict,
                                                      .clip = lamb ? IMK_CUDA_CLIP_LAMB : IMK_CUDA_CLIP_NORM},
                            tr_cuda_stream(b));
 }
 
-static int update(struct tr_backend *b, const struct tr_update *u, float *ema, float *ema_stats,
-                  const float *stats, size_t stat_count)
+static int update(struct tr_backend *b, const struct tr_update *u, const struct tr_averages *a)
 {
-    const struct imk_cuda_hyper *hyper = &tr_cuda_staged(b)->hyper;
-    int err = tr_cuda_update_with(b, u, ema, hyper, &b->results->verdict);
+    const struct imk_hyper *hyper = &tr_cuda_staged(b)->hyper;
+    int err = tr_cuda_update_with(b, u, a->params, hyper, &b->results->verdict);
 
-    if (err == 0 && ema_stats)
-        err = imk_cuda_lerp(&(struct imk_cuda_lerp){.y = ema_stats,
-                                                    .x = stats,
-                                                    .count = stat_count,
+    if (err == 0 && a->stats)
+        err = imk_cuda_lerp(&(struct imk_cuda_lerp){.y = a->stats,
+                                                    .x = a->from_stats,
+                                                    .count = a->stat_count,
                                                     .take = &hyper->ema_take,
                                                     .verdict = &b->results->verdict},
                             tr_cuda_stream(b));
     return err < 0 ? err : tr_cuda_weights_pack(b);
 }
 
-static int outcome(struct tr_backend *b, bool decided)
+/* The verdict of a step that did not decide is not looked at. */
+static int outcome(struct tr_backend *b)
 {
-    (void)decided; /* the verdict of a step that did not decide is not looked at */
     return tr_gpu_copy(b->gpu, TR_GPU_COMPUTE, b->outcome, b->results, sizeof(*b->results));
 }
 
@@ -205,9 +196,9 @@ const struct tr_step_ops tr_cuda_step_ops = {
     .no_norm = no_norm,
     .restore = restore,
     .set_ranks = set_ranks,
+    .sum_floats = SUM_FLOATS,
     .sum = sum,
     .sum_tally = sum_tally,
-    .join = join,
     .decide = decide,
     .update = update,
     .outcome = outcome,

@@ -7,6 +7,7 @@
 
 #include "ipc/base/err.h"
 #include "kernels/cuda/arena.h"
+#include "kernels/hyper.h"
 #include "trainer/backends/cuda/impl.h"
 
 static enum imk_cuda_optimizer kind_of(enum tr_optimizer kind)
@@ -85,10 +86,9 @@ static bool is_known(const struct tr_backend *b, const struct tr_update *u)
 }
 
 int tr_cuda_update_with(struct tr_backend *b, const struct tr_update *u, float *ema,
-                        const struct imk_cuda_hyper *hyper, const struct imk_cuda_verdict *verdict)
+                        const struct imk_hyper *hyper, const struct imk_cuda_verdict *verdict)
 {
     struct imk_cuda_update a = {.kind = kind_of(u->kind),
-                                .nesterov = u->nesterov,
                                 .w = u->w,
                                 .m = u->m,
                                 .v = u->v,
@@ -116,18 +116,11 @@ int tr_cuda_update_with(struct tr_backend *b, const struct tr_update *u, float *
 
 int tr_cuda_update(struct tr_backend *b, const struct tr_update *u)
 {
-    const struct imk_cuda_hyper hyper = {.lr = u->lr,
-                                         .momentum = u->momentum,
-                                         .beta2 = u->beta2,
-                                         .eps = u->eps,
-                                         .weight_decay = u->weight_decay,
-                                         .trust = u->trust,
-                                         .unscale = 1};
-    const double t = (double)u->step;
+    const double t = (double)(u->hyper->updates + 1);
     const struct imk_cuda_verdict verdict = {.grad_scale = u->grad_scale,
-                                             .correction1 = 1 / (1 - pow(u->momentum, t)),
-                                             .root2 = 1 / sqrt(1 - pow(u->beta2, t))};
-    int err = tr_cuda_stage_update(b, &hyper, &verdict);
+                                             .correction1 = 1 / (1 - pow(u->hyper->momentum, t)),
+                                             .root2 = 1 / sqrt(1 - pow(u->hyper->beta2, t))};
+    int err = tr_cuda_stage_update(b, u->hyper, &verdict);
 
     return err < 0 ? err
                    : tr_cuda_update_with(b, u, NULL, &tr_cuda_staged(b)->hyper, &tr_cuda_staged(b)->plain);

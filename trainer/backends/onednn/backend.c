@@ -153,13 +153,14 @@ static int forward_op(struct tr_backend *b, struct tr_op_plan *p, const struct t
 
 static int forward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e)
 {
+    const struct tr_exec inputs = tr_host_inputs(b, e);
     struct tr_exec wide;
     int err;
 
     tr_cpu_set_threads(b->threads);
     if (!p->narrow.on)
-        return forward_op(b, p, e);
-    wide = tr_widen_forward(b, p, e);
+        return forward_op(b, p, &inputs);
+    wide = tr_widen_forward(b, p, &inputs);
     err = forward_op(b, p, &wide);
     if (err == 0)
         tr_narrow_forward(b, p, e);
@@ -264,6 +265,7 @@ static int open_onednn(int threads, struct tr_backend **ret_backend, struct im_t
 
     if (!b)
         return im_fail(text, -ENOMEM, "no memory for the oneDNN backend");
+    b->step.ops = &tr_backend_onednn;
     b->threads = threads > 0 ? threads : tr_cpu_count();
     err = tr_dn_open(&b->dn);
     if (err < 0) {
@@ -400,6 +402,7 @@ const struct tr_backend_ops tr_backend_onednn = {
     .lerp = lerp,
     .add = add,
     .sum_squares = sum_squares,
+    .step = &tr_host_step_ops,
     .value_in = value_in,
     .value_out = value_out,
     .private_bytes = private_bytes,

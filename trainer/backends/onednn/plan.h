@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "trainer/backends/backend.h"
+#include "trainer/backends/host_step.h"
 #include "trainer/backends/onednn/dnnl.h"
 #include "trainer/backends/onednn/winograd.h"
 
@@ -45,6 +46,7 @@ enum tr_wide {
 };
 
 struct tr_backend {
+    struct tr_host_step step; /* first: host_step.h */
     struct tr_dn *dn;
     bool has_bf16; /* of its own */
     float *wide[TR_WIDES];

@@ -9,10 +9,12 @@
 
 #include "ipc/base/err.h"
 #include "ipc/base/sysinfo.h"
+#include "trainer/backends/host_step.h"
 #include "trainer/backends/ref/ops.h"
 
 struct tr_backend {
-    int threads; /* not used: the definition runs on one */
+    struct tr_host_step step; /* first: host_step.h */
+    int threads;              /* not used: the definition runs on one */
 };
 
 struct tr_op_plan {
@@ -33,6 +35,7 @@ static int open_ref(int threads, struct tr_backend **ret_backend, struct im_text
 
     if (!b)
         return im_fail(text, -ENOMEM, "no memory for the reference backend");
+    b->step.ops = &tr_backend_ref;
     b->threads = threads;
     *ret_backend = b;
     return 0;
@@ -198,9 +201,8 @@ static int forward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_e
 
     int err = 0;
     const bool logits = p->op.kind == TR_OP_FC || p->op.kind == TR_OP_LOSS;
-    const struct tr_exec with = with_weights(p, e);
+    const struct tr_exec inputs = tr_host_inputs(b, e), with = with_weights(p, &inputs);
 
-    (void)b;
     if (p->op.kind == TR_OP_BN)
         err = bn_forward(p, &with);
     else
@@ -310,6 +312,7 @@ const struct tr_backend_ops tr_backend_ref = {
     .lerp = lerp,
     .add = add,
     .sum_squares = sum_squares,
+    .step = &tr_host_step_ops,
     .value_in = value_in,
     .value_out = value_out,
     .private_bytes = private_bytes,
