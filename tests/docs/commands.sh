@@ -42,7 +42,7 @@ commands() {
 verbs() { "$program" help | sed -nE 's/^([A-Z][a-z]+)? +((data|bench|profile) [a-z]+|[a-z-]+)(  .*|, .*)$/\2/p'; }
 flags_of() {
   local help=$work/help-$1
-  [ -e "$help" ] || "$program" help "$1" | grep -oE -- '--(\[no-\])?[a-z0-9.-]+' | sed 's/^--\[no-\]/--/; s/\./-/g' | sort -u >"$help"
+  [ -e "$help" ] || "$program" help "$1" | grep -oE -- '--(\[no-\])?[a-z0-9.-]+' | sed 's/^--\[no-\]/--/; s/\./-/g' | sort -u >"$help" || true
   cat "$help"
 }
 all_flags() {
@@ -119,7 +119,7 @@ check_run() {
   while IFS=$'\t' read -r place command; do
     read -ra word <<<"$command"
     case $command in
-    *...* | *FILE* | *" NAME"* | *"--resume"* | *VERB* | *"bench trainer"* | *"profile trainer"*) continue ;;
+    *...* | *[A-Z][A-Z]* | *"--resume"* | *"bench trainer"* | *"profile trainer"*) continue ;;
     "imsuper start --"* | "imsuper lr-find --"* | "imsuper model"* | "imsuper recipes"* | "imsuper help"* | "imsuper gpus"* | \
       "imsuper data index --"* | "imsuper data preview --"* | "imsuper bench augment --"* | "imsuper profile augment --"*) ;;
     *) continue ;;
