@@ -9,7 +9,7 @@ unset IMSUPER_GPUS CUDA_VISIBLE_DEVICES HWLOC_XMLFILE
 # The programs look for the module beside themselves, and must not find a real one.
 install_programs() {
   mkdir "$T/bin"
-  cp "$BIN/imsuper" "$BIN"/imsuper-{reader,augmenter,trainer,data,gpus,steps} "$T/bin/"
+  cp "$BIN/imsuper" "$BIN"/imsuper-{reader,augmenter,trainer} "$T/bin/"
   if [ $# -gt 0 ]; then cp "$FAKES/$1/imsuper-cuda.so" "$T/bin/"; fi
   BIN=$T/bin
   export LD_LIBRARY_PATH=$FAKES/nvml${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}

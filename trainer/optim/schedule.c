@@ -215,7 +215,8 @@ static double by_epoch(const struct tr_schedule *s, uint32_t epoch, uint64_t ste
 
     switch ((enum im_conf_schedule)conf->schedule) {
     case IM_SCHEDULE_STEP:
-        return conf->lr * pow(conf->gamma, (double)(epoch / conf->step_epochs));
+        passed = (int)(epoch / conf->step_epochs);
+        return conf->lr * pow(conf->gamma, passed);
     case IM_SCHEDULE_MULTISTEP:
         while (passed < s->milestones && s->milestone[passed] <= epoch)
             passed++;

@@ -6,7 +6,6 @@
 
 #include "ipc/base/err.h"
 #include "ipc/base/json.h"
-#include "ipc/child.h"
 #include "trainer/backends/cuda/device.h"
 #include "trainer/backends/cuda/module.h"
 #include "trainer/comm/comm.h"
@@ -86,18 +85,19 @@ static int fill(struct im_json *j, struct im_json *list, struct im_text *text)
     return err;
 }
 
-int tr_gpus_print(FILE *out)
+int tr_cmd_gpus(struct im_conf *conf)
 {
     struct im_json *j = im_json_object(), *list = im_json_array();
     struct im_text text = {0};
     int err = fill(j, list, &text);
 
+    (void)conf;
     im_json_set_str(j, "schema", "imsuper.gpus/1");
     im_json_set_str(j, "code", word_of(err));
     if (err < 0)
         im_json_set_str(j, "why", text.s[0] ? text.s : strerror(-err));
     im_json_set(j, "gpus", list);
-    err = im_json_print(j, out);
+    err = im_json_print(j, stdout);
     im_json_free(&j);
     return err < 0 ? IM_EXIT_FAILED : IM_EXIT_OK;
 }
