@@ -29,7 +29,7 @@
 
 #define FILE_BYTES_MAX ((size_t)1 << 31)
 
-static int join(char path[PATH_MAX], const char *directory, const char *name, struct im_text *text)
+static int join_path(char path[PATH_MAX], const char *directory, const char *name, struct im_text *text)
 {
     if (snprintf(path, PATH_MAX, "%s/%s", directory, name) < PATH_MAX)
         return 0;
@@ -139,7 +139,7 @@ static int open_lines(struct tr_metrics *m, const char *directory, const struct 
                       struct im_text *text)
 {
     char path[PATH_MAX];
-    int err = join(path, directory, LINES_NAME, text);
+    int err = join_path(path, directory, LINES_NAME, text);
 
     if (err == 0)
         err = cut_back(path, keep_metric, at, removed, text);
@@ -153,7 +153,7 @@ static int open_summary(struct tr_metrics *m, const char *directory, const struc
                         struct im_text *text)
 {
     char path[PATH_MAX];
-    int err = join(path, directory, SUMMARY_NAME, text);
+    int err = join_path(path, directory, SUMMARY_NAME, text);
 
     if (err == 0)
         err = check_header(path, text);
@@ -208,7 +208,7 @@ void tr_metrics_close(struct tr_metrics *m)
     close_one(&m->summary_fd);
 }
 
-static int append(int fd, const char *name, const char *line, struct im_text *text)
+static int append_line(int fd, const char *name, const char *line, struct im_text *text)
 {
     int err = im_append_line(fd, line);
 
@@ -224,7 +224,7 @@ int tr_metrics_line(struct tr_metrics *m, const struct im_json *object, struct i
         return im_fail(text, -ENOMEM, "cannot write " LINES_NAME ": out of memory");
     /* Refuses lines that opening would remove. */
     if (keep_metric(line, strlen(line), &(struct place){.step = INT64_MAX, .epoch = UINT32_MAX}))
-        err = append(m->lines_fd, LINES_NAME, line, text);
+        err = append_line(m->lines_fd, LINES_NAME, line, text);
     else
         err = im_fail(text, -EINVAL, "a line of " LINES_NAME " needs a step: %.200s", line);
     free(line);
@@ -245,7 +245,7 @@ int tr_metrics_summary(struct tr_metrics *m, const struct tr_summary *s, struct 
 
         n += (size_t)snprintf(line + n, sizeof(line) - n, format, values[i]);
     }
-    return append(m->summary_fd, SUMMARY_NAME, line, text);
+    return append_line(m->summary_fd, SUMMARY_NAME, line, text);
 }
 
 int tr_metrics_sync(struct tr_metrics *m, struct im_text *text)
@@ -265,7 +265,7 @@ int tr_done_set(const char *directory, const struct im_json *object, struct im_t
 
     if (!content)
         return im_fail(text, -ENOMEM, "cannot write " DONE_NAME ": out of memory");
-    err = join(path, directory, DONE_NAME, text);
+    err = join_path(path, directory, DONE_NAME, text);
     if (err == 0)
         err = im_file_replace(path, content, strlen(content), text);
     free(content);
@@ -275,7 +275,7 @@ int tr_done_set(const char *directory, const struct im_json *object, struct im_t
 int tr_done_clear(const char *directory, struct im_text *text)
 {
     char path[PATH_MAX];
-    int err = join(path, directory, DONE_NAME, text);
+    int err = join_path(path, directory, DONE_NAME, text);
 
     if (err == 0 && unlink(path) < 0 && errno != ENOENT)
         err = im_fail(text, -errno, "cannot remove %s: %s", path, strerror(errno));

@@ -65,7 +65,8 @@ static void round_values(enum tr_precision precision, struct values *v)
 
 static void choose_tolerance(const struct rig *r)
 {
-    bool by_way_of_fp32 = r->ops->caution && r->ops->caution(r->b, TR_PRECISION_BF16) != NULL;
+    bool by_way_of_fp32 =
+        r->ops->precision_warning && r->ops->precision_warning(r->b, TR_PRECISION_BF16) != NULL;
 
     tolerance = r->op.precision == TR_PRECISION_FP32 ? 1e-9 : by_way_of_fp32 ? 5e-8 : 1e-4;
 }

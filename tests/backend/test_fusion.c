@@ -73,7 +73,7 @@ static void run(struct made *t, struct tr_model *model, uint32_t fuses, bool tra
                                      .seed = 4};
     uint8_t *pixels = malloc((size_t)(3 * size * size * 3));
     const int32_t labels[] = {3, 0, 4};
-    struct tr_batch batch = {.pixels = pixels, .labels = labels, .n = 3, .size = size, .apart = 1};
+    struct tr_batch batch = {.pixels = pixels, .labels = labels, .n = 3, .size = size, .stride = 1};
     struct im_text text = {{0}};
     struct tr_outcome outcome;
     struct tr_graph *graph;

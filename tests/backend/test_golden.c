@@ -98,7 +98,7 @@ static void run(struct check *c, const struct recipe *r)
                              .size = size,
                              .step = STEP,
                              .first = FIRST,
-                             .apart = APART};
+                             .stride = APART};
     struct tr_tally tally;
 
     assert_int_equal(tr_network_new(&config, &c->net, NULL), 0);

@@ -121,7 +121,7 @@ static void make_batch(const struct run *r, int g, uint8_t *pixels, int32_t *lab
                              .size = SIZE,
                              .step = r->at.steps,
                              .first = r->at.window_batches * N,
-                             .apart = 1};
+                             .stride = 1};
 }
 
 static void train(struct run *r)

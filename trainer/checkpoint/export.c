@@ -184,8 +184,8 @@ static bool is_export_of(const char *path, const char *checksum)
 }
 
 /* 1: written, 0: nothing to repair, or no such export. */
-static int mend_export(struct tr_checkpoint_store *store, const struct tr_safetensors *state,
-                       enum export export, struct im_text *text)
+static int repair_export(struct tr_checkpoint_store *store, const struct tr_safetensors *state,
+                         enum export export, struct im_text *text)
 {
     size_t count = tr_safetensors_count(state), pairs = tr_safetensors_metadata_count(state);
     const char *checksum = tr_safetensors_metadata(state, TR_SEAL_CHECKSUM_KEY);
@@ -224,13 +224,13 @@ out:
     return err;
 }
 
-int tr_checkpoint_mend(struct tr_checkpoint_store *store, const struct tr_safetensors *state,
-                       struct im_text *text)
+int tr_checkpoint_repair(struct tr_checkpoint_store *store, const struct tr_safetensors *state,
+                         struct im_text *text)
 {
     int written = 0;
 
     for (enum export export = 0; export < EXPORTS; export ++) {
-        int err = mend_export(store, state, export, text);
+        int err = repair_export(store, state, export, text);
 
         if (err < 0)
             return err;

@@ -24,7 +24,7 @@ static int set_new(struct im_json *object, const char *key, struct im_json *chil
     return im_json_set(object, key, child);
 }
 
-static struct im_json *describe(const struct tr_tensor *t, uint64_t begin, uint64_t end)
+static struct im_json *describe_tensor(const struct tr_tensor *t, uint64_t begin, uint64_t end)
 {
     struct im_json *entry = im_json_object(), *shape = im_json_array(), *offsets = im_json_array();
     int err = entry && shape && offsets ? 0 : -ENOMEM;
@@ -87,8 +87,9 @@ static int add_tensors(struct im_json *header, const struct tr_tensor *tensors, 
             err = -EOVERFLOW;
         if (err < 0)
             return im_fail(text, err, "the shape of tensor \"%s\" is too large", t->name);
-        err = strcmp(t->name, "__metadata__") == 0 ? -EINVAL
-                                                   : set_new(header, t->name, describe(t, at, at + bytes));
+        err = strcmp(t->name, "__metadata__") == 0
+                  ? -EINVAL
+                  : set_new(header, t->name, describe_tensor(t, at, at + bytes));
         if (err == -EINVAL)
             return im_fail(text, err, "the tensor name \"%s\" is reserved or a duplicate", t->name);
         if (err < 0)

@@ -77,8 +77,8 @@ static int name_damage(const char *path, const struct tr_safetensors *file, cons
     return im_fail(text, -EBADMSG, "%s is damaged: its list of checksums is malformed", path);
 }
 
-static int compare(const char *path, const struct tr_safetensors *file, const struct tr_seal *got,
-                   struct im_text *text)
+static int compare_crcs(const char *path, const struct tr_safetensors *file, const struct tr_seal *got,
+                        struct im_text *text)
 {
     const char *crcs = tr_safetensors_metadata(file, TR_SEAL_CRC_KEY);
     const char *checksum = tr_safetensors_metadata(file, TR_SEAL_CHECKSUM_KEY);
@@ -118,7 +118,7 @@ int tr_seal_verify(const char *path, const struct tr_safetensors *file, struct i
     if (err == 0)
         err = tr_seal_make(tensors, count, metadata, used, &seal);
     if (err == 0)
-        err = compare(path, file, &seal, text);
+        err = compare_crcs(path, file, &seal, text);
     else
         im_fail(text, err, "cannot verify %s: out of memory", path);
 out:

@@ -131,7 +131,7 @@ void mesh::connect(const tr_comm_config &config, const std::vector<char> &secret
 
         if (i == rank)
             continue;
-        status = r.look(r.context, i, theirs.data(), &bytes);
+        status = r.fetch(r.context, i, theirs.data(), &bytes);
         if (status == 0 && bytes != mine.size())
             status = -EBADMSG;
         if (status)

@@ -58,7 +58,7 @@ int tr_model_layer(struct tr_model *m, struct tr_layer layer, const char *name)
     return m->layer_count++;
 }
 
-static int check(const struct tr_model_config *c, struct im_text *text)
+static int check_config(const struct tr_model_config *c, struct im_text *text)
 {
     if (c->classes < 1 || c->classes > CLASSES_MAX)
         return im_fail(text, -EINVAL, "a model needs 1 to %d classes, not %d", CLASSES_MAX, c->classes);
@@ -70,7 +70,7 @@ static int check(const struct tr_model_config *c, struct im_text *text)
 
 int tr_model_new(const struct tr_model_config *config, struct tr_model **ret_model, struct im_text *text)
 {
-    int err = check(config, text);
+    int err = check_config(config, text);
     struct tr_model *m;
 
     if (err < 0)

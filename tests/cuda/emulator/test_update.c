@@ -70,7 +70,7 @@ static const struct imk_hyper usual = {.lr = 0.1,
                                        .trust = 0.02,
                                        .unscale = 0.5,
                                        .loss_scale = 1,
-                                       .ema_take = 0.01};
+                                       .ema_weight = 0.01};
 
 static struct tr_update reference_of(enum tr_optimizer kind, const struct imk_hyper *hyper,
                                      const struct state *s)
@@ -126,7 +126,7 @@ static void check_optimizer(enum imk_cuda_optimizer kind, bool nesterov, unsigne
         hyper.updates = step - 1;
         tr_ref_update(&u);
         for (int k = 0; k < SPANS; k++)
-            tr_ref_lerp(want.ema + spans[k].first, want.w + spans[k].first, usual.ema_take, spans[k].count);
+            tr_ref_lerp(want.ema + spans[k].first, want.w + spans[k].first, usual.ema_weight, spans[k].count);
         RUN(imk_cuda_decide(&(struct imk_cuda_decide){.hyper = &hyper, .verdict = &verdict}, NULL));
         RUN(imk_cuda_update(&a, NULL));
     }

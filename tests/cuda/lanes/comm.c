@@ -120,7 +120,7 @@ static int wait_for(void (*run)(const void *args), const struct work *w, struct 
     err = host_gpu_enqueue(host_gpu_stream_of(w->gpu, TR_GPU_COMM), run, w, sizeof(*w));
     if (err == 0)
         err = tr_gpu_sync(w->gpu, TR_GPU_COMM);
-    return err < 0 ? tr_gpu_trouble(w->gpu, text) : 0;
+    return err < 0 ? tr_gpu_last_error(w->gpu, text) : 0;
 }
 
 static int allreduce_sum(struct tr_comm *c, float *x, size_t count, struct im_text *text)

@@ -135,7 +135,7 @@ static void step(struct run *run, struct tr_network *net, int rank, int number)
                                .n = to - from,
                                .size = SIZE,
                                .step = (uint64_t)number,
-                               .apart = 1};
+                               .stride = 1};
     const struct tr_step how = {.label_smoothing = 0.1f,
                                 .divisor = WHOLE / run->loss_scale,
                                 .first = true,

@@ -374,7 +374,7 @@ static const char *plan_kernel(struct tr_op_plan *plan)
     return plan->forward.prim ? tr_prim_kernel(plan->forward.prim) : "";
 }
 
-static const char *caution(struct tr_backend *b, enum tr_precision precision)
+static const char *precision_warning(struct tr_backend *b, enum tr_precision precision)
 {
     if (precision != TR_PRECISION_BF16 || b->has_bf16)
         return NULL;
@@ -406,5 +406,5 @@ const struct tr_backend_ops tr_backend_onednn = {
     .private_bytes = private_bytes,
     .memory_left = memory_left,
     .plan_kernel = plan_kernel,
-    .caution = caution,
+    .precision_warning = precision_warning,
 };

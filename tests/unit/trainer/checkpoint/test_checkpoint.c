@@ -152,9 +152,9 @@ static int load(const char *directory, int *ret_step, struct im_text *text)
 
     if (result >= 0) {
         *ret_step = step_of(state, true);
-        if (tr_checkpoint_mend(&store, state, &mend_text) < 0)
+        if (tr_checkpoint_repair(&store, state, &mend_text) < 0)
             fail_msg("%s", mend_text.s);
-        assert_int_equal(tr_checkpoint_mend(&store, state, &mend_text), 0);
+        assert_int_equal(tr_checkpoint_repair(&store, state, &mend_text), 0);
         assert_int_equal(model_step(directory, "last.safetensors"), *ret_step);
         tr_safetensors_close(&state);
     }
@@ -378,8 +378,8 @@ static void averages_are_exported_beside_the_model(void **state)
     unlink(join(*state, "last.ema.safetensors"));
     assert_int_equal(tr_checkpoint_load(&store, &file, &text), 0);
     assert_false(tr_checkpoint_is_export(file));
-    assert_int_equal(tr_checkpoint_mend(&store, file, &text), 1);
-    assert_int_equal(tr_checkpoint_mend(&store, file, &text), 0);
+    assert_int_equal(tr_checkpoint_repair(&store, file, &text), 1);
+    assert_int_equal(tr_checkpoint_repair(&store, file, &text), 0);
     assert_true(exists(*state, "last.ema.safetensors"));
     tr_safetensors_close(&file);
 }

@@ -74,7 +74,7 @@ static int open_rank(struct rank *r, int64_t timeout_ms)
     const struct tr_comm_config config = {.rank = r->rank,
                                           .ranks = r->ranks,
                                           .timeout_ms = timeout_ms,
-                                          .rendezvous = {.context = r, .publish = publish, .look = look}};
+                                          .rendezvous = {.context = r, .publish = publish, .fetch = look}};
     struct im_text text = {""};
     int err = tr_comm_find(r->ranks, &r->ops, &text);
 
@@ -308,7 +308,7 @@ static int meet_a_stranger(struct rank *r)
         .ranks = r->ranks,
         .timeout_ms = 20000,
         .rendezvous = {
-            .context = r, .publish = publish, .look = r->rank == 1 ? look_without_the_secret : look}};
+            .context = r, .publish = publish, .fetch = r->rank == 1 ? look_without_the_secret : look}};
     int err = tr_comm_find(r->ranks, &r->ops, NULL);
 
     if (err == 0)

@@ -167,7 +167,7 @@ static void memory_is_counted_by_kind(void **state)
     assert_int_equal(b.optimizer, 2 * values); /* both moments */
     assert_int_equal(b.averages, values + b.statistics / 2);
     assert_int_equal(b.arenas, b.parameters + b.gradients + b.optimizer + b.statistics + b.averages);
-    assert_true(b.apart > b.activations);
+    assert_true(b.unshared > b.activations);
     tr_network_free(net);
 }
 
