@@ -1,5 +1,6 @@
 /* imsuper-augmenter: started by the warden, one per --augmenters. */
 #include "augment/augment.h"
+
 #include "augment/sandbox.h"
 #include "ipc/base/log.h"
 

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/suggest.h"
 #include "ipc/child.h"
 #include "supervisor/cli/commands.h"
@@ -21,9 +22,9 @@ static const struct {
 int main(int argc, char **argv)
 {
     const char *verb = argc > 1 ? argv[1] : "help";
-    const char *names[sizeof verbs / sizeof *verbs];
+    const char *names[IM_COUNT(verbs)];
     const char *near;
-    size_t n = sizeof verbs / sizeof *verbs;
+    size_t n = IM_COUNT(verbs);
 
     setlocale(LC_CTYPE, "");
     if (strcmp(verb, "--help") == 0 || strcmp(verb, "-h") == 0)

@@ -1,10 +1,12 @@
 /* imsuper-pixels: training samples outside of a run. `imsuper data preview`, `imsuper bench augment` and
  * `imsuper profile augment` start it. */
 #include "augment/tools/session.h"
-#include "ipc/child.h"
 
 #include <stdio.h>
 #include <string.h>
+
+#include "ipc/base/count.h"
+#include "ipc/child.h"
 
 static const struct {
     const char *name, *usage;
@@ -30,7 +32,7 @@ static const struct {
 
 int main(int argc, char **argv)
 {
-    for (size_t i = 0; argc > 1 && i < sizeof commands / sizeof *commands; i++) {
+    for (size_t i = 0; argc > 1 && i < IM_COUNT(commands); i++) {
         if (strcmp(argv[1], commands[i].name) != 0)
             continue;
         if (argc > 2 && (strcmp(argv[2], "--help") == 0 || strcmp(argv[2], "-h") == 0)) {

@@ -6,11 +6,11 @@
 #ifndef AUGMENT_TOOLS_SESSION_H
 #define AUGMENT_TOOLS_SESSION_H
 
-#include "augment/options.h"
-
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+
+#include "augment/options.h"
 
 struct au_file {
     uint64_t id; /* in the index */

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/suggest.h"
 #include "ipc/config/conf.h"
 #include "reader/tools/data_cmd.h"
@@ -20,7 +21,7 @@ static const struct command {
      "imsuper data list --data-dir DIR --images 16", IM_FOR_LIST, rd_cmd_list},
 };
 
-#define COMMANDS (sizeof commands / sizeof *commands)
+#define COMMANDS IM_COUNT(commands)
 
 static int help(FILE *out, const struct command *command)
 {

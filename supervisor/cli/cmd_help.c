@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/sysinfo.h"
 #include "ipc/child.h"
 #include "ipc/config/conf.h"
@@ -82,7 +83,7 @@ int sv_cmd_help(int argc, char **argv)
         fputs(overview, stdout);
         return IM_EXIT_OK;
     }
-    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
+    for (size_t i = 0; i < IM_COUNT(verbs); i++)
         if (strcmp(argv[1], verbs[i].verb) == 0) {
             printf("%s\n", verbs[i].usage);
             im_conf_help(stdout, verbs[i].commands, 0);

@@ -1,10 +1,11 @@
 /* imsuper-steps: training steps outside of a run, on random pixels. `imsuper bench trainer` and `imsuper
  * profile trainer` start it. */
-#include "ipc/child.h"
-#include "trainer/tools/bench.h"
-
 #include <stdio.h>
 #include <string.h>
+
+#include "ipc/base/count.h"
+#include "ipc/child.h"
+#include "trainer/tools/bench.h"
 
 static const struct {
     const char *name, *usage;
@@ -23,7 +24,7 @@ static const struct {
 
 int main(int argc, char **argv)
 {
-    for (size_t i = 0; argc > 1 && i < sizeof commands / sizeof *commands; i++) {
+    for (size_t i = 0; argc > 1 && i < IM_COUNT(commands); i++) {
         if (strcmp(argv[1], commands[i].name) != 0)
             continue;
         if (argc > 2 && (strcmp(argv[2], "--help") == 0 || strcmp(argv[2], "-h") == 0)) {
