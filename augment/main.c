@@ -1,7 +1,35 @@
-/* imsuper-augmenter: started by the warden, one per --augmenters. */
+/* imsuper-augmenter: `imsuper start` starts one per --augmenters; its verbs show and measure samples without a run. */
 #include "augment/augment.h"
 #include "augment/sandbox.h"
+#include "augment/tools/session.h"
 #include "ipc/base/log.h"
+
+static const struct im_command verbs[] = {
+    {.name = "preview",
+     .typed = "imsuper data preview",
+     .usual = "--data-dir DIR --augment classic -o grid.png",
+     .what = "Shows one image under 16 draws and 16 images, as training would see them.",
+     .options = IM_FOR_PREVIEW,
+     .required = "data-dir",
+     .check = IM_CHECK_VALUES,
+     .run = au_cmd_preview},
+    {.name = "bench",
+     .typed = "imsuper bench augment",
+     .usual = "--data-dir DIR --augment classic [--json]",
+     .what = "Measures decoding and transforms on one core, files in memory.",
+     .options = IM_FOR_BENCH,
+     .required = "data-dir",
+     .check = IM_CHECK_VALUES,
+     .run = au_cmd_bench},
+    {.name = "profile",
+     .typed = "imsuper profile augment",
+     .usual = "--data-dir DIR --augment classic [--json]",
+     .what = "Shows where the time of an augmenter goes.",
+     .options = IM_FOR_BENCH,
+     .required = "data-dir",
+     .check = IM_CHECK_VALUES,
+     .run = au_cmd_profile},
+};
 
 /* Said once in a run, not once in a process. */
 static int restrict_us(const struct im_child *child, struct im_text *text)
@@ -14,7 +42,7 @@ static int restrict_us(const struct im_child *child, struct im_text *text)
     return err < 0 ? im_fail(text, err, "%s", why.s) : 0;
 }
 
-int main(int argc, char **argv)
+static int augment_for_run(int argc, char **argv)
 {
     static struct im_child_storage storage;
     struct im_child child;
@@ -29,5 +57,12 @@ int main(int argc, char **argv)
     }
     if (err < 0 && text.s[0])
         im_log(IM_LOG_ERROR, "leaving", "why=%s", im_log_quote(&(struct im_quoted){0}, text.s));
-    return im_child_exit_status(err);
+    return im_exit_status(err);
+}
+
+int main(int argc, char **argv)
+{
+    if (im_child_is_started(argc, argv))
+        return augment_for_run(argc, argv);
+    return im_command_main("imsuper-augmenter", verbs, sizeof verbs / sizeof *verbs, argc, argv);
 }

@@ -23,9 +23,14 @@ static int parse_number(const char *s, uint32_t max, uint32_t *ret)
     return 0;
 }
 
+bool im_child_is_started(int argc, char **argv)
+{
+    return argc > 1 && strcmp(argv[1], "--index") == 0;
+}
+
 static int parse_arguments(int argc, char **argv, struct im_child *c, struct im_text *text)
 {
-    if (argc != 5 || strcmp(argv[1], "--index") != 0 || strcmp(argv[3], "--incarnation") != 0 ||
+    if (argc != 5 || !im_child_is_started(argc, argv) || strcmp(argv[3], "--incarnation") != 0 ||
         parse_number(argv[2], IM_SLOTS_MAX, &c->index) < 0 ||
         parse_number(argv[4], UINT32_MAX, &c->incarnation) < 0)
         return im_fail(text, -EINVAL,
@@ -155,26 +160,4 @@ int im_child_should_leave(struct im_child *c)
 void im_child_ready(struct im_child *c)
 {
     atomic_store_explicit(&c->entry->ready_ns, im_now(), memory_order_release);
-}
-
-int im_child_exit_status(int err)
-{
-    switch (err) {
-    case 0:
-        return IM_EXIT_OK;
-    case -ESTALE:
-        return IM_EXIT_FENCED;
-    case -EINVAL:
-    case -E2BIG:
-        return IM_EXIT_USAGE;
-    case -EBADMSG:
-    case -ENOENT:
-        return IM_EXIT_BAD_DATA;
-    case -ENODEV:
-    case -ENOSYS:
-    case -ELIBACC:
-        return IM_EXIT_UNAVAILABLE;
-    default:
-        return err > 0 ? err : IM_EXIT_FAILED;
-    }
 }

@@ -2,6 +2,7 @@
 #ifndef IPC_CHILD_H
 #define IPC_CHILD_H
 
+#include "ipc/base/exit.h"
 #include "ipc/config/conf.h"
 #include "ipc/run.h"
 #include "ipc/stats.h"
@@ -21,21 +22,8 @@ struct im_child {
     im_ns lease_checked;
 };
 
-/* Exit statuses of the roles and of the program (sysexits.h values where one fits). */
-enum im_exit {
-    IM_EXIT_OK = 0,
-    IM_EXIT_FAILED = 1,
-    IM_EXIT_USAGE = 2,
-    IM_EXIT_NOT_RUNNING = 3,
-    IM_EXIT_UNKNOWN_RUN = 4,
-    IM_EXIT_BAD_DATA = 65,
-    IM_EXIT_UNAVAILABLE = 69, /* a device or library is missing */
-    IM_EXIT_RESUMABLE = 75,   /* stopped, saved; the same command continues */
-    IM_EXIT_FENCED = 76,      /* another process was started in our place */
-    IM_EXIT_ORPHANED = 77,    /* warden and supervisor are gone */
-    IM_EXIT_PEER = 78,        /* another trainer is lost, or does not answer */
-    IM_EXIT_FORCED = 130,
-};
+/* Did the warden start this program, as a role of a run, and nobody by hand? */
+bool im_child_is_started(int argc, char **argv);
 
 /* For main(): reads `--index N --incarnation N`, maps the inherited segments as the role needs them, thaws
  * the configuration, rebuilds the plan and enters the process table. What `child` points to lives in static
@@ -55,9 +43,6 @@ int im_child_should_leave(struct im_child *child);
 
 /* Says that the process is ready for work. */
 void im_child_ready(struct im_child *child);
-
-/* Exit status that a role's main returns for its error. */
-int im_child_exit_status(int err);
 
 /* The plan of a configuration over a dataset of these sizes; the same in every process. */
 int im_plan_from_conf(const struct im_conf *conf, const uint64_t samples[IM_SPLITS], struct im_plan *ret,

@@ -1,8 +1,34 @@
-/* imsuper-reader: started by the warden, one per --readers. */
+/* imsuper-reader: `imsuper start` starts one per --readers; its verbs are those of `imsuper data`. */
 #include "ipc/base/log.h"
 #include "reader/reader.h"
+#include "reader/tools/data_cmd.h"
 
-int main(int argc, char **argv)
+static const struct im_command verbs[] = {
+    {.name = "data index",
+     .typed = "imsuper data index",
+     .usual = "--data-dir DIR",
+     .what = "Looks at a data set: finds its layout, classes and images, and indexes them.",
+     .options = IM_FOR_INDEX,
+     .required = "data-dir",
+     .run = rd_cmd_index},
+    {.name = "data synth",
+     .typed = "imsuper data synth",
+     .usual = "--out DIR --classes 10",
+     .what = "Makes a small labelled data set to try things with.",
+     .options = IM_FOR_SYNTH,
+     .required = "out",
+     .run = rd_cmd_synth},
+    {.name = "data list",
+     .typed = "imsuper data list",
+     .usual = "--data-dir DIR --images 16",
+     .what = "Names images for programs: number, label, class and path, each ended by a NUL.",
+     .options = IM_FOR_LIST,
+     .required = "data-dir",
+     .is_inner = true,
+     .run = rd_cmd_list},
+};
+
+static int read_for_run(int argc, char **argv)
 {
     static struct im_child_storage storage;
     struct im_child child;
@@ -15,5 +41,12 @@ int main(int argc, char **argv)
     }
     if (err < 0 && text.s[0])
         im_log(IM_LOG_ERROR, "leaving", "why=%s", im_log_quote(&(struct im_quoted){0}, text.s));
-    return im_child_exit_status(err);
+    return im_exit_status(err);
+}
+
+int main(int argc, char **argv)
+{
+    if (im_child_is_started(argc, argv))
+        return read_for_run(argc, argv);
+    return im_command_main("imsuper-reader", verbs, sizeof verbs / sizeof *verbs, argc, argv);
 }

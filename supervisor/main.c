@@ -1,49 +1,78 @@
 /* imsuper: the user's command. A table of verbs; each lives in its own file. */
 #include <locale.h>
-#include <stdio.h>
 #include <string.h>
 
-#include "ipc/base/suggest.h"
-#include "ipc/child.h"
 #include "supervisor/cli/commands.h"
 
-static const struct {
-    const char *name;
-    int (*run)(int argc, char **argv);
-} verbs[] = {
-    {"start", sv_cmd_start},         {"status", sv_cmd_status},   {"stop", sv_cmd_stop},
-    {"data", sv_cmd_data},           {"bench", sv_cmd_bench},     {"profile", sv_cmd_profile},
-    {"model", sv_cmd_model},         {"lr-find", sv_cmd_lr_find}, {"recipes", sv_cmd_recipes},
-    {"gpus", sv_cmd_gpus},           {"version", sv_cmd_version}, {"help", sv_cmd_help},
-    {"supervise", sv_cmd_supervise},
+static const struct im_command verbs[] = {
+    {.name = "start",
+     .typed = "imsuper start",
+     .usual = "--data-dir DIR [flags]",
+     .what = "Trains, or continues the run of that name.",
+     .options = IM_FOR_START,
+     .required = "data-dir",
+     .check = IM_CHECK_NETWORK,
+     .run = sv_cmd_start},
+    {.name = "lr-find",
+     .typed = "imsuper lr-find",
+     .usual = "--data-dir DIR [--num-iter N] [--start-lr RATE] [--end-lr RATE] [flags of start]",
+     .what = "Trains a fresh network for N steps whose learning rate grows from step to step, until the loss "
+             "diverges, "
+             "and suggests one;\nwrites lr-find.png and lr-find.json (--output) and touches no run.",
+     .options = IM_FOR_START | IM_FOR_LR_FIND,
+     .required = "data-dir",
+     .check = IM_CHECK_NETWORK,
+     .run = sv_cmd_lr_find},
+    {.name = "recipes",
+     .typed = "imsuper recipes",
+     .usual = "[NAME]",
+     .what = "Lists the recipes, or shows one. Its options lie beneath those of a file, the environment and "
+             "flags:\n"
+             "imsuper start --recipe NAME --data-dir DIR --epochs 10",
+     .words = sv_cmd_recipes},
+    {.name = "status",
+     .typed = "imsuper status",
+     .usual = "[RUN] [flags]",
+     .what = "Shows a run. Exit status 0 running, 3 not running, 4 unknown.",
+     .options = IM_FOR_STATUS,
+     .operand = "run-name",
+     .run = sv_cmd_status},
+    {.name = "stop",
+     .typed = "imsuper stop",
+     .usual = "[RUN] [flags]",
+     .what = "Lets the run finish its step and save.",
+     .options = IM_FOR_STOP,
+     .operand = "run-name",
+     .run = sv_cmd_stop},
+    {.name = "gpus",
+     .typed = "imsuper gpus",
+     .usual = "[--json]",
+     .what = "Lists the GPUs that a run started here could take, under the numbers of --gpus.",
+     .options = IM_FOR_GPUS,
+     .run = sv_cmd_gpus},
+    {.name = "version",
+     .typed = "imsuper version",
+     .what = "Prints version and build.",
+     .run = sv_cmd_version},
+    {.name = "help",
+     .typed = "imsuper help",
+     .usual = "[VERB]",
+     .what = "Lists the verbs, or shows one.",
+     .run = sv_cmd_help},
+    {.name = "supervise", .typed = "imsuper supervise", .run = sv_cmd_supervise},
+    {.name = "data", .words = sv_cmd_role},
+    {.name = "bench", .words = sv_cmd_role},
+    {.name = "profile", .words = sv_cmd_role},
+    {.name = "model", .words = sv_cmd_role},
 };
 
 int main(int argc, char **argv)
 {
     const char *verb = argc > 1 ? argv[1] : "help";
-    const char *names[sizeof verbs / sizeof *verbs];
-    const char *near;
-    size_t n = sizeof verbs / sizeof *verbs;
+    char *help[] = {argv[0], argc > 2 ? argv[2] : "help", "--help", NULL}; /* `help VERB` is `VERB --help` */
 
     setlocale(LC_CTYPE, "");
-    if (strcmp(verb, "--help") == 0 || strcmp(verb, "-h") == 0)
-        verb = "help";
-    if (strcmp(verb, "--version") == 0)
-        verb = "version";
-    for (size_t i = 0; i < n; i++) {
-        names[i] = verbs[i].name;
-        if (strcmp(verb, verbs[i].name) != 0)
-            continue;
-        if (argc > 2 && (strcmp(argv[2], "--help") == 0 || strcmp(argv[2], "-h") == 0) &&
-            strcmp(verb, "data") != 0) {
-            char *help[] = {argv[0], argv[1], NULL};
-
-            return sv_cmd_help(2, help);
-        }
-        return verbs[i].run(argc > 1 ? argc - 1 : argc, argc > 1 ? argv + 1 : argv);
-    }
-    near = im_nearest(verb, names, n);
-    fprintf(stderr, "imsuper: there is no verb '%s'%s%s%s (see `imsuper help`)\n", verb,
-            near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
-    return IM_EXIT_USAGE;
+    if (strcmp(verb, "help") == 0 || strcmp(verb, "--help") == 0 || strcmp(verb, "-h") == 0)
+        return im_command_main("imsuper", verbs, sizeof verbs / sizeof *verbs, argc > 2 ? 3 : 2, help);
+    return im_command_main("imsuper", verbs, sizeof verbs / sizeof *verbs, argc, argv);
 }

@@ -1,6 +1,6 @@
-/* A trainer from its options to its first batch, and its end. The order says what waits for what: the
- * position first, because the data plane starts on it while the network is being built; what takes memory
- * before the run says that it is ready, so that a run which lacks it ends here. */
+/* Opens a trainer from its options to its first batch, and closes it. The order matters: the position comes
+ * first, because the readers start on it while the network is being built; all memory is allocated before the
+ * run is reported as ready, so that a run without enough memory fails here. */
 #include "trainer/impl.h"
 
 #include <errno.h>
@@ -14,7 +14,7 @@
 #include "trainer/model/flops.h"
 #include "trainer/network_config.h"
 
-/* A first start takes minutes on a GPU: it is seen, and ends when the run does. */
+/* Progress of planning: a first start takes minutes on a GPU. Stops when the run does. */
 static int planning(void *context, int at, int of)
 {
     struct im_child *child = context;
@@ -45,7 +45,7 @@ static int open_network(struct tr_trainer *t, struct im_text *text)
     return tr_network_new(&config, &t->net, text);
 }
 
-/* The optimiser's steps of every epoch, for all ranks alike. */
+/* The optimiser steps of every epoch, the same for all ranks. */
 static int open_schedule(struct tr_trainer *t, struct im_text *text)
 {
     const struct im_plan *plan = t->child->plan;
@@ -66,8 +66,8 @@ static int open_schedule(struct tr_trainer *t, struct im_text *text)
     return err;
 }
 
-/* Finds where the run stands, and says so at once: the data plane can start on it while the network
- * is being built. */
+/* Finds the position of the run and publishes it at once: the readers start on it while the network is being
+ * built. */
 static int find_position(struct tr_trainer *t, struct tr_resume *ret_from, struct im_text *text)
 {
     const struct im_conf *conf = t->child->conf;
@@ -99,7 +99,7 @@ static int open_snapshot(struct tr_trainer *t, struct im_text *text)
     return tr_snapshot_open(&t->snapshot, t->child, &t->state, &position, t->at.next_batch, text);
 }
 
-/* The pass of `split` from the position on that takes most memory; NULL: there is none. */
+/* The pass of `split` that needs most memory, from the position on; NULL: none. */
 static const struct im_phase *largest_pass(const struct tr_trainer *t, uint32_t split)
 {
     const struct im_plan *plan = t->child->plan;
@@ -124,8 +124,8 @@ static int prepare_pass(struct tr_trainer *t, const struct im_phase *p, struct i
     return n > 0 ? tr_network_prepare(t->net, n, (int)p->image_size, p->split == IM_TRAIN, text) : 0;
 }
 
-/* The graphs of full batches: the largest first, so that a run that lacks the memory for its last epochs says
- * so now, then those that come first. Other sizes and short batches get theirs when they come. */
+/* Prepares the graphs of full batches: the largest first, so that a run without the memory for its last
+ * epochs fails now, then the next ones. Graphs of other sizes and of short batches are made on demand. */
 static int prepare(struct tr_trainer *t, struct im_text *text)
 {
     const struct im_plan *plan = t->child->plan;
@@ -139,7 +139,7 @@ static int prepare(struct tr_trainer *t, struct im_text *text)
     return err;
 }
 
-/* A new run's weights, where they are not the drawn ones. */
+/* Loads the initial weights of a new run, with --init-from. */
 static int import(struct tr_trainer *t, struct im_text *text)
 {
     const struct im_conf *conf = t->child->conf;
@@ -150,14 +150,14 @@ static int import(struct tr_trainer *t, struct im_text *text)
         return 0;
     err = tr_import(conf->init_from, t->net, conf->init_skip_head, &loaded, text);
     if (err == 0 && conf->ema > 0 && tr_network_reset_averages(t->net) < 0)
-        err = im_fail(text, -EIO, "the averaged weights could not be set");
+        err = im_fail(text, -EIO, "cannot set the averaged weights");
     if (err == 0)
         im_log(IM_LOG_INFO, "weights loaded", "from=%s tensors=%zu",
                im_log_quote(&(struct im_quoted){0}, conf->init_from), loaded);
     return err;
 }
 
-/* What the driver says about this rank's GPU, for people: no run ends because it says nothing. */
+/* Starts telemetry of this rank's GPU; its failure does not end the run. */
 static int watch_gpu(struct tr_trainer *t, struct im_text *text)
 {
     const struct im_conf *conf = t->child->conf;
@@ -176,8 +176,8 @@ static int watch_gpu(struct tr_trainer *t, struct im_text *text)
     return tr_telemetry_open(t->child->stats, facts.uuid, TR_TELEMETRY_INTERVAL_NS, &t->telemetry);
 }
 
-/* A device fetches batches from the ring by itself. Where the kernel or the driver refuses, they
- * are copied first. */
+/* Pins the batch ring, so that a device copies batches from it directly. If the kernel or the driver refuses,
+ * batches are copied to pinned memory first. */
 static void lock_ring(struct tr_trainer *t)
 {
     const struct im_segment *ring = &t->child->run->batch_segment[t->child->index];
@@ -186,7 +186,7 @@ static void lock_ring(struct tr_trainer *t)
     if (tr_network_lock_host(t->net, ring->map, ring->bytes, &text) == 0)
         t->locked = ring->map;
     else
-        im_log(IM_LOG_WARN, "the batch ring is not page-locked: each batch is copied once more", "why=%s",
+        im_log(IM_LOG_WARN, "cannot pin the batch ring: each batch is copied once more", "why=%s",
                im_log_quote(&(struct im_quoted){0}, text.s));
 }
 
@@ -232,7 +232,7 @@ void tr_trainer_close(struct tr_trainer *t, bool failed)
 {
     tr_telemetry_close(t->telemetry);
     tr_report_close(&t->report);
-    if (failed) /* the others may be gone, and the device wait for them */
+    if (failed) /* other ranks may have exited, and the device may wait for them */
         tr_ranks_abort(&t->team);
     tr_snapshot_close(&t->snapshot);
     tr_schedule_fini(&t->schedule);

@@ -170,7 +170,7 @@ int tr_report_epoch(struct tr_report *r, const struct tr_position *p, double lr,
     if (err == 0)
         err = tr_metrics_sync(&r->metrics, text);
     if (r->ctl)
-        im_ctl_send(r->ctl, NULL, j); /* news: a lost one costs a line on the screen */
+        im_ctl_send(r->ctl, NULL, j); /* best effort: a lost message only misses a line on the screen */
     else
         im_json_free(&j);
     return err;

@@ -1,9 +1,9 @@
-/* The trainer's loop: passes over the data, and in them the steps that all ranks agree on. Batches come in
- * the order of the plan; at each one's end the position moves on by one, so that a checkpoint taken there
+/* The trainer's loop: passes over the data, and in each the steps that all ranks agree on. Batches come in
+ * the order of the plan; after each one the position advances by one, so that a checkpoint taken there
  * continues with exactly the next batch.
  *
  * Order at an epoch's end: metrics lines, then the checkpoint. A crash between them leaves lines that the
- * resumed run removes and writes again (metrics.h). */
+ * resumed run removes and rewrites (metrics.h). */
 #include "trainer/trainer.h"
 
 #include <errno.h>
@@ -30,7 +30,7 @@ static int begin_pass(struct tr_trainer *t, const struct im_phase *phase, uint64
                       struct im_text *text)
 {
     t->pass_from = (batch - phase->first_batch) * phase->batch_size * t->child->plan->ranks;
-    /* The others enter samples after the first agreement, which rank 0 comes to after this. */
+    /* Other ranks enter samples after the first agreement, which rank 0 reaches after this. */
     if (tr_trainer_leads(t) && phase->split == IM_TRAIN && t->peak > 0)
         im_stats_gauge(t->child->stats, IM_G_GPU_IDEAL,
                        tr_training_flop(tr_network_model(t->net), (int)phase->image_size) / t->peak);
@@ -63,7 +63,7 @@ static int end_pass(struct tr_trainer *t, const struct im_phase *phase, struct i
     tr_trainer_count_time(t, phase->split == IM_TRAIN);
     if (tr_trainer_leads(t) &&
         !im_ledger_end(t->child->run, (enum im_split)phase->split, t->pass_from, phase->samples))
-        im_log(IM_LOG_ERROR, "the ledger does not balance: a sample was lost or came twice",
+        im_log(IM_LOG_ERROR, "the ledger does not balance: a sample was lost or delivered twice",
                "epoch=%u split=%u", phase->epoch, phase->split);
     if (phase->split == IM_TRAIN && t->at.sums[IM_TRAIN].valid == 0 && t->at.bad_steps == 0)
         return im_fail(text, -EBADMSG,
@@ -72,8 +72,8 @@ static int end_pass(struct tr_trainer *t, const struct im_phase *phase, struct i
     return epoch_goes_on ? 0 : end_epoch(t, phase->split == IM_VAL, text);
 }
 
-/* Stopped by request: everything up to here is saved. Nobody leaves before that: whoever sees one of us gone
- * may take the run for saved. */
+/* Stops on request: saves, then waits for all ranks. No rank exits before the save: an exited trainer is
+ * taken as a sign that the run is saved. */
 static int stop(struct tr_trainer *t, const struct im_phase *phase, struct im_text *text)
 {
     int err;
@@ -142,7 +142,7 @@ static int train(struct tr_trainer *t, struct im_text *text)
     return err ? err : tr_ranks_meet(&t->team);
 }
 
-/* The rings are set once every trainer has told its position. */
+/* The rings are set up once every trainer has reported its position. */
 static int wait_for_start(struct im_child *child)
 {
     struct im_event *run = &child->run->control->event_run;
@@ -190,7 +190,7 @@ int tr_run(struct im_child *child, struct im_text *text)
     }
     if (err == 0)
         err = train(&t, text);
-    if (err == -ECANCELED) { /* in the middle of planning: nothing is saved */
+    if (err == -ECANCELED) { /* cancelled while planning: nothing is saved */
         err = im_child_should_leave(child);
         err = err ? err : IM_EXIT_FORCED;
     }

@@ -13,7 +13,6 @@
 #include "augment/tools/session.h"
 
 #include "ipc/base/json.h"
-#include "ipc/child.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -313,11 +312,11 @@ static int allocate(struct bench *b)
     return b->out && b->pass_seconds && b->pass_cpu ? 0 : -ENOMEM;
 }
 
-static int run(int argc, char **argv, bool is_profile)
+static int run(const struct im_conf *conf, bool is_profile)
 {
     struct im_text text = {""};
     struct bench b = {0};
-    int err = au_session_open(&b.session, IM_FOR_BENCH, argc, argv);
+    int err = au_session_open(&b.session, conf);
 
     if (err)
         return err;
@@ -328,7 +327,7 @@ static int run(int argc, char **argv, bool is_profile)
         err = measure(&b, &text);
     if (err == 0 && is_profile)
         measure_entropy(&b);
-    if (err == 0 && b.session.conf.json)
+    if (err == 0 && conf->json)
         err = print_json(&b, is_profile);
     else if (err == 0 && is_profile)
         print_profile(&b);
@@ -340,15 +339,15 @@ static int run(int argc, char **argv, bool is_profile)
     free(b.pass_cpu);
     free(b.out);
     au_session_close(&b.session);
-    return err < 0 ? au_fail(err, &text) : IM_EXIT_OK;
+    return err < 0 ? im_command_fail(err, &text) : IM_EXIT_OK;
 }
 
-int au_cmd_bench(int argc, char **argv)
+int au_cmd_bench(struct im_conf *conf)
 {
-    return run(argc, argv, false);
+    return run(conf, false);
 }
 
-int au_cmd_profile(int argc, char **argv)
+int au_cmd_profile(struct im_conf *conf)
 {
-    return run(argc, argv, true);
+    return run(conf, true);
 }

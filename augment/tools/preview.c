@@ -7,7 +7,6 @@
 #include "augment/tools/session.h"
 
 #include "ipc/base/verdict.h"
-#include "ipc/child.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -171,19 +170,19 @@ static int make(struct au_session *s, FILE *to, const char *path, struct im_text
     return err;
 }
 
-int au_cmd_preview(int argc, char **argv)
+int au_cmd_preview(struct im_conf *conf)
 {
     struct im_text text = {""};
     struct au_session s;
     const char *path;
     FILE *to = NULL;
-    int err = au_session_open(&s, IM_FOR_PREVIEW, argc, argv);
+    int err = au_session_open(&s, conf);
 
     if (err)
         return err;
-    path = s.conf.output[0] ? s.conf.output : "preview.png";
-    if (s.conf.images > IMAGES_MAX)
-        err = im_fail(&text, -EINVAL, "--images %" PRId64 ": a preview shows %d at most", s.conf.images,
+    path = conf->output[0] ? conf->output : "preview.png";
+    if (conf->images > IMAGES_MAX)
+        err = im_fail(&text, -EINVAL, "--images %" PRId64 ": a preview shows %d at most", conf->images,
                       IMAGES_MAX);
     if (err == 0)
         to = fopen(path, "wbe");
@@ -193,8 +192,8 @@ int au_cmd_preview(int argc, char **argv)
         err = make(&s, to, path, &text);
     if (to)
         fclose(to);
-    if (err == 0 && !s.conf.quiet)
+    if (err == 0 && !conf->quiet)
         printf("%s\n", path);
     au_session_close(&s);
-    return err < 0 ? au_fail(err, &text) : IM_EXIT_OK;
+    return err < 0 ? im_command_fail(err, &text) : IM_EXIT_OK;
 }

@@ -1,11 +1,10 @@
-/* What the commands of imsuper-pixels share: the list of images from imsuper-data, found beside this program,
- * and the way from flags to a renderer. The files are read whole and kept, so that nothing measured waits for
+/* What the augmenter's verbs share: the list of images from imsuper-reader, found beside this program, and the
+ * way from the configuration to a renderer. The files are read whole and kept, so that nothing measured waits for
  * a disk. */
 #include "augment/tools/session.h"
 
 #include "augment/sandbox.h"
 #include "ipc/base/file.h"
-#include "ipc/child.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -18,21 +17,7 @@
 
 enum { LIST_FIELDS = 4 };
 
-int au_fail(int err, const struct im_text *text)
-{
-    fprintf(stderr, "imsuper: %s\n", text->s[0] ? text->s : strerror(-err));
-    switch (err) {
-    case -EINVAL:
-        return IM_EXIT_USAGE;
-    case -EBADMSG:
-    case -ENOENT:
-        return IM_EXIT_BAD_DATA;
-    default:
-        return IM_EXIT_FAILED;
-    }
-}
-
-static void data_program(char *path, size_t n)
+static void reader_program(char *path, size_t n)
 {
     char self[PATH_MAX - 32];
     ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
@@ -42,7 +27,7 @@ static void data_program(char *path, size_t n)
     slash = strrchr(self, '/');
     if (slash)
         *slash = '\0';
-    snprintf(path, n, "%s/imsuper-data", self);
+    snprintf(path, n, "%s/imsuper-reader", self);
 }
 
 /* All that the descriptor gives, malloc'ed, with a NUL after it. */
@@ -74,7 +59,7 @@ static int read_to_end(int fd, char **ret, size_t *ret_n)
     return 0;
 }
 
-/* imsuper-data's answer. 0, its exit status, or a negative errno. */
+/* The reader's answer. 0, its exit status, or a negative errno. */
 static int run_list(const char *path, char *const argv[], char **ret, size_t *ret_n)
 {
     posix_spawn_file_actions_t actions;
@@ -126,7 +111,7 @@ static int read_files(const struct im_conf *conf, struct au_files *files, size_t
 
         at = take_fields(at, end, fields);
         if (!at)
-            return im_fail(text, -EBADMSG, "imsuper-data gave no answer that can be read");
+            return im_fail(text, -EBADMSG, "imsuper-reader gave no answer that can be read");
         *file =
             (struct au_file){.id = strtoull(fields[0], NULL, 10), .class_name = fields[2], .path = fields[3]};
         err = im_read_file(file->path, (size_t)conf->max_file_bytes, &file->bytes, &file->n, text);
@@ -137,13 +122,14 @@ static int read_files(const struct im_conf *conf, struct au_files *files, size_t
 
 int au_files_load(const struct im_conf *conf, struct au_files *ret, struct im_text *text)
 {
-    char path[PATH_MAX], verb[] = "list", data_dir[IM_CONF_TEXT_BYTES + 16], layout[64], images[64];
-    char *argv[] = {path, verb, data_dir, layout, images, NULL};
+    char path[PATH_MAX], data[] = "data", verb[] = "list", data_dir[IM_CONF_TEXT_BYTES + 16], layout[64],
+                         images[64];
+    char *argv[] = {path, data, verb, data_dir, layout, images, NULL};
     size_t n = 0;
     int err;
 
     *ret = (struct au_files){0};
-    data_program(path, sizeof path);
+    reader_program(path, sizeof path);
     snprintf(data_dir, sizeof data_dir, "--data-dir=%s", conf->data_dir);
     snprintf(layout, sizeof layout, "--layout=%s", im_conf_choice(IM_KEY_layout, conf->layout));
     snprintf(images, sizeof images, "--images=%" PRId64, conf->images);
@@ -166,34 +152,15 @@ void au_files_free(struct au_files *files)
     *files = (struct au_files){0};
 }
 
-/* Flags and their checks. */
-static int configure(struct au_session *s, unsigned command, int argc, char **argv, struct im_text *text)
-{
-    struct im_text warning = {""};
-    int next = im_conf_load(&s->conf, command, argc, argv, &warning, text);
-
-    if (next < 0)
-        return next;
-    if (warning.s[0])
-        fprintf(stderr, "imsuper: %s\n", warning.s);
-    if (next < argc)
-        return im_fail(text, -EINVAL, "unexpected argument '%.200s'; flags begin with --", argv[next]);
-    if (!s->conf.data_dir[0])
-        return im_fail(text, -EINVAL, "which data? Give --data-dir DIR");
-    return im_conf_check(&s->conf, text);
-}
-
-int au_session_open(struct au_session *s, unsigned command, int argc, char **argv)
+int au_session_open(struct au_session *s, const struct im_conf *conf)
 {
     struct im_text text = {""};
     int err;
 
-    *s = (struct au_session){0};
-    err = configure(s, command, argc, argv, &text);
-    if (err == 0)
-        err = au_options_make(&s->conf, &s->recipe);
+    *s = (struct au_session){.conf = *conf};
+    err = au_options_make(&s->conf, &s->recipe);
     if (err < 0)
-        return au_fail(err, &text);
+        return im_command_fail(err, &text);
     err = au_files_load(&s->conf, &s->files, &text);
     if (err > 0)
         return err;
@@ -203,7 +170,7 @@ int au_session_open(struct au_session *s, unsigned command, int argc, char **arg
         err = im_fail(&text, -ENOENT, "there is no training image in %.700s", s->conf.data_dir);
     if (err < 0) {
         au_session_close(s);
-        return au_fail(err, &text);
+        return im_command_fail(err, &text);
     }
     return 0;
 }

@@ -1,12 +1,13 @@
-/* What imsuper-pixels does: training samples outside of a run, made by the augmenter's own code.
+/* The augmenter's verbs: training samples outside of a run, made by the augmenter's own code.
  *
- * The commands are preview (a picture of what the network will see), bench (what it costs) and profile (where
- * the time goes). Images are named by `imsuper-data list`, so that numbers and therefore draws are those of a
+ * They are preview (a picture of what the network will see), bench (what it costs) and profile (where
+ * the time goes). Images are named by `imsuper-reader data list`, so that numbers and therefore draws are those of a
  * run, and read into memory first. */
 #ifndef AUGMENT_TOOLS_SESSION_H
 #define AUGMENT_TOOLS_SESSION_H
 
 #include "augment/options.h"
+#include "ipc/config/command.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -22,11 +23,11 @@ struct au_file {
 struct au_files {
     struct au_file *files;
     size_t count;
-    char *names; /* what imsuper-data said; the strings above lie in it */
+    char *names; /* the reader's answer; the strings above lie in it */
 };
 
-/* Asks imsuper-data for conf->images of conf->data_dir and reads them. 0; the exit status of imsuper-data,
- * which has said why; or a negative errno with a sentence. */
+/* Asks imsuper-reader for conf->images of conf->data_dir and reads them. 0; its exit status, when it has said
+ * why; or a negative errno with a sentence. */
 int au_files_load(const struct im_conf *conf, struct au_files *ret, struct im_text *text);
 void au_files_free(struct au_files *files); /* accepts a zeroed one */
 
@@ -49,27 +50,23 @@ void au_text_draw(struct au_picture *picture, uint32_t x, uint32_t y, const char
 /* What a draw does, for people: "rotate -12, color 1.3, 8 holes". Cut to n bytes. */
 void au_draw_describe(const struct au_draw *draw, char *s, size_t n);
 
-/* The commands; argv[0] is the command's name, flags follow. Return an exit status. */
-int au_cmd_preview(int argc, char **argv);
-int au_cmd_bench(int argc, char **argv);
-int au_cmd_profile(int argc, char **argv);
+/* They return an exit status. */
+int au_cmd_preview(struct im_conf *conf);
+int au_cmd_bench(struct im_conf *conf);
+int au_cmd_profile(struct im_conf *conf);
 
-/* What all three begin with: flags, checks, files, recipe and a renderer. 0 or an exit status,
- * having said why. */
+/* What all three begin with: files, recipe and a renderer. 0 or an exit status, having said why. */
 struct au_session {
     struct im_conf conf;
     struct au_options recipe;
     struct au_files files;
     struct au_renderer *renderer;
 };
-int au_session_open(struct au_session *session, unsigned command, int argc, char **argv);
+int au_session_open(struct au_session *session, const struct im_conf *conf);
 void au_session_close(struct au_session *session);
 
 /* Before the first image is decoded, and when all is open that will be written: gives up what decoding does
  * not need (augment/sandbox.h). 0, or a negative errno with a sentence. */
 int au_session_confine(struct im_text *text);
-
-/* "imsuper: " and the sentence to stderr; returns the exit status for `err`. */
-int au_fail(int err, const struct im_text *text);
 
 #endif

@@ -1,25 +1,15 @@
-/* What the commands of imsuper-data share: how failures end, and a line of progress. */
+/* What the verbs for data sets share: how failures end, and a line of progress. */
 #include "reader/tools/data_cmd.h"
 
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <string.h>
 
 int rd_cmd_fail(int err, const struct im_text *text)
 {
-    fprintf(stderr, "imsuper: %s\n", text->s[0] ? text->s : strerror(-err));
-    switch (err) {
-    case -EINVAL:
-        return RD_EXIT_USAGE;
-    case -EBADMSG:
-    case -ENOENT:
-    case -ENOTDIR:
-    case -EACCES:
-        return RD_EXIT_BAD_DATA;
-    default:
-        return RD_EXIT_FAILED;
-    }
+    const int status = im_command_fail(err, text);
+
+    return err == -ENOTDIR || err == -EACCES ? IM_EXIT_BAD_DATA : status;
 }
 
 void rd_line_show(const struct rd_line *line, const char *format, ...)

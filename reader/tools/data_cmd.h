@@ -1,17 +1,15 @@
-/* The commands of imsuper-data. Each prints its answer to stdout and all else to stderr. */
+/* imsuper-reader data: the verbs for data sets. Each prints its answer to stdout and all else to stderr. */
 #ifndef READER_TOOLS_DATA_CMD_H
 #define READER_TOOLS_DATA_CMD_H
 
 #include <stdint.h>
 
-#include "ipc/base/err.h"
+#include "ipc/config/command.h"
 
-enum rd_exit { RD_EXIT_DONE = 0, RD_EXIT_FAILED = 1, RD_EXIT_USAGE = 2, RD_EXIT_BAD_DATA = 65 };
-
-/* argv[0] is the command's name, flags follow. All return an enum rd_exit. */
-int rd_cmd_index(int argc, char **argv);
-int rd_cmd_synth(int argc, char **argv);
-int rd_cmd_list(int argc, char **argv);
+/* They return an exit status. */
+int rd_cmd_index(struct im_conf *conf);
+int rd_cmd_synth(struct im_conf *conf);
+int rd_cmd_list(struct im_conf *conf);
 
 /* One line on a terminal that is written over, nothing elsewhere. */
 struct rd_line {
@@ -23,7 +21,7 @@ struct rd_line {
 void rd_line_show(const struct rd_line *line, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void rd_line_clear(const struct rd_line *line);
 
-/* "imsuper: " and the sentence, to stderr; returns the exit status for `err`. */
+/* im_command_fail(), for what is wrong with a data set. */
 int rd_cmd_fail(int err, const struct im_text *text);
 
 #endif

@@ -1,4 +1,4 @@
-/* imsuper-data index: says what is in a data folder, and leaves the index where a run takes it: in the cache,
+/* imsuper data index: says what is in a data folder, and leaves the index where a run takes it: in the cache,
  * and with --subset-out in the run's own directory, so that a tree that changes later does not change the
  * run. The JSON form is what the supervisor reads. */
 #include <errno.h>
@@ -11,7 +11,6 @@
 #include "ipc/base/clock.h"
 #include "ipc/base/file.h"
 #include "ipc/base/json.h"
-#include "ipc/config/conf.h"
 #include "reader/dataset/data.h"
 #include "reader/dataset/subset.h"
 #include "reader/tools/data_cmd.h"
@@ -103,7 +102,7 @@ static int print_json(const struct answer *answer)
     add_skipped(json, index);
     err = im_json_print(json, stdout);
     im_json_free(&json);
-    return err < 0 ? rd_cmd_fail(err, &(struct im_text){""}) : RD_EXIT_DONE;
+    return err < 0 ? rd_cmd_fail(err, &(struct im_text){""}) : IM_EXIT_OK;
 }
 
 static int print_text(const struct answer *answer)
@@ -126,7 +125,7 @@ static int print_text(const struct answer *answer)
                     skips[kind].what, skipped.first[kind], skipped.count[kind] > 1 ? ", ..." : "");
     if (*answer->data.note.s)
         fprintf(stderr, "imsuper: %s\n", answer->data.note.s);
-    return RD_EXIT_DONE;
+    return IM_EXIT_OK;
 }
 
 static void show(void *context, uint64_t files, uint64_t done, uint64_t folders)
@@ -155,30 +154,20 @@ static int make_answer(const struct im_conf *conf, struct answer *answer, struct
     return err;
 }
 
-int rd_cmd_index(int argc, char **argv)
+int rd_cmd_index(struct im_conf *conf)
 {
-    struct im_text warning = {""}, text = {""};
+    struct im_text text = {""};
     struct answer *answer = NULL;
-    struct im_conf conf;
-    int err = im_conf_load(&conf, IM_FOR_INDEX, argc, argv, &warning, &text), status;
+    int err, status;
 
-    if (*warning.s)
-        fprintf(stderr, "imsuper: %s\n", warning.s);
-    if (err >= 0 && err < argc)
-        err = im_fail(&text, -EINVAL, "'%.200s' is no option; see imsuper data index --help", argv[err]);
-    else if (err >= 0 && !*conf.data_dir)
-        err = im_fail(&text, -EINVAL, "which data? Give --data-dir DIR");
-    else if (err >= 0 && wants_subset(&conf) && !*conf.subset_out)
-        err = im_fail(&text, -EINVAL, "where shall the subset go? Give --subset-out DIR");
-    if (err < 0) {
-        rd_cmd_fail(err, &text);
-        return RD_EXIT_USAGE;
-    }
+    if (wants_subset(conf) && !*conf->subset_out)
+        return im_command_fail(
+            im_fail(&text, -EINVAL, "--subset-out is required with a subset (try --subset-out DIR)"), &text);
     answer = calloc(1, sizeof *answer);
     if (!answer)
         return rd_cmd_fail(-ENOMEM, &text);
-    err = make_answer(&conf, answer, &text);
-    status = err < 0 ? rd_cmd_fail(err, &text) : conf.json ? print_json(answer) : print_text(answer);
+    err = make_answer(conf, answer, &text);
+    status = err < 0 ? rd_cmd_fail(err, &text) : conf->json ? print_json(answer) : print_text(answer);
     rd_data_close(&answer->data);
     free(answer->subset);
     free(answer);

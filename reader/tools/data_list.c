@@ -1,14 +1,12 @@
-/* imsuper-data list: training images spread evenly over the data set, for programs that look at samples
+/* imsuper-reader data list: training images spread evenly over the data set, for programs that look at samples
  * outside of a run. An image keeps its number in the index, so that what is drawn for it is what a run draws.
  *
  * Four fields an image, each ended by a NUL byte because a path may hold anything else: number,
  * label, class, path. */
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "ipc/config/conf.h"
 #include "reader/dataset/data.h"
 #include "reader/tools/data_cmd.h"
 
@@ -24,30 +22,20 @@ static int print_image(const struct rd_index *index, uint64_t id, struct im_text
     return 0;
 }
 
-int rd_cmd_list(int argc, char **argv)
+int rd_cmd_list(struct im_conf *conf)
 {
-    struct im_text warning = {""}, text = {""};
+    struct im_text text = {""};
     struct rd_data data = {0};
-    struct im_conf conf;
     uint64_t count, wanted;
-    int err = im_conf_load(&conf, IM_FOR_LIST, argc, argv, &warning, &text);
+    int err = rd_data_open(&(struct rd_source){conf->data_dir, (enum rd_layout_kind)conf->layout, 0},
+                           &(struct rd_progress){0}, &data, &text);
 
-    if (err >= 0 && err < argc)
-        err = im_fail(&text, -EINVAL, "'%.200s' is no option; see imsuper data list --help", argv[err]);
-    else if (err >= 0 && !*conf.data_dir)
-        err = im_fail(&text, -EINVAL, "which data? Give --data-dir DIR");
-    if (err < 0) {
-        rd_cmd_fail(err, &text);
-        return RD_EXIT_USAGE;
-    }
-    err = rd_data_open(&(struct rd_source){conf.data_dir, (enum rd_layout_kind)conf.layout, 0},
-                       &(struct rd_progress){0}, &data, &text);
     if (err < 0)
         return rd_cmd_fail(err, &text);
     count = rd_index_count(&data.index, RD_TRAIN);
-    wanted = (uint64_t)conf.images < count ? (uint64_t)conf.images : count;
+    wanted = (uint64_t)conf->images < count ? (uint64_t)conf->images : count;
     for (uint64_t i = 0; err == 0 && i < wanted; i++)
         err = print_image(&data.index, i * count / wanted, &text);
     rd_data_close(&data);
-    return err < 0 ? rd_cmd_fail(err, &text) : RD_EXIT_DONE;
+    return err < 0 ? rd_cmd_fail(err, &text) : IM_EXIT_OK;
 }

@@ -1,8 +1,6 @@
 /* `imsuper gpus`: the GPUs that a run started here could take, with the numbers that --gpus knows them by. */
 #include <stdio.h>
-#include <string.h>
 
-#include "ipc/child.h"
 #include "supervisor/cli/commands.h"
 #include "supervisor/cli/gpus.h"
 #include "supervisor/cli/program.h"
@@ -21,18 +19,12 @@ static void print(const struct sv_gpus *found)
         printf("A run can use one of them: %s\n", found->no_nccl.s);
 }
 
-int sv_cmd_gpus(int argc, char **argv)
+int sv_cmd_gpus(struct im_conf *conf)
 {
     struct sv_gpus found;
 
-    if (argc == 2 && strcmp(argv[1], "--json") == 0) {
-        argv[1] = NULL;
-        return sv_program_exec("imsuper-gpus", argv);
-    }
-    if (argc > 1) {
-        fprintf(stderr, "imsuper: gpus takes no arguments but --json\n");
-        return IM_EXIT_USAGE;
-    }
+    if (conf->json)
+        return sv_program_exec("imsuper-trainer", (char *[]){NULL, "gpus", NULL});
     sv_gpus_find(&found);
     if (found.count == 0) {
         fprintf(stderr, "imsuper: %s\n", found.why.s);

@@ -250,19 +250,16 @@ static int report(const struct im_conf *conf, struct im_text *text)
     return err;
 }
 
-int sv_cmd_lr_find(int argc, char **argv)
+int sv_cmd_lr_find(struct im_conf *conf)
 {
     struct im_text text = {""};
-    struct im_conf conf;
     char folder[IM_CONF_TEXT_BYTES];
-    int status = sv_start_configure(&conf, IM_FOR_START | IM_FOR_LR_FIND, argc, argv);
+    int status;
 
-    if (status)
-        return status;
-    if (prepare(&conf, folder, sizeof folder, &text) < 0)
+    if (prepare(conf, folder, sizeof folder, &text) < 0)
         return fail(&text, IM_EXIT_FAILED);
-    status = sv_start_run(&conf);
-    if (status == IM_EXIT_OK && report(&conf, &text) < 0)
+    status = sv_start_run(conf);
+    if (status == IM_EXIT_OK && report(conf, &text) < 0)
         status = fail(&text, IM_EXIT_FAILED);
     if (status == IM_EXIT_RESUMABLE) {
         fprintf(stderr, "imsuper: stopped; a range test cannot be continued\n");

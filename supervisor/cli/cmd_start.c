@@ -79,45 +79,6 @@ static void choose_places(struct start *s)
         fprintf(stderr, "imsuper: trainers are not bound to cores: %s\n", text.s);
 }
 
-/* --recipe help */
-static bool wants_list(int argc, char **argv)
-{
-    for (int i = 1; i < argc; i++)
-        if (strcmp(argv[i], "--recipe=help") == 0 ||
-            (strcmp(argv[i], "--recipe") == 0 && i + 1 < argc && strcmp(argv[i + 1], "help") == 0))
-            return true;
-    return false;
-}
-
-int sv_start_configure(struct im_conf *conf, unsigned commands, int argc, char **argv)
-{
-    struct im_text warning = {0}, text = {0};
-    int next = im_conf_load(conf, commands, argc, argv, &warning, &text);
-
-    if (next == -ENOENT && wants_list(argc, argv)) {
-        sv_cmd_recipes(1, argv);
-        return IM_EXIT_USAGE;
-    }
-    if (next < 0)
-        return fail(&text, IM_EXIT_USAGE);
-    if (warning.s[0])
-        fprintf(stderr, "imsuper: %s\n", warning.s);
-    if (next < argc) {
-        fprintf(stderr, "imsuper: unexpected argument '%s'; flags begin with --, see `imsuper help %s`\n",
-                argv[next], argv[0]);
-        return IM_EXIT_USAGE;
-    }
-    if (!conf->data_dir[0]) {
-        fprintf(stderr, "imsuper: --data-dir is missing: the folder with train/ and val/; `imsuper data "
-                        "synth --out DIR` makes one to try\n");
-        return IM_EXIT_USAGE;
-    }
-    conf->sweep = (commands & IM_FOR_LR_FIND) != 0; /* which wants no learning rate */
-    if (im_conf_check(conf, &text) < 0 || im_conf_check_network(conf, &text) < 0)
-        return fail(&text, IM_EXIT_USAGE);
-    return 0;
-}
-
 static int status_of(int err)
 {
     switch (err) {
@@ -376,10 +337,7 @@ int sv_start_run(struct im_conf *conf)
     return status;
 }
 
-int sv_cmd_start(int argc, char **argv)
+int sv_cmd_start(struct im_conf *conf)
 {
-    struct im_conf conf;
-    int status = sv_start_configure(&conf, IM_FOR_START, argc, argv);
-
-    return status ? status : sv_start_run(&conf);
+    return sv_start_run(conf);
 }

@@ -15,33 +15,10 @@
 #define ANSWER_TIMEOUT_MS 3000
 #define STOP_TIMEOUT_NS (600 * IM_SECOND) /* a step and a checkpoint of the largest network, with room */
 
-/* Finds the run: `VERB [RUN] [flags]`, or the run after the flags. 0, or an exit status. */
-static int find(struct im_conf *conf, unsigned command, int argc, char **argv)
+static int fail(const struct im_text *text, int status)
 {
-    struct im_text warning = {0}, text = {0};
-    const char *run = argc > 1 && argv[1][0] != '-' ? argv[1] : NULL;
-    int next, skip = run ? 1 : 0;
-
-    argv += skip;
-    argc -= skip;
-    next = im_conf_load(conf, command, argc, argv, &warning, &text);
-    if (next < 0) {
-        fprintf(stderr, "imsuper: %s\n", text.s);
-        return IM_EXIT_USAGE;
-    }
-    if (!run && next < argc)
-        run = argv[next++];
-    if (next < argc) {
-        fprintf(stderr, "imsuper: unexpected argument '%s': one run at a time\n", argv[next]);
-        return IM_EXIT_USAGE;
-    }
-    if (run)
-        snprintf(conf->run_name, sizeof conf->run_name, "%s", run);
-    if (sv_rundir_find(conf, &text) < 0) {
-        fprintf(stderr, "imsuper: %s\n", text.s);
-        return IM_EXIT_UNKNOWN_RUN;
-    }
-    return 0;
+    fprintf(stderr, "imsuper: %s\n", text->s);
+    return status;
 }
 
 /* Sends one request and waits for its answer. 0 or negative errno. */
@@ -188,25 +165,21 @@ static int say_not_running(const struct im_conf *conf)
     return IM_EXIT_NOT_RUNNING;
 }
 
-int sv_cmd_status(int argc, char **argv)
+int sv_cmd_status(struct im_conf *conf)
 {
-    struct im_conf conf;
     struct im_json *request = NULL, *answer = NULL;
     struct im_text text = {0};
     char *dumped;
-    int status = find(&conf, IM_FOR_STATUS, argc, argv);
 
-    if (status)
-        return status;
-    if (!sv_rundir_is_live(conf.run_dir))
-        return say_not_running(&conf);
+    if (sv_rundir_find(conf, &text) < 0)
+        return fail(&text, IM_EXIT_UNKNOWN_RUN);
+    if (!sv_rundir_is_live(conf->run_dir))
+        return say_not_running(conf);
     request = im_json_object();
     im_json_set_str(request, "cmd", "status");
-    if (ask(conf.run_dir, request, &answer, &text) < 0) {
-        fprintf(stderr, "imsuper: %s\n", text.s);
-        return IM_EXIT_FAILED;
-    }
-    if (conf.json) {
+    if (ask(conf->run_dir, request, &answer, &text) < 0)
+        return fail(&text, IM_EXIT_FAILED);
+    if (conf->json) {
         dumped = im_json_dump_indented(answer);
         fputs(dumped ? dumped : "", stdout);
         free(dumped);
@@ -217,27 +190,23 @@ int sv_cmd_status(int argc, char **argv)
     return IM_EXIT_OK;
 }
 
-int sv_cmd_stop(int argc, char **argv)
+int sv_cmd_stop(struct im_conf *conf)
 {
-    struct im_conf conf;
     struct im_json *request = NULL, *answer = NULL;
     struct im_text text = {0};
     im_ns deadline = im_now() + STOP_TIMEOUT_NS;
-    int status = find(&conf, IM_FOR_STOP, argc, argv);
 
-    if (status)
-        return status;
-    if (!sv_rundir_is_live(conf.run_dir))
-        return say_not_running(&conf);
+    if (sv_rundir_find(conf, &text) < 0)
+        return fail(&text, IM_EXIT_UNKNOWN_RUN);
+    if (!sv_rundir_is_live(conf->run_dir))
+        return say_not_running(conf);
     request = im_json_object();
     im_json_set_str(request, "cmd", "stop");
-    im_json_set_bool(request, "now", conf.now);
-    if (ask(conf.run_dir, request, &answer, &text) < 0) {
-        fprintf(stderr, "imsuper: %s\n", text.s);
-        return IM_EXIT_FAILED;
-    }
+    im_json_set_bool(request, "now", conf->now);
+    if (ask(conf->run_dir, request, &answer, &text) < 0)
+        return fail(&text, IM_EXIT_FAILED);
     im_json_free(&answer);
-    while (sv_rundir_is_live(conf.run_dir)) {
+    while (sv_rundir_is_live(conf->run_dir)) {
         const struct timespec pause = {.tv_nsec = 20 * 1000 * 1000};
 
         if (im_now() > deadline) {
@@ -248,6 +217,6 @@ int sv_cmd_stop(int argc, char **argv)
         }
         nanosleep(&pause, NULL);
     }
-    printf("%s  stopped  %s\n", conf.run_name, conf.run_dir);
+    printf("%s  stopped  %s\n", conf->run_name, conf->run_dir);
     return IM_EXIT_OK;
 }

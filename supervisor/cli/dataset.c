@@ -17,7 +17,7 @@ static int parse(const char *answer, struct sv_dataset *ret, struct im_text *tex
     int err = im_json_parse(answer, strlen(answer), &j, text);
 
     if (err < 0)
-        return im_fail(text, -EBADMSG, "imsuper-data gave no answer that can be read");
+        return im_fail(text, -EBADMSG, "imsuper-reader gave no answer that can be read");
     *ret = (struct sv_dataset){
         .samples = {(uint64_t)im_json_int_or(j, "train", 0), (uint64_t)im_json_int_or(j, "val", 0)},
         .classes = (uint32_t)im_json_int_or(j, "classes", 0),
@@ -33,13 +33,13 @@ static int parse(const char *answer, struct sv_dataset *ret, struct im_text *tex
 
 int sv_dataset_load(const struct im_conf *conf, struct sv_dataset *ret, struct im_text *text)
 {
-    char path[PATH_MAX], verb[] = "index", json[] = "--json", data_dir[PATH_MAX + 16], layout[64], size[64],
-                         seed[64], out[PATH_MAX + 16], rebuild[] = "--rebuild-index", subset[] = "--subset",
-                         output[ANSWER_MAX], quiet[] = "--quiet";
-    char *argv[16] = {path, verb, json, data_dir, layout};
-    int n = 5, status;
+    char path[PATH_MAX], data[] = "data", verb[] = "index", json[] = "--json", data_dir[PATH_MAX + 16],
+                         layout[64], size[64], seed[64], out[PATH_MAX + 16], rebuild[] = "--rebuild-index",
+                         subset[] = "--subset", output[ANSWER_MAX], quiet[] = "--quiet";
+    char *argv[16] = {path, data, verb, json, data_dir, layout};
+    int n = 6, status;
 
-    sv_program_find("imsuper-data", path, sizeof path);
+    sv_program_find("imsuper-reader", path, sizeof path);
     snprintf(data_dir, sizeof data_dir, "--data-dir=%s", conf->data_dir);
     snprintf(layout, sizeof layout, "--layout=%s", im_conf_choice(IM_KEY_layout, conf->layout));
     if (conf->rebuild_index)

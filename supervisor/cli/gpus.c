@@ -50,7 +50,7 @@ void sv_gpus_parse(const char *answer, struct sv_gpus *ret)
 
     if (im_json_parse(answer, strlen(answer), &j, NULL) < 0 ||
         strcmp(im_json_str_or(j, "schema", ""), "imsuper.gpus/1") != 0) {
-        fail(ret, "imsuper-gpus, which looks for GPUs, gave no answer that can be read");
+        fail(ret, "imsuper-trainer, which looks for GPUs, gave no answer that can be read");
         im_json_free(&j);
         return;
     }
@@ -64,24 +64,24 @@ void sv_gpus_parse(const char *answer, struct sv_gpus *ret)
     while (ret->code == SV_GPUS_OK && (size_t)ret->count < im_json_count(list) &&
            ret->count < IM_CONF_GPUS_MAX) {
         if (parse_gpu(im_json_at(list, (size_t)ret->count), &ret->gpu[ret->count]) != ret->count) {
-            fail(ret, "imsuper-gpus counts the GPUs in another order than its answer");
+            fail(ret, "imsuper-trainer counts the GPUs in another order than its answer");
             break;
         }
         ret->count++;
     }
     im_json_free(&j);
     if (ret->code == SV_GPUS_OK && ret->count == 0)
-        fail(ret, "imsuper-gpus found neither a GPU nor a reason why");
+        fail(ret, "imsuper-trainer found neither a GPU nor a reason why");
 }
 
 void sv_gpus_find(struct sv_gpus *ret)
 {
     char path[PATH_MAX], answer[ANSWER_MAX], why[256];
-    char *argv[] = {path, NULL};
+    char verb[] = "gpus", *argv[] = {path, verb, NULL};
     int status;
 
     setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID", 0);
-    sv_program_find("imsuper-gpus", path, sizeof path);
+    sv_program_find("imsuper-trainer", path, sizeof path);
     status = sv_program_read(argv, FIND_TIMEOUT_MS, answer, sizeof answer);
     if (status == 0) {
         sv_gpus_parse(answer, ret);
@@ -93,7 +93,7 @@ void sv_gpus_find(struct sv_gpus *ret)
             "the driver did not say within %d s which GPUs there are; see nvidia-smi and the kernel's log",
             FIND_TIMEOUT_MS / 1000);
     else
-        snprintf(why, sizeof why, "imsuper-gpus, which looks for GPUs, failed (%s %d)",
+        snprintf(why, sizeof why, "imsuper-trainer, which looks for GPUs, failed (%s %d)",
                  status < 0 ? "error" : "status", abs(status));
     fail(ret, why);
 }

@@ -1,5 +1,5 @@
-/* Which GPUs a run takes. What there are is told by `imsuper-gpus`, a program that lives for a moment: this
- * process never maps CUDA. */
+/* Which GPUs a run takes. What there are is told by `imsuper-trainer gpus`, a process that lives for a
+ * moment: this one never maps CUDA. */
 #ifndef SUPERVISOR_CLI_GPUS_H
 #define SUPERVISOR_CLI_GPUS_H
 
@@ -36,7 +36,7 @@ struct sv_gpus {
 /* Asks. Waits a minute at most: a driver that has just been loaded takes seconds for each GPU. */
 void sv_gpus_find(struct sv_gpus *ret);
 
-/* From what `imsuper-gpus` has printed; anything else is SV_GPUS_FAILED. */
+/* From what `imsuper-trainer gpus` has printed; anything else is SV_GPUS_FAILED. */
 void sv_gpus_parse(const char *answer, struct sv_gpus *ret);
 
 /* May this configuration take GPUs? False: sv_gpus_find() can be spared. */

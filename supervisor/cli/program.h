@@ -4,7 +4,7 @@
 
 #include <stddef.h>
 
-/* The path of a program such as "imsuper-data". */
+/* The path of a program such as "imsuper-reader". */
 void sv_program_find(const char *name, char *path, size_t n);
 
 /* Runs argv (argv[0] the path) with its stdout read into answer, n bytes with the final 0; its stderr is

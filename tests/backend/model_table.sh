@@ -2,12 +2,12 @@
 # imsuper model: parameters and multiply-accumulates are those that torchvision publishes (weights' meta["num_params"] and
 # meta["_ops"]), a size below the stride and a file of other weights are refused. Argument: the folder of the programs.
 set -eu
-program=$1/imsuper-model
+program="$1/imsuper-trainer"
 
 field() { sed -n "s/.*\"$1\":\([0-9]*\),.*/\1/p" <<<"$answer"; }
 
 while read -r model params macs; do
-  answer=$("$program" --model "$model" --json | sed 's/"layers".*//')
+  answer=$("$program" model --model "$model" --json | sed 's/"layers".*//')
   [ "$(field parameters)" = "$params" ] || { echo "$model: $(field parameters) parameters, not $params"; exit 1; }
   [ "$(($(field macs) / 1000000))" = "$macs" ] || { echo "$model: $(field macs) MACs, not $macs million"; exit 1; }
 done <<'EOF'
@@ -28,9 +28,9 @@ says() {
 }
 
 status=0
-said=$("$program" --model resnet18 --image-size 31 2>&1) || status=$?
+said=$("$program" model --model resnet18 --image-size 31 2>&1) || status=$?
 says 2 "stride of resnet18, 32 pixels"
 
 status=0
-said=$("$program" --model resnet20 --init-from "$2" 2>&1) || status=$?
+said=$("$program" model --model resnet20 --init-from "$2" 2>&1) || status=$?
 says 65 "conv1.weight is missing" "fc.bias is [2], the model has [10]" "do not fit resnet20 with 10 classes"

@@ -40,7 +40,7 @@ case_file_as_dir() {
 }
 case_no_data_dir() {
   TRAIN=(--model resnet20)
-  refused 2 "--data-dir is missing"
+  refused 2 "--data-dir is required"
 }
 case_empty_class() {
   own_data

@@ -55,7 +55,7 @@ pids() {
     case $1:$line in
     supervisor:*imsuper\ supervise*) echo "$pid" ;;
     warden:*imsuper\ start*) echo "$pid" ;;
-    *:*imsuper-$1\ *) echo "$pid" ;;
+    *:*imsuper-$1\ --index\ *) echo "$pid" ;;
     esac
   done
 }

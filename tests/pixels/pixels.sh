@@ -42,7 +42,7 @@ preview --augment classic --diff -o "$work/b.png"
 # While it writes its picture it is in the sandbox: system calls are filtered (2).
 if grep -q '^Seccomp:' /proc/self/status; then
   mkfifo "$work/fifo"
-  "${imsuper%/*}/imsuper-pixels" preview --data-dir "$work/data" --images 64 --diff -o "$work/fifo" >/dev/null &
+  "${imsuper%/*}/imsuper-augmenter" preview --data-dir "$work/data" --images 64 --diff -o "$work/fifo" >/dev/null &
   exec 3<"$work/fifo"
   head -c 4 <&3 >/dev/null
   filter=$(sed -n 's/^Seccomp:[^0-9]*//p' "/proc/$!/status")

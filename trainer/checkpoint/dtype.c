@@ -1,5 +1,4 @@
-/* Types and sizes of tensors in files: the plain facts that the writer and the reader
- * of safetensors share. */
+/* Types and sizes of tensors in files, shared by the writer and the reader of safetensors. */
 #include "trainer/checkpoint/safetensors.h"
 
 #include <errno.h>

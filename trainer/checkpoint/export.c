@@ -1,5 +1,5 @@
-/* The files for others to use: exports of a state's tensors without what continuing needs, one for the model
- * and one for its averages. What a crash between them leaves: checkpoint.c, steps 4 and 5. */
+/* Exports of a state for other programs, without what continuing needs: one for the model and one for its
+ * averages. The effect of a crash between them: checkpoint.c, steps 4 and 5. */
 #include "trainer/checkpoint/impl.h"
 
 #include <dirent.h>
@@ -17,7 +17,7 @@
 
 enum { EPOCHS_MAX = 100000 };
 
-/* What is exported: tensors with a prefix, without it. */
+/* Exports: the tensors with a prefix, which is removed. */
 enum export { EXPORT_MODEL, EXPORT_AVERAGE, EXPORTS };
 
 static const char *const export_infix[EXPORTS] = {"", ".ema"};
@@ -27,7 +27,7 @@ static bool begins(const char *name, const char *prefix)
     return strncmp(name, prefix, strlen(prefix)) == 0;
 }
 
-/* Appends the tensor, under the name it has there, when it belongs to the export. Returns the new count. */
+/* Appends the tensor, with its exported name, if it belongs to the export. Returns the new count. */
 static size_t add_exported(const struct tr_tensor *t, enum export export, struct tr_tensor *ret_tensors,
                            size_t n)
 {
@@ -76,8 +76,7 @@ static int epoch_of(const char *name, enum export export)
     return strcmp(again, name) == 0 ? (int)number : -1;
 }
 
-/* Step 5. Files of later epochs are left alone: they are of a run that was begun anew, and not ours to count
- * or to remove. */
+/* Step 5. Files of later epochs are kept: they belong to an earlier run in this directory. */
 static int prune(const struct tr_checkpoint_store *store, enum export export, int epoch, struct im_text *text)
 {
     DIR *directory = opendir(store->directory);
@@ -169,7 +168,7 @@ bool tr_checkpoint_is_export(const struct tr_safetensors *file)
     return tr_safetensors_metadata(file, TR_CHECKPOINT_STATE_KEY) != NULL;
 }
 
-/* Whether the export at `path` is whole and made with the state of this checksum. */
+/* Whether the export at `path` is intact and was made from the state with this checksum. */
 static bool is_export_of(const char *path, const char *checksum)
 {
     struct tr_safetensors *file = NULL;
@@ -184,7 +183,7 @@ static bool is_export_of(const char *path, const char *checksum)
     return same;
 }
 
-/* 1: written, 0: it was right, or there is none. */
+/* 1: written, 0: nothing to repair, or no such export. */
 static int mend_export(struct tr_checkpoint_store *store, const struct tr_safetensors *state,
                        enum export export, struct im_text *text)
 {

@@ -1,4 +1,4 @@
-/* Checks all, then copies all: a file that does not fit changes nothing. */
+/* Checks all tensors, then copies all: a file that does not fit changes nothing. */
 #include "trainer/checkpoint/import.h"
 
 #include <errno.h>
@@ -9,7 +9,7 @@
 
 #include "ipc/base/err.h"
 
-enum { NAMED_MAX = 6 }; /* misfits that the sentence names */
+enum { NAMED_MAX = 6 }; /* mismatches named in the error */
 
 static bool is_head(const struct tr_param_tensor *t)
 {
@@ -59,7 +59,7 @@ static bool same_type(const struct tr_tensor *theirs, const struct tr_param_tens
            theirs->dtype == TR_BF16;
 }
 
-/* What is wrong with the model's tensor in the file; an empty line: nothing. */
+/* The mismatch of a model's tensor in the file; an empty line: none. */
 static void compare(const struct tr_tensor *theirs, const struct tr_param_tensor *ours, char *line,
                     size_t size)
 {
@@ -111,7 +111,7 @@ size_t tr_import_check(const struct tr_safetensors *file, const struct tr_model 
     return misfits;
 }
 
-/* The first misfits, in one line. */
+/* The first mismatches, in one line. */
 struct listing {
     char s[700];
     size_t used, lines;
@@ -221,7 +221,7 @@ int tr_import(const char *path, struct tr_network *net, bool skip_head, size_t *
     if (count > 0)
         err = im_fail(text, -EBADMSG, "%zu tensor%s of %.200s do%s not fit %s with %d classes: %s%s", count,
                       count == 1 ? "" : "s", path, count == 1 ? "es" : "", m->name, m->classes, misfits.s,
-                      count > NAMED_MAX ? "; and more (imsuper model --init-from lists all)" : "");
+                      count > NAMED_MAX ? "; and more (imsuper model --init-from lists them all)" : "");
     else
         err = load(file, net, skip_head, ret_loaded);
     if (err < 0 && count == 0)

@@ -1,9 +1,7 @@
-/* Writes safetensors files. The header is made whole in memory (it is small: some 100 bytes a tensor); the
- * tensors' bytes go straight from where they lie into the temporary file, so a checkpoint needs no second
- * copy of the weights.
+/* Writes safetensors files. The header is built in memory (some 100 bytes a tensor); tensor bytes go directly
+ * into the temporary file, so a checkpoint needs no second copy of the weights.
  *
- * Values are written as this machine has them: the format is little-endian, and so is every machine
- * we build for. */
+ * Values are written in host byte order: the format is little-endian, and so is every supported machine. */
 #include "trainer/checkpoint/safetensors.h"
 
 #include <errno.h>
@@ -16,7 +14,7 @@
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "tensors are written as they lie in memory");
 
-/* Sets a key that must be new; takes `child`. */
+/* Sets a key that must be new; takes ownership of `child`. */
 static int set_new(struct im_json *object, const char *key, struct im_json *child)
 {
     if (im_json_get(object, key)) {
@@ -65,7 +63,7 @@ static int add_metadata(struct im_json *header, const struct tr_pair *metadata, 
     object = im_json_object();
     for (size_t i = 0; i < count && err == 0 && object; i++) {
         if (im_json_get(object, metadata[i].key))
-            err = im_fail(text, -EINVAL, "the metadata key \"%s\" is there twice", metadata[i].key);
+            err = im_fail(text, -EINVAL, "duplicate metadata key \"%s\"", metadata[i].key);
         else
             err = im_json_set_str(object, metadata[i].key, metadata[i].value);
     }
@@ -92,7 +90,7 @@ static int add_tensors(struct im_json *header, const struct tr_tensor *tensors, 
         err = strcmp(t->name, "__metadata__") == 0 ? -EINVAL
                                                    : set_new(header, t->name, describe(t, at, at + bytes));
         if (err == -EINVAL)
-            return im_fail(text, err, "the tensor name \"%s\" is reserved or there twice", t->name);
+            return im_fail(text, err, "the tensor name \"%s\" is reserved or a duplicate", t->name);
         if (err < 0)
             return err;
         at += bytes;

@@ -1,9 +1,9 @@
-/* Two clocks, either may be off: seconds since the last snapshot (what a user has in mind), and batches since
- * it (an exact bound on the work that a death can cost, whatever a step takes).
+/* Two triggers, either may be off: seconds since the last snapshot, and batches since it (an exact bound on
+ * the work lost by a crash, whatever a step takes).
  *
- * Time is spent in the trainer's own thread: the copy must be of one moment between two steps, and on a CPU a
- * second thread would take its time from the step anyway. So the share of it is bounded: after a snapshot
- * that took s seconds, the next one by time comes no sooner than TR_SNAPSHOT_SHARE * s later. */
+ * The trainer's own thread takes the snapshot: the copy must be consistent between two steps, and on a CPU a
+ * second thread would slow down the step anyway. Its share of the time is bounded: after a snapshot that took
+ * s seconds, the next one by time comes no sooner than TR_SNAPSHOT_SHARE * s later. */
 #include "trainer/checkpoint/snapshot.h"
 
 #include <errno.h>
@@ -36,7 +36,7 @@ int tr_snapshot_open(struct tr_snapshot *s, struct im_child *child, struct tr_st
         return err;
     err = im_snapshot_open(child->snapshot_fd, bytes, &opened.memory, &why);
     if (err < 0)
-        return im_fail(text, err, "%s; --snapshot-interval 0 --snapshot-steps 0 goes without", why.s);
+        return im_fail(text, err, "%s; --snapshot-interval 0 --snapshot-steps 0 disables snapshots", why.s);
     im_stats_gauge(child->stats, IM_G_SNAPSHOT_BYTES, (double)opened.memory.segment.bytes);
     opened.due_at = later(&opened, 0);
     *s = opened;

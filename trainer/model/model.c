@@ -1,5 +1,5 @@
-/* A model's tables: tensors with their places in the arenas, layers, initial values. The networks themselves
- * are in resnet.c. */
+/* The tables of a model: tensors with their offsets in the arenas, layers, initial values. The networks
+ * themselves are in resnet.c. */
 #include "trainer/model/model.h"
 
 #include <errno.h>
@@ -90,7 +90,7 @@ int tr_model_new(const struct tr_model_config *config, struct tr_model **ret_mod
 
         tr_model_free(m);
         tr_model_names(names, sizeof(names));
-        return im_fail(text, err, "there is no model \"%s\"; known are %s", config->name, names);
+        return im_fail(text, err, "there is no model \"%s\"; choose one of %s", config->name, names);
     }
     *ret_model = m;
     return 0;

@@ -4,7 +4,7 @@
  *
  * Sources: torchvision/models/resnet.py; timm/models/resnetv2.py (PreActBasic, PreActBottleneck, ResNetV2),
  * timm/models/resnet.py (where aa_layer goes, the linear drop path rates); ffcv-imagenet/train_imagenet.py
- * (apply_blurpool, BlurPoolConv2d). timm's resnetv2 has no blur: here it goes to the same places as in the
+ * (apply_blurpool, BlurPoolConv2d). timm's resnetv2 has no blur: here it has it at the same positions as the
  * other family. */
 #include "trainer/model/build.h"
 
@@ -38,7 +38,7 @@ static const struct family families[] = {
 #undef FAMILY
 };
 
-/* What the functions below build with. */
+/* The model under construction. */
 struct builder {
     struct tr_model *m;
     const struct family *f;
@@ -89,7 +89,7 @@ static int blur(struct builder *b, int in, const char *name, int stride, bool re
                           name);
 }
 
-/* The layer of a weight that is there already; in FFCV's placement with the blur in front of it. */
+/* Appends the layer of an existing weight; in FFCV's placement with the blur before it. */
 static int conv_layer(struct builder *b, int in, const char *name, int tensor, int stride)
 {
     const int *shape = b->m->tensors[tensor].shape;
@@ -130,7 +130,7 @@ static int batch_norm(struct builder *b, int in, const char *name, bool relu)
         name);
 }
 
-/* Lets the residual branch of this block go by, more often the deeper the block. */
+/* Stochastic depth of this block's residual branch, at a rate that grows with depth. */
 static int drop_path(struct builder *b, int in, const char *block)
 {
     double rate = b->m->blocks > 1 ? b->drop_path_rate * b->block / (b->m->blocks - 1) : 0;
@@ -163,7 +163,7 @@ static int add(struct builder *b, int branch, int shortcut, const char *block, b
 /* The convolutions of a block behind value `in`. Basic: 3x3 (stride), 3x3. Bottleneck: 1x1, 3x3 (stride), 1x1
  * to four times the channels. */
 struct shape {
-    int convs, strided;  /* how many; which of them, from 1, has the stride */
+    int convs, strided;  /* their number; which of them, from 1, has the stride */
     int width, channels; /* of the first ones, of the last */
     int stride;
     bool changes; /* the shortcut needs a projection */
@@ -194,7 +194,7 @@ static int channels_of(const struct shape *s, int i)
     return i == s->convs ? s->channels : s->width;
 }
 
-/* The stride of convolution i; in Zhang's placement a blur further on has it. */
+/* The stride of convolution i; in Zhang's placement a later blur has it instead. */
 static int stride_of(const struct builder *b, const struct shape *s, int i)
 {
     return i == s->strided && b->m->blurpool != TR_BLURPOOL_ZHANG ? s->stride : 1;

@@ -16,7 +16,7 @@ static bool meet(const struct tr_block *a, const struct tr_block *b)
     return a->first <= b->last && b->first <= a->last;
 }
 
-/* The lowest offset at which `b` touches none of the placed blocks it meets in time. `placed` is
+/* The lowest offset at which `b` overlaps none of the placed blocks with a common lifetime. `placed` is
  * sorted by offset. */
 static size_t lowest(const struct tr_block *b, const struct tr_block *const *placed, int count)
 {

@@ -1,5 +1,5 @@
-/* The list of backends. A device that this build or this machine lacks is an error with a sentence, never
- * another device in its place. */
+/* The list of backends. A backend that this build or this machine lacks is an error with a sentence; never
+ * falls back to another. */
 #include "trainer/backends/backend.h"
 
 #include <errno.h>
@@ -16,7 +16,7 @@ static int find_cuda(const struct tr_backend_ops **ret_ops, struct im_text *text
     if (err < 0)
         return err;
     if (!table->backend)
-        return im_fail(text, -ENOSYS, "this build's " TR_CUDA_FILE " has no backend in it");
+        return im_fail(text, -ENOSYS, "this build's " TR_CUDA_FILE " contains no backend");
     *ret_ops = table->backend;
     return 0;
 }
@@ -40,8 +40,8 @@ int tr_backend_find(const char *name, const struct tr_backend_ops **ret_ops, str
 #ifndef IMSUPER_ONEDNN
     if (strcmp(name, "onednn") == 0)
         return im_fail(text, -ENOENT,
-                       "this build has no oneDNN: configure it with -D IMSUPER_ONEDNN=on, or use "
-                       "--backend ref, which is far slower");
+                       "this build has no oneDNN: configure with -D IMSUPER_ONEDNN=on, or use --backend ref, "
+                       "which is far slower");
 #endif
-    return im_fail(text, -ENOENT, "there is no trainer backend \"%s\"; known are cuda, onednn and ref", name);
+    return im_fail(text, -ENOENT, "there is no trainer backend \"%s\"; choose cuda, onednn or ref", name);
 }

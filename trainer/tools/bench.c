@@ -18,7 +18,6 @@
 #include "ipc/base/err.h"
 #include "ipc/base/json.h"
 #include "ipc/base/rng.h"
-#include "ipc/child.h"
 #include "trainer/backends/cuda/plan_cache.h"
 #include "trainer/backends/step.h"
 #include "trainer/network_config.h"
@@ -333,30 +332,12 @@ static int report_profile(struct bench *b)
 
 /* ---- commands ---- */
 
-static int configure(struct im_conf *conf, int argc, char **argv, struct im_text *text)
-{
-    struct im_text warning = {""};
-    int next = im_conf_load(conf, IM_FOR_STEPS, argc, argv, &warning, text);
-
-    if (next < 0)
-        return next;
-    if (warning.s[0])
-        fprintf(stderr, "imsuper: %s\n", warning.s);
-    if (next < argc)
-        return im_fail(text, -EINVAL, "unexpected argument '%.200s'; flags begin with --", argv[next]);
-    if (im_conf_check(conf, text) < 0)
-        return -EINVAL;
-    return im_conf_check_network(conf, text);
-}
-
-static int run(int argc, char **argv, bool is_profile)
+static int run(const struct im_conf *conf, bool is_profile)
 {
     struct im_text text = {""};
-    struct bench b = {0};
-    int err = configure(&b.conf, argc, argv, &text);
+    struct bench b = {.conf = *conf};
+    int err = open_bench(&b, is_profile, &text);
 
-    if (err == 0)
-        err = open_bench(&b, is_profile, &text);
     if (err == 0)
         err = measure(&b, &text);
     if (err == 0 && is_profile)
@@ -366,17 +347,15 @@ static int run(int argc, char **argv, bool is_profile)
     else if (err == 0)
         print_head(&b);
     close_bench(&b);
-    if (err < 0)
-        fprintf(stderr, "imsuper: %s\n", text.s[0] ? text.s : strerror(-err));
-    return err == 0 ? IM_EXIT_OK : err == -EINVAL ? IM_EXIT_USAGE : IM_EXIT_FAILED;
+    return err < 0 ? im_command_fail(err, &text) : IM_EXIT_OK;
 }
 
-int tr_cmd_bench(int argc, char **argv)
+int tr_cmd_bench(struct im_conf *conf)
 {
-    return run(argc, argv, false);
+    return run(conf, false);
 }
 
-int tr_cmd_profile(int argc, char **argv)
+int tr_cmd_profile(struct im_conf *conf)
 {
-    return run(argc, argv, true);
+    return run(conf, true);
 }

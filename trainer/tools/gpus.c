@@ -6,7 +6,6 @@
 
 #include "ipc/base/err.h"
 #include "ipc/base/json.h"
-#include "ipc/child.h"
 #include "trainer/backends/cuda/device.h"
 #include "trainer/backends/cuda/module.h"
 #include "trainer/comm/comm.h"
@@ -37,20 +36,19 @@ static struct im_json *gpu_json(const struct tr_gpu_facts *f)
     return j;
 }
 
-/* What is said by whom, for those who only want to know whether to be silent about it. */
+/* Error code for callers that only check whether a GPU is absent. */
 static const char *word_of(int err)
 {
     return err == -ENOSYS ? "no module" : err == -ENODEV ? "no device" : err < 0 ? "failed" : "ok";
 }
 
-/* Whether several GPUs can work together, where there are several. */
+/* Whether NCCL is usable, so that several GPUs can train together. */
 static void look_for_nccl(struct im_json *j, const struct tr_comm_ops *comm)
 {
     struct im_text why = {0};
     int err = !comm         ? im_fail(&why, -ENOSYS,
-                                      "the CUDA backend was built without NCCL, by which "
-                                              "GPUs work together; use one GPU (--gpus 1), or install NCCL 2 with "
-                                              "its header and build again")
+                                      "the CUDA backend was built without NCCL, which training on several GPUs "
+                                              "needs; use one GPU (--gpus 1), or install NCCL 2 with its header and rebuild")
               : comm->check ? comm->check(&why)
                             : 0;
 
@@ -65,7 +63,7 @@ static int fill(struct im_json *j, struct im_json *list, struct im_text *text)
     int count = 0, err = tr_cuda_load(&module, text);
 
     if (err == 0 && !module->backend)
-        err = im_fail(text, -ENOSYS, "this build's " TR_CUDA_FILE " has no backend in it");
+        err = im_fail(text, -ENOSYS, "this build's " TR_CUDA_FILE " contains no backend");
     if (err == 0)
         err = module->gpu_count(&count, text);
     for (int i = 0; i < count && i < GPUS_MAX && err == 0; i++) {
@@ -87,18 +85,19 @@ static int fill(struct im_json *j, struct im_json *list, struct im_text *text)
     return err;
 }
 
-int tr_gpus_print(FILE *out)
+int tr_cmd_gpus(struct im_conf *conf)
 {
     struct im_json *j = im_json_object(), *list = im_json_array();
     struct im_text text = {0};
     int err = fill(j, list, &text);
 
+    (void)conf;
     im_json_set_str(j, "schema", "imsuper.gpus/1");
     im_json_set_str(j, "code", word_of(err));
     if (err < 0)
         im_json_set_str(j, "why", text.s[0] ? text.s : strerror(-err));
     im_json_set(j, "gpus", list);
-    err = im_json_print(j, out);
+    err = im_json_print(j, stdout);
     im_json_free(&j);
     return err < 0 ? IM_EXIT_FAILED : IM_EXIT_OK;
 }

@@ -1,11 +1,12 @@
 /* The table of a network's layers: shapes of one image, parameters, multiply-accumulates of one image's
- * forward, and the memory of the values for a batch. Totals of memory are the planned arenas themselves, for
- * training and for validation, so that they are less than the column's sum: values share memory by lifetime.
+ * forward, and the memory of the values for a batch. Totals of memory are the planned arenas for training and
+ * for validation; they are less than the column's sum, because values share memory by lifetime.
  *
  * MACs as torchvision and timm count them: convolutions and the classifier; batch norm, pooling, blur and
  * additions are not counted. */
 #include "trainer/tools/model.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,8 +14,6 @@
 
 #include "ipc/base/err.h"
 #include "ipc/base/json.h"
-#include "ipc/child.h"
-#include "ipc/config/conf.h"
 #include "trainer/checkpoint/import.h"
 
 enum { CLASSES_IMAGENET = 1000, CLASSES_CIFAR = 10 };
@@ -86,7 +85,7 @@ static int plan(struct table *t, bool training, struct tr_graph **ret_graph, str
     return tr_graph_new(&config, ret_graph, text);
 }
 
-/* On the reference backend: its plans are arithmetic, and its layouts have no padding. */
+/* Uses the reference backend: its plans allocate nothing, and its layouts have no padding. */
 static int open_table(struct table *t, struct im_text *text)
 {
     const struct im_conf *c = &t->conf;
@@ -113,7 +112,7 @@ static void close_table(struct table *t)
     tr_model_free(t->model);
 }
 
-/* ---- what is said ---- */
+/* ---- output ---- */
 
 struct totals {
     uint64_t params, macs;
@@ -218,7 +217,7 @@ static void say(void *argument, const char *line)
     printf("%s\n", line);
 }
 
-/* What of the file of weights does not fit, all of it. */
+/* Lists every tensor in the file of weights that does not fit. */
 static int check_file(const struct table *t, struct im_text *text)
 {
     const struct tr_model *m = t->model;
@@ -239,43 +238,21 @@ static int check_file(const struct table *t, struct im_text *text)
 
 /* ---- the command ---- */
 
-static int configure(struct table *t, int argc, char **argv, struct im_text *text)
-{
-    struct im_text warning = {""};
-    int next = im_conf_load(&t->conf, IM_FOR_MODEL, argc, argv, &warning, text);
-
-    if (next < 0)
-        return next;
-    if (warning.s[0])
-        fprintf(stderr, "imsuper: %s\n", warning.s);
-    if (next < argc)
-        return im_fail(text, -EINVAL, "unexpected argument '%.200s'; flags begin with --", argv[next]);
-    t->classes = (int)t->conf.classes;
-    if (t->conf.origin[IM_KEY_classes].source == IM_CONF_DEFAULT)
-        t->classes = im_conf_small_images(&t->conf) ? CLASSES_CIFAR : CLASSES_IMAGENET;
-    return im_conf_check(&t->conf, text);
-}
-
-int tr_cmd_model(int argc, char **argv)
+int tr_cmd_model(struct im_conf *conf)
 {
     struct im_text text = {""};
-    struct table t = {.classes = 0};
-    int err = configure(&t, argc, argv, &text);
+    struct table t = {.conf = *conf, .classes = (int)conf->classes};
+    int err;
 
-    if (err == 0)
-        err = open_table(&t, &text);
-    if (err == 0 && t.conf.init_from[0])
+    if (conf->origin[IM_KEY_classes].source == IM_CONF_DEFAULT)
+        t.classes = im_conf_small_images(conf) ? CLASSES_CIFAR : CLASSES_IMAGENET;
+    err = open_table(&t, &text);
+    if (err == 0 && conf->init_from[0])
         err = check_file(&t, &text);
-    else if (err == 0 && t.conf.json)
+    else if (err == 0 && conf->json)
         err = print_json(&t);
     else if (err == 0)
         print_table(&t);
     close_table(&t);
-    fflush(stdout);
-    if (err < 0)
-        fprintf(stderr, "imsuper: %s\n", text.s[0] ? text.s : strerror(-err));
-    return err == 0          ? IM_EXIT_OK
-           : err == -EINVAL  ? IM_EXIT_USAGE
-           : err == -EBADMSG ? IM_EXIT_BAD_DATA
-                             : IM_EXIT_FAILED;
+    return err < 0 ? im_command_fail(err, &text) : IM_EXIT_OK;
 }

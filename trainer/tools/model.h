@@ -1,8 +1,10 @@
-/* `imsuper model`: what a network consists of and what it costs. */
+/* `imsuper model`: the layers of a network and their cost. */
 #ifndef TRAINER_TOOLS_MODEL_H
 #define TRAINER_TOOLS_MODEL_H
 
-/* argv[0] is the command's name, flags follow. Returns an exit status (ipc/child.h). */
-int tr_cmd_model(int argc, char **argv);
+#include "ipc/config/command.h"
+
+/* Returns an exit status. */
+int tr_cmd_model(struct im_conf *conf);
 
 #endif

@@ -1,6 +1,6 @@
 /* Files per second of both engines over a data set's training images, from the page cache: bench_io
  * INDEX [PASSES]. Not a test; the first pass of each engine only warms up. INDEX is what
- * `imsuper-data index` names. */
+ * `imsuper data index` names. */
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>

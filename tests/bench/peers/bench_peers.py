@@ -218,8 +218,8 @@ def albumentations_alone(files):
 
 def read_files(args):
     """The files that imsuper takes, in its order."""
-    data = os.path.join(os.path.dirname(os.path.abspath(args.imsuper)), "imsuper-data")
-    out = subprocess.run([data, "list", "--data-dir", args.data_dir, "--images", str(args.images)], check=True,
+    reader = os.path.join(os.path.dirname(os.path.abspath(args.imsuper)), "imsuper-reader")
+    out = subprocess.run([reader, "data", "list", "--data-dir", args.data_dir, "--images", str(args.images)], check=True,
                          stdout=subprocess.PIPE).stdout
     files = []
     for path in out.split(b"\0")[3::4]:

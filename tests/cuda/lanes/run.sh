@@ -7,7 +7,7 @@
 unset IMSUPER_GPUS CUDA_VISIBLE_DEVICES
 MODULE=$BIN/tests/cuda/lanes/module/imsuper-cuda.so
 mkdir "$T/bin" # the module lies beside the programs
-cp "$BIN/imsuper" "$BIN"/imsuper-{reader,augmenter,trainer,data,gpus} "$BIN/compare_states" "$MODULE" "$T/bin/"
+cp "$BIN/imsuper" "$BIN"/imsuper-{reader,augmenter,trainer} "$BIN/compare_states" "$MODULE" "$T/bin/"
 BIN=$T/bin
 STATE=checkpoints/last.state.safetensors
 FLAGS=(--gpus 1 --epochs 1 --image-size 8 --subset --subset-size 96 --readers 1 --augmenters 1)

@@ -201,7 +201,8 @@ static void a_rank_that_never_comes_ends_the_meeting(void **state)
     run(&(struct fake_trouble){0}, RANKS - 1, 300, sum_twice, &table, ranks);
     for (int i = 0; i < RANKS - 1; i++) {
         assert_int_equal(ranks[i].result, -ETIMEDOUT);
-        assert_non_null(strstr(ranks[i].text.s, "cannot connect to each other: not all ranks came within"));
+        assert_non_null(
+            strstr(ranks[i].text.s, "cannot connect to each other: timeout: not all ranks joined within"));
     }
     assert_int_equal(fake_aborted_comms(), RANKS - 1);
 }
@@ -214,7 +215,7 @@ static void without_rank_0_nobody_has_its_card(void **state)
     (void)state;
     fake_reset(&(struct fake_trouble){0});
     assert_int_equal(open_rank(&r), -ETIMEDOUT);
-    assert_non_null(strstr(r.text.s, "rank 0 did not come"));
+    assert_non_null(strstr(r.text.s, "rank 0 did not join"));
     assert_int_equal(fake_open_comms(), 0);
 }
 
@@ -226,7 +227,8 @@ static void a_rank_that_stays_away_from_a_sum_ends_it(void **state)
     (void)state;
     run(&(struct fake_trouble){0}, RANKS, 300, sum_unless_last, &table, ranks);
     assert_int_equal(ranks[0].result, -ETIMEDOUT);
-    assert_non_null(strstr(ranks[0].text.s, "summing over the trainers: not all ranks came within"));
+    assert_non_null(
+        strstr(ranks[0].text.s, "summing over the trainers: timeout: not all ranks joined within"));
     assert_int_equal(ranks[RANKS - 1].result, 0);
 }
 

@@ -95,7 +95,8 @@ static void missing_compiled_engines_are_named(void **state)
 
 static void missing_heuristics_are_named(void **state)
 {
-    says(state, "libcudnn_heuristic.so.9", "whole", -ELIBACC, "install all libraries of cuDNN 9");
+    says(state, "libcudnn_heuristic.so.9", "whole", -ELIBACC,
+         "install all libraries of one version of cuDNN 9");
 }
 
 static void missing_nvrtc_is_named(void **state)
@@ -105,7 +106,7 @@ static void missing_nvrtc_is_named(void **state)
 
 static void nvrtc_that_cannot_compile_is_told(void **state)
 {
-    says(state, "", "broken", -ELIBACC, "does not compile (NVRTC_ERROR_BUILTIN_OPERATION_FAILURE)");
+    says(state, "", "broken", -ELIBACC, "fails (NVRTC_ERROR_BUILTIN_OPERATION_FAILURE)");
 }
 
 static void nothing_is_loaded_without_cudnn(void **state)

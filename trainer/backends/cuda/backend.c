@@ -1,8 +1,8 @@
-/* The CUDA backend: an opened GPU, its memory, and values as people see them. trainer/backends/cuda/impl.h says what the
- * other files do. Part of imsuper-cuda.so.
+/* The CUDA backend: an opened GPU, its memory, and conversion of values to plain NCHW. impl.h lists the other
+ * files. Part of imsuper-cuda.so.
  *
- * Memory that the backend makes for itself grows while plans are made and never in a step. When something
- * that a recording may know has moved, the generation moves on, and recordings of the old one are refused. */
+ * The backend's own memory grows while plans are made and never in a step. When memory that captured graphs
+ * refer to moves, the generation is incremented, and captured graphs of an older generation are rejected. */
 #include "trainer/backends/cuda/impl.h"
 
 #include <errno.h>
@@ -12,7 +12,7 @@
 #include "ipc/base/err.h"
 #include "kernels/cuda/pointwise.h"
 
-#define HEADROOM ((size_t)64 << 20) /* for what the driver takes in between */
+#define HEADROOM ((size_t)64 << 20) /* for allocations by the driver */
 
 static void close_gpu(struct tr_backend *b)
 {
@@ -98,7 +98,7 @@ out:
     return err;
 }
 
-/* A GPU has no threads to be counted. */
+/* threads is ignored: a GPU has no host threads. */
 static int open_first(int threads, struct tr_backend **ret_backend, struct im_text *text)
 {
     (void)threads;
@@ -173,7 +173,7 @@ static int host_lock(struct tr_backend *b, void *memory, size_t bytes, struct im
     return tr_gpu_lock(b->gpu, memory, bytes, true, text);
 }
 
-/* Nothing may be on its way out of it. */
+/* No copy from this memory may be pending. */
 static void host_unlock(struct tr_backend *b, void *memory)
 {
     tr_gpu_sync(b->gpu, TR_GPU_COPY);
@@ -196,7 +196,7 @@ static int trouble(struct tr_backend *b, struct im_text *text)
     return tr_gpu_trouble(b->gpu, text);
 }
 
-/* What an arena may have: cuDNN's workspace may still grow to its limit. */
+/* Bytes available for an arena: cuDNN's workspace may still grow to its limit. */
 static size_t memory_left(struct tr_backend *b)
 {
     struct tr_dnn_facts facts;
@@ -207,7 +207,7 @@ static size_t memory_left(struct tr_backend *b)
         HEADROOM + (facts.workspace_bytes < TR_DNN_WORKSPACE ? TR_DNN_WORKSPACE - facts.workspace_bytes : 0);
     if (tr_gpu_memory_left(b->gpu, &left) < 0)
         return 0;
-    return left > kept ? left - kept : 1; /* 0 would be: not known */
+    return left > kept ? left - kept : 1; /* 0 would mean unknown */
 }
 
 static size_t private_bytes(struct tr_backend *b)

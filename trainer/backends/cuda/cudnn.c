@@ -1,14 +1,15 @@
-/* cuDNN's graph ("backend") API: descriptors in, engines and plans out. The one file with cudnn.h.
+/* cuDNN's graph ("backend") API: descriptors in, engines and plans out. The only file that includes cudnn.h.
  *
- * Everything in that API is a descriptor with attributes that are set one by one and a Finalize that checks
- * them. Here tables say which attribute a tensor of an operation goes into, so that one function builds all
- * operations; the types and counts are those of the comments and samples of cuDNN 9.19.
+ * Everything in that API is a descriptor with attributes that are set one by one and then finalized. Tables
+ * here map an operation's tensors to attributes, so that one function builds all operations; types and counts
+ * follow the comments and samples of cuDNN 9.19.
  *
- * Engines come from three heuristics: A (cuDNN's model of the GPU), B (a neural network where there is one, A
- * otherwise) and FALLBACK (old engines that run nearly everything), in this order and without repetitions.
+ * Engines come from three heuristic modes: A (cuDNN's model of the GPU), B (a neural network where there is
+ * one, A otherwise) and FALLBACK (old engines that run nearly everything), in this order and without
+ * duplicates.
  *
- * cuDNN 9.8 is needed, from where a GPU can be described instead of being there (DEVICEPROP descriptors; on a
- * real GPU the handle stands in their place). 9.8 to 9.10 for CUDA 12 still serve Volta. */
+ * cuDNN 9.8 is required: from then on a GPU can be described without being present (DEVICEPROP descriptors;
+ * on a real GPU the handle stands in their place). 9.8 to 9.10 for CUDA 12 still support Volta. */
 #include "trainer/backends/cuda/cudnn.h"
 
 #include <cudnn.h>
@@ -31,7 +32,7 @@
 #define NAME 160
 
 struct tr_cudnn {
-    cudnnHandle_t handle;            /* NULL: the GPU is only described */
+    cudnnHandle_t handle;            /* NULL: the GPU is only described, not present */
     cudnnBackendDescriptor_t device; /* its description; NULL: the handle's GPU */
 };
 
@@ -45,7 +46,7 @@ struct tr_cudnn_graph {
     cudnnBackendDescriptor_t tensors[TR_CUDNN_TENSORS]; /* NULL: no operation uses it */
     cudnnBackendDescriptor_t parts[2 * TR_CUDNN_OPS];   /* operations and what they consist of */
     int part_count, engine_count, tensor_count;
-    bool excluded; /* an engine, for not being deterministic only */
+    bool excluded; /* an engine was excluded only because it is not deterministic */
     cudnnBackendDescriptor_t graph;
     struct tr_cudnn_rules rules;
     int64_t uids[TR_CUDNN_TENSORS]; /* of tensors in memory, else 0 */
@@ -56,7 +57,7 @@ struct tr_cudnn_plan {
     struct tr_cudnn *cudnn;
     cudnnBackendDescriptor_t plan;
     int64_t uids[TR_CUDNN_TENSORS];
-    int places[TR_CUDNN_TENSORS]; /* which of the graph's tensors that is */
+    int places[TR_CUDNN_TENSORS]; /* index into the graph's tensors */
     int count;
     size_t workspace;
     char name[NAME];
@@ -82,7 +83,7 @@ int tr_cudnn_version(void)
     return (int)cudnnGetVersion();
 }
 
-/* The library may be newer than the header this was built with, not older, and of the same major version. */
+/* The loaded library may be newer than the header, not older, and must have the same major version. */
 static int check_version(struct im_text *text)
 {
     size_t there;
@@ -100,7 +101,7 @@ static int check_version(struct im_text *text)
     return 0;
 }
 
-/* One attribute; the first failure sticks, so that a row of these is checked once. */
+/* Sets one attribute; keeps the first failure, so that a sequence of calls is checked once. */
 static void set(cudnnStatus_t *status, cudnnBackendDescriptor_t d, cudnnBackendAttributeName_t name,
                 cudnnBackendAttributeType_t type, int64_t count, const void *values)
 {
@@ -149,12 +150,12 @@ int tr_cudnn_open(struct CUstream_st *stream, struct tr_cudnn **ret_cudnn, struc
     status = cudnnCreate(&cudnn->handle);
     if (status != CUDNN_STATUS_SUCCESS) {
         free(cudnn);
-        return fail(text, "it does not start", status);
+        return fail(text, "cannot create a handle", status);
     }
     status = cudnnSetStream(cudnn->handle, stream);
     if (status != CUDNN_STATUS_SUCCESS) {
         tr_cudnn_close(cudnn);
-        return fail(text, "its stream", status);
+        return fail(text, "cannot set its stream", status);
     }
     *ret_cudnn = cudnn;
     return 0;
@@ -177,13 +178,13 @@ int tr_cudnn_open_described(const char *device, struct tr_cudnn **ret_cudnn, str
     finalize(&status, cudnn->device);
     if (status != CUDNN_STATUS_SUCCESS) {
         tr_cudnn_close(cudnn);
-        return fail(text, "the description of a GPU", status);
+        return fail(text, "cannot create the device descriptor", status);
     }
     *ret_cudnn = cudnn;
     return 0;
 }
 
-/* What a descriptor is for: the described GPU, or the handle's where it takes one. */
+/* Sets the device of a descriptor: the described GPU, or the handle where there is one. */
 static void set_device(cudnnStatus_t *status, struct tr_cudnn *cudnn, cudnnBackendDescriptor_t d,
                        cudnnBackendAttributeName_t described, cudnnBackendAttributeName_t handle)
 {
@@ -211,7 +212,7 @@ static cudnnDataType_t data_type(const struct tr_cudnn_tensor *t)
     return t->bits ? CUDNN_DATA_BOOLEAN : types[t->type];
 }
 
-/* cuDNN's dimensions are always in the order n, c, h, w (k, c, r, s); the strides say how they lie. */
+/* cuDNN's dimensions are always in the order n, c, h, w (k, c, r, s); the strides define the layout. */
 static cudnnBackendDescriptor_t make_tensor(cudnnStatus_t *status, const struct tr_cudnn_tensor *t,
                                             int64_t uid)
 {
@@ -234,7 +235,7 @@ static cudnnBackendDescriptor_t make_tensor(cudnnStatus_t *status, const struct 
     return d;
 }
 
-/* How an operation of ours is one of cuDNN's. */
+/* How an operation maps to cuDNN descriptors. */
 struct form {
     cudnnBackendDescriptorType_t type;
     int roles;
@@ -315,7 +316,7 @@ static bool is_norm(enum tr_cudnn_kind kind)
     return kind == TR_CUDNN_NORM_FORWARD || kind == TR_CUDNN_NORM_BACKWARD;
 }
 
-/* Keeps a part alive as long as the graph. */
+/* Keeps a descriptor alive as long as the graph. */
 static cudnnBackendDescriptor_t keep(struct tr_cudnn_graph *g, cudnnBackendDescriptor_t d)
 {
     if (d)
@@ -412,7 +413,7 @@ static bool is_used(const struct tr_cudnn_op *ops, int op_count, int tensor)
     return false;
 }
 
-/* The number of each tensor that lies in memory, 0 for others. */
+/* The uid of each tensor in memory, 0 for virtual ones. */
 static void number_tensors(const struct tr_cudnn_tensor *tensors, int tensor_count,
                            const struct tr_cudnn_op *ops, int op_count, int64_t *ret_uids)
 {
@@ -441,7 +442,7 @@ static cudnnStatus_t build(struct tr_cudnn_graph *g, const struct tr_cudnn_tenso
     return status;
 }
 
-/* The engine's number and, in the order cuDNN gives them, its settings. */
+/* The engine's index and its knobs in cuDNN's order. */
 static cudnnStatus_t name_engine(cudnnBackendDescriptor_t config, cudnnBackendDescriptor_t engine,
                                  char name[NAME])
 {
@@ -486,7 +487,7 @@ static bool has_note(const cudnnBackendNumericalNote_t *notes, int64_t count,
 
 enum verdict { TAKEN, FORBIDDEN, EXCLUDED, UNKNOWN };
 
-/* Sums in less than fp32 are never wanted. */
+/* Engines that accumulate in less than fp32 are always excluded. */
 static enum verdict judge(cudnnBackendDescriptor_t engine, const struct tr_cudnn_rules *rules)
 {
     static const cudnnBackendNumericalNote_t inexact[] = {
@@ -516,7 +517,7 @@ static bool listed(const struct tr_cudnn_graph *g, const char *name)
     return false;
 }
 
-/* Takes the configuration into the list, or destroys it. */
+/* Appends the configuration to the list, or destroys it. */
 static void consider(struct tr_cudnn_graph *g, cudnnBackendDescriptor_t config)
 {
     cudnnStatus_t status = CUDNN_STATUS_SUCCESS;
@@ -580,12 +581,12 @@ int tr_cudnn_graph_new(struct tr_cudnn *cudnn, const struct tr_cudnn_tensor *ten
 
     im_assert(tensor_count <= TR_CUDNN_TENSORS && op_count <= TR_CUDNN_OPS);
     if (!g)
-        return im_fail(text, -ENOMEM, "no memory for a graph of cuDNN");
+        return im_fail(text, -ENOMEM, "no memory for a cuDNN graph");
     g->cudnn = cudnn;
     g->rules = *rules;
     status = build(g, tensors, tensor_count, ops, op_count);
     if (status != CUDNN_STATUS_SUCCESS) {
-        err = fail(text, "a graph is refused", status);
+        err = fail(text, "graph rejected", status);
         tr_cudnn_graph_free(g);
         return err;
     }
@@ -599,8 +600,8 @@ int tr_cudnn_graph_new(struct tr_cudnn *cudnn, const struct tr_cudnn_tensor *ten
     if (g->engine_count == 0) {
         if (first == CUDNN_STATUS_SUCCESS)
             im_fail(text, 0,
-                    g->excluded ? "cuDNN has only engines that are not deterministic"
-                                : "cuDNN has no engine within the rules");
+                    g->excluded ? "cuDNN has only non-deterministic engines for this graph"
+                                : "cuDNN has no engine that satisfies the constraints");
         tr_cudnn_graph_free(g);
         return -ENOTSUP;
     }
@@ -641,7 +642,7 @@ const char *tr_cudnn_graph_engine(const struct tr_cudnn_graph *g, int engine)
     return g->engines[engine].name;
 }
 
-/* An empty plan that knows which tensors lie in memory. */
+/* An empty plan with the uids of the tensors in memory. */
 static struct tr_cudnn_plan *plan_new(struct tr_cudnn *cudnn, const char *name, const int64_t *uids,
                                       int count)
 {
@@ -659,7 +660,7 @@ static struct tr_cudnn_plan *plan_new(struct tr_cudnn *cudnn, const char *name, 
     return p;
 }
 
-/* Makes it final and learns its workspace; on an error it is freed. */
+/* Finalizes the plan and reads its workspace size; frees it on an error. */
 static int plan_finish(struct tr_cudnn_plan *p, cudnnStatus_t status, size_t workspace_limit,
                        struct tr_cudnn_plan **ret_plan, struct im_text *text)
 {
@@ -674,8 +675,8 @@ static int plan_finish(struct tr_cudnn_plan *p, cudnnStatus_t status, size_t wor
     if (status != CUDNN_STATUS_SUCCESS)
         err = fail(text, p->name, status);
     else if (p->workspace > workspace_limit)
-        err = im_fail(text, -ENOTSUP, "cuDNN: engine %s wants %zu bytes of workspace, more than %zu", p->name,
-                      p->workspace, workspace_limit);
+        err = im_fail(text, -ENOTSUP, "cuDNN: engine %s needs %zu bytes of workspace; the limit is %zu",
+                      p->name, p->workspace, workspace_limit);
     if (err < 0)
         tr_cudnn_plan_free(p);
     else
@@ -690,7 +691,7 @@ int tr_cudnn_plan_new(struct tr_cudnn_graph *g, int engine, struct tr_cudnn_plan
     cudnnStatus_t status = CUDNN_STATUS_SUCCESS;
 
     if (!p)
-        return im_fail(text, -ENOMEM, "no memory for a plan of cuDNN");
+        return im_fail(text, -ENOMEM, "no memory for a cuDNN plan");
     p->plan = make(&status, CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
     set_device(&status, g->cudnn, p->plan, CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP,
                CUDNN_ATTR_EXECUTION_PLAN_HANDLE);
@@ -708,7 +709,7 @@ int tr_cudnn_plan_save(const struct tr_cudnn_plan *p, char **ret_bytes, size_t *
     if (status == CUDNN_STATUS_SUCCESS) {
         bytes = malloc((size_t)size + 1);
         if (!bytes)
-            return im_fail(text, -ENOMEM, "no memory for a plan of cuDNN");
+            return im_fail(text, -ENOMEM, "no memory for a cuDNN plan");
         status = cudnnBackendGetAttribute(p->plan, json, CUDNN_TYPE_CHAR, size, &got, bytes);
     }
     if (status != CUDNN_STATUS_SUCCESS || got > size) {
@@ -731,7 +732,7 @@ int tr_cudnn_plan_load(struct tr_cudnn *cudnn, const struct tr_cudnn_tensor *ten
     number_tensors(tensors, tensor_count, ops, op_count, uids);
     p = plan_new(cudnn, saved->name, uids, tensor_count);
     if (!p)
-        return im_fail(text, -ENOMEM, "no memory for a plan of cuDNN");
+        return im_fail(text, -ENOMEM, "no memory for a cuDNN plan");
     p->plan = make(&status, CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
     set_device(&status, cudnn, p->plan, CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP,
                CUDNN_ATTR_EXECUTION_PLAN_HANDLE);
@@ -758,8 +759,8 @@ const char *tr_cudnn_plan_name(const struct tr_cudnn_plan *p)
     return p->name;
 }
 
-/* The addresses travel in a descriptor of their own, made anew for each run: it cannot be changed once it is
- * final, and while a step is recorded this happens once. */
+/* Addresses are passed in a variant pack, created anew for each run: it cannot be changed after finalizing,
+ * and a captured step needs it once. */
 int tr_cudnn_plan_run(struct tr_cudnn_plan *p, void *const *memory, void *workspace, struct im_text *text)
 {
     cudnnStatus_t status = CUDNN_STATUS_SUCCESS;

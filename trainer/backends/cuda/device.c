@@ -1,12 +1,12 @@
-/* One GPU by CUDA's runtime API. The one file with cuda_runtime_api.h (and NVTX's header).
+/* One GPU through the CUDA runtime API. The only file that includes cuda_runtime_api.h (and NVTX's header).
  *
- * Thin on purpose: every function is one or two calls of CUDA's and a check. What CUDA reports is kept as one
- * sentence, the first, because later errors are consequences of it: after an illegal address, say, every call
- * of the process fails. CUDA 12 and 13; the few calls whose signatures differ between them are not used
- * (cudaStreamGetCaptureInfo, cudaMemPrefetchAsync, cudaGraphAddDependencies), and no field of cudaDeviceProp
- * that 13 dropped.
+ * Thin on purpose: every function is one or two CUDA calls and a check. Only the first error is kept, as one
+ * sentence: later errors are its consequences (after an illegal address every call of the process fails).
+ * Works with CUDA 12 and 13: the calls whose signatures differ between them (cudaStreamGetCaptureInfo,
+ * cudaMemPrefetchAsync, cudaGraphAddDependencies) and the fields of cudaDeviceProp that 13 removed are not
+ * used.
  *
- * Host waits sleep instead of spinning (cudaDeviceScheduleBlockingSync): the cores belong to the augmenters,
+ * Host waits block instead of spinning (cudaDeviceScheduleBlockingSync): the cores belong to the augmenters,
  * and a step waits once. */
 #include "trainer/backends/cuda/device.h"
 
@@ -42,34 +42,30 @@ struct tr_gpu_recording {
     cudaGraphExec_t exec;
 };
 
-/* What a person can do about it; NULL: CUDA's own words must do. */
+/* What the user can do; NULL: only the CUDA error string is shown. */
 static const char *advice(cudaError_t error)
 {
     switch (error) {
     case cudaErrorIllegalAddress:
     case cudaErrorMisalignedAddress:
     case cudaErrorIllegalInstruction:
-        return "a GPU kernel touched memory that is not its own; this is a fault of the program or of the "
-               "GPU's "
-               "memory, and compute-sanitizer finds the kernel";
+        return "a GPU kernel accessed invalid memory: a bug in imsuper or faulty GPU memory; run "
+               "compute-sanitizer to find the kernel";
     case cudaErrorECCUncorrectable:
-        return "the GPU's memory has an error that could not be corrected; reset the GPU or reboot, and "
-               "replace "
-               "it if that comes again";
+        return "uncorrectable ECC error in the GPU's memory; reset the GPU or reboot, and replace it if "
+               "the error returns";
     case cudaErrorUnknown:
     case cudaErrorLaunchFailure:
     case cudaErrorDevicesUnavailable:
     case cudaErrorNoDevice:
-        return "when nvidia-smi no longer lists this GPU, or the kernel's log has an Xid 79, it has fallen "
-               "off "
-               "the bus: reboot";
+        return "if nvidia-smi no longer lists this GPU, or the kernel log shows Xid 79, the GPU has fallen "
+               "off the bus: reboot";
     case cudaErrorLaunchTimeout:
-        return "the GPU also drives a screen, and its time limit ended a kernel; use another GPU";
+        return "the display watchdog killed a kernel because this GPU drives a screen; use another GPU";
     case cudaErrorNoKernelImageForDevice:
     case cudaErrorUnsupportedPtxVersion:
-        return "imsuper was built without code for this GPU; build it where the GPU is, or name its "
-               "architecture "
-               "(IMSUPER_CUDA_ARCHITECTURES)";
+        return "imsuper was built without code for this GPU; build on the machine with the GPU, or set "
+               "IMSUPER_CUDA_ARCHITECTURES";
     default:
         return NULL;
     }
@@ -98,11 +94,11 @@ static int say(struct im_text *text, const char *what, cudaError_t error)
 {
     const char *more = advice(error);
 
-    return im_fail(text, errno_of(error), "%s: CUDA says %s (%s)%s%s", what, cudaGetErrorString(error),
+    return im_fail(text, errno_of(error), "%s: CUDA error: %s (%s)%s%s", what, cudaGetErrorString(error),
                    cudaGetErrorName(error), more ? "; " : "", more ? more : "");
 }
 
-/* The result of a call on an open GPU, noted when it is an error. */
+/* Checks the result of a call on an open GPU; records an error for tr_gpu_trouble(). */
 static int check(struct tr_gpu *g, const char *what, cudaError_t error)
 {
     struct im_text text = {0};
@@ -110,7 +106,7 @@ static int check(struct tr_gpu *g, const char *what, cudaError_t error)
 
     if (error == cudaSuccess)
         return 0;
-    cudaGetLastError(); /* what is not sticky shall not come out of an innocent call later */
+    cudaGetLastError(); /* clears a non-sticky error, so that a later call does not report it */
     err = say(&text, what, error);
     return tr_gpu_fail(g, err, "GPU %d (%s): %s", g->facts.index, g->facts.name, text.s);
 }
@@ -132,7 +128,7 @@ int tr_gpu_trouble(struct tr_gpu *g, struct im_text *text)
 {
     cudaError_t error = cudaPeekAtLastError();
 
-    /* A stream that is being recorded must not be asked. */
+    /* cudaStreamQuery() on a stream in capture would invalidate the capture. */
     if (error == cudaSuccess && !g->recording)
         error = cudaStreamQuery(g->streams[TR_GPU_COMPUTE]);
     if (error == cudaErrorNotReady)
@@ -149,25 +145,26 @@ int tr_gpu_trouble(struct tr_gpu *g, struct im_text *text)
     return g->trouble_err;
 }
 
-/* No GPU can be had; why? */
+/* Explains why no GPU is usable. */
 static int say_none(struct im_text *text, cudaError_t error)
 {
     const char *visible = getenv("CUDA_VISIBLE_DEVICES");
     int driver = 0;
 
     if (error == cudaErrorStubLibrary)
-        return im_fail(text, -ENODEV,
-                       "no GPU can be used: the libcuda.so.1 that was found is the CUDA toolkit's stub for "
-                       "linking, not a driver's");
+        return im_fail(
+            text, -ENODEV,
+            "no GPU can be used: libcuda.so.1 is the CUDA toolkit's link stub, not the driver's library");
     if (error == cudaErrorInsufficientDriver) {
         if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0)
             return im_fail(text, -ENODEV,
-                           "no GPU can be used: there is no NVIDIA driver on this machine (libcuda.so.1 is "
-                           "missing), or in a container none was passed in");
-        return im_fail(text, -ENODEV,
-                       "no GPU can be used: the NVIDIA driver is for CUDA %d.%d, but imsuper was built with "
-                       "CUDA %d.%d: update the driver, or build with an older toolkit",
-                       driver / 1000, driver % 1000 / 10, CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10);
+                           "no GPU can be used: the NVIDIA driver (libcuda.so.1) is not installed, or not "
+                           "passed into the container");
+        return im_fail(
+            text, -ENODEV,
+            "no GPU can be used: the NVIDIA driver supports CUDA %d.%d, but imsuper was built with "
+            "CUDA %d.%d: update the driver, or build with an older toolkit",
+            driver / 1000, driver % 1000 / 10, CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10);
     }
     if (error == cudaSuccess || error == cudaErrorNoDevice) {
         if (visible)
@@ -219,10 +216,10 @@ int tr_gpu_look(int index, struct tr_gpu_facts *ret_facts, struct im_text *text)
 {
     struct tr_gpu_facts facts = {0};
     cudaError_t error = learn(index, &facts);
-    char what[32];
+    char what[48];
 
     if (error != cudaSuccess) {
-        snprintf(what, sizeof what, "GPU %d cannot be asked", index);
+        snprintf(what, sizeof what, "cannot query GPU %d", index);
         cudaGetLastError();
         return say(text, what, error);
     }
@@ -230,8 +227,8 @@ int tr_gpu_look(int index, struct tr_gpu_facts *ret_facts, struct im_text *text)
     return 0;
 }
 
-/* Communication goes first where both wait: its kernels are few and others wait for them. A recording keeps
- * each kernel's priority, but heeds it only if it is told to. */
+/* COMM has the highest priority: its kernels are few and the others wait for them. A captured graph keeps
+ * each kernel's priority, but honours it only with cudaGraphInstantiateFlagUseNodePriority. */
 static cudaError_t make_streams(struct tr_gpu *g)
 {
     int least = 0, greatest = 0;
@@ -248,7 +245,7 @@ int tr_gpu_open(int index, struct tr_gpu **ret_gpu, struct im_text *text)
     struct tr_gpu *g;
     cudaError_t error;
     int count, err = tr_gpu_count(&count, text);
-    char what[32];
+    char what[48];
 
     if (err < 0)
         return err;
@@ -266,7 +263,7 @@ int tr_gpu_open(int index, struct tr_gpu **ret_gpu, struct im_text *text)
     if (error == cudaSuccess)
         error = make_streams(g);
     if (error != cudaSuccess) {
-        snprintf(what, sizeof what, "GPU %d does not start", index);
+        snprintf(what, sizeof what, "cannot initialise GPU %d", index);
         tr_gpu_close(g);
         cudaGetLastError();
         return say(text, what, error);
@@ -304,12 +301,11 @@ static int no_memory(struct tr_gpu *g, size_t bytes, const char *what, struct im
     cudaGetLastError();
     if (cudaMemGetInfo(&left, &all) != cudaSuccess)
         cudaGetLastError();
-    return im_fail(
-        text, -ENOMEM,
-        "GPU %d (%s) has no memory for %s: %.2f GiB asked for, %.2f of %.2f GiB free; take a smaller "
-        "batch, or see with nvidia-smi who else uses it",
-        g->facts.index, g->facts.name, what, (double)bytes / (1 << 30), (double)left / (1 << 30),
-        (double)all / (1 << 30));
+    return im_fail(text, -ENOMEM,
+                   "GPU %d (%s) is out of memory for %s: %.2f GiB requested, %.2f of %.2f GiB free; use a "
+                   "smaller batch, or check with nvidia-smi for other processes",
+                   g->facts.index, g->facts.name, what, (double)bytes / (1 << 30), (double)left / (1 << 30),
+                   (double)all / (1 << 30));
 }
 
 int tr_gpu_memory_new(struct tr_gpu *g, size_t bytes, const char *what, void **ret_memory,
@@ -345,7 +341,7 @@ int tr_gpu_memory_left(struct tr_gpu *g, size_t *ret_free_bytes)
 {
     size_t all;
 
-    return check(g, "asking for free memory", cudaMemGetInfo(ret_free_bytes, &all));
+    return check(g, "querying free memory", cudaMemGetInfo(ret_free_bytes, &all));
 }
 
 int tr_gpu_pinned_new(struct tr_gpu *g, size_t bytes, const char *what, void **ret_memory,
@@ -357,7 +353,7 @@ int tr_gpu_pinned_new(struct tr_gpu *g, size_t bytes, const char *what, void **r
     if (error != cudaSuccess) {
         cudaGetLastError();
         return im_fail(text, errno_of(error),
-                       "%zu bytes of page-locked memory for %s cannot be had: CUDA says %s", bytes, what,
+                       "cannot allocate %zu bytes of pinned memory for %s: CUDA error: %s", bytes, what,
                        cudaGetErrorString(error));
     }
     memset(memory, 0, bytes ? bytes : 1);
@@ -369,12 +365,12 @@ int tr_gpu_pinned_new(struct tr_gpu *g, size_t bytes, const char *what, void **r
 void tr_gpu_pinned_free(struct tr_gpu *g, void *memory)
 {
     if (memory)
-        check(g, "freeing page-locked memory", cudaFreeHost(memory));
+        check(g, "freeing pinned memory", cudaFreeHost(memory));
 }
 
-/* A read-only mapping is locked with a flag that drivers of GPUs beside an x86 processor do not support
- * (cudaDevAttrHostRegisterReadOnlySupported is 0). They lock it while it is writable, which a mapping of a
- * writable descriptor may be made; that it is read only again afterwards means nothing to them. */
+/* cudaHostRegisterReadOnly needs cudaDevAttrHostRegisterReadOnlySupported, which is 0 on x86 hosts. There the
+ * mapping is made writable while it is registered, which a mapping of a writable descriptor allows, and
+ * read-only again afterwards. */
 static cudaError_t lock_read_only(void *memory, size_t bytes)
 {
     cudaError_t error = cudaHostRegister(memory, bytes, cudaHostRegisterReadOnly);
@@ -396,19 +392,19 @@ int tr_gpu_lock(struct tr_gpu *g, void *memory, size_t bytes, bool read_only, st
     if (error == cudaSuccess)
         return 0;
     return im_fail(text, error == cudaErrorNotSupported || error == cudaErrorInvalidValue ? -ENOTSUP : -EIO,
-                   "GPU %d (%s) cannot lock %zu bytes of memory in place: CUDA says %s", g->facts.index,
+                   "GPU %d (%s) cannot pin %zu bytes of memory: CUDA error: %s", g->facts.index,
                    g->facts.name, bytes, cudaGetErrorString(error));
 }
 
 void tr_gpu_unlock(struct tr_gpu *g, void *memory)
 {
     if (memory)
-        check(g, "unlocking memory", cudaHostUnregister(memory));
+        check(g, "unpinning memory", cudaHostUnregister(memory));
 }
 
 int tr_gpu_copy(struct tr_gpu *g, enum tr_gpu_lane lane, void *to, const void *from, size_t bytes)
 {
-    return check(g, "a copy", cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, g->streams[lane]));
+    return check(g, "copying memory", cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, g->streams[lane]));
 }
 
 int tr_gpu_zero(struct tr_gpu *g, enum tr_gpu_lane lane, void *memory, size_t bytes)
@@ -425,7 +421,7 @@ int tr_gpu_event_new(struct tr_gpu *g, enum tr_gpu_event_kind kind, struct tr_gp
 
     if (!e)
         return tr_gpu_fail(g, -ENOMEM, "no memory for an event");
-    err = check(g, "making an event", cudaEventCreateWithFlags(&e->event, flags));
+    err = check(g, "creating an event", cudaEventCreateWithFlags(&e->event, flags));
     if (err < 0) {
         free(e);
         return err;
@@ -443,8 +439,8 @@ void tr_gpu_event_free(struct tr_gpu *g, struct tr_gpu_event *e)
     free(e);
 }
 
-/* In a recording an ordinary record only draws an edge between streams; an external one is a node that
- * records the event in each replay. */
+/* During capture an ordinary record only adds an edge between streams; an external one adds a node that
+ * records the event at each replay. */
 int tr_gpu_event_record(struct tr_gpu *g, struct tr_gpu_event *e, enum tr_gpu_lane lane)
 {
     unsigned flags =
@@ -468,7 +464,8 @@ int tr_gpu_event_done(struct tr_gpu *g, struct tr_gpu_event *e)
     cudaError_t error = cudaEventQuery(e->event);
 
     if (error == cudaErrorNotReady) {
-        cudaGetLastError(); /* or tr_gpu_trouble() finds this one and does not ask */
+        cudaGetLastError(); /* clears it, or tr_gpu_trouble() returns this error without querying the
+                               stream */
         return 0;
     }
     return error == cudaSuccess ? 1 : check(g, "work on the GPU failed", error);
@@ -477,7 +474,7 @@ int tr_gpu_event_done(struct tr_gpu *g, struct tr_gpu_event *e)
 int tr_gpu_elapsed(struct tr_gpu *g, struct tr_gpu_event *from, struct tr_gpu_event *to, uint64_t *ret_ns)
 {
     float ms = 0;
-    int err = check(g, "reading a time", cudaEventElapsedTime(&ms, from->event, to->event));
+    int err = check(g, "reading the time between events", cudaEventElapsedTime(&ms, from->event, to->event));
 
     if (err < 0)
         return err;
@@ -490,14 +487,14 @@ int tr_gpu_sync(struct tr_gpu *g, enum tr_gpu_lane lane)
     return check(g, "work on the GPU failed", cudaStreamSynchronize(g->streams[lane]));
 }
 
-/* Thread-local mode: what other threads of the process do on the GPU meanwhile (NCCL's proxy, telemetry) does
- * not spoil the recording. */
+/* Thread-local capture mode: CUDA calls of other threads (the NCCL proxy, telemetry) do not invalidate the
+ * capture. */
 int tr_gpu_record_begin(struct tr_gpu *g)
 {
     int err;
 
     im_assert(!g->recording);
-    err = check(g, "beginning to record a step",
+    err = check(g, "beginning to capture a step",
                 cudaStreamBeginCapture(g->streams[TR_GPU_COMPUTE], cudaStreamCaptureModeThreadLocal));
     g->recording = err == 0;
     return err;
@@ -523,8 +520,8 @@ int tr_gpu_record_end(struct tr_gpu *g, struct tr_gpu_recording **ret_recording,
         cudaGraphDestroy(graph);
     if (error != cudaSuccess) {
         tr_gpu_recording_free(g, r);
-        check(g, "recording a step", error);
-        return say(text, "a step cannot be recorded", error);
+        check(g, "capturing a step", error);
+        return say(text, "cannot capture a step", error);
     }
     *ret_recording = r;
     return 0;
@@ -537,7 +534,7 @@ bool tr_gpu_is_recording(const struct tr_gpu *g)
 
 int tr_gpu_replay(struct tr_gpu *g, struct tr_gpu_recording *r)
 {
-    return check(g, "replaying a step", cudaGraphLaunch(r->exec, g->streams[TR_GPU_COMPUTE]));
+    return check(g, "launching a captured graph", cudaGraphLaunch(r->exec, g->streams[TR_GPU_COMPUTE]));
 }
 
 void tr_gpu_recording_free(struct tr_gpu *g, struct tr_gpu_recording *r)
@@ -545,7 +542,7 @@ void tr_gpu_recording_free(struct tr_gpu *g, struct tr_gpu_recording *r)
     if (!r)
         return;
     if (r->exec)
-        check(g, "freeing a recording", cudaGraphExecDestroy(r->exec));
+        check(g, "freeing a captured graph", cudaGraphExecDestroy(r->exec));
     free(r);
 }
 

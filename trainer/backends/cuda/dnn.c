@@ -1,9 +1,9 @@
 /* Plans of convolutions and batch norm, and their runs.
  *
- * Layers with the same operation, shape and type share one choice of an engine, so that it is made once:
- * the 53 convolutions of a ResNet-50 are 23 different ones. A choice is a graph of cuDNN, the engines
- * that can run it, and one plan: at first that of the first engine that works, after tr_dnn_settle() that
- * of the fastest. */
+ * Layers with the same operation, shape and type share one choice of an engine, so that it is made once: the
+ * 53 convolutions of a ResNet-50 are 23 different ones. A choice is a cuDNN graph, the engines that can run
+ * it, and one plan: at first that of the first engine that works, after tr_dnn_settle() that of the
+ * fastest. */
 #include "trainer/backends/cuda/dnn.h"
 
 #include <errno.h>
@@ -35,7 +35,7 @@ int tr_dnn_open(const struct tr_dnn_config *config, struct tr_dnn **ret_dnn, str
     int err;
 
     if (!dnn)
-        return im_fail(text, -ENOMEM, "no memory for cuDNN's plans");
+        return im_fail(text, -ENOMEM, "no memory for cuDNN plans");
     dnn->config = *config;
     if (!dnn->config.workspace_limit)
         dnn->config.workspace_limit = TR_DNN_WORKSPACE;
@@ -53,7 +53,7 @@ int tr_dnn_open(const struct tr_dnn_config *config, struct tr_dnn **ret_dnn, str
     err = tr_plan_cache_open(config->cache, scope, &dnn->known);
     if (err < 0) {
         tr_dnn_close(dnn);
-        return im_fail(text, err, "no memory for the cache of plans");
+        return im_fail(text, err, "no memory for the plan cache");
     }
     *ret_dnn = dnn;
     return 0;
@@ -110,7 +110,7 @@ void tr_dnn_trim(struct tr_dnn_choice *c)
             tr_cudnn_graph_trim(c->ways[way], way == c->way ? c->engine : -1);
 }
 
-/* The way that a choice's name begins with. */
+/* The formulation that a choice's name begins with. */
 static int way_of(const char *name)
 {
     int way = *name - '0';
@@ -118,7 +118,7 @@ static int way_of(const char *name)
     return way >= 0 && way < TR_DNN_WAYS && name[1] == '/' ? way : -1;
 }
 
-/* The plan that the cache has, whole. */
+/* Restores the plan from the cache, compiled code included. */
 static bool load_known(struct tr_dnn *dnn, struct tr_dnn_choice *c)
 {
     const char *name = tr_plan_cache_find(dnn->known, c->key);
@@ -142,7 +142,7 @@ static bool load_known(struct tr_dnn *dnn, struct tr_dnn_choice *c)
     return true;
 }
 
-/* The engine that the cache knows, if it is still there and still works. */
+/* Uses the cached engine, if it is still listed and still works. */
 static bool take_known(struct tr_dnn *dnn, struct tr_dnn_choice *c)
 {
     const char *name = tr_plan_cache_find(dnn->known, c->key);
@@ -202,8 +202,8 @@ int tr_dnn_ask(struct tr_dnn *dnn, struct tr_dnn_choice *c, int way, struct im_t
                               &c->ways[way], text);
 }
 
-/* What the cache knows was timed, or is the first for `deterministic`, and checked, with this version of
- * cuDNN on such a GPU. */
+/* A cached choice was timed, or is the first for `deterministic`, and checked, with this version of cuDNN on
+ * the same model of GPU. */
 static bool plan_known(struct tr_dnn *dnn, struct tr_dnn_choice *c)
 {
     if (load_known(dnn, c))
@@ -214,8 +214,7 @@ static bool plan_known(struct tr_dnn *dnn, struct tr_dnn_choice *c)
     return true;
 }
 
-/* Looks for an engine that works: the one that the cache knows, or the first of the first way
- * that has one. */
+/* Finds an engine that works: the cached one, or the first of the first formulation that has one. */
 static int plan(struct tr_dnn *dnn, struct tr_dnn_choice *c, struct im_text *text)
 {
     int err = tr_dnn_tell(dnn, c->key, dnn->facts.plans + 1, 0), turn;
@@ -241,7 +240,7 @@ static int plan(struct tr_dnn *dnn, struct tr_dnn_choice *c, struct im_text *tex
     return err;
 }
 
-/* The choice for a key: there already, or made from the graphs that `draft` describes. */
+/* The choice for a key: an existing one, or a new one for the graphs in `draft`. */
 static int choose(struct tr_dnn *dnn, const struct tr_dnn_choice *draft, struct tr_dnn_choice **ret_choice,
                   struct im_text *text)
 {
@@ -252,7 +251,7 @@ static int choose(struct tr_dnn *dnn, const struct tr_dnn_choice *draft, struct 
     if (!c) {
         c = malloc(sizeof *c);
         if (!c)
-            return im_fail(text, -ENOMEM, "no memory for a plan of cuDNN");
+            return im_fail(text, -ENOMEM, "no memory for a cuDNN plan");
         *c = *draft;
         err = plan(dnn, c, &why);
         if (err == 0)
@@ -280,7 +279,7 @@ static void release(struct tr_dnn *dnn, struct tr_dnn_choice *c)
     choice_free(c);
 }
 
-/* What else the choice depends on is part of its key. */
+/* Appends the constraints on engines to the key. */
 static void name_rules(const struct tr_dnn *dnn, struct tr_dnn_choice *c)
 {
     size_t length = strlen(c->key);
@@ -355,7 +354,7 @@ static int widen(struct tr_dnn *dnn, const struct tr_dnn_choice *c, float *dw)
         .count = c->rounded, .x_type = types[c->type], .y_type = IMK_CUDA_FP32, .x = dnn->rounded, .y = dw};
     int err = imk_cuda_cast(&cast, tr_gpu_stream(dnn->gpu, TR_GPU_COMPUTE));
 
-    return err < 0 ? tr_gpu_fail(dnn->gpu, err, "%s: the gradient cannot be cast", c->key) : 0;
+    return err < 0 ? tr_gpu_fail(dnn->gpu, err, "%s: cannot cast the gradient", c->key) : 0;
 }
 
 int tr_dnn_conv_run(struct tr_dnn *dnn, struct tr_dnn_conv *conv, void *x, void *w, void *y)
@@ -380,9 +379,9 @@ int tr_dnn_norm_new(struct tr_dnn *dnn, const struct tr_dnn_norm_shape *s, enum 
 
     if (!norm)
         return im_fail(text, -ENOMEM, "no memory for a batch norm");
-    if (add && !relu) { /* cuDNN has no such pattern forward, and backward it would leave dz unwritten */
+    if (add && !relu) { /* cuDNN has no such pattern forward, and leaves dz unwritten backward */
         free(norm);
-        return im_fail(text, -ENOTSUP, "a batch norm with an addition needs a ReLU behind it");
+        return im_fail(text, -ENOTSUP, "a batch norm with an addition needs a ReLU after it");
     }
     snprintf(draft.key, sizeof draft.key, "norm %s %s, %d of %dx%dx%d%s%s",
              kind == TR_DNN_NORM_FORWARD ? "forward" : "backward", tr_gpu_type_name(type), s->n, s->h, s->w,
@@ -412,7 +411,7 @@ const char *tr_dnn_norm_kernel(const struct tr_dnn_norm *norm)
     return norm->choice->name;
 }
 
-/* cuDNN takes all addresses as writable; which it writes is the graph's matter. */
+/* cuDNN takes all addresses as void *; the graph defines which are written. */
 static void *input(const void *memory)
 {
     return (void *)(uintptr_t)memory;
@@ -448,7 +447,7 @@ int tr_dnn_norm_run(struct tr_dnn *dnn, struct tr_dnn_norm *norm, const struct t
     return run(dnn, norm->choice, norm->kind == TR_DNN_NORM_FORWARD ? forward : backward);
 }
 
-/* A buffer of at least that size; it moves when it grows. */
+/* Grows a buffer to at least this size; it may move. */
 static int grow(struct tr_dnn *dnn, void **buffer, size_t *bytes, size_t want, bool *ret_moved,
                 struct im_text *text)
 {
@@ -468,7 +467,7 @@ static int grow(struct tr_dnn *dnn, void **buffer, size_t *bytes, size_t want, b
     return 0;
 }
 
-/* Memory for what is chosen now. */
+/* Sizes the workspace for the current choices. */
 static int size_workspace(struct tr_dnn *dnn, bool *ret_moved, struct im_text *text)
 {
     size_t workspace = 0, rounded = 0;
@@ -497,7 +496,7 @@ int tr_dnn_settle(struct tr_dnn *dnn, bool *ret_moved, struct im_text *text)
         err = size_workspace(dnn, ret_moved, text);
     if (err == 0 || err == -ECANCELED)
         tr_plan_cache_save(dnn->known,
-                           NULL); /* a cache that cannot be written is no error: the next run times again */
+                           NULL); /* failing to write the cache is not an error: the next run times again */
     tr_dnn_disown(dnn);
     tr_dnn_tell(dnn, "", 0, 0);
     dnn->facts.timing_ns += im_now() - start;

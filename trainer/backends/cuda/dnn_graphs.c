@@ -1,8 +1,8 @@
-/* Convolutions and batch norm as graphs of cuDNN.
+/* Convolutions and batch norm as cuDNN graphs.
  *
- * The patterns are those of cuDNN's own engines: single convolutions; NormAddRelu (batch norm, then an
- * addition, then ReLU with a mask) and DReluForkDNorm (the mask, a fork for the gradient of what was added,
- * then batch norm backward). Tests ask cuDNN for engines of every one of them. */
+ * The patterns are those that cuDNN's engines support: single convolutions; NormAddRelu (batch norm, then an
+ * addition, then ReLU with a mask) and DReluForkDNorm (the mask, a fork for the gradient of the added value,
+ * then batch norm backward). Tests query cuDNN for engines of every one of them. */
 #include "trainer/backends/cuda/dnn_graphs.h"
 
 #include <string.h>
@@ -63,7 +63,7 @@ void tr_dnn_conv_graph(const struct tr_dnn_conv_shape *s, enum tr_dnn_conv_kind 
     *ret_graph = g;
 }
 
-/* Adds an operation that takes a and, unless negative, b. */
+/* Appends an operation with inputs a and, unless negative, b. */
 static void then(struct tr_dnn_graph *g, enum tr_cudnn_kind kind, int a, int b, int y)
 {
     struct tr_cudnn_op op = {.kind = kind, .tensor = {a, b, y}};

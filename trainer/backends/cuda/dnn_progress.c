@@ -1,4 +1,4 @@
-/* What makes a first start bearable: progress, and one process at a time where several would time the same. */
+/* Progress of the first start, and the lock that lets one process at a time time the engines for all. */
 #include <errno.h>
 #include <poll.h>
 #include <stddef.h>
@@ -6,7 +6,7 @@
 #include "ipc/base/clock.h"
 #include "trainer/backends/cuda/dnn_impl.h"
 
-#define TURN (15 * 60 * IM_SECOND) /* how long another process may take before this one goes its own way */
+#define TURN (15 * 60 * IM_SECOND) /* wait for another process at most this long */
 #define LOOK_MS 50
 
 int tr_dnn_tell(struct tr_dnn *dnn, const char *what, int at, int of)

@@ -1,15 +1,14 @@
-/* Which engine of a graph is the fastest: asked of the GPU, by running each on scratch memory.
+/* Finds the fastest engine of a graph by timing each on scratch memory.
  *
- * The L2 cache is cold before each run, as it is in a training step: a buffer twice its size is written
- * between runs. An engine runs once unmeasured (its code is loaded then), then SHOTS times, and counts with
- * its median; one that is hopeless after its first shot is not run again. Engines for convolutions are there
- * already and run in milliseconds; those for batch norm are compiled, which takes a second each and gains
- * little. So the operations share a time: what one leaves is the others', each gets a least, and cuDNN's
- * first guesses are tried first. What was found is written down every few seconds, for those who do not wait
- * for the end.
+ * The L2 cache is cold before each run, as in a training step: a buffer twice its size is written between
+ * runs. An engine runs once untimed (to load its code), then SHOTS times, and its time is the median; one
+ * that is hopeless after its first shot is dropped. Engines of convolutions are precompiled and run in
+ * milliseconds; those of batch norm are compiled, which takes a second each and gains little. So the
+ * operations share a time budget: unused time passes on to the others, each gets a minimum, and cuDNN's first
+ * engines are timed first. The cache is saved every few seconds, in case the run is stopped.
  *
- * Engines for BACKWARD_ADD are also held to what they promise: with a zero gradient the sum must be what was
- * there. cuDNN lists engines for the factor beta = 1 without saying which of them read it. */
+ * Engines for BACKWARD_ADD are also checked for correctness: with a zero gradient dx must stay as it was.
+ * cuDNN lists engines for beta = 1 without saying which of them read it. */
 #include "trainer/backends/cuda/dnn_impl.h"
 
 #include <errno.h>
@@ -20,12 +19,12 @@
 #include "ipc/base/err.h"
 
 #define SHOTS 5
-#define ALL_TIME (60 * IM_SECOND) /* for all operations together; the engine at work is finished */
+#define ALL_TIME (60 * IM_SECOND) /* budget of all operations; the engine being timed is finished */
 #define OPERATION_LEAST IM_SECOND
 #define OPERATION_MOST (4 * IM_SECOND)
-#define SAVE_TIME (5 * IM_SECOND) /* between two times that the cache is written */
-#define HOPELESS 1.5              /* times the best */
-#define PROBE 4096                /* bytes that are looked at in each of three places */
+#define SAVE_TIME (5 * IM_SECOND) /* between two saves of the cache */
+#define HOPELESS 1.5              /* relative to the best time */
+#define PROBE 4096                /* bytes checked at each of three offsets */
 #define ALIGNMENT ((size_t)256)
 
 /* Scratch memory for one operation at a time. */
@@ -35,8 +34,8 @@ struct bench {
     char *tensors;
     void *flush, *workspace;
     size_t tensor_bytes, flush_bytes;
-    im_ns limit; /* for the operation at hand */
-    int at, of;  /* operations, for those who wait */
+    im_ns limit; /* time limit of the current operation */
+    int at, of;  /* current operation and their number, for progress */
 };
 
 static size_t aligned(size_t bytes)
@@ -72,7 +71,7 @@ static void bench_fini(struct bench *b)
     tr_gpu_memory_free(b->dnn->gpu, b->workspace);
 }
 
-/* -ENOMEM: not enough device memory for scratch, which is no error of the run. */
+/* -ENOMEM: not enough device memory for scratch; the run continues without timing. */
 static int bench_init(struct bench *b, struct tr_dnn *dnn, size_t tensor_bytes)
 {
     struct im_text unsaid;
@@ -97,7 +96,7 @@ static int bench_init(struct bench *b, struct tr_dnn *dnn, size_t tensor_bytes)
     return err;
 }
 
-/* Each tensor its own place; numbers are in host memory, and any will do. */
+/* Gives each tensor its own offset; scalars are in host memory, with any value. */
 static void place(const struct bench *b, const struct tr_dnn_choice *c, void *memory[TR_CUDNN_TENSORS])
 {
     const struct tr_dnn_graph *g = &c->graphs[c->way];
@@ -134,7 +133,7 @@ static int ascending(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* The median of the shots; UINT64_MAX when it is hopeless against `best`. */
+/* The median of the shots; UINT64_MAX if hopeless against `best`. */
 static int measure(struct bench *b, const struct tr_dnn_choice *c, uint64_t best, uint64_t *ret_ns)
 {
     void *memory[TR_CUDNN_TENSORS];
@@ -157,7 +156,7 @@ static int measure(struct bench *b, const struct tr_dnn_choice *c, uint64_t best
     return 0;
 }
 
-/* Writes a pattern into three places of dx or looks whether it is still there. 1: it is. */
+/* Writes a pattern at three offsets of dx, or checks that it is still there. 1: it is. */
 static int pattern(struct bench *b, char *dx, size_t bytes, bool look)
 {
     size_t size = bytes < PROBE ? bytes : PROBE, at[3] = {0, (bytes - size) / 2 / 16 * 16, bytes - size};
@@ -182,7 +181,7 @@ static int pattern(struct bench *b, char *dx, size_t bytes, bool look)
     return err < 0 ? err : 1;
 }
 
-/* 1: what is written is added to what was there; 0: it is not. */
+/* 1: the engine accumulates; 0: it does not. */
 static int really_adds(struct bench *b, const struct tr_dnn_choice *c)
 {
     const struct tr_cudnn_tensor *x = &c->graphs[c->way].tensors[TR_CONV_X];
@@ -198,7 +197,7 @@ static int really_adds(struct bench *b, const struct tr_dnn_choice *c)
     return err < 0 ? err : pattern(b, memory[TR_CONV_X], tr_dnn_tensor_bytes(x), true);
 }
 
-/* An engine in place of the choice's plan: 0 with its time, negative when it is not to be had. */
+/* Makes an engine the current plan and times it: 0 with its time, negative if it cannot run. */
 static int try_engine(struct bench *b, struct tr_dnn_choice *c, int way, int engine, uint64_t best,
                       uint64_t *ret_ns)
 {
@@ -212,7 +211,7 @@ static int try_engine(struct bench *b, struct tr_dnn_choice *c, int way, int eng
 }
 
 struct found {
-    struct tr_cudnn_plan *plan; /* taken out of the choice; NULL: none */
+    struct tr_cudnn_plan *plan; /* moved out of the choice; NULL: none */
     int way, engine;
     char name[sizeof(((struct tr_dnn_choice *)0)->name)];
     uint64_t ns;
@@ -235,8 +234,8 @@ static void put_back(const struct found *best, struct tr_dnn_choice *c)
     memcpy(c->name, best->name, sizeof c->name);
 }
 
-/* The fastest of all, or, when nothing is to be timed, the first that does what it promises. Another way to
- * say the operation is looked at only where the one before has no engine: it compiles at run time. */
+/* Finds the fastest engine, or, without timing, the first that passes the check. The next formulation is
+ * tried only if the one before has no engine: it compiles at run time. */
 static void search(struct bench *b, struct tr_dnn_choice *c, bool first, struct found *best)
 {
     im_ns deadline = im_now() + b->limit;
@@ -279,14 +278,14 @@ void tr_dnn_remember_first(struct tr_dnn *dnn, const struct tr_dnn_choice *c)
         tr_dnn_remember(dnn, c, 0);
 }
 
-/* Decides one operation. */
+/* Chooses the engine of one operation. */
 static int decide(struct bench *b, struct tr_dnn_choice *c, struct im_text *text)
 {
     struct tr_dnn *dnn = b->dnn;
     struct found best;
     int err, good;
 
-    if (c->timed) { /* deterministic: only its promise is to be held */
+    if (c->timed) { /* deterministic: only checked */
         good = really_adds(b, c);
         c->checked = good == 1;
         if (good == 1) {
@@ -303,7 +302,7 @@ static int decide(struct bench *b, struct tr_dnn_choice *c, struct im_text *text
     if (dnn->cancelled)
         return -ECANCELED;
     if (!best.plan)
-        return im_fail(text, -ENOTSUP, "%s: none of cuDNN's engines runs", c->key);
+        return im_fail(text, -ENOTSUP, "%s: no cuDNN engine runs", c->key);
     c->checked = c->timed = true;
     dnn->facts.timed += !dnn->config.deterministic;
     if (!dnn->config.deterministic)
@@ -316,19 +315,18 @@ static bool is_open(const struct tr_dnn_choice *c)
     return !c->timed || !c->checked;
 }
 
-/* No scratch memory: the first engines stay, where they need not be checked. */
+/* No scratch memory: keeps the first engines, unless they have to be checked. */
 static int without_bench(const struct tr_dnn *dnn, size_t bytes, struct im_text *text)
 {
     for (int i = 0; i < dnn->choice_count; i++)
         if (!dnn->choices[i]->checked)
             return im_fail(text, -ENOMEM,
-                           "GPU %d has no %.2f GiB left to check cuDNN's engines with: take a "
-                           "smaller batch",
+                           "GPU %d has no %.2f GiB free to check cuDNN's engines: use a smaller batch",
                            tr_gpu_facts(dnn->gpu)->index, (double)bytes / (1 << 30));
     return 0;
 }
 
-/* What an operation gets of the time that is left for so many. */
+/* The share of the remaining time that one operation gets. */
 static im_ns share_of(im_ns left, int operations)
 {
     im_ns share = left / (im_ns)operations;

@@ -1,6 +1,5 @@
-/* Batch norm, which is up to four ops in one: with what is added, ReLU and the stem's max-pool. Plans say
- * whether the library computes it or kernels of ours do; over several GPUs it is ours, in two halves with a
- * sum over the ranks between them. */
+/* Batch norm, fused with up to three more ops: an addition, ReLU and the stem's max-pool. The plan selects
+ * cuDNN or our kernels; over several GPUs ours run, in two halves with a sum over the ranks between them. */
 #include "kernels/cuda/norm.h"
 #include "trainer/backends/cuda/impl.h"
 
@@ -49,7 +48,7 @@ static double *count_of(const struct tr_op_plan *p, const struct tr_exec *e)
     return p->op.synced ? (void *)((float *)e->save + 2 * (size_t)p->op.x.c) : NULL;
 }
 
-/* What is added up over the ranks: doubles forward, floats backward. */
+/* The buffer summed over the ranks: doubles forward, floats backward. */
 static void *sums_of(struct tr_backend *b, const struct tr_op_plan *p)
 {
     return p->op.synced ? (char *)b->scratch.memory + p->sums_at : NULL;

@@ -1,11 +1,10 @@
-/* NVML by dlopen, with declarations of our own after NVIDIA's "NVML API Reference Guide" (its chapters Device
- * Queries, Device Enums and Unit Structs; the interface is stable: a function that changes gets a new name
- * with _v2 and the old one stays). Only what the driver must have for us to find the GPU is required; every
- * other function may be missing from an old driver, or answer NOT_SUPPORTED on some GPU, and its value is
- * then NAN.
+/* NVML through dlopen(), with our own declarations after NVIDIA's "NVML API Reference Guide" (its chapters
+ * Device Queries, Device Enums and Unit Structs; the interface is stable: a function that changes gets a new
+ * name with _v2 and the old one stays). Only the functions that find the GPU are required; any other may be
+ * missing from an old driver, or return NOT_SUPPORTED on some GPU, and its value is then NAN.
  *
  * Throttle reasons are called "clocks event reasons" since driver 535; the bits are the same, and either name
- * is taken. */
+ * is accepted. */
 #include "trainer/backends/cuda/nvml.h"
 
 #include <dlfcn.h>
@@ -34,8 +33,8 @@ enum {
 /* nvmlClockType_t, nvmlTemperatureSensors_t */
 enum { NVML_CLOCK_SM = 1, NVML_CLOCK_MEM = 2, NVML_TEMPERATURE_GPU = 0 };
 
-/* nvmlClocksEventReasons: bits of its answer. GPU idle (1), application clocks (2), sync boost (16) and
- * display (256) slow nothing down that could be faster. */
+/* nvmlClocksEventReasons: bits of its result. GPU idle (1), application clocks (2), sync boost (16) and
+ * display (256) are not throttling. */
 #define SW_POWER_CAP 0x4ull
 #define HW_SLOWDOWN 0x8ull
 #define SW_THERMAL 0x20ull
@@ -70,7 +69,7 @@ struct tr_nvml {
     wide_fn *reasons, *energy;
 };
 
-/* ISO C has no conversion from void * to a function; POSIX wants this form. */
+/* ISO C does not convert void * to a function pointer; this is the form of POSIX. */
 #define FIND(library, name, target) (*(void **)(target) = dlsym(library, name))
 
 static bool find_required(struct tr_nvml *n, init_fn **ret_init, by_uuid_fn **ret_by_uuid)
@@ -102,15 +101,15 @@ static int start(struct tr_nvml *n, const char *uuid, struct im_text *text)
     int r;
 
     if (!find_required(n, &init, &by_uuid))
-        return im_fail(text, -ELIBACC, LIBRARY " is no NVML that is known here");
+        return im_fail(text, -ELIBACC, LIBRARY " lacks required NVML functions");
     find_optional(n);
     r = init();
     if (r != NVML_SUCCESS)
-        return im_fail(text, -ENODEV, "NVML does not start: %s", n->error(r));
+        return im_fail(text, -ENODEV, "cannot initialise NVML: %s", n->error(r));
     r = by_uuid(uuid, &n->device);
     if (r != NVML_SUCCESS) {
         n->shutdown();
-        return im_fail(text, -ENODEV, "NVML does not know the GPU %s: %s", uuid, n->error(r));
+        return im_fail(text, -ENODEV, "NVML does not find GPU %s: %s", uuid, n->error(r));
     }
     return 0;
 }
@@ -145,14 +144,14 @@ void tr_nvml_close(struct tr_nvml *n)
     free(n);
 }
 
-/* After one of these nothing else will be answered. */
+/* Errors after which every later query fails. */
 static bool is_the_end(int r)
 {
     return r == NVML_ERROR_GPU_IS_LOST || r == NVML_ERROR_RESET_REQUIRED || r == NVML_ERROR_UNINITIALIZED ||
            r == NVML_ERROR_DRIVER_NOT_LOADED || r == NVML_ERROR_NOT_FOUND;
 }
 
-/* Notes the worst of several answers; the value, or NAN. */
+/* Keeps the worst of several results; returns the value, or NAN. */
 static double take(int r, double value, int *worst)
 {
     if (is_the_end(r))
@@ -210,6 +209,6 @@ int tr_nvml_sample(struct tr_nvml *n, struct tr_gpu_sample *ret_sample, struct i
     r = n->energy ? n->energy(n->device, &energy) : -1;
     ret_sample->energy_j = take(r, (double)energy * 1e-3, &worst);
     if (worst != NVML_SUCCESS)
-        return im_fail(text, -ENODEV, "the GPU is gone: %s", n->error(worst));
+        return im_fail(text, -ENODEV, "the GPU is lost: %s", n->error(worst));
     return 0;
 }

@@ -1,8 +1,8 @@
-/* One op, forward or backward: which kernel gets which pointers. Rows of the table at struct tr_exec; batch
- * norm is in trainer/backends/cuda/norm.c.
+/* One op, forward or backward: selects the kernel and its pointers, by the table at struct tr_exec; batch
+ * norm is in norm.c.
  *
- * Everything reads what changes from step to step from the staged block; an op that is run by itself, with
- * host memory in its arguments, stages that first. */
+ * Inputs that change from step to step are read from the staged block; an op that runs by itself, with host
+ * memory in its arguments, stages that first. */
 #include <errno.h>
 
 #include "ipc/base/err.h"
@@ -63,7 +63,7 @@ static int input(struct tr_backend *b, const struct tr_op_plan *p, const struct 
         a.mean[k] = op->mean[k];
         a.std[k] = op->std[k];
     }
-    a.pixels = b->pixels.memory; /* staging may have moved these */
+    a.pixels = b->pixels.memory; /* staging may have moved the buffer */
     a.mix = &tr_cuda_staged(b)->mix;
     return err < 0 ? err : imk_cuda_input(&a, tr_cuda_stream(b));
 }
@@ -173,7 +173,7 @@ static int classifier_forward(struct tr_backend *b, const struct tr_op_plan *p, 
     return err < 0 ? err : tr_blas_gemm_run(b->blas, p->product, e->x, w, e->b, e->y);
 }
 
-/* The gradient of the logits in the plan's type: where fp32 is that type, itself. */
+/* The gradient of the logits in the plan's type; unchanged if that is fp32. */
 static int narrow_dy(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e, size_t count,
                      const void **ret_dy)
 {
@@ -196,7 +196,7 @@ static int classifier_backward(struct tr_backend *b, const struct tr_op_plan *p,
     const void *w, *dy = NULL;
     int err = tr_cuda_weight_now(b, p->weight, e, &w);
 
-    im_assert(!e->dy[1]); /* nothing but the loss reads logits */
+    im_assert(!e->dy[1]); /* only the loss reads logits */
     if (err == 0)
         err = narrow_dy(b, p, e, count, &dy);
     if (err == 0)

@@ -1,12 +1,11 @@
-/* Ops as plans. What a plan needs in memory follows from its op alone (measure), so that a batch that does
- * not fit is refused before anything is allocated; then come cuDNN's and cuBLASLt's plans and the shared
- * scratch.
+/* Plans of ops. The memory of a plan follows from its op alone (measure), so that a batch that does not fit
+ * is refused before anything is allocated; then come the plans of cuDNN and cuBLASLt and the shared scratch.
  *
- * Batch norm in training is cuDNN's where it takes the shape and the type, in both directions or in none, so
- * that what forward saves means the same to backward. What it saves: means [c], inverse deviations [c], over
- * several ranks the number of values, a double; then ReLU's mask or, with a pool behind it, the places of the
- * maxima. Over several ranks it is ours: cuDNN's engines cannot be stopped between statistics and what
- * follows from them. */
+ * Batch norm in training uses cuDNN if it supports the shape and the type in both directions, otherwise our
+ * kernels in both, so that the saved state has one meaning. It saves means [c], inverse deviations [c], over
+ * several ranks the number of values, a double; then the ReLU mask or, with a pool after it, the positions of
+ * the maxima. Over several ranks our kernels run: cuDNN's engines cannot be interrupted between the
+ * statistics and their use. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,7 +39,7 @@ static size_t aligned(size_t bytes)
     return (bytes + SAVE_ALIGN - 1) / SAVE_ALIGN * SAVE_ALIGN;
 }
 
-/* Where batch norm's mask or places begin. */
+/* Offset of batch norm's mask or positions. */
 static size_t mask_at(const struct tr_op *op)
 {
     return aligned(2 * (size_t)op->x.c * sizeof(float) + (op->synced ? sizeof(double) : 0));
@@ -69,8 +68,7 @@ static size_t save_bytes(const struct tr_op *op, int pitch)
     }
 }
 
-/* Pixels lie in three places; packed weights and gradients of weights on their way take what the type and
- * fp32 take. */
+/* Pixels have three buffers; packed weights and gradients in repacking take the type and fp32. */
 static size_t own_bytes(const struct tr_op *op, int x_pitch, int y_pitch)
 {
     const size_t taps = op->kind == TR_OP_CONV ? (size_t)op->kernel * (size_t)op->kernel : 1;
@@ -117,7 +115,7 @@ int tr_cuda_measure(struct tr_backend *b, const struct tr_op *op, struct tr_plan
 
 static int reserve(struct tr_backend *b, size_t bytes, struct im_text *text)
 {
-    return tr_cuda_room_grow(b, &b->scratch, bytes, false, "the ops' scratch memory", text);
+    return tr_cuda_room_grow(b, &b->scratch, bytes, false, "scratch memory of ops", text);
 }
 
 static int new_conv(struct tr_backend *b, struct tr_op_plan *p, enum tr_dnn_conv_kind kind,
@@ -161,7 +159,7 @@ static int plan_conv(struct tr_backend *b, struct tr_op_plan *p, struct im_text 
     return err < 0 ? err : reserve(b, scratch, text);
 }
 
-/* cuDNN's batch norm, or none of it. */
+/* Uses cuDNN's batch norm if it supports both directions. */
 static int try_norm(struct tr_backend *b, struct tr_op_plan *p)
 {
     const struct tr_op *op = &p->op;
@@ -211,7 +209,7 @@ static int new_product(struct tr_backend *b, const struct tr_blas_gemm_shape *sh
 }
 
 /* A classifier: y = x w' + b; dx = dy w; dw = dy' x. The gradient of the logits is rounded to the plan's type
- * first, in scratch memory, with dw behind it where that needs repacking. */
+ * first, in scratch memory, followed by dw if it needs repacking. */
 static int plan_classifier(struct tr_backend *b, struct tr_op_plan *p, struct im_text *text)
 {
     const int n = p->op.x.n, k = p->op.y.c, c = p->x_pitch;
@@ -250,7 +248,7 @@ static int plan_kind(struct tr_backend *b, struct tr_op_plan *p, struct im_text 
         return tr_cuda_reserve_pixels(b, pixels_of(op->x) * 3, text);
     case TR_OP_BLUR:
         if (op->reflect && (op->x.h < 2 || op->x.w < 2))
-            return im_fail(text, -EINVAL, "one pixel has no mirror image to pad a blur with");
+            return im_fail(text, -EINVAL, "reflect padding of a blur needs images of at least 2 pixels");
         return 0;
     case TR_OP_ADD:
     case TR_OP_MAXPOOL:

@@ -1,4 +1,4 @@
-/* What imsuper-cuda.so exports. The one symbol of the module that others see. */
+/* The one symbol that imsuper-cuda.so exports. */
 #include "trainer/backends/cuda/module.h"
 
 #include <stddef.h>

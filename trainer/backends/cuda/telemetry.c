@@ -1,6 +1,6 @@
-/* The thread writes gauges of its own in the trainer's page: each word still has one writer. It holds the
- * mutex while it writes, never while it asks; so close() can take the page away from a thread that hangs in
- * the driver, and leave it to end with the process. */
+/* The thread writes its own gauges in the trainer's page, so each word still has one writer. It holds the
+ * mutex while it writes, never while it queries the driver; so close() can revoke the page from a thread that
+ * hangs in the driver, and leave that thread to end with the process. */
 #include "trainer/backends/cuda/telemetry.h"
 
 #include <errno.h>
@@ -24,14 +24,14 @@ struct tr_telemetry {
     pthread_t thread;
     pthread_mutex_t mutex; /* over `stats` and the page behind it */
     pthread_cond_t wake;
-    struct im_stats *stats; /* NULL: it is over */
+    struct im_stats *stats; /* NULL: closed */
 };
 
 static const enum im_gauge gauges[] = {IM_G_GPU_SAMPLES,      IM_G_GPU_BUSY,        IM_G_GPU_MEMORY,
                                        IM_G_GPU_POWER,        IM_G_GPU_TEMPERATURE, IM_G_GPU_CLOCK,
                                        IM_G_GPU_MEMORY_CLOCK, IM_G_GPU_THROTTLED,   IM_G_GPU_ENERGY};
 
-/* Nothing is known, and what a predecessor knew is over. */
+/* Clears the gauges, including values of an earlier process. */
 static void clear(struct im_stats *stats)
 {
     for (size_t i = 0; i < sizeof gauges / sizeof *gauges; i++)
@@ -49,7 +49,7 @@ static void write_gauges(struct tr_telemetry *t, const struct tr_gpu_sample *s)
         im_stats_gauge(t->stats, gauges[i], values[i]);
 }
 
-/* One sample into the page. False: the GPU is gone. */
+/* Writes one sample into the page. False: the GPU is lost. */
 static bool sample(struct tr_telemetry *t)
 {
     struct tr_gpu_sample s;
@@ -65,7 +65,7 @@ static bool sample(struct tr_telemetry *t)
         clear(t->stats);
     pthread_mutex_unlock(&t->mutex);
     if (err < 0)
-        im_log(IM_LOG_ERROR, "the GPU no longer answers", "why=%s",
+        im_log(IM_LOG_ERROR, "the GPU no longer responds", "why=%s",
                im_log_quote(&(struct im_quoted){0}, text.s));
     return err == 0;
 }
@@ -124,8 +124,7 @@ int tr_telemetry_open(struct im_stats *stats, const char *uuid, im_ns interval, 
     err = tr_nvml_open(uuid, &t->nvml, &text);
     if (err < 0) {
         free(t);
-        im_log(IM_LOG_INFO, "no telemetry of the GPU", "why=%s",
-               im_log_quote(&(struct im_quoted){0}, text.s));
+        im_log(IM_LOG_INFO, "no GPU telemetry", "why=%s", im_log_quote(&(struct im_quoted){0}, text.s));
         return 0;
     }
     init(t);
@@ -153,7 +152,7 @@ void tr_telemetry_close(struct tr_telemetry *t)
     if (pthread_timedjoin_np(t->thread, NULL, &at) == 0)
         destroy(t);
     else
-        pthread_detach(t->thread); /* it hangs in the driver; what it uses stays */
+        pthread_detach(t->thread); /* it hangs in the driver; the memory it uses stays */
 }
 
 static void set_known(struct im_json *line, const char *key, double value)

@@ -1,10 +1,10 @@
 /* Repacked weights: KRSC in the plans' type with padded channels, one copy for all plans of a tensor.
  *
- * A copy knows whose it is (address and version of the parameters), so that the averaged weights, which have
- * an address of their own, can take its place for a validation. Where single plans run they bring their copy
- * up to date themselves. A step that the device takes by itself refreshes all of them in one launch by a
- * table, before it begins and after its update; the table lists the weights whose place in the parameters is
- * known, which it is once their plans have run. */
+ * A copy records its source (address and version of the parameters), so that the averaged weights, which have
+ * another address, can replace it for a validation. Plans that run one by one refresh their copy themselves.
+ * A whole step on the device refreshes all copies in one launch by a table, before it begins and after its
+ * update; the table lists the weights whose offset in the parameters is known, which it is once their plans
+ * have run. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +17,7 @@ static int taps_of(const struct tr_op *op)
     return op->kind == TR_OP_CONV ? op->kernel * op->kernel : 1;
 }
 
-/* Of the copy, rounded up to what rows are aligned to, and a row. */
+/* Bytes of the copy, rounded up to the alignment of a row, and its row. */
 static size_t room_of(const struct tr_cuda_weight *w)
 {
     size_t bytes = (size_t)w->rows * (size_t)w->taps * (size_t)w->pitch * tr_gpu_type_bytes(w->type);
@@ -43,7 +43,7 @@ static enum tr_gpu_type type_of(const struct tr_op *op)
                                                 : TR_GPU_F16;
 }
 
-/* Memory for the copy, and behind it the row by which it is made. */
+/* Allocates the copy, followed by the row that describes it. */
 static int make_room(struct tr_backend *b, struct tr_cuda_weight *w, struct im_text *text)
 {
     struct imk_cuda_packing row = {.k = w->k, .c = w->c, .taps = w->taps, .pitch = w->pitch};
@@ -114,7 +114,7 @@ void tr_cuda_weight_put(struct tr_backend *b, struct tr_cuda_weight *w)
     b->generation++;
 }
 
-/* Remembers where in the parameters of the last refresh() the weight lies. */
+/* Records the weight's offset in the parameters of the last refresh(). */
 static void place(struct tr_backend *b, struct tr_cuda_weight *w, const float *plain)
 {
     if (w->is_placed || plain < b->params || plain >= b->params + b->param_count)
@@ -162,7 +162,7 @@ static bool is_listed(const struct tr_cuda_weight *w)
     return w->packed && w->is_placed;
 }
 
-/* Places of copies count in elements from the lowest of them. */
+/* Offsets of copies are in elements from the lowest of them. */
 static uint32_t list(struct tr_backend *b, struct imk_cuda_packing *rows)
 {
     uint32_t count = 0;
@@ -205,8 +205,8 @@ static int make_table(struct tr_backend *b)
     b->table_blocks = imk_cuda_packing_blocks(rows, b->table_rows);
     b->generation++;
     if (b->table_rows > 0)
-        err =
-            tr_cuda_room_grow(b, &b->table, b->table_rows * sizeof(*rows), false, "a table of weights", NULL);
+        err = tr_cuda_room_grow(b, &b->table, b->table_rows * sizeof(*rows), false, "the table of weights",
+                                NULL);
     if (err == 0 && b->table_rows > 0)
         err = tr_gpu_copy(b->gpu, TR_GPU_COMPUTE, b->table.memory, rows, b->table_rows * sizeof(*rows));
     if (err == 0)

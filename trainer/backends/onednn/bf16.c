@@ -1,9 +1,9 @@
-/* bf16 ops that run as fp32 ones between bf16 values: all of them on a processor for which oneDNN has no bf16
- * code, and everywhere those that are small (input, fully connected, loss) or that it lacks. What is rounded
- * is what backend.h says, so this is bf16's arithmetic (products of bf16 numbers are exact in fp32, sums are
- * fp32 as in the processors that have it) and bf16's memory, but not its speed.
+/* bf16 ops that run as fp32 ops between bf16 values: all of them on a CPU for which oneDNN has no bf16 code,
+ * and on every CPU those that are small (input, fully connected, loss) or that it lacks. Rounding follows
+ * backend.h, so results are bf16's (products of bf16 numbers are exact in fp32, accumulation is fp32 as on
+ * CPUs with bf16), and so is the memory, but not the speed.
  *
- * The copies of one op at a time lie in the backend's buffers `wide`; nothing is allocated in a step. */
+ * The fp32 copies of one op at a time are in the backend's buffers `wide`; a step allocates nothing. */
 #include "trainer/backends/onednn/plan.h"
 
 #include <errno.h>

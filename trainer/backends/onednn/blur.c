@@ -1,10 +1,10 @@
-/* The blur, with our own loop: it works in whatever layout the convolutions around it chose, pads by
- * reflection, which oneDNN's convolutions do not, and is bound by memory all the same.
+/* The blur, with our own loop: it works in any layout that the convolutions around it chose, pads by
+ * reflection, which oneDNN's convolutions do not, and is memory-bound anyway.
  *
- * In each layout that we know a value is [planes][h][w][inner]: plain NCHW has planes n c and inner 1,
- * blocked channels have planes n c / 8 and inner 8 (or 16), channels last have planes n and inner c. The
- * filter is the same for all channels, so nothing else need be known. Backward is the same loop with the
- * tables turned round: what a pixel gave to each output is what it gets of each output's gradient. */
+ * In each supported layout a value is [planes][h][w][inner]: plain NCHW has planes n c and inner 1, blocked
+ * channels have planes n c / 8 and inner 8 (or 16), channels last has planes n and inner c. The filter is the
+ * same for all channels, so this is all the loop needs. Backward is the same loop with transposed tables: the
+ * weight from a pixel to an output is the weight of that output's gradient. */
 #include "trainer/backends/onednn/plan.h"
 
 #include <errno.h>

@@ -1,10 +1,10 @@
 /* The only file that includes dnnl.h.
  *
  * Debian 12 has oneDNN 2.6, newer systems 3.x, whose C API creates primitive descriptors without operation
- * descriptors and has opaque memory descriptors. The section "2.x or 3.x" is all that differs.
+ * descriptors and has opaque memory descriptors. Only the section "2.x or 3.x" differs.
  *
- * Scratch memory is one buffer, as large as the hungriest primitive needs: primitives run one after the
- * other. Nothing is allocated in tr_prim_run. */
+ * Scratch memory is one buffer, sized for the largest request: primitives run one after the other.
+ * tr_prim_run allocates nothing. */
 #include "trainer/backends/onednn/dnnl.h"
 
 #include <errno.h>
@@ -35,7 +35,7 @@ struct tr_prim {
 struct tr_dn {
     dnnl_engine_t engine;
     dnnl_stream_t stream;
-    dnnl_primitive_attr_t attr; /* scratch memory is ours */
+    dnnl_primitive_attr_t attr; /* user-managed scratchpad */
     struct tr_layout **layouts;
     int layout_count;
     void *scratch;
@@ -98,7 +98,7 @@ static void md_drop(dnnl_memory_desc_t *md)
     dnnl_memory_desc_destroy(*md);
 }
 
-/* The shift takes no part in batch norm's backward: 3.x refuses it, 2.x counts it among the inputs. */
+/* The shift has no effect in batch norm's backward: 3.x rejects it, 2.x has it as an input. */
 enum { BN_BACKWARD_SHIFT = 0 };
 #else
 typedef const dnnl_memory_desc_t *md_ref;
@@ -149,7 +149,7 @@ static struct window window_of(const struct tr_op *op)
 
     if (op->kind == TR_OP_GAP)
         return (struct window){.kernel = {op->x.h, op->x.w}, .stride = {1, 1}};
-    /* What the last window needs; less than pad where the stride does not fit. */
+    /* Padding of the last window; less than pad if the stride does not divide evenly. */
     w.pad_high[0] = (dnnl_dim_t)(op->y.h - 1) * op->stride + op->kernel - op->x.h - op->pad;
     w.pad_high[1] = (dnnl_dim_t)(op->y.w - 1) * op->stride + op->kernel - op->x.w - op->pad;
     return w;
@@ -245,7 +245,7 @@ static dnnl_status_t pool_pd(struct tr_dn *dn, const struct tr_op *op, md_ref x,
 
 /* ---- layouts ---- */
 
-/* The layout equal to md, kept from now on. NULL when there is no memory. */
+/* The unique layout equal to md; a new one is kept. NULL: out of memory. */
 static const struct tr_layout *intern(struct tr_dn *dn, md_ref md)
 {
     struct tr_layout *l;

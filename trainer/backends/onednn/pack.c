@@ -1,6 +1,6 @@
-/* The oneDNN backend's copies: weights repacked once per change, one copy per layout wanted, shared by all
- * plans of the same layer; and the stage, a buffer through which operands go to a layout that a primitive
- * insists on. Neither allocates once the plans are made. */
+/* Copies of the oneDNN backend: weights repacked once per change, one copy per layout, shared by all plans of
+ * the same layer; and the staging buffer, which reorders operands to the layout that a primitive requires.
+ * Neither allocates after planning. */
 #include "trainer/backends/onednn/plan.h"
 
 #include <errno.h>

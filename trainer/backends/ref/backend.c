@@ -1,6 +1,6 @@
-/* The reference backend: every op as it is defined, on one thread, in the plainest C. It is the oracle of the
- * conformance tests and slow enough that nobody will train with it. Values are NCHW fp32; sums are taken in
- * double. The ops are in ref_*.c. */
+/* The reference backend: every op by its definition, on one thread, in plain C. It is the oracle of the
+ * conformance tests and too slow for training. Values are NCHW fp32; sums are in double. The ops are in the
+ * other files of this folder. */
 #include "trainer/backends/backend.h"
 
 #include <errno.h>
@@ -14,13 +14,13 @@
 
 struct tr_backend {
     struct tr_host_step step; /* first: host_step.h */
-    int threads;              /* not used: the definition runs on one */
+    int threads;              /* ignored: the reference is single-threaded */
 };
 
 struct tr_op_plan {
     struct tr_op op;
-    float *w;    /* narrow precisions: the weights, rounded; NULL where they are taken as they are */
-    float *full; /* BN that pools: its values in front of the pooling */
+    float *w;    /* bf16 and fp16: the rounded weights; NULL: used as they are */
+    float *full; /* BN that pools: its values before the pooling */
 };
 
 struct tr_layout {
@@ -94,7 +94,7 @@ static int plan(struct tr_backend *b, const struct tr_op *op, struct tr_op_plan 
         return im_fail(text, -ENOMEM, "no memory for a plan");
     if (kind == TR_OP_BLUR && op->reflect && (op->x.h < 2 || op->x.w < 2)) {
         free(p);
-        return im_fail(text, -EINVAL, "one pixel has no mirror image to pad a blur with");
+        return im_fail(text, -EINVAL, "reflect padding of a blur needs images of at least 2 pixels");
     }
     p->op = *op;
     im_assert(kind != TR_OP_BN || !op->pools || !op->adds);
@@ -126,7 +126,7 @@ static int plan(struct tr_backend *b, const struct tr_op *op, struct tr_op_plan 
     return 0;
 }
 
-/* The arguments with the weights that the op takes. */
+/* The arguments with rounded weights. */
 static struct tr_exec with_weights(const struct tr_op_plan *p, const struct tr_exec *e)
 {
     struct tr_exec with = *e;
@@ -139,7 +139,7 @@ static struct tr_exec with_weights(const struct tr_op_plan *p, const struct tr_e
     return with;
 }
 
-/* The pooling behind a batch norm, as an op of its own. Its places lie behind what batch norm saves. */
+/* The pooling after a batch norm, as a separate op. Its positions follow batch norm's saved state. */
 static struct tr_op pooling(const struct tr_op *op)
 {
     struct tr_op pool = *op;
@@ -170,7 +170,7 @@ static int bn_forward(struct tr_op_plan *p, const struct tr_exec *e)
     return err;
 }
 
-/* The gradient in front of the pooling lies where dx will be. */
+/* The gradient before the pooling is stored in dx. */
 static int bn_backward(struct tr_op_plan *p, const struct tr_exec *e)
 {
     const struct tr_op pool = pooling(&p->op);

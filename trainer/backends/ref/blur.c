@@ -1,8 +1,8 @@
 /* Reference blur (the anti-aliasing filter of Zhang 2019, "Making convolutional networks shift-invariant
  * again": the binomial one of 3 x 3, depthwise, fixed) and stochastic depth (Huang et al. 2016, per sample).
  *
- * What lies outside of the image is zero, or its mirror image without the border pixel twice: row -1 is row
- * 1, row h is row h - 2. Backward sends each output's gradient to the pixels that it was made of. */
+ * Padding is zero, or reflection without repeating the border pixel: row -1 is row 1, row h is row h - 2.
+ * Backward scatters each output's gradient to its input pixels. */
 #include "trainer/backends/ref/ops.h"
 
 #include <string.h>

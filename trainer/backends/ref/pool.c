@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-/* What the sample at (n, h, w) is mixed with, and the share of it. */
+/* The partner of the sample at (n, h, w) in mixing, and its share. */
 static int partner_of(const struct tr_op *op, const struct tr_mix *mix, int n, int h, int w,
                       double *ret_share)
 {

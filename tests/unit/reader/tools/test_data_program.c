@@ -1,4 +1,4 @@
-/* imsuper-data as its user and the supervisor see it: exit status, JSON on stdout, sentences on stderr.
+/* imsuper-reader data as its user and the supervisor see it: exit status, JSON on stdout, sentences on stderr.
  * argv[1] is the program. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -75,43 +75,44 @@ static void check_json(const char *words, const char *key, int64_t value)
 static void a_set_is_made_and_indexed(void **state)
 {
     (void)state;
-    check("synth --out s --classes 3 --per-class 4 --val-per-class 2 --side-min 16 --side-max 24", 0,
+    check("data synth --out s --classes 3 --per-class 4 --val-per-class 2 --side-min 16 --side-max 24", 0,
           "made 18 images of 3 classes");
-    check("index --data-dir s", 0, "train   12 images of 3 classes");
-    check_json("index --data-dir s --json", "train", 12);
-    check_json("index --data-dir s --json", "val", 6);
-    check_json("index --data-dir s --json --subset --subset-size 6 --subset-out o", "train", 6);
+    check("data index --data-dir s", 0, "train   12 images of 3 classes");
+    check_json("data index --data-dir s --json", "train", 12);
+    check_json("data index --data-dir s --json", "val", 6);
+    check_json("data index --data-dir s --json --subset --subset-size 6 --subset-out o", "train", 6);
     assert_int_equal(access(tree_path(&tree, "o/subset.txt"), R_OK), 0);
     assert_int_equal(access(tree_path(&tree, "o/data.index"), R_OK), 0);
-    check("synth --out s", 1, "is not empty");
+    check("data synth --out s", 1, "is not empty");
 }
 
 static void bad_data_ends_with_65_and_a_sentence(void **state)
 {
     (void)state;
-    check("index --data-dir nothere --json", 65, "cannot open the data folder 'nothere'");
+    check("data index --data-dir nothere --json", 65, "cannot open the data folder 'nothere'");
     tree_folder(&tree, "empty");
-    check("index --data-dir empty", 65, "empty' is empty");
+    check("data index --data-dir empty", 65, "empty' is empty");
     tree_file(&tree, "d/train/a/1.jpg", "");
     tree_folder(&tree, "d/train/b");
-    check("index --data-dir d", 65, "d/train/b' holds no images");
+    check("data index --data-dir d", 65, "d/train/b' holds no images");
 }
 
 static void wrong_use_ends_with_2_and_a_suggestion(void **state)
 {
     (void)state;
-    check("", 2, "imsuper data COMMAND --help");
-    check("indx", 2, "did you mean 'index'?");
-    check("index --data-dri x", 2, "did you mean --data-dir?");
-    check("index", 2, "--data-dir DIR");
-    check("index --data-dir s --subset", 2, "--subset-out DIR");
-    check("index --data-dir s --subset --subset-size 100 --subset-out o", 2, "cannot be taken from 12");
-    check("synth", 2, "--out DIR");
-    check("synth --out x --classes 1", 2, "classes");
-    check("synth --out x y", 2, "'y' is no option");
-    check("synth --out x --side-min 90 --side-max 80", 2, "side-min");
-    check("index --help", 0, "--data-dir");
-    check("--version", 0, "imsuper-data ");
+    check("", 2, "data index");
+    check("data indx", 2, "did you mean 'data index'?");
+    check("data index --data-dri x", 2, "did you mean --data-dir?");
+    check("data index", 2, "--data-dir DIR");
+    check("data index --data-dir s --subset", 2, "--subset-out DIR");
+    check("data index --data-dir s --subset --subset-size 100 --subset-out o", 2, "cannot be taken from 12");
+    check("data synth", 2, "--out DIR");
+    check("data synth --out x --classes 1", 2, "classes");
+    check("data synth --out x y", 2, "unexpected argument 'y'");
+    check("data synth --out x --side-min 90 --side-max 80", 2, "side-min");
+    check("data index --help", 0, "--data-dir");
+    check("--help", 0, "data list");
+    check("--version", 0, "imsuper-reader ");
 }
 
 int main(int argc, char **argv)

@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <limits.h>
 
-/* What `imsuper-gpus` says on a machine with so many. */
+/* What `imsuper-trainer gpus` says on a machine with so many. */
 static void found(int count, struct sv_gpus *ret)
 {
     *ret = (struct sv_gpus){.nccl = true, .driver = "13.0", .runtime = "13.0", .count = count};

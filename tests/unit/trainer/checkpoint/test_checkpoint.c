@@ -270,7 +270,7 @@ static void a_damaged_tensor_is_named_and_the_file_kept_aside(void **state)
     damage(*state, "last.state.safetensors", -1);
     assert_int_equal(load(*state, &step, &text), 1);
     assert_non_null(strstr(text.s, "optimizer.momentum.fc.weight"));
-    assert_non_null(strstr(text.s, "going on from"));
+    assert_non_null(strstr(text.s, "continuing from"));
     assert_true(exists(*state, "last.damaged.state.safetensors"));
     /* The next save must not rotate anything over the good one before the new one is there. */
     must_save(*state, 3, -1, false);

@@ -122,7 +122,7 @@ static void a_course_too_short_for_its_size_is_refused(void **state)
 
     (void)state;
     assert_int_equal(init(&s, &conf, 3, &text), -EINVAL);
-    assert_non_null(strstr(text.s, "of the 3 steps of epochs 3 to 3 leaves no step to rise in"));
+    assert_non_null(strstr(text.s, "of the 3 steps of epochs 3 to 3 is less than two steps of rise"));
     conf.schedule_restarts = false;
     assert_int_equal(init(&s, &conf, 3, &text), 0);
     tr_schedule_fini(&s);
@@ -215,7 +215,8 @@ static void a_rise_without_a_step_is_refused(void **state)
 
     (void)state;
     assert_int_equal(init(&s, &conf, 2, &text), -EINVAL);
-    assert_non_null(strstr(text.s, "pct-start 0.1 of the 10 steps after warm-up leaves no step to rise in"));
+    assert_non_null(
+        strstr(text.s, "pct-start 0.1 of the 10 steps after warm-up is less than two steps of rise"));
     assert_int_equal(init(&s, &conf, 3, &text), 0);
     tr_schedule_fini(&s);
 }
@@ -229,7 +230,7 @@ static void an_epoch_without_a_step_is_refused(void **state)
 
     (void)state;
     assert_int_equal(tr_schedule_init(&s, &conf, epoch, 2, &text), -EINVAL);
-    assert_non_null(strstr(text.s, "epoch 2 has no step"));
+    assert_non_null(strstr(text.s, "epoch 2 has no steps"));
 }
 
 int main(void)

@@ -1,0 +1,25 @@
+#include "ipc/base/exit.h"
+
+#include <errno.h>
+
+int im_exit_status(int err)
+{
+    switch (err) {
+    case 0:
+        return IM_EXIT_OK;
+    case -ESTALE:
+        return IM_EXIT_FENCED;
+    case -EINVAL:
+    case -E2BIG:
+        return IM_EXIT_USAGE;
+    case -EBADMSG:
+    case -ENOENT:
+        return IM_EXIT_BAD_DATA;
+    case -ENODEV:
+    case -ENOSYS:
+    case -ELIBACC:
+        return IM_EXIT_UNAVAILABLE;
+    default:
+        return err > 0 ? err : IM_EXIT_FAILED;
+    }
+}

@@ -1,0 +1,23 @@
+/* Exit statuses of the roles and of the user's command (sysexits.h values where one fits). */
+#ifndef IPC_BASE_EXIT_H
+#define IPC_BASE_EXIT_H
+
+enum im_exit {
+    IM_EXIT_OK = 0,
+    IM_EXIT_FAILED = 1,
+    IM_EXIT_USAGE = 2,
+    IM_EXIT_NOT_RUNNING = 3,
+    IM_EXIT_UNKNOWN_RUN = 4,
+    IM_EXIT_BAD_DATA = 65,
+    IM_EXIT_UNAVAILABLE = 69, /* a device or library is missing */
+    IM_EXIT_RESUMABLE = 75,   /* stopped, saved; the same command continues */
+    IM_EXIT_FENCED = 76,      /* another process was started in our place */
+    IM_EXIT_ORPHANED = 77,    /* warden and supervisor are gone */
+    IM_EXIT_PEER = 78,        /* another trainer is lost, or does not answer */
+    IM_EXIT_FORCED = 130,
+};
+
+/* The status that a program ends with for its error; a positive one is a status already. */
+int im_exit_status(int err);
+
+#endif

@@ -1,0 +1,172 @@
+#include "ipc/config/command.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "ipc/base/suggest.h"
+#include "ipc/base/sysinfo.h"
+#include "ipc/config/conf_table.h"
+
+enum { COMMANDS_MAX = 32 };
+
+int im_command_fail(int err, const struct im_text *text)
+{
+    fflush(stdout);
+    fprintf(stderr, "imsuper: %s\n", text->s[0] ? text->s : strerror(-err));
+    return im_exit_status(err);
+}
+
+static bool asks_help(int argc, char **argv)
+{
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
+            return true;
+    return false;
+}
+
+static int help(const struct im_command *c)
+{
+    printf("%s%s%s\n\n%s\n", c->typed, c->usual ? " " : "", c->usual ? c->usual : "", c->what);
+    if (c->options) {
+        putchar('\n');
+        im_conf_help(stdout, c->options, 0);
+    }
+    return IM_EXIT_OK;
+}
+
+static int require(const struct im_command *c, const struct im_conf *conf, struct im_text *text)
+{
+    const char *fixed;
+    int key = im_conf_find(c->required, &fixed);
+    const struct im_conf_key *k = &im_conf_keys[key];
+
+    im_assert(key >= 0 && k->kind == IM_CONF_TEXT);
+    if (*((const char *)conf + k->offset))
+        return 0;
+    return im_fail(text, -EINVAL, "--%s is required (try --%s %s, %s)", k->name, k->name, k->metavar,
+                   k->help);
+}
+
+static int check(const struct im_command *c, const struct im_conf *conf, struct im_text *text)
+{
+    int err = c->required ? require(c, conf, text) : 0;
+
+    if (err == 0 && c->check != IM_CHECK_NOTHING)
+        err = im_conf_check(conf, text);
+    if (err == 0 && c->check == IM_CHECK_NETWORK)
+        err = im_conf_check_network(conf, text);
+    return err;
+}
+
+/* `VERB [OPERAND] [flags]` or `VERB [flags] [OPERAND]`. */
+static int configure(const struct im_command *c, int argc, char **argv, struct im_conf *conf,
+                     struct im_text *text)
+{
+    const char *operand = c->operand && argc > 1 && argv[1][0] != '-' ? argv[1] : NULL;
+    struct im_text warning = {""};
+    int next = 1;
+
+    if (operand)
+        argv++, argc--;
+    im_conf_defaults(conf);
+    if (c->options)
+        next = im_conf_load(conf, c->options, argc, argv, &warning, text);
+    if (next < 0)
+        return next;
+    if (warning.s[0] && !c->is_inner)
+        fprintf(stderr, "imsuper: %s\n", warning.s);
+    if (c->operand && !operand && next < argc)
+        operand = argv[next++];
+    if (next < argc)
+        return im_fail(text, -EINVAL, "unexpected argument '%.200s' (see `%s --help`)", argv[next], c->typed);
+    if (operand && im_conf_set(conf, c->operand, operand, text) < 0)
+        return -EINVAL;
+    conf->sweep = (c->options & IM_FOR_LR_FIND) != 0; /* it needs no learning rate */
+    return check(c, conf, text);
+}
+
+static int run(const struct im_command *c, int argc, char **argv)
+{
+    struct im_text text = {""};
+    struct im_conf conf;
+    int err;
+
+    if (c->what && asks_help(argc, argv))
+        return help(c);
+    if (c->words)
+        return c->words(argc, argv);
+    err = configure(c, argc, argv, &conf, &text);
+    if (err < 0) {
+        im_command_fail(err, &text);
+        return IM_EXIT_USAGE;
+    }
+    return c->run(&conf);
+}
+
+/* How many words of argv the name is; 0: they are others. */
+static int match(const char *name, int argc, char **argv)
+{
+    int words = 0;
+
+    while (*name) {
+        size_t n = strcspn(name, " ");
+
+        if (words == argc || strlen(argv[words]) != n || strncmp(argv[words], name, n) != 0)
+            return 0;
+        words++;
+        name += n + (name[n] == ' ');
+    }
+    return words;
+}
+
+static void list(FILE *out, const struct im_command *commands, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        fprintf(out, "  %-12s %s\n", commands[i].name, commands[i].what ? commands[i].what : "");
+}
+
+static int fail_unknown(const char *program, const struct im_command *commands, size_t count, int argc,
+                        char **argv)
+{
+    const char *names[COMMANDS_MAX], *near, *written;
+    char both[128];
+
+    for (size_t i = 0; i < count; i++)
+        names[i] = commands[i].name;
+    snprintf(both, sizeof both, "%.60s%s%.60s", argv[1], argc > 2 ? " " : "", argc > 2 ? argv[2] : "");
+    near = im_nearest(both, names, count);
+    written = near ? both : argv[1];
+    if (!near)
+        near = im_nearest(argv[1], names, count);
+    fprintf(stderr, "%s: there is no verb '%.100s'%s%s%s (see `%s --help`)\n", program, written,
+            near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "", program);
+    return IM_EXIT_USAGE;
+}
+
+int im_command_main(const char *program, const struct im_command *commands, size_t count, int argc,
+                    char **argv)
+{
+    im_assert(count <= COMMANDS_MAX);
+    for (size_t i = 0; i < count; i++) {
+        int words = match(commands[i].name, argc - 1, argv + 1);
+
+        if (words)
+            return run(&commands[i], argc - words, argv + words);
+    }
+    if (argc < 2) {
+        fprintf(stderr, "%s: `imsuper start` starts this program for a run; by hand it takes a verb:\n",
+                program);
+        list(stderr, commands, count);
+        return IM_EXIT_USAGE;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("%s %s (%s)\n", program, IMSUPER_VERSION, im_build_id());
+        return IM_EXIT_OK;
+    }
+    if (!asks_help(2, argv))
+        return fail_unknown(program, commands, count, argc, argv);
+    printf("%s VERB [flags]; `%s VERB --help` shows a verb's flags.\n\n", program, program);
+    list(stdout, commands, count);
+    return IM_EXIT_OK;
+}

@@ -1,0 +1,78 @@
+/* Verbs that belong to a role: its program takes the place of this one, with the verb and all words after it. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ipc/base/suggest.h"
+#include "supervisor/cli/commands.h"
+#include "supervisor/cli/program.h"
+
+static const struct verb {
+    const char *name, *object; /* the words of the user; object NULL: there is none */
+    const char *program, *words[2];
+} verbs[] = {
+    {"data", "index", "imsuper-reader", {"data", "index"}},
+    {"data", "synth", "imsuper-reader", {"data", "synth"}},
+    {"data", "list", "imsuper-reader", {"data", "list"}},
+    {"data", "preview", "imsuper-augmenter", {"preview"}},
+    {"bench", "augment", "imsuper-augmenter", {"bench"}},
+    {"bench", "trainer", "imsuper-trainer", {"bench"}},
+    {"profile", "augment", "imsuper-augmenter", {"profile"}},
+    {"profile", "trainer", "imsuper-trainer", {"profile"}},
+    {"model", NULL, "imsuper-trainer", {"model"}},
+};
+
+enum { VERBS = sizeof verbs / sizeof *verbs, WORDS_BEFORE = 3 /* the program and its verb */ };
+
+static int exec_role(const struct verb *v, int argc, char **argv)
+{
+    const int skip = v->object ? 2 : 1;
+    char **words = calloc((size_t)argc + WORDS_BEFORE, sizeof *words), first[16], second[16];
+    int n = 1, status;
+
+    if (!words)
+        return IM_EXIT_FAILED;
+    snprintf(first, sizeof first, "%s", v->words[0]);
+    words[n++] = first;
+    if (v->words[1]) {
+        snprintf(second, sizeof second, "%s", v->words[1]);
+        words[n++] = second;
+    }
+    memcpy(words + n, argv + skip, (size_t)(argc - skip) * sizeof *words);
+    setenv("OMP_WAIT_POLICY", "passive", 0); /* as for the trainer of a run */
+    status = sv_program_exec(v->program, words);
+    free(words);
+    return status;
+}
+
+/* `imsuper data` and `imsuper data --help`. */
+static int list(FILE *out, const char *name, int status)
+{
+    fprintf(out, "imsuper: `imsuper %s` takes one more word; --help behind it shows its flags:\n", name);
+    for (size_t i = 0; i < VERBS; i++)
+        if (strcmp(verbs[i].name, name) == 0)
+            fprintf(out, "  imsuper %s %s\n", name, verbs[i].object);
+    return status;
+}
+
+int sv_cmd_role(int argc, char **argv)
+{
+    const char *near, *objects[VERBS];
+    size_t n = 0;
+
+    for (size_t i = 0; i < VERBS; i++) {
+        if (strcmp(verbs[i].name, argv[0]) != 0)
+            continue;
+        if (!verbs[i].object || (argc > 1 && strcmp(verbs[i].object, argv[1]) == 0))
+            return exec_role(&verbs[i], argc, argv);
+        objects[n++] = verbs[i].object;
+    }
+    if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0))
+        return list(stdout, argv[0], IM_EXIT_OK);
+    near = argc > 1 ? im_nearest(argv[1], objects, n) : NULL;
+    if (!near)
+        return list(stderr, argv[0], IM_EXIT_USAGE);
+    fprintf(stderr, "imsuper: there is no verb '%s %.100s'; did you mean '%s %s'? (see `imsuper --help`)\n",
+            argv[0], argv[1], argv[0], near);
+    return IM_EXIT_USAGE;
+}
