@@ -1,6 +1,4 @@
 /* The table of verbs: which one runs, with which configuration, and what is refused before it runs. */
-#include "ipc/config/command.h"
-
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,6 +8,9 @@
 #include <string.h>
 
 #include <cmocka.h>
+
+#include "ipc/base/count.h"
+#include "ipc/config/command.h"
 
 static const char *ran; /* the verb that ran last */
 static struct im_conf seen;
@@ -76,7 +77,7 @@ static int call(char *first, ...)
         argc++;
     va_end(words);
     ran = "nothing";
-    return im_command_main("x", verbs, sizeof verbs / sizeof *verbs, argc, argv);
+    return im_command_main("x", verbs, IM_COUNT(verbs), argc, argv);
 }
 
 static void names_of_one_and_two_words_are_found(void **state)
