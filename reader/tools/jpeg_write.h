@@ -1,4 +1,4 @@
-/* Writing JPEG: for the synthetic images of `imsuper-data synth`. */
+/* Writing JPEG: for the synthetic images of `imsuper data synth`. */
 #ifndef READER_TOOLS_JPEG_WRITE_H
 #define READER_TOOLS_JPEG_WRITE_H
 
