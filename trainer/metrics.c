@@ -1,9 +1,9 @@
-/* metrics.jsonl, summary.csv and DONE: see metrics.h for what they promise.
+/* metrics.jsonl, summary.csv and DONE: see metrics.h for the guarantees.
  *
- * Opening reads each file whole, keeps the lines that are at or before the place from which the run
- * continues, and, if that changed anything, replaces the file crash-safely: a crash while opening leaves the
- * file as it was. A line in the middle that is no JSON (power failure leaves blocks of zeroes) is removed
- * too, and counted with the others. */
+ * Opening reads each file whole, keeps the lines at or before the position from which the run continues, and,
+ * if that changed anything, replaces the file crash-safely: a crash while opening leaves the file as it was.
+ * A line in the middle that is not JSON (a power failure leaves blocks of zeroes) is removed and counted
+ * too. */
 #include "trainer/metrics.h"
 
 #include <errno.h>
@@ -15,6 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/err.h"
 #include "ipc/base/file.h"
 #include "ipc/base/json.h"
@@ -29,23 +30,23 @@
 
 #define FILE_BYTES_MAX ((size_t)1 << 31)
 
-static int join(char path[PATH_MAX], const char *directory, const char *name, struct im_text *text)
+static int join_path(char path[PATH_MAX], const char *directory, const char *name, struct im_text *text)
 {
     if (snprintf(path, PATH_MAX, "%s/%s", directory, name) < PATH_MAX)
         return 0;
     return im_fail(text, -ENAMETOOLONG, "the path of %s in %.200s... is too long", name, directory);
 }
 
-/* Where a run continues. */
+/* The position where a run continues. */
 struct place {
     uint64_t step;
     uint32_t epoch;
 };
 
-/* Whether a line stays when a run continues there. */
+/* Whether a line is kept when a run continues there. */
 typedef bool keep_line(const char *line, size_t n, const struct place *at);
 
-/* An epoch's line has the step of the last line before its validation: the epoch tells them apart. */
+/* An epoch's line has the step of the last line before its validation; the epoch distinguishes them. */
 static bool keep_metric(const char *line, size_t n, const struct place *at)
 {
     struct im_json *object = NULL;
@@ -53,7 +54,7 @@ static bool keep_metric(const char *line, size_t n, const struct place *at)
     bool keep;
 
     if (at->step == 0 || im_json_parse(line, n, &object, NULL) < 0)
-        return false; /* a run that begins anew begins with its config */
+        return false; /* a new run starts with its config line */
     if (im_json_as_int(im_json_get(object, "step"), &step) == 0)
         keep = step >= 0 && (uint64_t)step <= at->step && im_json_int_or(object, "epoch", 0) <= at->epoch;
     else
@@ -76,8 +77,8 @@ static bool keep_summary(const char *line, size_t n, const struct place *at)
     return errno == 0 && *end == ',' && epoch <= at->epoch;
 }
 
-/* Moves the lines that stay to the front of `bytes`; a last line without its newline does not stay. Returns
- * their length. */
+/* Moves the kept lines to the front of `bytes`; drops a last line without its newline. Returns their
+ * length. */
 static size_t filter(char *bytes, size_t n, keep_line *keep, const struct place *place, int *removed)
 {
     size_t kept = 0;
@@ -97,7 +98,7 @@ static size_t filter(char *bytes, size_t n, keep_line *keep, const struct place 
     return kept;
 }
 
-/* Cuts the file back to that place. Adds the lines it removed to *removed. No file is fine. */
+/* Truncates the file to that position. Adds the removed lines to *removed. A missing file is fine. */
 static int cut_back(const char *path, keep_line *keep, const struct place *at, int *removed,
                     struct im_text *text)
 {
@@ -117,21 +118,21 @@ static int cut_back(const char *path, keep_line *keep, const struct place *at, i
     return err;
 }
 
-/* A file of another program's, or of another version of this one, is not ours to cut. */
+/* Refuses to truncate a file of another program or of another version. */
 static int check_header(const char *path, struct im_text *text)
 {
-    char line[sizeof(SUMMARY_HEADER) + 1] = "";
+    char line[sizeof SUMMARY_HEADER + 1] = "";
     FILE *file = fopen(path, "re");
     bool same;
 
     if (!file)
         return errno == ENOENT ? 0 : im_fail(text, -errno, "cannot open %s: %s", path, strerror(errno));
-    /* An empty file or a header torn by a crash has no newline and is as good as none. */
-    same = !fgets(line, sizeof(line), file) || strcmp(line, SUMMARY_HEADER "\n") == 0 ||
+    /* An empty file or a header torn by a crash has no newline and counts as missing. */
+    same = !fgets(line, sizeof line, file) || strcmp(line, SUMMARY_HEADER "\n") == 0 ||
            strncmp(line, SUMMARY_HEADER, strlen(line)) == 0;
     fclose(file);
     return same ? 0
-                : im_fail(text, -EBADMSG, "%s is not this program's: its first line is not \"%s\"", path,
+                : im_fail(text, -EBADMSG, "%s is not an imsuper summary: its first line is not \"%s\"", path,
                           SUMMARY_HEADER);
 }
 
@@ -139,7 +140,7 @@ static int open_lines(struct tr_metrics *m, const char *directory, const struct 
                       struct im_text *text)
 {
     char path[PATH_MAX];
-    int err = join(path, directory, LINES_NAME, text);
+    int err = join_path(path, directory, LINES_NAME, text);
 
     if (err == 0)
         err = cut_back(path, keep_metric, at, removed, text);
@@ -153,7 +154,7 @@ static int open_summary(struct tr_metrics *m, const char *directory, const struc
                         struct im_text *text)
 {
     char path[PATH_MAX];
-    int err = join(path, directory, SUMMARY_NAME, text);
+    int err = join_path(path, directory, SUMMARY_NAME, text);
 
     if (err == 0)
         err = check_header(path, text);
@@ -208,7 +209,7 @@ void tr_metrics_close(struct tr_metrics *m)
     close_one(&m->summary_fd);
 }
 
-static int append(int fd, const char *name, const char *line, struct im_text *text)
+static int append_line(int fd, const char *name, const char *line, struct im_text *text)
 {
     int err = im_append_line(fd, line);
 
@@ -222,9 +223,9 @@ int tr_metrics_line(struct tr_metrics *m, const struct im_json *object, struct i
 
     if (!line)
         return im_fail(text, -ENOMEM, "cannot write " LINES_NAME ": out of memory");
-    /* What opening would remove must not be written. */
+    /* Refuses lines that opening would remove. */
     if (keep_metric(line, strlen(line), &(struct place){.step = INT64_MAX, .epoch = UINT32_MAX}))
-        err = append(m->lines_fd, LINES_NAME, line, text);
+        err = append_line(m->lines_fd, LINES_NAME, line, text);
     else
         err = im_fail(text, -EINVAL, "a line of " LINES_NAME " needs a step: %.200s", line);
     free(line);
@@ -238,14 +239,14 @@ int tr_metrics_summary(struct tr_metrics *m, const struct tr_summary *s, struct 
         s->lr,           s->images_per_second, s->seconds,     (double)s->image_size, (double)s->batch_size,
         s->ema_val_loss, s->ema_val_top1,      s->ema_val_top5};
     char line[400];
-    size_t n = (size_t)snprintf(line, sizeof(line), "%u", s->epoch);
+    size_t n = (size_t)snprintf(line, sizeof line, "%u", s->epoch);
 
-    for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+    for (size_t i = 0; i < IM_COUNT(values); i++) {
         const char *format = isfinite(values[i]) ? ",%.9g" : ",";
 
-        n += (size_t)snprintf(line + n, sizeof(line) - n, format, values[i]);
+        n += (size_t)snprintf(line + n, sizeof line - n, format, values[i]);
     }
-    return append(m->summary_fd, SUMMARY_NAME, line, text);
+    return append_line(m->summary_fd, SUMMARY_NAME, line, text);
 }
 
 int tr_metrics_sync(struct tr_metrics *m, struct im_text *text)
@@ -265,7 +266,7 @@ int tr_done_set(const char *directory, const struct im_json *object, struct im_t
 
     if (!content)
         return im_fail(text, -ENOMEM, "cannot write " DONE_NAME ": out of memory");
-    err = join(path, directory, DONE_NAME, text);
+    err = join_path(path, directory, DONE_NAME, text);
     if (err == 0)
         err = im_file_replace(path, content, strlen(content), text);
     free(content);
@@ -275,7 +276,7 @@ int tr_done_set(const char *directory, const struct im_json *object, struct im_t
 int tr_done_clear(const char *directory, struct im_text *text)
 {
     char path[PATH_MAX];
-    int err = join(path, directory, DONE_NAME, text);
+    int err = join_path(path, directory, DONE_NAME, text);
 
     if (err == 0 && unlink(path) < 0 && errno != ENOENT)
         err = im_fail(text, -errno, "cannot remove %s: %s", path, strerror(errno));

@@ -1,14 +1,14 @@
-/* The numbers of a run, in files that survive its crashes:
+/* The metrics of a run, in files that survive crashes:
  *
  *     metrics.jsonl   one JSON object a line: first {"event":"config",...}; all others carry "step"
  *     summary.csv     a header, then one line for each finished epoch
  *     DONE            there when, and only when, the run came to its end
  *
  * "step" is the number of training steps finished when the line was written, and "epoch" that of epochs. A
- * run continues from a checkpoint, which is older than the last lines; those lines will be written again.
- * Therefore opening at step S and epoch E first removes every line with a larger step or epoch, and what a
- * crash has torn. For nothing to be lost or there twice, write lines in this order: tr_metrics_line() and
- * tr_metrics_summary() of an epoch, tr_metrics_sync(), the checkpoint. One process writes at a time. */
+ * run continues from a checkpoint, which is older than the last lines; those will be written again. So
+ * opening at step S and epoch E first removes every line with a larger step or epoch, and torn lines. To lose
+ * or duplicate nothing, write in this order: tr_metrics_line() and tr_metrics_summary() of an epoch,
+ * tr_metrics_sync(), the checkpoint. One process writes at a time. */
 #ifndef TRAINER_METRICS_H
 #define TRAINER_METRICS_H
 
@@ -40,12 +40,12 @@ struct tr_summary {
     double ema_val_top5;
 };
 
-/* Opens the files in `directory`, made if missing, to continue after `step` steps and `epoch` epochs; 0, 0
- * begins anew, with no lines at all. Returns how many lines it removed, or negative errno with a sentence;
- * -EBADMSG when summary.csv has another header. */
+/* Opens the files in `directory`, created if missing, to continue after `step` steps and `epoch` epochs; 0, 0
+ * starts anew, without any lines. Returns the number of removed lines, or negative errno with a sentence;
+ * -EBADMSG if summary.csv has another header. */
 int tr_metrics_open(struct tr_metrics *m, const char *directory, uint64_t step, uint32_t epoch,
                     struct im_text *text);
-/* No line has been written, by earlier processes neither. */
+/* Whether no line has been written yet, by earlier processes either. */
 bool tr_metrics_is_new(const struct tr_metrics *m);
 void tr_metrics_close(struct tr_metrics *m); /* accepts a closed one */
 
@@ -54,11 +54,11 @@ void tr_metrics_close(struct tr_metrics *m); /* accepts a closed one */
 int tr_metrics_line(struct tr_metrics *m, const struct im_json *object, struct im_text *text);
 int tr_metrics_summary(struct tr_metrics *m, const struct tr_summary *summary, struct im_text *text);
 
-/* All lines so far are on disk. */
+/* Syncs all lines to disk. */
 int tr_metrics_sync(struct tr_metrics *m, struct im_text *text);
 
-/* Marks the run in `directory` as ended, with an object that says how; takes the mark away, because more
- * epochs were asked for (0 also when there was none). */
+/* tr_done_set marks the run in `directory` as complete, with an object that says how; tr_done_clear removes
+ * the mark for a run with more epochs (0 also if there was none). */
 int tr_done_set(const char *directory, const struct im_json *object, struct im_text *text);
 int tr_done_clear(const char *directory, struct im_text *text);
 

@@ -1,4 +1,4 @@
-/* The one place that turns options into a network's description. */
+/* The one place that turns options into a network's configuration. */
 #include "trainer/network_config.h"
 
 #include <assert.h>
@@ -6,11 +6,11 @@
 
 #include "ipc/base/err.h"
 
-/* The lists of the configuration have the rows of the model's enums and no more. */
+/* The lists of the configuration have exactly the rows of the model's enums. */
 #define ROW(constant, word) +1
 static_assert((0 IM_STEMS(ROW)) == TR_STEM_SMALL + 1 && (0 IM_HEADS(ROW)) == TR_HEAD_CONV + 1 &&
                   (0 IM_BLURPOOLS(ROW)) == TR_BLURPOOL_FFCV + 1 && (0 IM_AMPS(ROW)) == TR_PRECISION_FP16 + 1,
-              "a row that the model lacks");
+              "the model lacks a row");
 static_assert((int)TR_STEM_AUTO == IM_CONF_STEM_AUTO && (int)TR_STEM_IMAGENET == IM_CONF_STEM_IMAGENET &&
                   (int)TR_STEM_SMALL == IM_CONF_STEM_SMALL,
               "one list of stems");

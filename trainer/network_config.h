@@ -1,4 +1,4 @@
-/* From options to a network: the same for a run and for the commands that measure. */
+/* Turns options into a network's configuration, for a run and for the tools. */
 #ifndef TRAINER_NETWORK_CONFIG_H
 #define TRAINER_NETWORK_CONFIG_H
 

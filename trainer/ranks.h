@@ -1,11 +1,11 @@
 /* The trainers of a run as one: what they agree on at each step, and what they add up. With one rank all of
  * it is what this rank says.
  *
- * All ranks walk through the plan batch by batch together. A step is: tr_ranks_agree(), the gradients of this
- * rank's samples, tr_ranks_sum_gradients(), the same update everywhere, tr_ranks_sum_tally(). So every rank
- * holds the same parameters, optimiser state and sums, to the bit; the running statistics of batch norm are
- * each rank's own, and those of rank 0 count: it saves them, and all validate with them. Before each
- * checkpoint tr_ranks_compare() makes sure that it is so.
+ * All ranks walk through the plan batch by batch together. A step is: tr_ranks_agree(), then the network's
+ * step, which adds up gradients and tallies over the ranks by tr_ranks_rank_sum() before the same update
+ * everywhere. So every rank holds the same parameters, optimiser state and sums, to the bit; the running
+ * statistics of batch norm are each rank's own, and those of rank 0 count: it saves them, and all validate
+ * with them. Before each checkpoint tr_ranks_compare() makes sure that it is so.
  *
  * Agreement goes through shared memory (ipc/peers.h), arrays through a communicator (comm.h). Functions
  * return 0, a negative errno with a sentence, or a positive exit status to leave with: IM_EXIT_PEER when a
@@ -24,13 +24,12 @@ struct tr_ranks {
     struct im_peers peers;
     const struct tr_comm_ops *ops;
     struct tr_comm *comm;
-    struct tr_rank_sum
-        rank_sum;      /* for a network on a device, where the transport can; see tr_ranks_rank_sum() */
-    im_ns waits_since; /* of its watch: when this step's waits began; 0: not yet */
-    struct tr_bn_sync bn_sync; /* for a network whose batch norm goes over all ranks */
-    float *gathered;           /* [ranks][...] of its exchanges, then this rank's part */
+    struct tr_rank_sum rank_sum; /* see tr_ranks_rank_sum() */
+    im_ns waits_since;           /* of its watch: when this step's waits began; 0: not yet */
+    struct tr_bn_sync bn_sync;   /* for a network whose batch norm goes over all ranks */
+    float *gathered;             /* [ranks][...] of its exchanges, then this rank's part */
     size_t gathered_floats;
-    bool shared; /* statistics are rank 0's everywhere */
+    bool shared; /* statistics are rank 0's everywhere; a step ends that */
     int failed;  /* what a collective in it returned; 0 */
     struct im_text why;
 };
@@ -46,8 +45,8 @@ void tr_ranks_abort(struct tr_ranks *t);
 /* After the network, whose recordings hold on to the communicator; zeroed is fine. */
 void tr_ranks_close(struct tr_ranks *t);
 
-/* Sums over the ranks in the network's own stream, for struct tr_network_config; NULL: there is one rank, or
- * the transport adds up in host memory. */
+/* Sums over the ranks for struct tr_network_config: in one order, the same bits everywhere; in host memory,
+ * or in the network's own stream where the transport is a device's. NULL: there is one rank. */
 const struct tr_rank_sum *tr_ranks_rank_sum(struct tr_ranks *t);
 
 /* What a rank knows before a step; what all know after tr_ranks_agree(). */
@@ -58,13 +57,11 @@ struct tr_agreement {
 };
 int tr_ranks_agree(struct tr_ranks *t, struct tr_agreement *a);
 
-/* The error of a step of the network with bn_sync: where a collective was its cause, what
- * follows from that. */
-int tr_ranks_judge(struct tr_ranks *t, int err, struct im_text *text);
+/* The error of a step of the network: where a collective was its cause, what follows from that. */
+int tr_ranks_resolve_error(struct tr_ranks *t, int err, struct im_text *text);
 
-/* Sums over the ranks, in one order, the same bits everywhere. */
+/* The sum over the ranks of what an evaluation found. */
 int tr_ranks_sum_tally(struct tr_ranks *t, struct tr_tally *tally);
-int tr_ranks_sum_gradients(struct tr_ranks *t, struct tr_network *net, struct im_text *text);
 
 /* Everyone gets rank 0's running statistics, and their averages. Before a validation pass. */
 int tr_ranks_share_statistics(struct tr_ranks *t, struct tr_network *net, struct im_text *text);

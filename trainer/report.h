@@ -1,4 +1,4 @@
-/* What a trainer tells the world: gauges in shared memory, metrics files, a line to the supervisor at each
+/* Progress reports of a trainer: gauges in shared memory, metrics files, a message to the supervisor at each
  * epoch's end. */
 #ifndef TRAINER_REPORT_H
 #define TRAINER_REPORT_H
@@ -15,16 +15,16 @@
 struct tr_report {
     struct im_child *child; /* borrowed */
     struct tr_metrics metrics;
-    struct im_ctl *ctl; /* NULL: nobody to tell */
-    struct tr_stretch stretch;
+    struct im_ctl *ctl; /* NULL: no supervisor */
+    struct tr_gpu_interval stretch;
 };
 
-/* Opens the files of the run to continue at `position` and connects to the supervisor. Rank 0 only. */
+/* Opens the metrics files to continue at `position` and connects to the supervisor. Rank 0 only. */
 int tr_report_open(struct tr_report *r, struct im_child *child, const struct tr_position *position,
                    struct im_text *text);
 void tr_report_close(struct tr_report *r);
 
-/* Writes down and tells the supervisor what this trainer holds, before it waits for its first batch. */
+/* Reports the memory of this trainer before it waits for its first batch. */
 int tr_report_ready(struct tr_report *r, const struct tr_position *p, const struct tr_network_bytes *network,
                     uint64_t snapshot_bytes, struct im_text *text);
 

@@ -1,5 +1,5 @@
-/* What outlives the trainer: checkpoints on disk and the snapshot in shared memory. Both hold the position
- * beside the state, with the time spent until now. */
+/* Saves the state of the trainer: checkpoints on disk and the snapshot in shared memory. Both hold the
+ * position, with the time spent until now. */
 #include "trainer/impl.h"
 
 #include "ipc/base/fault.h"
@@ -25,9 +25,9 @@ int tr_trainer_save(struct tr_trainer *t, int epoch, bool best, struct im_text *
     struct tr_position_text position;
     int err;
 
-    if (t->child->conf->sweep) /* a test that dies begins anew */
+    if (t->child->conf->sweep) /* a range test that dies restarts */
         return 0;
-    err = tr_ranks_compare(&t->team, &t->state, t->at.steps, text);
+    err = tr_ranks_compare(&t->ranks, &t->state, t->at.steps, text);
     if (err || !tr_trainer_leads(t))
         return err;
     IM_FAULT("trainer.save.before");

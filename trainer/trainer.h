@@ -1,4 +1,13 @@
-/* The trainer role: consumes batches in order, trains, validates, saves. The same for every backend. */
+/* The trainer role: consumes batches in order, trains, validates, saves. The same for every backend.
+ *
+ * This folder has the role's loop and what ties the rooms below together: open.c and save.c (a trainer's
+ * life), batch.c (one batch), training_step.h (batches to optimiser steps), ranks.h (agreement of all ranks),
+ * report.h and metrics.h (what a run reports). Below: model/ describes networks, network/ runs them on a
+ * device, optim/ has schedules and other pure rules, checkpoint/ files, comm/ collectives, backends/ devices,
+ * tools/ the commands that run without a supervisor.
+ *
+ * Code here may use every folder below except tools/; nothing below includes a header of this folder.
+ * Everything that changes results must follow the position, so that a resumed run has the same bits. */
 #ifndef TRAINER_TRAINER_H
 #define TRAINER_TRAINER_H
 

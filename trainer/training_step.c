@@ -1,6 +1,6 @@
 /* The step, in this order: draw the mix; forward and backward with the loss scaled up; add to the window; at
  * its end: norm of the whole gradient, step of the optimiser with one factor that undoes the scale, divides
- * by the window's samples and clips; averages; the scale's own step.
+ * by the window's samples and clips; averages (trainer/network/step.c has all that); the scale's own step.
  *
  * The sum of squares tells whether any gradient is not finite (backend.h), so that no other pass is
  * needed. Weight decay, moments and averages stay untouched in a skipped step, as
@@ -66,37 +66,6 @@ uint32_t tr_training_step_mix(const struct tr_training_step *r, struct tr_batch 
     return usable;
 }
 
-int tr_training_step_gradients(struct tr_training_step *r, const struct tr_position *p,
-                               const struct tr_batch *batch, uint64_t usable, uint64_t full,
-                               struct tr_tally *ret_tally, struct im_text *text)
-{
-    /* How many samples of the window's other batches are usable is not known yet: its end puts that right. */
-    const double samples = (double)(r->conf->accumulate > 1 ? full : usable);
-
-    *ret_tally = (struct tr_tally){0};
-    if (batch->n == 0)
-        return tr_network_no_gradients(r->net, text);
-    return tr_network_gradients(r->net, batch, (float)r->conf->label_smoothing, samples / p->scaler.scale,
-                                ret_tally, text);
-}
-
-/* The factor that makes the gradient arena the gradient of the window's mean loss. */
-static double unscale(const struct tr_training_step *r, const struct tr_position *p, uint64_t full)
-{
-    if (r->conf->accumulate == 1)
-        return 1 / p->scaler.scale;
-    return p->window.valid ? (double)full / (double)p->window.valid / p->scaler.scale : 0;
-}
-
-/* The factor that clips a gradient of this norm: torch.nn.utils.clip_grad_norm_, and for LAMB, of whose
- * definition it is a part, timm's (max_grad_norm). */
-static double clip(const struct im_conf *conf, double norm)
-{
-    if (conf->opt == IM_CONF_OPT_LAMB)
-        return 1 / fmax(1, norm / (conf->grad_clip > 0 ? conf->grad_clip : 1));
-    return conf->grad_clip > 0 ? fmin(1, conf->grad_clip / (norm + 1e-6)) : 1;
-}
-
 static double default_eps(const struct im_conf *conf)
 {
     return conf->opt == IM_CONF_OPT_LAMB ? 1e-6 : 1e-8;
@@ -123,38 +92,7 @@ static bool scales(const struct im_conf *conf)
     return conf->loss_scale == IM_LOSS_SCALE_DYNAMIC || conf->amp == IM_AMP_FP16;
 }
 
-static struct tr_hyper hyper_of(const struct tr_training_step *r, const struct tr_position *p)
-{
-    const struct im_conf *conf = r->conf;
-
-    return (struct tr_hyper){
-        .lr = tr_schedule_lr(r->schedule, p->steps),
-        .momentum = tr_schedule_momentum(r->schedule, p->steps),
-        .beta2 = conf->beta2,
-        .eps = conf->eps > 0 ? conf->eps : default_eps(conf),
-        .weight_decay = conf->weight_decay,
-        .trust = conf->lars_trust,
-        .nesterov = conf->nesterov && !is_adaptive(conf),
-        .step = p->updates + 1,
-    };
-}
-
-static double ema_decay(const struct tr_training_step *r, const struct tr_position *p)
-{
-    return tr_ema_decay(r->conf->ema, (enum im_conf_ema_warmup)r->conf->ema_warmup, p->updates + 1);
-}
-
-static int update(struct tr_training_step *r, struct tr_position *p, double factor)
-{
-    const struct tr_hyper hyper = hyper_of(r, p);
-    int err = tr_network_update(r->net, &hyper, factor);
-
-    if (err == 0 && IM_FAULT_ERR("trainer.weights.flip") < 0)
-        err = flip_bit(r->net);
-    return err == 0 && r->conf->ema > 0 ? tr_network_average(r->net, ema_decay(r, p)) : err;
-}
-
-/* What is the same however the step was taken: step->norm and ->skipped are known. */
+/* step->norm and ->skipped are known. */
 static int end_window(struct tr_training_step *r, struct tr_position *p, struct tr_step_result *step,
                       struct im_text *text)
 {
@@ -177,29 +115,13 @@ static int end_window(struct tr_training_step *r, struct tr_position *p, struct 
                    p->bad_steps, p->steps, step->loss, step->norm);
 }
 
-/* The end of a window. */
-static int take_step(struct tr_training_step *r, struct tr_position *p, uint64_t full,
-                     struct tr_step_result *step, struct im_text *text)
-{
-    const double factor = unscale(r, p, full);
-    int err = tr_network_gradient_norm(r->net, &step->norm);
-
-    if (err < 0)
-        return im_fail(text, err, "the gradient's norm could not be computed");
-    step->norm = IM_FAULT_ERR("trainer.step.nonfinite") < 0 ? (double)NAN : step->norm * factor;
-    step->skipped = !isfinite(step->norm) || !isfinite(p->window.loss);
-    if (!step->skipped)
-        err = update(r, p, factor * clip(r->conf, step->norm));
-    return err < 0 ? im_fail(text, err, "the update of the parameters failed") : end_window(r, p, step, text);
-}
-
 static bool ends_window(const struct tr_training_step *r, const struct tr_position *p, bool last)
 {
     return last || p->window_batches + 1 >= r->conf->accumulate;
 }
 
 /* Of a batch, into its window. */
-static void count(struct tr_position *p, const struct tr_tally *all)
+static void count_batch(struct tr_position *p, const struct tr_tally *all)
 {
     tr_sums_add(&p->window, all);
     if (isfinite(all->loss_sum))
@@ -207,23 +129,11 @@ static void count(struct tr_position *p, const struct tr_tally *all)
     p->window_batches++;
 }
 
-int tr_training_step_step(struct tr_training_step *r, struct tr_position *p, const struct tr_tally *all,
-                          uint64_t full, bool last, struct tr_step_result *ret_step, struct im_text *text)
-{
-    const bool first = p->window_batches == 0, ends = ends_window(r, p, last);
-    int err = tr_network_accumulate(r->net, first, ends);
-
-    *ret_step = (struct tr_step_result){0};
-    if (err < 0)
-        return im_fail(text, err, "the gradients could not be added up");
-    count(p, all);
-    return ends ? take_step(r, p, full, ret_step, text) : 0;
-}
-
-/* As unscale(), over the loss's scale, before the window's last batch is counted: all of its usable samples
- * will be valid. */
-static double unscale_by(const struct tr_training_step *r, const struct tr_position *p, uint64_t usable,
-                         uint64_t full)
+/* The factor that, over the loss's scale, makes the gradient arena the gradient of the window's mean loss:
+ * how many samples of the window's other batches are usable is not known before its end. All usable samples
+ * of its last batch will be valid. NaN: the step is to be skipped. */
+static double unscale(const struct tr_training_step *r, const struct tr_position *p, uint64_t usable,
+                      uint64_t full)
 {
     const uint64_t valid = p->window.valid + usable;
 
@@ -232,6 +142,37 @@ static double unscale_by(const struct tr_training_step *r, const struct tr_posit
     if (r->conf->accumulate == 1)
         return 1;
     return valid ? (double)full / (double)valid : 0;
+}
+
+/* 1 - decay of the averages at the next update. */
+static double ema_weight(const struct tr_training_step *r, const struct tr_position *p)
+{
+    const struct im_conf *conf = r->conf;
+
+    return conf->ema > 0
+               ? 1 - tr_ema_decay(conf->ema, (enum im_conf_ema_warmup)conf->ema_warmup, p->updates + 1)
+               : 1;
+}
+
+static struct imk_hyper hyper_of(const struct tr_training_step *r, const struct tr_position *p,
+                                 double unscaled)
+{
+    const struct im_conf *conf = r->conf;
+
+    return (struct imk_hyper){
+        .lr = tr_schedule_lr(r->schedule, p->steps),
+        .momentum = tr_schedule_momentum(r->schedule, p->steps),
+        .beta2 = conf->beta2,
+        .eps = conf->eps > 0 ? conf->eps : default_eps(conf),
+        .weight_decay = conf->weight_decay,
+        .trust = conf->lars_trust,
+        .unscale = unscaled,
+        .loss_scale = p->scaler.scale,
+        .clip_norm = conf->grad_clip,
+        .ema_weight = ema_weight(r, p),
+        .updates = p->updates,
+        .nesterov = conf->nesterov && !is_adaptive(conf),
+    };
 }
 
 int tr_training_step_begin(struct tr_training_step *r, const struct tr_position *p,
@@ -244,11 +185,7 @@ int tr_training_step_begin(struct tr_training_step *r, const struct tr_position 
                                  .divisor = samples / p->scaler.scale,
                                  .first = p->window_batches == 0,
                                  .last = ends,
-                                 .hyper = hyper_of(r, p),
-                                 .unscale = ends ? unscale_by(r, p, usable, full) : 1,
-                                 .loss_scale = p->scaler.scale,
-                                 .clip_norm = r->conf->grad_clip,
-                                 .ema_decay = r->conf->ema > 0 ? ema_decay(r, p) : 0};
+                                 .hyper = hyper_of(r, p, ends ? unscale(r, p, usable, full) : 1)};
 
     return tr_network_step_begin(r->net, batch, &step, text);
 }
@@ -263,7 +200,7 @@ int tr_training_step_end(struct tr_training_step *r, struct tr_position *p, bool
     *ret_step = (struct tr_step_result){0};
     if (err != 0)
         return err;
-    count(p, &outcome.tally);
+    count_batch(p, &outcome.tally);
     if (!ends)
         return 0;
     ret_step->norm = outcome.norm;

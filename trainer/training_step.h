@@ -5,9 +5,9 @@
  * A step is made of `accumulate` batches, a window; the last window of a pass may be shorter. Its gradient is
  * that of the mean loss over all usable samples of the window, as if they had been one batch (batch norm sees
  * each batch of each rank alone). For a batch the trainer calls tr_training_step_mix(), agrees with the other ranks
- * on the usable samples, calls tr_training_step_gradients(), adds up gradients and tallies over the ranks, and calls
- * tr_training_step_step(). Ranks add up after each batch and not once a window: so what a checkpoint within a window
- * holds is whole. All ranks come to the same decisions, since they decide on the same sums. */
+ * on the usable samples, and calls tr_training_step_begin() and tr_training_step_end(). Ranks add up after each batch and
+ * not once a window: so what a checkpoint within a window holds is whole. All ranks come to the same
+ * decisions, since they decide on the same sums. */
 #ifndef TRAINER_TRAINING_STEP_H
 #define TRAINER_TRAINING_STEP_H
 
@@ -45,23 +45,14 @@ void tr_training_step_network(const struct im_conf *conf, struct tr_network_conf
 uint32_t tr_training_step_mix(const struct tr_training_step *r, struct tr_batch *batch, uint32_t epoch,
                               uint32_t step);
 
-/* The gradients of one batch, which may be empty. usable: samples of all ranks' batches; full: samples of a
- * whole window, were none missing. */
-int tr_training_step_gradients(struct tr_training_step *r, const struct tr_position *p,
-                               const struct tr_batch *batch, uint64_t usable, uint64_t full,
-                               struct tr_tally *ret_tally, struct im_text *text);
-
-/* After the ranks have added up gradients and tallies: adds them to the window and, at its end, takes the
- * step. Moves the position on: steps, updates, sums, window, scale. last: of its pass. -EDOM with a sentence
- * when max_bad_steps steps in a row had to be skipped. */
-int tr_training_step_step(struct tr_training_step *r, struct tr_position *p, const struct tr_tally *all,
-                          uint64_t full, bool last, struct tr_step_result *ret_step, struct im_text *text);
-
-/* The same two, and the sums over the ranks in between, as one step of the device, where
- * tr_network_takes_steps(): begun, and ended with what the ranks' batches came to together. */
+/* The step of one batch, which may be empty, together with the other ranks'; at a window's end the optimiser
+ * takes its own. usable: samples of all ranks' batches; full: samples of a whole window, were none missing;
+ * last: of its pass. > 0: a status to leave with. */
 int tr_training_step_begin(struct tr_training_step *r, const struct tr_position *p,
                            const struct tr_batch *batch, uint64_t usable, uint64_t full, bool last,
                            struct im_text *text);
+/* Moves the position on: steps, updates, sums, window, scale. -EDOM with a sentence when max_bad_steps steps
+ * in a row had to be skipped. */
 int tr_training_step_end(struct tr_training_step *r, struct tr_position *p, bool last,
                          struct tr_step_result *ret_step, struct im_text *text);
 

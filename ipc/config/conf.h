@@ -7,12 +7,12 @@
 #ifndef IPC_CONFIG_CONF_H
 #define IPC_CONFIG_CONF_H
 
-#include "ipc/base/err.h"
-#include "ipc/config/conf_keys.h"
-
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+
+#include "ipc/base/err.h"
+#include "ipc/config/conf_keys.h"
 
 #define IM_CONF_CHOICE_(constant, word) constant,
 enum im_conf_layout { IM_LAYOUTS(IM_CONF_CHOICE_) };
@@ -120,6 +120,9 @@ int im_conf_check_network(const struct im_conf *conf, struct im_text *text);
 
 /* Pixels of the image per place of the network's last values: the smallest image it takes. */
 uint32_t im_conf_stride(const struct im_conf *conf);
+
+/* Whether the model is one for CIFAR's small images: small stem by default, 10 classes. */
+bool im_conf_small_images(const struct im_conf *conf);
 
 /* The key's name, and the value as text that reads back the same; into s of at least IM_CONF_TEXT_BYTES. */
 const char *im_conf_name(enum im_conf_key_id key);

@@ -7,6 +7,8 @@
 #ifndef IPC_CONFIG_CONF_KEYS_H
 #define IPC_CONFIG_CONF_KEYS_H
 
+#include "ipc/config/models.h"
+
 /* Choices: X(constant, "word"). The first has the value 0, and so on. */
 #define IM_LAYOUTS(X)                                                                                        \
     X(IM_LAYOUT_AUTO, "auto")                                                                                \
@@ -21,21 +23,6 @@
     X(IM_BACKEND_REF, "ref")                                                                                 \
     X(IM_BACKEND_ONEDNN, "onednn")                                                                           \
     X(IM_BACKEND_CUDA, "cuda")
-#define IM_MODELS(X)                                                                                         \
-    X(IM_MODEL_RESNET18, "resnet18")                                                                         \
-    X(IM_MODEL_RESNET34, "resnet34")                                                                         \
-    X(IM_MODEL_RESNET50, "resnet50")                                                                         \
-    X(IM_MODEL_RESNET101, "resnet101")                                                                       \
-    X(IM_MODEL_RESNET152, "resnet152")                                                                       \
-    X(IM_MODEL_RESNETV2_18, "resnetv2_18")                                                                   \
-    X(IM_MODEL_RESNETV2_34, "resnetv2_34")                                                                   \
-    X(IM_MODEL_RESNETV2_50, "resnetv2_50")                                                                   \
-    X(IM_MODEL_RESNETV2_101, "resnetv2_101")                                                                 \
-    X(IM_MODEL_RESNETV2_152, "resnetv2_152")                                                                 \
-    X(IM_MODEL_RESNET20, "resnet20")                                                                         \
-    X(IM_MODEL_RESNET32, "resnet32")                                                                         \
-    X(IM_MODEL_RESNET44, "resnet44")                                                                         \
-    X(IM_MODEL_RESNET56, "resnet56")
 #define IM_AMPS(X)                                                                                           \
     X(IM_AMP_NONE, "none")                                                                                   \
     X(IM_AMP_BF16, "bf16")                                                                                   \

@@ -1,16 +1,32 @@
-/* Sizes and batches that the chosen network cannot train with. What a network is knows the trainer; the
- * strides here are held against its own by tests/unit/trainer/model/test_model.c. */
+/* Sizes and batches that the chosen network cannot train with. The trainer builds the networks;
+ * tests/unit/trainer/model/test_model.c checks the strides here against those of the built networks. */
 #include "ipc/config/conf_table.h"
 
 #include <errno.h>
 
+struct model_traits {
+    bool small; /* made for CIFAR's images */
+    uint32_t stages;
+};
+
+static const struct model_traits models[] = {
+#define MODEL_TRAITS(X, constant, name, preact, small, expansion, width, stages, ...)                        \
+    [constant] = {small, stages},
+    IM_MODEL_TABLE(MODEL_TRAITS, )
+#undef MODEL_TRAITS
+};
+
+bool im_conf_small_images(const struct im_conf *c)
+{
+    return models[c->model].small;
+}
+
 uint32_t im_conf_stride(const struct im_conf *c)
 {
-    const bool cifar = c->model == IM_MODEL_RESNET20 || c->model == IM_MODEL_RESNET32 ||
-                       c->model == IM_MODEL_RESNET44 || c->model == IM_MODEL_RESNET56;
-    const bool small = c->stem == IM_CONF_STEM_SMALL || (c->stem == IM_CONF_STEM_AUTO && cifar);
+    const struct model_traits *m = &models[c->model];
+    const bool small = c->stem == IM_CONF_STEM_SMALL || (c->stem == IM_CONF_STEM_AUTO && m->small);
 
-    return (small ? 1u : 4u) << (cifar ? 2 : 3);
+    return (small ? 1u : 4u) << (m->stages - 1);
 }
 
 static int check_side(const struct im_conf *c, const char *key, uint32_t size, struct im_text *text)

@@ -25,7 +25,7 @@ struct element {
 
 IMK_DEVICE struct factors factors_of(const struct imk_cuda_update &a, bool decays, float ratio)
 {
-    const struct imk_cuda_hyper *h = a.hyper;
+    const struct imk_hyper *h = a.hyper;
     const double decay = decays ? h->weight_decay : 0.0;
 
     return {(float)a.verdict->grad_scale,
@@ -140,7 +140,7 @@ template <int KIND> static __global__ void imk_update(struct update_args k)
     if (a.verdict->skip)
         return;
     const struct factors f = factors_of(a, a.spans[c.span].decays, has_ratio ? k.ratios[c.span] : 1.0f);
-    const float take = (float)a.hyper->ema_take;
+    const float take = (float)a.hyper->ema_weight;
 
     for (uint32_t i = threadIdx.x * VECTOR; i < c.count; i += THREADS * VECTOR) {
         const struct quad q = quad_of(c, i, k.aligned);
@@ -156,7 +156,7 @@ template <int KIND> static __global__ void imk_update(struct update_args k)
         for (int j = 0; j < VECTOR; j++) {
             struct element e = {w[j], m[j], v[j], g[j]};
 
-            step<KIND>(&e, f, a.nesterov);
+            step<KIND>(&e, f, a.hyper->nesterov);
             w[j] = e.w, m[j] = e.m, v[j] = e.v;
         }
         put4(w, a.w + q.at, q.wide, q.left);
@@ -220,7 +220,7 @@ template <int KIND> static __global__ void imk_squares_of_chunks(struct update_a
 template <int KIND> static __global__ void imk_ratios_of_spans(struct update_args k)
 {
     const struct imk_cuda_span span = k.a.spans[blockIdx.x];
-    const struct imk_cuda_hyper *h = k.a.hyper;
+    const struct imk_hyper *h = k.a.hyper;
     const double decay = span.decays ? h->weight_decay : 0.0;
     double w = 0.0, other = 0.0, ratio = 1.0;
 

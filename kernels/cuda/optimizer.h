@@ -41,14 +41,13 @@ size_t imk_cuda_update_scratch(enum imk_cuda_optimizer kind, uint32_t chunk_coun
 
 struct imk_cuda_update {
     enum imk_cuda_optimizer kind;
-    bool nesterov;    /* SGD, LARS */
     float *w, *m, *v; /* arenas: parameters, moments; v: AdamW and LAMB only */
-    float *ema;       /* averaged parameters: ema += ema_take (w - ema) with the new w; NULL: none */
+    float *ema;       /* averaged parameters: ema += ema_weight (w - ema) with the new w; NULL: none */
     const float *g;   /* gradients, read only */
     const struct imk_cuda_span *spans;
     const struct imk_cuda_chunk *chunks;
     uint32_t span_count, chunk_count;
-    const struct imk_cuda_hyper *hyper;
+    const struct imk_hyper *hyper;
     const struct imk_cuda_verdict *verdict;
     void *scratch; /* imk_cuda_update_scratch bytes, aligned to 16 */
 };

@@ -1,5 +1,5 @@
 /* What a step decides for itself: is it to be taken, by which factor are gradients multiplied. The rules are
- * those of trainer/training_step.c, in the same order and in double, so that a step decided here and one decided
+ * those of trainer/backends/host_step.c, in the same order and in double, so that a step decided here and one decided
  * there agree. One thread: what it costs is a launch. */
 #include "kernels/cuda/step.h"
 
@@ -16,10 +16,10 @@ IMK_DEVICE double clipping(enum imk_cuda_clip clip, double limit, double norm)
 
 static __global__ void imk_decide(struct imk_cuda_decide a)
 {
-    const struct imk_cuda_hyper *h = a.hyper;
-    const double factor = h->unscale / a.progress->scale;
+    const struct imk_hyper *h = a.hyper;
+    const double factor = h->unscale / h->loss_scale;
     const double norm = a.squares ? sqrt(*a.squares) * factor : 0.0;
-    const double t = (double)(a.progress->updates + 1);
+    const double t = (double)(h->updates + 1);
     const bool skip = !isfinite(norm) || (a.tally && !isfinite(a.tally->loss_sum));
     struct imk_cuda_verdict v;
 
@@ -33,7 +33,7 @@ static __global__ void imk_decide(struct imk_cuda_decide a)
 
 extern "C" int imk_cuda_decide(const struct imk_cuda_decide *a, struct CUstream_st *stream)
 {
-    if (!a->hyper || !a->progress || !a->verdict)
+    if (!a->hyper || !a->verdict)
         return -EINVAL;
     return launch(imk_decide, dim3(1), 1, stream, *a);
 }

@@ -5,6 +5,7 @@
 #define KERNELS_CUDA_STEP_H
 
 #include "kernels/cuda/types.h"
+#include "kernels/hyper.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -32,20 +33,6 @@ struct imk_cuda_loss_terms {
     double divisor; /* what the gradient is divided by; 0: the number of valid samples */
 };
 
-/* H: of the update. */
-struct imk_cuda_hyper {
-    double lr, momentum, beta2, eps, weight_decay, trust; /* struct tr_update */
-    double unscale;   /* with this over the loss scale the arena's gradient becomes that of the mean loss */
-    double clip_norm; /* 0: none is set */
-    double ema_take;  /* 1 - decay of the averages; 1 copies */
-};
-
-/* H: where training is; the host moves both on. */
-struct imk_cuda_progress {
-    double scale;     /* of the loss; a power of two; 1 unless fp16 is stored */
-    uint64_t updates; /* steps that were taken */
-};
-
 /* D: about one step. */
 struct imk_cuda_verdict {
     double norm;        /* of the gradient of the mean loss, before clipping; 0 when squares is NULL */
@@ -59,14 +46,13 @@ struct imk_cuda_verdict {
  * clip_norm is 0), or as LAMB's definition has it (1 / max(1, norm / clip), clip 1 where it is 0). */
 enum imk_cuda_clip { IMK_CUDA_CLIP_NORM, IMK_CUDA_CLIP_LAMB };
 
-/* Decides on a step (one thread): norm = sqrt(*squares) * unscale / scale; the step is skipped when norm or
+/* Decides on a step (one thread): norm = sqrt(*squares) * unscale / loss_scale; the step is skipped when norm or
  * tally->loss_sum is not finite. */
 struct imk_cuda_decide {
-    const struct imk_cuda_hyper *hyper;
+    const struct imk_hyper *hyper;      /* H */
     const double *squares;              /* of the whole gradient; NULL: not looked at */
     const struct imk_cuda_tally *tally; /* of all ranks; NULL: not looked at */
-    const struct imk_cuda_progress *progress;
-    struct imk_cuda_verdict *verdict; /* overwritten */
+    struct imk_cuda_verdict *verdict;   /* overwritten */
     enum imk_cuda_clip clip;
 };
 int imk_cuda_decide(const struct imk_cuda_decide *a, struct CUstream_st *stream);

@@ -17,8 +17,6 @@
 
 #define KILL_WAIT_MS 2000
 
-extern char **environ;
-
 void sv_program_find(const char *name, char *path, size_t n)
 {
     char self[PATH_MAX - 32];

@@ -48,9 +48,11 @@ int sv_channel_receive(int fd, struct sv_message *ret, int *ret_pidfd)
     ssize_t n;
 
     *ret_pidfd = -1;
+    /* A peer that closes with messages of ours unread leaves ECONNRESET in front of the messages that it sent
+     * before. The kernel reports it once; what follows is the queue, then end of file. */
     do
         n = recvmsg(fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    while (n < 0 && errno == EINTR);
+    while (n < 0 && (errno == EINTR || errno == ECONNRESET));
     if (n < 0)
         return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : -EPIPE;
     if ((size_t)n != sizeof *ret)

@@ -43,7 +43,7 @@ case_no_module() {
 
 case_stale_module() {
   install_programs module_stale
-  refused 69 "is not of this build" --gpus 1
+  refused 69 "is from another build" --gpus 1
 }
 
 case_wrong_wishes() {
@@ -122,7 +122,7 @@ case_lost() {
   install_programs module
   FAULTS=$PACE
   FAKE_NVML=lost:2 start 0 --gpus 1
-  grep -q 'the GPU no longer answers.*GPU is lost' "$RUN/log.txt" || fail "the log does not say that the GPU is gone"
+  grep -q 'the GPU no longer responds.*GPU is lost' "$RUN/log.txt" || fail "the log does not say that the GPU is gone"
   if tail -n 1 "$RUN/metrics.jsonl" | grep -q gpu_busy; then fail "numbers of a GPU that is gone"; fi
   must_balance
 }
@@ -137,7 +137,7 @@ case_hang() {
 case_without_nvml() {
   install_programs module
   FAKE_NVML=dead start 0 --gpus 1 --epochs 1
-  grep -q 'no telemetry of the GPU.*Driver Not Loaded' "$RUN/log.txt" || fail "the log does not say why there are no numbers"
+  grep -q 'no GPU telemetry.*Driver Not Loaded' "$RUN/log.txt" || fail "the log does not say why there are no numbers"
   must_balance
 }
 

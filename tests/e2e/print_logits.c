@@ -27,7 +27,7 @@ static int print(struct tr_network *net, int classes, int size, int count, struc
     for (int i = 0; err == 0 && i < count; i++)
         valid[i] = 1;
     if (err == 0)
-        err = tr_network_eval_step(net, &batch, logits, &tally, text);
+        err = tr_network_evaluate(net, &batch, false, logits, &tally, text);
     for (int i = 0; err == 0 && i < count * classes; i++)
         printf("%.9g%c", (double)logits[i], (i + 1) % classes ? ' ' : '\n');
     free(pixels);

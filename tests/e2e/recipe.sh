@@ -76,7 +76,7 @@ case_resume_refused() {
   start 2 --resume "$T/nothing.safetensors"
   must_say "No such file"
   start 2 --resume "$REFERENCE/w/run/checkpoints/last.safetensors"
-  must_say "holds weights alone"
+  must_say "holds only weights"
   start 2 --resume "$REFERENCE/w/run/$STATE" --opt adamw --lr 0.001
   must_say "this run began with --opt sgd"
   start 0

@@ -125,7 +125,7 @@ case_damaged_checkpoint() {
   finish 75
   printf 'X' | dd of="$RUN/checkpoints/last.state.safetensors" bs=1 seek=100000 conv=notrunc status=none
   continue_to_the_end
-  grep -q 'continuing from the checkpoint before the last' "$RUN/log.txt" || fail "the damage was not reported"
+  grep -q 'continuing from the previous checkpoint' "$RUN/log.txt" || fail "the damage was not reported"
   [ -e "$RUN/checkpoints/last.damaged.state.safetensors" ] || fail "the damaged file was not kept"
 }
 

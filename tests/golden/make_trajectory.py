@@ -3,7 +3,7 @@
 
 Weights, pixels and labels are not stored: both sides compute them from `draw`. What our random numbers decide (mixes, dropped
 branches) comes from our own program, and PyTorch does the same with it:
-    backend-trajectory --draws | python3 make_trajectory.py > trajectory.txt
+    backend_trajectory --draws | python3 make_trajectory.py > trajectory.txt
 Needs torch, timm (1.0.31 was used) and numpy. Lines: `run NAME`; `step I LOSS NORM`, the norm before clipping; `plain|ema TENSOR NORM DOT`."""
 import sys
 
@@ -15,7 +15,7 @@ from timm.data.mixup import mixup_target
 from timm.loss import SoftTargetCrossEntropy
 from timm.utils import ModelEmaV3
 
-import trainer_golden as golden
+import make_networks as golden
 from draw import images, labels, summary
 
 N, SIZE, CLASSES, WINDOW, STEPS = 6, 8, 10, 2, 20

@@ -81,21 +81,21 @@ step_facts() {
   "$bin/imsuper" gpus
   nvidia-smi || missing "no nvidia-smi"
 }
-step_seams() { need_program cuda-seams && "$bin/cuda-seams"; }
-step_steps() { need_program gpu-steps && "$bin/gpu-steps"; }
+step_seams() { need_program gpu_seams && "$bin/gpu_seams"; }
+step_steps() { need_program gpu_steps && "$bin/gpu_steps"; }
 step_conformance() {
-  need_program gpu-conformance
-  "$bin/gpu-conformance" && { [ ! -x "$bin/gpu-mixing" ] || "$bin/gpu-mixing" "$here/../golden/recipe.txt"; }
+  need_program gpu_conformance
+  "$bin/gpu_conformance" && { [ ! -x "$bin/gpu_mixing" ] || "$bin/gpu_mixing" "$here/../golden/recipe.txt"; }
 }
 step_kernels() {
   local program status=0
-  need_program gpu-kernels-pixels
-  for program in "$bin"/gpu-kernels-*; do
+  need_program gpu_kernels_pixels
+  for program in "$bin"/gpu_kernels_*; do
     "$program" || { status=$? && [ "$status" -ne 77 ] && return "$status"; }
   done
   return "$status"
 }
-step_trajectory() { need_program gpu-trajectory && "$bin/gpu-trajectory" "$here/../golden/trajectory.txt"; }
+step_trajectory() { need_program gpu_trajectory && "$bin/gpu_trajectory" "$here/../golden/trajectory.txt"; }
 
 # measure BATCH AMP
 measure() {
@@ -201,12 +201,12 @@ sanitize() {
   shift
   PATH=$PATH:/usr/local/cuda/bin
   command -v compute-sanitizer >/dev/null || missing "no compute-sanitizer"
-  need_program gpu-kernels-pixels
+  need_program gpu_kernels_pixels
   need_gpu
   for program in "$@"; do compute-sanitizer --tool "$tool" --error-exitcode 99 "$program" || return 1; done
 }
-step_memcheck() { sanitize memcheck "$bin"/gpu-kernels-* "$bin/gpu-steps"; }
-step_racecheck() { sanitize racecheck "$bin"/gpu-kernels-*; }
+step_memcheck() { sanitize memcheck "$bin"/gpu_kernels_* "$bin/gpu_steps"; }
+step_racecheck() { sanitize racecheck "$bin"/gpu_kernels_*; }
 
 limit_of() {
   case $1 in

@@ -9,10 +9,10 @@ trap 'rm -rf "$work"' EXIT
 fail() { echo "$*" >&2; cat "$work/said" "$work"/out/* >&2; exit 1; }
 program() { printf '#!/bin/sh\n%s\n' "$2" >"$work/bin/$1" && chmod +x "$work/bin/$1"; }
 mkdir "$work/bin"
-program cuda-seams 'echo all is well'
-program gpu-steps 'echo "step 3 differs"; exit 3'
-program gpu-conformance 'echo begun; exec sleep 100'
-program gpu-kernels-pixels 'exit 77'
+program gpu_seams 'echo all is well'
+program gpu_steps 'echo "step 3 differs"; exit 3'
+program gpu_conformance 'echo begun; exec sleep 100'
+program gpu_kernels_pixels 'exit 77'
 program imsuper 'exit 1'
 program nvidia-smi 'exit 9'
 PATH=$work/bin:$PATH
@@ -24,7 +24,7 @@ verdict seams ok 'all is well'
 verdict steps 'FAILED (3)' 'step 3 differs'
 verdict conformance 'out of time' 'begun'
 verdict kernels skipped ''
-verdict trajectory skipped 'no gpu-trajectory'
+verdict trajectory skipped 'no gpu_trajectory'
 verdict speed skipped 'no GPU'
 verdict cifar skipped 'no GPU'
 verdict resume skipped 'no compare_states'

@@ -3,8 +3,8 @@
 #
 #   lint.sh RULE ROOT [compiler flag...]
 #
-# RULE is includes, third_party, tokens, sizes, text, guards, tags, headers, clang, format, shell or globals. ROOT is the tree to
-# look at: the project, or one of the bad examples under selftest/. Findings are printed as "path:line: what is wrong";
+# RULE is includes, third_party, style, tokens, sizes, text, guards, tags, picture, docs, headers, clang, tidy, format, shell or globals.
+# ROOT is the tree to look at: the project, or one of the bad examples under selftest/. Findings are printed as "path:line: what is wrong";
 # exit status 0 means none, 1 some, 77 that the tool the rule needs is not installed, 2 wrong use.
 # Only sh, awk, find and grep are needed (and clang-format, shellcheck, nm or the compiler where the rule is about them).
 set -eu
@@ -16,7 +16,7 @@ work=$(mktemp -d) && trap 'rm -rf "$work"' EXIT
 
 # All text of the project, sorted; what is built, fetched, recorded or wrong on purpose is not ours to judge.
 files() {
-  find . \( -name .git -o -path ./build -o -path ./runs -o -path ./shared -o -path ./tests/lint/selftest \) -prune -o \
+  find . \( -name .git -o -path ./build -o -path ./runs -o -path ./shared -o -path ./tests/lint/selftest -o -path ./tests/docs/selftest \) -prune -o \
     -type f -print | sed 's|^\./||' | LC_ALL=C sort
 }
 c_files() {
@@ -32,10 +32,10 @@ over_code() {
 }
 
 check_text() {
-  files | grep -v -E '^(tests/golden/|tests/fuzz/corpus/|LICENSE$)' >"$work/list"
+  files | grep -v -E '^(tests/golden/|tests/fuzz/corpus/|LICENSE$)' | xargs grep -lI . >"$work/list" || true # not empty, not binary
+  xargs awk -f "$here/text.awk" <"$work/list"
+  [ -n "$(xargs tail -q -c 1 <"$work/list" | tr -d '\n')" ] || return 0
   while IFS= read -r file; do
-    [ ! -s "$file" ] || grep -qI . "$file" || continue # binary
-    awk -v file="$file" -f "$here/text.awk" "$file"
     [ -z "$(tail -c 1 "$file")" ] || echo "$file:1: no newline at the end of the file"
   done <"$work/list"
 }
@@ -60,6 +60,18 @@ check_clang() {
   done <"$work/list"
 }
 
+# clang-tidy over the product's files that a build compiles; .clang-tidy has the checks. Argument: the build folder.
+check_tidy() {
+  command -v clang-tidy >/dev/null || exit 77
+  c_files | grep -E '^(ipc|kernels|reader|augment|trainer|supervisor)/.*\.c$' | while IFS= read -r file; do
+    if grep -qsF "\"file\": \"$PWD/$file\"" "$1/compile_commands.json"; then echo "$PWD/$file"; fi
+  done >"$work/list"
+  [ -s "$work/list" ] || { echo "$1/compile_commands.json:1: names no file of $PWD" && return 0; }
+  xargs -P 2 -n 16 clang-tidy -p "$1" --quiet <"$work/list" 2>"$work/err" >"$work/tidy" || [ -s "$work/tidy" ] ||
+    sed 's/^/clang-tidy:1: /' "$work/err"
+  grep -E '(error|warning):' "$work/tidy" | sed "s|^$PWD/||" | LC_ALL=C sort -u || true
+}
+
 check_format() {
   command -v clang-format >/dev/null || exit 77
   c_files | grep -E '\.(c|cc|h|cu|cuh)$' >"$work/list" || true
@@ -69,11 +81,10 @@ check_format() {
 
 check_shell() {
   command -v shellcheck >/dev/null || exit 77
-  files | while IFS= read -r file; do
-    if head -n 1 "$file" | grep -qaE '^#!.*\b(sh|bash)$'; then echo "$file"; fi
-  done >"$work/list"
+  files | LC_ALL=C xargs awk 'FNR == 1 && /^#!.*[\/ ](ba)?sh$/ { print FILENAME } { nextfile }' >"$work/list"
   [ -s "$work/list" ] || return 0
-  xargs shellcheck -x -f gcc <"$work/list" || true
+  # Each script reads the ones it sources again, so most of the time is the parser's: on all cores.
+  xargs -n 8 -P "$(nproc)" shellcheck -x -f gcc <"$work/list" || true
 }
 
 # Libraries own no mutable globals: nothing of theirs may lie in .data or .bss. Arguments: archives or objects.
@@ -83,16 +94,28 @@ check_globals() {
   awk -v allowed="$here/globals.txt" -f "$here/globals.awk" "$work/symbols"
 }
 
+# Documents name files and functions that exist.
+check_docs() {
+  files | grep '\.md$' >"$work/list" || true
+  c_files >"$work/c"
+  xargs cat <"$work/c" | grep -oE '[A-Za-z_][A-Za-z0-9_]+' | sort -u >"$work/names"
+  [ ! -s "$work/list" ] || xargs awk -v names="$work/names" -f "$here/docs.awk" <"$work/list"
+}
+
 case $rule in
 includes) over_code -v root=. -f "$here/includes.awk" ;;
 third_party) over_code -v table="$here/third_party.txt" -v system_list="$here/system_headers.txt" -f "$here/third_party.awk" ;;
+style) over_code -v system_list="$here/system_headers.txt" -f "$here/style.awk" ;;
 tokens) over_code -f "$here/tokens.awk" ;;
 sizes) over_code -f "$here/sizes.awk" ;;
 guards) over_code -f "$here/guards.awk" ;;
 tags) over_code -v allowed="$here/tags.txt" -f "$here/tags.awk" ;;
 text) check_text ;;
+picture) "$here/picture.sh" check ;;
+docs) check_docs ;;
 headers) check_headers "$@" ;;
 clang) check_clang "$@" ;;
+tidy) check_tidy "$@" ;;
 format) check_format ;;
 shell) check_shell ;;
 globals) check_globals "$@" ;;

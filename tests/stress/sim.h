@@ -2,7 +2,7 @@
  * pure functions of the ticket, so that whoever consumes a sample can tell whether it is the right one,
  * whole, and there once.
  *
- * A worker is a thread (ring_threads) or a forked process (ring_kills). Threads die by leaving at one of the
+ * A worker is a thread (stress_ring_threads) or a forked process (stress_ring_kills). Threads die by leaving at one of the
  * steps between two calls of ipc without tidying up; processes die by SIGKILL at the fault points of ipc and
  * of this file, or anywhere. */
 #ifndef TESTS_STRESS_SIM_H

@@ -24,12 +24,13 @@
 #include <stdint.h>
 
 struct im_text;
+struct imk_hyper;  /* kernels/hyper.h */
 struct tr_backend; /* an opened device */
 struct tr_layout;  /* of a value; owned by the backend until close() */
 struct tr_op_plan;
 struct tr_step_ops;
 
-#define TR_BACKEND_VERSION 4
+#define TR_BACKEND_VERSION 5
 #define TR_BN_EPS 1e-5f
 #define TR_BN_MOMENTUM 0.1f /* running <- (1 - m) * running + m * batch */
 
@@ -96,7 +97,7 @@ struct tr_op {
     bool pools;    /* BN: y is the result, max-pooled as in MAXPOOL; has ReLU */
     bool sums_dx;  /* CONV: dx += the gradient, in place of dx = */
     bool synced;   /* BN in training: the statistics are those of several ranks: see struct tr_bn_sync; a
-                      device that takes whole steps adds up by set_ranks() of trainer/backends/step.h instead */
+                      device adds up by set_ranks() of trainer/backends/step.h instead */
     bool training; /* false: forward only, BN uses the running statistics */
     bool needs_dx; /* CONV: false for the first one */
     int weight_id; /* CONV: plans with the same number >= 0 have the same weights and may share repacked
@@ -194,7 +195,7 @@ struct tr_span {
 enum tr_optimizer { TR_OPTIMIZER_SGD, TR_OPTIMIZER_ADAMW, TR_OPTIMIZER_LARS, TR_OPTIMIZER_LAMB };
 
 /* One step of an optimiser over the flat arena. With g = grad_scale * gradient, d = weight_decay where the
- * span decays and 0 elsewhere, |.| the 2-norm of a span, t = step, m and v beginning as zeros:
+ * span decays and 0 elsewhere, |.| the 2-norm of a span, t = updates + 1, m and v beginning as zeros:
  *
  *   SGD    g += d w; m = momentum m + g; w -= lr (nesterov ? g + momentum m : m)
  *          (torch.optim.SGD, dampening 0)
@@ -217,10 +218,8 @@ struct tr_update {
     const float *g;              /* device: gradients */
     const struct tr_span *spans; /* ascending, not overlapping */
     size_t span_count;
-    double grad_scale;
-    double lr, momentum, beta2, eps, weight_decay, trust; /* momentum: AdamW and LAMB call it beta1 */
-    bool nesterov;                                        /* SGD, LARS */
-    uint64_t step;                                        /* this one's number, from 1 on */
+    const struct imk_hyper *hyper;
+    double grad_scale; /* what clips and unscales g */
 };
 
 /* Which GPU, and how it may compute. */
@@ -229,7 +228,7 @@ struct tr_device_config {
     bool deterministic; /* the same bits on every run */
     bool tf32;          /* fp32 convolutions and matrix products may round their inputs to tf32 */
     const char *cache;  /* file of what was found out about this GPU's kernels; NULL: nothing is kept */
-    /* (optional) Called while plan() and settle() work on what takes long, number `at` of `of`: of is 0 when
+    /* (optional) Called while plan() and tune() work on what takes long, number `at` of `of`: of is 0 when
      * that is not known yet, and -1 while another process does what this one is going to need; at 0: done
      * with it. Anything but 0 gives up: they return -ECANCELED. */
     int (*progress)(void *context, int at, int of);
@@ -270,9 +269,9 @@ struct tr_backend_ops {
     int (*sync)(struct tr_backend *b);
     /* (optional) After plans were made and before they run: finds the fastest of the ways to run them. Plans
      * that are not settled yet settle at their first run. */
-    int (*settle)(struct tr_backend *b, struct im_text *text);
-    int (*trouble)(struct tr_backend *b, struct im_text *text); /* (optional) why a call failed */
-    const struct tr_step_ops *step;                             /* (optional) trainer/backends/step.h */
+    int (*tune)(struct tr_backend *b, struct im_text *text);
+    int (*last_error)(struct tr_backend *b, struct im_text *text); /* (optional) why a call failed */
+    const struct tr_step_ops *step;                                /* trainer/backends/step.h */
 
     /* A value between its private layout and plain NCHW fp32. For tests and tools, not for a step. */
     int (*value_in)(struct tr_backend *b, const struct tr_layout *layout, struct tr_shape shape,
@@ -287,11 +286,11 @@ struct tr_backend_ops {
     int (*measure)(struct tr_backend *b, const struct tr_op *op, struct tr_plan_info *ret_info);
     const char *(*plan_kernel)(struct tr_op_plan *plan); /* (optional) the name of what runs, for logs */
     /* (optional) What people should know about this precision on this machine, a sentence; NULL: nothing. */
-    const char *(*caution)(struct tr_backend *b, enum tr_precision precision);
+    const char *(*precision_warning)(struct tr_backend *b, enum tr_precision precision);
     /* (optional) Says that pixels of batches will lie in this memory, which may be mapped read-only, until
-     * host_unlock(): a device can then fetch them by itself. An error costs speed and nothing else. */
-    int (*host_lock)(struct tr_backend *b, void *memory, size_t bytes, struct im_text *text);
-    void (*host_unlock)(struct tr_backend *b, void *memory);
+     * host_unpin(): a device can then fetch them by itself. An error costs speed and nothing else. */
+    int (*host_pin)(struct tr_backend *b, void *memory, size_t bytes, struct im_text *text);
+    void (*host_unpin)(struct tr_backend *b, void *memory);
 };
 
 /* "ref", "onednn" or "cuda"; -ENOENT with the names that exist. "cuda" is loaded here:

@@ -1,5 +1,5 @@
-/* Saves and rotates checkpoints: checkpoint.h says which files there are and why. load.c reads
- * them, export.c writes the models beside the states.
+/* Saves and rotates checkpoints: checkpoint.h says which files there are and why. load.c reads them, export.c
+ * writes the models beside the states.
  *
  * A save, step by step, with what a crash right after it leaves (its fault point in brackets):
  *
@@ -8,15 +8,15 @@
  *   2. last.state gets a second name, last.prev.state [checkpoint.rotated]
  *      both names are the old state
  *   3. next.state becomes last.state [checkpoint.state]
- *      the new state; last.safetensors is old: mended
+ *      the new state; last.safetensors is old: repaired
  *   4. last, epoch_NNN, best and their averages are replaced, one by one [checkpoint.models]
  *      the new state; epoch_NNN and best may be those of before
  *   5. epoch files beyond the newest K are removed
  *      some too many: removed by the next save
  *
- * A full disk shows in step 1, when both old states are still there. In step 2 the name is moved by link and
- * rename, so that last.state exists at every instant; on file systems without hard links it is renamed away,
- * and a crash then leaves last.prev.state alone, which load takes with a word about it.
+ * A full disk is detected in step 1, while both old states still exist. In step 2 the name is moved by link
+ * and rename, so that last.state exists at every instant; on file systems without hard links it is renamed
+ * away, and a crash then leaves last.prev.state alone, which load uses with a warning.
  *
  * Nothing here retries. */
 #include "trainer/checkpoint/checkpoint.h"
@@ -48,8 +48,7 @@ int tr_checkpoint_path(const struct tr_checkpoint_store *store, const char *name
 int tr_checkpoint_store_view(struct tr_checkpoint_store *store, const char *directory, struct im_text *text)
 {
     *store = (struct tr_checkpoint_store){0};
-    if (snprintf(store->directory, sizeof(store->directory), "%s", directory) >=
-        (int)sizeof(store->directory))
+    if (snprintf(store->directory, sizeof store->directory, "%s", directory) >= (int)sizeof store->directory)
         return im_fail(text, -ENAMETOOLONG, "the path %.200s... is too long", directory);
     return 0;
 }
@@ -80,7 +79,7 @@ bool tr_checkpoint_is_reserved(const char *key)
            strcmp(key, TR_SEAL_CRC_KEY) == 0 || strcmp(key, TR_SEAL_CHECKSUM_KEY) == 0;
 }
 
-/* Lists the tensors of a file in the order they will have there. ret_sorted[count], ret_order[count]. */
+/* Sorts the tensors into their order in the file. ret_sorted[count], ret_order[count]. */
 static void sort_tensors(const struct tr_tensor *tensors, size_t count, size_t *order,
                          const struct tr_tensor **ret_sorted)
 {
@@ -92,9 +91,9 @@ static void sort_tensors(const struct tr_tensor *tensors, size_t count, size_t *
 int tr_checkpoint_write(const char *path, const struct tr_sink *sink, const struct tr_checkpoint_content *c,
                         const char *state, char ret_checksum[TR_SEAL_DIGITS], struct im_text *text)
 {
-    const struct tr_tensor **sorted = malloc((c->tensor_count + 1) * sizeof(*sorted));
-    struct tr_pair *pairs = malloc((c->metadata_count + RESERVED_COUNT) * sizeof(*pairs));
-    size_t *order = malloc((c->tensor_count + 1) * sizeof(*order));
+    const struct tr_tensor **sorted = malloc((c->tensor_count + 1) * sizeof *sorted);
+    struct tr_pair *pairs = malloc((c->metadata_count + RESERVED_COUNT) * sizeof *pairs);
+    size_t *order = malloc((c->tensor_count + 1) * sizeof *order);
     struct tr_seal seal = {NULL, ""};
     size_t n = 0;
     int err = sorted && pairs && order ? 0 : -ENOMEM;
@@ -128,14 +127,14 @@ out:
     return err;
 }
 
-/* Step 2. Where both names are one file already (a crash after step 2), rename(2) does nothing and leaves the
- * temporary name behind, hence the unlink in every case. */
+/* Step 2. If both names are the same file already (a crash after step 2), rename(2) does nothing and leaves
+ * the temporary name, so it is always unlinked. */
 static int rotate(const struct tr_checkpoint_store *store, const char *state, struct im_text *text)
 {
     char prev[PATH_MAX], name[64], tmp[PATH_MAX];
     int err = tr_checkpoint_path(store, TR_CHECKPOINT_PREV_NAME, prev, text);
 
-    snprintf(name, sizeof(name), "." TR_CHECKPOINT_PREV_NAME ".tmp-%d-0", (int)getpid());
+    snprintf(name, sizeof name, "." TR_CHECKPOINT_PREV_NAME ".tmp-%d-0", (int)getpid());
     if (err == 0)
         err = tr_checkpoint_path(store, name, tmp, text);
     if (err < 0)
@@ -152,7 +151,7 @@ static int rotate(const struct tr_checkpoint_store *store, const char *state, st
     return err < 0 ? im_fail(text, err, "cannot rename %s to %s: %s", state, prev, strerror(-err)) : 0;
 }
 
-/* Step 3, and the renames of step 2 with it, made durable. */
+/* Makes the renames of steps 2 and 3 durable. */
 static int sync_directory(const struct tr_checkpoint_store *store, struct im_text *text)
 {
     int fd = open(store->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -160,9 +159,9 @@ static int sync_directory(const struct tr_checkpoint_store *store, struct im_tex
 
     if (fd >= 0)
         close(fd);
-    if (err == 0 || err == -EINVAL) /* a file system that cannot sync directories says EINVAL */
+    if (err == 0 || err == -EINVAL) /* EINVAL: the file system does not support syncing directories */
         return 0;
-    return im_fail(text, err, "cannot write to disk the directory %s: %s", store->directory, strerror(-err));
+    return im_fail(text, err, "cannot sync the directory %s: %s", store->directory, strerror(-err));
 }
 
 /* Steps 1 to 3. */
@@ -194,8 +193,7 @@ static int check_keys(const struct tr_checkpoint_content *content, struct im_tex
 {
     for (size_t i = 0; i < content->metadata_count; i++)
         if (tr_checkpoint_is_reserved(content->metadata[i].key))
-            return im_fail(text, -EINVAL, "the metadata key \"%s\" is the checkpoint's own",
-                           content->metadata[i].key);
+            return im_fail(text, -EINVAL, "the metadata key \"%s\" is reserved", content->metadata[i].key);
     return 0;
 }
 

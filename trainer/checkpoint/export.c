@@ -1,5 +1,5 @@
-/* The files for others to use: exports of a state's tensors without what continuing needs, one for the model
- * and one for its averages. What a crash between them leaves: checkpoint.c, steps 4 and 5. */
+/* Exports of a state for other programs, without what continuing needs: one for the model and one for its
+ * averages. The effect of a crash between them: checkpoint.c, steps 4 and 5. */
 #include "trainer/checkpoint/impl.h"
 
 #include <dirent.h>
@@ -17,7 +17,7 @@
 
 enum { EPOCHS_MAX = 100000 };
 
-/* What is exported: tensors with a prefix, without it. */
+/* Exports: the tensors with a prefix, which is removed. */
 enum export { EXPORT_MODEL, EXPORT_AVERAGE, EXPORTS };
 
 static const char *const export_infix[EXPORTS] = {"", ".ema"};
@@ -27,7 +27,7 @@ static bool begins(const char *name, const char *prefix)
     return strncmp(name, prefix, strlen(prefix)) == 0;
 }
 
-/* Appends the tensor, under the name it has there, when it belongs to the export. Returns the new count. */
+/* Appends the tensor, with its exported name, if it belongs to the export. Returns the new count. */
 static size_t add_exported(const struct tr_tensor *t, enum export export, struct tr_tensor *ret_tensors,
                            size_t n)
 {
@@ -56,7 +56,7 @@ static void name_epoch(char name[64], int epoch, enum export export)
 {
     char stem[32];
 
-    snprintf(stem, sizeof(stem), EPOCH_FORMAT, epoch);
+    snprintf(stem, sizeof stem, EPOCH_FORMAT, epoch);
     name_export(name, stem, export);
 }
 
@@ -76,12 +76,11 @@ static int epoch_of(const char *name, enum export export)
     return strcmp(again, name) == 0 ? (int)number : -1;
 }
 
-/* Step 5. Files of later epochs are left alone: they are of a run that was begun anew, and not ours to count
- * or to remove. */
+/* Step 5. Files of later epochs are kept: they belong to an earlier run in this directory. */
 static int prune(const struct tr_checkpoint_store *store, enum export export, int epoch, struct im_text *text)
 {
     DIR *directory = opendir(store->directory);
-    int *numbers = malloc(EPOCHS_MAX * sizeof(*numbers));
+    int *numbers = malloc(EPOCHS_MAX * sizeof *numbers);
     struct dirent *entry;
     int count = 0, err = 0;
 
@@ -94,7 +93,7 @@ static int prune(const struct tr_checkpoint_store *store, enum export export, in
         numbers[count] = epoch_of(entry->d_name, export);
         count += numbers[count] >= 0 && numbers[count] <= epoch;
     }
-    qsort(numbers, (size_t)count, sizeof(*numbers), compare_numbers);
+    qsort(numbers, (size_t)count, sizeof *numbers, compare_numbers);
     for (int i = store->epochs_kept; i < count; i++) {
         char name[64];
 
@@ -146,7 +145,7 @@ static int save_export(const struct tr_checkpoint_store *store, const struct tr_
 int tr_checkpoint_export(const struct tr_checkpoint_store *store, const struct tr_checkpoint_content *content,
                          const char *checksum, int epoch, bool best, struct im_text *text)
 {
-    struct tr_tensor *tensors = malloc((content->tensor_count + 1) * sizeof(*tensors));
+    struct tr_tensor *tensors = malloc((content->tensor_count + 1) * sizeof *tensors);
     struct tr_checkpoint_content model = *content;
     int err = 0;
 
@@ -169,7 +168,7 @@ bool tr_checkpoint_is_export(const struct tr_safetensors *file)
     return tr_safetensors_metadata(file, TR_CHECKPOINT_STATE_KEY) != NULL;
 }
 
-/* Whether the export at `path` is whole and made with the state of this checksum. */
+/* Whether the export at `path` is intact and was made from the state with this checksum. */
 static bool is_export_of(const char *path, const char *checksum)
 {
     struct tr_safetensors *file = NULL;
@@ -184,9 +183,9 @@ static bool is_export_of(const char *path, const char *checksum)
     return same;
 }
 
-/* 1: written, 0: it was right, or there is none. */
-static int mend_export(struct tr_checkpoint_store *store, const struct tr_safetensors *state,
-                       enum export export, struct im_text *text)
+/* 1: written, 0: nothing to repair, or no such export. */
+static int repair_export(struct tr_checkpoint_store *store, const struct tr_safetensors *state,
+                         enum export export, struct im_text *text)
 {
     size_t count = tr_safetensors_count(state), pairs = tr_safetensors_metadata_count(state);
     const char *checksum = tr_safetensors_metadata(state, TR_SEAL_CHECKSUM_KEY);
@@ -201,8 +200,8 @@ static int mend_export(struct tr_checkpoint_store *store, const struct tr_safete
     err = tr_checkpoint_path(store, name, path, text);
     if (err < 0 || is_export_of(path, checksum))
         return err;
-    tensors = malloc((count + 1) * sizeof(*tensors));
-    metadata = malloc((pairs + 1) * sizeof(*metadata));
+    tensors = malloc((count + 1) * sizeof *tensors);
+    metadata = malloc((pairs + 1) * sizeof *metadata);
     if (!tensors || !metadata) {
         err = im_fail(text, -ENOMEM, "cannot write %s: out of memory", path);
         goto out;
@@ -225,13 +224,13 @@ out:
     return err;
 }
 
-int tr_checkpoint_mend(struct tr_checkpoint_store *store, const struct tr_safetensors *state,
-                       struct im_text *text)
+int tr_checkpoint_repair(struct tr_checkpoint_store *store, const struct tr_safetensors *state,
+                         struct im_text *text)
 {
     int written = 0;
 
     for (enum export export = 0; export < EXPORTS; export ++) {
-        int err = mend_export(store, state, export, text);
+        int err = repair_export(store, state, export, text);
 
         if (err < 0)
             return err;

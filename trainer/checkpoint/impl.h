@@ -1,4 +1,4 @@
-/* What the files of checkpoints are called and how one is written. Private to checkpoint*.c. */
+/* Names of checkpoint files and how one is written. Private to this folder. */
 #ifndef TRAINER_CHECKPOINT_IMPL_H
 #define TRAINER_CHECKPOINT_IMPL_H
 
@@ -12,7 +12,7 @@
 
 #define TR_CHECKPOINT_STATE_KEY "state" /* of an export: the checksum of the state it belongs to */
 
-/* The store's file of that name. -ENAMETOOLONG with a sentence. */
+/* The path of a file of the store. -ENAMETOOLONG with a sentence. */
 int tr_checkpoint_path(const struct tr_checkpoint_store *store, const char *name, char path[PATH_MAX],
                        struct im_text *text);
 
@@ -24,8 +24,8 @@ bool tr_checkpoint_is_reserved(const char *key);
 int tr_checkpoint_write(const char *path, const struct tr_sink *sink, const struct tr_checkpoint_content *c,
                         const char *state, char ret_checksum[TR_SEAL_DIGITS], struct im_text *text);
 
-/* The models (and averages) of a state with this checksum: last, epoch_NNN when epoch >= 0, best when `best`;
- * removes epoch files that are too many. */
+/* Exports the models (and averages) of a state with this checksum: last, epoch_NNN if epoch >= 0, best if
+ * `best`; removes surplus epoch files. */
 int tr_checkpoint_export(const struct tr_checkpoint_store *store, const struct tr_checkpoint_content *content,
                          const char *checksum, int epoch, bool best, struct im_text *text);
 

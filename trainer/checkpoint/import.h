@@ -1,7 +1,7 @@
-/* Weights that somebody else trained: safetensors files with torchvision's or timm's names (and our own
- * exports) into a network. As strict as load_state_dict(strict=True): the same names and the same shapes,
- * none missing, none left over; only num_batches_tracked, which older files lack and nothing computes with,
- * may be missing. F32, F64, F16 and BF16 are taken. */
+/* Imports weights from elsewhere: safetensors files with torchvision's or timm's names (and our own exports)
+ * into a network. As strict as load_state_dict(strict=True): the same names and the same shapes, none
+ * missing, none left over; only num_batches_tracked, which older files lack and nothing computes with, may be
+ * missing. Accepts F32, F64, F16 and BF16. */
 #ifndef TRAINER_CHECKPOINT_IMPORT_H
 #define TRAINER_CHECKPOINT_IMPORT_H
 
@@ -13,17 +13,17 @@
 
 struct im_text;
 
-/* What does not fit, one call for each tensor: "fc.weight is [1000, 2048], the model has [10, 2048]". */
-typedef void tr_import_say(void *argument, const char *line);
+/* Reports a mismatch, one call for each tensor: "fc.weight is [1000, 2048], the model has [10, 2048]". */
+typedef void tr_import_report(void *argument, const char *line);
 
-/* Compares names, shapes and types. skip_head: the classifier's weight and bias may be anything or missing.
- * `say` may be NULL. Returns how many tensors do not fit. */
+/* Compares names, shapes and types. skip_head: the classifier's weight and bias may have any shape or be
+ * missing. `say` may be NULL. Returns the number of mismatches. */
 size_t tr_import_check(const struct tr_safetensors *file, const struct tr_model *model, bool skip_head,
-                       tr_import_say *say, void *argument);
+                       tr_import_report *say, void *argument);
 
-/* Loads parameters and statistics from the file at `path`; the classifier keeps its values with skip_head. A
- * network that averages begins its averages from them. *ret_loaded: tensors. -EBADMSG with a sentence that
- * counts and names what does not fit: nothing was changed then. */
+/* Loads parameters and statistics from the file at `path`; with skip_head the classifier keeps its values.
+ * Averages start from the loaded weights. *ret_loaded: tensors. -EBADMSG with a sentence that counts and
+ * names the mismatches; nothing has changed then. */
 int tr_import(const char *path, struct tr_network *net, bool skip_head, size_t *ret_loaded,
               struct im_text *text);
 

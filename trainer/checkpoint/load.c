@@ -1,6 +1,5 @@
-/* Reads checkpoints: nothing is used before its seal was verified. Nothing here deletes a state that
- * could not be read: a damaged one is moved aside for its owner, and the one before is taken with a
- * word about it. */
+/* Reads checkpoints; verifies the seal before anything is used. Never deletes a state that could not be read:
+ * a damaged one is moved aside for the user, and the previous one is loaded with a warning. */
 #include "trainer/checkpoint/impl.h"
 
 #include <errno.h>
@@ -10,7 +9,7 @@
 
 #include "ipc/base/err.h"
 
-/* With the result of opening: a file that is not what its seal says is closed again. */
+/* Verifies an opened file; closes it if its seal does not match. */
 static int verify(const char *name, int err, struct tr_safetensors *file, struct tr_safetensors **ret_file,
                   struct im_text *text)
 {
@@ -42,13 +41,13 @@ int tr_checkpoint_take(const char *name, char *bytes, size_t n, struct tr_safete
     return verify(name, err, file, ret_file, text);
 }
 
-/* Whether another try with the same file would fail too, so that the one before is the better choice. */
+/* Whether reading the same file again would fail too, so that the previous one is the better choice. */
 static bool is_damage(int err)
 {
     return err == -EBADMSG || err == -ENOTSUP || err == -EFBIG || err == -EIO;
 }
 
-/* After the last state failed with `last_err` for the reason `why`. */
+/* Loads the previous state after the last one failed with `last_err` for the reason `why`. */
 static int load_previous(const struct tr_checkpoint_store *store, int last_err, const struct im_text *why,
                          struct tr_safetensors **ret_state, struct im_text *text)
 {
@@ -67,19 +66,19 @@ static int load_previous(const struct tr_checkpoint_store *store, int last_err, 
         return im_fail(text, -ENOENT, "there is no checkpoint in %s", store->directory);
     if (err < 0)
         return im_fail(text, is_damage(err) || err == -ENOENT ? -EBADMSG : err,
-                       "no checkpoint in %.200s is good: %.300s; %.300s", store->directory, why->s,
+                       "every checkpoint in %.200s is damaged: %.300s; %.300s", store->directory, why->s,
                        prev_why.s);
     if (last_err == -ENOENT) {
-        im_fail(text, 0, "%s is missing; going on from %s", state, prev);
+        im_fail(text, 0, "%s is missing; continuing from %s", state, prev);
         return 1;
     }
-    /* Out of the way, or the next save would rotate it over the good one. */
+    /* moved aside, or the next save would rotate it over the intact one */
     if (rename(state, damaged) < 0) {
         err = im_fail(text, -errno, "cannot rename %s to %s: %s", state, damaged, strerror(errno));
         tr_safetensors_close(ret_state);
         return err;
     }
-    im_fail(text, 0, "%.500s; going on from %.300s", why->s, prev);
+    im_fail(text, 0, "%.500s; continuing from %.300s", why->s, prev);
     return 1;
 }
 

@@ -1,4 +1,4 @@
-/* Numbers are written in decimal, doubles in hexadecimal, so that a run continues with the very same sums. */
+/* Integers are written in decimal, doubles in hexadecimal, so that a run continues with identical sums. */
 #include "trainer/checkpoint/position.h"
 
 #include <errno.h>
@@ -25,24 +25,24 @@ void tr_sums_add(struct tr_sums *sums, const struct tr_tally *tally)
     sums->top5 += tally->top5;
 }
 
-static double share(double part, uint64_t whole)
+static double mean_share(double part, uint64_t whole)
 {
     return whole ? part / (double)whole : (double)NAN;
 }
 
 double tr_mean_loss(const struct tr_sums *sums)
 {
-    return share(sums->loss, sums->valid);
+    return mean_share(sums->loss, sums->valid);
 }
 
 double tr_top1(const struct tr_sums *sums)
 {
-    return share((double)sums->top1, sums->valid);
+    return mean_share((double)sums->top1, sums->valid);
 }
 
 double tr_top5(const struct tr_sums *sums)
 {
-    return share((double)sums->top5, sums->valid);
+    return mean_share((double)sums->top5, sums->valid);
 }
 
 static void add_u64(struct tr_position_text *t, const char *key, uint64_t value)
@@ -63,7 +63,7 @@ static void add_choice(struct tr_position_text *t, enum im_conf_key_id key, int3
     snprintf(t->value[t->count++], sizeof t->value[0], "%s", im_conf_choice(key, value));
 }
 
-/* What a position depends on: with another value the same numbers would mean other samples. */
+/* The options that a position depends on: with another value the same numbers would mean other samples. */
 static void add_conditions(struct tr_position_text *t, const struct im_conf *conf,
                            const uint64_t samples[IM_SPLITS])
 {
@@ -83,7 +83,7 @@ static void add_conditions(struct tr_position_text *t, const struct im_conf *con
     add_u64(t, "accumulate", (uint64_t)conf->accumulate);
     add_choice(t, IM_KEY_opt, conf->opt);
     add_choice(t, IM_KEY_loss_scale, conf->loss_scale);
-    t->key[t->count] = "ema"; /* as it is typed */
+    t->key[t->count] = "ema"; /* the flag's spelling */
     snprintf(t->value[t->count++], sizeof t->value[0], "%.9g", conf->ema);
     t->key[t->count] = "index-hash";
     snprintf(t->value[t->count++], sizeof t->value[0], "%.60s", conf->index_hash);
@@ -104,8 +104,8 @@ static const char *const sums_keys[IM_SPLITS][4] = {
 static const char *const ema_keys[4] = {"ema.val.loss", "ema.val.valid", "ema.val.top1", "ema.val.top5"};
 static const char *const window_keys[4] = {"window.loss", "window.valid", "window.top1", "window.top5"};
 
-/* Training steps of the plan before a batch: with other batch sizes in the epochs that are over, the steps
- * taken and the learning rate's course would not belong together. */
+/* Training steps of the plan before a batch. If the batch sizes of finished epochs change, the steps taken no
+ * longer match the learning-rate schedule. */
 static uint64_t steps_before(const struct im_plan *plan, uint64_t batch)
 {
     uint64_t steps = 0;
@@ -120,7 +120,7 @@ static uint64_t steps_before(const struct im_plan *plan, uint64_t batch)
     return steps;
 }
 
-/* Where the next batch is in the plan; past its end: the start of an epoch that is not planned yet. */
+/* The next batch as a place in the plan; past its end: the start of the next epoch. */
 static void add_place(struct tr_position_text *t, const struct tr_position *p, const struct im_plan *plan)
 {
     const struct im_phase *phase = im_plan_phase_of_batch(plan, p->next_batch);
@@ -195,16 +195,18 @@ static int check_conditions(const struct tr_safetensors *state, const struct im_
         const char *then = tr_safetensors_metadata(state, now.key[i]);
 
         if (!then)
-            return im_fail(text, -EBADMSG, "the checkpoint does not say its %s", now.key[i]);
+            return im_fail(text, -EBADMSG, "the checkpoint has no %s", now.key[i]);
         if (strcmp(then, now.value[i]) == 0)
             continue;
         if (strstr(now.key[i], "images") || strstr(now.key[i], "hash"))
             return im_fail(
                 text, -EINVAL,
-                "the images are not those this run began with (%s was %s, is %s); choose another --run-name",
+                "the data set has changed since this run began (%s was %s, is %s); choose another --run-name",
                 now.key[i], then, now.value[i]);
-        return im_fail(text, -EINVAL, "this run began with --%s %s, not %s; use that, or another --run-name",
-                       now.key[i], then, now.value[i]);
+        return im_fail(
+            text, -EINVAL,
+            "this run began with --%s %s, not %s; pass the old value, or choose another --run-name",
+            now.key[i], then, now.value[i]);
     }
     return 0;
 }
@@ -217,7 +219,7 @@ static int check_batches(const struct tr_safetensors *state, const struct im_pla
     uint64_t batch = 0, steps = 0;
 
     if (get_u64(state, "next.batch", &batch) | get_u64(state, "steps.planned", &steps))
-        return im_fail(text, -EBADMSG, "the checkpoint's position cannot be read");
+        return im_fail(text, -EBADMSG, "cannot read the position in the checkpoint");
     if (steps != steps_before(plan, next_batch))
         return im_fail(text, -EINVAL,
                        "this run took %" PRIu64
@@ -239,7 +241,7 @@ static int find_place(const struct tr_safetensors *state, const struct im_plan *
 
     if (get_u64(state, "next.epoch", &epoch) | get_u64(state, "next.split", &split) |
         get_u64(state, "next.step", &step))
-        return im_fail(text, -EBADMSG, "the checkpoint's position cannot be read");
+        return im_fail(text, -EBADMSG, "cannot read the position in the checkpoint");
     for (uint32_t i = 0; i < plan->phases; i++) {
         const struct im_phase *phase = &plan->phase[i];
 
@@ -299,7 +301,7 @@ int tr_position_read(const struct tr_safetensors *state, const struct im_conf *c
     for (int s = 0; s < IM_SPLITS; s++)
         bad |= get_sums(state, sums_keys[s], &p.sums[s]);
     if (bad || !(p.scaler.scale > 0) || p.window_batches >= (uint64_t)conf->accumulate)
-        return im_fail(text, -EBADMSG, "the checkpoint's position cannot be read");
+        return im_fail(text, -EBADMSG, "cannot read the position in the checkpoint");
     *ret = p;
     return 0;
 }

@@ -1,8 +1,9 @@
-/* The checkpoint file is looked at first and always: it says whether this is the run it was begun as (other
- * flags, other images), and an export beside it may have to be mended. The snapshot lives no longer than the
- * run's processes, all of one configuration; where the file does not exist yet, or is damaged, it is enough.
+/* The checkpoint file is always read first: it tells whether flags and images are those that the run was
+ * started with, and an export beside it may need repair. The snapshot lives no longer than the run's
+ * processes, all of one configuration; if the file does not exist yet, or is damaged, the snapshot is
+ * sufficient.
  *
- * At the same place the file is taken: it is what a start of the whole run would take, too. */
+ * At equal positions the file is used, as a restart of the whole run would. */
 #include "trainer/checkpoint/resume.h"
 
 #include <errno.h>
@@ -23,7 +24,7 @@ static void warn(const char *what, const struct im_text *why)
     im_log(IM_LOG_WARN, what, "why=%s", im_log_quote(&(struct im_quoted){0}, why->s));
 }
 
-/* The state that --resume names, for a run that has none of its own yet. 0, also when it names none. */
+/* Loads the state given by --resume, for a run without its own. 0, also without --resume. */
 static int load_foreign(const struct im_conf *conf, struct tr_safetensors **ret, struct im_text *text)
 {
     int err;
@@ -34,14 +35,14 @@ static int load_foreign(const struct im_conf *conf, struct tr_safetensors **ret,
     if (err < 0)
         return err;
     if (tr_checkpoint_is_export(*ret))
-        return im_fail(text, -EINVAL, "%s holds weights alone; a run continues from a last.state.safetensors",
+        return im_fail(text, -EINVAL, "%s holds only weights; --resume needs a last.state.safetensors",
                        conf->resume);
     im_log(IM_LOG_INFO, "beginning from another run's checkpoint", "file=%s",
            im_log_quote(&(struct im_quoted){0}, conf->resume));
     return 0;
 }
 
-/* 0, also when there is none: *ret is NULL then. */
+/* 0, also if there is none: *ret is NULL then. */
 static int load_file(const struct im_child *child, struct tr_checkpoint_store *store,
                      struct tr_safetensors **ret, struct tr_position *ret_at, struct im_text *text)
 {
@@ -52,11 +53,11 @@ static int load_file(const struct im_child *child, struct tr_checkpoint_store *s
     if (err == 0 && !*ret)
         return 0;
     if (err == 1)
-        warn("continuing from the checkpoint before the last", text);
+        warn("continuing from the previous checkpoint", text);
     return err < 0 ? err : read_position(child, *ret, ret_at, text);
 }
 
-/* One that cannot be used is none. */
+/* A snapshot that cannot be used is ignored with a warning. */
 static void load_snapshot(const struct im_child *child, struct tr_safetensors **ret,
                           struct tr_position *ret_at)
 {
@@ -85,14 +86,14 @@ int tr_resume_find(struct im_child *child, struct tr_checkpoint_store *store, st
     int err = load_file(child, store, &r.file, &at_file, text);
 
     load_snapshot(child, &r.snapshot, &at_snapshot);
-    /* Other flags or images than the run's are no damage: there is nothing to go on with. */
+    /* Other flags or images are not damage: the run cannot continue. */
     if (err == -EINVAL || (err < 0 && !r.snapshot)) {
         tr_resume_close(&r);
         return err;
     }
     if (err < 0) {
         tr_safetensors_close(&r.file);
-        warn("continuing from the snapshot, for the checkpoint cannot be used", text);
+        warn("continuing from the snapshot: the checkpoint cannot be used", text);
         text->s[0] = 0;
     }
     if (r.snapshot && (!r.file || at_snapshot.next_batch > at_file.next_batch)) {

@@ -1,6 +1,6 @@
-/* Where a trainer that starts goes on from: the run's last snapshot (ipc/snapshot.h) or its last checkpoint,
- * whichever is further; a run that has neither, from the file that --resume names. Both are the same bytes
- * and pass the same checks; one that is damaged is passed over with a warning when the other is good. */
+/* Where a starting trainer continues from: the run's last snapshot (ipc/snapshot.h) or its last checkpoint,
+ * whichever is further; a run with neither, from the file of --resume. Both have the same format and pass the
+ * same checks; a damaged one is skipped with a warning if the other is intact. */
 #ifndef TRAINER_CHECKPOINT_RESUME_H
 #define TRAINER_CHECKPOINT_RESUME_H
 
@@ -9,14 +9,15 @@
 #include "trainer/checkpoint/position.h"
 
 struct tr_resume {
-    struct tr_safetensors *file, *snapshot; /* what there is of each, verified */
-    const struct tr_safetensors *state;     /* the one to go on from; NULL: this is the run's beginning */
-    struct tr_position at;                  /* of `state`; untouched without */
+    struct tr_safetensors *file, *snapshot; /* each verified; NULL: there is none */
+    const struct tr_safetensors *state;     /* the one to continue from; NULL: the run starts from the
+                                               beginning */
+    struct tr_position at;                  /* position of `state`; unchanged without one */
 };
 
-/* Reads both, and logs which was taken. 0 with or without a state; negative errno with a sentence: there is
- * one, and it cannot be used (tr_checkpoint_load, tr_position_read). On success tr_resume_close() frees what
- * `ret` holds. */
+/* Reads both, and logs which is used. 0 with or without a state; negative errno with a sentence: there is
+ * one, and it cannot be used (tr_checkpoint_load, tr_position_read). On success tr_resume_close() frees
+ * *ret. */
 int tr_resume_find(struct im_child *child, struct tr_checkpoint_store *store, struct tr_resume *ret,
                    struct im_text *text);
 void tr_resume_close(struct tr_resume *resume); /* zeroed is fine */

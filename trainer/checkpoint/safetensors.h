@@ -8,9 +8,9 @@
  * holes or overlaps.
  *
  * The writer lays tensors out as the reference implementation does (by descending dtype, then by name; N
- * padded to a multiple of 8), so that equal content gives equal bytes. The reader takes files from strangers:
- * every number in the header is checked before it is used, and a file that breaks any rule of the format is
- * refused as a whole. */
+ * padded to a multiple of 8), so that equal content gives equal bytes. The reader accepts untrusted files:
+ * every number in the header is checked before use, and a file that violates any rule of the format is
+ * rejected as a whole. */
 #ifndef TRAINER_CHECKPOINT_SAFETENSORS_H
 #define TRAINER_CHECKPOINT_SAFETENSORS_H
 
@@ -19,7 +19,8 @@
 
 struct im_text;
 
-/* In the order of the reference's enum, which is the order of size and decides the layout of a file. */
+/* In the order of the reference implementation's enum, which sorts by size and defines the layout of a
+ * file. */
 enum tr_dtype { TR_BOOL, TR_U8, TR_F16, TR_BF16, TR_I32, TR_F32, TR_F64, TR_I64 };
 #define TR_DTYPE_COUNT 8
 
@@ -33,7 +34,7 @@ struct tr_tensor {
     enum tr_dtype dtype;
     int rank;
     uint64_t shape[TR_TENSOR_RANK_MAX]; /* the first `rank` count */
-    const void *data;                   /* of a file that was read: not aligned, so copy it out */
+    const void *data;                   /* of a file that was read: unaligned, so copy it out */
 };
 
 /* One entry of the metadata; both are text, UTF-8. */
@@ -47,37 +48,37 @@ const char *tr_dtype_name(enum tr_dtype dtype);
 /* Bytes of a tensor; -EOVERFLOW when they do not fit, -EINVAL for a rank out of range. */
 int tr_tensor_bytes(const struct tr_tensor *t, size_t *ret_bytes);
 
-/* The order in which the writer lays tensors out, as indices: ret_order[count]. */
+/* The writer's order of tensors, as indices: ret_order[count]. */
 void tr_safetensors_order(const struct tr_tensor *tensors, size_t count, size_t *ret_order);
 
-/* Replaces the file at `path`, crash-safely (ipc/base/file.h). Names and metadata keys must be there once,
- * and no tensor may be called __metadata__: -EINVAL. Other errors: negative errno. Each with a sentence. */
+/* Replaces the file at `path`, crash-safely (ipc/base/file.h). -EINVAL: duplicate names or metadata keys, or
+ * a tensor called __metadata__. Other errors: negative errno. Each with a sentence. */
 int tr_safetensors_write(const char *path, const struct tr_tensor *tensors, size_t count,
                          const struct tr_pair *metadata, size_t metadata_count, struct im_text *text);
 
-/* Where a file's bytes go, in their order and in pieces: memory, a count. 0, or a negative errno with a
- * sentence, which ends the writing. */
+/* Receives a file's bytes in order and in pieces, such as memory or a counter. 0, or a negative errno with a
+ * sentence, which stops the writing. */
 struct tr_sink {
     void *context;
     int (*write)(void *context, const void *bytes, size_t n, struct im_text *text);
 };
 
-/* The bytes that tr_safetensors_write() would write. `name` is what sentences call them. */
+/* Sends the bytes that tr_safetensors_write() would write to a sink. `name` names them in errors. */
 int tr_safetensors_put(const char *name, const struct tr_sink *sink, const struct tr_tensor *tensors,
                        size_t count, const struct tr_pair *metadata, size_t metadata_count,
                        struct im_text *text);
 
-/* A file that was read, with all it holds. */
+/* A parsed file with its contents. */
 struct tr_safetensors;
 
-/* Reads and checks a whole file. -EBADMSG: it breaks the format, with a sentence that says where; -ENOTSUP: a
- * dtype or rank that we do not know; -EFBIG; other negative errno from reading. */
+/* Reads and checks a whole file. -EBADMSG: malformed, with a sentence that says where; -ENOTSUP: an
+ * unsupported dtype or rank; -EFBIG; other negative errno from reading. */
 int tr_safetensors_open(const char *path, struct tr_safetensors **ret_file, struct im_text *text);
 
-/* The same from memory, which must outlive the result; `path` is what sentences call it. */
+/* The same from memory, which must outlive the result; `path` names it in errors. */
 int tr_safetensors_parse(const char *path, const void *bytes, size_t n, struct tr_safetensors **ret_file,
                          struct im_text *text);
-/* The same, and on success the result owns `bytes`, which are malloc'ed. */
+/* The same; on success the result owns `bytes`, which are malloc'ed. */
 int tr_safetensors_take(const char *path, char *bytes, size_t n, struct tr_safetensors **ret_file,
                         struct im_text *text);
 void tr_safetensors_close(struct tr_safetensors **file); /* nulls */

@@ -1,11 +1,10 @@
-/* Reads safetensors files that anyone may have written.
+/* Reads untrusted safetensors files.
  *
- * The whole file is read into memory before it is believed: a mapping would turn a file that somebody
- * truncates meanwhile into SIGBUS. Then the header is parsed (ipc/base/json.h refuses duplicate keys, bad
- * UTF-8 and numbers that do not fit), each entry is checked alone (type, shape, and that its bytes are what
- * the two make), and at last all together: sorted by their place, each must begin where the one before ended
- * and the last must end with the file. That single rule leaves no hole, no overlap and nothing outside.
- * Fuzzed by tests/fuzz/fuzz_safetensors.c. */
+ * The whole file is read into memory before it is parsed: a mapping would turn a concurrent truncation into
+ * SIGBUS. Then the header is parsed (ipc/base/json.h rejects duplicate keys, bad UTF-8 and numbers out of
+ * range), each entry is checked alone (type, shape, and that they match its size), and at last all together:
+ * sorted by offset, each must begin where the one before ended and the last must end with the file. That
+ * single rule excludes gaps, overlaps and data outside the file. Fuzzed by tests/fuzz/fuzz_safetensors.c. */
 #include "trainer/checkpoint/safetensors.h"
 
 #include <errno.h>
@@ -17,7 +16,7 @@
 #include "ipc/base/file.h"
 #include "ipc/base/json.h"
 
-/* A tensor with the place of its bytes in the data section. */
+/* A tensor with the offsets of its bytes in the data section. */
 struct entry {
     struct tr_tensor tensor;
     uint64_t begin, end;
@@ -25,7 +24,7 @@ struct entry {
 
 struct tr_safetensors {
     struct im_json *header; /* owns the names and the metadata */
-    char *bytes;            /* the file, when it is ours */
+    char *bytes;            /* the file, if the object owns it */
     struct entry *entries;
     size_t count;
     struct tr_pair *metadata;
@@ -34,7 +33,7 @@ struct tr_safetensors {
 
 static int bad(struct im_text *text, const char *path, const char *name, const char *what)
 {
-    return im_fail(text, -EBADMSG, "%s is no valid safetensors file: %s%.200s%s%s", path,
+    return im_fail(text, -EBADMSG, "%s is not a valid safetensors file: %s%.200s%s%s", path,
                    name ? "tensor \"" : "", name ? name : "", name ? "\": " : "", what);
 }
 
@@ -49,7 +48,7 @@ static bool find_dtype(const char *name, enum tr_dtype *ret_dtype)
     return false;
 }
 
-/* A number in a header: an integer, not negative. */
+/* A dimension or offset: an integer, not negative. */
 static bool read_extent(const struct im_json *j, uint64_t *ret)
 {
     int64_t value;
@@ -73,7 +72,7 @@ static int read_shape(const struct im_json *shape, const char *path, struct tr_t
     t->rank = (int)rank;
     for (size_t i = 0; i < rank; i++)
         if (!read_extent(im_json_at(shape, i), &t->shape[i]))
-            return bad(text, path, t->name, "an extent of its shape is no natural number");
+            return bad(text, path, t->name, "a dimension of its shape is not a non-negative integer");
     return 0;
 }
 
@@ -96,11 +95,11 @@ static int read_entry(const struct im_json *object, const char *name, const char
         return err;
     if (!im_json_is_array(offsets) || im_json_count(offsets) != 2 ||
         !read_extent(im_json_at(offsets, 0), &e.begin) || !read_extent(im_json_at(offsets, 1), &e.end))
-        return bad(text, path, name, "data_offsets are not two natural numbers");
+        return bad(text, path, name, "data_offsets are not two non-negative integers");
     if (e.begin > e.end || e.end > data_bytes)
-        return bad(text, path, name, "its data lie outside of the file");
+        return bad(text, path, name, "its data are outside of the file");
     if (tr_tensor_bytes(&e.tensor, &bytes) < 0 || bytes != e.end - e.begin)
-        return bad(text, path, name, "its shape and dtype do not make the bytes it has");
+        return bad(text, path, name, "its shape and dtype do not match its size in bytes");
     *ret_entry = e;
     return 0;
 }
@@ -111,8 +110,8 @@ static int read_metadata(struct tr_safetensors *f, const struct im_json *object,
     const struct im_json *value;
 
     if (!im_json_is_object(object))
-        return bad(text, path, NULL, "__metadata__ is no object");
-    f->metadata = calloc(im_json_count(object) + 1, sizeof(*f->metadata));
+        return bad(text, path, NULL, "__metadata__ is not an object");
+    f->metadata = calloc(im_json_count(object) + 1, sizeof *f->metadata);
     if (!f->metadata)
         return -ENOMEM;
     for (const char *key = NULL; (value = im_json_next(object, &key));) {
@@ -120,14 +119,13 @@ static int read_metadata(struct tr_safetensors *f, const struct im_json *object,
 
         pair->key = key;
         if (im_json_as_str(value, &pair->value) < 0)
-            return bad(text, path, NULL, "a value of __metadata__ is no text");
+            return bad(text, path, NULL, "a value of __metadata__ is not a string");
         f->metadata_count++;
     }
     return 0;
 }
 
-/* Empty tensors can share a place; they come in the writer's order then, so that a file has
- * one order only. */
+/* Empty tensors can share an offset; then the writer's order applies, so that a file has only one order. */
 static int compare_place(const void *a, const void *b)
 {
     const struct entry *x = a, *y = b;
@@ -148,7 +146,7 @@ static int read_header(struct tr_safetensors *f, const char *path, const char *d
     uint64_t at = 0;
     int err = 0;
 
-    f->entries = calloc(im_json_count(f->header) + 1, sizeof(*f->entries));
+    f->entries = calloc(im_json_count(f->header) + 1, sizeof *f->entries);
     if (!f->entries)
         return -ENOMEM;
     for (const char *name = NULL; err == 0 && (value = im_json_next(f->header, &name));) {
@@ -160,13 +158,13 @@ static int read_header(struct tr_safetensors *f, const char *path, const char *d
     if (err < 0)
         return err;
     if (f->count)
-        qsort(f->entries, f->count, sizeof(*f->entries), compare_place);
+        qsort(f->entries, f->count, sizeof *f->entries, compare_place);
     for (size_t i = 0; i < f->count; i++) {
         struct entry *e = &f->entries[i];
 
         if (e->begin != at)
             return bad(text, path, e->tensor.name,
-                       e->begin > at ? "a hole before its data" : "its data overlap another's");
+                       e->begin > at ? "a gap before its data" : "its data overlap another tensor's");
         e->tensor.data = data + e->begin;
         at = e->end;
     }
@@ -182,22 +180,22 @@ int tr_safetensors_parse(const char *path, const void *bytes, size_t n, struct t
     uint64_t header_bytes;
     int err;
 
-    if (n < sizeof(header_bytes))
+    if (n < sizeof header_bytes)
         return bad(text, path, NULL, "too short for a header");
-    memcpy(&header_bytes, start, sizeof(header_bytes));
-    if (header_bytes > TR_SAFETENSORS_HEADER_MAX || header_bytes > n - sizeof(header_bytes))
-        return bad(text, path, NULL, "the header's length is beyond the file's or 100 MB");
-    start += sizeof(header_bytes);
+    memcpy(&header_bytes, start, sizeof header_bytes);
+    if (header_bytes > TR_SAFETENSORS_HEADER_MAX || header_bytes > n - sizeof header_bytes)
+        return bad(text, path, NULL, "the header's length exceeds the file's or 100 MB");
+    start += sizeof header_bytes;
     if (header_bytes == 0 || start[0] != '{')
         return bad(text, path, NULL, "the header does not begin with {");
-    f = calloc(1, sizeof(*f));
+    f = calloc(1, sizeof *f);
     if (!f)
         return im_fail(text, -ENOMEM, "cannot read %s: out of memory", path);
     err = im_json_parse(start, header_bytes, &f->header, &why);
     if (err == -EBADMSG)
         err = bad(text, path, NULL, why.s);
     if (err == 0)
-        err = read_header(f, path, start + header_bytes, n - sizeof(header_bytes) - header_bytes, text);
+        err = read_header(f, path, start + header_bytes, n - sizeof header_bytes - header_bytes, text);
     if (err == -ENOMEM)
         im_fail(text, err, "cannot read %s: out of memory", path);
     if (err < 0)

@@ -1,7 +1,6 @@
-/* Seals checkpoint files. Two levels, because they answer two questions: the CRC of each tensor says which
- * one is damaged, the hash over everything else (names, types, shapes, metadata and those CRCs) leaves no bit
- * of the header unguarded, be it a digit of the step or the CRC list itself. The hash also names the content:
- * see "state" in checkpoint.h. */
+/* Seals checkpoint files. Two levels: the CRC of each tensor tells which one is damaged, the hash over
+ * everything else (names, types, shapes, metadata and those CRCs) covers every bit of the header. The hash
+ * also identifies the content: see "state" in checkpoint.h. */
 #include "trainer/checkpoint/seal.h"
 
 #include <errno.h>
@@ -15,9 +14,9 @@
 #include "ipc/base/err.h"
 #include "ipc/base/hash.h"
 
-enum { CRC_CHARS = 9 }; /* of the list: eight digits and a blank */
+enum { CRC_CHARS = 9 }; /* of one entry of the list: eight digits and a blank */
 
-/* Text with its NUL, so that no two lists of texts are the same bytes. */
+/* Hashes text with its NUL, so that different lists of texts never hash the same bytes. */
 static void add_text(struct im_hash *h, const char *s)
 {
     im_hash_add(h, s, strlen(s) + 1);
@@ -29,9 +28,9 @@ static void add_tensor(struct im_hash *h, const struct tr_tensor *t, uint32_t cr
 
     add_text(h, t->name);
     add_text(h, tr_dtype_name(t->dtype));
-    im_hash_add(h, &rank, sizeof(rank));
-    im_hash_add(h, t->shape, sizeof(t->shape[0]) * (size_t)t->rank);
-    im_hash_add(h, &crc, sizeof(crc));
+    im_hash_add(h, &rank, sizeof rank);
+    im_hash_add(h, t->shape, sizeof t->shape[0] * (size_t)t->rank);
+    im_hash_add(h, &crc, sizeof crc);
 }
 
 int tr_seal_make(const struct tr_tensor *const *tensors, size_t count, const struct tr_pair *metadata,
@@ -59,13 +58,13 @@ int tr_seal_make(const struct tr_tensor *const *tensors, size_t count, const str
         add_text(h, metadata[i].key);
         add_text(h, metadata[i].value);
     }
-    snprintf(ret_seal->checksum, sizeof(ret_seal->checksum), "%016" PRIx64, im_hash_value(h));
+    snprintf(ret_seal->checksum, sizeof ret_seal->checksum, "%016" PRIx64, im_hash_value(h));
     ret_seal->crcs = crcs;
     im_hash_free(&h);
     return 0;
 }
 
-/* Says which tensor differs from the list in the file; the list's length was checked. */
+/* Names the tensor that differs from the list in the file; the list's length was checked. */
 static int name_damage(const char *path, const struct tr_safetensors *file, const char *want, const char *got,
                        struct im_text *text)
 {
@@ -78,14 +77,15 @@ static int name_damage(const char *path, const struct tr_safetensors *file, cons
     return im_fail(text, -EBADMSG, "%s is damaged: its list of checksums is malformed", path);
 }
 
-static int compare(const char *path, const struct tr_safetensors *file, const struct tr_seal *got,
-                   struct im_text *text)
+static int compare_crcs(const char *path, const struct tr_safetensors *file, const struct tr_seal *got,
+                        struct im_text *text)
 {
     const char *crcs = tr_safetensors_metadata(file, TR_SEAL_CRC_KEY);
     const char *checksum = tr_safetensors_metadata(file, TR_SEAL_CHECKSUM_KEY);
 
     if (strlen(crcs) != strlen(got->crcs))
-        return im_fail(text, -EBADMSG, "%s is damaged: it has no checksum for each tensor", path);
+        return im_fail(text, -EBADMSG, "%s is damaged: the number of checksums is not the number of tensors",
+                       path);
     if (strcmp(crcs, got->crcs) != 0)
         return name_damage(path, file, crcs, got->crcs, text);
     if (strcmp(checksum, got->checksum) != 0)
@@ -97,14 +97,14 @@ static int compare(const char *path, const struct tr_safetensors *file, const st
 int tr_seal_verify(const char *path, const struct tr_safetensors *file, struct im_text *text)
 {
     size_t count = tr_safetensors_count(file), pairs = tr_safetensors_metadata_count(file), used = 0;
-    const struct tr_tensor **tensors = malloc((count + 1) * sizeof(*tensors));
-    struct tr_pair *metadata = malloc((pairs + 1) * sizeof(*metadata));
+    const struct tr_tensor **tensors = malloc((count + 1) * sizeof *tensors);
+    struct tr_pair *metadata = malloc((pairs + 1) * sizeof *metadata);
     struct tr_seal seal = {NULL, ""};
     int err = tensors && metadata ? 0 : -ENOMEM;
 
     if (err == 0 && (!tr_safetensors_metadata(file, TR_SEAL_CRC_KEY) ||
                      !tr_safetensors_metadata(file, TR_SEAL_CHECKSUM_KEY))) {
-        err = im_fail(text, -EBADMSG, "%s is no checkpoint of this program: it carries no checksums", path);
+        err = im_fail(text, -EBADMSG, "%s is not an imsuper checkpoint: it has no checksums", path);
         goto out;
     }
     for (size_t i = 0; i < count && err == 0; i++)
@@ -118,7 +118,7 @@ int tr_seal_verify(const char *path, const struct tr_safetensors *file, struct i
     if (err == 0)
         err = tr_seal_make(tensors, count, metadata, used, &seal);
     if (err == 0)
-        err = compare(path, file, &seal, text);
+        err = compare_crcs(path, file, &seal, text);
     else
         im_fail(text, err, "cannot verify %s: out of memory", path);
 out:

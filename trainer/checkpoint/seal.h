@@ -1,5 +1,4 @@
-/* The seal of a checkpoint file: checksums in its metadata that find any damage. Used
- * by checkpoint*.c alone. */
+/* The seal of a checkpoint file: checksums in its metadata that detect any damage. Private to this folder. */
 #ifndef TRAINER_CHECKPOINT_SEAL_H
 #define TRAINER_CHECKPOINT_SEAL_H
 
@@ -21,8 +20,8 @@ struct tr_seal {
     char checksum[TR_SEAL_DIGITS];
 };
 
-/* What the seal of a file with these tensors, in this order, and this metadata (without the two keys) is.
- * 0 or -ENOMEM. */
+/* Computes the seal of a file with these tensors, in this order, and this metadata (without the two keys). 0
+ * or -ENOMEM. */
 int tr_seal_make(const struct tr_tensor *const *tensors, size_t count, const struct tr_pair *metadata,
                  size_t metadata_count, struct tr_seal *ret_seal);
 

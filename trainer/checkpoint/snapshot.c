@@ -1,9 +1,9 @@
-/* Two clocks, either may be off: seconds since the last snapshot (what a user has in mind), and batches since
- * it (an exact bound on the work that a death can cost, whatever a step takes).
+/* Two triggers, either may be off: seconds since the last snapshot, and batches since it (an exact bound on
+ * the work lost by a crash, whatever a step takes).
  *
- * Time is spent in the trainer's own thread: the copy must be of one moment between two steps, and on a CPU a
- * second thread would take its time from the step anyway. So the share of it is bounded: after a snapshot
- * that took s seconds, the next one by time comes no sooner than TR_SNAPSHOT_SHARE * s later. */
+ * The trainer's own thread takes the snapshot: the copy must be consistent between two steps, and on a CPU a
+ * second thread would slow down the step anyway. Its share of the time is bounded: after a snapshot that took
+ * s seconds, the next one by time comes no sooner than TR_SNAPSHOT_SHARE * s later. */
 #include "trainer/checkpoint/snapshot.h"
 
 #include <errno.h>
@@ -36,7 +36,7 @@ int tr_snapshot_open(struct tr_snapshot *s, struct im_child *child, struct tr_st
         return err;
     err = im_snapshot_open(child->snapshot_fd, bytes, &opened.memory, &why);
     if (err < 0)
-        return im_fail(text, err, "%s; --snapshot-interval 0 --snapshot-steps 0 goes without", why.s);
+        return im_fail(text, err, "%s; --snapshot-interval 0 --snapshot-steps 0 disables snapshots", why.s);
     im_stats_gauge(child->stats, IM_G_SNAPSHOT_BYTES, (double)opened.memory.segment.bytes);
     opened.due_at = later(&opened, 0);
     *s = opened;
@@ -57,7 +57,7 @@ bool tr_snapshot_is_due(const struct tr_snapshot *s, uint64_t next_batch)
            (s->interval_ns && im_now() >= s->due_at);
 }
 
-static int append(void *context, const void *bytes, size_t n, struct im_text *text)
+static int append_bytes(void *context, const void *bytes, size_t n, struct im_text *text)
 {
     return im_snapshot_append(context, bytes, n, text);
 }
@@ -65,7 +65,7 @@ static int append(void *context, const void *bytes, size_t n, struct im_text *te
 int tr_snapshot_take(struct tr_snapshot *s, struct tr_state *state, const struct tr_position_text *position,
                      uint64_t next_batch, struct im_text *text)
 {
-    const struct tr_sink sink = {.context = &s->memory, .write = append};
+    const struct tr_sink sink = {.context = &s->memory, .write = append_bytes};
     im_ns began = im_now(), cost;
     int err;
 

@@ -1,6 +1,6 @@
-/* When and how the trainer of rank 0 takes snapshots (ipc/snapshot.h): the bytes that a checkpoint's state
- * file would have, in shared memory. They cost a copy of the weights and no disk, so they can be far more
- * frequent than checkpoints; a trainer's death then costs the steps since the last one. */
+/* Snapshots by the trainer of rank 0 (ipc/snapshot.h): the bytes of a checkpoint's state file, in shared
+ * memory. They cost a copy of the weights and no disk access, so they can be far more frequent than
+ * checkpoints; the death of a trainer then costs the steps since the last one. */
 #ifndef TRAINER_CHECKPOINT_SNAPSHOT_H
 #define TRAINER_CHECKPOINT_SNAPSHOT_H
 
@@ -10,8 +10,8 @@
 #include "trainer/checkpoint/position.h"
 #include "trainer/checkpoint/state.h"
 
-/* Snapshots by time are taken less often than asked for where they would cost more than one part in this many
- * of the time. */
+/* Snapshots by time take at most one part in this many of the time; they are delayed where they would take
+ * more. */
 #define TR_SNAPSHOT_SHARE 100
 
 struct tr_snapshot {
@@ -23,21 +23,21 @@ struct tr_snapshot {
     uint64_t last_batch; /* next batch of the last snapshot or checkpoint */
 };
 
-/* Reserves the memory that snapshots of this state need, as the configuration asks for them; nothing where it
- * asks for none, and in other ranks than 0. `position` is any position of this run. -ENOMEM / -ENOSPC with a
- * sentence that says what is needed and how to go without. */
+/* Reserves the shared memory that snapshots of this state need, as configured; nothing if snapshots are off,
+ * or in other ranks than 0. `position` is any position of this run. -ENOMEM / -ENOSPC with a sentence that
+ * says what is needed and how to disable snapshots. */
 int tr_snapshot_open(struct tr_snapshot *s, struct im_child *child, struct tr_state *state,
                      const struct tr_position_text *position, uint64_t next_batch, struct im_text *text);
 void tr_snapshot_close(struct tr_snapshot *s); /* zeroed is fine */
 
-/* Is one to be taken, now that the next batch is this one? */
+/* Whether a snapshot is due before batch `next_batch`. */
 bool tr_snapshot_is_due(const struct tr_snapshot *s, uint64_t next_batch);
 
-/* Takes one. Negative errno with a sentence: the one before stands. */
+/* Takes a snapshot. Negative errno with a sentence: the previous one stays valid. */
 int tr_snapshot_take(struct tr_snapshot *s, struct tr_state *state, const struct tr_position_text *position,
                      uint64_t next_batch, struct im_text *text);
 
-/* A checkpoint was saved, which is as good. */
+/* Call after a checkpoint was saved, which counts as a snapshot. */
 void tr_snapshot_saved(struct tr_snapshot *s, uint64_t next_batch);
 
 #endif

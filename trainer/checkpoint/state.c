@@ -1,5 +1,5 @@
-/* See state.h. What is saved is one table of tensors over host copies of the arenas; the sum of gradients
- * comes last in it, so that a shorter count leaves it out. */
+/* See state.h. The state is one table of tensors over host copies of the arenas; the sum of gradients is
+ * last, so that a smaller count leaves it out. */
 #include "trainer/checkpoint/state.h"
 
 #include <errno.h>
@@ -10,10 +10,10 @@
 #include "ipc/base/err.h"
 #include "ipc/base/hash.h"
 
-enum { ARENAS_SAVED_MAX = 6 }; /* tables of the model's length that there can be */
+enum { ARENAS_SAVED_MAX = 6 }; /* most arenas in the table, each with the model's tensors */
 
-static void add(struct tr_state *s, const char *prefix, enum tr_dtype dtype, const struct tr_param_tensor *t,
-                void *data)
+static void add_tensor(struct tr_state *s, const char *prefix, enum tr_dtype dtype,
+                       const struct tr_param_tensor *t, void *data)
 {
     struct tr_tensor *tensor = &s->tensors[s->window_count];
     const char *name = t->name;
@@ -30,7 +30,7 @@ static void add(struct tr_state *s, const char *prefix, enum tr_dtype dtype, con
     s->destinations[s->window_count++] = data;
 }
 
-/* The tensors of one pair of arenas under a prefix; stats < 0: of the parameters alone. */
+/* Appends the tensors of one pair of arenas under a prefix; stats < 0: only the parameters. */
 static void add_all(struct tr_state *s, const struct tr_model *model, const char *prefix, int params,
                     int stats)
 {
@@ -39,15 +39,15 @@ static void add_all(struct tr_state *s, const struct tr_model *model, const char
 
         switch (tr_tensor_home(t)) {
         case TR_HOME_PARAMS:
-            add(s, prefix, TR_F32, t, s->arenas[params] + t->offset);
+            add_tensor(s, prefix, TR_F32, t, s->arenas[params] + t->offset);
             break;
         case TR_HOME_STATS:
             if (stats >= 0)
-                add(s, prefix, TR_F32, t, s->arenas[stats] + t->offset);
+                add_tensor(s, prefix, TR_F32, t, s->arenas[stats] + t->offset);
             break;
         case TR_HOME_COUNTER:
             if (stats >= 0)
-                add(s, prefix, TR_I64, t, &s->tracked);
+                add_tensor(s, prefix, TR_I64, t, &s->tracked);
             break;
         }
     }
@@ -70,7 +70,7 @@ static void fill_table(struct tr_state *s, const struct tr_model *model, enum tr
         add_all(s, model, TR_CHECKPOINT_STATE_PREFIX "gradient.", TR_ARENA_SUM, -1);
 }
 
-/* Gradients are made anew, statistics before a batch are of no use after it. */
+/* Gradients are recomputed, and statistics before a batch are only used within it. */
 static bool is_saved(enum tr_arena arena)
 {
     return arena != TR_ARENA_GRADS && arena != TR_ARENA_STATS_BEFORE;
@@ -114,7 +114,7 @@ void tr_state_fini(struct tr_state *s)
     *s = (struct tr_state){0};
 }
 
-/* Network to host copies. */
+/* Copies the network's arenas to the host. */
 static int read_network(struct tr_state *s, struct im_text *text)
 {
     int err = 0;
@@ -123,7 +123,7 @@ static int read_network(struct tr_state *s, struct im_text *text)
         if (s->arenas[i])
             err = tr_network_read(s->net, (enum tr_arena)i, s->arenas[i]);
     if (err < 0)
-        return im_fail(text, err, "cannot copy the network from its device: %s", strerror(-err));
+        return im_fail(text, err, "cannot copy the network from the device: %s", strerror(-err));
     s->tracked = tr_network_tracked(s->net);
     return 0;
 }
@@ -230,7 +230,7 @@ int tr_state_restore(struct tr_state *s, const struct tr_safetensors *from, stru
             continue;
         err = tr_network_write(s->net, (enum tr_arena)i, s->arenas[i]);
         if (err < 0)
-            im_fail(text, err, "cannot copy the network to its device: %s", strerror(-err));
+            im_fail(text, err, "cannot copy the network to the device: %s", strerror(-err));
     }
     if (err == 0)
         tr_network_set_tracked(s->net, s->tracked);

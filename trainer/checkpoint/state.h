@@ -19,9 +19,9 @@ struct tr_state {
     int64_t tracked;
     struct tr_tensor *tensors;
     void **destinations;
-    char (*names)[TR_TENSOR_NAME_MAX + 24]; /* of those with a prefix */
+    char (*names)[TR_TENSOR_NAME_MAX + 24]; /* names of the tensors with a prefix */
     size_t name_count;
-    size_t count;        /* tensors between two windows */
+    size_t count;        /* tensors between two accumulation windows */
     size_t window_count; /* and within one */
 };
 
@@ -33,19 +33,19 @@ void tr_state_fini(struct tr_state *s); /* zeroed is fine */
 int tr_state_save(struct tr_state *s, struct tr_checkpoint_store *store,
                   const struct tr_position_text *position, int epoch, bool best, struct im_text *text);
 
-/* The bytes of the state's file, to anywhere; `name` is what sentences call them. */
+/* Writes the bytes of the state's file to a sink; `name` names them in errors. */
 int tr_state_put(struct tr_state *s, const char *name, const struct tr_sink *sink,
                  const struct tr_position_text *position, struct im_text *text);
 
-/* As many bytes as tr_state_put() can come to with these keys of a position, whatever their values. */
+/* Upper bound of tr_state_put()'s bytes with these keys of a position, whatever their values. */
 int tr_state_bytes_max(struct tr_state *s, const struct tr_position_text *position, uint64_t *ret_bytes,
                        struct im_text *text);
 
-/* 64-bit hashes of what a state holds, by kind, to tell whether that of another process is the same. */
+/* 64-bit hashes of a state by kind, to compare with another process. */
 enum { TR_STATE_PARAMETERS, TR_STATE_OPTIMIZER, TR_STATE_AVERAGES, TR_STATE_STATISTICS, TR_STATE_KINDS };
 int tr_state_hashes(struct tr_state *s, uint64_t ret_hashes[TR_STATE_KINDS], struct im_text *text);
 
-/* A loaded checkpoint into the network. -EBADMSG when it is another network's. */
+/* Restores the network from a checkpoint. -EBADMSG if it is of another network. */
 int tr_state_restore(struct tr_state *s, const struct tr_safetensors *from, struct im_text *text);
 
 #endif

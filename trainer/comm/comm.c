@@ -1,5 +1,5 @@
-/* Which transport there is for a number of ranks, and the one of a rank that is alone: what all ranks have is
- * what it has. */
+/* Selects the transport for a number of ranks, and implements the one for a single rank: sums are its own
+ * values. */
 #include "trainer/comm/comm.h"
 
 #include <errno.h>
@@ -18,8 +18,10 @@ int tr_comm_find(int ranks, const struct tr_comm_ops **ret_ops, struct im_text *
     *ret_ops = &tr_comm_gloo;
     return 0;
 #else
-    return im_fail(text, -ENOSYS,
-                   "this program was built without Gloo, by which %d trainers would work together", ranks);
+    return im_fail(
+        text, -ENOSYS,
+        "this build has no Gloo, which %d trainers need to train together: build with Gloo, or use --ranks 1",
+        ranks);
 #endif
 }
 

@@ -1,16 +1,19 @@
-/* Collectives: what several ranks compute together. A small contract with one implementation a transport:
+/* Collectives of the trainers' ranks: one contract, one implementation for each transport.
  *
  *     self   one rank: nothing to do
  *     gloo   CPU, over TCP on the loopback interface (gloo.cc, the only C++ of the product)
- *     nccl   GPUs of this machine (nccl.c, in imsuper-cuda.so)
+ *     nccl   GPUs of this machine (backends/cuda/nccl.c, in imsuper-cuda.so)
  *
  * All ranks make the same calls in the same order with the same sizes. Sums have one fixed order of additions
- * for a number of ranks and a length, and every rank gets the very same bits: that is what keeps the weights
- * of all ranks equal without ever being sent.
+ * for a number of ranks and a length, and every rank gets the same bits: that keeps the weights of all ranks
+ * equal without sending them.
  *
- * A rank that dies closes its connections; the others' calls then fail at once with -ECONNRESET. A rank that
- * lives and does not come makes them fail with -ETIMEDOUT. After an error only close() is of use. Called by
- * one thread at a time. */
+ * A rank that exits closes its connections; calls of the others then fail at once with -ECONNRESET. A live
+ * rank that does not join makes them fail with -ETIMEDOUT. After an error only close() may be called. Called
+ * by one thread at a time.
+ *
+ * In this folder: transports on CPUs. No code here depends on networks, batches or the trainer; a transport
+ * on devices lives in the folder of its backend. */
 #ifndef TRAINER_COMM_COMM_H
 #define TRAINER_COMM_COMM_H
 
@@ -24,28 +27,27 @@ extern "C" {
 
 struct im_text;
 struct tr_comm;     /* an opened communicator */
-struct CUstream_st; /* a stream of a device: only transports that work on devices know what it is */
+struct CUstream_st; /* a CUDA stream; opaque here */
 
-#define TR_CARD_BYTES_MAX 12288 /* of what a rank publishes, with 64 ranks */
+#define TR_CARD_BYTES_MAX 12288 /* of the card of a rank, with 64 ranks */
 
-/* How the ranks find each other. Nothing of it may be readable by other users: cards hold the secrets by
- * which ranks know each other's connections. Each function returns 0, a negative errno, or a positive exit
- * status to leave with. */
+/* How the ranks find each other: each publishes a card, the bytes that others need to connect to it. Cards
+ * hold the secrets that authenticate connections, so other users must not be able to read them. Each function
+ * returns 0, a negative errno, or a positive exit status to leave with. */
 struct tr_rendezvous {
     void *context;
     int (*publish)(void *context, const void *card, size_t bytes);
     /* Waits for the card of `rank`; room for TR_CARD_BYTES_MAX. */
-    int (*look)(void *context, int rank, void *ret_card, size_t *ret_bytes);
-    /* (optional) Asked again and again while this rank waits for others: 0, or a status to leave with. */
+    int (*fetch)(void *context, int rank, void *ret_card, size_t *ret_bytes);
+    /* (optional) Polled while this rank waits for others: 0, or a status to leave with. */
     int (*leave)(void *context);
 };
 
 struct tr_comm_config {
     int rank, ranks;
-    int64_t timeout_ms; /* of one call, and of the meeting */
-    int device;         /* a transport of devices: index of this rank's */
-    bool deterministic; /* the same: sums in an order that no choice of the library changes, see the
-                           transport */
+    int64_t timeout_ms; /* of one call, and of open() */
+    int device;         /* a transport on devices: index of this rank's */
+    bool deterministic; /* also for devices: fixes the order of sums, see the transport */
     struct tr_rendezvous rendezvous;
 };
 
@@ -53,8 +55,7 @@ enum tr_comm_type { TR_COMM_FLOAT, TR_COMM_DOUBLE };
 
 struct tr_comm_ops {
     const char *name;
-    /* Meets the other ranks. 0; negative errno with a sentence; what a function of
-     * the rendezvous returned. */
+    /* Connects to the other ranks. 0; negative errno with a sentence; the result of a rendezvous function. */
     int (*open)(const struct tr_comm_config *config, struct tr_comm **ret_comm, struct im_text *text);
     void (*close)(struct tr_comm *comm); /* NULL is fine */
 
@@ -63,26 +64,26 @@ struct tr_comm_ops {
     /* all[r][i] <- x[i] of rank r; all: [ranks][count]. */
     int (*allgather)(struct tr_comm *comm, const float *x, size_t count, float *ret_all,
                      struct im_text *text);
-    /* Everyone gets the bytes of rank `root`. */
+    /* Copies the bytes of rank `root` to all ranks. */
     int (*broadcast)(struct tr_comm *comm, void *data, size_t bytes, int root, struct im_text *text);
 
-    /* (optional; a transport of a device has both) x[i] <- the sum of all ranks' x[i], in device memory, in
-     * the order of the stream: started, not waited for, and as well recorded with the stream and replayed any
-     * number of times. What goes wrong in the device shows in watch(), or where the host waits. The three
-     * functions above take device memory too with such a transport; they wait. */
+    /* (optional; transports on devices have both) x[i] <- the sum of all ranks' x[i], in device memory, in
+     * the order of the stream: enqueued, not waited for, and may be captured with the stream and replayed.
+     * Errors of the device are returned by watch(), or where the host waits. With such a transport the three
+     * functions above accept device memory too; they wait. */
     int (*reduce_on)(struct tr_comm *comm, void *x, size_t count, enum tr_comm_type type,
                      struct CUstream_st *stream, struct im_text *text);
-    /* Whether what was started still runs as it should: 0, or the errors above. */
+    /* Polls the enqueued work: 0 while it runs as it should, or the errors above. */
     int (*watch)(struct tr_comm *comm, struct im_text *text);
-    /* (optional) After an error, before anything that was recorded is freed: ends what waits for others. */
+    /* (optional) After an error, before captured graphs are freed: aborts work that waits for other ranks. */
     void (*abort)(struct tr_comm *comm);
 
-    /* (optional) Whether open() would find on this machine what it needs, in its library's version. Negative
+    /* (optional) Checks that this machine has the library that open() needs, in a supported version. Negative
      * errno with a sentence. */
     int (*check)(struct im_text *text);
 };
 
-/* The transport for that many ranks on CPUs. -ENOSYS with a sentence when this build has none. */
+/* The transport for a number of ranks on CPUs. -ENOSYS with a sentence if this build has none. */
 int tr_comm_find(int ranks, const struct tr_comm_ops **ret_ops, struct im_text *text);
 
 extern const struct tr_comm_ops tr_comm_self;

@@ -1,19 +1,18 @@
-/* Collectives over Gloo, and the whole of the product that is C++: exceptions end here and become errno
- * values with a sentence.
+/* Collectives with Gloo, the only C++ of the product: exceptions end here and become errno values with a
+ * sentence.
  *
- * Gloo's own rendezvous wants a store of keys; the ranks have something simpler, one card each (comm.h), so
+ * Gloo's own rendezvous needs a key-value store; the ranks have something simpler, one card each (comm.h), so
  * the mesh is built here from Gloo's pairs. A card lists, for each other rank, the address to connect to and
- * a secret that this rank has to show. Pairs listen on the loopback interface on ports that the kernel
- * chooses, and only until their connection is made; but any process of the machine may connect to such a port
- * first. Whoever cannot show the secret of the rank he is taken for is found out before anything else is
- * exchanged.
+ * a secret that the connecting rank has to present. Pairs listen on the loopback interface on ephemeral
+ * ports, and only until they are connected; but any process of the machine may connect to such a port first.
+ * A peer that cannot present the secret of its rank is detected before any data is exchanged.
  *
- * Why ring all-reduce: each part of the array is added up along the ring, starting at a rank that follows
- * from the part's number, and then copied to everyone. So the order of additions is fixed, and no two ranks
- * compute the same sum twice. Gloo's other algorithms would be right, too; this one moves the fewest bytes.
+ * Why ring all-reduce: each chunk of the array is reduced along the ring, from a rank that follows from the
+ * chunk's number, and then copied to all ranks. So the order of additions is fixed, and each sum is computed
+ * once. Gloo's other algorithms would be correct too; this one moves the fewest bytes.
  *
- * It does not overlap with the backward pass: the sum of 25 million floats takes a hundredth of the step
- * on a CPU. */
+ * It does not overlap with the backward pass: the sum of 25 million floats takes a hundredth of the step on a
+ * CPU. */
 #include "trainer/comm/comm.h"
 
 #include <cerrno>
@@ -22,9 +21,8 @@
 #include <exception>
 #include <memory>
 #include <new>
-#include <vector>
-
 #include <sys/random.h>
+#include <vector>
 
 #include <gloo/allgather.h>
 #include <gloo/allreduce.h>
@@ -46,7 +44,7 @@ namespace
 
 constexpr size_t secret_bytes = 16;
 
-/* What a rendezvous function returned, on its way through C++. */
+/* Carries the result of a rendezvous function through C++ as an exception. */
 struct stopped {
     int status;
 };
@@ -85,7 +83,7 @@ mesh::mesh(const tr_comm_config &config, std::vector<char> &ret_secrets)
         throw stopped{-errno};
 }
 
-/* For each rank, in order: the address it connects to, the secret that it shows to us. */
+/* For each rank, in order: the address it connects to, the secret that it presents to us. */
 std::vector<char> mesh::card(const std::vector<char> &secrets) const
 {
     std::vector<char> all;
@@ -132,7 +130,7 @@ void mesh::connect(const tr_comm_config &config, const std::vector<char> &secret
 
         if (i == rank)
             continue;
-        status = r.look(r.context, i, theirs.data(), &bytes);
+        status = r.fetch(r.context, i, theirs.data(), &bytes);
         if (status == 0 && bytes != mine.size())
             status = -EBADMSG;
         if (status)
@@ -152,7 +150,7 @@ void add(void *sum, const void *a, const void *b, size_t count)
         s[i] = x[i] + y[i];
 }
 
-/* The end of every exception. */
+/* Turns the current exception into an errno and a sentence. */
 int failed(struct im_text *text, const char *what)
 {
     try {
@@ -162,7 +160,7 @@ int failed(struct im_text *text, const char *what)
     } catch (const std::bad_alloc &) {
         return im_fail(text, -ENOMEM, "%s: no memory", what);
     } catch (const gloo::IoException &e) {
-        /* One type for both; the words of the transport tell them apart. */
+        /* Gloo has one type for both; the transport's message tells them apart. */
         bool late = strstr(e.what(), "imed out") || strstr(e.what(), "imeout");
 
         return im_fail(text, late ? -ETIMEDOUT : -ECONNRESET, "%s: %s", what, e.what());
@@ -181,7 +179,8 @@ struct tr_comm {
 namespace
 {
 
-/* Calls follow one another, but a fast rank's next one arrives while a slow one still is in this one. */
+/* Calls are sequential, but the next call of a fast rank may arrive while a slow rank is still in this
+ * one. */
 uint32_t next_tag(tr_comm *comm)
 {
     comm->tag = (comm->tag + 1) & 0xffffff;
@@ -207,7 +206,7 @@ void close_comm(tr_comm *comm)
     try {
         delete comm;
     } catch (...) {
-        return; /* connections of ranks that are gone: there is nothing left to close */
+        return; /* the connections of exited ranks are closed already */
     }
 }
 
@@ -259,7 +258,7 @@ int broadcast(tr_comm *comm, void *data, size_t bytes, int root, im_text *text)
         gloo::broadcast(options);
         return 0;
     } catch (...) {
-        return failed(text, "sending to the trainers");
+        return failed(text, "broadcasting to the trainers");
     }
 }
 

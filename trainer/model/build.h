@@ -1,4 +1,4 @@
-/* Between model.c, which owns a model's tables, and resnet.c, which fills them. */
+/* Private to model.c, which owns a model's tables, and resnet.c, which fills them. */
 #ifndef TRAINER_MODEL_BUILD_H
 #define TRAINER_MODEL_BUILD_H
 

@@ -12,11 +12,12 @@
  *   V100, T4                their data sheets (no BF16, no TF32)
  *   RTX 3090, 4090, 5090    GA102, AD102 and Blackwell whitepapers
  *
- * Names are as cudaDeviceProp has them; one matches that begins with the entry's, the longest first. */
+ * Names are those of cudaDeviceProp; a name matches the longest entry that it begins with. */
 #include "trainer/model/flops.h"
 
 #include <string.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/err.h"
 
 #define TERA 1e12
@@ -49,7 +50,7 @@ static const struct peak {
     {"NVIDIA GeForce RTX 5090", 209.5, 209.5, 104.8, 104.8},
 };
 
-/* A whole name or its beginning: "NVIDIA L4" is no beginning of "NVIDIA L40". */
+/* Whether a name is the entry or begins with it: "NVIDIA L4" does not match "NVIDIA L40". */
 static bool begins(const char *name, const char *entry)
 {
     size_t n = strlen(entry);
@@ -62,11 +63,11 @@ double tr_peak_flops(const char *name, enum tr_precision precision, bool tf32)
     const struct peak *best = NULL;
 
     if (strstr(name, " MIG "))
-        return 0; /* a part of a GPU */
-    for (size_t i = 0; i < sizeof peaks / sizeof *peaks; i++)
+        return 0; /* a MIG instance is part of a GPU */
+    for (size_t i = 0; i < IM_COUNT(peaks); i++)
         if (begins(name, peaks[i].name) && (!best || strlen(peaks[i].name) > strlen(best->name)))
             best = &peaks[i];
-    /* A laptop's chip has a desktop's name and another clock; "D" and "Ti" are other chips. */
+    /* A laptop chip has the desktop's name and another clock; "D" and "Ti" are other chips. */
     if (!best || strstr(name, "Laptop") || strstr(name + strlen(best->name), " D"))
         return 0;
     switch (precision) {
@@ -98,7 +99,7 @@ double tr_training_flop(const struct tr_model *model, int size)
     int side[1024];
     double macs = 0, first = 0;
 
-    im_assert(model->layer_count <= (int)(sizeof side / sizeof *side));
+    im_assert(model->layer_count <= (int)IM_COUNT(side));
     for (int i = 0; i < model->layer_count; i++) {
         const struct tr_layer *l = &model->layers[i];
         double m;

@@ -1,5 +1,5 @@
-/* How much arithmetic training is, and how much a GPU can do: the two sides of the model's FLOPs utilisation
- * (MFU; Chowdhery et al. 2022, appendix B). */
+/* FLOPs of training and the peak rate of a GPU: the two terms of model FLOPs utilisation (MFU; Chowdhery et
+ * al. 2022, appendix B). */
 #ifndef TRAINER_MODEL_FLOPS_H
 #define TRAINER_MODEL_FLOPS_H
 
@@ -8,11 +8,12 @@
 
 /* Floating-point operations of training on one image of size x size: 2 for each multiply-accumulate of
  * convolutions and the classifier, forward, gradient of the weights and gradient of the input, which the
- * first convolution does not need. Nothing is counted that is done twice or for another purpose. */
+ * first convolution does not need. Recomputation and other operations are not counted. */
 double tr_training_flop(const struct tr_model *model, int size);
 
-/* Peak rate of dense matrix arithmetic in FLOP/s of the GPU that CUDA calls `name`, with 32-bit sums, as its
- * maker states it; 0: not known here, and none is made up. tf32: fp32 values may be multiplied as TF32. */
+/* Peak rate of dense matrix arithmetic in FLOP/s of the GPU with this CUDA device name, with 32-bit
+ * accumulation, from the data sheet; 0: unknown, never estimated. tf32: fp32 values may be multiplied as
+ * TF32. */
 double tr_peak_flops(const char *name, enum tr_precision precision, bool tf32);
 
 #endif

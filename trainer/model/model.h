@@ -1,10 +1,10 @@
-/* What a network is: its tensors, with the names, shapes and order of the state_dict that torchvision or timm
- * has for it, and its layers. No memory for values, no device.
+/* Describes a network: its tensors, with the names, shapes and order of torchvision's or timm's state_dict,
+ * and its layers. No memory for values, no device.
  *
  *     resnet18, 34, 50, 101, 152          torchvision's (v1.5: the stride of a bottleneck sits on its 3x3
  *                                         convolution)
  *     resnetv2_18, 34, 50, 101, 152       timm's of that name: pre-activation (He et al. 2016, "Identity
- *                                         mappings in deep residual networks"), no ReLU on the way of the
+ *                                         mappings in deep residual networks"), no ReLU on the
  *                                         shortcuts, a 1x1 convolution as classifier
  *     resnet20, 32, 44, 56                for CIFAR (He et al. 2016, "Deep residual learning", section 4.2):
  *                                         three stages of basic blocks with 16, 32 and 64 channels
@@ -56,23 +56,23 @@ struct tr_model_config {
 };
 
 enum tr_tensor_kind {
-    TR_TENSOR_CONV_WEIGHT, /* the first five lie in the parameter arena */
+    TR_TENSOR_CONV_WEIGHT, /* the first five are in the parameter arena */
     TR_TENSOR_BN_WEIGHT,
     TR_TENSOR_BN_BIAS,
     TR_TENSOR_FC_WEIGHT,
     TR_TENSOR_FC_BIAS,
-    TR_TENSOR_BN_MEAN, /* these two in the statistics arena */
+    TR_TENSOR_BN_MEAN, /* these two are in the statistics arena */
     TR_TENSOR_BN_VAR,
-    TR_TENSOR_BN_COUNT, /* int64 scalar, num_batches_tracked: in no arena, all are the network's number of
+    TR_TENSOR_BN_COUNT, /* int64 scalar, num_batches_tracked: in no arena, always the network's number of
                            training steps */
 };
 
-/* Where a tensor's numbers are. */
+/* The arena that holds a tensor. */
 enum tr_tensor_home { TR_HOME_PARAMS, TR_HOME_STATS, TR_HOME_COUNTER };
 
 #define TR_TENSOR_NAME_MAX 48
 
-/* How a tensor is drawn at first. */
+/* Initial distribution of a tensor. */
 enum tr_init_kind {
     TR_INIT_CONSTANT, /* all equal to init_value */
     TR_INIT_NORMAL,   /* N(0, init_value^2) */
@@ -92,7 +92,7 @@ struct tr_param_tensor {
 
 #define TR_ARENA_ALIGN 16 /* floats: each tensor begins a cache line; the gaps are zero and stay zero */
 
-/* One layer; its number is also the number of the value it makes. Inputs come before. */
+/* One layer; its number is also the number of its output value. Inputs have smaller numbers. */
 struct tr_layer {
     char name[TR_TENSOR_NAME_MAX]; /* of the module, as in the state_dict: "layer1.0.conv2" */
     enum tr_op_kind kind;
@@ -103,7 +103,7 @@ struct tr_layer {
     bool reflect;            /* BLUR: else it is padded with zeros */
     int tensor; /* first tensor: CONV weight; BN weight, bias, mean, var, count; FC weight, bias; -1: none */
     int block;  /* DROPPATH: which residual block it is in, from 0 */
-    double drop_rate; /* DROPPATH: chance that a sample goes by the block */
+    double drop_rate; /* DROPPATH: probability that a sample skips the block */
 };
 
 struct tr_model {
@@ -113,7 +113,7 @@ struct tr_model {
     enum tr_blurpool blurpool;
     int classes;
     int stride; /* pixels of the image per place of the last values: the least image size */
-    int blocks; /* residual ones */
+    int blocks; /* number of residual blocks */
     struct tr_param_tensor *tensors; /* in state_dict order */
     int tensor_count;
     struct tr_layer *layers; /* INPUT first, LOSS last */
@@ -123,14 +123,14 @@ struct tr_model {
     size_t stat_floats;  /* size of the statistics arena */
 };
 
-/* -EINVAL with a sentence when there is no such model or a value is out of its range. The caller frees it. */
+/* -EINVAL with a sentence: no such model, or a value out of range. The caller frees it. */
 int tr_model_new(const struct tr_model_config *config, struct tr_model **ret_model, struct im_text *text);
 void tr_model_free(struct tr_model *m); /* NULL is fine */
 
 enum tr_tensor_home tr_tensor_home(const struct tr_param_tensor *t);
 
-/* Whether weight decay applies: to the weights of convolutions and of the fully connected layer; not to batch
- * norm, not to biases. */
+/* Whether weight decay applies: to weights of convolutions and the fully connected layer; not to batch norm,
+ * not to biases. */
 bool tr_tensor_decays(const struct tr_param_tensor *t);
 
 /* Fills host arrays of param_floats and stat_floats with initial values of the distributions that torchvision

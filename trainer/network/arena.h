@@ -1,4 +1,4 @@
-/* Where buffers with known lifetimes lie in one arena. Pure. */
+/* Placement of buffers with known lifetimes in one arena. Pure. */
 #ifndef TRAINER_NETWORK_ARENA_H
 #define TRAINER_NETWORK_ARENA_H
 
@@ -8,7 +8,7 @@
 struct tr_block {
     size_t bytes;
     int first, last;
-    size_t offset; /* the answer: a multiple of TR_BLOCK_ALIGN */
+    size_t offset; /* the result: a multiple of TR_BLOCK_ALIGN */
 };
 
 #define TR_BLOCK_ALIGN ((size_t)4096)

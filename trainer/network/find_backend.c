@@ -1,11 +1,11 @@
-/* The list of backends. A device that this build or this machine lacks is an error with a sentence, never
- * another device in its place. */
-#include "trainer/backends/backend.h"
-
+/* The list of backends. A backend that this build or this machine lacks is an error with a sentence; never
+ * falls back to another. */
 #include <errno.h>
 #include <string.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/err.h"
+#include "trainer/backends/backend.h"
 #include "trainer/backends/cuda/module.h"
 
 static int find_cuda(const struct tr_backend_ops **ret_ops, struct im_text *text)
@@ -16,7 +16,7 @@ static int find_cuda(const struct tr_backend_ops **ret_ops, struct im_text *text
     if (err < 0)
         return err;
     if (!table->backend)
-        return im_fail(text, -ENOSYS, "this build's " TR_CUDA_FILE " has no backend in it");
+        return im_fail(text, -ENOSYS, "this build's " TR_CUDA_FILE " contains no backend");
     *ret_ops = table->backend;
     return 0;
 }
@@ -29,7 +29,7 @@ int tr_backend_find(const char *name, const struct tr_backend_ops **ret_ops, str
 #endif
         &tr_backend_ref};
 
-    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+    for (size_t i = 0; i < IM_COUNT(known); i++) {
         if (strcmp(known[i]->name, name) == 0) {
             *ret_ops = known[i];
             return 0;
@@ -40,8 +40,8 @@ int tr_backend_find(const char *name, const struct tr_backend_ops **ret_ops, str
 #ifndef IMSUPER_ONEDNN
     if (strcmp(name, "onednn") == 0)
         return im_fail(text, -ENOENT,
-                       "this build has no oneDNN: configure it with -D IMSUPER_ONEDNN=on, or use "
-                       "--backend ref, which is far slower");
+                       "this build has no oneDNN: configure with -D IMSUPER_ONEDNN=on, or use --backend ref, "
+                       "which is far slower");
 #endif
-    return im_fail(text, -ENOENT, "there is no trainer backend \"%s\"; known are cuda, onednn and ref", name);
+    return im_fail(text, -ENOENT, "there is no trainer backend \"%s\"; choose cuda, onednn or ref", name);
 }

@@ -1,8 +1,8 @@
-/* A batch norm whose only reader adds or pools it moves to that reader's place: everything the reader takes
- * is there by then. What a fork of the network leaves as two gradients becomes one where a convolution can
- * add to what lies there: in backward order it comes after the value's other users, and it may write over
- * their gradient once nobody else reads it. Only an ADD gives one gradient to two values; the other one's
- * maker has run by then if it stands behind the convolution in the model. */
+/* A batch norm whose only reader is an ADD or a MAXPOOL moves to that reader's position, where all inputs of
+ * the reader are available. A fork of the network leaves two gradients for one value; they become one if a
+ * convolution can accumulate: in backward order it runs after the value's other users, and may overwrite
+ * their gradient once no other op reads it. Only an ADD gives one gradient to two values; the producer of the
+ * other value has already run if it comes after the convolution in the model. */
 #include "trainer/network/fuse.h"
 
 #include <errno.h>
@@ -17,7 +17,7 @@ static int users_of(const struct tr_fused *layers, int count, int value)
     return users;
 }
 
-/* Batch norm `norm` takes the place of layer `at`. */
+/* Moves batch norm `norm` to the position of layer `at`. */
 static void absorb(struct tr_fused *layers, int at, int norm)
 {
     struct tr_layer *l = &layers[at].layer, *bn = &layers[norm].layer;
@@ -47,7 +47,7 @@ static void fuse_one(struct tr_fused *layers, int count, int i, uint32_t fuses)
     }
 }
 
-/* Whether the gradient that user `j` leaves for `value` is read by nobody else when layer i has its turn. */
+/* Whether the gradient that user `j` leaves for `value` has no other reader when layer i runs. */
 static bool leaves_free(const struct tr_fused *user, int value, int i)
 {
     const struct tr_layer *l = &user->layer;
@@ -75,7 +75,7 @@ static bool may_sum(const struct tr_fused *layers, int count, int i)
 
 int tr_fuse(const struct tr_model *m, uint32_t fuses, bool training, struct tr_fused **ret_layers)
 {
-    struct tr_fused *layers = calloc((size_t)m->layer_count, sizeof(*layers));
+    struct tr_fused *layers = calloc((size_t)m->layer_count, sizeof *layers);
 
     if (!layers)
         return -ENOMEM;

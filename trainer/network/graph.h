@@ -16,7 +16,7 @@
 
 struct im_text;
 struct tr_graph;
-struct tr_rule;
+struct imk_hyper;
 
 struct tr_graph_config {
     const struct tr_backend_ops *ops;
@@ -52,7 +52,7 @@ struct tr_batch {
     /* Which images of the run these are, for the draws of stochastic depth: image i has place first + i *
      * apart (0 counts as 1) in training step `step`. So N ranks draw what one rank would. */
     uint64_t step;
-    uint32_t first, apart;
+    uint32_t first, stride;
 };
 
 /* -EINVAL when the image is smaller than the model's stride, what the backend says otherwise. */
@@ -64,23 +64,21 @@ size_t tr_graph_bytes(const struct tr_graph *g); /* of the arena it needs */
 size_t tr_graph_own_bytes(const struct tr_graph *g); /* what its plans take besides, at most */
 
 /* What the arena would take if no value, saved state or gradient had the place of one that is over. */
-size_t tr_graph_bytes_apart(const struct tr_graph *g);
+size_t tr_graph_bytes_unshared(const struct tr_graph *g);
 
-/* Forward and, for a training graph, the loss's gradient. divisor as in tr_exec. */
-int tr_graph_forward(struct tr_graph *g, const struct tr_graph_memory *m, const struct tr_batch *batch,
-                     float smoothing, double divisor, struct tr_tally *ret_tally);
-
-/* Gradients of all parameters into m->grads. Right after tr_graph_forward with the same arena. */
-int tr_graph_backward(struct tr_graph *g, const struct tr_graph_memory *m);
-
-/* For backends with steps of their own (trainer/backends/step.h): hands the batch in, then the same two with what was
- * handed in; the tally stays on the device. rule as in tr_inputs. done(context, i) is called when the
- * backward pass of layer i is enqueued, from the last layer to the first; an error of it ends the pass. */
+/* Hands the batch to the backend: hyper as in tr_inputs, divisor as in tr_exec. */
 int tr_graph_stage(struct tr_graph *g, const struct tr_batch *batch, float smoothing, double divisor,
-                   const struct tr_rule *rule);
-int tr_graph_forward_staged(struct tr_graph *g, const struct tr_graph_memory *m);
-int tr_graph_backward_telling(struct tr_graph *g, const struct tr_graph_memory *m,
-                              int (*done)(void *context, int layer), void *context);
+                   const struct imk_hyper *hyper);
+
+/* Forward and, for a training graph, the loss's gradient, of the batch that was staged. The tally is the
+ * backend's (trainer/backends/step.h). */
+int tr_graph_forward(struct tr_graph *g, const struct tr_graph_memory *m);
+
+/* Gradients of all parameters into m->grads. Right after tr_graph_forward with the same arena. done(context,
+ * i) (may be NULL) is called when the backward pass of layer i is enqueued, from the last layer to the first;
+ * anything but 0 ends the pass and is returned. */
+int tr_graph_backward(struct tr_graph *g, const struct tr_graph_memory *m,
+                      int (*done)(void *context, int layer), void *context);
 
 /* The logits of the last forward, [n][classes] in host memory; before backward. */
 int tr_graph_logits(struct tr_graph *g, const struct tr_graph_memory *m, float *logits);
@@ -98,17 +96,23 @@ struct tr_layer_time {
     uint64_t forward, backward;
 };
 
-/* From now on each step adds the times of its layers to times[], tr_graph_layers() long; NULL: no more. */
-void tr_graph_time(struct tr_graph *g, struct tr_layer_time *times);
+struct tr_step_times {
+    struct tr_layer_time *layers; /* [tr_graph_layers()] */
+    uint64_t update;              /* of the parameters, with the gradient's norm */
+};
+
+/* From now on each step that is enqueued adds its times to *times; NULL: no more. */
+void tr_graph_time(struct tr_graph *g, struct tr_step_times *times);
+struct tr_step_times *tr_graph_times(const struct tr_graph *g);
 int tr_graph_layers(const struct tr_graph *g);
 
 /* What a step has a layer do, forward and backward together. */
-struct tr_layer_facts {
+struct tr_layer_work {
     const char *name, *kernel; /* name "": another layer does its work (enum tr_fusion) */
     char shape[48];            /* "64x56x56 -> 64x56x56 k3 s1" */
     double flop;               /* of convolutions and fully connected layers; 0 for others */
     double bytes;              /* of values and their gradients, read or written once by each op */
 };
-struct tr_layer_facts tr_graph_layer(const struct tr_graph *g, int layer);
+struct tr_layer_work tr_graph_layer(const struct tr_graph *g, int layer);
 
 #endif

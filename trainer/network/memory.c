@@ -1,5 +1,5 @@
-/* Memory is asked for once, as one arena, so that a batch that is too large is a sentence at the start and
- * not the kernel's out-of-memory killer in the middle of a run. */
+/* Memory is allocated once, as one arena, so that a batch that is too large is an error message at the start
+ * and not an out-of-memory kill in the middle of a run. */
 #include "trainer/network/memory.h"
 
 #include <errno.h>
@@ -54,7 +54,7 @@ int tr_memory_largest(const struct tr_graph_config *config, size_t limit)
     }
     if (config->ops->measure)
         return fits;
-    /* What the estimate does not know of is a few per cent. */
+    /* the estimate is a few per cent too low */
     for (c.n = fits; c.n > 0; c.n -= c.n / 64 + 1) {
         size_t bytes = planned(&c);
 
@@ -71,14 +71,13 @@ int tr_memory_refuse(const struct tr_graph_config *config, size_t bytes, size_t 
 
     if (largest == 0)
         return im_fail(text, -ENOMEM,
-                       "%s needs %.2f GiB at batch %d of %d x %d pixels in %s and has %.2f GiB: not even one "
-                       "image fits",
+                       "%s needs %.2f GiB at batch %d of %d x %d pixels in %s, but only %.2f GiB are "
+                       "available: not even one image fits",
                        config->model->name, (double)bytes / gib, config->n, config->size, config->size,
                        config->training ? "training" : "validation", (double)limit / gib);
-    return im_fail(
-        text, -ENOMEM,
-        "%s needs %.2f GiB at batch %d of %d x %d pixels in %s and has %.2f GiB; the largest batch that "
-        "fits is %d",
-        config->model->name, (double)bytes / gib, config->n, config->size, config->size,
-        config->training ? "training" : "validation", (double)limit / gib, largest);
+    return im_fail(text, -ENOMEM,
+                   "%s needs %.2f GiB at batch %d of %d x %d pixels in %s, but only %.2f GiB are available; "
+                   "the largest batch that fits is %d",
+                   config->model->name, (double)bytes / gib, config->n, config->size, config->size,
+                   config->training ? "training" : "validation", (double)limit / gib, largest);
 }

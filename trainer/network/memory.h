@@ -1,4 +1,4 @@
-/* Whether a batch fits into memory, before any of it is taken. */
+/* Checks that a batch fits into memory before any of it is allocated. */
 #ifndef TRAINER_NETWORK_MEMORY_H
 #define TRAINER_NETWORK_MEMORY_H
 
@@ -6,16 +6,16 @@
 
 #include "trainer/network/graph.h"
 
-/* The arena of activations that this graph will need, and what its plans need besides: exactly, where the
- * backend can measure its ops; by the plans of the reference backend, which allocate nothing, elsewhere:
- * layouts with padded channels need a little more. 0: it cannot be planned. */
+/* The arena of activations that this graph will need, and what its plans need besides: exact if the backend
+ * can measure its ops; otherwise from the plans of the reference backend, which allocate nothing: layouts
+ * with padded channels need a little more. 0: cannot be planned. */
 size_t tr_memory_estimate(const struct tr_graph_config *config);
 
 /* The largest batch up to config->n whose arena, planned by the config's own backend, takes at most `limit`
  * bytes; 0: not even one image. May take a second. */
 int tr_memory_largest(const struct tr_graph_config *config, size_t limit);
 
-/* -ENOMEM, with a sentence that says what `bytes` are needed for and which batch would fit. */
+/* -ENOMEM with a sentence: what needs `bytes`, and the largest batch that fits. */
 int tr_memory_refuse(const struct tr_graph_config *config, size_t bytes, size_t limit, struct im_text *text);
 
 #endif

@@ -1,10 +1,10 @@
 /* A network in training: a model, its parameters on a device, and the graphs that run it. What the trainer's
  * loop drives.
  *
- * One step is tr_network_gradients(), then whatever the ranks do to the gradient arena, then
- * tr_network_update(). Graphs are made at the first batch of their (n, size, mode) and kept;
- * tr_network_prepare() makes one ahead of time. With one thread count every run of the same calls gives the
- * same bits. Called by one thread at a time. */
+ * One step is tr_network_step_begin(), then tr_network_step_end(): forward and backward, the sums over the
+ * ranks, and at the end of a window the update. Graphs are made at the first batch of their (n, size, mode)
+ * and kept; tr_network_prepare() makes one ahead of time. With one thread count every run of the same calls
+ * gives the same bits. Called by one thread at a time. */
 #ifndef TRAINER_NETWORK_NETWORK_H
 #define TRAINER_NETWORK_NETWORK_H
 
@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kernels/hyper.h"
 #include "trainer/backends/backend.h"
 #include "trainer/model/model.h"
 #include "trainer/network/graph.h"
@@ -33,26 +34,18 @@ struct tr_network_config {
     const struct tr_backend_ops *ops;   /* in its place, for tests; NULL: by name */
     int threads;                        /* 0: all processors */
     struct tr_device_config device;     /* for backends of devices */
-    const struct tr_rank_sum *rank_sum; /* the same: sums over the ranks on the device; NULL: this one alone;
-                                           outlives the network */
-    bool plain_steps;                   /* whole steps are enqueued anew each time, not recorded */
+    const struct tr_rank_sum *rank_sum; /* sums over the ranks; NULL: this one alone; outlives the network */
+    bool plain_steps;                   /* steps are enqueued anew each time, not recorded */
     enum tr_precision precision;
     uint64_t seed;
     float mean[3], std[3]; /* of pixels / 255, per channel; std > 0 */
     struct tr_loss loss;   /* of training; validation always has cross-entropy */
     enum tr_optimizer optimizer;
-    bool accumulates;                 /* tr_network_accumulate() will be called */
-    bool averages;                    /* tr_network_average() will be called */
+    bool accumulates;                 /* steps of several batches come */
+    bool averages;                    /* of parameters and statistics, with each update */
     const struct tr_bn_sync *bn_sync; /* see struct tr_graph_config; outlives the network */
     size_t memory_max; /* bytes that activations may take; 0: what the device has left, less the copies that
                           checkpoints are made of */
-};
-
-/* What one update of the parameters takes from outside: see struct tr_update. */
-struct tr_hyper {
-    double lr, momentum, beta2, eps, weight_decay, trust;
-    bool nesterov;
-    uint64_t step; /* from 1 on: how many updates there were, this one included; AdamW and LAMB */
 };
 
 /* Arrays on the device. Those of one column below have one size and one order: tr_network_floats(). */
@@ -78,7 +71,7 @@ struct tr_network_bytes {
     size_t averages;
     size_t arenas;      /* the sum of those above */
     size_t activations; /* the arena that all graphs share */
-    size_t apart;       /* what the values and gradients in it would take if none shared its place */
+    size_t unshared;    /* what the values and gradients in it would take if none shared its place */
     size_t backend;     /* repacked parameters, scratch */
 };
 
@@ -91,74 +84,43 @@ void tr_network_free(struct tr_network *net); /* NULL is fine */
  * with the bytes needed and the largest batch that would fit. */
 int tr_network_prepare(struct tr_network *net, int n, int size, bool training, struct im_text *text);
 
-/* Forward and backward: fills the gradient arena and the tally, updates the running statistics and the count
- * of tracked batches. When the loss is not finite, the statistics stay as they were. divisor: what the summed
- * loss is divided by for the gradient; 0 = the valid samples of this batch. With several ranks: the valid
- * samples of the whole step, and the gradients are then summed over the ranks. labels of valid samples are
- * checked: -EINVAL outside 0 .. classes-1. */
-int tr_network_gradients(struct tr_network *net, const struct tr_batch *batch, float label_smoothing,
-                         double divisor, struct tr_tally *ret_tally, struct im_text *text);
+/* ---- steps (trainer/backends/step.h) ---- */
 
-/* In place of tr_network_gradients() on a rank that has no sample in this step: zero gradients, and its part
- * in what the ranks do together. */
-int tr_network_no_gradients(struct tr_network *net, struct im_text *text);
-
-/* For a step made of several batches: first keeps the gradients, adds further ones to them, and at the last
- * one leaves the sum of all in the gradient arena. One batch that is first and last stays as it is. */
-int tr_network_accumulate(struct tr_network *net, bool first, bool last);
-
-/* 2-norm of the gradient arena; finite exactly when all gradients are. */
-int tr_network_gradient_norm(struct tr_network *net, double *ret_norm);
-
-/* One step of the optimiser with grad_scale times the gradient arena. */
-int tr_network_update(struct tr_network *net, const struct tr_hyper *hyper, double grad_scale);
-
-/* Averages: ema += (1 - decay) (value - ema) for parameters and statistics; decay 0 copies. They begin as
- * copies of the initial values. */
-int tr_network_average(struct tr_network *net, double decay);
-
-/* ---- whole steps, on devices that take them (trainer/backends/step.h) ---- */
-
-/* Whether tr_network_step_begin() and _end() can be called; they do what tr_network_gradients(), the
- * sums over the ranks, tr_network_accumulate(), tr_network_gradient_norm(), the decision of
- * recipe.h, tr_network_update() and tr_network_average() do, with one wait. Not so with statistics
- * over several ranks. */
-bool tr_network_takes_steps(const struct tr_network *net);
-
+/* A batch, and where it stands in its window. The gradient arena is filled, summed over the ranks, and added
+ * to the window's; at the window's end the optimiser takes its step and the averages follow, unless the loss
+ * or the gradient is not finite: then nothing changes. The running statistics and the count of tracked
+ * batches move on with each batch whose loss is finite. */
 struct tr_step {
     float label_smoothing;
-    double divisor;        /* of the loss, which is scaled up by loss_scale through it */
-    bool first, last;      /* batch of its window; the update follows the last */
-    struct tr_hyper hyper; /* this and the rest: if last. step: were it taken */
-    double unscale;        /* over the loss scale, the factor that makes the sum of gradients that of the mean
-                              loss; NaN: the step is to be skipped */
-    double loss_scale;
-    double clip_norm; /* 0: none, but for LAMB, which then clips at 1 */
-    double ema_decay; /* of the averages, where there are any */
+    double divisor;         /* what the summed loss is divided by for the gradient, the usable samples of all
+                              ranks; over loss_scale, which scales the loss up; 0: the valid samples of this
+                              batch */
+    bool first, last;       /* batch of its window; the update follows the last */
+    struct imk_hyper hyper; /* if last */
 };
 
 /* Begins it; the batch may be empty. Its pixels stay until _end(), or until they are taken; the rest of what
- * it points to may go when this returns. */
+ * it points to may go when this returns. Labels of valid samples are checked: -EINVAL outside 0 .. classes-1.
+ * > 0: what tr_rank_sum.sum returned. */
 int tr_network_step_begin(struct tr_network *net, const struct tr_batch *batch, const struct tr_step *step,
                           struct im_text *text);
 /* > 0: what tr_rank_sum.watch returned. */
 int tr_network_step_end(struct tr_network *net, struct tr_outcome *ret_outcome, struct im_text *text);
 
-/* Between the two: begins to copy the pixels of the next batch, which stay until its own _end(), or until
- * they are taken after its own _begin(). */
+/* Between the two, where the backend has a use for it: begins to copy the pixels of the next batch, which
+ * stay until its own _end(), or until they are taken after its own _begin(). */
 int tr_network_prefetch(struct tr_network *net, const struct tr_batch *batch, struct im_text *text);
 /* Between the two: whether the device holds the batch's pixels, so that their memory may be used for others'.
  * Does not wait. */
-bool tr_network_pixels_taken(struct tr_network *net);
+bool tr_network_input_consumed(struct tr_network *net);
 
-/* Forward with the running statistics; loss without smoothing. logits (may be NULL): [n][classes]
- * in host memory. */
-int tr_network_eval_step(struct tr_network *net, const struct tr_batch *batch, float *logits,
-                         struct tr_tally *ret_tally, struct im_text *text);
+/* Forward with the running statistics, or with the averaged parameters and statistics; loss without
+ * smoothing. logits (may be NULL): [n][classes] in host memory. */
+int tr_network_evaluate(struct tr_network *net, const struct tr_batch *batch, bool averaged, float *logits,
+                        struct tr_tally *ret_tally, struct im_text *text);
 
-/* The same with the averaged parameters and statistics. */
-int tr_network_eval_average(struct tr_network *net, const struct tr_batch *batch, float *logits,
-                            struct tr_tally *ret_tally, struct im_text *text);
+/* Averages become copies of the parameters and statistics, as they are at first. */
+int tr_network_reset_averages(struct tr_network *net);
 
 enum tr_optimizer tr_network_optimizer(const struct tr_network *net);
 
@@ -178,10 +140,10 @@ int tr_network_write(struct tr_network *net, enum tr_arena arena, const float *h
  * tr_network_write() and the optimiser only. */
 float *tr_network_arena(struct tr_network *net, enum tr_arena arena);
 
-/* Pixels of batches will lie in this memory, until it is unlocked: see tr_backend_ops.host_lock. 0 also where
+/* Pixels of batches will lie in this memory, until it is unlocked: see tr_backend_ops.host_pin. 0 also where
  * the device has no use for it; an error with a sentence costs speed and nothing else. */
-int tr_network_lock_host(struct tr_network *net, void *memory, size_t bytes, struct im_text *text);
-void tr_network_unlock_host(struct tr_network *net, void *memory);
+int tr_network_pin_host(struct tr_network *net, void *memory, size_t bytes, struct im_text *text);
+void tr_network_unpin_host(struct tr_network *net, void *memory);
 
 /* num_batches_tracked of every batch norm: training steps seen. */
 int64_t tr_network_tracked(const struct tr_network *net);
@@ -190,7 +152,7 @@ void tr_network_set_tracked(struct tr_network *net, int64_t batches);
 struct tr_network_bytes tr_network_bytes(const struct tr_network *net);
 
 /* What people should know about the precision on this machine, a sentence; NULL: nothing. */
-const char *tr_network_caution(const struct tr_network *net);
+const char *tr_network_precision_warning(const struct tr_network *net);
 
 /* The graph of that shape, for tools that look inside; it may be freed when another is made. */
 int tr_network_graph(struct tr_network *net, int n, int size, bool training, struct tr_graph **ret_graph,

@@ -1,28 +1,21 @@
-/* Whole steps on devices that take them: what is enqueued, in which order, and which of it is recorded.
+/* The training step: what is enqueued, in which order, and which of it is recorded.
  *
- * The first step of its kind runs as it is enqueued: libraries load what they need then, and plans learn what
- * they need to know. The second one is recorded; from then on it is replayed. Kinds are told apart by the
- * batch's shape and by its place in its window. Steps without samples, which only come with several ranks,
- * are few and run as they are.
+ * Where the backend records, the first step of its kind runs as it is enqueued: libraries load what they need
+ * then, and plans learn what they need to know. The second one is recorded; from then on it is replayed.
+ * Kinds are told apart by the batch's shape and by its place in its window. Steps without samples, which only
+ * come with several ranks, are few and run as they are.
  *
- * Ranks sum gradients in buckets: runs of the arena from its end to its beginning, which is about
- * the order in which backward fills it. All ranks have the same buckets in the same order, whatever
- * their batch's shape. */
+ * Ranks sum gradients in buckets, whose size is the backend's: runs of the arena from its end to its
+ * beginning, which is about the order in which backward fills it. All ranks have the same buckets in the same
+ * order, whatever their batch's shape. */
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 
+#include "ipc/base/clock.h"
 #include "ipc/base/err.h"
 #include "trainer/network/fuse.h"
 #include "trainer/network/impl.h"
-
-/* 32 MiB: large enough for the bandwidth, small enough to overlap. */
-#define BUCKET_FLOATS ((size_t)8 << 20)
-
-bool tr_network_takes_steps(const struct tr_network *net)
-{
-    return net->ops->step != NULL;
-}
 
 /* ---- sums over the ranks ---- */
 
@@ -47,14 +40,16 @@ static int owner(const struct tr_model *m, size_t from, size_t to)
 
 int tr_network_buckets(struct tr_network *net)
 {
-    const size_t floats = net->model->param_floats, count = (floats + BUCKET_FLOATS - 1) / BUCKET_FLOATS;
+    const size_t floats = net->model->param_floats;
+    const size_t most = net->ops->step->sum_floats ? net->ops->step->sum_floats : floats;
+    const size_t count = (floats + most - 1) / most;
     size_t to = floats;
 
-    net->buckets = calloc(count, sizeof(*net->buckets));
+    net->buckets = calloc(count, sizeof *net->buckets);
     if (!net->buckets)
         return -ENOMEM;
     for (net->bucket_count = 0; to > 0; net->bucket_count++) {
-        size_t from = to > BUCKET_FLOATS ? to - BUCKET_FLOATS : 0;
+        size_t from = to > most ? to - most : 0;
 
         net->buckets[net->bucket_count] =
             (struct tr_bucket){.first = from, .count = to - from, .layer = owner(net->model, from, to)};
@@ -69,7 +64,7 @@ struct pass {
     size_t shared; /* buckets whose sum has begun */
 };
 
-static int share(struct pass *p, int layer)
+static int sum_bucket(struct pass *p, int layer)
 {
     struct tr_network *net = p->net;
     int err = 0;
@@ -82,20 +77,20 @@ static int share(struct pass *p, int layer)
 
 static int layer_done(void *context, int layer)
 {
-    return share(context, layer);
+    return sum_bucket(context, layer);
 }
 
 /* ---- a rank without samples ---- */
 
-static int no_norm(struct tr_network *net, const struct tr_fused *layer, bool forward)
+static int empty_norm(struct tr_network *net, const struct tr_fused *layer, bool forward)
 {
     if (!net->bn_sync || layer->absorbed || layer->layer.kind != TR_OP_BN)
         return 0;
-    return net->ops->step->no_norm(net->backend, layer->layer.channels, forward);
+    return net->ops->step->empty_norm(net->backend, net->bn_sync, layer->layer.channels, forward);
 }
 
 /* Its part in what the others do, in the order in which they do it. */
-static int take_part(struct pass *p)
+static int enqueue_empty(struct pass *p)
 {
     struct tr_network *net = p->net;
     const int count = net->model->layer_count;
@@ -103,14 +98,14 @@ static int take_part(struct pass *p)
     int err = tr_fuse(net->model, net->ops->fuses, true, &layers);
 
     if (err == 0)
-        err = net->ops->step->no_batch(net->backend, net->arenas[TR_ARENA_GRADS],
-                                       tr_network_floats(net, TR_ARENA_GRADS));
+        err = net->ops->step->empty_batch(net->backend, net->arenas[TR_ARENA_GRADS],
+                                          tr_network_floats(net, TR_ARENA_GRADS));
     for (int i = 0; i < count && err == 0; i++)
-        err = no_norm(net, &layers[i], true);
+        err = empty_norm(net, &layers[i], true);
     for (int i = count - 2; i > 0 && err == 0; i--) {
-        err = no_norm(net, &layers[i], false);
+        err = empty_norm(net, &layers[i], false);
         if (err == 0)
-            err = share(p, i);
+            err = sum_bucket(p, i);
     }
     free(layers);
     return err;
@@ -126,19 +121,36 @@ static int gradients(struct pass *p, struct tr_graph *graph)
     int err = tr_network_copy(net, TR_ARENA_STATS_BEFORE, TR_ARENA_STATS);
 
     if (err == 0 && !graph)
-        err = take_part(p);
+        err = enqueue_empty(p);
     if (err == 0 && graph)
-        err = tr_graph_forward_staged(graph, &m);
+        err = tr_graph_forward(graph, &m);
     if (err == 0 && graph)
-        err = tr_graph_backward_telling(graph, &m, layer_done, p);
+        err = tr_graph_backward(graph, &m, layer_done, p);
     if (err == 0)
-        err = share(p, 0);
-    return err < 0 ? err
-                   : ops->restore(net->backend, net->arenas[TR_ARENA_STATS],
-                                  net->arenas[TR_ARENA_STATS_BEFORE], tr_network_floats(net, TR_ARENA_STATS));
+        err = sum_bucket(p, 0);
+    if (err == 0)
+        err = ops->restore(net->backend, net->arenas[TR_ARENA_STATS], net->arenas[TR_ARENA_STATS_BEFORE],
+                           tr_network_floats(net, TR_ARENA_STATS));
+    return err;
 }
 
-static int update(struct tr_network *net, bool nesterov)
+/* The window's first gradients are kept, further ones added to them; the last batch leaves the sum of all in
+ * the gradient arena. One batch that is first and last stays as it is. */
+static int accumulate(struct tr_network *net, bool first, bool last)
+{
+    const size_t count = tr_network_floats(net, TR_ARENA_GRADS);
+    float *sum = net->arenas[TR_ARENA_SUM], *grads = net->arenas[TR_ARENA_GRADS];
+
+    if (first && last)
+        return 0;
+    im_assert(net->accumulates);
+    if (first)
+        return tr_network_copy(net, TR_ARENA_SUM, TR_ARENA_GRADS);
+    return last ? net->ops->add(net->backend, grads, sum, count)
+                : net->ops->add(net->backend, sum, grads, count);
+}
+
+static int update(struct tr_network *net)
 {
     const struct tr_step_ops *ops = net->ops->step;
     const struct tr_update u = {.kind = net->optimizer,
@@ -147,14 +159,29 @@ static int update(struct tr_network *net, bool nesterov)
                                 .v = net->arenas[TR_ARENA_SECOND],
                                 .g = net->arenas[TR_ARENA_GRADS],
                                 .spans = net->spans,
-                                .span_count = net->span_count,
-                                .nesterov = nesterov};
+                                .span_count = net->span_count};
+    const struct tr_averages a = {.params = net->arenas[TR_ARENA_EMA],
+                                  .stats = net->arenas[TR_ARENA_EMA_STATS],
+                                  .from_stats = net->arenas[TR_ARENA_STATS],
+                                  .param_count = tr_network_floats(net, TR_ARENA_EMA),
+                                  .stat_count = tr_network_floats(net, TR_ARENA_EMA_STATS)};
     int err = ops->decide(net->backend, u.g, tr_network_floats(net, TR_ARENA_GRADS),
                           net->optimizer == TR_OPTIMIZER_LAMB);
 
-    return err < 0 ? err
-                   : ops->update(net->backend, &u, net->arenas[TR_ARENA_EMA], net->arenas[TR_ARENA_EMA_STATS],
-                                 net->arenas[TR_ARENA_STATS], tr_network_floats(net, TR_ARENA_STATS));
+    return err < 0 ? err : ops->update(net->backend, &u, &a);
+}
+
+static int timed_update(struct tr_network *net, const struct tr_graph *graph)
+{
+    struct tr_step_times *times = graph ? tr_graph_times(graph) : NULL;
+    const im_ns began = times ? im_now() : 0;
+    int err = update(net);
+
+    if (err == 0 && times && net->ops->sync)
+        err = net->ops->sync(net->backend);
+    if (times)
+        times->update += im_now() - began;
+    return err;
 }
 
 static int enqueue(struct tr_network *net, struct tr_graph *graph, const struct tr_step *step)
@@ -166,51 +193,54 @@ static int enqueue(struct tr_network *net, struct tr_graph *graph, const struct 
     if (err == 0)
         err = ops->sum_tally(net->backend);
     if (err == 0)
-        err = ops->join(net->backend);
-    if (err == 0)
-        err = tr_network_accumulate(net, step->first, step->last);
+        err = accumulate(net, step->first, step->last);
     if (err == 0 && step->last)
-        err = update(net, step->hyper.nesterov);
-    return err < 0 ? err : ops->outcome(net->backend, step->last);
+        err = timed_update(net, graph);
+    if (err == 0 && ops->outcome)
+        err = ops->outcome(net->backend);
+    return err;
 }
 
 /* ---- recordings ---- */
 
-void tr_entry_forget(struct tr_network *net, struct tr_graph_entry *e)
+void tr_entry_free_captured(struct tr_network *net, struct tr_graph_entry *e)
 {
-    for (int i = 0; i < TR_STEP_KINDS && net->backend && net->ops->step; i++) {
-        net->ops->step->recording_free(net->backend, e->recordings[i]);
+    for (int i = 0; i < TR_STEP_KINDS && net->backend && net->ops->step->captured_graph_free; i++) {
+        net->ops->step->captured_graph_free(net->backend, e->recordings[i]);
         e->recordings[i] = NULL;
     }
 }
 
 static int record(struct tr_network *net, struct tr_graph *graph, const struct tr_step *step,
-                  struct tr_recording **ret)
+                  struct tr_captured_graph **ret)
 {
     const struct tr_step_ops *ops = net->ops->step;
-    int err = ops->record_begin(net->backend), ended;
+    int err = ops->capture_begin(net->backend), ended;
 
     if (err < 0)
         return err;
     err = enqueue(net, graph, step);
-    ended = ops->record_end(net->backend, ret);
+    ended = ops->capture_end(net->backend, ret);
     return err < 0 ? err : ended;
 }
 
-static int run(struct tr_network *net, struct tr_graph_entry *e, const struct tr_step *step)
+static int run_step(struct tr_network *net, struct tr_graph_entry *e, const struct tr_step *step)
 {
     const struct tr_step_ops *ops = net->ops->step;
     const int kind = step->first | step->last << 1;
-    struct tr_recording **r = &e->recordings[kind];
+    struct tr_captured_graph **r = &e->recordings[kind];
     int err = -ESTALE;
 
+    if (!ops->capture_begin || net->plain_steps)
+        return enqueue(net, e->graph, step);
+    im_assert(!tr_graph_times(e->graph)); /* nothing waits in a recording */
     if (*r)
         err = ops->replay(net->backend, *r);
     if (err != -ESTALE)
         return err;
-    ops->recording_free(net->backend, *r);
+    ops->captured_graph_free(net->backend, *r);
     *r = NULL;
-    if (!e->has_run[kind] || net->plain_steps) {
+    if (!e->has_run[kind]) {
         e->has_run[kind] = true;
         return enqueue(net, e->graph, step);
     }
@@ -222,26 +252,9 @@ static int run(struct tr_network *net, struct tr_graph_entry *e, const struct tr
 
 /* ---- steps ---- */
 
-static struct tr_rule rule_of(const struct tr_step *step)
+static int begin_empty(struct tr_network *net, const struct tr_step *step)
 {
-    const struct tr_hyper *h = &step->hyper;
-
-    return (struct tr_rule){.lr = h->lr,
-                            .momentum = h->momentum,
-                            .beta2 = h->beta2,
-                            .eps = h->eps,
-                            .weight_decay = h->weight_decay,
-                            .trust = h->trust,
-                            .unscale = step->unscale,
-                            .loss_scale = step->loss_scale,
-                            .clip_norm = step->clip_norm,
-                            .ema_take = 1 - step->ema_decay,
-                            .updates = h->step - 1};
-}
-
-static int begin_empty(struct tr_network *net, const struct tr_rule *rule, const struct tr_step *step)
-{
-    int err = net->ops->step->stage(net->backend, &(struct tr_inputs){.rule = rule});
+    int err = net->ops->step->stage(net->backend, &(struct tr_inputs){.hyper = &step->hyper});
 
     return err < 0 ? err : enqueue(net, NULL, step);
 }
@@ -249,7 +262,7 @@ static int begin_empty(struct tr_network *net, const struct tr_rule *rule, const
 int tr_network_step_begin(struct tr_network *net, const struct tr_batch *batch, const struct tr_step *step,
                           struct im_text *text)
 {
-    const struct tr_rule rule = rule_of(step);
+    const struct tr_step_ops *ops = net->ops->step;
     struct tr_graph_entry *e = NULL;
     int err = batch->n > 0 ? tr_network_check_labels(net, batch, text) : 0;
 
@@ -257,15 +270,17 @@ int tr_network_step_begin(struct tr_network *net, const struct tr_batch *batch, 
         err = tr_network_entry(net, batch->n, batch->size, true, &e, text);
     if (err < 0)
         return err;
-    err = net->ops->step->refresh(net->backend, net->arenas[TR_ARENA_PARAMS],
-                                  tr_network_floats(net, TR_ARENA_PARAMS), net->param_version);
+    if (ops->refresh)
+        err = ops->refresh(net->backend, net->arenas[TR_ARENA_PARAMS],
+                           tr_network_floats(net, TR_ARENA_PARAMS), net->param_version);
     if (err == 0 && !e)
-        err = begin_empty(net, &rule, step);
+        err = begin_empty(net, step);
     if (err == 0 && e)
-        err = tr_graph_stage(e->graph, batch, step->label_smoothing, step->divisor, &rule);
+        err = tr_graph_stage(e->graph, batch, step->label_smoothing, step->divisor, &step->hyper);
     if (err == 0 && e)
-        err = run(net, e, step);
-    return err < 0 ? tr_network_failed(net, err, "training step", text) : 0;
+        err = run_step(net, e, step);
+    net->param_version += step->last && !ops->refresh;
+    return err < 0 ? tr_network_failed(net, err, "training step", text) : err;
 }
 
 int tr_network_step_end(struct tr_network *net, struct tr_outcome *ret_outcome, struct im_text *text)
@@ -283,12 +298,13 @@ int tr_network_step_end(struct tr_network *net, struct tr_outcome *ret_outcome, 
 int tr_network_prefetch(struct tr_network *net, const struct tr_batch *batch, struct im_text *text)
 {
     const size_t bytes = (size_t)batch->n * (size_t)batch->size * (size_t)batch->size * 3;
-    int err = net->ops->step->prefetch(net->backend, batch->pixels, bytes);
+    int err = net->ops->step->prefetch ? net->ops->step->prefetch(net->backend, batch->pixels, bytes) : 0;
 
     return err < 0 ? tr_network_failed(net, err, "training step", text) : 0;
 }
 
-bool tr_network_pixels_taken(struct tr_network *net)
+bool tr_network_input_consumed(struct tr_network *net)
 {
-    return net->ops->step->taken(net->backend) > 0; /* what is wrong with the device, _end() says */
+    /* What is wrong with the device, _end() says. */
+    return net->ops->step->input_consumed && net->ops->step->input_consumed(net->backend) > 0;
 }

@@ -1,10 +1,10 @@
-/* The decay of averaged weights (Polyak averaging) at each update: tr_network_average() applies it.
+/* The decay of averaged weights (EMA) at each update: imk_hyper.ema_weight.
  *
  *     none   decay                                        timm's ModelEmaV2, torch's get_ema_multi_avg_fn
  *     tf     min(decay, (1 + t) / (10 + t))               TensorFlow's ExponentialMovingAverage
  *     timm   min(decay, 1 - (1 + (t - 1))^(-2/3))         timm's ModelEmaV3 with use_warmup: 0 at t = 1
  *
- * t counts the updates of the weights from 1 on, this one included. */
+ * t is the number of updates of the weights, from 1, this one included. */
 #ifndef TRAINER_OPTIM_EMA_H
 #define TRAINER_OPTIM_EMA_H
 

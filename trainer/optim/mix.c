@@ -1,10 +1,10 @@
-/* Draws MixUp's and CutMix' parameters: mix.h says after whom. The order of the draws is: whether to mix,
+/* Draws MixUp's and CutMix's parameters; see mix.h for the definition. Order of the draws: whether to mix,
  * which of the two, lambda, the box's centre. */
 #include "trainer/optim/mix.h"
 
 #include <math.h>
 
-#define RANKS 256 /* streams of one step */
+#define RANKS 256 /* random streams of one step */
 
 /* The logarithm of a Gamma(alpha, 1) draw: for alpha < 1 that of alpha + 1, times u^(1/alpha). */
 static double log_gamma_draw(struct im_rng *r, double alpha)

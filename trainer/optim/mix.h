@@ -1,10 +1,10 @@
-/* MixUp (Zhang et al. 2018) and CutMix (Yun et al. 2019): what one training batch is mixed with. Draws only;
- * the pixels are mixed by the op INPUT and the targets by the op LOSS (struct tr_mix in backend.h).
+/* MixUp (Zhang et al. 2018) and CutMix (Yun et al. 2019): the mixing parameters of one training batch. Only
+ * draws; the op INPUT mixes the pixels and the op LOSS the targets (struct tr_mix in backend.h).
  *
  * The semantics are those of timm 1.0 (data/mixup.py, Mixup in mode 'batch'): one draw a batch, the partner
  * of sample i is sample n-1-i, lambda ~ Beta(alpha, alpha), CutMix' lambda is corrected to the area that its
- * box really has. Where timm wants an even batch, here the middle sample of an odd one is its own partner,
- * which leaves it as it is. */
+ * box really has. timm requires an even batch; here the middle sample of an odd one is its own partner, which
+ * leaves it unchanged. */
 #ifndef TRAINER_OPTIM_MIX_H
 #define TRAINER_OPTIM_MIX_H
 
@@ -14,7 +14,7 @@
 #include "trainer/backends/backend.h"
 
 struct tr_mix_config {
-    double mixup, cutmix; /* alpha; 0: not this one */
+    double mixup, cutmix; /* alpha; 0: off */
     double p;             /* share of the batches that are mixed */
     double switch_p;      /* share of those with CutMix, when both are on */
     uint64_t seed;

@@ -1,5 +1,5 @@
-/* See scaler.h. As in PyTorch's amp_update_scale a growth that float does not hold is not made, though the
- * count begins again. */
+/* See scaler.h. As in PyTorch's amp_update_scale, a growth beyond the range of float is skipped, but the
+ * count restarts. */
 #include "trainer/optim/scaler.h"
 
 #include <float.h>

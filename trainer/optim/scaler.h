@@ -1,6 +1,6 @@
-/* The factor that the loss is multiplied by so that small gradients survive a narrow type, with the rules of
- * torch.amp.GradScaler: halved at once when a gradient is not finite (the step is then left out), doubled
- * after so many good steps. Factors are powers of two, so that in fp32 they change no bit. */
+/* Loss scaling for fp16, by the rules of torch.amp.GradScaler: the scale is halved at once when a gradient is
+ * not finite (that step is skipped), and doubled after growth_interval good steps. Scales are powers of two,
+ * so in fp32 they change no bit. */
 #ifndef TRAINER_OPTIM_SCALER_H
 #define TRAINER_OPTIM_SCALER_H
 
@@ -13,13 +13,13 @@
 #define TR_SCALER_INTERVAL 2000
 
 struct tr_scaler {
-    double scale;        /* 1 and never changed: no scaling */
-    uint32_t good_steps; /* since the scale changed last */
+    double scale;        /* 1 and constant: no scaling */
+    uint32_t good_steps; /* since the scale last changed */
 };
 
 struct tr_scaler tr_scaler_init(bool dynamic);
 
-/* After a step: finite says whether all its gradients were. */
+/* Call after a step; finite: whether all its gradients were. */
 void tr_scaler_update(struct tr_scaler *s, bool finite);
 
 #endif

@@ -1,6 +1,6 @@
 /* Schedules: see schedule.h for the formulas. All arithmetic is in double; the optimiser rounds once.
  *
- * Steps past the end have the values of the end: a run that was continued with fewer epochs asks for them. */
+ * Steps past the end have the values at the end: a run continued with fewer epochs needs them. */
 #include "trainer/optim/schedule.h"
 
 #include <errno.h>
@@ -10,7 +10,7 @@
 #include "ipc/base/err.h"
 #include "ipc/config/lr_range.h"
 
-/* One part of a course: from `from` at its start to `to` at its end, both positions in steps. */
+/* One segment of a schedule: from `from` at its start to `to` at its end, both positions in steps. */
 struct part {
     double start, end;
     double from, to;
@@ -22,7 +22,7 @@ static bool is_by_epoch(enum im_conf_schedule kind)
            kind == IM_SCHEDULE_TRIANGULAR;
 }
 
-/* Steps in the first `epochs` epochs; a part of one counts by its share. */
+/* Steps in the first `epochs` epochs; a fraction of an epoch counts proportionally. */
 static double steps_of(const struct tr_schedule *s, double epochs)
 {
     double whole = floor(epochs);
@@ -46,7 +46,7 @@ static double scale_of(const struct im_conf *conf, uint32_t images)
     }
 }
 
-/* The steps of the course that an epoch belongs to; the warm-up is no part of it. */
+/* The steps of the cycle that an epoch belongs to, without the warm-up. */
 struct span {
     double first, end;
 };
@@ -59,7 +59,7 @@ static struct span course_of(const struct tr_schedule *s, uint32_t epoch)
     return (struct span){first > s->warmup_steps ? first : s->warmup_steps, (double)s->first[course[1]]};
 }
 
-/* One course, or one for each entry of resize-schedule. */
+/* One cycle, or one for each entry of resize-schedule. */
 static void divide(struct tr_schedule *s)
 {
     struct im_conf_resize r = {.count = 0};
@@ -78,7 +78,7 @@ static void divide(struct tr_schedule *s)
     }
 }
 
-/* OneCycleLR divides by the length of the rise: nothing may be left of it but a step or more. */
+/* OneCycleLR divides by the length of the rise, so it needs more than one step. */
 static int check_onecycle(const struct tr_schedule *s, uint32_t epoch, struct im_text *text)
 {
     const struct span span = course_of(s, epoch);
@@ -89,12 +89,12 @@ static int check_onecycle(const struct tr_schedule *s, uint32_t epoch, struct im
     if (s->course[epoch][0] > 0 || s->course[epoch][1] < s->epochs)
         return im_fail(
             text, -EINVAL,
-            "onecycle: pct-start %g of the %g steps of epochs %u to %u leaves no step to rise in; want "
-            "more than one (schedule-restarts gives each size a course of its own)",
+            "onecycle: pct-start %g of the %g steps of epochs %u to %u is less than two steps of rise; raise "
+            "--pct-start or the number of epochs (--schedule-restarts gives each size its own schedule)",
             pct, steps, s->course[epoch][0] + 1, s->course[epoch][1]);
     return im_fail(text, -EINVAL,
-                   "onecycle: pct-start %g of the %g steps after warm-up leaves no step to rise in; want "
-                   "more than one",
+                   "onecycle: pct-start %g of the %g steps after warm-up is less than two steps of rise; "
+                   "raise --pct-start or --epochs",
                    pct, steps);
 }
 
@@ -110,7 +110,7 @@ int tr_schedule_init(struct tr_schedule *s, const struct im_conf *conf, const st
 
     for (uint32_t e = 0; e < epochs && err == 0; e++) {
         if (epoch[e].steps == 0)
-            err = im_fail(text, -EINVAL, "epoch %u has no step", e + 1);
+            err = im_fail(text, -EINVAL, "epoch %u has no steps", e + 1);
         made.first[e + 1] = made.first[e] + epoch[e].steps;
         made.scale[e] = scale_of(conf, epoch[e].images);
     }
@@ -119,7 +119,7 @@ int tr_schedule_init(struct tr_schedule *s, const struct im_conf *conf, const st
         made.warmup_steps = steps_of(&made, conf->warmup_epochs);
         made.milestones = im_conf_milestones(conf->milestones, made.milestone);
         if (conf->schedule == IM_SCHEDULE_MULTISTEP && made.milestones < 0)
-            err = im_fail(text, -EINVAL, "milestones: \"%s\" is no list of epochs", conf->milestones);
+            err = im_fail(text, -EINVAL, "milestones: \"%s\" is not a list of epochs", conf->milestones);
     }
     for (uint32_t e = 0; e < epochs && err == 0 && conf->schedule == IM_SCHEDULE_ONECYCLE; e++)
         err = check_onecycle(&made, e, text);
@@ -163,8 +163,8 @@ static double anneal(const struct im_conf *conf, const struct part *p, double t)
     return p->to + (p->from - p->to) / 2 * (1 + cos(M_PI * x));
 }
 
-/* The course of OneCycleLR over the values low, high, end: t of n steps; with three phases it
- * passes `low` again. */
+/* OneCycleLR between the values low, high and end, at step t of n; with three phases it returns to `low` in
+ * between. */
 static double onecycle(const struct im_conf *conf, double low, double high, double end, double t, double n)
 {
     double rise = conf->pct_start * n - 1, back = 2 * conf->pct_start * n - 2, last = n - 1;
@@ -179,7 +179,7 @@ static double onecycle(const struct im_conf *conf, double low, double high, doub
     return t <= down.end || !conf->three_phase ? anneal(conf, &down, t) : anneal(conf, &out, t);
 }
 
-/* The family that takes one course from the end of the warm-up on: t of n steps. */
+/* The schedules that run once from the end of the warm-up: step t of n. */
 static double course(const struct im_conf *conf, double t, double n)
 {
     double x = t < n ? t / n : 1, low = conf->lr / conf->div_factor;
@@ -196,7 +196,7 @@ static double course(const struct im_conf *conf, double t, double n)
     }
 }
 
-/* FFCV's line, at a whole epoch. */
+/* FFCV's triangular schedule, at a whole epoch. */
 static double triangle(const struct tr_schedule *s, double epoch)
 {
     const double lr = s->conf->lr, peak = s->conf->lr_peak_epoch, end = s->epochs;
@@ -206,7 +206,7 @@ static double triangle(const struct tr_schedule *s, double epoch)
     return epoch >= end ? 0 : lr - lr * ((epoch - peak) / (end - peak));
 }
 
-/* The family that follows the epoch's number. */
+/* The schedules that depend on the epoch. */
 static double by_epoch(const struct tr_schedule *s, uint32_t epoch, uint64_t step)
 {
     const struct im_conf *conf = s->conf;
@@ -215,7 +215,8 @@ static double by_epoch(const struct tr_schedule *s, uint32_t epoch, uint64_t ste
 
     switch ((enum im_conf_schedule)conf->schedule) {
     case IM_SCHEDULE_STEP:
-        return conf->lr * pow(conf->gamma, (double)(epoch / conf->step_epochs));
+        passed = (int)(epoch / conf->step_epochs);
+        return conf->lr * pow(conf->gamma, passed);
     case IM_SCHEDULE_MULTISTEP:
         while (passed < s->milestones && s->milestone[passed] <= epoch)
             passed++;
@@ -246,7 +247,7 @@ double tr_schedule_lr(const struct tr_schedule *s, uint64_t step)
         return im_lr_range_lr(conf->start_lr, conf->end_lr, step, (uint64_t)conf->num_iter);
     if (is_by_epoch((enum im_conf_schedule)conf->schedule))
         return scale * warm * by_epoch(s, epoch, step);
-    if ((double)step < s->warmup_steps) /* nothing need be left after it */
+    if ((double)step < s->warmup_steps) /* the warm-up may take the whole run */
         return scale * warm * course(conf, 0, n > 0 ? n : 1);
     return scale * course(conf, t, n);
 }

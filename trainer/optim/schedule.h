@@ -1,11 +1,11 @@
-/* Learning rate and momentum as pure functions of the step, so that continuing a run needs nothing but the
- * step's number.
+/* Learning rate and momentum as pure functions of the step, so that continuing a run needs only the step
+ * number.
  *
  * A step is one update of the weights; s = 0, 1, ... counts those already taken, T is their number in the
  * run, w of them are warm-up. Epochs may differ in steps (the batch size can change), so T, w and the epoch e
  * that a step belongs to come from a table. Two families:
  *
- * One course from the end of the warm-up to the end of the run, with t = s - w and N = T - w:
+ * One cycle from the end of the warm-up to the end of the run, with t = s - w and N = T - w:
  *
  *     constant     lr
  *     cosine       lr_min + (lr - lr_min) * (1 + cos(pi * t / N)) / 2     [CosineAnnealingLR; Loshchilov and
@@ -15,10 +15,10 @@
  *                  pct_start * N - 1 and N - 1, or with three_phase at pct_start * N - 1,
  *                  2 * pct_start * N - 2 and N - 1                        [OneCycleLR; Smith 2017]
  *
- * where schedule_restarts has each entry of resize_schedule take a course of its own, from its first step to
- * its last [a new scheduler for each size]; before which the warm-up rises from warmup_factor times the
- * course's first value to that value, in a line [LinearLR, joined by SequentialLR at w]. Epochs counted from
- * the start of the run:
+ * With schedule_restarts each entry of resize_schedule has its own cycle, from its first step to its last [a
+ * new scheduler for each size]. The warm-up before it rises linearly from warmup_factor times the cycle's
+ * first value to that value [LinearLR, joined by SequentialLR at w]. Epochs counted from the start of the
+ * run:
  *
  *     step         lr * gamma ^ floor(e / step_epochs)                    [StepLR]
  *     multistep    lr * gamma ^ (milestones that are <= e)                [MultiStepLR]
@@ -26,14 +26,14 @@
  *     triangular   1e-4 * lr at epoch 0, lr at lr_peak_epoch, 0 at the end: that line's values at whole
  *                  epochs, and lines between them over an epoch's steps   [ffcv-imagenet, get_cyclic_lr]
  *
- * which the warm-up multiplies by a factor from warmup_factor to 1 [LinearLR, by ChainedScheduler]; so
- * milestones stay where they are, as in Goyal et al. 2017. Names in brackets are PyTorch's, stepped once a
- * step in the first family and once an epoch in the second, and the numbers are theirs to rounding.
+ * The warm-up multiplies these by a factor from warmup_factor to 1 [LinearLR, by ChainedScheduler]; so
+ * milestones stay in place, as in Goyal et al. 2017. Names in brackets are PyTorch's, stepped once a step in
+ * the first family and once an epoch in the second; values are equal up to rounding.
  *
- * onecycle also runs the momentum (Adam's first beta) from max_momentum down to base_momentum and back
- * (up and down with three_phase), on the same phases, while cycle_momentum says so. All rates are multiplied
- * by the epoch's scale: lr_scale linear or sqrt of (images per step / 256), Goyal et al. 2017 section 2.1 and
- * Krizhevsky 2014 section 5. A learning-rate range test (`sweep`) has ipc/config/lr_range.h's rates instead. */
+ * onecycle also runs the momentum (Adam's first beta) from max_momentum down to base_momentum and back (up
+ * and down with three_phase), on the same phases, while cycle_momentum says so. All rates are multiplied by
+ * the epoch's scale: lr_scale linear or sqrt of (images per step / 256), Goyal et al. 2017 section 2.1 and
+ * Krizhevsky 2014 section 5. A learning-rate range test uses the rates of ipc/config/lr_range.h instead. */
 #ifndef TRAINER_OPTIM_SCHEDULE_H
 #define TRAINER_OPTIM_SCHEDULE_H
 
@@ -45,27 +45,27 @@ struct im_text;
 
 struct tr_schedule_epoch {
     uint32_t steps;  /* > 0 */
-    uint32_t images; /* of a full step, over all ranks: what lr_scale follows */
+    uint32_t images; /* of a full step, over all ranks: input of lr_scale */
 };
 
 struct tr_schedule {
     const struct im_conf *conf; /* borrowed: the keys named above */
     uint64_t *first;            /* [epochs + 1] first step of each epoch, and their end; owned */
     double *scale;              /* [epochs]; owned */
-    uint32_t (*course)[2];      /* [epochs] first epoch of its course, and the one behind its last; owned */
+    uint32_t (*course)[2];      /* [epochs] first epoch of its cycle, and the one after its last; owned */
     uint32_t epochs;
     uint32_t milestone[IM_CONF_MILESTONES_MAX];
     int milestones;
     double warmup_steps;
 };
 
-/* `conf` must have passed im_conf_check() and outlive the schedule. -EINVAL with a sentence where the values
- * do not suit this number of steps; -ENOMEM. */
+/* `conf` must have passed im_conf_check() and outlive the schedule. -EINVAL with a sentence if the values do
+ * not fit this number of steps; -ENOMEM. */
 int tr_schedule_init(struct tr_schedule *s, const struct im_conf *conf, const struct tr_schedule_epoch *epoch,
                      uint32_t epochs, struct im_text *text);
 void tr_schedule_fini(struct tr_schedule *s); /* zeroed is fine */
 
-/* Of the step that is taken after `step` others. */
+/* Learning rate of the step after `step` others. */
 double tr_schedule_lr(const struct tr_schedule *s, uint64_t step);
 double tr_schedule_momentum(const struct tr_schedule *s, uint64_t step);
 

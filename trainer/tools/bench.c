@@ -37,7 +37,7 @@ struct bench {
     double *rates; /* images/s of each round */
     double cpu_ms; /* of all threads, for an image; measured on top of rates */
     int layers;
-    struct tr_layer_time *times; /* [STEPS_MAX][layers]; profile only */
+    struct tr_layer_time *times; /* [STEPS_MAX][layers]; profile only, as the next ones */
     double *totals, *updates;    /* ms of each step, and of its update */
     int kept;
 };
@@ -70,7 +70,7 @@ static void lock(struct bench *b, size_t bytes)
 {
     struct im_text why = {""};
 
-    b->locked = tr_network_lock_host(b->net, b->pixels, bytes, &why) == 0;
+    b->locked = tr_network_pin_host(b->net, b->pixels, bytes, &why) == 0;
     if (!b->locked)
         fprintf(stderr, "imsuper: the batch is not page-locked, and copied once more: %s\n", why.s);
 }
@@ -81,13 +81,14 @@ static int open_bench(struct bench *b, bool is_profile, struct im_text *text)
     struct tr_network_config config;
 
     b->pixels = malloc((size_t)n * (size_t)size * (size_t)size * 3);
-    b->labels = calloc((size_t)n, sizeof(*b->labels));
-    b->rates = calloc((size_t)b->conf.passes, sizeof(*b->rates));
+    b->labels = calloc((size_t)n, sizeof *b->labels);
+    b->rates = calloc((size_t)b->conf.passes, sizeof *b->rates);
     if (!b->pixels || !b->labels || !b->rates)
         return im_fail(text, -ENOMEM, "no memory for a batch of %d images", n);
     b->batch = (struct tr_batch){.pixels = b->pixels, .labels = b->labels, .n = n, .size = size};
     draw(b);
     err = tr_network_configure(&b->conf, (int)b->conf.classes, &config, text);
+    config.plain_steps = is_profile; /* a recording has no places to take times at */
     if (err == 0 && im_conf_gpu(&b->conf, 0) >= 0)
         config.device.index = im_conf_gpu(&b->conf, 0);
     if (err == 0 && tr_plan_cache_path(b->plans, sizeof b->plans) == 0)
@@ -101,16 +102,16 @@ static int open_bench(struct bench *b, bool is_profile, struct im_text *text)
     if (err < 0 || !is_profile)
         return err;
     b->layers = tr_graph_layers(b->graph);
-    b->times = calloc((size_t)STEPS_MAX * (size_t)b->layers, sizeof(*b->times));
-    b->totals = calloc(STEPS_MAX, sizeof(*b->totals));
-    b->updates = calloc(STEPS_MAX, sizeof(*b->updates));
+    b->times = calloc((size_t)STEPS_MAX * (size_t)b->layers, sizeof *b->times);
+    b->totals = calloc(STEPS_MAX, sizeof *b->totals);
+    b->updates = calloc(STEPS_MAX, sizeof *b->updates);
     return b->times && b->totals && b->updates ? 0 : im_fail(text, -ENOMEM, "no memory for the times");
 }
 
 static void close_bench(struct bench *b)
 {
     if (b->locked)
-        tr_network_unlock_host(b->net, b->pixels);
+        tr_network_unpin_host(b->net, b->pixels);
     tr_network_free(b->net);
     free(b->pixels);
     free(b->labels);
@@ -120,48 +121,44 @@ static void close_bench(struct bench *b)
     free(b->updates);
 }
 
-static int step_of_device(struct bench *b, const struct tr_hyper *hyper, struct im_text *text)
+static int step(struct bench *b, struct im_text *text)
 {
-    const struct tr_step how = {
-        .divisor = b->batch.n, .first = true, .last = true, .hyper = *hyper, .unscale = 1, .loss_scale = 1};
+    const struct tr_step how = {.divisor = b->batch.n,
+                                .first = true,
+                                .last = true,
+                                .hyper = {.lr = 1e-3,
+                                          .momentum = 0.9,
+                                          .weight_decay = 1e-4,
+                                          .unscale = 1,
+                                          .loss_scale = 1,
+                                          .updates = b->steps++}};
     struct tr_outcome outcome;
-    int err = tr_network_step_begin(b->net, &b->batch, &how, text);
+    int err;
 
+    b->batch.step = b->steps;
+    err = tr_network_step_begin(b->net, &b->batch, &how, text);
     if (err == 0) /* the next batch, as a run has it */
         err = tr_network_prefetch(b->net, &b->batch, text);
     return err < 0 ? err : tr_network_step_end(b->net, &outcome, text);
 }
 
-static int step(struct bench *b, struct im_text *text)
+static int step_with_times(struct bench *b, struct im_text *text)
 {
-    const struct tr_hyper hyper = {.lr = 1e-3, .momentum = 0.9, .weight_decay = 1e-4, .step = ++b->steps};
-    struct tr_layer_time *times = b->times ? b->times + (size_t)b->kept * (size_t)b->layers : NULL;
-    struct tr_tally tally;
-    im_ns began = im_now(), before_update;
+    struct tr_step_times times = {.layers = b->times + (size_t)b->kept * (size_t)b->layers};
+    const im_ns began = im_now();
     int err;
 
-    if (times) {
-        memset(times, 0, (size_t)b->layers * sizeof(*times));
-        tr_graph_time(b->graph, times);
-    }
-    b->batch.step = b->steps;
-    before_update = began;
-    if (!times && tr_network_takes_steps(b->net)) {
-        err = step_of_device(b, &hyper, text);
-    } else {
-        err = tr_network_gradients(b->net, &b->batch, 0, 0, &tally, text);
-        before_update = im_now();
-        if (err == 0)
-            err = tr_network_update(b->net, &hyper, 1);
-    }
+    memset(times.layers, 0, (size_t)b->layers * sizeof *times.layers);
+    tr_graph_time(b->graph, &times);
+    err = step(b, text);
     tr_graph_time(b->graph, NULL);
-    if (times && err == 0) {
-        b->updates[b->kept] = (double)(im_now() - before_update) / 1e6;
-        b->totals[b->kept] = (double)(im_now() - began) / 1e6;
-        if (b->steps > 1 && b->kept < STEPS_MAX - 1)
-            b->kept++;
-    }
-    return err;
+    if (err < 0)
+        return err;
+    b->updates[b->kept] = (double)times.update / 1e6;
+    b->totals[b->kept] = (double)(im_now() - began) / 1e6;
+    if (b->steps > 1 && b->kept < STEPS_MAX - 1)
+        b->kept++;
+    return 0;
 }
 
 /* What the threads worked, which depends less than time does on what else the machine runs; waiting counts
@@ -176,7 +173,8 @@ static double cpu_ms(void)
 
 static int measure(struct bench *b, struct im_text *text)
 {
-    int err = step(b, text);
+    int (*const take)(struct bench *, struct im_text *) = b->times ? step_with_times : step;
+    int err = take(b, text);
     double cpu = cpu_ms();
 
     for (int64_t pass = 0; err == 0 && pass < b->conf.passes; pass++) {
@@ -184,7 +182,7 @@ static int measure(struct bench *b, struct im_text *text)
         int steps = 0;
 
         for (; err == 0 && took < IM_SECOND; took = im_now() - began, steps++)
-            err = step(b, text);
+            err = take(b, text);
         b->rates[pass] = (double)steps * b->batch.n * 1e9 / (double)took;
     }
     b->cpu_ms = (cpu_ms() - cpu) / (double)(b->steps - 1) / b->batch.n;
@@ -226,15 +224,15 @@ static int put(struct im_json *j)
 
 static void print_head(struct bench *b)
 {
-    const char *caution = tr_network_caution(b->net);
+    const char *precision_warning = tr_network_precision_warning(b->net);
     struct tr_network_bytes bytes = tr_network_bytes(b->net);
     int rounds = (int)b->conf.passes;
 
     printf("%s, %d images of %d px a step, --amp %s, random pixels\n",
            im_conf_choice(IM_KEY_model, b->conf.model), b->batch.n, b->batch.size,
            im_conf_choice(IM_KEY_amp, b->conf.amp));
-    if (caution)
-        printf("%s\n", caution);
+    if (precision_warning)
+        printf("%s\n", precision_warning);
     printf("%.1f images/s", median(b->rates, rounds));
     printf(" (median of %d rounds; %.1f to %.1f), %.2f ms of CPU each\n", rounds, b->rates[0],
            b->rates[rounds - 1], b->cpu_ms);
@@ -260,7 +258,7 @@ static struct times layer_times(struct bench *b, int layer, double *scratch)
     return t;
 }
 
-static struct im_json *layer_json(const struct tr_layer_facts *f, struct times t, double total)
+static struct im_json *layer_json(const struct tr_layer_work *f, struct times t, double total)
 {
     struct im_json *j = im_json_object();
     double ms = t.forward + t.backward;
@@ -277,7 +275,7 @@ static struct im_json *layer_json(const struct tr_layer_facts *f, struct times t
     return j;
 }
 
-static void layer_line(int i, const struct tr_layer_facts *f, struct times t, double total)
+static void layer_line(int i, const struct tr_layer_work *f, struct times t, double total)
 {
     double ms = t.forward + t.backward;
 
@@ -293,7 +291,7 @@ static void layer_line(int i, const struct tr_layer_facts *f, struct times t, do
 /* One row each layer, then what lies beside them. */
 static int report_profile(struct bench *b)
 {
-    double *scratch = calloc((size_t)b->kept, sizeof(*scratch)), sum = 0;
+    double *scratch = calloc((size_t)b->kept, sizeof *scratch), sum = 0;
     struct im_json *layers = im_json_array(), *j;
     double total = median(b->totals, b->kept), update = median(b->updates, b->kept);
 
@@ -305,16 +303,16 @@ static int report_profile(struct bench *b)
                "backward", "share", "GFLOP/s", "GB/s", "kernel (forward)");
     }
     for (int i = 0; i < b->layers; i++) {
-        struct tr_layer_facts facts = tr_graph_layer(b->graph, i);
+        struct tr_layer_work work = tr_graph_layer(b->graph, i);
         struct times t = layer_times(b, i, scratch);
 
         sum += t.forward + t.backward;
-        if (!facts.name[0])
+        if (!work.name[0])
             continue;
         if (b->conf.json)
-            im_json_append(layers, layer_json(&facts, t, total));
+            im_json_append(layers, layer_json(&work, t, total));
         else
-            layer_line(i, &facts, t, total);
+            layer_line(i, &work, t, total);
     }
     free(scratch);
     if (!b->conf.json) {

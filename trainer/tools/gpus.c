@@ -20,7 +20,7 @@ static void set_version(struct im_json *j, const char *key, int version)
     im_json_set_str(j, key, s);
 }
 
-static struct im_json *gpu_json(const struct tr_gpu_facts *f)
+static struct im_json *gpu_json(const struct tr_gpu_properties *f)
 {
     struct im_json *j = im_json_object();
 
@@ -36,20 +36,19 @@ static struct im_json *gpu_json(const struct tr_gpu_facts *f)
     return j;
 }
 
-/* What is said by whom, for those who only want to know whether to be silent about it. */
+/* Error code for callers that only check whether a GPU is absent. */
 static const char *word_of(int err)
 {
     return err == -ENOSYS ? "no module" : err == -ENODEV ? "no device" : err < 0 ? "failed" : "ok";
 }
 
-/* Whether several GPUs can work together, where there are several. */
+/* Whether NCCL is usable, so that several GPUs can train together. */
 static void look_for_nccl(struct im_json *j, const struct tr_comm_ops *comm)
 {
     struct im_text why = {0};
     int err = !comm         ? im_fail(&why, -ENOSYS,
-                                      "the CUDA backend was built without NCCL, by which "
-                                              "GPUs work together; use one GPU (--gpus 1), or install NCCL 2 with "
-                                              "its header and build again")
+                                      "the CUDA backend was built without NCCL, which training on several GPUs "
+                                              "needs; use one GPU (--gpus 1), or install NCCL 2 with its header and rebuild")
               : comm->check ? comm->check(&why)
                             : 0;
 
@@ -64,20 +63,20 @@ static int fill(struct im_json *j, struct im_json *list, struct im_text *text)
     int count = 0, err = tr_cuda_load(&module, text);
 
     if (err == 0 && !module->backend)
-        err = im_fail(text, -ENOSYS, "this build's " TR_CUDA_FILE " has no backend in it");
+        err = im_fail(text, -ENOSYS, "this build's " TR_CUDA_FILE " contains no backend");
     if (err == 0)
         err = module->gpu_count(&count, text);
     for (int i = 0; i < count && i < GPUS_MAX && err == 0; i++) {
-        struct tr_gpu_facts facts = {0};
+        struct tr_gpu_properties properties = {0};
 
-        err = module->gpu_look(i, &facts, text);
+        err = module->gpu_query(i, &properties, text);
         if (err < 0)
             break;
         if (i == 0) {
-            set_version(j, "driver", facts.driver);
-            set_version(j, "runtime", facts.runtime);
+            set_version(j, "driver", properties.driver);
+            set_version(j, "runtime", properties.runtime);
         }
-        im_json_append(list, gpu_json(&facts));
+        im_json_append(list, gpu_json(&properties));
     }
     if (err == 0 && module->libraries)
         err = module->libraries(text);

@@ -1,6 +1,6 @@
 /* The table of a network's layers: shapes of one image, parameters, multiply-accumulates of one image's
- * forward, and the memory of the values for a batch. Totals of memory are the planned arenas themselves, for
- * training and for validation, so that they are less than the column's sum: values share memory by lifetime.
+ * forward, and the memory of the values for a batch. Totals of memory are the planned arenas for training and
+ * for validation; they are less than the column's sum, because values share memory by lifetime.
  *
  * MACs as torchvision and timm count them: convolutions and the classifier; batch norm, pooling, blur and
  * additions are not counted. */
@@ -59,10 +59,10 @@ static struct row row_of(const struct table *t, int i)
     if (l->kind == TR_OP_CONV || l->kind == TR_OP_FC)
         r.macs = m->tensors[l->tensor].count * (uint64_t)size.y.h * (uint64_t)size.y.w;
     if (l->kernel > 0)
-        snprintf(r.op, sizeof(r.op), "%s %dx%d%s", kinds[l->kind], l->kernel, l->kernel,
+        snprintf(r.op, sizeof r.op, "%s %dx%d%s", kinds[l->kind], l->kernel, l->kernel,
                  l->stride > 1 ? "/2" : "");
     else
-        snprintf(r.op, sizeof(r.op), "%s%s", kinds[l->kind], l->relu ? "+relu" : "");
+        snprintf(r.op, sizeof r.op, "%s%s", kinds[l->kind], l->relu ? "+relu" : "");
     return r;
 }
 
@@ -85,7 +85,7 @@ static int plan(struct table *t, bool training, struct tr_graph **ret_graph, str
     return tr_graph_new(&config, ret_graph, text);
 }
 
-/* On the reference backend: its plans are arithmetic, and its layouts have no padding. */
+/* Uses the reference backend: its plans allocate nothing, and its layouts have no padding. */
 static int open_table(struct table *t, struct im_text *text)
 {
     const struct im_conf *c = &t->conf;
@@ -112,7 +112,7 @@ static void close_table(struct table *t)
     tr_model_free(t->model);
 }
 
-/* ---- what is said ---- */
+/* ---- output ---- */
 
 struct totals {
     uint64_t params, macs;
@@ -148,11 +148,11 @@ static void print_table(const struct table *t)
         struct row r = row_of(t, i);
         char shape[32], params[24] = "", macs[24] = "";
 
-        snprintf(shape, sizeof(shape), "%d x %d x %d", r.y.c, r.y.h, r.y.w);
+        snprintf(shape, sizeof shape, "%d x %d x %d", r.y.c, r.y.h, r.y.w);
         if (r.params)
-            snprintf(params, sizeof(params), "%llu", (unsigned long long)r.params);
+            snprintf(params, sizeof params, "%llu", (unsigned long long)r.params);
         if (r.macs)
-            snprintf(macs, sizeof(macs), "%.2f", (double)r.macs / 1e6);
+            snprintf(macs, sizeof macs, "%.2f", (double)r.macs / 1e6);
         printf("%-36s %-14s %-16s %11s %10s %9.2f\n", r.layer->name, r.op, shape, params, macs,
                (double)r.bytes / mib);
     }
@@ -217,7 +217,7 @@ static void say(void *argument, const char *line)
     printf("%s\n", line);
 }
 
-/* What of the file of weights does not fit, all of it. */
+/* Lists every tensor in the file of weights that does not fit. */
 static int check_file(const struct table *t, struct im_text *text)
 {
     const struct tr_model *m = t->model;
@@ -245,7 +245,7 @@ int tr_cmd_model(struct im_conf *conf)
     int err;
 
     if (conf->origin[IM_KEY_classes].source == IM_CONF_DEFAULT)
-        t.classes = conf->model >= IM_MODEL_RESNET20 ? CLASSES_CIFAR : CLASSES_IMAGENET;
+        t.classes = im_conf_small_images(conf) ? CLASSES_CIFAR : CLASSES_IMAGENET;
     err = open_table(&t, &text);
     if (err == 0 && conf->init_from[0])
         err = check_file(&t, &text);

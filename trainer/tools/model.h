@@ -1,4 +1,4 @@
-/* imsuper-trainer model: what a network consists of and what it costs. */
+/* `imsuper model`: the layers of a network and their cost. */
 #ifndef TRAINER_TOOLS_MODEL_H
 #define TRAINER_TOOLS_MODEL_H
 

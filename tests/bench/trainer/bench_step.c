@@ -14,7 +14,6 @@
 #include "ipc/base/rng.h"
 #include "ipc/config/conf.h"
 #include "tests/support/train_step.h"
-#include "trainer/network/network.h"
 
 struct options {
     const char *model, *stem, *backend;
@@ -90,10 +89,10 @@ static struct options parse(int argc, char **argv)
 static int step(struct tr_network *net, const struct options *o, const struct tr_batch *batch,
                 struct im_text *text)
 {
-    struct tr_hyper hyper = {.lr = 0.01, .momentum = 0.9, .weight_decay = 1e-4};
+    struct imk_hyper hyper = {.lr = 0.01, .momentum = 0.9, .weight_decay = 1e-4};
     struct tr_tally tally;
 
-    return o->eval ? tr_network_eval_step(net, batch, NULL, &tally, text)
+    return o->eval ? tr_network_evaluate(net, batch, false, NULL, &tally, text)
                    : train_step(net, batch, &hyper, 0.1f, &tally, text);
 }
 
@@ -155,7 +154,7 @@ int main(int argc, char **argv)
     struct im_rng r = im_rng_at(1, IM_RNG_SYNTH, 0, 0);
     size_t pixel_count = (size_t)o.batch * (size_t)o.size * (size_t)o.size * 3;
     uint8_t *pixels = malloc(pixel_count);
-    int32_t *labels = calloc((size_t)o.batch, sizeof(*labels));
+    int32_t *labels = calloc((size_t)o.batch, sizeof *labels);
     struct tr_batch batch = {.pixels = pixels, .labels = labels, .n = o.batch, .size = o.size};
     struct tr_network *net = NULL;
     struct im_text text = {{0}};

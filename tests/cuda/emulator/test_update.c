@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ipc/base/count.h"
 #include "kernels/cuda/arena.h"
 #include "kernels/cuda/optimizer.h"
 #include "trainer/backends/ref/ops.h"
@@ -17,7 +18,7 @@ static const struct tr_span spans[] = {
     {.first = 19152, .count = 1, .decays = true},     {.first = 19169, .count = 77, .decays = true},
     {.first = 19264, .count = 8192, .decays = false},
 };
-enum { SPANS = sizeof(spans) / sizeof(*spans), FLOATS = 19264 + 8192 };
+enum { SPANS = IM_COUNT(spans), FLOATS = 19264 + 8192 };
 
 struct state {
     float *w, *m, *v, *g, *ema;
@@ -56,23 +57,24 @@ static struct tables tables_new(void)
         t.spans[i].chunk_count = imk_cuda_span_chunks(spans[i].first, spans[i].count, i, NULL);
         t.chunk_count += t.spans[i].chunk_count;
     }
-    t.chunks = malloc(t.chunk_count * sizeof(*t.chunks));
+    t.chunks = malloc(t.chunk_count * sizeof *t.chunks);
     for (uint32_t i = 0; i < SPANS; i++)
         imk_cuda_span_chunks(spans[i].first, spans[i].count, i, t.chunks + t.spans[i].first_chunk);
     return t;
 }
 
-static const struct imk_cuda_hyper usual = {.lr = 0.1,
-                                            .momentum = 0.9,
-                                            .beta2 = 0.99,
-                                            .eps = 1e-6,
-                                            .weight_decay = 0.05,
-                                            .trust = 0.02,
-                                            .unscale = 0.5,
-                                            .ema_take = 0.01};
+static const struct imk_hyper usual = {.lr = 0.1,
+                                       .momentum = 0.9,
+                                       .beta2 = 0.99,
+                                       .eps = 1e-6,
+                                       .weight_decay = 0.05,
+                                       .trust = 0.02,
+                                       .unscale = 0.5,
+                                       .loss_scale = 1,
+                                       .ema_weight = 0.01};
 
-static struct tr_update reference_of(enum tr_optimizer kind, bool nesterov, const struct state *s,
-                                     uint64_t step)
+static struct tr_update reference_of(enum tr_optimizer kind, const struct imk_hyper *hyper,
+                                     const struct state *s)
 {
     return (struct tr_update){.kind = kind,
                               .w = s->w,
@@ -81,15 +83,8 @@ static struct tr_update reference_of(enum tr_optimizer kind, bool nesterov, cons
                               .g = s->g,
                               .spans = spans,
                               .span_count = SPANS,
-                              .grad_scale = 0.5,
-                              .lr = usual.lr,
-                              .momentum = usual.momentum,
-                              .beta2 = usual.beta2,
-                              .eps = usual.eps,
-                              .weight_decay = usual.weight_decay,
-                              .trust = usual.trust,
-                              .nesterov = nesterov,
-                              .step = step};
+                              .hyper = hyper,
+                              .grad_scale = 0.5};
 }
 
 static struct imk_cuda_update update_of(enum imk_cuda_optimizer kind, struct state *s, const struct tables *t)
@@ -119,20 +114,21 @@ static void check_optimizer(enum imk_cuda_optimizer kind, bool nesterov, unsigne
     const size_t scratch_bytes = imk_cuda_update_scratch(kind, t.chunk_count, SPANS);
     void *scratch = malloc(scratch_bytes + 1);
     struct imk_cuda_update a = update_of(kind, &got, &t);
+    struct imk_hyper hyper = usual;
 
-    a.nesterov = nesterov;
+    hyper.nesterov = nesterov;
+    a.hyper = &hyper;
     a.verdict = &verdict;
     a.scratch = scratch_bytes ? scratch : NULL;
     emulation_seed(order);
     for (uint64_t step = 7; step < 9; step++) {
-        const struct tr_update u = reference_of(kinds[kind], nesterov, &want, step);
-        const struct imk_cuda_progress progress = {.scale = 1, .updates = step - 1};
+        const struct tr_update u = reference_of(kinds[kind], &hyper, &want);
 
+        hyper.updates = step - 1;
         tr_ref_update(&u);
         for (int k = 0; k < SPANS; k++)
-            tr_ref_lerp(want.ema + spans[k].first, want.w + spans[k].first, usual.ema_take, spans[k].count);
-        RUN(imk_cuda_decide(
-            &(struct imk_cuda_decide){.hyper = &usual, .progress = &progress, .verdict = &verdict}, NULL));
+            tr_ref_lerp(want.ema + spans[k].first, want.w + spans[k].first, usual.ema_weight, spans[k].count);
+        RUN(imk_cuda_decide(&(struct imk_cuda_decide){.hyper = &hyper, .verdict = &verdict}, NULL));
         RUN(imk_cuda_update(&a, NULL));
     }
     check_near("w", IMK_CUDA_FP32, got.w, want.w, FLOATS, 4e-6);
@@ -147,7 +143,7 @@ static void optimisers_are_the_references(void **state)
 {
     (void)state;
     for (int kind = IMK_CUDA_SGD; kind <= IMK_CUDA_LAMB; kind++)
-        for (size_t i = 0; i < sizeof(orders) / sizeof(*orders); i++) {
+        for (size_t i = 0; i < IM_COUNT(orders); i++) {
             check_optimizer((enum imk_cuda_optimizer)kind, false, orders[i]);
             if (kind == IMK_CUDA_SGD || kind == IMK_CUDA_LARS)
                 check_optimizer((enum imk_cuda_optimizer)kind, true, orders[i]);
@@ -197,7 +193,7 @@ static void sums_of_squares_are_exact_and_the_same_bits_in_any_order(void **stat
     static const size_t counts[] = {0, 1, 9, 4097, 70001};
 
     (void)state;
-    for (size_t i = 0; i < sizeof(counts) / sizeof(*counts); i++) {
+    for (size_t i = 0; i < IM_COUNT(counts); i++) {
         float *x = drawn(counts[i], i);
         const double want = tr_ref_sum_squares(x, counts[i]);
         double *scratch = malloc(IMK_CUDA_SUM_SCRATCH), sum, first = 0;
@@ -276,16 +272,24 @@ static void statistics_are_restored_when_the_loss_is_not_finite(void **state)
 
 /* ---- decisions ---- */
 
-static struct imk_cuda_verdict decided(const struct imk_cuda_progress *p, double squares, double loss,
-                                       double clip, enum imk_cuda_clip kind)
+static struct imk_cuda_verdict decided(struct imk_hyper h, double squares, double loss, double clip,
+                                       enum imk_cuda_clip kind)
 {
     const struct imk_cuda_tally tally = {.loss_sum = loss};
-    struct imk_cuda_hyper h = usual;
     struct imk_cuda_verdict v;
 
     h.clip_norm = clip;
-    RUN(imk_cuda_decide(&(struct imk_cuda_decide){&h, &squares, &tally, p, &v, kind}, NULL));
+    RUN(imk_cuda_decide(&(struct imk_cuda_decide){&h, &squares, &tally, &v, kind}, NULL));
     return v;
+}
+
+static struct imk_hyper usual_at(double loss_scale, uint64_t updates)
+{
+    struct imk_hyper h = usual;
+
+    h.loss_scale = loss_scale;
+    h.updates = updates;
+    return h;
 }
 
 static void assert_is(double value, double want)
@@ -296,26 +300,26 @@ static void assert_is(double value, double want)
 
 static void gradients_are_clipped_by_their_norm(void **state)
 {
-    const struct imk_cuda_progress p = {.scale = 4};
-    struct imk_cuda_verdict v = decided(&p, 6400, 1, 0, IMK_CUDA_CLIP_NORM);
+    const struct imk_hyper h = usual_at(4, 0);
+    struct imk_cuda_verdict v = decided(h, 6400, 1, 0, IMK_CUDA_CLIP_NORM);
 
     (void)state;
     assert_is(v.norm, 10); /* 80 * 0.5 / 4 */
     assert_is(v.grad_scale, 0.125);
-    v = decided(&p, 6400, 1, 5, IMK_CUDA_CLIP_NORM);
+    v = decided(h, 6400, 1, 5, IMK_CUDA_CLIP_NORM);
     assert_is(v.grad_scale, 0.125 * 5 / (10 + 1e-6));
-    v = decided(&p, 6400, 1, 20, IMK_CUDA_CLIP_NORM);
+    v = decided(h, 6400, 1, 20, IMK_CUDA_CLIP_NORM);
     assert_is(v.grad_scale, 0.125);
-    v = decided(&p, 6400, 1, 0, IMK_CUDA_CLIP_LAMB);
+    v = decided(h, 6400, 1, 0, IMK_CUDA_CLIP_LAMB);
     assert_is(v.grad_scale, 0.0125);
-    v = decided(&p, 6400, 1, 20, IMK_CUDA_CLIP_LAMB);
+    v = decided(h, 6400, 1, 20, IMK_CUDA_CLIP_LAMB);
     assert_is(v.grad_scale, 0.125);
 }
 
 static void corrections_are_those_of_the_step(void **state)
 {
-    const struct imk_cuda_progress p = {.scale = 1, .updates = 4};
-    const struct imk_cuda_verdict v = decided(&p, 1, 1, 0, IMK_CUDA_CLIP_NORM);
+    const struct imk_hyper h = usual_at(1, 4);
+    const struct imk_cuda_verdict v = decided(h, 1, 1, 0, IMK_CUDA_CLIP_NORM);
 
     (void)state;
     assert_is(v.correction1, 1 / (1 - pow(0.9, 5)));
@@ -324,12 +328,12 @@ static void corrections_are_those_of_the_step(void **state)
 
 static void steps_that_are_not_finite_are_skipped(void **state)
 {
-    const struct imk_cuda_progress p = {.scale = 8};
+    const struct imk_hyper h = usual_at(8, 0);
 
     (void)state;
-    assert_int_equal(decided(&p, (double)INFINITY, 1, 0, IMK_CUDA_CLIP_NORM).skip, 1);
-    assert_int_equal(decided(&p, 1, (double)NAN, 0, IMK_CUDA_CLIP_NORM).skip, 1);
-    assert_int_equal(decided(&p, 1, 1, 0, IMK_CUDA_CLIP_NORM).skip, 0);
+    assert_int_equal(decided(h, (double)INFINITY, 1, 0, IMK_CUDA_CLIP_NORM).skip, 1);
+    assert_int_equal(decided(h, 1, (double)NAN, 0, IMK_CUDA_CLIP_NORM).skip, 1);
+    assert_int_equal(decided(h, 1, 1, 0, IMK_CUDA_CLIP_NORM).skip, 0);
 }
 
 int main(void)

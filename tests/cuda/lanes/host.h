@@ -19,7 +19,7 @@
 /* For GPUs opened from now on; zeroed: 1 GiB, nothing eager. */
 struct host_gpu_options {
     size_t memory_bytes;
-    unsigned eager; /* bits 1 << enum tr_gpu_lane */
+    unsigned eager; /* bits 1 << enum tr_gpu_stream_id */
     bool no_norms;  /* cuDNN has no engines for batch norm, nor for adding to dx */
 };
 void host_gpu_set(const struct host_gpu_options *options);
@@ -28,7 +28,7 @@ const struct host_gpu_options *host_gpu_get(void);
 /* Enqueues run(args) with a copy of the args. */
 int host_gpu_enqueue(struct CUstream_st *stream, void (*run)(const void *args), const void *args,
                      size_t bytes);
-struct CUstream_st *host_gpu_stream_of(struct tr_gpu *g, enum tr_gpu_lane lane);
+struct CUstream_st *host_gpu_stream_of(struct tr_gpu *g, enum tr_gpu_stream_id lane);
 struct tr_gpu *host_gpu_of(const void *at); /* whose memory it is; NULL: of none that is open */
 
 /* comm.c: between GPUs of several processes; $IMSUPER_TEST_GPUS of them are there (1). */

@@ -1,6 +1,6 @@
-/* Whole networks on the CUDA backend, whose GPU is the processor (host.h): whole steps of the device against
- * steps that the host decides on, recorded against enqueued ones, early lanes against late ones: the same
- * bits; and the reference's training within the tolerance of fp32.
+/* Whole networks on the CUDA backend, whose GPU is the processor (host.h): steps of the device against those
+ * of the reference backend, which the host decides on (host_step.c), within the tolerance of the number type;
+ * recorded against enqueued ones, early lanes against late ones: the same bits.
  *
  * With TESTS_GPU the same on a real GPU, but for what only the processor can be asked for: lanes at other
  * speeds, a second rank, a cuDNN that lacks engines. */
@@ -29,7 +29,7 @@ enum { CLASSES = 5, BATCH = 4, SIZE = 8, STEPS = 5, ARENAS = 6 };
 static const enum tr_arena compared[ARENAS] = {TR_ARENA_PARAMS, TR_ARENA_MOMENTUM, TR_ARENA_STATS,
                                                TR_ARENA_SECOND, TR_ARENA_EMA,      TR_ARENA_EMA_STATS};
 
-enum way { DECIDED_BY_HOST, ENQUEUED, RECORDED };
+enum way { ENQUEUED, RECORDED };
 
 struct run {
     const struct tr_backend_ops *ops;
@@ -88,7 +88,7 @@ static struct tr_batch batch_of(const struct run *run, int number)
                          .n = BATCH,
                          .size = SIZE,
                          .step = (uint64_t)number,
-                         .apart = 1};
+                         .stride = 1};
 
     if (run->mixes && number % 2)
         b.mix = (struct tr_mix){.kind = TR_MIX_CUT, .lambda = 0.75, .y0 = 0, .y1 = 4, .x0 = 2, .x1 = 6};
@@ -97,16 +97,20 @@ static struct tr_batch batch_of(const struct run *run, int number)
     return b;
 }
 
-static struct tr_hyper hyper_of(const struct run *run, int step)
+static struct imk_hyper hyper_of(const struct run *run, int step)
 {
-    return (struct tr_hyper){.lr = 0.02 / (1 + step),
-                             .momentum = 0.9,
-                             .beta2 = 0.99,
-                             .eps = 1e-6,
-                             .weight_decay = 1e-3,
-                             .trust = 0.01,
-                             .nesterov = run->optimizer == TR_OPTIMIZER_SGD,
-                             .step = (uint64_t)step + 1};
+    return (struct imk_hyper){.lr = 0.02 / (1 + step),
+                              .momentum = 0.9,
+                              .beta2 = 0.99,
+                              .eps = 1e-6,
+                              .weight_decay = 1e-3,
+                              .trust = 0.01,
+                              .unscale = 1,
+                              .loss_scale = run->loss_scale,
+                              .clip_norm = run->clip,
+                              .ema_weight = 1 - run->ema,
+                              .updates = (uint64_t)step,
+                              .nesterov = run->optimizer == TR_OPTIMIZER_SGD};
 }
 
 #ifndef TESTS_GPU
@@ -143,7 +147,7 @@ static const struct tr_rank_sum twins = {.sum = double_it};
 static const struct tr_rank_sum twins; /* no test asks for it */
 #endif
 
-/* ---- a step, either way ---- */
+/* ---- a step ---- */
 
 static double divisor_of(const struct run *run, int usable)
 {
@@ -159,36 +163,6 @@ static int usable_of(const struct tr_batch *b)
     return usable;
 }
 
-static double clip(const struct run *run, double norm)
-{
-    if (run->optimizer == TR_OPTIMIZER_LAMB)
-        return 1 / fmax(1, norm / (run->clip > 0 ? run->clip : 1));
-    return run->clip > 0 ? fmin(1, run->clip / (norm + 1e-6)) : 1;
-}
-
-static void by_host(struct run *run, struct tr_network *net, const struct tr_batch *b, int number)
-{
-    const bool first = number % run->accumulate == 0, last = (number + 1) % run->accumulate == 0;
-    const int step = number / run->accumulate;
-    const struct tr_hyper hyper = hyper_of(run, step);
-    struct tr_tally tally;
-
-    assert_int_equal(tr_network_gradients(net, b, 0.1f, divisor_of(run, usable_of(b)), &tally, NULL), 0);
-    assert_int_equal(tr_network_accumulate(net, first, last), 0);
-    run->loss[number] = tally.loss_sum;
-    if (!last)
-        return;
-    assert_int_equal(tr_network_gradient_norm(net, &run->norm[step]), 0);
-    run->norm[step] /= run->loss_scale;
-    if (!isfinite(run->norm[step]) || !isfinite(tally.loss_sum)) {
-        run->skipped++;
-        return;
-    }
-    assert_int_equal(tr_network_update(net, &hyper, clip(run, run->norm[step]) / run->loss_scale), 0);
-    if (run->ema > 0)
-        assert_int_equal(tr_network_average(net, run->ema), 0);
-}
-
 /* What the device holds is read no more: another batch may come to its place. */
 static void overwrite_taken(struct tr_network *net, const struct tr_batch *b, uint8_t *kept)
 {
@@ -196,7 +170,7 @@ static void overwrite_taken(struct tr_network *net, const struct tr_batch *b, ui
     uint8_t *place = pixels + (b->pixels - pixels);
 
     memcpy(kept, place, bytes);
-    assert_true(tr_network_pixels_taken(net));
+    assert_true(tr_network_input_consumed(net));
     memset(place, 0xa5, bytes);
 }
 
@@ -205,7 +179,7 @@ static void put_back(const struct tr_batch *b, const uint8_t *kept)
     memcpy(pixels + (b->pixels - pixels), kept, (size_t)b->n * SIZE * SIZE * 3);
 }
 
-static void by_device(struct run *run, struct tr_network *net, const struct tr_batch *b, int number,
+static void take_step(struct run *run, struct tr_network *net, const struct tr_batch *b, int number,
                       const struct tr_batch *next)
 {
     const int step = number / run->accumulate;
@@ -213,11 +187,7 @@ static void by_device(struct run *run, struct tr_network *net, const struct tr_b
                                 .divisor = divisor_of(run, usable_of(b)),
                                 .first = number % run->accumulate == 0,
                                 .last = (number + 1) % run->accumulate == 0,
-                                .hyper = hyper_of(run, step),
-                                .unscale = 1,
-                                .loss_scale = run->loss_scale,
-                                .clip_norm = run->clip,
-                                .ema_decay = run->ema};
+                                .hyper = hyper_of(run, step)};
     uint8_t kept[BATCH * SIZE * SIZE * 3];
     struct tr_outcome outcome;
     struct im_text text = {{0}};
@@ -299,7 +269,7 @@ static void train(struct run *run)
     go_on(net, run->from);
     if (run->prefetches)
         assert_int_equal(
-            tr_network_lock_host(net, pixels, (size_t)2 * STEPS * 2 * BATCH * SIZE * SIZE * 3, NULL), 0);
+            tr_network_pin_host(net, pixels, (size_t)2 * STEPS * 2 * BATCH * SIZE * SIZE * 3, NULL), 0);
     for (int i = run->first * run->accumulate; i < (run->first + run->steps) * run->accumulate; i++) {
         const struct tr_batch b = batch_of(run, i), next = batch_of(run, i + 1);
         const bool breaks = run->broken_step > 0 && run->broken_step == i;
@@ -307,20 +277,17 @@ static void train(struct run *run)
 
         if (breaks)
             poison(net, &kept, true);
-        if (run->way == DECIDED_BY_HOST)
-            by_host(run, net, &b, i);
-        else
-            by_device(run, net, &b, i, run->prefetches && i % 3 != 2 ? &next : NULL);
+        take_step(run, net, &b, i, run->prefetches && i % 3 != 2 ? &next : NULL);
         if (breaks)
             poison(net, &kept, false);
         if (run->evaluates && i % 2) {
-            assert_int_equal(tr_network_eval_step(net, &b, NULL, &tally, NULL), 0);
+            assert_int_equal(tr_network_evaluate(net, &b, false, NULL, &tally, NULL), 0);
             if (run->ema > 0)
-                assert_int_equal(tr_network_eval_average(net, &b, NULL, &tally, NULL), 0);
+                assert_int_equal(tr_network_evaluate(net, &b, true, NULL, &tally, NULL), 0);
         }
     }
     if (run->prefetches)
-        tr_network_unlock_host(net, pixels);
+        tr_network_unpin_host(net, pixels);
     for (int i = 0; i < ARENAS; i++) {
         run->floats[i] = tr_network_floats(net, compared[i]);
         run->arenas[i] = calloc(run->floats[i] + 1, sizeof(float));
@@ -349,15 +316,10 @@ static double nmse(const float *a, const float *b, size_t count)
     return error / power;
 }
 
-/* averages: rounded alike, too; the update's kernel averages what it has not rounded yet. */
-static void same_bits(const struct run *a, const struct run *b, bool averages, const char *what)
+static void same_bits(const struct run *a, const struct run *b, const char *what)
 {
     for (int i = 0; i < ARENAS; i++) {
         assert_int_equal(a->floats[i], b->floats[i]);
-        if (compared[i] == TR_ARENA_EMA && !averages) {
-            assert_true(nmse(a->arenas[i], b->arenas[i], a->floats[i]) < 1e-13);
-            continue;
-        }
         for (size_t k = 0; k < a->floats[i]; k++)
             if (memcmp(&a->arenas[i][k], &b->arenas[i][k], sizeof(float)) != 0)
                 fail_msg("%s: arena %d differs at %zu of %zu: %.9g and %.9g", what, (int)compared[i], k,
@@ -368,77 +330,89 @@ static void same_bits(const struct run *a, const struct run *b, bool averages, c
     assert_int_equal(a->skipped, b->skipped);
 }
 
+static void near(const char *what, const char *number, double value, double want, double tolerance)
+{
+    if (isfinite(want) ? !(fabs(value - want) <= tolerance * fabs(want)) : isfinite(value))
+        fail_msg("%s: %s is %.9g, of the reference %.9g", what, number, value, want);
+}
+
 /* ---- tests ---- */
 
-/* fp32: only the order of sums differs; what that grows to in these steps is about 1e-10. */
-static void follows_the_reference(struct run ref)
+/* What small gradients add up to; with values that are rounded, mostly noise. */
+static bool is_moment(enum tr_arena arena)
 {
-    struct run cuda = ref;
+    return arena == TR_ARENA_MOMENTUM || arena == TR_ARENA_SECOND;
+}
 
-    cuda.ops = &tr_backend_cuda;
+/* The reference takes the same steps: whether they are taken, their losses and norms, and where they lead. */
+static void follows_the_reference(const struct run *cuda, double tolerance, const char *what)
+{
+    struct run ref = *cuda;
+
+    ref.ops = &tr_backend_ref;
+    ref.skipped = 0;
     train(&ref);
-    train(&cuda);
-    for (int i = 0; i < 3; i++)
-        if (!(nmse(cuda.arenas[i], ref.arenas[i], ref.floats[i]) < 1e-6))
-            fail_msg("arena %d: NMSE %g", (int)compared[i],
-                     nmse(cuda.arenas[i], ref.arenas[i], ref.floats[i]));
-    for (int i = 0; i < STEPS; i++)
-        assert_true(fabs(cuda.loss[i] - ref.loss[i]) < 1e-3 * ref.loss[i]);
+    for (int i = 0; i < ARENAS; i++)
+        if (ref.floats[i] > 0 && !(cuda->precision != TR_PRECISION_FP32 && is_moment(compared[i])) &&
+            !(nmse(cuda->arenas[i], ref.arenas[i], ref.floats[i]) < tolerance))
+            fail_msg("%s: arena %d: NMSE %g", what, (int)compared[i],
+                     nmse(cuda->arenas[i], ref.arenas[i], ref.floats[i]));
+    for (int i = 0; i < ref.steps; i++) {
+        near(what, "the loss", cuda->loss[i], ref.loss[i], sqrt(tolerance));
+        near(what, "the norm", cuda->norm[i], ref.norm[i], sqrt(tolerance));
+    }
+    assert_int_equal(cuda->skipped, ref.skipped);
     release(&ref);
-    release(&cuda);
 }
 
-static void training_follows_the_reference(void **state)
+/* tolerance: of fp32 only the order of sums differs; what that grows to in these steps is 2e-10 at most,
+ * and 1e-7 with LAMB. Of narrow types, 1e-3 was seen, and 0.1 of a norm. */
+static void all_ways(struct run run, double tolerance, const char *what)
 {
-    struct run run = {.ops = &tr_backend_ref, .drop = 0.2, .mixes = true};
+    struct run enqueued = run, recorded = run;
 
-    (void)state;
-    follows_the_reference(run);
-    run.loss_kind = (struct tr_loss){.kind = TR_LOSS_BCE, .threshold = 0.2, .sums_classes = true};
-    follows_the_reference(run);
-}
-
-static void all_ways(struct run run, const char *what)
-{
-    struct run host = run, enqueued = run, recorded = run;
-
-    host.way = DECIDED_BY_HOST;
     enqueued.way = ENQUEUED;
     recorded.way = RECORDED;
-    train(&host);
     train(&enqueued);
     train(&recorded);
-    same_bits(&enqueued, &host, false, what);
-    same_bits(&recorded, &enqueued, true, what);
+    same_bits(&recorded, &enqueued, what);
     for (int i = 0; i < STEPS; i++)
-        assert_true(recorded.norm[i] == host.norm[i] || isnan(host.norm[i]));
-    release(&host);
+        assert_true(recorded.norm[i] == enqueued.norm[i] || isnan(recorded.norm[i]));
+    follows_the_reference(&recorded, tolerance, what);
     release(&enqueued);
     release(&recorded);
 }
 
-static void steps_of_the_device_are_those_of_the_host(void **state)
+static void steps_are_those_of_the_reference(void **state)
 {
     (void)state;
-    all_ways((struct run){.ops = &tr_backend_cuda, .drop = 0.2, .mixes = true}, "SGD");
+    all_ways((struct run){.ops = &tr_backend_cuda, .drop = 0.2, .mixes = true}, 1e-8, "SGD");
+    all_ways((struct run){.ops = &tr_backend_cuda,
+                          .loss_kind = {.kind = TR_LOSS_BCE, .threshold = 0.2, .sums_classes = true},
+                          .mixes = true},
+             1e-8, "SGD with BCE");
     all_ways((struct run){.ops = &tr_backend_cuda,
                           .optimizer = TR_OPTIMIZER_ADAMW,
                           .clip = 0.5,
                           .ema = 0.9,
                           .evaluates = true},
-             "AdamW, clipped, averaged");
+             1e-8, "AdamW, clipped, averaged");
+    all_ways((struct run){.ops = &tr_backend_cuda, .optimizer = TR_OPTIMIZER_LAMB, .clip = 0.5}, 1e-6,
+             "LAMB");
+    all_ways((struct run){.ops = &tr_backend_cuda, .optimizer = TR_OPTIMIZER_LARS, .accumulate = 2}, 1e-6,
+             "LARS of two batches");
     all_ways((struct run){.ops = &tr_backend_cuda,
                           .optimizer = TR_OPTIMIZER_LAMB,
                           .accumulate = 2,
                           .precision = TR_PRECISION_BF16},
-             "LAMB of two batches in bf16");
+             2e-2, "LAMB of two batches in bf16");
     all_ways((struct run){.ops = &tr_backend_cuda,
                           .optimizer = TR_OPTIMIZER_LARS,
                           .loss_kind = {.kind = TR_LOSS_BCE, .threshold = 0.2},
                           .mixes = true,
                           .precision = TR_PRECISION_FP16,
                           .loss_scale = 1024},
-             "LARS with BCE in fp16");
+             1e-3, "LARS with BCE in fp16");
 }
 
 static void a_step_that_is_not_finite_changes_nothing(void **state)
@@ -446,7 +420,7 @@ static void a_step_that_is_not_finite_changes_nothing(void **state)
     struct run run = {.ops = &tr_backend_cuda, .broken_step = 3, .ema = 0.9, .way = RECORDED};
 
     (void)state;
-    all_ways(run, "a broken step");
+    all_ways(run, 1e-8, "a broken step");
     train(&run);
     assert_int_equal(run.skipped, 1);
     for (int i = 0; i < ARENAS; i++)
@@ -468,7 +442,7 @@ static void lanes_are_ordered(void **state)
 
         host_gpu_set(&(struct host_gpu_options){.eager = eager});
         train(&early);
-        same_bits(&early, &late, true, "early lanes");
+        same_bits(&early, &late, "early lanes");
         release(&early);
     }
     host_gpu_set(&(struct host_gpu_options){0});
@@ -483,7 +457,7 @@ static void two_ranks_alike_are_one(void **state)
     two.two_ranks = true;
     train(&one);
     train(&two);
-    same_bits(&two, &one, true, "two ranks");
+    same_bits(&two, &one, "two ranks");
     release(&one);
     release(&two);
 }
@@ -499,7 +473,7 @@ static void batches_ahead_of_their_step_are_the_same(void **state)
     ahead.prefetches = true;
     train(&plain);
     train(&ahead);
-    same_bits(&ahead, &plain, true, "prefetched");
+    same_bits(&ahead, &plain, "prefetched");
     release(&plain);
     release(&ahead);
 }
@@ -518,7 +492,7 @@ static void a_run_that_goes_on_is_one_run(void **state)
     train(&tail);
     for (int i = 0; i < 2; i++)
         tail.loss[i] = whole.loss[i];
-    same_bits(&tail, &whole, true, "after a resume");
+    same_bits(&tail, &whole, "after a resume");
     release(&whole);
     release(&head);
     release(&tail);
@@ -617,7 +591,7 @@ static void a_missing_wait_shows(void **state)
 
 static void what_cannot_be_recorded_is_an_error(void **state)
 {
-    struct tr_gpu_recording *r;
+    struct tr_gpu_graph *r;
     struct tr_gpu_event *e;
     struct tr_gpu *g;
     void *at;
@@ -627,7 +601,7 @@ static void what_cannot_be_recorded_is_an_error(void **state)
         assert_int_equal(tr_gpu_open(0, &g, NULL), 0);
         assert_int_equal(tr_gpu_memory_new(g, 4, "a number", &at, NULL), 0);
         assert_int_equal(tr_gpu_event_new(g, TR_GPU_ORDER, &e), 0);
-        assert_int_equal(tr_gpu_record_begin(g), 0);
+        assert_int_equal(tr_gpu_capture_begin(g), 0);
         if (i == 0) /* the host waits */
             assert_int_equal(tr_gpu_sync(g, TR_GPU_COMPUTE), -EINVAL);
         if (i == 1) /* a lane that has not joined */
@@ -639,7 +613,7 @@ static void what_cannot_be_recorded_is_an_error(void **state)
         }
         if (i == 3) /* plain memory */
             assert_int_equal(tr_gpu_copy(g, TR_GPU_COMPUTE, at, &i, 4), -EINVAL);
-        assert_int_equal(tr_gpu_record_end(g, &r, NULL), -EINVAL);
+        assert_int_equal(tr_gpu_capture_end(g, &r, NULL), -EINVAL);
         tr_gpu_event_free(g, e);
         tr_gpu_memory_free(g, at);
         tr_gpu_close(g);
@@ -649,7 +623,7 @@ static void what_cannot_be_recorded_is_an_error(void **state)
 /* CUDA: cudaErrorCapturedEvent. */
 static void a_recorded_event_is_no_place_outside(void **state)
 {
-    struct tr_gpu_recording *r;
+    struct tr_gpu_graph *r;
     struct tr_gpu_event *e;
     struct tr_gpu *g;
 
@@ -657,11 +631,11 @@ static void a_recorded_event_is_no_place_outside(void **state)
     assert_int_equal(tr_gpu_open(0, &g, NULL), 0);
     assert_int_equal(tr_gpu_event_new(g, TR_GPU_ORDER, &e), 0);
     assert_int_equal(tr_gpu_wait(g, TR_GPU_COPY, e), 0); /* never recorded */
-    assert_int_equal(tr_gpu_record_begin(g), 0);
+    assert_int_equal(tr_gpu_capture_begin(g), 0);
     assert_int_equal(tr_gpu_event_record(g, e, TR_GPU_COMPUTE), 0);
-    assert_int_equal(tr_gpu_record_end(g, &r, NULL), 0);
+    assert_int_equal(tr_gpu_capture_end(g, &r, NULL), 0);
     assert_int_equal(tr_gpu_wait(g, TR_GPU_COPY, e), -EINVAL);
-    tr_gpu_recording_free(g, r);
+    tr_gpu_graph_free(g, r);
     tr_gpu_event_free(g, e);
     tr_gpu_close(g);
 }
@@ -692,8 +666,7 @@ int main(void)
         cmocka_unit_test(what_cudnn_lacks_is_ours),
         cmocka_unit_test(a_batch_that_does_not_fit_is_refused),
 #endif
-        cmocka_unit_test(training_follows_the_reference),
-        cmocka_unit_test(steps_of_the_device_are_those_of_the_host),
+        cmocka_unit_test(steps_are_those_of_the_reference),
         cmocka_unit_test(a_step_that_is_not_finite_changes_nothing),
         cmocka_unit_test(batches_ahead_of_their_step_are_the_same),
         cmocka_unit_test(a_run_that_goes_on_is_one_run),

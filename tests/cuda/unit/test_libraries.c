@@ -1,17 +1,15 @@
 /* What is said when a library is missing that cuDNN loads by itself. Each case has a folder of its own with
  * all libraries but one, and a process of its own, as what is loaded stays.
  *
- * usage: unit-cuda-libraries LIBRARY... */
-#include "trainer/backends/cuda/libraries.h"
-
+ * usage: cuda_unit_libraries LIBRARY... */
 #include <dlfcn.h>
 #include <errno.h>
 #include <limits.h>
 
-#include "tests/unit/ipc/base/unit.h"
-
 #include "ipc/base/err.h"
 #include "tests/support/hide.h"
+#include "tests/unit/ipc/base/unit.h"
+#include "trainer/backends/cuda/libraries.h"
 
 static char **libraries;
 static int library_count;
@@ -95,7 +93,8 @@ static void missing_compiled_engines_are_named(void **state)
 
 static void missing_heuristics_are_named(void **state)
 {
-    says(state, "libcudnn_heuristic.so.9", "whole", -ELIBACC, "install all libraries of cuDNN 9");
+    says(state, "libcudnn_heuristic.so.9", "whole", -ELIBACC,
+         "install all libraries of one version of cuDNN 9");
 }
 
 static void missing_nvrtc_is_named(void **state)
@@ -105,7 +104,7 @@ static void missing_nvrtc_is_named(void **state)
 
 static void nvrtc_that_cannot_compile_is_told(void **state)
 {
-    says(state, "", "broken", -ELIBACC, "does not compile (NVRTC_ERROR_BUILTIN_OPERATION_FAILURE)");
+    says(state, "", "broken", -ELIBACC, "fails (NVRTC_ERROR_BUILTIN_OPERATION_FAILURE)");
 }
 
 static void nothing_is_loaded_without_cudnn(void **state)

@@ -3,11 +3,7 @@
  * golden file also holds the boxes, so a change of the random draws, which would change every run's results,
  * does not go unnoticed.
  *
- *     augment_sample --plans     prints what tests/golden/make_sample.py needs */
-#include "augment/render.h"
-#include "tests/unit/augment/golden_file.h"
-#include "tests/unit/augment/sample.h"
-
+ *     unit_augment_sample --plans     prints what tests/golden/make_sample.py needs */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -17,6 +13,10 @@
 #include <string.h>
 
 #include <cmocka.h>
+
+#include "augment/render.h"
+#include "tests/unit/augment/golden_file.h"
+#include "tests/unit/augment/sample.h"
 
 #define IMAGES 16
 #define SIZE 224

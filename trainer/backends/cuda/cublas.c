@@ -1,20 +1,20 @@
-/* Matrix products by cuBLASLt. The one file with cublasLt.h.
+/* Matrix products with cuBLASLt. The only file that includes cublasLt.h.
  *
- * cuBLASLt is column-major: a row-major matrix is the transpose of a column-major one with the same bytes, so
- * c = a' b' is asked for as c^T = b'^T a'^T: the operands change places, and an operand that is transposed in
- * our sense is transposed in theirs too. A bias along our columns runs along their rows, which is what the
- * bias epilogue adds.
+ * cuBLASLt is column-major: a row-major matrix is the transpose of a column-major one with the same bytes. So
+ * c = a' b' is computed as c^T = b'^T a'^T: the operands swap, and a transposed operand stays transposed. A
+ * bias along our columns runs along cuBLASLt's rows, which is what its bias epilogue adds.
  *
- * The library's heuristic proposes up to PROPOSALS algorithms; they are timed on scratch memory and the
- * fastest is kept. With `deterministic` the first is taken and nothing is timed. Sums that are split are kept
- * in fp32 and added in a fixed order: the schemes that add in the type of the output, or in place, are
- * ruled out. */
+ * The heuristic proposes up to PROPOSALS algorithms; they are timed on scratch memory and the fastest is
+ * kept. With `deterministic` the first is used and nothing is timed. Split-K partial sums are kept in fp32
+ * and reduced in a fixed order: the reduction schemes that accumulate in the output type, or in place, are
+ * excluded. */
 #include "trainer/backends/cuda/cublas.h"
 
-#include <cublasLt.h>
 #include <errno.h>
 #include <stdint.h>
 #include <stdlib.h>
+
+#include <cublasLt.h>
 
 #include "ipc/base/err.h"
 
@@ -31,12 +31,12 @@ struct tr_blas {
 
 struct tr_blas_gemm {
     cublasLtMatmulDesc_t operation;
-    cublasLtMatrixLayout_t left, right, out; /* in the library's order: left is our b, right our a */
+    cublasLtMatrixLayout_t left, right, out; /* in cuBLASLt's order: left is b, right is a */
     cublasLtMatmulAlgo_t algorithm;
     struct tr_blas_gemm_shape shape;
 };
 
-static int fail(struct im_text *text, const char *what, cublasStatus_t status)
+static int blas_fail(struct im_text *text, const char *what, cublasStatus_t status)
 {
     int err = status == CUBLAS_STATUS_NOT_SUPPORTED  ? -ENOTSUP
               : status == CUBLAS_STATUS_ALLOC_FAILED ? -ENOMEM
@@ -59,7 +59,7 @@ int tr_blas_open(const struct tr_blas_config *config, struct tr_blas **ret_blas,
     status = cublasLtCreate(&blas->handle);
     if (status != CUBLAS_STATUS_SUCCESS) {
         free(blas);
-        return fail(text, "it does not start", status);
+        return blas_fail(text, "cannot create a handle", status);
     }
     err = tr_gpu_memory_new(blas->gpu, WORKSPACE, "cuBLASLt's workspace", &blas->workspace, text);
     if (err < 0) {
@@ -87,9 +87,9 @@ static cudaDataType_t data_type(enum tr_gpu_type type)
     return types[type];
 }
 
-/* One attribute of the operation; the first failure sticks. */
-static void set(cublasStatus_t *status, cublasLtMatmulDesc_t d, cublasLtMatmulDescAttributes_t name,
-                const void *value, size_t bytes)
+/* Sets one attribute of the operation; keeps the first failure. */
+static void set_attribute(cublasStatus_t *status, cublasLtMatmulDesc_t d, cublasLtMatmulDescAttributes_t name,
+                          const void *value, size_t bytes)
 {
     if (*status == CUBLAS_STATUS_SUCCESS)
         *status = cublasLtMatmulDescSetAttribute(d, name, value, bytes);
@@ -103,8 +103,8 @@ static void make_layout(cublasStatus_t *status, enum tr_gpu_type type, int rows,
             cublasLtMatrixLayoutCreate(ret_layout, data_type(type), (uint64_t)rows, (uint64_t)columns, rows);
 }
 
-/* A matrix stored row-major as rows x columns is column-major columns x rows to the library. */
-static cublasStatus_t describe(const struct tr_blas *blas, struct tr_blas_gemm *g)
+/* A row-major matrix of rows x columns is a column-major one of columns x rows in cuBLASLt. */
+static cublasStatus_t blas_describe(const struct tr_blas *blas, struct tr_blas_gemm *g)
 {
     const struct tr_blas_gemm_shape *s = &g->shape;
     cublasComputeType_t compute =
@@ -115,11 +115,11 @@ static cublasStatus_t describe(const struct tr_blas *blas, struct tr_blas_gemm *
     cudaDataType_t bias = CUDA_R_32F;
     cublasStatus_t status = cublasLtMatmulDescCreate(&g->operation, compute, CUDA_R_32F);
 
-    set(&status, g->operation, CUBLASLT_MATMUL_DESC_TRANSA, &left, sizeof left);
-    set(&status, g->operation, CUBLASLT_MATMUL_DESC_TRANSB, &right, sizeof right);
+    set_attribute(&status, g->operation, CUBLASLT_MATMUL_DESC_TRANSA, &left, sizeof left);
+    set_attribute(&status, g->operation, CUBLASLT_MATMUL_DESC_TRANSB, &right, sizeof right);
     if (s->bias) {
-        set(&status, g->operation, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue);
-        set(&status, g->operation, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &bias, sizeof bias);
+        set_attribute(&status, g->operation, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue);
+        set_attribute(&status, g->operation, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &bias, sizeof bias);
     }
     make_layout(&status, s->type, s->b_transposed ? s->k : s->n, s->b_transposed ? s->n : s->k, &g->left);
     make_layout(&status, s->type, s->a_transposed ? s->m : s->k, s->a_transposed ? s->k : s->m, &g->right);
@@ -164,7 +164,7 @@ static cublasStatus_t multiply(struct tr_blas *blas, struct tr_blas_gemm *g, con
     cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
 
     if (g->shape.bias)
-        set(&status, g->operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias);
+        set_attribute(&status, g->operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias);
     if (status != CUBLAS_STATUS_SUCCESS)
         return status;
     return cublasLtMatmul(blas->handle, g->operation, &one, b, g->left, a, g->right, &beta, c, g->out, c,
@@ -192,14 +192,15 @@ static int bench_init(struct tr_gpu *gpu, const struct tr_blas_gemm_shape *s, st
                       struct im_text *text)
 {
     size_t m = (size_t)s->m, n = (size_t)s->n, k = (size_t)s->k, size = tr_gpu_type_bytes(s->type);
-    int err = tr_gpu_memory_new(gpu, m * k * size, "timing a product", &t->a, text);
+    int err = tr_gpu_memory_new(gpu, m * k * size, "timing a matrix product", &t->a, text);
 
     if (err == 0)
-        err = tr_gpu_memory_new(gpu, k * n * size, "timing a product", &t->b, text);
+        err = tr_gpu_memory_new(gpu, k * n * size, "timing a matrix product", &t->b, text);
     if (err == 0)
-        err = tr_gpu_memory_new(gpu, m * n * tr_gpu_type_bytes(s->c_type), "timing a product", &t->c, text);
+        err = tr_gpu_memory_new(gpu, m * n * tr_gpu_type_bytes(s->c_type), "timing a matrix product", &t->c,
+                                text);
     if (err == 0)
-        err = tr_gpu_memory_new(gpu, n * sizeof(float), "timing a product", &t->bias, text);
+        err = tr_gpu_memory_new(gpu, n * sizeof(float), "timing a matrix product", &t->bias, text);
     if (err == 0)
         err = tr_gpu_event_new(gpu, TR_GPU_TIMED, &t->from);
     if (err == 0)
@@ -207,8 +208,8 @@ static int bench_init(struct tr_gpu *gpu, const struct tr_blas_gemm_shape *s, st
     return err;
 }
 
-/* The time of SHOTS products after one that is not counted. -ENOTSUP: the algorithm does not run. */
-static int measure(struct tr_blas *blas, struct tr_blas_gemm *g, const struct bench *t, uint64_t *ret_ns)
+/* Time of SHOTS products after one warm-up run. -ENOTSUP: the algorithm does not run. */
+static int blas_time(struct tr_blas *blas, struct tr_blas_gemm *g, const struct bench *t, uint64_t *ret_ns)
 {
     struct tr_gpu *gpu = blas->gpu;
     int err = 0;
@@ -226,8 +227,8 @@ static int measure(struct tr_blas *blas, struct tr_blas_gemm *g, const struct be
     return err < 0 ? err : tr_gpu_elapsed(gpu, t->from, t->to, ret_ns);
 }
 
-static int choose(struct tr_blas *blas, struct tr_blas_gemm *g,
-                  const cublasLtMatmulHeuristicResult_t *results, int count, struct im_text *text)
+static int blas_choose(struct tr_blas *blas, struct tr_blas_gemm *g,
+                       const cublasLtMatmulHeuristicResult_t *results, int count, struct im_text *text)
 {
     uint64_t best_ns = UINT64_MAX, ns;
     struct bench bench = {0};
@@ -236,21 +237,21 @@ static int choose(struct tr_blas *blas, struct tr_blas_gemm *g,
     err = bench_init(blas->gpu, &g->shape, &bench, text);
     for (int i = 0; i < count && err == 0; i++) {
         g->algorithm = results[i].algo;
-        err = measure(blas, g, &bench, &ns);
+        err = blas_time(blas, g, &bench, &ns);
         if (err == 0 && ns < best_ns) {
             best_ns = ns;
             best = i;
         }
         if (err == -ENOTSUP)
-            err = 0; /* this one only */
+            err = 0; /* only this algorithm failed */
     }
     bench_fini(blas->gpu, &bench);
     if (err == -EIO)
-        tr_gpu_trouble(blas->gpu, text);
+        tr_gpu_last_error(blas->gpu, text);
     if (err < 0)
         return err;
     if (best < 0)
-        return im_fail(text, -ENOTSUP, "cuBLASLt: none of %d algorithms runs", count);
+        return im_fail(text, -ENOTSUP, "cuBLASLt: none of the %d proposed algorithms runs", count);
     g->algorithm = results[best].algo;
     return 0;
 }
@@ -267,19 +268,20 @@ int tr_blas_gemm_new(struct tr_blas *blas, const struct tr_blas_gemm_shape *shap
     if (!g)
         return im_fail(text, -ENOMEM, "no memory for a matrix product");
     g->shape = *shape;
-    status = describe(blas, g);
+    status = blas_describe(blas, g);
     if (status == CUBLAS_STATUS_SUCCESS)
         status = propose(blas, g, results, &count);
     if (status == CUBLAS_STATUS_SUCCESS && count == 0)
         status = CUBLAS_STATUS_NOT_SUPPORTED;
     if (status != CUBLAS_STATUS_SUCCESS) {
-        err = im_fail(text, -ENOTSUP, "cuBLASLt has no product %d x %d x %d of %s to %s%s: %s", shape->m,
+        err = im_fail(text, -ENOTSUP,
+                      "cuBLASLt has no algorithm for the product %d x %d x %d of %s to %s%s: %s", shape->m,
                       shape->n, shape->k, tr_gpu_type_name(shape->type), tr_gpu_type_name(shape->c_type),
                       shape->bias ? " with bias" : "", cublasLtGetStatusString(status));
     } else if (blas->deterministic) {
         g->algorithm = results[0].algo;
     } else {
-        err = choose(blas, g, results, count, text);
+        err = blas_choose(blas, g, results, count, text);
     }
     if (err < 0) {
         tr_blas_gemm_free(blas, g);
@@ -313,6 +315,6 @@ int tr_blas_gemm_run(struct tr_blas *blas, struct tr_blas_gemm *g, const void *a
     if (status == CUBLAS_STATUS_SUCCESS)
         return 0;
     return tr_gpu_fail(blas->gpu, status == CUBLAS_STATUS_NOT_SUPPORTED ? -ENOTSUP : -EIO,
-                       "a matrix product %d x %d x %d failed: cuBLASLt says %s", g->shape.m, g->shape.n,
+                       "the matrix product %d x %d x %d failed: cuBLASLt: %s", g->shape.m, g->shape.n,
                        g->shape.k, cublasLtGetStatusString(status));
 }

@@ -1,4 +1,4 @@
-/* Matrix products by cuBLASLt, on one GPU. cublas.c is the one file with cublasLt.h.
+/* Matrix products with cuBLASLt on one GPU. cublas.c is the only file that includes cublasLt.h.
  *
  * All matrices are row-major and packed, in device memory, aligned to 16 bytes:
  *
@@ -10,10 +10,10 @@
  *     forward   y[n][k]  = x[n][c] w[k][c]^T + b[k]    m = n, n = k, k = c, b_transposed, bias
  *     backward  dx[n][c] = dy[n][k] w[k][c]            m = n, n = c, k = k
  *               dw[k][c] = dy[n][k]^T x[n][c]          m = k, n = c, k = n, a_transposed
- *               db[k]    = ones[1][n] dy[n][k]         m = 1, n = k, k = n (or a kernel of ours)
+ *               db[k]    = ones[1][n] dy[n][k]         m = 1, n = k, k = n (or our own kernel)
  *
- * Any sizes; where rows are no multiple of 16 bytes slower kernels run. Runs are enqueued on TR_GPU_COMPUTE
- * and may be recorded. Errors: 0 or a negative errno; runs leave their sentence in tr_gpu_trouble(). One
+ * Any sizes; rows that are not a multiple of 16 bytes use slower kernels. Runs are enqueued on TR_GPU_COMPUTE
+ * and may be captured. Errors: 0 or a negative errno; runs leave their sentence for tr_gpu_last_error(). One
  * thread at a time. */
 #ifndef TRAINER_BACKENDS_CUDA_CUBLAS_H
 #define TRAINER_BACKENDS_CUDA_CUBLAS_H
@@ -29,11 +29,11 @@ struct tr_blas_gemm;
 
 struct tr_blas_config {
     struct tr_gpu *gpu; /* outlives it */
-    bool deterministic; /* no timing: the same algorithm, and so the same bits, every time */
+    bool deterministic; /* no timing: always the same algorithm, so the same bits */
     bool tf32;          /* fp32 products may round a and b to tf32 */
 };
 
-/* The workspace is 32 MiB and allocated here. */
+/* Allocates the workspace of 32 MiB. */
 int tr_blas_open(const struct tr_blas_config *config, struct tr_blas **ret_blas, struct im_text *text);
 void tr_blas_close(struct tr_blas *blas); /* after all plans are freed; NULL is fine */
 
@@ -45,7 +45,7 @@ struct tr_blas_gemm_shape {
     bool bias, add;          /* not both */
 };
 
-/* Takes the fastest of what cuBLASLt proposes, timed on scratch memory: not while recording. */
+/* Selects the fastest algorithm that cuBLASLt proposes, timed on scratch memory; not during capture. */
 int tr_blas_gemm_new(struct tr_blas *blas, const struct tr_blas_gemm_shape *shape,
                      struct tr_blas_gemm **ret_gemm, struct im_text *text);
 void tr_blas_gemm_free(struct tr_blas *blas, struct tr_blas_gemm *gemm); /* NULL is fine */

@@ -1,11 +1,11 @@
-/* cuDNN's graph API in our words: an operation graph is described by tensors and operations, cuDNN says which
- * engines can run it, and one of them becomes a plan. cudnn.c is the one file with cudnn.h; what a
- * convolution or a batch norm is as a graph is trainer/backends/cuda/dnn.c's business.
+/* A narrow interface to cuDNN's graph API: tensors and operations describe a graph, cuDNN lists the engines
+ * that can run it, and one of them becomes a plan. cudnn.c is the only file that includes cudnn.h; how a
+ * convolution or a batch norm becomes a graph is in trainer/backends/cuda/dnn_graphs.c.
  *
- * Engines can also be asked for, and plans built, for a GPU that is only described: that needs no GPU and no
- * driver, and it is how tests prove that every graph has engines. Such plans cannot run.
+ * Engines can also be listed, and plans built, for a GPU that is only described: that needs no GPU and no
+ * driver, and tests use it to check that every graph has engines. Such plans cannot run.
  *
- * Errors: 0 or a negative errno: -ENOTSUP where cuDNN cannot do what is asked, -EIO where it failed. One
+ * Errors: 0 or a negative errno: -ENOTSUP where cuDNN does not support the request, -EIO where it failed. One
  * thread at a time. */
 #ifndef TRAINER_BACKENDS_CUDA_CUDNN_H
 #define TRAINER_BACKENDS_CUDA_CUDNN_H
@@ -17,13 +17,13 @@
 #include "trainer/backends/cuda/device.h"
 
 struct im_text;
-struct tr_cudnn;       /* the library on one GPU */
+struct tr_cudnn;       /* a cuDNN handle on one GPU */
 struct tr_cudnn_graph; /* an operation graph and its engines */
 struct tr_cudnn_plan;  /* an engine of a graph, ready to run */
 
 /* Runs are enqueued on the stream. The calling thread's GPU is the stream's. */
 int tr_cudnn_open(struct CUstream_st *stream, struct tr_cudnn **ret_cudnn, struct im_text *text);
-/* For a GPU that is not there; device is cuDNN's own JSON description (cuDNN 9.11 or later). */
+/* For a GPU that is not present; device is cuDNN's own JSON description (cuDNN 9.11 or later). */
 int tr_cudnn_open_described(const char *device, struct tr_cudnn **ret_cudnn, struct im_text *text);
 void tr_cudnn_close(struct tr_cudnn *cudnn); /* after all graphs and plans are freed; NULL is fine */
 int tr_cudnn_version(void);                  /* 91900 is 9.19.0 */
@@ -32,12 +32,12 @@ int tr_cudnn_version(void);                  /* 91900 is 9.19.0 */
 struct tr_cudnn_tensor {
     int n, c, h, w;
     enum tr_gpu_type type;
-    bool bits;       /* of truth values, one bit each, instead of the type */
-    bool is_virtual; /* only between operations of the graph, never in memory */
+    bool bits;       /* one bit per element (a mask), instead of the type */
+    bool is_virtual; /* an intermediate of the graph, never in memory */
     bool by_value;   /* one fp32 number in host memory, read when a run is enqueued */
 };
 
-/* The tensors of an operation, in order; negative where (optional) and left out:
+/* The tensors of an operation, in order; negative where (optional) and unused:
  *   CONV_FORWARD   x w y            CONV_DATA dx w dy            CONV_WEIGHTS x dw dy
  *   NORM_FORWARD   x scale bias epsilon y mean inv_dev (running_mean running_var factor new_mean new_var)
  *   NORM_BACKWARD  x mean inv_dev scale dy dx dscale dbias
@@ -66,30 +66,31 @@ struct tr_cudnn_op {
     float beta;                 /* CONV: what is written is added to beta times what was there: 0 or 1 */
 };
 
-/* What an engine may do. */
+/* Constraints on engines. */
 struct tr_cudnn_rules {
     bool deterministic;     /* the same bits every time */
     bool exact;             /* fp32 stays fp32: no tensor cores, no transforms */
     size_t workspace_limit; /* bytes */
 };
 
-/* A graph of whose engines those within the rules are listed, cuDNN's best guesses first. -ENOTSUP: there are
- * none; the text says what cuDNN says. Engines are not tried yet: a plan of one may still fail. */
+/* Builds a graph and lists the engines that satisfy the constraints, in the order of cuDNN's heuristics.
+ * -ENOTSUP: there are none; the text has cuDNN's message. Engines are not tried yet: a plan of one may still
+ * fail. */
 int tr_cudnn_graph_new(struct tr_cudnn *cudnn, const struct tr_cudnn_tensor *tensors, int tensor_count,
                        const struct tr_cudnn_op *ops, int op_count, const struct tr_cudnn_rules *rules,
                        struct tr_cudnn_graph **ret_graph, struct im_text *text);
 void tr_cudnn_graph_free(struct tr_cudnn_graph *graph); /* after its plans; NULL is fine */
-/* Frees what is kept for all engines but this one. No plan can be made of the others afterwards. */
+/* Frees the configurations of all engines but this one; no plan can be made of the others afterwards. */
 void tr_cudnn_graph_trim(struct tr_cudnn_graph *graph, int engine);
 int tr_cudnn_graph_engines(const struct tr_cudnn_graph *graph);
-/* "62:2=5,24=17": number and settings. The same name is the same code in the same version of cuDNN. */
+/* "62:2=5,24=17": index and knobs. The same name is the same code in the same version of cuDNN. */
 const char *tr_cudnn_graph_engine(const struct tr_cudnn_graph *graph, int engine);
 
-/* May compile, which takes up to seconds. -ENOTSUP: not this one, or it wants more workspace than
- * the rules allow. */
+/* May compile, which takes up to seconds. -ENOTSUP: this engine does not support the graph, or needs more
+ * workspace than the limit. */
 int tr_cudnn_plan_new(struct tr_cudnn_graph *graph, int engine, struct tr_cudnn_plan **ret_plan,
                       struct im_text *text);
-/* A plan as text, its compiled code included, for tr_cudnn_plan_load(). The caller's to free(). */
+/* A plan as text, compiled code included, for tr_cudnn_plan_load(). The caller frees it. */
 int tr_cudnn_plan_save(const struct tr_cudnn_plan *plan, char **ret_bytes, size_t *ret_n,
                        struct im_text *text);
 struct tr_cudnn_saved {
@@ -97,8 +98,8 @@ struct tr_cudnn_saved {
     const char *bytes;
     size_t n, workspace_limit;
 };
-/* The plan again, without engines being asked for or compiled; the graph is described as it was. Only what
- * tr_cudnn_plan_save() gave for the same graph, version of cuDNN and GPU: the caller keeps checksums. */
+/* Restores a plan without listing or compiling engines; the graph is described as before. Accepts only what
+ * tr_cudnn_plan_save() returned for the same graph, cuDNN version and GPU: the caller keeps checksums. */
 int tr_cudnn_plan_load(struct tr_cudnn *cudnn, const struct tr_cudnn_tensor *tensors, int tensor_count,
                        const struct tr_cudnn_op *ops, int op_count, const struct tr_cudnn_saved *saved,
                        struct tr_cudnn_plan **ret_plan, struct im_text *text);
@@ -106,8 +107,8 @@ void tr_cudnn_plan_free(struct tr_cudnn_plan *plan); /* NULL is fine */
 size_t tr_cudnn_plan_workspace(const struct tr_cudnn_plan *plan);
 const char *tr_cudnn_plan_name(const struct tr_cudnn_plan *plan);
 
-/* memory: one address for each of the graph's tensors; those of virtual and of unused ones are not read. On
- * an error the text says what cuDNN says. */
+/* memory: one address for each of the graph's tensors; those of virtual and unused tensors are not read. On
+ * an error the text has cuDNN's message. */
 int tr_cudnn_plan_run(struct tr_cudnn_plan *plan, void *const *memory, void *workspace, struct im_text *text);
 
 #endif

@@ -1,20 +1,21 @@
-/* Convolutions and batch norm by cuDNN's graph API, on one GPU. cudnn.c is the one file with cudnn.h.
+/* Convolutions and batch norm with cuDNN's graph API on one GPU. cudnn.c is the only file that includes
+ * cudnn.h.
  *
- * Values lie as NHWC, packed, weights as KRSC (out channel, row, column, in channel), both in the type of the
- * plan; sums are fp32 or better. Gradients of weights and norm's statistics, scale, bias and their gradients
+ * Values are packed NHWC, weights KRSC (out channel, row, column, in channel), both in the type of the plan;
+ * accumulation is fp32 or better. Gradients of weights and norm's statistics, scale, bias and their gradients
  * are fp32. Pointers are to device memory, aligned to 16 bytes at least. Runs are enqueued on TR_GPU_COMPUTE,
- * may be recorded, and share one workspace.
+ * may be captured, and share one workspace.
  *
  * Life of a plan: _new() asks cuDNN for engines and keeps those that can run the shape (-ENOTSUP: none, the
- * text says why; the caller has its own kernel or gives up); tr_dnn_settle() times the engines of all plans
- * that are new and sizes the workspace; then they run. A plan's first run may load its code, so a step runs
- * once before it is recorded. Choices are kept in a cache on disk (plan_cache.h). With `deterministic`
+ * text says why; the caller falls back to its own kernel or fails); tr_dnn_tune() times the engines of all
+ * plans that are new and sizes the workspace; then they run. A plan's first run may load its code, so a step
+ * runs once before it is captured. Choices are kept in a cache on disk (plan_cache.h). With `deterministic`
  * nothing is timed: the first engine in cuDNN's own order that gives the same bits every time is taken, and
- * the cache only keeps its code, so that neither clock nor cache can change a result. Where there is a cache,
- * one process at a time makes plans that are not in it, from the first that it misses to the end of
- * tr_dnn_settle(); others of the same model of GPU wait, and then find them there.
+ * the cache only keeps its code, so that neither timing nor cache can change a result. With a cache, one
+ * process at a time makes plans that are not in it, from the first miss to the end of tr_dnn_tune(); other
+ * processes on the same model of GPU wait, and then find the plans in the cache.
  *
- * Errors: 0 or a negative errno; runs leave their sentence in tr_gpu_trouble(). One thread at a time. */
+ * Errors: 0 or a negative errno; runs leave their sentence for tr_gpu_last_error(). One thread at a time. */
 #ifndef TRAINER_BACKENDS_CUDA_DNN_H
 #define TRAINER_BACKENDS_CUDA_DNN_H
 
@@ -31,14 +32,13 @@ struct tr_dnn_norm;
 
 struct tr_dnn_config {
     struct tr_gpu *gpu;     /* outlives it */
-    bool deterministic;     /* only engines that give the same bits every time */
+    bool deterministic;     /* only deterministic engines */
     bool tf32;              /* fp32 plans may round their inputs to tf32 (10 bits of mantissa) */
-    size_t workspace_limit; /* bytes that an engine may ask for; 0: TR_DNN_WORKSPACE */
-    const char *cache;      /* file of known choices; NULL: none; see tr_plan_cache_path() */
-    /* (optional) Called before each engine that is compiled or timed: which operation it is for, and that it
-     * is number `at` of `of`. of is 0 while it is not known how many there will be, and -1 while another
-     * process makes plans that this one is going to need; at 0: done with it. Anything but 0 gives up: what
-     * was called returns -ECANCELED. */
+    size_t workspace_limit; /* workspace limit of an engine in bytes; 0: TR_DNN_WORKSPACE */
+    const char *cache;      /* cache file; NULL: none; see tr_plan_cache_path() */
+    /* (optional) Called before each engine that is compiled or timed, with the operation and its number `at`
+     * of `of`. of is 0 while the total is unknown, and -1 while another process makes plans that this one
+     * needs; at 0: done. A nonzero return cancels: the calling function returns -ECANCELED. */
     int (*progress)(void *context, const char *what, int at, int of);
     void *context;
 };
@@ -47,23 +47,23 @@ struct tr_dnn_config {
 int tr_dnn_open(const struct tr_dnn_config *config, struct tr_dnn **ret_dnn, struct im_text *text);
 void tr_dnn_close(struct tr_dnn *dnn); /* after all plans are freed; NULL is fine */
 
-/* Times what is new, makes the workspace large enough. Before the first run of any plan; not while recording
- * or while a recording may still be replayed (the workspace may move: recordings made before are stale when
- * *ret_moved, which may be NULL). Needs free device memory for the largest plan's tensors twice over; where
- * there is not enough, the untimed plans take their first engine. */
-int tr_dnn_settle(struct tr_dnn *dnn, bool *ret_moved, struct im_text *text);
+/* Times the engines of new plans and sizes the workspace. Call before the first run of any plan; not during
+ * capture or while a captured graph may still be replayed (the workspace may move: earlier captured graphs
+ * are stale if *ret_moved, which may be NULL). Needs free device memory for the largest plan's tensors twice
+ * over; without it, untimed plans keep their first engine. */
+int tr_dnn_tune(struct tr_dnn *dnn, bool *ret_moved, struct im_text *text);
 
 /* Since open. */
-struct tr_dnn_facts {
+struct tr_dnn_stats {
     int version; /* of cuDNN: 91900 is 9.19.0 */
     size_t workspace_bytes;
-    int plans, timed, cached; /* different ones; chosen by the clock; chosen by the cache */
-    uint64_t timing_ns;       /* time spent in tr_dnn_settle() */
+    int plans, timed, cached; /* distinct plans; chosen by timing; taken from the cache */
+    uint64_t timing_ns;       /* time spent in tr_dnn_tune() */
 };
-void tr_dnn_facts(const struct tr_dnn *dnn, struct tr_dnn_facts *ret_facts);
+void tr_dnn_stats(const struct tr_dnn *dnn, struct tr_dnn_stats *ret_stats);
 
 /* x is [n][h][w][c], w is [k][kernel][kernel][c], y is [n][p][q][k] with p = (h + 2 pad - kernel) / stride +
- * 1 and q likewise. Dilation and groups are 1; the filter is not flipped. */
+ * 1 and q likewise. Dilation and groups are 1; cross-correlation, as in PyTorch. */
 struct tr_dnn_conv_shape {
     int n, h, w, c;
     int k, kernel, stride, pad;
@@ -86,10 +86,10 @@ enum tr_dnn_conv_kind {
 int tr_dnn_conv_new(struct tr_dnn *dnn, const struct tr_dnn_conv_shape *shape, enum tr_dnn_conv_kind kind,
                     enum tr_gpu_type type, struct tr_dnn_conv **ret_conv, struct im_text *text);
 void tr_dnn_conv_free(struct tr_dnn *dnn, struct tr_dnn_conv *conv); /* NULL is fine */
-/* x: x or dx; w: w or dw; y: y or dy. What the kind writes is written, the others are read. No
- * two may overlap. */
+/* x: x or dx; w: w or dw; y: y or dy. The output of the kind is written, the others are read. No two may
+ * overlap. */
 int tr_dnn_conv_run(struct tr_dnn *dnn, struct tr_dnn_conv *conv, void *x, void *w, void *y);
-/* Which engine runs, for logs; lives with the plan. */
+/* The engine in use, for logs; valid as long as the plan. */
 const char *tr_dnn_conv_kernel(const struct tr_dnn_conv *conv);
 
 /* Batch norm over n, h and w of each channel, in training:
@@ -107,7 +107,7 @@ struct tr_dnn_norm_shape {
 };
 enum tr_dnn_norm_kind { TR_DNN_NORM_FORWARD, TR_DNN_NORM_BACKWARD, TR_DNN_NORM_KINDS };
 
-/* What a kind does not name may be NULL. No two may overlap. */
+/* Members that a kind does not list may be NULL. No two may overlap. */
 struct tr_dnn_norm_args {
     const void *x;
     const void *z;             /* forward, if add: type and shape of x */

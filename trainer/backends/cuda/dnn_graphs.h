@@ -1,5 +1,5 @@
-/* What a convolution and a batch norm of dnn.h are as graphs of cuDNN. Pure descriptions: nothing here
- * calls cuDNN. */
+/* Describes the convolutions and batch norms of dnn.h as cuDNN graphs. Pure descriptions: nothing here calls
+ * cuDNN. */
 #ifndef TRAINER_BACKENDS_CUDA_DNN_GRAPHS_H
 #define TRAINER_BACKENDS_CUDA_DNN_GRAPHS_H
 
@@ -16,16 +16,16 @@ struct tr_dnn_graph {
     int op_count;
 };
 
-/* Places of a convolution's tensors. X_BEFORE: what dx held before, the same memory as X. */
+/* Indices of a convolution's tensors. X_BEFORE: the old contents of dx, the same memory as X. */
 enum { TR_CONV_X, TR_CONV_W, TR_CONV_Y, TR_CONV_X_BEFORE, TR_CONV_SUM, TR_CONV_TENSORS };
 
-/* There are two ways to say BACKWARD_ADD: by the operation's own factor, or as an addition after it. Which of
- * them has engines depends on the shape. Other kinds ignore `after`. */
+/* BACKWARD_ADD has two formulations: beta = 1 of the convolution itself, or a pointwise addition after it.
+ * Which of them has engines depends on the shape. Other kinds ignore `after`. */
 void tr_dnn_conv_graph(const struct tr_dnn_conv_shape *shape, enum tr_dnn_conv_kind kind,
                        enum tr_gpu_type type, bool after, struct tr_dnn_graph *ret_graph);
 
-/* Places of a batch norm's tensors. NEW_: the running statistics after, the same memory as RUN_. EPSILON,
- * FACTOR and ZERO are numbers in host memory; V and SUM are virtual. */
+/* Indices of a batch norm's tensors. NEW_: the updated running statistics, the same memory as RUN_. EPSILON,
+ * FACTOR and ZERO are scalars in host memory; V and SUM are virtual. */
 enum {
     TR_NORM_X,
     TR_NORM_SCALE,

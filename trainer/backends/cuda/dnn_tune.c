@@ -1,15 +1,14 @@
-/* Which engine of a graph is the fastest: asked of the GPU, by running each on scratch memory.
+/* Finds the fastest engine of a graph by timing each on scratch memory.
  *
- * The L2 cache is cold before each run, as it is in a training step: a buffer twice its size is written
- * between runs. An engine runs once unmeasured (its code is loaded then), then SHOTS times, and counts with
- * its median; one that is hopeless after its first shot is not run again. Engines for convolutions are there
- * already and run in milliseconds; those for batch norm are compiled, which takes a second each and gains
- * little. So the operations share a time: what one leaves is the others', each gets a least, and cuDNN's
- * first guesses are tried first. What was found is written down every few seconds, for those who do not wait
- * for the end.
+ * The L2 cache is cold before each run, as in a training step: a buffer twice its size is written between
+ * runs. An engine runs once untimed (to load its code), then SHOTS times, and its time is the median; one
+ * that is hopeless after its first shot is dropped. Engines of convolutions are precompiled and run in
+ * milliseconds; those of batch norm are compiled, which takes a second each and gains little. So the
+ * operations share a time budget: unused time passes on to the others, each gets a minimum, and cuDNN's first
+ * engines are timed first. The cache is saved every few seconds, in case the run is stopped.
  *
- * Engines for BACKWARD_ADD are also held to what they promise: with a zero gradient the sum must be what was
- * there. cuDNN lists engines for the factor beta = 1 without saying which of them read it. */
+ * Engines for BACKWARD_ADD are also checked for correctness: with a zero gradient dx must stay as it was.
+ * cuDNN lists engines for beta = 1 without saying which of them read it. */
 #include "trainer/backends/cuda/dnn_impl.h"
 
 #include <errno.h>
@@ -20,12 +19,12 @@
 #include "ipc/base/err.h"
 
 #define SHOTS 5
-#define ALL_TIME (60 * IM_SECOND) /* for all operations together; the engine at work is finished */
+#define ALL_TIME (60 * IM_SECOND) /* budget of all operations; the engine being timed is finished */
 #define OPERATION_LEAST IM_SECOND
 #define OPERATION_MOST (4 * IM_SECOND)
-#define SAVE_TIME (5 * IM_SECOND) /* between two times that the cache is written */
-#define HOPELESS 1.5              /* times the best */
-#define PROBE 4096                /* bytes that are looked at in each of three places */
+#define SAVE_TIME (5 * IM_SECOND) /* between two saves of the cache */
+#define HOPELESS 1.5              /* relative to the best time */
+#define PROBE 4096                /* bytes checked at each of three offsets */
 #define ALIGNMENT ((size_t)256)
 
 /* Scratch memory for one operation at a time. */
@@ -35,8 +34,8 @@ struct bench {
     char *tensors;
     void *flush, *workspace;
     size_t tensor_bytes, flush_bytes;
-    im_ns limit; /* for the operation at hand */
-    int at, of;  /* operations, for those who wait */
+    im_ns limit; /* time limit of the current operation */
+    int at, of;  /* current operation and their number, for progress */
 };
 
 static size_t aligned(size_t bytes)
@@ -57,7 +56,7 @@ static size_t choice_bytes(const struct tr_dnn_choice *c)
 {
     size_t most = 0;
 
-    for (int i = 0; i < c->way_count; i++)
+    for (int i = 0; i < c->formulation_count; i++)
         if (graph_bytes(&c->graphs[i]) > most)
             most = graph_bytes(&c->graphs[i]);
     return most;
@@ -72,7 +71,7 @@ static void bench_fini(struct bench *b)
     tr_gpu_memory_free(b->dnn->gpu, b->workspace);
 }
 
-/* -ENOMEM: not enough device memory for scratch, which is no error of the run. */
+/* -ENOMEM: not enough device memory for scratch; the run continues without timing. */
 static int bench_init(struct bench *b, struct tr_dnn *dnn, size_t tensor_bytes)
 {
     struct im_text unsaid;
@@ -80,7 +79,7 @@ static int bench_init(struct bench *b, struct tr_dnn *dnn, size_t tensor_bytes)
     int err;
 
     *b = (struct bench){.dnn = dnn, .tensor_bytes = tensor_bytes};
-    b->flush_bytes = 2 * tr_gpu_facts(dnn->gpu)->l2_bytes;
+    b->flush_bytes = 2 * tr_gpu_properties(dnn->gpu)->l2_bytes;
     err = tr_gpu_memory_new(dnn->gpu, tensor_bytes, "timing", &tensors, &unsaid);
     if (err < 0)
         return err;
@@ -97,10 +96,11 @@ static int bench_init(struct bench *b, struct tr_dnn *dnn, size_t tensor_bytes)
     return err;
 }
 
-/* Each tensor its own place; numbers are in host memory, and any will do. */
-static void place(const struct bench *b, const struct tr_dnn_choice *c, void *memory[TR_CUDNN_TENSORS])
+/* Gives each tensor its own offset; scalars are in host memory, with any value. */
+static void place_tensors(const struct bench *b, const struct tr_dnn_choice *c,
+                          void *memory[TR_CUDNN_TENSORS])
 {
-    const struct tr_dnn_graph *g = &c->graphs[c->way];
+    const struct tr_dnn_graph *g = &c->graphs[c->formulation];
     size_t at = 0;
 
     for (int i = 0; i < g->tensor_count; i++) {
@@ -134,14 +134,14 @@ static int ascending(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* The median of the shots; UINT64_MAX when it is hopeless against `best`. */
-static int measure(struct bench *b, const struct tr_dnn_choice *c, uint64_t best, uint64_t *ret_ns)
+/* The median of the shots; UINT64_MAX if hopeless against `best`. */
+static int time_engine(struct bench *b, const struct tr_dnn_choice *c, uint64_t best, uint64_t *ret_ns)
 {
     void *memory[TR_CUDNN_TENSORS];
     uint64_t ns[SHOTS];
     int err;
 
-    place(b, c, memory);
+    place_tensors(b, c, memory);
     err = shoot(b, c, memory, &ns[0]); /* loads the code */
     for (int i = 0; i < SHOTS && err == 0; i++) {
         err = shoot(b, c, memory, &ns[i]);
@@ -157,8 +157,8 @@ static int measure(struct bench *b, const struct tr_dnn_choice *c, uint64_t best
     return 0;
 }
 
-/* Writes a pattern into three places of dx or looks whether it is still there. 1: it is. */
-static int pattern(struct bench *b, char *dx, size_t bytes, bool look)
+/* Writes a pattern at three offsets of dx, or checks that it is still there. 1: it is. */
+static int probe_pattern(struct bench *b, char *dx, size_t bytes, bool look)
 {
     size_t size = bytes < PROBE ? bytes : PROBE, at[3] = {0, (bytes - size) / 2 / 16 * 16, bytes - size};
     unsigned char want[PROBE], there[PROBE];
@@ -182,38 +182,38 @@ static int pattern(struct bench *b, char *dx, size_t bytes, bool look)
     return err < 0 ? err : 1;
 }
 
-/* 1: what is written is added to what was there; 0: it is not. */
+/* 1: the engine accumulates; 0: it does not. */
 static int really_adds(struct bench *b, const struct tr_dnn_choice *c)
 {
-    const struct tr_cudnn_tensor *x = &c->graphs[c->way].tensors[TR_CONV_X];
+    const struct tr_cudnn_tensor *x = &c->graphs[c->formulation].tensors[TR_CONV_X];
     void *memory[TR_CUDNN_TENSORS];
     int err;
 
-    place(b, c, memory);
+    place_tensors(b, c, memory);
     err = tr_gpu_zero(b->dnn->gpu, TR_GPU_COMPUTE, b->tensors, b->tensor_bytes);
     if (err == 0)
-        err = pattern(b, memory[TR_CONV_X], tr_dnn_tensor_bytes(x), false);
+        err = probe_pattern(b, memory[TR_CONV_X], tr_dnn_tensor_bytes(x), false);
     if (err >= 0)
         err = tr_cudnn_plan_run(c->plan, memory, b->workspace, NULL);
-    return err < 0 ? err : pattern(b, memory[TR_CONV_X], tr_dnn_tensor_bytes(x), true);
+    return err < 0 ? err : probe_pattern(b, memory[TR_CONV_X], tr_dnn_tensor_bytes(x), true);
 }
 
-/* An engine in place of the choice's plan: 0 with its time, negative when it is not to be had. */
-static int try_engine(struct bench *b, struct tr_dnn_choice *c, int way, int engine, uint64_t best,
+/* Makes an engine the current plan and times it: 0 with its time, negative if it cannot run. */
+static int try_engine(struct bench *b, struct tr_dnn_choice *c, int formulation, int engine, uint64_t best,
                       uint64_t *ret_ns)
 {
-    int err = tr_dnn_take(c, way, engine, NULL);
+    int err = tr_dnn_select(c, formulation, engine, NULL);
 
     if (err == 0 && c->adds) {
         err = really_adds(b, c);
         err = err == 0 ? -ENOTSUP : err < 0 ? err : 0;
     }
-    return err < 0 ? err : measure(b, c, best, ret_ns);
+    return err < 0 ? err : time_engine(b, c, best, ret_ns);
 }
 
 struct found {
-    struct tr_cudnn_plan *plan; /* taken out of the choice; NULL: none */
-    int way, engine;
+    struct tr_cudnn_plan *plan; /* moved out of the choice; NULL: none */
+    int formulation, engine;
     char name[sizeof(((struct tr_dnn_choice *)0)->name)];
     uint64_t ns;
 };
@@ -221,7 +221,7 @@ struct found {
 static void set_aside(struct found *best, struct tr_dnn_choice *c, uint64_t ns)
 {
     tr_cudnn_plan_free(best->plan);
-    *best = (struct found){.plan = c->plan, .way = c->way, .engine = c->engine, .ns = ns};
+    *best = (struct found){.plan = c->plan, .formulation = c->formulation, .engine = c->engine, .ns = ns};
     memcpy(best->name, c->name, sizeof best->name);
     c->plan = NULL;
 }
@@ -230,38 +230,38 @@ static void put_back(const struct found *best, struct tr_dnn_choice *c)
 {
     tr_cudnn_plan_free(c->plan);
     c->plan = best->plan;
-    c->way = best->way;
+    c->formulation = best->formulation;
     c->engine = best->engine;
     memcpy(c->name, best->name, sizeof c->name);
 }
 
-/* The fastest of all, or, when nothing is to be timed, the first that does what it promises. Another way to
- * say the operation is looked at only where the one before has no engine: it compiles at run time. */
-static void search(struct bench *b, struct tr_dnn_choice *c, bool first, struct found *best)
+/* Finds the fastest engine, or, without timing, the first that passes the check. The next formulation is
+ * tried only if the one before has no engine: it compiles at run time. */
+static void search_engines(struct bench *b, struct tr_dnn_choice *c, bool first, struct found *best)
 {
     im_ns deadline = im_now() + b->limit;
     struct im_text unsaid;
     uint64_t ns;
 
     *best = (struct found){.ns = UINT64_MAX};
-    for (int way = 0; way < c->way_count && !best->plan; way++) {
-        if (tr_dnn_ask(b->dnn, c, way, NULL) < 0)
+    for (int formulation = 0; formulation < c->formulation_count && !best->plan; formulation++) {
+        if (tr_dnn_list_engines(b->dnn, c, formulation, NULL) < 0)
             continue;
-        for (int i = 0; i < tr_cudnn_graph_engines(c->ways[way]); i++) {
+        for (int i = 0; i < tr_cudnn_graph_engines(c->formulations[formulation]); i++) {
             if (best->plan && (first || im_now() > deadline))
                 return;
-            if (tr_dnn_tell(b->dnn, c->key, b->at, b->of) < 0)
+            if (tr_dnn_report_progress(b->dnn, c->key, b->at, b->of) < 0)
                 return;
             ns = UINT64_MAX;
-            if (try_engine(b, c, way, i, best->ns, &ns) == 0 && ns < best->ns)
+            if (try_engine(b, c, formulation, i, best->ns, &ns) == 0 && ns < best->ns)
                 set_aside(best, c, ns);
-            if (tr_gpu_trouble(b->dnn->gpu, &unsaid) < 0)
+            if (tr_gpu_last_error(b->dnn->gpu, &unsaid) < 0)
                 return;
         }
     }
 }
 
-void tr_dnn_remember(struct tr_dnn *dnn, const struct tr_dnn_choice *c, uint64_t ns)
+void tr_dnn_cache_store(struct tr_dnn *dnn, const struct tr_dnn_choice *c, uint64_t ns)
 {
     char *bytes;
     size_t n;
@@ -273,41 +273,41 @@ void tr_dnn_remember(struct tr_dnn *dnn, const struct tr_dnn_choice *c, uint64_t
     free(bytes);
 }
 
-void tr_dnn_remember_first(struct tr_dnn *dnn, const struct tr_dnn_choice *c)
+void tr_dnn_cache_store_first(struct tr_dnn *dnn, const struct tr_dnn_choice *c)
 {
-    if (c->way == 0 && c->engine == 0)
-        tr_dnn_remember(dnn, c, 0);
+    if (c->formulation == 0 && c->engine == 0)
+        tr_dnn_cache_store(dnn, c, 0);
 }
 
-/* Decides one operation. */
-static int decide(struct bench *b, struct tr_dnn_choice *c, struct im_text *text)
+/* Chooses the engine of one operation. */
+static int tune_choice(struct bench *b, struct tr_dnn_choice *c, struct im_text *text)
 {
     struct tr_dnn *dnn = b->dnn;
     struct found best;
     int err, good;
 
-    if (c->timed) { /* deterministic: only its promise is to be held */
+    if (c->timed) { /* deterministic: only checked */
         good = really_adds(b, c);
         c->checked = good == 1;
         if (good == 1) {
-            tr_dnn_remember_first(dnn, c);
+            tr_dnn_cache_store_first(dnn, c);
             return 0;
         }
     }
-    search(b, c, dnn->config.deterministic, &best);
+    search_engines(b, c, dnn->config.deterministic, &best);
     if (best.plan)
         put_back(&best, c);
-    err = tr_gpu_trouble(dnn->gpu, text);
+    err = tr_gpu_last_error(dnn->gpu, text);
     if (err < 0)
         return err;
     if (dnn->cancelled)
         return -ECANCELED;
     if (!best.plan)
-        return im_fail(text, -ENOTSUP, "%s: none of cuDNN's engines runs", c->key);
+        return im_fail(text, -ENOTSUP, "%s: no cuDNN engine runs", c->key);
     c->checked = c->timed = true;
-    dnn->facts.timed += !dnn->config.deterministic;
+    dnn->stats.timed += !dnn->config.deterministic;
     if (!dnn->config.deterministic)
-        tr_dnn_remember(dnn, c, best.ns);
+        tr_dnn_cache_store(dnn, c, best.ns);
     return 0;
 }
 
@@ -316,19 +316,18 @@ static bool is_open(const struct tr_dnn_choice *c)
     return !c->timed || !c->checked;
 }
 
-/* No scratch memory: the first engines stay, where they need not be checked. */
+/* No scratch memory: keeps the first engines, unless they have to be checked. */
 static int without_bench(const struct tr_dnn *dnn, size_t bytes, struct im_text *text)
 {
     for (int i = 0; i < dnn->choice_count; i++)
         if (!dnn->choices[i]->checked)
             return im_fail(text, -ENOMEM,
-                           "GPU %d has no %.2f GiB left to check cuDNN's engines with: take a "
-                           "smaller batch",
-                           tr_gpu_facts(dnn->gpu)->index, (double)bytes / (1 << 30));
+                           "GPU %d has no %.2f GiB free to check cuDNN's engines: use a smaller batch",
+                           tr_gpu_properties(dnn->gpu)->index, (double)bytes / (1 << 30));
     return 0;
 }
 
-/* What an operation gets of the time that is left for so many. */
+/* The share of the remaining time that one operation gets. */
 static im_ns share_of(im_ns left, int operations)
 {
     im_ns share = left / (im_ns)operations;
@@ -351,7 +350,7 @@ static int decide_all(struct bench *b, int total, struct im_text *text)
         b->at = done + 1;
         b->of = total;
         b->limit = share_of(end > im_now() ? end - im_now() : 0, total - done);
-        err = decide(b, c, text);
+        err = tune_choice(b, c, text);
         if (err == 0)
             tr_dnn_trim(c);
         done++;
@@ -363,7 +362,7 @@ static int decide_all(struct bench *b, int total, struct im_text *text)
     return err;
 }
 
-int tr_dnn_time_all(struct tr_dnn *dnn, struct im_text *text)
+int tr_dnn_tune_all(struct tr_dnn *dnn, struct im_text *text)
 {
     size_t most = 0;
     int total = 0, err;
@@ -380,7 +379,7 @@ int tr_dnn_time_all(struct tr_dnn *dnn, struct im_text *text)
     if (err == -ENOMEM)
         return without_bench(dnn, most, text);
     if (err < 0)
-        return tr_gpu_trouble(dnn->gpu, text);
+        return tr_gpu_last_error(dnn->gpu, text);
     err = decide_all(&b, total, text);
     bench_fini(&b);
     return err;

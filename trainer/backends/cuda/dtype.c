@@ -1,4 +1,4 @@
-/* Names and sizes of the types of values on a GPU; on every machine. */
+/* Names and sizes of GPU element types. Built on every machine. */
 #include "trainer/backends/cuda/device.h"
 
 size_t tr_gpu_type_bytes(enum tr_gpu_type type)

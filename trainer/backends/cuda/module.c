@@ -1,5 +1,5 @@
-/* Loads imsuper-cuda.so and says in words what is wrong when that fails. The dynamic linker's message names
- * the library; what to install follows from its name. */
+/* Loads imsuper-cuda.so and turns a failure into a sentence. The dynamic linker's message names the library;
+ * the package to install follows from its name. */
 #include "trainer/backends/cuda/module.h"
 
 #include <dlfcn.h>
@@ -9,10 +9,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/err.h"
 #include "ipc/base/sysinfo.h"
 
-/* What to install for a library whose name is in the linker's message. */
+/* The package to install for the library named in the linker's message. */
 static const char *package_of(const char *message)
 {
     static const struct {
@@ -24,24 +25,22 @@ static const char *package_of(const char *message)
         {"libcudart", "install the CUDA toolkit's runtime libraries"},
     };
 
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+    for (size_t i = 0; i < IM_COUNT(known); i++)
         if (strstr(message, known[i].library))
             return known[i].package;
-    return "install what is missing";
+    return "install the missing library";
 }
 
-static int check(const struct tr_cuda_table *table, const char *path, struct im_text *text)
+static int check_table(const struct tr_cuda_table *table, const char *path, struct im_text *text)
 {
     if (table->version != TR_CUDA_VERSION)
         return im_fail(text, -ELIBBAD,
-                       "%s is not of this build: its table has version %u, not %u; build all of "
-                       "imsuper again",
-                       path, table->version, TR_CUDA_VERSION);
+                       "%s is from another build: its table has version %u, not %u; rebuild imsuper", path,
+                       table->version, TR_CUDA_VERSION);
     if (strcmp(table->build, im_build_id()) != 0)
         return im_fail(text, -ELIBBAD,
-                       "%s is not of this build: it is of \"%s\", the program of \"%s\"; build "
-                       "all of imsuper again",
-                       path, table->build, im_build_id());
+                       "%s is from another build: \"%s\", the program is from \"%s\"; rebuild imsuper", path,
+                       table->build, im_build_id());
     return 0;
 }
 
@@ -53,27 +52,26 @@ int tr_cuda_load_file(const char *path, const struct tr_cuda_table **ret_table, 
     int err;
 
     if (access(path, F_OK) < 0)
-        return im_fail(
-            text, -ENOSYS,
-            "this build of imsuper has no CUDA: there is no %s; build with the preset cuda where the "
-            "CUDA toolkit and cuDNN 9 are installed, or train on the CPU (--gpus 0)",
-            path);
+        return im_fail(text, -ENOSYS,
+                       "this build of imsuper has no CUDA backend: %s does not exist; build with the preset "
+                       "cuda on a machine with the CUDA toolkit and cuDNN 9, or train on the CPU (--gpus 0)",
+                       path);
     dlerror();
     module = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!module) {
         why = dlerror();
-        return im_fail(
-            text, -ELIBACC,
-            "CUDA cannot be used: %s; %s and, where it is not in a standard place, name its folder in "
-            "LD_LIBRARY_PATH; or train on the CPU (--gpus 0)",
-            why ? why : path, package_of(why ? why : ""));
+        return im_fail(text, -ELIBACC,
+                       "CUDA cannot be used: %s; %s; if it is not in a standard folder, add its folder to "
+                       "LD_LIBRARY_PATH; or train on the CPU (--gpus 0)",
+                       why ? why : path, package_of(why ? why : ""));
     }
     table = dlsym(module, TR_CUDA_TABLE);
     if (!table) {
         dlclose(module);
-        return im_fail(text, -ELIBBAD, "%s is not imsuper's: it has no %s", path, TR_CUDA_TABLE);
+        return im_fail(text, -ELIBBAD, "%s is not imsuper's CUDA module: it does not export %s", path,
+                       TR_CUDA_TABLE);
     }
-    err = check(table, path, text);
+    err = check_table(table, path, text);
     if (err < 0) {
         dlclose(module);
         return err;
@@ -89,11 +87,11 @@ int tr_cuda_load(const struct tr_cuda_table **ret_table, struct im_text *text)
     char *slash;
 
     if (length < 0)
-        return im_fail(text, -errno, "the program's own path cannot be read");
+        return im_fail(text, -errno, "cannot read the path of the executable");
     path[length] = '\0';
     slash = strrchr(path, '/');
     if (!slash || (size_t)(slash + 1 - path) + sizeof TR_CUDA_FILE > sizeof path)
-        return im_fail(text, -ENAMETOOLONG, "the program's own path is too long");
+        return im_fail(text, -ENAMETOOLONG, "the path of the executable is too long");
     memcpy(slash + 1, TR_CUDA_FILE, sizeof TR_CUDA_FILE);
     return tr_cuda_load_file(path, ret_table, text);
 }

@@ -1,44 +1,46 @@
-/* Collectives between GPUs of one machine over NCCL. Part of imsuper-cuda.so, never of the program.
+/* Collectives between the GPUs of one machine with NCCL. Part of imsuper-cuda.so, never of the program.
  *
- * NCCL is not linked but loaded when several GPUs are to work together: those who have one need not install
- * it. The types are those of the header it was built with; NCCL reads no more of its options than it knows,
- * so that an older library is as good.
+ * NCCL is loaded with dlopen() when several GPUs train together: a user with one GPU need not install it. The
+ * types are those of the header it was built with; NCCL reads no more of its config than its version defines,
+ * so an older library works too.
  *
- * The communicator is a non-blocking one: every wait is a loop of ours that asks NCCL whether something went
- * wrong, the rendezvous whether this process is still wanted, and the clock. NCCL itself waits for ever, and
- * between GPUs of one machine it does not notice a peer's death: the supervisor does, and kills everyone.
+ * The communicator is non-blocking: every wait is our loop, which polls NCCL for errors, the rendezvous for a
+ * request to leave, and the clock. NCCL itself waits for ever, and between GPUs of one machine it does not
+ * notice a peer's death: the supervisor does, and kills all ranks.
  *
- * Order of sums. NCCL chooses algorithm, protocol and channels from the message size and the topology, the
- * same way each time: with one version of NCCL on the same GPUs, sums of one length come out the same in
- * practice, which its documentation does not promise. `deterministic` pins what can be pinned: ring, protocol
+ * Order of sums. NCCL chooses algorithm, protocol and channels from the message size and the topology, in the
+ * same way each time: with one version of NCCL on the same GPUs, sums of one length have the same bits in
+ * practice, which its documentation does not promise. `deterministic` fixes what can be fixed: ring, protocol
  * Simple, no sums in the switch (NVLS). Then an element's additions follow the ring from a rank that its
- * place in the array determines. Other GPUs, another number of them or another NCCL may order them otherwise.
- * Within one call all ranks get the same bits in any case: each sum is made once and sent to all.
+ * index determines. Other GPUs, another number of them or another NCCL may use another order. Within one call
+ * all ranks get the same bits in any case: each sum is computed once and sent to all.
  *
- * NCCL's own way of meeting opens a socket. All ranks are processes of this machine, so it stays on the
- * loopback interface unless the user says otherwise (NCCL_SOCKET_IFNAME).
+ * NCCL's bootstrap opens a socket. All ranks are processes of this machine, so it uses the loopback interface
+ * unless the user sets NCCL_SOCKET_IFNAME.
  *
  * allreduce_sum, allgather and broadcast take any memory and go through a buffer on the device: they are for
- * the few small arrays outside of the recorded step. What is in device memory must be there already: they
- * know nothing of the streams that made it. */
+ * the few small arrays outside of the captured step. Device memory must be complete when they are called:
+ * they are not ordered with the streams that wrote it. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <nccl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include <nccl.h>
+
 #include "ipc/base/clock.h"
+#include "ipc/base/count.h"
 #include "ipc/base/err.h"
 #include "trainer/backends/cuda/device.h"
 #include "trainer/comm/comm.h"
 
 #define LIBRARY "libnccl.so.2"
-#define SPIN_NS (1 * IM_MS) /* before a wait gives its core away */
-#define FINALIZE_MS 5000    /* at the end, when nobody waits for anything any more */
+#define SPIN_NS (1 * IM_MS) /* before a wait yields its core */
+#define FINALIZE_MS 5000    /* limit of CommFinalize when closing */
 
-/* What is used of NCCL: the name behind "nccl". */
+/* The NCCL functions in use: the name after "nccl". */
 #define FUNCTIONS(X)                                                                                         \
     X(GetVersion)                                                                                            \
     X(GetUniqueId)                                                                                           \
@@ -61,7 +63,7 @@ struct library {
 
 struct tr_comm {
     struct library lib;
-    ncclComm_t nccl; /* NULL: not yet, or aborted */
+    ncclComm_t nccl; /* NULL: not connected, or aborted */
     struct tr_gpu *gpu;
     struct tr_gpu_event *done;
     void *scratch; /* on the device */
@@ -87,18 +89,18 @@ static int errno_of(ncclResult_t r)
     }
 }
 
-static int fail(struct tr_comm *c, ncclResult_t r, const char *what, struct im_text *text)
+static int nccl_fail(struct tr_comm *c, ncclResult_t r, const char *what, struct im_text *text)
 {
     struct im_text trouble = {0};
     const char *last = c->lib.GetLastError(c->nccl);
 
-    if (r == ncclUnhandledCudaError && c->gpu && tr_gpu_trouble(c->gpu, &trouble) < 0)
+    if (r == ncclUnhandledCudaError && c->gpu && tr_gpu_last_error(c->gpu, &trouble) < 0)
         return im_fail(text, -EIO, "%s: %s", what, trouble.s);
     return im_fail(text, errno_of(r), "%s: NCCL: %s%s%.400s", what, c->lib.GetErrorString(r),
                    last && *last ? ": " : "", last ? last : "");
 }
 
-/* A moment of waiting. 0: go on; otherwise what to return. */
+/* One pause of a wait. 0: continue; otherwise the result to return. */
 static int pause_until(struct tr_comm *c, im_ns began, int64_t limit_ms, const char *what,
                        struct im_text *text)
 {
@@ -108,28 +110,29 @@ static int pause_until(struct tr_comm *c, im_ns began, int64_t limit_ms, const c
     if (leave)
         return leave;
     if (waited > (im_ns)limit_ms * IM_MS)
-        return im_fail(text, -ETIMEDOUT, "%s: not all ranks came within %.0f s", what,
+        return im_fail(text, -ETIMEDOUT, "%s: timeout: not all ranks joined within %.0f s", what,
                        (double)limit_ms / 1000);
     if (waited > SPIN_NS)
         poll(NULL, 0, 1);
     return 0;
 }
 
-/* Until NCCL's own part of a call, which may run in a thread of its, is done. */
-static int settle(struct tr_comm *c, ncclResult_t r, int64_t limit_ms, const char *what, struct im_text *text)
+/* Waits until NCCL has finished the asynchronous part of a call. */
+static int nccl_complete(struct tr_comm *c, ncclResult_t r, int64_t limit_ms, const char *what,
+                         struct im_text *text)
 {
     im_ns began = im_now();
 
     while (r == ncclInProgress) {
         ncclResult_t asked = c->lib.CommGetAsyncError(c->nccl, &r);
-        int err = asked != ncclSuccess ? fail(c, asked, what, text) : 0;
+        int err = asked != ncclSuccess ? nccl_fail(c, asked, what, text) : 0;
 
         if (err == 0 && r == ncclInProgress)
             err = pause_until(c, began, limit_ms, what, text);
         if (err)
             return err;
     }
-    return r == ncclSuccess ? 0 : fail(c, r, what, text);
+    return r == ncclSuccess ? 0 : nccl_fail(c, r, what, text);
 }
 
 static int watch(struct tr_comm *c, struct im_text *text)
@@ -137,15 +140,17 @@ static int watch(struct tr_comm *c, struct im_text *text)
     ncclResult_t r = ncclSuccess, asked;
 
     if (!c->nccl)
-        return im_fail(text, -ECONNRESET, "the trainers' connection was given up");
+        return im_fail(text, -ECONNRESET, "the connection between the trainers was aborted");
     asked = c->lib.CommGetAsyncError(c->nccl, &r);
     if (asked != ncclSuccess)
         r = asked;
-    return r == ncclSuccess || r == ncclInProgress ? 0 : fail(c, r, "between the trainers", text);
+    return r == ncclSuccess || r == ncclInProgress
+               ? 0
+               : nccl_fail(c, r, "communication between the trainers", text);
 }
 
-/* Until the GPU has done what is in COMM. */
-static int finish(struct tr_comm *c, const char *what, struct im_text *text)
+/* Waits until the GPU has finished the work on COMM. */
+static int comm_complete(struct tr_comm *c, const char *what, struct im_text *text)
 {
     int err = tr_gpu_event_record(c->gpu, c->done, TR_GPU_COMM), is_done = 0;
     im_ns began = im_now();
@@ -156,16 +161,16 @@ static int finish(struct tr_comm *c, const char *what, struct im_text *text)
             err = pause_until(c, began, c->timeout_ms, what, text);
     }
     if (err < 0 || is_done < 0)
-        tr_gpu_trouble(c->gpu, text && !text->s[0] ? text : &(struct im_text){0});
+        tr_gpu_last_error(c->gpu, text && !text->s[0] ? text : &(struct im_text){0});
     return is_done < 0 ? is_done : err;
 }
 
-/* NCCL reads these once, when it is used first. What the user has set stays. */
+/* NCCL reads these once, at first use. Variables that the user has set are kept. */
 static void prepare_environment(const struct tr_comm_config *config)
 {
     setenv("NCCL_SOCKET_IFNAME", "lo", 0);
-    setenv("NCCL_RUNTIME_CONNECT", "0", 0); /* connect at once: a first sum may be recorded, and must not
-                                               begin with a handshake */
+    setenv("NCCL_RUNTIME_CONNECT", "0", 0); /* connect at once: the first sum may be captured, and must not
+                                               include a handshake */
     if (config->deterministic) {
         setenv("NCCL_ALGO", "Ring", 0);
         setenv("NCCL_PROTO", "Simple", 0);
@@ -173,8 +178,8 @@ static void prepare_environment(const struct tr_comm_config *config)
     }
 }
 
-/* A library that cannot be used is let go. One that can stays for the process's life: it has threads. */
-static int load(struct library *lib, struct im_text *text)
+/* Closes a library that cannot be used. A usable one stays loaded: it has threads. */
+static int nccl_load(struct library *lib, struct im_text *text)
 {
     const struct {
         const char *name;
@@ -188,12 +193,12 @@ static int load(struct library *lib, struct im_text *text)
         const char *why = dlerror();
 
         return im_fail(text, -ENODEV,
-                       "several GPUs work together by NCCL, which cannot be loaded (%.400s): install NCCL 2 "
-                       "for the installed CUDA and, where it is not in a standard place, name its folder in "
+                       "training on several GPUs needs NCCL, which cannot be loaded (%.400s): install NCCL 2 "
+                       "for the installed CUDA; if it is not in a standard folder, add its folder to "
                        "LD_LIBRARY_PATH; or use one GPU (--gpus 1)",
                        why ? why : LIBRARY);
     }
-    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
+    for (size_t i = 0; i < IM_COUNT(wanted); i++) {
         void *function = dlsym(lib->handle, wanted[i].name);
 
         if (!function) {
@@ -213,7 +218,7 @@ static int check_version(const struct library *lib, struct im_text *text)
     int v = 0;
 
     if (lib->GetVersion(&v) != ncclSuccess)
-        return im_fail(text, -ENODEV, "NCCL does not say its version");
+        return im_fail(text, -ENODEV, "cannot read the version of NCCL");
     if (v >= NCCL_VERSION(2, 28, 3) && v <= NCCL_VERSION(2, 28, 8))
         return im_fail(
             text, -ENODEV,
@@ -223,9 +228,9 @@ static int check_version(const struct library *lib, struct im_text *text)
     return 0;
 }
 
-static int find(struct library *lib, struct im_text *text)
+static int nccl_find_functions(struct library *lib, struct im_text *text)
 {
-    int err = load(lib, text);
+    int err = nccl_load(lib, text);
 
     return err < 0 ? err : check_version(lib, text);
 }
@@ -234,11 +239,10 @@ static int check(struct im_text *text)
 {
     struct library lib;
 
-    return find(&lib, text);
+    return nccl_find_functions(&lib, text);
 }
 
-/* Rank 0 makes the number by which all find each other; it is as good as a password, and goes only through
- * the cards. */
+/* Rank 0 creates the unique id of the communicator; it is a secret, and is passed only through the cards. */
 static int exchange_id(const struct tr_comm *c, const struct tr_comm_config *config, ncclUniqueId *ret,
                        struct im_text *text)
 {
@@ -251,16 +255,16 @@ static int exchange_id(const struct tr_comm *c, const struct tr_comm_config *con
         ncclResult_t made = c->lib.GetUniqueId(ret);
 
         if (made != ncclSuccess)
-            return im_fail(text, errno_of(made), "the trainers cannot meet: NCCL: %s: %s",
+            return im_fail(text, errno_of(made), "the trainers cannot connect: NCCL: %s: %s",
                            c->lib.GetErrorString(made), c->lib.GetLastError(NULL));
         return r->publish(r->context, ret, sizeof *ret);
     }
-    err = r->look(r->context, 0, card, &bytes);
+    err = r->fetch(r->context, 0, card, &bytes);
     if (err == -ETIMEDOUT)
-        return im_fail(text, err, "the trainers cannot meet: rank 0 did not come within %.0f s",
+        return im_fail(text, err, "the trainers cannot connect: rank 0 did not join within %.0f s",
                        (double)config->timeout_ms / 1000);
     if (err == 0 && bytes != sizeof *ret)
-        err = im_fail(text, -EBADMSG, "the card of rank 0 is none of NCCL");
+        err = im_fail(text, -EBADMSG, "the card of rank 0 is not an NCCL id");
     if (err == 0)
         memcpy(ret, card, sizeof *ret);
     return err;
@@ -279,7 +283,7 @@ static void close_comm(struct tr_comm *c)
     if (!c)
         return;
     c->rendezvous.leave = NULL;
-    if (c->nccl && settle(c, c->lib.CommFinalize(c->nccl), FINALIZE_MS, "closing", NULL) == 0)
+    if (c->nccl && nccl_complete(c, c->lib.CommFinalize(c->nccl), FINALIZE_MS, "closing", NULL) == 0)
         c->lib.CommDestroy(c->nccl);
     else
         abort_comm(c);
@@ -300,8 +304,8 @@ static int connect_all(struct tr_comm *c, const struct tr_comm_config *config, s
     if (err)
         return err;
     options.blocking = 0;
-    return settle(c, c->lib.CommInitRankConfig(&c->nccl, config->ranks, id, config->rank, &options),
-                  config->timeout_ms, "the trainers cannot connect to each other", text);
+    return nccl_complete(c, c->lib.CommInitRankConfig(&c->nccl, config->ranks, id, config->rank, &options),
+                         config->timeout_ms, "the trainers cannot connect to each other", text);
 }
 
 static int open_comm(const struct tr_comm_config *config, struct tr_comm **ret_comm, struct im_text *text)
@@ -311,7 +315,7 @@ static int open_comm(const struct tr_comm_config *config, struct tr_comm **ret_c
     int err;
 
     prepare_environment(config);
-    err = find(&lib, text);
+    err = nccl_find_functions(&lib, text);
     if (err < 0)
         return err;
     c = calloc(1, sizeof *c);
@@ -341,27 +345,27 @@ static int room(struct tr_comm *c, size_t bytes, struct im_text *text)
     int err = 0;
 
     if (!c->nccl)
-        return im_fail(text, -ECONNRESET, "the trainers' connection was given up");
+        return im_fail(text, -ECONNRESET, "the connection between the trainers was aborted");
     if (bytes > c->scratch_bytes) {
         tr_gpu_memory_free(c->gpu, c->scratch);
         c->scratch = NULL;
         c->scratch_bytes = 0;
-        err = tr_gpu_memory_new(c->gpu, bytes, "what the trainers exchange", &c->scratch, text);
+        err = tr_gpu_memory_new(c->gpu, bytes, "exchange buffers of the trainers", &c->scratch, text);
         if (err == 0)
             c->scratch_bytes = bytes;
     }
     return err;
 }
 
-/* In, the collective, out: all in COMM, and waited for. */
+/* Copy in, collective, copy out: all on COMM, then waits. */
 static int around(struct tr_comm *c, ncclResult_t r, void *to, const void *from, size_t bytes,
                   const char *what, struct im_text *text)
 {
-    int err = settle(c, r, c->timeout_ms, what, text);
+    int err = nccl_complete(c, r, c->timeout_ms, what, text);
 
     if (err == 0)
         err = tr_gpu_copy(c->gpu, TR_GPU_COMM, to, from, bytes);
-    return err ? err : finish(c, what, text);
+    return err ? err : comm_complete(c, what, text);
 }
 
 static int allreduce_sum(struct tr_comm *c, float *x, size_t count, struct im_text *text)
@@ -410,7 +414,7 @@ static int broadcast(struct tr_comm *c, void *data, size_t bytes, int root, stru
     return around(c,
                   c->lib.Broadcast(c->scratch, c->scratch, bytes, ncclChar, root, c->nccl,
                                    tr_gpu_stream(c->gpu, TR_GPU_COMM)),
-                  data, c->scratch, bytes, "sending to the trainers", text);
+                  data, c->scratch, bytes, "broadcasting to the trainers", text);
 }
 
 static int reduce_on(struct tr_comm *c, void *x, size_t count, enum tr_comm_type type,
@@ -419,11 +423,11 @@ static int reduce_on(struct tr_comm *c, void *x, size_t count, enum tr_comm_type
     const ncclDataType_t types[] = {[TR_COMM_FLOAT] = ncclFloat32, [TR_COMM_DOUBLE] = ncclFloat64};
 
     if (!c->nccl)
-        return im_fail(text, -ECONNRESET, "the trainers' connection was given up");
+        return im_fail(text, -ECONNRESET, "the connection between the trainers was aborted");
     if (count == 0)
         return 0;
-    return settle(c, c->lib.AllReduce(x, x, count, types[type], ncclSum, c->nccl, stream), c->timeout_ms,
-                  "summing over the trainers", text);
+    return nccl_complete(c, c->lib.AllReduce(x, x, count, types[type], ncclSum, c->nccl, stream),
+                         c->timeout_ms, "summing over the trainers", text);
 }
 
 const struct tr_comm_ops tr_comm_nccl = {

@@ -1,11 +1,10 @@
-/* NVML by dlopen, with declarations of our own after NVIDIA's "NVML API Reference Guide" (its chapters Device
- * Queries, Device Enums and Unit Structs; the interface is stable: a function that changes gets a new name
- * with _v2 and the old one stays). Only what the driver must have for us to find the GPU is required; every
- * other function may be missing from an old driver, or answer NOT_SUPPORTED on some GPU, and its value is
- * then NAN.
+/* NVML through dlopen(), with our own declarations after NVIDIA's "NVML API Reference Guide" (its chapters
+ * Device Queries, Device Enums and Unit Structs; the interface is stable: a function that changes gets a new
+ * name with _v2 and the old one stays). Only the functions that find the GPU are required; any other may be
+ * missing from an old driver, or return NOT_SUPPORTED on some GPU, and its value is then NAN.
  *
  * Throttle reasons are called "clocks event reasons" since driver 535; the bits are the same, and either name
- * is taken. */
+ * is accepted. */
 #include "trainer/backends/cuda/nvml.h"
 
 #include <dlfcn.h>
@@ -34,8 +33,8 @@ enum {
 /* nvmlClockType_t, nvmlTemperatureSensors_t */
 enum { NVML_CLOCK_SM = 1, NVML_CLOCK_MEM = 2, NVML_TEMPERATURE_GPU = 0 };
 
-/* nvmlClocksEventReasons: bits of its answer. GPU idle (1), application clocks (2), sync boost (16) and
- * display (256) slow nothing down that could be faster. */
+/* nvmlClocksEventReasons: bits of its result. GPU idle (1), application clocks (2), sync boost (16) and
+ * display (256) are not throttling. */
 #define SW_POWER_CAP 0x4ull
 #define HW_SLOWDOWN 0x8ull
 #define SW_THERMAL 0x20ull
@@ -70,7 +69,7 @@ struct tr_nvml {
     wide_fn *reasons, *energy;
 };
 
-/* ISO C has no conversion from void * to a function; POSIX wants this form. */
+/* ISO C does not convert void * to a function pointer; this is the form of POSIX. */
 #define FIND(library, name, target) (*(void **)(target) = dlsym(library, name))
 
 static bool find_required(struct tr_nvml *n, init_fn **ret_init, by_uuid_fn **ret_by_uuid)
@@ -95,22 +94,22 @@ static void find_optional(struct tr_nvml *n)
         FIND(n->library, "nvmlDeviceGetCurrentClocksThrottleReasons", &n->reasons);
 }
 
-static int start(struct tr_nvml *n, const char *uuid, struct im_text *text)
+static int nvml_start(struct tr_nvml *n, const char *uuid, struct im_text *text)
 {
     init_fn *init;
     by_uuid_fn *by_uuid;
     int r;
 
     if (!find_required(n, &init, &by_uuid))
-        return im_fail(text, -ELIBACC, LIBRARY " is no NVML that is known here");
+        return im_fail(text, -ELIBACC, LIBRARY " lacks required NVML functions");
     find_optional(n);
     r = init();
     if (r != NVML_SUCCESS)
-        return im_fail(text, -ENODEV, "NVML does not start: %s", n->error(r));
+        return im_fail(text, -ENODEV, "cannot initialise NVML: %s", n->error(r));
     r = by_uuid(uuid, &n->device);
     if (r != NVML_SUCCESS) {
         n->shutdown();
-        return im_fail(text, -ENODEV, "NVML does not know the GPU %s: %s", uuid, n->error(r));
+        return im_fail(text, -ENODEV, "NVML does not find GPU %s: %s", uuid, n->error(r));
     }
     return 0;
 }
@@ -122,7 +121,7 @@ int tr_nvml_open(const char *uuid, struct tr_nvml **ret_nvml, struct im_text *te
 
     if (!n.library)
         return im_fail(text, -ENOENT, "%s", dlerror());
-    err = start(&n, uuid, text);
+    err = nvml_start(&n, uuid, text);
     if (err == 0) {
         *ret_nvml = malloc(sizeof n);
         if (*ret_nvml) {
@@ -145,15 +144,15 @@ void tr_nvml_close(struct tr_nvml *n)
     free(n);
 }
 
-/* After one of these nothing else will be answered. */
+/* Errors after which every later query fails. */
 static bool is_the_end(int r)
 {
     return r == NVML_ERROR_GPU_IS_LOST || r == NVML_ERROR_RESET_REQUIRED || r == NVML_ERROR_UNINITIALIZED ||
            r == NVML_ERROR_DRIVER_NOT_LOADED || r == NVML_ERROR_NOT_FOUND;
 }
 
-/* Notes the worst of several answers; the value, or NAN. */
-static double take(int r, double value, int *worst)
+/* Keeps the worst of several results; returns the value, or NAN. */
+static double take_value(int r, double value, int *worst)
 {
     if (is_the_end(r))
         *worst = r;
@@ -165,7 +164,7 @@ static double ask_number(const struct tr_nvml *n, number_fn *f, double scale, in
     unsigned value = 0;
     int r = f ? f(n->device, &value) : -1;
 
-    return take(r, scale * value, worst);
+    return take_value(r, scale * value, worst);
 }
 
 static double ask_kind(const struct tr_nvml *n, of_kind_fn *f, unsigned kind, int *worst)
@@ -173,7 +172,7 @@ static double ask_kind(const struct tr_nvml *n, of_kind_fn *f, unsigned kind, in
     unsigned value = 0;
     int r = f ? f(n->device, kind, &value) : -1;
 
-    return take(r, value, worst);
+    return take_value(r, value, worst);
 }
 
 static double ask_throttle(const struct tr_nvml *n, int *worst)
@@ -188,7 +187,7 @@ static double ask_throttle(const struct tr_nvml *n, int *worst)
         ours |= IM_THROTTLE_THERMAL;
     if (bits & HW_SLOWDOWN)
         ours |= IM_THROTTLE_HARDWARE;
-    return take(r, ours, worst);
+    return take_value(r, ours, worst);
 }
 
 int tr_nvml_sample(struct tr_nvml *n, struct tr_gpu_sample *ret_sample, struct im_text *text)
@@ -199,17 +198,17 @@ int tr_nvml_sample(struct tr_nvml *n, struct tr_gpu_sample *ret_sample, struct i
     int worst = NVML_SUCCESS, r;
 
     r = n->utilization ? n->utilization(n->device, &use) : -1;
-    ret_sample->busy = take(r, use.gpu / 100.0, &worst);
+    ret_sample->busy = take_value(r, use.gpu / 100.0, &worst);
     r = n->memory ? n->memory(n->device, &memory) : -1;
-    ret_sample->memory_bytes = take(r, (double)memory.used, &worst);
+    ret_sample->memory_bytes = take_value(r, (double)memory.used, &worst);
     ret_sample->power_w = ask_number(n, n->power, 1e-3, &worst);
     ret_sample->temperature_c = ask_kind(n, n->temperature, NVML_TEMPERATURE_GPU, &worst);
     ret_sample->sm_mhz = ask_kind(n, n->clock, NVML_CLOCK_SM, &worst);
     ret_sample->memory_mhz = ask_kind(n, n->clock, NVML_CLOCK_MEM, &worst);
     ret_sample->throttle = ask_throttle(n, &worst);
     r = n->energy ? n->energy(n->device, &energy) : -1;
-    ret_sample->energy_j = take(r, (double)energy * 1e-3, &worst);
+    ret_sample->energy_j = take_value(r, (double)energy * 1e-3, &worst);
     if (worst != NVML_SUCCESS)
-        return im_fail(text, -ENODEV, "the GPU is gone: %s", n->error(worst));
+        return im_fail(text, -ENODEV, "the GPU is lost: %s", n->error(worst));
     return 0;
 }

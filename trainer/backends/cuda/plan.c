@@ -1,12 +1,11 @@
-/* Ops as plans. What a plan needs in memory follows from its op alone (measure), so that a batch that does
- * not fit is refused before anything is allocated; then come cuDNN's and cuBLASLt's plans and the shared
- * scratch.
+/* Plans of ops. The memory of a plan follows from its op alone (measure), so that a batch that does not fit
+ * is refused before anything is allocated; then come the plans of cuDNN and cuBLASLt and the shared scratch.
  *
- * Batch norm in training is cuDNN's where it takes the shape and the type, in both directions or in none, so
- * that what forward saves means the same to backward. What it saves: means [c], inverse deviations [c], over
- * several ranks the number of values, a double; then ReLU's mask or, with a pool behind it, the places of the
- * maxima. Over several ranks it is ours: cuDNN's engines cannot be stopped between statistics and what
- * follows from them. */
+ * Batch norm in training uses cuDNN if it supports the shape and the type in both directions, otherwise our
+ * kernels in both, so that the saved state has one meaning. It saves means [c], inverse deviations [c], over
+ * several ranks the number of values, a double; then the ReLU mask or, with a pool after it, the positions of
+ * the maxima. Over several ranks our kernels run: cuDNN's engines cannot be interrupted between the
+ * statistics and their use. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,7 +39,7 @@ static size_t aligned(size_t bytes)
     return (bytes + SAVE_ALIGN - 1) / SAVE_ALIGN * SAVE_ALIGN;
 }
 
-/* Where batch norm's mask or places begin. */
+/* Offset of batch norm's mask or positions. */
 static size_t mask_at(const struct tr_op *op)
 {
     return aligned(2 * (size_t)op->x.c * sizeof(float) + (op->synced ? sizeof(double) : 0));
@@ -69,8 +68,7 @@ static size_t save_bytes(const struct tr_op *op, int pitch)
     }
 }
 
-/* Pixels lie in three places; packed weights and gradients of weights on their way take what the type and
- * fp32 take. */
+/* Pixels have three buffers; packed weights and gradients in repacking take the type and fp32. */
 static size_t own_bytes(const struct tr_op *op, int x_pitch, int y_pitch)
 {
     const size_t taps = op->kind == TR_OP_CONV ? (size_t)op->kernel * (size_t)op->kernel : 1;
@@ -115,9 +113,9 @@ int tr_cuda_measure(struct tr_backend *b, const struct tr_op *op, struct tr_plan
 
 /* ---- what each kind needs ---- */
 
-static int reserve(struct tr_backend *b, size_t bytes, struct im_text *text)
+static int reserve_scratch(struct tr_backend *b, size_t bytes, struct im_text *text)
 {
-    return tr_cuda_room_grow(b, &b->scratch, bytes, false, "the ops' scratch memory", text);
+    return tr_cuda_buffer_grow(b, &b->scratch, bytes, false, "scratch memory of ops", text);
 }
 
 static int new_conv(struct tr_backend *b, struct tr_op_plan *p, enum tr_dnn_conv_kind kind,
@@ -152,16 +150,16 @@ static int plan_conv(struct tr_backend *b, struct tr_op_plan *p, struct im_text 
     err = new_conv(b, p, TR_DNN_CONV_BACKWARD_WEIGHTS, &p->backward_weights, text);
     if (err == 0 && op->needs_dx && op->sums_dx) {
         err = new_conv(b, p, TR_DNN_CONV_BACKWARD_ADD, &p->backward_data, NULL);
-        p->adds_apart = err == -ENOTSUP;
-        if (p->adds_apart && p->info.x_bytes > scratch)
+        p->adds_separately = err == -ENOTSUP;
+        if (p->adds_separately && p->info.x_bytes > scratch)
             scratch = p->info.x_bytes;
     }
-    if ((err == 0 && op->needs_dx && !op->sums_dx) || p->adds_apart)
+    if ((err == 0 && op->needs_dx && !op->sums_dx) || p->adds_separately)
         err = new_conv(b, p, TR_DNN_CONV_BACKWARD_DATA, &p->backward_data, text);
-    return err < 0 ? err : reserve(b, scratch, text);
+    return err < 0 ? err : reserve_scratch(b, scratch, text);
 }
 
-/* cuDNN's batch norm, or none of it. */
+/* Uses cuDNN's batch norm if it supports both directions. */
 static int try_norm(struct tr_backend *b, struct tr_op_plan *p)
 {
     const struct tr_op *op = &p->op;
@@ -201,7 +199,7 @@ static int plan_norm(struct tr_backend *b, struct tr_op_plan *p, struct im_text 
     if (err < 0)
         return im_fail(text, err, "cuDNN cannot plan a batch norm of %d channels", op->x.c);
     p->sums_at = aligned(imk_cuda_bn_scratch(&shape));
-    return op->training && !p->norm_forward ? reserve(b, p->sums_at + sums_bytes(op), text) : 0;
+    return op->training && !p->norm_forward ? reserve_scratch(b, p->sums_at + sums_bytes(op), text) : 0;
 }
 
 static int new_product(struct tr_backend *b, const struct tr_blas_gemm_shape *shape,
@@ -211,7 +209,7 @@ static int new_product(struct tr_backend *b, const struct tr_blas_gemm_shape *sh
 }
 
 /* A classifier: y = x w' + b; dx = dy w; dw = dy' x. The gradient of the logits is rounded to the plan's type
- * first, in scratch memory, with dw behind it where that needs repacking. */
+ * first, in scratch memory, followed by dw if it needs repacking. */
 static int plan_classifier(struct tr_backend *b, struct tr_op_plan *p, struct im_text *text)
 {
     const int n = p->op.x.n, k = p->op.y.c, c = p->x_pitch;
@@ -230,7 +228,7 @@ static int plan_classifier(struct tr_backend *b, struct tr_op_plan *p, struct im
     err = new_product(b, &dx, &p->product_dx, text);
     if (err == 0)
         err = new_product(b, &dw, &p->product_dw, text);
-    return err < 0 ? err : reserve(b, dy + (size_t)k * (size_t)c * sizeof(float), text);
+    return err < 0 ? err : reserve_scratch(b, dy + (size_t)k * (size_t)c * sizeof(float), text);
 }
 
 static int plan_kind(struct tr_backend *b, struct tr_op_plan *p, struct im_text *text)
@@ -245,12 +243,12 @@ static int plan_kind(struct tr_backend *b, struct tr_op_plan *p, struct im_text 
     case TR_OP_FC:
         return plan_classifier(b, p, text);
     case TR_OP_LOSS:
-        return reserve(b, imk_cuda_loss_scratch(op->x.n), text);
+        return reserve_scratch(b, imk_cuda_loss_scratch(op->x.n), text);
     case TR_OP_INPUT:
         return tr_cuda_reserve_pixels(b, pixels_of(op->x) * 3, text);
     case TR_OP_BLUR:
         if (op->reflect && (op->x.h < 2 || op->x.w < 2))
-            return im_fail(text, -EINVAL, "one pixel has no mirror image to pad a blur with");
+            return im_fail(text, -EINVAL, "reflect padding of a blur needs images of at least 2 pixels");
         return 0;
     case TR_OP_ADD:
     case TR_OP_MAXPOOL:
@@ -264,7 +262,7 @@ static int plan_kind(struct tr_backend *b, struct tr_op_plan *p, struct im_text 
 int tr_cuda_plan(struct tr_backend *b, const struct tr_op *op, struct tr_op_plan **ret_plan,
                  struct tr_plan_info *ret_info, struct im_text *text)
 {
-    struct tr_op_plan *p = calloc(1, sizeof(*p));
+    struct tr_op_plan *p = calloc(1, sizeof *p);
     int err;
 
     if (!p)
@@ -281,7 +279,7 @@ int tr_cuda_plan(struct tr_backend *b, const struct tr_op *op, struct tr_op_plan
     err = plan_kind(b, p, text);
     if (err < 0)
         goto out;
-    b->unsettled |= op->kind == TR_OP_CONV || p->norm_forward;
+    b->untuned |= op->kind == TR_OP_CONV || p->norm_forward;
     *ret_info = p->info;
     *ret_plan = p;
     p = NULL;
@@ -309,10 +307,10 @@ void tr_cuda_plan_free(struct tr_backend *b, struct tr_op_plan *p)
 const char *tr_cuda_plan_kernel(struct tr_op_plan *p)
 {
     if (p->forward)
-        snprintf(p->kernel, sizeof(p->kernel), "%s", tr_dnn_conv_kernel(p->forward));
+        snprintf(p->kernel, sizeof p->kernel, "%s", tr_dnn_conv_kernel(p->forward));
     else if (p->norm_forward)
-        snprintf(p->kernel, sizeof(p->kernel), "%s", tr_dnn_norm_kernel(p->norm_forward));
+        snprintf(p->kernel, sizeof p->kernel, "%s", tr_dnn_norm_kernel(p->norm_forward));
     else if (p->product)
-        snprintf(p->kernel, sizeof(p->kernel), "cublasLt");
+        snprintf(p->kernel, sizeof p->kernel, "cublasLt");
     return p->kernel;
 }

@@ -1,5 +1,5 @@
-/* The cache of chosen engines. See plan_cache.h for the format and what may happen to it. Lists are searched
- * from end to end: a network has some hundreds of plans, and each is looked up once a run. */
+/* The cache of chosen engines; plan_cache.h has the format and the failure modes. Lists are searched
+ * linearly: a network has some hundreds of plans, and each is looked up once a run. */
 #include "trainer/backends/cuda/plan_cache.h"
 
 #include <errno.h>
@@ -47,7 +47,7 @@ int tr_plan_cache_path(char *ret_path, size_t size)
     const char *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
     int length;
 
-    /* The XDG specification: a path that is not absolute is to be ignored. */
+    /* the XDG specification: ignore a path that is not absolute */
     if (xdg && *xdg == '/')
         length = snprintf(ret_path, size, "%s/imsuper/cuda.plans", xdg);
     else if (home && *home == '/')
@@ -65,7 +65,7 @@ static void list_fini(struct list *list)
     *list = (struct list){0};
 }
 
-static int find(const struct list *list, const char *scope, const char *key)
+static int find_line(const struct list *list, const char *scope, const char *key)
 {
     for (int i = 0; i < list->count; i++)
         if (strcmp(list->choices[i].key, key) == 0 && strcmp(list->choices[i].scope, scope) == 0)
@@ -73,7 +73,7 @@ static int find(const struct list *list, const char *scope, const char *key)
     return -1;
 }
 
-/* The first choice of another scope leaves, if there is one. */
+/* Evicts the first choice of another scope, if there is one. */
 static bool make_room(struct list *list, const char *scope)
 {
     for (int i = 0; i < list->count; i++)
@@ -104,7 +104,7 @@ static struct choice *slot(struct list *list, const char *scope)
     return &list->choices[list->count];
 }
 
-/* Takes a line apart: exactly four parts. */
+/* Parses a line: exactly four fields. */
 static int parse(const char *text, struct choice *c)
 {
     char *parts = strdup(text), *key, *engine, *ns, *end;
@@ -129,7 +129,7 @@ bad:
     return -EBADMSG;
 }
 
-static int put(struct list *list, const char *text, bool added)
+static int put_line(struct list *list, const char *text, bool added)
 {
     struct choice c, *place;
     int at, err = parse(text, &c);
@@ -137,7 +137,7 @@ static int put(struct list *list, const char *text, bool added)
     if (err < 0)
         return err;
     c.added = added;
-    at = find(list, c.scope, c.key);
+    at = find_line(list, c.scope, c.key);
     if (at >= 0) {
         free(list->choices[at].scope);
         list->choices[at] = c;
@@ -153,7 +153,7 @@ static int put(struct list *list, const char *text, bool added)
     return 0;
 }
 
-/* A line of the file, checked; what is wrong with it is no error: the choice is made again. */
+/* Reads a line and verifies its checksum; a bad line is skipped: the choice is made again. */
 static void read_line(struct list *list, const char *line, size_t length)
 {
     char text[TR_PLANS_LINE_MAX], *end;
@@ -168,7 +168,7 @@ static void read_line(struct list *list, const char *line, size_t length)
         return;
     memcpy(text, line + 9, length - 9);
     text[length - 9] = '\0';
-    put(list, text, false);
+    put_line(list, text, false);
 }
 
 static void read_file(struct list *list, const char *path)
@@ -181,7 +181,7 @@ static void read_file(struct list *list, const char *path)
     for (line = bytes; line < bytes + n; line = end + 1) {
         end = memchr(line, '\n', (size_t)(bytes + n - line));
         if (!end)
-            break; /* torn */
+            break; /* a torn last line */
         read_line(list, line, (size_t)(end - line));
     }
     free(bytes);
@@ -213,7 +213,7 @@ void tr_plan_cache_close(struct tr_plan_cache *p)
     free(p);
 }
 
-/* The file stays: whoever removed it could remove one that another has just locked. */
+/* The lock file is never removed: another process may have locked it already. */
 int tr_plan_cache_lock(struct tr_plan_cache *p)
 {
     char path[PATH_MAX], folder[PATH_MAX];
@@ -252,7 +252,7 @@ void tr_plan_cache_unlock(struct tr_plan_cache *p)
 
 const char *tr_plan_cache_find(const struct tr_plan_cache *p, const char *key)
 {
-    int at = find(&p->list, p->scope, key);
+    int at = find_line(&p->list, p->scope, key);
 
     return at < 0 ? NULL : p->list.choices[at].engine;
 }
@@ -267,13 +267,13 @@ int tr_plan_cache_add(struct tr_plan_cache *p, const char *key, const char *engi
     length = snprintf(text, sizeof text, "%s\t%s\t%s\t%" PRIu64, p->scope, key, engine, ns);
     if (length < 0 || (size_t)length >= sizeof text)
         return -EINVAL;
-    err = put(&p->list, text, true);
+    err = put_line(&p->list, text, true);
     if (err == 0)
         p->changed = true;
     return err;
 }
 
-/* The whole file as it shall be. */
+/* The contents of the file. */
 static int compose(const struct list *list, char **ret_bytes, size_t *ret_n)
 {
     size_t room = (size_t)list->count * TR_PLANS_LINE_MAX + 1, n = 0;
@@ -304,12 +304,12 @@ int tr_plan_cache_save(struct tr_plan_cache *p, struct im_text *text)
     read_file(&merged, p->path);
     for (int i = 0; i < p->list.count && err == 0; i++)
         if (p->list.choices[i].added)
-            err = put(&merged, p->list.choices[i].text, true);
+            err = put_line(&merged, p->list.choices[i].text, true);
     if (err == 0)
         err = compose(&merged, &bytes, &n);
     list_fini(&merged);
     if (err < 0)
-        return im_fail(text, err, "no memory for the cache of CUDA plans");
+        return im_fail(text, err, "no memory for the plan cache");
     memcpy(folder, p->path, sizeof folder);
     err = im_mkdirs(dirname(folder), 0777, text);
     if (err == 0)
@@ -319,7 +319,7 @@ int tr_plan_cache_save(struct tr_plan_cache *p, struct im_text *text)
     return err;
 }
 
-/* The first line of what goes with a choice, and where it lies. */
+/* The header of a choice's blob, and its path. */
 static int name_blob(const struct tr_plan_cache *p, const char *key, const char *engine, char *head,
                      char *path)
 {
@@ -368,10 +368,10 @@ int tr_plan_cache_store(const struct tr_plan_cache *p, const char *key, const ch
     if (length == -ENOENT)
         return 0; /* kept in memory only */
     if (length < 0 || n > TR_PLANS_BLOB_MAX - TR_PLANS_LINE_MAX)
-        return im_fail(text, -EINVAL, "a plan of cuDNN does not fit into the cache");
+        return im_fail(text, -EINVAL, "a cuDNN plan is too large for the cache");
     all = malloc(8 + (size_t)length + n);
     if (!all)
-        return im_fail(text, -ENOMEM, "no memory for a plan of cuDNN");
+        return im_fail(text, -ENOMEM, "no memory for a cuDNN plan");
     memcpy(all + 8, head, (size_t)length);
     memcpy(all + 8 + length, bytes, n);
     snprintf(crc, sizeof crc, "%08" PRIx32, im_crc32c(0, all + 8, (size_t)length + n));

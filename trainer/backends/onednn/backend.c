@@ -1,17 +1,16 @@
 /* The CPU backend: oneDNN (dnnl.h) for convolution, batch norm with its ReLU, pooling and matrix products,
- * our own loops (loops.h) for what is memory-bound. The families of ops are in onednn_*.c; here is what
- * they share: planning, dispatch, and the device.
+ * our own loops (loops.h) for memory-bound ops. Each family of ops has its file; this one has what they
+ * share: planning, dispatch, and the device.
  *
- * Layouts: the pixels enter as plain NCHW; a convolution's output is what oneDNN likes best for this
- * processor (nChw8c with AVX2, nChw16c with AVX-512), and everything behind takes the layout it is given. So
- * in a step no value is reordered but the [n][c] of the global pool, and the operands of a convolution for
- * whose layout oneDNN has only its reference code (images of 2 x 2, for one): those go through the stage to
- * the layout it prefers.
+ * Layouts: pixels enter as plain NCHW; a convolution's output has oneDNN's preferred layout for this CPU
+ * (nChw8c with AVX2, nChw16c with AVX-512), and every later op takes the layout it is given. So a step
+ * reorders no value except the [n][c] of the global pool, and the operands of a convolution for whose layout
+ * oneDNN has only its reference code (images of 2 x 2, for example): those are copied to the layout it
+ * prefers.
  *
- * Weights are repacked once per change, one copy per layout wanted, shared by all plans of the same
- * layer; their gradients come out packed and are unpacked into the flat arena. Nothing is allocated in
- * forward and backward. With one number of threads the results are the same bits in every run
- * (tests/backend checks it). */
+ * Weights are repacked once per change, one copy per layout, shared by all plans of the same layer; their
+ * gradients come out packed and are unpacked into the flat arena. Forward and backward allocate nothing. With
+ * a fixed number of threads every run gives the same bits (tests/backend checks it). */
 #include "trainer/backends/onednn/plan.h"
 
 #include <errno.h>
@@ -63,7 +62,7 @@ static int plan_op(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_in
     return 0;
 }
 
-/* The bf16 ops that oneDNN itself runs, where it has bf16. */
+/* The bf16 ops that oneDNN runs natively, if the CPU has bf16. */
 static bool runs_narrow(const struct tr_backend *b, const struct tr_op *op)
 {
     return b->has_bf16 &&
@@ -88,7 +87,7 @@ static int plan_sized(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan
 static int plan(struct tr_backend *b, const struct tr_op *op, struct tr_op_plan **ret_plan,
                 struct tr_plan_info *ret_info, struct im_text *text)
 {
-    struct tr_op_plan *p = calloc(1, sizeof(*p));
+    struct tr_op_plan *p = calloc(1, sizeof *p);
     struct tr_plan_info info = {0};
     int err;
 
@@ -108,8 +107,8 @@ static int plan(struct tr_backend *b, const struct tr_op *op, struct tr_op_plan 
     return 0;
 }
 
-/* In every layout a sample is one stretch of memory. Forward and backward alike; in evaluation a copy, or
- * nothing where it is in place. */
+/* In every layout a sample is contiguous. Forward and backward are the same; in evaluation a copy, or nothing
+ * in place. */
 static void drop_path(const struct tr_op_plan *p, const void *from, const float *scale, void *to)
 {
     size_t samples = (size_t)p->op.x.n;
@@ -144,7 +143,7 @@ static int forward_op(struct tr_backend *b, struct tr_op_plan *p, const struct t
         return 0;
     case TR_OP_FC:
         return tr_fc_forward(b, p, e);
-    case TR_OP_LOSS: /* n x classes numbers: the definition is fast enough */
+    case TR_OP_LOSS: /* n x classes numbers: the reference is fast enough */
         tr_ref_loss(&p->op, e);
         return 0;
     }
@@ -153,13 +152,14 @@ static int forward_op(struct tr_backend *b, struct tr_op_plan *p, const struct t
 
 static int forward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e)
 {
+    const struct tr_exec inputs = tr_host_inputs(b, e);
     struct tr_exec wide;
     int err;
 
     tr_cpu_set_threads(b->threads);
     if (!p->narrow.on)
-        return forward_op(b, p, e);
-    wide = tr_widen_forward(b, p, e);
+        return forward_op(b, p, &inputs);
+    wide = tr_widen_forward(b, p, &inputs);
     err = forward_op(b, p, &wide);
     if (err == 0)
         tr_narrow_forward(b, p, e);
@@ -259,16 +259,17 @@ static void close_onednn(struct tr_backend *b)
 
 static int open_onednn(int threads, struct tr_backend **ret_backend, struct im_text *text)
 {
-    struct tr_backend *b = calloc(1, sizeof(*b));
+    struct tr_backend *b = calloc(1, sizeof *b);
     int err;
 
     if (!b)
         return im_fail(text, -ENOMEM, "no memory for the oneDNN backend");
+    b->step.ops = &tr_backend_onednn;
     b->threads = threads > 0 ? threads : tr_cpu_count();
     err = tr_dn_open(&b->dn);
     if (err < 0) {
         close_onednn(b);
-        return im_fail(text, err, "oneDNN does not start on this machine: %s", strerror(-err));
+        return im_fail(text, err, "cannot initialise oneDNN on this machine: %s", strerror(-err));
     }
     b->has_bf16 = tr_dn_has_bf16(b->dn);
     *ret_backend = b;
@@ -300,7 +301,7 @@ static int copy(struct tr_backend *b, void *to, const void *from, size_t bytes)
     return 0;
 }
 
-/* Once, with a primitive of its own. */
+/* Converts once, with a temporary primitive. */
 static int convert(struct tr_backend *b, const struct tr_layout *from, const struct tr_layout *to,
                    const void *data, void *result)
 {
@@ -313,7 +314,7 @@ static int convert(struct tr_backend *b, const struct tr_layout *from, const str
     return err;
 }
 
-/* Between plain fp32 and a value of either type: bf16 ones go by way of their fp32 twin. */
+/* Converts between plain fp32 and a value of either type; bf16 values go through fp32. */
 static int value_in(struct tr_backend *b, const struct tr_layout *layout, struct tr_shape shape,
                     const float *nchw, void *value)
 {
@@ -373,13 +374,12 @@ static const char *plan_kernel(struct tr_op_plan *plan)
     return plan->forward.prim ? tr_prim_kernel(plan->forward.prim) : "";
 }
 
-static const char *caution(struct tr_backend *b, enum tr_precision precision)
+static const char *precision_warning(struct tr_backend *b, enum tr_precision precision)
 {
     if (precision != TR_PRECISION_BF16 || b->has_bf16)
         return NULL;
-    return "this processor has no bf16 instructions: bf16 is computed by way of fp32, with half the memory "
-           "for "
-           "activations but slower than --amp none";
+    return "this CPU has no bf16 instructions: bf16 is emulated with fp32, which halves the memory of "
+           "activations but is slower than --amp none";
 }
 
 const struct tr_backend_ops tr_backend_onednn = {
@@ -400,10 +400,11 @@ const struct tr_backend_ops tr_backend_onednn = {
     .lerp = lerp,
     .add = add,
     .sum_squares = sum_squares,
+    .step = &tr_host_step_ops,
     .value_in = value_in,
     .value_out = value_out,
     .private_bytes = private_bytes,
     .memory_left = memory_left,
     .plan_kernel = plan_kernel,
-    .caution = caution,
+    .precision_warning = precision_warning,
 };

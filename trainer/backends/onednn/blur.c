@@ -1,15 +1,16 @@
-/* The blur, with our own loop: it works in whatever layout the convolutions around it chose, pads by
- * reflection, which oneDNN's convolutions do not, and is bound by memory all the same.
+/* The blur, with our own loop: it works in any layout that the convolutions around it chose, pads by
+ * reflection, which oneDNN's convolutions do not, and is memory-bound anyway.
  *
- * In each layout that we know a value is [planes][h][w][inner]: plain NCHW has planes n c and inner 1,
- * blocked channels have planes n c / 8 and inner 8 (or 16), channels last have planes n and inner c. The
- * filter is the same for all channels, so nothing else need be known. Backward is the same loop with the
- * tables turned round: what a pixel gave to each output is what it gets of each output's gradient. */
+ * In each supported layout a value is [planes][h][w][inner]: plain NCHW has planes n c and inner 1, blocked
+ * channels have planes n c / 8 and inner 8 (or 16), channels last has planes n and inner c. The filter is the
+ * same for all channels, so this is all the loop needs. Backward is the same loop with transposed tables: the
+ * weight from a pixel to an output is the weight of that output's gradient. */
 #include "trainer/backends/onednn/plan.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
+#include "ipc/base/count.h"
 #include "trainer/backends/onednn/loops.h"
 
 /* The tables of one axis, of `y` places made of `x`. */
@@ -55,7 +56,7 @@ static int find_form(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_
         int inner;
     } forms[] = {{TR_TAG_PLAIN, 1}, {TR_TAG_BLOCK8, 8}, {TR_TAG_BLOCK16, 16}, {TR_TAG_LAST, p->op.x.c}};
 
-    for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
+    for (size_t i = 0; i < IM_COUNT(forms); i++) {
         if (tr_value_layout(b, p->op.x, forms[i].tag, TR_F32) != info->x_layout)
             continue;
         info->y_layout = tr_value_layout(b, p->op.y, forms[i].tag, TR_F32);
@@ -75,7 +76,7 @@ int tr_blur_plan(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_info
         return err;
     if (op->reflect && (op->x.h < 2 || op->x.w < 2))
         return -EINVAL;
-    p->taps = calloc(rows + columns, sizeof(*p->taps));
+    p->taps = calloc(rows + columns, sizeof *p->taps);
     if (!p->taps)
         return -ENOMEM;
     axis(op->x.h, op->y.h, op->stride, op->reflect, p->taps, p->taps + op->y.h);

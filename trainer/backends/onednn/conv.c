@@ -1,12 +1,12 @@
-/* Convolution: which of oneDNN's implementations run, forward and backward, between the layouts that the
- * neighbours have; and where our own minimal filtering (winograd.h) is faster than all of them. */
+/* Convolution: selects oneDNN's implementations, forward and backward, between the layouts of the neighbours,
+ * or our Winograd code (winograd.h) where it is faster. */
 #include "trainer/backends/onednn/plan.h"
 
 #include <errno.h>
 #include <string.h>
 
-/* A convolution between values of the layouts x and y. Where oneDNN has only its reference code for them, it
- * may choose others. */
+/* A convolution between values of the layouts x and y. If oneDNN has only its reference code for them, it may
+ * choose others. */
 static int conv_between(struct tr_backend *b, const struct tr_op *op, enum tr_direction direction,
                         const struct tr_layout *x, const struct tr_layout *y, const struct tr_prim *forward,
                         struct tr_prim **ret_prim)
@@ -28,13 +28,13 @@ static int conv_between(struct tr_backend *b, const struct tr_op *op, enum tr_di
     err =
         tr_dn_conv(b->dn, op, direction, (const struct tr_layout *[]){any_x, any_w, any_y}, forward, &freely);
     if (err < 0)
-        return 0; /* the reference code does it */
+        return 0; /* falls back to the reference code */
     tr_prim_free(*ret_prim);
     *ret_prim = freely;
     return 0;
 }
 
-/* Whether minimal filtering does this convolution: of fp32 values in blocks of 8 channels. */
+/* Whether Winograd runs this convolution: fp32 values in blocks of 8 channels. */
 static bool fits_wino(struct tr_backend *b, struct tr_op_plan *p, const struct tr_plan_info *info)
 {
     const struct tr_op *op = &p->op;

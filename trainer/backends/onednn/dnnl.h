@@ -1,5 +1,5 @@
-/* What imsuper uses of oneDNN, without its header: layouts, and primitives that run on raw pointers. dnnl.c
- * is the one place that knows which of the library's two C APIs is installed. Errors: negative errno. */
+/* A narrow interface to oneDNN, without its header: layouts, and primitives that run on raw pointers. dnnl.c
+ * is the only file that depends on which of the two C APIs is installed. Errors: negative errno. */
 #ifndef TRAINER_BACKENDS_ONEDNN_DNNL_H
 #define TRAINER_BACKENDS_ONEDNN_DNNL_H
 
@@ -20,19 +20,19 @@ int tr_dn_open(struct tr_dn **ret_dn);
 void tr_dn_close(struct tr_dn *dn); /* NULL is fine */
 size_t tr_dn_scratch_bytes(const struct tr_dn *dn);
 
-/* Whether oneDNN has convolutions and batch norm on bf16 here. */
+/* Whether oneDNN has bf16 convolutions and batch norm on this CPU. */
 bool tr_dn_has_bf16(struct tr_dn *dn);
 
-/* Layouts are unique: equal ones have equal pointers. They live until close. NULL when there is no memory. */
+/* Layouts are unique: equal ones have equal pointers. They live until close. NULL: out of memory. */
 const struct tr_layout *tr_dn_layout(struct tr_dn *dn, const int dims[4], enum tr_tag tag, enum tr_type type);
 size_t tr_layout_bytes(const struct tr_layout *layout);
 enum tr_type tr_layout_type(const struct tr_layout *layout);
 
-/* The same order of elements in another type. -ENOTSUP for an order that images do not have here. */
+/* The same layout with another element type. -ENOTSUP: not a layout of images. */
 int tr_dn_retype(struct tr_dn *dn, const struct tr_layout *layout, enum tr_type type,
                  const struct tr_layout **ret_layout);
 
-/* Primitives of an op. A layout may be TR_TAG_ANY's; tr_prim_layout says what was chosen. x, y: layouts of
+/* Primitives of an op. A layout may be TR_TAG_ANY's; tr_prim_layout returns the chosen one. x, y: layouts of
  * the values, which are also those of their gradients. The forward primitive is the hint that the backward
  * ones need. The arguments of tr_prim_run, in order:
  *
@@ -47,7 +47,7 @@ int tr_dn_retype(struct tr_dn *dn, const struct tr_layout *layout, enum tr_type 
 int tr_dn_conv(struct tr_dn *dn, const struct tr_op *op, enum tr_direction direction,
                const struct tr_layout *const xwy[3], const struct tr_prim *forward,
                struct tr_prim **ret_prim);
-/* given: in training, too, mean and var are read, and backward takes them for constants. */
+/* given: mean and var are read in training too, and backward treats them as constants. */
 int tr_dn_bn(struct tr_dn *dn, const struct tr_op *op, const struct tr_layout *x, bool given,
              const struct tr_prim *forward, struct tr_prim **ret_prim);
 int tr_dn_pool(struct tr_dn *dn, const struct tr_op *op, const struct tr_layout *x, const struct tr_layout *y,

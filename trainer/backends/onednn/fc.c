@@ -1,5 +1,5 @@
-/* The fully connected layer: three matrix products of oneDNN's, in fp32; a bf16 one takes its weights rounded
- * (it is a thousandth of a network's work). */
+/* The fully connected layer: three matrix products with oneDNN, in fp32; in bf16 its weights are rounded (it
+ * is a thousandth of a network's work). */
 #include "trainer/backends/onednn/plan.h"
 
 #include <string.h>

@@ -1,7 +1,7 @@
-/* Memory-bound loops, written so that the compiler vectorises them; OpenMP divides them, because that is what
- * oneDNN's own threads are and two pools would fight for the cores. Built by a compiler whose OpenMP is not
- * libgomp, or for ThreadSanitizer (which cannot see libgomp's barriers), the pragmas fall away and these
- * loops run on one thread; the results are the same bits. */
+/* Memory-bound loops that the compiler vectorises; OpenMP divides them, because oneDNN uses OpenMP and two
+ * thread pools would compete for the cores. If the compiler's OpenMP is not libgomp, or for ThreadSanitizer
+ * (which cannot see libgomp's barriers), the pragmas are disabled and the loops run on one thread; the
+ * results are the same bits. */
 #include "trainer/backends/onednn/loops.h"
 
 #include <sched.h>
@@ -10,11 +10,11 @@
 #include <sys/mman.h>
 
 enum {
-    CHUNK = 1 << 14, /* floats a thread takes at once: 64 KiB of each operand */
+    CHUNK = 1 << 14, /* floats per chunk of a thread: 64 KiB of each operand */
     HUGE_PAGE = 2 * 1024 * 1024,
 };
 
-/* Of libgomp. No omp.h: clang has it only beside a runtime of its own, which is not used. */
+/* Functions of libgomp. omp.h is not used: clang has it only with its own runtime. */
 extern void omp_set_num_threads(int threads);
 
 void tr_cpu_set_threads(int threads)
@@ -26,7 +26,7 @@ int tr_cpu_count(void)
 {
     cpu_set_t set;
 
-    return sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
+    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
 }
 
 void *tr_cpu_alloc(size_t bytes)
@@ -38,7 +38,7 @@ void *tr_cpu_alloc(size_t bytes)
     if (!memory)
         return NULL;
     if (align == HUGE_PAGE)
-        madvise(memory, rounded, MADV_HUGEPAGE); /* a wish: small pages are only slower */
+        madvise(memory, rounded, MADV_HUGEPAGE); /* best effort: small pages are only slower */
     memset(memory, 0, rounded);
     return memory;
 }
@@ -73,7 +73,7 @@ static inline float widen(uint16_t half)
     uint32_t bits = (uint32_t)half << 16;
     float value;
 
-    memcpy(&value, &bits, sizeof(value));
+    memcpy(&value, &bits, sizeof value);
     return value;
 }
 
@@ -81,7 +81,7 @@ static inline uint16_t narrow(float value)
 {
     uint32_t bits, rounded, quiet;
 
-    memcpy(&bits, &value, sizeof(bits));
+    memcpy(&bits, &value, sizeof bits);
     rounded = bits + 0x7fffu + (bits >> 16 & 1);
     quiet = bits | 0x400000u;
     return (uint16_t)((((bits & 0x7fffffffu) > 0x7f800000u) ? quiet : rounded) >> 16);
@@ -121,7 +121,7 @@ void tr_cpu_add_bf16(uint16_t *a, const uint16_t *b, size_t count)
 
 /* ---- residual branches ---- */
 
-/* One chunk of each loop; the ifs are outside so that each loop is one vector loop. */
+/* One chunk; the ifs are outside so that each loop vectorises. */
 static void residual(float *y, const float *a, const float *b, size_t from, size_t to, bool relu)
 {
     if (relu) {
@@ -157,7 +157,7 @@ void tr_cpu_residual_backward(float *dx, const float *dy0, const float *dy1, con
 {
     if (!relu) {
         if (dx != dy0)
-            memcpy(dx, dy0, count * sizeof(*dx));
+            memcpy(dx, dy0, count * sizeof *dx);
         if (dy1)
             tr_cpu_add(dx, dy1, count);
         return;
@@ -167,7 +167,7 @@ void tr_cpu_residual_backward(float *dx, const float *dy0, const float *dy1, con
         residual_backward(dx, dy0, dy1, y, k * CHUNK, chunk_end(k, count));
 }
 
-/* One place of a row: nine products of `inner` floats each. */
+/* One position of a row: nine products of `inner` floats each. */
 static void filter_place(const struct tr_filter *f, const float *const rows[3], const float weights[3],
                          const struct tr_taps *column, float *to)
 {

@@ -1,11 +1,11 @@
-/* Loops over whole activations and parameters that a CPU backend runs beside its library: elementwise, in any
- * layout, on the library's threads. All of them give the same bits for any number of threads. */
+/* Elementwise loops over whole activations and parameters that a CPU backend runs beside its library: in any
+ * layout, on the library's threads. All give the same bits for any number of threads. */
 #ifndef TRAINER_BACKENDS_ONEDNN_LOOPS_H
 #define TRAINER_BACKENDS_ONEDNN_LOOPS_H
 
 #include "trainer/backends/backend.h"
 
-/* Threads of the calling thread's parallel regions, ours and the library's. */
+/* Sets the threads of parallel regions of the calling thread, ours and the library's. */
 void tr_cpu_set_threads(int threads);
 int tr_cpu_count(void); /* processors this process may use */
 
@@ -18,7 +18,7 @@ void tr_cpu_add(float *a, const float *b, size_t count); /* a += b */
 /* bf16 as the upper half of an fp32 number, rounded to nearest even; NaN stays NaN. */
 void tr_cpu_widen(float *to, const uint16_t *from, size_t count);
 void tr_cpu_narrow(uint16_t *to, const float *from, size_t count);
-void tr_cpu_round(float *to, const float *from, size_t count);      /* to a number that bf16 has */
+void tr_cpu_round(float *to, const float *from, size_t count);      /* to the nearest bf16 number */
 void tr_cpu_add_bf16(uint16_t *a, const uint16_t *b, size_t count); /* a += b */
 
 /* y = a + b, then ReLU; y may be a. */
@@ -29,7 +29,7 @@ void tr_cpu_residual_backward(float *dx, const float *dy0, const float *dy1, con
                               bool relu);
 
 /* A filter of three taps along each axis, as tables: place i of the result is the sum over k of weight[i][k]
- * times place index[i][k] of what is read. A tap that is not there has weight 0 and any index. */
+ * times place index[i][k] of what is read. An unused tap has weight 0 and any index. */
 struct tr_taps {
     int index[3];
     float weight[3];

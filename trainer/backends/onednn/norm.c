@@ -1,9 +1,9 @@
 /* Batch norm with its ReLU on oneDNN, and the running statistics, which oneDNN does not keep.
  *
- * Over several ranks: a first forward pass for this rank's statistics, then, with those of all ranks, the one
- * that counts. oneDNN's backward pass takes given statistics for constants: its dx is gamma / sqrt(var + eps)
- * dy, and what is missing, -gamma / sqrt(var + eps) (dbeta / m + xhat dgamma / m), is k xhat + l in each
- * channel, which is once more a batch norm with given statistics. No loop of ours has to know a layout. */
+ * Over several ranks: a first forward pass computes this rank's statistics, a second one uses those of all
+ * ranks. oneDNN's backward pass treats given statistics as constants: its dx is gamma / sqrt(var + eps) dy,
+ * and what is missing, -gamma / sqrt(var + eps) (dbeta / m + xhat dgamma / m), is k xhat + l in each channel,
+ * which is again a batch norm with given statistics. So our code does not depend on a layout. */
 #include "trainer/backends/onednn/plan.h"
 
 #include <math.h>
@@ -11,7 +11,7 @@
 
 #include "trainer/backends/onednn/loops.h"
 
-/* Where the correction lies in the stage: the values, then k and l. */
+/* Offset of the correction in the staging buffer: the values, then k and l. */
 static size_t coefficients_at(const struct tr_op_plan *p, int which)
 {
     return tr_lines(p->synced_bytes) + (size_t)which * p->var_at;
@@ -50,7 +50,7 @@ int tr_bn_plan(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_info *
     return tr_dn_bn(b->dn, &p->op, info->x_layout, false, p->forward.prim, &p->backward_data.prim);
 }
 
-/* The statistics of all ranks in place of this rank's, and y with them. */
+/* Forward with the statistics of all ranks instead of this rank's. */
 static int forward_synced(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e, double *m)
 {
     char *save = e->save;
@@ -83,7 +83,7 @@ int tr_bn_forward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_ex
     return err;
 }
 
-/* Adds what dx owes to the statistics being those of the values. */
+/* Adds the part of dx that comes from the statistics being functions of the values. */
 static int correct(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e)
 {
     const size_t bytes = (size_t)p->op.x.c * sizeof(float);

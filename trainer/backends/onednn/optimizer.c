@@ -5,6 +5,7 @@
  * block in lanes of a fixed number, and the blocks one after the other. */
 #include <math.h>
 
+#include "kernels/hyper.h"
 #include "trainer/backends/onednn/loops.h"
 
 enum {
@@ -90,6 +91,7 @@ void tr_cpu_lerp(float *y, const float *x, double k, size_t count)
 
 static void momentum_block(const struct tr_update *u, const struct factors *f, size_t from, size_t to)
 {
+    const bool nesterov = u->hyper->nesterov;
     const float *g = u->g;
     float *w = u->w, *m = u->m;
 
@@ -98,7 +100,7 @@ static void momentum_block(const struct tr_update *u, const struct factors *f, s
         float v = f->momentum * m[i] + d;
 
         m[i] = v;
-        w[i] -= f->lr * (u->nesterov ? d + f->momentum * v : v);
+        w[i] -= f->lr * (nesterov ? d + f->momentum * v : v);
     }
 }
 
@@ -176,34 +178,36 @@ static float lamb_ratio(const struct tr_update *u, const struct factors *f, cons
 
 static float lars_ratio(const struct tr_update *u, const struct tr_span *span)
 {
+    const struct imk_hyper *h = u->hyper;
     double w, g;
 
-    if (!span->decays || !(u->weight_decay > 0))
+    if (!span->decays || !(h->weight_decay > 0))
         return 1;
     w = sqrt(tr_cpu_sum_squares(u->w + span->first, span->count));
     g = u->grad_scale * sqrt(tr_cpu_sum_squares(u->g + span->first, span->count));
-    return w > 0 && g > 0 ? (float)(u->trust * w / (g + u->weight_decay * w + u->eps)) : 1;
+    return w > 0 && g > 0 ? (float)(h->trust * w / (g + h->weight_decay * w + h->eps)) : 1;
 }
 
 static struct factors factors_of(const struct tr_update *u, bool decays)
 {
-    double correction1 = 1 - pow(u->momentum, (double)u->step);
-    double correction2 = 1 - pow(u->beta2, (double)u->step);
-    double decay = decays ? u->weight_decay : 0;
+    const struct imk_hyper *h = u->hyper;
+    double correction1 = 1 - pow(h->momentum, (double)(h->updates + 1));
+    double correction2 = 1 - pow(h->beta2, (double)(h->updates + 1));
+    double decay = decays ? h->weight_decay : 0;
 
     return (struct factors){
         .grad = (float)u->grad_scale,
-        .lr = (float)u->lr,
-        .momentum = (float)u->momentum,
+        .lr = (float)h->lr,
+        .momentum = (float)h->momentum,
         .decay = (float)decay,
         .ratio = 1,
-        .keep = (float)(1 - u->lr * decay),
-        .take1 = (float)(1 - u->momentum),
-        .beta2 = (float)u->beta2,
-        .take2 = (float)(1 - u->beta2),
-        .step1 = (float)((u->kind == TR_OPTIMIZER_ADAMW ? u->lr : 1) / correction1),
+        .keep = (float)(1 - h->lr * decay),
+        .take1 = (float)(1 - h->momentum),
+        .beta2 = (float)h->beta2,
+        .take2 = (float)(1 - h->beta2),
+        .step1 = (float)((u->kind == TR_OPTIMIZER_ADAMW ? h->lr : 1) / correction1),
         .root2 = (float)(1 / sqrt(correction2)),
-        .eps = (float)u->eps,
+        .eps = (float)h->eps,
     };
 }
 

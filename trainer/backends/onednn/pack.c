@@ -1,6 +1,6 @@
-/* The oneDNN backend's copies: weights repacked once per change, one copy per layout wanted, shared by all
- * plans of the same layer; and the stage, a buffer through which operands go to a layout that a primitive
- * insists on. Neither allocates once the plans are made. */
+/* Copies of the oneDNN backend: weights repacked once per change, one copy per layout, shared by all plans of
+ * the same layer; and the staging buffer, which reorders operands to the layout that a primitive requires.
+ * Neither allocates after planning. */
 #include "trainer/backends/onednn/plan.h"
 
 #include <errno.h>
@@ -51,7 +51,7 @@ static int pack_new(struct tr_backend *b, const struct tr_op_plan *plan, const s
                     enum tr_form form, struct tr_pack **ret_pack)
 {
     const struct tr_layout *plain = tr_weight_layout(b, &plan->op, TR_TAG_PLAIN, TR_F32);
-    struct tr_pack *p = plain ? calloc(1, sizeof(*p)) : NULL;
+    struct tr_pack *p = plain ? calloc(1, sizeof *p) : NULL;
     int err = 0;
 
     if (!p)

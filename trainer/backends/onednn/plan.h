@@ -1,7 +1,11 @@
-/* Inside the oneDNN backend: what a plan holds, and the families of ops that fill and run it.
- * trainer/backends/onednn/backend.c dispatches; a family is one file: trainer/backends/onednn/conv.c, trainer/backends/onednn/norm.c, trainer/backends/onednn/pool.c,
- * trainer/backends/onednn/blur.c, fc.c. The plan functions get info->x_layout and y_layout filled in where the op takes
- * its input's layout, and answer the rest of it. Errors: negative errno. */
+/* Private to the oneDNN backend: what a plan holds, and the families of ops that fill and run it. backend.c
+ * dispatches; a family is one file: conv.c, norm.c, pool.c, blur.c, fc.c. The plan functions get
+ * info->x_layout, and y_layout if the op keeps its input's layout, and fill in the rest of info. Errors:
+ * negative errno.
+ *
+ * In this folder: a fast backend for CPUs, tested against ref. dnnl.c alone includes oneDNN's header; ops use
+ * dnnl.h and loops.h. Nothing allocates in forward or backward, and a fixed number of threads gives the same
+ * bits in every run. */
 #ifndef TRAINER_BACKENDS_ONEDNN_PLAN_H
 #define TRAINER_BACKENDS_ONEDNN_PLAN_H
 
@@ -9,6 +13,7 @@
 #include <stdint.h>
 
 #include "trainer/backends/backend.h"
+#include "trainer/backends/host_step.h"
 #include "trainer/backends/onednn/dnnl.h"
 #include "trainer/backends/onednn/winograd.h"
 
@@ -16,12 +21,8 @@
 struct tr_pack {
     struct tr_pack *next;
     int weight_id;
-    int users; /* plans */
-    enum tr_form {
-        TR_FORM_LAYOUT,
-        TR_FORM_WINO,
-        TR_FORM_WINO_BACKWARD
-    } form; /* not the first: winograd.h's */
+    int users;                                                                 /* plans */
+    enum tr_form { TR_FORM_LAYOUT, TR_FORM_WINO, TR_FORM_WINO_BACKWARD } form; /* winograd.h has the others */
     struct tr_wino wino;
     float *round; /* the weights rounded to bf16, plain; NULL: as they are */
     size_t count; /* weights */
@@ -33,7 +34,7 @@ struct tr_pack {
     struct tr_prim *reorder;
 };
 
-/* Places for the fp32 copies of one op's bf16 values. */
+/* Buffers for the fp32 copies of one op's bf16 values. */
 enum tr_wide {
     TR_WIDE_X,
     TR_WIDE_Y,
@@ -45,21 +46,22 @@ enum tr_wide {
 };
 
 struct tr_backend {
+    struct tr_host_step step; /* first: host_step.h */
     struct tr_dn *dn;
-    bool has_bf16; /* of its own */
+    bool has_bf16; /* native */
     float *wide[TR_WIDES];
     size_t wide_bytes[TR_WIDES];
     int threads;
     struct tr_pack *packs;
-    char *stage; /* values on their way to another layout */
+    char *stage; /* staging buffer: values in reordering */
     size_t stage_bytes;
 };
 
-/* Operands that a primitive reads come first, what it writes is the last. */
+/* A primitive's read operands come first, the written one is last. */
 enum { TR_OPERANDS = 3, TR_WRITTEN = 2 };
 
-/* A primitive whose operands may have to be reordered on the way: operand i goes through the stage when
- * reorder[i] is there. */
+/* A primitive whose operands may need reordering: operand i goes through the staging buffer if reorder[i] is
+ * set. */
 struct tr_staged {
     struct tr_prim *prim;
     struct tr_prim *reorder[TR_OPERANDS];
@@ -75,16 +77,16 @@ struct tr_op_plan {
     struct tr_pack *pack_forward, *pack_backward;
     size_t var_at, mask_at;        /* BN: in the saved state, behind the means */
     struct tr_prim *given;         /* BN over several ranks: forward with the statistics of all */
-    struct tr_prim *affine;        /* ... and k[c] xhat + l[c], by which backward is corrected */
+    struct tr_prim *affine;        /* ... and k[c] xhat + l[c], the correction of backward */
     size_t count_at, synced_bytes; /* ... its number of values in the saved state; bytes of x */
     size_t inner;                  /* BLUR: see trainer/backends/onednn/blur.c */
     struct tr_taps *taps;          /* BLUR: rows of y, of x, columns of y, of x */
     struct tr_narrow {
         bool on;
-        bool x, y; /* stored in bf16 */
+        bool x, y; /* value is stored in bf16 */
         bool dx_may_be_dy, keeps_x, keeps_y;
         size_t x_count, y_count;
-    } narrow; /* of a bf16 op that runs as an fp32 one; op.precision is then the latter's */
+    } narrow; /* of a bf16 op that runs as an fp32 one; op.precision is then fp32 */
 };
 
 /* The C API takes pointers to data it only reads as void *. */
@@ -105,14 +107,14 @@ static inline enum tr_type tr_op_type(const struct tr_op *op)
     return op->precision == TR_PRECISION_BF16 ? TR_BF16 : TR_F32;
 }
 
-/* NULL when there is no memory. */
+/* NULL: out of memory. */
 const struct tr_layout *tr_value_layout(struct tr_backend *b, struct tr_shape s, enum tr_tag tag,
                                         enum tr_type type);
 const struct tr_layout *tr_weight_layout(struct tr_backend *b, const struct tr_op *op, enum tr_tag tag,
                                          enum tr_type type);
 
-/* The pack of the plan's weights in this layout, shared by plans of the same weight_id; rounded to bf16 where
- * the plan stands for a bf16 op. */
+/* The pack of the plan's weights in this layout, shared by plans of the same weight_id; rounded to bf16 for a
+ * bf16 op. */
 int tr_pack_get(struct tr_backend *b, const struct tr_op_plan *plan, const struct tr_layout *layout,
                 enum tr_form form, struct tr_pack **ret_pack);
 void tr_pack_put(struct tr_backend *b, struct tr_pack *p); /* NULL is fine */
@@ -122,8 +124,8 @@ int tr_pack_fresh(struct tr_backend *b, struct tr_pack *p, const struct tr_exec 
 
 int tr_stage_reserve(struct tr_backend *b, size_t bytes);
 
-/* Lets the operand have the layout `outside` while the primitive has `inside`. *used: of the stage by this
- * primitive so far. */
+/* The operand has the layout `outside`, the primitive needs `inside`. *used: bytes of the staging buffer used
+ * by this primitive so far. */
 int tr_stage_operand(struct tr_backend *b, struct tr_staged *s, int operand, const struct tr_layout *outside,
                      const struct tr_layout *inside, size_t *used);
 int tr_staged_run(struct tr_backend *b, struct tr_staged *s, void *const operands[TR_OPERANDS]);
@@ -149,9 +151,9 @@ int tr_fc_plan(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_info *
 int tr_fc_forward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e);
 int tr_fc_backward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e);
 
-/* bf16 ops that run as fp32 ones on copies: tr_narrow_plan before and tr_narrow_planned after the fp32 op is
- * planned; then tr_widen_forward makes the arguments of the fp32 op and tr_narrow_forward takes its answer,
- * and so for backward. */
+/* bf16 ops that run as fp32 ones on copies: call tr_narrow_plan before and tr_narrow_planned after the fp32
+ * op is planned; tr_widen_forward makes the arguments of the fp32 op and tr_narrow_forward converts its
+ * result, likewise for backward. */
 int tr_narrow_plan(struct tr_backend *b, struct tr_op_plan *p);
 int tr_narrow_planned(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_info *info);
 struct tr_exec tr_widen_forward(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e);

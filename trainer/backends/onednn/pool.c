@@ -1,4 +1,4 @@
-/* Pooling on oneDNN: maximum, and the global average, whose [n][c] leaves in the plain layout. */
+/* Pooling with oneDNN: maximum, and the global average, whose [n][c] output is plain. */
 #include "trainer/backends/onednn/plan.h"
 
 #include <errno.h>

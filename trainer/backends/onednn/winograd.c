@@ -1,11 +1,11 @@
-/* Tiles of 2x2 outputs are numbered over the whole batch. A thread takes a group of them: it transforms the
- * 4x4 inputs under each (16 numbers for each channel), multiplies, for each of the 16 positions, the group's
- * [tile][channel] matrix by the weights', and transforms back. The group's matrices stay in the second-level
- * cache, whence the group's size. The gradient of the weights is the same turned round: the 16 products are
- * summed over tiles, in a matrix for each thread; these are added in the threads' order.
+/* Tiles of 2x2 outputs are numbered over the whole batch. A thread processes a group of them: it transforms
+ * the 4x4 inputs of each (16 numbers for each channel), multiplies, for each of the 16 positions, the group's
+ * [tile][channel] matrix by the weights', and transforms back. The group's matrices fit in the L2 cache,
+ * which determines the group's size. The gradient of the weights is the transpose: the 16 products are summed
+ * over tiles, in one matrix per thread; these are added in the order of the threads.
  *
  * Vectors are 8 channels of one position. The multiplication keeps 2 vectors of outputs for 6 tiles in
- * registers, 12 sums, which is what hides the latency of two multipliers. */
+ * registers: 12 accumulators hide the latency of two FMA units. */
 #include "trainer/backends/onednn/winograd.h"
 
 #include <string.h>
@@ -142,8 +142,8 @@ static struct tile tile_at(const struct tr_wino *s, int number)
     return (struct tile){number / each, number % each / wide * 2, number % wide * 2};
 }
 
-/* The vector at (y, x) of a plane of 8 channels; zero outside. Not returned by value: builds without AVX
- * would have no register for it. */
+/* The vector at (y, x) of a plane of 8 channels; zero outside. Not returned by value: the ABI without AVX has
+ * no register for it. */
 static inline void load_pixel(const float *plane, int h, int w, int y, int x, vec *ret)
 {
     *ret = y >= 0 && y < h && x >= 0 && x < w
@@ -430,7 +430,7 @@ void tr_wino_gradient(const struct tr_wino *s, const float *x, const float *dy, 
         float *sum = scratch + (size_t)thread * each, *u = sum + all;
         float *d = u + (size_t)POINTS * (size_t)group * (size_t)s->c;
 
-        memset(sum, 0, all * sizeof(*sum));
+        memset(sum, 0, all * sizeof *sum);
         for (int g = first_group(s, thread); g < first_group(s, thread + 1); g++) {
             gather(s, x, s->c, g * group, group, u);
             gather_gradient(s, dy, g * group, group, d);

@@ -1,8 +1,8 @@
-/* 3x3 convolutions of stride 1 and padding 1 by Winograd's minimal filtering, F(2x2, 3x3): 16 products where
- * the direct sum has 36 (Lavin and Gray 2016, section 4.1). Values are fp32 in blocks of 8 channels
- * ([n][c / 8][h][w][8]); weights OIHW. For processors with AVX2 and FMA; with AVX-512 oneDNN's direct code is
- * as fast. The transforms have entries 0, 1 and 1/2 only: the error is that of a direct sum in fp32, within a
- * factor of two. The same bits in every run with one number of threads. */
+/* 3x3 convolutions of stride 1 and padding 1 by Winograd's minimal filtering, F(2x2, 3x3): 16 products
+ * instead of 36 (Lavin and Gray 2016, section 4.1). Values are fp32 in blocks of 8 channels ([n][c /
+ * 8][h][w][8]); weights OIHW. For CPUs with AVX2 and FMA; with AVX-512 oneDNN's direct code is as fast. The
+ * transforms have entries 0, 1 and 1/2 only: the error is that of a direct sum in fp32, within a factor of
+ * two. The same bits in every run with one number of threads. */
 #ifndef TRAINER_BACKENDS_ONEDNN_WINOGRAD_H
 #define TRAINER_BACKENDS_ONEDNN_WINOGRAD_H
 
@@ -14,9 +14,9 @@ struct tr_wino {
     int threads;
 };
 
-/* Whether this processor and these sizes gain by it: channels are multiples of 8, and 32 at least (with fewer
- * the transforms cost what the products save). For the gradient of the weights also: few enough weights that
- * each thread can sum up its own. */
+/* Whether it is faster on this CPU for these sizes: channels are multiples of 8, and 32 at least (with fewer
+ * the transforms cost more than the products save). For the gradient of the weights also: few enough weights
+ * that each thread can sum up its own. */
 bool tr_wino_fits(const struct tr_wino *s);
 bool tr_wino_gradient_fits(const struct tr_wino *s);
 

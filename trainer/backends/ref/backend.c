@@ -1,6 +1,6 @@
-/* The reference backend: every op as it is defined, on one thread, in the plainest C. It is the oracle of the
- * conformance tests and slow enough that nobody will train with it. Values are NCHW fp32; sums are taken in
- * double. The ops are in ref_*.c. */
+/* The reference backend: every op by its definition, on one thread, in plain C. It is the oracle of the
+ * conformance tests and too slow for training. Values are NCHW fp32; sums are in double. The ops are in the
+ * other files of this folder. */
 #include "trainer/backends/backend.h"
 
 #include <errno.h>
@@ -9,16 +9,18 @@
 
 #include "ipc/base/err.h"
 #include "ipc/base/sysinfo.h"
+#include "trainer/backends/host_step.h"
 #include "trainer/backends/ref/ops.h"
 
 struct tr_backend {
-    int threads; /* not used: the definition runs on one */
+    struct tr_host_step step; /* first: host_step.h */
+    int threads;              /* ignored: the reference is single-threaded */
 };
 
 struct tr_op_plan {
     struct tr_op op;
-    float *w;    /* narrow precisions: the weights, rounded; NULL where they are taken as they are */
-    float *full; /* BN that pools: its values in front of the pooling */
+    float *w;    /* bf16 and fp16: the rounded weights; NULL: used as they are */
+    float *full; /* BN that pools: its values before the pooling */
 };
 
 struct tr_layout {
@@ -29,10 +31,11 @@ static const struct tr_layout nchw;
 
 static int open_ref(int threads, struct tr_backend **ret_backend, struct im_text *text)
 {
-    struct tr_backend *b = calloc(1, sizeof(*b));
+    struct tr_backend *b = calloc(1, sizeof *b);
 
     if (!b)
         return im_fail(text, -ENOMEM, "no memory for the reference backend");
+    b->step.ops = &tr_backend_ref;
     b->threads = threads;
     *ret_backend = b;
     return 0;
@@ -83,7 +86,7 @@ static void plan_free(struct tr_backend *b, struct tr_op_plan *p)
 static int plan(struct tr_backend *b, const struct tr_op *op, struct tr_op_plan **ret_plan,
                 struct tr_plan_info *ret_info, struct im_text *text)
 {
-    struct tr_op_plan *p = calloc(1, sizeof(*p));
+    struct tr_op_plan *p = calloc(1, sizeof *p);
     enum tr_op_kind kind = op->kind;
 
     (void)b;
@@ -91,14 +94,14 @@ static int plan(struct tr_backend *b, const struct tr_op *op, struct tr_op_plan 
         return im_fail(text, -ENOMEM, "no memory for a plan");
     if (kind == TR_OP_BLUR && op->reflect && (op->x.h < 2 || op->x.w < 2)) {
         free(p);
-        return im_fail(text, -EINVAL, "one pixel has no mirror image to pad a blur with");
+        return im_fail(text, -EINVAL, "reflect padding of a blur needs images of at least 2 pixels");
     }
     p->op = *op;
     im_assert(kind != TR_OP_BN || !op->pools || !op->adds);
     if (op->precision != TR_PRECISION_FP32 && (kind == TR_OP_CONV || kind == TR_OP_FC))
-        p->w = calloc(tr_ref_weights(op), sizeof(*p->w));
+        p->w = calloc(tr_ref_weights(op), sizeof *p->w);
     if (op->pools)
-        p->full = calloc(tr_count(op->x), sizeof(*p->full));
+        p->full = calloc(tr_count(op->x), sizeof *p->full);
     if ((op->precision != TR_PRECISION_FP32 && (kind == TR_OP_CONV || kind == TR_OP_FC) && !p->w) ||
         (op->pools && !p->full)) {
         plan_free(b, p);
@@ -123,20 +126,20 @@ static int plan(struct tr_backend *b, const struct tr_op *op, struct tr_op_plan 
     return 0;
 }
 
-/* The arguments with the weights that the op takes. */
+/* The arguments with rounded weights. */
 static struct tr_exec with_weights(const struct tr_op_plan *p, const struct tr_exec *e)
 {
     struct tr_exec with = *e;
 
     if (p->w) {
-        memcpy(p->w, e->w, tr_ref_weights(&p->op) * sizeof(*p->w));
+        memcpy(p->w, e->w, tr_ref_weights(&p->op) * sizeof *p->w);
         tr_ref_round(p->op.precision, p->w, tr_ref_weights(&p->op));
         with.w = p->w;
     }
     return with;
 }
 
-/* The pooling behind a batch norm, as an op of its own. Its places lie behind what batch norm saves. */
+/* The pooling after a batch norm, as a separate op. Its positions follow batch norm's saved state. */
 static struct tr_op pooling(const struct tr_op *op)
 {
     struct tr_op pool = *op;
@@ -167,7 +170,7 @@ static int bn_forward(struct tr_op_plan *p, const struct tr_exec *e)
     return err;
 }
 
-/* The gradient in front of the pooling lies where dx will be. */
+/* The gradient before the pooling is stored in dx. */
 static int bn_backward(struct tr_op_plan *p, const struct tr_exec *e)
 {
     const struct tr_op pool = pooling(&p->op);
@@ -198,9 +201,8 @@ static int forward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_e
 
     int err = 0;
     const bool logits = p->op.kind == TR_OP_FC || p->op.kind == TR_OP_LOSS;
-    const struct tr_exec with = with_weights(p, e);
+    const struct tr_exec inputs = tr_host_inputs(b, e), with = with_weights(p, &inputs);
 
-    (void)b;
     if (p->op.kind == TR_OP_BN)
         err = bn_forward(p, &with);
     else
@@ -310,6 +312,7 @@ const struct tr_backend_ops tr_backend_ref = {
     .lerp = lerp,
     .add = add,
     .sum_squares = sum_squares,
+    .step = &tr_host_step_ops,
     .value_in = value_in,
     .value_out = value_out,
     .private_bytes = private_bytes,

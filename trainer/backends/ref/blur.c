@@ -1,8 +1,8 @@
 /* Reference blur (the anti-aliasing filter of Zhang 2019, "Making convolutional networks shift-invariant
  * again": the binomial one of 3 x 3, depthwise, fixed) and stochastic depth (Huang et al. 2016, per sample).
  *
- * What lies outside of the image is zero, or its mirror image without the border pixel twice: row -1 is row
- * 1, row h is row h - 2. Backward sends each output's gradient to the pixels that it was made of. */
+ * Padding is zero, or reflection without repeating the border pixel: row -1 is row 1, row h is row h - 2.
+ * Backward scatters each output's gradient to its input pixels. */
 #include "trainer/backends/ref/ops.h"
 
 #include <string.h>
@@ -49,7 +49,7 @@ void tr_ref_blur_backward(const struct tr_op *op, const struct tr_exec *e)
 {
     float *dx = e->dx;
 
-    memset(dx, 0, tr_count(op->x) * sizeof(*dx));
+    memset(dx, 0, tr_count(op->x) * sizeof *dx);
     for (size_t i = 0; i < tr_count(op->y); i++) {
         int ow = (int)(i % (size_t)op->y.w), oh = (int)(i / (size_t)op->y.w % (size_t)op->y.h);
         size_t plane = i / ((size_t)op->y.w * (size_t)op->y.h) * (size_t)op->x.h * (size_t)op->x.w;

@@ -1,8 +1,8 @@
-/* Reference convolution: the sum over channels and taps written down as it is defined, once per direction.
+/* Reference convolution: the sum over channels and taps, written once per direction.
  *
- * Most of the time of the tests goes by in these sums, so each function makes LANES of them side by side:
- * sums that differ in one channel only, which share their conditions and do not wait for each other's
- * additions. Each sum has the order of its loops; LANES changes no bit. */
+ * Most of the tests' time is spent in these sums, so each function computes LANES of them side by side: sums
+ * that differ in one channel only, which share their conditions and have independent additions. Each sum
+ * keeps the order of its loops; LANES changes no bit. */
 #include "trainer/backends/ref/ops.h"
 
 enum { LANES = 8 };

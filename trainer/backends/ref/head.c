@@ -58,8 +58,8 @@ void tr_ref_fc_backward(const struct tr_op *op, const struct tr_exec *e)
     }
 }
 
-/* How many classes beat the label; of equal logits the lower class comes first. A NaN logit beats, so that a
- * broken network scores nothing. */
+/* The number of classes ranked above the label; of equal logits the lower class comes first. A NaN logit
+ * ranks above all, so that a broken network scores nothing. */
 static int rank_of(const float *logits, int classes, int label)
 {
     int better = 0;
@@ -69,7 +69,7 @@ static int rank_of(const float *logits, int classes, int label)
     return better;
 }
 
-/* What a sample is held against: one label, or two with their shares. */
+/* The target of a sample: one label, or two with their shares. */
 struct target {
     int label, other;
     double share; /* of the first */
@@ -107,7 +107,7 @@ static uint32_t count_valid(const struct tr_op *op, const struct tr_exec *e)
     return valid;
 }
 
-/* One sample: -sum_k q_k log p_k, and (p - q) * scale into dx when that is wanted. */
+/* One sample: -sum_k q_k log p_k, and (p - q) * scale into dx unless NULL. */
 static double cross_entropy(const float *x, int classes, struct target t, double smoothing, double scale,
                             float *dx)
 {
@@ -129,8 +129,8 @@ static double cross_entropy(const float *x, int classes, struct target t, double
     return loss;
 }
 
-/* One sample, each class a question of its own: with m = max(x, 0), -q log s - (1 - q) log(1 - s) is
- * m - q x + log(1 + e^-|x|), which overflows nowhere. */
+/* One sample, per class: with m = max(x, 0), -q log s - (1 - q) log(1 - s) is m - q x + log(1 + e^-|x|),
+ * which never overflows. */
 static double binary_cross_entropy(const float *x, int classes, struct target t, double smoothing,
                                    const struct tr_loss *how, double scale, float *dx)
 {

@@ -7,10 +7,10 @@
  * then 1 / sqrt(var + eps)[c].
  *
  * Over several ranks mu, var, m and the sums in dx are those of all their values; dbeta and dgamma stay this
- * rank's. save goes on with m, a double, and room for the two sums of all ranks [c].
+ * rank's. save continues with m, a double, and space for the two sums over all ranks [c].
  *
- * With a value added behind it the ReLU's mask, a byte each value, is the end of save: y is not known from x
- * alone then. */
+ * With a fused addition the ReLU mask, one byte per value, is at the end of save: y then does not follow from
+ * x alone. */
 #include "trainer/backends/ref/ops.h"
 
 #include <math.h>
@@ -123,13 +123,13 @@ int tr_ref_bn_forward(const struct tr_op *op, const struct tr_exec *e)
     return err;
 }
 
-/* What backward needs of one value. */
+/* Inputs of backward at one value. */
 struct point {
     double xhat, dy;
 };
 
-/* dy behind the ReLU: the sign of y decides, and y is computed again in float as forward stored it. */
-static struct point look(const struct tr_op *op, const struct tr_exec *e, int c, size_t at)
+/* dy after the ReLU mask: the sign of y decides; y is recomputed in float as forward stored it. */
+static struct point point_at(const struct tr_op *op, const struct tr_exec *e, int c, size_t at)
 {
     const float *x = e->x, *save = e->save;
     const unsigned char *mask = mask_of(op, e);
@@ -147,7 +147,7 @@ static void channel_sums(const struct tr_op *op, const struct tr_exec *e, int c,
 
     for (int n = 0; n < op->x.n; n++) {
         for (int i = 0; i < op->x.h * op->x.w; i++) {
-            struct point p = look(op, e, c, tr_at(op->x, n, c, 0, i));
+            struct point p = point_at(op, e, c, tr_at(op->x, n, c, 0, i));
 
             dgamma += p.dy * p.xhat;
             dbeta += p.dy;
@@ -168,7 +168,7 @@ static void channel_dx(const struct tr_op *op, const struct tr_exec *e, int c, d
     for (int n = 0; n < op->x.n; n++) {
         for (int i = 0; i < op->x.h * op->x.w; i++) {
             size_t at = tr_at(op->x, n, c, 0, i);
-            struct point p = look(op, e, c, at);
+            struct point p = point_at(op, e, c, at);
 
             if (dx2)
                 dx2[at] = (float)p.dy;

@@ -1,5 +1,9 @@
-/* The reference ops: plain NCHW fp32 in memory, double inside. Each function is one row of the table at
- * struct tr_exec. */
+/* The reference ops: plain NCHW fp32 in memory, double in sums. Each function is one row of the table at
+ * struct tr_exec.
+ *
+ * This folder defines every op; the other backends are tested against it. Keep it plain: one thread, no
+ * vector code, no fused shortcuts, the formula as in the comment of backend.h. Speed counts only where it
+ * makes the tests slow. A change of results here changes the definition for all backends. */
 #ifndef TRAINER_BACKENDS_REF_OPS_H
 #define TRAINER_BACKENDS_REF_OPS_H
 
@@ -29,7 +33,7 @@ void tr_ref_lerp(float *y, const float *x, double k, size_t count);
 void tr_ref_add(float *y, const float *x, size_t count);
 double tr_ref_sum_squares(const float *x, size_t count);
 
-/* To the nearest number of that precision, to the even one of two: the definition of its rounding. */
+/* Rounds to the nearest number of the precision, ties to even: the definition of its rounding. */
 void tr_ref_round(enum tr_precision precision, float *values, size_t count);
 size_t tr_ref_weights(const struct tr_op *op); /* elements of w: CONV, FC */
 

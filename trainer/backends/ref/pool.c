@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-/* What the sample at (n, h, w) is mixed with, and the share of it. */
+/* The partner of the sample at (n, h, w) in mixing, and its share. */
 static int partner_of(const struct tr_op *op, const struct tr_mix *mix, int n, int h, int w,
                       double *ret_share)
 {
@@ -89,7 +89,7 @@ void tr_ref_maxpool_backward(const struct tr_op *op, const struct tr_exec *e)
     const int32_t *place = e->save;
     float *dx = e->dx;
 
-    memset(dx, 0, tr_count(op->x) * sizeof(*dx));
+    memset(dx, 0, tr_count(op->x) * sizeof *dx);
     for (int n = 0; n < op->y.n; n++) {
         for (int c = 0; c < op->y.c; c++) {
             float *plane = dx + tr_at(op->x, n, c, 0, 0);

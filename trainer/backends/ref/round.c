@@ -1,6 +1,6 @@
-/* Rounding to the narrow types as it is defined: bf16 has 8 significand bits and the exponents of fp32, fp16
- * has 11 and exponents from -14 to 15. In the plainest way, by arithmetic on the significand, so that the
- * fast ways, which work on bits or are instructions, have something to be held against. */
+/* Rounding to bf16 and fp16 by definition: bf16 has 8 significand bits and the exponents of fp32, fp16 has 11
+ * and exponents from -14 to 15. Plain arithmetic on the significand, as a reference for the fast versions,
+ * which use bit operations or instructions. */
 #include <math.h>
 
 #include "trainer/backends/ref/ops.h"

@@ -1,12 +1,11 @@
 /* The learning-rate range test against torch-lr-finder's and fastai's definitions:
- * tests/golden/sweep_golden.txt. */
-#include "ipc/config/lr_range.h"
-
-#include "ipc/base/err.h"
-#include "tests/unit/ipc/base/unit.h"
-
+ * tests/golden/lr_range.txt. */
 #include <errno.h>
 #include <math.h>
+
+#include "ipc/base/err.h"
+#include "ipc/config/lr_range.h"
+#include "tests/unit/ipc/base/unit.h"
 
 enum { LINE_BYTES = 1 << 16, POINTS_MAX = 1000 };
 
@@ -63,7 +62,7 @@ static void check_case(const struct golden *g, const char *losses, const char *l
 
 static void suggestions_are_those_of_the_originals(void **state)
 {
-    FILE *f = fopen(GOLDEN_DIR "/sweep_golden.txt", "re");
+    FILE *f = fopen(GOLDEN_DIR "/lr_range.txt", "re");
     char *line = malloc(LINE_BYTES), *losses = malloc(LINE_BYTES);
     int cases = 0;
 

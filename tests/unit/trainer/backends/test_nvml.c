@@ -1,16 +1,15 @@
 /* The GPU's numbers through the driver's library, of which a made-up one is in LD_LIBRARY_PATH. Argument:
  * which one, "new" or "old" (that lacks what drivers before 2018 lack), or "none". */
-#include "trainer/backends/cuda/nvml.h"
-#include "trainer/backends/cuda/telemetry.h"
-
-#include "ipc/base/clock.h"
-#include "ipc/telemetry.h"
-#include "tests/unit/ipc/base/unit.h"
-
 #include <dlfcn.h>
 #include <errno.h>
 #include <math.h>
 #include <poll.h>
+
+#include "ipc/base/clock.h"
+#include "ipc/telemetry.h"
+#include "tests/unit/ipc/base/unit.h"
+#include "trainer/backends/cuda/nvml.h"
+#include "trainer/backends/cuda/telemetry.h"
 
 #define UUID "GPU-00000000-0000-0000-0000-000000000000"
 #define WAIT_NS (20 * IM_SECOND)
@@ -65,9 +64,9 @@ static void refuses(const char *how, const char *uuid, int err, const char *word
 static void a_driver_or_gpu_that_is_not_there_is_said(void **state)
 {
     (void)state;
-    refuses("dead", UUID, -ENODEV, "NVML does not start: Driver Not Loaded");
-    refuses("unknown", UUID, -ENODEV, "does not know the GPU " UUID ": Not Found");
-    refuses("", "MIG-1", -ENODEV, "does not know the GPU MIG-1");
+    refuses("dead", UUID, -ENODEV, "cannot initialise NVML: Driver Not Loaded");
+    refuses("unknown", UUID, -ENODEV, "does not find GPU " UUID ": Not Found");
+    refuses("", "MIG-1", -ENODEV, "does not find GPU MIG-1");
 }
 
 static void a_gpu_that_falls_off_the_bus_is_said(void **state)
@@ -81,7 +80,7 @@ static void a_gpu_that_falls_off_the_bus_is_said(void **state)
     assert_int_equal(tr_nvml_open(UUID, &n, &text), 0);
     assert_int_equal(tr_nvml_sample(n, &s, &text), 0);
     assert_int_equal(tr_nvml_sample(n, &s, &text), -ENODEV);
-    assert_string_equal(text.s, "the GPU is gone: GPU is lost");
+    assert_string_equal(text.s, "the GPU is lost: GPU is lost");
     assert_true(isnan(s.busy) && isnan(s.temperature_c));
     assert_int_equal(tr_nvml_sample(n, &s, NULL), -ENODEV);
     tr_nvml_close(n);

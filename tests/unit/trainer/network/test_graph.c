@@ -14,7 +14,6 @@
 #include "ipc/base/rng.h"
 #include "tests/support/train_step.h"
 #include "trainer/network/arena.h"
-#include "trainer/network/network.h"
 
 enum { BATCH = 8, SIZE = 8 };
 
@@ -106,7 +105,7 @@ static void draw(uint8_t *pixels, int32_t *labels, int n, uint64_t item)
 static void reference_learns_separable_images(void **state)
 {
     struct tr_network *net = make("ref");
-    struct tr_hyper hyper = {.lr = 0.05, .momentum = 0.9, .weight_decay = 1e-4};
+    struct imk_hyper hyper = {.lr = 0.05, .momentum = 0.9, .weight_decay = 1e-4};
     uint8_t pixels[BATCH * SIZE * SIZE * 3];
     int32_t labels[BATCH];
     struct tr_batch batch = {.pixels = pixels, .labels = labels, .n = BATCH, .size = SIZE};
@@ -168,7 +167,7 @@ static void memory_is_counted_by_kind(void **state)
     assert_int_equal(b.optimizer, 2 * values); /* both moments */
     assert_int_equal(b.averages, values + b.statistics / 2);
     assert_int_equal(b.arenas, b.parameters + b.gradients + b.optimizer + b.statistics + b.averages);
-    assert_true(b.apart > b.activations);
+    assert_true(b.unshared > b.activations);
     tr_network_free(net);
 }
 
@@ -188,7 +187,7 @@ static void more_shapes_than_the_cache_holds_still_run(void **state)
     {
         struct tr_batch last = {.pixels = pixels, .labels = labels, .n = 1, .size = 8};
 
-        assert_int_equal(tr_network_eval_step(net, &last, NULL, &tally, NULL), 0);
+        assert_int_equal(tr_network_evaluate(net, &last, false, NULL, &tally, NULL), 0);
     }
     tr_network_free(net);
 }
@@ -215,10 +214,10 @@ static void labels_out_of_range_are_refused(void **state)
     struct tr_tally tally;
 
     (void)state;
-    assert_int_equal(tr_network_eval_step(net, &batch, NULL, &tally, &text), -EINVAL);
+    assert_int_equal(tr_network_evaluate(net, &batch, false, NULL, &tally, &text), -EINVAL);
     assert_non_null(strstr(text.s, "label 4"));
     batch.valid = valid;
-    assert_int_equal(tr_network_eval_step(net, &batch, NULL, &tally, &text), 0);
+    assert_int_equal(tr_network_evaluate(net, &batch, false, NULL, &tally, &text), 0);
     assert_int_equal(tally.valid, 1);
     tr_network_free(net);
 }
@@ -280,13 +279,14 @@ static double dropped_loss(uint64_t step, uint32_t first)
     int32_t label = 1;
     struct tr_batch batch = {
         .pixels = pixels, .labels = &label, .n = 1, .size = SIZE, .step = step, .first = first};
+    const struct imk_hyper hyper = {.lr = 0.1};
     struct tr_network *net = NULL;
     struct tr_tally tally;
 
-    for (size_t i = 0; i < sizeof(pixels); i++)
+    for (size_t i = 0; i < sizeof pixels; i++)
         pixels[i] = (uint8_t)(i * i * 31);
     assert_int_equal(tr_network_new(&config, &net, NULL), 0);
-    assert_int_equal(tr_network_gradients(net, &batch, 0, 0, &tally, NULL), 0);
+    assert_int_equal(train_step(net, &batch, &hyper, 0, &tally, NULL), 0);
     tr_network_free(net);
     return tally.loss_sum;
 }
@@ -320,14 +320,14 @@ static void written_parameters_are_read_back(void **state)
 {
     struct tr_network *net = make("ref");
     size_t floats = tr_network_floats(net, TR_ARENA_PARAMS);
-    float *a = calloc(floats, sizeof(*a)), *b = calloc(floats, sizeof(*b));
+    float *a = calloc(floats, sizeof *a), *b = calloc(floats, sizeof *b);
 
     (void)state;
     assert_int_equal(tr_network_read(net, TR_ARENA_PARAMS, a), 0);
     a[5] = 42;
     assert_int_equal(tr_network_write(net, TR_ARENA_PARAMS, a), 0);
     assert_int_equal(tr_network_read(net, TR_ARENA_PARAMS, b), 0);
-    assert_memory_equal(a, b, floats * sizeof(*a));
+    assert_memory_equal(a, b, floats * sizeof *a);
     free(a);
     free(b);
     tr_network_free(net);

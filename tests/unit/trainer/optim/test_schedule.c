@@ -1,12 +1,11 @@
-/* Schedules against PyTorch's and FFCV's, case by case of tests/golden/schedule_golden.txt; then what no
+/* Schedules against PyTorch's and FFCV's, case by case of tests/golden/schedule.txt; then what no
  * library has: epochs of different lengths, and rates scaled by the batch. */
-#include "trainer/optim/schedule.h"
+#include <errno.h>
+#include <math.h>
 
 #include "ipc/base/err.h"
 #include "tests/unit/ipc/base/unit.h"
-
-#include <errno.h>
-#include <math.h>
+#include "trainer/optim/schedule.h"
 
 enum { EPOCHS_MAX = 64, LINE_BYTES = 1 << 16 };
 
@@ -63,7 +62,7 @@ static uint64_t assert_numbers(const char *name, const struct tr_schedule *s, ch
 
 static void every_schedule_is_its_originals(void **state)
 {
-    FILE *f = fopen(GOLDEN_DIR "/schedule_golden.txt", "re");
+    FILE *f = fopen(GOLDEN_DIR "/schedule.txt", "re");
     char *line = malloc(LINE_BYTES);
     int cases = 0, momenta = 0;
 
@@ -122,7 +121,7 @@ static void a_course_too_short_for_its_size_is_refused(void **state)
 
     (void)state;
     assert_int_equal(init(&s, &conf, 3, &text), -EINVAL);
-    assert_non_null(strstr(text.s, "of the 3 steps of epochs 3 to 3 leaves no step to rise in"));
+    assert_non_null(strstr(text.s, "of the 3 steps of epochs 3 to 3 is less than two steps of rise"));
     conf.schedule_restarts = false;
     assert_int_equal(init(&s, &conf, 3, &text), 0);
     tr_schedule_fini(&s);
@@ -215,7 +214,8 @@ static void a_rise_without_a_step_is_refused(void **state)
 
     (void)state;
     assert_int_equal(init(&s, &conf, 2, &text), -EINVAL);
-    assert_non_null(strstr(text.s, "pct-start 0.1 of the 10 steps after warm-up leaves no step to rise in"));
+    assert_non_null(
+        strstr(text.s, "pct-start 0.1 of the 10 steps after warm-up is less than two steps of rise"));
     assert_int_equal(init(&s, &conf, 3, &text), 0);
     tr_schedule_fini(&s);
 }
@@ -229,7 +229,7 @@ static void an_epoch_without_a_step_is_refused(void **state)
 
     (void)state;
     assert_int_equal(tr_schedule_init(&s, &conf, epoch, 2, &text), -EINVAL);
-    assert_non_null(strstr(text.s, "epoch 2 has no step"));
+    assert_non_null(strstr(text.s, "epoch 2 has no steps"));
 }
 
 int main(void)

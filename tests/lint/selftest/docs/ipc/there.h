@@ -1,0 +1,1 @@
+int im_there(void);
