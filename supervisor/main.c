@@ -67,20 +67,15 @@ static const struct im_command verbs[] = {
     {.name = "model", .words = sv_cmd_role},
 };
 
-/* `imsuper help WORD...` is `imsuper WORD... --help`. */
-static int help_on(int argc, char **argv)
-{
-    char *words[] = {argv[0], argc > 2 ? argv[2] : "help", argc > 3 ? argv[3] : "--help", "--help", NULL};
-
-    return im_command_main("imsuper", verbs, IM_COUNT(verbs), argc > 3 ? 4 : argc > 2 ? 3 : 2, words);
-}
-
 int main(int argc, char **argv)
 {
     const char *verb = argc > 1 ? argv[1] : "help";
+    char *help[] = {argv[0], argc > 2 ? argv[2] : "help", argc > 3 ? argv[3] : "--help", "--help", NULL};
 
     setlocale(LC_CTYPE, "");
-    if (strcmp(verb, "help") == 0 || strcmp(verb, "--help") == 0 || strcmp(verb, "-h") == 0)
-        return help_on(argc, argv);
+    if (strcmp(verb, "help") == 0 || strcmp(verb, "--help") == 0 || strcmp(verb, "-h") == 0) {
+        argv = help; /* `help WORD...` is `WORD... --help` */
+        argc = argc > 3 ? 4 : argc > 2 ? 3 : 2;
+    }
     return im_command_main("imsuper", verbs, IM_COUNT(verbs), argc, argv);
 }
