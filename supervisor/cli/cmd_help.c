@@ -43,13 +43,6 @@ int sv_cmd_help(struct im_conf *conf)
     return IM_EXIT_OK;
 }
 
-int sv_help_on(const struct im_command *verbs, size_t count, int argc, char **argv)
-{
-    char *words[] = {argv[0], argc > 2 ? argv[2] : "help", argc > 3 ? argv[3] : "--help", "--help", NULL};
-
-    return im_command_main("imsuper", verbs, count, argc > 3 ? 4 : argc > 2 ? 3 : 2, words);
-}
-
 int sv_cmd_version(struct im_conf *conf)
 {
     (void)conf;

@@ -17,7 +17,5 @@ int sv_cmd_recipes(int argc, char **argv);
 /* data, bench, profile and model: a role's program does it. */
 int sv_cmd_role(int argc, char **argv);
 
-/* `imsuper help WORD...` is `imsuper WORD... --help`, of these verbs. Returns an exit status. */
-int sv_help_on(const struct im_command *verbs, size_t count, int argc, char **argv);
 
 #endif
