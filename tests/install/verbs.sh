@@ -61,7 +61,7 @@ verb_help() {
 # The verbs of the overview, one a line ("data index"): they begin in column 10, behind the group's name, and end before two blanks.
 listed_verbs() {
   "$BIN/imsuper" help | awk 'substr($0, 1, 9) ~ /^([A-Z][a-z]*)? +$/ && substr($0, 10) ~ /^[a-z]/ {
-    text = substr($0, 10); sub(/  .*/, "", text); gsub(/ *\[[^]]*\]/, "", text); gsub(/, /, "\n", text); print text }'
+    text = substr($0, 10); sub(/  .*/, "", text); gsub(/ *(\[[^]]*\]|[A-Z]+)/, "", text); gsub(/, /, "\n", text); print text }'
 }
 function_of() { echo "verb_${1//[ -]/_}"; }
 
