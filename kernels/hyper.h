@@ -11,7 +11,7 @@ struct imk_hyper {
                           step is skipped whatever the gradient */
     double loss_scale; /* which the gradients have in them; a power of two; 1 unless fp16 is stored */
     double clip_norm;  /* 0: none is set; LAMB then clips at 1 */
-    double ema_take;   /* 1 - decay of the averages; 1 copies */
+    double ema_weight; /* 1 - decay of the averages; 1 copies */
     uint64_t updates;  /* that were taken before this one */
     bool nesterov;     /* SGD, LARS */
 };

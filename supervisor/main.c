@@ -2,6 +2,7 @@
 #include <locale.h>
 #include <string.h>
 
+#include "ipc/base/count.h"
 #include "supervisor/cli/commands.h"
 
 static const struct im_command verbs[] = {
@@ -66,13 +67,20 @@ static const struct im_command verbs[] = {
     {.name = "model", .words = sv_cmd_role},
 };
 
+/* `imsuper help WORD...` is `imsuper WORD... --help`. */
+static int help_on(int argc, char **argv)
+{
+    char *words[] = {argv[0], argc > 2 ? argv[2] : "help", argc > 3 ? argv[3] : "--help", "--help", NULL};
+
+    return im_command_main("imsuper", verbs, IM_COUNT(verbs), argc > 3 ? 4 : argc > 2 ? 3 : 2, words);
+}
+
 int main(int argc, char **argv)
 {
     const char *verb = argc > 1 ? argv[1] : "help";
-    char *help[] = {argv[0], argc > 2 ? argv[2] : "help", "--help", NULL}; /* `help VERB` is `VERB --help` */
 
     setlocale(LC_CTYPE, "");
     if (strcmp(verb, "help") == 0 || strcmp(verb, "--help") == 0 || strcmp(verb, "-h") == 0)
-        return im_command_main("imsuper", verbs, sizeof verbs / sizeof *verbs, argc > 2 ? 3 : 2, help);
-    return im_command_main("imsuper", verbs, sizeof verbs / sizeof *verbs, argc, argv);
+        return help_on(argc, argv);
+    return im_command_main("imsuper", verbs, IM_COUNT(verbs), argc, argv);
 }

@@ -47,11 +47,11 @@ void tr_batch_view(struct tr_trainer *t, const struct im_phase *phase, uint64_t 
                                    .step = t->at.steps,
                                    .first = t->at.window_batches * phase->batch_size * t->child->plan->ranks +
                                             t->child->index,
-                                   .apart = t->child->plan->ranks};
+                                   .stride = t->child->plan->ranks};
     ret->usable = ret->valid;
     if (phase->split == IM_TRAIN)
-        ret->usable =
-            tr_training_step_mix(&t->recipe, &ret->batch, phase->epoch, (uint32_t)(g - phase->first_batch));
+        ret->usable = tr_training_step_mix(&t->training_step, &ret->batch, phase->epoch,
+                                           (uint32_t)(g - phase->first_batch));
 }
 
 /* Images of a full step of the optimiser. */
@@ -78,11 +78,11 @@ static int prefetch(struct tr_trainer *t, const struct tr_ring_batch *b, struct 
 }
 
 /* The places, for the batch that comes round next; nothing of the batch is read any more. */
-static void give_back(const struct tr_trainer *t, struct tr_ring_batch *b)
+static void release_slots(const struct tr_trainer *t, struct tr_ring_batch *b)
 {
-    if (!b->is_back)
+    if (!b->released)
         im_batch_free(t->child->run, t->child->index, b->g);
-    b->is_back = true;
+    b->released = true;
 }
 
 /* The gradients of all ranks' samples, of which `usable` take part, and the same update everywhere. A batch
@@ -93,17 +93,17 @@ static int train_batch(struct tr_trainer *t, struct tr_ring_batch *b, uint64_t u
                        struct tr_step_result *ret_step, struct im_text *text)
 {
     const bool last = b->g + 1 == b->phase->first_batch + b->phase->steps;
-    int err =
-        tr_training_step_begin(&t->recipe, &t->at, &b->batch, usable, full_step(t, b->phase), last, text);
+    int err = tr_training_step_begin(&t->training_step, &t->at, &b->batch, usable, full_step(t, b->phase),
+                                     last, text);
 
-    t->team.shared = false;
+    t->ranks.shared = false;
     if (err == 0)
         err = prefetch(t, b, text);
-    if (err == 0 && tr_network_pixels_taken(t->net))
-        give_back(t, b);
+    if (err == 0 && tr_network_input_consumed(t->net))
+        release_slots(t, b);
     if (err == 0)
-        err = tr_training_step_end(&t->recipe, &t->at, last, ret_step, text);
-    return tr_ranks_judge(&t->team, err, text);
+        err = tr_training_step_end(&t->training_step, &t->at, last, ret_step, text);
+    return tr_ranks_resolve_error(&t->ranks, err, text);
 }
 
 /* Into the sums: with the weights as they are, or with their averages. */
@@ -116,7 +116,7 @@ static int evaluate_with(struct tr_trainer *t, const struct tr_ring_batch *b, bo
     if (b->count > 0)
         err = tr_network_evaluate(t->net, &b->batch, averaged, NULL, &tally, text);
     if (err == 0)
-        err = tr_ranks_sum_tally(&t->team, &tally);
+        err = tr_ranks_sum_tally(&t->ranks, &tally);
     if (err == 0)
         tr_sums_add(sums, &tally);
     return err;
@@ -138,7 +138,7 @@ static void finish_batch(struct tr_trainer *t, struct tr_ring_batch *b, im_ns be
     if (b->phase->split == IM_TRAIN)
         t->at.train_samples += im_plan_step_count(child->plan, b->g);
     IM_FAULT("trainer.step.done");
-    give_back(t, b);
+    release_slots(t, b);
     atomic_store_explicit(&child->entry->position, b->g + 2, memory_order_release);
     atomic_fetch_add_explicit(&child->entry->progress, 1, memory_order_relaxed);
     im_stats_add(child->stats, IM_C_SAMPLES, b->count);
@@ -166,6 +166,7 @@ int tr_batch_run(struct tr_trainer *t, struct tr_ring_batch *b, uint64_t usable,
         return 0;
     t->lr = step.lr;
     if (child->conf->sweep)
-        t->swept = im_lr_range_add(&t->smooth, step.loss) || t->at.steps >= (uint64_t)child->conf->num_iter;
+        t->lr_range_done =
+            im_lr_range_add(&t->smooth, step.loss) || t->at.steps >= (uint64_t)child->conf->num_iter;
     return tr_trainer_leads(t) ? tr_report_step(&t->report, &t->at, &step, text) : 0;
 }

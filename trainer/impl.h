@@ -17,7 +17,7 @@
 
 struct tr_trainer {
     struct im_child *child;
-    struct tr_ranks team;
+    struct tr_ranks ranks;
     struct tr_network *net;
     struct tr_state state;
     struct tr_checkpoint_store store;
@@ -26,10 +26,10 @@ struct tr_trainer {
     const struct tr_cuda_table *cuda; /* NULL: trains on the CPU */
     struct tr_telemetry *telemetry;   /* of this rank's GPU; NULL: none */
     double peak;                      /* peak FLOP/s of the GPU; 0: unknown */
-    char plans[PATH_MAX];             /* path of the plan cache */
-    void *locked;                     /* the batch ring, pinned for the device; NULL: not pinned */
+    char plan_cache[PATH_MAX];        /* path of the plan cache */
+    void *pinned_ring;                /* the batch ring, pinned for the device; NULL: not pinned */
     struct tr_schedule schedule;
-    struct tr_training_step recipe;
+    struct tr_training_step training_step;
     struct tr_position at;
     unsigned char *valid;             /* [batch_size_max] */
     uint64_t pass_from;               /* first sample of the current pass in this process */
@@ -37,7 +37,7 @@ struct tr_trainer {
     double lr;                        /* of the last step */
     uint32_t saves_seen;              /* checkpoint requests already served */
     struct im_lr_range_smooth smooth; /* of a learning-rate range test */
-    bool swept;                       /* the range test has finished */
+    bool lr_range_done;               /* the range test has finished */
 };
 
 /* One batch of this rank. */
@@ -47,7 +47,7 @@ struct tr_ring_batch {
     const struct im_phase *phase;
     struct im_batch_view view;
     struct tr_batch batch;
-    bool is_back; /* its slots were returned to the ring */
+    bool released; /* its slots were returned to the ring */
 };
 
 static inline bool tr_trainer_leads(const struct tr_trainer *t)

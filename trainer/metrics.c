@@ -15,6 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/err.h"
 #include "ipc/base/file.h"
 #include "ipc/base/json.h"
@@ -29,7 +30,7 @@
 
 #define FILE_BYTES_MAX ((size_t)1 << 31)
 
-static int join(char path[PATH_MAX], const char *directory, const char *name, struct im_text *text)
+static int join_path(char path[PATH_MAX], const char *directory, const char *name, struct im_text *text)
 {
     if (snprintf(path, PATH_MAX, "%s/%s", directory, name) < PATH_MAX)
         return 0;
@@ -120,14 +121,14 @@ static int cut_back(const char *path, keep_line *keep, const struct place *at, i
 /* Refuses to truncate a file of another program or of another version. */
 static int check_header(const char *path, struct im_text *text)
 {
-    char line[sizeof(SUMMARY_HEADER) + 1] = "";
+    char line[sizeof SUMMARY_HEADER + 1] = "";
     FILE *file = fopen(path, "re");
     bool same;
 
     if (!file)
         return errno == ENOENT ? 0 : im_fail(text, -errno, "cannot open %s: %s", path, strerror(errno));
     /* An empty file or a header torn by a crash has no newline and counts as missing. */
-    same = !fgets(line, sizeof(line), file) || strcmp(line, SUMMARY_HEADER "\n") == 0 ||
+    same = !fgets(line, sizeof line, file) || strcmp(line, SUMMARY_HEADER "\n") == 0 ||
            strncmp(line, SUMMARY_HEADER, strlen(line)) == 0;
     fclose(file);
     return same ? 0
@@ -139,7 +140,7 @@ static int open_lines(struct tr_metrics *m, const char *directory, const struct 
                       struct im_text *text)
 {
     char path[PATH_MAX];
-    int err = join(path, directory, LINES_NAME, text);
+    int err = join_path(path, directory, LINES_NAME, text);
 
     if (err == 0)
         err = cut_back(path, keep_metric, at, removed, text);
@@ -153,7 +154,7 @@ static int open_summary(struct tr_metrics *m, const char *directory, const struc
                         struct im_text *text)
 {
     char path[PATH_MAX];
-    int err = join(path, directory, SUMMARY_NAME, text);
+    int err = join_path(path, directory, SUMMARY_NAME, text);
 
     if (err == 0)
         err = check_header(path, text);
@@ -208,7 +209,7 @@ void tr_metrics_close(struct tr_metrics *m)
     close_one(&m->summary_fd);
 }
 
-static int append(int fd, const char *name, const char *line, struct im_text *text)
+static int append_line(int fd, const char *name, const char *line, struct im_text *text)
 {
     int err = im_append_line(fd, line);
 
@@ -224,7 +225,7 @@ int tr_metrics_line(struct tr_metrics *m, const struct im_json *object, struct i
         return im_fail(text, -ENOMEM, "cannot write " LINES_NAME ": out of memory");
     /* Refuses lines that opening would remove. */
     if (keep_metric(line, strlen(line), &(struct place){.step = INT64_MAX, .epoch = UINT32_MAX}))
-        err = append(m->lines_fd, LINES_NAME, line, text);
+        err = append_line(m->lines_fd, LINES_NAME, line, text);
     else
         err = im_fail(text, -EINVAL, "a line of " LINES_NAME " needs a step: %.200s", line);
     free(line);
@@ -238,14 +239,14 @@ int tr_metrics_summary(struct tr_metrics *m, const struct tr_summary *s, struct 
         s->lr,           s->images_per_second, s->seconds,     (double)s->image_size, (double)s->batch_size,
         s->ema_val_loss, s->ema_val_top1,      s->ema_val_top5};
     char line[400];
-    size_t n = (size_t)snprintf(line, sizeof(line), "%u", s->epoch);
+    size_t n = (size_t)snprintf(line, sizeof line, "%u", s->epoch);
 
-    for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+    for (size_t i = 0; i < IM_COUNT(values); i++) {
         const char *format = isfinite(values[i]) ? ",%.9g" : ",";
 
-        n += (size_t)snprintf(line + n, sizeof(line) - n, format, values[i]);
+        n += (size_t)snprintf(line + n, sizeof line - n, format, values[i]);
     }
-    return append(m->summary_fd, SUMMARY_NAME, line, text);
+    return append_line(m->summary_fd, SUMMARY_NAME, line, text);
 }
 
 int tr_metrics_sync(struct tr_metrics *m, struct im_text *text)
@@ -265,7 +266,7 @@ int tr_done_set(const char *directory, const struct im_json *object, struct im_t
 
     if (!content)
         return im_fail(text, -ENOMEM, "cannot write " DONE_NAME ": out of memory");
-    err = join(path, directory, DONE_NAME, text);
+    err = join_path(path, directory, DONE_NAME, text);
     if (err == 0)
         err = im_file_replace(path, content, strlen(content), text);
     free(content);
@@ -275,7 +276,7 @@ int tr_done_set(const char *directory, const struct im_json *object, struct im_t
 int tr_done_clear(const char *directory, struct im_text *text)
 {
     char path[PATH_MAX];
-    int err = join(path, directory, DONE_NAME, text);
+    int err = join_path(path, directory, DONE_NAME, text);
 
     if (err == 0 && unlink(path) < 0 && errno != ENOENT)
         err = im_fail(text, -errno, "cannot remove %s: %s", path, strerror(errno));

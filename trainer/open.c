@@ -33,14 +33,14 @@ static int open_network(struct tr_trainer *t, struct im_text *text)
     if (err < 0)
         return err;
     if (t->child->conf->sync_bn && t->child->conf->ranks > 1)
-        config.bn_sync = &t->team.bn_sync;
+        config.bn_sync = &t->ranks.bn_sync;
     if (im_conf_gpu(t->child->conf, t->child->index) >= 0)
         config.device.index = im_conf_gpu(t->child->conf, t->child->index);
     config.device.progress = planning;
     config.device.progress_context = t->child;
-    if (tr_plan_cache_path(t->plans, sizeof t->plans) == 0)
-        config.device.cache = t->plans;
-    config.rank_sum = tr_ranks_rank_sum(&t->team);
+    if (tr_plan_cache_path(t->plan_cache, sizeof t->plan_cache) == 0)
+        config.device.cache = t->plan_cache;
+    config.rank_sum = tr_ranks_rank_sum(&t->ranks);
     tr_training_step_network(t->child->conf, &config);
     return tr_network_new(&config, &t->net, text);
 }
@@ -126,7 +126,7 @@ static int prepare_pass(struct tr_trainer *t, const struct im_phase *p, struct i
 
 /* Prepares the graphs of full batches: the largest first, so that a run without the memory for its last
  * epochs fails now, then the next ones. Graphs of other sizes and of short batches are made on demand. */
-static int prepare(struct tr_trainer *t, struct im_text *text)
+static int prepare_graphs(struct tr_trainer *t, struct im_text *text)
 {
     const struct im_plan *plan = t->child->plan;
     const struct im_phase *now = im_plan_phase_of_batch(plan, t->at.next_batch);
@@ -140,7 +140,7 @@ static int prepare(struct tr_trainer *t, struct im_text *text)
 }
 
 /* Loads the initial weights of a new run, with --init-from. */
-static int import(struct tr_trainer *t, struct im_text *text)
+static int import_weights(struct tr_trainer *t, struct im_text *text)
 {
     const struct im_conf *conf = t->child->conf;
     size_t loaded = 0;
@@ -158,33 +158,33 @@ static int import(struct tr_trainer *t, struct im_text *text)
 }
 
 /* Starts telemetry of this rank's GPU; its failure does not end the run. */
-static int watch_gpu(struct tr_trainer *t, struct im_text *text)
+static int open_telemetry(struct tr_trainer *t, struct im_text *text)
 {
     const struct im_conf *conf = t->child->conf;
     const int device = im_conf_gpu(conf, t->child->index);
-    struct tr_gpu_facts facts = {0};
+    struct tr_gpu_properties properties = {0};
     int err;
 
     if (device < 0)
         return 0;
     err = tr_cuda_load(&t->cuda, text);
     if (err == 0)
-        err = t->cuda->gpu_look(device, &facts, text);
+        err = t->cuda->gpu_query(device, &properties, text);
     if (err < 0)
         return err;
-    t->peak = tr_peak_flops(facts.name, (enum tr_precision)conf->amp, conf->tf32);
-    return tr_telemetry_open(t->child->stats, facts.uuid, TR_TELEMETRY_INTERVAL_NS, &t->telemetry);
+    t->peak = tr_peak_flops(properties.name, (enum tr_precision)conf->amp, conf->tf32);
+    return tr_telemetry_open(t->child->stats, properties.uuid, TR_TELEMETRY_INTERVAL_NS, &t->telemetry);
 }
 
 /* Pins the batch ring, so that a device copies batches from it directly. If the kernel or the driver refuses,
  * batches are copied to pinned memory first. */
-static void lock_ring(struct tr_trainer *t)
+static void pin_ring(struct tr_trainer *t)
 {
     const struct im_segment *ring = &t->child->run->batch_segment[t->child->index];
     struct im_text text = {0};
 
-    if (tr_network_lock_host(t->net, ring->map, ring->bytes, &text) == 0)
-        t->locked = ring->map;
+    if (tr_network_pin_host(t->net, ring->map, ring->bytes, &text) == 0)
+        t->pinned_ring = ring->map;
     else
         im_log(IM_LOG_WARN, "cannot pin the batch ring: each batch is copied once more", "why=%s",
                im_log_quote(&(struct im_quoted){0}, text.s));
@@ -196,34 +196,34 @@ int tr_trainer_open(struct tr_trainer *t, struct im_text *text)
     int err = find_position(t, &from, text);
 
     if (err == 0)
-        err = tr_ranks_open(&t->team, t->child, text);
+        err = tr_ranks_open(&t->ranks, t->child, text);
     if (err == 0)
         err = open_network(t, text);
     if (err == 0)
         err = open_schedule(t, text);
     if (err == 0)
-        tr_training_step_init(&t->recipe, t->child->conf, t->net, &t->schedule, t->child->index);
+        tr_training_step_init(&t->training_step, t->child->conf, t->net, &t->schedule, t->child->index);
     if (err == 0)
         err = tr_state_init(&t->state, t->net);
     if (err == 0 && from.state)
         err = tr_state_restore(&t->state, from.state, text);
     if (err == 0 && !from.state)
-        err = import(t, text);
+        err = import_weights(t, text);
     if (err == 0 && from.file && tr_trainer_leads(t))
-        err = tr_checkpoint_mend(&t->store, from.file, text) < 0 ? -EIO : 0;
+        err = tr_checkpoint_repair(&t->store, from.file, text) < 0 ? -EIO : 0;
     tr_resume_close(&from);
     if (err == 0 && t->at.steps > 0)
         t->lr = tr_schedule_lr(&t->schedule, t->at.steps - 1);
     if (err == 0)
-        err = prepare(t, text);
+        err = prepare_graphs(t, text);
     if (err == 0)
         err = open_snapshot(t, text);
     if (err == 0 && tr_trainer_leads(t))
         err = tr_report_open(&t->report, t->child, &t->at, text);
     if (err == 0)
-        lock_ring(t);
+        pin_ring(t);
     if (err == 0)
-        err = watch_gpu(t, text);
+        err = open_telemetry(t, text);
     t->valid = calloc(t->child->run->geometry.batch_size_max, 1);
     return err == 0 && !t->valid ? -ENOMEM : err;
 }
@@ -233,13 +233,13 @@ void tr_trainer_close(struct tr_trainer *t, bool failed)
     tr_telemetry_close(t->telemetry);
     tr_report_close(&t->report);
     if (failed) /* other ranks may have exited, and the device may wait for them */
-        tr_ranks_abort(&t->team);
+        tr_ranks_abort(&t->ranks);
     tr_snapshot_close(&t->snapshot);
     tr_schedule_fini(&t->schedule);
     tr_state_fini(&t->state);
-    if (t->locked)
-        tr_network_unlock_host(t->net, t->locked);
+    if (t->pinned_ring)
+        tr_network_unpin_host(t->net, t->pinned_ring);
     tr_network_free(t->net);
-    tr_ranks_close(&t->team);
+    tr_ranks_close(&t->ranks);
     free(t->valid);
 }

@@ -6,6 +6,7 @@
  * checkpoint. A survivor that left first would look like the one that failed. */
 #include "trainer/ranks.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
@@ -13,20 +14,21 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/fault.h"
 #include "ipc/base/log.h"
 #include "ipc/wait.h"
 #include "trainer/backends/cuda/module.h"
 
-#define WATCH_SPIN_NS (IM_MS / 2)     /* before a wait gives its core away */
-#define JUDGEMENT_NS (10 * IM_SECOND) /* how long the supervisor may take to notice a death */
+#define WATCH_SPIN_NS (IM_MS / 2)         /* before a wait gives its core away */
+#define RECOVERY_WAIT_NS (10 * IM_SECOND) /* how long the supervisor may take to notice a death */
 
 static int publish(void *context, const void *card, size_t bytes)
 {
     return im_peers_publish(context, card, bytes);
 }
 
-static int look(void *context, int rank, void *ret_card, size_t *ret_bytes)
+static int fetch_card(void *context, int rank, void *ret_card, size_t *ret_bytes)
 {
     struct im_child *child = context;
 
@@ -40,10 +42,10 @@ static int ask_leave(void *context)
 }
 
 /* What a failed collective means. */
-static int lost(struct tr_ranks *t, int err, struct im_text *text)
+static int peer_lost(struct tr_ranks *t, int err, struct im_text *text)
 {
     struct im_event *event = &t->child->run->control->event_done[t->child->index];
-    im_ns until = im_now() + JUDGEMENT_NS;
+    im_ns until = im_now() + RECOVERY_WAIT_NS;
 
     if (err != -ECONNRESET && err != -ETIMEDOUT)
         return err;
@@ -226,12 +228,12 @@ const struct tr_rank_sum *tr_ranks_rank_sum(struct tr_ranks *t)
     return t->child->plan->ranks > 1 ? &t->rank_sum : NULL;
 }
 
-int tr_ranks_judge(struct tr_ranks *t, int err, struct im_text *text)
+int tr_ranks_resolve_error(struct tr_ranks *t, int err, struct im_text *text)
 {
     if (err >= 0 || t->failed == 0)
         return err;
     *text = t->why;
-    return lost(t, t->failed, text);
+    return peer_lost(t, t->failed, text);
 }
 
 static int find_transport(const struct im_child *child, const struct tr_comm_ops **ret_ops,
@@ -260,7 +262,7 @@ int tr_ranks_open(struct tr_ranks *t, struct im_child *child, struct im_text *te
         .timeout_ms = child->conf->rank_timeout_ms,
         .device = im_conf_gpu(child->conf, child->index),
         .deterministic = child->conf->deterministic,
-        .rendezvous = {.context = child, .publish = publish, .look = look, .leave = ask_leave},
+        .rendezvous = {.context = child, .publish = publish, .fetch = fetch_card, .leave = ask_leave},
     };
     int err;
 
@@ -275,7 +277,7 @@ int tr_ranks_open(struct tr_ranks *t, struct im_child *child, struct im_text *te
         t->rank_sum = (struct tr_rank_sum){.context = t, .sum = host_sum};
     if (err == 0)
         err = t->ops->open(&config, &t->comm, text);
-    return err < 0 ? lost(t, err, text) : err;
+    return err < 0 ? peer_lost(t, err, text) : err;
 }
 
 void tr_ranks_abort(struct tr_ranks *t)
@@ -316,7 +318,7 @@ int tr_ranks_agree(struct tr_ranks *t, struct tr_agreement *a)
 int tr_ranks_sum_tally(struct tr_ranks *t, struct tr_tally *tally)
 {
     double sums[] = {tally->loss_sum, tally->valid, tally->top1, tally->top5};
-    int leave = exchange_sums(t, sums, sizeof sums / sizeof *sums);
+    int leave = exchange_sums(t, sums, IM_COUNT(sums));
 
     if (leave == 0)
         *tally = (struct tr_tally){.loss_sum = sums[0],
@@ -331,15 +333,15 @@ int tr_ranks_share_statistics(struct tr_ranks *t, struct tr_network *net, struct
     static const enum tr_arena shared[] = {TR_ARENA_STATS, TR_ARENA_EMA_STATS};
     int err = 0;
 
-    for (size_t i = 0; i < sizeof shared / sizeof *shared && err == 0; i++)
+    for (size_t i = 0; i < IM_COUNT(shared) && err == 0; i++)
         err = t->ops->broadcast(t->comm, tr_network_arena(net, shared[i]),
                                 tr_network_floats(net, shared[i]) * sizeof(float), 0, text);
     t->shared = err == 0;
-    return err < 0 ? lost(t, err, text) : 0;
+    return err < 0 ? peer_lost(t, err, text) : 0;
 }
 
 /* Numbers of an exchange are doubles, which hold 32 bits exactly. */
-static void split(const uint64_t hashes[TR_STATE_KINDS], double *ret)
+static void split_hashes(const uint64_t hashes[TR_STATE_KINDS], double *ret)
 {
     for (int kind = 0; kind < TR_STATE_KINDS; kind++) {
         ret[2 * kind] = (double)(hashes[kind] >> 32);
@@ -393,7 +395,7 @@ int tr_ranks_compare(struct tr_ranks *t, struct tr_state *state, uint64_t step, 
         return err;
     if (!t->shared)
         hashes[TR_STATE_STATISTICS] = 0;
-    split(hashes, mine);
+    split_hashes(hashes, mine);
     err = im_peers_exchange(&t->peers, mine, 2 * TR_STATE_KINDS, all);
     for (int kind = 0; kind < TR_STATE_KINDS && err == 0; kind++) {
         int odd = odd_one(all, ranks, kind);

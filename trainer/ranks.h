@@ -58,7 +58,7 @@ struct tr_agreement {
 int tr_ranks_agree(struct tr_ranks *t, struct tr_agreement *a);
 
 /* The error of a step of the network: where a collective was its cause, what follows from that. */
-int tr_ranks_judge(struct tr_ranks *t, int err, struct im_text *text);
+int tr_ranks_resolve_error(struct tr_ranks *t, int err, struct im_text *text);
 
 /* The sum over the ranks of what an evaluation found. */
 int tr_ranks_sum_tally(struct tr_ranks *t, struct tr_tally *tally);

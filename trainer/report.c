@@ -2,6 +2,7 @@
 
 #include <math.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/sysinfo.h"
 
 int tr_report_open(struct tr_report *r, struct im_child *child, const struct tr_position *p,
@@ -47,16 +48,20 @@ int tr_report_ready(struct tr_report *r, const struct tr_position *p, const stru
         const char *name;
         uint64_t bytes;
     } kinds[] = {
-        {"parameters", network->parameters},   {"gradients", network->gradients},
-        {"optimizer", network->optimizer},     {"statistics", network->statistics},
-        {"averages", network->averages},       {"activations", network->activations},
-        {"activations_apart", network->apart}, {"backend", network->backend},
+        {"parameters", network->parameters},
+        {"gradients", network->gradients},
+        {"optimizer", network->optimizer},
+        {"statistics", network->statistics},
+        {"averages", network->averages},
+        {"activations", network->activations},
+        {"activations_apart", network->unshared},
+        {"backend", network->backend},
         {"snapshots", snapshot_bytes},
     };
     struct im_json *j = im_json_object(), *memory = im_json_object();
     int err;
 
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+    for (size_t i = 0; i < IM_COUNT(kinds); i++)
         im_json_set_int(memory, kinds[i].name, (int64_t)kinds[i].bytes);
     im_json_set_str(j, "event", "ready");
     im_json_set_int(j, "step", (int64_t)p->steps);
@@ -79,7 +84,7 @@ int tr_report_step(struct tr_report *r, const struct tr_position *p, const struc
     im_stats_gauge(r->child->stats, IM_G_LR, step->lr);
     im_stats_gauge(r->child->stats, IM_G_SKIPPED, (double)(p->steps - p->updates));
     if (im_conf_gpu(r->child->conf, 0) >= 0)
-        tr_stretch_step(&r->stretch, r->child->run, p->train_samples);
+        tr_gpu_interval_step(&r->stretch, r->child->run, p->train_samples);
     if (p->steps % TR_LINE_EVERY_STEPS != 0 && !step->skipped && !r->child->conf->sweep)
         return 0;
     line = im_json_object();
@@ -94,7 +99,7 @@ int tr_report_step(struct tr_report *r, const struct tr_position *p, const struc
     im_json_set_real(line, "grad_norm", step->norm);
     if (p->scaler.scale != 1)
         im_json_set_real(line, "loss_scale", p->scaler.scale);
-    tr_stretch_line(&r->stretch, r->child->run, line);
+    tr_gpu_interval_line(&r->stretch, r->child->run, line);
     err = tr_metrics_line(&r->metrics, line, text);
     im_json_free(&line);
     return err;

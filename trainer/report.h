@@ -16,7 +16,7 @@ struct tr_report {
     struct im_child *child; /* borrowed */
     struct tr_metrics metrics;
     struct im_ctl *ctl; /* NULL: no supervisor */
-    struct tr_stretch stretch;
+    struct tr_gpu_interval stretch;
 };
 
 /* Opens the metrics files to continue at `position` and connects to the supervisor. Rank 0 only. */

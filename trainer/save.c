@@ -27,7 +27,7 @@ int tr_trainer_save(struct tr_trainer *t, int epoch, bool best, struct im_text *
 
     if (t->child->conf->sweep) /* a range test that dies restarts */
         return 0;
-    err = tr_ranks_compare(&t->team, &t->state, t->at.steps, text);
+    err = tr_ranks_compare(&t->ranks, &t->state, t->at.steps, text);
     if (err || !tr_trainer_leads(t))
         return err;
     IM_FAULT("trainer.save.before");

@@ -38,7 +38,7 @@ static int begin_pass(struct tr_trainer *t, const struct im_phase *phase, uint64
         im_ledger_begin(t->child->run, (enum im_split)phase->split);
     if (batch == phase->first_batch)
         begin_sums(t, phase);
-    return phase->split == IM_VAL ? tr_ranks_share_statistics(&t->team, t->net, text) : 0;
+    return phase->split == IM_VAL ? tr_ranks_share_statistics(&t->ranks, t->net, text) : 0;
 }
 
 static int end_epoch(struct tr_trainer *t, bool validated, struct im_text *text)
@@ -74,14 +74,14 @@ static int end_pass(struct tr_trainer *t, const struct im_phase *phase, struct i
 
 /* Stops on request: saves, then waits for all ranks. No rank exits before the save: an exited trainer is
  * taken as a sign that the run is saved. */
-static int stop(struct tr_trainer *t, const struct im_phase *phase, struct im_text *text)
+static int save_and_stop(struct tr_trainer *t, const struct im_phase *phase, struct im_text *text)
 {
     int err;
 
     tr_trainer_count_time(t, phase->split == IM_TRAIN);
     err = tr_trainer_save(t, -1, false, text);
     if (err == 0)
-        err = tr_ranks_meet(&t->team);
+        err = tr_ranks_meet(&t->ranks);
     return err ? err : IM_EXIT_RESUMABLE;
 }
 
@@ -104,11 +104,11 @@ static int one_step(struct tr_trainer *t, const struct im_phase *phase, struct i
         tr_batch_view(t, phase, g, count, &b);
         agreed.usable = b.usable;
     }
-    err = tr_ranks_agree(&t->team, &agreed);
+    err = tr_ranks_agree(&t->ranks, &agreed);
     if (err)
         return err;
     if (agreed.stop)
-        return stop(t, phase, text);
+        return save_and_stop(t, phase, text);
     im_stats_enter(t->child->stats, IM_WORK);
     tr_trainer_begin_stage(t, phase->split == IM_TRAIN ? "train" : "validate");
     err = tr_batch_run(t, &b, agreed.usable, text);
@@ -120,7 +120,7 @@ static int one_step(struct tr_trainer *t, const struct im_phase *phase, struct i
     return err ? err : tr_trainer_snapshot(t, phase->split == IM_TRAIN, text);
 }
 
-static int train(struct tr_trainer *t, struct im_text *text)
+static int train_to_end(struct tr_trainer *t, struct im_text *text)
 {
     const struct im_plan *plan = t->child->plan;
     const struct im_phase *phase = NULL;
@@ -128,7 +128,7 @@ static int train(struct tr_trainer *t, struct im_text *text)
 
     t->epoch_mark = im_now();
     t->saves_seen = tr_trainer_save_requests(t);
-    while (t->at.next_batch < plan->batches && err == 0 && !t->swept) {
+    while (t->at.next_batch < plan->batches && err == 0 && !t->lr_range_done) {
         const struct im_phase *now = im_plan_phase_of_batch(plan, t->at.next_batch);
 
         if (now != phase)
@@ -139,7 +139,7 @@ static int train(struct tr_trainer *t, struct im_text *text)
     }
     if (err == 0 && tr_trainer_leads(t))
         err = tr_report_done(&t->report, &t->at, text);
-    return err ? err : tr_ranks_meet(&t->team);
+    return err ? err : tr_ranks_meet(&t->ranks);
 }
 
 /* The rings are set up once every trainer has reported its position. */
@@ -163,16 +163,16 @@ static int wait_for_start(struct im_child *child)
 static int tell_ready(struct tr_trainer *t, struct im_text *text)
 {
     const struct tr_network_bytes b = tr_network_bytes(t->net);
-    const char *caution = tr_network_caution(t->net);
+    const char *precision_warning = tr_network_precision_warning(t->net);
     const uint64_t snapshots = t->snapshot.memory.segment.bytes;
 
-    if (caution)
-        im_log(IM_LOG_WARN, "precision", "note=%s", im_log_quote(&(struct im_quoted){0}, caution));
+    if (precision_warning)
+        im_log(IM_LOG_WARN, "precision", "note=%s", im_log_quote(&(struct im_quoted){0}, precision_warning));
     im_log(IM_LOG_INFO, "network ready",
            "parameters_bytes=%zu gradients_bytes=%zu optimizer_bytes=%zu statistics_bytes=%zu "
            "averages_bytes=%zu activations_bytes=%zu activations_apart_bytes=%zu backend_bytes=%zu "
            "snapshots_bytes=%" PRIu64 " next_batch=%" PRIu64,
-           b.parameters, b.gradients, b.optimizer, b.statistics, b.averages, b.activations, b.apart,
+           b.parameters, b.gradients, b.optimizer, b.statistics, b.averages, b.activations, b.unshared,
            b.backend, snapshots, t->at.next_batch);
     return tr_trainer_leads(t) ? tr_report_ready(&t->report, &t->at, &b, snapshots, text) : 0;
 }
@@ -189,7 +189,7 @@ int tr_run(struct im_child *child, struct im_text *text)
         err = wait_for_start(child);
     }
     if (err == 0)
-        err = train(&t, text);
+        err = train_to_end(&t, text);
     if (err == -ECANCELED) { /* cancelled while planning: nothing is saved */
         err = im_child_should_leave(child);
         err = err ? err : IM_EXIT_FORCED;

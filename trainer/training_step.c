@@ -121,7 +121,7 @@ static bool ends_window(const struct tr_training_step *r, const struct tr_positi
 }
 
 /* Of a batch, into its window. */
-static void count(struct tr_position *p, const struct tr_tally *all)
+static void count_batch(struct tr_position *p, const struct tr_tally *all)
 {
     tr_sums_add(&p->window, all);
     if (isfinite(all->loss_sum))
@@ -145,7 +145,7 @@ static double unscale(const struct tr_training_step *r, const struct tr_position
 }
 
 /* 1 - decay of the averages at the next update. */
-static double ema_take(const struct tr_training_step *r, const struct tr_position *p)
+static double ema_weight(const struct tr_training_step *r, const struct tr_position *p)
 {
     const struct im_conf *conf = r->conf;
 
@@ -169,7 +169,7 @@ static struct imk_hyper hyper_of(const struct tr_training_step *r, const struct 
         .unscale = unscaled,
         .loss_scale = p->scaler.scale,
         .clip_norm = conf->grad_clip,
-        .ema_take = ema_take(r, p),
+        .ema_weight = ema_weight(r, p),
         .updates = p->updates,
         .nesterov = conf->nesterov && !is_adaptive(conf),
     };
@@ -200,7 +200,7 @@ int tr_training_step_end(struct tr_training_step *r, struct tr_position *p, bool
     *ret_step = (struct tr_step_result){0};
     if (err != 0)
         return err;
-    count(p, &outcome.tally);
+    count_batch(p, &outcome.tally);
     if (!ends)
         return 0;
     ret_step->norm = outcome.norm;

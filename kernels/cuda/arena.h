@@ -27,7 +27,7 @@ struct imk_cuda_lerp {
     const float *x;
     size_t count;
     double k;                               /* where take is NULL */
-    const double *take;                     /* k in device memory, such as imk_hyper.ema_take */
+    const double *take;                     /* k in device memory, such as imk_hyper.ema_weight */
     const struct imk_cuda_verdict *verdict; /* NULL: always */
 };
 int imk_cuda_lerp(const struct imk_cuda_lerp *a, struct CUstream_st *stream);

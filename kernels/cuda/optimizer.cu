@@ -140,7 +140,7 @@ template <int KIND> static __global__ void imk_update(struct update_args k)
     if (a.verdict->skip)
         return;
     const struct factors f = factors_of(a, a.spans[c.span].decays, has_ratio ? k.ratios[c.span] : 1.0f);
-    const float take = (float)a.hyper->ema_take;
+    const float take = (float)a.hyper->ema_weight;
 
     for (uint32_t i = threadIdx.x * VECTOR; i < c.count; i += THREADS * VECTOR) {
         const struct quad q = quad_of(c, i, k.aligned);

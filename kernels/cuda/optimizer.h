@@ -42,7 +42,7 @@ size_t imk_cuda_update_scratch(enum imk_cuda_optimizer kind, uint32_t chunk_coun
 struct imk_cuda_update {
     enum imk_cuda_optimizer kind;
     float *w, *m, *v; /* arenas: parameters, moments; v: AdamW and LAMB only */
-    float *ema;       /* averaged parameters: ema += ema_take (w - ema) with the new w; NULL: none */
+    float *ema;       /* averaged parameters: ema += ema_weight (w - ema) with the new w; NULL: none */
     const float *g;   /* gradients, read only */
     const struct imk_cuda_span *spans;
     const struct imk_cuda_chunk *chunks;

@@ -73,7 +73,7 @@ static void run(struct made *t, struct tr_model *model, uint32_t fuses, bool tra
                                      .seed = 4};
     uint8_t *pixels = malloc((size_t)(3 * size * size * 3));
     const int32_t labels[] = {3, 0, 4};
-    struct tr_batch batch = {.pixels = pixels, .labels = labels, .n = 3, .size = size, .apart = 1};
+    struct tr_batch batch = {.pixels = pixels, .labels = labels, .n = 3, .size = size, .stride = 1};
     struct im_text text = {{0}};
     struct tr_outcome outcome;
     struct tr_graph *graph;
@@ -227,7 +227,7 @@ static void fp16_rounds_to_the_nearest_even(void **state)
         float want[] = {low, h % 2 ? high : low, low, high, h % 2 ? -high : -low};
 
         tr_ref_round(TR_PRECISION_FP16, cases, 5);
-        assert_memory_equal(cases, want, sizeof(want));
+        assert_memory_equal(cases, want, sizeof want);
     }
     for (int sign = -1; sign <= 1; sign += 2) {
         float cases[] = {(float)sign * 65519.0f, (float)sign * 65520.0f, (float)sign * 1e30f};

@@ -3,7 +3,7 @@
 #
 #   lint.sh RULE ROOT [compiler flag...]
 #
-# RULE is includes, third_party, tokens, sizes, text, guards, tags, picture, docs, headers, clang, tidy, format, shell or globals.
+# RULE is includes, third_party, style, tokens, sizes, text, guards, tags, picture, docs, headers, clang, tidy, format, shell or globals.
 # ROOT is the tree to look at: the project, or one of the bad examples under selftest/. Findings are printed as "path:line: what is wrong";
 # exit status 0 means none, 1 some, 77 that the tool the rule needs is not installed, 2 wrong use.
 # Only sh, awk, find and grep are needed (and clang-format, shellcheck, nm or the compiler where the rule is about them).
@@ -105,6 +105,7 @@ check_docs() {
 case $rule in
 includes) over_code -v root=. -f "$here/includes.awk" ;;
 third_party) over_code -v table="$here/third_party.txt" -v system_list="$here/system_headers.txt" -f "$here/third_party.awk" ;;
+style) over_code -v system_list="$here/system_headers.txt" -f "$here/style.awk" ;;
 tokens) over_code -f "$here/tokens.awk" ;;
 sizes) over_code -f "$here/sizes.awk" ;;
 guards) over_code -f "$here/guards.awk" ;;

@@ -13,7 +13,7 @@ static inline int train_step(struct tr_network *net, const struct tr_batch *batc
     struct tr_outcome outcome = {{0}, 0, false};
     int err;
 
-    step.hyper.unscale = step.hyper.loss_scale = step.hyper.ema_take = 1;
+    step.hyper.unscale = step.hyper.loss_scale = step.hyper.ema_weight = 1;
     err = tr_network_step_begin(net, batch, &step, text);
     if (err == 0)
         err = tr_network_step_end(net, &outcome, text);

@@ -228,7 +228,7 @@ struct tr_device_config {
     bool deterministic; /* the same bits on every run */
     bool tf32;          /* fp32 convolutions and matrix products may round their inputs to tf32 */
     const char *cache;  /* file of what was found out about this GPU's kernels; NULL: nothing is kept */
-    /* (optional) Called while plan() and settle() work on what takes long, number `at` of `of`: of is 0 when
+    /* (optional) Called while plan() and tune() work on what takes long, number `at` of `of`: of is 0 when
      * that is not known yet, and -1 while another process does what this one is going to need; at 0: done
      * with it. Anything but 0 gives up: they return -ECANCELED. */
     int (*progress)(void *context, int at, int of);
@@ -269,9 +269,9 @@ struct tr_backend_ops {
     int (*sync)(struct tr_backend *b);
     /* (optional) After plans were made and before they run: finds the fastest of the ways to run them. Plans
      * that are not settled yet settle at their first run. */
-    int (*settle)(struct tr_backend *b, struct im_text *text);
-    int (*trouble)(struct tr_backend *b, struct im_text *text); /* (optional) why a call failed */
-    const struct tr_step_ops *step;                             /* trainer/backends/step.h */
+    int (*tune)(struct tr_backend *b, struct im_text *text);
+    int (*last_error)(struct tr_backend *b, struct im_text *text); /* (optional) why a call failed */
+    const struct tr_step_ops *step;                                /* trainer/backends/step.h */
 
     /* A value between its private layout and plain NCHW fp32. For tests and tools, not for a step. */
     int (*value_in)(struct tr_backend *b, const struct tr_layout *layout, struct tr_shape shape,
@@ -286,11 +286,11 @@ struct tr_backend_ops {
     int (*measure)(struct tr_backend *b, const struct tr_op *op, struct tr_plan_info *ret_info);
     const char *(*plan_kernel)(struct tr_op_plan *plan); /* (optional) the name of what runs, for logs */
     /* (optional) What people should know about this precision on this machine, a sentence; NULL: nothing. */
-    const char *(*caution)(struct tr_backend *b, enum tr_precision precision);
+    const char *(*precision_warning)(struct tr_backend *b, enum tr_precision precision);
     /* (optional) Says that pixels of batches will lie in this memory, which may be mapped read-only, until
-     * host_unlock(): a device can then fetch them by itself. An error costs speed and nothing else. */
-    int (*host_lock)(struct tr_backend *b, void *memory, size_t bytes, struct im_text *text);
-    void (*host_unlock)(struct tr_backend *b, void *memory);
+     * host_unpin(): a device can then fetch them by itself. An error costs speed and nothing else. */
+    int (*host_pin)(struct tr_backend *b, void *memory, size_t bytes, struct im_text *text);
+    void (*host_unpin)(struct tr_backend *b, void *memory);
 };
 
 /* "ref", "onednn" or "cuda"; -ENOENT with the names that exist. "cuda" is loaded here:

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ipc/base/count.h"
+
 static struct tr_host_step *host_of(struct tr_backend *b)
 {
     return (struct tr_host_step *)(void *)b;
@@ -42,7 +44,7 @@ struct tr_exec tr_host_inputs(struct tr_backend *b, const struct tr_exec *e)
     return with;
 }
 
-static int no_batch(struct tr_backend *b, float *g, size_t count)
+static int empty_batch(struct tr_backend *b, float *g, size_t count)
 {
     memset(g, 0, count * sizeof *g);
     host_of(b)->tally = (struct tr_tally){0};
@@ -50,7 +52,7 @@ static int no_batch(struct tr_backend *b, float *g, size_t count)
 }
 
 /* Zeros for what the others add up. */
-static int no_norm(struct tr_backend *b, const struct tr_bn_sync *sync, int channels, bool forward)
+static int empty_norm(struct tr_backend *b, const struct tr_bn_sync *sync, int channels, bool forward)
 {
     float *zeros = calloc(2 * (size_t)channels, sizeof *zeros);
     double count = 0;
@@ -90,7 +92,7 @@ static int sum_tally(struct tr_backend *b)
 {
     struct tr_host_step *s = host_of(b);
     double sums[] = {s->tally.loss_sum, s->tally.valid, s->tally.top1, s->tally.top5};
-    int err = s->ranks ? s->ranks->sum(s->ranks->context, sums, sizeof sums / sizeof *sums, true, NULL) : 0;
+    int err = s->ranks ? s->ranks->sum(s->ranks->context, sums, IM_COUNT(sums), true, NULL) : 0;
 
     if (err == 0)
         s->tally = (struct tr_tally){.loss_sum = sums[0],
@@ -134,9 +136,9 @@ static int update(struct tr_backend *b, const struct tr_update *u, const struct 
     with.hyper = &s->hyper;
     err = s->ops->update(b, &with);
     if (err == 0 && a->params)
-        err = s->ops->lerp(b, a->params, u->w, s->hyper.ema_take, a->param_count);
+        err = s->ops->lerp(b, a->params, u->w, s->hyper.ema_weight, a->param_count);
     if (err == 0 && a->stats)
-        err = s->ops->lerp(b, a->stats, a->from_stats, s->hyper.ema_take, a->stat_count);
+        err = s->ops->lerp(b, a->stats, a->from_stats, s->hyper.ema_weight, a->stat_count);
     return err;
 }
 
@@ -150,8 +152,8 @@ static int wait(struct tr_backend *b, struct tr_outcome *ret_outcome)
 
 const struct tr_step_ops tr_host_step_ops = {
     .stage = stage,
-    .no_batch = no_batch,
-    .no_norm = no_norm,
+    .empty_batch = empty_batch,
+    .empty_norm = empty_norm,
     .restore = restore,
     .set_ranks = set_ranks,
     .sum = sum,

@@ -7,7 +7,7 @@
  *
  * host_step.c implements it over the ops of backend.h for backends that work in host memory: what is enqueued
  * is done when the call returns. A device of its own enqueues on a stream, and the host waits at the end:
- * everything enqueued between record_begin() and record_end() reads what changes from step to step from the
+ * everything enqueued between capture_begin() and capture_end() reads what changes from step to step from the
  * staged block, so that replay() does all of it again for the next one.
  *
  * Over several ranks batch norm (op.synced) adds up by tr_exec.sync in host memory, and by set_ranks() on a
@@ -15,7 +15,7 @@
  *
  * What a recording holds: addresses of the arenas passed to it and the plans used. It is freed before any of
  * those. It goes stale, and replay() says -ESTALE, when the backend has moved memory of its own since, which
- * only plan() and settle() do: then it is recorded again. */
+ * only plan() and tune() do: then it is recorded again. */
 #ifndef TRAINER_BACKENDS_STEP_H
 #define TRAINER_BACKENDS_STEP_H
 
@@ -23,10 +23,10 @@
 #include "trainer/backends/backend.h"
 
 struct CUstream_st;
-struct tr_recording;
+struct tr_captured_graph;
 
 /* What a step takes from outside; host memory that may go when the step is enqueued, but for the pixels,
- * which may go when taken() says so, or the outcome is there. */
+ * which may go when input_consumed() says so, or the outcome is there. */
 struct tr_inputs {
     const uint8_t *pixels; /* as in tr_exec; NULL: none are read */
     size_t pixel_bytes;
@@ -74,15 +74,15 @@ struct tr_step_ops {
      * They must stay until that step's outcome is there, or until sync(). */
     int (*prefetch)(struct tr_backend *b, const uint8_t *pixels, size_t bytes);
     /* (optional) Whether the pixels of the last stage() have been copied: 1, or 0: not yet. Does not wait. */
-    int (*taken)(struct tr_backend *b);
+    int (*input_consumed)(struct tr_backend *b);
     /* (optional) Repacked parameters become those of `params` at this version, where plans that exist use
      * them, and follow each update(). NULL: ops look at tr_exec.param_version, which each update moves on. */
     int (*refresh)(struct tr_backend *b, const float *params, size_t count, uint64_t param_version);
 
     /* For a rank without samples, in place of forward and backward: zero gradients, an empty tally; and, in
      * place of each BN with op.synced, its part in the others' sums. */
-    int (*no_batch)(struct tr_backend *b, float *g, size_t count);
-    int (*no_norm)(struct tr_backend *b, const struct tr_bn_sync *sync, int channels, bool forward);
+    int (*empty_batch)(struct tr_backend *b, float *g, size_t count);
+    int (*empty_norm)(struct tr_backend *b, const struct tr_bn_sync *sync, int channels, bool forward);
     /* y = x if the loss of this rank's batch is not finite. */
     int (*restore)(struct tr_backend *b, float *y, const float *x, size_t count);
     /* The sum over the ranks of x[], and of the tally. sum() takes the gradients in parts of sum_floats, as
@@ -107,10 +107,10 @@ struct tr_step_ops {
     int (*wait)(struct tr_backend *b, struct tr_outcome *ret_outcome);
 
     /* (optional) All four or none. */
-    int (*record_begin)(struct tr_backend *b);
-    int (*record_end)(struct tr_backend *b, struct tr_recording **ret_recording);
-    int (*replay)(struct tr_backend *b, struct tr_recording *r);
-    void (*recording_free)(struct tr_backend *b, struct tr_recording *r); /* NULL is fine */
+    int (*capture_begin)(struct tr_backend *b);
+    int (*capture_end)(struct tr_backend *b, struct tr_captured_graph **ret_recording);
+    int (*replay)(struct tr_backend *b, struct tr_captured_graph *r);
+    void (*captured_graph_free)(struct tr_backend *b, struct tr_captured_graph *r); /* NULL is fine */
 };
 
 #endif

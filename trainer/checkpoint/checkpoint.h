@@ -14,7 +14,7 @@
  * written first and is the only one read back. The model files are exports of it. Each carries the checksum
  * of the state that it was made with (metadata "state"): equal content, not equal time or number, ties them,
  * so a crash cannot pair the wrong ones. A crash between the two leaves an export of the step before;
- * tr_checkpoint_mend() rewrites it from the state.
+ * tr_checkpoint_repair() rewrites it from the state.
  *
  * Every file is replaced crash-safely (ipc/base/file.h). Its metadata carry "crc32c", the checksums of the
  * tensors' bytes in the order of the file, and "checksum", a 64-bit hash over names, types, shapes, those
@@ -78,8 +78,8 @@ int tr_checkpoint_load(struct tr_checkpoint_store *store, struct tr_safetensors 
 
 /* Rewrites last.safetensors (and last.ema.safetensors) if it is not the export of `state`. 1: written, 0:
  * nothing to repair. */
-int tr_checkpoint_mend(struct tr_checkpoint_store *store, const struct tr_safetensors *state,
-                       struct im_text *text);
+int tr_checkpoint_repair(struct tr_checkpoint_store *store, const struct tr_safetensors *state,
+                         struct im_text *text);
 
 /* Reads and verifies one file that tr_checkpoint_save() wrote. -EBADMSG with a sentence that
  * names the tensor. */

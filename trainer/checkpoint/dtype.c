@@ -40,7 +40,7 @@ int tr_tensor_bytes(const struct tr_tensor *t, size_t *ret_bytes)
     return 0;
 }
 
-static int compare(const void *a, const void *b, void *tensors)
+static int compare_tensors(const void *a, const void *b, void *tensors)
 {
     const struct tr_tensor *x = (const struct tr_tensor *)tensors + *(const size_t *)a;
     const struct tr_tensor *y = (const struct tr_tensor *)tensors + *(const size_t *)b;
@@ -55,5 +55,5 @@ void tr_safetensors_order(const struct tr_tensor *tensors, size_t count, size_t 
     for (size_t i = 0; i < count; i++)
         ret_order[i] = i;
     if (count > 1)
-        qsort_r(ret_order, count, sizeof(*ret_order), compare, (void *)(uintptr_t)tensors);
+        qsort_r(ret_order, count, sizeof *ret_order, compare_tensors, (void *)(uintptr_t)tensors);
 }

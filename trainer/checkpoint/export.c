@@ -56,7 +56,7 @@ static void name_epoch(char name[64], int epoch, enum export export)
 {
     char stem[32];
 
-    snprintf(stem, sizeof(stem), EPOCH_FORMAT, epoch);
+    snprintf(stem, sizeof stem, EPOCH_FORMAT, epoch);
     name_export(name, stem, export);
 }
 
@@ -80,7 +80,7 @@ static int epoch_of(const char *name, enum export export)
 static int prune(const struct tr_checkpoint_store *store, enum export export, int epoch, struct im_text *text)
 {
     DIR *directory = opendir(store->directory);
-    int *numbers = malloc(EPOCHS_MAX * sizeof(*numbers));
+    int *numbers = malloc(EPOCHS_MAX * sizeof *numbers);
     struct dirent *entry;
     int count = 0, err = 0;
 
@@ -93,7 +93,7 @@ static int prune(const struct tr_checkpoint_store *store, enum export export, in
         numbers[count] = epoch_of(entry->d_name, export);
         count += numbers[count] >= 0 && numbers[count] <= epoch;
     }
-    qsort(numbers, (size_t)count, sizeof(*numbers), compare_numbers);
+    qsort(numbers, (size_t)count, sizeof *numbers, compare_numbers);
     for (int i = store->epochs_kept; i < count; i++) {
         char name[64];
 
@@ -145,7 +145,7 @@ static int save_export(const struct tr_checkpoint_store *store, const struct tr_
 int tr_checkpoint_export(const struct tr_checkpoint_store *store, const struct tr_checkpoint_content *content,
                          const char *checksum, int epoch, bool best, struct im_text *text)
 {
-    struct tr_tensor *tensors = malloc((content->tensor_count + 1) * sizeof(*tensors));
+    struct tr_tensor *tensors = malloc((content->tensor_count + 1) * sizeof *tensors);
     struct tr_checkpoint_content model = *content;
     int err = 0;
 
@@ -184,8 +184,8 @@ static bool is_export_of(const char *path, const char *checksum)
 }
 
 /* 1: written, 0: nothing to repair, or no such export. */
-static int mend_export(struct tr_checkpoint_store *store, const struct tr_safetensors *state,
-                       enum export export, struct im_text *text)
+static int repair_export(struct tr_checkpoint_store *store, const struct tr_safetensors *state,
+                         enum export export, struct im_text *text)
 {
     size_t count = tr_safetensors_count(state), pairs = tr_safetensors_metadata_count(state);
     const char *checksum = tr_safetensors_metadata(state, TR_SEAL_CHECKSUM_KEY);
@@ -200,8 +200,8 @@ static int mend_export(struct tr_checkpoint_store *store, const struct tr_safete
     err = tr_checkpoint_path(store, name, path, text);
     if (err < 0 || is_export_of(path, checksum))
         return err;
-    tensors = malloc((count + 1) * sizeof(*tensors));
-    metadata = malloc((pairs + 1) * sizeof(*metadata));
+    tensors = malloc((count + 1) * sizeof *tensors);
+    metadata = malloc((pairs + 1) * sizeof *metadata);
     if (!tensors || !metadata) {
         err = im_fail(text, -ENOMEM, "cannot write %s: out of memory", path);
         goto out;
@@ -224,13 +224,13 @@ out:
     return err;
 }
 
-int tr_checkpoint_mend(struct tr_checkpoint_store *store, const struct tr_safetensors *state,
-                       struct im_text *text)
+int tr_checkpoint_repair(struct tr_checkpoint_store *store, const struct tr_safetensors *state,
+                         struct im_text *text)
 {
     int written = 0;
 
     for (enum export export = 0; export < EXPORTS; export ++) {
-        int err = mend_export(store, state, export, text);
+        int err = repair_export(store, state, export, text);
 
         if (err < 0)
             return err;

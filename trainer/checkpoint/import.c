@@ -16,7 +16,7 @@ static bool is_head(const struct tr_param_tensor *t)
     return t->kind == TR_TENSOR_FC_WEIGHT || t->kind == TR_TENSOR_FC_BIAS;
 }
 
-static const struct tr_param_tensor *find(const struct tr_model *m, const char *name)
+static const struct tr_param_tensor *find_tensor(const struct tr_model *m, const char *name)
 {
     for (int i = 0; i < m->tensor_count; i++)
         if (strcmp(m->tensors[i].name, name) == 0)
@@ -34,11 +34,11 @@ static struct shape_text shape_text(int rank, const uint64_t *shape)
     struct shape_text t = {"["};
     size_t used = 1;
 
-    for (int i = 0; i < rank && used < sizeof(t.s); i++)
-        used += (size_t)snprintf(t.s + used, sizeof(t.s) - used, "%s%llu", i ? ", " : "",
+    for (int i = 0; i < rank && used < sizeof t.s; i++)
+        used += (size_t)snprintf(t.s + used, sizeof t.s - used, "%s%llu", i ? ", " : "",
                                  (unsigned long long)shape[i]);
-    if (used < sizeof(t.s))
-        snprintf(t.s + used, sizeof(t.s) - used, "]");
+    if (used < sizeof t.s)
+        snprintf(t.s + used, sizeof t.s - used, "]");
     return t;
 }
 
@@ -60,8 +60,8 @@ static bool same_type(const struct tr_tensor *theirs, const struct tr_param_tens
 }
 
 /* The mismatch of a model's tensor in the file; an empty line: none. */
-static void compare(const struct tr_tensor *theirs, const struct tr_param_tensor *ours, char *line,
-                    size_t size)
+static void compare_tensor(const struct tr_tensor *theirs, const struct tr_param_tensor *ours, char *line,
+                           size_t size)
 {
     uint64_t shape[4] = {0};
 
@@ -80,7 +80,7 @@ static void compare(const struct tr_tensor *theirs, const struct tr_param_tensor
 }
 
 size_t tr_import_check(const struct tr_safetensors *file, const struct tr_model *model, bool skip_head,
-                       tr_import_say *say, void *argument)
+                       tr_import_report *say, void *argument)
 {
     size_t misfits = 0;
     char line[512];
@@ -90,7 +90,7 @@ size_t tr_import_check(const struct tr_safetensors *file, const struct tr_model 
 
         if (skip_head && is_head(ours))
             continue;
-        compare(tr_safetensors_find(file, ours->name), ours, line, sizeof(line));
+        compare_tensor(tr_safetensors_find(file, ours->name), ours, line, sizeof line);
         if (!line[0])
             continue;
         misfits++;
@@ -100,10 +100,10 @@ size_t tr_import_check(const struct tr_safetensors *file, const struct tr_model 
     for (size_t i = 0; i < tr_safetensors_count(file); i++) {
         const struct tr_tensor *theirs = tr_safetensors_at(file, i);
 
-        if (find(model, theirs->name))
+        if (find_tensor(model, theirs->name))
             continue;
         misfits++;
-        snprintf(line, sizeof(line), "%.200s %s is not in the model", theirs->name,
+        snprintf(line, sizeof line, "%.200s %s is not in the model", theirs->name,
                  shape_text(theirs->rank, theirs->shape).s);
         if (say)
             say(argument, line);
@@ -117,13 +117,12 @@ struct listing {
     size_t used, lines;
 };
 
-static void list(void *argument, const char *line)
+static void list_mismatch(void *argument, const char *line)
 {
     struct listing *l = argument;
 
-    if (l->lines++ < NAMED_MAX && l->used < sizeof(l->s))
-        l->used +=
-            (size_t)snprintf(l->s + l->used, sizeof(l->s) - l->used, "%s%s", l->used ? "; " : "", line);
+    if (l->lines++ < NAMED_MAX && l->used < sizeof l->s)
+        l->used += (size_t)snprintf(l->s + l->used, sizeof l->s - l->used, "%s%s", l->used ? "; " : "", line);
 }
 
 static float from_half(uint16_t bits)
@@ -146,24 +145,24 @@ static float element(enum tr_dtype dtype, const void *data, size_t i)
     float value;
 
     if (dtype == TR_F64) {
-        memcpy(&wide, at, sizeof(wide));
+        memcpy(&wide, at, sizeof wide);
         return (float)wide;
     }
     if (dtype == TR_F32) {
-        memcpy(&value, at, sizeof(value));
+        memcpy(&value, at, sizeof value);
         return value;
     }
-    memcpy(&half, at, sizeof(half));
+    memcpy(&half, at, sizeof half);
     if (dtype == TR_F16)
         return from_half(half);
     bits = (uint32_t)half << 16;
-    memcpy(&value, &bits, sizeof(value));
+    memcpy(&value, &bits, sizeof value);
     return value;
 }
 
 /* All tensors into host copies of the arenas. Returns how many. */
-static size_t convert(const struct tr_safetensors *file, const struct tr_model *m, bool skip_head,
-                      float *params, float *stats, int64_t *ret_tracked)
+static size_t convert_tensors(const struct tr_safetensors *file, const struct tr_model *m, bool skip_head,
+                              float *params, float *stats, int64_t *ret_tracked)
 {
     size_t loaded = 0;
 
@@ -177,7 +176,7 @@ static size_t convert(const struct tr_safetensors *file, const struct tr_model *
             continue;
         loaded++;
         if (tr_tensor_home(t) == TR_HOME_COUNTER)
-            memcpy(ret_tracked, from->data, sizeof(*ret_tracked));
+            memcpy(ret_tracked, from->data, sizeof *ret_tracked);
         for (size_t k = 0; tr_tensor_home(t) != TR_HOME_COUNTER && k < t->count; k++)
             to[k] = element(from->dtype, from->data, k);
     }
@@ -187,12 +186,12 @@ static size_t convert(const struct tr_safetensors *file, const struct tr_model *
 static int load(const struct tr_safetensors *file, struct tr_network *net, bool skip_head, size_t *ret_loaded)
 {
     const struct tr_model *m = tr_network_model(net);
-    float *params = calloc(m->param_floats, sizeof(*params)), *stats = calloc(m->stat_floats, sizeof(*stats));
+    float *params = calloc(m->param_floats, sizeof *params), *stats = calloc(m->stat_floats, sizeof *stats);
     int64_t tracked = 0;
     int err = params && stats ? tr_network_read(net, TR_ARENA_PARAMS, params) : -ENOMEM;
 
     if (err == 0) {
-        *ret_loaded = convert(file, m, skip_head, params, stats, &tracked);
+        *ret_loaded = convert_tensors(file, m, skip_head, params, stats, &tracked);
         err = tr_network_write(net, TR_ARENA_PARAMS, params);
     }
     if (err == 0)
@@ -217,7 +216,7 @@ int tr_import(const char *path, struct tr_network *net, bool skip_head, size_t *
 
     if (err < 0)
         return err;
-    count = tr_import_check(file, m, skip_head, list, &misfits);
+    count = tr_import_check(file, m, skip_head, list_mismatch, &misfits);
     if (count > 0)
         err = im_fail(text, -EBADMSG, "%zu tensor%s of %.200s do%s not fit %s with %d classes: %s%s", count,
                       count == 1 ? "" : "s", path, count == 1 ? "es" : "", m->name, m->classes, misfits.s,

@@ -14,12 +14,12 @@
 struct im_text;
 
 /* Reports a mismatch, one call for each tensor: "fc.weight is [1000, 2048], the model has [10, 2048]". */
-typedef void tr_import_say(void *argument, const char *line);
+typedef void tr_import_report(void *argument, const char *line);
 
 /* Compares names, shapes and types. skip_head: the classifier's weight and bias may have any shape or be
  * missing. `say` may be NULL. Returns the number of mismatches. */
 size_t tr_import_check(const struct tr_safetensors *file, const struct tr_model *model, bool skip_head,
-                       tr_import_say *say, void *argument);
+                       tr_import_report *say, void *argument);
 
 /* Loads parameters and statistics from the file at `path`; with skip_head the classifier keeps its values.
  * Averages start from the loaded weights. *ret_loaded: tensors. -EBADMSG with a sentence that counts and

@@ -25,24 +25,24 @@ void tr_sums_add(struct tr_sums *sums, const struct tr_tally *tally)
     sums->top5 += tally->top5;
 }
 
-static double share(double part, uint64_t whole)
+static double mean_share(double part, uint64_t whole)
 {
     return whole ? part / (double)whole : (double)NAN;
 }
 
 double tr_mean_loss(const struct tr_sums *sums)
 {
-    return share(sums->loss, sums->valid);
+    return mean_share(sums->loss, sums->valid);
 }
 
 double tr_top1(const struct tr_sums *sums)
 {
-    return share((double)sums->top1, sums->valid);
+    return mean_share((double)sums->top1, sums->valid);
 }
 
 double tr_top5(const struct tr_sums *sums)
 {
-    return share((double)sums->top5, sums->valid);
+    return mean_share((double)sums->top5, sums->valid);
 }
 
 static void add_u64(struct tr_position_text *t, const char *key, uint64_t value)

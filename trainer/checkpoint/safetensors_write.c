@@ -4,6 +4,7 @@
  * Values are written in host byte order: the format is little-endian, and so is every supported machine. */
 #include "trainer/checkpoint/safetensors.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +13,7 @@
 #include "ipc/base/file.h"
 #include "ipc/base/json.h"
 
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "tensors are written as they lie in memory");
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "tensors are written as they lie in memory");
 
 /* Sets a key that must be new; takes ownership of `child`. */
 static int set_new(struct im_json *object, const char *key, struct im_json *child)
@@ -24,7 +25,7 @@ static int set_new(struct im_json *object, const char *key, struct im_json *chil
     return im_json_set(object, key, child);
 }
 
-static struct im_json *describe(const struct tr_tensor *t, uint64_t begin, uint64_t end)
+static struct im_json *describe_tensor(const struct tr_tensor *t, uint64_t begin, uint64_t end)
 {
     struct im_json *entry = im_json_object(), *shape = im_json_array(), *offsets = im_json_array();
     int err = entry && shape && offsets ? 0 : -ENOMEM;
@@ -87,8 +88,9 @@ static int add_tensors(struct im_json *header, const struct tr_tensor *tensors, 
             err = -EOVERFLOW;
         if (err < 0)
             return im_fail(text, err, "the shape of tensor \"%s\" is too large", t->name);
-        err = strcmp(t->name, "__metadata__") == 0 ? -EINVAL
-                                                   : set_new(header, t->name, describe(t, at, at + bytes));
+        err = strcmp(t->name, "__metadata__") == 0
+                  ? -EINVAL
+                  : set_new(header, t->name, describe_tensor(t, at, at + bytes));
         if (err == -EINVAL)
             return im_fail(text, err, "the tensor name \"%s\" is reserved or a duplicate", t->name);
         if (err < 0)
@@ -126,7 +128,7 @@ static int make_header(const struct tr_tensor *tensors, const size_t *order, siz
 static int put_parts(const struct tr_sink *sink, const char *header, uint64_t header_bytes,
                      const struct tr_tensor *tensors, const size_t *order, size_t count, struct im_text *text)
 {
-    int err = sink->write(sink->context, &header_bytes, sizeof(header_bytes), text);
+    int err = sink->write(sink->context, &header_bytes, sizeof header_bytes, text);
 
     if (err == 0)
         err = sink->write(sink->context, header, header_bytes, text);
@@ -145,7 +147,7 @@ int tr_safetensors_put(const char *name, const struct tr_sink *sink, const struc
                        size_t count, const struct tr_pair *metadata, size_t metadata_count,
                        struct im_text *text)
 {
-    size_t *order = malloc((count + 1) * sizeof(*order));
+    size_t *order = malloc((count + 1) * sizeof *order);
     char *header = NULL;
     size_t n, padded;
     int err = -ENOMEM;

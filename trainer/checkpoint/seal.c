@@ -28,9 +28,9 @@ static void add_tensor(struct im_hash *h, const struct tr_tensor *t, uint32_t cr
 
     add_text(h, t->name);
     add_text(h, tr_dtype_name(t->dtype));
-    im_hash_add(h, &rank, sizeof(rank));
-    im_hash_add(h, t->shape, sizeof(t->shape[0]) * (size_t)t->rank);
-    im_hash_add(h, &crc, sizeof(crc));
+    im_hash_add(h, &rank, sizeof rank);
+    im_hash_add(h, t->shape, sizeof t->shape[0] * (size_t)t->rank);
+    im_hash_add(h, &crc, sizeof crc);
 }
 
 int tr_seal_make(const struct tr_tensor *const *tensors, size_t count, const struct tr_pair *metadata,
@@ -58,7 +58,7 @@ int tr_seal_make(const struct tr_tensor *const *tensors, size_t count, const str
         add_text(h, metadata[i].key);
         add_text(h, metadata[i].value);
     }
-    snprintf(ret_seal->checksum, sizeof(ret_seal->checksum), "%016" PRIx64, im_hash_value(h));
+    snprintf(ret_seal->checksum, sizeof ret_seal->checksum, "%016" PRIx64, im_hash_value(h));
     ret_seal->crcs = crcs;
     im_hash_free(&h);
     return 0;
@@ -77,8 +77,8 @@ static int name_damage(const char *path, const struct tr_safetensors *file, cons
     return im_fail(text, -EBADMSG, "%s is damaged: its list of checksums is malformed", path);
 }
 
-static int compare(const char *path, const struct tr_safetensors *file, const struct tr_seal *got,
-                   struct im_text *text)
+static int compare_crcs(const char *path, const struct tr_safetensors *file, const struct tr_seal *got,
+                        struct im_text *text)
 {
     const char *crcs = tr_safetensors_metadata(file, TR_SEAL_CRC_KEY);
     const char *checksum = tr_safetensors_metadata(file, TR_SEAL_CHECKSUM_KEY);
@@ -97,8 +97,8 @@ static int compare(const char *path, const struct tr_safetensors *file, const st
 int tr_seal_verify(const char *path, const struct tr_safetensors *file, struct im_text *text)
 {
     size_t count = tr_safetensors_count(file), pairs = tr_safetensors_metadata_count(file), used = 0;
-    const struct tr_tensor **tensors = malloc((count + 1) * sizeof(*tensors));
-    struct tr_pair *metadata = malloc((pairs + 1) * sizeof(*metadata));
+    const struct tr_tensor **tensors = malloc((count + 1) * sizeof *tensors);
+    struct tr_pair *metadata = malloc((pairs + 1) * sizeof *metadata);
     struct tr_seal seal = {NULL, ""};
     int err = tensors && metadata ? 0 : -ENOMEM;
 
@@ -118,7 +118,7 @@ int tr_seal_verify(const char *path, const struct tr_safetensors *file, struct i
     if (err == 0)
         err = tr_seal_make(tensors, count, metadata, used, &seal);
     if (err == 0)
-        err = compare(path, file, &seal, text);
+        err = compare_crcs(path, file, &seal, text);
     else
         im_fail(text, err, "cannot verify %s: out of memory", path);
 out:

@@ -57,7 +57,7 @@ bool tr_snapshot_is_due(const struct tr_snapshot *s, uint64_t next_batch)
            (s->interval_ns && im_now() >= s->due_at);
 }
 
-static int append(void *context, const void *bytes, size_t n, struct im_text *text)
+static int append_bytes(void *context, const void *bytes, size_t n, struct im_text *text)
 {
     return im_snapshot_append(context, bytes, n, text);
 }
@@ -65,7 +65,7 @@ static int append(void *context, const void *bytes, size_t n, struct im_text *te
 int tr_snapshot_take(struct tr_snapshot *s, struct tr_state *state, const struct tr_position_text *position,
                      uint64_t next_batch, struct im_text *text)
 {
-    const struct tr_sink sink = {.context = &s->memory, .write = append};
+    const struct tr_sink sink = {.context = &s->memory, .write = append_bytes};
     im_ns began = im_now(), cost;
     int err;
 

@@ -12,8 +12,8 @@
 
 enum { ARENAS_SAVED_MAX = 6 }; /* most arenas in the table, each with the model's tensors */
 
-static void add(struct tr_state *s, const char *prefix, enum tr_dtype dtype, const struct tr_param_tensor *t,
-                void *data)
+static void add_tensor(struct tr_state *s, const char *prefix, enum tr_dtype dtype,
+                       const struct tr_param_tensor *t, void *data)
 {
     struct tr_tensor *tensor = &s->tensors[s->window_count];
     const char *name = t->name;
@@ -39,15 +39,15 @@ static void add_all(struct tr_state *s, const struct tr_model *model, const char
 
         switch (tr_tensor_home(t)) {
         case TR_HOME_PARAMS:
-            add(s, prefix, TR_F32, t, s->arenas[params] + t->offset);
+            add_tensor(s, prefix, TR_F32, t, s->arenas[params] + t->offset);
             break;
         case TR_HOME_STATS:
             if (stats >= 0)
-                add(s, prefix, TR_F32, t, s->arenas[stats] + t->offset);
+                add_tensor(s, prefix, TR_F32, t, s->arenas[stats] + t->offset);
             break;
         case TR_HOME_COUNTER:
             if (stats >= 0)
-                add(s, prefix, TR_I64, t, &s->tracked);
+                add_tensor(s, prefix, TR_I64, t, &s->tracked);
             break;
         }
     }

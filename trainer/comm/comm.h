@@ -38,7 +38,7 @@ struct tr_rendezvous {
     void *context;
     int (*publish)(void *context, const void *card, size_t bytes);
     /* Waits for the card of `rank`; room for TR_CARD_BYTES_MAX. */
-    int (*look)(void *context, int rank, void *ret_card, size_t *ret_bytes);
+    int (*fetch)(void *context, int rank, void *ret_card, size_t *ret_bytes);
     /* (optional) Polled while this rank waits for others: 0, or a status to leave with. */
     int (*leave)(void *context);
 };

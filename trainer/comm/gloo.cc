@@ -21,9 +21,8 @@
 #include <exception>
 #include <memory>
 #include <new>
-#include <vector>
-
 #include <sys/random.h>
+#include <vector>
 
 #include <gloo/allgather.h>
 #include <gloo/allreduce.h>
@@ -131,7 +130,7 @@ void mesh::connect(const tr_comm_config &config, const std::vector<char> &secret
 
         if (i == rank)
             continue;
-        status = r.look(r.context, i, theirs.data(), &bytes);
+        status = r.fetch(r.context, i, theirs.data(), &bytes);
         if (status == 0 && bytes != mine.size())
             status = -EBADMSG;
         if (status)

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/err.h"
 #include "ipc/config/models.h"
 
@@ -52,13 +53,13 @@ struct path {
     char s[TR_TENSOR_NAME_MAX];
 };
 
-static struct path join(const char *block, const char *module, int number)
+static struct path join_name(const char *block, const char *module, int number)
 {
     struct path p;
-    int n = number < 0 ? snprintf(p.s, sizeof(p.s), "%s.%s", block, module)
-                       : snprintf(p.s, sizeof(p.s), "%s.%s%d", block, module, number);
+    int n = number < 0 ? snprintf(p.s, sizeof p.s, "%s.%s", block, module)
+                       : snprintf(p.s, sizeof p.s, "%s.%s%d", block, module, number);
 
-    im_assert(n < (int)sizeof(p.s));
+    im_assert(n < (int)sizeof p.s);
     return p;
 }
 
@@ -95,7 +96,7 @@ static int conv_layer(struct builder *b, int in, const char *name, int tensor, i
     const int *shape = b->m->tensors[tensor].shape;
 
     if (b->m->blurpool == TR_BLURPOOL_FFCV && stride > 1 && shape[1] >= BLUR_CHANNELS_MIN)
-        in = blur(b, in, join(name, "blur", -1).s, 1, false);
+        in = blur(b, in, join_name(name, "blur", -1).s, 1, false);
     return tr_model_layer(b->m,
                           (struct tr_layer){.kind = TR_OP_CONV,
                                             .in = {in, -1},
@@ -144,10 +145,10 @@ static int drop_path(struct builder *b, int in, const char *block)
                                             .tensor = -1,
                                             .block = b->block,
                                             .drop_rate = rate},
-                          join(block, "drop_path", -1).s);
+                          join_name(block, "drop_path", -1).s);
 }
 
-static int add(struct builder *b, int branch, int shortcut, const char *block, bool relu)
+static int add_layer(struct builder *b, int branch, int shortcut, const char *block, bool relu)
 {
     return tr_model_layer(b->m,
                           (struct tr_layer){.kind = TR_OP_ADD,
@@ -155,7 +156,7 @@ static int add(struct builder *b, int branch, int shortcut, const char *block, b
                                             .channels = b->m->layers[branch].channels,
                                             .relu = relu,
                                             .tensor = -1},
-                          join(block, "add", -1).s);
+                          join_name(block, "add", -1).s);
 }
 
 /* ---- blocks ---- */
@@ -204,7 +205,7 @@ static int blur_behind(struct builder *b, const struct shape *s, int v, int i, c
 {
     if (b->m->blurpool != TR_BLURPOOL_ZHANG || i != s->strided || s->stride == 1)
         return v;
-    return blur(b, v, join(block, "aa", -1).s, s->stride, true);
+    return blur(b, v, join_name(block, "aa", -1).s, s->stride, true);
 }
 
 /* With --zero-init-residual a block begins as the identity. */
@@ -225,17 +226,18 @@ static int post_block(struct builder *b, int in, const char *name, int width, in
     int v = in, shortcut = in;
 
     for (int i = 1; i <= s.convs; i++) {
-        v = conv(b, v, join(name, "conv", i).s, channels_of(&s, i), kernel_of(&s, i), stride_of(b, &s, i));
-        v = batch_norm(b, v, join(name, "bn", i).s, i != s.convs);
+        v = conv(b, v, join_name(name, "conv", i).s, channels_of(&s, i), kernel_of(&s, i),
+                 stride_of(b, &s, i));
+        v = batch_norm(b, v, join_name(name, "bn", i).s, i != s.convs);
         v = blur_behind(b, &s, v, i, name);
     }
     end_branch(b, v);
     v = drop_path(b, v, name);
     if (s.changes) {
-        shortcut = conv(b, in, join(name, "downsample.", 0).s, s.channels, 1, stride);
-        shortcut = batch_norm(b, shortcut, join(name, "downsample.", 1).s, false);
+        shortcut = conv(b, in, join_name(name, "downsample.", 0).s, s.channels, 1, stride);
+        shortcut = batch_norm(b, shortcut, join_name(name, "downsample.", 1).s, false);
     }
-    return add(b, v, shortcut, name, true);
+    return add_layer(b, v, shortcut, name, true);
 }
 
 /* norm, ReLU, conv, ..., norm, ReLU, conv; plus the shortcut, which is the block's input or a
@@ -244,20 +246,21 @@ static int post_block(struct builder *b, int in, const char *name, int width, in
 static int pre_block(struct builder *b, int in, const char *name, int width, int stride)
 {
     struct shape s = shape_of(b, in, width, stride);
-    struct path down = join(name, "downsample.conv", -1);
+    struct path down = join_name(name, "downsample.conv", -1);
     int tensor = s.changes ? conv_tensor(b, down.s, b->m->layers[in].channels, s.channels, 1) : -1;
     int v = in, active = in;
 
     for (int i = 1; i <= s.convs; i++) {
-        v = batch_norm(b, v, join(name, "norm", i).s, true);
+        v = batch_norm(b, v, join_name(name, "norm", i).s, true);
         if (i == 1)
             active = v;
         v = blur_behind(b, &s, v, i - 1, name);
-        v = conv(b, v, join(name, "conv", i).s, channels_of(&s, i), kernel_of(&s, i), stride_of(b, &s, i));
+        v = conv(b, v, join_name(name, "conv", i).s, channels_of(&s, i), kernel_of(&s, i),
+                 stride_of(b, &s, i));
     }
     end_branch(b, v);
     v = drop_path(b, v, name);
-    return add(b, v, s.changes ? conv_layer(b, active, down.s, tensor, stride) : in, name, false);
+    return add_layer(b, v, s.changes ? conv_layer(b, active, down.s, tensor, stride) : in, name, false);
 }
 
 /* ---- networks ---- */
@@ -283,7 +286,7 @@ static int stem(struct builder *b)
                                          .pad = 1,
                                          .tensor = -1},
                        pool);
-    return zhang ? blur(b, v, join(pool, "aa", -1).s, 2, true) : v;
+    return zhang ? blur(b, v, join_name(pool, "aa", -1).s, 2, true) : v;
 }
 
 static int stages(struct builder *b, int v)
@@ -294,10 +297,10 @@ static int stages(struct builder *b, int v)
             struct path name;
 
             if (b->f->preact) {
-                im_assert(snprintf(name.s, sizeof(name.s), "stages.%d.blocks.%d", stage, i) > 0);
+                im_assert(snprintf(name.s, sizeof name.s, "stages.%d.blocks.%d", stage, i) > 0);
                 v = pre_block(b, v, name.s, width, stride);
             } else {
-                im_assert(snprintf(name.s, sizeof(name.s), "layer%d.%d", stage + 1, i) > 0);
+                im_assert(snprintf(name.s, sizeof name.s, "layer%d.%d", stage + 1, i) > 0);
                 v = post_block(b, v, name.s, width, stride);
             }
         }
@@ -306,7 +309,7 @@ static int stages(struct builder *b, int v)
 }
 
 /* Global average, classifier, loss. */
-static void head(struct builder *b, int v)
+static void add_head(struct builder *b, int v)
 {
     int channels = b->m->layers[v].channels, one = b->m->head == TR_HEAD_CONV ? 1 : 0;
     int weight[4] = {b->m->classes, channels, one, one}, bias[4] = {b->m->classes};
@@ -333,12 +336,12 @@ int tr_resnet_build(struct tr_model *m, const struct tr_model_config *config)
         .m = m, .drop_path_rate = config->drop_path_rate, .zero_init_residual = config->zero_init_residual};
     int v;
 
-    for (size_t i = 0; i < sizeof(families) / sizeof(families[0]); i++)
+    for (size_t i = 0; i < IM_COUNT(families); i++)
         if (strcmp(families[i].name, config->name) == 0)
             b.f = &families[i];
     if (!b.f)
         return -EINVAL;
-    snprintf(m->name, sizeof(m->name), "%s", b.f->name);
+    snprintf(m->name, sizeof m->name, "%s", b.f->name);
     m->classes = config->classes;
     m->blurpool = config->blurpool;
     m->stem = config->stem == TR_STEM_AUTO ? b.f->stem : config->stem;
@@ -349,7 +352,7 @@ int tr_resnet_build(struct tr_model *m, const struct tr_model_config *config)
     v = stages(&b, stem(&b));
     if (b.f->preact)
         v = batch_norm(&b, v, "norm", true);
-    head(&b, v);
+    add_head(&b, v);
     return 0;
 }
 
@@ -357,6 +360,6 @@ void tr_model_names(char *names, size_t size)
 {
     size_t used = 0;
 
-    for (size_t i = 0; i < sizeof(families) / sizeof(families[0]) && used < size; i++)
+    for (size_t i = 0; i < IM_COUNT(families) && used < size; i++)
         used += (size_t)snprintf(names + used, size - used, "%s%s", i ? ", " : "", families[i].name);
 }

@@ -11,7 +11,7 @@ static size_t padded(const struct tr_block *b)
     return (b->bytes + TR_BLOCK_ALIGN - 1) / TR_BLOCK_ALIGN * TR_BLOCK_ALIGN;
 }
 
-static bool meet(const struct tr_block *a, const struct tr_block *b)
+static bool lifetimes_overlap(const struct tr_block *a, const struct tr_block *b)
 {
     return a->first <= b->last && b->first <= a->last;
 }
@@ -23,7 +23,7 @@ static size_t lowest(const struct tr_block *b, const struct tr_block *const *pla
     size_t at = 0;
 
     for (int i = 0; i < count; i++) {
-        if (!meet(b, placed[i]))
+        if (!lifetimes_overlap(b, placed[i]))
             continue;
         if (placed[i]->offset >= at + padded(b))
             break;
@@ -33,7 +33,7 @@ static size_t lowest(const struct tr_block *b, const struct tr_block *const *pla
     return at;
 }
 
-static void insert(const struct tr_block **placed, int count, const struct tr_block *b)
+static void insert_sorted(const struct tr_block **placed, int count, const struct tr_block *b)
 {
     int i = count;
 
@@ -57,7 +57,7 @@ static struct tr_block *largest_left(struct tr_block *blocks, const bool *done, 
 int tr_arena_place(struct tr_block *blocks, int count, size_t *ret_bytes)
 {
     const struct tr_block **placed = calloc((size_t)count + 1, sizeof(struct tr_block *));
-    bool *done = calloc((size_t)count + 1, sizeof(*done));
+    bool *done = calloc((size_t)count + 1, sizeof *done);
     struct tr_block *b;
     size_t bytes = 0;
     int err = 0, n = 0;
@@ -70,7 +70,7 @@ int tr_arena_place(struct tr_block *blocks, int count, size_t *ret_bytes)
         blocks[i].offset = 0;
     while ((b = largest_left(blocks, done, count))) {
         b->offset = lowest(b, placed, n);
-        insert(placed, n++, b);
+        insert_sorted(placed, n++, b);
         done[b - blocks] = true;
         if (b->offset + padded(b) > bytes)
             bytes = b->offset + padded(b);

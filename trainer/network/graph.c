@@ -53,7 +53,7 @@ static int out_size(int in, const struct tr_layer *l)
 }
 
 /* The op of layer i, once its inputs are planned. */
-static void describe(struct tr_graph *g, int i)
+static void describe_op(struct tr_graph *g, int i)
 {
     const struct tr_graph_config *c = &g->config;
     const struct tr_fused *fused = &g->layers[i];
@@ -115,7 +115,7 @@ static int plan_all(struct tr_graph *g, struct im_text *text)
 
         if (g->layers[i].absorbed)
             continue;
-        describe(g, i);
+        describe_op(g, i);
         if (second >= 0 && g->nodes[second].info.y_layout != node->op.x_layout)
             return im_fail(text, -ENOTSUP,
                            "backend %s gives the two branches of layer %d of %s different layouts",
@@ -233,7 +233,7 @@ static int reserve_scales(struct tr_graph *g, struct im_text *text)
     if (paths == 0)
         return 0;
     g->scale_count = paths * n;
-    g->scales = calloc(g->scale_count, sizeof(*g->scales));
+    g->scales = calloc(g->scale_count, sizeof *g->scales);
     if (!g->scales)
         return im_fail(text, -ENOMEM, "no memory for a graph");
     for (int i = g->count - 1; i > 0; i--)
@@ -244,7 +244,7 @@ static int reserve_scales(struct tr_graph *g, struct im_text *text)
 
 int tr_graph_new(const struct tr_graph_config *config, struct tr_graph **ret_graph, struct im_text *text)
 {
-    struct tr_graph *g = calloc(1, sizeof(*g));
+    struct tr_graph *g = calloc(1, sizeof *g);
     int count = config->model->layer_count;
     int err = -ENOMEM;
 
@@ -252,8 +252,8 @@ int tr_graph_new(const struct tr_graph_config *config, struct tr_graph **ret_gra
         return im_fail(text, -ENOMEM, "no memory for a graph");
     g->config = *config;
     g->count = count;
-    g->nodes = calloc((size_t)count, sizeof(*g->nodes));
-    g->blocks = calloc((size_t)count * 4, sizeof(*g->blocks));
+    g->nodes = calloc((size_t)count, sizeof *g->nodes);
+    g->blocks = calloc((size_t)count * 4, sizeof *g->blocks);
     if (!g->nodes || !g->blocks) {
         im_fail(text, -ENOMEM, "no memory for a graph");
         goto out;
@@ -312,7 +312,7 @@ size_t tr_graph_own_bytes(const struct tr_graph *g)
     return bytes;
 }
 
-size_t tr_graph_bytes_apart(const struct tr_graph *g)
+size_t tr_graph_bytes_unshared(const struct tr_graph *g)
 {
     size_t bytes = 0;
 
@@ -366,7 +366,7 @@ static struct tr_exec arguments(const struct tr_graph *g, const struct tr_graph_
 static void draw_scales(struct tr_graph *g, const struct tr_batch *batch)
 {
     for (int n = 0; n < g->config.n; n++) {
-        uint32_t place = batch->first + (uint32_t)n * (batch->apart ? batch->apart : 1);
+        uint32_t place = batch->first + (uint32_t)n * (batch->stride ? batch->stride : 1);
         struct im_rng r = im_rng_at(g->config.seed, IM_RNG_DROPPATH, place, batch->step);
         int block = 0;
 
@@ -497,21 +497,21 @@ int tr_graph_layers(const struct tr_graph *g)
     return g->count;
 }
 
-struct tr_layer_facts tr_graph_layer(const struct tr_graph *g, int layer)
+struct tr_layer_work tr_graph_layer(const struct tr_graph *g, int layer)
 {
     const struct node *node = &g->nodes[layer];
     const struct tr_op *op = &node->op;
     const struct tr_plan_info *info = &node->info;
-    struct tr_layer_facts f = {.name = kind_name(op), .kernel = kernel_name(g, node)};
+    struct tr_layer_work f = {.name = kind_name(op), .kernel = kernel_name(g, node)};
     double taps = op->kind == TR_OP_CONV ? (double)op->kernel * op->kernel : op->kind == TR_OP_FC ? 1 : 0;
     double macs = taps * op->x.c * op->y.n * op->y.c * op->y.h * op->y.w;
-    int n = snprintf(f.shape, sizeof(f.shape), "%dx%dx%d -> %dx%dx%d", op->x.c, op->x.h, op->x.w, op->y.c,
+    int n = snprintf(f.shape, sizeof f.shape, "%dx%dx%d -> %dx%dx%d", op->x.c, op->x.h, op->x.w, op->y.c,
                      op->y.h, op->y.w);
 
     if (g->layers[layer].absorbed)
-        return (struct tr_layer_facts){.name = "", .kernel = ""};
-    if (op->kernel > 0 && (size_t)n < sizeof(f.shape))
-        snprintf(f.shape + n, sizeof(f.shape) - (size_t)n, " k%d s%d", op->kernel, op->stride);
+        return (struct tr_layer_work){.name = "", .kernel = ""};
+    if (op->kernel > 0 && (size_t)n < sizeof f.shape)
+        snprintf(f.shape + n, sizeof f.shape - (size_t)n, " k%d s%d", op->kernel, op->stride);
     f.flop = 2 * macs * (op->training ? 2 + op->needs_dx : 1);
     f.bytes = (double)info->x_bytes * (op->kind == TR_OP_ADD || op->adds ? 2 : 1) + (double)info->y_bytes;
     if (op->training && op->kind != TR_OP_INPUT && op->kind != TR_OP_LOSS)

@@ -52,7 +52,7 @@ struct tr_batch {
     /* Which images of the run these are, for the draws of stochastic depth: image i has place first + i *
      * apart (0 counts as 1) in training step `step`. So N ranks draw what one rank would. */
     uint64_t step;
-    uint32_t first, apart;
+    uint32_t first, stride;
 };
 
 /* -EINVAL when the image is smaller than the model's stride, what the backend says otherwise. */
@@ -64,7 +64,7 @@ size_t tr_graph_bytes(const struct tr_graph *g); /* of the arena it needs */
 size_t tr_graph_own_bytes(const struct tr_graph *g); /* what its plans take besides, at most */
 
 /* What the arena would take if no value, saved state or gradient had the place of one that is over. */
-size_t tr_graph_bytes_apart(const struct tr_graph *g);
+size_t tr_graph_bytes_unshared(const struct tr_graph *g);
 
 /* Hands the batch to the backend: hyper as in tr_inputs, divisor as in tr_exec. */
 int tr_graph_stage(struct tr_graph *g, const struct tr_batch *batch, float smoothing, double divisor,
@@ -107,12 +107,12 @@ struct tr_step_times *tr_graph_times(const struct tr_graph *g);
 int tr_graph_layers(const struct tr_graph *g);
 
 /* What a step has a layer do, forward and backward together. */
-struct tr_layer_facts {
+struct tr_layer_work {
     const char *name, *kernel; /* name "": another layer does its work (enum tr_fusion) */
     char shape[48];            /* "64x56x56 -> 64x56x56 k3 s1" */
     double flop;               /* of convolutions and fully connected layers; 0 for others */
     double bytes;              /* of values and their gradients, read or written once by each op */
 };
-struct tr_layer_facts tr_graph_layer(const struct tr_graph *g, int layer);
+struct tr_layer_work tr_graph_layer(const struct tr_graph *g, int layer);
 
 #endif

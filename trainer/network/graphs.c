@@ -13,7 +13,7 @@ enum {
 };
 
 /* Grows the arena of activations; what was in it is lost, which is fine between steps. */
-static int reserve(struct tr_network *net, const struct tr_graph *graph, struct im_text *text)
+static int reserve_values(struct tr_network *net, const struct tr_graph *graph, struct im_text *text)
 {
     const size_t bytes = tr_graph_bytes(graph);
     int err;
@@ -21,7 +21,7 @@ static int reserve(struct tr_network *net, const struct tr_graph *graph, struct 
     if (bytes <= net->value_bytes)
         return 0;
     for (int i = 0; i < TR_GRAPHS_MAX; i++)
-        tr_entry_forget(net, &net->graphs[i]);
+        tr_entry_free_captured(net, &net->graphs[i]);
     net->ops->buffer_free(net->backend, net->values, net->value_bytes);
     net->values = NULL;
     net->value_bytes = 0;
@@ -31,12 +31,12 @@ static int reserve(struct tr_network *net, const struct tr_graph *graph, struct 
                        "no memory for activations: %s needs %zu MiB for this batch; use a smaller batch",
                        net->model->name, bytes >> 20);
     net->value_bytes = bytes;
-    net->apart_bytes = tr_graph_bytes_apart(graph);
+    net->unshared_bytes = tr_graph_bytes_unshared(graph);
     return 0;
 }
 
 /* The entry of this shape, or the one to replace. */
-static struct tr_graph_entry *find(struct tr_network *net, int n, int size, bool training)
+static struct tr_graph_entry *find_entry(struct tr_network *net, int n, int size, bool training)
 {
     struct tr_graph_entry *oldest = &net->graphs[0];
 
@@ -85,7 +85,7 @@ static int plan_graph(struct tr_network *net, const struct tr_graph_config *conf
         return tr_memory_refuse(config, bytes, limit, text);
     }
     /* Before the arena takes its memory: what is timed needs some too. */
-    err = net->ops->settle ? net->ops->settle(net->backend, text) : 0;
+    err = net->ops->tune ? net->ops->tune(net->backend, text) : 0;
     if (err < 0) {
         tr_graph_free(graph);
         return err;
@@ -97,7 +97,7 @@ static int plan_graph(struct tr_network *net, const struct tr_graph_config *conf
 int tr_network_entry(struct tr_network *net, int n, int size, bool training,
                      struct tr_graph_entry **ret_entry, struct im_text *text)
 {
-    struct tr_graph_entry *e = find(net, n, size, training);
+    struct tr_graph_entry *e = find_entry(net, n, size, training);
     int err;
 
     if (!e->graph || e->n != n || e->size != size || e->training != training) {
@@ -117,16 +117,16 @@ int tr_network_entry(struct tr_network *net, int n, int size, bool training,
             return im_fail(text, -EINVAL,
                            "a batch of %d images of %d x %d is outside 1 to %d images of at most %d", n, size,
                            size, BATCH_MAX, SIZE_MAX_PX);
-        memcpy(config.mean, net->mean, sizeof(config.mean));
-        memcpy(config.std, net->std, sizeof(config.std));
+        memcpy(config.mean, net->mean, sizeof config.mean);
+        memcpy(config.std, net->std, sizeof config.std);
         err = plan_graph(net, &config, &graph, text);
         if (err < 0)
             return err;
-        tr_entry_forget(net, e);
+        tr_entry_free_captured(net, e);
         tr_graph_free(e->graph);
         *e = (struct tr_graph_entry){.graph = graph, .n = n, .size = size, .training = training};
     }
-    err = reserve(net, e->graph, text);
+    err = reserve_values(net, e->graph, text);
     if (err < 0)
         return err;
     e->used = ++net->clock;

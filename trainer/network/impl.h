@@ -13,7 +13,7 @@ struct tr_graph_entry {
     bool training;
     uint64_t used; /* the clock at its last use */
     bool has_run[TR_STEP_KINDS];
-    struct tr_recording *recordings[TR_STEP_KINDS]; /* of whole steps; NULL: none */
+    struct tr_captured_graph *recordings[TR_STEP_KINDS]; /* of whole steps; NULL: none */
 };
 
 /* A part of the gradient arena; it is whole when backward has done layer `layer` and all behind it. */
@@ -35,7 +35,7 @@ struct tr_network {
     uint64_t clock;
     char *values; /* the arena of activations */
     size_t value_bytes;
-    size_t apart_bytes; /* of the graph that made it so large */
+    size_t unshared_bytes; /* of the graph that made it so large */
     float mean[3], std[3];
     struct tr_loss loss;
     enum tr_optimizer optimizer;
@@ -63,6 +63,6 @@ int tr_network_entry(struct tr_network *net, int n, int size, bool training,
 
 /* trainer/network/step.c */
 int tr_network_buckets(struct tr_network *net);
-void tr_entry_forget(struct tr_network *net, struct tr_graph_entry *e); /* its recordings */
+void tr_entry_free_captured(struct tr_network *net, struct tr_graph_entry *e); /* its recordings */
 
 #endif

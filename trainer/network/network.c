@@ -11,8 +11,8 @@
 
 static int init_arenas(struct tr_network *net, uint64_t seed, struct im_text *text)
 {
-    float *params = calloc(net->model->param_floats, sizeof(*params));
-    float *stats = calloc(net->model->stat_floats, sizeof(*stats));
+    float *params = calloc(net->model->param_floats, sizeof *params);
+    float *stats = calloc(net->model->stat_floats, sizeof *stats);
     int err = params && stats ? 0 : -ENOMEM;
 
     for (int i = 0; err == 0 && i < TR_ARENA_COUNT; i++) {
@@ -50,7 +50,7 @@ static int check_backend(const struct tr_backend_ops *ops, enum tr_precision pre
 int tr_network_new(const struct tr_network_config *config, struct tr_network **ret_network,
                    struct im_text *text)
 {
-    struct tr_network *net = calloc(1, sizeof(*net));
+    struct tr_network *net = calloc(1, sizeof *net);
     int err;
 
     if (!net)
@@ -114,7 +114,7 @@ void tr_network_free(struct tr_network *net)
     if (net->backend && net->ops->sync)
         net->ops->sync(net->backend);
     for (int i = 0; i < TR_GRAPHS_MAX; i++) {
-        tr_entry_forget(net, &net->graphs[i]);
+        tr_entry_free_captured(net, &net->graphs[i]);
         tr_graph_free(net->graphs[i].graph);
     }
     if (net->backend) {
@@ -158,7 +158,7 @@ int tr_network_failed(struct tr_network *net, int err, const char *what, struct 
 {
     struct im_text why = {{0}};
 
-    if (net->ops->trouble && net->ops->trouble(net->backend, &why) < 0 && why.s[0])
+    if (net->ops->last_error && net->ops->last_error(net->backend, &why) < 0 && why.s[0])
         return im_fail(text, err, "the %s backend failed in the %s: %s", net->ops->name, what, why.s);
     return im_fail(text, err, "the %s backend failed in the %s", net->ops->name, what);
 }
@@ -177,8 +177,8 @@ int tr_network_reset_averages(struct tr_network *net)
 }
 
 /* Forward of a batch that is staged. */
-static int forward(struct tr_network *net, struct tr_graph *graph, const struct tr_graph_memory *m,
-                   float *logits, struct tr_tally *ret_tally)
+static int forward_staged(struct tr_network *net, struct tr_graph *graph, const struct tr_graph_memory *m,
+                          float *logits, struct tr_tally *ret_tally)
 {
     struct tr_outcome outcome;
     int err = tr_graph_forward(graph, m);
@@ -213,7 +213,7 @@ int tr_network_evaluate(struct tr_network *net, const struct tr_batch *batch, bo
     }
     err = tr_graph_stage(graph, batch, 0, 0, NULL);
     if (err == 0)
-        err = forward(net, graph, &m, logits, ret_tally);
+        err = forward_staged(net, graph, &m, logits, ret_tally);
     return err < 0 ? tr_network_failed(net, err, "evaluation step", text) : err;
 }
 
@@ -270,15 +270,15 @@ float *tr_network_arena(struct tr_network *net, enum tr_arena arena)
     return net->arenas[arena];
 }
 
-int tr_network_lock_host(struct tr_network *net, void *memory, size_t bytes, struct im_text *text)
+int tr_network_pin_host(struct tr_network *net, void *memory, size_t bytes, struct im_text *text)
 {
-    return net->ops->host_lock ? net->ops->host_lock(net->backend, memory, bytes, text) : 0;
+    return net->ops->host_pin ? net->ops->host_pin(net->backend, memory, bytes, text) : 0;
 }
 
-void tr_network_unlock_host(struct tr_network *net, void *memory)
+void tr_network_unpin_host(struct tr_network *net, void *memory)
 {
-    if (net->ops->host_unlock)
-        net->ops->host_unlock(net->backend, memory);
+    if (net->ops->host_unpin)
+        net->ops->host_unpin(net->backend, memory);
 }
 
 int64_t tr_network_tracked(const struct tr_network *net)
@@ -294,7 +294,7 @@ void tr_network_set_tracked(struct tr_network *net, int64_t batches)
 struct tr_network_bytes tr_network_bytes(const struct tr_network *net)
 {
     struct tr_network_bytes bytes = {.activations = net->value_bytes,
-                                     .apart = net->apart_bytes,
+                                     .unshared = net->unshared_bytes,
                                      .backend = net->ops->private_bytes(net->backend)};
     size_t *const kinds[] = {
         [TR_ARENA_PARAMS] = &bytes.parameters,
@@ -317,7 +317,7 @@ struct tr_network_bytes tr_network_bytes(const struct tr_network *net)
     return bytes;
 }
 
-const char *tr_network_caution(const struct tr_network *net)
+const char *tr_network_precision_warning(const struct tr_network *net)
 {
-    return net->ops->caution ? net->ops->caution(net->backend, net->precision) : NULL;
+    return net->ops->precision_warning ? net->ops->precision_warning(net->backend, net->precision) : NULL;
 }

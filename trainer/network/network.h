@@ -71,7 +71,7 @@ struct tr_network_bytes {
     size_t averages;
     size_t arenas;      /* the sum of those above */
     size_t activations; /* the arena that all graphs share */
-    size_t apart;       /* what the values and gradients in it would take if none shared its place */
+    size_t unshared;    /* what the values and gradients in it would take if none shared its place */
     size_t backend;     /* repacked parameters, scratch */
 };
 
@@ -112,7 +112,7 @@ int tr_network_step_end(struct tr_network *net, struct tr_outcome *ret_outcome, 
 int tr_network_prefetch(struct tr_network *net, const struct tr_batch *batch, struct im_text *text);
 /* Between the two: whether the device holds the batch's pixels, so that their memory may be used for others'.
  * Does not wait. */
-bool tr_network_pixels_taken(struct tr_network *net);
+bool tr_network_input_consumed(struct tr_network *net);
 
 /* Forward with the running statistics, or with the averaged parameters and statistics; loss without
  * smoothing. logits (may be NULL): [n][classes] in host memory. */
@@ -140,10 +140,10 @@ int tr_network_write(struct tr_network *net, enum tr_arena arena, const float *h
  * tr_network_write() and the optimiser only. */
 float *tr_network_arena(struct tr_network *net, enum tr_arena arena);
 
-/* Pixels of batches will lie in this memory, until it is unlocked: see tr_backend_ops.host_lock. 0 also where
+/* Pixels of batches will lie in this memory, until it is unlocked: see tr_backend_ops.host_pin. 0 also where
  * the device has no use for it; an error with a sentence costs speed and nothing else. */
-int tr_network_lock_host(struct tr_network *net, void *memory, size_t bytes, struct im_text *text);
-void tr_network_unlock_host(struct tr_network *net, void *memory);
+int tr_network_pin_host(struct tr_network *net, void *memory, size_t bytes, struct im_text *text);
+void tr_network_unpin_host(struct tr_network *net, void *memory);
 
 /* num_batches_tracked of every batch norm: training steps seen. */
 int64_t tr_network_tracked(const struct tr_network *net);
@@ -152,7 +152,7 @@ void tr_network_set_tracked(struct tr_network *net, int64_t batches);
 struct tr_network_bytes tr_network_bytes(const struct tr_network *net);
 
 /* What people should know about the precision on this machine, a sentence; NULL: nothing. */
-const char *tr_network_caution(const struct tr_network *net);
+const char *tr_network_precision_warning(const struct tr_network *net);
 
 /* The graph of that shape, for tools that look inside; it may be freed when another is made. */
 int tr_network_graph(struct tr_network *net, int n, int size, bool training, struct tr_graph **ret_graph,

@@ -45,7 +45,7 @@ int tr_network_buckets(struct tr_network *net)
     const size_t count = (floats + most - 1) / most;
     size_t to = floats;
 
-    net->buckets = calloc(count, sizeof(*net->buckets));
+    net->buckets = calloc(count, sizeof *net->buckets);
     if (!net->buckets)
         return -ENOMEM;
     for (net->bucket_count = 0; to > 0; net->bucket_count++) {
@@ -64,7 +64,7 @@ struct pass {
     size_t shared; /* buckets whose sum has begun */
 };
 
-static int share(struct pass *p, int layer)
+static int sum_bucket(struct pass *p, int layer)
 {
     struct tr_network *net = p->net;
     int err = 0;
@@ -77,20 +77,20 @@ static int share(struct pass *p, int layer)
 
 static int layer_done(void *context, int layer)
 {
-    return share(context, layer);
+    return sum_bucket(context, layer);
 }
 
 /* ---- a rank without samples ---- */
 
-static int no_norm(struct tr_network *net, const struct tr_fused *layer, bool forward)
+static int empty_norm(struct tr_network *net, const struct tr_fused *layer, bool forward)
 {
     if (!net->bn_sync || layer->absorbed || layer->layer.kind != TR_OP_BN)
         return 0;
-    return net->ops->step->no_norm(net->backend, net->bn_sync, layer->layer.channels, forward);
+    return net->ops->step->empty_norm(net->backend, net->bn_sync, layer->layer.channels, forward);
 }
 
 /* Its part in what the others do, in the order in which they do it. */
-static int take_part(struct pass *p)
+static int enqueue_empty(struct pass *p)
 {
     struct tr_network *net = p->net;
     const int count = net->model->layer_count;
@@ -98,14 +98,14 @@ static int take_part(struct pass *p)
     int err = tr_fuse(net->model, net->ops->fuses, true, &layers);
 
     if (err == 0)
-        err = net->ops->step->no_batch(net->backend, net->arenas[TR_ARENA_GRADS],
-                                       tr_network_floats(net, TR_ARENA_GRADS));
+        err = net->ops->step->empty_batch(net->backend, net->arenas[TR_ARENA_GRADS],
+                                          tr_network_floats(net, TR_ARENA_GRADS));
     for (int i = 0; i < count && err == 0; i++)
-        err = no_norm(net, &layers[i], true);
+        err = empty_norm(net, &layers[i], true);
     for (int i = count - 2; i > 0 && err == 0; i--) {
-        err = no_norm(net, &layers[i], false);
+        err = empty_norm(net, &layers[i], false);
         if (err == 0)
-            err = share(p, i);
+            err = sum_bucket(p, i);
     }
     free(layers);
     return err;
@@ -121,13 +121,13 @@ static int gradients(struct pass *p, struct tr_graph *graph)
     int err = tr_network_copy(net, TR_ARENA_STATS_BEFORE, TR_ARENA_STATS);
 
     if (err == 0 && !graph)
-        err = take_part(p);
+        err = enqueue_empty(p);
     if (err == 0 && graph)
         err = tr_graph_forward(graph, &m);
     if (err == 0 && graph)
         err = tr_graph_backward(graph, &m, layer_done, p);
     if (err == 0)
-        err = share(p, 0);
+        err = sum_bucket(p, 0);
     if (err == 0)
         err = ops->restore(net->backend, net->arenas[TR_ARENA_STATS], net->arenas[TR_ARENA_STATS_BEFORE],
                            tr_network_floats(net, TR_ARENA_STATS));
@@ -203,42 +203,42 @@ static int enqueue(struct tr_network *net, struct tr_graph *graph, const struct 
 
 /* ---- recordings ---- */
 
-void tr_entry_forget(struct tr_network *net, struct tr_graph_entry *e)
+void tr_entry_free_captured(struct tr_network *net, struct tr_graph_entry *e)
 {
-    for (int i = 0; i < TR_STEP_KINDS && net->backend && net->ops->step->recording_free; i++) {
-        net->ops->step->recording_free(net->backend, e->recordings[i]);
+    for (int i = 0; i < TR_STEP_KINDS && net->backend && net->ops->step->captured_graph_free; i++) {
+        net->ops->step->captured_graph_free(net->backend, e->recordings[i]);
         e->recordings[i] = NULL;
     }
 }
 
 static int record(struct tr_network *net, struct tr_graph *graph, const struct tr_step *step,
-                  struct tr_recording **ret)
+                  struct tr_captured_graph **ret)
 {
     const struct tr_step_ops *ops = net->ops->step;
-    int err = ops->record_begin(net->backend), ended;
+    int err = ops->capture_begin(net->backend), ended;
 
     if (err < 0)
         return err;
     err = enqueue(net, graph, step);
-    ended = ops->record_end(net->backend, ret);
+    ended = ops->capture_end(net->backend, ret);
     return err < 0 ? err : ended;
 }
 
-static int run(struct tr_network *net, struct tr_graph_entry *e, const struct tr_step *step)
+static int run_step(struct tr_network *net, struct tr_graph_entry *e, const struct tr_step *step)
 {
     const struct tr_step_ops *ops = net->ops->step;
     const int kind = step->first | step->last << 1;
-    struct tr_recording **r = &e->recordings[kind];
+    struct tr_captured_graph **r = &e->recordings[kind];
     int err = -ESTALE;
 
-    if (!ops->record_begin || net->plain_steps)
+    if (!ops->capture_begin || net->plain_steps)
         return enqueue(net, e->graph, step);
     im_assert(!tr_graph_times(e->graph)); /* nothing waits in a recording */
     if (*r)
         err = ops->replay(net->backend, *r);
     if (err != -ESTALE)
         return err;
-    ops->recording_free(net->backend, *r);
+    ops->captured_graph_free(net->backend, *r);
     *r = NULL;
     if (!e->has_run[kind]) {
         e->has_run[kind] = true;
@@ -278,7 +278,7 @@ int tr_network_step_begin(struct tr_network *net, const struct tr_batch *batch, 
     if (err == 0 && e)
         err = tr_graph_stage(e->graph, batch, step->label_smoothing, step->divisor, &step->hyper);
     if (err == 0 && e)
-        err = run(net, e, step);
+        err = run_step(net, e, step);
     net->param_version += step->last && !ops->refresh;
     return err < 0 ? tr_network_failed(net, err, "training step", text) : err;
 }
@@ -303,8 +303,8 @@ int tr_network_prefetch(struct tr_network *net, const struct tr_batch *batch, st
     return err < 0 ? tr_network_failed(net, err, "training step", text) : 0;
 }
 
-bool tr_network_pixels_taken(struct tr_network *net)
+bool tr_network_input_consumed(struct tr_network *net)
 {
     /* What is wrong with the device, _end() says. */
-    return net->ops->step->taken && net->ops->step->taken(net->backend) > 0;
+    return net->ops->step->input_consumed && net->ops->step->input_consumed(net->backend) > 0;
 }

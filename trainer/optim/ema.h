@@ -1,4 +1,4 @@
-/* The decay of averaged weights (EMA) at each update: imk_hyper.ema_take.
+/* The decay of averaged weights (EMA) at each update: imk_hyper.ema_weight.
  *
  *     none   decay                                        timm's ModelEmaV2, torch's get_ema_multi_avg_fn
  *     tf     min(decay, (1 + t) / (10 + t))               TensorFlow's ExponentialMovingAverage

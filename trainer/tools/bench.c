@@ -70,7 +70,7 @@ static void lock(struct bench *b, size_t bytes)
 {
     struct im_text why = {""};
 
-    b->locked = tr_network_lock_host(b->net, b->pixels, bytes, &why) == 0;
+    b->locked = tr_network_pin_host(b->net, b->pixels, bytes, &why) == 0;
     if (!b->locked)
         fprintf(stderr, "imsuper: the batch is not page-locked, and copied once more: %s\n", why.s);
 }
@@ -81,8 +81,8 @@ static int open_bench(struct bench *b, bool is_profile, struct im_text *text)
     struct tr_network_config config;
 
     b->pixels = malloc((size_t)n * (size_t)size * (size_t)size * 3);
-    b->labels = calloc((size_t)n, sizeof(*b->labels));
-    b->rates = calloc((size_t)b->conf.passes, sizeof(*b->rates));
+    b->labels = calloc((size_t)n, sizeof *b->labels);
+    b->rates = calloc((size_t)b->conf.passes, sizeof *b->rates);
     if (!b->pixels || !b->labels || !b->rates)
         return im_fail(text, -ENOMEM, "no memory for a batch of %d images", n);
     b->batch = (struct tr_batch){.pixels = b->pixels, .labels = b->labels, .n = n, .size = size};
@@ -102,16 +102,16 @@ static int open_bench(struct bench *b, bool is_profile, struct im_text *text)
     if (err < 0 || !is_profile)
         return err;
     b->layers = tr_graph_layers(b->graph);
-    b->times = calloc((size_t)STEPS_MAX * (size_t)b->layers, sizeof(*b->times));
-    b->totals = calloc(STEPS_MAX, sizeof(*b->totals));
-    b->updates = calloc(STEPS_MAX, sizeof(*b->updates));
+    b->times = calloc((size_t)STEPS_MAX * (size_t)b->layers, sizeof *b->times);
+    b->totals = calloc(STEPS_MAX, sizeof *b->totals);
+    b->updates = calloc(STEPS_MAX, sizeof *b->updates);
     return b->times && b->totals && b->updates ? 0 : im_fail(text, -ENOMEM, "no memory for the times");
 }
 
 static void close_bench(struct bench *b)
 {
     if (b->locked)
-        tr_network_unlock_host(b->net, b->pixels);
+        tr_network_unpin_host(b->net, b->pixels);
     tr_network_free(b->net);
     free(b->pixels);
     free(b->labels);
@@ -148,7 +148,7 @@ static int step_with_times(struct bench *b, struct im_text *text)
     const im_ns began = im_now();
     int err;
 
-    memset(times.layers, 0, (size_t)b->layers * sizeof(*times.layers));
+    memset(times.layers, 0, (size_t)b->layers * sizeof *times.layers);
     tr_graph_time(b->graph, &times);
     err = step(b, text);
     tr_graph_time(b->graph, NULL);
@@ -224,15 +224,15 @@ static int put(struct im_json *j)
 
 static void print_head(struct bench *b)
 {
-    const char *caution = tr_network_caution(b->net);
+    const char *precision_warning = tr_network_precision_warning(b->net);
     struct tr_network_bytes bytes = tr_network_bytes(b->net);
     int rounds = (int)b->conf.passes;
 
     printf("%s, %d images of %d px a step, --amp %s, random pixels\n",
            im_conf_choice(IM_KEY_model, b->conf.model), b->batch.n, b->batch.size,
            im_conf_choice(IM_KEY_amp, b->conf.amp));
-    if (caution)
-        printf("%s\n", caution);
+    if (precision_warning)
+        printf("%s\n", precision_warning);
     printf("%.1f images/s", median(b->rates, rounds));
     printf(" (median of %d rounds; %.1f to %.1f), %.2f ms of CPU each\n", rounds, b->rates[0],
            b->rates[rounds - 1], b->cpu_ms);
@@ -258,7 +258,7 @@ static struct times layer_times(struct bench *b, int layer, double *scratch)
     return t;
 }
 
-static struct im_json *layer_json(const struct tr_layer_facts *f, struct times t, double total)
+static struct im_json *layer_json(const struct tr_layer_work *f, struct times t, double total)
 {
     struct im_json *j = im_json_object();
     double ms = t.forward + t.backward;
@@ -275,7 +275,7 @@ static struct im_json *layer_json(const struct tr_layer_facts *f, struct times t
     return j;
 }
 
-static void layer_line(int i, const struct tr_layer_facts *f, struct times t, double total)
+static void layer_line(int i, const struct tr_layer_work *f, struct times t, double total)
 {
     double ms = t.forward + t.backward;
 
@@ -291,7 +291,7 @@ static void layer_line(int i, const struct tr_layer_facts *f, struct times t, do
 /* One row each layer, then what lies beside them. */
 static int report_profile(struct bench *b)
 {
-    double *scratch = calloc((size_t)b->kept, sizeof(*scratch)), sum = 0;
+    double *scratch = calloc((size_t)b->kept, sizeof *scratch), sum = 0;
     struct im_json *layers = im_json_array(), *j;
     double total = median(b->totals, b->kept), update = median(b->updates, b->kept);
 
@@ -303,16 +303,16 @@ static int report_profile(struct bench *b)
                "backward", "share", "GFLOP/s", "GB/s", "kernel (forward)");
     }
     for (int i = 0; i < b->layers; i++) {
-        struct tr_layer_facts facts = tr_graph_layer(b->graph, i);
+        struct tr_layer_work work = tr_graph_layer(b->graph, i);
         struct times t = layer_times(b, i, scratch);
 
         sum += t.forward + t.backward;
-        if (!facts.name[0])
+        if (!work.name[0])
             continue;
         if (b->conf.json)
-            im_json_append(layers, layer_json(&facts, t, total));
+            im_json_append(layers, layer_json(&work, t, total));
         else
-            layer_line(i, &facts, t, total);
+            layer_line(i, &work, t, total);
     }
     free(scratch);
     if (!b->conf.json) {

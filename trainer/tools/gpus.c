@@ -20,7 +20,7 @@ static void set_version(struct im_json *j, const char *key, int version)
     im_json_set_str(j, key, s);
 }
 
-static struct im_json *gpu_json(const struct tr_gpu_facts *f)
+static struct im_json *gpu_json(const struct tr_gpu_properties *f)
 {
     struct im_json *j = im_json_object();
 
@@ -67,16 +67,16 @@ static int fill(struct im_json *j, struct im_json *list, struct im_text *text)
     if (err == 0)
         err = module->gpu_count(&count, text);
     for (int i = 0; i < count && i < GPUS_MAX && err == 0; i++) {
-        struct tr_gpu_facts facts = {0};
+        struct tr_gpu_properties properties = {0};
 
-        err = module->gpu_look(i, &facts, text);
+        err = module->gpu_query(i, &properties, text);
         if (err < 0)
             break;
         if (i == 0) {
-            set_version(j, "driver", facts.driver);
-            set_version(j, "runtime", facts.runtime);
+            set_version(j, "driver", properties.driver);
+            set_version(j, "runtime", properties.runtime);
         }
-        im_json_append(list, gpu_json(&facts));
+        im_json_append(list, gpu_json(&properties));
     }
     if (err == 0 && module->libraries)
         err = module->libraries(text);

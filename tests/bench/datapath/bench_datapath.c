@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "augment/render.h"
+#include "ipc/base/count.h"
 #include "ipc/base/file.h"
 #include "ipc/base/json.h"
 #include "ipc/encoded.h"
@@ -142,7 +143,7 @@ static int run_alone(struct bench *b, struct figure *f, struct im_text *text)
 }
 
 /* Stands in for an augmenter: moves the words, and never looks at a byte. */
-static int give_back(struct im_child *child, struct im_text *text)
+static int release_slots(struct im_child *child, struct im_text *text)
 {
     struct im_event *ready = &child->run->control->event_ready;
 
@@ -205,7 +206,7 @@ static void end_programs(struct bench *b, struct pipeline *p)
     const int fds[] = {b->spawn.control,    b->spawn.encoded,     b->spawn.batch[0],
                        b->spawn.lease_read, b->spawn.lease_write, b->spawn.log_read,
                        b->spawn.log_write,  b->spawn.lock,        b->spawn.null};
-    for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
+    for (size_t i = 0; i < IM_COUNT(fds); i++)
         close(fds[i]);
 }
 
@@ -219,7 +220,7 @@ static int start_workers(struct bench *b, const struct figure *f, struct pipelin
         return pipeline_start_workers(p);
     for (uint32_t i = 0; i < pipeline_run(p)->geometry.readers_max && err == 0; i++)
         err = pipeline_start(p, IM_ROLE_READER, i, NULL);
-    return err == 0 ? pipeline_start(p, IM_ROLE_AUGMENTER, 0, give_back) : err;
+    return err == 0 ? pipeline_start(p, IM_ROLE_AUGMENTER, 0, release_slots) : err;
 }
 
 /* From a full pipeline to a full pipeline: the first batches are not counted, and the run's plan goes on

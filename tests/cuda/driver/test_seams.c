@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <ftw.h>
 #include <math.h>
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -11,10 +12,9 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include <setjmp.h>
-
 #include <cmocka.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/err.h"
 #include "trainer/backends/backend.h"
 #include "trainer/backends/cuda/cublas.h"
@@ -30,7 +30,7 @@ static void good(int err)
 
     if (err >= 0)
         return;
-    tr_gpu_trouble(gpu, &why);
+    tr_gpu_last_error(gpu, &why);
     fail_msg("%s: %s %s", strerror(-err), text.s, why.s);
 }
 
@@ -177,7 +177,7 @@ static void near(const char *what, const float *got, const double *want, const d
 
 static void facts_are_plausible(void **state)
 {
-    const struct tr_gpu_facts *f = tr_gpu_facts(gpu);
+    const struct tr_gpu_properties *f = tr_gpu_properties(gpu);
 
     (void)state;
     assert_true(f->sm >= 70 && f->sm_count > 0 && f->l2_bytes > 0 && f->memory_bytes > 1u << 30);
@@ -209,7 +209,7 @@ static void too_much_memory_is_a_sentence_and_no_trouble(void **state)
     (void)state;
     assert_int_equal(tr_gpu_memory_new(gpu, (size_t)1 << 45, "everything", &memory, &why), -ENOMEM);
     assert_non_null(strstr(why.s, "everything"));
-    assert_int_equal(tr_gpu_trouble(gpu, NULL), 0);
+    assert_int_equal(tr_gpu_last_error(gpu, NULL), 0);
 }
 
 /* As the trainer has its ring: by a mapping that it may only read, of a descriptor that may be written. */
@@ -227,12 +227,12 @@ static void shared_memory_can_be_locked(void **state)
         assert_true(map != MAP_FAILED);
         memset(map, 7 + i, bytes);
         assert_int_equal(mprotect(map, bytes, protections[i]), 0);
-        good(tr_gpu_lock(gpu, map, bytes, i == 1, &text));
+        good(tr_gpu_pin(gpu, map, bytes, i == 1, &text));
         good(tr_gpu_copy(gpu, TR_GPU_COPY, device, map, bytes));
         good(tr_gpu_copy(gpu, TR_GPU_COPY, back, (char *)device + bytes - sizeof back, sizeof back));
         good(tr_gpu_sync(gpu, TR_GPU_COPY));
         assert_int_equal(back[15], 7 + i);
-        tr_gpu_unlock(gpu, map);
+        tr_gpu_unpin(gpu, map);
         munmap(map, bytes);
     }
     tr_gpu_memory_free(gpu, device);
@@ -241,7 +241,7 @@ static void shared_memory_can_be_locked(void **state)
 /* A recording with a fork to COPY and back; the source changes between replays, and a timed event counts. */
 static void recording_replays_with_new_contents(void **state)
 {
-    struct tr_gpu_recording *r = NULL;
+    struct tr_gpu_graph *r = NULL;
     struct tr_gpu_event *fork, *join, *from, *to;
     int *source, *sink, failed;
     void *device = device_new(64);
@@ -254,7 +254,7 @@ static void recording_replays_with_new_contents(void **state)
     good(tr_gpu_event_new(gpu, TR_GPU_ORDER, &join));
     good(tr_gpu_event_new(gpu, TR_GPU_TIMED, &from));
     good(tr_gpu_event_new(gpu, TR_GPU_TIMED, &to));
-    good(tr_gpu_record_begin(gpu));
+    good(tr_gpu_capture_begin(gpu));
     failed = tr_gpu_event_record(gpu, from, TR_GPU_COMPUTE);
     failed |= tr_gpu_zero(gpu, TR_GPU_COMPUTE, device, 64);
     failed |= tr_gpu_event_record(gpu, fork, TR_GPU_COMPUTE);
@@ -264,19 +264,19 @@ static void recording_replays_with_new_contents(void **state)
     failed |= tr_gpu_wait(gpu, TR_GPU_COMPUTE, join);
     failed |= tr_gpu_copy(gpu, TR_GPU_COMPUTE, sink, device, 64);
     failed |= tr_gpu_event_record(gpu, to, TR_GPU_COMPUTE);
-    good(tr_gpu_record_end(gpu, &r, &text));
+    good(tr_gpu_capture_end(gpu, &r, &text));
     assert_int_equal(failed, 0);
     assert_int_equal(*sink, 0);
     for (int i = 1; i <= 3; i++) {
         *source = 1000 * i;
-        good(tr_gpu_replay(gpu, r));
+        good(tr_gpu_graph_launch(gpu, r));
         good(tr_gpu_event_sync(gpu, to));
         assert_int_equal(*sink, 1000 * i);
         assert_int_equal(tr_gpu_event_done(gpu, from), 1);
         good(tr_gpu_elapsed(gpu, from, to, &ns));
         assert_true(ns < 1000000000);
     }
-    tr_gpu_recording_free(gpu, r);
+    tr_gpu_graph_free(gpu, r);
     tr_gpu_event_free(gpu, fork);
     tr_gpu_event_free(gpu, join);
     tr_gpu_event_free(gpu, from);
@@ -360,7 +360,7 @@ static void conv_case(struct tr_dnn *dnn, struct tr_dnn_conv_shape s, enum tr_dn
     }
     conv_reference(&v, kind, want, size);
     good(tr_dnn_conv_new(dnn, &s, kind, type, &conv, &text));
-    good(tr_dnn_settle(dnn, NULL, &text));
+    good(tr_dnn_tune(dnn, NULL, &text));
     good(tr_dnn_conv_run(dnn, conv, v.x.device, v.w.device, v.y.device));
     got = fetch(out);
     snprintf(what, sizeof what, "%s kind %d, %d of %dx%dx%d -> %d, %dx%d stride %d: %s",
@@ -388,7 +388,7 @@ static struct tr_dnn *dnn_new(bool deterministic, const char *cache)
 static const struct tr_dnn_conv_shape shapes[] = {{2, 8, 8, 64, 64, 3, 1, 1},  {3, 8, 8, 64, 128, 1, 2, 0},
                                                   {2, 8, 8, 64, 128, 1, 1, 0}, {2, 9, 9, 32, 64, 3, 2, 1},
                                                   {2, 20, 20, 8, 64, 7, 2, 3}, {1, 5, 7, 24, 40, 3, 1, 1}};
-enum { SHAPES = sizeof shapes / sizeof *shapes, TIMED = 2 };
+enum { SHAPES = IM_COUNT(shapes), TIMED = 2 };
 
 /* cuDNN's first choice: nothing is timed. */
 static void convolutions_are_those_of_plain_loops(void **state)
@@ -426,7 +426,7 @@ static void choices_come_back_from_the_cache(void **state)
 {
     char folder[] = "/tmp/imsuper-seams-XXXXXX", cache[64];
     const struct tr_dnn_conv_shape s = {4, 16, 16, 64, 64, 3, 1, 1};
-    struct tr_dnn_facts facts;
+    struct tr_dnn_stats facts;
 
     (void)state;
     assert_non_null(mkdtemp(folder));
@@ -436,7 +436,7 @@ static void choices_come_back_from_the_cache(void **state)
 
         for (int kind = 0; kind < TR_DNN_CONV_KINDS; kind++)
             conv_case(dnn, s, (enum tr_dnn_conv_kind)kind, TR_GPU_BF16);
-        tr_dnn_facts(dnn, &facts);
+        tr_dnn_stats(dnn, &facts);
         assert_int_equal(facts.plans, TR_DNN_CONV_KINDS);
         assert_int_equal(i ? facts.cached : facts.timed, TR_DNN_CONV_KINDS);
         tr_dnn_close(dnn);
@@ -560,7 +560,7 @@ static void norm_case(struct tr_dnn *dnn, struct tr_dnn_norm_shape s, enum tr_gp
     args = norm_args(&v);
     good(tr_dnn_norm_new(dnn, &s, TR_DNN_NORM_FORWARD, type, add, relu, &forward, &text));
     good(tr_dnn_norm_new(dnn, &s, TR_DNN_NORM_BACKWARD, type, add, relu, &backward, &text));
-    good(tr_dnn_settle(dnn, NULL, &text));
+    good(tr_dnn_tune(dnn, NULL, &text));
     good(tr_dnn_norm_run(dnn, forward, &args));
     good(tr_gpu_copy(gpu, TR_GPU_COMPUTE, there, (char *)v.mask + mask_bytes, sizeof there));
     good(tr_gpu_sync(gpu, TR_GPU_COMPUTE));

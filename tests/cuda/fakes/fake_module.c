@@ -73,15 +73,15 @@ static int count_gpus(int *ret_count, struct im_text *text)
     return 0;
 }
 
-static int look(int index, struct tr_gpu_facts *ret, struct im_text *text)
+static int look(int index, struct tr_gpu_properties *ret, struct im_text *text)
 {
     (void)text;
-    *ret = (struct tr_gpu_facts){.index = index,
-                                 .sm = 90,
-                                 .sm_count = 132,
-                                 .memory_bytes = (size_t)140 << 30,
-                                 .driver = 13000,
-                                 .runtime = 13000};
+    *ret = (struct tr_gpu_properties){.index = index,
+                                      .sm = 90,
+                                      .sm_count = 132,
+                                      .memory_bytes = (size_t)140 << 30,
+                                      .driver = 13000,
+                                      .runtime = 13000};
     snprintf(ret->name, sizeof ret->name, "%s", setting("FAKE_GPU_NAME", "NVIDIA H200"));
     snprintf(ret->uuid, sizeof ret->uuid, "GPU-00000000-0000-0000-0000-00000000000%d", index);
     snprintf(ret->bus_id, sizeof ret->bus_id, "0000:%d%d:00.0", index + 1, index);
@@ -103,7 +103,7 @@ const struct tr_cuda_table tr_cuda_table = {
     .backend = &backend,
     .comm = &comm,
     .gpu_count = count_gpus,
-    .gpu_look = look,
+    .gpu_query = look,
     .range_push = push,
     .range_pop = pop,
 };

@@ -1,8 +1,6 @@
 /* comm.h between GPUs that are processors: over Gloo, which the program has. Device memory can be touched by
  * work alone, so each collective is work of the lane it is called for. What a rank tells is gathered as it
  * is, and every rank adds up in the order of the ranks. */
-#include "trainer/comm/comm.h"
-
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +8,7 @@
 
 #include "ipc/base/err.h"
 #include "tests/cuda/lanes/host.h"
+#include "trainer/comm/comm.h"
 
 /* The program's; those that do not train have none. */
 extern const struct tr_comm_ops tr_comm_gloo __attribute__((weak));
@@ -34,7 +33,7 @@ struct work {
 
 static int open_comm(const struct tr_comm_config *config, struct tr_comm **ret_comm, struct im_text *text)
 {
-    struct tr_comm *c = calloc(1, sizeof(*c));
+    struct tr_comm *c = calloc(1, sizeof *c);
     int err;
 
     if (!c || !&tr_comm_gloo)
@@ -135,7 +134,7 @@ static int reduce_on(struct tr_comm *c, void *x, size_t count, enum tr_comm_type
     if (!c->gloo)
         return im_fail(text, -ECONNRESET, "the communicator was aborted");
     host_gpu_refer(stream, &c->recordings);
-    return host_gpu_enqueue(stream, run_sum, &w, sizeof(w));
+    return host_gpu_enqueue(stream, run_sum, &w, sizeof w);
 }
 
 /* Work that the caller waits for. */
@@ -145,10 +144,10 @@ static int wait_for(void (*run)(const void *args), const struct work *w, struct 
 
     if (!w->gpu)
         return im_fail(text, -EINVAL, "no device memory");
-    err = host_gpu_enqueue(host_gpu_stream_of(w->gpu, TR_GPU_COMM), run, w, sizeof(*w));
+    err = host_gpu_enqueue(host_gpu_stream_of(w->gpu, TR_GPU_COMM), run, w, sizeof *w);
     if (err == 0)
         err = tr_gpu_sync(w->gpu, TR_GPU_COMM);
-    return err < 0 ? tr_gpu_trouble(w->gpu, text) : 0;
+    return err < 0 ? tr_gpu_last_error(w->gpu, text) : 0;
 }
 
 static int allreduce_sum(struct tr_comm *c, float *x, size_t count, struct im_text *text)

@@ -22,7 +22,7 @@ struct task {
     void *args;
     int lane; /* WAIT: whose work up to `place` must have run */
     size_t place;
-    struct tr_gpu_recording *recording; /* REPLAY */
+    struct tr_gpu_graph *recording; /* REPLAY */
 };
 
 struct queue {
@@ -32,27 +32,27 @@ struct queue {
 };
 
 struct lanes {
-    struct queue q[TR_GPU_LANES];
+    struct queue q[TR_GPU_STREAMS];
 };
 
 struct tr_gpu_event {
     int lane;
     size_t place;
     bool recorded;
-    struct tr_gpu_recording *in; /* the recording it was recorded in; NULL: none */
+    struct tr_gpu_graph *in; /* the recording it was recorded in; NULL: none */
 };
 
-struct tr_gpu_recording {
+struct tr_gpu_graph {
     struct lanes lanes;
-    bool takes_part[TR_GPU_LANES];
-    size_t joined[TR_GPU_LANES]; /* of the lane's work, what COMPUTE has waited for */
-    bool broken;                 /* something that a GPU would refuse */
-    int *referred[REFERRED_MAX]; /* host_gpu_refer */
+    bool takes_part[TR_GPU_STREAMS];
+    size_t joined[TR_GPU_STREAMS]; /* of the lane's work, what COMPUTE has waited for */
+    bool broken;                   /* something that a GPU would refuse */
+    int *referred[REFERRED_MAX];   /* host_gpu_refer */
 };
 
 struct CUstream_st {
     struct tr_gpu *gpu;
-    enum tr_gpu_lane lane;
+    enum tr_gpu_stream_id lane;
 };
 
 struct range {
@@ -61,11 +61,11 @@ struct range {
 };
 
 struct tr_gpu {
-    struct tr_gpu_facts facts;
+    struct tr_gpu_properties facts;
     struct host_gpu_options options;
-    struct CUstream_st streams[TR_GPU_LANES];
+    struct CUstream_st streams[TR_GPU_STREAMS];
     struct lanes lanes;
-    struct tr_gpu_recording *recording; /* being made */
+    struct tr_gpu_graph *recording; /* being made */
     char *region;
     struct range memory[RANGES_MAX], host[RANGES_MAX]; /* device; pinned or locked */
     size_t held;
@@ -112,24 +112,24 @@ int tr_gpu_count(int *ret_count, struct im_text *text)
 }
 
 /* What a GPU of the host is. */
-static struct tr_gpu_facts facts_of(int index, size_t memory_bytes)
+static struct tr_gpu_properties facts_of(int index, size_t memory_bytes)
 {
-    struct tr_gpu_facts f = {.index = index,
-                             .name = "host",
-                             .sm = 90,
-                             .sm_count = 1,
-                             .shared_bytes = 1 << 16,
-                             .l2_bytes = 1 << 20,
-                             .memory_bytes = memory_bytes,
-                             .driver = 13000,
-                             .runtime = 13000};
+    struct tr_gpu_properties f = {.index = index,
+                                  .name = "host",
+                                  .sm = 90,
+                                  .sm_count = 1,
+                                  .shared_bytes = 1 << 16,
+                                  .l2_bytes = 1 << 20,
+                                  .memory_bytes = memory_bytes,
+                                  .driver = 13000,
+                                  .runtime = 13000};
 
-    snprintf(f.uuid, sizeof(f.uuid), "GPU-00000000-0000-0000-0000-%012d", index);
-    snprintf(f.bus_id, sizeof(f.bus_id), "0000:%02x:00.0", (unsigned)index);
+    snprintf(f.uuid, sizeof f.uuid, "GPU-00000000-0000-0000-0000-%012d", index);
+    snprintf(f.bus_id, sizeof f.bus_id, "0000:%02x:00.0", (unsigned)index);
     return f;
 }
 
-int tr_gpu_look(int index, struct tr_gpu_facts *ret_facts, struct im_text *text)
+int tr_gpu_query(int index, struct tr_gpu_properties *ret_facts, struct im_text *text)
 {
     if (index < 0 || index >= gpus())
         return im_fail(text, -ENODEV, "there is no GPU %d: this process sees %d", index, gpus());
@@ -144,13 +144,13 @@ int tr_gpu_fail(struct tr_gpu *g, int err, const char *format, ...)
     if (g->failed)
         return err;
     va_start(list, format);
-    vsnprintf(g->why.s, sizeof(g->why.s), format, list);
+    vsnprintf(g->why.s, sizeof g->why.s, format, list);
     va_end(list);
     g->failed = err;
     return err;
 }
 
-int tr_gpu_trouble(struct tr_gpu *g, struct im_text *text)
+int tr_gpu_last_error(struct tr_gpu *g, struct im_text *text)
 {
     if (text)
         *text = g->why;
@@ -166,7 +166,7 @@ int tr_gpu_open(int index, struct tr_gpu **ret_gpu, struct im_text *text)
 
     if (index < 0 || index >= gpus())
         return im_fail(text, -ENODEV, "there is no GPU %d: this process sees %d", index, gpus());
-    g = calloc(1, sizeof(*g));
+    g = calloc(1, sizeof *g);
     if (!g)
         return im_fail(text, -ENOMEM, "no memory for a GPU");
     g->options = options_now;
@@ -178,8 +178,8 @@ int tr_gpu_open(int index, struct tr_gpu **ret_gpu, struct im_text *text)
         return im_fail(text, -ENOMEM, "no addresses for a GPU's memory");
     }
     g->facts = facts_of(index, g->options.memory_bytes);
-    for (int i = 0; i < TR_GPU_LANES; i++)
-        g->streams[i] = (struct CUstream_st){.gpu = g, .lane = (enum tr_gpu_lane)i};
+    for (int i = 0; i < TR_GPU_STREAMS; i++)
+        g->streams[i] = (struct CUstream_st){.gpu = g, .lane = (enum tr_gpu_stream_id)i};
     for (int i = 0; i < GPUS_MAX; i++) {
         if (opened[i])
             continue;
@@ -192,20 +192,20 @@ int tr_gpu_open(int index, struct tr_gpu **ret_gpu, struct im_text *text)
 
 static void clear(struct lanes *l)
 {
-    for (int i = 0; i < TR_GPU_LANES; i++) {
+    for (int i = 0; i < TR_GPU_STREAMS; i++) {
         for (size_t k = 0; k < l->q[i].count; k++)
             free(l->q[i].tasks[k].args);
         free(l->q[i].tasks);
     }
-    memset(l, 0, sizeof(*l));
+    memset(l, 0, sizeof *l);
 }
 
 void tr_gpu_close(struct tr_gpu *g)
 {
     if (!g)
         return;
-    for (int i = 0; i < TR_GPU_LANES; i++)
-        tr_gpu_sync(g, (enum tr_gpu_lane)i);
+    for (int i = 0; i < TR_GPU_STREAMS; i++)
+        tr_gpu_sync(g, (enum tr_gpu_stream_id)i);
     for (int i = 0; i < RANGES_MAX; i++)
         im_assert(!g->memory[i].at && !g->host[i].at); /* all was given back */
     clear(&g->lanes);
@@ -215,12 +215,12 @@ void tr_gpu_close(struct tr_gpu *g)
     free(g);
 }
 
-const struct tr_gpu_facts *tr_gpu_facts(const struct tr_gpu *g)
+const struct tr_gpu_properties *tr_gpu_properties(const struct tr_gpu *g)
 {
     return &g->facts;
 }
 
-struct CUstream_st *tr_gpu_stream(struct tr_gpu *g, enum tr_gpu_lane lane)
+struct CUstream_st *tr_gpu_stream(struct tr_gpu *g, enum tr_gpu_stream_id lane)
 {
     return &g->streams[lane];
 }
@@ -283,8 +283,8 @@ void tr_gpu_memory_free(struct tr_gpu *g, void *memory)
     if (!memory)
         return;
     im_assert(!g->recording);
-    for (int i = 0; i < TR_GPU_LANES; i++)
-        tr_gpu_sync(g, (enum tr_gpu_lane)i);
+    for (int i = 0; i < TR_GPU_STREAMS; i++)
+        tr_gpu_sync(g, (enum tr_gpu_stream_id)i);
     for (int i = 0; i < RANGES_MAX; i++) {
         struct range *r = &g->memory[i];
 
@@ -320,8 +320,8 @@ int tr_gpu_pinned_new(struct tr_gpu *g, size_t bytes, const char *what, void **r
 
 static void forget(struct tr_gpu *g, const void *memory)
 {
-    for (int i = 0; i < TR_GPU_LANES; i++)
-        tr_gpu_sync(g, (enum tr_gpu_lane)i);
+    for (int i = 0; i < TR_GPU_STREAMS; i++)
+        tr_gpu_sync(g, (enum tr_gpu_stream_id)i);
     for (int i = 0; i < RANGES_MAX; i++) {
         if (g->host[i].at != memory)
             continue;
@@ -338,7 +338,7 @@ void tr_gpu_pinned_free(struct tr_gpu *g, void *memory)
     free(memory);
 }
 
-int tr_gpu_lock(struct tr_gpu *g, void *memory, size_t bytes, bool read_only, struct im_text *text)
+int tr_gpu_pin(struct tr_gpu *g, void *memory, size_t bytes, bool read_only, struct im_text *text)
 {
     struct range *r = free_range(g->host);
 
@@ -348,7 +348,7 @@ int tr_gpu_lock(struct tr_gpu *g, void *memory, size_t bytes, bool read_only, st
     return 0;
 }
 
-void tr_gpu_unlock(struct tr_gpu *g, void *memory)
+void tr_gpu_unpin(struct tr_gpu *g, void *memory)
 {
     if (memory)
         forget(g, memory);
@@ -366,11 +366,11 @@ static void protect(struct tr_gpu *g, int protection)
             im_assert(mprotect(g->memory[i].at, g->memory[i].bytes, protection) == 0);
 }
 
-static void run_recording(struct tr_gpu *g, struct tr_gpu_recording *r)
+static void run_recording(struct tr_gpu *g, struct tr_gpu_graph *r)
 {
-    for (int i = 0; i < TR_GPU_LANES; i++)
+    for (int i = 0; i < TR_GPU_STREAMS; i++)
         r->lanes.q[i].done = 0;
-    for (int i = 0; i < TR_GPU_LANES; i++)
+    for (int i = 0; i < TR_GPU_STREAMS; i++)
         run_to(g, &r->lanes, i, r->lanes.q[i].count);
 }
 
@@ -400,7 +400,7 @@ static bool is_blocked(const struct lanes *l, int lane)
 /* Eager lanes go as far as they can. */
 static void advance(struct tr_gpu *g, struct lanes *l)
 {
-    for (int i = 0; i < TR_GPU_LANES; i++)
+    for (int i = 0; i < TR_GPU_STREAMS; i++)
         while (!l->q[i].busy && (g->options.eager >> i & 1) && l->q[i].done < l->q[i].count &&
                !is_blocked(l, i))
             run_next(g, l, i);
@@ -436,7 +436,7 @@ static int push(struct tr_gpu *g, int lane, struct task t)
     }
     if (q->count == q->room) {
         size_t room = q->room ? 2 * q->room : 64;
-        struct task *tasks = realloc(q->tasks, room * sizeof(*tasks));
+        struct task *tasks = realloc(q->tasks, room * sizeof *tasks);
 
         if (!tasks)
             return -ENOMEM;
@@ -466,7 +466,7 @@ int host_gpu_enqueue(struct CUstream_st *stream, void (*run)(const void *args), 
 
 void host_gpu_refer(struct CUstream_st *stream, int *recordings)
 {
-    struct tr_gpu_recording *r = stream->gpu->recording;
+    struct tr_gpu_graph *r = stream->gpu->recording;
 
     if (!r)
         return;
@@ -482,7 +482,7 @@ void host_gpu_refer(struct CUstream_st *stream, int *recordings)
     im_assert(false && "REFERRED_MAX is enough");
 }
 
-struct CUstream_st *host_gpu_stream_of(struct tr_gpu *g, enum tr_gpu_lane lane)
+struct CUstream_st *host_gpu_stream_of(struct tr_gpu *g, enum tr_gpu_stream_id lane)
 {
     return &g->streams[lane];
 }
@@ -521,7 +521,7 @@ static bool is_async(const struct tr_gpu *g, const void *at, size_t bytes)
 }
 
 /* With plain memory the host waits. */
-int tr_gpu_copy(struct tr_gpu *g, enum tr_gpu_lane lane, void *to, const void *from, size_t bytes)
+int tr_gpu_copy(struct tr_gpu *g, enum tr_gpu_stream_id lane, void *to, const void *from, size_t bytes)
 {
     const struct copy c = {.to = to, .from = from, .bytes = bytes};
     bool async = is_async(g, to, bytes) && is_async(g, from, bytes);
@@ -531,15 +531,15 @@ int tr_gpu_copy(struct tr_gpu *g, enum tr_gpu_lane lane, void *to, const void *f
         g->recording->broken = true;
         return tr_gpu_fail(g, -EINVAL, "a recording copies plain memory");
     }
-    err = host_gpu_enqueue(&g->streams[lane], run_copy, &c, sizeof(c));
+    err = host_gpu_enqueue(&g->streams[lane], run_copy, &c, sizeof c);
     return err < 0 || async ? err : tr_gpu_sync(g, lane);
 }
 
-int tr_gpu_zero(struct tr_gpu *g, enum tr_gpu_lane lane, void *memory, size_t bytes)
+int tr_gpu_zero(struct tr_gpu *g, enum tr_gpu_stream_id lane, void *memory, size_t bytes)
 {
     const struct copy c = {.to = memory, .bytes = bytes};
 
-    return host_gpu_enqueue(&g->streams[lane], run_zero, &c, sizeof(c));
+    return host_gpu_enqueue(&g->streams[lane], run_zero, &c, sizeof c);
 }
 
 /* ---- events ---- */
@@ -547,7 +547,7 @@ int tr_gpu_zero(struct tr_gpu *g, enum tr_gpu_lane lane, void *memory, size_t by
 int tr_gpu_event_new(struct tr_gpu *g, enum tr_gpu_event_kind kind, struct tr_gpu_event **ret_event)
 {
     (void)g, (void)kind;
-    *ret_event = calloc(1, sizeof(**ret_event));
+    *ret_event = calloc(1, sizeof **ret_event);
     return *ret_event ? 0 : -ENOMEM;
 }
 
@@ -557,7 +557,7 @@ void tr_gpu_event_free(struct tr_gpu *g, struct tr_gpu_event *e)
     free(e);
 }
 
-int tr_gpu_event_record(struct tr_gpu *g, struct tr_gpu_event *e, enum tr_gpu_lane lane)
+int tr_gpu_event_record(struct tr_gpu *g, struct tr_gpu_event *e, enum tr_gpu_stream_id lane)
 {
     int err = push(g, (int)lane, (struct task){.kind = TASK_MARK});
 
@@ -566,9 +566,9 @@ int tr_gpu_event_record(struct tr_gpu *g, struct tr_gpu_event *e, enum tr_gpu_la
     return err;
 }
 
-int tr_gpu_wait(struct tr_gpu *g, enum tr_gpu_lane lane, struct tr_gpu_event *e)
+int tr_gpu_wait(struct tr_gpu *g, enum tr_gpu_stream_id lane, struct tr_gpu_event *e)
 {
-    struct tr_gpu_recording *r = g->recording;
+    struct tr_gpu_graph *r = g->recording;
 
     if (r) {
         if (!e->recorded || e->in != r) {
@@ -612,7 +612,7 @@ int tr_gpu_elapsed(struct tr_gpu *g, struct tr_gpu_event *from, struct tr_gpu_ev
     return 0;
 }
 
-int tr_gpu_sync(struct tr_gpu *g, enum tr_gpu_lane lane)
+int tr_gpu_sync(struct tr_gpu *g, enum tr_gpu_stream_id lane)
 {
     if (g->recording) {
         g->recording->broken = true;
@@ -624,26 +624,26 @@ int tr_gpu_sync(struct tr_gpu *g, enum tr_gpu_lane lane)
 
 /* ---- recordings ---- */
 
-int tr_gpu_record_begin(struct tr_gpu *g)
+int tr_gpu_capture_begin(struct tr_gpu *g)
 {
     im_assert(!g->recording);
-    g->recording = calloc(1, sizeof(*g->recording));
+    g->recording = calloc(1, sizeof *g->recording);
     if (!g->recording)
         return -ENOMEM;
     g->recording->takes_part[TR_GPU_COMPUTE] = true;
     return 0;
 }
 
-int tr_gpu_record_end(struct tr_gpu *g, struct tr_gpu_recording **ret_recording, struct im_text *text)
+int tr_gpu_capture_end(struct tr_gpu *g, struct tr_gpu_graph **ret_recording, struct im_text *text)
 {
-    struct tr_gpu_recording *r = g->recording;
+    struct tr_gpu_graph *r = g->recording;
     bool apart = false;
 
     g->recording = NULL;
-    for (int i = 1; i < TR_GPU_LANES; i++)
+    for (int i = 1; i < TR_GPU_STREAMS; i++)
         apart |= r->joined[i] < r->lanes.q[i].count;
     if (r->broken || apart) {
-        tr_gpu_recording_free(g, r);
+        tr_gpu_graph_free(g, r);
         return im_fail(text, tr_gpu_fail(g, -EINVAL, "a lane was not joined") ? -EINVAL : 0,
                        "what was recorded is no recording: %s", g->why.s);
     }
@@ -651,17 +651,17 @@ int tr_gpu_record_end(struct tr_gpu *g, struct tr_gpu_recording **ret_recording,
     return 0;
 }
 
-bool tr_gpu_is_recording(const struct tr_gpu *g)
+bool tr_gpu_is_capturing(const struct tr_gpu *g)
 {
     return g->recording != NULL;
 }
 
-int tr_gpu_replay(struct tr_gpu *g, struct tr_gpu_recording *r)
+int tr_gpu_graph_launch(struct tr_gpu *g, struct tr_gpu_graph *r)
 {
     return push(g, TR_GPU_COMPUTE, (struct task){.kind = TASK_REPLAY, .recording = r});
 }
 
-void tr_gpu_recording_free(struct tr_gpu *g, struct tr_gpu_recording *r)
+void tr_gpu_graph_free(struct tr_gpu *g, struct tr_gpu_graph *r)
 {
     if (!r)
         return;

@@ -13,9 +13,9 @@
 
 struct tr_dnn {
     struct tr_dnn_config config;
-    struct tr_dnn_facts facts;
+    struct tr_dnn_stats stats;
     bool no_norms;
-    int unsettled;
+    int untuned;
 };
 
 struct tr_dnn_conv {
@@ -33,20 +33,20 @@ struct tr_dnn_norm {
 
 int tr_dnn_open(const struct tr_dnn_config *config, struct tr_dnn **ret_dnn, struct im_text *text)
 {
-    struct tr_dnn *dnn = calloc(1, sizeof(*dnn));
+    struct tr_dnn *dnn = calloc(1, sizeof *dnn);
 
     if (!dnn)
         return im_fail(text, -ENOMEM, "no memory");
     dnn->config = *config;
     dnn->no_norms = host_gpu_get()->no_norms;
-    dnn->facts.version = 91900;
+    dnn->stats.version = 91900;
     *ret_dnn = dnn;
     return 0;
 }
 
 void tr_dnn_close(struct tr_dnn *dnn)
 {
-    im_assert(!dnn || dnn->facts.plans == 0); /* all plans were freed */
+    im_assert(!dnn || dnn->stats.plans == 0); /* all plans were freed */
     free(dnn);
 }
 
@@ -63,25 +63,25 @@ static int tell(struct tr_dnn *dnn, int at, int of)
                                                                                                : 0;
 }
 
-int tr_dnn_settle(struct tr_dnn *dnn, bool *ret_moved, struct im_text *text)
+int tr_dnn_tune(struct tr_dnn *dnn, bool *ret_moved, struct im_text *text)
 {
     int err = 0;
 
     (void)text;
-    im_assert(!tr_gpu_is_recording(dnn->config.gpu));
-    for (int i = 1; i <= dnn->unsettled && err == 0; i++)
-        err = tell(dnn, i, dnn->unsettled);
+    im_assert(!tr_gpu_is_capturing(dnn->config.gpu));
+    for (int i = 1; i <= dnn->untuned && err == 0; i++)
+        err = tell(dnn, i, dnn->untuned);
     tell(dnn, 0, 0);
     if (ret_moved)
-        *ret_moved = dnn->unsettled > 0;
-    dnn->unsettled = err < 0 ? dnn->unsettled : 0;
+        *ret_moved = dnn->untuned > 0;
+    dnn->untuned = err < 0 ? dnn->untuned : 0;
     return err;
 }
 
-void tr_dnn_facts(const struct tr_dnn *dnn, struct tr_dnn_facts *ret_facts)
+void tr_dnn_stats(const struct tr_dnn *dnn, struct tr_dnn_stats *ret_stats)
 {
-    *ret_facts = dnn->facts;
-    ret_facts->workspace_bytes = TR_DNN_WORKSPACE; /* so that all of the memory is an arena's */
+    *ret_stats = dnn->stats;
+    ret_stats->workspace_bytes = TR_DNN_WORKSPACE; /* so that all of the memory is an arena's */
 }
 
 /* ---- convolutions ---- */
@@ -91,19 +91,19 @@ int tr_dnn_conv_new(struct tr_dnn *dnn, const struct tr_dnn_conv_shape *shape, e
 {
     if (dnn->no_norms && kind == TR_DNN_CONV_BACKWARD_ADD)
         return im_fail(text, -ENOTSUP, "no engine adds");
-    *ret_conv = calloc(1, sizeof(**ret_conv));
+    *ret_conv = calloc(1, sizeof **ret_conv);
     if (!*ret_conv)
         return im_fail(text, -ENOMEM, "no memory");
     **ret_conv = (struct tr_dnn_conv){.s = *shape, .kind = kind, .type = type};
-    dnn->facts.plans++;
-    dnn->unsettled++;
+    dnn->stats.plans++;
+    dnn->untuned++;
     return 0;
 }
 
 void tr_dnn_conv_free(struct tr_dnn *dnn, struct tr_dnn_conv *conv)
 {
     if (conv)
-        dnn->facts.plans--;
+        dnn->stats.plans--;
     free(conv);
 }
 
@@ -209,9 +209,9 @@ int tr_dnn_conv_run(struct tr_dnn *dnn, struct tr_dnn_conv *conv, void *x, void 
 {
     const struct conv_run r = {.conv = *conv, .x = x, .w = w, .y = y};
 
-    im_assert(dnn->unsettled == 0);
+    im_assert(dnn->untuned == 0);
     im_assert((((size_t)x | (size_t)w | (size_t)y) & 15) == 0);
-    return host_gpu_enqueue(tr_gpu_stream(dnn->config.gpu, TR_GPU_COMPUTE), run_conv, &r, sizeof(r));
+    return host_gpu_enqueue(tr_gpu_stream(dnn->config.gpu, TR_GPU_COMPUTE), run_conv, &r, sizeof r);
 }
 
 /* ---- batch norm ---- */
@@ -229,19 +229,19 @@ int tr_dnn_norm_new(struct tr_dnn *dnn, const struct tr_dnn_norm_shape *shape, e
         return im_fail(text, -ENOTSUP, "no engine for %d channels", shape->c);
     if (add && !relu)
         return im_fail(text, -ENOTSUP, "no engine for an addition without a ReLU");
-    *ret_norm = calloc(1, sizeof(**ret_norm));
+    *ret_norm = calloc(1, sizeof **ret_norm);
     if (!*ret_norm)
         return im_fail(text, -ENOMEM, "no memory");
     **ret_norm = (struct tr_dnn_norm){.s = *shape, .kind = kind, .type = type, .add = add, .relu = relu};
-    dnn->facts.plans++;
-    dnn->unsettled++;
+    dnn->stats.plans++;
+    dnn->untuned++;
     return 0;
 }
 
 void tr_dnn_norm_free(struct tr_dnn *dnn, struct tr_dnn_norm *norm)
 {
     if (norm)
-        dnn->facts.plans--;
+        dnn->stats.plans--;
     free(norm);
 }
 
@@ -350,6 +350,6 @@ int tr_dnn_norm_run(struct tr_dnn *dnn, struct tr_dnn_norm *norm, const struct t
 {
     const struct norm_run r = {.norm = *norm, .a = *args};
 
-    im_assert(dnn->unsettled == 0);
-    return host_gpu_enqueue(tr_gpu_stream(dnn->config.gpu, TR_GPU_COMPUTE), run_norm, &r, sizeof(r));
+    im_assert(dnn->untuned == 0);
+    return host_gpu_enqueue(tr_gpu_stream(dnn->config.gpu, TR_GPU_COMPUTE), run_norm, &r, sizeof r);
 }

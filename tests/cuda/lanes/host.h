@@ -20,7 +20,7 @@
 /* For GPUs opened from now on; zeroed: 1 GiB, nothing eager. */
 struct host_gpu_options {
     size_t memory_bytes;
-    unsigned eager; /* bits 1 << enum tr_gpu_lane */
+    unsigned eager; /* bits 1 << enum tr_gpu_stream_id */
     bool no_norms;  /* cuDNN has no engines for batch norm, nor for adding to dx */
 };
 void host_gpu_set(const struct host_gpu_options *options);
@@ -31,7 +31,7 @@ int host_gpu_enqueue(struct CUstream_st *stream, void (*run)(const void *args), 
                      size_t bytes);
 /* Where the stream is being recorded: *recordings is one more until that recording is freed. */
 void host_gpu_refer(struct CUstream_st *stream, int *recordings);
-struct CUstream_st *host_gpu_stream_of(struct tr_gpu *g, enum tr_gpu_lane lane);
+struct CUstream_st *host_gpu_stream_of(struct tr_gpu *g, enum tr_gpu_stream_id lane);
 struct tr_gpu *host_gpu_of(const void *at); /* whose memory it is; NULL: of none that is open */
 
 /* comm.c: between GPUs of several processes; $IMSUPER_TEST_GPUS of them are there (1). */

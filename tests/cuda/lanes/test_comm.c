@@ -55,7 +55,7 @@ struct case_of {
 
 static void end_of(const struct case_of *which)
 {
-    struct tr_gpu_recording *recording = NULL;
+    struct tr_gpu_graph *recording = NULL;
     struct im_text text = {{0}};
     struct tr_gpu *gpu;
     struct tr_comm *comm;
@@ -64,14 +64,14 @@ static void end_of(const struct case_of *which)
     im_assert(tr_gpu_open(0, &gpu, &text) == 0);
     im_assert(host_gpu_comm.open(&(struct tr_comm_config){.ranks = 1}, &comm, &text) == 0);
     im_assert(tr_gpu_memory_new(gpu, NUMBERS * sizeof(float), "numbers", &x, &text) == 0);
-    im_assert(!which->recorded || tr_gpu_record_begin(gpu) == 0);
+    im_assert(!which->recorded || tr_gpu_capture_begin(gpu) == 0);
     im_assert(host_gpu_comm.reduce_on(comm, x, NUMBERS, TR_COMM_FLOAT, tr_gpu_stream(gpu, TR_GPU_COMPUTE),
                                       &text) == 0);
-    im_assert(!which->recorded || tr_gpu_record_end(gpu, &recording, &text) == 0);
-    im_assert(!which->recorded || tr_gpu_replay(gpu, recording) == 0);
+    im_assert(!which->recorded || tr_gpu_capture_end(gpu, &recording, &text) == 0);
+    im_assert(!which->recorded || tr_gpu_graph_launch(gpu, recording) == 0);
     im_assert(tr_gpu_sync(gpu, TR_GPU_COMPUTE) == 0);
     if (which->freed)
-        tr_gpu_recording_free(gpu, recording);
+        tr_gpu_graph_free(gpu, recording);
     if (which->by_closing)
         host_gpu_comm.close(comm);
     else

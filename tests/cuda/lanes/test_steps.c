@@ -88,7 +88,7 @@ static struct tr_batch batch_of(const struct run *run, int number)
                          .n = BATCH,
                          .size = SIZE,
                          .step = (uint64_t)number,
-                         .apart = 1};
+                         .stride = 1};
 
     if (run->mixes && number % 2)
         b.mix = (struct tr_mix){.kind = TR_MIX_CUT, .lambda = 0.75, .y0 = 0, .y1 = 4, .x0 = 2, .x1 = 6};
@@ -108,7 +108,7 @@ static struct imk_hyper hyper_of(const struct run *run, int step)
                               .unscale = 1,
                               .loss_scale = run->loss_scale,
                               .clip_norm = run->clip,
-                              .ema_take = 1 - run->ema,
+                              .ema_weight = 1 - run->ema,
                               .updates = (uint64_t)step,
                               .nesterov = run->optimizer == TR_OPTIMIZER_SGD};
 }
@@ -170,7 +170,7 @@ static void overwrite_taken(struct tr_network *net, const struct tr_batch *b, ui
     uint8_t *place = pixels + (b->pixels - pixels);
 
     memcpy(kept, place, bytes);
-    assert_true(tr_network_pixels_taken(net));
+    assert_true(tr_network_input_consumed(net));
     memset(place, 0xa5, bytes);
 }
 
@@ -269,7 +269,7 @@ static void train(struct run *run)
     go_on(net, run->from);
     if (run->prefetches)
         assert_int_equal(
-            tr_network_lock_host(net, pixels, (size_t)2 * STEPS * 2 * BATCH * SIZE * SIZE * 3, NULL), 0);
+            tr_network_pin_host(net, pixels, (size_t)2 * STEPS * 2 * BATCH * SIZE * SIZE * 3, NULL), 0);
     for (int i = run->first * run->accumulate; i < (run->first + run->steps) * run->accumulate; i++) {
         const struct tr_batch b = batch_of(run, i), next = batch_of(run, i + 1);
         const bool breaks = run->broken_step > 0 && run->broken_step == i;
@@ -287,7 +287,7 @@ static void train(struct run *run)
         }
     }
     if (run->prefetches)
-        tr_network_unlock_host(net, pixels);
+        tr_network_unpin_host(net, pixels);
     for (int i = 0; i < ARENAS; i++) {
         run->floats[i] = tr_network_floats(net, compared[i]);
         run->arenas[i] = calloc(run->floats[i] + 1, sizeof(float));
@@ -591,7 +591,7 @@ static void a_missing_wait_shows(void **state)
 
 static void what_cannot_be_recorded_is_an_error(void **state)
 {
-    struct tr_gpu_recording *r;
+    struct tr_gpu_graph *r;
     struct tr_gpu_event *e;
     struct tr_gpu *g;
     void *at;
@@ -601,7 +601,7 @@ static void what_cannot_be_recorded_is_an_error(void **state)
         assert_int_equal(tr_gpu_open(0, &g, NULL), 0);
         assert_int_equal(tr_gpu_memory_new(g, 4, "a number", &at, NULL), 0);
         assert_int_equal(tr_gpu_event_new(g, TR_GPU_ORDER, &e), 0);
-        assert_int_equal(tr_gpu_record_begin(g), 0);
+        assert_int_equal(tr_gpu_capture_begin(g), 0);
         if (i == 0) /* the host waits */
             assert_int_equal(tr_gpu_sync(g, TR_GPU_COMPUTE), -EINVAL);
         if (i == 1) /* a lane that has not joined */
@@ -613,7 +613,7 @@ static void what_cannot_be_recorded_is_an_error(void **state)
         }
         if (i == 3) /* plain memory */
             assert_int_equal(tr_gpu_copy(g, TR_GPU_COMPUTE, at, &i, 4), -EINVAL);
-        assert_int_equal(tr_gpu_record_end(g, &r, NULL), -EINVAL);
+        assert_int_equal(tr_gpu_capture_end(g, &r, NULL), -EINVAL);
         tr_gpu_event_free(g, e);
         tr_gpu_memory_free(g, at);
         tr_gpu_close(g);
@@ -623,7 +623,7 @@ static void what_cannot_be_recorded_is_an_error(void **state)
 /* CUDA: cudaErrorCapturedEvent. */
 static void a_recorded_event_is_no_place_outside(void **state)
 {
-    struct tr_gpu_recording *r;
+    struct tr_gpu_graph *r;
     struct tr_gpu_event *e;
     struct tr_gpu *g;
 
@@ -631,11 +631,11 @@ static void a_recorded_event_is_no_place_outside(void **state)
     assert_int_equal(tr_gpu_open(0, &g, NULL), 0);
     assert_int_equal(tr_gpu_event_new(g, TR_GPU_ORDER, &e), 0);
     assert_int_equal(tr_gpu_wait(g, TR_GPU_COPY, e), 0); /* never recorded */
-    assert_int_equal(tr_gpu_record_begin(g), 0);
+    assert_int_equal(tr_gpu_capture_begin(g), 0);
     assert_int_equal(tr_gpu_event_record(g, e, TR_GPU_COMPUTE), 0);
-    assert_int_equal(tr_gpu_record_end(g, &r, NULL), 0);
+    assert_int_equal(tr_gpu_capture_end(g, &r, NULL), 0);
     assert_int_equal(tr_gpu_wait(g, TR_GPU_COPY, e), -EINVAL);
-    tr_gpu_recording_free(g, r);
+    tr_gpu_graph_free(g, r);
     tr_gpu_event_free(g, e);
     tr_gpu_close(g);
 }

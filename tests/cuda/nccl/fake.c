@@ -17,7 +17,7 @@ struct CUstream_st {
     int begun, ended; /* of all work ever: a ring */
 };
 struct tr_gpu {
-    struct CUstream_st lanes[TR_GPU_LANES];
+    struct CUstream_st lanes[TR_GPU_STREAMS];
 };
 struct tr_gpu_event {
     struct CUstream_st *stream;
@@ -54,18 +54,18 @@ int tr_gpu_open(int index, struct tr_gpu **ret_gpu, struct im_text *text)
 /* What was never done goes with it. */
 void tr_gpu_close(struct tr_gpu *g)
 {
-    for (int lane = 0; g && lane < TR_GPU_LANES; lane++)
+    for (int lane = 0; g && lane < TR_GPU_STREAMS; lane++)
         for (struct CUstream_st *s = &g->lanes[lane]; s->begun < s->ended; s->begun++)
             free(s->queue[s->begun % QUEUE_MAX].argument);
     free(g);
 }
 
-struct CUstream_st *tr_gpu_stream(struct tr_gpu *g, enum tr_gpu_lane lane)
+struct CUstream_st *tr_gpu_stream(struct tr_gpu *g, enum tr_gpu_stream_id lane)
 {
     return &g->lanes[lane];
 }
 
-int tr_gpu_trouble(struct tr_gpu *g, struct im_text *text)
+int tr_gpu_last_error(struct tr_gpu *g, struct im_text *text)
 {
     (void)g;
     return im_fail(text, -EIO, "the GPU has fallen off the bus");
@@ -93,7 +93,7 @@ static bool do_copy(void *argument)
     return true;
 }
 
-int tr_gpu_copy(struct tr_gpu *g, enum tr_gpu_lane lane, void *to, const void *from, size_t bytes)
+int tr_gpu_copy(struct tr_gpu *g, enum tr_gpu_stream_id lane, void *to, const void *from, size_t bytes)
 {
     struct copy *c = malloc(sizeof *c);
 
@@ -115,7 +115,7 @@ void tr_gpu_event_free(struct tr_gpu *g, struct tr_gpu_event *e)
     free(e);
 }
 
-int tr_gpu_event_record(struct tr_gpu *g, struct tr_gpu_event *e, enum tr_gpu_lane lane)
+int tr_gpu_event_record(struct tr_gpu *g, struct tr_gpu_event *e, enum tr_gpu_stream_id lane)
 {
     *e = (struct tr_gpu_event){.stream = &g->lanes[lane], .after = g->lanes[lane].ended};
     return 0;

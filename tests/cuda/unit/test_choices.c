@@ -4,6 +4,7 @@
 #include <ftw.h>
 #include <poll.h>
 #include <pthread.h>
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -11,8 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#include <setjmp.h>
 
 #include <cmocka.h>
 
@@ -45,7 +44,7 @@ static struct {
 } fake;
 
 struct tr_gpu {
-    struct tr_gpu_facts facts;
+    struct tr_gpu_properties facts;
 };
 struct tr_gpu_event {
     uint64_t at;
@@ -68,18 +67,18 @@ static struct tr_gpu gpu = {.facts = {.name = "NVIDIA Table", .l2_bytes = 1000, 
 
 /* ---- the GPU ---- */
 
-const struct tr_gpu_facts *tr_gpu_facts(const struct tr_gpu *g)
+const struct tr_gpu_properties *tr_gpu_properties(const struct tr_gpu *g)
 {
     return &g->facts;
 }
 
-struct CUstream_st *tr_gpu_stream(struct tr_gpu *g, enum tr_gpu_lane lane)
+struct CUstream_st *tr_gpu_stream(struct tr_gpu *g, enum tr_gpu_stream_id lane)
 {
     (void)g, (void)lane;
     return NULL;
 }
 
-int tr_gpu_trouble(struct tr_gpu *g, struct im_text *text)
+int tr_gpu_last_error(struct tr_gpu *g, struct im_text *text)
 {
     (void)g;
     return fake.broken ? im_fail(text, -EIO, "the table broke") : 0;
@@ -117,14 +116,14 @@ void tr_gpu_memory_free(struct tr_gpu *g, void *memory)
     free((size_t *)memory - 32);
 }
 
-int tr_gpu_copy(struct tr_gpu *g, enum tr_gpu_lane lane, void *to, const void *from, size_t bytes)
+int tr_gpu_copy(struct tr_gpu *g, enum tr_gpu_stream_id lane, void *to, const void *from, size_t bytes)
 {
     (void)g, (void)lane;
     memcpy(to, from, bytes);
     return 0;
 }
 
-int tr_gpu_zero(struct tr_gpu *g, enum tr_gpu_lane lane, void *memory, size_t bytes)
+int tr_gpu_zero(struct tr_gpu *g, enum tr_gpu_stream_id lane, void *memory, size_t bytes)
 {
     (void)g, (void)lane;
     memset(memory, 0, bytes);
@@ -144,7 +143,7 @@ void tr_gpu_event_free(struct tr_gpu *g, struct tr_gpu_event *e)
     free(e);
 }
 
-int tr_gpu_event_record(struct tr_gpu *g, struct tr_gpu_event *e, enum tr_gpu_lane lane)
+int tr_gpu_event_record(struct tr_gpu *g, struct tr_gpu_event *e, enum tr_gpu_stream_id lane)
 {
     (void)g, (void)lane;
     e->at = fake.now;
@@ -164,7 +163,7 @@ int tr_gpu_elapsed(struct tr_gpu *g, struct tr_gpu_event *from, struct tr_gpu_ev
     return 0;
 }
 
-int tr_gpu_sync(struct tr_gpu *g, enum tr_gpu_lane lane)
+int tr_gpu_sync(struct tr_gpu *g, enum tr_gpu_stream_id lane)
 {
     (void)g, (void)lane;
     return fake.broken ? -EIO : 0;
@@ -360,7 +359,7 @@ static void chosen(bool deterministic, enum tr_dnn_conv_kind kind, const char *w
     struct tr_dnn *dnn = open_dnn(deterministic);
     struct tr_dnn_conv *conv = plan(dnn, kind);
 
-    assert_int_equal(tr_dnn_settle(dnn, NULL, NULL), 0);
+    assert_int_equal(tr_dnn_tune(dnn, NULL, NULL), 0);
     assert_string_equal(tr_dnn_conv_kernel(conv), want);
     tr_dnn_conv_free(dnn, conv);
     tr_dnn_close(dnn);
@@ -414,7 +413,7 @@ static void nothing_that_adds_is_an_error(void **state)
     for (int way = 0; way < WAYS; way++)
         for (int i = 0; i < ENGINES; i++)
             fake.engines[way][i].forgets = true;
-    assert_int_equal(tr_dnn_settle(dnn, NULL, &text), -ENOTSUP);
+    assert_int_equal(tr_dnn_tune(dnn, NULL, &text), -ENOTSUP);
     assert_true(*text.s != '\0');
     tr_dnn_conv_free(dnn, conv);
     tr_dnn_close(dnn);
@@ -487,11 +486,11 @@ static void layers_that_are_alike_share_a_choice(void **state)
 {
     struct tr_dnn *dnn = open_dnn(false);
     struct tr_dnn_conv *a = plan(dnn, TR_DNN_CONV_FORWARD), *b = plan(dnn, TR_DNN_CONV_FORWARD);
-    struct tr_dnn_facts facts;
+    struct tr_dnn_stats facts;
 
     (void)state;
-    assert_int_equal(tr_dnn_settle(dnn, NULL, NULL), 0);
-    tr_dnn_facts(dnn, &facts);
+    assert_int_equal(tr_dnn_tune(dnn, NULL, NULL), 0);
+    tr_dnn_stats(dnn, &facts);
     assert_int_equal(facts.plans, 1);
     assert_int_equal(facts.timed, 1);
     tr_dnn_conv_free(dnn, a);
@@ -504,19 +503,19 @@ static void workspace_is_that_of_what_was_chosen_and_says_when_it_moves(void **s
 {
     struct tr_dnn *dnn = open_dnn(false);
     struct tr_dnn_conv *a, *b;
-    struct tr_dnn_facts facts;
+    struct tr_dnn_stats facts;
     bool moved;
 
     (void)state;
     fake.engines[0][0].workspace = 4000; /* not chosen */
     fake.engines[0][3].workspace = 100;
     a = plan(dnn, TR_DNN_CONV_FORWARD);
-    assert_int_equal(tr_dnn_settle(dnn, &moved, NULL), 0);
+    assert_int_equal(tr_dnn_tune(dnn, &moved, NULL), 0);
     assert_true(moved);
-    tr_dnn_facts(dnn, &facts);
+    tr_dnn_stats(dnn, &facts);
     assert_int_equal(facts.workspace_bytes, 100);
     b = plan(dnn, TR_DNN_CONV_BACKWARD_DATA);
-    assert_int_equal(tr_dnn_settle(dnn, &moved, NULL), 0);
+    assert_int_equal(tr_dnn_tune(dnn, &moved, NULL), 0);
     assert_false(moved);
     tr_dnn_conv_free(dnn, a);
     tr_dnn_conv_free(dnn, b);
@@ -530,7 +529,7 @@ static void gradient_of_weights_is_widened(void **state)
     float dw[32 * 9 * 16] = {0};
 
     (void)state;
-    assert_int_equal(tr_dnn_settle(dnn, NULL, NULL), 0);
+    assert_int_equal(tr_dnn_tune(dnn, NULL, NULL), 0);
     assert_int_equal(tr_dnn_conv_run(dnn, conv, NULL, dw, NULL), 0);
     assert_int_equal(fake.casts, 1);
     assert_int_equal(fake.cast_count, 32 * 9 * 16);
@@ -557,7 +556,7 @@ static void without_scratch_memory_additions_are_not_taken_on_trust(void **state
 
     (void)state;
     fake.memory_limit = 5000;
-    assert_int_equal(tr_dnn_settle(dnn, NULL, &text), -ENOMEM);
+    assert_int_equal(tr_dnn_tune(dnn, NULL, &text), -ENOMEM);
     assert_non_null(strstr(text.s, "smaller batch"));
     tr_dnn_conv_free(dnn, conv);
     tr_dnn_close(dnn);
@@ -605,7 +604,7 @@ static void progress_is_told_to_its_end(void **state)
     (void)state;
     assert_int_equal(l.unknown, 2);
     assert_int_equal(l.at, 2);
-    assert_int_equal(tr_dnn_settle(dnn, NULL, NULL), 0);
+    assert_int_equal(tr_dnn_tune(dnn, NULL, NULL), 0);
     assert_int_equal(l.of, 2);
     assert_int_equal(l.calls, 2 + 2 * ENGINES + 1);
     assert_int_equal(l.at, 0);
@@ -631,7 +630,7 @@ static void planning_can_be_given_up_anywhere(void **state)
                                   TR_GPU_BF16, &convs[i], &text);
         assert_int_equal(err, stop_at <= 2 ? -ECANCELED : 0);
         if (err == 0)
-            assert_int_equal(tr_dnn_settle(dnn, NULL, &text), -ECANCELED);
+            assert_int_equal(tr_dnn_tune(dnn, NULL, &text), -ECANCELED);
         for (int i = 0; i < 2; i++)
             tr_dnn_conv_free(dnn, convs[i]);
         tr_dnn_close(dnn);
@@ -648,10 +647,10 @@ static void *second_process(void *context)
     struct listener *l = context;
     struct tr_dnn *dnn = open_heard(l);
     struct tr_dnn_conv *conv = plan(dnn, TR_DNN_CONV_FORWARD);
-    struct tr_dnn_facts facts;
+    struct tr_dnn_stats facts;
 
-    assert_int_equal(tr_dnn_settle(dnn, NULL, NULL), 0);
-    tr_dnn_facts(dnn, &facts);
+    assert_int_equal(tr_dnn_tune(dnn, NULL, NULL), 0);
+    tr_dnn_stats(dnn, &facts);
     l->at = facts.timed;
     tr_dnn_conv_free(dnn, conv);
     tr_dnn_close(dnn);
@@ -669,7 +668,7 @@ static void one_process_plans_and_others_wait(void **state)
     assert_int_equal(pthread_create(&thread, NULL, second_process, &l), 0);
     while (l.waits == 0)
         poll(NULL, 0, 1);
-    assert_int_equal(tr_dnn_settle(dnn, NULL, NULL), 0);
+    assert_int_equal(tr_dnn_tune(dnn, NULL, NULL), 0);
     pthread_join(thread, NULL);
     assert_int_equal(l.at, 0); /* it timed nothing */
     tr_dnn_conv_free(dnn, conv);
@@ -700,7 +699,7 @@ static void gpu_that_breaks_is_an_error(void **state)
 
     (void)state;
     fake.broken = true;
-    assert_int_equal(tr_dnn_settle(dnn, NULL, &text), -EIO);
+    assert_int_equal(tr_dnn_tune(dnn, NULL, &text), -EIO);
     assert_string_equal(text.s, "the table broke");
     tr_dnn_conv_free(dnn, conv);
     tr_dnn_close(dnn);

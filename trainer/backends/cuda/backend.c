@@ -25,7 +25,7 @@ static void close_gpu(struct tr_backend *b)
         tr_cuda_weights_free(b);
         tr_cuda_update_free(b);
         tr_cuda_stage_close(b);
-        tr_cuda_room_free(b, &b->scratch, false);
+        tr_cuda_buffer_free(b, &b->scratch, false);
         tr_gpu_event_free(b->gpu, b->finished);
         tr_gpu_event_free(b->gpu, b->to_comm);
         tr_gpu_event_free(b->gpu, b->from_comm);
@@ -71,7 +71,7 @@ static int open_libraries(struct tr_backend *b, const struct tr_device_config *c
 static int open_device(const struct tr_device_config *config, struct tr_backend **ret_backend,
                        struct im_text *text)
 {
-    struct tr_backend *b = calloc(1, sizeof(*b));
+    struct tr_backend *b = calloc(1, sizeof *b);
     int err;
 
     if (!b)
@@ -88,7 +88,7 @@ static int open_device(const struct tr_device_config *config, struct tr_backend 
     if (err == 0)
         err = tr_gpu_event_new(b->gpu, TR_GPU_ORDER, &b->from_comm);
     if (err < 0) {
-        err = tr_gpu_trouble(b->gpu, text);
+        err = tr_gpu_last_error(b->gpu, text);
         goto out;
     }
     *ret_backend = b;
@@ -107,36 +107,36 @@ static int open_first(int threads, struct tr_backend **ret_backend, struct im_te
 
 /* ---- memory ---- */
 
-void tr_cuda_room_free(struct tr_backend *b, struct tr_cuda_room *room, bool pinned)
+void tr_cuda_buffer_free(struct tr_backend *b, struct tr_cuda_buffer *buffer, bool pinned)
 {
     if (pinned) {
-        tr_gpu_pinned_free(b->gpu, room->memory);
+        tr_gpu_pinned_free(b->gpu, buffer->memory);
     } else {
-        tr_gpu_memory_free(b->gpu, room->memory);
-        b->private_bytes -= room->bytes;
+        tr_gpu_memory_free(b->gpu, buffer->memory);
+        b->private_bytes -= buffer->bytes;
     }
-    *room = (struct tr_cuda_room){0};
+    *buffer = (struct tr_cuda_buffer){0};
 }
 
-int tr_cuda_room_grow(struct tr_backend *b, struct tr_cuda_room *room, size_t bytes, bool pinned,
-                      const char *what, struct im_text *text)
+int tr_cuda_buffer_grow(struct tr_backend *b, struct tr_cuda_buffer *buffer, size_t bytes, bool pinned,
+                        const char *what, struct im_text *text)
 {
     void *memory = NULL;
     int err;
 
-    if (bytes <= room->bytes)
+    if (bytes <= buffer->bytes)
         return 0;
-    im_assert(!tr_gpu_is_recording(b->gpu));
+    im_assert(!tr_gpu_is_capturing(b->gpu));
     err = tr_gpu_sync(b->gpu, TR_GPU_COMPUTE);
     if (err < 0)
-        return tr_gpu_trouble(b->gpu, text);
-    tr_cuda_room_free(b, room, pinned);
+        return tr_gpu_last_error(b->gpu, text);
+    tr_cuda_buffer_free(b, buffer, pinned);
     b->generation++;
     err = pinned ? tr_gpu_pinned_new(b->gpu, bytes, what, &memory, text)
                  : tr_gpu_memory_new(b->gpu, bytes, what, &memory, text);
     if (err < 0)
         return err;
-    *room = (struct tr_cuda_room){.memory = memory, .bytes = bytes};
+    *buffer = (struct tr_cuda_buffer){.memory = memory, .bytes = bytes};
     b->private_bytes += pinned ? 0 : bytes;
     return 0;
 }
@@ -168,43 +168,43 @@ static int sync(struct tr_backend *b)
     return err < 0 ? err : tr_gpu_sync(b->gpu, TR_GPU_COMPUTE);
 }
 
-static int host_lock(struct tr_backend *b, void *memory, size_t bytes, struct im_text *text)
+static int host_pin(struct tr_backend *b, void *memory, size_t bytes, struct im_text *text)
 {
-    return tr_gpu_lock(b->gpu, memory, bytes, true, text);
+    return tr_gpu_pin(b->gpu, memory, bytes, true, text);
 }
 
 /* No copy from this memory may be pending. */
-static void host_unlock(struct tr_backend *b, void *memory)
+static void host_unpin(struct tr_backend *b, void *memory)
 {
     tr_gpu_sync(b->gpu, TR_GPU_COPY);
-    b->coming = NULL;
-    tr_gpu_unlock(b->gpu, memory);
+    b->prefetched = NULL;
+    tr_gpu_unpin(b->gpu, memory);
 }
 
 static int settle(struct tr_backend *b, struct im_text *text)
 {
     bool moved = false;
-    int err = b->unsettled ? tr_dnn_settle(b->dnn, &moved, text) : 0;
+    int err = b->untuned ? tr_dnn_tune(b->dnn, &moved, text) : 0;
 
     b->generation += moved;
-    b->unsettled &= err < 0;
+    b->untuned &= err < 0;
     return err;
 }
 
 static int trouble(struct tr_backend *b, struct im_text *text)
 {
-    return tr_gpu_trouble(b->gpu, text);
+    return tr_gpu_last_error(b->gpu, text);
 }
 
 /* Bytes available for an arena: cuDNN's workspace may still grow to its limit. */
 static size_t memory_left(struct tr_backend *b)
 {
-    struct tr_dnn_facts facts;
+    struct tr_dnn_stats stats;
     size_t left = 0, kept;
 
-    tr_dnn_facts(b->dnn, &facts);
+    tr_dnn_stats(b->dnn, &stats);
     kept =
-        HEADROOM + (facts.workspace_bytes < TR_DNN_WORKSPACE ? TR_DNN_WORKSPACE - facts.workspace_bytes : 0);
+        HEADROOM + (stats.workspace_bytes < TR_DNN_WORKSPACE ? TR_DNN_WORKSPACE - stats.workspace_bytes : 0);
     if (tr_gpu_memory_left(b->gpu, &left) < 0)
         return 0;
     return left > kept ? left - kept : 1; /* 0 would mean unknown */
@@ -212,10 +212,10 @@ static size_t memory_left(struct tr_backend *b)
 
 static size_t private_bytes(struct tr_backend *b)
 {
-    struct tr_dnn_facts facts;
+    struct tr_dnn_stats stats;
 
-    tr_dnn_facts(b->dnn, &facts);
-    return b->private_bytes + 2 * b->pixels.bytes + facts.workspace_bytes;
+    tr_dnn_stats(b->dnn, &stats);
+    return b->private_bytes + 2 * b->pixels.bytes + stats.workspace_bytes;
 }
 
 /* ---- values ---- */
@@ -227,7 +227,7 @@ const struct tr_layout *tr_cuda_layout(struct tr_backend *b, enum tr_gpu_type ty
     for (l = b->layouts; l; l = l->next)
         if (l->type == type && l->pitch == pitch)
             return l;
-    l = malloc(sizeof(*l));
+    l = malloc(sizeof *l);
     if (!l)
         return NULL;
     *l = (struct tr_layout){.type = type, .pitch = pitch, .next = b->layouts};
@@ -321,8 +321,8 @@ const struct tr_backend_ops tr_backend_cuda = {
     .add = tr_cuda_add,
     .sum_squares = tr_cuda_sum_squares,
     .sync = sync,
-    .settle = settle,
-    .trouble = trouble,
+    .tune = settle,
+    .last_error = trouble,
     .step = &tr_cuda_step_ops,
     .value_in = value_in,
     .value_out = value_out,
@@ -330,6 +330,6 @@ const struct tr_backend_ops tr_backend_cuda = {
     .memory_left = memory_left,
     .measure = tr_cuda_measure,
     .plan_kernel = tr_cuda_plan_kernel,
-    .host_lock = host_lock,
-    .host_unlock = host_unlock,
+    .host_pin = host_pin,
+    .host_unpin = host_unpin,
 };

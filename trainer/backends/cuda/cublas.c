@@ -10,10 +10,11 @@
  * excluded. */
 #include "trainer/backends/cuda/cublas.h"
 
-#include <cublasLt.h>
 #include <errno.h>
 #include <stdint.h>
 #include <stdlib.h>
+
+#include <cublasLt.h>
 
 #include "ipc/base/err.h"
 
@@ -35,7 +36,7 @@ struct tr_blas_gemm {
     struct tr_blas_gemm_shape shape;
 };
 
-static int fail(struct im_text *text, const char *what, cublasStatus_t status)
+static int blas_fail(struct im_text *text, const char *what, cublasStatus_t status)
 {
     int err = status == CUBLAS_STATUS_NOT_SUPPORTED  ? -ENOTSUP
               : status == CUBLAS_STATUS_ALLOC_FAILED ? -ENOMEM
@@ -58,7 +59,7 @@ int tr_blas_open(const struct tr_blas_config *config, struct tr_blas **ret_blas,
     status = cublasLtCreate(&blas->handle);
     if (status != CUBLAS_STATUS_SUCCESS) {
         free(blas);
-        return fail(text, "cannot create a handle", status);
+        return blas_fail(text, "cannot create a handle", status);
     }
     err = tr_gpu_memory_new(blas->gpu, WORKSPACE, "cuBLASLt's workspace", &blas->workspace, text);
     if (err < 0) {
@@ -87,8 +88,8 @@ static cudaDataType_t data_type(enum tr_gpu_type type)
 }
 
 /* Sets one attribute of the operation; keeps the first failure. */
-static void set(cublasStatus_t *status, cublasLtMatmulDesc_t d, cublasLtMatmulDescAttributes_t name,
-                const void *value, size_t bytes)
+static void set_attribute(cublasStatus_t *status, cublasLtMatmulDesc_t d, cublasLtMatmulDescAttributes_t name,
+                          const void *value, size_t bytes)
 {
     if (*status == CUBLAS_STATUS_SUCCESS)
         *status = cublasLtMatmulDescSetAttribute(d, name, value, bytes);
@@ -103,7 +104,7 @@ static void make_layout(cublasStatus_t *status, enum tr_gpu_type type, int rows,
 }
 
 /* A row-major matrix of rows x columns is a column-major one of columns x rows in cuBLASLt. */
-static cublasStatus_t describe(const struct tr_blas *blas, struct tr_blas_gemm *g)
+static cublasStatus_t blas_describe(const struct tr_blas *blas, struct tr_blas_gemm *g)
 {
     const struct tr_blas_gemm_shape *s = &g->shape;
     cublasComputeType_t compute =
@@ -114,11 +115,11 @@ static cublasStatus_t describe(const struct tr_blas *blas, struct tr_blas_gemm *
     cudaDataType_t bias = CUDA_R_32F;
     cublasStatus_t status = cublasLtMatmulDescCreate(&g->operation, compute, CUDA_R_32F);
 
-    set(&status, g->operation, CUBLASLT_MATMUL_DESC_TRANSA, &left, sizeof left);
-    set(&status, g->operation, CUBLASLT_MATMUL_DESC_TRANSB, &right, sizeof right);
+    set_attribute(&status, g->operation, CUBLASLT_MATMUL_DESC_TRANSA, &left, sizeof left);
+    set_attribute(&status, g->operation, CUBLASLT_MATMUL_DESC_TRANSB, &right, sizeof right);
     if (s->bias) {
-        set(&status, g->operation, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue);
-        set(&status, g->operation, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &bias, sizeof bias);
+        set_attribute(&status, g->operation, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue);
+        set_attribute(&status, g->operation, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &bias, sizeof bias);
     }
     make_layout(&status, s->type, s->b_transposed ? s->k : s->n, s->b_transposed ? s->n : s->k, &g->left);
     make_layout(&status, s->type, s->a_transposed ? s->m : s->k, s->a_transposed ? s->k : s->m, &g->right);
@@ -163,7 +164,7 @@ static cublasStatus_t multiply(struct tr_blas *blas, struct tr_blas_gemm *g, con
     cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
 
     if (g->shape.bias)
-        set(&status, g->operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias);
+        set_attribute(&status, g->operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias);
     if (status != CUBLAS_STATUS_SUCCESS)
         return status;
     return cublasLtMatmul(blas->handle, g->operation, &one, b, g->left, a, g->right, &beta, c, g->out, c,
@@ -208,7 +209,7 @@ static int bench_init(struct tr_gpu *gpu, const struct tr_blas_gemm_shape *s, st
 }
 
 /* Time of SHOTS products after one warm-up run. -ENOTSUP: the algorithm does not run. */
-static int measure(struct tr_blas *blas, struct tr_blas_gemm *g, const struct bench *t, uint64_t *ret_ns)
+static int blas_time(struct tr_blas *blas, struct tr_blas_gemm *g, const struct bench *t, uint64_t *ret_ns)
 {
     struct tr_gpu *gpu = blas->gpu;
     int err = 0;
@@ -226,8 +227,8 @@ static int measure(struct tr_blas *blas, struct tr_blas_gemm *g, const struct be
     return err < 0 ? err : tr_gpu_elapsed(gpu, t->from, t->to, ret_ns);
 }
 
-static int choose(struct tr_blas *blas, struct tr_blas_gemm *g,
-                  const cublasLtMatmulHeuristicResult_t *results, int count, struct im_text *text)
+static int blas_choose(struct tr_blas *blas, struct tr_blas_gemm *g,
+                       const cublasLtMatmulHeuristicResult_t *results, int count, struct im_text *text)
 {
     uint64_t best_ns = UINT64_MAX, ns;
     struct bench bench = {0};
@@ -236,7 +237,7 @@ static int choose(struct tr_blas *blas, struct tr_blas_gemm *g,
     err = bench_init(blas->gpu, &g->shape, &bench, text);
     for (int i = 0; i < count && err == 0; i++) {
         g->algorithm = results[i].algo;
-        err = measure(blas, g, &bench, &ns);
+        err = blas_time(blas, g, &bench, &ns);
         if (err == 0 && ns < best_ns) {
             best_ns = ns;
             best = i;
@@ -246,7 +247,7 @@ static int choose(struct tr_blas *blas, struct tr_blas_gemm *g,
     }
     bench_fini(blas->gpu, &bench);
     if (err == -EIO)
-        tr_gpu_trouble(blas->gpu, text);
+        tr_gpu_last_error(blas->gpu, text);
     if (err < 0)
         return err;
     if (best < 0)
@@ -267,7 +268,7 @@ int tr_blas_gemm_new(struct tr_blas *blas, const struct tr_blas_gemm_shape *shap
     if (!g)
         return im_fail(text, -ENOMEM, "no memory for a matrix product");
     g->shape = *shape;
-    status = describe(blas, g);
+    status = blas_describe(blas, g);
     if (status == CUBLAS_STATUS_SUCCESS)
         status = propose(blas, g, results, &count);
     if (status == CUBLAS_STATUS_SUCCESS && count == 0)
@@ -280,7 +281,7 @@ int tr_blas_gemm_new(struct tr_blas *blas, const struct tr_blas_gemm_shape *shap
     } else if (blas->deterministic) {
         g->algorithm = results[0].algo;
     } else {
-        err = choose(blas, g, results, count, text);
+        err = blas_choose(blas, g, results, count, text);
     }
     if (err < 0) {
         tr_blas_gemm_free(blas, g);

@@ -13,7 +13,7 @@
  *               db[k]    = ones[1][n] dy[n][k]         m = 1, n = k, k = n (or our own kernel)
  *
  * Any sizes; rows that are not a multiple of 16 bytes use slower kernels. Runs are enqueued on TR_GPU_COMPUTE
- * and may be captured. Errors: 0 or a negative errno; runs leave their sentence for tr_gpu_trouble(). One
+ * and may be captured. Errors: 0 or a negative errno; runs leave their sentence for tr_gpu_last_error(). One
  * thread at a time. */
 #ifndef TRAINER_BACKENDS_CUDA_CUBLAS_H
 #define TRAINER_BACKENDS_CUDA_CUBLAS_H

@@ -12,13 +12,15 @@
  * on a real GPU the handle stands in their place). 9.8 to 9.10 for CUDA 12 still support Volta. */
 #include "trainer/backends/cuda/cudnn.h"
 
-#include <cudnn.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include <cudnn.h>
+
+#include "ipc/base/count.h"
 #include "ipc/base/err.h"
 #include "trainer/backends/cuda/libraries.h"
 
@@ -63,7 +65,7 @@ struct tr_cudnn_plan {
     char name[NAME];
 };
 
-static int fail(struct im_text *text, const char *what, cudnnStatus_t status)
+static int cudnn_fail(struct im_text *text, const char *what, cudnnStatus_t status)
 {
     char why[400] = "";
     int err = -EIO;
@@ -102,8 +104,8 @@ static int check_version(struct im_text *text)
 }
 
 /* Sets one attribute; keeps the first failure, so that a sequence of calls is checked once. */
-static void set(cudnnStatus_t *status, cudnnBackendDescriptor_t d, cudnnBackendAttributeName_t name,
-                cudnnBackendAttributeType_t type, int64_t count, const void *values)
+static void set_attribute(cudnnStatus_t *status, cudnnBackendDescriptor_t d, cudnnBackendAttributeName_t name,
+                          cudnnBackendAttributeType_t type, int64_t count, const void *values)
 {
     if (*status == CUDNN_STATUS_SUCCESS)
         *status = cudnnBackendSetAttribute(d, name, type, count, values);
@@ -112,10 +114,10 @@ static void set(cudnnStatus_t *status, cudnnBackendDescriptor_t d, cudnnBackendA
 static void set_part(cudnnStatus_t *status, cudnnBackendDescriptor_t d, cudnnBackendAttributeName_t name,
                      const cudnnBackendDescriptor_t part)
 {
-    set(status, d, name, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &part);
+    set_attribute(status, d, name, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &part);
 }
 
-static cudnnBackendDescriptor_t make(cudnnStatus_t *status, cudnnBackendDescriptorType_t type)
+static cudnnBackendDescriptor_t make_descriptor(cudnnStatus_t *status, cudnnBackendDescriptorType_t type)
 {
     cudnnBackendDescriptor_t d = NULL;
 
@@ -130,7 +132,7 @@ static void finalize(cudnnStatus_t *status, cudnnBackendDescriptor_t d)
         *status = cudnnBackendFinalize(d);
 }
 
-static void destroy(cudnnBackendDescriptor_t d)
+static void destroy_descriptor(cudnnBackendDescriptor_t d)
 {
     if (d)
         cudnnBackendDestroyDescriptor(d);
@@ -150,12 +152,12 @@ int tr_cudnn_open(struct CUstream_st *stream, struct tr_cudnn **ret_cudnn, struc
     status = cudnnCreate(&cudnn->handle);
     if (status != CUDNN_STATUS_SUCCESS) {
         free(cudnn);
-        return fail(text, "cannot create a handle", status);
+        return cudnn_fail(text, "cannot create a handle", status);
     }
     status = cudnnSetStream(cudnn->handle, stream);
     if (status != CUDNN_STATUS_SUCCESS) {
         tr_cudnn_close(cudnn);
-        return fail(text, "cannot set its stream", status);
+        return cudnn_fail(text, "cannot set its stream", status);
     }
     *ret_cudnn = cudnn;
     return 0;
@@ -172,13 +174,13 @@ int tr_cudnn_open_described(const char *device, struct tr_cudnn **ret_cudnn, str
     cudnn = calloc(1, sizeof *cudnn);
     if (!cudnn)
         return im_fail(text, -ENOMEM, "no memory for cuDNN's handle");
-    cudnn->device = make(&status, CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR);
-    set(&status, cudnn->device, CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, CUDNN_TYPE_CHAR,
-        (int64_t)strlen(device), device);
+    cudnn->device = make_descriptor(&status, CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR);
+    set_attribute(&status, cudnn->device, CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, CUDNN_TYPE_CHAR,
+                  (int64_t)strlen(device), device);
     finalize(&status, cudnn->device);
     if (status != CUDNN_STATUS_SUCCESS) {
         tr_cudnn_close(cudnn);
-        return fail(text, "cannot create the device descriptor", status);
+        return cudnn_fail(text, "cannot create the device descriptor", status);
     }
     *ret_cudnn = cudnn;
     return 0;
@@ -191,14 +193,14 @@ static void set_device(cudnnStatus_t *status, struct tr_cudnn *cudnn, cudnnBacke
     if (cudnn->device)
         set_part(status, d, described, cudnn->device);
     else if (handle != described)
-        set(status, d, handle, CUDNN_TYPE_HANDLE, 1, &cudnn->handle);
+        set_attribute(status, d, handle, CUDNN_TYPE_HANDLE, 1, &cudnn->handle);
 }
 
 void tr_cudnn_close(struct tr_cudnn *cudnn)
 {
     if (!cudnn)
         return;
-    destroy(cudnn->device);
+    destroy_descriptor(cudnn->device);
     if (cudnn->handle)
         cudnnDestroy(cudnn->handle);
     free(cudnn);
@@ -216,21 +218,21 @@ static cudnnDataType_t data_type(const struct tr_cudnn_tensor *t)
 static cudnnBackendDescriptor_t make_tensor(cudnnStatus_t *status, const struct tr_cudnn_tensor *t,
                                             int64_t uid)
 {
-    cudnnBackendDescriptor_t d = make(status, CUDNN_BACKEND_TENSOR_DESCRIPTOR);
+    cudnnBackendDescriptor_t d = make_descriptor(status, CUDNN_BACKEND_TENSOR_DESCRIPTOR);
     int64_t dims[4] = {t->n, t->c, t->h, t->w}, alignment = 16;
     int64_t strides[4] = {dims[1] * dims[2] * dims[3], 1, dims[1] * dims[3], dims[1]};
     cudnnDataType_t type = data_type(t);
     bool yes = true;
 
-    set(status, d, CUDNN_ATTR_TENSOR_UNIQUE_ID, CUDNN_TYPE_INT64, 1, &uid);
-    set(status, d, CUDNN_ATTR_TENSOR_DATA_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &type);
-    set(status, d, CUDNN_ATTR_TENSOR_DIMENSIONS, CUDNN_TYPE_INT64, 4, dims);
-    set(status, d, CUDNN_ATTR_TENSOR_STRIDES, CUDNN_TYPE_INT64, 4, strides);
-    set(status, d, CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, CUDNN_TYPE_INT64, 1, &alignment);
+    set_attribute(status, d, CUDNN_ATTR_TENSOR_UNIQUE_ID, CUDNN_TYPE_INT64, 1, &uid);
+    set_attribute(status, d, CUDNN_ATTR_TENSOR_DATA_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &type);
+    set_attribute(status, d, CUDNN_ATTR_TENSOR_DIMENSIONS, CUDNN_TYPE_INT64, 4, dims);
+    set_attribute(status, d, CUDNN_ATTR_TENSOR_STRIDES, CUDNN_TYPE_INT64, 4, strides);
+    set_attribute(status, d, CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, CUDNN_TYPE_INT64, 1, &alignment);
     if (t->is_virtual)
-        set(status, d, CUDNN_ATTR_TENSOR_IS_VIRTUAL, CUDNN_TYPE_BOOLEAN, 1, &yes);
+        set_attribute(status, d, CUDNN_ATTR_TENSOR_IS_VIRTUAL, CUDNN_TYPE_BOOLEAN, 1, &yes);
     if (t->by_value)
-        set(status, d, CUDNN_ATTR_TENSOR_IS_BY_VALUE, CUDNN_TYPE_BOOLEAN, 1, &yes);
+        set_attribute(status, d, CUDNN_ATTR_TENSOR_IS_BY_VALUE, CUDNN_TYPE_BOOLEAN, 1, &yes);
     finalize(status, d);
     return d;
 }
@@ -317,7 +319,7 @@ static bool is_norm(enum tr_cudnn_kind kind)
 }
 
 /* Keeps a descriptor alive as long as the graph. */
-static cudnnBackendDescriptor_t keep(struct tr_cudnn_graph *g, cudnnBackendDescriptor_t d)
+static cudnnBackendDescriptor_t keep_descriptor(struct tr_cudnn_graph *g, cudnnBackendDescriptor_t d)
 {
     if (d)
         g->parts[g->part_count++] = d;
@@ -326,29 +328,29 @@ static cudnnBackendDescriptor_t keep(struct tr_cudnn_graph *g, cudnnBackendDescr
 
 static cudnnBackendDescriptor_t make_conv(cudnnStatus_t *status, const struct tr_cudnn_op *op)
 {
-    cudnnBackendDescriptor_t d = make(status, CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR);
+    cudnnBackendDescriptor_t d = make_descriptor(status, CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR);
     int64_t dims = 2, stride[2] = {op->stride, op->stride}, pad[2] = {op->pad, op->pad}, one[2] = {1, 1};
     cudnnConvolutionMode_t mode = CUDNN_CROSS_CORRELATION;
     cudnnDataType_t type = CUDNN_DATA_FLOAT;
 
-    set(status, d, CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS, CUDNN_TYPE_INT64, 1, &dims);
-    set(status, d, CUDNN_ATTR_CONVOLUTION_COMP_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &type);
-    set(status, d, CUDNN_ATTR_CONVOLUTION_CONV_MODE, CUDNN_TYPE_CONVOLUTION_MODE, 1, &mode);
-    set(status, d, CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, CUDNN_TYPE_INT64, 2, pad);
-    set(status, d, CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, CUDNN_TYPE_INT64, 2, pad);
-    set(status, d, CUDNN_ATTR_CONVOLUTION_DILATIONS, CUDNN_TYPE_INT64, 2, one);
-    set(status, d, CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, CUDNN_TYPE_INT64, 2, stride);
+    set_attribute(status, d, CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS, CUDNN_TYPE_INT64, 1, &dims);
+    set_attribute(status, d, CUDNN_ATTR_CONVOLUTION_COMP_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &type);
+    set_attribute(status, d, CUDNN_ATTR_CONVOLUTION_CONV_MODE, CUDNN_TYPE_CONVOLUTION_MODE, 1, &mode);
+    set_attribute(status, d, CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, CUDNN_TYPE_INT64, 2, pad);
+    set_attribute(status, d, CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, CUDNN_TYPE_INT64, 2, pad);
+    set_attribute(status, d, CUDNN_ATTR_CONVOLUTION_DILATIONS, CUDNN_TYPE_INT64, 2, one);
+    set_attribute(status, d, CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, CUDNN_TYPE_INT64, 2, stride);
     finalize(status, d);
     return d;
 }
 
 static cudnnBackendDescriptor_t make_pointwise(cudnnStatus_t *status, cudnnPointwiseMode_t mode)
 {
-    cudnnBackendDescriptor_t d = make(status, CUDNN_BACKEND_POINTWISE_DESCRIPTOR);
+    cudnnBackendDescriptor_t d = make_descriptor(status, CUDNN_BACKEND_POINTWISE_DESCRIPTOR);
     cudnnDataType_t type = CUDNN_DATA_FLOAT;
 
-    set(status, d, CUDNN_ATTR_POINTWISE_MODE, CUDNN_TYPE_POINTWISE_MODE, 1, &mode);
-    set(status, d, CUDNN_ATTR_POINTWISE_MATH_PREC, CUDNN_TYPE_DATA_TYPE, 1, &type);
+    set_attribute(status, d, CUDNN_ATTR_POINTWISE_MODE, CUDNN_TYPE_POINTWISE_MODE, 1, &mode);
+    set_attribute(status, d, CUDNN_ATTR_POINTWISE_MATH_PREC, CUDNN_TYPE_DATA_TYPE, 1, &type);
     finalize(status, d);
     return d;
 }
@@ -359,9 +361,9 @@ static void set_conv(cudnnStatus_t *status, struct tr_cudnn_graph *g, cudnnBacke
     const struct form *form = &forms[op->kind];
     float one = 1;
 
-    set_part(status, d, form->extra, keep(g, make_conv(status, op)));
-    set(status, d, form->alpha, CUDNN_TYPE_FLOAT, 1, &one);
-    set(status, d, form->beta, CUDNN_TYPE_FLOAT, 1, &op->beta);
+    set_part(status, d, form->extra, keep_descriptor(g, make_conv(status, op)));
+    set_attribute(status, d, form->alpha, CUDNN_TYPE_FLOAT, 1, &one);
+    set_attribute(status, d, form->beta, CUDNN_TYPE_FLOAT, 1, &op->beta);
 }
 
 static void set_norm(cudnnStatus_t *status, cudnnBackendDescriptor_t d, const struct tr_cudnn_op *op)
@@ -369,9 +371,9 @@ static void set_norm(cudnnStatus_t *status, cudnnBackendDescriptor_t d, const st
     cudnnBackendNormFwdPhase_t phase = CUDNN_NORM_FWD_TRAINING;
     cudnnBackendNormMode_t mode = CUDNN_BATCH_NORM;
 
-    set(status, d, forms[op->kind].extra, CUDNN_TYPE_NORM_MODE, 1, &mode);
+    set_attribute(status, d, forms[op->kind].extra, CUDNN_TYPE_NORM_MODE, 1, &mode);
     if (op->kind == TR_CUDNN_NORM_FORWARD)
-        set(status, d, CUDNN_ATTR_OPERATION_NORM_FWD_PHASE, CUDNN_TYPE_NORM_FWD_PHASE, 1, &phase);
+        set_attribute(status, d, CUDNN_ATTR_OPERATION_NORM_FWD_PHASE, CUDNN_TYPE_NORM_FWD_PHASE, 1, &phase);
 }
 
 static cudnnBackendDescriptor_t make_op(cudnnStatus_t *status, struct tr_cudnn_graph *g,
@@ -387,11 +389,12 @@ static cudnnBackendDescriptor_t make_op(cudnnStatus_t *status, struct tr_cudnn_g
     bool pointwise = !is_conv(op->kind) && !is_norm(op->kind);
     cudnnBackendDescriptor_t d;
 
-    d = keep(g, make(status, pointwise ? CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR : form->type));
+    d = keep_descriptor(
+        g, make_descriptor(status, pointwise ? CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR : form->type));
     if (pointwise) {
         names = form->roles == 3 ? binary : unary;
         set_part(status, d, CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR,
-                 keep(g, make_pointwise(status, form->mode)));
+                 keep_descriptor(g, make_pointwise(status, form->mode)));
     } else if (is_conv(op->kind)) {
         set_conv(status, g, d, op);
     } else {
@@ -421,8 +424,8 @@ static void number_tensors(const struct tr_cudnn_tensor *tensors, int tensor_cou
         ret_uids[i] = is_used(ops, op_count, i) && !tensors[i].is_virtual ? i + 1 : 0;
 }
 
-static cudnnStatus_t build(struct tr_cudnn_graph *g, const struct tr_cudnn_tensor *tensors, int tensor_count,
-                           const struct tr_cudnn_op *ops, int op_count)
+static cudnnStatus_t build_graph(struct tr_cudnn_graph *g, const struct tr_cudnn_tensor *tensors,
+                                 int tensor_count, const struct tr_cudnn_op *ops, int op_count)
 {
     cudnnStatus_t status = CUDNN_STATUS_SUCCESS;
     cudnnBackendDescriptor_t all[TR_CUDNN_OPS];
@@ -434,10 +437,12 @@ static cudnnStatus_t build(struct tr_cudnn_graph *g, const struct tr_cudnn_tenso
     g->tensor_count = tensor_count;
     for (int i = 0; i < op_count && status == CUDNN_STATUS_SUCCESS; i++)
         all[i] = make_op(&status, g, &ops[i]);
-    g->graph = make(&status, CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
-    set(&status, g->graph, CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR, op_count, all);
+    g->graph = make_descriptor(&status, CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
+    set_attribute(&status, g->graph, CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR, op_count,
+                  all);
     if (g->cudnn->handle)
-        set(&status, g->graph, CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1, &g->cudnn->handle);
+        set_attribute(&status, g->graph, CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1,
+                      &g->cudnn->handle);
     finalize(&status, g->graph);
     return status;
 }
@@ -455,7 +460,7 @@ static cudnnStatus_t name_engine(cudnnBackendDescriptor_t config, cudnnBackendDe
         cudnnBackendGetAttribute(engine, CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64, 1, &got, &number);
     length = snprintf(name, NAME, "%lld", (long long)number);
     for (int i = 0; i < KNOBS; i++)
-        knobs[i] = make(&status, CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR);
+        knobs[i] = make_descriptor(&status, CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR);
     if (status == CUDNN_STATUS_SUCCESS)
         status = cudnnBackendGetAttribute(config, CUDNN_ATTR_ENGINECFG_KNOB_CHOICES,
                                           CUDNN_TYPE_BACKEND_DESCRIPTOR, KNOBS, &count, knobs);
@@ -472,7 +477,7 @@ static cudnnStatus_t name_engine(cudnnBackendDescriptor_t config, cudnnBackendDe
                            (long long)value);
     }
     for (int i = 0; i < KNOBS; i++)
-        destroy(knobs[i]);
+        destroy_descriptor(knobs[i]);
     return length >= NAME ? CUDNN_STATUS_BAD_PARAM_OUT_OF_BOUND : status;
 }
 
@@ -488,7 +493,7 @@ static bool has_note(const cudnnBackendNumericalNote_t *notes, int64_t count,
 enum verdict { TAKEN, FORBIDDEN, EXCLUDED, UNKNOWN };
 
 /* Engines that accumulate in less than fp32 are always excluded. */
-static enum verdict judge(cudnnBackendDescriptor_t engine, const struct tr_cudnn_rules *rules)
+static enum verdict judge_engine(cudnnBackendDescriptor_t engine, const struct tr_cudnn_rules *rules)
 {
     static const cudnnBackendNumericalNote_t inexact[] = {
         CUDNN_NUMERICAL_NOTE_TENSOR_CORE, CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS, CUDNN_NUMERICAL_NOTE_FFT,
@@ -501,7 +506,7 @@ static enum verdict judge(cudnnBackendDescriptor_t engine, const struct tr_cudnn
         return UNKNOWN;
     if (has_note(notes, count, CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION))
         return FORBIDDEN;
-    for (size_t i = 0; rules->exact && i < sizeof inexact / sizeof *inexact; i++)
+    for (size_t i = 0; rules->exact && i < IM_COUNT(inexact); i++)
         if (has_note(notes, count, inexact[i]))
             return FORBIDDEN;
     if (rules->deterministic && has_note(notes, count, CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC))
@@ -509,7 +514,7 @@ static enum verdict judge(cudnnBackendDescriptor_t engine, const struct tr_cudnn
     return TAKEN;
 }
 
-static bool listed(const struct tr_cudnn_graph *g, const char *name)
+static bool is_listed(const struct tr_cudnn_graph *g, const char *name)
 {
     for (int i = 0; i < g->engine_count; i++)
         if (strcmp(g->engines[i].name, name) == 0)
@@ -518,10 +523,10 @@ static bool listed(const struct tr_cudnn_graph *g, const char *name)
 }
 
 /* Appends the configuration to the list, or destroys it. */
-static void consider(struct tr_cudnn_graph *g, cudnnBackendDescriptor_t config)
+static void add_engine(struct tr_cudnn_graph *g, cudnnBackendDescriptor_t config)
 {
     cudnnStatus_t status = CUDNN_STATUS_SUCCESS;
-    cudnnBackendDescriptor_t engine = make(&status, CUDNN_BACKEND_ENGINE_DESCRIPTOR);
+    cudnnBackendDescriptor_t engine = make_descriptor(&status, CUDNN_BACKEND_ENGINE_DESCRIPTOR);
     enum verdict verdict = UNKNOWN;
     char name[NAME];
     int64_t got;
@@ -531,12 +536,12 @@ static void consider(struct tr_cudnn_graph *g, cudnnBackendDescriptor_t config)
                                           1, &got, &engine);
     if (status == CUDNN_STATUS_SUCCESS)
         status = name_engine(config, engine, name);
-    if (status == CUDNN_STATUS_SUCCESS && !listed(g, name) && g->engine_count < ENGINES)
-        verdict = judge(engine, &g->rules);
-    destroy(engine);
+    if (status == CUDNN_STATUS_SUCCESS && !is_listed(g, name) && g->engine_count < ENGINES)
+        verdict = judge_engine(engine, &g->rules);
+    destroy_descriptor(engine);
     g->excluded |= verdict == EXCLUDED;
     if (verdict != TAKEN) {
-        destroy(config);
+        destroy_descriptor(config);
         return;
     }
     g->engines[g->engine_count].config = config;
@@ -546,26 +551,26 @@ static void consider(struct tr_cudnn_graph *g, cudnnBackendDescriptor_t config)
 static cudnnStatus_t ask(struct tr_cudnn_graph *g, cudnnBackendHeurMode_t mode)
 {
     cudnnStatus_t status = CUDNN_STATUS_SUCCESS;
-    cudnnBackendDescriptor_t heuristic = make(&status, CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
+    cudnnBackendDescriptor_t heuristic = make_descriptor(&status, CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
     cudnnBackendDescriptor_t configs[RESULTS] = {NULL};
     int64_t count = 0;
 
     set_part(&status, heuristic, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, g->graph);
-    set(&status, heuristic, CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &mode);
+    set_attribute(&status, heuristic, CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &mode);
     set_device(&status, g->cudnn, heuristic, CUDNN_ATTR_ENGINEHEUR_DEVICEPROP,
                CUDNN_ATTR_ENGINEHEUR_DEVICEPROP);
     finalize(&status, heuristic);
     for (int i = 0; i < RESULTS; i++)
-        configs[i] = make(&status, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
+        configs[i] = make_descriptor(&status, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
     if (status == CUDNN_STATUS_SUCCESS)
         status = cudnnBackendGetAttribute(heuristic, CUDNN_ATTR_ENGINEHEUR_RESULTS,
                                           CUDNN_TYPE_BACKEND_DESCRIPTOR, RESULTS, &count, configs);
     for (int i = 0; i < RESULTS; i++)
         if (status == CUDNN_STATUS_SUCCESS && i < count)
-            consider(g, configs[i]);
+            add_engine(g, configs[i]);
         else
-            destroy(configs[i]);
-    destroy(heuristic);
+            destroy_descriptor(configs[i]);
+    destroy_descriptor(heuristic);
     return status;
 }
 
@@ -584,17 +589,17 @@ int tr_cudnn_graph_new(struct tr_cudnn *cudnn, const struct tr_cudnn_tensor *ten
         return im_fail(text, -ENOMEM, "no memory for a cuDNN graph");
     g->cudnn = cudnn;
     g->rules = *rules;
-    status = build(g, tensors, tensor_count, ops, op_count);
+    status = build_graph(g, tensors, tensor_count, ops, op_count);
     if (status != CUDNN_STATUS_SUCCESS) {
-        err = fail(text, "graph rejected", status);
+        err = cudnn_fail(text, "graph rejected", status);
         tr_cudnn_graph_free(g);
         return err;
     }
-    for (size_t i = 0; i < sizeof modes / sizeof *modes; i++) {
+    for (size_t i = 0; i < IM_COUNT(modes); i++) {
         status = ask(g, modes[i]);
         if (status != CUDNN_STATUS_SUCCESS && first == CUDNN_STATUS_SUCCESS) {
             first = status;
-            fail(text, "no engines", status);
+            cudnn_fail(text, "no engines", status);
         }
     }
     if (g->engine_count == 0) {
@@ -614,12 +619,12 @@ void tr_cudnn_graph_free(struct tr_cudnn_graph *g)
     if (!g)
         return;
     for (int i = 0; i < g->engine_count; i++)
-        destroy(g->engines[i].config);
-    destroy(g->graph);
+        destroy_descriptor(g->engines[i].config);
+    destroy_descriptor(g->graph);
     for (int i = g->part_count; i-- > 0;)
-        destroy(g->parts[i]);
+        destroy_descriptor(g->parts[i]);
     for (int i = 0; i < g->tensor_count; i++)
-        destroy(g->tensors[i]);
+        destroy_descriptor(g->tensors[i]);
     free(g);
 }
 
@@ -627,7 +632,7 @@ void tr_cudnn_graph_trim(struct tr_cudnn_graph *g, int engine)
 {
     for (int i = 0; i < g->engine_count; i++)
         if (i != engine) {
-            destroy(g->engines[i].config);
+            destroy_descriptor(g->engines[i].config);
             g->engines[i].config = NULL;
         }
 }
@@ -673,7 +678,7 @@ static int plan_finish(struct tr_cudnn_plan *p, cudnnStatus_t status, size_t wor
                                           1, &got, &bytes);
     p->workspace = (size_t)bytes;
     if (status != CUDNN_STATUS_SUCCESS)
-        err = fail(text, p->name, status);
+        err = cudnn_fail(text, p->name, status);
     else if (p->workspace > workspace_limit)
         err = im_fail(text, -ENOTSUP, "cuDNN: engine %s needs %zu bytes of workspace; the limit is %zu",
                       p->name, p->workspace, workspace_limit);
@@ -692,7 +697,7 @@ int tr_cudnn_plan_new(struct tr_cudnn_graph *g, int engine, struct tr_cudnn_plan
 
     if (!p)
         return im_fail(text, -ENOMEM, "no memory for a cuDNN plan");
-    p->plan = make(&status, CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
+    p->plan = make_descriptor(&status, CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
     set_device(&status, g->cudnn, p->plan, CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP,
                CUDNN_ATTR_EXECUTION_PLAN_HANDLE);
     set_part(&status, p->plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, g->engines[engine].config);
@@ -714,7 +719,7 @@ int tr_cudnn_plan_save(const struct tr_cudnn_plan *p, char **ret_bytes, size_t *
     }
     if (status != CUDNN_STATUS_SUCCESS || got > size) {
         free(bytes);
-        return fail(text, p->name, status);
+        return cudnn_fail(text, p->name, status);
     }
     *ret_bytes = bytes;
     *ret_n = (size_t)got;
@@ -733,11 +738,11 @@ int tr_cudnn_plan_load(struct tr_cudnn *cudnn, const struct tr_cudnn_tensor *ten
     p = plan_new(cudnn, saved->name, uids, tensor_count);
     if (!p)
         return im_fail(text, -ENOMEM, "no memory for a cuDNN plan");
-    p->plan = make(&status, CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
+    p->plan = make_descriptor(&status, CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
     set_device(&status, cudnn, p->plan, CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP,
                CUDNN_ATTR_EXECUTION_PLAN_HANDLE);
-    set(&status, p->plan, CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION, CUDNN_TYPE_CHAR, (int64_t)saved->n,
-        saved->bytes);
+    set_attribute(&status, p->plan, CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION, CUDNN_TYPE_CHAR,
+                  (int64_t)saved->n, saved->bytes);
     return plan_finish(p, status, saved->workspace_limit, ret_plan, text);
 }
 
@@ -745,7 +750,7 @@ void tr_cudnn_plan_free(struct tr_cudnn_plan *p)
 {
     if (!p)
         return;
-    destroy(p->plan);
+    destroy_descriptor(p->plan);
     free(p);
 }
 
@@ -764,17 +769,18 @@ const char *tr_cudnn_plan_name(const struct tr_cudnn_plan *p)
 int tr_cudnn_plan_run(struct tr_cudnn_plan *p, void *const *memory, void *workspace, struct im_text *text)
 {
     cudnnStatus_t status = CUDNN_STATUS_SUCCESS;
-    cudnnBackendDescriptor_t pack = make(&status, CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR);
+    cudnnBackendDescriptor_t pack = make_descriptor(&status, CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR);
     void *addresses[TR_CUDNN_TENSORS];
 
     for (int i = 0; i < p->count; i++)
         addresses[i] = memory[p->places[i]];
-    set(&status, pack, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, CUDNN_TYPE_INT64, p->count, p->uids);
-    set(&status, pack, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, p->count, addresses);
-    set(&status, pack, CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, 1, &workspace);
+    set_attribute(&status, pack, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, CUDNN_TYPE_INT64, p->count, p->uids);
+    set_attribute(&status, pack, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, p->count,
+                  addresses);
+    set_attribute(&status, pack, CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, 1, &workspace);
     finalize(&status, pack);
     if (status == CUDNN_STATUS_SUCCESS)
         status = cudnnBackendExecute(p->cudnn->handle, p->plan, pack);
-    destroy(pack);
-    return status == CUDNN_STATUS_SUCCESS ? 0 : fail(text, p->name, status);
+    destroy_descriptor(pack);
+    return status == CUDNN_STATUS_SUCCESS ? 0 : cudnn_fail(text, p->name, status);
 }

@@ -10,14 +10,16 @@
  * and a step waits once. */
 #include "trainer/backends/cuda/device.h"
 
-#include <cuda_runtime_api.h>
 #include <errno.h>
-#include <nvtx3/nvToolsExt.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+
+#include <cuda_runtime_api.h>
+
+#include <nvtx3/nvToolsExt.h>
 
 #include "ipc/base/err.h"
 
@@ -26,11 +28,11 @@
 #endif
 
 struct tr_gpu {
-    struct tr_gpu_facts facts;
-    cudaStream_t streams[TR_GPU_LANES];
-    bool recording;
-    int trouble_err;
-    struct im_text trouble;
+    struct tr_gpu_properties properties;
+    cudaStream_t streams[TR_GPU_STREAMS];
+    bool capturing;
+    int last_errno;
+    struct im_text last_error;
 };
 
 struct tr_gpu_event {
@@ -38,7 +40,7 @@ struct tr_gpu_event {
     enum tr_gpu_event_kind kind;
 };
 
-struct tr_gpu_recording {
+struct tr_gpu_graph {
     cudaGraphExec_t exec;
 };
 
@@ -90,7 +92,7 @@ static int errno_of(cudaError_t error)
     }
 }
 
-static int say(struct im_text *text, const char *what, cudaError_t error)
+static int cuda_fail(struct im_text *text, const char *what, cudaError_t error)
 {
     const char *more = advice(error);
 
@@ -98,8 +100,8 @@ static int say(struct im_text *text, const char *what, cudaError_t error)
                    cudaGetErrorName(error), more ? "; " : "", more ? more : "");
 }
 
-/* Checks the result of a call on an open GPU; records an error for tr_gpu_trouble(). */
-static int check(struct tr_gpu *g, const char *what, cudaError_t error)
+/* Checks the result of a call on an open GPU; records an error for tr_gpu_last_error(). */
+static int gpu_check(struct tr_gpu *g, const char *what, cudaError_t error)
 {
     struct im_text text = {0};
     int err;
@@ -107,42 +109,42 @@ static int check(struct tr_gpu *g, const char *what, cudaError_t error)
     if (error == cudaSuccess)
         return 0;
     cudaGetLastError(); /* clears a non-sticky error, so that a later call does not report it */
-    err = say(&text, what, error);
-    return tr_gpu_fail(g, err, "GPU %d (%s): %s", g->facts.index, g->facts.name, text.s);
+    err = cuda_fail(&text, what, error);
+    return tr_gpu_fail(g, err, "GPU %d (%s): %s", g->properties.index, g->properties.name, text.s);
 }
 
 int tr_gpu_fail(struct tr_gpu *g, int err, const char *format, ...)
 {
     va_list args;
 
-    if (!*g->trouble.s) {
+    if (!*g->last_error.s) {
         va_start(args, format);
-        vsnprintf(g->trouble.s, sizeof g->trouble.s, format, args);
+        vsnprintf(g->last_error.s, sizeof g->last_error.s, format, args);
         va_end(args);
-        g->trouble_err = err;
+        g->last_errno = err;
     }
     return err;
 }
 
-int tr_gpu_trouble(struct tr_gpu *g, struct im_text *text)
+int tr_gpu_last_error(struct tr_gpu *g, struct im_text *text)
 {
     cudaError_t error = cudaPeekAtLastError();
 
     /* cudaStreamQuery() on a stream in capture would invalidate the capture. */
-    if (error == cudaSuccess && !g->recording)
+    if (error == cudaSuccess && !g->capturing)
         error = cudaStreamQuery(g->streams[TR_GPU_COMPUTE]);
     if (error == cudaErrorNotReady)
         cudaGetLastError();
     else
-        check(g, "work on the GPU failed", error);
-    if (!*g->trouble.s) {
+        gpu_check(g, "work on the GPU failed", error);
+    if (!*g->last_error.s) {
         if (text)
             *text->s = '\0';
         return 0;
     }
     if (text)
-        *text = g->trouble;
-    return g->trouble_err;
+        *text = g->last_error;
+    return g->last_errno;
 }
 
 /* Explains why no GPU is usable. */
@@ -172,7 +174,7 @@ static int say_none(struct im_text *text, cudaError_t error)
                            visible);
         return im_fail(text, -ENODEV, "no GPU can be used: the NVIDIA driver sees none");
     }
-    return say(text, "no GPU can be used", error);
+    return cuda_fail(text, "no GPU can be used", error);
 }
 
 int tr_gpu_count(int *ret_count, struct im_text *text)
@@ -188,7 +190,7 @@ int tr_gpu_count(int *ret_count, struct im_text *text)
     return 0;
 }
 
-static cudaError_t learn(int index, struct tr_gpu_facts *facts)
+static cudaError_t read_properties(int index, struct tr_gpu_properties *properties)
 {
     struct cudaDeviceProp p;
     cudaError_t error = cudaGetDeviceProperties(&p, index);
@@ -196,34 +198,34 @@ static cudaError_t learn(int index, struct tr_gpu_facts *facts)
 
     if (error != cudaSuccess)
         return error;
-    facts->index = index;
-    snprintf(facts->name, sizeof facts->name, "%.95s", p.name);
-    snprintf(facts->uuid, sizeof facts->uuid,
+    properties->index = index;
+    snprintf(properties->name, sizeof properties->name, "%.95s", p.name);
+    snprintf(properties->uuid, sizeof properties->uuid,
              "GPU-%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", u[0], u[1], u[2],
              u[3], u[4], u[5], u[6], u[7], u[8], u[9], u[10], u[11], u[12], u[13], u[14], u[15]);
-    snprintf(facts->bus_id, sizeof facts->bus_id, "%04x:%02x:%02x.0", (unsigned)p.pciDomainID,
+    snprintf(properties->bus_id, sizeof properties->bus_id, "%04x:%02x:%02x.0", (unsigned)p.pciDomainID,
              (unsigned)p.pciBusID, (unsigned)p.pciDeviceID);
-    facts->sm = p.major * 10 + p.minor;
-    facts->sm_count = p.multiProcessorCount;
-    facts->shared_bytes = (int)p.sharedMemPerBlockOptin;
-    facts->l2_bytes = (size_t)p.l2CacheSize;
-    facts->memory_bytes = p.totalGlobalMem;
-    error = cudaDriverGetVersion(&facts->driver);
-    return error == cudaSuccess ? cudaRuntimeGetVersion(&facts->runtime) : error;
+    properties->sm = p.major * 10 + p.minor;
+    properties->sm_count = p.multiProcessorCount;
+    properties->shared_bytes = (int)p.sharedMemPerBlockOptin;
+    properties->l2_bytes = (size_t)p.l2CacheSize;
+    properties->memory_bytes = p.totalGlobalMem;
+    error = cudaDriverGetVersion(&properties->driver);
+    return error == cudaSuccess ? cudaRuntimeGetVersion(&properties->runtime) : error;
 }
 
-int tr_gpu_look(int index, struct tr_gpu_facts *ret_facts, struct im_text *text)
+int tr_gpu_query(int index, struct tr_gpu_properties *ret_properties, struct im_text *text)
 {
-    struct tr_gpu_facts facts = {0};
-    cudaError_t error = learn(index, &facts);
+    struct tr_gpu_properties properties = {0};
+    cudaError_t error = read_properties(index, &properties);
     char what[48];
 
     if (error != cudaSuccess) {
         snprintf(what, sizeof what, "cannot query GPU %d", index);
         cudaGetLastError();
-        return say(text, what, error);
+        return cuda_fail(text, what, error);
     }
-    *ret_facts = facts;
+    *ret_properties = properties;
     return 0;
 }
 
@@ -234,7 +236,7 @@ static cudaError_t make_streams(struct tr_gpu *g)
     int least = 0, greatest = 0;
     cudaError_t error = cudaDeviceGetStreamPriorityRange(&least, &greatest);
 
-    for (int i = 0; i < TR_GPU_LANES && error == cudaSuccess; i++)
+    for (int i = 0; i < TR_GPU_STREAMS && error == cudaSuccess; i++)
         error = cudaStreamCreateWithPriority(&g->streams[i], cudaStreamNonBlocking,
                                              i == TR_GPU_COMM ? greatest : least);
     return error;
@@ -259,14 +261,14 @@ int tr_gpu_open(int index, struct tr_gpu **ret_gpu, struct im_text *text)
     if (error == cudaSuccess)
         error = cudaSetDevice(index);
     if (error == cudaSuccess)
-        error = learn(index, &g->facts);
+        error = read_properties(index, &g->properties);
     if (error == cudaSuccess)
         error = make_streams(g);
     if (error != cudaSuccess) {
         snprintf(what, sizeof what, "cannot initialise GPU %d", index);
         tr_gpu_close(g);
         cudaGetLastError();
-        return say(text, what, error);
+        return cuda_fail(text, what, error);
     }
     *ret_gpu = g;
     return 0;
@@ -276,7 +278,7 @@ void tr_gpu_close(struct tr_gpu *g)
 {
     if (!g)
         return;
-    for (int i = 0; i < TR_GPU_LANES; i++)
+    for (int i = 0; i < TR_GPU_STREAMS; i++)
         if (g->streams[i]) {
             cudaStreamSynchronize(g->streams[i]);
             cudaStreamDestroy(g->streams[i]);
@@ -284,14 +286,14 @@ void tr_gpu_close(struct tr_gpu *g)
     free(g);
 }
 
-const struct tr_gpu_facts *tr_gpu_facts(const struct tr_gpu *g)
+const struct tr_gpu_properties *tr_gpu_properties(const struct tr_gpu *g)
 {
-    return &g->facts;
+    return &g->properties;
 }
 
-struct CUstream_st *tr_gpu_stream(struct tr_gpu *g, enum tr_gpu_lane lane)
+struct CUstream_st *tr_gpu_stream(struct tr_gpu *g, enum tr_gpu_stream_id stream)
 {
-    return g->streams[lane];
+    return g->streams[stream];
 }
 
 static int no_memory(struct tr_gpu *g, size_t bytes, const char *what, struct im_text *text)
@@ -304,8 +306,8 @@ static int no_memory(struct tr_gpu *g, size_t bytes, const char *what, struct im
     return im_fail(text, -ENOMEM,
                    "GPU %d (%s) is out of memory for %s: %.2f GiB requested, %.2f of %.2f GiB free; use a "
                    "smaller batch, or check with nvidia-smi for other processes",
-                   g->facts.index, g->facts.name, what, (double)bytes / (1 << 30), (double)left / (1 << 30),
-                   (double)all / (1 << 30));
+                   g->properties.index, g->properties.name, what, (double)bytes / (1 << 30),
+                   (double)left / (1 << 30), (double)all / (1 << 30));
 }
 
 int tr_gpu_memory_new(struct tr_gpu *g, size_t bytes, const char *what, void **ret_memory,
@@ -324,8 +326,8 @@ int tr_gpu_memory_new(struct tr_gpu *g, size_t bytes, const char *what, void **r
             cudaFree(memory);
     }
     if (error != cudaSuccess) {
-        check(g, "allocating memory", error);
-        return say(text, what, error);
+        gpu_check(g, "allocating memory", error);
+        return cuda_fail(text, what, error);
     }
     *ret_memory = memory;
     return 0;
@@ -334,14 +336,14 @@ int tr_gpu_memory_new(struct tr_gpu *g, size_t bytes, const char *what, void **r
 void tr_gpu_memory_free(struct tr_gpu *g, void *memory)
 {
     if (memory)
-        check(g, "freeing memory", cudaFree(memory));
+        gpu_check(g, "freeing memory", cudaFree(memory));
 }
 
 int tr_gpu_memory_left(struct tr_gpu *g, size_t *ret_free_bytes)
 {
     size_t all;
 
-    return check(g, "querying free memory", cudaMemGetInfo(ret_free_bytes, &all));
+    return gpu_check(g, "querying free memory", cudaMemGetInfo(ret_free_bytes, &all));
 }
 
 int tr_gpu_pinned_new(struct tr_gpu *g, size_t bytes, const char *what, void **ret_memory,
@@ -365,7 +367,7 @@ int tr_gpu_pinned_new(struct tr_gpu *g, size_t bytes, const char *what, void **r
 void tr_gpu_pinned_free(struct tr_gpu *g, void *memory)
 {
     if (memory)
-        check(g, "freeing pinned memory", cudaFreeHost(memory));
+        gpu_check(g, "freeing pinned memory", cudaFreeHost(memory));
 }
 
 /* cudaHostRegisterReadOnly needs cudaDevAttrHostRegisterReadOnlySupported, which is 0 on x86 hosts. There the
@@ -382,7 +384,7 @@ static cudaError_t lock_read_only(void *memory, size_t bytes)
     return error;
 }
 
-int tr_gpu_lock(struct tr_gpu *g, void *memory, size_t bytes, bool read_only, struct im_text *text)
+int tr_gpu_pin(struct tr_gpu *g, void *memory, size_t bytes, bool read_only, struct im_text *text)
 {
     cudaError_t error = cudaHostRegister(memory, bytes, cudaHostRegisterDefault);
 
@@ -392,24 +394,25 @@ int tr_gpu_lock(struct tr_gpu *g, void *memory, size_t bytes, bool read_only, st
     if (error == cudaSuccess)
         return 0;
     return im_fail(text, error == cudaErrorNotSupported || error == cudaErrorInvalidValue ? -ENOTSUP : -EIO,
-                   "GPU %d (%s) cannot pin %zu bytes of memory: CUDA error: %s", g->facts.index,
-                   g->facts.name, bytes, cudaGetErrorString(error));
+                   "GPU %d (%s) cannot pin %zu bytes of memory: CUDA error: %s", g->properties.index,
+                   g->properties.name, bytes, cudaGetErrorString(error));
 }
 
-void tr_gpu_unlock(struct tr_gpu *g, void *memory)
+void tr_gpu_unpin(struct tr_gpu *g, void *memory)
 {
     if (memory)
-        check(g, "unpinning memory", cudaHostUnregister(memory));
+        gpu_check(g, "unpinning memory", cudaHostUnregister(memory));
 }
 
-int tr_gpu_copy(struct tr_gpu *g, enum tr_gpu_lane lane, void *to, const void *from, size_t bytes)
+int tr_gpu_copy(struct tr_gpu *g, enum tr_gpu_stream_id stream, void *to, const void *from, size_t bytes)
 {
-    return check(g, "copying memory", cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, g->streams[lane]));
+    return gpu_check(g, "copying memory",
+                     cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, g->streams[stream]));
 }
 
-int tr_gpu_zero(struct tr_gpu *g, enum tr_gpu_lane lane, void *memory, size_t bytes)
+int tr_gpu_zero(struct tr_gpu *g, enum tr_gpu_stream_id stream, void *memory, size_t bytes)
 {
-    return check(g, "zeroing memory", cudaMemsetAsync(memory, 0, bytes, g->streams[lane]));
+    return gpu_check(g, "zeroing memory", cudaMemsetAsync(memory, 0, bytes, g->streams[stream]));
 }
 
 int tr_gpu_event_new(struct tr_gpu *g, enum tr_gpu_event_kind kind, struct tr_gpu_event **ret_event)
@@ -421,7 +424,7 @@ int tr_gpu_event_new(struct tr_gpu *g, enum tr_gpu_event_kind kind, struct tr_gp
 
     if (!e)
         return tr_gpu_fail(g, -ENOMEM, "no memory for an event");
-    err = check(g, "creating an event", cudaEventCreateWithFlags(&e->event, flags));
+    err = gpu_check(g, "creating an event", cudaEventCreateWithFlags(&e->event, flags));
     if (err < 0) {
         free(e);
         return err;
@@ -435,28 +438,28 @@ void tr_gpu_event_free(struct tr_gpu *g, struct tr_gpu_event *e)
 {
     if (!e)
         return;
-    check(g, "freeing an event", cudaEventDestroy(e->event));
+    gpu_check(g, "freeing an event", cudaEventDestroy(e->event));
     free(e);
 }
 
 /* During capture an ordinary record only adds an edge between streams; an external one adds a node that
  * records the event at each replay. */
-int tr_gpu_event_record(struct tr_gpu *g, struct tr_gpu_event *e, enum tr_gpu_lane lane)
+int tr_gpu_event_record(struct tr_gpu *g, struct tr_gpu_event *e, enum tr_gpu_stream_id stream)
 {
     unsigned flags =
-        g->recording && e->kind == TR_GPU_TIMED ? cudaEventRecordExternal : cudaEventRecordDefault;
+        g->capturing && e->kind == TR_GPU_TIMED ? cudaEventRecordExternal : cudaEventRecordDefault;
 
-    return check(g, "recording an event", cudaEventRecordWithFlags(e->event, g->streams[lane], flags));
+    return gpu_check(g, "recording an event", cudaEventRecordWithFlags(e->event, g->streams[stream], flags));
 }
 
-int tr_gpu_wait(struct tr_gpu *g, enum tr_gpu_lane lane, struct tr_gpu_event *e)
+int tr_gpu_wait(struct tr_gpu *g, enum tr_gpu_stream_id stream, struct tr_gpu_event *e)
 {
-    return check(g, "waiting for an event", cudaStreamWaitEvent(g->streams[lane], e->event, 0));
+    return gpu_check(g, "waiting for an event", cudaStreamWaitEvent(g->streams[stream], e->event, 0));
 }
 
 int tr_gpu_event_sync(struct tr_gpu *g, struct tr_gpu_event *e)
 {
-    return check(g, "work on the GPU failed", cudaEventSynchronize(e->event));
+    return gpu_check(g, "work on the GPU failed", cudaEventSynchronize(e->event));
 }
 
 int tr_gpu_event_done(struct tr_gpu *g, struct tr_gpu_event *e)
@@ -464,17 +467,18 @@ int tr_gpu_event_done(struct tr_gpu *g, struct tr_gpu_event *e)
     cudaError_t error = cudaEventQuery(e->event);
 
     if (error == cudaErrorNotReady) {
-        cudaGetLastError(); /* clears it, or tr_gpu_trouble() returns this error without querying the
+        cudaGetLastError(); /* clears it, or tr_gpu_last_error() returns this error without querying the
                                stream */
         return 0;
     }
-    return error == cudaSuccess ? 1 : check(g, "work on the GPU failed", error);
+    return error == cudaSuccess ? 1 : gpu_check(g, "work on the GPU failed", error);
 }
 
 int tr_gpu_elapsed(struct tr_gpu *g, struct tr_gpu_event *from, struct tr_gpu_event *to, uint64_t *ret_ns)
 {
     float ms = 0;
-    int err = check(g, "reading the time between events", cudaEventElapsedTime(&ms, from->event, to->event));
+    int err =
+        gpu_check(g, "reading the time between events", cudaEventElapsedTime(&ms, from->event, to->event));
 
     if (err < 0)
         return err;
@@ -482,32 +486,32 @@ int tr_gpu_elapsed(struct tr_gpu *g, struct tr_gpu_event *from, struct tr_gpu_ev
     return 0;
 }
 
-int tr_gpu_sync(struct tr_gpu *g, enum tr_gpu_lane lane)
+int tr_gpu_sync(struct tr_gpu *g, enum tr_gpu_stream_id stream)
 {
-    return check(g, "work on the GPU failed", cudaStreamSynchronize(g->streams[lane]));
+    return gpu_check(g, "work on the GPU failed", cudaStreamSynchronize(g->streams[stream]));
 }
 
 /* Thread-local capture mode: CUDA calls of other threads (the NCCL proxy, telemetry) do not invalidate the
  * capture. */
-int tr_gpu_record_begin(struct tr_gpu *g)
+int tr_gpu_capture_begin(struct tr_gpu *g)
 {
     int err;
 
-    im_assert(!g->recording);
-    err = check(g, "beginning to capture a step",
-                cudaStreamBeginCapture(g->streams[TR_GPU_COMPUTE], cudaStreamCaptureModeThreadLocal));
-    g->recording = err == 0;
+    im_assert(!g->capturing);
+    err = gpu_check(g, "beginning to capture a step",
+                    cudaStreamBeginCapture(g->streams[TR_GPU_COMPUTE], cudaStreamCaptureModeThreadLocal));
+    g->capturing = err == 0;
     return err;
 }
 
-int tr_gpu_record_end(struct tr_gpu *g, struct tr_gpu_recording **ret_recording, struct im_text *text)
+int tr_gpu_capture_end(struct tr_gpu *g, struct tr_gpu_graph **ret_graph, struct im_text *text)
 {
-    struct tr_gpu_recording *r;
+    struct tr_gpu_graph *r;
     cudaGraph_t graph = NULL;
     cudaError_t error;
 
-    im_assert(g->recording);
-    g->recording = false;
+    im_assert(g->capturing);
+    g->capturing = false;
     error = cudaStreamEndCapture(g->streams[TR_GPU_COMPUTE], &graph);
     r = calloc(1, sizeof *r);
     if (error == cudaSuccess && !r)
@@ -519,30 +523,30 @@ int tr_gpu_record_end(struct tr_gpu *g, struct tr_gpu_recording **ret_recording,
     if (graph)
         cudaGraphDestroy(graph);
     if (error != cudaSuccess) {
-        tr_gpu_recording_free(g, r);
-        check(g, "capturing a step", error);
-        return say(text, "cannot capture a step", error);
+        tr_gpu_graph_free(g, r);
+        gpu_check(g, "capturing a step", error);
+        return cuda_fail(text, "cannot capture a step", error);
     }
-    *ret_recording = r;
+    *ret_graph = r;
     return 0;
 }
 
-bool tr_gpu_is_recording(const struct tr_gpu *g)
+bool tr_gpu_is_capturing(const struct tr_gpu *g)
 {
-    return g->recording;
+    return g->capturing;
 }
 
-int tr_gpu_replay(struct tr_gpu *g, struct tr_gpu_recording *r)
+int tr_gpu_graph_launch(struct tr_gpu *g, struct tr_gpu_graph *r)
 {
-    return check(g, "launching a captured graph", cudaGraphLaunch(r->exec, g->streams[TR_GPU_COMPUTE]));
+    return gpu_check(g, "launching a captured graph", cudaGraphLaunch(r->exec, g->streams[TR_GPU_COMPUTE]));
 }
 
-void tr_gpu_recording_free(struct tr_gpu *g, struct tr_gpu_recording *r)
+void tr_gpu_graph_free(struct tr_gpu *g, struct tr_gpu_graph *r)
 {
     if (!r)
         return;
     if (r->exec)
-        check(g, "freeing a captured graph", cudaGraphExecDestroy(r->exec));
+        gpu_check(g, "freeing a captured graph", cudaGraphExecDestroy(r->exec));
     free(r);
 }
 

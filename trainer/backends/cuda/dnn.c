@@ -2,7 +2,7 @@
  *
  * Layers with the same operation, shape and type share one choice of an engine, so that it is made once: the
  * 53 convolutions of a ResNet-50 are 23 different ones. A choice is a cuDNN graph, the engines that can run
- * it, and one plan: at first that of the first engine that works, after tr_dnn_settle() that of the
+ * it, and one plan: at first that of the first engine that works, after tr_dnn_tune() that of the
  * fastest. */
 #include "trainer/backends/cuda/dnn.h"
 
@@ -29,7 +29,7 @@ struct tr_dnn_norm {
 
 int tr_dnn_open(const struct tr_dnn_config *config, struct tr_dnn **ret_dnn, struct im_text *text)
 {
-    const struct tr_gpu_facts *gpu = tr_gpu_facts(config->gpu);
+    const struct tr_gpu_properties *gpu = tr_gpu_properties(config->gpu);
     struct tr_dnn *dnn = calloc(1, sizeof *dnn);
     char scope[160];
     int err;
@@ -47,8 +47,8 @@ int tr_dnn_open(const struct tr_dnn_config *config, struct tr_dnn **ret_dnn, str
         tr_dnn_close(dnn);
         return err;
     }
-    dnn->facts.version = tr_cudnn_version();
-    snprintf(scope, sizeof scope, "cudnn %d, %.80s, sm %d x %d", dnn->facts.version, gpu->name, gpu->sm,
+    dnn->stats.version = tr_cudnn_version();
+    snprintf(scope, sizeof scope, "cudnn %d, %.80s, sm %d x %d", dnn->stats.version, gpu->name, gpu->sm,
              gpu->sm_count);
     err = tr_plan_cache_open(config->cache, scope, &dnn->known);
     if (err < 0) {
@@ -72,99 +72,103 @@ void tr_dnn_close(struct tr_dnn *dnn)
     free(dnn);
 }
 
-void tr_dnn_facts(const struct tr_dnn *dnn, struct tr_dnn_facts *ret_facts)
+void tr_dnn_stats(const struct tr_dnn *dnn, struct tr_dnn_stats *ret_stats)
 {
-    *ret_facts = dnn->facts;
+    *ret_stats = dnn->stats;
 }
 
 static void choice_free(struct tr_dnn_choice *c)
 {
     tr_cudnn_plan_free(c->plan);
-    for (int i = 0; i < TR_DNN_WAYS; i++)
-        tr_cudnn_graph_free(c->ways[i]);
+    for (int i = 0; i < TR_DNN_FORMULATIONS; i++)
+        tr_cudnn_graph_free(c->formulations[i]);
     free(c);
 }
 
-int tr_dnn_take(struct tr_dnn_choice *c, int way, int engine, struct im_text *text)
+int tr_dnn_select(struct tr_dnn_choice *c, int formulation, int engine, struct im_text *text)
 {
     struct tr_cudnn_plan *plan;
     int err;
 
-    if (c->plan && c->way == way && c->engine == engine)
+    if (c->plan && c->formulation == formulation && c->engine == engine)
         return 0;
-    err = tr_cudnn_plan_new(c->ways[way], engine, &plan, text);
+    err = tr_cudnn_plan_new(c->formulations[formulation], engine, &plan, text);
     if (err < 0)
         return err;
     tr_cudnn_plan_free(c->plan);
     c->plan = plan;
-    c->way = way;
+    c->formulation = formulation;
     c->engine = engine;
-    snprintf(c->name, sizeof c->name, "%d/%s", way, tr_cudnn_plan_name(plan));
+    snprintf(c->name, sizeof c->name, "%d/%s", formulation, tr_cudnn_plan_name(plan));
     return 0;
 }
 
 void tr_dnn_trim(struct tr_dnn_choice *c)
 {
-    for (int way = 0; way < TR_DNN_WAYS; way++)
-        if (c->ways[way])
-            tr_cudnn_graph_trim(c->ways[way], way == c->way ? c->engine : -1);
+    for (int formulation = 0; formulation < TR_DNN_FORMULATIONS; formulation++)
+        if (c->formulations[formulation])
+            tr_cudnn_graph_trim(c->formulations[formulation], formulation == c->formulation ? c->engine : -1);
 }
 
 /* The formulation that a choice's name begins with. */
-static int way_of(const char *name)
+static int formulation_of(const char *name)
 {
-    int way = *name - '0';
+    int formulation = *name - '0';
 
-    return way >= 0 && way < TR_DNN_WAYS && name[1] == '/' ? way : -1;
+    return formulation >= 0 && formulation < TR_DNN_FORMULATIONS && name[1] == '/' ? formulation : -1;
 }
 
 /* Restores the plan from the cache, compiled code included. */
-static bool load_known(struct tr_dnn *dnn, struct tr_dnn_choice *c)
+static bool load_cached(struct tr_dnn *dnn, struct tr_dnn_choice *c)
 {
     const char *name = tr_plan_cache_find(dnn->known, c->key);
-    int way = name ? way_of(name) : -1;
+    int formulation = name ? formulation_of(name) : -1;
     struct tr_cudnn_saved saved = {.workspace_limit = dnn->config.workspace_limit};
     char *bytes;
     int err;
 
-    if (way < 0 || way >= c->way_count || tr_plan_cache_load(dnn->known, c->key, name, &bytes, &saved.n) < 0)
+    if (formulation < 0 || formulation >= c->formulation_count ||
+        tr_plan_cache_load(dnn->known, c->key, name, &bytes, &saved.n) < 0)
         return false;
     saved.name = name + 2;
     saved.bytes = bytes;
-    err = tr_cudnn_plan_load(dnn->cudnn, c->graphs[way].tensors, c->graphs[way].tensor_count,
-                             c->graphs[way].ops, c->graphs[way].op_count, &saved, &c->plan, NULL);
+    err = tr_cudnn_plan_load(dnn->cudnn, c->graphs[formulation].tensors, c->graphs[formulation].tensor_count,
+                             c->graphs[formulation].ops, c->graphs[formulation].op_count, &saved, &c->plan,
+                             NULL);
     free(bytes);
     if (err < 0)
         return false;
-    c->way = way;
+    c->formulation = formulation;
     c->engine = -1;
     snprintf(c->name, sizeof c->name, "%s", name);
     return true;
 }
 
 /* Uses the cached engine, if it is still listed and still works. */
-static bool take_known(struct tr_dnn *dnn, struct tr_dnn_choice *c)
+static bool use_cached_engine(struct tr_dnn *dnn, struct tr_dnn_choice *c)
 {
     const char *name = tr_plan_cache_find(dnn->known, c->key);
-    int way = name ? way_of(name) : -1;
+    int formulation = name ? formulation_of(name) : -1;
 
-    if (way < 0 || way >= c->way_count || tr_dnn_ask(dnn, c, way, NULL) < 0)
+    if (formulation < 0 || formulation >= c->formulation_count ||
+        tr_dnn_list_engines(dnn, c, formulation, NULL) < 0)
         return false;
-    for (int i = 0; i < tr_cudnn_graph_engines(c->ways[way]); i++)
-        if (strcmp(tr_cudnn_graph_engine(c->ways[way], i), name + 2) == 0)
-            return tr_dnn_take(c, way, i, NULL) == 0;
+    for (int i = 0; i < tr_cudnn_graph_engines(c->formulations[formulation]); i++)
+        if (strcmp(tr_cudnn_graph_engine(c->formulations[formulation], i), name + 2) == 0)
+            return tr_dnn_select(c, formulation, i, NULL) == 0;
     return false;
 }
 
-static int take_first(struct tr_dnn_choice *c, int way, struct im_text *text)
+static int take_first(struct tr_dnn_choice *c, int formulation, struct im_text *text)
 {
-    for (int i = 0; c->ways[way] && i < tr_cudnn_graph_engines(c->ways[way]); i++)
-        if (tr_dnn_take(c, way, i, text) == 0)
+    for (int i = 0; c->formulations[formulation] && i < tr_cudnn_graph_engines(c->formulations[formulation]);
+         i++)
+        if (tr_dnn_select(c, formulation, i, text) == 0)
             return 0;
     return -ENOTSUP;
 }
 
-static struct tr_dnn_choice *find(struct tr_dnn *dnn, const char *key)
+static struct tr_dnn_choice *find_choice(struct tr_dnn *dnn, const char *key)
 {
     for (int i = 0; i < dnn->choice_count; i++)
         if (strcmp(dnn->choices[i]->key, key) == 0)
@@ -172,79 +176,79 @@ static struct tr_dnn_choice *find(struct tr_dnn *dnn, const char *key)
     return NULL;
 }
 
-static int keep(struct tr_dnn *dnn, struct tr_dnn_choice *c)
+static int keep_choice(struct tr_dnn *dnn, struct tr_dnn_choice *c)
 {
     int room = dnn->choice_room ? 2 * dnn->choice_room : 64;
     struct tr_dnn_choice **grown;
 
     if (dnn->choice_count == dnn->choice_room) {
-        grown = realloc(dnn->choices, (size_t)room * sizeof(*grown));
+        grown = realloc(dnn->choices, (size_t)room * sizeof *grown);
         if (!grown)
             return -ENOMEM;
         dnn->choices = grown;
         dnn->choice_room = room;
     }
     dnn->choices[dnn->choice_count++] = c;
-    dnn->facts.plans++;
+    dnn->stats.plans++;
     return 0;
 }
 
-int tr_dnn_ask(struct tr_dnn *dnn, struct tr_dnn_choice *c, int way, struct im_text *text)
+int tr_dnn_list_engines(struct tr_dnn *dnn, struct tr_dnn_choice *c, int formulation, struct im_text *text)
 {
     const struct tr_cudnn_rules rules = {.deterministic = dnn->config.deterministic,
                                          .exact = c->exact,
                                          .workspace_limit = dnn->config.workspace_limit};
-    const struct tr_dnn_graph *g = &c->graphs[way];
+    const struct tr_dnn_graph *g = &c->graphs[formulation];
 
-    if (c->ways[way])
+    if (c->formulations[formulation])
         return 0;
     return tr_cudnn_graph_new(dnn->cudnn, g->tensors, g->tensor_count, g->ops, g->op_count, &rules,
-                              &c->ways[way], text);
+                              &c->formulations[formulation], text);
 }
 
 /* A cached choice was timed, or is the first for `deterministic`, and checked, with this version of cuDNN on
  * the same model of GPU. */
-static bool plan_known(struct tr_dnn *dnn, struct tr_dnn_choice *c)
+static bool plan_from_cache(struct tr_dnn *dnn, struct tr_dnn_choice *c)
 {
-    if (load_known(dnn, c))
+    if (load_cached(dnn, c))
         return true;
-    if (!take_known(dnn, c))
+    if (!use_cached_engine(dnn, c))
         return false;
     tr_dnn_trim(c);
     return true;
 }
 
 /* Finds an engine that works: the cached one, or the first of the first formulation that has one. */
-static int plan(struct tr_dnn *dnn, struct tr_dnn_choice *c, struct im_text *text)
+static int plan_choice(struct tr_dnn *dnn, struct tr_dnn_choice *c, struct im_text *text)
 {
-    int err = tr_dnn_tell(dnn, c->key, dnn->facts.plans + 1, 0), turn;
-    bool known = err == 0 && plan_known(dnn, c);
+    int err = tr_dnn_report_progress(dnn, c->key, dnn->stats.plans + 1, 0), turn;
+    bool known = err == 0 && plan_from_cache(dnn, c);
 
     if (err == 0 && !known) {
-        turn = tr_dnn_own(dnn);
+        turn = tr_dnn_lock(dnn);
         err = turn < 0 ? turn : 0;
-        known = turn > 0 && plan_known(dnn, c);
+        known = turn > 0 && plan_from_cache(dnn, c);
     }
     if (err == 0 && !known)
         err = -ENOTSUP;
-    for (int way = 0; way < c->way_count && err == -ENOTSUP; way++) {
-        err = tr_dnn_ask(dnn, c, way, text);
+    for (int formulation = 0; formulation < c->formulation_count && err == -ENOTSUP; formulation++) {
+        err = tr_dnn_list_engines(dnn, c, formulation, text);
         if (err == 0)
-            err = take_first(c, way, text);
+            err = take_first(c, formulation, text);
     }
     c->timed = known || dnn->config.deterministic;
     c->checked = known || !c->adds;
-    dnn->facts.cached += known;
+    dnn->stats.cached += known;
     if (err == 0 && c->timed && c->checked && !known)
-        tr_dnn_remember_first(dnn, c);
+        tr_dnn_cache_store_first(dnn, c);
     return err;
 }
 
 /* The choice for a key: an existing one, or a new one for the graphs in `draft`. */
-static int choose(struct tr_dnn *dnn, const struct tr_dnn_choice *draft, struct tr_dnn_choice **ret_choice,
-                  struct im_text *text)
+static int get_choice(struct tr_dnn *dnn, const struct tr_dnn_choice *draft,
+                      struct tr_dnn_choice **ret_choice, struct im_text *text)
 {
-    struct tr_dnn_choice *c = find(dnn, draft->key);
+    struct tr_dnn_choice *c = find_choice(dnn, draft->key);
     struct im_text why = {0};
     int err;
 
@@ -253,9 +257,9 @@ static int choose(struct tr_dnn *dnn, const struct tr_dnn_choice *draft, struct 
         if (!c)
             return im_fail(text, -ENOMEM, "no memory for a cuDNN plan");
         *c = *draft;
-        err = plan(dnn, c, &why);
+        err = plan_choice(dnn, c, &why);
         if (err == 0)
-            err = keep(dnn, c);
+            err = keep_choice(dnn, c);
         if (err < 0) {
             im_fail(text, err, "%s cannot be planned: %.800s", draft->key, why.s);
             choice_free(c);
@@ -298,7 +302,7 @@ int tr_dnn_conv_new(struct tr_dnn *dnn, const struct tr_dnn_conv_shape *s, enum 
         [TR_DNN_CONV_BACKWARD_WEIGHTS] = "backward weights",
     };
     bool adds = kind == TR_DNN_CONV_BACKWARD_ADD;
-    struct tr_dnn_choice draft = {.way_count = adds ? 2 : 1,
+    struct tr_dnn_choice draft = {.formulation_count = adds ? 2 : 1,
                                   .adds = adds,
                                   .exact = type == TR_GPU_F32 && !dnn->config.tf32,
                                   .type = type};
@@ -316,7 +320,7 @@ int tr_dnn_conv_new(struct tr_dnn *dnn, const struct tr_dnn_conv_shape *s, enum 
         tr_dnn_conv_graph(s, kind, type, true, &draft.graphs[1]);
     if (kind == TR_DNN_CONV_BACKWARD_WEIGHTS && type != TR_GPU_F32)
         draft.rounded = (size_t)s->k * (size_t)s->c * (size_t)s->kernel * (size_t)s->kernel;
-    err = choose(dnn, &draft, &conv->choice, text);
+    err = get_choice(dnn, &draft, &conv->choice, text);
     if (err < 0) {
         free(conv);
         return err;
@@ -338,7 +342,7 @@ const char *tr_dnn_conv_kernel(const struct tr_dnn_conv *conv)
     return conv->choice->name;
 }
 
-static int run(struct tr_dnn *dnn, struct tr_dnn_choice *c, void *const *memory)
+static int run_choice(struct tr_dnn *dnn, struct tr_dnn_choice *c, void *const *memory)
 {
     struct im_text text = {0};
     int err = tr_cudnn_plan_run(c->plan, memory, dnn->workspace, &text);
@@ -364,7 +368,7 @@ int tr_dnn_conv_run(struct tr_dnn *dnn, struct tr_dnn_conv *conv, void *x, void 
                                      [TR_CONV_W] = c->rounded ? dnn->rounded : w,
                                      [TR_CONV_Y] = y,
                                      [TR_CONV_X_BEFORE] = x};
-    int err = run(dnn, conv->choice, memory);
+    int err = run_choice(dnn, conv->choice, memory);
 
     return err == 0 && c->rounded ? widen(dnn, c, w) : err;
 }
@@ -374,7 +378,7 @@ int tr_dnn_norm_new(struct tr_dnn *dnn, const struct tr_dnn_norm_shape *s, enum 
                     struct im_text *text)
 {
     struct tr_dnn_norm *norm = malloc(sizeof *norm);
-    struct tr_dnn_choice draft = {.way_count = 1, .type = type};
+    struct tr_dnn_choice draft = {.formulation_count = 1, .type = type};
     int err;
 
     if (!norm)
@@ -388,7 +392,7 @@ int tr_dnn_norm_new(struct tr_dnn *dnn, const struct tr_dnn_norm_shape *s, enum 
              s->c, add ? ", add" : "", relu ? ", relu" : "");
     name_rules(dnn, &draft);
     tr_dnn_norm_graph(s, kind, type, add, relu, &draft.graphs[0]);
-    err = choose(dnn, &draft, &norm->choice, text);
+    err = get_choice(dnn, &draft, &norm->choice, text);
     if (err < 0) {
         free(norm);
         return err;
@@ -444,7 +448,7 @@ int tr_dnn_norm_run(struct tr_dnn *dnn, struct tr_dnn_norm *norm, const struct t
         [TR_NORM_BACK_MASK] = a->mask,       [TR_NORM_BACK_DZ] = a->dz,
     };
 
-    return run(dnn, norm->choice, norm->kind == TR_DNN_NORM_FORWARD ? forward : backward);
+    return run_choice(dnn, norm->choice, norm->kind == TR_DNN_NORM_FORWARD ? forward : backward);
 }
 
 /* Grows a buffer to at least this size; it may move. */
@@ -480,25 +484,25 @@ static int size_workspace(struct tr_dnn *dnn, bool *ret_moved, struct im_text *t
         workspace = bytes > workspace ? bytes : workspace;
         rounded = halves > rounded ? halves : rounded;
     }
-    err = grow(dnn, &dnn->workspace, &dnn->facts.workspace_bytes, workspace, ret_moved, text);
+    err = grow(dnn, &dnn->workspace, &dnn->stats.workspace_bytes, workspace, ret_moved, text);
     return err < 0 ? err : grow(dnn, &dnn->rounded, &dnn->rounded_bytes, rounded, ret_moved, text);
 }
 
-int tr_dnn_settle(struct tr_dnn *dnn, bool *ret_moved, struct im_text *text)
+int tr_dnn_tune(struct tr_dnn *dnn, bool *ret_moved, struct im_text *text)
 {
     im_ns start = im_now();
     int err;
 
     if (ret_moved)
         *ret_moved = false;
-    err = tr_dnn_time_all(dnn, text);
+    err = tr_dnn_tune_all(dnn, text);
     if (err == 0)
         err = size_workspace(dnn, ret_moved, text);
     if (err == 0 || err == -ECANCELED)
         tr_plan_cache_save(dnn->known,
                            NULL); /* failing to write the cache is not an error: the next run times again */
-    tr_dnn_disown(dnn);
-    tr_dnn_tell(dnn, "", 0, 0);
-    dnn->facts.timing_ns += im_now() - start;
+    tr_dnn_unlock(dnn);
+    tr_dnn_report_progress(dnn, "", 0, 0);
+    dnn->stats.timing_ns += im_now() - start;
     return err;
 }

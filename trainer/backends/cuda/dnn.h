@@ -7,15 +7,15 @@
  * may be captured, and share one workspace.
  *
  * Life of a plan: _new() asks cuDNN for engines and keeps those that can run the shape (-ENOTSUP: none, the
- * text says why; the caller falls back to its own kernel or fails); tr_dnn_settle() times the engines of all
+ * text says why; the caller falls back to its own kernel or fails); tr_dnn_tune() times the engines of all
  * plans that are new and sizes the workspace; then they run. A plan's first run may load its code, so a step
  * runs once before it is captured. Choices are kept in a cache on disk (plan_cache.h). With `deterministic`
  * nothing is timed: the first engine in cuDNN's own order that gives the same bits every time is taken, and
  * the cache only keeps its code, so that neither timing nor cache can change a result. With a cache, one
- * process at a time makes plans that are not in it, from the first miss to the end of tr_dnn_settle(); other
+ * process at a time makes plans that are not in it, from the first miss to the end of tr_dnn_tune(); other
  * processes on the same model of GPU wait, and then find the plans in the cache.
  *
- * Errors: 0 or a negative errno; runs leave their sentence for tr_gpu_trouble(). One thread at a time. */
+ * Errors: 0 or a negative errno; runs leave their sentence for tr_gpu_last_error(). One thread at a time. */
 #ifndef TRAINER_BACKENDS_CUDA_DNN_H
 #define TRAINER_BACKENDS_CUDA_DNN_H
 
@@ -51,16 +51,16 @@ void tr_dnn_close(struct tr_dnn *dnn); /* after all plans are freed; NULL is fin
  * capture or while a captured graph may still be replayed (the workspace may move: earlier captured graphs
  * are stale if *ret_moved, which may be NULL). Needs free device memory for the largest plan's tensors twice
  * over; without it, untimed plans keep their first engine. */
-int tr_dnn_settle(struct tr_dnn *dnn, bool *ret_moved, struct im_text *text);
+int tr_dnn_tune(struct tr_dnn *dnn, bool *ret_moved, struct im_text *text);
 
 /* Since open. */
-struct tr_dnn_facts {
+struct tr_dnn_stats {
     int version; /* of cuDNN: 91900 is 9.19.0 */
     size_t workspace_bytes;
     int plans, timed, cached; /* distinct plans; chosen by timing; taken from the cache */
-    uint64_t timing_ns;       /* time spent in tr_dnn_settle() */
+    uint64_t timing_ns;       /* time spent in tr_dnn_tune() */
 };
-void tr_dnn_facts(const struct tr_dnn *dnn, struct tr_dnn_facts *ret_facts);
+void tr_dnn_stats(const struct tr_dnn *dnn, struct tr_dnn_stats *ret_stats);
 
 /* x is [n][h][w][c], w is [k][kernel][kernel][c], y is [n][p][q][k] with p = (h + 2 pad - kernel) / stride +
  * 1 and q likewise. Dilation and groups are 1; cross-correlation, as in PyTorch. */

@@ -9,12 +9,12 @@
 
 #include "ipc/base/err.h"
 
-static struct tr_cudnn_tensor value(int n, int c, int h, int w, enum tr_gpu_type type)
+static struct tr_cudnn_tensor add_value(int n, int c, int h, int w, enum tr_gpu_type type)
 {
     return (struct tr_cudnn_tensor){.n = n, .c = c, .h = h, .w = w, .type = type};
 }
 
-static struct tr_cudnn_tensor number(void)
+static struct tr_cudnn_tensor add_scalar(void)
 {
     return (struct tr_cudnn_tensor){.n = 1, .c = 1, .h = 1, .w = 1, .type = TR_GPU_F32, .by_value = true};
 }
@@ -43,9 +43,9 @@ void tr_dnn_conv_graph(const struct tr_dnn_conv_shape *s, enum tr_dnn_conv_kind 
     struct tr_dnn_graph g = {.tensor_count = 3, .op_count = 1};
     bool adds = kind == TR_DNN_CONV_BACKWARD_ADD;
 
-    g.tensors[TR_CONV_X] = value(s->n, s->c, s->h, s->w, type);
-    g.tensors[TR_CONV_W] = value(s->k, s->c, s->kernel, s->kernel, type);
-    g.tensors[TR_CONV_Y] = value(s->n, s->k, out_size(s->h, s), out_size(s->w, s), type);
+    g.tensors[TR_CONV_X] = add_value(s->n, s->c, s->h, s->w, type);
+    g.tensors[TR_CONV_W] = add_value(s->k, s->c, s->kernel, s->kernel, type);
+    g.tensors[TR_CONV_Y] = add_value(s->n, s->k, out_size(s->h, s), out_size(s->w, s), type);
     g.ops[0] = (struct tr_cudnn_op){kinds[kind], {TR_CONV_X, TR_CONV_W, TR_CONV_Y}, s->stride, s->pad, 0};
     if (adds && !after)
         g.ops[0].beta = 1;
@@ -64,7 +64,7 @@ void tr_dnn_conv_graph(const struct tr_dnn_conv_shape *s, enum tr_dnn_conv_kind 
 }
 
 /* Appends an operation with inputs a and, unless negative, b. */
-static void then(struct tr_dnn_graph *g, enum tr_cudnn_kind kind, int a, int b, int y)
+static void add_op(struct tr_dnn_graph *g, enum tr_cudnn_kind kind, int a, int b, int y)
 {
     struct tr_cudnn_op op = {.kind = kind, .tensor = {a, b, y}};
 
@@ -73,17 +73,17 @@ static void then(struct tr_dnn_graph *g, enum tr_cudnn_kind kind, int a, int b, 
     g->ops[g->op_count++] = op;
 }
 
-static void forward(const struct tr_dnn_norm_shape *s, enum tr_gpu_type type, bool add, bool relu,
-                    struct tr_dnn_graph *g)
+static void norm_forward_graph(const struct tr_dnn_norm_shape *s, enum tr_gpu_type type, bool add, bool relu,
+                               struct tr_dnn_graph *g)
 {
-    struct tr_cudnn_tensor x = value(s->n, s->c, s->h, s->w, type),
-                           channels = value(1, s->c, 1, 1, TR_GPU_F32);
+    struct tr_cudnn_tensor x = add_value(s->n, s->c, s->h, s->w, type),
+                           channels = add_value(1, s->c, 1, 1, TR_GPU_F32);
     struct tr_cudnn_op norm = {.kind = TR_CUDNN_NORM_FORWARD};
 
     for (int i = 0; i < TR_NORM_FORWARD_TENSORS; i++)
         g->tensors[i] = channels;
     g->tensors[TR_NORM_X] = g->tensors[TR_NORM_Y] = g->tensors[TR_NORM_Z] = x;
-    g->tensors[TR_NORM_EPSILON] = g->tensors[TR_NORM_FACTOR] = g->tensors[TR_NORM_ZERO] = number();
+    g->tensors[TR_NORM_EPSILON] = g->tensors[TR_NORM_FACTOR] = g->tensors[TR_NORM_ZERO] = add_scalar();
     g->tensors[TR_NORM_MASK] = x;
     g->tensors[TR_NORM_MASK].bits = true;
     x.type = TR_GPU_F32;
@@ -96,18 +96,18 @@ static void forward(const struct tr_dnn_norm_shape *s, enum tr_gpu_type type, bo
         norm.tensor[TR_NORM_Y] = TR_NORM_V;
     g->ops[g->op_count++] = norm;
     if (add)
-        then(g, TR_CUDNN_ADD, TR_NORM_V, TR_NORM_Z, relu ? TR_NORM_SUM : TR_NORM_Y);
+        add_op(g, TR_CUDNN_ADD, TR_NORM_V, TR_NORM_Z, relu ? TR_NORM_SUM : TR_NORM_Y);
     if (relu) {
-        then(g, TR_CUDNN_RELU, add ? TR_NORM_SUM : TR_NORM_V, -1, TR_NORM_Y);
-        then(g, TR_CUDNN_ABOVE, TR_NORM_Y, TR_NORM_ZERO, TR_NORM_MASK);
+        add_op(g, TR_CUDNN_RELU, add ? TR_NORM_SUM : TR_NORM_V, -1, TR_NORM_Y);
+        add_op(g, TR_CUDNN_ABOVE, TR_NORM_Y, TR_NORM_ZERO, TR_NORM_MASK);
     }
 }
 
-static void backward(const struct tr_dnn_norm_shape *s, enum tr_gpu_type type, bool add, bool relu,
-                     struct tr_dnn_graph *g)
+static void norm_backward_graph(const struct tr_dnn_norm_shape *s, enum tr_gpu_type type, bool add, bool relu,
+                                struct tr_dnn_graph *g)
 {
-    struct tr_cudnn_tensor x = value(s->n, s->c, s->h, s->w, type),
-                           channels = value(1, s->c, 1, 1, TR_GPU_F32);
+    struct tr_cudnn_tensor x = add_value(s->n, s->c, s->h, s->w, type),
+                           channels = add_value(1, s->c, 1, 1, TR_GPU_F32);
     struct tr_cudnn_op norm = {.kind = TR_CUDNN_NORM_BACKWARD};
 
     for (int i = 0; i < TR_NORM_BACKWARD_TENSORS; i++)
@@ -122,7 +122,7 @@ static void backward(const struct tr_dnn_norm_shape *s, enum tr_gpu_type type, b
         norm.tensor[i] = i;
     if (relu) {
         norm.tensor[TR_NORM_BACK_DY] = TR_NORM_BACK_DZ;
-        then(g, TR_CUDNN_MUL, TR_NORM_BACK_DY, TR_NORM_BACK_MASK, TR_NORM_BACK_DZ);
+        add_op(g, TR_CUDNN_MUL, TR_NORM_BACK_DY, TR_NORM_BACK_MASK, TR_NORM_BACK_DZ);
     }
     g->ops[g->op_count++] = norm;
 }
@@ -133,8 +133,8 @@ void tr_dnn_norm_graph(const struct tr_dnn_norm_shape *s, enum tr_dnn_norm_kind 
     struct tr_dnn_graph g = {0};
 
     if (kind == TR_DNN_NORM_FORWARD)
-        forward(s, type, add, relu, &g);
+        norm_forward_graph(s, type, add, relu, &g);
     else
-        backward(s, type, add, relu, &g);
+        norm_backward_graph(s, type, add, relu, &g);
     *ret_graph = g;
 }

@@ -9,33 +9,33 @@
 #define TURN (15 * 60 * IM_SECOND) /* wait for another process at most this long */
 #define LOOK_MS 50
 
-int tr_dnn_tell(struct tr_dnn *dnn, const char *what, int at, int of)
+int tr_dnn_report_progress(struct tr_dnn *dnn, const char *what, int at, int of)
 {
     if (!dnn->cancelled && dnn->config.progress)
         dnn->cancelled = dnn->config.progress(dnn->config.context, what, at, of) != 0;
     return dnn->cancelled ? -ECANCELED : 0;
 }
 
-int tr_dnn_own(struct tr_dnn *dnn)
+int tr_dnn_lock(struct tr_dnn *dnn)
 {
     im_ns until = im_now() + TURN;
     int held;
 
-    if (dnn->owns || dnn->alone)
+    if (dnn->holds_lock || dnn->gave_up_waiting)
         return 0;
     while ((held = tr_plan_cache_lock(dnn->known)) == 0 && im_now() < until) {
-        if (tr_dnn_tell(dnn, "", 1, -1) < 0)
+        if (tr_dnn_report_progress(dnn, "", 1, -1) < 0)
             return -ECANCELED;
         poll(NULL, 0, LOOK_MS);
     }
-    dnn->owns = held == 1;
-    dnn->alone = !dnn->owns;
-    return dnn->owns;
+    dnn->holds_lock = held == 1;
+    dnn->gave_up_waiting = !dnn->holds_lock;
+    return dnn->holds_lock;
 }
 
-void tr_dnn_disown(struct tr_dnn *dnn)
+void tr_dnn_unlock(struct tr_dnn *dnn)
 {
-    if (dnn->owns)
+    if (dnn->holds_lock)
         tr_plan_cache_unlock(dnn->known);
-    dnn->owns = dnn->alone = false;
+    dnn->holds_lock = dnn->gave_up_waiting = false;
 }

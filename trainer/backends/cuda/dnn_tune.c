@@ -56,7 +56,7 @@ static size_t choice_bytes(const struct tr_dnn_choice *c)
 {
     size_t most = 0;
 
-    for (int i = 0; i < c->way_count; i++)
+    for (int i = 0; i < c->formulation_count; i++)
         if (graph_bytes(&c->graphs[i]) > most)
             most = graph_bytes(&c->graphs[i]);
     return most;
@@ -79,7 +79,7 @@ static int bench_init(struct bench *b, struct tr_dnn *dnn, size_t tensor_bytes)
     int err;
 
     *b = (struct bench){.dnn = dnn, .tensor_bytes = tensor_bytes};
-    b->flush_bytes = 2 * tr_gpu_facts(dnn->gpu)->l2_bytes;
+    b->flush_bytes = 2 * tr_gpu_properties(dnn->gpu)->l2_bytes;
     err = tr_gpu_memory_new(dnn->gpu, tensor_bytes, "timing", &tensors, &unsaid);
     if (err < 0)
         return err;
@@ -97,9 +97,10 @@ static int bench_init(struct bench *b, struct tr_dnn *dnn, size_t tensor_bytes)
 }
 
 /* Gives each tensor its own offset; scalars are in host memory, with any value. */
-static void place(const struct bench *b, const struct tr_dnn_choice *c, void *memory[TR_CUDNN_TENSORS])
+static void place_tensors(const struct bench *b, const struct tr_dnn_choice *c,
+                          void *memory[TR_CUDNN_TENSORS])
 {
-    const struct tr_dnn_graph *g = &c->graphs[c->way];
+    const struct tr_dnn_graph *g = &c->graphs[c->formulation];
     size_t at = 0;
 
     for (int i = 0; i < g->tensor_count; i++) {
@@ -134,13 +135,13 @@ static int ascending(const void *a, const void *b)
 }
 
 /* The median of the shots; UINT64_MAX if hopeless against `best`. */
-static int measure(struct bench *b, const struct tr_dnn_choice *c, uint64_t best, uint64_t *ret_ns)
+static int time_engine(struct bench *b, const struct tr_dnn_choice *c, uint64_t best, uint64_t *ret_ns)
 {
     void *memory[TR_CUDNN_TENSORS];
     uint64_t ns[SHOTS];
     int err;
 
-    place(b, c, memory);
+    place_tensors(b, c, memory);
     err = shoot(b, c, memory, &ns[0]); /* loads the code */
     for (int i = 0; i < SHOTS && err == 0; i++) {
         err = shoot(b, c, memory, &ns[i]);
@@ -157,7 +158,7 @@ static int measure(struct bench *b, const struct tr_dnn_choice *c, uint64_t best
 }
 
 /* Writes a pattern at three offsets of dx, or checks that it is still there. 1: it is. */
-static int pattern(struct bench *b, char *dx, size_t bytes, bool look)
+static int probe_pattern(struct bench *b, char *dx, size_t bytes, bool look)
 {
     size_t size = bytes < PROBE ? bytes : PROBE, at[3] = {0, (bytes - size) / 2 / 16 * 16, bytes - size};
     unsigned char want[PROBE], there[PROBE];
@@ -184,35 +185,35 @@ static int pattern(struct bench *b, char *dx, size_t bytes, bool look)
 /* 1: the engine accumulates; 0: it does not. */
 static int really_adds(struct bench *b, const struct tr_dnn_choice *c)
 {
-    const struct tr_cudnn_tensor *x = &c->graphs[c->way].tensors[TR_CONV_X];
+    const struct tr_cudnn_tensor *x = &c->graphs[c->formulation].tensors[TR_CONV_X];
     void *memory[TR_CUDNN_TENSORS];
     int err;
 
-    place(b, c, memory);
+    place_tensors(b, c, memory);
     err = tr_gpu_zero(b->dnn->gpu, TR_GPU_COMPUTE, b->tensors, b->tensor_bytes);
     if (err == 0)
-        err = pattern(b, memory[TR_CONV_X], tr_dnn_tensor_bytes(x), false);
+        err = probe_pattern(b, memory[TR_CONV_X], tr_dnn_tensor_bytes(x), false);
     if (err >= 0)
         err = tr_cudnn_plan_run(c->plan, memory, b->workspace, NULL);
-    return err < 0 ? err : pattern(b, memory[TR_CONV_X], tr_dnn_tensor_bytes(x), true);
+    return err < 0 ? err : probe_pattern(b, memory[TR_CONV_X], tr_dnn_tensor_bytes(x), true);
 }
 
 /* Makes an engine the current plan and times it: 0 with its time, negative if it cannot run. */
-static int try_engine(struct bench *b, struct tr_dnn_choice *c, int way, int engine, uint64_t best,
+static int try_engine(struct bench *b, struct tr_dnn_choice *c, int formulation, int engine, uint64_t best,
                       uint64_t *ret_ns)
 {
-    int err = tr_dnn_take(c, way, engine, NULL);
+    int err = tr_dnn_select(c, formulation, engine, NULL);
 
     if (err == 0 && c->adds) {
         err = really_adds(b, c);
         err = err == 0 ? -ENOTSUP : err < 0 ? err : 0;
     }
-    return err < 0 ? err : measure(b, c, best, ret_ns);
+    return err < 0 ? err : time_engine(b, c, best, ret_ns);
 }
 
 struct found {
     struct tr_cudnn_plan *plan; /* moved out of the choice; NULL: none */
-    int way, engine;
+    int formulation, engine;
     char name[sizeof(((struct tr_dnn_choice *)0)->name)];
     uint64_t ns;
 };
@@ -220,7 +221,7 @@ struct found {
 static void set_aside(struct found *best, struct tr_dnn_choice *c, uint64_t ns)
 {
     tr_cudnn_plan_free(best->plan);
-    *best = (struct found){.plan = c->plan, .way = c->way, .engine = c->engine, .ns = ns};
+    *best = (struct found){.plan = c->plan, .formulation = c->formulation, .engine = c->engine, .ns = ns};
     memcpy(best->name, c->name, sizeof best->name);
     c->plan = NULL;
 }
@@ -229,38 +230,38 @@ static void put_back(const struct found *best, struct tr_dnn_choice *c)
 {
     tr_cudnn_plan_free(c->plan);
     c->plan = best->plan;
-    c->way = best->way;
+    c->formulation = best->formulation;
     c->engine = best->engine;
     memcpy(c->name, best->name, sizeof c->name);
 }
 
 /* Finds the fastest engine, or, without timing, the first that passes the check. The next formulation is
  * tried only if the one before has no engine: it compiles at run time. */
-static void search(struct bench *b, struct tr_dnn_choice *c, bool first, struct found *best)
+static void search_engines(struct bench *b, struct tr_dnn_choice *c, bool first, struct found *best)
 {
     im_ns deadline = im_now() + b->limit;
     struct im_text unsaid;
     uint64_t ns;
 
     *best = (struct found){.ns = UINT64_MAX};
-    for (int way = 0; way < c->way_count && !best->plan; way++) {
-        if (tr_dnn_ask(b->dnn, c, way, NULL) < 0)
+    for (int formulation = 0; formulation < c->formulation_count && !best->plan; formulation++) {
+        if (tr_dnn_list_engines(b->dnn, c, formulation, NULL) < 0)
             continue;
-        for (int i = 0; i < tr_cudnn_graph_engines(c->ways[way]); i++) {
+        for (int i = 0; i < tr_cudnn_graph_engines(c->formulations[formulation]); i++) {
             if (best->plan && (first || im_now() > deadline))
                 return;
-            if (tr_dnn_tell(b->dnn, c->key, b->at, b->of) < 0)
+            if (tr_dnn_report_progress(b->dnn, c->key, b->at, b->of) < 0)
                 return;
             ns = UINT64_MAX;
-            if (try_engine(b, c, way, i, best->ns, &ns) == 0 && ns < best->ns)
+            if (try_engine(b, c, formulation, i, best->ns, &ns) == 0 && ns < best->ns)
                 set_aside(best, c, ns);
-            if (tr_gpu_trouble(b->dnn->gpu, &unsaid) < 0)
+            if (tr_gpu_last_error(b->dnn->gpu, &unsaid) < 0)
                 return;
         }
     }
 }
 
-void tr_dnn_remember(struct tr_dnn *dnn, const struct tr_dnn_choice *c, uint64_t ns)
+void tr_dnn_cache_store(struct tr_dnn *dnn, const struct tr_dnn_choice *c, uint64_t ns)
 {
     char *bytes;
     size_t n;
@@ -272,14 +273,14 @@ void tr_dnn_remember(struct tr_dnn *dnn, const struct tr_dnn_choice *c, uint64_t
     free(bytes);
 }
 
-void tr_dnn_remember_first(struct tr_dnn *dnn, const struct tr_dnn_choice *c)
+void tr_dnn_cache_store_first(struct tr_dnn *dnn, const struct tr_dnn_choice *c)
 {
-    if (c->way == 0 && c->engine == 0)
-        tr_dnn_remember(dnn, c, 0);
+    if (c->formulation == 0 && c->engine == 0)
+        tr_dnn_cache_store(dnn, c, 0);
 }
 
 /* Chooses the engine of one operation. */
-static int decide(struct bench *b, struct tr_dnn_choice *c, struct im_text *text)
+static int tune_choice(struct bench *b, struct tr_dnn_choice *c, struct im_text *text)
 {
     struct tr_dnn *dnn = b->dnn;
     struct found best;
@@ -289,14 +290,14 @@ static int decide(struct bench *b, struct tr_dnn_choice *c, struct im_text *text
         good = really_adds(b, c);
         c->checked = good == 1;
         if (good == 1) {
-            tr_dnn_remember_first(dnn, c);
+            tr_dnn_cache_store_first(dnn, c);
             return 0;
         }
     }
-    search(b, c, dnn->config.deterministic, &best);
+    search_engines(b, c, dnn->config.deterministic, &best);
     if (best.plan)
         put_back(&best, c);
-    err = tr_gpu_trouble(dnn->gpu, text);
+    err = tr_gpu_last_error(dnn->gpu, text);
     if (err < 0)
         return err;
     if (dnn->cancelled)
@@ -304,9 +305,9 @@ static int decide(struct bench *b, struct tr_dnn_choice *c, struct im_text *text
     if (!best.plan)
         return im_fail(text, -ENOTSUP, "%s: no cuDNN engine runs", c->key);
     c->checked = c->timed = true;
-    dnn->facts.timed += !dnn->config.deterministic;
+    dnn->stats.timed += !dnn->config.deterministic;
     if (!dnn->config.deterministic)
-        tr_dnn_remember(dnn, c, best.ns);
+        tr_dnn_cache_store(dnn, c, best.ns);
     return 0;
 }
 
@@ -322,7 +323,7 @@ static int without_bench(const struct tr_dnn *dnn, size_t bytes, struct im_text 
         if (!dnn->choices[i]->checked)
             return im_fail(text, -ENOMEM,
                            "GPU %d has no %.2f GiB free to check cuDNN's engines: use a smaller batch",
-                           tr_gpu_facts(dnn->gpu)->index, (double)bytes / (1 << 30));
+                           tr_gpu_properties(dnn->gpu)->index, (double)bytes / (1 << 30));
     return 0;
 }
 
@@ -349,7 +350,7 @@ static int decide_all(struct bench *b, int total, struct im_text *text)
         b->at = done + 1;
         b->of = total;
         b->limit = share_of(end > im_now() ? end - im_now() : 0, total - done);
-        err = decide(b, c, text);
+        err = tune_choice(b, c, text);
         if (err == 0)
             tr_dnn_trim(c);
         done++;
@@ -361,7 +362,7 @@ static int decide_all(struct bench *b, int total, struct im_text *text)
     return err;
 }
 
-int tr_dnn_time_all(struct tr_dnn *dnn, struct im_text *text)
+int tr_dnn_tune_all(struct tr_dnn *dnn, struct im_text *text)
 {
     size_t most = 0;
     int total = 0, err;
@@ -378,7 +379,7 @@ int tr_dnn_time_all(struct tr_dnn *dnn, struct im_text *text)
     if (err == -ENOMEM)
         return without_bench(dnn, most, text);
     if (err < 0)
-        return tr_gpu_trouble(dnn->gpu, text);
+        return tr_gpu_last_error(dnn->gpu, text);
     err = decide_all(&b, total, text);
     bench_fini(&b);
     return err;

@@ -43,7 +43,7 @@ struct tr_cuda_weight {
 };
 
 /* Memory on the device or pinned that grows with what is planned. */
-struct tr_cuda_room {
+struct tr_cuda_buffer {
     void *memory;
     size_t bytes;
 };
@@ -64,7 +64,7 @@ struct tr_cuda_results {
 };
 
 /* Pixels on their way: two places, so that one fills while the other is read. */
-struct tr_cuda_landing {
+struct tr_cuda_pixel_slot {
     void *memory;
     struct tr_gpu_event *filled, *read;
 };
@@ -75,15 +75,15 @@ struct tr_backend {
     struct tr_dnn *dnn;
     struct tr_blas *blas;
     struct tr_layout *layouts;
-    bool unsettled;
+    bool untuned;
     uint64_t generation; /* moves on when memory that recordings know was moved */
 
-    struct tr_cuda_room scratch; /* of the op that runs */
+    struct tr_cuda_buffer scratch; /* of the op that runs */
     size_t private_bytes;
 
     /* weights */
     struct tr_cuda_weight *weights;
-    struct tr_cuda_room table; /* [table_rows] of all weights with a place, relative to table_base */
+    struct tr_cuda_buffer table; /* [table_rows] of all weights with a place, relative to table_base */
     void *table_base;
     enum imk_cuda_type table_type;
     uint32_t table_rows, table_blocks;
@@ -95,20 +95,20 @@ struct tr_backend {
     /* updates */
     struct tr_span *spans; /* of which the chunk table was made */
     size_t span_count;
-    struct tr_cuda_room span_table, chunk_table, update_scratch;
+    struct tr_cuda_buffer span_table, chunk_table, update_scratch;
     uint32_t chunk_count;
 
     /* steps */
-    struct tr_cuda_room staged;            /* struct tr_cuda_staged, ... on the device */
-    struct tr_cuda_room staged_host;       /* the same, pinned */
+    struct tr_cuda_buffer staged;          /* struct tr_cuda_staged, ... on the device */
+    struct tr_cuda_buffer staged_host;     /* the same, pinned */
     struct tr_gpu_event *staged_read;      /* the pinned one may be written again */
     size_t labels_at, valid_at, scales_at; /* bytes into it */
     const float *scales;                   /* host addresses that scales_at stands for */
-    struct tr_cuda_room pixels;
-    struct tr_cuda_landing landing[2];
-    int landed;            /* where the last pixels are */
-    const uint8_t *coming; /* NULL: nothing was prefetched */
-    size_t coming_bytes;
+    struct tr_cuda_buffer pixels;
+    struct tr_cuda_pixel_slot pixel_slots[2];
+    int pixel_slot;            /* where the last pixels are */
+    const uint8_t *prefetched; /* NULL: nothing was prefetched */
+    size_t prefetched_bytes;
     struct tr_cuda_results *results; /* device */
     struct tr_cuda_results *outcome; /* pinned */
     double *sum_scratch;             /* device */
@@ -124,7 +124,7 @@ struct tr_op_plan {
     int x_pitch, y_pitch;
     struct tr_cuda_weight *weight;
     struct tr_dnn_conv *forward, *backward_data, *backward_weights;
-    bool adds_apart; /* CONV, sums_dx: no engine adds; scratch takes dx first */
+    bool adds_separately; /* CONV, sums_dx: no engine adds; scratch takes dx first */
     struct tr_dnn_norm *norm_forward, *norm_backward; /* NULL: kernels of ours */
     struct tr_blas_gemm *product, *product_dx, *product_dw;
     size_t mask_at; /* BN: bytes into save */
@@ -158,8 +158,8 @@ int tr_cuda_weight_get(struct tr_backend *b, const struct tr_op *op, int rows, i
                        struct tr_cuda_weight **ret_weight, struct im_text *text);
 void tr_cuda_weight_put(struct tr_backend *b, struct tr_cuda_weight *w); /* NULL is fine */
 /* What plans take for the parameters e->w, repacked first where they have changed. */
-int tr_cuda_weight_now(struct tr_backend *b, struct tr_cuda_weight *w, const struct tr_exec *e,
-                       const void **ret_packed);
+int tr_cuda_weight_current(struct tr_backend *b, struct tr_cuda_weight *w, const struct tr_exec *e,
+                           const void **ret_packed);
 bool tr_cuda_weight_is_plain(const struct tr_cuda_weight *w); /* [rows][taps][pitch] is [k][c][taps] */
 /* dw = packed, a fp32 gradient of the weight's shape. */
 int tr_cuda_weight_unpack(struct tr_backend *b, const struct tr_cuda_weight *w, const float *packed,
@@ -169,7 +169,7 @@ int tr_cuda_weights_pack(struct tr_backend *b); /* all, of the parameters of the
 void tr_cuda_weights_free(struct tr_backend *b);
 
 /* trainer/backends/cuda/step.c: x[i] <- the sum of all ranks' x[i]; COMPUTE goes on when it is there. */
-int tr_cuda_sum_now(struct tr_backend *b, void *x, size_t count, bool is_double);
+int tr_cuda_sum_and_wait(struct tr_backend *b, void *x, size_t count, bool is_double);
 
 /* update.c: backend.h's entries for arenas. */
 int tr_cuda_update(struct tr_backend *b, const struct tr_update *u);
@@ -189,15 +189,15 @@ int tr_cuda_stage(struct tr_backend *b, const struct tr_inputs *in);
 int tr_cuda_stage_update(struct tr_backend *b, const struct imk_hyper *hyper,
                          const struct imk_cuda_verdict *verdict);
 int tr_cuda_prefetch(struct tr_backend *b, const uint8_t *pixels, size_t bytes);
-int tr_cuda_taken(struct tr_backend *b);
+int tr_cuda_input_consumed(struct tr_backend *b);
 const struct tr_cuda_staged *tr_cuda_staged(const struct tr_backend *b); /* device addresses */
 int tr_cuda_fetch(struct tr_backend *b); /* results into b->outcome; the host waits */
 struct tr_tally tr_cuda_tally(const struct imk_cuda_tally *t);
 
 /* trainer/backends/cuda/backend.c: device memory that recordings may know; what was in it is lost. */
-int tr_cuda_room_grow(struct tr_backend *b, struct tr_cuda_room *room, size_t bytes, bool pinned,
-                      const char *what, struct im_text *text);
-void tr_cuda_room_free(struct tr_backend *b, struct tr_cuda_room *room, bool pinned);
+int tr_cuda_buffer_grow(struct tr_backend *b, struct tr_cuda_buffer *buffer, size_t bytes, bool pinned,
+                        const char *what, struct im_text *text);
+void tr_cuda_buffer_free(struct tr_backend *b, struct tr_cuda_buffer *buffer, bool pinned);
 const struct tr_layout *tr_cuda_layout(struct tr_backend *b, enum tr_gpu_type type, int pitch);
 
 static inline struct CUstream_st *tr_cuda_stream(const struct tr_backend *b)

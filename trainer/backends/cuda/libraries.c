@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/err.h"
 
 /* cudnnGetCudartVersion(), nvrtcCreateProgram(), nvrtcCompileProgram(), nvrtcGetErrorString(). */
@@ -40,7 +41,7 @@ static void folder_of(const void *function, char folder[PATH_MAX])
 }
 
 /* Loads from one of the places below the folder, or from the linker's paths; errors are dlerror()'s. */
-static void *load(const char *folder, const char *const *places, const char *name)
+static void *load_library(const char *folder, const char *const *places, const char *name)
 {
     char path[PATH_MAX];
     void *library;
@@ -60,8 +61,8 @@ static int check_parts(const char *folder, struct im_text *text)
                                         "libcudnn_engines_runtime_compiled.so.9", "libcudnn_heuristic.so.9"};
     static const char *const places[] = {"", NULL};
 
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
-        if (!load(folder, places, parts[i])) {
+    for (size_t i = 0; i < IM_COUNT(parts); i++)
+        if (!load_library(folder, places, parts[i])) {
             const char *why = dlerror();
 
             return im_fail(text, -ELIBACC,
@@ -103,7 +104,7 @@ static int check_nvrtc(const char *folder, int major, struct im_text *text)
 
     snprintf(name, sizeof name, "libnvrtc.so.%d", major);
     snprintf(wheel, sizeof wheel, "../../cu%d/lib/", major);
-    nvrtc = load(folder, places, name);
+    nvrtc = load_library(folder, places, name);
     if (!nvrtc) {
         const char *why = dlerror();
 

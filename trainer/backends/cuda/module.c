@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/err.h"
 #include "ipc/base/sysinfo.h"
 
@@ -24,13 +25,13 @@ static const char *package_of(const char *message)
         {"libcudart", "install the CUDA toolkit's runtime libraries"},
     };
 
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+    for (size_t i = 0; i < IM_COUNT(known); i++)
         if (strstr(message, known[i].library))
             return known[i].package;
     return "install the missing library";
 }
 
-static int check(const struct tr_cuda_table *table, const char *path, struct im_text *text)
+static int check_table(const struct tr_cuda_table *table, const char *path, struct im_text *text)
 {
     if (table->version != TR_CUDA_VERSION)
         return im_fail(text, -ELIBBAD,
@@ -70,7 +71,7 @@ int tr_cuda_load_file(const char *path, const struct tr_cuda_table **ret_table, 
         return im_fail(text, -ELIBBAD, "%s is not imsuper's CUDA module: it does not export %s", path,
                        TR_CUDA_TABLE);
     }
-    err = check(table, path, text);
+    err = check_table(table, path, text);
     if (err < 0) {
         dlclose(module);
         return err;

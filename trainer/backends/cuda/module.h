@@ -11,7 +11,7 @@
 struct tr_backend_ops;
 struct im_text;
 struct tr_comm_ops;
-struct tr_gpu_facts;
+struct tr_gpu_properties;
 
 #define TR_CUDA_FILE "imsuper-cuda.so"
 #define TR_CUDA_TABLE "tr_cuda_table" /* the symbol */
@@ -22,7 +22,8 @@ struct tr_cuda_table {
     const char *build; /* im_build_id() of the build it is from */
     /* Number of visible GPUs; an error with its sentence if none is usable. */
     int (*gpu_count)(int *ret_count, struct im_text *text);
-    int (*gpu_look)(int index, struct tr_gpu_facts *ret_facts, struct im_text *text); /* tr_gpu_look() */
+    int (*gpu_query)(int index, struct tr_gpu_properties *ret_properties,
+                     struct im_text *text); /* tr_gpu_query() */
     int (*libraries)(struct im_text *text); /* tr_cuda_libraries(); NULL: nothing to check */
     const struct tr_backend_ops *backend;   /* NULL: the module was built without one */
     const struct tr_comm_ops *comm;         /* between GPUs; NULL: it was built without NCCL */

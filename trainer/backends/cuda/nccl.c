@@ -24,12 +24,14 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <nccl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include <nccl.h>
+
 #include "ipc/base/clock.h"
+#include "ipc/base/count.h"
 #include "ipc/base/err.h"
 #include "trainer/backends/cuda/device.h"
 #include "trainer/comm/comm.h"
@@ -87,12 +89,12 @@ static int errno_of(ncclResult_t r)
     }
 }
 
-static int fail(struct tr_comm *c, ncclResult_t r, const char *what, struct im_text *text)
+static int nccl_fail(struct tr_comm *c, ncclResult_t r, const char *what, struct im_text *text)
 {
     struct im_text trouble = {0};
     const char *last = c->lib.GetLastError(c->nccl);
 
-    if (r == ncclUnhandledCudaError && c->gpu && tr_gpu_trouble(c->gpu, &trouble) < 0)
+    if (r == ncclUnhandledCudaError && c->gpu && tr_gpu_last_error(c->gpu, &trouble) < 0)
         return im_fail(text, -EIO, "%s: %s", what, trouble.s);
     return im_fail(text, errno_of(r), "%s: NCCL: %s%s%.400s", what, c->lib.GetErrorString(r),
                    last && *last ? ": " : "", last ? last : "");
@@ -116,20 +118,21 @@ static int pause_until(struct tr_comm *c, im_ns began, int64_t limit_ms, const c
 }
 
 /* Waits until NCCL has finished the asynchronous part of a call. */
-static int settle(struct tr_comm *c, ncclResult_t r, int64_t limit_ms, const char *what, struct im_text *text)
+static int nccl_complete(struct tr_comm *c, ncclResult_t r, int64_t limit_ms, const char *what,
+                         struct im_text *text)
 {
     im_ns began = im_now();
 
     while (r == ncclInProgress) {
         ncclResult_t asked = c->lib.CommGetAsyncError(c->nccl, &r);
-        int err = asked != ncclSuccess ? fail(c, asked, what, text) : 0;
+        int err = asked != ncclSuccess ? nccl_fail(c, asked, what, text) : 0;
 
         if (err == 0 && r == ncclInProgress)
             err = pause_until(c, began, limit_ms, what, text);
         if (err)
             return err;
     }
-    return r == ncclSuccess ? 0 : fail(c, r, what, text);
+    return r == ncclSuccess ? 0 : nccl_fail(c, r, what, text);
 }
 
 static int watch(struct tr_comm *c, struct im_text *text)
@@ -141,12 +144,13 @@ static int watch(struct tr_comm *c, struct im_text *text)
     asked = c->lib.CommGetAsyncError(c->nccl, &r);
     if (asked != ncclSuccess)
         r = asked;
-    return r == ncclSuccess || r == ncclInProgress ? 0
-                                                   : fail(c, r, "communication between the trainers", text);
+    return r == ncclSuccess || r == ncclInProgress
+               ? 0
+               : nccl_fail(c, r, "communication between the trainers", text);
 }
 
 /* Waits until the GPU has finished the work on COMM. */
-static int finish(struct tr_comm *c, const char *what, struct im_text *text)
+static int comm_complete(struct tr_comm *c, const char *what, struct im_text *text)
 {
     int err = tr_gpu_event_record(c->gpu, c->done, TR_GPU_COMM), is_done = 0;
     im_ns began = im_now();
@@ -157,7 +161,7 @@ static int finish(struct tr_comm *c, const char *what, struct im_text *text)
             err = pause_until(c, began, c->timeout_ms, what, text);
     }
     if (err < 0 || is_done < 0)
-        tr_gpu_trouble(c->gpu, text && !text->s[0] ? text : &(struct im_text){0});
+        tr_gpu_last_error(c->gpu, text && !text->s[0] ? text : &(struct im_text){0});
     return is_done < 0 ? is_done : err;
 }
 
@@ -175,7 +179,7 @@ static void prepare_environment(const struct tr_comm_config *config)
 }
 
 /* Closes a library that cannot be used. A usable one stays loaded: it has threads. */
-static int load(struct library *lib, struct im_text *text)
+static int nccl_load(struct library *lib, struct im_text *text)
 {
     const struct {
         const char *name;
@@ -194,7 +198,7 @@ static int load(struct library *lib, struct im_text *text)
                        "LD_LIBRARY_PATH; or use one GPU (--gpus 1)",
                        why ? why : LIBRARY);
     }
-    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
+    for (size_t i = 0; i < IM_COUNT(wanted); i++) {
         void *function = dlsym(lib->handle, wanted[i].name);
 
         if (!function) {
@@ -224,9 +228,9 @@ static int check_version(const struct library *lib, struct im_text *text)
     return 0;
 }
 
-static int find(struct library *lib, struct im_text *text)
+static int nccl_find_functions(struct library *lib, struct im_text *text)
 {
-    int err = load(lib, text);
+    int err = nccl_load(lib, text);
 
     return err < 0 ? err : check_version(lib, text);
 }
@@ -235,7 +239,7 @@ static int check(struct im_text *text)
 {
     struct library lib;
 
-    return find(&lib, text);
+    return nccl_find_functions(&lib, text);
 }
 
 /* Rank 0 creates the unique id of the communicator; it is a secret, and is passed only through the cards. */
@@ -255,7 +259,7 @@ static int exchange_id(const struct tr_comm *c, const struct tr_comm_config *con
                            c->lib.GetErrorString(made), c->lib.GetLastError(NULL));
         return r->publish(r->context, ret, sizeof *ret);
     }
-    err = r->look(r->context, 0, card, &bytes);
+    err = r->fetch(r->context, 0, card, &bytes);
     if (err == -ETIMEDOUT)
         return im_fail(text, err, "the trainers cannot connect: rank 0 did not join within %.0f s",
                        (double)config->timeout_ms / 1000);
@@ -279,7 +283,7 @@ static void close_comm(struct tr_comm *c)
     if (!c)
         return;
     c->rendezvous.leave = NULL;
-    if (c->nccl && settle(c, c->lib.CommFinalize(c->nccl), FINALIZE_MS, "closing", NULL) == 0)
+    if (c->nccl && nccl_complete(c, c->lib.CommFinalize(c->nccl), FINALIZE_MS, "closing", NULL) == 0)
         c->lib.CommDestroy(c->nccl);
     else
         abort_comm(c);
@@ -300,8 +304,8 @@ static int connect_all(struct tr_comm *c, const struct tr_comm_config *config, s
     if (err)
         return err;
     options.blocking = 0;
-    return settle(c, c->lib.CommInitRankConfig(&c->nccl, config->ranks, id, config->rank, &options),
-                  config->timeout_ms, "the trainers cannot connect to each other", text);
+    return nccl_complete(c, c->lib.CommInitRankConfig(&c->nccl, config->ranks, id, config->rank, &options),
+                         config->timeout_ms, "the trainers cannot connect to each other", text);
 }
 
 static int open_comm(const struct tr_comm_config *config, struct tr_comm **ret_comm, struct im_text *text)
@@ -311,7 +315,7 @@ static int open_comm(const struct tr_comm_config *config, struct tr_comm **ret_c
     int err;
 
     prepare_environment(config);
-    err = find(&lib, text);
+    err = nccl_find_functions(&lib, text);
     if (err < 0)
         return err;
     c = calloc(1, sizeof *c);
@@ -357,11 +361,11 @@ static int room(struct tr_comm *c, size_t bytes, struct im_text *text)
 static int around(struct tr_comm *c, ncclResult_t r, void *to, const void *from, size_t bytes,
                   const char *what, struct im_text *text)
 {
-    int err = settle(c, r, c->timeout_ms, what, text);
+    int err = nccl_complete(c, r, c->timeout_ms, what, text);
 
     if (err == 0)
         err = tr_gpu_copy(c->gpu, TR_GPU_COMM, to, from, bytes);
-    return err ? err : finish(c, what, text);
+    return err ? err : comm_complete(c, what, text);
 }
 
 static int allreduce_sum(struct tr_comm *c, float *x, size_t count, struct im_text *text)
@@ -422,8 +426,8 @@ static int reduce_on(struct tr_comm *c, void *x, size_t count, enum tr_comm_type
         return im_fail(text, -ECONNRESET, "the connection between the trainers was aborted");
     if (count == 0)
         return 0;
-    return settle(c, c->lib.AllReduce(x, x, count, types[type], ncclSum, c->nccl, stream), c->timeout_ms,
-                  "summing over the trainers", text);
+    return nccl_complete(c, c->lib.AllReduce(x, x, count, types[type], ncclSum, c->nccl, stream),
+                         c->timeout_ms, "summing over the trainers", text);
 }
 
 const struct tr_comm_ops tr_comm_nccl = {

@@ -54,7 +54,7 @@ static void *sums_of(struct tr_backend *b, const struct tr_op_plan *p)
     return p->op.synced ? (char *)b->scratch.memory + p->sums_at : NULL;
 }
 
-static int finish(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e)
+static int finish_statistics(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e)
 {
     return imk_cuda_bn_finish(&(struct imk_cuda_bn_finish){.c = p->op.x.c,
                                                            .sums = sums_of(b, p),
@@ -70,7 +70,7 @@ static int finish(struct tr_backend *b, const struct tr_op_plan *p, const struct
 
 static int statistics(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e)
 {
-    const bool synced = p->op.synced; /* then finish() writes what this one leaves out */
+    const bool synced = p->op.synced; /* then finish_statistics() writes what this one leaves out */
     int err = imk_cuda_bn_stats(&(struct imk_cuda_bn_stats){.shape = rows_of(p),
                                                             .x = e->x,
                                                             .mean = synced ? NULL : means(e),
@@ -85,8 +85,8 @@ static int statistics(struct tr_backend *b, const struct tr_op_plan *p, const st
 
     if (err < 0 || !synced)
         return err;
-    err = tr_cuda_sum_now(b, sums_of(b, p), 2 * (size_t)p->op.x.c + 1, true);
-    return err == 0 ? finish(b, p, e) : err;
+    err = tr_cuda_sum_and_wait(b, sums_of(b, p), 2 * (size_t)p->op.x.c + 1, true);
+    return err == 0 ? finish_statistics(b, p, e) : err;
 }
 
 int tr_cuda_norm_forward(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e)
@@ -222,7 +222,7 @@ int tr_cuda_norm_backward(struct tr_backend *b, const struct tr_op_plan *p, cons
         return library_norm_backward(b, p, e);
     err = p->op.pools ? stem_sums(b, p, e) : row_sums(b, p, e);
     if (err == 0 && p->op.synced)
-        err = tr_cuda_sum_now(b, sums_of(b, p), 2 * channels, false);
+        err = tr_cuda_sum_and_wait(b, sums_of(b, p), 2 * channels, false);
     if (err != 0)
         return err;
     return p->op.pools ? stem_dx(b, p, e, dgamma, dbeta) : row_dx(b, p, e, dgamma, dbeta);

@@ -94,7 +94,7 @@ static void find_optional(struct tr_nvml *n)
         FIND(n->library, "nvmlDeviceGetCurrentClocksThrottleReasons", &n->reasons);
 }
 
-static int start(struct tr_nvml *n, const char *uuid, struct im_text *text)
+static int nvml_start(struct tr_nvml *n, const char *uuid, struct im_text *text)
 {
     init_fn *init;
     by_uuid_fn *by_uuid;
@@ -121,7 +121,7 @@ int tr_nvml_open(const char *uuid, struct tr_nvml **ret_nvml, struct im_text *te
 
     if (!n.library)
         return im_fail(text, -ENOENT, "%s", dlerror());
-    err = start(&n, uuid, text);
+    err = nvml_start(&n, uuid, text);
     if (err == 0) {
         *ret_nvml = malloc(sizeof n);
         if (*ret_nvml) {
@@ -152,7 +152,7 @@ static bool is_the_end(int r)
 }
 
 /* Keeps the worst of several results; returns the value, or NAN. */
-static double take(int r, double value, int *worst)
+static double take_value(int r, double value, int *worst)
 {
     if (is_the_end(r))
         *worst = r;
@@ -164,7 +164,7 @@ static double ask_number(const struct tr_nvml *n, number_fn *f, double scale, in
     unsigned value = 0;
     int r = f ? f(n->device, &value) : -1;
 
-    return take(r, scale * value, worst);
+    return take_value(r, scale * value, worst);
 }
 
 static double ask_kind(const struct tr_nvml *n, of_kind_fn *f, unsigned kind, int *worst)
@@ -172,7 +172,7 @@ static double ask_kind(const struct tr_nvml *n, of_kind_fn *f, unsigned kind, in
     unsigned value = 0;
     int r = f ? f(n->device, kind, &value) : -1;
 
-    return take(r, value, worst);
+    return take_value(r, value, worst);
 }
 
 static double ask_throttle(const struct tr_nvml *n, int *worst)
@@ -187,7 +187,7 @@ static double ask_throttle(const struct tr_nvml *n, int *worst)
         ours |= IM_THROTTLE_THERMAL;
     if (bits & HW_SLOWDOWN)
         ours |= IM_THROTTLE_HARDWARE;
-    return take(r, ours, worst);
+    return take_value(r, ours, worst);
 }
 
 int tr_nvml_sample(struct tr_nvml *n, struct tr_gpu_sample *ret_sample, struct im_text *text)
@@ -198,16 +198,16 @@ int tr_nvml_sample(struct tr_nvml *n, struct tr_gpu_sample *ret_sample, struct i
     int worst = NVML_SUCCESS, r;
 
     r = n->utilization ? n->utilization(n->device, &use) : -1;
-    ret_sample->busy = take(r, use.gpu / 100.0, &worst);
+    ret_sample->busy = take_value(r, use.gpu / 100.0, &worst);
     r = n->memory ? n->memory(n->device, &memory) : -1;
-    ret_sample->memory_bytes = take(r, (double)memory.used, &worst);
+    ret_sample->memory_bytes = take_value(r, (double)memory.used, &worst);
     ret_sample->power_w = ask_number(n, n->power, 1e-3, &worst);
     ret_sample->temperature_c = ask_kind(n, n->temperature, NVML_TEMPERATURE_GPU, &worst);
     ret_sample->sm_mhz = ask_kind(n, n->clock, NVML_CLOCK_SM, &worst);
     ret_sample->memory_mhz = ask_kind(n, n->clock, NVML_CLOCK_MEM, &worst);
     ret_sample->throttle = ask_throttle(n, &worst);
     r = n->energy ? n->energy(n->device, &energy) : -1;
-    ret_sample->energy_j = take(r, (double)energy * 1e-3, &worst);
+    ret_sample->energy_j = take_value(r, (double)energy * 1e-3, &worst);
     if (worst != NVML_SUCCESS)
         return im_fail(text, -ENODEV, "the GPU is lost: %s", n->error(worst));
     return 0;

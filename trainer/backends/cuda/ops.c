@@ -134,7 +134,7 @@ static int droppath(struct tr_backend *b, const struct tr_op_plan *p, const stru
 static int conv_forward(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e)
 {
     const void *w;
-    int err = tr_cuda_weight_now(b, p->weight, e, &w);
+    int err = tr_cuda_weight_current(b, p->weight, e, &w);
 
     return err < 0 ? err : tr_dnn_conv_run(b->dnn, p->forward, writable(e->x), writable(w), e->y);
 }
@@ -142,9 +142,9 @@ static int conv_forward(struct tr_backend *b, const struct tr_op_plan *p, const 
 static int conv_backward(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e)
 {
     float *dw = tr_cuda_weight_is_plain(p->weight) ? e->dw : b->scratch.memory;
-    void *dx = p->adds_apart ? b->scratch.memory : e->dx;
+    void *dx = p->adds_separately ? b->scratch.memory : e->dx;
     const void *w;
-    int err = tr_cuda_weight_now(b, p->weight, e, &w);
+    int err = tr_cuda_weight_current(b, p->weight, e, &w);
 
     if (err == 0)
         err = tr_cuda_join_dy(b, p, e);
@@ -154,7 +154,7 @@ static int conv_backward(struct tr_backend *b, const struct tr_op_plan *p, const
         err = tr_cuda_weight_unpack(b, p->weight, dw, e->dw);
     if (err == 0 && p->op.needs_dx)
         err = tr_dnn_conv_run(b->dnn, p->backward_data, dx, writable(w), e->dy[0]);
-    if (err == 0 && p->adds_apart)
+    if (err == 0 && p->adds_separately)
         err = imk_cuda_add_backward(
             &(struct imk_cuda_add_backward){.count = tr_cuda_elements(p->op.x, p->x_pitch),
                                             .type = tr_cuda_kernel_type(p->type),
@@ -168,7 +168,7 @@ static int conv_backward(struct tr_backend *b, const struct tr_op_plan *p, const
 static int classifier_forward(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e)
 {
     const void *w;
-    int err = tr_cuda_weight_now(b, p->weight, e, &w);
+    int err = tr_cuda_weight_current(b, p->weight, e, &w);
 
     return err < 0 ? err : tr_blas_gemm_run(b->blas, p->product, e->x, w, e->b, e->y);
 }
@@ -194,7 +194,7 @@ static int classifier_backward(struct tr_backend *b, const struct tr_op_plan *p,
     const size_t behind = (count * tr_gpu_type_bytes(p->type) + 255) / 256 * 256;
     float *dw = tr_cuda_weight_is_plain(p->weight) ? e->dw : (void *)((char *)b->scratch.memory + behind);
     const void *w, *dy = NULL;
-    int err = tr_cuda_weight_now(b, p->weight, e, &w);
+    int err = tr_cuda_weight_current(b, p->weight, e, &w);
 
     im_assert(!e->dy[1]); /* only the loss reads logits */
     if (err == 0)
@@ -302,23 +302,23 @@ static int blur_backward(struct tr_backend *b, const struct tr_op_plan *p, const
 
 /* ---- the table ---- */
 
-static int settle(struct tr_backend *b)
+static int tune_new_plans(struct tr_backend *b)
 {
     bool moved = false;
     int err;
 
-    if (!b->unsettled)
+    if (!b->untuned)
         return 0;
-    im_assert(!tr_gpu_is_recording(b->gpu));
-    err = tr_dnn_settle(b->dnn, &moved, NULL);
+    im_assert(!tr_gpu_is_capturing(b->gpu));
+    err = tr_dnn_tune(b->dnn, &moved, NULL);
     b->generation += moved;
-    b->unsettled = err < 0;
+    b->untuned = err < 0;
     return err;
 }
 
 int tr_cuda_forward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e)
 {
-    int err = settle(b);
+    int err = tune_new_plans(b);
 
     if (err < 0)
         return err;

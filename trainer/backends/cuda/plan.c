@@ -113,9 +113,9 @@ int tr_cuda_measure(struct tr_backend *b, const struct tr_op *op, struct tr_plan
 
 /* ---- what each kind needs ---- */
 
-static int reserve(struct tr_backend *b, size_t bytes, struct im_text *text)
+static int reserve_scratch(struct tr_backend *b, size_t bytes, struct im_text *text)
 {
-    return tr_cuda_room_grow(b, &b->scratch, bytes, false, "scratch memory of ops", text);
+    return tr_cuda_buffer_grow(b, &b->scratch, bytes, false, "scratch memory of ops", text);
 }
 
 static int new_conv(struct tr_backend *b, struct tr_op_plan *p, enum tr_dnn_conv_kind kind,
@@ -150,13 +150,13 @@ static int plan_conv(struct tr_backend *b, struct tr_op_plan *p, struct im_text 
     err = new_conv(b, p, TR_DNN_CONV_BACKWARD_WEIGHTS, &p->backward_weights, text);
     if (err == 0 && op->needs_dx && op->sums_dx) {
         err = new_conv(b, p, TR_DNN_CONV_BACKWARD_ADD, &p->backward_data, NULL);
-        p->adds_apart = err == -ENOTSUP;
-        if (p->adds_apart && p->info.x_bytes > scratch)
+        p->adds_separately = err == -ENOTSUP;
+        if (p->adds_separately && p->info.x_bytes > scratch)
             scratch = p->info.x_bytes;
     }
-    if ((err == 0 && op->needs_dx && !op->sums_dx) || p->adds_apart)
+    if ((err == 0 && op->needs_dx && !op->sums_dx) || p->adds_separately)
         err = new_conv(b, p, TR_DNN_CONV_BACKWARD_DATA, &p->backward_data, text);
-    return err < 0 ? err : reserve(b, scratch, text);
+    return err < 0 ? err : reserve_scratch(b, scratch, text);
 }
 
 /* Uses cuDNN's batch norm if it supports both directions. */
@@ -199,7 +199,7 @@ static int plan_norm(struct tr_backend *b, struct tr_op_plan *p, struct im_text 
     if (err < 0)
         return im_fail(text, err, "cuDNN cannot plan a batch norm of %d channels", op->x.c);
     p->sums_at = aligned(imk_cuda_bn_scratch(&shape));
-    return op->training && !p->norm_forward ? reserve(b, p->sums_at + sums_bytes(op), text) : 0;
+    return op->training && !p->norm_forward ? reserve_scratch(b, p->sums_at + sums_bytes(op), text) : 0;
 }
 
 static int new_product(struct tr_backend *b, const struct tr_blas_gemm_shape *shape,
@@ -228,7 +228,7 @@ static int plan_classifier(struct tr_backend *b, struct tr_op_plan *p, struct im
     err = new_product(b, &dx, &p->product_dx, text);
     if (err == 0)
         err = new_product(b, &dw, &p->product_dw, text);
-    return err < 0 ? err : reserve(b, dy + (size_t)k * (size_t)c * sizeof(float), text);
+    return err < 0 ? err : reserve_scratch(b, dy + (size_t)k * (size_t)c * sizeof(float), text);
 }
 
 static int plan_kind(struct tr_backend *b, struct tr_op_plan *p, struct im_text *text)
@@ -243,7 +243,7 @@ static int plan_kind(struct tr_backend *b, struct tr_op_plan *p, struct im_text 
     case TR_OP_FC:
         return plan_classifier(b, p, text);
     case TR_OP_LOSS:
-        return reserve(b, imk_cuda_loss_scratch(op->x.n), text);
+        return reserve_scratch(b, imk_cuda_loss_scratch(op->x.n), text);
     case TR_OP_INPUT:
         return tr_cuda_reserve_pixels(b, pixels_of(op->x) * 3, text);
     case TR_OP_BLUR:
@@ -262,7 +262,7 @@ static int plan_kind(struct tr_backend *b, struct tr_op_plan *p, struct im_text 
 int tr_cuda_plan(struct tr_backend *b, const struct tr_op *op, struct tr_op_plan **ret_plan,
                  struct tr_plan_info *ret_info, struct im_text *text)
 {
-    struct tr_op_plan *p = calloc(1, sizeof(*p));
+    struct tr_op_plan *p = calloc(1, sizeof *p);
     int err;
 
     if (!p)
@@ -279,7 +279,7 @@ int tr_cuda_plan(struct tr_backend *b, const struct tr_op *op, struct tr_op_plan
     err = plan_kind(b, p, text);
     if (err < 0)
         goto out;
-    b->unsettled |= op->kind == TR_OP_CONV || p->norm_forward;
+    b->untuned |= op->kind == TR_OP_CONV || p->norm_forward;
     *ret_info = p->info;
     *ret_plan = p;
     p = NULL;
@@ -307,10 +307,10 @@ void tr_cuda_plan_free(struct tr_backend *b, struct tr_op_plan *p)
 const char *tr_cuda_plan_kernel(struct tr_op_plan *p)
 {
     if (p->forward)
-        snprintf(p->kernel, sizeof(p->kernel), "%s", tr_dnn_conv_kernel(p->forward));
+        snprintf(p->kernel, sizeof p->kernel, "%s", tr_dnn_conv_kernel(p->forward));
     else if (p->norm_forward)
-        snprintf(p->kernel, sizeof(p->kernel), "%s", tr_dnn_norm_kernel(p->norm_forward));
+        snprintf(p->kernel, sizeof p->kernel, "%s", tr_dnn_norm_kernel(p->norm_forward));
     else if (p->product)
-        snprintf(p->kernel, sizeof(p->kernel), "cublasLt");
+        snprintf(p->kernel, sizeof p->kernel, "cublasLt");
     return p->kernel;
 }

@@ -65,7 +65,7 @@ static void list_fini(struct list *list)
     *list = (struct list){0};
 }
 
-static int find(const struct list *list, const char *scope, const char *key)
+static int find_line(const struct list *list, const char *scope, const char *key)
 {
     for (int i = 0; i < list->count; i++)
         if (strcmp(list->choices[i].key, key) == 0 && strcmp(list->choices[i].scope, scope) == 0)
@@ -129,7 +129,7 @@ bad:
     return -EBADMSG;
 }
 
-static int put(struct list *list, const char *text, bool added)
+static int put_line(struct list *list, const char *text, bool added)
 {
     struct choice c, *place;
     int at, err = parse(text, &c);
@@ -137,7 +137,7 @@ static int put(struct list *list, const char *text, bool added)
     if (err < 0)
         return err;
     c.added = added;
-    at = find(list, c.scope, c.key);
+    at = find_line(list, c.scope, c.key);
     if (at >= 0) {
         free(list->choices[at].scope);
         list->choices[at] = c;
@@ -168,7 +168,7 @@ static void read_line(struct list *list, const char *line, size_t length)
         return;
     memcpy(text, line + 9, length - 9);
     text[length - 9] = '\0';
-    put(list, text, false);
+    put_line(list, text, false);
 }
 
 static void read_file(struct list *list, const char *path)
@@ -252,7 +252,7 @@ void tr_plan_cache_unlock(struct tr_plan_cache *p)
 
 const char *tr_plan_cache_find(const struct tr_plan_cache *p, const char *key)
 {
-    int at = find(&p->list, p->scope, key);
+    int at = find_line(&p->list, p->scope, key);
 
     return at < 0 ? NULL : p->list.choices[at].engine;
 }
@@ -267,7 +267,7 @@ int tr_plan_cache_add(struct tr_plan_cache *p, const char *key, const char *engi
     length = snprintf(text, sizeof text, "%s\t%s\t%s\t%" PRIu64, p->scope, key, engine, ns);
     if (length < 0 || (size_t)length >= sizeof text)
         return -EINVAL;
-    err = put(&p->list, text, true);
+    err = put_line(&p->list, text, true);
     if (err == 0)
         p->changed = true;
     return err;
@@ -304,7 +304,7 @@ int tr_plan_cache_save(struct tr_plan_cache *p, struct im_text *text)
     read_file(&merged, p->path);
     for (int i = 0; i < p->list.count && err == 0; i++)
         if (p->list.choices[i].added)
-            err = put(&merged, p->list.choices[i].text, true);
+            err = put_line(&merged, p->list.choices[i].text, true);
     if (err == 0)
         err = compose(&merged, &bytes, &n);
     list_fini(&merged);

@@ -1,8 +1,8 @@
 /* What a step takes from the host and gives it back. Small things go through one pinned block and one copy on
- * COMPUTE. Pixels go by COPY to one of two landing places, and from there, on the device, to where recordings
+ * COMPUTE. Pixels go by COPY to one of two pixel_slots places, and from there, on the device, to where recordings
  * read them: that copy takes thousandths of a step, and so one recording serves both places.
  *
- * Waiting: the pinned block is written again when the last copy of it has run. A landing place is filled
+ * Waiting: the pinned block is written again when the last copy of it has run. A pixel_slots place is filled
  * again when it was read. */
 #include <errno.h>
 #include <string.h>
@@ -18,7 +18,7 @@ static size_t aligned(size_t bytes)
     return (bytes + PART_ALIGN - 1) / PART_ALIGN * PART_ALIGN;
 }
 
-static int open_landing(struct tr_backend *b, struct tr_cuda_landing *l)
+static int open_landing(struct tr_backend *b, struct tr_cuda_pixel_slot *l)
 {
     int err = tr_gpu_event_new(b->gpu, TR_GPU_ORDER, &l->filled);
 
@@ -27,34 +27,34 @@ static int open_landing(struct tr_backend *b, struct tr_cuda_landing *l)
 
 int tr_cuda_stage_open(struct tr_backend *b, struct im_text *text)
 {
-    int err = tr_gpu_memory_new(b->gpu, sizeof(*b->results), "a step's results", (void **)&b->results, text);
+    int err = tr_gpu_memory_new(b->gpu, sizeof *b->results, "a step's results", (void **)&b->results, text);
 
     if (err == 0)
         err = tr_gpu_memory_new(b->gpu, IMK_CUDA_SUM_SCRATCH, "a sum", (void **)&b->sum_scratch, text);
     if (err == 0)
-        err = tr_gpu_pinned_new(b->gpu, sizeof(*b->outcome), "a step's results", (void **)&b->outcome, text);
+        err = tr_gpu_pinned_new(b->gpu, sizeof *b->outcome, "a step's results", (void **)&b->outcome, text);
     if (err < 0)
         return err;
     err = tr_gpu_event_new(b->gpu, TR_GPU_ORDER, &b->staged_read);
     for (int i = 0; i < 2 && err == 0; i++)
-        err = open_landing(b, &b->landing[i]);
-    return err < 0 ? tr_gpu_trouble(b->gpu, text) : 0;
+        err = open_landing(b, &b->pixel_slots[i]);
+    return err < 0 ? tr_gpu_last_error(b->gpu, text) : 0;
 }
 
 void tr_cuda_stage_close(struct tr_backend *b)
 {
     for (int i = 0; i < 2; i++) {
-        tr_gpu_event_free(b->gpu, b->landing[i].filled);
-        tr_gpu_event_free(b->gpu, b->landing[i].read);
-        tr_gpu_memory_free(b->gpu, b->landing[i].memory);
+        tr_gpu_event_free(b->gpu, b->pixel_slots[i].filled);
+        tr_gpu_event_free(b->gpu, b->pixel_slots[i].read);
+        tr_gpu_memory_free(b->gpu, b->pixel_slots[i].memory);
     }
     tr_gpu_event_free(b->gpu, b->staged_read);
     tr_gpu_memory_free(b->gpu, b->results);
     tr_gpu_memory_free(b->gpu, b->sum_scratch);
     tr_gpu_pinned_free(b->gpu, b->outcome);
-    tr_cuda_room_free(b, &b->pixels, false);
-    tr_cuda_room_free(b, &b->staged, false);
-    tr_cuda_room_free(b, &b->staged_host, true);
+    tr_cuda_buffer_free(b, &b->pixels, false);
+    tr_cuda_buffer_free(b, &b->staged, false);
+    tr_cuda_buffer_free(b, &b->staged_host, true);
 }
 
 const struct tr_cuda_staged *tr_cuda_staged(const struct tr_backend *b)
@@ -71,21 +71,21 @@ int tr_cuda_reserve_pixels(struct tr_backend *b, size_t bytes, struct im_text *t
     if (bytes <= b->pixels.bytes)
         return 0;
     err = tr_gpu_sync(b->gpu, TR_GPU_COPY);
-    b->coming = NULL;
+    b->prefetched = NULL;
     for (int i = 0; i < 2 && err == 0; i++) {
-        tr_gpu_memory_free(b->gpu, b->landing[i].memory);
-        b->landing[i].memory = NULL;
-        err = tr_gpu_memory_new(b->gpu, bytes, "the pixels of a batch", &b->landing[i].memory, text);
+        tr_gpu_memory_free(b->gpu, b->pixel_slots[i].memory);
+        b->pixel_slots[i].memory = NULL;
+        err = tr_gpu_memory_new(b->gpu, bytes, "the pixels of a batch", &b->pixel_slots[i].memory, text);
     }
     if (err == 0)
-        err = tr_cuda_room_grow(b, &b->pixels, bytes, false, "the pixels of a batch", text);
+        err = tr_cuda_buffer_grow(b, &b->pixels, bytes, false, "the pixels of a batch", text);
     return err;
 }
 
-/* Begins to fill the landing place that is not in use. */
-static int land(struct tr_backend *b, const uint8_t *pixels, size_t bytes)
+/* Begins to fill the pixel_slots place that is not in use. */
+static int fill_slot(struct tr_backend *b, const uint8_t *pixels, size_t bytes)
 {
-    struct tr_cuda_landing *l = &b->landing[!b->landed];
+    struct tr_cuda_pixel_slot *l = &b->pixel_slots[!b->pixel_slot];
     int err = bytes <= b->pixels.bytes ? 0 : -EINVAL;
 
     if (err == 0)
@@ -97,32 +97,32 @@ static int land(struct tr_backend *b, const uint8_t *pixels, size_t bytes)
 
 int tr_cuda_prefetch(struct tr_backend *b, const uint8_t *pixels, size_t bytes)
 {
-    int err = b->coming ? tr_gpu_sync(b->gpu, TR_GPU_COPY) : 0;
+    int err = b->prefetched ? tr_gpu_sync(b->gpu, TR_GPU_COPY) : 0;
 
-    b->coming = NULL;
+    b->prefetched = NULL;
     if (err < 0 || bytes > b->pixels.bytes) /* of a batch that is not planned yet: it comes with its stage */
         return err;
-    err = land(b, pixels, bytes);
+    err = fill_slot(b, pixels, bytes);
     if (err < 0)
         return err;
-    b->coming = pixels;
-    b->coming_bytes = bytes;
+    b->prefetched = pixels;
+    b->prefetched_bytes = bytes;
     return 0;
 }
 
 static int take_pixels(struct tr_backend *b, const struct tr_inputs *in)
 {
-    struct tr_cuda_landing *l = &b->landing[!b->landed];
+    struct tr_cuda_pixel_slot *l = &b->pixel_slots[!b->pixel_slot];
     int err = 0;
 
-    if (b->coming != in->pixels || b->coming_bytes != in->pixel_bytes) {
-        if (b->coming) /* of a step that never came; its memory may go now */
+    if (b->prefetched != in->pixels || b->prefetched_bytes != in->pixel_bytes) {
+        if (b->prefetched) /* of a step that never came; its memory may go now */
             err = tr_gpu_sync(b->gpu, TR_GPU_COPY);
         if (err == 0)
-            err = land(b, in->pixels, in->pixel_bytes);
+            err = fill_slot(b, in->pixels, in->pixel_bytes);
     }
-    b->coming = NULL;
-    b->landed = !b->landed;
+    b->prefetched = NULL;
+    b->pixel_slot = !b->pixel_slot;
     if (err == 0)
         err = tr_gpu_wait(b->gpu, TR_GPU_COMPUTE, l->filled);
     if (err == 0)
@@ -130,9 +130,9 @@ static int take_pixels(struct tr_backend *b, const struct tr_inputs *in)
     return err < 0 ? err : tr_gpu_event_record(b->gpu, l->read, TR_GPU_COMPUTE);
 }
 
-int tr_cuda_taken(struct tr_backend *b)
+int tr_cuda_input_consumed(struct tr_backend *b)
 {
-    return tr_gpu_event_done(b->gpu, b->landing[b->landed].filled);
+    return tr_gpu_event_done(b->gpu, b->pixel_slots[b->pixel_slot].filled);
 }
 
 /* ---- the block ---- */
@@ -152,38 +152,38 @@ static struct imk_cuda_mix mix_of(const struct tr_mix *mix)
     return m;
 }
 
-static void fill(struct tr_backend *b, const struct tr_inputs *in)
+static void fill_block(struct tr_backend *b, const struct tr_inputs *in)
 {
     char *at = b->staged_host.memory;
     struct tr_cuda_staged *s = b->staged_host.memory;
 
-    memset(s, 0, sizeof(*s));
+    memset(s, 0, sizeof *s);
     s->mix = mix_of(in->mix);
     s->terms = (struct imk_cuda_loss_terms){.smoothing = (double)in->smoothing, .divisor = in->divisor};
     if (in->hyper)
         s->hyper = *in->hyper;
     if (in->labels) {
-        memcpy(at + b->labels_at, in->labels, (size_t)in->n * sizeof(*in->labels));
+        memcpy(at + b->labels_at, in->labels, (size_t)in->n * sizeof *in->labels);
         if (in->valid)
             memcpy(at + b->valid_at, in->valid, (size_t)in->n);
         else
             memset(at + b->valid_at, 1, (size_t)in->n);
     }
     if (in->scales)
-        memcpy(at + b->scales_at, in->scales, in->scale_count * sizeof(*in->scales));
+        memcpy(at + b->scales_at, in->scales, in->scale_count * sizeof *in->scales);
 }
 
 /* Room for so much; the pinned block is free to be written when it returns. */
-static int prepare(struct tr_backend *b, size_t bytes)
+static int prepare_block(struct tr_backend *b, size_t bytes)
 {
     int err = b->staged.memory ? tr_gpu_event_sync(b->gpu, b->staged_read) : 0;
 
     if (err == 0)
-        err = tr_cuda_room_grow(b, &b->staged, bytes, false, "a step's inputs", NULL);
-    return err < 0 ? err : tr_cuda_room_grow(b, &b->staged_host, bytes, true, "a step's inputs", NULL);
+        err = tr_cuda_buffer_grow(b, &b->staged, bytes, false, "a step's inputs", NULL);
+    return err < 0 ? err : tr_cuda_buffer_grow(b, &b->staged_host, bytes, true, "a step's inputs", NULL);
 }
 
-static int send(struct tr_backend *b, size_t bytes)
+static int send_block(struct tr_backend *b, size_t bytes)
 {
     int err = tr_gpu_copy(b->gpu, TR_GPU_COMPUTE, b->staged.memory, b->staged_host.memory, bytes);
 
@@ -194,10 +194,10 @@ int tr_cuda_stage(struct tr_backend *b, const struct tr_inputs *in)
 {
     const size_t n = in->labels ? (size_t)in->n : 0;
     const size_t labels_at = aligned(sizeof(struct tr_cuda_staged));
-    const size_t valid_at = labels_at + aligned(n * sizeof(*in->labels));
+    const size_t valid_at = labels_at + aligned(n * sizeof *in->labels);
     const size_t scales_at = valid_at + aligned(n);
-    const size_t bytes = scales_at + aligned(in->scale_count * sizeof(*in->scales));
-    int err = prepare(b, bytes);
+    const size_t bytes = scales_at + aligned(in->scale_count * sizeof *in->scales);
+    int err = prepare_block(b, bytes);
 
     if (err < 0)
         return err;
@@ -205,8 +205,8 @@ int tr_cuda_stage(struct tr_backend *b, const struct tr_inputs *in)
     b->valid_at = valid_at;
     b->scales_at = scales_at;
     b->scales = in->scales;
-    fill(b, in);
-    err = send(b, bytes);
+    fill_block(b, in);
+    err = send_block(b, bytes);
     return err == 0 && in->pixels ? take_pixels(b, in) : err;
 }
 
@@ -214,22 +214,22 @@ int tr_cuda_stage_update(struct tr_backend *b, const struct imk_hyper *hyper,
                          const struct imk_cuda_verdict *verdict)
 {
     struct tr_cuda_staged *s;
-    int err = prepare(b, sizeof(*s));
+    int err = prepare_block(b, sizeof *s);
 
     if (err < 0)
         return err;
     s = b->staged_host.memory;
-    memset(s, 0, sizeof(*s));
+    memset(s, 0, sizeof *s);
     s->hyper = *hyper;
     s->plain = *verdict;
-    return send(b, sizeof(*s));
+    return send_block(b, sizeof *s);
 }
 
 /* ---- results ---- */
 
 int tr_cuda_fetch(struct tr_backend *b)
 {
-    int err = tr_gpu_copy(b->gpu, TR_GPU_COMPUTE, b->outcome, b->results, sizeof(*b->results));
+    int err = tr_gpu_copy(b->gpu, TR_GPU_COMPUTE, b->outcome, b->results, sizeof *b->results);
 
     return err < 0 ? err : tr_gpu_sync(b->gpu, TR_GPU_COMPUTE);
 }

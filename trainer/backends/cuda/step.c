@@ -8,16 +8,16 @@
 
 #define SUM_FLOATS ((size_t)8 << 20) /* 32 MiB: enough for the bandwidth, small enough to overlap */
 
-struct tr_recording {
-    struct tr_gpu_recording *gpu;
+struct tr_captured_graph {
+    struct tr_gpu_graph *gpu;
     uint64_t generation;
 };
 
-static int no_batch(struct tr_backend *b, float *g, size_t count)
+static int empty_batch(struct tr_backend *b, float *g, size_t count)
 {
-    int err = tr_gpu_zero(b->gpu, TR_GPU_COMPUTE, g, count * sizeof(*g));
+    int err = tr_gpu_zero(b->gpu, TR_GPU_COMPUTE, g, count * sizeof *g);
 
-    return err < 0 ? err : tr_gpu_zero(b->gpu, TR_GPU_COMPUTE, &b->results->tally, sizeof(b->results->tally));
+    return err < 0 ? err : tr_gpu_zero(b->gpu, TR_GPU_COMPUTE, &b->results->tally, sizeof b->results->tally);
 }
 
 static int restore(struct tr_backend *b, float *y, const float *x, size_t count)
@@ -35,7 +35,7 @@ static void set_ranks(struct tr_backend *b, const struct tr_rank_sum *ranks)
 }
 
 /* COMM goes on from where COMPUTE is. */
-static int branch(struct tr_backend *b)
+static int comm_branch(struct tr_backend *b)
 {
     int err = tr_gpu_event_record(b->gpu, b->to_comm, TR_GPU_COMPUTE);
 
@@ -48,47 +48,47 @@ static int sum(struct tr_backend *b, float *x, size_t count)
 
     if (!b->ranks)
         return 0;
-    err = branch(b);
+    err = comm_branch(b);
     return err < 0 ? err
                    : b->ranks->sum(b->ranks->context, x, count, false, tr_gpu_stream(b->gpu, TR_GPU_COMM));
 }
 
 /* COMPUTE goes on when all that COMM has begun is done. */
-static int join(struct tr_backend *b)
+static int comm_join(struct tr_backend *b)
 {
     int err = tr_gpu_event_record(b->gpu, b->from_comm, TR_GPU_COMM);
 
     return err < 0 ? err : tr_gpu_wait(b->gpu, TR_GPU_COMPUTE, b->from_comm);
 }
 
-int tr_cuda_sum_now(struct tr_backend *b, void *x, size_t count, bool is_double)
+int tr_cuda_sum_and_wait(struct tr_backend *b, void *x, size_t count, bool is_double)
 {
     int err;
 
     if (!b->ranks)
         return 0;
-    err = branch(b);
+    err = comm_branch(b);
     if (err == 0)
         err = b->ranks->sum(b->ranks->context, x, count, is_double, tr_gpu_stream(b->gpu, TR_GPU_COMM));
-    return err == 0 ? join(b) : err;
+    return err == 0 ? comm_join(b) : err;
 }
 
 static int sum_tally(struct tr_backend *b)
 {
-    return tr_cuda_sum_now(b, &b->results->tally, sizeof(b->results->tally) / sizeof(double), true);
+    return tr_cuda_sum_and_wait(b, &b->results->tally, sizeof b->results->tally / sizeof(double), true);
 }
 
 /* Zeros for what the others add up: in shape and order what norm_forward() and norm_backward() would sum. */
-static int no_norm(struct tr_backend *b, const struct tr_bn_sync *sync, int channels, bool forward)
+static int empty_norm(struct tr_backend *b, const struct tr_bn_sync *sync, int channels, bool forward)
 {
     const size_t count = 2 * (size_t)channels + forward;
     const size_t bytes = count * (forward ? sizeof(double) : sizeof(float));
-    int err = tr_cuda_room_grow(b, &b->scratch, bytes, false, "the ops' scratch memory", NULL);
+    int err = tr_cuda_buffer_grow(b, &b->scratch, bytes, false, "the ops' scratch memory", NULL);
 
     (void)sync;
     if (err == 0)
         err = tr_gpu_zero(b->gpu, TR_GPU_COMPUTE, b->scratch.memory, bytes);
-    return err < 0 ? err : tr_cuda_sum_now(b, b->scratch.memory, count, forward);
+    return err < 0 ? err : tr_cuda_sum_and_wait(b, b->scratch.memory, count, forward);
 }
 
 /* ---- the end of a window ---- */
@@ -117,7 +117,7 @@ static int update(struct tr_backend *b, const struct tr_update *u, const struct 
         err = imk_cuda_lerp(&(struct imk_cuda_lerp){.y = a->stats,
                                                     .x = a->from_stats,
                                                     .count = a->stat_count,
-                                                    .take = &hyper->ema_take,
+                                                    .take = &hyper->ema_weight,
                                                     .verdict = &b->results->verdict},
                             tr_cuda_stream(b));
     return err < 0 ? err : tr_cuda_weights_pack(b);
@@ -126,7 +126,7 @@ static int update(struct tr_backend *b, const struct tr_update *u, const struct 
 /* The verdict of a step that did not decide is not looked at. */
 static int outcome(struct tr_backend *b)
 {
-    return tr_gpu_copy(b->gpu, TR_GPU_COMPUTE, b->outcome, b->results, sizeof(*b->results));
+    return tr_gpu_copy(b->gpu, TR_GPU_COMPUTE, b->outcome, b->results, sizeof *b->results);
 }
 
 static int wait(struct tr_backend *b, struct tr_outcome *ret_outcome)
@@ -151,49 +151,49 @@ static int wait(struct tr_backend *b, struct tr_outcome *ret_outcome)
 
 /* ---- recordings ---- */
 
-static int record_begin(struct tr_backend *b)
+static int capture_begin(struct tr_backend *b)
 {
-    return b->unsettled ? -ESTALE : tr_gpu_record_begin(b->gpu);
+    return b->untuned ? -ESTALE : tr_gpu_capture_begin(b->gpu);
 }
 
-static int record_end(struct tr_backend *b, struct tr_recording **ret_recording)
+static int capture_end(struct tr_backend *b, struct tr_captured_graph **ret_recording)
 {
-    struct tr_recording *r = calloc(1, sizeof(*r));
-    struct tr_gpu_recording *gpu = NULL;
-    int err = tr_gpu_record_end(b->gpu, &gpu, NULL);
+    struct tr_captured_graph *r = calloc(1, sizeof *r);
+    struct tr_gpu_graph *gpu = NULL;
+    int err = tr_gpu_capture_end(b->gpu, &gpu, NULL);
 
     if (err == 0 && !r)
         err = -ENOMEM;
     if (err < 0) {
-        tr_gpu_recording_free(b->gpu, gpu);
+        tr_gpu_graph_free(b->gpu, gpu);
         free(r);
         return err;
     }
-    *r = (struct tr_recording){.gpu = gpu, .generation = b->generation};
+    *r = (struct tr_captured_graph){.gpu = gpu, .generation = b->generation};
     *ret_recording = r;
     return 0;
 }
 
-static int replay(struct tr_backend *b, struct tr_recording *r)
+static int replay(struct tr_backend *b, struct tr_captured_graph *r)
 {
-    return r->generation == b->generation && !b->unsettled ? tr_gpu_replay(b->gpu, r->gpu) : -ESTALE;
+    return r->generation == b->generation && !b->untuned ? tr_gpu_graph_launch(b->gpu, r->gpu) : -ESTALE;
 }
 
-static void recording_free(struct tr_backend *b, struct tr_recording *r)
+static void captured_graph_free(struct tr_backend *b, struct tr_captured_graph *r)
 {
     if (!r)
         return;
-    tr_gpu_recording_free(b->gpu, r->gpu);
+    tr_gpu_graph_free(b->gpu, r->gpu);
     free(r);
 }
 
 const struct tr_step_ops tr_cuda_step_ops = {
     .stage = tr_cuda_stage,
     .prefetch = tr_cuda_prefetch,
-    .taken = tr_cuda_taken,
+    .input_consumed = tr_cuda_input_consumed,
     .refresh = tr_cuda_weights_refresh,
-    .no_batch = no_batch,
-    .no_norm = no_norm,
+    .empty_batch = empty_batch,
+    .empty_norm = empty_norm,
     .restore = restore,
     .set_ranks = set_ranks,
     .sum_floats = SUM_FLOATS,
@@ -203,8 +203,8 @@ const struct tr_step_ops tr_cuda_step_ops = {
     .update = update,
     .outcome = outcome,
     .wait = wait,
-    .record_begin = record_begin,
-    .record_end = record_end,
+    .capture_begin = capture_begin,
+    .capture_end = capture_end,
     .replay = replay,
-    .recording_free = recording_free,
+    .captured_graph_free = captured_graph_free,
 };

@@ -14,7 +14,7 @@ __attribute__((visibility("default"))) const struct tr_cuda_table tr_cuda_table 
     .version = TR_CUDA_VERSION,
     .build = IMSUPER_BUILD_ID,
     .gpu_count = tr_gpu_count,
-    .gpu_look = tr_gpu_look,
+    .gpu_query = tr_gpu_query,
     .libraries = tr_cuda_libraries,
     .range_push = tr_gpu_range_push,
     .range_pop = tr_gpu_range_pop,

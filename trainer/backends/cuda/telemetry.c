@@ -3,6 +3,7 @@
  * hangs in the driver, and leave that thread to end with the process. */
 #include "trainer/backends/cuda/telemetry.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <math.h>
 #include <pthread.h>
@@ -10,6 +11,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/log.h"
 #include "ipc/telemetry.h"
 #include "trainer/backends/cuda/nvml.h"
@@ -32,9 +34,9 @@ static const enum im_gauge gauges[] = {IM_G_GPU_SAMPLES,      IM_G_GPU_BUSY,    
                                        IM_G_GPU_MEMORY_CLOCK, IM_G_GPU_THROTTLED,   IM_G_GPU_ENERGY};
 
 /* Clears the gauges, including values of an earlier process. */
-static void clear(struct im_stats *stats)
+static void clear_gauges(struct im_stats *stats)
 {
-    for (size_t i = 0; i < sizeof gauges / sizeof *gauges; i++)
+    for (size_t i = 0; i < IM_COUNT(gauges); i++)
         im_stats_gauge(stats, gauges[i], gauges[i] == IM_G_GPU_SAMPLES ? 0 : (double)NAN);
 }
 
@@ -44,13 +46,13 @@ static void write_gauges(struct tr_telemetry *t, const struct tr_gpu_sample *s)
                              s->power_w,           s->temperature_c, s->sm_mhz,
                              s->memory_mhz,        s->throttle,      s->energy_j - t->energy_first};
 
-    static_assert(sizeof values / sizeof *values == sizeof gauges / sizeof *gauges, "one value a gauge");
-    for (size_t i = 0; i < sizeof gauges / sizeof *gauges; i++)
+    static_assert(IM_COUNT(values) == IM_COUNT(gauges), "one value a gauge");
+    for (size_t i = 0; i < IM_COUNT(gauges); i++)
         im_stats_gauge(t->stats, gauges[i], values[i]);
 }
 
 /* Writes one sample into the page. False: the GPU is lost. */
-static bool sample(struct tr_telemetry *t)
+static bool write_sample(struct tr_telemetry *t)
 {
     struct tr_gpu_sample s;
     struct im_text text = {0};
@@ -62,7 +64,7 @@ static bool sample(struct tr_telemetry *t)
     if (t->stats && err == 0)
         write_gauges(t, &s);
     else if (t->stats)
-        clear(t->stats);
+        clear_gauges(t->stats);
     pthread_mutex_unlock(&t->mutex);
     if (err < 0)
         im_log(IM_LOG_ERROR, "the GPU no longer responds", "why=%s",
@@ -70,11 +72,11 @@ static bool sample(struct tr_telemetry *t)
     return err == 0;
 }
 
-static void *run(void *argument)
+static void *telemetry_thread(void *argument)
 {
     struct tr_telemetry *t = argument;
 
-    while (sample(t)) {
+    while (write_sample(t)) {
         im_ns until = im_now() + t->interval;
         const struct timespec at = {.tv_sec = (time_t)(until / IM_SECOND),
                                     .tv_nsec = (long)(until % IM_SECOND)};
@@ -91,7 +93,7 @@ static void *run(void *argument)
     return NULL;
 }
 
-static void destroy(struct tr_telemetry *t)
+static void telemetry_free(struct tr_telemetry *t)
 {
     pthread_cond_destroy(&t->wake);
     pthread_mutex_destroy(&t->mutex);
@@ -99,7 +101,7 @@ static void destroy(struct tr_telemetry *t)
     free(t);
 }
 
-static void init(struct tr_telemetry *t)
+static void telemetry_init(struct tr_telemetry *t)
 {
     pthread_condattr_t monotonic;
 
@@ -117,7 +119,7 @@ int tr_telemetry_open(struct im_stats *stats, const char *uuid, im_ns interval, 
     int err;
 
     *ret = NULL;
-    clear(stats);
+    clear_gauges(stats);
     if (!t)
         return -ENOMEM;
     *t = (struct tr_telemetry){.stats = stats, .interval = interval, .energy_first = (double)NAN};
@@ -127,10 +129,10 @@ int tr_telemetry_open(struct im_stats *stats, const char *uuid, im_ns interval, 
         im_log(IM_LOG_INFO, "no GPU telemetry", "why=%s", im_log_quote(&(struct im_quoted){0}, text.s));
         return 0;
     }
-    init(t);
-    err = -pthread_create(&t->thread, NULL, run, t);
+    telemetry_init(t);
+    err = -pthread_create(&t->thread, NULL, telemetry_thread, t);
     if (err < 0) {
-        destroy(t);
+        telemetry_free(t);
         return err;
     }
     *ret = t;
@@ -150,7 +152,7 @@ void tr_telemetry_close(struct tr_telemetry *t)
     clock_gettime(CLOCK_REALTIME, &at);
     at.tv_sec += JOIN_SECONDS;
     if (pthread_timedjoin_np(t->thread, NULL, &at) == 0)
-        destroy(t);
+        telemetry_free(t);
     else
         pthread_detach(t->thread); /* it hangs in the driver; the memory it uses stays */
 }
@@ -177,7 +179,7 @@ static void set_now(const struct im_telemetry *now, struct im_json *line)
     im_json_set(line, "gpu_throttled", throttled);
 }
 
-void tr_stretch_step(struct tr_stretch *s, const struct im_run *run, uint64_t images)
+void tr_gpu_interval_step(struct tr_gpu_interval *s, const struct im_run *run, uint64_t images)
 {
     const bool begins = s->last.at == 0 || images < s->last.images;
     struct im_telemetry now;
@@ -209,13 +211,13 @@ static void report(const struct tr_stretch_mark *from, const struct tr_stretch_m
         im_json_set_real(line, "joules_per_image", (to->energy_j - from->energy_j) / images);
 }
 
-void tr_stretch_line(struct tr_stretch *s, const struct im_run *run, struct im_json *line)
+void tr_gpu_interval_line(struct tr_gpu_interval *s, const struct im_run *run, struct im_json *line)
 {
     report(&s->line, &s->last, run, line);
     s->line = s->last;
 }
 
-void tr_stretch_epoch(const struct tr_stretch *s, const struct im_run *run, struct im_json *line)
+void tr_stretch_epoch(const struct tr_gpu_interval *s, const struct im_run *run, struct im_json *line)
 {
     report(&s->first, &s->last, run, line);
 }

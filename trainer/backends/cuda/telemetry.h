@@ -20,7 +20,7 @@ int tr_telemetry_open(struct im_stats *stats, const char *uuid, im_ns interval, 
 void tr_telemetry_close(struct tr_telemetry *t);
 
 /* Energy and time of intervals of training. Zero-initialise. */
-struct tr_stretch {
+struct tr_gpu_interval {
     struct tr_stretch_mark {
         uint64_t images; /* of the epoch so far, by all ranks */
         im_ns at;
@@ -30,13 +30,13 @@ struct tr_stretch {
 
 /* Call after each training step, with the images of this epoch so far. An epoch's interval begins at the end
  * of its first step. */
-void tr_stretch_step(struct tr_stretch *s, const struct im_run *run, uint64_t images);
+void tr_gpu_interval_step(struct tr_gpu_interval *s, const struct im_run *run, uint64_t images);
 
 /* Adds the GPUs' telemetry to a line of metrics.jsonl; nothing if there is none.
  *   gpu_busy, gpu_memory_bytes, gpu_power_w, gpu_temperature_c, gpu_sm_mhz, gpu_memory_mhz, gpu_throttled:
  * now, as struct im_telemetry has them, and over the steps since the last line, or of the epoch:
  *   images_per_second_per_gpu; mfu: share of the GPU's peak rate, if known; joules_per_image */
-void tr_stretch_line(struct tr_stretch *s, const struct im_run *run, struct im_json *line);
-void tr_stretch_epoch(const struct tr_stretch *s, const struct im_run *run, struct im_json *line);
+void tr_gpu_interval_line(struct tr_gpu_interval *s, const struct im_run *run, struct im_json *line);
+void tr_stretch_epoch(const struct tr_gpu_interval *s, const struct im_run *run, struct im_json *line);
 
 #endif

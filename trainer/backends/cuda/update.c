@@ -20,8 +20,8 @@ static enum imk_cuda_optimizer kind_of(enum tr_optimizer kind)
     return kinds[kind];
 }
 
-static uint32_t fill(const struct tr_span *spans, size_t count, struct imk_cuda_span *table,
-                     struct imk_cuda_chunk *chunks)
+static uint32_t fill_tables(const struct tr_span *spans, size_t count, struct imk_cuda_span *table,
+                            struct imk_cuda_chunk *chunks)
 {
     uint32_t used = 0;
 
@@ -39,27 +39,27 @@ static uint32_t fill(const struct tr_span *spans, size_t count, struct imk_cuda_
 
 static int upload(struct tr_backend *b, const struct tr_span *spans, size_t count)
 {
-    const uint32_t chunks = fill(spans, count, NULL, NULL);
-    struct imk_cuda_span *span_table = calloc(count + 1, sizeof(*span_table));
-    struct imk_cuda_chunk *chunk_table = calloc((size_t)chunks + 1, sizeof(*chunk_table));
-    struct tr_span *kept = calloc(count + 1, sizeof(*kept));
+    const uint32_t chunks = fill_tables(spans, count, NULL, NULL);
+    struct imk_cuda_span *span_table = calloc(count + 1, sizeof *span_table);
+    struct imk_cuda_chunk *chunk_table = calloc((size_t)chunks + 1, sizeof *chunk_table);
+    struct tr_span *kept = calloc(count + 1, sizeof *kept);
     int err = span_table && chunk_table && kept ? 0 : -ENOMEM;
 
     if (err == 0)
-        err = tr_cuda_room_grow(b, &b->span_table, (count + 1) * sizeof(*span_table), false,
-                                "the update's table", NULL);
+        err = tr_cuda_buffer_grow(b, &b->span_table, (count + 1) * sizeof *span_table, false,
+                                  "the update's table", NULL);
     if (err == 0)
-        err = tr_cuda_room_grow(b, &b->chunk_table, ((size_t)chunks + 1) * sizeof(*chunk_table), false,
-                                "the update's table", NULL);
+        err = tr_cuda_buffer_grow(b, &b->chunk_table, ((size_t)chunks + 1) * sizeof *chunk_table, false,
+                                  "the update's table", NULL);
     if (err == 0) {
-        fill(spans, count, span_table, chunk_table);
-        memcpy(kept, spans, count * sizeof(*kept));
-        err = tr_gpu_copy(b->gpu, TR_GPU_COMPUTE, b->span_table.memory, span_table,
-                          count * sizeof(*span_table));
+        fill_tables(spans, count, span_table, chunk_table);
+        memcpy(kept, spans, count * sizeof *kept);
+        err =
+            tr_gpu_copy(b->gpu, TR_GPU_COMPUTE, b->span_table.memory, span_table, count * sizeof *span_table);
     }
     if (err == 0)
         err = tr_gpu_copy(b->gpu, TR_GPU_COMPUTE, b->chunk_table.memory, chunk_table,
-                          chunks * sizeof(*chunk_table));
+                          chunks * sizeof *chunk_table);
     if (err == 0)
         err = tr_gpu_sync(b->gpu, TR_GPU_COMPUTE);
     free(span_table);
@@ -99,13 +99,13 @@ int tr_cuda_update_with(struct tr_backend *b, const struct tr_update *u, float *
     int err = 0;
 
     if (!is_known(b, u)) {
-        im_assert(!tr_gpu_is_recording(b->gpu));
+        im_assert(!tr_gpu_is_capturing(b->gpu));
         err = upload(b, u->spans, u->span_count);
     }
-    if (err == 0 && !tr_gpu_is_recording(b->gpu))
-        err = tr_cuda_room_grow(b, &b->update_scratch,
-                                imk_cuda_update_scratch(a.kind, b->chunk_count, (uint32_t)u->span_count),
-                                false, "the update's scratch memory", NULL);
+    if (err == 0 && !tr_gpu_is_capturing(b->gpu))
+        err = tr_cuda_buffer_grow(b, &b->update_scratch,
+                                  imk_cuda_update_scratch(a.kind, b->chunk_count, (uint32_t)u->span_count),
+                                  false, "the update's scratch memory", NULL);
     a.spans = b->span_table.memory;
     a.chunks = b->chunk_table.memory;
     a.span_count = (uint32_t)u->span_count;
@@ -157,8 +157,8 @@ int tr_cuda_sum_squares(struct tr_backend *b, const float *x, size_t count, doub
 
 void tr_cuda_update_free(struct tr_backend *b)
 {
-    tr_cuda_room_free(b, &b->span_table, false);
-    tr_cuda_room_free(b, &b->chunk_table, false);
-    tr_cuda_room_free(b, &b->update_scratch, false);
+    tr_cuda_buffer_free(b, &b->span_table, false);
+    tr_cuda_buffer_free(b, &b->chunk_table, false);
+    tr_cuda_buffer_free(b, &b->update_scratch, false);
     free(b->spans);
 }

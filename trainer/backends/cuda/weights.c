@@ -53,11 +53,11 @@ static int make_room(struct tr_backend *b, struct tr_cuda_weight *w, struct im_t
         return err;
     b->private_bytes += room_of(w);
     w->blocks = imk_cuda_packing_blocks(&row, 1);
-    w->row = (void *)((char *)w->packed + room_of(w) - sizeof(row));
-    err = tr_gpu_copy(b->gpu, TR_GPU_COMPUTE, w->row, &row, sizeof(row));
+    w->row = (void *)((char *)w->packed + room_of(w) - sizeof row);
+    err = tr_gpu_copy(b->gpu, TR_GPU_COMPUTE, w->row, &row, sizeof row);
     if (err == 0)
         err = tr_gpu_sync(b->gpu, TR_GPU_COMPUTE);
-    return err < 0 ? tr_gpu_trouble(b->gpu, text) : 0;
+    return err < 0 ? tr_gpu_last_error(b->gpu, text) : 0;
 }
 
 int tr_cuda_weight_get(struct tr_backend *b, const struct tr_op *op, int rows, int pitch,
@@ -81,7 +81,7 @@ int tr_cuda_weight_get(struct tr_backend *b, const struct tr_op *op, int rows, i
             return 0;
         }
     }
-    w = malloc(sizeof(*w));
+    w = malloc(sizeof *w);
     if (!w)
         return im_fail(text, -ENOMEM, "no memory for a plan");
     *w = wanted;
@@ -115,7 +115,7 @@ void tr_cuda_weight_put(struct tr_backend *b, struct tr_cuda_weight *w)
 }
 
 /* Records the weight's offset in the parameters of the last refresh(). */
-static void place(struct tr_backend *b, struct tr_cuda_weight *w, const float *plain)
+static void record_offset(struct tr_backend *b, struct tr_cuda_weight *w, const float *plain)
 {
     if (w->is_placed || plain < b->params || plain >= b->params + b->param_count)
         return;
@@ -124,8 +124,8 @@ static void place(struct tr_backend *b, struct tr_cuda_weight *w, const float *p
     b->table_is_old = true;
 }
 
-int tr_cuda_weight_now(struct tr_backend *b, struct tr_cuda_weight *w, const struct tr_exec *e,
-                       const void **ret_packed)
+int tr_cuda_weight_current(struct tr_backend *b, struct tr_cuda_weight *w, const struct tr_exec *e,
+                           const void **ret_packed)
 {
     const struct imk_cuda_pack pack = {.rows = w->row,
                                        .row_count = 1,
@@ -137,10 +137,10 @@ int tr_cuda_weight_now(struct tr_backend *b, struct tr_cuda_weight *w, const str
     *ret_packed = w->packed ? w->packed : (const void *)e->w;
     if (!w->packed)
         return 0;
-    place(b, w, e->w);
+    record_offset(b, w, e->w);
     if (w->w == e->w && w->version == e->param_version)
         return 0;
-    im_assert(!tr_gpu_is_recording(b->gpu));
+    im_assert(!tr_gpu_is_capturing(b->gpu));
     w->w = e->w;
     w->version = e->param_version;
     return imk_cuda_pack(&pack, tr_cuda_stream(b));
@@ -163,7 +163,7 @@ static bool is_listed(const struct tr_cuda_weight *w)
 }
 
 /* Offsets of copies are in elements from the lowest of them. */
-static uint32_t list(struct tr_backend *b, struct imk_cuda_packing *rows)
+static uint32_t list_weights(struct tr_backend *b, struct imk_cuda_packing *rows)
 {
     uint32_t count = 0;
 
@@ -195,20 +195,20 @@ static int make_table(struct tr_backend *b)
 
     if (!b->table_is_old)
         return 0;
-    im_assert(!tr_gpu_is_recording(b->gpu));
+    im_assert(!tr_gpu_is_capturing(b->gpu));
     for (struct tr_cuda_weight *w = b->weights; w; w = w->next)
         weights++;
-    rows = calloc(weights + 1, sizeof(*rows));
+    rows = calloc(weights + 1, sizeof *rows);
     if (!rows)
         return -ENOMEM;
-    b->table_rows = list(b, rows);
+    b->table_rows = list_weights(b, rows);
     b->table_blocks = imk_cuda_packing_blocks(rows, b->table_rows);
     b->generation++;
     if (b->table_rows > 0)
-        err = tr_cuda_room_grow(b, &b->table, b->table_rows * sizeof(*rows), false, "the table of weights",
-                                NULL);
+        err = tr_cuda_buffer_grow(b, &b->table, b->table_rows * sizeof *rows, false, "the table of weights",
+                                  NULL);
     if (err == 0 && b->table_rows > 0)
-        err = tr_gpu_copy(b->gpu, TR_GPU_COMPUTE, b->table.memory, rows, b->table_rows * sizeof(*rows));
+        err = tr_gpu_copy(b->gpu, TR_GPU_COMPUTE, b->table.memory, rows, b->table_rows * sizeof *rows);
     if (err == 0)
         err = tr_gpu_sync(b->gpu, TR_GPU_COMPUTE);
     free(rows);
@@ -252,5 +252,5 @@ int tr_cuda_weights_refresh(struct tr_backend *b, const float *params, size_t co
 void tr_cuda_weights_free(struct tr_backend *b)
 {
     im_assert(!b->weights); /* all plans are gone */
-    tr_cuda_room_free(b, &b->table, false);
+    tr_cuda_buffer_free(b, &b->table, false);
 }

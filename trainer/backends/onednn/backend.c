@@ -87,7 +87,7 @@ static int plan_sized(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan
 static int plan(struct tr_backend *b, const struct tr_op *op, struct tr_op_plan **ret_plan,
                 struct tr_plan_info *ret_info, struct im_text *text)
 {
-    struct tr_op_plan *p = calloc(1, sizeof(*p));
+    struct tr_op_plan *p = calloc(1, sizeof *p);
     struct tr_plan_info info = {0};
     int err;
 
@@ -259,7 +259,7 @@ static void close_onednn(struct tr_backend *b)
 
 static int open_onednn(int threads, struct tr_backend **ret_backend, struct im_text *text)
 {
-    struct tr_backend *b = calloc(1, sizeof(*b));
+    struct tr_backend *b = calloc(1, sizeof *b);
     int err;
 
     if (!b)
@@ -374,7 +374,7 @@ static const char *plan_kernel(struct tr_op_plan *plan)
     return plan->forward.prim ? tr_prim_kernel(plan->forward.prim) : "";
 }
 
-static const char *caution(struct tr_backend *b, enum tr_precision precision)
+static const char *precision_warning(struct tr_backend *b, enum tr_precision precision)
 {
     if (precision != TR_PRECISION_BF16 || b->has_bf16)
         return NULL;
@@ -406,5 +406,5 @@ const struct tr_backend_ops tr_backend_onednn = {
     .private_bytes = private_bytes,
     .memory_left = memory_left,
     .plan_kernel = plan_kernel,
-    .caution = caution,
+    .precision_warning = precision_warning,
 };

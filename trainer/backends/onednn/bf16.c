@@ -27,7 +27,7 @@ int tr_narrow_plan(struct tr_backend *b, struct tr_op_plan *p)
     return retype(b, &p->op.x_layout, TR_F32);
 }
 
-static int reserve(struct tr_backend *b, enum tr_wide at, size_t bytes)
+static int reserve_wide(struct tr_backend *b, enum tr_wide at, size_t bytes)
 {
     if (bytes <= b->wide_bytes[at])
         return 0;
@@ -51,19 +51,19 @@ int tr_narrow_planned(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan
     p->narrow.keeps_x = info->keeps_x;
     p->narrow.keeps_y = info->keeps_y;
     if (p->narrow.x) {
-        err = reserve(b, TR_WIDE_X, info->x_bytes);
+        err = reserve_wide(b, TR_WIDE_X, info->x_bytes);
         if (err == 0 && backward)
-            err = reserve(b, TR_WIDE_DX, info->x_bytes);
+            err = reserve_wide(b, TR_WIDE_DX, info->x_bytes);
         if (err == 0)
             err = retype(b, &info->x_layout, TR_BF16);
         info->x_bytes /= 2;
     }
     if (err == 0 && p->narrow.y) {
-        err = reserve(b, TR_WIDE_Y, info->y_bytes);
+        err = reserve_wide(b, TR_WIDE_Y, info->y_bytes);
         if (err == 0)
-            err = reserve(b, TR_WIDE_X2, info->y_bytes);
+            err = reserve_wide(b, TR_WIDE_X2, info->y_bytes);
         if (err == 0 && backward)
-            err = reserve(b, TR_WIDE_DY1, info->y_bytes);
+            err = reserve_wide(b, TR_WIDE_DY1, info->y_bytes);
         if (err == 0)
             err = retype(b, &info->y_layout, TR_BF16);
         info->y_bytes /= 2;

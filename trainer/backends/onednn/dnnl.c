@@ -8,10 +8,12 @@
 #include "trainer/backends/onednn/dnnl.h"
 
 #include <errno.h>
-#include <oneapi/dnnl/dnnl.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include <oneapi/dnnl/dnnl.h>
+
+#include "ipc/base/count.h"
 #include "ipc/base/err.h"
 #include "trainer/backends/onednn/loops.h"
 
@@ -42,7 +44,7 @@ struct tr_dn {
     size_t scratch_bytes;
 };
 
-static int check(dnnl_status_t status)
+static int dnnl_check(dnnl_status_t status)
 {
     switch (status) {
     case dnnl_success:
@@ -68,13 +70,13 @@ static md_ref md_of(const dnnl_memory_desc_t *md)
 
 static int md_copy(md_ref from, dnnl_memory_desc_t *ret_md)
 {
-    return check(dnnl_memory_desc_clone(ret_md, from));
+    return dnnl_check(dnnl_memory_desc_clone(ret_md, from));
 }
 
 static int md_make(const dnnl_dims_t dims, dnnl_data_type_t type, dnnl_format_tag_t tag,
                    dnnl_memory_desc_t *ret_md)
 {
-    return check(dnnl_memory_desc_create_with_tag(ret_md, 4, dims, type, tag));
+    return dnnl_check(dnnl_memory_desc_create_with_tag(ret_md, 4, dims, type, tag));
 }
 
 static dnnl_data_type_t md_type(md_ref md)
@@ -117,7 +119,7 @@ static int md_copy(md_ref from, dnnl_memory_desc_t *ret_md)
 static int md_make(const dnnl_dims_t dims, dnnl_data_type_t type, dnnl_format_tag_t tag,
                    dnnl_memory_desc_t *ret_md)
 {
-    return check(dnnl_memory_desc_init_by_tag(ret_md, 4, dims, type, tag));
+    return dnnl_check(dnnl_memory_desc_init_by_tag(ret_md, 4, dims, type, tag));
 }
 
 static dnnl_data_type_t md_type(md_ref md)
@@ -253,7 +255,7 @@ static const struct tr_layout *intern(struct tr_dn *dn, md_ref md)
     for (int i = 0; i < dn->layout_count; i++)
         if (dnnl_memory_desc_equal(md_of(&dn->layouts[i]->md), md))
             return dn->layouts[i];
-    l = dn->layout_count < LAYOUTS_MAX ? calloc(1, sizeof(*l)) : NULL;
+    l = dn->layout_count < LAYOUTS_MAX ? calloc(1, sizeof *l) : NULL;
     if (!l || md_copy(md, &l->md) < 0) {
         free(l);
         return NULL;
@@ -307,7 +309,7 @@ int tr_dn_retype(struct tr_dn *dn, const struct tr_layout *layout, enum tr_type 
     *ret_layout = layout;
     if (layout->type == type)
         return 0;
-    for (size_t i = 0; i < sizeof(tags) / sizeof(tags[0]); i++) {
+    for (size_t i = 0; i < IM_COUNT(tags); i++) {
         if (tagged(dn, layout->dims, type_of(layout->type), tags[i]) != layout)
             continue;
         *ret_layout = tagged(dn, layout->dims, type_of(type), tags[i]);
@@ -338,7 +340,7 @@ static md_ref arg_md(dnnl_primitive_desc_t pd, struct arg a)
 static int add_arg(struct tr_dn *dn, struct tr_prim *p, int number, md_ref md)
 {
     dnnl_memory_t memory;
-    int err = check(dnnl_memory_create(&memory, md, dn->engine, DNNL_MEMORY_NONE));
+    int err = dnnl_check(dnnl_memory_create(&memory, md, dn->engine, DNNL_MEMORY_NONE));
 
     im_assert(p->count < ARGS_MAX);
     if (err == 0)
@@ -362,9 +364,10 @@ static int grow_scratch(struct tr_dn *dn, size_t bytes)
 }
 
 /* Makes the primitive of pd, which it takes over, with `args` up to number 0. */
-static int make(struct tr_dn *dn, dnnl_primitive_desc_t pd, const struct arg *args, struct tr_prim **ret_prim)
+static int make_primitive(struct tr_dn *dn, dnnl_primitive_desc_t pd, const struct arg *args,
+                          struct tr_prim **ret_prim)
 {
-    struct tr_prim *p = calloc(1, sizeof(*p));
+    struct tr_prim *p = calloc(1, sizeof *p);
     md_ref scratch = dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
     int err;
 
@@ -373,7 +376,7 @@ static int make(struct tr_dn *dn, dnnl_primitive_desc_t pd, const struct arg *ar
         return -ENOMEM;
     }
     p->pd = pd;
-    err = check(dnnl_primitive_create(&p->primitive, pd));
+    err = dnnl_check(dnnl_primitive_create(&p->primitive, pd));
     if (err == 0)
         err = grow_scratch(dn, dnnl_memory_desc_get_size(scratch));
     if (err == 0)
@@ -428,10 +431,10 @@ int tr_dn_conv(struct tr_dn *dn, const struct tr_op *op, enum tr_direction direc
     const md_ref mds[3] = {md_of(&xwy[0]->md), md_of(&xwy[1]->md), md_of(&xwy[2]->md)};
     struct tr_prim *p = NULL;
     dnnl_primitive_desc_t pd;
-    int err = check(conv_pd(dn, op, direction, mds, forward ? forward->pd : NULL, &pd));
+    int err = dnnl_check(conv_pd(dn, op, direction, mds, forward ? forward->pd : NULL, &pd));
 
     if (err == 0)
-        err = make(dn, pd, args[direction], &p);
+        err = make_primitive(dn, pd, args[direction], &p);
     if (err == 0)
         err = note_layouts(dn, p, chosen[direction]);
     if (err < 0) {
@@ -466,9 +469,9 @@ int tr_dn_bn(struct tr_dn *dn, const struct tr_op *op, const struct tr_layout *x
         {0},
     };
     dnnl_primitive_desc_t pd;
-    int err = check(bn_pd(dn, op, md_of(&x->md), given, forward ? forward->pd : NULL, &pd));
+    int err = dnnl_check(bn_pd(dn, op, md_of(&x->md), given, forward ? forward->pd : NULL, &pd));
 
-    return err < 0 ? err : make(dn, pd, forward ? backward_args : forward_args, ret_prim);
+    return err < 0 ? err : make_primitive(dn, pd, forward ? backward_args : forward_args, ret_prim);
 }
 
 int tr_dn_pool(struct tr_dn *dn, const struct tr_op *op, const struct tr_layout *x, const struct tr_layout *y,
@@ -489,10 +492,10 @@ int tr_dn_pool(struct tr_dn *dn, const struct tr_op *op, const struct tr_layout 
     };
     struct tr_prim *p = NULL;
     dnnl_primitive_desc_t pd;
-    int err = check(pool_pd(dn, op, md_of(&x->md), md_of(&y->md), forward ? forward->pd : NULL, &pd));
+    int err = dnnl_check(pool_pd(dn, op, md_of(&x->md), md_of(&y->md), forward ? forward->pd : NULL, &pd));
 
     if (err == 0)
-        err = make(dn, pd, args[forward != NULL], &p);
+        err = make_primitive(dn, pd, args[forward != NULL], &p);
     if (err == 0)
         err = note_layouts(dn, p, chosen[forward != NULL]);
     if (err < 0) {
@@ -508,10 +511,10 @@ int tr_dn_reorder(struct tr_dn *dn, const struct tr_layout *from, const struct t
 {
     const struct arg args[] = {{DNNL_ARG_FROM, dnnl_query_src_md}, {DNNL_ARG_TO, dnnl_query_dst_md}, {0}};
     dnnl_primitive_desc_t pd;
-    int err = check(dnnl_reorder_primitive_desc_create(&pd, md_of(&from->md), dn->engine, md_of(&to->md),
-                                                       dn->engine, dn->attr));
+    int err = dnnl_check(dnnl_reorder_primitive_desc_create(&pd, md_of(&from->md), dn->engine, md_of(&to->md),
+                                                            dn->engine, dn->attr));
 
-    return err < 0 ? err : make(dn, pd, args, ret_prim);
+    return err < 0 ? err : make_primitive(dn, pd, args, ret_prim);
 }
 
 const struct tr_layout *tr_prim_layout(const struct tr_prim *p, enum tr_role role)
@@ -533,16 +536,16 @@ const char *tr_prim_kernel(const struct tr_prim *p)
 
 int tr_prim_run(struct tr_dn *dn, struct tr_prim *p, void *const *data)
 {
-    int err = check(dnnl_memory_set_data_handle(p->args[0].memory, dn->scratch));
+    int err = dnnl_check(dnnl_memory_set_data_handle(p->args[0].memory, dn->scratch));
 
     for (int i = 1; err == 0 && i < p->count; i++)
-        err = check(dnnl_memory_set_data_handle(p->args[i].memory, data[i - 1]));
-    return err < 0 ? err : check(dnnl_primitive_execute(p->primitive, dn->stream, p->count, p->args));
+        err = dnnl_check(dnnl_memory_set_data_handle(p->args[i].memory, data[i - 1]));
+    return err < 0 ? err : dnnl_check(dnnl_primitive_execute(p->primitive, dn->stream, p->count, p->args));
 }
 
 int tr_dn_gemm(const struct tr_gemm *g)
 {
-    return check(
+    return dnnl_check(
         dnnl_sgemm(g->a, g->b, g->m, g->n, g->k, 1, g->A, g->lda, g->B, g->ldb, g->beta, g->C, g->n));
 }
 
@@ -572,19 +575,19 @@ bool tr_dn_has_bf16(struct tr_dn *dn)
 
 int tr_dn_open(struct tr_dn **ret_dn)
 {
-    struct tr_dn *dn = calloc(1, sizeof(*dn));
+    struct tr_dn *dn = calloc(1, sizeof *dn);
     int err;
 
     if (!dn)
         return -ENOMEM;
     dn->layouts = calloc(LAYOUTS_MAX, sizeof(struct tr_layout *));
-    err = dn->layouts ? check(dnnl_engine_create(&dn->engine, dnnl_cpu, 0)) : -ENOMEM;
+    err = dn->layouts ? dnnl_check(dnnl_engine_create(&dn->engine, dnnl_cpu, 0)) : -ENOMEM;
     if (err == 0)
-        err = check(dnnl_stream_create(&dn->stream, dn->engine, dnnl_stream_default_flags));
+        err = dnnl_check(dnnl_stream_create(&dn->stream, dn->engine, dnnl_stream_default_flags));
     if (err == 0)
-        err = check(dnnl_primitive_attr_create(&dn->attr));
+        err = dnnl_check(dnnl_primitive_attr_create(&dn->attr));
     if (err == 0)
-        err = check(dnnl_primitive_attr_set_scratchpad_mode(dn->attr, dnnl_scratchpad_mode_user));
+        err = dnnl_check(dnnl_primitive_attr_set_scratchpad_mode(dn->attr, dnnl_scratchpad_mode_user));
     if (err < 0) {
         tr_dn_close(dn);
         return err;

@@ -129,7 +129,7 @@ struct point {
 };
 
 /* dy after the ReLU mask: the sign of y decides; y is recomputed in float as forward stored it. */
-static struct point look(const struct tr_op *op, const struct tr_exec *e, int c, size_t at)
+static struct point point_at(const struct tr_op *op, const struct tr_exec *e, int c, size_t at)
 {
     const float *x = e->x, *save = e->save;
     const unsigned char *mask = mask_of(op, e);
@@ -147,7 +147,7 @@ static void channel_sums(const struct tr_op *op, const struct tr_exec *e, int c,
 
     for (int n = 0; n < op->x.n; n++) {
         for (int i = 0; i < op->x.h * op->x.w; i++) {
-            struct point p = look(op, e, c, tr_at(op->x, n, c, 0, i));
+            struct point p = point_at(op, e, c, tr_at(op->x, n, c, 0, i));
 
             dgamma += p.dy * p.xhat;
             dbeta += p.dy;
@@ -168,7 +168,7 @@ static void channel_dx(const struct tr_op *op, const struct tr_exec *e, int c, d
     for (int n = 0; n < op->x.n; n++) {
         for (int i = 0; i < op->x.h * op->x.w; i++) {
             size_t at = tr_at(op->x, n, c, 0, i);
-            struct point p = look(op, e, c, at);
+            struct point p = point_at(op, e, c, at);
 
             if (dx2)
                 dx2[at] = (float)p.dy;

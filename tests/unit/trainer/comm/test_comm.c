@@ -1,7 +1,10 @@
 /* Collectives: sums are right, the same bits on every rank and in every run; a rank that dies or does not
  * come makes the others fail in time; a stranger at the door is not taken for a rank. Ranks are processes,
  * their cards lie in shared memory. */
+#include <errno.h>
+#include <math.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stddef.h>
@@ -9,17 +12,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
-
-#include <errno.h>
-#include <math.h>
-#include <signal.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cmocka.h>
+
 #include "ipc/base/clock.h"
+#include "ipc/base/count.h"
 #include "ipc/base/err.h"
 #include "trainer/comm/comm.h"
 
@@ -74,7 +74,7 @@ static int open_rank(struct rank *r, int64_t timeout_ms)
     const struct tr_comm_config config = {.rank = r->rank,
                                           .ranks = r->ranks,
                                           .timeout_ms = timeout_ms,
-                                          .rendezvous = {.context = r, .publish = publish, .look = look}};
+                                          .rendezvous = {.context = r, .publish = publish, .fetch = look}};
     struct im_text text = {""};
     int err = tr_comm_find(r->ranks, &r->ops, &text);
 
@@ -140,7 +140,7 @@ static int sum_three_lengths(struct rank *r)
 
     if (open_rank(r, 20000) != 0)
         return 1;
-    for (size_t c = 0; c < sizeof counts / sizeof *counts; c++) {
+    for (size_t c = 0; c < IM_COUNT(counts); c++) {
         for (size_t i = 0; i < counts[c]; i++)
             x[i] = value_of(r->rank, i);
         if (r->ops->allreduce_sum(r->comm, x, counts[c], NULL) != 0)
@@ -308,7 +308,7 @@ static int meet_a_stranger(struct rank *r)
         .ranks = r->ranks,
         .timeout_ms = 20000,
         .rendezvous = {
-            .context = r, .publish = publish, .look = r->rank == 1 ? look_without_the_secret : look}};
+            .context = r, .publish = publish, .fetch = r->rank == 1 ? look_without_the_secret : look}};
     int err = tr_comm_find(r->ranks, &r->ops, NULL);
 
     if (err == 0)
