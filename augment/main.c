@@ -1,7 +1,9 @@
 /* imsuper-augmenter: `imsuper start` starts one per --augmenters; its verbs show and measure samples without a run. */
 #include "augment/augment.h"
+
 #include "augment/sandbox.h"
 #include "augment/tools/session.h"
+#include "ipc/base/count.h"
 #include "ipc/base/log.h"
 
 static const struct im_command verbs[] = {
@@ -64,5 +66,5 @@ int main(int argc, char **argv)
 {
     if (im_child_is_started(argc, argv))
         return augment_for_run(argc, argv);
-    return im_command_main("imsuper-augmenter", verbs, sizeof verbs / sizeof *verbs, argc, argv);
+    return im_command_main("imsuper-augmenter", verbs, IM_COUNT(verbs), argc, argv);
 }

@@ -2,15 +2,16 @@
  * are long resolved here: they are values like others. */
 #include "augment/options.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 
-_Static_assert((int)AU_POLICY_NONE == IM_AUG_POLICY_NONE &&
-                   (int)AU_POLICY_IMAGENET == IM_AUG_POLICY_IMAGENET &&
-                   (int)AU_POLICY_CIFAR10 == IM_AUG_POLICY_CIFAR10 &&
-                   (int)AU_POLICY_RAND == IM_AUG_POLICY_RANDAUGMENT &&
-                   (int)AU_POLICY_TRIVIAL == IM_AUG_POLICY_TRIVIAL,
-               "one list of policies");
+static_assert((int)AU_POLICY_NONE == IM_AUG_POLICY_NONE &&
+                  (int)AU_POLICY_IMAGENET == IM_AUG_POLICY_IMAGENET &&
+                  (int)AU_POLICY_CIFAR10 == IM_AUG_POLICY_CIFAR10 &&
+                  (int)AU_POLICY_RAND == IM_AUG_POLICY_RANDAUGMENT &&
+                  (int)AU_POLICY_TRIVIAL == IM_AUG_POLICY_TRIVIAL,
+              "one list of policies");
 
 static int read_fill(const char *s, struct au_fill *ret)
 {

@@ -20,13 +20,13 @@
  * zeroed first. */
 #include "augment/render.h"
 
-#include "augment/decode/buffer.h"
-#include "ipc/base/fault.h"
-
 #include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "augment/decode/buffer.h"
+#include "ipc/base/fault.h"
 
 struct au_renderer {
     struct au_decoder *decoder;

@@ -3,13 +3,13 @@
 #ifndef AUGMENT_RENDER_H
 #define AUGMENT_RENDER_H
 
+#include <stddef.h>
+
 #include "augment/decode/decode.h"
 #include "augment/transform/crop.h"
 #include "augment/transform/transform.h"
 #include "ipc/base/clock.h"
 #include "ipc/base/err.h"
-
-#include <stddef.h>
 
 struct au_renderer;
 

@@ -13,13 +13,16 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <seccomp.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <unistd.h>
+
+#include <seccomp.h>
+
+#include "ipc/base/count.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define SANITIZED 1
@@ -142,7 +145,7 @@ static int allow_conditions(scmp_filter_ctx filter)
     };
     int err = 0;
 
-    for (size_t i = 0; i < sizeof conditions / sizeof *conditions && err == 0; i++) {
+    for (size_t i = 0; i < IM_COUNT(conditions) && err == 0; i++) {
         const struct condition *c = &conditions[i];
 
         err = seccomp_rule_add(filter, SCMP_ACT_ALLOW, c->call, 1,
@@ -162,9 +165,9 @@ static int fill(scmp_filter_ctx filter)
     if (err == 0)
         err = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1); /* threads that libraries made before */
     if (err == 0)
-        err = allow_all(filter, harmless, sizeof harmless / sizeof *harmless);
+        err = allow_all(filter, harmless, IM_COUNT(harmless));
     if (err == 0 && SANITIZED)
-        err = allow_all(filter, sanitizer_needs, sizeof sanitizer_needs / sizeof *sanitizer_needs);
+        err = allow_all(filter, sanitizer_needs, IM_COUNT(sanitizer_needs));
     return err == 0 ? allow_conditions(filter) : err;
 }
 

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
 #include <zmq.h>
 
 #include "ipc/base/hash.h"

@@ -2,9 +2,10 @@
  * A table is made of a few hundred operations and an image of 150 thousand bytes, so this is plain C and only
  * the application to pixels has fast versions. */
 #include "kernels/blend.h"
-#include "kernels/ops.h"
 
 #include <string.h>
+
+#include "kernels/ops.h"
 
 /* Appends one operation that is the same for all channels. */
 static void append(struct imk_lut *lut, const unsigned char table[256])

@@ -2,9 +2,9 @@
  * from them or too small for versions of its own: ColorJitter and rectangles. */
 #include "kernels/ops.h"
 
-#include "kernels/ops_versions.h"
-
 #include <string.h>
+
+#include "kernels/ops_versions.h"
 
 void imk_ops_init(struct imk_ops *ops, unsigned cpu_flags)
 {

@@ -10,10 +10,10 @@
 #ifndef KERNELS_OPS_H
 #define KERNELS_OPS_H
 
-#include "kernels/image.h"
-
 #include <stddef.h>
 #include <stdint.h>
+
+#include "kernels/image.h"
 
 /* Interleaved RGB, 3 bytes a pixel, rows `stride` bytes apart, stride >= 3 * width. The pixels belong to
  * the caller. 1 <= width, height <= IMK_SIDE_MAX. Functions whose image is const-qualified and called

@@ -6,10 +6,11 @@
  * (they change no sum, and the rows and columns under them need not be decoded), and each output's weights
  * are padded with zeros to a multiple of four for the SIMD versions. */
 #include "kernels/image.h"
-#include "kernels/image_versions.h"
 
 #include <math.h>
 #include <string.h>
+
+#include "kernels/image_versions.h"
 
 static double filter_support(double span, const struct imk_axis *axis)
 {

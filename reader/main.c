@@ -1,4 +1,5 @@
 /* imsuper-reader: `imsuper start` starts one per --readers; its verbs are those of `imsuper data`. */
+#include "ipc/base/count.h"
 #include "ipc/base/log.h"
 #include "reader/reader.h"
 #include "reader/tools/data_cmd.h"
@@ -48,5 +49,5 @@ int main(int argc, char **argv)
 {
     if (im_child_is_started(argc, argv))
         return read_for_run(argc, argv);
-    return im_command_main("imsuper-reader", verbs, sizeof verbs / sizeof *verbs, argc, argv);
+    return im_command_main("imsuper-reader", verbs, IM_COUNT(verbs), argc, argv);
 }

@@ -19,7 +19,6 @@
  * What the kernel can do is found out by doing it once, on /dev/null, when the ring is set up. */
 #include <errno.h>
 #include <fcntl.h>
-#include <liburing.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,6 +26,9 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <liburing.h>
+
+#include "ipc/base/count.h"
 #include "ipc/base/fault.h"
 #include "reader/io_engine.h"
 
@@ -267,7 +269,7 @@ static int set_up_ring(struct engine *engine)
     };
     int err = -EINVAL;
 
-    for (size_t i = 0; i < sizeof wishes / sizeof *wishes && err == -EINVAL; i++) {
+    for (size_t i = 0; i < IM_COUNT(wishes) && err == -EINVAL; i++) {
         struct io_uring_params params = {.flags = wishes[i]};
 
         err = io_uring_queue_init_params(OPS * engine->depth, &engine->ring, &params);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/sysinfo.h"
 #include "ipc/encoded.h"
 #include "ipc/process.h"
@@ -115,7 +116,7 @@ static struct im_json *gpus_json(const struct sv_super *s)
         throttled = im_json_array();
         im_json_set_int(j, "rank", r);
         im_json_set_int(j, "gpu", im_conf_gpu(&s->conf, r));
-        for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        for (size_t i = 0; i < IM_COUNT(keys); i++)
             im_json_set_real(j, keys[i].key, v.gauge[keys[i].gauge]);
         for (unsigned i = 0; i < IM_THROTTLES; i++)
             if (v.gauge[IM_G_GPU_THROTTLED] >= 1 && v.gauge[IM_G_GPU_THROTTLED] < 1 << IM_THROTTLES &&
@@ -268,7 +269,7 @@ static void tell_memory(struct sv_super *s, const struct im_json *m)
     if (s->memory_told)
         return;
     s->memory_told = true;
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+    for (size_t i = 0; i < IM_COUNT(kinds); i++) {
         uint64_t bytes = (uint64_t)im_json_int_or(memory, kinds[i].key, 0);
         uint64_t apart = (uint64_t)im_json_int_or(memory, "activations_apart", 0);
         char held[24], more[24] = "";

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "ipc/bad_samples.h"
+#include "ipc/base/count.h"
 #include "ipc/base/verdict.h"
 #include "ipc/cell_word.h"
 #include "ipc/child.h"
@@ -44,7 +45,7 @@ static void quarantine(struct sv_super *s, uint64_t key, const char *file)
 
 void sv_blame(struct sv_super *s, uint64_t key, const char *file, const char *why)
 {
-    const uint32_t room = sizeof s->blame / sizeof *s->blame;
+    const uint32_t room = IM_COUNT(s->blame);
     struct im_json *fields;
 
     if (key == 0)

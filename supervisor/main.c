@@ -2,6 +2,7 @@
 #include <locale.h>
 #include <string.h>
 
+#include "ipc/base/count.h"
 #include "supervisor/cli/commands.h"
 
 static const struct im_command verbs[] = {
@@ -73,6 +74,6 @@ int main(int argc, char **argv)
 
     setlocale(LC_CTYPE, "");
     if (strcmp(verb, "help") == 0 || strcmp(verb, "--help") == 0 || strcmp(verb, "-h") == 0)
-        return im_command_main("imsuper", verbs, sizeof verbs / sizeof *verbs, argc > 2 ? 3 : 2, help);
-    return im_command_main("imsuper", verbs, sizeof verbs / sizeof *verbs, argc, argv);
+        return im_command_main("imsuper", verbs, IM_COUNT(verbs), argc > 2 ? 3 : 2, help);
+    return im_command_main("imsuper", verbs, IM_COUNT(verbs), argc, argv);
 }

@@ -5,11 +5,13 @@
 #include <string.h>
 #include <sys/wait.h>
 
+#include "ipc/base/count.h"
+
 enum sv_verdict sv_tally_death(struct sv_tally *tally, uint64_t progress, bool never_ready,
                                uint32_t deaths_max, im_ns *ret_delay)
 {
     static const im_ns delays[] = {0, 50 * IM_MS, 200 * IM_MS, IM_SECOND};
-    const uint32_t last = sizeof delays / sizeof *delays - 1;
+    const uint32_t last = IM_COUNT(delays) - 1;
 
     *ret_delay = 0;
     if (never_ready)

@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "ipc/base/count.h"
 #include "ipc/child.h"
 #include "ipc/process.h"
 #include "ipc/wait.h"
@@ -62,7 +63,7 @@ void sv_finish(struct sv_super *s, int exit_status)
     s->finished = true;
     s->exit_status = exit_status;
     atomic_store_explicit(&s->run.control->exit_status, (uint32_t)exit_status, memory_order_relaxed);
-    for (size_t i = 0; i < sizeof roles / sizeof *roles; i++)
+    for (size_t i = 0; i < IM_COUNT(roles); i++)
         sv_children_want(&s->children, roles[i], false);
     sv_rundir_withdraw(s->conf.run_dir);
     set_state(s, IM_RUN_ENDED);
@@ -115,7 +116,7 @@ void sv_reset(struct sv_super *s, const char *why)
     s->resetting = true;
     s->trainers_done = 0;
     set_state(s, IM_RUN_STARTING);
-    for (size_t i = 0; i < sizeof roles / sizeof *roles; i++)
+    for (size_t i = 0; i < IM_COUNT(roles); i++)
         sv_children_want(&s->children, roles[i], false);
     for (uint32_t i = 0; i < s->children.count; i++) {
         /* Also of one that is dead already: its status may come after the reset. */
@@ -396,7 +397,7 @@ static void start_wanted(struct sv_super *s)
 void sv_advance(struct sv_super *s)
 {
     if (s->resetting) {
-        for (size_t i = 0; i < sizeof roles / sizeof *roles; i++)
+        for (size_t i = 0; i < IM_COUNT(roles); i++)
             if (sv_children_alive(&s->children, roles[i]))
                 return;
         s->resetting = false;

@@ -1,4 +1,5 @@
 /* imsuper-trainer: `imsuper start` starts one per rank; its verbs need no run. */
+#include "ipc/base/count.h"
 #include "ipc/base/log.h"
 #include "trainer/tools/bench.h"
 #include "trainer/tools/gpus.h"
@@ -53,5 +54,5 @@ int main(int argc, char **argv)
 {
     if (im_child_is_started(argc, argv))
         return train_for_run(argc, argv);
-    return im_command_main("imsuper-trainer", verbs, sizeof verbs / sizeof *verbs, argc, argv);
+    return im_command_main("imsuper-trainer", verbs, IM_COUNT(verbs), argc, argv);
 }

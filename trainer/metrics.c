@@ -15,6 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/err.h"
 #include "ipc/base/file.h"
 #include "ipc/base/json.h"
@@ -120,14 +121,14 @@ static int cut_back(const char *path, keep_line *keep, const struct place *at, i
 /* Refuses to truncate a file of another program or of another version. */
 static int check_header(const char *path, struct im_text *text)
 {
-    char line[sizeof(SUMMARY_HEADER) + 1] = "";
+    char line[sizeof SUMMARY_HEADER + 1] = "";
     FILE *file = fopen(path, "re");
     bool same;
 
     if (!file)
         return errno == ENOENT ? 0 : im_fail(text, -errno, "cannot open %s: %s", path, strerror(errno));
     /* An empty file or a header torn by a crash has no newline and counts as missing. */
-    same = !fgets(line, sizeof(line), file) || strcmp(line, SUMMARY_HEADER "\n") == 0 ||
+    same = !fgets(line, sizeof line, file) || strcmp(line, SUMMARY_HEADER "\n") == 0 ||
            strncmp(line, SUMMARY_HEADER, strlen(line)) == 0;
     fclose(file);
     return same ? 0
@@ -238,12 +239,12 @@ int tr_metrics_summary(struct tr_metrics *m, const struct tr_summary *s, struct 
         s->lr,           s->images_per_second, s->seconds,     (double)s->image_size, (double)s->batch_size,
         s->ema_val_loss, s->ema_val_top1,      s->ema_val_top5};
     char line[400];
-    size_t n = (size_t)snprintf(line, sizeof(line), "%u", s->epoch);
+    size_t n = (size_t)snprintf(line, sizeof line, "%u", s->epoch);
 
-    for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+    for (size_t i = 0; i < IM_COUNT(values); i++) {
         const char *format = isfinite(values[i]) ? ",%.9g" : ",";
 
-        n += (size_t)snprintf(line + n, sizeof(line) - n, format, values[i]);
+        n += (size_t)snprintf(line + n, sizeof line - n, format, values[i]);
     }
     return append_line(m->summary_fd, SUMMARY_NAME, line, text);
 }

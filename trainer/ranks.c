@@ -6,6 +6,7 @@
  * checkpoint. A survivor that left first would look like the one that failed. */
 #include "trainer/ranks.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
@@ -13,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/fault.h"
 #include "ipc/base/log.h"
 #include "ipc/wait.h"
@@ -316,7 +318,7 @@ int tr_ranks_agree(struct tr_ranks *t, struct tr_agreement *a)
 int tr_ranks_sum_tally(struct tr_ranks *t, struct tr_tally *tally)
 {
     double sums[] = {tally->loss_sum, tally->valid, tally->top1, tally->top5};
-    int leave = exchange_sums(t, sums, sizeof sums / sizeof *sums);
+    int leave = exchange_sums(t, sums, IM_COUNT(sums));
 
     if (leave == 0)
         *tally = (struct tr_tally){.loss_sum = sums[0],
@@ -331,7 +333,7 @@ int tr_ranks_share_statistics(struct tr_ranks *t, struct tr_network *net, struct
     static const enum tr_arena shared[] = {TR_ARENA_STATS, TR_ARENA_EMA_STATS};
     int err = 0;
 
-    for (size_t i = 0; i < sizeof shared / sizeof *shared && err == 0; i++)
+    for (size_t i = 0; i < IM_COUNT(shared) && err == 0; i++)
         err = t->ops->broadcast(t->comm, tr_network_arena(net, shared[i]),
                                 tr_network_floats(net, shared[i]) * sizeof(float), 0, text);
     t->shared = err == 0;

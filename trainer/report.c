@@ -2,6 +2,7 @@
 
 #include <math.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/sysinfo.h"
 
 int tr_report_open(struct tr_report *r, struct im_child *child, const struct tr_position *p,
@@ -60,7 +61,7 @@ int tr_report_ready(struct tr_report *r, const struct tr_position *p, const stru
     struct im_json *j = im_json_object(), *memory = im_json_object();
     int err;
 
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+    for (size_t i = 0; i < IM_COUNT(kinds); i++)
         im_json_set_int(memory, kinds[i].name, (int64_t)kinds[i].bytes);
     im_json_set_str(j, "event", "ready");
     im_json_set_int(j, "step", (int64_t)p->steps);

@@ -3,12 +3,12 @@
  * can reach. */
 #include "augment/decode/buffer.h"
 
-#include "ipc/base/fault.h"
-#include "ipc/base/msan.h"
-
 #include <errno.h>
 #include <stdint.h>
 #include <stdlib.h>
+
+#include "ipc/base/fault.h"
+#include "ipc/base/msan.h"
 
 #define ALIGNMENT ((size_t)64)
 #define SIZE_MIN ((size_t)64 * 1024)

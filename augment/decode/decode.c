@@ -6,13 +6,14 @@
  * because the advice differs. */
 #include "augment/decode/decode.h"
 
-#include "augment/decode/format.h"
-#include "ipc/base/fault.h"
-
 #include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "augment/decode/format.h"
+#include "ipc/base/count.h"
+#include "ipc/base/fault.h"
 
 struct au_decoder {
     struct au_input input;
@@ -108,7 +109,7 @@ static const char *foreign_format(const struct au_input *input)
         {"\0\0\0\fJXL ", "JPEG XL", 8},
     };
 
-    for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++)
+    for (size_t i = 0; i < IM_COUNT(formats); i++)
         if (begins(input, formats[i].magic, formats[i].n))
             return formats[i].name;
     if (input->n >= 12 && memcmp(input->bytes + 4, "ftyp", 4) == 0)

@@ -10,13 +10,13 @@
 #ifndef AUGMENT_DECODE_DECODE_H
 #define AUGMENT_DECODE_DECODE_H
 
-#include "ipc/base/err.h"
-#include "ipc/base/verdict.h"
-#include "kernels/image.h"
-
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "ipc/base/err.h"
+#include "ipc/base/verdict.h"
+#include "kernels/image.h"
 
 /* What an image may ask for. */
 struct au_limits {

@@ -13,11 +13,11 @@
  * them was not whole. */
 #include "augment/decode/huffman.h"
 
-#include "augment/decode/huffman_table.h"
-
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "augment/decode/huffman_table.h"
 
 #define LIKELY(x) __builtin_expect(!!(x), 1)
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)

@@ -5,10 +5,10 @@
  * something to skip. */
 #include "augment/decode/huffman_table.h"
 
-#include "augment/decode/huffman.h"
-
 #include <stdbool.h>
 #include <string.h>
+
+#include "augment/decode/huffman.h"
 
 static bool is_same(const struct au_huffman_table *t, const uint8_t counts[17], const uint8_t values[256])
 {

@@ -24,9 +24,6 @@
  * skipped unread. */
 #include "augment/decode/format.h"
 
-#include "augment/decode/huffman.h"
-#include "ipc/base/msan.h"
-
 #include <errno.h>
 #include <setjmp.h>
 #include <stdbool.h>
@@ -37,6 +34,9 @@
 
 #include <jerror.h>
 #include <jpegint.h>
+
+#include "augment/decode/huffman.h"
+#include "ipc/base/msan.h"
 
 /* Every scan goes over all blocks again, even if its codes are a few bytes. So an image of the largest size
  * may have this many (encoders make about 10), a smaller one more, up to au_limits.scans_max. */

@@ -7,8 +7,6 @@
  * or profile is ever unpacked. */
 #include "augment/decode/format.h"
 
-#include "ipc/base/msan.h"
-
 #include <errno.h>
 #include <setjmp.h>
 #include <stdbool.h>
@@ -16,6 +14,8 @@
 #include <string.h>
 
 #include <png.h>
+
+#include "ipc/base/msan.h"
 
 /* Where the fields of IHDR lie, which must be the first chunk. */
 #define IHDR_NAME 12

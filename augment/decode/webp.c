@@ -3,11 +3,11 @@
  * by Pillow's convert("RGB"). */
 #include "augment/decode/format.h"
 
-#include "ipc/base/msan.h"
-
 #include <errno.h>
 
 #include <webp/decode.h>
+
+#include "ipc/base/msan.h"
 
 static int verdict_of(VP8StatusCode status, struct im_text *text)
 {

@@ -12,14 +12,15 @@
  * clock between them: it reads the same codes once more in a pass of its own that makes no pixels. */
 #include "augment/tools/session.h"
 
-#include "ipc/base/json.h"
-
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+
+#include "ipc/base/json.h"
+#include "ipc/child.h"
 
 /* What is timed: the stages of au_render(), then the kinds of steps. */
 enum {

@@ -6,13 +6,14 @@
  * enlarged by a whole number. */
 #include "augment/tools/session.h"
 
-#include "ipc/base/verdict.h"
-
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "ipc/base/verdict.h"
+#include "ipc/child.h"
 
 enum { DRAWS = 16, COLUMNS = 8, IMAGES_MAX = 64, GAP = 6, TILE_MIN = 160, PAPER = 250, NOTE_BYTES = 160 };
 

@@ -3,9 +3,6 @@
  * a disk. */
 #include "augment/tools/session.h"
 
-#include "augment/sandbox.h"
-#include "ipc/base/file.h"
-
 #include <errno.h>
 #include <inttypes.h>
 #include <spawn.h>
@@ -14,6 +11,10 @@
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "augment/sandbox.h"
+#include "ipc/base/file.h"
+#include "ipc/child.h"
 
 enum { LIST_FIELDS = 4 };
 

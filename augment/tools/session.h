@@ -6,12 +6,12 @@
 #ifndef AUGMENT_TOOLS_SESSION_H
 #define AUGMENT_TOOLS_SESSION_H
 
-#include "augment/options.h"
-#include "ipc/config/command.h"
-
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+
+#include "augment/options.h"
+#include "ipc/config/command.h"
 
 struct au_file {
     uint64_t id; /* in the index */

@@ -7,10 +7,10 @@
  * images are ever read past their last pixel. */
 #include "augment/transform/transform.h"
 
+#include <stdlib.h>
+
 #include "ipc/base/clock.h"
 #include "ipc/base/err.h"
-
-#include <stdlib.h>
 
 /* The state of one au_draw_apply(). */
 struct painting {

@@ -2,9 +2,9 @@
  * its ranges, its signs. Pairs that stand twice stand twice there (and in the paper). */
 #include "augment/transform/transform.h"
 
-#include "ipc/base/err.h"
-
 #include <math.h>
+
+#include "ipc/base/err.h"
 
 static const struct au_policy_entry imagenet_pairs[AU_PAIRS][2] = {
     {{AU_OP_POSTERIZE, 0.4, 8}, {AU_OP_ROTATE, 0.6, 9}},

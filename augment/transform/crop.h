@@ -7,11 +7,11 @@
 #ifndef AUGMENT_TRANSFORM_CROP_H
 #define AUGMENT_TRANSFORM_CROP_H
 
-#include "ipc/base/rng.h"
-#include "kernels/image.h"
-
 #include <stdbool.h>
 #include <stdint.h>
+
+#include "ipc/base/rng.h"
+#include "kernels/image.h"
 
 enum au_split { AU_TRAIN, AU_EVAL };
 

@@ -5,9 +5,9 @@
  * positive number a conversion. */
 #include "augment/transform/transform.h"
 
-#include "ipc/base/err.h"
-
 #include <math.h>
+
+#include "ipc/base/err.h"
 
 /* torchvision's RandomErasing.get_params tries ten times before it leaves the image alone. */
 #define ERASE_ATTEMPTS 10

@@ -13,12 +13,12 @@
 #ifndef AUGMENT_TRANSFORM_TRANSFORM_H
 #define AUGMENT_TRANSFORM_TRANSFORM_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #include "augment/decode/buffer.h"
 #include "ipc/base/rng.h"
 #include "kernels/ops.h"
-
-#include <stdbool.h>
-#include <stdint.h>
 
 enum { AU_HOLES_MAX = 64, AU_POLICY_OPS_MAX = 16 };
 /* The policy's, ShiftScaleRotate, ColorJitter, the holes, cutout, RandomErasing. */

@@ -11,6 +11,8 @@
 
 #include <errno.h>
 
+#include "ipc/base/count.h"
+
 #ifdef IMSUPER_FAULTS
 
 #include "ipc/base/log.h"
@@ -77,7 +79,7 @@ static bool parse_number(const char *s, uint64_t *ret_number)
 
 static bool parse_argument(enum action action, const char *s, uint64_t *ret_number)
 {
-    for (size_t i = 0; action == ACTION_FAIL && i < sizeof errors / sizeof errors[0]; i++) {
+    for (size_t i = 0; action == ACTION_FAIL && i < IM_COUNT(errors); i++) {
         if (strcmp(s, errors[i].name) == 0) {
             *ret_number = (uint64_t)errors[i].number;
             return true;
@@ -92,7 +94,7 @@ static bool parse_action(char *s, struct rule *r)
 
     if (argument)
         *argument++ = '\0';
-    for (size_t i = 0; i < sizeof actions / sizeof actions[0]; i++) {
+    for (size_t i = 0; i < IM_COUNT(actions); i++) {
         if (strcmp(s, actions[i].name) != 0)
             continue;
         r->action = actions[i].action;

@@ -9,8 +9,6 @@
  * is the callers' agreement. */
 #include "ipc/base/file.h"
 
-#include "ipc/base/fault.h"
-
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -22,6 +20,8 @@
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
+
+#include "ipc/base/fault.h"
 
 enum {
     TMP_SERIALS_MAX = 1000, /* left-over temporary files of one path and pid before we give up */

@@ -7,11 +7,11 @@
 #ifndef IPC_BASE_FILE_H
 #define IPC_BASE_FILE_H
 
-#include "ipc/base/err.h"
-
 #include <limits.h>
 #include <stddef.h>
 #include <sys/types.h>
+
+#include "ipc/base/err.h"
 
 /* Reads the whole file into malloc'ed memory, the caller's to free(), with a NUL after the last byte.
  * `bytes_max` bounds it: -EFBIG. Other errors: negative errno. Each with a sentence. */

@@ -4,9 +4,9 @@
  * cannot fail (xxhash reports only NULL arguments), so the functions return nothing. */
 #include "ipc/base/hash.h"
 
-#include "ipc/base/err.h"
-
 #include <xxhash.h>
+
+#include "ipc/base/err.h"
 
 uint64_t im_hash64(const void *bytes, size_t n, uint64_t seed)
 {

@@ -8,9 +8,6 @@
  * It does not offer jansson's reference counts: a value sits in one place. */
 #include "ipc/base/json.h"
 
-#include "ipc/base/msan.h"
-#include "ipc/base/utf8.h"
-
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -18,6 +15,9 @@
 #include <string.h>
 
 #include <jansson.h>
+
+#include "ipc/base/msan.h"
+#include "ipc/base/utf8.h"
 
 static json_t *inner(const struct im_json *j)
 {

@@ -5,12 +5,12 @@
 #ifndef IPC_BASE_JSON_H
 #define IPC_BASE_JSON_H
 
-#include "ipc/base/err.h"
-
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+
+#include "ipc/base/err.h"
 
 struct im_json;
 

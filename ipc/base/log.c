@@ -8,8 +8,6 @@
  * It does not buffer, rotate or colour: whoever owns descriptor 2 does. */
 #include "ipc/base/log.h"
 
-#include "ipc/base/utf8.h"
-
 #include <errno.h>
 #include <limits.h>
 #include <stdarg.h>
@@ -20,6 +18,8 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "ipc/base/utf8.h"
 
 static struct {
     char role[32];

@@ -6,8 +6,6 @@
  * with a cgroup name space that is the container's own. */
 #include "ipc/base/sysinfo.h"
 
-#include "ipc/base/file.h"
-
 #include <errno.h>
 #include <inttypes.h>
 #include <sched.h>
@@ -15,6 +13,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "ipc/base/file.h"
 
 enum {
     FILE_BYTES_MAX = 1 << 20,

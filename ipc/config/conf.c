@@ -8,9 +8,6 @@
  * frozen form conf_freeze.c's. */
 #include "ipc/config/conf_table.h"
 
-#include "ipc/base/suggest.h"
-#include "ipc/base/utf8.h"
-
 #include <ctype.h>
 #include <errno.h>
 #include <math.h>
@@ -18,6 +15,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+
+#include "ipc/base/count.h"
+#include "ipc/base/suggest.h"
+#include "ipc/base/utf8.h"
 
 #define WORD(constant, word) word,
 #define CHOICES(list)                                                                                        \
@@ -56,7 +57,7 @@ static const struct {
 #define HINT(theirs, advice) {theirs, advice},
     IM_CONF_HINTS(HINT)};
 
-enum { ALIAS_COUNT = sizeof aliases / sizeof aliases[0], HINT_COUNT = sizeof hints / sizeof hints[0] };
+enum { ALIAS_COUNT = IM_COUNT(aliases), HINT_COUNT = IM_COUNT(hints) };
 
 void im_conf_defaults(struct im_conf *conf)
 {
@@ -172,7 +173,7 @@ static int put_bool(bool *field, const char *s, const struct im_conf_place *plac
 {
     static const char *const words[] = {"false", "true", "no", "yes", "off", "on", "0", "1"};
 
-    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+    for (size_t i = 0; i < IM_COUNT(words); i++) {
         if (strcasecmp(s, words[i]) == 0) {
             *field = i % 2 == 1;
             return 0;

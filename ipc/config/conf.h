@@ -7,12 +7,12 @@
 #ifndef IPC_CONFIG_CONF_H
 #define IPC_CONFIG_CONF_H
 
-#include "ipc/base/err.h"
-#include "ipc/config/conf_keys.h"
-
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+
+#include "ipc/base/err.h"
+#include "ipc/config/conf_keys.h"
 
 #define IM_CONF_CHOICE_(constant, word) constant,
 enum im_conf_layout { IM_LAYOUTS(IM_CONF_CHOICE_) };

@@ -12,6 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ipc/base/count.h"
+
 /* One flag taken apart. */
 struct flag {
     char written[IM_CONF_NAME_BYTES + 8]; /* "--lr", for sentences */
@@ -58,7 +60,7 @@ static const char *bare_value(int key)
     static const char *const rows[][2] = {IM_CONF_BARE(ROW)};
 #undef ROW
 
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+    for (size_t i = 0; i < IM_COUNT(rows); i++)
         if (strcmp(rows[i][0], im_conf_keys[key].name) == 0)
             return rows[i][1];
     return NULL;

@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ipc/base/count.h"
+
 static const struct {
     enum im_conf_augment set;
     enum im_conf_key_id key;
@@ -36,7 +38,7 @@ void im_conf_apply_set(struct im_conf *conf)
 {
     const struct im_conf_place place = {.source = IM_CONF_SET, .written = "augment"};
 
-    for (size_t i = 0; i < sizeof set_values / sizeof set_values[0]; i++) {
+    for (size_t i = 0; i < IM_COUNT(set_values); i++) {
         int err = 0;
 
         if ((int)set_values[i].set == conf->augment &&
@@ -89,7 +91,7 @@ static int check_used(const struct im_conf *c, struct im_text *text)
         {c->aug_erase_p > 0, strcmp(c->aug_erase_fill, "0,0,0") != 0, "aug.erase-fill", "aug.erase-p"},
     };
 
-    for (size_t i = 0; i < sizeof uses / sizeof uses[0]; i++) {
+    for (size_t i = 0; i < IM_COUNT(uses); i++) {
         if (uses[i].is_changed && !uses[i].is_on)
             return im_fail(text, -EINVAL, "%s was changed, but %s is 0, so that it does nothing: give --%s P",
                            uses[i].changed, uses[i].missing, uses[i].missing);

@@ -3,6 +3,8 @@
 
 #include <errno.h>
 
+#include "ipc/base/count.h"
+
 /* A flag that its optimiser does not look at is a mistake; in a file it may be left over from another one. */
 static int check_optimizer_flags(const struct im_conf *c, struct im_text *text)
 {
@@ -18,7 +20,7 @@ static int check_optimizer_flags(const struct im_conf *c, struct im_text *text)
         {IM_KEY_lars_trust, {IM_CONF_OPT_LARS, IM_CONF_OPT_LARS, IM_CONF_OPT_LARS}},
     };
 
-    for (size_t i = 0; i < sizeof uses / sizeof uses[0]; i++) {
+    for (size_t i = 0; i < IM_COUNT(uses); i++) {
         bool used = false;
 
         for (int k = 0; k < 3; k++)

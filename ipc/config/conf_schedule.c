@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ipc/base/count.h"
+
 int im_conf_milestones(const char *s, uint32_t ret_epochs[IM_CONF_MILESTONES_MAX])
 {
     int count = 0;
@@ -49,7 +51,7 @@ static int check_used(const struct im_conf *c, struct im_text *text)
         {IM_KEY_max_momentum, {IM_SCHEDULE_ONECYCLE, IM_SCHEDULE_ONECYCLE}},
     };
 
-    for (size_t i = 0; i < sizeof uses / sizeof uses[0]; i++) {
+    for (size_t i = 0; i < IM_COUNT(uses); i++) {
         if (c->origin[uses[i].key].source == IM_CONF_FLAG && c->schedule != (int32_t)uses[i].schedule[0] &&
             c->schedule != (int32_t)uses[i].schedule[1])
             return im_fail(text, -EINVAL, "%s does nothing with schedule %s: it belongs to schedule %s",

@@ -7,6 +7,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "ipc/base/count.h"
+
 struct idle {
     enum im_conf_key_id key;
     bool is_idle;
@@ -65,7 +67,7 @@ static int check_training(const struct im_conf *c, struct im_text *text)
          "with on-bad-sample stop, which stops at the first one"},
     };
 
-    return refuse(c, idle, sizeof idle / sizeof idle[0], text);
+    return refuse(c, idle, IM_COUNT(idle), text);
 }
 
 static int check_samples(const struct im_conf *c, struct im_text *text)
@@ -94,7 +96,7 @@ static int check_samples(const struct im_conf *c, struct im_text *text)
          "without aug-dropout-p or aug-cutout"},
     };
 
-    return refuse(c, idle, sizeof idle / sizeof idle[0], text);
+    return refuse(c, idle, IM_COUNT(idle), text);
 }
 
 int im_conf_check_idle(const struct im_conf *c, struct im_text *text)

@@ -9,10 +9,6 @@
  * reference is an error with its line: what a file says and what happens must not differ in silence. */
 #include "ipc/config/conf_table.h"
 
-#include "ipc/base/file.h"
-#include "ipc/base/msan.h"
-#include "ipc/config/preset.h"
-
 #include <ctype.h>
 #include <errno.h>
 #include <limits.h>
@@ -20,6 +16,10 @@
 #include <string.h>
 
 #include <yaml.h>
+
+#include "ipc/base/file.h"
+#include "ipc/base/msan.h"
+#include "ipc/config/preset.h"
 
 enum { FILE_BYTES_MAX = 1 << 20, DEPTH_MAX = 4 };
 

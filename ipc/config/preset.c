@@ -1,8 +1,6 @@
 /* Finds recipes. What stands in them is conf_yaml.c's; this file knows folders and names only. */
 #include "ipc/config/preset.h"
 
-#include "ipc/base/suggest.h"
-
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>
@@ -12,6 +10,8 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "ipc/base/suggest.h"
 
 #define SUFFIX ".yaml"
 enum { RECIPES_MAX = 1000, PLACES = 2 };

@@ -10,10 +10,11 @@
 #if defined(__x86_64__)
 
 #include "kernels/ops.h"
-#include "kernels/ops_versions.h"
 
 #include <immintrin.h>
 #include <string.h>
+
+#include "kernels/ops_versions.h"
 
 #define AVX2 __attribute__((target("avx2")))
 #define AVX2_INLINE __attribute__((target("avx2"), always_inline)) static inline

@@ -11,10 +11,11 @@
 #if defined(__x86_64__)
 
 #include "kernels/image.h"
-#include "kernels/image_versions.h"
 
 #include <immintrin.h>
 #include <string.h>
+
+#include "kernels/image_versions.h"
 
 #define AVX2 __attribute__((target("avx2")))
 #define AVX2_INLINE __attribute__((target("avx2"), always_inline)) static inline

@@ -17,10 +17,11 @@
 #if defined(__x86_64__)
 
 #include "kernels/cpu/planes_avx2.h"
-#include "kernels/ops.h"
-#include "kernels/ops_versions.h"
 
 #include <math.h>
+
+#include "kernels/ops.h"
+#include "kernels/ops_versions.h"
 
 /* Fraction bits of a factor. */
 #define FACTOR_BITS 22

@@ -10,6 +10,7 @@
 #if defined(__x86_64__)
 
 #include "kernels/cpu/planes_avx2.h"
+
 #include "kernels/ops.h"
 #include "kernels/ops_versions.h"
 

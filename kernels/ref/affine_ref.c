@@ -2,10 +2,11 @@
  * and of Pillow (Geometry.c), one output pixel at a time: the definition that the SIMD versions are tested
  * against, and what they use for the cases that are too rare to be fast. */
 #include "kernels/ops.h"
-#include "kernels/ops_versions.h"
 
 #include <math.h>
 #include <string.h>
+
+#include "kernels/ops_versions.h"
 
 static unsigned char *at(const struct imk_image *image, int32_t x, int32_t y)
 {

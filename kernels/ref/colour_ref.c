@@ -2,11 +2,12 @@
  * time, in Pillow's own mix of single and double precision (Convert.c, Blend.c), because its results depend
  * on it. */
 #include "kernels/blend.h"
-#include "kernels/ops.h"
-#include "kernels/ops_versions.h"
 
 #include <math.h>
 #include <string.h>
+
+#include "kernels/ops.h"
+#include "kernels/ops_versions.h"
 
 static unsigned char *row_of(const struct imk_image *image, uint32_t y)
 {

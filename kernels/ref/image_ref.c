@@ -2,9 +2,10 @@
  * there is no SIMD version. Written for the reader, one output value at a time; formulas are Pillow's
  * (Resample.c, Convert.c). */
 #include "kernels/image.h"
-#include "kernels/image_versions.h"
 
 #include <math.h>
+
+#include "kernels/image_versions.h"
 
 /* A weighted sum in units of 2^-22 to 8 bits: rounded to nearest, clipped. It cannot be negative. */
 static unsigned char narrow(int32_t sum)

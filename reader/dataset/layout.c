@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/hash.h"
 #include "reader/dataset/scan.h"
 
@@ -36,7 +37,7 @@ uint64_t rd_layout_hash(const struct rd_layout *layout)
     const char *const paths[] = {layout->train, layout->val, layout->labels_path};
     uint64_t hash = (uint64_t)layout->kind << 8 | (uint64_t)layout->labels;
 
-    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
+    for (size_t i = 0; i < IM_COUNT(paths); i++)
         hash = im_hash64(paths[i], strlen(paths[i]), hash);
     return hash;
 }
@@ -85,10 +86,10 @@ static int find_labels(int root_fd, const char *base, struct rd_layout *layout, 
         {RD_LABELS_LIST, "val.txt"},
     };
     static const char *const above[] = {"", "..", "../..", "../../.."};
-    size_t heights = is_inside_ilsvrc(layout, base) ? sizeof above / sizeof *above : 1;
+    size_t heights = is_inside_ilsvrc(layout, base) ? IM_COUNT(above) : 1;
     char folder[NAME_MAX / 2], path[NAME_MAX];
 
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+    for (size_t i = 0; i < IM_COUNT(known); i++) {
         for (size_t height = 0; height < heights; height++) {
             join(folder, sizeof folder, base, above[height]);
             join(path, sizeof path, folder, known[i].path);
@@ -114,7 +115,7 @@ static int find_val(int root_fd, const char *base, struct rd_layout *layout, str
     char path[NAME_MAX];
     int err;
 
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    for (size_t i = 0; i < IM_COUNT(names); i++) {
         join(path, sizeof path, base, names[i]);
         err = look(root_fd, path, &content, text);
         if (err < 0)
@@ -160,7 +161,7 @@ static int find_train(int root_fd, enum rd_layout_kind forced, struct rd_layout 
 {
     static const char *const bases[] = {"", CLS_LOC, "ILSVRC/Data/CLS-LOC"};
     struct content content = {0};
-    size_t base_count = forced == RD_LAYOUT_FOLDERS ? 1 : sizeof bases / sizeof *bases;
+    size_t base_count = forced == RD_LAYOUT_FOLDERS ? 1 : IM_COUNT(bases);
     int err;
 
     for (size_t i = 0; i < base_count; i++) {

@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "ipc/base/count.h"
 #include "reader/dataset/parallel.h"
 
 struct scan {
@@ -33,7 +34,7 @@ int rd_is_image_name(const char *name)
     static const char *const endings[] = {".jpg", ".jpeg", ".png", ".webp"};
     const char *dot = strrchr(name, '.');
 
-    for (size_t i = 0; dot && i < sizeof endings / sizeof *endings; i++)
+    for (size_t i = 0; dot && i < IM_COUNT(endings); i++)
         if (strcasecmp(dot, endings[i]) == 0)
             return 1;
     return 0;

@@ -1,8 +1,9 @@
 /* Reads one word out of a PASCAL-VOC annotation with expat, and stops there: the class of the first object,
  * which for ILSVRC's CLS-LOC is the class of all of them. Expat itself limits what entities may expand to. */
 #include <errno.h>
-#include <expat.h>
 #include <string.h>
+
+#include <expat.h>
 
 #include "reader/dataset/labels.h"
 

@@ -1,6 +1,7 @@
 /* imsuper data index: says what is in a data folder, and leaves the index where a run takes it: in the cache,
  * and with --subset-out in the run's own directory, so that a tree that changes later does not change the
  * run. The JSON form is what the supervisor reads. */
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -15,9 +16,9 @@
 #include "reader/dataset/subset.h"
 #include "reader/tools/data_cmd.h"
 
-_Static_assert((int)RD_LAYOUT_AUTO == IM_LAYOUT_AUTO && (int)RD_LAYOUT_FOLDERS == IM_LAYOUT_FOLDERS &&
-                   (int)RD_LAYOUT_ILSVRC == IM_LAYOUT_ILSVRC,
-               "one list of layouts");
+static_assert((int)RD_LAYOUT_AUTO == IM_LAYOUT_AUTO && (int)RD_LAYOUT_FOLDERS == IM_LAYOUT_FOLDERS &&
+                  (int)RD_LAYOUT_ILSVRC == IM_LAYOUT_ILSVRC,
+              "one list of layouts");
 
 struct answer {
     struct rd_data data;

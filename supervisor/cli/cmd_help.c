@@ -1,6 +1,7 @@
 /* `imsuper help`, `version`, and the hidden `supervise`. */
 #include <stdio.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/sysinfo.h"
 #include "supervisor/cli/commands.h"
 #include "supervisor/supervise.h"

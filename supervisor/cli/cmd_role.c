@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/suggest.h"
 #include "supervisor/cli/commands.h"
 #include "supervisor/cli/program.h"
@@ -22,7 +23,7 @@ static const struct verb {
     {"model", NULL, "imsuper-trainer", {"model"}},
 };
 
-enum { VERBS = sizeof verbs / sizeof *verbs, WORDS_BEFORE = 3 /* the program and its verb */ };
+enum { VERBS = IM_COUNT(verbs), WORDS_BEFORE = 3 /* the program and its verb */ };
 
 static int exec_role(const struct verb *v, int argc, char **argv)
 {

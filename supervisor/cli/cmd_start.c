@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/sysinfo.h"
 #include "ipc/child.h"
 #include "ipc/ctl.h"
@@ -229,7 +230,7 @@ static const char *format_recipe(const struct im_conf *c, char *s, size_t n)
     size_t used = (size_t)(adaptive ? snprintf(s, n, "betas %g %g", c->beta1, c->beta2)
                                     : snprintf(s, n, "momentum %g", c->momentum));
 
-    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+    for (size_t i = 0; i < IM_COUNT(parts); i++)
         if (parts[i].on && used < n)
             used += (size_t)snprintf(s + used, n - used, "%s %g", parts[i].name, parts[i].value);
     return s;

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/file.h"
 #include "ipc/base/json.h"
 #include "supervisor/report/plot.h"
@@ -195,7 +196,7 @@ static int draw_all(const struct sv_history *h, const char *directory, struct im
     snprintf(path, sizeof path, "%s/plots", directory);
     if (err == 0)
         err = im_mkdirs(path, 0777, text);
-    for (size_t i = 0; i < sizeof charts / sizeof charts[0] && err == 0; i++)
+    for (size_t i = 0; i < IM_COUNT(charts) && err == 0; i++)
         err = draw(h, directory, &charts[i], scaled, text);
     free(scaled);
     return err;
@@ -247,7 +248,7 @@ static const struct {
     {"Epoch time (s)", "seconds", 1, 1},
 };
 
-enum { CELLS = sizeof cells / sizeof cells[0] };
+enum { CELLS = IM_COUNT(cells) };
 
 static int write_markdown(const struct sv_history *h, const char *directory, struct im_text *text)
 {

@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/file.h"
 #include "ipc/base/json.h"
 #include "ipc/base/sysinfo.h"
@@ -70,7 +71,7 @@ static int find_to_resume(struct im_conf *conf, struct im_text *text)
 
     if (err < 0)
         return err == -ENOENT ? -EINVAL : err;
-    for (size_t i = 0; i < sizeof states / sizeof *states; i++) {
+    for (size_t i = 0; i < IM_COUNT(states); i++) {
         snprintf(path, sizeof path, "%s/checkpoints/%s.safetensors", conf->run_dir, states[i]);
         if (access(path, F_OK) == 0)
             return 0;
@@ -125,7 +126,7 @@ void sv_rundir_discard(const char *run_dir, int lock)
     if (access(path, F_OK) != 0) { /* never described: nothing was ever run here */
         snprintf(path, sizeof path, "%s/checkpoints", run_dir);
         rmdir(path);
-        for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        for (size_t i = 0; i < IM_COUNT(files); i++) {
             snprintf(path, sizeof path, "%s/%s", run_dir, files[i]);
             unlink(path);
         }
@@ -266,7 +267,7 @@ static void next_path(const char *run_dir, size_t i, char ret_path[PATH_MAX])
 
 void sv_rundir_accept(const char *run_dir)
 {
-    for (size_t i = 0; i < sizeof described / sizeof *described; i++) {
+    for (size_t i = 0; i < IM_COUNT(described); i++) {
         char from[PATH_MAX], to[PATH_MAX];
 
         next_path(run_dir, i, from);
@@ -277,7 +278,7 @@ void sv_rundir_accept(const char *run_dir)
 
 void sv_rundir_withdraw(const char *run_dir)
 {
-    for (size_t i = 0; i < sizeof described / sizeof *described; i++) {
+    for (size_t i = 0; i < IM_COUNT(described); i++) {
         char path[PATH_MAX];
 
         next_path(run_dir, i, path);

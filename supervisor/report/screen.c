@@ -10,6 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "ipc/base/count.h"
+
 #define LIVE_INTERVAL_NS (200 * IM_MS)
 #define BAR_CELLS 16
 
@@ -221,7 +223,7 @@ static void print_plain_gpus(const struct sv_view *v)
                  {"images_per_second_per_gpu", v->per_gpu},
                  {"mfu", v->mfu > 0 ? v->mfu : (double)NAN}};
 
-    for (size_t i = 0; g->gpus > 0 && i < sizeof known / sizeof *known; i++)
+    for (size_t i = 0; g->gpus > 0 && i < IM_COUNT(known); i++)
         if (!isnan(known[i].value))
             fprintf(stderr, " %s=%.4g", known[i].key, known[i].value);
     for (unsigned i = 0; g->gpus > 0 && i < IM_THROTTLES; i++)

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ipc/base/count.h"
 #include "ipc/child.h"
 
 struct mapping {
@@ -155,7 +156,7 @@ pid_t sv_spawn_supervisor(const struct sv_spawn_fds *f, int channel)
     if (high < 0)
         return -errno;
     snprintf(path, sizeof path, "%s/imsuper", f->directory);
-    pid = start(path, argv, map, sizeof map / sizeof *map, NULL);
+    pid = start(path, argv, map, IM_COUNT(map), NULL);
     close(high);
     return pid;
 }

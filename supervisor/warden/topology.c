@@ -8,10 +8,11 @@
 #include "supervisor/warden/topology.h"
 
 #include <errno.h>
-#include <hwloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <hwloc.h>
 
 #include "ipc/base/err.h"
 #include "ipc/base/file.h"

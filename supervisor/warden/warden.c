@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "ipc/base/clock.h"
+#include "ipc/base/count.h"
 #include "ipc/child.h"
 #include "supervisor/warden/channel.h"
 #include "supervisor/warden/spawn.h"
@@ -85,7 +86,7 @@ static int open_signals(void)
     sigset_t set;
 
     sigemptyset(&set);
-    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++)
+    for (size_t i = 0; i < IM_COUNT(wanted); i++)
         sigaddset(&set, wanted[i]);
     /* A signalfd gets blocked signals even where they are ignored; under nohup the terminal's end is
      * to be ignored. */
@@ -97,7 +98,7 @@ static int open_signals(void)
 
 static struct ward *find(struct warden *w, uint32_t incarnation)
 {
-    for (size_t i = 0; i < sizeof w->ward / sizeof *w->ward; i++)
+    for (size_t i = 0; i < IM_COUNT(w->ward); i++)
         if (w->ward[i].used && w->ward[i].who.incarnation == incarnation)
             return &w->ward[i];
     return NULL;
@@ -105,7 +106,7 @@ static struct ward *find(struct warden *w, uint32_t incarnation)
 
 static struct ward *find_free(struct warden *w)
 {
-    for (size_t i = 0; i < sizeof w->ward / sizeof *w->ward; i++)
+    for (size_t i = 0; i < IM_COUNT(w->ward); i++)
         if (!w->ward[i].used)
             return &w->ward[i];
     return NULL;
@@ -211,7 +212,7 @@ static void start_supervisor(struct warden *w)
         return;
     }
     w->channel = pair[0];
-    for (size_t i = 0; i < sizeof w->ward / sizeof *w->ward; i++)
+    for (size_t i = 0; i < IM_COUNT(w->ward); i++)
         if (w->ward[i].used)
             tell_ward(w, &w->ward[i]);
     tell(w, &listed, -1);
@@ -255,7 +256,7 @@ static void reap(struct warden *w)
             on_supervisor_death(w, status);
             continue;
         }
-        for (size_t i = 0; i < sizeof w->ward / sizeof *w->ward; i++) {
+        for (size_t i = 0; i < IM_COUNT(w->ward); i++) {
             struct ward *ward = &w->ward[i];
             struct sv_message m;
 
@@ -304,7 +305,7 @@ static void end_all(struct warden *w)
 
     if (w->supervisor > 0 && w->exit_status == IM_EXIT_FORCED)
         kill(w->supervisor, SIGKILL);
-    for (size_t i = 0; i < sizeof w->ward / sizeof *w->ward; i++)
+    for (size_t i = 0; i < IM_COUNT(w->ward); i++)
         if (w->ward[i].used && !w->ward[i].exited)
             kill(w->ward[i].who.pid, SIGKILL);
     while (left && im_now() < deadline) {
@@ -312,7 +313,7 @@ static void end_all(struct warden *w)
 
         reap(w);
         left = w->supervisor > 0;
-        for (size_t i = 0; i < sizeof w->ward / sizeof *w->ward; i++)
+        for (size_t i = 0; i < IM_COUNT(w->ward); i++)
             left |= w->ward[i].used && !w->ward[i].exited;
         if (left) {
             struct signalfd_siginfo info;
@@ -331,7 +332,7 @@ int sv_warden_run(const struct im_run *run, const struct sv_warden_fds *fds,
 {
     struct warden w = {.run = run, .channel = -1, .window_start = im_now()};
 
-    for (size_t i = 0; i < sizeof w.ward / sizeof *w.ward; i++)
+    for (size_t i = 0; i < IM_COUNT(w.ward); i++)
         w.ward[i].pidfd = -1;
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     w.signals = open_signals();

@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/err.h"
 #include "ipc/base/rng.h"
 #include "trainer/backends/backend.h"
@@ -86,7 +87,7 @@ static void free_values(struct values *v)
     struct tensor *all[] = {&v->x, &v->x2, &v->y,  &v->dy[0], &v->dy[1],    &v->dx,     &v->dx2,
                             &v->w, &v->b,  &v->dw, &v->db,    &v->run_mean, &v->run_var};
 
-    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+    for (size_t i = 0; i < IM_COUNT(all); i++)
         free(all[i]->v);
 }
 

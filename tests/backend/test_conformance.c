@@ -19,6 +19,7 @@
 
 #include <cmocka.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/err.h"
 #include "ipc/base/rng.h"
 #include "tests/backend/rig.h"
@@ -58,7 +59,7 @@ static void round_values(enum tr_precision precision, struct values *v)
 {
     struct tensor *all[] = {&v->x, &v->x2, &v->dy[0], &v->dy[1], &v->dx};
 
-    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+    for (size_t i = 0; i < IM_COUNT(all); i++)
         if (all[i]->v)
             tr_ref_round(precision, all[i]->v, all[i]->count);
 }
@@ -125,7 +126,7 @@ static void convolution(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    for (size_t i = 0; i < IM_COUNT(rows); i++) {
         int oh = (rows[i].h + 2 * rows[i].pad - rows[i].kernel) / rows[i].stride + 1;
         int ow = (rows[i].w + 2 * rows[i].pad - rows[i].kernel) / rows[i].stride + 1;
         struct tr_op op = {.kind = TR_OP_CONV,
@@ -172,7 +173,7 @@ static const struct tr_shape shapes[] = {
 
 static void conform_batch_norm(bool adds)
 {
-    for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
+    for (size_t i = 0; i < IM_COUNT(shapes); i++) {
         for (int bits = 0; bits < 8; bits++) {
             struct tr_op op = {.kind = TR_OP_BN,
                                .x = shapes[i],
@@ -316,7 +317,7 @@ static int tell_device(void *context, void *x, size_t count, bool is_double, str
     } host;
 
     (void)stream;
-    assert_true(bytes <= sizeof(host));
+    assert_true(bytes <= sizeof host);
     assert_int_equal(d->r->ops->copy_out(d->r->b, &host, x, bytes), 0);
     if (is_double)
         tell_device_moments(d->o, c, host.sums);
@@ -333,7 +334,7 @@ static struct values part_of(const struct values *whole, const struct tr_op *op,
     const struct tensor *wholes[] = {&whole->x, &whole->x2, &whole->dy[0], &whole->dy[1],
                                      &whole->y, &whole->dx, &whole->dx2};
 
-    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+    for (size_t i = 0; i < IM_COUNT(parts); i++) {
         const size_t one = wholes[i]->count / (size_t)op->x.n;
 
         parts[i]->count = one * (size_t)n;
@@ -440,7 +441,7 @@ static void batch_norm_over_ranks_that_pools(void **state)
 static void residual_addition(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
+    for (size_t i = 0; i < IM_COUNT(shapes); i++) {
         for (int bits = 0; bits < 4; bits++) {
             struct tr_op op = {.kind = TR_OP_ADD,
                                .x = shapes[i],
@@ -480,7 +481,7 @@ static void blur(void **state)
                                            {1, 24, 9, 8}, {2, 64, 2, 2}, {1, 3, 12, 11}};
 
     (void)state;
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    for (size_t i = 0; i < IM_COUNT(rows); i++) {
         for (int bits = 0; bits < 8; bits++) {
             int stride = bits & 1 ? 2 : 1;
             struct tr_op op = {
@@ -525,7 +526,7 @@ static void blur_of_one_pixel_is_refused_where_it_reflects(void **state)
 static void stochastic_depth(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
+    for (size_t i = 0; i < IM_COUNT(shapes); i++) {
         for (int bits = 0; bits < 4; bits++) {
             struct tr_op op = {.kind = TR_OP_DROPPATH,
                                .x = shapes[i],
@@ -541,7 +542,7 @@ static void stochastic_depth(void **state)
 static void global_average_pool(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
+    for (size_t i = 0; i < IM_COUNT(shapes); i++) {
         struct tr_op op = {.kind = TR_OP_GAP,
                            .x = shapes[i],
                            .y = {shapes[i].n, shapes[i].c, 1, 1},
@@ -557,7 +558,7 @@ static void fully_connected(void **state)
     static const int rows[][3] = {{1, 64, 10}, {5, 17, 3}, {8, 512, 100}, {3, 7, 1}};
 
     (void)state;
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    for (size_t i = 0; i < IM_COUNT(rows); i++) {
         struct tr_op op = {.kind = TR_OP_FC,
                            .x = {rows[i][0], rows[i][1], 1, 1},
                            .y = {rows[i][0], rows[i][2], 1, 1},
@@ -573,7 +574,7 @@ static float number(uint32_t bits)
 {
     float value;
 
-    memcpy(&value, &bits, sizeof(value));
+    memcpy(&value, &bits, sizeof value);
     return value;
 }
 
@@ -585,7 +586,7 @@ static void bf16_rounds_to_the_nearest_even(void **state)
 
     (void)state;
     for (uint32_t top = 0; top < 1u << 16; top += 2) {
-        for (size_t i = 0; i < sizeof(tails) / sizeof(tails[0]); i++) {
+        for (size_t i = 0; i < IM_COUNT(tails); i++) {
             float value = number((top << 16) + tails[i]), want = value, copied, rounded;
             uint16_t half;
 
@@ -597,8 +598,8 @@ static void bf16_rounds_to_the_nearest_even(void **state)
             assert_int_equal(isnan(value), isnan(rounded));
             if (isnan(value))
                 continue;
-            assert_memory_equal(&copied, &want, sizeof(want));
-            assert_memory_equal(&rounded, &want, sizeof(want));
+            assert_memory_equal(&copied, &want, sizeof want);
+            assert_memory_equal(&rounded, &want, sizeof want);
         }
     }
 }
@@ -661,10 +662,10 @@ static void pixels_become_normalised_values(void **state)
     uint8_t pixels[2 * 5 * 7 * 3];
 
     (void)state;
-    for (size_t i = 0; i < sizeof(pixels); i++)
+    for (size_t i = 0; i < sizeof pixels; i++)
         pixels[i] = (uint8_t)(i * 37);
     for (int k = 0; k < 2; k++) {
-        struct tensor y = drawn(sizeof(pixels), 0, 0, 0);
+        struct tensor y = drawn(sizeof pixels, 0, 0, 0);
         struct rig r;
         char *buffer;
 

@@ -63,7 +63,7 @@ static float *train(struct job job, size_t *ret_floats)
     params = tr_network_floats(net, TR_ARENA_PARAMS);
     stats = tr_network_floats(net, TR_ARENA_STATS);
     *ret_floats = 2 * params + stats;
-    all = calloc(*ret_floats, sizeof(*all));
+    all = calloc(*ret_floats, sizeof *all);
     assert_int_equal(tr_network_read(net, TR_ARENA_PARAMS, all), 0);
     assert_int_equal(tr_network_read(net, TR_ARENA_MOMENTUM, all + params), 0);
     assert_int_equal(tr_network_read(net, TR_ARENA_STATS, all + 2 * params), 0);
@@ -76,7 +76,7 @@ static bool equal(struct job a, struct job b)
 {
     size_t floats = 0;
     float *first = train(a, &floats), *second = train(b, &floats);
-    bool same = memcmp(first, second, floats * sizeof(*first)) == 0;
+    bool same = memcmp(first, second, floats * sizeof *first) == 0;
 
     free(first);
     free(second);

@@ -227,7 +227,7 @@ static void fp16_rounds_to_the_nearest_even(void **state)
         float want[] = {low, h % 2 ? high : low, low, high, h % 2 ? -high : -low};
 
         tr_ref_round(TR_PRECISION_FP16, cases, 5);
-        assert_memory_equal(cases, want, sizeof(want));
+        assert_memory_equal(cases, want, sizeof want);
     }
     for (int sign = -1; sign <= 1; sign += 2) {
         float cases[] = {(float)sign * 65519.0f, (float)sign * 65520.0f, (float)sign * 1e30f};

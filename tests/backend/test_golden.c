@@ -215,7 +215,7 @@ static struct recipe recipe_of(const char *label, char *rest)
     double shape[4];
     char *word;
 
-    snprintf(r.model, sizeof(r.model), "%s", label);
+    snprintf(r.model, sizeof r.model, "%s", label);
     im_conf_defaults(&r.conf);
     for (int i = 0; i < 4; i++)
         assert_int_equal(numbers(strsep(&rest, " \n"), &shape[i], 1), 1);
@@ -227,7 +227,7 @@ static struct recipe recipe_of(const char *label, char *rest)
         r.from_models = true;
         assert_int_equal(im_conf_set(&r.conf, options[i], word, NULL), 0);
         if (i == 0)
-            snprintf(r.model, sizeof(r.model), "%s", word);
+            snprintf(r.model, sizeof r.model, "%s", word);
     }
     return r;
 }
@@ -240,7 +240,7 @@ static void against(const char *path, const char *label, int least, struct check
     bool ours = false;
 
     assert_non_null(file);
-    while (fgets(line, sizeof(line), file)) {
+    while (fgets(line, sizeof line, file)) {
         if (strncmp(line, "net ", 4) == 0) {
             char *rest = line + 4, *name = strsep(&rest, " ");
             struct recipe r = recipe_of(name, rest);

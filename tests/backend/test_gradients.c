@@ -86,7 +86,7 @@ static void matches(struct bench *t, const char *name, float *v, const float *g,
 
 static void check(struct tr_op op, size_t weights, size_t biases)
 {
-    struct bench *t = calloc(1, sizeof(*t));
+    struct bench *t = calloc(1, sizeof *t);
     struct im_rng r = im_rng_at(3, IM_RNG_TEST, 3, (uint64_t)op.kind);
     struct tr_plan_info info;
     struct tr_exec e = arguments(t);

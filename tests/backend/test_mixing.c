@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/err.h"
 #include "tests/golden/draw.h"
 #include "trainer/backends/backend.h"
@@ -39,8 +40,8 @@ struct batch {
 
 static void fill(struct batch *b)
 {
-    memset(b, 0, sizeof(*b));
-    for (uint32_t i = 0; i < sizeof(b->pixels); i++)
+    memset(b, 0, sizeof *b);
+    for (uint32_t i = 0; i < sizeof b->pixels; i++)
         b->pixels[i] = (uint8_t)(draw_bits(PIXELS, i) >> 24);
     for (uint32_t i = 0; i < N; i++) {
         b->labels[i] = (int32_t)(draw_bits(LABELS, i) % CLASSES);
@@ -138,7 +139,7 @@ static void batches_are_mixed_as_timm_does(void **state)
     assert_non_null(file);
     for (size_t k = 0; k < 2; k++) {
         rewind(file);
-        while (fgets(line, sizeof(line), file)) {
+        while (fgets(line, sizeof line, file)) {
             if (sscanf(line, "mix %d %lf %d %d", &cut, &lambda, &cy, &cx) == 4) {
                 fill(&b);
                 set_mix(&b, cut, lambda, cy, cx);
@@ -153,7 +154,7 @@ static void batches_are_mixed_as_timm_does(void **state)
                               &v[5]) == 7 &&
                        (strcmp(kind, "x") == 0 || strcmp(kind, "dlogits") == 0)) {
                 if (kind[0] == 'x')
-                    check_tensor(kind, b.x, sizeof(b.x) / sizeof(b.x[0]), v);
+                    check_tensor(kind, b.x, IM_COUNT(b.x), v);
                 else
                     check_tensor(kind, b.dlogits, N * CLASSES, v);
                 compared++;
@@ -221,7 +222,7 @@ static void accuracy_goes_by_the_larger_share(void **state)
     } rows[] = {{0.8, 0}, {0.5, 0}, {0.49, 4}, {0.1, 4}};
 
     (void)state;
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    for (size_t i = 0; i < IM_COUNT(rows); i++) {
         struct batch b;
 
         fill(&b);

@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/err.h"
 #include "kernels/hyper.h"
 #include "tests/golden/draw.h"
@@ -93,7 +94,7 @@ static void run(const struct tr_backend_ops *ops, int threads, const char *name,
     const double lr = hyper.lr;
     struct tr_backend *b;
 
-    memset(a, 0, sizeof(*a));
+    memset(a, 0, sizeof *a);
     fill_weights(a);
     assert_int_equal(ops->open(threads, &b, NULL), 0);
     for (int step = 0; step < STEPS; step++) {
@@ -134,14 +135,14 @@ static double check_line(const char *backend, const char *run_name, const char *
 static void against_pytorch(const struct tr_backend_ops *ops)
 {
     FILE *file = fopen(golden_path, "r");
-    struct arenas *a = malloc(sizeof(*a));
+    struct arenas *a = malloc(sizeof *a);
     char line[400], name[32] = "";
     double worst = 0;
     int compared = 0;
 
     assert_non_null(file);
     assert_non_null(a);
-    while (fgets(line, sizeof(line), file)) {
+    while (fgets(line, sizeof line, file)) {
         if (sscanf(line, "run %31s", name) == 1) {
             run(ops, 2, name, 1, a);
         } else if (name[0]) {
@@ -171,13 +172,13 @@ static const char *const names[] = {"sgd", "sgd-nesterov", "adamw", "lars", "lar
 
 static void any_number_of_threads_gives_the_same_bits(void **state)
 {
-    struct arenas *one = malloc(sizeof(*one)), *three = malloc(sizeof(*three));
+    struct arenas *one = malloc(sizeof *one), *three = malloc(sizeof *three);
 
     (void)state;
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+    for (size_t i = 0; i < IM_COUNT(names); i++) {
         run(&tr_backend_onednn, 1, names[i], 1, one);
         run(&tr_backend_onednn, 3, names[i], 1, three);
-        assert_memory_equal(one, three, sizeof(*one));
+        assert_memory_equal(one, three, sizeof *one);
     }
     free(one);
     free(three);
@@ -186,14 +187,14 @@ static void any_number_of_threads_gives_the_same_bits(void **state)
 /* A power of two shifts the gradient and back without loss. */
 static void scaled_gradients_are_unscaled_exactly(void **state)
 {
-    struct arenas *plain = malloc(sizeof(*plain)), *scaled = malloc(sizeof(*scaled));
+    struct arenas *plain = malloc(sizeof *plain), *scaled = malloc(sizeof *scaled);
 
     (void)state;
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+    for (size_t i = 0; i < IM_COUNT(names); i++) {
         run(&tr_backend_onednn, 2, names[i], 1, plain);
         run(&tr_backend_onednn, 2, names[i], 65536, scaled);
-        assert_memory_equal(plain->w, scaled->w, sizeof(plain->w));
-        assert_memory_equal(plain->v, scaled->v, sizeof(plain->v));
+        assert_memory_equal(plain->w, scaled->w, sizeof plain->w);
+        assert_memory_equal(plain->v, scaled->v, sizeof plain->v);
     }
     free(plain);
     free(scaled);
@@ -202,10 +203,10 @@ static void scaled_gradients_are_unscaled_exactly(void **state)
 /* Padding counts in a span's norms as nothing only while it is zero. */
 static void gaps_between_tensors_stay_zero(void **state)
 {
-    struct arenas *a = malloc(sizeof(*a));
+    struct arenas *a = malloc(sizeof *a);
 
     (void)state;
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+    for (size_t i = 0; i < IM_COUNT(names); i++) {
         run(&tr_backend_onednn, 2, names[i], 1, a);
         for (size_t k = 0; k < TENSORS; k++)
             for (size_t j = sizes[k]; j < spans[k].count; j++)
@@ -218,7 +219,7 @@ static void gradient_norm_is_pytorchs(void **state)
 {
     const struct tr_backend_ops *both[] = {&tr_backend_ref, &tr_backend_onednn};
     FILE *file = fopen(golden_path, "r");
-    struct arenas *a = calloc(1, sizeof(*a));
+    struct arenas *a = calloc(1, sizeof *a);
     double norm, clip;
 
     (void)state;
@@ -259,7 +260,7 @@ static void lerp_of_one_copies_even_over_nan(void **state)
 
         assert_int_equal(both[k]->open(1, &b, NULL), 0);
         assert_int_equal(both[k]->lerp(b, y, x, 1, 3), 0);
-        assert_memory_equal(y, x, sizeof(y));
+        assert_memory_equal(y, x, sizeof y);
         assert_int_equal(both[k]->lerp(b, z, x, 0.25, 3), 0);
         assert_true(z[0] == 1.25f && z[1] == 1.5f && z[2] == 1.75f);
         assert_int_equal(both[k]->add(b, z, x, 3), 0);

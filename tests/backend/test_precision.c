@@ -122,7 +122,7 @@ static void same_bits_in_every_run(void **state)
     (void)state;
     train(&once);
     train(&again);
-    assert_memory_equal(once.loss, again.loss, sizeof(once.loss));
+    assert_memory_equal(once.loss, again.loss, sizeof once.loss);
 }
 
 int main(void)

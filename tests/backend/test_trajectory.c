@@ -21,6 +21,7 @@
 
 #include <cmocka.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/err.h"
 #include "tests/backend/initial.h"
 #include "tests/golden/draw.h"
@@ -77,7 +78,7 @@ static void configure(struct im_conf *conf, size_t optimizer)
     struct im_text text = {""};
     int argc = 1;
 
-    for (size_t i = 0; i < sizeof(common) / sizeof(common[0]); i++)
+    for (size_t i = 0; i < IM_COUNT(common); i++)
         argv[argc++] = (char *)(uintptr_t)common[i];
     for (size_t i = 0; i < 6 && optimizers[optimizer].flags[i]; i++)
         argv[argc++] = (char *)(uintptr_t)optimizers[optimizer].flags[i];
@@ -254,7 +255,7 @@ static void check_line(struct run *r, const char *line)
 
 static void follow(const char *backend)
 {
-    for (size_t i = 0; i < sizeof(optimizers) / sizeof(optimizers[0]); i++) {
+    for (size_t i = 0; i < IM_COUNT(optimizers); i++) {
         FILE *file = fopen(golden_path, "r");
         char line[LINE_BYTES], name[32];
         bool ours = false;
@@ -263,7 +264,7 @@ static void follow(const char *backend)
         assert_non_null(file);
         open_run(&r, backend, i);
         train(&r);
-        while (fgets(line, sizeof(line), file)) {
+        while (fgets(line, sizeof line, file)) {
             if (sscanf(line, "run %31s", name) == 1)
                 ours = strcmp(name, r.name) == 0;
             else if (ours)

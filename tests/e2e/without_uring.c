@@ -1,10 +1,11 @@
 /* without_uring PROGRAM ARGUMENT...: runs a program where io_uring_setup() fails with EPERM, as Docker's and
  * Kubernetes' default seccomp profiles make it. The filter holds for all that the program starts. */
 #include <errno.h>
-#include <seccomp.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+
+#include <seccomp.h>
 
 int main(int argc, char **argv)
 {

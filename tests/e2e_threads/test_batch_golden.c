@@ -2,10 +2,6 @@
  * pixel of one batch, delivered by readers and augmenters over the rings. tests/golden/make_batch.py made
  * the expected bytes with Pillow and with formulas of its own; no code of ours had a part in it. Tolerance:
  * 1 of 255. */
-#include "tests/support/dataset.h"
-#include "tests/support/pipeline.h"
-#include "tests/unit/augment/golden_file.h"
-
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,6 +11,10 @@
 #include <stdlib.h>
 
 #include <cmocka.h>
+
+#include "tests/support/dataset.h"
+#include "tests/support/pipeline.h"
+#include "tests/unit/augment/golden_file.h"
 
 #define SEED 20240229
 #define SKIPPED 77

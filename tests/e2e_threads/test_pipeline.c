@@ -4,9 +4,6 @@
  * build it shows that what is trained does not depend on who did the work.
  *
  * The backend is `ref` with one thread: oneDNN and its OpenMP are not built with the sanitizers. */
-#include "tests/support/dataset.h"
-#include "tests/support/trained.h"
-
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,12 +15,15 @@
 
 #include <cmocka.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/file.h"
 #include "ipc/base/log.h"
 #include "ipc/base/verdict.h"
 #include "ipc/process.h"
 #include "ipc/shuffle.h"
 #include "reader/dataset/index.h"
+#include "tests/support/dataset.h"
+#include "tests/support/trained.h"
 #include "trainer/checkpoint/checkpoint.h"
 
 enum { CLASSES = 3, PER_CLASS = 9, VAL_PER_CLASS = 3, BAD = 2, EPOCHS = 2, BATCH = 8, SIZE = 8, CELL = 4096 };
@@ -46,7 +46,7 @@ static struct im_conf configuration(const char *run_name, const char *readers, c
     struct im_conf conf;
 
     im_conf_defaults(&conf);
-    trained_set_keys(&conf, keys, sizeof keys / sizeof *keys);
+    trained_set_keys(&conf, keys, IM_COUNT(keys));
     if (dataset_configure(&set, run_name, &conf, &text) < 0)
         fail_msg("%s", text.s);
     return conf;

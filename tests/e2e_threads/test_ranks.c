@@ -7,9 +7,6 @@
  * backend is `ref`: the ReLUs of a fast one differ now and then in the sign of a zero, with one rank and
  * with several, which after a few steps is seen everywhere (tests/backend/test_conformance.c has its batch
  * norm over ranks). */
-#include "tests/support/dataset.h"
-#include "tests/support/trained.h"
-
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -21,7 +18,10 @@
 
 #include <cmocka.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/log.h"
+#include "tests/support/dataset.h"
+#include "tests/support/trained.h"
 #include "trainer/checkpoint/checkpoint.h"
 
 enum { CLASSES = 3, PER_CLASS = 9, VAL_PER_CLASS = 3 };
@@ -57,7 +57,7 @@ static struct im_conf configuration(const char *run_name, int ranks, int batch, 
     snprintf(numbers[0], sizeof numbers[0], "%d", ranks);
     snprintf(numbers[1], sizeof numbers[1], "%d", batch);
     im_conf_defaults(&conf);
-    trained_set_keys(&conf, keys, sizeof keys / sizeof *keys);
+    trained_set_keys(&conf, keys, IM_COUNT(keys));
     if (dataset_configure(&set, run_name, &conf, &text) < 0)
         fail_msg("%s", text.s);
     return conf;

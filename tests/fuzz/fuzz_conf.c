@@ -1,10 +1,10 @@
 /* Arbitrary bytes as configuration: the first byte chooses YAML, the frozen form, or single "key=value"
  * lines. What is accepted must freeze, thaw and dump to the same values again; anything else must come back
  * as an error with a sentence. */
-#include "ipc/config/conf.h"
-
 #include <stdlib.h>
 #include <string.h>
+
+#include "ipc/config/conf.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n);
 

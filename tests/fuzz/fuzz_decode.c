@@ -3,13 +3,13 @@
  * The first four bytes choose the job, the rest is the file. Limits are small, so that one input takes well
  * under the second that a run allows it. MemorySanitizer checks every output byte, and the output
  * has its own allocation of exactly its size, for AddressSanitizer. */
-#include "augment/render.h"
-#include "ipc/base/msan.h"
-
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "augment/render.h"
+#include "ipc/base/msan.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 

@@ -20,6 +20,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/rng.h"
 
 enum { SECONDS_PER_INPUT = 5, SEED_BYTES_MAX = 1 << 20, STACKED_MAX = 8 };
@@ -58,13 +59,13 @@ static void install_handlers(void)
     static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL};
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
 
-    for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
+    for (size_t i = 0; i < IM_COUNT(ours); i++)
         sigaction(ours[i], &action, NULL);
     if (__sanitizer_set_death_callback) {
         __sanitizer_set_death_callback(name_input);
         return;
     }
-    for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)
+    for (size_t i = 0; i < IM_COUNT(faults); i++)
         sigaction(faults[i], &action, NULL);
 }
 
@@ -102,7 +103,7 @@ static size_t mutate_once(struct im_rng *r, uint8_t *data, size_t size, size_t r
         data[at] = (uint8_t)(data[at] ^ (1u << im_rng_below(r, 8)));
         return size;
     case 1:
-        data[at] = edge[im_rng_below(r, sizeof(edge))];
+        data[at] = edge[im_rng_below(r, sizeof edge)];
         return size;
     case 2: /* cut the tail off */
         return at;
@@ -141,7 +142,7 @@ static void run_mutations(const struct options *o, const char *path, const uint8
         memcpy(data, seed, size);
         for (uint64_t n = 1 + im_rng_below(&r, STACKED_MAX); n; n--)
             now = mutate_once(&r, data, now, room);
-        snprintf(running, sizeof(running), "failed on mutation %llu of file %u, %s (-seed=%llu)\n",
+        snprintf(running, sizeof running, "failed on mutation %llu of file %u, %s (-seed=%llu)\n",
                  (unsigned long long)i, o->file_number, path, (unsigned long long)o->seed);
         run_input(data, now);
     }
@@ -166,7 +167,7 @@ static int run_file(struct options *o, const char *path)
         free(data);
         return 1;
     }
-    snprintf(running, sizeof(running), "failed on %s\n", path);
+    snprintf(running, sizeof running, "failed on %s\n", path);
     run_input(data, size);
     run_mutations(o, path, data, size);
     o->input_count += 1 + o->mutation_count;
@@ -192,7 +193,7 @@ static int run_path(struct options *o, const char *path)
     for (int i = 0; i < n; i++) {
         char inner[4096];
 
-        snprintf(inner, sizeof(inner), "%s/%s", path, entry[i]->d_name);
+        snprintf(inner, sizeof inner, "%s/%s", path, entry[i]->d_name);
         if (entry[i]->d_name[0] != '.')
             failed |= run_file(o, inner);
         free(entry[i]);
@@ -207,7 +208,7 @@ int main(int argc, char **argv)
     int failed = 0;
 
     install_handlers();
-    snprintf(running, sizeof(running), "failed on the empty input\n");
+    snprintf(running, sizeof running, "failed on the empty input\n");
     run_input((const uint8_t *)"", 0);
     o.input_count = 1;
     for (int i = 1; i < argc; i++) {

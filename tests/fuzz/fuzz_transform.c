@@ -4,13 +4,14 @@
  * options, or up to eight steps one by one, with parameters that no run would draw. The reference does it
  * first, then each version that the CPU has; the property is equality. Allocations are of exactly the size
  * promised to the kernels, for AddressSanitizer. */
+#include <stdlib.h>
+#include <string.h>
+
 #include "augment/transform/transform.h"
+#include "ipc/base/count.h"
 #include "ipc/base/err.h"
 #include "kernels/image.h"
 #include "tests/fuzz/fuzz.h"
-
-#include <stdlib.h>
-#include <string.h>
 
 enum { SIDE_MAX = 80, STEPS_MAX = 8 };
 
@@ -62,7 +63,7 @@ static double factor(struct input *in)
     static const double edge[] = {0, 1, 2, -0.0, -1, 1e9, -1e9, 0.5, 1.0 + 1.0 / (1 << 23), 1.0 / 255};
     uint32_t which = take(in, 1);
 
-    return which < sizeof edge / sizeof edge[0] ? edge[which] : between(in, -0.5, 2.5);
+    return which < IM_COUNT(edge) ? edge[which] : between(in, -0.5, 2.5);
 }
 
 static void take_fill(struct input *in, struct au_fill *fill)

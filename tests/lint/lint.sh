@@ -106,6 +106,7 @@ check_docs() {
 case $rule in
 includes) over_code -v root=. -f "$here/includes.awk" ;;
 third_party) over_code -v table="$here/third_party.txt" -v system_list="$here/system_headers.txt" -f "$here/third_party.awk" ;;
+style) over_code -v system_list="$here/system_headers.txt" -f "$here/style.awk" ;;
 tokens) over_code -f "$here/tokens.awk" ;;
 sizes) over_code -f "$here/sizes.awk" ;;
 guards) over_code -f "$here/guards.awk" ;;

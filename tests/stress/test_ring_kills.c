@@ -13,9 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ipc/base/count.h"
 #include "tests/stress/crew.h"
-
-#define COUNT(a) (sizeof(a) / sizeof *(a))
 
 static const char *const sources[] = {"encoded.c", "batch.c", "process.c", "reclaim.c"};
 
@@ -79,10 +78,10 @@ static struct sim_shape small_shape(uint64_t seed)
 
 static bool is_listed(const char *name, size_t length)
 {
-    for (size_t i = 0; i < COUNT(points); i++)
+    for (size_t i = 0; i < IM_COUNT(points); i++)
         if (strlen(points[i].name) == length && memcmp(points[i].name, name, length) == 0)
             return true;
-    for (size_t i = 0; i < COUNT(interrupted); i++)
+    for (size_t i = 0; i < IM_COUNT(interrupted); i++)
         if (strlen(interrupted[i].supervisor_point) == length &&
             memcmp(interrupted[i].supervisor_point, name, length) == 0)
             return true;
@@ -153,8 +152,8 @@ static void run_points(struct totals *totals, uint64_t seed, im_ns stuck_after, 
     struct sim_shape shape = small_shape(seed);
     char rule[128], bury_rule[128];
 
-    for (size_t i = 0; i < COUNT(points) && !(stop_early && totals->faults); i++)
-        for (size_t k = 0; k < COUNT(passings); k++) {
+    for (size_t i = 0; i < IM_COUNT(points) && !(stop_early && totals->faults); i++)
+        for (size_t k = 0; k < IM_COUNT(passings); k++) {
             if (strncmp(points[i].name, "process.", 8) == 0 && k > 0)
                 continue; /* passed once in a life */
             snprintf(rule, sizeof rule, "%s=kill@%d", points[i].name, passings[k]);
@@ -172,7 +171,7 @@ static void run_points(struct totals *totals, uint64_t seed, im_ns stuck_after, 
                                         .bury_late = true,
                                         .stuck_after = stuck_after});
         }
-    for (size_t i = 0; i < COUNT(interrupted) && !(stop_early && totals->faults); i++) {
+    for (size_t i = 0; i < IM_COUNT(interrupted) && !(stop_early && totals->faults); i++) {
         snprintf(rule, sizeof rule, "%s=kill@3", interrupted[i].victim_point);
         snprintf(bury_rule, sizeof bury_rule, "%s=kill", interrupted[i].supervisor_point);
         run(totals, &shape,
@@ -215,7 +214,7 @@ static int storm(struct totals *totals, uint64_t seed, im_ns seconds)
     uint64_t samples = 0, runs = 0;
 
     for (; im_now() < until && totals->faults == 0; runs++) {
-        struct sim_shape shape = shapes[runs % COUNT(shapes)];
+        struct sim_shape shape = shapes[runs % IM_COUNT(shapes)];
         struct crew_result result;
 
         shape.seed = seed + runs;
@@ -251,7 +250,7 @@ int main(int argc, char **argv)
     }
     printf("seed %" PRIu64 " (IMSUPER_STRESS_SEED)\n", seed);
     fflush(stdout);
-    for (size_t i = 0; i < COUNT(sources); i++)
+    for (size_t i = 0; i < IM_COUNT(sources); i++)
         totals.faults += check_source(sources[i]);
     run_points(&totals, seed, 10 * IM_SECOND, false);
     printf("points: %" PRIu64 " runs, %" PRIu64 " kills\n", totals.points, totals.kills);

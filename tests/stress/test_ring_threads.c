@@ -14,6 +14,7 @@
 #include <stdlib.h>
 
 #include "ipc/base/clock.h"
+#include "ipc/base/count.h"
 #include "ipc/process.h"
 #include "ipc/wait.h"
 #include "tests/stress/sim.h"
@@ -170,7 +171,7 @@ int main(void)
     do {
         printf("seed %" PRIu64 " (IMSUPER_STRESS_SEED)\n", seed);
         fflush(stdout);
-        for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        for (size_t i = 0; i < IM_COUNT(shapes); i++) {
             struct sim_shape shape = shapes[i];
 
             shape.seed = seed;

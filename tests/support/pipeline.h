@@ -10,11 +10,11 @@
 #ifndef TESTS_SUPPORT_PIPELINE_H
 #define TESTS_SUPPORT_PIPELINE_H
 
+#include <stdatomic.h>
+
 #include "ipc/batch.h"
 #include "ipc/child.h"
 #include "ipc/reclaim.h"
-
-#include <stdatomic.h>
 
 struct pipeline;
 

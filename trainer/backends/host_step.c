@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ipc/base/count.h"
+
 static struct tr_host_step *host_of(struct tr_backend *b)
 {
     return (struct tr_host_step *)(void *)b;
@@ -90,7 +92,7 @@ static int sum_tally(struct tr_backend *b)
 {
     struct tr_host_step *s = host_of(b);
     double sums[] = {s->tally.loss_sum, s->tally.valid, s->tally.top1, s->tally.top5};
-    int err = s->ranks ? s->ranks->sum(s->ranks->context, sums, sizeof sums / sizeof *sums, true, NULL) : 0;
+    int err = s->ranks ? s->ranks->sum(s->ranks->context, sums, IM_COUNT(sums), true, NULL) : 0;
 
     if (err == 0)
         s->tally = (struct tr_tally){.loss_sum = sums[0],

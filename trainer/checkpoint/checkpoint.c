@@ -48,8 +48,7 @@ int tr_checkpoint_path(const struct tr_checkpoint_store *store, const char *name
 int tr_checkpoint_store_view(struct tr_checkpoint_store *store, const char *directory, struct im_text *text)
 {
     *store = (struct tr_checkpoint_store){0};
-    if (snprintf(store->directory, sizeof(store->directory), "%s", directory) >=
-        (int)sizeof(store->directory))
+    if (snprintf(store->directory, sizeof store->directory, "%s", directory) >= (int)sizeof store->directory)
         return im_fail(text, -ENAMETOOLONG, "the path %.200s... is too long", directory);
     return 0;
 }
@@ -92,9 +91,9 @@ static void sort_tensors(const struct tr_tensor *tensors, size_t count, size_t *
 int tr_checkpoint_write(const char *path, const struct tr_sink *sink, const struct tr_checkpoint_content *c,
                         const char *state, char ret_checksum[TR_SEAL_DIGITS], struct im_text *text)
 {
-    const struct tr_tensor **sorted = malloc((c->tensor_count + 1) * sizeof(*sorted));
-    struct tr_pair *pairs = malloc((c->metadata_count + RESERVED_COUNT) * sizeof(*pairs));
-    size_t *order = malloc((c->tensor_count + 1) * sizeof(*order));
+    const struct tr_tensor **sorted = malloc((c->tensor_count + 1) * sizeof *sorted);
+    struct tr_pair *pairs = malloc((c->metadata_count + RESERVED_COUNT) * sizeof *pairs);
+    size_t *order = malloc((c->tensor_count + 1) * sizeof *order);
     struct tr_seal seal = {NULL, ""};
     size_t n = 0;
     int err = sorted && pairs && order ? 0 : -ENOMEM;
@@ -135,7 +134,7 @@ static int rotate(const struct tr_checkpoint_store *store, const char *state, st
     char prev[PATH_MAX], name[64], tmp[PATH_MAX];
     int err = tr_checkpoint_path(store, TR_CHECKPOINT_PREV_NAME, prev, text);
 
-    snprintf(name, sizeof(name), "." TR_CHECKPOINT_PREV_NAME ".tmp-%d-0", (int)getpid());
+    snprintf(name, sizeof name, "." TR_CHECKPOINT_PREV_NAME ".tmp-%d-0", (int)getpid());
     if (err == 0)
         err = tr_checkpoint_path(store, name, tmp, text);
     if (err < 0)

@@ -55,5 +55,5 @@ void tr_safetensors_order(const struct tr_tensor *tensors, size_t count, size_t 
     for (size_t i = 0; i < count; i++)
         ret_order[i] = i;
     if (count > 1)
-        qsort_r(ret_order, count, sizeof(*ret_order), compare_tensors, (void *)(uintptr_t)tensors);
+        qsort_r(ret_order, count, sizeof *ret_order, compare_tensors, (void *)(uintptr_t)tensors);
 }

@@ -56,7 +56,7 @@ static void name_epoch(char name[64], int epoch, enum export export)
 {
     char stem[32];
 
-    snprintf(stem, sizeof(stem), EPOCH_FORMAT, epoch);
+    snprintf(stem, sizeof stem, EPOCH_FORMAT, epoch);
     name_export(name, stem, export);
 }
 
@@ -80,7 +80,7 @@ static int epoch_of(const char *name, enum export export)
 static int prune(const struct tr_checkpoint_store *store, enum export export, int epoch, struct im_text *text)
 {
     DIR *directory = opendir(store->directory);
-    int *numbers = malloc(EPOCHS_MAX * sizeof(*numbers));
+    int *numbers = malloc(EPOCHS_MAX * sizeof *numbers);
     struct dirent *entry;
     int count = 0, err = 0;
 
@@ -93,7 +93,7 @@ static int prune(const struct tr_checkpoint_store *store, enum export export, in
         numbers[count] = epoch_of(entry->d_name, export);
         count += numbers[count] >= 0 && numbers[count] <= epoch;
     }
-    qsort(numbers, (size_t)count, sizeof(*numbers), compare_numbers);
+    qsort(numbers, (size_t)count, sizeof *numbers, compare_numbers);
     for (int i = store->epochs_kept; i < count; i++) {
         char name[64];
 
@@ -145,7 +145,7 @@ static int save_export(const struct tr_checkpoint_store *store, const struct tr_
 int tr_checkpoint_export(const struct tr_checkpoint_store *store, const struct tr_checkpoint_content *content,
                          const char *checksum, int epoch, bool best, struct im_text *text)
 {
-    struct tr_tensor *tensors = malloc((content->tensor_count + 1) * sizeof(*tensors));
+    struct tr_tensor *tensors = malloc((content->tensor_count + 1) * sizeof *tensors);
     struct tr_checkpoint_content model = *content;
     int err = 0;
 
@@ -200,8 +200,8 @@ static int repair_export(struct tr_checkpoint_store *store, const struct tr_safe
     err = tr_checkpoint_path(store, name, path, text);
     if (err < 0 || is_export_of(path, checksum))
         return err;
-    tensors = malloc((count + 1) * sizeof(*tensors));
-    metadata = malloc((pairs + 1) * sizeof(*metadata));
+    tensors = malloc((count + 1) * sizeof *tensors);
+    metadata = malloc((pairs + 1) * sizeof *metadata);
     if (!tensors || !metadata) {
         err = im_fail(text, -ENOMEM, "cannot write %s: out of memory", path);
         goto out;

@@ -34,11 +34,11 @@ static struct shape_text shape_text(int rank, const uint64_t *shape)
     struct shape_text t = {"["};
     size_t used = 1;
 
-    for (int i = 0; i < rank && used < sizeof(t.s); i++)
-        used += (size_t)snprintf(t.s + used, sizeof(t.s) - used, "%s%llu", i ? ", " : "",
+    for (int i = 0; i < rank && used < sizeof t.s; i++)
+        used += (size_t)snprintf(t.s + used, sizeof t.s - used, "%s%llu", i ? ", " : "",
                                  (unsigned long long)shape[i]);
-    if (used < sizeof(t.s))
-        snprintf(t.s + used, sizeof(t.s) - used, "]");
+    if (used < sizeof t.s)
+        snprintf(t.s + used, sizeof t.s - used, "]");
     return t;
 }
 
@@ -90,7 +90,7 @@ size_t tr_import_check(const struct tr_safetensors *file, const struct tr_model 
 
         if (skip_head && is_head(ours))
             continue;
-        compare_tensor(tr_safetensors_find(file, ours->name), ours, line, sizeof(line));
+        compare_tensor(tr_safetensors_find(file, ours->name), ours, line, sizeof line);
         if (!line[0])
             continue;
         misfits++;
@@ -103,7 +103,7 @@ size_t tr_import_check(const struct tr_safetensors *file, const struct tr_model 
         if (find_tensor(model, theirs->name))
             continue;
         misfits++;
-        snprintf(line, sizeof(line), "%.200s %s is not in the model", theirs->name,
+        snprintf(line, sizeof line, "%.200s %s is not in the model", theirs->name,
                  shape_text(theirs->rank, theirs->shape).s);
         if (say)
             say(argument, line);
@@ -121,9 +121,8 @@ static void list_mismatch(void *argument, const char *line)
 {
     struct listing *l = argument;
 
-    if (l->lines++ < NAMED_MAX && l->used < sizeof(l->s))
-        l->used +=
-            (size_t)snprintf(l->s + l->used, sizeof(l->s) - l->used, "%s%s", l->used ? "; " : "", line);
+    if (l->lines++ < NAMED_MAX && l->used < sizeof l->s)
+        l->used += (size_t)snprintf(l->s + l->used, sizeof l->s - l->used, "%s%s", l->used ? "; " : "", line);
 }
 
 static float from_half(uint16_t bits)
@@ -146,18 +145,18 @@ static float element(enum tr_dtype dtype, const void *data, size_t i)
     float value;
 
     if (dtype == TR_F64) {
-        memcpy(&wide, at, sizeof(wide));
+        memcpy(&wide, at, sizeof wide);
         return (float)wide;
     }
     if (dtype == TR_F32) {
-        memcpy(&value, at, sizeof(value));
+        memcpy(&value, at, sizeof value);
         return value;
     }
-    memcpy(&half, at, sizeof(half));
+    memcpy(&half, at, sizeof half);
     if (dtype == TR_F16)
         return from_half(half);
     bits = (uint32_t)half << 16;
-    memcpy(&value, &bits, sizeof(value));
+    memcpy(&value, &bits, sizeof value);
     return value;
 }
 
@@ -177,7 +176,7 @@ static size_t convert_tensors(const struct tr_safetensors *file, const struct tr
             continue;
         loaded++;
         if (tr_tensor_home(t) == TR_HOME_COUNTER)
-            memcpy(ret_tracked, from->data, sizeof(*ret_tracked));
+            memcpy(ret_tracked, from->data, sizeof *ret_tracked);
         for (size_t k = 0; tr_tensor_home(t) != TR_HOME_COUNTER && k < t->count; k++)
             to[k] = element(from->dtype, from->data, k);
     }
@@ -187,7 +186,7 @@ static size_t convert_tensors(const struct tr_safetensors *file, const struct tr
 static int load(const struct tr_safetensors *file, struct tr_network *net, bool skip_head, size_t *ret_loaded)
 {
     const struct tr_model *m = tr_network_model(net);
-    float *params = calloc(m->param_floats, sizeof(*params)), *stats = calloc(m->stat_floats, sizeof(*stats));
+    float *params = calloc(m->param_floats, sizeof *params), *stats = calloc(m->stat_floats, sizeof *stats);
     int64_t tracked = 0;
     int err = params && stats ? tr_network_read(net, TR_ARENA_PARAMS, params) : -ENOMEM;
 

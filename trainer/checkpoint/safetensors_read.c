@@ -111,7 +111,7 @@ static int read_metadata(struct tr_safetensors *f, const struct im_json *object,
 
     if (!im_json_is_object(object))
         return bad(text, path, NULL, "__metadata__ is not an object");
-    f->metadata = calloc(im_json_count(object) + 1, sizeof(*f->metadata));
+    f->metadata = calloc(im_json_count(object) + 1, sizeof *f->metadata);
     if (!f->metadata)
         return -ENOMEM;
     for (const char *key = NULL; (value = im_json_next(object, &key));) {
@@ -146,7 +146,7 @@ static int read_header(struct tr_safetensors *f, const char *path, const char *d
     uint64_t at = 0;
     int err = 0;
 
-    f->entries = calloc(im_json_count(f->header) + 1, sizeof(*f->entries));
+    f->entries = calloc(im_json_count(f->header) + 1, sizeof *f->entries);
     if (!f->entries)
         return -ENOMEM;
     for (const char *name = NULL; err == 0 && (value = im_json_next(f->header, &name));) {
@@ -158,7 +158,7 @@ static int read_header(struct tr_safetensors *f, const char *path, const char *d
     if (err < 0)
         return err;
     if (f->count)
-        qsort(f->entries, f->count, sizeof(*f->entries), compare_place);
+        qsort(f->entries, f->count, sizeof *f->entries, compare_place);
     for (size_t i = 0; i < f->count; i++) {
         struct entry *e = &f->entries[i];
 
@@ -180,22 +180,22 @@ int tr_safetensors_parse(const char *path, const void *bytes, size_t n, struct t
     uint64_t header_bytes;
     int err;
 
-    if (n < sizeof(header_bytes))
+    if (n < sizeof header_bytes)
         return bad(text, path, NULL, "too short for a header");
-    memcpy(&header_bytes, start, sizeof(header_bytes));
-    if (header_bytes > TR_SAFETENSORS_HEADER_MAX || header_bytes > n - sizeof(header_bytes))
+    memcpy(&header_bytes, start, sizeof header_bytes);
+    if (header_bytes > TR_SAFETENSORS_HEADER_MAX || header_bytes > n - sizeof header_bytes)
         return bad(text, path, NULL, "the header's length exceeds the file's or 100 MB");
-    start += sizeof(header_bytes);
+    start += sizeof header_bytes;
     if (header_bytes == 0 || start[0] != '{')
         return bad(text, path, NULL, "the header does not begin with {");
-    f = calloc(1, sizeof(*f));
+    f = calloc(1, sizeof *f);
     if (!f)
         return im_fail(text, -ENOMEM, "cannot read %s: out of memory", path);
     err = im_json_parse(start, header_bytes, &f->header, &why);
     if (err == -EBADMSG)
         err = bad(text, path, NULL, why.s);
     if (err == 0)
-        err = read_header(f, path, start + header_bytes, n - sizeof(header_bytes) - header_bytes, text);
+        err = read_header(f, path, start + header_bytes, n - sizeof header_bytes - header_bytes, text);
     if (err == -ENOMEM)
         im_fail(text, err, "cannot read %s: out of memory", path);
     if (err < 0)

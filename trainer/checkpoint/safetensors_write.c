@@ -4,6 +4,7 @@
  * Values are written in host byte order: the format is little-endian, and so is every supported machine. */
 #include "trainer/checkpoint/safetensors.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +13,7 @@
 #include "ipc/base/file.h"
 #include "ipc/base/json.h"
 
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "tensors are written as they lie in memory");
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "tensors are written as they lie in memory");
 
 /* Sets a key that must be new; takes ownership of `child`. */
 static int set_new(struct im_json *object, const char *key, struct im_json *child)
@@ -127,7 +128,7 @@ static int make_header(const struct tr_tensor *tensors, const size_t *order, siz
 static int put_parts(const struct tr_sink *sink, const char *header, uint64_t header_bytes,
                      const struct tr_tensor *tensors, const size_t *order, size_t count, struct im_text *text)
 {
-    int err = sink->write(sink->context, &header_bytes, sizeof(header_bytes), text);
+    int err = sink->write(sink->context, &header_bytes, sizeof header_bytes, text);
 
     if (err == 0)
         err = sink->write(sink->context, header, header_bytes, text);
@@ -146,7 +147,7 @@ int tr_safetensors_put(const char *name, const struct tr_sink *sink, const struc
                        size_t count, const struct tr_pair *metadata, size_t metadata_count,
                        struct im_text *text)
 {
-    size_t *order = malloc((count + 1) * sizeof(*order));
+    size_t *order = malloc((count + 1) * sizeof *order);
     char *header = NULL;
     size_t n, padded;
     int err = -ENOMEM;

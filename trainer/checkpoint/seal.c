@@ -28,9 +28,9 @@ static void add_tensor(struct im_hash *h, const struct tr_tensor *t, uint32_t cr
 
     add_text(h, t->name);
     add_text(h, tr_dtype_name(t->dtype));
-    im_hash_add(h, &rank, sizeof(rank));
-    im_hash_add(h, t->shape, sizeof(t->shape[0]) * (size_t)t->rank);
-    im_hash_add(h, &crc, sizeof(crc));
+    im_hash_add(h, &rank, sizeof rank);
+    im_hash_add(h, t->shape, sizeof t->shape[0] * (size_t)t->rank);
+    im_hash_add(h, &crc, sizeof crc);
 }
 
 int tr_seal_make(const struct tr_tensor *const *tensors, size_t count, const struct tr_pair *metadata,
@@ -58,7 +58,7 @@ int tr_seal_make(const struct tr_tensor *const *tensors, size_t count, const str
         add_text(h, metadata[i].key);
         add_text(h, metadata[i].value);
     }
-    snprintf(ret_seal->checksum, sizeof(ret_seal->checksum), "%016" PRIx64, im_hash_value(h));
+    snprintf(ret_seal->checksum, sizeof ret_seal->checksum, "%016" PRIx64, im_hash_value(h));
     ret_seal->crcs = crcs;
     im_hash_free(&h);
     return 0;
@@ -97,8 +97,8 @@ static int compare_crcs(const char *path, const struct tr_safetensors *file, con
 int tr_seal_verify(const char *path, const struct tr_safetensors *file, struct im_text *text)
 {
     size_t count = tr_safetensors_count(file), pairs = tr_safetensors_metadata_count(file), used = 0;
-    const struct tr_tensor **tensors = malloc((count + 1) * sizeof(*tensors));
-    struct tr_pair *metadata = malloc((pairs + 1) * sizeof(*metadata));
+    const struct tr_tensor **tensors = malloc((count + 1) * sizeof *tensors);
+    struct tr_pair *metadata = malloc((pairs + 1) * sizeof *metadata);
     struct tr_seal seal = {NULL, ""};
     int err = tensors && metadata ? 0 : -ENOMEM;
 

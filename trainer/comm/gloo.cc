@@ -21,9 +21,8 @@
 #include <exception>
 #include <memory>
 #include <new>
-#include <vector>
-
 #include <sys/random.h>
+#include <vector>
 
 #include <gloo/allgather.h>
 #include <gloo/allreduce.h>

@@ -17,6 +17,7 @@
 
 #include <string.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/err.h"
 
 #define TERA 1e12
@@ -63,7 +64,7 @@ double tr_peak_flops(const char *name, enum tr_precision precision, bool tf32)
 
     if (strstr(name, " MIG "))
         return 0; /* a MIG instance is part of a GPU */
-    for (size_t i = 0; i < sizeof peaks / sizeof *peaks; i++)
+    for (size_t i = 0; i < IM_COUNT(peaks); i++)
         if (begins(name, peaks[i].name) && (!best || strlen(peaks[i].name) > strlen(best->name)))
             best = &peaks[i];
     /* A laptop chip has the desktop's name and another clock; "D" and "Ti" are other chips. */
@@ -98,7 +99,7 @@ double tr_training_flop(const struct tr_model *model, int size)
     int side[1024];
     double macs = 0, first = 0;
 
-    im_assert(model->layer_count <= (int)(sizeof side / sizeof *side));
+    im_assert(model->layer_count <= (int)IM_COUNT(side));
     for (int i = 0; i < model->layer_count; i++) {
         const struct tr_layer *l = &model->layers[i];
         double m;

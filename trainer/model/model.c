@@ -33,7 +33,7 @@ int tr_model_tensor(struct tr_model *m, const char *prefix, const char *leaf, en
 
     im_assert(m->tensor_count < TR_TENSORS_MAX);
     *t = (struct tr_param_tensor){.kind = kind, .count = 1, .init = init.kind, .init_value = init.value};
-    im_assert(snprintf(t->name, sizeof(t->name), "%s.%s", prefix, leaf) < (int)sizeof(t->name));
+    im_assert(snprintf(t->name, sizeof t->name, "%s.%s", prefix, leaf) < (int)sizeof t->name);
     while (t->rank < 4 && shape[t->rank] > 0) {
         t->shape[t->rank] = shape[t->rank];
         t->count *= (size_t)shape[t->rank++];
@@ -54,7 +54,7 @@ int tr_model_layer(struct tr_model *m, struct tr_layer layer, const char *name)
 
     im_assert(m->layer_count < TR_LAYERS_MAX);
     *l = layer;
-    im_assert(snprintf(l->name, sizeof(l->name), "%s", name) < (int)sizeof(l->name));
+    im_assert(snprintf(l->name, sizeof l->name, "%s", name) < (int)sizeof l->name);
     return m->layer_count++;
 }
 
@@ -75,10 +75,10 @@ int tr_model_new(const struct tr_model_config *config, struct tr_model **ret_mod
 
     if (err < 0)
         return err;
-    m = calloc(1, sizeof(*m));
+    m = calloc(1, sizeof *m);
     if (m) {
-        m->tensors = calloc(TR_TENSORS_MAX, sizeof(*m->tensors));
-        m->layers = calloc(TR_LAYERS_MAX, sizeof(*m->layers));
+        m->tensors = calloc(TR_TENSORS_MAX, sizeof *m->tensors);
+        m->layers = calloc(TR_LAYERS_MAX, sizeof *m->layers);
     }
     if (!m || !m->tensors || !m->layers) {
         tr_model_free(m);
@@ -89,7 +89,7 @@ int tr_model_new(const struct tr_model_config *config, struct tr_model **ret_mod
         char names[512];
 
         tr_model_free(m);
-        tr_model_names(names, sizeof(names));
+        tr_model_names(names, sizeof names);
         return im_fail(text, err, "there is no model \"%s\"; choose one of %s", config->name, names);
     }
     *ret_model = m;
@@ -124,8 +124,8 @@ static void init_tensor(const struct tr_param_tensor *t, struct im_rng r, float 
 
 void tr_model_init(const struct tr_model *m, uint64_t seed, float *params, float *stats)
 {
-    memset(params, 0, m->param_floats * sizeof(*params));
-    memset(stats, 0, m->stat_floats * sizeof(*stats));
+    memset(params, 0, m->param_floats * sizeof *params);
+    memset(stats, 0, m->stat_floats * sizeof *stats);
     for (int i = 0; i < m->tensor_count; i++) {
         const struct tr_param_tensor *t = &m->tensors[i];
         enum tr_tensor_home home = tr_tensor_home(t);
@@ -138,7 +138,7 @@ void tr_model_init(const struct tr_model *m, uint64_t seed, float *params, float
 
 int tr_model_spans(const struct tr_model *m, struct tr_span **ret_spans, size_t *ret_count)
 {
-    struct tr_span *spans = calloc((size_t)m->tensor_count, sizeof(*spans));
+    struct tr_span *spans = calloc((size_t)m->tensor_count, sizeof *spans);
     size_t count = 0;
 
     if (!spans)

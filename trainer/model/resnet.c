@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/err.h"
 #include "ipc/config/models.h"
 
@@ -55,10 +56,10 @@ struct path {
 static struct path join_name(const char *block, const char *module, int number)
 {
     struct path p;
-    int n = number < 0 ? snprintf(p.s, sizeof(p.s), "%s.%s", block, module)
-                       : snprintf(p.s, sizeof(p.s), "%s.%s%d", block, module, number);
+    int n = number < 0 ? snprintf(p.s, sizeof p.s, "%s.%s", block, module)
+                       : snprintf(p.s, sizeof p.s, "%s.%s%d", block, module, number);
 
-    im_assert(n < (int)sizeof(p.s));
+    im_assert(n < (int)sizeof p.s);
     return p;
 }
 
@@ -296,10 +297,10 @@ static int stages(struct builder *b, int v)
             struct path name;
 
             if (b->f->preact) {
-                im_assert(snprintf(name.s, sizeof(name.s), "stages.%d.blocks.%d", stage, i) > 0);
+                im_assert(snprintf(name.s, sizeof name.s, "stages.%d.blocks.%d", stage, i) > 0);
                 v = pre_block(b, v, name.s, width, stride);
             } else {
-                im_assert(snprintf(name.s, sizeof(name.s), "layer%d.%d", stage + 1, i) > 0);
+                im_assert(snprintf(name.s, sizeof name.s, "layer%d.%d", stage + 1, i) > 0);
                 v = post_block(b, v, name.s, width, stride);
             }
         }
@@ -335,12 +336,12 @@ int tr_resnet_build(struct tr_model *m, const struct tr_model_config *config)
         .m = m, .drop_path_rate = config->drop_path_rate, .zero_init_residual = config->zero_init_residual};
     int v;
 
-    for (size_t i = 0; i < sizeof(families) / sizeof(families[0]); i++)
+    for (size_t i = 0; i < IM_COUNT(families); i++)
         if (strcmp(families[i].name, config->name) == 0)
             b.f = &families[i];
     if (!b.f)
         return -EINVAL;
-    snprintf(m->name, sizeof(m->name), "%s", b.f->name);
+    snprintf(m->name, sizeof m->name, "%s", b.f->name);
     m->classes = config->classes;
     m->blurpool = config->blurpool;
     m->stem = config->stem == TR_STEM_AUTO ? b.f->stem : config->stem;
@@ -359,6 +360,6 @@ void tr_model_names(char *names, size_t size)
 {
     size_t used = 0;
 
-    for (size_t i = 0; i < sizeof(families) / sizeof(families[0]) && used < size; i++)
+    for (size_t i = 0; i < IM_COUNT(families) && used < size; i++)
         used += (size_t)snprintf(names + used, size - used, "%s%s", i ? ", " : "", families[i].name);
 }

@@ -57,7 +57,7 @@ static struct tr_block *largest_left(struct tr_block *blocks, const bool *done, 
 int tr_arena_place(struct tr_block *blocks, int count, size_t *ret_bytes)
 {
     const struct tr_block **placed = calloc((size_t)count + 1, sizeof(struct tr_block *));
-    bool *done = calloc((size_t)count + 1, sizeof(*done));
+    bool *done = calloc((size_t)count + 1, sizeof *done);
     struct tr_block *b;
     size_t bytes = 0;
     int err = 0, n = 0;

@@ -1,11 +1,11 @@
 /* The list of backends. A backend that this build or this machine lacks is an error with a sentence; never
  * falls back to another. */
-#include "trainer/backends/backend.h"
-
 #include <errno.h>
 #include <string.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/err.h"
+#include "trainer/backends/backend.h"
 #include "trainer/backends/cuda/module.h"
 
 static int find_cuda(const struct tr_backend_ops **ret_ops, struct im_text *text)
@@ -29,7 +29,7 @@ int tr_backend_find(const char *name, const struct tr_backend_ops **ret_ops, str
 #endif
         &tr_backend_ref};
 
-    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+    for (size_t i = 0; i < IM_COUNT(known); i++) {
         if (strcmp(known[i]->name, name) == 0) {
             *ret_ops = known[i];
             return 0;

@@ -75,7 +75,7 @@ static bool may_sum(const struct tr_fused *layers, int count, int i)
 
 int tr_fuse(const struct tr_model *m, uint32_t fuses, bool training, struct tr_fused **ret_layers)
 {
-    struct tr_fused *layers = calloc((size_t)m->layer_count, sizeof(*layers));
+    struct tr_fused *layers = calloc((size_t)m->layer_count, sizeof *layers);
 
     if (!layers)
         return -ENOMEM;

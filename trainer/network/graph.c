@@ -233,7 +233,7 @@ static int reserve_scales(struct tr_graph *g, struct im_text *text)
     if (paths == 0)
         return 0;
     g->scale_count = paths * n;
-    g->scales = calloc(g->scale_count, sizeof(*g->scales));
+    g->scales = calloc(g->scale_count, sizeof *g->scales);
     if (!g->scales)
         return im_fail(text, -ENOMEM, "no memory for a graph");
     for (int i = g->count - 1; i > 0; i--)
@@ -244,7 +244,7 @@ static int reserve_scales(struct tr_graph *g, struct im_text *text)
 
 int tr_graph_new(const struct tr_graph_config *config, struct tr_graph **ret_graph, struct im_text *text)
 {
-    struct tr_graph *g = calloc(1, sizeof(*g));
+    struct tr_graph *g = calloc(1, sizeof *g);
     int count = config->model->layer_count;
     int err = -ENOMEM;
 
@@ -252,8 +252,8 @@ int tr_graph_new(const struct tr_graph_config *config, struct tr_graph **ret_gra
         return im_fail(text, -ENOMEM, "no memory for a graph");
     g->config = *config;
     g->count = count;
-    g->nodes = calloc((size_t)count, sizeof(*g->nodes));
-    g->blocks = calloc((size_t)count * 4, sizeof(*g->blocks));
+    g->nodes = calloc((size_t)count, sizeof *g->nodes);
+    g->blocks = calloc((size_t)count * 4, sizeof *g->blocks);
     if (!g->nodes || !g->blocks) {
         im_fail(text, -ENOMEM, "no memory for a graph");
         goto out;
@@ -505,13 +505,13 @@ struct tr_layer_work tr_graph_layer(const struct tr_graph *g, int layer)
     struct tr_layer_work f = {.name = kind_name(op), .kernel = kernel_name(g, node)};
     double taps = op->kind == TR_OP_CONV ? (double)op->kernel * op->kernel : op->kind == TR_OP_FC ? 1 : 0;
     double macs = taps * op->x.c * op->y.n * op->y.c * op->y.h * op->y.w;
-    int n = snprintf(f.shape, sizeof(f.shape), "%dx%dx%d -> %dx%dx%d", op->x.c, op->x.h, op->x.w, op->y.c,
+    int n = snprintf(f.shape, sizeof f.shape, "%dx%dx%d -> %dx%dx%d", op->x.c, op->x.h, op->x.w, op->y.c,
                      op->y.h, op->y.w);
 
     if (g->layers[layer].absorbed)
         return (struct tr_layer_work){.name = "", .kernel = ""};
-    if (op->kernel > 0 && (size_t)n < sizeof(f.shape))
-        snprintf(f.shape + n, sizeof(f.shape) - (size_t)n, " k%d s%d", op->kernel, op->stride);
+    if (op->kernel > 0 && (size_t)n < sizeof f.shape)
+        snprintf(f.shape + n, sizeof f.shape - (size_t)n, " k%d s%d", op->kernel, op->stride);
     f.flop = 2 * macs * (op->training ? 2 + op->needs_dx : 1);
     f.bytes = (double)info->x_bytes * (op->kind == TR_OP_ADD || op->adds ? 2 : 1) + (double)info->y_bytes;
     if (op->training && op->kind != TR_OP_INPUT && op->kind != TR_OP_LOSS)

@@ -117,8 +117,8 @@ int tr_network_entry(struct tr_network *net, int n, int size, bool training,
             return im_fail(text, -EINVAL,
                            "a batch of %d images of %d x %d is outside 1 to %d images of at most %d", n, size,
                            size, BATCH_MAX, SIZE_MAX_PX);
-        memcpy(config.mean, net->mean, sizeof(config.mean));
-        memcpy(config.std, net->std, sizeof(config.std));
+        memcpy(config.mean, net->mean, sizeof config.mean);
+        memcpy(config.std, net->std, sizeof config.std);
         err = plan_graph(net, &config, &graph, text);
         if (err < 0)
             return err;

@@ -11,8 +11,8 @@
 
 static int init_arenas(struct tr_network *net, uint64_t seed, struct im_text *text)
 {
-    float *params = calloc(net->model->param_floats, sizeof(*params));
-    float *stats = calloc(net->model->stat_floats, sizeof(*stats));
+    float *params = calloc(net->model->param_floats, sizeof *params);
+    float *stats = calloc(net->model->stat_floats, sizeof *stats);
     int err = params && stats ? 0 : -ENOMEM;
 
     for (int i = 0; err == 0 && i < TR_ARENA_COUNT; i++) {
@@ -50,7 +50,7 @@ static int check_backend(const struct tr_backend_ops *ops, enum tr_precision pre
 int tr_network_new(const struct tr_network_config *config, struct tr_network **ret_network,
                    struct im_text *text)
 {
-    struct tr_network *net = calloc(1, sizeof(*net));
+    struct tr_network *net = calloc(1, sizeof *net);
     int err;
 
     if (!net)

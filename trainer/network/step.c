@@ -45,7 +45,7 @@ int tr_network_buckets(struct tr_network *net)
     const size_t count = (floats + most - 1) / most;
     size_t to = floats;
 
-    net->buckets = calloc(count, sizeof(*net->buckets));
+    net->buckets = calloc(count, sizeof *net->buckets);
     if (!net->buckets)
         return -ENOMEM;
     for (net->bucket_count = 0; to > 0; net->bucket_count++) {

@@ -81,8 +81,8 @@ static int open_bench(struct bench *b, bool is_profile, struct im_text *text)
     struct tr_network_config config;
 
     b->pixels = malloc((size_t)n * (size_t)size * (size_t)size * 3);
-    b->labels = calloc((size_t)n, sizeof(*b->labels));
-    b->rates = calloc((size_t)b->conf.passes, sizeof(*b->rates));
+    b->labels = calloc((size_t)n, sizeof *b->labels);
+    b->rates = calloc((size_t)b->conf.passes, sizeof *b->rates);
     if (!b->pixels || !b->labels || !b->rates)
         return im_fail(text, -ENOMEM, "no memory for a batch of %d images", n);
     b->batch = (struct tr_batch){.pixels = b->pixels, .labels = b->labels, .n = n, .size = size};
@@ -102,9 +102,9 @@ static int open_bench(struct bench *b, bool is_profile, struct im_text *text)
     if (err < 0 || !is_profile)
         return err;
     b->layers = tr_graph_layers(b->graph);
-    b->times = calloc((size_t)STEPS_MAX * (size_t)b->layers, sizeof(*b->times));
-    b->totals = calloc(STEPS_MAX, sizeof(*b->totals));
-    b->updates = calloc(STEPS_MAX, sizeof(*b->updates));
+    b->times = calloc((size_t)STEPS_MAX * (size_t)b->layers, sizeof *b->times);
+    b->totals = calloc(STEPS_MAX, sizeof *b->totals);
+    b->updates = calloc(STEPS_MAX, sizeof *b->updates);
     return b->times && b->totals && b->updates ? 0 : im_fail(text, -ENOMEM, "no memory for the times");
 }
 
@@ -148,7 +148,7 @@ static int step_with_times(struct bench *b, struct im_text *text)
     const im_ns began = im_now();
     int err;
 
-    memset(times.layers, 0, (size_t)b->layers * sizeof(*times.layers));
+    memset(times.layers, 0, (size_t)b->layers * sizeof *times.layers);
     tr_graph_time(b->graph, &times);
     err = step(b, text);
     tr_graph_time(b->graph, NULL);
@@ -291,7 +291,7 @@ static void layer_line(int i, const struct tr_layer_work *f, struct times t, dou
 /* One row each layer, then what lies beside them. */
 static int report_profile(struct bench *b)
 {
-    double *scratch = calloc((size_t)b->kept, sizeof(*scratch)), sum = 0;
+    double *scratch = calloc((size_t)b->kept, sizeof *scratch), sum = 0;
     struct im_json *layers = im_json_array(), *j;
     double total = median(b->totals, b->kept), update = median(b->updates, b->kept);
 

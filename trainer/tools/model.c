@@ -59,10 +59,10 @@ static struct row row_of(const struct table *t, int i)
     if (l->kind == TR_OP_CONV || l->kind == TR_OP_FC)
         r.macs = m->tensors[l->tensor].count * (uint64_t)size.y.h * (uint64_t)size.y.w;
     if (l->kernel > 0)
-        snprintf(r.op, sizeof(r.op), "%s %dx%d%s", kinds[l->kind], l->kernel, l->kernel,
+        snprintf(r.op, sizeof r.op, "%s %dx%d%s", kinds[l->kind], l->kernel, l->kernel,
                  l->stride > 1 ? "/2" : "");
     else
-        snprintf(r.op, sizeof(r.op), "%s%s", kinds[l->kind], l->relu ? "+relu" : "");
+        snprintf(r.op, sizeof r.op, "%s%s", kinds[l->kind], l->relu ? "+relu" : "");
     return r;
 }
 
@@ -148,11 +148,11 @@ static void print_table(const struct table *t)
         struct row r = row_of(t, i);
         char shape[32], params[24] = "", macs[24] = "";
 
-        snprintf(shape, sizeof(shape), "%d x %d x %d", r.y.c, r.y.h, r.y.w);
+        snprintf(shape, sizeof shape, "%d x %d x %d", r.y.c, r.y.h, r.y.w);
         if (r.params)
-            snprintf(params, sizeof(params), "%llu", (unsigned long long)r.params);
+            snprintf(params, sizeof params, "%llu", (unsigned long long)r.params);
         if (r.macs)
-            snprintf(macs, sizeof(macs), "%.2f", (double)r.macs / 1e6);
+            snprintf(macs, sizeof macs, "%.2f", (double)r.macs / 1e6);
         printf("%-36s %-14s %-16s %11s %10s %9.2f\n", r.layer->name, r.op, shape, params, macs,
                (double)r.bytes / mib);
     }

@@ -4,15 +4,16 @@
  *
  * N passes over all files of the sample. The best time of each file counts, because other work on the machine
  * only ever adds to it. The crops are those of training, the same for each figure. */
-#include "augment/render.h"
-#include "ipc/base/clock.h"
-#include "tests/unit/augment/jpeg_file.h"
-#include "tests/unit/augment/sample.h"
-
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+#include "augment/render.h"
+#include "ipc/base/clock.h"
+#include "ipc/base/count.h"
+#include "tests/unit/augment/jpeg_file.h"
+#include "tests/unit/augment/sample.h"
 
 #define SKIPPED 77
 
@@ -216,7 +217,7 @@ int main(int argc, char **argv)
     }
     printf("%zu files, %s kernels, %u x %u, best of %d\n", b.sample.count, b.ops.name, b.size, b.size,
            passes);
-    for (size_t i = 0; i < sizeof figures / sizeof figures[0] && !failed; i++)
+    for (size_t i = 0; i < IM_COUNT(figures) && !failed; i++)
         failed = measure(&b, figures[i].name, figures[i].do_one, passes) < 0;
     tear_down(&b);
     return failed;

@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "augment/render.h"
+#include "ipc/base/count.h"
 #include "ipc/base/file.h"
 #include "ipc/base/json.h"
 #include "ipc/encoded.h"
@@ -205,7 +206,7 @@ static void end_programs(struct bench *b, struct pipeline *p)
     const int fds[] = {b->spawn.control,    b->spawn.encoded,     b->spawn.batch[0],
                        b->spawn.lease_read, b->spawn.lease_write, b->spawn.log_read,
                        b->spawn.log_write,  b->spawn.lock,        b->spawn.null};
-    for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
+    for (size_t i = 0; i < IM_COUNT(fds); i++)
         close(fds[i]);
 }
 

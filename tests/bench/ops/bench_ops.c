@@ -6,14 +6,15 @@
  * because other work on the machine only ever adds to it; of the draws, the median and the 99th percentile
  * are printed. WORD chooses the figures whose names contain it. The image is put back between calls, outside
  * of the time measured. */
-#include "ipc/base/clock.h"
-#include "kernels/ops.h"
-#include "tests/unit/kernels/ops_help.h"
-
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "ipc/base/clock.h"
+#include "ipc/base/count.h"
+#include "kernels/ops.h"
+#include "tests/unit/kernels/ops_help.h"
 
 #define DRAWS 64
 
@@ -254,7 +255,7 @@ static int measure_all(struct bench *b, uint32_t size, unsigned cpu_flags, int p
     for (int i = 0; i < DRAWS; i++)
         make_draw(&b->draws[i], &seed, size);
     printf("%s kernels, %u x %u, %d draws, best of %d\n", b->ops.name, size, size, DRAWS, passes);
-    for (size_t i = 0; i < sizeof figures / sizeof figures[0]; i++)
+    for (size_t i = 0; i < IM_COUNT(figures); i++)
         if (strstr(figures[i].name, only))
             measure(b, figures[i].name, figures[i].run, passes);
     free(b->scratch);

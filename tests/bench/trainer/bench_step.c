@@ -154,7 +154,7 @@ int main(int argc, char **argv)
     struct im_rng r = im_rng_at(1, IM_RNG_SYNTH, 0, 0);
     size_t pixel_count = (size_t)o.batch * (size_t)o.size * (size_t)o.size * 3;
     uint8_t *pixels = malloc(pixel_count);
-    int32_t *labels = calloc((size_t)o.batch, sizeof(*labels));
+    int32_t *labels = calloc((size_t)o.batch, sizeof *labels);
     struct tr_batch batch = {.pixels = pixels, .labels = labels, .n = o.batch, .size = o.size};
     struct tr_network *net = NULL;
     struct im_text text = {{0}};

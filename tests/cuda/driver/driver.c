@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "ipc/base/count.h"
+
 int cuInit(unsigned flags);
 int cuDriverGetVersion(int *ret_version);
 int cuGetExportTable(const void **ret_table, const void *id);
@@ -86,7 +88,7 @@ int cuGetProcAddress_v2(const char *name, void **ret_function, int version, unsi
     void (*function)(void) = (void (*)(void))yes;
 
     (void)version, (void)flags;
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+    for (size_t i = 0; i < IM_COUNT(known); i++)
         if (strcmp(known[i].name, name) == 0)
             function = known[i].function;
     memcpy(ret_function, &function, sizeof function);

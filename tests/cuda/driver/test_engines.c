@@ -7,6 +7,7 @@
  *
  * usage: cuda_driver_engines_odd odd | conv_bf16 | conv_fp16 | conv_fp32 | norm */
 #include <errno.h>
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -14,10 +15,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <setjmp.h>
-
 #include <cmocka.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/err.h"
 #include "trainer/backends/cuda/cudnn.h"
 #include "trainer/backends/cuda/dnn_graphs.h"
@@ -251,7 +251,7 @@ static void odd_shapes_have_engines(void **state)
         {17, 10, 10, 96, 32, 5, 1, 2}};
 
     (void)state;
-    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+    for (size_t i = 0; i < IM_COUNT(shapes); i++)
         for (int type = 0; type < TR_GPU_TYPES; type++)
             for (int kind = 0; kind < TR_DNN_CONV_KINDS; kind++)
                 conv_works(&shapes[i], (enum tr_dnn_conv_kind)kind, (enum tr_gpu_type)type, false);
@@ -296,7 +296,7 @@ static void every_batch_norm_has_a_deterministic_engine(void **state)
         {256, 28, 28, 512}, {256, 14, 14, 1024}, {100, 40, 40, 256}, {512, 32, 32, 64},   {1, 1, 1, 8}};
 
     (void)state;
-    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+    for (size_t i = 0; i < IM_COUNT(shapes); i++)
         for (int type = 0; type < TR_GPU_TYPES; type++)
             for (int kind = 0; kind < TR_DNN_NORM_KINDS; kind++) {
                 /* Whole: every way to end in bf16, the fullest one in every type and for three shapes. */
@@ -330,7 +330,7 @@ static void addition_after_a_convolution_compiles(void **state)
                                                       {256, 14, 14, 256, 256, 3, 1, 1}};
 
     (void)state;
-    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+    for (size_t i = 0; i < IM_COUNT(shapes); i++) {
         struct tr_cudnn_graph *graph;
         struct im_text text = {0};
         struct tr_dnn_graph g;

@@ -3,8 +3,6 @@
  *
  * usage: cuda_driver_missing MODULE FOLDER...   (the module without a search path; where the libraries are)
  *        cuda_driver_missing ask MODULE         (says what the module says) */
-#include "tests/unit/ipc/base/unit.h"
-
 #include <dirent.h>
 #include <dlfcn.h>
 #include <limits.h>
@@ -13,6 +11,7 @@
 
 #include "ipc/base/err.h"
 #include "supervisor/cli/program.h"
+#include "tests/unit/ipc/base/unit.h"
 #include "trainer/backends/cuda/module.h"
 
 #define ASK_TIMEOUT_MS 60000

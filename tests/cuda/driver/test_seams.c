@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <ftw.h>
 #include <math.h>
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -11,10 +12,9 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include <setjmp.h>
-
 #include <cmocka.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/err.h"
 #include "trainer/backends/backend.h"
 #include "trainer/backends/cuda/cublas.h"
@@ -388,7 +388,7 @@ static struct tr_dnn *dnn_new(bool deterministic, const char *cache)
 static const struct tr_dnn_conv_shape shapes[] = {{2, 8, 8, 64, 64, 3, 1, 1},  {3, 8, 8, 64, 128, 1, 2, 0},
                                                   {2, 8, 8, 64, 128, 1, 1, 0}, {2, 9, 9, 32, 64, 3, 2, 1},
                                                   {2, 20, 20, 8, 64, 7, 2, 3}, {1, 5, 7, 24, 40, 3, 1, 1}};
-enum { SHAPES = sizeof shapes / sizeof *shapes, TIMED = 2 };
+enum { SHAPES = IM_COUNT(shapes), TIMED = 2 };
 
 /* cuDNN's first choice: nothing is timed. */
 static void convolutions_are_those_of_plain_loops(void **state)

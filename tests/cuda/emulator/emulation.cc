@@ -189,7 +189,7 @@ static void make_fibre(unsigned i)
 void emulation_fail(const char *sentence)
 {
     if (!e.failed)
-        snprintf(e.error, sizeof(e.error), "block %u %u, thread %u: %s", emulated.block.x, emulated.block.y,
+        snprintf(e.error, sizeof e.error, "block %u %u, thread %u: %s", emulated.block.x, emulated.block.y,
                  emulated.thread.x, sentence);
     e.failed = true;
     if (e.running != NOBODY)
@@ -198,9 +198,9 @@ void emulation_fail(const char *sentence)
 
 extern "C" const char *emulation_error(void)
 {
-    static char said[sizeof(e.error)];
+    static char said[sizeof e.error];
 
-    memcpy(said, e.error, sizeof(said));
+    memcpy(said, e.error, sizeof said);
     e.error[0] = '\0';
     return said;
 }
@@ -327,8 +327,8 @@ struct emulated_array *emulation_shared(const void *tag, size_t count, size_t it
           count,
           item_bytes,
           (char *)malloc(count * item_bytes),
-          (struct use *)malloc(count * sizeof(use)),
-          (struct use *)malloc(count * sizeof(use))};
+          (struct use *)malloc(count * sizeof(struct use)),
+          (struct use *)malloc(count * sizeof(struct use))};
     e.array_count++;
     memset(a->bytes, 0xff, count * item_bytes); /* a NaN */
     for (size_t i = 0; i < count; i++)
@@ -390,7 +390,7 @@ static void say_stuck(unsigned threads)
         count[e.fibres[i].state]++;
         line = e.fibres[i].state == AT_BARRIER ? e.fibres[i].line : line;
     }
-    snprintf(e.error, sizeof(e.error),
+    snprintf(e.error, sizeof e.error,
              "block %u %u: of %u threads %d wait at barriers (the last in line %d), %d at shuffles, %d ended",
              emulated.block.x, emulated.block.y, threads, count[AT_BARRIER], line, count[AT_SHUFFLE],
              count[ENDED]);
@@ -441,11 +441,11 @@ int emulation_launch(dim3 blocks, unsigned threads, void (*kernel)(void *), void
     e.failed = false;
     emulated = {dim3(0), dim3(0), dim3(threads), blocks};
     if (!is_launch(blocks, threads)) {
-        snprintf(e.error, sizeof(e.error), "no GPU takes %u x %u x %u blocks of %u threads", blocks.x,
+        snprintf(e.error, sizeof e.error, "no GPU takes %u x %u x %u blocks of %u threads", blocks.x,
                  blocks.y, blocks.z, threads);
         return -EIO;
     }
-    order = (unsigned *)malloc(count * sizeof(*order));
+    order = (unsigned *)malloc(count * sizeof *order);
     shuffle(order, count);
     e.kernel = kernel;
     e.argument = argument;

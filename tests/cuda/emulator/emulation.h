@@ -18,6 +18,7 @@
 
 #ifdef __cplusplus
 
+#include <assert.h>
 #include <errno.h>
 #include <stdint.h>
 #include <string.h>
@@ -81,7 +82,7 @@ template <class V> static inline V __shfl_xor_sync(unsigned lanes, V value, int 
 {
     uint64_t bits = 0;
 
-    static_assert(sizeof(V) <= sizeof(bits), "a register or two");
+    static_assert(sizeof(V) <= sizeof bits, "a register or two");
     memcpy(&bits, &value, sizeof(V));
     bits = emulation_shuffle(lanes, bits, mask);
     memcpy(&value, &bits, sizeof(V));
@@ -92,7 +93,7 @@ static inline float __uint_as_float(uint32_t bits)
 {
     float x;
 
-    memcpy(&x, &bits, sizeof(x));
+    memcpy(&x, &bits, sizeof x);
     return x;
 }
 
@@ -100,7 +101,7 @@ static inline uint32_t __float_as_uint(float x)
 {
     uint32_t bits;
 
-    memcpy(&bits, &x, sizeof(bits));
+    memcpy(&bits, &x, sizeof bits);
     return bits;
 }
 
@@ -162,7 +163,7 @@ template <class Q> static inline Q emulated_load(const void *p)
 
     if ((uintptr_t)p % sizeof(Q) != 0)
         emulation_fail("an access of 8 or 16 bytes is not aligned");
-    memcpy(&q, p, sizeof(q));
+    memcpy(&q, p, sizeof q);
     return q;
 }
 
@@ -170,7 +171,7 @@ template <class Q> static inline void emulated_store(void *p, Q q)
 {
     if ((uintptr_t)p % sizeof(Q) != 0)
         emulation_fail("an access of 8 or 16 bytes is not aligned");
-    memcpy(p, &q, sizeof(q));
+    memcpy(p, &q, sizeof q);
 }
 
 static inline uint4 read16(const void *p)

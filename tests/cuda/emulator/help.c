@@ -183,7 +183,7 @@ void plain_of(const struct array *a, struct tr_shape s, int pitch, float *ret_nc
 float *drawn(size_t count, uint64_t item)
 {
     struct im_rng r = im_rng_at(5, IM_RNG_TEST, 9, item);
-    float *v = calloc(count + 1, sizeof(*v));
+    float *v = calloc(count + 1, sizeof *v);
 
     assert_non_null(v);
     for (size_t i = 0; i < count; i++)
@@ -193,7 +193,7 @@ float *drawn(size_t count, uint64_t item)
 
 float *blank(size_t count)
 {
-    float *v = calloc(count + 1, sizeof(*v));
+    float *v = calloc(count + 1, sizeof *v);
 
     assert_non_null(v);
     return v;

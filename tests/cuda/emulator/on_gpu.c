@@ -4,11 +4,12 @@
  * the GPU reaches it where it lies: what they allocate (they are compiled with malloc, calloc and free named
  * after the functions below), and their stack, which is that of a thread of ours. Slow, and enough. Exit
  * status 77 where there is no GPU. */
-#include <cuda_runtime_api.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+
+#include <cuda_runtime_api.h>
 
 #include "tests/cuda/emulator/emulation.h"
 

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ipc/base/count.h"
 #include "kernels/cuda/norm.h"
 #include "trainer/backends/ref/ops.h"
 
@@ -25,7 +26,7 @@ static const struct layer layers[] = {
     {2, 300, 3, 5, 304, true, true, true, -1}, {3, 24, 5, 5, 24, false, true, false, 2},
     {5, 8, 31, 33, 8, true, false, true, 0},   {1, 1000, 2, 3, 1000, true, true, false, 0},
 };
-enum { LAYERS = sizeof(layers) / sizeof(*layers) };
+enum { LAYERS = IM_COUNT(layers) };
 
 /* A layer in one type: what the reference and the kernels read and write. */
 struct bench {
@@ -65,7 +66,7 @@ static struct bench bench_new(const struct layer *l, enum imk_cuda_type type)
     b.dy[1] = drawn(count, 4);
     b.y = blank(count), b.dx = blank(count), b.dx2 = blank(count), b.got = blank(count);
     b.gamma = drawn(c, 5), b.beta = drawn(c, 6), b.run_mean = drawn(c, 7);
-    for (size_t i = 0; i < sizeof(channels) / sizeof(*channels); i++)
+    for (size_t i = 0; i < IM_COUNT(channels); i++)
         *channels[i] = blank(2 * c);
     b.save = blank(tr_ref_bn_save_bytes(&b.op) / sizeof(float) + 1);
     for (size_t i = 0; i < c; i++) {
@@ -92,9 +93,9 @@ static void bench_free(struct bench *b)
                           b->my_run_mean, b->my_run_var, b->my_dgamma, b->my_dbeta, b->sums};
     struct array *const arrays[] = {&b->ax, &b->az, &b->ady[0], &b->ady[1], &b->ay, &b->adx, &b->adz};
 
-    for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++)
+    for (size_t i = 0; i < IM_COUNT(all); i++)
         free(all[i]);
-    for (size_t i = 0; i < sizeof(arrays) / sizeof(*arrays); i++)
+    for (size_t i = 0; i < IM_COUNT(arrays); i++)
         array_free(arrays[i]);
     free(b->mask);
     free(b->scratch);
@@ -277,7 +278,7 @@ static void statistics_are_the_references(void **state)
     (void)state;
     for (int i = 0; i < LAYERS; i++)
         EACH_TYPE(type)
-    for (size_t k = 0; k < sizeof(orders) / sizeof(*orders); k++)
+    for (size_t k = 0; k < IM_COUNT(orders); k++)
         take_statistics(&layers[i], type, orders[k]);
 }
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/rng.h"
 #include "kernels/cuda/input.h"
 #include "kernels/cuda/loss.h"
@@ -17,7 +18,7 @@ static const struct tr_mix mixes[] = {
     {.kind = TR_MIX_UP, .lambda = 0.5},
     {.kind = TR_MIX_CUT, .lambda = 0.6, .y0 = 1, .y1 = 4, .x0 = 2, .x1 = 5},
 };
-enum { MIXES = sizeof(mixes) / sizeof(*mixes) };
+enum { MIXES = IM_COUNT(mixes) };
 
 static struct imk_cuda_mix device_mix(const struct tr_mix *m)
 {
@@ -55,8 +56,8 @@ static void check_input(int n, int h, int w, int pitch, const struct tr_mix *mix
                                    .pitch = pitch,
                                    .mix = mix->kind == TR_MIX_NONE ? NULL : &on_device};
 
-        memcpy(a.mean, op.mean, sizeof(a.mean));
-        memcpy(a.std, op.std, sizeof(a.std));
+        memcpy(a.mean, op.mean, sizeof a.mean);
+        memcpy(a.std, op.std, sizeof a.std);
         EACH_ORDER(order)
         {
             RUN(imk_cuda_input(&a, NULL));
@@ -185,7 +186,7 @@ static void compare_loss(const struct loss_case *c, enum imk_cuda_type x_type, e
 static void check_loss(const struct loss_case *c, const struct tr_mix *mix)
 {
     const size_t count = (size_t)c->n * (size_t)c->classes;
-    int32_t *labels = malloc((size_t)c->n * sizeof(*labels));
+    int32_t *labels = malloc((size_t)c->n * sizeof *labels);
     uint8_t *valid = malloc((size_t)c->n);
     struct im_rng r = im_rng_at(5, IM_RNG_TEST, 11, (uint64_t)c->classes);
 
@@ -225,7 +226,7 @@ static void loss_and_gradient_are_the_references(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++)
+    for (size_t i = 0; i < IM_COUNT(cases); i++)
         for (int m = 0; m < MIXES; m++)
             check_loss(&cases[i], &mixes[m]);
 }
@@ -256,8 +257,8 @@ static void binary_loss_and_gradient_are_the_references(void **state)
     static const double thresholds[] = {0, 0.2, 0.5};
 
     (void)state;
-    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
-        for (size_t k = 0; k < sizeof(thresholds) / sizeof(*thresholds); k++) {
+    for (size_t i = 0; i < IM_COUNT(cases); i++) {
+        for (size_t k = 0; k < IM_COUNT(thresholds); k++) {
             struct loss_case c = cases[i];
 
             c.loss = (struct tr_loss){
@@ -288,7 +289,7 @@ static void more_samples_than_a_block_has_threads_are_added_up(void **state)
 {
     const struct loss_case c = {.n = 1030, .classes = 2, .x_pitch = 2, .dx_pitch = 2, .divisor = 10};
     float *logits = drawn(2060, 1);
-    int32_t *labels = calloc(1030, sizeof(*labels));
+    int32_t *labels = calloc(1030, sizeof *labels);
 
     (void)state;
     compare_loss(&c, IMK_CUDA_FP32, IMK_CUDA_FP32, &mixes[0], logits, labels, NULL);

@@ -6,11 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ipc/base/count.h"
 #include "kernels/cuda/pack.h"
 #include "kernels/cuda/pointwise.h"
 
 static const size_t counts[] = {1, 7, 8, 9, 2048, 5003};
-enum { COUNTS = sizeof(counts) / sizeof(*counts) };
+enum { COUNTS = IM_COUNT(counts) };
 
 static struct tr_shape flat(size_t count)
 {
@@ -136,7 +137,7 @@ static void every_number_is_cast_as_it_is_defined(void **state)
             bits += (uint32_t[]){0, 0x8000, 0x7fff, 0x8001}[i & 3];
             if (type == IMK_CUDA_FP16)
                 bits = (bits & 0x80000000u) | (0x30000000u + (bits & 0x1fffffffu)) | ((i & 1) << 12);
-            memcpy(&x[i], &bits, sizeof(bits));
+            memcpy(&x[i], &bits, sizeof bits);
         }
         from = array_new(IMK_CUDA_FP32, count, true);
         memcpy(from.data, x, count * sizeof(float));
@@ -162,7 +163,7 @@ static void fp16_rounds_its_borders_to_even(void **state)
     const float x[] = {65504,        65519.996f,   65520,           65536,      1e30f,
                        0x1p-24f,     0x1p-25f,     0x1.000002p-25f, 0x1.8p-24f, 0x1p-14f,
                        0x1.ff8p-15f, 0x1.ffep-15f, -0.0f,           -0x1p-26f,  6.0e-8f};
-    enum { COUNT = sizeof(x) / sizeof(*x) };
+    enum { COUNT = IM_COUNT(x) };
     struct array y = array_new(IMK_CUDA_FP16, COUNT, true);
 
     (void)state;
@@ -251,7 +252,7 @@ static const struct imk_cuda_packing shapes[] = {
     {.k = 1, .c = 4100, .taps = 1, .pitch = 4104}, {.k = 1, .c = 1, .taps = 9, .pitch = 1},
     {.k = 1, .c = 4093, .taps = 1, .pitch = 4093},
 };
-enum { ROWS = sizeof(shapes) / sizeof(*shapes) };
+enum { ROWS = IM_COUNT(shapes) };
 
 struct packing {
     struct imk_cuda_packing rows[ROWS];
@@ -264,7 +265,7 @@ static struct packing packing_new(void)
     struct packing p;
 
     p.plain_count = p.packed_count = 0;
-    memcpy(p.rows, shapes, sizeof(shapes));
+    memcpy(p.rows, shapes, sizeof shapes);
     for (int i = 0; i < ROWS; i++) {
         const size_t outputs = (size_t)p.rows[i].k * (size_t)p.rows[i].taps;
 
@@ -305,7 +306,7 @@ static void weights_are_packed_and_gradients_unpacked(void **state)
         if (type == IMK_CUDA_FP32) {
             EACH_ORDER(order)
             {
-                memset(back, 0, p.plain_count * sizeof(*back));
+                memset(back, 0, p.plain_count * sizeof *back);
                 RUN(imk_cuda_unpack(&(struct imk_cuda_unpack){p.rows, ROWS, p.blocks, packed.data, back},
                                     NULL));
                 for (int i = 0; i < ROWS; i++)

@@ -6,6 +6,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "ipc/base/count.h"
 #include "kernels/cuda/norm.h"
 #include "kernels/cuda/pool.h"
 #include "trainer/backends/ref/ops.h"
@@ -20,7 +21,7 @@ static const struct layer layers[] = {
     {1, 1, 1, 1, 1, 3, 2, 1, true},   {2, 3, 7, 5, 3, 3, 2, 1, true},    {1, 10, 6, 9, 16, 3, 2, 1, true},
     {2, 16, 5, 4, 16, 3, 1, 1, true}, {1, 24, 4, 6, 24, 3, 2, 1, false}, {3, 8, 9, 8, 8, 2, 2, 0, true},
 };
-enum { LAYERS = sizeof(layers) / sizeof(*layers) };
+enum { LAYERS = IM_COUNT(layers) };
 
 static struct tr_op op_of(const struct layer *l, enum tr_op_kind kind)
 {
@@ -128,7 +129,7 @@ static void max_pooling_is_the_references(void **state)
         EACH_TYPE(type)
         {
             struct bench b = bench_new(&layers[i], TR_OP_MAXPOOL, type);
-            int32_t *save = malloc(numbers(b.op.y) * sizeof(*save));
+            int32_t *save = malloc(numbers(b.op.y) * sizeof *save);
             struct tr_exec e = {.x = b.x, .y = b.y, .save = save, .dx = b.dx, .dy = {b.dy[0], b.dy[1]}};
 
             tr_ref_maxpool_forward(&b.op, &e);
@@ -306,7 +307,7 @@ static struct stem stem_new(const struct layer *l, enum imk_cuda_type type)
     s.run_var = blank(c);
     s.dgamma = blank(c);
     s.dbeta = blank(c);
-    s.place = malloc(numbers(s.b.op.y) * sizeof(*s.place));
+    s.place = malloc(numbers(s.b.op.y) * sizeof *s.place);
     return s;
 }
 

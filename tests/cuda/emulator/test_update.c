@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ipc/base/count.h"
 #include "kernels/cuda/arena.h"
 #include "kernels/cuda/optimizer.h"
 #include "trainer/backends/ref/ops.h"
@@ -17,7 +18,7 @@ static const struct tr_span spans[] = {
     {.first = 19152, .count = 1, .decays = true},     {.first = 19169, .count = 77, .decays = true},
     {.first = 19264, .count = 8192, .decays = false},
 };
-enum { SPANS = sizeof(spans) / sizeof(*spans), FLOATS = 19264 + 8192 };
+enum { SPANS = IM_COUNT(spans), FLOATS = 19264 + 8192 };
 
 struct state {
     float *w, *m, *v, *g, *ema;
@@ -56,7 +57,7 @@ static struct tables tables_new(void)
         t.spans[i].chunk_count = imk_cuda_span_chunks(spans[i].first, spans[i].count, i, NULL);
         t.chunk_count += t.spans[i].chunk_count;
     }
-    t.chunks = malloc(t.chunk_count * sizeof(*t.chunks));
+    t.chunks = malloc(t.chunk_count * sizeof *t.chunks);
     for (uint32_t i = 0; i < SPANS; i++)
         imk_cuda_span_chunks(spans[i].first, spans[i].count, i, t.chunks + t.spans[i].first_chunk);
     return t;
@@ -142,7 +143,7 @@ static void optimisers_are_the_references(void **state)
 {
     (void)state;
     for (int kind = IMK_CUDA_SGD; kind <= IMK_CUDA_LAMB; kind++)
-        for (size_t i = 0; i < sizeof(orders) / sizeof(*orders); i++) {
+        for (size_t i = 0; i < IM_COUNT(orders); i++) {
             check_optimizer((enum imk_cuda_optimizer)kind, false, orders[i]);
             if (kind == IMK_CUDA_SGD || kind == IMK_CUDA_LARS)
                 check_optimizer((enum imk_cuda_optimizer)kind, true, orders[i]);
@@ -192,7 +193,7 @@ static void sums_of_squares_are_exact_and_the_same_bits_in_any_order(void **stat
     static const size_t counts[] = {0, 1, 9, 4097, 70001};
 
     (void)state;
-    for (size_t i = 0; i < sizeof(counts) / sizeof(*counts); i++) {
+    for (size_t i = 0; i < IM_COUNT(counts); i++) {
         float *x = drawn(counts[i], i);
         const double want = tr_ref_sum_squares(x, counts[i]);
         double *scratch = malloc(IMK_CUDA_SUM_SCRATCH), sum, first = 0;

@@ -18,7 +18,7 @@ struct tr_blas_gemm {
 
 int tr_blas_open(const struct tr_blas_config *config, struct tr_blas **ret_blas, struct im_text *text)
 {
-    *ret_blas = calloc(1, sizeof(**ret_blas));
+    *ret_blas = calloc(1, sizeof **ret_blas);
     if (!*ret_blas)
         return im_fail(text, -ENOMEM, "no memory");
     (*ret_blas)->gpu = config->gpu;
@@ -34,7 +34,7 @@ void tr_blas_close(struct tr_blas *blas)
 int tr_blas_gemm_new(struct tr_blas *blas, const struct tr_blas_gemm_shape *shape,
                      struct tr_blas_gemm **ret_gemm, struct im_text *text)
 {
-    *ret_gemm = calloc(1, sizeof(**ret_gemm));
+    *ret_gemm = calloc(1, sizeof **ret_gemm);
     if (!*ret_gemm)
         return im_fail(text, -ENOMEM, "no memory");
     (*ret_gemm)->s = *shape;
@@ -86,5 +86,5 @@ int tr_blas_gemm_run(struct tr_blas *blas, struct tr_blas_gemm *gemm, const void
     const struct gemm_run r = {.s = gemm->s, .a = a, .b = b, .bias = bias, .c = c};
 
     im_assert((((size_t)a | (size_t)b | (size_t)c) & 15) == 0);
-    return host_gpu_enqueue(tr_gpu_stream(blas->gpu, TR_GPU_COMPUTE), run_gemm, &r, sizeof(r));
+    return host_gpu_enqueue(tr_gpu_stream(blas->gpu, TR_GPU_COMPUTE), run_gemm, &r, sizeof r);
 }

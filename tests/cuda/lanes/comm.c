@@ -1,14 +1,13 @@
 /* comm.h between GPUs that are processors: over Gloo, which the program has. Device memory can be touched by
  * work alone, so each collective is work of the lane it is called for. What a rank tells is gathered as it
  * is, and every rank adds up in the order of the ranks. */
-#include "trainer/comm/comm.h"
-
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "ipc/base/err.h"
 #include "tests/cuda/lanes/host.h"
+#include "trainer/comm/comm.h"
 
 /* The program's; those that do not train have none. */
 extern const struct tr_comm_ops tr_comm_gloo __attribute__((weak));
@@ -32,7 +31,7 @@ struct work {
 
 static int open_comm(const struct tr_comm_config *config, struct tr_comm **ret_comm, struct im_text *text)
 {
-    struct tr_comm *c = calloc(1, sizeof(*c));
+    struct tr_comm *c = calloc(1, sizeof *c);
     int err;
 
     if (!c || !&tr_comm_gloo)
@@ -107,7 +106,7 @@ static int reduce_on(struct tr_comm *c, void *x, size_t count, enum tr_comm_type
     const struct work w = {.c = c, .gpu = host_gpu_of(x), .x = x, .count = count, .type = type};
 
     (void)text;
-    return host_gpu_enqueue(stream, run_sum, &w, sizeof(w));
+    return host_gpu_enqueue(stream, run_sum, &w, sizeof w);
 }
 
 /* Work that the caller waits for. */
@@ -117,7 +116,7 @@ static int wait_for(void (*run)(const void *args), const struct work *w, struct 
 
     if (!w->gpu)
         return im_fail(text, -EINVAL, "no device memory");
-    err = host_gpu_enqueue(host_gpu_stream_of(w->gpu, TR_GPU_COMM), run, w, sizeof(*w));
+    err = host_gpu_enqueue(host_gpu_stream_of(w->gpu, TR_GPU_COMM), run, w, sizeof *w);
     if (err == 0)
         err = tr_gpu_sync(w->gpu, TR_GPU_COMM);
     return err < 0 ? tr_gpu_last_error(w->gpu, text) : 0;

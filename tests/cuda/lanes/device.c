@@ -123,8 +123,8 @@ static struct tr_gpu_properties facts_of(int index, size_t memory_bytes)
                                   .driver = 13000,
                                   .runtime = 13000};
 
-    snprintf(f.uuid, sizeof(f.uuid), "GPU-00000000-0000-0000-0000-%012d", index);
-    snprintf(f.bus_id, sizeof(f.bus_id), "0000:%02x:00.0", (unsigned)index);
+    snprintf(f.uuid, sizeof f.uuid, "GPU-00000000-0000-0000-0000-%012d", index);
+    snprintf(f.bus_id, sizeof f.bus_id, "0000:%02x:00.0", (unsigned)index);
     return f;
 }
 
@@ -143,7 +143,7 @@ int tr_gpu_fail(struct tr_gpu *g, int err, const char *format, ...)
     if (g->failed)
         return err;
     va_start(list, format);
-    vsnprintf(g->why.s, sizeof(g->why.s), format, list);
+    vsnprintf(g->why.s, sizeof g->why.s, format, list);
     va_end(list);
     g->failed = err;
     return err;
@@ -165,7 +165,7 @@ int tr_gpu_open(int index, struct tr_gpu **ret_gpu, struct im_text *text)
 
     if (index < 0 || index >= gpus())
         return im_fail(text, -ENODEV, "there is no GPU %d: this process sees %d", index, gpus());
-    g = calloc(1, sizeof(*g));
+    g = calloc(1, sizeof *g);
     if (!g)
         return im_fail(text, -ENOMEM, "no memory for a GPU");
     g->options = options_now;
@@ -196,7 +196,7 @@ static void clear(struct lanes *l)
             free(l->q[i].tasks[k].args);
         free(l->q[i].tasks);
     }
-    memset(l, 0, sizeof(*l));
+    memset(l, 0, sizeof *l);
 }
 
 void tr_gpu_close(struct tr_gpu *g)
@@ -435,7 +435,7 @@ static int push(struct tr_gpu *g, int lane, struct task t)
     }
     if (q->count == q->room) {
         size_t room = q->room ? 2 * q->room : 64;
-        struct task *tasks = realloc(q->tasks, room * sizeof(*tasks));
+        struct task *tasks = realloc(q->tasks, room * sizeof *tasks);
 
         if (!tasks)
             return -ENOMEM;
@@ -512,7 +512,7 @@ int tr_gpu_copy(struct tr_gpu *g, enum tr_gpu_stream_id lane, void *to, const vo
         g->recording->broken = true;
         return tr_gpu_fail(g, -EINVAL, "a recording copies plain memory");
     }
-    err = host_gpu_enqueue(&g->streams[lane], run_copy, &c, sizeof(c));
+    err = host_gpu_enqueue(&g->streams[lane], run_copy, &c, sizeof c);
     return err < 0 || async ? err : tr_gpu_sync(g, lane);
 }
 
@@ -520,7 +520,7 @@ int tr_gpu_zero(struct tr_gpu *g, enum tr_gpu_stream_id lane, void *memory, size
 {
     const struct copy c = {.to = memory, .bytes = bytes};
 
-    return host_gpu_enqueue(&g->streams[lane], run_zero, &c, sizeof(c));
+    return host_gpu_enqueue(&g->streams[lane], run_zero, &c, sizeof c);
 }
 
 /* ---- events ---- */
@@ -528,7 +528,7 @@ int tr_gpu_zero(struct tr_gpu *g, enum tr_gpu_stream_id lane, void *memory, size
 int tr_gpu_event_new(struct tr_gpu *g, enum tr_gpu_event_kind kind, struct tr_gpu_event **ret_event)
 {
     (void)g, (void)kind;
-    *ret_event = calloc(1, sizeof(**ret_event));
+    *ret_event = calloc(1, sizeof **ret_event);
     return *ret_event ? 0 : -ENOMEM;
 }
 
@@ -608,7 +608,7 @@ int tr_gpu_sync(struct tr_gpu *g, enum tr_gpu_stream_id lane)
 int tr_gpu_capture_begin(struct tr_gpu *g)
 {
     im_assert(!g->recording);
-    g->recording = calloc(1, sizeof(*g->recording));
+    g->recording = calloc(1, sizeof *g->recording);
     if (!g->recording)
         return -ENOMEM;
     g->recording->takes_part[TR_GPU_COMPUTE] = true;

@@ -33,7 +33,7 @@ struct tr_dnn_norm {
 
 int tr_dnn_open(const struct tr_dnn_config *config, struct tr_dnn **ret_dnn, struct im_text *text)
 {
-    struct tr_dnn *dnn = calloc(1, sizeof(*dnn));
+    struct tr_dnn *dnn = calloc(1, sizeof *dnn);
 
     if (!dnn)
         return im_fail(text, -ENOMEM, "no memory");
@@ -91,7 +91,7 @@ int tr_dnn_conv_new(struct tr_dnn *dnn, const struct tr_dnn_conv_shape *shape, e
 {
     if (dnn->no_norms && kind == TR_DNN_CONV_BACKWARD_ADD)
         return im_fail(text, -ENOTSUP, "no engine adds");
-    *ret_conv = calloc(1, sizeof(**ret_conv));
+    *ret_conv = calloc(1, sizeof **ret_conv);
     if (!*ret_conv)
         return im_fail(text, -ENOMEM, "no memory");
     **ret_conv = (struct tr_dnn_conv){.s = *shape, .kind = kind, .type = type};
@@ -211,7 +211,7 @@ int tr_dnn_conv_run(struct tr_dnn *dnn, struct tr_dnn_conv *conv, void *x, void 
 
     im_assert(dnn->untuned == 0);
     im_assert((((size_t)x | (size_t)w | (size_t)y) & 15) == 0);
-    return host_gpu_enqueue(tr_gpu_stream(dnn->config.gpu, TR_GPU_COMPUTE), run_conv, &r, sizeof(r));
+    return host_gpu_enqueue(tr_gpu_stream(dnn->config.gpu, TR_GPU_COMPUTE), run_conv, &r, sizeof r);
 }
 
 /* ---- batch norm ---- */
@@ -229,7 +229,7 @@ int tr_dnn_norm_new(struct tr_dnn *dnn, const struct tr_dnn_norm_shape *shape, e
         return im_fail(text, -ENOTSUP, "no engine for %d channels", shape->c);
     if (add && !relu)
         return im_fail(text, -ENOTSUP, "no engine for an addition without a ReLU");
-    *ret_norm = calloc(1, sizeof(**ret_norm));
+    *ret_norm = calloc(1, sizeof **ret_norm);
     if (!*ret_norm)
         return im_fail(text, -ENOMEM, "no memory");
     **ret_norm = (struct tr_dnn_norm){.s = *shape, .kind = kind, .type = type, .add = add, .relu = relu};
@@ -351,5 +351,5 @@ int tr_dnn_norm_run(struct tr_dnn *dnn, struct tr_dnn_norm *norm, const struct t
     const struct norm_run r = {.norm = *norm, .a = *args};
 
     im_assert(dnn->untuned == 0);
-    return host_gpu_enqueue(tr_gpu_stream(dnn->config.gpu, TR_GPU_COMPUTE), run_norm, &r, sizeof(r));
+    return host_gpu_enqueue(tr_gpu_stream(dnn->config.gpu, TR_GPU_COMPUTE), run_norm, &r, sizeof r);
 }

@@ -1,12 +1,11 @@
 /* imsuper-cuda.so for a machine without a GPU: the real backend over the host's GPU. */
-#include "trainer/backends/cuda/module.h"
-
 #include <errno.h>
 #include <stddef.h>
 
 #include "tests/cuda/lanes/host.h"
 #include "trainer/backends/backend.h"
 #include "trainer/backends/cuda/device.h"
+#include "trainer/backends/cuda/module.h"
 #include "trainer/comm/comm.h"
 
 extern const struct tr_cuda_table tr_cuda_table;

@@ -52,7 +52,7 @@ float *number_load(enum tr_gpu_type type, const void *values, size_t count)
         const uint32_t bits = (uint32_t)half[i] << 16;
 
         if (type == TR_GPU_BF16)
-            memcpy(&to[i], &bits, sizeof(bits));
+            memcpy(&to[i], &bits, sizeof bits);
         else
             to[i] = from_half(half[i]);
     }
@@ -70,7 +70,7 @@ void number_store(enum tr_gpu_type type, void *values, const float *from, size_t
         uint32_t bits;
 
         tr_ref_round(type == TR_GPU_BF16 ? TR_PRECISION_BF16 : TR_PRECISION_FP16, &f, 1);
-        memcpy(&bits, &f, sizeof(bits));
+        memcpy(&bits, &f, sizeof bits);
         half[i] = type == TR_GPU_BF16 ? (uint16_t)(bits >> 16) : to_half(f);
     }
 }

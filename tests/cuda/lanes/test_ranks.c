@@ -70,7 +70,7 @@ static int draw(void **state)
         pixels[i] = (uint8_t)im_rng_u32(&r);
     for (int i = 0; i < STEPS * WHOLE; i++)
         labels[i] = (int32_t)im_rng_below(&r, CLASSES);
-    shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     assert_true(shared != MAP_FAILED);
     pthread_barrierattr_init(&between);
     pthread_barrierattr_setpshared(&between, PTHREAD_PROCESS_SHARED);
@@ -82,7 +82,7 @@ static int draw(void **state)
 static int forget(void **state)
 {
     (void)state;
-    munmap(shared, sizeof(*shared));
+    munmap(shared, sizeof *shared);
     free(pixels);
     return 0;
 }
@@ -101,7 +101,7 @@ static void run_sum(const void *args)
     const struct sum *s = args;
     const size_t bytes = s->count * (s->is_double ? sizeof(double) : sizeof(float));
 
-    im_assert(bytes <= sizeof(shared->told[0].bytes));
+    im_assert(bytes <= sizeof shared->told[0].bytes);
     memcpy(shared->told[s->rank].bytes, s->x, bytes);
     shared->told[s->rank].count = bytes;
     pthread_barrier_wait(&shared->barrier);
@@ -121,7 +121,7 @@ static int add_up(void *context, void *x, size_t count, bool is_double, struct C
 {
     const struct sum s = {.rank = *(const int *)context, .x = x, .count = count, .is_double = is_double};
 
-    return host_gpu_enqueue(stream, run_sum, &s, sizeof(s));
+    return host_gpu_enqueue(stream, run_sum, &s, sizeof s);
 }
 
 /* ---- training ---- */
@@ -198,7 +198,7 @@ static void be_second(struct run run)
     train(&run, 1);
     for (int i = 0; i < ARENAS; i++)
         memcpy(shared->others[i], run.arenas[i], run.floats[i] * sizeof(float));
-    memcpy(shared->loss, run.loss, sizeof(shared->loss));
+    memcpy(shared->loss, run.loss, sizeof shared->loss);
     _exit(0);
 }
 
@@ -217,7 +217,7 @@ static void train_two(struct run *run)
     assert_int_equal(status, 0);
     for (int i = 0; i < 2; i++)
         assert_memory_equal(run->arenas[i], shared->others[i], run->floats[i] * sizeof(float));
-    assert_memory_equal(run->loss, shared->loss, sizeof(run->loss));
+    assert_memory_equal(run->loss, shared->loss, sizeof run->loss);
 }
 
 static void release(struct run *run)

@@ -1,17 +1,16 @@
 /* The transport between GPUs, against an NCCL and GPUs of this process (fake.h): what is ours of it, that is
  * meeting, waiting, giving up and saying why. What NCCL does on GPUs only GPUs can tell. */
-#include "trainer/comm/comm.h"
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
 
 #include "ipc/base/clock.h"
 #include "ipc/base/err.h"
 #include "tests/cuda/nccl/fake.h"
 #include "tests/unit/ipc/base/unit.h"
 #include "trainer/backends/cuda/device.h"
-
-#include <errno.h>
-#include <poll.h>
-#include <pthread.h>
-#include <stdatomic.h>
+#include "trainer/comm/comm.h"
 
 enum { RANKS = 3 };
 
@@ -299,7 +298,7 @@ static void broken_versions_are_refused(void **state)
     } cases[] = {{22802, -ETIMEDOUT}, {22803, -ENODEV}, {22808, -ENODEV}, {22809, -ETIMEDOUT}};
 
     (void)state;
-    for (size_t i = 0; i < COUNT(cases); i++) {
+    for (size_t i = 0; i < IM_COUNT(cases); i++) {
         struct table table = {.mutex = PTHREAD_MUTEX_INITIALIZER};
         struct rank r = {.table = &table, .rank = 1, .ranks = RANKS, .timeout_ms = 20};
 

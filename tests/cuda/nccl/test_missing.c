@@ -3,11 +3,10 @@
 #include <dlfcn.h>
 #include <errno.h>
 
-#include "tests/unit/ipc/base/unit.h"
-#include "trainer/comm/comm.h"
-
 #include "ipc/base/err.h"
 #include "tests/support/hide.h"
+#include "tests/unit/ipc/base/unit.h"
+#include "trainer/comm/comm.h"
 
 static const char *old;
 

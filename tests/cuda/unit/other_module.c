@@ -1,7 +1,7 @@
 /* Shared objects that are not imsuper's CUDA module, or not of this build. */
-#include "trainer/backends/cuda/module.h"
-
 #include <stddef.h>
+
+#include "trainer/backends/cuda/module.h"
 
 size_t cudnnGetVersion(void);
 int other_module(void);

@@ -2,16 +2,14 @@
  * all libraries but one, and a process of its own, as what is loaded stays.
  *
  * usage: cuda_unit_libraries LIBRARY... */
-#include "trainer/backends/cuda/libraries.h"
-
 #include <dlfcn.h>
 #include <errno.h>
 #include <limits.h>
 
-#include "tests/unit/ipc/base/unit.h"
-
 #include "ipc/base/err.h"
 #include "tests/support/hide.h"
+#include "tests/unit/ipc/base/unit.h"
+#include "trainer/backends/cuda/libraries.h"
 
 static char **libraries;
 static int library_count;

@@ -1,18 +1,16 @@
 /* What is said when CUDA cannot be had, and what the module says where it can. */
-#include "trainer/backends/cuda/module.h"
-
 #include <errno.h>
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
-#include <setjmp.h>
-
 #include <cmocka.h>
 
 #include "ipc/base/err.h"
 #include "trainer/backends/backend.h"
+#include "trainer/backends/cuda/module.h"
 
 static const char *no_table, *other_build, *needs_cudnn, *real;
 

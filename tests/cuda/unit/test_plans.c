@@ -1,9 +1,8 @@
 /* The cache of choices: what comes back, what does not, and two ranks at once. */
-#include "trainer/backends/cuda/plan_cache.h"
-
 #include <errno.h>
 #include <ftw.h>
 #include <limits.h>
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -12,12 +11,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <setjmp.h>
-
 #include <cmocka.h>
 
 #include "ipc/base/err.h"
 #include "ipc/base/file.h"
+#include "trainer/backends/cuda/plan_cache.h"
 
 static char folder[] = "/tmp/imsuper-plans-XXXXXX", path[PATH_MAX];
 

@@ -1,9 +1,5 @@
 /* The renderer against the long way round: decode the whole image with plain libjpeg, cut, resize all of it
  * with the reference kernels, cut again, mirror. */
-#include "augment/render.h"
-#include "ipc/base/fault.h"
-#include "tests/unit/augment/jpeg_file.h"
-
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,6 +10,11 @@
 #include <string.h>
 
 #include <cmocka.h>
+
+#include "augment/render.h"
+#include "ipc/base/count.h"
+#include "ipc/base/fault.h"
+#include "tests/unit/augment/jpeg_file.h"
 
 #define GUARD_BYTES 64
 #define GUARD 0x5a
@@ -113,7 +114,7 @@ static void sweep(struct au_job job, const uint32_t (*sizes)[2], size_t n_sizes,
 
 static const uint32_t image_sizes[][2] = {{1, 1},   {2, 90},    {90, 2},   {33, 47},
                                           {64, 64}, {150, 100}, {301, 280}};
-#define IMAGE_SIZES (sizeof image_sizes / sizeof image_sizes[0])
+#define IMAGE_SIZES IM_COUNT(image_sizes)
 
 static void resized_crops_of_training(void **state)
 {

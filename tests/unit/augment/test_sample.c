@@ -4,10 +4,6 @@
  * does not go unnoticed.
  *
  *     unit_augment_sample --plans     prints what tests/golden/make_sample.py needs */
-#include "augment/render.h"
-#include "tests/unit/augment/golden_file.h"
-#include "tests/unit/augment/sample.h"
-
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -17,6 +13,10 @@
 #include <string.h>
 
 #include <cmocka.h>
+
+#include "augment/render.h"
+#include "tests/unit/augment/golden_file.h"
+#include "tests/unit/augment/sample.h"
 
 #define IMAGES 16
 #define SIZE 224

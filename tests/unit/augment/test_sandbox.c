@@ -1,15 +1,7 @@
 /* What the sandbox lets through and what it kills for. Each case runs in a child of its own, for there is no
  * way out of a sandbox. */
-#include "augment/sandbox.h"
-
-#include "augment/render.h"
-#include "ipc/base/file.h"
-#include "ipc/base/hash.h"
-#include "tests/unit/augment/golden_file.h"
-
 #include <errno.h>
 #include <fcntl.h>
-#include <seccomp.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -25,7 +17,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <seccomp.h>
+
 #include <cmocka.h>
+
+#include "augment/render.h"
+#include "augment/sandbox.h"
+#include "ipc/base/file.h"
+#include "ipc/base/hash.h"
+#include "tests/unit/augment/golden_file.h"
 
 #define SIZE 32
 #define NO_SECCOMP 77

@@ -3,10 +3,9 @@
 #ifndef TESTS_UNIT_IPC_SMALL_RUN_H
 #define TESTS_UNIT_IPC_SMALL_RUN_H
 
-#include "tests/unit/ipc/base/unit.h"
-
 #include "ipc/plan.h"
 #include "ipc/run.h"
+#include "tests/unit/ipc/base/unit.h"
 
 struct small_run {
     struct im_run run;

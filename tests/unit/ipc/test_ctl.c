@@ -1,14 +1,14 @@
 /* Control messages over a local socket: what strangers send, and peers that come and go. */
-#include "tests/unit/ipc/base/unit.h"
-
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/stat.h>
+
 #include <zmq.h>
 
 #include "ipc/base/clock.h"
 #include "ipc/ctl.h"
+#include "tests/unit/ipc/base/unit.h"
 
 enum { SOON_MS = 5000 };
 
@@ -153,7 +153,7 @@ static void test_garbage_is_dropped_and_the_next_message_heard(void **state)
     struct im_ctl *server = serve(socket_path(state));
     struct stranger s = stranger(socket_path(state));
 
-    for (size_t i = 0; i < COUNT(garbage); i++) {
+    for (size_t i = 0; i < IM_COUNT(garbage); i++) {
         send_bytes(&s, garbage[i], strlen(garbage[i]), 0);
         expect_bad(server);
     }

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "ipc/base/count.h"
 #include "ipc/encoded.h"
 
 enum { READER = 11, OTHER = 12, AUGMENTER = 13 };
@@ -161,7 +162,7 @@ static void test_wrong_hints_hide_nothing(void **state)
     static const uint64_t hints[] = {0, 3, 1000, IM_NUMBER_MAX, UINT64_MAX - 1, UINT64_MAX};
     struct small_run *s = *state;
 
-    for (size_t i = 0; i < COUNT(hints); i++) {
+    for (size_t i = 0; i < IM_COUNT(hints); i++) {
         struct im_encoded e;
 
         im_run_reset(&s->run, &s->plan, 0);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "ipc/base/count.h"
 #include "ipc/cell_word.h"
 
 static void test_a_word_keeps_its_three_parts(void **state)
@@ -12,8 +13,8 @@ static void test_a_word_keeps_its_three_parts(void **state)
 
     (void)state;
     for (unsigned s = 0; s < 16; s++)
-        for (size_t o = 0; o < COUNT(owners); o++)
-            for (size_t n = 0; n < COUNT(numbers); n++) {
+        for (size_t o = 0; o < IM_COUNT(owners); o++)
+            for (size_t n = 0; n < IM_COUNT(numbers); n++) {
                 uint64_t word = im_word((enum im_state)s, owners[o], numbers[n]);
 
                 assert_int_equal(im_word_state(word), s);
@@ -70,8 +71,8 @@ static void check_layout(const struct im_geometry *g)
         {"samples", l.batch_samples, g->batch_size_max * sizeof(uint64_t)},
     };
 
-    check_apart(control, COUNT(control), l.control_bytes);
-    check_apart(batch, COUNT(batch), l.batch_stride);
+    check_apart(control, IM_COUNT(control), l.control_bytes);
+    check_apart(batch, IM_COUNT(batch), l.batch_stride);
     assert_int_equal(l.encoded_bytes, g->cell_bytes * g->encoded_cells);
     assert_int_equal(l.batch_bytes, l.batch_stride * g->batches);
     assert_int_equal(l.stats % IM_PAGE, 0);
@@ -166,7 +167,7 @@ static void test_slots_of_roles_do_not_collide(void **state)
         uint32_t count;
     } roles[] = {{IM_ROLE_READER, 2}, {IM_ROLE_AUGMENTER, 3}, {IM_ROLE_TRAINER, SMALL_RANKS}};
 
-    for (size_t r = 0; r < COUNT(roles); r++)
+    for (size_t r = 0; r < IM_COUNT(roles); r++)
         for (uint32_t i = 0; i < roles[r].count; i++) {
             uint32_t slot = im_run_slot(&s->run, roles[r].role, i);
 

@@ -1,12 +1,11 @@
 /* The plan: tickets and places are two names of the same thing, whatever the shape of the run. */
-#include "tests/unit/ipc/base/unit.h"
-
 #include <errno.h>
 
 #include "ipc/cell_word.h"
 #include "ipc/config/conf.h"
 #include "ipc/plan.h"
 #include "tests/support/ticket.h"
+#include "tests/unit/ipc/base/unit.h"
 
 static const struct im_plan_params usual = {.samples = {100, 10},
                                             .epochs = 2,

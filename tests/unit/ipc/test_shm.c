@@ -1,6 +1,4 @@
 /* Segments: made, handed on, refused; and never a SIGBUS, however little /dev/shm has. */
-#include "tests/unit/ipc/base/unit.h"
-
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -11,6 +9,7 @@
 
 #include "ipc/base/sysinfo.h"
 #include "ipc/shm.h"
+#include "tests/unit/ipc/base/unit.h"
 
 enum { BYTES = 1 << 20, TINY_SHM_BYTES = 1 << 16, NO_NAMESPACE = 77 };
 

@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "ipc/base/count.h"
 #include "ipc/shuffle.h"
 
 static double chi_square_limit(double degrees)
@@ -37,7 +38,7 @@ static void every_item_comes_once(void **state)
 
     (void)state;
     assert_non_null(seen);
-    for (uint64_t i = 0; i < 300 + sizeof large / sizeof *large; i++) {
+    for (uint64_t i = 0; i < 300 + IM_COUNT(large); i++) {
         uint64_t n = i < 300 ? i + 1 : large[i - 300];
         struct im_shuffle order = im_shuffle_at(7, (uint32_t)i, n);
 
@@ -57,7 +58,7 @@ static void each_place_sees_each_item_equally_often(void **state)
     static const uint64_t sizes[] = {2, 3, 5, 10, 16, 100};
 
     (void)state;
-    for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
+    for (size_t s = 0; s < IM_COUNT(sizes); s++) {
         uint64_t n = sizes[s], epochs = 100 * n;
         uint32_t *counts = calloc(n * n, sizeof *counts);
 
@@ -78,7 +79,7 @@ static void each_pair_of_neighbours_comes_equally_often(void **state)
     static const uint64_t sizes[] = {5, 10, 100};
 
     (void)state;
-    for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
+    for (size_t s = 0; s < IM_COUNT(sizes); s++) {
         uint64_t n = sizes[s], epochs = 100 * n;
         uint32_t *counts = calloc(n * n, sizeof *counts);
         double sum = 0, expected = (double)epochs * (double)(n - 1) / (double)(n * (n - 1));
@@ -167,7 +168,7 @@ static void the_order_is_part_of_the_results(void **state)
     static const uint64_t golden[] = {691300, 949808, 517426, 180978, 363270, 971811};
 
     (void)state;
-    for (uint64_t i = 0; i < sizeof golden / sizeof *golden; i++)
+    for (uint64_t i = 0; i < IM_COUNT(golden); i++)
         assert_int_equal(im_shuffle(42, 3, 1281167, i), golden[i]);
 }
 

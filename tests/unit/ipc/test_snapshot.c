@@ -1,7 +1,5 @@
 /* The snapshot's two slots: what was committed last is what a successor reads, wherever the writer was
  * killed; and nothing in the segment is believed. */
-#include "tests/unit/ipc/base/unit.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -9,6 +7,7 @@
 
 #include "ipc/base/fault.h"
 #include "ipc/snapshot.h"
+#include "tests/unit/ipc/base/unit.h"
 
 enum {
     ROOM = 3 * (1 << 20) + 5,
@@ -314,7 +313,7 @@ static void a_kill_at_each_step_leaves_the_old_or_the_new(void **state)
     (void)state;
     if (im_fault_arm("", NULL) == -ENOTSUP)
         skip();
-    for (size_t i = 0; i < COUNT(points); i++) {
+    for (size_t i = 0; i < IM_COUNT(points); i++) {
         for (int begun = 0; begun <= 1; begun++) {
             struct life life = {.fd = im_segment_create_empty("a test", NULL)};
             int n = 0, value = 0;

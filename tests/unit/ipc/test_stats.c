@@ -1,9 +1,8 @@
 /* Statistics: one writer, readers at any time. */
-#include "tests/unit/ipc/base/unit.h"
-
 #include <pthread.h>
 
 #include "ipc/stats.h"
+#include "tests/unit/ipc/base/unit.h"
 
 static int make_stats(void **state)
 {

@@ -1,9 +1,8 @@
 /* What the ranks' pages say about their GPUs, as one. */
-#include "ipc/telemetry.h"
-
-#include "tests/unit/ipc/small_run.h"
-
 #include <math.h>
+
+#include "ipc/telemetry.h"
+#include "tests/unit/ipc/small_run.h"
 
 struct gpu {
     double samples, busy, memory, power, temperature, clock, memory_clock, throttled, energy;

@@ -1,13 +1,12 @@
 /* Sleeping and waking: nothing is lost that both sides live to see, and what a death takes along
  * costs one bound. */
-#include "tests/unit/ipc/base/unit.h"
-
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
 
 #include "ipc/wait.h"
+#include "tests/unit/ipc/base/unit.h"
 
 enum { HOPS = 100000 };
 
@@ -226,13 +225,13 @@ static void test_a_broadcast_wakes_all(void **state)
     struct table *t = *state;
     pthread_t thread[4];
 
-    for (size_t i = 0; i < COUNT(thread); i++)
+    for (size_t i = 0; i < IM_COUNT(thread); i++)
         assert_int_equal(pthread_create(&thread[i], NULL, wait_for_ball, t), 0);
-    while (atomic_load_explicit(&t->ping.waiters, memory_order_acquire) < COUNT(thread))
+    while (atomic_load_explicit(&t->ping.waiters, memory_order_acquire) < IM_COUNT(thread))
         sched_yield();
     atomic_store_explicit(&t->ball, 1, memory_order_release);
     im_event_broadcast(&t->ping);
-    for (size_t i = 0; i < COUNT(thread); i++)
+    for (size_t i = 0; i < IM_COUNT(thread); i++)
         pthread_join(thread[i], NULL);
     assert_int_equal(atomic_load_explicit(&t->ping.waiters, memory_order_relaxed), 0);
 }

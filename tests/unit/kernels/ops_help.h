@@ -2,11 +2,11 @@
 #ifndef TESTS_UNIT_KERNELS_OPS_HELP_H
 #define TESTS_UNIT_KERNELS_OPS_HELP_H
 
-#include "kernels/ops.h"
-
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "kernels/ops.h"
 
 /* An image in memory of its own, with guard bytes before it, after it and between its rows. */
 struct test_image {

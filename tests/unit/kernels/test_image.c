@@ -1,7 +1,5 @@
 /* The image kernels: the reference against Pillow's own results, the SIMD versions against the reference, all
  * bit for bit. Guard bytes around every output show that nothing outside is written. */
-#include "kernels/image.h"
-
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,6 +9,8 @@
 #include <string.h>
 
 #include <cmocka.h>
+
+#include "kernels/image.h"
 
 #define GUARD 0xa5
 #define GUARD_BYTES 64

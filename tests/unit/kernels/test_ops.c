@@ -1,8 +1,5 @@
 /* The augmentation kernels against what Pillow, torchvision and albumentations made of the same images
  * (tests/golden/make_ops.py): bit for bit, for the reference and for the fastest version. */
-#include "kernels/ops.h"
-#include "tests/unit/kernels/ops_help.h"
-
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,6 +9,9 @@
 #include <string.h>
 
 #include <cmocka.h>
+
+#include "kernels/ops.h"
+#include "tests/unit/kernels/ops_help.h"
 
 /* Operations of the golden file. */
 enum {

@@ -1,8 +1,5 @@
 /* The SIMD versions of the augmentation kernels against the reference, bit for bit, on random shapes, strides
  * and parameters and on extreme images; and what must hold for any version. */
-#include "kernels/ops.h"
-#include "tests/unit/kernels/ops_help.h"
-
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,6 +8,10 @@
 #include <string.h>
 
 #include <cmocka.h>
+
+#include "ipc/base/count.h"
+#include "kernels/ops.h"
+#include "tests/unit/kernels/ops_help.h"
 
 struct pair {
     struct imk_ops ref, simd;
@@ -331,7 +332,7 @@ static void rectangles_are_filled_and_clipped(void **state)
     const unsigned char colour[3] = {1, 2, 3};
 
     (void)state;
-    for (size_t k = 0; k < sizeof boxes / sizeof boxes[0]; k++) {
+    for (size_t k = 0; k < IM_COUNT(boxes); k++) {
         struct test_image a = test_image_new(40, 30, 7), before = test_image_new(40, 30, 7);
         struct imk_box box = boxes[k];
 

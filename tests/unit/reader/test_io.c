@@ -20,6 +20,7 @@
 
 #include <cmocka.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/fault.h"
 #include "reader/io.h"
 #include "tests/unit/reader/tree.h"
@@ -376,7 +377,7 @@ static void open_without_uring(int err, enum rd_io_kind kind, int *ret_err, enum
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (unsigned)err),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
-    struct sock_fprog program = {sizeof filter / sizeof *filter, filter};
+    struct sock_fprog program = {IM_COUNT(filter), filter};
     struct {
         int err;
         enum rd_io_kind kind;

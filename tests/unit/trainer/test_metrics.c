@@ -1,14 +1,13 @@
 /* The run's numbers: what is written can be read, and opening at a step leaves exactly the lines up to it. */
-#include "trainer/metrics.h"
+#include <errno.h>
+#include <math.h>
 
 #include "ipc/base/err.h"
 #include "ipc/base/fault.h"
 #include "ipc/base/file.h"
 #include "ipc/base/json.h"
 #include "tests/unit/ipc/base/unit.h"
-
-#include <errno.h>
-#include <math.h>
+#include "trainer/metrics.h"
 
 #define HEADER                                                                                               \
     "epoch,train_loss,train_top1,val_loss,val_top1,val_top5,lr,images_per_second,seconds,image_size,batch_"  \
@@ -20,7 +19,7 @@ static const char *join(const char *directory, const char *name)
 {
     static char path[4096];
 
-    snprintf(path, sizeof(path), "%s/%s", directory, name);
+    snprintf(path, sizeof path, "%s/%s", directory, name);
     return path;
 }
 
@@ -122,7 +121,7 @@ static void an_epochs_line_goes_although_its_step_was_reached(void **state)
     static const char lines[] =
         CONFIG "{\"step\":2,\"epoch\":0}\n{\"event\":\"epoch\",\"step\":2,\"epoch\":1}\n";
 
-    put(*state, "metrics.jsonl", lines, sizeof(lines) - 1);
+    put(*state, "metrics.jsonl", lines, sizeof lines - 1);
     assert_int_equal(open_at(*state, 2, 1), 0);
     assert_content(*state, "metrics.jsonl", lines);
     assert_int_equal(open_at(*state, 2, 0), 1);
@@ -151,7 +150,7 @@ static void blocks_of_zeroes_and_lines_that_are_no_json_are_removed(void **state
     static const char lines[] =
         CONFIG "{\"step\":1}\n\0\0\0\0\n{\"step\":\n{\"loss\":1}\n{\"step\":\"2\"}\n{\"step\":2}\n";
 
-    put(*state, "metrics.jsonl", lines, sizeof(lines) - 1);
+    put(*state, "metrics.jsonl", lines, sizeof lines - 1);
     assert_int_equal(open_at(*state, 2, 1), 4);
     assert_content(*state, "metrics.jsonl", CONFIG "{\"step\":1}\n{\"step\":2}\n");
 }
@@ -204,12 +203,12 @@ static void a_kill_while_opening_loses_no_line_that_stays(void **state)
 
     if (im_fault_arm("", NULL) == -ENOTSUP)
         skip();
-    for (size_t i = 0; i < COUNT(points) * 2; i++) {
+    for (size_t i = 0; i < IM_COUNT(points) * 2; i++) {
         char rule[64];
         int status;
 
         write_run(*state);
-        snprintf(rule, sizeof(rule), "%s=kill@%zu", points[i / 2], i % 2 + 1);
+        snprintf(rule, sizeof rule, "%s=kill@%zu", points[i / 2], i % 2 + 1);
         assert_int_equal(im_fault_arm(rule, &text), 0);
         status = in_child(open_in_child, *state);
         assert_int_equal(im_fault_arm("", &text), 0);

@@ -71,7 +71,7 @@ static int open_libraries(struct tr_backend *b, const struct tr_device_config *c
 static int open_device(const struct tr_device_config *config, struct tr_backend **ret_backend,
                        struct im_text *text)
 {
-    struct tr_backend *b = calloc(1, sizeof(*b));
+    struct tr_backend *b = calloc(1, sizeof *b);
     int err;
 
     if (!b)
@@ -227,7 +227,7 @@ const struct tr_layout *tr_cuda_layout(struct tr_backend *b, enum tr_gpu_type ty
     for (l = b->layouts; l; l = l->next)
         if (l->type == type && l->pitch == pitch)
             return l;
-    l = malloc(sizeof(*l));
+    l = malloc(sizeof *l);
     if (!l)
         return NULL;
     *l = (struct tr_layout){.type = type, .pitch = pitch, .next = b->layouts};

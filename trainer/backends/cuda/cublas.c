@@ -10,10 +10,11 @@
  * excluded. */
 #include "trainer/backends/cuda/cublas.h"
 
-#include <cublasLt.h>
 #include <errno.h>
 #include <stdint.h>
 #include <stdlib.h>
+
+#include <cublasLt.h>
 
 #include "ipc/base/err.h"
 

@@ -12,13 +12,15 @@
  * on a real GPU the handle stands in their place). 9.8 to 9.10 for CUDA 12 still support Volta. */
 #include "trainer/backends/cuda/cudnn.h"
 
-#include <cudnn.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include <cudnn.h>
+
+#include "ipc/base/count.h"
 #include "ipc/base/err.h"
 #include "trainer/backends/cuda/libraries.h"
 
@@ -504,7 +506,7 @@ static enum verdict judge_engine(cudnnBackendDescriptor_t engine, const struct t
         return UNKNOWN;
     if (has_note(notes, count, CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION))
         return FORBIDDEN;
-    for (size_t i = 0; rules->exact && i < sizeof inexact / sizeof *inexact; i++)
+    for (size_t i = 0; rules->exact && i < IM_COUNT(inexact); i++)
         if (has_note(notes, count, inexact[i]))
             return FORBIDDEN;
     if (rules->deterministic && has_note(notes, count, CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC))
@@ -593,7 +595,7 @@ int tr_cudnn_graph_new(struct tr_cudnn *cudnn, const struct tr_cudnn_tensor *ten
         tr_cudnn_graph_free(g);
         return err;
     }
-    for (size_t i = 0; i < sizeof modes / sizeof *modes; i++) {
+    for (size_t i = 0; i < IM_COUNT(modes); i++) {
         status = ask(g, modes[i]);
         if (status != CUDNN_STATUS_SUCCESS && first == CUDNN_STATUS_SUCCESS) {
             first = status;

@@ -10,14 +10,16 @@
  * and a step waits once. */
 #include "trainer/backends/cuda/device.h"
 
-#include <cuda_runtime_api.h>
 #include <errno.h>
-#include <nvtx3/nvToolsExt.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+
+#include <cuda_runtime_api.h>
+
+#include <nvtx3/nvToolsExt.h>
 
 #include "ipc/base/err.h"
 

@@ -182,7 +182,7 @@ static int keep_choice(struct tr_dnn *dnn, struct tr_dnn_choice *c)
     struct tr_dnn_choice **grown;
 
     if (dnn->choice_count == dnn->choice_room) {
-        grown = realloc(dnn->choices, (size_t)room * sizeof(*grown));
+        grown = realloc(dnn->choices, (size_t)room * sizeof *grown);
         if (!grown)
             return -ENOMEM;
         dnn->choices = grown;

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/err.h"
 
 /* cudnnGetCudartVersion(), nvrtcCreateProgram(), nvrtcCompileProgram(), nvrtcGetErrorString(). */
@@ -60,7 +61,7 @@ static int check_parts(const char *folder, struct im_text *text)
                                         "libcudnn_engines_runtime_compiled.so.9", "libcudnn_heuristic.so.9"};
     static const char *const places[] = {"", NULL};
 
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+    for (size_t i = 0; i < IM_COUNT(parts); i++)
         if (!load_library(folder, places, parts[i])) {
             const char *why = dlerror();
 

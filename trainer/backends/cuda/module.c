@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/err.h"
 #include "ipc/base/sysinfo.h"
 
@@ -24,7 +25,7 @@ static const char *package_of(const char *message)
         {"libcudart", "install the CUDA toolkit's runtime libraries"},
     };
 
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+    for (size_t i = 0; i < IM_COUNT(known); i++)
         if (strstr(message, known[i].library))
             return known[i].package;
     return "install the missing library";

@@ -24,12 +24,14 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <nccl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include <nccl.h>
+
 #include "ipc/base/clock.h"
+#include "ipc/base/count.h"
 #include "ipc/base/err.h"
 #include "trainer/backends/cuda/device.h"
 #include "trainer/comm/comm.h"
@@ -196,7 +198,7 @@ static int nccl_load(struct library *lib, struct im_text *text)
                        "LD_LIBRARY_PATH; or use one GPU (--gpus 1)",
                        why ? why : LIBRARY);
     }
-    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
+    for (size_t i = 0; i < IM_COUNT(wanted); i++) {
         void *function = dlsym(lib->handle, wanted[i].name);
 
         if (!function) {

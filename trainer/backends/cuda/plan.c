@@ -262,7 +262,7 @@ static int plan_kind(struct tr_backend *b, struct tr_op_plan *p, struct im_text 
 int tr_cuda_plan(struct tr_backend *b, const struct tr_op *op, struct tr_op_plan **ret_plan,
                  struct tr_plan_info *ret_info, struct im_text *text)
 {
-    struct tr_op_plan *p = calloc(1, sizeof(*p));
+    struct tr_op_plan *p = calloc(1, sizeof *p);
     int err;
 
     if (!p)
@@ -307,10 +307,10 @@ void tr_cuda_plan_free(struct tr_backend *b, struct tr_op_plan *p)
 const char *tr_cuda_plan_kernel(struct tr_op_plan *p)
 {
     if (p->forward)
-        snprintf(p->kernel, sizeof(p->kernel), "%s", tr_dnn_conv_kernel(p->forward));
+        snprintf(p->kernel, sizeof p->kernel, "%s", tr_dnn_conv_kernel(p->forward));
     else if (p->norm_forward)
-        snprintf(p->kernel, sizeof(p->kernel), "%s", tr_dnn_norm_kernel(p->norm_forward));
+        snprintf(p->kernel, sizeof p->kernel, "%s", tr_dnn_norm_kernel(p->norm_forward));
     else if (p->product)
-        snprintf(p->kernel, sizeof(p->kernel), "cublasLt");
+        snprintf(p->kernel, sizeof p->kernel, "cublasLt");
     return p->kernel;
 }

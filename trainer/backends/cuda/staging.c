@@ -27,12 +27,12 @@ static int open_landing(struct tr_backend *b, struct tr_cuda_pixel_slot *l)
 
 int tr_cuda_stage_open(struct tr_backend *b, struct im_text *text)
 {
-    int err = tr_gpu_memory_new(b->gpu, sizeof(*b->results), "a step's results", (void **)&b->results, text);
+    int err = tr_gpu_memory_new(b->gpu, sizeof *b->results, "a step's results", (void **)&b->results, text);
 
     if (err == 0)
         err = tr_gpu_memory_new(b->gpu, IMK_CUDA_SUM_SCRATCH, "a sum", (void **)&b->sum_scratch, text);
     if (err == 0)
-        err = tr_gpu_pinned_new(b->gpu, sizeof(*b->outcome), "a step's results", (void **)&b->outcome, text);
+        err = tr_gpu_pinned_new(b->gpu, sizeof *b->outcome, "a step's results", (void **)&b->outcome, text);
     if (err < 0)
         return err;
     err = tr_gpu_event_new(b->gpu, TR_GPU_ORDER, &b->staged_read);
@@ -157,20 +157,20 @@ static void fill_block(struct tr_backend *b, const struct tr_inputs *in)
     char *at = b->staged_host.memory;
     struct tr_cuda_staged *s = b->staged_host.memory;
 
-    memset(s, 0, sizeof(*s));
+    memset(s, 0, sizeof *s);
     s->mix = mix_of(in->mix);
     s->terms = (struct imk_cuda_loss_terms){.smoothing = (double)in->smoothing, .divisor = in->divisor};
     if (in->hyper)
         s->hyper = *in->hyper;
     if (in->labels) {
-        memcpy(at + b->labels_at, in->labels, (size_t)in->n * sizeof(*in->labels));
+        memcpy(at + b->labels_at, in->labels, (size_t)in->n * sizeof *in->labels);
         if (in->valid)
             memcpy(at + b->valid_at, in->valid, (size_t)in->n);
         else
             memset(at + b->valid_at, 1, (size_t)in->n);
     }
     if (in->scales)
-        memcpy(at + b->scales_at, in->scales, in->scale_count * sizeof(*in->scales));
+        memcpy(at + b->scales_at, in->scales, in->scale_count * sizeof *in->scales);
 }
 
 /* Room for so much; the pinned block is free to be written when it returns. */
@@ -194,9 +194,9 @@ int tr_cuda_stage(struct tr_backend *b, const struct tr_inputs *in)
 {
     const size_t n = in->labels ? (size_t)in->n : 0;
     const size_t labels_at = aligned(sizeof(struct tr_cuda_staged));
-    const size_t valid_at = labels_at + aligned(n * sizeof(*in->labels));
+    const size_t valid_at = labels_at + aligned(n * sizeof *in->labels);
     const size_t scales_at = valid_at + aligned(n);
-    const size_t bytes = scales_at + aligned(in->scale_count * sizeof(*in->scales));
+    const size_t bytes = scales_at + aligned(in->scale_count * sizeof *in->scales);
     int err = prepare_block(b, bytes);
 
     if (err < 0)
@@ -214,22 +214,22 @@ int tr_cuda_stage_update(struct tr_backend *b, const struct imk_hyper *hyper,
                          const struct imk_cuda_verdict *verdict)
 {
     struct tr_cuda_staged *s;
-    int err = prepare_block(b, sizeof(*s));
+    int err = prepare_block(b, sizeof *s);
 
     if (err < 0)
         return err;
     s = b->staged_host.memory;
-    memset(s, 0, sizeof(*s));
+    memset(s, 0, sizeof *s);
     s->hyper = *hyper;
     s->plain = *verdict;
-    return send_block(b, sizeof(*s));
+    return send_block(b, sizeof *s);
 }
 
 /* ---- results ---- */
 
 int tr_cuda_fetch(struct tr_backend *b)
 {
-    int err = tr_gpu_copy(b->gpu, TR_GPU_COMPUTE, b->outcome, b->results, sizeof(*b->results));
+    int err = tr_gpu_copy(b->gpu, TR_GPU_COMPUTE, b->outcome, b->results, sizeof *b->results);
 
     return err < 0 ? err : tr_gpu_sync(b->gpu, TR_GPU_COMPUTE);
 }

@@ -15,9 +15,9 @@ struct tr_captured_graph {
 
 static int empty_batch(struct tr_backend *b, float *g, size_t count)
 {
-    int err = tr_gpu_zero(b->gpu, TR_GPU_COMPUTE, g, count * sizeof(*g));
+    int err = tr_gpu_zero(b->gpu, TR_GPU_COMPUTE, g, count * sizeof *g);
 
-    return err < 0 ? err : tr_gpu_zero(b->gpu, TR_GPU_COMPUTE, &b->results->tally, sizeof(b->results->tally));
+    return err < 0 ? err : tr_gpu_zero(b->gpu, TR_GPU_COMPUTE, &b->results->tally, sizeof b->results->tally);
 }
 
 static int restore(struct tr_backend *b, float *y, const float *x, size_t count)
@@ -75,7 +75,7 @@ int tr_cuda_sum_and_wait(struct tr_backend *b, void *x, size_t count, bool is_do
 
 static int sum_tally(struct tr_backend *b)
 {
-    return tr_cuda_sum_and_wait(b, &b->results->tally, sizeof(b->results->tally) / sizeof(double), true);
+    return tr_cuda_sum_and_wait(b, &b->results->tally, sizeof b->results->tally / sizeof(double), true);
 }
 
 /* Zeros for what the others add up: in shape and order what norm_forward() and norm_backward() would sum. */
@@ -126,7 +126,7 @@ static int update(struct tr_backend *b, const struct tr_update *u, const struct 
 /* The verdict of a step that did not decide is not looked at. */
 static int outcome(struct tr_backend *b)
 {
-    return tr_gpu_copy(b->gpu, TR_GPU_COMPUTE, b->outcome, b->results, sizeof(*b->results));
+    return tr_gpu_copy(b->gpu, TR_GPU_COMPUTE, b->outcome, b->results, sizeof *b->results);
 }
 
 static int wait(struct tr_backend *b, struct tr_outcome *ret_outcome)
@@ -158,7 +158,7 @@ static int capture_begin(struct tr_backend *b)
 
 static int capture_end(struct tr_backend *b, struct tr_captured_graph **ret_recording)
 {
-    struct tr_captured_graph *r = calloc(1, sizeof(*r));
+    struct tr_captured_graph *r = calloc(1, sizeof *r);
     struct tr_gpu_graph *gpu = NULL;
     int err = tr_gpu_capture_end(b->gpu, &gpu, NULL);
 

@@ -3,6 +3,7 @@
  * hangs in the driver, and leave that thread to end with the process. */
 #include "trainer/backends/cuda/telemetry.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <math.h>
 #include <pthread.h>
@@ -10,6 +11,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/log.h"
 #include "ipc/telemetry.h"
 #include "trainer/backends/cuda/nvml.h"
@@ -34,7 +36,7 @@ static const enum im_gauge gauges[] = {IM_G_GPU_SAMPLES,      IM_G_GPU_BUSY,    
 /* Clears the gauges, including values of an earlier process. */
 static void clear_gauges(struct im_stats *stats)
 {
-    for (size_t i = 0; i < sizeof gauges / sizeof *gauges; i++)
+    for (size_t i = 0; i < IM_COUNT(gauges); i++)
         im_stats_gauge(stats, gauges[i], gauges[i] == IM_G_GPU_SAMPLES ? 0 : (double)NAN);
 }
 
@@ -44,8 +46,8 @@ static void write_gauges(struct tr_telemetry *t, const struct tr_gpu_sample *s)
                              s->power_w,           s->temperature_c, s->sm_mhz,
                              s->memory_mhz,        s->throttle,      s->energy_j - t->energy_first};
 
-    static_assert(sizeof values / sizeof *values == sizeof gauges / sizeof *gauges, "one value a gauge");
-    for (size_t i = 0; i < sizeof gauges / sizeof *gauges; i++)
+    static_assert(IM_COUNT(values) == IM_COUNT(gauges), "one value a gauge");
+    for (size_t i = 0; i < IM_COUNT(gauges); i++)
         im_stats_gauge(t->stats, gauges[i], values[i]);
 }
 

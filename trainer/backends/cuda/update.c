@@ -40,26 +40,26 @@ static uint32_t fill_tables(const struct tr_span *spans, size_t count, struct im
 static int upload(struct tr_backend *b, const struct tr_span *spans, size_t count)
 {
     const uint32_t chunks = fill_tables(spans, count, NULL, NULL);
-    struct imk_cuda_span *span_table = calloc(count + 1, sizeof(*span_table));
-    struct imk_cuda_chunk *chunk_table = calloc((size_t)chunks + 1, sizeof(*chunk_table));
-    struct tr_span *kept = calloc(count + 1, sizeof(*kept));
+    struct imk_cuda_span *span_table = calloc(count + 1, sizeof *span_table);
+    struct imk_cuda_chunk *chunk_table = calloc((size_t)chunks + 1, sizeof *chunk_table);
+    struct tr_span *kept = calloc(count + 1, sizeof *kept);
     int err = span_table && chunk_table && kept ? 0 : -ENOMEM;
 
     if (err == 0)
-        err = tr_cuda_buffer_grow(b, &b->span_table, (count + 1) * sizeof(*span_table), false,
+        err = tr_cuda_buffer_grow(b, &b->span_table, (count + 1) * sizeof *span_table, false,
                                   "the update's table", NULL);
     if (err == 0)
-        err = tr_cuda_buffer_grow(b, &b->chunk_table, ((size_t)chunks + 1) * sizeof(*chunk_table), false,
+        err = tr_cuda_buffer_grow(b, &b->chunk_table, ((size_t)chunks + 1) * sizeof *chunk_table, false,
                                   "the update's table", NULL);
     if (err == 0) {
         fill_tables(spans, count, span_table, chunk_table);
-        memcpy(kept, spans, count * sizeof(*kept));
-        err = tr_gpu_copy(b->gpu, TR_GPU_COMPUTE, b->span_table.memory, span_table,
-                          count * sizeof(*span_table));
+        memcpy(kept, spans, count * sizeof *kept);
+        err =
+            tr_gpu_copy(b->gpu, TR_GPU_COMPUTE, b->span_table.memory, span_table, count * sizeof *span_table);
     }
     if (err == 0)
         err = tr_gpu_copy(b->gpu, TR_GPU_COMPUTE, b->chunk_table.memory, chunk_table,
-                          chunks * sizeof(*chunk_table));
+                          chunks * sizeof *chunk_table);
     if (err == 0)
         err = tr_gpu_sync(b->gpu, TR_GPU_COMPUTE);
     free(span_table);

@@ -53,8 +53,8 @@ static int make_room(struct tr_backend *b, struct tr_cuda_weight *w, struct im_t
         return err;
     b->private_bytes += room_of(w);
     w->blocks = imk_cuda_packing_blocks(&row, 1);
-    w->row = (void *)((char *)w->packed + room_of(w) - sizeof(row));
-    err = tr_gpu_copy(b->gpu, TR_GPU_COMPUTE, w->row, &row, sizeof(row));
+    w->row = (void *)((char *)w->packed + room_of(w) - sizeof row);
+    err = tr_gpu_copy(b->gpu, TR_GPU_COMPUTE, w->row, &row, sizeof row);
     if (err == 0)
         err = tr_gpu_sync(b->gpu, TR_GPU_COMPUTE);
     return err < 0 ? tr_gpu_last_error(b->gpu, text) : 0;
@@ -81,7 +81,7 @@ int tr_cuda_weight_get(struct tr_backend *b, const struct tr_op *op, int rows, i
             return 0;
         }
     }
-    w = malloc(sizeof(*w));
+    w = malloc(sizeof *w);
     if (!w)
         return im_fail(text, -ENOMEM, "no memory for a plan");
     *w = wanted;
@@ -198,17 +198,17 @@ static int make_table(struct tr_backend *b)
     im_assert(!tr_gpu_is_capturing(b->gpu));
     for (struct tr_cuda_weight *w = b->weights; w; w = w->next)
         weights++;
-    rows = calloc(weights + 1, sizeof(*rows));
+    rows = calloc(weights + 1, sizeof *rows);
     if (!rows)
         return -ENOMEM;
     b->table_rows = list_weights(b, rows);
     b->table_blocks = imk_cuda_packing_blocks(rows, b->table_rows);
     b->generation++;
     if (b->table_rows > 0)
-        err = tr_cuda_buffer_grow(b, &b->table, b->table_rows * sizeof(*rows), false, "the table of weights",
+        err = tr_cuda_buffer_grow(b, &b->table, b->table_rows * sizeof *rows, false, "the table of weights",
                                   NULL);
     if (err == 0 && b->table_rows > 0)
-        err = tr_gpu_copy(b->gpu, TR_GPU_COMPUTE, b->table.memory, rows, b->table_rows * sizeof(*rows));
+        err = tr_gpu_copy(b->gpu, TR_GPU_COMPUTE, b->table.memory, rows, b->table_rows * sizeof *rows);
     if (err == 0)
         err = tr_gpu_sync(b->gpu, TR_GPU_COMPUTE);
     free(rows);

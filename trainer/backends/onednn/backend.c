@@ -87,7 +87,7 @@ static int plan_sized(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan
 static int plan(struct tr_backend *b, const struct tr_op *op, struct tr_op_plan **ret_plan,
                 struct tr_plan_info *ret_info, struct im_text *text)
 {
-    struct tr_op_plan *p = calloc(1, sizeof(*p));
+    struct tr_op_plan *p = calloc(1, sizeof *p);
     struct tr_plan_info info = {0};
     int err;
 
@@ -259,7 +259,7 @@ static void close_onednn(struct tr_backend *b)
 
 static int open_onednn(int threads, struct tr_backend **ret_backend, struct im_text *text)
 {
-    struct tr_backend *b = calloc(1, sizeof(*b));
+    struct tr_backend *b = calloc(1, sizeof *b);
     int err;
 
     if (!b)

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "ipc/base/count.h"
 #include "trainer/backends/onednn/loops.h"
 
 /* The tables of one axis, of `y` places made of `x`. */
@@ -55,7 +56,7 @@ static int find_form(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_
         int inner;
     } forms[] = {{TR_TAG_PLAIN, 1}, {TR_TAG_BLOCK8, 8}, {TR_TAG_BLOCK16, 16}, {TR_TAG_LAST, p->op.x.c}};
 
-    for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
+    for (size_t i = 0; i < IM_COUNT(forms); i++) {
         if (tr_value_layout(b, p->op.x, forms[i].tag, TR_F32) != info->x_layout)
             continue;
         info->y_layout = tr_value_layout(b, p->op.y, forms[i].tag, TR_F32);
@@ -75,7 +76,7 @@ int tr_blur_plan(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_info
         return err;
     if (op->reflect && (op->x.h < 2 || op->x.w < 2))
         return -EINVAL;
-    p->taps = calloc(rows + columns, sizeof(*p->taps));
+    p->taps = calloc(rows + columns, sizeof *p->taps);
     if (!p->taps)
         return -ENOMEM;
     axis(op->x.h, op->y.h, op->stride, op->reflect, p->taps, p->taps + op->y.h);

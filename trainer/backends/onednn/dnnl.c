@@ -8,10 +8,12 @@
 #include "trainer/backends/onednn/dnnl.h"
 
 #include <errno.h>
-#include <oneapi/dnnl/dnnl.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include <oneapi/dnnl/dnnl.h>
+
+#include "ipc/base/count.h"
 #include "ipc/base/err.h"
 #include "trainer/backends/onednn/loops.h"
 
@@ -253,7 +255,7 @@ static const struct tr_layout *intern(struct tr_dn *dn, md_ref md)
     for (int i = 0; i < dn->layout_count; i++)
         if (dnnl_memory_desc_equal(md_of(&dn->layouts[i]->md), md))
             return dn->layouts[i];
-    l = dn->layout_count < LAYOUTS_MAX ? calloc(1, sizeof(*l)) : NULL;
+    l = dn->layout_count < LAYOUTS_MAX ? calloc(1, sizeof *l) : NULL;
     if (!l || md_copy(md, &l->md) < 0) {
         free(l);
         return NULL;
@@ -307,7 +309,7 @@ int tr_dn_retype(struct tr_dn *dn, const struct tr_layout *layout, enum tr_type 
     *ret_layout = layout;
     if (layout->type == type)
         return 0;
-    for (size_t i = 0; i < sizeof(tags) / sizeof(tags[0]); i++) {
+    for (size_t i = 0; i < IM_COUNT(tags); i++) {
         if (tagged(dn, layout->dims, type_of(layout->type), tags[i]) != layout)
             continue;
         *ret_layout = tagged(dn, layout->dims, type_of(type), tags[i]);
@@ -365,7 +367,7 @@ static int grow_scratch(struct tr_dn *dn, size_t bytes)
 static int make_primitive(struct tr_dn *dn, dnnl_primitive_desc_t pd, const struct arg *args,
                           struct tr_prim **ret_prim)
 {
-    struct tr_prim *p = calloc(1, sizeof(*p));
+    struct tr_prim *p = calloc(1, sizeof *p);
     md_ref scratch = dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
     int err;
 
@@ -573,7 +575,7 @@ bool tr_dn_has_bf16(struct tr_dn *dn)
 
 int tr_dn_open(struct tr_dn **ret_dn)
 {
-    struct tr_dn *dn = calloc(1, sizeof(*dn));
+    struct tr_dn *dn = calloc(1, sizeof *dn);
     int err;
 
     if (!dn)

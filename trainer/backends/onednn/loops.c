@@ -26,7 +26,7 @@ int tr_cpu_count(void)
 {
     cpu_set_t set;
 
-    return sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
+    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
 }
 
 void *tr_cpu_alloc(size_t bytes)
@@ -73,7 +73,7 @@ static inline float widen(uint16_t half)
     uint32_t bits = (uint32_t)half << 16;
     float value;
 
-    memcpy(&value, &bits, sizeof(value));
+    memcpy(&value, &bits, sizeof value);
     return value;
 }
 
@@ -81,7 +81,7 @@ static inline uint16_t narrow(float value)
 {
     uint32_t bits, rounded, quiet;
 
-    memcpy(&bits, &value, sizeof(bits));
+    memcpy(&bits, &value, sizeof bits);
     rounded = bits + 0x7fffu + (bits >> 16 & 1);
     quiet = bits | 0x400000u;
     return (uint16_t)((((bits & 0x7fffffffu) > 0x7f800000u) ? quiet : rounded) >> 16);
@@ -157,7 +157,7 @@ void tr_cpu_residual_backward(float *dx, const float *dy0, const float *dy1, con
 {
     if (!relu) {
         if (dx != dy0)
-            memcpy(dx, dy0, count * sizeof(*dx));
+            memcpy(dx, dy0, count * sizeof *dx);
         if (dy1)
             tr_cpu_add(dx, dy1, count);
         return;

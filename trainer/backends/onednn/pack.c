@@ -51,7 +51,7 @@ static int pack_new(struct tr_backend *b, const struct tr_op_plan *plan, const s
                     enum tr_form form, struct tr_pack **ret_pack)
 {
     const struct tr_layout *plain = tr_weight_layout(b, &plan->op, TR_TAG_PLAIN, TR_F32);
-    struct tr_pack *p = plain ? calloc(1, sizeof(*p)) : NULL;
+    struct tr_pack *p = plain ? calloc(1, sizeof *p) : NULL;
     int err = 0;
 
     if (!p)

@@ -430,7 +430,7 @@ void tr_wino_gradient(const struct tr_wino *s, const float *x, const float *dy, 
         float *sum = scratch + (size_t)thread * each, *u = sum + all;
         float *d = u + (size_t)POINTS * (size_t)group * (size_t)s->c;
 
-        memset(sum, 0, all * sizeof(*sum));
+        memset(sum, 0, all * sizeof *sum);
         for (int g = first_group(s, thread); g < first_group(s, thread + 1); g++) {
             gather(s, x, s->c, g * group, group, u);
             gather_gradient(s, dy, g * group, group, d);

@@ -31,7 +31,7 @@ static const struct tr_layout nchw;
 
 static int open_ref(int threads, struct tr_backend **ret_backend, struct im_text *text)
 {
-    struct tr_backend *b = calloc(1, sizeof(*b));
+    struct tr_backend *b = calloc(1, sizeof *b);
 
     if (!b)
         return im_fail(text, -ENOMEM, "no memory for the reference backend");
@@ -86,7 +86,7 @@ static void plan_free(struct tr_backend *b, struct tr_op_plan *p)
 static int plan(struct tr_backend *b, const struct tr_op *op, struct tr_op_plan **ret_plan,
                 struct tr_plan_info *ret_info, struct im_text *text)
 {
-    struct tr_op_plan *p = calloc(1, sizeof(*p));
+    struct tr_op_plan *p = calloc(1, sizeof *p);
     enum tr_op_kind kind = op->kind;
 
     (void)b;
@@ -99,9 +99,9 @@ static int plan(struct tr_backend *b, const struct tr_op *op, struct tr_op_plan 
     p->op = *op;
     im_assert(kind != TR_OP_BN || !op->pools || !op->adds);
     if (op->precision != TR_PRECISION_FP32 && (kind == TR_OP_CONV || kind == TR_OP_FC))
-        p->w = calloc(tr_ref_weights(op), sizeof(*p->w));
+        p->w = calloc(tr_ref_weights(op), sizeof *p->w);
     if (op->pools)
-        p->full = calloc(tr_count(op->x), sizeof(*p->full));
+        p->full = calloc(tr_count(op->x), sizeof *p->full);
     if ((op->precision != TR_PRECISION_FP32 && (kind == TR_OP_CONV || kind == TR_OP_FC) && !p->w) ||
         (op->pools && !p->full)) {
         plan_free(b, p);
@@ -132,7 +132,7 @@ static struct tr_exec with_weights(const struct tr_op_plan *p, const struct tr_e
     struct tr_exec with = *e;
 
     if (p->w) {
-        memcpy(p->w, e->w, tr_ref_weights(&p->op) * sizeof(*p->w));
+        memcpy(p->w, e->w, tr_ref_weights(&p->op) * sizeof *p->w);
         tr_ref_round(p->op.precision, p->w, tr_ref_weights(&p->op));
         with.w = p->w;
     }

@@ -49,7 +49,7 @@ void tr_ref_blur_backward(const struct tr_op *op, const struct tr_exec *e)
 {
     float *dx = e->dx;
 
-    memset(dx, 0, tr_count(op->x) * sizeof(*dx));
+    memset(dx, 0, tr_count(op->x) * sizeof *dx);
     for (size_t i = 0; i < tr_count(op->y); i++) {
         int ow = (int)(i % (size_t)op->y.w), oh = (int)(i / (size_t)op->y.w % (size_t)op->y.h);
         size_t plane = i / ((size_t)op->y.w * (size_t)op->y.h) * (size_t)op->x.h * (size_t)op->x.w;

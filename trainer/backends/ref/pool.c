@@ -89,7 +89,7 @@ void tr_ref_maxpool_backward(const struct tr_op *op, const struct tr_exec *e)
     const int32_t *place = e->save;
     float *dx = e->dx;
 
-    memset(dx, 0, tr_count(op->x) * sizeof(*dx));
+    memset(dx, 0, tr_count(op->x) * sizeof *dx);
     for (int n = 0; n < op->y.n; n++) {
         for (int c = 0; c < op->y.c; c++) {
             float *plane = dx + tr_at(op->x, n, c, 0, 0);

@@ -1,8 +1,5 @@
 /* Small files that ask for much work: limits cut them short, or the work is one pass over their bytes. Time
  * is not measured here; what is, is that the limits hold and that nothing is kept of what is passed over. */
-#include "augment/decode/decode.h"
-#include "tests/unit/augment/jpeg_file.h"
-
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,6 +9,10 @@
 #include <sys/resource.h>
 
 #include <cmocka.h>
+
+#include "augment/decode/decode.h"
+#include "ipc/base/count.h"
+#include "tests/unit/augment/jpeg_file.h"
 
 enum { SIDE_W = 160, SIDE_H = 128, FLOOD_BYTES = 16 << 20, KEPT_KIB_MAX = 2048 };
 
@@ -129,7 +130,7 @@ static void floods_of_markers_are_passed_over(void **state)
     assert_int_equal(au_decoder_new(&plain, &limits), 0);
     assert_int_equal(au_decoder_new(&flooded, &limits), 0);
     assert_int_equal(decode(plain, bytes, n, &a), 0);
-    for (size_t i = 0; i < sizeof pieces / sizeof pieces[0]; i++) {
+    for (size_t i = 0; i < IM_COUNT(pieces); i++) {
         size_t bomb_n;
         unsigned char *bomb =
             insert(bytes, n, 2, pieces[i].bytes, pieces[i].n, FLOOD_BYTES / pieces[i].n, &bomb_n);

@@ -1,8 +1,5 @@
 /* Files of every kind that turns up under a .JPEG name, against what Pillow's convert("RGB") makes of them,
  * whole and in part. The files and the pixels lie in tests/golden/formats.bin. */
-#include "augment/decode/decode.h"
-#include "tests/unit/augment/golden_file.h"
-
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,6 +9,9 @@
 #include <string.h>
 
 #include <cmocka.h>
+
+#include "augment/decode/decode.h"
+#include "tests/unit/augment/golden_file.h"
 
 #define FILES_MAX 64
 

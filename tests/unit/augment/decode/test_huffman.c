@@ -1,8 +1,5 @@
 /* The Huffman decoder: it does what it should do itself, and what comes out is what libjpeg-turbo's own
  * decoder gives, sound file or not. */
-#include "augment/decode/decode.h"
-#include "tests/unit/augment/jpeg_file.h"
-
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,6 +8,10 @@
 #include <string.h>
 
 #include <cmocka.h>
+
+#include "augment/decode/decode.h"
+#include "ipc/base/count.h"
+#include "tests/unit/augment/jpeg_file.h"
 
 enum { DAMAGES = 400 };
 
@@ -30,7 +31,7 @@ static const struct jpeg_spec plain[] = {
     {JPEG_YCC, 17, 9, 2, 2, false, false, false, 0, 30},
     {JPEG_YCC, 240, 160, 4, 1, false, false, false, 0, 90},
 };
-enum { PLAIN = sizeof plain / sizeof plain[0] };
+enum { PLAIN = IM_COUNT(plain) };
 
 struct pair {
     struct au_decoder *own, *library;
@@ -110,7 +111,7 @@ static void other_processes_are_left_to_the_library(void **state)
 
     (void)state;
     pair_init(&pair);
-    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+    for (size_t i = 0; i < IM_COUNT(others); i++) {
         size_t n;
         unsigned char *bytes = jpeg_make(&others[i], &n);
 

@@ -1,9 +1,5 @@
 /* The pixels of --augment light, today's default, are what they were before there were transforms: the hash
  * below was taken from the program as it was then. */
-#include "augment/options.h"
-#include "ipc/base/hash.h"
-#include "tests/unit/augment/sample.h"
-
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,6 +7,11 @@
 #include <stdlib.h>
 
 #include <cmocka.h>
+
+#include "augment/options.h"
+#include "ipc/base/count.h"
+#include "ipc/base/hash.h"
+#include "tests/unit/augment/sample.h"
 
 enum { FILES = 40, SIZE = 224, SKIPPED = 77 };
 
@@ -51,7 +52,7 @@ static void every_set_gives_the_same_pixels_on_every_cpu(void **state)
     static const char *const sets[] = {"none",        "light",   "classic", "autoaugment",
                                        "randaugment", "trivial", "heavy"};
 
-    for (size_t i = 0; i < sizeof sets / sizeof sets[0]; i++)
+    for (size_t i = 0; i < IM_COUNT(sets); i++)
         assert_int_equal(hash_of(*state, sets[i], imk_cpu_flags()), hash_of(*state, sets[i], 0));
 }
 

@@ -1,8 +1,5 @@
 /* Damaged and hostile files: each gets the verdict that says what is wrong with it, and the decoder goes on
  * to the next image as if nothing had been. */
-#include "augment/decode/decode.h"
-#include "tests/unit/augment/jpeg_file.h"
-
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,6 +8,10 @@
 #include <string.h>
 
 #include <cmocka.h>
+
+#include "augment/decode/decode.h"
+#include "ipc/base/count.h"
+#include "tests/unit/augment/jpeg_file.h"
 
 static const struct au_limits limits = AU_LIMITS_DEFAULT;
 static const struct jpeg_spec ordinary = {JPEG_YCC, 160, 128, 2, 2, false, false, false, 0, 90};
@@ -314,7 +315,7 @@ static void flipped_bits_give_the_same_result_whatever_came_before(void **state)
 
     (void)state;
     assert_int_equal(au_decoder_new(&used, &limits), 0);
-    for (size_t s = 0; s < sizeof specs / sizeof specs[0]; s++) {
+    for (size_t s = 0; s < IM_COUNT(specs); s++) {
         size_t n;
         unsigned char *bytes = jpeg_make(&specs[s], &n);
 

@@ -1,8 +1,5 @@
 /* Decoding a part of a JPEG gives that part of the whole, bit for bit: every sampling and coding against a
  * plain libjpeg decode, at boxes that touch and straddle block, iMCU and image edges. */
-#include "augment/decode/decode.h"
-#include "tests/unit/augment/jpeg_file.h"
-
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,6 +9,10 @@
 #include <string.h>
 
 #include <cmocka.h>
+
+#include "augment/decode/decode.h"
+#include "ipc/base/count.h"
+#include "tests/unit/augment/jpeg_file.h"
 
 #define RANDOM_BOXES 24
 
@@ -81,7 +82,7 @@ static void assert_all_boxes(struct au_decoder *decoder, const struct jpeg_spec 
 
     assert_non_null(whole);
     assert_true(got_w == w && got_h == h);
-    for (size_t i = 0; i < sizeof fixed / sizeof fixed[0]; i++)
+    for (size_t i = 0; i < IM_COUNT(fixed); i++)
         assert_box(decoder, bytes, n, whole, components, &fixed[i]);
     for (int i = 0; i < RANDOM_BOXES; i++) {
         struct imk_box box = {.w = 1 + next_random(random, w), .h = 1 + next_random(random, h)};
@@ -104,8 +105,8 @@ static void sweep(struct jpeg_spec spec)
 
     assert_int_equal(au_decoder_new(&decoder, &limits), 0);
     spec.quality = 92;
-    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-        for (size_t k = 0; k < sizeof samplings / sizeof samplings[0]; k++) {
+    for (size_t i = 0; i < IM_COUNT(sizes); i++) {
+        for (size_t k = 0; k < IM_COUNT(samplings); k++) {
             /* A scan holds at most ten blocks an MCU. */
             if (spec.colour >= JPEG_CMYK && samplings[k][0] * samplings[k][1] > 7)
                 continue;

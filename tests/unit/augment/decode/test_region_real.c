@@ -1,9 +1,5 @@
 /* The same as test_region.c on real files: random boxes of each image of the ImageNet sample against
  * a plain decode. */
-#include "augment/decode/decode.h"
-#include "tests/unit/augment/jpeg_file.h"
-#include "tests/unit/augment/sample.h"
-
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,6 +9,10 @@
 #include <string.h>
 
 #include <cmocka.h>
+
+#include "augment/decode/decode.h"
+#include "tests/unit/augment/jpeg_file.h"
+#include "tests/unit/augment/sample.h"
 
 #define BOXES_PER_IMAGE 5
 #define SKIPPED 77

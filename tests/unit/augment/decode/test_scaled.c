@@ -1,8 +1,5 @@
 /* Decoding at 1/2, 1/4 and 1/8: parts equal those of a whole decode at that scale, and a crop that was
  * decoded smaller lies where it would lie otherwise. */
-#include "augment/render.h"
-#include "tests/unit/augment/jpeg_file.h"
-
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,6 +8,10 @@
 #include <string.h>
 
 #include <cmocka.h>
+
+#include "augment/render.h"
+#include "ipc/base/count.h"
+#include "tests/unit/augment/jpeg_file.h"
 
 static const struct au_limits limits = AU_LIMITS_DEFAULT;
 static const uint32_t scales[] = {2, 4, 8};
@@ -25,7 +26,7 @@ static const struct jpeg_spec specs[] = {
     {JPEG_CMYK, 180, 220, 1, 1, false, false, false, 0, 90},
     {JPEG_YCC, 333, 251, 2, 2, false, false, true, 0, 90},
 };
-enum { SPECS = sizeof specs / sizeof specs[0] };
+enum { SPECS = IM_COUNT(specs) };
 
 static uint32_t next_random(uint32_t *state, uint32_t n)
 {
@@ -81,7 +82,7 @@ static void parts_equal_those_of_a_whole_decode_at_that_scale(void **state)
         size_t n;
         unsigned char *bytes = jpeg_make(&specs[i], &n);
 
-        for (size_t k = 0; k < sizeof scales / sizeof scales[0]; k++)
+        for (size_t k = 0; k < IM_COUNT(scales); k++)
             assert_boxes(decoder, bytes, n, scales[k], &specs[i], &random);
         free(bytes);
     }

@@ -1,8 +1,5 @@
 /* Doing the steps of a draw: the policies bit for bit as torchvision does them, and composition, scratch
  * images and CPU features that must not show in the result. */
-#include "augment/transform/transform.h"
-#include "tests/unit/augment/golden_file.h"
-
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,6 +8,9 @@
 #include <string.h>
 
 #include <cmocka.h>
+
+#include "augment/transform/transform.h"
+#include "tests/unit/augment/golden_file.h"
 
 enum { SIZE_MAX_ = 224, GUARD = 64 };
 

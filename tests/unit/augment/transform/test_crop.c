@@ -1,8 +1,5 @@
 /* The crop policy against torchvision's definitions: exact values where they are exact, moments where they
  * are random. */
-#include "augment/transform/crop.h"
-#include "ipc/base/rng.h"
-
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,6 +8,10 @@
 #include <string.h>
 
 #include <cmocka.h>
+
+#include "augment/transform/crop.h"
+#include "ipc/base/count.h"
+#include "ipc/base/rng.h"
 
 static struct au_job train_job(uint64_t sample)
 {
@@ -254,7 +255,7 @@ static void evaluation_rounds_as_torchvision(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    for (size_t i = 0; i < IM_COUNT(cases); i++) {
         const struct eval_case *c = &cases[i];
         struct au_job job = eval_job(c->resize, c->size);
         struct au_crop plan = au_crop_make(&job, c->width, c->height);

@@ -1,9 +1,6 @@
 /* What is drawn for a sample: each random parameter's range, distribution and probability. Seeds are
  * fixed, so these tests cannot fail by chance; bounds are about 4.5 standard errors, so that they do fail
  * on another distribution. */
-#include "augment/transform/transform.h"
-#include "ipc/base/rng.h"
-
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,6 +9,9 @@
 #include <string.h>
 
 #include <cmocka.h>
+
+#include "augment/transform/transform.h"
+#include "ipc/base/rng.h"
 
 enum { DRAWS = 40000, SIZE = 224, BINS = 10 };
 

@@ -1,13 +1,13 @@
 /* Fault points: each rule's effect, counted passings, filters, and that a mistyped rule never
  * passes in silence. */
-#include "ipc/base/fault.h"
-#include "ipc/base/log.h"
-#include "tests/unit/ipc/base/unit.h"
-
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <time.h>
+
+#include "ipc/base/fault.h"
+#include "ipc/base/log.h"
+#include "tests/unit/ipc/base/unit.h"
 
 static void arm(const char *rules)
 {
@@ -139,7 +139,7 @@ static void malformed_rules_are_refused(void **state)
         "a#:p=kill", "a#x:p=kill", "p=fail:0",  "p=fail:EWHAT", "p=kill,,q=kill"};
 
     (void)state;
-    for (size_t i = 0; i < COUNT(rules); i++) {
+    for (size_t i = 0; i < IM_COUNT(rules); i++) {
         struct im_text text = {""};
 
         assert_int_equal(im_fault_arm(rules[i], &text), -EINVAL);
@@ -191,7 +191,7 @@ static void the_environment_gives_the_rules(void **state)
     } cases[] = {{"first=kill", SIGKILL}, {"first=kil", SIGABRT}};
 
     (void)state;
-    for (size_t i = 0; i < COUNT(cases); i++) {
+    for (size_t i = 0; i < IM_COUNT(cases); i++) {
         int status;
         pid_t pid = fork();
 

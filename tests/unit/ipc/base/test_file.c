@@ -1,15 +1,15 @@
 /* Crash-safe files. The heart: a writer killed, or failed, at each step of a replacement leaves the old
  * content or the new. */
-#include "ipc/base/fault.h"
-#include "ipc/base/file.h"
-#include "tests/unit/ipc/base/unit.h"
-
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+
+#include "ipc/base/fault.h"
+#include "ipc/base/file.h"
+#include "tests/unit/ipc/base/unit.h"
 
 #define OLD_BYTES "the old content"
 #define NEW_BYTES "the new content, which is longer"
@@ -86,7 +86,7 @@ static void a_kill_at_each_step_leaves_old_or_new(void **state)
     struct im_text text = {""};
 
     skip_without_fault_points();
-    for (size_t i = 0; i < COUNT(steps); i++) {
+    for (size_t i = 0; i < IM_COUNT(steps); i++) {
         char rule[100];
         int status;
 
@@ -108,7 +108,7 @@ static void a_failure_at_each_step_leaves_old_or_new_and_nothing_else(void **sta
     struct im_text text = {""};
 
     skip_without_fault_points();
-    for (size_t i = 0; i < COUNT(steps) - 1; i++) {
+    for (size_t i = 0; i < IM_COUNT(steps) - 1; i++) {
         char rule[100];
 
         assert_int_equal(im_file_replace(path, OLD_BYTES, strlen(OLD_BYTES), &text), 0);
@@ -197,7 +197,7 @@ static void sweep_takes_temporary_files_only(void **state)
     static const char *const names[] = {".f.tmp-12-0", ".f.tmp-x", "f.tmp-12-0",
                                         ".tmp-1-1",    ".profile", ".a.tmp-1.tmp-3-4"};
 
-    for (size_t i = 0; i < COUNT(names); i++)
+    for (size_t i = 0; i < IM_COUNT(names); i++)
         close(open(join(*state, names[i]), O_CREAT | O_WRONLY, 0600));
     assert_int_equal(im_file_sweep(*state), 2);
     assert_int_equal(access(join(*state, ".f.tmp-12-0"), F_OK), -1);

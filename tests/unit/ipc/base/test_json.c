@@ -1,10 +1,10 @@
 /* The JSON wrapper: what is written, what is refused and in which words. */
-#include "ipc/base/json.h"
-#include "tests/unit/ipc/base/unit.h"
-
 #include <errno.h>
 #include <float.h>
 #include <math.h>
+
+#include "ipc/base/json.h"
+#include "tests/unit/ipc/base/unit.h"
 
 static void assert_dump(const struct im_json *j, const char *want)
 {
@@ -113,7 +113,7 @@ static void doubles_read_back_the_same(void **state)
                              DBL_MIN, DBL_TRUE_MIN, DBL_MAX, 123456789.125, 5e-324,  1e21};
 
     (void)state;
-    for (size_t i = 0; i < COUNT(values); i++) {
+    for (size_t i = 0; i < IM_COUNT(values); i++) {
         struct im_json *a = im_json_array(), *b;
         double value = -1;
         char *s;

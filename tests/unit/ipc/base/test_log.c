@@ -1,11 +1,11 @@
 /* Log lines as they arrive at descriptor 2. */
-#include "ipc/base/log.h"
-#include "tests/unit/ipc/base/unit.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <regex.h>
+
+#include "ipc/base/log.h"
+#include "tests/unit/ipc/base/unit.h"
 
 struct capture {
     int saved, read_end;

@@ -1,8 +1,8 @@
 /* Golden vectors of Philox4x32-10 (Random123's kat_vectors) and the statistics of what is drawn from it. */
+#include <math.h>
+
 #include "ipc/base/rng.h"
 #include "tests/unit/ipc/base/unit.h"
-
-#include <math.h>
 
 static void assert_block(struct im_rng r, const uint32_t want[4])
 {
@@ -44,10 +44,10 @@ static void streams_differ_in_each_coordinate(void **state)
         im_rng_at(1, IM_RNG_TEST, 2, 1),          im_rng_at(1, IM_RNG_TEST, 1, 2),
         im_rng_at(1, IM_RNG_TEST, 1, 1ULL << 40),
     };
-    uint64_t first[COUNT(streams)];
+    uint64_t first[IM_COUNT(streams)];
 
     (void)state;
-    for (size_t i = 0; i < COUNT(streams); i++) {
+    for (size_t i = 0; i < IM_COUNT(streams); i++) {
         first[i] = im_rng_u64(&streams[i]);
         for (size_t k = 0; k < i; k++)
             assert_int_not_equal(first[i], first[k]);

@@ -1,10 +1,10 @@
 /* CPUs and memory seen through made-up /proc and /sys trees, the edit distance, and the build id. */
+#include <limits.h>
+
 #include "ipc/base/file.h"
 #include "ipc/base/suggest.h"
 #include "ipc/base/sysinfo.h"
 #include "tests/unit/ipc/base/unit.h"
-
-#include <limits.h>
 
 static void put(const char *root, const char *directory, const char *name, const char *content)
 {
@@ -91,12 +91,12 @@ static void nearest_wants_a_near_word(void **state)
     static const char *const words[] = {"start", "status", "stop", "data"};
 
     (void)state;
-    assert_string_equal(im_nearest("strat", words, COUNT(words)), "start");
-    assert_string_equal(im_nearest("stat", words, COUNT(words)), "start");
-    assert_string_equal(im_nearest("sttop", words, COUNT(words)), "stop");
-    assert_string_equal(im_nearest("sta", words, COUNT(words)), "start");
-    assert_null(im_nearest("bench", words, COUNT(words)));
-    assert_null(im_nearest("", words, COUNT(words)));
+    assert_string_equal(im_nearest("strat", words, IM_COUNT(words)), "start");
+    assert_string_equal(im_nearest("stat", words, IM_COUNT(words)), "start");
+    assert_string_equal(im_nearest("sttop", words, IM_COUNT(words)), "stop");
+    assert_string_equal(im_nearest("sta", words, IM_COUNT(words)), "start");
+    assert_null(im_nearest("bench", words, IM_COUNT(words)));
+    assert_null(im_nearest("", words, IM_COUNT(words)));
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, make_directory, remove_directory)

@@ -3,21 +3,20 @@
 #ifndef TESTS_UNIT_IPC_BASE_UNIT_H
 #define TESTS_UNIT_IPC_BASE_UNIT_H
 
+#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-
-#include <cmocka.h>
-
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define COUNT(a) (sizeof(a) / sizeof(a)[0])
+#include <cmocka.h>
+
+#include "ipc/base/count.h"
 
 /* cmocka setup and teardown: *state is a fresh directory's path, removed with all in it. */
 static inline int make_directory(void **state)

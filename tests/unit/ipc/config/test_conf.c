@@ -1,12 +1,12 @@
 /* The configuration: sources and their order, round trips, and every sentence that a wrong value gets. */
+#include <errno.h>
+#include <limits.h>
+
 #include "ipc/base/file.h"
 #include "ipc/base/log.h"
 #include "ipc/config/conf.h"
 #include "ipc/config/conf_table.h"
 #include "tests/unit/ipc/base/unit.h"
-
-#include <errno.h>
-#include <limits.h>
 
 static void assert_sentence(const struct im_text *text, const char *want)
 {
@@ -178,7 +178,7 @@ static void advice_names_flags_that_exist(void **state)
     static const char *const hints[][2] = {IM_CONF_HINTS(THEIRS_AND_ADVICE)};
 
     (void)state;
-    for (size_t i = 0; i < sizeof hints / sizeof hints[0]; i++) {
+    for (size_t i = 0; i < IM_COUNT(hints); i++) {
         const char *at = hints[i][1];
         const char *value;
 
@@ -285,7 +285,7 @@ static void empty_yaml_changes_nothing(void **state)
 
     (void)state;
     im_conf_defaults(&defaults);
-    for (size_t i = 0; i < COUNT(files); i++) {
+    for (size_t i = 0; i < IM_COUNT(files); i++) {
         assert_int_equal(parse_yaml(&conf, files[i], NULL), 0);
         assert_memory_equal(conf.origin, defaults.origin, sizeof conf.origin);
     }
@@ -563,7 +563,7 @@ static void contradictions_get_their_sentences(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < COUNT(cases); i++) {
+    for (size_t i = 0; i < IM_COUNT(cases); i++) {
         struct im_text text = {""};
         struct im_conf conf;
 
@@ -624,7 +624,7 @@ static void gpus_are_taken_apart(void **state)
     assert_true(gpus.count == 4 && !gpus.is_list);
     assert_int_equal(im_conf_parse_gpus("2,0", &gpus), 0);
     assert_true(gpus.count == 2 && gpus.is_list && gpus.devices[0] == 2 && gpus.devices[1] == 0);
-    for (size_t i = 0; i < COUNT(wrong); i++)
+    for (size_t i = 0; i < IM_COUNT(wrong); i++)
         assert_int_equal(im_conf_parse_gpus(wrong[i], &gpus), -EINVAL);
 }
 

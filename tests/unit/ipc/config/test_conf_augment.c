@@ -1,6 +1,4 @@
 /* Sets of transforms and the dotted aug keys: names in every source, what overrides what, and sentences. */
-#include "ipc/config/conf.h"
-
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,6 +10,9 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+
+#include "ipc/base/count.h"
+#include "ipc/config/conf.h"
 
 enum { WORDS_MAX = 12 };
 
@@ -131,7 +132,7 @@ static void yaml_takes_dotted_flat_and_nested_names(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
+    for (size_t i = 0; i < IM_COUNT(forms); i++) {
         struct im_text text = {""};
         struct im_conf conf;
 

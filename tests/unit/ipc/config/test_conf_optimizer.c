@@ -1,9 +1,8 @@
 /* The keys of the optimiser, the loss and resuming: what is refused, and --resume with and without a file. */
-#include "ipc/config/conf.h"
-
-#include "tests/unit/ipc/base/unit.h"
-
 #include <errno.h>
+
+#include "ipc/config/conf.h"
+#include "tests/unit/ipc/base/unit.h"
 
 /* Parses and checks; what im_conf_check() says, or im_conf_check_network(). */
 static int check(const char *const *flags, struct im_conf *conf, struct im_text *text)
@@ -49,7 +48,7 @@ static void a_recipe_that_cannot_be_is_refused(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < COUNT(cases); i++) {
+    for (size_t i = 0; i < IM_COUNT(cases); i++) {
         struct im_text text = {""};
         struct im_conf conf;
 
@@ -93,14 +92,14 @@ static void sizes_that_the_network_cannot_take_are_refused(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < COUNT(cases); i++) {
+    for (size_t i = 0; i < IM_COUNT(cases); i++) {
         struct im_text text = {""};
         struct im_conf conf;
 
         assert_int_equal(check(cases[i].flags, &conf, &text), -EINVAL);
         assert_string_equal(text.s, cases[i].sentence);
     }
-    for (size_t i = 0; i < COUNT(taken); i++) {
+    for (size_t i = 0; i < IM_COUNT(taken); i++) {
         struct im_text text = {""};
         struct im_conf conf;
 
@@ -148,7 +147,7 @@ static void a_flag_that_does_nothing_is_refused(void **state)
     struct im_conf conf;
 
     (void)state;
-    for (size_t i = 0; i < COUNT(cases); i++) {
+    for (size_t i = 0; i < IM_COUNT(cases); i++) {
         assert_int_equal(check(cases[i].flags, &conf, &text), -EINVAL);
         assert_string_equal(text.s, cases[i].sentence);
     }
@@ -168,7 +167,7 @@ static void a_recipe_that_can_be_is_taken(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < COUNT(cases); i++) {
+    for (size_t i = 0; i < IM_COUNT(cases); i++) {
         struct im_text text = {""};
         struct im_conf conf;
 
@@ -191,7 +190,7 @@ static void resume_stands_with_and_without_a_file(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < COUNT(cases); i++) {
+    for (size_t i = 0; i < IM_COUNT(cases); i++) {
         struct im_text text = {""};
         struct im_conf conf;
 

@@ -1,10 +1,9 @@
 /* The keys of the learning rate's course and of progressive resizing: what is refused, and
  * lists taken apart. */
-#include "ipc/config/conf.h"
-
-#include "tests/unit/ipc/base/unit.h"
-
 #include <errno.h>
+
+#include "ipc/config/conf.h"
+#include "tests/unit/ipc/base/unit.h"
 
 static void a_course_that_cannot_be_is_refused(void **state)
 {
@@ -33,7 +32,7 @@ static void a_course_that_cannot_be_is_refused(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < COUNT(cases); i++) {
+    for (size_t i = 0; i < IM_COUNT(cases); i++) {
         char *argv[10] = {(char[]){"x"}};
         struct im_text text = {""};
         struct im_conf conf;
@@ -59,7 +58,7 @@ static void milestones_are_taken_apart(void **state)
     assert_int_equal(epochs[0], 7);
     assert_int_equal(im_conf_milestones("30,60,80", epochs), 3);
     assert_true(epochs[0] == 30 && epochs[1] == 60 && epochs[2] == 80);
-    for (size_t i = 0; i < COUNT(wrong); i++)
+    for (size_t i = 0; i < IM_COUNT(wrong); i++)
         assert_int_equal(im_conf_milestones(wrong[i], epochs), -EINVAL);
 }
 
@@ -153,7 +152,7 @@ static void resize_schedules_that_cannot_be_are_refused(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < COUNT(cases); i++) {
+    for (size_t i = 0; i < IM_COUNT(cases); i++) {
         struct im_conf conf = conf_of(90, cases[i].schedule);
         struct im_text text = {""};
 

@@ -1,12 +1,11 @@
 /* The learning-rate range test against torch-lr-finder's and fastai's definitions:
  * tests/golden/lr_range.txt. */
-#include "ipc/config/lr_range.h"
-
-#include "ipc/base/err.h"
-#include "tests/unit/ipc/base/unit.h"
-
 #include <errno.h>
 #include <math.h>
+
+#include "ipc/base/err.h"
+#include "ipc/config/lr_range.h"
+#include "tests/unit/ipc/base/unit.h"
 
 enum { LINE_BYTES = 1 << 16, POINTS_MAX = 1000 };
 

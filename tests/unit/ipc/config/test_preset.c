@@ -1,11 +1,10 @@
 /* Recipes: those of the tree are sound, found by name, and lie beneath every other source. */
-#include "ipc/config/preset.h"
-
-#include "ipc/config/conf.h"
-#include "tests/unit/ipc/base/unit.h"
-
 #include <errno.h>
 #include <limits.h>
+
+#include "ipc/config/conf.h"
+#include "ipc/config/preset.h"
+#include "tests/unit/ipc/base/unit.h"
 
 static int load(struct im_conf *conf, const char *recipe, const char *more, struct im_text *text)
 {

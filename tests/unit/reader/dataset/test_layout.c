@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "ipc/base/count.h"
 #include "reader/dataset/data.h"
 #include "tests/unit/reader/tree.h"
 
@@ -83,7 +84,7 @@ static void validation_images_may_lie_in_test_or_valid(void **state)
     char path[64];
 
     make_class_folders(tree);
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    for (size_t i = 0; i < IM_COUNT(names); i++) {
         snprintf(path, sizeof path, "d/%s/bee/1.jpg", names[i]);
         tree_file(tree, path, "");
         open_data(tree, "d", RD_LAYOUT_AUTO, &data);
@@ -282,7 +283,7 @@ static void ilsvrc_labels_come_from_a_list_of_classes(void **state)
     struct tree *tree = *state;
 
     make_ilsvrc(tree);
-    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
+    for (size_t i = 0; i < IM_COUNT(lists); i++) {
         tree_file(tree, LIST, lists[i]);
         tree_age(tree, LIST, 10 + (int)i);
         check_ilsvrc(tree, "I", "Data/CLS-LOC/");

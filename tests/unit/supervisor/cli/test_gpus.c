@@ -1,10 +1,9 @@
 /* Which GPUs a configuration takes, of machines that are not this one. */
-#include "supervisor/cli/gpus.h"
-
-#include "tests/unit/ipc/base/unit.h"
-
 #include <errno.h>
 #include <limits.h>
+
+#include "supervisor/cli/gpus.h"
+#include "tests/unit/ipc/base/unit.h"
 
 /* What `imsuper-trainer gpus` says on a machine with so many. */
 static void found(int count, struct sv_gpus *ret)
@@ -184,7 +183,7 @@ static void looking_is_spared_where_it_changes_nothing(void **state)
                  {"--backend=ref", "--gpus=1", true}};
 
     (void)state;
-    for (size_t i = 0; i < COUNT(cases); i++) {
+    for (size_t i = 0; i < IM_COUNT(cases); i++) {
         struct im_conf conf;
 
         configure(&conf, cases[i].flag, cases[i].other);
@@ -229,7 +228,7 @@ static void nonsense_is_no_answer(void **state)
         "{\"schema\":\"imsuper.gpus/1\",\"code\":\"ok\",\"gpus\":[{\"index\":7}]}"};
 
     (void)state;
-    for (size_t i = 0; i < COUNT(answers); i++) {
+    for (size_t i = 0; i < IM_COUNT(answers); i++) {
         struct sv_gpus g;
 
         sv_gpus_parse(answers[i], &g);

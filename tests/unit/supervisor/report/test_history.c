@@ -1,13 +1,12 @@
 /* summary.csv and what is made from it. */
-#include "supervisor/report/history.h"
-
-#include "ipc/base/json.h"
-#include "tests/unit/ipc/base/unit.h"
-
 #include <errno.h>
 #include <limits.h>
 #include <math.h>
 #include <sys/stat.h>
+
+#include "ipc/base/json.h"
+#include "supervisor/report/history.h"
+#include "tests/unit/ipc/base/unit.h"
 
 #define HEADER                                                                                               \
     "epoch,train_loss,train_top1,val_loss,val_top1,val_top5,lr,images_per_second,seconds,image_size,batch_"  \
@@ -75,7 +74,7 @@ static void what_is_no_table_of_numbers_is_refused(void **state)
     struct sv_history h;
     struct im_text text = {""};
 
-    for (size_t i = 0; i < COUNT(bad); i++) {
+    for (size_t i = 0; i < IM_COUNT(bad); i++) {
         put(*state, bad[i]);
         assert_int_equal(sv_history_load(&h, *state, &text), -EBADMSG);
         assert_non_null(strstr(text.s, "line 2 of"));
@@ -102,7 +101,7 @@ static void charts_table_and_list_are_written(void **state)
     put(*state, two_epochs);
     if (sv_history_write(*state, &text) < 0)
         fail_msg("%s", text.s);
-    for (size_t i = 0; i < COUNT(files); i++) {
+    for (size_t i = 0; i < IM_COUNT(files); i++) {
         s = get(*state, files[i], &n);
         assert_true(n > 1000 && memcmp(s, "\x89PNG\r\n\x1a\n", 8) == 0);
         free(s);

@@ -1,13 +1,12 @@
 /* Charts: what was asked for is on them, and nothing makes one fail. */
-#include "supervisor/report/plot.h"
-
-#include "tests/unit/ipc/base/unit.h"
-
 #include <errno.h>
 #include <limits.h>
 #include <math.h>
 
 #include <cairo.h>
+
+#include "supervisor/report/plot.h"
+#include "tests/unit/ipc/base/unit.h"
 
 struct picture {
     cairo_surface_t *surface;

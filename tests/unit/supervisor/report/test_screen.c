@@ -1,9 +1,8 @@
 /* The line on the screen of a run on GPUs. */
-#include "supervisor/report/screen.h"
-
-#include "tests/unit/ipc/base/unit.h"
-
 #include <math.h>
+
+#include "supervisor/report/screen.h"
+#include "tests/unit/ipc/base/unit.h"
 
 static const char *line_of(const struct sv_view *view, int columns)
 {

@@ -4,15 +4,14 @@
  * "pack:2 [numa(memory=549755813888)] core:16 pu:2(indexes=2*32:32*1)" with PCI devices written in by hand.
  * The file has no comment: the XML reader inside hwloc refuses them, and the other one is a plugin (Debian's
  * libhwloc-plugins) that a machine may lack. */
-#include "supervisor/warden/topology.h"
-
-#include "ipc/base/err.h"
-#include "tests/unit/ipc/base/unit.h"
-
 #include <errno.h>
 #include <limits.h>
 #include <sched.h>
 #include <sys/stat.h>
+
+#include "ipc/base/err.h"
+#include "supervisor/warden/topology.h"
+#include "tests/unit/ipc/base/unit.h"
 
 static const char eight[8][16] = {"0000:1b:00.0", "0000:43:00.0", "0000:52:00.0", "0000:61:00.0",
                                   "0000:9d:00.0", "0000:c3:00.0", "0000:d1:00.0", "0000:df:00.0"};

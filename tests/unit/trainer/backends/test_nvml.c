@@ -1,16 +1,15 @@
 /* The GPU's numbers through the driver's library, of which a made-up one is in LD_LIBRARY_PATH. Argument:
  * which one, "new" or "old" (that lacks what drivers before 2018 lack), or "none". */
-#include "trainer/backends/cuda/nvml.h"
-#include "trainer/backends/cuda/telemetry.h"
-
-#include "ipc/base/clock.h"
-#include "ipc/telemetry.h"
-#include "tests/unit/ipc/base/unit.h"
-
 #include <dlfcn.h>
 #include <errno.h>
 #include <math.h>
 #include <poll.h>
+
+#include "ipc/base/clock.h"
+#include "ipc/telemetry.h"
+#include "tests/unit/ipc/base/unit.h"
+#include "trainer/backends/cuda/nvml.h"
+#include "trainer/backends/cuda/telemetry.h"
 
 #define UUID "GPU-00000000-0000-0000-0000-000000000000"
 #define WAIT_NS (20 * IM_SECOND)

@@ -1,16 +1,15 @@
 /* Checkpoints: a kill or failure at any step of a save leaves a state that loads, damage is found and
  * survived, and the files for others hold the model and nothing else. */
-#include "trainer/checkpoint/checkpoint.h"
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
 
 #include "ipc/base/err.h"
 #include "ipc/base/fault.h"
 #include "ipc/base/file.h"
 #include "tests/unit/ipc/base/unit.h"
-
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
+#include "trainer/checkpoint/checkpoint.h"
 
 /* A model of one layer. Every value is the step, so that any mixture of two saves shows. */
 struct model {
@@ -35,11 +34,11 @@ static void fill(struct model *m, int step)
     m->tensors[2] = (struct tr_tensor){"bn1.num_batches_tracked", TR_I64, 0, {0}, &m->tracked};
     m->tensors[3] = (struct tr_tensor){"none", TR_F32, 1, {0}, NULL};
     m->tensors[4] = (struct tr_tensor){"optimizer.momentum.fc.weight", TR_F32, 2, {2, 3}, m->momentum};
-    snprintf(m->step, sizeof(m->step), "%d", step);
+    snprintf(m->step, sizeof m->step, "%d", step);
     m->metadata[0] = (struct tr_pair){"step", m->step};
     m->metadata[1] = (struct tr_pair){"seed", "18446744073709551615"};
     m->content =
-        (struct tr_checkpoint_content){m->tensors, COUNT(m->tensors), m->metadata, COUNT(m->metadata)};
+        (struct tr_checkpoint_content){m->tensors, IM_COUNT(m->tensors), m->metadata, IM_COUNT(m->metadata)};
 }
 
 static const char *join(const char *directory, const char *name)
@@ -48,7 +47,7 @@ static const char *join(const char *directory, const char *name)
     static int turn;
 
     turn = (turn + 1) % 4;
-    snprintf(path[turn], sizeof(path[turn]), "%s/%s", directory, name);
+    snprintf(path[turn], sizeof path[turn], "%s/%s", directory, name);
     return path[turn];
 }
 
@@ -117,12 +116,12 @@ static int step_of(const struct tr_safetensors *file, bool whole)
 
     fill(&want, (int)step);
     got = want;
-    memset(got.weight, 0xee, sizeof(got.weight));
+    memset(got.weight, 0xee, sizeof got.weight);
     if (tr_checkpoint_restore(file, want.tensors, destinations, whole ? 5 : MODEL_TENSORS, &text) < 0)
         fail_msg("%s", text.s);
-    assert_memory_equal(got.weight, want.weight, sizeof(want.weight));
-    assert_memory_equal(got.bias, want.bias, sizeof(want.bias));
-    assert_memory_equal(got.momentum, want.momentum, sizeof(want.momentum));
+    assert_memory_equal(got.weight, want.weight, sizeof want.weight);
+    assert_memory_equal(got.bias, want.bias, sizeof want.bias);
+    assert_memory_equal(got.momentum, want.momentum, sizeof want.momentum);
     assert_int_equal(got.tracked, step);
     return (int)step;
 }
@@ -359,17 +358,17 @@ static void averages_are_exported_beside_the_model(void **state)
 
     for (int epoch = 1; epoch <= 4; epoch++) {
         fill(&m, epoch);
-        memcpy(tensors, m.tensors, sizeof(m.tensors));
+        memcpy(tensors, m.tensors, sizeof m.tensors);
         tensors[5] = (struct tr_tensor){"ema.fc.bias", TR_F32, 1, {2}, average};
         m.content.tensors = tensors;
-        m.content.tensor_count = COUNT(tensors);
+        m.content.tensor_count = IM_COUNT(tensors);
         assert_int_equal(tr_checkpoint_save(&store, &m.content, epoch, epoch == 3, &text), 0);
     }
     assert_int_equal(count_files(*state), 2 * (2 + 1 + 1) + 2); /* each: epochs, best, last; states */
     assert_true(exists(*state, "epoch_003.ema.safetensors") && !exists(*state, "epoch_002.ema.safetensors"));
     assert_int_equal(tr_checkpoint_open_file(join(*state, "best.ema.safetensors"), &file, &text), 0);
     assert_int_equal(tr_safetensors_count(file), 1);
-    assert_memory_equal(tr_safetensors_find(file, "fc.bias")->data, average, sizeof(average));
+    assert_memory_equal(tr_safetensors_find(file, "fc.bias")->data, average, sizeof average);
     assert_true(tr_checkpoint_is_export(file));
     tr_safetensors_close(&file);
     assert_int_equal(tr_checkpoint_open_file(join(*state, "last.safetensors"), &file, &text), 0);
@@ -394,7 +393,7 @@ static void restoring_is_strict(void **state)
 
     must_save(*state, 1, -1, false);
     assert_int_equal(tr_checkpoint_load(&store, &file, NULL), 0);
-    for (size_t i = 0; i < COUNT(says); i++) {
+    for (size_t i = 0; i < IM_COUNT(says); i++) {
         struct im_text text = {""};
         struct model m;
 
@@ -436,7 +435,7 @@ static int append(void *context, const void *bytes, size_t n, struct im_text *te
 {
     struct buffer *b = context;
 
-    if (n > sizeof(b->bytes) - b->n)
+    if (n > sizeof b->bytes - b->n)
         return im_fail(text, -ENOSPC, "full");
     memcpy(b->bytes + b->n, bytes, n);
     b->n += n;
@@ -500,7 +499,7 @@ static void damage_in_memory_is_found_as_in_a_file(void **state)
 
 static void a_full_memory_ends_the_writing(void **state)
 {
-    struct buffer got = {.n = sizeof(got.bytes) - 300};
+    struct buffer got = {.n = sizeof got.bytes - 300};
     const struct tr_sink sink = {&got, append};
     struct im_text text = {""};
     struct model m;
@@ -524,7 +523,7 @@ static bool kill_save(const char *directory, const char *point, int n)
     char rule[64];
     int status;
 
-    snprintf(rule, sizeof(rule), "%s=kill@%d", point, n);
+    snprintf(rule, sizeof rule, "%s=kill@%d", point, n);
     assert_int_equal(im_fault_arm(rule, &text), 0);
     status = in_child(save_two, (void *)(uintptr_t)directory);
     assert_int_equal(im_fault_arm("", &text), 0);
@@ -549,7 +548,7 @@ static void a_kill_at_each_step_of_a_save_leaves_a_state_that_loads(void **state
 
     if (im_fault_arm("", NULL) == -ENOTSUP)
         skip();
-    for (size_t i = 0; i < COUNT(points); i++) {
+    for (size_t i = 0; i < IM_COUNT(points); i++) {
         int n = 0, step = -1;
 
         for (must_save(*state, 1, 1, true); kill_save(*state, points[i].name, n + 1);
@@ -577,11 +576,11 @@ static void a_failure_at_each_step_of_writing_is_reported_and_survived(void **st
         skip();
     must_save(*state, 1, -1, false);
     must_save(*state, 2, -1, false);
-    for (size_t i = 0; i < COUNT(points); i++) {
+    for (size_t i = 0; i < IM_COUNT(points); i++) {
         char rule[64];
         int step = -1;
 
-        snprintf(rule, sizeof(rule), "%s=fail:ENOSPC", points[i]);
+        snprintf(rule, sizeof rule, "%s=fail:ENOSPC", points[i]);
         assert_int_equal(im_fault_arm(rule, &text), 0);
         assert_int_equal(save(*state, 3, -1, false, &text), -ENOSPC);
         assert_non_null(strstr(text.s, "No space left"));

@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/err.h"
 #include "trainer/checkpoint/import.h"
 
@@ -51,15 +52,15 @@ static void describe(struct file *f, const char *model, int classes)
 {
     const struct tr_model_config config = {.name = model, .classes = classes};
 
-    memset(f, 0, sizeof(*f));
-    snprintf(f->path, sizeof(f->path), "/tmp/imsuper-import-%ld.safetensors", (long)getpid());
+    memset(f, 0, sizeof *f);
+    snprintf(f->path, sizeof f->path, "/tmp/imsuper-import-%ld.safetensors", (long)getpid());
     assert_int_equal(tr_model_new(&config, &f->model, NULL), 0);
     assert_true(f->model->tensor_count < TENSORS_MAX);
     for (int k = 0; k < f->model->tensor_count; k++) {
         const struct tr_param_tensor *t = &f->model->tensors[k];
         bool counter = tr_tensor_home(t) == TR_HOME_COUNTER;
         float *floats = calloc(t->count, sizeof(float));
-        int64_t *count = malloc(sizeof(*count));
+        int64_t *count = malloc(sizeof *count);
 
         *count = 77;
         for (size_t i = 0; i < t->count; i++)
@@ -96,7 +97,7 @@ static void done(struct file *f, struct tr_network *net)
 
 static float first_of(struct tr_network *net, enum tr_arena arena, int tensor)
 {
-    float *all = calloc(tr_network_floats(net, arena), sizeof(*all)), v;
+    float *all = calloc(tr_network_floats(net, arena), sizeof *all), v;
 
     assert_int_equal(tr_network_read(net, arena, all), 0);
     v = all[tr_network_model(net)->tensors[tensor].offset];
@@ -147,7 +148,7 @@ static void other_float_types_are_converted(void **state)
 
     (void)state;
     describe(&f, "resnet20", 1);
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    for (size_t i = 0; i < IM_COUNT(rows); i++) {
         int bias = f.model->tensor_count - 1;
 
         f.tensors[bias].dtype = rows[i].dtype;

@@ -1,13 +1,12 @@
 /* safetensors: agreement with the reference implementation byte for byte, and refusal of everything that
  * breaks the format. tests/golden/types.safetensors was written by Python's safetensors 0.8.0 from the
  * tensors in `golden` below. */
-#include "trainer/checkpoint/safetensors.h"
+#include <errno.h>
 
 #include "ipc/base/err.h"
 #include "ipc/base/file.h"
 #include "tests/unit/ipc/base/unit.h"
-
-#include <errno.h>
+#include "trainer/checkpoint/safetensors.h"
 
 static const int64_t tracked = 12345678901;
 static const double third = 1.0 / 3.0;
@@ -45,7 +44,7 @@ static const char *join(const char *directory, const char *name)
 {
     static char path[4096];
 
-    snprintf(path, sizeof(path), "%s/%s", directory, name);
+    snprintf(path, sizeof path, "%s/%s", directory, name);
     return path;
 }
 
@@ -57,7 +56,7 @@ static void assert_tensor(const struct tr_safetensors *file, const struct tr_ten
     assert_non_null(got);
     assert_int_equal(got->dtype, want->dtype);
     assert_int_equal(got->rank, want->rank);
-    assert_memory_equal(got->shape, want->shape, sizeof(got->shape[0]) * (size_t)want->rank);
+    assert_memory_equal(got->shape, want->shape, sizeof got->shape[0] * (size_t)want->rank);
     assert_int_equal(tr_tensor_bytes(want, &n), 0);
     if (n)
         assert_memory_equal(got->data, want->data, n);
@@ -70,11 +69,11 @@ static void a_file_of_the_reference_reads_as_what_was_put_in(void **state)
 
     (void)state;
     assert_int_equal(tr_safetensors_open(GOLDEN_DIR "/types.safetensors", &file, &text), 0);
-    assert_int_equal(tr_safetensors_count(file), COUNT(golden));
-    for (size_t i = 0; i < COUNT(golden); i++)
+    assert_int_equal(tr_safetensors_count(file), IM_COUNT(golden));
+    for (size_t i = 0; i < IM_COUNT(golden); i++)
         assert_tensor(file, &golden[i]);
     assert_null(tr_safetensors_find(file, "fc"));
-    assert_null(tr_safetensors_at(file, COUNT(golden)));
+    assert_null(tr_safetensors_at(file, IM_COUNT(golden)));
     assert_string_equal(tr_safetensors_metadata(file, "format"), "pt");
     assert_null(tr_safetensors_metadata(file, "forma"));
     tr_safetensors_close(&file);
@@ -88,7 +87,7 @@ static void equal_content_gives_the_bytes_of_the_reference(void **state)
     char *got, *want;
     size_t got_n, want_n;
 
-    assert_int_equal(tr_safetensors_write(path, golden, COUNT(golden), golden_metadata, 1, &text), 0);
+    assert_int_equal(tr_safetensors_write(path, golden, IM_COUNT(golden), golden_metadata, 1, &text), 0);
     assert_int_equal(im_read_file(path, 10000, &got, &got_n, &text), 0);
     assert_int_equal(im_read_file(GOLDEN_DIR "/types.safetensors", 10000, &want, &want_n, &text), 0);
     assert_int_equal(got_n, want_n);
@@ -133,7 +132,7 @@ static void a_failed_write_names_the_file_and_leaves_none(void **state)
     const char *path = join(*state, "missing/x.safetensors");
     struct im_text text = {""};
 
-    assert_int_equal(tr_safetensors_write(path, golden, COUNT(golden), NULL, 0, &text), -ENOENT);
+    assert_int_equal(tr_safetensors_write(path, golden, IM_COUNT(golden), NULL, 0, &text), -ENOENT);
     assert_non_null(strstr(text.s, path));
 }
 
@@ -141,13 +140,13 @@ static void a_failed_write_names_the_file_and_leaves_none(void **state)
 static int parse_header(const char *header, size_t data_bytes, struct im_text *text)
 {
     uint64_t n = strlen(header);
-    size_t size = sizeof(n) + n + data_bytes;
+    size_t size = sizeof n + n + data_bytes;
     char *file_bytes = calloc(1, size);
     struct tr_safetensors *file = NULL;
     int err;
 
-    memcpy(file_bytes, &n, sizeof(n));
-    memcpy(file_bytes + sizeof(n), header, n);
+    memcpy(file_bytes, &n, sizeof n);
+    memcpy(file_bytes + sizeof n, header, n);
     *text = (struct im_text){""};
     err = tr_safetensors_parse("f", file_bytes, size, &file, text);
     assert_true((err == 0) == (file != NULL));
@@ -178,7 +177,7 @@ static void legal_headers_are_taken(void **state)
     struct im_text text;
 
     (void)state;
-    for (size_t i = 0; i < COUNT(good); i++)
+    for (size_t i = 0; i < IM_COUNT(good); i++)
         if (parse_header(good[i].header, good[i].data_bytes, &text) != 0)
             fail_msg("%s: %s", good[i].header, text.s);
 }
@@ -229,7 +228,7 @@ static void headers_that_break_the_format_are_refused(void **state)
     struct im_text text;
 
     (void)state;
-    for (size_t i = 0; i < COUNT(bad); i++) {
+    for (size_t i = 0; i < IM_COUNT(bad); i++) {
         int err = parse_header(bad[i].header, bad[i].data_bytes, &text);
 
         if (err != bad[i].err || !strstr(text.s, bad[i].says))
@@ -264,12 +263,12 @@ static void a_header_length_beyond_any_bound_is_refused(void **state)
     struct im_text text = {""};
 
     (void)state;
-    for (size_t i = 0; i < COUNT(lengths); i++) {
+    for (size_t i = 0; i < IM_COUNT(lengths); i++) {
         char start[16] = "";
 
         memcpy(start, &lengths[i], 8);
         memcpy(start + 8, "{}      ", 8);
-        assert_int_equal(tr_safetensors_parse("f", start, sizeof(start), &file, &text), -EBADMSG);
+        assert_int_equal(tr_safetensors_parse("f", start, sizeof start, &file, &text), -EBADMSG);
         assert_non_null(strstr(text.s, "length"));
     }
 }

@@ -1,11 +1,10 @@
 /* Snapshots of a real network's state, and which of snapshot and checkpoint a trainer goes on from. */
-#include "tests/unit/ipc/base/unit.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
 
 #include "ipc/base/log.h"
+#include "tests/unit/ipc/base/unit.h"
 #include "trainer/checkpoint/resume.h"
 #include "trainer/checkpoint/snapshot.h"
 
@@ -262,7 +261,7 @@ static void bytes_that_are_no_checkpoint_are_passed_over(void **state)
     struct scene *s = *state;
 
     open_snapshot(s);
-    for (size_t i = 0; i < COUNT(lies); i++) {
+    for (size_t i = 0; i < IM_COUNT(lies); i++) {
         im_snapshot_begin(&s->snapshot.memory);
         assert_int_equal(im_snapshot_append(&s->snapshot.memory, lies[i], lengths[i], NULL), 0);
         im_snapshot_commit(&s->snapshot.memory);

@@ -1,7 +1,10 @@
 /* Collectives: sums are right, the same bits on every rank and in every run; a rank that dies or does not
  * come makes the others fail in time; a stranger at the door is not taken for a rank. Ranks are processes,
  * their cards lie in shared memory. */
+#include <errno.h>
+#include <math.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stddef.h>
@@ -9,17 +12,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
-
-#include <errno.h>
-#include <math.h>
-#include <signal.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cmocka.h>
+
 #include "ipc/base/clock.h"
+#include "ipc/base/count.h"
 #include "ipc/base/err.h"
 #include "trainer/comm/comm.h"
 
@@ -140,7 +140,7 @@ static int sum_three_lengths(struct rank *r)
 
     if (open_rank(r, 20000) != 0)
         return 1;
-    for (size_t c = 0; c < sizeof counts / sizeof *counts; c++) {
+    for (size_t c = 0; c < IM_COUNT(counts); c++) {
         for (size_t i = 0; i < counts[c]; i++)
             x[i] = value_of(r->rank, i);
         if (r->ops->allreduce_sum(r->comm, x, counts[c], NULL) != 0)

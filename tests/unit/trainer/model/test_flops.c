@@ -1,10 +1,9 @@
 /* How much arithmetic, of how much. */
-#include "trainer/model/flops.h"
+#include <math.h>
 
 #include "ipc/base/err.h"
 #include "tests/unit/ipc/base/unit.h"
-
-#include <math.h>
+#include "trainer/model/flops.h"
 
 static double flop(const char *name, int size)
 {
@@ -71,7 +70,7 @@ static void peaks_go_by_name_and_type(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < COUNT(cases); i++)
+    for (size_t i = 0; i < IM_COUNT(cases); i++)
         assert_true(
             fabs(tr_peak_flops(cases[i].name, cases[i].precision, cases[i].tf32) - 1e12 * cases[i].tera) < 1);
 }
@@ -86,7 +85,7 @@ static void an_unknown_gpu_has_no_peak(void **state)
                                         "NVIDIA GeForce RTX 4090 Laptop GPU"};
 
     (void)state;
-    for (size_t i = 0; i < COUNT(names); i++)
+    for (size_t i = 0; i < IM_COUNT(names); i++)
         assert_true(tr_peak_flops(names[i], TR_PRECISION_BF16, false) == 0);
 }
 

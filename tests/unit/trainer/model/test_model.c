@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/err.h"
 #include "ipc/config/conf.h"
 #include "trainer/model/model.h"
@@ -60,7 +61,7 @@ static void parameter_counts_are_torchvisions_and_timms(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    for (size_t i = 0; i < IM_COUNT(rows); i++) {
         struct tr_model *m = make(rows[i].name, TR_STEM_AUTO, rows[i].classes);
 
         assert_int_equal(m->param_count, rows[i].params);
@@ -79,7 +80,7 @@ static void names_and_order_are_torchvisions(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < sizeof(head) / sizeof(head[0]); i++)
+    for (size_t i = 0; i < IM_COUNT(head); i++)
         assert_string_equal(m->tensors[i].name, head[i]);
     assert_string_equal(m->tensors[24].name, "layer1.0.downsample.0.weight");
     assert_string_equal(m->tensors[25].name, "layer1.0.downsample.1.weight");
@@ -96,12 +97,12 @@ static void shapes_are_torchvisions(void **state)
 
     (void)state;
     assert_int_equal(t->rank, 4);
-    assert_memory_equal(t->shape, ((int[4]){64, 3, 7, 7}), sizeof(t->shape));
+    assert_memory_equal(t->shape, ((int[4]){64, 3, 7, 7}), sizeof t->shape);
     assert_memory_equal(named(m, "layer2.0.conv2.weight")->shape, ((int[4]){128, 128, 3, 3}),
-                        sizeof(t->shape));
+                        sizeof t->shape);
     assert_memory_equal(named(m, "layer2.0.downsample.0.weight")->shape, ((int[4]){512, 256, 1, 1}),
-                        sizeof(t->shape));
-    assert_memory_equal(named(m, "fc.weight")->shape, ((int[4]){1000, 2048, 0, 0}), sizeof(t->shape));
+                        sizeof t->shape);
+    assert_memory_equal(named(m, "fc.weight")->shape, ((int[4]){1000, 2048, 0, 0}), sizeof t->shape);
     t = named(m, "bn1.num_batches_tracked");
     assert_int_equal(t->rank, 0);
     assert_int_equal(t->count, 1);
@@ -203,7 +204,7 @@ static void only_weights_of_conv_and_fc_decay(void **state)
 static void initial_values_have_the_right_spread(void **state)
 {
     struct tr_model *m = make("resnet18", TR_STEM_AUTO, 100);
-    float *params = calloc(m->param_floats, sizeof(*params)), *stats = calloc(m->stat_floats, sizeof(*stats));
+    float *params = calloc(m->param_floats, sizeof *params), *stats = calloc(m->stat_floats, sizeof *stats);
     const struct tr_param_tensor *conv = named(m, "layer3.0.conv1.weight"), *fc = named(m, "fc.weight");
     double sum = 0, squares = 0, top = 0;
 
@@ -234,7 +235,7 @@ static void initial_values_follow_the_seed(void **state)
 {
     struct tr_model *m = make("resnet20", TR_STEM_AUTO, 10);
     size_t bytes = m->param_floats * sizeof(float);
-    float *a = calloc(1, bytes), *b = calloc(1, bytes), *stats = calloc(m->stat_floats, sizeof(*stats));
+    float *a = calloc(1, bytes), *b = calloc(1, bytes), *stats = calloc(m->stat_floats, sizeof *stats);
 
     (void)state;
     tr_model_init(m, 1, a, stats);
@@ -297,12 +298,12 @@ static void names_of_pre_activation_are_timms(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < sizeof(head) / sizeof(head[0]); i++)
+    for (size_t i = 0; i < IM_COUNT(head); i++)
         assert_string_equal(m->tensors[i].name, head[i]);
     assert_string_equal(m->tensors[292].name, "stages.3.blocks.2.conv3.weight");
     assert_string_equal(m->tensors[293].name, "norm.weight");
     assert_string_equal(m->tensors[298].name, "head.fc.weight");
-    assert_memory_equal(m->tensors[298].shape, ((int[4]){1000, 2048, 1, 1}), sizeof(m->tensors[0].shape));
+    assert_memory_equal(m->tensors[298].shape, ((int[4]){1000, 2048, 1, 1}), sizeof m->tensors[0].shape);
     tr_model_free(m);
 }
 

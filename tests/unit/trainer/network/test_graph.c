@@ -283,7 +283,7 @@ static double dropped_loss(uint64_t step, uint32_t first)
     struct tr_network *net = NULL;
     struct tr_tally tally;
 
-    for (size_t i = 0; i < sizeof(pixels); i++)
+    for (size_t i = 0; i < sizeof pixels; i++)
         pixels[i] = (uint8_t)(i * i * 31);
     assert_int_equal(tr_network_new(&config, &net, NULL), 0);
     assert_int_equal(train_step(net, &batch, &hyper, 0, &tally, NULL), 0);
@@ -320,14 +320,14 @@ static void written_parameters_are_read_back(void **state)
 {
     struct tr_network *net = make("ref");
     size_t floats = tr_network_floats(net, TR_ARENA_PARAMS);
-    float *a = calloc(floats, sizeof(*a)), *b = calloc(floats, sizeof(*b));
+    float *a = calloc(floats, sizeof *a), *b = calloc(floats, sizeof *b);
 
     (void)state;
     assert_int_equal(tr_network_read(net, TR_ARENA_PARAMS, a), 0);
     a[5] = 42;
     assert_int_equal(tr_network_write(net, TR_ARENA_PARAMS, a), 0);
     assert_int_equal(tr_network_read(net, TR_ARENA_PARAMS, b), 0);
-    assert_memory_equal(a, b, floats * sizeof(*a));
+    assert_memory_equal(a, b, floats * sizeof *a);
     free(a);
     free(b);
     tr_network_free(net);

@@ -1,6 +1,4 @@
 /* The averages' decay at each update, against timm's (tests/golden/make_recipe.py) and TensorFlow's rule. */
-#include "trainer/optim/ema.h"
-
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,6 +8,8 @@
 #include <stdlib.h>
 
 #include <cmocka.h>
+
+#include "trainer/optim/ema.h"
 
 static char golden_path[4096];
 

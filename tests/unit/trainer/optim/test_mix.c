@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "ipc/base/count.h"
 #include "trainer/optim/mix.h"
 #include "trainer/optim/scaler.h"
 
@@ -27,14 +28,14 @@ static int compare(const void *a, const void *b)
 
 static double *draw_beta(double alpha)
 {
-    double *v = malloc(DRAWS * sizeof(*v));
+    double *v = malloc(DRAWS * sizeof *v);
 
     for (int i = 0; i < DRAWS; i++) {
         struct im_rng r = im_rng_at(1, IM_RNG_TEST, 0, (uint64_t)i);
 
         v[i] = tr_beta(&r, alpha);
     }
-    qsort(v, DRAWS, sizeof(*v), compare);
+    qsort(v, DRAWS, sizeof *v, compare);
     return v;
 }
 
@@ -62,7 +63,7 @@ static void beta_has_the_right_moments_for_every_alpha(void **state)
     static const double alphas[] = {0.01, 0.1, 0.2, 0.8, 2, 32};
 
     (void)state;
-    for (size_t k = 0; k < sizeof(alphas) / sizeof(alphas[0]); k++) {
+    for (size_t k = 0; k < IM_COUNT(alphas); k++) {
         double *v = draw_beta(alphas[k]), mean = 0, var = 0, want = 1 / (4 * (2 * alphas[k] + 1));
 
         for (int i = 0; i < DRAWS; i++) {
@@ -86,7 +87,7 @@ static void boxes_are_timms(void **state)
 
     (void)state;
     assert_non_null(file);
-    while (fgets(line, sizeof(line), file)) {
+    while (fgets(line, sizeof line, file)) {
         struct tr_mix mix;
 
         if (sscanf(line, "box %d %lf %d %d %d %d %d %d %lf", &size, &lambda, &cy, &cx, &y0, &y1, &x0, &x1,
@@ -162,7 +163,7 @@ static void the_scale_follows_gradscaler(void **state)
 
     (void)state;
     assert_non_null(file);
-    while (fgets(line, sizeof(line), file)) {
+    while (fgets(line, sizeof line, file)) {
         if (sscanf(line, "scaler %d %lf %u", &step, &scale, &tracker) != 3)
             continue;
         while (at < step) {
@@ -192,6 +193,6 @@ int main(int argc, char **argv)
 
     if (argc != 2)
         return 2;
-    snprintf(golden_path, sizeof(golden_path), "%s/recipe.txt", argv[1]);
+    snprintf(golden_path, sizeof golden_path, "%s/recipe.txt", argv[1]);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

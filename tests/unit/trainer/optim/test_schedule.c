@@ -1,12 +1,11 @@
 /* Schedules against PyTorch's and FFCV's, case by case of tests/golden/schedule.txt; then what no
  * library has: epochs of different lengths, and rates scaled by the batch. */
-#include "trainer/optim/schedule.h"
+#include <errno.h>
+#include <math.h>
 
 #include "ipc/base/err.h"
 #include "tests/unit/ipc/base/unit.h"
-
-#include <errno.h>
-#include <math.h>
+#include "trainer/optim/schedule.h"
 
 enum { EPOCHS_MAX = 64, LINE_BYTES = 1 << 16 };
 
