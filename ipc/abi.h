@@ -7,7 +7,12 @@
  *
  * Four kinds of segment: control (this header, the tables and all cell words), encoded (the bytes of files),
  * one batch segment per rank (pixels, labels, verdicts), which run.h maps and checks; and the trainers'
- * snapshot (snapshot.h). */
+ * snapshot (snapshot.h).
+ *
+ * In this folder: what two processes of a run must agree on (PROTOCOL.md): rings, tickets, snapshots,
+ * statistics, control messages, and the start of a child. Every process may be killed at any instruction:
+ * each word has one writer, and every state that a killed process leaves is recovered by reclaim. No role's
+ * logic here; base/ and config/ below do not use shared memory. */
 #ifndef IPC_ABI_H
 #define IPC_ABI_H
 

@@ -5,7 +5,12 @@
  *
  * Resizing is separable, as in Pillow's Resample.c: a filter table for each axis (struct imk_taps), first the
  * horizontal pass into scratch rows, then the vertical pass; each pass rounds and clips to 8 bits. A table
- * may cover a part of the output only, which gives exactly that part of the whole result. */
+ * may cover a part of the output only, which gives exactly that part of the whole result.
+ *
+ * In this folder: pure functions over pixels (image.h, ops.h) and tensors (cuda/). ref/ is the definition of
+ * the pixel kernels, cpu/ has the SIMD versions, which must return the same bytes. No allocation, no I/O and
+ * no global state; nothing is included from other folders. Tests compare each version of a kernel with
+ * ref/. */
 #ifndef KERNELS_IMAGE_H
 #define KERNELS_IMAGE_H
 

@@ -1,5 +1,11 @@
 /* The supervisor's own state, shared by its few files. All that must survive its death is elsewhere: in
- * shared memory, in the warden's list of children and in files. */
+ * shared memory, in the warden's list of children and in files.
+ *
+ * In this folder: the supervisor's loop (supervise), its reactions to events (react, guard, answer), the
+ * process table (children) and the rules of restarts as pure functions (policy). warden/ starts processes,
+ * report/ writes what the user sees, cli/ has the verbs. The supervisor may die at any instant: it changes
+ * shared state in steps that a successor completes. It never waits for a child and never touches pixels or
+ * tensors. */
 #ifndef SUPERVISOR_SUPER_H
 #define SUPERVISOR_SUPER_H
 

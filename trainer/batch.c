@@ -1,5 +1,5 @@
-/* One batch, from the ring and back: awaited, trained or validated on together with the other ranks',
- * counted, given back. The position moves on by one with it. */
+/* One batch from the ring and back: wait for it, train or validate on it together with the other ranks, count
+ * it, release it. The position advances by one. */
 #include "trainer/impl.h"
 
 #include <inttypes.h>
@@ -54,13 +54,13 @@ void tr_batch_view(struct tr_trainer *t, const struct im_phase *phase, uint64_t 
                                            (uint32_t)(g - phase->first_batch));
 }
 
-/* Images of a full step of the optimiser. */
+/* Images of a full optimiser step. */
 static uint64_t full_step(const struct tr_trainer *t, const struct im_phase *phase)
 {
     return (uint64_t)phase->batch_size * t->child->plan->ranks * (uint64_t)t->child->conf->accumulate;
 }
 
-/* While the device is busy: the next batch of the pass begins to go there, if it is complete. */
+/* While the device is busy: starts to copy the next batch of the pass, if it is complete. */
 static int prefetch(struct tr_trainer *t, const struct tr_ring_batch *b, struct im_text *text)
 {
     const struct im_child *child = t->child;
@@ -77,7 +77,7 @@ static int prefetch(struct tr_trainer *t, const struct tr_ring_batch *b, struct 
         text);
 }
 
-/* The places, for the batch that comes round next; nothing of the batch is read any more. */
+/* Returns the slots to the ring; the batch must not be read afterwards. */
 static void release_slots(const struct tr_trainer *t, struct tr_ring_batch *b)
 {
     if (!b->released)
@@ -85,8 +85,8 @@ static void release_slots(const struct tr_trainer *t, struct tr_ring_batch *b)
     b->released = true;
 }
 
-/* The gradients of all ranks' samples, of which `usable` take part, and the same update everywhere. A batch
- * that a device fetched ahead goes back while the device computes on it, and augmenters fill its place
+/* The gradients of all ranks' samples, of which `usable` take part, and the same update everywhere. A
+ * prefetched batch is released while the device computes on it, so that augmenters refill its slots
  * meanwhile. Should this process die before the step's end, the batch is delivered again, as all since the
  * last snapshot are. */
 static int train_batch(struct tr_trainer *t, struct tr_ring_batch *b, uint64_t usable,
@@ -106,7 +106,7 @@ static int train_batch(struct tr_trainer *t, struct tr_ring_batch *b, uint64_t u
     return tr_ranks_resolve_error(&t->ranks, err, text);
 }
 
-/* Into the sums: with the weights as they are, or with their averages. */
+/* Adds to the sums, with the current or the averaged weights. */
 static int evaluate_with(struct tr_trainer *t, const struct tr_ring_batch *b, bool averaged,
                          struct tr_sums *sums, struct im_text *text)
 {
@@ -129,7 +129,7 @@ static int evaluate_batch(struct tr_trainer *t, const struct tr_ring_batch *b, s
     return err || !(t->child->conf->ema > 0) ? err : evaluate_with(t, b, true, &t->at.ema, text);
 }
 
-/* What follows from a finished step: the batch goes back, the position moves on. */
+/* Finishes a step: releases the batch, advances the position. */
 static void finish_batch(struct tr_trainer *t, struct tr_ring_batch *b, im_ns began)
 {
     struct im_child *child = t->child;

@@ -1,9 +1,9 @@
-/* Why agreement at every step: the ranks read the shared flags (stop, save) at different moments. Were each
- * to act on what it sees, one would stop before a step that another has begun. So each says what it has seen,
- * and all act on the union.
+/* Why the ranks agree at every step: they read the shared flags (stop, save) at different moments. If each
+ * acted on what it sees, one would stop before a step that another has begun. So each publishes what it has
+ * seen, and all act on the union.
  *
- * Why a lost peer is waited out: the supervisor sees a death by itself and brings everyone back to the last
- * checkpoint. A survivor that left first would look like the one that failed. */
+ * Why a lost peer is waited for: the supervisor detects a death by itself and restarts all ranks from the
+ * last checkpoint. A survivor that exited first would look like the one that failed. */
 #include "trainer/ranks.h"
 
 #include <assert.h>
@@ -20,8 +20,8 @@
 #include "ipc/wait.h"
 #include "trainer/backends/cuda/module.h"
 
-#define WATCH_SPIN_NS (IM_MS / 2)         /* before a wait gives its core away */
-#define RECOVERY_WAIT_NS (10 * IM_SECOND) /* how long the supervisor may take to notice a death */
+#define WATCH_SPIN_NS (IM_MS / 2)         /* before a wait yields its core */
+#define RECOVERY_WAIT_NS (10 * IM_SECOND) /* limit for the supervisor to notice a death */
 
 static int publish(void *context, const void *card, size_t bytes)
 {
@@ -41,7 +41,7 @@ static int ask_leave(void *context)
     return im_child_should_leave(context);
 }
 
-/* What a failed collective means. */
+/* Turns the error of a collective into a result. */
 static int peer_lost(struct tr_ranks *t, int err, struct im_text *text)
 {
     struct im_event *event = &t->child->run->control->event_done[t->child->index];
@@ -66,8 +66,7 @@ int tr_ranks_await_leader(struct im_child *child)
     return child->index == 0 ? 0 : im_peers_await_position(child, 0);
 }
 
-/* Room for [count] floats of this rank, to be filled in and gathered; it grows to the widest
- * layer and stays. */
+/* Space for [count] floats of this rank, to be filled in and gathered; grows to the widest layer. */
 static float *room_for(struct tr_ranks *t, size_t count)
 {
     size_t others = count * t->child->plan->ranks;
@@ -191,7 +190,7 @@ static int host_sum(void *context, void *x, size_t count, bool is_double, struct
     return t->failed;
 }
 
-/* Into the stream: done when the ranks have come to it. */
+/* Enqueued on the stream: completes when all ranks have reached it. */
 static int device_sum(void *context, void *x, size_t count, bool is_double, struct CUstream_st *stream)
 {
     struct tr_ranks *t = context;
@@ -201,7 +200,8 @@ static int device_sum(void *context, void *x, size_t count, bool is_double, stru
     return t->failed;
 }
 
-/* While the host waits for the device, which waits for others' sums. The limit is of one step's waits. */
+/* Polled while the host waits for the device, which waits for other ranks. The limit applies to the waits of
+ * one step. */
 static int device_watch(void *context)
 {
     struct tr_ranks *t = context;
@@ -212,10 +212,11 @@ static int device_watch(void *context)
         t->waits_since = now;
     if (err == 0)
         err = im_child_should_leave(t->child);
-    if (err == IM_EXIT_RESUMABLE) /* the run has ended in the middle of a step: nothing is saved */
+    if (err == IM_EXIT_RESUMABLE) /* the run ends within a step: nothing is saved */
         err = IM_EXIT_FORCED;
     if (err == 0 && now - t->waits_since > (im_ns)t->child->conf->rank_timeout_ms * IM_MS)
-        err = im_fail(&t->why, -ETIMEDOUT, "a step on the GPU did not end within %.0f s: a rank has not come",
+        err = im_fail(&t->why, -ETIMEDOUT,
+                      "a step on the GPU did not finish within %.0f s: a rank did not join",
                       (double)t->child->conf->rank_timeout_ms / 1000);
     t->failed = err;
     if (err == 0 && now - t->waits_since > WATCH_SPIN_NS)
@@ -249,7 +250,8 @@ static int find_transport(const struct im_child *child, const struct tr_comm_ops
     if (err < 0)
         return err;
     if (!module->comm)
-        return im_fail(text, -ENOSYS, "the CUDA backend was built without NCCL, by which GPUs work together");
+        return im_fail(text, -ENOSYS,
+                       "the CUDA backend was built without NCCL, which training on several GPUs needs");
     *ret_ops = module->comm;
     return 0;
 }
@@ -354,8 +356,7 @@ static bool is_same(const double *a, const double *b, int kind)
     return a[2 * kind] == b[2 * kind] && a[2 * kind + 1] == b[2 * kind + 1];
 }
 
-/* The first rank whose state of this kind is not that of most ranks (of rank 0 where two are as
- * many); -1: none. */
+/* The first rank whose state of this kind differs from most ranks (from rank 0 in a tie); -1: none. */
 static int odd_one(double (*all)[IM_PEER_VALUES], int ranks, int kind)
 {
     int most = 0, most_count = 0;
@@ -403,8 +404,8 @@ int tr_ranks_compare(struct tr_ranks *t, struct tr_state *state, uint64_t step, 
         if (odd >= 0)
             return im_fail(text, -EIO,
                            "after step %" PRIu64
-                           " trainer#%d holds other %s than %s; all should be equal to the "
-                           "bit. Nothing was saved: the same command goes on from the checkpoint before",
+                           " trainer#%d has different %s than %s; all ranks must be equal to the bit. "
+                           "Nothing was saved: the same command continues from the previous checkpoint",
                            step, odd, names[kind], ranks == 2 ? "trainer#0" : "most others");
     }
     return err;

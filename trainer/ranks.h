@@ -1,15 +1,15 @@
-/* The trainers of a run as one: what they agree on at each step, and what they add up. With one rank all of
- * it is what this rank says.
+/* The process group of a run's trainers: what they agree on at each step, and what they sum. With one rank
+ * all of it is this rank's own.
  *
- * All ranks walk through the plan batch by batch together. A step is: tr_ranks_agree(), then the network's
- * step, which adds up gradients and tallies over the ranks by tr_ranks_rank_sum() before the same update
- * everywhere. So every rank holds the same parameters, optimiser state and sums, to the bit; the running
- * statistics of batch norm are each rank's own, and those of rank 0 count: it saves them, and all validate
- * with them. Before each checkpoint tr_ranks_compare() makes sure that it is so.
+ * All ranks process the plan batch by batch together. A step is: tr_ranks_agree(), then the network's step,
+ * which sums gradients and tallies over the ranks with tr_ranks_rank_sum() before the same update everywhere.
+ * So every rank holds the same parameters, optimiser state and sums, to the bit; the running statistics of
+ * batch norm are each rank's own, and rank 0's are saved and used by all for validation. Before each
+ * checkpoint tr_ranks_compare() verifies this.
  *
  * Agreement goes through shared memory (ipc/peers.h), arrays through a communicator (comm.h). Functions
- * return 0, a negative errno with a sentence, or a positive exit status to leave with: IM_EXIT_PEER when a
- * peer is lost, which is no error of this process. */
+ * return 0, a negative errno with a sentence, or a positive exit status to leave with: IM_EXIT_PEER after the
+ * loss of a peer, which is not an error of this process. */
 #ifndef TRAINER_RANKS_H
 #define TRAINER_RANKS_H
 
@@ -25,55 +25,54 @@ struct tr_ranks {
     const struct tr_comm_ops *ops;
     struct tr_comm *comm;
     struct tr_rank_sum rank_sum; /* see tr_ranks_rank_sum() */
-    im_ns waits_since;           /* of its watch: when this step's waits began; 0: not yet */
+    im_ns waits_since;           /* start of this step's waits in watch(); 0: none yet */
     struct tr_bn_sync bn_sync;   /* for a network whose batch norm goes over all ranks */
-    float *gathered;             /* [ranks][...] of its exchanges, then this rank's part */
+    float *gathered;             /* [ranks][...] gathered from all ranks, then this rank's part */
     size_t gathered_floats;
-    bool shared; /* statistics are rank 0's everywhere; a step ends that */
-    int failed;  /* what a collective in it returned; 0 */
+    bool shared; /* all ranks have rank 0's statistics, until the next step */
+    int failed;  /* error of a collective within a step; 0: none */
     struct im_text why;
 };
 
-/* Rank 0 may load the checkpoint at once, and mend what is damaged; the others wait until it has told its
- * position, and then find what it found. */
+/* Rank 0 may load the checkpoint at once, and repair damaged exports; other ranks wait until it has published
+ * its position, and then read the same files. */
 int tr_ranks_await_leader(struct im_child *child);
 
-/* Connects the ranks to each other. All call it, once each process. */
+/* Connects the ranks. All call it, once per process. */
 int tr_ranks_open(struct tr_ranks *t, struct im_child *child, struct im_text *text);
-/* After an error, before the network is freed: ends what waits for other ranks on the device. */
+/* After an error, before the network is freed: aborts device work that waits for other ranks. */
 void tr_ranks_abort(struct tr_ranks *t);
-/* After the network, whose recordings hold on to the communicator; zeroed is fine. */
+/* Call after the network is freed: its captured graphs use the communicator; zeroed is fine. */
 void tr_ranks_close(struct tr_ranks *t);
 
 /* Sums over the ranks for struct tr_network_config: in one order, the same bits everywhere; in host memory,
- * or in the network's own stream where the transport is a device's. NULL: there is one rank. */
+ * or on the network's own stream if the transport is on a device. NULL: one rank. */
 const struct tr_rank_sum *tr_ranks_rank_sum(struct tr_ranks *t);
 
-/* What a rank knows before a step; what all know after tr_ranks_agree(). */
+/* State of a rank before a step; state of all after tr_ranks_agree(). */
 struct tr_agreement {
-    bool stop;       /* asked to stop: if anyone was, all are */
-    uint32_t saves;  /* requests for a checkpoint seen: the most that anyone has seen */
+    bool stop;       /* stop requested; agreed: by any rank */
+    uint32_t saves;  /* checkpoint requests seen; agreed: the maximum */
     uint64_t usable; /* samples of this batch that take part in the loss: the sum */
 };
 int tr_ranks_agree(struct tr_ranks *t, struct tr_agreement *a);
 
-/* The error of a step of the network: where a collective was its cause, what follows from that. */
+/* Resolves an error of a network step: if a collective caused it, the result of that. */
 int tr_ranks_resolve_error(struct tr_ranks *t, int err, struct im_text *text);
 
-/* The sum over the ranks of what an evaluation found. */
+/* Sums an evaluation's tally over the ranks. */
 int tr_ranks_sum_tally(struct tr_ranks *t, struct tr_tally *tally);
 
-/* Everyone gets rank 0's running statistics, and their averages. Before a validation pass. */
+/* Copies rank 0's running statistics, and their averages, to all ranks. Call before a validation pass. */
 int tr_ranks_share_statistics(struct tr_ranks *t, struct tr_network *net, struct im_text *text);
 
-/* Whether all ranks hold the same: parameters, the optimiser's state and averages at any time, statistics
+/* Checks that all ranks hold the same: parameters, the optimiser's state and averages at any time, statistics
  * while no step has followed tr_ranks_share_statistics(). -EIO with a sentence that names the rank which
- * differs from most others: its memory, or what adds up over the ranks, is at fault, and nothing it
- * computed since the last time is to be trusted. All ranks call it, and all get the same answer. `step` is
- * for the sentence. */
+ * differs from most others: its memory, or a collective, is faulty, and its results since the last check
+ * cannot be trusted. All ranks call it and get the same answer. `step` is for the sentence. */
 int tr_ranks_compare(struct tr_ranks *t, struct tr_state *state, uint64_t step, struct im_text *text);
 
-/* Waits until all ranks are here. */
+/* Barrier of all ranks. */
 int tr_ranks_meet(struct tr_ranks *t);
 
 #endif

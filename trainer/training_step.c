@@ -1,10 +1,9 @@
-/* The step, in this order: draw the mix; forward and backward with the loss scaled up; add to the window; at
- * its end: norm of the whole gradient, step of the optimiser with one factor that undoes the scale, divides
- * by the window's samples and clips; averages (trainer/network/step.c has all that); the scale's own step.
+/* The order of a step: draw the mix; forward and backward with the scaled loss; add to the window; at its
+ * end: norm of the whole gradient, optimiser step with one factor that unscales, divides by the window's
+ * samples and clips; averages (all that is in trainer/network/step.c); then update of the loss scale.
  *
- * The sum of squares tells whether any gradient is not finite (backend.h), so that no other pass is
- * needed. Weight decay, moments and averages stay untouched in a skipped step, as
- * torch.amp.GradScaler leaves them. */
+ * The sum of squares shows whether any gradient is not finite (backend.h), so no other pass is needed. A
+ * skipped step changes neither weights nor moments nor averages, as in torch.amp.GradScaler. */
 #include "trainer/training_step.h"
 
 #include <errno.h>
@@ -71,7 +70,7 @@ static double default_eps(const struct im_conf *conf)
     return conf->opt == IM_CONF_OPT_LAMB ? 1e-6 : 1e-8;
 }
 
-/* What a bad memory cell does: for tests of what finds it. */
+/* Fault injection: flips a bit, as a faulty memory cell would. */
 static int flip_bit(struct tr_network *net)
 {
     const size_t bytes = tr_network_floats(net, TR_ARENA_PARAMS) * sizeof(float);
@@ -86,7 +85,7 @@ static int flip_bit(struct tr_network *net)
     return err;
 }
 
-/* Whether losses are scaled: fp16 does not do without. */
+/* Whether the loss is scaled: fp16 requires it. */
 static bool scales(const struct im_conf *conf)
 {
     return conf->loss_scale == IM_LOSS_SCALE_DYNAMIC || conf->amp == IM_AMP_FP16;
@@ -120,7 +119,7 @@ static bool ends_window(const struct tr_training_step *r, const struct tr_positi
     return last || p->window_batches + 1 >= r->conf->accumulate;
 }
 
-/* Of a batch, into its window. */
+/* Adds a batch to its window. */
 static void count_batch(struct tr_position *p, const struct tr_tally *all)
 {
     tr_sums_add(&p->window, all);
@@ -129,9 +128,9 @@ static void count_batch(struct tr_position *p, const struct tr_tally *all)
     p->window_batches++;
 }
 
-/* The factor that, over the loss's scale, makes the gradient arena the gradient of the window's mean loss:
- * how many samples of the window's other batches are usable is not known before its end. All usable samples
- * of its last batch will be valid. NaN: the step is to be skipped. */
+/* The factor that, over the loss scale, makes the gradient arena the gradient of the window's mean loss: the
+ * usable samples of the window are known only at its end. All usable samples of its last batch will be valid.
+ * NaN: skip the step. */
 static double unscale(const struct tr_training_step *r, const struct tr_position *p, uint64_t usable,
                       uint64_t full)
 {
@@ -206,6 +205,6 @@ int tr_training_step_end(struct tr_training_step *r, struct tr_position *p, bool
     ret_step->norm = outcome.norm;
     ret_step->skipped = outcome.skipped;
     if (!outcome.skipped && IM_FAULT_ERR("trainer.weights.flip") < 0 && flip_bit(r->net) < 0)
-        return im_fail(text, -EIO, "the update of the parameters failed");
+        return im_fail(text, -EIO, "cannot update the parameters");
     return end_window(r, p, ret_step, text);
 }

@@ -9,7 +9,13 @@
  *
  * ShiftScaleRotate and the policies' shears and rotations resample what the resize has made, as the libraries
  * do. One resampling straight from the decoded image would be a little sharper, and several units away from
- * theirs in textured places; it is not done. */
+ * theirs in textured places; it is not done.
+ *
+ * In this folder: random draws (crop, autoaugment, transform) and their application (apply), with the pixel
+ * kernels of kernels/. Draws are pure functions of options and a random stream, and separate from
+ * application, so that both are tested alone. A new transform is an option, a draw, a step, a kernel with its
+ * reference, and golden values from the library that defines it. The order of draws of a released option does
+ * not change. */
 #ifndef AUGMENT_TRANSFORM_TRANSFORM_H
 #define AUGMENT_TRANSFORM_TRANSFORM_H
 

@@ -1,5 +1,9 @@
-/* Errors: functions return 0 or a positive count, or a negative errno. Where a person must mend something
- * (a file, a flag, a limit) the function also fills a struct im_text with a sentence that names it. */
+/* Errors: functions return 0 or a positive count, or a negative errno. Where a person must mend something (a
+ * file, a flag, a limit) the function also fills a struct im_text with a sentence that names it.
+ *
+ * In this folder: helpers that do not depend on runs: errors, log, clock, files, JSON, hashes, random
+ * numbers, fault points. They use only libc and small libraries, and include nothing from other folders.
+ * Random numbers and hashes define results and formats: their outputs do not change. */
 #ifndef IPC_BASE_ERR_H
 #define IPC_BASE_ERR_H
 

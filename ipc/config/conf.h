@@ -3,7 +3,12 @@
  *
  * Functions return 0 or a negative errno; a wrong value gives -EINVAL and a sentence that names flag,
  * variable or file and line, the value, and what is allowed. A configuration is a plain value without
- * pointers: copy it as one likes. */
+ * pointers: copy it as one likes.
+ *
+ * In this folder: the options and their checks. An option is one row of conf_keys.h: its flag, YAML key,
+ * variable, help and range; rules between options are in conf_check.c and its neighbours; presets, models and
+ * the LR range test are here because several roles use them. Names and values of options are an interface for
+ * users and do not change. Nothing here opens data or devices. */
 #ifndef IPC_CONFIG_CONF_H
 #define IPC_CONFIG_CONF_H
 

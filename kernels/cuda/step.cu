@@ -1,6 +1,6 @@
-/* What a step decides for itself: is it to be taken, by which factor are gradients multiplied. The rules are
- * those of trainer/backends/host_step.c, in the same order and in double, so that a step decided here and one decided
- * there agree. One thread: what it costs is a launch. */
+/* The decision of a step: whether to take it, and the factor of the gradients. The rules are those of
+ * trainer/backends/host_step.c, in the same order and in double, so that both agree. One thread: the cost is
+ * the launch. */
 #include "kernels/cuda/step.h"
 
 #include <math.h>

@@ -1,6 +1,6 @@
-/* What a training step takes from outside and decides for itself, in device memory, so that a recorded step
- * can be replayed unchanged. The host writes the blocks marked H and copies them over before a replay;
- * kernels write those marked D. Fixed layouts, no padding bytes that matter. */
+/* Inputs of a training step and its decision, in device memory, so that a captured step can be replayed
+ * unchanged. The host writes the blocks marked H and copies them before a replay; kernels write those marked
+ * D. Fixed layouts; padding bytes do not matter. */
 #ifndef KERNELS_CUDA_STEP_H
 #define KERNELS_CUDA_STEP_H
 
@@ -46,8 +46,8 @@ struct imk_cuda_verdict {
  * clip_norm is 0), or as LAMB's definition has it (1 / max(1, norm / clip), clip 1 where it is 0). */
 enum imk_cuda_clip { IMK_CUDA_CLIP_NORM, IMK_CUDA_CLIP_LAMB };
 
-/* Decides on a step (one thread): norm = sqrt(*squares) * unscale / loss_scale; the step is skipped when norm or
- * tally->loss_sum is not finite. */
+/* Decides on a step (one thread): norm = sqrt(*squares) * unscale / loss_scale; the step is skipped when norm
+ * or tally->loss_sum is not finite. */
 struct imk_cuda_decide {
     const struct imk_hyper *hyper;      /* H */
     const double *squares;              /* of the whole gradient; NULL: not looked at */

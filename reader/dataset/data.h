@@ -1,4 +1,9 @@
-/* From a data folder to an index: cached where it was built before and nothing changed, built otherwise. */
+/* Opens the index of a data folder: the cached one if nothing has changed, otherwise built anew.
+ *
+ * In this folder: layouts of data sets (layout, labels, xml), listing of files (scan, names), and the index,
+ * a file that all processes map read-only (index, index_file.h). The order of samples is part of a run's
+ * result: the same files give the same order on every machine. A change of the index file's bytes needs a new
+ * version in index_file.h. Files come from users: check every bound. */
 #ifndef READER_DATASET_DATA_H
 #define READER_DATASET_DATA_H
 

@@ -1,4 +1,8 @@
-/* The run directory: <workspace>/<run name>/. */
+/* The run directory: <workspace>/<run name>/.
+ *
+ * In this folder: what a run shows and leaves behind: the live screen, events.jsonl, the training log, plots,
+ * and the files of its directory. Reporting never changes a run: an error here is logged, and training
+ * continues. Files that other programs read (JSON keys, CSV columns) keep their format. */
 #ifndef SUPERVISOR_REPORT_RUNDIR_H
 #define SUPERVISOR_REPORT_RUNDIR_H
 

@@ -1,7 +1,11 @@
 /* The warden: the process that the user started. Small on purpose: no threads, no ZeroMQ, no decisions, no
  * heap after start. It is the parent of everyone, holds the descriptors of the shared memory, starts
  * processes when the supervisor asks, reaps them, passes signals on, and starts another supervisor when that
- * one dies. */
+ * one dies.
+ *
+ * In this folder: starting processes (spawn), their CPU and memory affinity (placement, topology), and the
+ * socket to the supervisor (channel). Code here must not fail: it keeps a run alive. It makes no decisions,
+ * allocates nothing after start and checks every message: the supervisor may have crashed. */
 #ifndef SUPERVISOR_WARDEN_WARDEN_H
 #define SUPERVISOR_WARDEN_WARDEN_H
 

@@ -1,21 +1,23 @@
 /* The contract between the trainer and a device: how one op runs.
  *
- * model.h says what a network is, graph.h decides order and memory, a backend runs single ops. An op is
- * planned once for its shapes and then executed many times: plan() may be slow and may allocate, forward()
- * and backward() may not allocate.
+ * model.h describes a network, graph.h decides order and memory, a backend runs single ops. An op is planned
+ * once for its shapes and then executed many times: plan() may be slow and may allocate, forward() and
+ * backward() may not allocate.
  *
- * Layouts are a plan's private matter. A plan is told the layout of its input (an opaque pointer that another
- * plan of the same backend reported) and reports the layout and the bytes of its output. The gradient of a
- * value has the layout of the value. Parameters, their gradients, the optimiser's state and batch-norm
- * statistics are plain fp32 arrays in torchvision's layout (convolutions OIHW, fully connected layers OI); a
- * backend may keep repacked copies and refreshes them when tr_exec.param_version changes.
+ * Layouts are private to plans. A plan is given the layout of its input (an opaque pointer that another plan
+ * of the same backend reported) and reports the layout and the bytes of its output. The gradient of a value
+ * has the layout of the value. Parameters, their gradients, the optimiser's state and batch-norm statistics
+ * are plain fp32 arrays in torchvision's layout (convolutions OIHW, fully connected layers OI); a backend may
+ * keep repacked copies and refreshes them when tr_exec.param_version changes.
  *
  * Buffers of activations come from buffer_new() and are passed at execution, so that graphs of different
  * shapes can share one arena. All functions are called by one thread at a time. Errors: negative errno;
  * plan() and open() also fill the text.
  *
- * trainer/backends/ref/backend.c is the definition of every op; tests/backend holds the others against it. A new op is: a line
- * here, the reference, a case in the conformance test, then the fast versions. */
+ * This folder has the contract (backend.h, step.h), what host backends share (host_step.h), and one folder
+ * per backend. ref/ defines every op; tests/backend compares the others with it. To add an op: a line here,
+ * the reference, a case in the conformance test, then the fast versions. Backends may use kernels/ and
+ * ipc/base, never the network or the trainer above them. */
 #ifndef TRAINER_BACKENDS_BACKEND_H
 #define TRAINER_BACKENDS_BACKEND_H
 
@@ -42,7 +44,7 @@ enum tr_op_kind {
                        ReLU if op.relu; these are not rounded in between. Then, rounded as if stored,
                        max-pooling if op.pools */
     TR_OP_ADD,      /* y = x + x2, then ReLU if op.relu; x2 has x's shape and layout */
-    TR_OP_MAXPOOL,  /* padding never wins */
+    TR_OP_MAXPOOL,  /* padding never is the maximum */
     TR_OP_GAP,      /* mean over h and w; y is [n][c] */
     TR_OP_FC,       /* y[n][k] = sum_c x[n][c] w[k][c] + b[k]; x and y are plain row-major */
     TR_OP_BLUR,     /* each channel with the filter [1 2 1] x [1 2 1] / 16; kernel 3, pad 1 */
@@ -57,19 +59,18 @@ struct tr_shape {
 /* What a step computes in. With bf16, values and their gradients are stored in bf16 (rounded to nearest even
  * by the op that makes them), but the logits and their gradient, and CONV and FC take their weights rounded
  * to bf16. Sums are fp32 at least, and so are parameters, their gradients, statistics, loss and optimiser.
- * fp16 is the same with IEEE binary16: what is too large becomes infinite, and small gradients need a loss
- * that is scaled up (scaler.h). Values that people and tests exchange with value_in and value_out are fp32 in
- * any case. */
+ * fp16 is the same with IEEE binary16: what is too large becomes infinite, and small gradients need loss
+ * scaling (scaler.h). value_in and value_out always exchange fp32. */
 enum tr_precision { TR_PRECISION_FP32, TR_PRECISION_BF16, TR_PRECISION_FP16 };
 
-/* What a backend wants in one op where a network has two: tr_backend_ops.fuses. */
+/* Fusions that a backend supports: tr_backend_ops.fuses. */
 enum tr_fusion {
     TR_FUSES_ADD = 1,  /* BN, then ADD with another value: op.adds */
     TR_FUSES_POOL = 2, /* BN with ReLU, then MAXPOOL: op.pools */
-    TR_FUSES_SUM = 4,  /* CONV adds dx to the gradient that lies there: op.sums_dx */
+    TR_FUSES_SUM = 4,  /* CONV accumulates into dx: op.sums_dx */
 };
 
-/* What a sample's logits are held against its target q with. */
+/* The loss of a sample's logits against its target q. */
 enum tr_loss_kind {
     TR_LOSS_CE,  /* -sum_k q_k log p_k, p = softmax(x); gradient p - q */
     TR_LOSS_BCE, /* sum_k -q_k log s_k - (1 - q_k) log(1 - s_k), s = sigmoid(x); gradient s - q; with
@@ -106,18 +107,18 @@ struct tr_op {
     struct tr_loss loss;   /* LOSS in training; in evaluation it is cross-entropy */
 };
 
-/* What a plan tells the graph. */
+/* Properties of a plan for the graph. */
 struct tr_plan_info {
     const struct tr_layout *x_layout, *y_layout;
     size_t x_bytes, y_bytes; /* of the values, and of their gradients */
     size_t save_bytes;       /* private memory that forward leaves for backward */
-    size_t own_bytes;        /* what plan() takes of the device besides, at most; 0: next to nothing */
+    size_t own_bytes;        /* other device memory of the plan, at most; 0: next to nothing */
     bool keeps_x, keeps_y;   /* backward reads the forward value: it must stay untouched until then */
     bool y_may_be_x;         /* forward may run in place */
     bool dx_may_be_dy;       /* backward may run in place over dy[0] */
 };
 
-/* Sums over the batch; masked samples take no part. */
+/* Sums over the batch, without masked samples. */
 struct tr_tally {
     double loss_sum;
     uint32_t valid, top1,
@@ -140,7 +141,7 @@ struct tr_bn_sync {
     void *context;
     /* In: mean and population variance of *count values per channel. Out: those of all ranks' values. */
     int (*moments)(void *context, int channels, double *count, float *mean, float *var);
-    /* Adds up over the ranks. */
+    /* Sums over the ranks. */
     int (*sums)(void *context, int channels, float *a, float *b);
 };
 
@@ -224,13 +225,13 @@ struct tr_update {
 
 /* Which GPU, and how it may compute. */
 struct tr_device_config {
-    int index;          /* among those that the process sees */
+    int index;          /* of the GPUs visible to the process */
     bool deterministic; /* the same bits on every run */
     bool tf32;          /* fp32 convolutions and matrix products may round their inputs to tf32 */
-    const char *cache;  /* file of what was found out about this GPU's kernels; NULL: nothing is kept */
-    /* (optional) Called while plan() and tune() work on what takes long, number `at` of `of`: of is 0 when
-     * that is not known yet, and -1 while another process does what this one is going to need; at 0: done
-     * with it. Anything but 0 gives up: they return -ECANCELED. */
+    const char *cache;  /* path of the plan cache; NULL: no cache */
+    /* (optional) Progress of plan() and tune(), number `at` of `of`: of is 0 while the total is unknown, and
+     * -1 while another process makes what this one needs; at 0: done. A nonzero return cancels: they return
+     * -ECANCELED. */
     int (*progress)(void *context, int at, int of);
     void *progress_context;
 };
@@ -241,10 +242,10 @@ struct tr_backend_ops {
     const char *name;
     uint32_t precisions; /* bits 1 << enum tr_precision */
     uint32_t fuses;      /* bits of enum tr_fusion: what graphs for this backend are made of. The reference
-                            defines all fused ops and asks for none */
+                            defines all fused ops and requests none */
     /* threads: of the backend's own pool, 0 = all processors. */
     int (*open)(int threads, struct tr_backend **ret_backend, struct im_text *text);
-    /* (optional) Where a device can be chosen; open() takes the first. */
+    /* (optional) Opens a chosen device; open() opens the first. */
     int (*open_device)(const struct tr_device_config *config, struct tr_backend **ret_backend,
                        struct im_text *text);
     void (*close)(struct tr_backend *b); /* after all plans are freed; NULL is fine */
@@ -265,36 +266,37 @@ struct tr_backend_ops {
     int (*lerp)(struct tr_backend *b, float *y, const float *x, double k, size_t count);
     int (*add)(struct tr_backend *b, float *y, const float *x, size_t count);
     int (*sum_squares)(struct tr_backend *b, const float *x, size_t count, double *ret_sum);
-    /* (optional) Waits for what was started; NULL where calls are synchronous. */
+    /* (optional) Waits for all enqueued work; NULL where calls are synchronous. */
     int (*sync)(struct tr_backend *b);
-    /* (optional) After plans were made and before they run: finds the fastest of the ways to run them. Plans
-     * that are not settled yet settle at their first run. */
+    /* (optional) Autotunes: finds the fastest way to run each new plan. Call after plans are made and before
+     * they run; untuned plans are tuned at their first run. */
     int (*tune)(struct tr_backend *b, struct im_text *text);
-    int (*last_error)(struct tr_backend *b, struct im_text *text); /* (optional) why a call failed */
+    int (*last_error)(struct tr_backend *b, struct im_text *text); /* (optional) the first error, with its
+                                                                      sentence */
     const struct tr_step_ops *step;                                /* trainer/backends/step.h */
 
-    /* A value between its private layout and plain NCHW fp32. For tests and tools, not for a step. */
+    /* Converts a value between its private layout and plain NCHW fp32. For tests and tools. */
     int (*value_in)(struct tr_backend *b, const struct tr_layout *layout, struct tr_shape shape,
                     const float *nchw, void *value);
     int (*value_out)(struct tr_backend *b, const struct tr_layout *layout, struct tr_shape shape,
                      const void *value, float *nchw);
 
     size_t (*private_bytes)(struct tr_backend *b); /* repacked parameters and scratch memory held now */
-    /* (optional) Bytes that buffer_new can still give; 0 = not known. */
+    /* (optional) Bytes that buffer_new can still allocate; 0: unknown. */
     size_t (*memory_left)(struct tr_backend *b);
-    /* (optional) What plan() would report, without planning. */
+    /* (optional) Reports what plan() would, without planning. */
     int (*measure)(struct tr_backend *b, const struct tr_op *op, struct tr_plan_info *ret_info);
-    const char *(*plan_kernel)(struct tr_op_plan *plan); /* (optional) the name of what runs, for logs */
-    /* (optional) What people should know about this precision on this machine, a sentence; NULL: nothing. */
+    const char *(*plan_kernel)(struct tr_op_plan *plan); /* (optional) the kernel in use, for logs */
+    /* (optional) A warning about this precision on this machine, a sentence; NULL: none. */
     const char *(*precision_warning)(struct tr_backend *b, enum tr_precision precision);
-    /* (optional) Says that pixels of batches will lie in this memory, which may be mapped read-only, until
-     * host_unpin(): a device can then fetch them by itself. An error costs speed and nothing else. */
+    /* (optional) Pins memory that pixels of batches are read from, which may be mapped read-only, until
+     * host_unpin(), so that a device can copy them directly. Failure only costs speed. */
     int (*host_pin)(struct tr_backend *b, void *memory, size_t bytes, struct im_text *text);
     void (*host_unpin)(struct tr_backend *b, void *memory);
 };
 
-/* "ref", "onednn" or "cuda"; -ENOENT with the names that exist. "cuda" is loaded here:
- * what tr_cuda_load() says. */
+/* "ref", "onednn" or "cuda"; -ENOENT with the available names. Loads the module of "cuda"; errors of
+ * tr_cuda_load(). */
 int tr_backend_find(const char *name, const struct tr_backend_ops **ret_ops, struct im_text *text);
 
 extern const struct tr_backend_ops tr_backend_ref;

@@ -51,7 +51,7 @@ static int empty_batch(struct tr_backend *b, float *g, size_t count)
     return 0;
 }
 
-/* Zeros for what the others add up. */
+/* Contributes zeros to the sums of the other ranks. */
 static int empty_norm(struct tr_backend *b, const struct tr_bn_sync *sync, int channels, bool forward)
 {
     float *zeros = calloc(2 * (size_t)channels, sizeof *zeros);

@@ -1,9 +1,9 @@
-/* The step of trainer/backends/step.h over the ops of backend.h, for backends that work in host memory: the one place
- * where it is done op by op. Such a backend has a struct tr_host_step as the first member of its struct
+/* The step of trainer/backends/step.h over the ops of backend.h, for backends in host memory: the only
+ * implementation op by op. Such a backend has a struct tr_host_step as the first member of its struct
  * tr_backend, .step = &tr_host_step_ops, and reads its inputs by tr_host_inputs().
  *
- * What is enqueued is done at once. Sums over the ranks come behind the whole backward pass, so that they
- * have one order of additions whatever the ops are. */
+ * Work is done when it is enqueued. Sums over the ranks run after the whole backward pass, so that their
+ * order of additions does not depend on the ops. */
 #ifndef TRAINER_BACKENDS_HOST_STEP_H
 #define TRAINER_BACKENDS_HOST_STEP_H
 
@@ -11,7 +11,7 @@
 
 struct tr_host_step {
     const struct tr_backend_ops *ops; /* of the backend itself */
-    const struct tr_rank_sum *ranks;  /* NULL: this one alone */
+    const struct tr_rank_sum *ranks;  /* NULL: a single rank */
     struct tr_inputs in;
     struct imk_hyper hyper;
     struct tr_tally tally;

@@ -22,7 +22,12 @@
  * tampering.
  *
  * A tensor whose name begins with "optimizer." belongs to the state only; one whose name begins with "ema."
- * is exported to the files of that name, without the prefix. One process writes to a directory at a time. */
+ * is exported to the files of that name, without the prefix. One process writes to a directory at a time.
+ *
+ * In this folder: file formats (safetensors, seal), the files of a run (checkpoint, export, load), what they
+ * hold (state, position), and where a run continues from (snapshot, resume, import). A change of a format
+ * keeps old files readable and has a test that loads one. Files come from anywhere: verify before use, and
+ * change nothing when a file is rejected. Nothing here computes a step. */
 #ifndef TRAINER_CHECKPOINT_CHECKPOINT_H
 #define TRAINER_CHECKPOINT_CHECKPOINT_H
 

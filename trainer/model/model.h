@@ -18,7 +18,12 @@
  * convolution of a block has stride 1, and behind its batch norm and ReLU comes a blur of stride 2; padding
  * by reflection; the 1x1 convolutions of the shortcuts keep their stride. FFCV is the one of ffcv-imagenet: a
  * blur of stride 1, padded with zeros, in front of every strided convolution of at least 16 input channels,
- * those of the shortcuts included. Neither has a tensor in the state_dict. */
+ * those of the shortcuts included. Neither has a tensor in the state_dict.
+ *
+ * In this folder: descriptions only, no device and no memory for values. Names, shapes and order of tensors
+ * are a file format (state_dict) and do not change for a released model. A new model is a row of
+ * ipc/config/models.h and, if its blocks are new, a function in resnet.c or a new builder; tests compare its
+ * table with torchvision or timm. */
 #ifndef TRAINER_MODEL_MODEL_H
 #define TRAINER_MODEL_MODEL_H
 

@@ -1,14 +1,12 @@
-/* Plans a model, lays out its memory, runs it.
+/* Plans a model, places its values in memory, runs it.
  *
- * Time: layer i runs forward at time i and backward at time 2L - 1 - i, L being the number of layers. Each
- * value, each op's saved state and each gradient is a block with a first and a last time; trainer/network/arena.c
- * places them. An op that may run in place takes over its input's block when nobody reads the input
- * afterwards. A fork of the network gives its value two gradients; the op that made the value takes both
- * (tr_exec.dy[1]) and may destroy the first, so a first contribution is never one that somebody else still
- * reads.
+ * Time: layer i runs forward at time i and backward at time 2L - 1 - i, with L layers. Each value, each op's
+ * saved state and each gradient is a block with a first and a last time; arena.c places them. An op that may
+ * run in place takes over its input's block if the input has no later reader. A fork of the network gives its
+ * value two gradients; the op that made the value reads both (tr_exec.dy[1]) and may destroy the first, so
+ * the first contribution never has another reader.
  *
- * Not here: which loops run fast (the backend), when to step (the trainer). No
- * recomputation of activations. */
+ * Not here: fast loops (the backend), when to step (the trainer). Activations are never recomputed. */
 #include "trainer/network/graph.h"
 
 #include <errno.h>
@@ -44,7 +42,7 @@ struct tr_graph {
     float *scales; /* of all drop paths, [n] each */
     size_t scale_count;
     size_t bytes;
-    struct tr_step_times *times; /* NULL: none are taken */
+    struct tr_step_times *times; /* NULL: not measured */
 };
 
 static int out_size(int in, const struct tr_layer *l)
@@ -182,8 +180,8 @@ static void place_values(struct tr_graph *g)
     }
 }
 
-/* Registers block `dx` as a gradient of value `in`. The first slot is the one that may be destroyed: it goes
- * to the block that dies here. */
+/* Registers block `dx` as a gradient of value `in`. The first slot may be destroyed: it is for the block that
+ * has no later reader. */
 static void contribute(struct tr_graph *g, int in, int dx)
 {
     struct node *source = &g->nodes[in];
@@ -326,7 +324,7 @@ static void *at(const struct tr_graph *g, const struct tr_graph_memory *m, int b
     return block < 0 ? NULL : m->arena + g->blocks[block].offset;
 }
 
-/* Everything that the op of layer i may read or write. */
+/* The arguments of the op of layer i. */
 static struct tr_exec arguments(const struct tr_graph *g, const struct tr_graph_memory *m, int i)
 {
     const struct tr_layer *l = &g->layers[i].layer;
@@ -361,8 +359,8 @@ static struct tr_exec arguments(const struct tr_graph *g, const struct tr_graph_
 }
 
 /* Stochastic depth as timm's DropPath: a sample keeps a block's branch with probability 1 - rate, and then it
- * counts 1 / (1 - rate). The stream belongs to the sample's place in the step; its draw number b decides
- * about block b. */
+ * counts 1 / (1 - rate). The random stream belongs to the sample's index in the step; its draw number b is
+ * for block b. */
 static void draw_scales(struct tr_graph *g, const struct tr_batch *batch)
 {
     for (int n = 0; n < g->config.n; n++) {
@@ -405,7 +403,7 @@ int tr_graph_stage(struct tr_graph *g, const struct tr_batch *batch, float smoot
     return g->config.ops->step->stage(g->config.backend, &in);
 }
 
-/* Layer i, one way; its time is that of its work, not of its enqueuing. */
+/* Runs layer i in one direction; measures the time of its work, not of enqueuing it. */
 static int run_layer(struct tr_graph *g, const struct tr_graph_memory *m, int i,
                      int (*op)(struct tr_backend *, struct tr_op_plan *, const struct tr_exec *),
                      uint64_t *ret_time)

@@ -1,8 +1,8 @@
-/* A model for one batch size, one image size and one mode: the plans of its layers, their order, and where
- * each value lies in the arena.
+/* A model for one batch size, one image size and one mode: the plans of its layers, their order, and the
+ * offset of each value in the arena.
  *
- * Training keeps what backward reads; everything else shares memory by lifetime, and ops run in place where
- * they may. The graph owns its plans but no memory for values: the arena is passed at each call, so that all
+ * Training keeps what backward reads; all other values share memory by lifetime, and ops run in place where
+ * possible. The graph owns its plans but no memory for values: the arena is passed at each call, so that all
  * graphs of a network use one, sized for the largest. */
 #ifndef TRAINER_NETWORK_GRAPH_H
 #define TRAINER_NETWORK_GRAPH_H
@@ -27,10 +27,11 @@ struct tr_graph_config {
     enum tr_precision precision;
     float mean[3], std[3];
     struct tr_loss loss;              /* of training */
-    uint64_t seed;                    /* of what layers draw in training */
-    const struct tr_bn_sync *bn_sync; /* batch norm's statistics over several ranks; NULL: of this one alone.
-                                         A device that takes whole steps calls nothing of it */
-    bool only_measure;                /* by ops->measure: the graph has tr_graph_bytes() and cannot run */
+    uint64_t seed;                    /* of random draws in training */
+    const struct tr_bn_sync *bn_sync; /* batch norm over several ranks; NULL: this rank only. Unused by
+                                         backends on devices */
+    bool only_measure;                /* plan with ops->measure only: the graph has tr_graph_bytes() and
+                                         cannot run */
 };
 
 /* Device memory that a step works on, all in the model's order. grads may be NULL in evaluation. */
@@ -55,18 +56,18 @@ struct tr_batch {
     uint32_t first, stride;
 };
 
-/* -EINVAL when the image is smaller than the model's stride, what the backend says otherwise. */
+/* -EINVAL: the image is smaller than the model's stride; otherwise errors of the backend. */
 int tr_graph_new(const struct tr_graph_config *config, struct tr_graph **ret_graph, struct im_text *text);
 void tr_graph_free(struct tr_graph *g); /* NULL is fine */
 
-size_t tr_graph_bytes(const struct tr_graph *g); /* of the arena it needs */
+size_t tr_graph_bytes(const struct tr_graph *g); /* size of its arena */
 
-size_t tr_graph_own_bytes(const struct tr_graph *g); /* what its plans take besides, at most */
+size_t tr_graph_own_bytes(const struct tr_graph *g); /* other memory of its plans, at most */
 
-/* What the arena would take if no value, saved state or gradient had the place of one that is over. */
+/* Size of the arena if no two blocks shared memory. */
 size_t tr_graph_bytes_unshared(const struct tr_graph *g);
 
-/* Hands the batch to the backend: hyper as in tr_inputs, divisor as in tr_exec. */
+/* Stages the batch: hyper as in tr_inputs, divisor as in tr_exec. */
 int tr_graph_stage(struct tr_graph *g, const struct tr_batch *batch, float smoothing, double divisor,
                    const struct imk_hyper *hyper);
 
@@ -76,22 +77,22 @@ int tr_graph_forward(struct tr_graph *g, const struct tr_graph_memory *m);
 
 /* Gradients of all parameters into m->grads. Right after tr_graph_forward with the same arena. done(context,
  * i) (may be NULL) is called when the backward pass of layer i is enqueued, from the last layer to the first;
- * anything but 0 ends the pass and is returned. */
+ * a nonzero result ends the pass and is returned. */
 int tr_graph_backward(struct tr_graph *g, const struct tr_graph_memory *m,
                       int (*done)(void *context, int layer), void *context);
 
 /* The logits of the last forward, [n][classes] in host memory; before backward. */
 int tr_graph_logits(struct tr_graph *g, const struct tr_graph_memory *m, float *logits);
 
-/* What a layer makes. */
+/* Memory of a layer. */
 struct tr_layer_size {
     struct tr_shape y;
-    size_t bytes;      /* of the value, for the whole batch; 0 where it takes its input's place */
-    size_t save_bytes; /* what it keeps beside it for backward */
+    size_t bytes;      /* of the output, for the whole batch; 0 if in place */
+    size_t save_bytes; /* saved state for backward */
 };
 struct tr_layer_size tr_graph_size(const struct tr_graph *g, int layer);
 
-/* What a layer did in the steps since tr_graph_time(), in ns. */
+/* Times of a layer in the steps since tr_graph_time(), in ns. */
 struct tr_layer_time {
     uint64_t forward, backward;
 };
@@ -101,14 +102,14 @@ struct tr_step_times {
     uint64_t update;              /* of the parameters, with the gradient's norm */
 };
 
-/* From now on each step that is enqueued adds its times to *times; NULL: no more. */
+/* From now on each enqueued step adds its times to *times; NULL: stops. */
 void tr_graph_time(struct tr_graph *g, struct tr_step_times *times);
 struct tr_step_times *tr_graph_times(const struct tr_graph *g);
 int tr_graph_layers(const struct tr_graph *g);
 
-/* What a step has a layer do, forward and backward together. */
+/* Work of a layer in a step, forward and backward together. */
 struct tr_layer_work {
-    const char *name, *kernel; /* name "": another layer does its work (enum tr_fusion) */
+    const char *name, *kernel; /* name "": fused into another layer (enum tr_fusion) */
     char shape[48];            /* "64x56x56 -> 64x56x56 k3 s1" */
     double flop;               /* of convolutions and fully connected layers; 0 for others */
     double bytes;              /* of values and their gradients, read or written once by each op */

@@ -1,5 +1,5 @@
-/* The graph of a batch's shape, found or made, and the memory that all graphs share. The number of graphs is
- * bounded: the least recently used one makes room. */
+/* Finds or makes the graph for a batch's shape, and owns the memory that all graphs share. The number of
+ * graphs is bounded: the least recently used one is evicted. */
 #include <errno.h>
 #include <string.h>
 
@@ -12,7 +12,7 @@ enum {
     SIZE_MAX_PX = 1 << 12,
 };
 
-/* Grows the arena of activations; what was in it is lost, which is fine between steps. */
+/* Grows the arena of activations; loses its contents, which is fine between steps. */
 static int reserve_values(struct tr_network *net, const struct tr_graph *graph, struct im_text *text)
 {
     const size_t bytes = tr_graph_bytes(graph);
@@ -51,7 +51,7 @@ static struct tr_graph_entry *find_entry(struct tr_network *net, int n, int size
     return oldest;
 }
 
-/* Bytes that the arena of activations may have; SIZE_MAX: not known. */
+/* Upper bound of the arena of activations in bytes; SIZE_MAX: unknown. */
 static size_t memory_limit(const struct tr_network *net)
 {
     size_t copies = tr_network_bytes(net).arenas;
@@ -64,8 +64,8 @@ static size_t memory_limit(const struct tr_network *net)
     return net->value_bytes + (left > copies ? left - copies : 0);
 }
 
-/* Plans the graph; the estimate comes first because plans of a batch far too large would already take scratch
- * memory in proportion. */
+/* Plans the graph; the estimate comes first because plans of a far too large batch would already allocate
+ * scratch memory. */
 static int plan_graph(struct tr_network *net, const struct tr_graph_config *config,
                       struct tr_graph **ret_graph, struct im_text *text)
 {
@@ -84,7 +84,7 @@ static int plan_graph(struct tr_network *net, const struct tr_graph_config *conf
         tr_graph_free(graph);
         return tr_memory_refuse(config, bytes, limit, text);
     }
-    /* Before the arena takes its memory: what is timed needs some too. */
+    /* before the arena is allocated: timing needs memory too */
     err = net->ops->tune ? net->ops->tune(net->backend, text) : 0;
     if (err < 0) {
         tr_graph_free(graph);

@@ -1,4 +1,4 @@
-/* What the files network*.c share. */
+/* Private to this folder. */
 #ifndef TRAINER_NETWORK_IMPL_H
 #define TRAINER_NETWORK_IMPL_H
 
@@ -13,10 +13,10 @@ struct tr_graph_entry {
     bool training;
     uint64_t used; /* the clock at its last use */
     bool has_run[TR_STEP_KINDS];
-    struct tr_captured_graph *recordings[TR_STEP_KINDS]; /* of whole steps; NULL: none */
+    struct tr_captured_graph *recordings[TR_STEP_KINDS]; /* of whole steps; NULL: not captured */
 };
 
-/* A part of the gradient arena; it is whole when backward has done layer `layer` and all behind it. */
+/* A part of the gradient arena; complete when backward has finished layer `layer` and all after it. */
 struct tr_bucket {
     size_t first, count;
     int layer;
@@ -35,7 +35,7 @@ struct tr_network {
     uint64_t clock;
     char *values; /* the arena of activations */
     size_t value_bytes;
-    size_t unshared_bytes; /* of the graph that made it so large */
+    size_t unshared_bytes; /* of the graph that determined its size */
     float mean[3], std[3];
     struct tr_loss loss;
     enum tr_optimizer optimizer;
@@ -52,17 +52,16 @@ struct tr_network {
 /* network.c */
 int tr_network_check_labels(const struct tr_network *net, const struct tr_batch *batch, struct im_text *text);
 struct tr_graph_memory tr_network_memory(const struct tr_network *net);
-int tr_network_copy(struct tr_network *net, enum tr_arena to, enum tr_arena from); /* of one size */
-/* The sentence for err: the backend's where it has one. */
+int tr_network_copy(struct tr_network *net, enum tr_arena to, enum tr_arena from); /* both of the same size */
+/* Fills in the sentence for err: the backend's, if it has one. */
 int tr_network_failed(struct tr_network *net, int err, const char *what, struct im_text *text);
 
-/* graphs.c: the entry of this shape, which is made where there is none; memory for its
- * activations is there. */
+/* graphs.c: the entry of this shape, made if missing, with memory for its activations. */
 int tr_network_entry(struct tr_network *net, int n, int size, bool training,
                      struct tr_graph_entry **ret_entry, struct im_text *text);
 
 /* trainer/network/step.c */
 int tr_network_buckets(struct tr_network *net);
-void tr_entry_free_captured(struct tr_network *net, struct tr_graph_entry *e); /* its recordings */
+void tr_entry_free_captured(struct tr_network *net, struct tr_graph_entry *e); /* frees its captured graphs */
 
 #endif

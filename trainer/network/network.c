@@ -1,5 +1,5 @@
-/* Holds the arenas, checks labels, and evaluates. graphs.c has the graphs of batches, trainer/network/step.c
- * the training step. */
+/* Owns the arenas, checks labels, and evaluates. graphs.c has the graphs of batches, step.c the training
+ * step. */
 #include "trainer/network/network.h"
 
 #include <errno.h>
@@ -176,7 +176,7 @@ int tr_network_reset_averages(struct tr_network *net)
     return err < 0 ? err : tr_network_copy(net, TR_ARENA_EMA_STATS, TR_ARENA_STATS);
 }
 
-/* Forward of a batch that is staged. */
+/* Forward pass of the staged batch. */
 static int forward_staged(struct tr_network *net, struct tr_graph *graph, const struct tr_graph_memory *m,
                           float *logits, struct tr_tally *ret_tally)
 {

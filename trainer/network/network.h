@@ -1,10 +1,14 @@
-/* A network in training: a model, its parameters on a device, and the graphs that run it. What the trainer's
- * loop drives.
+/* A network in training: a model, its parameters on a device, and the graphs that run it. The trainer's loop
+ * drives it.
  *
  * One step is tr_network_step_begin(), then tr_network_step_end(): forward and backward, the sums over the
  * ranks, and at the end of a window the update. Graphs are made at the first batch of their (n, size, mode)
- * and kept; tr_network_prepare() makes one ahead of time. With one thread count every run of the same calls
- * gives the same bits. Called by one thread at a time. */
+ * and kept; tr_network_prepare() makes one ahead of time. With a fixed thread count every run of the same
+ * calls gives the same bits. Called by one thread at a time.
+ *
+ * In this folder: what turns a model into ops and memory (graph, fuse, arena, memory), and the step over a
+ * backend (network, graphs, step). It uses model/ and the contract in backends/ only: no file, no rank and no
+ * option is read here. Fusion and placement are pure functions; keep them so. */
 #ifndef TRAINER_NETWORK_NETWORK_H
 #define TRAINER_NETWORK_NETWORK_H
 
@@ -31,24 +35,24 @@ struct tr_network_config {
     double drop_path_rate;
     bool zero_init_residual;
     const char *backend;                /* tr_backend_find */
-    const struct tr_backend_ops *ops;   /* in its place, for tests; NULL: by name */
+    const struct tr_backend_ops *ops;   /* instead, for tests; NULL: by name */
     int threads;                        /* 0: all processors */
     struct tr_device_config device;     /* for backends of devices */
-    const struct tr_rank_sum *rank_sum; /* sums over the ranks; NULL: this one alone; outlives the network */
-    bool plain_steps;                   /* steps are enqueued anew each time, not recorded */
+    const struct tr_rank_sum *rank_sum; /* sums over the ranks; NULL: single rank; outlives the network */
+    bool plain_steps;                   /* enqueue every step, capture none */
     enum tr_precision precision;
     uint64_t seed;
     float mean[3], std[3]; /* of pixels / 255, per channel; std > 0 */
     struct tr_loss loss;   /* of training; validation always has cross-entropy */
     enum tr_optimizer optimizer;
-    bool accumulates;                 /* steps of several batches come */
+    bool accumulates;                 /* steps may consist of several batches */
     bool averages;                    /* of parameters and statistics, with each update */
     const struct tr_bn_sync *bn_sync; /* see struct tr_graph_config; outlives the network */
-    size_t memory_max; /* bytes that activations may take; 0: what the device has left, less the copies that
-                          checkpoints are made of */
+    size_t memory_max; /* limit of activations in bytes; 0: free device memory, less the copies for
+                          checkpoints */
 };
 
-/* Arrays on the device. Those of one column below have one size and one order: tr_network_floats(). */
+/* Arrays on the device. Those of one column below have the same size and order: tr_network_floats(). */
 enum tr_arena {
     TR_ARENA_PARAMS,
     TR_ARENA_GRADS,
@@ -65,13 +69,13 @@ enum tr_arena {
 /* Memory held now, in bytes, by kind. */
 struct tr_network_bytes {
     size_t parameters;
-    size_t gradients; /* with the sum over a step's earlier batches */
+    size_t gradients; /* with the sum over earlier batches of the window */
     size_t optimizer; /* both moments */
     size_t statistics;
     size_t averages;
     size_t arenas;      /* the sum of those above */
     size_t activations; /* the arena that all graphs share */
-    size_t unshared;    /* what the values and gradients in it would take if none shared its place */
+    size_t unshared;    /* its size without sharing of memory */
     size_t backend;     /* repacked parameters, scratch */
 };
 
@@ -80,38 +84,37 @@ int tr_network_new(const struct tr_network_config *config, struct tr_network **r
                    struct im_text *text);
 void tr_network_free(struct tr_network *net); /* NULL is fine */
 
-/* Makes the graph for batches of n images of size x size. -ENOMEM, before anything is allocated,
- * with the bytes needed and the largest batch that would fit. */
+/* Makes the graph for batches of n images of size x size. -ENOMEM, before anything is allocated, with the
+ * bytes needed and the largest batch that fits. */
 int tr_network_prepare(struct tr_network *net, int n, int size, bool training, struct im_text *text);
 
 /* ---- steps (trainer/backends/step.h) ---- */
 
-/* A batch, and where it stands in its window. The gradient arena is filled, summed over the ranks, and added
- * to the window's; at the window's end the optimiser takes its step and the averages follow, unless the loss
- * or the gradient is not finite: then nothing changes. The running statistics and the count of tracked
- * batches move on with each batch whose loss is finite. */
+/* A batch, and its place in its window. The step fills the gradient arena, sums it over the ranks, and adds
+ * it to the window's; at the window's end the optimiser steps and the averages follow, unless the loss or the
+ * gradient is not finite: then nothing changes. The running statistics and the count of tracked batches
+ * advance with each batch whose loss is finite. */
 struct tr_step {
     float label_smoothing;
-    double divisor;         /* what the summed loss is divided by for the gradient, the usable samples of all
-                              ranks; over loss_scale, which scales the loss up; 0: the valid samples of this
-                              batch */
+    double divisor;         /* divisor of the summed loss for the gradient: the usable samples of all ranks,
+                               over loss_scale; 0: the valid samples of this batch */
     bool first, last;       /* batch of its window; the update follows the last */
     struct imk_hyper hyper; /* if last */
 };
 
-/* Begins it; the batch may be empty. Its pixels stay until _end(), or until they are taken; the rest of what
- * it points to may go when this returns. Labels of valid samples are checked: -EINVAL outside 0 .. classes-1.
- * > 0: what tr_rank_sum.sum returned. */
+/* Begins a step; the batch may be empty. Its pixels must stay valid until _end(), or until they are consumed;
+ * other memory may be reused on return. -EINVAL: the label of a valid sample is outside 0 .. classes-1. > 0:
+ * the result of tr_rank_sum.sum. */
 int tr_network_step_begin(struct tr_network *net, const struct tr_batch *batch, const struct tr_step *step,
                           struct im_text *text);
-/* > 0: what tr_rank_sum.watch returned. */
+/* > 0: the result of tr_rank_sum.watch. */
 int tr_network_step_end(struct tr_network *net, struct tr_outcome *ret_outcome, struct im_text *text);
 
-/* Between the two, where the backend has a use for it: begins to copy the pixels of the next batch, which
- * stay until its own _end(), or until they are taken after its own _begin(). */
+/* Between the two, if the backend supports it: starts to copy the pixels of the next batch, which must stay
+ * valid until its own _end(), or until they are consumed after its own _begin(). */
 int tr_network_prefetch(struct tr_network *net, const struct tr_batch *batch, struct im_text *text);
-/* Between the two: whether the device holds the batch's pixels, so that their memory may be used for others'.
- * Does not wait. */
+/* Between the two: whether the device has copied the batch's pixels, so that their memory may be reused. Does
+ * not wait. */
 bool tr_network_input_consumed(struct tr_network *net);
 
 /* Forward with the running statistics, or with the averaged parameters and statistics; loss without
@@ -119,7 +122,7 @@ bool tr_network_input_consumed(struct tr_network *net);
 int tr_network_evaluate(struct tr_network *net, const struct tr_batch *batch, bool averaged, float *logits,
                         struct tr_tally *ret_tally, struct im_text *text);
 
-/* Averages become copies of the parameters and statistics, as they are at first. */
+/* Resets the averages to the current parameters and statistics. */
 int tr_network_reset_averages(struct tr_network *net);
 
 enum tr_optimizer tr_network_optimizer(const struct tr_network *net);
@@ -128,8 +131,8 @@ enum tr_optimizer tr_network_optimizer(const struct tr_network *net);
  * that tr_tensor_home() names. */
 const struct tr_model *tr_network_model(const struct tr_network *net);
 
-/* An arena's size in floats: param_floats or stat_floats of the model; 0 for one that the configuration does
- * not need. */
+/* Size of an arena in floats: param_floats or stat_floats of the model; 0 if the configuration does not need
+ * it. */
 size_t tr_network_floats(const struct tr_network *net, enum tr_arena arena);
 
 /* Copies a whole arena to or from host memory. Gaps between tensors are zero and must be written as zero. */
@@ -140,8 +143,8 @@ int tr_network_write(struct tr_network *net, enum tr_arena arena, const float *h
  * tr_network_write() and the optimiser only. */
 float *tr_network_arena(struct tr_network *net, enum tr_arena arena);
 
-/* Pixels of batches will lie in this memory, until it is unlocked: see tr_backend_ops.host_pin. 0 also where
- * the device has no use for it; an error with a sentence costs speed and nothing else. */
+/* Pins memory that pixels of batches are read from: see tr_backend_ops.host_pin. 0 also if the backend does
+ * not use it; an error with a sentence only costs speed. */
 int tr_network_pin_host(struct tr_network *net, void *memory, size_t bytes, struct im_text *text);
 void tr_network_unpin_host(struct tr_network *net, void *memory);
 
@@ -151,10 +154,10 @@ void tr_network_set_tracked(struct tr_network *net, int64_t batches);
 
 struct tr_network_bytes tr_network_bytes(const struct tr_network *net);
 
-/* What people should know about the precision on this machine, a sentence; NULL: nothing. */
+/* A warning about the precision on this machine, a sentence; NULL: none. */
 const char *tr_network_precision_warning(const struct tr_network *net);
 
-/* The graph of that shape, for tools that look inside; it may be freed when another is made. */
+/* The graph of that shape, for tools; it may be freed when another is made. */
 int tr_network_graph(struct tr_network *net, int n, int size, bool training, struct tr_graph **ret_graph,
                      struct im_text *text);
 

@@ -1,13 +1,13 @@
-/* The training step: what is enqueued, in which order, and which of it is recorded.
+/* The training step: what is enqueued, in which order, and what is captured.
  *
- * Where the backend records, the first step of its kind runs as it is enqueued: libraries load what they need
- * then, and plans learn what they need to know. The second one is recorded; from then on it is replayed.
- * Kinds are told apart by the batch's shape and by its place in its window. Steps without samples, which only
- * come with several ranks, are few and run as they are.
+ * If the backend supports capture, the first step of its kind runs as it is enqueued: libraries load code
+ * then, and plans record what they need. The second one is captured; from then on it is replayed. A kind is
+ * the batch's shape and its position in its window. Steps without samples, which only occur with several
+ * ranks, are rare and never captured.
  *
- * Ranks sum gradients in buckets, whose size is the backend's: runs of the arena from its end to its
- * beginning, which is about the order in which backward fills it. All ranks have the same buckets in the same
- * order, whatever their batch's shape. */
+ * Ranks sum gradients in buckets, whose size the backend defines: runs of the arena from its end to its
+ * beginning, which is roughly the order in which backward fills it. All ranks have the same buckets in the
+ * same order, whatever their batch's shape. */
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -58,10 +58,10 @@ int tr_network_buckets(struct tr_network *net)
     return 0;
 }
 
-/* A step that is being enqueued. */
+/* The step being enqueued. */
 struct pass {
     struct tr_network *net;
-    size_t shared; /* buckets whose sum has begun */
+    size_t shared; /* buckets whose sum is enqueued */
 };
 
 static int sum_bucket(struct pass *p, int layer)
@@ -89,7 +89,7 @@ static int empty_norm(struct tr_network *net, const struct tr_fused *layer, bool
     return net->ops->step->empty_norm(net->backend, net->bn_sync, layer->layer.channels, forward);
 }
 
-/* Its part in what the others do, in the order in which they do it. */
+/* Enqueues its part of the collective work, in the order of the other ranks. */
 static int enqueue_empty(struct pass *p)
 {
     struct tr_network *net = p->net;
@@ -111,7 +111,7 @@ static int enqueue_empty(struct pass *p)
     return err;
 }
 
-/* ---- what a step is made of ---- */
+/* ---- parts of a step ---- */
 
 static int gradients(struct pass *p, struct tr_graph *graph)
 {
@@ -134,8 +134,8 @@ static int gradients(struct pass *p, struct tr_graph *graph)
     return err;
 }
 
-/* The window's first gradients are kept, further ones added to them; the last batch leaves the sum of all in
- * the gradient arena. One batch that is first and last stays as it is. */
+/* The window's first gradients are stored, later ones added to them; the last batch leaves the sum of all in
+ * the gradient arena. A window of one batch needs no copy. */
 static int accumulate(struct tr_network *net, bool first, bool last)
 {
     const size_t count = tr_network_floats(net, TR_ARENA_GRADS);
@@ -201,7 +201,7 @@ static int enqueue(struct tr_network *net, struct tr_graph *graph, const struct 
     return err;
 }
 
-/* ---- recordings ---- */
+/* ---- capture ---- */
 
 void tr_entry_free_captured(struct tr_network *net, struct tr_graph_entry *e)
 {
@@ -233,7 +233,7 @@ static int run_step(struct tr_network *net, struct tr_graph_entry *e, const stru
 
     if (!ops->capture_begin || net->plain_steps)
         return enqueue(net, e->graph, step);
-    im_assert(!tr_graph_times(e->graph)); /* nothing waits in a recording */
+    im_assert(!tr_graph_times(e->graph)); /* no host wait during capture */
     if (*r)
         err = ops->replay(net->backend, *r);
     if (err != -ESTALE)
@@ -245,7 +245,7 @@ static int run_step(struct tr_network *net, struct tr_graph_entry *e, const stru
         return enqueue(net, e->graph, step);
     }
     err = record(net, e->graph, step, r);
-    if (err == -ESTALE) /* something has moved: once more as it is */
+    if (err == -ESTALE) /* memory has moved: runs uncaptured */
         return enqueue(net, e->graph, step);
     return err < 0 ? err : ops->replay(net->backend, *r);
 }
@@ -305,6 +305,6 @@ int tr_network_prefetch(struct tr_network *net, const struct tr_batch *batch, st
 
 bool tr_network_input_consumed(struct tr_network *net)
 {
-    /* What is wrong with the device, _end() says. */
+    /* _end() reports errors of the device */
     return net->ops->step->input_consumed && net->ops->step->input_consumed(net->backend) > 0;
 }

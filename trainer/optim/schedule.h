@@ -33,7 +33,11 @@
  * onecycle also runs the momentum (Adam's first beta) from max_momentum down to base_momentum and back (up
  * and down with three_phase), on the same phases, while cycle_momentum says so. All rates are multiplied by
  * the epoch's scale: lr_scale linear or sqrt of (images per step / 256), Goyal et al. 2017 section 2.1 and
- * Krizhevsky 2014 section 5. A learning-rate range test uses the rates of ipc/config/lr_range.h instead. */
+ * Krizhevsky 2014 section 5. A learning-rate range test uses the rates of ipc/config/lr_range.h instead.
+ *
+ * In this folder: rules as pure functions of the step and of random draws (schedule, ema, mixup, loss scale).
+ * No device, no file and no global state: a resumed run must compute the same numbers. The arithmetic of
+ * optimisers is not here but in the backends and kernels/hyper.h. */
 #ifndef TRAINER_OPTIM_SCHEDULE_H
 #define TRAINER_OPTIM_SCHEDULE_H
 

@@ -2,8 +2,8 @@
  *
  * A round is a second's worth of steps (one at least) after a first step that plans and warms up; --passes
  * says how many rounds. Bench takes the clock around a round. Profile takes it around every op: two calls of
- * some 25 ns each, so its steps are those of bench. Its numbers are the medians of a layer's times, which
- * what else the machine does moves less than means. */
+ * some 25 ns each, so its steps are those of bench. It reports medians of a layer's times, which other load
+ * on the machine affects less than means. */
 #include "trainer/tools/bench.h"
 
 #include <errno.h>
@@ -22,13 +22,13 @@
 #include "trainer/backends/step.h"
 #include "trainer/network_config.h"
 
-enum { STEPS_MAX = 1000 }; /* whose times are kept */
+enum { STEPS_MAX = 1000 }; /* steps whose times are stored */
 
 struct bench {
     struct im_conf conf;
     struct tr_network *net;
-    bool locked;          /* the pixels, for a device */
-    char plans[PATH_MAX]; /* file of what is known of the GPU's kernels */
+    bool locked;          /* the pixels are pinned */
+    char plans[PATH_MAX]; /* path of the plan cache */
     struct tr_graph *graph;
     struct tr_batch batch;
     uint8_t *pixels;
@@ -65,7 +65,7 @@ static void draw(struct bench *b)
         b->labels[i] = (int32_t)im_rng_below(&r, (uint64_t)b->conf.classes);
 }
 
-/* As a run has its ring. */
+/* Pins the pixels, as a run pins its ring. */
 static void lock(struct bench *b, size_t bytes)
 {
     struct im_text why = {""};
@@ -88,7 +88,7 @@ static int open_bench(struct bench *b, bool is_profile, struct im_text *text)
     b->batch = (struct tr_batch){.pixels = b->pixels, .labels = b->labels, .n = n, .size = size};
     draw(b);
     err = tr_network_configure(&b->conf, (int)b->conf.classes, &config, text);
-    config.plain_steps = is_profile; /* a recording has no places to take times at */
+    config.plain_steps = is_profile; /* a captured graph cannot be timed per layer */
     if (err == 0 && im_conf_gpu(&b->conf, 0) >= 0)
         config.device.index = im_conf_gpu(&b->conf, 0);
     if (err == 0 && tr_plan_cache_path(b->plans, sizeof b->plans) == 0)
@@ -161,8 +161,8 @@ static int step_with_times(struct bench *b, struct im_text *text)
     return 0;
 }
 
-/* What the threads worked, which depends less than time does on what else the machine runs; waiting counts
- * too unless OMP_WAIT_POLICY is passive. */
+/* CPU time of the threads, which depends less than wall time on other load; includes waiting unless
+ * OMP_WAIT_POLICY is passive. */
 static double cpu_ms(void)
 {
     struct timespec t;
@@ -189,7 +189,7 @@ static int measure(struct bench *b, struct im_text *text)
     return err;
 }
 
-/* ---- what is said ---- */
+/* ---- output ---- */
 
 static struct im_json *head(struct bench *b, const char *schema)
 {

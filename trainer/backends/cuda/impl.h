@@ -1,12 +1,15 @@
-/* What the files of the CUDA backend share: trainer/backends/cuda/backend.c (device, arenas, values), trainer/backends/cuda/plan.c (ops
- * as plans), trainer/backends/cuda/ops.c and trainer/backends/cuda/norm.c (their execution), weights.c (repacked
- * weights), update.c (arenas), staging.c (inputs and results), trainer/backends/cuda/step.c
- * (whole steps). Built on device.h, dnn.h, cublas.h and kernels/cuda alone: none of them knows
- * CUDA's headers.
+/* Private to the CUDA backend: backend.c (device, arenas, values), plan.c (ops as plans), ops.c and norm.c
+ * (their execution), weights.c (repacked weights), update.c (arenas), staging.c (inputs and results), step.c
+ * (whole steps). Built on device.h, dnn.h, cublas.h and kernels/cuda; these files include no CUDA header.
  *
- * Values are NHWC with channels padded to a multiple of 16 bytes' worth, which vector accesses and tensor
- * cores ask for; the padding holds zeros. All work goes to the lane COMPUTE in the order of the calls, but
- * for pixels, which come by COPY, and sums over ranks, on COMM. */
+ * Values are NHWC with channels padded to a multiple of 16 bytes, for vector accesses and tensor cores; the
+ * padding holds zeros. All work runs on the stream COMPUTE in the order of the calls, except copies of pixels
+ * on COPY, and sums over ranks on COMM.
+ *
+ * In this folder: everything that needs CUDA, cuDNN, cuBLASLt, NCCL or NVML; it builds imsuper-cuda.so. Each
+ * library's header is included by one file (device.c, cudnn.c, cublas.c, nccl.c). A step neither allocates
+ * nor waits on the host, and reads what changes from step to step from the staged block, since it is captured
+ * once and replayed. Change results only together with the reference. */
 #ifndef TRAINER_BACKENDS_CUDA_IMPL_H
 #define TRAINER_BACKENDS_CUDA_IMPL_H
 
@@ -22,11 +25,11 @@
 
 struct tr_layout {
     enum tr_gpu_type type;
-    int pitch; /* elements from a pixel to the next */
+    int pitch; /* elements from one pixel to the next */
     struct tr_layout *next;
 };
 
-/* The weights of a convolution or a classifier as its plans take them. */
+/* Packed weights of a convolution or a classifier. */
 struct tr_cuda_weight {
     int id, users;
     int k, c, taps;  /* torchvision's [k][c][taps] */
@@ -35,35 +38,35 @@ struct tr_cuda_weight {
     void *packed;                 /* NULL: plain and packed are the same */
     struct imk_cuda_packing *row; /* on the device, for this weight alone */
     uint32_t blocks;              /* of the row */
-    const float *w;               /* whose copy it is now, at which version */
+    const float *w;               /* source of the copy, and its version */
     uint64_t version;
-    bool is_placed; /* it is offset floats into the parameters */
+    bool is_placed; /* its offset in the parameters is known */
     size_t offset;
     struct tr_cuda_weight *next;
 };
 
-/* Memory on the device or pinned that grows with what is planned. */
+/* A device or pinned buffer that grows while plans are made. */
 struct tr_cuda_buffer {
     void *memory;
     size_t bytes;
 };
 
-/* The fixed part of what stage() copies over; labels, verdicts and scales follow it. */
+/* The fixed part of the staged block; labels, valid flags and scales follow it. */
 struct tr_cuda_staged {
     struct imk_cuda_mix mix;
     struct imk_cuda_loss_terms terms;
     struct imk_hyper hyper;
-    struct imk_cuda_verdict plain; /* of an update that the host decided on */
+    struct imk_cuda_verdict plain; /* for an update decided on the host */
 };
 
-/* What the device works out in a step. */
+/* Results of a step, computed on the device. */
 struct tr_cuda_results {
     struct imk_cuda_tally tally;
     double squares;
     struct imk_cuda_verdict verdict;
 };
 
-/* Pixels on their way: two places, so that one fills while the other is read. */
+/* A slot for pixels in transfer; of two, one fills while the other is read. */
 struct tr_cuda_pixel_slot {
     void *memory;
     struct tr_gpu_event *filled, *read;
@@ -76,14 +79,14 @@ struct tr_backend {
     struct tr_blas *blas;
     struct tr_layout *layouts;
     bool untuned;
-    uint64_t generation; /* moves on when memory that recordings know was moved */
+    uint64_t generation; /* incremented when memory used by captured graphs moves */
 
-    struct tr_cuda_buffer scratch; /* of the op that runs */
+    struct tr_cuda_buffer scratch; /* of the running op */
     size_t private_bytes;
 
     /* weights */
     struct tr_cuda_weight *weights;
-    struct tr_cuda_buffer table; /* [table_rows] of all weights with a place, relative to table_base */
+    struct tr_cuda_buffer table; /* [table_rows] of all weights with a known offset, relative to table_base */
     void *table_base;
     enum imk_cuda_type table_type;
     uint32_t table_rows, table_blocks;
@@ -93,7 +96,7 @@ struct tr_backend {
     uint64_t param_version;
 
     /* updates */
-    struct tr_span *spans; /* of which the chunk table was made */
+    struct tr_span *spans; /* source of the chunk table */
     size_t span_count;
     struct tr_cuda_buffer span_table, chunk_table, update_scratch;
     uint32_t chunk_count;
@@ -101,12 +104,12 @@ struct tr_backend {
     /* steps */
     struct tr_cuda_buffer staged;          /* struct tr_cuda_staged, ... on the device */
     struct tr_cuda_buffer staged_host;     /* the same, pinned */
-    struct tr_gpu_event *staged_read;      /* the pinned one may be written again */
+    struct tr_gpu_event *staged_read;      /* when the pinned block may be rewritten */
     size_t labels_at, valid_at, scales_at; /* bytes into it */
     const float *scales;                   /* host addresses that scales_at stands for */
     struct tr_cuda_buffer pixels;
     struct tr_cuda_pixel_slot pixel_slots[2];
-    int pixel_slot;            /* where the last pixels are */
+    int pixel_slot;            /* slot of the last pixels */
     const uint8_t *prefetched; /* NULL: nothing was prefetched */
     size_t prefetched_bytes;
     struct tr_cuda_results *results; /* device */
@@ -124,11 +127,11 @@ struct tr_op_plan {
     int x_pitch, y_pitch;
     struct tr_cuda_weight *weight;
     struct tr_dnn_conv *forward, *backward_data, *backward_weights;
-    bool adds_separately; /* CONV, sums_dx: no engine adds; scratch takes dx first */
-    struct tr_dnn_norm *norm_forward, *norm_backward; /* NULL: kernels of ours */
+    bool adds_separately; /* CONV, sums_dx: no engine accumulates; dx goes to scratch first, then is added */
+    struct tr_dnn_norm *norm_forward, *norm_backward; /* NULL: our kernels */
     struct tr_blas_gemm *product, *product_dx, *product_dw;
     size_t mask_at; /* BN: bytes into save */
-    size_t sums_at; /* BN, synced: bytes into scratch of what is added up over the ranks */
+    size_t sums_at; /* BN, synced: offset in scratch of what is summed over the ranks */
     char kernel[96];
 };
 
@@ -146,7 +149,7 @@ int tr_cuda_forward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_
 int tr_cuda_backward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e);
 
 struct imk_cuda_window tr_cuda_window(const struct tr_op_plan *p); /* of an op that has one */
-/* Both contributions into the first, for ops of libraries, which take one. */
+/* Adds both contributions into the first, for library ops, which take one. */
 int tr_cuda_join_dy(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e);
 
 /* trainer/backends/cuda/norm.c */
@@ -157,21 +160,21 @@ int tr_cuda_norm_backward(struct tr_backend *b, const struct tr_op_plan *p, cons
 int tr_cuda_weight_get(struct tr_backend *b, const struct tr_op *op, int rows, int pitch,
                        struct tr_cuda_weight **ret_weight, struct im_text *text);
 void tr_cuda_weight_put(struct tr_backend *b, struct tr_cuda_weight *w); /* NULL is fine */
-/* What plans take for the parameters e->w, repacked first where they have changed. */
+/* The packed weights for the parameters e->w, repacked first if those have changed. */
 int tr_cuda_weight_current(struct tr_backend *b, struct tr_cuda_weight *w, const struct tr_exec *e,
                            const void **ret_packed);
 bool tr_cuda_weight_is_plain(const struct tr_cuda_weight *w); /* [rows][taps][pitch] is [k][c][taps] */
-/* dw = packed, a fp32 gradient of the weight's shape. */
+/* dw = packed, an fp32 gradient of the weight's shape. */
 int tr_cuda_weight_unpack(struct tr_backend *b, const struct tr_cuda_weight *w, const float *packed,
                           float *dw);
 int tr_cuda_weights_refresh(struct tr_backend *b, const float *params, size_t count, uint64_t version);
 int tr_cuda_weights_pack(struct tr_backend *b); /* all, of the parameters of the last refresh() */
 void tr_cuda_weights_free(struct tr_backend *b);
 
-/* trainer/backends/cuda/step.c: x[i] <- the sum of all ranks' x[i]; COMPUTE goes on when it is there. */
+/* step.c: x[i] <- the sum of all ranks' x[i]; COMPUTE waits for it. */
 int tr_cuda_sum_and_wait(struct tr_backend *b, void *x, size_t count, bool is_double);
 
-/* update.c: backend.h's entries for arenas. */
+/* update.c: arena functions of backend.h. */
 int tr_cuda_update(struct tr_backend *b, const struct tr_update *u);
 int tr_cuda_update_with(struct tr_backend *b, const struct tr_update *u, float *ema,
                         const struct imk_hyper *hyper, const struct imk_cuda_verdict *verdict);
@@ -181,7 +184,7 @@ int tr_cuda_squares(struct tr_backend *b, const float *x, size_t count); /* into
 int tr_cuda_sum_squares(struct tr_backend *b, const float *x, size_t count, double *ret_sum);
 void tr_cuda_update_free(struct tr_backend *b);
 
-/* staging.c: what a step takes from the host and gives it back. */
+/* staging.c: inputs of a step and its results. */
 int tr_cuda_stage_open(struct tr_backend *b, struct im_text *text);
 void tr_cuda_stage_close(struct tr_backend *b);
 int tr_cuda_reserve_pixels(struct tr_backend *b, size_t bytes, struct im_text *text);
@@ -191,10 +194,10 @@ int tr_cuda_stage_update(struct tr_backend *b, const struct imk_hyper *hyper,
 int tr_cuda_prefetch(struct tr_backend *b, const uint8_t *pixels, size_t bytes);
 int tr_cuda_input_consumed(struct tr_backend *b);
 const struct tr_cuda_staged *tr_cuda_staged(const struct tr_backend *b); /* device addresses */
-int tr_cuda_fetch(struct tr_backend *b); /* results into b->outcome; the host waits */
+int tr_cuda_fetch(struct tr_backend *b); /* copies results to b->outcome; the host waits */
 struct tr_tally tr_cuda_tally(const struct imk_cuda_tally *t);
 
-/* trainer/backends/cuda/backend.c: device memory that recordings may know; what was in it is lost. */
+/* backend.c: a device buffer that captured graphs may use; growing loses its contents. */
 int tr_cuda_buffer_grow(struct tr_backend *b, struct tr_cuda_buffer *buffer, size_t bytes, bool pinned,
                         const char *what, struct im_text *text);
 void tr_cuda_buffer_free(struct tr_backend *b, struct tr_cuda_buffer *buffer, bool pinned);

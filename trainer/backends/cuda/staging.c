@@ -1,9 +1,8 @@
-/* What a step takes from the host and gives it back. Small things go through one pinned block and one copy on
- * COMPUTE. Pixels go by COPY to one of two pixel_slots places, and from there, on the device, to where recordings
- * read them: that copy takes thousandths of a step, and so one recording serves both places.
+/* Inputs of a step from the host, and its results. Small inputs go through one pinned block and one copy on
+ * COMPUTE. Pixels are copied on COPY to one of two slots, and from there, on the device, to the address that
+ * captured graphs read: that copy takes a thousandth of a step, and one captured graph serves both slots.
  *
- * Waiting: the pinned block is written again when the last copy of it has run. A pixel_slots place is filled
- * again when it was read. */
+ * Waits: the pinned block is rewritten after its last copy has run. A slot is refilled after it was read. */
 #include <errno.h>
 #include <string.h>
 
@@ -82,7 +81,7 @@ int tr_cuda_reserve_pixels(struct tr_backend *b, size_t bytes, struct im_text *t
     return err;
 }
 
-/* Begins to fill the pixel_slots place that is not in use. */
+/* Starts to fill the slot that is not in use. */
 static int fill_slot(struct tr_backend *b, const uint8_t *pixels, size_t bytes)
 {
     struct tr_cuda_pixel_slot *l = &b->pixel_slots[!b->pixel_slot];
@@ -100,7 +99,7 @@ int tr_cuda_prefetch(struct tr_backend *b, const uint8_t *pixels, size_t bytes)
     int err = b->prefetched ? tr_gpu_sync(b->gpu, TR_GPU_COPY) : 0;
 
     b->prefetched = NULL;
-    if (err < 0 || bytes > b->pixels.bytes) /* of a batch that is not planned yet: it comes with its stage */
+    if (err < 0 || bytes > b->pixels.bytes) /* a batch without a plan yet is copied when it is staged */
         return err;
     err = fill_slot(b, pixels, bytes);
     if (err < 0)
@@ -116,7 +115,7 @@ static int take_pixels(struct tr_backend *b, const struct tr_inputs *in)
     int err = 0;
 
     if (b->prefetched != in->pixels || b->prefetched_bytes != in->pixel_bytes) {
-        if (b->prefetched) /* of a step that never came; its memory may go now */
+        if (b->prefetched) /* prefetched for a step that never ran; its memory may be reused */
             err = tr_gpu_sync(b->gpu, TR_GPU_COPY);
         if (err == 0)
             err = fill_slot(b, in->pixels, in->pixel_bytes);
@@ -173,7 +172,7 @@ static void fill_block(struct tr_backend *b, const struct tr_inputs *in)
         memcpy(at + b->scales_at, in->scales, in->scale_count * sizeof *in->scales);
 }
 
-/* Room for so much; the pinned block is free to be written when it returns. */
+/* Grows the block; on return the pinned block may be written. */
 static int prepare_block(struct tr_backend *b, size_t bytes)
 {
     int err = b->staged.memory ? tr_gpu_event_sync(b->gpu, b->staged_read) : 0;

@@ -1,4 +1,4 @@
-/* A training step that the device takes by itself: trainer/backends/step.h on streams, events and recordings. */
+/* The training step of trainer/backends/step.h on streams, events and captured graphs. */
 #include <errno.h>
 #include <stdlib.h>
 
@@ -34,7 +34,7 @@ static void set_ranks(struct tr_backend *b, const struct tr_rank_sum *ranks)
     b->ranks = ranks;
 }
 
-/* COMM goes on from where COMPUTE is. */
+/* COMM waits for COMPUTE. */
 static int comm_branch(struct tr_backend *b)
 {
     int err = tr_gpu_event_record(b->gpu, b->to_comm, TR_GPU_COMPUTE);
@@ -53,7 +53,7 @@ static int sum(struct tr_backend *b, float *x, size_t count)
                    : b->ranks->sum(b->ranks->context, x, count, false, tr_gpu_stream(b->gpu, TR_GPU_COMM));
 }
 
-/* COMPUTE goes on when all that COMM has begun is done. */
+/* COMPUTE waits for COMM. */
 static int comm_join(struct tr_backend *b)
 {
     int err = tr_gpu_event_record(b->gpu, b->from_comm, TR_GPU_COMM);
@@ -78,7 +78,8 @@ static int sum_tally(struct tr_backend *b)
     return tr_cuda_sum_and_wait(b, &b->results->tally, sizeof b->results->tally / sizeof(double), true);
 }
 
-/* Zeros for what the others add up: in shape and order what norm_forward() and norm_backward() would sum. */
+/* Contributes zeros to the sums of the other ranks, with the shapes and order of norm_forward() and
+ * norm_backward(). */
 static int empty_norm(struct tr_backend *b, const struct tr_bn_sync *sync, int channels, bool forward)
 {
     const size_t count = 2 * (size_t)channels + forward;
@@ -123,7 +124,7 @@ static int update(struct tr_backend *b, const struct tr_update *u, const struct 
     return err < 0 ? err : tr_cuda_weights_pack(b);
 }
 
-/* The verdict of a step that did not decide is not looked at. */
+/* The verdict of a step without a decision is not read. */
 static int outcome(struct tr_backend *b)
 {
     return tr_gpu_copy(b->gpu, TR_GPU_COMPUTE, b->outcome, b->results, sizeof *b->results);
@@ -134,7 +135,7 @@ static int wait(struct tr_backend *b, struct tr_outcome *ret_outcome)
     int err = tr_gpu_event_record(b->gpu, b->finished, TR_GPU_COMPUTE);
     int done = 0;
 
-    /* A rank that has died would leave the device, and whoever waits for it, waiting for ever. */
+    /* Polls the ranks: after the death of one the device, and the host, would wait for ever. */
     while (err == 0 && b->ranks && b->ranks->watch && !done) {
         done = tr_gpu_event_done(b->gpu, b->finished);
         err = done < 0 ? done : done ? 0 : b->ranks->watch(b->ranks->context);
@@ -149,7 +150,7 @@ static int wait(struct tr_backend *b, struct tr_outcome *ret_outcome)
     return 0;
 }
 
-/* ---- recordings ---- */
+/* ---- captured graphs ---- */
 
 static int capture_begin(struct tr_backend *b)
 {

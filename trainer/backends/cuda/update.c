@@ -1,5 +1,5 @@
-/* Arenas: the optimiser's step, averages, sums. The kernels read their numbers from device memory; where the
- * host has decided, they are staged like the inputs of a step. */
+/* Arena functions: the optimiser's step, averages, sums. Kernels read their numbers from device memory;
+ * decisions of the host are staged like the inputs of a step. */
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
-/* The optimisers of backend.h in one pass over each span, in vectors and on OpenMP's threads (see loops.c).
- * LARS and LAMB, whose steps depend on the norms of a span, take a second one.
+/* The optimisers of backend.h in one pass over each span, vectorised and on OpenMP threads (see loops.c).
+ * LARS and LAMB, whose steps depend on the norms of a span, need a second pass.
  *
  * Norms are the same bits for any number of threads: they are summed in blocks of a fixed size, within a
- * block in lanes of a fixed number, and the blocks one after the other. */
+ * block in a fixed number of lanes, and the blocks in order. */
 #include <math.h>
 
 #include "kernels/hyper.h"
