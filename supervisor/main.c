@@ -44,7 +44,7 @@ int main(int argc, char **argv)
         return verbs[i].run(argc > 1 ? argc - 1 : argc, argc > 1 ? argv + 1 : argv);
     }
     near = im_nearest(verb, names, n);
-    fprintf(stderr, "imsuper: there is no verb '%s'%s%s%s (see `imsuper help`)\n", verb,
+    fprintf(stderr, "imsuper: unknown command '%s'%s%s%s (see `imsuper help`)\n", verb,
             near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
     return IM_EXIT_USAGE;
 }

@@ -166,11 +166,11 @@ int rd_cmd_index(int argc, char **argv)
     if (*warning.s)
         fprintf(stderr, "imsuper: %s\n", warning.s);
     if (err >= 0 && err < argc)
-        err = im_fail(&text, -EINVAL, "'%.200s' is no option; see imsuper data index --help", argv[err]);
+        err = im_fail(&text, -EINVAL, "'%.200s' is not an option; see imsuper data index --help", argv[err]);
     else if (err >= 0 && !*conf.data_dir)
-        err = im_fail(&text, -EINVAL, "which data? Give --data-dir DIR");
+        err = im_fail(&text, -EINVAL, "--data-dir is required");
     else if (err >= 0 && wants_subset(&conf) && !*conf.subset_out)
-        err = im_fail(&text, -EINVAL, "where shall the subset go? Give --subset-out DIR");
+        err = im_fail(&text, -EINVAL, "--subset requires --subset-out DIR");
     if (err < 0) {
         rd_cmd_fail(err, &text);
         return RD_EXIT_USAGE;

@@ -33,9 +33,9 @@ int rd_cmd_list(int argc, char **argv)
     int err = im_conf_load(&conf, IM_FOR_LIST, argc, argv, &warning, &text);
 
     if (err >= 0 && err < argc)
-        err = im_fail(&text, -EINVAL, "'%.200s' is no option; see imsuper data list --help", argv[err]);
+        err = im_fail(&text, -EINVAL, "'%.200s' is not an option; see imsuper data list --help", argv[err]);
     else if (err >= 0 && !*conf.data_dir)
-        err = im_fail(&text, -EINVAL, "which data? Give --data-dir DIR");
+        err = im_fail(&text, -EINVAL, "--data-dir is required");
     if (err < 0) {
         rd_cmd_fail(err, &text);
         return RD_EXIT_USAGE;

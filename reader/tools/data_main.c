@@ -64,7 +64,7 @@ int main(int argc, char **argv)
     if (is_help(argv[1]))
         return help(stdout, NULL);
     nearest = im_nearest(argv[1], names, COMMANDS);
-    fprintf(stderr, "imsuper: there is no command 'data %.100s'%s%s%s\n", argv[1],
+    fprintf(stderr, "imsuper: unknown command 'data %.100s'%s%s%s\n", argv[1],
             nearest ? "; did you mean '" : "", nearest ? nearest : "", nearest ? "'?" : "");
     return RD_EXIT_USAGE;
 }

@@ -27,8 +27,8 @@ static int load(int argc, char **argv, struct im_conf *conf, struct im_text *tex
     if (next < 0)
         return next;
     if (next < argc)
-        return im_fail(text, -EINVAL, "'%.200s' is no option; see imsuper data synth --help", argv[next]);
-    return *conf->out ? 0 : im_fail(text, -EINVAL, "where to? Give --out DIR");
+        return im_fail(text, -EINVAL, "'%.200s' is not an option; see imsuper data synth --help", argv[next]);
+    return *conf->out ? 0 : im_fail(text, -EINVAL, "--out is required");
 }
 
 int rd_cmd_synth(int argc, char **argv)

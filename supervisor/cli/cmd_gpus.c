@@ -30,7 +30,7 @@ int sv_cmd_gpus(int argc, char **argv)
         return sv_program_exec("imsuper-gpus", argv);
     }
     if (argc > 1) {
-        fprintf(stderr, "imsuper: gpus takes no arguments but --json\n");
+        fprintf(stderr, "imsuper: gpus takes no argument except --json\n");
         return IM_EXIT_USAGE;
     }
     sv_gpus_find(&found);

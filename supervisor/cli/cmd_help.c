@@ -89,7 +89,7 @@ int sv_cmd_help(int argc, char **argv)
             im_conf_help(stdout, verbs[i].commands, 0);
             return IM_EXIT_OK;
         }
-    fprintf(stderr, "imsuper: there is no verb '%s'; see `imsuper help`\n", argv[1]);
+    fprintf(stderr, "imsuper: unknown command '%s'; see `imsuper help`\n", argv[1]);
     return IM_EXIT_USAGE;
 }
 
@@ -117,7 +117,7 @@ static int exec_stage(int argc, char **argv)
                                                             : NULL;
 
     if (!program) {
-        fprintf(stderr, "imsuper: %s what? There is `imsuper %s augment` and `imsuper %s trainer`\n", argv[0],
+        fprintf(stderr, "imsuper: %s needs a target: `imsuper %s augment` or `imsuper %s trainer`\n", argv[0],
                 argv[0], argv[0]);
         return IM_EXIT_USAGE;
     }

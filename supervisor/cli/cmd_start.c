@@ -109,11 +109,11 @@ int sv_start_configure(struct im_conf *conf, unsigned commands, int argc, char *
         return IM_EXIT_USAGE;
     }
     if (!conf->data_dir[0]) {
-        fprintf(stderr, "imsuper: --data-dir is missing: the folder with train/ and val/; `imsuper data "
-                        "synth --out DIR` makes one to try\n");
+        fprintf(stderr, "imsuper: --data-dir is required (the folder with train/ and val/); to try, "
+                        "`imsuper data synth --out DIR` makes one\n");
         return IM_EXIT_USAGE;
     }
-    conf->sweep = (commands & IM_FOR_LR_FIND) != 0; /* which wants no learning rate */
+    conf->lr_range_test = (commands & IM_FOR_LR_FIND) != 0; /* it sets the learning rate itself */
     if (im_conf_check(conf, &text) < 0 || im_conf_check_network(conf, &text) < 0)
         return fail(&text, IM_EXIT_USAGE);
     return 0;
@@ -131,7 +131,7 @@ static int status_of(int err)
 }
 
 /* As many epochs as the steps of a range test take. */
-static void fit_to_sweep(struct start *s)
+static void fit_to_lr_range_test(struct start *s)
 {
     uint64_t images = (uint64_t)(s->conf.batch_size * s->conf.ranks * s->conf.accumulate);
     uint64_t train = s->data.samples[IM_TRAIN];
@@ -153,8 +153,8 @@ static int measure(struct start *s)
         return err; /* why has been said */
     if (err < 0)
         return fail(&text, IM_EXIT_BAD_DATA);
-    if (s->conf.sweep)
-        fit_to_sweep(s);
+    if (s->conf.lr_range_test)
+        fit_to_lr_range_test(s);
     s->machine = (struct sv_machine){.cpus = (uint32_t)im_cpu_count(),
                                      .gpus = sv_gpus_are_used(&s->conf),
                                      .memory_bytes = im_memory_available()};
@@ -297,7 +297,8 @@ static void print_devices(const struct start *s)
     fprintf(stderr, "cores   trainers %s%s\n", line,
             p->applies ? "" : " (of another machine's description: not applied)");
     if (p->far > 0)
-        fprintf(stderr, "cores   %u of the trainers may use no core near their GPU (cpuset or affinity)\n",
+        fprintf(stderr,
+                "cores   %u of the trainers may not use any core near their GPU (cpuset or affinity)\n",
                 p->far);
 }
 
@@ -308,7 +309,7 @@ static void print_header(const struct start *s)
 
     if (c->quiet)
         return;
-    if (c->sweep) {
+    if (c->lr_range_test) {
         fprintf(stderr,
                 "lr-find %s, %" PRId64 " steps of %" PRId64 " images of %" PRId64
                 " px, lr %g to %g, seed %" PRIu64 "\n",

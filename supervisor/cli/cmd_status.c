@@ -32,7 +32,7 @@ static int find(struct im_conf *conf, unsigned command, int argc, char **argv)
     if (!run && next < argc)
         run = argv[next++];
     if (next < argc) {
-        fprintf(stderr, "imsuper: unexpected argument '%s': one run at a time\n", argv[next]);
+        fprintf(stderr, "imsuper: unexpected argument '%s'\n", argv[next]);
         return IM_EXIT_USAGE;
     }
     if (run)

@@ -103,12 +103,12 @@ static void wrong_use_ends_with_2_and_a_suggestion(void **state)
     check("", 2, "imsuper data COMMAND --help");
     check("indx", 2, "did you mean 'index'?");
     check("index --data-dri x", 2, "did you mean --data-dir?");
-    check("index", 2, "--data-dir DIR");
+    check("index", 2, "--data-dir");
     check("index --data-dir s --subset", 2, "--subset-out DIR");
     check("index --data-dir s --subset --subset-size 100 --subset-out o", 2, "cannot be taken from 12");
-    check("synth", 2, "--out DIR");
+    check("synth", 2, "--out");
     check("synth --out x --classes 1", 2, "classes");
-    check("synth --out x y", 2, "'y' is no option");
+    check("synth --out x y", 2, "'y' is not an option");
     check("synth --out x --side-min 90 --side-max 80", 2, "side-min");
     check("index --help", 0, "--data-dir");
     check("--version", 0, "imsuper-data ");
