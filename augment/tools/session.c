@@ -168,7 +168,7 @@ int au_session_open(struct au_session *s, const struct im_conf *conf)
     if (err == 0)
         err = au_renderer_new(&s->renderer, &s->recipe.limits, imk_cpu_flags());
     if (err == 0 && s->files.count == 0)
-        err = im_fail(&text, -ENOENT, "there is no training image in %.700s", s->conf.data_dir);
+        err = im_fail(&text, -ENOENT, "no training images in %.700s", s->conf.data_dir);
     if (err < 0) {
         au_session_close(s);
         return im_command_fail(err, &text);

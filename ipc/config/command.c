@@ -82,7 +82,7 @@ static int configure(const struct im_command *c, int argc, char **argv, struct i
         return im_fail(text, -EINVAL, "unexpected argument '%.200s' (see `%s --help`)", argv[next], c->typed);
     if (operand && im_conf_set(conf, c->operand, operand, text) < 0)
         return -EINVAL;
-    conf->sweep = (c->options & IM_FOR_LR_FIND) != 0; /* it needs no learning rate */
+    conf->lr_range_test = (c->options & IM_FOR_LR_FIND) != 0; /* it needs no learning rate */
     return check(c, conf, text);
 }
 
