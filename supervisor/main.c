@@ -17,9 +17,8 @@ static const struct im_command verbs[] = {
     {.name = "lr-find",
      .typed = "imsuper lr-find",
      .usual = "--data-dir DIR [--num-iter N] [--start-lr RATE] [--end-lr RATE] [flags of start]",
-     .what = "Trains a fresh network for N steps whose learning rate grows from step to step, until the loss "
-             "diverges, "
-             "and suggests one;\nwrites lr-find.png and lr-find.json (--output) and touches no run.",
+     .what = "Trains a fresh network for N steps at growing rates until the loss diverges, and suggests\n"
+             "a rate; writes lr-find.png and lr-find.json (--output) and touches no run.",
      .options = IM_FOR_START | IM_FOR_LR_FIND,
      .required = "data-dir",
      .check = IM_CHECK_NETWORK,
@@ -27,8 +26,7 @@ static const struct im_command verbs[] = {
     {.name = "recipes",
      .typed = "imsuper recipes",
      .usual = "[NAME]",
-     .what = "Lists the recipes, or shows one. Its options lie beneath those of a file, the environment and "
-             "flags:\n"
+     .what = "Lists the recipes, or shows one. File, environment and flags override its options:\n"
              "imsuper start --recipe NAME --data-dir DIR --epochs 10",
      .words = sv_cmd_recipes},
     {.name = "status",
@@ -70,10 +68,12 @@ static const struct im_command verbs[] = {
 int main(int argc, char **argv)
 {
     const char *verb = argc > 1 ? argv[1] : "help";
-    char *help[] = {argv[0], argc > 2 ? argv[2] : "help", "--help", NULL}; /* `help VERB` is `VERB --help` */
+    char *help[] = {argv[0], argc > 2 ? argv[2] : "help", argc > 3 ? argv[3] : "--help", "--help", NULL};
 
     setlocale(LC_CTYPE, "");
-    if (strcmp(verb, "help") == 0 || strcmp(verb, "--help") == 0 || strcmp(verb, "-h") == 0)
-        return im_command_main("imsuper", verbs, IM_COUNT(verbs), argc > 2 ? 3 : 2, help);
+    if (strcmp(verb, "help") == 0 || strcmp(verb, "--help") == 0 || strcmp(verb, "-h") == 0) {
+        argv = help; /* `help WORD...` is `WORD... --help` */
+        argc = argc > 3 ? 4 : argc > 2 ? 3 : 2;
+    }
     return im_command_main("imsuper", verbs, IM_COUNT(verbs), argc, argv);
 }

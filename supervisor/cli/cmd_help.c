@@ -29,7 +29,7 @@ static const char overview[] =
     "         profile augment  where an augmenter's time goes\n"
     "         bench trainer    images/s of the training step alone\n"
     "         profile trainer  where its time goes, layer by layer\n"
-    "Other    version, help [VERB]\n"
+    "Other    version, help VERB\n"
     "\n"
     "Every flag may also stand in a YAML file (--config FILE) or the environment (IMSUPER_BATCH_SIZE=128).\n"
     "Exit status: 0 done, 1 failed, 2 usage, 3 not running, 4 unknown run, 65 bad data, 69 something is "

@@ -52,7 +52,7 @@ static int list(FILE *out, const char *name, int status)
     fprintf(out, "imsuper: `imsuper %s` takes one more word; --help behind it shows its flags:\n", name);
     for (size_t i = 0; i < VERBS; i++)
         if (strcmp(verbs[i].name, name) == 0)
-            fprintf(out, "  imsuper %s %s\n", name, verbs[i].object);
+            fprintf(out, "  imsuper %s %s\n", name, verbs[i].object ? verbs[i].object : "");
     return status;
 }
 

@@ -75,18 +75,18 @@ static void choose_tolerance(const struct rig *r)
 static void conform_in_precision(const struct tr_op *op, bool in_network, bool fork)
 {
     for (int in_place = 0; in_place < 2; in_place++) {
-        struct values ref = make_values(op, fork), fast = make_values(op, fork);
+        struct values ref = rig_values(op, fork), fast = rig_values(op, fork);
         struct rig r;
 
         round_values(op->precision, &ref);
         round_values(op->precision, &fast);
-        open_rig(&r, &tr_backend_ref, op, in_network);
-        run(&r, &ref, in_place);
-        close_rig(&r);
-        open_rig(&r, tested, op, in_network);
+        rig_open(&r, &tr_backend_ref, op, in_network);
+        rig_run(&r, &ref, in_place);
+        rig_close(&r);
+        rig_open(&r, tested, op, in_network);
         choose_tolerance(&r);
-        run(&r, &fast, in_place);
-        close_rig(&r);
+        rig_run(&r, &fast, in_place);
+        rig_close(&r);
         near("y", op, &fast.y, &ref.y);
         near("dx", op, &fast.dx, &ref.dx);
         near("dx2", op, &fast.dx2, &ref.dx2);
@@ -94,8 +94,8 @@ static void conform_in_precision(const struct tr_op *op, bool in_network, bool f
         near("db", op, &fast.db, &ref.db);
         near("running mean", op, &fast.run_mean, &ref.run_mean);
         near("running variance", op, &fast.run_var, &ref.run_var);
-        free_values(&ref);
-        free_values(&fast);
+        rig_values_free(&ref);
+        rig_values_free(&fast);
     }
 }
 
@@ -329,7 +329,7 @@ static int tell_device(void *context, void *x, size_t count, bool is_double, str
 /* Samples from .. from+n-1 of the whole, as views. */
 static struct values part_of(const struct values *whole, const struct tr_op *op, int from, int n)
 {
-    struct values v = make_values(op, whole->dy[1].v != NULL);
+    struct values v = rig_values(op, whole->dy[1].v != NULL);
     struct tensor *parts[] = {&v.x, &v.x2, &v.dy[0], &v.dy[1], &v.y, &v.dx, &v.dx2};
     const struct tensor *wholes[] = {&whole->x, &whole->x2, &whole->dy[0], &whole->dy[1],
                                      &whole->y, &whole->dx, &whole->dx2};
@@ -355,32 +355,32 @@ static void synced_part(struct others *o, const struct tr_backend_ops *ops, int 
 
     op.x.n = op.y.n = n;
     op.synced = true;
-    open_rig(&r, ops, &op, true);
+    rig_open(&r, ops, &op, true);
     r.sync = &sync;
     ops->step->set_ranks(r.b, &sum);
     memset(got.y.v, 0, got.y.count * sizeof(float));
     memset(got.dx.v, 0, got.dx.count * sizeof(float));
-    run(&r, &got, from == 0);
-    close_rig(&r);
+    rig_run(&r, &got, from == 0);
+    rig_close(&r);
     near("y", &op, &got.y, &want.y);
     near("dx", &op, &got.dx, &want.dx);
     near("dx2", &op, &got.dx2, &want.dx2);
     near("running mean", &op, &got.run_mean, &o->whole->run_mean);
     near("running variance", &op, &got.run_var, &o->whole->run_var);
-    free_values(&want);
-    free_values(&got);
+    rig_values_free(&want);
+    rig_values_free(&got);
 }
 
 /* A batch on two ranks, one sample here and the others there, is the whole batch on one. */
 static void synced(const struct tr_backend_ops *ops, const struct tr_op *op, bool fork)
 {
-    struct values whole = make_values(op, fork);
+    struct values whole = rig_values(op, fork);
     struct others o = {.op = op, .whole = &whole};
     struct rig r;
 
-    open_rig(&r, &tr_backend_ref, op, true);
-    run(&r, &whole, false);
-    close_rig(&r);
+    rig_open(&r, &tr_backend_ref, op, true);
+    rig_run(&r, &whole, false);
+    rig_close(&r);
     tolerance = 1e-9;
     synced_part(&o, ops, 0, 1);
     synced_part(&o, ops, 1, op->x.n - 1);
@@ -394,7 +394,7 @@ static void synced(const struct tr_backend_ops *ops, const struct tr_op *op, boo
         assert_true(fabs(o.sums[2][c] - (double)whole.dw.v[c]) < 1e-4);
         assert_true(fabs(o.sums[3][c] - (double)whole.db.v[c]) < 1e-4);
     }
-    free_values(&whole);
+    rig_values_free(&whole);
 }
 
 static void batch_norm_over_ranks(void **state)
@@ -621,15 +621,15 @@ static void bf16_values_have_eight_bits(void **state)
                        .y = {4, 10, 1, 1},
                        .training = true,
                        .needs_dx = true};
-    struct values v = make_values(&op, false), logits = make_values(&fc, false);
+    struct values v = rig_values(&op, false), logits = rig_values(&fc, false);
     struct rig r;
     int odd = 0;
 
     (void)state;
-    open_rig(&r, tested, &op, true);
-    assert_int_equal(r.info.y_bytes % (count_of(op.y) * sizeof(uint16_t)), 0);
-    run(&r, &v, false);
-    close_rig(&r);
+    rig_open(&r, tested, &op, true);
+    assert_int_equal(r.info.y_bytes % (rig_count(op.y) * sizeof(uint16_t)), 0);
+    rig_run(&r, &v, false);
+    rig_close(&r);
     for (size_t i = 0; i < v.y.count; i++) {
         float y = v.y.v[i], dx = v.dx.v[i];
 
@@ -637,9 +637,9 @@ static void bf16_values_have_eight_bits(void **state)
         tr_ref_round(TR_PRECISION_BF16, &dx, 1);
         assert_true(y == v.y.v[i] && dx == v.dx.v[i]);
     }
-    open_rig(&r, tested, &fc, false);
-    run(&r, &logits, false);
-    close_rig(&r);
+    rig_open(&r, tested, &fc, false);
+    rig_run(&r, &logits, false);
+    rig_close(&r);
     for (size_t i = 0; i < logits.y.count; i++) {
         float y = logits.y.v[i];
 
@@ -647,8 +647,8 @@ static void bf16_values_have_eight_bits(void **state)
         odd += y != logits.y.v[i];
     }
     assert_true(odd > 0);
-    free_values(&v);
-    free_values(&logits);
+    rig_values_free(&v);
+    rig_values_free(&logits);
 }
 
 static void pixels_become_normalised_values(void **state)
@@ -665,12 +665,12 @@ static void pixels_become_normalised_values(void **state)
     for (size_t i = 0; i < sizeof pixels; i++)
         pixels[i] = (uint8_t)(i * 37);
     for (int k = 0; k < 2; k++) {
-        struct tensor y = drawn(sizeof pixels, 0, 0, 0);
+        struct tensor y = rig_draw(sizeof pixels, 0, 0, 0);
         struct rig r;
         char *buffer;
 
-        open_rig(&r, both[k], &op, false);
-        buffer = guarded(&r, r.info.y_bytes);
+        rig_open(&r, both[k], &op, false);
+        buffer = rig_buffer(&r, r.info.y_bytes);
         assert_int_equal(r.ops->forward(r.b, r.plan, &(struct tr_exec){.pixels = pixels, .y = buffer}), 0);
         assert_int_equal(r.ops->value_out(r.b, r.info.y_layout, op.y, buffer, y.v), 0);
         for (int n = 0; n < 2; n++)
@@ -679,8 +679,8 @@ static void pixels_become_normalised_values(void **state)
                     assert_true(fabs((double)y.v[(n * 3 + c) * 35 + at] -
                                      (pixels[(n * 35 + at) * 3 + c] / 255.0 - (0.4 + 0.1 * c)) /
                                          (0.2 + 0.1 * c)) < 1e-5);
-        release(&r, buffer, r.info.y_bytes);
-        close_rig(&r);
+        rig_buffer_free(&r, buffer, r.info.y_bytes);
+        rig_close(&r);
         free(y.v);
     }
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The commands, flags and options that the documents show exist.
 #
-#   commands.sh names ROOT BUILD   every verb and flag, by `imsuper help`; presets, quickstart's commands, scripts
+#   commands.sh names ROOT BUILD   every verb and flag, by the help; presets, quickstart's commands, scripts
 #   commands.sh run ROOT BUILD     runs those that need no image: none may end as wrong use (exit status 2)
 #
 # Words in capitals stand for others (VERB, --aug.NAME) and are not checked. A command is an indented line, or text in backticks, that begins with imsuper, ./quickstart, cmake, ctest or tests/. ROOT may be
@@ -38,19 +38,21 @@ commands() {
     }' "$@"
 }
 
-# The verbs of the help, two words where the second is part of it; and the flags of one, by their long names.
+# The verbs of the help, of one word or two; and the flags of one, by their long names.
 verbs() { "$program" help | sed -nE 's/^([A-Z][a-z]+)? +((data|bench|profile) [a-z]+|[a-z-]+)(  .*|, .*)$/\2/p'; }
 flags_of() {
-  local help=$work/help-$1
-  [ -e "$help" ] || "$program" help "$1" | grep -oE -- '--(\[no-\])?[a-z0-9.-]+' | sed 's/^--\[no-\]/--/; s/\./-/g' | sort -u >"$help"
+  local help="$work/help-$*"
+  [ -e "$help" ] ||
+    "$program" "$@" --help | grep -oE -- '--(\[no-\])?[a-z0-9.-]+' | sed 's/^--\[no-\]/--/; s/\./-/g' | sort -u >"$help" || true
   cat "$help"
 }
 all_flags() {
-  local verb
+  local words
+  echo --help
   "$program" help | grep -oE -- '--[a-z-]+'
-  verbs | cut -d ' ' -f 1 | sort -u | while read -r verb; do
-    case $verb in help | version) ;; *) flags_of "$verb" ;; esac
-  done
+  while read -ra words; do
+    case ${words[0]} in help | version) ;; *) flags_of "${words[@]}" ;; esac
+  done <"$work/verbs"
 }
 # Names of other trainers: X("their name", "our name", ...).
 aliases() { grep -oE 'X\("[a-z0-9-]+", "' "$source/ipc/config/conf_keys.h" | sed -E 's/X\("(.*)", "/--\1/'; }
@@ -73,12 +75,14 @@ check_flags() {
 }
 
 check_imsuper() {
-  local place=$1 verb=${3:-help}
+  local place=$1 verb=${3:-help} part=
   shift 3 || return 0
   case $verb in
   version | --* | [A-Z]*) return 0 ;;
   data | bench | profile)
-    if [ $# -gt 0 ] && ! grep -qx -- "$verb $1" "$work/verbs"; then finding "$place: there is no verb $verb $1"; fi ;;
+    [ $# -gt 0 ] || return 0
+    if ! grep -qx -- "$verb $1" "$work/verbs"; then finding "$place: there is no verb $verb $1" && return 0; fi
+    part=$1 ;;
   help)
     case ${1:-VERB} in
     [A-Z]*) ;;
@@ -87,7 +91,7 @@ check_imsuper() {
     return 0 ;;
   *) grep -qx -- "$verb" "$work/verbs" || { finding "$place: there is no verb $verb" && return 0; } ;;
   esac
-  flags_of "$verb" >"$work/flags"
+  flags_of "$verb" ${part:+"$part"} >"$work/flags"
   check_flags "$place" "$work/flags" "$@"
 }
 
@@ -119,7 +123,7 @@ check_run() {
   while IFS=$'\t' read -r place command; do
     read -ra word <<<"$command"
     case $command in
-    *...* | *FILE* | *" NAME"* | *"--resume"* | *VERB* | *"bench trainer"* | *"profile trainer"*) continue ;;
+    *...* | *[A-Z][A-Z]* | *"--resume"* | *"bench trainer"* | *"profile trainer"*) continue ;;
     "imsuper start --"* | "imsuper lr-find --"* | "imsuper model"* | "imsuper recipes"* | "imsuper help"* | "imsuper gpus"* | \
       "imsuper data index --"* | "imsuper data preview --"* | "imsuper bench augment --"* | "imsuper profile augment --"*) ;;
     *) continue ;;

@@ -12,7 +12,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd) build=$(cd "$1" && pwd) ou
 tree=$(mktemp -d)
 trap 'rm -rf "$tree"' EXIT
 mkdir -p "$out" "$tree/bin" "$tree/lib" "$tree/tests/gpu" "$tree/tests/golden"
-for program in "$build"/imsuper "$build"/imsuper-* "$build"/gpu_seams "$build"/gpu-* "$build"/compare_states "$build"/recipes; do
+for program in "$build"/imsuper "$build"/imsuper-* "$build"/gpu_* "$build"/compare_states "$build"/recipes; do
   [ ! -e "$program" ] || cp -rL "$program" "$tree/bin/"
 done
 find "$tree/bin" -type f -perm -u+x -exec strip --strip-unneeded {} +

@@ -11,6 +11,10 @@ FNR == 1 { in_comment = 0 }
         print FILENAME "\t" FNR "\t" line
         next
     }
+    if (in_comment ? line !~ /\*\// : line !~ /["'\/]/) { # most lines: nothing to look for character by character
+        print FILENAME "\t" FNR "\t" (in_comment ? "" : line)
+        next
+    }
     out = ""
     n = length(line)
     for (i = 1; i <= n; i++) {

@@ -1,4 +1,4 @@
-/* cublas.h on the host. */
+/* cublas.h on the host, by the reference. */
 #include <errno.h>
 #include <stdlib.h>
 
@@ -6,6 +6,7 @@
 #include "tests/cuda/lanes/host.h"
 #include "tests/cuda/lanes/number.h"
 #include "trainer/backends/cuda/cublas.h"
+#include "trainer/backends/ref/ops.h"
 
 struct tr_blas {
     struct tr_gpu *gpu;
@@ -34,6 +35,8 @@ void tr_blas_close(struct tr_blas *blas)
 int tr_blas_gemm_new(struct tr_blas *blas, const struct tr_blas_gemm_shape *shape,
                      struct tr_blas_gemm **ret_gemm, struct im_text *text)
 {
+    if (shape->add)
+        return im_fail(text, -ENOTSUP, "no product of the backend adds to what is there");
     *ret_gemm = calloc(1, sizeof **ret_gemm);
     if (!*ret_gemm)
         return im_fail(text, -ENOMEM, "no memory");
@@ -56,27 +59,40 @@ struct gemm_run {
     void *c;
 };
 
+/* As [rows][columns], of what is stored so or transposed. */
+static float *load_matrix(enum tr_gpu_type type, const void *values, size_t rows, size_t columns,
+                          bool transposed)
+{
+    float *stored = number_load(type, values, rows * columns), *plain;
+
+    if (!transposed)
+        return stored;
+    plain = malloc((rows * columns + 1) * sizeof(float));
+    im_assert(plain);
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < columns; j++)
+            plain[i * columns + j] = stored[j * rows + i];
+    free(stored);
+    return plain;
+}
+
+/* The reference's fully connected layer: a' is its input [m][k], b' transposed its weights [n][k]. */
 static void run_gemm(const void *args)
 {
     const struct gemm_run *r = args;
     const struct tr_blas_gemm_shape *s = &r->s;
     const size_t m = (size_t)s->m, n = (size_t)s->n, k = (size_t)s->k;
-    float *a = number_load(s->type, r->a, m * k), *b = number_load(s->type, r->b, k * n);
-    float *c = number_load(s->c_type, r->c, m * n);
+    const struct tr_op op = {.kind = TR_OP_FC, .x = {s->m, s->k, 1, 1}, .y = {s->m, s->n, 1, 1}};
+    float *a = load_matrix(s->type, r->a, m, k, s->a_transposed);
+    float *b = load_matrix(s->type, r->b, n, k, !s->b_transposed);
+    float *none = calloc(n, sizeof(float)), *c = malloc(m * n * sizeof(float));
 
-    for (size_t i = 0; i < m; i++) {
-        for (size_t j = 0; j < n; j++) {
-            double sum = s->add ? (double)c[i * n + j] : s->bias ? (double)r->bias[j] : 0;
-
-            for (size_t t = 0; t < k; t++)
-                sum += (double)a[s->a_transposed ? t * m + i : i * k + t] *
-                       (double)b[s->b_transposed ? j * k + t : t * n + j];
-            c[i * n + j] = (float)sum;
-        }
-    }
+    im_assert(none && c);
+    tr_ref_fc_forward(&op, &(struct tr_exec){.x = a, .w = b, .b = s->bias ? r->bias : none, .y = c});
     number_store(s->c_type, r->c, c, m * n);
     free(a);
     free(b);
+    free(none);
     free(c);
 }
 

@@ -10,7 +10,7 @@
 #include "ipc/base/err.h"
 #include "tests/cuda/lanes/host.h"
 
-enum { RANGES_MAX = 512, GPUS_MAX = 8 };
+enum { RANGES_MAX = 512, GPUS_MAX = 8, REFERRED_MAX = 4 };
 #define REGION ((size_t)8 << 30) /* of addresses; memory comes as it is touched */
 #define PAGE ((size_t)4096)
 
@@ -47,6 +47,7 @@ struct tr_gpu_graph {
     bool takes_part[TR_GPU_STREAMS];
     size_t joined[TR_GPU_STREAMS]; /* of the lane's work, what COMPUTE has waited for */
     bool broken;                   /* something that a GPU would refuse */
+    int *referred[REFERRED_MAX];   /* host_gpu_refer */
 };
 
 struct CUstream_st {
@@ -463,6 +464,24 @@ int host_gpu_enqueue(struct CUstream_st *stream, void (*run)(const void *args), 
     return err;
 }
 
+void host_gpu_refer(struct CUstream_st *stream, int *recordings)
+{
+    struct tr_gpu_graph *r = stream->gpu->recording;
+
+    if (!r)
+        return;
+    for (int i = 0; i < REFERRED_MAX; i++) {
+        if (r->referred[i] == recordings)
+            return;
+        if (r->referred[i])
+            continue;
+        r->referred[i] = recordings;
+        ++*recordings;
+        return;
+    }
+    im_assert(false && "REFERRED_MAX is enough");
+}
+
 struct CUstream_st *host_gpu_stream_of(struct tr_gpu *g, enum tr_gpu_stream_id lane)
 {
     return &g->streams[lane];
@@ -648,6 +667,8 @@ void tr_gpu_graph_free(struct tr_gpu *g, struct tr_gpu_graph *r)
         return;
     tr_gpu_sync(g, TR_GPU_COMPUTE);
     clear(&r->lanes);
+    for (int i = 0; i < REFERRED_MAX && r->referred[i]; i++)
+        --*r->referred[i];
     free(r);
 }
 

@@ -7,7 +7,8 @@
  *   - Device memory cannot be touched by the host but by copies: it is mapped without access while no work
  *     runs.
  *   - A recording keeps the work itself, with the values that it was given; replaying does it again. What
- * CUDA forbids in a recording is an error here too. */
+ *     CUDA forbids in a recording is an error here too.
+ *   - A communicator that a recording refers to cannot be ended: NCCL would wait for ever. */
 #ifndef TESTS_CUDA_LANES_HOST_H
 #define TESTS_CUDA_LANES_HOST_H
 
@@ -28,6 +29,8 @@ const struct host_gpu_options *host_gpu_get(void);
 /* Enqueues run(args) with a copy of the args. */
 int host_gpu_enqueue(struct CUstream_st *stream, void (*run)(const void *args), const void *args,
                      size_t bytes);
+/* Where the stream is being recorded: *recordings is one more until that recording is freed. */
+void host_gpu_refer(struct CUstream_st *stream, int *recordings);
 struct CUstream_st *host_gpu_stream_of(struct tr_gpu *g, enum tr_gpu_stream_id lane);
 struct tr_gpu *host_gpu_of(const void *at); /* whose memory it is; NULL: of none that is open */
 

@@ -216,10 +216,9 @@ static void wrong_values_get_their_sentences(void **state)
     assert_flag_refused(WORDS("--hflip", "0.5x"), "--hflip: \"0.5x\" is not a number (want 0 to 1)");
     assert_flag_refused(WORDS("--seed", "-1"),
                         "--seed: \"-1\" is not a whole number (want 0 to 18446744073709551615)");
-    assert_flag_refused(WORDS("--model", "resnet5"),
-                        "--model: \"resnet5\" is not a choice (want resnet18, resnet34, resnet50, "
-                        "resnet101, resnet152, resnetv2_18, resnetv2_34, resnetv2_50, resnetv2_101, "
-                        "resnetv2_152, resnet20, resnet32, resnet44 or resnet56); did you mean resnet50?");
+    assert_flag_refused(WORDS("--opt", "adam"),
+                        "--opt: \"adam\" is not a choice (want sgd, adamw, lars or lamb); "
+                        "did you mean adamw?");
     assert_flag_refused(WORDS("--nesterov=maybe"), "--nesterov: \"maybe\" is neither true nor false");
     assert_flag_refused(WORDS("--data-dir", "a\nb"),
                         "--data-dir: holds a control character or no UTF-8 (byte 2 is 0x0a)");
