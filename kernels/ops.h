@@ -43,7 +43,8 @@ enum imk_border {
 struct imk_affine {
     double m[6];
     enum imk_filter filter;
-    enum imk_border border; /* affine_pillow knows IMK_BORDER_CONSTANT only and takes every value as that */
+    enum imk_border
+        border; /* affine_pillow supports only IMK_BORDER_CONSTANT and treats every value as that */
     unsigned char fill[3];
 };
 

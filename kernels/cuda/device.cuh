@@ -215,7 +215,7 @@ template <bool WIDE, class T> IMK_DEVICE void load_sum8(float *v, const T *a, co
         v[j] += w[j];
 }
 
-/* How many numbers are left at a position of a flat array, as load8 wants it. */
+/* How many numbers are left at a position of a flat array, as load8 expects it. */
 IMK_DEVICE int left_of(uint64_t count, uint64_t at)
 {
     return count - at < GROUP ? (int)(count - at) : (int)GROUP;

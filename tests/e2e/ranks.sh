@@ -84,7 +84,7 @@ case_drift() {
   two_undisturbed
   FAULTS=trainer#1:trainer.weights.flip=fail:EIO@15
   start 1 "${TWO[@]}"
-  must_say "after step 24 trainer#1 holds other parameters than trainer#0"
+  must_say "after step 24 trainer#1 has different parameters than trainer#0"
   FAULTS=""
   start 0 "${TWO[@]}"
   check_two
@@ -92,7 +92,7 @@ case_drift() {
 case_drift_of_three() {
   FAULTS=trainer#0:trainer.weights.flip=fail:EIO@2
   start 1 --ranks 3 --batch-size 5 --opt adamw --lr 0.001 --ema 0.9
-  must_say "trainer#0 holds other parameters than most others"
+  must_say "trainer#0 has different parameters than most others"
 }
 
 case_status() {
