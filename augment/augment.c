@@ -94,7 +94,7 @@ static int render(struct augmenter *a, const struct im_place *at, const struct i
 static int no_memory(struct augmenter *a, const struct im_encoded *e)
 {
     if (!a->told_of_memory)
-        im_log(IM_LOG_WARN, "no memory to decode an image; it is left out, as others may be", "sample=%llu",
+        im_log(IM_LOG_WARN, "no memory to decode an image; it is skipped", "sample=%llu",
                (unsigned long long)e->meta->sample);
     a->told_of_memory = true;
     return IM_VERDICT_MEMORY_LIMIT;
@@ -217,7 +217,7 @@ int au_run(struct im_child *child, struct im_text *text)
     if (err == 0)
         err = au_renderer_new(&a.renderer, &a.recipe.limits, imk_cpu_flags());
     if (err < 0)
-        return im_fail(text, err, "cannot set the augmenter up: %s", strerror(-err));
+        return im_fail(text, err, "cannot start the augmenter: %s", strerror(-err));
     im_child_ready(child);
     err = work(&a);
     im_stats_enter(child->stats, IM_IDLE);

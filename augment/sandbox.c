@@ -183,7 +183,7 @@ int au_sandbox_enter(struct im_text *text)
     int err;
 
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-        return without(text, "the kernel does not know no_new_privs");
+        return without(text, "the kernel does not support no_new_privs");
     if (prctl(PR_GET_SECCOMP, 0, 0, 0, 0) < 0)
         return without(text, "the kernel was built without seccomp");
     filter = seccomp_init(SCMP_ACT_KILL_PROCESS);

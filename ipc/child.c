@@ -75,7 +75,7 @@ int im_plan_from_conf(const struct im_conf *conf, const uint64_t samples[IM_SPLI
                          .batch_size = {(uint32_t)conf->batch_size, last.batch_size},
                          .image_size = {(uint32_t)conf->image_size, (uint32_t)im_conf_eval_image_size(conf)},
                          .train = train,
-                         .validate_every = conf->sweep ? 0 : (uint32_t)conf->validate_every,
+                         .validate_every = conf->lr_range_test ? 0 : (uint32_t)conf->validate_every,
                          .drop_last = conf->drop_last,
                      },
                      text);

@@ -75,7 +75,7 @@ static int check(const struct im_plan_params *p, struct im_text *text)
     if (p->ranks == 0 || p->batch_size[IM_VAL] == 0 || p->epochs == 0)
         return im_fail(text, -EINVAL, "a run needs at least one rank, one epoch and a batch of one");
     if (p->samples[IM_TRAIN] == 0)
-        return im_fail(text, -EINVAL, "there are no training images");
+        return im_fail(text, -EINVAL, "no training images");
     if ((uint64_t)p->batch_size[IM_VAL] * p->ranks > UINT32_MAX)
         return im_fail(text, -EINVAL, "a step of more than 2^32 images; use a smaller --batch-size");
     if (p->samples[IM_TRAIN] < p->ranks)

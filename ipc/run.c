@@ -152,7 +152,7 @@ static int check_header(const struct im_segment *s, struct im_run *run, struct i
     if (c->magic != IM_MAGIC)
         return im_fail(text, -EBADMSG, "not a run's control segment");
     if (c->abi_version != IM_ABI_VERSION || c->control_bytes_of_header != sizeof *c)
-        return im_fail(text, -EBADMSG, "shared-memory layout %" PRIu32 ", this program speaks %u",
+        return im_fail(text, -EBADMSG, "shared-memory layout %" PRIu32 ", this program uses %u",
                        c->abi_version, IM_ABI_VERSION);
     if (c->build_hash != build_hash())
         return im_fail(text, -EBADMSG, "the run belongs to another build of imsuper than this program (%s)",

@@ -158,7 +158,7 @@ int im_segment_attach(int fd, int writable, uint64_t bytes_min, struct im_segmen
     if (fstat(fd, &st) < 0)
         return im_fail(text, -errno, "descriptor %d: %s", fd, strerror(errno));
     if (!S_ISREG(st.st_mode) || st.st_size <= 0 || (uint64_t)st.st_size < bytes_min)
-        return im_fail(text, -EBADMSG, "descriptor %d is no segment of at least %" PRIu64 " bytes", fd,
+        return im_fail(text, -EBADMSG, "descriptor %d is not a segment of at least %" PRIu64 " bytes", fd,
                        bytes_min);
     map = mmap(NULL, (size_t)st.st_size, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, fd, 0);
     if (map == MAP_FAILED)

@@ -48,8 +48,10 @@ static bool header_is_ours(const struct im_snapshot_header *h)
 static int enter_header(struct im_snapshot_header *h, struct im_text *text)
 {
     if (atomic_load_explicit(&h->sequence, memory_order_acquire) != 0)
-        return header_is_ours(h) ? 0
-                                 : im_fail(text, -EBADMSG, "the snapshot's segment is not of this program");
+        return header_is_ours(h)
+                   ? 0
+                   : im_fail(text, -EBADMSG,
+                             "the snapshot's segment belongs to another version of this program");
     h->magic = MAGIC;
     h->abi_version = IM_ABI_VERSION;
     h->header_bytes = sizeof *h;
@@ -64,7 +66,7 @@ int im_snapshot_open(int fd, uint64_t bytes_max, struct im_snapshot *ret, struct
     int copy, err = bytes_max < BYTES_MAX ? im_segment_fix_size(fd, bytes) : -EFBIG;
 
     if (err == -EBADMSG)
-        return im_fail(text, err, "descriptor %d is no segment for two snapshots of %" PRIu64 " bytes", fd,
+        return im_fail(text, err, "descriptor %d is not a segment for two snapshots of %" PRIu64 " bytes", fd,
                        bytes_max);
     if (err < 0)
         return im_fail(text, err,
@@ -153,7 +155,7 @@ static int copy_current(const struct im_snapshot_header *h, uint64_t bytes, char
     if (sequence == 0)
         return -ENOENT;
     if (!header_is_ours(h) || (bytes - IM_PAGE) % (2 * IM_PAGE) != 0)
-        return im_fail(text, -EBADMSG, "the snapshot's segment is not of this program");
+        return im_fail(text, -EBADMSG, "the snapshot's segment belongs to another version of this program");
     n = h->bytes[sequence % 2];
     if (n > slot_bytes)
         return im_fail(text, -EBADMSG, "the snapshot claims %" PRIu64 " bytes, of %" PRIu64, n, slot_bytes);
@@ -176,7 +178,7 @@ int im_snapshot_read(int fd, char **ret_bytes, size_t *ret_n, struct im_text *te
     if (!im_segment_is_fixed(fd))
         return -ENOENT;
     if (fstat(fd, &st) < 0)
-        return im_fail(text, -errno, "cannot look at the snapshot: %s", strerror(errno));
+        return im_fail(text, -errno, "cannot stat the snapshot: %s", strerror(errno));
     if ((uint64_t)st.st_size < IM_PAGE)
         return im_fail(text, -EBADMSG, "the snapshot's segment has %" PRIu64 " bytes", (uint64_t)st.st_size);
     map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);

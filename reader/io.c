@@ -35,7 +35,7 @@ int rd_io_open(const struct rd_io_options *options, struct rd_io **ret_io, struc
 
     im_fail(note, 0, "%s", "");
     if (options->depth < 1 || options->depth > RD_IO_DEPTH_MAX)
-        return im_fail(text, -EINVAL, "the queue depth must be from 1 to %d, not %u", RD_IO_DEPTH_MAX,
+        return im_fail(text, -EINVAL, "the queue depth must be 1 to %d, not %u", RD_IO_DEPTH_MAX,
                        options->depth);
     io = calloc(1, sizeof *io);
     if (!io)

@@ -218,7 +218,7 @@ static int open_all(struct reader *r, struct im_text *text)
         return err;
     if (rd_index_count(&r->index, RD_TRAIN) != g->samples[IM_TRAIN] ||
         rd_index_count(&r->index, RD_VAL) != g->samples[IM_VAL])
-        return im_fail(text, -EBADMSG, "%s changed since the run was started", r->child->conf->index_file);
+        return im_fail(text, -EBADMSG, "%s changed since the run started", r->child->conf->index_file);
     r->root_fd = open(rd_index_root(&r->index), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (r->root_fd < 0)
         return im_fail(text, -errno, "%s: %s", rd_index_root(&r->index), strerror(errno));
@@ -245,7 +245,7 @@ int rd_run(struct im_child *child, struct im_text *text)
     im_stats_enter(child->stats, IM_IDLE);
     close_err = rd_io_close(&r.io, CLOSE_TIMEOUT_NS);
     if (close_err < 0)
-        im_log(IM_LOG_WARN, "left reads behind: the file system does not answer", "");
+        im_log(IM_LOG_WARN, "abandoned reads: the file system does not respond", "");
     if (r.root_fd >= 0)
         close(r.root_fd);
     free(r.flight);

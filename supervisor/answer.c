@@ -283,7 +283,7 @@ static void tell_memory(struct sv_super *s, const struct im_json *m)
                                                         : "",
                           kinds[i].name, sv_format_bytes(bytes, held, sizeof held), kinds[i].note, more);
     }
-    if (im_json_int_or(memory, "snapshots", 0) == 0 && !s->conf.sweep)
+    if (im_json_int_or(memory, "snapshots", 0) == 0 && !s->conf.lr_range_test)
         sv_screen_say(&s->screen, "%-7s %-17s %10s  a trainer that dies goes back to the last checkpoint", "",
                       "snapshots", "none");
 }
@@ -302,7 +302,7 @@ void sv_answer(struct sv_super *s)
             im_ctl_send(s->ctl, &from, simple_reply("error", "not a JSON object"));
         else if (*cmd)
             im_ctl_send(s->ctl, &from, command(s, cmd, m));
-        else if (strcmp(event, "epoch") == 0 && !s->conf.sweep) {
+        else if (strcmp(event, "epoch") == 0 && !s->conf.lr_range_test) {
             tell_epoch(s, m);
             draw_history(s);
         } else if (strcmp(event, "ready") == 0)

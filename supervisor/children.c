@@ -70,7 +70,7 @@ static void remember_sample(struct sv_children *c, struct sv_child *child, uint6
     child->last.active_name[sizeof child->last.active_name - 1] = 0;
 }
 
-void sv_child_buried(struct sv_children *c, struct sv_child *child)
+void sv_child_finalize(struct sv_children *c, struct sv_child *child)
 {
     struct im_process *entry = &c->run->process[child->slot];
 
@@ -127,9 +127,9 @@ void sv_children_adopt(struct sv_children *c)
 
         if (im_process_state(c->run, child->slot) == IM_PROCESS_NONE || child->pidfd >= 0)
             continue;
-        /* Announced and never started, or dead and half buried by our predecessor. */
+        /* Announced and never started, or dead and half finalized by our predecessor. */
         child->incarnation = incarnation;
-        sv_child_buried(c, child);
+        sv_child_finalize(c, child);
         child->last.incarnation = 0;
     }
 }

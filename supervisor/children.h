@@ -56,7 +56,7 @@ struct sv_child *sv_child_by_incarnation(struct sv_children *c, uint32_t incarna
 int sv_child_start(struct sv_children *c, struct sv_child *child);
 
 /* The process in this slot is dead: marks it, returns its cells, frees the slot. Idempotent. */
-void sv_child_buried(struct sv_children *c, struct sv_child *child);
+void sv_child_finalize(struct sv_children *c, struct sv_child *child);
 
 void sv_child_kill(struct sv_child *child, int signo);
 

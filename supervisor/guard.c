@@ -40,7 +40,7 @@ static void quarantine(struct sv_super *s, uint64_t key, const char *file)
         atomic_store_explicit(&c->quarantine_count, n + 1, memory_order_release);
     }
     sv_journal_event(&s->journal, "sample.quarantined", sample_json(key, file));
-    sv_screen_warn(&s->screen, SV_WARN, "%s is quarantined: it ended its augmenter twice", file);
+    sv_screen_warn(&s->screen, SV_WARN, "%s is quarantined: it crashed its augmenter twice", file);
 }
 
 void sv_blame(struct sv_super *s, uint64_t key, const char *file, const char *why)
@@ -76,7 +76,7 @@ static void check_deadlines(struct sv_super *s)
             since == 0 || now < since || now - since < deadline)
             continue;
         child->killed_by_deadline = true;
-        sv_screen_warn(&s->screen, SV_WARN, "augmenter#%u has worked on one image for %.1f s; ending it",
+        sv_screen_warn(&s->screen, SV_WARN, "augmenter#%u has worked on one image for %.1f s; killing it",
                        child->index, (double)(now - since) / 1e9);
         sv_child_kill(child, SIGKILL);
     }
@@ -139,7 +139,7 @@ static void check_stalls(struct sv_super *s)
         im_json_set_int(fields, "index", child->index);
         im_json_set_int(fields, "incarnation", child->incarnation);
         sv_journal_event(&s->journal, "process.stalled", fields);
-        sv_screen_warn(&s->screen, SV_WARN, "%s#%u has had work and finished nothing for %.1f s; ending it",
+        sv_screen_warn(&s->screen, SV_WARN, "%s#%u made no progress for %.1f s; killing it",
                        im_role_name(child->role), child->index, (double)timeout / 1e9);
         sv_child_kill(child, SIGKILL);
     }
@@ -156,7 +156,7 @@ static void tell_bad_sample(struct sv_super *s, const struct im_bad_entry *bad, 
     fields = sample_json(key, name);
     im_json_set_str(fields, "verdict", im_verdict_name(verdict));
     sv_journal_event(&s->journal, "sample.bad", fields);
-    sv_screen_warn(&s->screen, SV_WARN, "left out %s: %s", name, im_verdict_sentence(verdict));
+    sv_screen_warn(&s->screen, SV_WARN, "skipped %s: %s", name, im_verdict_sentence(verdict));
     if (s->conf.on_bad_sample == IM_BAD_SAMPLE_STOP) {
         sv_screen_warn(&s->screen, SV_ERROR, "stopping because of --on-bad-sample stop");
         sv_finish(s, IM_EXIT_BAD_DATA);

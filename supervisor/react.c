@@ -102,7 +102,7 @@ void sv_request_stop(struct sv_super *s, const char *why)
 
 void sv_stop_at_once(struct sv_super *s, const char *why)
 {
-    sv_screen_say(&s->screen, "%s: stopping at once; the last checkpoint stands", why);
+    sv_screen_say(&s->screen, "%s: stopping at once; the last checkpoint remains", why);
     sv_finish(s, IM_EXIT_FORCED);
 }
 
@@ -159,7 +159,7 @@ static void give_up(struct sv_super *s, const struct sv_child *child, int wait_s
     if (WIFEXITED(wait_status) && s->journal.last_reason[0])
         sv_screen_warn(&s->screen, SV_ERROR, "%s", s->journal.last_reason);
     else
-        sv_screen_warn(&s->screen, SV_ERROR, "%s#%u cannot be kept running: %s; see log.txt",
+        sv_screen_warn(&s->screen, SV_ERROR, "%s#%u keeps failing: %s; see log.txt",
                        im_role_name(child->role), child->index,
                        sv_describe_end(wait_status, end, sizeof end));
     sv_finish(s, status);
@@ -238,7 +238,7 @@ static void on_exited(struct sv_super *s, const struct sv_message *m)
     struct sv_message forget = *m;
 
     if (child)
-        sv_child_buried(&s->children, child);
+        sv_child_finalize(&s->children, child);
     for (uint32_t i = 0; i < s->children.count; i++) {
         if (s->children.child[i].last.incarnation != m->incarnation)
             continue;
@@ -254,7 +254,7 @@ static void on_spawned(struct sv_super *s, const struct sv_message *m, int pidfd
     struct sv_child *child = sv_child_at(&s->children, (enum im_role)m->role, m->index);
 
     if (!child || im_process_incarnation(&s->run, child->slot) != m->incarnation) {
-        /* Listed by the warden, and no longer in the table: its predecessor was buried. */
+        /* Listed by the warden, and no longer in the table: its predecessor was finalized. */
         if (pidfd >= 0)
             close(pidfd);
         return;
@@ -273,7 +273,7 @@ static void on_spawn_failed(struct sv_super *s, const struct sv_message *m)
 
     if (!child)
         return;
-    sv_child_buried(&s->children, child);
+    sv_child_finalize(&s->children, child);
     child->last.incarnation = 0;
     sv_screen_warn(&s->screen, SV_ERROR, "cannot start %s#%u: %s", im_role_name(child->role), child->index,
                    strerror(-m->status));
@@ -310,7 +310,7 @@ void sv_on_message(struct sv_super *s, const struct sv_message *m, int pidfd)
 
 void sv_on_death_seen(struct sv_super *s, struct sv_child *child)
 {
-    sv_child_buried(&s->children, child);
+    sv_child_finalize(&s->children, child);
     if (s->warden_gone) { /* nobody will tell the status */
         if (child->role == IM_ROLE_TRAINER && ++s->trainers_done == s->run.geometry.ranks)
             sv_finish(s, IM_EXIT_RESUMABLE);

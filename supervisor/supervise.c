@@ -267,9 +267,9 @@ static void say_goodbye(struct sv_super *s)
     sv_journal_event(&s->journal, s->exit_status == IM_EXIT_OK ? "run.finished" : "run.ended", fields);
     sv_screen_end(&s->screen);
     sv_history_tidy(s->conf.run_dir);
-    if (s->exit_status == IM_EXIT_OK && !s->conf.sweep)
+    if (s->exit_status == IM_EXIT_OK && !s->conf.lr_range_test)
         say_done(s);
-    else if (s->exit_status == IM_EXIT_RESUMABLE && !s->conf.sweep)
+    else if (s->exit_status == IM_EXIT_RESUMABLE && !s->conf.lr_range_test)
         sv_screen_say(&s->screen, "saved     %s; the same command with --run-name %s continues from here",
                       s->conf.run_dir, s->conf.run_name);
     sv_channel_send(IM_FD_CHANNEL, &m, -1);

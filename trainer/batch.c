@@ -165,7 +165,7 @@ int tr_batch_run(struct tr_trainer *t, struct tr_ring_batch *b, uint64_t usable,
     if (!step.ended)
         return 0;
     t->lr = step.lr;
-    if (child->conf->sweep)
+    if (child->conf->lr_range_test)
         t->lr_range_done =
             im_lr_range_add(&t->smooth, step.loss) || t->at.steps >= (uint64_t)child->conf->num_iter;
     return tr_trainer_leads(t) ? tr_report_step(&t->report, &t->at, &step, text) : 0;

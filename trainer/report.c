@@ -85,7 +85,7 @@ int tr_report_step(struct tr_report *r, const struct tr_position *p, const struc
     im_stats_gauge(r->child->stats, IM_G_SKIPPED, (double)(p->steps - p->updates));
     if (im_conf_gpu(r->child->conf, 0) >= 0)
         tr_gpu_interval_step(&r->stretch, r->child->run, p->train_samples);
-    if (p->steps % TR_LINE_EVERY_STEPS != 0 && !step->skipped && !r->child->conf->sweep)
+    if (p->steps % TR_LINE_EVERY_STEPS != 0 && !step->skipped && !r->child->conf->lr_range_test)
         return 0;
     line = im_json_object();
     if (step->skipped)

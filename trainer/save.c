@@ -25,7 +25,7 @@ int tr_trainer_save(struct tr_trainer *t, int epoch, bool best, struct im_text *
     struct tr_position_text position;
     int err;
 
-    if (t->child->conf->sweep) /* a range test that dies restarts */
+    if (t->child->conf->lr_range_test) /* a range test that dies restarts */
         return 0;
     err = tr_ranks_compare(&t->ranks, &t->state, t->at.steps, text);
     if (err || !tr_trainer_leads(t))

@@ -47,7 +47,7 @@ enum { AU_LETTER_WIDTH = 6, AU_LETTER_HEIGHT = 9 };
  * ASCII show as '?'. */
 void au_text_draw(struct au_picture *picture, uint32_t x, uint32_t y, const char *s, uint32_t max_width);
 
-/* What a draw does, for people: "rotate -12, color 1.3, 8 holes". Cut to n bytes. */
+/* Describes a draw: "rotate -12, color 1.3, 8 holes". Cut to n bytes. */
 void au_draw_describe(const struct au_draw *draw, char *s, size_t n);
 
 /* They return an exit status. */

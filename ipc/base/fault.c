@@ -175,8 +175,9 @@ static int parse_rules(const char *s, struct im_text *text)
         memcpy(one, s, length);
         one[length] = '\0';
         if (!parse_rule(one, &rules[n]))
-            return im_fail(text, -EINVAL, "fault rule \"%.*s\": want [role[#id]:]point=action[@K[/every]]",
-                           (int)length, s);
+            return im_fail(text, -EINVAL,
+                           "fault rule \"%.*s\": expected [role[#id]:]point=action[@K[/every]]", (int)length,
+                           s);
         n++;
         s += length;
         s += *s == ',';

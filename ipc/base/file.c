@@ -176,7 +176,7 @@ int im_file_begin(struct im_file_writer *w, const char *path, struct im_text *te
 
     *w = (struct im_file_writer){.fd = -1};
     if (!*name)
-        return im_fail(text, -EISDIR, "cannot write \"%s\": it names no file", path);
+        return im_fail(text, -EISDIR, "cannot write \"%s\": it is not a file name", path);
     if (err == 0 && snprintf(w->path, sizeof w->path, "%s", path) >= (int)sizeof w->path)
         err = -ENAMETOOLONG;
     if (err == 0)

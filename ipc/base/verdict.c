@@ -7,7 +7,7 @@ static const struct {
     [IM_VERDICT_OK] = {"ok", "the image is fine"},
     [IM_VERDICT_EMPTY] = {"empty", "the file is empty"},
     [IM_VERDICT_READ_ERROR] = {"read-error", "the file could not be read"},
-    [IM_VERDICT_NOT_IMAGE] = {"not-an-image", "the file is no image of a known format"},
+    [IM_VERDICT_NOT_IMAGE] = {"not-an-image", "the file is not an image of a supported format"},
     [IM_VERDICT_CORRUPT] = {"corrupt", "the image data is damaged"},
     [IM_VERDICT_TRUNCATED] = {"truncated", "the file ends before the image does"},
     [IM_VERDICT_UNSUPPORTED] = {"unsupported", "this image format, or this variant of it, is not supported"},
@@ -28,6 +28,5 @@ const char *im_verdict_name(unsigned verdict)
 
 const char *im_verdict_sentence(unsigned verdict)
 {
-    return verdict < IM_VERDICT_COUNT ? words[verdict].sentence
-                                      : "the verdict is not one that this version knows";
+    return verdict < IM_VERDICT_COUNT ? words[verdict].sentence : "this version has no such verdict";
 }

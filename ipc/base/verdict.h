@@ -20,7 +20,7 @@ enum im_verdict {
     IM_VERDICT_COUNT
 };
 
-/* A short word for logs and files ("truncated"), and a sentence for people ("the file ends too early").
+/* A short word for logs and files ("truncated"), and a sentence for users ("the file ends too early").
  * Both are constant strings; a number that is no verdict gives "unknown" and a sentence that says so. */
 const char *im_verdict_name(unsigned verdict);
 const char *im_verdict_sentence(unsigned verdict);

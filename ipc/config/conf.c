@@ -179,7 +179,7 @@ static int put_bool(bool *field, const char *s, const struct im_conf_place *plac
             return 0;
         }
     }
-    return fail_at(place, text, "\"%s\" is neither true nor false", s);
+    return fail_at(place, text, "\"%s\" is not true or false", s);
 }
 
 /* A number of the form `a` or `a/b`. */
@@ -226,10 +226,10 @@ static int put_int(const struct im_conf_key *key, int64_t *field, const char *s,
     int64_t value;
 
     if (!parse_int(s, &value))
-        return fail_at(place, text, "\"%s\" is not a whole number (want %lld to %lld)", s,
+        return fail_at(place, text, "\"%s\" is not a whole number (expected %lld to %lld)", s,
                        (long long)key->int_min, (long long)key->int_max);
     if (value < key->int_min || value > key->int_max)
-        return fail_at(place, text, "%s is out of range (want %lld to %lld)", s, (long long)key->int_min,
+        return fail_at(place, text, "%s is out of range (expected %lld to %lld)", s, (long long)key->int_min,
                        (long long)key->int_max);
     *field = value;
     return 0;
@@ -243,7 +243,7 @@ static int put_seed(uint64_t *field, const char *s, const struct im_conf_place *
     errno = 0;
     value = strtoull(s, &end, 10);
     if (!isdigit((unsigned char)*s) || *end || errno)
-        return fail_at(place, text, "\"%s\" is not a whole number (want 0 to 18446744073709551615)", s);
+        return fail_at(place, text, "\"%s\" is not a whole number (expected 0 to 18446744073709551615)", s);
     *field = value;
     return 0;
 }
@@ -254,10 +254,11 @@ static int put_real(const struct im_conf_key *key, double *field, const char *s,
     double value;
 
     if (!parse_real(s, &value))
-        return fail_at(place, text, "\"%s\" is not a number (want %g to %g)", s, key->real_min,
+        return fail_at(place, text, "\"%s\" is not a number (expected %g to %g)", s, key->real_min,
                        key->real_max);
     if (value < key->real_min || value > key->real_max)
-        return fail_at(place, text, "%s is out of range (want %g to %g)", s, key->real_min, key->real_max);
+        return fail_at(place, text, "%s is out of range (expected %g to %g)", s, key->real_min,
+                       key->real_max);
     *field = value;
     return 0;
 }
@@ -268,11 +269,12 @@ static int put_text(char *field, const char *s, const struct im_conf_place *plac
     size_t n = strlen(s);
 
     if (n >= IM_CONF_TEXT_BYTES)
-        return fail_at(place, text, "%zu bytes are too long (want %d at most)", n, IM_CONF_TEXT_BYTES - 1);
+        return fail_at(place, text, "%zu bytes are too long (expected %d at most)", n,
+                       IM_CONF_TEXT_BYTES - 1);
     for (size_t i = 0; i < n; i += im_utf8_length(s + i)) {
         if (iscntrl((unsigned char)s[i]) || im_utf8_length(s + i) == 0)
-            return fail_at(place, text, "holds a control character or no UTF-8 (byte %zu is 0x%02x)", i + 1,
-                           (unsigned)(unsigned char)s[i]);
+            return fail_at(place, text, "contains a control character or invalid UTF-8 (byte %zu is 0x%02x)",
+                           i + 1, (unsigned)(unsigned char)s[i]);
     }
     memset(field, 0, IM_CONF_TEXT_BYTES);
     memcpy(field, s, n);
@@ -300,7 +302,7 @@ static int put_enum(const struct im_conf_key *key, int32_t *field, const char *s
                  key->choices[n]);
     }
     near = im_nearest(s, key->choices, n);
-    return fail_at(place, text, "\"%s\" is not a choice (want %s)%s%s%s", s, all,
+    return fail_at(place, text, "\"%s\" is not a choice (expected %s)%s%s%s", s, all,
                    near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
 }
 

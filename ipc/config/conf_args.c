@@ -53,7 +53,7 @@ static int find_flag(const struct flag *f, unsigned commands, const char **ret_v
     return key;
 }
 
-/* What the flag means without a value; NULL: it wants one. */
+/* What the flag means without a value; NULL: it needs one. */
 static const char *bare_value(int key)
 {
 #define ROW(name, value) {name, value},
@@ -79,7 +79,7 @@ static int parse_flag(struct im_conf *conf, unsigned commands, char **at, struct
     if (key < 0)
         return im_conf_unknown(f.name, &place, text);
     if (!(im_conf_keys[key].commands & commands))
-        return im_fail(text, -EINVAL, "%s has no meaning for this command", f.written);
+        return im_fail(text, -EINVAL, "this command has no flag %s", f.written);
     if (fixed && f.value)
         return im_fail(text, -EINVAL, "%s takes no value", f.written);
     if (fixed || f.value)
@@ -89,7 +89,7 @@ static int parse_flag(struct im_conf *conf, unsigned commands, char **at, struct
     if ((!at[1] || strncmp(at[1], "--", 2) == 0) && bare_value(key))
         return im_conf_put(conf, key, bare_value(key), &place, text) < 0 ? -EINVAL : 1;
     if (!at[1] || strncmp(at[1], "--", 2) == 0)
-        return im_fail(text, -EINVAL, "%s wants a value: %s %s", f.written, f.written,
+        return im_fail(text, -EINVAL, "%s needs a value: %s %s", f.written, f.written,
                        im_conf_keys[key].metavar);
     err = im_conf_put(conf, key, at[1], &place, text);
     return err < 0 ? err : 2;
@@ -112,7 +112,7 @@ int im_conf_parse_args(struct im_conf *conf, unsigned commands, int argc, char *
     return i;
 }
 
-/* Variables of ours that are no keys. */
+/* IMSUPER_ variables that are not options. */
 static bool is_other_variable(const char *name)
 {
     return strcmp(name, "fault") == 0 || strcmp(name, "data") == 0;
@@ -142,8 +142,9 @@ static int take_variable(struct im_conf *conf, const char *entry, struct im_text
 
         for (size_t i = 0; i <= strlen(near); i++)
             meant[i] = near[i] == '-' ? '_' : (char)toupper((unsigned char)near[i]);
-        im_fail(warning, 0, "the environment's %s is no option and was ignored; did you mean IMSUPER_%s?",
-                written, meant);
+        im_fail(warning, 0,
+                "environment variable %s is not an option and was ignored; did you mean IMSUPER_%s?", written,
+                meant);
     }
     return 0;
 }
@@ -169,7 +170,7 @@ int im_conf_load(struct im_conf *conf, unsigned commands, int argc, char **argv,
     struct im_conf first;
     int n, err;
 
-    /* A first look only for the names of the files, which have the least say. */
+    /* The first pass only finds the names of the files, which have the lowest priority. */
     im_conf_defaults(&first);
     err = im_conf_load_env(&first, environ, warning, text);
     n = err < 0 ? err : im_conf_parse_args(&first, commands, argc, argv, text);

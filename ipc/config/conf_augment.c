@@ -1,7 +1,7 @@
-/* The sets of transforms that `augment` names, and what the aug keys must not say together.
+/* The sets of transforms that `augment` names, and checks of the combinations of aug keys.
  *
- * A set is a list of values for keys that nobody has set. It is applied once all sources have been read, so
- * that a child gets plain values and config.yaml shows them; nothing else in the program knows of sets.
+ * A set is a list of values for keys that no source has set. It is applied once all sources have been read, so
+ * that a child gets plain values and config.yaml shows them; sets exist only in this file.
  *
  * classic has the numbers of albumentations 1.3; autoaugment, randaugment and trivial are torchvision's with
  * its defaults; heavy is what torchvision's second recipe for ResNet-50 does to pixels. */
@@ -69,8 +69,7 @@ int im_conf_fill(const char *s, uint8_t ret_colour[3], bool *ret_random)
     return 0;
 }
 
-/* A transform's parameters mean nothing while the transform never happens: said, so that
- * nobody believes otherwise. */
+/* Parameters of a transform that is off have no effect: an error, so that this does not pass unnoticed. */
 static int check_used(const struct im_conf *c, struct im_text *text)
 {
     const struct {
@@ -93,8 +92,8 @@ static int check_used(const struct im_conf *c, struct im_text *text)
 
     for (size_t i = 0; i < IM_COUNT(uses); i++) {
         if (uses[i].is_changed && !uses[i].is_on)
-            return im_fail(text, -EINVAL, "%s was changed, but %s is 0, so that it does nothing: give --%s P",
-                           uses[i].changed, uses[i].missing, uses[i].missing);
+            return im_fail(text, -EINVAL, "%s has no effect while %s is 0: add --%s P", uses[i].changed,
+                           uses[i].missing, uses[i].missing);
     }
     return 0;
 }
@@ -108,11 +107,12 @@ static int check_hole(const char *what, double min, double max, uint32_t image_s
     if ((min < 1) != (max < 1))
         return im_fail(
             text, -EINVAL,
-            "aug.hole-%s-min %g and aug.hole-%s-max %g: want both in pixels (from 1 on) or both as "
-            "shares of the side (below 1)",
+            "aug.hole-%s-min %g and aug.hole-%s-max %g: expected both in pixels (1 or more) or both as "
+            "fractions of the side (below 1)",
             what, min, what, max);
     if (min >= 1 && (min != (double)(int64_t)min || max != (double)(int64_t)max))
-        return im_fail(text, -EINVAL, "aug.hole-%s: pixels are whole numbers, not %g to %g", what, min, max);
+        return im_fail(text, -EINVAL, "aug.hole-%s: pixels must be whole numbers, not %g to %g", what, min,
+                       max);
     if (max > (double)image_size)
         return im_fail(text, -EINVAL, "aug.hole-%s-max %g is larger than image-size %u", what, max,
                        image_size);
@@ -125,12 +125,13 @@ static int check_fills(const struct im_conf *c, struct im_text *text)
     bool is_random;
 
     if (im_conf_fill(c->aug_fill, colour, NULL) < 0)
-        return im_fail(text, -EINVAL, "aug.fill: \"%.100s\": want R,G,B, each 0 to 255", c->aug_fill);
+        return im_fail(text, -EINVAL, "aug.fill: \"%.100s\": expected R,G,B, each 0 to 255", c->aug_fill);
     if (im_conf_fill(c->aug_dropout_fill, colour, &is_random) < 0)
-        return im_fail(text, -EINVAL, "aug.dropout-fill: \"%.100s\": want random, or R,G,B, each 0 to 255",
+        return im_fail(text, -EINVAL,
+                       "aug.dropout-fill: \"%.100s\": expected random, or R,G,B, each 0 to 255",
                        c->aug_dropout_fill);
     if (im_conf_fill(c->aug_erase_fill, colour, &is_random) < 0)
-        return im_fail(text, -EINVAL, "aug.erase-fill: \"%.100s\": want random, or R,G,B, each 0 to 255",
+        return im_fail(text, -EINVAL, "aug.erase-fill: \"%.100s\": expected random, or R,G,B, each 0 to 255",
                        c->aug_erase_fill);
     return 0;
 }
@@ -151,7 +152,7 @@ int im_conf_check_transforms(const struct im_conf *c, struct im_text *text)
         return err;
     if (c->aug_magnitude >= c->aug_magnitude_bins)
         return im_fail(text, -EINVAL,
-                       "aug.magnitude %lld is no bin: with aug.magnitude-bins %lld want 0 to %lld",
+                       "aug.magnitude %lld is out of range: with aug.magnitude-bins %lld expected 0 to %lld",
                        (long long)c->aug_magnitude, (long long)c->aug_magnitude_bins,
                        (long long)c->aug_magnitude_bins - 1);
     if (c->aug_holes_min > c->aug_holes_max)

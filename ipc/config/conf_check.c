@@ -2,7 +2,7 @@
  * gpus).
  *
  * Only what the configuration itself shows: whether folders exist, memory suffices or a batch is larger than
- * the data set is known to those who look. */
+ * the data set is checked where they are opened. */
 #include "ipc/config/conf_table.h"
 
 #include <ctype.h>
@@ -110,11 +110,11 @@ static int check_augmentation(const struct im_conf *c, struct im_text *text)
     int padding;
 
     if (im_conf_train_crop(c, &crop, &padding) < 0)
-        return im_fail(text, -EINVAL, "train-crop: \"%s\" is none of rrc, center and pad:N with N from 1 on",
+        return im_fail(text, -EINVAL, "train-crop: \"%s\" is not rrc, center or pad:N (N is 1 or more)",
                        c->train_crop);
     if (crop == IM_CROP_PAD && padding >= (int)im_conf_smallest_image_size(c))
-        return im_fail(text, -EINVAL, "train-crop: a padding of %d is not smaller than image-size %u",
-                       padding, im_conf_smallest_image_size(c));
+        return im_fail(text, -EINVAL, "train-crop: padding %d must be smaller than image-size %u", padding,
+                       im_conf_smallest_image_size(c));
     if (c->rrc_scale_min > c->rrc_scale_max)
         return im_fail(text, -EINVAL, "rrc-scale-min %g is larger than rrc-scale-max %g", c->rrc_scale_min,
                        c->rrc_scale_max);
@@ -122,13 +122,13 @@ static int check_augmentation(const struct im_conf *c, struct im_text *text)
         return im_fail(text, -EINVAL, "rrc-ratio-min %g is larger than rrc-ratio-max %g", c->rrc_ratio_min,
                        c->rrc_ratio_max);
     if (im_conf_eval_image_size(c) < 8)
-        return im_fail(text, -EINVAL, "eval-image-size: %lld is out of range (want 0 or 8 to 1024)",
+        return im_fail(text, -EINVAL, "eval-image-size: %lld is out of range (expected 0 or 8 to 1024)",
                        (long long)c->eval_image_size);
     if (im_conf_eval_resize(c) < im_conf_eval_image_size(c))
         return im_fail(text, -EINVAL,
                        "eval-resize %lld is smaller than the %lld pixels of the crop in validation",
                        (long long)c->eval_resize, (long long)im_conf_eval_image_size(c));
-    im_fail(&sentence, 0, "want three numbers such as 0.5,0.5,0.5");
+    im_fail(&sentence, 0, "expected three numbers such as 0.5,0.5,0.5");
     if (im_conf_triplet(c->mean, mean) < 0)
         return im_fail(text, -EINVAL, "mean: \"%.200s\": %s", c->mean, sentence.s);
     if (im_conf_triplet(c->std, std) < 0 || !(std[0] > 0 && std[1] > 0 && std[2] > 0))
@@ -136,7 +136,7 @@ static int check_augmentation(const struct im_conf *c, struct im_text *text)
     return 0;
 }
 
-/* Somebody has set subset-size. An effective config.yaml says all defaults, and means nothing by that. */
+/* subset-size was set by a user. An effective config.yaml lists all defaults, which does not count. */
 static bool is_meant(const struct im_conf *c, const struct im_conf *defaults)
 {
     int source = c->origin[IM_KEY_subset_size].source;
@@ -152,7 +152,7 @@ static int check_training(const struct im_conf *c, struct im_text *text)
 
     im_conf_defaults(&defaults);
     if (!c->subset && is_meant(c, &defaults))
-        return im_fail(text, -EINVAL, "subset-size %lld does nothing without subset: give --subset too",
+        return im_fail(text, -EINVAL, "subset-size %lld has no effect without subset: add --subset",
                        (long long)c->subset_size);
     return 0;
 }
@@ -163,10 +163,10 @@ static int check_run_name(const char *s, struct im_text *text)
     size_t n = strlen(s);
 
     if (n > RUN_NAME_BYTES_MAX)
-        return im_fail(text, -EINVAL, "run-name: %zu bytes are too long (want %d at most)", n,
+        return im_fail(text, -EINVAL, "run-name: %zu bytes are too long (expected %d at most)", n,
                        RUN_NAME_BYTES_MAX);
     if (s[0] == '.' || s[0] == '-' || strchr(s, '/'))
-        return im_fail(text, -EINVAL, "run-name: \"%s\" must not begin with . or - nor hold a /", s);
+        return im_fail(text, -EINVAL, "run-name: \"%s\" must not begin with . or -, or contain /", s);
     return 0;
 }
 
@@ -192,14 +192,14 @@ int im_conf_check(const struct im_conf *conf, struct im_text *text)
     if (err < 0)
         return err;
     if (!conf->workspace[0])
-        return im_fail(text, -EINVAL, "workspace: want a folder's name");
+        return im_fail(text, -EINVAL, "workspace: expected the name of a folder");
     if (im_conf_parse_gpus(conf->gpus, &gpus) < 0)
         return im_fail(text, -EINVAL,
-                       "gpus: \"%.200s\" is none of 0, auto, a number up to %d and a list such as 0,2 "
-                       "without repetition",
+                       "gpus: \"%.200s\" is not 0, auto, a number up to %d or a list such as 0,2 "
+                       "without duplicates",
                        conf->gpus, IM_CONF_GPUS_MAX);
     if (conf->amp == IM_AMP_FP16 && conf->backend == IM_BACKEND_ONEDNN)
-        return im_fail(text, -EINVAL, "amp fp16 is for GPUs: the backend onednn computes in fp32 or bf16");
+        return im_fail(text, -EINVAL, "amp fp16 is for GPUs: backend onednn supports fp32 and bf16");
     if (conf->backend == IM_BACKEND_CUDA && gpus.count == 0)
         return im_fail(text, -EINVAL, "backend cuda and gpus 0 contradict each other");
     if (conf->side_min > conf->side_max)

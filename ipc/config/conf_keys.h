@@ -138,26 +138,26 @@
 #define IM_CONF_KEYS(BOOL, INT, SEED, REAL, TEXT, ENUM) \
     TEXT(data_dir, "data-dir", "", IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST, "DIR", "folder of the images; `imsuper data synth` makes one") \
     ENUM(layout, "layout", IM_LAYOUT_AUTO, IM_LAYOUTS, IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST, "NAME", "how the folder is laid out: class folders under train/ and val/, or ILSVRC CLS-LOC") \
-    BOOL(rebuild_index, "rebuild-index", false, IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX, "", "look at every folder again even where the cached index is current") \
-    BOOL(subset, "subset", false, IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX, "", "train on a class-balanced part of the images") \
-    INT(subset_size, "subset-size", 10000, 1, 1000000000000, IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX, "N", "images in the part that --subset takes") \
-    TEXT(subset_out, "subset-out", "", IM_GROUP_DATA, IM_FOR_INDEX, "DIR", "folder that gets the index to train from, data.index, and with --subset the list subset.txt") \
-    ENUM(io, "io", IM_IO_AUTO, IM_IOS, IM_GROUP_DATA, IM_FOR_START, "ENGINE", "how files are read; auto takes io_uring where the system allows it") \
-    INT(queue_depth, "queue-depth", 64, 1, 1024, IM_GROUP_DATA, IM_FOR_START, "N", "files that one reader has in flight") \
-    INT(image_size, "image-size", 224, 8, 1024, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES | IM_FOR_MODEL | IM_FOR_STEPS, "PIXELS", "side of the square that the network sees in training") \
-    INT(eval_image_size, "eval-image-size", 0, 0, 1024, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "PIXELS", "the same in validation; 0 = that of the last training epoch") \
-    INT(eval_resize, "eval-resize", 0, 0, 4096, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "PIXELS", "short side before the centre crop of validation; 0 = eval-image-size * 256/224") \
+    BOOL(rebuild_index, "rebuild-index", false, IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX, "", "scan all folders again even if the cached index is current") \
+    BOOL(subset, "subset", false, IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX, "", "train on a class-balanced subset of the images") \
+    INT(subset_size, "subset-size", 10000, 1, 1000000000000, IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX, "N", "images in the subset that --subset selects") \
+    TEXT(subset_out, "subset-out", "", IM_GROUP_DATA, IM_FOR_INDEX, "DIR", "output folder: data.index (the index to train from) and, with --subset, subset.txt (the list)") \
+    ENUM(io, "io", IM_IO_AUTO, IM_IOS, IM_GROUP_DATA, IM_FOR_START, "ENGINE", "file I/O engine; auto uses io_uring where the system supports it") \
+    INT(queue_depth, "queue-depth", 64, 1, 1024, IM_GROUP_DATA, IM_FOR_START, "N", "files in flight per reader") \
+    INT(image_size, "image-size", 224, 8, 1024, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES | IM_FOR_MODEL | IM_FOR_STEPS, "PIXELS", "side of the square training images") \
+    INT(eval_image_size, "eval-image-size", 0, 0, 1024, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "PIXELS", "side of the square validation images; 0 = image size of the last training epoch") \
+    INT(eval_resize, "eval-resize", 0, 0, 4096, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "PIXELS", "short side of validation images before the centre crop; 0 = eval-image-size * 256/224") \
     TEXT(train_crop, "train-crop", "rrc", IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "HOW", "rrc (random resized crop), pad:N (zero-pad by N and crop), or center") \
     REAL(rrc_scale_min, "rrc-scale-min", 0.08, 1e-4, 1, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "SHARE", "smallest area of a random resized crop") \
     REAL(rrc_scale_max, "rrc-scale-max", 1, 1e-4, 1, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "SHARE", "largest area of a random resized crop") \
     REAL(rrc_ratio_min, "rrc-ratio-min", 3.0 / 4, 0.1, 10, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "RATIO", "narrowest width/height of a random resized crop") \
     REAL(rrc_ratio_max, "rrc-ratio-max", 4.0 / 3, 0.1, 10, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "RATIO", "widest width/height of a random resized crop") \
-    REAL(hflip, "hflip", 0.5, 0, 1, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "P", "chance of a horizontal flip") \
-    BOOL(scaled_decode, "scaled-decode", false, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "", "decode JPEG files at 1/2, 1/4 or 1/8 where the crop is that much larger than the sample or more; faster with large images, and changes pixels: they are smoothed differently") \
-    ENUM(augment, "augment", IM_AUGMENT_LIGHT, IM_AUGMENTS, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "SET", "set of transforms for training; its values give way to those of flags, environment and file") \
+    REAL(hflip, "hflip", 0.5, 0, 1, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "P", "probability of a horizontal flip") \
+    BOOL(scaled_decode, "scaled-decode", false, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "", "decode JPEG files at 1/2, 1/4 or 1/8 size where the crop is at least 2, 4 or 8 times the sample; faster on large images, but pixels differ slightly") \
+    ENUM(augment, "augment", IM_AUGMENT_LIGHT, IM_AUGMENTS, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "SET", "set of training transforms; flags, environment and files override its values") \
     ENUM(aug_policy, "aug-policy", IM_AUG_POLICY_NONE, IM_AUG_POLICIES, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "NAME", "learned policy, with torchvision's tables and ranges (in YAML aug: {policy: ...})") \
-    REAL(aug_policy_p, "aug-policy-p", 1, 0, 1, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "P", "chance of the policy") \
-    INT(aug_num_ops, "aug-num-ops", 2, 1, 16, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "N", "operations of randaugment, one after the other") \
+    REAL(aug_policy_p, "aug-policy-p", 1, 0, 1, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "P", "probability of the policy") \
+    INT(aug_num_ops, "aug-num-ops", 2, 1, 16, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "N", "randaugment operations applied per image") \
     INT(aug_magnitude, "aug-magnitude", 9, 0, 1000, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "N", "strength of randaugment: a bin, from 0 on") \
     INT(aug_magnitude_bins, "aug-magnitude-bins", 31, 2, 1001, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "N", "bins of strength of randaugment and trivial") \
     ENUM(aug_policy_filter, "aug-policy-filter", IM_AUG_FILTER_NEAREST, IM_AUG_FILTERS, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "NAME", "interpolation of a policy's shears, shifts and rotations") \
@@ -166,111 +166,111 @@
     REAL(aug_shift_limit, "aug-shift-limit", 0.0625, 0, 1, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "SHARE", "largest shift either way, of the side") \
     REAL(aug_scale_limit, "aug-scale-limit", 0.1, 0, 0.99, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "SHARE", "largest change of scale: 0.1 is 0.9 to 1.1") \
     REAL(aug_rotate_limit, "aug-rotate-limit", 45, 0, 180, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "DEGREES", "largest rotation either way") \
-    ENUM(aug_affine_border, "aug-affine-border", IM_AUG_BORDER_REFLECT_101, IM_AUG_BORDERS, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "NAME", "what ShiftScaleRotate shows outside of the image: its mirror image, or aug.fill") \
+    ENUM(aug_affine_border, "aug-affine-border", IM_AUG_BORDER_REFLECT_101, IM_AUG_BORDERS, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "NAME", "ShiftScaleRotate: fill outside the image with its reflection or with aug.fill") \
     ENUM(aug_affine_filter, "aug-affine-filter", IM_AUG_FILTER_BILINEAR, IM_AUG_FILTERS, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "NAME", "interpolation of ShiftScaleRotate") \
-    REAL(aug_jitter_p, "aug-jitter-p", 1, 0, 1, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "P", "chance of ColorJitter, which does nothing while its four ranges are 0") \
+    REAL(aug_jitter_p, "aug-jitter-p", 1, 0, 1, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "P", "probability of ColorJitter (no effect while its four ranges are 0)") \
     REAL(aug_brightness, "aug-brightness", 0, 0, 10, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "X", "range of brightness: a factor from 1-X (not below 0) to 1+X") \
-    REAL(aug_contrast, "aug-contrast", 0, 0, 10, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "X", "range of contrast, in the same way") \
-    REAL(aug_saturation, "aug-saturation", 0, 0, 10, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "X", "range of saturation, in the same way") \
-    REAL(aug_hue, "aug-hue", 0, 0, 0.5, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "X", "range of hue: a turn from -X to X, 1 being the whole circle") \
-    REAL(aug_dropout_p, "aug-dropout-p", 0, 0, 1, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "P", "chance of CoarseDropout, rectangular holes") \
-    INT(aug_holes_min, "aug-holes-min", 8, 1, 64, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "N", "fewest holes") \
-    INT(aug_holes_max, "aug-holes-max", 8, 1, 64, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "N", "most holes") \
-    REAL(aug_hole_height_min, "aug-hole-height-min", 8, 0, 1024, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "SIZE", "lowest hole: pixels from 1 on, share of the side below 1") \
-    REAL(aug_hole_height_max, "aug-hole-height-max", 8, 0, 1024, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "SIZE", "highest hole") \
-    REAL(aug_hole_width_min, "aug-hole-width-min", 8, 0, 1024, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "SIZE", "narrowest hole, as the height") \
-    REAL(aug_hole_width_max, "aug-hole-width-max", 8, 0, 1024, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "SIZE", "widest hole") \
-    TEXT(aug_dropout_fill, "aug-dropout-fill", "0,0,0", IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "FILL", "what holes and cutouts show: R,G,B or random (each byte anew)") \
-    INT(aug_cutout, "aug-cutout", 0, 0, 1024, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "PIXELS", "side of the one square that DeVries' cutout blanks, its centre anywhere; 0 = none") \
-    REAL(aug_erase_p, "aug-erase-p", 0, 0, 1, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "P", "chance of RandomErasing, here before the pixels are normalised") \
+    REAL(aug_contrast, "aug-contrast", 0, 0, 10, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "X", "range of contrast, likewise") \
+    REAL(aug_saturation, "aug-saturation", 0, 0, 10, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "X", "range of saturation, likewise") \
+    REAL(aug_hue, "aug-hue", 0, 0, 0.5, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "X", "range of hue: a shift from -X to X, where 1 is the full circle") \
+    REAL(aug_dropout_p, "aug-dropout-p", 0, 0, 1, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "P", "probability of CoarseDropout (rectangular holes)") \
+    INT(aug_holes_min, "aug-holes-min", 8, 1, 64, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "N", "smallest number of holes") \
+    INT(aug_holes_max, "aug-holes-max", 8, 1, 64, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "N", "largest number of holes") \
+    REAL(aug_hole_height_min, "aug-hole-height-min", 8, 0, 1024, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "SIZE", "smallest hole height: pixels if 1 or more, fraction of the side if below 1") \
+    REAL(aug_hole_height_max, "aug-hole-height-max", 8, 0, 1024, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "SIZE", "largest hole height") \
+    REAL(aug_hole_width_min, "aug-hole-width-min", 8, 0, 1024, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "SIZE", "smallest hole width, in the same units") \
+    REAL(aug_hole_width_max, "aug-hole-width-max", 8, 0, 1024, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "SIZE", "largest hole width") \
+    TEXT(aug_dropout_fill, "aug-dropout-fill", "0,0,0", IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "FILL", "fill of holes and cutouts: R,G,B or random (per byte)") \
+    INT(aug_cutout, "aug-cutout", 0, 0, 1024, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "PIXELS", "side of the square that Cutout (DeVries) blanks; 0 = off") \
+    REAL(aug_erase_p, "aug-erase-p", 0, 0, 1, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "P", "probability of RandomErasing (applied before normalisation)") \
     REAL(aug_erase_scale_min, "aug-erase-scale-min", 0.02, 0.0001, 1, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "SHARE", "smallest area erased") \
     REAL(aug_erase_scale_max, "aug-erase-scale-max", 0.33, 0.0001, 1, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "SHARE", "largest area erased") \
-    REAL(aug_erase_ratio_min, "aug-erase-ratio-min", 0.3, 0.01, 100, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "RATIO", "lowest height/width of what is erased") \
-    REAL(aug_erase_ratio_max, "aug-erase-ratio-max", 3.3, 0.01, 100, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "RATIO", "highest height/width of what is erased") \
-    TEXT(aug_erase_fill, "aug-erase-fill", "0,0,0", IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "FILL", "what is shown instead: R,G,B or random (each byte anew)") \
-    TEXT(mean, "mean", "0.485,0.456,0.406", IM_GROUP_AUGMENTATION, IM_FOR_START | IM_FOR_STEPS, "R,G,B", "mean of each colour (pixels from 0 to 1), subtracted") \
-    TEXT(std, "std", "0.229,0.224,0.225", IM_GROUP_AUGMENTATION, IM_FOR_START | IM_FOR_STEPS, "R,G,B", "deviation of each colour, divided by") \
+    REAL(aug_erase_ratio_min, "aug-erase-ratio-min", 0.3, 0.01, 100, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "RATIO", "smallest height/width ratio of the erased area") \
+    REAL(aug_erase_ratio_max, "aug-erase-ratio-max", 3.3, 0.01, 100, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "RATIO", "largest height/width ratio of the erased area") \
+    TEXT(aug_erase_fill, "aug-erase-fill", "0,0,0", IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "FILL", "fill of the erased area: R,G,B or random (per byte)") \
+    TEXT(mean, "mean", "0.485,0.456,0.406", IM_GROUP_AUGMENTATION, IM_FOR_START | IM_FOR_STEPS, "R,G,B", "per-channel mean to subtract (pixels from 0 to 1)") \
+    TEXT(std, "std", "0.229,0.224,0.225", IM_GROUP_AUGMENTATION, IM_FOR_START | IM_FOR_STEPS, "R,G,B", "per-channel standard deviation to divide by") \
     ENUM(model, "model", IM_MODEL_RESNET50, IM_MODELS, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS, "NAME", "the network; resnetv2 is pre-activation, resnet20, 32, 44 and 56 are CIFAR's") \
-    ENUM(stem, "stem", IM_CONF_STEM_AUTO, IM_STEMS, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS, "NAME", "first layers: imagenet (7x7/2 and pooling) or small (3x3); auto: small for CIFAR's networks, imagenet for the others") \
+    ENUM(stem, "stem", IM_CONF_STEM_AUTO, IM_STEMS, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS, "NAME", "first layers: imagenet (7x7/2 convolution and pooling) or small (3x3); auto: small for CIFAR's networks, imagenet for the others") \
     ENUM(head, "head", IM_CONF_HEAD_AUTO, IM_HEADS, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS, "NAME", "classifier: fc or the same as a 1x1 convolution (conv); auto: conv for resnetv2, fc for the others") \
-    ENUM(blurpool, "blurpool", IM_CONF_BLURPOOL_NONE, IM_BLURPOOLS, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS, "NAME", "blur where the network strides: zhang (behind, as timm's resnetblur50) or ffcv (in front of every strided convolution)") \
-    REAL(drop_path_rate, "drop-path-rate", 0, 0, 0.99, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS, "P", "stochastic depth: chance that a sample goes by the last block; rises linearly from 0 at the first") \
-    BOOL(zero_init_residual, "zero-init-residual", false, IM_GROUP_MODEL, IM_FOR_START, "", "start each block as the identity: zero weight in its last batch norm (resnetv2: last convolution)") \
-    ENUM(amp, "amp", IM_AMP_NONE, IM_AMPS, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_STEPS | IM_FOR_MODEL, "TYPE", "what activations are stored and convolutions computed in: bf16, fp16 (GPUs; the loss is then always scaled), or none for fp32; weights stay fp32") \
-    TEXT(init_from, "init-from", "", IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL, "FILE", "safetensors file of torchvision, timm or imsuper whose weights a new run begins with; names and shapes must be the model's") \
-    BOOL(init_skip_head, "init-skip-head", false, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL, "", "leave the classifier out of init-from: for other classes") \
+    ENUM(blurpool, "blurpool", IM_CONF_BLURPOOL_NONE, IM_BLURPOOLS, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS, "NAME", "anti-aliasing blur: zhang (after strided convolutions, as timm's resnetblur50) or ffcv (before every strided convolution)") \
+    REAL(drop_path_rate, "drop-path-rate", 0, 0, 0.99, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS, "P", "stochastic depth: probability of dropping the last block; rises linearly from 0 at the first block") \
+    BOOL(zero_init_residual, "zero-init-residual", false, IM_GROUP_MODEL, IM_FOR_START, "", "zero-initialise the last batch norm of each block (resnetv2: last convolution), so that blocks start as the identity") \
+    ENUM(amp, "amp", IM_AMP_NONE, IM_AMPS, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_STEPS | IM_FOR_MODEL, "TYPE", "mixed precision of activations and convolutions: bf16, fp16 (GPUs only; always with loss scaling) or none (fp32); weights stay fp32") \
+    TEXT(init_from, "init-from", "", IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL, "FILE", "initial weights of a new run: a safetensors file from torchvision, timm or imsuper; names and shapes must match the model") \
+    BOOL(init_skip_head, "init-skip-head", false, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL, "", "do not load the classifier from init-from (for other classes)") \
     INT(epochs, "epochs", 90, 1, 100000, IM_GROUP_TRAINING, IM_FOR_START, "N", "passes over the training images") \
     INT(batch_size, "batch-size", 256, 1, 65536, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS, "N", "images per step and trainer process") \
-    TEXT(resize_schedule, "resize-schedule", "", IM_GROUP_TRAINING, IM_FOR_START, "ENTRIES", "image size and batch by epoch, in place of image-size and batch-size: 1-30:64x256,31-50:128x128,51-:224x64; 12-14:160..192 is a ramp in steps of 32") \
-    BOOL(drop_last, "drop-last", false, IM_GROUP_TRAINING, IM_FOR_START, "", "leave out the last batch of an epoch when it is short") \
-    REAL(lr, "lr", 0.1, 0, 1000, IM_GROUP_TRAINING, IM_FOR_START, "RATE", "highest learning rate") \
-    ENUM(lr_scale, "lr-scale", IM_LR_SCALE_NONE, IM_LR_SCALES, IM_GROUP_TRAINING, IM_FOR_START, "HOW", "multiply learning rates by images per step / 256, or by its square root") \
-    ENUM(schedule, "schedule", IM_SCHEDULE_COSINE, IM_SCHEDULES, IM_GROUP_TRAINING, IM_FOR_START, "NAME", "course of the learning rate") \
-    BOOL(schedule_restarts, "schedule-restarts", false, IM_GROUP_TRAINING, IM_FOR_START, "", "cosine, polynomial and onecycle take their whole course anew with each entry of resize-schedule; the optimiser keeps its moments") \
-    REAL(warmup_epochs, "warmup-epochs", 0, 0, 100000, IM_GROUP_TRAINING, IM_FOR_START, "N", "epochs over which the learning rate rises to its schedule in a line") \
-    REAL(warmup_factor, "warmup-factor", 0.01, 1e-9, 1, IM_GROUP_TRAINING, IM_FOR_START, "X", "share of the learning rate that warm-up begins with") \
-    REAL(lr_min, "lr-min", 0, 0, 1000, IM_GROUP_TRAINING, IM_FOR_START, "RATE", "learning rate at the end of cosine and polynomial") \
+    TEXT(resize_schedule, "resize-schedule", "", IM_GROUP_TRAINING, IM_FOR_START, "ENTRIES", "image size and batch size by epoch; overrides image-size and batch-size: 1-30:64x256,31-50:128x128,51-:224x64; 12-14:160..192 is a ramp in steps of 32") \
+    BOOL(drop_last, "drop-last", false, IM_GROUP_TRAINING, IM_FOR_START, "", "drop the last batch of an epoch if it is incomplete") \
+    REAL(lr, "lr", 0.1, 0, 1000, IM_GROUP_TRAINING, IM_FOR_START, "RATE", "peak learning rate") \
+    ENUM(lr_scale, "lr-scale", IM_LR_SCALE_NONE, IM_LR_SCALES, IM_GROUP_TRAINING, IM_FOR_START, "HOW", "scale learning rates by images per step / 256 (linear) or by its square root (sqrt)") \
+    ENUM(schedule, "schedule", IM_SCHEDULE_COSINE, IM_SCHEDULES, IM_GROUP_TRAINING, IM_FOR_START, "NAME", "learning-rate schedule") \
+    BOOL(schedule_restarts, "schedule-restarts", false, IM_GROUP_TRAINING, IM_FOR_START, "", "restart the schedule (cosine, polynomial, onecycle) at each entry of resize-schedule; optimiser state is kept") \
+    REAL(warmup_epochs, "warmup-epochs", 0, 0, 100000, IM_GROUP_TRAINING, IM_FOR_START, "N", "epochs of linear warm-up") \
+    REAL(warmup_factor, "warmup-factor", 0.01, 1e-9, 1, IM_GROUP_TRAINING, IM_FOR_START, "X", "warm-up starts at this fraction of the learning rate") \
+    REAL(lr_min, "lr-min", 0, 0, 1000, IM_GROUP_TRAINING, IM_FOR_START, "RATE", "final learning rate of cosine and polynomial") \
     REAL(poly_power, "poly-power", 1, 0.01, 100, IM_GROUP_TRAINING, IM_FOR_START, "X", "exponent of polynomial") \
-    INT(step_epochs, "step-epochs", 30, 1, 100000, IM_GROUP_TRAINING, IM_FOR_START, "N", "epochs between two steps of schedule step") \
-    TEXT(milestones, "milestones", "30,60,80", IM_GROUP_TRAINING, IM_FOR_START, "EPOCHS", "finished epochs after which multistep lowers the learning rate") \
-    REAL(gamma, "gamma", 0.1, 1e-6, 1, IM_GROUP_TRAINING, IM_FOR_START, "X", "factor of step and multistep at each step, of exponential after each epoch") \
-    REAL(lr_peak_epoch, "lr-peak-epoch", 2, 0, 100000, IM_GROUP_TRAINING, IM_FOR_START, "N", "epoch at which triangular is highest") \
-    REAL(pct_start, "pct-start", 0.3, 0, 1, IM_GROUP_TRAINING, IM_FOR_START, "SHARE", "share of the run in which onecycle rises") \
-    REAL(div_factor, "div-factor", 25, 1e-3, 1e9, IM_GROUP_TRAINING, IM_FOR_START, "X", "onecycle begins at lr / div-factor") \
-    REAL(final_div_factor, "final-div-factor", 1e4, 1e-3, 1e12, IM_GROUP_TRAINING, IM_FOR_START, "X", "onecycle ends at its first learning rate / final-div-factor") \
-    ENUM(anneal, "anneal", IM_ANNEAL_COS, IM_ANNEALS, IM_GROUP_TRAINING, IM_FOR_START, "HOW", "how onecycle goes from one value to the next") \
-    BOOL(sweep, "sweep", false, IM_GROUP_TRAINING, IM_FOR_CHILDREN, "", "this is a learning-rate range test") \
+    INT(step_epochs, "step-epochs", 30, 1, 100000, IM_GROUP_TRAINING, IM_FOR_START, "N", "epochs between decays of schedule step") \
+    TEXT(milestones, "milestones", "30,60,80", IM_GROUP_TRAINING, IM_FOR_START, "EPOCHS", "epochs after which multistep decays the learning rate") \
+    REAL(gamma, "gamma", 0.1, 1e-6, 1, IM_GROUP_TRAINING, IM_FOR_START, "X", "decay factor: step and multistep at each decay, exponential after each epoch") \
+    REAL(lr_peak_epoch, "lr-peak-epoch", 2, 0, 100000, IM_GROUP_TRAINING, IM_FOR_START, "N", "epoch at which triangular peaks") \
+    REAL(pct_start, "pct-start", 0.3, 0, 1, IM_GROUP_TRAINING, IM_FOR_START, "SHARE", "fraction of the run in which onecycle increases the learning rate") \
+    REAL(div_factor, "div-factor", 25, 1e-3, 1e9, IM_GROUP_TRAINING, IM_FOR_START, "X", "onecycle starts at lr / div-factor") \
+    REAL(final_div_factor, "final-div-factor", 1e4, 1e-3, 1e12, IM_GROUP_TRAINING, IM_FOR_START, "X", "onecycle ends at its initial learning rate / final-div-factor") \
+    ENUM(anneal, "anneal", IM_ANNEAL_COS, IM_ANNEALS, IM_GROUP_TRAINING, IM_FOR_START, "HOW", "annealing curve of onecycle") \
+    BOOL(lr_range_test, "sweep", false, IM_GROUP_TRAINING, IM_FOR_CHILDREN, "", "this run is an LR range test") \
     REAL(start_lr, "start-lr", 1e-7, 1e-12, 1000, IM_GROUP_TRAINING, IM_FOR_LR_FIND, "RATE", "learning rate of the first step") \
-    REAL(end_lr, "end-lr", 10, 1e-12, 1e6, IM_GROUP_TRAINING, IM_FOR_LR_FIND, "RATE", "learning rate of the last step, if the loss has not diverged before") \
+    REAL(end_lr, "end-lr", 10, 1e-12, 1e6, IM_GROUP_TRAINING, IM_FOR_LR_FIND, "RATE", "learning rate of the last step, unless the loss diverges before") \
     INT(num_iter, "num-iter", 100, 30, 100000, IM_GROUP_TRAINING, IM_FOR_LR_FIND, "N", "steps") \
-    BOOL(three_phase, "three-phase", false, IM_GROUP_TRAINING, IM_FOR_START, "", "onecycle falls as long as it rose, and only then to its end") \
-    BOOL(cycle_momentum, "cycle-momentum", true, IM_GROUP_TRAINING, IM_FOR_START, "", "onecycle runs momentum (Adam: the first beta) against the learning rate, in place of its own value; the default") \
-    REAL(base_momentum, "base-momentum", 0.85, 0, 0.9999, IM_GROUP_TRAINING, IM_FOR_START, "M", "momentum at onecycle's highest learning rate") \
-    REAL(max_momentum, "max-momentum", 0.95, 0, 0.9999, IM_GROUP_TRAINING, IM_FOR_START, "M", "momentum at its beginning and end") \
+    BOOL(three_phase, "three-phase", false, IM_GROUP_TRAINING, IM_FOR_START, "", "onecycle in three phases: up, down to the initial learning rate, down to the final one") \
+    BOOL(cycle_momentum, "cycle-momentum", true, IM_GROUP_TRAINING, IM_FOR_START, "", "onecycle cycles momentum (Adam: beta1) inversely to the learning rate; the default") \
+    REAL(base_momentum, "base-momentum", 0.85, 0, 0.9999, IM_GROUP_TRAINING, IM_FOR_START, "M", "momentum at onecycle's peak learning rate") \
+    REAL(max_momentum, "max-momentum", 0.95, 0, 0.9999, IM_GROUP_TRAINING, IM_FOR_START, "M", "highest momentum of onecycle, at its start and end") \
     ENUM(opt, "opt", IM_CONF_OPT_SGD, IM_OPTS, IM_GROUP_TRAINING, IM_FOR_START, "NAME", "optimiser: sgd and adamw as in PyTorch, lars and lamb as in timm") \
     REAL(momentum, "momentum", 0.9, 0, 0.9999, IM_GROUP_TRAINING, IM_FOR_START, "M", "momentum of sgd and lars") \
-    BOOL(nesterov, "nesterov", false, IM_GROUP_TRAINING, IM_FOR_START, "", "Nesterov's form of momentum") \
+    BOOL(nesterov, "nesterov", false, IM_GROUP_TRAINING, IM_FOR_START, "", "use Nesterov momentum") \
     REAL(beta1, "beta1", 0.9, 0, 0.9999, IM_GROUP_TRAINING, IM_FOR_START, "B", "decay of the first moment of adamw and lamb") \
-    REAL(beta2, "beta2", 0.999, 0, 0.999999, IM_GROUP_TRAINING, IM_FOR_START, "B", "decay of their second moment") \
-    REAL(eps, "eps", 0, 0, 1, IM_GROUP_TRAINING, IM_FOR_START, "E", "what keeps a division from zero in adamw, lars and lamb; 0 = the optimiser's own (1e-8; lamb: 1e-6)") \
+    REAL(beta2, "beta2", 0.999, 0, 0.999999, IM_GROUP_TRAINING, IM_FOR_START, "B", "decay of the second moment of adamw and lamb") \
+    REAL(eps, "eps", 0, 0, 1, IM_GROUP_TRAINING, IM_FOR_START, "E", "added to denominators in adamw, lars and lamb; 0 = the optimiser's default (1e-8; lamb: 1e-6)") \
     REAL(lars_trust, "lars-trust", 0.001, 0, 1000, IM_GROUP_TRAINING, IM_FOR_START, "X", "trust coefficient of lars") \
     REAL(weight_decay, "weight-decay", 1e-4, 0, 10, IM_GROUP_TRAINING, IM_FOR_START, "W", "L2 penalty (adamw: decoupled decay); none on batch norm and biases") \
-    REAL(grad_clip, "grad-clip", 0, 0, 1e30, IM_GROUP_TRAINING, IM_FOR_START, "NORM", "largest 2-norm of the whole gradient; 0 = any (lamb: 1, as part of it)") \
-    INT(accumulate, "accumulate", 1, 1, 65536, IM_GROUP_TRAINING, IM_FOR_START, "N", "batches that make one step, their gradients added up as if they were one batch") \
-    REAL(ema, "ema", 0, 0, 0.9999999, IM_GROUP_TRAINING, IM_FOR_START, "DECAY", "average the weights with this decay, validate with both; 0 = no averages") \
-    ENUM(ema_warmup, "ema-warmup", IM_EMA_WARMUP_NONE, IM_EMA_WARMUPS, IM_GROUP_TRAINING, IM_FOR_START, "HOW", "smaller decay in the first steps, as tf: (1+t)/(10+t), or timm: 1-t^(-2/3)") \
-    ENUM(loss, "loss", IM_CONF_LOSS_CE, IM_LOSSES, IM_GROUP_TRAINING, IM_FOR_START, "NAME", "of training: ce is cross-entropy, bce binary cross-entropy, a question for each class, as timm's; validation always shows cross-entropy") \
-    REAL(bce_threshold, "bce-threshold", 0, 0, 0.9999, IM_GROUP_TRAINING, IM_FOR_START, "SHARE", "bce: a class with a larger share of the target counts as wholly there, others not at all; 0 = shares as they are") \
-    BOOL(bce_sum, "bce-sum", false, IM_GROUP_TRAINING, IM_FOR_START, "", "bce: add up over the classes in place of their mean") \
-    REAL(label_smoothing, "label-smoothing", 0, 0, 0.999, IM_GROUP_TRAINING, IM_FOR_START, "S", "share of the target spread over all classes") \
-    REAL(mixup, "mixup", 0, 0, 100, IM_GROUP_TRAINING, IM_FOR_START, "ALPHA", "MixUp with lambda from Beta(ALPHA, ALPHA), of each image with that of the mirrored place in its batch (in an odd batch the middle one stays as it is); 0 = none (0.2 is usual)") \
-    REAL(cutmix, "cutmix", 0, 0, 100, IM_GROUP_TRAINING, IM_FOR_START, "ALPHA", "CutMix with lambda from Beta(ALPHA, ALPHA); 0 = none (1 is usual)") \
-    REAL(mix_p, "mix-p", 1, 0, 1, IM_GROUP_TRAINING, IM_FOR_START, "P", "share of the batches that are mixed") \
-    REAL(mix_switch_p, "mix-switch-p", 0.5, 0, 1, IM_GROUP_TRAINING, IM_FOR_START, "P", "share of CutMix where both are on") \
-    ENUM(loss_scale, "loss-scale", IM_LOSS_SCALE_OFF, IM_LOSS_SCALES, IM_GROUP_TRAINING, IM_FOR_START, "HOW", "dynamic: scale the loss with the rules of PyTorch's GradScaler; in float32 it changes no weight") \
-    INT(max_bad_steps, "max-bad-steps", 10, 1, 1000000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "N", "steps in a row with a loss or gradient that is not finite, each skipped, after which the run stops") \
-    SEED(seed, "seed", 42, IM_GROUP_TRAINING, IM_FOR_SAMPLES | IM_FOR_SYNTH | IM_FOR_INDEX | IM_FOR_STEPS, "N", "all random choices follow from it") \
-    INT(validate_every, "validate-every", 1, 1, 100000, IM_GROUP_TRAINING, IM_FOR_START, "N", "epochs from one validation to the next; the last epoch always has one") \
-    ENUM(backend, "backend", IM_BACKEND_AUTO, IM_BACKENDS, IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_STEPS, "NAME", "what computes the steps") \
-    TEXT(gpus, "gpus", "auto", IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_STEPS, "WHICH", "GPUs to train on, one trainer for each: auto (all, or the CPU where there is none), 0 (none), a number of them, or a list such as 0,2 (`imsuper gpus` shows them)") \
-    INT(ranks, "ranks", 1, 1, 64, IM_GROUP_PIPELINE, IM_FOR_START, "N", "trainer processes, which share each step; batch-size is of each; on GPUs there is one for each (gpus)") \
-    BOOL(sync_bn, "sync-bn", false, IM_GROUP_PIPELINE, IM_FOR_START, "", "batch norm over the batches of all ranks, not of each one alone") \
-    BOOL(tf32, "tf32", false, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_STEPS, "", "on GPUs in fp32: convolutions and matrix products may round what they multiply to TF32 (10 bits of mantissa), several times faster") \
-    BOOL(deterministic, "deterministic", false, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_STEPS, "", "on GPUs: the same weights on every run on the same GPUs, by leaving out what is faster and adds up in any order; the CPU is so in any case") \
-    INT(readers, "readers", 0, 0, 1024, IM_GROUP_PIPELINE, IM_FOR_START, "N", "reader processes; 0 = chosen from the machine") \
-    INT(augmenters, "augmenters", 0, 0, 1024, IM_GROUP_PIPELINE, IM_FOR_START, "N", "decoding processes; 0 = chosen from the machine") \
-    INT(trainer_threads, "trainer-threads", 0, 0, 1024, IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_STEPS, "N", "threads of a CPU trainer; 0 = chosen from the machine") \
-    INT(cell_bytes, "cell-bytes", 262144, 4096, 67108864, IM_GROUP_PIPELINE, IM_FOR_START, "BYTES", "room for one file in the encoded ring; larger files go by reference") \
-    INT(encoded_cells, "encoded-cells", 0, 0, 1048576, IM_GROUP_PIPELINE, IM_FOR_START, "N", "files in the encoded ring; 0 = chosen from batch-size and memory") \
+    REAL(grad_clip, "grad-clip", 0, 0, 1e30, IM_GROUP_TRAINING, IM_FOR_START, "NORM", "clip the global gradient norm to this value; 0 = no clipping (lamb: 1)") \
+    INT(accumulate, "accumulate", 1, 1, 65536, IM_GROUP_TRAINING, IM_FOR_START, "N", "gradient accumulation: batches per optimiser step") \
+    REAL(ema, "ema", 0, 0, 0.9999999, IM_GROUP_TRAINING, IM_FOR_START, "DECAY", "decay of the weights' exponential moving average; validation reports both; 0 = off") \
+    ENUM(ema_warmup, "ema-warmup", IM_EMA_WARMUP_NONE, IM_EMA_WARMUPS, IM_GROUP_TRAINING, IM_FOR_START, "HOW", "EMA warm-up: limits the decay in the first steps; tf: (1+t)/(10+t), timm: 1-t^(-2/3)") \
+    ENUM(loss, "loss", IM_CONF_LOSS_CE, IM_LOSSES, IM_GROUP_TRAINING, IM_FOR_START, "NAME", "training loss: ce, or bce (binary cross-entropy per class, as timm); validation always reports cross-entropy") \
+    REAL(bce_threshold, "bce-threshold", 0, 0, 0.9999, IM_GROUP_TRAINING, IM_FOR_START, "SHARE", "bce: binarise targets at this threshold; 0 = soft targets") \
+    BOOL(bce_sum, "bce-sum", false, IM_GROUP_TRAINING, IM_FOR_START, "", "bce: sum over the classes instead of averaging") \
+    REAL(label_smoothing, "label-smoothing", 0, 0, 0.999, IM_GROUP_TRAINING, IM_FOR_START, "S", "label smoothing: fraction of the target spread over all classes") \
+    REAL(mixup, "mixup", 0, 0, 100, IM_GROUP_TRAINING, IM_FOR_START, "ALPHA", "MixUp with lambda from Beta(ALPHA, ALPHA); image i is mixed with image n-1-i of its batch; 0 = off (typical: 0.2)") \
+    REAL(cutmix, "cutmix", 0, 0, 100, IM_GROUP_TRAINING, IM_FOR_START, "ALPHA", "CutMix with lambda from Beta(ALPHA, ALPHA); 0 = off (typical: 1)") \
+    REAL(mix_p, "mix-p", 1, 0, 1, IM_GROUP_TRAINING, IM_FOR_START, "P", "probability that a batch is mixed") \
+    REAL(mix_switch_p, "mix-switch-p", 0.5, 0, 1, IM_GROUP_TRAINING, IM_FOR_START, "P", "probability of CutMix where MixUp and CutMix are both on") \
+    ENUM(loss_scale, "loss-scale", IM_LOSS_SCALE_OFF, IM_LOSS_SCALES, IM_GROUP_TRAINING, IM_FOR_START, "HOW", "dynamic: scale the loss as PyTorch's GradScaler; in fp32 the weights are the same") \
+    INT(max_bad_steps, "max-bad-steps", 10, 1, 1000000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "N", "stop the run after N steps in a row with a non-finite loss or gradient (each is skipped)") \
+    SEED(seed, "seed", 42, IM_GROUP_TRAINING, IM_FOR_SAMPLES | IM_FOR_SYNTH | IM_FOR_INDEX | IM_FOR_STEPS, "N", "seed of all random choices") \
+    INT(validate_every, "validate-every", 1, 1, 100000, IM_GROUP_TRAINING, IM_FOR_START, "N", "validate every N epochs, and after the last") \
+    ENUM(backend, "backend", IM_BACKEND_AUTO, IM_BACKENDS, IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_STEPS, "NAME", "compute backend of the trainers") \
+    TEXT(gpus, "gpus", "auto", IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_STEPS, "WHICH", "GPUs to train on, one trainer each: auto (all; the CPU if there is none), 0 (none), a number of GPUs, or a list such as 0,2 (`imsuper gpus` lists them)") \
+    INT(ranks, "ranks", 1, 1, 64, IM_GROUP_PIPELINE, IM_FOR_START, "N", "data-parallel trainer processes; batch-size is per trainer; on GPUs one per GPU (see gpus)") \
+    BOOL(sync_bn, "sync-bn", false, IM_GROUP_PIPELINE, IM_FOR_START, "", "synchronise batch norm statistics across ranks") \
+    BOOL(tf32, "tf32", false, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_STEPS, "", "GPUs, fp32: allow TF32 (10-bit mantissa) in convolutions and matrix products; several times faster") \
+    BOOL(deterministic, "deterministic", false, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_STEPS, "", "GPUs: use deterministic kernels only (slower), so that runs on the same GPUs give the same weights; the CPU is always deterministic") \
+    INT(readers, "readers", 0, 0, 1024, IM_GROUP_PIPELINE, IM_FOR_START, "N", "reader processes; 0 = chosen for this machine") \
+    INT(augmenters, "augmenters", 0, 0, 1024, IM_GROUP_PIPELINE, IM_FOR_START, "N", "decoding processes; 0 = chosen for this machine") \
+    INT(trainer_threads, "trainer-threads", 0, 0, 1024, IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_STEPS, "N", "threads of a CPU trainer; 0 = chosen for this machine") \
+    INT(cell_bytes, "cell-bytes", 262144, 4096, 67108864, IM_GROUP_PIPELINE, IM_FOR_START, "BYTES", "bytes of one cell of the encoded ring; larger files are passed by reference") \
+    INT(encoded_cells, "encoded-cells", 0, 0, 1048576, IM_GROUP_PIPELINE, IM_FOR_START, "N", "cells of the encoded ring; 0 = chosen from batch-size and memory") \
     INT(batches_ahead, "batches-ahead", 4, 2, 64, IM_GROUP_PIPELINE, IM_FOR_START, "N", "batches in each trainer's ring") \
-    TEXT(recipe, "recipe", "", IM_GROUP_OUTPUT, IM_FOR_START, "NAME", "named file of options, beneath those of config, environment and flags; `imsuper recipes` lists them") \
+    TEXT(recipe, "recipe", "", IM_GROUP_OUTPUT, IM_FOR_START, "NAME", "named preset of options; config, environment and flags override it; `imsuper recipes` lists the presets") \
     TEXT(config, "config", "", IM_GROUP_OUTPUT, IM_FOR_ALL, "FILE", "YAML file of these options") \
-    TEXT(workspace, "workspace", "runs", IM_GROUP_OUTPUT, IM_FOR_RUNS, "DIR", "folder of the run directories") \
-    TEXT(run_name, "run-name", "", IM_GROUP_OUTPUT, IM_FOR_RUNS, "NAME", "the run's directory in the workspace; an existing one is continued; default: made from model and time") \
-    TEXT(resume, "resume", "", IM_GROUP_OUTPUT, IM_FOR_START, "[FILE]", "begin from this state of any run (last.state.safetensors); without FILE: continue --run-name or the newest run, and begin none") \
-    INT(checkpoint_keep, "checkpoint-keep", 3, 1, 100000, IM_GROUP_OUTPUT, IM_FOR_START, "N", "epoch checkpoints kept besides last and best") \
-    REAL(status_interval, "status-interval", 30, 0.1, 86400, IM_GROUP_OUTPUT, IM_FOR_START, "SECONDS", "between two status lines where there is no terminal") \
-    ENUM(log_level, "log-level", IM_CONF_LOG_INFO, IM_LOG_LEVELS, IM_GROUP_OUTPUT, IM_FOR_ALL, "LEVEL", "least important messages shown") \
+    TEXT(workspace, "workspace", "runs", IM_GROUP_OUTPUT, IM_FOR_RUNS, "DIR", "folder that holds the run directories") \
+    TEXT(run_name, "run-name", "", IM_GROUP_OUTPUT, IM_FOR_RUNS, "NAME", "run directory in the workspace; an existing run is continued; default: model and time") \
+    TEXT(resume, "resume", "", IM_GROUP_OUTPUT, IM_FOR_START, "[FILE]", "start from this training state (last.state.safetensors); without FILE: continue --run-name or the newest run, and start no new one") \
+    INT(checkpoint_keep, "checkpoint-keep", 3, 1, 100000, IM_GROUP_OUTPUT, IM_FOR_START, "N", "epoch checkpoints to keep besides last and best") \
+    REAL(status_interval, "status-interval", 30, 0.1, 86400, IM_GROUP_OUTPUT, IM_FOR_START, "SECONDS", "interval of status lines when the output is not a terminal") \
+    ENUM(log_level, "log-level", IM_CONF_LOG_INFO, IM_LOG_LEVELS, IM_GROUP_OUTPUT, IM_FOR_ALL, "LEVEL", "lowest severity to log") \
     ENUM(color, "color", IM_COLOR_AUTO, IM_COLORS, IM_GROUP_OUTPUT, IM_FOR_ALL, "WHEN", "colours; auto: on a terminal unless NO_COLOR is set") \
     BOOL(plain, "plain", false, IM_GROUP_OUTPUT, IM_FOR_ALL, "", "key=value lines even on a terminal") \
     BOOL(json, "json", false, IM_GROUP_OUTPUT, IM_FOR_LR_FIND | IM_FOR_STATUS | IM_FOR_INDEX | IM_FOR_BENCH | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_GPUS, "", "answer as one JSON object") \
@@ -278,27 +278,27 @@
     TEXT(run_dir, "run-dir", "", IM_GROUP_OUTPUT, IM_FOR_CHILDREN, "DIR", "the run's directory") \
     TEXT(index_hash, "index-hash", "", IM_GROUP_DATA, IM_FOR_CHILDREN, "HASH", "identifies the images and their labels") \
     TEXT(index_file, "index-file", "", IM_GROUP_DATA, IM_FOR_CHILDREN, "FILE", "the index of the images") \
-    BOOL(now, "now", false, IM_GROUP_OUTPUT, IM_FOR_STOP, "", "do not finish the step and save; the last checkpoint stands") \
+    BOOL(now, "now", false, IM_GROUP_OUTPUT, IM_FOR_STOP, "", "stop at once: do not finish the step, do not save; the last checkpoint remains") \
     ENUM(on_bad_sample, "on-bad-sample", IM_BAD_SAMPLE_SKIP, IM_BAD_SAMPLES, IM_GROUP_ROBUSTNESS, IM_FOR_START, "WHAT", "skip a file that cannot be decoded, or stop the run") \
-    INT(bad_sample_limit, "bad-sample-limit", 1000, 0, 1000000000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "N", "skipped files after which the run stops all the same; 0 = no limit") \
-    INT(max_file_bytes, "max-file-bytes", 268435456, 1024, 2147483647, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES, "BYTES", "a larger file is a bad sample") \
-    INT(max_pixels, "max-pixels", 100000000, 1024, 4294967296, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES, "N", "an image of more is a bad sample") \
-    INT(max_side, "max-side", 65500, 32, 65500, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES, "PIXELS", "an image with a longer side is a bad sample") \
-    INT(max_scans, "max-scans", 100, 1, 100000, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES, "N", "a progressive JPEG of more scans is a bad sample; the nearer to max-pixels, the fewer, down to 16") \
-    INT(decode_memory_mib, "decode-memory-mib", 512, 16, 65536, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES, "MIB", "memory one image may take while it is decoded") \
-    INT(sample_deadline_ms, "sample-deadline-ms", 10000, 100, 3600000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "MS", "an image that takes longer to decode is a bad sample") \
-    INT(stall_timeout_ms, "stall-timeout-ms", 60000, 1000, 86400000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "MS", "a reader or augmenter with work and no progress for this long is killed and restarted") \
-    INT(rank_timeout_ms, "rank-timeout-ms", 600000, 1000, 86400000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "MS", "a trainer that the others have waited for this long when they add up gradients is taken for hung") \
-    REAL(snapshot_interval, "snapshot-interval", 30, 0, 86400, IM_GROUP_ROBUSTNESS, IM_FOR_START, "SECONDS", "between snapshots of the training in shared memory, from which it goes on when a trainer dies; 0 = none by time") \
-    INT(snapshot_steps, "snapshot-steps", 0, 0, 1000000000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "N", "a snapshot after every N steps of training or validation at the latest; 0 = none by steps") \
-    INT(max_restarts, "max-restarts", 10, 0, 1000000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "N", "restarts of one process without progress between them before the run stops") \
-    TEXT(output, "output", "", IM_GROUP_OUTPUT, IM_FOR_PREVIEW | IM_FOR_LR_FIND, "FILE", "PNG file that gets the picture (default preview.png, lr-find.png)") \
-    INT(images, "images", 16, 1, 4096, IM_GROUP_DATA, IM_FOR_PREVIEW | IM_FOR_BENCH | IM_FOR_LIST, "N", "images taken, spread over the training set; a preview takes 64 at most") \
-    INT(epoch, "epoch", 0, 0, 100000, IM_GROUP_AUGMENTATION, IM_FOR_PREVIEW | IM_FOR_BENCH, "N", "epoch whose draws are shown") \
-    BOOL(diff, "diff", false, IM_GROUP_OUTPUT, IM_FOR_PREVIEW, "", "show each beside the plain crop it was made from") \
-    INT(passes, "passes", 5, 1, 100000, IM_GROUP_OUTPUT, IM_FOR_BENCH | IM_FOR_STEPS, "N", "passes over the images; of the trainer: rounds of a second") \
-    TEXT(out, "out", "", IM_GROUP_SYNTH, IM_FOR_SYNTH, "DIR", "where the images are made") \
-    INT(classes, "classes", 10, 2, 10000, IM_GROUP_SYNTH, IM_FOR_SYNTH | IM_FOR_MODEL | IM_FOR_STEPS, "N", "classes") \
+    INT(bad_sample_limit, "bad-sample-limit", 1000, 0, 1000000000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "N", "stop the run after N skipped files; 0 = no limit") \
+    INT(max_file_bytes, "max-file-bytes", 268435456, 1024, 2147483647, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES, "BYTES", "larger files are bad samples") \
+    INT(max_pixels, "max-pixels", 100000000, 1024, 4294967296, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES, "N", "images with more pixels are bad samples") \
+    INT(max_side, "max-side", 65500, 32, 65500, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES, "PIXELS", "images with a longer side are bad samples") \
+    INT(max_scans, "max-scans", 100, 1, 100000, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES, "N", "progressive JPEGs with more scans are bad samples; the limit falls to 16 as images approach max-pixels") \
+    INT(decode_memory_mib, "decode-memory-mib", 512, 16, 65536, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES, "MIB", "memory limit for decoding one image") \
+    INT(sample_deadline_ms, "sample-deadline-ms", 10000, 100, 3600000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "MS", "images that take longer to decode are bad samples") \
+    INT(stall_timeout_ms, "stall-timeout-ms", 60000, 1000, 86400000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "MS", "kill and restart a reader or augmenter that has work and makes no progress for this long") \
+    INT(rank_timeout_ms, "rank-timeout-ms", 600000, 1000, 86400000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "MS", "a trainer for which the others wait this long in a collective counts as hung") \
+    REAL(snapshot_interval, "snapshot-interval", 30, 0, 86400, IM_GROUP_ROBUSTNESS, IM_FOR_START, "SECONDS", "interval of training snapshots in shared memory, from which training recovers when a trainer dies; 0 = not by time") \
+    INT(snapshot_steps, "snapshot-steps", 0, 0, 1000000000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "N", "take a snapshot at least every N steps of training or validation; 0 = not by steps") \
+    INT(max_restarts, "max-restarts", 10, 0, 1000000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "N", "stop the run after N restarts of one process without progress in between") \
+    TEXT(output, "output", "", IM_GROUP_OUTPUT, IM_FOR_PREVIEW | IM_FOR_LR_FIND, "FILE", "PNG file to write (default preview.png, lr-find.png)") \
+    INT(images, "images", 16, 1, 4096, IM_GROUP_DATA, IM_FOR_PREVIEW | IM_FOR_BENCH | IM_FOR_LIST, "N", "number of images, spread over the training set; a preview shows 64 at most") \
+    INT(epoch, "epoch", 0, 0, 100000, IM_GROUP_AUGMENTATION, IM_FOR_PREVIEW | IM_FOR_BENCH, "N", "epoch whose random draws are shown") \
+    BOOL(diff, "diff", false, IM_GROUP_OUTPUT, IM_FOR_PREVIEW, "", "show each image beside its untransformed crop") \
+    INT(passes, "passes", 5, 1, 100000, IM_GROUP_OUTPUT, IM_FOR_BENCH | IM_FOR_STEPS, "N", "passes over the images; for the trainer: rounds of one second") \
+    TEXT(out, "out", "", IM_GROUP_SYNTH, IM_FOR_SYNTH, "DIR", "output folder of the images") \
+    INT(classes, "classes", 10, 2, 10000, IM_GROUP_SYNTH, IM_FOR_SYNTH | IM_FOR_MODEL | IM_FOR_STEPS, "N", "number of classes") \
     INT(per_class, "per-class", 200, 1, 10000000, IM_GROUP_SYNTH, IM_FOR_SYNTH, "N", "training images of each class") \
     INT(val_per_class, "val-per-class", 50, 0, 10000000, IM_GROUP_SYNTH, IM_FOR_SYNTH, "N", "validation images of each class") \
     INT(side_min, "side-min", 48, 8, 8192, IM_GROUP_SYNTH, IM_FOR_SYNTH, "PIXELS", "shortest side of an image") \
@@ -331,9 +331,9 @@
 
 /* Names of other trainers that mean something else here: X("their name", "what to do"). */
 #define IM_CONF_HINTS(X) \
-    X("ddp", "nothing is needed: --gpus or --ranks says how many trainers there are") \
-    X("warmup-lr", "use --warmup-factor X (the share of --lr that warm-up begins with)") \
-    X("logdir", "logs lie in the run directory: use --workspace and --run-name") \
+    X("ddp", "nothing is needed: --gpus or --ranks sets the number of trainers") \
+    X("warmup-lr", "use --warmup-factor X (the fraction of --lr that warm-up starts at)") \
+    X("logdir", "logs are in the run directory: use --workspace and --run-name") \
     X("device", "use --backend auto|ref|onednn|cuda and --gpus") \
     X("auto-augment", "use --augment autoaugment, randaugment or trivial") \
     X("aa", "use --augment autoaugment, randaugment or trivial") \
@@ -343,17 +343,17 @@
     X("num-classes", "nothing is needed: the number of classes comes from the data") \
     X("model-ema", "use --ema DECAY") \
     X("opt-betas", "use --beta1 and --beta2") \
-    X("log-dir", "logs lie in the run directory: use --workspace and --run-name") \
-    X("channels-last", "nothing is needed: every backend takes the layout that is fastest for it") \
-    X("pin-memory", "nothing is needed: where there are GPUs, batches lie in page-locked memory") \
-    X("pin-mem", "nothing is needed: where there are GPUs, batches lie in page-locked memory") \
-    X("torchcompile", "nothing is needed: there is nothing to compile by hand") \
+    X("log-dir", "logs are in the run directory: use --workspace and --run-name") \
+    X("channels-last", "nothing is needed: every backend uses its fastest layout") \
+    X("pin-memory", "nothing is needed: with GPUs, batches are in pinned memory") \
+    X("pin-mem", "nothing is needed: with GPUs, batches are in pinned memory") \
+    X("torchcompile", "nothing is needed: graphs are built and fused automatically") \
     X("use-amp", "use --amp bf16 or --amp fp16") \
-    X("nnodes", "a run lives on one machine; --gpus or --ranks says how many trainers it has") \
-    X("nodes", "a run lives on one machine; --gpus or --ranks says how many trainers it has") \
-    X("master-addr", "nothing is needed: trainers meet through the supervisor") \
-    X("master-port", "nothing is needed: trainers meet through the supervisor, no port has to be free") \
-    X("dist-url", "nothing is needed: trainers meet through the supervisor") \
+    X("nnodes", "a run uses one machine; --gpus or --ranks sets the number of trainers") \
+    X("nodes", "a run uses one machine; --gpus or --ranks sets the number of trainers") \
+    X("master-addr", "nothing is needed: trainers find each other through the supervisor") \
+    X("master-port", "nothing is needed: trainers find each other through the supervisor and need no port") \
+    X("dist-url", "nothing is needed: trainers find each other through the supervisor") \
     X("dist-backend", "nothing is needed: NCCL on GPUs, Gloo on the CPU") \
     X("sync-batchnorm", "use --sync-bn") \
     X("random-erasing", "use --aug.erase-p SHARE")

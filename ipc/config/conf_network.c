@@ -35,7 +35,7 @@ static int check_side(const struct im_conf *c, const char *key, uint32_t size, s
 
     if (size >= stride)
         return 0;
-    return im_fail(text, -EINVAL, "%s: %u pixels are fewer than the stride of %s, %u: take %u or more%s", key,
+    return im_fail(text, -EINVAL, "%s: %u pixels are fewer than the stride of %s, %u: use %u or more%s", key,
                    size, im_conf_choice(IM_KEY_model, c->model), stride, stride,
                    size >= stride / 4 && c->stem != IM_CONF_STEM_SMALL ? ", or --stem small" : "");
 }
@@ -50,13 +50,13 @@ static int check_batch(const struct im_conf *c, const struct im_conf_resize_entr
         return 0;
     if (c->mixup > 0 || c->cutmix > 0)
         return im_fail(text, -EINVAL,
-                       "%s: %s mixes each image with another of its batch; a batch of 1 has no other", key,
+                       "%s: %s mixes each image with another one of its batch; use a batch of 2 or more", key,
                        c->mixup > 0 ? "mixup" : "cutmix");
     if (e->from <= im_conf_stride(c) && !(c->sync_bn && c->ranks > 1))
         return im_fail(
             text, -EINVAL,
             "%s: with 1 image of %u pixels batch norm has one value a channel in the last layers of "
-            "%s: take a batch of 2 or more, or larger images",
+            "%s: use a batch of 2 or more, or larger images",
             key, e->from, im_conf_choice(IM_KEY_model, c->model));
     return 0;
 }

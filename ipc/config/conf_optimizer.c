@@ -1,11 +1,11 @@
-/* What the keys of the optimiser and of the loss must not say together. */
+/* Checks the combinations of keys of the optimiser and of the loss. */
 #include "ipc/config/conf_table.h"
 
 #include <errno.h>
 
 #include "ipc/base/count.h"
 
-/* A flag that its optimiser does not look at is a mistake; in a file it may be left over from another one. */
+/* A flag that the optimiser ignores is a mistake; in a file it may be left over from another optimiser. */
 static int check_optimizer_flags(const struct im_conf *c, struct im_text *text)
 {
     static const struct {
@@ -26,7 +26,7 @@ static int check_optimizer_flags(const struct im_conf *c, struct im_text *text)
         for (int k = 0; k < 3; k++)
             used |= c->opt == (int32_t)uses[i].opts[k];
         if (!used && c->origin[uses[i].key].source == IM_CONF_FLAG)
-            return im_fail(text, -EINVAL, "%s does nothing with opt %s: it belongs to %s",
+            return im_fail(text, -EINVAL, "%s has no effect with opt %s: it belongs to %s",
                            im_conf_name(uses[i].key), im_conf_choice(IM_KEY_opt, c->opt),
                            im_conf_choice(IM_KEY_opt, (int32_t)uses[i].opts[0]));
     }
@@ -38,11 +38,11 @@ static int check_mixing(const struct im_conf *c, struct im_text *text)
     const bool mixes = c->mixup > 0 || c->cutmix > 0;
 
     if (!mixes && c->origin[IM_KEY_mix_p].source == IM_CONF_FLAG)
-        return im_fail(text, -EINVAL, "mix-p does nothing without mixup or cutmix");
+        return im_fail(text, -EINVAL, "mix-p has no effect without mixup or cutmix");
     if (!(c->mixup > 0 && c->cutmix > 0) && c->origin[IM_KEY_mix_switch_p].source == IM_CONF_FLAG)
-        return im_fail(text, -EINVAL, "mix-switch-p does nothing unless mixup and cutmix are both on");
+        return im_fail(text, -EINVAL, "mix-switch-p has no effect unless mixup and cutmix are both on");
     if (c->mixup > 0 && c->cutmix > 0 && (c->mix_switch_p == 0 || c->mix_switch_p == 1))
-        return im_fail(text, -EINVAL, "mix-switch-p %g never takes %s: leave that out instead",
+        return im_fail(text, -EINVAL, "mix-switch-p %g never selects %s: remove that option instead",
                        c->mix_switch_p, c->mix_switch_p == 0 ? "cutmix" : "mixup");
     return 0;
 }
@@ -56,15 +56,15 @@ int im_conf_check_recipe(const struct im_conf *c, struct im_text *text)
         err = check_mixing(c, text);
     if (err < 0)
         return err;
-    if (adaptive && !c->sweep && c->origin[IM_KEY_lr].source == IM_CONF_DEFAULT)
-        return im_fail(text, -EINVAL, "opt %s wants an lr of its own: %g is SGD's (%s is usual)",
+    if (adaptive && !c->lr_range_test && c->origin[IM_KEY_lr].source == IM_CONF_DEFAULT)
+        return im_fail(text, -EINVAL, "opt %s needs lr: the default %g suits sgd (try --lr %s)",
                        im_conf_choice(IM_KEY_opt, c->opt), c->lr,
                        c->opt == IM_CONF_OPT_LAMB ? "0.005" : "0.001");
-    if (c->lr == 0 && !c->sweep)
-        return im_fail(text, -EINVAL, "lr 0 changes no weight: it must be above 0");
+    if (c->lr == 0 && !c->lr_range_test)
+        return im_fail(text, -EINVAL, "lr 0 never changes the weights; it must be above 0");
     if (c->nesterov && !adaptive && c->momentum == 0)
-        return im_fail(text, -EINVAL, "nesterov wants a momentum above 0");
+        return im_fail(text, -EINVAL, "nesterov needs a momentum above 0");
     if (c->ema_warmup != IM_EMA_WARMUP_NONE && !(c->ema > 0))
-        return im_fail(text, -EINVAL, "ema-warmup does nothing without ema");
+        return im_fail(text, -EINVAL, "ema-warmup has no effect without ema");
     return 0;
 }

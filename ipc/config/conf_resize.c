@@ -61,8 +61,9 @@ static bool parse_entry(const char **s, struct im_conf_resize_entry *e)
 static int check_size(const struct im_conf *conf, const char *entry, uint32_t size, struct im_text *text)
 {
     if (size < SIZE_MIN || size > SIZE_MAX_PX)
-        return im_fail(text, -EINVAL, "resize-schedule: \"%s\": %u pixels are out of range (want %d to %d)",
-                       entry, size, SIZE_MIN, SIZE_MAX_PX);
+        return im_fail(text, -EINVAL,
+                       "resize-schedule: \"%s\": %u pixels are out of range (expected %d to %d)", entry, size,
+                       SIZE_MIN, SIZE_MAX_PX);
     if (size < im_conf_stride(conf))
         return im_fail(text, -EINVAL,
                        "resize-schedule: \"%s\": %u pixels are fewer than the stride of %s, %u", entry, size,
@@ -77,17 +78,18 @@ static int check_entry(const struct im_conf *conf, const char *entry, const stru
     int err;
 
     if (e->last < e->first || e->first < 1 || (e->last > EPOCHS_MAX && e->last != UINT32_MAX))
-        return im_fail(text, -EINVAL, "resize-schedule: \"%s\": epochs count from 1 up", entry);
+        return im_fail(text, -EINVAL, "resize-schedule: \"%s\": epochs start at 1", entry);
     if (e->first > expected)
         return im_fail(text, -EINVAL, "resize-schedule: no entry covers epoch %u, before \"%s\"", expected,
                        entry);
     if (e->first < expected)
         return im_fail(text, -EINVAL, "resize-schedule: \"%s\" overlaps the entry before it", entry);
     if (e->batch < 1 || e->batch > BATCH_MAX)
-        return im_fail(text, -EINVAL, "resize-schedule: \"%s\": a batch of %u is out of range (want 1 to %d)",
-                       entry, e->batch, BATCH_MAX);
+        return im_fail(text, -EINVAL,
+                       "resize-schedule: \"%s\": a batch of %u is out of range (expected 1 to %d)", entry,
+                       e->batch, BATCH_MAX);
     if (e->from != e->to && e->first == e->last)
-        return im_fail(text, -EINVAL, "resize-schedule: \"%s\": a ramp takes two epochs at least", entry);
+        return im_fail(text, -EINVAL, "resize-schedule: \"%s\": a ramp needs two epochs or more", entry);
     if (e->from != e->to && e->last == UINT32_MAX)
         return im_fail(text, -EINVAL, "resize-schedule: \"%s\": a ramp needs its last epoch", entry);
     err = check_size(conf, entry, e->from, text);
@@ -123,7 +125,7 @@ int im_conf_resize(const struct im_conf *conf, struct im_conf_resize *ret, struc
         snprintf(entry, sizeof entry, "%.*s", (int)strcspn(start, ","), start);
         if (!good)
             return im_fail(text, -EINVAL,
-                           "resize-schedule: \"%s\" is no entry such as 1-30:64x256 (epochs:pixels"
+                           "resize-schedule: \"%s\" is not an entry such as 1-30:64x256 (epochs:pixels"
                            "[xbatch]) or 12-14:160..192 (a ramp)",
                            entry);
         err = check_entry(conf, entry, e, expected, text);
@@ -165,12 +167,12 @@ int im_conf_check_resize(const struct im_conf *conf, struct im_text *text)
         return err;
     if (conf->origin[IM_KEY_image_size].source == IM_CONF_FLAG)
         return im_fail(text, -EINVAL,
-                       "image-size does nothing beside resize-schedule; --resize-schedule= goes without it");
+                       "image-size has no effect with resize-schedule; --resize-schedule= turns that off");
     if (conf->origin[IM_KEY_batch_size].source == IM_CONF_FLAG && !r.uses_batch_size)
         return im_fail(
             text, -EINVAL,
-            "batch-size does nothing beside resize-schedule, whose entries all have a batch: change "
-            "them");
+            "batch-size has no effect with this resize-schedule, whose entries all set a batch: change "
+            "the entries");
     return 0;
 }
 

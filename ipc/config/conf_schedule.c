@@ -1,6 +1,6 @@
-/* What the keys of the learning rate's course must not say together, and the list of milestones.
+/* Checks the combinations of the learning-rate schedule's keys, and parses the list of milestones.
  *
- * Only what needs no dataset: how many steps a schedule gets is known to the trainer, which checks again. */
+ * Only what needs no dataset: the trainer has the number of steps and checks again. */
 #include "ipc/config/conf_table.h"
 
 #include <errno.h>
@@ -29,7 +29,7 @@ int im_conf_milestones(const char *s, uint32_t ret_epochs[IM_CONF_MILESTONES_MAX
     }
 }
 
-/* A flag that its schedule does not look at is a mistake; in a file it may be left over from another one. */
+/* A flag that the schedule ignores is a mistake; in a file it may be left over from another schedule. */
 static int check_used(const struct im_conf *c, struct im_text *text)
 {
     static const struct {
@@ -54,7 +54,7 @@ static int check_used(const struct im_conf *c, struct im_text *text)
     for (size_t i = 0; i < IM_COUNT(uses); i++) {
         if (c->origin[uses[i].key].source == IM_CONF_FLAG && c->schedule != (int32_t)uses[i].schedule[0] &&
             c->schedule != (int32_t)uses[i].schedule[1])
-            return im_fail(text, -EINVAL, "%s does nothing with schedule %s: it belongs to schedule %s",
+            return im_fail(text, -EINVAL, "%s has no effect with schedule %s: it belongs to schedule %s",
                            im_conf_name(uses[i].key), im_conf_choice(IM_KEY_schedule, c->schedule),
                            im_conf_choice(IM_KEY_schedule, (int32_t)uses[i].schedule[0]));
     }
@@ -67,12 +67,12 @@ static int check_onecycle(const struct im_conf *c, struct im_text *text)
 
     if (c->pct_start <= 0)
         return im_fail(text, -EINVAL,
-                       "pct-start %g leaves onecycle no time to rise; it must be above 0 (0.3 is usual)",
+                       "pct-start %g leaves onecycle no increasing phase; it must be above 0 (typical: 0.3)",
                        c->pct_start);
     if (c->pct_start >= 1 || c->pct_start > most)
-        return im_fail(text, -EINVAL, "pct-start %g leaves onecycle no time to fall; it must %s",
+        return im_fail(text, -EINVAL, "pct-start %g leaves onecycle no decreasing phase; it must %s",
                        c->pct_start,
-                       c->three_phase ? "not be above 0.5 with three-phase" : "be below 1 (0.3 is usual)");
+                       c->three_phase ? "not be above 0.5 with three-phase" : "be below 1 (typical: 0.3)");
     if (c->cycle_momentum && c->base_momentum > c->max_momentum)
         return im_fail(text, -EINVAL, "base-momentum %g is larger than max-momentum %g", c->base_momentum,
                        c->max_momentum);
@@ -90,7 +90,7 @@ int im_conf_check_schedule(const struct im_conf *c, struct im_text *text)
         return im_fail(text, -EINVAL, "warmup-epochs %g is longer than the run of %lld epochs",
                        c->warmup_epochs, (long long)c->epochs);
     if (c->schedule == IM_SCHEDULE_ONECYCLE && c->warmup_epochs >= epochs)
-        return im_fail(text, -EINVAL, "warmup-epochs %g leaves nothing of the %lld epochs to onecycle",
+        return im_fail(text, -EINVAL, "warmup-epochs %g leaves none of the %lld epochs for onecycle",
                        c->warmup_epochs, (long long)c->epochs);
     if (c->lr_min > c->lr)
         return im_fail(text, -EINVAL, "lr-min %g is larger than lr %g", c->lr_min, c->lr);
@@ -98,12 +98,13 @@ int im_conf_check_schedule(const struct im_conf *c, struct im_text *text)
         return im_fail(text, -EINVAL, "lr-peak-epoch %g is not before the end of the %lld epochs",
                        c->lr_peak_epoch, (long long)c->epochs);
     if (im_conf_milestones(c->milestones, milestones) < 0)
-        return im_fail(text, -EINVAL,
-                       "milestones: \"%.200s\" is no list of ascending epochs such as 30,60,80 (%d at most)",
-                       c->milestones, IM_CONF_MILESTONES_MAX);
+        return im_fail(
+            text, -EINVAL,
+            "milestones: \"%.200s\" is not a list of ascending epochs such as 30,60,80 (%d at most)",
+            c->milestones, IM_CONF_MILESTONES_MAX);
     if (c->schedule == IM_SCHEDULE_EXPONENTIAL && c->origin[IM_KEY_gamma].source == IM_CONF_DEFAULT)
         return im_fail(text, -EINVAL,
-                       "schedule exponential wants a gamma, its factor after each epoch: 0.97 say");
+                       "schedule exponential needs gamma (factor per epoch, e.g. --gamma 0.97)");
     if (c->schedule == IM_SCHEDULE_ONECYCLE && check_onecycle(c, text) < 0)
         return -EINVAL;
     return check_used(c, text);

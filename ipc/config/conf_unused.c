@@ -1,5 +1,5 @@
-/* Flags that would do nothing, each with what would have to be there for it. Somebody who gives a flag
- * expects something of it; a file may hold what is left over from another one, so that only flags are judged.
+/* Flags that have no effect, each with the option that it needs. A user who gives a flag expects an effect; a
+ * file may hold options that are left over from another run, so that only flags are checked.
  *
  * The optimiser's and the schedules' keys have tables of their own (conf_optimizer.c, conf_schedule.c). */
 #include "ipc/config/conf_table.h"
@@ -12,14 +12,14 @@
 struct idle {
     enum im_conf_key_id key;
     bool is_idle;
-    const char *where; /* "KEY does nothing" WHERE */
+    const char *where; /* "KEY has no effect" WHERE */
 };
 
 static int refuse(const struct im_conf *c, const struct idle *idle, size_t count, struct im_text *text)
 {
     for (size_t i = 0; i < count; i++) {
         if (idle[i].is_idle && c->origin[idle[i].key].source == IM_CONF_FLAG)
-            return im_fail(text, -EINVAL, "%s does nothing %s", im_conf_name(idle[i].key), idle[i].where);
+            return im_fail(text, -EINVAL, "%s has no effect %s", im_conf_name(idle[i].key), idle[i].where);
     }
     return 0;
 }
@@ -40,29 +40,30 @@ static int check_training(const struct im_conf *c, struct im_text *text)
     const bool courses = c->schedule == IM_SCHEDULE_COSINE || c->schedule == IM_SCHEDULE_POLYNOMIAL ||
                          c->schedule == IM_SCHEDULE_ONECYCLE;
     const bool cycles = c->schedule == IM_SCHEDULE_ONECYCLE && c->cycle_momentum;
-    const char *cycled = "with onecycle, which runs it between base-momentum and max-momentum: set those, or "
-                         "give --no-cycle-momentum";
+    const char *cycled =
+        "with onecycle, which cycles it between base-momentum and max-momentum: set those, or "
+        "add --no-cycle-momentum";
     const struct idle idle[] = {
         {IM_KEY_warmup_factor, !(c->warmup_epochs > 0), "without warmup-epochs"},
         {IM_KEY_schedule_restarts, c->schedule_restarts && !courses,
-         "but with schedule cosine, polynomial or onecycle"},
+         "except with schedule cosine, polynomial or onecycle"},
         {IM_KEY_schedule_restarts, c->schedule_restarts && !*c->resize_schedule, "without resize-schedule"},
-        {IM_KEY_gamma, !steps, "but with schedule step, multistep or exponential"},
+        {IM_KEY_gamma, !steps, "except with schedule step, multistep or exponential"},
         {IM_KEY_step_epochs, c->schedule == IM_SCHEDULE_STEP && c->step_epochs >= c->epochs,
-         "in a run that ends before the first step: it wants fewer than epochs"},
+         "in a run that ends before the first decay: step-epochs must be below epochs"},
         {IM_KEY_milestones, comes_too_late(c),
-         "in a run that ends before the first milestone: it wants one below epochs"},
+         "in a run that ends before the first milestone: one must be below epochs"},
         {IM_KEY_momentum, cycles, cycled},
         {IM_KEY_beta1, cycles, cycled},
         {IM_KEY_base_momentum, !cycles, "without cycle-momentum"},
         {IM_KEY_max_momentum, !cycles, "without cycle-momentum"},
         {IM_KEY_mix_p, c->mix_p == 0 && (c->mixup > 0 || c->cutmix > 0),
-         "at 0, where no batch is mixed: leave mixup and cutmix out"},
-        {IM_KEY_bce_threshold, c->loss != IM_CONF_LOSS_BCE, "but with loss bce"},
-        {IM_KEY_bce_sum, c->loss != IM_CONF_LOSS_BCE, "but with loss bce"},
+         "at 0, which mixes no batch: remove mixup and cutmix"},
+        {IM_KEY_bce_threshold, c->loss != IM_CONF_LOSS_BCE, "except with loss bce"},
+        {IM_KEY_bce_sum, c->loss != IM_CONF_LOSS_BCE, "except with loss bce"},
         {IM_KEY_init_skip_head, c->init_skip_head && !c->init_from[0], "without init-from"},
         {IM_KEY_zero_init_residual, c->zero_init_residual && c->init_from[0],
-         "beside init-from, whose weights take the place of those it sets"},
+         "with init-from, whose weights replace those that it sets"},
         {IM_KEY_bad_sample_limit, c->on_bad_sample == IM_BAD_SAMPLE_STOP,
          "with on-bad-sample stop, which stops at the first one"},
     };
@@ -77,8 +78,9 @@ static int check_samples(const struct im_conf *c, struct im_text *text)
     const bool bins = rand || c->aug_policy == IM_AUG_POLICY_TRIVIAL;
     const bool jitters =
         c->aug_brightness > 0 || c->aug_contrast > 0 || c->aug_saturation > 0 || c->aug_hue > 0;
-    const char *random_crop = "but with train-crop rrc", *random_ops = "but with aug-policy randaugment",
-               *policy = "without an aug-policy", *affine = "without aug-affine-p";
+    const char *random_crop = "except with train-crop rrc",
+               *random_ops = "except with aug-policy randaugment", *policy = "without an aug-policy",
+               *affine = "without aug-affine-p";
     const struct idle idle[] = {
         {IM_KEY_rrc_scale_min, !crops, random_crop},
         {IM_KEY_rrc_scale_max, !crops, random_crop},
@@ -86,7 +88,7 @@ static int check_samples(const struct im_conf *c, struct im_text *text)
         {IM_KEY_rrc_ratio_max, !crops, random_crop},
         {IM_KEY_aug_num_ops, !rand, random_ops},
         {IM_KEY_aug_magnitude, !rand, random_ops},
-        {IM_KEY_aug_magnitude_bins, !bins, "but with aug-policy randaugment or trivial"},
+        {IM_KEY_aug_magnitude_bins, !bins, "except with aug-policy randaugment or trivial"},
         {IM_KEY_aug_policy_p, c->aug_policy == IM_AUG_POLICY_NONE, policy},
         {IM_KEY_aug_policy_filter, c->aug_policy == IM_AUG_POLICY_NONE, policy},
         {IM_KEY_aug_affine_border, !(c->aug_affine_p > 0), affine},

@@ -6,7 +6,7 @@
  *     gpus: [0, 2]                      # a list of plain values is joined with commas
  *
  * One document, one mapping. A key that stands twice, an unknown one, an empty value, an anchor or a tag's
- * reference is an error with its line: what a file says and what happens must not differ in silence. */
+ * reference is an error with its line: a file must not silently differ from what happens. */
 #include "ipc/config/conf_table.h"
 
 #include <ctype.h>
@@ -51,7 +51,7 @@ static int next(struct reader *r)
     if (r->parser.error == YAML_MEMORY_ERROR)
         return im_fail(r->text, -ENOMEM, "%s: out of memory", r->path);
     return im_fail(r->text, -EINVAL, "%s:%zu: not YAML: %s", r->path, r->parser.problem_mark.line + 1,
-                   r->parser.problem ? r->parser.problem : "cannot be read");
+                   r->parser.problem ? r->parser.problem : "it cannot be read");
 }
 
 static int fail(struct reader *r, const char *problem)
@@ -91,7 +91,7 @@ static int take_list(struct reader *r, char *s, size_t room)
     if (err < 0)
         return err;
     if (r->event.type != YAML_SEQUENCE_END_EVENT)
-        return fail(r, "a list holds more than plain values");
+        return fail(r, "a list may hold plain values only");
     if (count == 1 && used + 1 < room)
         memcpy(s + used, ",", 2);
     return 0;
@@ -126,12 +126,12 @@ static int put(struct reader *r, const char *written, const char *name, int line
     if (key < 0 || name[1] == '\0')
         return im_conf_unknown(name, &place, r->text);
     if (fixed)
-        return im_fail(r->text, -EINVAL, "%s:%d: %s is a flag only; write %s: %s", r->path, line, written,
-                       im_conf_keys[key].name, fixed);
+        return im_fail(r->text, -EINVAL, "%s:%d: %s exists as a flag only; write %s: %s", r->path, line,
+                       written, im_conf_keys[key].name, fixed);
     if (key == IM_KEY_config || key == IM_KEY_recipe)
         return im_fail(r->text, -EINVAL, "%s:%d: a file cannot name another file", r->path, line);
     if (r->seen_line[key])
-        return im_fail(r->text, -EINVAL, "%s:%d: %s stands twice (also in line %d)", r->path, line, written,
+        return im_fail(r->text, -EINVAL, "%s:%d: %s is given twice (also in line %d)", r->path, line, written,
                        r->seen_line[key]);
     r->seen_line[key] = line;
     return im_conf_put(r->conf, key, value, &place, r->text);
@@ -176,7 +176,7 @@ static int take_value(struct reader *r, const char *written, const char *name, i
 static int take_mapping(struct reader *r, const char *prefix, int depth)
 {
     if (depth > DEPTH_MAX)
-        return fail(r, "nested too deep");
+        return fail(r, "nested too deeply");
     for (;;) {
         char written[IM_CONF_NAME_BYTES], joined[2 * IM_CONF_NAME_BYTES], name[IM_CONF_NAME_BYTES];
         int err = next(r), line;
@@ -212,7 +212,7 @@ static int take_document(struct reader *r)
     if (r->event.type == YAML_SCALAR_EVENT && is_null(&r->event))
         err = 0; /* only comments between the marks of a document */
     else if (r->event.type != YAML_MAPPING_START_EVENT)
-        return fail(r, "want \"key: value\" lines");
+        return fail(r, "expected \"key: value\" lines");
     else
         err = take_mapping(r, "", 1);
     if (err == 0)
@@ -221,7 +221,7 @@ static int take_document(struct reader *r)
         err = next(r);
     if (err < 0 || r->event.type == YAML_STREAM_END_EVENT)
         return err;
-    return fail(r, "a second document; want one");
+    return fail(r, "a second document; only one is allowed");
 }
 
 static int parse(struct im_conf *conf, enum im_conf_source source, const char *path, const char *bytes,

@@ -97,7 +97,7 @@ int im_lr_range_suggest(const double *finder, const double *fastai, size_t count
     size_t first = steps / 10, kept;
     int err;
 
-    if (count < IM_SWEEP_POINTS_MIN || count < first + SKIP_END + 2)
+    if (count < IM_LR_RANGE_POINTS_MIN || count < first + SKIP_END + 2)
         return im_fail(
             text, -EINVAL,
             "the loss diverged after %zu of %zu steps, too early to suggest a rate: begin with a lower "

@@ -17,7 +17,7 @@
 
 struct im_text;
 
-#define IM_SWEEP_POINTS_MIN 20 /* fewer suggest nothing */
+#define IM_LR_RANGE_POINTS_MIN 20 /* fewer suggest nothing */
 
 /* Of step i of `steps` (two or more): low * (high / low) ^ (i / (steps - 1)). */
 double im_lr_range_lr(double low, double high, uint64_t i, uint64_t steps);
@@ -42,7 +42,7 @@ struct im_lr_range_suggestion {
 
 /* `finder` and `fastai`: the smoothed losses of each step that was taken; `steps`: how many were asked for,
  * a tenth of which fastai leaves out at the beginning. -EINVAL with a sentence when there are fewer than
- * IM_SWEEP_POINTS_MIN; -ENOMEM. */
+ * IM_LR_RANGE_POINTS_MIN; -ENOMEM. */
 int im_lr_range_suggest(const double *finder, const double *fastai, size_t count, size_t steps,
                         struct im_lr_range_suggestion *ret, struct im_text *text);
 

@@ -1,4 +1,4 @@
-/* Finds recipes. What stands in them is conf_yaml.c's; this file knows folders and names only. */
+/* Finds presets (--recipe NAME) in their folders. conf_yaml.c reads them. */
 #include "ipc/config/preset.h"
 
 #include <dirent.h>
@@ -34,7 +34,7 @@ static int find_folder(char *folder, size_t n, struct im_text *text)
         if (used > 0 && (size_t)used < n && stat(folder, &st) == 0 && S_ISDIR(st.st_mode))
             return 0;
     }
-    return im_fail(text, -ENOENT, "there is no folder of recipes: neither %.200s/%s nor %.200s/%s", self,
+    return im_fail(text, -ENOENT, "no recipes found: there is neither %.200s/%s nor %.200s/%s", self,
                    places[0], self, places[1]);
 }
 
@@ -112,7 +112,7 @@ static int fail_unknown(const char *name, struct im_text *text)
     for (size_t i = 0; i < count; i++)
         names[i] = list[i].name;
     near = im_nearest(name, names, count);
-    err = im_fail(text, -ENOENT, "there is no recipe '%.100s'%s%s%s; `imsuper recipes` lists them", name,
+    err = im_fail(text, -ENOENT, "no recipe '%.100s'%s%s%s; `imsuper recipes` lists them", name,
                   near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
     free(list);
     return err;

@@ -137,7 +137,7 @@ int rd_index_open(const char *path, struct rd_index *ret_index, struct im_text *
         return im_fail(text, -errno, "cannot open the index '%.700s': %s", path, strerror(errno));
     if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size == 0) {
         close(fd);
-        return im_fail(text, -EBADMSG, "the index '%.700s' is empty or no file", path);
+        return im_fail(text, -EBADMSG, "the index '%.700s' is empty or not a file", path);
     }
     /* Index files are replaced, never written in place, so the mapping cannot shrink under us. */
     mapping = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);

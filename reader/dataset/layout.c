@@ -146,10 +146,10 @@ static int explain_no_train(int root_fd, const struct rd_layout *layout, struct 
     if (err < 0)
         return err;
     if (content.has_folders && name && strcmp(name, "/train") == 0)
-        return im_fail(text, -EBADMSG, "'%.700s' is a train folder itself: give its parent folder. " TAKES,
+        return im_fail(text, -EBADMSG, "'%.700s' is itself a train folder: use its parent folder. " TAKES,
                        layout->root);
     if (content.has_folders)
-        return im_fail(text, -EBADMSG, "there is no train folder in '%.700s'. " TAKES, layout->root);
+        return im_fail(text, -EBADMSG, "no train folder in '%.700s'. " TAKES, layout->root);
     if (content.has_images)
         return im_fail(text, -EBADMSG,
                        "'%.700s' holds images but no class folders; they belong in train/<class>/. " TAKES,

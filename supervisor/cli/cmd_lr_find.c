@@ -23,7 +23,7 @@
 
 #define LINES_BYTES_MAX ((size_t)1 << 28)
 
-struct sweep {
+struct lr_range {
     size_t count; /* of each array below; its room is num-iter */
     double *lr, *loss, *finder, *fastai;
     bool diverged;
@@ -67,7 +67,7 @@ static int prepare(struct im_conf *conf, char *folder, size_t n, struct im_text 
     conf->warmup_epochs = 0;
     conf->snapshot_interval = 0; /* a test whose trainer dies begins anew */
     conf->snapshot_steps = 0;
-    conf->sweep = true;
+    conf->lr_range_test = true;
     snprintf(folder, n, "%s/imsuper-lr-find-XXXXXX", tmp && *tmp == '/' ? tmp : "/tmp");
     if (!mkdtemp(folder))
         return im_fail(text, -errno, "cannot make %s: %s", folder, strerror(errno));
@@ -76,7 +76,7 @@ static int prepare(struct im_conf *conf, char *folder, size_t n, struct im_text 
     return 0;
 }
 
-static void take_line(struct sweep *s, struct im_lr_range_smooth *smooth, const struct im_json *j,
+static void take_line(struct lr_range *s, struct im_lr_range_smooth *smooth, const struct im_json *j,
                       size_t room)
 {
     double loss = im_json_real_or(j, "loss", (double)NAN), lr = im_json_real_or(j, "lr", 0);
@@ -94,7 +94,7 @@ static void take_line(struct sweep *s, struct im_lr_range_smooth *smooth, const 
 }
 
 /* The steps that the trainer has written to metrics.jsonl. */
-static int read_losses(const struct im_conf *conf, struct sweep *s, struct im_text *text)
+static int read_losses(const struct im_conf *conf, struct lr_range *s, struct im_text *text)
 {
     char path[PATH_MAX], *bytes, *rest = NULL;
     struct im_lr_range_smooth smooth = {0};
@@ -132,7 +132,7 @@ static struct im_json *numbers(const double *v, size_t n)
     return list;
 }
 
-static struct im_json *to_json(const struct im_conf *conf, const struct sweep *s)
+static struct im_json *to_json(const struct im_conf *conf, const struct lr_range *s)
 {
     struct im_json *j = im_json_object(), *suggestion = im_json_object();
 
@@ -156,7 +156,7 @@ static struct im_json *to_json(const struct im_conf *conf, const struct sweep *s
     return j;
 }
 
-static int write_json(const struct im_conf *conf, const struct sweep *s, const char *path,
+static int write_json(const struct im_conf *conf, const struct lr_range *s, const char *path,
                       struct im_text *text)
 {
     struct im_json *j = to_json(conf, s);
@@ -170,7 +170,7 @@ static int write_json(const struct im_conf *conf, const struct sweep *s, const c
     return err;
 }
 
-static int write_plot(const struct im_conf *conf, const struct sweep *s, const char *path,
+static int write_plot(const struct im_conf *conf, const struct lr_range *s, const char *path,
                       struct im_text *text)
 {
     const struct sv_plot_line lines[] = {
@@ -209,7 +209,8 @@ static void print_row(const char *name, double lr, double images, const char *wh
     printf("%-9s  %9.3g   %9.3g   %s\n", name, lr, lr * 256 / images, what);
 }
 
-static void print_table(const struct im_conf *conf, const struct sweep *s, const char *png, const char *json)
+static void print_table(const struct im_conf *conf, const struct lr_range *s, const char *png,
+                        const char *json)
 {
     double images = (double)images_per_step(conf);
 
@@ -233,7 +234,7 @@ static int report(const struct im_conf *conf, struct im_text *text)
 {
     const char *png = conf->output[0] ? conf->output : "lr-find.png";
     size_t stem = strlen(png);
-    struct sweep s = {0};
+    struct lr_range s = {0};
     char json[PATH_MAX];
     int err = read_losses(conf, &s, text);
 
@@ -262,7 +263,7 @@ int sv_cmd_lr_find(struct im_conf *conf)
     if (status == IM_EXIT_OK && report(conf, &text) < 0)
         status = fail(&text, IM_EXIT_FAILED);
     if (status == IM_EXIT_RESUMABLE) {
-        fprintf(stderr, "imsuper: stopped; a range test cannot be continued\n");
+        fprintf(stderr, "imsuper: stopped; an LR range test cannot be continued\n");
         status = IM_EXIT_FORCED;
     }
     nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);

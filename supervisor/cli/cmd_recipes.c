@@ -41,7 +41,7 @@ int sv_cmd_recipes(int argc, char **argv)
     if (argc > 1 && argv[1][0] != '-')
         return show(argv[1]);
     if (argc > 1) {
-        fprintf(stderr, "imsuper: recipes takes a name or nothing, not %s\n", argv[1]);
+        fprintf(stderr, "imsuper: recipes takes at most one name; unexpected argument '%s'\n", argv[1]);
         return IM_EXIT_USAGE;
     }
     if (im_preset_list(&list, &count, &text) < 0)

@@ -92,7 +92,7 @@ static int status_of(int err)
 }
 
 /* As many epochs as the steps of a range test take. */
-static void fit_to_sweep(struct start *s)
+static void fit_to_lr_range_test(struct start *s)
 {
     uint64_t images = (uint64_t)(s->conf.batch_size * s->conf.ranks * s->conf.accumulate);
     uint64_t train = s->data.samples[IM_TRAIN];
@@ -114,8 +114,8 @@ static int measure(struct start *s)
         return err; /* why has been said */
     if (err < 0)
         return fail(&text, IM_EXIT_BAD_DATA);
-    if (s->conf.sweep)
-        fit_to_sweep(s);
+    if (s->conf.lr_range_test)
+        fit_to_lr_range_test(s);
     s->machine = (struct sv_machine){.cpus = (uint32_t)im_cpu_count(),
                                      .gpus = sv_gpus_are_used(&s->conf),
                                      .memory_bytes = im_memory_available()};
@@ -258,7 +258,8 @@ static void print_devices(const struct start *s)
     fprintf(stderr, "cores   trainers %s%s\n", line,
             p->applies ? "" : " (of another machine's description: not applied)");
     if (p->far > 0)
-        fprintf(stderr, "cores   %u of the trainers may use no core near their GPU (cpuset or affinity)\n",
+        fprintf(stderr,
+                "cores   %u of the trainers may not use any core near their GPU (cpuset or affinity)\n",
                 p->far);
 }
 
@@ -269,7 +270,7 @@ static void print_header(const struct start *s)
 
     if (c->quiet)
         return;
-    if (c->sweep) {
+    if (c->lr_range_test) {
         fprintf(stderr,
                 "lr-find %s, %" PRId64 " steps of %" PRId64 " images of %" PRId64
                 " px, lr %g to %g, seed %" PRIu64 "\n",

@@ -17,5 +17,4 @@ int sv_cmd_recipes(int argc, char **argv);
 /* data, bench, profile and model: a role's program does it. */
 int sv_cmd_role(int argc, char **argv);
 
-
 #endif

@@ -50,7 +50,7 @@ void sv_gpus_parse(const char *answer, struct sv_gpus *ret)
 
     if (im_json_parse(answer, strlen(answer), &j, NULL) < 0 ||
         strcmp(im_json_str_or(j, "schema", ""), "imsuper.gpus/1") != 0) {
-        fail(ret, "imsuper-trainer, which looks for GPUs, gave no answer that can be read");
+        fail(ret, "imsuper-trainer gpus sent an unreadable answer");
         im_json_free(&j);
         return;
     }
@@ -88,10 +88,9 @@ void sv_gpus_find(struct sv_gpus *ret)
         return;
     }
     if (status == -ETIMEDOUT)
-        snprintf(
-            why, sizeof why,
-            "the driver did not say within %d s which GPUs there are; see nvidia-smi and the kernel's log",
-            FIND_TIMEOUT_MS / 1000);
+        snprintf(why, sizeof why,
+                 "the driver did not list the GPUs within %d s; check nvidia-smi and the kernel log",
+                 FIND_TIMEOUT_MS / 1000);
     else
         snprintf(why, sizeof why, "imsuper-trainer, which looks for GPUs, failed (%s %d)",
                  status < 0 ? "error" : "status", abs(status));
@@ -143,11 +142,11 @@ static int check_wish(const struct im_conf_gpus *wish, const struct sv_gpus *fou
         return im_fail(text, -EINVAL, "--gpus %d: %s", wish->count, have);
     for (int i = 0; wish->is_list && i < wish->count; i++)
         if (wish->devices[i] >= found->count)
-            return im_fail(text, -EINVAL, "--gpus: there is no GPU %d; %s", wish->devices[i], have);
+            return im_fail(text, -EINVAL, "--gpus: no GPU %d; %s", wish->devices[i], have);
     return 0;
 }
 
-/* --gpus auto: all, or as many as --ranks wants. *ret: none when the CPU is to be taken. */
+/* --gpus auto: all, or as many as --ranks sets. *ret: none when the CPU is used. */
 static int take_all(const struct im_conf *conf, const struct sv_gpus *found, struct im_conf_gpus *ret,
                     struct im_text *text)
 {
@@ -216,7 +215,8 @@ int sv_gpus_choose(struct im_conf *conf, const struct sv_gpus *found, const char
     int err = im_conf_parse_gpus(conf->gpus, &g);
 
     if (err < 0)
-        return im_fail(text, -EINVAL, "--gpus %s: 0, auto, a number, or a list such as 0,2", conf->gpus);
+        return im_fail(text, -EINVAL, "--gpus %s: expected 0, auto, a number, or a list such as 0,2",
+                       conf->gpus);
     if (conf->backend != IM_BACKEND_AUTO && conf->backend != IM_BACKEND_CUDA) {
         if (g.count > 0)
             return im_fail(text, -EINVAL, "--gpus %s and --backend %s contradict each other", conf->gpus,

@@ -37,7 +37,7 @@ int sv_program_exec(const char *name, char **argv)
     sv_program_find(name, path, sizeof path);
     argv[0] = path;
     execv(path, argv);
-    fprintf(stderr, "imsuper: cannot run %s: %s; build it, it belongs beside imsuper\n", path,
+    fprintf(stderr, "imsuper: cannot run %s: %s; it must be in the folder of imsuper\n", path,
             strerror(errno));
     return IM_EXIT_UNAVAILABLE;
 }

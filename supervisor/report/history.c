@@ -65,7 +65,7 @@ static int parse(struct sv_history *h, const char *path, struct im_text *text)
     size_t rows = count_of(h->text, '\n'), room = rows > 0 ? rows - 1 : 0;
 
     if (rows == 0)
-        return im_fail(text, -ENOENT, "%s has no epoch yet", path);
+        return im_fail(text, -ENOENT, "%s has no finished epoch yet", path);
     h->epochs = room;
     for (size_t row = 0; row < rows; row++) {
         char *end = strchr(line, '\n');

@@ -76,7 +76,7 @@ static int find_to_resume(struct im_conf *conf, struct im_text *text)
         if (access(path, F_OK) == 0)
             return 0;
     }
-    return im_fail(text, -EINVAL, "--resume: the run in %s has no checkpoint yet; without --resume it begins",
+    return im_fail(text, -EINVAL, "--resume: the run in %s has no checkpoint yet; without --resume it starts",
                    conf->run_dir);
 }
 
@@ -99,7 +99,7 @@ int sv_rundir_open(struct im_conf *conf, struct im_text *text)
     int err = 0;
 
     if (strchr(conf->run_name, '/') || conf->run_name[0] == '.')
-        return im_fail(text, -EINVAL, "--run-name %s: a name without '/' that does not begin with '.'",
+        return im_fail(text, -EINVAL, "--run-name %s: must not contain '/' or begin with '.'",
                        conf->run_name);
     if (strcmp(conf->resume, "auto") == 0)
         err = find_to_resume(conf, text);
@@ -144,7 +144,7 @@ int sv_rundir_find(struct im_conf *conf, struct im_text *text)
     if (err < 0)
         return err;
     if (stat(conf->run_dir, &st) < 0 || !S_ISDIR(st.st_mode))
-        return im_fail(text, -ENOENT, "there is no run in %s; use --workspace and --run-name", conf->run_dir);
+        return im_fail(text, -ENOENT, "no run in %s; use --workspace and --run-name", conf->run_dir);
     if (!conf->run_name[0]) {
         ssize_t n = readlink(conf->run_dir, target, sizeof target - 1);
 

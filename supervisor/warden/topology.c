@@ -254,7 +254,7 @@ int sv_topology_place(const struct sv_topology_source *source, const char (*pci)
     if (err == 0)
         count = make_shares(&m, shares);
     if (err == 0 && count <= 0)
-        err = im_fail(text, count < 0 ? count : -ENODATA, "hwloc found no processors that may be used");
+        err = im_fail(text, count < 0 ? count : -ENODATA, "hwloc found no usable processors");
     if (err == 0)
         err = assign(&m, pci, ranks, shares, count, home);
     if (err == 0)

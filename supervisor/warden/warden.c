@@ -234,13 +234,13 @@ static void on_supervisor_death(struct warden *w, int status)
         w->deaths = 0;
     }
     if (++w->deaths > SUPERVISOR_DEATHS_MAX || (WIFEXITED(status) && WEXITSTATUS(status) == IM_EXIT_USAGE)) {
-        fprintf(stderr, "imsuper: the supervisor cannot be kept running; stopping. The run can be continued "
-                        "with the same command.\n");
+        fprintf(stderr, "imsuper: the supervisor keeps dying; stopping. Continue the run with the same "
+                        "command.\n");
         w->finished = 1;
         w->exit_status = IM_EXIT_FAILED;
         return;
     }
-    fprintf(stderr, "\nimsuper: the supervisor died (%s %d); starting another, training goes on\n",
+    fprintf(stderr, "\nimsuper: the supervisor died (%s %d); starting another; training continues\n",
             WIFSIGNALED(status) ? "signal" : "status",
             WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
     start_supervisor(w);
@@ -324,7 +324,7 @@ static void end_all(struct warden *w)
         }
     }
     if (left)
-        fprintf(stderr, "imsuper: a process could not be ended within 10 s (stuck in the kernel?)\n");
+        fprintf(stderr, "imsuper: cannot kill a process within 10 s (stuck in the kernel?)\n");
 }
 
 int sv_warden_run(const struct im_run *run, const struct sv_warden_fds *fds,

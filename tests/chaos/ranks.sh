@@ -22,7 +22,7 @@ case_points() {
       esac
       if [ "$point" = process.enter.after ]; then
         start 1 "${TWO[@]}" --max-restarts 2
-        must_say "cannot be kept running"
+        must_say "keeps failing"
       else
         start 0 "${TWO[@]}"
         check_two

@@ -139,7 +139,7 @@ case_decode_memory() {
   [ "$(count_events '"sample.bad"')" = 1 ] || fail "$(count_events '"sample.bad"') samples were left out, not 1"
   file=$(left_out memory-limit)
   [ -f "$REFERENCE/data/$file" ] || fail "'$file' is none of the images"
-  must_say "left out $file"
+  must_say "skipped $file"
   grep -q 'level=warn role=augmenter id=0 msg="no memory to decode an image' "$RUN/log.txt" || fail "log.txt has no warning"
   must_balance
 }
@@ -148,7 +148,7 @@ case_decode_memory() {
 case_crash_loop() {
   FAULTS="augmenter:process.enter.after=kill@1"
   start 1 "${WORKERS[@]}" --max-restarts 3
-  must_say "cannot be kept running"
+  must_say "keeps failing"
 }
 
 run_case

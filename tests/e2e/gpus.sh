@@ -49,8 +49,8 @@ case_stale_module() {
 case_wrong_wishes() {
   install_programs module
   refused 2 "this machine has 2 GPUs, numbered from 0" --gpus 3
-  refused 2 "there is no GPU 2" --gpus 0,2
-  refused 2 "without repetition" --gpus 1,1
+  refused 2 "no GPU 2" --gpus 0,2
+  refused 2 "without duplicates" --gpus 1,1
   refused 2 "contradict each other" --gpus 2 --ranks 1
   refused 2 "contradict each other" --gpus 1 --backend onednn
   refused 2 "contradict each other" --gpus 0 --backend cuda

@@ -24,7 +24,7 @@ leaves_out() {
     file=$(relative "$1") verdict=$2
     shift 2
     events | grep '"sample.bad"' | grep -F "$file" | grep -q "$verdict" || fail "$file was not left out as $verdict"
-    must_say "left out"
+    must_say "skipped"
   done
   must_balance
 }
@@ -120,13 +120,13 @@ case_unknown_verb() {
 case_bad_value() { refused 2 "epochs" --epochs many; }
 case_batch_too_large() { refused 2 "the training set has 192" --batch-size 193; }
 case_ranks() {
-  refused 2 "--ranks: 65 is out of range (want 1 to 64)" --ranks 65
+  refused 2 "--ranks: 65 is out of range (expected 1 to 64)" --ranks 65
 }
 case_unknown_run() {
   local status=0
   "$BIN/imsuper" status --workspace "$T/w" --run-name nothing >"$T/out" 2>&1 || status=$?
   [ $status = 4 ] || fail "exit status $status"
-  must_say "there is no run"
+  must_say "no run in"
 }
 
 case_second_start() {

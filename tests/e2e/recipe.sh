@@ -72,7 +72,7 @@ case_resume_file() {
 
 case_resume_refused() {
   start 2 --run-name none --resume
-  must_say "there is no run in"
+  must_say "no run in"
   start 2 --resume "$T/nothing.safetensors"
   must_say "No such file"
   start 2 --resume "$REFERENCE/w/run/checkpoints/last.safetensors"

@@ -243,7 +243,7 @@ double tr_schedule_lr(const struct tr_schedule *s, uint64_t step)
                       ? conf->warmup_factor + (1 - conf->warmup_factor) * (double)step / s->warmup_steps
                       : 1;
 
-    if (conf->sweep)
+    if (conf->lr_range_test)
         return im_lr_range_lr(conf->start_lr, conf->end_lr, step, (uint64_t)conf->num_iter);
     if (is_by_epoch((enum im_conf_schedule)conf->schedule))
         return scale * warm * by_epoch(s, epoch, step);

@@ -237,7 +237,7 @@ static void test_nothing_to_train_is_refused_with_a_sentence(void **state)
     assert_int_equal(refuse(&p, &text), -EINVAL);
     p = usual, p.samples[IM_TRAIN] = 0;
     assert_int_equal(refuse(&p, &text), -EINVAL);
-    assert_string_equal(text.s, "there are no training images");
+    assert_string_equal(text.s, "no training images");
 }
 
 static void test_too_large_a_batch_names_the_largest_that_fits(void **state)

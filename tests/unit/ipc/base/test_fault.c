@@ -119,7 +119,7 @@ static void other_points_are_not_touched(void **state)
     assert_int_equal(IM_FAULT_ERR("p"), -EIO);
 }
 
-static void the_filter_wants_role_and_id(void **state)
+static void the_filter_matches_role_and_id(void **state)
 {
     (void)state;
     im_log_identity("augmenter", 1);
@@ -143,7 +143,7 @@ static void malformed_rules_are_refused(void **state)
         struct im_text text = {""};
 
         assert_int_equal(im_fault_arm(rules[i], &text), -EINVAL);
-        assert_non_null(strstr(text.s, "want [role[#id]:]point=action[@K[/every]]"));
+        assert_non_null(strstr(text.s, "expected [role[#id]:]point=action[@K[/every]]"));
     }
 }
 
@@ -219,7 +219,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_teardown(every_fires_at_each_multiple, disarm),
         cmocka_unit_test_teardown(other_points_are_not_touched, disarm),
         cmocka_unit_test_teardown(a_rule_can_follow_one_item, disarm),
-        cmocka_unit_test_teardown(the_filter_wants_role_and_id, disarm),
+        cmocka_unit_test_teardown(the_filter_matches_role_and_id, disarm),
         cmocka_unit_test_teardown(malformed_rules_are_refused, disarm),
         cmocka_unit_test_teardown(threads_share_one_count, disarm),
         cmocka_unit_test(the_environment_gives_the_rules),

@@ -18,6 +18,13 @@
 
 #include "ipc/base/count.h"
 
+/* Of a sentence only the beginning: the key or the flag that it names. One test a module asserts whole sentences. */
+#define assert_begins(sentence, beginning)                                                                   \
+    do {                                                                                                     \
+        if (strncmp(sentence, beginning, strlen(beginning)) != 0)                                            \
+            fail_msg("\"%s\" does not begin with \"%s\"", sentence, beginning);                              \
+    } while (0)
+
 /* cmocka setup and teardown: *state is a fresh directory's path, removed with all in it. */
 static inline int make_directory(void **state)
 {

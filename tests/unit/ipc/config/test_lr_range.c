@@ -95,15 +95,15 @@ static void a_loss_that_is_not_finite_ends_the_test(void **state)
 
 static void too_few_points_suggest_nothing(void **state)
 {
-    double loss[IM_SWEEP_POINTS_MIN] = {0};
+    double loss[IM_LR_RANGE_POINTS_MIN] = {0};
     struct im_lr_range_suggestion got;
     struct im_text text = {""};
 
     (void)state;
-    assert_int_equal(im_lr_range_suggest(loss, loss, IM_SWEEP_POINTS_MIN - 1, 100, &got, &text), -EINVAL);
+    assert_int_equal(im_lr_range_suggest(loss, loss, IM_LR_RANGE_POINTS_MIN - 1, 100, &got, &text), -EINVAL);
     assert_non_null(strstr(text.s, "diverged after 19 of 100 steps"));
-    assert_int_equal(im_lr_range_suggest(loss, loss, IM_SWEEP_POINTS_MIN, 200, &got, &text), -EINVAL);
-    assert_int_equal(im_lr_range_suggest(loss, loss, IM_SWEEP_POINTS_MIN, 100, &got, &text), 0);
+    assert_int_equal(im_lr_range_suggest(loss, loss, IM_LR_RANGE_POINTS_MIN, 200, &got, &text), -EINVAL);
+    assert_int_equal(im_lr_range_suggest(loss, loss, IM_LR_RANGE_POINTS_MIN, 100, &got, &text), 0);
 }
 
 int main(void)
@@ -114,5 +114,5 @@ int main(void)
         cmocka_unit_test(too_few_points_suggest_nothing),
     };
 
-    return cmocka_run_group_tests_name("sweep", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("lr_range", tests, NULL, NULL);
 }

@@ -107,9 +107,8 @@ static void an_unknown_recipe_gets_a_hint(void **state)
 
     (void)state;
     assert_int_equal(load(&conf, "quikstart", NULL, &text), -ENOENT);
-    assert_string_equal(text.s,
-                        "there is no recipe 'quikstart'; did you mean 'quickstart'?; `imsuper recipes` "
-                        "lists them");
+    assert_string_equal(text.s, "no recipe 'quikstart'; did you mean 'quickstart'?; `imsuper recipes` "
+                                "lists them");
 }
 
 static void a_file_cannot_name_a_recipe(void **state)

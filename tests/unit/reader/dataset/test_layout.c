@@ -158,12 +158,12 @@ static void a_missing_or_empty_data_folder_is_named(void **state)
     tree_file(tree, "file", "x");
     check_refused(tree, "file", RD_LAYOUT_AUTO, -ENOTDIR, "file': Not a directory");
     tree_file(tree, "flat/cat/1.jpg", "");
-    check_refused(tree, "flat", RD_LAYOUT_AUTO, -EBADMSG, "there is no train folder in");
+    check_refused(tree, "flat", RD_LAYOUT_AUTO, -EBADMSG, "no train folder in");
     check_refused(tree, "flat/cat", RD_LAYOUT_AUTO, -EBADMSG,
                   "flat/cat' holds images but no class folders; they belong in train/<class>/");
     tree_file(tree, "own/train/cat/1.jpg", "");
     check_refused(tree, "own/train", RD_LAYOUT_AUTO, -EBADMSG,
-                  "own/train' is a train folder itself: give its parent folder");
+                  "own/train' is itself a train folder: use its parent folder");
     tree_file(tree, "loose/train/1.jpg", "");
     check_refused(tree, "loose", RD_LAYOUT_AUTO, -EBADMSG, "loose/train' holds no class folders");
 }
@@ -354,7 +354,7 @@ static void a_forced_layout_looks_for_that_only(void **state)
 
     make_ilsvrc(tree);
     make_annotations(tree);
-    check_refused(tree, "I", RD_LAYOUT_FOLDERS, -EBADMSG, "there is no train folder in");
+    check_refused(tree, "I", RD_LAYOUT_FOLDERS, -EBADMSG, "no train folder in");
     check_refused(tree, "I/Data/CLS-LOC", RD_LAYOUT_FOLDERS, -EBADMSG, "holds images but no class folders");
     open_data(tree, "I", RD_LAYOUT_ILSVRC, &data);
     assert_int_equal(rd_index_layout(&data.index), RD_LAYOUT_ILSVRC);

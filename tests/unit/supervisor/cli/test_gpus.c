@@ -127,7 +127,7 @@ static void wrong_wishes_are_refused(void **state)
     found(2, &two);
     nothing(SV_GPUS_NO_MODULE, "this program was built without it", &none);
     refuses("--gpus=4", NULL, &two, NULL, -EINVAL, "--gpus 4: this machine has 2 GPUs, numbered from 0");
-    refuses("--gpus=0,2", NULL, &two, NULL, -EINVAL, "there is no GPU 2; this machine has 2 GPUs");
+    refuses("--gpus=0,2", NULL, &two, NULL, -EINVAL, "no GPU 2; this machine has 2 GPUs");
     refuses("--gpus=2,", NULL, &two, "3,5", -EINVAL,
             "CUDA_VISIBLE_DEVICES=3,5 leaves 2 GPUs, numbered from 0");
     refuses("--ranks=4", NULL, &two, NULL, -EINVAL, "there are 2 GPUs, and a trainer needs one of its own");
