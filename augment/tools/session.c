@@ -112,7 +112,7 @@ static int read_files(const struct im_conf *conf, struct au_files *files, size_t
 
         at = take_fields(at, end, fields);
         if (!at)
-            return im_fail(text, -EBADMSG, "imsuper-reader gave no answer that can be read");
+            return im_fail(text, -EBADMSG, "imsuper-reader sent an unreadable answer");
         *file =
             (struct au_file){.id = strtoull(fields[0], NULL, 10), .class_name = fields[2], .path = fields[3]};
         err = im_read_file(file->path, (size_t)conf->max_file_bytes, &file->bytes, &file->n, text);

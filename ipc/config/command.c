@@ -82,7 +82,7 @@ static int configure(const struct im_command *c, int argc, char **argv, struct i
         return im_fail(text, -EINVAL, "unexpected argument '%.200s' (see `%s --help`)", argv[next], c->typed);
     if (operand && im_conf_set(conf, c->operand, operand, text) < 0)
         return -EINVAL;
-    conf->lr_range_test = (c->options & IM_FOR_LR_FIND) != 0; /* it needs no learning rate */
+    conf->lr_range_test = (c->options & IM_FOR_LR_FIND) != 0; /* it sets the learning rate itself */
     return check(c, conf, text);
 }
 
@@ -139,7 +139,7 @@ static int fail_unknown(const char *program, const struct im_command *commands, 
     written = near ? both : argv[1];
     if (!near)
         near = im_nearest(argv[1], names, count);
-    fprintf(stderr, "%s: there is no verb '%.100s'%s%s%s (see `%s --help`)\n", program, written,
+    fprintf(stderr, "%s: unknown command '%.100s'%s%s%s (see `%s --help`)\n", program, written,
             near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "", program);
     return IM_EXIT_USAGE;
 }

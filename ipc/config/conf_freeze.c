@@ -1,4 +1,4 @@
-/* The configuration as text: the frozen form for children, and the effective config.yaml for people.
+/* The configuration as text: the frozen form for children, and the effective config.yaml for users.
  *
  * The frozen form is one "key=value" line for each key, all of them, so that a child built from another table
  * notices. Values cannot hold a newline (conf.c refuses control characters), so no quoting is needed. */

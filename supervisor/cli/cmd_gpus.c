@@ -1,4 +1,4 @@
-/* `imsuper gpus`: the GPUs that a run started here could take, with the numbers that --gpus knows them by. */
+/* `imsuper gpus`: the GPUs that a run started here can use, by the numbers that --gpus takes. */
 #include <stdio.h>
 
 #include "supervisor/cli/commands.h"

@@ -17,7 +17,7 @@ static int parse(const char *answer, struct sv_dataset *ret, struct im_text *tex
     int err = im_json_parse(answer, strlen(answer), &j, text);
 
     if (err < 0)
-        return im_fail(text, -EBADMSG, "imsuper-reader gave no answer that can be read");
+        return im_fail(text, -EBADMSG, "imsuper-reader sent an unreadable answer");
     *ret = (struct sv_dataset){
         .samples = {(uint64_t)im_json_int_or(j, "train", 0), (uint64_t)im_json_int_or(j, "val", 0)},
         .classes = (uint32_t)im_json_int_or(j, "classes", 0),

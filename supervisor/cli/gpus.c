@@ -50,7 +50,7 @@ void sv_gpus_parse(const char *answer, struct sv_gpus *ret)
 
     if (im_json_parse(answer, strlen(answer), &j, NULL) < 0 ||
         strcmp(im_json_str_or(j, "schema", ""), "imsuper.gpus/1") != 0) {
-        fail(ret, "imsuper-trainer, which looks for GPUs, gave no answer that can be read");
+        fail(ret, "imsuper-trainer gpus sent an unreadable answer");
         im_json_free(&j);
         return;
     }
@@ -146,7 +146,7 @@ static int check_wish(const struct im_conf_gpus *wish, const struct sv_gpus *fou
     return 0;
 }
 
-/* --gpus auto: all, or as many as --ranks wants. *ret: none when the CPU is to be taken. */
+/* --gpus auto: all, or as many as --ranks sets. *ret: none when the CPU is used. */
 static int take_all(const struct im_conf *conf, const struct sv_gpus *found, struct im_conf_gpus *ret,
                     struct im_text *text)
 {

@@ -115,7 +115,7 @@ static void wrong_use_is_refused_before_the_verb_runs(void **state)
     assert_int_equal(call("train", "--epochs", "2", "--warmup-epochs", "5", NULL), IM_EXIT_USAGE);
     assert_string_equal(ran, "nothing");
     assert_int_equal(call("train", "--epochs", "5", "--warmup-epochs", "2", NULL), 9);
-    assert_true(seen.lr_range_test); /* with lr-find's flags it is a range test */
+    assert_true(seen.lr_range_test); /* set by lr-find */
 }
 
 static void help_and_version_run_no_verb(void **state)

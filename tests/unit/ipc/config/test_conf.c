@@ -215,9 +215,9 @@ static void wrong_values_get_their_sentences(void **state)
     assert_flag_refused(WORDS("--hflip", "1/0"), "--hflip: \"1/0\" is not a number (expected 0 to 1)");
     assert_flag_refused(WORDS("--hflip", "0.5x"), "--hflip: \"0.5x\" is not a number (expected 0 to 1)");
     assert_flag_refused(WORDS("--seed", "-1"),
-                        "--seed: \"-1\" is not a whole number (want 0 to 18446744073709551615)");
+                        "--seed: \"-1\" is not a whole number (expected 0 to 18446744073709551615)");
     assert_flag_refused(WORDS("--opt", "adam"),
-                        "--opt: \"adam\" is not a choice (want sgd, adamw, lars or lamb); "
+                        "--opt: \"adam\" is not a choice (expected sgd, adamw, lars or lamb); "
                         "did you mean adamw?");
     assert_flag_refused(WORDS("--nesterov=maybe"), "--nesterov: \"maybe\" is neither true nor false");
     assert_flag_refused(WORDS("--data-dir", "a\nb"),
