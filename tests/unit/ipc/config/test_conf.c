@@ -219,7 +219,7 @@ static void wrong_values_get_their_sentences(void **state)
     assert_flag_refused(WORDS("--opt", "adam"),
                         "--opt: \"adam\" is not a choice (expected sgd, adamw, lars or lamb); "
                         "did you mean adamw?");
-    assert_flag_refused(WORDS("--nesterov=maybe"), "--nesterov: \"maybe\" is neither true nor false");
+    assert_flag_refused(WORDS("--nesterov=maybe"), "--nesterov: \"maybe\" is not true or false");
     assert_flag_refused(WORDS("--data-dir", "a\nb"),
                         "--data-dir: contains a control character or invalid UTF-8 (byte 2 is 0x0a)");
     assert_flag_refused(WORDS("--data-dir", "caf\xe9"),
