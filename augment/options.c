@@ -121,7 +121,7 @@ struct au_job au_run_job(const struct au_options *recipe, bool is_training, uint
                          uint64_t sample, uint32_t size)
 {
     return (struct au_job){
-        .split = is_training && !recipe->train_as_eval ? AU_TRAIN : AU_EVAL,
+        .split = is_training && !recipe->train_as_eval ? IM_TRAIN : IM_VAL,
         .seed = seed,
         .sample = sample,
         .epoch = epoch,

@@ -28,7 +28,7 @@
 /* A file in flight. */
 struct flight {
     struct im_encoded cell;
-    enum rd_split split;
+    enum im_split split;
     im_ns began;
     uint32_t next_free; /* list of unused flights */
 };
@@ -49,7 +49,7 @@ static uint64_t sample_of(struct reader *r, const struct im_place *at)
     if (at->phase->split == IM_VAL)
         return at->position;
     if (r->order.n == 0 || r->order_epoch != at->phase->epoch) {
-        r->order = im_shuffle_at(r->child->conf->seed, at->phase->epoch, rd_index_count(&r->index, RD_TRAIN));
+        r->order = im_shuffle_at(r->child->conf->seed, at->phase->epoch, rd_index_count(&r->index, IM_TRAIN));
         r->order_epoch = at->phase->epoch;
     }
     return im_shuffle_item(&r->order, at->position);
@@ -77,7 +77,7 @@ static int submit(struct reader *r, const struct im_encoded *cell)
     if (im_plan_place(r->child->plan, cell->ticket, &at) < 0)
         return -ERANGE;
     r->free_flight = flight->next_free;
-    *flight = (struct flight){.cell = *cell, .split = (enum rd_split)at.phase->split, .began = im_now()};
+    *flight = (struct flight){.cell = *cell, .split = (enum im_split)at.phase->split, .began = im_now()};
     cell->meta->sample = sample_of(r, &at);
     cell->meta->label = rd_index_label(&r->index, flight->split, cell->meta->sample);
     err = rd_index_relative(&r->index, flight->split, cell->meta->sample, path, sizeof path);
@@ -216,8 +216,8 @@ static int open_all(struct reader *r, struct im_text *text)
 
     if (err < 0)
         return err;
-    if (rd_index_count(&r->index, RD_TRAIN) != g->samples[IM_TRAIN] ||
-        rd_index_count(&r->index, RD_VAL) != g->samples[IM_VAL])
+    if (rd_index_count(&r->index, IM_TRAIN) != g->samples[IM_TRAIN] ||
+        rd_index_count(&r->index, IM_VAL) != g->samples[IM_VAL])
         return im_fail(text, -EBADMSG, "%s changed since the run started", r->child->conf->index_file);
     r->root_fd = open(rd_index_root(&r->index), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (r->root_fd < 0)

@@ -9,7 +9,7 @@
 /* The lists of the configuration have exactly the rows of the model's enums. */
 #define ROW(constant, word) +1
 static_assert((0 IM_STEMS(ROW)) == TR_STEM_SMALL + 1 && (0 IM_HEADS(ROW)) == TR_HEAD_CONV + 1 &&
-                  (0 IM_BLURPOOLS(ROW)) == TR_BLURPOOL_FFCV + 1 && (0 IM_AMPS(ROW)) == TR_PRECISION_FP16 + 1,
+                  (0 IM_BLURPOOLS(ROW)) == TR_BLURPOOL_FFCV + 1 && (0 IM_AMPS(ROW)) == IMK_F16 + 1,
               "the model lacks a row");
 static_assert((int)TR_STEM_AUTO == IM_CONF_STEM_AUTO && (int)TR_STEM_IMAGENET == IM_CONF_STEM_IMAGENET &&
                   (int)TR_STEM_SMALL == IM_CONF_STEM_SMALL,
@@ -22,8 +22,7 @@ static_assert((int)TR_BLURPOOL_NONE == IM_CONF_BLURPOOL_NONE &&
                   (int)TR_BLURPOOL_FFCV == IM_CONF_BLURPOOL_FFCV,
               "one list of blurs");
 /* open.c casts it too. */
-static_assert((int)TR_PRECISION_FP32 == IM_AMP_NONE && (int)TR_PRECISION_BF16 == IM_AMP_BF16 &&
-                  (int)TR_PRECISION_FP16 == IM_AMP_FP16,
+static_assert((int)IMK_F32 == IM_AMP_NONE && (int)IMK_BF16 == IM_AMP_BF16 && (int)IMK_F16 == IM_AMP_FP16,
               "one list of number types");
 
 int tr_network_configure(const struct im_conf *conf, int classes, struct tr_network_config *ret,
@@ -43,7 +42,7 @@ int tr_network_configure(const struct im_conf *conf, int classes, struct tr_netw
             conf->backend == IM_BACKEND_AUTO ? "onednn" : im_conf_choice(IM_KEY_backend, conf->backend),
         .threads = (int)conf->trainer_threads,
         .seed = conf->seed,
-        .precision = (enum tr_precision)conf->amp,
+        .precision = (enum imk_dtype)conf->amp,
         .device = {.deterministic = conf->deterministic, .tf32 = conf->tf32},
     };
     if (im_conf_triplet(conf->mean, mean) < 0 || im_conf_triplet(conf->std, std) < 0)

@@ -116,5 +116,5 @@ static struct au_crop eval_plan(const struct au_job *job, uint32_t width, uint32
 
 struct au_crop au_crop_make(const struct au_job *job, uint32_t width, uint32_t height)
 {
-    return job->split == AU_TRAIN ? train_plan(job, width, height) : eval_plan(job, width, height);
+    return job->split == IM_TRAIN ? train_plan(job, width, height) : eval_plan(job, width, height);
 }

@@ -10,10 +10,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "ipc/abi.h"
 #include "ipc/base/rng.h"
 #include "kernels/image.h"
-
-enum au_split { AU_TRAIN, AU_EVAL };
 
 enum au_train_crop {
     AU_CROP_RESIZED, /* RandomResizedCrop: a random box, resized */
@@ -43,7 +42,7 @@ struct au_transforms;
 
 /* One sample to make. */
 struct au_job {
-    enum au_split split;
+    enum im_split split;
     uint64_t seed, sample;
     uint32_t epoch;
     uint32_t size; /* side of the square output */

@@ -72,9 +72,9 @@ template <class... P> static bool aligned(const void *p, P... more)
     return aligned(p) && aligned(more...);
 }
 
-static inline bool is_type(enum imk_cuda_type type)
+static inline bool is_type(enum imk_dtype type)
 {
-    return type == IMK_CUDA_FP32 || type == IMK_CUDA_BF16 || type == IMK_CUDA_FP16;
+    return type == IMK_F32 || type == IMK_BF16 || type == IMK_F16;
 }
 
 /* p + offset; NULL stays NULL. */
@@ -88,14 +88,14 @@ template <bool B> struct constant_flag {
 };
 
 /* f(a number of the type), f(constant_flag<wide>()): run time to compile time. */
-template <class F> static int by_type(enum imk_cuda_type type, F f)
+template <class F> static int by_type(enum imk_dtype type, F f)
 {
     switch (type) {
-    case IMK_CUDA_FP32:
+    case IMK_F32:
         return f(0.0f);
-    case IMK_CUDA_BF16:
+    case IMK_BF16:
         return f(bf16());
-    case IMK_CUDA_FP16:
+    case IMK_F16:
         return f(fp16());
     }
     return -EINVAL;

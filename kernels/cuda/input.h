@@ -13,7 +13,7 @@ extern "C" {
 struct imk_cuda_input {
     const uint8_t *pixels; /* [n][h][w][3] */
     void *y;               /* [n][h][w][pitch] */
-    enum imk_cuda_type type;
+    enum imk_dtype type;
     int n, h, w, pitch; /* 3 <= pitch <= 16; 4, 8 and 16 are fast */
     float mean[3], std[3];
     const struct imk_cuda_mix *mix; /* NULL: no mixing */

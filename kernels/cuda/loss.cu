@@ -253,7 +253,7 @@ extern "C" int imk_cuda_loss(const struct imk_cuda_loss *a, struct CUstream_st *
         return -EINVAL;
     if (a->n > 0)
         err = by_type(a->x_type, [&](auto x) {
-            return by_type(a->dx ? a->dx_type : IMK_CUDA_FP32, [&](auto d) {
+            return by_type(a->dx ? a->dx_type : IMK_F32, [&](auto d) {
                 return launch(a->kind == IMK_CUDA_BCE ? imk_bce<decltype(x), decltype(d)>
                                                       : imk_softmax<decltype(x), decltype(d)>,
                               dim3((unsigned)a->n), threads, stream, *a);

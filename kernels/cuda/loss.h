@@ -25,7 +25,7 @@ struct imk_cuda_loss {
     bool sums_classes; /* BCE: the weight is 1; otherwise 1 / classes */
     const void *x;     /* logits: [n][x_pitch] */
     void *dx;          /* [n][dx_pitch]; NULL in evaluation */
-    enum imk_cuda_type x_type, dx_type;
+    enum imk_dtype x_type, dx_type;
     int n, classes, x_pitch, dx_pitch; /* pitches: at least classes */
     const int32_t *labels;             /* [n] */
     const uint8_t *valid;              /* [n], 0 = masked; NULL: all take part */

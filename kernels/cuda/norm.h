@@ -23,7 +23,7 @@ extern "C" {
 struct imk_cuda_rows {
     int64_t rows; /* n * h * w */
     int c, pitch;
-    enum imk_cuda_type type;
+    enum imk_dtype type;
 };
 
 /* Bytes of scratch for stats and sums (the stem's too), aligned to 16. */

@@ -186,7 +186,7 @@ template <class T, bool WIDE, bool POOLED> static __global__ void imk_dx_of_rows
 }
 
 template <bool POOLED>
-static int take_sums(struct sums_args *k, enum imk_cuda_type type, bool wide, CUstream_st *stream)
+static int take_sums(struct sums_args *k, enum imk_dtype type, bool wide, CUstream_st *stream)
 {
     int err = by_type(type, [&](auto t) {
         return by_flag(wide, [&](auto w) {
@@ -200,7 +200,7 @@ static int take_sums(struct sums_args *k, enum imk_cuda_type type, bool wide, CU
 }
 
 template <bool POOLED>
-static int make_dx(struct dx_args *k, enum imk_cuda_type type, bool wide, CUstream_st *stream)
+static int make_dx(struct dx_args *k, enum imk_dtype type, bool wide, CUstream_st *stream)
 {
     return by_type(type, [&](auto t) {
         return by_flag(wide, [&](auto w) {

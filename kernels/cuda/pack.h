@@ -30,7 +30,7 @@ struct imk_cuda_pack {
     uint32_t row_count, block_count;
     const float *plain;
     void *packed;
-    enum imk_cuda_type type; /* of packed */
+    enum imk_dtype type; /* of packed */
 };
 int imk_cuda_pack(const struct imk_cuda_pack *a, struct CUstream_st *stream);
 

@@ -14,7 +14,7 @@ extern "C" {
 /* y = x + x2, then ReLU. x2 NULL: y = x, for a ReLU alone. 3 s bytes an element, 1 bit for the mask. */
 struct imk_cuda_add {
     size_t count;
-    enum imk_cuda_type type;
+    enum imk_dtype type;
     const void *x, *x2;
     void *y;
     bool relu;
@@ -26,7 +26,7 @@ int imk_cuda_add(const struct imk_cuda_add *a, struct CUstream_st *stream);
  * of a fork. */
 struct imk_cuda_add_backward {
     size_t count;
-    enum imk_cuda_type type;
+    enum imk_dtype type;
     const void *dy, *dy2; /* dy2: NULL or a second contribution */
     const uint8_t *mask;  /* NULL: no ReLU */
     void *dx;
@@ -37,7 +37,7 @@ int imk_cuda_add_backward(const struct imk_cuda_add_backward *a, struct CUstream
 struct imk_cuda_droppath {
     int n;
     size_t per_sample; /* elements */
-    enum imk_cuda_type type;
+    enum imk_dtype type;
     const void *x, *x2;
     const float *scale; /* [n] */
     void *y;
@@ -46,7 +46,7 @@ int imk_cuda_droppath(const struct imk_cuda_droppath *a, struct CUstream_st *str
 
 struct imk_cuda_cast {
     size_t count;
-    enum imk_cuda_type x_type, y_type;
+    enum imk_dtype x_type, y_type;
     const void *x;
     void *y; /* not x, unless the types are equal */
 };
@@ -56,7 +56,7 @@ int imk_cuda_cast(const struct imk_cuda_cast *a, struct CUstream_st *stream);
 struct imk_cuda_bias {
     int64_t rows;
     int c, pitch;
-    enum imk_cuda_type type;
+    enum imk_dtype type;
     const float *b;
     void *y;
 };
@@ -67,7 +67,7 @@ int imk_cuda_bias(const struct imk_cuda_bias *a, struct CUstream_st *stream);
 struct imk_cuda_column_sums {
     int64_t rows;
     int c, pitch;
-    enum imk_cuda_type type;
+    enum imk_dtype type;
     const void *x, *x2; /* x2: NULL or a second contribution */
     float *sums;        /* [c], overwritten */
 };

@@ -15,7 +15,7 @@ extern "C" {
 struct imk_cuda_window {
     int n, h, w, oh, ow, pitch;
     int kernel, stride, pad; /* square; each window holds a pixel */
-    enum imk_cuda_type type;
+    enum imk_dtype type;
 };
 
 #define IMK_CUDA_POOL_MAX 15 /* kernel of a max-pool: places are bytes */
@@ -63,7 +63,7 @@ struct imk_cuda_gap {
     const void *x;
     void *y;
     int n, area, c, pitch, y_pitch; /* area: h * w */
-    enum imk_cuda_type type;
+    enum imk_dtype type;
 };
 int imk_cuda_gap(const struct imk_cuda_gap *a, struct CUstream_st *stream);
 
@@ -72,7 +72,7 @@ struct imk_cuda_gap_backward {
     const void *dy, *dy2;
     void *dx;
     int n, area, c, pitch, y_pitch;
-    enum imk_cuda_type type;
+    enum imk_dtype type;
 };
 int imk_cuda_gap_backward(const struct imk_cuda_gap_backward *a, struct CUstream_st *stream);
 

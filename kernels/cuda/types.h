@@ -26,9 +26,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct CUstream_st; /* cudaStream_t points to it; NULL: the default stream */
+#include "kernels/dtype.h"
 
-enum imk_cuda_type { IMK_CUDA_FP32, IMK_CUDA_BF16, IMK_CUDA_FP16 };
+struct CUstream_st; /* cudaStream_t points to it; NULL: the default stream */
 
 /* ReLU leaves one bit an element behind, 1 where the result is above 0: bit k % 8 of byte k / 8 of a row of
  * ceil(pitch / 8) bytes. Flat arrays are one row. */

@@ -87,7 +87,7 @@ static const char *check_content(const struct rd_index *index)
         !strings_are_good(index->classes, header->sections[RD_CLASSES].count, strings_bytes) ||
         !strings_are_good(index->directories, header->sections[RD_DIRECTORIES].count, strings_bytes))
         return "a name lies outside of it";
-    for (int split = 0; split < RD_SPLITS; split++) {
+    for (int split = 0; split < IM_SPLITS; split++) {
         const struct rd_index_sample *samples = index->samples[split];
 
         for (uint64_t i = 0; i < header->sections[RD_TRAIN_SAMPLES + split].count; i++)
@@ -116,8 +116,8 @@ int rd_index_attach(const void *bytes, size_t size, struct rd_index *ret_index, 
     index.strings = sections[RD_STRINGS];
     index.classes = sections[RD_CLASSES];
     index.directories = sections[RD_DIRECTORIES];
-    index.samples[RD_TRAIN] = sections[RD_TRAIN_SAMPLES];
-    index.samples[RD_VAL] = sections[RD_VAL_SAMPLES];
+    index.samples[IM_TRAIN] = sections[RD_TRAIN_SAMPLES];
+    index.samples[IM_VAL] = sections[RD_VAL_SAMPLES];
     index.stamps = sections[RD_STAMPS];
     wrong = check_content(&index);
     if (wrong)
@@ -161,7 +161,7 @@ void rd_index_close(struct rd_index *index)
     *index = (struct rd_index){0};
 }
 
-uint64_t rd_index_count(const struct rd_index *index, enum rd_split split)
+uint64_t rd_index_count(const struct rd_index *index, enum im_split split)
 {
     return index->header->sections[RD_TRAIN_SAMPLES + split].count;
 }
@@ -201,13 +201,13 @@ void rd_index_skipped(const struct rd_index *index, struct rd_skipped *ret_skipp
     }
 }
 
-uint32_t rd_index_label(const struct rd_index *index, enum rd_split split, uint64_t id)
+uint32_t rd_index_label(const struct rd_index *index, enum im_split split, uint64_t id)
 {
     im_assert(id < rd_index_count(index, split));
     return index->samples[split][id].label;
 }
 
-static int write_path(const struct rd_index *index, enum rd_split split, uint64_t id, const char *root,
+static int write_path(const struct rd_index *index, enum im_split split, uint64_t id, const char *root,
                       char *ret_path, size_t size)
 {
     const struct rd_index_sample *sample;
@@ -220,13 +220,13 @@ static int write_path(const struct rd_index *index, enum rd_split split, uint64_
     return length < 0 || (size_t)length >= size ? -ENAMETOOLONG : length;
 }
 
-int rd_index_relative(const struct rd_index *index, enum rd_split split, uint64_t id, char *ret_path,
+int rd_index_relative(const struct rd_index *index, enum im_split split, uint64_t id, char *ret_path,
                       size_t size)
 {
     return write_path(index, split, id, "", ret_path, size);
 }
 
-int rd_index_path(const struct rd_index *index, enum rd_split split, uint64_t id, char *ret_path, size_t size)
+int rd_index_path(const struct rd_index *index, enum im_split split, uint64_t id, char *ret_path, size_t size)
 {
     return write_path(index, split, id, rd_index_root(index), ret_path, size);
 }

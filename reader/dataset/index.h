@@ -6,11 +6,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "ipc/abi.h"
 #include "ipc/base/err.h"
 #include "reader/dataset/layout.h"
 #include "reader/dataset/scan.h"
-
-enum rd_split { RD_TRAIN, RD_VAL, RD_SPLITS };
 
 struct rd_index_header;
 struct rd_index_sample;
@@ -22,7 +21,7 @@ struct rd_index {
     const struct rd_index_header *header;
     const char *strings;
     const uint32_t *classes, *directories; /* offsets into strings */
-    const struct rd_index_sample *samples[RD_SPLITS];
+    const struct rd_index_sample *samples[IM_SPLITS];
     const struct rd_index_stamp *stamps;
     void *mapping; /* NULL: the caller's memory */
     size_t bytes;
@@ -36,7 +35,7 @@ int rd_index_open(const char *path, struct rd_index *ret_index, struct im_text *
 int rd_index_attach(const void *bytes, size_t size, struct rd_index *ret_index, struct im_text *text);
 void rd_index_close(struct rd_index *index); /* accepts a zeroed one */
 
-uint64_t rd_index_count(const struct rd_index *index, enum rd_split split);
+uint64_t rd_index_count(const struct rd_index *index, enum im_split split);
 uint32_t rd_index_class_count(const struct rd_index *index);
 const char *rd_index_class(const struct rd_index *index, uint32_t label); /* label < class count */
 const char *rd_index_root(const struct rd_index *index);                  /* absolute path */
@@ -51,10 +50,10 @@ void rd_index_skipped(const struct rd_index *index, struct rd_skipped *ret_skipp
 
 /* Of sample id < count: its label (< class count), and its path relative to the root or absolute. The path
  * calls return the length, or -ENAMETOOLONG where it does not fit `size` bytes with its NUL. */
-uint32_t rd_index_label(const struct rd_index *index, enum rd_split split, uint64_t id);
-int rd_index_relative(const struct rd_index *index, enum rd_split split, uint64_t id, char *ret_path,
+uint32_t rd_index_label(const struct rd_index *index, enum im_split split, uint64_t id);
+int rd_index_relative(const struct rd_index *index, enum im_split split, uint64_t id, char *ret_path,
                       size_t size);
-int rd_index_path(const struct rd_index *index, enum rd_split split, uint64_t id, char *ret_path,
+int rd_index_path(const struct rd_index *index, enum im_split split, uint64_t id, char *ret_path,
                   size_t size);
 
 #endif

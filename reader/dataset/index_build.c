@@ -16,9 +16,9 @@
 struct build {
     const struct rd_layout *layout;
     int root_fd;
-    struct rd_listing roots[RD_SPLITS]; /* train/ and val/ */
+    struct rd_listing roots[IM_SPLITS]; /* train/ and val/ */
     struct rd_listing *folders;         /* class folders, train's first */
-    uint32_t folder_count[RD_SPLITS];
+    uint32_t folder_count[IM_SPLITS];
     struct rd_names paths; /* of folders, relative to the root */
     uint32_t *val_labels;  /* of val/'s own images, where labels come from a file */
     struct rd_index_writer writer;
@@ -27,14 +27,14 @@ struct build {
 
 static const char *split_path(const struct build *build, int split)
 {
-    return split == RD_TRAIN ? build->layout->train : build->layout->val;
+    return split == IM_TRAIN ? build->layout->train : build->layout->val;
 }
 
 static int list_roots(struct build *build, struct im_text *text)
 {
     uint32_t count = *build->layout->val ? 2 : 1;
 
-    for (int split = 0; split < RD_SPLITS; split++)
+    for (int split = 0; split < IM_SPLITS; split++)
         build->roots[split].path = split_path(build, split);
     return rd_scan(build->root_fd, build->roots, count, NULL, text);
 }
@@ -44,11 +44,11 @@ static int list_folders(struct build *build, const struct rd_progress *progress,
     char path[NAME_MAX + NAME_MAX + 2];
     uint32_t count;
 
-    for (int split = 0; split < RD_SPLITS; split++) {
+    for (int split = 0; split < IM_SPLITS; split++) {
         struct rd_names *names = &build->roots[split].folders;
 
         build->folder_count[split] =
-            split == RD_TRAIN || build->layout->labels == RD_LABELS_FOLDERS ? names->count : 0;
+            split == IM_TRAIN || build->layout->labels == RD_LABELS_FOLDERS ? names->count : 0;
         for (uint32_t i = 0; i < build->folder_count[split]; i++) {
             snprintf(path, sizeof path, "%s/%s", split_path(build, split), rd_names_at(names, i));
             if (rd_names_add(&build->paths, path) < 0)
@@ -66,15 +66,15 @@ static int list_folders(struct build *build, const struct rd_progress *progress,
 
 static int check_folders(const struct build *build, struct im_text *text)
 {
-    const struct rd_names *classes = &build->roots[RD_TRAIN].folders;
+    const struct rd_names *classes = &build->roots[IM_TRAIN].folders;
 
     for (uint32_t i = 0; i < build->paths.count; i++)
         if (build->folders[i].images.count == 0)
             return im_fail(text, -EBADMSG,
                            "the class folder '%.500s/%.300s' holds no images (.jpg .jpeg .png .webp)",
                            build->layout->root, build->folders[i].path);
-    for (uint32_t i = 0; i < build->folder_count[RD_VAL]; i++) {
-        const char *name = rd_names_at(&build->roots[RD_VAL].folders, i);
+    for (uint32_t i = 0; i < build->folder_count[IM_VAL]; i++) {
+        const char *name = rd_names_at(&build->roots[IM_VAL].folders, i);
 
         if (rd_names_find(classes, name) < 0)
             return im_fail(text, -EBADMSG, "'%.500s/%.300s/%.200s' is a class that '%.200s' does not have",
@@ -83,7 +83,7 @@ static int check_folders(const struct build *build, struct im_text *text)
     return 0;
 }
 
-static int add_folder(struct build *build, enum rd_split split, const struct rd_listing *folder,
+static int add_folder(struct build *build, enum im_split split, const struct rd_listing *folder,
                       uint32_t label)
 {
     int64_t directory = rd_writer_directory(&build->writer, folder->path);
@@ -107,15 +107,15 @@ static void count_strays(struct rd_listing *listing, const struct rd_names *name
 
 static int add_class_folders(struct build *build)
 {
-    const struct rd_names *classes = &build->roots[RD_TRAIN].folders;
+    const struct rd_names *classes = &build->roots[IM_TRAIN].folders;
     int err = 0;
 
     for (uint32_t i = 0; i < build->paths.count && err == 0; i++) {
         struct rd_listing *folder = &build->folders[i];
-        int is_val = i >= build->folder_count[RD_TRAIN];
+        int is_val = i >= build->folder_count[IM_TRAIN];
         const char *name = strrchr(folder->path, '/') + 1;
 
-        err = add_folder(build, is_val ? RD_VAL : RD_TRAIN, folder, (uint32_t)rd_names_find(classes, name));
+        err = add_folder(build, is_val ? IM_VAL : IM_TRAIN, folder, (uint32_t)rd_names_find(classes, name));
         count_strays(folder, &folder->folders, RD_SKIP_FOLDER);
         rd_skipped_add(&build->origin.skipped, &folder->skipped);
     }
@@ -124,7 +124,7 @@ static int add_class_folders(struct build *build)
 
 static int add_flat_val(struct build *build, struct im_text *text)
 {
-    struct rd_listing *val = &build->roots[RD_VAL];
+    struct rd_listing *val = &build->roots[IM_VAL];
     struct rd_stamp stamp;
     int64_t directory;
     int err;
@@ -136,20 +136,20 @@ static int add_flat_val(struct build *build, struct im_text *text)
     if (err < 0)
         return im_fail(text, err, "cannot read '%.700s': %s", build->layout->labels_path, strerror(-err));
     err =
-        rd_labels_read(build->layout, &val->images, &build->roots[RD_TRAIN].folders, build->val_labels, text);
+        rd_labels_read(build->layout, &val->images, &build->roots[IM_TRAIN].folders, build->val_labels, text);
     if (err == 0)
         err = rd_writer_stamp(&build->writer, build->layout->labels_path, &stamp);
     directory = err < 0 ? err : rd_writer_directory(&build->writer, val->path);
     err = directory < 0 ? (int)directory : 0;
     for (uint32_t i = 0; i < val->images.count && err == 0; i++)
-        err = rd_writer_sample(&build->writer, RD_VAL, (uint32_t)directory, rd_names_at(&val->images, i),
+        err = rd_writer_sample(&build->writer, IM_VAL, (uint32_t)directory, rd_names_at(&val->images, i),
                                build->val_labels[i]);
     return err;
 }
 
 static int add_all(struct build *build, struct im_text *text)
 {
-    const struct rd_names *classes = &build->roots[RD_TRAIN].folders;
+    const struct rd_names *classes = &build->roots[IM_TRAIN].folders;
     int64_t err = 0;
 
     for (uint32_t i = 0; i < classes->count && err >= 0; i++)
@@ -158,9 +158,9 @@ static int add_all(struct build *build, struct im_text *text)
         err = add_class_folders(build);
     if (err >= 0 && *build->layout->val && build->layout->labels != RD_LABELS_FOLDERS)
         err = add_flat_val(build, text);
-    for (int split = 0; split < RD_SPLITS && err >= 0 && *split_path(build, split); split++) {
+    for (int split = 0; split < IM_SPLITS && err >= 0 && *split_path(build, split); split++) {
         struct rd_listing *root = &build->roots[split];
-        int flat = split == RD_VAL && build->layout->labels != RD_LABELS_FOLDERS;
+        int flat = split == IM_VAL && build->layout->labels != RD_LABELS_FOLDERS;
 
         err = rd_writer_stamp(&build->writer, root->path, &root->stamp);
         count_strays(root, flat ? &root->folders : &root->images, flat ? RD_SKIP_FOLDER : RD_SKIP_LOOSE);
@@ -171,7 +171,7 @@ static int add_all(struct build *build, struct im_text *text)
 
 static void build_fini(struct build *build)
 {
-    for (int split = 0; split < RD_SPLITS; split++)
+    for (int split = 0; split < IM_SPLITS; split++)
         rd_listing_fini(&build->roots[split]);
     for (uint32_t i = 0; build->folders && i < build->paths.count; i++)
         rd_listing_fini(&build->folders[i]);

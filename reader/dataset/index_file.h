@@ -62,15 +62,15 @@ void rd_index_seal(struct rd_index_header *header, size_t size);
  * or -EFBIG. */
 struct rd_index_writer {
     struct rd_names strings, classes, directories; /* classes, directories: only offsets used, into strings */
-    struct rd_index_sample *samples[RD_SPLITS];
-    uint64_t sample_count[RD_SPLITS], sample_capacity[RD_SPLITS];
+    struct rd_index_sample *samples[IM_SPLITS];
+    uint64_t sample_count[IM_SPLITS], sample_capacity[IM_SPLITS];
     struct rd_index_stamp *stamps;
     uint64_t stamp_count, stamp_capacity;
 };
 
 int64_t rd_writer_class(struct rd_index_writer *writer, const char *name);
 int64_t rd_writer_directory(struct rd_index_writer *writer, const char *path);
-int rd_writer_sample(struct rd_index_writer *writer, enum rd_split split, uint32_t directory,
+int rd_writer_sample(struct rd_index_writer *writer, enum im_split split, uint32_t directory,
                      const char *name, uint32_t label);
 int rd_writer_stamp(struct rd_index_writer *writer, const char *path, const struct rd_stamp *stamp);
 

@@ -54,7 +54,7 @@ int64_t rd_writer_directory(struct rd_index_writer *writer, const char *path)
     return add_name(writer, &writer->directories, path);
 }
 
-int rd_writer_sample(struct rd_index_writer *writer, enum rd_split split, uint32_t directory,
+int rd_writer_sample(struct rd_index_writer *writer, enum im_split split, uint32_t directory,
                      const char *name, uint32_t label)
 {
     int64_t offset = rd_names_add(&writer->strings, name);
@@ -104,7 +104,7 @@ static int content_hash(const struct rd_index_writer *writer, uint64_t *ret_hash
         return -ENOMEM;
     for (uint32_t i = 0; i < writer->classes.count; i++)
         hash_string(hash, strings + writer->classes.offsets[i]);
-    for (int split = 0; split < RD_SPLITS; split++) {
+    for (int split = 0; split < IM_SPLITS; split++) {
         im_hash_add(hash, &writer->sample_count[split], sizeof writer->sample_count[split]);
         for (uint64_t i = 0; i < writer->sample_count[split]; i++) {
             const struct rd_index_sample *sample = &writer->samples[split][i];
@@ -156,10 +156,10 @@ int rd_writer_finish(struct rd_index_writer *writer, const struct rd_index_origi
                         writer->classes.count * sizeof(uint32_t)},
         [RD_DIRECTORIES] = {writer->directories.offsets, writer->directories.count,
                             writer->directories.count * sizeof(uint32_t)},
-        [RD_TRAIN_SAMPLES] = {writer->samples[RD_TRAIN], writer->sample_count[RD_TRAIN],
-                              writer->sample_count[RD_TRAIN] * sizeof(struct rd_index_sample)},
-        [RD_VAL_SAMPLES] = {writer->samples[RD_VAL], writer->sample_count[RD_VAL],
-                            writer->sample_count[RD_VAL] * sizeof(struct rd_index_sample)},
+        [RD_TRAIN_SAMPLES] = {writer->samples[IM_TRAIN], writer->sample_count[IM_TRAIN],
+                              writer->sample_count[IM_TRAIN] * sizeof(struct rd_index_sample)},
+        [RD_VAL_SAMPLES] = {writer->samples[IM_VAL], writer->sample_count[IM_VAL],
+                            writer->sample_count[IM_VAL] * sizeof(struct rd_index_sample)},
         [RD_STAMPS] = {writer->stamps, writer->stamp_count, writer->stamp_count * sizeof *writer->stamps},
     };
     size_t size = sizeof header;
@@ -191,8 +191,8 @@ void rd_writer_fini(struct rd_index_writer *writer)
     rd_names_fini(&writer->strings);
     rd_names_fini(&writer->classes);
     rd_names_fini(&writer->directories);
-    free(writer->samples[RD_TRAIN]);
-    free(writer->samples[RD_VAL]);
+    free(writer->samples[IM_TRAIN]);
+    free(writer->samples[IM_VAL]);
     free(writer->stamps);
     *writer = (struct rd_index_writer){0};
 }

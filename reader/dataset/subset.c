@@ -33,7 +33,7 @@ static void choice_fini(struct choice *choice)
 
 static int choice_init(struct choice *choice, const struct rd_index *index)
 {
-    uint64_t count = rd_index_count(index, RD_TRAIN), sum = 0;
+    uint64_t count = rd_index_count(index, IM_TRAIN), sum = 0;
     uint32_t class_count = rd_index_class_count(index);
 
     *choice = (struct choice){
@@ -47,13 +47,13 @@ static int choice_init(struct choice *choice, const struct rd_index *index)
     if (!choice->have || !choice->take || !choice->first || !choice->members || !choice->is_taken)
         return -ENOMEM;
     for (uint64_t id = 0; id < count; id++)
-        choice->have[rd_index_label(index, RD_TRAIN, id)]++;
+        choice->have[rd_index_label(index, IM_TRAIN, id)]++;
     for (uint32_t class = 0; class < class_count; class ++) {
         choice->first[class] = sum;
         sum += choice->have[class];
     }
     for (uint64_t id = 0; id < count; id++) {
-        uint32_t class = rd_index_label(index, RD_TRAIN, id);
+        uint32_t class = rd_index_label(index, IM_TRAIN, id);
 
         choice->members[choice->first[class] + choice->take[class]++] = id;
     }
@@ -122,7 +122,7 @@ static void take(struct choice *choice, uint64_t seed)
     }
 }
 
-static int copy_samples(const struct rd_index *index, const unsigned char *is_taken, enum rd_split split,
+static int copy_samples(const struct rd_index *index, const unsigned char *is_taken, enum im_split split,
                         struct rd_index_writer *writer)
 {
     int err = 0;
@@ -156,9 +156,9 @@ static int write_index(const struct rd_index *index, const struct choice *choice
     for (uint64_t i = 0; i < index->header->sections[RD_DIRECTORIES].count && err >= 0; i++)
         err = rd_writer_directory(&writer, index->strings + index->directories[i]);
     if (err >= 0)
-        err = copy_samples(index, choice->is_taken, RD_TRAIN, &writer);
+        err = copy_samples(index, choice->is_taken, IM_TRAIN, &writer);
     if (err >= 0)
-        err = copy_samples(index, NULL, RD_VAL, &writer);
+        err = copy_samples(index, NULL, IM_VAL, &writer);
     if (err >= 0)
         err = rd_writer_finish(&writer, &origin, ret_bytes, ret_size);
     rd_writer_fini(&writer);
@@ -171,9 +171,9 @@ int rd_subset_choose(const struct rd_index *index, uint64_t size, uint64_t seed,
     struct choice choice;
     int err;
 
-    if (size == 0 || size > rd_index_count(index, RD_TRAIN))
+    if (size == 0 || size > rd_index_count(index, IM_TRAIN))
         return im_fail(text, -EINVAL, "a subset of %llu images cannot be taken from %llu training images",
-                       (unsigned long long)size, (unsigned long long)rd_index_count(index, RD_TRAIN));
+                       (unsigned long long)size, (unsigned long long)rd_index_count(index, IM_TRAIN));
     err = choice_init(&choice, index);
     if (err == 0)
         err = set_quotas(&choice, size, seed);
@@ -194,8 +194,8 @@ static int write_list(const struct rd_index *index, const char *path, struct im_
 
     if (!list)
         return -ENOMEM;
-    for (uint64_t id = 0; id < rd_index_count(index, RD_TRAIN) && length >= 0; id++) {
-        length = rd_index_relative(index, RD_TRAIN, id, line, sizeof line);
+    for (uint64_t id = 0; id < rd_index_count(index, IM_TRAIN) && length >= 0; id++) {
+        length = rd_index_relative(index, IM_TRAIN, id, line, sizeof line);
         fprintf(list, "%s\n", line);
     }
     err = ferror(list) | fclose(list) ? -ENOMEM

@@ -91,8 +91,8 @@ static int print_json(const struct answer *answer)
     im_json_set_str(json, "schema", "imsuper.index/1");
     im_json_set_str(json, "layout", rd_layout_name(rd_index_layout(index)));
     im_json_set_str(json, "root", rd_index_root(index));
-    im_json_set_int(json, "train", (int64_t)rd_index_count(index, RD_TRAIN));
-    im_json_set_int(json, "val", (int64_t)rd_index_count(index, RD_VAL));
+    im_json_set_int(json, "train", (int64_t)rd_index_count(index, IM_TRAIN));
+    im_json_set_int(json, "val", (int64_t)rd_index_count(index, IM_VAL));
     im_json_set_int(json, "classes", rd_index_class_count(index));
     im_json_set_str(json, "index", answer->path);
     im_json_set_str(json, "hash", hash);
@@ -113,9 +113,9 @@ static int print_text(const struct answer *answer)
 
     printf("data    %s\n", rd_index_root(index));
     printf("layout  %s\n", rd_index_layout(index) == RD_LAYOUT_ILSVRC ? "ILSVRC CLS-LOC" : "class folders");
-    printf("train   %" PRIu64 " images of %u classes%s\n", rd_index_count(index, RD_TRAIN),
+    printf("train   %" PRIu64 " images of %u classes%s\n", rd_index_count(index, IM_TRAIN),
            rd_index_class_count(index), answer->is_subset ? " (a subset)" : "");
-    printf("val     %" PRIu64 " images\n", rd_index_count(index, RD_VAL));
+    printf("val     %" PRIu64 " images\n", rd_index_count(index, IM_VAL));
     printf("index   %s\n", *answer->path ? answer->path : "in memory only");
     printf("hash    %016" PRIx64 "\n", rd_index_hash(index));
     printf("time    %.3f s%s\n", answer->seconds, answer->data.cached ? ", from the cache" : "");

@@ -12,9 +12,9 @@
 
 static int print_image(const struct rd_index *index, uint64_t id, struct im_text *text)
 {
-    uint32_t label = rd_index_label(index, RD_TRAIN, id);
+    uint32_t label = rd_index_label(index, IM_TRAIN, id);
     char path[PATH_MAX];
-    int err = rd_index_path(index, RD_TRAIN, id, path, sizeof path);
+    int err = rd_index_path(index, IM_TRAIN, id, path, sizeof path);
 
     if (err < 0)
         return im_fail(text, err, "the path of image %" PRIu64 " is too long", id);
@@ -32,7 +32,7 @@ int rd_cmd_list(struct im_conf *conf)
 
     if (err < 0)
         return rd_cmd_fail(err, &text);
-    count = rd_index_count(&data.index, RD_TRAIN);
+    count = rd_index_count(&data.index, IM_TRAIN);
     wanted = (uint64_t)conf->images < count ? (uint64_t)conf->images : count;
     for (uint64_t i = 0; err == 0 && i < wanted; i++)
         err = print_image(&data.index, i * count / wanted, &text);

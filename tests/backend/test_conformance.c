@@ -55,7 +55,7 @@ static void near(const char *what, const struct tr_op *op, const struct tensor *
 }
 
 /* Values as the ops before this one would have made them. */
-static void round_values(enum tr_precision precision, struct values *v)
+static void round_values(enum imk_dtype precision, struct values *v)
 {
     struct tensor *all[] = {&v->x, &v->x2, &v->dy[0], &v->dy[1], &v->dx};
 
@@ -66,10 +66,9 @@ static void round_values(enum tr_precision precision, struct values *v)
 
 static void choose_tolerance(const struct rig *r)
 {
-    bool by_way_of_fp32 =
-        r->ops->precision_warning && r->ops->precision_warning(r->b, TR_PRECISION_BF16) != NULL;
+    bool by_way_of_fp32 = r->ops->precision_warning && r->ops->precision_warning(r->b, IMK_BF16) != NULL;
 
-    tolerance = r->op.precision == TR_PRECISION_FP32 ? 1e-9 : by_way_of_fp32 ? 5e-8 : 1e-4;
+    tolerance = r->op.precision == IMK_F32 ? 1e-9 : by_way_of_fp32 ? 5e-8 : 1e-4;
 }
 
 static void conform_in_precision(const struct tr_op *op, bool in_network, bool fork)
@@ -103,10 +102,10 @@ static void conform(const struct tr_op *op, bool in_network, bool fork)
 {
     struct tr_op same = *op;
 
-    for (int precision = TR_PRECISION_FP32; precision <= TR_PRECISION_FP16; precision++) {
+    for (int precision = IMK_F32; precision <= IMK_F16; precision++) {
         if (!(tested->precisions >> precision & 1))
             continue;
-        same.precision = (enum tr_precision)precision;
+        same.precision = (enum imk_dtype)precision;
         conform_in_precision(&same, in_network, fork);
     }
 }
@@ -590,7 +589,7 @@ static void bf16_rounds_to_the_nearest_even(void **state)
             float value = number((top << 16) + tails[i]), want = value, copied, rounded;
             uint16_t half;
 
-            tr_ref_round(TR_PRECISION_BF16, &want, 1);
+            tr_ref_round(IMK_BF16, &want, 1);
             tr_cpu_narrow(&half, &value, 1);
             tr_cpu_widen(&copied, &half, 1);
             tr_cpu_round(&rounded, &value, 1);
@@ -610,13 +609,13 @@ static void bf16_rounds_to_the_nearest_even(void **state)
 static void bf16_values_have_eight_bits(void **state)
 {
     struct tr_op op = {.kind = TR_OP_BN,
-                       .precision = TR_PRECISION_BF16,
+                       .precision = IMK_BF16,
                        .x = shapes[0],
                        .y = shapes[0],
                        .training = true,
                        .needs_dx = true};
     struct tr_op fc = {.kind = TR_OP_FC,
-                       .precision = TR_PRECISION_BF16,
+                       .precision = IMK_BF16,
                        .x = {4, 64, 1, 1},
                        .y = {4, 10, 1, 1},
                        .training = true,
@@ -633,8 +632,8 @@ static void bf16_values_have_eight_bits(void **state)
     for (size_t i = 0; i < v.y.count; i++) {
         float y = v.y.v[i], dx = v.dx.v[i];
 
-        tr_ref_round(TR_PRECISION_BF16, &y, 1);
-        tr_ref_round(TR_PRECISION_BF16, &dx, 1);
+        tr_ref_round(IMK_BF16, &y, 1);
+        tr_ref_round(IMK_BF16, &dx, 1);
         assert_true(y == v.y.v[i] && dx == v.dx.v[i]);
     }
     rig_open(&r, tested, &fc, false);
@@ -643,7 +642,7 @@ static void bf16_values_have_eight_bits(void **state)
     for (size_t i = 0; i < logits.y.count; i++) {
         float y = logits.y.v[i];
 
-        tr_ref_round(TR_PRECISION_BF16, &y, 1);
+        tr_ref_round(IMK_BF16, &y, 1);
         odd += y != logits.y.v[i];
     }
     assert_true(odd > 0);

@@ -58,7 +58,7 @@ static void draw(struct made *t)
     }
 }
 
-static void run(struct made *t, struct tr_model *model, uint32_t fuses, bool training, enum tr_precision p,
+static void run(struct made *t, struct tr_model *model, uint32_t fuses, bool training, enum imk_dtype p,
                 int size)
 {
     struct tr_backend_ops ops = tr_backend_ref;
@@ -139,8 +139,8 @@ static int same(const char *name, enum tr_stem stem, enum tr_blurpool blurpool, 
     struct made plain, fused;
     int fewer;
 
-    run(&plain, model, 0, training, TR_PRECISION_FP32, size);
-    run(&fused, model, fuses, training, TR_PRECISION_FP32, size);
+    run(&plain, model, 0, training, IMK_F32, size);
+    run(&fused, model, fuses, training, IMK_F32, size);
     assert_true(nmse(fused.logits, plain.logits, 15) < 1e-6);
     assert_true(nmse(fused.stats, plain.stats, model->stat_floats) < 1e-8);
     assert_true(fabs(fused.tally.loss_sum - plain.tally.loss_sum) < 1e-3);
@@ -177,11 +177,11 @@ static void narrow_types_stay_near(void **state)
     struct tr_model *model = model_of("resnet20", TR_STEM_AUTO, TR_BLURPOOL_NONE, 0);
 
     (void)state;
-    for (int p = TR_PRECISION_BF16; p <= TR_PRECISION_FP16; p++) {
+    for (int p = IMK_BF16; p <= IMK_F16; p++) {
         struct made plain, fused;
 
-        run(&plain, model, 0, true, (enum tr_precision)p, 8);
-        run(&fused, model, ALL, true, (enum tr_precision)p, 8);
+        run(&plain, model, 0, true, (enum imk_dtype)p, 8);
+        run(&fused, model, ALL, true, (enum imk_dtype)p, 8);
         assert_true(nmse(fused.logits, plain.logits, 15) < 1e-2);
         assert_true(nmse(fused.grads, plain.grads, model->param_floats) < 0.1);
         release(&plain);
@@ -226,13 +226,13 @@ static void fp16_rounds_to_the_nearest_even(void **state)
         float cases[] = {low, middle, nextafterf(middle, 0), nextafterf(middle, INFINITY), -middle};
         float want[] = {low, h % 2 ? high : low, low, high, h % 2 ? -high : -low};
 
-        tr_ref_round(TR_PRECISION_FP16, cases, 5);
+        tr_ref_round(IMK_F16, cases, 5);
         assert_memory_equal(cases, want, sizeof want);
     }
     for (int sign = -1; sign <= 1; sign += 2) {
         float cases[] = {(float)sign * 65519.0f, (float)sign * 65520.0f, (float)sign * 1e30f};
 
-        tr_ref_round(TR_PRECISION_FP16, cases, 3);
+        tr_ref_round(IMK_F16, cases, 3);
         assert_true(cases[0] == (float)sign * 65504.0f && isinf(cases[1]) && isinf(cases[2]));
     }
 }

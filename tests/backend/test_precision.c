@@ -18,7 +18,7 @@ enum { CLASSES = 4, BATCH = 16, SIZE = 16, STEPS_MAX = 12 };
 
 struct run {
     const char *backend;
-    enum tr_precision precision;
+    enum imk_dtype precision;
     int steps;
     double loss[STEPS_MAX];
     size_t activations;
@@ -77,7 +77,7 @@ static double worst_difference(const struct run *a, const struct run *b)
  * two bf16 numbers. */
 static void onednn_follows_the_reference(void **state)
 {
-    struct run ref = {.backend = "ref", .precision = TR_PRECISION_BF16, .steps = 3}, fast = ref;
+    struct run ref = {.backend = "ref", .precision = IMK_BF16, .steps = 3}, fast = ref;
 
     (void)state;
     fast.backend = "onednn";
@@ -90,10 +90,10 @@ static void onednn_follows_the_reference(void **state)
 
 static void training_follows_fp32(void **state)
 {
-    struct run fp32 = {.backend = "onednn", .precision = TR_PRECISION_FP32, .steps = STEPS_MAX}, bf16 = fp32;
+    struct run fp32 = {.backend = "onednn", .precision = IMK_F32, .steps = STEPS_MAX}, bf16 = fp32;
 
     (void)state;
-    bf16.precision = TR_PRECISION_BF16;
+    bf16.precision = IMK_BF16;
     train(&fp32);
     train(&bf16);
     print_message("losses differ by %.2g, from %.3f to %.3f\n", worst_difference(&fp32, &bf16), bf16.loss[0],
@@ -106,10 +106,10 @@ static void training_follows_fp32(void **state)
 
 static void activations_take_half_the_memory(void **state)
 {
-    struct run fp32 = {.backend = "onednn", .precision = TR_PRECISION_FP32, .steps = 1}, bf16 = fp32;
+    struct run fp32 = {.backend = "onednn", .precision = IMK_F32, .steps = 1}, bf16 = fp32;
 
     (void)state;
-    bf16.precision = TR_PRECISION_BF16;
+    bf16.precision = IMK_BF16;
     train(&fp32);
     train(&bf16);
     assert_true(bf16.activations > 0 && (double)bf16.activations < 0.6 * (double)fp32.activations);
@@ -117,7 +117,7 @@ static void activations_take_half_the_memory(void **state)
 
 static void same_bits_in_every_run(void **state)
 {
-    struct run once = {.backend = "onednn", .precision = TR_PRECISION_BF16, .steps = 4}, again = once;
+    struct run once = {.backend = "onednn", .precision = IMK_BF16, .steps = 4}, again = once;
 
     (void)state;
     train(&once);

@@ -283,11 +283,11 @@ static uint32_t count_large(void)
     uint32_t large = 0;
 
     assert_int_equal(rd_index_open(set.index_file, &index, NULL), 0);
-    for (uint64_t id = 0; id < rd_index_count(&index, RD_TRAIN); id++) {
+    for (uint64_t id = 0; id < rd_index_count(&index, IM_TRAIN); id++) {
         char path[PATH_MAX];
         struct stat st;
 
-        assert_true(rd_index_path(&index, RD_TRAIN, id, path, sizeof path) > 0);
+        assert_true(rd_index_path(&index, IM_TRAIN, id, path, sizeof path) > 0);
         assert_int_equal(stat(path, &st), 0);
         large += st.st_size > CELL;
     }

@@ -25,7 +25,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 static struct au_job job_from(const uint8_t *data)
 {
     struct au_job job = {
-        .split = data[0] & 1 ? AU_EVAL : AU_TRAIN,
+        .split = data[0] & 1 ? IM_VAL : IM_TRAIN,
         .seed = data[1],
         .sample = data[2],
         .size = 1 + data[3] % 96u,

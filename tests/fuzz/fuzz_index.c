@@ -23,12 +23,12 @@ static size_t use(const struct rd_index *index)
 
     for (uint32_t label = 0; label < rd_index_class_count(index); label++)
         sum += strlen(rd_index_class(index, label));
-    for (int split = 0; split < RD_SPLITS; split++) {
-        uint64_t count = rd_index_count(index, (enum rd_split)split);
+    for (int split = 0; split < IM_SPLITS; split++) {
+        uint64_t count = rd_index_count(index, (enum im_split)split);
 
         for (uint64_t id = 0; id < count; id++) {
-            sum += strlen(rd_index_class(index, rd_index_label(index, (enum rd_split)split, id)));
-            sum += rd_index_path(index, (enum rd_split)split, id, path, sizeof path) > 0 ? strlen(path) : 0;
+            sum += strlen(rd_index_class(index, rd_index_label(index, (enum im_split)split, id)));
+            sum += rd_index_path(index, (enum im_split)split, id, path, sizeof path) > 0 ? strlen(path) : 0;
         }
     }
     for (uint64_t i = 0; i < index->header->sections[RD_STAMPS].count; i++)
@@ -57,7 +57,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
     }
     if (rd_index_attach(header, n, &index, &text) == 0) {
         im_assert(use(&index) < SIZE_MAX);
-        if (rd_subset_choose(&index, 1 + rd_index_count(&index, RD_TRAIN) / 2, 1, &subset, &size, &text) == 0)
+        if (rd_subset_choose(&index, 1 + rd_index_count(&index, IM_TRAIN) / 2, 1, &subset, &size, &text) == 0)
             im_assert(rd_index_attach(subset, size, &index, &text) == 0);
         free(subset);
     } else {

@@ -47,8 +47,8 @@ static int read_sizes(const char *index_file, uint64_t samples[IM_SPLITS], uint3
 
     if (err < 0)
         return err;
-    samples[IM_TRAIN] = rd_index_count(&index, RD_TRAIN);
-    samples[IM_VAL] = rd_index_count(&index, RD_VAL);
+    samples[IM_TRAIN] = rd_index_count(&index, IM_TRAIN);
+    samples[IM_VAL] = rd_index_count(&index, IM_VAL);
     *ret_classes = rd_index_class_count(&index);
     rd_index_close(&index);
     return 0;

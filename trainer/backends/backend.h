@@ -25,6 +25,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kernels/dtype.h"
+
 struct im_text;
 struct imk_hyper;  /* kernels/hyper.h */
 struct tr_backend; /* an opened device */
@@ -61,7 +63,6 @@ struct tr_shape {
  * to bf16. Sums are fp32 at least, and so are parameters, their gradients, statistics, loss and optimiser.
  * fp16 is the same with IEEE binary16: what is too large becomes infinite, and small gradients need loss
  * scaling (scaler.h). value_in and value_out always exchange fp32. */
-enum tr_precision { TR_PRECISION_FP32, TR_PRECISION_BF16, TR_PRECISION_FP16 };
 
 /* Fusions that a backend supports: tr_backend_ops.fuses. */
 enum tr_fusion {
@@ -87,7 +88,7 @@ struct tr_loss {
 /* One op, without any notion of layout. */
 struct tr_op {
     enum tr_op_kind kind;
-    enum tr_precision precision;
+    enum imk_dtype precision;
     struct tr_shape x, y;
     const struct tr_layout *x_layout; /* NULL: the plan chooses and reports (INPUT, FC, LOSS ignore it) */
     int kernel, stride, pad;          /* CONV, MAXPOOL, BLUR, and BN that pools: square */
@@ -240,7 +241,7 @@ struct tr_device_config {
 struct tr_backend_ops {
     uint32_t version; /* TR_BACKEND_VERSION */
     const char *name;
-    uint32_t precisions; /* bits 1 << enum tr_precision */
+    uint32_t precisions; /* bits 1 << enum imk_dtype */
     uint32_t fuses;      /* bits of enum tr_fusion: what graphs for this backend are made of. The reference
                             defines all fused ops and requests none */
     /* threads: of the backend's own pool, 0 = all processors. */
@@ -288,7 +289,7 @@ struct tr_backend_ops {
     int (*measure)(struct tr_backend *b, const struct tr_op *op, struct tr_plan_info *ret_info);
     const char *(*plan_kernel)(struct tr_op_plan *plan); /* (optional) the kernel in use, for logs */
     /* (optional) A warning about this precision on this machine, a sentence; NULL: none. */
-    const char *(*precision_warning)(struct tr_backend *b, enum tr_precision precision);
+    const char *(*precision_warning)(struct tr_backend *b, enum imk_dtype precision);
     /* (optional) Pins memory that pixels of batches are read from, which may be mapped read-only, until
      * host_unpin(), so that a device can copy them directly. Failure only costs speed. */
     int (*host_pin)(struct tr_backend *b, void *memory, size_t bytes, struct im_text *text);

@@ -58,7 +58,7 @@ static bool begins(const char *name, const char *entry)
     return strncmp(name, entry, n) == 0 && (name[n] == 0 || name[n] == ' ' || name[n] == '-');
 }
 
-double tr_peak_flops(const char *name, enum tr_precision precision, bool tf32)
+double tr_peak_flops(const char *name, enum imk_dtype precision, bool tf32)
 {
     const struct peak *best = NULL;
 
@@ -71,9 +71,9 @@ double tr_peak_flops(const char *name, enum tr_precision precision, bool tf32)
     if (!best || strstr(name, "Laptop") || strstr(name + strlen(best->name), " D"))
         return 0;
     switch (precision) {
-    case TR_PRECISION_FP32:
+    case IMK_F32:
         return TERA * (tf32 ? best->tf32 : best->fp32);
-    case TR_PRECISION_BF16:
+    case IMK_BF16:
         return TERA * best->bf16;
     default:
         return TERA * best->fp16;

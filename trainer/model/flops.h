@@ -14,6 +14,6 @@ double tr_training_flop(const struct tr_model *model, int size);
 /* Peak rate of dense matrix arithmetic in FLOP/s of the GPU with this CUDA device name, with 32-bit
  * accumulation, from the data sheet; 0: unknown, never estimated. tf32: fp32 values may be multiplied as
  * TF32. */
-double tr_peak_flops(const char *name, enum tr_precision precision, bool tf32);
+double tr_peak_flops(const char *name, enum imk_dtype precision, bool tf32);
 
 #endif

@@ -24,7 +24,7 @@ struct tr_graph_config {
     const struct tr_model *model; /* outlives the graph */
     int n, size;                  /* images of size x size */
     bool training;
-    enum tr_precision precision;
+    enum imk_dtype precision;
     float mean[3], std[3];
     struct tr_loss loss;              /* of training */
     uint64_t seed;                    /* of random draws in training */

@@ -42,7 +42,7 @@ struct tr_network {
     bool accumulates, averages;
     uint64_t seed;
     size_t memory_max;
-    enum tr_precision precision;
+    enum imk_dtype precision;
     const struct tr_bn_sync *bn_sync;
     struct tr_bucket *buckets;
     size_t bucket_count;

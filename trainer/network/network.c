@@ -36,7 +36,7 @@ static int init_arenas(struct tr_network *net, uint64_t seed, struct im_text *te
     return err < 0 ? im_fail(text, err, "no memory for the parameters of %s", net->model->name) : 0;
 }
 
-static int check_backend(const struct tr_backend_ops *ops, enum tr_precision precision, struct im_text *text)
+static int check_backend(const struct tr_backend_ops *ops, enum imk_dtype precision, struct im_text *text)
 {
     static const char *const names[] = {"none", "bf16", "fp16"};
 

@@ -40,7 +40,7 @@ struct tr_network_config {
     struct tr_device_config device;     /* for backends of devices */
     const struct tr_rank_sum *rank_sum; /* sums over the ranks; NULL: single rank; outlives the network */
     bool plain_steps;                   /* enqueue every step, capture none */
-    enum tr_precision precision;
+    enum imk_dtype precision;
     uint64_t seed;
     float mean[3], std[3]; /* of pixels / 255, per channel; std > 0 */
     struct tr_loss loss;   /* of training; validation always has cross-entropy */

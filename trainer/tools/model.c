@@ -68,8 +68,7 @@ static struct row row_of(const struct table *t, int i)
 
 /* ---- planning ---- */
 
-static_assert((int)IM_AMP_BF16 == (int)TR_PRECISION_BF16 && (int)IM_AMP_FP16 == (int)TR_PRECISION_FP16,
-              "in step");
+static_assert((int)IM_AMP_BF16 == (int)IMK_BF16 && (int)IM_AMP_FP16 == (int)IMK_F16, "in step");
 
 static int plan(struct table *t, bool training, struct tr_graph **ret_graph, struct im_text *text)
 {
@@ -80,7 +79,7 @@ static int plan(struct table *t, bool training, struct tr_graph **ret_graph, str
                                      .size = (int)t->conf.image_size,
                                      .training = training,
                                      .std = {1, 1, 1},
-                                     .precision = (enum tr_precision)t->conf.amp};
+                                     .precision = (enum imk_dtype)t->conf.amp};
 
     return tr_graph_new(&config, ret_graph, text);
 }

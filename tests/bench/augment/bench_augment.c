@@ -32,7 +32,7 @@ struct bench {
 /* What a pass does with one image. 0, or -1. */
 typedef int (*step)(struct bench *b, size_t i);
 
-static struct au_job job_of(const struct bench *b, size_t i, enum au_split split)
+static struct au_job job_of(const struct bench *b, size_t i, enum im_split split)
 {
     struct au_job job = {
         .split = split, .seed = 1, .sample = i, .size = b->size, .recipe = AU_RECIPE_DEFAULT};
@@ -98,14 +98,14 @@ static int fill_tables(struct bench *b, size_t i)
 
 static int render_train(struct bench *b, size_t i)
 {
-    struct au_job job = job_of(b, i, AU_TRAIN);
+    struct au_job job = job_of(b, i, IM_TRAIN);
 
     return au_render(b->renderer, &job, b->sample.files[i].bytes, b->sample.files[i].n, b->out, NULL);
 }
 
 static int render_eval(struct bench *b, size_t i)
 {
-    struct au_job job = job_of(b, i, AU_EVAL);
+    struct au_job job = job_of(b, i, IM_VAL);
 
     return au_render(b->renderer, &job, b->sample.files[i].bytes, b->sample.files[i].n, b->out, NULL);
 }
@@ -146,7 +146,7 @@ static int set_up(struct bench *b, unsigned cpu_flags)
         return -1;
     imk_image_ops_init(&b->ops, cpu_flags);
     for (size_t i = 0; i < b->sample.count; i++) {
-        struct au_job job = job_of(b, i, AU_TRAIN);
+        struct au_job job = job_of(b, i, IM_TRAIN);
         const struct sample_file *file = &b->sample.files[i];
 
         if (au_decoder_open(b->decoder, file->bytes, file->n, &b->images[i], NULL) != 0)

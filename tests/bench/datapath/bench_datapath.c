@@ -98,7 +98,7 @@ static void note(struct bench *b, struct figure *f, uint64_t images, im_ns wall,
 static struct au_job job_of(const struct bench *b, uint64_t sample)
 {
     struct au_job job = {
-        .split = AU_TRAIN, .seed = b->conf.seed, .sample = sample, .recipe = AU_RECIPE_DEFAULT};
+        .split = IM_TRAIN, .seed = b->conf.seed, .sample = sample, .recipe = AU_RECIPE_DEFAULT};
 
     job.epoch = (uint32_t)b->done;
     job.size = (uint32_t)b->conf.image_size;
@@ -361,13 +361,13 @@ static int load_files(struct bench *b, struct im_text *text)
 
     if (err < 0)
         return err;
-    b->count = rd_index_count(&index, RD_TRAIN);
+    b->count = rd_index_count(&index, IM_TRAIN);
     b->files = calloc(b->count, sizeof *b->files);
     err = b->files ? 0 : -ENOMEM;
     for (uint64_t i = 0; i < b->count && err == 0; i++) {
         char path[PATH_MAX];
 
-        err = rd_index_path(&index, RD_TRAIN, i, path, sizeof path);
+        err = rd_index_path(&index, IM_TRAIN, i, path, sizeof path);
         if (err >= 0)
             err =
                 im_read_file(path, (size_t)b->conf.max_file_bytes, &b->files[i].bytes, &b->files[i].n, text);

@@ -26,7 +26,7 @@ static double cpu_seconds(void)
 static int run_pass(struct rd_io *io, const struct rd_index *index, unsigned depth, char *buffers,
                     uint64_t *ret_bytes)
 {
-    uint64_t count = rd_index_count(index, RD_TRAIN), next = 0, done = 0;
+    uint64_t count = rd_index_count(index, IM_TRAIN), next = 0, done = 0;
     struct rd_io_result results[DEPTH_MAX];
     unsigned free[DEPTH_MAX], free_count = depth;
     char path[PATH_MAX];
@@ -39,7 +39,7 @@ static int run_pass(struct rd_io *io, const struct rd_index *index, unsigned dep
         while (free_count > 0 && next < count) {
             unsigned b = free[--free_count];
 
-            rd_index_relative(index, RD_TRAIN, next++, path, sizeof path);
+            rd_index_relative(index, IM_TRAIN, next++, path, sizeof path);
             if (rd_io_submit(io, &(struct rd_io_request){path, buffers + (size_t)b * CAPACITY, CAPACITY, b}) <
                 0)
                 return -1;
@@ -64,7 +64,7 @@ static void measure(const struct rd_index *index, int root_fd, enum rd_io_kind k
     struct rd_io_options options = {.kind = kind, .depth = depth, .threads = threads, .root_fd = root_fd};
     char *buffers = malloc((size_t)depth * CAPACITY);
     struct im_text note, text = {""};
-    uint64_t bytes = 0, files = rd_index_count(index, RD_TRAIN) * (uint64_t)passes;
+    uint64_t bytes = 0, files = rd_index_count(index, IM_TRAIN) * (uint64_t)passes;
     const char *name = kind == RD_IO_URING ? "uring" : "pread";
     struct rd_io *io;
     double cpu, seconds;

@@ -146,7 +146,7 @@ int main(int argc, char **argv)
         .classes = o.classes,
         .backend = o.backend,
         .threads = o.threads,
-        .precision = o.bf16 ? TR_PRECISION_BF16 : TR_PRECISION_FP32,
+        .precision = o.bf16 ? IMK_BF16 : IMK_F32,
         .seed = 1,
         .mean = {0.485f, 0.456f, 0.406f},
         .std = {0.229f, 0.224f, 0.225f},

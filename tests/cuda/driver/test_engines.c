@@ -68,7 +68,7 @@ static bool works(struct tr_cudnn_graph *graph, struct im_text *text)
     return false;
 }
 
-static void conv_works(const struct tr_dnn_conv_shape *s, enum tr_dnn_conv_kind kind, enum tr_gpu_type type,
+static void conv_works(const struct tr_dnn_conv_shape *s, enum tr_dnn_conv_kind kind, enum imk_dtype type,
                        bool deterministic)
 {
     struct tr_cudnn_graph *graph;
@@ -76,10 +76,10 @@ static void conv_works(const struct tr_dnn_conv_shape *s, enum tr_dnn_conv_kind 
     struct im_text text = {0};
     char what[160];
 
-    snprintf(what, sizeof what, "%s kind %d, %d of %dx%dx%d -> %d, %dx%d stride %d", tr_gpu_type_name(type),
+    snprintf(what, sizeof what, "%s kind %d, %d of %dx%dx%d -> %d, %dx%d stride %d", tr_gpu_dtype_name(type),
              (int)kind, s->n, s->h, s->w, s->c, s->k, s->kernel, s->kernel, s->stride);
     tr_dnn_conv_graph(s, kind, type, false, &g);
-    graph = ask(what, &g, type == TR_GPU_F32, deterministic, &text);
+    graph = ask(what, &g, type == IMK_F32, deterministic, &text);
     if (!graph || !works(graph, &text))
         fail_msg("%s: %s", what, text.s);
     tr_cudnn_graph_free(graph);
@@ -87,7 +87,7 @@ static void conv_works(const struct tr_dnn_conv_shape *s, enum tr_dnn_conv_kind 
 
 /* The convolutions of a ResNet: all kinds of every one; the first one needs no gradient of its input. */
 struct tour {
-    enum tr_gpu_type type;
+    enum imk_dtype type;
     bool deterministic;
     struct tr_dnn_conv_shape seen[64];
     int seen_count;
@@ -131,7 +131,7 @@ static void basic(struct tour *t, int n, int size, int c, int width, int stride)
         visit(t, (struct tr_dnn_conv_shape){n, size, size, c, width, 1, stride, 0});
 }
 
-static void network(int depth, int n, int size, enum tr_gpu_type type, bool deterministic)
+static void network(int depth, int n, int size, enum imk_dtype type, bool deterministic)
 {
     struct tour t = {.type = type, .deterministic = deterministic};
     bool small = size <= 64;
@@ -167,7 +167,7 @@ static void saved_plan_comes_back(void **state)
         struct tr_dnn_graph g;
         char *bytes = NULL;
 
-        tr_dnn_conv_graph(&s, (enum tr_dnn_conv_kind)kind, TR_GPU_BF16, false, &g);
+        tr_dnn_conv_graph(&s, (enum tr_dnn_conv_kind)kind, IMK_BF16, false, &g);
         graph = ask("conv", &g, false, false, &text);
         assert_non_null(graph);
         assert_int_equal(tr_cudnn_plan_new(graph, 0, &plan, &text), 0);
@@ -195,7 +195,7 @@ static void text_that_is_no_plan_is_refused(void **state)
     struct tr_dnn_graph g;
 
     (void)state;
-    tr_dnn_conv_graph(&s, TR_DNN_CONV_FORWARD, TR_GPU_BF16, false, &g);
+    tr_dnn_conv_graph(&s, TR_DNN_CONV_FORWARD, IMK_BF16, false, &g);
     assert_true(
         tr_cudnn_plan_load(cudnn, g.tensors, g.tensor_count, g.ops, g.op_count, &saved, &again, &text) < 0);
     assert_null(again);
@@ -212,15 +212,15 @@ static void impossible_convolution_is_refused(void **state)
     struct tr_dnn_graph g;
 
     (void)state;
-    tr_dnn_conv_graph(&s, TR_DNN_CONV_FORWARD, TR_GPU_BF16, false, &g);
+    tr_dnn_conv_graph(&s, TR_DNN_CONV_FORWARD, IMK_BF16, false, &g);
     assert_true(
         tr_cudnn_graph_new(cudnn, g.tensors, g.tensor_count, g.ops, g.op_count, &rules, &graph, &text) < 0);
     assert_true(*text.s != '\0');
 }
 
-static enum tr_gpu_type part_type(void)
+static enum imk_dtype part_type(void)
 {
-    return strstr(part, "bf16") ? TR_GPU_BF16 : strstr(part, "fp16") ? TR_GPU_F16 : TR_GPU_F32;
+    return strstr(part, "bf16") ? IMK_BF16 : strstr(part, "fp16") ? IMK_F16 : IMK_F32;
 }
 
 static void every_convolution_of_resnet50_has_an_engine(void **state)
@@ -252,13 +252,13 @@ static void odd_shapes_have_engines(void **state)
 
     (void)state;
     for (size_t i = 0; i < IM_COUNT(shapes); i++)
-        for (int type = 0; type < TR_GPU_TYPES; type++)
+        for (int type = 0; type < IMK_DTYPES; type++)
             for (int kind = 0; kind < TR_DNN_CONV_KINDS; kind++)
-                conv_works(&shapes[i], (enum tr_dnn_conv_kind)kind, (enum tr_gpu_type)type, false);
+                conv_works(&shapes[i], (enum tr_dnn_conv_kind)kind, (enum imk_dtype)type, false);
 }
 
 /* Deterministic engines there must be; the first is compiled and saved if `whole`, which takes a second. */
-static void norm_works(const struct tr_dnn_norm_shape *s, enum tr_gpu_type type, enum tr_dnn_norm_kind kind,
+static void norm_works(const struct tr_dnn_norm_shape *s, enum imk_dtype type, enum tr_dnn_norm_kind kind,
                        bool add, bool relu, bool whole)
 {
     struct tr_cudnn_saved saved = {.workspace_limit = TR_DNN_WORKSPACE};
@@ -268,7 +268,7 @@ static void norm_works(const struct tr_dnn_norm_shape *s, enum tr_gpu_type type,
     struct tr_dnn_graph g;
     char what[120], *bytes = NULL;
 
-    snprintf(what, sizeof what, "norm %d %s, %d of %dx%dx%d%s%s", (int)kind, tr_gpu_type_name(type), s->n,
+    snprintf(what, sizeof what, "norm %d %s, %d of %dx%dx%d%s%s", (int)kind, tr_gpu_dtype_name(type), s->n,
              s->h, s->w, s->c, add ? ", add" : "", relu ? ", relu" : "");
     tr_dnn_norm_graph(s, kind, type, add, relu, &g);
     graph = ask(what, &g, false, true, &text);
@@ -297,17 +297,14 @@ static void every_batch_norm_has_a_deterministic_engine(void **state)
 
     (void)state;
     for (size_t i = 0; i < IM_COUNT(shapes); i++)
-        for (int type = 0; type < TR_GPU_TYPES; type++)
+        for (int type = 0; type < IMK_DTYPES; type++)
             for (int kind = 0; kind < TR_DNN_NORM_KINDS; kind++) {
                 /* Whole: every way to end in bf16, the fullest one in every type and for three shapes. */
-                bool whole = type == TR_GPU_BF16 ? i < 3 : i == 0, ways = type == TR_GPU_BF16 && i == 0;
+                bool whole = type == IMK_BF16 ? i < 3 : i == 0, ways = type == IMK_BF16 && i == 0;
 
-                norm_works(&shapes[i], (enum tr_gpu_type)type, (enum tr_dnn_norm_kind)kind, false, false,
-                           ways);
-                norm_works(&shapes[i], (enum tr_gpu_type)type, (enum tr_dnn_norm_kind)kind, false, true,
-                           ways);
-                norm_works(&shapes[i], (enum tr_gpu_type)type, (enum tr_dnn_norm_kind)kind, true, true,
-                           whole);
+                norm_works(&shapes[i], (enum imk_dtype)type, (enum tr_dnn_norm_kind)kind, false, false, ways);
+                norm_works(&shapes[i], (enum imk_dtype)type, (enum tr_dnn_norm_kind)kind, false, true, ways);
+                norm_works(&shapes[i], (enum imk_dtype)type, (enum tr_dnn_norm_kind)kind, true, true, whole);
             }
 }
 
@@ -319,7 +316,7 @@ static void batch_norm_with_addition_alone_has_none(void **state)
     struct tr_dnn_graph g;
 
     (void)state;
-    tr_dnn_norm_graph(&s, TR_DNN_NORM_FORWARD, TR_GPU_BF16, true, false, &g);
+    tr_dnn_norm_graph(&s, TR_DNN_NORM_FORWARD, IMK_BF16, true, false, &g);
     assert_null(ask("norm, add", &g, false, false, &text));
 }
 
@@ -335,7 +332,7 @@ static void addition_after_a_convolution_compiles(void **state)
         struct im_text text = {0};
         struct tr_dnn_graph g;
 
-        tr_dnn_conv_graph(&shapes[i], TR_DNN_CONV_BACKWARD_ADD, TR_GPU_BF16, true, &g);
+        tr_dnn_conv_graph(&shapes[i], TR_DNN_CONV_BACKWARD_ADD, IMK_BF16, true, &g);
         graph = ask("conv, add", &g, false, true, &text);
         if (!graph || !works(graph, &text))
             fail_msg("%s", text.s);

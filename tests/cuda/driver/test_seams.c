@@ -98,7 +98,7 @@ struct tensor {
     float *host;
     void *device;
     size_t count;
-    enum tr_gpu_type type;
+    enum imk_dtype type;
 };
 
 static void send(const struct tensor *t)
@@ -106,20 +106,19 @@ static void send(const struct tensor *t)
     uint16_t *halves = malloc(t->count * sizeof *halves);
 
     assert_non_null(halves);
-    for (size_t i = 0; i < t->count && t->type != TR_GPU_F32; i++) {
-        halves[i] = t->type == TR_GPU_BF16 ? to_bf16(t->host[i]) : to_f16(t->host[i]);
-        t->host[i] = t->type == TR_GPU_BF16 ? from_bf16(halves[i]) : from_f16(halves[i]);
+    for (size_t i = 0; i < t->count && t->type != IMK_F32; i++) {
+        halves[i] = t->type == IMK_BF16 ? to_bf16(t->host[i]) : to_f16(t->host[i]);
+        t->host[i] = t->type == IMK_BF16 ? from_bf16(halves[i]) : from_f16(halves[i]);
     }
-    good(tr_gpu_copy(gpu, TR_GPU_COMPUTE, t->device, t->type == TR_GPU_F32 ? (void *)t->host : (void *)halves,
-                     t->count * tr_gpu_type_bytes(t->type)));
+    good(tr_gpu_copy(gpu, TR_GPU_COMPUTE, t->device, t->type == IMK_F32 ? (void *)t->host : (void *)halves,
+                     t->count * imk_dtype_bytes(t->type)));
     good(tr_gpu_sync(gpu, TR_GPU_COMPUTE));
     free(halves);
 }
 
-static struct tensor tensor_new(size_t count, enum tr_gpu_type type, unsigned seed, float scale)
+static struct tensor tensor_new(size_t count, enum imk_dtype type, unsigned seed, float scale)
 {
-    struct tensor t = {calloc(count, sizeof(float)), device_new(count * tr_gpu_type_bytes(type)), count,
-                       type};
+    struct tensor t = {calloc(count, sizeof(float)), device_new(count * imk_dtype_bytes(type)), count, type};
 
     assert_non_null(t.host);
     for (size_t i = 0; i < count; i++)
@@ -136,11 +135,11 @@ static float *fetch(const struct tensor *t)
 
     assert_non_null(halves);
     assert_non_null(got);
-    good(tr_gpu_copy(gpu, TR_GPU_COMPUTE, t->type == TR_GPU_F32 ? (void *)got : (void *)halves, t->device,
-                     t->count * tr_gpu_type_bytes(t->type)));
+    good(tr_gpu_copy(gpu, TR_GPU_COMPUTE, t->type == IMK_F32 ? (void *)got : (void *)halves, t->device,
+                     t->count * imk_dtype_bytes(t->type)));
     good(tr_gpu_sync(gpu, TR_GPU_COMPUTE));
-    for (size_t i = 0; i < t->count && t->type != TR_GPU_F32; i++)
-        got[i] = t->type == TR_GPU_BF16 ? from_bf16(halves[i]) : from_f16(halves[i]);
+    for (size_t i = 0; i < t->count && t->type != IMK_F32; i++)
+        got[i] = t->type == IMK_BF16 ? from_bf16(halves[i]) : from_f16(halves[i]);
     free(halves);
     return got;
 }
@@ -152,20 +151,20 @@ static void tensor_free(struct tensor *t)
 }
 
 /* Half a unit in the last place, relative. */
-static double unit(enum tr_gpu_type type)
+static double unit(enum imk_dtype type)
 {
-    return type == TR_GPU_F32 ? 6e-8 : type == TR_GPU_BF16 ? 3.91e-3 : 4.89e-4;
+    return type == IMK_F32 ? 6e-8 : type == IMK_BF16 ? 3.91e-3 : 4.89e-4;
 }
 
 /* got = want, where want is a sum of terms whose absolute values add up to size: one rounding of the result
  * to `out`, fp32 sums in any order, and, with terms `in` 16 bits, what tensor cores lose, which cut off the
  * low bits of the terms that they add up at once. `before` is what the sum was added to. */
 static void near(const char *what, const float *got, const double *want, const double *size, size_t count,
-                 enum tr_gpu_type in, enum tr_gpu_type out, double before)
+                 enum imk_dtype in, enum imk_dtype out, double before)
 {
     for (size_t i = 0; i < count; i++) {
-        double bound = 1.01 * unit(out) * (fabs(want[i]) + 2 * before) +
-                       (in == TR_GPU_F32 ? 4e-6 : 2e-5) * size[i] + 1e-7;
+        double bound =
+            1.01 * unit(out) * (fabs(want[i]) + 2 * before) + (in == IMK_F32 ? 4e-6 : 2e-5) * size[i] + 1e-7;
 
         if (!(fabs((double)got[i] - want[i]) <= bound))
             fail_msg("%s: element %zu is %.9g, not %.9g (within %.3g)", what, i, (double)got[i], want[i],
@@ -335,7 +334,7 @@ static void conv_reference(const struct conv *v, enum tr_dnn_conv_kind kind, dou
 }
 
 static void conv_case(struct tr_dnn *dnn, struct tr_dnn_conv_shape s, enum tr_dnn_conv_kind kind,
-                      enum tr_gpu_type type)
+                      enum imk_dtype type)
 {
     bool weights = kind == TR_DNN_CONV_BACKWARD_WEIGHTS;
     struct conv v = {.s = s};
@@ -348,7 +347,7 @@ static void conv_case(struct tr_dnn *dnn, struct tr_dnn_conv_shape s, enum tr_dn
     v.p = (s.h + 2 * s.pad - s.kernel) / s.stride + 1;
     v.q = (s.w + 2 * s.pad - s.kernel) / s.stride + 1;
     v.x = tensor_new((size_t)(s.n * s.h * s.w * s.c), type, 1, 1);
-    v.w = tensor_new((size_t)(s.k * s.kernel * s.kernel * s.c), weights ? TR_GPU_F32 : type, 2, 0.25f);
+    v.w = tensor_new((size_t)(s.k * s.kernel * s.kernel * s.c), weights ? IMK_F32 : type, 2, 0.25f);
     v.y = tensor_new((size_t)(s.n * v.p * v.q * s.k), type, 3, 1);
     out = kind == TR_DNN_CONV_FORWARD ? &v.y : weights ? &v.w : &v.x;
     want = calloc(out->count, sizeof *want);
@@ -364,7 +363,7 @@ static void conv_case(struct tr_dnn *dnn, struct tr_dnn_conv_shape s, enum tr_dn
     good(tr_dnn_conv_run(dnn, conv, v.x.device, v.w.device, v.y.device));
     got = fetch(out);
     snprintf(what, sizeof what, "%s kind %d, %d of %dx%dx%d -> %d, %dx%d stride %d: %s",
-             tr_gpu_type_name(type), (int)kind, s.n, s.h, s.w, s.c, s.k, s.kernel, s.kernel, s.stride,
+             tr_gpu_dtype_name(type), (int)kind, s.n, s.h, s.w, s.c, s.k, s.kernel, s.kernel, s.stride,
              tr_dnn_conv_kernel(conv));
     near(what, got, want, size, out->count, type, type, kind == TR_DNN_CONV_BACKWARD_ADD);
     tr_dnn_conv_free(dnn, conv);
@@ -397,9 +396,9 @@ static void convolutions_are_those_of_plain_loops(void **state)
 
     (void)state;
     for (int i = 0; i < SHAPES; i++)
-        for (int type = 0; type < TR_GPU_TYPES; type++)
+        for (int type = 0; type < IMK_DTYPES; type++)
             for (int kind = 0; kind < TR_DNN_CONV_KINDS; kind++)
-                conv_case(dnn, shapes[i], (enum tr_dnn_conv_kind)kind, (enum tr_gpu_type)type);
+                conv_case(dnn, shapes[i], (enum tr_dnn_conv_kind)kind, (enum imk_dtype)type);
     tr_dnn_close(dnn);
 }
 
@@ -411,7 +410,7 @@ static void fastest_convolutions_are_those_of_plain_loops(void **state)
     (void)state;
     for (int i = 0; i < TIMED; i++)
         for (int kind = 0; kind < TR_DNN_CONV_KINDS; kind++)
-            conv_case(dnn, shapes[i], (enum tr_dnn_conv_kind)kind, TR_GPU_BF16);
+            conv_case(dnn, shapes[i], (enum tr_dnn_conv_kind)kind, IMK_BF16);
     tr_dnn_close(dnn);
 }
 
@@ -435,7 +434,7 @@ static void choices_come_back_from_the_cache(void **state)
         struct tr_dnn *dnn = dnn_new(false, cache);
 
         for (int kind = 0; kind < TR_DNN_CONV_KINDS; kind++)
-            conv_case(dnn, s, (enum tr_dnn_conv_kind)kind, TR_GPU_BF16);
+            conv_case(dnn, s, (enum tr_dnn_conv_kind)kind, IMK_BF16);
         tr_dnn_stats(dnn, &facts);
         assert_int_equal(facts.plans, TR_DNN_CONV_KINDS);
         assert_int_equal(i ? facts.cached : facts.timed, TR_DNN_CONV_KINDS);
@@ -449,7 +448,7 @@ static void choices_come_back_from_the_cache(void **state)
 struct norm {
     struct tr_dnn_norm_shape s;
     size_t m, c; /* values of a channel, channels */
-    enum tr_gpu_type type;
+    enum imk_dtype type;
     bool add, relu;
     struct tensor x, z, y, dy, dx, dz, scale, bias, run_mean, run_var, mean, inv_dev, dscale, dbias;
     void *mask;
@@ -537,7 +536,7 @@ static void norm_check(const struct norm *v)
     free(dx);
 }
 
-static void norm_case(struct tr_dnn *dnn, struct tr_dnn_norm_shape s, enum tr_gpu_type type, bool add,
+static void norm_case(struct tr_dnn *dnn, struct tr_dnn_norm_shape s, enum imk_dtype type, bool add,
                       bool relu)
 {
     struct norm v = {
@@ -553,7 +552,7 @@ static void norm_case(struct tr_dnn *dnn, struct tr_dnn_norm_shape s, enum tr_gp
     for (unsigned i = 0; i < 6; i++)
         *values[i] = tensor_new(v.m * v.c, type, i + 1, 1);
     for (unsigned i = 0; i < 8; i++)
-        *channels[i] = tensor_new(v.c, TR_GPU_F32, i + 10, 1);
+        *channels[i] = tensor_new(v.c, IMK_F32, i + 10, 1);
     v.mask = device_new(8 * mask_bytes);
     memset(want, 0xa5, sizeof want);
     good(tr_gpu_copy(gpu, TR_GPU_COMPUTE, (char *)v.mask + mask_bytes, want, sizeof want));
@@ -566,7 +565,7 @@ static void norm_case(struct tr_dnn *dnn, struct tr_dnn_norm_shape s, enum tr_gp
     good(tr_gpu_sync(gpu, TR_GPU_COMPUTE));
     assert_memory_equal(there, want, sizeof there); /* the mask is as long as it is said to be */
     good(tr_dnn_norm_run(dnn, backward, &args));
-    print_message("norm %s%s%s: %s, %s\n", tr_gpu_type_name(type), add ? " add" : "", relu ? " relu" : "",
+    print_message("norm %s%s%s: %s, %s\n", tr_gpu_dtype_name(type), add ? " add" : "", relu ? " relu" : "",
                   tr_dnn_norm_kernel(forward), tr_dnn_norm_kernel(backward));
     norm_check(&v);
     tr_dnn_norm_free(dnn, forward);
@@ -584,10 +583,10 @@ static void batch_norm_is_that_of_plain_loops(void **state)
     struct tr_dnn *dnn = dnn_new(true, NULL); /* the first engines: each candidate takes seconds to compile */
 
     (void)state;
-    for (int type = 0; type < TR_GPU_TYPES; type++) {
-        norm_case(dnn, s, (enum tr_gpu_type)type, false, false);
-        norm_case(dnn, s, (enum tr_gpu_type)type, false, true);
-        norm_case(dnn, s, (enum tr_gpu_type)type, true, true);
+    for (int type = 0; type < IMK_DTYPES; type++) {
+        norm_case(dnn, s, (enum imk_dtype)type, false, false);
+        norm_case(dnn, s, (enum imk_dtype)type, false, true);
+        norm_case(dnn, s, (enum imk_dtype)type, true, true);
     }
     tr_dnn_close(dnn);
 }
@@ -598,7 +597,7 @@ static void product_case(struct tr_blas *blas, struct tr_blas_gemm_shape s)
 {
     size_t m = (size_t)s.m, n = (size_t)s.n, k = (size_t)s.k;
     struct tensor a = tensor_new(m * k, s.type, 1, 1), b = tensor_new(k * n, s.type, 2, 1);
-    struct tensor bias = tensor_new(n, TR_GPU_F32, 3, 1), c = tensor_new(m * n, s.c_type, 4, 1);
+    struct tensor bias = tensor_new(n, IMK_F32, 3, 1), c = tensor_new(m * n, s.c_type, 4, 1);
     double *want = calloc(m * n, sizeof *want), *size = calloc(m * n, sizeof *size);
     struct tr_blas_gemm *gemm = NULL;
     float *got;
@@ -643,21 +642,20 @@ static void products_are_those_of_plain_loops(void **state)
 
         good(
             tr_blas_open(&(struct tr_blas_config){.gpu = gpu, .deterministic = deterministic}, &blas, &text));
-        for (int t = 0; t < TR_GPU_TYPES; t++) {
-            enum tr_gpu_type type = (enum tr_gpu_type)t;
+        for (int t = 0; t < IMK_DTYPES; t++) {
+            enum imk_dtype type = (enum imk_dtype)t;
 
             product_case(blas,
-                         (struct tr_blas_gemm_shape){32, 40, 64, false, true, type, TR_GPU_F32, true, false});
+                         (struct tr_blas_gemm_shape){32, 40, 64, false, true, type, IMK_F32, true, false});
             product_case(blas,
                          (struct tr_blas_gemm_shape){32, 64, 40, false, false, type, type, false, false});
-            product_case(
-                blas, (struct tr_blas_gemm_shape){40, 64, 32, true, false, type, TR_GPU_F32, false, false});
             product_case(blas,
-                         (struct tr_blas_gemm_shape){5, 7, 3, false, true, type, TR_GPU_F32, true, false});
+                         (struct tr_blas_gemm_shape){40, 64, 32, true, false, type, IMK_F32, false, false});
+            product_case(blas, (struct tr_blas_gemm_shape){5, 7, 3, false, true, type, IMK_F32, true, false});
             product_case(blas,
-                         (struct tr_blas_gemm_shape){16, 24, 8, true, true, type, TR_GPU_F32, false, true});
-            product_case(
-                blas, (struct tr_blas_gemm_shape){1, 40, 32, false, false, type, TR_GPU_F32, false, false});
+                         (struct tr_blas_gemm_shape){16, 24, 8, true, true, type, IMK_F32, false, true});
+            product_case(blas,
+                         (struct tr_blas_gemm_shape){1, 40, 32, false, false, type, IMK_F32, false, false});
         }
         tr_blas_close(blas);
     }

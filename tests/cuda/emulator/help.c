@@ -24,7 +24,7 @@ enum { GUARDED = GUARD };
 
 const unsigned orders[3] = {0, 1, 12345};
 
-const char *type_name(enum imk_cuda_type type)
+const char *type_name(enum imk_dtype type)
 {
     static const char *const names[] = {"fp32", "bf16", "fp16"};
 
@@ -36,12 +36,12 @@ static const struct {
     int digits, least;
     double largest;
 } formats[] = {
-    [IMK_CUDA_FP32] = {24, -126, 0x1.fffffep127},
-    [IMK_CUDA_BF16] = {8, -126, 0x1.fep127},
-    [IMK_CUDA_FP16] = {11, -14, 65504},
+    [IMK_F32] = {24, -126, 0x1.fffffep127},
+    [IMK_BF16] = {8, -126, 0x1.fep127},
+    [IMK_F16] = {11, -14, 65504},
 };
 
-static double spacing(enum imk_cuda_type type, double value)
+static double spacing(enum imk_dtype type, double value)
 {
     int exponent;
 
@@ -50,12 +50,12 @@ static double spacing(enum imk_cuda_type type, double value)
     return ldexp(1, exponent - formats[type].digits + 1);
 }
 
-double rounding(enum imk_cuda_type type, double value)
+double rounding(enum imk_dtype type, double value)
 {
     return spacing(type, value) / 2;
 }
 
-double round_to(enum imk_cuda_type type, double value)
+double round_to(enum imk_dtype type, double value)
 {
     double unit, near;
 
@@ -67,7 +67,7 @@ double round_to(enum imk_cuda_type type, double value)
 }
 
 /* The bits of a number that the type has. */
-static uint16_t encode(enum imk_cuda_type type, double value)
+static uint16_t encode(enum imk_dtype type, double value)
 {
     const int fraction = formats[type].digits - 1;
     const uint16_t sign = signbit(value) ? 0x8000 : 0;
@@ -88,7 +88,7 @@ static uint16_t encode(enum imk_cuda_type type, double value)
                       (uint16_t)((uint32_t)(size / unit) & ((1u << fraction) - 1)));
 }
 
-static double decode(enum imk_cuda_type type, uint16_t bits)
+static double decode(enum imk_dtype type, uint16_t bits)
 {
     const int fraction = formats[type].digits - 1;
     const int exponent = (bits & 0x7fff) >> fraction, rest = bits & ((1 << fraction) - 1);
@@ -101,12 +101,12 @@ static double decode(enum imk_cuda_type type, uint16_t bits)
     return sign * ldexp(rest + (1 << fraction), exponent - 1 + formats[type].least - fraction);
 }
 
-size_t type_bytes(enum imk_cuda_type type)
+size_t type_bytes(enum imk_dtype type)
 {
-    return type == IMK_CUDA_FP32 ? 4 : 2;
+    return type == IMK_F32 ? 4 : 2;
 }
 
-struct array array_new(enum imk_cuda_type type, size_t count, bool is_aligned)
+struct array array_new(enum imk_dtype type, size_t count, bool is_aligned)
 {
     const size_t item = type_bytes(type), shift = is_aligned ? 0 : item, bytes = count * item;
     struct array a = {.type = type, .count = count, .block = malloc(shift + bytes + GUARDED)};
@@ -132,14 +132,14 @@ void array_free(struct array *a)
 
 double array_get(const struct array *a, size_t i)
 {
-    if (a->type == IMK_CUDA_FP32)
+    if (a->type == IMK_F32)
         return (double)((const float *)a->data)[i];
     return decode(a->type, ((const uint16_t *)a->data)[i]);
 }
 
 void array_set(struct array *a, size_t i, double value)
 {
-    if (a->type == IMK_CUDA_FP32)
+    if (a->type == IMK_F32)
         ((float *)a->data)[i] = (float)value;
     else
         ((uint16_t *)a->data)[i] = encode(a->type, round_to(a->type, value));
@@ -158,7 +158,7 @@ static size_t place(struct tr_shape s, int pitch, size_t i)
     return (i / area / (size_t)s.c * area + pixel) * (size_t)pitch + c;
 }
 
-struct array array_of(enum imk_cuda_type type, struct tr_shape s, int pitch, float *nchw, bool is_aligned)
+struct array array_of(enum imk_dtype type, struct tr_shape s, int pitch, float *nchw, bool is_aligned)
 {
     struct array a = array_new(type, (size_t)s.n * (size_t)s.h * (size_t)s.w * (size_t)pitch, is_aligned);
 
@@ -199,7 +199,7 @@ float *blank(size_t count)
     return v;
 }
 
-void check_near(const char *what, enum imk_cuda_type type, const float *got, const float *want, size_t count,
+void check_near(const char *what, enum imk_dtype type, const float *got, const float *want, size_t count,
                 double slack)
 {
     for (size_t i = 0; i < count; i++) {

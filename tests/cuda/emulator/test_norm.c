@@ -31,7 +31,7 @@ enum { LAYERS = IM_COUNT(layers) };
 /* A layer in one type: what the reference and the kernels read and write. */
 struct bench {
     struct layer l;
-    enum imk_cuda_type type;
+    enum imk_dtype type;
     struct tr_op op;
     struct imk_cuda_rows rows;
     float *x, *x2, *dy[2], *y, *dx, *dx2, *got;                       /* NCHW */
@@ -47,7 +47,7 @@ static struct array same_as(const struct array *a, bool is_aligned)
     return array_new(a->type, a->count, is_aligned);
 }
 
-static struct bench bench_new(const struct layer *l, enum imk_cuda_type type)
+static struct bench bench_new(const struct layer *l, enum imk_dtype type)
 {
     struct bench b = {.l = *l, .type = type};
     const struct tr_shape s = {l->n, l->c, l->h, l->w};
@@ -184,8 +184,8 @@ static void training_is_the_references(void **state)
                 run_forward(&b, b.save, b.save + c);
                 check_value(&b, "y", &b.ay, b.y, 1e-6 * (steep * 4 + 4));
                 run_backward(&b);
-                check_near("dgamma", IMK_CUDA_FP32, b.my_dgamma, b.dgamma, c, 1e-5 * root);
-                check_near("dbeta", IMK_CUDA_FP32, b.my_dbeta, b.dbeta, c, 4e-6 * root);
+                check_near("dgamma", IMK_F32, b.my_dgamma, b.dgamma, c, 1e-5 * root);
+                check_near("dbeta", IMK_F32, b.my_dbeta, b.dbeta, c, 4e-6 * root);
                 check_value(&b, "dx", &b.adx, b.dx, 3e-6 * steep * 4);
                 if (b.l.adds)
                     check_value(&b, "dz", &b.adz, b.dx2, 1e-6);
@@ -209,11 +209,11 @@ static void check_statistics(struct bench *b)
             fail_msg("running variance of channel %d is %.9g, not %.9g", c, (double)b->my_run_var[c],
                      (double)b->run_var[c]);
     }
-    check_near("running mean", IMK_CUDA_FP32, b->my_run_mean, b->run_mean, (size_t)b->l.c,
+    check_near("running mean", IMK_F32, b->my_run_mean, b->run_mean, (size_t)b->l.c,
                1e-5 * (1 + fabs((double)b->l.mean)));
 }
 
-static void take_statistics(const struct layer *l, enum imk_cuda_type type, unsigned order)
+static void take_statistics(const struct layer *l, enum imk_dtype type, unsigned order)
 {
     struct bench b = bench_new(l, type);
     struct tr_exec e = exec_of(&b);
@@ -236,7 +236,7 @@ static void take_statistics(const struct layer *l, enum imk_cuda_type type, unsi
 }
 
 /* The first rows on one rank, the others on a second one: what both tell, added up, is told of the whole. */
-static void take_statistics_of_two(const struct layer *l, enum imk_cuda_type type, unsigned order)
+static void take_statistics_of_two(const struct layer *l, enum imk_dtype type, unsigned order)
 {
     struct bench b = bench_new(l, type);
     struct tr_exec e = exec_of(&b);
@@ -296,8 +296,8 @@ static void a_large_mean_does_not_swallow_the_variance(void **state)
     static const struct layer l = {4, 16, 17, 19, 16, true, false, false, 3000};
 
     (void)state;
-    take_statistics(&l, IMK_CUDA_FP32, 7);
-    take_statistics_of_two(&l, IMK_CUDA_FP32, 7);
+    take_statistics(&l, IMK_F32, 7);
+    take_statistics_of_two(&l, IMK_F32, 7);
 }
 
 /* Slices of rows and the cut into threads: more rows than a slice has, and fewer than a block has. */
@@ -307,9 +307,9 @@ static void statistics_of_many_rows_and_of_one(void **state)
                               one = {1, 40, 1, 1, 40, true, false, false, 0};
 
     (void)state;
-    take_statistics(&many, IMK_CUDA_BF16, 0);
-    take_statistics_of_two(&many, IMK_CUDA_BF16, 0);
-    take_statistics(&one, IMK_CUDA_FP32, 0);
+    take_statistics(&many, IMK_BF16, 0);
+    take_statistics_of_two(&many, IMK_BF16, 0);
+    take_statistics(&one, IMK_F32, 0);
 }
 
 static void evaluation_takes_the_running_variance(void **state)
@@ -338,7 +338,7 @@ static void evaluation_takes_the_running_variance(void **state)
 static void arguments_that_contradict_each_other_are_refused(void **state)
 {
     float v[8] = {0};
-    struct imk_cuda_bn_stats a = {.shape = {4, 8, 4, IMK_CUDA_FP32}, .x = v, .mean = v, .scratch = v};
+    struct imk_cuda_bn_stats a = {.shape = {4, 8, 4, IMK_F32}, .x = v, .mean = v, .scratch = v};
 
     (void)state;
     assert_int_equal(imk_cuda_bn_stats(&a, NULL), -EINVAL); /* the pitch is below the channels */

@@ -86,14 +86,14 @@ static void input_is_the_references(void **state)
 
 static void input_refuses_what_it_cannot_take(void **state)
 {
-    struct imk_cuda_input a = {.type = IMK_CUDA_BF16, .n = 1, .h = 2, .w = 2, .pitch = 2, .std = {1, 1, 1}};
+    struct imk_cuda_input a = {.type = IMK_BF16, .n = 1, .h = 2, .w = 2, .pitch = 2, .std = {1, 1, 1}};
 
     (void)state;
     assert_int_equal(imk_cuda_input(&a, NULL), -EINVAL);
     a.pitch = 4;
-    a.type = (enum imk_cuda_type)3;
+    a.type = (enum imk_dtype)3;
     assert_int_equal(imk_cuda_input(&a, NULL), -EINVAL);
-    a.type = IMK_CUDA_FP32;
+    a.type = IMK_F32;
     a.n = 0;
     assert_int_equal(imk_cuda_input(&a, NULL), 0);
 }
@@ -121,7 +121,7 @@ static void check_tally(const struct imk_cuda_tally *got, const struct tr_tally 
 
 /* p is off by some roundings of exponentials whose arguments may be some dozens: 40 * 2^-24 and a few more.
  * Of binary cross-entropy each term is off by a rounding or two of its own. */
-static void compare_loss(const struct loss_case *c, enum imk_cuda_type x_type, enum imk_cuda_type dx_type,
+static void compare_loss(const struct loss_case *c, enum imk_dtype x_type, enum imk_dtype dx_type,
                          const struct tr_mix *mix, float *logits, const int32_t *labels, const uint8_t *valid)
 {
     const struct tr_shape shape = {c->n, c->classes, 1, 1};
@@ -200,8 +200,8 @@ static void check_loss(const struct loss_case *c, const struct tr_mix *mix)
 
         for (size_t i = 0; i < count; i++)
             logits[i] *= (float)c->spread;
-        compare_loss(c, type, IMK_CUDA_FP32, mix, logits, labels, valid);
-        compare_loss(c, IMK_CUDA_FP32, type, mix, logits, labels, valid);
+        compare_loss(c, type, IMK_F32, mix, logits, labels, valid);
+        compare_loss(c, IMK_F32, type, mix, logits, labels, valid);
         free(logits);
     }
     free(labels);
@@ -281,8 +281,8 @@ static void binary_loss_of_large_logits_and_of_equal_labels(void **state)
     float logits[8] = {1000, -1000, 1000, 0, -1e-30f, 88, -104, 3e38f};
 
     (void)state;
-    compare_loss(&c, IMK_CUDA_FP32, IMK_CUDA_FP32, &mixes[1], logits, labels, NULL);
-    compare_loss(&c, IMK_CUDA_FP32, IMK_CUDA_FP32, &mixes[0], logits, labels, NULL);
+    compare_loss(&c, IMK_F32, IMK_F32, &mixes[1], logits, labels, NULL);
+    compare_loss(&c, IMK_F32, IMK_F32, &mixes[0], logits, labels, NULL);
 }
 
 static void more_samples_than_a_block_has_threads_are_added_up(void **state)
@@ -292,7 +292,7 @@ static void more_samples_than_a_block_has_threads_are_added_up(void **state)
     int32_t *labels = calloc(1030, sizeof *labels);
 
     (void)state;
-    compare_loss(&c, IMK_CUDA_FP32, IMK_CUDA_FP32, &mixes[0], logits, labels, NULL);
+    compare_loss(&c, IMK_F32, IMK_F32, &mixes[0], logits, labels, NULL);
     free(logits);
     free(labels);
 }
@@ -309,7 +309,7 @@ static void ties_and_strange_logits_are_ranked_as_in_the_reference(void **state)
     logits[7 * 3] = (float)NAN;
     for (int i = 7; i < 14; i++)
         logits[i] = i < 9 ? -(float)INFINITY : 1.5f;
-    compare_loss(&c, IMK_CUDA_FP32, IMK_CUDA_FP32, &mixes[0], logits, labels, NULL);
+    compare_loss(&c, IMK_F32, IMK_F32, &mixes[0], logits, labels, NULL);
 }
 
 static void a_label_that_is_no_class_makes_the_loss_nan(void **state)

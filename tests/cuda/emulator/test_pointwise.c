@@ -28,7 +28,7 @@ static void check_row(const char *what, const struct array *a, const float *want
     free(got);
 }
 
-static void check_add(size_t count, enum imk_cuda_type type, bool relu, bool is_aligned)
+static void check_add(size_t count, enum imk_dtype type, bool relu, bool is_aligned)
 {
     float *x = drawn(count, 1), *x2 = drawn(count, 2), *want = blank(count);
     struct array ax = array_of(type, flat(count), 1, x, is_aligned),
@@ -67,21 +67,21 @@ static void sums_relu_and_its_mask_are_exact(void **state)
 static void sums_may_be_in_place_and_of_one_operand(void **state)
 {
     float *x = drawn(100, 3), *want = blank(100);
-    struct array a = array_of(IMK_CUDA_BF16, flat(100), 1, x, true);
+    struct array a = array_of(IMK_BF16, flat(100), 1, x, true);
 
     (void)state;
     for (int i = 0; i < 100; i++)
         want[i] = fmaxf(0, x[i]);
-    RUN(imk_cuda_add(&(struct imk_cuda_add){100, IMK_CUDA_BF16, a.data, NULL, a.data, true, NULL}, NULL));
+    RUN(imk_cuda_add(&(struct imk_cuda_add){100, IMK_BF16, a.data, NULL, a.data, true, NULL}, NULL));
     check_row("ReLU in place", &a, want, 0);
     array_set(&a, 5, (double)NAN);
-    RUN(imk_cuda_add(&(struct imk_cuda_add){100, IMK_CUDA_BF16, a.data, NULL, a.data, true, NULL}, NULL));
+    RUN(imk_cuda_add(&(struct imk_cuda_add){100, IMK_BF16, a.data, NULL, a.data, true, NULL}, NULL));
     assert_true(isnan(array_get(&a, 5)));
     free(x), free(want);
     array_free(&a);
 }
 
-static void check_droppath(int n, size_t per_sample, enum imk_cuda_type type, bool is_aligned)
+static void check_droppath(int n, size_t per_sample, enum imk_dtype type, bool is_aligned)
 {
     const size_t count = (size_t)n * per_sample;
     float *x = drawn(count, 1), *x2 = drawn(count, 2), *want = blank(count), *scale = blank((size_t)n);
@@ -128,21 +128,21 @@ static void every_number_is_cast_as_it_is_defined(void **state)
     {
         const size_t count = 65536 * 4;
         float *x = blank(count), *got = blank(count);
-        struct array from, to = array_new(type, count, true), back = array_new(IMK_CUDA_FP32, count, true);
+        struct array from, to = array_new(type, count, true), back = array_new(IMK_F32, count, true);
 
         for (uint32_t i = 0; i < count; i++) {
-            uint32_t bits = type == IMK_CUDA_FP16 ? (i >> 2) * 0x10001u : (i >> 2) << 16;
+            uint32_t bits = type == IMK_F16 ? (i >> 2) * 0x10001u : (i >> 2) << 16;
 
             /* fp16: its step is 2^13 fp32 steps in the normal range; bf16: 2^16. The ends and the middle. */
             bits += (uint32_t[]){0, 0x8000, 0x7fff, 0x8001}[i & 3];
-            if (type == IMK_CUDA_FP16)
+            if (type == IMK_F16)
                 bits = (bits & 0x80000000u) | (0x30000000u + (bits & 0x1fffffffu)) | ((i & 1) << 12);
             memcpy(&x[i], &bits, sizeof bits);
         }
-        from = array_new(IMK_CUDA_FP32, count, true);
+        from = array_new(IMK_F32, count, true);
         memcpy(from.data, x, count * sizeof(float));
-        RUN(imk_cuda_cast(&(struct imk_cuda_cast){count, IMK_CUDA_FP32, type, from.data, to.data}, NULL));
-        RUN(imk_cuda_cast(&(struct imk_cuda_cast){count, type, IMK_CUDA_FP32, to.data, back.data}, NULL));
+        RUN(imk_cuda_cast(&(struct imk_cuda_cast){count, IMK_F32, type, from.data, to.data}, NULL));
+        RUN(imk_cuda_cast(&(struct imk_cuda_cast){count, type, IMK_F32, to.data, back.data}, NULL));
         for (size_t i = 0; i < count; i++) {
             const double want = round_to(type, (double)x[i]), is = array_get(&to, i);
 
@@ -164,12 +164,12 @@ static void fp16_rounds_its_borders_to_even(void **state)
                        0x1p-24f,     0x1p-25f,     0x1.000002p-25f, 0x1.8p-24f, 0x1p-14f,
                        0x1.ff8p-15f, 0x1.ffep-15f, -0.0f,           -0x1p-26f,  6.0e-8f};
     enum { COUNT = IM_COUNT(x) };
-    struct array y = array_new(IMK_CUDA_FP16, COUNT, true);
+    struct array y = array_new(IMK_F16, COUNT, true);
 
     (void)state;
-    RUN(imk_cuda_cast(&(struct imk_cuda_cast){COUNT, IMK_CUDA_FP32, IMK_CUDA_FP16, x, y.data}, NULL));
+    RUN(imk_cuda_cast(&(struct imk_cuda_cast){COUNT, IMK_F32, IMK_F16, x, y.data}, NULL));
     for (size_t i = 0; i < COUNT; i++)
-        if (array_get(&y, i) != round_to(IMK_CUDA_FP16, (double)x[i]))
+        if (array_get(&y, i) != round_to(IMK_F16, (double)x[i]))
             fail_msg("%a becomes %a", (double)x[i], array_get(&y, i));
     array_free(&y);
 }
@@ -196,7 +196,7 @@ static void odd_lengths_and_places_are_cast_too(void **state)
 }
 
 /* Rows of logits. */
-static void check_rows(int rows, int c, int pitch, enum imk_cuda_type type)
+static void check_rows(int rows, int c, int pitch, enum imk_dtype type)
 {
     const struct tr_shape s = {rows, c, 1, 1};
     float *x = drawn(numbers(s), 1), *x2 = drawn(numbers(s), 2), *b = drawn((size_t)c, 3),
@@ -219,7 +219,7 @@ static void check_rows(int rows, int c, int pitch, enum imk_cuda_type type)
     {
         RUN(imk_cuda_column_sums(
             &(struct imk_cuda_column_sums){rows, c, pitch, type, ax.data, ax2.data, sums}, NULL));
-        check_near("column sums", IMK_CUDA_FP32, sums, want_sums, (size_t)c, 0);
+        check_near("column sums", IMK_F32, sums, want_sums, (size_t)c, 0);
     }
     RUN(imk_cuda_bias(&(struct imk_cuda_bias){rows, c, pitch, type, b, ax.data}, NULL));
     plain_of(&ax, s, pitch, got);
@@ -303,7 +303,7 @@ static void weights_are_packed_and_gradients_unpacked(void **state)
                 }
             }
         }
-        if (type == IMK_CUDA_FP32) {
+        if (type == IMK_F32) {
             EACH_ORDER(order)
             {
                 memset(back, 0, p.plain_count * sizeof *back);

@@ -37,8 +37,7 @@ static struct tr_op op_of(const struct layer *l, enum tr_op_kind kind)
                           .training = true};
 }
 
-static struct imk_cuda_window window_of(const struct layer *l, const struct tr_op *op,
-                                        enum imk_cuda_type type)
+static struct imk_cuda_window window_of(const struct layer *l, const struct tr_op *op, enum imk_dtype type)
 {
     return (struct imk_cuda_window){.n = l->n,
                                     .h = l->h,
@@ -63,13 +62,13 @@ struct bench {
     struct layer l;
     struct tr_op op;
     struct imk_cuda_window window;
-    enum imk_cuda_type type;
+    enum imk_dtype type;
     float *x, *dy[2], *y, *dx, *got;
     struct array ax, ady[2], ay, adx;
     uint8_t *place; /* as long as y is stored */
 };
 
-static struct bench bench_new(const struct layer *l, enum tr_op_kind kind, enum imk_cuda_type type)
+static struct bench bench_new(const struct layer *l, enum tr_op_kind kind, enum imk_dtype type)
 {
     struct bench b = {.l = *l, .op = op_of(l, kind), .type = type};
     size_t most;
@@ -156,7 +155,7 @@ static void max_pooling_is_the_references(void **state)
 static void a_nan_wins_only_as_the_first_of_its_window(void **state)
 {
     static const struct layer l = {1, 1, 3, 3, 1, 2, 1, 0, true};
-    struct bench b = bench_new(&l, TR_OP_MAXPOOL, IMK_CUDA_FP32);
+    struct bench b = bench_new(&l, TR_OP_MAXPOOL, IMK_F32);
     int32_t save[4];
 
     (void)state;
@@ -171,7 +170,7 @@ static void a_nan_wins_only_as_the_first_of_its_window(void **state)
 
 static void windows_that_do_not_fit_are_refused(void **state)
 {
-    struct imk_cuda_maxpool a = {.window = {1, 4, 4, 4, 2, 8, 3, 2, 1, IMK_CUDA_FP32}};
+    struct imk_cuda_maxpool a = {.window = {1, 4, 4, 4, 2, 8, 3, 2, 1, IMK_F32}};
 
     (void)state;
     assert_int_equal(imk_cuda_maxpool(&a, NULL), -EINVAL); /* its last row of windows lies outside */
@@ -291,7 +290,7 @@ static void stem_reference(struct stem *s)
     assert_int_equal(tr_ref_bn_backward(&s->norm, &norm), 0);
 }
 
-static struct stem stem_new(const struct layer *l, enum imk_cuda_type type)
+static struct stem stem_new(const struct layer *l, enum imk_dtype type)
 {
     struct stem s = {.b = bench_new(l, TR_OP_MAXPOOL, type)};
     const size_t c = (size_t)l->c;
@@ -340,18 +339,17 @@ static void run_stem(struct stem *s)
                            NULL));
     assert_memory_equal(sums, dgamma, (size_t)c * sizeof(float));
     assert_memory_equal(sums + c, dbeta, (size_t)c * sizeof(float));
-    if (b->type == IMK_CUDA_FP32) {
-        check_near("stem's dgamma", IMK_CUDA_FP32, dgamma, s->dgamma, (size_t)c, sum * 4);
-        check_near("stem's dbeta", IMK_CUDA_FP32, dbeta, s->dbeta, (size_t)c, sum);
+    if (b->type == IMK_F32) {
+        check_near("stem's dgamma", IMK_F32, dgamma, s->dgamma, (size_t)c, sum * 4);
+        check_near("stem's dbeta", IMK_F32, dbeta, s->dbeta, (size_t)c, sum);
     }
     RUN(imk_cuda_stem_dx(&(struct imk_cuda_stem_dx){b->window, c, b->ax.data, b->ady[0].data, b->ady[1].data,
                                                     b->place, s->save, s->save + c, s->gamma, dgamma, dbeta,
                                                     NULL, b->adx.data},
                          NULL));
-    if (b->type == IMK_CUDA_FP32) {
+    if (b->type == IMK_F32) {
         plain_of(&b->adx, b->op.x, b->l.pitch, b->got);
-        check_near("stem's dx", IMK_CUDA_FP32, b->got, s->dx, numbers(b->op.x),
-                   5e-5 * (double)s->save[c] + 5e-5);
+        check_near("stem's dx", IMK_F32, b->got, s->dx, numbers(b->op.x), 5e-5 * (double)s->save[c] + 5e-5);
     }
     free(scratch), free(dgamma), free(dbeta), free(sums);
 }

@@ -131,10 +131,10 @@ static void check_optimizer(enum imk_cuda_optimizer kind, bool nesterov, unsigne
         RUN(imk_cuda_decide(&(struct imk_cuda_decide){.hyper = &hyper, .verdict = &verdict}, NULL));
         RUN(imk_cuda_update(&a, NULL));
     }
-    check_near("w", IMK_CUDA_FP32, got.w, want.w, FLOATS, 4e-6);
-    check_near("m", IMK_CUDA_FP32, got.m, want.m, FLOATS, 1e-6);
-    check_near("v", IMK_CUDA_FP32, got.v, want.v, FLOATS, 4e-6);
-    check_near("ema", IMK_CUDA_FP32, got.ema, want.ema, FLOATS, 1e-6);
+    check_near("w", IMK_F32, got.w, want.w, FLOATS, 4e-6);
+    check_near("m", IMK_F32, got.m, want.m, FLOATS, 1e-6);
+    check_near("v", IMK_F32, got.v, want.v, FLOATS, 4e-6);
+    check_near("ema", IMK_F32, got.ema, want.ema, FLOATS, 1e-6);
     free(scratch), free(t.chunks);
     state_free(&want), state_free(&got);
 }
@@ -239,10 +239,10 @@ static void check_averages(size_t count, size_t shift)
 
     tr_ref_lerp(want + shift, x + shift, take, count);
     RUN(imk_cuda_lerp(&(struct imk_cuda_lerp){got + shift, x + shift, count, 1, &take, NULL}, NULL));
-    check_near("lerp", IMK_CUDA_FP32, got, want, count + shift, 0);
+    check_near("lerp", IMK_F32, got, want, count + shift, 0);
     tr_ref_add(want + shift, x + shift, count);
     RUN(imk_cuda_arena_add(&(struct imk_cuda_arena_add){got + shift, x + shift, count}, NULL));
-    check_near("add", IMK_CUDA_FP32, got, want, count + shift, 2e-7);
+    check_near("add", IMK_F32, got, want, count + shift, 2e-7);
     got[shift] = (float)NAN;
     RUN(imk_cuda_lerp(&(struct imk_cuda_lerp){got + shift, x + shift, count, 1, NULL, NULL}, NULL));
     assert_memory_equal(got + shift, x + shift, count * sizeof(float)); /* a copy, whatever was there */

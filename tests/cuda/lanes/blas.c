@@ -60,7 +60,7 @@ struct gemm_run {
 };
 
 /* As [rows][columns], of what is stored so or transposed. */
-static float *load_matrix(enum tr_gpu_type type, const void *values, size_t rows, size_t columns,
+static float *load_matrix(enum imk_dtype type, const void *values, size_t rows, size_t columns,
                           bool transposed)
 {
     float *stored = number_load(type, values, rows * columns), *plain;

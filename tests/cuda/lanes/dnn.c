@@ -21,13 +21,13 @@ struct tr_dnn {
 struct tr_dnn_conv {
     struct tr_dnn_conv_shape s;
     enum tr_dnn_conv_kind kind;
-    enum tr_gpu_type type;
+    enum imk_dtype type;
 };
 
 struct tr_dnn_norm {
     struct tr_dnn_norm_shape s;
     enum tr_dnn_norm_kind kind;
-    enum tr_gpu_type type;
+    enum imk_dtype type;
     bool add, relu;
 };
 
@@ -87,7 +87,7 @@ void tr_dnn_stats(const struct tr_dnn *dnn, struct tr_dnn_stats *ret_stats)
 /* ---- convolutions ---- */
 
 int tr_dnn_conv_new(struct tr_dnn *dnn, const struct tr_dnn_conv_shape *shape, enum tr_dnn_conv_kind kind,
-                    enum tr_gpu_type type, struct tr_dnn_conv **ret_conv, struct im_text *text)
+                    enum imk_dtype type, struct tr_dnn_conv **ret_conv, struct im_text *text)
 {
     if (dnn->no_norms && kind == TR_DNN_CONV_BACKWARD_ADD)
         return im_fail(text, -ENOTSUP, "no engine adds");
@@ -179,7 +179,7 @@ static void run_conv(const void *args)
     const struct conv_run *r = args;
     const struct tr_dnn_conv_shape *s = &r->conv.s;
     const enum tr_dnn_conv_kind kind = r->conv.kind;
-    const enum tr_gpu_type type = r->conv.type;
+    const enum imk_dtype type = r->conv.type;
     const size_t xs = (size_t)s->n * (size_t)s->h * (size_t)s->w * (size_t)s->c;
     const size_t ws = (size_t)s->k * (size_t)(s->kernel * s->kernel) * (size_t)s->c;
     const size_t ys = (size_t)s->n * (size_t)side(s, s->h) * (size_t)side(s, s->w) * (size_t)s->k;
@@ -187,7 +187,7 @@ static void run_conv(const void *args)
     void *out = kind == TR_DNN_CONV_FORWARD ? r->y : kind == TR_DNN_CONV_BACKWARD_WEIGHTS ? r->w : r->x;
     struct walk a = {.s = s,
                      .x = number_load(type, r->x, xs),
-                     .w = number_load(kind == TR_DNN_CONV_BACKWARD_WEIGHTS ? TR_GPU_F32 : type, r->w, ws),
+                     .w = number_load(kind == TR_DNN_CONV_BACKWARD_WEIGHTS ? IMK_F32 : type, r->w, ws),
                      .y = number_load(type, r->y, ys),
                      .sum = calloc(outs + 1, sizeof(double)),
                      .kind = kind};
@@ -197,7 +197,7 @@ static void run_conv(const void *args)
     walk(&a);
     for (size_t i = 0; i < outs; i++)
         rounded[i] = (float)(a.sum[i] + (kind == TR_DNN_CONV_BACKWARD_ADD ? (double)a.x[i] : 0));
-    number_store(kind == TR_DNN_CONV_BACKWARD_WEIGHTS ? TR_GPU_F32 : type, out, rounded, outs);
+    number_store(kind == TR_DNN_CONV_BACKWARD_WEIGHTS ? IMK_F32 : type, out, rounded, outs);
     free(a.x);
     free(a.w);
     free(a.y);
@@ -222,10 +222,10 @@ static size_t mask_bytes(const struct tr_dnn_norm_shape *s)
 }
 
 int tr_dnn_norm_new(struct tr_dnn *dnn, const struct tr_dnn_norm_shape *shape, enum tr_dnn_norm_kind kind,
-                    enum tr_gpu_type type, bool add, bool relu, struct tr_dnn_norm **ret_norm,
+                    enum imk_dtype type, bool add, bool relu, struct tr_dnn_norm **ret_norm,
                     struct im_text *text)
 {
-    if (dnn->no_norms || shape->c % (type == TR_GPU_F32 ? 4 : 8) != 0)
+    if (dnn->no_norms || shape->c % (type == IMK_F32 ? 4 : 8) != 0)
         return im_fail(text, -ENOTSUP, "no engine for %d channels", shape->c);
     if (add && !relu)
         return im_fail(text, -ENOTSUP, "no engine for an addition without a ReLU");

@@ -40,18 +40,18 @@ static uint16_t to_half(float f)
     return (uint16_t)(sign | (e + 14) << 10 | ((int)ldexp(m, 11) - 1024));
 }
 
-float *number_load(enum tr_gpu_type type, const void *values, size_t count)
+float *number_load(enum imk_dtype type, const void *values, size_t count)
 {
     float *to = malloc((count + 1) * sizeof(float));
     const uint16_t *half = values;
 
     im_assert(to);
-    if (type == TR_GPU_F32)
+    if (type == IMK_F32)
         memcpy(to, values, count * sizeof(float));
-    for (size_t i = 0; i < count && type != TR_GPU_F32; i++) {
+    for (size_t i = 0; i < count && type != IMK_F32; i++) {
         const uint32_t bits = (uint32_t)half[i] << 16;
 
-        if (type == TR_GPU_BF16)
+        if (type == IMK_BF16)
             memcpy(&to[i], &bits, sizeof bits);
         else
             to[i] = from_half(half[i]);
@@ -59,18 +59,18 @@ float *number_load(enum tr_gpu_type type, const void *values, size_t count)
     return to;
 }
 
-void number_store(enum tr_gpu_type type, void *values, const float *from, size_t count)
+void number_store(enum imk_dtype type, void *values, const float *from, size_t count)
 {
     uint16_t *half = values;
 
-    if (type == TR_GPU_F32)
+    if (type == IMK_F32)
         memcpy(values, from, count * sizeof(float));
-    for (size_t i = 0; i < count && type != TR_GPU_F32; i++) {
+    for (size_t i = 0; i < count && type != IMK_F32; i++) {
         float f = from[i];
         uint32_t bits;
 
-        tr_ref_round(type == TR_GPU_BF16 ? TR_PRECISION_BF16 : TR_PRECISION_FP16, &f, 1);
+        tr_ref_round(type == IMK_BF16 ? IMK_BF16 : IMK_F16, &f, 1);
         memcpy(&bits, &f, sizeof bits);
-        half[i] = type == TR_GPU_BF16 ? (uint16_t)(bits >> 16) : to_half(f);
+        half[i] = type == IMK_BF16 ? (uint16_t)(bits >> 16) : to_half(f);
     }
 }

@@ -7,8 +7,8 @@
 #include "trainer/backends/cuda/device.h"
 
 /* count values as new floats; the caller frees them. Never NULL. */
-float *number_load(enum tr_gpu_type type, const void *values, size_t count);
+float *number_load(enum imk_dtype type, const void *values, size_t count);
 /* Rounded to the nearest, ties to even. */
-void number_store(enum tr_gpu_type type, void *values, const float *from, size_t count);
+void number_store(enum imk_dtype type, void *values, const float *from, size_t count);
 
 #endif

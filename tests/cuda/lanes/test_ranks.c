@@ -35,7 +35,7 @@ struct run {
     int ranks;
     bool synced, plain;
     unsigned eager;
-    enum tr_precision precision;
+    enum imk_dtype precision;
     double loss_scale;
     /* results */
     float *arenas[ARENAS];
@@ -276,8 +276,7 @@ static void two_ranks_train_what_one_does_with_the_whole_batch(void **state)
 /* What lacks a wait, or is not in the recording, differs. */
 static void recorded_or_not_and_however_lanes_run_the_bits_are_the_same(void **state)
 {
-    const struct run base = {
-        .synced = true, .precision = TR_PRECISION_FP16, .loss_scale = 256, .plain = true};
+    const struct run base = {.synced = true, .precision = IMK_F16, .loss_scale = 256, .plain = true};
     struct run want = base;
 
     (void)state;

@@ -34,7 +34,7 @@ enum way { ENQUEUED, RECORDED };
 struct run {
     const struct tr_backend_ops *ops;
     enum way way;
-    enum tr_precision precision;
+    enum imk_dtype precision;
     enum tr_optimizer optimizer;
     struct tr_loss loss_kind;
     double clip, ema, loss_scale, drop;
@@ -353,7 +353,7 @@ static void follows_the_reference(const struct run *cuda, double tolerance, cons
     ref.skipped = 0;
     train(&ref);
     for (int i = 0; i < ARENAS; i++)
-        if (ref.floats[i] > 0 && !(cuda->precision != TR_PRECISION_FP32 && is_moment(compared[i])) &&
+        if (ref.floats[i] > 0 && !(cuda->precision != IMK_F32 && is_moment(compared[i])) &&
             !(nmse(cuda->arenas[i], ref.arenas[i], ref.floats[i]) < tolerance))
             fail_msg("%s: arena %d: NMSE %g", what, (int)compared[i],
                      nmse(cuda->arenas[i], ref.arenas[i], ref.floats[i]));
@@ -401,16 +401,15 @@ static void steps_are_those_of_the_reference(void **state)
              "LAMB");
     all_ways((struct run){.ops = &tr_backend_cuda, .optimizer = TR_OPTIMIZER_LARS, .accumulate = 2}, 1e-6,
              "LARS of two batches");
-    all_ways((struct run){.ops = &tr_backend_cuda,
-                          .optimizer = TR_OPTIMIZER_LAMB,
-                          .accumulate = 2,
-                          .precision = TR_PRECISION_BF16},
-             2e-2, "LAMB of two batches in bf16");
+    all_ways(
+        (struct run){
+            .ops = &tr_backend_cuda, .optimizer = TR_OPTIMIZER_LAMB, .accumulate = 2, .precision = IMK_BF16},
+        2e-2, "LAMB of two batches in bf16");
     all_ways((struct run){.ops = &tr_backend_cuda,
                           .optimizer = TR_OPTIMIZER_LARS,
                           .loss_kind = {.kind = TR_LOSS_BCE, .threshold = 0.2},
                           .mixes = true,
-                          .precision = TR_PRECISION_FP16,
+                          .precision = IMK_F16,
                           .loss_scale = 1024},
              1e-3, "LARS with BCE in fp16");
 }
@@ -521,8 +520,8 @@ static void narrow_types_learn(void **state)
     struct run wide = {.ops = &tr_backend_cuda, .way = RECORDED}, bf16 = wide, fp16 = wide;
 
     (void)state;
-    bf16.precision = TR_PRECISION_BF16;
-    fp16.precision = TR_PRECISION_FP16;
+    bf16.precision = IMK_BF16;
+    fp16.precision = IMK_F16;
     fp16.loss_scale = 256;
     train(&wide);
     train(&bf16);

@@ -174,8 +174,8 @@ int imk_cuda_cast(const struct imk_cuda_cast *a, struct CUstream_st *stream)
     (void)stream;
     fake.casts++;
     fake.cast_count = a->count;
-    assert_int_equal(a->x_type, IMK_CUDA_BF16);
-    assert_int_equal(a->y_type, IMK_CUDA_FP32);
+    assert_int_equal(a->x_type, IMK_BF16);
+    assert_int_equal(a->y_type, IMK_F32);
     memset(a->y, 0x55, a->count * sizeof(float));
     return 0;
 }
@@ -348,7 +348,7 @@ static struct tr_dnn_conv *plan(struct tr_dnn *dnn, enum tr_dnn_conv_kind kind)
     struct tr_dnn_conv *conv = NULL;
     struct im_text text = {0};
 
-    if (tr_dnn_conv_new(dnn, &shape, kind, TR_GPU_BF16, &conv, &text) < 0)
+    if (tr_dnn_conv_new(dnn, &shape, kind, IMK_BF16, &conv, &text) < 0)
         fail_msg("%s", text.s);
     return conv;
 }
@@ -627,7 +627,7 @@ static void planning_can_be_given_up_anywhere(void **state)
         dnn = open_heard(&l);
         for (int i = 0; i < 2 && err == 0; i++)
             err = tr_dnn_conv_new(dnn, &shape, i ? TR_DNN_CONV_BACKWARD_WEIGHTS : TR_DNN_CONV_FORWARD,
-                                  TR_GPU_BF16, &convs[i], &text);
+                                  IMK_BF16, &convs[i], &text);
         assert_int_equal(err, stop_at <= 2 ? -ECANCELED : 0);
         if (err == 0)
             assert_int_equal(tr_dnn_tune(dnn, NULL, &text), -ECANCELED);
@@ -683,8 +683,7 @@ static void who_waits_for_plans_can_leave(void **state)
     struct im_text text = {0};
 
     (void)state;
-    assert_int_equal(tr_dnn_conv_new(other, &shape, TR_DNN_CONV_FORWARD, TR_GPU_BF16, &none, &text),
-                     -ECANCELED);
+    assert_int_equal(tr_dnn_conv_new(other, &shape, TR_DNN_CONV_FORWARD, IMK_BF16, &none, &text), -ECANCELED);
     assert_int_equal(l.waits, 2);
     tr_dnn_close(other);
     tr_dnn_conv_free(dnn, conv);
@@ -714,7 +713,7 @@ static void no_engine_is_a_sentence_that_names_the_operation(void **state)
 
     (void)state;
     fake.counts[0] = 0;
-    assert_int_equal(tr_dnn_conv_new(dnn, &shape, TR_DNN_CONV_FORWARD, TR_GPU_BF16, &conv, &text), -ENOTSUP);
+    assert_int_equal(tr_dnn_conv_new(dnn, &shape, TR_DNN_CONV_FORWARD, IMK_BF16, &conv, &text), -ENOTSUP);
     assert_null(conv);
     assert_non_null(strstr(text.s, "conv forward bf16"));
     assert_non_null(strstr(text.s, "table is empty"));

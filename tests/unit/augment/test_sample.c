@@ -32,13 +32,13 @@ static const struct sample_file *file_of(uint32_t image)
     return &sample.files[image * 12 + 5];
 }
 
-static struct au_job job_of(uint32_t image, enum au_split split)
+static struct au_job job_of(uint32_t image, enum im_split split)
 {
     return (struct au_job){
         .split = split, .seed = 11, .epoch = 2, .sample = image, .size = SIZE, .recipe = AU_RECIPE_DEFAULT};
 }
 
-static struct au_crop plan_of(uint32_t image, enum au_split split)
+static struct au_crop plan_of(uint32_t image, enum im_split split)
 {
     const struct au_limits limits = AU_LIMITS_DEFAULT;
     struct au_job job = job_of(image, split);
@@ -54,11 +54,11 @@ static struct au_crop plan_of(uint32_t image, enum au_split split)
 
 static void print_plans(void)
 {
-    for (int split = AU_TRAIN; split <= AU_EVAL; split++) {
+    for (int split = IM_TRAIN; split <= IM_VAL; split++) {
         for (uint32_t i = 0; i < IMAGES; i++) {
-            struct au_crop plan = plan_of(i, (enum au_split)split);
+            struct au_crop plan = plan_of(i, (enum im_split)split);
 
-            printf("%s %s %u %u %u %u %d\n", file_of(i)->name, split == AU_TRAIN ? "train" : "eval",
+            printf("%s %s %u %u %u %u %d\n", file_of(i)->name, split == IM_TRAIN ? "train" : "eval",
                    plan.box.x, plan.box.y, plan.box.w, plan.box.h, plan.flip);
         }
     }
@@ -73,7 +73,7 @@ static uint64_t fnv1a(const unsigned char *bytes, size_t n)
     return value;
 }
 
-static void assert_image(struct au_renderer *renderer, uint32_t image, enum au_split split, FILE *golden)
+static void assert_image(struct au_renderer *renderer, uint32_t image, enum im_split split, FILE *golden)
 {
     static unsigned char out[SIZE * SIZE * 3], window[WINDOW * WINDOW * 3];
     struct au_job job = job_of(image, split);
@@ -96,14 +96,14 @@ static void assert_image(struct au_renderer *renderer, uint32_t image, enum au_s
         fail_msg("%s: pixels outside the window differ from Pillow's", file_of(image)->name);
 }
 
-static void assert_batch(enum au_split split, unsigned cpu_flags)
+static void assert_batch(enum im_split split, unsigned cpu_flags)
 {
     const struct au_limits limits = AU_LIMITS_DEFAULT;
     FILE *golden = fopen(GOLDEN_DIR "/sample.bin", "rb");
     struct au_renderer *renderer;
 
     assert_non_null(golden);
-    if (split == AU_EVAL)
+    if (split == IM_VAL)
         assert_int_equal(fseek(golden, (long)IMAGES * (28 + WINDOW * WINDOW * 3), SEEK_SET), 0);
     assert_int_equal(au_renderer_new(&renderer, &limits, cpu_flags), 0);
     for (uint32_t i = 0; i < IMAGES; i++)
@@ -115,19 +115,19 @@ static void assert_batch(enum au_split split, unsigned cpu_flags)
 static void training_crops_equal_pillow(void **state)
 {
     (void)state;
-    assert_batch(AU_TRAIN, imk_cpu_flags());
+    assert_batch(IM_TRAIN, imk_cpu_flags());
 }
 
 static void training_crops_equal_pillow_without_simd(void **state)
 {
     (void)state;
-    assert_batch(AU_TRAIN, 0);
+    assert_batch(IM_TRAIN, 0);
 }
 
 static void evaluation_crops_equal_pillow(void **state)
 {
     (void)state;
-    assert_batch(AU_EVAL, imk_cpu_flags());
+    assert_batch(IM_VAL, imk_cpu_flags());
 }
 
 int main(int argc, char **argv)

@@ -212,7 +212,7 @@ static uint64_t render_all(void)
     if (!file || au_renderer_new(&renderer, &limits, imk_cpu_flags()) < 0)
         return 0;
     while ((name_length = golden_number(file, 2)) > 0 && hash) {
-        struct au_job job = {.split = AU_TRAIN,
+        struct au_job job = {.split = IM_TRAIN,
                              .seed = 7,
                              .sample = (uint64_t)files,
                              .size = SIZE,

@@ -220,7 +220,7 @@ static size_t private_bytes(struct tr_backend *b)
 
 /* ---- values ---- */
 
-const struct tr_layout *tr_cuda_layout(struct tr_backend *b, enum tr_gpu_type type, int pitch)
+const struct tr_layout *tr_cuda_layout(struct tr_backend *b, enum imk_dtype type, int pitch)
 {
     struct tr_layout *l;
 
@@ -251,15 +251,12 @@ static void turn(struct tr_shape s, int pitch, float *nchw, float *nhwc, bool in
     }
 }
 
-static int cast(struct tr_backend *b, size_t count, enum tr_gpu_type from_type, const void *from,
-                enum tr_gpu_type to_type, void *to)
+static int cast(struct tr_backend *b, size_t count, enum imk_dtype from_type, const void *from,
+                enum imk_dtype to_type, void *to)
 {
-    return imk_cuda_cast(&(struct imk_cuda_cast){.count = count,
-                                                 .x_type = tr_cuda_kernel_type(from_type),
-                                                 .y_type = tr_cuda_kernel_type(to_type),
-                                                 .x = from,
-                                                 .y = to},
-                         tr_cuda_stream(b));
+    return imk_cuda_cast(
+        &(struct imk_cuda_cast){.count = count, .x_type = from_type, .y_type = to_type, .x = from, .y = to},
+        tr_cuda_stream(b));
 }
 
 static int exchange(struct tr_backend *b, const struct tr_layout *layout, struct tr_shape shape, float *nchw,
@@ -274,9 +271,9 @@ static int exchange(struct tr_backend *b, const struct tr_layout *layout, struct
         turn(shape, layout->pitch, nchw, host, true);
         err = copy(b, device, host, bytes);
         if (err == 0)
-            err = cast(b, count, TR_GPU_F32, device, layout->type, value);
+            err = cast(b, count, IMK_F32, device, layout->type, value);
     } else if (err == 0) {
-        err = cast(b, count, layout->type, value, TR_GPU_F32, device);
+        err = cast(b, count, layout->type, value, IMK_F32, device);
         if (err == 0)
             err = copy(b, host, device, bytes);
         turn(shape, layout->pitch, nchw, host, false);
@@ -303,7 +300,7 @@ static int value_out(struct tr_backend *b, const struct tr_layout *layout, struc
 const struct tr_backend_ops tr_backend_cuda = {
     .version = TR_BACKEND_VERSION,
     .name = "cuda",
-    .precisions = 1 << TR_PRECISION_FP32 | 1 << TR_PRECISION_BF16 | 1 << TR_PRECISION_FP16,
+    .precisions = 1 << IMK_F32 | 1 << IMK_BF16 | 1 << IMK_F16,
     .fuses = TR_FUSES_ADD | TR_FUSES_POOL | TR_FUSES_SUM,
     .open = open_first,
     .open_device = open_device,

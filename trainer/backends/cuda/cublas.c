@@ -79,10 +79,10 @@ void tr_blas_close(struct tr_blas *blas)
     free(blas);
 }
 
-static cudaDataType_t data_type(enum tr_gpu_type type)
+static cudaDataType_t data_type(enum imk_dtype type)
 {
-    static const cudaDataType_t types[TR_GPU_TYPES] = {
-        [TR_GPU_F32] = CUDA_R_32F, [TR_GPU_BF16] = CUDA_R_16BF, [TR_GPU_F16] = CUDA_R_16F};
+    static const cudaDataType_t types[IMK_DTYPES] = {
+        [IMK_F32] = CUDA_R_32F, [IMK_BF16] = CUDA_R_16BF, [IMK_F16] = CUDA_R_16F};
 
     return types[type];
 }
@@ -95,7 +95,7 @@ static void set_attribute(cublasStatus_t *status, cublasLtMatmulDesc_t d, cublas
         *status = cublasLtMatmulDescSetAttribute(d, name, value, bytes);
 }
 
-static void make_layout(cublasStatus_t *status, enum tr_gpu_type type, int rows, int columns,
+static void make_layout(cublasStatus_t *status, enum imk_dtype type, int rows, int columns,
                         cublasLtMatrixLayout_t *ret_layout)
 {
     if (*status == CUBLAS_STATUS_SUCCESS)
@@ -108,7 +108,7 @@ static cublasStatus_t blas_describe(const struct tr_blas *blas, struct tr_blas_g
 {
     const struct tr_blas_gemm_shape *s = &g->shape;
     cublasComputeType_t compute =
-        s->type == TR_GPU_F32 && blas->tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
+        s->type == IMK_F32 && blas->tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
     cublasOperation_t left = s->b_transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
     cublasOperation_t right = s->a_transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
     cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_BIAS;
@@ -191,13 +191,13 @@ static void bench_fini(struct tr_gpu *gpu, struct bench *t)
 static int bench_init(struct tr_gpu *gpu, const struct tr_blas_gemm_shape *s, struct bench *t,
                       struct im_text *text)
 {
-    size_t m = (size_t)s->m, n = (size_t)s->n, k = (size_t)s->k, size = tr_gpu_type_bytes(s->type);
+    size_t m = (size_t)s->m, n = (size_t)s->n, k = (size_t)s->k, size = imk_dtype_bytes(s->type);
     int err = tr_gpu_memory_new(gpu, m * k * size, "timing a matrix product", &t->a, text);
 
     if (err == 0)
         err = tr_gpu_memory_new(gpu, k * n * size, "timing a matrix product", &t->b, text);
     if (err == 0)
-        err = tr_gpu_memory_new(gpu, m * n * tr_gpu_type_bytes(s->c_type), "timing a matrix product", &t->c,
+        err = tr_gpu_memory_new(gpu, m * n * imk_dtype_bytes(s->c_type), "timing a matrix product", &t->c,
                                 text);
     if (err == 0)
         err = tr_gpu_memory_new(gpu, n * sizeof(float), "timing a matrix product", &t->bias, text);
@@ -276,7 +276,7 @@ int tr_blas_gemm_new(struct tr_blas *blas, const struct tr_blas_gemm_shape *shap
     if (status != CUBLAS_STATUS_SUCCESS) {
         err = im_fail(text, -ENOTSUP,
                       "cuBLASLt has no algorithm for the product %d x %d x %d of %s to %s%s: %s", shape->m,
-                      shape->n, shape->k, tr_gpu_type_name(shape->type), tr_gpu_type_name(shape->c_type),
+                      shape->n, shape->k, tr_gpu_dtype_name(shape->type), tr_gpu_dtype_name(shape->c_type),
                       shape->bias ? " with bias" : "", cublasLtGetStatusString(status));
     } else if (blas->deterministic) {
         g->algorithm = results[0].algo;

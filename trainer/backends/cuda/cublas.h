@@ -40,9 +40,9 @@ void tr_blas_close(struct tr_blas *blas); /* after all plans are freed; NULL is 
 struct tr_blas_gemm_shape {
     int m, n, k;
     bool a_transposed, b_transposed;
-    enum tr_gpu_type type;   /* of a and b */
-    enum tr_gpu_type c_type; /* fp32, or that of a and b */
-    bool bias, add;          /* not both */
+    enum imk_dtype type;   /* of a and b */
+    enum imk_dtype c_type; /* fp32, or that of a and b */
+    bool bias, add;        /* not both */
 };
 
 /* Selects the fastest algorithm that cuBLASLt proposes, timed on scratch memory; not during capture. */

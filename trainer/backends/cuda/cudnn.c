@@ -208,8 +208,8 @@ void tr_cudnn_close(struct tr_cudnn *cudnn)
 
 static cudnnDataType_t data_type(const struct tr_cudnn_tensor *t)
 {
-    static const cudnnDataType_t types[TR_GPU_TYPES] = {
-        [TR_GPU_F32] = CUDNN_DATA_FLOAT, [TR_GPU_BF16] = CUDNN_DATA_BFLOAT16, [TR_GPU_F16] = CUDNN_DATA_HALF};
+    static const cudnnDataType_t types[IMK_DTYPES] = {
+        [IMK_F32] = CUDNN_DATA_FLOAT, [IMK_BF16] = CUDNN_DATA_BFLOAT16, [IMK_F16] = CUDNN_DATA_HALF};
 
     return t->bits ? CUDNN_DATA_BOOLEAN : types[t->type];
 }

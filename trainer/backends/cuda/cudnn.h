@@ -31,7 +31,7 @@ int tr_cudnn_version(void);                  /* 91900 is 9.19.0 */
 /* 4 dimensions, channels last, packed. Alignment is 16 bytes. */
 struct tr_cudnn_tensor {
     int n, c, h, w;
-    enum tr_gpu_type type;
+    enum imk_dtype type;
     bool bits;       /* one bit per element (a mask), instead of the type */
     bool is_virtual; /* an intermediate of the graph, never in memory */
     bool by_value;   /* one fp32 number in host memory, read when a run is enqueued */

@@ -26,6 +26,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kernels/dtype.h"
+
 struct CUstream_st; /* CUDA's stream: cudaStream_t is a pointer to it */
 struct im_text;
 struct tr_gpu;
@@ -33,9 +35,7 @@ struct tr_gpu_event;
 struct tr_gpu_graph;
 
 /* Element types in device memory. */
-enum tr_gpu_type { TR_GPU_F32, TR_GPU_BF16, TR_GPU_F16, TR_GPU_TYPES };
-size_t tr_gpu_type_bytes(enum tr_gpu_type type);
-const char *tr_gpu_type_name(enum tr_gpu_type type); /* "fp32", "bf16", "fp16" */
+const char *tr_gpu_dtype_name(enum imk_dtype type); /* "fp32", "bf16", "fp16" */
 
 enum tr_gpu_stream_id { TR_GPU_COMPUTE, TR_GPU_COPY, TR_GPU_COMM, TR_GPU_STREAMS };
 

@@ -293,7 +293,7 @@ static void name_rules(const struct tr_dnn *dnn, struct tr_dnn_choice *c)
 }
 
 int tr_dnn_conv_new(struct tr_dnn *dnn, const struct tr_dnn_conv_shape *s, enum tr_dnn_conv_kind kind,
-                    enum tr_gpu_type type, struct tr_dnn_conv **ret_conv, struct im_text *text)
+                    enum imk_dtype type, struct tr_dnn_conv **ret_conv, struct im_text *text)
 {
     static const char *const kinds[TR_DNN_CONV_KINDS] = {
         [TR_DNN_CONV_FORWARD] = "forward",
@@ -304,7 +304,7 @@ int tr_dnn_conv_new(struct tr_dnn *dnn, const struct tr_dnn_conv_shape *s, enum 
     bool adds = kind == TR_DNN_CONV_BACKWARD_ADD;
     struct tr_dnn_choice draft = {.formulation_count = adds ? 2 : 1,
                                   .adds = adds,
-                                  .exact = type == TR_GPU_F32 && !dnn->config.tf32,
+                                  .exact = type == IMK_F32 && !dnn->config.tf32,
                                   .type = type};
     struct tr_dnn_conv *conv = malloc(sizeof *conv);
     int err;
@@ -312,13 +312,13 @@ int tr_dnn_conv_new(struct tr_dnn *dnn, const struct tr_dnn_conv_shape *s, enum 
     if (!conv)
         return im_fail(text, -ENOMEM, "no memory for a convolution");
     snprintf(draft.key, sizeof draft.key, "conv %s %s, %d of %dx%dx%d -> %d, %dx%d stride %d pad %d",
-             kinds[kind], tr_gpu_type_name(type), s->n, s->h, s->w, s->c, s->k, s->kernel, s->kernel,
+             kinds[kind], tr_gpu_dtype_name(type), s->n, s->h, s->w, s->c, s->k, s->kernel, s->kernel,
              s->stride, s->pad);
     name_rules(dnn, &draft);
     tr_dnn_conv_graph(s, kind, type, false, &draft.graphs[0]);
     if (adds)
         tr_dnn_conv_graph(s, kind, type, true, &draft.graphs[1]);
-    if (kind == TR_DNN_CONV_BACKWARD_WEIGHTS && type != TR_GPU_F32)
+    if (kind == TR_DNN_CONV_BACKWARD_WEIGHTS && type != IMK_F32)
         draft.rounded = (size_t)s->k * (size_t)s->c * (size_t)s->kernel * (size_t)s->kernel;
     err = get_choice(dnn, &draft, &conv->choice, text);
     if (err < 0) {
@@ -352,10 +352,8 @@ static int run_choice(struct tr_dnn *dnn, struct tr_dnn_choice *c, void *const *
 
 static int widen(struct tr_dnn *dnn, const struct tr_dnn_choice *c, float *dw)
 {
-    static const enum imk_cuda_type types[TR_GPU_TYPES] = {
-        [TR_GPU_F32] = IMK_CUDA_FP32, [TR_GPU_BF16] = IMK_CUDA_BF16, [TR_GPU_F16] = IMK_CUDA_FP16};
     const struct imk_cuda_cast cast = {
-        .count = c->rounded, .x_type = types[c->type], .y_type = IMK_CUDA_FP32, .x = dnn->rounded, .y = dw};
+        .count = c->rounded, .x_type = c->type, .y_type = IMK_F32, .x = dnn->rounded, .y = dw};
     int err = imk_cuda_cast(&cast, tr_gpu_stream(dnn->gpu, TR_GPU_COMPUTE));
 
     return err < 0 ? tr_gpu_fail(dnn->gpu, err, "%s: cannot cast the gradient", c->key) : 0;
@@ -374,7 +372,7 @@ int tr_dnn_conv_run(struct tr_dnn *dnn, struct tr_dnn_conv *conv, void *x, void 
 }
 
 int tr_dnn_norm_new(struct tr_dnn *dnn, const struct tr_dnn_norm_shape *s, enum tr_dnn_norm_kind kind,
-                    enum tr_gpu_type type, bool add, bool relu, struct tr_dnn_norm **ret_norm,
+                    enum imk_dtype type, bool add, bool relu, struct tr_dnn_norm **ret_norm,
                     struct im_text *text)
 {
     struct tr_dnn_norm *norm = malloc(sizeof *norm);
@@ -388,7 +386,7 @@ int tr_dnn_norm_new(struct tr_dnn *dnn, const struct tr_dnn_norm_shape *s, enum 
         return im_fail(text, -ENOTSUP, "a batch norm with an addition needs a ReLU after it");
     }
     snprintf(draft.key, sizeof draft.key, "norm %s %s, %d of %dx%dx%d%s%s",
-             kind == TR_DNN_NORM_FORWARD ? "forward" : "backward", tr_gpu_type_name(type), s->n, s->h, s->w,
+             kind == TR_DNN_NORM_FORWARD ? "forward" : "backward", tr_gpu_dtype_name(type), s->n, s->h, s->w,
              s->c, add ? ", add" : "", relu ? ", relu" : "");
     name_rules(dnn, &draft);
     tr_dnn_norm_graph(s, kind, type, add, relu, &draft.graphs[0]);
@@ -479,7 +477,7 @@ static int size_workspace(struct tr_dnn *dnn, bool *ret_moved, struct im_text *t
 
     for (int i = 0; i < dnn->choice_count; i++) {
         const struct tr_dnn_choice *c = dnn->choices[i];
-        size_t bytes = tr_cudnn_plan_workspace(c->plan), halves = c->rounded * tr_gpu_type_bytes(c->type);
+        size_t bytes = tr_cudnn_plan_workspace(c->plan), halves = c->rounded * imk_dtype_bytes(c->type);
 
         workspace = bytes > workspace ? bytes : workspace;
         rounded = halves > rounded ? halves : rounded;

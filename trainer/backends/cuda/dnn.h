@@ -84,7 +84,7 @@ enum tr_dnn_conv_kind {
 };
 
 int tr_dnn_conv_new(struct tr_dnn *dnn, const struct tr_dnn_conv_shape *shape, enum tr_dnn_conv_kind kind,
-                    enum tr_gpu_type type, struct tr_dnn_conv **ret_conv, struct im_text *text);
+                    enum imk_dtype type, struct tr_dnn_conv **ret_conv, struct im_text *text);
 void tr_dnn_conv_free(struct tr_dnn *dnn, struct tr_dnn_conv *conv); /* NULL is fine */
 /* x: x or dx; w: w or dw; y: y or dy. The output of the kind is written, the others are read. No two may
  * overlap. */
@@ -122,7 +122,7 @@ struct tr_dnn_norm_args {
 };
 
 int tr_dnn_norm_new(struct tr_dnn *dnn, const struct tr_dnn_norm_shape *shape, enum tr_dnn_norm_kind kind,
-                    enum tr_gpu_type type, bool add, bool relu, struct tr_dnn_norm **ret_norm,
+                    enum imk_dtype type, bool add, bool relu, struct tr_dnn_norm **ret_norm,
                     struct im_text *text);
 void tr_dnn_norm_free(struct tr_dnn *dnn, struct tr_dnn_norm *norm); /* NULL is fine */
 int tr_dnn_norm_run(struct tr_dnn *dnn, struct tr_dnn_norm *norm, const struct tr_dnn_norm_args *args);

@@ -9,21 +9,21 @@
 
 #include "ipc/base/err.h"
 
-static struct tr_cudnn_tensor add_value(int n, int c, int h, int w, enum tr_gpu_type type)
+static struct tr_cudnn_tensor add_value(int n, int c, int h, int w, enum imk_dtype type)
 {
     return (struct tr_cudnn_tensor){.n = n, .c = c, .h = h, .w = w, .type = type};
 }
 
 static struct tr_cudnn_tensor add_scalar(void)
 {
-    return (struct tr_cudnn_tensor){.n = 1, .c = 1, .h = 1, .w = 1, .type = TR_GPU_F32, .by_value = true};
+    return (struct tr_cudnn_tensor){.n = 1, .c = 1, .h = 1, .w = 1, .type = IMK_F32, .by_value = true};
 }
 
 size_t tr_dnn_tensor_bytes(const struct tr_cudnn_tensor *t)
 {
     size_t count = (size_t)t->n * (size_t)t->c * (size_t)t->h * (size_t)t->w;
 
-    return t->bits ? (count + 7) / 8 : count * tr_gpu_type_bytes(t->type);
+    return t->bits ? (count + 7) / 8 : count * imk_dtype_bytes(t->type);
 }
 
 static int out_size(int in, const struct tr_dnn_conv_shape *s)
@@ -31,7 +31,7 @@ static int out_size(int in, const struct tr_dnn_conv_shape *s)
     return (in + 2 * s->pad - s->kernel) / s->stride + 1;
 }
 
-void tr_dnn_conv_graph(const struct tr_dnn_conv_shape *s, enum tr_dnn_conv_kind kind, enum tr_gpu_type type,
+void tr_dnn_conv_graph(const struct tr_dnn_conv_shape *s, enum tr_dnn_conv_kind kind, enum imk_dtype type,
                        bool after, struct tr_dnn_graph *ret_graph)
 {
     static const enum tr_cudnn_kind kinds[TR_DNN_CONV_KINDS] = {
@@ -52,7 +52,7 @@ void tr_dnn_conv_graph(const struct tr_dnn_conv_shape *s, enum tr_dnn_conv_kind 
     if (adds && after) {
         g.tensors[TR_CONV_X_BEFORE] = g.tensors[TR_CONV_X];
         g.tensors[TR_CONV_SUM] = g.tensors[TR_CONV_X];
-        g.tensors[TR_CONV_SUM].type = TR_GPU_F32; /* so that the sum is rounded once */
+        g.tensors[TR_CONV_SUM].type = IMK_F32; /* so that the sum is rounded once */
         g.tensors[TR_CONV_SUM].is_virtual = true;
         g.tensor_count = TR_CONV_TENSORS;
         g.ops[0].tensor[0] = TR_CONV_SUM;
@@ -73,11 +73,11 @@ static void add_op(struct tr_dnn_graph *g, enum tr_cudnn_kind kind, int a, int b
     g->ops[g->op_count++] = op;
 }
 
-static void norm_forward_graph(const struct tr_dnn_norm_shape *s, enum tr_gpu_type type, bool add, bool relu,
+static void norm_forward_graph(const struct tr_dnn_norm_shape *s, enum imk_dtype type, bool add, bool relu,
                                struct tr_dnn_graph *g)
 {
     struct tr_cudnn_tensor x = add_value(s->n, s->c, s->h, s->w, type),
-                           channels = add_value(1, s->c, 1, 1, TR_GPU_F32);
+                           channels = add_value(1, s->c, 1, 1, IMK_F32);
     struct tr_cudnn_op norm = {.kind = TR_CUDNN_NORM_FORWARD};
 
     for (int i = 0; i < TR_NORM_FORWARD_TENSORS; i++)
@@ -86,7 +86,7 @@ static void norm_forward_graph(const struct tr_dnn_norm_shape *s, enum tr_gpu_ty
     g->tensors[TR_NORM_EPSILON] = g->tensors[TR_NORM_FACTOR] = g->tensors[TR_NORM_ZERO] = add_scalar();
     g->tensors[TR_NORM_MASK] = x;
     g->tensors[TR_NORM_MASK].bits = true;
-    x.type = TR_GPU_F32;
+    x.type = IMK_F32;
     x.is_virtual = true;
     g->tensors[TR_NORM_V] = g->tensors[TR_NORM_SUM] = x;
     g->tensor_count = TR_NORM_FORWARD_TENSORS;
@@ -103,11 +103,11 @@ static void norm_forward_graph(const struct tr_dnn_norm_shape *s, enum tr_gpu_ty
     }
 }
 
-static void norm_backward_graph(const struct tr_dnn_norm_shape *s, enum tr_gpu_type type, bool add, bool relu,
+static void norm_backward_graph(const struct tr_dnn_norm_shape *s, enum imk_dtype type, bool add, bool relu,
                                 struct tr_dnn_graph *g)
 {
     struct tr_cudnn_tensor x = add_value(s->n, s->c, s->h, s->w, type),
-                           channels = add_value(1, s->c, 1, 1, TR_GPU_F32);
+                           channels = add_value(1, s->c, 1, 1, IMK_F32);
     struct tr_cudnn_op norm = {.kind = TR_CUDNN_NORM_BACKWARD};
 
     for (int i = 0; i < TR_NORM_BACKWARD_TENSORS; i++)
@@ -127,7 +127,7 @@ static void norm_backward_graph(const struct tr_dnn_norm_shape *s, enum tr_gpu_t
     g->ops[g->op_count++] = norm;
 }
 
-void tr_dnn_norm_graph(const struct tr_dnn_norm_shape *s, enum tr_dnn_norm_kind kind, enum tr_gpu_type type,
+void tr_dnn_norm_graph(const struct tr_dnn_norm_shape *s, enum tr_dnn_norm_kind kind, enum imk_dtype type,
                        bool add, bool relu, struct tr_dnn_graph *ret_graph)
 {
     struct tr_dnn_graph g = {0};

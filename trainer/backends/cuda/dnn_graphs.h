@@ -21,8 +21,8 @@ enum { TR_CONV_X, TR_CONV_W, TR_CONV_Y, TR_CONV_X_BEFORE, TR_CONV_SUM, TR_CONV_T
 
 /* BACKWARD_ADD has two formulations: beta = 1 of the convolution itself, or a pointwise addition after it.
  * Which of them has engines depends on the shape. Other kinds ignore `after`. */
-void tr_dnn_conv_graph(const struct tr_dnn_conv_shape *shape, enum tr_dnn_conv_kind kind,
-                       enum tr_gpu_type type, bool after, struct tr_dnn_graph *ret_graph);
+void tr_dnn_conv_graph(const struct tr_dnn_conv_shape *shape, enum tr_dnn_conv_kind kind, enum imk_dtype type,
+                       bool after, struct tr_dnn_graph *ret_graph);
 
 /* Indices of a batch norm's tensors. NEW_: the updated running statistics, the same memory as RUN_. EPSILON,
  * FACTOR and ZERO are scalars in host memory; V and SUM are virtual. */
@@ -59,8 +59,8 @@ enum {
     TR_NORM_BACK_DZ,
     TR_NORM_BACKWARD_TENSORS
 };
-void tr_dnn_norm_graph(const struct tr_dnn_norm_shape *shape, enum tr_dnn_norm_kind kind,
-                       enum tr_gpu_type type, bool add, bool relu, struct tr_dnn_graph *ret_graph);
+void tr_dnn_norm_graph(const struct tr_dnn_norm_shape *shape, enum tr_dnn_norm_kind kind, enum imk_dtype type,
+                       bool add, bool relu, struct tr_dnn_graph *ret_graph);
 
 /* Of a tensor in memory. */
 size_t tr_dnn_tensor_bytes(const struct tr_cudnn_tensor *tensor);

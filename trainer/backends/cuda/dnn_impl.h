@@ -27,7 +27,7 @@ struct tr_dnn_choice {
     bool adds;      /* the output accumulates; engines are checked for that */
     bool timed, checked;
     size_t rounded; /* BACKWARD_WEIGHTS in 16 bits: elements of dw, which the plan writes to dnn->rounded */
-    enum tr_gpu_type type;
+    enum imk_dtype type;
     int users;
 };
 

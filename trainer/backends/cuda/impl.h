@@ -24,7 +24,7 @@
 #include "trainer/backends/step.h"
 
 struct tr_layout {
-    enum tr_gpu_type type;
+    enum imk_dtype type;
     int pitch; /* elements from one pixel to the next */
     struct tr_layout *next;
 };
@@ -34,7 +34,7 @@ struct tr_cuda_weight {
     int id, users;
     int k, c, taps;  /* torchvision's [k][c][taps] */
     int rows, pitch; /* packed: [rows][taps][pitch], rows >= k, pitch >= c; zeros elsewhere */
-    enum tr_gpu_type type;
+    enum imk_dtype type;
     void *packed;                 /* NULL: plain and packed are the same */
     struct imk_cuda_packing *row; /* on the device, for this weight alone */
     uint32_t blocks;              /* of the row */
@@ -88,7 +88,7 @@ struct tr_backend {
     struct tr_cuda_weight *weights;
     struct tr_cuda_buffer table; /* [table_rows] of all weights with a known offset, relative to table_base */
     void *table_base;
-    enum imk_cuda_type table_type;
+    enum imk_dtype table_type;
     uint32_t table_rows, table_blocks;
     bool table_is_old;
     const float *params; /* of the last refresh(), with their number and version */
@@ -123,7 +123,7 @@ struct tr_backend {
 struct tr_op_plan {
     struct tr_op op;
     struct tr_plan_info info;
-    enum tr_gpu_type type;
+    enum imk_dtype type;
     int x_pitch, y_pitch;
     struct tr_cuda_weight *weight;
     struct tr_dnn_conv *forward, *backward_data, *backward_weights;
@@ -201,16 +201,11 @@ struct tr_tally tr_cuda_tally(const struct imk_cuda_tally *t);
 int tr_cuda_buffer_grow(struct tr_backend *b, struct tr_cuda_buffer *buffer, size_t bytes, bool pinned,
                         const char *what, struct im_text *text);
 void tr_cuda_buffer_free(struct tr_backend *b, struct tr_cuda_buffer *buffer, bool pinned);
-const struct tr_layout *tr_cuda_layout(struct tr_backend *b, enum tr_gpu_type type, int pitch);
+const struct tr_layout *tr_cuda_layout(struct tr_backend *b, enum imk_dtype type, int pitch);
 
 static inline struct CUstream_st *tr_cuda_stream(const struct tr_backend *b)
 {
     return tr_gpu_stream(b->gpu, TR_GPU_COMPUTE);
-}
-
-static inline enum imk_cuda_type tr_cuda_kernel_type(enum tr_gpu_type type)
-{
-    return type == TR_GPU_F32 ? IMK_CUDA_FP32 : type == TR_GPU_BF16 ? IMK_CUDA_BF16 : IMK_CUDA_FP16;
 }
 
 /* Elements of a value in memory. */

@@ -7,10 +7,8 @@ static struct imk_cuda_rows rows_of(const struct tr_op_plan *p)
 {
     const struct tr_shape *s = &p->op.x;
 
-    return (struct imk_cuda_rows){.rows = (int64_t)s->n * s->h * s->w,
-                                  .c = s->c,
-                                  .pitch = p->x_pitch,
-                                  .type = tr_cuda_kernel_type(p->type)};
+    return (struct imk_cuda_rows){
+        .rows = (int64_t)s->n * s->h * s->w, .c = s->c, .pitch = p->x_pitch, .type = p->type};
 }
 
 static float *means(const struct tr_exec *e)

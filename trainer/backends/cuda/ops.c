@@ -29,13 +29,13 @@ struct imk_cuda_window tr_cuda_window(const struct tr_op_plan *p)
                                     .kernel = op->kernel,
                                     .stride = op->stride,
                                     .pad = op->pad,
-                                    .type = tr_cuda_kernel_type(p->type)};
+                                    .type = p->type};
 }
 
 int tr_cuda_join_dy(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e)
 {
     const struct imk_cuda_add_backward sum = {.count = tr_cuda_elements(p->op.y, p->y_pitch),
-                                              .type = tr_cuda_kernel_type(p->type),
+                                              .type = p->type,
                                               .dy = e->dy[0],
                                               .dy2 = e->dy[1],
                                               .dx = e->dy[0]};
@@ -49,12 +49,8 @@ static int input(struct tr_backend *b, const struct tr_op_plan *p, const struct 
 {
     const struct tr_op *op = &p->op;
     const size_t bytes = (size_t)op->x.n * (size_t)op->x.h * (size_t)op->x.w * 3;
-    struct imk_cuda_input a = {.y = e->y,
-                               .type = tr_cuda_kernel_type(p->type),
-                               .n = op->x.n,
-                               .h = op->x.h,
-                               .w = op->x.w,
-                               .pitch = p->y_pitch};
+    struct imk_cuda_input a = {
+        .y = e->y, .type = p->type, .n = op->x.n, .h = op->x.h, .w = op->x.w, .pitch = p->y_pitch};
     int err = 0;
 
     if (!e->staged)
@@ -77,8 +73,8 @@ static int loss(struct tr_backend *b, const struct tr_op_plan *p, const struct t
                               .sums_classes = op->loss.sums_classes,
                               .x = e->x,
                               .dx = op->training ? e->dx : NULL,
-                              .x_type = IMK_CUDA_FP32,
-                              .dx_type = IMK_CUDA_FP32,
+                              .x_type = IMK_F32,
+                              .dx_type = IMK_F32,
                               .n = op->x.n,
                               .classes = op->x.c,
                               .x_pitch = op->x.c,
@@ -113,12 +109,8 @@ static int droppath(struct tr_backend *b, const struct tr_op_plan *p, const stru
                     const void *x2, void *y)
 {
     const size_t per_sample = tr_cuda_elements(p->op.x, p->x_pitch) / (size_t)p->op.x.n;
-    struct imk_cuda_droppath a = {.n = p->op.x.n,
-                                  .per_sample = per_sample,
-                                  .type = tr_cuda_kernel_type(p->type),
-                                  .x = x,
-                                  .x2 = x2,
-                                  .y = y};
+    struct imk_cuda_droppath a = {
+        .n = p->op.x.n, .per_sample = per_sample, .type = p->type, .x = x, .x2 = x2, .y = y};
     int err = 0;
 
     if (!p->op.training)
@@ -157,7 +149,7 @@ static int conv_backward(struct tr_backend *b, const struct tr_op_plan *p, const
     if (err == 0 && p->adds_separately)
         err = imk_cuda_add_backward(
             &(struct imk_cuda_add_backward){.count = tr_cuda_elements(p->op.x, p->x_pitch),
-                                            .type = tr_cuda_kernel_type(p->type),
+                                            .type = p->type,
                                             .dy = e->dx,
                                             .dy2 = dx,
                                             .dx = e->dx},
@@ -177,21 +169,19 @@ static int classifier_forward(struct tr_backend *b, const struct tr_op_plan *p, 
 static int narrow_dy(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e, size_t count,
                      const void **ret_dy)
 {
-    *ret_dy = p->type == TR_GPU_F32 ? e->dy[0] : b->scratch.memory;
-    if (p->type == TR_GPU_F32)
+    *ret_dy = p->type == IMK_F32 ? e->dy[0] : b->scratch.memory;
+    if (p->type == IMK_F32)
         return 0;
-    return imk_cuda_cast(&(struct imk_cuda_cast){.count = count,
-                                                 .x_type = IMK_CUDA_FP32,
-                                                 .y_type = tr_cuda_kernel_type(p->type),
-                                                 .x = e->dy[0],
-                                                 .y = b->scratch.memory},
-                         tr_cuda_stream(b));
+    return imk_cuda_cast(
+        &(struct imk_cuda_cast){
+            .count = count, .x_type = IMK_F32, .y_type = p->type, .x = e->dy[0], .y = b->scratch.memory},
+        tr_cuda_stream(b));
 }
 
 static int classifier_backward(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e)
 {
     const size_t count = (size_t)p->op.y.n * (size_t)p->op.y.c;
-    const size_t behind = (count * tr_gpu_type_bytes(p->type) + 255) / 256 * 256;
+    const size_t behind = (count * imk_dtype_bytes(p->type) + 255) / 256 * 256;
     float *dw = tr_cuda_weight_is_plain(p->weight) ? e->dw : (void *)((char *)b->scratch.memory + behind);
     const void *w, *dy = NULL;
     int err = tr_cuda_weight_current(b, p->weight, e, &w);
@@ -203,7 +193,7 @@ static int classifier_backward(struct tr_backend *b, const struct tr_op_plan *p,
         err = imk_cuda_column_sums(&(struct imk_cuda_column_sums){.rows = p->op.y.n,
                                                                   .c = p->op.y.c,
                                                                   .pitch = p->op.y.c,
-                                                                  .type = IMK_CUDA_FP32,
+                                                                  .type = IMK_F32,
                                                                   .x = e->dy[0],
                                                                   .sums = e->db},
                                    tr_cuda_stream(b));
@@ -219,7 +209,7 @@ static int classifier_backward(struct tr_backend *b, const struct tr_op_plan *p,
 static int add_forward(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e)
 {
     return imk_cuda_add(&(struct imk_cuda_add){.count = tr_cuda_elements(p->op.x, p->x_pitch),
-                                               .type = tr_cuda_kernel_type(p->type),
+                                               .type = p->type,
                                                .x = e->x,
                                                .x2 = e->x2,
                                                .y = e->y,
@@ -232,7 +222,7 @@ static int add_backward(struct tr_backend *b, const struct tr_op_plan *p, const 
 {
     return imk_cuda_add_backward(
         &(struct imk_cuda_add_backward){.count = tr_cuda_elements(p->op.x, p->x_pitch),
-                                        .type = tr_cuda_kernel_type(p->type),
+                                        .type = p->type,
                                         .dy = e->dy[0],
                                         .dy2 = e->dy[1],
                                         .mask = p->op.relu ? e->save : NULL,
@@ -249,7 +239,7 @@ static int gap_forward(struct tr_backend *b, const struct tr_op_plan *p, const s
                                                .c = p->op.x.c,
                                                .pitch = p->x_pitch,
                                                .y_pitch = p->y_pitch,
-                                               .type = tr_cuda_kernel_type(p->type)},
+                                               .type = p->type},
                         tr_cuda_stream(b));
 }
 
@@ -263,7 +253,7 @@ static int gap_backward(struct tr_backend *b, const struct tr_op_plan *p, const 
                                                                  .c = p->op.x.c,
                                                                  .pitch = p->x_pitch,
                                                                  .y_pitch = p->y_pitch,
-                                                                 .type = tr_cuda_kernel_type(p->type)},
+                                                                 .type = p->type},
                                  tr_cuda_stream(b));
 }
 

@@ -18,18 +18,9 @@
 
 #define SAVE_ALIGN ((size_t)256)
 
-static enum tr_gpu_type type_of(const struct tr_op *op)
+static int padded(enum imk_dtype type, int channels)
 {
-    static const enum tr_gpu_type types[] = {[TR_PRECISION_FP32] = TR_GPU_F32,
-                                             [TR_PRECISION_BF16] = TR_GPU_BF16,
-                                             [TR_PRECISION_FP16] = TR_GPU_F16};
-
-    return types[op->precision];
-}
-
-static int padded(enum tr_gpu_type type, int channels)
-{
-    int unit = 16 / (int)tr_gpu_type_bytes(type);
+    int unit = 16 / (int)imk_dtype_bytes(type);
 
     return (channels + unit - 1) / unit * unit;
 }
@@ -84,23 +75,21 @@ static size_t own_bytes(const struct tr_op *op, int x_pitch, int y_pitch)
 int tr_cuda_measure(struct tr_backend *b, const struct tr_op *op, struct tr_plan_info *ret_info)
 {
     const bool logits = op->kind == TR_OP_FC || op->kind == TR_OP_LOSS;
-    const enum tr_gpu_type type = type_of(op);
+    const enum imk_dtype type = op->precision;
     const struct tr_layout *x, *y, *given = logits ? NULL : op->x_layout;
 
     if (op->kind == TR_OP_LOSS)
-        x = tr_cuda_layout(b, TR_GPU_F32, op->x.c);
+        x = tr_cuda_layout(b, IMK_F32, op->x.c);
     else
         x = given ? given : tr_cuda_layout(b, type, padded(type, op->x.c));
-    y = logits ? tr_cuda_layout(b, TR_GPU_F32, op->y.c) : tr_cuda_layout(b, type, padded(type, op->y.c));
+    y = logits ? tr_cuda_layout(b, IMK_F32, op->y.c) : tr_cuda_layout(b, type, padded(type, op->y.c));
     if (!x || !y)
         return -ENOMEM;
     *ret_info = (struct tr_plan_info){
         .x_layout = x,
         .y_layout = y,
-        .x_bytes =
-            op->kind == TR_OP_INPUT ? 0 : tr_cuda_elements(op->x, x->pitch) * tr_gpu_type_bytes(x->type),
-        .y_bytes =
-            op->kind == TR_OP_LOSS ? 0 : tr_cuda_elements(op->y, y->pitch) * tr_gpu_type_bytes(y->type),
+        .x_bytes = op->kind == TR_OP_INPUT ? 0 : tr_cuda_elements(op->x, x->pitch) * imk_dtype_bytes(x->type),
+        .y_bytes = op->kind == TR_OP_LOSS ? 0 : tr_cuda_elements(op->y, y->pitch) * imk_dtype_bytes(y->type),
         .save_bytes = save_bytes(op, y->pitch),
         .own_bytes = own_bytes(op, x->pitch, y->pitch),
         .keeps_x = op->training && (op->kind == TR_OP_CONV || op->kind == TR_OP_BN || op->kind == TR_OP_FC),
@@ -189,10 +178,8 @@ static size_t sums_bytes(const struct tr_op *op)
 static int plan_norm(struct tr_backend *b, struct tr_op_plan *p, struct im_text *text)
 {
     const struct tr_op *op = &p->op;
-    const struct imk_cuda_rows shape = {.rows = (int64_t)pixels_of(op->x),
-                                        .c = op->x.c,
-                                        .pitch = p->x_pitch,
-                                        .type = tr_cuda_kernel_type(p->type)};
+    const struct imk_cuda_rows shape = {
+        .rows = (int64_t)pixels_of(op->x), .c = op->x.c, .pitch = p->x_pitch, .type = p->type};
     int err = op->training ? try_norm(b, p) : 0;
 
     p->mask_at = mask_at(op);
@@ -213,12 +200,12 @@ static int new_product(struct tr_backend *b, const struct tr_blas_gemm_shape *sh
 static int plan_classifier(struct tr_backend *b, struct tr_op_plan *p, struct im_text *text)
 {
     const int n = p->op.x.n, k = p->op.y.c, c = p->x_pitch;
-    const size_t dy = aligned((size_t)n * (size_t)k * tr_gpu_type_bytes(p->type));
+    const size_t dy = aligned((size_t)n * (size_t)k * imk_dtype_bytes(p->type));
     const struct tr_blas_gemm_shape y = {
-        .m = n, .n = k, .k = c, .b_transposed = true, .type = p->type, .c_type = TR_GPU_F32, .bias = true};
+        .m = n, .n = k, .k = c, .b_transposed = true, .type = p->type, .c_type = IMK_F32, .bias = true};
     const struct tr_blas_gemm_shape dx = {.m = n, .n = c, .k = k, .type = p->type, .c_type = p->type};
     const struct tr_blas_gemm_shape dw = {
-        .m = k, .n = c, .k = n, .a_transposed = true, .type = p->type, .c_type = TR_GPU_F32};
+        .m = k, .n = c, .k = n, .a_transposed = true, .type = p->type, .c_type = IMK_F32};
     int err = tr_cuda_weight_get(b, &p->op, k, c, &p->weight, text);
 
     if (err == 0)
@@ -268,7 +255,7 @@ int tr_cuda_plan(struct tr_backend *b, const struct tr_op *op, struct tr_op_plan
     if (!p)
         return im_fail(text, -ENOMEM, "no memory for a plan");
     p->op = *op;
-    p->type = type_of(op);
+    p->type = op->precision;
     err = tr_cuda_measure(b, op, &p->info);
     if (err < 0) {
         im_fail(text, err, "no memory for a plan");

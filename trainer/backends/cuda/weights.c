@@ -20,7 +20,7 @@ static int taps_of(const struct tr_op *op)
 /* Bytes of the copy, rounded up to the alignment of a row, and its row. */
 static size_t room_of(const struct tr_cuda_weight *w)
 {
-    size_t bytes = (size_t)w->rows * (size_t)w->taps * (size_t)w->pitch * tr_gpu_type_bytes(w->type);
+    size_t bytes = (size_t)w->rows * (size_t)w->taps * (size_t)w->pitch * imk_dtype_bytes(w->type);
 
     return (bytes + 63) / 64 * 64 + sizeof(struct imk_cuda_packing);
 }
@@ -34,13 +34,6 @@ static bool is_same(const struct tr_cuda_weight *a, const struct tr_cuda_weight 
 {
     return a->id == b->id && a->k == b->k && a->c == b->c && a->taps == b->taps && a->rows == b->rows &&
            a->pitch == b->pitch && a->type == b->type;
-}
-
-static enum tr_gpu_type type_of(const struct tr_op *op)
-{
-    return op->precision == TR_PRECISION_FP32   ? TR_GPU_F32
-           : op->precision == TR_PRECISION_BF16 ? TR_GPU_BF16
-                                                : TR_GPU_F16;
 }
 
 /* Allocates the copy, followed by the row that describes it. */
@@ -70,7 +63,7 @@ int tr_cuda_weight_get(struct tr_backend *b, const struct tr_op *op, int rows, i
                                           .taps = taps_of(op),
                                           .rows = rows,
                                           .pitch = pitch,
-                                          .type = type_of(op)};
+                                          .type = op->precision};
     struct tr_cuda_weight *w;
     int err;
 
@@ -85,7 +78,7 @@ int tr_cuda_weight_get(struct tr_backend *b, const struct tr_op *op, int rows, i
     if (!w)
         return im_fail(text, -ENOMEM, "no memory for a plan");
     *w = wanted;
-    err = w->type != TR_GPU_F32 || !tr_cuda_weight_is_plain(w) ? make_room(b, w, text) : 0;
+    err = w->type != IMK_F32 || !tr_cuda_weight_is_plain(w) ? make_room(b, w, text) : 0;
     if (err < 0) {
         free(w);
         return err;
@@ -132,7 +125,7 @@ int tr_cuda_weight_current(struct tr_backend *b, struct tr_cuda_weight *w, const
                                        .block_count = w->blocks,
                                        .plain = e->w,
                                        .packed = w->packed,
-                                       .type = tr_cuda_kernel_type(w->type)};
+                                       .type = w->type};
 
     *ret_packed = w->packed ? w->packed : (const void *)e->w;
     if (!w->packed)
@@ -174,11 +167,11 @@ static uint32_t list_weights(struct tr_backend *b, struct imk_cuda_packing *rows
     for (struct tr_cuda_weight *w = b->weights; w; w = w->next) {
         if (!is_listed(w))
             continue;
-        im_assert(count == 0 || b->table_type == tr_cuda_kernel_type(w->type));
-        b->table_type = tr_cuda_kernel_type(w->type);
+        im_assert(count == 0 || b->table_type == w->type);
+        b->table_type = w->type;
         rows[count++] = (struct imk_cuda_packing){
             .plain = w->offset,
-            .packed = (size_t)((char *)w->packed - (char *)b->table_base) / tr_gpu_type_bytes(w->type),
+            .packed = (size_t)((char *)w->packed - (char *)b->table_base) / imk_dtype_bytes(w->type),
             .k = w->k,
             .c = w->c,
             .taps = w->taps,

@@ -40,7 +40,7 @@ static void plan_free(struct tr_backend *b, struct tr_op_plan *p)
 static int plan_op(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_info *info)
 {
     enum tr_op_kind kind = p->op.kind;
-    const enum tr_type type = tr_op_type(&p->op);
+    const enum imk_dtype type = p->op.precision;
     bool plain = kind == TR_OP_INPUT || kind == TR_OP_FC || kind == TR_OP_LOSS || !p->op.x_layout;
 
     if (kind == TR_OP_CONV)
@@ -71,7 +71,7 @@ static bool runs_narrow(const struct tr_backend *b, const struct tr_op *op)
 
 static int plan_sized(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_info *info)
 {
-    bool narrow = p->op.precision == TR_PRECISION_BF16 && !runs_narrow(b, &p->op);
+    bool narrow = p->op.precision == IMK_BF16 && !runs_narrow(b, &p->op);
     int err = narrow ? tr_narrow_plan(b, p) : 0;
 
     if (err == 0)
@@ -80,7 +80,7 @@ static int plan_sized(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan
         return err;
     info->x_bytes = tr_layout_bytes(info->x_layout);
     info->y_bytes = p->op.kind == TR_OP_LOSS ? 0 : tr_layout_bytes(info->y_layout);
-    p->count = info->y_bytes / (tr_op_type(&p->op) == TR_BF16 ? sizeof(uint16_t) : sizeof(float));
+    p->count = info->y_bytes / (p->op.precision == IMK_BF16 ? sizeof(uint16_t) : sizeof(float));
     return narrow ? tr_narrow_planned(b, p, info) : 0;
 }
 
@@ -172,7 +172,7 @@ static int backward_op(struct tr_backend *b, struct tr_op_plan *p, const struct 
         tr_cpu_residual_backward(e->dx, e->dy[0], e->dy[1], e->y, p->count, p->op.relu);
         return 0;
     }
-    if (e->dy[1] && tr_op_type(&p->op) == TR_BF16)
+    if (e->dy[1] && p->op.precision == IMK_BF16)
         tr_cpu_add_bf16(e->dy[0], e->dy[1], p->count);
     else if (e->dy[1])
         tr_cpu_add(e->dy[0], e->dy[1], p->count);
@@ -318,9 +318,9 @@ static int convert(struct tr_backend *b, const struct tr_layout *from, const str
 static int value_in(struct tr_backend *b, const struct tr_layout *layout, struct tr_shape shape,
                     const float *nchw, void *value)
 {
-    const struct tr_layout *plain = tr_value_layout(b, shape, TR_TAG_PLAIN, TR_F32), *wide;
+    const struct tr_layout *plain = tr_value_layout(b, shape, TR_TAG_PLAIN, IMK_F32), *wide;
     float *copied;
-    int err = tr_dn_retype(b->dn, layout, TR_F32, &wide);
+    int err = tr_dn_retype(b->dn, layout, IMK_F32, &wide);
 
     if (err < 0 || wide == layout)
         return err < 0 ? err : convert(b, plain, layout, nchw, value);
@@ -335,9 +335,9 @@ static int value_in(struct tr_backend *b, const struct tr_layout *layout, struct
 static int value_out(struct tr_backend *b, const struct tr_layout *layout, struct tr_shape shape,
                      const void *value, float *nchw)
 {
-    const struct tr_layout *plain = tr_value_layout(b, shape, TR_TAG_PLAIN, TR_F32), *wide;
+    const struct tr_layout *plain = tr_value_layout(b, shape, TR_TAG_PLAIN, IMK_F32), *wide;
     float *copied;
-    int err = tr_dn_retype(b->dn, layout, TR_F32, &wide);
+    int err = tr_dn_retype(b->dn, layout, IMK_F32, &wide);
 
     if (err < 0 || wide == layout)
         return err < 0 ? err : convert(b, layout, plain, value, nchw);
@@ -374,9 +374,9 @@ static const char *plan_kernel(struct tr_op_plan *plan)
     return plan->forward.prim ? tr_prim_kernel(plan->forward.prim) : "";
 }
 
-static const char *precision_warning(struct tr_backend *b, enum tr_precision precision)
+static const char *precision_warning(struct tr_backend *b, enum imk_dtype precision)
 {
-    if (precision != TR_PRECISION_BF16 || b->has_bf16)
+    if (precision != IMK_BF16 || b->has_bf16)
         return NULL;
     return "this CPU has no bf16 instructions: bf16 is emulated with fp32, which halves the memory of "
            "activations but is slower than --amp none";
@@ -385,7 +385,7 @@ static const char *precision_warning(struct tr_backend *b, enum tr_precision pre
 const struct tr_backend_ops tr_backend_onednn = {
     .version = TR_BACKEND_VERSION,
     .name = "onednn",
-    .precisions = 1 << TR_PRECISION_FP32 | 1 << TR_PRECISION_BF16,
+    .precisions = 1 << IMK_F32 | 1 << IMK_BF16,
     .open = open_onednn,
     .close = close_onednn,
     .buffer_new = buffer_new,

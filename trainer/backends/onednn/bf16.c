@@ -10,7 +10,7 @@
 
 #include "trainer/backends/onednn/loops.h"
 
-static int retype(struct tr_backend *b, const struct tr_layout **layout, enum tr_type type)
+static int retype(struct tr_backend *b, const struct tr_layout **layout, enum imk_dtype type)
 {
     return *layout ? tr_dn_retype(b->dn, *layout, type, layout) : 0;
 }
@@ -21,10 +21,10 @@ int tr_narrow_plan(struct tr_backend *b, struct tr_op_plan *p)
     const struct tr_layout *x = p->op.x_layout;
 
     p->narrow.on = true;
-    p->narrow.x = kind != TR_OP_INPUT && (x ? tr_layout_type(x) == TR_BF16 : kind != TR_OP_LOSS);
+    p->narrow.x = kind != TR_OP_INPUT && (x ? tr_layout_type(x) == IMK_BF16 : kind != TR_OP_LOSS);
     p->narrow.y = kind != TR_OP_FC && kind != TR_OP_LOSS;
-    p->op.precision = TR_PRECISION_FP32;
-    return retype(b, &p->op.x_layout, TR_F32);
+    p->op.precision = IMK_F32;
+    return retype(b, &p->op.x_layout, IMK_F32);
 }
 
 static int reserve_wide(struct tr_backend *b, enum tr_wide at, size_t bytes)
@@ -55,7 +55,7 @@ int tr_narrow_planned(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan
         if (err == 0 && backward)
             err = reserve_wide(b, TR_WIDE_DX, info->x_bytes);
         if (err == 0)
-            err = retype(b, &info->x_layout, TR_BF16);
+            err = retype(b, &info->x_layout, IMK_BF16);
         info->x_bytes /= 2;
     }
     if (err == 0 && p->narrow.y) {
@@ -65,7 +65,7 @@ int tr_narrow_planned(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan
         if (err == 0 && backward)
             err = reserve_wide(b, TR_WIDE_DY1, info->y_bytes);
         if (err == 0)
-            err = retype(b, &info->y_layout, TR_BF16);
+            err = retype(b, &info->y_layout, IMK_BF16);
         info->y_bytes /= 2;
     }
     return err;

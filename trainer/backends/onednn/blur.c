@@ -57,9 +57,9 @@ static int find_form(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_
     } forms[] = {{TR_TAG_PLAIN, 1}, {TR_TAG_BLOCK8, 8}, {TR_TAG_BLOCK16, 16}, {TR_TAG_LAST, p->op.x.c}};
 
     for (size_t i = 0; i < IM_COUNT(forms); i++) {
-        if (tr_value_layout(b, p->op.x, forms[i].tag, TR_F32) != info->x_layout)
+        if (tr_value_layout(b, p->op.x, forms[i].tag, IMK_F32) != info->x_layout)
             continue;
-        info->y_layout = tr_value_layout(b, p->op.y, forms[i].tag, TR_F32);
+        info->y_layout = tr_value_layout(b, p->op.y, forms[i].tag, IMK_F32);
         p->inner = (size_t)forms[i].inner;
         return info->y_layout ? 0 : -ENOMEM;
     }

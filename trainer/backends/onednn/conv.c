@@ -11,10 +11,10 @@ static int conv_between(struct tr_backend *b, const struct tr_op *op, enum tr_di
                         const struct tr_layout *x, const struct tr_layout *y, const struct tr_prim *forward,
                         struct tr_prim **ret_prim)
 {
-    const enum tr_type type = tr_op_type(op);
+    const enum imk_dtype type = op->precision;
     /* Gradients of weights are fp32 always. */
     const struct tr_layout *any_w =
-        tr_weight_layout(b, op, TR_TAG_ANY, direction == TR_BACKWARD_WEIGHTS ? TR_F32 : type);
+        tr_weight_layout(b, op, TR_TAG_ANY, direction == TR_BACKWARD_WEIGHTS ? IMK_F32 : type);
     const struct tr_layout *any_x = tr_value_layout(b, op->x, TR_TAG_ANY, type),
                            *any_y = tr_value_layout(b, op->y, TR_TAG_ANY, type);
     struct tr_prim *freely = NULL;
@@ -41,13 +41,13 @@ static bool fits_wino(struct tr_backend *b, struct tr_op_plan *p, const struct t
 
     p->wino = (struct tr_wino){op->x.n, op->x.c, op->y.c, op->x.h, op->x.w, b->threads};
     return op->kernel == 3 && op->stride == 1 && op->pad == 1 &&
-           info->x_layout == tr_value_layout(b, op->x, TR_TAG_BLOCK8, TR_F32) &&
-           info->y_layout == tr_value_layout(b, op->y, TR_TAG_BLOCK8, TR_F32) && tr_wino_fits(&p->wino);
+           info->x_layout == tr_value_layout(b, op->x, TR_TAG_BLOCK8, IMK_F32) &&
+           info->y_layout == tr_value_layout(b, op->y, TR_TAG_BLOCK8, IMK_F32) && tr_wino_fits(&p->wino);
 }
 
 static int plan_wino(struct tr_backend *b, struct tr_op_plan *p)
 {
-    const struct tr_layout *plain = tr_weight_layout(b, &p->op, TR_TAG_PLAIN, TR_F32);
+    const struct tr_layout *plain = tr_weight_layout(b, &p->op, TR_TAG_PLAIN, IMK_F32);
     int err = plain ? tr_stage_reserve(b, tr_wino_scratch_floats(&p->wino) * sizeof(float)) : -ENOMEM;
 
     p->wino_values = true;
@@ -61,7 +61,7 @@ static int plan_wino(struct tr_backend *b, struct tr_op_plan *p)
 
 static int plan_conv_backward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_plan_info *info)
 {
-    const struct tr_layout *plain = tr_weight_layout(b, &p->op, TR_TAG_PLAIN, TR_F32), *x = info->x_layout,
+    const struct tr_layout *plain = tr_weight_layout(b, &p->op, TR_TAG_PLAIN, IMK_F32), *x = info->x_layout,
                            *y = info->y_layout;
     struct tr_staged *data = &p->backward_data, *weights = &p->backward_weights;
     size_t used = 0;
@@ -93,7 +93,7 @@ static int plan_conv_backward(struct tr_backend *b, struct tr_op_plan *p, const 
 
 int tr_conv_plan(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_info *info)
 {
-    const enum tr_type type = tr_op_type(&p->op);
+    const enum imk_dtype type = p->op.precision;
     const struct tr_layout *any_y = tr_value_layout(b, p->op.y, TR_TAG_ANY, type);
     const struct tr_layout *x =
         p->op.x_layout ? p->op.x_layout : tr_value_layout(b, p->op.x, TR_TAG_ANY, type);

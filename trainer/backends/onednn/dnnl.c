@@ -23,7 +23,7 @@ struct tr_layout {
     dnnl_memory_desc_t md;
     size_t bytes;
     dnnl_dims_t dims;
-    enum tr_type type;
+    enum imk_dtype type;
 };
 
 struct tr_prim {
@@ -261,15 +261,15 @@ static const struct tr_layout *intern(struct tr_dn *dn, md_ref md)
         return NULL;
     }
     l->bytes = dnnl_memory_desc_get_size(md);
-    l->type = md_type(md) == dnnl_bf16 ? TR_BF16 : TR_F32;
+    l->type = md_type(md) == dnnl_bf16 ? IMK_BF16 : IMK_F32;
     md_dims(md, l->dims);
     dn->layouts[dn->layout_count++] = l;
     return l;
 }
 
-static dnnl_data_type_t type_of(enum tr_type type)
+static dnnl_data_type_t type_of(enum imk_dtype type)
 {
-    return type == TR_BF16 ? dnnl_bf16 : dnnl_f32;
+    return type == IMK_BF16 ? dnnl_bf16 : dnnl_f32;
 }
 
 static const struct tr_layout *tagged(struct tr_dn *dn, const dnnl_dims_t dims, dnnl_data_type_t type,
@@ -285,7 +285,8 @@ static const struct tr_layout *tagged(struct tr_dn *dn, const dnnl_dims_t dims, 
     return l;
 }
 
-const struct tr_layout *tr_dn_layout(struct tr_dn *dn, const int dims[4], enum tr_tag tag, enum tr_type type)
+const struct tr_layout *tr_dn_layout(struct tr_dn *dn, const int dims[4], enum tr_tag tag,
+                                     enum imk_dtype type)
 {
     static const dnnl_format_tag_t tags[] = {
         [TR_TAG_ANY] = dnnl_format_tag_any, [TR_TAG_PLAIN] = dnnl_abcd,      [TR_TAG_LAST] = dnnl_acdb,
@@ -296,12 +297,12 @@ const struct tr_layout *tr_dn_layout(struct tr_dn *dn, const int dims[4], enum t
     return tagged(dn, d, type_of(type), tags[tag]);
 }
 
-enum tr_type tr_layout_type(const struct tr_layout *layout)
+enum imk_dtype tr_layout_type(const struct tr_layout *layout)
 {
     return layout->type;
 }
 
-int tr_dn_retype(struct tr_dn *dn, const struct tr_layout *layout, enum tr_type type,
+int tr_dn_retype(struct tr_dn *dn, const struct tr_layout *layout, enum imk_dtype type,
                  const struct tr_layout **ret_layout)
 {
     static const dnnl_format_tag_t tags[] = {dnnl_abcd, dnnl_acdb, dnnl_aBcd8b, dnnl_aBcd16b};
@@ -561,8 +562,8 @@ bool tr_dn_has_bf16(struct tr_dn *dn)
     struct tr_op op = {
         .x = {2, 16, 8, 8}, .y = {2, 16, 8, 8}, .kernel = 3, .stride = 1, .pad = 1, .training = true};
     const int value[4] = {2, 16, 8, 8}, weight[4] = {16, 16, 3, 3};
-    const struct tr_layout *x = tr_dn_layout(dn, value, TR_TAG_ANY, TR_BF16),
-                           *w = tr_dn_layout(dn, weight, TR_TAG_ANY, TR_BF16);
+    const struct tr_layout *x = tr_dn_layout(dn, value, TR_TAG_ANY, IMK_BF16),
+                           *w = tr_dn_layout(dn, weight, TR_TAG_ANY, IMK_BF16);
     struct tr_prim *conv = NULL, *bn = NULL;
     bool has = x && w &&
                tr_dn_conv(dn, &op, TR_FORWARD, (const struct tr_layout *[]){x, w, x}, NULL, &conv) == 0 &&

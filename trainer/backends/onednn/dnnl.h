@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "kernels/dtype.h"
 #include "trainer/backends/backend.h"
 
 struct tr_dn; /* engine, stream, layouts, scratch memory */
@@ -13,7 +14,6 @@ struct tr_prim;
 
 /* oneDNN's choice; NCHW or OIHW; channels last; blocks of 8 and of 16 channels. */
 enum tr_tag { TR_TAG_ANY, TR_TAG_PLAIN, TR_TAG_LAST, TR_TAG_BLOCK8, TR_TAG_BLOCK16 };
-enum tr_type { TR_F32, TR_BF16 };
 enum tr_direction { TR_FORWARD, TR_BACKWARD_DATA, TR_BACKWARD_WEIGHTS };
 
 int tr_dn_open(struct tr_dn **ret_dn);
@@ -24,12 +24,13 @@ size_t tr_dn_scratch_bytes(const struct tr_dn *dn);
 bool tr_dn_has_bf16(struct tr_dn *dn);
 
 /* Layouts are unique: equal ones have equal pointers. They live until close. NULL: out of memory. */
-const struct tr_layout *tr_dn_layout(struct tr_dn *dn, const int dims[4], enum tr_tag tag, enum tr_type type);
+const struct tr_layout *tr_dn_layout(struct tr_dn *dn, const int dims[4], enum tr_tag tag,
+                                     enum imk_dtype type);
 size_t tr_layout_bytes(const struct tr_layout *layout);
-enum tr_type tr_layout_type(const struct tr_layout *layout);
+enum imk_dtype tr_layout_type(const struct tr_layout *layout);
 
 /* The same layout with another element type. -ENOTSUP: not a layout of images. */
-int tr_dn_retype(struct tr_dn *dn, const struct tr_layout *layout, enum tr_type type,
+int tr_dn_retype(struct tr_dn *dn, const struct tr_layout *layout, enum imk_dtype type,
                  const struct tr_layout **ret_layout);
 
 /* Primitives of an op. A layout may be TR_TAG_ANY's; tr_prim_layout returns the chosen one. x, y: layouts of

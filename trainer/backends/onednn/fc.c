@@ -7,7 +7,7 @@
 int tr_fc_plan(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_info *info)
 {
     info->keeps_x = p->op.training;
-    return tr_pack_get(b, p, tr_weight_layout(b, &p->op, TR_TAG_PLAIN, TR_F32), TR_FORM_LAYOUT,
+    return tr_pack_get(b, p, tr_weight_layout(b, &p->op, TR_TAG_PLAIN, IMK_F32), TR_FORM_LAYOUT,
                        &p->pack_forward);
 }
 

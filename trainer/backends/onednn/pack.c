@@ -9,13 +9,13 @@
 #include "trainer/backends/onednn/loops.h"
 
 const struct tr_layout *tr_value_layout(struct tr_backend *b, struct tr_shape s, enum tr_tag tag,
-                                        enum tr_type type)
+                                        enum imk_dtype type)
 {
     return tr_dn_layout(b->dn, (int[4]){s.n, s.c, s.h, s.w}, tag, type);
 }
 
 const struct tr_layout *tr_weight_layout(struct tr_backend *b, const struct tr_op *op, enum tr_tag tag,
-                                         enum tr_type type)
+                                         enum imk_dtype type)
 {
     int side = op->kind == TR_OP_FC ? 1 : op->kernel;
 
@@ -50,7 +50,7 @@ static void pack_free(struct tr_pack *p)
 static int pack_new(struct tr_backend *b, const struct tr_op_plan *plan, const struct tr_layout *layout,
                     enum tr_form form, struct tr_pack **ret_pack)
 {
-    const struct tr_layout *plain = tr_weight_layout(b, &plan->op, TR_TAG_PLAIN, TR_F32);
+    const struct tr_layout *plain = tr_weight_layout(b, &plan->op, TR_TAG_PLAIN, IMK_F32);
     struct tr_pack *p = plain ? calloc(1, sizeof *p) : NULL;
     int err = 0;
 

@@ -101,17 +101,11 @@ static inline size_t tr_lines(size_t bytes)
     return (bytes + 63) / 64 * 64;
 }
 
-/* The type of an op's values, and of its weights as a primitive reads them. */
-static inline enum tr_type tr_op_type(const struct tr_op *op)
-{
-    return op->precision == TR_PRECISION_BF16 ? TR_BF16 : TR_F32;
-}
-
 /* NULL: out of memory. */
 const struct tr_layout *tr_value_layout(struct tr_backend *b, struct tr_shape s, enum tr_tag tag,
-                                        enum tr_type type);
+                                        enum imk_dtype type);
 const struct tr_layout *tr_weight_layout(struct tr_backend *b, const struct tr_op *op, enum tr_tag tag,
-                                         enum tr_type type);
+                                         enum imk_dtype type);
 
 /* The pack of the plan's weights in this layout, shared by plans of the same weight_id; rounded to bf16 for a
  * bf16 op. */

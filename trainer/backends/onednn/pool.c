@@ -5,7 +5,7 @@
 
 int tr_pool_plan(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_info *info)
 {
-    const struct tr_layout *any = tr_value_layout(b, p->op.y, TR_TAG_ANY, tr_op_type(&p->op)), *pooled;
+    const struct tr_layout *any = tr_value_layout(b, p->op.y, TR_TAG_ANY, p->op.precision), *pooled;
     size_t used = 0;
     int err = any ? tr_dn_pool(b->dn, &p->op, info->x_layout, any, NULL, &p->forward.prim) : -ENOMEM;
 
@@ -13,7 +13,7 @@ int tr_pool_plan(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_info
         return err;
     pooled = tr_prim_layout(p->forward.prim, TR_Y);
     info->y_layout =
-        p->op.kind == TR_OP_GAP ? tr_value_layout(b, p->op.y, TR_TAG_PLAIN, tr_op_type(&p->op)) : pooled;
+        p->op.kind == TR_OP_GAP ? tr_value_layout(b, p->op.y, TR_TAG_PLAIN, p->op.precision) : pooled;
     if (!info->y_layout)
         return -ENOMEM;
     if (p->op.training)

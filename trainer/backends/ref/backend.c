@@ -98,11 +98,11 @@ static int plan(struct tr_backend *b, const struct tr_op *op, struct tr_op_plan 
     }
     p->op = *op;
     im_assert(kind != TR_OP_BN || !op->pools || !op->adds);
-    if (op->precision != TR_PRECISION_FP32 && (kind == TR_OP_CONV || kind == TR_OP_FC))
+    if (op->precision != IMK_F32 && (kind == TR_OP_CONV || kind == TR_OP_FC))
         p->w = calloc(tr_ref_weights(op), sizeof *p->w);
     if (op->pools)
         p->full = calloc(tr_count(op->x), sizeof *p->full);
-    if ((op->precision != TR_PRECISION_FP32 && (kind == TR_OP_CONV || kind == TR_OP_FC) && !p->w) ||
+    if ((op->precision != IMK_F32 && (kind == TR_OP_CONV || kind == TR_OP_FC) && !p->w) ||
         (op->pools && !p->full)) {
         plan_free(b, p);
         return im_fail(text, -ENOMEM, "no memory for a plan");
@@ -297,7 +297,7 @@ static size_t private_bytes(struct tr_backend *b)
 const struct tr_backend_ops tr_backend_ref = {
     .version = TR_BACKEND_VERSION,
     .name = "ref",
-    .precisions = 1 << TR_PRECISION_FP32 | 1 << TR_PRECISION_BF16 | 1 << TR_PRECISION_FP16,
+    .precisions = 1 << IMK_F32 | 1 << IMK_BF16 | 1 << IMK_F16,
     .open = open_ref,
     .close = close_ref,
     .buffer_new = buffer_new,

@@ -34,7 +34,7 @@ void tr_ref_add(float *y, const float *x, size_t count);
 double tr_ref_sum_squares(const float *x, size_t count);
 
 /* Rounds to the nearest number of the precision, ties to even: the definition of its rounding. */
-void tr_ref_round(enum tr_precision precision, float *values, size_t count);
+void tr_ref_round(enum imk_dtype precision, float *values, size_t count);
 size_t tr_ref_weights(const struct tr_op *op); /* elements of w: CONV, FC */
 
 /* Elements of a shape, and the index of one. */

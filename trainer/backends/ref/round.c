@@ -12,8 +12,8 @@ struct type {
 };
 
 static const struct type types[] = {
-    [TR_PRECISION_BF16] = {8, -125, INFINITY}, /* beyond fp32 all at once */
-    [TR_PRECISION_FP16] = {11, -13, 65536},
+    [IMK_BF16] = {8, -125, INFINITY}, /* beyond fp32 all at once */
+    [IMK_F16] = {11, -13, 65536},
 };
 
 static float rounded(const struct type *t, float value)
@@ -31,9 +31,9 @@ static float rounded(const struct type *t, float value)
     return fabs(scaled) >= t->overflow ? (float)copysign(INFINITY, scaled) : (float)scaled;
 }
 
-void tr_ref_round(enum tr_precision precision, float *values, size_t count)
+void tr_ref_round(enum imk_dtype precision, float *values, size_t count)
 {
-    for (size_t i = 0; precision != TR_PRECISION_FP32 && i < count; i++)
+    for (size_t i = 0; precision != IMK_F32 && i < count; i++)
         values[i] = rounded(&types[precision], values[i]);
 }
 

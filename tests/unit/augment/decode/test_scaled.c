@@ -113,7 +113,7 @@ static double mean_difference(const struct jpeg_spec *spec, int shift)
 {
     enum { SIDE = 24, ROW = 3 * SIDE, SAMPLES = 30 };
     unsigned char exact[SIDE * ROW], scaled[SIDE * ROW];
-    struct au_job job = {.split = AU_TRAIN, .seed = 5, .size = SIDE, .recipe = AU_RECIPE_DEFAULT};
+    struct au_job job = {.split = IM_TRAIN, .seed = 5, .size = SIDE, .recipe = AU_RECIPE_DEFAULT};
     struct au_renderer *renderer;
     uint64_t sum = 0, count = 0;
     size_t n;
@@ -150,7 +150,7 @@ static void a_scaled_crop_lies_where_the_exact_one_does(void **state)
 static void crops_under_twice_the_sample_stay_exact(void **state)
 {
     enum { SIDE = 224 };
-    struct au_job job = {.split = AU_TRAIN, .seed = 5, .size = SIDE, .recipe = AU_RECIPE_DEFAULT};
+    struct au_job job = {.split = IM_TRAIN, .seed = 5, .size = SIDE, .recipe = AU_RECIPE_DEFAULT};
     unsigned char *exact = malloc(3 * SIDE * SIDE), *scaled = malloc(3 * SIDE * SIDE);
     struct au_renderer *renderer;
     size_t n;

@@ -16,12 +16,12 @@
 static struct au_job train_job(uint64_t sample)
 {
     return (struct au_job){
-        .split = AU_TRAIN, .seed = 5, .sample = sample, .size = 224, .recipe = AU_RECIPE_DEFAULT};
+        .split = IM_TRAIN, .seed = 5, .sample = sample, .size = 224, .recipe = AU_RECIPE_DEFAULT};
 }
 
 static struct au_job eval_job(uint32_t resize, uint32_t size)
 {
-    struct au_job job = {.split = AU_EVAL, .size = size, .recipe = AU_RECIPE_DEFAULT};
+    struct au_job job = {.split = IM_VAL, .size = size, .recipe = AU_RECIPE_DEFAULT};
 
     job.recipe.eval_resize = resize;
     return job;

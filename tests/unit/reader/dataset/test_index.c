@@ -52,7 +52,7 @@ static int is_cached(const struct tree *tree, uint64_t *ret_count)
     struct rd_data data = load(tree);
     int cached = data.cached;
 
-    *ret_count = rd_index_count(&data.index, RD_TRAIN);
+    *ret_count = rd_index_count(&data.index, IM_TRAIN);
     rd_data_close(&data);
     return cached;
 }
@@ -125,14 +125,14 @@ static void validation_images_that_appear_are_seen(void **state)
     tree_file(tree, "d/valid/a/2.jpg", "");
     tree_age_all(tree, 3600);
     data = load(tree);
-    assert_int_equal(rd_index_count(&data.index, RD_VAL), 1);
+    assert_int_equal(rd_index_count(&data.index, IM_VAL), 1);
     rd_data_close(&data);
     is_cached(tree, &count);
     tree_file(tree, "d/val/a/2.jpg", ""); /* goes before valid/ */
     tree_file(tree, "d/val/a/3.jpg", "");
     tree_age_all(tree, 3600);
     data = load(tree);
-    assert_int_equal(rd_index_count(&data.index, RD_VAL), 2);
+    assert_int_equal(rd_index_count(&data.index, IM_VAL), 2);
     rd_data_close(&data);
 }
 
@@ -162,12 +162,12 @@ static void a_changed_file_of_labels_is_read_again(void **state)
     tree_file(tree, "d/LOC_val_solution.csv", "ImageId,PredictionString\nx,a 1 2 3 4\n");
     tree_age_all(tree, 3600);
     data = load(tree);
-    assert_int_equal(rd_index_label(&data.index, RD_VAL, 0), 0);
+    assert_int_equal(rd_index_label(&data.index, IM_VAL, 0), 0);
     rd_data_close(&data);
     tree_file(tree, "d/LOC_val_solution.csv", "ImageId,PredictionString\nx,b 1 2 3 4\n");
     data = load(tree);
     assert_int_equal(data.cached, 0);
-    assert_int_equal(rd_index_label(&data.index, RD_VAL, 0), 1);
+    assert_int_equal(rd_index_label(&data.index, IM_VAL, 0), 1);
     rd_data_close(&data);
 }
 
@@ -182,7 +182,7 @@ static void a_cache_that_cannot_be_written_is_no_error(void **state)
     data = load(tree);
     assert_string_equal(data.path, "");
     assert_non_null(strstr(data.note.s, "the index is not cached: "));
-    assert_int_equal(rd_index_count(&data.index, RD_TRAIN), 5);
+    assert_int_equal(rd_index_count(&data.index, IM_TRAIN), 5);
     rd_data_close(&data);
 }
 
@@ -305,10 +305,10 @@ static void paths_that_do_not_fit_are_refused(void **state)
 
     make_tree(*state, (unsigned[]){1}, 1);
     data = load(*state);
-    assert_int_equal(rd_index_relative(&data.index, RD_TRAIN, 0, path, sizeof path),
+    assert_int_equal(rd_index_relative(&data.index, IM_TRAIN, 0, path, sizeof path),
                      strlen("train/c00/0000.jpg"));
     assert_string_equal(path, "train/c00/0000.jpg");
-    assert_int_equal(rd_index_relative(&data.index, RD_TRAIN, 0, path, strlen("train/c00/0000.jpg")),
+    assert_int_equal(rd_index_relative(&data.index, IM_TRAIN, 0, path, strlen("train/c00/0000.jpg")),
                      -ENAMETOOLONG);
     rd_data_close(&data);
 }
@@ -320,8 +320,8 @@ static void choose(const struct rd_index *index, uint64_t size, uint64_t seed, s
 
     assert_int_equal(rd_subset_choose(index, size, seed, ret_bytes, &n, NULL), 0);
     assert_int_equal(rd_index_attach(*ret_bytes, n, ret_subset, NULL), 0);
-    assert_int_equal(rd_index_count(ret_subset, RD_TRAIN), size);
-    assert_int_equal(rd_index_count(ret_subset, RD_VAL), rd_index_count(index, RD_VAL));
+    assert_int_equal(rd_index_count(ret_subset, IM_TRAIN), size);
+    assert_int_equal(rd_index_count(ret_subset, IM_VAL), rd_index_count(index, IM_VAL));
     assert_int_equal(rd_index_class_count(ret_subset), rd_index_class_count(index));
 }
 
@@ -339,7 +339,7 @@ static void a_subset_has_as_many_of_each_class(void **state)
 
         choose(&data.index, size, size, &subset, &bytes);
         for (uint64_t i = 0; i < size; i++)
-            got[rd_index_label(&subset, RD_TRAIN, i)]++;
+            got[rd_index_label(&subset, IM_TRAIN, i)]++;
         for (unsigned c = 0; c < 4; c++) {
             assert_true(got[c] <= counts[c]);
             high = got[c] > high ? got[c] : high;
@@ -384,7 +384,7 @@ static void each_image_is_chosen_equally_often(void **state)
 
         choose(&data.index, 10, seed, &subset, &bytes);
         for (uint64_t i = 0; i < 5; i++) {
-            assert_true(rd_index_relative(&subset, RD_TRAIN, i, path, sizeof path) > 0);
+            assert_true(rd_index_relative(&subset, IM_TRAIN, i, path, sizeof path) > 0);
             counts[strtoul(strrchr(path, '/') + 1, NULL, 10)]++;
         }
         free(bytes);
@@ -412,7 +412,7 @@ static void a_subset_is_written_with_its_list(void **state)
     assert_int_equal(rd_index_hash(&again), rd_index_hash(&subset));
     assert_int_equal(im_read_file(tree_path(tree, "run/x/subset.txt"), 4096, &list, &n, NULL), 0);
     assert_int_equal(n, 3 * strlen("train/c00/0000.jpg\n"));
-    rd_index_relative(&again, RD_TRAIN, 2, path, sizeof path);
+    rd_index_relative(&again, IM_TRAIN, 2, path, sizeof path);
     assert_memory_equal(list + n - strlen(path) - 1, path, strlen(path));
     free(list);
     free(bytes);

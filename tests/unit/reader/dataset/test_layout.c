@@ -37,7 +37,7 @@ static void open_data(const struct tree *tree, const char *path, enum rd_layout_
         fail_msg("refused: %s", text.s);
 }
 
-static void check_label(const struct rd_index *index, enum rd_split split, uint64_t id, const char *path,
+static void check_label(const struct rd_index *index, enum im_split split, uint64_t id, const char *path,
                         const char *class)
 {
     char relative[PATH_MAX];
@@ -65,13 +65,13 @@ static void class_folders_give_classes_in_byte_order(void **state)
     open_data(tree, "d", RD_LAYOUT_AUTO, &data);
     assert_int_equal(rd_index_layout(&data.index), RD_LAYOUT_FOLDERS);
     assert_int_equal(rd_index_class_count(&data.index), 3);
-    assert_int_equal(rd_index_count(&data.index, RD_TRAIN), 4);
-    check_label(&data.index, RD_TRAIN, 0, "train/Ant/a.png", "Ant");
-    check_label(&data.index, RD_TRAIN, 1, "train/Ant/b.JPEG", "Ant");
-    check_label(&data.index, RD_TRAIN, 2, "train/bee/x.WebP", "bee");
-    check_label(&data.index, RD_TRAIN, 3, "train/zebra/1.jpg", "zebra");
-    check_label(&data.index, RD_VAL, 0, "val/zebra/9.jpg", "zebra");
-    assert_int_equal(rd_index_label(&data.index, RD_VAL, 0), 2);
+    assert_int_equal(rd_index_count(&data.index, IM_TRAIN), 4);
+    check_label(&data.index, IM_TRAIN, 0, "train/Ant/a.png", "Ant");
+    check_label(&data.index, IM_TRAIN, 1, "train/Ant/b.JPEG", "Ant");
+    check_label(&data.index, IM_TRAIN, 2, "train/bee/x.WebP", "bee");
+    check_label(&data.index, IM_TRAIN, 3, "train/zebra/1.jpg", "zebra");
+    check_label(&data.index, IM_VAL, 0, "val/zebra/9.jpg", "zebra");
+    assert_int_equal(rd_index_label(&data.index, IM_VAL, 0), 2);
     rd_data_close(&data);
 }
 
@@ -88,7 +88,7 @@ static void validation_images_may_lie_in_test_or_valid(void **state)
         snprintf(path, sizeof path, "d/%s/bee/1.jpg", names[i]);
         tree_file(tree, path, "");
         open_data(tree, "d", RD_LAYOUT_AUTO, &data);
-        check_label(&data.index, RD_VAL, 0, path + 2, "bee");
+        check_label(&data.index, IM_VAL, 0, path + 2, "bee");
         rd_data_close(&data);
     }
 }
@@ -99,7 +99,7 @@ static void no_validation_images_is_a_set_too(void **state)
 
     make_class_folders(*state);
     open_data(*state, "d", RD_LAYOUT_AUTO, &data);
-    assert_int_equal(rd_index_count(&data.index, RD_VAL), 0);
+    assert_int_equal(rd_index_count(&data.index, IM_VAL), 0);
     rd_data_close(&data);
 }
 
@@ -122,7 +122,7 @@ static void what_is_no_image_is_counted_and_named(void **state)
     assert_int_equal(symlink("nowhere", tree_path(tree, "d/train/bee/link.jpg")), 0);
     open_data(tree, "d", RD_LAYOUT_AUTO, &data);
     rd_index_skipped(&data.index, &skipped);
-    assert_int_equal(rd_index_count(&data.index, RD_TRAIN), 4);
+    assert_int_equal(rd_index_count(&data.index, IM_TRAIN), 4);
     assert_int_equal(rd_index_class_count(&data.index), 3);
     assert_int_equal(skipped.count[RD_SKIP_OTHER], 2);
     assert_string_equal(skipped.first[RD_SKIP_OTHER], "train/bee/Thumbs.db");
@@ -144,7 +144,7 @@ static void links_are_followed(void **state)
     assert_int_equal(symlink("bee", tree_path(tree, "d/train/wasp")), 0);
     open_data(tree, "d", RD_LAYOUT_AUTO, &data);
     assert_int_equal(rd_index_class_count(&data.index), 4);
-    assert_int_equal(rd_index_count(&data.index, RD_TRAIN), 7);
+    assert_int_equal(rd_index_count(&data.index, IM_TRAIN), 7);
     rd_data_close(&data);
 }
 
@@ -223,13 +223,13 @@ static void check_ilsvrc(const struct tree *tree, const char *path, const char *
 
     open_data(tree, path, RD_LAYOUT_AUTO, &data);
     assert_int_equal(rd_index_layout(&data.index), RD_LAYOUT_ILSVRC);
-    assert_int_equal(rd_index_count(&data.index, RD_TRAIN), 3);
-    assert_int_equal(rd_index_count(&data.index, RD_VAL), 3);
+    assert_int_equal(rd_index_count(&data.index, IM_TRAIN), 3);
+    assert_int_equal(rd_index_count(&data.index, IM_VAL), 3);
     for (int i = 0; i < 3; i++) {
         static const char *const wnids[] = {"n02", "n03", "n01"};
 
         snprintf(relative, sizeof relative, "%sval/ILSVRC2012_val_0000000%d.JPEG", prefix, i + 1);
-        check_label(&data.index, RD_VAL, (uint64_t)i, relative, wnids[i]);
+        check_label(&data.index, IM_VAL, (uint64_t)i, relative, wnids[i]);
     }
     rd_data_close(&data);
 }
@@ -343,7 +343,7 @@ static void ilsvrc_validation_may_be_sorted_into_folders(void **state)
     tree_file(tree, "I/Data/CLS-LOC/val/n01/v.JPEG", "");
     open_data(tree, "I", RD_LAYOUT_AUTO, &data);
     assert_int_equal(rd_index_layout(&data.index), RD_LAYOUT_ILSVRC);
-    check_label(&data.index, RD_VAL, 0, "Data/CLS-LOC/val/n01/v.JPEG", "n01");
+    check_label(&data.index, IM_VAL, 0, "Data/CLS-LOC/val/n01/v.JPEG", "n01");
     rd_data_close(&data);
 }
 

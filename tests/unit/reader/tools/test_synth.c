@@ -163,12 +163,12 @@ static void files_are_jpeg_the_same_each_time_and_index_well(void **state)
             fail_msg("%s", text.s);
     }
     assert_int_equal(rd_data_open(&(struct rd_source){folder, RD_LAYOUT_AUTO, 0}, NULL, &data, &text), 0);
-    assert_int_equal(rd_index_count(&data.index, RD_TRAIN), 60);
-    assert_int_equal(rd_index_count(&data.index, RD_VAL), 20);
+    assert_int_equal(rd_index_count(&data.index, IM_TRAIN), 60);
+    assert_int_equal(rd_index_count(&data.index, IM_VAL), 20);
     for (uint64_t id = 0; id < 20; id++) {
         char path[64];
 
-        assert_true(rd_index_relative(&data.index, RD_VAL, id, path, sizeof path) > 0);
+        assert_true(rd_index_relative(&data.index, IM_VAL, id, path, sizeof path) > 0);
         a = read_image(&tree, "deep/set0", path, &n);
         b = read_image(&tree, "deep/set1", path, &other_n);
         assert_int_equal(n, other_n);

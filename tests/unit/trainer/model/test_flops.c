@@ -50,23 +50,23 @@ static void peaks_go_by_name_and_type(void **state)
 {
     static const struct {
         const char *name;
-        enum tr_precision precision;
+        enum imk_dtype precision;
         bool tf32;
         double tera;
     } cases[] = {
-        {"NVIDIA H200", TR_PRECISION_BF16, false, 989.5},
-        {"NVIDIA H200", TR_PRECISION_FP32, true, 494.5},
-        {"NVIDIA H200", TR_PRECISION_FP32, false, 67},
-        {"NVIDIA H200 NVL", TR_PRECISION_BF16, false, 835.5},
-        {"NVIDIA H100 PCIe", TR_PRECISION_BF16, false, 756.5},
-        {"NVIDIA A100-SXM4-80GB", TR_PRECISION_BF16, false, 312},
-        {"NVIDIA A100 80GB PCIe", TR_PRECISION_BF16, false, 312},
-        {"NVIDIA L4", TR_PRECISION_BF16, false, 121},
-        {"NVIDIA L40", TR_PRECISION_BF16, false, 181},
-        {"NVIDIA L40S", TR_PRECISION_BF16, false, 362},
-        {"Tesla V100-SXM2-16GB", TR_PRECISION_BF16, false, 0}, /* it cannot */
-        {"NVIDIA GeForce RTX 3090", TR_PRECISION_BF16, false, 71},
-        {"NVIDIA GeForce RTX 3090 Ti", TR_PRECISION_BF16, false, 80},
+        {"NVIDIA H200", IMK_BF16, false, 989.5},
+        {"NVIDIA H200", IMK_F32, true, 494.5},
+        {"NVIDIA H200", IMK_F32, false, 67},
+        {"NVIDIA H200 NVL", IMK_BF16, false, 835.5},
+        {"NVIDIA H100 PCIe", IMK_BF16, false, 756.5},
+        {"NVIDIA A100-SXM4-80GB", IMK_BF16, false, 312},
+        {"NVIDIA A100 80GB PCIe", IMK_BF16, false, 312},
+        {"NVIDIA L4", IMK_BF16, false, 121},
+        {"NVIDIA L40", IMK_BF16, false, 181},
+        {"NVIDIA L40S", IMK_BF16, false, 362},
+        {"Tesla V100-SXM2-16GB", IMK_BF16, false, 0}, /* it cannot */
+        {"NVIDIA GeForce RTX 3090", IMK_BF16, false, 71},
+        {"NVIDIA GeForce RTX 3090 Ti", IMK_BF16, false, 80},
     };
 
     (void)state;
@@ -86,7 +86,7 @@ static void an_unknown_gpu_has_no_peak(void **state)
 
     (void)state;
     for (size_t i = 0; i < IM_COUNT(names); i++)
-        assert_true(tr_peak_flops(names[i], TR_PRECISION_BF16, false) == 0);
+        assert_true(tr_peak_flops(names[i], IMK_BF16, false) == 0);
 }
 
 int main(void)
