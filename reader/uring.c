@@ -149,7 +149,7 @@ static int enter(struct engine *engine, im_ns until)
                                                &timeout, NULL);
     else
         got = io_uring_submit_and_get_events(&engine->ring);
-    /* EAGAIN, EBUSY: the kernel wants completions taken first, or is short of memory for a moment; what is
+    /* EAGAIN, EBUSY: completions must be consumed first, or the kernel is short of memory for a moment; what is
      * queued stays so. */
     return got >= 0 || got == -ETIME || got == -EINTR || got == -EAGAIN || got == -EBUSY ? 0 : got;
 }

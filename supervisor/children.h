@@ -60,7 +60,7 @@ void sv_child_finalize(struct sv_children *c, struct sv_child *child);
 
 void sv_child_kill(struct sv_child *child, int signo);
 
-/* Wants or no longer wants the processes of a role. */
+/* Switches the processes of a role on or off: those switched off are not restarted. */
 void sv_children_want(struct sv_children *c, enum im_role role, bool wanted);
 uint32_t sv_children_alive(const struct sv_children *c, enum im_role role);
 

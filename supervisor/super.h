@@ -60,7 +60,7 @@ void sv_blame(struct sv_super *s, uint64_t sample_key, const char *file, const c
 void sv_answer(struct sv_super *s);
 struct im_json *sv_status_json(struct sv_super *s);
 
-/* The state of the run in a word, for people. */
+/* The state of the run in a word, as shown to users. */
 const char *sv_state_name(const struct sv_super *s);
 
 #endif

@@ -6,7 +6,7 @@
  * much is missing; only where one of the eight is 0xFF (1 in 30 times) are bytes looked at one by one. End of
  * block is an entry that goes 64 coefficients ahead and stores a zero where there is one.
  *
- * Blocks that nobody wants need their DC difference, since the next one builds on it, and the lengths of the
+ * Blocks outside the crop need their DC difference, since the next one builds on it, and the lengths of the
  * rest. For those a second table covers as many codes as fit into its bits at once.
  *
  * After a marker, or the end, the window is filled up with zeros that are counted. An MCU that used any of

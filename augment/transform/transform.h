@@ -1,6 +1,6 @@
 /* What happens to a sample after its crop, resize and flip: random transforms at output size.
  *
- * Three stages that know little of each other. struct au_transforms says what a run wants; au_draw_make()
+ * Three independent stages. struct au_transforms holds the options of a run; au_draw_make()
  * turns it and a stream of random numbers into concrete steps, as a pure function; au_draw_apply() does the
  * steps. Tests and measurements write steps of their own.
  *
@@ -30,7 +30,7 @@ enum { AU_HOLES_MAX = 64, AU_POLICY_OPS_MAX = 16 };
 /* The policy's, ShiftScaleRotate, ColorJitter, the holes, cutout, RandomErasing. */
 enum { AU_STEPS_MAX = AU_POLICY_OPS_MAX + 1 + 1 + AU_HOLES_MAX + 1 + 1 };
 
-/* ---- what a run wants; all zero: nothing ---- */
+/* ---- the options of a run; all zero: no transform ---- */
 
 /* A colour, or each byte at random (uniform). */
 struct au_fill {
@@ -139,7 +139,7 @@ struct au_draw {
     struct au_step steps[AU_STEPS_MAX];
 };
 
-/* The name of a kind for people: "posterize". */
+/* The name of a kind as shown to users: "posterize". */
 const char *au_step_name(enum au_step_kind kind);
 
 /* Adds a step. */

@@ -1,6 +1,6 @@
 /* XXH3 behind our names: the one file that includes xxhash.h.
  *
- * The streaming state is xxhash's own, allocated by it because it wants 64-byte alignment. Feeding bytes
+ * The streaming state is xxhash's own, allocated by it because it needs 64-byte alignment. Feeding bytes
  * cannot fail (xxhash reports only NULL arguments), so the functions return nothing. */
 #include "ipc/base/hash.h"
 

@@ -21,7 +21,7 @@
 
 static json_t *inner(const struct im_json *j)
 {
-    return (json_t *)(uintptr_t)j; /* jansson wants json_t * even where it only reads */
+    return (json_t *)(uintptr_t)j; /* jansson takes json_t * even where it only reads */
 }
 
 struct im_json *im_json_object(void)

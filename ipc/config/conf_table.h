@@ -47,7 +47,7 @@ int im_conf_find_for(unsigned commands, const char *name, const char **ret_value
 /* im_conf_check()'s part about the aug keys. */
 int im_conf_check_transforms(const struct im_conf *conf, struct im_text *text);
 
-/* Its part about the course of the learning rate. */
+/* Its part about the learning-rate schedule. */
 int im_conf_check_schedule(const struct im_conf *conf, struct im_text *text);
 
 /* Its part about resize-schedule. */

@@ -115,7 +115,7 @@ static void value_of(const char *line, const char *key, char *ret, size_t n)
     ret[used] = 0;
 }
 
-/* A log line of a role, for people: who, what, and the rest as it is. */
+/* A log line of a role, as shown on the terminal: who, what, and the rest as it is. */
 static void show(struct sv_journal *j, const char *line, int level)
 {
     char role[32], id[16], msg[256];

@@ -23,7 +23,7 @@ struct sv_warden_fds {
 /* Makes the lease and log pipes, and the memory of the snapshot. 0 or negative errno with a sentence. */
 int sv_warden_open(struct sv_warden_fds *ret, struct im_text *text);
 
-/* Runs a created run to its end, its processes where `placement` wants them. Returns the exit status of
+/* Runs a created run to its end, its processes placed by `placement`. Returns the exit status of
  * `imsuper start`. On return no process of the run is alive. */
 int sv_warden_run(const struct im_run *run, const struct sv_warden_fds *fds,
                   const struct sv_placement *placement);
