@@ -50,7 +50,7 @@ int sv_child_start(struct sv_children *c, struct sv_child *child)
         return -1;
     IM_FAULT("supervisor.announced");
     child->incarnation = m.incarnation;
-    child->killed_by_deadline = false;
+    child->killed_for = SV_KILL_NONE;
     child->ended_by_reset = false;
     return sv_channel_send(c->channel, &m, -1);
 }
@@ -79,7 +79,7 @@ void sv_child_finalize(struct sv_children *c, struct sv_child *child)
     child->last.incarnation = child->incarnation;
     child->last.pid = child->pid;
     child->last.was_ready = atomic_load_explicit(&entry->ready_ns, memory_order_acquire) != 0;
-    child->last.killed_by_deadline = child->killed_by_deadline;
+    child->last.killed_for = child->killed_for;
     child->last.ended_by_reset = child->ended_by_reset;
     remember_sample(c, child, atomic_load_explicit(&entry->active_ticket, memory_order_acquire));
     child->last.position = atomic_load_explicit(&entry->position, memory_order_acquire);

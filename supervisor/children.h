@@ -8,6 +8,13 @@
 #include "supervisor/policy.h"
 #include "supervisor/warden/channel.h"
 
+/* Why the supervisor itself killed a process: such an end says nothing about the program. */
+enum sv_kill_reason {
+    SV_KILL_NONE,     /* it did not: the process ended by itself, or somebody else ended it */
+    SV_KILL_DEADLINE, /* too long on one image */
+    SV_KILL_STALL,    /* no progress */
+};
+
 /* One slot of the process table. */
 struct sv_child {
     enum im_role role;
@@ -16,7 +23,7 @@ struct sv_child {
     int pidfd;            /* -1: not known yet */
     int32_t pid;
     bool wanted; /* start one when none is there */
-    bool killed_by_deadline;
+    enum sv_kill_reason killed_for;
     bool ended_by_reset; /* its end is no news */
     im_ns start_at;      /* earliest time of the next start */
     struct sv_tally tally;
@@ -30,7 +37,8 @@ struct sv_child {
     struct {
         uint32_t incarnation; /* 0: nothing to tell */
         int32_t pid;
-        bool was_ready, killed_by_deadline, ended_by_reset;
+        bool was_ready, ended_by_reset;
+        enum sv_kill_reason killed_for;
         uint64_t active_sample;          /* im_bad_key() of what it was rendering; 0: nothing */
         char active_name[IM_NAME_BYTES]; /* its file */
         uint64_t position;               /* a trainer's: next batch + 1 */

@@ -72,10 +72,10 @@ static void check_deadlines(struct sv_super *s)
         uint64_t since =
             atomic_load_explicit(&s->run.process[child->slot].active_since_ns, memory_order_relaxed);
 
-        if (child->role != IM_ROLE_AUGMENTER || child->incarnation == 0 || child->killed_by_deadline ||
-            since == 0 || now < since || now - since < deadline)
+        if (child->role != IM_ROLE_AUGMENTER || child->incarnation == 0 ||
+            child->killed_for != SV_KILL_NONE || since == 0 || now < since || now - since < deadline)
             continue;
-        child->killed_by_deadline = true;
+        child->killed_for = SV_KILL_DEADLINE;
         sv_screen_warn(&s->screen, SV_WARN, "augmenter#%u has worked on one image for %.1f s; killing it",
                        child->index, (double)(now - since) / 1e9);
         sv_child_kill(child, SIGKILL);
@@ -139,6 +139,7 @@ static void check_stalls(struct sv_super *s)
         im_json_set_int(fields, "index", child->index);
         im_json_set_int(fields, "incarnation", child->incarnation);
         sv_journal_event(&s->journal, "process.stalled", fields);
+        child->killed_for = SV_KILL_STALL;
         sv_screen_warn(&s->screen, SV_WARN, "%s#%u made no progress for %.1f s; killing it",
                        im_role_name(child->role), child->index, (double)timeout / 1e9);
         sv_child_kill(child, SIGKILL);
