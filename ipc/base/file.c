@@ -108,11 +108,35 @@ int im_write_all(int fd, const void *bytes, size_t n)
     return 0;
 }
 
+/* Makes changes of names in the directory of `path` durable. A directory that may be written and not read cannot
+ * be opened, so it is left to the system. */
+static int sync_parent(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char directory[PATH_MAX];
+    int fd, err;
+
+    snprintf(directory, sizeof directory, "%.*s", slash ? (int)(slash - path + 1) : 1, slash ? path : ".");
+    fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return errno == EACCES ? 0 : -errno;
+    err = fsync(fd) < 0 ? -errno : 0;
+    close(fd);
+    return err == -EINVAL ? 0 : err; /* a file system that cannot sync directories says EINVAL */
+}
+
+/* Makes a directory whose name outlives a power failure. Negative errno; -EEXIST: it was there. */
+static int make_directory(const char *path, mode_t mode)
+{
+    return mkdir(path, mode) < 0 ? -errno : sync_parent(path);
+}
+
 int im_mkdirs(const char *path, mode_t mode, struct im_text *text)
 {
     char part[PATH_MAX];
     size_t length = strlen(path);
     struct stat st;
+    int err = 0;
 
     if (length == 0 || length >= sizeof part)
         return im_fail(text, length ? -ENAMETOOLONG : -EINVAL,
@@ -124,19 +148,19 @@ int im_mkdirs(const char *path, mode_t mode, struct im_text *text)
             continue;
         part[i] = '\0';
         /* Above a folder of ours there may be some that are there and that nobody lets us make. */
-        if (mkdir(part, mode) < 0 && errno != EEXIST) {
-            int err = -errno;
-
-            if ((err != -EROFS && err != -EACCES) || i == length || access(part, F_OK) < 0)
-                return fail(text, err, "make directory", part);
-        }
+        err = make_directory(part, mode);
+        if (err < 0 && err != -EEXIST &&
+            ((err != -EROFS && err != -EACCES) || i == length || access(part, F_OK) < 0))
+            return fail(text, err, "make directory", part);
         part[i] = path[i];
     }
     if (stat(path, &st) < 0)
         return fail(text, -errno, "make directory", path);
-    return S_ISDIR(st.st_mode)
-               ? 0
-               : im_fail(text, -ENOTDIR, "cannot make directory %s: a file has that name", path);
+    if (!S_ISDIR(st.st_mode))
+        return im_fail(text, -ENOTDIR, "cannot make directory %s: a file has that name", path);
+    if (err == -EEXIST) /* perhaps made by a process that was killed before it could sync the name */
+        sync_parent(path);
+    return 0;
 }
 
 /* Throws the temporary file away and says why. */
@@ -193,25 +217,6 @@ int im_file_write(struct im_file_writer *w, const void *bytes, size_t n, struct 
     return err < 0 ? give_up(w, err, "write", text) : 0;
 }
 
-/* Makes the rename durable. */
-static int sync_directory(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    char directory[PATH_MAX];
-    int fd, err;
-
-    snprintf(directory, sizeof directory, "%.*s", slash ? (int)(slash - path + 1) : 1, slash ? path : ".");
-    err = IM_FAULT_ERR("file.dirsync");
-    if (err < 0)
-        return err;
-    fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    err = fsync(fd) < 0 ? -errno : 0;
-    close(fd);
-    return err == -EINVAL ? 0 : err; /* a file system that cannot sync directories says EINVAL */
-}
-
 int im_file_commit(struct im_file_writer *w, struct im_text *text)
 {
     int fd = w->fd;
@@ -237,7 +242,9 @@ int im_file_commit(struct im_file_writer *w, struct im_text *text)
     if (err < 0)
         return give_up(w, err, "replace", text);
     w->tmp_path[0] = '\0';
-    err = sync_directory(w->path);
+    err = IM_FAULT_ERR("file.dirsync");
+    if (err == 0)
+        err = sync_parent(w->path);
     if (err < 0)
         return fail(text, err, "write to disk the directory of", w->path);
     IM_FAULT("file.done");
@@ -332,6 +339,8 @@ int im_lines_open(const char *path, struct im_text *text)
         err = find_whole_lines(fd, st.st_size, &end);
     if (err == 0 && S_ISREG(st.st_mode) && end < st.st_size && ftruncate(fd, end) < 0)
         err = -errno;
+    if (err == 0 && S_ISREG(st.st_mode))
+        err = sync_parent(path); /* a new file's name: syncing its bytes does not make it durable */
     if (err < 0) {
         close(fd);
         return fail(text, err, "open", path);

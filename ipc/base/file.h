@@ -21,7 +21,8 @@ int im_read_file(const char *path, size_t bytes_max, char **ret_bytes, size_t *r
  * or negative errno. */
 int im_write_all(int fd, const void *bytes, size_t n);
 
-/* Makes the directory and those above it that are missing, with `mode`. 0 also when it is there already. */
+/* Makes the directory and those above it that are missing, with `mode`; their names are durable then. 0 also when it
+ * is there already. */
 int im_mkdirs(const char *path, mode_t mode, struct im_text *text);
 
 /* Replaces the content of `path` (made if missing, mode 0666 less umask). 0: the new content is on disk.
@@ -48,7 +49,8 @@ void im_file_abort(struct im_file_writer *w); /* accepts a zeroed or finished wr
 int im_file_sweep(const char *directory);
 
 /* Opens a file of lines (JSON lines, CSV) for appending, mode 0666 less umask; a last line without its
- * newline, torn by a crash, is cut off first. Returns the descriptor. One process appends at a time. */
+ * newline, torn by a crash, is cut off first, and the file's name is made durable. Returns the descriptor. One process
+ * appends at a time. */
 int im_lines_open(const char *path, struct im_text *text);
 
 /* Appends `line` and a newline with one write, so readers see whole lines. A line that did not fit (disk
