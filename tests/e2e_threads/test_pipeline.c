@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -19,6 +20,8 @@
 #include "ipc/base/file.h"
 #include "ipc/base/log.h"
 #include "ipc/base/verdict.h"
+#include "ipc/cell_word.h"
+#include "ipc/encoded.h"
 #include "ipc/process.h"
 #include "ipc/shuffle.h"
 #include "reader/dataset/index.h"
@@ -228,6 +231,50 @@ static void every_sample_comes_once_at_its_place(void **state)
     pipeline_close(&p);
 }
 
+/* Inverts the first byte of up to `most` cells that are ready. Returns of how many. */
+static uint32_t overwrite_ready_cells(struct im_run *run, uint32_t most)
+{
+    uint32_t overwritten = 0;
+
+    for (uint32_t cell = 0; cell < run->geometry.encoded_cells && overwritten < most; cell++) {
+        uint64_t word = atomic_load_explicit(&run->encoded_word[cell], memory_order_acquire);
+
+        if (im_word_state(word) != IM_READY || run->encoded_meta[cell].bytes == 0)
+            continue;
+        *im_run_cell_bytes(run, cell) ^= 0xff;
+        overwritten++;
+    }
+    return overwritten;
+}
+
+/* Somebody writes into cells after their bytes were hashed, as a read of a killed reader may. */
+static void overwritten_bytes_are_read_again(void **state)
+{
+    struct im_conf conf = configuration("overwritten", "1", "1");
+    struct pipeline *p = trained_open(&conf);
+    struct im_run *run = pipeline_run(p);
+    struct seen seen = {.conf = &conf};
+    struct im_stats_view stats;
+    struct im_text text = {""};
+    uint32_t overwritten;
+
+    (void)state;
+    pipeline_begin(p, 0);
+    assert_int_equal(pipeline_start(p, IM_ROLE_READER, 0, NULL), 0);
+    for (int i = 0; i < 1000 && im_encoded_count(run, IM_READY) < run->geometry.encoded_cells; i++)
+        usleep(10000);
+    /* An augmenter that finds more of them in a row leaves. */
+    overwritten = overwrite_ready_cells(run, 3);
+    assert_int_equal(overwritten, 3);
+    assert_int_equal(pipeline_start(p, IM_ROLE_AUGMENTER, 0, NULL), 0);
+    if (pipeline_consume(p, 0, 0, pipeline_plan(p)->batches, check_batch, &seen, &text) != 0)
+        fail_msg("%s", text.s);
+    assert_int_equal(seen.bad, EPOCHS * BAD);
+    im_stats_read(&run->stats[im_run_slot(run, IM_ROLE_AUGMENTER, 0)], im_now(), &stats);
+    assert_int_equal(stats.counter[IM_C_FAULTS], overwritten);
+    pipeline_close(&p);
+}
+
 static int use_up(void *context, uint64_t batch, const struct im_phase *phase,
                   const struct im_batch_view *view, uint32_t count)
 {
@@ -328,6 +375,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_sample_comes_once_at_its_place),
+        cmocka_unit_test(overwritten_bytes_are_read_again),
         cmocka_unit_test(readers_and_augmenters_run_at_full_speed),
         cmocka_unit_test(the_number_of_workers_does_not_change_a_bit),
         cmocka_unit_test(replacing_workers_leaves_no_trace_in_the_weights),
