@@ -5,6 +5,7 @@
 
 #include "ipc/batch.h"
 #include "ipc/cell_word.h"
+#include "ipc/wait.h"
 #include "tests/support/ticket.h"
 
 enum { AUGMENTER = 21, OTHER = 22 };
@@ -147,6 +148,20 @@ static void test_batch_given_back_in_its_step_hides_no_other(void **state)
     assert_int_equal(im_batch_ready_count(&s->run, &s->plan, 0, 0), 1);
 }
 
+/* Waits are bounded, so a wake that is left out costs time and nothing else would show it. */
+static void test_whoever_makes_work_wakes_those_who_wait_for_it(void **state)
+{
+    struct small_run *s = *state;
+    struct im_place at = place_of(s, 0);
+    uint32_t done = im_event_look(&s->run.control->event_done[at.rank]);
+    uint32_t ready = im_event_look(&s->run.control->event_ready);
+
+    finish(s, 0);
+    assert_int_not_equal(im_event_look(&s->run.control->event_done[at.rank]), done);
+    im_batch_free(&s->run, at.rank, at.batch);
+    assert_int_not_equal(im_event_look(&s->run.control->event_ready), ready);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, small_setup, small_teardown)
 
 int main(void)
@@ -162,6 +177,7 @@ int main(void)
         TEST(test_places_of_a_batch_are_apart_and_inside_the_segment),
         TEST(test_ready_count_stops_at_the_first_incomplete_batch),
         TEST(test_batch_given_back_in_its_step_hides_no_other),
+        TEST(test_whoever_makes_work_wakes_those_who_wait_for_it),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,6 +5,7 @@
 
 #include "ipc/base/count.h"
 #include "ipc/encoded.h"
+#include "ipc/wait.h"
 
 enum { READER = 11, OTHER = 12, AUGMENTER = 13 };
 
@@ -185,6 +186,28 @@ static void test_count_tells_the_cells_of_a_state(void **state)
     assert_int_equal(im_encoded_count(&s->run, IM_FREE), SMALL_CELLS - 3);
 }
 
+/* Waits are bounded, so a wake that is left out costs time and nothing else would show it. */
+static void test_whoever_makes_work_wakes_those_who_wait_for_it(void **state)
+{
+    struct small_run *s = *state;
+    struct im_event *ready = &s->run.control->event_ready, *free = &s->run.control->event_free;
+    struct im_encoded e = claim(s, 0);
+    uint32_t seen = im_event_look(ready);
+
+    assert_int_equal(im_encoded_publish(&s->run, READER, &e), 0);
+    assert_int_not_equal(im_event_look(ready), seen);
+    e = take(s, 0);
+    seen = im_event_look(free);
+    assert_int_equal(im_encoded_reject(&s->run, AUGMENTER, &e), 0);
+    assert_int_not_equal(im_event_look(free), seen);
+    e = claim(s, 0);
+    assert_int_equal(im_encoded_publish(&s->run, READER, &e), 0);
+    e = take(s, 0);
+    seen = im_event_look(free);
+    assert_int_equal(im_encoded_release(&s->run, AUGMENTER, &e), 0);
+    assert_int_not_equal(im_event_look(free), seen);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, small_setup, small_teardown)
 
 int main(void)
@@ -201,6 +224,7 @@ int main(void)
         TEST(test_a_damaged_word_neither_spins_nor_is_handed_out),
         TEST(test_wrong_hints_hide_nothing),
         TEST(test_count_tells_the_cells_of_a_state),
+        TEST(test_whoever_makes_work_wakes_those_who_wait_for_it),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
