@@ -28,7 +28,7 @@ disturb() {
   if [ "$KIND" = mix ]; then signal=${signals[RANDOM % 4]}; fi
   kill "-$signal" "$1" 2>/dev/null || return 0
   sent=$((sent + 1))
-  if [ $signal = STOP ]; then (sleep "0.$((RANDOM % 10))" && kill -CONT "$1" 2>/dev/null) & fi
+  if [ "$signal" = STOP ]; then (sleep "0.$((RANDOM % 10))" && kill -CONT "$1" 2>/dev/null) & fi
 }
 
 # Signals at the rate, in turns of a tenth of a second or of one signal.
