@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -24,6 +23,7 @@
 #include "ipc/encoded.h"
 #include "ipc/process.h"
 #include "ipc/shuffle.h"
+#include "ipc/wait.h"
 #include "reader/dataset/index.h"
 #include "tests/support/dataset.h"
 #include "tests/support/trained.h"
@@ -261,8 +261,8 @@ static void overwritten_bytes_are_read_again(void **state)
     (void)state;
     pipeline_begin(p, 0);
     assert_int_equal(pipeline_start(p, IM_ROLE_READER, 0, NULL), 0);
-    for (int i = 0; i < 1000 && im_encoded_count(run, IM_READY) < run->geometry.encoded_cells; i++)
-        usleep(10000);
+    for (int i = 0; i < 200 && im_encoded_count(run, IM_READY) < run->geometry.encoded_cells; i++)
+        im_event_wait(&run->control->event_ready, im_event_look(&run->control->event_ready), IM_WAIT_MAX_NS);
     /* An augmenter that finds more of them in a row leaves. */
     overwritten = overwrite_ready_cells(run, 3);
     assert_int_equal(overwritten, 3);

@@ -31,9 +31,10 @@ quickstart() {
 all_goes_well() {
   stand_in dpkg-query 'echo -n installed'
   for tool in cmake ctest; do stand_in $tool 'echo "${0##*/} $*" >>"$CALLS"'; done
-  mkdir -p "$work/tree/build/dev" "$work/tree/tests/fresh"
+  mkdir -p "$work/tree/build/dev" "$work/tree/tests/fresh" "$work/tree/tests/mutants"
   stand_in soak 'echo "soak $IMSUPER_STRESS_SECONDS" >>"$CALLS"' && mv "$work/bin/soak" "$work/tree/build/dev/stress_ring_kills"
   stand_in fresh 'echo "fresh machine" >>"$CALLS"' && mv "$work/bin/fresh" "$work/tree/tests/fresh/run"
+  stand_in mutants 'echo "mutants" >>"$CALLS"' && mv "$work/bin/mutants" "$work/tree/tests/mutants/run"
 }
 
 case $case in
@@ -94,12 +95,14 @@ test_runs_five_presets)
   refuse 'soak'
   refuse 'fresh machine'
   ;;
-long_test_adds_soak_fuzzing_asan_and_fresh_machines)
+long_test_adds_soak_fuzzing_asan_storms_mutants_and_fresh_machines)
   all_goes_well
   quickstart 0 test --long
   for preset in release dev asan tsan fuzz; do expect "ctest --test-dir build/$preset "; done
   expect 'IMSUPER_FUZZ_SECONDS=300'
-  expect '-LE ^(lint|memory|fuzz)$'
+  expect '-LE ^(lint|memory|fuzz|long)$'
+  expect '-L ^long$'
+  expect 'mutants'
   expect 'soak 600'
   expect 'fresh machine'
   ;;
