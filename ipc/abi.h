@@ -22,7 +22,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define IM_ABI_VERSION 3u
+#define IM_ABI_VERSION 4u
 #define IM_MAGIC UINT64_C(0x3172657075736d69) /* "imsuper1" */
 #define IM_LINE 128                           /* two cache lines: the adjacent-line prefetcher pairs them */
 #define IM_PAGE 4096
@@ -220,7 +220,7 @@ struct im_control {
     _Atomic uint32_t bad_told;                   /* W supervisor: entries of the bad table that were told */
     _Atomic uint32_t deaths;                     /* W supervisor: processes that died, in this run */
     _Atomic uint32_t save_requests; /* W supervisor: +1 a checkpoint that is asked for between two steps */
-    _Atomic uint32_t exit_status;   /* W supervisor, before ENDED: what the run ends with */
+    _Atomic uint32_t exit_status;   /* W supervisor, before STOPPING or ENDED: what the run ends with */
     _Atomic uint64_t quarantine[IM_QUARANTINE_MAX]; /* W supervisor: keys as in im_bad_entry */
 
     struct im_event event_free;               /* readers wait: a cell became FREE */
@@ -228,16 +228,23 @@ struct im_control {
     struct im_event event_run;                /* everyone: run_state changed */
     struct im_event event_done[IM_RANKS_MAX]; /* trainer r waits: a sample is DONE, a peer said something */
     struct im_ledger ledger[IM_SPLITS];
+
+    /* How far this start of the run has come, and whether its supervisor lives. */
+    alignas(IM_LINE) _Atomic uint64_t
+        first_position;                 /* W supervisor: `position` with which the trainers first
+                                                         began; 0: they have not */
+    _Atomic uint64_t furthest_position; /* W supervisor: the largest that a trainer has told */
+    _Atomic uint64_t turns;             /* W supervisor: +1 a turn of its loop. R warden */
 };
 
 static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2, "shared words must be lock-free");
-static_assert(sizeof(struct im_event) == IM_LINE, "abi 3");
-static_assert(sizeof(struct im_process) == IM_LINE, "abi 3");
-static_assert(sizeof(struct im_encoded_meta) == 264 && offsetof(struct im_encoded_meta, name) == 32, "abi 3");
-static_assert(sizeof(struct im_bad_entry) == 248, "abi 3");
-static_assert(sizeof(struct im_peer) == 12672 && offsetof(struct im_peer, card) == 256, "abi 3");
-static_assert(sizeof(struct im_snapshot_header) == 40, "abi 3");
-static_assert(sizeof(struct im_stats) == IM_PAGE, "abi 3");
-static_assert(offsetof(struct im_control, run_state) % IM_LINE == 0, "abi 3");
+static_assert(sizeof(struct im_event) == IM_LINE, "abi 4");
+static_assert(sizeof(struct im_process) == IM_LINE, "abi 4");
+static_assert(sizeof(struct im_encoded_meta) == 264 && offsetof(struct im_encoded_meta, name) == 32, "abi 4");
+static_assert(sizeof(struct im_bad_entry) == 248, "abi 4");
+static_assert(sizeof(struct im_peer) == 12672 && offsetof(struct im_peer, card) == 256, "abi 4");
+static_assert(sizeof(struct im_snapshot_header) == 40, "abi 4");
+static_assert(sizeof(struct im_stats) == IM_PAGE, "abi 4");
+static_assert(offsetof(struct im_control, run_state) % IM_LINE == 0, "abi 4");
 
 #endif

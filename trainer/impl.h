@@ -35,6 +35,7 @@ struct tr_trainer {
     uint64_t pass_from;               /* first sample of the current pass in this process */
     im_ns epoch_mark;                 /* start of the interval not yet counted in the position */
     double lr;                        /* of the last step */
+    bool begins_again;                /* trainers of this run have died before */
     uint32_t saves_seen;              /* checkpoint requests already served */
     struct im_lr_range_smooth smooth; /* of a learning-rate range test */
     bool lr_range_done;               /* the range test has finished */

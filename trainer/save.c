@@ -28,6 +28,11 @@ int tr_trainer_save(struct tr_trainer *t, int epoch, bool best, struct im_text *
     if (t->child->conf->lr_range_test) /* a range test that dies restarts */
         return 0;
     err = tr_ranks_compare(&t->ranks, &t->state, t->at.steps, text);
+    if (err <
+        0) { /* the snapshots since the last checkpoint were not compared: they may hold the difference */
+        tr_snapshot_forget(&t->snapshot);
+        tr_ranks_meet(&t->ranks); /* nobody leaves, and is replaced, before that */
+    }
     if (err || !tr_trainer_leads(t))
         return err;
     IM_FAULT("trainer.save.before");
@@ -35,9 +40,11 @@ int tr_trainer_save(struct tr_trainer *t, int epoch, bool best, struct im_text *
     if (err)
         return err == IM_EXIT_RESUMABLE ? IM_EXIT_FORCED : err;
     tr_trainer_position(t, &position);
+    im_stats_enter(t->child->stats, IM_WAIT_IO); /* a step's deadline does not hold for a disk */
     tr_trainer_begin_stage(t, "save");
     err = tr_state_save(&t->state, &t->store, &position, epoch, best, text);
     tr_trainer_end_stage(t);
+    im_stats_enter(t->child->stats, IM_WORK);
     if (err == 0)
         tr_snapshot_saved(&t->snapshot, t->at.next_batch);
     return err;
