@@ -1,8 +1,9 @@
 /* The supervisor's own state, shared by its few files. All that must survive its death is elsewhere: in
  * shared memory, in the warden's list of children and in files.
  *
- * In this folder: the supervisor's loop (supervise), its reactions to events (react, guard, answer), the
- * process table (children) and the rules of restarts as pure functions (policy). warden/ starts processes,
+ * In this folder: the supervisor's loop (supervise), its reactions to events (react, guard, answer), the end of
+ * a run (ending), the process table (children), who stands still (progress), and the rules of restarts and
+ * deadlines as pure functions (policy, pace). warden/ starts processes,
  * report/ writes what the user sees, cli/ has the verbs. The supervisor may die at any instant: it changes
  * shared state in steps that a successor completes. It never waits for a child and never touches pixels or
  * tensors. */
@@ -12,6 +13,8 @@
 #include "ipc/config/conf.h"
 #include "ipc/ctl.h"
 #include "supervisor/children.h"
+#include "supervisor/ending.h"
+#include "supervisor/progress.h"
 #include "supervisor/report/journal.h"
 #include "supervisor/report/observe.h"
 #include "supervisor/report/screen.h"
@@ -25,6 +28,8 @@ struct sv_super {
     struct sv_journal journal;
     struct sv_observer observer;
     struct sv_view view;
+    struct sv_progress_watch watch;
+    struct sv_ending ending;
     struct im_ctl *ctl;
     bool warden_gone;
     bool resetting; /* everyone is being killed; then trainers go on from their last snapshot or checkpoint */
@@ -46,9 +51,9 @@ struct sv_super {
 void sv_on_message(struct sv_super *s, const struct sv_message *m, int pidfd);
 void sv_on_warden_gone(struct sv_super *s);
 void sv_on_death_seen(struct sv_super *s, struct sv_child *child);
-void sv_request_stop(struct sv_super *s, const char *why);
-void sv_stop_at_once(struct sv_super *s, const char *why);
-void sv_finish(struct sv_super *s, int exit_status);
+void sv_watch_trainers(struct sv_super *s);
+void sv_set_state(struct sv_super *s, enum im_run_state state);
+void sv_finish(struct sv_super *s, int exit_status); /* at once; nothing more is saved (ending.h) */
 void sv_reset(struct sv_super *s, const char *why);
 void sv_advance(struct sv_super *s); /* moves the run on: start what is wanted, end what is over */
 

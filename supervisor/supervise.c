@@ -115,10 +115,7 @@ static void resume_state(struct sv_super *s)
         sv_finish(s, (int)atomic_load_explicit(&s->run.control->exit_status, memory_order_relaxed));
         break;
     case IM_RUN_STOPPING:
-        /* Not a reset, which would forget that somebody asked to stop. */
-        if (sv_children_alive(&s->children, IM_ROLE_TRAINER) < s->run.geometry.ranks)
-            sv_finish(s, sv_rundir_done_epochs(s->conf.run_dir) >= s->conf.epochs ? IM_EXIT_OK
-                                                                                  : IM_EXIT_RESUMABLE);
+        sv_ending_resume(s); /* not a reset, which would forget that somebody asked to stop */
         break;
     default:
         sv_children_want(&s->children, IM_ROLE_READER, true);
@@ -183,6 +180,8 @@ static void one_turn(struct sv_super *s, struct pollfd *p)
     nfds_t n = fill_poll(s, p);
 
     poll(p, n, TICK_MS);
+    /* The warden ends a supervisor that does not come here. */
+    atomic_fetch_add_explicit(&s->run.control->turns, 1, memory_order_relaxed);
     for (uint32_t i = 0; i < s->children.count; i++)
         if (p[3 + i].fd >= 0 && (p[3 + i].revents & POLLIN))
             sv_on_death_seen(s, &s->children.child[i]);
@@ -190,6 +189,7 @@ static void one_turn(struct sv_super *s, struct pollfd *p)
     read_channel(s);
     sv_observe(&s->observer, &s->run, &s->plan, &s->view);
     sv_guard(s);
+    sv_watch_trainers(s);
     sv_advance(s);
     sv_answer(s);
     if (!s->finished)
@@ -263,15 +263,15 @@ static void say_goodbye(struct sv_super *s)
 
     sv_journal_drain(&s->journal);
     im_json_set_int(fields, "exit_status", s->exit_status);
+    if (s->ending.stage != SV_GOING_ON)
+        im_json_set_str(fields, "saved", s->ending.saved == SV_NOT_SAVED ? "no" : "yes");
     add_ledger(s, fields);
     sv_journal_event(&s->journal, s->exit_status == IM_EXIT_OK ? "run.finished" : "run.ended", fields);
     sv_screen_end(&s->screen);
     sv_history_tidy(s->conf.run_dir);
     if (s->exit_status == IM_EXIT_OK && !s->conf.lr_range_test)
         say_done(s);
-    else if (s->exit_status == IM_EXIT_RESUMABLE && !s->conf.lr_range_test)
-        sv_screen_say(&s->screen, "saved     %s; the same command with --run-name %s continues from here",
-                      s->conf.run_dir, s->conf.run_name);
+    sv_ending_say(s);
     sv_channel_send(IM_FD_CHANNEL, &m, -1);
 }
 

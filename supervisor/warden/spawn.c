@@ -141,6 +141,20 @@ pid_t sv_spawn_role(const struct sv_spawn_fds *f, enum im_role role, uint32_t in
     return start(path, argv, map, n, place_of(f, role, index));
 }
 
+pid_t sv_spawn_saver(const struct sv_spawn_fds *f)
+{
+    const struct mapping map[] = {
+        {f->null, 0},          {f->log_write, 1},
+        {f->log_write, 2},     {f->control, IM_FD_CONTROL},
+        {f->lock, IM_FD_LOCK}, {f->snapshot, IM_FD_SNAPSHOT},
+    };
+    char path[PATH_MAX], flag[] = "--save-snapshot";
+    char *argv[] = {path, flag, NULL};
+
+    snprintf(path, sizeof path, "%s/imsuper-trainer", f->directory);
+    return start(path, argv, map, IM_COUNT(map), NULL);
+}
+
 pid_t sv_spawn_supervisor(const struct sv_spawn_fds *f, int channel)
 {
     int high = copy_high(channel, f->ranks);
