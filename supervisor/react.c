@@ -22,6 +22,7 @@
 #include "supervisor/super.h"
 
 #define STATUS_WAIT_NS IM_SECOND
+#define RESET_TELL_NS (10 * IM_SECOND)
 
 /* Whoever dies before it is ready may do so again: no busy forking. */
 #define UNREADY_DELAY_NS (50 * IM_MS)
@@ -77,6 +78,7 @@ void sv_reset(struct sv_super *s, const char *why)
     sv_journal_event(&s->journal, "run.reset", fields);
     sv_screen_warn(&s->screen, SV_WARN, "going back to the last snapshot or checkpoint: %s", why);
     s->resetting = true;
+    s->reset_at = s->watch.clock.now;
     s->trainers_done = 0;
     sv_set_state(s, IM_RUN_STARTING);
     for (size_t i = 0; i < IM_COUNT(roles); i++)
@@ -216,7 +218,7 @@ static void on_exit_status(struct sv_super *s, struct sv_child *child, int wait_
     }
     atomic_fetch_add_explicit(&s->run.control->deaths, 1, memory_order_relaxed);
     verdict = judge(s, child, is_own_error(wait_status));
-    report_death(s, child, wait_status, verdict == SV_RESTART);
+    report_death(s, child, wait_status, verdict == SV_RESTART || s->ending.stage != SV_GOING_ON);
     if (child->role == IM_ROLE_AUGMENTER &&
         (sv_is_own_crash(wait_status) || child->last.killed_for == SV_KILL_DEADLINE))
         sv_blame(s, child->last.active_sample, child->last.active_name,
@@ -440,9 +442,26 @@ static void start_wanted(struct sv_super *s)
     }
 }
 
+/* A killed process is gone at once, unless it hangs in the kernel: then somebody has to know. */
+static void tell_stuck(struct sv_super *s)
+{
+    if (s->reset_at == 0 || s->watch.clock.now - s->reset_at < RESET_TELL_NS)
+        return;
+    s->reset_at = 0;
+    for (uint32_t i = 0; i < s->children.count; i++) {
+        const struct sv_child *child = &s->children.child[i];
+
+        if (child->incarnation != 0)
+            sv_screen_warn(&s->screen, SV_WARN,
+                           "%s#%u (pid %d) was killed and is still there (stuck in the kernel?); waiting for it",
+                           im_role_name(child->role), child->index, child->pid);
+    }
+}
+
 void sv_advance(struct sv_super *s)
 {
     if (s->resetting) {
+        tell_stuck(s);
         for (size_t i = 0; i < IM_COUNT(roles); i++)
             if (sv_children_alive(&s->children, roles[i]))
                 return;

@@ -269,9 +269,10 @@ static void on_supervisor_death(struct warden *w, int status)
         count_failure(w);
     else
         w->restart_at = im_now() + (im_now() - w->started < SUPERVISOR_SHORT_LIFE_NS ? 50 * IM_MS : 0);
-    fprintf(stderr, "\nimsuper: the supervisor died (%s %d); starting another; training continues\n",
+    fprintf(stderr, "\nimsuper: the supervisor died (%s %d); starting another%s\n",
             WIFSIGNALED(status) ? "signal" : "status",
-            WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+            WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status),
+            im_run_state(w->run) == IM_RUN_RUNNING ? "; training continues" : "");
 }
 
 /* Is it held by a debugger? */

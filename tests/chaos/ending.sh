@@ -97,6 +97,19 @@ case_stop_in_restart() {
   done
 }
 
+# A batch system tells every process to end, and not the first one alone.
+case_terminate_everybody() {
+  FAULTS=$PACE
+  launch "${WORKERS[@]}" --snapshot-steps 1
+  wait_step 8
+  # shellcheck disable=SC2046 # a list of numbers
+  kill -TERM "$WARDEN" $(pids supervisor) $(pids trainer) $(pids reader) $(pids augmenter)
+  finish 75
+  must_say "continues from here"
+  must_be_saved_at 7
+  continue_to_the_end
+}
+
 # The save that was asked for dies: the snapshot is saved in its place.
 case_save_dies() {
   FAULTS="trainer:trainer.save.before=kill@1,$PACE"
