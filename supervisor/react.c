@@ -452,9 +452,10 @@ static void tell_stuck(struct sv_super *s)
         const struct sv_child *child = &s->children.child[i];
 
         if (child->incarnation != 0)
-            sv_screen_warn(&s->screen, SV_WARN,
-                           "%s#%u (pid %d) was killed and is still there (stuck in the kernel?); waiting for it",
-                           im_role_name(child->role), child->index, child->pid);
+            sv_screen_warn(
+                &s->screen, SV_WARN,
+                "%s#%u (pid %d) was killed and is still there (stuck in the kernel?); waiting for it",
+                im_role_name(child->role), child->index, child->pid);
     }
 }
 

@@ -33,7 +33,7 @@ struct sv_super {
     struct im_ctl *ctl;
     bool warden_gone;
     bool resetting; /* everyone is being killed; then trainers go on from their last snapshot or checkpoint */
-    im_ns reset_at;   /* by the clock of the watch; 0: whoever is still there was told */
+    im_ns reset_at; /* by the clock of the watch; 0: whoever is still there was told */
     uint64_t reached; /* before the last reset: the batch that would have come next; 0: no reset was made */
     bool finished;
     int exit_status;

@@ -53,8 +53,9 @@ static int train_for_run(int argc, char **argv)
 
 static int save_for_run(void)
 {
+    static struct im_child_storage storage;
     struct im_text text = {0};
-    int err = tr_save_snapshot(&text);
+    int err = tr_save_snapshot(&storage, &text);
 
     if (err < 0)
         im_log(IM_LOG_ERROR, "leaving", "why=%s", im_log_quote(&(struct im_quoted){0}, text.s));

@@ -74,19 +74,18 @@ static int save(struct im_child *child, struct im_text *text)
     return err;
 }
 
-int tr_save_snapshot(struct im_text *text)
+int tr_save_snapshot(struct im_child_storage *storage, struct im_text *text)
 {
-    static struct im_child_storage storage;
     struct im_child child = {.role = IM_ROLE_NONE,
                              .lease_fd = -1,
                              .snapshot_fd = IM_FD_SNAPSHOT,
-                             .run = &storage.run,
-                             .plan = &storage.plan,
-                             .conf = &storage.conf};
+                             .run = &storage->run,
+                             .plan = &storage->plan,
+                             .conf = &storage->conf};
     int err;
 
     im_log_identity("saver", 0);
-    err = attach(&child, &storage.conf, text);
+    err = attach(&child, &storage->conf, text);
     if (err == 0)
         err = save(&child, text);
     im_child_close(&child);

@@ -4,7 +4,7 @@
 
 #include <stdbool.h>
 
-#include "ipc/base/err.h"
+#include "ipc/child.h"
 
 /* Did the warden start this program for that? */
 bool tr_is_saver(int argc, char **argv);
@@ -13,6 +13,6 @@ bool tr_is_saver(int argc, char **argv);
  * continues from is verified as a trainer does that starts. 0, IM_EXIT_NOTHING_NEWER or IM_EXIT_NOTHING_SAVED;
  * negative errno with a sentence. Exactly the descriptors of a trainer that concern files are used: control,
  * lock, snapshot. */
-int tr_save_snapshot(struct im_text *text);
+int tr_save_snapshot(struct im_child_storage *storage, struct im_text *text);
 
 #endif
