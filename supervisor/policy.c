@@ -10,7 +10,7 @@
 
 bool sv_is_charged(const struct sv_death *d)
 {
-    if (d->by_supervisor)
+    if (d->by_supervisor || d->by_somebody)
         return false;
     if (d->trainer)
         return true;
@@ -51,6 +51,25 @@ int sv_exit_status_for(int wait_status)
         return IM_EXIT_UNAVAILABLE;
     default:
         return IM_EXIT_FAILED;
+    }
+}
+
+bool sv_is_somebodys_kill(int wait_status, uint64_t oom_kills_before, uint64_t oom_kills)
+{
+    if (!WIFSIGNALED(wait_status))
+        return false;
+    switch (WTERMSIG(wait_status)) {
+    case SIGKILL:
+        return oom_kills != UINT64_MAX && oom_kills == oom_kills_before;
+    case SIGTERM:
+    case SIGINT:
+    case SIGHUP:
+    case SIGQUIT:
+    case SIGUSR1:
+    case SIGUSR2:
+        return true;
+    default:
+        return false;
     }
 }
 

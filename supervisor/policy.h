@@ -25,6 +25,7 @@ struct sv_tally {
 /* A death, as far as it matters here. */
 struct sv_death {
     bool by_supervisor; /* killed for a deadline, a stall or a reset */
+    bool by_somebody;   /* killed by a signal that no program sends itself, and not for want of memory */
     bool was_ready;     /* for work */
     bool own_error;     /* left by itself with an error, and was not told to leave */
     bool held_ticket;   /* a reader or augmenter with work in its hands, which may be to blame */
@@ -37,9 +38,9 @@ struct sv_death {
 
 enum sv_verdict { SV_RESTART, SV_GIVE_UP };
 
-/* Does the death say something about the program? Charged are deaths of trainers, and of workers that were
- * not ready or held no ticket, unless the supervisor killed them or the run goes on without them. Others are
- * somebody's kill, or the sample's doing, which has a judgement of its own. */
+/* Does the death say something about the program? Not when the supervisor or somebody else killed it. Charged are
+ * deaths of trainers, and of workers that were not ready or held no ticket (one that did may have died of
+ * the sample, which has a judgement of its own), unless the run goes on without them. */
 bool sv_is_charged(const struct sv_death *d);
 
 /* Counts a death. Progress since the last one of this slot forgives all: a run that moves on is never given
@@ -51,6 +52,11 @@ enum sv_verdict sv_tally_death(struct sv_tally *tally, const struct sv_death *d,
 
 /* The status that a run ends with because a process ended so: one of the documented ones (ipc/base/exit.h). */
 int sv_exit_status_for(int wait_status);
+
+/* Is this an end by a signal from outside, such as SIGKILL and SIGTERM? `oom_kills` before and after: if they
+ * differ, or are not known (UINT64_MAX), a SIGKILL may be the kernel's for want of memory, which the next
+ * process would want too. Wait status. */
+bool sv_is_somebodys_kill(int wait_status, uint64_t oom_kills_before, uint64_t oom_kills);
 
 /* Does this end say that the program itself failed on what it was doing (not that somebody killed
  * it)? Wait status. */

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "ipc/base/count.h"
+#include "ipc/base/sysinfo.h"
 #include "ipc/child.h"
 #include "ipc/process.h"
 #include "ipc/wait.h"
@@ -184,12 +185,14 @@ static bool is_own_error(int wait_status)
 }
 
 /* Counts a death and says when the next start is. */
-static enum sv_verdict judge(struct sv_super *s, struct sv_child *child, bool own_error)
+static enum sv_verdict judge(struct sv_super *s, struct sv_child *child, int wait_status)
 {
+    const uint64_t oom_kills = im_oom_kills();
     const struct sv_death death = {
+        .by_somebody = sv_is_somebodys_kill(wait_status, s->oom_kills, oom_kills),
         .by_supervisor = child->last.killed_for != SV_KILL_NONE || child->last.ended_by_reset,
         .was_ready = child->last.was_ready,
-        .own_error = own_error,
+        .own_error = is_own_error(wait_status),
         .held_ticket = child->last.returned.filling + child->last.returned.taken > 0,
         .trainer = child->role == IM_ROLE_TRAINER,
         .run_goes_on = sv_progress_possible(&s->run, &s->plan),
@@ -200,6 +203,7 @@ static enum sv_verdict judge(struct sv_super *s, struct sv_child *child, bool ow
     im_ns delay;
     enum sv_verdict verdict = sv_tally_death(&child->tally, &death, (uint32_t)s->conf.max_restarts, &delay);
 
+    s->oom_kills = oom_kills;
     if (!child->last.was_ready && delay < UNREADY_DELAY_NS)
         delay = UNREADY_DELAY_NS;
     child->start_at = im_now() + delay;
@@ -217,7 +221,7 @@ static void on_exit_status(struct sv_super *s, struct sv_child *child, int wait_
         return;
     }
     atomic_fetch_add_explicit(&s->run.control->deaths, 1, memory_order_relaxed);
-    verdict = judge(s, child, is_own_error(wait_status));
+    verdict = judge(s, child, wait_status);
     report_death(s, child, wait_status, verdict == SV_RESTART || s->ending.stage != SV_GOING_ON);
     if (child->role == IM_ROLE_AUGMENTER &&
         (sv_is_own_crash(wait_status) || child->last.killed_for == SV_KILL_DEADLINE))
@@ -284,7 +288,7 @@ static void on_spawn_failed(struct sv_super *s, const struct sv_message *m)
     child->last.incarnation = 0;
     snprintf(why, sizeof why, "cannot start %s#%u: %s", im_role_name(child->role), child->index,
              strerror(-m->status));
-    if (judge(s, child, false) == SV_GIVE_UP)
+    if (judge(s, child, IM_EXIT_OK) == SV_GIVE_UP)
         give_up(s, IM_EXIT_FAILED, why);
     else
         sv_screen_warn(&s->screen, SV_ERROR, "%s; trying again", why);

@@ -37,6 +37,7 @@ struct sv_super {
     uint64_t reached; /* before the last reset: the batch that would have come next; 0: no reset was made */
     bool finished;
     int exit_status;
+    uint64_t oom_kills;     /* on this machine, as last seen */
     uint32_t trainers_done; /* that left with success or saved, in this generation */
     im_ns started;
     struct {

@@ -146,7 +146,7 @@ case_decode_memory() {
 
 # Dead before it is ready, every time: the run gives up and says why, instead of trying for ever.
 case_crash_loop() {
-  FAULTS="augmenter:process.enter.after=kill@1"
+  FAULTS="augmenter:process.enter.after=segv@1"
   start 1 "${WORKERS[@]}" --max-restarts 3
   must_say "keeps failing"
 }

@@ -31,6 +31,8 @@ static void charged_are_deaths_that_say_something(void **state)
          {.own_error = true, .run_goes_on = true},
          false},
         {"a worker that the supervisor killed", {.by_supervisor = true, .was_ready = true}, false},
+        {"an unready one that somebody killed", {.by_somebody = true}, false},
+        {"a trainer that somebody killed in its first step", {.trainer = true, .by_somebody = true}, false},
         {"an unready one that the supervisor killed", {.by_supervisor = true}, false},
         {"a trainer", {.trainer = true, .was_ready = true}, true},
         {"a trainer that is not ready", {.trainer = true}, true},
@@ -142,6 +144,32 @@ static void uncharged_deaths_forgive_nothing(void **state)
     assert_int_equal(sv_tally_death(&tally, &own, 3, &delay), SV_GIVE_UP);
 }
 
+static void kills_from_outside_are_told_from_want_of_memory(void **state)
+{
+    static const struct {
+        int wait_status;
+        uint64_t before, now;
+        bool somebodys;
+    } rows[] = {
+        {SIGKILL, 3, 3, true},
+        {SIGKILL, 3, 4, false},
+        {SIGKILL, UINT64_MAX, UINT64_MAX, false},
+        {SIGTERM, 3, 4, true},
+        {SIGHUP, UINT64_MAX, UINT64_MAX, true},
+        {SIGSEGV, 3, 3, false},
+        {SIGBUS, 3, 3, false},
+        {SIGABRT, 3, 3, false},
+        {SIGXFSZ, 3, 3, false},
+        {EXITED(0), 3, 3, false},
+        {EXITED(7), 3, 3, false},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < IM_COUNT(rows); i++)
+        if (sv_is_somebodys_kill(rows[i].wait_status, rows[i].before, rows[i].now) != rows[i].somebodys)
+            fail_msg("row %zu", i);
+}
+
 static void a_run_ends_with_documented_statuses_only(void **state)
 {
     static const int listed[] = {IM_EXIT_FAILED, IM_EXIT_USAGE, IM_EXIT_BAD_DATA, IM_EXIT_UNAVAILABLE};
@@ -166,6 +194,7 @@ int main(void)
         cmocka_unit_test(only_charged_deaths_in_a_row_end_a_run),
         cmocka_unit_test(waits_grow_to_a_bound_and_progress_forgives_them),
         cmocka_unit_test(uncharged_deaths_forgive_nothing),
+        cmocka_unit_test(kills_from_outside_are_told_from_want_of_memory),
         cmocka_unit_test(a_run_ends_with_documented_statuses_only),
     };
 
