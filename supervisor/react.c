@@ -34,6 +34,8 @@ const char *sv_state_name(const struct sv_super *s)
 
     if (s->resetting)
         return "resetting";
+    if (sv_is_paused(s) && im_run_state(&s->run) == IM_RUN_RUNNING)
+        return "paused";
     switch (im_run_state(&s->run)) {
     case IM_RUN_STARTING:
         return "starting";
@@ -209,6 +211,10 @@ static void on_exit_status(struct sv_super *s, struct sv_child *child, int wait_
         child->wanted = false;
         return;
     }
+    if (child->last.retired) {
+        sv_on_retired(s, child);
+        return;
+    }
     atomic_fetch_add_explicit(&s->run.control->deaths, 1, memory_order_relaxed);
     verdict = sv_tally_death(&child->tally, progress_of(s, child), hopeless, (uint32_t)s->conf.max_restarts,
                              &delay);
@@ -284,6 +290,11 @@ static void on_spawn_failed(struct sv_super *s, const struct sv_message *m)
     child->start_at = im_now() + delay;
 }
 
+static const char *signal_name(int signo)
+{
+    return signo == SIGTERM ? "SIGTERM" : signo == SIGHUP ? "SIGHUP" : signo == SIGUSR1 ? "SIGUSR1" : "signal";
+}
+
 void sv_on_message(struct sv_super *s, const struct sv_message *m, int pidfd)
 {
     switch (m->type) {
@@ -297,12 +308,12 @@ void sv_on_message(struct sv_super *s, const struct sv_message *m, int pidfd)
         on_exited(s, m);
         break;
     case SV_SIGNAL:
-        if (m->status == SIGUSR2)
-            atomic_fetch_add_explicit(&s->run.control->save_requests, 1, memory_order_release);
+        if (m->status == SIGUSR2 || (m->status == SIGUSR1 && s->conf.on_signal == IM_ON_SIGNAL_SAVE))
+            sv_request_save(s, m->status == SIGUSR1 ? "SIGUSR1" : "SIGUSR2");
         else if (m->status == SIGINT && im_run_state(&s->run) == IM_RUN_STOPPING)
             sv_stop_at_once(s, "Ctrl-C");
         else
-            sv_request_stop(s, m->status == SIGINT ? "Ctrl-C" : "signal");
+            sv_request_stop(s, m->status == SIGINT ? "Ctrl-C" : signal_name(m->status));
         break;
     default:
         break;

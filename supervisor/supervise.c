@@ -41,7 +41,6 @@ static int attach(struct sv_super *s, struct im_text *text)
 
 static int open_all(struct sv_super *s, struct im_text *text)
 {
-    char path[256];
     int err = attach(s, text);
 
     if (err < 0)
@@ -53,9 +52,9 @@ static int open_all(struct sv_super *s, struct im_text *text)
     err = sv_journal_open(&s->journal, s->conf.run_dir, IM_FD_LOG, &s->screen,
                           s->conf.log_level == IM_CONF_LOG_INFO ? IM_LOG_WARN : s->conf.log_level, text);
     if (err == 0)
-        err = im_ctl_path(s->conf.run_dir, path, sizeof path, text);
-    if (err == 0)
-        err = im_ctl_serve(path, &s->ctl, text);
+        sv_socket_open(s);
+    if (err == 0 && s->conf.time_limit[0])
+        err = im_conf_duration(s->conf.time_limit, &s->time_limit);
     sv_children_init(&s->children, &s->run, &s->plan, IM_FD_CHANNEL);
     return err;
 }
@@ -191,7 +190,11 @@ static void one_turn(struct sv_super *s, struct pollfd *p)
     sv_observe(&s->observer, &s->run, &s->plan, &s->view);
     sv_guard(s);
     sv_advance(s);
+    sv_socket_check(s);
     sv_answer(s);
+    sv_scale(s);
+    sv_restart_turn(s);
+    sv_check_time_limit(s);
     if (!s->finished)
         show_progress(s);
 }
@@ -303,6 +306,8 @@ int sv_supervise(void)
     say_goodbye(&s);
     free(p);
     im_ctl_close(&s.ctl, 100);
+    if (s.warden_gone) /* which would do it; we hold the run's lock, too */
+        im_ctl_remove(s.conf.run_dir);
     sv_journal_close(&s.journal);
     im_plan_fini(&s.plan);
     im_run_close(&s.run);

@@ -275,7 +275,7 @@ static void on_signal(struct warden *w, int signo)
 {
     struct sv_message m = {.type = SV_SIGNAL, .status = signo};
 
-    if (signo == SIGINT || signo == SIGTERM) {
+    if (signo == SIGINT) {
         if (++w->interrupts >= 2) {
             w->finished = 1;
             w->exit_status = IM_EXIT_FORCED;
