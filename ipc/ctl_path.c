@@ -128,8 +128,8 @@ static bool format_path(const char *directory, uint64_t name, int serial, char r
     return n > 0 && n < IM_CTL_PATH_BYTES;
 }
 
-static int serve_in(const char *directory, uint64_t name, struct im_ctl **ret, char ret_path[IM_CTL_PATH_BYTES],
-                    struct im_text *why)
+static int serve_in(const char *directory, uint64_t name, struct im_ctl **ret,
+                    char ret_path[IM_CTL_PATH_BYTES], struct im_text *why)
 {
     struct im_text cause = {""};
 

@@ -62,7 +62,8 @@ static struct im_json *stages_json(const struct sv_super *s)
             im_json_set_int(j, "wanted", sv_children_count(&s->children, role));
             im_json_set_int(j, "room", sv_scale_max(s, role));
             im_json_set_bool(j, "automatic",
-                             atomic_load_explicit(&s->run.control->automatic[role], memory_order_relaxed) != 0);
+                             atomic_load_explicit(&s->run.control->automatic[role], memory_order_relaxed) !=
+                                 0);
         }
         im_json_set_real(j, "busy", v->busy);
         im_json_set_real(j, "wait_input", v->wait_input);

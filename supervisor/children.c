@@ -83,8 +83,7 @@ void sv_child_finalize(struct sv_children *c, struct sv_child *child)
     child->last.was_ready = atomic_load_explicit(&entry->ready_ns, memory_order_acquire) != 0;
     child->last.killed_for = child->killed_for;
     child->last.ended_by_reset = child->ended_by_reset;
-    child->last.retired =
-        atomic_load_explicit(&entry->retire, memory_order_relaxed) == child->incarnation;
+    child->last.retired = atomic_load_explicit(&entry->retire, memory_order_relaxed) == child->incarnation;
     remember_sample(c, child, atomic_load_explicit(&entry->active_ticket, memory_order_acquire));
     child->last.position = atomic_load_explicit(&entry->position, memory_order_acquire);
     child->last.died_at = im_now();

@@ -90,8 +90,8 @@ static struct im_json *restart(struct sv_super *s, const struct im_json *message
     if (strcmp(stage, im_role_name(IM_ROLE_TRAINER)) != 0)
         return refuse("a stage is reader, augmenter or trainer");
     if (index >= (int64_t)s->run.geometry.ranks) {
-        snprintf(sentence, sizeof sentence, "there is no trainer#%" PRId64 ": they are numbered 0 to %u", index,
-                 s->run.geometry.ranks - 1);
+        snprintf(sentence, sizeof sentence, "there is no trainer#%" PRId64 ": they are numbered 0 to %u",
+                 index, s->run.geometry.ranks - 1);
         return refuse(sentence);
     }
     if (!sv_restart_trainers(s))
@@ -112,7 +112,8 @@ static int64_t wanted_count(const struct sv_super *s, const struct im_json *mess
     if (count >= -1 && count <= (int64_t)sv_scale_max(s, role))
         return count;
     snprintf(sentence, sizeof sentence,
-             "%s=%" PRId64 ": expected 1 to %u, for which this run has room, or auto; a new start makes more room",
+             "%s=%" PRId64
+             ": expected 1 to %u, for which this run has room, or auto; a new start makes more room",
              key, count, sv_scale_max(s, role));
     *ret_refusal = refuse(sentence);
     return -1;
@@ -150,7 +151,8 @@ static struct im_json *scale(struct sv_super *s, const struct im_json *message)
         used += (size_t)snprintf(
             sentence + used, sizeof sentence - used, "%s%s %u%s", i ? ", " : "", i ? "augmenters" : "readers",
             sv_children_count(&s->children, roles[i]),
-            atomic_load_explicit(&s->run.control->automatic[roles[i]], memory_order_relaxed) ? " (auto)" : "");
+            atomic_load_explicit(&s->run.control->automatic[roles[i]], memory_order_relaxed) ? " (auto)"
+                                                                                             : "");
     }
     return reply("ok", sentence);
 }

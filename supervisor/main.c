@@ -60,8 +60,9 @@ static const struct im_command verbs[] = {
     {.name = "restart",
      .typed = "imsuper restart",
      .usual = "STAGE[#N] [flags]",
-     .what = "Starts the processes of a stage again: reader, augmenter or trainer; augmenter#1: that one alone.\n"
-             "Readers and augmenters finish what they hold first, trainers take a snapshot and go on from it.",
+     .what =
+         "Starts the processes of a stage again: reader, augmenter or trainer; augmenter#1: that one alone.\n"
+         "Readers and augmenters finish what they hold first, trainers take a snapshot and go on from it.",
      .options = IM_FOR_CONTROL | IM_FOR_RESTART,
      .operand = "stage",
      .operand_needed = true,
@@ -69,8 +70,9 @@ static const struct im_command verbs[] = {
     {.name = "scale",
      .typed = "imsuper scale",
      .usual = "augmenters=N readers=M [flags]",
-     .what = "Changes how many readers and augmenters a run has while it goes on; auto: as many as are needed.\n"
-             "The weights do not depend on it.",
+     .what =
+         "Changes how many readers and augmenters a run has while it goes on; auto: as many as are needed.\n"
+         "The weights do not depend on it.",
      .options = IM_FOR_CONTROL | IM_FOR_SCALE,
      .operand = "counts",
      .operand_list = true,

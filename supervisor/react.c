@@ -292,7 +292,10 @@ static void on_spawn_failed(struct sv_super *s, const struct sv_message *m)
 
 static const char *signal_name(int signo)
 {
-    return signo == SIGTERM ? "SIGTERM" : signo == SIGHUP ? "SIGHUP" : signo == SIGUSR1 ? "SIGUSR1" : "signal";
+    return signo == SIGTERM   ? "SIGTERM"
+           : signo == SIGHUP  ? "SIGHUP"
+           : signo == SIGUSR1 ? "SIGUSR1"
+                              : "signal";
 }
 
 void sv_on_message(struct sv_super *s, const struct sv_message *m, int pidfd)

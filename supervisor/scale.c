@@ -93,15 +93,16 @@ static void say_change(struct sv_super *s, const struct sv_scale_change *c, cons
 /* GPUs' trainers keep a core each; those of a CPU give theirs away while they wait. */
 static uint32_t cores_for_workers(const struct sv_super *s)
 {
-    uint32_t cores = (uint32_t)im_cpu_count(), taken = im_conf_gpu(&s->conf, 0) >= 0 ? s->run.geometry.ranks : 0;
+    uint32_t cores = (uint32_t)im_cpu_count(),
+             taken = im_conf_gpu(&s->conf, 0) >= 0 ? s->run.geometry.ranks : 0;
 
     return cores > taken ? cores - taken : 1;
 }
 
 static bool is_steady(struct sv_super *s)
 {
-    bool runs = im_run_state(&s->run) == IM_RUN_RUNNING && !s->resetting && !s->finished && !sv_is_paused(s) &&
-                s->view.stage[SV_STAGE_TRAIN].alive == s->run.geometry.ranks;
+    bool runs = im_run_state(&s->run) == IM_RUN_RUNNING && !s->resetting && !s->finished &&
+                !sv_is_paused(s) && s->view.stage[SV_STAGE_TRAIN].alive == s->run.geometry.ranks;
 
     for (int i = 0; i < SV_SCALED && runs; i++)
         runs = s->view.stage[stage_of[i]].alive == sv_children_count(&s->children, role_of[i]);

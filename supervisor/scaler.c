@@ -68,7 +68,7 @@ static uint32_t cap_of(const struct sv_scale_seen *seen, enum sv_scaled what)
 static bool grow(struct sv_scaler *s, const struct sv_scale_seen *seen, struct sv_scale_change *ret)
 {
     const enum sv_scaled limit =
-        seen->augment_wait > seen->stage[SV_SCALED_AUGMENTERS].busy ? SV_SCALED_READERS : SV_SCALED_AUGMENTERS;
+        seen->augment_wait >= SV_SCALE_FILES ? SV_SCALED_READERS : SV_SCALED_AUGMENTERS;
 
     for (int i = 0; i < SV_SCALED; i++) {
         const enum sv_scaled what = (enum sv_scaled)i;

@@ -14,14 +14,15 @@
 
 enum sv_scaled { SV_SCALED_READERS, SV_SCALED_AUGMENTERS, SV_SCALED };
 
-#define SV_SCALE_WAIT 0.10                   /* training that waits longer for images is limited by them */
-#define SV_SCALE_CALM 0.02                   /* training that waits no longer than this does not wait */
-#define SV_SCALE_LIGHT 0.50                  /* load of a stage after it was made smaller, at most */
-#define SV_SCALE_GAIN 1.05                   /* growth that brings less than this is undone */
-#define SV_SCALE_GROW_HOLD (5 * IM_SECOND)   /* how long training must wait before a stage grows */
+#define SV_SCALE_WAIT 0.10                 /* training that waits longer for images is limited by them */
+#define SV_SCALE_FILES 0.10                /* augmenters that wait longer for files are limited by readers */
+#define SV_SCALE_CALM 0.02                 /* training that waits no longer than this does not wait */
+#define SV_SCALE_LIGHT 0.50                /* load of a stage after it was made smaller, at most */
+#define SV_SCALE_GAIN 1.05                 /* growth that brings less than this is undone */
+#define SV_SCALE_GROW_HOLD (5 * IM_SECOND) /* how long training must wait before a stage grows */
 #define SV_SCALE_SHRINK_HOLD (30 * IM_SECOND)
-#define SV_SCALE_SETTLE (10 * IM_SECOND)     /* from a change to its judgement: twice the window of the rates */
-#define SV_SCALE_REST (300 * IM_SECOND)      /* after a change was undone; doubled each time */
+#define SV_SCALE_SETTLE (10 * IM_SECOND) /* from a change to its judgement: twice the window of the rates */
+#define SV_SCALE_REST (300 * IM_SECOND)  /* after a change was undone; doubled each time */
 #define SV_SCALE_REST_MAX (3600 * IM_SECOND)
 
 /* What the supervisor sees now. Shares are of the wall time of the last seconds. */
@@ -59,6 +60,7 @@ struct sv_scaler {
 };
 
 /* What to change now; false: nothing. The caller makes the change. */
-bool sv_scaler_decide(struct sv_scaler *scaler, const struct sv_scale_seen *seen, struct sv_scale_change *ret);
+bool sv_scaler_decide(struct sv_scaler *scaler, const struct sv_scale_seen *seen,
+                      struct sv_scale_change *ret);
 
 #endif

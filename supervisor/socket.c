@@ -21,8 +21,8 @@ static bool is_there(const struct sv_super *s)
 {
     struct stat st;
 
-    return lstat(s->socket.record.path, &st) == 0 && S_ISSOCK(st.st_mode) &&
-           st.st_dev == s->socket.device && st.st_ino == s->socket.inode;
+    return lstat(s->socket.record.path, &st) == 0 && S_ISSOCK(st.st_mode) && st.st_dev == s->socket.device &&
+           st.st_ino == s->socket.inode;
 }
 
 static void say_none(struct sv_super *s, const char *why)

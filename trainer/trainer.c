@@ -109,8 +109,8 @@ static int prepare_step(struct tr_trainer *t, const struct im_phase *phase, stru
 }
 
 /* The same, once the run is not paused. Checkpoints that are asked for meanwhile are saved. */
-static int prepare_unpaused(struct tr_trainer *t, const struct im_phase *phase, struct tr_ring_batch *ret_batch,
-                            struct tr_agreement *ret, struct im_text *text)
+static int prepare_unpaused(struct tr_trainer *t, const struct im_phase *phase,
+                            struct tr_ring_batch *ret_batch, struct tr_agreement *ret, struct im_text *text)
 {
     int err = prepare_step(t, phase, ret_batch, ret);
 

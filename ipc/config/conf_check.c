@@ -173,6 +173,8 @@ int im_conf_duration(const char *s, double *ret_seconds)
         if (!isdigit((unsigned char)*s) || strspn(s, "0123456789.") > 12)
             return -EINVAL;
         value = strtod(s, &end);
+        if (end != s + strspn(s, "0123456789."))
+            return -EINVAL;
         while (next < count && units[next].unit != *end)
             next++;
         if (next == count)

@@ -24,10 +24,11 @@ static int fail(const struct im_text *text, int status)
 static int fail_without_socket(const char *run_dir, const struct im_ctl_record *record, struct im_text *text)
 {
     if (record->pid > 0)
-        return im_fail(text, -ENOTCONN,
-                       "the run in %s goes on without a control socket (events.jsonl says why); `kill -TERM %lld` "
-                       "stops and saves it, `kill -USR2 %lld` saves a checkpoint",
-                       run_dir, (long long)record->pid, (long long)record->pid);
+        return im_fail(
+            text, -ENOTCONN,
+            "the run in %s goes on without a control socket (events.jsonl says why); `kill -TERM %lld` "
+            "stops and saves it, `kill -USR2 %lld` saves a checkpoint",
+            run_dir, (long long)record->pid, (long long)record->pid);
     return im_fail(text, -ENOTCONN, "the run in %s has no control socket yet; it may be starting, try again",
                    run_dir);
 }

@@ -57,8 +57,8 @@ static int refuse(const char *written, const char *expected, const char *const *
 {
     const char *near = words ? im_nearest(written, words, count) : NULL;
 
-    fprintf(stderr, "imsuper: \"%.100s\": expected %s%s%s%s\n", written, expected, near ? "; did you mean " : "",
-            near ? near : "", near ? "?" : "");
+    fprintf(stderr, "imsuper: \"%.100s\": expected %s%s%s%s\n", written, expected,
+            near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
     return IM_EXIT_USAGE;
 }
 

@@ -308,8 +308,8 @@ static void print_header(const struct start *s)
             (double)s->machine.memory_bytes / (1 << 30));
     print_devices(s);
     if (c->time_limit[0])
-        fprintf(stderr, "limit   %s from now; the run stops before it, saved, with exit status %d\n", c->time_limit,
-                IM_EXIT_RESUMABLE);
+        fprintf(stderr, "limit   %s from now; the run stops before it, saved, with exit status %d\n",
+                c->time_limit, IM_EXIT_RESUMABLE);
 }
 
 int sv_start_run(struct im_conf *conf)
