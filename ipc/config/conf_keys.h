@@ -127,11 +127,11 @@
 #define IM_FOR_PREVIEW 64u
 #define IM_FOR_BENCH 128u
 #define IM_FOR_LIST 256u
-#define IM_FOR_STEPS 512u    /* bench and profile of the trainer */
-#define IM_FOR_LR_FIND 1024u /* beside IM_FOR_START */
-#define IM_FOR_MODEL 2048u   /* the table of a model's layers */
-#define IM_FOR_GPUS 4096u    /* the list of GPUs */
-#define IM_FOR_CHILDREN 32u  /* no flag: `start` sets it for the processes of its run */
+#define IM_FOR_STEPS 512u     /* bench and profile of the trainer */
+#define IM_FOR_LR_FIND 1024u  /* beside IM_FOR_START */
+#define IM_FOR_MODEL 2048u    /* the table of a model's layers */
+#define IM_FOR_GPUS 4096u     /* the list of GPUs */
+#define IM_FOR_CHILDREN 32u   /* no flag: `start` sets it for the processes of its run */
 #define IM_FOR_CONTROL 65536u /* pause, resume, restart, scale */
 #define IM_FOR_RESTART 131072u
 #define IM_FOR_SCALE 262144u

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "ipc/base/clock.h"
@@ -67,13 +68,14 @@ static int ask_at(const char *run_dir, const struct im_ctl_record *at, const str
 
 static int ask(const char *run_dir, const struct im_json *request, struct im_json **ret, struct im_text *text)
 {
+    const struct timespec pause = {.tv_nsec = LOOK_MS / 2 * 1000000L};
     im_ns deadline = im_now() + ANSWER_NS;
     struct im_ctl_record record = {.pid = 0};
     int got = 0;
 
     while (got == 0 && im_now() < deadline) {
         if (im_ctl_find(run_dir, &record) < 0)
-            usleep(LOOK_MS * 1000 / 2); /* it may be starting */
+            nanosleep(&pause, NULL); /* it may be starting */
         else
             got = ask_at(run_dir, &record, request, deadline, ret, text);
     }

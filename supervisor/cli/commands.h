@@ -8,6 +8,9 @@
 
 #include "ipc/config/command.h"
 
+/* For main(): runs the verb that the words name; see im_command_main(). */
+int sv_command_main(int argc, char **argv);
+
 int sv_cmd_start(struct im_conf *conf);
 int sv_cmd_lr_find(struct im_conf *conf);
 int sv_cmd_status(struct im_conf *conf);

@@ -110,7 +110,8 @@ case_left_socket() {
   until_true 10 nobody_left || fail "left behind: $(ours)"
   [ -S "$socket" ] || fail "nothing was left; the case proves nothing"
   ask 3 status
-  [ ! -e "$socket" ] && [ ! -e "$RUN/.control" ] || fail "the socket stayed"
+  [ ! -e "$socket" ] || fail "the socket stayed"
+  [ ! -e "$RUN/.control" ] || fail "its record stayed"
 }
 
 case_pause() {
@@ -136,7 +137,8 @@ case_pause() {
   answers "not paused"
   finish 0
   check_outcome
-  has_event '"run.paused"' && has_event '"run.resumed"' || fail "the events lack the pause"
+  has_event '"run.paused"' || fail "the events lack the pause"
+  has_event '"run.resumed"' || fail "the events lack its end"
 }
 
 # A paused run is stopped and saved; the same command continues it.
@@ -160,17 +162,20 @@ case_scale() {
   wait_step 2
   ask 0 scale augmenters=4 readers=3
   answers "readers 3, augmenters 4"
-  until_true 10 has_processes augmenter 4 && until_true 10 has_processes reader 3 || fail "they are not there"
+  until_true 10 has_processes augmenter 4 || fail "there are not 4 augmenters"
+  until_true 10 has_processes reader 3 || fail "there are not 3 readers"
   kill_supervisor # the next one keeps the numbers
   wait_step 7
   ask 0 scale augmenters=2,readers=1
-  until_true 10 has_processes augmenter 2 && until_true 10 has_processes reader 1 || fail "they have not left"
-  [ "$(deaths_of augmenter)" = 0 ] && [ "$(deaths_of reader)" = 0 ] || fail "who left counts as dead"
+  until_true 10 has_processes augmenter 2 || fail "the augmenters have not left"
+  until_true 10 has_processes reader 1 || fail "the readers have not left"
+  [ "$(count_events '"process.died"')" = 0 ] || fail "who left counts as dead"
   [ "$(count_events '"process.left"')" = 4 ] || fail "$(count_events '"process.left"') left, not 4"
   finish 0
   check_outcome
 }
 
+readers_left() { [ "$(count_events '"process.left","role":"reader"')" = "$1" ]; }
 case_restart() {
   local first
   FAULTS=$PACE
@@ -180,7 +185,7 @@ case_restart() {
   ask 0 restart 'augmenter#1'
   until_true 10 has_event '"process.left","role":"augmenter","index":1' || fail "augmenter#1 has not left"
   ask 0 restart readers
-  until_true 10 eval '[ "$(count_events "\"process.left\",\"role\":\"reader\"")" = 2 ]' || fail "the readers have not left"
+  until_true 10 readers_left 2 || fail "the readers have not left"
   until_true 10 has_processes augmenter 2 || fail "there are not two augmenters again"
   [ "$(pids augmenter | sort | tr '\n' ' ')" != "$first" ] || fail "the same augmenters run"
   wait_step 8
