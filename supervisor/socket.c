@@ -57,6 +57,7 @@ void sv_socket_open(struct sv_super *s)
     s->socket.record = (struct im_ctl_record){.pid = s->run.control->warden_pid};
     s->socket.missing = im_ctl_serve_run(s->conf.run_dir, &s->ctl, s->socket.record.path, &why) < 0;
     s->socket.look_at = im_now() + (s->socket.missing ? RETRY_NS : LOOK_NS);
+    s->socket.was_missing |= s->socket.missing;
     if (s->socket.missing) {
         s->ctl = NULL;
         s->socket.record.path[0] = 0;

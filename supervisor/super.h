@@ -45,7 +45,7 @@ struct sv_super {
         struct im_ctl_record record; /* where the control socket is */
         uint64_t device, inode;      /* of its file */
         im_ns look_at;               /* when to look at it again */
-        bool missing, record_told;
+        bool missing, was_missing, record_told;
     } socket;
     struct sv_scaler scaler;
     uint32_t cores;     /* for readers and augmenters; 0: not counted yet */

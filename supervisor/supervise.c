@@ -269,6 +269,8 @@ static void say_goodbye(struct sv_super *s)
     add_ledger(s, fields);
     sv_journal_event(&s->journal, s->exit_status == IM_EXIT_OK ? "run.finished" : "run.ended", fields);
     sv_screen_end(&s->screen);
+    if (s->socket.was_missing) /* epochs were not told */
+        sv_history_write(s->conf.run_dir, NULL);
     sv_history_tidy(s->conf.run_dir);
     if (s->exit_status == IM_EXIT_OK && !s->conf.lr_range_test)
         say_done(s);

@@ -39,6 +39,7 @@ struct warden {
     int signals;
     pid_t supervisor;
     int finished, exit_status, interrupts;
+    uint32_t waiting_signals; /* a bit each, that came while there was no supervisor to hear them */
     int deaths;
     im_ns window_start;
 };
@@ -193,6 +194,17 @@ static void count_failure(struct warden *w, int errnum)
     }
 }
 
+static void tell_waiting_signals(struct warden *w)
+{
+    for (int signo = 1; signo < 32; signo++) {
+        struct sv_message m = {.type = SV_SIGNAL, .status = signo};
+
+        if (w->waiting_signals & UINT32_C(1) << signo)
+            tell(w, &m, -1);
+    }
+    w->waiting_signals = 0;
+}
+
 static void start_supervisor(struct warden *w)
 {
     struct sv_message listed = {.type = SV_LISTED};
@@ -216,6 +228,7 @@ static void start_supervisor(struct warden *w)
         if (w->ward[i].used)
             tell_ward(w, &w->ward[i]);
     tell(w, &listed, -1);
+    tell_waiting_signals(w);
 }
 
 static void on_supervisor_death(struct warden *w, int status)
@@ -282,7 +295,8 @@ static void on_signal(struct warden *w, int signo)
             return;
         }
     }
-    tell(w, &m, -1);
+    if (w->channel < 0 || sv_channel_send(w->channel, &m, -1) < 0)
+        w->waiting_signals |= UINT32_C(1) << signo; /* all that are listened to are below 32 */
 }
 
 static void read_signals(struct warden *w)
