@@ -96,6 +96,8 @@ struct im_process {
     _Atomic uint64_t active_since_ns; /* W child: CLOCK_MONOTONIC when it began; 0 = none */
     _Atomic uint64_t position;        /* W trainer: next batch it will consume + 1; 0 = not known yet */
     _Atomic uint64_t ready_ns;        /* W child: when it was ready for work; 0 = not yet */
+    _Atomic uint32_t retire; /* W supervisor: the incarnation that is to leave once it holds no cell; 0: none.
+                                R reader, augmenter */
 };
 
 /* Statistics of one process: written by it alone with plain load+store, read by anyone at any time. */
@@ -129,9 +131,10 @@ enum im_gauge {
     IM_G_GPU_MEMORY_CLOCK,
     IM_G_GPU_THROTTLED, /* bits of enum im_throttle (telemetry.h) */
     IM_G_GPU_ENERGY,    /* J since the trainer began to count */
-    IM_G_GPU_IDEAL, /* s that an image of the current size would take at the GPU's peak rate; 0: unknown */
-    IM_G_PLANS,     /* which of the GPU's plans is being made, from 1 on; 0: none */
-    IM_G_PLANS_OF,  /* how many there are; 0: not known yet; -1: another process makes them */
+    IM_G_GPU_IDEAL,    /* s that an image of the current size would take at the GPU's peak rate; 0: unknown */
+    IM_G_PLANS,        /* which of the GPU's plans is being made, from 1 on; 0: none */
+    IM_G_PLANS_OF,     /* how many there are; 0: not known yet; -1: another process makes them */
+    IM_G_SAVE_SECONDS, /* that the last checkpoint took; 0: none yet */
     IM_GAUGES = 24
 };
 #define IM_HISTOGRAM_BUCKETS 44 /* bucket b counts durations in [2^b, 2^(b+1)) ns */
@@ -235,6 +238,17 @@ struct im_control {
                                                          began; 0: they have not */
     _Atomic uint64_t furthest_position; /* W supervisor: the largest that a trainer has told */
     _Atomic uint64_t turns;             /* W supervisor: +1 a turn of its loop. R warden */
+    /* What users ask for while the run goes on. A new supervisor finds it here. */
+    alignas(IM_LINE) _Atomic uint32_t paused; /* W supervisor: 1: trainers wait between two steps */
+    _Atomic uint32_t wanted[IM_ROLES]; /* W start, then supervisor: readers and augmenters; 0: all slots */
+    _Atomic uint32_t
+        automatic[IM_ROLES];            /* W start, then supervisor: 1: the supervisor may change `wanted` */
+    _Atomic uint32_t snapshot_requests; /* W supervisor: +1 a snapshot that is asked for between two steps */
+    _Atomic uint32_t snapshot_answers;  /* W trainer 0: the last request that it has served, after the
+                                             snapshot is complete */
+    _Atomic uint32_t save_answers;      /* W trainer 0: the last of save_requests that it has served */
+    _Atomic uint32_t trainer_restart;   /* W supervisor: the request after whose answer all trainers start
+                                             again; 0: none */
 };
 
 static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2, "shared words must be lock-free");

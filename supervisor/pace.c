@@ -15,7 +15,10 @@ im_ns sv_pace_see(struct sv_pace *pace, const struct sv_pace_seen *seen, im_ns n
             pace->step[pace->steps++ % SV_PACE_STEPS] = now - pace->began;
         pace->began = now;
     }
-    if (pace->position != seen->position || pace->progress != seen->progress || !seen->has_work)
+    if (seen->paused)
+        pace->began = now;
+    if (pace->position != seen->position || pace->progress != seen->progress || !seen->has_work ||
+        seen->paused)
         pace->since = now;
     pace->position = seen->position;
     pace->progress = seen->progress;

@@ -31,6 +31,7 @@ struct sv_pace_seen {
     uint64_t position; /* next batch + 1; 0: not known yet */
     uint64_t progress; /* whatever the trainer counts: batches, plans */
     bool has_work; /* all trainers have the input of their next step: nothing but they can be waited for */
+    bool paused;   /* by the user: no time of a step */
 };
 
 /* Takes in what was seen when the clock showed `now`. How long the trainer has had work and shown no progress. */

@@ -65,6 +65,7 @@ int sv_progress_look(struct sv_progress_watch *w, const struct im_run *run, cons
     /* The rings are set only while the run goes on; before, trainers load and plan. */
     const bool has_work = im_run_state(run) != IM_RUN_RUNNING || sv_progress_possible(run, plan);
     const bool saving = anyone_saves(run);
+    const bool paused = atomic_load_explicit(&run->control->paused, memory_order_relaxed) != 0;
     const double chosen = stopping && seconds == 0 ? -1 : seconds; /* nothing waits for ever for an end */
     int stuck = -1;
 
@@ -82,6 +83,7 @@ int sv_progress_look(struct sv_progress_watch *w, const struct im_run *run, cons
                                  .position = atomic_load_explicit(&entry->position, memory_order_acquire),
                                  .progress = atomic_load_explicit(&entry->progress, memory_order_relaxed),
                                  .has_work = has_work,
+                                 .paused = paused,
                              },
                              now);
         if (waited > (stopping && !saving ? sv_pace_stop_bound(pace, chosen)

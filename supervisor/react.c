@@ -36,6 +36,8 @@ const char *sv_state_name(const struct sv_super *s)
 
     if (s->resetting)
         return "resetting";
+    if (sv_is_paused(s) && im_run_state(&s->run) == IM_RUN_RUNNING)
+        return "paused";
     switch (im_run_state(&s->run)) {
     case IM_RUN_STARTING:
         return "starting";
@@ -220,6 +222,10 @@ static void on_exit_status(struct sv_super *s, struct sv_child *child, int wait_
         child->wanted = false;
         return;
     }
+    if (child->last.retired) {
+        sv_on_retired(s, child);
+        return;
+    }
     atomic_fetch_add_explicit(&s->run.control->deaths, 1, memory_order_relaxed);
     verdict = judge(s, child, wait_status);
     report_death(s, child, wait_status, verdict == SV_RESTART || s->ending.stage != SV_GOING_ON);
@@ -294,14 +300,23 @@ static void on_spawn_failed(struct sv_super *s, const struct sv_message *m)
         sv_screen_warn(&s->screen, SV_ERROR, "%s; trying again", why);
 }
 
+static const char *signal_name(int signo)
+{
+    return signo == SIGINT    ? "Ctrl-C"
+           : signo == SIGTERM ? "SIGTERM"
+           : signo == SIGHUP  ? "SIGHUP"
+           : signo == SIGUSR1 ? "SIGUSR1"
+                              : "signal";
+}
+
 static void on_signal(struct sv_super *s, int signo)
 {
-    if (signo == SIGUSR2)
-        atomic_fetch_add_explicit(&s->run.control->save_requests, 1, memory_order_release);
+    if (signo == SIGUSR2 || (signo == SIGUSR1 && s->conf.on_signal == IM_ON_SIGNAL_SAVE))
+        sv_request_save(s, signal_name(signo));
     else if (signo == SIGINT && s->ending.stage != SV_GOING_ON)
         sv_stop_at_once(s, "Ctrl-C");
     else
-        sv_request_stop(s, signo == SIGINT ? "Ctrl-C" : "signal");
+        sv_request_stop(s, signal_name(signo));
 }
 
 void sv_on_message(struct sv_super *s, const struct sv_message *m, int pidfd)
@@ -322,7 +337,7 @@ void sv_on_message(struct sv_super *s, const struct sv_message *m, int pidfd)
         on_signal(s, m->status);
         break;
     case SV_STOP:
-        sv_request_stop(s, m->status == SIGINT ? "Ctrl-C" : "signal");
+        sv_request_stop(s, signal_name(m->status));
         break;
     default:
         break;

@@ -18,6 +18,7 @@
 #include "supervisor/report/journal.h"
 #include "supervisor/report/observe.h"
 #include "supervisor/report/screen.h"
+#include "supervisor/scaler.h"
 
 struct sv_super {
     struct im_run run;
@@ -47,6 +48,17 @@ struct sv_super {
     uint32_t blames;
     bool rows_told;   /* the heading of the epochs' rows was printed */
     bool memory_told; /* what the trainers hold was printed */
+    struct {
+        struct im_ctl_record record; /* where the control socket is */
+        uint64_t device, inode;      /* of its file */
+        im_ns look_at;               /* when to look at it again */
+        bool missing, was_missing, record_told;
+    } socket;
+    struct sv_scaler scaler;
+    uint32_t cores;     /* for readers and augmenters; 0: not counted yet */
+    im_ns steady_since; /* everyone is there and works since then; 0: not now */
+    im_ns restart_by;   /* trainers start again then at the latest; 0: not asked for */
+    double time_limit;  /* seconds; 0: none */
 };
 
 /* react.c: what happened, and what follows. */
@@ -65,6 +77,30 @@ void sv_blame(struct sv_super *s, uint64_t sample_key, const char *file, const c
 
 /* answer.c: control messages. */
 void sv_answer(struct sv_super *s);
+
+/* control.c: the answer to a user's command; the caller's. NULL: there is no such command. */
+struct im_json *sv_control(struct sv_super *s, const char *cmd, const struct im_json *message);
+
+/* socket.c: the control socket comes and goes. */
+void sv_socket_open(struct sv_super *s);
+void sv_socket_check(struct sv_super *s);
+
+/* scale.c: how many readers and augmenters there are. */
+void sv_scale(struct sv_super *s);
+void sv_scale_to(struct sv_super *s, enum im_role role, uint32_t count);
+void sv_scale_set_automatic(struct sv_super *s, enum im_role role, bool automatic);
+void sv_scale_tell(struct sv_super *s, enum im_role role, uint32_t from, uint32_t to, const char *why);
+uint32_t sv_scale_max(const struct sv_super *s, enum im_role role);
+void sv_scale_restart(struct sv_super *s, struct sv_child *child); /* when it holds nothing */
+void sv_on_retired(struct sv_super *s, struct sv_child *child);    /* it has left, as asked */
+
+/* pause.c: pause, restart of the trainers, saving, the time limit. */
+bool sv_is_paused(const struct sv_super *s);
+void sv_pause(struct sv_super *s, bool paused);
+bool sv_restart_trainers(struct sv_super *s); /* false: not in this state */
+void sv_restart_turn(struct sv_super *s);
+void sv_request_save(struct sv_super *s, const char *who);
+void sv_check_time_limit(struct sv_super *s);
 struct im_json *sv_status_json(struct sv_super *s);
 
 /* The state of the run in a word, as shown to users. */

@@ -42,7 +42,6 @@ static int attach(struct sv_super *s, struct im_text *text)
 
 static int open_all(struct sv_super *s, struct im_text *text)
 {
-    char path[256];
     int err = attach(s, text);
 
     if (err < 0)
@@ -55,9 +54,9 @@ static int open_all(struct sv_super *s, struct im_text *text)
     err = sv_journal_open(&s->journal, s->conf.run_dir, IM_FD_LOG, &s->screen,
                           s->conf.log_level == IM_CONF_LOG_INFO ? IM_LOG_WARN : s->conf.log_level, text);
     if (err == 0)
-        err = im_ctl_path(s->conf.run_dir, path, sizeof path, text);
-    if (err == 0)
-        err = im_ctl_serve(path, &s->ctl, text);
+        sv_socket_open(s);
+    if (err == 0 && s->conf.time_limit[0])
+        err = im_conf_duration(s->conf.time_limit, &s->time_limit);
     sv_children_init(&s->children, &s->run, &s->plan, IM_FD_CHANNEL);
     return err;
 }
@@ -193,7 +192,11 @@ static void one_turn(struct sv_super *s, struct pollfd *p)
     sv_guard(s);
     sv_watch_trainers(s);
     sv_advance(s);
+    sv_socket_check(s);
     sv_answer(s);
+    sv_scale(s);
+    sv_restart_turn(s);
+    sv_check_time_limit(s);
     if (!s->finished)
         show_progress(s);
 }
@@ -270,6 +273,8 @@ static void say_goodbye(struct sv_super *s)
     add_ledger(s, fields);
     sv_journal_event(&s->journal, s->exit_status == IM_EXIT_OK ? "run.finished" : "run.ended", fields);
     sv_screen_end(&s->screen);
+    if (s->socket.was_missing) /* epochs were not told */
+        sv_history_write(s->conf.run_dir, NULL);
     sv_history_tidy(s->conf.run_dir);
     if (s->exit_status == IM_EXIT_OK && !s->conf.lr_range_test)
         say_done(s);
@@ -305,6 +310,8 @@ int sv_supervise(void)
     say_goodbye(&s);
     free(p);
     im_ctl_close(&s.ctl, 100);
+    if (s.warden_gone) /* which would do it; we hold the run's lock, too */
+        im_ctl_remove(s.conf.run_dir);
     sv_journal_close(&s.journal);
     im_plan_fini(&s.plan);
     im_run_close(&s.run);

@@ -37,6 +37,7 @@ struct tr_trainer {
     double lr;                        /* of the last step */
     bool begins_again;                /* trainers of this run have died before */
     uint32_t saves_seen;              /* checkpoint requests already served */
+    uint32_t snapshots_seen;          /* snapshot requests already served */
     struct im_lr_range_smooth smooth; /* of a learning-rate range test */
     bool lr_range_done;               /* the range test has finished */
 };
@@ -101,5 +102,12 @@ int tr_trainer_save_on_request(struct tr_trainer *t, uint32_t requests, bool tra
 /* Takes a snapshot if one is due. Call only between steps, and after an epoch's end only once its checkpoint
  * is saved: a run continued from a snapshot repeats the epoch's end. */
 int tr_trainer_snapshot(struct tr_trainer *t, bool training, struct im_text *text);
+
+/* trainer/pause.c */
+
+bool tr_trainer_is_paused(const struct tr_trainer *t);
+/* Waits between two steps until the run goes on, is stopped, or asks for a checkpoint. Snapshots that are
+ * asked for are taken, and the time is not counted. */
+int tr_trainer_wait_paused(struct tr_trainer *t, bool training, struct im_text *text);
 
 #endif

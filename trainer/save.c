@@ -23,6 +23,7 @@ void tr_trainer_count_time(struct tr_trainer *t, bool training)
 int tr_trainer_save(struct tr_trainer *t, int epoch, bool best, struct im_text *text)
 {
     struct tr_position_text position;
+    im_ns began = im_now();
     int err;
 
     if (t->child->conf->lr_range_test) /* a range test that dies restarts */
@@ -45,8 +46,10 @@ int tr_trainer_save(struct tr_trainer *t, int epoch, bool best, struct im_text *
     err = tr_state_save(&t->state, &t->store, &position, epoch, best, text);
     tr_trainer_end_stage(t);
     im_stats_enter(t->child->stats, IM_WORK);
-    if (err == 0)
+    if (err == 0) {
+        im_stats_gauge(t->child->stats, IM_G_SAVE_SECONDS, (double)(im_now() - began) / 1e9);
         tr_snapshot_saved(&t->snapshot, t->at.next_batch);
+    }
     return err;
 }
 
@@ -57,24 +60,45 @@ uint32_t tr_trainer_save_requests(const struct tr_trainer *t)
 
 int tr_trainer_save_on_request(struct tr_trainer *t, uint32_t requests, bool training, struct im_text *text)
 {
+    int err;
+
     if (requests == t->saves_seen)
         return 0;
     t->saves_seen = requests;
     tr_trainer_count_time(t, training);
-    return tr_trainer_save(t, -1, false, text);
+    err = tr_trainer_save(t, -1, false, text);
+    if (err == 0 && tr_trainer_leads(t))
+        atomic_store_explicit(&t->child->run->control->save_answers, requests, memory_order_release);
+    return err;
 }
 
-int tr_trainer_snapshot(struct tr_trainer *t, bool training, struct im_text *text)
+static int take_snapshot(struct tr_trainer *t, bool training, struct im_text *text)
 {
     struct tr_position_text position;
     int err;
 
-    if (!tr_snapshot_is_due(&t->snapshot, t->at.next_batch))
-        return 0;
     tr_trainer_count_time(t, training);
     tr_trainer_position(t, &position);
     tr_trainer_begin_stage(t, "snapshot");
     err = tr_snapshot_take(&t->snapshot, &t->state, &position, t->at.next_batch, text);
     tr_trainer_end_stage(t);
+    return err;
+}
+
+/* A request is served also where the last snapshot or checkpoint is of this very position. */
+int tr_trainer_snapshot(struct tr_trainer *t, bool training, struct im_text *text)
+{
+    struct im_control *c = t->child->run->control;
+    uint32_t requests = atomic_load_explicit(&c->snapshot_requests, memory_order_acquire);
+    bool asked = requests != t->snapshots_seen;
+    int err = 0;
+
+    if (tr_snapshot_is_due(&t->snapshot, t->at.next_batch) ||
+        (asked && tr_snapshot_is_behind(&t->snapshot, t->at.next_batch)))
+        err = take_snapshot(t, training, text);
+    if (err == 0 && asked && tr_trainer_leads(t)) {
+        t->snapshots_seen = requests;
+        atomic_store_explicit(&c->snapshot_answers, requests, memory_order_release);
+    }
     return err;
 }

@@ -49,7 +49,8 @@ struct warden {
     int signals;
     pid_t supervisor;
     int finished, exit_status, interrupts;
-    int stop_signal; /* the user has asked to stop, by this; 0: not yet */
+    int stop_signal;          /* the user has asked to stop, by this; 0: not yet */
+    uint32_t waiting_signals; /* a bit each, that came while there was no supervisor to hear them */
     struct sv_clock clock;
     uint64_t turns;            /* of the supervisor's loop, as last seen */
     im_ns turned_at;           /* ... by our clock; or when it was started */
@@ -210,6 +211,17 @@ static void count_failure(struct warden *w)
     w->restart_at = im_now() + delays[n < last ? n : last];
 }
 
+static void tell_waiting_signals(struct warden *w)
+{
+    for (int signo = 1; signo < 32; signo++) {
+        struct sv_message m = {.type = SV_SIGNAL, .status = signo};
+
+        if (w->waiting_signals & UINT32_C(1) << signo)
+            tell(w, &m, -1);
+    }
+    w->waiting_signals = 0;
+}
+
 static void start_supervisor(struct warden *w)
 {
     struct sv_message listed = {.type = SV_LISTED}, stop = {.type = SV_STOP, .status = w->stop_signal};
@@ -240,6 +252,7 @@ static void start_supervisor(struct warden *w)
     if (w->stop_signal) /* its predecessor may have died before it heard of it */
         tell(w, &stop, -1);
     tell(w, &listed, -1);
+    tell_waiting_signals(w);
 }
 
 static void look_for_turns(struct warden *w)
@@ -338,16 +351,19 @@ static void on_signal(struct warden *w, int signo)
 {
     struct sv_message m = {.type = SV_SIGNAL, .status = signo};
 
-    if (signo == SIGINT || signo == SIGTERM) {
+    if (signo == SIGINT) {
         if (++w->interrupts >= 2) {
             w->finished = 1;
             w->exit_status = IM_EXIT_FORCED;
             return;
         }
     }
-    if (signo != SIGUSR1 && signo != SIGUSR2 && !w->stop_signal)
-        w->stop_signal = signo;
-    tell(w, &m, -1);
+    if (signo != SIGUSR1 && signo != SIGUSR2) {
+        w->stop_signal = w->stop_signal ? w->stop_signal : signo; /* told to every supervisor that comes */
+        tell(w, &m, -1);
+    } else if (w->channel < 0 || sv_channel_send(w->channel, &m, -1) < 0) {
+        w->waiting_signals |= UINT32_C(1) << signo; /* all that are listened to are below 32 */
+    }
 }
 
 static void read_signals(struct warden *w)

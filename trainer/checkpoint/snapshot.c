@@ -63,9 +63,14 @@ void tr_snapshot_close(struct tr_snapshot *s)
     *s = (struct tr_snapshot){0};
 }
 
+bool tr_snapshot_is_behind(const struct tr_snapshot *s, uint64_t next_batch)
+{
+    return s->child && next_batch != s->last_batch;
+}
+
 bool tr_snapshot_is_due(const struct tr_snapshot *s, uint64_t next_batch)
 {
-    if (!s->child || next_batch == s->last_batch)
+    if (!tr_snapshot_is_behind(s, next_batch))
         return false;
     return (s->batches && next_batch - s->last_batch >= s->batches) ||
            ((s->interval_ns || s->early_ns) && im_now() >= s->due_at);

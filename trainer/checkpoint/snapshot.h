@@ -42,6 +42,9 @@ void tr_snapshot_close(struct tr_snapshot *s); /* zeroed is fine */
 /* Whether a snapshot is due before batch `next_batch`. */
 bool tr_snapshot_is_due(const struct tr_snapshot *s, uint64_t next_batch);
 
+/* Whether a snapshot now would hold more than the last snapshot or checkpoint; false if none are taken. */
+bool tr_snapshot_is_behind(const struct tr_snapshot *s, uint64_t next_batch);
+
 /* Takes a snapshot. Negative errno with a sentence: the previous one stays valid. */
 int tr_snapshot_take(struct tr_snapshot *s, struct tr_state *state, const struct tr_position_text *position,
                      uint64_t next_batch, struct im_text *text);
