@@ -96,6 +96,15 @@ struct im_process {
     _Atomic uint64_t active_since_ns; /* W child: CLOCK_MONOTONIC when it began; 0 = none */
     _Atomic uint64_t position;        /* W trainer: next batch it will consume + 1; 0 = not known yet */
     _Atomic uint64_t ready_ns;        /* W child: when it was ready for work; 0 = not yet */
+    _Atomic uint64_t
+        turned_ns; /* W child: when its loop last went round (im_child_should_leave); 0 = not yet */
+    _Atomic uint64_t read_ns;    /* W reader: when a read or probe succeeded last; 0 = none did */
+    _Atomic uint64_t probed_ns;  /* W reader: when the latest probe that succeeded had begun; 0 = none */
+    _Atomic uint64_t waiting_ns; /* W reader: since when reads fail and nothing shows that the storage works;
+                                       0 = they do not */
+    _Atomic uint32_t failing_reads; /* W reader: files that failed and are tried again */
+    _Atomic uint32_t slow_reads;    /* W reader: reads that take longer than half of --read-deadline-ms */
+    _Atomic uint32_t read_error;    /* W reader: errno of the last failure */
     _Atomic uint32_t retire; /* W supervisor: the incarnation that is to leave once it holds no cell; 0: none.
                                 R reader, augmenter */
 };
@@ -148,7 +157,8 @@ struct im_stats {
     _Atomic uint64_t histogram[IM_HISTOGRAMS][IM_HISTOGRAM_BUCKETS];
 };
 
-/* What a reader says of the bytes it put into a cell. W reader while FILLING; R augmenter while TAKEN. */
+/* What a reader says of the bytes it put into a cell. W reader while FILLING; R augmenter while TAKEN, and the
+ * supervisor for the name of a slow read. */
 struct im_encoded_meta {
     uint64_t sample;       /* id in its split */
     uint64_t hash;         /* XXH3 of the cell's bytes */
@@ -157,6 +167,8 @@ struct im_encoded_meta {
     uint32_t verdict;      /* enum im_verdict: IM_VERDICT_OK, or why there are no bytes */
     uint32_t by_reference; /* 1: the cell holds the file's path (with its 0), for it is larger than a cell */
     char name[IM_NAME_BYTES]; /* path below the data directory, for messages; its end if longer */
+    _Atomic uint64_t slow_ns; /* W reader while FILLING: when the read began, once it takes long, after all
+                                 above, release; 0 = it does not. W supervisor: 0, before R2 */
 };
 
 /* A sample that could not be used; told once, counted for ever. Claimed by CAS on key. */
@@ -249,12 +261,16 @@ struct im_control {
     _Atomic uint32_t save_answers;      /* W trainer 0: the last of save_requests that it has served */
     _Atomic uint32_t trainer_restart;   /* W supervisor: the request after whose answer all trainers start
                                              again; 0: none */
+    _Atomic uint32_t
+        reads_careful;          /* W supervisor: 1: a read hung once; readers make no call in their loop that
+                                       may */
+    _Atomic uint64_t outage_ns; /* W supervisor: since when the run waits for its storage; 0 = it does not */
 };
 
 static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2, "shared words must be lock-free");
 static_assert(sizeof(struct im_event) == IM_LINE, "abi 4");
 static_assert(sizeof(struct im_process) == IM_LINE, "abi 4");
-static_assert(sizeof(struct im_encoded_meta) == 264 && offsetof(struct im_encoded_meta, name) == 32, "abi 4");
+static_assert(sizeof(struct im_encoded_meta) == 272 && offsetof(struct im_encoded_meta, name) == 32, "abi 4");
 static_assert(sizeof(struct im_bad_entry) == 248, "abi 4");
 static_assert(sizeof(struct im_peer) == 12672 && offsetof(struct im_peer, card) == 256, "abi 4");
 static_assert(sizeof(struct im_snapshot_header) == 40, "abi 4");

@@ -36,6 +36,17 @@ void im_bad_record(struct im_run *run, uint64_t key, uint32_t verdict, const cha
     atomic_store_explicit(&entry->verdict, verdict, memory_order_release);
 }
 
+bool im_bad_is_recorded(const struct im_run *run, uint64_t key)
+{
+    for (uint32_t i = 0; i < IM_BAD_MAX; i++) {
+        uint64_t have = atomic_load_explicit(&run->bad_sample[i].key, memory_order_relaxed);
+
+        if (have == key || have == 0)
+            return have == key;
+    }
+    return false;
+}
+
 bool im_bad_is_quarantined(const struct im_run *run, uint64_t key)
 {
     uint32_t count = atomic_load_explicit(&run->control->quarantine_count, memory_order_acquire);
@@ -44,4 +55,15 @@ bool im_bad_is_quarantined(const struct im_run *run, uint64_t key)
         if (atomic_load_explicit(&run->control->quarantine[i], memory_order_relaxed) == key)
             return true;
     return false;
+}
+
+void im_bad_quarantine(struct im_run *run, uint64_t key)
+{
+    struct im_control *c = run->control;
+    uint32_t n = atomic_load_explicit(&c->quarantine_count, memory_order_relaxed);
+
+    if (n >= IM_QUARANTINE_MAX)
+        return;
+    atomic_store_explicit(&c->quarantine[n], key, memory_order_relaxed);
+    atomic_store_explicit(&c->quarantine_count, n + 1, memory_order_release);
 }

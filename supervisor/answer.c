@@ -184,6 +184,11 @@ struct im_json *sv_status_json(struct sv_super *s)
     im_json_set_int(j, "ready_cells", s->view.ready_cells);
     im_json_set_int(j, "ready_batches", s->view.ready_batches);
     im_json_set_int(j, "deaths", atomic_load_explicit(&s->run.control->deaths, memory_order_relaxed));
+    if (s->reads.waiting)
+        im_json_set_real(
+            j, "outage_seconds",
+            (double)(im_now() - atomic_load_explicit(&s->run.control->outage_ns, memory_order_relaxed)) /
+                1e9);
     im_json_set_int(j, "bad_samples", atomic_load_explicit(&s->run.control->bad_told, memory_order_relaxed));
     im_json_set_int(j, "resets",
                     (int64_t)atomic_load_explicit(&s->run.control->generation, memory_order_relaxed) - 1);

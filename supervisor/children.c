@@ -52,6 +52,7 @@ int sv_child_start(struct sv_children *c, struct sv_child *child)
     IM_FAULT("supervisor.announced");
     child->incarnation = m.incarnation;
     child->killed_for = SV_KILL_NONE;
+    child->killed_at = 0;
     child->ended_by_reset = false;
     child->retire_by = 0;
     return sv_channel_send(c->channel, &m, -1);
@@ -104,6 +105,8 @@ void sv_child_finalize(struct sv_children *c, struct sv_child *child)
 
 void sv_child_kill(struct sv_child *child, int signo)
 {
+    if (child->incarnation != 0 && child->pidfd >= 0 && signo == SIGKILL && child->killed_at == 0)
+        child->killed_at = im_now();
     if (child->incarnation != 0 && child->pidfd >= 0)
         syscall(SYS_pidfd_send_signal, child->pidfd, signo, NULL, 0);
 }

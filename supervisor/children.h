@@ -12,7 +12,8 @@
 enum sv_kill_reason {
     SV_KILL_NONE,     /* it did not: the process ended by itself, or somebody else ended it */
     SV_KILL_DEADLINE, /* too long on one image */
-    SV_KILL_STALL,    /* no progress */
+    SV_KILL_STALL,    /* no sign of life */
+    SV_KILL_READ,     /* a file that it reads hangs */
 };
 
 /* One slot of the process table. */
@@ -25,6 +26,7 @@ struct sv_child {
     bool wanted; /* start one when none is there */
     enum sv_kill_reason killed_for;
     bool ended_by_reset; /* its end is no news */
+    im_ns killed_at;     /* when SIGKILL was sent first; 0: it was not */
     im_ns start_at;      /* earliest time of the next start */
     im_ns retire_by;     /* it is asked to leave, and killed then; 0: not asked by us */
     struct sv_tally tally;

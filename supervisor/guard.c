@@ -6,9 +6,8 @@
 
 #include "ipc/bad_samples.h"
 #include "ipc/base/count.h"
+#include "ipc/base/exit.h"
 #include "ipc/base/verdict.h"
-#include "ipc/cell_word.h"
-#include "ipc/child.h"
 #include "ipc/encoded.h"
 #include "ipc/process.h"
 #include "supervisor/super.h"
@@ -32,13 +31,7 @@ static struct im_json *sample_json(uint64_t key, const char *file)
 
 static void quarantine(struct sv_super *s, uint64_t key, const char *file)
 {
-    struct im_control *c = s->run.control;
-    uint32_t n = atomic_load_explicit(&c->quarantine_count, memory_order_relaxed);
-
-    if (n < IM_QUARANTINE_MAX) {
-        atomic_store_explicit(&c->quarantine[n], key, memory_order_relaxed);
-        atomic_store_explicit(&c->quarantine_count, n + 1, memory_order_release);
-    }
+    im_bad_quarantine(&s->run, key);
     sv_journal_event(&s->journal, "sample.quarantined", sample_json(key, file));
     sv_screen_warn(&s->screen, SV_WARN, "%s is quarantined: it crashed its augmenter twice", file);
 }
@@ -78,70 +71,6 @@ static void check_deadlines(struct sv_super *s)
         child->killed_for = SV_KILL_DEADLINE;
         sv_screen_warn(&s->screen, SV_WARN, "augmenter#%u has worked on one image for %.1f s; killing it",
                        child->index, (double)(now - since) / 1e9);
-        sv_child_kill(child, SIGKILL);
-    }
-}
-
-static bool holds_a_cell(const struct im_run *run, uint32_t owner)
-{
-    for (uint32_t cell = 0; cell < run->geometry.encoded_cells; cell++)
-        if (im_word_owner(atomic_load_explicit(&run->encoded_word[cell], memory_order_relaxed)) == owner)
-            return true;
-    return false;
-}
-
-/* How long this process has finished nothing. */
-static im_ns idle_for(struct sv_super *s, struct sv_child *child, im_ns now)
-{
-    uint64_t count = atomic_load_explicit(&s->run.process[child->slot].progress, memory_order_relaxed);
-
-    if (child->progress.incarnation != child->incarnation || child->progress.count != count) {
-        child->progress.incarnation = child->incarnation;
-        child->progress.count = count;
-        child->progress.since = now;
-    }
-    return now - child->progress.since;
-}
-
-/* Do all trainers wait, and have done so for that long? */
-static bool trainers_starve(struct sv_super *s, im_ns now, im_ns timeout)
-{
-    for (uint32_t i = 0; i < s->children.count; i++) {
-        struct sv_child *child = &s->children.child[i];
-
-        if (child->role == IM_ROLE_TRAINER && (child->incarnation == 0 || idle_for(s, child, now) < timeout ||
-                                               atomic_load_explicit(&s->run.stats[child->slot].activity,
-                                                                    memory_order_relaxed) != IM_WAIT_INPUT))
-            return false;
-    }
-    return true;
-}
-
-/* A reader or augmenter that is stopped or stuck, wherever it is: it finishes nothing although it holds a
- * cell, or although the trainers wait. Trainers are not judged: nobody can say how long a step of an unknown
- * network may take. */
-static void check_stalls(struct sv_super *s)
-{
-    im_ns now = im_now(), timeout = (im_ns)s->conf.stall_timeout_ms * IM_MS;
-    bool starving = trainers_starve(s, now, timeout);
-
-    for (uint32_t i = 0; i < s->children.count && im_run_state(&s->run) == IM_RUN_RUNNING; i++) {
-        struct sv_child *child = &s->children.child[i];
-        struct im_json *fields;
-
-        if (child->role == IM_ROLE_TRAINER || child->incarnation == 0 || idle_for(s, child, now) < timeout)
-            continue;
-        if (!starving && !holds_a_cell(&s->run, child->incarnation))
-            continue;
-        child->progress.since = now;
-        fields = im_json_object();
-        im_json_set_str(fields, "role", im_role_name(child->role));
-        im_json_set_int(fields, "index", child->index);
-        im_json_set_int(fields, "incarnation", child->incarnation);
-        sv_journal_event(&s->journal, "process.stalled", fields);
-        child->killed_for = SV_KILL_STALL;
-        sv_screen_warn(&s->screen, SV_WARN, "%s#%u made no progress for %.1f s; killing it",
-                       im_role_name(child->role), child->index, (double)timeout / 1e9);
         sv_child_kill(child, SIGKILL);
     }
 }
@@ -197,7 +126,8 @@ static void check_bad_limit(struct sv_super *s)
 void sv_guard(struct sv_super *s)
 {
     check_deadlines(s);
-    check_stalls(s);
+    sv_check_stalls(s);
+    sv_check_reads(s);
     check_bad_samples(s);
     check_bad_limit(s);
 }

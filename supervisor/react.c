@@ -46,6 +46,8 @@ const char *sv_state_name(const struct sv_super *s)
     case IM_RUN_ENDED:
         return "ending";
     default:
+        if (atomic_load_explicit(&s->run.control->outage_ns, memory_order_relaxed) != 0)
+            return "waiting for data";
         return phase && phase->split == IM_VAL ? "validating" : "training";
     }
 }

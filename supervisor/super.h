@@ -46,6 +46,18 @@ struct sv_super {
         uint32_t count;
     } blame[64]; /* samples that killed their augmenter; a full table forgets the oldest */
     uint32_t blames;
+    im_ns stalls_checked, finished_at;
+    struct {
+        bool waiting;               /* the storage is away; control.outage_ns says since when */
+        im_ns told_at;              /* when that was said */
+        im_ns back_at;              /* when it was back last */
+        im_ns renew_at, renew_wait; /* readers that are refused: when others are started */
+        struct {
+            uint64_t key;
+            uint32_t count;
+        } hung[64]; /* samples whose read hung; a full table forgets the oldest */
+        uint32_t hangs;
+    } reads;
     bool rows_told;   /* the heading of the epochs' rows was printed */
     bool memory_told; /* what the trainers hold was printed */
     struct {
@@ -74,6 +86,19 @@ void sv_advance(struct sv_super *s); /* moves the run on: start what is wanted, 
 /* guard.c: deadlines, poison, bad samples. */
 void sv_guard(struct sv_super *s);
 void sv_blame(struct sv_super *s, uint64_t sample_key, const char *file, const char *why);
+
+/* stalls.c: processes that do not go on. */
+struct sv_stall_view {
+    im_ns quiet, timeout;             /* no sign of life for; longest that is allowed */
+    bool has_turned, trainers_starve; /* its loop went round once; all trainers wait for samples */
+};
+bool sv_is_stuck(const struct sv_stall_view *v);
+void sv_check_stalls(struct sv_super *s);
+
+/* reads.c: reads that hang, storage that is away. probed: when the latest probe that succeeded had begun. */
+enum sv_read_state { SV_READ_LONG, SV_READ_HANGS, SV_READ_UNPROVEN };
+enum sv_read_state sv_judge_read(im_ns now, im_ns began, im_ns probed, im_ns deadline);
+void sv_check_reads(struct sv_super *s);
 
 /* answer.c: control messages. */
 void sv_answer(struct sv_super *s);
