@@ -18,12 +18,13 @@
 #include "ipc/base/log.h"
 #include "ipc/child.h"
 #include "ipc/process.h"
-#include "supervisor/report/history.h"
-#include "supervisor/report/rundir.h"
 #include "supervisor/super.h"
 
 #define TICK_MS 50
 #define END_WAIT_NS (10 * IM_SECOND)
+#define FILES_WAIT_NS (5 * IM_SECOND)  /* at the end, for what is not written yet */
+#define SCREEN_WAIT_NS (2 * IM_SECOND) /* the same for a terminal that takes nothing */
+#define FORCED_WAIT_NS (IM_SECOND / 2) /* instead of both when told to stop at once */
 
 static int attach(struct sv_super *s, struct im_text *text)
 {
@@ -103,6 +104,8 @@ static void resume_state(struct sv_super *s)
                       sv_children_alive(&s->children, IM_ROLE_READER) +
                       sv_children_alive(&s->children, IM_ROLE_AUGMENTER) >
                   0;
+    int64_t epochs;
+    double best;
 
     switch (im_run_state(&s->run)) {
     case IM_RUN_STARTING:
@@ -116,9 +119,10 @@ static void resume_state(struct sv_super *s)
         break;
     case IM_RUN_STOPPING:
         /* Not a reset, which would forget that somebody asked to stop. */
-        if (sv_children_alive(&s->children, IM_ROLE_TRAINER) < s->run.geometry.ranks)
-            sv_finish(s, sv_rundir_done_epochs(s->conf.run_dir) >= s->conf.epochs ? IM_EXIT_OK
-                                                                                  : IM_EXIT_RESUMABLE);
+        if (sv_children_alive(&s->children, IM_ROLE_TRAINER) < s->run.geometry.ranks) {
+            sv_journal_done(&s->journal, &epochs, &best);
+            sv_finish(s, epochs >= s->conf.epochs ? IM_EXIT_OK : IM_EXIT_RESUMABLE);
+        }
         break;
     default:
         sv_children_want(&s->children, IM_ROLE_READER, true);
@@ -192,6 +196,7 @@ static void one_turn(struct sv_super *s, struct pollfd *p)
     sv_guard(s);
     sv_advance(s);
     sv_answer(s);
+    sv_journal_tell(&s->journal);
     if (!s->finished)
         show_progress(s);
 }
@@ -242,9 +247,11 @@ static void add_ledger(const struct sv_super *s, struct im_json *fields)
 
 static void say_done(struct sv_super *s)
 {
-    double best = sv_rundir_best_top1(s->conf.run_dir);
+    int64_t epochs;
+    double best;
     char up[24];
 
+    sv_journal_done(&s->journal, &epochs, &best);
     sv_format_seconds((double)(im_now() - s->run.control->created_ns) / 1e9, up, sizeof up);
     if (best >= 0)
         sv_screen_say(&s->screen, "done      best validation top-1 %.2f%% after %s", 100 * best, up);
@@ -258,7 +265,6 @@ static void say_done(struct sv_super *s)
 
 static void say_goodbye(struct sv_super *s)
 {
-    struct sv_message m = {.type = SV_FINISHED, .status = s->exit_status};
     struct im_json *fields = im_json_object();
 
     sv_journal_drain(&s->journal);
@@ -266,12 +272,22 @@ static void say_goodbye(struct sv_super *s)
     add_ledger(s, fields);
     sv_journal_event(&s->journal, s->exit_status == IM_EXIT_OK ? "run.finished" : "run.ended", fields);
     sv_screen_end(&s->screen);
-    sv_history_tidy(s->conf.run_dir);
+    sv_journal_tidy(&s->journal);
     if (s->exit_status == IM_EXIT_OK && !s->conf.lr_range_test)
         say_done(s);
     else if (s->exit_status == IM_EXIT_RESUMABLE && !s->conf.lr_range_test)
         sv_screen_say(&s->screen, "saved     %s; the same command with --run-name %s continues from here",
                       s->conf.run_dir, s->conf.run_name);
+}
+
+/* Waits for files and screen, for a bounded time, then tells the warden. */
+static void leave(struct sv_super *s)
+{
+    struct sv_message m = {.type = SV_FINISHED, .status = s->exit_status};
+    const bool forced = s->exit_status == IM_EXIT_FORCED;
+
+    sv_journal_close(&s->journal, forced ? FORCED_WAIT_NS : FILES_WAIT_NS);
+    sv_screen_close(&s->screen, forced ? FORCED_WAIT_NS : SCREEN_WAIT_NS);
     sv_channel_send(IM_FD_CHANNEL, &m, -1);
 }
 
@@ -288,8 +304,10 @@ int sv_supervise(void)
         nofile.rlim_cur = nofile.rlim_max;
         setrlimit(RLIMIT_NOFILE, &nofile);
     }
+    signal(SIGXFSZ, SIG_IGN);
     if (open_all(&s, &text) < 0) {
-        fprintf(stderr, "imsuper: %s\n", text.s);
+        sv_screen_warn(&s.screen, SV_ERROR, "%s", text.s);
+        sv_screen_close(&s.screen, SCREEN_WAIT_NS);
         return IM_EXIT_USAGE;
     }
     p = calloc(s.children.count + 3, sizeof *p);
@@ -301,9 +319,9 @@ int sv_supervise(void)
         one_turn(&s, p);
     end_children(&s, p);
     say_goodbye(&s);
+    leave(&s);
     free(p);
     im_ctl_close(&s.ctl, 100);
-    sv_journal_close(&s.journal);
     im_plan_fini(&s.plan);
     im_run_close(&s.run);
     return IM_EXIT_OK;

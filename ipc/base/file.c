@@ -33,6 +33,13 @@ static int fail(struct im_text *text, int err, const char *doing, const char *pa
     return im_fail(text, err, "cannot %s %s: %s", doing, path, strerror(-err));
 }
 
+void im_standard_files(void)
+{
+    for (int fd = 0; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", O_RDWR) < 0)
+            return;
+}
+
 /* Reads until the end or `bytes_max`; the file's size is only a hint (it may grow, /proc says 0). */
 static int read_all(int fd, size_t size_hint, size_t bytes_max, char **ret_bytes, size_t *ret_n)
 {

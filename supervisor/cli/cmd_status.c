@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "ipc/base/clock.h"
+#include "ipc/base/printable.h"
 #include "ipc/child.h"
 #include "ipc/ctl.h"
 #include "supervisor/cli/commands.h"
@@ -17,7 +18,7 @@
 
 static int fail(const struct im_text *text, int status)
 {
-    fprintf(stderr, "imsuper: %s\n", text->s);
+    im_say(stderr, "imsuper: %s", text->s);
     return status;
 }
 
@@ -50,7 +51,7 @@ static void print_stages(const struct im_json *stages)
     for (size_t i = 0; i < im_json_count(stages); i++) {
         const struct im_json *j = im_json_at(stages, i);
 
-        printf("%-9s %9lld  %4.0f%%    %4.0f%%     %4.0f%%  %8.1f\n", im_json_str_or(j, "stage", "?"),
+        im_say(stdout, "%-9s %9lld  %4.0f%%    %4.0f%%     %4.0f%%  %8.1f", im_json_str_or(j, "stage", "?"),
                (long long)im_json_int_or(j, "processes", 0), 100 * im_json_real_or(j, "busy", 0),
                100 * im_json_real_or(j, "wait_input", 0), 100 * im_json_real_or(j, "wait_output", 0),
                im_json_real_or(j, "per_second", 0));
@@ -90,7 +91,7 @@ static void print_gpus(const struct im_json *status)
             const char *word = "";
 
             im_json_as_str(im_json_at(throttled, k), &word);
-            printf("  %s", word);
+            printf("  %s", im_shown(&(struct im_shown){""}, word));
         }
         printf("\n");
     }
@@ -109,7 +110,7 @@ static void print_processes(const struct im_json *processes)
 
         snprintf(name, sizeof name, "%s#%lld", im_json_str_or(j, "role", "?"),
                  (long long)im_json_int_or(j, "index", 0));
-        printf("%-15s %-8lld %-9s %8lld %10lld %5lld %8.2f %8.2f  %s\n", name,
+        im_say(stdout, "%-15s %-8lld %-9s %8lld %10lld %5lld %8.2f %8.2f  %s", name,
                (long long)im_json_int_or(j, "pid", 0), im_json_str_or(j, "state", "?"),
                (long long)im_json_int_or(j, "restarts", 0), (long long)im_json_int_or(j, "samples", 0),
                (long long)im_json_int_or(j, "bad", 0), im_json_real_or(j, "item_p50_ms", 0),
@@ -132,8 +133,9 @@ static void print_status(const struct im_json *j)
 {
     char up[24], rate[24];
 
-    printf("%s  %s for %s, epoch %lld/%lld %s step %lld/%lld of %lldx%lld px, %s img/s, loss %.4f, limited "
-           "by %s\n",
+    im_say(stdout,
+           "%s  %s for %s, epoch %lld/%lld %s step %lld/%lld of %lldx%lld px, %s img/s, loss %.4f, limited "
+           "by %s",
            im_json_str_or(j, "run", "?"), im_json_str_or(j, "state", "?"),
            sv_format_seconds(im_json_real_or(j, "up_seconds", -1), up, sizeof up),
            (long long)im_json_int_or(j, "epoch", 0), (long long)im_json_int_or(j, "epochs", 0),
@@ -160,8 +162,8 @@ static int say_not_running(const struct im_conf *conf)
     if (conf->json)
         printf("{\"schema\":\"imsuper.status/1\",\"state\":\"%s\"}\n", done ? "done" : "not running");
     else
-        printf("%s  %s  %s\n", conf->run_name, done ? "done" : "not running; start it again to continue",
-               conf->run_dir);
+        im_say(stdout, "%s  %s  %s", conf->run_name,
+               done ? "done" : "not running; start it again to continue", conf->run_dir);
     return IM_EXIT_NOT_RUNNING;
 }
 
@@ -217,6 +219,6 @@ int sv_cmd_stop(struct im_conf *conf)
         }
         nanosleep(&pause, NULL);
     }
-    printf("%s  stopped  %s\n", conf->run_name, conf->run_dir);
+    im_say(stdout, "%s  stopped  %s", conf->run_name, conf->run_dir);
     return IM_EXIT_OK;
 }

@@ -71,8 +71,9 @@ static void become(const char *path, char *const argv[], const struct mapping *m
     for (int signo = 1; signo < 32; signo++)
         sigaction(signo, &action, NULL);
     action.sa_handler = SIG_IGN;
-    sigaction(SIGPIPE, &action,
-              NULL); /* survives exec: a log that nobody reads any more must not kill its writer */
+    /* Survives exec: neither a log that nobody reads any more nor a file at its limit kills its writer. */
+    sigaction(SIGPIPE, &action, NULL);
+    sigaction(SIGXFSZ, &action, NULL);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     setpgid(0, 0);

@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
@@ -18,6 +17,7 @@
 #include "ipc/base/count.h"
 #include "ipc/child.h"
 #include "supervisor/warden/channel.h"
+#include "supervisor/warden/say.h"
 #include "supervisor/warden/spawn.h"
 
 #define SUPERVISOR_DEATHS_MAX 20 /* within SUPERVISOR_WINDOW_NS; then the run is stopped */
@@ -186,7 +186,7 @@ static void read_channel(struct warden *w)
 /* A supervisor that could not even be started counts as one that died. */
 static void count_failure(struct warden *w, int errnum)
 {
-    fprintf(stderr, "imsuper: cannot start a supervisor: %s\n", strerror(errnum));
+    sv_warden_say("cannot start a supervisor: %s", strerror(errnum));
     if (++w->deaths > SUPERVISOR_DEATHS_MAX) {
         w->finished = 1;
         w->exit_status = IM_EXIT_FAILED;
@@ -234,15 +234,14 @@ static void on_supervisor_death(struct warden *w, int status)
         w->deaths = 0;
     }
     if (++w->deaths > SUPERVISOR_DEATHS_MAX || (WIFEXITED(status) && WEXITSTATUS(status) == IM_EXIT_USAGE)) {
-        fprintf(stderr, "imsuper: the supervisor keeps dying; stopping. Continue the run with the same "
-                        "command.\n");
+        sv_warden_say("the supervisor keeps dying; stopping. Continue the run with the same command.");
         w->finished = 1;
         w->exit_status = IM_EXIT_FAILED;
         return;
     }
-    fprintf(stderr, "\nimsuper: the supervisor died (%s %d); starting another; training continues\n",
-            WIFSIGNALED(status) ? "signal" : "status",
-            WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+    sv_warden_say("the supervisor died (%s %d); starting another; training continues",
+                  WIFSIGNALED(status) ? "signal" : "status",
+                  WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
     start_supervisor(w);
 }
 
@@ -324,7 +323,7 @@ static void end_all(struct warden *w)
         }
     }
     if (left)
-        fprintf(stderr, "imsuper: cannot kill a process within 10 s (stuck in the kernel?)\n");
+        sv_warden_say("cannot kill a process within 10 s (stuck in the kernel?)");
 }
 
 int sv_warden_run(const struct im_run *run, const struct sv_warden_fds *fds,
@@ -337,13 +336,13 @@ int sv_warden_run(const struct im_run *run, const struct sv_warden_fds *fds,
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     w.signals = open_signals();
     if (w.signals < 0 || sv_spawn_prepare(run, fds, &w.fds) < 0) {
-        fprintf(stderr, "imsuper: out of file descriptors: %s; raise `ulimit -n`\n", strerror(errno));
+        sv_warden_say("out of file descriptors: %s; raise `ulimit -n`", strerror(errno));
         return IM_EXIT_FAILED;
     }
     w.fds.placement = placement;
     start_supervisor(&w);
     if (w.supervisor == 0) {
-        fprintf(stderr, "imsuper: cannot start the supervisor: %s\n", strerror(errno));
+        sv_warden_say("cannot start the supervisor: %s", strerror(errno));
         return IM_EXIT_FAILED;
     }
     while (!w.finished) {
