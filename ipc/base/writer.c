@@ -268,6 +268,7 @@ static void free_writer(struct im_writer *w)
     for (int i = 0; i < w->files; i++) {
         free_lines(w->file[i].taken);
         free_lines(w->file[i].first);
+        free(w->file[i].context);
         if (w->file[i].fd >= 0)
             close(w->file[i].fd);
     }

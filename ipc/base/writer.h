@@ -20,12 +20,12 @@ struct im_writer;
 /* Never fails for want of a thread: that is tried again with each line. -ENOMEM. */
 int im_writer_open(struct im_writer **ret);
 
-/* Opens a file for lines, as im_lines_open() does. Runs in the writer's thread. */
+/* Opens a file for lines, as im_lines_open() does; a descriptor, or negative errno. In the writer's thread. */
 typedef int im_writer_open_file(void *context, struct im_text *text);
 
 /* Adds a file; what is told of it names it by `name`. `open` is called until it succeeds once, then, after
- * errors, im_lines_open(), which cuts a torn line off. NULL: always that. `fd`: it is open already; -1: not
- * yet. Returns its number, or -ENAMETOOLONG, -ENOSPC (too many). */
+ * errors, im_lines_open(), which cuts a torn line off. NULL: always that. `context` is malloc'ed and becomes
+ * the writer's. `fd`: it is open already; -1: not yet. Returns its number, or -ENAMETOOLONG, -ENOSPC (too many). */
 int im_writer_file(struct im_writer *w, const char *path, const char *name, int fd, im_writer_open_file *open,
                    void *context);
 

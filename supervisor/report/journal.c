@@ -157,8 +157,10 @@ void sv_journal_tell(struct sv_journal *j)
     uint64_t dropped;
     im_ns silence;
 
-    while (im_writer_news(j->writer, &news))
+    while (im_writer_news(j->writer, &news)) {
         tell_file(j, &news);
+        j->tellings++;
+    }
     if (sv_terminal_news(j->screen->terminal, &dropped, &silence)) {
         struct im_json *fields = im_json_object();
 
@@ -225,6 +227,16 @@ static int level_of(const char *line)
     return -1;
 }
 
+/* What follows a value, which may be quoted and then hold escaped quotes. */
+static const char *end_of_value(const char *value)
+{
+    if (*value != '"')
+        return value + strcspn(value, " ");
+    for (value++; *value && *value != '"'; value++)
+        value += *value == '\\' && value[1];
+    return value + (*value == '"');
+}
+
 /* Copies the value of `key` in a logfmt line, without its quotes and escapes; empty when there is none. */
 static void value_of(const char *line, const char *key, char *ret, size_t n)
 {
@@ -256,8 +268,7 @@ static void show(struct sv_journal *j, const char *line, int level)
     value_of(line, "id", id, sizeof id);
     value_of(line, "msg", msg, sizeof msg);
     rest = rest ? rest + 5 : "";
-    rest = *rest == '"' ? strchr(rest + 1, '"') : strchr(rest, ' ');
-    rest = rest ? rest + 1 : "";
+    rest = end_of_value(rest);
     if (level >= IM_LOG_WARN)
         sv_screen_warn(j->screen, level == IM_LOG_WARN ? SV_WARN : SV_ERROR, "%s#%s: %s%s", role, id, msg,
                        rest);

@@ -15,6 +15,7 @@ struct sv_journal {
     int pipe_fd;
     const char *run_dir;
     struct sv_screen *screen;
+    uint64_t tellings;   /* of what failed, or works again */
     int64_t done_epochs; /* written by the writer's thread */
     double best_top1;
     int level_shown; /* enum im_log_level: less important lines go to log.txt only */
