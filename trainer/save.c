@@ -15,7 +15,9 @@
 
 #define RETRY_FIRST_NS (2 * IM_SECOND) /* after a checkpoint that could not be written; doubled each time */
 #define RETRY_LAST_NS (60 * IM_SECOND)
-#define LAST_RETRY_NS (IM_SECOND / 5)  /* between the tries of the last save */
+#define LAST_FIRST_NS (IM_SECOND / 5) /* between the tries of the last save; doubled each time */
+#define LAST_MOST_NS (5 * IM_SECOND)
+#define NAP_NS (100 * IM_MS)           /* of these waits: how often is looked whether to leave */
 #define STOP_RETRY_NS (10 * IM_SECOND) /* for the last save of a run that is asked to stop */
 #define END_RETRY_NS (600 * IM_SECOND) /* for that of a run at its end: only this copy has it all */
 
@@ -133,15 +135,27 @@ static bool must_save(const struct tr_trainer *t)
     return t->save.failures > 0 || !t->save.is_known || t->save.saved_batch != t->at.next_batch;
 }
 
-/* A moment between two tries. Whoever watches sees that this process lives. > 0: leave. */
-static int rest(struct tr_trainer *t)
+static bool is_stopping(const struct tr_trainer *t)
 {
-    const struct timespec nap = {.tv_nsec = LAST_RETRY_NS};
+    return im_run_state(t->child->run) == IM_RUN_STOPPING;
+}
+
+/* Waits between two tries, less when somebody asks to stop. Whoever watches sees that this process lives. > 0:
+ * leave. */
+static int rest(struct tr_trainer *t, im_ns delay)
+{
+    const struct timespec nap = {.tv_nsec = NAP_NS};
+    const bool stopping = is_stopping(t);
+    const im_ns until = im_now() + delay;
+    int leave = 0;
 
     im_stats_enter(t->child->stats, IM_WAIT_IO);
-    nanosleep(&nap, NULL);
-    atomic_fetch_add_explicit(&t->child->entry->progress, 1, memory_order_relaxed);
-    return im_child_should_leave(t->child);
+    while (!leave && im_now() < until && is_stopping(t) == stopping) {
+        nanosleep(&nap, NULL);
+        atomic_fetch_add_explicit(&t->child->entry->progress, 1, memory_order_relaxed);
+        leave = im_child_should_leave(t->child);
+    }
+    return leave;
 }
 
 static int tell_unsaved(const struct tr_trainer *t, struct im_text *text)
@@ -162,6 +176,7 @@ int tr_trainer_save_last(struct tr_trainer *t, bool at_the_end, struct im_text *
 {
     im_ns until = im_now() + (at_the_end ? END_RETRY_NS : STOP_RETRY_NS);
     bool done = !at_the_end, stopping = !at_the_end;
+    im_ns delay = LAST_FIRST_NS;
     int err = 0;
 
     if (!tr_trainer_leads(t) || t->child->conf->lr_range_test)
@@ -173,15 +188,16 @@ int tr_trainer_save_last(struct tr_trainer *t, bool at_the_end, struct im_text *
             done = tr_report_done(&t->report, &t->at, &t->save.why) == 0;
         if (err || (!must_save(t) && done && tr_report_settle(&t->report)))
             return err;
-        if (!stopping && im_run_state(t->child->run) == IM_RUN_STOPPING) { /* somebody waits for us */
+        if (!stopping && is_stopping(t)) { /* somebody waits for us */
             stopping = true;
             until = im_now() + STOP_RETRY_NS;
         }
         if (im_now() > until) /* lines of metrics that are lost are said when the files are closed */
             return !must_save(t) && done ? 0 : tell_unsaved(t, text);
-        err = rest(t);
+        err = rest(t, delay);
         if (err)
             return err;
+        delay = 2 * delay < LAST_MOST_NS ? 2 * delay : LAST_MOST_NS;
     }
 }
 

@@ -361,7 +361,7 @@ int im_append_line(int fd, const char *line)
     struct iovec parts[2] = {{(void *)(uintptr_t)line, n}, {(char[]){'\n'}, 1}};
     int err = IM_FAULT_ERR("file.append");
     struct stat st;
-    ssize_t done;
+    ssize_t done, more;
 
     if (memchr(line, '\n', n))
         return -EINVAL;
@@ -374,8 +374,11 @@ int im_append_line(int fd, const char *line)
         return -errno;
     if ((size_t)done == n + 1)
         return 0;
-    /* Cut off what did get in: the next line must not be glued to it. */
+    /* One more byte tells why. Then cut off what did get in: the next line must not be glued to it. */
+    more = write(fd, done < (ssize_t)n ? line + done : "\n", 1);
+    err = more < 0 ? -errno : -ENOSPC;
+    done += more > 0;
     if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && ftruncate(fd, st.st_size - done) < 0)
         return -errno;
-    return -ENOSPC;
+    return err;
 }
