@@ -115,16 +115,21 @@ case_lost_terminal() {
   check_outcome
 }
 
-# Whoever read the output has left; descriptors closed from the start; a disk that is full.
-case_nobody_listens() {
-  local to
+# Whoever read the output has left, and then the supervisor dies, of which the warden tells.
+case_reader_left() {
+  FAULTS=$PACE
   mkfifo "$T/pipe"
   head -n 1 "$T/pipe" >"$T/head" &
   launch_to "$T/pipe" --plain --status-interval 1
+  wait_step 3
+  grep -q '^imsuper' "$T/head" || fail "nothing was said at first"
+  kill -KILL $(pids supervisor)
   finish 0
   check_outcome
-  grep -q '^imsuper' "$T/head" || fail "nothing was said at first"
-  rm -rf "$T/w"
+}
+
+# Descriptors closed from the start; a disk that is full.
+case_nobody_listens() {
   launch_to /dev/full --plain --status-interval 1
   finish 0
   check_outcome
