@@ -117,7 +117,7 @@ case_lost_terminal() {
 
 # Whoever read the output has left, and then the supervisor dies, of which the warden tells.
 case_reader_left() {
-  FAULTS=$PACE
+  FAULTS=$PACE PROGRAM="env --default-signal=PIPE $BIN/imsuper"
   mkfifo "$T/pipe"
   head -n 1 "$T/pipe" >"$T/head" &
   launch_to "$T/pipe" --plain --status-interval 1
