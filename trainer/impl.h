@@ -25,7 +25,7 @@ struct tr_save {
     bool best;
     double top1, best_before; /* the accuracy of `best`; that of best.safetensors as it is */
     struct im_text why;
-    bool is_known; /* what is on disk */
+    bool is_known;        /* what is on disk */
     uint64_t saved_batch; /* next batch of it */
     uint64_t saved_steps;
     uint32_t saved_epochs;

@@ -15,6 +15,8 @@ launch_to() {
   WARDEN=$!
   set +m
 }
+# shellcheck disable=SC2046 # lists of numbers
+kill_roles() { kill -KILL $(for role in "$@"; do pids "$role"; done) 2>/dev/null || true; }
 # ends_soon STATUS: the run, which was asked to.
 ends_soon() {
   until_true $SOON is_over || fail "the run has not ended within $SOON s"
@@ -60,7 +62,7 @@ case_unread_pipe() {
   launch_to "$T/pipe" --plain --log-level debug --status-interval 1
   wait_step 3
   timeout 1 cat /dev/zero >&8 || true
-  kill -KILL $(pids augmenter) $(pids supervisor)
+  kill_roles augmenter supervisor
   until_true $SOON eval 'reached 8' || fail "the run does not go on"
   until_true 5 answers || fail "status is not answered"
   has_event '"process.died","role":"augmenter"' || fail "the augmenter's death was not seen"
@@ -75,7 +77,7 @@ case_stopped_terminal() {
   TERM=xterm launch_to /dev/null --status-interval 1
   wait_step 3
   send USR1
-  kill -KILL $(pids augmenter)
+  kill_roles augmenter
   until_true $SOON eval 'deaths_of augmenter | grep -q 1' || fail "the augmenter's death was not seen"
   until_true $SOON reached 10 || fail "the run does not go on"
   send USR2
@@ -110,7 +112,7 @@ case_lost_terminal() {
   wait_step 3
   send HUP
   sleep 0.3
-  kill -KILL $(pids augmenter) $(pids supervisor)
+  kill_roles augmenter supervisor
   finish 0
   check_outcome
 }
@@ -123,7 +125,7 @@ case_reader_left() {
   launch_to "$T/pipe" --plain --status-interval 1
   wait_step 3
   grep -q '^imsuper' "$T/head" || fail "nothing was said at first"
-  kill -KILL $(pids supervisor)
+  kill_roles supervisor
   finish 0
   check_outcome
 }
@@ -191,7 +193,7 @@ case_full_disk_end() {
   launch_to "$T/pipe" --plain --snapshot-steps 1
   wait_step 3
   limit 100 warden trainer
-  kill -KILL $(pids trainer)
+  kill_roles trainer
   until_true $SOON has_event '"run.continued"' || fail "no trainer starts on a full disk"
   until_true 60 reached 24 || fail "the run does not go on"
   sleep 2

@@ -1,6 +1,7 @@
 /* The thread that writes files of lines: what a disk does stops nobody, and what comes back is whole. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -46,7 +47,7 @@ static struct im_writer_news await_news(struct im_writer *w)
     im_ns until = im_now() + 20 * IM_SECOND;
 
     while (!im_writer_news(w, &news) && im_now() < until)
-        usleep(1000);
+        poll(NULL, 0, 1);
     assert_true(im_now() < until);
     return news;
 }
@@ -174,7 +175,7 @@ static void a_disk_that_hangs_holds_nobody(void **state)
     for (char c; read(fifo, &c, 1) == 1 && c != '1';) /* the thread ends, and frees what it has */
         continue;
     close(fifo);
-    usleep(100000);
+    poll(NULL, 0, 100);
 }
 
 struct count {
@@ -211,7 +212,7 @@ static int sleep_long(void *context, struct im_text *text)
 {
     (void)context;
     (void)text;
-    usleep(200000);
+    poll(NULL, 0, 200);
     return 0;
 }
 
@@ -221,7 +222,7 @@ static void work_that_waits_is_done_once(void **state)
     struct count c = {0};
 
     im_writer_do(w, sleep_long, NULL, "sleep");
-    usleep(20000);
+    poll(NULL, 0, 20);
     for (int i = 0; i < 10; i++)
         im_writer_do(w, count_run, &c, "charts");
     assert_int_equal(im_writer_wait(w, false, 20 * IM_SECOND), 0);

@@ -1,6 +1,7 @@
 /* A terminal that takes nothing: nobody waits for it, and it gets what matters when it is back. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 
 #include "supervisor/report/terminal.h"
@@ -84,7 +85,7 @@ static void a_full_pipe_holds_nobody_and_progress_goes_first(void **state)
         l.filled--;
     began = im_now();
     while (!sv_terminal_news(l.t, &dropped, &silence) && im_now() - began < 20 * IM_SECOND)
-        usleep(1000);
+        poll(NULL, 0, 1);
     assert_int_equal(dropped, 50 - 65536 / 4095 + (65536 % 4095 < 11)); /* what the queue holds is kept */
     assert_true(silence > 0);
     assert_false(sv_terminal_news(l.t, &dropped, &silence)); /* told once */
@@ -121,7 +122,7 @@ static void closing_a_stuck_terminal_is_bounded(void **state)
     assert_false(sv_terminal_close(&l.t, 100 * IM_MS));
     assert_true(im_now() - began < 2 * IM_SECOND);
     close(l.ends[0]); /* the thread ends, and frees what it has */
-    usleep(100000);
+    poll(NULL, 0, 100);
     close(l.ends[1]);
 }
 
@@ -151,7 +152,7 @@ static void a_full_disk_is_tried_again(void **state)
 
     (void)state;
     put(t, SV_TEXT_LINE, "x\n");
-    usleep(50000);
+    poll(NULL, 0, 50);
     dup2(STDOUT_FILENO, full); /* there is room now */
     assert_true(sv_terminal_close(&t, 20 * IM_SECOND));
     close(full);
