@@ -320,6 +320,7 @@ int sv_start_run(struct im_conf *conf)
     int status;
 
     signal(SIGPIPE, SIG_IGN); /* whoever read what we say may leave; the run goes on */
+    signal(SIGTTOU, SIG_IGN); /* and a terminal may be another job's (stty tostop) */
     status = prepare(&s, &done);
 
     *conf = s.conf;
