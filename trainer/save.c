@@ -46,6 +46,16 @@ static uint64_t bytes_needed(struct tr_trainer *t, const struct tr_position_text
     return tr_state_bytes_max(&t->state, position, &bytes, &text) < 0 ? 0 : bytes;
 }
 
+/* What continuing needs is on disk. */
+static void note_saved(struct tr_trainer *t)
+{
+    t->save.is_known = true;
+    t->save.saved_batch = t->at.next_batch;
+    t->save.saved_steps = t->at.steps;
+    t->save.saved_epochs = t->at.epochs;
+    tr_snapshot_saved(&t->snapshot, t->at.next_batch);
+}
+
 /* Best of the run is what best.safetensors holds: a best that was not written does not count. */
 static void note_failure(struct tr_trainer *t, int epoch, bool best, const struct tr_position_text *position,
                          const struct im_text *why)
@@ -63,11 +73,17 @@ static void note_failure(struct tr_trainer *t, int epoch, bool best, const struc
         s->top1 = t->at.best_top1;
         t->at.best_top1 = s->best_before;
     }
-    t->snapshot.due_at = 0; /* now the only copy of what was trained */
-    im_log(is_news ? IM_LOG_WARN : IM_LOG_INFO,
-           "no checkpoint could be written; training goes on, the older one stays, and it is tried again",
-           "why=%s bytes_needed=%" PRIu64 " failures=%" PRIu32, im_log_quote(&(struct im_quoted){0}, why->s),
-           bytes_needed(t, position), s->failures);
+    if (t->store.state_is_saved)
+        note_saved(t);
+    else
+        t->snapshot.due_at = 0; /* now the only copy of what was trained */
+    im_log(
+        is_news ? IM_LOG_WARN : IM_LOG_INFO,
+        t->store.state_is_saved
+            ? "the weights beside a checkpoint could not be written; training goes on, and it is tried again"
+            : "no checkpoint could be written; training goes on, the older one stays, and it is tried again",
+        "why=%s bytes_needed=%" PRIu64 " failures=%" PRIu32, im_log_quote(&(struct im_quoted){0}, why->s),
+        bytes_needed(t, position), s->failures);
 }
 
 static void note_success(struct tr_trainer *t)
@@ -78,11 +94,7 @@ static void note_success(struct tr_trainer *t)
         im_log(IM_LOG_WARN, "a checkpoint is written again", "failures=%" PRIu32, s->failures);
     s->failures = 0;
     s->delay = 0;
-    s->is_known = true;
-    s->saved_batch = t->at.next_batch;
-    s->saved_steps = t->at.steps;
-    s->saved_epochs = t->at.epochs;
-    tr_snapshot_saved(&t->snapshot, t->at.next_batch);
+    note_saved(t);
 }
 
 /* Rank 0. What failed at this very position is made up for. A device that cannot be read is an error; a disk
@@ -129,10 +141,15 @@ int tr_trainer_save(struct tr_trainer *t, int epoch, bool best, struct im_text *
     return save_now(t, epoch, best, text);
 }
 
+static bool is_saved(const struct tr_trainer *t)
+{
+    return t->save.is_known && t->save.saved_batch == t->at.next_batch;
+}
+
 /* Also where this process began from a snapshot, newer than what is on disk. */
 static bool must_save(const struct tr_trainer *t)
 {
-    return t->save.failures > 0 || !t->save.is_known || t->save.saved_batch != t->at.next_batch;
+    return t->save.failures > 0 || !is_saved(t);
 }
 
 static bool is_stopping(const struct tr_trainer *t)
@@ -192,8 +209,11 @@ int tr_trainer_save_last(struct tr_trainer *t, bool at_the_end, struct im_text *
             stopping = true;
             until = im_now() + STOP_RETRY_NS;
         }
-        if (im_now() > until) /* lines of metrics that are lost are said when the files are closed */
-            return !must_save(t) && done ? 0 : tell_unsaved(t, text);
+        if (im_now() > until) { /* lines of metrics that are lost are said when the files are closed */
+            const bool saved = at_the_end ? !must_save(t) : is_saved(t);
+
+            return saved && done ? 0 : tell_unsaved(t, text);
+        }
         err = rest(t, delay);
         if (err)
             return err;

@@ -184,6 +184,19 @@ case_full_disk_stop() {
   continue_and_check
 }
 
+# Only what is beside the state cannot be written: the run is saved.
+case_no_room_for_exports() {
+  FAULTS=$PACE
+  launch
+  wait_step 6
+  mkdir "$RUN/checkpoints/last.safetensors"
+  send INT
+  finish 75
+  must_say "the weights beside a checkpoint could not be written"
+  rmdir "$RUN/checkpoints/last.safetensors"
+  continue_and_check
+}
+
 # It is full when training ends: the last state is waited with. It is full when a trainer starts: that starts.
 case_full_disk_end() {
   needs_prlimit

@@ -196,7 +196,9 @@ int tr_checkpoint_save(struct tr_checkpoint_store *store, const struct tr_checkp
     char checksum[TR_SEAL_DIGITS];
     int err = check_keys(content, text);
 
+    store->state_is_saved = false;
     if (err == 0)
         err = save_state(store, content, checksum, text);
+    store->state_is_saved = err == 0;
     return err < 0 ? err : tr_checkpoint_export(store, content, checksum, epoch, best, text);
 }
