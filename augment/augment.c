@@ -188,6 +188,8 @@ static int work(struct augmenter *a)
 
         if (leave)
             return leave;
+        if (im_child_is_retired(child))
+            return IM_EXIT_OK;
         if (!im_encoded_take(child->run, child->plan, child->incarnation, &e)) {
             /* READY cells whose batch is not free yet: the trainer is behind. None at all:
              * the readers are. */

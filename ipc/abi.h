@@ -22,7 +22,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define IM_ABI_VERSION 3u
+#define IM_ABI_VERSION 4u
 #define IM_MAGIC UINT64_C(0x3172657075736d69) /* "imsuper1" */
 #define IM_LINE 128                           /* two cache lines: the adjacent-line prefetcher pairs them */
 #define IM_PAGE 4096
@@ -96,6 +96,8 @@ struct im_process {
     _Atomic uint64_t active_since_ns; /* W child: CLOCK_MONOTONIC when it began; 0 = none */
     _Atomic uint64_t position;        /* W trainer: next batch it will consume + 1; 0 = not known yet */
     _Atomic uint64_t ready_ns;        /* W child: when it was ready for work; 0 = not yet */
+    _Atomic uint32_t retire; /* W supervisor: the incarnation that is to leave once it holds no cell; 0: none.
+                                R reader, augmenter */
 };
 
 /* Statistics of one process: written by it alone with plain load+store, read by anyone at any time. */
@@ -129,9 +131,10 @@ enum im_gauge {
     IM_G_GPU_MEMORY_CLOCK,
     IM_G_GPU_THROTTLED, /* bits of enum im_throttle (telemetry.h) */
     IM_G_GPU_ENERGY,    /* J since the trainer began to count */
-    IM_G_GPU_IDEAL, /* s that an image of the current size would take at the GPU's peak rate; 0: unknown */
-    IM_G_PLANS,     /* which of the GPU's plans is being made, from 1 on; 0: none */
-    IM_G_PLANS_OF,  /* how many there are; 0: not known yet; -1: another process makes them */
+    IM_G_GPU_IDEAL,    /* s that an image of the current size would take at the GPU's peak rate; 0: unknown */
+    IM_G_PLANS,        /* which of the GPU's plans is being made, from 1 on; 0: none */
+    IM_G_PLANS_OF,     /* how many there are; 0: not known yet; -1: another process makes them */
+    IM_G_SAVE_SECONDS, /* that the last checkpoint took; 0: none yet */
     IM_GAUGES = 24
 };
 #define IM_HISTOGRAM_BUCKETS 44 /* bucket b counts durations in [2^b, 2^(b+1)) ns */
@@ -220,7 +223,7 @@ struct im_control {
     _Atomic uint32_t bad_told;                   /* W supervisor: entries of the bad table that were told */
     _Atomic uint32_t deaths;                     /* W supervisor: processes that died, in this run */
     _Atomic uint32_t save_requests; /* W supervisor: +1 a checkpoint that is asked for between two steps */
-    _Atomic uint32_t exit_status;   /* W supervisor, before ENDED: what the run ends with */
+    _Atomic uint32_t exit_status;   /* W supervisor, before STOPPING or ENDED: what the run ends with */
     _Atomic uint64_t quarantine[IM_QUARANTINE_MAX]; /* W supervisor: keys as in im_bad_entry */
 
     struct im_event event_free;               /* readers wait: a cell became FREE */
@@ -228,16 +231,34 @@ struct im_control {
     struct im_event event_run;                /* everyone: run_state changed */
     struct im_event event_done[IM_RANKS_MAX]; /* trainer r waits: a sample is DONE, a peer said something */
     struct im_ledger ledger[IM_SPLITS];
+
+    /* How far this start of the run has come, and whether its supervisor lives. */
+    alignas(IM_LINE) _Atomic uint64_t
+        first_position;                 /* W supervisor: `position` with which the trainers first
+                                                         began; 0: they have not */
+    _Atomic uint64_t furthest_position; /* W supervisor: the largest that a trainer has told */
+    _Atomic uint64_t turns;             /* W supervisor: +1 a turn of its loop. R warden */
+    /* What users ask for while the run goes on. A new supervisor finds it here. */
+    alignas(IM_LINE) _Atomic uint32_t paused; /* W supervisor: 1: trainers wait between two steps */
+    _Atomic uint32_t wanted[IM_ROLES]; /* W start, then supervisor: readers and augmenters; 0: all slots */
+    _Atomic uint32_t
+        automatic[IM_ROLES];            /* W start, then supervisor: 1: the supervisor may change `wanted` */
+    _Atomic uint32_t snapshot_requests; /* W supervisor: +1 a snapshot that is asked for between two steps */
+    _Atomic uint32_t snapshot_answers;  /* W trainer 0: the last request that it has served, after the
+                                             snapshot is complete */
+    _Atomic uint32_t save_answers;      /* W trainer 0: the last of save_requests that it has served */
+    _Atomic uint32_t trainer_restart;   /* W supervisor: the request after whose answer all trainers start
+                                             again; 0: none */
 };
 
 static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2, "shared words must be lock-free");
-static_assert(sizeof(struct im_event) == IM_LINE, "abi 3");
-static_assert(sizeof(struct im_process) == IM_LINE, "abi 3");
-static_assert(sizeof(struct im_encoded_meta) == 264 && offsetof(struct im_encoded_meta, name) == 32, "abi 3");
-static_assert(sizeof(struct im_bad_entry) == 248, "abi 3");
-static_assert(sizeof(struct im_peer) == 12672 && offsetof(struct im_peer, card) == 256, "abi 3");
-static_assert(sizeof(struct im_snapshot_header) == 40, "abi 3");
-static_assert(sizeof(struct im_stats) == IM_PAGE, "abi 3");
-static_assert(offsetof(struct im_control, run_state) % IM_LINE == 0, "abi 3");
+static_assert(sizeof(struct im_event) == IM_LINE, "abi 4");
+static_assert(sizeof(struct im_process) == IM_LINE, "abi 4");
+static_assert(sizeof(struct im_encoded_meta) == 264 && offsetof(struct im_encoded_meta, name) == 32, "abi 4");
+static_assert(sizeof(struct im_bad_entry) == 248, "abi 4");
+static_assert(sizeof(struct im_peer) == 12672 && offsetof(struct im_peer, card) == 256, "abi 4");
+static_assert(sizeof(struct im_snapshot_header) == 40, "abi 4");
+static_assert(sizeof(struct im_stats) == IM_PAGE, "abi 4");
+static_assert(offsetof(struct im_control, run_state) % IM_LINE == 0, "abi 4");
 
 #endif

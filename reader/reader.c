@@ -177,12 +177,16 @@ static int work(struct reader *r)
 
     for (;;) {
         uint32_t seen = im_event_look(freed);
+        bool retired;
 
         leave = im_child_should_leave(r->child);
         if (leave)
             return leave;
+        retired = im_child_is_retired(r->child);
+        if (retired && rd_io_in_flight(r->io) == 0)
+            return IM_EXIT_OK;
         im_stats_enter(r->child->stats, IM_WORK);
-        err = fill_queue(r);
+        err = retired ? 0 : fill_queue(r);
         if (err == 0 && rd_io_in_flight(r->io) > 0)
             err = reap(r);
         else if (err == 0) {

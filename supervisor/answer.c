@@ -39,6 +39,12 @@ static struct im_json *process_json(struct sv_super *s, const struct sv_child *c
     return j;
 }
 
+/* A slot that is reserved for more processes, and that none has been in, is not shown. */
+static bool is_shown(struct sv_super *s, const struct sv_child *child)
+{
+    return child->incarnation != 0 || child->index < sv_children_count(&s->children, child->role);
+}
+
 static struct im_json *stages_json(const struct sv_super *s)
 {
     struct im_json *list = im_json_array();
@@ -49,6 +55,15 @@ static struct im_json *stages_json(const struct sv_super *s)
 
         im_json_set_str(j, "stage", sv_stage_name(stage));
         im_json_set_int(j, "processes", v->alive);
+        if (stage != SV_STAGE_TRAIN) {
+            enum im_role role = stage == SV_STAGE_READ ? IM_ROLE_READER : IM_ROLE_AUGMENTER;
+
+            im_json_set_int(j, "wanted", sv_children_count(&s->children, role));
+            im_json_set_int(j, "room", sv_scale_max(s, role));
+            im_json_set_bool(j, "automatic",
+                             atomic_load_explicit(&s->run.control->automatic[role], memory_order_relaxed) !=
+                                 0);
+        }
         im_json_set_real(j, "busy", v->busy);
         im_json_set_real(j, "wait_input", v->wait_input);
         im_json_set_real(j, "wait_output", v->wait_output);
@@ -148,7 +163,11 @@ struct im_json *sv_status_json(struct sv_super *s)
     im_json_set_str(j, "run", s->conf.run_name);
     im_json_set_str(j, "run_dir", s->conf.run_dir);
     im_json_set_str(j, "state", sv_state_name(s));
+    im_json_set_bool(j, "paused", sv_is_paused(s));
     im_json_set_real(j, "up_seconds", (double)(im_now() - s->run.control->created_ns) / 1e9);
+    if (s->time_limit > 0)
+        im_json_set_real(j, "time_left_seconds",
+                         s->time_limit - (double)(im_now() - s->run.control->created_ns) / 1e9);
     add_position(s, j);
     im_json_set_real(j, "images_per_second", s->view.samples_per_second);
     if (s->view.gpus.gpus > 0)
@@ -170,7 +189,8 @@ struct im_json *sv_status_json(struct sv_super *s)
     im_json_set(j, "ledger", ledger_json(s));
     im_json_set(j, "snapshot", snapshot_json(s));
     for (uint32_t i = 0; i < s->children.count; i++)
-        im_json_append(processes, process_json(s, &s->children.child[i]));
+        if (is_shown(s, &s->children.child[i]))
+            im_json_append(processes, process_json(s, &s->children.child[i]));
     im_json_set(j, "processes", processes);
     return j;
 }
@@ -186,16 +206,12 @@ static struct im_json *simple_reply(const char *key, const char *value)
 
 static struct im_json *command(struct sv_super *s, const char *cmd, const struct im_json *message)
 {
+    struct im_json *answer;
+
     if (strcmp(cmd, "status") == 0)
         return sv_status_json(s);
-    if (strcmp(cmd, "stop") == 0) {
-        if (im_json_bool_or(message, "now", false))
-            sv_stop_at_once(s, "imsuper stop --now");
-        else
-            sv_request_stop(s, "imsuper stop");
-        return simple_reply("ok", "stopping");
-    }
-    return simple_reply("error", "unknown command");
+    answer = sv_control(s, cmd, message);
+    return answer ? answer : simple_reply("error", "unknown command");
 }
 
 /* A number right-aligned in `width`, or "-" where it was not measured (null in the message). */

@@ -160,7 +160,7 @@ static void tell_bad_sample(struct sv_super *s, const struct im_bad_entry *bad, 
     sv_screen_warn(&s->screen, SV_WARN, "skipped %s: %s", name, im_verdict_sentence(verdict));
     if (s->conf.on_bad_sample == IM_BAD_SAMPLE_STOP) {
         sv_screen_warn(&s->screen, SV_ERROR, "stopping because of --on-bad-sample stop");
-        sv_finish(s, IM_EXIT_BAD_DATA);
+        sv_end(s, IM_EXIT_BAD_DATA, "a file cannot be used, and --on-bad-sample is stop");
     }
 }
 
@@ -185,12 +185,13 @@ static void check_bad_limit(struct sv_super *s)
     uint64_t bad = (uint64_t)atomic_load_explicit(&s->run.control->bad_told, memory_order_relaxed) +
                    atomic_load_explicit(&s->run.control->bad_overflow, memory_order_relaxed);
 
-    if (s->conf.bad_sample_limit == 0 || bad < (uint64_t)s->conf.bad_sample_limit || s->finished)
+    if (s->conf.bad_sample_limit == 0 || bad < (uint64_t)s->conf.bad_sample_limit || s->finished ||
+        s->ending.stage != SV_GOING_ON)
         return;
     sv_screen_warn(&s->screen, SV_ERROR,
                    "%" PRIu64 " files could not be used; stopping (--bad-sample-limit). See events.jsonl",
                    bad);
-    sv_finish(s, IM_EXIT_BAD_DATA);
+    sv_end(s, IM_EXIT_BAD_DATA, "more files cannot be used than --bad-sample-limit allows");
 }
 
 void sv_guard(struct sv_super *s)

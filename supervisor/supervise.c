@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "ipc/base/log.h"
+#include "ipc/base/sysinfo.h"
 #include "ipc/child.h"
 #include "ipc/process.h"
 #include "supervisor/super.h"
@@ -42,21 +43,21 @@ static int attach(struct sv_super *s, struct im_text *text)
 
 static int open_all(struct sv_super *s, struct im_text *text)
 {
-    char path[256];
     int err = attach(s, text);
 
     if (err < 0)
         return err;
     im_log_identity("supervisor", 0);
     s->started = im_now();
+    s->oom_kills = im_oom_kills();
     sv_screen_init(&s->screen, s->conf.color, s->conf.plain, s->conf.quiet,
                    (im_ns)(s->conf.status_interval * 1e9));
     err = sv_journal_open(&s->journal, s->conf.run_dir, IM_FD_LOG, &s->screen,
                           s->conf.log_level == IM_CONF_LOG_INFO ? IM_LOG_WARN : s->conf.log_level, text);
     if (err == 0)
-        err = im_ctl_path(s->conf.run_dir, path, sizeof path, text);
-    if (err == 0)
-        err = im_ctl_serve(path, &s->ctl, text);
+        sv_socket_open(s);
+    if (err == 0 && s->conf.time_limit[0])
+        err = im_conf_duration(s->conf.time_limit, &s->time_limit);
     sv_children_init(&s->children, &s->run, &s->plan, IM_FD_CHANNEL);
     return err;
 }
@@ -104,8 +105,6 @@ static void resume_state(struct sv_super *s)
                       sv_children_alive(&s->children, IM_ROLE_READER) +
                       sv_children_alive(&s->children, IM_ROLE_AUGMENTER) >
                   0;
-    int64_t epochs;
-    double best;
 
     switch (im_run_state(&s->run)) {
     case IM_RUN_STARTING:
@@ -118,11 +117,7 @@ static void resume_state(struct sv_super *s)
         sv_finish(s, (int)atomic_load_explicit(&s->run.control->exit_status, memory_order_relaxed));
         break;
     case IM_RUN_STOPPING:
-        /* Not a reset, which would forget that somebody asked to stop. */
-        if (sv_children_alive(&s->children, IM_ROLE_TRAINER) < s->run.geometry.ranks) {
-            sv_journal_done(&s->journal, &epochs, &best);
-            sv_finish(s, epochs >= s->conf.epochs ? IM_EXIT_OK : IM_EXIT_RESUMABLE);
-        }
+        sv_ending_resume(s); /* not a reset, which would forget that somebody asked to stop */
         break;
     default:
         sv_children_want(&s->children, IM_ROLE_READER, true);
@@ -187,6 +182,8 @@ static void one_turn(struct sv_super *s, struct pollfd *p)
     nfds_t n = fill_poll(s, p);
 
     poll(p, n, TICK_MS);
+    /* The warden ends a supervisor that does not come here. */
+    atomic_fetch_add_explicit(&s->run.control->turns, 1, memory_order_relaxed);
     for (uint32_t i = 0; i < s->children.count; i++)
         if (p[3 + i].fd >= 0 && (p[3 + i].revents & POLLIN))
             sv_on_death_seen(s, &s->children.child[i]);
@@ -194,8 +191,13 @@ static void one_turn(struct sv_super *s, struct pollfd *p)
     read_channel(s);
     sv_observe(&s->observer, &s->run, &s->plan, &s->view);
     sv_guard(s);
+    sv_watch_trainers(s);
     sv_advance(s);
+    sv_socket_check(s);
     sv_answer(s);
+    sv_scale(s);
+    sv_restart_turn(s);
+    sv_check_time_limit(s);
     sv_journal_tell(&s->journal);
     if (!s->finished)
         show_progress(s);
@@ -269,15 +271,17 @@ static void say_goodbye(struct sv_super *s)
 
     sv_journal_drain(&s->journal);
     im_json_set_int(fields, "exit_status", s->exit_status);
+    if (s->ending.stage != SV_GOING_ON)
+        im_json_set_str(fields, "saved", s->ending.saved == SV_NOT_SAVED ? "no" : "yes");
     add_ledger(s, fields);
     sv_journal_event(&s->journal, s->exit_status == IM_EXIT_OK ? "run.finished" : "run.ended", fields);
     sv_screen_end(&s->screen);
+    if (s->socket.was_missing) /* epochs were not told */
+        sv_journal_draw(&s->journal);
     sv_journal_tidy(&s->journal);
     if (s->exit_status == IM_EXIT_OK && !s->conf.lr_range_test)
         say_done(s);
-    else if (s->exit_status == IM_EXIT_RESUMABLE && !s->conf.lr_range_test)
-        sv_screen_say(&s->screen, "saved     %s; the same command with --run-name %s continues from here",
-                      s->conf.run_dir, s->conf.run_name);
+    sv_ending_say(s);
 }
 
 /* Waits for files and screen, for a bounded time, then tells the warden. */
@@ -322,6 +326,8 @@ int sv_supervise(void)
     leave(&s);
     free(p);
     im_ctl_close(&s.ctl, 100);
+    if (s.warden_gone) /* which would do it; we hold the run's lock, too */
+        im_ctl_remove(s.conf.run_dir);
     im_plan_fini(&s.plan);
     im_run_close(&s.run);
     return IM_EXIT_OK;

@@ -47,11 +47,13 @@ struct tr_trainer {
     struct tr_schedule schedule;
     struct tr_training_step training_step;
     struct tr_position at;
-    unsigned char *valid; /* [batch_size_max] */
-    uint64_t pass_from;   /* first sample of the current pass in this process */
-    im_ns epoch_mark;     /* start of the interval not yet counted in the position */
-    double lr;            /* of the last step */
-    uint32_t saves_seen;  /* checkpoint requests already served */
+    unsigned char *valid;    /* [batch_size_max] */
+    uint64_t pass_from;      /* first sample of the current pass in this process */
+    im_ns epoch_mark;        /* start of the interval not yet counted in the position */
+    double lr;               /* of the last step */
+    bool begins_again;       /* trainers of this run have died before */
+    uint32_t saves_seen;     /* checkpoint requests already served */
+    uint32_t snapshots_seen; /* snapshot requests already served */
     struct tr_save save;
     struct im_lr_range_smooth smooth; /* of a learning-rate range test */
     bool lr_range_done;               /* the range test has finished */
@@ -121,5 +123,12 @@ int tr_trainer_save_on_request(struct tr_trainer *t, uint32_t requests, bool tra
 /* Takes a snapshot if one is due. Call only between steps, and after an epoch's end only once its checkpoint
  * is saved: a run continued from a snapshot repeats the epoch's end. */
 int tr_trainer_snapshot(struct tr_trainer *t, bool training, struct im_text *text);
+
+/* trainer/pause.c */
+
+bool tr_trainer_is_paused(const struct tr_trainer *t);
+/* Waits between two steps until the run goes on, is stopped, or asks for a checkpoint. Snapshots that are
+ * asked for are taken, and the time is not counted. */
+int tr_trainer_wait_paused(struct tr_trainer *t, bool training, struct im_text *text);
 
 #endif

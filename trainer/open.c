@@ -86,6 +86,8 @@ static int find_position(struct tr_trainer *t, struct tr_resume *ret_from, struc
         err = tr_resume_find(t->child, &t->store, ret_from, text);
     if (err < 0)
         return err;
+    /* Before the position is told, for then the data plane is set for this generation. */
+    t->begins_again = atomic_load_explicit(&t->child->run->control->generation, memory_order_acquire) > 0;
     t->at = ret_from->state ? ret_from->at : tr_position_start(conf);
     atomic_store_explicit(&t->child->entry->position, t->at.next_batch + 1, memory_order_release);
     return 0;
@@ -106,7 +108,8 @@ static int open_snapshot(struct tr_trainer *t, struct im_text *text)
     struct tr_position_text position;
 
     tr_trainer_position(t, &position);
-    return tr_snapshot_open(&t->snapshot, t->child, &t->state, &position, t->at.next_batch, text);
+    return tr_snapshot_open(&t->snapshot, t->child, &t->state, &position, t->at.next_batch, t->begins_again,
+                            text);
 }
 
 /* The pass of `split` that needs most memory, from the position on; NULL: none. */

@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <string.h>
 
 #include "ipc/base/count.h"
 #include "ipc/base/log.h"
@@ -36,7 +37,6 @@ int tr_report_open(struct tr_report *r, struct im_child *child, const struct tr_
                    struct im_text *text)
 {
     struct im_json *config;
-    char path[256];
     int err;
 
     *r = (struct tr_report){.child = child};
@@ -59,9 +59,25 @@ int tr_report_open(struct tr_report *r, struct im_child *child, const struct tr_
         err = tr_metrics_line(&r->metrics, config, text);
         im_json_free(&config);
     }
-    if (err == 0 && im_ctl_path(child->conf->run_dir, path, sizeof path, text) == 0)
-        err = im_ctl_connect(path, &r->ctl, text);
     return err;
+}
+
+/* Tells the supervisor; takes `message`. Best effort: a lost message only misses a line on the screen. The
+ * control socket may have moved, or there may be none. */
+static void send_news(struct tr_report *r, struct im_json *message)
+{
+    struct im_ctl_record now;
+
+    if (im_ctl_find(r->child->conf->run_dir, &now) == 0 && strcmp(now.path, r->connected.path) != 0) {
+        im_ctl_close(&r->ctl, 0);
+        r->connected = now;
+        if (im_ctl_connect(now.path, &r->ctl, NULL) < 0)
+            r->connected.path[0] = 0;
+    }
+    if (r->ctl)
+        im_ctl_send(r->ctl, NULL, message);
+    else
+        im_json_free(&message);
 }
 
 void tr_report_close(struct tr_report *r)
@@ -103,10 +119,7 @@ int tr_report_ready(struct tr_report *r, const struct tr_position *p, const stru
     im_json_set_int(j, "step", (int64_t)p->steps);
     im_json_set(j, "memory_bytes", memory);
     err = tr_metrics_line(&r->metrics, j, text);
-    if (r->ctl)
-        im_ctl_send(r->ctl, NULL, j);
-    else
-        im_json_free(&j);
+    send_news(r, j);
     return err;
 }
 
@@ -212,10 +225,7 @@ int tr_report_epoch(struct tr_report *r, const struct tr_position *p, double lr,
     tell_news(r);
     if (r->done_is_old)
         clear_done(r);
-    if (r->ctl)
-        im_ctl_send(r->ctl, NULL, j); /* best effort: a lost message only misses a line on the screen */
-    else
-        im_json_free(&j);
+    send_news(r, j);
     return err;
 }
 

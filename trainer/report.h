@@ -15,12 +15,13 @@
 struct tr_report {
     struct im_child *child; /* borrowed */
     struct tr_metrics metrics;
-    struct im_ctl *ctl; /* NULL: no supervisor */
+    struct im_ctl *ctl; /* NULL: no supervisor, or it has no socket */
+    struct im_ctl_record connected;
     struct tr_gpu_interval stretch;
     bool done_is_old; /* DONE is there and could not be removed */
 };
 
-/* Opens the metrics files to continue at `position` and connects to the supervisor. Rank 0 only. */
+/* Opens the metrics files to continue at `position`. Rank 0 only. */
 int tr_report_open(struct tr_report *r, struct im_child *child, const struct tr_position *position,
                    struct im_text *text);
 void tr_report_close(struct tr_report *r);

@@ -104,6 +104,7 @@ static int save_now(struct tr_trainer *t, int epoch, bool best, struct im_text *
     const bool again = t->save.failures > 0 && t->save.next_batch == t->at.next_batch;
     struct tr_position_text position;
     struct im_text why = {""};
+    im_ns began = im_now();
     int err;
 
     if (again && epoch < 0)
@@ -115,6 +116,7 @@ static int save_now(struct tr_trainer *t, int epoch, bool best, struct im_text *
     }
     tr_report_settle(&t->report); /* lines that the checkpoint says are written */
     tr_trainer_position(t, &position);
+    im_stats_enter(t->child->stats, IM_WAIT_IO); /* a step's deadline does not hold for a disk */
     tr_trainer_begin_stage(t, "save");
     err = tr_state_collect(&t->state, text);
     if (err == 0 && tr_state_save(&t->state, &t->store, &position, epoch, best, &why) < 0)
@@ -122,6 +124,9 @@ static int save_now(struct tr_trainer *t, int epoch, bool best, struct im_text *
     else if (err == 0)
         note_success(t);
     tr_trainer_end_stage(t);
+    im_stats_enter(t->child->stats, IM_WORK);
+    if (t->save.failures == 0)
+        im_stats_gauge(t->child->stats, IM_G_SAVE_SECONDS, (double)(im_now() - began) / 1e9);
     return err;
 }
 
@@ -132,6 +137,11 @@ int tr_trainer_save(struct tr_trainer *t, int epoch, bool best, struct im_text *
     if (t->child->conf->lr_range_test) /* a range test that dies restarts */
         return 0;
     err = tr_ranks_compare(&t->ranks, &t->state, t->at.steps, text);
+    if (err <
+        0) { /* the snapshots since the last checkpoint were not compared: they may hold the difference */
+        tr_snapshot_forget(&t->snapshot);
+        tr_ranks_meet(&t->ranks); /* nobody leaves, and is replaced, before that */
+    }
     if (err || !tr_trainer_leads(t))
         return err;
     IM_FAULT("trainer.save.before");
@@ -233,25 +243,46 @@ uint32_t tr_trainer_save_requests(struct tr_trainer *t)
 
 int tr_trainer_save_on_request(struct tr_trainer *t, uint32_t requests, bool training, struct im_text *text)
 {
+    int err;
+
     if (requests == t->saves_seen)
         return 0;
     t->saves_seen = requests;
     tr_trainer_count_time(t, training);
-    return tr_trainer_save(t, -1, false, text);
+    err = tr_trainer_save(t, -1, false, text);
+    if (err == 0 && tr_trainer_leads(t))
+        atomic_store_explicit(&t->child->run->control->save_answers, requests, memory_order_release);
+    return err;
 }
 
-int tr_trainer_snapshot(struct tr_trainer *t, bool training, struct im_text *text)
+static int take_snapshot(struct tr_trainer *t, bool training, struct im_text *text)
 {
     struct tr_position_text position;
     int err;
 
-    if (!tr_snapshot_is_due(&t->snapshot, t->at.next_batch))
-        return 0;
     tr_report_settle(&t->report); /* lines that the snapshot says are written */
     tr_trainer_count_time(t, training);
     tr_trainer_position(t, &position);
     tr_trainer_begin_stage(t, "snapshot");
     err = tr_snapshot_take(&t->snapshot, &t->state, &position, t->at.next_batch, text);
     tr_trainer_end_stage(t);
+    return err;
+}
+
+/* A request is served also where the last snapshot or checkpoint is of this very position. */
+int tr_trainer_snapshot(struct tr_trainer *t, bool training, struct im_text *text)
+{
+    struct im_control *c = t->child->run->control;
+    uint32_t requests = atomic_load_explicit(&c->snapshot_requests, memory_order_acquire);
+    bool asked = requests != t->snapshots_seen;
+    int err = 0;
+
+    if (tr_snapshot_is_due(&t->snapshot, t->at.next_batch) ||
+        (asked && tr_snapshot_is_behind(&t->snapshot, t->at.next_batch)))
+        err = take_snapshot(t, training, text);
+    if (err == 0 && asked && tr_trainer_leads(t)) {
+        t->snapshots_seen = requests;
+        atomic_store_explicit(&c->snapshot_answers, requests, memory_order_release);
+    }
     return err;
 }

@@ -88,26 +88,54 @@ static int save_and_stop(struct tr_trainer *t, const struct im_phase *phase, str
     return err ? err : IM_EXIT_RESUMABLE;
 }
 
-/* The next step of all ranks. IM_EXIT_RESUMABLE: stopped and saved. */
-static int one_step(struct tr_trainer *t, const struct im_phase *phase, struct im_text *text)
+/* Waits for the batch before a step, and lets all ranks agree on what follows. */
+static int prepare_step(struct tr_trainer *t, const struct im_phase *phase, struct tr_ring_batch *ret_batch,
+                        struct tr_agreement *ret)
 {
     uint64_t g = t->at.next_batch;
     uint32_t count = im_plan_batch_count(t->child->plan, g, t->child->index);
-    struct tr_agreement agreed = {.saves = tr_trainer_save_requests(t)};
-    struct tr_ring_batch b;
     int err;
 
+    *ret = (struct tr_agreement){.saves = tr_trainer_save_requests(t)};
     tr_trainer_begin_stage(t, "wait for batch");
     err = tr_batch_wait(t, g, count);
     tr_trainer_end_stage(t);
     if (err && err != IM_EXIT_RESUMABLE)
         return err;
-    agreed.stop = err == IM_EXIT_RESUMABLE;
-    if (!agreed.stop) {
-        tr_batch_view(t, phase, g, count, &b);
-        agreed.usable = b.usable;
+    ret->stop = err == IM_EXIT_RESUMABLE;
+    ret->paused = tr_trainer_is_paused(t);
+    if (!ret->stop) {
+        tr_batch_view(t, phase, g, count, ret_batch);
+        ret->usable = ret_batch->usable;
     }
-    err = tr_ranks_agree(&t->ranks, &agreed);
+    return tr_ranks_agree(&t->ranks, ret);
+}
+
+/* The same, once the run is not paused. Checkpoints that are asked for meanwhile are saved. */
+static int prepare_unpaused(struct tr_trainer *t, const struct im_phase *phase,
+                            struct tr_ring_batch *ret_batch, struct tr_agreement *ret, struct im_text *text)
+{
+    int err = prepare_step(t, phase, ret_batch, ret);
+
+    while (err == 0 && ret->paused && !ret->stop) {
+        tr_trainer_count_time(t, phase->split == IM_TRAIN);
+        err = tr_trainer_save_on_request(t, ret->saves, phase->split == IM_TRAIN, text);
+        if (err == 0)
+            err = tr_trainer_wait_paused(t, phase->split == IM_TRAIN, text);
+        if (err == 0)
+            err = prepare_step(t, phase, ret_batch, ret);
+    }
+    return err;
+}
+
+/* The next step of all ranks. IM_EXIT_RESUMABLE: stopped and saved. */
+static int one_step(struct tr_trainer *t, const struct im_phase *phase, struct im_text *text)
+{
+    uint64_t g = t->at.next_batch;
+    struct tr_agreement agreed;
+    struct tr_ring_batch b;
+    int err = prepare_unpaused(t, phase, &b, &agreed, text);
+
     if (err)
         return err;
     if (agreed.stop)
@@ -131,6 +159,8 @@ static int train_to_end(struct tr_trainer *t, struct im_text *text)
 
     t->epoch_mark = im_now();
     t->saves_seen = tr_trainer_save_requests(t);
+    t->snapshots_seen =
+        atomic_load_explicit(&t->child->run->control->snapshot_requests, memory_order_acquire);
     while (t->at.next_batch < plan->batches && err == 0 && !t->lr_range_done) {
         const struct im_phase *now = im_plan_phase_of_batch(plan, t->at.next_batch);
 

@@ -62,16 +62,29 @@ static int check(const struct im_command *c, const struct im_conf *conf, struct 
     return err;
 }
 
+/* Takes the words without dashes at *argv, one or, where the verb takes a list, all of them, and joins them. */
+static void take_operands(const struct im_command *c, int *argc, char ***argv, char *joined, size_t n)
+{
+    while (c->operand && *argc > 0 && (*argv)[0][0] != '-' && (c->operand_list || !*joined)) {
+        size_t used = strlen(joined);
+
+        snprintf(joined + used, n - used, "%s%s", used ? " " : "", (*argv)[0]);
+        (*argv)++, (*argc)--;
+    }
+}
+
 /* `VERB [OPERAND] [flags]` or `VERB [flags] [OPERAND]`. */
 static int configure(const struct im_command *c, int argc, char **argv, struct im_conf *conf,
                      struct im_text *text)
 {
-    const char *operand = c->operand && argc > 1 && argv[1][0] != '-' ? argv[1] : NULL;
+    char operand[IM_CONF_TEXT_BYTES + 16] = "", *name = argv[0];
     struct im_text warning = {""};
     int next = 1;
 
-    if (operand)
-        argv++, argc--;
+    argv++, argc--;
+    take_operands(c, &argc, &argv, operand, sizeof operand);
+    argv--, argc++; /* the word before the flags: im_conf_load() begins behind it */
+    argv[0] = name;
     im_conf_defaults(conf);
     if (c->options)
         next = im_conf_load(conf, c->options, argc, argv, &warning, text);
@@ -79,12 +92,14 @@ static int configure(const struct im_command *c, int argc, char **argv, struct i
         return next;
     if (warning.s[0] && !c->is_inner)
         im_say(stderr, "imsuper: %s", warning.s);
-    if (c->operand && !operand && next < argc)
-        operand = argv[next++];
-    if (next < argc)
-        return im_fail(text, -EINVAL, "unexpected argument '%.200s' (see `%s --help`)", argv[next], c->typed);
-    if (operand && im_conf_set(conf, c->operand, operand, text) < 0)
+    argv += next, argc -= next;
+    take_operands(c, &argc, &argv, operand, sizeof operand);
+    if (argc > 0)
+        return im_fail(text, -EINVAL, "unexpected argument '%.200s' (see `%s --help`)", argv[0], c->typed);
+    if (operand[0] && im_conf_set(conf, c->operand, operand, text) < 0)
         return -EINVAL;
+    if (c->operand_needed && !operand[0])
+        return im_fail(text, -EINVAL, "something is missing: %s %s", c->typed, c->usual);
     conf->lr_range_test = (c->options & IM_FOR_LR_FIND) != 0; /* it sets the learning rate itself */
     return check(c, conf, text);
 }

@@ -143,6 +143,7 @@ static int prepare(struct start *s, bool *ret_done)
     s->lock = sv_rundir_open(&s->conf, &text);
     if (s->lock < 0)
         return fail(&text, status_of(s->lock));
+    im_ctl_remove(s->conf.run_dir); /* that a run left which was killed as a whole; we hold its lock now */
     *ret_done = sv_rundir_done_epochs(s->conf.run_dir) >= s->conf.epochs;
     if (*ret_done)
         return 0;
@@ -154,6 +155,12 @@ static int prepare(struct start *s, bool *ret_done)
     return status;
 }
 
+static void set_counts(struct im_control *c, enum im_role role, int64_t count, bool automatic)
+{
+    atomic_store_explicit(&c->wanted[role], (uint32_t)count, memory_order_relaxed);
+    atomic_store_explicit(&c->automatic[role], automatic, memory_order_relaxed);
+}
+
 static int create(struct start *s)
 {
     char frozen[IM_CONF_FROZEN_BYTES];
@@ -162,7 +169,11 @@ static int create(struct start *s)
 
     if (err == 0)
         err = im_run_create(&s->geometry, frozen, (uint32_t)strlen(frozen) + 1, &s->run, &text);
-    return err < 0 ? fail(&text, IM_EXIT_FAILED) : 0;
+    if (err < 0)
+        return fail(&text, IM_EXIT_FAILED);
+    set_counts(s->run.control, IM_ROLE_READER, s->conf.readers, s->conf.readers_auto);
+    set_counts(s->run.control, IM_ROLE_AUGMENTER, s->conf.augmenters, s->conf.augmenters_auto);
+    return 0;
 }
 
 /* "batch 256" and "224 px", or their ranges over the run: "batch 64-256". */
@@ -298,17 +309,9 @@ static void print_header(const struct start *s)
            c->ranks > 1 ? " each" : "", (double)sv_sizes_bytes(&s->geometry) / (1 << 30),
            (double)s->machine.memory_bytes / (1 << 30));
     print_devices(s);
-}
-
-/* A supervisor that was killed has left its socket; we still hold the run's lock, so it can
- * be nobody else's. */
-static void remove_socket(const struct start *s)
-{
-    struct im_text text = {0};
-    char path[256];
-
-    if (im_ctl_path(s->conf.run_dir, path, sizeof path, &text) == 0)
-        unlink(path);
+    if (c->time_limit[0])
+        fprintf(stderr, "limit   %s from now; the run stops before it, saved, with exit status %d\n",
+                c->time_limit, IM_EXIT_RESUMABLE);
 }
 
 int sv_start_run(struct im_conf *conf)
@@ -340,7 +343,7 @@ int sv_start_run(struct im_conf *conf)
         return fail(&text, IM_EXIT_FAILED);
     fds.lock = s.lock;
     status = sv_warden_run(&s.run, &fds, &s.placement);
-    remove_socket(&s);
+    im_ctl_remove(s.conf.run_dir);
     im_run_close(&s.run);
     return status;
 }

@@ -8,10 +8,17 @@
 
 #include "ipc/config/command.h"
 
+/* For main(): runs the verb that the words name; see im_command_main(). */
+int sv_command_main(int argc, char **argv);
+
 int sv_cmd_start(struct im_conf *conf);
 int sv_cmd_lr_find(struct im_conf *conf);
 int sv_cmd_status(struct im_conf *conf);
 int sv_cmd_stop(struct im_conf *conf);
+int sv_cmd_pause(struct im_conf *conf);
+int sv_cmd_resume(struct im_conf *conf);
+int sv_cmd_restart(struct im_conf *conf);
+int sv_cmd_scale(struct im_conf *conf);
 int sv_cmd_gpus(struct im_conf *conf);
 int sv_cmd_version(struct im_conf *conf);
 int sv_cmd_help(struct im_conf *conf);

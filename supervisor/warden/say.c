@@ -31,7 +31,8 @@ void sv_warden_say(const char *format, ...)
     va_start(args, format);
     vsnprintf(said, sizeof said, format, args);
     va_end(args);
-    snprintf(line, sizeof line, "imsuper: %s\n", im_printable(said, shown, sizeof shown));
+    snprintf(line, sizeof line, "%simsuper: %s\n", isatty(STDERR_FILENO) ? "\n" : "", /* ends the live line */
+             im_printable(said, shown, sizeof shown));
     if (poll(&p, 1, 0) != 1 || !(p.revents & POLLOUT))
         return;
     fd = open_anew();

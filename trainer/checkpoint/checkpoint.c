@@ -202,3 +202,27 @@ int tr_checkpoint_save(struct tr_checkpoint_store *store, const struct tr_checkp
     store->state_is_saved = err == 0;
     return err < 0 ? err : tr_checkpoint_export(store, content, checksum, epoch, best, text);
 }
+
+int tr_checkpoint_save_state(struct tr_checkpoint_store *store, const struct tr_safetensors *state,
+                             struct im_text *text)
+{
+    const size_t count = tr_safetensors_count(state), pairs = tr_safetensors_metadata_count(state);
+    struct tr_tensor *tensors = malloc((count + 1) * sizeof *tensors);
+    struct tr_pair *metadata = malloc((pairs + 1) * sizeof *metadata);
+    struct tr_checkpoint_content content = {.tensors = tensors, .tensor_count = count, .metadata = metadata};
+    int err;
+
+    if (!tensors || !metadata) {
+        err = im_fail(text, -ENOMEM, "cannot write a checkpoint into %s: out of memory", store->directory);
+    } else {
+        for (size_t i = 0; i < count; i++)
+            tensors[i] = *tr_safetensors_at(state, i);
+        for (size_t i = 0; i < pairs; i++)
+            if (!tr_checkpoint_is_reserved(tr_safetensors_metadata_at(state, i).key))
+                metadata[content.metadata_count++] = tr_safetensors_metadata_at(state, i);
+        err = tr_checkpoint_save(store, &content, -1, false, text);
+    }
+    free(tensors);
+    free(metadata);
+    return err;
+}

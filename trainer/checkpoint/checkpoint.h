@@ -71,6 +71,10 @@ int tr_checkpoint_store_view(struct tr_checkpoint_store *store, const char *dire
 int tr_checkpoint_save(struct tr_checkpoint_store *store, const struct tr_checkpoint_content *content,
                        int epoch, bool best, struct im_text *text);
 
+/* Saves a state that was read, from a snapshot, as the last one: the same bytes, and `last` beside it. */
+int tr_checkpoint_save_state(struct tr_checkpoint_store *store, const struct tr_safetensors *state,
+                             struct im_text *text);
+
 /* Writes the bytes of last.state.safetensors with this content to a sink; `name` names them in errors. */
 int tr_checkpoint_put(const char *name, const struct tr_sink *sink,
                       const struct tr_checkpoint_content *content, struct im_text *text);
