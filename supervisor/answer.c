@@ -8,7 +8,6 @@
 #include "ipc/base/sysinfo.h"
 #include "ipc/encoded.h"
 #include "ipc/process.h"
-#include "supervisor/report/history.h"
 #include "supervisor/super.h"
 
 static struct im_json *process_json(struct sv_super *s, const struct sv_child *child)
@@ -260,15 +259,6 @@ static void tell_epoch(struct sv_super *s, const struct im_json *m)
                   sv_format_seconds(im_json_real_or(m, "seconds", -1), time, sizeof time));
 }
 
-/* Charts and tables of the epochs so far; a run goes on without them. */
-static void draw_history(struct sv_super *s)
-{
-    struct im_text text = {""};
-
-    if (sv_history_write(s->conf.run_dir, &text) < 0)
-        sv_screen_warn(&s->screen, SV_WARN, "no charts: %s", text.s);
-}
-
 /* What a trainer holds, a line for each kind of memory that there is. Once a run, and not after each death:
  * the next trainer holds the same. */
 static void tell_memory(struct sv_super *s, const struct im_json *m)
@@ -325,7 +315,7 @@ void sv_answer(struct sv_super *s)
             im_ctl_send(s->ctl, &from, command(s, cmd, m));
         else if (strcmp(event, "epoch") == 0 && !s->conf.lr_range_test) {
             tell_epoch(s, m);
-            draw_history(s);
+            sv_journal_draw(&s->journal);
         } else if (strcmp(event, "ready") == 0)
             tell_memory(s, m);
         im_json_free(&m);

@@ -12,7 +12,6 @@
 #include "ipc/base/fault.h"
 #include "ipc/child.h"
 #include "ipc/process.h"
-#include "supervisor/report/rundir.h"
 #include "supervisor/super.h"
 
 #define CLEAR_WAIT_NS (10 * IM_SECOND) /* a killed process is gone by then, or stuck in the kernel */
@@ -127,12 +126,16 @@ void sv_stop_at_once(struct sv_super *s, const char *why)
 
 void sv_ending_resume(struct sv_super *s)
 {
+    int64_t epochs;
+    double best;
+
     s->ending.status = (int)atomic_load_explicit(&s->run.control->exit_status, memory_order_relaxed);
     s->ending.asked_at = (int64_t)time(NULL);
     enter(s, s->ending.saver_lives ? SV_SEALING : SV_SAVING);
     if (s->ending.saver_lives || sv_children_alive(&s->children, IM_ROLE_TRAINER) == s->run.geometry.ranks)
         return;
-    if (sv_rundir_done_epochs(s->conf.run_dir) >= s->conf.epochs)
+    sv_journal_done(&s->journal, &epochs, &best);
+    if (epochs >= s->conf.epochs)
         sv_finish(s, IM_EXIT_OK);
     else /* they have saved and left, or died: who writes the snapshot sees which */
         sv_ending_without_trainers(s, NULL);

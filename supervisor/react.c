@@ -19,7 +19,6 @@
 #include "ipc/child.h"
 #include "ipc/process.h"
 #include "ipc/wait.h"
-#include "supervisor/report/rundir.h"
 #include "supervisor/super.h"
 
 #define STATUS_WAIT_NS IM_SECOND
@@ -71,7 +70,7 @@ void sv_finish(struct sv_super *s, int exit_status)
     atomic_store_explicit(&s->run.control->exit_status, (uint32_t)exit_status, memory_order_relaxed);
     for (size_t i = 0; i < IM_COUNT(roles); i++)
         sv_children_want(&s->children, roles[i], false);
-    sv_rundir_withdraw(s->conf.run_dir);
+    sv_journal_withdraw(&s->journal);
     sv_set_state(s, IM_RUN_ENDED);
 }
 
@@ -440,7 +439,7 @@ static void try_to_run(struct sv_super *s)
     tell_cost(s, first - 1);
     if (atomic_load_explicit(&s->run.control->first_position, memory_order_relaxed) == 0)
         atomic_store_explicit(&s->run.control->first_position, first, memory_order_relaxed);
-    sv_rundir_accept(s->conf.run_dir);
+    sv_journal_accept(&s->journal);
     im_run_reset(&s->run, &s->plan, first - 1);
     sv_set_state(s, IM_RUN_RUNNING);
     sv_children_want(&s->children, IM_ROLE_READER, true);

@@ -19,12 +19,13 @@
 #include "ipc/base/sysinfo.h"
 #include "ipc/child.h"
 #include "ipc/process.h"
-#include "supervisor/report/history.h"
-#include "supervisor/report/rundir.h"
 #include "supervisor/super.h"
 
 #define TICK_MS 50
 #define END_WAIT_NS (10 * IM_SECOND)
+#define FILES_WAIT_NS (5 * IM_SECOND)  /* at the end, for what is not written yet */
+#define SCREEN_WAIT_NS (2 * IM_SECOND) /* the same for a terminal that takes nothing */
+#define FORCED_WAIT_NS (IM_SECOND / 2) /* instead of both when told to stop at once */
 
 static int attach(struct sv_super *s, struct im_text *text)
 {
@@ -197,6 +198,7 @@ static void one_turn(struct sv_super *s, struct pollfd *p)
     sv_scale(s);
     sv_restart_turn(s);
     sv_check_time_limit(s);
+    sv_journal_tell(&s->journal);
     if (!s->finished)
         show_progress(s);
 }
@@ -247,9 +249,11 @@ static void add_ledger(const struct sv_super *s, struct im_json *fields)
 
 static void say_done(struct sv_super *s)
 {
-    double best = sv_rundir_best_top1(s->conf.run_dir);
+    int64_t epochs;
+    double best;
     char up[24];
 
+    sv_journal_done(&s->journal, &epochs, &best);
     sv_format_seconds((double)(im_now() - s->run.control->created_ns) / 1e9, up, sizeof up);
     if (best >= 0)
         sv_screen_say(&s->screen, "done      best validation top-1 %.2f%% after %s", 100 * best, up);
@@ -263,7 +267,6 @@ static void say_done(struct sv_super *s)
 
 static void say_goodbye(struct sv_super *s)
 {
-    struct sv_message m = {.type = SV_FINISHED, .status = s->exit_status};
     struct im_json *fields = im_json_object();
 
     sv_journal_drain(&s->journal);
@@ -274,11 +277,21 @@ static void say_goodbye(struct sv_super *s)
     sv_journal_event(&s->journal, s->exit_status == IM_EXIT_OK ? "run.finished" : "run.ended", fields);
     sv_screen_end(&s->screen);
     if (s->socket.was_missing) /* epochs were not told */
-        sv_history_write(s->conf.run_dir, NULL);
-    sv_history_tidy(s->conf.run_dir);
+        sv_journal_draw(&s->journal);
+    sv_journal_tidy(&s->journal);
     if (s->exit_status == IM_EXIT_OK && !s->conf.lr_range_test)
         say_done(s);
     sv_ending_say(s);
+}
+
+/* Waits for files and screen, for a bounded time, then tells the warden. */
+static void leave(struct sv_super *s)
+{
+    struct sv_message m = {.type = SV_FINISHED, .status = s->exit_status};
+    const bool forced = s->exit_status == IM_EXIT_FORCED;
+
+    sv_journal_close(&s->journal, forced ? FORCED_WAIT_NS : FILES_WAIT_NS);
+    sv_screen_close(&s->screen, forced ? FORCED_WAIT_NS : SCREEN_WAIT_NS);
     sv_channel_send(IM_FD_CHANNEL, &m, -1);
 }
 
@@ -295,8 +308,10 @@ int sv_supervise(void)
         nofile.rlim_cur = nofile.rlim_max;
         setrlimit(RLIMIT_NOFILE, &nofile);
     }
+    signal(SIGXFSZ, SIG_IGN);
     if (open_all(&s, &text) < 0) {
-        fprintf(stderr, "imsuper: %s\n", text.s);
+        sv_screen_warn(&s.screen, SV_ERROR, "%s", text.s);
+        sv_screen_close(&s.screen, SCREEN_WAIT_NS);
         return IM_EXIT_USAGE;
     }
     p = calloc(s.children.count + 3, sizeof *p);
@@ -308,11 +323,11 @@ int sv_supervise(void)
         one_turn(&s, p);
     end_children(&s, p);
     say_goodbye(&s);
+    leave(&s);
     free(p);
     im_ctl_close(&s.ctl, 100);
     if (s.warden_gone) /* which would do it; we hold the run's lock, too */
         im_ctl_remove(s.conf.run_dir);
-    sv_journal_close(&s.journal);
     im_plan_fini(&s.plan);
     im_run_close(&s.run);
     return IM_EXIT_OK;

@@ -93,6 +93,16 @@ static int find_position(struct tr_trainer *t, struct tr_resume *ret_from, struc
     return 0;
 }
 
+/* A disk that does not take them keeps the old ones, which the next checkpoint replaces. */
+static void repair_exports(struct tr_trainer *t, const struct tr_safetensors *state)
+{
+    struct im_text text = {""};
+
+    if (tr_checkpoint_repair(&t->store, state, &text) < 0)
+        im_log(IM_LOG_WARN, "the weights beside the checkpoint are older than it", "why=%s",
+               im_log_quote(&(struct im_quoted){0}, text.s));
+}
+
 static int open_snapshot(struct tr_trainer *t, struct im_text *text)
 {
     struct tr_position_text position;
@@ -213,7 +223,11 @@ int tr_trainer_open(struct tr_trainer *t, struct im_text *text)
     if (err == 0 && !from.state)
         err = import_weights(t, text);
     if (err == 0 && from.file && tr_trainer_leads(t))
-        err = tr_checkpoint_repair(&t->store, from.file, text) < 0 ? -EIO : 0;
+        repair_exports(t, from.file);
+    t->save.is_known = from.file && from.state == from.file;
+    t->save.saved_batch = t->at.next_batch;
+    t->save.saved_steps = t->at.steps;
+    t->save.saved_epochs = t->at.epochs;
     tr_resume_close(&from);
     if (err == 0 && t->at.steps > 0)
         t->lr = tr_schedule_lr(&t->schedule, t->at.steps - 1);

@@ -48,6 +48,7 @@ static int end_epoch(struct tr_trainer *t, bool validated, struct im_text *text)
     int err;
 
     t->at.epochs++;
+    t->save.best_before = t->at.best_top1;
     if (best)
         t->at.best_top1 = top1;
     err = tr_trainer_leads(t) ? tr_report_epoch(&t->report, &t->at, t->lr, validated, text) : 0;
@@ -80,6 +81,8 @@ static int save_and_stop(struct tr_trainer *t, const struct im_phase *phase, str
 
     tr_trainer_count_time(t, phase->split == IM_TRAIN);
     err = tr_trainer_save(t, -1, false, text);
+    if (err == 0)
+        err = tr_trainer_save_last(t, false, text);
     if (err == 0)
         err = tr_ranks_meet(&t->ranks);
     return err ? err : IM_EXIT_RESUMABLE;
@@ -167,8 +170,8 @@ static int train_to_end(struct tr_trainer *t, struct im_text *text)
         if (err == 0)
             err = one_step(t, phase, text);
     }
-    if (err == 0 && tr_trainer_leads(t))
-        err = tr_report_done(&t->report, &t->at, text);
+    if (err == 0)
+        err = tr_trainer_save_last(t, true, text);
     return err ? err : tr_ranks_meet(&t->ranks);
 }
 
@@ -209,7 +212,7 @@ static int tell_ready(struct tr_trainer *t, struct im_text *text)
 
 int tr_run(struct im_child *child, struct im_text *text)
 {
-    struct tr_trainer t = {.child = child, .report = {.metrics = {.lines_fd = -1, .summary_fd = -1}}};
+    struct tr_trainer t = {.child = child};
     int err = tr_trainer_open(&t, text);
 
     if (err == 0)

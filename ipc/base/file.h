@@ -13,6 +13,10 @@
 
 #include "ipc/base/err.h"
 
+/* Opens /dev/null for each of descriptors 0, 1 and 2 that is closed: what is opened later must not get the number
+ * that errors are written to. */
+void im_standard_files(void);
+
 /* Reads the whole file into malloc'ed memory, the caller's to free(), with a NUL after the last byte.
  * `bytes_max` bounds it: -EFBIG. Other errors: negative errno. Each with a sentence. */
 int im_read_file(const char *path, size_t bytes_max, char **ret_bytes, size_t *ret_n, struct im_text *text);

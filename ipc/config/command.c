@@ -1,9 +1,12 @@
 #include "ipc/config/command.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "ipc/base/file.h"
+#include "ipc/base/printable.h"
 #include "ipc/base/suggest.h"
 #include "ipc/base/sysinfo.h"
 #include "ipc/config/conf_table.h"
@@ -13,7 +16,7 @@ enum { COMMANDS_MAX = 32 };
 int im_command_fail(int err, const struct im_text *text)
 {
     fflush(stdout);
-    fprintf(stderr, "imsuper: %s\n", text->s[0] ? text->s : strerror(-err));
+    im_say(stderr, "imsuper: %s", text->s[0] ? text->s : strerror(-err));
     return im_exit_status(err);
 }
 
@@ -88,7 +91,7 @@ static int configure(const struct im_command *c, int argc, char **argv, struct i
     if (next < 0)
         return next;
     if (warning.s[0] && !c->is_inner)
-        fprintf(stderr, "imsuper: %s\n", warning.s);
+        im_say(stderr, "imsuper: %s", warning.s);
     argv += next, argc -= next;
     take_operands(c, &argc, &argv, operand, sizeof operand);
     if (argc > 0)
@@ -154,8 +157,8 @@ static int fail_unknown(const char *program, const struct im_command *commands, 
     written = near ? both : argv[1];
     if (!near)
         near = im_nearest(argv[1], names, count);
-    fprintf(stderr, "%s: unknown command '%.100s'%s%s%s (see `%s --help`)\n", program, written,
-            near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "", program);
+    im_say(stderr, "%s: unknown command '%.100s'%s%s%s (see `%s --help`)", program, written,
+           near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "", program);
     return IM_EXIT_USAGE;
 }
 
@@ -163,6 +166,8 @@ int im_command_main(const char *program, const struct im_command *commands, size
                     char **argv)
 {
     im_assert(count <= COMMANDS_MAX);
+    im_standard_files();
+    signal(SIGXFSZ, SIG_IGN); /* a file at its limit is an error of the write, with a sentence */
     for (size_t i = 0; i < count; i++) {
         int words = match(commands[i].name, argc - 1, argv + 1);
 

@@ -9,6 +9,7 @@
 
 #include "ipc/base/clock.h"
 #include "ipc/base/exit.h"
+#include "ipc/base/printable.h"
 #include "ipc/ctl.h"
 #include "supervisor/report/rundir.h"
 
@@ -17,7 +18,7 @@
 
 static int fail(const struct im_text *text, int status)
 {
-    fprintf(stderr, "imsuper: %s\n", text->s);
+    im_say(stderr, "imsuper: %s", text->s);
     return status;
 }
 
@@ -96,8 +97,8 @@ static int say_not_running(const struct im_conf *conf)
     if (conf->json)
         printf("{\"schema\":\"imsuper.status/1\",\"state\":\"%s\"}\n", done ? "done" : "not running");
     else
-        printf("%s  %s  %s\n", conf->run_name, done ? "done" : "not running; start it again to continue",
-               conf->run_dir);
+        im_say(stdout, "%s  %s  %s", conf->run_name,
+               done ? "done" : "not running; start it again to continue", conf->run_dir);
     return IM_EXIT_NOT_RUNNING;
 }
 

@@ -6,6 +6,7 @@
 
 #include "ipc/base/count.h"
 #include "ipc/base/exit.h"
+#include "ipc/base/printable.h"
 #include "ipc/base/suggest.h"
 #include "supervisor/cli/ask.h"
 #include "supervisor/cli/commands.h"
@@ -30,7 +31,7 @@ static int send_request(struct im_conf *conf, struct im_json *request)
     if (conf->json)
         im_json_print(answer, stdout);
     else
-        printf("%s  %s\n", conf->run_name, im_json_str_or(answer, "ok", "?"));
+        im_say(stdout, "%s  %s", conf->run_name, im_json_str_or(answer, "ok", "?"));
     im_json_free(&answer);
     return IM_EXIT_OK;
 }
@@ -57,8 +58,8 @@ static int refuse(const char *written, const char *expected, const char *const *
 {
     const char *near = words ? im_nearest(written, words, count) : NULL;
 
-    fprintf(stderr, "imsuper: \"%.100s\": expected %s%s%s%s\n", written, expected,
-            near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+    im_say(stderr, "imsuper: \"%.100s\": expected %s%s%s%s", written, expected, near ? "; did you mean " : "",
+           near ? near : "", near ? "?" : "");
     return IM_EXIT_USAGE;
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "ipc/base/clock.h"
+#include "ipc/base/printable.h"
 #include "ipc/child.h"
 #include "supervisor/cli/ask.h"
 #include "supervisor/cli/commands.h"
@@ -19,7 +20,7 @@ static void print_stages(const struct im_json *stages)
     for (size_t i = 0; i < im_json_count(stages); i++) {
         const struct im_json *j = im_json_at(stages, i);
 
-        printf("%-9s %9lld  %4.0f%%    %4.0f%%     %4.0f%%  %8.1f\n", im_json_str_or(j, "stage", "?"),
+        im_say(stdout, "%-9s %9lld  %4.0f%%    %4.0f%%     %4.0f%%  %8.1f", im_json_str_or(j, "stage", "?"),
                (long long)im_json_int_or(j, "processes", 0), 100 * im_json_real_or(j, "busy", 0),
                100 * im_json_real_or(j, "wait_input", 0), 100 * im_json_real_or(j, "wait_output", 0),
                im_json_real_or(j, "per_second", 0));
@@ -59,7 +60,7 @@ static void print_gpus(const struct im_json *status)
             const char *word = "";
 
             im_json_as_str(im_json_at(throttled, k), &word);
-            printf("  %s", word);
+            printf("  %s", im_shown(&(struct im_shown){""}, word));
         }
         printf("\n");
     }
@@ -78,7 +79,7 @@ static void print_processes(const struct im_json *processes)
 
         snprintf(name, sizeof name, "%s#%lld", im_json_str_or(j, "role", "?"),
                  (long long)im_json_int_or(j, "index", 0));
-        printf("%-15s %-8lld %-9s %8lld %10lld %5lld %8.2f %8.2f  %s\n", name,
+        im_say(stdout, "%-15s %-8lld %-9s %8lld %10lld %5lld %8.2f %8.2f  %s", name,
                (long long)im_json_int_or(j, "pid", 0), im_json_str_or(j, "state", "?"),
                (long long)im_json_int_or(j, "restarts", 0), (long long)im_json_int_or(j, "samples", 0),
                (long long)im_json_int_or(j, "bad", 0), im_json_real_or(j, "item_p50_ms", 0),
@@ -101,8 +102,9 @@ static void print_status(const struct im_json *j)
 {
     char up[24], rate[24];
 
-    printf("%s  %s for %s, epoch %lld/%lld %s step %lld/%lld of %lldx%lld px, %s img/s, loss %.4f, limited "
-           "by %s\n",
+    im_say(stdout,
+           "%s  %s for %s, epoch %lld/%lld %s step %lld/%lld of %lldx%lld px, %s img/s, loss %.4f, limited "
+           "by %s",
            im_json_str_or(j, "run", "?"), im_json_str_or(j, "state", "?"),
            sv_format_seconds(im_json_real_or(j, "up_seconds", -1), up, sizeof up),
            (long long)im_json_int_or(j, "epoch", 0), (long long)im_json_int_or(j, "epochs", 0),
@@ -171,6 +173,6 @@ int sv_cmd_stop(struct im_conf *conf)
     if (conf->json)
         printf("{\"schema\":\"imsuper.reply/1\",\"ok\":\"stopped\"}\n");
     else
-        printf("%s  stopped  %s\n", conf->run_name, conf->run_dir);
+        im_say(stdout, "%s  stopped  %s", conf->run_name, conf->run_dir);
     return IM_EXIT_OK;
 }

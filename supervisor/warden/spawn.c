@@ -66,13 +66,14 @@ int sv_spawn_prepare(const struct im_run *run, const struct sv_warden_fds *fds, 
 static void become(const char *path, char *const argv[], const struct mapping *map, size_t n,
                    const struct sv_place *place)
 {
-    static const int ignored[] = {SIGPIPE, SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2};
+    static const int ignored[] = {SIGPIPE, SIGXFSZ, SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2};
     struct sigaction action = {.sa_handler = SIG_DFL};
     sigset_t none;
 
     for (int signo = 1; signo < 32; signo++)
         sigaction(signo, &action, NULL);
-    /* What survives exec. A log that nobody reads any more must not kill its writer; and what a user asks
+    /* What survives exec. Neither a log that nobody reads any more nor a file at its limit kills its
+     * writer; and what a user asks
      * the run by a signal is the warden's to hear, also where it is sent to every process, as Slurm does. */
     action.sa_handler = SIG_IGN;
     for (size_t i = 0; i < IM_COUNT(ignored); i++)

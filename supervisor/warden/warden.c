@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
@@ -19,6 +18,7 @@
 #include "ipc/child.h"
 #include "ipc/wait.h"
 #include "supervisor/warden/channel.h"
+#include "supervisor/warden/say.h"
 #include "supervisor/warden/spawn.h"
 #include "supervisor/warden/turns.h"
 
@@ -240,7 +240,7 @@ static void start_supervisor(struct warden *w)
             close(pair[0]);
     }
     if (err < 0) {
-        fprintf(stderr, "imsuper: cannot start a supervisor: %s\n", strerror(-err));
+        sv_warden_say("cannot start a supervisor: %s", strerror(-err));
         w->supervisor = 0;
         count_failure(w);
         return;
@@ -282,10 +282,10 @@ static void on_supervisor_death(struct warden *w, int status)
         count_failure(w);
     else
         w->restart_at = im_now() + (im_now() - w->started < SUPERVISOR_SHORT_LIFE_NS ? 50 * IM_MS : 0);
-    fprintf(stderr, "\nimsuper: the supervisor died (%s %d); starting another%s\n",
-            WIFSIGNALED(status) ? "signal" : "status",
-            WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status),
-            im_run_state(w->run) == IM_RUN_RUNNING ? "; training continues" : "");
+    sv_warden_say("the supervisor died (%s %d); starting another%s",
+                  WIFSIGNALED(status) ? "signal" : "status",
+                  WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status),
+                  im_run_state(w->run) == IM_RUN_RUNNING ? "; training continues" : "");
 }
 
 /* Is it held by a debugger? */
@@ -315,8 +315,8 @@ static void watch_supervisor(struct warden *w)
     if (w->supervisor <= 0 || w->killed || w->clock.now - w->turned_at < SUPERVISOR_SILENT_NS ||
         is_traced(w->supervisor))
         return;
-    fprintf(stderr, "\nimsuper: the supervisor (pid %d) does nothing for %d s; killing it\n",
-            (int)w->supervisor, (int)(SUPERVISOR_SILENT_NS / IM_SECOND));
+    sv_warden_say("the supervisor (pid %d) does nothing for %d s; killing it", (int)w->supervisor,
+                  (int)(SUPERVISOR_SILENT_NS / IM_SECOND));
     kill(w->supervisor, SIGKILL);
     w->killed = 1;
     w->turned_at = w->clock.now;
@@ -405,7 +405,7 @@ static void end_all(struct warden *w)
         }
     }
     if (left)
-        fprintf(stderr, "imsuper: cannot kill a process within 10 s (stuck in the kernel?)\n");
+        sv_warden_say("cannot kill a process within 10 s (stuck in the kernel?)");
 }
 
 /* One turn of the loop, of TURN_MS at most. */
@@ -485,7 +485,7 @@ static void end_without_supervisor(struct warden *w, const char *why)
 {
     int status;
 
-    fprintf(stderr, "\nimsuper: %s; saving and stopping\n", why);
+    sv_warden_say("%s; saving and stopping", why);
     if (im_run_state(w->run) == IM_RUN_ENDED) {
         w->exit_status = (int)atomic_load_explicit(&w->run->control->exit_status, memory_order_relaxed);
         w->finished = 1;
@@ -498,13 +498,12 @@ static void end_without_supervisor(struct warden *w, const char *why)
     w->exit_status = IM_EXIT_FAILED;
     if (status == IM_EXIT_OK || status == IM_EXIT_NOTHING_NEWER) {
         w->exit_status = IM_EXIT_RESUMABLE;
-        fprintf(stderr, "imsuper: saved; the same command continues from here\n");
+        sv_warden_say("saved; the same command continues from here");
     } else if (status == IM_EXIT_NOTHING_SAVED) {
-        fprintf(stderr, "imsuper: nothing is saved: there is neither a snapshot nor a checkpoint\n");
+        sv_warden_say("nothing is saved: there is neither a snapshot nor a checkpoint");
     } else {
-        fprintf(stderr,
-                "imsuper: what was trained could not be saved; the same command goes on with the last "
-                "checkpoint\n");
+        sv_warden_say("what was trained could not be saved; the same command goes on with the last "
+                      "checkpoint");
     }
 }
 
@@ -534,7 +533,7 @@ int sv_warden_run(const struct im_run *run, const struct sv_warden_fds *fds,
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     w.signals = open_signals();
     if (w.signals < 0 || sv_spawn_prepare(run, fds, &w.fds) < 0) {
-        fprintf(stderr, "imsuper: out of file descriptors: %s; raise `ulimit -n`\n", strerror(errno));
+        sv_warden_say("out of file descriptors: %s; raise `ulimit -n`", strerror(errno));
         return IM_EXIT_FAILED;
     }
     w.fds.placement = placement;

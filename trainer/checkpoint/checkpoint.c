@@ -66,8 +66,7 @@ int tr_checkpoint_store_open(struct tr_checkpoint_store *store, const char *dire
         err = tr_checkpoint_path(store, TR_CHECKPOINT_NEXT_NAME, next, text);
     if (err < 0)
         return err;
-    if (unlink(next) < 0 && errno != ENOENT)
-        return im_fail(text, -errno, "cannot remove %s: %s", next, strerror(errno));
+    unlink(next); /* one that stays, on a disk that takes no writes now, is replaced by the next save */
     err = im_file_sweep(directory);
     return err < 0 ? im_fail(text, err, "cannot read %s: %s", directory, strerror(-err)) : 0;
 }
@@ -197,8 +196,10 @@ int tr_checkpoint_save(struct tr_checkpoint_store *store, const struct tr_checkp
     char checksum[TR_SEAL_DIGITS];
     int err = check_keys(content, text);
 
+    store->state_is_saved = false;
     if (err == 0)
         err = save_state(store, content, checksum, text);
+    store->state_is_saved = err == 0;
     return err < 0 ? err : tr_checkpoint_export(store, content, checksum, epoch, best, text);
 }
 

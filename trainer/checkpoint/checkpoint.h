@@ -45,7 +45,8 @@ struct im_text;
 
 struct tr_checkpoint_store {
     char directory[PATH_MAX];
-    int epochs_kept; /* newest epoch files to keep; negative: all */
+    int epochs_kept;     /* newest epoch files to keep; negative: all */
+    bool state_is_saved; /* by the last save, even if what is beside it could not be written */
 };
 
 /* The content of a checkpoint. Metadata keys are the caller's (step, epoch, seed, ...) except format, state,

@@ -114,8 +114,7 @@ void tr_state_fini(struct tr_state *s)
     *s = (struct tr_state){0};
 }
 
-/* Copies the network's arenas to the host. */
-static int read_network(struct tr_state *s, struct im_text *text)
+int tr_state_collect(struct tr_state *s, struct im_text *text)
 {
     int err = 0;
 
@@ -157,9 +156,8 @@ int tr_state_save(struct tr_state *s, struct tr_checkpoint_store *store,
 {
     struct tr_pair pairs[TR_POSITION_PAIRS];
     const struct tr_checkpoint_content content = content_of(s, position, pairs);
-    int err = read_network(s, text);
 
-    return err < 0 ? err : tr_checkpoint_save(store, &content, epoch, best, text);
+    return tr_checkpoint_save(store, &content, epoch, best, text);
 }
 
 int tr_state_put(struct tr_state *s, const char *name, const struct tr_sink *sink,
@@ -167,7 +165,7 @@ int tr_state_put(struct tr_state *s, const char *name, const struct tr_sink *sin
 {
     struct tr_pair pairs[TR_POSITION_PAIRS];
     const struct tr_checkpoint_content content = content_of(s, position, pairs);
-    int err = read_network(s, text);
+    int err = tr_state_collect(s, text);
 
     return err < 0 ? err : tr_checkpoint_put(name, sink, &content, text);
 }
@@ -180,7 +178,7 @@ int tr_state_hashes(struct tr_state *s, uint64_t ret_hashes[TR_STATE_KINDS], str
         [TR_ARENA_EMA] = TR_STATE_AVERAGES,         [TR_ARENA_STATS] = TR_STATE_STATISTICS,
         [TR_ARENA_EMA_STATS] = TR_STATE_STATISTICS,
     };
-    int err = read_network(s, text);
+    int err = tr_state_collect(s, text);
 
     memset(ret_hashes, 0, TR_STATE_KINDS * sizeof *ret_hashes);
     for (int i = 0; i < TR_ARENA_COUNT && err == 0; i++) {
