@@ -172,14 +172,15 @@ case_full_disk_stop() {
   cat <"$T/pipe" >"$T/screen" &
   launch_to "$T/pipe" --plain
   wait_step 14
-  limit 100 trainer supervisor
+  limit 100 warden trainer supervisor
   wait_step 17
   send INT
   until_true 40 is_over || fail "the run does not end"
-  finish 1
+  finish 75
   cp "$T/screen" "$T/out"
   must_say "NOT SAVED: cannot write"
   must_say "the last checkpoint is that of epoch 1, step 12"
+  must_say "nothing newer than its last checkpoint"
   must_parse
   continue_and_check
 }
