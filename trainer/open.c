@@ -96,6 +96,7 @@ static int open_snapshot(struct tr_trainer *t, struct im_text *text)
     struct tr_position_text position;
 
     tr_trainer_position(t, &position);
+    tr_position_write_times(&t->at, &position);
     return tr_snapshot_open(&t->snapshot, t->child, &t->state, &position, t->at.next_batch, text);
 }
 

@@ -3,6 +3,7 @@
 #include "trainer/impl.h"
 
 #include "ipc/base/fault.h"
+#include "trainer/checkpoint/times.h"
 
 void tr_trainer_position(const struct tr_trainer *t, struct tr_position_text *ret)
 {
@@ -37,6 +38,8 @@ int tr_trainer_save(struct tr_trainer *t, int epoch, bool best, struct im_text *
     tr_trainer_position(t, &position);
     tr_trainer_begin_stage(t, "save");
     err = tr_state_save(&t->state, &t->store, &position, epoch, best, text);
+    if (err == 0 && epoch < 0)
+        err = tr_times_write(&t->store, &t->at, text);
     tr_trainer_end_stage(t);
     if (err == 0)
         tr_snapshot_saved(&t->snapshot, t->at.next_batch);
@@ -66,6 +69,7 @@ int tr_trainer_snapshot(struct tr_trainer *t, bool training, struct im_text *tex
         return 0;
     tr_trainer_count_time(t, training);
     tr_trainer_position(t, &position);
+    tr_position_write_times(&t->at, &position);
     tr_trainer_begin_stage(t, "snapshot");
     err = tr_snapshot_take(&t->snapshot, &t->state, &position, t->at.next_batch, text);
     tr_trainer_end_stage(t);

@@ -1,6 +1,6 @@
 /* compare_states [--tensors] A B: are two checkpoints the same run at the same point?
  *
- * Every tensor bit for bit, and all metadata but clocks and the checksum over them; with --tensors no
+ * Every tensor bit for bit, and all metadata; with --tensors no
  * metadata, for runs that came to the same weights by different phases. Both files are verified against their
  * own checksums first, so that two equally damaged files do not pass. Exit status: 0 the same, 1 different
  * (each difference is printed), 2 unreadable. */
@@ -36,18 +36,11 @@ static int compare_tensor(const struct tr_tensor *a, const struct tr_safetensors
     return differing > 0;
 }
 
-static int is_clock(const char *key)
-{
-    const size_t n = strlen(key), tail = strlen(".seconds");
-
-    return strcmp(key, "checksum") == 0 || (n > tail && strcmp(key + n - tail, ".seconds") == 0);
-}
-
 static int compare_metadata(struct tr_pair pair, const struct tr_safetensors *other)
 {
     const char *value = tr_safetensors_metadata(other, pair.key);
 
-    if (is_clock(pair.key) || (value && strcmp(pair.value, value) == 0))
+    if (value && strcmp(pair.value, value) == 0)
         return 0;
     printf("metadata %s: %.80s and %.80s\n", pair.key, pair.value, value ? value : "nothing");
     return 1;

@@ -2,6 +2,7 @@
  *
  *     last.state.safetensors        everything: weights, statistics, optimiser, position; to continue from
  *     last.prev.state.safetensors   the previous one; used when the last is damaged or missing
+ *     last.times.json               the seconds of an epoch that a state is in the middle of (times.h)
  *     last.safetensors              the model alone, under torchvision's names
  *     epoch_NNN.safetensors         the same after an epoch, the newest K of them
  *     best.safetensors              the same after the best epoch

@@ -10,6 +10,9 @@
 
 #include "trainer/checkpoint/safetensors.h"
 
+#define TRAIN_SECONDS "train.seconds"
+#define EPOCH_SECONDS "epoch.seconds"
+
 struct tr_position tr_position_start(const struct im_conf *conf)
 {
     return (struct tr_position){
@@ -149,10 +152,19 @@ void tr_position_write(const struct tr_position *p, const struct im_conf *conf, 
     for (int s = 0; s < IM_SPLITS; s++)
         add_sums(ret, &p->sums[s], sums_keys[s]);
     add_sums(ret, &p->ema, ema_keys);
-    add_real(ret, "train.seconds", p->train_seconds);
-    add_real(ret, "epoch.seconds", p->epoch_seconds);
     add_u64(ret, "train.samples", p->train_samples);
     add_real(ret, "best.top1", p->best_top1);
+}
+
+void tr_position_write_times(const struct tr_position *p, struct tr_position_text *ret)
+{
+    add_real(ret, TRAIN_SECONDS, p->train_seconds);
+    add_real(ret, EPOCH_SECONDS, p->epoch_seconds);
+}
+
+bool tr_position_has_times(const struct tr_safetensors *state)
+{
+    return tr_safetensors_metadata(state, TRAIN_SECONDS) && tr_safetensors_metadata(state, EPOCH_SECONDS);
 }
 
 size_t tr_position_pairs(const struct tr_position_text *text, struct tr_pair *ret_pairs)
@@ -295,11 +307,12 @@ int tr_position_read(const struct tr_safetensors *state, const struct im_conf *c
           get_u32(state, TR_POSITION_WINDOW, &p.window_batches) | get_sums(state, window_keys, &p.window) |
           get_real(state, "scaler.scale", &p.scaler.scale) |
           get_u32(state, "scaler.good-steps", &p.scaler.good_steps) | get_sums(state, ema_keys, &p.ema) |
-          get_real(state, "train.seconds", &p.train_seconds) |
-          get_real(state, "epoch.seconds", &p.epoch_seconds) |
           get_u64(state, "train.samples", &p.train_samples) | get_real(state, "best.top1", &p.best_top1);
     for (int s = 0; s < IM_SPLITS; s++)
         bad |= get_sums(state, sums_keys[s], &p.sums[s]);
+    if (tr_position_has_times(state))
+        bad |= get_real(state, TRAIN_SECONDS, &p.train_seconds) |
+               get_real(state, EPOCH_SECONDS, &p.epoch_seconds);
     if (bad || !(p.scaler.scale > 0) || p.window_batches >= (uint64_t)conf->accumulate)
         return im_fail(text, -EBADMSG, "cannot read the position in the checkpoint");
     *ret = p;
