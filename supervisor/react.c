@@ -65,7 +65,7 @@ void sv_finish(struct sv_super *s, int exit_status)
     atomic_store_explicit(&s->run.control->exit_status, (uint32_t)exit_status, memory_order_relaxed);
     for (size_t i = 0; i < IM_COUNT(roles); i++)
         sv_children_want(&s->children, roles[i], false);
-    sv_rundir_withdraw(s->conf.run_dir);
+    sv_rundir_withdraw(&s->conf);
     set_state(s, IM_RUN_ENDED);
 }
 
@@ -372,7 +372,7 @@ static void try_to_run(struct sv_super *s)
         first = position;
     }
     tell_cost(s, first - 1);
-    sv_rundir_accept(s->conf.run_dir);
+    sv_rundir_accept(&s->conf);
     im_run_reset(&s->run, &s->plan, first - 1);
     set_state(s, IM_RUN_RUNNING);
     sv_children_want(&s->children, IM_ROLE_READER, true);

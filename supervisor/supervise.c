@@ -269,6 +269,8 @@ static void say_goodbye(struct sv_super *s)
     sv_history_tidy(s->conf.run_dir);
     if (s->exit_status == IM_EXIT_OK && !s->conf.lr_range_test)
         say_done(s);
+    else if (s->exit_status == IM_EXIT_RESUMABLE && !sv_rundir_is_described(s->conf.run_dir))
+        sv_screen_say(&s->screen, "stopped   before the first step; there is nothing to continue");
     else if (s->exit_status == IM_EXIT_RESUMABLE && !s->conf.lr_range_test)
         sv_screen_say(&s->screen, "saved     %s; the same command with --run-name %s continues from here",
                       s->conf.run_dir, s->conf.run_name);

@@ -33,6 +33,10 @@ int tr_batch_wait(struct tr_trainer *t, uint64_t batch, uint32_t count)
 void tr_batch_view(struct tr_trainer *t, const struct im_phase *phase, uint64_t g, uint32_t count,
                    struct tr_ring_batch *ret)
 {
+    const struct im_plan *plan = t->child->plan;
+    const struct im_order order = im_plan_order(plan, phase, g, t->child->index);
+    const uint32_t in_window = t->at.window_batches * plan->ranks + t->child->index;
+
     *ret = (struct tr_ring_batch){.g = g, .count = count, .phase = phase};
     im_run_batch_view(t->child->run, t->child->index, g, &ret->view);
     for (uint32_t i = 0; i < count; i++) {
@@ -45,13 +49,14 @@ void tr_batch_view(struct tr_trainer *t, const struct im_phase *phase, uint64_t 
                                    .n = (int)count,
                                    .size = (int)phase->image_size,
                                    .step = t->at.steps,
-                                   .first = t->at.window_batches * phase->batch_size * t->child->plan->ranks +
-                                            t->child->index,
-                                   .stride = t->child->plan->ranks};
+                                   .first = in_window / phase->order_ranks * phase->batch_size *
+                                                phase->order_ranks +
+                                            order.rank,
+                                   .stride = phase->order_ranks};
     ret->usable = ret->valid;
     if (phase->split == IM_TRAIN)
-        ret->usable = tr_training_step_mix(&t->training_step, &ret->batch, phase->epoch,
-                                           (uint32_t)(g - phase->first_batch));
+        ret->usable =
+            tr_training_step_mix(&t->training_step, &ret->batch, phase->epoch, order.step, order.rank);
 }
 
 /* Images of a full optimiser step. */

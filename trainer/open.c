@@ -203,11 +203,11 @@ int tr_trainer_open(struct tr_trainer *t, struct im_text *text)
     if (err == 0)
         err = open_schedule(t, text);
     if (err == 0)
-        tr_training_step_init(&t->training_step, t->child->conf, t->net, &t->schedule, t->child->index);
+        tr_training_step_init(&t->training_step, t->child->conf, t->net, &t->schedule);
     if (err == 0)
         err = tr_state_init(&t->state, t->net);
     if (err == 0 && from.state)
-        err = tr_state_restore(&t->state, from.state, text);
+        err = tr_state_restore(&t->state, from.state, t->at.window_batches > 0, text);
     if (err == 0 && !from.state)
         err = import_weights(t, text);
     if (err == 0 && from.file && tr_trainer_leads(t))

@@ -29,7 +29,7 @@ static void begin_sums(struct tr_trainer *t, const struct im_phase *phase)
 static int begin_pass(struct tr_trainer *t, const struct im_phase *phase, uint64_t batch,
                       struct im_text *text)
 {
-    t->pass_from = (batch - phase->first_batch) * phase->batch_size * t->child->plan->ranks;
+    t->pass_from = im_plan_first_ticket(t->child->plan, batch) - phase->first_ticket;
     /* Other ranks enter samples after the first agreement, which rank 0 reaches after this. */
     if (tr_trainer_leads(t) && phase->split == IM_TRAIN && t->peak > 0)
         im_stats_gauge(t->child->stats, IM_G_GPU_IDEAL,

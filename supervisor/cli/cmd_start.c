@@ -6,13 +6,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "ipc/base/count.h"
+#include "ipc/base/file.h"
 #include "ipc/base/sysinfo.h"
 #include "ipc/child.h"
 #include "ipc/ctl.h"
 #include "supervisor/cli/commands.h"
+#include "supervisor/cli/continue.h"
 #include "supervisor/cli/dataset.h"
 #include "supervisor/cli/gpus.h"
 #include "supervisor/cli/sizes.h"
@@ -30,6 +33,7 @@ struct start {
     struct sv_gpus gpus;
     struct sv_placement placement; /* zeroed: processes are left to the scheduler */
     struct im_run run;
+    struct im_text shared_otherwise; /* how a step is shared, where that is another way than before */
     int lock;
 };
 
@@ -109,6 +113,10 @@ static int measure(struct start *s)
     int err = choose_devices(s);
 
     if (err == 0)
+        err = sv_continue_shape(&s->conf, &s->shared_otherwise, &text);
+    if (err < 0)
+        return fail(&text, status_of(err));
+    if (err == 0)
         err = sv_dataset_load(&s->conf, &s->data, &text);
     if (err > 0)
         return err; /* why has been said */
@@ -128,28 +136,67 @@ static int measure(struct start *s)
     if (err < 0)
         return fail(&text, status_of(err));
     im_plan_fini(&plan);
+    err = sv_continue_compare(&s->conf, &text);
+    return err < 0 ? fail(&text, status_of(err)) : 0;
+}
+
+/* A file that a trainer would wait for, or never come to the end of, is refused before anything is started. */
+static int check_file(const char *flag, const char *path, struct im_text *text)
+{
+    struct im_text why = {""};
+    struct stat st;
+    int fd;
+
+    if (!*path || strcmp(path, "auto") == 0)
+        return 0;
+    fd = im_open_regular(path, &st, &why);
+    if (fd < 0)
+        return im_fail(text, -EINVAL, "%s: %s", flag, why.s);
+    close(fd);
     return 0;
+}
+
+static int check_files(const struct im_conf *conf, struct im_text *text)
+{
+    int err = check_file("--init-from", conf->init_from, text);
+
+    return err < 0 ? err : check_file("--resume", conf->resume, text);
 }
 
 /* Everything that can be wrong is found here, before anything is started. 0, or an exit status; *ret_done:
  * the run has all its epochs. */
 static int prepare(struct start *s, bool *ret_done)
 {
-    struct im_text text = {0};
-    int status;
+    struct im_text text = {0}, note = {0};
+    int status, err = check_files(&s->conf, &text);
 
-    s->lock = sv_rundir_open(&s->conf, &text);
-    if (s->lock < 0)
-        return fail(&text, status_of(s->lock));
-    *ret_done = sv_rundir_done_epochs(s->conf.run_dir) >= s->conf.epochs;
-    if (*ret_done)
+    if (err == 0)
+        err = s->lock = sv_rundir_open(&s->conf, &text);
+    if (err < 0)
+        return fail(&text, status_of(err));
+    err = sv_rundir_check_done(s->conf.run_dir, s->conf.epochs, ret_done, &note, &text);
+    if (note.s[0])
+        fprintf(stderr, "imsuper: %s\n", note.s);
+    if (*ret_done && err == 0)
         return 0;
-    status = measure(s);
-    if (status)
-        sv_rundir_discard(s->conf.run_dir, s->lock);
-    else if (sv_rundir_describe(&s->conf, &text) < 0)
+    status = err < 0 ? fail(&text, status_of(err)) : measure(s);
+    if (status == 0 && sv_rundir_describe(&s->conf, &text) < 0)
         status = fail(&text, IM_EXIT_FAILED);
     return status;
+}
+
+/* A start that failed leaves no run behind that never was one. What the log says of a failure without a sentence
+ * of its own stays. */
+static void discard(struct start *s, int status)
+{
+    if (s->lock < 0)
+        return;
+    sv_rundir_withdraw(&s->conf);
+    if (status != IM_EXIT_FAILED || s->run.control == NULL)
+        sv_rundir_discard(s->conf.run_dir, s->lock);
+    else
+        close(s->lock);
+    s->lock = -1;
 }
 
 static int create(struct start *s)
@@ -295,6 +342,8 @@ static void print_header(const struct start *s)
             s->machine.cpus, c->readers, c->augmenters, c->ranks, c->ranks > 1 ? "s" : "", c->trainer_threads,
             c->ranks > 1 ? " each" : "", (double)sv_sizes_bytes(&s->geometry) / (1 << 30),
             (double)s->machine.memory_bytes / (1 << 30));
+    if (s->shared_otherwise.s[0])
+        fprintf(stderr, "%s\n", s->shared_otherwise.s);
     print_devices(s);
 }
 
@@ -318,8 +367,10 @@ int sv_start_run(struct im_conf *conf)
     int status = prepare(&s, &done);
 
     *conf = s.conf;
-    if (status)
+    if (status) {
+        discard(&s, status);
         return status;
+    }
     if (done) {
         fprintf(stderr,
                 "imsuper: the run in %s is done; more --epochs continue it, another --run-name begins anew\n",
@@ -328,13 +379,17 @@ int sv_start_run(struct im_conf *conf)
     }
     print_header(&s);
     status = create(&s);
-    if (status)
-        return status;
-    if (sv_warden_open(&fds, &text) < 0)
-        return fail(&text, IM_EXIT_FAILED);
-    fds.lock = s.lock;
-    status = sv_warden_run(&s.run, &fds, &s.placement);
-    remove_socket(&s);
+    if (status == 0 && sv_warden_open(&fds, &text) < 0) {
+        status = fail(&text, IM_EXIT_FAILED);
+        im_run_close(&s.run);
+    }
+    if (status == 0) {
+        fds.lock = s.lock;
+        status = sv_warden_run(&s.run, &fds, &s.placement);
+        remove_socket(&s);
+    }
+    if (status && !sv_rundir_is_described(s.conf.run_dir))
+        discard(&s, status);
     im_run_close(&s.run);
     return status;
 }

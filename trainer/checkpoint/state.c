@@ -10,6 +10,8 @@
 #include "ipc/base/err.h"
 #include "ipc/base/hash.h"
 
+#define GRADIENT_PREFIX TR_CHECKPOINT_STATE_PREFIX "gradient."
+
 enum { ARENAS_SAVED_MAX = 6 }; /* most arenas in the table, each with the model's tensors */
 
 static void add_tensor(struct tr_state *s, const char *prefix, enum tr_dtype dtype,
@@ -67,7 +69,7 @@ static void fill_table(struct tr_state *s, const struct tr_model *model, enum tr
         add_all(s, model, TR_CHECKPOINT_AVERAGE_PREFIX, TR_ARENA_EMA, TR_ARENA_EMA_STATS);
     s->count = s->window_count;
     if (s->arenas[TR_ARENA_SUM])
-        add_all(s, model, TR_CHECKPOINT_STATE_PREFIX "gradient.", TR_ARENA_SUM, -1);
+        add_all(s, model, GRADIENT_PREFIX, TR_ARENA_SUM, -1);
 }
 
 /* Gradients are recomputed, and statistics before a batch are only used within it. */
@@ -220,10 +222,10 @@ int tr_state_bytes_max(struct tr_state *s, const struct tr_position_text *positi
     return tr_checkpoint_put("a snapshot", &sink, &content, text);
 }
 
-int tr_state_restore(struct tr_state *s, const struct tr_safetensors *from, struct im_text *text)
+int tr_state_restore(struct tr_state *s, const struct tr_safetensors *from, bool window, struct im_text *text)
 {
-    const size_t count = tensor_count(s, tr_safetensors_metadata(from, TR_POSITION_WINDOW));
-    int err = tr_checkpoint_restore(from, s->tensors, s->destinations, count, text);
+    int err = tr_checkpoint_restore(from, s->tensors, s->destinations, window ? s->window_count : s->count,
+                                    window ? NULL : GRADIENT_PREFIX, text);
 
     for (int i = 0; i < TR_ARENA_COUNT && err == 0; i++) {
         if (!s->arenas[i])
