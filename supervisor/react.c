@@ -56,10 +56,23 @@ static void set_state(struct sv_super *s, enum im_run_state state)
         im_event_broadcast(&s->run.control->event_done[r]);
 }
 
+/* Once every trainer has been ready with it, the configuration is the run's, and the run is the latest one. */
+static void try_to_accept(struct sv_super *s)
+{
+    for (uint32_t r = 0; r < s->run.geometry.ranks && !s->accepted; r++)
+        if (atomic_load_explicit(&s->run.process[im_run_slot(&s->run, IM_ROLE_TRAINER, r)].ready_ns,
+                                 memory_order_acquire) == 0)
+            return;
+    if (!s->accepted)
+        sv_rundir_accept(&s->conf);
+    s->accepted = true;
+}
+
 void sv_finish(struct sv_super *s, int exit_status)
 {
     if (s->finished)
         return;
+    try_to_accept(s);
     s->finished = true;
     s->exit_status = exit_status;
     atomic_store_explicit(&s->run.control->exit_status, (uint32_t)exit_status, memory_order_relaxed);
@@ -372,7 +385,6 @@ static void try_to_run(struct sv_super *s)
         first = position;
     }
     tell_cost(s, first - 1);
-    sv_rundir_accept(&s->conf);
     im_run_reset(&s->run, &s->plan, first - 1);
     set_state(s, IM_RUN_RUNNING);
     sv_children_want(&s->children, IM_ROLE_READER, true);
@@ -410,6 +422,7 @@ void sv_advance(struct sv_super *s)
         return;
     if (im_run_state(&s->run) == IM_RUN_STARTING)
         try_to_run(s);
+    try_to_accept(s);
     if (!s->warden_gone)
         start_wanted(s);
 }

@@ -29,6 +29,7 @@ struct sv_super {
     bool warden_gone;
     bool resetting; /* everyone is being killed; then trainers go on from their last snapshot or checkpoint */
     uint64_t reached; /* before the last reset: the batch that would have come next; 0: no reset was made */
+    bool accepted; /* the configuration has been given its name: sv_rundir_accept() */
     bool finished;
     int exit_status;
     uint32_t trainers_done; /* that left with success or saved, in this generation */
