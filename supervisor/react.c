@@ -63,8 +63,8 @@ static void try_to_accept(struct sv_super *s)
         if (atomic_load_explicit(&s->run.process[im_run_slot(&s->run, IM_ROLE_TRAINER, r)].ready_ns,
                                  memory_order_acquire) == 0)
             return;
-    if (!s->accepted)
-        sv_rundir_accept(&s->conf);
+    if (!s->accepted && sv_rundir_accept(&s->conf))
+        sv_journal_event(&s->journal, "run.started", NULL);
     s->accepted = true;
 }
 

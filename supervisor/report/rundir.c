@@ -368,7 +368,7 @@ static void keep_config(const char *run_dir)
     }
 }
 
-void sv_rundir_accept(const struct im_conf *conf)
+bool sv_rundir_accept(const struct im_conf *conf)
 {
     char from[PATH_MAX], to[PATH_MAX];
     bool first = false;
@@ -382,6 +382,7 @@ void sv_rundir_accept(const struct im_conf *conf)
     if (first)
         point(conf, "latest");
     end_starting(conf);
+    return first;
 }
 
 void sv_rundir_withdraw(const struct im_conf *conf)

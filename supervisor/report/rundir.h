@@ -46,7 +46,7 @@ int sv_rundir_check_done(const char *run_dir, int64_t epochs, bool *ret_done, st
  * that is refused changes neither. An older configuration with other values stays as config.1.yaml and so on.
  * sv_rundir_withdraw() removes what was not accepted by the end. */
 int sv_rundir_describe(const struct im_conf *conf, struct im_text *text);
-void sv_rundir_accept(const struct im_conf *conf);
+bool sv_rundir_accept(const struct im_conf *conf); /* false: it was accepted before */
 void sv_rundir_withdraw(const struct im_conf *conf);
 
 #endif

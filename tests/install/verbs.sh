@@ -36,6 +36,7 @@ verb_start() {
   must_exist "$RUN/checkpoints/last.safetensors"
 }
 verb_status() { run 3 status --workspace "$T/w" --run-name run && must_say "done"; }
+verb_runs() { run 0 runs --workspace "$T/w" && must_say "done"; }
 verb_stop() { run 3 stop --workspace "$T/w" --run-name run; }
 verb_lr_find() { run 0 lr-find "${tiny[@]}" --num-iter 30 --plain --output "$T/curve.png" && must_exist "$T/curve.png"; }
 verb_recipes() {
