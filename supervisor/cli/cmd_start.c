@@ -105,6 +105,20 @@ static void fit_to_lr_range_test(struct start *s)
     s->conf.epochs = (int64_t)(((uint64_t)s->conf.num_iter + steps - 1) / steps);
 }
 
+/* The index tells paths and labels apart, not bytes. */
+static void say_changed_images(const struct sv_dataset *d)
+{
+    const uint64_t all = d->samples[IM_TRAIN] + d->samples[IM_VAL];
+    char of[64] = "";
+
+    if (d->changed == 0)
+        return;
+    if (d->changed_checked < all)
+        snprintf(of, sizeof of, " of the first %" PRIu64 " asked", d->changed_checked);
+    fprintf(stderr, "imsuper: %" PRIu64 " image%s%s changed since this run began (%s%s); continuing uses the new bytes\n",
+            d->changed, d->changed == 1 ? "" : "s", of, d->changed_names, d->changed > 3 ? ", ..." : "");
+}
+
 /* The dataset, and how the run is cut for it and for the machine. 0, or an exit status. */
 static int measure(struct start *s)
 {
@@ -122,6 +136,7 @@ static int measure(struct start *s)
         return err; /* why has been said */
     if (err < 0)
         return fail(&text, IM_EXIT_BAD_DATA);
+    say_changed_images(&s->data);
     if (s->conf.lr_range_test)
         fit_to_lr_range_test(s);
     s->machine = (struct sv_machine){.cpus = (uint32_t)im_cpu_count(),

@@ -396,6 +396,17 @@ void sv_rundir_withdraw(const struct im_conf *conf)
     end_starting(conf);
 }
 
+int64_t sv_rundir_began_ns(const char *run_dir)
+{
+    char path[PATH_MAX];
+    struct stat st;
+
+    snprintf(path, sizeof path, "%s/" LOCK_NAME, run_dir); /* made once and never written */
+    if (!is_described(run_dir) || stat(path, &st) < 0)
+        return 0;
+    return (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
+}
+
 bool sv_rundir_is_described(const char *run_dir)
 {
     return is_described(run_dir);

@@ -33,6 +33,9 @@ double sv_rundir_best_top1(const char *run_dir);
 /* Is somebody holding the lock now? */
 bool sv_rundir_is_live(const char *run_dir);
 
+/* When the run began, CLOCK_REALTIME; 0: none has. */
+int64_t sv_rundir_began_ns(const char *run_dir);
+
 /* Has a run begun here: were trainers ever ready? */
 bool sv_rundir_is_described(const char *run_dir);
 
