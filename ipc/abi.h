@@ -22,7 +22,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define IM_ABI_VERSION 3u
+#define IM_ABI_VERSION 4u
 #define IM_MAGIC UINT64_C(0x3172657075736d69) /* "imsuper1" */
 #define IM_LINE 128                           /* two cache lines: the adjacent-line prefetcher pairs them */
 #define IM_PAGE 4096
@@ -148,7 +148,7 @@ struct im_stats {
 /* What a reader says of the bytes it put into a cell. W reader while FILLING; R augmenter while TAKEN. */
 struct im_encoded_meta {
     uint64_t sample;       /* id in its split */
-    uint64_t hash;         /* XXH3 of the cell's bytes */
+    uint64_t hash;         /* im_encoded_hash(): of the cell's bytes and of what is said here, but for the name */
     uint32_t bytes;        /* in the cell */
     uint32_t label;        /* class index */
     uint32_t verdict;      /* enum im_verdict: IM_VERDICT_OK, or why there are no bytes */
@@ -184,6 +184,7 @@ struct im_peer {
     /* W trainer: incarnation << 32 | bytes, after the card, release */
     alignas(IM_LINE) _Atomic uint64_t card;
     unsigned char card_bytes[IM_CARD_BYTES];
+    alignas(IM_LINE) _Atomic uint64_t check[2]; /* W trainer, with value[]: a hash of round and numbers */
 };
 
 /* First page of the snapshot segment (snapshot.h); two slots of bytes follow, each half of the rest. The one
@@ -220,24 +221,26 @@ struct im_control {
     _Atomic uint32_t bad_told;                   /* W supervisor: entries of the bad table that were told */
     _Atomic uint32_t deaths;                     /* W supervisor: processes that died, in this run */
     _Atomic uint32_t save_requests; /* W supervisor: +1 a checkpoint that is asked for between two steps */
-    _Atomic uint32_t exit_status;   /* W supervisor, before ENDED: what the run ends with */
-    _Atomic uint64_t quarantine[IM_QUARANTINE_MAX]; /* W supervisor: keys as in im_bad_entry */
+    _Atomic uint32_t exit_status;   /* W supervisor, before ENDED: what the run ends with; im_exit_word() */
+    _Atomic uint64_t quarantine[IM_QUARANTINE_MAX]; /* W supervisor: im_bad_quarantine_word() */
 
     struct im_event event_free;               /* readers wait: a cell became FREE */
     struct im_event event_ready;              /* augmenters wait: a cell became READY or a batch EMPTY */
     struct im_event event_run;                /* everyone: run_state changed */
     struct im_event event_done[IM_RANKS_MAX]; /* trainer r waits: a sample is DONE, a peer said something */
     struct im_ledger ledger[IM_SPLITS];
+
+    uint64_t header_check; /* a hash of all before run_state, and of the configuration */
 };
 
 static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2, "shared words must be lock-free");
-static_assert(sizeof(struct im_event) == IM_LINE, "abi 3");
-static_assert(sizeof(struct im_process) == IM_LINE, "abi 3");
-static_assert(sizeof(struct im_encoded_meta) == 264 && offsetof(struct im_encoded_meta, name) == 32, "abi 3");
-static_assert(sizeof(struct im_bad_entry) == 248, "abi 3");
-static_assert(sizeof(struct im_peer) == 12672 && offsetof(struct im_peer, card) == 256, "abi 3");
-static_assert(sizeof(struct im_snapshot_header) == 40, "abi 3");
-static_assert(sizeof(struct im_stats) == IM_PAGE, "abi 3");
-static_assert(offsetof(struct im_control, run_state) % IM_LINE == 0, "abi 3");
+static_assert(sizeof(struct im_event) == IM_LINE, "abi 4");
+static_assert(sizeof(struct im_process) == IM_LINE, "abi 4");
+static_assert(sizeof(struct im_encoded_meta) == 264 && offsetof(struct im_encoded_meta, name) == 32, "abi 4");
+static_assert(sizeof(struct im_bad_entry) == 248, "abi 4");
+static_assert(sizeof(struct im_peer) == 12800 && offsetof(struct im_peer, card) == 256, "abi 4");
+static_assert(sizeof(struct im_snapshot_header) == 40, "abi 4");
+static_assert(sizeof(struct im_stats) == IM_PAGE, "abi 4");
+static_assert(offsetof(struct im_control, run_state) % IM_LINE == 0, "abi 4");
 
 #endif

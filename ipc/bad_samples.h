@@ -14,6 +14,10 @@ static inline uint64_t im_bad_key(enum im_split split, uint64_t sample)
 void im_bad_record(struct im_run *run, uint64_t key, uint32_t verdict, const char *name);
 
 /* Has this sample killed its augmenter too often? */
+/* What the supervisor writes into the list of quarantined samples: a key with its check, so that a word that changed
+ * names no other sample. */
+uint64_t im_bad_quarantine_word(uint64_t key);
+
 bool im_bad_is_quarantined(const struct im_run *run, uint64_t key);
 
 #endif

@@ -228,8 +228,8 @@ static void recut_place(const struct im_plan *plan, const struct im_phase *phase
     }
     *ret = (struct im_place){
         .phase = phase,
-        .position = (q / phase->order_ranks * phase->batch_size + place) * phase->order_ranks +
-                    q % phase->order_ranks,
+        .position = im_plan_position(plan, phase, phase->first_batch + q / plan->ranks,
+                                     (uint32_t)(q % plan->ranks), (uint32_t)place),
         .batch = phase->first_batch + q / plan->ranks,
         .step = (uint32_t)(q / plan->ranks),
         .rank = (uint32_t)(q % plan->ranks),
@@ -309,4 +309,12 @@ struct im_order im_plan_order(const struct im_plan *plan, const struct im_phase 
 
     return (struct im_order){.step = (uint32_t)(q / phase->order_ranks),
                              .rank = (uint32_t)(q % phase->order_ranks)};
+}
+
+uint64_t im_plan_position(const struct im_plan *plan, const struct im_phase *phase, uint64_t batch, uint32_t rank,
+                          uint32_t place)
+{
+    uint64_t q = (batch - phase->first_batch) * plan->ranks + rank;
+
+    return (q / phase->order_ranks * phase->batch_size + place) * phase->order_ranks + q % phase->order_ranks;
 }

@@ -28,7 +28,7 @@ struct im_offsets {
         stamps[IM_SPLITS];
     uint64_t control_bytes;
     uint64_t encoded_bytes;
-    uint64_t batch_labels, batch_verdicts, batch_samples; /* within a batch; pixels are at 0 */
+    uint64_t batch_labels, batch_verdicts, batch_samples, batch_checks; /* within a batch; pixels are at 0 */
     uint64_t batch_stride;
     uint64_t batch_bytes; /* of a rank's whole segment */
 };
@@ -57,6 +57,7 @@ struct im_batch_view {
     int32_t *labels;       /* [count] class indices */
     uint32_t *verdicts;    /* [count] enum im_verdict; 0 = usable */
     uint64_t *samples;     /* [count] ids within the split */
+    _Atomic uint64_t *checks; /* [count] im_batch_describe() */
 };
 
 /* Computes the layout of a geometry. -EINVAL when a size is out of range or the sum overflows. */
@@ -78,6 +79,9 @@ struct im_attach {
 /* Maps the segments behind inherited descriptors. Checks every byte it will rely on: -EBADMSG for anything
  * that is no run of this build. The control segment is always mapped writable. */
 int im_run_attach(const struct im_attach *how, struct im_run *ret, struct im_text *text);
+
+/* What header_check must be. */
+uint64_t im_run_header_check(const struct im_control *c, const char *conf);
 
 void im_run_close(struct im_run *run);
 

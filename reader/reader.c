@@ -13,7 +13,6 @@
 #include <unistd.h>
 
 #include "ipc/base/fault.h"
-#include "ipc/base/hash.h"
 #include "ipc/base/log.h"
 #include "ipc/base/verdict.h"
 #include "ipc/encoded.h"
@@ -124,7 +123,7 @@ static int publish(struct reader *r, const struct rd_io_result *result)
         refer(r, flight);
     else
         meta->bytes = (uint32_t)result->bytes;
-    meta->hash = im_hash64(flight->cell.bytes, meta->bytes, flight->cell.ticket);
+    meta->hash = im_encoded_hash(&flight->cell);
     bytes = meta->bytes; /* once published, the cell and its meta are the augmenter's */
     bad = meta->verdict != IM_VERDICT_OK;
     err = im_encoded_publish(r->child->run, r->child->incarnation, &flight->cell);

@@ -36,7 +36,7 @@ static void quarantine(struct sv_super *s, uint64_t key, const char *file)
     uint32_t n = atomic_load_explicit(&c->quarantine_count, memory_order_relaxed);
 
     if (n < IM_QUARANTINE_MAX) {
-        atomic_store_explicit(&c->quarantine[n], key, memory_order_relaxed);
+        atomic_store_explicit(&c->quarantine[n], im_bad_quarantine_word(key), memory_order_relaxed);
         atomic_store_explicit(&c->quarantine_count, n + 1, memory_order_release);
     }
     sv_journal_event(&s->journal, "sample.quarantined", sample_json(key, file));
@@ -195,6 +195,7 @@ static void check_bad_limit(struct sv_super *s)
 
 void sv_guard(struct sv_super *s)
 {
+    sv_find_contradictions(s);
     check_deadlines(s);
     check_stalls(s);
     check_bad_samples(s);

@@ -75,7 +75,7 @@ void sv_finish(struct sv_super *s, int exit_status)
     try_to_accept(s);
     s->finished = true;
     s->exit_status = exit_status;
-    atomic_store_explicit(&s->run.control->exit_status, (uint32_t)exit_status, memory_order_relaxed);
+    atomic_store_explicit(&s->run.control->exit_status, im_exit_word(exit_status), memory_order_relaxed);
     for (size_t i = 0; i < IM_COUNT(roles); i++)
         sv_children_want(&s->children, roles[i], false);
     sv_rundir_withdraw(&s->conf);
@@ -205,7 +205,8 @@ static uint64_t progress_of(const struct sv_super *s, const struct sv_child *chi
 static bool names_its_error(const struct sv_child *child, int wait_status)
 {
     if (!WIFEXITED(wait_status) || WEXITSTATUS(wait_status) == IM_EXIT_FENCED ||
-        WEXITSTATUS(wait_status) == IM_EXIT_ORPHANED || WEXITSTATUS(wait_status) == IM_EXIT_PEER)
+        WEXITSTATUS(wait_status) == IM_EXIT_ORPHANED || WEXITSTATUS(wait_status) == IM_EXIT_PEER ||
+        WEXITSTATUS(wait_status) == IM_EXIT_CONTRADICTION)
         return false;
     return !child->last.was_ready || child->role == IM_ROLE_TRAINER;
 }

@@ -16,6 +16,12 @@
 #include "supervisor/report/observe.h"
 #include "supervisor/report/screen.h"
 
+/* Since when the trainers have not moved on, for the search for contradictions. */
+struct sv_quiet {
+    uint64_t batch; /* that they consume next */
+    im_ns since, found; /* found: a contradiction, seen once; 0: none */
+};
+
 struct sv_super {
     struct im_run run;
     struct im_plan plan;
@@ -28,6 +34,7 @@ struct sv_super {
     struct im_ctl *ctl;
     bool warden_gone;
     bool resetting; /* everyone is being killed; then trainers go on from their last snapshot or checkpoint */
+    struct sv_quiet quiet;
     uint64_t reached; /* before the last reset: the batch that would have come next; 0: no reset was made */
     bool accepted; /* the configuration has been given its name: sv_rundir_accept() */
     bool finished;
@@ -56,6 +63,9 @@ void sv_advance(struct sv_super *s); /* moves the run on: start what is wanted, 
 /* guard.c: deadlines, poison, bad samples. */
 void sv_guard(struct sv_super *s);
 void sv_blame(struct sv_super *s, uint64_t sample_key, const char *file, const char *why);
+
+/* contradiction.c: words that changed without a move of the protocol. */
+void sv_find_contradictions(struct sv_super *s);
 
 /* answer.c: control messages. */
 void sv_answer(struct sv_super *s);

@@ -30,15 +30,44 @@ int tr_batch_wait(struct tr_trainer *t, uint64_t batch, uint32_t count)
     }
 }
 
-void tr_batch_view(struct tr_trainer *t, const struct im_phase *phase, uint64_t g, uint32_t count,
-                   struct tr_ring_batch *ret)
+/* Is each of the complete batch's places what its augmenter described, and of the sample that the plan has there? */
+static bool is_sound(struct tr_trainer *t, const struct im_phase *phase, uint64_t g, uint32_t count,
+                     const struct im_batch_view *view, uint32_t *ret_place)
+{
+    const struct im_child *child = t->child;
+
+    if (phase->split == IM_TRAIN && (t->order.n == 0 || t->order_epoch != phase->epoch)) {
+        t->order = im_shuffle_at(child->conf->seed, phase->epoch, child->run->geometry.samples[IM_TRAIN]);
+        t->order_epoch = phase->epoch;
+    }
+    for (uint32_t place = 0; place < count; place++) {
+        uint64_t position = im_plan_position(child->plan, phase, g, child->index, place);
+        uint64_t sample = phase->split == IM_TRAIN ? im_shuffle_item(&t->order, position) : position;
+
+        *ret_place = place;
+        if (!im_batch_is_sound(view, g, child->index, place, sample))
+            return false;
+    }
+    return true;
+}
+
+int tr_batch_view(struct tr_trainer *t, const struct im_phase *phase, uint64_t g, uint32_t count,
+                  struct tr_ring_batch *ret, struct im_text *text)
 {
     const struct im_plan *plan = t->child->plan;
     const struct im_order order = im_plan_order(plan, phase, g, t->child->index);
+    uint32_t place = 0;
     const uint32_t in_window = t->at.window_batches * plan->ranks + t->child->index;
 
     *ret = (struct tr_ring_batch){.g = g, .count = count, .phase = phase};
     im_run_batch_view(t->child->run, t->child->index, g, &ret->view);
+    if (!is_sound(t, phase, g, count, &ret->view, &place)) {
+        im_fail(text, 0,
+                "place %" PRIu32 " of batch %" PRIu64
+                " in shared memory is not what was written there, or not what the plan has there",
+                place, g);
+        return IM_EXIT_CONTRADICTION;
+    }
     for (uint32_t i = 0; i < count; i++) {
         t->valid[i] = ret->view.verdicts[i] == 0;
         ret->valid += t->valid[i];
@@ -57,6 +86,7 @@ void tr_batch_view(struct tr_trainer *t, const struct im_phase *phase, uint64_t 
     if (phase->split == IM_TRAIN)
         ret->usable =
             tr_training_step_mix(&t->training_step, &ret->batch, phase->epoch, order.step, order.rank);
+    return 0;
 }
 
 /* Images of a full optimiser step. */
@@ -68,6 +98,7 @@ static uint64_t full_step(const struct tr_trainer *t, const struct im_phase *pha
 /* While the device is busy: starts to copy the next batch of the pass, if it is complete. */
 static int prefetch(struct tr_trainer *t, const struct tr_ring_batch *b, struct im_text *text)
 {
+    uint32_t place;
     const struct im_child *child = t->child;
     const uint64_t g = b->g + 1;
     const uint32_t count =
@@ -77,6 +108,8 @@ static int prefetch(struct tr_trainer *t, const struct tr_ring_batch *b, struct 
     if (count == 0 || im_batch_done(child->run, child->index, g, 0, count) < count)
         return 0;
     im_run_batch_view(child->run, child->index, g, &view);
+    if (!is_sound(t, b->phase, g, count, &view, &place))
+        return 0; /* when its step comes, it is judged */
     return tr_network_prefetch(
         t->net, &(struct tr_batch){.pixels = view.pixels, .n = (int)count, .size = (int)b->phase->image_size},
         text);

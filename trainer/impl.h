@@ -5,6 +5,7 @@
 #include "ipc/batch.h"
 #include "ipc/child.h"
 #include "ipc/config/lr_range.h"
+#include "ipc/shuffle.h"
 #include "trainer/backends/cuda/module.h"
 #include "trainer/backends/cuda/telemetry.h"
 #include "trainer/checkpoint/snapshot.h"
@@ -37,6 +38,8 @@ struct tr_trainer {
     double lr;                        /* of the last step */
     uint32_t saves_seen;              /* checkpoint requests already served */
     struct im_lr_range_smooth smooth; /* of a learning-rate range test */
+    struct im_shuffle order;          /* of the samples of order_epoch; n = 0: of none yet */
+    uint32_t order_epoch;
     bool lr_range_done;               /* the range test has finished */
 };
 
@@ -80,9 +83,9 @@ void tr_trainer_close(struct tr_trainer *t, bool failed);
 /* Waits for `count` samples of the batch. IM_EXIT_RESUMABLE: asked to stop. */
 int tr_batch_wait(struct tr_trainer *t, uint64_t batch, uint32_t count);
 /* Views the complete batch g of this rank. Its samples are entered in the ledger after all ranks have agreed
- * on the step. */
-void tr_batch_view(struct tr_trainer *t, const struct im_phase *phase, uint64_t g, uint32_t count,
-                   struct tr_ring_batch *ret);
+ * on the step. IM_EXIT_CONTRADICTION with a sentence: it is not what its augmenters wrote. */
+int tr_batch_view(struct tr_trainer *t, const struct im_phase *phase, uint64_t g, uint32_t count,
+                  struct tr_ring_batch *ret, struct im_text *text);
 /* Trains or validates on the batch and returns its slots. usable: over all ranks. */
 int tr_batch_run(struct tr_trainer *t, struct tr_ring_batch *b, uint64_t usable, struct im_text *text);
 

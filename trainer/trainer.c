@@ -101,7 +101,9 @@ static int one_step(struct tr_trainer *t, const struct im_phase *phase, struct i
         return err;
     agreed.stop = err == IM_EXIT_RESUMABLE;
     if (!agreed.stop) {
-        tr_batch_view(t, phase, g, count, &b);
+        err = tr_batch_view(t, phase, g, count, &b, text);
+        if (err)
+            return err;
         agreed.usable = b.usable;
     }
     err = tr_ranks_agree(&t->ranks, &agreed);
@@ -128,6 +130,8 @@ static int train_to_end(struct tr_trainer *t, struct im_text *text)
 
     t->epoch_mark = im_now();
     t->saves_seen = tr_trainer_save_requests(t);
+    if (t->at.next_batch < plan->batches) /* all have restored the same, or none goes on */
+        err = tr_ranks_compare(&t->ranks, &t->state, t->at.steps, text);
     while (t->at.next_batch < plan->batches && err == 0 && !t->lr_range_done) {
         const struct im_phase *now = im_plan_phase_of_batch(plan, t->at.next_batch);
 

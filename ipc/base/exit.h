@@ -14,10 +14,15 @@ enum im_exit {
     IM_EXIT_FENCED = 76,      /* another process was started in our place */
     IM_EXIT_ORPHANED = 77,    /* warden and supervisor are gone */
     IM_EXIT_PEER = 78,        /* another trainer is lost, or does not answer */
+    IM_EXIT_CONTRADICTION = 79, /* words in shared memory contradict each other: the data plane is set up anew */
     IM_EXIT_FORCED = 130,
 };
 
 /* The status that a program ends with for its error; a positive one is a status already. */
 int im_exit_status(int err);
+
+/* A status in shared memory with its own check, and back: a word that changed is IM_EXIT_FAILED. */
+unsigned im_exit_word(int status);
+int im_exit_of_word(unsigned word);
 
 #endif

@@ -1,0 +1,65 @@
+/* Looks for words that contradict each other once the trainers have stopped getting batches; a finding that stays
+ * is put right by a reset. */
+#include "ipc/contradiction.h"
+#include "supervisor/super.h"
+
+#define QUIET_NS IM_SECOND       /* no batch in this time: worth a look */
+#define STAYS_NS (500 * IM_MS) /* words on their way are where they belong by then */
+
+static bool lives(void *context, enum im_role role, uint32_t incarnation)
+{
+    const struct sv_super *s = context;
+
+    for (uint32_t i = 0; i < s->children.count; i++)
+        if (s->children.child[i].role == role && incarnation != 0 &&
+            s->children.child[i].incarnation == incarnation)
+            return true;
+    return false;
+}
+
+/* The batch that all trainers consume next; false: not all are at one, or not there. */
+static bool next_batch(const struct sv_super *s, uint64_t *ret)
+{
+    uint64_t first = 0;
+
+    for (uint32_t r = 0; r < s->run.geometry.ranks; r++) {
+        const struct im_process *p = &s->run.process[im_run_slot(&s->run, IM_ROLE_TRAINER, r)];
+        uint64_t position = atomic_load_explicit(&p->position, memory_order_acquire);
+
+        if (position == 0 || (r > 0 && position != first))
+            return false;
+        first = position;
+    }
+    *ret = first - 1;
+    return true;
+}
+
+void sv_find_contradictions(struct sv_super *s)
+{
+    struct sv_quiet *q = &s->quiet;
+    struct im_text where = {""}, why = {""};
+    im_ns now = im_now();
+    uint64_t batch;
+
+    if (im_run_state(&s->run) != IM_RUN_RUNNING || s->resetting || s->finished || !next_batch(s, &batch)) {
+        *q = (struct sv_quiet){.since = now};
+        return;
+    }
+    if (batch != q->batch) {
+        *q = (struct sv_quiet){.batch = batch, .since = now};
+        return;
+    }
+    if (now - q->since < QUIET_NS || (q->found && now - q->found < STAYS_NS))
+        return;
+    if (!im_run_contradicts(&s->run, &s->plan, batch, lives, s, &where)) {
+        *q = (struct sv_quiet){.batch = batch, .since = now}; /* and again after some time */
+        return;
+    }
+    if (!q->found) {
+        q->found = now;
+        return;
+    }
+    *q = (struct sv_quiet){.since = now};
+    im_fail(&why, 0, "words in shared memory contradict each other: %s", where.s);
+    sv_reset(s, why.s);
+}
