@@ -10,7 +10,6 @@
 #include <string.h>
 
 #include "ipc/base/hash.h"
-#include "ipc/base/log.h"
 #include "ipc/process.h"
 #include "ipc/wait.h"
 
@@ -155,10 +154,8 @@ int im_peers_exchange(struct im_peers *p, const double *mine, uint32_t count,
 
         if (leave)
             return leave;
-        if (!read_posted(&peer[r], r, round, ret_all[r])) {
-            im_log(IM_LOG_ERROR, "the numbers of another trainer changed after it wrote them", "rank=%u", r);
+        if (!read_posted(&peer[r], r, round, ret_all[r]))
             return IM_EXIT_CONTRADICTION;
-        }
     }
     return 0;
 }

@@ -86,6 +86,7 @@ static int find_position(struct tr_trainer *t, struct tr_resume *ret_from, struc
         err = tr_resume_find(t->child, &t->store, ret_from, text);
     if (err < 0)
         return err;
+    text->s[0] = 0; /* that there is none yet is no error */
     t->at = ret_from->state ? ret_from->at : tr_position_start(conf);
     atomic_store_explicit(&t->child->entry->position, t->at.next_batch + 1, memory_order_release);
     return 0;

@@ -198,6 +198,8 @@ int tr_run(struct im_child *child, struct im_text *text)
         err = im_child_should_leave(child);
         err = err ? err : IM_EXIT_FORCED;
     }
+    if (err == IM_EXIT_CONTRADICTION && !text->s[0])
+        im_fail(text, 0, "the numbers of another trainer changed in shared memory after it wrote them");
     im_stats_enter(child->stats, IM_IDLE);
     tr_trainer_close(&t, err != 0 && err != IM_EXIT_RESUMABLE);
     if (err < 0 && !text->s[0])
