@@ -226,6 +226,26 @@ int im_run_check_plan(const struct im_run *run, const struct im_plan *plan, stru
     return 0;
 }
 
+void im_run_copy_header(const struct im_run *run, struct im_header_copy *ret)
+{
+    memcpy(ret->bytes, run->control, sizeof ret->bytes);
+    memcpy(ret->conf, run->conf, sizeof ret->conf);
+    ret->check = run->control->header_check;
+}
+
+bool im_run_repair_header(struct im_run *run, const struct im_header_copy *copy)
+{
+    struct im_control *c = run->control;
+
+    if (memcmp(copy->bytes, c, sizeof copy->bytes) == 0 && memcmp(copy->conf, run->conf, sizeof copy->conf) == 0 &&
+        c->header_check == copy->check)
+        return false;
+    memcpy(c, copy->bytes, sizeof copy->bytes);
+    memcpy(run->conf, copy->conf, sizeof copy->conf);
+    c->header_check = copy->check;
+    return true;
+}
+
 void im_run_close(struct im_run *run)
 {
     im_segment_close(&run->control_segment);

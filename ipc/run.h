@@ -80,6 +80,17 @@ struct im_attach {
  * that is no run of this build. The control segment is always mapped writable. */
 int im_run_attach(const struct im_attach *how, struct im_run *ret, struct im_text *text);
 
+/* The fixed part of the control segment, header and configuration, as this process found it. */
+struct im_header_copy {
+    char bytes[offsetof(struct im_control, run_state)];
+    char conf[IM_CONF_BYTES];
+    uint64_t check;
+};
+void im_run_copy_header(const struct im_run *run, struct im_header_copy *ret);
+
+/* Supervisor: puts back what has changed, so that the next child can attach. True: something had. */
+bool im_run_repair_header(struct im_run *run, const struct im_header_copy *copy);
+
 /* What header_check must be. */
 uint64_t im_run_header_check(const struct im_control *c, const char *conf);
 

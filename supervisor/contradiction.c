@@ -63,3 +63,14 @@ void sv_find_contradictions(struct sv_super *s)
     im_fail(&why, 0, "words in shared memory contradict each other: %s", where.s);
     sv_reset(s, why.s);
 }
+
+/* What is read once by each process that starts. Nobody writes it after the run's start. */
+void sv_repair_header(struct sv_super *s)
+{
+    if (!im_run_repair_header(&s->run, &s->header))
+        return;
+    sv_journal_event(&s->journal, "memory.repaired", NULL);
+    sv_screen_warn(&s->screen, SV_WARN,
+                   "the run's configuration in shared memory had changed and was put back: this machine's memory may "
+                   "be faulty");
+}

@@ -195,6 +195,7 @@ static void check_bad_limit(struct sv_super *s)
 
 void sv_guard(struct sv_super *s)
 {
+    sv_repair_header(s);
     sv_find_contradictions(s);
     check_deadlines(s);
     check_stalls(s);

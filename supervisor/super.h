@@ -35,6 +35,7 @@ struct sv_super {
     bool warden_gone;
     bool resetting; /* everyone is being killed; then trainers go on from their last snapshot or checkpoint */
     struct sv_quiet quiet;
+    struct im_header_copy header;
     uint64_t reached; /* before the last reset: the batch that would have come next; 0: no reset was made */
     bool accepted; /* the configuration has been given its name: sv_rundir_accept() */
     bool finished;
@@ -66,6 +67,7 @@ void sv_blame(struct sv_super *s, uint64_t sample_key, const char *file, const c
 
 /* contradiction.c: words that changed without a move of the protocol. */
 void sv_find_contradictions(struct sv_super *s);
+void sv_repair_header(struct sv_super *s);
 
 /* answer.c: control messages. */
 void sv_answer(struct sv_super *s);

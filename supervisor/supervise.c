@@ -36,6 +36,8 @@ static int attach(struct sv_super *s, struct im_text *text)
         err = im_conf_thaw(&s->conf, s->run.conf, text);
     if (err == 0)
         err = im_plan_from_conf(&s->conf, s->run.geometry.samples, &s->plan, text);
+    if (err == 0)
+        im_run_copy_header(&s->run, &s->header);
     return err;
 }
 

@@ -165,6 +165,22 @@ static void test_what_changed_since_the_start_is_refused(void **state)
     check_sound();
 }
 
+static void test_a_header_that_changed_is_put_back(void **state)
+{
+    static struct im_header_copy copy;
+    struct small_run *s = *state;
+
+    im_run_copy_header(&s->run, &copy);
+    assert_false(im_run_repair_header(&s->run, &copy));
+    s->run.conf[2] = '2';
+    s->run.control->geometry.classes ^= 1;
+    assert_true(im_run_repair_header(&s->run, &copy));
+    check_sound();
+    s->run.control->header_check ^= 1;
+    assert_true(im_run_repair_header(&s->run, &copy));
+    check_sound();
+}
+
 static void test_a_segment_shorter_than_its_header_is_refused(void **state)
 {
     int fd = memfd_create("short", MFD_CLOEXEC);
@@ -233,6 +249,7 @@ int main(void)
         TEST(test_damaged_sizes_are_refused),
         TEST(test_damaged_geometry_is_refused),
         TEST(test_what_changed_since_the_start_is_refused),
+        TEST(test_a_header_that_changed_is_put_back),
         TEST(test_a_segment_shorter_than_its_header_is_refused),
         TEST(test_a_missing_descriptor_is_an_error),
         TEST(test_a_plan_that_does_not_fit_is_refused),
