@@ -43,13 +43,15 @@ void im_batch_describe(const struct im_batch_view *view, const struct im_place *
                           check_of(at->batch, at->rank, at->place, sample, label, verdict), memory_order_release);
 }
 
-bool im_batch_is_sound(const struct im_batch_view *view, uint64_t batch, uint32_t rank, uint32_t place,
-                       uint64_t sample)
+bool im_batch_read(const struct im_batch_view *view, uint64_t batch, uint32_t rank, uint32_t place, uint64_t sample,
+                   int32_t *ret_label, uint32_t *ret_verdict)
 {
     uint64_t check = atomic_load_explicit(&view->checks[place], memory_order_acquire);
 
+    *ret_label = *(volatile int32_t *)&view->labels[place]; /* once: what is judged is what is used */
+    *ret_verdict = *(volatile uint32_t *)&view->verdicts[place];
     return view->samples[place] == sample &&
-           check == check_of(batch, rank, place, sample, view->labels[place], view->verdicts[place]);
+           check == check_of(batch, rank, place, sample, *ret_label, *ret_verdict);
 }
 
 int im_batch_commit(struct im_run *run, const struct im_place *at, uint32_t owner)

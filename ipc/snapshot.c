@@ -48,8 +48,11 @@ static bool header_is_ours(const struct im_snapshot_header *h)
  * believed. */
 static void enter_header(struct im_snapshot_header *h)
 {
-    if (!header_is_ours(h))
+    if (atomic_load_explicit(&h->sequence, memory_order_acquire) != 0) {
+        if (header_is_ours(h))
+            return;
         atomic_store_explicit(&h->sequence, 0, memory_order_release);
+    }
     h->magic = MAGIC;
     h->abi_version = IM_ABI_VERSION;
     h->header_bytes = sizeof *h;

@@ -213,7 +213,7 @@ static bool names_its_error(const struct sv_child *child, int wait_status)
 
 static void on_exit_status(struct sv_super *s, struct sv_child *child, int wait_status)
 {
-    bool hopeless = names_its_error(child, wait_status);
+    bool hopeless = names_its_error(child, wait_status) && !sv_header_was_repaired(s);
     enum sv_verdict verdict;
     im_ns delay;
 

@@ -36,6 +36,7 @@ struct sv_super {
     bool resetting; /* everyone is being killed; then trainers go on from their last snapshot or checkpoint */
     struct sv_quiet quiet;
     struct im_header_copy header;
+    im_ns repaired; /* when it was last put back; 0: never */
     uint64_t reached; /* before the last reset: the batch that would have come next; 0: no reset was made */
     bool accepted; /* the configuration has been given its name: sv_rundir_accept() */
     bool finished;
@@ -68,6 +69,7 @@ void sv_blame(struct sv_super *s, uint64_t sample_key, const char *file, const c
 /* contradiction.c: words that changed without a move of the protocol. */
 void sv_find_contradictions(struct sv_super *s);
 void sv_repair_header(struct sv_super *s);
+bool sv_header_was_repaired(struct sv_super *s); /* just now, or a moment ago */
 
 /* answer.c: control messages. */
 void sv_answer(struct sv_super *s);

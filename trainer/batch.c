@@ -30,9 +30,10 @@ int tr_batch_wait(struct tr_trainer *t, uint64_t batch, uint32_t count)
     }
 }
 
-/* Is each of the complete batch's places what its augmenter described, and of the sample that the plan has there? */
-static bool is_sound(struct tr_trainer *t, const struct im_phase *phase, uint64_t g, uint32_t count,
-                     const struct im_batch_view *view, uint32_t *ret_place)
+/* Reads what is said of each of the complete batch's places. False: one is not what its augmenter described, or not
+ * of the sample that the plan has there. */
+static bool read_places(struct tr_trainer *t, const struct im_phase *phase, uint64_t g, uint32_t count,
+                     const struct im_batch_view *view, struct tr_places *ret, uint32_t *ret_place)
 {
     const struct im_child *child = t->child;
 
@@ -42,10 +43,11 @@ static bool is_sound(struct tr_trainer *t, const struct im_phase *phase, uint64_
     }
     for (uint32_t place = 0; place < count; place++) {
         uint64_t position = im_plan_position(child->plan, phase, g, child->index, place);
-        uint64_t sample = phase->split == IM_TRAIN ? im_shuffle_item(&t->order, position) : position;
 
         *ret_place = place;
-        if (!im_batch_is_sound(view, g, child->index, place, sample))
+        ret->samples[place] = phase->split == IM_TRAIN ? im_shuffle_item(&t->order, position) : position;
+        if (!im_batch_read(view, g, child->index, place, ret->samples[place], &ret->labels[place],
+                           &ret->verdicts[place]))
             return false;
     }
     return true;
@@ -61,7 +63,7 @@ int tr_batch_view(struct tr_trainer *t, const struct im_phase *phase, uint64_t g
 
     *ret = (struct tr_ring_batch){.g = g, .count = count, .phase = phase};
     im_run_batch_view(t->child->run, t->child->index, g, &ret->view);
-    if (!is_sound(t, phase, g, count, &ret->view, &place)) {
+    if (!read_places(t, phase, g, count, &ret->view, &t->places, &place)) {
         im_fail(text, 0,
                 "place %" PRIu32 " of batch %" PRIu64
                 " in shared memory is not what was written there, or not what the plan has there",
@@ -69,11 +71,11 @@ int tr_batch_view(struct tr_trainer *t, const struct im_phase *phase, uint64_t g
         return IM_EXIT_CONTRADICTION;
     }
     for (uint32_t i = 0; i < count; i++) {
-        t->valid[i] = ret->view.verdicts[i] == 0;
+        t->valid[i] = t->places.verdicts[i] == 0;
         ret->valid += t->valid[i];
     }
     ret->batch = (struct tr_batch){.pixels = ret->view.pixels,
-                                   .labels = ret->view.labels,
+                                   .labels = t->places.labels,
                                    .valid = t->valid,
                                    .n = (int)count,
                                    .size = (int)phase->image_size,
@@ -108,7 +110,7 @@ static int prefetch(struct tr_trainer *t, const struct tr_ring_batch *b, struct 
     if (count == 0 || im_batch_done(child->run, child->index, g, 0, count) < count)
         return 0;
     im_run_batch_view(child->run, child->index, g, &view);
-    if (!is_sound(t, b->phase, g, count, &view, &place))
+    if (!read_places(t, b->phase, g, count, &view, &t->next, &place))
         return 0; /* when its step comes, it is judged */
     return tr_network_prefetch(
         t->net, &(struct tr_batch){.pixels = view.pixels, .n = (int)count, .size = (int)b->phase->image_size},
@@ -192,7 +194,7 @@ int tr_batch_run(struct tr_trainer *t, struct tr_ring_batch *b, uint64_t usable,
     im_ns began = im_now();
     int err =
         im_ledger_enter(child->run, (enum im_split)b->phase->split, (uint32_t)(b->phase - child->plan->phase),
-                        b->view.samples, b->view.verdicts, b->count);
+                        t->places.samples, t->places.verdicts, b->count);
 
     if (err < 0)
         return im_fail(text, err, "batch %" PRIu64 " holds a sample that does not exist", b->g);

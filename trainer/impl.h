@@ -16,6 +16,14 @@
 #include "trainer/report.h"
 #include "trainer/training_step.h"
 
+/* Own copies of what shared memory says of a batch's places, [batch_size_max] each: they do not change while a step
+ * uses them. */
+struct tr_places {
+    int32_t *labels;
+    uint32_t *verdicts;
+    uint64_t *samples;
+};
+
 struct tr_trainer {
     struct im_child *child;
     struct tr_ranks ranks;
@@ -33,6 +41,7 @@ struct tr_trainer {
     struct tr_training_step training_step;
     struct tr_position at;
     unsigned char *valid;             /* [batch_size_max] */
+    struct tr_places places, next;    /* of this batch, and of the prefetched one */
     uint64_t pass_from;               /* first sample of the current pass in this process */
     im_ns epoch_mark;                 /* start of the interval not yet counted in the position */
     double lr;                        /* of the last step */

@@ -192,6 +192,29 @@ static void pin_ring(struct tr_trainer *t)
                im_log_quote(&(struct im_quoted){0}, text.s));
 }
 
+static int open_places(struct tr_places *p, size_t n)
+{
+    p->labels = calloc(n, sizeof *p->labels);
+    p->verdicts = calloc(n, sizeof *p->verdicts);
+    p->samples = calloc(n, sizeof *p->samples);
+    return p->labels && p->verdicts && p->samples ? 0 : -ENOMEM;
+}
+
+static void close_places(struct tr_places *p)
+{
+    free(p->labels);
+    free(p->verdicts);
+    free(p->samples);
+}
+
+static int open_copies(struct tr_trainer *t)
+{
+    const size_t n = t->child->run->geometry.batch_size_max;
+
+    t->valid = calloc(n, 1);
+    return open_places(&t->places, n) < 0 || open_places(&t->next, n) < 0 || !t->valid ? -ENOMEM : 0;
+}
+
 int tr_trainer_open(struct tr_trainer *t, struct im_text *text)
 {
     struct tr_resume from = {0};
@@ -226,8 +249,7 @@ int tr_trainer_open(struct tr_trainer *t, struct im_text *text)
         pin_ring(t);
     if (err == 0)
         err = open_telemetry(t, text);
-    t->valid = calloc(t->child->run->geometry.batch_size_max, 1);
-    return err == 0 && !t->valid ? -ENOMEM : err;
+    return err == 0 ? open_copies(t) : err;
 }
 
 void tr_trainer_close(struct tr_trainer *t, bool failed)
@@ -244,4 +266,6 @@ void tr_trainer_close(struct tr_trainer *t, bool failed)
     tr_network_free(t->net);
     tr_ranks_close(&t->ranks);
     free(t->valid);
+    close_places(&t->places);
+    close_places(&t->next);
 }
