@@ -147,11 +147,11 @@ struct im_stats {
 
 /* What a reader says of the bytes it put into a cell. W reader while FILLING; R augmenter while TAKEN. */
 struct im_encoded_meta {
-    uint64_t sample;       /* id in its split */
-    uint64_t hash;         /* im_encoded_hash(): of the cell's bytes and of what is said here, but for the name */
-    uint32_t bytes;        /* in the cell */
-    uint32_t label;        /* class index */
-    uint32_t verdict;      /* enum im_verdict: IM_VERDICT_OK, or why there are no bytes */
+    uint64_t sample;  /* id in its split */
+    uint64_t hash;    /* im_encoded_hash(): of the cell's bytes and of what is said here, but for the name */
+    uint32_t bytes;   /* in the cell */
+    uint32_t label;   /* class index */
+    uint32_t verdict; /* enum im_verdict: IM_VERDICT_OK, or why there are no bytes */
     uint32_t by_reference; /* 1: the cell holds the file's path (with its 0), for it is larger than a cell */
     char name[IM_NAME_BYTES]; /* path below the data directory, for messages; its end if longer */
 };

@@ -55,7 +55,8 @@ static bool places_are_right(const struct check *c)
         for (uint64_t b = c->batch; b < c->batch + g->batches; b++)
             for (uint32_t place = 0; place < g->batch_size_max; place++)
                 if (!place_is_right(c, rank, b, place)) {
-                    im_fail(c->text, 0, "place %" PRIu32 " of batch %" PRIu64 " of rank %" PRIu32, place, b, rank);
+                    im_fail(c->text, 0, "place %" PRIu32 " of batch %" PRIu64 " of rank %" PRIu32, place, b,
+                            rank);
                     return false;
                 }
     return true;

@@ -83,11 +83,11 @@ static int check_batch(const struct im_plan_params *p, uint32_t epoch, struct im
         return im_fail(text, -EINVAL, "%sa step of more than 2^32 images; use a smaller --batch-size",
                        where.s);
     if (p->samples[IM_TRAIN] < per_step)
-        return im_fail(
-            text, -EINVAL,
-            "%s--batch-size %" PRIu32 " with %" PRIu32 " rank(s) asks for %" PRIu64
-            " images a step, but the training set has %" PRIu64 "; use --batch-size %" PRIu64 " or less",
-            where.s, batch, ranks, per_step, p->samples[IM_TRAIN], p->samples[IM_TRAIN] / ranks);
+        return im_fail(text, -EINVAL,
+                       "%s--batch-size %" PRIu32 " with %" PRIu32 " rank(s) asks for %" PRIu64
+                       " images a step, but the training set has %" PRIu64 "; use --batch-size %" PRIu64
+                       " or less",
+                       where.s, batch, ranks, per_step, p->samples[IM_TRAIN], p->samples[IM_TRAIN] / ranks);
     return 0;
 }
 
@@ -218,7 +218,8 @@ static void recut_place(const struct im_plan *plan, const struct im_phase *phase
                         struct im_place *ret)
 {
     uint64_t per_step = (uint64_t)phase->batch_size * plan->ranks, full = recut_full_steps(plan, phase);
-    uint64_t step = in_pass / per_step, rank = in_pass % plan->ranks, place = in_pass % per_step / plan->ranks;
+    uint64_t step = in_pass / per_step, rank = in_pass % plan->ranks,
+             place = in_pass % per_step / plan->ranks;
     uint64_t q = step * plan->ranks + rank;
 
     if (step >= full) {
@@ -311,8 +312,8 @@ struct im_order im_plan_order(const struct im_plan *plan, const struct im_phase 
                              .rank = (uint32_t)(q % phase->order_ranks)};
 }
 
-uint64_t im_plan_position(const struct im_plan *plan, const struct im_phase *phase, uint64_t batch, uint32_t rank,
-                          uint32_t place)
+uint64_t im_plan_position(const struct im_plan *plan, const struct im_phase *phase, uint64_t batch,
+                          uint32_t rank, uint32_t place)
 {
     uint64_t q = (batch - phase->first_batch) * plan->ranks + rank;
 

@@ -82,8 +82,8 @@ struct im_order im_plan_order(const struct im_plan *plan, const struct im_phase 
                               uint32_t rank);
 
 /* The sample's position within the pass at a place of a rank's batch. */
-uint64_t im_plan_position(const struct im_plan *plan, const struct im_phase *phase, uint64_t batch, uint32_t rank,
-                          uint32_t place);
+uint64_t im_plan_position(const struct im_plan *plan, const struct im_phase *phase, uint64_t batch,
+                          uint32_t rank, uint32_t place);
 
 /* First ticket of a batch; the run's ticket count for a batch past the end. */
 uint64_t im_plan_first_ticket(const struct im_plan *plan, uint64_t batch);

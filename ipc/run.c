@@ -185,9 +185,10 @@ int im_run_attach(const struct im_attach *how, struct im_run *ret, struct im_tex
     if (err == 0) {
         place_tables(&run);
         if (run.control->header_check != im_run_header_check(run.control, run.conf))
-            err = im_fail(text, -EBADMSG,
-                          "the run's sizes or its configuration in shared memory are not what they were at its "
-                          "start: this machine's memory may be faulty; the same command continues the run");
+            err =
+                im_fail(text, -EBADMSG,
+                        "the run's sizes or its configuration in shared memory are not what they were at its "
+                        "start: this machine's memory may be faulty; the same command continues the run");
     }
     if (err == 0) {
         if (how->encoded_read || how->encoded_write)
@@ -237,8 +238,8 @@ bool im_run_repair_header(struct im_run *run, const struct im_header_copy *copy)
 {
     struct im_control *c = run->control;
 
-    if (memcmp(copy->bytes, c, sizeof copy->bytes) == 0 && memcmp(copy->conf, run->conf, sizeof copy->conf) == 0 &&
-        c->header_check == copy->check)
+    if (memcmp(copy->bytes, c, sizeof copy->bytes) == 0 &&
+        memcmp(copy->conf, run->conf, sizeof copy->conf) == 0 && c->header_check == copy->check)
         return false;
     memcpy(c, copy->bytes, sizeof copy->bytes);
     memcpy(run->conf, copy->conf, sizeof copy->conf);

@@ -53,10 +53,10 @@ struct im_run {
 
 /* One batch of one rank, as arrays over its places. */
 struct im_batch_view {
-    unsigned char *pixels; /* uint8 [count][size][size][3], NHWC RGB */
-    int32_t *labels;       /* [count] class indices */
-    uint32_t *verdicts;    /* [count] enum im_verdict; 0 = usable */
-    uint64_t *samples;     /* [count] ids within the split */
+    unsigned char *pixels;    /* uint8 [count][size][size][3], NHWC RGB */
+    int32_t *labels;          /* [count] class indices */
+    uint32_t *verdicts;       /* [count] enum im_verdict; 0 = usable */
+    uint64_t *samples;        /* [count] ids within the split */
     _Atomic uint64_t *checks; /* [count] im_batch_describe() */
 };
 

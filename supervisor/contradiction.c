@@ -6,9 +6,9 @@
 
 #include "supervisor/super.h"
 
-#define QUIET_NS IM_SECOND       /* no batch in this time: worth a look */
+#define QUIET_NS IM_SECOND          /* no batch in this time: worth a look */
 #define REPAIRED_NS (2 * IM_SECOND) /* who starts while it is changed fails by it, and not by itself */
-#define STAYS_NS (500 * IM_MS) /* words on their way are where they belong by then */
+#define STAYS_NS (500 * IM_MS)      /* words on their way are where they belong by then */
 
 static bool lives(void *context, enum im_role role, uint32_t incarnation)
 {
@@ -80,9 +80,10 @@ void sv_repair_header(struct sv_super *s)
         return;
     s->repaired = im_now();
     sv_journal_event(&s->journal, "memory.repaired", NULL);
-    sv_screen_warn(&s->screen, SV_WARN,
-                   "the run's configuration in shared memory had changed and was put back: this machine's memory may "
-                   "be faulty");
+    sv_screen_warn(
+        &s->screen, SV_WARN,
+        "the run's configuration in shared memory had changed and was put back: this machine's memory may "
+        "be faulty");
 }
 
 bool sv_header_was_repaired(struct sv_super *s)

@@ -1,6 +1,5 @@
 /* imsuper: the user's command. A table of verbs; each lives in its own file. */
 #include <locale.h>
-#include <string.h>
 
 #include "ipc/base/count.h"
 #include "supervisor/cli/commands.h"
@@ -73,13 +72,9 @@ static const struct im_command verbs[] = {
 
 int main(int argc, char **argv)
 {
-    const char *verb = argc > 1 ? argv[1] : "help";
-    char *help[] = {argv[0], argc > 2 ? argv[2] : "help", argc > 3 ? argv[3] : "--help", "--help", NULL};
+    char *words[SV_HELP_WORDS];
 
     setlocale(LC_CTYPE, "");
-    if (strcmp(verb, "help") == 0 || strcmp(verb, "--help") == 0 || strcmp(verb, "-h") == 0) {
-        argv = help; /* `help WORD...` is `WORD... --help` */
-        argc = argc > 3 ? 4 : argc > 2 ? 3 : 2;
-    }
+    argv = sv_help_words(&argc, argv, words);
     return im_command_main("imsuper", verbs, IM_COUNT(verbs), argc, argv);
 }

@@ -18,7 +18,7 @@
 
 /* Since when the trainers have not moved on, for the search for contradictions. */
 struct sv_quiet {
-    uint64_t batch; /* that they consume next */
+    uint64_t batch;     /* that they consume next */
     im_ns since, found; /* found: a contradiction, seen once; 0: none */
 };
 
@@ -36,9 +36,9 @@ struct sv_super {
     bool resetting; /* everyone is being killed; then trainers go on from their last snapshot or checkpoint */
     struct sv_quiet quiet;
     struct im_header_copy header;
-    im_ns repaired; /* when it was last put back; 0: never */
+    im_ns repaired;   /* when it was last put back; 0: never */
     uint64_t reached; /* before the last reset: the batch that would have come next; 0: no reset was made */
-    bool accepted; /* the configuration has been given its name: sv_rundir_accept() */
+    bool accepted;    /* the configuration has been given its name: sv_rundir_accept() */
     bool finished;
     int exit_status;
     uint32_t trainers_done; /* that left with success or saved, in this generation */

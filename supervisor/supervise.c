@@ -114,8 +114,8 @@ static void resume_state(struct sv_super *s)
             sv_children_want(&s->children, IM_ROLE_TRAINER, true);
         break;
     case IM_RUN_ENDED:
-        sv_finish(s, im_exit_of_word(
-                         atomic_load_explicit(&s->run.control->exit_status, memory_order_relaxed)));
+        sv_finish(s,
+                  im_exit_of_word(atomic_load_explicit(&s->run.control->exit_status, memory_order_relaxed)));
         break;
     case IM_RUN_STOPPING:
         /* Not a reset, which would forget that somebody asked to stop. */

@@ -33,7 +33,7 @@ int tr_batch_wait(struct tr_trainer *t, uint64_t batch, uint32_t count)
 /* Reads what is said of each of the complete batch's places. False: one is not what its augmenter described, or not
  * of the sample that the plan has there. */
 static bool read_places(struct tr_trainer *t, const struct im_phase *phase, uint64_t g, uint32_t count,
-                     const struct im_batch_view *view, struct tr_places *ret, uint32_t *ret_place)
+                        const struct im_batch_view *view, struct tr_places *ret, uint32_t *ret_place)
 {
     const struct im_child *child = t->child;
 
@@ -74,16 +74,15 @@ int tr_batch_view(struct tr_trainer *t, const struct im_phase *phase, uint64_t g
         t->valid[i] = t->places.verdicts[i] == 0;
         ret->valid += t->valid[i];
     }
-    ret->batch = (struct tr_batch){.pixels = ret->view.pixels,
-                                   .labels = t->places.labels,
-                                   .valid = t->valid,
-                                   .n = (int)count,
-                                   .size = (int)phase->image_size,
-                                   .step = t->at.steps,
-                                   .first = in_window / phase->order_ranks * phase->batch_size *
-                                                phase->order_ranks +
-                                            order.rank,
-                                   .stride = phase->order_ranks};
+    ret->batch = (struct tr_batch){
+        .pixels = ret->view.pixels,
+        .labels = t->places.labels,
+        .valid = t->valid,
+        .n = (int)count,
+        .size = (int)phase->image_size,
+        .step = t->at.steps,
+        .first = in_window / phase->order_ranks * phase->batch_size * phase->order_ranks + order.rank,
+        .stride = phase->order_ranks};
     ret->usable = ret->valid;
     if (phase->split == IM_TRAIN)
         ret->usable =

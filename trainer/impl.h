@@ -49,7 +49,7 @@ struct tr_trainer {
     struct im_lr_range_smooth smooth; /* of a learning-rate range test */
     struct im_shuffle order;          /* of the samples of order_epoch; n = 0: of none yet */
     uint32_t order_epoch;
-    bool lr_range_done;               /* the range test has finished */
+    bool lr_range_done; /* the range test has finished */
 };
 
 /* One batch of this rank. */

@@ -14,7 +14,8 @@ enum im_exit {
     IM_EXIT_FENCED = 76,      /* another process was started in our place */
     IM_EXIT_ORPHANED = 77,    /* warden and supervisor are gone */
     IM_EXIT_PEER = 78,        /* another trainer is lost, or does not answer */
-    IM_EXIT_CONTRADICTION = 79, /* words in shared memory contradict each other: the data plane is set up anew */
+    IM_EXIT_CONTRADICTION =
+        79, /* words in shared memory contradict each other: the data plane is set up anew */
     IM_EXIT_FORCED = 130,
 };
 

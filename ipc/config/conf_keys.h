@@ -124,12 +124,12 @@
 #define IM_FOR_PREVIEW 64u
 #define IM_FOR_BENCH 128u
 #define IM_FOR_LIST 256u
-#define IM_FOR_STEPS 512u    /* bench and profile of the trainer */
-#define IM_FOR_LR_FIND 1024u /* beside IM_FOR_START */
-#define IM_FOR_MODEL 2048u   /* the table of a model's layers */
-#define IM_FOR_GPUS 4096u    /* the list of GPUs */
+#define IM_FOR_STEPS 512u      /* bench and profile of the trainer */
+#define IM_FOR_LR_FIND 1024u   /* beside IM_FOR_START */
+#define IM_FOR_MODEL 2048u     /* the table of a model's layers */
+#define IM_FOR_GPUS 4096u      /* the list of GPUs */
 #define IM_FOR_LIST_RUNS 8192u /* the list of a workspace's runs */
-#define IM_FOR_CHILDREN 32u  /* no flag: `start` sets it for the processes of its run */
+#define IM_FOR_CHILDREN 32u    /* no flag: `start` sets it for the processes of its run */
 #define IM_FOR_SAMPLES (IM_FOR_START | IM_FOR_PREVIEW | IM_FOR_BENCH) /* all that make samples */
 #define IM_FOR_ALL                                                                                           \
     (IM_FOR_RUNS | IM_FOR_SYNTH | IM_FOR_INDEX | IM_FOR_CHILDREN | IM_FOR_SAMPLES | IM_FOR_LIST |            \

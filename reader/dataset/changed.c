@@ -49,7 +49,8 @@ static void check_one(struct check *c, enum im_split split, uint64_t id)
     struct stat st;
     uint64_t n;
 
-    if (rd_index_relative(c->index, split, id, path, sizeof path) < 0 || fstatat(c->root_fd, path, &st, 0) < 0)
+    if (rd_index_relative(c->index, split, id, path, sizeof path) < 0 ||
+        fstatat(c->root_fd, path, &st, 0) < 0)
         return;
     atomic_fetch_add_explicit(&c->checked, 1, memory_order_relaxed);
     if (ns_of(&st.st_mtim) <= c->since_ns && (ns_of(&st.st_ctim) <= c->since_ns || !folder_changed(c, path)))
@@ -68,7 +69,8 @@ static void check_chunk(void *context, uint64_t chunk)
         check_one(c, i < train ? IM_TRAIN : IM_VAL, i < train ? i : i - train);
 }
 
-void rd_index_changed(const struct rd_index *index, int64_t since_ns, int64_t limit_ns, struct rd_changed *ret)
+void rd_index_changed(const struct rd_index *index, int64_t since_ns, int64_t limit_ns,
+                      struct rd_changed *ret)
 {
     const uint64_t all = rd_index_count(index, IM_TRAIN) + rd_index_count(index, IM_VAL);
     struct check c = {.index = index,

@@ -16,6 +16,7 @@ struct rd_changed {
 
 /* Changed: written after `since_ns` (CLOCK_REALTIME), or, by its time of change and that of its folder, put in place
  * of another after it. Files that cannot be asked are not counted. Stops asking after `limit_ns`. */
-void rd_index_changed(const struct rd_index *index, int64_t since_ns, int64_t limit_ns, struct rd_changed *ret);
+void rd_index_changed(const struct rd_index *index, int64_t since_ns, int64_t limit_ns,
+                      struct rd_changed *ret);
 
 #endif

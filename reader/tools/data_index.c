@@ -138,7 +138,8 @@ static int print_text(const struct answer *answer)
     printf("hash    %016" PRIx64 "\n", rd_index_hash(index));
     printf("time    %.3f s%s\n", answer->seconds, answer->data.cached ? ", from the cache" : "");
     if (answer->changed_since > 0)
-        printf("changed %" PRIu64 " of %" PRIu64 " images\n", answer->changed.changed, answer->changed.checked);
+        printf("changed %" PRIu64 " of %" PRIu64 " images\n", answer->changed.changed,
+               answer->changed.checked);
     rd_index_skipped(index, &skipped);
     for (int kind = 0; kind < RD_SKIP_KINDS; kind++)
         if (skipped.count[kind])

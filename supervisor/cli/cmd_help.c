@@ -1,5 +1,6 @@
 /* `imsuper help`, `version`, and the hidden `supervise`. */
 #include <stdio.h>
+#include <string.h>
 
 #include "ipc/base/count.h"
 #include "ipc/base/sysinfo.h"
@@ -36,6 +37,22 @@ static const char overview[] =
     "Exit status: 0 done, 1 failed, 2 usage, 3 not running, 4 unknown run, 65 bad data, 69 something is "
     "missing on this machine,\n"
     "75 stopped and saved (the same command continues), 130 stopped at once.\n";
+
+char **sv_help_words(int *argc, char **argv, char *room[SV_HELP_WORDS])
+{
+    static char word[] = "help", flag[] = "--help";
+    const char *verb = *argc > 1 ? argv[1] : "help";
+
+    if (strcmp(verb, "help") != 0 && strcmp(verb, "--help") != 0 && strcmp(verb, "-h") != 0)
+        return argv;
+    room[0] = argv[0];
+    room[1] = *argc > 2 ? argv[2] : word;
+    room[2] = *argc > 3 ? argv[3] : flag;
+    room[3] = flag;
+    room[4] = NULL;
+    *argc = *argc > 3 ? 4 : *argc > 2 ? 3 : 2;
+    return room;
+}
 
 int sv_cmd_help(struct im_conf *conf)
 {

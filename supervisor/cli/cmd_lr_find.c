@@ -71,8 +71,8 @@ static bool is_left_over(int parent, const char *name, const char *path)
     struct stat st;
 
     if (strncmp(name, FOLDER_PREFIX, strlen(FOLDER_PREFIX)) != 0 ||
-        fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISDIR(st.st_mode) || st.st_uid != geteuid() ||
-        time(NULL) - st.st_mtime < FOLDER_YOUNG_SECONDS)
+        fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISDIR(st.st_mode) ||
+        st.st_uid != geteuid() || time(NULL) - st.st_mtime < FOLDER_YOUNG_SECONDS)
         return false;
     snprintf(run_dir, sizeof run_dir, "%s/" RUN_NAME, path);
     return !sv_rundir_is_live(run_dir);

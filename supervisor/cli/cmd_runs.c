@@ -28,10 +28,10 @@
 
 struct row {
     char name[NAME_MAX + 1];
-    const char *state; /* a word of state_of() */
+    const char *state;     /* a word of state_of() */
     int64_t epoch, epochs; /* finished, and of the configuration; -1: unknown */
-    double top1; /* of validation, the best; NAN: none */
-    time_t when; /* last change */
+    double top1;           /* of validation, the best; NAN: none */
+    time_t when;           /* last change */
     uint64_t bytes;
 };
 
@@ -175,7 +175,8 @@ static bool make_row(const char *workspace, const char *name, struct row *ret)
     char run_dir[PATH_MAX];
     struct stat st;
 
-    if (name[0] == '.' || snprintf(run_dir, sizeof run_dir, "%s/%s", workspace, name) >= (int)sizeof run_dir ||
+    if (name[0] == '.' ||
+        snprintf(run_dir, sizeof run_dir, "%s/%s", workspace, name) >= (int)sizeof run_dir ||
         lstat(run_dir, &st) < 0 || !S_ISDIR(st.st_mode) || !is_run(run_dir))
         return false;
     *ret = (struct row){.when = 0};
@@ -203,8 +204,9 @@ static int collect(const char *workspace, struct row **ret, size_t *ret_count, s
     int err = 0;
 
     if (!d)
-        return errno == ENOENT ? im_fail(text, -ENOENT, "there is no workspace %s; use --workspace", workspace)
-                               : im_fail(text, -errno, "cannot read %s: %s", workspace, strerror(errno));
+        return errno == ENOENT
+                   ? im_fail(text, -ENOENT, "there is no workspace %s; use --workspace", workspace)
+                   : im_fail(text, -errno, "cannot read %s: %s", workspace, strerror(errno));
     while (err == 0 && count < RUNS_MAX && (entry = readdir(d))) {
         if (count == room) {
             struct row *grown = realloc(rows, (room = 2 * room + 16) * sizeof *rows);
@@ -282,7 +284,8 @@ static void print_table(const struct row *rows, size_t count)
         else
             snprintf(top1, sizeof top1, "-");
         printf("%-8s  %-9s  %10s  %s  %7.1f MB  ", r->state, epoch, top1, when, (double)r->bytes / 1e6);
-        for (const char *c = r->name; *c; c++) /* a folder's name can be anything, and the terminal obeys some */
+        for (const char *c = r->name; *c;
+             c++) /* a folder's name can be anything, and the terminal obeys some */
             putchar((unsigned char)*c < 0x20 || *c == 0x7f ? '?' : *c);
         putchar('\n');
     }

@@ -115,7 +115,9 @@ static void say_changed_images(const struct sv_dataset *d)
         return;
     if (d->changed_checked < all)
         snprintf(of, sizeof of, " of the first %" PRIu64 " asked", d->changed_checked);
-    fprintf(stderr, "imsuper: %" PRIu64 " image%s%s changed since this run began (%s%s); continuing uses the new bytes\n",
+    fprintf(stderr,
+            "imsuper: %" PRIu64
+            " image%s%s changed since this run began (%s%s); continuing uses the new bytes\n",
             d->changed, d->changed == 1 ? "" : "s", of, d->changed_names, d->changed > 3 ? ", ..." : "");
 }
 

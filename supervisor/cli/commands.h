@@ -8,6 +8,10 @@
 
 #include "ipc/config/command.h"
 
+/* `help WORD...`, and no word at all, as `WORD... --help`: returns the words to go on with. */
+#define SV_HELP_WORDS 5
+char **sv_help_words(int *argc, char **argv, char *room[SV_HELP_WORDS]);
+
 int sv_cmd_start(struct im_conf *conf);
 int sv_cmd_lr_find(struct im_conf *conf);
 int sv_cmd_runs(struct im_conf *conf);

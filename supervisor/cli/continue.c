@@ -50,12 +50,12 @@ static int does_not_divide(const struct im_conf *conf, const struct shape *then,
     int64_t each = images / conf->ranks;
 
     if (images % conf->ranks != 0 || *conf->resize_schedule)
-        return im_fail(text, -EINVAL,
-                       "each step of this run has %" PRId64 " images (--batch-size %" PRId64 " x --ranks %" PRId64
-                       " x --accumulate %" PRId64 "), which %" PRId64 " trainers with batches of %" PRId64
-                       " cannot share evenly; use another --ranks or --gpus",
-                       images, then->batch_size, then->ranks_now, then->accumulate_now, conf->ranks,
-                       conf->batch_size);
+        return im_fail(
+            text, -EINVAL,
+            "each step of this run has %" PRId64 " images (--batch-size %" PRId64 " x --ranks %" PRId64
+            " x --accumulate %" PRId64 "), which %" PRId64 " trainers with batches of %" PRId64
+            " cannot share evenly; use another --ranks or --gpus",
+            images, then->batch_size, then->ranks_now, then->accumulate_now, conf->ranks, conf->batch_size);
     while (each > conf->batch_size && images % (each / 2 * conf->ranks) == 0 && each % 2 == 0)
         each /= 2;
     return im_fail(text, -EINVAL,
@@ -76,8 +76,9 @@ static int set_accumulate(struct im_conf *conf, const struct shape *then, int64_
     if (asked && conf->accumulate != accumulate && conf->accumulate != then->accumulate &&
         conf->accumulate != then->accumulate_now)
         return im_fail(text, -EINVAL,
-                       "--accumulate %" PRId64 " gives steps of %" PRId64 " images, but this run's have %" PRId64
-                       "; use --accumulate %" PRId64 ", or choose another --run-name",
+                       "--accumulate %" PRId64 " gives steps of %" PRId64
+                       " images, but this run's have %" PRId64 "; use --accumulate %" PRId64
+                       ", or choose another --run-name",
                        conf->accumulate, conf->batch_size * conf->ranks * conf->accumulate,
                        conf->batch_size * conf->ranks * accumulate, accumulate);
     conf->accumulate = accumulate;
@@ -126,15 +127,16 @@ int sv_continue_shape(struct im_conf *conf, struct im_text *note, struct im_text
 /* Those of which a position depends: with another value its numbers would mean something else. The batch, ranks
  * and accumulation are sv_continue_shape()'s. */
 static const enum im_conf_key_id fixed[] = {
-    IM_KEY_model,     IM_KEY_stem,           IM_KEY_head, IM_KEY_blurpool,  IM_KEY_drop_path_rate, IM_KEY_seed,
-    IM_KEY_drop_last, IM_KEY_validate_every, IM_KEY_opt,  IM_KEY_loss_scale, IM_KEY_ema,
+    IM_KEY_model, IM_KEY_stem,      IM_KEY_head,           IM_KEY_blurpool, IM_KEY_drop_path_rate,
+    IM_KEY_seed,  IM_KEY_drop_last, IM_KEY_validate_every, IM_KEY_opt,      IM_KEY_loss_scale,
+    IM_KEY_ema,
 };
 
 /* Where a run lies and how it talks: no difference. */
 static const enum im_conf_key_id silent[] = {
-    IM_KEY_resume, IM_KEY_rebuild_index, IM_KEY_config, IM_KEY_recipe, IM_KEY_workspace, IM_KEY_run_name,
-    IM_KEY_color,  IM_KEY_plain,         IM_KEY_quiet,  IM_KEY_json,   IM_KEY_log_level, IM_KEY_ranks,
-    IM_KEY_gpus,   IM_KEY_batch_size,    IM_KEY_accumulate,
+    IM_KEY_resume,    IM_KEY_rebuild_index, IM_KEY_config, IM_KEY_recipe,     IM_KEY_workspace,
+    IM_KEY_run_name,  IM_KEY_color,         IM_KEY_plain,  IM_KEY_quiet,      IM_KEY_json,
+    IM_KEY_log_level, IM_KEY_ranks,         IM_KEY_gpus,   IM_KEY_batch_size, IM_KEY_accumulate,
 };
 
 static bool has(const enum im_conf_key_id *list, size_t n, int key)

@@ -132,9 +132,10 @@ int sv_rundir_open(struct im_conf *conf, struct im_text *text)
 void sv_rundir_discard(const char *run_dir, int lock)
 {
     /* What a start makes before its first step. A name that is not here stays, and with it the folder. */
-    static const char *const files[] = {"data.index",       "subset.txt", ".config.yaml.next", ".env.json.next",
-                                        "metrics.jsonl",    "summary.csv", "events.jsonl",     "log.txt",
-                                        "training_log.md",  "training_log.json", LOCK_NAME};
+    static const char *const files[] = {"data.index",        "subset.txt",    ".config.yaml.next",
+                                        ".env.json.next",    "metrics.jsonl", "summary.csv",
+                                        "events.jsonl",      "log.txt",       "training_log.md",
+                                        "training_log.json", LOCK_NAME};
     char path[PATH_MAX];
 
     snprintf(path, sizeof path, "%s/checkpoints", run_dir);
@@ -425,12 +426,13 @@ int sv_rundir_check_done(const char *run_dir, int64_t epochs, bool *ret_done, st
     have = exists ? sv_saved_int(&saved, "epoch", done) : 0; /* one that cannot be read: the trainer says */
     sv_saved_close(&saved);
     if (!exists && (done > 0 || sv_saved_has_weights(run_dir)))
-        return im_fail(text, -EINVAL,
-                       "the run in %s has trained before, but its state is missing "
-                       "(checkpoints/last.state.safetensors), and without it nothing continues: put it back, or "
-                       "choose another --run-name; --init-from %s/checkpoints/last.safetensors begins a new run "
-                       "with its weights",
-                       run_dir, run_dir);
+        return im_fail(
+            text, -EINVAL,
+            "the run in %s has trained before, but its state is missing "
+            "(checkpoints/last.state.safetensors), and without it nothing continues: put it back, or "
+            "choose another --run-name; --init-from %s/checkpoints/last.safetensors begins a new run "
+            "with its weights",
+            run_dir, run_dir);
     if (done > have)
         im_fail(note, 0,
                 "%s/DONE says that %lld epochs are done, but the last state has %lld; going on from there",

@@ -65,7 +65,8 @@ static size_t find_regions(const char *pid, struct region *r)
     r[n++] = (struct region){"bad_samples", control + l.bad_samples, 4 * sizeof(struct im_bad_entry)};
     r[n++] = (struct region){"peers", control + l.peers, 256};
     r[n++] = (struct region){"stamps", control + l.stamps[IM_TRAIN], g.samples[IM_TRAIN] * sizeof(uint32_t)};
-    r[n++] = (struct region){"quarantine", (unsigned char *)((struct im_control *)(void *)control)->quarantine, 64};
+    r[n++] = (struct region){"quarantine",
+                             (unsigned char *)((struct im_control *)(void *)control)->quarantine, 64};
     batch = map_fd(pid, IM_FD_BATCH, &batch_bytes);
     for (uint32_t b = 0; batch && b < g.batches; b++)
         r[n++] = (struct region){"batch", batch + b * l.batch_stride + l.batch_labels,

@@ -81,7 +81,8 @@ static int compare_metadata(struct tr_pair pair, const struct tr_safetensors *ot
     return 1;
 }
 
-static int compare(const struct tr_safetensors *a, const struct tr_safetensors *b, int with_metadata, double within)
+static int compare(const struct tr_safetensors *a, const struct tr_safetensors *b, int with_metadata,
+                   double within)
 {
     int differences = 0;
 

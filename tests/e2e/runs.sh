@@ -63,6 +63,7 @@ case_damaged_weights() {
   must_say "is damaged"
 }
 
+status_means() { "$BIN/imsuper" status --workspace "$T/w" --json 2>/dev/null | grep -q "\"run\": *\"$1\""; }
 # Neither latest nor a folder, whatever ends the start; a run that was there keeps its configuration.
 case_failed_starts() {
   short
@@ -79,7 +80,7 @@ case_failed_starts() {
   # Ctrl-C before the first step: there is nothing to continue. Meanwhile status means the run that starts.
   IMSUPER_FAULT=trainer:process.enter.after=sleep:60000@1 "$BIN/imsuper" start "${TRAIN[@]}" --plain --workspace "$T/w" --run-name other >"$T/out" 2>&1 &
   WARDEN=$!
-  until_true 20 eval '"$BIN/imsuper" status --workspace "$T/w" --json 2>/dev/null | grep -q "\"run\": *\"other\""' || fail "status does not mean the run that starts"
+  until_true 20 status_means other || fail "status does not mean the run that starts"
   send INT
   finish 75
   must_say "there is nothing to continue"
@@ -149,6 +150,7 @@ case_changed_images() {
   must_say "1 image changed since this run began (${file#"$T/data/"}); continuing uses the new bytes"
 }
 
+has_started_twice() { [ "$(count_events run.started)" = 2 ]; }
 runs() { "$BIN/imsuper" runs --workspace "$T/w" "$@" >"$T/runs" || fail "exit status $?"; }
 # listed NAME STATE EPOCHS: the line of a run.
 listed() { awk -v run="$1" -v state="$2" -v epochs="$3" '$NF == run && $1 == state && $2 == epochs { n++ } END { exit n != 1 }' "$T/runs" || { cat "$T/runs" && fail "$1 is not $2 with $3"; }; }
@@ -177,7 +179,7 @@ case_list() {
   listed two stopped 0/7
   FAULTS=trainer#0:trainer.step.done=sleep:60000@1
   launch --run-name two --epochs 7
-  until_true 20 eval '[ "$(count_events run.started)" = 2 ]' || fail "it is not said that the run started"
+  until_true 20 has_started_twice || fail "it is not said that the run started"
   # shellcheck disable=SC2046 # several
   kill -KILL $(pids warden) $(pids supervisor) $(pids data) $(pids trainer) 2>/dev/null || true
   until_true 20 nobody_left || fail "left behind"
@@ -189,12 +191,13 @@ case_list() {
   find "$T/rt" -name '*.sock' -delete # of the killed supervisor
 }
 
+has_second_step() { grep -qs '"step":2,' "$TMPDIR"/imsuper-lr-find-*/lr-find/metrics.jsonl; }
 # What a killed test leaves goes with the next one, what a living one has does not.
 case_lr_find_left_over() {
   export TMPDIR=$T/tmp
   mkdir "$TMPDIR"
   IMSUPER_FAULT=$PACE "$BIN/imsuper" lr-find "${TRAIN[@]}" --num-iter 100 --output "$T/a.png" >"$T/out" 2>&1 &
-  until_true 40 eval 'grep -qs "\"step\":2," "$TMPDIR"/imsuper-lr-find-*/lr-find/metrics.jsonl' || fail "no second step"
+  until_true 40 has_second_step || fail "no second step"
   find "$TMPDIR" -mindepth 1 -maxdepth 1 -exec touch -d '1 minute ago' {} +
   "$BIN/imsuper" lr-find "${TRAIN[@]}" --num-iter 30 --output "$T/b.png" >"$T/out" 2>&1 || fail "exit status $?"
   [ "$(find "$TMPDIR" -mindepth 1 -maxdepth 1 | wc -l)" = 1 ] || fail "the folder of a living test is gone"

@@ -105,7 +105,6 @@ bool tr_checkpoint_is_export(const struct tr_safetensors *file);
  * the file must hold exactly these, and others only where their names begin with `ignored` (NULL: none). -EBADMSG with a sentence that says what differs; nothing has been copied
  * then. */
 int tr_checkpoint_restore(const struct tr_safetensors *state, const struct tr_tensor *tensors,
-                          void *const *destinations, size_t count, const char *ignored,
-                          struct im_text *text);
+                          void *const *destinations, size_t count, const char *ignored, struct im_text *text);
 
 #endif

@@ -116,8 +116,7 @@ static int check_tensor(const struct tr_tensor *got, const struct tr_tensor *wan
 }
 
 int tr_checkpoint_restore(const struct tr_safetensors *state, const struct tr_tensor *tensors,
-                          void *const *destinations, size_t count, const char *ignored,
-                          struct im_text *text)
+                          void *const *destinations, size_t count, const char *ignored, struct im_text *text)
 {
     size_t there = 0;
 

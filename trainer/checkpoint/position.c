@@ -269,13 +269,15 @@ static int read_shapes(const struct tr_safetensors *state, const struct im_conf 
     then.ranks_now = then.ranks;
     if (tr_safetensors_metadata(state, RANKS_NOW) && get_u64(state, RANKS_NOW, &then.ranks_now) < 0)
         return im_fail(text, -EBADMSG, "cannot read the position in the checkpoint");
-    if (then.batch_size - 1 >= UINT32_MAX || then.ranks - 1 >= UINT16_MAX || then.ranks_now - 1 >= UINT16_MAX ||
-        then.accumulate - 1 >= UINT32_MAX || then.ranks * then.accumulate % then.ranks_now != 0)
-        return im_fail(text, -EBADMSG, "the checkpoint's batch, ranks and accumulation contradict each other");
+    if (then.batch_size - 1 >= UINT32_MAX || then.ranks - 1 >= UINT16_MAX ||
+        then.ranks_now - 1 >= UINT16_MAX || then.accumulate - 1 >= UINT32_MAX ||
+        then.ranks * then.accumulate % then.ranks_now != 0)
+        return im_fail(text, -EBADMSG,
+                       "the checkpoint's batch, ranks and accumulation contradict each other");
     if (images_of(&then) != images_of(&now))
         return im_fail(text, -EINVAL,
-                       "this run began with --batch-size %" PRIu64 " --ranks %" PRIu64 " --accumulate %" PRIu64
-                       ", which are %" PRIu64 " images a step, not %" PRIu64
+                       "this run began with --batch-size %" PRIu64 " --ranks %" PRIu64
+                       " --accumulate %" PRIu64 ", which are %" PRIu64 " images a step, not %" PRIu64
                        "; keep their product, or choose another --run-name",
                        then.batch_size, then.ranks, then.accumulate, images_of(&then), images_of(&now));
     *ret_then = then;
@@ -334,11 +336,12 @@ static int check_windows(const struct tr_position *p, const struct im_plan *plan
 
     if (windows == p->steps)
         return 0;
-    return im_fail(text, -EINVAL,
-                   "this run took %" PRIu64 " optimiser steps to get here; with these flags it would have been "
-                   "%" PRIu64 ", because --drop-last or --resize-schedule cut its epochs in another way: use its old "
-                   "--batch-size, --ranks and --accumulate",
-                   p->steps, windows);
+    return im_fail(
+        text, -EINVAL,
+        "this run took %" PRIu64 " optimiser steps to get here; with these flags it would have been "
+        "%" PRIu64 ", because --drop-last or --resize-schedule cut its epochs in another way: use its old "
+        "--batch-size, --ranks and --accumulate",
+        p->steps, windows);
 }
 
 /* The place where the run continues, in batches of the checkpoint's ranks. */
@@ -365,7 +368,8 @@ static void subtract(struct tr_sums *sums, const struct tr_sums *part)
 
 /* Into batches of other ranks: the optimiser step or the validation pass that it is in the middle of begins
  * again, for another number of ranks cannot have done the same part of it. */
-static void convert(struct next *next, struct tr_position *p, const struct shape *then, const struct shape *now)
+static void convert(struct next *next, struct tr_position *p, const struct shape *then,
+                    const struct shape *now)
 {
     if (next->split == IM_VAL) {
         next->step = 0;

@@ -50,9 +50,10 @@ static int load_file(const struct im_child *child, struct tr_checkpoint_store *s
     int err = tr_checkpoint_load(store, ret, text);
 
     if (err == -ENOENT && !child->conf->resume[0] && tr_checkpoint_has_models(store))
-        return im_fail(text, -EBADMSG,
-                       "there are weights of this run in %.300s, but no state, without which it cannot continue",
-                       store->directory);
+        return im_fail(
+            text, -EBADMSG,
+            "there are weights of this run in %.300s, but no state, without which it cannot continue",
+            store->directory);
     if (err == -ENOENT)
         err = load_foreign(child->conf, ret, text);
     if (err == 0 && !*ret)

@@ -238,9 +238,10 @@ static int check_restored(struct tr_state *s, struct im_text *text)
     hash_arenas(s, said);
     err = tr_state_hashes(s, has, text);
     if (err == 0 && memcmp(said, has, sizeof has) != 0)
-        err = im_fail(text, -EIO,
-                      "the network is not what the checkpoint says after it was copied to the device: its memory "
-                      "may be faulty");
+        err = im_fail(
+            text, -EIO,
+            "the network is not what the checkpoint says after it was copied to the device: its memory "
+            "may be faulty");
     return err;
 }
 

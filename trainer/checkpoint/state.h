@@ -47,6 +47,7 @@ int tr_state_hashes(struct tr_state *s, uint64_t ret_hashes[TR_STATE_KINDS], str
 
 /* Restores the network from a checkpoint; `window`: with the gradients of an unfinished window, which are left out
  * otherwise. -EBADMSG if it is of another network. */
-int tr_state_restore(struct tr_state *s, const struct tr_safetensors *from, bool window, struct im_text *text);
+int tr_state_restore(struct tr_state *s, const struct tr_safetensors *from, bool window,
+                     struct im_text *text);
 
 #endif

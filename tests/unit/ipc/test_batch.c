@@ -162,7 +162,8 @@ static void test_whoever_makes_work_wakes_those_who_wait_for_it(void **state)
     assert_int_not_equal(im_event_look(&s->run.control->event_ready), ready);
 }
 
-static bool is_sound(const struct im_batch_view *view, uint64_t batch, uint32_t rank, uint32_t place, uint64_t sample)
+static bool is_sound(const struct im_batch_view *view, uint64_t batch, uint32_t rank, uint32_t place,
+                     uint64_t sample)
 {
     uint32_t verdict;
     int32_t label;
@@ -180,7 +181,7 @@ static void test_what_is_at_a_place_is_tied_to_it(void **state)
     assert_false(is_sound(&view, at.batch, at.rank, at.place, 0)); /* nothing was described yet */
     im_batch_describe(&view, &at, 17, 4, 0);
     assert_true(is_sound(&view, at.batch, at.rank, at.place, 17));
-    assert_false(is_sound(&view, at.batch, at.rank, at.place, 18));              /* another sample */
+    assert_false(is_sound(&view, at.batch, at.rank, at.place, 18));                 /* another sample */
     assert_false(is_sound(&view, at.batch + SMALL_BATCHES, at.rank, at.place, 17)); /* of the turn before */
     assert_false(is_sound(&view, at.batch, at.rank + 1, at.place, 17));
     for (int bit = 0; bit < 32; bit++) {

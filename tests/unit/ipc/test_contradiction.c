@@ -80,7 +80,8 @@ static void test_each_changed_bit_of_a_waiting_cell_is_found(void **state)
     /* State: FREE with its lowest bit changed is no state; READY(t) as FREE-like states loses its bytes, and is read
      * again: FREE = 1, FILLING = 2, READY = 3, so bit 61 makes READY FREE. */
     check_bits(s, &s->run.encoded_word[1], 0, UINT64_C(1) << 61);
-    check_bits(s, &s->run.encoded_word[2], 0, UINT64_C(1) << 61); /* FREE as READY: its hash is wrong, read again */
+    check_bits(s, &s->run.encoded_word[2], 0,
+               UINT64_C(1) << 61); /* FREE as READY: its hash is wrong, read again */
 }
 
 static void test_each_changed_bit_of_a_place_is_found(void **state)
@@ -107,7 +108,8 @@ static void test_a_lost_ticket_is_found(void **state)
 {
     struct small_run *s = *state;
 
-    atomic_store_explicit(&s->run.encoded_word[1], im_word(IM_FREE, 0, 1 + SMALL_CELLS), memory_order_release);
+    atomic_store_explicit(&s->run.encoded_word[1], im_word(IM_FREE, 0, 1 + SMALL_CELLS),
+                          memory_order_release);
     assert_true(contradicts(s, 0));
     im_run_reset(&s->run, &s->plan, 0);
     assert_false(contradicts(s, 0));

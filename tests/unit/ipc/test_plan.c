@@ -382,7 +382,8 @@ static void check_recut(struct im_plan_params p, uint32_t ranks)
 
 static void test_other_ranks_keep_the_samples_of_every_batch(void **state)
 {
-    static const uint32_t of[][2] = {{1, 2}, {2, 1}, {2, 4}, {3, 1}, {3, 2}, {4, 2}, {4, 3}, {8, 1}, {1, 1}, {2, 2}};
+    static const uint32_t of[][2] = {{1, 2}, {2, 1}, {2, 4}, {3, 1}, {3, 2},
+                                     {4, 2}, {4, 3}, {8, 1}, {1, 1}, {2, 2}};
     struct im_plan_params p = usual;
 
     (void)state;

@@ -406,7 +406,8 @@ static void restoring_is_strict(void **state)
             m.tensors[1].shape[0] = 3;
         if (i == 4)
             m.tensors[1].rank = 2;
-        assert_int_equal(tr_checkpoint_restore(file, m.tensors, destinations, i ? 5 : 4, NULL, &text), -EBADMSG);
+        assert_int_equal(tr_checkpoint_restore(file, m.tensors, destinations, i ? 5 : 4, NULL, &text),
+                         -EBADMSG);
         if (!strstr(text.s, says[i]))
             fail_msg("\"%s\" does not say \"%s\"", text.s, says[i]);
         assert_true(untouched[0] == 1 && untouched[2] == 3);
