@@ -21,13 +21,19 @@
 #include "ipc/encoded.h"
 #include "ipc/wait.h"
 
-#define GREY 124 /* about the mean of ImageNet: what a sample without an image shows to batch norm */
+#define FILE_TRIES 3 /* of a file larger than a cell, that readers can read and we cannot */
+#define GREY 124     /* about the mean of ImageNet: what a sample without an image shows to batch norm */
 
 struct augmenter {
     struct im_child *child;
     struct au_renderer *renderer;
     struct au_options recipe;
     uint32_t rejected; /* in a row */
+    char *file;        /* of a sample whose file is larger than a cell; NULL: none */
+    size_t file_bytes;
+    int file_err;
+    uint64_t unread; /* the ticket whose file could not be read last, + 1 */
+    uint32_t unread_times;
     bool told_of_memory;
 };
 
@@ -56,24 +62,33 @@ static int render_bytes(struct augmenter *a, const struct im_place *at, uint64_t
     return verdict;
 }
 
-/* A file larger than a cell: read here, into memory of our own. */
+/* A file larger than a cell: read here, into memory of our own, before its place is claimed. Where that fails,
+ * a reader is to try again, for readers know an outage from a bad file; a few times. 1: the cell was given
+ * back; 0, or negative errno about this process. */
+static int read_file(struct augmenter *a, const struct im_encoded *e)
+{
+    a->file_err = -EINVAL;
+    if (e->meta->bytes == 0 || e->bytes[e->meta->bytes - 1] != 0)
+        return 0;
+    a->file_err = im_read_file((const char *)e->bytes, (size_t)a->child->conf->max_file_bytes, &a->file,
+                               &a->file_bytes, NULL);
+    if (a->file_err == 0 || a->file_err == -EFBIG || a->file_err == -ENOMEM)
+        return 0;
+    a->unread_times = a->unread == e->ticket + 1 ? a->unread_times + 1 : 1;
+    a->unread = e->ticket + 1;
+    if (a->unread_times > FILE_TRIES)
+        return 0;
+    return im_encoded_reject(a->child->run, a->child->incarnation, e) < 0 ? -ESTALE : 1;
+}
+
 static int render_file(struct augmenter *a, const struct im_place *at, const struct im_encoded *e,
                        unsigned char *out)
 {
-    char *bytes = NULL;
-    size_t n = 0;
-    int verdict, err;
-
-    if (e->meta->bytes == 0 || e->bytes[e->meta->bytes - 1] != 0)
-        return IM_VERDICT_READ_ERROR;
-    err = im_read_file((const char *)e->bytes, (size_t)a->child->conf->max_file_bytes, &bytes, &n, NULL);
-    if (err == -EFBIG)
+    if (a->file_err == -EFBIG)
         return IM_VERDICT_TOO_LARGE;
-    if (err < 0)
-        return err == -ENOMEM ? err : IM_VERDICT_READ_ERROR;
-    verdict = render_bytes(a, at, e->meta->sample, bytes, n, out);
-    free(bytes);
-    return verdict;
+    if (a->file_err < 0)
+        return a->file_err == -ENOMEM ? -ENOMEM : IM_VERDICT_READ_ERROR;
+    return render_bytes(a, at, e->meta->sample, a->file, a->file_bytes, out);
 }
 
 static int render(struct augmenter *a, const struct im_place *at, const struct im_encoded *e,
@@ -81,10 +96,10 @@ static int render(struct augmenter *a, const struct im_place *at, const struct i
 {
     uint64_t key = im_bad_key((enum im_split)at->phase->split, e->meta->sample);
 
-    if (im_bad_is_quarantined(a->child->run, key))
-        return IM_VERDICT_KILLED;
     if (e->meta->verdict != IM_VERDICT_OK)
         return (int)e->meta->verdict;
+    if (im_bad_is_quarantined(a->child->run, key))
+        return IM_VERDICT_KILLED;
     if (e->meta->by_reference)
         return render_file(a, at, e, out);
     return render_bytes(a, at, e->meta->sample, e->bytes, e->meta->bytes, out);
@@ -158,6 +173,8 @@ static int one_sample(struct augmenter *a, const struct im_encoded *taken)
     struct im_place at;
     int err = check_bytes(a, e);
 
+    if (err == 0 && e->meta->by_reference && e->meta->verdict == IM_VERDICT_OK)
+        err = read_file(a, e);
     if (err)
         return err < 0 ? err : 0;
     if (im_plan_place(child->plan, e->ticket, &at) < 0)
@@ -189,6 +206,8 @@ static int work(struct augmenter *a)
 
         if (leave)
             return leave;
+        if (im_child_is_retired(child))
+            return IM_EXIT_OK;
         if (!im_encoded_take(child->run, child->plan, child->incarnation, &e)) {
             /* READY cells whose batch is not free yet: the trainer is behind. None at all:
              * the readers are. */
@@ -201,6 +220,8 @@ static int work(struct augmenter *a)
         began = im_now();
         bytes = e.meta->bytes; /* once released, the cell and its meta are a reader's */
         err = one_sample(a, &e);
+        free(a->file);
+        a->file = NULL;
         if (err < 0)
             return err;
         im_stats_add(child->stats, IM_C_SAMPLES, 1);

@@ -96,6 +96,17 @@ struct im_process {
     _Atomic uint64_t active_since_ns; /* W child: CLOCK_MONOTONIC when it began; 0 = none */
     _Atomic uint64_t position;        /* W trainer: next batch it will consume + 1; 0 = not known yet */
     _Atomic uint64_t ready_ns;        /* W child: when it was ready for work; 0 = not yet */
+    _Atomic uint64_t
+        turned_ns; /* W child: when its loop last went round (im_child_should_leave); 0 = not yet */
+    _Atomic uint64_t read_ns;    /* W reader: when a read or probe succeeded last; 0 = none did */
+    _Atomic uint64_t probed_ns;  /* W reader: when the latest probe that succeeded had begun; 0 = none */
+    _Atomic uint64_t waiting_ns; /* W reader: since when reads fail and nothing shows that the storage works;
+                                       0 = they do not */
+    _Atomic uint32_t failing_reads; /* W reader: files that failed and are tried again */
+    _Atomic uint32_t slow_reads;    /* W reader: reads that take longer than half of --read-deadline-ms */
+    _Atomic uint32_t read_error;    /* W reader: errno of the last failure */
+    _Atomic uint32_t retire; /* W supervisor: the incarnation that is to leave once it holds no cell; 0: none.
+                                R reader, augmenter */
 };
 
 /* Statistics of one process: written by it alone with plain load+store, read by anyone at any time. */
@@ -129,9 +140,10 @@ enum im_gauge {
     IM_G_GPU_MEMORY_CLOCK,
     IM_G_GPU_THROTTLED, /* bits of enum im_throttle (telemetry.h) */
     IM_G_GPU_ENERGY,    /* J since the trainer began to count */
-    IM_G_GPU_IDEAL, /* s that an image of the current size would take at the GPU's peak rate; 0: unknown */
-    IM_G_PLANS,     /* which of the GPU's plans is being made, from 1 on; 0: none */
-    IM_G_PLANS_OF,  /* how many there are; 0: not known yet; -1: another process makes them */
+    IM_G_GPU_IDEAL,    /* s that an image of the current size would take at the GPU's peak rate; 0: unknown */
+    IM_G_PLANS,        /* which of the GPU's plans is being made, from 1 on; 0: none */
+    IM_G_PLANS_OF,     /* how many there are; 0: not known yet; -1: another process makes them */
+    IM_G_SAVE_SECONDS, /* that the last checkpoint took; 0: none yet */
     IM_GAUGES = 24
 };
 #define IM_HISTOGRAM_BUCKETS 44 /* bucket b counts durations in [2^b, 2^(b+1)) ns */
@@ -145,7 +157,8 @@ struct im_stats {
     _Atomic uint64_t histogram[IM_HISTOGRAMS][IM_HISTOGRAM_BUCKETS];
 };
 
-/* What a reader says of the bytes it put into a cell. W reader while FILLING; R augmenter while TAKEN. */
+/* What a reader says of the bytes it put into a cell. W reader while FILLING; R augmenter while TAKEN, and the
+ * supervisor for the name of a slow read. */
 struct im_encoded_meta {
     uint64_t sample;  /* id in its split */
     uint64_t hash;    /* im_encoded_hash(): of the cell's bytes and of what is said here, but for the name */
@@ -154,6 +167,8 @@ struct im_encoded_meta {
     uint32_t verdict; /* enum im_verdict: IM_VERDICT_OK, or why there are no bytes */
     uint32_t by_reference; /* 1: the cell holds the file's path (with its 0), for it is larger than a cell */
     char name[IM_NAME_BYTES]; /* path below the data directory, for messages; its end if longer */
+    _Atomic uint64_t slow_ns; /* W reader while FILLING: when the read began, once it takes long, after all
+                                 above, release; 0 = it does not. W supervisor: 0, before R2 */
 };
 
 /* A sample that could not be used; told once, counted for ever. Claimed by CAS on key. */
@@ -221,7 +236,8 @@ struct im_control {
     _Atomic uint32_t bad_told;                   /* W supervisor: entries of the bad table that were told */
     _Atomic uint32_t deaths;                     /* W supervisor: processes that died, in this run */
     _Atomic uint32_t save_requests; /* W supervisor: +1 a checkpoint that is asked for between two steps */
-    _Atomic uint32_t exit_status;   /* W supervisor, before ENDED: what the run ends with; im_exit_word() */
+    _Atomic uint32_t exit_status;   /* W supervisor, before STOPPING or ENDED: what the run ends with;
+                                       im_exit_word() */
     _Atomic uint64_t quarantine[IM_QUARANTINE_MAX]; /* W supervisor: im_bad_quarantine_word() */
 
     struct im_event event_free;               /* readers wait: a cell became FREE */
@@ -230,13 +246,35 @@ struct im_control {
     struct im_event event_done[IM_RANKS_MAX]; /* trainer r waits: a sample is DONE, a peer said something */
     struct im_ledger ledger[IM_SPLITS];
 
-    uint64_t header_check; /* a hash of all before run_state, and of the configuration */
+    /* How far this start of the run has come, and whether its supervisor lives. */
+    alignas(IM_LINE) _Atomic uint64_t
+        first_position;                 /* W supervisor: `position` with which the trainers first
+                                                         began; 0: they have not */
+    _Atomic uint64_t furthest_position; /* W supervisor: the largest that a trainer has told */
+    _Atomic uint64_t turns;             /* W supervisor: +1 a turn of its loop. R warden */
+    /* What users ask for while the run goes on. A new supervisor finds it here. */
+    alignas(IM_LINE) _Atomic uint32_t paused; /* W supervisor: 1: trainers wait between two steps */
+    _Atomic uint32_t wanted[IM_ROLES]; /* W start, then supervisor: readers and augmenters; 0: all slots */
+    _Atomic uint32_t
+        automatic[IM_ROLES];            /* W start, then supervisor: 1: the supervisor may change `wanted` */
+    _Atomic uint32_t snapshot_requests; /* W supervisor: +1 a snapshot that is asked for between two steps */
+    _Atomic uint32_t snapshot_answers;  /* W trainer 0: the last request that it has served, after the
+                                             snapshot is complete */
+    _Atomic uint32_t save_answers;      /* W trainer 0: the last of save_requests that it has served */
+    _Atomic uint32_t trainer_restart;   /* W supervisor: the request after whose answer all trainers start
+                                             again; 0: none */
+    _Atomic uint32_t
+        reads_careful;          /* W supervisor: 1: a read hung once; readers make no call in their loop that
+                                       may */
+    _Atomic uint64_t outage_ns; /* W supervisor: since when the run waits for its storage; 0 = it does not */
+    _Atomic uint32_t accepted;  /* W supervisor: 1: the run's configuration has been given its name */
+    uint64_t header_check;      /* a hash of all before run_state, and of the configuration */
 };
 
 static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2, "shared words must be lock-free");
 static_assert(sizeof(struct im_event) == IM_LINE, "abi 4");
 static_assert(sizeof(struct im_process) == IM_LINE, "abi 4");
-static_assert(sizeof(struct im_encoded_meta) == 264 && offsetof(struct im_encoded_meta, name) == 32, "abi 4");
+static_assert(sizeof(struct im_encoded_meta) == 272 && offsetof(struct im_encoded_meta, name) == 32, "abi 4");
 static_assert(sizeof(struct im_bad_entry) == 248, "abi 4");
 static_assert(sizeof(struct im_peer) == 12800 && offsetof(struct im_peer, card) == 256, "abi 4");
 static_assert(sizeof(struct im_snapshot_header) == 40, "abi 4");

@@ -4,9 +4,10 @@
 
 #include "ipc/base/hash.h"
 
-/* Samples are below 2^32 (run.c): the bits between them and the split hold a check. */
+/* Samples are below 2^32 (run.c): the bits between them, the mark of
+ * a hung read (62) and the split hold a check. */
 #define CHECK_SHIFT 36
-#define CHECK_MASK ((UINT64_C(1) << (63 - CHECK_SHIFT)) - 1)
+#define CHECK_MASK ((UINT64_C(1) << (62 - CHECK_SHIFT)) - 1)
 
 /* The entry of this key: claimed before, or now. A killed claimer leaves an entry without a verdict; the next
  * one to render that sample completes it. */
@@ -47,6 +48,17 @@ uint64_t im_bad_quarantine_word(uint64_t key)
     return key | (im_hash64(&key, sizeof key, IM_MAGIC) & CHECK_MASK) << CHECK_SHIFT;
 }
 
+bool im_bad_is_recorded(const struct im_run *run, uint64_t key)
+{
+    for (uint32_t i = 0; i < IM_BAD_MAX; i++) {
+        uint64_t have = atomic_load_explicit(&run->bad_sample[i].key, memory_order_relaxed);
+
+        if (have == key || have == 0)
+            return have == key;
+    }
+    return false;
+}
+
 bool im_bad_is_quarantined(const struct im_run *run, uint64_t key)
 {
     uint32_t count = atomic_load_explicit(&run->control->quarantine_count, memory_order_acquire);
@@ -56,4 +68,15 @@ bool im_bad_is_quarantined(const struct im_run *run, uint64_t key)
         if (atomic_load_explicit(&run->control->quarantine[i], memory_order_relaxed) == word)
             return true;
     return false;
+}
+
+void im_bad_quarantine(struct im_run *run, uint64_t key)
+{
+    struct im_control *c = run->control;
+    uint32_t n = atomic_load_explicit(&c->quarantine_count, memory_order_relaxed);
+
+    if (n >= IM_QUARANTINE_MAX)
+        return;
+    atomic_store_explicit(&c->quarantine[n], im_bad_quarantine_word(key), memory_order_relaxed);
+    atomic_store_explicit(&c->quarantine_count, n + 1, memory_order_release);
 }

@@ -83,6 +83,18 @@ uint32_t im_batch_done(const struct im_run *run, uint32_t rank, uint64_t batch, 
     return place - from;
 }
 
+bool im_batch_was_done(const struct im_run *run, uint32_t rank, uint64_t batch, uint32_t count)
+{
+    for (uint32_t place = 0; place < count; place++) {
+        uint64_t word =
+            atomic_load_explicit(im_run_batch_word(run, rank, batch, place), memory_order_relaxed);
+
+        if (word != im_word(IM_DONE, 0, batch) && im_word_number(word) <= batch)
+            return false;
+    }
+    return true;
+}
+
 void im_batch_free(struct im_run *run, uint32_t rank, uint64_t batch)
 {
     uint64_t next = batch + run->geometry.batches;

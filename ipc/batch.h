@@ -30,6 +30,9 @@ int im_batch_commit(struct im_run *run, const struct im_place *at, uint32_t owne
 uint32_t im_batch_done(const struct im_run *run, uint32_t rank, uint64_t batch, uint32_t from,
                        uint32_t count);
 
+/* Was it complete? It may have been given back since. For whoever watches; orders nothing. */
+bool im_batch_was_done(const struct im_run *run, uint32_t rank, uint64_t batch, uint32_t count);
+
 /* Trainer, when nothing of it is read any more: gives the batch's places back, for batch + M. (B3) */
 void im_batch_free(struct im_run *run, uint32_t rank, uint64_t batch);
 

@@ -138,10 +138,9 @@ void im_child_close(struct im_child *c)
     im_run_close(c->run);
 }
 
-static int lease_is_gone(struct im_child *c)
+static int lease_is_gone(struct im_child *c, im_ns now)
 {
     struct pollfd p = {.fd = c->lease_fd, .events = 0};
-    im_ns now = im_now();
 
     if (c->lease_fd < 0 || now - c->lease_checked < LEASE_EVERY_NS)
         return 0;
@@ -151,11 +150,19 @@ static int lease_is_gone(struct im_child *c)
 
 int im_child_should_leave(struct im_child *c)
 {
+    im_ns now = im_now();
+
     if (im_run_state(c->run) == IM_RUN_ENDED)
         return IM_EXIT_RESUMABLE;
     if (!im_process_is_current(c->run, c->slot, c->incarnation))
         return IM_EXIT_FENCED;
-    return lease_is_gone(c) ? IM_EXIT_ORPHANED : 0;
+    atomic_store_explicit(&c->entry->turned_ns, now, memory_order_relaxed);
+    return lease_is_gone(c, now) ? IM_EXIT_ORPHANED : 0;
+}
+
+bool im_child_is_retired(const struct im_child *c)
+{
+    return atomic_load_explicit(&c->entry->retire, memory_order_relaxed) == c->incarnation;
 }
 
 void im_child_ready(struct im_child *c)

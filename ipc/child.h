@@ -41,6 +41,10 @@ void im_child_close(struct im_child *child);
  * is gone. Cheap; call it once an item and after each wait. */
 int im_child_should_leave(struct im_child *child);
 
+/* Whether this process is asked to leave once it holds no cell (im_process.retire): it takes none from then
+ * on, and leaves with IM_EXIT_OK. */
+bool im_child_is_retired(const struct im_child *child);
+
 /* Says that the process is ready for work. */
 void im_child_ready(struct im_child *child);
 

@@ -21,12 +21,32 @@ struct im_ctl_peer {
     size_t bytes;
 };
 
-/* Where the run in `run_dir` (an existing directory) is spoken to: a socket file in a directory of mode 0700
- * that belongs to this user, named by a hash of the run directory's real path (socket paths are limited to
- * 107 bytes). -ENAMETOOLONG; -EPERM when the directory belongs to somebody else. */
-int im_ctl_path(const char *run_dir, char *ret_path, size_t n, struct im_text *text);
+/* What the run directory says of the control socket (its file .control). */
+enum { IM_CTL_PATH_BYTES = 108 }; /* of a socket path, with its NUL: sockaddr_un's limit */
+struct im_ctl_record {
+    char path[IM_CTL_PATH_BYTES]; /* of the socket; "": the run has none */
+    int64_t pid;                  /* of the warden, which takes signals; 0: not known */
+};
+int im_ctl_read_record(const char *run_dir, struct im_ctl_record *ret);
+int im_ctl_write_record(const char *run_dir, const struct im_ctl_record *record, struct im_text *text);
 
-/* The supervisor's end. Only with the run's lock held: ZeroMQ takes over an existing path without a word. */
+/* Opens the supervisor's end for the run in `run_dir`, in the first usable place: where the record says, then
+ * imsuper/ in XDG_RUNTIME_DIR (/run/user/UID where it is not set), then imsuper-UID or else a new directory in
+ * TMPDIR, and in /tmp. All are directories of mode 0700 that belong to this user; the socket is named by a hash of the run
+ * directory's real path. Only with the run's lock held. Negative errno with a sentence: there is no usable
+ * place now. */
+int im_ctl_serve_run(const char *run_dir, struct im_ctl **ret, char ret_path[IM_CTL_PATH_BYTES],
+                     struct im_text *text);
+
+/* Finds the socket of a run: by the record; without one in the places that this process would take itself.
+ * -ENOTCONN: the run has none; ret->pid may be known even so. */
+int im_ctl_find(const char *run_dir, struct im_ctl_record *ret);
+
+/* Removes socket and record of a run that is over. Only with the run's lock held. */
+void im_ctl_remove(const char *run_dir);
+
+/* The supervisor's end at a path. Only with the run's lock held: ZeroMQ takes over an existing path without a
+ * word. */
 int im_ctl_serve(const char *path, struct im_ctl **ret, struct im_text *text);
 
 /* A client's end. Succeeds also when nobody serves yet. */
@@ -35,7 +55,7 @@ int im_ctl_connect(const char *path, struct im_ctl **ret, struct im_text *text);
 /* Closes; waits at most linger_ms for messages that are under way. NULL is fine; nulls. */
 void im_ctl_close(struct im_ctl **ctl, int linger_ms);
 
-/* Becomes readable when im_ctl_receive() may have something; then call it until it returns 0 (the descriptor
+/* -1 for NULL. Becomes readable when im_ctl_receive() may have something; then call it until it returns 0 (the descriptor
  * is edge-triggered). */
 int im_ctl_fd(struct im_ctl *ctl);
 

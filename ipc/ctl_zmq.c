@@ -6,8 +6,6 @@
 #include "ipc/ctl.h"
 
 #include <errno.h>
-#include <inttypes.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,51 +14,12 @@
 
 #include <zmq.h>
 
-#include "ipc/base/hash.h"
-
 struct im_ctl {
     void *context;
     void *socket;
     int is_server;
     char path[128]; /* of the server's socket file; libzmq leaves it behind */
 };
-
-static int private_directory(char *ret, size_t n, struct im_text *text)
-{
-    const char *base = getenv("XDG_RUNTIME_DIR");
-    struct stat st;
-
-    if (base && base[0] == '/' && stat(base, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == geteuid())
-        snprintf(ret, n, "%s/imsuper", base);
-    else
-        snprintf(ret, n, "/tmp/imsuper-%u", (unsigned)geteuid());
-    if (mkdir(ret, 0700) < 0 && errno != EEXIST)
-        return im_fail(text, -errno, "cannot make the directory for control sockets %s: %s", ret,
-                       strerror(errno));
-    if (lstat(ret, &st) < 0 || !S_ISDIR(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 077) != 0)
-        return im_fail(text, -EPERM,
-                       "%s must be a directory of yours with mode 0700; remove it or set XDG_RUNTIME_DIR",
-                       ret);
-    return 0;
-}
-
-int im_ctl_path(const char *run_dir, char *ret_path, size_t n, struct im_text *text)
-{
-    char real[PATH_MAX], directory[PATH_MAX];
-    int err, length;
-
-    if (!realpath(run_dir, real))
-        return im_fail(text, -errno, "%s: %s", run_dir, strerror(errno));
-    err = private_directory(directory, sizeof directory, text);
-    if (err < 0)
-        return err;
-    length = snprintf(ret_path, n, "%s/%016" PRIx64 ".sock", directory, im_hash64(real, strlen(real), 0));
-    if (length < 0 || (size_t)length >= n || length > 100)
-        return im_fail(text, -ENAMETOOLONG,
-                       "the control socket's path %s is too long; set XDG_RUNTIME_DIR to a short one",
-                       directory);
-    return 0;
-}
 
 static void set_int(void *socket, int option, int value)
 {
@@ -140,6 +99,8 @@ int im_ctl_fd(struct im_ctl *ctl)
     int fd = -1;
     size_t n = sizeof fd;
 
+    if (!ctl)
+        return -1;
     zmq_getsockopt(ctl->socket, ZMQ_FD, &fd, &n);
     return fd;
 }

@@ -141,6 +141,12 @@ void im_snapshot_commit(struct im_snapshot *s)
     IM_FAULT("snapshot.committed");
 }
 
+void im_snapshot_forget(struct im_snapshot *s)
+{
+    atomic_store_explicit(&s->header->sequence, 0, memory_order_release);
+    s->slot = NULL;
+}
+
 /* The current snapshot of a mapped segment of that many bytes, copied. */
 static int copy_current(const struct im_snapshot_header *h, uint64_t bytes, char **ret_bytes, size_t *ret_n,
                         struct im_text *text)

@@ -40,6 +40,9 @@ void im_snapshot_begin(struct im_snapshot *s);
 int im_snapshot_append(struct im_snapshot *s, const void *bytes, size_t n, struct im_text *text);
 void im_snapshot_commit(struct im_snapshot *s);
 
+/* Makes that there is none, as before the first: what they hold can no longer be trusted. */
+void im_snapshot_forget(struct im_snapshot *s);
+
 /* A copy of the current one, malloc'ed, the caller's. -ENOENT: there is none. -EBADMSG with a sentence: this
  * is no such segment. The descriptor stays the caller's. */
 int im_snapshot_read(int fd, char **ret_bytes, size_t *ret_n, struct im_text *text);

@@ -92,6 +92,12 @@ int rd_io_reap(struct rd_io *io, struct rd_io_result *results, unsigned max, im_
     return count;
 }
 
+void rd_io_be_careful(struct rd_io *io)
+{
+    if (io->engine->be_careful)
+        io->engine->be_careful(io->state);
+}
+
 int rd_io_close(struct rd_io **io, im_ns timeout_ns)
 {
     int err;

@@ -21,6 +21,7 @@ struct rd_io_options {
     enum rd_io_kind kind;
     unsigned depth;   /* requests in flight, 1 .. RD_IO_DEPTH_MAX */
     unsigned threads; /* of the pread engine; 0: 8, but never more than depth */
+    int careful;      /* 1: opening may block as well (rd_io_be_careful) */
     int root_fd;      /* relative paths start here; AT_FDCWD for the working directory. Open until close. */
 };
 
@@ -55,6 +56,11 @@ int rd_io_submit(struct rd_io *io, const struct rd_io_request *request);
  * a signal may end the wait early. Negative errno: the engine is broken. */
 int rd_io_reap(struct rd_io *io, struct rd_io_result *results, unsigned max, im_ns timeout_ns);
 unsigned rd_io_in_flight(const struct rd_io *io); /* submitted, not reaped */
+
+/* From the next submit on no call into the file system is made in the caller's thread. Costs a little, and is
+ * needed where opening a file asks a server that may not answer: io_uring opens at once what it finds in the
+ * kernel's memory, and waits there for the rest. */
+void rd_io_be_careful(struct rd_io *io);
 
 /* Lets what is in flight end, then frees the engine; nulls. -ETIMEDOUT: a file system hangs, and after
  * timeout_ns requests were still under way. The engine's memory is then left alone, and the buffers of those

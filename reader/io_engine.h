@@ -11,6 +11,7 @@ struct rd_io_engine {
     int (*submit)(void *state, const struct rd_io_request *request);
     int (*reap)(void *state, struct rd_io_result *results, unsigned max, im_ns timeout_ns);
     int (*close)(void *state, im_ns timeout_ns);
+    void (*be_careful)(void *state); /* NULL: it always is */
 };
 
 extern const struct rd_io_engine rd_io_uring;

@@ -229,4 +229,4 @@ static int pool_reap(void *state, struct rd_io_result *results, unsigned max, im
     return (int)count;
 }
 
-const struct rd_io_engine rd_io_pread = {pool_open, pool_submit, pool_reap, pool_close};
+const struct rd_io_engine rd_io_pread = {pool_open, pool_submit, pool_reap, pool_close, NULL};

@@ -2,7 +2,9 @@
  *
  * What to read is a pure function of the ticket (plan, order, index), so that any reader can read any ticket
  * again. What a file is (missing, a directory, empty, larger than a cell) is told in the cell's meta, never
- * by leaving. */
+ * by leaving. A read that fails keeps its cell and is tried again, until it succeeds or the file turns out to
+ * be at fault (retry.h). Reads that hang are told to the supervisor, which ends this process where they can be
+ * done again (supervisor/reads.c); the loop goes on meanwhile and touches no file itself. */
 #include "reader/reader.h"
 
 #include <errno.h>
@@ -10,9 +12,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "ipc/bad_samples.h"
 #include "ipc/base/fault.h"
+#include "ipc/base/hash.h"
 #include "ipc/base/log.h"
 #include "ipc/base/verdict.h"
 #include "ipc/encoded.h"
@@ -20,15 +25,30 @@
 #include "ipc/wait.h"
 #include "reader/dataset/index.h"
 #include "reader/io.h"
+#include "reader/probe.h"
+#include "reader/retry.h"
 
 #define REAP_MAX 64
 #define CLOSE_TIMEOUT_NS (2 * IM_SECOND)
+#define WATCH_EVERY_NS (100 * IM_MS)
+#define PROBE_EVERY_NS (250 * IM_MS)
+#define PROBE_PATIENCE_MAX_NS                                                                                \
+    (3600 * IM_SECOND) /* a probe that hangs is given up after the read deadline, the
+                                                    next after twice that: a few threads, however long it lasts */
+#define OPEN_WAIT_NS                                                                                         \
+    (2 * IM_SECOND) /* for the data directory, at the start; then it is asked for by probes */
+#define OPEN_PAUSE_NS (IM_MS / 10)
+#define INDEX_RETRY_NS (500 * IM_MS)
 
-/* A file in flight. */
+/* A claimed cell and the reading of its file. */
 struct flight {
     struct im_encoded cell;
     enum im_split split;
-    im_ns began;
+    im_ns claimed;
+    im_ns began;    /* the try under way; 0: it waits for the next one */
+    uint64_t order; /* of the try */
+    struct rd_tries tries;
+    bool used;
     uint32_t next_free; /* list of unused flights */
 };
 
@@ -38,9 +58,19 @@ struct reader {
     struct rd_io *io;
     struct flight *flight;
     uint32_t depth, free_flight;
-    int root_fd;
+    uint32_t held, failing; /* flights in use; of them, those that wait for another try */
+    int root_err;           /* why the data directory could not be opened last; 0: it was */
+    bool careful;           /* the storage asks a server, or hung once */
+    int root_fd; /* keeps its number; what it refers to is replaced when the directory is opened again */
     struct im_shuffle order; /* of the epoch last used */
     uint32_t order_epoch;
+    uint64_t tries, newest_ended; /* tries begun; the newest of those that ended */
+
+    struct rd_storage storage;
+    struct rd_probe probe;
+    im_ns probe_began, next_probe, probe_patience;
+    uint64_t probes;
+    im_ns watched, unproven_since;
 };
 
 static uint64_t sample_of(struct reader *r, const struct im_place *at)
@@ -64,77 +94,147 @@ static void set_name(struct im_encoded_meta *meta, const char *path)
         snprintf(meta->name, sizeof meta->name, "...%s", path + n - (sizeof meta->name - 4));
 }
 
-/* Starts reading a claimed ticket's file. 0 or negative errno: the engine is broken. */
+static uint32_t tag_of(const struct reader *r, const struct flight *flight)
+{
+    return (uint32_t)(flight - r->flight);
+}
+
+/* Passes the cell on, with meta->bytes of the file or a verdict. */
+static int publish(struct reader *r, struct flight *flight)
+{
+    struct im_encoded_meta *meta = flight->cell.meta;
+    struct im_stats *stats = r->child->stats;
+    uint32_t bytes = meta->bytes; /* once published, the cell and its meta are the augmenter's */
+    bool bad = meta->verdict != IM_VERDICT_OK;
+    int err;
+
+    atomic_store_explicit(&meta->slow_ns, 0, memory_order_relaxed);
+    meta->hash = im_encoded_hash(&flight->cell);
+    err = im_encoded_publish(r->child->run, r->child->incarnation, &flight->cell);
+    flight->used = false;
+    flight->next_free = r->free_flight;
+    r->free_flight = tag_of(r, flight);
+    r->held--;
+    im_stats_add(stats, IM_C_SAMPLES, 1);
+    im_stats_add(stats, IM_C_BYTES, bytes);
+    im_stats_add(stats, IM_C_BAD, bad);
+    im_stats_time(stats, IM_H_ITEM, im_now() - flight->claimed);
+    atomic_fetch_add_explicit(&r->child->entry->progress, 1, memory_order_relaxed);
+    return err;
+}
+
+static int publish_verdict(struct reader *r, struct flight *flight, enum im_verdict verdict)
+{
+    flight->cell.meta->verdict = (uint32_t)verdict;
+    flight->cell.meta->by_reference = 0;
+    flight->cell.meta->bytes = 0;
+    return publish(r, flight);
+}
+
+/* Gives the file to the engine. 0 or negative errno: the engine is broken. */
+static int begin_try(struct reader *r, struct flight *flight)
+{
+    char path[4096];
+    int err = rd_index_relative(&r->index, flight->split, flight->cell.meta->sample, path, sizeof path);
+
+    if (err < 0) /* no system call takes such a path */
+        return publish_verdict(r, flight, IM_VERDICT_READ_ERROR);
+    if (flight->tries.failures > 0)
+        r->failing--;
+    else
+        set_name(flight->cell.meta, path);
+    flight->began = im_now();
+    flight->order = ++r->tries;
+    rd_tries_begin(&flight->tries, &r->storage);
+    return rd_io_submit(r->io,
+                        &(struct rd_io_request){.path = path,
+                                                .buffer = flight->cell.bytes,
+                                                .capacity = (uint32_t)r->child->run->geometry.cell_bytes,
+                                                .tag = tag_of(r, flight)});
+}
+
+/* Starts reading a claimed ticket's file. 0 or negative errno. */
 static int submit(struct reader *r, const struct im_encoded *cell)
 {
-    uint32_t tag = r->free_flight;
-    struct flight *flight = &r->flight[tag];
-    char path[4096];
+    struct flight *flight = &r->flight[r->free_flight];
     struct im_place at;
-    int err;
 
     if (im_plan_place(r->child->plan, cell->ticket, &at) < 0)
         return -ERANGE;
     r->free_flight = flight->next_free;
-    *flight = (struct flight){.cell = *cell, .split = (enum im_split)at.phase->split, .began = im_now()};
+    *flight = (struct flight){
+        .cell = *cell, .split = (enum im_split)at.phase->split, .claimed = im_now(), .used = true};
+    r->held++;
+    atomic_store_explicit(&cell->meta->slow_ns, 0, memory_order_relaxed);
     cell->meta->sample = sample_of(r, &at);
     cell->meta->label = rd_index_label(&r->index, flight->split, cell->meta->sample);
-    err = rd_index_relative(&r->index, flight->split, cell->meta->sample, path, sizeof path);
-    if (err < 0)
-        return err;
-    set_name(cell->meta, path);
-    return rd_io_submit(r->io,
-                        &(struct rd_io_request){.path = path,
-                                                .buffer = cell->bytes,
-                                                .capacity = (uint32_t)r->child->run->geometry.cell_bytes,
-                                                .tag = tag});
+    if (im_bad_is_quarantined(r->child->run, im_bad_key(flight->split, cell->meta->sample) | IM_BAD_HANGS)) {
+        char path[4096];
+
+        set_name(cell->meta,
+                 rd_index_relative(&r->index, flight->split, cell->meta->sample, path, sizeof path) < 0
+                     ? "?"
+                     : path);
+        return publish_verdict(r, flight, IM_VERDICT_READ_HUNG);
+    }
+    return begin_try(r, flight);
 }
 
 /* A file that is larger than a cell: the augmenter reads it itself. */
-static void refer(struct reader *r, struct flight *flight)
+static int refer(struct reader *r, struct flight *flight)
 {
     struct im_encoded_meta *meta = flight->cell.meta;
     int n = rd_index_path(&r->index, flight->split, meta->sample, (char *)flight->cell.bytes,
                           r->child->run->geometry.cell_bytes);
 
-    if (n < 0) {
-        meta->verdict = IM_VERDICT_READ_ERROR;
-        return;
-    }
+    if (n < 0)
+        return publish_verdict(r, flight, IM_VERDICT_READ_ERROR);
+    meta->verdict = IM_VERDICT_OK;
     meta->by_reference = 1;
     meta->bytes = (uint32_t)n + 1;
+    return publish(r, flight);
 }
 
-static int publish(struct reader *r, const struct rd_io_result *result)
+/* The read failed: the file waits for another try, or is left out. */
+static int failed(struct reader *r, struct flight *flight, int err)
+{
+    if (flight->tries.failures == 0) {
+        rd_storage_file(&r->storage, err);
+        flight->tries.known =
+            im_bad_is_recorded(r->child->run, im_bad_key(flight->split, flight->cell.meta->sample));
+    }
+    atomic_store_explicit(&r->child->entry->read_error, (uint32_t) - (r->root_err ? r->root_err : err),
+                          memory_order_relaxed);
+    if (rd_tries_failed(&flight->tries, &r->storage, err, im_now())) {
+        im_log(IM_LOG_INFO, "a file cannot be read", "file=%s error=%s tries=%u",
+               im_log_quote(&(struct im_quoted){0}, flight->cell.meta->name),
+               im_log_quote(&(struct im_quoted){0}, strerror(-err)), flight->tries.failures);
+        return publish_verdict(r, flight, IM_VERDICT_READ_ERROR);
+    }
+    atomic_store_explicit(&flight->cell.meta->slow_ns, 0, memory_order_relaxed);
+    flight->began = 0;
+    r->failing++;
+    return 0;
+}
+
+static int ended(struct reader *r, const struct rd_io_result *result)
 {
     struct flight *flight = &r->flight[result->tag];
-    struct im_encoded_meta *meta = flight->cell.meta;
-    struct im_stats *stats = r->child->stats;
-    uint32_t bytes;
-    bool bad;
-    int err;
+    int injected = IM_FAULT_ERR("reader.result");
 
-    meta->by_reference = 0;
-    meta->verdict = IM_VERDICT_OK;
-    meta->bytes = 0;
-    if (result->bytes < 0)
-        meta->verdict = IM_VERDICT_READ_ERROR;
-    else if (result->too_large)
-        refer(r, flight);
-    else
-        meta->bytes = (uint32_t)result->bytes;
-    meta->hash = im_encoded_hash(&flight->cell);
-    bytes = meta->bytes; /* once published, the cell and its meta are the augmenter's */
-    bad = meta->verdict != IM_VERDICT_OK;
-    err = im_encoded_publish(r->child->run, r->child->incarnation, &flight->cell);
-    flight->next_free = r->free_flight;
-    r->free_flight = (uint32_t)result->tag;
-    im_stats_add(stats, IM_C_SAMPLES, 1);
-    im_stats_add(stats, IM_C_BYTES, bytes);
-    im_stats_add(stats, IM_C_BAD, bad);
-    im_stats_time(stats, IM_H_ITEM, im_now() - flight->began);
-    atomic_fetch_add_explicit(&r->child->entry->progress, 1, memory_order_relaxed);
-    return err;
+    if (flight->order > r->newest_ended)
+        r->newest_ended = flight->order;
+    if (result->bytes < 0 || injected < 0)
+        return failed(r, flight, injected < 0 ? injected : (int)result->bytes);
+    rd_storage_read(&r->storage, flight->began);
+    rd_storage_file(&r->storage, 0);
+    atomic_store_explicit(&r->child->entry->read_ns, im_now(), memory_order_relaxed);
+    if (result->too_large)
+        return refer(r, flight);
+    flight->cell.meta->verdict = IM_VERDICT_OK;
+    flight->cell.meta->by_reference = 0;
+    flight->cell.meta->bytes = (uint32_t)result->bytes;
+    return publish(r, flight);
 }
 
 /* Claims and submits until the queue is full or no cell is free. */
@@ -142,7 +242,7 @@ static int fill_queue(struct reader *r)
 {
     int err = 0;
 
-    while (err == 0 && rd_io_in_flight(r->io) < r->depth) {
+    while (err == 0 && r->held < r->depth) {
         struct im_encoded cell;
 
         if (!im_encoded_claim(r->child->run, r->child->incarnation, r->child->plan->tickets, &cell))
@@ -152,21 +252,183 @@ static int fill_queue(struct reader *r)
     return err;
 }
 
-static int reap(struct reader *r)
+/* Tries again what is due; lowers *wait to the time until the next is. */
+static int try_again(struct reader *r, im_ns *wait)
+{
+    im_ns now = im_now();
+    int err = 0;
+
+    for (uint32_t i = 0; i < r->depth && r->failing > 0 && err == 0; i++) {
+        struct flight *flight = &r->flight[i];
+        im_ns due;
+
+        if (!flight->used || flight->began != 0)
+            continue;
+        due = rd_tries_due(&flight->tries, &r->storage);
+        if (due <= now)
+            err = begin_try(r, flight);
+        else if (due - now < *wait)
+            *wait = due - now;
+    }
+    return err;
+}
+
+static int reap(struct reader *r, im_ns wait)
 {
     struct rd_io_result results[REAP_MAX];
     int n;
 
     im_stats_enter(r->child->stats, IM_WAIT_IO);
-    n = rd_io_reap(r->io, results, REAP_MAX, IM_WAIT_MAX_NS);
+    n = rd_io_reap(r->io, results, REAP_MAX, wait);
     im_stats_enter(r->child->stats, IM_WORK);
     for (int i = 0; i < n; i++) {
-        int err = publish(r, &results[i]);
+        int err = ended(r, &results[i]);
 
         if (err < 0)
             return err;
     }
     return n < 0 ? n : 0;
+}
+
+static bool is_held(const struct reader *r, enum im_split split, uint64_t sample)
+{
+    for (uint32_t i = 0; i < r->depth; i++)
+        if (r->flight[i].used && r->flight[i].split == split && r->flight[i].cell.meta->sample == sample)
+            return true;
+    return false;
+}
+
+/* A file that is not being read: some other one each time. */
+static void choose_probe(struct reader *r, char *ret_path, size_t size)
+{
+    uint64_t n = rd_index_count(&r->index, IM_TRAIN), sample = 0;
+
+    *ret_path = 0;
+    for (int i = 0; i < 16; i++) {
+        r->probes++;
+        sample = im_hash64(&r->probes, sizeof r->probes, r->child->incarnation) % n;
+        if (!is_held(r, IM_TRAIN, sample))
+            break;
+    }
+    if (rd_index_relative(&r->index, IM_TRAIN, sample, ret_path, size) < 0)
+        *ret_path = 0;
+}
+
+static void take_root(struct reader *r, const struct rd_probe_result *result)
+{
+    r->root_err = result->root_fd >= 0 ? 0 : result->err;
+    if (result->root_fd < 0)
+        return;
+    dup3(result->root_fd, r->root_fd, O_CLOEXEC); /* the engine uses the number */
+    close(result->root_fd);
+}
+
+static void take_probe(struct reader *r, const struct rd_probe_result *result)
+{
+    take_root(r, result);
+    rd_storage_file(&r->storage, result->err);
+    if (result->err != 0)
+        return;
+    rd_storage_probed(&r->storage, result->began);
+    atomic_store_explicit(&r->child->entry->probed_ns, r->storage.probed, memory_order_relaxed);
+    atomic_store_explicit(&r->child->entry->read_ns, im_now(), memory_order_relaxed);
+}
+
+static void probe(struct reader *r, bool wanted, im_ns now)
+{
+    struct rd_probe_result result;
+    char path[4096];
+
+    if (rd_probe_take(&r->probe, &result)) {
+        take_probe(r, &result);
+        r->next_probe = now + PROBE_EVERY_NS;
+        r->probe_patience = (im_ns)r->child->conf->read_deadline_ms * IM_MS;
+    } else if (r->probe.job && now - r->probe_began > r->probe_patience) {
+        rd_probe_abandon(&r->probe);
+        if (r->probe_patience < PROBE_PATIENCE_MAX_NS)
+            r->probe_patience *= 2;
+    }
+    if (!wanted || r->probe.job || now < r->next_probe)
+        return;
+    choose_probe(r, path, sizeof path);
+    r->probe_began = now;
+    r->next_probe = now + PROBE_EVERY_NS;
+    rd_probe_start(&r->probe, rd_index_root(&r->index), path);
+}
+
+/* A read that takes long, and not only because it stands behind others that do: a younger one has ended, or
+ * it is the oldest. */
+static bool is_slow(const struct reader *r, const struct flight *flight, uint64_t oldest, im_ns now)
+{
+    im_ns long_time = (im_ns)r->child->conf->read_deadline_ms * IM_MS / 2;
+
+    return now > flight->began && now - flight->began >= long_time &&
+           (flight->order < r->newest_ended || flight->order == oldest);
+}
+
+/* Marks the slow reads for the supervisor. Returns how many there are, also of those behind others. */
+static uint32_t mark_slow(struct reader *r, im_ns now)
+{
+    im_ns long_time = (im_ns)r->child->conf->read_deadline_ms * IM_MS / 2;
+    uint64_t oldest = UINT64_MAX;
+    uint32_t slow = 0;
+
+    for (uint32_t i = 0; i < r->depth; i++)
+        if (r->flight[i].used && r->flight[i].began != 0 && r->flight[i].order < oldest)
+            oldest = r->flight[i].order;
+    for (uint32_t i = 0; i < r->depth; i++) {
+        struct flight *flight = &r->flight[i];
+
+        if (!flight->used || flight->began == 0)
+            continue;
+        slow += now > flight->began && now - flight->began >= long_time;
+        /* Release: the name is complete; pairs with the supervisor's acquire. */
+        if (is_slow(r, flight, oldest, now))
+            atomic_store_explicit(&flight->cell.meta->slow_ns, flight->began, memory_order_release);
+    }
+    return slow;
+}
+
+/* Files that failed, and of them those whose failure may be the storage's. */
+static uint32_t count_failed(const struct reader *r, uint32_t *ret_unproven)
+{
+    uint32_t count = 0;
+
+    *ret_unproven = 0;
+    for (uint32_t i = 0; i < r->depth; i++) {
+        const struct flight *flight = &r->flight[i];
+
+        if (!flight->used || flight->tries.failures == 0)
+            continue;
+        count++;
+        *ret_unproven += rd_tries_unproven(&flight->tries, &r->storage);
+    }
+    return count;
+}
+
+/* Tells the supervisor how the reads are going, and asks the storage while they are not going well. */
+static void watch(struct reader *r)
+{
+    struct im_process *entry = r->child->entry;
+    im_ns now = im_now();
+    uint32_t slow, failing, unproven;
+
+    if (now - r->watched < WATCH_EVERY_NS)
+        return;
+    r->watched = now;
+    slow = mark_slow(r, now);
+    if (slow > 0 || atomic_load_explicit(&r->child->run->control->reads_careful, memory_order_relaxed))
+        rd_io_be_careful(r->io);
+    failing = count_failed(r, &unproven);
+    if (unproven == 0)
+        r->unproven_since = 0;
+    else if (r->unproven_since == 0 || /* a proof came, and another failure, since the last look */
+             (r->storage.probed > r->unproven_since && !rd_storage_fails_many(&r->storage)))
+        r->unproven_since = now;
+    atomic_store_explicit(&entry->slow_reads, slow, memory_order_relaxed);
+    atomic_store_explicit(&entry->failing_reads, failing, memory_order_relaxed);
+    atomic_store_explicit(&entry->waiting_ns, r->unproven_since, memory_order_relaxed);
+    probe(r, slow > 0 || unproven > 0, now);
 }
 
 static int work(struct reader *r)
@@ -176,17 +438,25 @@ static int work(struct reader *r)
 
     for (;;) {
         uint32_t seen = im_event_look(freed);
+        im_ns wait = IM_WAIT_MAX_NS;
+        bool retired;
 
         leave = im_child_should_leave(r->child);
         if (leave)
             return leave;
+        retired = im_child_is_retired(r->child);
+        if (retired && r->held == 0)
+            return IM_EXIT_OK;
         im_stats_enter(r->child->stats, IM_WORK);
-        err = fill_queue(r);
+        err = retired ? 0 : fill_queue(r);
+        if (err == 0)
+            err = try_again(r, &wait);
+        watch(r);
         if (err == 0 && rd_io_in_flight(r->io) > 0)
-            err = reap(r);
+            err = reap(r, wait);
         else if (err == 0) {
-            im_stats_enter(r->child->stats, IM_WAIT_OUTPUT);
-            im_event_wait(freed, seen, IM_WAIT_MAX_NS);
+            im_stats_enter(r->child->stats, r->held > 0 ? IM_WAIT_IO : IM_WAIT_OUTPUT);
+            im_event_wait(freed, seen, wait);
         }
         if (err < 0)
             return err;
@@ -198,7 +468,11 @@ static int open_engine(struct reader *r, struct im_text *text)
     static const enum rd_io_kind kinds[] = {
         [IM_IO_AUTO] = RD_IO_AUTO, [IM_IO_URING] = RD_IO_URING, [IM_IO_PREAD] = RD_IO_PREAD};
     const struct rd_io_options options = {
-        .kind = kinds[r->child->conf->io], .depth = r->depth, .root_fd = r->root_fd};
+        .kind = kinds[r->child->conf->io],
+        .depth = r->depth,
+        .careful =
+            r->careful || atomic_load_explicit(&r->child->run->control->reads_careful, memory_order_relaxed),
+        .root_fd = r->root_fd};
     struct im_text note = {0};
     int err = rd_io_open(&options, &r->io, &note, text);
 
@@ -208,19 +482,78 @@ static int open_engine(struct reader *r, struct im_text *text)
     return err < 0 && options.kind == RD_IO_URING ? -ENODEV : err; /* asked for, and not to be had here */
 }
 
+static void pause_for(im_ns time)
+{
+    struct timespec t = {.tv_sec = (time_t)(time / IM_SECOND), .tv_nsec = (long)(time % IM_SECOND)};
+
+    nanosleep(&t, NULL);
+}
+
+/* Opens the index, for as long as it takes: it was there when the run started, and a file system that is
+ * away comes back. 0, an exit status to leave with, or negative errno where it is another one. */
+static int open_index(struct reader *r, struct im_text *text)
+{
+    struct im_process *entry = r->child->entry;
+    im_ns began = im_now();
+    bool told = false;
+    int err, leave;
+
+    while ((err = rd_index_open(r->child->conf->index_file, &r->index, text)) < 0 && err != -EBADMSG) {
+        atomic_store_explicit(&entry->read_error, (uint32_t)-err, memory_order_relaxed);
+        atomic_store_explicit(&entry->failing_reads, 1, memory_order_relaxed);
+        atomic_store_explicit(&entry->waiting_ns, began, memory_order_relaxed);
+        if (!told)
+            im_log(IM_LOG_WARN, "the index cannot be opened; trying again", "why=%s",
+                   im_log_quote(&(struct im_quoted){0}, text->s));
+        told = true;
+        leave = im_child_should_leave(r->child);
+        if (leave)
+            return leave;
+        pause_for(INDEX_RETRY_NS);
+    }
+    atomic_store_explicit(&entry->failing_reads, 0, memory_order_relaxed);
+    atomic_store_explicit(&entry->waiting_ns, 0, memory_order_relaxed);
+    return err;
+}
+
+/* Opens the data directory in a thread that may hang. Where it cannot be had now, reads fail until a probe
+ * brings it. */
+static int open_root(struct reader *r)
+{
+    struct rd_probe_result result;
+    im_ns until = im_now() + OPEN_WAIT_NS;
+    int err = rd_probe_start(&r->probe, rd_index_root(&r->index), "");
+
+    r->probe_began = im_now();
+    r->probe_patience = (im_ns)r->child->conf->read_deadline_ms * IM_MS;
+    r->careful = true;
+    r->root_fd = open("/dev/null", O_RDONLY | O_CLOEXEC); /* no directory: every path below it is -ENOTDIR */
+    if (err < 0 || r->root_fd < 0)
+        return err < 0 ? err : -errno;
+    while (im_now() < until) {
+        if (rd_probe_take(&r->probe, &result)) {
+            r->careful = !result.is_local;
+            take_root(r, &result);
+            return 0;
+        }
+        pause_for(OPEN_PAUSE_NS);
+    }
+    return 0;
+}
+
 static int open_all(struct reader *r, struct im_text *text)
 {
     const struct im_geometry *g = &r->child->run->geometry;
-    int err = rd_index_open(r->child->conf->index_file, &r->index, text);
+    int err = open_index(r, text);
 
-    if (err < 0)
+    if (err != 0)
         return err;
     if (rd_index_count(&r->index, IM_TRAIN) != g->samples[IM_TRAIN] ||
         rd_index_count(&r->index, IM_VAL) != g->samples[IM_VAL])
         return im_fail(text, -EBADMSG, "%s changed since the run started", r->child->conf->index_file);
-    r->root_fd = open(rd_index_root(&r->index), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (r->root_fd < 0)
-        return im_fail(text, -errno, "%s: %s", rd_index_root(&r->index), strerror(errno));
+    err = open_root(r);
+    if (err < 0)
+        return im_fail(text, err, "%s: %s", rd_index_root(&r->index), strerror(-err));
     r->depth = (uint32_t)r->child->conf->queue_depth < g->encoded_cells
                    ? (uint32_t)r->child->conf->queue_depth
                    : g->encoded_cells;
@@ -242,6 +575,7 @@ int rd_run(struct im_child *child, struct im_text *text)
         err = work(&r);
     }
     im_stats_enter(child->stats, IM_IDLE);
+    rd_probe_abandon(&r.probe);
     close_err = rd_io_close(&r.io, CLOSE_TIMEOUT_NS);
     if (close_err < 0)
         im_log(IM_LOG_WARN, "abandoned reads: the file system does not respond", "");

@@ -9,10 +9,13 @@
  * stays in its slot until the slot's next open replaces it.
  * - The second read, one byte at the file's own position, tells the end of the file from a short read and
  * from a full buffer. Only 0 < n with the end behind it counts as read here; an empty file, a full buffer and
- * other rare things are read again by rd_io_read_file(), which knows sizes and types, in this thread.
+ * other rare things are read again by rd_io_read_file(), which knows sizes and types and may block. That is
+ * done by a few threads, the pread engine, which is opened when the first such file comes.
  * - Files are opened O_NONBLOCK because of pipes. File systems without non-blocking reads (overlayfs, some
  * network ones) then answer EAGAIN: from the first such answer on, reads are sent to the kernel's workers,
  * which may block (IOSQE_ASYNC).
+ * - Opening is tried in this thread first, which takes a worker's detour off files whose names the kernel has
+ * in memory; where that may ask a server (careful) it goes to the workers too.
  * - Slots have explicit numbers, as liburing 2.3 allocates them wrongly; buffers are not registered (locked
  * memory is scarce, large reads gain nothing); no SQPOLL (the cores are busy with decoding).
  *
@@ -32,6 +35,9 @@
 #include "ipc/base/fault.h"
 #include "reader/io_engine.h"
 
+#define RARE_THREADS 4
+#define RARE_WAIT_NS (2 * IM_MS) /* both kinds are waited for in turn while there are both */
+
 enum op { OP_OPEN, OP_ADVISE, OP_READ, OP_MORE, OP_CLOSE, OPS };
 
 struct place {
@@ -47,10 +53,13 @@ struct place {
 
 struct engine {
     struct io_uring ring;
-    int root_fd, is_async;
+    int root_fd, is_async;           /* reads go to the workers */
+    int is_careful;                  /* and the opening */
     unsigned depth, free_count, due; /* due: completions of started chains that were not seen yet */
     unsigned *free;                  /* places not in flight */
     struct place *places;
+    void *rare; /* of rd_io_pread; NULL until it is needed */
+    unsigned rare_in_flight;
 };
 
 static void add(struct io_uring_sqe *sqe, struct engine *engine, unsigned place, enum op op, unsigned flags)
@@ -78,7 +87,7 @@ static int add_chain(struct engine *engine, unsigned i)
     io_uring_prep_read(sqes[OP_READ], (int)i, place->buffer, place->capacity, (uint64_t)-1);
     io_uring_prep_read(sqes[OP_MORE], (int)i, &place->more, 1, (uint64_t)-1);
     io_uring_prep_close_direct(sqes[OP_CLOSE], i);
-    add(sqes[OP_OPEN], engine, i, OP_OPEN, IOSQE_IO_LINK);
+    add(sqes[OP_OPEN], engine, i, OP_OPEN, IOSQE_IO_LINK | (engine->is_careful ? IOSQE_ASYNC : 0));
     add(sqes[OP_ADVISE], engine, i, OP_ADVISE, IOSQE_FIXED_FILE | IOSQE_IO_LINK);
     add(sqes[OP_READ], engine, i, OP_READ, IOSQE_FIXED_FILE | IOSQE_IO_HARDLINK | async);
     add(sqes[OP_MORE], engine, i, OP_MORE, IOSQE_FIXED_FILE | IOSQE_IO_HARDLINK | async);
@@ -107,7 +116,27 @@ static int uring_submit(void *state, const struct rd_io_request *request)
     return err;
 }
 
-/* What the completions of a file say; returns 0 where the chain was sent again. */
+/* Has a place's file read again by a thread. 0: there is none. */
+static int read_in_thread(struct engine *engine, unsigned i)
+{
+    const struct rd_io_options options = {
+        .depth = engine->depth, .threads = RARE_THREADS, .root_fd = engine->root_fd};
+    struct place *place = &engine->places[i];
+    struct im_text text;
+
+    if (!engine->rare && rd_io_pread.open(&options, &engine->rare, &text) < 0)
+        return 0;
+    if (rd_io_pread.submit(engine->rare, &(struct rd_io_request){.path = place->path,
+                                                                 .buffer = place->buffer,
+                                                                 .capacity = place->capacity,
+                                                                 .tag = i}) < 0)
+        return 0;
+    engine->rare_in_flight++;
+    return 1;
+}
+
+/* What the completions of a file say; returns 0 where there is no result yet: the chain was sent again, or a
+ * thread reads. */
 static int judge(struct engine *engine, unsigned i, struct rd_io_result *result)
 {
     struct place *place = &engine->places[i];
@@ -129,6 +158,8 @@ static int judge(struct engine *engine, unsigned i, struct rd_io_result *result)
         result->bytes = got[OP_READ];
     else if (got[OP_READ] > 0 && got[OP_MORE] == 0)
         result->file_bytes = (uint64_t)(result->bytes = got[OP_READ]);
+    else if (read_in_thread(engine, i))
+        return 0;
     else
         rd_io_read_file(engine->root_fd, place->path, place->buffer, place->capacity, result);
     engine->free[engine->free_count++] = i;
@@ -174,6 +205,32 @@ static unsigned take(struct engine *engine, struct rd_io_result *results, unsign
     return count;
 }
 
+/* Takes what the threads have read; waits for the first only where nothing else is under way. */
+static unsigned take_rare(struct engine *engine, struct rd_io_result *results, unsigned max, im_ns until)
+{
+    im_ns now = until ? im_now() : 0;
+    int n;
+
+    if (engine->rare_in_flight == 0 || max == 0)
+        return 0;
+    n = rd_io_pread.reap(engine->rare, results, max, engine->due == 0 && until > now ? until - now : 0);
+    for (int k = 0; k < n; k++) {
+        unsigned i = (unsigned)results[k].tag;
+
+        results[k].tag = engine->places[i].tag;
+        engine->free[engine->free_count++] = i;
+        engine->rare_in_flight--;
+    }
+    return n > 0 ? (unsigned)n : 0;
+}
+
+static im_ns sooner(im_ns until, const struct engine *engine)
+{
+    im_ns soon = until && engine->rare_in_flight ? im_now() + RARE_WAIT_NS : until;
+
+    return soon < until ? soon : until;
+}
+
 static int uring_reap(void *state, struct rd_io_result *results, unsigned max, im_ns timeout_ns)
 {
     struct engine *engine = state;
@@ -182,8 +239,9 @@ static int uring_reap(void *state, struct rd_io_result *results, unsigned max, i
     int err;
 
     do {
-        err = enter(engine, until);
+        err = enter(engine, sooner(until, engine));
         count = take(engine, results, max);
+        count += take_rare(engine, results + count, max - count, count ? 0 : until);
     } while (count == 0 && err == 0 && until > 0 && im_now() < until);
     return err < 0 && count == 0 ? err : (int)count;
 }
@@ -215,9 +273,18 @@ static int uring_close(void *state, im_ns timeout_ns)
     while (engine->free_count < engine->depth && im_now() < until)
         uring_reap(engine, &result, 1, 10 * IM_MS);
     if (engine->free_count < engine->depth)
-        return -ETIMEDOUT; /* the kernel still may write to places and buffers */
+        return -ETIMEDOUT; /* the kernel or a thread still may write to places and buffers */
+    if (engine->rare && rd_io_pread.close(engine->rare, timeout_ns) < 0)
+        return -ETIMEDOUT;
     engine_free(engine);
     return 0;
+}
+
+static void uring_be_careful(void *state)
+{
+    struct engine *engine = state;
+
+    engine->is_async = engine->is_careful = 1;
 }
 
 static int io_uring_is_disabled(void)
@@ -344,8 +411,10 @@ static int uring_open(const struct rd_io_options *options, void **ret_state, str
         engine_free(engine);
         return explain(err, text);
     }
+    if (options->careful)
+        uring_be_careful(engine);
     *ret_state = engine;
     return 0;
 }
 
-const struct rd_io_engine rd_io_uring = {uring_open, uring_submit, uring_reap, uring_close};
+const struct rd_io_engine rd_io_uring = {uring_open, uring_submit, uring_reap, uring_close, uring_be_careful};

@@ -8,7 +8,6 @@
 #include "ipc/base/sysinfo.h"
 #include "ipc/encoded.h"
 #include "ipc/process.h"
-#include "supervisor/report/history.h"
 #include "supervisor/super.h"
 
 static struct im_json *process_json(struct sv_super *s, const struct sv_child *child)
@@ -40,6 +39,12 @@ static struct im_json *process_json(struct sv_super *s, const struct sv_child *c
     return j;
 }
 
+/* A slot that is reserved for more processes, and that none has been in, is not shown. */
+static bool is_shown(struct sv_super *s, const struct sv_child *child)
+{
+    return child->incarnation != 0 || child->index < sv_children_count(&s->children, child->role);
+}
+
 static struct im_json *stages_json(const struct sv_super *s)
 {
     struct im_json *list = im_json_array();
@@ -50,6 +55,15 @@ static struct im_json *stages_json(const struct sv_super *s)
 
         im_json_set_str(j, "stage", sv_stage_name(stage));
         im_json_set_int(j, "processes", v->alive);
+        if (stage != SV_STAGE_TRAIN) {
+            enum im_role role = stage == SV_STAGE_READ ? IM_ROLE_READER : IM_ROLE_AUGMENTER;
+
+            im_json_set_int(j, "wanted", sv_children_count(&s->children, role));
+            im_json_set_int(j, "room", sv_scale_max(s, role));
+            im_json_set_bool(j, "automatic",
+                             atomic_load_explicit(&s->run.control->automatic[role], memory_order_relaxed) !=
+                                 0);
+        }
         im_json_set_real(j, "busy", v->busy);
         im_json_set_real(j, "wait_input", v->wait_input);
         im_json_set_real(j, "wait_output", v->wait_output);
@@ -149,7 +163,11 @@ struct im_json *sv_status_json(struct sv_super *s)
     im_json_set_str(j, "run", s->conf.run_name);
     im_json_set_str(j, "run_dir", s->conf.run_dir);
     im_json_set_str(j, "state", sv_state_name(s));
+    im_json_set_bool(j, "paused", sv_is_paused(s));
     im_json_set_real(j, "up_seconds", (double)(im_now() - s->run.control->created_ns) / 1e9);
+    if (s->time_limit > 0)
+        im_json_set_real(j, "time_left_seconds",
+                         s->time_limit - (double)(im_now() - s->run.control->created_ns) / 1e9);
     add_position(s, j);
     im_json_set_real(j, "images_per_second", s->view.samples_per_second);
     if (s->view.gpus.gpus > 0)
@@ -165,13 +183,19 @@ struct im_json *sv_status_json(struct sv_super *s)
     im_json_set_int(j, "ready_cells", s->view.ready_cells);
     im_json_set_int(j, "ready_batches", s->view.ready_batches);
     im_json_set_int(j, "deaths", atomic_load_explicit(&s->run.control->deaths, memory_order_relaxed));
+    if (s->reads.waiting)
+        im_json_set_real(
+            j, "outage_seconds",
+            (double)(im_now() - atomic_load_explicit(&s->run.control->outage_ns, memory_order_relaxed)) /
+                1e9);
     im_json_set_int(j, "bad_samples", atomic_load_explicit(&s->run.control->bad_told, memory_order_relaxed));
     im_json_set_int(j, "resets",
                     (int64_t)atomic_load_explicit(&s->run.control->generation, memory_order_relaxed) - 1);
     im_json_set(j, "ledger", ledger_json(s));
     im_json_set(j, "snapshot", snapshot_json(s));
     for (uint32_t i = 0; i < s->children.count; i++)
-        im_json_append(processes, process_json(s, &s->children.child[i]));
+        if (is_shown(s, &s->children.child[i]))
+            im_json_append(processes, process_json(s, &s->children.child[i]));
     im_json_set(j, "processes", processes);
     return j;
 }
@@ -187,16 +211,12 @@ static struct im_json *simple_reply(const char *key, const char *value)
 
 static struct im_json *command(struct sv_super *s, const char *cmd, const struct im_json *message)
 {
+    struct im_json *answer;
+
     if (strcmp(cmd, "status") == 0)
         return sv_status_json(s);
-    if (strcmp(cmd, "stop") == 0) {
-        if (im_json_bool_or(message, "now", false))
-            sv_stop_at_once(s, "imsuper stop --now");
-        else
-            sv_request_stop(s, "imsuper stop");
-        return simple_reply("ok", "stopping");
-    }
-    return simple_reply("error", "unknown command");
+    answer = sv_control(s, cmd, message);
+    return answer ? answer : simple_reply("error", "unknown command");
 }
 
 /* A number right-aligned in `width`, or "-" where it was not measured (null in the message). */
@@ -237,15 +257,6 @@ static void tell_epoch(struct sv_super *s, const struct im_json *m)
     sv_screen_say(&s->screen, "%s  %7s  %6s", line,
                   sv_format_rate(im_json_real_or(m, "images_per_second", 0), rate, sizeof rate),
                   sv_format_seconds(im_json_real_or(m, "seconds", -1), time, sizeof time));
-}
-
-/* Charts and tables of the epochs so far; a run goes on without them. */
-static void draw_history(struct sv_super *s)
-{
-    struct im_text text = {""};
-
-    if (sv_history_write(s->conf.run_dir, &text) < 0)
-        sv_screen_warn(&s->screen, SV_WARN, "no charts: %s", text.s);
 }
 
 /* What a trainer holds, a line for each kind of memory that there is. Once a run, and not after each death:
@@ -304,7 +315,7 @@ void sv_answer(struct sv_super *s)
             im_ctl_send(s->ctl, &from, command(s, cmd, m));
         else if (strcmp(event, "epoch") == 0 && !s->conf.lr_range_test) {
             tell_epoch(s, m);
-            draw_history(s);
+            sv_journal_draw(&s->journal);
         } else if (strcmp(event, "ready") == 0)
             tell_memory(s, m);
         im_json_free(&m);

@@ -8,6 +8,7 @@
 #include "ipc/bad_samples.h"
 #include "ipc/base/fault.h"
 #include "ipc/process.h"
+#include "ipc/stats.h"
 
 static void add_role(struct sv_children *c, enum im_role role, uint32_t count)
 {
@@ -51,7 +52,9 @@ int sv_child_start(struct sv_children *c, struct sv_child *child)
     IM_FAULT("supervisor.announced");
     child->incarnation = m.incarnation;
     child->killed_for = SV_KILL_NONE;
+    child->killed_at = 0;
     child->ended_by_reset = false;
+    child->retire_by = 0;
     return sv_channel_send(c->channel, &m, -1);
 }
 
@@ -81,6 +84,7 @@ void sv_child_finalize(struct sv_children *c, struct sv_child *child)
     child->last.was_ready = atomic_load_explicit(&entry->ready_ns, memory_order_acquire) != 0;
     child->last.killed_for = child->killed_for;
     child->last.ended_by_reset = child->ended_by_reset;
+    child->last.retired = atomic_load_explicit(&entry->retire, memory_order_relaxed) == child->incarnation;
     remember_sample(c, child, atomic_load_explicit(&entry->active_ticket, memory_order_acquire));
     child->last.position = atomic_load_explicit(&entry->position, memory_order_acquire);
     child->last.died_at = im_now();
@@ -89,6 +93,8 @@ void sv_child_finalize(struct sv_children *c, struct sv_child *child)
     IM_FAULT("supervisor.death.marked");
     im_reclaim(c->run, c->plan, child->incarnation, &child->last.returned);
     IM_FAULT("supervisor.death.reclaimed");
+    /* Its page is ours now. What it was in does not go on. */
+    im_stats_enter(&c->run->stats[child->slot], IM_IDLE);
     im_process_clear(c->run, child->slot);
     if (child->pidfd >= 0)
         close(child->pidfd);
@@ -99,6 +105,8 @@ void sv_child_finalize(struct sv_children *c, struct sv_child *child)
 
 void sv_child_kill(struct sv_child *child, int signo)
 {
+    if (child->incarnation != 0 && child->pidfd >= 0 && signo == SIGKILL && child->killed_at == 0)
+        child->killed_at = im_now();
     if (child->incarnation != 0 && child->pidfd >= 0)
         syscall(SYS_pidfd_send_signal, child->pidfd, signo, NULL, 0);
 }
@@ -107,7 +115,18 @@ void sv_children_want(struct sv_children *c, enum im_role role, bool wanted)
 {
     for (uint32_t i = 0; i < c->count; i++)
         if (c->child[i].role == role)
-            c->child[i].wanted = wanted;
+            c->child[i].wanted = wanted && c->child[i].index < sv_children_count(c, role);
+}
+
+uint32_t sv_children_count(const struct sv_children *c, enum im_role role)
+{
+    const struct im_geometry *g = &c->run->geometry;
+    uint32_t max = role == IM_ROLE_READER      ? g->readers_max
+                   : role == IM_ROLE_AUGMENTER ? g->augmenters_max
+                                               : g->ranks;
+    uint32_t wanted = atomic_load_explicit(&c->run->control->wanted[role], memory_order_relaxed);
+
+    return wanted == 0 || wanted > max ? max : wanted;
 }
 
 uint32_t sv_children_alive(const struct sv_children *c, enum im_role role)

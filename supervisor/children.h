@@ -12,7 +12,8 @@
 enum sv_kill_reason {
     SV_KILL_NONE,     /* it did not: the process ended by itself, or somebody else ended it */
     SV_KILL_DEADLINE, /* too long on one image */
-    SV_KILL_STALL,    /* no progress */
+    SV_KILL_STALL,    /* no sign of life */
+    SV_KILL_READ,     /* a file that it reads hangs */
 };
 
 /* One slot of the process table. */
@@ -25,7 +26,9 @@ struct sv_child {
     bool wanted; /* start one when none is there */
     enum sv_kill_reason killed_for;
     bool ended_by_reset; /* its end is no news */
+    im_ns killed_at;     /* when SIGKILL was sent first; 0: it was not */
     im_ns start_at;      /* earliest time of the next start */
+    im_ns retire_by;     /* it is asked to leave, and killed then; 0: not asked by us */
     struct sv_tally tally;
     struct {
         uint32_t incarnation;
@@ -37,7 +40,7 @@ struct sv_child {
     struct {
         uint32_t incarnation; /* 0: nothing to tell */
         int32_t pid;
-        bool was_ready, ended_by_reset;
+        bool was_ready, ended_by_reset, retired;
         enum sv_kill_reason killed_for;
         uint64_t active_sample;          /* im_bad_key() of what it was rendering; 0: nothing */
         char active_name[IM_NAME_BYTES]; /* its file */
@@ -70,6 +73,8 @@ void sv_child_kill(struct sv_child *child, int signo);
 
 /* Switches the processes of a role on or off: those switched off are not restarted. */
 void sv_children_want(struct sv_children *c, enum im_role role, bool wanted);
+/* How many of a role there should be while it is switched on. */
+uint32_t sv_children_count(const struct sv_children *c, enum im_role role);
 uint32_t sv_children_alive(const struct sv_children *c, enum im_role role);
 
 /* A new supervisor: takes over what the table says against what the warden listed (the children that have a

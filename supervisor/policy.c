@@ -6,24 +6,71 @@
 #include <sys/wait.h>
 
 #include "ipc/base/count.h"
+#include "ipc/base/exit.h"
 
-enum sv_verdict sv_tally_death(struct sv_tally *tally, uint64_t progress, bool never_ready,
-                               uint32_t deaths_max, im_ns *ret_delay)
+bool sv_is_charged(const struct sv_death *d)
 {
-    static const im_ns delays[] = {0, 50 * IM_MS, 200 * IM_MS, IM_SECOND};
+    if (d->by_supervisor || d->by_somebody)
+        return false;
+    if (d->trainer)
+        return true;
+    return !d->run_goes_on && (!d->was_ready || !d->held_ticket);
+}
+
+static im_ns backoff(uint32_t in_row)
+{
+    static const im_ns delays[] = {0, 50 * IM_MS, 200 * IM_MS, IM_SECOND, 2 * IM_SECOND, SV_BACKOFF_MAX_NS};
     const uint32_t last = IM_COUNT(delays) - 1;
 
-    *ret_delay = 0;
-    if (never_ready)
+    return delays[in_row < last ? in_row : last];
+}
+
+enum sv_verdict sv_tally_death(struct sv_tally *tally, const struct sv_death *d, uint32_t deaths_max,
+                               im_ns *ret_delay)
+{
+    if (d->progress != tally->progress)
+        *tally = (struct sv_tally){.progress = d->progress};
+    *ret_delay = backoff(tally->in_row);
+    if (tally->in_row < UINT32_MAX)
+        tally->in_row++;
+    if (!sv_is_charged(d))
+        return SV_RESTART;
+    if (d->own_error && ++tally->errors >= SV_ERRORS_MAX)
         return SV_GIVE_UP;
-    if (progress != tally->progress)
-        tally->deaths = 0;
-    tally->progress = progress;
-    if (tally->deaths >= deaths_max)
-        return SV_GIVE_UP;
-    *ret_delay = delays[tally->deaths < last ? tally->deaths : last];
-    tally->deaths++;
-    return SV_RESTART;
+    return tally->deaths++ >= deaths_max ? SV_GIVE_UP : SV_RESTART;
+}
+
+int sv_exit_status_for(int wait_status)
+{
+    switch (WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : IM_EXIT_FAILED) {
+    case IM_EXIT_USAGE:
+        return IM_EXIT_USAGE;
+    case IM_EXIT_BAD_DATA:
+        return IM_EXIT_BAD_DATA;
+    case IM_EXIT_UNAVAILABLE:
+        return IM_EXIT_UNAVAILABLE;
+    default:
+        return IM_EXIT_FAILED;
+    }
+}
+
+bool sv_is_somebodys_kill(int wait_status, uint64_t oom_kills_before, uint64_t oom_kills)
+{
+    if (!WIFSIGNALED(wait_status))
+        return false;
+    switch (WTERMSIG(wait_status)) {
+    case SIGKILL:
+        return oom_kills != UINT64_MAX && oom_kills == oom_kills_before;
+    case SIGTERM:
+    case SIGINT:
+    case SIGHUP:
+    case SIGQUIT:
+    case SIGUSR1:
+    case SIGUSR2:
+        return true;
+    default:
+        return false;
+    }
 }
 
 bool sv_is_own_crash(int wait_status)

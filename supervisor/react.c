@@ -2,11 +2,11 @@
  *
  * reader, augmenter: dead in any way, its cells go back at once and another starts; the run never notices.
  *
- * trainer: left with 0 or, when asked to stop, with RESUMABLE, it is done. Left with an error of its own, the
- * run ends with that status. Killed, all go back to the last snapshot or checkpoint (a reset of the data
- * plane).
+ * trainer: left with 0 or, when asked to stop, with RESUMABLE, it is done. Dead in any other way, all go back to
+ * the last snapshot or checkpoint (a reset of the data plane).
  *
- * A slot that dies again and again while the run makes no progress at all ends the run. */
+ * Deaths that say something about the program (policy.h) end the run when nothing moves on in spite of them;
+ * what was trained is saved first (ending.c). */
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -15,16 +15,17 @@
 #include <unistd.h>
 
 #include "ipc/base/count.h"
+#include "ipc/base/sysinfo.h"
 #include "ipc/child.h"
 #include "ipc/process.h"
 #include "ipc/wait.h"
-#include "supervisor/report/rundir.h"
 #include "supervisor/super.h"
 
 #define STATUS_WAIT_NS IM_SECOND
+#define RESET_TELL_NS (10 * IM_SECOND)
 
-#define SV_UNREADY_DELAY_NS                                                                                  \
-    (50 * IM_MS) /* whoever dies before it is ready may do so again: no busy forking */
+/* Whoever dies before it is ready may do so again: no busy forking. */
+#define UNREADY_DELAY_NS (50 * IM_MS)
 
 static const enum im_role roles[] = {IM_ROLE_READER, IM_ROLE_AUGMENTER, IM_ROLE_TRAINER};
 
@@ -34,6 +35,8 @@ const char *sv_state_name(const struct sv_super *s)
 
     if (s->resetting)
         return "resetting";
+    if (sv_is_paused(s) && im_run_state(&s->run) == IM_RUN_RUNNING)
+        return "paused";
     switch (im_run_state(&s->run)) {
     case IM_RUN_STARTING:
         return "starting";
@@ -42,11 +45,13 @@ const char *sv_state_name(const struct sv_super *s)
     case IM_RUN_ENDED:
         return "ending";
     default:
+        if (atomic_load_explicit(&s->run.control->outage_ns, memory_order_relaxed) != 0)
+            return "waiting for data";
         return phase && phase->split == IM_VAL ? "validating" : "training";
     }
 }
 
-static void set_state(struct sv_super *s, enum im_run_state state)
+void sv_set_state(struct sv_super *s, enum im_run_state state)
 {
     atomic_store_explicit(&s->run.control->run_state, state, memory_order_release);
     im_event_broadcast(&s->run.control->event_run);
@@ -59,13 +64,17 @@ static void set_state(struct sv_super *s, enum im_run_state state)
 /* Once every trainer has been ready with it, the configuration is the run's, and the run is the latest one. */
 static void try_to_accept(struct sv_super *s)
 {
-    for (uint32_t r = 0; r < s->run.geometry.ranks && !s->accepted; r++)
+    _Atomic uint32_t *accepted = &s->run.control->accepted;
+
+    if (atomic_load_explicit(accepted, memory_order_relaxed))
+        return;
+    for (uint32_t r = 0; r < s->run.geometry.ranks; r++)
         if (atomic_load_explicit(&s->run.process[im_run_slot(&s->run, IM_ROLE_TRAINER, r)].ready_ns,
                                  memory_order_acquire) == 0)
             return;
-    if (!s->accepted && sv_rundir_accept(&s->conf))
-        sv_journal_event(&s->journal, "run.started", NULL);
-    s->accepted = true;
+    sv_journal_accept(&s->journal);
+    sv_journal_event(&s->journal, "run.started", NULL);
+    atomic_store_explicit(accepted, 1, memory_order_relaxed);
 }
 
 void sv_finish(struct sv_super *s, int exit_status)
@@ -78,45 +87,8 @@ void sv_finish(struct sv_super *s, int exit_status)
     atomic_store_explicit(&s->run.control->exit_status, im_exit_word(exit_status), memory_order_relaxed);
     for (size_t i = 0; i < IM_COUNT(roles); i++)
         sv_children_want(&s->children, roles[i], false);
-    sv_rundir_withdraw(&s->conf);
-    set_state(s, IM_RUN_ENDED);
-}
-
-/* Does a trainer still load, or plan, what it was started with? Then no step was taken since, for it takes
- * all of them; and without a reset what they have is on disk. */
-static bool nothing_is_trained(const struct sv_super *s)
-{
-    if (atomic_load_explicit(&s->run.control->generation, memory_order_relaxed) > 1)
-        return false;
-    for (uint32_t i = 0; i < s->run.geometry.ranks; i++) {
-        uint32_t slot = im_run_slot(&s->run, IM_ROLE_TRAINER, i);
-
-        if (atomic_load_explicit(&s->run.process[slot].ready_ns, memory_order_acquire) == 0)
-            return true;
-    }
-    return false;
-}
-
-void sv_request_stop(struct sv_super *s, const char *why)
-{
-    enum im_run_state state = im_run_state(&s->run);
-
-    if (state == IM_RUN_STOPPING || state == IM_RUN_ENDED)
-        return;
-    sv_screen_say(&s->screen,
-                  "%s: finishing the step and saving; Ctrl-C or `imsuper stop --now` stops at once", why);
-    sv_journal_event(&s->journal, "run.stopping", NULL);
-    if (state == IM_RUN_STARTING || nothing_is_trained(s)) { /* since the last checkpoint */
-        sv_finish(s, IM_EXIT_RESUMABLE);
-        return;
-    }
-    set_state(s, IM_RUN_STOPPING);
-}
-
-void sv_stop_at_once(struct sv_super *s, const char *why)
-{
-    sv_screen_say(&s->screen, "%s: stopping at once; the last checkpoint remains", why);
-    sv_finish(s, IM_EXIT_FORCED);
+    sv_journal_withdraw(&s->journal);
+    sv_set_state(s, IM_RUN_ENDED);
 }
 
 void sv_reset(struct sv_super *s, const char *why)
@@ -127,8 +99,9 @@ void sv_reset(struct sv_super *s, const char *why)
     sv_journal_event(&s->journal, "run.reset", fields);
     sv_screen_warn(&s->screen, SV_WARN, "going back to the last snapshot or checkpoint: %s", why);
     s->resetting = true;
+    s->reset_at = s->watch.clock.now;
     s->trainers_done = 0;
-    set_state(s, IM_RUN_STARTING);
+    sv_set_state(s, IM_RUN_STARTING);
     for (size_t i = 0; i < IM_COUNT(roles); i++)
         sv_children_want(&s->children, roles[i], false);
     for (uint32_t i = 0; i < s->children.count; i++) {
@@ -162,20 +135,31 @@ static void report_death(struct sv_super *s, const struct sv_child *child, int w
                    child->role == IM_ROLE_TRAINER ? "" : "; starting another, no sample lost");
 }
 
-static void give_up(struct sv_super *s, const struct sv_child *child, int wait_status)
+/* Ends the run because of `why`, saved where something was trained. `status` tells what kind of failure it is; a
+ * plain one gives way to the one of a run that can be continued. */
+static void give_up(struct sv_super *s, int status, const char *why)
 {
-    char end[64];
-    int status =
-        WIFEXITED(wait_status) && WEXITSTATUS(wait_status) ? WEXITSTATUS(wait_status) : IM_EXIT_FAILED;
+    sv_screen_warn(&s->screen, SV_ERROR, "%s", why);
+    if (sv_progress_made(&s->run) && !s->conf.lr_range_test) {
+        sv_screen_warn(&s->screen, SV_ERROR, "the run cannot go on; saving what was trained");
+        sv_end(s, status == IM_EXIT_FAILED ? IM_EXIT_RESUMABLE : status, why);
+        return;
+    }
+    sv_screen_warn(&s->screen, SV_ERROR, "nothing was trained in this start of the run");
+    sv_finish(s, status);
+}
+
+static void give_up_on(struct sv_super *s, const struct sv_child *child, int wait_status)
+{
+    char end[64], why[1200];
 
     sv_journal_drain(&s->journal);
     if (WIFEXITED(wait_status) && s->journal.last_reason[0])
-        sv_screen_warn(&s->screen, SV_ERROR, "%s", s->journal.last_reason);
+        snprintf(why, sizeof why, "%s", s->journal.last_reason);
     else
-        sv_screen_warn(&s->screen, SV_ERROR, "%s#%u keeps failing: %s; see log.txt",
-                       im_role_name(child->role), child->index,
-                       sv_describe_end(wait_status, end, sizeof end));
-    sv_finish(s, status);
+        snprintf(why, sizeof why, "%s#%u keeps failing: %s; see log.txt", im_role_name(child->role),
+                 child->index, sv_describe_end(wait_status, end, sizeof end));
+    give_up(s, sv_exit_status_for(wait_status), why);
 }
 
 /* A trainer's end, when it is one that was asked for; true then. */
@@ -186,36 +170,70 @@ static bool trainer_left(struct sv_super *s, int wait_status)
 
     if (status != IM_EXIT_OK && !(stopping && status == IM_EXIT_RESUMABLE))
         return false;
-    if (++s->trainers_done == s->run.geometry.ranks)
+    if (++s->trainers_done < s->run.geometry.ranks)
+        return true;
+    if (stopping)
+        sv_ending_trainers_left(s, status);
+    else
         sv_finish(s, status);
     return true;
 }
 
-/* What forgives earlier deaths. For a trainer only a batch that none before it had reached: going back to the
- * checkpoint and over the same batches again would forgive for ever. */
-static uint64_t progress_of(const struct sv_super *s, const struct sv_child *child)
+/* Items that anyone has finished since the run began; they outlive processes and supervisors. */
+static uint64_t items_of_all(const struct sv_super *s)
 {
-    if (child->role != IM_ROLE_TRAINER)
-        return s->view.samples;
-    return child->last.position > child->tally.progress ? child->last.position : child->tally.progress;
+    uint64_t sum = 0;
+
+    for (uint32_t slot = 0; slot < s->run.geometry.slots; slot++)
+        sum += atomic_load_explicit(&s->run.process[slot].progress, memory_order_relaxed);
+    return sum;
 }
 
-/* It left by itself with an error that the next one would meet again: before it was ready (a flag, a file),
- * or a trainer at any time (a full disk). */
-static bool names_its_error(const struct sv_child *child, int wait_status)
+static bool is_own_error(int wait_status)
 {
-    if (!WIFEXITED(wait_status) || WEXITSTATUS(wait_status) == IM_EXIT_FENCED ||
-        WEXITSTATUS(wait_status) == IM_EXIT_ORPHANED || WEXITSTATUS(wait_status) == IM_EXIT_PEER ||
-        WEXITSTATUS(wait_status) == IM_EXIT_CONTRADICTION)
+    switch (WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : IM_EXIT_OK) {
+    case IM_EXIT_OK:
+    case IM_EXIT_RESUMABLE:
+    case IM_EXIT_FENCED:
+    case IM_EXIT_ORPHANED:
+    case IM_EXIT_PEER:
+    case IM_EXIT_CONTRADICTION:
+    case IM_EXIT_FORCED:
         return false;
-    return !child->last.was_ready || child->role == IM_ROLE_TRAINER;
+    default:
+        return true;
+    }
+}
+
+/* Counts a death and says when the next start is. */
+static enum sv_verdict judge(struct sv_super *s, struct sv_child *child, int wait_status)
+{
+    const uint64_t oom_kills = im_oom_kills();
+    const struct sv_death death = {
+        .by_somebody = sv_is_somebodys_kill(wait_status, s->oom_kills, oom_kills),
+        .by_supervisor = child->last.killed_for != SV_KILL_NONE || child->last.ended_by_reset,
+        .was_ready = child->last.was_ready,
+        .own_error = is_own_error(wait_status) && !sv_header_was_repaired(s),
+        .held_ticket = child->last.returned.filling + child->last.returned.taken > 0,
+        .trainer = child->role == IM_ROLE_TRAINER,
+        .run_goes_on = sv_progress_possible(&s->run, &s->plan),
+        .progress = child->role == IM_ROLE_TRAINER
+                        ? atomic_load_explicit(&s->run.control->furthest_position, memory_order_relaxed)
+                        : items_of_all(s),
+    };
+    im_ns delay;
+    enum sv_verdict verdict = sv_tally_death(&child->tally, &death, (uint32_t)s->conf.max_restarts, &delay);
+
+    s->oom_kills = oom_kills;
+    if (!child->last.was_ready && delay < UNREADY_DELAY_NS)
+        delay = UNREADY_DELAY_NS;
+    child->start_at = im_now() + delay;
+    return verdict;
 }
 
 static void on_exit_status(struct sv_super *s, struct sv_child *child, int wait_status)
 {
-    bool hopeless = names_its_error(child, wait_status) && !sv_header_was_repaired(s);
     enum sv_verdict verdict;
-    im_ns delay;
 
     if (s->finished || s->resetting || child->last.ended_by_reset)
         return;
@@ -223,28 +241,29 @@ static void on_exit_status(struct sv_super *s, struct sv_child *child, int wait_
         child->wanted = false;
         return;
     }
+    if (child->last.retired) {
+        sv_on_retired(s, child);
+        return;
+    }
     atomic_fetch_add_explicit(&s->run.control->deaths, 1, memory_order_relaxed);
-    verdict = sv_tally_death(&child->tally, progress_of(s, child), hopeless, (uint32_t)s->conf.max_restarts,
-                             &delay);
-    report_death(s, child, wait_status, verdict == SV_RESTART);
+    verdict = judge(s, child, wait_status);
+    report_death(s, child, wait_status, verdict == SV_RESTART || s->ending.stage != SV_GOING_ON);
     if (child->role == IM_ROLE_AUGMENTER &&
         (sv_is_own_crash(wait_status) || child->last.killed_for == SV_KILL_DEADLINE))
         sv_blame(s, child->last.active_sample, child->last.active_name,
                  child->last.killed_for == SV_KILL_DEADLINE ? "deadline" : "crash");
-    if (verdict == SV_GIVE_UP) {
-        give_up(s, child, wait_status);
+    if (s->ending.stage != SV_GOING_ON) {
+        if (child->role == IM_ROLE_TRAINER)
+            sv_ending_without_trainers(s, "a trainer died before it had saved");
         return;
     }
-    if (!child->last.was_ready && delay < SV_UNREADY_DELAY_NS)
-        delay = SV_UNREADY_DELAY_NS;
-    atomic_fetch_add_explicit(&s->run.process[child->slot].restarts, 1, memory_order_relaxed);
-    child->start_at = im_now() + delay;
-    if (child->role == IM_ROLE_TRAINER) {
-        if (im_run_state(&s->run) == IM_RUN_STOPPING)
-            sv_finish(s, IM_EXIT_RESUMABLE); /* it died while saving: the checkpoint before stands */
-        else
-            sv_reset(s, "a trainer died");
+    if (verdict == SV_GIVE_UP) {
+        give_up_on(s, child, wait_status);
+        return;
     }
+    atomic_fetch_add_explicit(&s->run.process[child->slot].restarts, 1, memory_order_relaxed);
+    if (child->role == IM_ROLE_TRAINER)
+        sv_reset(s, "a trainer died");
 }
 
 static void on_exited(struct sv_super *s, const struct sv_message *m)
@@ -277,29 +296,52 @@ static void on_spawned(struct sv_super *s, const struct sv_message *m, int pidfd
     child->incarnation = m->incarnation;
     child->pid = m->pid;
     child->pidfd = pidfd;
-    if (s->resetting || s->finished)
+    if (s->resetting || s->finished || (s->ending.stage >= SV_CLEARING && child->role == IM_ROLE_TRAINER)) {
+        child->ended_by_reset = true;
         sv_child_kill(child, SIGKILL);
+    }
 }
 
 static void on_spawn_failed(struct sv_super *s, const struct sv_message *m)
 {
     struct sv_child *child = sv_child_by_incarnation(&s->children, m->incarnation);
-    im_ns delay;
+    char why[256];
 
     if (!child)
         return;
     sv_child_finalize(&s->children, child);
     child->last.incarnation = 0;
-    sv_screen_warn(&s->screen, SV_ERROR, "cannot start %s#%u: %s", im_role_name(child->role), child->index,
-                   strerror(-m->status));
-    if (sv_tally_death(&child->tally, s->view.samples, false, (uint32_t)s->conf.max_restarts, &delay) ==
-        SV_GIVE_UP)
-        sv_finish(s, IM_EXIT_FAILED);
-    child->start_at = im_now() + delay;
+    snprintf(why, sizeof why, "cannot start %s#%u: %s", im_role_name(child->role), child->index,
+             strerror(-m->status));
+    if (judge(s, child, IM_EXIT_OK) == SV_GIVE_UP)
+        give_up(s, IM_EXIT_FAILED, why);
+    else
+        sv_screen_warn(&s->screen, SV_ERROR, "%s; trying again", why);
+}
+
+static const char *signal_name(int signo)
+{
+    return signo == SIGINT    ? "Ctrl-C"
+           : signo == SIGTERM ? "SIGTERM"
+           : signo == SIGHUP  ? "SIGHUP"
+           : signo == SIGUSR1 ? "SIGUSR1"
+                              : "signal";
+}
+
+static void on_signal(struct sv_super *s, int signo)
+{
+    if (signo == SIGUSR2 || (signo == SIGUSR1 && s->conf.on_signal == IM_ON_SIGNAL_SAVE))
+        sv_request_save(s, signal_name(signo));
+    else if (signo == SIGINT && s->ending.stage != SV_GOING_ON)
+        sv_stop_at_once(s, "Ctrl-C");
+    else
+        sv_request_stop(s, signal_name(signo));
 }
 
 void sv_on_message(struct sv_super *s, const struct sv_message *m, int pidfd)
 {
+    if (sv_ending_on_message(s, m, pidfd))
+        return;
     switch (m->type) {
     case SV_SPAWNED:
         on_spawned(s, m, pidfd);
@@ -311,16 +353,41 @@ void sv_on_message(struct sv_super *s, const struct sv_message *m, int pidfd)
         on_exited(s, m);
         break;
     case SV_SIGNAL:
-        if (m->status == SIGUSR2)
-            atomic_fetch_add_explicit(&s->run.control->save_requests, 1, memory_order_release);
-        else if (m->status == SIGINT && im_run_state(&s->run) == IM_RUN_STOPPING)
-            sv_stop_at_once(s, "Ctrl-C");
-        else
-            sv_request_stop(s, m->status == SIGINT ? "Ctrl-C" : "signal");
+        on_signal(s, m->status);
+        break;
+    case SV_STOP:
+        sv_request_stop(s, signal_name(m->status));
         break;
     default:
         break;
     }
+}
+
+/* A trainer that stands still although all have their input: all are ended. */
+void sv_watch_trainers(struct sv_super *s)
+{
+    const bool stopping = s->ending.stage == SV_SAVING;
+    const struct sv_pace *pace;
+    char why[160];
+    int stuck;
+
+    sv_progress_note(&s->run);
+    stuck = sv_progress_look(&s->watch, &s->run, &s->plan, &s->children, stopping, s->conf.trainer_deadline);
+    if (stuck < 0 || s->resetting || s->finished || s->ending.stage > SV_SAVING)
+        return;
+    pace = &s->watch.pace[stuck];
+    if (pace->steps)
+        snprintf(why, sizeof why,
+                 "trainer#%d has finished no step for %.1f s, the slowest of its last steps took %.1f s",
+                 stuck, (double)(s->watch.clock.now - pace->since) / 1e9,
+                 (double)sv_pace_slowest(pace) / 1e9);
+    else
+        snprintf(why, sizeof why, "trainer#%d has finished no step for %.1f s since it began", stuck,
+                 (double)(s->watch.clock.now - pace->since) / 1e9);
+    if (stopping)
+        sv_ending_without_trainers(s, why);
+    else
+        sv_reset(s, why);
 }
 
 void sv_on_death_seen(struct sv_super *s, struct sv_child *child)
@@ -377,17 +444,21 @@ static void try_to_run(struct sv_super *s)
         if (position == 0 || im_process_state(&s->run, slot) != IM_PROCESS_RUN)
             return;
         if (r > 0 && position != first) {
-            sv_screen_warn(&s->screen, SV_ERROR,
-                           "the trainers disagree on where to continue (batch %" PRIu64 " and %" PRIu64 ")",
-                           first - 1, position - 1);
-            sv_finish(s, IM_EXIT_FAILED);
+            char why[128];
+
+            snprintf(why, sizeof why,
+                     "the trainers disagree on where to continue (batch %" PRIu64 " and %" PRIu64 ")",
+                     first - 1, position - 1);
+            give_up(s, IM_EXIT_FAILED, why);
             return;
         }
         first = position;
     }
     tell_cost(s, first - 1);
+    if (atomic_load_explicit(&s->run.control->first_position, memory_order_relaxed) == 0)
+        atomic_store_explicit(&s->run.control->first_position, first, memory_order_relaxed);
     im_run_reset(&s->run, &s->plan, first - 1);
-    set_state(s, IM_RUN_RUNNING);
+    sv_set_state(s, IM_RUN_RUNNING);
     sv_children_want(&s->children, IM_ROLE_READER, true);
     sv_children_want(&s->children, IM_ROLE_AUGMENTER, true);
 }
@@ -408,9 +479,27 @@ static void start_wanted(struct sv_super *s)
     }
 }
 
+/* A killed process is gone at once, unless it hangs in the kernel: then somebody has to know. */
+static void tell_stuck(struct sv_super *s)
+{
+    if (s->reset_at == 0 || s->watch.clock.now - s->reset_at < RESET_TELL_NS)
+        return;
+    s->reset_at = 0;
+    for (uint32_t i = 0; i < s->children.count; i++) {
+        const struct sv_child *child = &s->children.child[i];
+
+        if (child->incarnation != 0)
+            sv_screen_warn(
+                &s->screen, SV_WARN,
+                "%s#%u (pid %d) was killed and is still there (stuck in the kernel?); waiting for it",
+                im_role_name(child->role), child->index, child->pid);
+    }
+}
+
 void sv_advance(struct sv_super *s)
 {
     if (s->resetting) {
+        tell_stuck(s);
         for (size_t i = 0; i < IM_COUNT(roles); i++)
             if (sv_children_alive(&s->children, roles[i]))
                 return;
@@ -421,6 +510,10 @@ void sv_advance(struct sv_super *s)
     }
     if (s->finished)
         return;
+    if (s->ending.stage != SV_GOING_ON) {
+        sv_ending_advance(s);
+        return;
+    }
     if (im_run_state(&s->run) == IM_RUN_STARTING)
         try_to_run(s);
     try_to_accept(s);

@@ -16,14 +16,16 @@
 #include <unistd.h>
 
 #include "ipc/base/log.h"
+#include "ipc/base/sysinfo.h"
 #include "ipc/child.h"
 #include "ipc/process.h"
-#include "supervisor/report/history.h"
-#include "supervisor/report/rundir.h"
 #include "supervisor/super.h"
 
 #define TICK_MS 50
 #define END_WAIT_NS (10 * IM_SECOND)
+#define FILES_WAIT_NS (5 * IM_SECOND)  /* at the end, for what is not written yet */
+#define SCREEN_WAIT_NS (2 * IM_SECOND) /* the same for a terminal that takes nothing */
+#define FORCED_WAIT_NS (IM_SECOND / 2) /* instead of both when told to stop at once */
 
 static int attach(struct sv_super *s, struct im_text *text)
 {
@@ -43,21 +45,21 @@ static int attach(struct sv_super *s, struct im_text *text)
 
 static int open_all(struct sv_super *s, struct im_text *text)
 {
-    char path[256];
     int err = attach(s, text);
 
     if (err < 0)
         return err;
     im_log_identity("supervisor", 0);
     s->started = im_now();
+    s->oom_kills = im_oom_kills();
     sv_screen_init(&s->screen, s->conf.color, s->conf.plain, s->conf.quiet,
                    (im_ns)(s->conf.status_interval * 1e9));
-    err = sv_journal_open(&s->journal, s->conf.run_dir, IM_FD_LOG, &s->screen,
+    err = sv_journal_open(&s->journal, &s->conf, IM_FD_LOG, &s->screen,
                           s->conf.log_level == IM_CONF_LOG_INFO ? IM_LOG_WARN : s->conf.log_level, text);
     if (err == 0)
-        err = im_ctl_path(s->conf.run_dir, path, sizeof path, text);
-    if (err == 0)
-        err = im_ctl_serve(path, &s->ctl, text);
+        sv_socket_open(s);
+    if (err == 0 && s->conf.time_limit[0])
+        err = im_conf_duration(s->conf.time_limit, &s->time_limit);
     sv_children_init(&s->children, &s->run, &s->plan, IM_FD_CHANNEL);
     return err;
 }
@@ -118,10 +120,7 @@ static void resume_state(struct sv_super *s)
                   im_exit_of_word(atomic_load_explicit(&s->run.control->exit_status, memory_order_relaxed)));
         break;
     case IM_RUN_STOPPING:
-        /* Not a reset, which would forget that somebody asked to stop. */
-        if (sv_children_alive(&s->children, IM_ROLE_TRAINER) < s->run.geometry.ranks)
-            sv_finish(s, sv_rundir_done_epochs(s->conf.run_dir) >= s->conf.epochs ? IM_EXIT_OK
-                                                                                  : IM_EXIT_RESUMABLE);
+        sv_ending_resume(s); /* not a reset, which would forget that somebody asked to stop */
         break;
     default:
         sv_children_want(&s->children, IM_ROLE_READER, true);
@@ -186,6 +185,8 @@ static void one_turn(struct sv_super *s, struct pollfd *p)
     nfds_t n = fill_poll(s, p);
 
     poll(p, n, TICK_MS);
+    /* The warden ends a supervisor that does not come here. */
+    atomic_fetch_add_explicit(&s->run.control->turns, 1, memory_order_relaxed);
     for (uint32_t i = 0; i < s->children.count; i++)
         if (p[3 + i].fd >= 0 && (p[3 + i].revents & POLLIN))
             sv_on_death_seen(s, &s->children.child[i]);
@@ -193,8 +194,14 @@ static void one_turn(struct sv_super *s, struct pollfd *p)
     read_channel(s);
     sv_observe(&s->observer, &s->run, &s->plan, &s->view);
     sv_guard(s);
+    sv_watch_trainers(s);
     sv_advance(s);
+    sv_socket_check(s);
     sv_answer(s);
+    sv_scale(s);
+    sv_restart_turn(s);
+    sv_check_time_limit(s);
+    sv_journal_tell(&s->journal);
     if (!s->finished)
         show_progress(s);
 }
@@ -245,9 +252,11 @@ static void add_ledger(const struct sv_super *s, struct im_json *fields)
 
 static void say_done(struct sv_super *s)
 {
-    double best = sv_rundir_best_top1(s->conf.run_dir);
+    int64_t epochs;
+    double best;
     char up[24];
 
+    sv_journal_done(&s->journal, &epochs, &best);
     sv_format_seconds((double)(im_now() - s->run.control->created_ns) / 1e9, up, sizeof up);
     if (best >= 0)
         sv_screen_say(&s->screen, "done      best validation top-1 %.2f%% after %s", 100 * best, up);
@@ -261,22 +270,31 @@ static void say_done(struct sv_super *s)
 
 static void say_goodbye(struct sv_super *s)
 {
-    struct sv_message m = {.type = SV_FINISHED, .status = s->exit_status};
     struct im_json *fields = im_json_object();
 
     sv_journal_drain(&s->journal);
     im_json_set_int(fields, "exit_status", s->exit_status);
+    if (s->ending.stage != SV_GOING_ON)
+        im_json_set_str(fields, "saved", s->ending.saved == SV_NOT_SAVED ? "no" : "yes");
     add_ledger(s, fields);
     sv_journal_event(&s->journal, s->exit_status == IM_EXIT_OK ? "run.finished" : "run.ended", fields);
     sv_screen_end(&s->screen);
-    sv_history_tidy(s->conf.run_dir);
+    if (s->socket.was_missing) /* epochs were not told */
+        sv_journal_draw(&s->journal);
+    sv_journal_tidy(&s->journal);
     if (s->exit_status == IM_EXIT_OK && !s->conf.lr_range_test)
         say_done(s);
-    else if (s->exit_status == IM_EXIT_RESUMABLE && !sv_rundir_is_described(s->conf.run_dir))
-        sv_screen_say(&s->screen, "stopped   before the first step; there is nothing to continue");
-    else if (s->exit_status == IM_EXIT_RESUMABLE && !s->conf.lr_range_test)
-        sv_screen_say(&s->screen, "saved     %s; the same command with --run-name %s continues from here",
-                      s->conf.run_dir, s->conf.run_name);
+    sv_ending_say(s);
+}
+
+/* Waits for files and screen, for a bounded time, then tells the warden. */
+static void leave(struct sv_super *s)
+{
+    struct sv_message m = {.type = SV_FINISHED, .status = s->exit_status};
+    const bool forced = s->exit_status == IM_EXIT_FORCED;
+
+    sv_journal_close(&s->journal, forced ? FORCED_WAIT_NS : FILES_WAIT_NS);
+    sv_screen_close(&s->screen, forced ? FORCED_WAIT_NS : SCREEN_WAIT_NS);
     sv_channel_send(IM_FD_CHANNEL, &m, -1);
 }
 
@@ -293,8 +311,10 @@ int sv_supervise(void)
         nofile.rlim_cur = nofile.rlim_max;
         setrlimit(RLIMIT_NOFILE, &nofile);
     }
+    signal(SIGXFSZ, SIG_IGN);
     if (open_all(&s, &text) < 0) {
-        fprintf(stderr, "imsuper: %s\n", text.s);
+        sv_screen_warn(&s.screen, SV_ERROR, "%s", text.s);
+        sv_screen_close(&s.screen, SCREEN_WAIT_NS);
         return IM_EXIT_USAGE;
     }
     p = calloc(s.children.count + 3, sizeof *p);
@@ -306,9 +326,11 @@ int sv_supervise(void)
         one_turn(&s, p);
     end_children(&s, p);
     say_goodbye(&s);
+    leave(&s);
     free(p);
     im_ctl_close(&s.ctl, 100);
-    sv_journal_close(&s.journal);
+    if (s.warden_gone) /* which would do it; we hold the run's lock, too */
+        im_ctl_remove(s.conf.run_dir);
     im_plan_fini(&s.plan);
     im_run_close(&s.run);
     return IM_EXIT_OK;

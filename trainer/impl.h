@@ -24,6 +24,22 @@ struct tr_places {
     uint64_t *samples;
 };
 
+/* Rank 0's checkpoints that could not be written. */
+struct tr_save {
+    uint32_t failures; /* in a row; 0: the last one was written */
+    uint32_t retries;  /* asked for, as if somebody had requested a checkpoint */
+    im_ns retry_at, delay;
+    uint64_t next_batch; /* the position of the last failure, and what it was to be */
+    int epoch;
+    bool best;
+    double top1, best_before; /* the accuracy of `best`; that of best.safetensors as it is */
+    struct im_text why;
+    bool is_known;        /* what is on disk */
+    uint64_t saved_batch; /* next batch of it */
+    uint64_t saved_steps;
+    uint32_t saved_epochs;
+};
+
 struct tr_trainer {
     struct im_child *child;
     struct tr_ranks ranks;
@@ -40,12 +56,15 @@ struct tr_trainer {
     struct tr_schedule schedule;
     struct tr_training_step training_step;
     struct tr_position at;
-    unsigned char *valid;             /* [batch_size_max] */
-    struct tr_places places, next;    /* of this batch, and of the prefetched one */
-    uint64_t pass_from;               /* first sample of the current pass in this process */
-    im_ns epoch_mark;                 /* start of the interval not yet counted in the position */
-    double lr;                        /* of the last step */
-    uint32_t saves_seen;              /* checkpoint requests already served */
+    unsigned char *valid;          /* [batch_size_max] */
+    struct tr_places places, next; /* of this batch, and of the prefetched one */
+    uint64_t pass_from;            /* first sample of the current pass in this process */
+    im_ns epoch_mark;              /* start of the interval not yet counted in the position */
+    double lr;                     /* of the last step */
+    bool begins_again;             /* trainers of this run have died before */
+    uint32_t saves_seen;           /* checkpoint requests already served */
+    uint32_t snapshots_seen;       /* snapshot requests already served */
+    struct tr_save save;
     struct im_lr_range_smooth smooth; /* of a learning-rate range test */
     struct im_shuffle order;          /* of the samples of order_epoch; n = 0: of none yet */
     uint32_t order_epoch;
@@ -104,13 +123,24 @@ void tr_trainer_position(const struct tr_trainer *t, struct tr_position_text *re
 /* Adds the wall time since the last call to the position. */
 void tr_trainer_count_time(struct tr_trainer *t, bool training);
 /* Rank 0 saves a checkpoint for all ranks after comparing their states. epoch: the finished epoch, or -1
- * within one. > 0: nothing was saved, because another process may own the run directory by now. */
+ * within one. 0 also when it could not be written: it is said, and tried again later. > 0: nothing was saved,
+ * because another process may own the run directory by now. */
 int tr_trainer_save(struct tr_trainer *t, int epoch, bool best, struct im_text *text);
-/* SIGUSR2 requests a checkpoint. */
-uint32_t tr_trainer_save_requests(const struct tr_trainer *t);
+/* The last save of this process: what could not be written is tried again and again, for a bounded time.
+ * Negative errno with a sentence that says what is saved. */
+int tr_trainer_save_last(struct tr_trainer *t, bool at_the_end, struct im_text *text);
+/* SIGUSR2 requests a checkpoint, and so does one that could not be written. */
+uint32_t tr_trainer_save_requests(struct tr_trainer *t);
 int tr_trainer_save_on_request(struct tr_trainer *t, uint32_t requests, bool training, struct im_text *text);
 /* Takes a snapshot if one is due. Call only between steps, and after an epoch's end only once its checkpoint
  * is saved: a run continued from a snapshot repeats the epoch's end. */
 int tr_trainer_snapshot(struct tr_trainer *t, bool training, struct im_text *text);
+
+/* trainer/pause.c */
+
+bool tr_trainer_is_paused(const struct tr_trainer *t);
+/* Waits between two steps until the run goes on, is stopped, or asks for a checkpoint. Snapshots that are
+ * asked for are taken, and the time is not counted. */
+int tr_trainer_wait_paused(struct tr_trainer *t, bool training, struct im_text *text);
 
 #endif

@@ -1,6 +1,7 @@
 /* imsuper-trainer: `imsuper start` starts one per rank; its verbs need no run. */
 #include "ipc/base/count.h"
 #include "ipc/base/log.h"
+#include "trainer/save_snapshot.h"
 #include "trainer/tools/bench.h"
 #include "trainer/tools/gpus.h"
 #include "trainer/tools/model.h"
@@ -50,8 +51,21 @@ static int train_for_run(int argc, char **argv)
     return im_exit_status(err);
 }
 
+static int save_for_run(void)
+{
+    static struct im_child_storage storage;
+    struct im_text text = {0};
+    int err = tr_save_snapshot(&storage, &text);
+
+    if (err < 0)
+        im_log(IM_LOG_ERROR, "leaving", "why=%s", im_log_quote(&(struct im_quoted){0}, text.s));
+    return im_exit_status(err);
+}
+
 int main(int argc, char **argv)
 {
+    if (tr_is_saver(argc, argv))
+        return save_for_run();
     if (im_child_is_started(argc, argv))
         return train_for_run(argc, argv);
     return im_command_main("imsuper-trainer", verbs, IM_COUNT(verbs), argc, argv);

@@ -1,4 +1,5 @@
-/* metrics.jsonl, summary.csv and DONE: see metrics.h for the guarantees.
+/* metrics.jsonl, summary.csv and DONE: see metrics.h for the guarantees. The files are written by a thread
+ * (ipc/base/writer.h); what cannot be opened or written stays with it, and training goes on.
  *
  * Opening reads each file whole, keeps the lines at or before the position from which the run continues, and,
  * if that changed anything, replaces the file crash-safely: a crash while opening leaves the file as it was.
@@ -13,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "ipc/base/count.h"
@@ -30,6 +32,10 @@
 
 #define FILE_BYTES_MAX ((size_t)1 << 31)
 
+#define SYNC_WAIT_NS (5 * IM_SECOND) /* for the disk, before a checkpoint is written */
+#define SETTLE_WAIT_NS (IM_SECOND)   /* for the thread that writes, before a snapshot */
+#define CLOSE_WAIT_NS (2 * IM_SECOND)
+
 static int join_path(char path[PATH_MAX], const char *directory, const char *name, struct im_text *text)
 {
     if (snprintf(path, PATH_MAX, "%s/%s", directory, name) < PATH_MAX)
@@ -41,6 +47,13 @@ static int join_path(char path[PATH_MAX], const char *directory, const char *nam
 struct place {
     uint64_t step;
     uint32_t epoch;
+};
+
+/* How a file of the run is opened to continue there. */
+struct opening {
+    char directory[PATH_MAX];
+    struct place at;
+    int removed; /* lines */
 };
 
 /* Whether a line is kept when a run continues there. */
@@ -136,103 +149,124 @@ static int check_header(const char *path, struct im_text *text)
                           SUMMARY_HEADER);
 }
 
-static int open_lines(struct tr_metrics *m, const char *directory, const struct place *at, int *removed,
-                      struct im_text *text)
+static int open_lines(void *context, struct im_text *text)
 {
+    struct opening *o = context;
     char path[PATH_MAX];
-    int err = join_path(path, directory, LINES_NAME, text);
+    int err = join_path(path, o->directory, LINES_NAME, text);
 
     if (err == 0)
-        err = cut_back(path, keep_metric, at, removed, text);
-    if (err < 0)
-        return err;
-    m->lines_fd = im_lines_open(path, text);
-    return m->lines_fd < 0 ? m->lines_fd : 0;
+        err = cut_back(path, keep_metric, &o->at, &o->removed, text);
+    return err < 0 ? err : im_lines_open(path, text);
 }
 
-static int open_summary(struct tr_metrics *m, const char *directory, const struct place *at, int *removed,
-                        struct im_text *text)
+static int open_summary(void *context, struct im_text *text)
 {
+    struct opening *o = context;
     char path[PATH_MAX];
-    int err = join_path(path, directory, SUMMARY_NAME, text);
+    int fd, err = join_path(path, o->directory, SUMMARY_NAME, text);
 
     if (err == 0)
         err = check_header(path, text);
     if (err == 0)
-        err = cut_back(path, keep_summary, at, removed, text);
-    if (err < 0)
+        err = cut_back(path, keep_summary, &o->at, &o->removed, text);
+    fd = err < 0 ? err : im_lines_open(path, text);
+    if (fd < 0 || lseek(fd, 0, SEEK_END) > 0)
+        return fd;
+    err = im_append_line(fd, SUMMARY_HEADER);
+    if (err == 0)
+        return fd;
+    close(fd);
+    return im_fail(text, err, "cannot write %s: %s", path, strerror(-err));
+}
+
+/* What a person has to mend before the run; anything else is the disk's, and may pass. */
+static bool must_be_mended(int err)
+{
+    return err == -EBADMSG || err == -ENAMETOOLONG || err == -EISDIR || err == -ENOTDIR || err == -EACCES ||
+           err == -ENOMEM;
+}
+
+/* Opens a file now, or leaves it to the writer. Adds the removed lines to *removed. */
+static int add_file(struct tr_metrics *m, const char *name, im_writer_open_file *open,
+                    const struct opening *how, int *ret_file, int *removed, struct im_text *text)
+{
+    struct opening *o = malloc(sizeof *o);
+    char path[PATH_MAX];
+    int fd = -1, err = o ? join_path(path, how->directory, name, text) : -ENOMEM;
+
+    if (err == 0) {
+        *o = *how;
+        fd = open(o, text);
+        err = fd < 0 && must_be_mended(fd) ? fd : 0;
+    }
+    if (err < 0) {
+        free(o);
         return err;
-    m->summary_fd = im_lines_open(path, text);
-    if (m->summary_fd < 0)
-        return m->summary_fd;
-    if (lseek(m->summary_fd, 0, SEEK_END) > 0)
-        return 0;
-    err = im_append_line(m->summary_fd, SUMMARY_HEADER);
-    return err < 0 ? im_fail(text, err, "cannot write %s: %s", path, strerror(-err)) : 0;
+    }
+    if (fd >= 0)
+        *removed += o->removed;
+    *ret_file = im_writer_file(m->writer, path, name, fd, fd < 0 ? open : NULL, o);
+    return 0;
 }
 
 int tr_metrics_open(struct tr_metrics *m, const char *directory, uint64_t step, uint32_t epoch,
                     struct im_text *text)
 {
-    const struct place at = {.step = step, .epoch = epoch};
+    struct opening how = {.at = {.step = step, .epoch = epoch}};
+    char path[PATH_MAX];
+    struct stat st;
     int removed = 0;
     int err;
 
-    *m = (struct tr_metrics){.lines_fd = -1, .summary_fd = -1};
+    *m = (struct tr_metrics){0};
+    if (snprintf(how.directory, sizeof how.directory, "%s", directory) >= (int)sizeof how.directory)
+        return im_fail(text, -ENAMETOOLONG, "the path %.200s... is too long", directory);
     err = im_mkdirs(directory, 0777, text);
     if (err == 0)
-        err = open_lines(m, directory, &at, &removed, text);
+        err = im_writer_open(&m->writer);
     if (err == 0)
-        err = open_summary(m, directory, &at, &removed, text);
+        err = add_file(m, LINES_NAME, open_lines, &how, &m->lines, &removed, text);
+    if (err == 0)
+        err = add_file(m, SUMMARY_NAME, open_summary, &how, &m->summary, &removed, text);
     if (err < 0) {
         tr_metrics_close(m);
         return err;
     }
+    err = join_path(path, directory, LINES_NAME, text);
+    m->is_new = step == 0 && epoch == 0;
+    if (err == 0 && stat(path, &st) == 0)
+        m->is_new = st.st_size == 0;
     return removed;
 }
 
 bool tr_metrics_is_new(const struct tr_metrics *m)
 {
-    return lseek(m->lines_fd, 0, SEEK_END) == 0;
+    return m->is_new;
 }
 
-static void close_one(int *fd)
+uint64_t tr_metrics_close(struct tr_metrics *m)
 {
-    if (*fd >= 0)
-        close(*fd);
-    *fd = -1;
-}
-
-void tr_metrics_close(struct tr_metrics *m)
-{
-    close_one(&m->lines_fd);
-    close_one(&m->summary_fd);
-}
-
-static int append_line(int fd, const char *name, const char *line, struct im_text *text)
-{
-    int err = im_append_line(fd, line);
-
-    return err < 0 ? im_fail(text, err, "cannot write %s: %s", name, strerror(-err)) : 0;
+    return im_writer_close(&m->writer, CLOSE_WAIT_NS);
 }
 
 int tr_metrics_line(struct tr_metrics *m, const struct im_json *object, struct im_text *text)
 {
     char *line = im_json_dump(object);
-    int err;
+    int err = 0;
 
     if (!line)
         return im_fail(text, -ENOMEM, "cannot write " LINES_NAME ": out of memory");
     /* Refuses lines that opening would remove. */
     if (keep_metric(line, strlen(line), &(struct place){.step = INT64_MAX, .epoch = UINT32_MAX}))
-        err = append_line(m->lines_fd, LINES_NAME, line, text);
+        im_writer_line(m->writer, m->lines, line);
     else
         err = im_fail(text, -EINVAL, "a line of " LINES_NAME " needs a step: %.200s", line);
     free(line);
     return err;
 }
 
-int tr_metrics_summary(struct tr_metrics *m, const struct tr_summary *s, struct im_text *text)
+void tr_metrics_summary(struct tr_metrics *m, const struct tr_summary *s)
 {
     const double values[] = {
         s->train_loss,   s->train_top1,        s->val_loss,    s->val_top1,           s->val_top5,
@@ -246,16 +280,22 @@ int tr_metrics_summary(struct tr_metrics *m, const struct tr_summary *s, struct 
 
         n += (size_t)snprintf(line + n, sizeof line - n, format, values[i]);
     }
-    return append_line(m->summary_fd, SUMMARY_NAME, line, text);
+    im_writer_line(m->writer, m->summary, line);
 }
 
-int tr_metrics_sync(struct tr_metrics *m, struct im_text *text)
+int tr_metrics_sync(struct tr_metrics *m)
 {
-    if (fsync(m->lines_fd) < 0)
-        return im_fail(text, -errno, "cannot write " LINES_NAME " to disk: %s", strerror(errno));
-    if (fsync(m->summary_fd) < 0)
-        return im_fail(text, -errno, "cannot write " SUMMARY_NAME " to disk: %s", strerror(errno));
-    return 0;
+    return im_writer_wait(m->writer, true, SYNC_WAIT_NS);
+}
+
+int tr_metrics_settle(struct tr_metrics *m)
+{
+    return im_writer_wait(m->writer, false, SETTLE_WAIT_NS);
+}
+
+bool tr_metrics_news(struct tr_metrics *m, struct im_writer_news *ret)
+{
+    return im_writer_news(m->writer, ret);
 }
 
 int tr_done_set(const char *directory, const struct im_json *object, struct im_text *text)

@@ -8,19 +8,23 @@
  * run continues from a checkpoint, which is older than the last lines; those will be written again. So
  * opening at step S and epoch E first removes every line with a larger step or epoch, and torn lines. To lose
  * or duplicate nothing, write in this order: tr_metrics_line() and tr_metrics_summary() of an epoch,
- * tr_metrics_sync(), the checkpoint. One process writes at a time. */
+ * tr_metrics_sync(), the checkpoint; and tr_metrics_settle() before a snapshot. While the disk takes no lines
+ * they are kept in memory, and a death of the trainer then loses them: that is rarer than a full disk, and
+ * costs no training. One process writes at a time. */
 #ifndef TRAINER_METRICS_H
 #define TRAINER_METRICS_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "ipc/base/writer.h"
+
 struct im_json;
-struct im_text;
 
 struct tr_metrics {
-    int lines_fd;   /* metrics.jsonl; -1: closed */
-    int summary_fd; /* summary.csv */
+    struct im_writer *writer; /* NULL: closed */
+    int lines, summary;       /* its files: metrics.jsonl, summary.csv */
+    bool is_new;
 };
 
 /* One line of summary.csv. Values that are not finite are left empty (no validation in this epoch). */
@@ -41,21 +45,28 @@ struct tr_summary {
 };
 
 /* Opens the files in `directory`, created if missing, to continue after `step` steps and `epoch` epochs; 0, 0
- * starts anew, without any lines. Returns the number of removed lines, or negative errno with a sentence;
- * -EBADMSG if summary.csv has another header. */
+ * starts anew, without any lines. A disk that is full or fails is no error: the files are opened when it works
+ * again. Returns the number of removed lines, or negative errno with a sentence; -EBADMSG if summary.csv has
+ * another header. */
 int tr_metrics_open(struct tr_metrics *m, const char *directory, uint64_t step, uint32_t epoch,
                     struct im_text *text);
 /* Whether no line has been written yet, by earlier processes either. */
 bool tr_metrics_is_new(const struct tr_metrics *m);
-void tr_metrics_close(struct tr_metrics *m); /* accepts a closed one */
+/* Accepts a closed one. Returns how many lines could not be written. */
+uint64_t tr_metrics_close(struct tr_metrics *m);
 
-/* Appends an object; it must hold an integer "step", or be the config event: -EINVAL. Negative errno
+/* Appends an object, soon; it must hold an integer "step", or be the config event: -EINVAL. Negative errno
  * with a sentence. */
 int tr_metrics_line(struct tr_metrics *m, const struct im_json *object, struct im_text *text);
-int tr_metrics_summary(struct tr_metrics *m, const struct tr_summary *summary, struct im_text *text);
+void tr_metrics_summary(struct tr_metrics *m, const struct tr_summary *summary);
 
-/* Syncs all lines to disk. */
-int tr_metrics_sync(struct tr_metrics *m, struct im_text *text);
+/* Waits, for a bounded time, until all lines are on disk; or until they are written, which survives the death
+ * of this process. Negative errno: they are kept, and written later. */
+int tr_metrics_sync(struct tr_metrics *m);
+int tr_metrics_settle(struct tr_metrics *m);
+
+/* See im_writer_news(). */
+bool tr_metrics_news(struct tr_metrics *m, struct im_writer_news *ret);
 
 /* tr_done_set marks the run in `directory` as complete, with an object that says how; tr_done_clear removes
  * the mark for a run with more epochs (0 also if there was none). */

@@ -87,9 +87,21 @@ static int find_position(struct tr_trainer *t, struct tr_resume *ret_from, struc
     if (err < 0)
         return err;
     text->s[0] = 0; /* that there is none yet is no error */
+    /* Before the position is told, for then the data plane is set for this generation. */
+    t->begins_again = atomic_load_explicit(&t->child->run->control->generation, memory_order_acquire) > 0;
     t->at = ret_from->state ? ret_from->at : tr_position_start(conf);
     atomic_store_explicit(&t->child->entry->position, t->at.next_batch + 1, memory_order_release);
     return 0;
+}
+
+/* A disk that does not take them keeps the old ones, which the next checkpoint replaces. */
+static void repair_exports(struct tr_trainer *t, const struct tr_safetensors *state)
+{
+    struct im_text text = {""};
+
+    if (tr_checkpoint_repair(&t->store, state, &text) < 0)
+        im_log(IM_LOG_WARN, "the weights beside the checkpoint are older than it", "why=%s",
+               im_log_quote(&(struct im_quoted){0}, text.s));
 }
 
 static int open_snapshot(struct tr_trainer *t, struct im_text *text)
@@ -98,7 +110,8 @@ static int open_snapshot(struct tr_trainer *t, struct im_text *text)
 
     tr_trainer_position(t, &position);
     tr_position_write_times(&t->at, &position);
-    return tr_snapshot_open(&t->snapshot, t->child, &t->state, &position, t->at.next_batch, text);
+    return tr_snapshot_open(&t->snapshot, t->child, &t->state, &position, t->at.next_batch, t->begins_again,
+                            text);
 }
 
 /* The pass of `split` that needs most memory, from the position on; NULL: none. */
@@ -235,7 +248,11 @@ int tr_trainer_open(struct tr_trainer *t, struct im_text *text)
     if (err == 0 && !from.state)
         err = import_weights(t, text);
     if (err == 0 && from.file && tr_trainer_leads(t))
-        err = tr_checkpoint_repair(&t->store, from.file, text) < 0 ? -EIO : 0;
+        repair_exports(t, from.file);
+    t->save.is_known = from.file && from.state == from.file;
+    t->save.saved_batch = t->at.next_batch;
+    t->save.saved_steps = t->at.steps;
+    t->save.saved_epochs = t->at.epochs;
     tr_resume_close(&from);
     if (err == 0 && t->at.steps > 0)
         t->lr = tr_schedule_lr(&t->schedule, t->at.steps - 1);

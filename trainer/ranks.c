@@ -298,14 +298,14 @@ void tr_ranks_close(struct tr_ranks *t)
 
 int tr_ranks_agree(struct tr_ranks *t, struct tr_agreement *a)
 {
-    const double mine[] = {a->stop, a->saves, (double)a->usable};
+    const double mine[] = {a->stop, a->saves, (double)a->usable, a->paused};
     double all[IM_RANKS_MAX][IM_PEER_VALUES];
     int leave;
 
     if (t->child->plan->ranks == 1)
         return 0;
     t->waits_since = 0;
-    leave = im_peers_exchange(&t->peers, mine, 3, all);
+    leave = im_peers_exchange(&t->peers, mine, 4, all);
     if (leave)
         return leave;
     *a = (struct tr_agreement){0};
@@ -313,6 +313,7 @@ int tr_ranks_agree(struct tr_ranks *t, struct tr_agreement *a)
         a->stop |= all[r][0] != 0;
         a->saves = (uint32_t)fmax(a->saves, all[r][1]);
         a->usable += (uint64_t)all[r][2];
+        a->paused |= all[r][3] != 0;
     }
     return 0;
 }

@@ -54,6 +54,7 @@ struct tr_agreement {
     bool stop;       /* stop requested; agreed: by any rank */
     uint32_t saves;  /* checkpoint requests seen; agreed: the maximum */
     uint64_t usable; /* samples of this batch that take part in the loss: the sum */
+    bool paused;     /* the run is paused; agreed: any rank has seen it, and no rank takes the step */
 };
 int tr_ranks_agree(struct tr_ranks *t, struct tr_agreement *a);
 

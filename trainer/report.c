@@ -1,22 +1,51 @@
 #include "trainer/report.h"
 
+#include <inttypes.h>
 #include <math.h>
+#include <string.h>
 
 #include "ipc/base/count.h"
+#include "ipc/base/log.h"
 #include "ipc/base/sysinfo.h"
+
+/* The run is not at its end. */
+static void clear_done(struct tr_report *r)
+{
+    struct im_text text = {""};
+
+    r->done_is_old = tr_done_clear(r->child->conf->run_dir, &text) < 0;
+    if (r->done_is_old)
+        im_log(IM_LOG_WARN, "the mark of the finished run stays for now", "why=%s",
+               im_log_quote(&(struct im_quoted){0}, text.s));
+}
+
+/* Says once what cannot be written, and once that it can be again. */
+static void tell_news(struct tr_report *r)
+{
+    struct im_writer_news news;
+
+    while (tr_metrics_news(&r->metrics, &news)) {
+        if (news.err < 0)
+            im_log(IM_LOG_WARN, "cannot write; lines are kept, and training goes on", "file=%s why=%s",
+                   news.name, im_log_quote(&(struct im_quoted){0}, news.text.s));
+        else
+            im_log(IM_LOG_WARN, "writes again", "file=%s lines_lost=%" PRIu64, news.name, news.lost);
+    }
+}
 
 int tr_report_open(struct tr_report *r, struct im_child *child, const struct tr_position *p,
                    struct im_text *text)
 {
     struct im_json *config;
-    char path[256];
     int err;
 
-    *r = (struct tr_report){.child = child, .metrics = {.lines_fd = -1, .summary_fd = -1}};
+    *r = (struct tr_report){.child = child};
     err = tr_metrics_open(&r->metrics, child->conf->run_dir, p->steps, p->epochs, text);
-    if (err >= 0)
-        err = tr_done_clear(child->conf->run_dir, text);
-    if (err == 0 && tr_metrics_is_new(&r->metrics)) {
+    if (err < 0)
+        return err;
+    err = 0;
+    clear_done(r);
+    if (tr_metrics_is_new(&r->metrics)) {
         config = im_json_object();
         im_json_set_str(config, "event", "config");
         im_json_set_str(config, "run", child->conf->run_name);
@@ -30,14 +59,37 @@ int tr_report_open(struct tr_report *r, struct im_child *child, const struct tr_
         err = tr_metrics_line(&r->metrics, config, text);
         im_json_free(&config);
     }
-    if (err == 0 && im_ctl_path(child->conf->run_dir, path, sizeof path, text) == 0)
-        err = im_ctl_connect(path, &r->ctl, text);
     return err;
+}
+
+/* Tells the supervisor; takes `message`. Best effort: a lost message only misses a line on the screen. The
+ * control socket may have moved, or there may be none. */
+static void send_news(struct tr_report *r, struct im_json *message)
+{
+    struct im_ctl_record now;
+
+    if (im_ctl_find(r->child->conf->run_dir, &now) == 0 && strcmp(now.path, r->connected.path) != 0) {
+        im_ctl_close(&r->ctl, 0);
+        r->connected = now;
+        if (im_ctl_connect(now.path, &r->ctl, NULL) < 0)
+            r->connected.path[0] = 0;
+    }
+    if (r->ctl)
+        im_ctl_send(r->ctl, NULL, message);
+    else
+        im_json_free(&message);
 }
 
 void tr_report_close(struct tr_report *r)
 {
-    tr_metrics_close(&r->metrics);
+    uint64_t lost;
+
+    if (r->metrics.writer)
+        tell_news(r);
+    lost = tr_metrics_close(&r->metrics);
+    if (lost > 0)
+        im_log(IM_LOG_WARN, "lines of metrics.jsonl and summary.csv were not written", "lines=%" PRIu64,
+               lost);
     im_ctl_close(&r->ctl, 500);
 }
 
@@ -67,10 +119,7 @@ int tr_report_ready(struct tr_report *r, const struct tr_position *p, const stru
     im_json_set_int(j, "step", (int64_t)p->steps);
     im_json_set(j, "memory_bytes", memory);
     err = tr_metrics_line(&r->metrics, j, text);
-    if (r->ctl)
-        im_ctl_send(r->ctl, NULL, j);
-    else
-        im_json_free(&j);
+    send_news(r, j);
     return err;
 }
 
@@ -80,6 +129,7 @@ int tr_report_step(struct tr_report *r, const struct tr_position *p, const struc
     struct im_json *line;
     int err;
 
+    tell_news(r);
     im_stats_gauge(r->child->stats, IM_G_LOSS, step->loss);
     im_stats_gauge(r->child->stats, IM_G_LR, step->lr);
     im_stats_gauge(r->child->stats, IM_G_SKIPPED, (double)(p->steps - p->updates));
@@ -170,15 +220,18 @@ int tr_report_epoch(struct tr_report *r, const struct tr_position *p, double lr,
     im_stats_gauge(r->child->stats, IM_G_VAL_LOSS, summary.val_loss);
     im_stats_gauge(r->child->stats, IM_G_VAL_TOP1, summary.val_top1);
     im_stats_gauge(r->child->stats, IM_G_VAL_TOP5, summary.val_top5);
-    if (err == 0)
-        err = tr_metrics_summary(&r->metrics, &summary, text);
-    if (err == 0)
-        err = tr_metrics_sync(&r->metrics, text);
-    if (r->ctl)
-        im_ctl_send(r->ctl, NULL, j); /* best effort: a lost message only misses a line on the screen */
-    else
-        im_json_free(&j);
+    tr_metrics_summary(&r->metrics, &summary);
+    tr_metrics_sync(&r->metrics);
+    tell_news(r);
+    if (r->done_is_old)
+        clear_done(r);
+    send_news(r, j);
     return err;
+}
+
+bool tr_report_settle(struct tr_report *r)
+{
+    return tr_metrics_settle(&r->metrics) == 0;
 }
 
 int tr_report_done(struct tr_report *r, const struct tr_position *p, struct im_text *text)

@@ -15,11 +15,13 @@
 struct tr_report {
     struct im_child *child; /* borrowed */
     struct tr_metrics metrics;
-    struct im_ctl *ctl; /* NULL: no supervisor */
+    struct im_ctl *ctl; /* NULL: no supervisor, or it has no socket */
+    struct im_ctl_record connected;
     struct tr_gpu_interval stretch;
+    bool done_is_old; /* DONE is there and could not be removed */
 };
 
-/* Opens the metrics files to continue at `position` and connects to the supervisor. Rank 0 only. */
+/* Opens the metrics files to continue at `position`. Rank 0 only. */
 int tr_report_open(struct tr_report *r, struct im_child *child, const struct tr_position *position,
                    struct im_text *text);
 void tr_report_close(struct tr_report *r);
@@ -35,6 +37,9 @@ int tr_report_step(struct tr_report *r, const struct tr_position *p, const struc
 /* After an epoch, before its checkpoint. */
 int tr_report_epoch(struct tr_report *r, const struct tr_position *p, double lr, bool validated,
                     struct im_text *text);
+
+/* Waits, for a bounded time, until all lines are written; false: they are not. */
+bool tr_report_settle(struct tr_report *r);
 
 /* The run is complete. */
 int tr_report_done(struct tr_report *r, const struct tr_position *p, struct im_text *text);

@@ -1,9 +1,26 @@
 /* Saves the state of the trainer: checkpoints on disk and the snapshot in shared memory. Both hold the
- * position, with the time spent until now. */
+ * position, with the time spent until now.
+ *
+ * A checkpoint that cannot be written stops nobody: the older one stays, a snapshot is taken early, and it is
+ * tried again after some seconds, at the next epoch's end and at the next request. */
 #include "trainer/impl.h"
 
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <time.h>
+
 #include "ipc/base/fault.h"
+#include "ipc/base/log.h"
 #include "trainer/checkpoint/times.h"
+
+#define RETRY_FIRST_NS (2 * IM_SECOND) /* after a checkpoint that could not be written; doubled each time */
+#define RETRY_LAST_NS (60 * IM_SECOND)
+#define LAST_FIRST_NS (IM_SECOND / 5) /* between the tries of the last save; doubled each time */
+#define LAST_MOST_NS (5 * IM_SECOND)
+#define NAP_NS (100 * IM_MS)           /* of these waits: how often is looked whether to leave */
+#define STOP_RETRY_NS (10 * IM_SECOND) /* for the last save of a run that is asked to stop */
+#define END_RETRY_NS (600 * IM_SECOND) /* for that of a run at its end: only this copy has it all */
 
 void tr_trainer_position(const struct tr_trainer *t, struct tr_position_text *ret)
 {
@@ -21,57 +38,255 @@ void tr_trainer_count_time(struct tr_trainer *t, bool training)
         t->at.train_seconds += seconds;
 }
 
+/* How many bytes a checkpoint's state takes; 0: not known. */
+static uint64_t bytes_needed(struct tr_trainer *t, const struct tr_position_text *position)
+{
+    struct im_text text = {""};
+    uint64_t bytes = 0;
+
+    return tr_state_bytes_max(&t->state, position, &bytes, &text) < 0 ? 0 : bytes;
+}
+
+/* What continuing needs is on disk. */
+static void note_saved(struct tr_trainer *t)
+{
+    t->save.is_known = true;
+    t->save.saved_batch = t->at.next_batch;
+    t->save.saved_steps = t->at.steps;
+    t->save.saved_epochs = t->at.epochs;
+    tr_snapshot_saved(&t->snapshot, t->at.next_batch);
+}
+
+/* Best of the run is what best.safetensors holds: a best that was not written does not count. */
+static void note_failure(struct tr_trainer *t, int epoch, bool best, const struct tr_position_text *position,
+                         const struct im_text *why)
+{
+    struct tr_save *s = &t->save;
+    const bool is_news = s->failures++ == 0;
+
+    s->delay = is_news ? RETRY_FIRST_NS : 2 * s->delay > RETRY_LAST_NS ? RETRY_LAST_NS : 2 * s->delay;
+    s->retry_at = im_now() + s->delay;
+    s->next_batch = t->at.next_batch;
+    s->epoch = epoch;
+    s->best = best;
+    s->why = *why;
+    if (best) {
+        s->top1 = t->at.best_top1;
+        t->at.best_top1 = s->best_before;
+    }
+    if (t->store.state_is_saved)
+        note_saved(t);
+    else
+        t->snapshot.due_at = 0; /* now the only copy of what was trained */
+    im_log(
+        is_news ? IM_LOG_WARN : IM_LOG_INFO,
+        t->store.state_is_saved
+            ? "the weights beside a checkpoint could not be written; training goes on, and it is tried again"
+            : "no checkpoint could be written; training goes on, the older one stays, and it is tried again",
+        "why=%s bytes_needed=%" PRIu64 " failures=%" PRIu32, im_log_quote(&(struct im_quoted){0}, why->s),
+        bytes_needed(t, position), s->failures);
+}
+
+static void note_success(struct tr_trainer *t)
+{
+    struct tr_save *s = &t->save;
+
+    if (s->failures > 0)
+        im_log(IM_LOG_WARN, "a checkpoint is written again", "failures=%" PRIu32, s->failures);
+    s->failures = 0;
+    s->delay = 0;
+    note_saved(t);
+}
+
+/* Rank 0. What failed at this very position is made up for. A device that cannot be read is an error; a disk
+ * that cannot be written is none. */
+static int save_now(struct tr_trainer *t, int epoch, bool best, struct im_text *text)
+{
+    const bool again = t->save.failures > 0 && t->save.next_batch == t->at.next_batch;
+    struct tr_position_text position;
+    struct im_text why = {""};
+    im_ns began = im_now();
+    int err;
+
+    if (again && epoch < 0)
+        epoch = t->save.epoch;
+    if (again && t->save.best && !best) {
+        best = true;
+        t->save.best_before = t->at.best_top1;
+        t->at.best_top1 = t->save.top1;
+    }
+    tr_report_settle(&t->report); /* lines that the checkpoint says are written */
+    tr_trainer_position(t, &position);
+    im_stats_enter(t->child->stats, IM_WAIT_IO); /* a step's deadline does not hold for a disk */
+    tr_trainer_begin_stage(t, "save");
+    err = tr_state_collect(&t->state, text);
+    if (err == 0 && tr_state_save(&t->state, &t->store, &position, epoch, best, &why) < 0)
+        note_failure(t, epoch, best, &position, &why);
+    else if (err == 0)
+        note_success(t);
+    if (err == 0 && epoch < 0 && t->save.failures == 0)
+        tr_times_write(&t->store, &t->at, &why); /* without them the epoch's images per second are unknown */
+    tr_trainer_end_stage(t);
+    im_stats_enter(t->child->stats, IM_WORK);
+    if (t->save.failures == 0)
+        im_stats_gauge(t->child->stats, IM_G_SAVE_SECONDS, (double)(im_now() - began) / 1e9);
+    return err;
+}
+
 int tr_trainer_save(struct tr_trainer *t, int epoch, bool best, struct im_text *text)
 {
-    struct tr_position_text position;
     int err;
 
     if (t->child->conf->lr_range_test) /* a range test that dies restarts */
         return 0;
     err = tr_ranks_compare(&t->ranks, &t->state, t->at.steps, text);
+    if (err <
+        0) { /* the snapshots since the last checkpoint were not compared: they may hold the difference */
+        tr_snapshot_forget(&t->snapshot);
+        tr_ranks_meet(&t->ranks); /* nobody leaves, and is replaced, before that */
+    }
     if (err || !tr_trainer_leads(t))
         return err;
     IM_FAULT("trainer.save.before");
     err = im_child_should_leave(t->child);
     if (err)
         return err == IM_EXIT_RESUMABLE ? IM_EXIT_FORCED : err;
-    tr_trainer_position(t, &position);
-    tr_trainer_begin_stage(t, "save");
-    err = tr_state_save(&t->state, &t->store, &position, epoch, best, text);
-    if (err == 0 && epoch < 0)
-        err = tr_times_write(&t->store, &t->at, text);
-    tr_trainer_end_stage(t);
-    if (err == 0)
-        tr_snapshot_saved(&t->snapshot, t->at.next_batch);
-    return err;
+    return save_now(t, epoch, best, text);
 }
 
-uint32_t tr_trainer_save_requests(const struct tr_trainer *t)
+static bool is_saved(const struct tr_trainer *t)
 {
-    return atomic_load_explicit(&t->child->run->control->save_requests, memory_order_acquire);
+    return t->save.is_known && t->save.saved_batch == t->at.next_batch;
+}
+
+/* Also where this process began from a snapshot, newer than what is on disk. */
+static bool must_save(const struct tr_trainer *t)
+{
+    return t->save.failures > 0 || !is_saved(t);
+}
+
+static bool is_stopping(const struct tr_trainer *t)
+{
+    return im_run_state(t->child->run) == IM_RUN_STOPPING;
+}
+
+/* Waits between two tries, less when somebody asks to stop. Whoever watches sees that this process lives. > 0:
+ * leave. */
+static int rest(struct tr_trainer *t, im_ns delay)
+{
+    const struct timespec nap = {.tv_nsec = NAP_NS};
+    const bool stopping = is_stopping(t);
+    const im_ns until = im_now() + delay;
+    int leave = 0;
+
+    im_stats_enter(t->child->stats, IM_WAIT_IO);
+    while (!leave && im_now() < until && is_stopping(t) == stopping) {
+        nanosleep(&nap, NULL);
+        atomic_fetch_add_explicit(&t->child->entry->progress, 1, memory_order_relaxed);
+        leave = im_child_should_leave(t->child);
+    }
+    return leave;
+}
+
+static int tell_unsaved(const struct tr_trainer *t, struct im_text *text)
+{
+    const struct tr_save *s = &t->save;
+    char saved[128] = "there is no checkpoint";
+
+    if (s->is_known)
+        snprintf(saved, sizeof saved, "the last checkpoint is that of epoch %" PRIu32 ", step %" PRIu64,
+                 s->saved_epochs, s->saved_steps);
+    return im_fail(text, -EIO,
+                   "NOT SAVED: %s; %s; training went on to epoch %" PRIu32 ", step %" PRIu64
+                   "; make room, and the same command continues from the last checkpoint",
+                   s->why.s, saved, t->at.epochs, t->at.steps);
+}
+
+int tr_trainer_save_last(struct tr_trainer *t, bool at_the_end, struct im_text *text)
+{
+    im_ns until = im_now() + (at_the_end ? END_RETRY_NS : STOP_RETRY_NS);
+    bool done = !at_the_end, stopping = !at_the_end;
+    im_ns delay = LAST_FIRST_NS;
+    int err = 0;
+
+    if (!tr_trainer_leads(t) || t->child->conf->lr_range_test)
+        return at_the_end && tr_trainer_leads(t) ? tr_report_done(&t->report, &t->at, text) : 0;
+    for (;;) {
+        if (must_save(t))
+            err = save_now(t, at_the_end ? (int)t->at.epochs : -1, false, text);
+        if (err == 0 && !must_save(t) && !done)
+            done = tr_report_done(&t->report, &t->at, &t->save.why) == 0;
+        if (err || (!must_save(t) && done && tr_report_settle(&t->report)))
+            return err;
+        if (!stopping && is_stopping(t)) { /* somebody waits for us */
+            stopping = true;
+            until = im_now() + STOP_RETRY_NS;
+        }
+        if (im_now() > until) { /* lines of metrics that are lost are said when the files are closed */
+            const bool saved = at_the_end ? !must_save(t) : is_saved(t);
+
+            return saved && done ? 0 : tell_unsaved(t, text);
+        }
+        err = rest(t, delay);
+        if (err)
+            return err;
+        delay = 2 * delay < LAST_MOST_NS ? 2 * delay : LAST_MOST_NS;
+    }
+}
+
+uint32_t tr_trainer_save_requests(struct tr_trainer *t)
+{
+    if (t->save.failures > 0 && im_now() >= t->save.retry_at) {
+        t->save.retries++;
+        t->save.retry_at = UINT64_MAX; /* set by the next failure */
+    }
+    return t->save.retries +
+           atomic_load_explicit(&t->child->run->control->save_requests, memory_order_acquire);
 }
 
 int tr_trainer_save_on_request(struct tr_trainer *t, uint32_t requests, bool training, struct im_text *text)
 {
+    int err;
+
     if (requests == t->saves_seen)
         return 0;
     t->saves_seen = requests;
     tr_trainer_count_time(t, training);
-    return tr_trainer_save(t, -1, false, text);
+    err = tr_trainer_save(t, -1, false, text);
+    if (err == 0 && tr_trainer_leads(t))
+        atomic_store_explicit(&t->child->run->control->save_answers, requests, memory_order_release);
+    return err;
 }
 
-int tr_trainer_snapshot(struct tr_trainer *t, bool training, struct im_text *text)
+static int take_snapshot(struct tr_trainer *t, bool training, struct im_text *text)
 {
     struct tr_position_text position;
     int err;
 
-    if (!tr_snapshot_is_due(&t->snapshot, t->at.next_batch))
-        return 0;
+    tr_report_settle(&t->report); /* lines that the snapshot says are written */
     tr_trainer_count_time(t, training);
     tr_trainer_position(t, &position);
     tr_position_write_times(&t->at, &position);
     tr_trainer_begin_stage(t, "snapshot");
     err = tr_snapshot_take(&t->snapshot, &t->state, &position, t->at.next_batch, text);
     tr_trainer_end_stage(t);
+    return err;
+}
+
+/* A request is served also where the last snapshot or checkpoint is of this very position. */
+int tr_trainer_snapshot(struct tr_trainer *t, bool training, struct im_text *text)
+{
+    struct im_control *c = t->child->run->control;
+    uint32_t requests = atomic_load_explicit(&c->snapshot_requests, memory_order_acquire);
+    bool asked = requests != t->snapshots_seen;
+    int err = 0;
+
+    if (tr_snapshot_is_due(&t->snapshot, t->at.next_batch) ||
+        (asked && tr_snapshot_is_behind(&t->snapshot, t->at.next_batch)))
+        err = take_snapshot(t, training, text);
+    if (err == 0 && asked && tr_trainer_leads(t)) {
+        t->snapshots_seen = requests;
+        atomic_store_explicit(&c->snapshot_answers, requests, memory_order_release);
+    }
     return err;
 }

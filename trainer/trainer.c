@@ -48,6 +48,7 @@ static int end_epoch(struct tr_trainer *t, bool validated, struct im_text *text)
     int err;
 
     t->at.epochs++;
+    t->save.best_before = t->at.best_top1;
     if (best)
         t->at.best_top1 = top1;
     err = tr_trainer_leads(t) ? tr_report_epoch(&t->report, &t->at, t->lr, validated, text) : 0;
@@ -81,32 +82,62 @@ static int save_and_stop(struct tr_trainer *t, const struct im_phase *phase, str
     tr_trainer_count_time(t, phase->split == IM_TRAIN);
     err = tr_trainer_save(t, -1, false, text);
     if (err == 0)
+        err = tr_trainer_save_last(t, false, text);
+    if (err == 0)
         err = tr_ranks_meet(&t->ranks);
     return err ? err : IM_EXIT_RESUMABLE;
+}
+
+/* Waits for the batch before a step, and lets all ranks agree on what follows. */
+static int prepare_step(struct tr_trainer *t, const struct im_phase *phase, struct tr_ring_batch *ret_batch,
+                        struct tr_agreement *ret, struct im_text *text)
+{
+    uint64_t g = t->at.next_batch;
+    uint32_t count = im_plan_batch_count(t->child->plan, g, t->child->index);
+    int err;
+
+    *ret = (struct tr_agreement){.saves = tr_trainer_save_requests(t)};
+    tr_trainer_begin_stage(t, "wait for batch");
+    err = tr_batch_wait(t, g, count);
+    tr_trainer_end_stage(t);
+    if (err && err != IM_EXIT_RESUMABLE)
+        return err;
+    ret->stop = err == IM_EXIT_RESUMABLE;
+    ret->paused = tr_trainer_is_paused(t);
+    if (!ret->stop) {
+        err = tr_batch_view(t, phase, g, count, ret_batch, text);
+        if (err)
+            return err;
+        ret->usable = ret_batch->usable;
+    }
+    return tr_ranks_agree(&t->ranks, ret);
+}
+
+/* The same, once the run is not paused. Checkpoints that are asked for meanwhile are saved. */
+static int prepare_unpaused(struct tr_trainer *t, const struct im_phase *phase,
+                            struct tr_ring_batch *ret_batch, struct tr_agreement *ret, struct im_text *text)
+{
+    int err = prepare_step(t, phase, ret_batch, ret, text);
+
+    while (err == 0 && ret->paused && !ret->stop) {
+        tr_trainer_count_time(t, phase->split == IM_TRAIN);
+        err = tr_trainer_save_on_request(t, ret->saves, phase->split == IM_TRAIN, text);
+        if (err == 0)
+            err = tr_trainer_wait_paused(t, phase->split == IM_TRAIN, text);
+        if (err == 0)
+            err = prepare_step(t, phase, ret_batch, ret, text);
+    }
+    return err;
 }
 
 /* The next step of all ranks. IM_EXIT_RESUMABLE: stopped and saved. */
 static int one_step(struct tr_trainer *t, const struct im_phase *phase, struct im_text *text)
 {
     uint64_t g = t->at.next_batch;
-    uint32_t count = im_plan_batch_count(t->child->plan, g, t->child->index);
-    struct tr_agreement agreed = {.saves = tr_trainer_save_requests(t)};
+    struct tr_agreement agreed;
     struct tr_ring_batch b;
-    int err;
+    int err = prepare_unpaused(t, phase, &b, &agreed, text);
 
-    tr_trainer_begin_stage(t, "wait for batch");
-    err = tr_batch_wait(t, g, count);
-    tr_trainer_end_stage(t);
-    if (err && err != IM_EXIT_RESUMABLE)
-        return err;
-    agreed.stop = err == IM_EXIT_RESUMABLE;
-    if (!agreed.stop) {
-        err = tr_batch_view(t, phase, g, count, &b, text);
-        if (err)
-            return err;
-        agreed.usable = b.usable;
-    }
-    err = tr_ranks_agree(&t->ranks, &agreed);
     if (err)
         return err;
     if (agreed.stop)
@@ -132,6 +163,8 @@ static int train_to_end(struct tr_trainer *t, struct im_text *text)
     t->saves_seen = tr_trainer_save_requests(t);
     if (t->at.next_batch < plan->batches) /* all have restored the same, or none goes on */
         err = tr_ranks_compare(&t->ranks, &t->state, t->at.steps, text);
+    t->snapshots_seen =
+        atomic_load_explicit(&t->child->run->control->snapshot_requests, memory_order_acquire);
     while (t->at.next_batch < plan->batches && err == 0 && !t->lr_range_done) {
         const struct im_phase *now = im_plan_phase_of_batch(plan, t->at.next_batch);
 
@@ -141,8 +174,8 @@ static int train_to_end(struct tr_trainer *t, struct im_text *text)
         if (err == 0)
             err = one_step(t, phase, text);
     }
-    if (err == 0 && tr_trainer_leads(t))
-        err = tr_report_done(&t->report, &t->at, text);
+    if (err == 0)
+        err = tr_trainer_save_last(t, true, text);
     return err ? err : tr_ranks_meet(&t->ranks);
 }
 
@@ -183,7 +216,7 @@ static int tell_ready(struct tr_trainer *t, struct im_text *text)
 
 int tr_run(struct im_child *child, struct im_text *text)
 {
-    struct tr_trainer t = {.child = child, .report = {.metrics = {.lines_fd = -1, .summary_fd = -1}}};
+    struct tr_trainer t = {.child = child};
     int err = tr_trainer_open(&t, text);
 
     if (err == 0)

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ipc/base/printable.h"
 #include "ipc/base/verdict.h"
 #include "ipc/child.h"
 
@@ -194,7 +195,7 @@ int au_cmd_preview(struct im_conf *conf)
     if (to)
         fclose(to);
     if (err == 0 && !conf->quiet)
-        printf("%s\n", path);
+        im_say(stdout, "%s", path);
     au_session_close(&s);
     return err < 0 ? im_command_fail(err, &text) : IM_EXIT_OK;
 }

@@ -14,6 +14,7 @@
 
 #include "augment/sandbox.h"
 #include "ipc/base/file.h"
+#include "ipc/base/printable.h"
 #include "ipc/child.h"
 
 enum { LIST_FIELDS = 4 };
@@ -182,7 +183,7 @@ int au_session_confine(struct im_text *text)
     int err = au_sandbox_enter(&why);
 
     if (err > 0)
-        fprintf(stderr, "imsuper: %s\n", why.s);
+        im_say(stderr, "imsuper: %s", why.s);
     return err < 0 ? im_fail(text, err, "%s", why.s) : 0;
 }
 

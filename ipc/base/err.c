@@ -4,14 +4,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "ipc/base/printable.h"
+
 int im_fail(struct im_text *text, int err, const char *format, ...)
 {
     va_list args;
 
     if (text) {
+        char raw[sizeof text->s]; /* `text` may be among the arguments */
+
         va_start(args, format);
-        vsnprintf(text->s, sizeof text->s, format, args);
+        vsnprintf(raw, sizeof raw, format, args);
         va_end(args);
+        im_printable(raw, text->s, sizeof text->s);
     }
     return err;
 }

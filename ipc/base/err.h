@@ -14,8 +14,8 @@ struct im_text {
     char s[1024];
 };
 
-/* Writes the sentence, truncated to fit; `text` may be NULL. Returns `err` so that callers
- * can `return im_fail(...)`. */
+/* Writes the sentence, truncated to fit, as it may be shown on a terminal (ipc/base/printable.h); `text` may be
+ * NULL. Returns `err` so that callers can `return im_fail(...)`. */
 int im_fail(struct im_text *text, int err, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 /* For errors of ours, never for data from outside: prints the condition with its place and aborts; on in

@@ -9,13 +9,15 @@ enum im_exit {
     IM_EXIT_NOT_RUNNING = 3,
     IM_EXIT_UNKNOWN_RUN = 4,
     IM_EXIT_BAD_DATA = 65,
-    IM_EXIT_UNAVAILABLE = 69, /* a device or library is missing */
-    IM_EXIT_RESUMABLE = 75,   /* stopped, saved; the same command continues */
-    IM_EXIT_FENCED = 76,      /* another process was started in our place */
-    IM_EXIT_ORPHANED = 77,    /* warden and supervisor are gone */
-    IM_EXIT_PEER = 78,        /* another trainer is lost, or does not answer */
+    IM_EXIT_UNAVAILABLE = 69,   /* a device or library is missing */
+    IM_EXIT_RESUMABLE = 75,     /* stopped, saved; the same command continues */
+    IM_EXIT_FENCED = 76,        /* another process was started in our place */
+    IM_EXIT_ORPHANED = 77,      /* warden and supervisor are gone */
+    IM_EXIT_PEER = 78,          /* another trainer is lost, or does not answer */
+    IM_EXIT_NOTHING_NEWER = 79, /* of the saver: the checkpoint is as new as the snapshot */
+    IM_EXIT_NOTHING_SAVED = 80, /* of the saver: there is neither a snapshot nor a checkpoint */
     IM_EXIT_CONTRADICTION =
-        79, /* words in shared memory contradict each other: the data plane is set up anew */
+        81, /* words in shared memory contradict each other: the data plane is set up anew */
     IM_EXIT_FORCED = 130,
 };
 

@@ -61,8 +61,9 @@ static const struct {
     const char *name;
     int number;
 } errors[] = {
-    {"EIO", EIO},       {"ENOSPC", ENOSPC}, {"EINTR", EINTR},   {"EAGAIN", EAGAIN},
-    {"ENOMEM", ENOMEM}, {"EMFILE", EMFILE}, {"EACCES", EACCES}, {"EINVAL", EINVAL},
+    {"EFBIG", EFBIG},   {"EDQUOT", EDQUOT}, {"EROFS", EROFS},   {"EIO", EIO},
+    {"ENOSPC", ENOSPC}, {"EINTR", EINTR},   {"EAGAIN", EAGAIN}, {"ENOMEM", ENOMEM},
+    {"EMFILE", EMFILE}, {"EACCES", EACCES}, {"EINVAL", EINVAL},
 };
 
 /* A whole string of decimal digits. */

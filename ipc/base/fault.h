@@ -10,7 +10,8 @@
  *     segv            SIGSEGV with default action    exit:CODE   _exit(CODE)
  *     sleep:MS        wait                           fail:ERRNO  IM_FAULT_ERR() returns -ERRNO
  *
- * ERRNO is a number or one of EIO ENOSPC EINTR EAGAIN ENOMEM EMFILE EACCES EINVAL.
+ * ERRNO is a number or one of EIO ENOSPC EINTR EAGAIN ENOMEM EMFILE EACCES EINVAL EFBIG EDQUOT
+ * EROFS.
  *
  * A rule fires on the K-th passing of its point in this process (default 1), with /every on each multiple of
  * K. `role` and `id` are those given to im_log_identity(): `augmenter#1:decode.before=kill@3`. A malformed

@@ -33,6 +33,13 @@ static int fail(struct im_text *text, int err, const char *doing, const char *pa
     return im_fail(text, err, "cannot %s %s: %s", doing, path, strerror(-err));
 }
 
+void im_standard_files(void)
+{
+    for (int fd = 0; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", O_RDWR) < 0)
+            return;
+}
+
 /* Reads until the end or `bytes_max`; the file's size is only a hint (it may grow, /proc says 0). */
 static int read_all(int fd, size_t size_hint, size_t bytes_max, char **ret_bytes, size_t *ret_n)
 {
@@ -385,7 +392,7 @@ int im_append_line(int fd, const char *line)
     struct iovec parts[2] = {{(void *)(uintptr_t)line, n}, {(char[]){'\n'}, 1}};
     int err = IM_FAULT_ERR("file.append");
     struct stat st;
-    ssize_t done;
+    ssize_t done, more;
 
     if (memchr(line, '\n', n))
         return -EINVAL;
@@ -398,8 +405,11 @@ int im_append_line(int fd, const char *line)
         return -errno;
     if ((size_t)done == n + 1)
         return 0;
-    /* Cut off what did get in: the next line must not be glued to it. */
+    /* One more byte tells why. Then cut off what did get in: the next line must not be glued to it. */
+    more = write(fd, done < (ssize_t)n ? line + done : "\n", 1);
+    err = more < 0 ? -errno : -ENOSPC;
+    done += more > 0;
     if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && ftruncate(fd, st.st_size - done) < 0)
         return -errno;
-    return -ENOSPC;
+    return err;
 }

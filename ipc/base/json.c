@@ -17,6 +17,7 @@
 #include <jansson.h>
 
 #include "ipc/base/msan.h"
+#include "ipc/base/printable.h"
 #include "ipc/base/utf8.h"
 
 static json_t *inner(const struct im_json *j)
@@ -283,6 +284,27 @@ static void write_real(FILE *f, double value)
     fprintf(f, "%s%s", s, strpbrk(s, ".e") ? "" : ".0");
 }
 
+/* JSON may end on a terminal too: what that would obey is escaped, as JSON does it. */
+static void write_printable(FILE *f, const char *s)
+{
+    while (*s) {
+        size_t n = im_printable_length(s);
+        char escape[IM_ESCAPE_BYTES];
+
+        if (n > 0 || *s == '\n') {
+            n = n > 0 ? n : 1;
+            fwrite(s, 1, n, f);
+        } else if (*s == 0x7f) {
+            n = 1;
+            fputs("\\u007f", f);
+        } else {
+            n = im_printable_escape(s, escape);
+            fputs(escape, f);
+        }
+        s += n;
+    }
+}
+
 static int write_scalar(FILE *f, const json_t *value)
 {
     char *s;
@@ -294,7 +316,7 @@ static int write_scalar(FILE *f, const json_t *value)
     s = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
     if (!s)
         return -ENOMEM;
-    fputs(s, f);
+    write_printable(f, s);
     free(s);
     return 0;
 }

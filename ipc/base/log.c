@@ -19,7 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "ipc/base/utf8.h"
+#include "ipc/base/printable.h"
 
 static struct {
     char role[32];
@@ -47,24 +47,13 @@ static void put(struct cursor *c, const char *s, size_t n)
     c->at += n;
 }
 
-/* Bytes of the character at s where a terminal may have it as it is; 0 for control characters (C1 too) and
- * bad bytes. */
-static size_t printable_length(const char *s)
-{
-    const unsigned char *u = (const unsigned char *)s;
-
-    if (u[0] < 0x20 || u[0] == 0x7f || (u[0] == 0xc2 && u[1] < 0xa0))
-        return 0;
-    return im_utf8_length(s);
-}
-
 /* Copies s with control characters and bytes that are no UTF-8 escaped; inside quotes also
  * quote and backslash. */
 static void put_escaped(struct cursor *c, const char *s, bool in_quotes)
 {
     while (*s && !c->cut) {
-        size_t n = printable_length(s);
-        char escape[5];
+        size_t n = im_printable_length(s);
+        char escape[IM_ESCAPE_BYTES];
 
         if (in_quotes && (*s == '"' || *s == '\\')) {
             escape[0] = '\\';
@@ -74,14 +63,8 @@ static void put_escaped(struct cursor *c, const char *s, bool in_quotes)
         } else if (n > 0) {
             put(c, s, n);
         } else {
-            const char *known = strchr("\nn\rr\tt", *s);
-
-            if (known && (*s == '\n' || *s == '\r' || *s == '\t'))
-                snprintf(escape, sizeof escape, "\\%c", known[1]);
-            else
-                snprintf(escape, sizeof escape, "\\x%02x", (unsigned)(unsigned char)*s);
+            n = im_printable_escape(s, escape);
             put(c, escape, strlen(escape));
-            n = 1;
         }
         s += n;
     }

@@ -179,6 +179,27 @@ uint64_t im_memory_available(void)
     return im_memory_available_at("");
 }
 
+uint64_t im_oom_kills_at(const char *root)
+{
+    static const char key[] = "\noom_kill ";
+    char *text = read_text(root, "/proc/vmstat", "", "");
+    const char *at = text ? strstr(text, key) : NULL;
+    uint64_t count = UINT64_MAX;
+
+    if (at) {
+        at += sizeof key - 1;
+        if (!take_number(&at, &count))
+            count = UINT64_MAX;
+    }
+    free(text);
+    return count;
+}
+
+uint64_t im_oom_kills(void)
+{
+    return im_oom_kills_at("");
+}
+
 const char *im_build_id(void)
 {
     return IMSUPER_BUILD_ID;

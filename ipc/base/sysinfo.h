@@ -12,10 +12,15 @@ int im_cpu_count(void);
  * less. 0: not known. */
 uint64_t im_memory_available(void);
 
+/* How often the kernel has killed a process of this machine for want of memory, in any cgroup. UINT64_MAX: not
+ * known. */
+uint64_t im_oom_kills(void);
+
 /* The same seen below another root ("/tmp/x" for "/tmp/x/proc/meminfo"); `affinity` as the mask would say.
  * For tests. */
 int im_cpu_count_at(const char *root, int affinity);
 uint64_t im_memory_available_at(const char *root);
+uint64_t im_oom_kills_at(const char *root);
 
 /* Version, commit, digest of the headers that processes share, and compile options: equal in all binaries of
  * one build, and different where they could not work together. Processes exchange it and refuse another. */

@@ -19,6 +19,7 @@ static const struct {
                                  "machine has"},
     [IM_VERDICT_KILLED] = {"killed", "decoding the image killed its augmenter more than once"},
     [IM_VERDICT_DEADLINE] = {"deadline", "decoding the image took longer than the limit allows"},
+    [IM_VERDICT_READ_HUNG] = {"read-hung", "reading the file did not come to an end, more than once"},
 };
 
 const char *im_verdict_name(unsigned verdict)

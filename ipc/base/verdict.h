@@ -17,6 +17,7 @@ enum im_verdict {
     IM_VERDICT_MEMORY_LIMIT = 9,   /* decoding needs more memory than allowed, or than there is */
     IM_VERDICT_KILLED = 10,        /* it killed its augmenter, repeatedly */
     IM_VERDICT_DEADLINE = 11,      /* decoding took longer than allowed */
+    IM_VERDICT_READ_HUNG = 12,     /* reading it did not come to an end, repeatedly */
     IM_VERDICT_COUNT
 };
 

@@ -1,9 +1,12 @@
 #include "ipc/config/command.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "ipc/base/file.h"
+#include "ipc/base/printable.h"
 #include "ipc/base/suggest.h"
 #include "ipc/base/sysinfo.h"
 #include "ipc/config/conf_table.h"
@@ -13,7 +16,7 @@ enum { COMMANDS_MAX = 32 };
 int im_command_fail(int err, const struct im_text *text)
 {
     fflush(stdout);
-    fprintf(stderr, "imsuper: %s\n", text->s[0] ? text->s : strerror(-err));
+    im_say(stderr, "imsuper: %s", text->s[0] ? text->s : strerror(-err));
     return im_exit_status(err);
 }
 
@@ -59,29 +62,44 @@ static int check(const struct im_command *c, const struct im_conf *conf, struct 
     return err;
 }
 
+/* Takes the words without dashes at *argv, one or, where the verb takes a list, all of them, and joins them. */
+static void take_operands(const struct im_command *c, int *argc, char ***argv, char *joined, size_t n)
+{
+    while (c->operand && *argc > 0 && (*argv)[0][0] != '-' && (c->operand_list || !*joined)) {
+        size_t used = strlen(joined);
+
+        snprintf(joined + used, n - used, "%s%s", used ? " " : "", (*argv)[0]);
+        (*argv)++, (*argc)--;
+    }
+}
+
 /* `VERB [OPERAND] [flags]` or `VERB [flags] [OPERAND]`. */
 static int configure(const struct im_command *c, int argc, char **argv, struct im_conf *conf,
                      struct im_text *text)
 {
-    const char *operand = c->operand && argc > 1 && argv[1][0] != '-' ? argv[1] : NULL;
+    char operand[IM_CONF_TEXT_BYTES + 16] = "", *name = argv[0];
     struct im_text warning = {""};
     int next = 1;
 
-    if (operand)
-        argv++, argc--;
+    argv++, argc--;
+    take_operands(c, &argc, &argv, operand, sizeof operand);
+    argv--, argc++; /* the word before the flags: im_conf_load() begins behind it */
+    argv[0] = name;
     im_conf_defaults(conf);
     if (c->options)
         next = im_conf_load(conf, c->options, argc, argv, &warning, text);
     if (next < 0)
         return next;
     if (warning.s[0] && !c->is_inner)
-        fprintf(stderr, "imsuper: %s\n", warning.s);
-    if (c->operand && !operand && next < argc)
-        operand = argv[next++];
-    if (next < argc)
-        return im_fail(text, -EINVAL, "unexpected argument '%.200s' (see `%s --help`)", argv[next], c->typed);
-    if (operand && im_conf_set(conf, c->operand, operand, text) < 0)
+        im_say(stderr, "imsuper: %s", warning.s);
+    argv += next, argc -= next;
+    take_operands(c, &argc, &argv, operand, sizeof operand);
+    if (argc > 0)
+        return im_fail(text, -EINVAL, "unexpected argument '%.200s' (see `%s --help`)", argv[0], c->typed);
+    if (operand[0] && im_conf_set(conf, c->operand, operand, text) < 0)
         return -EINVAL;
+    if (c->operand_needed && !operand[0])
+        return im_fail(text, -EINVAL, "something is missing: %s %s", c->typed, c->usual);
     conf->lr_range_test = (c->options & IM_FOR_LR_FIND) != 0; /* it sets the learning rate itself */
     return check(c, conf, text);
 }
@@ -139,8 +157,8 @@ static int fail_unknown(const char *program, const struct im_command *commands, 
     written = near ? both : argv[1];
     if (!near)
         near = im_nearest(argv[1], names, count);
-    fprintf(stderr, "%s: unknown command '%.100s'%s%s%s (see `%s --help`)\n", program, written,
-            near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "", program);
+    im_say(stderr, "%s: unknown command '%.100s'%s%s%s (see `%s --help`)", program, written,
+           near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "", program);
     return IM_EXIT_USAGE;
 }
 
@@ -148,6 +166,8 @@ int im_command_main(const char *program, const struct im_command *commands, size
                     char **argv)
 {
     im_assert(count <= COMMANDS_MAX);
+    im_standard_files();
+    signal(SIGXFSZ, SIG_IGN); /* a file at its limit is an error of the write, with a sentence */
     for (size_t i = 0; i < count; i++) {
         int words = match(commands[i].name, argc - 1, argv + 1);
 

@@ -24,6 +24,8 @@ struct im_command {
     unsigned options;     /* IM_FOR_*, the flags it takes; 0: none, and the environment is not read */
     const char *required; /* option that must be given; NULL: none */
     const char *operand;  /* option that a word without dashes sets; NULL: no such word */
+    bool operand_list;    /* several such words, joined by blanks */
+    bool operand_needed;
     enum im_command_check check;
     bool is_inner; /* another program of ours starts it, which has shown the warnings */
 

@@ -220,6 +220,19 @@ static bool parse_int(const char *s, int64_t *ret_value)
     return true;
 }
 
+/* The number that a word stands for, or the word itself. */
+static const char *number_of(const struct im_conf_key *key, const char *s)
+{
+#define ROW_OF(name, word, number) {name, word, number},
+    static const char *const rows[][3] = {IM_CONF_NUMBER_WORDS(ROW_OF)};
+#undef ROW_OF
+
+    for (size_t i = 0; i < IM_COUNT(rows); i++)
+        if (strcmp(rows[i][0], key->name) == 0 && strcmp(rows[i][1], s) == 0)
+            return rows[i][2];
+    return s;
+}
+
 static int put_int(const struct im_conf_key *key, int64_t *field, const char *s,
                    const struct im_conf_place *place, struct im_text *text)
 {
@@ -318,7 +331,7 @@ int im_conf_put(struct im_conf *conf, int key, const char *value, const struct i
         err = put_bool(field, value, place, text);
         break;
     case IM_CONF_INT:
-        err = put_int(k, field, value, place, text);
+        err = put_int(k, field, number_of(k, value), place, text);
         break;
     case IM_CONF_SEED:
         err = put_seed(field, value, place, text);

@@ -36,6 +36,7 @@ enum im_conf_loss { IM_LOSSES(IM_CONF_CHOICE_) };
 enum im_conf_ema_warmup { IM_EMA_WARMUPS(IM_CONF_CHOICE_) };
 enum im_conf_loss_scale { IM_LOSS_SCALES(IM_CONF_CHOICE_) };
 enum im_conf_bad_sample { IM_BAD_SAMPLES(IM_CONF_CHOICE_) };
+enum im_conf_on_signal { IM_ON_SIGNALS(IM_CONF_CHOICE_) };
 enum im_conf_augment { IM_AUGMENTS(IM_CONF_CHOICE_) };
 enum im_conf_aug_policy { IM_AUG_POLICIES(IM_CONF_CHOICE_) };
 enum im_conf_aug_border { IM_AUG_BORDERS(IM_CONF_CHOICE_) };
@@ -159,6 +160,10 @@ int im_conf_train_crop(const struct im_conf *conf, enum im_crop *ret_crop, int *
 /* aug-fill and its like: "R,G,B", each 0 to 255, or where `ret_random` is not NULL "random". -EINVAL for
  * another text. */
 int im_conf_fill(const char *s, uint8_t ret_colour[3], bool *ret_random);
+
+/* "3h30m", "45m", "1d12h", "90s", "1.5h": days, hours, minutes, seconds, each once and in this order; above 0
+ * and at most a year. -EINVAL for another text. */
+int im_conf_duration(const char *s, double *ret_seconds);
 
 /* "0.485,0.456,0.406": three finite numbers. */
 int im_conf_triplet(const char *s, double ret_values[3]);

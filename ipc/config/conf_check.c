@@ -157,6 +157,37 @@ static int check_training(const struct im_conf *c, struct im_text *text)
     return 0;
 }
 
+int im_conf_duration(const char *s, double *ret_seconds)
+{
+    static const struct {
+        char unit;
+        double seconds;
+    } units[] = {{'d', 86400}, {'h', 3600}, {'m', 60}, {'s', 1}};
+    const size_t count = sizeof units / sizeof units[0];
+    double total = 0;
+
+    for (size_t next = 0; *s; next++) {
+        char *end;
+        double value;
+
+        if (!isdigit((unsigned char)*s) || strspn(s, "0123456789.") > 12)
+            return -EINVAL;
+        value = strtod(s, &end);
+        if (end != s + strspn(s, "0123456789."))
+            return -EINVAL;
+        while (next < count && units[next].unit != *end)
+            next++;
+        if (next == count)
+            return -EINVAL;
+        total += value * units[next].seconds;
+        s = end + 1;
+    }
+    if (!(total > 0 && total <= 366 * 86400.0))
+        return -EINVAL;
+    *ret_seconds = total;
+    return 0;
+}
+
 /* A run's name is one directory's name, without surprises for shells. */
 static int check_run_name(const char *s, struct im_text *text)
 {
@@ -173,6 +204,7 @@ static int check_run_name(const char *s, struct im_text *text)
 int im_conf_check(const struct im_conf *conf, struct im_text *text)
 {
     struct im_conf_gpus gpus;
+    double seconds;
     int err = im_conf_check_resize(conf, text);
 
     if (err == 0)
@@ -191,6 +223,11 @@ int im_conf_check(const struct im_conf *conf, struct im_text *text)
         err = check_run_name(conf->run_name, text);
     if (err < 0)
         return err;
+    if (conf->time_limit[0] && im_conf_duration(conf->time_limit, &seconds) < 0)
+        return im_fail(text, -EINVAL,
+                       "time-limit: \"%.100s\" is not a duration such as 3h30m, 45m, 1d12h or 90s (a year at "
+                       "most)",
+                       conf->time_limit);
     if (!conf->workspace[0])
         return im_fail(text, -EINVAL, "workspace: expected the name of a folder");
     if (im_conf_parse_gpus(conf->gpus, &gpus) < 0)

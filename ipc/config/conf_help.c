@@ -23,19 +23,28 @@ static int find_columns(FILE *out)
     return (int)columns;
 }
 
+/* Whether the commands take the letter for this key: one letter may mean another key to another command. */
+static bool means(unsigned commands, const char *letter, const char *name)
+{
+    const char *fixed;
+    int key = im_conf_find_for(commands, letter, &fixed);
+
+    return key >= 0 && strcmp(im_conf_keys[key].name, name) == 0;
+}
+
 /* The one-letter name, or 0. */
-static char letter_of(const char *name)
+static char letter_of(unsigned commands, const char *name)
 {
 #define LETTER(theirs, ours, value)                                                                          \
-    if (theirs[1] == '\0' && strcmp(ours, name) == 0)                                                        \
+    if (theirs[1] == '\0' && strcmp(ours, name) == 0 && means(commands, theirs, name))                       \
         return theirs[0];
     IM_CONF_ALIASES(LETTER)
     return 0;
 }
 
-static void format_flag(const struct im_conf_key *k, char *s, size_t room)
+static void format_flag(const struct im_conf_key *k, unsigned commands, char *s, size_t room)
 {
-    char letter = letter_of(k->name), name[IM_CONF_NAME_BYTES];
+    char letter = letter_of(commands, k->name), name[IM_CONF_NAME_BYTES];
     char before[8] = "    ";
 
     snprintf(name, sizeof name, "%s", k->name);
@@ -95,12 +104,12 @@ static void write_wrapped(FILE *out, const char *s, int columns)
     fputc('\n', out);
 }
 
-static void write_key(FILE *out, const struct im_conf *defaults, int key, int columns)
+static void write_key(FILE *out, const struct im_conf *defaults, unsigned commands, int key, int columns)
 {
     char flag[2 * IM_CONF_NAME_BYTES], help[512];
     int used, written;
 
-    format_flag(&im_conf_keys[key], flag, sizeof flag);
+    format_flag(&im_conf_keys[key], commands, flag, sizeof flag);
     used = snprintf(help, sizeof help, "%s", im_conf_keys[key].help);
     im_assert(used < (int)sizeof help);
     append_limits(defaults, key, help + used, sizeof help - (size_t)used);
@@ -130,7 +139,7 @@ void im_conf_help(FILE *out, unsigned commands, int columns)
             if (!is_begun)
                 fprintf(out, "%s%s:\n", group == 0 ? "" : "\n", im_conf_groups[group]);
             is_begun = true;
-            write_key(out, &defaults, key, columns);
+            write_key(out, &defaults, commands, key, columns);
         }
     }
 }

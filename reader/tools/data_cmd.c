@@ -5,6 +5,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "ipc/base/printable.h"
+
 int rd_cmd_fail(int err, const struct im_text *text)
 {
     const int status = im_command_fail(err, text);
@@ -14,14 +16,15 @@ int rd_cmd_fail(int err, const struct im_text *text)
 
 void rd_line_show(const struct rd_line *line, const char *format, ...)
 {
+    char said[512], shown[512];
     va_list args;
 
     if (!line->is_shown)
         return;
-    fputs("\r\033[K", stderr);
     va_start(args, format);
-    vfprintf(stderr, format, args);
+    vsnprintf(said, sizeof said, format, args);
     va_end(args);
+    fprintf(stderr, "\r\033[K%s", im_printable(said, shown, sizeof shown));
     fflush(stderr);
 }
 

@@ -12,6 +12,7 @@
 #include "ipc/base/clock.h"
 #include "ipc/base/file.h"
 #include "ipc/base/json.h"
+#include "ipc/base/printable.h"
 #include "reader/dataset/changed.h"
 #include "reader/dataset/data.h"
 #include "reader/dataset/subset.h"
@@ -129,24 +130,25 @@ static int print_text(const struct answer *answer)
     const struct rd_index *index = &answer->index;
     struct rd_skipped skipped;
 
-    printf("data    %s\n", rd_index_root(index));
-    printf("layout  %s\n", rd_index_layout(index) == RD_LAYOUT_ILSVRC ? "ILSVRC CLS-LOC" : "class folders");
-    printf("train   %" PRIu64 " images of %u classes%s\n", rd_index_count(index, IM_TRAIN),
+    im_say(stdout, "data    %s", rd_index_root(index));
+    im_say(stdout, "layout  %s",
+           rd_index_layout(index) == RD_LAYOUT_ILSVRC ? "ILSVRC CLS-LOC" : "class folders");
+    im_say(stdout, "train   %" PRIu64 " images of %u classes%s", rd_index_count(index, IM_TRAIN),
            rd_index_class_count(index), answer->is_subset ? " (a subset)" : "");
     printf("val     %" PRIu64 " images\n", rd_index_count(index, IM_VAL));
-    printf("index   %s\n", *answer->path ? answer->path : "in memory only");
+    im_say(stdout, "index   %s", *answer->path ? answer->path : "in memory only");
     printf("hash    %016" PRIx64 "\n", rd_index_hash(index));
-    printf("time    %.3f s%s\n", answer->seconds, answer->data.cached ? ", from the cache" : "");
+    im_say(stdout, "time    %.3f s%s", answer->seconds, answer->data.cached ? ", from the cache" : "");
     if (answer->changed_since > 0)
         printf("changed %" PRIu64 " of %" PRIu64 " images\n", answer->changed.changed,
                answer->changed.checked);
     rd_index_skipped(index, &skipped);
     for (int kind = 0; kind < RD_SKIP_KINDS; kind++)
         if (skipped.count[kind])
-            fprintf(stderr, "imsuper: %" PRIu64 " left out, %s: %s%s\n", skipped.count[kind],
-                    skips[kind].what, skipped.first[kind], skipped.count[kind] > 1 ? ", ..." : "");
+            im_say(stderr, "imsuper: %" PRIu64 " left out, %s: %s%s", skipped.count[kind], skips[kind].what,
+                   skipped.first[kind], skipped.count[kind] > 1 ? ", ..." : "");
     if (*answer->data.note.s)
-        fprintf(stderr, "imsuper: %s\n", answer->data.note.s);
+        im_say(stderr, "imsuper: %s", answer->data.note.s);
     return IM_EXIT_OK;
 }
 

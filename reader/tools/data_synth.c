@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "ipc/base/clock.h"
+#include "ipc/base/printable.h"
 #include "reader/tools/data_cmd.h"
 #include "reader/tools/synth.h"
 
@@ -45,7 +46,7 @@ int rd_cmd_synth(struct im_conf *conf)
         return err == -EINVAL ? IM_EXIT_USAGE : IM_EXIT_FAILED; /* never bad data: it is ours */
     }
     if (!conf->quiet)
-        printf("made %" PRIu64 " images of %u classes in %.1f s: %s\n", line.count, synth.class_count,
+        im_say(stdout, "made %" PRIu64 " images of %u classes in %.1f s: %s", line.count, synth.class_count,
                (double)(im_now() - start) / (double)IM_SECOND, conf->out);
     return IM_EXIT_OK;
 }

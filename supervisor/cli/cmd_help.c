@@ -1,6 +1,5 @@
 /* `imsuper help`, `version`, and the hidden `supervise`. */
 #include <stdio.h>
-#include <string.h>
 
 #include "ipc/base/count.h"
 #include "ipc/base/sysinfo.h"
@@ -18,6 +17,10 @@ static const char overview[] =
     "\n"
     "Train    start     train, or continue the run of that name\n"
     "         stop      finish the step, save and stop the run; --now: at once\n"
+    "         pause     let a run wait after its step; resume lets it go on\n"
+    "         resume    let a paused run go on\n"
+    "         restart   start a stage of a run again: restart augmenter#1\n"
+    "         scale     more or fewer processes for a run: scale augmenters=4\n"
     "         lr-find   learning-rate range test: suggests --lr\n"
     "         recipes   files of options for start --recipe NAME; recipes NAME shows one\n"
     "Look     status    state of a run; --json for programs\n"
@@ -37,22 +40,6 @@ static const char overview[] =
     "Exit status: 0 done, 1 failed, 2 usage, 3 not running, 4 unknown run, 65 bad data, 69 something is "
     "missing on this machine,\n"
     "75 stopped and saved (the same command continues), 130 stopped at once.\n";
-
-char **sv_help_words(int *argc, char **argv, char *room[SV_HELP_WORDS])
-{
-    static char word[] = "help", flag[] = "--help";
-    const char *verb = *argc > 1 ? argv[1] : "help";
-
-    if (strcmp(verb, "help") != 0 && strcmp(verb, "--help") != 0 && strcmp(verb, "-h") != 0)
-        return argv;
-    room[0] = argv[0];
-    room[1] = *argc > 2 ? argv[2] : word;
-    room[2] = *argc > 3 ? argv[3] : flag;
-    room[3] = flag;
-    room[4] = NULL;
-    *argc = *argc > 3 ? 4 : *argc > 2 ? 3 : 2;
-    return room;
-}
 
 int sv_cmd_help(struct im_conf *conf)
 {

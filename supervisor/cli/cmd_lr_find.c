@@ -19,6 +19,7 @@
 
 #include "ipc/base/file.h"
 #include "ipc/base/json.h"
+#include "ipc/base/printable.h"
 #include "ipc/child.h"
 #include "ipc/config/lr_range.h"
 #include "supervisor/cli/commands.h"
@@ -47,7 +48,7 @@ static int64_t images_per_step(const struct im_conf *conf)
 
 static int fail(const struct im_text *text, int status)
 {
-    fprintf(stderr, "imsuper: %s\n", text->s);
+    im_say(stderr, "imsuper: %s", text->s);
     return status;
 }
 
@@ -250,7 +251,7 @@ static int write_plot(const struct im_conf *conf, const struct lr_range *s, cons
 
 static void print_row(const char *name, double lr, double images, const char *what)
 {
-    printf("%-9s  %9.3g   %9.3g   %s\n", name, lr, lr * 256 / images, what);
+    im_say(stdout, "%-9s  %9.3g   %9.3g   %s", name, lr, lr * 256 / images, what);
 }
 
 static void print_table(const struct im_conf *conf, const struct lr_range *s, const char *png,
@@ -258,20 +259,20 @@ static void print_table(const struct im_conf *conf, const struct lr_range *s, co
 {
     double images = (double)images_per_step(conf);
 
-    printf("%zu of %lld steps of %g images, %.3g to %.3g%s\n", s->count, (long long)conf->num_iter, images,
-           s->count ? s->lr[0] : 0, s->count ? s->lr[s->count - 1] : 0,
+    im_say(stdout, "%zu of %lld steps of %g images, %.3g to %.3g%s", s->count, (long long)conf->num_iter,
+           images, s->count ? s->lr[0] : 0, s->count ? s->lr[s->count - 1] : 0,
            s->diverged ? ", where the loss diverged" : "");
     if (s->has_suggestion) {
-        printf("%-9s  %9s   %9s\n", "", "lr", "per 256");
+        im_say(stdout, "%-9s  %9s   %9s", "", "lr", "per 256");
         print_row("steepest", s->lr[s->at.steepest], images, "steepest fall of the loss (torch-lr-finder)");
         print_row("valley", s->lr[s->at.valley], images, "half way down the longest valley (fastai)");
         print_row("min/10", s->lr[s->at.minimum] / 10, images,
                   "a tenth of where the loss is lowest (fastai)");
-        printf("next       imsuper start --lr %.2g\n", s->lr[s->at.valley]);
+        im_say(stdout, "next       imsuper start --lr %.2g", s->lr[s->at.valley]);
     } else {
-        printf("%s\n", s->why_not.s);
+        im_say(stdout, "%s", s->why_not.s);
     }
-    printf("files      %s, %s\n", png, json);
+    im_say(stdout, "files      %s, %s", png, json);
 }
 
 static int report(const struct im_conf *conf, struct im_text *text)
@@ -306,10 +307,10 @@ int sv_cmd_lr_find(struct im_conf *conf)
     status = sv_start_run(conf);
     if (status == IM_EXIT_OK && report(conf, &text) < 0)
         status = fail(&text, IM_EXIT_FAILED);
+    nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
     if (status == IM_EXIT_RESUMABLE) {
         fprintf(stderr, "imsuper: stopped; an LR range test cannot be continued\n");
         status = IM_EXIT_FORCED;
     }
-    nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
     return status;
 }

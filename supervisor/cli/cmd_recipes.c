@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "ipc/base/file.h"
+#include "ipc/base/printable.h"
 #include "ipc/child.h"
 #include "ipc/config/preset.h"
 #include "supervisor/cli/commands.h"
@@ -13,7 +14,7 @@
 
 static int fail(const struct im_text *text)
 {
-    fprintf(stderr, "imsuper: %s\n", text->s);
+    im_say(stderr, "imsuper: %s", text->s);
     return IM_EXIT_USAGE;
 }
 
@@ -41,7 +42,7 @@ int sv_cmd_recipes(int argc, char **argv)
     if (argc > 1 && argv[1][0] != '-')
         return show(argv[1]);
     if (argc > 1) {
-        fprintf(stderr, "imsuper: recipes takes at most one name; unexpected argument '%s'\n", argv[1]);
+        im_say(stderr, "imsuper: recipes takes at most one name; unexpected argument '%s'", argv[1]);
         return IM_EXIT_USAGE;
     }
     if (im_preset_list(&list, &count, &text) < 0)
@@ -49,7 +50,7 @@ int sv_cmd_recipes(int argc, char **argv)
     for (size_t i = 0; i < count; i++)
         width = (int)strlen(list[i].name) > width ? (int)strlen(list[i].name) : width;
     for (size_t i = 0; i < count; i++)
-        printf("%-*s  %s\n", width, list[i].name, list[i].line);
+        im_say(stdout, "%-*s  %s", width, list[i].name, list[i].line);
     free(list);
     return IM_EXIT_OK;
 }

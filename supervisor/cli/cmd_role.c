@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "ipc/base/count.h"
+#include "ipc/base/printable.h"
 #include "ipc/base/suggest.h"
 #include "supervisor/cli/commands.h"
 #include "supervisor/cli/program.h"
@@ -73,7 +74,7 @@ int sv_cmd_role(int argc, char **argv)
     near = argc > 1 ? im_nearest(argv[1], objects, n) : NULL;
     if (!near)
         return list(stderr, argv[0], IM_EXIT_USAGE);
-    fprintf(stderr, "imsuper: unknown command '%s %.100s'; did you mean '%s %s'? (see `imsuper --help`)\n",
-            argv[0], argv[1], argv[0], near);
+    im_say(stderr, "imsuper: unknown command '%s %.100s'; did you mean '%s %s'? (see `imsuper --help`)",
+           argv[0], argv[1], argv[0], near);
     return IM_EXIT_USAGE;
 }

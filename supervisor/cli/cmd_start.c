@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +12,7 @@
 
 #include "ipc/base/count.h"
 #include "ipc/base/file.h"
+#include "ipc/base/printable.h"
 #include "ipc/base/sysinfo.h"
 #include "ipc/child.h"
 #include "ipc/ctl.h"
@@ -39,7 +41,7 @@ struct start {
 
 static int fail(const struct im_text *text, int status)
 {
-    fprintf(stderr, "imsuper: %s\n", text->s);
+    im_say(stderr, "imsuper: %s", text->s);
     return status;
 }
 
@@ -81,7 +83,7 @@ static void choose_places(struct start *s)
     for (int r = 0; r < gpus.count; r++)
         memcpy(pci[r], s->gpus.gpu[gpus.devices[r]].pci, sizeof pci[r]);
     if (sv_topology_place(&here, pci, (uint32_t)gpus.count, &s->placement, &text) < 0)
-        fprintf(stderr, "imsuper: trainers are not bound to cores: %s\n", text.s);
+        im_say(stderr, "imsuper: trainers are not bound to cores: %s", text.s);
 }
 
 static int status_of(int err)
@@ -191,9 +193,10 @@ static int prepare(struct start *s, bool *ret_done)
         err = s->lock = sv_rundir_open(&s->conf, &text);
     if (err < 0)
         return fail(&text, status_of(err));
+    im_ctl_remove(s->conf.run_dir); /* that a run left which was killed as a whole; we hold its lock now */
     err = sv_rundir_check_done(s->conf.run_dir, s->conf.epochs, ret_done, &note, &text);
     if (note.s[0])
-        fprintf(stderr, "imsuper: %s\n", note.s);
+        im_say(stderr, "imsuper: %s", note.s);
     if (*ret_done && err == 0)
         return 0;
     status = err < 0 ? fail(&text, status_of(err)) : measure(s);
@@ -216,6 +219,12 @@ static void discard(struct start *s, int status)
     s->lock = -1;
 }
 
+static void set_counts(struct im_control *c, enum im_role role, int64_t count, bool automatic)
+{
+    atomic_store_explicit(&c->wanted[role], (uint32_t)count, memory_order_relaxed);
+    atomic_store_explicit(&c->automatic[role], automatic, memory_order_relaxed);
+}
+
 static int create(struct start *s)
 {
     char frozen[IM_CONF_FROZEN_BYTES];
@@ -224,7 +233,11 @@ static int create(struct start *s)
 
     if (err == 0)
         err = im_run_create(&s->geometry, frozen, (uint32_t)strlen(frozen) + 1, &s->run, &text);
-    return err < 0 ? fail(&text, IM_EXIT_FAILED) : 0;
+    if (err < 0)
+        return fail(&text, IM_EXIT_FAILED);
+    set_counts(s->run.control, IM_ROLE_READER, s->conf.readers, s->conf.readers_auto);
+    set_counts(s->run.control, IM_ROLE_AUGMENTER, s->conf.augmenters, s->conf.augmenters_auto);
+    return 0;
 }
 
 /* "batch 256" and "224 px", or their ranges over the run: "batch 64-256". */
@@ -308,7 +321,7 @@ static void print_devices(const struct start *s)
     size_t used = 0;
 
     if (*sv_gpus_format(&s->conf, &s->gpus, line, sizeof line))
-        fprintf(stderr, "device  %s\n", line);
+        im_say(stderr, "device  %s", line);
     if (p->nodes == 0)
         return;
     line[0] = 0;
@@ -319,8 +332,8 @@ static void print_devices(const struct start *s)
     for (uint32_t n = 0; n < p->nodes && used + 32 < sizeof line; n++)
         used += (size_t)snprintf(line + used, sizeof line - used, "%s%s", n ? "|" : "; the others ",
                                  sv_format_cpus(&p->worker[n].cpus, cpus, sizeof cpus));
-    fprintf(stderr, "cores   trainers %s%s\n", line,
-            p->applies ? "" : " (of another machine's description: not applied)");
+    im_say(stderr, "cores   trainers %s%s", line,
+           p->applies ? "" : " (of another machine's description: not applied)");
     if (p->far > 0)
         fprintf(stderr,
                 "cores   %u of the trainers may not use any core near their GPU (cpuset or affinity)\n",
@@ -335,44 +348,36 @@ static void print_header(const struct start *s)
     if (c->quiet)
         return;
     if (c->lr_range_test) {
-        fprintf(stderr,
-                "lr-find %s, %" PRId64 " steps of %" PRId64 " images of %" PRId64
-                " px, lr %g to %g, seed %" PRIu64 "\n",
-                im_conf_choice(IM_KEY_model, c->model), c->num_iter, c->batch_size * c->ranks * c->accumulate,
-                c->image_size, c->start_lr, c->end_lr, c->seed);
+        im_say(stderr,
+               "lr-find %s, %" PRId64 " steps of %" PRId64 " images of %" PRId64
+               " px, lr %g to %g, seed %" PRIu64 "",
+               im_conf_choice(IM_KEY_model, c->model), c->num_iter, c->batch_size * c->ranks * c->accumulate,
+               c->image_size, c->start_lr, c->end_lr, c->seed);
         return;
     }
-    fprintf(stderr, "imsuper %s   run %s   %s   (effective configuration: config.yaml)\n", IMSUPER_VERSION,
-            c->run_name, c->run_dir);
-    fprintf(stderr, "data    %s train, %s val, %u classes, layout %s, index %s in %.2f s\n",
-            sv_format_count(s->data.samples[IM_TRAIN], train, sizeof train),
-            sv_format_count(s->data.samples[IM_VAL], val, sizeof val), s->data.classes, s->data.layout,
-            s->data.cached ? "cached" : "built", s->data.seconds);
+    im_say(stderr, "imsuper %s   run %s   %s   (effective configuration: config.yaml)", IMSUPER_VERSION,
+           c->run_name, c->run_dir);
+    im_say(stderr, "data    %s train, %s val, %u classes, layout %s, index %s in %.2f s",
+           sv_format_count(s->data.samples[IM_TRAIN], train, sizeof train),
+           sv_format_count(s->data.samples[IM_VAL], val, sizeof val), s->data.classes, s->data.layout,
+           s->data.cached ? "cached" : "built", s->data.seconds);
     format_rate(c, rate, sizeof rate);
     format_sizes(c, batch, size, sizeof batch);
-    fprintf(stderr, "train   %s, %" PRId64 " epochs, batch %s, %s %s, %s, %s px, seed %" PRIu64 "\n",
-            im_conf_choice(IM_KEY_model, c->model), c->epochs, batch, im_conf_choice(IM_KEY_opt, c->opt),
-            rate, format_recipe(c, recipe, sizeof recipe), size, c->seed);
-    fprintf(stderr,
-            "host    %u cpu: %" PRId64 " reader, %" PRId64 " augmenter, %" PRId64 " trainer%s (%" PRId64
-            " threads%s); shared memory %.2f of %.1f GiB\n",
-            s->machine.cpus, c->readers, c->augmenters, c->ranks, c->ranks > 1 ? "s" : "", c->trainer_threads,
-            c->ranks > 1 ? " each" : "", (double)sv_sizes_bytes(&s->geometry) / (1 << 30),
-            (double)s->machine.memory_bytes / (1 << 30));
+    im_say(stderr, "train   %s, %" PRId64 " epochs, batch %s, %s %s, %s, %s px, seed %" PRIu64 "",
+           im_conf_choice(IM_KEY_model, c->model), c->epochs, batch, im_conf_choice(IM_KEY_opt, c->opt), rate,
+           format_recipe(c, recipe, sizeof recipe), size, c->seed);
+    im_say(stderr,
+           "host    %u cpu: %" PRId64 " reader, %" PRId64 " augmenter, %" PRId64 " trainer%s (%" PRId64
+           " threads%s); shared memory %.2f of %.1f GiB",
+           s->machine.cpus, c->readers, c->augmenters, c->ranks, c->ranks > 1 ? "s" : "", c->trainer_threads,
+           c->ranks > 1 ? " each" : "", (double)sv_sizes_bytes(&s->geometry) / (1 << 30),
+           (double)s->machine.memory_bytes / (1 << 30));
     if (s->shared_otherwise.s[0])
-        fprintf(stderr, "%s\n", s->shared_otherwise.s);
+        im_say(stderr, "%s", s->shared_otherwise.s);
     print_devices(s);
-}
-
-/* A supervisor that was killed has left its socket; we still hold the run's lock, so it can
- * be nobody else's. */
-static void remove_socket(const struct start *s)
-{
-    struct im_text text = {0};
-    char path[256];
-
-    if (im_ctl_path(s->conf.run_dir, path, sizeof path, &text) == 0)
-        unlink(path);
+    if (c->time_limit[0])
+        fprintf(stderr, "limit   %s from now; the run stops before it, saved, with exit status %d\n",
+                c->time_limit, IM_EXIT_RESUMABLE);
 }
 
 int sv_start_run(struct im_conf *conf)
@@ -381,7 +386,11 @@ int sv_start_run(struct im_conf *conf)
     struct sv_warden_fds fds;
     struct im_text text = {0};
     bool done = false;
-    int status = prepare(&s, &done);
+    int status;
+
+    signal(SIGPIPE, SIG_IGN); /* whoever read what we say may leave; the run goes on */
+    signal(SIGTTOU, SIG_IGN); /* and a terminal may be another job's (stty tostop) */
+    status = prepare(&s, &done);
 
     *conf = s.conf;
     if (status) {
@@ -389,21 +398,20 @@ int sv_start_run(struct im_conf *conf)
         return status;
     }
     if (done) {
-        fprintf(stderr,
-                "imsuper: the run in %s is done; more --epochs continue it, another --run-name begins anew\n",
-                s.conf.run_dir);
+        im_say(stderr,
+               "imsuper: the run in %s is done; more --epochs continue it, another --run-name begins anew",
+               s.conf.run_dir);
         return IM_EXIT_OK;
     }
     print_header(&s);
     status = create(&s);
     if (status == 0 && sv_warden_open(&fds, &text) < 0) {
         status = fail(&text, IM_EXIT_FAILED);
-        im_run_close(&s.run);
     }
     if (status == 0) {
         fds.lock = s.lock;
         status = sv_warden_run(&s.run, &fds, &s.placement);
-        remove_socket(&s);
+        im_ctl_remove(s.conf.run_dir);
     }
     if (status && !sv_rundir_is_described(s.conf.run_dir))
         discard(&s, status);

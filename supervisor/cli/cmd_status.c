@@ -1,48 +1,18 @@
 /* `imsuper status` and `imsuper stop`: clients of the supervisor's control socket. */
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "ipc/base/clock.h"
+#include "ipc/base/printable.h"
 #include "ipc/child.h"
-#include "ipc/ctl.h"
+#include "supervisor/cli/ask.h"
 #include "supervisor/cli/commands.h"
 #include "supervisor/report/rundir.h"
 #include "supervisor/report/screen.h"
 
-#define ANSWER_TIMEOUT_MS 3000
 #define STOP_TIMEOUT_NS (600 * IM_SECOND) /* a step and a checkpoint of the largest network, with room */
-
-static int fail(const struct im_text *text, int status)
-{
-    fprintf(stderr, "imsuper: %s\n", text->s);
-    return status;
-}
-
-/* Sends one request and waits for its answer. 0 or negative errno. */
-static int ask(const char *run_dir, struct im_json *request, struct im_json **ret, struct im_text *text)
-{
-    struct im_ctl *ctl = NULL;
-    char path[256];
-    int err = im_ctl_path(run_dir, path, sizeof path, text);
-
-    if (err == 0)
-        err = im_ctl_connect(path, &ctl, text);
-    if (err < 0) {
-        im_json_free(&request);
-        return err;
-    }
-    err = im_ctl_send(ctl, NULL, request);
-    if (err == 0)
-        err = im_ctl_receive(ctl, ANSWER_TIMEOUT_MS, NULL, ret);
-    im_ctl_close(&ctl, 0);
-    if (err == 0)
-        return im_fail(text, -ETIMEDOUT,
-                       "the supervisor did not answer within 3 s; it may be starting anew, try again");
-    return err < 0 ? im_fail(text, err, "no answer from the supervisor: %s", strerror(-err)) : 0;
-}
 
 static void print_stages(const struct im_json *stages)
 {
@@ -50,7 +20,7 @@ static void print_stages(const struct im_json *stages)
     for (size_t i = 0; i < im_json_count(stages); i++) {
         const struct im_json *j = im_json_at(stages, i);
 
-        printf("%-9s %9lld  %4.0f%%    %4.0f%%     %4.0f%%  %8.1f\n", im_json_str_or(j, "stage", "?"),
+        im_say(stdout, "%-9s %9lld  %4.0f%%    %4.0f%%     %4.0f%%  %8.1f", im_json_str_or(j, "stage", "?"),
                (long long)im_json_int_or(j, "processes", 0), 100 * im_json_real_or(j, "busy", 0),
                100 * im_json_real_or(j, "wait_input", 0), 100 * im_json_real_or(j, "wait_output", 0),
                im_json_real_or(j, "per_second", 0));
@@ -90,7 +60,7 @@ static void print_gpus(const struct im_json *status)
             const char *word = "";
 
             im_json_as_str(im_json_at(throttled, k), &word);
-            printf("  %s", word);
+            printf("  %s", im_shown(&(struct im_shown){""}, word));
         }
         printf("\n");
     }
@@ -109,7 +79,7 @@ static void print_processes(const struct im_json *processes)
 
         snprintf(name, sizeof name, "%s#%lld", im_json_str_or(j, "role", "?"),
                  (long long)im_json_int_or(j, "index", 0));
-        printf("%-15s %-8lld %-9s %8lld %10lld %5lld %8.2f %8.2f  %s\n", name,
+        im_say(stdout, "%-15s %-8lld %-9s %8lld %10lld %5lld %8.2f %8.2f  %s", name,
                (long long)im_json_int_or(j, "pid", 0), im_json_str_or(j, "state", "?"),
                (long long)im_json_int_or(j, "restarts", 0), (long long)im_json_int_or(j, "samples", 0),
                (long long)im_json_int_or(j, "bad", 0), im_json_real_or(j, "item_p50_ms", 0),
@@ -132,8 +102,9 @@ static void print_status(const struct im_json *j)
 {
     char up[24], rate[24];
 
-    printf("%s  %s for %s, epoch %lld/%lld %s step %lld/%lld of %lldx%lld px, %s img/s, loss %.4f, limited "
-           "by %s\n",
+    im_say(stdout,
+           "%s  %s for %s, epoch %lld/%lld %s step %lld/%lld of %lldx%lld px, %s img/s, loss %.4f, limited "
+           "by %s",
            im_json_str_or(j, "run", "?"), im_json_str_or(j, "state", "?"),
            sv_format_seconds(im_json_real_or(j, "up_seconds", -1), up, sizeof up),
            (long long)im_json_int_or(j, "epoch", 0), (long long)im_json_int_or(j, "epochs", 0),
@@ -153,32 +124,17 @@ static void print_status(const struct im_json *j)
     print_ledger(im_json_get(j, "ledger"), "val");
 }
 
-static int say_not_running(const struct im_conf *conf)
-{
-    bool done = sv_rundir_done_epochs(conf->run_dir) > 0;
-
-    if (conf->json)
-        printf("{\"schema\":\"imsuper.status/1\",\"state\":\"%s\"}\n", done ? "done" : "not running");
-    else
-        printf("%s  %s  %s\n", conf->run_name, done ? "done" : "not running; start it again to continue",
-               conf->run_dir);
-    return IM_EXIT_NOT_RUNNING;
-}
-
 int sv_cmd_status(struct im_conf *conf)
 {
-    struct im_json *request = NULL, *answer = NULL;
-    struct im_text text = {0};
+    struct im_json *request, *answer = NULL;
     char *dumped;
+    int status;
 
-    if (sv_rundir_find(conf, &text) < 0)
-        return fail(&text, IM_EXIT_UNKNOWN_RUN);
-    if (!sv_rundir_is_live(conf->run_dir))
-        return say_not_running(conf);
     request = im_json_object();
     im_json_set_str(request, "cmd", "status");
-    if (ask(conf->run_dir, request, &answer, &text) < 0)
-        return fail(&text, IM_EXIT_FAILED);
+    status = sv_ask(conf, request, &answer);
+    if (status)
+        return status;
     if (conf->json) {
         dumped = im_json_dump_indented(answer);
         fputs(dumped ? dumped : "", stdout);
@@ -192,19 +148,16 @@ int sv_cmd_status(struct im_conf *conf)
 
 int sv_cmd_stop(struct im_conf *conf)
 {
-    struct im_json *request = NULL, *answer = NULL;
-    struct im_text text = {0};
+    struct im_json *request, *answer = NULL;
     im_ns deadline = im_now() + STOP_TIMEOUT_NS;
+    int status;
 
-    if (sv_rundir_find(conf, &text) < 0)
-        return fail(&text, IM_EXIT_UNKNOWN_RUN);
-    if (!sv_rundir_is_live(conf->run_dir))
-        return say_not_running(conf);
     request = im_json_object();
     im_json_set_str(request, "cmd", "stop");
     im_json_set_bool(request, "now", conf->now);
-    if (ask(conf->run_dir, request, &answer, &text) < 0)
-        return fail(&text, IM_EXIT_FAILED);
+    status = sv_ask(conf, request, &answer);
+    if (status)
+        return status;
     im_json_free(&answer);
     while (sv_rundir_is_live(conf->run_dir)) {
         const struct timespec pause = {.tv_nsec = 20 * 1000 * 1000};
@@ -217,6 +170,9 @@ int sv_cmd_stop(struct im_conf *conf)
         }
         nanosleep(&pause, NULL);
     }
-    printf("%s  stopped  %s\n", conf->run_name, conf->run_dir);
+    if (conf->json)
+        printf("{\"schema\":\"imsuper.reply/1\",\"ok\":\"stopped\"}\n");
+    else
+        im_say(stdout, "%s  stopped  %s", conf->run_name, conf->run_dir);
     return IM_EXIT_OK;
 }

@@ -8,15 +8,18 @@
 
 #include "ipc/config/command.h"
 
-/* `help WORD...`, and no word at all, as `WORD... --help`: returns the words to go on with. */
-#define SV_HELP_WORDS 5
-char **sv_help_words(int *argc, char **argv, char *room[SV_HELP_WORDS]);
+/* For main(): runs the verb that the words name; see im_command_main(). */
+int sv_command_main(int argc, char **argv);
 
 int sv_cmd_start(struct im_conf *conf);
 int sv_cmd_lr_find(struct im_conf *conf);
 int sv_cmd_runs(struct im_conf *conf);
 int sv_cmd_status(struct im_conf *conf);
 int sv_cmd_stop(struct im_conf *conf);
+int sv_cmd_pause(struct im_conf *conf);
+int sv_cmd_resume(struct im_conf *conf);
+int sv_cmd_restart(struct im_conf *conf);
+int sv_cmd_scale(struct im_conf *conf);
 int sv_cmd_gpus(struct im_conf *conf);
 int sv_cmd_version(struct im_conf *conf);
 int sv_cmd_help(struct im_conf *conf);

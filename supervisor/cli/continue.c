@@ -25,7 +25,7 @@ static bool takes_file(const struct im_conf *conf)
 /* 1: the run, or the file of --resume, has a state that says it. */
 static int read_shape(const struct im_conf *conf, struct shape *ret, struct im_text *text)
 {
-    struct sv_saved saved;
+    struct sv_state_file saved;
     int err = 0;
 
     sv_saved_read(conf->run_dir, &saved);
@@ -150,7 +150,7 @@ static bool has(const enum im_conf_key_id *list, size_t n, int key)
 /* The configuration that the run, or that of the file of --resume, was last started with. */
 static bool find_config(const struct im_conf *conf, char path[PATH_MAX])
 {
-    struct sv_saved saved;
+    struct sv_state_file saved;
     bool own;
     char *slash;
 

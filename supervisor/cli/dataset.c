@@ -43,7 +43,7 @@ static int parse(const char *answer, struct sv_dataset *ret, struct im_text *tex
 
 int sv_dataset_load(const struct im_conf *conf, struct sv_dataset *ret, struct im_text *text)
 {
-    char path[PATH_MAX], data[] = "data", verb[] = "index", json[] = "--json", data_dir[PATH_MAX + 16],
+    char path[PATH_MAX], data[] = "data", verb[] = "measure", json[] = "--json", data_dir[PATH_MAX + 16],
                          layout[64], size[64], seed[64], out[PATH_MAX + 16], rebuild[] = "--rebuild-index",
                          subset[] = "--subset", output[ANSWER_MAX], quiet[] = "--quiet";
     char *argv[16] = {path, data, verb, json, data_dir, layout};

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "ipc/base/clock.h"
+#include "ipc/base/printable.h"
 #include "ipc/child.h"
 
 #define KILL_WAIT_MS 2000
@@ -37,8 +38,7 @@ int sv_program_exec(const char *name, char **argv)
     sv_program_find(name, path, sizeof path);
     argv[0] = path;
     execv(path, argv);
-    fprintf(stderr, "imsuper: cannot run %s: %s; it must be in the folder of imsuper\n", path,
-            strerror(errno));
+    im_say(stderr, "imsuper: cannot run %s: %s; it must be in the folder of imsuper", path, strerror(errno));
     return IM_EXIT_UNAVAILABLE;
 }
 

@@ -6,6 +6,7 @@
 #define CELLS_MIN 64
 #define CELLS_MAX 1024
 #define SHARE_FOR_CELLS 16 /* of the memory, at most one part in this many */
+#define ROOM_MIN 8         /* readers and augmenters that can be asked for while the run goes on */
 #define SHARE_FOR_ALL 2    /* shared memory may take half of what is available */
 
 static uint64_t clamp(uint64_t x, uint64_t low, uint64_t high)
@@ -73,6 +74,26 @@ static void choose_cells(struct im_conf *conf, const struct sv_machine *m, uint6
         conf->encoded_cells = (int64_t)clamp(wanted, 16, affordable < 16 ? 16 : affordable);
 }
 
+static uint32_t room_for(uint32_t count, uint32_t cpus)
+{
+    uint32_t room = 2 * count > cpus ? 2 * count : cpus;
+
+    return room > ROOM_MIN ? room : ROOM_MIN;
+}
+
+/* Room for `imsuper scale` and for --augmenters auto: an entry and a page of statistics each. */
+static void reserve_room(const struct sv_machine *m, struct im_geometry *g)
+{
+    uint32_t left = IM_SLOTS_MAX - 1 - g->ranks - g->readers_max - g->augmenters_max;
+    uint32_t readers = room_for(g->readers_max, m->cpus), augmenters = room_for(g->augmenters_max, m->cpus);
+    uint32_t more = augmenters - g->augmenters_max < left ? augmenters - g->augmenters_max : left;
+
+    g->augmenters_max += more;
+    left -= more;
+    more = readers - g->readers_max < left ? readers - g->readers_max : left;
+    g->readers_max += more;
+}
+
 uint64_t sv_sizes_bytes(const struct im_geometry *g)
 {
     struct im_offsets l;
@@ -92,6 +113,8 @@ int sv_sizes_choose(struct im_conf *conf, const struct sv_machine *m, const uint
 
     if (err < 0)
         return err;
+    conf->readers_auto = conf->readers == 0;
+    conf->augmenters_auto = conf->augmenters == 0;
     if (m->gpus)
         choose_for_gpus(conf, m);
     else
@@ -119,6 +142,7 @@ int sv_sizes_choose(struct im_conf *conf, const struct sv_machine *m, const uint
         .augmenters_max = (uint32_t)conf->augmenters,
         .classes = classes,
     };
+    reserve_room(m, &g);
     g.slots = 1 + g.readers_max + g.augmenters_max + g.ranks;
     bytes = sv_sizes_bytes(&g);
     if (bytes == 0)

@@ -1,43 +1,179 @@
 #include "supervisor/report/journal.h"
 
 #include <errno.h>
-#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "ipc/base/file.h"
 #include "ipc/base/log.h"
+#include "ipc/base/printable.h"
+#include "supervisor/report/history.h"
+#include "supervisor/report/rundir.h"
 
-static int open_lines(const char *run_dir, const char *name, struct im_text *text)
+#define DONE_WAIT_NS (2 * IM_SECOND)
+#define DRAIN_BYTES_MAX ((size_t)1 << 20) /* of log lines a call: whoever floods the pipe holds nobody up */
+
+static int add_file(struct sv_journal *j, const char *name, int *ret, struct im_text *text)
 {
-    char path[4096];
+    char path[PATH_MAX];
+    int file;
 
-    snprintf(path, sizeof path, "%s/%s", run_dir, name);
-    return im_lines_open(path, text);
+    snprintf(path, sizeof path, "%s/%s", j->run_dir, name);
+    file = im_writer_file(j->writer, path, name, -1, NULL, NULL);
+    if (file < 0)
+        return im_fail(text, file, "cannot write %s: %s", path, strerror(-file));
+    *ret = file;
+    return 0;
 }
 
-int sv_journal_open(struct sv_journal *j, const char *run_dir, int pipe_fd, struct sv_screen *screen,
+int sv_journal_open(struct sv_journal *j, const struct im_conf *conf, int pipe_fd, struct sv_screen *screen,
                     int level_shown, struct im_text *text)
 {
-    *j = (struct sv_journal){
-        .events_fd = -1, .log_fd = -1, .pipe_fd = pipe_fd, .screen = screen, .level_shown = level_shown};
-    j->events_fd = open_lines(run_dir, "events.jsonl", text);
-    if (j->events_fd < 0)
-        return j->events_fd;
-    j->log_fd = open_lines(run_dir, "log.txt", text);
-    return j->log_fd < 0 ? j->log_fd : 0;
+    int err;
+
+    *j = (struct sv_journal){.pipe_fd = pipe_fd,
+                             .run_dir = conf->run_dir,
+                             .conf = conf,
+                             .screen = screen,
+                             .level_shown = level_shown};
+    err = im_writer_open(&j->writer);
+    if (err == 0)
+        err = add_file(j, "events.jsonl", &j->events, text);
+    return err < 0 ? err : add_file(j, "log.txt", &j->log, text);
 }
 
-void sv_journal_close(struct sv_journal *j)
+void sv_journal_close(struct sv_journal *j, im_ns timeout)
 {
-    if (j->events_fd >= 0)
-        close(j->events_fd);
-    if (j->log_fd >= 0)
-        close(j->log_fd);
-    j->events_fd = j->log_fd = -1;
+    uint64_t lost = im_writer_close(&j->writer, timeout);
+
+    if (lost > 0)
+        sv_screen_warn(j->screen, SV_WARN, "%" PRIu64 " lines of events.jsonl and log.txt were not written",
+                       lost);
+}
+
+/* Work of the writer's thread. */
+static int draw(void *context, struct im_text *text)
+{
+    const struct sv_journal *j = context;
+
+    return sv_history_write(j->run_dir, text);
+}
+
+static int accept(void *context, struct im_text *text)
+{
+    const struct sv_journal *j = context;
+
+    (void)text;
+    sv_rundir_accept(j->conf);
+    return 0;
+}
+
+static int withdraw(void *context, struct im_text *text)
+{
+    const struct sv_journal *j = context;
+
+    (void)text;
+    sv_rundir_withdraw(j->conf);
+    return 0;
+}
+
+static int tidy(void *context, struct im_text *text)
+{
+    const struct sv_journal *j = context;
+
+    (void)text;
+    sv_history_tidy(j->run_dir);
+    return 0;
+}
+
+static int read_done(void *context, struct im_text *text)
+{
+    struct sv_journal *j = context;
+
+    (void)text;
+    j->done_epochs = sv_rundir_done_epochs(j->run_dir);
+    j->best_top1 = sv_rundir_best_top1(j->run_dir);
+    return 0;
+}
+
+void sv_journal_draw(struct sv_journal *j)
+{
+    im_writer_do(j->writer, draw, j, "charts");
+}
+
+void sv_journal_accept(struct sv_journal *j)
+{
+    im_writer_do(j->writer, accept, j, "config.yaml");
+}
+
+void sv_journal_withdraw(struct sv_journal *j)
+{
+    im_writer_do(j->writer, withdraw, j, "config.yaml");
+}
+
+void sv_journal_tidy(struct sv_journal *j)
+{
+    im_writer_do(j->writer, tidy, j, "plots");
+}
+
+void sv_journal_done(struct sv_journal *j, int64_t *ret_epochs, double *ret_best_top1)
+{
+    bool known;
+
+    im_writer_do(j->writer, read_done, j, "DONE");
+    known = im_writer_wait(j->writer, false, DONE_WAIT_NS) != -ETIMEDOUT;
+    *ret_epochs = known ? j->done_epochs : 0;
+    *ret_best_top1 = known ? j->best_top1 : -1;
+}
+
+static void tell_file(struct sv_journal *j, const struct im_writer_news *news)
+{
+    struct im_json *fields = im_json_object();
+
+    im_json_set_str(fields, "file", news->name);
+    if (news->err < 0)
+        im_json_set_str(fields, "why", news->text.s);
+    else
+        im_json_set_int(fields, "lines_lost", (int64_t)news->lost);
+    sv_journal_event(j, news->err < 0 ? "report.failed" : "report.continued", fields);
+    if (news->err < 0 && news->is_work)
+        sv_screen_warn(j->screen, SV_WARN, "no %s: %s; the run goes on", news->name, news->text.s);
+    else if (news->err < 0)
+        sv_screen_warn(j->screen, SV_WARN,
+                       "%s cannot be written: %s; its lines are kept, and the run goes on", news->name,
+                       news->text.s);
+    else if (news->lost > 0)
+        sv_screen_warn(j->screen, SV_WARN, "%s is written again; %" PRIu64 " lines are lost", news->name,
+                       news->lost);
+    else
+        sv_screen_warn(j->screen, SV_WARN, "%s %s again; nothing is lost", news->name,
+                       news->is_work ? "are drawn" : "is written");
+}
+
+void sv_journal_tell(struct sv_journal *j)
+{
+    struct im_writer_news news;
+    uint64_t dropped;
+    im_ns silence;
+
+    while (im_writer_news(j->writer, &news)) {
+        tell_file(j, &news);
+        j->tellings++;
+    }
+    if (sv_terminal_news(j->screen->terminal, &dropped, &silence)) {
+        struct im_json *fields = im_json_object();
+
+        im_json_set_int(fields, "lines_dropped", (int64_t)dropped);
+        im_json_set_real(fields, "seconds", (double)silence / 1e9);
+        sv_journal_event(j, "screen.continued", fields);
+        sv_screen_warn(j->screen, SV_WARN,
+                       "the terminal took nothing for %.0f s: %" PRIu64 " lines were not shown",
+                       (double)silence / 1e9, dropped);
+    }
 }
 
 static void timestamp(char *buffer, size_t n)
@@ -75,7 +211,7 @@ void sv_journal_event(struct sv_journal *j, const char *event, struct im_json *f
     }
     line = im_json_dump(whole);
     if (line)
-        im_append_line(j->events_fd, line);
+        im_writer_line(j->writer, j->events, line);
     free(line);
     im_json_free(&whole);
     im_json_free(&fields);
@@ -94,6 +230,16 @@ static int level_of(const char *line)
     return -1;
 }
 
+/* What follows a value, which may be quoted and then hold escaped quotes. */
+static const char *end_of_value(const char *value)
+{
+    if (*value != '"')
+        return value + strcspn(value, " ");
+    for (value++; *value && *value != '"'; value++)
+        value += *value == '\\' && value[1];
+    return value + (*value == '"');
+}
+
 /* Copies the value of `key` in a logfmt line, without its quotes and escapes; empty when there is none. */
 static void value_of(const char *line, const char *key, char *ret, size_t n)
 {
@@ -108,7 +254,7 @@ static void value_of(const char *line, const char *key, char *ret, size_t n)
     quoted = *at == '"';
     at += quoted;
     while (*at && *at != (quoted ? '"' : ' ') && used + 1 < n) {
-        if (quoted && *at == '\\' && at[1])
+        if (quoted && *at == '\\' && (at[1] == '"' || at[1] == '\\'))
             at++;
         ret[used++] = *at++;
     }
@@ -125,8 +271,7 @@ static void show(struct sv_journal *j, const char *line, int level)
     value_of(line, "id", id, sizeof id);
     value_of(line, "msg", msg, sizeof msg);
     rest = rest ? rest + 5 : "";
-    rest = *rest == '"' ? strchr(rest + 1, '"') : strchr(rest, ' ');
-    rest = rest ? rest + 1 : "";
+    rest = end_of_value(rest);
     if (level >= IM_LOG_WARN)
         sv_screen_warn(j->screen, level == IM_LOG_WARN ? SV_WARN : SV_ERROR, "%s#%s: %s%s", role, id, msg,
                        rest);
@@ -137,9 +282,10 @@ static void show(struct sv_journal *j, const char *line, int level)
 static void take_line(struct sv_journal *j, const char *line)
 {
     int level = level_of(line);
-    char msg[32];
+    char msg[32], shown[SV_LINE_MAX * IM_ESCAPE_BYTES];
 
-    im_append_line(j->log_fd, line);
+    /* Ours are escaped already; a library's may hold anything. */
+    im_writer_line(j->writer, j->log, im_printable(line, shown, sizeof shown));
     value_of(line, "msg", msg, sizeof msg);
     if (level == IM_LOG_ERROR && strcmp(msg, "leaving") == 0)
         value_of(line, "why", j->last_reason, sizeof j->last_reason); /* shown with what follows from it */
@@ -152,9 +298,11 @@ static void take_line(struct sv_journal *j, const char *line)
 void sv_journal_drain(struct sv_journal *j)
 {
     char chunk[16384];
+    size_t got = 0;
     ssize_t n;
 
-    while ((n = read(j->pipe_fd, chunk, sizeof chunk)) > 0) {
+    while (got < DRAIN_BYTES_MAX && (n = read(j->pipe_fd, chunk, sizeof chunk)) > 0) {
+        got += (size_t)n;
         for (ssize_t i = 0; i < n; i++) {
             if (chunk[i] != '\n' && j->partial_bytes < sizeof j->partial - 1) {
                 j->partial[j->partial_bytes++] = chunk[i];

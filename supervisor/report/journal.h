@@ -1,28 +1,54 @@
-/* events.jsonl and log.txt of a run, and the roles' log pipe that feeds them. */
+/* events.jsonl and log.txt of a run, and the roles' log pipe that feeds them; charts and tables. All files are
+ * written by a thread (ipc/base/writer.h): no disk makes the supervisor wait. */
 #ifndef SUPERVISOR_REPORT_JOURNAL_H
 #define SUPERVISOR_REPORT_JOURNAL_H
 
 #include "ipc/base/json.h"
+#include "ipc/base/writer.h"
 #include "supervisor/report/screen.h"
 
 #define SV_LINE_MAX 4096
 
 struct sv_journal {
-    int events_fd, log_fd, pipe_fd;
+    struct im_writer *writer;
+    int events, log; /* files of the writer */
+    int pipe_fd;
+    const char *run_dir;
+    const struct im_conf *conf;
     struct sv_screen *screen;
+    uint64_t tellings;   /* of what failed, or works again */
+    int64_t done_epochs; /* written by the writer's thread */
+    double best_top1;
     int level_shown; /* enum im_log_level: less important lines go to log.txt only */
     char partial[SV_LINE_MAX];
     size_t partial_bytes;
     char last_reason[1024]; /* why the last process that left with an error did so, in its own words */
 };
 
-/* Opens the files in `run_dir`. pipe_fd is borrowed. */
-int sv_journal_open(struct sv_journal *j, const char *run_dir, int pipe_fd, struct sv_screen *screen,
+/* Opens the files in the run's directory, or will when that can be done. conf, pipe_fd and screen are borrowed. */
+int sv_journal_open(struct sv_journal *j, const struct im_conf *conf, int pipe_fd, struct sv_screen *screen,
                     int level_shown, struct im_text *text);
-void sv_journal_close(struct sv_journal *j);
+
+/* Waits at most `timeout` until everything is written, and says how many lines were not. */
+void sv_journal_close(struct sv_journal *j, im_ns timeout);
 
 /* Appends an event; takes `fields` (an object; NULL is fine), adds ts and event before them. */
 void sv_journal_event(struct sv_journal *j, const char *event, struct im_json *fields);
+
+/* Draws the charts and tables of the epochs (history.h), soon. */
+void sv_journal_draw(struct sv_journal *j);
+
+/* sv_rundir_accept(), sv_rundir_withdraw() and sv_history_tidy(), soon. */
+void sv_journal_accept(struct sv_journal *j);
+void sv_journal_withdraw(struct sv_journal *j);
+void sv_journal_tidy(struct sv_journal *j);
+
+/* What DONE tells: sv_rundir_done_epochs() and sv_rundir_best_top1(), or 0 and -1 where the file system does not
+ * answer within 2 s. */
+void sv_journal_done(struct sv_journal *j, int64_t *ret_epochs, double *ret_best_top1);
+
+/* Says once what cannot be written or shown, and once that it can be again. */
+void sv_journal_tell(struct sv_journal *j);
 
 /* Reads what the roles wrote to their stderr since the last call. */
 void sv_journal_drain(struct sv_journal *j);

@@ -60,7 +60,8 @@ static void fill_shares(const struct sv_snapshot *from, const struct sv_snapshot
         part[a] = to->time_ns[stage][a] > from->time_ns[stage][a]
                       ? (double)(to->time_ns[stage][a] - from->time_ns[stage][a])
                       : 0;
-        total += part[a];
+        /* Before it is ready, after it left, while the run is paused: no time of the stage. */
+        total += a == IM_IDLE ? 0 : part[a];
     }
     if (total <= 0 || seconds <= 0)
         return;

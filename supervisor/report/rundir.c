@@ -225,6 +225,20 @@ double sv_rundir_best_top1(const char *run_dir)
     return top1;
 }
 
+int sv_rundir_try_lock(const char *run_dir)
+{
+    char path[PATH_MAX];
+    int fd;
+
+    snprintf(path, sizeof path, "%s/" LOCK_NAME, run_dir);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        close(fd);
+        fd = -1;
+    }
+    return fd;
+}
+
 bool sv_rundir_is_live(const char *run_dir)
 {
     char path[PATH_MAX];
@@ -417,7 +431,7 @@ int sv_rundir_check_done(const char *run_dir, int64_t epochs, bool *ret_done, st
                          struct im_text *text)
 {
     int64_t done = sv_rundir_done_epochs(run_dir), have;
-    struct sv_saved saved;
+    struct sv_state_file saved;
     bool exists;
 
     note->s[0] = 0;

@@ -30,6 +30,9 @@ int64_t sv_rundir_done_epochs(const char *run_dir);
 /* Best validation accuracy (0 .. 1) that a finished run tells; negative when it tells none. */
 double sv_rundir_best_top1(const char *run_dir);
 
+/* Takes the run's lock if nobody holds it: a descriptor to close, or -1. */
+int sv_rundir_try_lock(const char *run_dir);
+
 /* Is somebody holding the lock now? */
 bool sv_rundir_is_live(const char *run_dir);
 

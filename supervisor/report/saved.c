@@ -35,12 +35,12 @@ static int read_header(int fd, uint64_t file_bytes, struct im_json **ret)
     return err;
 }
 
-int sv_saved_open(const char *path, struct sv_saved *ret, struct im_text *text)
+int sv_saved_open(const char *path, struct sv_state_file *ret, struct im_text *text)
 {
     struct stat st;
     int fd = im_open_regular(path, &st, text), err;
 
-    *ret = (struct sv_saved){0};
+    *ret = (struct sv_state_file){0};
     if (fd < 0)
         return fd;
     ret->exists = true;
@@ -49,13 +49,13 @@ int sv_saved_open(const char *path, struct sv_saved *ret, struct im_text *text)
     return err < 0 ? im_fail(text, err, "%s is not a safetensors file", path) : 0;
 }
 
-void sv_saved_read(const char *run_dir, struct sv_saved *ret)
+void sv_saved_read(const char *run_dir, struct sv_state_file *ret)
 {
     static const char *const names[] = {"last.state", "last.prev.state"};
     char path[PATH_MAX];
     bool exists = false;
 
-    *ret = (struct sv_saved){0};
+    *ret = (struct sv_state_file){0};
     for (size_t i = 0; i < IM_COUNT(names) && !ret->header; i++) {
         snprintf(path, sizeof path, "%s/checkpoints/%s.safetensors", run_dir, names[i]);
         sv_saved_open(path, ret, NULL);
@@ -64,13 +64,13 @@ void sv_saved_read(const char *run_dir, struct sv_saved *ret)
     ret->exists = exists;
 }
 
-void sv_saved_close(struct sv_saved *saved)
+void sv_saved_close(struct sv_state_file *saved)
 {
     im_json_free(&saved->header);
-    *saved = (struct sv_saved){0};
+    *saved = (struct sv_state_file){0};
 }
 
-int64_t sv_saved_int(const struct sv_saved *saved, const char *key, int64_t otherwise)
+int64_t sv_saved_int(const struct sv_state_file *saved, const char *key, int64_t otherwise)
 {
     const char *value = im_json_str_or(im_json_get(saved->header, "__metadata__"), key, "");
     char *end;

@@ -11,9 +11,11 @@
 #include <unistd.h>
 
 #include "ipc/base/count.h"
+#include "ipc/base/printable.h"
 
 #define LIVE_INTERVAL_NS (200 * IM_MS)
 #define BAR_CELLS 16
+#define LINE_BYTES 8192
 
 const char *sv_format_seconds(double seconds, char *buffer, int n)
 {
@@ -83,7 +85,19 @@ void sv_screen_init(struct sv_screen *s, int color, bool plain, bool quiet, im_n
         .utf8 = strcmp(nl_langinfo(CODESET), "UTF-8") == 0 && !plain,
         .quiet = quiet,
         .status_interval = status_interval,
+        .terminal = sv_terminal_open(STDERR_FILENO),
     };
+}
+
+void sv_screen_close(struct sv_screen *s, im_ns timeout)
+{
+    sv_screen_end(s);
+    sv_terminal_close(&s->terminal, timeout);
+}
+
+static void put(struct sv_screen *s, enum sv_text_kind kind, const char *text)
+{
+    sv_terminal_put(s->terminal, kind, text, strlen(text));
 }
 
 static int columns_now(void)
@@ -210,7 +224,7 @@ void sv_format_line(const struct sv_screen *s, const struct sv_progress *p, int 
     }
 }
 
-static void print_plain_gpus(const struct sv_view *v)
+static void print_plain_gpus(FILE *f, const struct sv_view *v)
 {
     const struct im_telemetry *g = &v->gpus;
     const struct {
@@ -225,83 +239,102 @@ static void print_plain_gpus(const struct sv_view *v)
 
     for (size_t i = 0; g->gpus > 0 && i < IM_COUNT(known); i++)
         if (!isnan(known[i].value))
-            fprintf(stderr, " %s=%.4g", known[i].key, known[i].value);
+            fprintf(f, " %s=%.4g", known[i].key, known[i].value);
     for (unsigned i = 0; g->gpus > 0 && i < IM_THROTTLES; i++)
         if (g->throttled >> i & 1)
-            fprintf(stderr, " gpu_throttled=%s", im_throttle_word(i));
+            fprintf(f, " gpu_throttled=%s", im_throttle_word(i));
 }
 
-static void print_plain_plans(const struct sv_view *v)
+static void print_plain_plans(FILE *f, const struct sv_view *v)
 {
     double at = v->gauge[IM_G_PLANS], of = v->gauge[IM_G_PLANS_OF];
 
     if (at > 0 && of < 0)
-        fputs(" cudnn_plans=awaited", stderr);
+        fputs(" cudnn_plans=awaited", f);
     else if (at > 0 && of > 0)
-        fprintf(stderr, " cudnn_plans=%.0f/%.0f", at, of);
+        fprintf(f, " cudnn_plans=%.0f/%.0f", at, of);
     else if (at > 0)
-        fprintf(stderr, " cudnn_plans=%.0f", at);
+        fprintf(f, " cudnn_plans=%.0f", at);
 }
 
-static void print_plain(const struct sv_progress *p)
+static void print_plain(FILE *f, const struct sv_progress *p)
 {
     const struct sv_view *v = p->view;
 
     if (!p->phase) {
-        fprintf(stderr, "state=%s", p->state);
-        print_plain_plans(v);
-        fputc('\n', stderr);
+        fprintf(f, "state=%s", p->state);
+        print_plain_plans(f, v);
+        fputc('\n', f);
         return;
     }
-    fprintf(stderr, "epoch=%u/%u split=%s step=%llu/%u batch=%u image_size=%u", p->phase->epoch + 1,
-            p->epochs, p->phase->split == IM_TRAIN ? "train" : "val", (unsigned long long)p->step,
-            p->phase->steps, p->phase->batch_size, p->phase->image_size);
+    fprintf(f, "epoch=%u/%u split=%s step=%llu/%u batch=%u image_size=%u", p->phase->epoch + 1, p->epochs,
+            p->phase->split == IM_TRAIN ? "train" : "val", (unsigned long long)p->step, p->phase->steps,
+            p->phase->batch_size, p->phase->image_size);
     if (v->gauge[IM_G_LR] > 0) /* nothing is known before the first step */
-        fprintf(stderr, " images_per_second=%.1f loss=%.4f lr=%.6g", v->samples_per_second,
-                v->gauge[IM_G_LOSS], v->gauge[IM_G_LR]);
+        fprintf(f, " images_per_second=%.1f loss=%.4f lr=%.6g", v->samples_per_second, v->gauge[IM_G_LOSS],
+                v->gauge[IM_G_LR]);
     if (v->gauge[IM_G_SKIPPED] > 0)
-        fprintf(stderr, " skipped_steps=%.0f", v->gauge[IM_G_SKIPPED]);
+        fprintf(f, " skipped_steps=%.0f", v->gauge[IM_G_SKIPPED]);
     if (p->eta_run >= 0)
-        fprintf(stderr, " eta_epoch_s=%.0f eta_run_s=%.0f", p->eta_epoch, p->eta_run);
-    print_plain_plans(v);
-    print_plain_gpus(v);
-    fprintf(stderr, " read_busy=%.2f augment_busy=%.2f train_busy=%.2f train_wait=%.2f limited_by=%s\n",
+        fprintf(f, " eta_epoch_s=%.0f eta_run_s=%.0f", p->eta_epoch, p->eta_run);
+    print_plain_plans(f, v);
+    print_plain_gpus(f, v);
+    fprintf(f, " read_busy=%.2f augment_busy=%.2f train_busy=%.2f train_wait=%.2f limited_by=%s\n",
             v->stage[0].busy, v->stage[1].busy, v->stage[2].busy, v->stage[2].wait_input,
             v->limit >= 0 ? sv_stage_name(v->limit) : "unknown");
+}
+
+static void put_plain(struct sv_screen *s, const struct sv_progress *p)
+{
+    char *text = NULL;
+    size_t n = 0;
+    FILE *f = open_memstream(&text, &n);
+
+    if (!f)
+        return;
+    print_plain(f, p);
+    if (fclose(f) == 0)
+        put(s, SV_TEXT_PROGRESS, text);
+    free(text);
 }
 
 void sv_screen_progress(struct sv_screen *s, const struct sv_progress *p, bool force)
 {
     im_ns now = im_now();
-    char line[1024];
+    char line[1024], whole[1024 + 32];
 
     if (s->quiet || (!force && now - s->last < (s->live ? LIVE_INTERVAL_NS : s->status_interval)))
         return;
     s->last = now;
     if (!s->live) {
-        print_plain(p);
+        put_plain(s, p);
         return;
     }
     sv_format_line(s, p, columns_now() - 1, line, sizeof line);
-    fprintf(stderr, "\r%s%s%s\033[K", s->color ? "\033[36m" : "", line, s->color ? "\033[0m" : "");
-    fflush(stderr);
+    snprintf(whole, sizeof whole, "\r%s%s%s\033[K", s->color ? "\033[36m" : "", line,
+             s->color ? "\033[0m" : "");
+    put(s, SV_TEXT_REDRAW, whole);
     s->line_is_drawn = true;
 }
 
 void sv_screen_end(struct sv_screen *s)
 {
     if (s->line_is_drawn)
-        fputs("\r\033[K", stderr);
+        put(s, SV_TEXT_REDRAW, "\r\033[K");
     s->line_is_drawn = false;
-    fflush(stderr);
 }
 
-static void print_line(struct sv_screen *s, const char *format, va_list args)
+/* Erases the live line and prints a line above it: `before`, which may hold codes of ours, then the rest. */
+__attribute__((format(printf, 3, 0))) static void print_line(struct sv_screen *s, const char *before,
+                                                             const char *format, va_list args)
 {
-    sv_screen_end(s);
-    vfprintf(stderr, format, args);
-    fputc('\n', stderr);
-    fflush(stderr);
+    char said[LINE_BYTES], shown[LINE_BYTES], whole[LINE_BYTES + 64];
+
+    vsnprintf(said, sizeof said, format, args);
+    snprintf(whole, sizeof whole, "%s%s%s\n", s->line_is_drawn ? "\r\033[K" : "", before,
+             im_printable(said, shown, sizeof shown));
+    put(s, SV_TEXT_LINE, whole);
+    s->line_is_drawn = false;
     if (s->live)
         s->last = 0; /* draw the live line again at once */
 }
@@ -313,7 +346,7 @@ void sv_screen_say(struct sv_screen *s, const char *format, ...)
     if (s->quiet)
         return;
     va_start(args, format);
-    print_line(s, format, args);
+    print_line(s, "", format, args);
     va_end(args);
 }
 
@@ -322,15 +355,14 @@ void sv_screen_warn(struct sv_screen *s, enum sv_weight weight, const char *form
     static const char *const words[] = {"WARN", "ERROR"}, *const colors[] = {"\033[33m", "\033[31m"};
     time_t now = time(NULL);
     struct tm local;
-    char clock[16];
+    char clock[16], before[64];
     va_list args;
 
     localtime_r(&now, &local);
     strftime(clock, sizeof clock, "%H:%M:%S", &local);
-    sv_screen_end(s);
-    fprintf(stderr, "%s %s%s%s ", clock, s->color ? colors[weight] : "", words[weight],
-            s->color ? "\033[0m" : "");
+    snprintf(before, sizeof before, "%s %s%s%s ", clock, s->color ? colors[weight] : "", words[weight],
+             s->color ? "\033[0m" : "");
     va_start(args, format);
-    print_line(s, format, args);
+    print_line(s, before, format, args);
     va_end(args);
 }

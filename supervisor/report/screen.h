@@ -1,5 +1,6 @@
-/* What the user sees while a run goes on: one live line on a terminal, key=value lines otherwise. Writes to
- * stderr; data goes to files. */
+/* What the user sees while a run goes on: one live line on a terminal, key=value lines otherwise. Goes to
+ * stderr, never waits for it (terminal.h), and shows no byte from outside that a terminal would obey
+ * (ipc/base/printable.h). Data goes to files. */
 #ifndef SUPERVISOR_REPORT_SCREEN_H
 #define SUPERVISOR_REPORT_SCREEN_H
 
@@ -7,6 +8,7 @@
 
 #include "ipc/base/clock.h"
 #include "supervisor/report/observe.h"
+#include "supervisor/report/terminal.h"
 
 struct sv_screen {
     bool live; /* rewrite one line */
@@ -14,6 +16,7 @@ struct sv_screen {
     im_ns status_interval; /* between key=value lines */
     im_ns last;
     bool line_is_drawn;
+    struct sv_terminal *terminal;
 };
 
 /* What the line tells. */
@@ -28,6 +31,9 @@ struct sv_progress {
 
 /* color: 0 auto, 1 always, 2 never. Honours NO_COLOR, TERM=dumb, COLUMNS. */
 void sv_screen_init(struct sv_screen *s, int color, bool plain, bool quiet, im_ns status_interval);
+
+/* Waits at most `timeout` until all is shown. */
+void sv_screen_close(struct sv_screen *s, im_ns timeout);
 
 /* Draws or prints progress when it is time to. `force` prints now. */
 void sv_screen_progress(struct sv_screen *s, const struct sv_progress *p, bool force);

@@ -13,6 +13,8 @@ enum sv_message_type {
     SV_LISTED,       /* to supervisor: you know all children now */
     SV_SIGNAL,       /* to supervisor: the user sent signal `status` */
     SV_FINISHED,     /* to warden: the run is over; leave with exit status `status` */
+    SV_STOP,         /* to supervisor: the user has asked a predecessor to stop, by signal `status` */
+    SV_SAVE,         /* to warden: have the snapshot written as a checkpoint; answered as SV_SPAWN is */
 };
 
 struct sv_message {
@@ -23,6 +25,10 @@ struct sv_message {
     int32_t pid;
     int32_t status;
 };
+
+/* Of the process that writes the snapshot as a checkpoint: it has no role, is in no process table, and there is
+ * one at most. */
+#define SV_SAVER_INCARNATION UINT32_MAX
 
 /* A connected pair, close-on-exec. 0 or negative errno. */
 int sv_channel_pair(int ret_fds[2]);

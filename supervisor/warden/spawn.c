@@ -1,5 +1,6 @@
 /* See spawn.h. Between fork and exec only async-signal-safe calls are made. Children get their own process
- * group, so that Ctrl-C reaches the warden alone, and default signal dispositions with nothing blocked. */
+ * group, so that Ctrl-C reaches the warden alone, and ignore the signals by which users speak to the run;
+ * all others have their default dispositions, and none is blocked. */
 #include "supervisor/warden/spawn.h"
 
 #include <errno.h>
@@ -65,14 +66,18 @@ int sv_spawn_prepare(const struct im_run *run, const struct sv_warden_fds *fds, 
 static void become(const char *path, char *const argv[], const struct mapping *map, size_t n,
                    const struct sv_place *place)
 {
+    static const int ignored[] = {SIGPIPE, SIGXFSZ, SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2};
     struct sigaction action = {.sa_handler = SIG_DFL};
     sigset_t none;
 
     for (int signo = 1; signo < 32; signo++)
         sigaction(signo, &action, NULL);
+    /* What survives exec. Neither a log that nobody reads any more nor a file at its limit kills its
+     * writer; and what a user asks
+     * the run by a signal is the warden's to hear, also where it is sent to every process, as Slurm does. */
     action.sa_handler = SIG_IGN;
-    sigaction(SIGPIPE, &action,
-              NULL); /* survives exec: a log that nobody reads any more must not kill its writer */
+    for (size_t i = 0; i < IM_COUNT(ignored); i++)
+        sigaction(ignored[i], &action, NULL);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     setpgid(0, 0);
@@ -139,6 +144,20 @@ pid_t sv_spawn_role(const struct sv_spawn_fds *f, enum im_role role, uint32_t in
         map[n++] = (struct mapping){f->snapshot, IM_FD_SNAPSHOT};
     }
     return start(path, argv, map, n, place_of(f, role, index));
+}
+
+pid_t sv_spawn_saver(const struct sv_spawn_fds *f)
+{
+    const struct mapping map[] = {
+        {f->null, 0},          {f->log_write, 1},
+        {f->log_write, 2},     {f->control, IM_FD_CONTROL},
+        {f->lock, IM_FD_LOCK}, {f->snapshot, IM_FD_SNAPSHOT},
+    };
+    char path[PATH_MAX], flag[] = "--save-snapshot";
+    char *argv[] = {path, flag, NULL};
+
+    snprintf(path, sizeof path, "%s/imsuper-trainer", f->directory);
+    return start(path, argv, map, IM_COUNT(map), NULL);
 }
 
 pid_t sv_spawn_supervisor(const struct sv_spawn_fds *f, int channel)

@@ -24,6 +24,9 @@ int sv_spawn_prepare(const struct im_run *run, const struct sv_warden_fds *fds, 
 /* Starts `imsuper-ROLE --index I --incarnation N`. The pid, or negative errno. */
 pid_t sv_spawn_role(const struct sv_spawn_fds *fds, enum im_role role, uint32_t index, uint32_t incarnation);
 
+/* Starts `imsuper-trainer --save-snapshot`, which writes the snapshot as a checkpoint. */
+pid_t sv_spawn_saver(const struct sv_spawn_fds *fds);
+
 /* Starts `imsuper supervise` with its end of the channel. */
 pid_t sv_spawn_supervisor(const struct sv_spawn_fds *fds, int channel);
 

@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
@@ -17,11 +16,22 @@
 #include "ipc/base/clock.h"
 #include "ipc/base/count.h"
 #include "ipc/child.h"
+#include "ipc/wait.h"
 #include "supervisor/warden/channel.h"
+#include "supervisor/warden/say.h"
 #include "supervisor/warden/spawn.h"
+#include "supervisor/warden/turns.h"
 
-#define SUPERVISOR_DEATHS_MAX 20 /* within SUPERVISOR_WINDOW_NS; then the run is stopped */
-#define SUPERVISOR_WINDOW_NS (10 * IM_SECOND)
+/* Supervisors in a row that never came to their loop; then the run is saved and ended. However many others die,
+ * it goes on. */
+#define SUPERVISOR_FAILURES_MAX 10
+#define SUPERVISOR_ENDING_MAX 10              /* deaths while the run is to end; then the warden ends it */
+#define SUPERVISOR_SILENT_NS (10 * IM_SECOND) /* without a turn of its loop: it is stuck, and killed */
+#define SUPERVISOR_SHORT_LIFE_NS (100 * IM_MS)
+#define TURN_MS 500
+#define TURN_MAX_NS (2 * TURN_MS * IM_MS) /* of the warden's own loop */
+#define LAST_SAVE_NS (60 * IM_SECOND)     /* for the trainers, when there is no supervisor any more */
+#define LAST_SEAL_NS (300 * IM_SECOND)
 #define END_TIMEOUT_NS (10 * IM_SECOND)
 #define LOG_PIPE_BYTES (1 << 20)
 
@@ -39,8 +49,15 @@ struct warden {
     int signals;
     pid_t supervisor;
     int finished, exit_status, interrupts;
-    int deaths;
-    im_ns window_start;
+    int stop_signal;          /* the user has asked to stop, by this; 0: not yet */
+    uint32_t waiting_signals; /* a bit each, that came while there was no supervisor to hear them */
+    struct sv_clock clock;
+    uint64_t turns;            /* of the supervisor's loop, as last seen */
+    im_ns turned_at;           /* ... by our clock; or when it was started */
+    int turned, killed;        /* this supervisor has come to its loop; we have killed it */
+    int failures;              /* supervisors in a row that did not come to their loop */
+    int deaths_ending;         /* supervisors that died while the run was to end */
+    im_ns started, restart_at; /* CLOCK_MONOTONIC */
 };
 
 static int make_pipe(int pair[2], struct im_text *text)
@@ -141,10 +158,12 @@ static void spawn(struct warden *w, const struct sv_message *request)
 {
     struct sv_message reply = *request;
     struct ward *ward = find_free(w);
-    pid_t pid =
-        ward ? sv_spawn_role(&w->fds, (enum im_role)request->role, request->index, request->incarnation)
-             : -EAGAIN;
+    pid_t pid = -EAGAIN;
 
+    if (ward && request->type == SV_SAVE)
+        pid = sv_spawn_saver(&w->fds);
+    else if (ward)
+        pid = sv_spawn_role(&w->fds, (enum im_role)request->role, request->index, request->incarnation);
     if (pid < 0) {
         reply.type = SV_SPAWN_FAILED;
         reply.status = pid;
@@ -172,7 +191,7 @@ static void read_channel(struct warden *w)
             w->channel = -1;
             return;
         }
-        if (m.type == SV_SPAWN) {
+        if (m.type == SV_SPAWN || (m.type == SV_SAVE && !find(w, m.incarnation))) {
             spawn(w, &m);
         } else if (m.type == SV_FORGET && (ward = find(w, m.incarnation)) != NULL && ward->exited) {
             forget(ward);
@@ -183,45 +202,73 @@ static void read_channel(struct warden *w)
     }
 }
 
-/* A supervisor that could not even be started counts as one that died. */
-static void count_failure(struct warden *w, int errnum)
+/* A supervisor has not come to its loop, or could not even be started. */
+static void count_failure(struct warden *w)
 {
-    fprintf(stderr, "imsuper: cannot start a supervisor: %s\n", strerror(errnum));
-    if (++w->deaths > SUPERVISOR_DEATHS_MAX) {
-        w->finished = 1;
-        w->exit_status = IM_EXIT_FAILED;
+    static const im_ns delays[] = {0, 50 * IM_MS, 200 * IM_MS, IM_SECOND};
+    const size_t last = IM_COUNT(delays) - 1, n = (size_t)w->failures++;
+
+    w->restart_at = im_now() + delays[n < last ? n : last];
+}
+
+static void tell_waiting_signals(struct warden *w)
+{
+    for (int signo = 1; signo < 32; signo++) {
+        struct sv_message m = {.type = SV_SIGNAL, .status = signo};
+
+        if (w->waiting_signals & UINT32_C(1) << signo)
+            tell(w, &m, -1);
     }
+    w->waiting_signals = 0;
 }
 
 static void start_supervisor(struct warden *w)
 {
-    struct sv_message listed = {.type = SV_LISTED};
-    int pair[2];
+    struct sv_message listed = {.type = SV_LISTED}, stop = {.type = SV_STOP, .status = w->stop_signal};
+    int pair[2], err = sv_channel_pair(pair);
 
     w->supervisor = 0;
-    if (sv_channel_pair(pair) < 0) {
-        count_failure(w, errno);
-        return;
+    w->turned = w->killed = 0;
+    w->started = im_now();
+    w->turned_at = w->clock.now;
+    w->turns = atomic_load_explicit(&w->run->control->turns, memory_order_relaxed);
+    if (err == 0) {
+        w->supervisor = sv_spawn_supervisor(&w->fds, pair[1]);
+        close(pair[1]);
+        err = w->supervisor < 0 ? w->supervisor : 0;
+        if (err < 0)
+            close(pair[0]);
     }
-    w->supervisor = sv_spawn_supervisor(&w->fds, pair[1]);
-    close(pair[1]);
-    if (w->supervisor < 0) {
-        count_failure(w, -w->supervisor);
-        close(pair[0]);
+    if (err < 0) {
+        sv_warden_say("cannot start a supervisor: %s", strerror(-err));
         w->supervisor = 0;
+        count_failure(w);
         return;
     }
     w->channel = pair[0];
     for (size_t i = 0; i < IM_COUNT(w->ward); i++)
         if (w->ward[i].used)
             tell_ward(w, &w->ward[i]);
+    if (w->stop_signal) /* its predecessor may have died before it heard of it */
+        tell(w, &stop, -1);
     tell(w, &listed, -1);
+    tell_waiting_signals(w);
+}
+
+static void look_for_turns(struct warden *w)
+{
+    uint64_t turns = atomic_load_explicit(&w->run->control->turns, memory_order_relaxed);
+
+    if (turns == w->turns)
+        return;
+    w->turns = turns;
+    w->turned_at = w->clock.now;
+    w->turned = 1;
+    w->failures = 0;
 }
 
 static void on_supervisor_death(struct warden *w, int status)
 {
-    im_ns now = im_now();
-
     read_channel(w); /* its last words, which may be that the run is over */
     if (w->channel >= 0)
         close(w->channel);
@@ -229,21 +276,50 @@ static void on_supervisor_death(struct warden *w, int status)
     w->supervisor = 0;
     if (w->finished)
         return;
-    if (now - w->window_start > SUPERVISOR_WINDOW_NS) {
-        w->window_start = now;
-        w->deaths = 0;
-    }
-    if (++w->deaths > SUPERVISOR_DEATHS_MAX || (WIFEXITED(status) && WEXITSTATUS(status) == IM_EXIT_USAGE)) {
-        fprintf(stderr, "imsuper: the supervisor keeps dying; stopping. Continue the run with the same "
-                        "command.\n");
-        w->finished = 1;
-        w->exit_status = IM_EXIT_FAILED;
+    look_for_turns(w);
+    w->deaths_ending += w->stop_signal || im_run_state(w->run) >= IM_RUN_STOPPING;
+    if (!w->turned)
+        count_failure(w);
+    else
+        w->restart_at = im_now() + (im_now() - w->started < SUPERVISOR_SHORT_LIFE_NS ? 50 * IM_MS : 0);
+    sv_warden_say("the supervisor died (%s %d); starting another%s",
+                  WIFSIGNALED(status) ? "signal" : "status",
+                  WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status),
+                  im_run_state(w->run) == IM_RUN_RUNNING ? "; training continues" : "");
+}
+
+/* Is it held by a debugger? */
+static int is_traced(pid_t pid)
+{
+    char path[32], text[512];
+    const char *at;
+    ssize_t n;
+    int fd;
+
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    if (fd >= 0)
+        close(fd);
+    if (n <= 0)
+        return 0;
+    text[n] = 0;
+    at = strrchr(text, ')');
+    return at && strncmp(at, ") t", 3) == 0;
+}
+
+/* A supervisor that is stopped or stuck is as good as dead. */
+static void watch_supervisor(struct warden *w)
+{
+    look_for_turns(w);
+    if (w->supervisor <= 0 || w->killed || w->clock.now - w->turned_at < SUPERVISOR_SILENT_NS ||
+        is_traced(w->supervisor))
         return;
-    }
-    fprintf(stderr, "\nimsuper: the supervisor died (%s %d); starting another; training continues\n",
-            WIFSIGNALED(status) ? "signal" : "status",
-            WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
-    start_supervisor(w);
+    sv_warden_say("the supervisor (pid %d) does nothing for %d s; killing it", (int)w->supervisor,
+                  (int)(SUPERVISOR_SILENT_NS / IM_SECOND));
+    kill(w->supervisor, SIGKILL);
+    w->killed = 1;
+    w->turned_at = w->clock.now;
 }
 
 static void reap(struct warden *w)
@@ -275,14 +351,19 @@ static void on_signal(struct warden *w, int signo)
 {
     struct sv_message m = {.type = SV_SIGNAL, .status = signo};
 
-    if (signo == SIGINT || signo == SIGTERM) {
+    if (signo == SIGINT) {
         if (++w->interrupts >= 2) {
             w->finished = 1;
             w->exit_status = IM_EXIT_FORCED;
             return;
         }
     }
-    tell(w, &m, -1);
+    if (signo != SIGUSR1 && signo != SIGUSR2) {
+        w->stop_signal = w->stop_signal ? w->stop_signal : signo; /* told to every supervisor that comes */
+        tell(w, &m, -1);
+    } else if (w->channel < 0 || sv_channel_send(w->channel, &m, -1) < 0) {
+        w->waiting_signals |= UINT32_C(1) << signo; /* all that are listened to are below 32 */
+    }
 }
 
 static void read_signals(struct warden *w)
@@ -324,36 +405,147 @@ static void end_all(struct warden *w)
         }
     }
     if (left)
-        fprintf(stderr, "imsuper: cannot kill a process within 10 s (stuck in the kernel?)\n");
+        sv_warden_say("cannot kill a process within 10 s (stuck in the kernel?)");
+}
+
+/* One turn of the loop, of TURN_MS at most. */
+static void turn(struct warden *w)
+{
+    struct pollfd p[2] = {{.fd = w->signals, .events = POLLIN}, {.fd = w->channel, .events = POLLIN}};
+    im_ns now = im_now();
+    int timeout = TURN_MS;
+
+    if (w->supervisor == 0 && w->restart_at > now && w->restart_at - now < TURN_MS * IM_MS)
+        timeout = (int)((w->restart_at - now) / IM_MS) + 1;
+    poll(p, 2, timeout);
+    sv_clock_turn(&w->clock, im_now(), TURN_MAX_NS);
+    read_channel(w);
+    read_signals(w);
+}
+
+static int count_trainers(const struct warden *w, int saved)
+{
+    int n = 0;
+
+    for (size_t i = 0; i < IM_COUNT(w->ward); i++) {
+        const struct ward *ward = &w->ward[i];
+
+        if (!ward->used || ward->who.role != IM_ROLE_TRAINER)
+            continue;
+        n += saved ? ward->exited && WIFEXITED(ward->who.status) &&
+                         WEXITSTATUS(ward->who.status) == IM_EXIT_RESUMABLE
+                   : !ward->exited;
+    }
+    return n;
+}
+
+/* Asks the trainers to save and leave, as the supervisor would. Did they all? */
+static int let_trainers_save(struct warden *w)
+{
+    struct im_control *c = w->run->control;
+    const im_ns began = w->clock.now;
+
+    if (count_trainers(w, 0) < (int)w->run->geometry.ranks || im_run_state(w->run) == IM_RUN_STARTING)
+        return 0;
+    atomic_store_explicit(&c->run_state, IM_RUN_STOPPING, memory_order_release);
+    im_event_broadcast(&c->event_run);
+    for (uint32_t r = 0; r < w->run->geometry.ranks; r++)
+        im_event_broadcast(&c->event_done[r]);
+    while (!w->finished && count_trainers(w, 0) > 0 && w->clock.now - began < LAST_SAVE_NS)
+        turn(w);
+    return count_trainers(w, 1) == (int)w->run->geometry.ranks;
+}
+
+/* The status of the process that writes the snapshot as a checkpoint; negative when it has none. */
+static int save_snapshot(struct warden *w)
+{
+    const struct sv_message request = {.type = SV_SAVE, .incarnation = SV_SAVER_INCARNATION};
+    const im_ns began = w->clock.now;
+    struct ward *ward;
+
+    for (size_t i = 0; i < IM_COUNT(w->ward); i++)
+        if (w->ward[i].used && !w->ward[i].exited && w->ward[i].who.role == IM_ROLE_TRAINER)
+            kill(w->ward[i].who.pid, SIGKILL);
+    while (!w->finished && count_trainers(w, 0) > 0 && w->clock.now - began < END_TIMEOUT_NS)
+        turn(w);
+    ward = find(w, SV_SAVER_INCARNATION);
+    if (ward && ward->exited) /* its end has met no supervisor */
+        forget(ward);
+    if (!ward || !ward->used) {
+        spawn(w, &request);
+        ward = find(w, SV_SAVER_INCARNATION);
+    }
+    while (ward && !w->finished && !ward->exited && w->clock.now - began < LAST_SEAL_NS)
+        turn(w);
+    return ward && ward->exited && WIFEXITED(ward->who.status) ? WEXITSTATUS(ward->who.status) : -1;
+}
+
+/* No supervisor can be started, or the last one cannot be ended: what was trained is saved without one. */
+static void end_without_supervisor(struct warden *w, const char *why)
+{
+    int status;
+
+    sv_warden_say("%s; saving and stopping", why);
+    if (im_run_state(w->run) == IM_RUN_ENDED) {
+        w->exit_status =
+            im_exit_of_word(atomic_load_explicit(&w->run->control->exit_status, memory_order_relaxed));
+        w->finished = 1;
+        return;
+    }
+    status = let_trainers_save(w) ? IM_EXIT_OK : w->finished ? -1 : save_snapshot(w);
+    if (w->finished) /* a second Ctrl-C */
+        return;
+    w->finished = 1;
+    w->exit_status = IM_EXIT_FAILED;
+    if (status == IM_EXIT_OK || status == IM_EXIT_NOTHING_NEWER) {
+        w->exit_status = IM_EXIT_RESUMABLE;
+        sv_warden_say("saved; the same command continues from here");
+    } else if (status == IM_EXIT_NOTHING_SAVED) {
+        sv_warden_say("nothing is saved: there is neither a snapshot nor a checkpoint");
+    } else {
+        sv_warden_say("what was trained could not be saved; the same command goes on with the last "
+                      "checkpoint");
+    }
+}
+
+/* Starts a supervisor where there is none, and gives up where that is in vain. */
+static void keep_supervised(struct warden *w)
+{
+    watch_supervisor(w);
+    if (w->finished)
+        return;
+    if (w->supervisor == 0 && w->failures >= SUPERVISOR_FAILURES_MAX)
+        end_without_supervisor(w, "the supervisor cannot be started");
+    else if (w->supervisor == 0 && w->deaths_ending >= SUPERVISOR_ENDING_MAX)
+        end_without_supervisor(w, "the supervisor cannot end the run");
+    else if (w->supervisor == 0 && im_now() >= w->restart_at)
+        start_supervisor(w);
+    else if (w->killed && w->stop_signal && w->clock.now - w->turned_at > END_TIMEOUT_NS)
+        end_without_supervisor(w, "the supervisor cannot be killed (stuck in the kernel?)");
 }
 
 int sv_warden_run(const struct im_run *run, const struct sv_warden_fds *fds,
                   const struct sv_placement *placement)
 {
-    struct warden w = {.run = run, .channel = -1, .window_start = im_now()};
+    struct warden w = {.run = run, .channel = -1};
 
     for (size_t i = 0; i < IM_COUNT(w.ward); i++)
         w.ward[i].pidfd = -1;
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     w.signals = open_signals();
     if (w.signals < 0 || sv_spawn_prepare(run, fds, &w.fds) < 0) {
-        fprintf(stderr, "imsuper: out of file descriptors: %s; raise `ulimit -n`\n", strerror(errno));
+        sv_warden_say("out of file descriptors: %s; raise `ulimit -n`", strerror(errno));
         return IM_EXIT_FAILED;
     }
     w.fds.placement = placement;
+    sv_clock_turn(&w.clock, im_now(), TURN_MAX_NS);
     start_supervisor(&w);
-    if (w.supervisor == 0) {
-        fprintf(stderr, "imsuper: cannot start the supervisor: %s\n", strerror(errno));
+    if (w.supervisor == 0) /* it said why */
         return IM_EXIT_FAILED;
-    }
     while (!w.finished) {
-        struct pollfd p[2] = {{.fd = w.signals, .events = POLLIN}, {.fd = w.channel, .events = POLLIN}};
-
-        poll(p, 2, 1000);
-        read_channel(&w);
-        read_signals(&w);
-        if (w.supervisor == 0 && !w.finished)
-            start_supervisor(&w);
+        turn(&w);
+        if (!w.finished)
+            keep_supervised(&w);
     }
     end_all(&w);
     return w.exit_status;

@@ -16,7 +16,7 @@ case_points() {
       rm -rf "$T/w"
       # In the second epoch, so that the next process, which begins there and counts anew, does not come to it.
       case $point in
-      process.*) FAULTS="trainer#$rank:$point=kill" ;;
+      process.*) FAULTS="trainer#$rank:$point=segv" ;;
       *done) FAULTS="trainer#$rank:$point=kill@16" ;;
       *) FAULTS="trainer#$rank:$point=kill@14" ;;
       esac

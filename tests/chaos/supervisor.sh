@@ -126,9 +126,9 @@ passings() {
   esac
 }
 
-# A trainer that dies at the same step again and again: the run is given up, however many steps it repeats.
+# A trainer that dies in its first step again and again, before there is a snapshot: the run is given up.
 case_trainer_crash_loop() {
-  FAULTS="trainer:trainer.step.done=kill@5"
+  FAULTS="trainer:trainer.step.done=segv@1"
   start 1 "${WORKERS[@]}" --max-restarts 2
   must_say "keeps failing"
   [ "$(deaths_of trainer)" = 3 ] || fail "$(deaths_of trainer) trainers died"

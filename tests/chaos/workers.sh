@@ -21,8 +21,8 @@ rules_of() {
   augment.memory) echo "augmenter#1:$1=kill@1" ;;
   # One that dies before it can do anything: the others of its role go on without it.
   process.*) echo "reader#1:$1=kill@1,augmenter#1:$1=kill@1" ;;
-  # Of other roles: supervisor.sh, trainer.sh and snapshot.sh.
-  supervisor.* | reclaim.* | trainer.* | checkpoint.* | file.* | shm.* | snapshot.*) ;;
+  # Of other roles: supervisor.sh, snapshot.sh and ending.sh.
+  supervisor.* | reclaim.* | trainer.* | checkpoint.* | file.* | shm.* | snapshot.* | ending.* | saver.*) ;;
   *) fail "whose is the fault point $1? Say it in rules_of" ;;
   esac
 }
@@ -146,7 +146,7 @@ case_decode_memory() {
 
 # Dead before it is ready, every time: the run gives up and says why, instead of trying for ever.
 case_crash_loop() {
-  FAULTS="augmenter:process.enter.after=kill@1"
+  FAULTS="augmenter:process.enter.after=segv@1"
   start 1 "${WORKERS[@]}" --max-restarts 3
   must_say "keeps failing"
 }

@@ -53,6 +53,31 @@ case_uneven_interrupt() {
   check_two
 }
 
+# A pause, a checkpoint meanwhile, more augmenters, all trainers again: both ranks do it at the same step.
+case_control() {
+  local ask=(--workspace "$T/w" --run-name run)
+  two_undisturbed
+  FAULTS=trainer#1:trainer.step.done=sleep:60@1/every
+  launch "${TWO[@]}"
+  wait_step 3
+  for _ in 1 2 3 4; do "$BIN/imsuper" pause "${ask[@]}" && "$BIN/imsuper" resume "${ask[@]}"; done
+  "$BIN/imsuper" pause "${ask[@]}"
+  until_true 10 eval 'status_json | grep -q "\"state\": \"paused\""' || fail "the run is not paused"
+  send USR2
+  until_true 10 test -e "$RUN/checkpoints/last.state.safetensors" || fail "a paused run does not save"
+  "$BIN/imsuper" scale augmenters=3 "${ask[@]}"
+  "$BIN/imsuper" resume "${ask[@]}"
+  wait_step 8
+  "$BIN/imsuper" restart trainer#1 "${ask[@]}"
+  until_true 20 has_event '"run.continued"' || fail "training does not go on"
+  "$BIN/imsuper" pause "${ask[@]}"
+  send INT
+  finish 75
+  FAULTS=""
+  start 0 "${TWO[@]}"
+  check_two
+}
+
 # The last step of an epoch has two samples for five ranks.
 case_idle_ranks() {
   local five=(--ranks 5 --batch-size 19)
@@ -170,16 +195,17 @@ case_other_batches() {
 case_drift() {
   two_undisturbed
   FAULTS=trainer#1:trainer.weights.flip=fail:EIO@15
-  start 1 "${TWO[@]}"
+  # With snapshots of the difference: they are not what is continued from.
+  start 0 "${TWO[@]}" --snapshot-steps 1
   must_say "after step 24 trainer#1 has different parameters than trainer#0"
-  FAULTS=""
-  start 0 "${TWO[@]}"
+  grep -q 'msg="continuing" from=snapshot' "$RUN/log.txt" && fail "a snapshot was used that may hold the difference"
   check_two
 }
 case_drift_of_three() {
   FAULTS=trainer#0:trainer.weights.flip=fail:EIO@2
   start 1 --ranks 3 --batch-size 5 --opt adamw --lr 0.001 --ema 0.9
   must_say "trainer#0 has different parameters than most others"
+  must_say "was not saved"
 }
 
 case_status() {

@@ -114,8 +114,9 @@ case_skipped_step() {
 
 case_too_many_skipped_steps() {
   FAULTS="trainer:trainer.step.nonfinite=fail:EIO@1/every"
-  start 1 --max-bad-steps 3
+  start 75 --max-bad-steps 3
   must_say "was not finite in 3 steps in a row"
+  must_say "the run cannot go on"
 }
 
 # Powers of two change no bit of a float32 run.

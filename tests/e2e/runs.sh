@@ -83,7 +83,7 @@ case_failed_starts() {
   until_true 20 status_means other || fail "status does not mean the run that starts"
   send INT
   finish 75
-  must_say "there is nothing to continue"
+  must_say "nothing was trained yet"
   latest_is run
   [ "$(entries)" = "latest run " ] || fail "left behind: $(entries)"
 }

@@ -38,6 +38,11 @@ verb_start() {
 verb_status() { run 3 status --workspace "$T/w" --run-name run && must_say "done"; }
 verb_runs() { run 0 runs --workspace "$T/w" && must_say "done"; }
 verb_stop() { run 3 stop --workspace "$T/w" --run-name run; }
+# Of a run that is over; tests/e2e/control.sh asks one that goes on.
+verb_pause() { run 3 pause --workspace "$T/w" --run-name run && must_say "done"; }
+verb_resume() { run 3 resume --workspace "$T/w" --run-name run; }
+verb_restart() { run 3 restart augmenter#0 --workspace "$T/w" --run-name run && run 2 restart augmentor && must_say "did you mean"; }
+verb_scale() { run 3 scale augmenters=2 readers=1 --workspace "$T/w" --run-name run && run 2 scale augmenters=0; }
 verb_lr_find() { run 0 lr-find "${tiny[@]}" --num-iter 30 --plain --output "$T/curve.png" && must_exist "$T/curve.png"; }
 verb_recipes() {
   run 0 recipes && must_say "quickstart"

@@ -200,9 +200,9 @@ int pipeline_start_workers(struct pipeline *p)
 {
     int err = 0;
 
-    for (uint32_t i = 0; i < p->run.geometry.readers_max && err == 0; i++)
+    for (uint32_t i = 0; i < p->conf.readers && err == 0; i++)
         err = pipeline_start(p, IM_ROLE_READER, i, NULL);
-    for (uint32_t i = 0; i < p->run.geometry.augmenters_max && err == 0; i++)
+    for (uint32_t i = 0; i < p->conf.augmenters && err == 0; i++)
         err = pipeline_start(p, IM_ROLE_AUGMENTER, i, NULL);
     return err;
 }

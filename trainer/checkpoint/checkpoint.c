@@ -66,8 +66,7 @@ int tr_checkpoint_store_open(struct tr_checkpoint_store *store, const char *dire
         err = tr_checkpoint_path(store, TR_CHECKPOINT_NEXT_NAME, next, text);
     if (err < 0)
         return err;
-    if (unlink(next) < 0 && errno != ENOENT)
-        return im_fail(text, -errno, "cannot remove %s: %s", next, strerror(errno));
+    unlink(next); /* one that stays, on a disk that takes no writes now, is replaced by the next save */
     err = im_file_sweep(directory);
     return err < 0 ? im_fail(text, err, "cannot read %s: %s", directory, strerror(-err)) : 0;
 }
@@ -197,7 +196,33 @@ int tr_checkpoint_save(struct tr_checkpoint_store *store, const struct tr_checkp
     char checksum[TR_SEAL_DIGITS];
     int err = check_keys(content, text);
 
+    store->state_is_saved = false;
     if (err == 0)
         err = save_state(store, content, checksum, text);
+    store->state_is_saved = err == 0;
     return err < 0 ? err : tr_checkpoint_export(store, content, checksum, epoch, best, text);
+}
+
+int tr_checkpoint_save_state(struct tr_checkpoint_store *store, const struct tr_safetensors *state,
+                             struct im_text *text)
+{
+    const size_t count = tr_safetensors_count(state), pairs = tr_safetensors_metadata_count(state);
+    struct tr_tensor *tensors = malloc((count + 1) * sizeof *tensors);
+    struct tr_pair *metadata = malloc((pairs + 1) * sizeof *metadata);
+    struct tr_checkpoint_content content = {.tensors = tensors, .tensor_count = count, .metadata = metadata};
+    int err;
+
+    if (!tensors || !metadata) {
+        err = im_fail(text, -ENOMEM, "cannot write a checkpoint into %s: out of memory", store->directory);
+    } else {
+        for (size_t i = 0; i < count; i++)
+            tensors[i] = *tr_safetensors_at(state, i);
+        for (size_t i = 0; i < pairs; i++)
+            if (!tr_checkpoint_is_reserved(tr_safetensors_metadata_at(state, i).key))
+                metadata[content.metadata_count++] = tr_safetensors_metadata_at(state, i);
+        err = tr_checkpoint_save(store, &content, -1, false, text);
+    }
+    free(tensors);
+    free(metadata);
+    return err;
 }

@@ -46,7 +46,8 @@ struct im_text;
 
 struct tr_checkpoint_store {
     char directory[PATH_MAX];
-    int epochs_kept; /* newest epoch files to keep; negative: all */
+    int epochs_kept;     /* newest epoch files to keep; negative: all */
+    bool state_is_saved; /* by the last save, even if what is beside it could not be written */
 };
 
 /* The content of a checkpoint. Metadata keys are the caller's (step, epoch, seed, ...) except format, state,
@@ -70,6 +71,10 @@ int tr_checkpoint_store_view(struct tr_checkpoint_store *store, const char *dire
  * errno with a sentence: the state file is then the old or the new one, never partial. */
 int tr_checkpoint_save(struct tr_checkpoint_store *store, const struct tr_checkpoint_content *content,
                        int epoch, bool best, struct im_text *text);
+
+/* Saves a state that was read, from a snapshot, as the last one: the same bytes, and `last` beside it. */
+int tr_checkpoint_save_state(struct tr_checkpoint_store *store, const struct tr_safetensors *state,
+                             struct im_text *text);
 
 /* Writes the bytes of last.state.safetensors with this content to a sink; `name` names them in errors. */
 int tr_checkpoint_put(const char *name, const struct tr_sink *sink,

@@ -9,15 +9,28 @@
 #include <errno.h>
 #include <inttypes.h>
 
-static im_ns later(const struct tr_snapshot *s, im_ns cost)
+static im_ns larger(im_ns a, im_ns b)
 {
-    im_ns wait = s->interval_ns > TR_SNAPSHOT_SHARE * cost ? s->interval_ns : TR_SNAPSHOT_SHARE * cost;
+    return a > b ? a : b;
+}
 
-    return im_now() + wait;
+/* When the next one is due by time, after one that took `cost`. */
+static im_ns later(struct tr_snapshot *s, im_ns cost)
+{
+    im_ns usual = larger(s->interval_ns, TR_SNAPSHOT_SHARE * cost);
+    im_ns early = larger(s->early_ns, TR_SNAPSHOT_EARLY_SHARE * cost);
+
+    if (s->early_ns && early < (s->interval_ns ? usual : TR_SNAPSHOT_EARLY_MAX_NS)) {
+        s->early_ns *= 2;
+        return im_now() + early;
+    }
+    s->early_ns = 0;
+    return im_now() + usual;
 }
 
 int tr_snapshot_open(struct tr_snapshot *s, struct im_child *child, struct tr_state *state,
-                     const struct tr_position_text *position, uint64_t next_batch, struct im_text *text)
+                     const struct tr_position_text *position, uint64_t next_batch, bool after_death,
+                     struct im_text *text)
 {
     const struct im_conf *conf = child->conf;
     struct tr_snapshot opened = {.child = child,
@@ -38,7 +51,8 @@ int tr_snapshot_open(struct tr_snapshot *s, struct im_child *child, struct tr_st
     if (err < 0)
         return im_fail(text, err, "%s; --snapshot-interval 0 --snapshot-steps 0 disables snapshots", why.s);
     im_stats_gauge(child->stats, IM_G_SNAPSHOT_BYTES, (double)opened.memory.segment.bytes);
-    opened.due_at = later(&opened, 0);
+    opened.due_at = after_death ? im_now() : later(&opened, 0);
+    opened.early_ns = after_death ? TR_SNAPSHOT_EARLY_NS : 0;
     *s = opened;
     return 0;
 }
@@ -49,12 +63,17 @@ void tr_snapshot_close(struct tr_snapshot *s)
     *s = (struct tr_snapshot){0};
 }
 
+bool tr_snapshot_is_behind(const struct tr_snapshot *s, uint64_t next_batch)
+{
+    return s->child && next_batch != s->last_batch;
+}
+
 bool tr_snapshot_is_due(const struct tr_snapshot *s, uint64_t next_batch)
 {
-    if (!s->child || next_batch == s->last_batch)
+    if (!tr_snapshot_is_behind(s, next_batch))
         return false;
     return (s->batches && next_batch - s->last_batch >= s->batches) ||
-           (s->interval_ns && im_now() >= s->due_at);
+           ((s->interval_ns || s->early_ns) && im_now() >= s->due_at);
 }
 
 static int append_bytes(void *context, const void *bytes, size_t n, struct im_text *text)
@@ -80,6 +99,12 @@ int tr_snapshot_take(struct tr_snapshot *s, struct tr_state *state, const struct
     im_stats_add(s->child->stats, IM_C_SNAPSHOTS, 1);
     im_stats_gauge(s->child->stats, IM_G_SNAPSHOT_SECONDS, (double)cost / 1e9);
     return 0;
+}
+
+void tr_snapshot_forget(struct tr_snapshot *s)
+{
+    if (s->child)
+        im_snapshot_forget(&s->memory);
 }
 
 void tr_snapshot_saved(struct tr_snapshot *s, uint64_t next_batch)

@@ -14,28 +14,43 @@
  * more. */
 #define TR_SNAPSHOT_SHARE 100
 
+/* After a trainer's death the next one takes its first snapshot after its first step and doubles the time to the
+ * next one, up to the usual: who dies soon again has made progress. These take at most one part in so many of
+ * the time. */
+#define TR_SNAPSHOT_EARLY_NS (100 * IM_MS)
+#define TR_SNAPSHOT_EARLY_MAX_NS (30 * IM_SECOND) /* where there is no interval */
+#define TR_SNAPSHOT_EARLY_SHARE 4
+
 struct tr_snapshot {
     struct im_child *child; /* borrowed; NULL: no snapshots are taken */
     struct im_snapshot memory;
     im_ns interval_ns; /* 0: not by time */
     im_ns due_at;
+    im_ns early_ns;      /* to the next one, after a death; 0: as usual */
     uint64_t batches;    /* 0: not by count */
     uint64_t last_batch; /* next batch of the last snapshot or checkpoint */
 };
 
 /* Reserves the shared memory that snapshots of this state need, as configured; nothing if snapshots are off,
- * or in other ranks than 0. `position` is any position of this run. -ENOMEM / -ENOSPC with a sentence that
+ * or in other ranks than 0. `position` is any position of this run. `after_death`: the first ones come early. -ENOMEM / -ENOSPC with a sentence that
  * says what is needed and how to disable snapshots. */
 int tr_snapshot_open(struct tr_snapshot *s, struct im_child *child, struct tr_state *state,
-                     const struct tr_position_text *position, uint64_t next_batch, struct im_text *text);
+                     const struct tr_position_text *position, uint64_t next_batch, bool after_death,
+                     struct im_text *text);
 void tr_snapshot_close(struct tr_snapshot *s); /* zeroed is fine */
 
 /* Whether a snapshot is due before batch `next_batch`. */
 bool tr_snapshot_is_due(const struct tr_snapshot *s, uint64_t next_batch);
 
+/* Whether a snapshot now would hold more than the last snapshot or checkpoint; false if none are taken. */
+bool tr_snapshot_is_behind(const struct tr_snapshot *s, uint64_t next_batch);
+
 /* Takes a snapshot. Negative errno with a sentence: the previous one stays valid. */
 int tr_snapshot_take(struct tr_snapshot *s, struct tr_state *state, const struct tr_position_text *position,
                      uint64_t next_batch, struct im_text *text);
+
+/* Drops what was taken: the state may be wrong. */
+void tr_snapshot_forget(struct tr_snapshot *s);
 
 /* Call after a checkpoint was saved, which counts as a snapshot. */
 void tr_snapshot_saved(struct tr_snapshot *s, uint64_t next_batch);

@@ -116,8 +116,7 @@ void tr_state_fini(struct tr_state *s)
     *s = (struct tr_state){0};
 }
 
-/* Copies the network's arenas to the host. */
-static int read_network(struct tr_state *s, struct im_text *text)
+int tr_state_collect(struct tr_state *s, struct im_text *text)
 {
     int err = 0;
 
@@ -159,9 +158,8 @@ int tr_state_save(struct tr_state *s, struct tr_checkpoint_store *store,
 {
     struct tr_pair pairs[TR_POSITION_PAIRS];
     const struct tr_checkpoint_content content = content_of(s, position, pairs);
-    int err = read_network(s, text);
 
-    return err < 0 ? err : tr_checkpoint_save(store, &content, epoch, best, text);
+    return tr_checkpoint_save(store, &content, epoch, best, text);
 }
 
 int tr_state_put(struct tr_state *s, const char *name, const struct tr_sink *sink,
@@ -169,7 +167,7 @@ int tr_state_put(struct tr_state *s, const char *name, const struct tr_sink *sin
 {
     struct tr_pair pairs[TR_POSITION_PAIRS];
     const struct tr_checkpoint_content content = content_of(s, position, pairs);
-    int err = read_network(s, text);
+    int err = tr_state_collect(s, text);
 
     return err < 0 ? err : tr_checkpoint_put(name, sink, &content, text);
 }
@@ -201,7 +199,7 @@ int tr_state_bytes_max(struct tr_state *s, const struct tr_position_text *positi
     return tr_checkpoint_put("a snapshot", &sink, &content, text);
 }
 
-/* Of the host's copies, which read_network() fills. */
+/* Of the host's copies, which tr_state_collect() fills. */
 static void hash_arenas(const struct tr_state *s, uint64_t ret_hashes[TR_STATE_KINDS])
 {
     static const int kind[TR_ARENA_COUNT] = {
@@ -223,7 +221,7 @@ static void hash_arenas(const struct tr_state *s, uint64_t ret_hashes[TR_STATE_K
 
 int tr_state_hashes(struct tr_state *s, uint64_t ret_hashes[TR_STATE_KINDS], struct im_text *text)
 {
-    int err = read_network(s, text);
+    int err = tr_state_collect(s, text);
 
     hash_arenas(s, ret_hashes);
     return err;

@@ -29,7 +29,10 @@ struct tr_state {
 int tr_state_init(struct tr_state *s, struct tr_network *net);
 void tr_state_fini(struct tr_state *s); /* zeroed is fine */
 
-/* Network to files: see tr_checkpoint_save. */
+/* Copies the network's arenas to the host: what tr_state_save() writes. */
+int tr_state_collect(struct tr_state *s, struct im_text *text);
+
+/* The collected state to files: see tr_checkpoint_save. */
 int tr_state_save(struct tr_state *s, struct tr_checkpoint_store *store,
                   const struct tr_position_text *position, int epoch, bool best, struct im_text *text);
 

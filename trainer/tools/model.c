@@ -14,6 +14,7 @@
 
 #include "ipc/base/err.h"
 #include "ipc/base/json.h"
+#include "ipc/base/printable.h"
 #include "trainer/checkpoint/import.h"
 
 enum { CLASSES_IMAGENET = 1000, CLASSES_CIFAR = 10 };
@@ -213,7 +214,7 @@ static int print_json(const struct table *t)
 static void say(void *argument, const char *line)
 {
     (void)argument;
-    printf("%s\n", line);
+    im_say(stdout, "%s", line);
 }
 
 /* Lists every tensor in the file of weights that does not fit. */
@@ -235,7 +236,7 @@ static int check_file(const struct table *t, struct im_text *text)
     if (misfits > 0)
         return im_fail(text, -EBADMSG, "%zu tensors of %.200s do not fit %s with %d classes", misfits,
                        t->conf.init_from, m->name, m->classes);
-    printf("%s fits %s with %d classes\n", t->conf.init_from, m->name, m->classes);
+    im_say(stdout, "%s fits %s with %d classes", t->conf.init_from, m->name, m->classes);
     return 0;
 }
 

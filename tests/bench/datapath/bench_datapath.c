@@ -181,10 +181,11 @@ static int start_programs(struct bench *b, struct pipeline *p, struct im_text *t
     fds.lease_read = lease[0];
     fds.lease_write = lease[1];
     err = sv_spawn_prepare(run, &fds, &b->spawn);
-    for (uint32_t i = 0; i < run->geometry.readers_max + run->geometry.augmenters_max && err == 0; i++) {
-        bool reader = i < run->geometry.readers_max;
+    const uint32_t readers = (uint32_t)b->conf.readers, augmenters = (uint32_t)b->conf.augmenters;
+    for (uint32_t i = 0; i < readers + augmenters && err == 0; i++) {
+        bool reader = i < readers;
         enum im_role role = reader ? IM_ROLE_READER : IM_ROLE_AUGMENTER;
-        uint32_t index = reader ? i : i - run->geometry.readers_max;
+        uint32_t index = reader ? i : i - readers;
         pid_t pid = sv_spawn_role(&b->spawn, role, index, im_process_announce(run, role, index));
 
         if (pid < 0)
@@ -218,7 +219,7 @@ static int start_workers(struct bench *b, const struct figure *f, struct pipelin
         return start_programs(b, p, text);
     if (f->kind == THREADS)
         return pipeline_start_workers(p);
-    for (uint32_t i = 0; i < pipeline_run(p)->geometry.readers_max && err == 0; i++)
+    for (uint32_t i = 0; i < b->conf.readers && err == 0; i++)
         err = pipeline_start(p, IM_ROLE_READER, i, NULL);
     return err == 0 ? pipeline_start(p, IM_ROLE_AUGMENTER, 0, release_slots) : err;
 }

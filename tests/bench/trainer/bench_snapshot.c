@@ -125,7 +125,7 @@ static int measure(struct tr_state *state, int rounds, struct times *ret, struct
     if (child.snapshot_fd < 0)
         return child.snapshot_fd;
     began = now_ms(CLOCK_MONOTONIC);
-    err = tr_snapshot_open(&snapshot, &child, state, &position, 0, text);
+    err = tr_snapshot_open(&snapshot, &child, state, &position, 0, false, text);
     ret->open_ms = now_ms(CLOCK_MONOTONIC) - began;
     if (err == 0)
         err = take_all(&snapshot, state, rounds, ret, text);

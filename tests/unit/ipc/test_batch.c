@@ -111,6 +111,25 @@ static void test_free_opens_every_place_for_the_batch_one_turn_later(void **stat
     assert_int_equal(small_batch_word(s, 1, 0, 0), im_word(IM_EMPTY, 0, 0));
 }
 
+static void test_a_batch_was_done_also_when_it_is_given_back(void **state)
+{
+    struct small_run *s = *state;
+    const uint32_t count = im_plan_batch_count(&s->plan, 0, 0);
+    struct im_place last = place_of(s, ticket_at(&s->plan, 0, 0, count - 1));
+
+    for (uint32_t place = 0; place + 1 < count; place++)
+        finish(s, ticket_at(&s->plan, 0, 0, place));
+    assert_false(im_batch_was_done(&s->run, 0, 0, count));
+    assert_true(im_batch_was_done(&s->run, 0, 0, count - 1));
+    assert_int_equal(im_batch_claim(&s->run, &last, AUGMENTER), 0);
+    assert_false(im_batch_was_done(&s->run, 0, 0, count));
+    assert_int_equal(im_batch_commit(&s->run, &last, AUGMENTER), 0);
+    assert_true(im_batch_was_done(&s->run, 0, 0, count));
+    im_batch_free(&s->run, 0, 0);
+    assert_true(im_batch_was_done(&s->run, 0, 0, count));
+    assert_false(im_batch_was_done(&s->run, 0, SMALL_BATCHES, count));
+}
+
 static void test_places_of_a_batch_are_apart_and_inside_the_segment(void **state)
 {
     struct small_run *s = *state;
@@ -210,6 +229,7 @@ int main(void)
         TEST(test_commit_without_claim_or_twice_is_stale),
         TEST(test_done_counts_in_a_row_only),
         TEST(test_free_opens_every_place_for_the_batch_one_turn_later),
+        TEST(test_a_batch_was_done_also_when_it_is_given_back),
         TEST(test_places_of_a_batch_are_apart_and_inside_the_segment),
         TEST(test_ready_count_stops_at_the_first_incomplete_batch),
         TEST(test_batch_given_back_in_its_step_hides_no_other),

@@ -379,25 +379,217 @@ static void test_a_path_too_long_is_refused(void **state)
     assert_true(text.s[0] != 0);
 }
 
+/* A run directory and places for its socket below the test's directory. */
+static char *run_directory(void **state)
+{
+    static char path[128];
+    char other[128];
+
+    snprintf(path, sizeof path, "%s/run", (const char *)*state);
+    assert_int_equal(mkdir(path, 0755), 0);
+    snprintf(other, sizeof other, "%s/tmp", (const char *)*state);
+    assert_int_equal(mkdir(other, 0700), 0);
+    setenv("TMPDIR", other, 1);
+    snprintf(other, sizeof other, "%s/rt", (const char *)*state);
+    assert_int_equal(mkdir(other, 0700), 0);
+    setenv("XDG_RUNTIME_DIR", other, 1);
+    return path;
+}
+
+static struct im_ctl *serve_run(const char *run, char path[IM_CTL_PATH_BYTES])
+{
+    struct im_ctl *ctl = NULL;
+    struct im_text text = {""};
+
+    assert_int_equal(im_ctl_serve_run(run, &ctl, path, &text), 0);
+    return ctl;
+}
+
+static void assert_starts_with(const char *path, const char *base, const char *rest)
+{
+    char start[256];
+
+    snprintf(start, sizeof start, "%s%s", base, rest);
+    assert_int_equal(strncmp(path, start, strlen(start)), 0);
+}
+
 static void test_the_path_is_short_private_and_the_runs_own(void **state)
 {
-    char path[128], again[128], other[128], small[20];
+    const char *run = run_directory(state);
+    char path[IM_CTL_PATH_BYTES], other[IM_CTL_PATH_BYTES];
+    struct im_ctl *ctl = serve_run(run, path), *second = serve_run(getenv("TMPDIR"), other);
     struct im_text text = {""};
     struct stat st;
 
-    setenv("XDG_RUNTIME_DIR", *state, 1);
-    assert_int_equal(im_ctl_path(*state, path, sizeof path, &text), 0);
-    assert_int_equal(im_ctl_path(*state, again, sizeof again, NULL), 0);
-    assert_int_equal(im_ctl_path("/", other, sizeof other, NULL), 0);
-    assert_string_equal(path, again);
+    assert_starts_with(path, *state, "/rt/imsuper/");
     assert_string_not_equal(path, other);
-    assert_int_equal(im_ctl_path(*state, small, sizeof small, NULL), -ENAMETOOLONG);
-    assert_int_equal(im_ctl_path("/no/such/run", path, sizeof path, NULL), -ENOENT);
-    *strrchr(again, '/') = 0;
-    assert_int_equal(stat(again, &st), 0);
+    *strrchr(other, '/') = 0;
+    assert_int_equal(stat(other, &st), 0);
     assert_int_equal(st.st_mode & 0777, 0700);
-    assert_int_equal(chmod(again, 0755), 0);
-    assert_int_equal(im_ctl_path(*state, path, sizeof path, &text), -EPERM);
+    im_ctl_close(&ctl, 0);
+    im_ctl_close(&second, 0);
+    assert_int_equal(im_ctl_serve_run("/no/such/run", &ctl, path, &text), -ENOENT);
+}
+
+static void test_another_mode_is_taken_back(void **state)
+{
+    const char *run = run_directory(state);
+    char path[IM_CTL_PATH_BYTES], directory[IM_CTL_PATH_BYTES];
+    struct im_ctl *ctl = serve_run(run, path);
+    struct stat st;
+
+    im_ctl_close(&ctl, 0);
+    memcpy(directory, path, sizeof directory);
+    *strrchr(directory, '/') = 0;
+    assert_int_equal(chmod(directory, 0755), 0);
+    ctl = serve_run(run, path);
+    assert_starts_with(path, directory, "/");
+    assert_int_equal(stat(directory, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0700);
+    im_ctl_close(&ctl, 0);
+}
+
+static void make_file(const char *base, const char *rest)
+{
+    char path[256];
+    FILE *f;
+
+    snprintf(path, sizeof path, "%s%s", base, rest);
+    f = fopen(path, "w");
+    assert_non_null(f);
+    fclose(f);
+}
+
+/* A file in the directory's place: the next place is taken. */
+static void test_what_lies_in_the_way_only_moves_the_socket(void **state)
+{
+    const char *run = run_directory(state);
+    char path[IM_CTL_PATH_BYTES];
+    struct im_ctl *ctl;
+
+    make_file(*state, "/rt/imsuper");
+    ctl = serve_run(run, path);
+    assert_starts_with(path, getenv("TMPDIR"), "/imsuper-");
+    im_ctl_close(&ctl, 0);
+}
+
+static void test_a_name_that_is_taken_gets_a_number(void **state)
+{
+    const char *run = run_directory(state);
+    char path[IM_CTL_PATH_BYTES], again[IM_CTL_PATH_BYTES];
+    struct im_ctl *ctl = serve_run(run, path);
+
+    im_ctl_close(&ctl, 0);
+    make_file(path, "");
+    ctl = serve_run(run, again);
+    assert_string_not_equal(path, again);
+    assert_non_null(strstr(again, "-1.sock"));
+    im_ctl_close(&ctl, 0);
+    assert_int_equal(access(path, F_OK), 0); /* somebody's file is left alone */
+}
+
+static void test_the_record_leads_to_the_socket_wherever_the_asker_is(void **state)
+{
+    const char *run = run_directory(state);
+    struct im_ctl_record record = {.pid = 42}, found;
+    struct im_ctl *ctl = serve_run(run, record.path);
+    char path[IM_CTL_PATH_BYTES];
+
+    assert_int_equal(im_ctl_write_record(run, &record, NULL), 0);
+    setenv("XDG_RUNTIME_DIR", "/nonexistent", 1);
+    assert_int_equal(im_ctl_find(run, &found), 0);
+    assert_string_equal(found.path, record.path);
+    assert_int_equal(found.pid, 42);
+    im_ctl_close(&ctl, 0);
+    ctl = serve_run(run, path); /* the next supervisor stays there */
+    assert_string_equal(path, record.path);
+    im_ctl_remove(run);
+    assert_int_equal(access(path, F_OK), -1);
+    assert_int_equal(im_ctl_find(run, &found), -ENOTCONN);
+    im_ctl_close(&ctl, 0);
+}
+
+static void test_a_run_without_a_socket_is_told_apart(void **state)
+{
+    const char *run = run_directory(state);
+    struct im_ctl_record record = {.pid = 42}, found;
+
+    assert_int_equal(im_ctl_write_record(run, &record, NULL), 0);
+    assert_int_equal(im_ctl_find(run, &found), -ENOTCONN);
+    assert_int_equal(found.pid, 42);
+}
+
+/* Without a record the asker looks where it would be itself. */
+static void test_without_a_record_the_usual_places_are_searched(void **state)
+{
+    const char *run = run_directory(state);
+    struct im_ctl_record found;
+    char path[IM_CTL_PATH_BYTES];
+    struct im_ctl *ctl = serve_run(run, path);
+
+    assert_int_equal(im_ctl_find(run, &found), 0);
+    assert_string_equal(found.path, path);
+    im_ctl_close(&ctl, 0);
+}
+
+/* XDG_RUNTIME_DIR of any length: sockaddr_un takes 107 bytes. */
+static void test_a_place_too_long_is_passed_over(void **state)
+{
+    const char *run = run_directory(state);
+    char path[IM_CTL_PATH_BYTES], base[256];
+    struct im_ctl *ctl;
+
+    snprintf(base, sizeof base, "%s/%0100d", (const char *)*state, 0);
+    assert_int_equal(mkdir(base, 0700), 0);
+    setenv("XDG_RUNTIME_DIR", base, 1);
+    ctl = serve_run(run, path);
+    assert_int_not_equal(strncmp(path, base, strlen(base)), 0);
+    im_ctl_close(&ctl, 0);
+}
+
+/* Another user was first in /tmp: a directory of our own, which goes with the run. */
+static void pass_over(void **state, void (*block)(const char *path))
+{
+    const char *run = run_directory(state);
+    char theirs[192];
+    struct im_ctl_record record = {.pid = 1};
+    struct im_ctl *ctl;
+
+    make_file(*state, "/rt/imsuper");
+    snprintf(theirs, sizeof theirs, "%s/imsuper-%u", getenv("TMPDIR"), (unsigned)geteuid());
+    block(theirs);
+    ctl = serve_run(run, record.path);
+    assert_starts_with(record.path, theirs, "-");
+    assert_int_equal(im_ctl_write_record(run, &record, NULL), 0);
+    im_ctl_close(&ctl, 0);
+    im_ctl_remove(run);
+    *strrchr(record.path, '/') = 0;
+    assert_int_equal(access(record.path, F_OK), -1);
+}
+
+static void make_theirs(const char *path)
+{
+    assert_int_equal(mkdir(path, 0700), 0);
+    assert_int_equal(chown(path, 12345, 12345), 0);
+}
+
+static void test_a_directory_of_another_user_is_passed_over(void **state)
+{
+    if (geteuid() != 0) {
+        run_directory(state);
+        skip();
+    }
+    pass_over(state, make_theirs);
+}
+
+static void make_link(const char *path)
+{
+    assert_int_equal(symlink("/tmp", path), 0);
+}
+
+static void test_a_link_is_passed_over(void **state)
+{
+    pass_over(state, make_link);
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, make_directory, remove_directory)
@@ -424,6 +616,15 @@ int main(void)
         TEST(test_the_descriptor_tells_when_to_receive),
         TEST(test_a_path_too_long_is_refused),
         TEST(test_the_path_is_short_private_and_the_runs_own),
+        TEST(test_another_mode_is_taken_back),
+        TEST(test_what_lies_in_the_way_only_moves_the_socket),
+        TEST(test_a_name_that_is_taken_gets_a_number),
+        TEST(test_the_record_leads_to_the_socket_wherever_the_asker_is),
+        TEST(test_a_run_without_a_socket_is_told_apart),
+        TEST(test_without_a_record_the_usual_places_are_searched),
+        TEST(test_a_place_too_long_is_passed_over),
+        TEST(test_a_directory_of_another_user_is_passed_over),
+        TEST(test_a_link_is_passed_over),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

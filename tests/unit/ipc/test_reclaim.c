@@ -151,6 +151,7 @@ static void leave_everything(struct small_run *s)
     assert_int_equal(im_batch_claim(&s->run, &at, DEAD), 0);
     assert_int_equal(im_batch_commit(&s->run, &at, DEAD), 0);
     assert_int_equal(im_encoded_claim(&s->run, DEAD, UINT64_MAX, &filling), 1);
+    atomic_store_explicit(&filling.meta->slow_ns, 99, memory_order_relaxed);
 }
 
 static void check_everything_returned(struct small_run *s)
@@ -161,6 +162,7 @@ static void check_everything_returned(struct small_run *s)
     assert_int_equal(small_encoded_word(s, 1), im_word(IM_FREE, 0, 1 + SMALL_CELLS));
     assert_int_equal(small_encoded_word(s, 2), im_word(IM_READY, 0, 2));
     assert_int_equal(small_encoded_word(s, 3), im_word(IM_FREE, 0, 3));
+    assert_int_equal(atomic_load_explicit(&s->run.encoded_meta[3].slow_ns, memory_order_relaxed), 0);
     assert_int_equal(im_plan_place(&s->plan, 0, &at), 0);
     assert_int_equal(small_batch_word(s, at.rank, at.batch, at.place), im_word(IM_EMPTY, 0, at.batch));
     assert_int_equal(im_plan_place(&s->plan, 1, &at), 0);

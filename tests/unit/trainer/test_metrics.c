@@ -73,11 +73,11 @@ static void write_run(const char *directory)
     write_line(&m, "{\"event\":\"config\"}");
     write_line(&m, "{\"step\":1,\"loss\":3.5}");
     write_line(&m, "{\"step\":2,\"loss\":2.5}");
-    assert_int_equal(tr_metrics_summary(&m, &one, &text), 0);
+    tr_metrics_summary(&m, &one);
     write_line(&m, "{\"step\":3,\"loss\":2}");
     write_line(&m, "{\"step\":4,\"loss\":1.5}");
-    assert_int_equal(tr_metrics_summary(&m, &two, &text), 0);
-    assert_int_equal(tr_metrics_sync(&m, &text), 0);
+    tr_metrics_summary(&m, &two);
+    assert_int_equal(tr_metrics_sync(&m), 0);
     tr_metrics_close(&m);
 }
 
@@ -170,7 +170,7 @@ static void anothers_summary_is_refused_and_left_alone(void **state)
     put(*state, "summary.csv", "epoch,loss\n1,2\n", 15);
     assert_int_equal(tr_metrics_open(&m, *state, 0, 0, &text), -EBADMSG);
     assert_non_null(strstr(text.s, "summary.csv"));
-    assert_int_equal(m.lines_fd, -1);
+    assert_null(m.writer);
     assert_content(*state, "summary.csv", "epoch,loss\n1,2\n");
 }
 
@@ -224,6 +224,48 @@ static void a_kill_while_opening_loses_no_line_that_stays(void **state)
     }
 }
 
+/* A disk that is full when a run continues: the files are cut back, and written, once there is room. */
+static void a_full_disk_at_the_opening_is_waited_for(void **state)
+{
+    struct im_text text = {""};
+    struct im_writer_news news;
+    struct tr_metrics m;
+
+    if (im_fault_arm("", NULL) == -ENOTSUP)
+        skip();
+    write_run(*state);
+    assert_int_equal(im_fault_arm("file.write=fail:ENOSPC@1/every", &text), 0);
+    assert_int_equal(tr_metrics_open(&m, *state, 2, 1, &text), 0);
+    assert_false(tr_metrics_is_new(&m));
+    write_line(&m, "{\"step\":3,\"loss\":9}");
+    assert_int_equal(tr_metrics_sync(&m), -ENOSPC);
+    assert_true(tr_metrics_news(&m, &news));
+    assert_int_equal(news.err, -ENOSPC);
+    assert_int_equal(im_fault_arm("", &text), 0);
+    assert_int_equal(tr_metrics_sync(&m), 0);
+    assert_int_equal(tr_metrics_close(&m), 0);
+    assert_content(*state, "metrics.jsonl",
+                   CONFIG "{\"step\":1,\"loss\":3.5}\n{\"step\":2,\"loss\":2.5}\n{\"step\":3,\"loss\":9}\n");
+    assert_content(*state, "summary.csv", HEADER "1,2.5,0.125,2.25,0.25,0.5,0.1,1234.5,60,64,256,2,0.5,\n");
+}
+
+static void lines_that_are_never_written_are_counted(void **state)
+{
+    struct im_text text = {""};
+    struct tr_metrics m;
+
+    if (im_fault_arm("", NULL) == -ENOTSUP)
+        skip();
+    assert_int_equal(tr_metrics_open(&m, *state, 0, 0, &text), 0);
+    assert_int_equal(im_fault_arm("file.append=fail:EIO@1/every", &text), 0);
+    write_line(&m, "{\"step\":1}");
+    write_line(&m, "{\"step\":2}");
+    assert_int_equal(tr_metrics_settle(&m), -EIO);
+    assert_int_equal(tr_metrics_close(&m), 2);
+    assert_int_equal(im_fault_arm("", &text), 0);
+    assert_content(*state, "metrics.jsonl", "");
+}
+
 static bool is_done(const char *directory)
 {
     return access(join(directory, "DONE"), F_OK) == 0;
@@ -261,6 +303,8 @@ int main(void)
         IN_DIRECTORY(anothers_summary_is_refused_and_left_alone),
         IN_DIRECTORY(a_line_without_a_step_is_refused),
         IN_DIRECTORY(a_kill_while_opening_loses_no_line_that_stays),
+        IN_DIRECTORY(a_full_disk_at_the_opening_is_waited_for),
+        IN_DIRECTORY(lines_that_are_never_written_are_counted),
         IN_DIRECTORY(done_is_there_between_set_and_clear),
     };
 

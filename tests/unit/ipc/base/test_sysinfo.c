@@ -60,6 +60,15 @@ static void memory_is_what_the_tightest_limit_leaves(void **state)
     assert_true(im_memory_available_at(*state) == 0);
 }
 
+static void kills_for_want_of_memory_are_counted(void **state)
+{
+    assert_true(im_oom_kills_at(*state) == UINT64_MAX);
+    put(*state, "/proc", "vmstat", "nr_free_pages 7\nnot_oom_kill 3\n");
+    assert_true(im_oom_kills_at(*state) == UINT64_MAX);
+    put(*state, "/proc", "vmstat", "nr_free_pages 7\nnot_oom_kill 3\noom_kill 12\nswap_ra 1\n");
+    assert_true(im_oom_kills_at(*state) == 12);
+}
+
 static void the_real_machine_has_both(void **state)
 {
     (void)state;
@@ -108,6 +117,7 @@ int main(void)
         TEST(the_tightest_cpu_limit_on_the_way_up_counts),
         TEST(a_containers_root_limits_count),
         TEST(memory_is_what_the_tightest_limit_leaves),
+        TEST(kills_for_want_of_memory_are_counted),
         cmocka_unit_test(the_real_machine_has_both),
         cmocka_unit_test(the_build_id_begins_with_the_version),
         cmocka_unit_test(edits_are_counted),

@@ -61,6 +61,15 @@ static const struct im_command verbs[] = {
      .options = IM_FOR_START | IM_FOR_LR_FIND,
      .check = IM_CHECK_VALUES,
      .run = run_train},
+    {.name = "scale",
+     .typed = "x scale",
+     .usual = "WORD...",
+     .what = "C.",
+     .options = IM_FOR_CONTROL | IM_FOR_SCALE,
+     .operand = "counts",
+     .operand_list = true,
+     .operand_needed = true,
+     .run = run_status},
     {.name = "plain", .typed = "x plain", .what = "P.", .run = run_status},
     {.name = "words", .typed = "x words", .words = take_words},
 };
@@ -102,6 +111,16 @@ static void an_operand_stands_before_or_behind_the_flags(void **state)
     assert_int_equal(call("status", "r1", "r2", NULL), IM_EXIT_USAGE);
 }
 
+static void a_list_of_operands_is_joined(void **state)
+{
+    (void)state;
+    assert_int_equal(call("scale", "a=1", "b=2", "--workspace", "w", "c=3", NULL), 7);
+    assert_string_equal(seen.counts, "a=1 b=2 c=3");
+    assert_string_equal(seen.workspace, "w");
+    assert_int_equal(call("scale", "--workspace", "w", NULL), IM_EXIT_USAGE);
+    assert_string_equal(ran, "nothing");
+}
+
 static void wrong_use_is_refused_before_the_verb_runs(void **state)
 {
     (void)state;
@@ -141,6 +160,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_of_one_and_two_words_are_found),
         cmocka_unit_test(an_operand_stands_before_or_behind_the_flags),
+        cmocka_unit_test(a_list_of_operands_is_joined),
         cmocka_unit_test(wrong_use_is_refused_before_the_verb_runs),
         cmocka_unit_test(help_and_version_run_no_verb),
         cmocka_unit_test(an_error_becomes_the_exit_status_of_its_kind),

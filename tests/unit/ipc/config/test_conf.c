@@ -521,6 +521,31 @@ static void help_names_each_option_of_the_command_and_no_other(void **state)
     free(s);
 }
 
+/* -o is another key to lr-find, which takes the flags of start, too. */
+static void a_letter_means_one_key_to_a_command(void **state)
+{
+    const unsigned lr_find = IM_FOR_START | IM_FOR_LR_FIND;
+    char *s, *line, **argv = WORDS("-o", "x.png");
+    struct im_conf conf;
+    size_t n;
+    FILE *f = open_memstream(&s, &n);
+
+    (void)state;
+    im_conf_defaults(&conf);
+    assert_int_equal(im_conf_parse_args(&conf, lr_find, 3, argv, NULL), 3);
+    assert_string_equal(conf.output, "x.png");
+    assert_string_equal(conf.workspace, "runs");
+    assert_int_equal(im_conf_parse_args(&conf, IM_FOR_START, 3, argv, NULL), 3);
+    assert_string_equal(conf.workspace, "x.png");
+    im_conf_help(f, lr_find, 80);
+    fclose(f);
+    line = strstr(s, "-o, ");
+    assert_non_null(line);
+    assert_int_equal(strncmp(line, "-o, --output", 12), 0);
+    assert_null(strstr(line + 1, "-o, "));
+    free(s);
+}
+
 static void help_is_wrapped(void **state)
 {
     char *s, *rest = NULL;
@@ -588,6 +613,61 @@ static void pairs_that_contradict_get_their_sentences(void **state)
     snprintf(conf.gpus, sizeof conf.gpus, "0");
     assert_int_equal(im_conf_check(&conf, &text), -EINVAL);
     assert_sentence(&text, "backend cuda and gpus 0 contradict each other");
+}
+
+static void durations_are_taken_apart(void **state)
+{
+    static const struct {
+        const char *text;
+        double seconds; /* 0: refused */
+    } cases[] = {
+        {"3h30m", 12600},
+        {"90s", 90},
+        {"1d12h", 129600},
+        {"1.5h", 5400},
+        {"1d2h3m4s", 93784},
+        {"366d", 366 * 86400.0},
+        {"90", 0},
+        {"", 0},
+        {"h", 0},
+        {"3h30", 0},
+        {"30m3h", 0},
+        {"1h1h", 0},
+        {"-3h", 0},
+        {"3 h", 0},
+        {"3h ", 0},
+        {"0s", 0},
+        {"367d", 0},
+        {"1.2.3h", 0},
+        {"nan", 0},
+        {"1e3s", 0},
+        {"3H", 0},
+        {"0x3h", 0},
+        {"12345678901234s", 0},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        double seconds = -1;
+        int err = im_conf_duration(cases[i].text, &seconds);
+
+        if (err != (cases[i].seconds > 0 ? 0 : -EINVAL) || (err == 0 && seconds != cases[i].seconds))
+            fail_msg("\"%s\": %d, %g s", cases[i].text, err, seconds);
+    }
+}
+
+static void auto_is_a_word_for_a_number(void **state)
+{
+    struct im_conf conf;
+    struct im_text text = {""};
+
+    (void)state;
+    im_conf_defaults(&conf);
+    conf.augmenters = 7;
+    assert_int_equal(im_conf_set(&conf, "augmenters", "auto", &text), 0);
+    assert_int_equal(conf.augmenters, 0);
+    assert_int_equal(im_conf_set(&conf, "readers", "auto", &text), 0);
+    assert_int_equal(im_conf_set(&conf, "ranks", "auto", &text), -EINVAL);
 }
 
 static void train_crop_is_taken_apart(void **state)
@@ -672,6 +752,9 @@ int main(void)
         cmocka_unit_test(help_is_wrapped),
         cmocka_unit_test(contradictions_get_their_sentences),
         cmocka_unit_test(pairs_that_contradict_get_their_sentences),
+        cmocka_unit_test(a_letter_means_one_key_to_a_command),
+        cmocka_unit_test(durations_are_taken_apart),
+        cmocka_unit_test(auto_is_a_word_for_a_number),
         cmocka_unit_test(train_crop_is_taken_apart),
         cmocka_unit_test(gpus_are_taken_apart),
         cmocka_unit_test(validation_sizes_follow_the_image_size),

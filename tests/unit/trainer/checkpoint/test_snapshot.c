@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 
+#include "ipc/base/file.h"
 #include "ipc/base/log.h"
 #include "tests/unit/ipc/base/unit.h"
 #include "trainer/checkpoint/resume.h"
@@ -109,7 +110,7 @@ static void open_snapshot(struct scene *s)
     struct tr_position_text position = reach(s, 0);
     struct im_text text = {""};
 
-    if (tr_snapshot_open(&s->snapshot, &s->child, &s->state, &position, 0, &text) < 0)
+    if (tr_snapshot_open(&s->snapshot, &s->child, &s->state, &position, 0, false, &text) < 0)
         fail_msg("%s", text.s);
 }
 
@@ -126,6 +127,7 @@ static void checkpoint_at(struct scene *s, uint64_t batch)
 {
     struct tr_position_text position = reach(s, batch);
 
+    assert_int_equal(tr_state_collect(&s->state, NULL), 0);
     assert_int_equal(tr_state_save(&s->state, &s->store, &position, -1, false, NULL), 0);
 }
 
@@ -340,6 +342,80 @@ static void one_is_due_after_so_many_seconds_and_its_own_share(void **state)
     assert_false(tr_snapshot_is_due(&s->snapshot, 52));
 }
 
+/* The first after the first step, then later and later, then as usual. */
+static void after_a_death_the_first_ones_come_early(void **state)
+{
+    static const char *const intervals[] = {"1000", "0"};
+    struct scene *s = *state;
+    struct tr_position_text position = reach(s, 5);
+
+    for (size_t i = 0; i < IM_COUNT(intervals); i++) {
+        im_ns before = 0;
+        unsigned early = 0;
+
+        set_key(s, "snapshot-interval", intervals[i]);
+        assert_int_equal(tr_snapshot_open(&s->snapshot, &s->child, &s->state, &position, 5, true, NULL), 0);
+        assert_false(tr_snapshot_is_due(&s->snapshot, 5));
+        assert_true(tr_snapshot_is_due(&s->snapshot, 6));
+        for (uint64_t batch = 6; s->snapshot.early_ns && early < 100; batch++, early++) {
+            im_ns wait;
+
+            snapshot_at(s, batch);
+            assert_false(tr_snapshot_is_due(&s->snapshot, batch + 1));
+            wait = s->snapshot.due_at - im_now();
+            assert_true(wait <= 1000 * IM_SECOND && (wait > before || !s->snapshot.early_ns));
+            before = s->snapshot.early_ns ? wait : before;
+            s->snapshot.due_at = im_now();
+            assert_int_equal(tr_snapshot_is_due(&s->snapshot, batch + 1), s->snapshot.early_ns || i == 0);
+        }
+        assert_true(early > 5 && early < 20);
+        tr_snapshot_close(&s->snapshot);
+    }
+}
+
+static void a_forgotten_one_is_none(void **state)
+{
+    struct scene *s = *state;
+
+    tr_snapshot_forget(&s->snapshot); /* none are taken */
+    open_snapshot(s);
+    snapshot_at(s, 1);
+    snapshot_at(s, 2);
+    tr_snapshot_forget(&s->snapshot);
+    assert_int_equal(resume(s, 0), 0);
+    snapshot_at(s, 3);
+    assert_int_equal(resume(s, 3), 's');
+}
+
+/* What the saver does: the bytes of the snapshot, and the weights beside them. */
+static void a_snapshot_becomes_a_checkpoint_of_the_same_bytes(void **state)
+{
+    struct scene *s = *state;
+    struct tr_resume from = {0};
+    char path[PATH_MAX], *memory = NULL, *file = NULL;
+    size_t memory_bytes = 0, file_bytes = 0;
+
+    open_snapshot(s);
+    checkpoint_at(s, 1);
+    snapshot_at(s, 4);
+    assert_int_equal(tr_resume_find(&s->child, &s->store, &from, NULL), 0);
+    assert_ptr_equal(from.state, from.snapshot);
+    assert_int_equal(tr_checkpoint_save_state(&s->store, from.state, NULL), 0);
+    assert_int_equal(tr_checkpoint_repair(&s->store, from.state, NULL), 0); /* the export is its own */
+    tr_resume_close(&from);
+
+    snprintf(path, sizeof path, "%s/last.state.safetensors", s->directory);
+    assert_int_equal(im_read_file(path, 1 << 26, &file, &file_bytes, NULL), 0);
+    assert_int_equal(im_snapshot_read(s->child.snapshot_fd, &memory, &memory_bytes, NULL), 0);
+    assert_int_equal(file_bytes, memory_bytes);
+    assert_memory_equal(file, memory, memory_bytes);
+    free(file);
+    free(memory);
+    assert_int_equal(resume(s, 4), 'c');
+    snprintf(path, sizeof path, "%s/last.prev.state.safetensors", s->directory);
+    assert_int_equal(access(path, F_OK), 0);
+}
+
 static void other_ranks_and_runs_without_them_reserve_nothing(void **state)
 {
     struct scene *s = *state;
@@ -348,11 +424,11 @@ static void other_ranks_and_runs_without_them_reserve_nothing(void **state)
     size_t n;
 
     s->child.index = 1;
-    assert_int_equal(tr_snapshot_open(&s->snapshot, &s->child, &s->state, &position, 0, NULL), 0);
+    assert_int_equal(tr_snapshot_open(&s->snapshot, &s->child, &s->state, &position, 0, false, NULL), 0);
     assert_false(tr_snapshot_is_due(&s->snapshot, 100));
     s->child.index = 0;
     set_key(s, "snapshot-steps", "0");
-    assert_int_equal(tr_snapshot_open(&s->snapshot, &s->child, &s->state, &position, 0, NULL), 0);
+    assert_int_equal(tr_snapshot_open(&s->snapshot, &s->child, &s->state, &position, 0, false, NULL), 0);
     assert_false(tr_snapshot_is_due(&s->snapshot, 100));
     assert_int_equal(lseek(s->child.snapshot_fd, 0, SEEK_END), 0);
     assert_int_equal(im_snapshot_read(s->child.snapshot_fd, &bytes, &n, NULL), -ENOENT);
@@ -366,7 +442,7 @@ static void memory_that_cannot_be_had_is_named_with_the_way_out(void **state)
     int seals = F_SEAL_GROW;
 
     assert_int_equal(fcntl(s->child.snapshot_fd, F_ADD_SEALS, seals), 0);
-    assert_true(tr_snapshot_open(&s->snapshot, &s->child, &s->state, &position, 0, &text) < 0);
+    assert_true(tr_snapshot_open(&s->snapshot, &s->child, &s->state, &position, 0, false, &text) < 0);
     assert_non_null(strstr(text.s, "of shared memory for the snapshot"));
     assert_non_null(strstr(text.s, "--snapshot-interval 0"));
 }
@@ -400,6 +476,9 @@ int main(void)
         IN_SCENE(another_networks_snapshot_does_not_restore),
         IN_SCENE(one_is_due_after_so_many_steps),
         IN_SCENE(one_is_due_after_so_many_seconds_and_its_own_share),
+        IN_SCENE(after_a_death_the_first_ones_come_early),
+        IN_SCENE(a_forgotten_one_is_none),
+        IN_SCENE(a_snapshot_becomes_a_checkpoint_of_the_same_bytes),
         IN_SCENE(other_ranks_and_runs_without_them_reserve_nothing),
         IN_SCENE(memory_that_cannot_be_had_is_named_with_the_way_out),
         IN_SCENE(the_longest_position_fits_its_slot),

@@ -1,0 +1,140 @@
+#include "supervisor/cli/ask.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "ipc/base/clock.h"
+#include "ipc/base/exit.h"
+#include "ipc/base/printable.h"
+#include "ipc/ctl.h"
+#include "supervisor/report/rundir.h"
+
+#define ANSWER_NS (3 * IM_SECOND)
+#define LOOK_MS 250 /* how often it is looked whether the supervisor has moved */
+
+static int fail(const struct im_text *text, int status)
+{
+    im_say(stderr, "imsuper: %s", text->s);
+    return status;
+}
+
+/* The record says nothing of a socket. */
+static int fail_without_socket(const char *run_dir, const struct im_ctl_record *record, struct im_text *text)
+{
+    if (record->pid > 0)
+        return im_fail(
+            text, -ENOTCONN,
+            "the run in %s goes on without a control socket (events.jsonl says why); `kill -TERM %lld` "
+            "stops and saves it, `kill -USR2 %lld` saves a checkpoint",
+            run_dir, (long long)record->pid, (long long)record->pid);
+    return im_fail(text, -ENOTCONN, "the run in %s has no control socket yet; it may be starting, try again",
+                   run_dir);
+}
+
+static struct im_json *copy_of(const struct im_json *j)
+{
+    struct im_json *copy = NULL;
+    char *dumped = im_json_dump(j);
+
+    if (dumped)
+        im_json_parse(dumped, strlen(dumped), &copy, NULL);
+    free(dumped);
+    return copy;
+}
+
+/* Asks at one place, until the deadline or until the run is to be found in another. 1: *ret is the answer;
+ * 0: not yet; negative errno. */
+static int ask_at(const char *run_dir, const struct im_ctl_record *at, const struct im_json *request,
+                  im_ns deadline, struct im_json **ret, struct im_text *text)
+{
+    struct im_ctl_record now = *at;
+    struct im_ctl *ctl = NULL;
+    int err = im_ctl_connect(at->path, &ctl, text);
+
+    if (err < 0)
+        return err;
+    err = im_ctl_send(ctl, NULL, copy_of(request));
+    while (err == 0 && im_now() < deadline && strcmp(now.path, at->path) == 0) {
+        err = im_ctl_receive(ctl, LOOK_MS, NULL, ret);
+        if (err == 0 && im_ctl_find(run_dir, &now) < 0)
+            now = *at;
+    }
+    im_ctl_close(&ctl, 0);
+    return err;
+}
+
+static int ask(const char *run_dir, const struct im_json *request, struct im_json **ret, struct im_text *text)
+{
+    const struct timespec pause = {.tv_nsec = LOOK_MS / 2 * 1000000L};
+    im_ns deadline = im_now() + ANSWER_NS;
+    struct im_ctl_record record = {.pid = 0};
+    int got = 0;
+
+    while (got == 0 && im_now() < deadline) {
+        if (im_ctl_find(run_dir, &record) < 0)
+            nanosleep(&pause, NULL); /* it may be starting */
+        else
+            got = ask_at(run_dir, &record, request, deadline, ret, text);
+    }
+    if (got > 0)
+        return 0;
+    if (got < 0)
+        return text->s[0] ? got : im_fail(text, got, "no answer from the supervisor: %s", strerror(-got));
+    if (!record.path[0])
+        return fail_without_socket(run_dir, &record, text);
+    return im_fail(text, -ETIMEDOUT,
+                   "the supervisor did not answer within 3 s; it may be starting anew, try again");
+}
+
+static int say_not_running(const struct im_conf *conf)
+{
+    bool done = sv_rundir_done_epochs(conf->run_dir) > 0;
+
+    if (conf->json)
+        printf("{\"schema\":\"imsuper.status/1\",\"state\":\"%s\"}\n", done ? "done" : "not running");
+    else
+        im_say(stdout, "%s  %s  %s", conf->run_name,
+               done ? "done" : "not running; start it again to continue", conf->run_dir);
+    return IM_EXIT_NOT_RUNNING;
+}
+
+/* What a run left that was killed as a whole. */
+static void remove_left_socket(const char *run_dir)
+{
+    struct im_ctl_record record;
+    int lock;
+
+    if (im_ctl_read_record(run_dir, &record) < 0)
+        return;
+    lock = sv_rundir_try_lock(run_dir);
+    if (lock < 0)
+        return;
+    im_ctl_remove(run_dir);
+    close(lock);
+}
+
+int sv_ask(struct im_conf *conf, struct im_json *request, struct im_json **ret)
+{
+    struct im_text text = {""};
+    int status = IM_EXIT_OK;
+
+    *ret = NULL;
+    if (sv_rundir_find(conf, &text) < 0) {
+        status = fail(&text, IM_EXIT_UNKNOWN_RUN);
+    } else if (!sv_rundir_is_live(conf->run_dir)) {
+        remove_left_socket(conf->run_dir);
+        status = say_not_running(conf);
+    } else if (ask(conf->run_dir, request, ret, &text) < 0) {
+        status = fail(&text, IM_EXIT_FAILED);
+    } else if (im_json_get(*ret, "error")) {
+        im_fail(&text, 0, "%s", im_json_str_or(*ret, "error", ""));
+        status = fail(&text, (int)im_json_int_or(*ret, "exit_status", IM_EXIT_FAILED));
+        im_json_free(ret);
+    }
+    im_json_free(&request);
+    return status;
+}

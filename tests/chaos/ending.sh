@@ -1,0 +1,272 @@
+#!/usr/bin/env bash
+# A run ends when somebody asks, or when nothing can be done, and then it is saved: kills that say nothing about the program never
+# end it, a stop at any moment saves the newest state there is, and who stands still is noticed.
+# shellcheck source-path=SCRIPTDIR source=../e2e/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../e2e/lib.sh"
+WORKERS=(--readers 2 --augmenters 2)
+
+signal_role() {
+  # shellcheck disable=SC2046 # a list of numbers
+  kill "-$1" $(pids "$2") 2>/dev/null || true
+}
+# Of the checkpoint that the same command would continue from: training steps, 0 when there is none.
+saved_step() {
+  { head -c 4096 "$RUN/checkpoints/last.state.safetensors" 2>/dev/null | grep -aoE '"step":"[0-9]+"' || true; } |
+    grep -oE '[0-9]+' || echo 0
+}
+# Is last.safetensors the export of the state beside it?
+checksum_in() { head -c 4096 "$RUN/checkpoints/$1" | grep -aoE "\"$2\":\"[0-9a-f]+\"" | cut -d '"' -f 4; }
+must_be_saved_at() {
+  [ "$(saved_step)" -ge "$1" ] || fail "the checkpoint is of step $(saved_step), not of $1 or later"
+  [ "$(checksum_in last.state.safetensors checksum)" = "$(checksum_in last.safetensors state)" ] ||
+    fail "last.safetensors is not of the state beside it"
+}
+continue_to_the_end() {
+  FAULTS=""
+  start 0 "${WORKERS[@]}"
+  check_outcome
+}
+supervisor_deaths() { grep -c 'the supervisor died' "$T/out" || true; }
+
+# More than 20 within 10 s, on an idle machine.
+case_supervisors() {
+  local kills=0 began=$SECONDS pid last=""
+  FAULTS=trainer:trainer.step.done=sleep:600@1/every
+  launch "${WORKERS[@]}"
+  wait_step 1
+  while ! is_over && [ $kills -lt 23 ]; do
+    pid=$(pids supervisor)
+    if [ -n "$pid" ] && [ "$pid" != "$last" ] && kill -KILL "$pid" 2>/dev/null; then
+      kills=$((kills + 1)) last=$pid
+    fi
+    sleep 0.1
+  done
+  finish 0
+  echo "$kills kills in $((SECONDS - began)) s, $(supervisor_deaths) supervisors died"
+  [ "$(supervisor_deaths)" -ge 21 ] || fail "only $(supervisor_deaths) supervisors died"
+  check_outcome
+}
+
+# With the snapshots of the default flags, every 30 s: what counts is the one after the first step of a new trainer.
+case_trainer_every_second() {
+  FAULTS=$PACE
+  launch "${WORKERS[@]}"
+  while ! is_over; do
+    sleep 1
+    signal_role KILL trainer
+  done
+  finish 0
+  echo "$(deaths_of trainer) trainers died"
+  [ "$(deaths_of trainer)" -ge 3 ] || fail "only $(deaths_of trainer) trainers died"
+  check_outcome
+}
+
+# Nobody needs it, and it holds nothing: its deaths say nothing.
+case_idle_augmenter() {
+  local kills=0
+  FAULTS=trainer:trainer.step.done=sleep:9000@12
+  launch --readers 1 --augmenters 1 --max-restarts 3
+  wait_step 11
+  sleep 0.5
+  while [ $kills -lt 7 ]; do
+    if [ -n "$(pids augmenter)" ]; then signal_role KILL augmenter && kills=$((kills + 1)); fi
+    sleep 0.2
+  done
+  finish 0
+  [ "$(deaths_of augmenter)" -ge 6 ] || fail "only $(deaths_of augmenter) augmenters died"
+  check_outcome
+}
+
+# What a trainer that died had done is in memory, and newer than the checkpoint.
+case_stop_in_restart() {
+  local how
+  for how in INT TERM verb; do
+    rm -rf "$T/w"
+    FAULTS="trainer:process.enter.after=sleep:1500@1,$PACE"
+    launch "${WORKERS[@]}" --snapshot-steps 1
+    wait_step 8
+    signal_role KILL trainer
+    until_true 20 has_event '"run.reset"' || fail "no reset"
+    if [ $how = verb ]; then
+      "$BIN/imsuper" stop --workspace "$T/w" --run-name run >/dev/null || fail "imsuper stop: exit status $?"
+    else
+      send $how
+    fi
+    finish 75
+    must_say "continues from here"
+    echo "$how: saved at step $(saved_step)"
+    must_be_saved_at 7
+    must_leave_nothing
+    continue_to_the_end
+  done
+}
+
+# A batch system tells every process to end, and not the first one alone.
+case_terminate_everybody() {
+  FAULTS=$PACE
+  launch "${WORKERS[@]}" --snapshot-steps 1
+  wait_step 8
+  # shellcheck disable=SC2046 # a list of numbers
+  kill -TERM "$WARDEN" $(pids supervisor) $(pids trainer) $(pids reader) $(pids augmenter)
+  finish 75
+  must_say "continues from here"
+  must_be_saved_at 7
+  continue_to_the_end
+}
+
+# The save that was asked for dies: the snapshot is saved in its place.
+case_save_dies() {
+  FAULTS="trainer:trainer.save.before=kill@1,$PACE"
+  launch "${WORKERS[@]}" --snapshot-steps 1
+  wait_step 8
+  send INT
+  finish 75
+  must_be_saved_at 7
+  continue_to_the_end
+}
+
+# So does every supervisor that has the snapshot saved: the warden does it in the end.
+case_supervisors_die_ending() {
+  FAULTS="trainer:trainer.save.before=kill@1,supervisor:ending.seal=kill@1,$PACE"
+  launch "${WORKERS[@]}" --snapshot-steps 1
+  wait_step 8
+  send INT
+  finish 75
+  must_say "the supervisor cannot end the run"
+  must_say "continues from here"
+  must_be_saved_at 7
+  continue_to_the_end
+}
+
+# Nobody can save, however often: then it does not say that it was, and what was on disk before is as it was.
+case_savers_die() {
+  FAULTS=$PACE
+  launch "${WORKERS[@]}"
+  wait_step 4
+  send INT
+  finish 75
+  FAULTS="trainer:trainer.save.before=kill@1,saver:saver.before=kill@1,$PACE"
+  launch "${WORKERS[@]}" --snapshot-steps 1
+  wait_step 8
+  send INT
+  finish 1
+  must_say "could not be saved: signal 9"
+  says "continues from here" && fail "it says that it was saved"
+  must_be_saved_at 4
+  continue_to_the_end
+}
+
+# Without snapshots there is nothing to save from, and the run says so.
+case_save_dies_without_snapshot() {
+  FAULTS="trainer:trainer.save.before=kill@1,$PACE"
+  launch "${WORKERS[@]}" --snapshot-interval 0
+  wait_step 8
+  send INT
+  finish 1
+  must_say "not saved"
+  says "continues from here" && fail "it says that it was saved"
+  continue_to_the_end
+}
+
+case_stopped_trainer() {
+  FAULTS="trainer:trainer.step.done=stop@9,$PACE"
+  start 0 "${WORKERS[@]}" --snapshot-steps 1 --trainer-deadline 2
+  must_say "finished no step"
+  [ "$(count_events '"run.reset"')" -ge 1 ] || fail "no reset"
+  check_outcome
+}
+
+case_stopped_supervisor() {
+  FAULTS=trainer:trainer.step.done=sleep:300@1/every
+  launch "${WORKERS[@]}"
+  wait_step 4
+  signal_role STOP supervisor
+  finish 0
+  must_say "does nothing"
+  check_outcome
+}
+
+# Everybody sleeps for longer than any deadline, as on a terminal or in a frozen cgroup: nobody is to blame.
+case_all_stopped() {
+  FAULTS=$PACE
+  launch "${WORKERS[@]}" --trainer-deadline 2
+  wait_step 4
+  # shellcheck disable=SC2046 # a list of numbers
+  kill -STOP "$WARDEN" $(pids supervisor) $(pids trainer) $(pids reader) $(pids augmenter)
+  sleep 14
+  # shellcheck disable=SC2046 # a list of numbers
+  kill -CONT "$WARDEN" $(pids supervisor) && sleep 1 && kill -CONT $(pids trainer) $(pids reader) $(pids augmenter)
+  finish 0
+  [ "$(supervisor_deaths)" = 0 ] || fail "the supervisor was killed"
+  [ "$(count_events '"process.died"')" = 0 ] || fail "$(count_events '"process.died"') processes died"
+  check_outcome
+}
+
+case_interrupt_stopped_trainer() {
+  FAULTS="trainer:trainer.step.done=stop@9,$PACE"
+  launch "${WORKERS[@]}" --snapshot-steps 1 --trainer-deadline 4
+  wait_step 8
+  sleep 0.5
+  send INT
+  until_true 30 is_over || fail "Ctrl-C does not end the run"
+  finish 75
+  must_be_saved_at 7
+  continue_to_the_end
+}
+
+case_interrupt_stopped_supervisor() {
+  FAULTS=trainer:trainer.step.done=sleep:1000@1/every
+  launch "${WORKERS[@]}"
+  wait_step 4
+  signal_role STOP supervisor
+  sleep 0.5
+  send INT
+  until_true 40 is_over || fail "Ctrl-C does not end the run"
+  finish 75
+  must_say "continues from here"
+  must_be_saved_at 4
+  continue_to_the_end
+}
+
+# A program that is gone in the middle of a run: what was trained is saved, and the reason is said.
+case_give_up() {
+  mkdir "$T/bin"
+  cp "$BIN"/imsuper "$BIN"/imsuper-{reader,augmenter,trainer} "$T/bin"
+  PROGRAM=$T/bin/imsuper FAULTS=$PACE
+  launch --readers 1 --augmenters 1 --max-restarts 3
+  wait_step 5
+  rm "$T/bin/imsuper-augmenter"
+  signal_role KILL augmenter
+  finish 75
+  must_say "cannot start augmenter#0"
+  must_say "continues from here"
+  must_be_saved_at 5
+  PROGRAM=""
+  continue_to_the_end
+}
+
+# A supervisor that cannot be started again: the warden itself has the run saved.
+case_no_supervisor() {
+  mkdir "$T/bin"
+  cp "$BIN"/imsuper "$BIN"/imsuper-{reader,augmenter,trainer} "$T/bin"
+  PROGRAM=$T/bin/imsuper FAULTS=trainer:trainer.step.done=sleep:1000@1/every
+  launch "${WORKERS[@]}"
+  wait_step 5
+  mv "$T/bin/imsuper" "$T/bin/imsuper.away"
+  signal_role KILL supervisor
+  finish 75
+  must_say "continues from here"
+  must_be_saved_at 5
+  PROGRAM=""
+  continue_to_the_end
+}
+
+# A status that no table lists does not become the command's.
+case_unlisted_status() {
+  FAULTS="augmenter:process.enter.after=exit:7@1"
+  start 1 "${WORKERS[@]}" --max-restarts 3
+  must_say "keeps failing"
+  must_say "nothing was trained"
+}
+
+run_case

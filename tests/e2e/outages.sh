@@ -1,0 +1,268 @@
+#!/usr/bin/env bash
+# Terminals that take nothing and disks that are full: the run goes on, says so once, and catches up.
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+SOON=20 # seconds for what must not wait for a terminal or a disk
+
+# launch_to FILE FLAG...: as launch, with stderr to a file that is there.
+launch_to() {
+  local to=$1
+  shift
+  set -m
+  # shellcheck disable=SC2086 # a command and its arguments
+  IMSUPER_FAULT=$FAULTS ${PROGRAM:-"$BIN/imsuper"} start "${TRAIN[@]}" --workspace "$T/w" --run-name run "$@" \
+    >"$T/out" 2>"$to" </dev/null &
+  WARDEN=$!
+  set +m
+}
+# shellcheck disable=SC2046 # lists of numbers
+kill_roles() { kill -KILL $(for role in "$@"; do pids "$role"; done) 2>/dev/null || true; }
+# ends_soon STATUS: the run, which was asked to.
+ends_soon() {
+  until_true $SOON is_over || fail "the run has not ended within $SOON s"
+  finish "$1"
+}
+answers() { [ -n "$(steps_done || true)" ]; }
+continue_and_check() {
+  FAULTS=""
+  start 0
+  must_equal_reference
+  must_equal_metrics
+}
+# The numbers of the files that do not depend on time.
+metrics_of() {
+  sed -nE 's/,"(images_per_second|gpu)".*//; /"event":"(config|ready)"/d; p' "$1/metrics.jsonl"
+  cut -d , -f 1-7,10- "$1/summary.csv"
+}
+must_equal_metrics() {
+  diff <(metrics_of "$REFERENCE/w/run") <(metrics_of "$RUN") || fail "the metrics are not those of the undisturbed run"
+}
+must_parse() {
+  local file
+  for file in "$RUN"/events.jsonl "$RUN"/metrics.jsonl; do
+    [ "$(tail -c 1 "$file" | od -An -c | tr -d ' ')" = '\n' ] || fail "$file ends in a torn line"
+    if grep -vE '^\{.*\}$' "$file"; then fail "$file has a line that is no object"; fi
+  done
+}
+# limit BYTES ROLE...: files of these processes, and of those that they start, may grow no further: a full disk.
+limit() {
+  local bytes=$1 role pid
+  shift
+  for role in "$@"; do
+    for pid in $(pids "$role"); do prlimit --pid "$pid" "--fsize=$bytes:unlimited" 2>/dev/null || true; done
+  done
+}
+needs_prlimit() { command -v prlimit >/dev/null || skip "there is no prlimit"; }
+
+# A pipe that nobody reads, full: everybody lives on, dies and is replaced; status and Ctrl-C work.
+case_unread_pipe() {
+  mkfifo "$T/pipe"
+  exec 8<>"$T/pipe"
+  FAULTS=$PACE
+  launch_to "$T/pipe" --plain --log-level debug --status-interval 1
+  wait_step 3
+  timeout 1 cat /dev/zero >&8 || true
+  kill_roles augmenter supervisor
+  until_true $SOON eval 'reached 8' || fail "the run does not go on"
+  until_true 5 answers || fail "status is not answered"
+  has_event '"process.died","role":"augmenter"' || fail "the augmenter's death was not seen"
+  send INT
+  ends_soon 75
+  continue_and_check
+}
+
+# Ctrl-S; then Ctrl-Q: what was not shown is counted. The run ends as it should.
+case_stopped_terminal() {
+  FAULTS=$PACE PROGRAM="$BIN/on_terminal $BIN/imsuper"
+  TERM=xterm launch_to /dev/null --status-interval 1
+  wait_step 3
+  send USR1
+  kill_roles augmenter
+  until_true $SOON eval 'deaths_of augmenter | grep -q 1' || fail "the augmenter's death was not seen"
+  until_true $SOON reached 10 || fail "the run does not go on"
+  send USR2
+  finish 0
+  must_say "augmenter#0"
+  check_outcome
+}
+
+# Ctrl-C on a terminal that was stopped, and `stop` from another one.
+case_stopped_terminal_interrupt() {
+  FAULTS=$PACE PROGRAM="$BIN/on_terminal $BIN/imsuper"
+  TERM=xterm launch_to /dev/null
+  wait_step 3
+  send USR1
+  sleep 0.5
+  send TERM
+  ends_soon 75
+  TERM=xterm launch_to /dev/null
+  wait_step 8
+  send USR1
+  sleep 0.5
+  timeout $SOON "$BIN/imsuper" stop --workspace "$T/w" --run-name run >/dev/null || fail "stop"
+  ends_soon 75
+  PROGRAM=""
+  continue_and_check
+}
+
+# The terminal is gone, and nohup keeps the run: every write fails with EIO.
+case_lost_terminal() {
+  FAULTS=$PACE PROGRAM="$BIN/on_terminal nohup $BIN/imsuper"
+  TERM=xterm launch_to /dev/null
+  wait_step 3
+  send HUP
+  sleep 0.3
+  kill_roles augmenter supervisor
+  finish 0
+  check_outcome
+}
+
+# Whoever read the output has left, and then the supervisor dies, of which the warden tells.
+case_reader_left() {
+  FAULTS=$PACE PROGRAM="env --default-signal=PIPE $BIN/imsuper"
+  mkfifo "$T/pipe"
+  head -n 1 "$T/pipe" >"$T/head" &
+  launch_to "$T/pipe" --plain --status-interval 1
+  wait_step 3
+  grep -q '^imsuper' "$T/head" || fail "nothing was said at first"
+  kill_roles supervisor
+  finish 0
+  check_outcome
+}
+
+# Descriptors closed from the start; a disk that is full.
+case_nobody_listens() {
+  launch_to /dev/full --plain --status-interval 1
+  finish 0
+  check_outcome
+  rm -rf "$T/w"
+  "$BIN/imsuper" start "${TRAIN[@]}" --plain --workspace "$T/w" --run-name run <&- >&- 2>&- || fail "closed: status $?"
+  check_outcome
+}
+
+# A disk that is full for a while, for the trainer and the supervisor.
+case_full_disk() {
+  needs_prlimit
+  FAULTS=$PACE
+  mkfifo "$T/pipe"
+  cat <"$T/pipe" >"$T/screen" &
+  launch_to "$T/pipe" --plain --log-level debug
+  wait_step 3
+  limit 100 trainer supervisor
+  wait_step 14
+  until_true 10 grep -q 'no checkpoint could be written' "$T/screen" || fail "the checkpoint that failed was not said"
+  limit unlimited trainer supervisor
+  finish 0
+  cp "$T/screen" "$T/out"
+  must_say "bytes_needed="
+  must_say "metrics.jsonl"
+  must_say "a checkpoint is written again"
+  [ "$(grep -c 'no checkpoint could be written' "$T/out")" = 1 ] || fail "said more than once"
+  check_outcome
+  must_equal_metrics
+  must_parse
+  [ -s "$RUN/plots/loss.png" ] || fail "there are no charts"
+}
+
+# It stays full: the run ends in bounded time, says what is saved, and continues from there when there is room.
+case_full_disk_stop() {
+  needs_prlimit
+  FAULTS=$PACE
+  mkfifo "$T/pipe"
+  cat <"$T/pipe" >"$T/screen" &
+  launch_to "$T/pipe" --plain
+  wait_step 14
+  limit 100 trainer supervisor
+  wait_step 17
+  send INT
+  until_true 40 is_over || fail "the run does not end"
+  finish 1
+  cp "$T/screen" "$T/out"
+  must_say "NOT SAVED: cannot write"
+  must_say "the last checkpoint is that of epoch 1, step 12"
+  must_parse
+  continue_and_check
+}
+
+# Only what is beside the state cannot be written: the run is saved.
+case_no_room_for_exports() {
+  FAULTS=$PACE
+  launch
+  wait_step 6
+  mkdir "$RUN/checkpoints/last.safetensors"
+  send INT
+  finish 75
+  must_say "the weights beside a checkpoint could not be written"
+  rmdir "$RUN/checkpoints/last.safetensors"
+  continue_and_check
+}
+
+# It is full when training ends: the last state is waited with. It is full when a trainer starts: that starts.
+case_full_disk_end() {
+  needs_prlimit
+  FAULTS=$QUICK_PACE
+  mkfifo "$T/pipe"
+  cat <"$T/pipe" >"$T/screen" &
+  launch_to "$T/pipe" --plain --snapshot-steps 1
+  wait_step 3
+  limit 100 warden trainer
+  kill_roles trainer
+  until_true $SOON has_event '"run.continued"' || fail "no trainer starts on a full disk"
+  until_true 60 reached 24 || fail "the run does not go on"
+  sleep 2
+  [ ! -e "$RUN/DONE" ] || fail "the run is marked as done before it is saved"
+  is_over && fail "the run ended unsaved"
+  limit unlimited warden trainer
+  finish 0
+  [ -e "$RUN/DONE" ] || fail "no mark of the end"
+  must_equal_reference
+  must_parse
+}
+
+# A file system that does not answer for a while.
+case_slow_disk() {
+  FAULTS=trainer:trainer.step.done=sleep:300@1/every,supervisor:file.append=sleep:6500@1
+  launch --log-level debug
+  wait_step 3
+  until_true $SOON says "the file system has not answered for 5 s" || fail "the silence was not said"
+  until_true 5 answers || fail "status is not answered"
+  finish 0
+  check_outcome
+  must_parse
+}
+
+# Errors of a disk that come and go, everywhere.
+case_failing_disk() {
+  FAULTS="$QUICK_PACE,trainer:file.append=fail:EIO@2/every,supervisor:file.append=fail:EIO@2/every,trainer:file.fsync=fail:ENOSPC@5/every,supervisor:file.write=fail:EDQUOT@3/every"
+  start 0 --log-level debug
+  must_say "no checkpoint could be written"
+  must_say "a checkpoint is written again"
+  check_outcome
+  must_equal_metrics
+  must_parse
+}
+
+# Names that would drive a terminal, from the data set and the command line.
+case_escapes() {
+  local evil=$'\e[2J\e]0;title\a\xc2\x9b31m\xe2\x80\xae\n\xff.jpg'
+  cp -r "$REFERENCE/data" "$T/data"
+  printf junk >"$T/data/train/class_000/$evil"
+  printf x >"$T/data/train/class_000/$evil.txt"
+  TRAIN+=(--data-dir "$T/data")
+  start 0 --epochs 1
+  must_say '\x1b[2J\x1b]0;title\x07\u009b31m\u202e\n\xff.jpg'
+  "$BIN/imsuper" data index --data-dir "$T/data" >>"$T/out" 2>&1 || true
+  must_say 'left out'
+  "$BIN/imsuper" data index --json --data-dir "$T/data" >>"$T/out" 2>&1 || true
+  "$BIN/imsuper" start --data-dir "$T/$evil" --workspace "$T/w" --run-name run2 >>"$T/out" 2>&1 && fail "no such data"
+  "$BIN/imsuper" status --workspace "$T/$evil" >>"$T/out" 2>&1 && fail "no such run"
+  "$BIN/imsuper" "$evil" >>"$T/out" 2>&1 && fail "no such verb"
+  if tr -d '\n' <"$T/out" | LC_ALL=C grep -qE $'[\x01-\x1f\x7f]'; then fail "a control character was shown raw"; fi
+  if LC_ALL=C grep -q $'\xc2[\x80-\x9f]' "$T/out"; then fail "a C1 control was shown raw"; fi
+  if LC_ALL=C grep -qE $'\xe2\x80\xae|\xff' "$T/out"; then fail "an override or a bad byte was shown raw"; fi
+  if LC_ALL=C tr -d '\n' <"$RUN/log.txt" | LC_ALL=C grep -qE $'[\x01-\x1f\x7f]'; then fail "log.txt has control characters"; fi
+  T_OUT_LINES=$(grep -c 'title' "$T/out")
+  [ "$T_OUT_LINES" -ge 4 ] || fail "the name was shown in $T_OUT_LINES lines only"
+}
+
+run_case
