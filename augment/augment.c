@@ -141,9 +141,7 @@ static int fill_place(struct augmenter *a, const struct im_place *at, const stru
                       (uint32_t)verdict, e->meta->name);
         im_stats_add(a->child->stats, IM_C_BAD, 1);
     }
-    batch.labels[at->place] = (int32_t)e->meta->label;
-    batch.verdicts[at->place] = (uint32_t)verdict;
-    batch.samples[at->place] = e->meta->sample;
+    im_batch_describe(&batch, at, e->meta->sample, (int32_t)e->meta->label, (uint32_t)verdict);
     return 0;
 }
 
@@ -153,8 +151,7 @@ static int check_bytes(struct augmenter *a, const struct im_encoded *e)
 {
     struct im_run *run = a->child->run;
 
-    if (e->meta->bytes <= run->geometry.cell_bytes &&
-        im_hash64(e->bytes, e->meta->bytes, e->ticket) == e->meta->hash) {
+    if (e->meta->bytes <= run->geometry.cell_bytes && im_encoded_hash(e) == e->meta->hash) {
         a->rejected = 0;
         return 0;
     }
@@ -166,9 +163,13 @@ static int check_bytes(struct augmenter *a, const struct im_encoded *e)
     return im_encoded_reject(run, a->child->incarnation, e) < 0 ? -ESTALE : 1;
 }
 
-static int one_sample(struct augmenter *a, const struct im_encoded *e)
+static int one_sample(struct augmenter *a, const struct im_encoded *taken)
 {
     struct im_child *child = a->child;
+    struct im_encoded_meta meta = *taken->meta; /* what was checked is what is used */
+    const struct im_encoded own = {
+        .ticket = taken->ticket, .cell = taken->cell, .meta = &meta, .bytes = taken->bytes};
+    const struct im_encoded *e = &own;
     struct im_place at;
     int err = check_bytes(a, e);
 

@@ -160,11 +160,11 @@ struct im_stats {
 /* What a reader says of the bytes it put into a cell. W reader while FILLING; R augmenter while TAKEN, and the
  * supervisor for the name of a slow read. */
 struct im_encoded_meta {
-    uint64_t sample;       /* id in its split */
-    uint64_t hash;         /* XXH3 of the cell's bytes */
-    uint32_t bytes;        /* in the cell */
-    uint32_t label;        /* class index */
-    uint32_t verdict;      /* enum im_verdict: IM_VERDICT_OK, or why there are no bytes */
+    uint64_t sample;  /* id in its split */
+    uint64_t hash;    /* im_encoded_hash(): of the cell's bytes and of what is said here, but for the name */
+    uint32_t bytes;   /* in the cell */
+    uint32_t label;   /* class index */
+    uint32_t verdict; /* enum im_verdict: IM_VERDICT_OK, or why there are no bytes */
     uint32_t by_reference; /* 1: the cell holds the file's path (with its 0), for it is larger than a cell */
     char name[IM_NAME_BYTES]; /* path below the data directory, for messages; its end if longer */
     _Atomic uint64_t slow_ns; /* W reader while FILLING: when the read began, once it takes long, after all
@@ -199,6 +199,7 @@ struct im_peer {
     /* W trainer: incarnation << 32 | bytes, after the card, release */
     alignas(IM_LINE) _Atomic uint64_t card;
     unsigned char card_bytes[IM_CARD_BYTES];
+    alignas(IM_LINE) _Atomic uint64_t check[2]; /* W trainer, with value[]: a hash of round and numbers */
 };
 
 /* First page of the snapshot segment (snapshot.h); two slots of bytes follow, each half of the rest. The one
@@ -235,8 +236,9 @@ struct im_control {
     _Atomic uint32_t bad_told;                   /* W supervisor: entries of the bad table that were told */
     _Atomic uint32_t deaths;                     /* W supervisor: processes that died, in this run */
     _Atomic uint32_t save_requests; /* W supervisor: +1 a checkpoint that is asked for between two steps */
-    _Atomic uint32_t exit_status;   /* W supervisor, before STOPPING or ENDED: what the run ends with */
-    _Atomic uint64_t quarantine[IM_QUARANTINE_MAX]; /* W supervisor: keys as in im_bad_entry */
+    _Atomic uint32_t exit_status;   /* W supervisor, before STOPPING or ENDED: what the run ends with;
+                                       im_exit_word() */
+    _Atomic uint64_t quarantine[IM_QUARANTINE_MAX]; /* W supervisor: im_bad_quarantine_word() */
 
     struct im_event event_free;               /* readers wait: a cell became FREE */
     struct im_event event_ready;              /* augmenters wait: a cell became READY or a batch EMPTY */
@@ -265,6 +267,8 @@ struct im_control {
         reads_careful;          /* W supervisor: 1: a read hung once; readers make no call in their loop that
                                        may */
     _Atomic uint64_t outage_ns; /* W supervisor: since when the run waits for its storage; 0 = it does not */
+    _Atomic uint32_t accepted;  /* W supervisor: 1: the run's configuration has been given its name */
+    uint64_t header_check;      /* a hash of all before run_state, and of the configuration */
 };
 
 static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2, "shared words must be lock-free");
@@ -272,7 +276,7 @@ static_assert(sizeof(struct im_event) == IM_LINE, "abi 4");
 static_assert(sizeof(struct im_process) == IM_LINE, "abi 4");
 static_assert(sizeof(struct im_encoded_meta) == 272 && offsetof(struct im_encoded_meta, name) == 32, "abi 4");
 static_assert(sizeof(struct im_bad_entry) == 248, "abi 4");
-static_assert(sizeof(struct im_peer) == 12672 && offsetof(struct im_peer, card) == 256, "abi 4");
+static_assert(sizeof(struct im_peer) == 12800 && offsetof(struct im_peer, card) == 256, "abi 4");
 static_assert(sizeof(struct im_snapshot_header) == 40, "abi 4");
 static_assert(sizeof(struct im_stats) == IM_PAGE, "abi 4");
 static_assert(offsetof(struct im_control, run_state) % IM_LINE == 0, "abi 4");

@@ -2,6 +2,13 @@
 
 #include <stdio.h>
 
+#include "ipc/base/hash.h"
+
+/* Samples are below 2^32 (run.c): the bits between them, the mark of
+ * a hung read (62) and the split hold a check. */
+#define CHECK_SHIFT 36
+#define CHECK_MASK ((UINT64_C(1) << (62 - CHECK_SHIFT)) - 1)
+
 /* The entry of this key: claimed before, or now. A killed claimer leaves an entry without a verdict; the next
  * one to render that sample completes it. */
 static struct im_bad_entry *claim(struct im_run *run, uint64_t key)
@@ -36,6 +43,11 @@ void im_bad_record(struct im_run *run, uint64_t key, uint32_t verdict, const cha
     atomic_store_explicit(&entry->verdict, verdict, memory_order_release);
 }
 
+uint64_t im_bad_quarantine_word(uint64_t key)
+{
+    return key | (im_hash64(&key, sizeof key, IM_MAGIC) & CHECK_MASK) << CHECK_SHIFT;
+}
+
 bool im_bad_is_recorded(const struct im_run *run, uint64_t key)
 {
     for (uint32_t i = 0; i < IM_BAD_MAX; i++) {
@@ -50,9 +62,10 @@ bool im_bad_is_recorded(const struct im_run *run, uint64_t key)
 bool im_bad_is_quarantined(const struct im_run *run, uint64_t key)
 {
     uint32_t count = atomic_load_explicit(&run->control->quarantine_count, memory_order_acquire);
+    const uint64_t word = im_bad_quarantine_word(key);
 
     for (uint32_t i = 0; i < count && i < IM_QUARANTINE_MAX; i++)
-        if (atomic_load_explicit(&run->control->quarantine[i], memory_order_relaxed) == key)
+        if (atomic_load_explicit(&run->control->quarantine[i], memory_order_relaxed) == word)
             return true;
     return false;
 }
@@ -64,6 +77,6 @@ void im_bad_quarantine(struct im_run *run, uint64_t key)
 
     if (n >= IM_QUARANTINE_MAX)
         return;
-    atomic_store_explicit(&c->quarantine[n], key, memory_order_relaxed);
+    atomic_store_explicit(&c->quarantine[n], im_bad_quarantine_word(key), memory_order_relaxed);
     atomic_store_explicit(&c->quarantine_count, n + 1, memory_order_release);
 }

@@ -14,6 +14,10 @@ static inline uint64_t im_bad_key(enum im_split split, uint64_t sample)
 /* Augmenter, before it commits the sample: records it, once per sample however often it comes again. */
 void im_bad_record(struct im_run *run, uint64_t key, uint32_t verdict, const char *name);
 
+/* What the supervisor writes into the list of quarantined samples: a key with its check, so that a word that changed
+ * names no other sample. */
+uint64_t im_bad_quarantine_word(uint64_t key);
+
 /* Of a sample in quarantine whose read hung, beside its key. */
 #define IM_BAD_HANGS (UINT64_C(1) << 62)
 

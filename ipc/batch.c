@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "ipc/base/fault.h"
+#include "ipc/base/hash.h"
 #include "ipc/cell_word.h"
 #include "ipc/wait.h"
 
@@ -21,6 +22,39 @@ int im_batch_claim(struct im_run *run, const struct im_place *at, uint32_t owner
     if (im_word_number(word) > at->batch || word == im_word(IM_DONE, 0, at->batch))
         return 1;
     return -ESTALE;
+}
+
+static uint64_t check_of(uint64_t batch, uint32_t rank, uint32_t place, uint64_t sample, int32_t label,
+                         uint32_t verdict)
+{
+    const uint64_t said[] = {batch, (uint64_t)rank << 32 | place, sample,
+                             (uint64_t)(uint32_t)label << 32 | verdict};
+
+    return im_hash64(said, sizeof said, IM_MAGIC);
+}
+
+void im_batch_describe(const struct im_batch_view *view, const struct im_place *at, uint64_t sample,
+                       int32_t label, uint32_t verdict)
+{
+    view->labels[at->place] = label;
+    view->verdicts[at->place] = verdict;
+    view->samples[at->place] = sample;
+    /* Release: whoever finds the check finds the pixels, whatever the place's word says. */
+    atomic_store_explicit(&view->checks[at->place],
+                          check_of(at->batch, at->rank, at->place, sample, label, verdict),
+                          memory_order_release);
+}
+
+bool im_batch_read(const struct im_batch_view *view, uint64_t batch, uint32_t rank, uint32_t place,
+                   uint64_t sample, int32_t *ret_label, uint32_t *ret_verdict)
+{
+    uint64_t check = atomic_load_explicit(&view->checks[place], memory_order_acquire);
+
+    *ret_label =
+        __atomic_load_n(&view->labels[place], __ATOMIC_RELAXED); /* once: what is judged is what is used */
+    *ret_verdict = __atomic_load_n(&view->verdicts[place], __ATOMIC_RELAXED);
+    return view->samples[place] == sample &&
+           check == check_of(batch, rank, place, sample, *ret_label, *ret_verdict);
 }
 
 int im_batch_commit(struct im_run *run, const struct im_place *at, uint32_t owner)

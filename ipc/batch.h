@@ -11,6 +11,17 @@
 int im_batch_claim(struct im_run *run, const struct im_place *at, uint32_t owner);
 
 /* Augmenter: commits pixels, label, verdict and sample id at once. 0 or -ESTALE. (B2) */
+/* Augmenter: says what is at the place that it holds, once its pixels are complete; with a check that ties it to
+ * the batch and the place. */
+void im_batch_describe(const struct im_batch_view *view, const struct im_place *at, uint64_t sample,
+                       int32_t label, uint32_t verdict);
+
+/* Trainer: reads a place of a complete batch. False: it is not what an augmenter described, or not of the sample that
+ * the plan has there. A word that says DONE too early, or anything else of a place that changed, is found by it; what
+ * it returned can change no more. */
+bool im_batch_read(const struct im_batch_view *view, uint64_t batch, uint32_t rank, uint32_t place,
+                   uint64_t sample, int32_t *ret_label, uint32_t *ret_verdict);
+
 int im_batch_commit(struct im_run *run, const struct im_place *at, uint32_t owner);
 
 /* Trainer: how many of the first `count` places of batch `batch`, starting at `from`, are DONE in a row; from

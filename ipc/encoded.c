@@ -6,6 +6,7 @@
 #include <errno.h>
 
 #include "ipc/base/fault.h"
+#include "ipc/base/hash.h"
 #include "ipc/wait.h"
 
 static uint64_t load(const struct im_run *run, uint32_t cell, memory_order order)
@@ -197,4 +198,13 @@ uint32_t im_encoded_count(const struct im_run *run, enum im_state state)
     for (uint32_t cell = 0; cell < run->geometry.encoded_cells; cell++)
         count += im_word_state(load(run, cell, memory_order_relaxed)) == state;
     return count;
+}
+
+uint64_t im_encoded_hash(const struct im_encoded *e)
+{
+    const struct im_encoded_meta *m = e->meta;
+    const uint64_t said[] = {e->ticket, m->sample, (uint64_t)m->bytes << 32 | m->label,
+                             (uint64_t)m->verdict << 32 | m->by_reference};
+
+    return im_hash64(e->bytes, m->bytes, im_hash64(said, sizeof said, IM_MAGIC));
 }

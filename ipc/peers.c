@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "ipc/base/hash.h"
 #include "ipc/process.h"
 #include "ipc/wait.h"
 
@@ -108,6 +109,36 @@ static uint64_t bits_of(double value)
     return bits;
 }
 
+static uint64_t check_of(uint32_t rank, uint64_t round, const uint64_t bits[IM_PEER_VALUES])
+{
+    const uint64_t seed[] = {rank, round};
+
+    return im_hash64(bits, IM_PEER_VALUES * sizeof *bits, im_hash64(seed, sizeof seed, IM_MAGIC));
+}
+
+static void post(struct im_peer *me, uint32_t rank, uint64_t round, const double *mine, uint32_t count)
+{
+    uint64_t bits[IM_PEER_VALUES] = {0};
+
+    for (uint32_t i = 0; i < IM_PEER_VALUES; i++) {
+        bits[i] = i < count ? bits_of(mine[i]) : 0;
+        atomic_store_explicit(&me->value[round % 2][i], bits[i], memory_order_relaxed);
+    }
+    atomic_store_explicit(&me->check[round % 2], check_of(rank, round, bits), memory_order_relaxed);
+    atomic_store_explicit(&me->round, round + 1, memory_order_release);
+}
+
+/* The numbers of a rank that has said that it posted them. */
+static bool read_posted(const struct im_peer *peer, uint32_t rank, uint64_t round, double *ret_values)
+{
+    uint64_t bits[IM_PEER_VALUES];
+
+    for (uint32_t i = 0; i < IM_PEER_VALUES; i++)
+        bits[i] = atomic_load_explicit(&peer->value[round % 2][i], memory_order_relaxed);
+    memcpy(ret_values, bits, sizeof bits);
+    return atomic_load_explicit(&peer->check[round % 2], memory_order_relaxed) == check_of(rank, round, bits);
+}
+
 int im_peers_exchange(struct im_peers *p, const double *mine, uint32_t count,
                       double (*ret_all)[IM_PEER_VALUES])
 {
@@ -116,20 +147,15 @@ int im_peers_exchange(struct im_peers *p, const double *mine, uint32_t count,
     uint64_t round = p->round++;
 
     im_assert(count <= IM_PEER_VALUES);
-    for (uint32_t i = 0; i < count; i++)
-        atomic_store_explicit(&me->value[round % 2][i], bits_of(mine[i]), memory_order_relaxed);
-    atomic_store_explicit(&me->round, round + 1, memory_order_release);
+    post(me, child->index, round, mine, count);
     wake_others(child);
     for (uint32_t r = 0; r < child->run->geometry.ranks; r++) {
         int leave = wait_for(child, has_posted, r, round, 0);
 
         if (leave)
             return leave;
-        for (uint32_t i = 0; i < count; i++) {
-            uint64_t bits = atomic_load_explicit(&peer[r].value[round % 2][i], memory_order_relaxed);
-
-            memcpy(&ret_all[r][i], &bits, sizeof bits);
-        }
+        if (!read_posted(&peer[r], r, round, ret_all[r]))
+            return IM_EXIT_CONTRADICTION;
     }
     return 0;
 }

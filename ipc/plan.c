@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdlib.h>
 
 #include "ipc/cell_word.h"
@@ -18,17 +19,36 @@ static struct im_conf_sizes sizes_of(const struct im_plan_params *p, enum im_spl
     return (struct im_conf_sizes){.image_size = p->image_size[split], .batch_size = p->batch_size[split]};
 }
 
+static uint32_t order_ranks_of(const struct im_plan_params *p)
+{
+    return p->order_ranks ? p->order_ranks : p->ranks;
+}
+
+/* Steps of a pass that was cut for `order_ranks`. In its last step the first ranks alone may have a batch. */
+static uint64_t count_steps(uint64_t samples, uint64_t per_step, uint32_t order_ranks, uint32_t ranks)
+{
+    uint64_t steps = samples / per_step, left = samples % per_step;
+
+    if (order_ranks == ranks)
+        return steps + (left != 0);
+
+    uint64_t batches = steps * order_ranks + (left < order_ranks ? left : order_ranks);
+
+    return (batches + ranks - 1) / ranks;
+}
+
 static int append_phase(struct im_plan *plan, const struct im_plan_params *p, enum im_split split,
                         uint32_t epoch)
 {
     const struct im_conf_sizes sizes = sizes_of(p, split, epoch);
-    uint64_t per_step = (uint64_t)sizes.batch_size * p->ranks;
+    uint32_t order_ranks = split == IM_TRAIN ? order_ranks_of(p) : p->ranks;
+    uint64_t per_step = (uint64_t)sizes.batch_size * order_ranks;
     uint64_t samples = p->samples[split];
 
     if (split == IM_TRAIN && p->drop_last)
         samples -= samples % per_step;
 
-    uint64_t steps = samples / per_step + (samples % per_step != 0);
+    uint64_t steps = count_steps(samples, per_step, order_ranks, p->ranks);
 
     if (steps > UINT32_MAX || samples > TICKETS_MAX - plan->tickets || steps > BATCHES_MAX - plan->batches)
         return -EOVERFLOW;
@@ -41,6 +61,7 @@ static int append_phase(struct im_plan *plan, const struct im_plan_params *p, en
         .epoch = epoch,
         .batch_size = sizes.batch_size,
         .image_size = sizes.image_size,
+        .order_ranks = order_ranks,
     };
     plan->tickets += samples;
     plan->batches += steps;
@@ -50,8 +71,8 @@ static int append_phase(struct im_plan *plan, const struct im_plan_params *p, en
 /* A step that the training set fills at least once, in this epoch. */
 static int check_batch(const struct im_plan_params *p, uint32_t epoch, struct im_text *text)
 {
-    uint32_t batch = sizes_of(p, IM_TRAIN, epoch).batch_size;
-    uint64_t per_step = (uint64_t)batch * p->ranks;
+    uint32_t batch = sizes_of(p, IM_TRAIN, epoch).batch_size, ranks = order_ranks_of(p);
+    uint64_t per_step = (uint64_t)batch * ranks;
     struct im_text where = {""};
 
     if (batch == 0)
@@ -62,11 +83,11 @@ static int check_batch(const struct im_plan_params *p, uint32_t epoch, struct im
         return im_fail(text, -EINVAL, "%sa step of more than 2^32 images; use a smaller --batch-size",
                        where.s);
     if (p->samples[IM_TRAIN] < per_step)
-        return im_fail(
-            text, -EINVAL,
-            "%s--batch-size %" PRIu32 " with %" PRIu32 " rank(s) asks for %" PRIu64
-            " images a step, but the training set has %" PRIu64 "; use --batch-size %" PRIu64 " or less",
-            where.s, batch, p->ranks, per_step, p->samples[IM_TRAIN], p->samples[IM_TRAIN] / p->ranks);
+        return im_fail(text, -EINVAL,
+                       "%s--batch-size %" PRIu32 " with %" PRIu32 " rank(s) asks for %" PRIu64
+                       " images a step, but the training set has %" PRIu64 "; use --batch-size %" PRIu64
+                       " or less",
+                       where.s, batch, ranks, per_step, p->samples[IM_TRAIN], p->samples[IM_TRAIN] / ranks);
     return 0;
 }
 
@@ -144,6 +165,81 @@ const struct im_phase *im_plan_phase_of_batch(const struct im_plan *plan, uint64
     return batch < plan->batches ? find(plan, batch, 1) : NULL;
 }
 
+/* ---- a pass that was cut for other ranks ---- */
+
+static bool is_recut(const struct im_plan *plan, const struct im_phase *phase)
+{
+    return phase->order_ranks != plan->ranks;
+}
+
+/* Samples of batch `q` of the pass, counted over the steps and ranks that it was cut for. */
+static uint32_t order_count(const struct im_phase *phase, uint64_t q)
+{
+    uint64_t per_step = (uint64_t)phase->batch_size * phase->order_ranks;
+    uint64_t before = q / phase->order_ranks * per_step, rank = q % phase->order_ranks, step = per_step;
+
+    if (before >= phase->samples)
+        return 0;
+    if (phase->samples - before < per_step)
+        step = phase->samples - before;
+    return step > rank ? (uint32_t)((step - rank + phase->order_ranks - 1) / phase->order_ranks) : 0;
+}
+
+/* Of all ranks, in step `step` of the pass. */
+static uint32_t recut_count(const struct im_plan *plan, const struct im_phase *phase, uint64_t step)
+{
+    uint32_t count = 0;
+
+    for (uint32_t rank = 0; rank < plan->ranks; rank++)
+        count += order_count(phase, step * plan->ranks + rank);
+    return count;
+}
+
+/* Steps from the first on in which each rank has a full batch; few can follow. */
+static uint64_t recut_full_steps(const struct im_plan *plan, const struct im_phase *phase)
+{
+    uint64_t per_step = (uint64_t)phase->batch_size * phase->order_ranks;
+
+    return phase->samples / per_step * phase->order_ranks / plan->ranks;
+}
+
+static uint64_t recut_before(const struct im_plan *plan, const struct im_phase *phase, uint64_t step)
+{
+    uint64_t full = recut_full_steps(plan, phase);
+    uint64_t sum = (step < full ? step : full) * phase->batch_size * plan->ranks;
+
+    for (uint64_t s = full; s < step; s++)
+        sum += recut_count(plan, phase, s);
+    return sum;
+}
+
+/* In full steps the ranks' batches fill at the same pace; in the others one after the other. */
+static void recut_place(const struct im_plan *plan, const struct im_phase *phase, uint64_t in_pass,
+                        struct im_place *ret)
+{
+    uint64_t per_step = (uint64_t)phase->batch_size * plan->ranks, full = recut_full_steps(plan, phase);
+    uint64_t step = in_pass / per_step, rank = in_pass % plan->ranks,
+             place = in_pass % per_step / plan->ranks;
+    uint64_t q = step * plan->ranks + rank;
+
+    if (step >= full) {
+        place = in_pass - full * per_step;
+        for (q = full * plan->ranks; place >= order_count(phase, q); q++)
+            place -= order_count(phase, q);
+    }
+    *ret = (struct im_place){
+        .phase = phase,
+        .position = im_plan_position(plan, phase, phase->first_batch + q / plan->ranks,
+                                     (uint32_t)(q % plan->ranks), (uint32_t)place),
+        .batch = phase->first_batch + q / plan->ranks,
+        .step = (uint32_t)(q / plan->ranks),
+        .rank = (uint32_t)(q % plan->ranks),
+        .place = (uint32_t)place,
+    };
+}
+
+/* ---- each pass ---- */
+
 int im_plan_place(const struct im_plan *plan, uint64_t ticket, struct im_place *ret)
 {
     if (ticket >= plan->tickets)
@@ -152,6 +248,11 @@ int im_plan_place(const struct im_plan *plan, uint64_t ticket, struct im_place *
     const struct im_phase *phase = find(plan, ticket, 0);
     uint64_t per_step = (uint64_t)phase->batch_size * plan->ranks;
     uint64_t position = ticket - phase->first_ticket;
+
+    if (is_recut(plan, phase)) {
+        recut_place(plan, phase, position, ret);
+        return 0;
+    }
     uint32_t step = (uint32_t)(position / per_step);
     uint32_t in_step = (uint32_t)(position % per_step);
 
@@ -172,6 +273,8 @@ uint64_t im_plan_first_ticket(const struct im_plan *plan, uint64_t batch)
 
     if (!phase)
         return plan->tickets;
+    if (is_recut(plan, phase))
+        return phase->first_ticket + recut_before(plan, phase, batch - phase->first_batch);
     return phase->first_ticket + (batch - phase->first_batch) * phase->batch_size * plan->ranks;
 }
 
@@ -181,6 +284,8 @@ uint32_t im_plan_step_count(const struct im_plan *plan, uint64_t batch)
 
     if (!phase)
         return 0;
+    if (is_recut(plan, phase))
+        return recut_count(plan, phase, batch - phase->first_batch);
 
     uint64_t per_step = (uint64_t)phase->batch_size * plan->ranks;
     uint64_t left = phase->samples - (batch - phase->first_batch) * per_step;
@@ -190,7 +295,27 @@ uint32_t im_plan_step_count(const struct im_plan *plan, uint64_t batch)
 
 uint32_t im_plan_batch_count(const struct im_plan *plan, uint64_t batch, uint32_t rank)
 {
+    const struct im_phase *phase = im_plan_phase_of_batch(plan, batch);
     uint32_t step = im_plan_step_count(plan, batch);
 
+    if (phase && is_recut(plan, phase))
+        return order_count(phase, (batch - phase->first_batch) * plan->ranks + rank);
     return step > rank ? (step - rank + plan->ranks - 1) / plan->ranks : 0;
+}
+
+struct im_order im_plan_order(const struct im_plan *plan, const struct im_phase *phase, uint64_t batch,
+                              uint32_t rank)
+{
+    uint64_t q = (batch - phase->first_batch) * plan->ranks + rank;
+
+    return (struct im_order){.step = (uint32_t)(q / phase->order_ranks),
+                             .rank = (uint32_t)(q % phase->order_ranks)};
+}
+
+uint64_t im_plan_position(const struct im_plan *plan, const struct im_phase *phase, uint64_t batch,
+                          uint32_t rank, uint32_t place)
+{
+    uint64_t q = (batch - phase->first_batch) * plan->ranks + rank;
+
+    return (q / phase->order_ranks * phase->batch_size + place) * phase->order_ranks + q % phase->order_ranks;
 }

@@ -4,7 +4,12 @@
  * into steps of ranks x batch_size samples; the last step takes what is left (drop_last leaves it out
  * instead). Epochs may differ in batch and image size. Tickets number the samples 0, 1, 2, ... over the whole
  * run; batches number the steps likewise. Within a step, position i goes to rank i mod ranks, place i /
- * ranks, so that the ranks' batches fill at the same pace. */
+ * ranks, so that the ranks' batches fill at the same pace.
+ *
+ * A run that continues with another number of ranks keeps the order of its samples: a training pass is cut for the
+ * ranks that it began with (order_ranks), each of whose batches keeps its samples, and these batches, in the order
+ * of their steps and ranks, go to the ranks that there are: the first to rank 0, the next to rank 1, and so on. With
+ * ranks x accumulate as before, each optimiser step has the same batches. */
 #ifndef IPC_PLAN_H
 #define IPC_PLAN_H
 
@@ -19,6 +24,7 @@ struct im_plan_params {
     uint64_t samples[IM_SPLITS];
     uint32_t epochs;
     uint32_t ranks;
+    uint32_t order_ranks;              /* that the training passes are cut for; 0: ranks */
     uint32_t batch_size[IM_SPLITS];    /* per rank */
     uint32_t image_size[IM_SPLITS];    /* pixels a side */
     const struct im_conf_sizes *train; /* [epochs]: each epoch's in place of those of IM_TRAIN; NULL: none */
@@ -35,7 +41,7 @@ struct im_phase {
     uint32_t epoch; /* from 0 */
     uint32_t batch_size;
     uint32_t image_size;
-    uint32_t pad;
+    uint32_t order_ranks; /* that the samples are cut for */
 };
 
 struct im_plan {
@@ -65,6 +71,19 @@ const struct im_phase *im_plan_phase_of_batch(const struct im_plan *plan, uint64
 
 /* 0, or -ERANGE when the ticket is past the end of the run. */
 int im_plan_place(const struct im_plan *plan, uint64_t ticket, struct im_place *ret);
+
+/* Which batch of which step this was with the ranks that the pass is cut for: the key of what is drawn for a
+ * batch. Without another number of ranks: the rank itself, and the batch within its pass. */
+struct im_order {
+    uint32_t step; /* within the pass */
+    uint32_t rank;
+};
+struct im_order im_plan_order(const struct im_plan *plan, const struct im_phase *phase, uint64_t batch,
+                              uint32_t rank);
+
+/* The sample's position within the pass at a place of a rank's batch. */
+uint64_t im_plan_position(const struct im_plan *plan, const struct im_phase *phase, uint64_t batch,
+                          uint32_t rank, uint32_t place);
 
 /* First ticket of a batch; the run's ticket count for a batch past the end. */
 uint64_t im_plan_first_ticket(const struct im_plan *plan, uint64_t batch);

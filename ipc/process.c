@@ -15,10 +15,25 @@ static uint64_t entry_word(enum im_process_state state, uint32_t incarnation)
     return (uint64_t)state << 32 | incarnation;
 }
 
+/* Above all that live, should the word itself have changed: two processes of one number would take each other's
+ * cells. */
+static uint32_t next_incarnation(const struct im_run *run)
+{
+    uint32_t next = atomic_load_explicit(&run->control->next_incarnation, memory_order_relaxed), least = 1;
+
+    for (uint32_t slot = 0; slot < run->geometry.slots; slot++) {
+        uint32_t lives = im_process_incarnation(run, slot);
+
+        if (lives >= least && lives <= IM_OWNER_MAX)
+            least = lives + 1;
+    }
+    return next < least || next > IM_OWNER_MAX ? least : next;
+}
+
 uint32_t im_process_announce(struct im_run *run, enum im_role role, uint32_t index)
 {
     struct im_process *p = &run->process[im_run_slot(run, role, index)];
-    uint32_t incarnation = atomic_load_explicit(&run->control->next_incarnation, memory_order_relaxed);
+    uint32_t incarnation = next_incarnation(run);
 
     if (incarnation == 0 || incarnation > IM_OWNER_MAX)
         return 0;

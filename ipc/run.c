@@ -65,6 +65,7 @@ int im_offsets_compute(const struct im_geometry *g, struct im_offsets *ret)
     l.batch_labels = take(&at, g->batch_size_max * sizeof(int32_t), IM_LINE);
     l.batch_verdicts = take(&at, g->batch_size_max * sizeof(uint32_t), IM_LINE);
     l.batch_samples = take(&at, g->batch_size_max * sizeof(uint64_t), IM_LINE);
+    l.batch_checks = take(&at, g->batch_size_max * sizeof(uint64_t), IM_LINE);
     l.batch_stride = take(&at, 0, IM_PAGE);
     l.batch_bytes = l.batch_stride * g->batches;
     *ret = l;
@@ -95,6 +96,13 @@ static uint64_t build_hash(void)
     return im_hash64(id, strlen(id), 0);
 }
 
+uint64_t im_run_header_check(const struct im_control *c, const char *conf)
+{
+    uint64_t check = im_hash64(c, offsetof(struct im_control, run_state), IM_MAGIC);
+
+    return im_hash64(conf, c->conf_bytes <= IM_CONF_BYTES ? c->conf_bytes : 0, check);
+}
+
 static int fill_header(struct im_run *run, const char *conf, uint32_t conf_bytes, struct im_text *text)
 {
     struct im_control *c = run->control;
@@ -114,6 +122,7 @@ static int fill_header(struct im_run *run, const char *conf, uint32_t conf_bytes
     c->conf_bytes = conf_bytes;
     c->warden_pid = (uint32_t)getpid();
     memcpy(run->conf, conf, conf_bytes);
+    c->header_check = im_run_header_check(c, run->conf);
     atomic_store_explicit(&c->next_incarnation, 1, memory_order_relaxed);
     return 0;
 }
@@ -175,6 +184,13 @@ int im_run_attach(const struct im_attach *how, struct im_run *ret, struct im_tex
         err = check_header(&run.control_segment, &run, text);
     if (err == 0) {
         place_tables(&run);
+        if (run.control->header_check != im_run_header_check(run.control, run.conf))
+            err =
+                im_fail(text, -EBADMSG,
+                        "the run's sizes or its configuration in shared memory are not what they were at its "
+                        "start: this machine's memory may be faulty; the same command continues the run");
+    }
+    if (err == 0) {
         if (how->encoded_read || how->encoded_write)
             err = im_segment_attach(how->first_fd + IM_FD_ENCODED - IM_FD_CONTROL, how->encoded_write,
                                     run.layout.encoded_bytes, &run.encoded_segment, text);
@@ -211,6 +227,26 @@ int im_run_check_plan(const struct im_run *run, const struct im_plan *plan, stru
     return 0;
 }
 
+void im_run_copy_header(const struct im_run *run, struct im_header_copy *ret)
+{
+    memcpy(ret->bytes, run->control, sizeof ret->bytes);
+    memcpy(ret->conf, run->conf, sizeof ret->conf);
+    ret->check = run->control->header_check;
+}
+
+bool im_run_repair_header(struct im_run *run, const struct im_header_copy *copy)
+{
+    struct im_control *c = run->control;
+
+    if (memcmp(copy->bytes, c, sizeof copy->bytes) == 0 &&
+        memcmp(copy->conf, run->conf, sizeof copy->conf) == 0 && c->header_check == copy->check)
+        return false;
+    memcpy(c, copy->bytes, sizeof copy->bytes);
+    memcpy(run->conf, copy->conf, sizeof copy->conf);
+    c->header_check = copy->check;
+    return true;
+}
+
 void im_run_close(struct im_run *run)
 {
     im_segment_close(&run->control_segment);
@@ -242,6 +278,7 @@ void im_run_batch_view(const struct im_run *run, uint32_t rank, uint64_t batch, 
         .labels = (int32_t *)(void *)(base + run->layout.batch_labels),
         .verdicts = (uint32_t *)(void *)(base + run->layout.batch_verdicts),
         .samples = (uint64_t *)(void *)(base + run->layout.batch_samples),
+        .checks = (_Atomic uint64_t *)(void *)(base + run->layout.batch_checks),
     };
 }
 

@@ -28,7 +28,7 @@ struct im_offsets {
         stamps[IM_SPLITS];
     uint64_t control_bytes;
     uint64_t encoded_bytes;
-    uint64_t batch_labels, batch_verdicts, batch_samples; /* within a batch; pixels are at 0 */
+    uint64_t batch_labels, batch_verdicts, batch_samples, batch_checks; /* within a batch; pixels are at 0 */
     uint64_t batch_stride;
     uint64_t batch_bytes; /* of a rank's whole segment */
 };
@@ -53,10 +53,11 @@ struct im_run {
 
 /* One batch of one rank, as arrays over its places. */
 struct im_batch_view {
-    unsigned char *pixels; /* uint8 [count][size][size][3], NHWC RGB */
-    int32_t *labels;       /* [count] class indices */
-    uint32_t *verdicts;    /* [count] enum im_verdict; 0 = usable */
-    uint64_t *samples;     /* [count] ids within the split */
+    unsigned char *pixels;    /* uint8 [count][size][size][3], NHWC RGB */
+    int32_t *labels;          /* [count] class indices */
+    uint32_t *verdicts;       /* [count] enum im_verdict; 0 = usable */
+    uint64_t *samples;        /* [count] ids within the split */
+    _Atomic uint64_t *checks; /* [count] im_batch_describe() */
 };
 
 /* Computes the layout of a geometry. -EINVAL when a size is out of range or the sum overflows. */
@@ -78,6 +79,20 @@ struct im_attach {
 /* Maps the segments behind inherited descriptors. Checks every byte it will rely on: -EBADMSG for anything
  * that is no run of this build. The control segment is always mapped writable. */
 int im_run_attach(const struct im_attach *how, struct im_run *ret, struct im_text *text);
+
+/* The fixed part of the control segment, header and configuration, as this process found it. */
+struct im_header_copy {
+    char bytes[offsetof(struct im_control, run_state)];
+    char conf[IM_CONF_BYTES];
+    uint64_t check;
+};
+void im_run_copy_header(const struct im_run *run, struct im_header_copy *ret);
+
+/* Supervisor: puts back what has changed, so that the next child can attach. True: something had. */
+bool im_run_repair_header(struct im_run *run, const struct im_header_copy *copy);
+
+/* What header_check must be. */
+uint64_t im_run_header_check(const struct im_control *c, const char *conf);
 
 void im_run_close(struct im_run *run);
 

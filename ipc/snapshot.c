@@ -43,20 +43,20 @@ static bool header_is_ours(const struct im_snapshot_header *h)
     return h->magic == MAGIC && h->abi_version == IM_ABI_VERSION && h->header_bytes == sizeof *h;
 }
 
-/* Until there is a first snapshot nobody reads the header, and it may be a killed predecessor's
- * half of one. */
-static int enter_header(struct im_snapshot_header *h, struct im_text *text)
+/* Until there is a first snapshot nobody reads the header, and it may be a killed predecessor's half of one. The segment
+ * belongs to this run alone: one that is not as we write it has changed from outside, and no snapshot in it is
+ * believed. */
+static void enter_header(struct im_snapshot_header *h)
 {
-    if (atomic_load_explicit(&h->sequence, memory_order_acquire) != 0)
-        return header_is_ours(h)
-                   ? 0
-                   : im_fail(text, -EBADMSG,
-                             "the snapshot's segment belongs to another version of this program");
+    if (atomic_load_explicit(&h->sequence, memory_order_acquire) != 0) {
+        if (header_is_ours(h))
+            return;
+        atomic_store_explicit(&h->sequence, 0, memory_order_release);
+    }
     h->magic = MAGIC;
     h->abi_version = IM_ABI_VERSION;
     h->header_bytes = sizeof *h;
     IM_FAULT("snapshot.opened");
-    return 0;
 }
 
 int im_snapshot_open(int fd, uint64_t bytes_max, struct im_snapshot *ret, struct im_text *text)
@@ -86,12 +86,9 @@ int im_snapshot_open(int fd, uint64_t bytes_max, struct im_snapshot *ret, struct
      * before 5.14 cannot, and then it is so. */
     madvise(s.segment.map, s.segment.bytes, MADV_POPULATE_WRITE);
     s.header = s.segment.map;
-    err = enter_header(s.header, text);
-    if (err < 0)
-        im_snapshot_close(&s);
-    else
-        *ret = s;
-    return err;
+    enter_header(s.header);
+    *ret = s;
+    return 0;
 }
 
 void im_snapshot_close(struct im_snapshot *s)

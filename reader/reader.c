@@ -109,7 +109,7 @@ static int publish(struct reader *r, struct flight *flight)
     int err;
 
     atomic_store_explicit(&meta->slow_ns, 0, memory_order_relaxed);
-    meta->hash = im_hash64(flight->cell.bytes, bytes, flight->cell.ticket);
+    meta->hash = im_encoded_hash(&flight->cell);
     err = im_encoded_publish(r->child->run, r->child->incarnation, &flight->cell);
     flight->used = false;
     flight->next_free = r->free_flight;

@@ -103,7 +103,7 @@ void sv_end(struct sv_super *s, int status, const char *why)
     }
     all_train = im_run_state(&s->run) == IM_RUN_RUNNING && !s->resetting &&
                 sv_children_alive(&s->children, IM_ROLE_TRAINER) + s->trainers_done == s->run.geometry.ranks;
-    atomic_store_explicit(&s->run.control->exit_status, (uint32_t)status, memory_order_relaxed);
+    atomic_store_explicit(&s->run.control->exit_status, im_exit_word(status), memory_order_relaxed);
     sv_set_state(s, IM_RUN_STOPPING);
     if (!all_train)
         sv_ending_without_trainers(s, NULL);
@@ -129,7 +129,8 @@ void sv_ending_resume(struct sv_super *s)
     int64_t epochs;
     double best;
 
-    s->ending.status = (int)atomic_load_explicit(&s->run.control->exit_status, memory_order_relaxed);
+    s->ending.status =
+        im_exit_of_word(atomic_load_explicit(&s->run.control->exit_status, memory_order_relaxed));
     s->ending.asked_at = (int64_t)time(NULL);
     enter(s, s->ending.saver_lives ? SV_SEALING : SV_SAVING);
     if (s->ending.saver_lives || sv_children_alive(&s->children, IM_ROLE_TRAINER) == s->run.geometry.ranks)

@@ -125,6 +125,8 @@ static void check_bad_limit(struct sv_super *s)
 
 void sv_guard(struct sv_super *s)
 {
+    sv_repair_header(s);
+    sv_find_contradictions(s);
     check_deadlines(s);
     sv_check_stalls(s);
     sv_check_reads(s);

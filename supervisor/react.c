@@ -61,13 +61,30 @@ void sv_set_state(struct sv_super *s, enum im_run_state state)
         im_event_broadcast(&s->run.control->event_done[r]);
 }
 
+/* Once every trainer has been ready with it, the configuration is the run's, and the run is the latest one. */
+static void try_to_accept(struct sv_super *s)
+{
+    _Atomic uint32_t *accepted = &s->run.control->accepted;
+
+    if (atomic_load_explicit(accepted, memory_order_relaxed))
+        return;
+    for (uint32_t r = 0; r < s->run.geometry.ranks; r++)
+        if (atomic_load_explicit(&s->run.process[im_run_slot(&s->run, IM_ROLE_TRAINER, r)].ready_ns,
+                                 memory_order_acquire) == 0)
+            return;
+    sv_journal_accept(&s->journal);
+    sv_journal_event(&s->journal, "run.started", NULL);
+    atomic_store_explicit(accepted, 1, memory_order_relaxed);
+}
+
 void sv_finish(struct sv_super *s, int exit_status)
 {
     if (s->finished)
         return;
+    try_to_accept(s);
     s->finished = true;
     s->exit_status = exit_status;
-    atomic_store_explicit(&s->run.control->exit_status, (uint32_t)exit_status, memory_order_relaxed);
+    atomic_store_explicit(&s->run.control->exit_status, im_exit_word(exit_status), memory_order_relaxed);
     for (size_t i = 0; i < IM_COUNT(roles); i++)
         sv_children_want(&s->children, roles[i], false);
     sv_journal_withdraw(&s->journal);
@@ -180,6 +197,7 @@ static bool is_own_error(int wait_status)
     case IM_EXIT_FENCED:
     case IM_EXIT_ORPHANED:
     case IM_EXIT_PEER:
+    case IM_EXIT_CONTRADICTION:
     case IM_EXIT_FORCED:
         return false;
     default:
@@ -195,7 +213,7 @@ static enum sv_verdict judge(struct sv_super *s, struct sv_child *child, int wai
         .by_somebody = sv_is_somebodys_kill(wait_status, s->oom_kills, oom_kills),
         .by_supervisor = child->last.killed_for != SV_KILL_NONE || child->last.ended_by_reset,
         .was_ready = child->last.was_ready,
-        .own_error = is_own_error(wait_status),
+        .own_error = is_own_error(wait_status) && !sv_header_was_repaired(s),
         .held_ticket = child->last.returned.filling + child->last.returned.taken > 0,
         .trainer = child->role == IM_ROLE_TRAINER,
         .run_goes_on = sv_progress_possible(&s->run, &s->plan),
@@ -439,7 +457,6 @@ static void try_to_run(struct sv_super *s)
     tell_cost(s, first - 1);
     if (atomic_load_explicit(&s->run.control->first_position, memory_order_relaxed) == 0)
         atomic_store_explicit(&s->run.control->first_position, first, memory_order_relaxed);
-    sv_journal_accept(&s->journal);
     im_run_reset(&s->run, &s->plan, first - 1);
     sv_set_state(s, IM_RUN_RUNNING);
     sv_children_want(&s->children, IM_ROLE_READER, true);
@@ -499,6 +516,7 @@ void sv_advance(struct sv_super *s)
     }
     if (im_run_state(&s->run) == IM_RUN_STARTING)
         try_to_run(s);
+    try_to_accept(s);
     if (!s->warden_gone)
         start_wanted(s);
 }

@@ -20,6 +20,12 @@
 #include "supervisor/report/screen.h"
 #include "supervisor/scaler.h"
 
+/* Since when the trainers have not moved on, for the search for contradictions. */
+struct sv_quiet {
+    uint64_t batch;     /* that they consume next */
+    im_ns since, found; /* found: a contradiction, seen once; 0: none */
+};
+
 struct sv_super {
     struct im_run run;
     struct im_plan plan;
@@ -34,7 +40,10 @@ struct sv_super {
     struct im_ctl *ctl;
     bool warden_gone;
     bool resetting; /* everyone is being killed; then trainers go on from their last snapshot or checkpoint */
-    im_ns reset_at; /* by the clock of the watch; 0: whoever is still there was told */
+    struct sv_quiet quiet;
+    struct im_header_copy header;
+    im_ns repaired;   /* when it was last put back; 0: never */
+    im_ns reset_at;   /* by the clock of the watch; 0: whoever is still there was told */
     uint64_t reached; /* before the last reset: the batch that would have come next; 0: no reset was made */
     bool finished;
     int exit_status;
@@ -87,6 +96,10 @@ void sv_advance(struct sv_super *s); /* moves the run on: start what is wanted, 
 void sv_guard(struct sv_super *s);
 void sv_blame(struct sv_super *s, uint64_t sample_key, const char *file, const char *why);
 
+/* contradiction.c: words that changed without a move of the protocol. */
+void sv_find_contradictions(struct sv_super *s);
+void sv_repair_header(struct sv_super *s);
+bool sv_header_was_repaired(struct sv_super *s); /* just now, or a moment ago */
 /* stalls.c: processes that do not go on. */
 struct sv_stall_view {
     im_ns quiet, timeout;             /* no sign of life for; longest that is allowed */

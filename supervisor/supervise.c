@@ -38,6 +38,8 @@ static int attach(struct sv_super *s, struct im_text *text)
         err = im_conf_thaw(&s->conf, s->run.conf, text);
     if (err == 0)
         err = im_plan_from_conf(&s->conf, s->run.geometry.samples, &s->plan, text);
+    if (err == 0)
+        im_run_copy_header(&s->run, &s->header);
     return err;
 }
 
@@ -52,7 +54,7 @@ static int open_all(struct sv_super *s, struct im_text *text)
     s->oom_kills = im_oom_kills();
     sv_screen_init(&s->screen, s->conf.color, s->conf.plain, s->conf.quiet,
                    (im_ns)(s->conf.status_interval * 1e9));
-    err = sv_journal_open(&s->journal, s->conf.run_dir, IM_FD_LOG, &s->screen,
+    err = sv_journal_open(&s->journal, &s->conf, IM_FD_LOG, &s->screen,
                           s->conf.log_level == IM_CONF_LOG_INFO ? IM_LOG_WARN : s->conf.log_level, text);
     if (err == 0)
         sv_socket_open(s);
@@ -114,7 +116,8 @@ static void resume_state(struct sv_super *s)
             sv_children_want(&s->children, IM_ROLE_TRAINER, true);
         break;
     case IM_RUN_ENDED:
-        sv_finish(s, (int)atomic_load_explicit(&s->run.control->exit_status, memory_order_relaxed));
+        sv_finish(s,
+                  im_exit_of_word(atomic_load_explicit(&s->run.control->exit_status, memory_order_relaxed)));
         break;
     case IM_RUN_STOPPING:
         sv_ending_resume(s); /* not a reset, which would forget that somebody asked to stop */

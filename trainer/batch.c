@@ -30,28 +30,64 @@ int tr_batch_wait(struct tr_trainer *t, uint64_t batch, uint32_t count)
     }
 }
 
-void tr_batch_view(struct tr_trainer *t, const struct im_phase *phase, uint64_t g, uint32_t count,
-                   struct tr_ring_batch *ret)
+/* Reads what is said of each of the complete batch's places. False: one is not what its augmenter described, or not
+ * of the sample that the plan has there. */
+static bool read_places(struct tr_trainer *t, const struct im_phase *phase, uint64_t g, uint32_t count,
+                        const struct im_batch_view *view, struct tr_places *ret, uint32_t *ret_place)
 {
+    const struct im_child *child = t->child;
+
+    if (phase->split == IM_TRAIN && (t->order.n == 0 || t->order_epoch != phase->epoch)) {
+        t->order = im_shuffle_at(child->conf->seed, phase->epoch, child->run->geometry.samples[IM_TRAIN]);
+        t->order_epoch = phase->epoch;
+    }
+    for (uint32_t place = 0; place < count; place++) {
+        uint64_t position = im_plan_position(child->plan, phase, g, child->index, place);
+
+        *ret_place = place;
+        ret->samples[place] = phase->split == IM_TRAIN ? im_shuffle_item(&t->order, position) : position;
+        if (!im_batch_read(view, g, child->index, place, ret->samples[place], &ret->labels[place],
+                           &ret->verdicts[place]))
+            return false;
+    }
+    return true;
+}
+
+int tr_batch_view(struct tr_trainer *t, const struct im_phase *phase, uint64_t g, uint32_t count,
+                  struct tr_ring_batch *ret, struct im_text *text)
+{
+    const struct im_plan *plan = t->child->plan;
+    const struct im_order order = im_plan_order(plan, phase, g, t->child->index);
+    uint32_t place = 0;
+    const uint32_t in_window = t->at.window_batches * plan->ranks + t->child->index;
+
     *ret = (struct tr_ring_batch){.g = g, .count = count, .phase = phase};
     im_run_batch_view(t->child->run, t->child->index, g, &ret->view);
+    if (!read_places(t, phase, g, count, &ret->view, &t->places, &place)) {
+        im_fail(text, 0,
+                "place %" PRIu32 " of batch %" PRIu64
+                " in shared memory is not what was written there, or not what the plan has there",
+                place, g);
+        return IM_EXIT_CONTRADICTION;
+    }
     for (uint32_t i = 0; i < count; i++) {
-        t->valid[i] = ret->view.verdicts[i] == 0;
+        t->valid[i] = t->places.verdicts[i] == 0;
         ret->valid += t->valid[i];
     }
-    ret->batch = (struct tr_batch){.pixels = ret->view.pixels,
-                                   .labels = ret->view.labels,
-                                   .valid = t->valid,
-                                   .n = (int)count,
-                                   .size = (int)phase->image_size,
-                                   .step = t->at.steps,
-                                   .first = t->at.window_batches * phase->batch_size * t->child->plan->ranks +
-                                            t->child->index,
-                                   .stride = t->child->plan->ranks};
+    ret->batch = (struct tr_batch){
+        .pixels = ret->view.pixels,
+        .labels = t->places.labels,
+        .valid = t->valid,
+        .n = (int)count,
+        .size = (int)phase->image_size,
+        .step = t->at.steps,
+        .first = in_window / phase->order_ranks * phase->batch_size * phase->order_ranks + order.rank,
+        .stride = phase->order_ranks};
     ret->usable = ret->valid;
     if (phase->split == IM_TRAIN)
-        ret->usable = tr_training_step_mix(&t->training_step, &ret->batch, phase->epoch,
-                                           (uint32_t)(g - phase->first_batch));
+        ret->usable =
+            tr_training_step_mix(&t->training_step, &ret->batch, phase->epoch, order.step, order.rank);
+    return 0;
 }
 
 /* Images of a full optimiser step. */
@@ -63,6 +99,7 @@ static uint64_t full_step(const struct tr_trainer *t, const struct im_phase *pha
 /* While the device is busy: starts to copy the next batch of the pass, if it is complete. */
 static int prefetch(struct tr_trainer *t, const struct tr_ring_batch *b, struct im_text *text)
 {
+    uint32_t place;
     const struct im_child *child = t->child;
     const uint64_t g = b->g + 1;
     const uint32_t count =
@@ -72,6 +109,8 @@ static int prefetch(struct tr_trainer *t, const struct tr_ring_batch *b, struct 
     if (count == 0 || im_batch_done(child->run, child->index, g, 0, count) < count)
         return 0;
     im_run_batch_view(child->run, child->index, g, &view);
+    if (!read_places(t, b->phase, g, count, &view, &t->next, &place))
+        return 0; /* when its step comes, it is judged */
     return tr_network_prefetch(
         t->net, &(struct tr_batch){.pixels = view.pixels, .n = (int)count, .size = (int)b->phase->image_size},
         text);
@@ -154,7 +193,7 @@ int tr_batch_run(struct tr_trainer *t, struct tr_ring_batch *b, uint64_t usable,
     im_ns began = im_now();
     int err =
         im_ledger_enter(child->run, (enum im_split)b->phase->split, (uint32_t)(b->phase - child->plan->phase),
-                        b->view.samples, b->view.verdicts, b->count);
+                        t->places.samples, t->places.verdicts, b->count);
 
     if (err < 0)
         return im_fail(text, err, "batch %" PRIu64 " holds a sample that does not exist", b->g);

@@ -5,6 +5,7 @@
 #include "ipc/batch.h"
 #include "ipc/child.h"
 #include "ipc/config/lr_range.h"
+#include "ipc/shuffle.h"
 #include "trainer/backends/cuda/module.h"
 #include "trainer/backends/cuda/telemetry.h"
 #include "trainer/checkpoint/snapshot.h"
@@ -14,6 +15,14 @@
 #include "trainer/ranks.h"
 #include "trainer/report.h"
 #include "trainer/training_step.h"
+
+/* Own copies of what shared memory says of a batch's places, [batch_size_max] each: they do not change while a step
+ * uses them. */
+struct tr_places {
+    int32_t *labels;
+    uint32_t *verdicts;
+    uint64_t *samples;
+};
 
 /* Rank 0's checkpoints that could not be written. */
 struct tr_save {
@@ -47,16 +56,19 @@ struct tr_trainer {
     struct tr_schedule schedule;
     struct tr_training_step training_step;
     struct tr_position at;
-    unsigned char *valid;    /* [batch_size_max] */
-    uint64_t pass_from;      /* first sample of the current pass in this process */
-    im_ns epoch_mark;        /* start of the interval not yet counted in the position */
-    double lr;               /* of the last step */
-    bool begins_again;       /* trainers of this run have died before */
-    uint32_t saves_seen;     /* checkpoint requests already served */
-    uint32_t snapshots_seen; /* snapshot requests already served */
+    unsigned char *valid;          /* [batch_size_max] */
+    struct tr_places places, next; /* of this batch, and of the prefetched one */
+    uint64_t pass_from;            /* first sample of the current pass in this process */
+    im_ns epoch_mark;              /* start of the interval not yet counted in the position */
+    double lr;                     /* of the last step */
+    bool begins_again;             /* trainers of this run have died before */
+    uint32_t saves_seen;           /* checkpoint requests already served */
+    uint32_t snapshots_seen;       /* snapshot requests already served */
     struct tr_save save;
     struct im_lr_range_smooth smooth; /* of a learning-rate range test */
-    bool lr_range_done;               /* the range test has finished */
+    struct im_shuffle order;          /* of the samples of order_epoch; n = 0: of none yet */
+    uint32_t order_epoch;
+    bool lr_range_done; /* the range test has finished */
 };
 
 /* One batch of this rank. */
@@ -99,9 +111,9 @@ void tr_trainer_close(struct tr_trainer *t, bool failed);
 /* Waits for `count` samples of the batch. IM_EXIT_RESUMABLE: asked to stop. */
 int tr_batch_wait(struct tr_trainer *t, uint64_t batch, uint32_t count);
 /* Views the complete batch g of this rank. Its samples are entered in the ledger after all ranks have agreed
- * on the step. */
-void tr_batch_view(struct tr_trainer *t, const struct im_phase *phase, uint64_t g, uint32_t count,
-                   struct tr_ring_batch *ret);
+ * on the step. IM_EXIT_CONTRADICTION with a sentence: it is not what its augmenters wrote. */
+int tr_batch_view(struct tr_trainer *t, const struct im_phase *phase, uint64_t g, uint32_t count,
+                  struct tr_ring_batch *ret, struct im_text *text);
 /* Trains or validates on the batch and returns its slots. usable: over all ranks. */
 int tr_batch_run(struct tr_trainer *t, struct tr_ring_batch *b, uint64_t usable, struct im_text *text);
 

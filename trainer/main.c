@@ -46,7 +46,7 @@ static int train_for_run(int argc, char **argv)
         err = tr_run(&child, &text);
         im_child_close(&child);
     }
-    if ((err < 0 || err == IM_EXIT_PEER) && text.s[0])
+    if ((err < 0 || err == IM_EXIT_PEER || err == IM_EXIT_CONTRADICTION) && text.s[0])
         im_log(IM_LOG_ERROR, "leaving", "why=%s", im_log_quote(&(struct im_quoted){0}, text.s));
     return im_exit_status(err);
 }

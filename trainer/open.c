@@ -86,6 +86,7 @@ static int find_position(struct tr_trainer *t, struct tr_resume *ret_from, struc
         err = tr_resume_find(t->child, &t->store, ret_from, text);
     if (err < 0)
         return err;
+    text->s[0] = 0; /* that there is none yet is no error */
     /* Before the position is told, for then the data plane is set for this generation. */
     t->begins_again = atomic_load_explicit(&t->child->run->control->generation, memory_order_acquire) > 0;
     t->at = ret_from->state ? ret_from->at : tr_position_start(conf);
@@ -108,6 +109,7 @@ static int open_snapshot(struct tr_trainer *t, struct im_text *text)
     struct tr_position_text position;
 
     tr_trainer_position(t, &position);
+    tr_position_write_times(&t->at, &position);
     return tr_snapshot_open(&t->snapshot, t->child, &t->state, &position, t->at.next_batch, t->begins_again,
                             text);
 }
@@ -203,6 +205,29 @@ static void pin_ring(struct tr_trainer *t)
                im_log_quote(&(struct im_quoted){0}, text.s));
 }
 
+static int open_places(struct tr_places *p, size_t n)
+{
+    p->labels = calloc(n, sizeof *p->labels);
+    p->verdicts = calloc(n, sizeof *p->verdicts);
+    p->samples = calloc(n, sizeof *p->samples);
+    return p->labels && p->verdicts && p->samples ? 0 : -ENOMEM;
+}
+
+static void close_places(struct tr_places *p)
+{
+    free(p->labels);
+    free(p->verdicts);
+    free(p->samples);
+}
+
+static int open_copies(struct tr_trainer *t)
+{
+    const size_t n = t->child->run->geometry.batch_size_max;
+
+    t->valid = calloc(n, 1);
+    return open_places(&t->places, n) < 0 || open_places(&t->next, n) < 0 || !t->valid ? -ENOMEM : 0;
+}
+
 int tr_trainer_open(struct tr_trainer *t, struct im_text *text)
 {
     struct tr_resume from = {0};
@@ -215,11 +240,11 @@ int tr_trainer_open(struct tr_trainer *t, struct im_text *text)
     if (err == 0)
         err = open_schedule(t, text);
     if (err == 0)
-        tr_training_step_init(&t->training_step, t->child->conf, t->net, &t->schedule, t->child->index);
+        tr_training_step_init(&t->training_step, t->child->conf, t->net, &t->schedule);
     if (err == 0)
         err = tr_state_init(&t->state, t->net);
     if (err == 0 && from.state)
-        err = tr_state_restore(&t->state, from.state, text);
+        err = tr_state_restore(&t->state, from.state, t->at.window_batches > 0, text);
     if (err == 0 && !from.state)
         err = import_weights(t, text);
     if (err == 0 && from.file && tr_trainer_leads(t))
@@ -241,8 +266,7 @@ int tr_trainer_open(struct tr_trainer *t, struct im_text *text)
         pin_ring(t);
     if (err == 0)
         err = open_telemetry(t, text);
-    t->valid = calloc(t->child->run->geometry.batch_size_max, 1);
-    return err == 0 && !t->valid ? -ENOMEM : err;
+    return err == 0 ? open_copies(t) : err;
 }
 
 void tr_trainer_close(struct tr_trainer *t, bool failed)
@@ -259,4 +283,6 @@ void tr_trainer_close(struct tr_trainer *t, bool failed)
     tr_network_free(t->net);
     tr_ranks_close(&t->ranks);
     free(t->valid);
+    close_places(&t->places);
+    close_places(&t->next);
 }

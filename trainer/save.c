@@ -12,6 +12,7 @@
 
 #include "ipc/base/fault.h"
 #include "ipc/base/log.h"
+#include "trainer/checkpoint/times.h"
 
 #define RETRY_FIRST_NS (2 * IM_SECOND) /* after a checkpoint that could not be written; doubled each time */
 #define RETRY_LAST_NS (60 * IM_SECOND)
@@ -123,6 +124,8 @@ static int save_now(struct tr_trainer *t, int epoch, bool best, struct im_text *
         note_failure(t, epoch, best, &position, &why);
     else if (err == 0)
         note_success(t);
+    if (err == 0 && epoch < 0 && t->save.failures == 0)
+        tr_times_write(&t->store, &t->at, &why); /* without them the epoch's images per second are unknown */
     tr_trainer_end_stage(t);
     im_stats_enter(t->child->stats, IM_WORK);
     if (t->save.failures == 0)
@@ -263,6 +266,7 @@ static int take_snapshot(struct tr_trainer *t, bool training, struct im_text *te
     tr_report_settle(&t->report); /* lines that the snapshot says are written */
     tr_trainer_count_time(t, training);
     tr_trainer_position(t, &position);
+    tr_position_write_times(&t->at, &position);
     tr_trainer_begin_stage(t, "snapshot");
     err = tr_snapshot_take(&t->snapshot, &t->state, &position, t->at.next_batch, text);
     tr_trainer_end_stage(t);

@@ -29,7 +29,7 @@ static void begin_sums(struct tr_trainer *t, const struct im_phase *phase)
 static int begin_pass(struct tr_trainer *t, const struct im_phase *phase, uint64_t batch,
                       struct im_text *text)
 {
-    t->pass_from = (batch - phase->first_batch) * phase->batch_size * t->child->plan->ranks;
+    t->pass_from = im_plan_first_ticket(t->child->plan, batch) - phase->first_ticket;
     /* Other ranks enter samples after the first agreement, which rank 0 reaches after this. */
     if (tr_trainer_leads(t) && phase->split == IM_TRAIN && t->peak > 0)
         im_stats_gauge(t->child->stats, IM_G_GPU_IDEAL,
@@ -90,7 +90,7 @@ static int save_and_stop(struct tr_trainer *t, const struct im_phase *phase, str
 
 /* Waits for the batch before a step, and lets all ranks agree on what follows. */
 static int prepare_step(struct tr_trainer *t, const struct im_phase *phase, struct tr_ring_batch *ret_batch,
-                        struct tr_agreement *ret)
+                        struct tr_agreement *ret, struct im_text *text)
 {
     uint64_t g = t->at.next_batch;
     uint32_t count = im_plan_batch_count(t->child->plan, g, t->child->index);
@@ -105,7 +105,9 @@ static int prepare_step(struct tr_trainer *t, const struct im_phase *phase, stru
     ret->stop = err == IM_EXIT_RESUMABLE;
     ret->paused = tr_trainer_is_paused(t);
     if (!ret->stop) {
-        tr_batch_view(t, phase, g, count, ret_batch);
+        err = tr_batch_view(t, phase, g, count, ret_batch, text);
+        if (err)
+            return err;
         ret->usable = ret_batch->usable;
     }
     return tr_ranks_agree(&t->ranks, ret);
@@ -115,7 +117,7 @@ static int prepare_step(struct tr_trainer *t, const struct im_phase *phase, stru
 static int prepare_unpaused(struct tr_trainer *t, const struct im_phase *phase,
                             struct tr_ring_batch *ret_batch, struct tr_agreement *ret, struct im_text *text)
 {
-    int err = prepare_step(t, phase, ret_batch, ret);
+    int err = prepare_step(t, phase, ret_batch, ret, text);
 
     while (err == 0 && ret->paused && !ret->stop) {
         tr_trainer_count_time(t, phase->split == IM_TRAIN);
@@ -123,7 +125,7 @@ static int prepare_unpaused(struct tr_trainer *t, const struct im_phase *phase,
         if (err == 0)
             err = tr_trainer_wait_paused(t, phase->split == IM_TRAIN, text);
         if (err == 0)
-            err = prepare_step(t, phase, ret_batch, ret);
+            err = prepare_step(t, phase, ret_batch, ret, text);
     }
     return err;
 }
@@ -159,6 +161,8 @@ static int train_to_end(struct tr_trainer *t, struct im_text *text)
 
     t->epoch_mark = im_now();
     t->saves_seen = tr_trainer_save_requests(t);
+    if (t->at.next_batch < plan->batches) /* all have restored the same, or none goes on */
+        err = tr_ranks_compare(&t->ranks, &t->state, t->at.steps, text);
     t->snapshots_seen =
         atomic_load_explicit(&t->child->run->control->snapshot_requests, memory_order_acquire);
     while (t->at.next_batch < plan->batches && err == 0 && !t->lr_range_done) {
@@ -227,6 +231,8 @@ int tr_run(struct im_child *child, struct im_text *text)
         err = im_child_should_leave(child);
         err = err ? err : IM_EXIT_FORCED;
     }
+    if (err == IM_EXIT_CONTRADICTION && !text->s[0])
+        im_fail(text, 0, "the numbers of another trainer changed in shared memory after it wrote them");
     im_stats_enter(child->stats, IM_IDLE);
     tr_trainer_close(&t, err != 0 && err != IM_EXIT_RESUMABLE);
     if (err < 0 && !text->s[0])

@@ -22,7 +22,7 @@ static bool is_adaptive(const struct im_conf *conf)
 }
 
 void tr_training_step_init(struct tr_training_step *r, const struct im_conf *conf, struct tr_network *net,
-                           const struct tr_schedule *schedule, uint32_t rank)
+                           const struct tr_schedule *schedule)
 {
     *r = (struct tr_training_step){
         .conf = conf,
@@ -33,7 +33,6 @@ void tr_training_step_init(struct tr_training_step *r, const struct im_conf *con
                 .p = conf->mix_p,
                 .switch_p = conf->mix_switch_p,
                 .seed = conf->seed},
-        .rank = rank,
     };
 }
 
@@ -55,11 +54,11 @@ void tr_training_step_network(const struct im_conf *conf, struct tr_network_conf
 }
 
 uint32_t tr_training_step_mix(const struct tr_training_step *r, struct tr_batch *batch, uint32_t epoch,
-                              uint32_t step)
+                              uint32_t step, uint32_t rank)
 {
     uint32_t usable = 0;
 
-    batch->mix = tr_mix_draw(&r->mix, epoch, step, r->rank, batch->size);
+    batch->mix = tr_mix_draw(&r->mix, epoch, step, rank, batch->size);
     for (int i = 0; i < batch->n; i++)
         usable += batch->valid[i] && (batch->mix.kind == TR_MIX_NONE || batch->valid[batch->n - 1 - i]);
     return usable;

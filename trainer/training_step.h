@@ -21,7 +21,6 @@ struct tr_training_step {
     struct tr_network *net;
     const struct tr_schedule *schedule;
     struct tr_mix_config mix;
-    uint32_t rank;
 };
 
 /* The result of a batch. */
@@ -35,15 +34,15 @@ struct tr_step_result {
 };
 
 void tr_training_step_init(struct tr_training_step *r, const struct im_conf *conf, struct tr_network *net,
-                           const struct tr_schedule *schedule, uint32_t rank);
+                           const struct tr_schedule *schedule);
 
 /* Sets what the configuration requires of the network. */
 void tr_training_step_network(const struct im_conf *conf, struct tr_network_config *config);
 
-/* Draws the mix of a batch of the training pass. Returns its usable samples: valid ones, and when it is mixed
+/* Draws the mix of a batch of the training pass; step and rank: im_plan_order(). Returns its usable samples: valid ones, and when it is mixed
  * those whose partner is valid. */
 uint32_t tr_training_step_mix(const struct tr_training_step *r, struct tr_batch *batch, uint32_t epoch,
-                              uint32_t step);
+                              uint32_t step, uint32_t rank);
 
 /* The step of one batch, which may be empty, together with the other ranks'; at a window's end the optimiser
  * steps. usable: samples of all ranks' batches; full: samples of a full window; last: the last batch of its

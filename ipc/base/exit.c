@@ -23,3 +23,15 @@ int im_exit_status(int err)
         return err > 0 ? err : IM_EXIT_FAILED;
     }
 }
+
+unsigned im_exit_word(int status)
+{
+    unsigned low = (unsigned)status & 0xffff;
+
+    return (low ^ 0xffff) << 16 | low;
+}
+
+int im_exit_of_word(unsigned word)
+{
+    return (word >> 16 ^ 0xffff) == (word & 0xffff) ? (int)(word & 0xffff) : IM_EXIT_FAILED;
+}

@@ -16,10 +16,16 @@ enum im_exit {
     IM_EXIT_PEER = 78,          /* another trainer is lost, or does not answer */
     IM_EXIT_NOTHING_NEWER = 79, /* of the saver: the checkpoint is as new as the snapshot */
     IM_EXIT_NOTHING_SAVED = 80, /* of the saver: there is neither a snapshot nor a checkpoint */
+    IM_EXIT_CONTRADICTION =
+        81, /* words in shared memory contradict each other: the data plane is set up anew */
     IM_EXIT_FORCED = 130,
 };
 
 /* The status that a program ends with for its error; a positive one is a status already. */
 int im_exit_status(int err);
+
+/* A status in shared memory with its own check, and back: a word that changed is IM_EXIT_FAILED. */
+unsigned im_exit_word(int status);
+int im_exit_of_word(unsigned word);
 
 #endif

@@ -78,20 +78,51 @@ static int read_all(int fd, size_t size_hint, size_t bytes_max, char **ret_bytes
     return -ENOMEM;
 }
 
-int im_read_file(const char *path, size_t bytes_max, char **ret_bytes, size_t *ret_n, struct im_text *text)
+static const char *kind_of(mode_t mode)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    struct stat st;
-    int err;
+    switch (mode & S_IFMT) {
+    case S_IFDIR:
+        return "a folder";
+    case S_IFIFO:
+        return "a pipe";
+    case S_IFSOCK:
+        return "a socket";
+    default:
+        return "a device";
+    }
+}
 
+int im_open_regular(const char *path, struct stat *ret_st, struct im_text *text)
+{
+    /* O_NONBLOCK: to open a pipe waits for its other end otherwise, perhaps for ever. */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY), err = 0;
+
+    if (fd < 0 && errno == ENXIO)
+        return im_fail(text, -EINVAL, "%s is a socket or a device; a file is needed here", path);
     if (fd < 0)
         return fail(text, -errno, "open", path);
-    if (fstat(fd, &st) < 0)
-        err = -errno;
-    else if (S_ISREG(st.st_mode) && (size_t)st.st_size > bytes_max)
+    if (fstat(fd, ret_st) < 0)
+        err = fail(text, -errno, "read", path);
+    else if (!S_ISREG(ret_st->st_mode))
+        err = im_fail(text, S_ISDIR(ret_st->st_mode) ? -EISDIR : -EINVAL, "%s is %s; a file is needed here",
+                      path, kind_of(ret_st->st_mode));
+    if (err == 0)
+        return fd;
+    close(fd);
+    return err;
+}
+
+int im_read_file(const char *path, size_t bytes_max, char **ret_bytes, size_t *ret_n, struct im_text *text)
+{
+    struct stat st;
+    int err, fd = im_open_regular(path, &st, text);
+
+    if (fd < 0)
+        return fd;
+    if ((size_t)st.st_size > bytes_max)
         err = -EFBIG;
     else
-        err = read_all(fd, S_ISREG(st.st_mode) ? (size_t)st.st_size : 0, bytes_max, ret_bytes, ret_n);
+        err = read_all(fd, (size_t)st.st_size, bytes_max, ret_bytes, ret_n);
     close(fd);
     if (err == -EFBIG)
         return im_fail(text, err, "cannot read %s: larger than %zu bytes", path, bytes_max);

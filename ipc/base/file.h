@@ -13,12 +13,16 @@
 
 #include "ipc/base/err.h"
 
+/* Opens a file for reading that a user named. Only a regular file: a pipe or a terminal would wait for its
+ * other end, /dev/zero never ends. -EISDIR, -EINVAL and other negative errno with a sentence, at once. */
+struct stat;
+int im_open_regular(const char *path, struct stat *ret_st, struct im_text *text);
 /* Opens /dev/null for each of descriptors 0, 1 and 2 that is closed: what is opened later must not get the number
  * that errors are written to. */
 void im_standard_files(void);
 
 /* Reads the whole file into malloc'ed memory, the caller's to free(), with a NUL after the last byte.
- * `bytes_max` bounds it: -EFBIG. Other errors: negative errno. Each with a sentence. */
+ * `bytes_max` bounds it: -EFBIG. Not a regular file: as im_open_regular(). Other errors: negative errno. Each with a sentence. */
 int im_read_file(const char *path, size_t bytes_max, char **ret_bytes, size_t *ret_n, struct im_text *text);
 
 /* Writes all n bytes to a blocking descriptor, going on after short writes and signals. 0

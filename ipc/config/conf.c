@@ -411,3 +411,13 @@ void im_conf_value(const struct im_conf *conf, enum im_conf_key_id key, char *s)
         break;
     }
 }
+
+int64_t im_conf_order_ranks(const struct im_conf *conf)
+{
+    return conf->order_ranks > 0 ? conf->order_ranks : conf->ranks;
+}
+
+int64_t im_conf_order_accumulate(const struct im_conf *conf)
+{
+    return conf->accumulate * conf->ranks / im_conf_order_ranks(conf);
+}

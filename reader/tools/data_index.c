@@ -13,9 +13,12 @@
 #include "ipc/base/file.h"
 #include "ipc/base/json.h"
 #include "ipc/base/printable.h"
+#include "reader/dataset/changed.h"
 #include "reader/dataset/data.h"
 #include "reader/dataset/subset.h"
 #include "reader/tools/data_cmd.h"
+
+#define CHANGED_LIMIT_NS (3 * IM_SECOND) /* a start does not wait longer for files to be asked */
 
 static_assert((int)RD_LAYOUT_AUTO == IM_LAYOUT_AUTO && (int)RD_LAYOUT_FOLDERS == IM_LAYOUT_FOLDERS &&
                   (int)RD_LAYOUT_ILSVRC == IM_LAYOUT_ILSVRC,
@@ -27,6 +30,8 @@ struct answer {
     void *subset;          /* the subset's bytes */
     char path[PATH_MAX];   /* of the index file that a run should take; "" where there is none */
     int is_subset;
+    int64_t changed_since; /* 0: not asked for */
+    struct rd_changed changed;
     double seconds;
 };
 
@@ -81,6 +86,17 @@ static void add_skipped(struct im_json *json, const struct rd_index *index)
     im_json_set(json, "skipped_first", first);
 }
 
+static void add_changed(struct im_json *json, const struct answer *answer)
+{
+    struct im_json *names = im_json_array();
+
+    im_json_set_int(json, "changed", (int64_t)answer->changed.changed);
+    im_json_set_int(json, "changed_checked", (int64_t)answer->changed.checked);
+    for (int i = 0; i < RD_CHANGED_NAMED && *answer->changed.name[i]; i++)
+        im_json_append_str(names, answer->changed.name[i]);
+    im_json_set(json, "changed_first", names);
+}
+
 static int print_json(const struct answer *answer)
 {
     const struct rd_index *index = &answer->index;
@@ -102,6 +118,8 @@ static int print_json(const struct answer *answer)
     im_json_set_bool(json, "subset", answer->is_subset != 0);
     im_json_set_str(json, "note", answer->data.note.s);
     add_skipped(json, index);
+    if (answer->changed_since > 0)
+        add_changed(json, answer);
     err = im_json_print(json, stdout);
     im_json_free(&json);
     return err < 0 ? rd_cmd_fail(err, &(struct im_text){""}) : IM_EXIT_OK;
@@ -121,6 +139,9 @@ static int print_text(const struct answer *answer)
     im_say(stdout, "index   %s", *answer->path ? answer->path : "in memory only");
     printf("hash    %016" PRIx64 "\n", rd_index_hash(index));
     im_say(stdout, "time    %.3f s%s", answer->seconds, answer->data.cached ? ", from the cache" : "");
+    if (answer->changed_since > 0)
+        printf("changed %" PRIu64 " of %" PRIu64 " images\n", answer->changed.changed,
+               answer->changed.checked);
     rd_index_skipped(index, &skipped);
     for (int kind = 0; kind < RD_SKIP_KINDS; kind++)
         if (skipped.count[kind])
@@ -153,6 +174,9 @@ static int make_answer(const struct im_conf *conf, struct answer *answer, struct
     memcpy(answer->path, answer->data.path, sizeof answer->path);
     if (*conf->subset_out)
         err = write_out(conf, answer, text);
+    answer->changed_since = conf->changed_since;
+    if (err == 0 && conf->changed_since > 0)
+        rd_index_changed(&answer->index, conf->changed_since, CHANGED_LIMIT_NS, &answer->changed);
     answer->seconds = (double)(im_now() - start) / (double)IM_SECOND;
     return err;
 }

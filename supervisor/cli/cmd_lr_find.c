@@ -3,7 +3,9 @@
  *
  * The trainer takes the rates and ends the test (ipc/config/lr_range.h); what is left is to read its lines, to suggest
  * rates, and to show them: a table, a JSON file, a picture. */
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <ftw.h>
 #include <inttypes.h>
 #include <limits.h>
@@ -11,6 +13,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "ipc/base/file.h"
@@ -21,8 +25,12 @@
 #include "supervisor/cli/commands.h"
 #include "supervisor/cli/start.h"
 #include "supervisor/report/plot.h"
+#include "supervisor/report/rundir.h"
 
 #define LINES_BYTES_MAX ((size_t)1 << 28)
+#define FOLDER_PREFIX "imsuper-lr-find-"
+#define FOLDER_YOUNG_SECONDS 10
+#define RUN_NAME "lr-find"
 
 struct lr_range {
     size_t count; /* of each array below; its room is num-iter */
@@ -50,10 +58,45 @@ static int remove_one(const char *path, const struct stat *st, int kind, struct 
     return remove(path);
 }
 
+static const char *temporary_folder(void)
+{
+    const char *tmp = getenv("TMPDIR");
+
+    return tmp && *tmp == '/' ? tmp : "/tmp";
+}
+
+/* A folder of ours whose test was killed: nobody holds its lock, and it is no test that has just made it. */
+static bool is_left_over(int parent, const char *name, const char *path)
+{
+    char run_dir[PATH_MAX + 16];
+    struct stat st;
+
+    if (strncmp(name, FOLDER_PREFIX, strlen(FOLDER_PREFIX)) != 0 ||
+        fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISDIR(st.st_mode) ||
+        st.st_uid != geteuid() || time(NULL) - st.st_mtime < FOLDER_YOUNG_SECONDS)
+        return false;
+    snprintf(run_dir, sizeof run_dir, "%s/" RUN_NAME, path);
+    return !sv_rundir_is_live(run_dir);
+}
+
+static void remove_left_over(const char *tmp)
+{
+    DIR *d = opendir(tmp);
+    char path[PATH_MAX];
+    struct dirent *entry;
+
+    while (d && (entry = readdir(d)))
+        if (snprintf(path, sizeof path, "%s/%s", tmp, entry->d_name) < (int)sizeof path &&
+            is_left_over(dirfd(d), entry->d_name, path))
+            nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    if (d)
+        closedir(d);
+}
+
 /* What a range test needs, in place of what a run would do. */
 static int prepare(struct im_conf *conf, char *folder, size_t n, struct im_text *text)
 {
-    const char *tmp = getenv("TMPDIR");
+    const char *tmp = temporary_folder();
     struct im_conf_resize resize;
     struct im_conf_sizes first;
     int err = im_conf_resize(conf, &resize, text);
@@ -69,11 +112,12 @@ static int prepare(struct im_conf *conf, char *folder, size_t n, struct im_text 
     conf->snapshot_interval = 0; /* a test whose trainer dies begins anew */
     conf->snapshot_steps = 0;
     conf->lr_range_test = true;
-    snprintf(folder, n, "%s/imsuper-lr-find-XXXXXX", tmp && *tmp == '/' ? tmp : "/tmp");
+    remove_left_over(tmp);
+    snprintf(folder, n, "%s/" FOLDER_PREFIX "XXXXXX", tmp);
     if (!mkdtemp(folder))
         return im_fail(text, -errno, "cannot make %s: %s", folder, strerror(errno));
     snprintf(conf->workspace, sizeof conf->workspace, "%s", folder);
-    snprintf(conf->run_name, sizeof conf->run_name, "lr-find");
+    snprintf(conf->run_name, sizeof conf->run_name, RUN_NAME);
     return 0;
 }
 

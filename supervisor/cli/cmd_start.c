@@ -7,14 +7,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "ipc/base/count.h"
+#include "ipc/base/file.h"
 #include "ipc/base/printable.h"
 #include "ipc/base/sysinfo.h"
 #include "ipc/child.h"
 #include "ipc/ctl.h"
 #include "supervisor/cli/commands.h"
+#include "supervisor/cli/continue.h"
 #include "supervisor/cli/dataset.h"
 #include "supervisor/cli/gpus.h"
 #include "supervisor/cli/sizes.h"
@@ -32,6 +35,7 @@ struct start {
     struct sv_gpus gpus;
     struct sv_placement placement; /* zeroed: processes are left to the scheduler */
     struct im_run run;
+    struct im_text shared_otherwise; /* how a step is shared, where that is another way than before */
     int lock;
 };
 
@@ -103,6 +107,22 @@ static void fit_to_lr_range_test(struct start *s)
     s->conf.epochs = (int64_t)(((uint64_t)s->conf.num_iter + steps - 1) / steps);
 }
 
+/* The index tells paths and labels apart, not bytes. */
+static void say_changed_images(const struct sv_dataset *d)
+{
+    const uint64_t all = d->samples[IM_TRAIN] + d->samples[IM_VAL];
+    char of[64] = "";
+
+    if (d->changed == 0)
+        return;
+    if (d->changed_checked < all)
+        snprintf(of, sizeof of, " of the first %" PRIu64 " asked", d->changed_checked);
+    fprintf(stderr,
+            "imsuper: %" PRIu64
+            " image%s%s changed since this run began (%s%s); continuing uses the new bytes\n",
+            d->changed, d->changed == 1 ? "" : "s", of, d->changed_names, d->changed > 3 ? ", ..." : "");
+}
+
 /* The dataset, and how the run is cut for it and for the machine. 0, or an exit status. */
 static int measure(struct start *s)
 {
@@ -111,11 +131,16 @@ static int measure(struct start *s)
     int err = choose_devices(s);
 
     if (err == 0)
+        err = sv_continue_shape(&s->conf, &s->shared_otherwise, &text);
+    if (err < 0)
+        return fail(&text, status_of(err));
+    if (err == 0)
         err = sv_dataset_load(&s->conf, &s->data, &text);
     if (err > 0)
         return err; /* why has been said */
     if (err < 0)
         return fail(&text, IM_EXIT_BAD_DATA);
+    say_changed_images(&s->data);
     if (s->conf.lr_range_test)
         fit_to_lr_range_test(s);
     s->machine = (struct sv_machine){.cpus = (uint32_t)im_cpu_count(),
@@ -130,29 +155,68 @@ static int measure(struct start *s)
     if (err < 0)
         return fail(&text, status_of(err));
     im_plan_fini(&plan);
+    err = sv_continue_compare(&s->conf, &text);
+    return err < 0 ? fail(&text, status_of(err)) : 0;
+}
+
+/* A file that a trainer would wait for, or never come to the end of, is refused before anything is started. */
+static int check_file(const char *flag, const char *path, struct im_text *text)
+{
+    struct im_text why = {""};
+    struct stat st;
+    int fd;
+
+    if (!*path || strcmp(path, "auto") == 0)
+        return 0;
+    fd = im_open_regular(path, &st, &why);
+    if (fd < 0)
+        return im_fail(text, -EINVAL, "%s: %s", flag, why.s);
+    close(fd);
     return 0;
+}
+
+static int check_files(const struct im_conf *conf, struct im_text *text)
+{
+    int err = check_file("--init-from", conf->init_from, text);
+
+    return err < 0 ? err : check_file("--resume", conf->resume, text);
 }
 
 /* Everything that can be wrong is found here, before anything is started. 0, or an exit status; *ret_done:
  * the run has all its epochs. */
 static int prepare(struct start *s, bool *ret_done)
 {
-    struct im_text text = {0};
-    int status;
+    struct im_text text = {0}, note = {0};
+    int status, err = check_files(&s->conf, &text);
 
-    s->lock = sv_rundir_open(&s->conf, &text);
-    if (s->lock < 0)
-        return fail(&text, status_of(s->lock));
+    if (err == 0)
+        err = s->lock = sv_rundir_open(&s->conf, &text);
+    if (err < 0)
+        return fail(&text, status_of(err));
     im_ctl_remove(s->conf.run_dir); /* that a run left which was killed as a whole; we hold its lock now */
-    *ret_done = sv_rundir_done_epochs(s->conf.run_dir) >= s->conf.epochs;
-    if (*ret_done)
+    err = sv_rundir_check_done(s->conf.run_dir, s->conf.epochs, ret_done, &note, &text);
+    if (note.s[0])
+        im_say(stderr, "imsuper: %s", note.s);
+    if (*ret_done && err == 0)
         return 0;
-    status = measure(s);
-    if (status)
-        sv_rundir_discard(s->conf.run_dir, s->lock);
-    else if (sv_rundir_describe(&s->conf, &text) < 0)
+    status = err < 0 ? fail(&text, status_of(err)) : measure(s);
+    if (status == 0 && sv_rundir_describe(&s->conf, &text) < 0)
         status = fail(&text, IM_EXIT_FAILED);
     return status;
+}
+
+/* A start that failed leaves no run behind that never was one. What the log says of a failure without a sentence
+ * of its own stays. */
+static void discard(struct start *s, int status)
+{
+    if (s->lock < 0)
+        return;
+    sv_rundir_withdraw(&s->conf);
+    if (status != IM_EXIT_FAILED || s->run.control == NULL)
+        sv_rundir_discard(s->conf.run_dir, s->lock);
+    else
+        close(s->lock);
+    s->lock = -1;
 }
 
 static void set_counts(struct im_control *c, enum im_role role, int64_t count, bool automatic)
@@ -308,6 +372,8 @@ static void print_header(const struct start *s)
            s->machine.cpus, c->readers, c->augmenters, c->ranks, c->ranks > 1 ? "s" : "", c->trainer_threads,
            c->ranks > 1 ? " each" : "", (double)sv_sizes_bytes(&s->geometry) / (1 << 30),
            (double)s->machine.memory_bytes / (1 << 30));
+    if (s->shared_otherwise.s[0])
+        im_say(stderr, "%s", s->shared_otherwise.s);
     print_devices(s);
     if (c->time_limit[0])
         fprintf(stderr, "limit   %s from now; the run stops before it, saved, with exit status %d\n",
@@ -327,8 +393,10 @@ int sv_start_run(struct im_conf *conf)
     status = prepare(&s, &done);
 
     *conf = s.conf;
-    if (status)
+    if (status) {
+        discard(&s, status);
         return status;
+    }
     if (done) {
         im_say(stderr,
                "imsuper: the run in %s is done; more --epochs continue it, another --run-name begins anew",
@@ -337,13 +405,16 @@ int sv_start_run(struct im_conf *conf)
     }
     print_header(&s);
     status = create(&s);
-    if (status)
-        return status;
-    if (sv_warden_open(&fds, &text) < 0)
-        return fail(&text, IM_EXIT_FAILED);
-    fds.lock = s.lock;
-    status = sv_warden_run(&s.run, &fds, &s.placement);
-    im_ctl_remove(s.conf.run_dir);
+    if (status == 0 && sv_warden_open(&fds, &text) < 0) {
+        status = fail(&text, IM_EXIT_FAILED);
+    }
+    if (status == 0) {
+        fds.lock = s.lock;
+        status = sv_warden_run(&s.run, &fds, &s.placement);
+        im_ctl_remove(s.conf.run_dir);
+    }
+    if (status && !sv_rundir_is_described(s.conf.run_dir))
+        discard(&s, status);
     im_run_close(&s.run);
     return status;
 }

@@ -8,6 +8,7 @@
 
 #include "ipc/base/json.h"
 #include "supervisor/cli/program.h"
+#include "supervisor/report/rundir.h"
 
 #define ANSWER_MAX 65536
 
@@ -24,6 +25,15 @@ static int parse(const char *answer, struct sv_dataset *ret, struct im_text *tex
         .seconds = im_json_real_or(j, "seconds", 0),
         .cached = im_json_bool_or(j, "cached", false),
     };
+    ret->changed = (uint64_t)im_json_int_or(j, "changed", 0);
+    ret->changed_checked = (uint64_t)im_json_int_or(j, "changed_checked", 0);
+    for (size_t i = 0; i < im_json_count(im_json_get(j, "changed_first")); i++) {
+        const char *name = "";
+        size_t used = strlen(ret->changed_names);
+
+        im_json_as_str(im_json_at(im_json_get(j, "changed_first"), i), &name);
+        snprintf(ret->changed_names + used, sizeof ret->changed_names - used, "%s%s", used ? ", " : "", name);
+    }
     snprintf(ret->layout, sizeof ret->layout, "%s", im_json_str_or(j, "layout", ""));
     snprintf(ret->index_file, sizeof ret->index_file, "%s", im_json_str_or(j, "index", ""));
     snprintf(ret->hash, sizeof ret->hash, "%s", im_json_str_or(j, "hash", ""));
@@ -37,6 +47,8 @@ int sv_dataset_load(const struct im_conf *conf, struct sv_dataset *ret, struct i
                          layout[64], size[64], seed[64], out[PATH_MAX + 16], rebuild[] = "--rebuild-index",
                          subset[] = "--subset", output[ANSWER_MAX], quiet[] = "--quiet";
     char *argv[16] = {path, data, verb, json, data_dir, layout};
+    const int64_t began = sv_rundir_began_ns(conf->run_dir);
+    char since[64];
     int n = 6, status;
 
     sv_program_find("imsuper-reader", path, sizeof path);
@@ -52,6 +64,10 @@ int sv_dataset_load(const struct im_conf *conf, struct sv_dataset *ret, struct i
         argv[n++] = subset;
         argv[n++] = size;
         argv[n++] = seed;
+    }
+    if (began > 0) {
+        snprintf(since, sizeof since, "--changed-since=%" PRId64, began);
+        argv[n++] = since;
     }
     /* The run gets its own copy of the index: what the readers map cannot change under them. */
     snprintf(out, sizeof out, "--subset-out=%s", conf->run_dir);

@@ -17,6 +17,8 @@ struct sv_dataset {
     char hash[32];                       /* of paths and labels */
     double seconds;
     int cached;
+    uint64_t changed, changed_checked; /* images that changed since the run began, of those that were asked */
+    char changed_names[2048];          /* a few of them */
 };
 
 /* Runs the indexer with the configuration's data flags; its progress and complaints go to our stderr.

@@ -30,13 +30,16 @@ static int add_file(struct sv_journal *j, const char *name, int *ret, struct im_
     return 0;
 }
 
-int sv_journal_open(struct sv_journal *j, const char *run_dir, int pipe_fd, struct sv_screen *screen,
+int sv_journal_open(struct sv_journal *j, const struct im_conf *conf, int pipe_fd, struct sv_screen *screen,
                     int level_shown, struct im_text *text)
 {
     int err;
 
-    *j = (struct sv_journal){
-        .pipe_fd = pipe_fd, .run_dir = run_dir, .screen = screen, .level_shown = level_shown};
+    *j = (struct sv_journal){.pipe_fd = pipe_fd,
+                             .run_dir = conf->run_dir,
+                             .conf = conf,
+                             .screen = screen,
+                             .level_shown = level_shown};
     err = im_writer_open(&j->writer);
     if (err == 0)
         err = add_file(j, "events.jsonl", &j->events, text);
@@ -65,7 +68,7 @@ static int accept(void *context, struct im_text *text)
     const struct sv_journal *j = context;
 
     (void)text;
-    sv_rundir_accept(j->run_dir);
+    sv_rundir_accept(j->conf);
     return 0;
 }
 
@@ -74,7 +77,7 @@ static int withdraw(void *context, struct im_text *text)
     const struct sv_journal *j = context;
 
     (void)text;
-    sv_rundir_withdraw(j->run_dir);
+    sv_rundir_withdraw(j->conf);
     return 0;
 }
 

@@ -14,6 +14,7 @@ struct sv_journal {
     int events, log; /* files of the writer */
     int pipe_fd;
     const char *run_dir;
+    const struct im_conf *conf;
     struct sv_screen *screen;
     uint64_t tellings;   /* of what failed, or works again */
     int64_t done_epochs; /* written by the writer's thread */
@@ -24,8 +25,8 @@ struct sv_journal {
     char last_reason[1024]; /* why the last process that left with an error did so, in its own words */
 };
 
-/* Opens the files in `run_dir`, or will when that can be done. run_dir, pipe_fd and screen are borrowed. */
-int sv_journal_open(struct sv_journal *j, const char *run_dir, int pipe_fd, struct sv_screen *screen,
+/* Opens the files in the run's directory, or will when that can be done. conf, pipe_fd and screen are borrowed. */
+int sv_journal_open(struct sv_journal *j, const struct im_conf *conf, int pipe_fd, struct sv_screen *screen,
                     int level_shown, struct im_text *text);
 
 /* Waits at most `timeout` until everything is written, and says how many lines were not. */

@@ -15,8 +15,12 @@
 #include "ipc/base/file.h"
 #include "ipc/base/json.h"
 #include "ipc/base/sysinfo.h"
+#include "supervisor/report/saved.h"
 
 #define LOCK_NAME ".lock"
+#define STARTING_NAME ".starting"
+#define CONFIG_BYTES_MAX ((size_t)1 << 20)
+#define CONFIGS_MAX 10000
 
 static void make_name(struct im_conf *conf)
 {
@@ -37,6 +41,14 @@ static int join(struct im_conf *conf, const char *name, struct im_text *text)
     if (n < 0 || (size_t)n >= sizeof conf->run_dir)
         return im_fail(text, -ENAMETOOLONG, "--workspace and --run-name together are too long");
     return 0;
+}
+
+static bool is_described(const char *run_dir)
+{
+    char path[PATH_MAX];
+
+    snprintf(path, sizeof path, "%s/config.yaml", run_dir);
+    return access(path, F_OK) == 0;
 }
 
 static int take_lock(const char *run_dir, struct im_text *text)
@@ -119,28 +131,52 @@ int sv_rundir_open(struct im_conf *conf, struct im_text *text)
 
 void sv_rundir_discard(const char *run_dir, int lock)
 {
-    static const char *const files[] = {"data.index", "subset.txt", LOCK_NAME};
+    /* What a start makes before its first step. A name that is not here stays, and with it the folder. */
+    static const char *const files[] = {"data.index",        "subset.txt",    ".config.yaml.next",
+                                        ".env.json.next",    "metrics.jsonl", "summary.csv",
+                                        "events.jsonl",      "log.txt",       "training_log.md",
+                                        "training_log.json", LOCK_NAME};
     char path[PATH_MAX];
 
-    snprintf(path, sizeof path, "%s/config.yaml", run_dir);
-    if (access(path, F_OK) != 0) { /* never described: nothing was ever run here */
-        snprintf(path, sizeof path, "%s/checkpoints", run_dir);
-        rmdir(path);
+    snprintf(path, sizeof path, "%s/checkpoints", run_dir);
+    /* Never described, and nothing was saved: nothing was ever run here. */
+    if (!is_described(run_dir) && (rmdir(path) == 0 || errno == ENOENT)) {
         for (size_t i = 0; i < IM_COUNT(files); i++) {
             snprintf(path, sizeof path, "%s/%s", run_dir, files[i]);
             unlink(path);
         }
         rmdir(run_dir);
     }
-    close(lock);
+    if (lock >= 0)
+        close(lock);
+}
+
+/* The run that is being started, if one is: it takes `latest` only once its trainers are ready. */
+static bool find_starting(struct im_conf *conf)
+{
+    char link[PATH_MAX], target[sizeof conf->run_name];
+    ssize_t n;
+
+    snprintf(link, sizeof link, "%s/" STARTING_NAME, conf->workspace);
+    n = readlink(link, target, sizeof target - 1);
+    if (n <= 0)
+        return false;
+    target[n] = 0;
+    if (strchr(target, '/') || join(conf, target, NULL) < 0 || !sv_rundir_is_live(conf->run_dir))
+        return false;
+    memcpy(conf->run_name, target, (size_t)n + 1);
+    return true;
 }
 
 int sv_rundir_find(struct im_conf *conf, struct im_text *text)
 {
     struct stat st;
     char target[IM_CONF_TEXT_BYTES];
-    int err = join(conf, conf->run_name[0] ? conf->run_name : "latest", text);
+    int err;
 
+    if (!conf->run_name[0] && find_starting(conf))
+        return 0;
+    err = join(conf, conf->run_name[0] ? conf->run_name : "latest", text);
     if (err < 0)
         return err;
     if (stat(conf->run_dir, &st) < 0 || !S_ISDIR(st.st_mode))
@@ -250,15 +286,30 @@ static char *environment_json(void)
     return dumped;
 }
 
-static void point_latest(const struct im_conf *conf)
+static void point(const struct im_conf *conf, const char *name)
 {
     char link[PATH_MAX], temporary[PATH_MAX];
 
-    snprintf(link, sizeof link, "%s/latest", conf->workspace);
-    snprintf(temporary, sizeof temporary, "%s/.latest-%d", conf->workspace, (int)getpid());
+    snprintf(link, sizeof link, "%s/%s", conf->workspace, name);
+    snprintf(temporary, sizeof temporary, "%s/.%s-%d", conf->workspace, name, (int)getpid());
     unlink(temporary);
     if (symlink(conf->run_name, temporary) == 0 && rename(temporary, link) < 0)
         unlink(temporary);
+}
+
+/* Not of another start, which has come since. */
+static void end_starting(const struct im_conf *conf)
+{
+    char link[PATH_MAX], target[sizeof conf->run_name];
+    ssize_t n;
+
+    snprintf(link, sizeof link, "%s/" STARTING_NAME, conf->workspace);
+    n = readlink(link, target, sizeof target - 1);
+    if (n <= 0)
+        return;
+    target[n] = 0;
+    if (strcmp(target, conf->run_name) == 0)
+        unlink(link);
 }
 
 int sv_rundir_describe(const struct im_conf *conf, struct im_text *text)
@@ -268,7 +319,7 @@ int sv_rundir_describe(const struct im_conf *conf, struct im_text *text)
     if (err == 0)
         err = write_text(conf->run_dir, ".env.json.next", environment_json(), text);
     if (err == 0)
-        point_latest(conf);
+        point(conf, STARTING_NAME);
     return err;
 }
 
@@ -279,23 +330,127 @@ static void next_path(const char *run_dir, size_t i, char ret_path[PATH_MAX])
     snprintf(ret_path, PATH_MAX, "%s/.%s.next", run_dir, described[i]);
 }
 
-void sv_rundir_accept(const char *run_dir)
+/* Takes the comments of a configuration away: where a value came from is no difference. */
+static void strip_comments(char *yaml)
 {
-    for (size_t i = 0; i < IM_COUNT(described); i++) {
-        char from[PATH_MAX], to[PATH_MAX];
+    char *to = yaml;
 
-        next_path(run_dir, i, from);
-        snprintf(to, sizeof to, "%s/%s", run_dir, described[i]);
-        rename(from, to); /* not there: accepted already, by an earlier supervisor */
+    for (char *line = yaml, *end; *line; line = end) {
+        char *comment = line[0] == '#' ? line : strstr(line, "  # ");
+
+        end = strchr(line, '\n');
+        end = end ? end + 1 : line + strlen(line);
+        if (!comment || comment >= end)
+            comment = end;
+        memmove(to, line, (size_t)(comment - line));
+        to += comment - line;
+    }
+    *to = 0;
+}
+
+static bool same_values(const char *a_path, const char *b_path)
+{
+    char *a = NULL, *b = NULL;
+    size_t n;
+    bool same = im_read_file(a_path, CONFIG_BYTES_MAX, &a, &n, NULL) == 0 &&
+                im_read_file(b_path, CONFIG_BYTES_MAX, &b, &n, NULL) == 0;
+
+    if (same) {
+        strip_comments(a);
+        strip_comments(b);
+        same = strcmp(a, b) == 0;
+    }
+    free(a);
+    free(b);
+    return same;
+}
+
+/* The configuration of before stays as config.1.yaml, config.2.yaml, ..., the oldest first. */
+static void keep_config(const char *run_dir)
+{
+    char old[PATH_MAX], next[PATH_MAX], kept[PATH_MAX];
+
+    snprintf(old, sizeof old, "%s/config.yaml", run_dir);
+    next_path(run_dir, 0, next);
+    if (access(old, F_OK) < 0 || access(next, F_OK) < 0 || same_values(old, next))
+        return;
+    for (int i = 1; i < CONFIGS_MAX; i++) {
+        snprintf(kept, sizeof kept, "%s/config.%d.yaml", run_dir, i);
+        if (access(kept, F_OK) < 0) {
+            rename(old, kept);
+            return;
+        }
     }
 }
 
-void sv_rundir_withdraw(const char *run_dir)
+bool sv_rundir_accept(const struct im_conf *conf)
+{
+    char from[PATH_MAX], to[PATH_MAX];
+    bool first = false;
+
+    keep_config(conf->run_dir);
+    for (size_t i = 0; i < IM_COUNT(described); i++) {
+        next_path(conf->run_dir, i, from);
+        snprintf(to, sizeof to, "%s/%s", conf->run_dir, described[i]);
+        first |= rename(from, to) == 0; /* not there: accepted already, by an earlier supervisor */
+    }
+    if (first)
+        point(conf, "latest");
+    end_starting(conf);
+    return first;
+}
+
+void sv_rundir_withdraw(const struct im_conf *conf)
 {
     for (size_t i = 0; i < IM_COUNT(described); i++) {
         char path[PATH_MAX];
 
-        next_path(run_dir, i, path);
+        next_path(conf->run_dir, i, path);
         unlink(path);
     }
+    end_starting(conf);
+}
+
+int64_t sv_rundir_began_ns(const char *run_dir)
+{
+    char path[PATH_MAX];
+    struct stat st;
+
+    snprintf(path, sizeof path, "%s/" LOCK_NAME, run_dir); /* made once and never written */
+    if (!is_described(run_dir) || stat(path, &st) < 0)
+        return 0;
+    return (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
+}
+
+bool sv_rundir_is_described(const char *run_dir)
+{
+    return is_described(run_dir);
+}
+
+int sv_rundir_check_done(const char *run_dir, int64_t epochs, bool *ret_done, struct im_text *note,
+                         struct im_text *text)
+{
+    int64_t done = sv_rundir_done_epochs(run_dir), have;
+    struct sv_state_file saved;
+    bool exists;
+
+    note->s[0] = 0;
+    sv_saved_read(run_dir, &saved);
+    exists = saved.exists;
+    have = exists ? sv_saved_int(&saved, "epoch", done) : 0; /* one that cannot be read: the trainer says */
+    sv_saved_close(&saved);
+    if (!exists && (done > 0 || sv_saved_has_weights(run_dir)))
+        return im_fail(
+            text, -EINVAL,
+            "the run in %s has trained before, but its state is missing "
+            "(checkpoints/last.state.safetensors), and without it nothing continues: put it back, or "
+            "choose another --run-name; --init-from %s/checkpoints/last.safetensors begins a new run "
+            "with its weights",
+            run_dir, run_dir);
+    if (done > have)
+        im_fail(note, 0,
+                "%s/DONE says that %lld epochs are done, but the last state has %lld; going on from there",
+                run_dir, (long long)done, (long long)have);
+    *ret_done = (done < have ? done : have) >= epochs;
+    return 0;
 }

@@ -16,12 +16,12 @@
  * lock's descriptor. -EBUSY: the run is going on. -EROFS, -EACCES, ...: with a sentence. */
 int sv_rundir_open(struct im_conf *conf, struct im_text *text);
 
-/* Takes back what sv_rundir_open() made, for a run that could not begin: removes the directory if nothing but
- * that is in it. Closes the lock. */
+/* Takes back what sv_rundir_open() and a start that ended before its first step have made. Closes the lock,
+ * unless it is -1. */
 void sv_rundir_discard(const char *run_dir, int lock);
 
-/* The directory that `imsuper status` and the like mean: <workspace>/<run-name>, else <workspace>/latest.
- * -ENOENT with a sentence when there is none. */
+/* The directory that `imsuper status` and the like mean: <workspace>/<run-name>, else the run that is starting,
+ * else <workspace>/latest. -ENOENT with a sentence when there is none. */
 int sv_rundir_find(struct im_conf *conf, struct im_text *text);
 
 /* How many epochs a finished run has; 0 when it is not finished. */
@@ -36,12 +36,23 @@ int sv_rundir_try_lock(const char *run_dir);
 /* Is somebody holding the lock now? */
 bool sv_rundir_is_live(const char *run_dir);
 
-/* Writes config.yaml (effective) and env.json (machine and program) under other names, and points
- * <workspace>/latest here; sv_rundir_accept() gives them their names once the trainers have accepted the
- * configuration: a start that is refused does not falsify what the run was made with. sv_rundir_withdraw()
- * removes what was not accepted by the end. */
+/* When the run began, CLOCK_REALTIME; 0: none has. */
+int64_t sv_rundir_began_ns(const char *run_dir);
+
+/* Has a run begun here: were trainers ever ready? */
+bool sv_rundir_is_described(const char *run_dir);
+
+/* Has the run all these epochs? What DONE says counts as far as the state has it: `note` says where they differ.
+ * -EINVAL with a sentence: epochs were done, and the state that continues them is missing. */
+int sv_rundir_check_done(const char *run_dir, int64_t epochs, bool *ret_done, struct im_text *note,
+                         struct im_text *text);
+
+/* Writes config.yaml (effective) and env.json (machine and program) under other names. sv_rundir_accept() gives
+ * them their names once the trainers have accepted the configuration, and points <workspace>/latest here: a start
+ * that is refused changes neither. An older configuration with other values stays as config.1.yaml and so on.
+ * sv_rundir_withdraw() removes what was not accepted by the end. */
 int sv_rundir_describe(const struct im_conf *conf, struct im_text *text);
-void sv_rundir_accept(const char *run_dir);
-void sv_rundir_withdraw(const char *run_dir);
+bool sv_rundir_accept(const struct im_conf *conf); /* false: it was accepted before */
+void sv_rundir_withdraw(const struct im_conf *conf);
 
 #endif

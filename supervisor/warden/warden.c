@@ -487,7 +487,8 @@ static void end_without_supervisor(struct warden *w, const char *why)
 
     sv_warden_say("%s; saving and stopping", why);
     if (im_run_state(w->run) == IM_RUN_ENDED) {
-        w->exit_status = (int)atomic_load_explicit(&w->run->control->exit_status, memory_order_relaxed);
+        w->exit_status =
+            im_exit_of_word(atomic_load_explicit(&w->run->control->exit_status, memory_order_relaxed));
         w->finished = 1;
         return;
     }

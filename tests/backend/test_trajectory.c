@@ -139,7 +139,7 @@ static void train(struct run *r)
         uint32_t usable;
 
         make_batch(r, g, pixels, labels, valid, &batch);
-        usable = tr_training_step_mix(&r->recipe, &batch, 0, (uint32_t)g);
+        usable = tr_training_step_mix(&r->recipe, &batch, 0, (uint32_t)g, 0);
         if (tr_training_step_begin(&r->recipe, &r->at, &batch, usable, N * WINDOW, last, &text) != 0 ||
             tr_training_step_end(&r->recipe, &r->at, last, &step, &text) != 0)
             fail_msg("%s", text.s);
@@ -180,7 +180,7 @@ static void open_run(struct run *r, const char *backend, size_t optimizer)
         tr_schedule_init(&r->schedule, &r->conf, &epoch, 1, &text) < 0)
         fail_msg("%s", text.s);
     r->at = tr_position_start(&r->conf);
-    tr_training_step_init(&r->recipe, &r->conf, r->net, &r->schedule, 0);
+    tr_training_step_init(&r->recipe, &r->conf, r->net, &r->schedule);
     fill(r);
 }
 

@@ -1,10 +1,12 @@
-/* compare_states [--tensors] A B: are two checkpoints the same run at the same point?
+/* compare_states [--tensors | --within=SHARE] A B: are two checkpoints the same run at the same point?
  *
- * Every tensor bit for bit, and all metadata but clocks and the checksum over them; with --tensors no
- * metadata, for runs that came to the same weights by different phases. Both files are verified against their
+ * Every tensor bit for bit, and all metadata; with --tensors no
+ * metadata, for runs that came to the same weights by different phases; with --within the same but for rounding. Both files are verified against their
  * own checksums first, so that two equally damaged files do not pass. Exit status: 0 the same, 1 different
  * (each difference is printed), 2 unreadable. */
+#include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "ipc/base/err.h"
@@ -36,24 +38,51 @@ static int compare_tensor(const struct tr_tensor *a, const struct tr_safetensors
     return differing > 0;
 }
 
-static int is_clock(const char *key)
+static double float_at(const void *data, size_t i)
 {
-    const size_t n = strlen(key), tail = strlen(".seconds");
+    float value;
 
-    return strcmp(key, "checksum") == 0 || (n > tail && strcmp(key + n - tail, ".seconds") == 0);
+    memcpy(&value, (const char *)data + i * sizeof value, sizeof value);
+    return value;
+}
+
+/* By the norm of the difference over that of the tensor; statistics apart. */
+static int compare_values(const struct tr_tensor *a, const struct tr_safetensors *other, double within)
+{
+    const struct tr_tensor *b = tr_safetensors_find(other, a->name);
+    double difference = 0, norm = 0;
+    size_t n = 0;
+
+    if (strstr(a->name, "running_") || strstr(a->name, "num_batches_tracked"))
+        return 0;
+    if (!b || a->dtype != TR_F32 || b->dtype != TR_F32 || tr_tensor_bytes(a, &n) < 0) {
+        printf("%s: only in the first, or no floats\n", a->name);
+        return 1;
+    }
+    for (size_t i = 0; i < n / sizeof(float); i++) {
+        double x = float_at(a->data, i), d = x - float_at(b->data, i);
+
+        difference += d * d;
+        norm += x * x;
+    }
+    if (difference <= within * within * norm)
+        return 0;
+    printf("%s: differs by %.3g of its norm\n", a->name, sqrt(difference / norm));
+    return 1;
 }
 
 static int compare_metadata(struct tr_pair pair, const struct tr_safetensors *other)
 {
     const char *value = tr_safetensors_metadata(other, pair.key);
 
-    if (is_clock(pair.key) || (value && strcmp(pair.value, value) == 0))
+    if (value && strcmp(pair.value, value) == 0)
         return 0;
     printf("metadata %s: %.80s and %.80s\n", pair.key, pair.value, value ? value : "nothing");
     return 1;
 }
 
-static int compare(const struct tr_safetensors *a, const struct tr_safetensors *b, int with_metadata)
+static int compare(const struct tr_safetensors *a, const struct tr_safetensors *b, int with_metadata,
+                   double within)
 {
     int differences = 0;
 
@@ -63,7 +92,8 @@ static int compare(const struct tr_safetensors *a, const struct tr_safetensors *
         differences++;
     }
     for (size_t i = 0; i < tr_safetensors_count(a); i++)
-        differences += compare_tensor(tr_safetensors_at(a, i), b);
+        differences += within > 0 ? compare_values(tr_safetensors_at(a, i), b, within)
+                                  : compare_tensor(tr_safetensors_at(a, i), b);
     for (size_t i = 0; with_metadata && i < tr_safetensors_metadata_count(a); i++)
         differences += compare_metadata(tr_safetensors_metadata_at(a, i), b);
     return differences;
@@ -73,10 +103,11 @@ int main(int argc, char **argv)
 {
     struct tr_safetensors *files[2] = {NULL, NULL};
     struct im_text text = {0};
-    int tensors_only = argc > 1 && strcmp(argv[1], "--tensors") == 0, differences;
+    int tensors_only = argc > 1 && strncmp(argv[1], "--", 2) == 0, differences;
+    double within = tensors_only && strncmp(argv[1], "--within=", 9) == 0 ? strtod(argv[1] + 9, NULL) : 0;
 
     if (argc != 3 + tensors_only) {
-        fprintf(stderr, "usage: compare_states [--tensors] A B\n");
+        fprintf(stderr, "usage: compare_states [--tensors | --within=SHARE] A B\n");
         return 2;
     }
     for (int i = 0; i < 2; i++)
@@ -85,7 +116,7 @@ int main(int argc, char **argv)
             tr_safetensors_close(&files[0]);
             return 2;
         }
-    differences = compare(files[0], files[1], !tensors_only);
+    differences = compare(files[0], files[1], !tensors_only, within);
     if (tr_safetensors_count(files[0]) == 0)
         differences++;
     tr_safetensors_close(&files[0]);

@@ -51,7 +51,7 @@ static int load(const char *path, struct tr_network *net, struct im_text *text)
         return err;
     err = tr_state_init(&state, net);
     if (err == 0)
-        err = tr_state_restore(&state, file, text);
+        err = tr_state_restore(&state, file, false, text);
     tr_state_fini(&state);
     tr_safetensors_close(&file);
     return err;

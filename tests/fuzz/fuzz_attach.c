@@ -90,6 +90,8 @@ static int make_segments(const struct im_run *run, uint8_t mode, const uint8_t *
         if (mode & 8 && layout.encoded_bytes <= SPARSE_MAX)
             encoded_bytes = layout.encoded_bytes;
     }
+    if (!(mode & 16)) /* else the header is found to have changed, and little behind it is tried */
+        c->header_check = im_run_header_check(c, image + run->layout.conf);
     must(write(fd, image, bytes) == (ssize_t)bytes);
     if (mode & 8)
         must(ftruncate(fd, (off_t)(layout.control_bytes > bytes ? layout.control_bytes : bytes)) == 0);

@@ -36,6 +36,7 @@ verb_start() {
   must_exist "$RUN/checkpoints/last.safetensors"
 }
 verb_status() { run 3 status --workspace "$T/w" --run-name run && must_say "done"; }
+verb_runs() { run 0 runs --workspace "$T/w" && must_say "done"; }
 verb_stop() { run 3 stop --workspace "$T/w" --run-name run; }
 # Of a run that is over; tests/e2e/control.sh asks one that goes on.
 verb_pause() { run 3 pause --workspace "$T/w" --run-name run && must_say "done"; }

@@ -2,6 +2,7 @@
  *
  *     last.state.safetensors        everything: weights, statistics, optimiser, position; to continue from
  *     last.prev.state.safetensors   the previous one; used when the last is damaged or missing
+ *     last.times.json               the seconds of an epoch that a state is in the middle of (times.h)
  *     last.safetensors              the model alone, under torchvision's names
  *     epoch_NNN.safetensors         the same after an epoch, the newest K of them
  *     best.safetensors              the same after the best epoch
@@ -86,6 +87,9 @@ int tr_checkpoint_put(const char *name, const struct tr_sink *sink,
 int tr_checkpoint_load(struct tr_checkpoint_store *store, struct tr_safetensors **ret_state,
                        struct im_text *text);
 
+/* Are there exports in the directory? They are written after a state: without one, it was lost. */
+bool tr_checkpoint_has_models(const struct tr_checkpoint_store *store);
+
 /* Rewrites last.safetensors (and last.ema.safetensors) if it is not the export of `state`. 1: written, 0:
  * nothing to repair. */
 int tr_checkpoint_repair(struct tr_checkpoint_store *store, const struct tr_safetensors *state,
@@ -103,9 +107,9 @@ int tr_checkpoint_take(const char *name, char *bytes, size_t n, struct tr_safete
 bool tr_checkpoint_is_export(const struct tr_safetensors *file);
 
 /* Copies tensors out: tensors[i] gives name, dtype and shape, destinations[i] the target. Strict, as PyTorch:
- * the file must hold exactly these. -EBADMSG with a sentence that says what differs; nothing has been copied
+ * the file must hold exactly these, and others only where their names begin with `ignored` (NULL: none). -EBADMSG with a sentence that says what differs; nothing has been copied
  * then. */
 int tr_checkpoint_restore(const struct tr_safetensors *state, const struct tr_tensor *tensors,
-                          void *const *destinations, size_t count, struct im_text *text);
+                          void *const *destinations, size_t count, const char *ignored, struct im_text *text);
 
 #endif

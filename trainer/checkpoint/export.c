@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/err.h"
 #include "ipc/base/fault.h"
 
@@ -161,6 +162,17 @@ int tr_checkpoint_export(const struct tr_checkpoint_store *store, const struct t
     }
     free(tensors);
     return err;
+}
+
+bool tr_checkpoint_has_models(const struct tr_checkpoint_store *store)
+{
+    static const char *const names[] = {"last" SUFFIX, "best" SUFFIX};
+    char path[PATH_MAX];
+
+    for (size_t i = 0; i < IM_COUNT(names); i++)
+        if (tr_checkpoint_path(store, names[i], path, NULL) == 0 && access(path, F_OK) == 0)
+            return true;
+    return false;
 }
 
 bool tr_checkpoint_is_export(const struct tr_safetensors *file)

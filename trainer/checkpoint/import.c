@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "ipc/base/err.h"
+#include "trainer/checkpoint/seal.h"
 
 enum { NAMED_MAX = 6 }; /* mismatches named in the error */
 
@@ -77,6 +78,11 @@ static void compare_tensor(const struct tr_tensor *theirs, const struct tr_param
     } else if (!same_type(theirs, ours)) {
         snprintf(line, size, "%s is of type %s", ours->name, tr_dtype_name(theirs->dtype));
     }
+}
+
+int tr_import_verify(const char *path, const struct tr_safetensors *file, struct im_text *text)
+{
+    return tr_safetensors_metadata(file, TR_SEAL_CRC_KEY) ? tr_seal_verify(path, file, text) : 0;
 }
 
 size_t tr_import_check(const struct tr_safetensors *file, const struct tr_model *model, bool skip_head,
@@ -214,8 +220,12 @@ int tr_import(const char *path, struct tr_network *net, bool skip_head, size_t *
     int err = tr_safetensors_open(path, &file, text);
     size_t count;
 
-    if (err < 0)
+    if (err == 0)
+        err = tr_import_verify(path, file, text);
+    if (err < 0) {
+        tr_safetensors_close(&file);
         return err;
+    }
     count = tr_import_check(file, m, skip_head, list_mismatch, &misfits);
     if (count > 0)
         err = im_fail(text, -EBADMSG, "%zu tensor%s of %.200s do%s not fit %s with %d classes: %s%s", count,

@@ -16,6 +16,10 @@ struct im_text;
 /* Reports a mismatch, one call for each tensor: "fc.weight is [1000, 2048], the model has [10, 2048]". */
 typedef void tr_import_report(void *argument, const char *line);
 
+/* Verifies the checksums of a file that imsuper wrote; others have none. -EBADMSG with a sentence that names
+ * the tensor. */
+int tr_import_verify(const char *path, const struct tr_safetensors *file, struct im_text *text);
+
 /* Compares names, shapes and types. skip_head: the classifier's weight and bias may have any shape or be
  * missing. `say` may be NULL. Returns the number of mismatches. */
 size_t tr_import_check(const struct tr_safetensors *file, const struct tr_model *model, bool skip_head,

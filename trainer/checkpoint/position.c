@@ -10,6 +10,16 @@
 
 #include "trainer/checkpoint/safetensors.h"
 
+/* Of a run that was continued with another number of ranks: those that its order of samples was made for; the
+ * position's numbers are in batches of the ranks that it ran with. */
+#define BATCH_SIZE "batch-size"
+#define RANKS "ranks"
+#define ACCUMULATE "accumulate"
+#define RANKS_NOW "ranks.now"
+
+#define TRAIN_SECONDS "train.seconds"
+#define EPOCH_SECONDS "epoch.seconds"
+
 struct tr_position tr_position_start(const struct im_conf *conf)
 {
     return (struct tr_position){
@@ -73,14 +83,14 @@ static void add_conditions(struct tr_position_text *t, const struct im_conf *con
     add_choice(t, IM_KEY_blurpool, conf->blurpool);
     t->key[t->count] = "drop-path-rate";
     snprintf(t->value[t->count++], sizeof t->value[0], "%.9g", conf->drop_path_rate);
-    add_u64(t, "batch-size", (uint64_t)conf->batch_size);
-    add_u64(t, "ranks", (uint64_t)conf->ranks);
+    add_u64(t, BATCH_SIZE, (uint64_t)conf->batch_size);
+    add_u64(t, RANKS, (uint64_t)im_conf_order_ranks(conf));
     add_u64(t, "seed", conf->seed);
     add_u64(t, "drop-last", conf->drop_last);
     add_u64(t, "validate-every", (uint64_t)conf->validate_every);
     add_u64(t, "train-images", samples[IM_TRAIN]);
     add_u64(t, "val-images", samples[IM_VAL]);
-    add_u64(t, "accumulate", (uint64_t)conf->accumulate);
+    add_u64(t, ACCUMULATE, (uint64_t)im_conf_order_accumulate(conf));
     add_choice(t, IM_KEY_opt, conf->opt);
     add_choice(t, IM_KEY_loss_scale, conf->loss_scale);
     t->key[t->count] = "ema"; /* the flag's spelling */
@@ -137,6 +147,7 @@ void tr_position_write(const struct tr_position *p, const struct im_conf *conf, 
 {
     ret->count = 0;
     add_conditions(ret, conf, samples);
+    add_u64(ret, RANKS_NOW, (uint64_t)conf->ranks);
     add_place(ret, p, plan);
     add_u64(ret, "step", p->steps);
     add_u64(ret, "updates", p->updates);
@@ -149,10 +160,19 @@ void tr_position_write(const struct tr_position *p, const struct im_conf *conf, 
     for (int s = 0; s < IM_SPLITS; s++)
         add_sums(ret, &p->sums[s], sums_keys[s]);
     add_sums(ret, &p->ema, ema_keys);
-    add_real(ret, "train.seconds", p->train_seconds);
-    add_real(ret, "epoch.seconds", p->epoch_seconds);
     add_u64(ret, "train.samples", p->train_samples);
     add_real(ret, "best.top1", p->best_top1);
+}
+
+void tr_position_write_times(const struct tr_position *p, struct tr_position_text *ret)
+{
+    add_real(ret, TRAIN_SECONDS, p->train_seconds);
+    add_real(ret, EPOCH_SECONDS, p->epoch_seconds);
+}
+
+bool tr_position_has_times(const struct tr_safetensors *state)
+{
+    return tr_safetensors_metadata(state, TRAIN_SECONDS) && tr_safetensors_metadata(state, EPOCH_SECONDS);
 }
 
 size_t tr_position_pairs(const struct tr_position_text *text, struct tr_pair *ret_pairs)
@@ -185,6 +205,12 @@ static int get_real(const struct tr_safetensors *state, const char *key, double 
     return *end ? -EBADMSG : 0;
 }
 
+/* Judged together, by shape_read(). */
+static bool is_shape(const char *key)
+{
+    return strcmp(key, BATCH_SIZE) == 0 || strcmp(key, RANKS) == 0 || strcmp(key, ACCUMULATE) == 0;
+}
+
 static int check_conditions(const struct tr_safetensors *state, const struct im_conf *conf,
                             const uint64_t samples[IM_SPLITS], struct im_text *text)
 {
@@ -196,7 +222,7 @@ static int check_conditions(const struct tr_safetensors *state, const struct im_
 
         if (!then)
             return im_fail(text, -EBADMSG, "the checkpoint has no %s", now.key[i]);
-        if (strcmp(then, now.value[i]) == 0)
+        if (strcmp(then, now.value[i]) == 0 || is_shape(now.key[i]))
             continue;
         if (strstr(now.key[i], "images") || strstr(now.key[i], "hash"))
             return im_fail(
@@ -209,6 +235,74 @@ static int check_conditions(const struct tr_safetensors *state, const struct im_
             now.key[i], then, now.value[i]);
     }
     return 0;
+}
+
+/* How a run shares an optimiser step among its ranks. */
+struct shape {
+    uint64_t batch_size, ranks, accumulate; /* that the order of samples was made for */
+    uint64_t ranks_now;
+};
+
+static uint64_t images_of(const struct shape *s)
+{
+    return s->batch_size * s->ranks * s->accumulate;
+}
+
+static uint64_t accumulate_now(const struct shape *s)
+{
+    return s->ranks * s->accumulate / s->ranks_now;
+}
+
+/* The shape of the checkpoint, and that of the configuration. -EINVAL: they do not make the same steps. */
+static int read_shapes(const struct tr_safetensors *state, const struct im_conf *conf, struct shape *ret_then,
+                       struct shape *ret_now, struct im_text *text)
+{
+    struct shape then = {0};
+    const struct shape now = {.batch_size = (uint64_t)conf->batch_size,
+                              .ranks = (uint64_t)im_conf_order_ranks(conf),
+                              .accumulate = (uint64_t)im_conf_order_accumulate(conf),
+                              .ranks_now = (uint64_t)conf->ranks};
+
+    if (get_u64(state, BATCH_SIZE, &then.batch_size) | get_u64(state, RANKS, &then.ranks) |
+        get_u64(state, ACCUMULATE, &then.accumulate))
+        return im_fail(text, -EBADMSG, "cannot read the position in the checkpoint");
+    then.ranks_now = then.ranks;
+    if (tr_safetensors_metadata(state, RANKS_NOW) && get_u64(state, RANKS_NOW, &then.ranks_now) < 0)
+        return im_fail(text, -EBADMSG, "cannot read the position in the checkpoint");
+    if (then.batch_size - 1 >= UINT32_MAX || then.ranks - 1 >= UINT16_MAX ||
+        then.ranks_now - 1 >= UINT16_MAX || then.accumulate - 1 >= UINT32_MAX ||
+        then.ranks * then.accumulate % then.ranks_now != 0)
+        return im_fail(text, -EBADMSG,
+                       "the checkpoint's batch, ranks and accumulation contradict each other");
+    if (images_of(&then) != images_of(&now))
+        return im_fail(text, -EINVAL,
+                       "this run began with --batch-size %" PRIu64 " --ranks %" PRIu64
+                       " --accumulate %" PRIu64 ", which are %" PRIu64 " images a step, not %" PRIu64
+                       "; keep their product, or choose another --run-name",
+                       then.batch_size, then.ranks, then.accumulate, images_of(&then), images_of(&now));
+    *ret_then = then;
+    *ret_now = now;
+    return 0;
+}
+
+static bool same_shape(const struct shape *a, const struct shape *b)
+{
+    return a->batch_size == b->batch_size && a->ranks == b->ranks && a->ranks_now == b->ranks_now;
+}
+
+/* Optimiser steps of the plan before a batch. */
+static uint64_t windows_before(const struct im_plan *plan, uint64_t batch, uint64_t accumulate)
+{
+    uint64_t windows = 0;
+
+    for (uint32_t i = 0; i < plan->phases && plan->phase[i].first_batch < batch; i++) {
+        const struct im_phase *p = &plan->phase[i];
+        uint64_t left = batch - p->first_batch < p->steps ? batch - p->first_batch : p->steps;
+
+        if (p->split == IM_TRAIN)
+            windows += (left + accumulate - 1) / accumulate;
+    }
+    return windows;
 }
 
 /* The epochs so far must have had this plan's batches. */
@@ -234,32 +328,82 @@ static int check_batches(const struct tr_safetensors *state, const struct im_pla
     return 0;
 }
 
-static int find_place(const struct tr_safetensors *state, const struct im_plan *plan, uint64_t *ret_batch,
+/* The same for a position of another shape: the optimiser steps must be those that were taken. */
+static int check_windows(const struct tr_position *p, const struct im_plan *plan, const struct shape *now,
+                         struct im_text *text)
+{
+    const uint64_t windows = windows_before(plan, p->next_batch, accumulate_now(now));
+
+    if (windows == p->steps)
+        return 0;
+    return im_fail(
+        text, -EINVAL,
+        "this run took %" PRIu64 " optimiser steps to get here; with these flags it would have been "
+        "%" PRIu64 ", because --drop-last or --resize-schedule cut its epochs in another way: use its old "
+        "--batch-size, --ranks and --accumulate",
+        p->steps, windows);
+}
+
+/* The place where the run continues, in batches of the checkpoint's ranks. */
+struct next {
+    uint64_t epoch, split, step;
+};
+
+static int read_next(const struct tr_safetensors *state, struct next *ret, struct im_text *text)
+{
+    if (get_u64(state, "next.epoch", &ret->epoch) | get_u64(state, "next.split", &ret->split) |
+        get_u64(state, "next.step", &ret->step))
+        return im_fail(text, -EBADMSG, "cannot read the position in the checkpoint");
+    return 0;
+}
+
+static void subtract(struct tr_sums *sums, const struct tr_sums *part)
+{
+    if (isfinite(part->loss))
+        sums->loss -= part->loss;
+    sums->valid -= part->valid;
+    sums->top1 -= part->top1;
+    sums->top5 -= part->top5;
+}
+
+/* Into batches of other ranks: the optimiser step or the validation pass that it is in the middle of begins
+ * again, for another number of ranks cannot have done the same part of it. */
+static void convert(struct next *next, struct tr_position *p, const struct shape *then,
+                    const struct shape *now)
+{
+    if (next->split == IM_VAL) {
+        next->step = 0;
+        p->ema = (struct tr_sums){0};
+        return;
+    }
+    subtract(&p->sums[IM_TRAIN], &p->window);
+    p->window = (struct tr_sums){0};
+    p->window_batches = 0;
+    next->step = next->step / accumulate_now(then) * accumulate_now(now);
+}
+
+static int find_place(const struct next *next, const struct im_plan *plan, uint64_t *ret_batch,
                       struct im_text *text)
 {
-    uint64_t epoch = 0, split = 0, step = 0;
-
-    if (get_u64(state, "next.epoch", &epoch) | get_u64(state, "next.split", &split) |
-        get_u64(state, "next.step", &step))
-        return im_fail(text, -EBADMSG, "cannot read the position in the checkpoint");
     for (uint32_t i = 0; i < plan->phases; i++) {
         const struct im_phase *phase = &plan->phase[i];
 
-        if (phase->epoch == epoch && phase->split == split && step < phase->steps) {
-            *ret_batch = phase->first_batch + step;
+        if (phase->epoch == next->epoch && phase->split == next->split && next->step < phase->steps) {
+            *ret_batch = phase->first_batch + next->step;
             return 0;
         }
     }
     *ret_batch = plan->batches;
-    if (split == IM_TRAIN && step == 0 && epoch == plan->phase[plan->phases - 1].epoch + UINT64_C(1))
+    if (next->split == IM_TRAIN && next->step == 0 &&
+        next->epoch == plan->phase[plan->phases - 1].epoch + UINT64_C(1))
         return 0;
-    if (epoch > plan->phase[plan->phases - 1].epoch)
+    if (next->epoch > plan->phase[plan->phases - 1].epoch)
         return im_fail(text, -EINVAL,
-                       "the run has finished %" PRIu64 " epochs already; ask for more --epochs", epoch);
+                       "the run has finished %" PRIu64 " epochs already; ask for more --epochs", next->epoch);
     return im_fail(text, -EINVAL,
                    "the run stopped in the validation of epoch %" PRIu64
                    ", which these flags do not have; finish it with its old --epochs first",
-                   epoch + 1);
+                   next->epoch + 1);
 }
 
 static int get_sums(const struct tr_safetensors *state, const char *const keys[4], struct tr_sums *ret)
@@ -277,31 +421,49 @@ static int get_u32(const struct tr_safetensors *state, const char *key, uint32_t
     return err < 0 || value > UINT32_MAX ? -EBADMSG : 0;
 }
 
+static int read_numbers(const struct tr_safetensors *state, struct tr_position *p)
+{
+    int bad = get_u64(state, "step", &p->steps) | get_u32(state, "epoch", &p->epochs) |
+              get_u64(state, "updates", &p->updates) | get_u32(state, "bad-steps", &p->bad_steps) |
+              get_u32(state, TR_POSITION_WINDOW, &p->window_batches) |
+              get_sums(state, window_keys, &p->window) | get_real(state, "scaler.scale", &p->scaler.scale) |
+              get_u32(state, "scaler.good-steps", &p->scaler.good_steps) |
+              get_sums(state, ema_keys, &p->ema) | get_u64(state, "train.samples", &p->train_samples) |
+              get_real(state, "best.top1", &p->best_top1);
+
+    for (int s = 0; s < IM_SPLITS; s++)
+        bad |= get_sums(state, sums_keys[s], &p->sums[s]);
+    if (tr_position_has_times(state))
+        bad |= get_real(state, TRAIN_SECONDS, &p->train_seconds) |
+               get_real(state, EPOCH_SECONDS, &p->epoch_seconds);
+    return bad;
+}
+
 int tr_position_read(const struct tr_safetensors *state, const struct im_conf *conf,
                      const struct im_plan *plan, const uint64_t samples[IM_SPLITS], struct tr_position *ret,
                      struct im_text *text)
 {
     struct tr_position p = {0};
-    int bad, err = check_conditions(state, conf, samples, text);
+    struct shape then = {0}, now = {0};
+    struct next next = {0};
+    bool converts;
+    int err = check_conditions(state, conf, samples, text);
 
     if (err == 0)
-        err = find_place(state, plan, &p.next_batch, text);
+        err = read_shapes(state, conf, &then, &now, text);
     if (err == 0)
-        err = check_batches(state, plan, p.next_batch, text);
+        err = read_next(state, &next, text);
     if (err < 0)
         return err;
-    bad = get_u64(state, "step", &p.steps) | get_u32(state, "epoch", &p.epochs) |
-          get_u64(state, "updates", &p.updates) | get_u32(state, "bad-steps", &p.bad_steps) |
-          get_u32(state, TR_POSITION_WINDOW, &p.window_batches) | get_sums(state, window_keys, &p.window) |
-          get_real(state, "scaler.scale", &p.scaler.scale) |
-          get_u32(state, "scaler.good-steps", &p.scaler.good_steps) | get_sums(state, ema_keys, &p.ema) |
-          get_real(state, "train.seconds", &p.train_seconds) |
-          get_real(state, "epoch.seconds", &p.epoch_seconds) |
-          get_u64(state, "train.samples", &p.train_samples) | get_real(state, "best.top1", &p.best_top1);
-    for (int s = 0; s < IM_SPLITS; s++)
-        bad |= get_sums(state, sums_keys[s], &p.sums[s]);
-    if (bad || !(p.scaler.scale > 0) || p.window_batches >= (uint64_t)conf->accumulate)
+    converts = !same_shape(&then, &now);
+    if (read_numbers(state, &p) || !(p.scaler.scale > 0) || p.window_batches >= accumulate_now(&then))
         return im_fail(text, -EBADMSG, "cannot read the position in the checkpoint");
-    *ret = p;
-    return 0;
+    if (converts)
+        convert(&next, &p, &then, &now);
+    err = find_place(&next, plan, &p.next_batch, text);
+    if (err == 0)
+        err = converts ? check_windows(&p, plan, &now, text) : check_batches(state, plan, p.next_batch, text);
+    if (err == 0)
+        *ret = p;
+    return err;
 }

@@ -2,6 +2,7 @@
 #ifndef TRAINER_CHECKPOINT_POSITION_H
 #define TRAINER_CHECKPOINT_POSITION_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -56,6 +57,9 @@ struct tr_position_text {
 };
 void tr_position_write(const struct tr_position *p, const struct im_conf *conf, const struct im_plan *plan,
                        const uint64_t samples[IM_SPLITS], struct tr_position_text *ret);
+/* Adds the seconds: of a snapshot, not of a file, which equal runs write byte for byte alike (times.h). */
+void tr_position_write_times(const struct tr_position *p, struct tr_position_text *ret);
+bool tr_position_has_times(const struct tr_safetensors *state); /* a file of 0.2 has them, too */
 size_t tr_position_pairs(const struct tr_position_text *text,
                          struct tr_pair *ret_pairs); /* room for TR_POSITION_PAIRS */
 

@@ -12,6 +12,7 @@
 
 #include "ipc/base/log.h"
 #include "ipc/snapshot.h"
+#include "trainer/checkpoint/times.h"
 
 static int read_position(const struct im_child *child, const struct tr_safetensors *state,
                          struct tr_position *ret, struct im_text *text)
@@ -48,13 +49,22 @@ static int load_file(const struct im_child *child, struct tr_checkpoint_store *s
 {
     int err = tr_checkpoint_load(store, ret, text);
 
+    if (err == -ENOENT && !child->conf->resume[0] && tr_checkpoint_has_models(store))
+        return im_fail(
+            text, -EBADMSG,
+            "there are weights of this run in %.300s, but no state, without which it cannot continue",
+            store->directory);
     if (err == -ENOENT)
         err = load_foreign(child->conf, ret, text);
     if (err == 0 && !*ret)
         return 0;
     if (err == 1)
         warn("continuing from the previous checkpoint", text);
-    return err < 0 ? err : read_position(child, *ret, ret_at, text);
+    if (err >= 0)
+        err = read_position(child, *ret, ret_at, text);
+    if (err == 0 && !tr_position_has_times(*ret))
+        tr_times_read(store, ret_at);
+    return err;
 }
 
 /* A snapshot that cannot be used is ignored with a warning. */

@@ -10,6 +10,8 @@
 #include "ipc/base/err.h"
 #include "ipc/base/hash.h"
 
+#define GRADIENT_PREFIX TR_CHECKPOINT_STATE_PREFIX "gradient."
+
 enum { ARENAS_SAVED_MAX = 6 }; /* most arenas in the table, each with the model's tensors */
 
 static void add_tensor(struct tr_state *s, const char *prefix, enum tr_dtype dtype,
@@ -67,7 +69,7 @@ static void fill_table(struct tr_state *s, const struct tr_model *model, enum tr
         add_all(s, model, TR_CHECKPOINT_AVERAGE_PREFIX, TR_ARENA_EMA, TR_ARENA_EMA_STATS);
     s->count = s->window_count;
     if (s->arenas[TR_ARENA_SUM])
-        add_all(s, model, TR_CHECKPOINT_STATE_PREFIX "gradient.", TR_ARENA_SUM, -1);
+        add_all(s, model, GRADIENT_PREFIX, TR_ARENA_SUM, -1);
 }
 
 /* Gradients are recomputed, and statistics before a batch are only used within it. */
@@ -170,27 +172,6 @@ int tr_state_put(struct tr_state *s, const char *name, const struct tr_sink *sin
     return err < 0 ? err : tr_checkpoint_put(name, sink, &content, text);
 }
 
-int tr_state_hashes(struct tr_state *s, uint64_t ret_hashes[TR_STATE_KINDS], struct im_text *text)
-{
-    static const int kind[TR_ARENA_COUNT] = {
-        [TR_ARENA_PARAMS] = TR_STATE_PARAMETERS,    [TR_ARENA_MOMENTUM] = TR_STATE_OPTIMIZER,
-        [TR_ARENA_SECOND] = TR_STATE_OPTIMIZER,     [TR_ARENA_SUM] = TR_STATE_OPTIMIZER,
-        [TR_ARENA_EMA] = TR_STATE_AVERAGES,         [TR_ARENA_STATS] = TR_STATE_STATISTICS,
-        [TR_ARENA_EMA_STATS] = TR_STATE_STATISTICS,
-    };
-    int err = tr_state_collect(s, text);
-
-    memset(ret_hashes, 0, TR_STATE_KINDS * sizeof *ret_hashes);
-    for (int i = 0; i < TR_ARENA_COUNT && err == 0; i++) {
-        uint64_t *hash = &ret_hashes[kind[i]]; /* one arena's is the seed of the next */
-
-        if (s->arenas[i])
-            *hash =
-                im_hash64(s->arenas[i], tr_network_floats(s->net, (enum tr_arena)i) * sizeof(float), *hash);
-    }
-    return err;
-}
-
 static int count_bytes(void *context, const void *bytes, size_t n, struct im_text *text)
 {
     uint64_t *sum = context;
@@ -218,10 +199,54 @@ int tr_state_bytes_max(struct tr_state *s, const struct tr_position_text *positi
     return tr_checkpoint_put("a snapshot", &sink, &content, text);
 }
 
-int tr_state_restore(struct tr_state *s, const struct tr_safetensors *from, struct im_text *text)
+/* Of the host's copies, which tr_state_collect() fills. */
+static void hash_arenas(const struct tr_state *s, uint64_t ret_hashes[TR_STATE_KINDS])
 {
-    const size_t count = tensor_count(s, tr_safetensors_metadata(from, TR_POSITION_WINDOW));
-    int err = tr_checkpoint_restore(from, s->tensors, s->destinations, count, text);
+    static const int kind[TR_ARENA_COUNT] = {
+        [TR_ARENA_PARAMS] = TR_STATE_PARAMETERS,    [TR_ARENA_MOMENTUM] = TR_STATE_OPTIMIZER,
+        [TR_ARENA_SECOND] = TR_STATE_OPTIMIZER,     [TR_ARENA_SUM] = TR_STATE_OPTIMIZER,
+        [TR_ARENA_EMA] = TR_STATE_AVERAGES,         [TR_ARENA_STATS] = TR_STATE_STATISTICS,
+        [TR_ARENA_EMA_STATS] = TR_STATE_STATISTICS,
+    };
+
+    memset(ret_hashes, 0, TR_STATE_KINDS * sizeof *ret_hashes);
+    for (int i = 0; i < TR_ARENA_COUNT; i++) {
+        uint64_t *hash = &ret_hashes[kind[i]]; /* one arena's is the seed of the next */
+
+        if (s->arenas[i])
+            *hash =
+                im_hash64(s->arenas[i], tr_network_floats(s->net, (enum tr_arena)i) * sizeof(float), *hash);
+    }
+}
+
+int tr_state_hashes(struct tr_state *s, uint64_t ret_hashes[TR_STATE_KINDS], struct im_text *text)
+{
+    int err = tr_state_collect(s, text);
+
+    hash_arenas(s, ret_hashes);
+    return err;
+}
+
+/* What the network holds now must be what the file, whose checksums were right, said. */
+static int check_restored(struct tr_state *s, struct im_text *text)
+{
+    uint64_t said[TR_STATE_KINDS], has[TR_STATE_KINDS];
+    int err;
+
+    hash_arenas(s, said);
+    err = tr_state_hashes(s, has, text);
+    if (err == 0 && memcmp(said, has, sizeof has) != 0)
+        err = im_fail(
+            text, -EIO,
+            "the network is not what the checkpoint says after it was copied to the device: its memory "
+            "may be faulty");
+    return err;
+}
+
+int tr_state_restore(struct tr_state *s, const struct tr_safetensors *from, bool window, struct im_text *text)
+{
+    int err = tr_checkpoint_restore(from, s->tensors, s->destinations, window ? s->window_count : s->count,
+                                    window ? NULL : GRADIENT_PREFIX, text);
 
     for (int i = 0; i < TR_ARENA_COUNT && err == 0; i++) {
         if (!s->arenas[i])
@@ -232,5 +257,5 @@ int tr_state_restore(struct tr_state *s, const struct tr_safetensors *from, stru
     }
     if (err == 0)
         tr_network_set_tracked(s->net, s->tracked);
-    return err;
+    return err < 0 ? err : check_restored(s, text);
 }

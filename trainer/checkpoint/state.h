@@ -48,7 +48,9 @@ int tr_state_bytes_max(struct tr_state *s, const struct tr_position_text *positi
 enum { TR_STATE_PARAMETERS, TR_STATE_OPTIMIZER, TR_STATE_AVERAGES, TR_STATE_STATISTICS, TR_STATE_KINDS };
 int tr_state_hashes(struct tr_state *s, uint64_t ret_hashes[TR_STATE_KINDS], struct im_text *text);
 
-/* Restores the network from a checkpoint. -EBADMSG if it is of another network. */
-int tr_state_restore(struct tr_state *s, const struct tr_safetensors *from, struct im_text *text);
+/* Restores the network from a checkpoint; `window`: with the gradients of an unfinished window, which are left out
+ * otherwise. -EBADMSG if it is of another network. */
+int tr_state_restore(struct tr_state *s, const struct tr_safetensors *from, bool window,
+                     struct im_text *text);
 
 #endif

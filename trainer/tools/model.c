@@ -225,8 +225,12 @@ static int check_file(const struct table *t, struct im_text *text)
     int err = tr_safetensors_open(t->conf.init_from, &file, text);
     size_t misfits;
 
-    if (err < 0)
+    if (err == 0)
+        err = tr_import_verify(t->conf.init_from, file, text);
+    if (err < 0) {
+        tr_safetensors_close(&file);
         return err;
+    }
     misfits = tr_import_check(file, m, t->conf.init_skip_head, say, NULL);
     tr_safetensors_close(&file);
     if (misfits > 0)

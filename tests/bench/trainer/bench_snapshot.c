@@ -104,7 +104,7 @@ static int restore(int fd, struct tr_state *state, struct times *ret, struct im_
     if (err == 0)
         err = tr_checkpoint_take("the snapshot", bytes, ret->bytes, &file, text);
     if (err == 0)
-        err = tr_state_restore(state, file, text);
+        err = tr_state_restore(state, file, false, text);
     ret->restore_ms = now_ms(CLOCK_MONOTONIC) - began;
     tr_safetensors_close(&file);
     return err;

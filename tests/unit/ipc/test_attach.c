@@ -151,6 +151,36 @@ static void test_damaged_geometry_is_refused(void **state)
     REFUSES(geometry.classes, 0);
 }
 
+/* Sound by itself, but not what the run was made with. */
+static void test_what_changed_since_the_start_is_refused(void **state)
+{
+    struct small_run *s = *state;
+
+    REFUSES(geometry.classes, 11);
+    REFUSES(conf_bytes, 4);
+    REFUSES(run_id, s_->run.control->run_id ^ 1);
+    s->run.conf[2] = '2';
+    refuse_copy(s);
+    s->run.conf[2] = '1';
+    check_sound();
+}
+
+static void test_a_header_that_changed_is_put_back(void **state)
+{
+    static struct im_header_copy copy;
+    struct small_run *s = *state;
+
+    im_run_copy_header(&s->run, &copy);
+    assert_false(im_run_repair_header(&s->run, &copy));
+    s->run.conf[2] = '2';
+    s->run.control->geometry.classes ^= 1;
+    assert_true(im_run_repair_header(&s->run, &copy));
+    check_sound();
+    s->run.control->header_check ^= 1;
+    assert_true(im_run_repair_header(&s->run, &copy));
+    check_sound();
+}
+
 static void test_a_segment_shorter_than_its_header_is_refused(void **state)
 {
     int fd = memfd_create("short", MFD_CLOEXEC);
@@ -218,6 +248,8 @@ int main(void)
         TEST(test_a_damaged_identity_is_refused),
         TEST(test_damaged_sizes_are_refused),
         TEST(test_damaged_geometry_is_refused),
+        TEST(test_what_changed_since_the_start_is_refused),
+        TEST(test_a_header_that_changed_is_put_back),
         TEST(test_a_segment_shorter_than_its_header_is_refused),
         TEST(test_a_missing_descriptor_is_an_error),
         TEST(test_a_plan_that_does_not_fit_is_refused),

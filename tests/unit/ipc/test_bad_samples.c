@@ -80,7 +80,8 @@ static void test_quarantine_is_by_split_and_sample(void **state)
     struct im_control *c = s->run.control;
 
     assert_false(im_bad_is_quarantined(&s->run, im_bad_key(IM_TRAIN, 0)));
-    atomic_store_explicit(&c->quarantine[0], im_bad_key(IM_TRAIN, 6), memory_order_relaxed);
+    atomic_store_explicit(&c->quarantine[0], im_bad_quarantine_word(im_bad_key(IM_TRAIN, 6)),
+                          memory_order_relaxed);
     assert_false(im_bad_is_quarantined(&s->run, im_bad_key(IM_TRAIN, 6)));
     atomic_store_explicit(&c->quarantine_count, 1, memory_order_release);
     assert_true(im_bad_is_quarantined(&s->run, im_bad_key(IM_TRAIN, 6)));

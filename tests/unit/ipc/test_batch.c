@@ -181,6 +181,42 @@ static void test_whoever_makes_work_wakes_those_who_wait_for_it(void **state)
     assert_int_not_equal(im_event_look(&s->run.control->event_ready), ready);
 }
 
+static bool is_sound(const struct im_batch_view *view, uint64_t batch, uint32_t rank, uint32_t place,
+                     uint64_t sample)
+{
+    uint32_t verdict;
+    int32_t label;
+
+    return im_batch_read(view, batch, rank, place, sample, &label, &verdict);
+}
+
+static void test_what_is_at_a_place_is_tied_to_it(void **state)
+{
+    struct small_run *s = *state;
+    struct im_place at = place_of(s, 3);
+    struct im_batch_view view;
+
+    im_run_batch_view(&s->run, at.rank, at.batch, &view);
+    assert_false(is_sound(&view, at.batch, at.rank, at.place, 0)); /* nothing was described yet */
+    im_batch_describe(&view, &at, 17, 4, 0);
+    assert_true(is_sound(&view, at.batch, at.rank, at.place, 17));
+    assert_false(is_sound(&view, at.batch, at.rank, at.place, 18));                 /* another sample */
+    assert_false(is_sound(&view, at.batch + SMALL_BATCHES, at.rank, at.place, 17)); /* of the turn before */
+    assert_false(is_sound(&view, at.batch, at.rank + 1, at.place, 17));
+    for (int bit = 0; bit < 32; bit++) {
+        view.labels[at.place] ^= (int32_t)(1u << bit);
+        assert_false(is_sound(&view, at.batch, at.rank, at.place, 17));
+        view.labels[at.place] ^= (int32_t)(1u << bit);
+        view.verdicts[at.place] ^= 1u << bit;
+        assert_false(is_sound(&view, at.batch, at.rank, at.place, 17));
+        view.verdicts[at.place] ^= 1u << bit;
+    }
+    view.samples[at.place] = 16;
+    assert_false(is_sound(&view, at.batch, at.rank, at.place, 16));
+    view.samples[at.place] = 17;
+    assert_true(is_sound(&view, at.batch, at.rank, at.place, 17));
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, small_setup, small_teardown)
 
 int main(void)
@@ -198,6 +234,7 @@ int main(void)
         TEST(test_ready_count_stops_at_the_first_incomplete_batch),
         TEST(test_batch_given_back_in_its_step_hides_no_other),
         TEST(test_whoever_makes_work_wakes_those_who_wait_for_it),
+        TEST(test_what_is_at_a_place_is_tied_to_it),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,6 +2,7 @@
 #include "tests/unit/ipc/small_run.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "ipc/base/count.h"
 #include "ipc/encoded.h"
@@ -208,6 +209,34 @@ static void test_whoever_makes_work_wakes_those_who_wait_for_it(void **state)
     assert_int_not_equal(im_event_look(free), seen);
 }
 
+static void test_the_hash_covers_bytes_ticket_and_what_is_said_of_them(void **state)
+{
+    struct im_encoded e = claim(*state, 0), other;
+    uint64_t hash;
+
+    *e.meta = (struct im_encoded_meta){.sample = 5, .bytes = 3, .label = 2};
+    memcpy(e.bytes, "abc", 3);
+    hash = im_encoded_hash(&e);
+    assert_int_equal(im_encoded_hash(&e), hash);
+    other = e;
+    other.ticket++;
+    assert_true(im_encoded_hash(&other) != hash);
+#define COVERS(member)                                                                                       \
+    do {                                                                                                     \
+        e.meta->member ^= 1;                                                                                 \
+        assert_true(im_encoded_hash(&e) != hash);                                                            \
+        e.meta->member ^= 1;                                                                                 \
+    } while (0)
+    COVERS(sample);
+    COVERS(label);
+    COVERS(bytes);
+    COVERS(verdict);
+    COVERS(by_reference);
+#undef COVERS
+    e.bytes[1] ^= 1;
+    assert_true(im_encoded_hash(&e) != hash);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, small_setup, small_teardown)
 
 int main(void)
@@ -225,6 +254,7 @@ int main(void)
         TEST(test_wrong_hints_hide_nothing),
         TEST(test_count_tells_the_cells_of_a_state),
         TEST(test_whoever_makes_work_wakes_those_who_wait_for_it),
+        TEST(test_the_hash_covers_bytes_ticket_and_what_is_said_of_them),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -149,6 +149,37 @@ static void test_a_position_of_a_process_that_is_gone_is_not_waited_for(void **s
     assert_int_equal(im_peers_await_position(&one, 0), IM_EXIT_RESUMABLE);
 }
 
+static void *exchange_once(void *argument)
+{
+    struct rank *r = argument;
+    struct im_peers peers = {.child = &r->child};
+    double all[SMALL_RANKS][IM_PEER_VALUES];
+
+    r->result = im_peers_exchange(&peers, &(double){3}, 1, all);
+    return NULL;
+}
+
+/* Rank 1 has posted; then one bit of what it posted changes, and rank 0 must not take it. */
+static void test_a_number_that_changed_is_not_taken(void **state)
+{
+    struct small_run *s = *state;
+    struct rank zero = {.child = enter(s, 0)}, one = {.child = enter(s, 1)};
+
+    for (int what = 0; what < 3; what++) {
+        im_run_reset(&s->run, &s->plan, 0);
+        assert_int_equal(pthread_create(&one.thread, NULL, exchange_once, &one), 0);
+        while (atomic_load_explicit(&s->run.peer[1].round, memory_order_acquire) == 0)
+            ;
+        if (what == 1)
+            atomic_fetch_xor(&s->run.peer[1].value[0][0], UINT64_C(1) << 52);
+        else if (what == 2)
+            atomic_fetch_xor(&s->run.peer[1].check[0], 1);
+        exchange_once(&zero);
+        pthread_join(one.thread, NULL);
+        assert_int_equal(zero.result, what == 0 ? 0 : IM_EXIT_CONTRADICTION);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -156,6 +187,7 @@ int main(void)
                                         small_teardown),
         cmocka_unit_test_setup_teardown(test_a_rank_alone_waits_until_it_is_no_longer_wanted, small_setup,
                                         small_teardown),
+        cmocka_unit_test_setup_teardown(test_a_number_that_changed_is_not_taken, small_setup, small_teardown),
         cmocka_unit_test_setup_teardown(test_a_reset_begins_with_round_zero, small_setup, small_teardown),
         cmocka_unit_test_setup_teardown(test_a_card_comes_over_whole, small_setup, small_teardown),
         cmocka_unit_test_setup_teardown(test_the_card_of_a_predecessor_is_none, small_setup, small_teardown),

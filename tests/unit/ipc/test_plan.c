@@ -321,6 +321,103 @@ static void test_a_step_over_32_bits_is_refused(void **state)
     assert_int_equal(refuse(&p, &text), -EINVAL);
 }
 
+/* The batch of step and rank of a pass, as positions in order of their places. */
+static uint32_t positions_of(const struct im_plan *plan, uint32_t phase, uint32_t step, uint32_t rank,
+                             uint64_t *ret)
+{
+    const struct im_phase *p = &plan->phase[phase];
+    uint32_t count = im_plan_batch_count(plan, p->first_batch + step, rank);
+
+    for (uint32_t place = 0; place < count; place++)
+        ret[place] = im_plan_position(plan, p, p->first_batch + step, rank, place);
+    return count;
+}
+
+/* Each batch of the training passes has the same samples at the same places, and is drawn for as the same, with
+ * `ranks` as with the ranks that the pass was cut for; tickets and places are two names of one thing. */
+static void check_recut(struct im_plan_params p, uint32_t ranks)
+{
+    struct im_plan before = make(&p), after;
+    uint64_t was[64], is[64];
+
+    p.order_ranks = p.ranks;
+    p.ranks = ranks;
+    after = make(&p);
+    assert_int_equal(after.tickets, before.tickets);
+    for (uint64_t t = 0; t < after.tickets; t++) {
+        struct im_place at;
+
+        assert_int_equal(im_plan_place(&after, t, &at), 0);
+        assert_true(at.place < im_plan_batch_count(&after, at.batch, at.rank));
+        assert_int_equal(im_plan_position(&after, at.phase, at.batch, at.rank, at.place), at.position);
+        assert_in_range(t, im_plan_first_ticket(&after, at.batch),
+                        im_plan_first_ticket(&after, at.batch + 1) - 1);
+    }
+    for (uint32_t i = 0; i < after.phases; i++) {
+        const struct im_phase *phase = &after.phase[i];
+        uint64_t samples = 0;
+
+        for (uint32_t step = 0; step < phase->steps; step++) {
+            uint32_t in_step = 0;
+
+            for (uint32_t rank = 0; rank < ranks; rank++) {
+                uint32_t count = positions_of(&after, i, step, rank, is);
+                struct im_order order = im_plan_order(&after, phase, phase->first_batch + step, rank);
+
+                if (phase->split == IM_TRAIN && count > 0) {
+                    assert_int_equal(positions_of(&before, i, order.step, order.rank, was), count);
+                    assert_memory_equal(is, was, count * sizeof *is);
+                }
+                in_step += count;
+            }
+            assert_true(in_step > 0);
+            assert_int_equal(im_plan_step_count(&after, phase->first_batch + step), in_step);
+            samples += in_step;
+        }
+        assert_int_equal(samples, phase->samples);
+    }
+    im_plan_fini(&before);
+    im_plan_fini(&after);
+}
+
+static void test_other_ranks_keep_the_samples_of_every_batch(void **state)
+{
+    static const uint32_t of[][2] = {{1, 2}, {2, 1}, {2, 4}, {3, 1}, {3, 2},
+                                     {4, 2}, {4, 3}, {8, 1}, {1, 1}, {2, 2}};
+    struct im_plan_params p = usual;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof of / sizeof *of; i++)
+        for (uint64_t samples = 64; samples < 64 + 70; samples++)
+            for (p.drop_last = 0; p.drop_last < 2; p.drop_last++) {
+                p.ranks = of[i][0];
+                p.samples[IM_TRAIN] = samples;
+                check_recut(p, of[i][1]);
+            }
+}
+
+static void test_a_run_without_other_ranks_has_the_order_that_it_had(void **state)
+{
+    struct im_plan_params p = usual;
+    struct im_plan plain = make(&p), same;
+
+    (void)state;
+    p.order_ranks = p.ranks;
+    same = make(&p);
+    for (uint64_t t = 0; t < plain.tickets; t++) {
+        struct im_place a, b;
+
+        assert_int_equal(im_plan_place(&plain, t, &a), 0);
+        assert_int_equal(im_plan_place(&same, t, &b), 0);
+        assert_int_equal(a.position, b.position);
+        assert_int_equal(a.position, t - a.phase->first_ticket);
+        assert_int_equal(im_plan_order(&plain, a.phase, a.batch, a.rank).rank, a.rank);
+        assert_int_equal(im_plan_order(&plain, a.phase, a.batch, a.rank).step, a.step);
+    }
+    im_plan_fini(&plain);
+    im_plan_fini(&same);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -340,6 +437,8 @@ int main(void)
         cmocka_unit_test(test_more_samples_than_tickets_is_an_overflow),
         cmocka_unit_test(test_sums_that_would_wrap_are_an_overflow),
         cmocka_unit_test(test_a_step_over_32_bits_is_refused),
+        cmocka_unit_test(test_other_ranks_keep_the_samples_of_every_batch),
+        cmocka_unit_test(test_a_run_without_other_ranks_has_the_order_that_it_had),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

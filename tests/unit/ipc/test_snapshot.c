@@ -244,8 +244,11 @@ static void a_header_that_lies_is_refused(void **state)
             s.header->bytes[1] = UINT64_MAX;
         assert_int_equal(im_snapshot_read(fd, &bytes, &n, &text), -EBADMSG);
         assert_true(text.s[0] != 0);
-        if (i < 3)
-            assert_int_equal(im_snapshot_open(fd, ROOM, &again, &text), -EBADMSG);
+        if (i < 3) { /* the segment is this run's alone: what is in it is not believed, and it begins anew */
+            assert_int_equal(im_snapshot_open(fd, ROOM, &again, &text), 0);
+            assert_int_equal(im_snapshot_read(fd, &bytes, &n, &text), -ENOENT);
+            im_snapshot_close(&again);
+        }
     }
     *s.header = good;
     atomic_store_explicit(&s.header->sequence, UINT64_MAX, memory_order_release);

@@ -231,7 +231,30 @@ static void read_takes_files_of_unknown_size(void **state)
     assert_int_equal(n, strlen(bytes));
     assert_true(n > 100);
     free(bytes);
-    assert_int_equal(im_read_file("/dev/zero", 100000, &bytes, &n, NULL), -EFBIG);
+}
+
+/* At once: a pipe without a writer would be waited for, /dev/zero read for ever. */
+static void only_regular_files_are_opened(void **state)
+{
+    const char *path = join(*state, "pipe");
+    struct im_text text = {""};
+    struct stat st;
+    char *bytes;
+    size_t n;
+    int fd;
+
+    assert_int_equal(mkfifo(path, 0600), 0);
+    alarm(5);
+    assert_int_equal(im_open_regular(path, &st, &text), -EINVAL);
+    assert_non_null(strstr(text.s, "is a pipe"));
+    assert_int_equal(im_read_file("/dev/zero", 100000, &bytes, &n, &text), -EINVAL);
+    assert_non_null(strstr(text.s, "is a device"));
+    assert_int_equal(im_open_regular(*state, &st, &text), -EISDIR);
+    assert_non_null(strstr(text.s, "is a folder"));
+    alarm(0);
+    fd = im_open_regular("/proc/self/status", &st, &text);
+    assert_true(fd >= 0);
+    close(fd);
 }
 
 static void mkdirs_makes_what_is_missing(void **state)
@@ -324,6 +347,7 @@ int main(void)
         TEST(sweep_takes_temporary_files_only),
         TEST(read_is_bounded),
         TEST(read_takes_files_of_unknown_size),
+        TEST(only_regular_files_are_opened),
         TEST(mkdirs_makes_what_is_missing),
         TEST(mkdirs_over_a_file_says_so),
         TEST(lines_are_appended_whole),

@@ -117,7 +117,7 @@ static int step_of(const struct tr_safetensors *file, bool whole)
     fill(&want, (int)step);
     got = want;
     memset(got.weight, 0xee, sizeof got.weight);
-    if (tr_checkpoint_restore(file, want.tensors, destinations, whole ? 5 : MODEL_TENSORS, &text) < 0)
+    if (tr_checkpoint_restore(file, want.tensors, destinations, whole ? 5 : MODEL_TENSORS, NULL, &text) < 0)
         fail_msg("%s", text.s);
     assert_memory_equal(got.weight, want.weight, sizeof want.weight);
     assert_memory_equal(got.bias, want.bias, sizeof want.bias);
@@ -406,7 +406,8 @@ static void restoring_is_strict(void **state)
             m.tensors[1].shape[0] = 3;
         if (i == 4)
             m.tensors[1].rank = 2;
-        assert_int_equal(tr_checkpoint_restore(file, m.tensors, destinations, i ? 5 : 4, &text), -EBADMSG);
+        assert_int_equal(tr_checkpoint_restore(file, m.tensors, destinations, i ? 5 : 4, NULL, &text),
+                         -EBADMSG);
         if (!strstr(text.s, says[i]))
             fail_msg("\"%s\" does not say \"%s\"", text.s, says[i]);
         assert_true(untouched[0] == 1 && untouched[2] == 3);

@@ -151,7 +151,7 @@ static int resume(struct scene *s, uint64_t batch)
         assert_int_equal(from.at.next_batch, batch);
         assert_true(from.at.sums[IM_TRAIN].loss == 0.1 * (double)batch);
         assert_int_equal(tr_state_init(&state, net), 0);
-        assert_int_equal(tr_state_restore(&state, from.state, &text), 0);
+        assert_int_equal(tr_state_restore(&state, from.state, from.at.window_batches > 0, &text), 0);
         assert_int_equal(tr_network_tracked(net), batch);
         assert_non_null(params);
         assert_int_equal(tr_network_read(net, TR_ARENA_PARAMS, params), 0);
@@ -299,7 +299,7 @@ static void another_networks_snapshot_does_not_restore(void **state)
     snapshot_at(s, 2);
     assert_int_equal(tr_state_init(&other, net), 0);
     assert_int_equal(tr_resume_find(&s->child, &s->store, &from, &text), 0);
-    assert_int_equal(tr_state_restore(&other, from.state, &text), -EBADMSG);
+    assert_int_equal(tr_state_restore(&other, from.state, false, &text), -EBADMSG);
     assert_non_null(strstr(text.s, "another shape"));
     tr_resume_close(&from);
     tr_state_fini(&other);

@@ -1,0 +1,311 @@
+/* `imsuper runs`: a line for each run of a workspace, the newest first, from the files of its directory alone.
+ *
+ * Any file may be missing, torn or somebody else's: what cannot be read is shown as unknown. A folder without a
+ * sign of a run is passed over. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "ipc/base/count.h"
+#include "ipc/base/file.h"
+#include "ipc/base/json.h"
+#include "supervisor/cli/commands.h"
+#include "supervisor/report/history.h"
+#include "supervisor/report/rundir.h"
+
+#define RUNS_MAX 100000
+#define TAIL_BYTES 16384
+#define CONFIG_BYTES_MAX ((size_t)1 << 20)
+
+struct row {
+    char name[NAME_MAX + 1];
+    const char *state;     /* a word of state_of() */
+    int64_t epoch, epochs; /* finished, and of the configuration; -1: unknown */
+    double top1;           /* of validation, the best; NAN: none */
+    time_t when;           /* last change */
+    uint64_t bytes;
+};
+
+static bool exists(const char *run_dir, const char *name)
+{
+    char path[PATH_MAX + 32];
+
+    snprintf(path, sizeof path, "%s/%s", run_dir, name);
+    return access(path, F_OK) == 0;
+}
+
+static bool is_run(const char *run_dir)
+{
+    return exists(run_dir, "config.yaml") || exists(run_dir, ".lock") || exists(run_dir, "events.jsonl");
+}
+
+/* The end of a file, 0-terminated; empty when it cannot be read. */
+static void read_tail(const char *run_dir, const char *name, char ret[TAIL_BYTES + 1])
+{
+    char path[PATH_MAX + 32];
+    struct stat st;
+    ssize_t n;
+    int fd;
+
+    ret[0] = 0;
+    snprintf(path, sizeof path, "%s/%s", run_dir, name);
+    fd = im_open_regular(path, &st, NULL);
+    if (fd < 0)
+        return;
+    n = pread(fd, ret, TAIL_BYTES, st.st_size > TAIL_BYTES ? st.st_size - TAIL_BYTES : 0);
+    ret[n > 0 ? n : 0] = 0;
+    close(fd);
+}
+
+/* The last whole line that parses; NULL: none. */
+static struct im_json *last_event(const char *run_dir)
+{
+    char tail[TAIL_BYTES + 1];
+    struct im_json *event = NULL;
+    char *newline;
+
+    read_tail(run_dir, "events.jsonl", tail);
+    while (!event && (newline = strrchr(tail, '\n'))) {
+        *newline = 0;
+
+        char *line = strrchr(tail, '\n');
+
+        line = line ? line + 1 : tail;
+        im_json_parse(line, strlen(line), &event, NULL);
+    }
+    return event;
+}
+
+/* running: its processes hold the lock. starting: and no step has been taken in any start. done: all epochs. stopped:
+ * saved, on request. failed: ended by itself, with a reason. crashed: it has not said how it ended. */
+static const char *state_of(const char *run_dir)
+{
+    struct im_json *event;
+    const char *word;
+    int64_t status;
+
+    if (sv_rundir_is_live(run_dir))
+        return sv_rundir_is_described(run_dir) ? "running" : "starting";
+    if (sv_rundir_done_epochs(run_dir) > 0)
+        return "done";
+    event = last_event(run_dir);
+    status = im_json_int_or(event, "exit_status", -1);
+    if (strcmp(im_json_str_or(event, "event", ""), "run.ended") != 0)
+        word = "crashed";
+    else
+        word = status == IM_EXIT_RESUMABLE || status == IM_EXIT_FORCED ? "stopped" : "failed";
+    im_json_free(&event);
+    return word;
+}
+
+/* "epochs: 90  # flag" in config.yaml. */
+static int64_t epochs_of(const char *run_dir)
+{
+    char path[PATH_MAX + 32], *bytes = NULL;
+    const char *at;
+    int64_t epochs = -1;
+    size_t n;
+
+    snprintf(path, sizeof path, "%s/config.yaml", run_dir);
+    if (im_read_file(path, CONFIG_BYTES_MAX, &bytes, &n, NULL) == 0) {
+        at = strstr(bytes, "\nepochs: ");
+        epochs = at ? strtoll(at + strlen("\nepochs: "), NULL, 10) : -1;
+    }
+    free(bytes);
+    return epochs > 0 ? epochs : -1;
+}
+
+static void add_summary(const char *run_dir, struct row *row)
+{
+    static const char *const columns[] = {"val_top1", "ema_val_top1"};
+    struct sv_history h = {0};
+
+    row->epoch = 0;
+    row->top1 = (double)NAN;
+    if (sv_history_load(&h, run_dir, NULL) < 0)
+        return;
+    row->epoch = (int64_t)h.epochs;
+    for (size_t c = 0; c < IM_COUNT(columns); c++) {
+        const double *values = sv_history_column(&h, columns[c]);
+
+        for (size_t i = 0; values && i < h.epochs; i++)
+            row->top1 = fmax(row->top1, values[i]); /* of a NAN and a number, the number */
+    }
+    sv_history_free(&h);
+}
+
+/* Files of the folder and of those in it, two levels deep; the time of the newest. */
+static void add_files(int parent, const char *name, int depth, struct row *row)
+{
+    int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    DIR *d = fd < 0 ? NULL : fdopendir(fd);
+    struct dirent *entry;
+    struct stat st;
+
+    if (!d) {
+        if (fd >= 0)
+            close(fd);
+        return;
+    }
+    while ((entry = readdir(d))) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
+            fstatat(fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+            continue;
+        if (S_ISREG(st.st_mode)) {
+            row->bytes += (uint64_t)st.st_size;
+            row->when = st.st_mtime > row->when ? st.st_mtime : row->when;
+        } else if (S_ISDIR(st.st_mode) && depth > 0) {
+            add_files(fd, entry->d_name, depth - 1, row);
+        }
+    }
+    closedir(d);
+}
+
+static bool make_row(const char *workspace, const char *name, struct row *ret)
+{
+    char run_dir[PATH_MAX];
+    struct stat st;
+
+    if (name[0] == '.' ||
+        snprintf(run_dir, sizeof run_dir, "%s/%s", workspace, name) >= (int)sizeof run_dir ||
+        lstat(run_dir, &st) < 0 || !S_ISDIR(st.st_mode) || !is_run(run_dir))
+        return false;
+    *ret = (struct row){.when = 0};
+    snprintf(ret->name, sizeof ret->name, "%s", name);
+    ret->state = state_of(run_dir);
+    ret->epochs = epochs_of(run_dir);
+    add_summary(run_dir, ret);
+    add_files(AT_FDCWD, run_dir, 1, ret);
+    return true;
+}
+
+static int newest_first(const void *a, const void *b)
+{
+    const struct row *x = a, *y = b;
+
+    return x->when != y->when ? (x->when < y->when ? 1 : -1) : strcmp(x->name, y->name);
+}
+
+static int collect(const char *workspace, struct row **ret, size_t *ret_count, struct im_text *text)
+{
+    DIR *d = opendir(workspace);
+    struct row *rows = NULL;
+    size_t count = 0, room = 0;
+    struct dirent *entry;
+    int err = 0;
+
+    if (!d)
+        return errno == ENOENT
+                   ? im_fail(text, -ENOENT, "there is no workspace %s; use --workspace", workspace)
+                   : im_fail(text, -errno, "cannot read %s: %s", workspace, strerror(errno));
+    while (err == 0 && count < RUNS_MAX && (entry = readdir(d))) {
+        if (count == room) {
+            struct row *grown = realloc(rows, (room = 2 * room + 16) * sizeof *rows);
+
+            if (!grown) {
+                err = im_fail(text, -ENOMEM, "out of memory");
+                break;
+            }
+            rows = grown;
+        }
+        count += make_row(workspace, entry->d_name, &rows[count]);
+    }
+    closedir(d);
+    if (rows && count > 0)
+        qsort(rows, count, sizeof *rows, newest_first);
+    *ret = rows;
+    *ret_count = count;
+    return err;
+}
+
+static void format_time(time_t when, const char *format, bool utc, char *s, size_t n)
+{
+    struct tm tm;
+
+    if (utc)
+        gmtime_r(&when, &tm);
+    else
+        localtime_r(&when, &tm);
+    strftime(s, n, format, &tm);
+}
+
+static int print_json(const char *workspace, const struct row *rows, size_t count)
+{
+    struct im_json *j = im_json_object(), *list = im_json_array();
+    char when[32];
+    int err;
+
+    im_json_set_str(j, "schema", "imsuper.runs/1");
+    im_json_set_str(j, "workspace", workspace);
+    for (size_t i = 0; i < count; i++) {
+        struct im_json *one = im_json_object();
+
+        format_time(rows[i].when, "%Y-%m-%dT%H:%M:%SZ", true, when, sizeof when);
+        im_json_set_str(one, "run", rows[i].name);
+        im_json_set_str(one, "state", rows[i].state);
+        im_json_set_int(one, "epoch", rows[i].epoch);
+        if (rows[i].epochs >= 0)
+            im_json_set_int(one, "epochs", rows[i].epochs);
+        im_json_set_real(one, "best_val_top1", rows[i].top1);
+        im_json_set_str(one, "changed", when);
+        im_json_set_int(one, "bytes", (int64_t)rows[i].bytes);
+        im_json_append(list, one);
+    }
+    im_json_set(j, "runs", list);
+    err = im_json_print(j, stdout);
+    im_json_free(&j);
+    return err;
+}
+
+static void print_table(const struct row *rows, size_t count)
+{
+    char when[32], epoch[48], top1[16];
+
+    printf("STATE     EPOCH      BEST TOP-1  CHANGED              SIZE  RUN\n");
+    for (size_t i = 0; i < count; i++) {
+        const struct row *r = &rows[i];
+
+        format_time(r->when, "%Y-%m-%d %H:%M", false, when, sizeof when);
+        if (r->epochs >= 0)
+            snprintf(epoch, sizeof epoch, "%" PRId64 "/%" PRId64, r->epoch, r->epochs);
+        else
+            snprintf(epoch, sizeof epoch, "%" PRId64, r->epoch);
+        if (isfinite(r->top1))
+            snprintf(top1, sizeof top1, "%.2f%%", 100 * r->top1);
+        else
+            snprintf(top1, sizeof top1, "-");
+        printf("%-8s  %-9s  %10s  %s  %7.1f MB  ", r->state, epoch, top1, when, (double)r->bytes / 1e6);
+        for (const char *c = r->name; *c;
+             c++) /* a folder's name can be anything, and the terminal obeys some */
+            putchar((unsigned char)*c < 0x20 || *c == 0x7f ? '?' : *c);
+        putchar('\n');
+    }
+}
+
+int sv_cmd_runs(struct im_conf *conf)
+{
+    struct im_text text = {0};
+    struct row *rows = NULL;
+    size_t count = 0;
+    int err = collect(conf->workspace, &rows, &count, &text);
+
+    if (err == 0 && conf->json)
+        err = print_json(conf->workspace, rows, count);
+    else if (err == 0 && count == 0)
+        printf("no runs in %s\n", conf->workspace);
+    else if (err == 0)
+        print_table(rows, count);
+    free(rows);
+    if (err < 0 && text.s[0])
+        fprintf(stderr, "imsuper: %s\n", text.s);
+    return err == -ENOENT ? IM_EXIT_UNKNOWN_RUN : err < 0 ? IM_EXIT_FAILED : IM_EXIT_OK;
+}

@@ -1,0 +1,208 @@
+#include "supervisor/cli/continue.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ipc/base/count.h"
+#include "supervisor/report/saved.h"
+
+/* How the run shared a step: trainers x batches of a trainer. */
+struct shape {
+    int64_t batch_size, ranks, accumulate; /* that the order of its samples was made for */
+    int64_t ranks_now, accumulate_now;     /* of its last start */
+};
+
+static bool takes_file(const struct im_conf *conf)
+{
+    return conf->resume[0] && strcmp(conf->resume, "auto") != 0;
+}
+
+/* 1: the run, or the file of --resume, has a state that says it. */
+static int read_shape(const struct im_conf *conf, struct shape *ret, struct im_text *text)
+{
+    struct sv_state_file saved;
+    int err = 0;
+
+    sv_saved_read(conf->run_dir, &saved);
+    if (!saved.exists && takes_file(conf))
+        err = sv_saved_open(conf->resume, &saved, text);
+    if (err == 0 && saved.header) {
+        *ret = (struct shape){.batch_size = sv_saved_int(&saved, "batch-size", 0),
+                              .ranks = sv_saved_int(&saved, "ranks", 0),
+                              .accumulate = sv_saved_int(&saved, "accumulate", 0)};
+        ret->ranks_now = sv_saved_int(&saved, "ranks.now", ret->ranks);
+        err = ret->batch_size > 0 && ret->ranks > 0 && ret->accumulate > 0 && ret->ranks_now > 0;
+    }
+    sv_saved_close(&saved);
+    if (err == 1)
+        ret->accumulate_now = ret->ranks * ret->accumulate / ret->ranks_now;
+    return err;
+}
+
+static int does_not_divide(const struct im_conf *conf, const struct shape *then, int64_t images,
+                           struct im_text *text)
+{
+    int64_t each = images / conf->ranks;
+
+    if (images % conf->ranks != 0 || *conf->resize_schedule)
+        return im_fail(
+            text, -EINVAL,
+            "each step of this run has %" PRId64 " images (--batch-size %" PRId64 " x --ranks %" PRId64
+            " x --accumulate %" PRId64 "), which %" PRId64 " trainers with batches of %" PRId64
+            " cannot share evenly; use another --ranks or --gpus",
+            images, then->batch_size, then->ranks_now, then->accumulate_now, conf->ranks, conf->batch_size);
+    while (each > conf->batch_size && images % (each / 2 * conf->ranks) == 0 && each % 2 == 0)
+        each /= 2;
+    return im_fail(text, -EINVAL,
+                   "each step of this run has %" PRId64 " images (--batch-size %" PRId64 " x --ranks %" PRId64
+                   " x --accumulate %" PRId64 "), which is no multiple of --batch-size %" PRId64
+                   " x --ranks %" PRId64 "; use --batch-size %" PRId64,
+                   images, then->batch_size, then->ranks_now, then->accumulate_now, conf->batch_size,
+                   conf->ranks, each);
+}
+
+/* The batches of a trainer per step: what was asked for, where somebody did. */
+static int set_accumulate(struct im_conf *conf, const struct shape *then, int64_t accumulate,
+                          struct im_text *text)
+{
+    const bool asked = conf->origin[IM_KEY_accumulate].source != IM_CONF_DEFAULT;
+
+    /* The value of before, in a command that was repeated with other ranks, is no wish for other steps. */
+    if (asked && conf->accumulate != accumulate && conf->accumulate != then->accumulate &&
+        conf->accumulate != then->accumulate_now)
+        return im_fail(text, -EINVAL,
+                       "--accumulate %" PRId64 " gives steps of %" PRId64
+                       " images, but this run's have %" PRId64 "; use --accumulate %" PRId64
+                       ", or choose another --run-name",
+                       conf->accumulate, conf->batch_size * conf->ranks * conf->accumulate,
+                       conf->batch_size * conf->ranks * accumulate, accumulate);
+    conf->accumulate = accumulate;
+    return 0;
+}
+
+static void say_change(const struct im_conf *conf, const struct shape *then, struct im_text *note)
+{
+    const bool regrouped = conf->batch_size != then->batch_size || conf->sync_bn;
+
+    im_fail(note, 0,
+            "ranks   %" PRId64 " x batch %" PRId64 " x accumulate %" PRId64 ", before %" PRId64 " x %" PRId64
+            " x %" PRId64 ": the same %" PRId64 " images a step in the same order%s",
+            conf->ranks, conf->batch_size, conf->accumulate, then->ranks_now, then->batch_size,
+            then->accumulate_now, conf->ranks * conf->batch_size * conf->accumulate,
+            regrouped ? "; batch norm takes its statistics over other groups of them" : "");
+}
+
+int sv_continue_shape(struct im_conf *conf, struct im_text *note, struct im_text *text)
+{
+    struct shape then = {0};
+    int64_t batches, images, accumulate;
+    int err = read_shape(conf, &then, text);
+
+    note->s[0] = 0;
+    if (err <= 0 || conf->lr_range_test)
+        return err;
+    batches = then.ranks * then.accumulate;
+    images = then.batch_size * batches;
+    if (conf->batch_size == then.batch_size && batches % conf->ranks == 0)
+        accumulate = batches / conf->ranks;
+    else if (!*conf->resize_schedule && images % (conf->batch_size * conf->ranks) == 0)
+        accumulate = images / (conf->batch_size * conf->ranks);
+    else
+        return does_not_divide(conf, &then, images, text);
+    err = set_accumulate(conf, &then, accumulate, text);
+    if (err < 0)
+        return err;
+    if (conf->batch_size == then.batch_size && conf->ranks != then.ranks)
+        conf->order_ranks = then.ranks;
+    if (conf->batch_size != then.batch_size || conf->ranks != then.ranks_now)
+        say_change(conf, &then, note);
+    return 0;
+}
+
+/* Those of which a position depends: with another value its numbers would mean something else. The batch, ranks
+ * and accumulation are sv_continue_shape()'s. */
+static const enum im_conf_key_id fixed[] = {
+    IM_KEY_model, IM_KEY_stem,      IM_KEY_head,           IM_KEY_blurpool, IM_KEY_drop_path_rate,
+    IM_KEY_seed,  IM_KEY_drop_last, IM_KEY_validate_every, IM_KEY_opt,      IM_KEY_loss_scale,
+    IM_KEY_ema,
+};
+
+/* Where a run lies and how it talks: no difference. */
+static const enum im_conf_key_id silent[] = {
+    IM_KEY_resume,    IM_KEY_rebuild_index, IM_KEY_config, IM_KEY_recipe,     IM_KEY_workspace,
+    IM_KEY_run_name,  IM_KEY_color,         IM_KEY_plain,  IM_KEY_quiet,      IM_KEY_json,
+    IM_KEY_log_level, IM_KEY_ranks,         IM_KEY_gpus,   IM_KEY_batch_size, IM_KEY_accumulate,
+};
+
+static bool has(const enum im_conf_key_id *list, size_t n, int key)
+{
+    for (size_t i = 0; i < n; i++)
+        if ((int)list[i] == key)
+            return true;
+    return false;
+}
+
+/* The configuration that the run, or that of the file of --resume, was last started with. */
+static bool find_config(const struct im_conf *conf, char path[PATH_MAX])
+{
+    struct sv_state_file saved;
+    bool own;
+    char *slash;
+
+    sv_saved_read(conf->run_dir, &saved);
+    own = saved.exists;
+    sv_saved_close(&saved);
+    if (own) {
+        snprintf(path, PATH_MAX, "%s/config.yaml", conf->run_dir);
+        return access(path, F_OK) == 0;
+    }
+    if (!takes_file(conf))
+        return false;
+    snprintf(path, PATH_MAX, "%s", conf->resume);
+    for (int i = 0; i < 2; i++) { /* RUN/checkpoints/FILE */
+        slash = strrchr(path, '/');
+        if (!slash)
+            return false;
+        *slash = 0;
+    }
+    snprintf(path + strlen(path), PATH_MAX - strlen(path), "/config.yaml");
+    return access(path, F_OK) == 0;
+}
+
+int sv_continue_compare(const struct im_conf *conf, struct im_text *text)
+{
+    char path[PATH_MAX], then[IM_CONF_TEXT_BYTES], now[IM_CONF_TEXT_BYTES];
+    struct im_text why = {""};
+    struct im_conf old;
+
+    if (!find_config(conf, path))
+        return 0;
+    im_conf_defaults(&old);
+    if (im_conf_load_yaml(&old, path, &why) < 0) {
+        fprintf(stderr, "imsuper: the options of before are not compared: %s\n", why.s);
+        return 0;
+    }
+    for (int key = 0; key < IM_KEY_COUNT; key++) {
+        /* Only what the file had; a key of another command stands at its default. */
+        if (old.origin[key].source != IM_CONF_FILE || has(silent, IM_COUNT(silent), key))
+            continue;
+        im_conf_value(&old, (enum im_conf_key_id)key, then);
+        im_conf_value(conf, (enum im_conf_key_id)key, now);
+        if (strcmp(then, now) == 0)
+            continue;
+        if (has(fixed, IM_COUNT(fixed), key))
+            return im_fail(
+                text, -EINVAL,
+                "this run began with --%s %s, not %s; pass the old value, or choose another --run-name",
+                im_conf_name((enum im_conf_key_id)key), then, now);
+        if (!conf->quiet)
+            fprintf(stderr, "changed %s: %s, before %s\n", im_conf_name((enum im_conf_key_id)key),
+                    *now ? now : "none", *then ? then : "none");
+    }
+    return 0;
+}

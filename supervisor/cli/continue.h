@@ -1,0 +1,16 @@
+/* What a start that continues a run must know of it: what differs from before, and how many batches make a step
+ * when the number of trainers is another. */
+#ifndef SUPERVISOR_CLI_CONTINUE_H
+#define SUPERVISOR_CLI_CONTINUE_H
+
+#include "ipc/config/conf.h"
+
+/* Sets conf->accumulate (and order_ranks) so that a step has the images that the run's steps had; `note` says
+ * what changed. A run that begins is left as it is. -EINVAL with a sentence: it does not divide. */
+int sv_continue_shape(struct im_conf *conf, struct im_text *note, struct im_text *text);
+
+/* Says each option that differs from the run's configuration on stderr, unless `quiet`. -EINVAL with a sentence
+ * that names both values: one that cannot differ does. */
+int sv_continue_compare(const struct im_conf *conf, struct im_text *text);
+
+#endif

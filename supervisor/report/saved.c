@@ -1,0 +1,106 @@
+#include "supervisor/report/saved.h"
+
+#include <dirent.h>
+#include <endian.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "ipc/base/count.h"
+#include "ipc/base/file.h"
+
+#define HEADER_MAX ((uint64_t)100000000)
+
+/* u64 N | N bytes of JSON | the tensors (trainer/checkpoint/safetensors.h). */
+static int read_header(int fd, uint64_t file_bytes, struct im_json **ret)
+{
+    uint64_t n = 0;
+    char *bytes;
+    int err;
+
+    if (pread(fd, &n, sizeof n, 0) != (ssize_t)sizeof n)
+        return -EBADMSG;
+    n = le64toh(n);
+    if (n == 0 || n > HEADER_MAX || n > file_bytes - sizeof n)
+        return -EBADMSG;
+    bytes = malloc(n);
+    if (!bytes)
+        return -ENOMEM;
+    err = pread(fd, bytes, n, sizeof n) == (ssize_t)n ? im_json_parse(bytes, n, ret, NULL) : -EBADMSG;
+    free(bytes);
+    return err;
+}
+
+int sv_saved_open(const char *path, struct sv_state_file *ret, struct im_text *text)
+{
+    struct stat st;
+    int fd = im_open_regular(path, &st, text), err;
+
+    *ret = (struct sv_state_file){0};
+    if (fd < 0)
+        return fd;
+    ret->exists = true;
+    err = read_header(fd, (uint64_t)st.st_size, &ret->header);
+    close(fd);
+    return err < 0 ? im_fail(text, err, "%s is not a safetensors file", path) : 0;
+}
+
+void sv_saved_read(const char *run_dir, struct sv_state_file *ret)
+{
+    static const char *const names[] = {"last.state", "last.prev.state"};
+    char path[PATH_MAX];
+    bool exists = false;
+
+    *ret = (struct sv_state_file){0};
+    for (size_t i = 0; i < IM_COUNT(names) && !ret->header; i++) {
+        snprintf(path, sizeof path, "%s/checkpoints/%s.safetensors", run_dir, names[i]);
+        sv_saved_open(path, ret, NULL);
+        exists |= ret->exists;
+    }
+    ret->exists = exists;
+}
+
+void sv_saved_close(struct sv_state_file *saved)
+{
+    im_json_free(&saved->header);
+    *saved = (struct sv_state_file){0};
+}
+
+int64_t sv_saved_int(const struct sv_state_file *saved, const char *key, int64_t otherwise)
+{
+    const char *value = im_json_str_or(im_json_get(saved->header, "__metadata__"), key, "");
+    char *end;
+    long long number;
+
+    errno = 0;
+    number = strtoll(value, &end, 10);
+    return end == value || *end || errno ? otherwise : number;
+}
+
+static bool is_weights(const char *name)
+{
+    static const char suffix[] = ".safetensors";
+    size_t n = strlen(name), tail = sizeof suffix - 1;
+
+    return name[0] != '.' && n > tail && strcmp(name + n - tail, suffix) == 0 && !strstr(name, ".state.");
+}
+
+bool sv_saved_has_weights(const char *run_dir)
+{
+    char path[PATH_MAX];
+    struct dirent *entry;
+    bool found = false;
+    DIR *d;
+
+    snprintf(path, sizeof path, "%s/checkpoints", run_dir);
+    d = opendir(path);
+    while (d && !found && (entry = readdir(d)))
+        found = is_weights(entry->d_name);
+    if (d)
+        closedir(d);
+    return found;
+}

@@ -1,0 +1,28 @@
+/* What a file of state says of itself: the metadata of checkpoints/last.state.safetensors, read without its
+ * tensors. Its checksums are not verified here; the trainer, which reads it whole, does that. */
+#ifndef SUPERVISOR_REPORT_SAVED_H
+#define SUPERVISOR_REPORT_SAVED_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "ipc/base/err.h"
+#include "ipc/base/json.h"
+
+struct sv_state_file {
+    struct im_json *header; /* owned; NULL: there is no state that can be read */
+    bool exists;            /* a file is there, readable or not */
+};
+
+/* Of a run: the last state, else the one before. Of one file: sv_saved_open(). */
+void sv_saved_read(const char *run_dir, struct sv_state_file *ret);
+int sv_saved_open(const char *path, struct sv_state_file *ret, struct im_text *text);
+void sv_saved_close(struct sv_state_file *saved); /* zeroed is fine */
+
+/* A number of the metadata (they are texts); `otherwise` where it is missing or no number. */
+int64_t sv_saved_int(const struct sv_state_file *saved, const char *key, int64_t otherwise);
+
+/* Are there weights in checkpoints/ that only a run with a state writes? */
+bool sv_saved_has_weights(const char *run_dir);
+
+#endif
