@@ -285,8 +285,8 @@
     INT(max_pixels, "max-pixels", 100000000, 1024, 4294967296, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES, "N", "images with more pixels are bad samples") \
     INT(max_side, "max-side", 65500, 32, 65500, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES, "PIXELS", "images with a longer side are bad samples") \
     INT(max_scans, "max-scans", 100, 1, 100000, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES, "N", "progressive JPEGs with more scans are bad samples; the limit falls to 16 as images approach max-pixels") \
-    INT(decode_memory_mib, "decode-memory-mib", 512, 16, 65536, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES, "MIB", "memory limit for decoding one image") \
-    INT(sample_deadline_ms, "sample-deadline-ms", 10000, 100, 3600000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "MS", "images that take longer to decode are bad samples") \
+    INT(decode_memory_mib, "decode-memory-mib", 0, 0, 65536, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES, "MIB", "images that take more memory to decode are bad samples; 0 = chosen from the machine's or container's memory, at most 2048") \
+    INT(sample_deadline_ms, "sample-deadline-ms", 10000, 100, 3600000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "MS", "processor time for one image; also how long an augmenter may stand still on one") \
     INT(stall_timeout_ms, "stall-timeout-ms", 60000, 1000, 86400000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "MS", "kill and restart a reader or augmenter that has work and makes no progress for this long") \
     INT(rank_timeout_ms, "rank-timeout-ms", 600000, 1000, 86400000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "MS", "a trainer for which the others wait this long in a collective counts as hung") \
     REAL(snapshot_interval, "snapshot-interval", 30, 0, 86400, IM_GROUP_ROBUSTNESS, IM_FOR_START, "SECONDS", "interval of training snapshots in shared memory, from which training recovers when a trainer dies; 0 = not by time") \

@@ -118,7 +118,8 @@ static int measure(struct start *s)
         fit_to_lr_range_test(s);
     s->machine = (struct sv_machine){.cpus = (uint32_t)im_cpu_count(),
                                      .gpus = sv_gpus_are_used(&s->conf),
-                                     .memory_bytes = im_memory_available()};
+                                     .memory_bytes = im_memory_available(),
+                                     .memory_total = im_memory_total()};
     choose_places(s);
     snprintf(s->conf.index_file, sizeof s->conf.index_file, "%s", s->data.index_file);
     snprintf(s->conf.index_hash, sizeof s->conf.index_hash, "%s", s->data.hash);
@@ -295,6 +296,8 @@ static void print_header(const struct start *s)
             s->machine.cpus, c->readers, c->augmenters, c->ranks, c->ranks > 1 ? "s" : "", c->trainer_threads,
             c->ranks > 1 ? " each" : "", (double)sv_sizes_bytes(&s->geometry) / (1 << 30),
             (double)s->machine.memory_bytes / (1 << 30));
+    fprintf(stderr, "memory  an image may take up to %" PRId64 " MiB to decode (--decode-memory-mib)\n",
+            c->decode_memory_mib);
     print_devices(s);
 }
 
