@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "augment/options.h"
 #include "ipc/bad_samples.h"
@@ -56,19 +57,23 @@ static int render_bytes(struct augmenter *a, const struct im_place *at, uint64_t
     return verdict;
 }
 
-/* A file larger than a cell: read here, into memory of our own. */
+/* A file larger than a cell: read here, into memory of our own, which counts as the image's. */
 static int render_file(struct augmenter *a, const struct im_place *at, const struct im_encoded *e,
                        unsigned char *out)
 {
+    const size_t file_max = (size_t)a->child->conf->max_file_bytes, memory = a->recipe.limits.memory_max;
     char *bytes = NULL;
+    struct stat st;
     size_t n = 0;
     int verdict, err;
 
     if (e->meta->bytes == 0 || e->bytes[e->meta->bytes - 1] != 0)
         return IM_VERDICT_READ_ERROR;
-    err = im_read_file((const char *)e->bytes, (size_t)a->child->conf->max_file_bytes, &bytes, &n, NULL);
+    if (stat((const char *)e->bytes, &st) == 0)
+        atomic_store_explicit(&a->child->entry->active_need, (uint64_t)st.st_size, memory_order_relaxed);
+    err = im_read_file((const char *)e->bytes, file_max < memory ? file_max : memory, &bytes, &n, NULL);
     if (err == -EFBIG)
-        return IM_VERDICT_TOO_LARGE;
+        return file_max < memory ? IM_VERDICT_TOO_LARGE : IM_VERDICT_MEMORY_LIMIT;
     if (err < 0)
         return err == -ENOMEM ? err : IM_VERDICT_READ_ERROR;
     verdict = render_bytes(a, at, e->meta->sample, bytes, n, out);
@@ -80,9 +85,10 @@ static int render(struct augmenter *a, const struct im_place *at, const struct i
                   unsigned char *out)
 {
     uint64_t key = im_bad_key((enum im_split)at->phase->split, e->meta->sample);
+    uint32_t quarantined = im_bad_is_quarantined(a->child->run, key);
 
-    if (im_bad_is_quarantined(a->child->run, key))
-        return IM_VERDICT_KILLED;
+    if (quarantined)
+        return (int)quarantined;
     if (e->meta->verdict != IM_VERDICT_OK)
         return (int)e->meta->verdict;
     if (e->meta->by_reference)
@@ -111,6 +117,7 @@ static int fill_place(struct augmenter *a, const struct im_place *at, const stru
 
     im_run_batch_view(a->child->run, at->rank, at->batch, &batch);
     out = batch.pixels + at->place * pixels;
+    atomic_store_explicit(&entry->active_need, 0, memory_order_relaxed);
     atomic_store_explicit(&entry->active_ticket, e->ticket + 1, memory_order_relaxed);
     atomic_store_explicit(&entry->active_since_ns, im_now(), memory_order_relaxed);
     verdict = render(a, at, e, out);
@@ -218,6 +225,7 @@ int au_run(struct im_child *child, struct im_text *text)
         err = au_renderer_new(&a.renderer, &a.recipe.limits, imk_cpu_flags());
     if (err < 0)
         return im_fail(text, err, "cannot start the augmenter: %s", strerror(-err));
+    au_renderer_tell_need(a.renderer, &child->entry->active_need);
     im_child_ready(child);
     err = work(&a);
     im_stats_enter(child->stats, IM_IDLE);

@@ -3,6 +3,7 @@
 
 #include "augment/limits.h"
 #include "augment/sandbox.h"
+#include "augment/signals.h"
 #include "augment/tools/session.h"
 #include "ipc/base/count.h"
 #include "ipc/base/log.h"
@@ -44,7 +45,8 @@ static int augment_for_run(int argc, char **argv)
 
     if (err == 0) {
         au_limit_memory(child.conf);
-        err = au_sandbox_enter(child.conf->read_root, child.index == 0, &sandbox, &text);
+        au_note_sent_signals(child.entry);
+        err = au_sandbox_enter(child.conf->read_root, im_child_is_first(&child), &sandbox, &text);
         if (err == 0)
             err = au_run(&child, &text);
         im_child_close(&child);

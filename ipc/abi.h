@@ -22,7 +22,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define IM_ABI_VERSION 3u
+#define IM_ABI_VERSION 4u
 #define IM_MAGIC UINT64_C(0x3172657075736d69) /* "imsuper1" */
 #define IM_LINE 128                           /* two cache lines: the adjacent-line prefetcher pairs them */
 #define IM_PAGE 4096
@@ -33,8 +33,9 @@
 #define IM_BATCHES_MAX 64
 #define IM_CONF_BYTES 32768
 #define IM_BAD_MAX 1024
-#define IM_QUARANTINE_MAX 256
+#define IM_QUARANTINE_MAX 1024
 #define IM_NAME_BYTES 232
+#define IM_BLAMES 64        /* samples under suspicion; more forget the oldest */
 #define IM_PEER_VALUES 8    /* numbers of one exchange between the trainers (peers.h) */
 #define IM_CARD_BYTES 12288 /* by which a trainer shows how to reach it */
 
@@ -96,6 +97,8 @@ struct im_process {
     _Atomic uint64_t active_since_ns; /* W child: CLOCK_MONOTONIC when it began; 0 = none */
     _Atomic uint64_t position;        /* W trainer: next batch it will consume + 1; 0 = not known yet */
     _Atomic uint64_t ready_ns;        /* W child: when it was ready for work; 0 = not yet */
+    _Atomic uint64_t active_need; /* W augmenter: bytes of memory that its ticket takes; 0 = not known yet */
+    _Atomic uint32_t sent_signal; /* W augmenter, as it dies: a signal that another process sent; 0 = none */
 };
 
 /* Statistics of one process: written by it alone with plain load+store, read by anyone at any time. */
@@ -164,6 +167,14 @@ struct im_bad_entry {
     char name[IM_NAME_BYTES];
 };
 
+/* A sample on which augmenters ended (supervisor/blame.h). */
+struct im_blame {
+    _Atomic uint64_t key;    /* W supervisor: as in im_bad_entry; 0 = unused */
+    _Atomic uint64_t ticket; /* W supervisor: that they held; another one was delivered in between */
+    _Atomic uint32_t points; /* W supervisor: of deaths in a row */
+    _Atomic uint32_t stray;  /* W supervisor: of `points`, those that the next death elsewhere takes back */
+};
+
 /* The ledger of one split and epoch: what proves exactly once. */
 struct im_ledger {
     _Atomic uint64_t
@@ -228,16 +239,22 @@ struct im_control {
     struct im_event event_run;                /* everyone: run_state changed */
     struct im_event event_done[IM_RANKS_MAX]; /* trainer r waits: a sample is DONE, a peer said something */
     struct im_ledger ledger[IM_SPLITS];
+
+    struct im_blame blame[IM_BLAMES];
+    _Atomic uint32_t blames; /* W supervisor: entries that were begun */
+    _Atomic uint32_t
+        quarantine_verdict[IM_QUARANTINE_MAX]; /* W supervisor, before the count: enum im_verdict */
+    _Atomic uint64_t oom_kills; /* W supervisor: im_oom_kills() + 1 when it last looked; 0 = never */
 };
 
 static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2, "shared words must be lock-free");
-static_assert(sizeof(struct im_event) == IM_LINE, "abi 3");
-static_assert(sizeof(struct im_process) == IM_LINE, "abi 3");
-static_assert(sizeof(struct im_encoded_meta) == 264 && offsetof(struct im_encoded_meta, name) == 32, "abi 3");
-static_assert(sizeof(struct im_bad_entry) == 248, "abi 3");
-static_assert(sizeof(struct im_peer) == 12672 && offsetof(struct im_peer, card) == 256, "abi 3");
-static_assert(sizeof(struct im_snapshot_header) == 40, "abi 3");
-static_assert(sizeof(struct im_stats) == IM_PAGE, "abi 3");
-static_assert(offsetof(struct im_control, run_state) % IM_LINE == 0, "abi 3");
+static_assert(sizeof(struct im_event) == IM_LINE, "abi 4");
+static_assert(sizeof(struct im_process) == IM_LINE, "abi 4");
+static_assert(sizeof(struct im_encoded_meta) == 264 && offsetof(struct im_encoded_meta, name) == 32, "abi 4");
+static_assert(sizeof(struct im_bad_entry) == 248, "abi 4");
+static_assert(sizeof(struct im_peer) == 12672 && offsetof(struct im_peer, card) == 256, "abi 4");
+static_assert(sizeof(struct im_snapshot_header) == 40, "abi 4");
+static_assert(sizeof(struct im_stats) == IM_PAGE, "abi 4");
+static_assert(offsetof(struct im_control, run_state) % IM_LINE == 0, "abi 4");
 
 #endif

@@ -13,7 +13,10 @@ static inline uint64_t im_bad_key(enum im_split split, uint64_t sample)
 /* Augmenter, before it commits the sample: records it, once per sample however often it comes again. */
 void im_bad_record(struct im_run *run, uint64_t key, uint32_t verdict, const char *name);
 
-/* Has this sample killed its augmenter too often? */
-bool im_bad_is_quarantined(const struct im_run *run, uint64_t key);
+/* Is this sample left out? The verdict that it gets (enum im_verdict); 0: it is not. */
+uint32_t im_bad_is_quarantined(const struct im_run *run, uint64_t key);
+
+/* Supervisor: leaves a sample out from now on, for what `verdict` says. false: the table is full. */
+bool im_bad_quarantine(struct im_run *run, uint64_t key, uint32_t verdict);
 
 #endif

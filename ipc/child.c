@@ -157,6 +157,11 @@ int im_child_should_leave(struct im_child *c)
     return lease_is_gone(c) ? IM_EXIT_ORPHANED : 0;
 }
 
+bool im_child_is_first(const struct im_child *c)
+{
+    return c->index == 0 && atomic_load_explicit(&c->entry->restarts, memory_order_relaxed) == 0;
+}
+
 void im_child_ready(struct im_child *c)
 {
     atomic_store_explicit(&c->entry->ready_ns, im_now(), memory_order_release);

@@ -41,6 +41,9 @@ void im_child_close(struct im_child *child);
  * is gone. Cheap; call it once an item and after each wait. */
 int im_child_should_leave(struct im_child *child);
 
+/* The first of its role, in its first life: who says what all of them would say. */
+bool im_child_is_first(const struct im_child *child);
+
 /* Says that the process is ready for work. */
 void im_child_ready(struct im_child *child);
 

@@ -33,6 +33,8 @@ uint32_t im_process_announce(struct im_run *run, enum im_role role, uint32_t ind
     atomic_store_explicit(&p->active_since_ns, 0, memory_order_relaxed);
     atomic_store_explicit(&p->position, 0, memory_order_relaxed);
     atomic_store_explicit(&p->ready_ns, 0, memory_order_relaxed);
+    atomic_store_explicit(&p->active_need, 0, memory_order_relaxed);
+    atomic_store_explicit(&p->sent_signal, 0, memory_order_relaxed);
     /* P1 release: the entry is complete before its incarnation can be seen. */
     atomic_store_explicit(&p->state, entry_word(IM_PROCESS_SPAWN, incarnation), memory_order_release);
     return incarnation;

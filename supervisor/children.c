@@ -65,6 +65,7 @@ static void remember_sample(struct sv_children *c, struct sv_child *child, uint6
     if (active_ticket == 0 || im_plan_place(c->plan, active_ticket - 1, &at) < 0)
         return;
     meta = &c->run->encoded_meta[(active_ticket - 1) % c->run->geometry.encoded_cells];
+    child->last.active_ticket = active_ticket;
     child->last.active_sample = im_bad_key((enum im_split)at.phase->split, meta->sample);
     memcpy(child->last.active_name, meta->name, sizeof child->last.active_name);
     child->last.active_name[sizeof child->last.active_name - 1] = 0;
@@ -82,6 +83,8 @@ void sv_child_finalize(struct sv_children *c, struct sv_child *child)
     child->last.killed_for = child->killed_for;
     child->last.ended_by_reset = child->ended_by_reset;
     remember_sample(c, child, atomic_load_explicit(&entry->active_ticket, memory_order_acquire));
+    child->last.active_need = atomic_load_explicit(&entry->active_need, memory_order_relaxed);
+    child->last.sent_signal = atomic_load_explicit(&entry->sent_signal, memory_order_relaxed);
     child->last.position = atomic_load_explicit(&entry->position, memory_order_acquire);
     child->last.died_at = im_now();
     IM_FAULT("supervisor.death.seen");

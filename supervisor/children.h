@@ -5,13 +5,15 @@
 
 #include "ipc/reclaim.h"
 #include "ipc/run.h"
+#include "supervisor/deadline.h"
 #include "supervisor/policy.h"
 #include "supervisor/warden/channel.h"
 
 /* Why the supervisor itself killed a process: such an end says nothing about the program. */
 enum sv_kill_reason {
     SV_KILL_NONE,     /* it did not: the process ended by itself, or somebody else ended it */
-    SV_KILL_DEADLINE, /* too long on one image */
+    SV_KILL_DEADLINE, /* too much processor time on one image */
+    SV_KILL_HANG,     /* none at all on one image */
     SV_KILL_STALL,    /* no progress */
 };
 
@@ -32,6 +34,7 @@ struct sv_child {
         uint64_t count; /* items finished */
         im_ns since;
     } progress; /* as last seen */
+    struct sv_work work;
 
     /* The last one that died here, until the warden tells its wait status. */
     struct {
@@ -40,6 +43,9 @@ struct sv_child {
         bool was_ready, ended_by_reset;
         enum sv_kill_reason killed_for;
         uint64_t active_sample;          /* im_bad_key() of what it was rendering; 0: nothing */
+        uint64_t active_ticket;          /* its ticket + 1 */
+        uint64_t active_need;            /* bytes of memory that it takes */
+        uint32_t sent_signal;            /* that somebody sent to the process */
         char active_name[IM_NAME_BYTES]; /* its file */
         uint64_t position;               /* a trainer's: next batch + 1 */
         im_ns died_at;

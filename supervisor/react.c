@@ -18,6 +18,7 @@
 #include "ipc/child.h"
 #include "ipc/process.h"
 #include "ipc/wait.h"
+#include "supervisor/blame.h"
 #include "supervisor/report/rundir.h"
 #include "supervisor/super.h"
 
@@ -213,10 +214,7 @@ static void on_exit_status(struct sv_super *s, struct sv_child *child, int wait_
     verdict = sv_tally_death(&child->tally, progress_of(s, child), hopeless, (uint32_t)s->conf.max_restarts,
                              &delay);
     report_death(s, child, wait_status, verdict == SV_RESTART);
-    if (child->role == IM_ROLE_AUGMENTER &&
-        (sv_is_own_crash(wait_status) || child->last.killed_for == SV_KILL_DEADLINE))
-        sv_blame(s, child->last.active_sample, child->last.active_name,
-                 child->last.killed_for == SV_KILL_DEADLINE ? "deadline" : "crash");
+    sv_blame_death(s, child, wait_status);
     if (verdict == SV_GIVE_UP) {
         give_up(s, child, wait_status);
         return;

@@ -33,11 +33,6 @@ struct sv_super {
     int exit_status;
     uint32_t trainers_done; /* that left with success or saved, in this generation */
     im_ns started;
-    struct {
-        uint64_t key;
-        uint32_t count;
-    } blame[64]; /* samples that killed their augmenter; a full table forgets the oldest */
-    uint32_t blames;
     bool rows_told;   /* the heading of the epochs' rows was printed */
     bool memory_told; /* what the trainers hold was printed */
 };
@@ -52,9 +47,8 @@ void sv_finish(struct sv_super *s, int exit_status);
 void sv_reset(struct sv_super *s, const char *why);
 void sv_advance(struct sv_super *s); /* moves the run on: start what is wanted, end what is over */
 
-/* guard.c: deadlines, poison, bad samples. */
+/* guard.c: deadlines, stalls, bad samples. */
 void sv_guard(struct sv_super *s);
-void sv_blame(struct sv_super *s, uint64_t sample_key, const char *file, const char *why);
 
 /* answer.c: control messages. */
 void sv_answer(struct sv_super *s);

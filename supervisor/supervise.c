@@ -18,6 +18,7 @@
 #include "ipc/base/log.h"
 #include "ipc/child.h"
 #include "ipc/process.h"
+#include "supervisor/blame.h"
 #include "supervisor/report/history.h"
 #include "supervisor/report/rundir.h"
 #include "supervisor/super.h"
@@ -295,6 +296,7 @@ int sv_supervise(void)
     p = calloc(s.children.count + 3, sizeof *p);
     if (!p)
         return IM_EXIT_FAILED;
+    sv_blame_begin(&s);
     adopt(&s);
     resume_state(&s);
     while (!s.finished)
