@@ -63,8 +63,6 @@ static int allow_path(int ruleset, const char *path)
     if (fstat(rule.fd, &st) < 0)
         err = -errno;
     rule.allowed = err == 0 && S_ISDIR(st.st_mode) ? READ_FILE | READ_DIR : READ_FILE;
-    if (*path == 0)
-        rule.allowed = READ_FILE;
     if (err == 0 && syscall(ADD_RULE, ruleset, PATH_BENEATH, &rule, 0) < 0)
         err = -errno;
     close(rule.fd);

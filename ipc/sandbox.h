@@ -40,7 +40,7 @@ struct im_sandbox {
     const struct im_sandbox_condition *conditions;
     size_t condition_count;
     int absent; /* fails with ENOSYS, so that the C library does it another way; -1: none */
-    /* What may be read: files and folders with all below them; NULL ends the list. "" is all files. One that is
+    /* What may be read: files and folders with all below them; NULL ends the list. "" is everything. One that is
      * not there is passed over. */
     const char *paths[IM_SANDBOX_PATHS_MAX + 1];
 };

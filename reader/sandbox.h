@@ -4,7 +4,7 @@
 
 #include "ipc/sandbox.h"
 
-/* The process may from now on open its index and files below `read_root` ("": all files) for reading, use
+/* The process may from now on open its index and files below `read_root` ("": anywhere) for reading, use
  * io_uring, start threads and wait. Anything else kills it with SIGSYS. io_uring opens files past the filter of
  * system calls, but not past Landlock. `tells`: writes to the log what is in force. Returns as
  * im_sandbox_enter(). */

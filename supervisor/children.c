@@ -52,6 +52,8 @@ int sv_child_start(struct sv_children *c, struct sv_child *child)
     child->incarnation = m.incarnation;
     child->killed_for = SV_KILL_NONE;
     child->ended_by_reset = false;
+    child->dead_since = 0;
+    child->last.blamed = false;
     return sv_channel_send(c->channel, &m, -1);
 }
 
@@ -71,12 +73,10 @@ static void remember_sample(struct sv_children *c, struct sv_child *child, uint6
     child->last.active_name[sizeof child->last.active_name - 1] = 0;
 }
 
-void sv_child_finalize(struct sv_children *c, struct sv_child *child)
+void sv_child_remember(struct sv_children *c, struct sv_child *child)
 {
     struct im_process *entry = &c->run->process[child->slot];
 
-    if (child->incarnation == 0)
-        return;
     child->last.incarnation = child->incarnation;
     child->last.pid = child->pid;
     child->last.was_ready = atomic_load_explicit(&entry->ready_ns, memory_order_acquire) != 0;
@@ -87,6 +87,13 @@ void sv_child_finalize(struct sv_children *c, struct sv_child *child)
     child->last.sent_signal = atomic_load_explicit(&entry->sent_signal, memory_order_relaxed);
     child->last.position = atomic_load_explicit(&entry->position, memory_order_acquire);
     child->last.died_at = im_now();
+}
+
+void sv_child_finalize(struct sv_children *c, struct sv_child *child)
+{
+    if (child->incarnation == 0)
+        return;
+    sv_child_remember(c, child);
     IM_FAULT("supervisor.death.seen");
     im_process_mark_dead(c->run, child->slot, child->incarnation);
     IM_FAULT("supervisor.death.marked");

@@ -27,6 +27,7 @@ struct sv_child {
     bool wanted; /* start one when none is there */
     enum sv_kill_reason killed_for;
     bool ended_by_reset; /* its end is no news */
+    im_ns dead_since;    /* when its death was seen, and its status was not known; 0: it lives */
     im_ns start_at;      /* earliest time of the next start */
     struct sv_tally tally;
     struct {
@@ -41,6 +42,7 @@ struct sv_child {
         uint32_t incarnation; /* 0: nothing to tell */
         int32_t pid;
         bool was_ready, ended_by_reset;
+        bool blamed; /* what its end says of its sample has been noted */
         enum sv_kill_reason killed_for;
         uint64_t active_sample;          /* im_bad_key() of what it was rendering; 0: nothing */
         uint64_t active_ticket;          /* its ticket + 1 */
@@ -69,7 +71,10 @@ struct sv_child *sv_child_by_incarnation(struct sv_children *c, uint32_t incarna
 /* Asks the warden for a new process in this slot. 0 or negative errno. */
 int sv_child_start(struct sv_children *c, struct sv_child *child);
 
-/* The process in this slot is dead: marks it, returns its cells, frees the slot. Idempotent. */
+/* The process in this slot is dead: fills child->last. Its cells are still its own. */
+void sv_child_remember(struct sv_children *c, struct sv_child *child);
+
+/* Does that, marks it, returns its cells, frees the slot. Idempotent. */
 void sv_child_finalize(struct sv_children *c, struct sv_child *child);
 
 void sv_child_kill(struct sv_child *child, int signo);

@@ -198,12 +198,22 @@ static bool names_its_error(const struct sv_child *child, int wait_status)
     return !child->last.was_ready || child->role == IM_ROLE_TRAINER;
 }
 
+/* Once for each death. */
+static void blame(struct sv_super *s, struct sv_child *child, int wait_status)
+{
+    if (s->finished || s->resetting || child->last.ended_by_reset || child->last.blamed)
+        return;
+    child->last.blamed = true;
+    sv_blame_death(s, child, wait_status);
+}
+
 static void on_exit_status(struct sv_super *s, struct sv_child *child, int wait_status)
 {
     bool hopeless = names_its_error(child, wait_status);
     enum sv_verdict verdict;
     im_ns delay;
 
+    blame(s, child, wait_status);
     if (s->finished || s->resetting || child->last.ended_by_reset)
         return;
     if (child->role == IM_ROLE_TRAINER && trainer_left(s, wait_status)) {
@@ -214,7 +224,6 @@ static void on_exit_status(struct sv_super *s, struct sv_child *child, int wait_
     verdict = sv_tally_death(&child->tally, progress_of(s, child), hopeless, (uint32_t)s->conf.max_restarts,
                              &delay);
     report_death(s, child, wait_status, verdict == SV_RESTART);
-    sv_blame_death(s, child, wait_status);
     if (verdict == SV_GIVE_UP) {
         give_up(s, child, wait_status);
         return;
@@ -236,8 +245,11 @@ static void on_exited(struct sv_super *s, const struct sv_message *m)
     struct sv_child *child = sv_child_by_incarnation(&s->children, m->incarnation);
     struct sv_message forget = *m;
 
-    if (child)
+    if (child) {
+        sv_child_remember(&s->children, child);
+        blame(s, child, m->status);
         sv_child_finalize(&s->children, child);
+    }
     for (uint32_t i = 0; i < s->children.count; i++) {
         if (s->children.child[i].last.incarnation != m->incarnation)
             continue;
@@ -307,8 +319,23 @@ void sv_on_message(struct sv_super *s, const struct sv_message *m, int pidfd)
     }
 }
 
+/* Is its sample under suspicion? Then it is not given to the next one before it is known how this one ended: the
+ * warden is about to say it. */
+static bool waits_for_status(struct sv_super *s, struct sv_child *child)
+{
+    if (s->warden_gone)
+        return false;
+    if (child->dead_since == 0)
+        child->dead_since = im_now();
+    sv_child_remember(&s->children, child);
+    return child->last.active_sample != 0 && sv_blame_points(s->run.control, child->last.active_sample) > 0 &&
+           im_now() - child->dead_since < STATUS_WAIT_NS;
+}
+
 void sv_on_death_seen(struct sv_super *s, struct sv_child *child)
 {
+    if (waits_for_status(s, child))
+        return;
     sv_child_finalize(&s->children, child);
     if (s->warden_gone) { /* nobody will tell the status */
         if (child->role == IM_ROLE_TRAINER && ++s->trainers_done == s->run.geometry.ranks)

@@ -97,6 +97,37 @@ png_file() {
   base64 -d <<<iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAEElEQVR4nGM4IWcDRAwQCgAh9gSJHoU67gAAAABJRU5ErkJggg==
 }
 
+# Folders of links are common. What leads out of the data folder takes the restriction of paths away, aloud; what does not,
+# does not. Small cells: augmenters read files themselves, too.
+case_links_inside() {
+  mkdir -p "$T/data/store"
+  cp -r "$REFERENCE/data/." "$T/data/store"
+  link_all ../../store
+  start 0 --readers 1 --augmenters 2 --cell-bytes 4096
+  grep -q "role=augmenter id=0 msg=\"sandbox\" calls=[a-z]* landlock=\(0 \|[1-9][0-9]* reads=\"$T/data\"\)" "$RUN/log.txt" || fail "log.txt does not say so"
+  nothing_is_missing
+}
+case_links_outside() {
+  link_all "$REFERENCE/data"
+  start 0 --readers 1 --augmenters 2 --cell-bytes 4096
+  grep -q 'role=augmenter id=0 msg="sandbox" .*reads="anywhere' "$RUN/log.txt" || fail "log.txt does not say so"
+  grep -q 'role=reader id=0 msg="sandbox" .*reads="anywhere' "$RUN/log.txt" || fail "log.txt does not say so of readers"
+  nothing_is_missing
+}
+# link_all STORE: data/ in the layout of the reference, each file a link into STORE.
+link_all() {
+  local file
+  while read -r file; do
+    mkdir -p "$T/data/$(dirname "$file")"
+    ln -s "$1/$file" "$T/data/$file"
+  done < <(cd "$REFERENCE/data" && find train val -type f)
+  TRAIN+=(--data-dir "$T/data")
+}
+nothing_is_missing() {
+  [ "$(count_events '"sample.bad"')" = 0 ] || fail "an image behind a link was left out"
+  check_outcome
+}
+
 case_bad_sample_stop() {
   own_data
   truncate -s 0 "$(file_number 9)"
