@@ -70,7 +70,7 @@ static int render_file(struct augmenter *a, const struct im_place *at, const str
     if (e->meta->bytes == 0 || e->bytes[e->meta->bytes - 1] != 0)
         return IM_VERDICT_READ_ERROR;
     if (stat((const char *)e->bytes, &st) == 0)
-        atomic_store_explicit(&a->child->entry->active_need, (uint64_t)st.st_size, memory_order_relaxed);
+        atomic_store_explicit(&a->child->stats->active_need, (uint64_t)st.st_size, memory_order_relaxed);
     err = im_read_file((const char *)e->bytes, file_max < memory ? file_max : memory, &bytes, &n, NULL);
     if (err == -EFBIG)
         return file_max < memory ? IM_VERDICT_TOO_LARGE : IM_VERDICT_MEMORY_LIMIT;
@@ -117,7 +117,7 @@ static int fill_place(struct augmenter *a, const struct im_place *at, const stru
 
     im_run_batch_view(a->child->run, at->rank, at->batch, &batch);
     out = batch.pixels + at->place * pixels;
-    atomic_store_explicit(&entry->active_need, 0, memory_order_relaxed);
+    atomic_store_explicit(&a->child->stats->active_need, 0, memory_order_relaxed);
     atomic_store_explicit(&entry->active_ticket, e->ticket + 1, memory_order_relaxed);
     atomic_store_explicit(&entry->active_since_ns, im_now(), memory_order_relaxed);
     verdict = render(a, at, e, out);
@@ -225,7 +225,7 @@ int au_run(struct im_child *child, struct im_text *text)
         err = au_renderer_new(&a.renderer, &a.recipe.limits, imk_cpu_flags());
     if (err < 0)
         return im_fail(text, err, "cannot start the augmenter: %s", strerror(-err));
-    au_renderer_tell_need(a.renderer, &child->entry->active_need);
+    au_renderer_tell_need(a.renderer, &child->stats->active_need);
     im_child_ready(child);
     err = work(&a);
     im_stats_enter(child->stats, IM_IDLE);

@@ -4,9 +4,9 @@
 
 #include "ipc/abi.h"
 
-/* From now on a fatal signal that another process sent is written to entry->sent_signal before it takes its
+/* From now on a fatal signal that another process sent is written to stats->sent_signal before it takes its
  * course. What this process does itself (a bad address, abort()) leaves no trace there, and SIGKILL none at
  * all. */
-void au_note_sent_signals(struct im_process *entry);
+void au_note_sent_signals(struct im_stats *stats);
 
 #endif

@@ -97,8 +97,6 @@ struct im_process {
     _Atomic uint64_t active_since_ns; /* W child: CLOCK_MONOTONIC when it began; 0 = none */
     _Atomic uint64_t position;        /* W trainer: next batch it will consume + 1; 0 = not known yet */
     _Atomic uint64_t ready_ns;        /* W child: when it was ready for work; 0 = not yet */
-    _Atomic uint64_t active_need; /* W augmenter: bytes of memory that its ticket takes; 0 = not known yet */
-    _Atomic uint32_t sent_signal; /* W augmenter, as it dies: a signal that another process sent; 0 = none */
 };
 
 /* Statistics of one process: written by it alone with plain load+store, read by anyone at any time. */
@@ -146,6 +144,10 @@ struct im_stats {
     _Atomic uint64_t counter[IM_COUNTERS];
     _Atomic uint64_t gauge[IM_GAUGES]; /* doubles, by bits */
     _Atomic uint64_t histogram[IM_HISTOGRAMS][IM_HISTOGRAM_BUCKETS];
+
+    /* No statistics, but as these W augmenter alone; what its end has to do with its ticket. */
+    _Atomic uint64_t active_need; /* bytes of memory that its ticket takes; 0 = not known yet */
+    _Atomic uint32_t sent_signal; /* as it dies: a fatal signal that another process sent; 0 = none */
 };
 
 /* What a reader says of the bytes it put into a cell. W reader while FILLING; R augmenter while TAKEN. */

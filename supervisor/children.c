@@ -76,6 +76,7 @@ static void remember_sample(struct sv_children *c, struct sv_child *child, uint6
 void sv_child_remember(struct sv_children *c, struct sv_child *child)
 {
     struct im_process *entry = &c->run->process[child->slot];
+    struct im_stats *stats = &c->run->stats[child->slot];
 
     child->last.incarnation = child->incarnation;
     child->last.pid = child->pid;
@@ -83,8 +84,8 @@ void sv_child_remember(struct sv_children *c, struct sv_child *child)
     child->last.killed_for = child->killed_for;
     child->last.ended_by_reset = child->ended_by_reset;
     remember_sample(c, child, atomic_load_explicit(&entry->active_ticket, memory_order_acquire));
-    child->last.active_need = atomic_load_explicit(&entry->active_need, memory_order_relaxed);
-    child->last.sent_signal = atomic_load_explicit(&entry->sent_signal, memory_order_relaxed);
+    child->last.active_need = atomic_load_explicit(&stats->active_need, memory_order_relaxed);
+    child->last.sent_signal = atomic_load_explicit(&stats->sent_signal, memory_order_relaxed);
     child->last.position = atomic_load_explicit(&entry->position, memory_order_acquire);
     child->last.died_at = im_now();
 }

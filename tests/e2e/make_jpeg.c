@@ -45,6 +45,19 @@ static size_t last_scan(const unsigned char *bytes, size_t n)
     return at;
 }
 
+/* Ends the program where the text is no number. */
+static unsigned number(const char *text)
+{
+    char *end;
+    unsigned long value = strtoul(text, &end, 10);
+
+    if (end == text || *end || value > 65535) {
+        fprintf(stderr, "make_jpeg: '%s' is no number up to 65535\n", text);
+        exit(2);
+    }
+    return (unsigned)value;
+}
+
 int main(int argc, char **argv)
 {
     unsigned long n = 0;
@@ -55,10 +68,10 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: make_jpeg SIDE FACTOR SCANS >FILE\n");
         return 2;
     }
-    bytes = compress((unsigned)atoi(argv[1]), atoi(argv[2]), &n);
+    bytes = compress(number(argv[1]), (int)number(argv[2]), &n);
     scan = last_scan(bytes, n);
     fwrite(bytes, 1, n - 2, stdout);
-    for (int i = 0; i < atoi(argv[3]); i++)
+    for (int i = 0; i < (int)number(argv[3]); i++)
         fwrite(bytes + scan, 1, 2 + (size_t)(bytes[scan + 2] << 8 | bytes[scan + 3]), stdout);
     fwrite(bytes + n - 2, 1, 2, stdout);
     free(bytes);

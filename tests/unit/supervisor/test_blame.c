@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "ipc/base/exit.h"
+#include "ipc/base/rng.h"
 #include "ipc/base/verdict.h"
 #include "supervisor/blame.h"
 #include "tests/unit/ipc/base/unit.h"
@@ -166,15 +167,15 @@ static void two_that_kill_by_turns_are_both_left_out(void **state)
 static void play_storm(double chance, bool others)
 {
     static const double others_live[] = {1, 0.6, 0.1, 0.0001}; /* through the delay */
+    struct im_rng rng = im_rng_at(11, IM_RNG_TEST, 0, others);
     struct im_control *c = fresh();
     uint64_t ticket = 1;
     int deaths = 0;
 
-    srand(11);
     for (int i = 0; i < 72000; i++) {
-        if (others && rand() > others_live[deaths < 3 ? deaths : 3] * RAND_MAX)
+        if (others && im_rng_unit(&rng) > others_live[deaths < 3 ? deaths : 3])
             sv_blame_stray(c);
-        if (rand() < chance * RAND_MAX) {
+        if (im_rng_unit(&rng) < chance) {
             assert_false(sv_blame_note(c, ticket % 1000 + 1, ticket, SV_END_SENT));
             deaths++;
         } else {
