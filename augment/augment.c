@@ -20,6 +20,7 @@
 #include "ipc/base/log.h"
 #include "ipc/batch.h"
 #include "ipc/encoded.h"
+#include "ipc/sandbox.h"
 #include "ipc/wait.h"
 
 #define GREY 124 /* about the mean of ImageNet: what a sample without an image shows to batch norm */
@@ -72,6 +73,8 @@ static int render_file(struct augmenter *a, const struct im_place *at, const str
     if (stat((const char *)e->bytes, &st) == 0)
         atomic_store_explicit(&a->child->stats->active_need, (uint64_t)st.st_size, memory_order_relaxed);
     err = im_read_file((const char *)e->bytes, file_max < memory ? file_max : memory, &bytes, &n, NULL);
+    if (err == -EACCES && im_sandbox_is_stale(a->child->sandbox))
+        return -ESTALE; /* the next one may read there */
     if (err == -EFBIG)
         return file_max < memory ? IM_VERDICT_TOO_LARGE : IM_VERDICT_MEMORY_LIMIT;
     if (err < 0)

@@ -47,6 +47,7 @@ static int augment_for_run(int argc, char **argv)
         au_limit_memory(child.conf);
         au_note_sent_signals(child.stats);
         err = au_sandbox_enter(child.conf->read_root, im_child_is_first(&child), &sandbox, &text);
+        child.sandbox = &sandbox;
         if (err == 0)
             err = au_run(&child, &text);
         im_child_close(&child);

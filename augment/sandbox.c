@@ -106,7 +106,7 @@ int au_sandbox_enter(const char *read_root, bool tells, struct im_sandbox_state 
         .conditions = conditions,
         .condition_count = IM_COUNT(conditions),
         .absent = -1,
-        .paths = {read_root},
+        .folder = read_root,
     };
     int err = im_sandbox_enter(&wanted, ret, text);
 

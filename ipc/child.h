@@ -7,6 +7,8 @@
 #include "ipc/run.h"
 #include "ipc/stats.h"
 
+struct im_sandbox_state;
+
 struct im_child {
     struct im_run *run;
     struct im_plan *plan;
@@ -19,6 +21,7 @@ struct im_child {
     uint32_t slot;
     int lease_fd;    /* hangs up when warden and supervisor are both gone; -1 in tests */
     int snapshot_fd; /* a trainer's (snapshot.h); -1: there is none */
+    const struct im_sandbox_state *sandbox; /* NULL: none was entered */
     im_ns lease_checked;
 };
 

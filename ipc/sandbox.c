@@ -5,14 +5,19 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <seccomp.h>
 
+#include "ipc/base/clock.h"
 #include "ipc/base/count.h"
 #include "ipc/base/log.h"
 
@@ -20,6 +25,8 @@
  * architectures. */
 enum { CREATE_RULESET = 444, ADD_RULE = 445, RESTRICT_SELF = 446, GET_VERSION = 1, PATH_BENEATH = 1 };
 enum { READ_FILE = 1 << 2, READ_DIR = 1 << 3 };
+
+#define FOLDER_WAIT_NS (2 * IM_SECOND)
 
 struct ruleset {
     uint64_t handled_files, handled_net, scoped;
@@ -51,33 +58,122 @@ static uint64_t handled_files(long version)
     return ((uint64_t)1 << rights) - 1;
 }
 
-/* 0 or negative errno. */
-static int allow_path(int ruleset, const char *path)
-{
-    struct path_beneath rule = {.fd = open(*path ? path : "/", O_PATH | O_CLOEXEC)};
-    struct stat st;
-    int err = 0;
+/* ---- a folder that may not answer: opened by a thread that nobody waits for too long ---- */
 
-    if (rule.fd < 0)
-        return errno == ENOENT || errno == ENOTDIR || errno == EACCES ? 0 : -errno;
-    if (fstat(rule.fd, &st) < 0)
-        err = -errno;
-    rule.allowed = err == 0 && S_ISDIR(st.st_mode) ? READ_FILE | READ_DIR : READ_FILE;
-    if (err == 0 && syscall(ADD_RULE, ruleset, PATH_BENEATH, &rule, 0) < 0)
-        err = -errno;
-    close(rule.fd);
+enum { OPENING, OPENED, ABANDONED };
+
+struct opening {
+    _Atomic int
+        state; /* W thread: OPENING -> OPENED. W who waits: OPENING -> ABANDONED. Who comes second frees. */
+    int fd;    /* or negative errno */
+    char path[];
+};
+
+static void *open_folder(void *arg)
+{
+    struct opening *o = arg;
+    int before = OPENING;
+
+    o->fd = open(o->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (o->fd < 0)
+        o->fd = -errno;
+    if (!atomic_compare_exchange_strong(&o->state, &before, OPENED)) {
+        if (o->fd >= 0)
+            close(o->fd);
+        free(o);
+    }
+    return NULL;
+}
+
+/* A descriptor, or negative errno. */
+static int open_in_time(const char *path)
+{
+    const struct timespec nap = {.tv_nsec = 100000};
+    size_t n = strlen(path) + 1;
+    struct opening *o = malloc(sizeof *o + n);
+    im_ns until = im_now() + FOLDER_WAIT_NS;
+    int before = OPENING, fd;
+    pthread_t thread;
+
+    if (!o)
+        return -ENOMEM;
+    atomic_init(&o->state, OPENING);
+    memcpy(o->path, path, n);
+    fd = -pthread_create(&thread, NULL, open_folder, o);
+    if (fd < 0) {
+        free(o);
+        return fd;
+    }
+    pthread_detach(thread);
+    while (atomic_load(&o->state) == OPENING && im_now() < until)
+        nanosleep(&nap, NULL);
+    if (atomic_compare_exchange_strong(&o->state, &before, ABANDONED))
+        return -ETIMEDOUT;
+    fd = o->fd;
+    free(o);
+    return fd;
+}
+
+/* ---- rules ---- */
+
+static int allow(int ruleset, int fd, uint64_t rights)
+{
+    const struct path_beneath rule = {.allowed = rights, .fd = fd};
+    int err = syscall(ADD_RULE, ruleset, PATH_BENEATH, &rule, 0) < 0 ? -errno : 0;
+
+    close(fd);
     return err;
 }
 
-static int allow_paths(int ruleset, const struct im_sandbox *wanted)
+static int allow_path(int ruleset, const char *path, uint64_t rights)
 {
-    int err = 0;
+    int fd = open(path, O_PATH | O_CLOEXEC);
 
-    for (int i = 0; i < IM_SANDBOX_PATHS_MAX && wanted->paths[i] && err == 0; i++)
-        err = allow_path(ruleset, wanted->paths[i]);
+    return fd < 0 ? 0 : allow(ruleset, fd, rights);
+}
+
+/* What the kernel knows without asking a server. */
+static bool identify(int fd, const char *path, struct im_sandbox_state *state)
+{
+    struct statx st;
+
+    if (statx(fd, path, AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_INO, &st) < 0)
+        return false;
+    state->device = (uint64_t)st.stx_dev_major << 32 | st.stx_dev_minor;
+    state->inode = st.stx_ino;
+    return true;
+}
+
+static int allow_folder(int ruleset, const char *folder, struct im_sandbox_state *state)
+{
+    int fd = *folder ? open_in_time(folder) : -ENOENT;
+
+    if (fd >= 0 && identify(fd, "", state)) {
+        state->below = true;
+        return allow(ruleset, fd, READ_FILE | READ_DIR);
+    }
+    if (fd >= 0)
+        close(fd);
+    return allow_path(ruleset, "/", READ_FILE | READ_DIR);
+}
+
+static int allow_paths(int ruleset, const struct im_sandbox *wanted, struct im_sandbox_state *state)
+{
+    int err = wanted->folder ? allow_folder(ruleset, wanted->folder, state) : 0;
+
+    for (int i = 0; i < IM_SANDBOX_FILES_MAX && wanted->files[i] && err == 0; i++)
+        err = allow_path(ruleset, wanted->files[i], READ_FILE);
     if (err == 0 && IM_SANITIZED)
-        err = allow_path(ruleset, "/proc");
+        err = allow_path(ruleset, "/proc", READ_FILE | READ_DIR);
     return err;
+}
+
+bool im_sandbox_is_stale(const struct im_sandbox_state *state)
+{
+    struct im_sandbox_state now = {0};
+
+    return state && state->landlock > 0 && state->below && identify(AT_FDCWD, state->folder, &now) &&
+           (now.device != state->device || now.inode != state->inode);
 }
 
 static int restrict_paths(const struct im_sandbox *wanted, struct im_sandbox_state *state,
@@ -95,7 +191,7 @@ static int restrict_paths(const struct im_sandbox *wanted, struct im_sandbox_sta
         return 0;
     }
     ruleset = (int)syscall(CREATE_RULESET, &rules, size, 0);
-    err = ruleset < 0 ? -errno : allow_paths(ruleset, wanted);
+    err = ruleset < 0 ? -errno : allow_paths(ruleset, wanted, state);
     if (err == 0 && syscall(RESTRICT_SELF, ruleset, 0) < 0)
         err = -errno;
     if (ruleset >= 0)
@@ -184,7 +280,7 @@ int im_sandbox_enter(const struct im_sandbox *wanted, struct im_sandbox_state *r
 {
     int err;
 
-    *ret = (struct im_sandbox_state){0};
+    *ret = (struct im_sandbox_state){.folder = wanted->folder};
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         return without(text, "the kernel does not support no_new_privs");
     err = restrict_paths(wanted, ret, text);
@@ -195,12 +291,14 @@ void im_sandbox_log(const struct im_sandbox *wanted, const struct im_sandbox_sta
                     const struct im_text *text)
 {
     struct im_quoted where, why;
-    const char *below = wanted->paths[0] ? wanted->paths[0] : "nothing";
+    const char *below = wanted->folder ? wanted->folder : "nothing";
 
     if (state->landlock == 0)
         below = "anywhere";
     else if (*below == 0)
         below = "anywhere: symbolic links lead out of the data folder";
+    else if (wanted->folder && !state->below)
+        below = "anywhere: the data folder does not answer, or is not there";
     im_log(state->filters_calls ? IM_LOG_INFO : IM_LOG_WARN, "sandbox",
            "calls=%s landlock=%d reads=%s missing=%s", state->filters_calls ? "filtered" : "all",
            state->landlock, im_log_quote(&where, below), im_log_quote(&why, text->s));

@@ -32,7 +32,7 @@ struct im_sandbox_condition {
     uint64_t mask, value;
 };
 
-#define IM_SANDBOX_PATHS_MAX 4
+#define IM_SANDBOX_FILES_MAX 3
 
 struct im_sandbox {
     const int *calls; /* allowed whatever their arguments are */
@@ -40,15 +40,20 @@ struct im_sandbox {
     const struct im_sandbox_condition *conditions;
     size_t condition_count;
     int absent; /* fails with ENOSYS, so that the C library does it another way; -1: none */
-    /* What may be read: files and folders with all below them; NULL ends the list. "" is everything. One that is
-     * not there is passed over. */
-    const char *paths[IM_SANDBOX_PATHS_MAX + 1];
+    /* What may be read: a folder with all below it ("": everything; NULL: none), and single files; one that is
+     * not there is passed over. A folder that does not answer or is not there counts as everything, for it may be
+     * there again later. */
+    const char *folder;
+    const char *files[IM_SANDBOX_FILES_MAX];
 };
 
 /* What came of it. */
 struct im_sandbox_state {
     bool filters_calls;
     int landlock; /* version of its interface; 0: paths are not restricted */
+    bool below;   /* files are read below `folder` only */
+    const char *folder;
+    uint64_t device, inode; /* of the folder */
 };
 
 /* Restricts the whole process, for good; before it has threads of its own. Any other system call kills it with
@@ -57,6 +62,10 @@ struct im_sandbox_state {
  * 0: in force as far as *ret says; what this kernel lacks stands in `text`, a sentence for a warning. A
  * negative errno with a sentence: it should have worked and did not. */
 int im_sandbox_enter(const struct im_sandbox *wanted, struct im_sandbox_state *ret, struct im_text *text);
+
+/* A file could not be opened, with EACCES. Is that because another file system is mounted at `folder` than when
+ * the sandbox was entered? Only a new process can read there. NULL: there is no sandbox. */
+bool im_sandbox_is_stale(const struct im_sandbox_state *state);
 
 /* Writes to the log what is in force; a warning where system calls are not filtered. */
 void im_sandbox_log(const struct im_sandbox *wanted, const struct im_sandbox_state *state,

@@ -41,6 +41,7 @@ static int read_for_run(int argc, char **argv)
     if (err == 0) {
         err = rd_sandbox_enter(child.conf->read_root, child.conf->index_file, im_child_is_first(&child),
                                &sandbox, &text);
+        child.sandbox = &sandbox;
         if (err == 0)
             err = rd_run(&child, &text);
         im_child_close(&child);

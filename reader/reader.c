@@ -17,6 +17,7 @@
 #include "ipc/base/log.h"
 #include "ipc/base/verdict.h"
 #include "ipc/encoded.h"
+#include "ipc/sandbox.h"
 #include "ipc/shuffle.h"
 #include "ipc/wait.h"
 #include "reader/dataset/index.h"
@@ -162,7 +163,9 @@ static int reap(struct reader *r)
     n = rd_io_reap(r->io, results, REAP_MAX, IM_WAIT_MAX_NS);
     im_stats_enter(r->child->stats, IM_WORK);
     for (int i = 0; i < n; i++) {
-        int err = publish(r, &results[i]);
+        int err = results[i].bytes == -EACCES && im_sandbox_is_stale(r->child->sandbox)
+                      ? -ESTALE /* the next one may read there */
+                      : publish(r, &results[i]);
 
         if (err < 0)
             return err;

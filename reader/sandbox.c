@@ -58,6 +58,8 @@ static const int harmless[] = {
     SYS_readlink,
 #endif
     SYS_getdents64,
+    SYS_dup,
+    SYS_dup3,
     SYS_fadvise64,
     SYS_readahead,
     /* writing what is open: the log; the ring is mapped writable all the same */
@@ -126,7 +128,8 @@ int rd_sandbox_enter(const char *read_root, const char *index_file, bool tells, 
         .condition_count = IM_COUNT(conditions),
         .absent = SYS_clone3, /* its flags cannot be looked at */
         /* /dev/null is what the engine tries itself on; the other says why there is no io_uring. */
-        .paths = {read_root, index_file, "/dev/null", "/proc/sys/kernel/io_uring_disabled"},
+        .folder = read_root,
+        .files = {index_file, "/dev/null", "/proc/sys/kernel/io_uring_disabled"},
     };
     int err = im_sandbox_enter(&wanted, ret, text);
 

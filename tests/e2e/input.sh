@@ -197,6 +197,25 @@ case_container_dev_shm() {
   start 0 --encoded-cells 512 --cell-bytes 262144
   check_outcome
 }
+# Another file system is mounted over the data: augmenters, which read these files themselves, may not read there, for it is not
+# what they were let into. Others take their place, and no image is left out.
+case_remounted() {
+  need_mounts
+  local pid
+  cp -r "$REFERENCE/data" "$T/data" && cp -r "$REFERENCE/data" "$T/again" && TRAIN+=(--data-dir "$T/data")
+  in_mounts true
+  FAULTS=$PACE
+  launch --readers 1 --augmenters 2 --cell-bytes 4096
+  wait_step 4
+  pid=$(pids supervisor)
+  nsenter -t "$pid" -m mount --bind "$T/again" "$T/data" || fail "no mount"
+  finish 0
+  [ "$(count_events '"sample.bad"')" = 0 ] || fail "an image was left out"
+  if grep -q 'landlock=[1-9]' "$RUN/log.txt"; then
+    [ "$(deaths_of augmenter)" -ge 1 ] || fail "no augmenter was replaced"
+  fi
+  check_outcome
+}
 # Neither can hold it: refused with the number of bytes.
 case_no_memory() { refused 1 "bytes" --encoded-cells 4096 --cell-bytes 67108864; }
 case_little_locked_memory() {

@@ -295,15 +295,28 @@ static bool read_nothing(void)
     return state.landlock == 0 || refuses(FILE_TO_READ, O_RDONLY);
 }
 
+/* Where another file system is mounted meanwhile; what can be opened is what was there. */
+static bool tells_that_it_is_stale(void)
+{
+    struct im_sandbox_state other = state;
+
+    other.inode++;
+    return state.landlock == 0 ||
+           (state.below && !im_sandbox_is_stale(&state) && im_sandbox_is_stale(&other));
+}
+
 static void paths_are_restricted_to_the_root(void **unused)
 {
     (void)unused;
     assert_works(read_below_the_root);
     read_root = ""; /* links lead out of the data folder */
     assert_works(read_anywhere);
-    read_root = "/nowhere/at/all";
+    read_root = "/nowhere/at/all"; /* it may come back */
+    assert_works(read_anywhere);
+    read_root = NULL;
     assert_works(read_nothing);
     read_root = GOLDEN_DIR;
+    assert_works(tells_that_it_is_stale);
 }
 
 /* This kernel restricts paths, or the test above says nothing. */
