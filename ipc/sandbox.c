@@ -77,7 +77,8 @@ static void *open_folder(void *arg)
     o->fd = open(o->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (o->fd < 0)
         o->fd = -errno;
-    if (!atomic_compare_exchange_strong(&o->state, &before, OPENED)) {
+    if (!atomic_compare_exchange_strong_explicit(&o->state, &before, OPENED, memory_order_acq_rel,
+                                                 memory_order_acquire)) {
         if (o->fd >= 0)
             close(o->fd);
         free(o);
@@ -105,9 +106,10 @@ static int open_in_time(const char *path)
         return fd;
     }
     pthread_detach(thread);
-    while (atomic_load(&o->state) == OPENING && im_now() < until)
+    while (atomic_load_explicit(&o->state, memory_order_acquire) == OPENING && im_now() < until)
         nanosleep(&nap, NULL);
-    if (atomic_compare_exchange_strong(&o->state, &before, ABANDONED))
+    if (atomic_compare_exchange_strong_explicit(&o->state, &before, ABANDONED, memory_order_acq_rel,
+                                                memory_order_acquire))
         return -ETIMEDOUT;
     fd = o->fd;
     free(o);
