@@ -2,7 +2,7 @@
 
 #include <fcntl.h>
 #include <stdint.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -10,18 +10,20 @@
 
 #define SPARE ((uint64_t)256 << 20) /* for rows, tables, and what the allocator keeps */
 
-/* Bytes of private memory that this process has; 0: not known. */
+/* Bytes of private memory that this process has; 0: not known. The sixth number of statm, in pages. */
 static uint64_t private_bytes(void)
 {
-    unsigned long long pages = 0;
-    char text[256] = "";
+    char text[256] = "", *at = text;
     int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
     ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
+    uint64_t pages = 0;
 
     if (fd >= 0)
         close(fd);
-    if (n <= 0 || sscanf(text, "%*u %*u %*u %*u %*u %llu", &pages) != 1)
+    if (n <= 0)
         return 0;
+    for (int field = 0; field < 6; field++)
+        pages = strtoull(at, &at, 10);
     return pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
