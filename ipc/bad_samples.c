@@ -2,6 +2,8 @@
 
 #include <stdio.h>
 
+#include "ipc/base/verdict.h"
+
 /* The entry of this key: claimed before, or now. A killed claimer leaves an entry without a verdict; the next
  * one to render that sample completes it. */
 static struct im_bad_entry *claim(struct im_run *run, uint64_t key)
@@ -47,23 +49,29 @@ bool im_bad_is_recorded(const struct im_run *run, uint64_t key)
     return false;
 }
 
-bool im_bad_is_quarantined(const struct im_run *run, uint64_t key)
+uint32_t im_bad_is_quarantined(const struct im_run *run, uint64_t key)
 {
-    uint32_t count = atomic_load_explicit(&run->control->quarantine_count, memory_order_acquire);
+    const struct im_control *c = run->control;
+    uint32_t count = atomic_load_explicit(&c->quarantine_count, memory_order_acquire), verdict;
 
     for (uint32_t i = 0; i < count && i < IM_QUARANTINE_MAX; i++)
-        if (atomic_load_explicit(&run->control->quarantine[i], memory_order_relaxed) == key)
-            return true;
-    return false;
+        if (atomic_load_explicit(&c->quarantine[i], memory_order_relaxed) == key) {
+            verdict = atomic_load_explicit(&c->quarantine_verdict[i], memory_order_relaxed);
+            return verdict != IM_VERDICT_OK ? verdict : IM_VERDICT_KILLED;
+        }
+    return IM_VERDICT_OK;
 }
 
-void im_bad_quarantine(struct im_run *run, uint64_t key)
+bool im_bad_quarantine(struct im_run *run, uint64_t key, uint32_t verdict)
 {
     struct im_control *c = run->control;
     uint32_t n = atomic_load_explicit(&c->quarantine_count, memory_order_relaxed);
 
     if (n >= IM_QUARANTINE_MAX)
-        return;
+        return false;
     atomic_store_explicit(&c->quarantine[n], key, memory_order_relaxed);
+    atomic_store_explicit(&c->quarantine_verdict[n], verdict, memory_order_relaxed);
+    /* Release: the entry is complete; pairs with the augmenters' acquire. */
     atomic_store_explicit(&c->quarantine_count, n + 1, memory_order_release);
+    return true;
 }
