@@ -19,6 +19,7 @@
 #include "ipc/base/log.h"
 #include "ipc/batch.h"
 #include "ipc/encoded.h"
+#include "ipc/sandbox.h"
 #include "ipc/wait.h"
 
 #define FILE_TRIES 3 /* of a file larger than a cell, that readers can read and we cannot */
@@ -62,18 +63,22 @@ static int render_bytes(struct augmenter *a, const struct im_place *at, uint64_t
     return verdict;
 }
 
-/* A file larger than a cell: read here, into memory of our own, before its place is claimed. Where that fails,
- * a reader is to try again, for readers know an outage from a bad file; a few times. 1: the cell was given
- * back; 0, or negative errno about this process. */
+/* A file larger than a cell: read here, into memory of our own, before its place is claimed; it counts as the
+ * image's memory. Where that fails, a reader is to try again, for readers know an outage from a bad file; a few
+ * times. 1: the cell was given back; 0, or negative errno about this process. */
 static int read_file(struct augmenter *a, const struct im_encoded *e)
 {
+    const size_t file_max = (size_t)a->child->conf->max_file_bytes, memory = a->recipe.limits.memory_max;
+
     a->file_err = -EINVAL;
     if (e->meta->bytes == 0 || e->bytes[e->meta->bytes - 1] != 0)
         return 0;
-    a->file_err = im_read_file((const char *)e->bytes, (size_t)a->child->conf->max_file_bytes, &a->file,
+    a->file_err = im_read_file((const char *)e->bytes, file_max < memory ? file_max : memory, &a->file,
                                &a->file_bytes, NULL);
     if (a->file_err == 0 || a->file_err == -EFBIG || a->file_err == -ENOMEM)
         return 0;
+    if (a->file_err == -EACCES && im_sandbox_is_stale(a->child->sandbox))
+        return -ESTALE; /* the next one may read there */
     a->unread_times = a->unread == e->ticket + 1 ? a->unread_times + 1 : 1;
     a->unread = e->ticket + 1;
     if (a->unread_times > FILE_TRIES)
@@ -84,8 +89,10 @@ static int read_file(struct augmenter *a, const struct im_encoded *e)
 static int render_file(struct augmenter *a, const struct im_place *at, const struct im_encoded *e,
                        unsigned char *out)
 {
+    const size_t file_max = (size_t)a->child->conf->max_file_bytes, memory = a->recipe.limits.memory_max;
+
     if (a->file_err == -EFBIG)
-        return IM_VERDICT_TOO_LARGE;
+        return file_max < memory ? IM_VERDICT_TOO_LARGE : IM_VERDICT_MEMORY_LIMIT;
     if (a->file_err < 0)
         return a->file_err == -ENOMEM ? -ENOMEM : IM_VERDICT_READ_ERROR;
     return render_bytes(a, at, e->meta->sample, a->file, a->file_bytes, out);
@@ -95,11 +102,12 @@ static int render(struct augmenter *a, const struct im_place *at, const struct i
                   unsigned char *out)
 {
     uint64_t key = im_bad_key((enum im_split)at->phase->split, e->meta->sample);
+    uint32_t quarantined = im_bad_is_quarantined(a->child->run, key);
 
     if (e->meta->verdict != IM_VERDICT_OK)
         return (int)e->meta->verdict;
-    if (im_bad_is_quarantined(a->child->run, key))
-        return IM_VERDICT_KILLED;
+    if (quarantined)
+        return (int)quarantined;
     if (e->meta->by_reference)
         return render_file(a, at, e, out);
     return render_bytes(a, at, e->meta->sample, e->bytes, e->meta->bytes, out);
@@ -126,6 +134,7 @@ static int fill_place(struct augmenter *a, const struct im_place *at, const stru
 
     im_run_batch_view(a->child->run, at->rank, at->batch, &batch);
     out = batch.pixels + at->place * pixels;
+    atomic_store_explicit(&a->child->stats->active_need, a->file ? a->file_bytes : 0, memory_order_relaxed);
     atomic_store_explicit(&entry->active_ticket, e->ticket + 1, memory_order_relaxed);
     atomic_store_explicit(&entry->active_since_ns, im_now(), memory_order_relaxed);
     verdict = render(a, at, e, out);
@@ -240,6 +249,7 @@ int au_run(struct im_child *child, struct im_text *text)
         err = au_renderer_new(&a.renderer, &a.recipe.limits, imk_cpu_flags());
     if (err < 0)
         return im_fail(text, err, "cannot start the augmenter: %s", strerror(-err));
+    au_renderer_tell_need(a.renderer, &child->stats->active_need);
     im_child_ready(child);
     err = work(&a);
     im_stats_enter(child->stats, IM_IDLE);

@@ -1,7 +1,9 @@
 /* imsuper-augmenter: `imsuper start` starts one per --augmenters; its verbs show and measure samples without a run. */
 #include "augment/augment.h"
 
+#include "augment/limits.h"
 #include "augment/sandbox.h"
+#include "augment/signals.h"
 #include "augment/tools/session.h"
 #include "ipc/base/count.h"
 #include "ipc/base/log.h"
@@ -33,26 +35,19 @@ static const struct im_command verbs[] = {
      .run = au_cmd_profile},
 };
 
-/* Said once in a run, not once in a process. */
-static int restrict_us(const struct im_child *child, struct im_text *text)
-{
-    struct im_text why = {0};
-    int err = au_sandbox_enter(&why);
-
-    if (err > 0 && child->index == 0)
-        im_log(IM_LOG_WARN, "no sandbox", "why=%s", im_log_quote(&(struct im_quoted){0}, why.s));
-    return err < 0 ? im_fail(text, err, "%s", why.s) : 0;
-}
-
 static int augment_for_run(int argc, char **argv)
 {
     static struct im_child_storage storage;
+    struct im_sandbox_state sandbox;
     struct im_child child;
     struct im_text text = {0};
     int err = im_child_open(argc, argv, IM_ROLE_AUGMENTER, &storage, &child, &text);
 
     if (err == 0) {
-        err = restrict_us(&child, &text);
+        au_limit_memory(child.conf);
+        au_note_sent_signals(child.stats);
+        err = au_sandbox_enter(child.conf->read_root, im_child_is_first(&child), &sandbox, &text);
+        child.sandbox = &sandbox;
         if (err == 0)
             err = au_run(&child, &text);
         im_child_close(&child);

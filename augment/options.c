@@ -111,7 +111,7 @@ int au_options_make(const struct im_conf *conf, struct au_options *ret)
         .limits = {.side_max = (uint32_t)conf->max_side,
                    .pixels_max = (uint64_t)conf->max_pixels,
                    .scans_max = (uint32_t)conf->max_scans,
-                   .memory_max = (size_t)conf->decode_memory_mib << 20},
+                   .memory_max = (size_t)im_conf_decode_memory_mib(conf) << 20},
         .train_as_eval = crop == IM_CROP_CENTER,
     };
     return err < 0 ? err : make_transforms(conf, &ret->transforms);

@@ -36,7 +36,8 @@ struct au_renderer {
     struct au_canvas canvas;
     struct au_draw draw;
     struct au_times times;
-    uint32_t scale; /* the image is decoded at 1/scale */
+    uint32_t scale;         /* the image is decoded at 1/scale */
+    _Atomic uint64_t *need; /* NULL: nobody asks */
 };
 
 /* The part of one axis of the output that shows the image. */
@@ -81,6 +82,11 @@ size_t au_renderer_bytes(const struct au_renderer *renderer)
 
     return au_decoder_bytes(renderer->decoder) + renderer->tables[0].size + renderer->tables[1].size +
            renderer->rows.size + canvas->image[0].size + canvas->image[1].size + canvas->rows.size;
+}
+
+void au_renderer_tell_need(struct au_renderer *renderer, _Atomic uint64_t *need)
+{
+    renderer->need = need;
 }
 
 struct au_times au_renderer_times(const struct au_renderer *renderer)
@@ -258,6 +264,8 @@ int au_render(struct au_renderer *r, const struct au_job *job, const void *bytes
     if (result)
         return result;
     r->times.decode = im_now() - began;
+    if (r->need)
+        atomic_fetch_add_explicit(r->need, image.memory, memory_order_relaxed);
     plan = au_crop_make(job, image.width, image.height);
     r->scale = job->recipe.scaled_decode && image.format == AU_FORMAT_JPEG ? scale_for(&plan) : 1;
     crop = draw_transforms(r, job, &plan, out);

@@ -3,7 +3,9 @@
 #ifndef AUGMENT_RENDER_H
 #define AUGMENT_RENDER_H
 
+#include <stdatomic.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "augment/decode/decode.h"
 #include "augment/transform/crop.h"
@@ -29,6 +31,10 @@ void au_renderer_free(struct au_renderer **renderer);
  * per image. */
 int au_render(struct au_renderer *renderer, const struct au_job *job, const void *bytes, size_t n,
               unsigned char *out, struct im_text *text);
+
+/* From now on each sample adds to *need the bytes that decoding its image takes, before they are taken: for
+ * whoever asks what this process was about to do when it ended. */
+void au_renderer_tell_need(struct au_renderer *renderer, _Atomic uint64_t *need);
 
 /* Where the time of the last au_render() went. The decoder's includes reading the header. */
 struct au_times {

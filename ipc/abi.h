@@ -33,8 +33,9 @@
 #define IM_BATCHES_MAX 64
 #define IM_CONF_BYTES 32768
 #define IM_BAD_MAX 1024
-#define IM_QUARANTINE_MAX 256
+#define IM_QUARANTINE_MAX 1024
 #define IM_NAME_BYTES 232
+#define IM_BLAMES 64        /* samples under suspicion; more forget the oldest */
 #define IM_PEER_VALUES 8    /* numbers of one exchange between the trainers (peers.h) */
 #define IM_CARD_BYTES 12288 /* by which a trainer shows how to reach it */
 
@@ -155,6 +156,10 @@ struct im_stats {
     _Atomic uint64_t counter[IM_COUNTERS];
     _Atomic uint64_t gauge[IM_GAUGES]; /* doubles, by bits */
     _Atomic uint64_t histogram[IM_HISTOGRAMS][IM_HISTOGRAM_BUCKETS];
+
+    /* No statistics, but as these W augmenter alone; what its end has to do with its ticket. */
+    _Atomic uint64_t active_need; /* bytes of memory that its ticket takes; 0 = not known yet */
+    _Atomic uint32_t sent_signal; /* as it dies: a fatal signal that another process sent; 0 = none */
 };
 
 /* What a reader says of the bytes it put into a cell. W reader while FILLING; R augmenter while TAKEN, and the
@@ -177,6 +182,14 @@ struct im_bad_entry {
     _Atomic uint32_t count;
     _Atomic uint32_t verdict; /* W augmenter, after name, release; 0 = not yet complete */
     char name[IM_NAME_BYTES];
+};
+
+/* A sample on which augmenters ended (supervisor/blame.h). */
+struct im_blame {
+    _Atomic uint64_t key;    /* W supervisor: as in im_bad_entry; 0 = unused */
+    _Atomic uint64_t ticket; /* W supervisor: that they held; another one was delivered in between */
+    _Atomic uint32_t points; /* W supervisor: of deaths in a row */
+    _Atomic uint32_t stray;  /* W supervisor: of `points`, those that the next death elsewhere takes back */
 };
 
 /* The ledger of one split and epoch: what proves exactly once. */
@@ -263,6 +276,12 @@ struct im_control {
     _Atomic uint32_t save_answers;      /* W trainer 0: the last of save_requests that it has served */
     _Atomic uint32_t trainer_restart;   /* W supervisor: the request after whose answer all trainers start
                                              again; 0: none */
+
+    struct im_blame blame[IM_BLAMES];
+    _Atomic uint32_t blames; /* W supervisor: entries that were begun */
+    _Atomic uint32_t
+        quarantine_verdict[IM_QUARANTINE_MAX]; /* W supervisor, before the count: enum im_verdict */
+    _Atomic uint64_t oom_kills; /* W supervisor: im_oom_kills() + 1 when it last looked; 0 = never */
     _Atomic uint32_t
         reads_careful;          /* W supervisor: 1: a read hung once; readers make no call in their loop that
                                        may */

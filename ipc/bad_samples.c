@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "ipc/base/hash.h"
+#include "ipc/base/verdict.h"
 
 /* Samples are below 2^32 (run.c): the bits between them, the mark of
  * a hung read (62) and the split hold a check. */
@@ -59,24 +60,30 @@ bool im_bad_is_recorded(const struct im_run *run, uint64_t key)
     return false;
 }
 
-bool im_bad_is_quarantined(const struct im_run *run, uint64_t key)
+uint32_t im_bad_is_quarantined(const struct im_run *run, uint64_t key)
 {
-    uint32_t count = atomic_load_explicit(&run->control->quarantine_count, memory_order_acquire);
+    const struct im_control *c = run->control;
     const uint64_t word = im_bad_quarantine_word(key);
+    uint32_t count = atomic_load_explicit(&c->quarantine_count, memory_order_acquire), verdict;
 
     for (uint32_t i = 0; i < count && i < IM_QUARANTINE_MAX; i++)
-        if (atomic_load_explicit(&run->control->quarantine[i], memory_order_relaxed) == word)
-            return true;
-    return false;
+        if (atomic_load_explicit(&c->quarantine[i], memory_order_relaxed) == word) {
+            verdict = atomic_load_explicit(&c->quarantine_verdict[i], memory_order_relaxed);
+            return verdict != IM_VERDICT_OK ? verdict : IM_VERDICT_KILLED;
+        }
+    return IM_VERDICT_OK;
 }
 
-void im_bad_quarantine(struct im_run *run, uint64_t key)
+bool im_bad_quarantine(struct im_run *run, uint64_t key, uint32_t verdict)
 {
     struct im_control *c = run->control;
     uint32_t n = atomic_load_explicit(&c->quarantine_count, memory_order_relaxed);
 
     if (n >= IM_QUARANTINE_MAX)
-        return;
+        return false;
     atomic_store_explicit(&c->quarantine[n], im_bad_quarantine_word(key), memory_order_relaxed);
+    atomic_store_explicit(&c->quarantine_verdict[n], verdict, memory_order_relaxed);
+    /* Release: the entry is complete; pairs with the augmenters' acquire. */
     atomic_store_explicit(&c->quarantine_count, n + 1, memory_order_release);
+    return true;
 }

@@ -24,11 +24,11 @@ uint64_t im_bad_quarantine_word(uint64_t key);
 /* Was it recorded, in this run? */
 bool im_bad_is_recorded(const struct im_run *run, uint64_t key);
 
-/* Has this sample killed its augmenter too often? With IM_BAD_HANGS in the key: did reading it hang too
- * often? */
-bool im_bad_is_quarantined(const struct im_run *run, uint64_t key);
+/* Is this sample left out? The verdict that it gets (enum im_verdict); 0: it is not. With IM_BAD_HANGS in the
+ * key: because reading it hung too often. */
+uint32_t im_bad_is_quarantined(const struct im_run *run, uint64_t key);
 
-/* Supervisor: puts it there. A full table forgets the newest. */
-void im_bad_quarantine(struct im_run *run, uint64_t key);
+/* Supervisor: leaves a sample out from now on, for what `verdict` says. false: the table is full. */
+bool im_bad_quarantine(struct im_run *run, uint64_t key, uint32_t verdict);
 
 #endif

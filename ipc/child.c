@@ -165,6 +165,11 @@ bool im_child_is_retired(const struct im_child *c)
     return atomic_load_explicit(&c->entry->retire, memory_order_relaxed) == c->incarnation;
 }
 
+bool im_child_is_first(const struct im_child *c)
+{
+    return c->index == 0 && atomic_load_explicit(&c->entry->restarts, memory_order_relaxed) == 0;
+}
+
 void im_child_ready(struct im_child *c)
 {
     atomic_store_explicit(&c->entry->ready_ns, im_now(), memory_order_release);

@@ -7,6 +7,8 @@
 #include "ipc/run.h"
 #include "ipc/stats.h"
 
+struct im_sandbox_state;
+
 struct im_child {
     struct im_run *run;
     struct im_plan *plan;
@@ -19,6 +21,7 @@ struct im_child {
     uint32_t slot;
     int lease_fd;    /* hangs up when warden and supervisor are both gone; -1 in tests */
     int snapshot_fd; /* a trainer's (snapshot.h); -1: there is none */
+    const struct im_sandbox_state *sandbox; /* NULL: none was entered */
     im_ns lease_checked;
 };
 
@@ -44,6 +47,9 @@ int im_child_should_leave(struct im_child *child);
 /* Whether this process is asked to leave once it holds no cell (im_process.retire): it takes none from then
  * on, and leaves with IM_EXIT_OK. */
 bool im_child_is_retired(const struct im_child *child);
+
+/* The first of its role, in its first life: who says what all of them would say. */
+bool im_child_is_first(const struct im_child *child);
 
 /* Says that the process is ready for work. */
 void im_child_ready(struct im_child *child);

@@ -32,7 +32,9 @@ static uint32_t next_incarnation(const struct im_run *run)
 
 uint32_t im_process_announce(struct im_run *run, enum im_role role, uint32_t index)
 {
-    struct im_process *p = &run->process[im_run_slot(run, role, index)];
+    const uint32_t slot = im_run_slot(run, role, index);
+    struct im_process *p = &run->process[slot];
+    struct im_stats *stats = &run->stats[slot];
     uint32_t incarnation = next_incarnation(run);
 
     if (incarnation == 0 || incarnation > IM_OWNER_MAX)
@@ -49,6 +51,8 @@ uint32_t im_process_announce(struct im_run *run, enum im_role role, uint32_t ind
     atomic_store_explicit(&p->position, 0, memory_order_relaxed);
     atomic_store_explicit(&p->ready_ns, 0, memory_order_relaxed);
     atomic_store_explicit(&p->retire, 0, memory_order_relaxed);
+    atomic_store_explicit(&stats->active_need, 0, memory_order_relaxed);
+    atomic_store_explicit(&stats->sent_signal, 0, memory_order_relaxed);
     atomic_store_explicit(&p->turned_ns, 0, memory_order_relaxed);
     atomic_store_explicit(&p->read_ns, 0, memory_order_relaxed);
     atomic_store_explicit(&p->probed_ns, 0, memory_order_relaxed);

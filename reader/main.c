@@ -2,6 +2,7 @@
 #include "ipc/base/count.h"
 #include "ipc/base/log.h"
 #include "reader/reader.h"
+#include "reader/sandbox.h"
 #include "reader/tools/data_cmd.h"
 
 static const struct im_command verbs[] = {
@@ -40,12 +41,17 @@ static const struct im_command verbs[] = {
 static int read_for_run(int argc, char **argv)
 {
     static struct im_child_storage storage;
+    struct im_sandbox_state sandbox;
     struct im_child child;
     struct im_text text = {0};
     int err = im_child_open(argc, argv, IM_ROLE_READER, &storage, &child, &text);
 
     if (err == 0) {
-        err = rd_run(&child, &text);
+        err = rd_sandbox_enter(child.conf->read_root, child.conf->index_file, im_child_is_first(&child),
+                               &sandbox, &text);
+        child.sandbox = &sandbox;
+        if (err == 0)
+            err = rd_run(&child, &text);
         im_child_close(&child);
     }
     if (err < 0 && text.s[0])

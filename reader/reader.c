@@ -21,6 +21,7 @@
 #include "ipc/base/log.h"
 #include "ipc/base/verdict.h"
 #include "ipc/encoded.h"
+#include "ipc/sandbox.h"
 #include "ipc/shuffle.h"
 #include "ipc/wait.h"
 #include "reader/dataset/index.h"
@@ -60,6 +61,7 @@ struct reader {
     uint32_t depth, free_flight;
     uint32_t held, failing; /* flights in use; of them, those that wait for another try */
     int root_err;           /* why the data directory could not be opened last; 0: it was */
+    bool stale;             /* another file system is mounted, which our sandbox does not let us read */
     bool careful;           /* the storage asks a server, or hung once */
     int root_fd; /* keeps its number; what it refers to is replaced when the directory is opened again */
     struct im_shuffle order; /* of the epoch last used */
@@ -282,7 +284,9 @@ static int reap(struct reader *r, im_ns wait)
     n = rd_io_reap(r->io, results, REAP_MAX, wait);
     im_stats_enter(r->child->stats, IM_WORK);
     for (int i = 0; i < n; i++) {
-        int err = ended(r, &results[i]);
+        int err = results[i].bytes == -EACCES && im_sandbox_is_stale(r->child->sandbox)
+                      ? -ESTALE /* the next one may read there */
+                      : ended(r, &results[i]);
 
         if (err < 0)
             return err;
@@ -325,6 +329,7 @@ static void take_root(struct reader *r, const struct rd_probe_result *result)
 
 static void take_probe(struct reader *r, const struct rd_probe_result *result)
 {
+    r->stale = result->err == -EACCES && im_sandbox_is_stale(r->child->sandbox);
     take_root(r, result);
     rd_storage_file(&r->storage, result->err);
     if (result->err != 0)
@@ -452,6 +457,8 @@ static int work(struct reader *r)
         if (err == 0)
             err = try_again(r, &wait);
         watch(r);
+        if (r->stale)
+            return -ESTALE; /* the next one may read there */
         if (err == 0 && rd_io_in_flight(r->io) > 0)
             err = reap(r, wait);
         else if (err == 0) {

@@ -55,6 +55,8 @@ int sv_child_start(struct sv_children *c, struct sv_child *child)
     child->killed_at = 0;
     child->ended_by_reset = false;
     child->retire_by = 0;
+    child->dead_since = 0;
+    child->last.blamed = false;
     return sv_channel_send(c->channel, &m, -1);
 }
 
@@ -68,17 +70,17 @@ static void remember_sample(struct sv_children *c, struct sv_child *child, uint6
     if (active_ticket == 0 || im_plan_place(c->plan, active_ticket - 1, &at) < 0)
         return;
     meta = &c->run->encoded_meta[(active_ticket - 1) % c->run->geometry.encoded_cells];
+    child->last.active_ticket = active_ticket;
     child->last.active_sample = im_bad_key((enum im_split)at.phase->split, meta->sample);
     memcpy(child->last.active_name, meta->name, sizeof child->last.active_name);
     child->last.active_name[sizeof child->last.active_name - 1] = 0;
 }
 
-void sv_child_finalize(struct sv_children *c, struct sv_child *child)
+void sv_child_remember(struct sv_children *c, struct sv_child *child)
 {
     struct im_process *entry = &c->run->process[child->slot];
+    struct im_stats *stats = &c->run->stats[child->slot];
 
-    if (child->incarnation == 0)
-        return;
     child->last.incarnation = child->incarnation;
     child->last.pid = child->pid;
     child->last.was_ready = atomic_load_explicit(&entry->ready_ns, memory_order_acquire) != 0;
@@ -86,8 +88,17 @@ void sv_child_finalize(struct sv_children *c, struct sv_child *child)
     child->last.ended_by_reset = child->ended_by_reset;
     child->last.retired = atomic_load_explicit(&entry->retire, memory_order_relaxed) == child->incarnation;
     remember_sample(c, child, atomic_load_explicit(&entry->active_ticket, memory_order_acquire));
+    child->last.active_need = atomic_load_explicit(&stats->active_need, memory_order_relaxed);
+    child->last.sent_signal = atomic_load_explicit(&stats->sent_signal, memory_order_relaxed);
     child->last.position = atomic_load_explicit(&entry->position, memory_order_acquire);
     child->last.died_at = im_now();
+}
+
+void sv_child_finalize(struct sv_children *c, struct sv_child *child)
+{
+    if (child->incarnation == 0)
+        return;
+    sv_child_remember(c, child);
     IM_FAULT("supervisor.death.seen");
     im_process_mark_dead(c->run, child->slot, child->incarnation);
     IM_FAULT("supervisor.death.marked");

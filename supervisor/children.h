@@ -5,15 +5,18 @@
 
 #include "ipc/reclaim.h"
 #include "ipc/run.h"
+#include "supervisor/deadline.h"
 #include "supervisor/policy.h"
 #include "supervisor/warden/channel.h"
 
 /* Why the supervisor itself killed a process: such an end says nothing about the program. */
 enum sv_kill_reason {
     SV_KILL_NONE,     /* it did not: the process ended by itself, or somebody else ended it */
-    SV_KILL_DEADLINE, /* too long on one image */
+    SV_KILL_DEADLINE, /* too much processor time on one image */
+    SV_KILL_HANG,     /* none at all on one image */
     SV_KILL_STALL,    /* no sign of life */
     SV_KILL_READ,     /* a file that it reads hangs */
+    SV_KILL_LATE,     /* asked to leave, it did not */
 };
 
 /* One slot of the process table. */
@@ -26,6 +29,7 @@ struct sv_child {
     bool wanted; /* start one when none is there */
     enum sv_kill_reason killed_for;
     bool ended_by_reset; /* its end is no news */
+    im_ns dead_since;    /* when its death was seen, and its status was not known; 0: it lives */
     im_ns killed_at;     /* when SIGKILL was sent first; 0: it was not */
     im_ns start_at;      /* earliest time of the next start */
     im_ns retire_by;     /* it is asked to leave, and killed then; 0: not asked by us */
@@ -35,16 +39,22 @@ struct sv_child {
         uint64_t count; /* items finished */
         im_ns since;
     } progress; /* as last seen */
+    struct sv_work work;
 
     /* The last one that died here, until the warden tells its wait status. */
     struct {
         uint32_t incarnation; /* 0: nothing to tell */
         int32_t pid;
         bool was_ready, ended_by_reset, retired;
+        bool blamed; /* what its end says of its sample has been noted */
         enum sv_kill_reason killed_for;
-        uint64_t active_sample;          /* im_bad_key() of what it was rendering; 0: nothing */
-        char active_name[IM_NAME_BYTES]; /* its file */
-        uint64_t position;               /* a trainer's: next batch + 1 */
+        uint64_t active_sample;               /* im_bad_key() of what it was rendering; 0: nothing */
+        uint64_t active_ticket;               /* its ticket + 1 */
+        uint64_t active_need;                 /* bytes of memory that it takes */
+        uint32_t sent_signal;                 /* that somebody sent to the process */
+        char active_name[IM_NAME_BYTES];      /* its file */
+        uint64_t oom_kills_before, oom_kills; /* of a SIGKILL: im_oom_kills() at the one before, and at it */
+        uint64_t position;                    /* a trainer's: next batch + 1 */
         im_ns died_at;
         struct im_reclaimed returned;
     } last;
@@ -66,7 +76,10 @@ struct sv_child *sv_child_by_incarnation(struct sv_children *c, uint32_t incarna
 /* Asks the warden for a new process in this slot. 0 or negative errno. */
 int sv_child_start(struct sv_children *c, struct sv_child *child);
 
-/* The process in this slot is dead: marks it, returns its cells, frees the slot. Idempotent. */
+/* The process in this slot is dead: fills child->last. Its cells are still its own. */
+void sv_child_remember(struct sv_children *c, struct sv_child *child);
+
+/* Does that, marks it, returns its cells, frees the slot. Idempotent. */
 void sv_child_finalize(struct sv_children *c, struct sv_child *child);
 
 void sv_child_kill(struct sv_child *child, int signo);

@@ -1,5 +1,5 @@
-/* What the supervisor watches for on its own: samples that take too long or kill their augmenter, and files
- * that could not be used. A heartbeat alone proves nothing, so the deadline is on a held ticket. */
+/* What the supervisor watches for on its own: processes that make no progress, and files that could not be
+ * used. A heartbeat alone proves nothing, so it looks at held cells. */
 #include <inttypes.h>
 #include <signal.h>
 #include <string.h>
@@ -10,70 +10,8 @@
 #include "ipc/base/verdict.h"
 #include "ipc/encoded.h"
 #include "ipc/process.h"
+#include "supervisor/blame.h"
 #include "supervisor/super.h"
-
-#define CRASHES_TO_QUARANTINE 2
-
-static uint64_t sample_of(uint64_t key)
-{
-    return (key & ~(UINT64_C(1) << 63)) - 1;
-}
-
-static struct im_json *sample_json(uint64_t key, const char *file)
-{
-    struct im_json *fields = im_json_object();
-
-    im_json_set_str(fields, "file", file);
-    im_json_set_str(fields, "split", key >> 63 ? "val" : "train");
-    im_json_set_int(fields, "sample", (int64_t)sample_of(key));
-    return fields;
-}
-
-static void quarantine(struct sv_super *s, uint64_t key, const char *file)
-{
-    im_bad_quarantine(&s->run, key);
-    sv_journal_event(&s->journal, "sample.quarantined", sample_json(key, file));
-    sv_screen_warn(&s->screen, SV_WARN, "%s is quarantined: it crashed its augmenter twice", file);
-}
-
-void sv_blame(struct sv_super *s, uint64_t key, const char *file, const char *why)
-{
-    const uint32_t room = IM_COUNT(s->blame);
-    struct im_json *fields;
-
-    if (key == 0)
-        return;
-    fields = sample_json(key, file);
-    im_json_set_str(fields, "why", why);
-    sv_journal_event(&s->journal, "sample.blamed", fields);
-    for (uint32_t i = 0; i < s->blames && i < room; i++)
-        if (s->blame[i].key == key) {
-            if (++s->blame[i].count == CRASHES_TO_QUARANTINE)
-                quarantine(s, key, file);
-            return;
-        }
-    s->blame[s->blames % room].key = key;
-    s->blame[s->blames++ % room].count = 1;
-}
-
-static void check_deadlines(struct sv_super *s)
-{
-    im_ns now = im_now(), deadline = (im_ns)s->conf.sample_deadline_ms * IM_MS;
-
-    for (uint32_t i = 0; i < s->children.count; i++) {
-        struct sv_child *child = &s->children.child[i];
-        uint64_t since =
-            atomic_load_explicit(&s->run.process[child->slot].active_since_ns, memory_order_relaxed);
-
-        if (child->role != IM_ROLE_AUGMENTER || child->incarnation == 0 ||
-            child->killed_for != SV_KILL_NONE || since == 0 || now < since || now - since < deadline)
-            continue;
-        child->killed_for = SV_KILL_DEADLINE;
-        sv_screen_warn(&s->screen, SV_WARN, "augmenter#%u has worked on one image for %.1f s; killing it",
-                       child->index, (double)(now - since) / 1e9);
-        sv_child_kill(child, SIGKILL);
-    }
-}
 
 static void tell_bad_sample(struct sv_super *s, const struct im_bad_entry *bad, uint32_t verdict)
 {
@@ -83,7 +21,7 @@ static void tell_bad_sample(struct sv_super *s, const struct im_bad_entry *bad, 
 
     memcpy(name, bad->name, sizeof name);
     name[sizeof name - 1] = 0;
-    fields = sample_json(key, name);
+    fields = sv_sample_json(key, name);
     im_json_set_str(fields, "verdict", im_verdict_name(verdict));
     sv_journal_event(&s->journal, "sample.bad", fields);
     sv_screen_warn(&s->screen, SV_WARN, "skipped %s: %s", name, im_verdict_sentence(verdict));
@@ -127,7 +65,7 @@ void sv_guard(struct sv_super *s)
 {
     sv_repair_header(s);
     sv_find_contradictions(s);
-    check_deadlines(s);
+    sv_check_deadlines(s);
     sv_check_stalls(s);
     sv_check_reads(s);
     check_bad_samples(s);

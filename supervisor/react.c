@@ -19,6 +19,7 @@
 #include "ipc/child.h"
 #include "ipc/process.h"
 #include "ipc/wait.h"
+#include "supervisor/blame.h"
 #include "supervisor/super.h"
 
 #define STATUS_WAIT_NS IM_SECOND
@@ -208,9 +209,8 @@ static bool is_own_error(int wait_status)
 /* Counts a death and says when the next start is. */
 static enum sv_verdict judge(struct sv_super *s, struct sv_child *child, int wait_status)
 {
-    const uint64_t oom_kills = im_oom_kills();
     const struct sv_death death = {
-        .by_somebody = sv_is_somebodys_kill(wait_status, s->oom_kills, oom_kills),
+        .by_somebody = sv_is_somebodys_kill(wait_status, child->last.oom_kills_before, child->last.oom_kills),
         .by_supervisor = child->last.killed_for != SV_KILL_NONE || child->last.ended_by_reset,
         .was_ready = child->last.was_ready,
         .own_error = is_own_error(wait_status) && !sv_header_was_repaired(s),
@@ -224,17 +224,29 @@ static enum sv_verdict judge(struct sv_super *s, struct sv_child *child, int wai
     im_ns delay;
     enum sv_verdict verdict = sv_tally_death(&child->tally, &death, (uint32_t)s->conf.max_restarts, &delay);
 
-    s->oom_kills = oom_kills;
     if (!child->last.was_ready && delay < UNREADY_DELAY_NS)
         delay = UNREADY_DELAY_NS;
     child->start_at = im_now() + delay;
     return verdict;
 }
 
+/* Once for each death; one that left as it was asked to has not died. */
+static void blame(struct sv_super *s, struct sv_child *child, int wait_status)
+{
+    if (s->finished || s->resetting || child->last.ended_by_reset || child->last.blamed ||
+        (child->last.retired && wait_status == IM_EXIT_OK))
+        return;
+    child->last.blamed = true;
+    if (WIFSIGNALED(wait_status) && WTERMSIG(wait_status) == SIGKILL)
+        child->last.oom_kills = sv_blame_look(s->run.control, &child->last.oom_kills_before);
+    sv_blame_death(s, child, wait_status);
+}
+
 static void on_exit_status(struct sv_super *s, struct sv_child *child, int wait_status)
 {
     enum sv_verdict verdict;
 
+    blame(s, child, wait_status);
     if (s->finished || s->resetting || child->last.ended_by_reset)
         return;
     if (child->role == IM_ROLE_TRAINER && trainer_left(s, wait_status)) {
@@ -248,10 +260,6 @@ static void on_exit_status(struct sv_super *s, struct sv_child *child, int wait_
     atomic_fetch_add_explicit(&s->run.control->deaths, 1, memory_order_relaxed);
     verdict = judge(s, child, wait_status);
     report_death(s, child, wait_status, verdict == SV_RESTART || s->ending.stage != SV_GOING_ON);
-    if (child->role == IM_ROLE_AUGMENTER &&
-        (sv_is_own_crash(wait_status) || child->last.killed_for == SV_KILL_DEADLINE))
-        sv_blame(s, child->last.active_sample, child->last.active_name,
-                 child->last.killed_for == SV_KILL_DEADLINE ? "deadline" : "crash");
     if (s->ending.stage != SV_GOING_ON) {
         if (child->role == IM_ROLE_TRAINER)
             sv_ending_without_trainers(s, "a trainer died before it had saved");
@@ -271,8 +279,11 @@ static void on_exited(struct sv_super *s, const struct sv_message *m)
     struct sv_child *child = sv_child_by_incarnation(&s->children, m->incarnation);
     struct sv_message forget = *m;
 
-    if (child)
+    if (child) {
+        sv_child_remember(&s->children, child);
+        blame(s, child, m->status);
         sv_child_finalize(&s->children, child);
+    }
     for (uint32_t i = 0; i < s->children.count; i++) {
         if (s->children.child[i].last.incarnation != m->incarnation)
             continue;
@@ -390,8 +401,23 @@ void sv_watch_trainers(struct sv_super *s)
         sv_reset(s, why);
 }
 
+/* Is its sample under suspicion? Then it is not given to the next one before it is known how this one ended: the
+ * warden is about to say it. */
+static bool waits_for_status(struct sv_super *s, struct sv_child *child)
+{
+    if (s->warden_gone)
+        return false;
+    if (child->dead_since == 0)
+        child->dead_since = im_now();
+    sv_child_remember(&s->children, child);
+    return child->last.active_sample != 0 && sv_blame_points(s->run.control, child->last.active_sample) > 0 &&
+           im_now() - child->dead_since < STATUS_WAIT_NS;
+}
+
 void sv_on_death_seen(struct sv_super *s, struct sv_child *child)
 {
+    if (waits_for_status(s, child))
+        return;
     sv_child_finalize(&s->children, child);
     if (s->warden_gone) { /* nobody will tell the status */
         if (child->role == IM_ROLE_TRAINER && ++s->trainers_done == s->run.geometry.ranks)

@@ -13,6 +13,7 @@
 
 #include "ipc/bad_samples.h"
 #include "ipc/base/count.h"
+#include "ipc/base/verdict.h"
 #include "ipc/cell_word.h"
 #include "ipc/encoded.h"
 #include "supervisor/super.h"
@@ -145,7 +146,7 @@ static void end_reader(struct sv_super *s, const struct slow_read *r, struct sv_
     /* A read that was caught by an outage says nothing about its file. */
     if (s->reads.waiting || r->began <= s->reads.back_at || !count_hang(s, r->key))
         return;
-    im_bad_quarantine(&s->run, r->key | IM_BAD_HANGS);
+    im_bad_quarantine(&s->run, r->key | IM_BAD_HANGS, IM_VERDICT_READ_HUNG);
     fields = read_json(r, child, now);
     im_json_set_str(fields, "why", "read");
     sv_journal_event(&s->journal, "sample.quarantined", fields);

@@ -148,6 +148,8 @@ static void end_overdue(struct sv_super *s)
         child->retire_by = now + RETIRE_NS;
         sv_screen_warn(&s->screen, SV_WARN, "%s#%u does not leave; killing it", im_role_name(child->role),
                        child->index);
+        if (child->killed_for == SV_KILL_NONE)
+            child->killed_for = SV_KILL_LATE;
         sv_child_kill(child, SIGKILL);
     }
 }

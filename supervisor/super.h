@@ -47,14 +47,8 @@ struct sv_super {
     uint64_t reached; /* before the last reset: the batch that would have come next; 0: no reset was made */
     bool finished;
     int exit_status;
-    uint64_t oom_kills;     /* on this machine, as last seen */
     uint32_t trainers_done; /* that left with success or saved, in this generation */
     im_ns started;
-    struct {
-        uint64_t key;
-        uint32_t count;
-    } blame[64]; /* samples that killed their augmenter; a full table forgets the oldest */
-    uint32_t blames;
     im_ns stalls_checked, finished_at;
     struct {
         bool waiting;               /* the storage is away; control.outage_ns says since when */
@@ -92,9 +86,8 @@ void sv_finish(struct sv_super *s, int exit_status); /* at once; nothing more is
 void sv_reset(struct sv_super *s, const char *why);
 void sv_advance(struct sv_super *s); /* moves the run on: start what is wanted, end what is over */
 
-/* guard.c: deadlines, poison, bad samples. */
+/* guard.c: deadlines, stalls, bad samples. */
 void sv_guard(struct sv_super *s);
-void sv_blame(struct sv_super *s, uint64_t sample_key, const char *file, const char *why);
 
 /* contradiction.c: words that changed without a move of the protocol. */
 void sv_find_contradictions(struct sv_super *s);

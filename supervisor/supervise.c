@@ -19,6 +19,7 @@
 #include "ipc/base/sysinfo.h"
 #include "ipc/child.h"
 #include "ipc/process.h"
+#include "supervisor/blame.h"
 #include "supervisor/super.h"
 
 #define TICK_MS 50
@@ -51,7 +52,7 @@ static int open_all(struct sv_super *s, struct im_text *text)
         return err;
     im_log_identity("supervisor", 0);
     s->started = im_now();
-    s->oom_kills = im_oom_kills();
+    sv_blame_begin(s->run.control);
     sv_screen_init(&s->screen, s->conf.color, s->conf.plain, s->conf.quiet,
                    (im_ns)(s->conf.status_interval * 1e9));
     err = sv_journal_open(&s->journal, &s->conf, IM_FD_LOG, &s->screen,

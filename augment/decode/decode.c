@@ -76,6 +76,15 @@ int au_input_check_size(const struct au_input *input, uint32_t width, uint32_t h
     return 0;
 }
 
+int au_input_check_memory(const struct au_input *input, const struct au_image *image, struct im_text *text)
+{
+    if (image->memory <= input->limits.memory_max)
+        return 0;
+    return im_fail(text, IM_VERDICT_MEMORY_LIMIT,
+                   "%u x %u pixels take %llu MiB to decode; an image may take %zu", image->width,
+                   image->height, (unsigned long long)(image->memory >> 20), input->limits.memory_max >> 20);
+}
+
 int au_input_reserve(struct au_input *input, size_t row_bytes, uint32_t rows, struct im_text *text)
 {
     size_t size = row_bytes * rows + IMK_SLACK;

@@ -28,8 +28,7 @@ struct au_limits {
     uint32_t side_max;   /* pixels of width or height */
     uint64_t pixels_max; /* width * height */
     uint32_t scans_max;  /* of a progressive JPEG; an image near pixels_max may have 16 */
-    size_t memory_max;   /* bytes, for the coefficients of a progressive JPEG and for the decoded part of an
-                            image, each */
+    size_t memory_max;   /* bytes: what au_image.memory may be */
 };
 
 #define AU_LIMITS_DEFAULT                                                                                    \
@@ -42,6 +41,10 @@ enum au_format { AU_FORMAT_JPEG, AU_FORMAT_PNG, AU_FORMAT_WEBP };
 struct au_image {
     enum au_format format;
     uint32_t width, height;
+    uint64_t
+        memory; /* bytes that decoding all of it takes: coefficients or planes that the library keeps, and
+                        the pixels. By the header alone, so that whether a file is decoded depends on nothing
+                        else: not on the crop, nor on what else the machine does */
 };
 
 /* Decoded pixels: rows of interleaved RGB, `stride` bytes apart, followed by IMK_SLACK readable bytes. */

@@ -18,6 +18,9 @@ struct au_input {
 /* Checks a header's width and height against the limits: 0 or IM_VERDICT_TOO_LARGE. */
 int au_input_check_size(const struct au_input *input, uint32_t width, uint32_t height, struct im_text *text);
 
+/* Holds ret->memory, which the caller has set, against the limit: 0 or IM_VERDICT_MEMORY_LIMIT. */
+int au_input_check_memory(const struct au_input *input, const struct au_image *image, struct im_text *text);
+
 /* Makes room for rows of `row_bytes` bytes and the slack after them: 0,
  * IM_VERDICT_MEMORY_LIMIT or -ENOMEM. */
 int au_input_reserve(struct au_input *input, size_t row_bytes, uint32_t rows, struct im_text *text);

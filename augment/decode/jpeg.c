@@ -29,6 +29,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <jpeglib.h>
 
@@ -132,18 +133,28 @@ static void on_output(j_common_ptr cinfo)
     (void)cinfo;
 }
 
+static uint64_t scans_max(const struct au_jpeg *j)
+{
+    const struct au_limits *limits = &j->input->limits;
+    uint64_t pixels = (uint64_t)j->d.image_width * j->d.image_height;
+    uint64_t scans = SCANS_OF_LARGEST * limits->pixels_max / pixels;
+
+    return scans < limits->scans_max ? scans : limits->scans_max;
+}
+
+static int too_many_scans(const struct au_jpeg *j, struct im_text *text)
+{
+    return im_fail(text, IM_VERDICT_TOO_MANY_SCANS, "JPEG: more than %u scans of %u x %u pixels",
+                   (unsigned)scans_max(j), j->d.image_width, j->d.image_height);
+}
+
+/* What check_scans() has not seen, for libjpeg finds its way through damage in its own manner. */
 static void on_progress(j_common_ptr cinfo)
 {
     struct au_jpeg *j = self(cinfo);
-    const struct au_limits *limits = &j->input->limits;
-    uint64_t pixels = (uint64_t)j->d.image_width * j->d.image_height;
-    uint64_t scans_max = SCANS_OF_LARGEST * limits->pixels_max / pixels;
 
-    if (scans_max > limits->scans_max)
-        scans_max = limits->scans_max;
-    if ((uint64_t)j->d.input_scan_number > scans_max)
-        leave(j, im_fail(j->text, IM_VERDICT_TOO_MANY_SCANS, "JPEG: more than %u scans of %u x %u pixels",
-                         (unsigned)scans_max, j->d.image_width, j->d.image_height));
+    if ((uint64_t)j->d.input_scan_number > scans_max(j))
+        leave(j, too_many_scans(j, j->text));
 }
 
 static void on_source(j_decompress_ptr d)
@@ -477,6 +488,38 @@ static int parse_region(struct au_jpeg *j)
     return 0;
 }
 
+/* Scans from the marker of the first one on, which has just been read; counting ends above `most`. A marker
+ * is a byte 0xff and a code; within the codes of a scan 0xff is followed by 0 or a restart marker. */
+static uint64_t count_scans(const unsigned char *at, size_t n, uint64_t most)
+{
+    const unsigned char *const end = at + n;
+    uint64_t scans = 1;
+
+    while (scans <= most && at < end && (at = memchr(at, 0xff, (size_t)(end - at))) && end - at >= 2) {
+        unsigned code = at[1];
+        bool has_length = code != 0 && code != 0xff && code != 0x01 && (code & 0xf8) != 0xd0;
+
+        if (code == JPEG_EOI)
+            break;
+        scans += code == 0xda; /* start of scan */
+        at += code == 0xff ? 1 : 2;
+        if (has_length && end - at >= 2 && (at[0] << 8 | at[1]) >= 2)
+            at += (at[0] << 8 | at[1]) < end - at ? at[0] << 8 | at[1] : end - at;
+    }
+    return scans;
+}
+
+/* Before the first of them is decoded: an image of too many costs one pass over its bytes. */
+static int check_scans(const struct au_jpeg *j, struct im_text *text)
+{
+    const struct jpeg_source_mgr *src = j->d.src;
+
+    if (!jpeg_has_multiple_scans((j_decompress_ptr)&j->d) || j->exhausted ||
+        count_scans(src->next_input_byte, src->bytes_in_buffer, scans_max(j)) <= scans_max(j))
+        return 0;
+    return too_many_scans(j, text);
+}
+
 /* ---- what decode.c calls ---- */
 
 int au_jpeg_new(struct au_jpeg **ret)
@@ -513,6 +556,24 @@ bool au_jpeg_used_library(const struct au_jpeg *j)
     return j->used_library;
 }
 
+/* Bytes that decoding takes. With several scans (progressive, or one for each component) libjpeg keeps the
+ * coefficients of all blocks, 64 of two bytes, blocks filled up to whole MCUs; else some rows. */
+static uint64_t memory_for(const struct jpeg_decompress_struct *d)
+{
+    uint64_t bytes = (uint64_t)3 * d->image_width * d->image_height;
+
+    if (!jpeg_has_multiple_scans((j_decompress_ptr)d))
+        return bytes;
+    for (int i = 0; i < d->num_components; i++) {
+        const jpeg_component_info *c = &d->comp_info[i];
+        uint64_t h = (uint64_t)c->h_samp_factor, v = (uint64_t)c->v_samp_factor;
+
+        bytes +=
+            (c->width_in_blocks + h - 1) / h * h * ((c->height_in_blocks + v - 1) / v * v) * sizeof(JBLOCK);
+    }
+    return bytes;
+}
+
 int au_jpeg_open(struct au_jpeg *j, struct au_input *input, struct au_image *ret, struct im_text *text)
 {
     int result;
@@ -521,8 +582,11 @@ int au_jpeg_open(struct au_jpeg *j, struct au_input *input, struct au_image *ret
     result = guarded(j, read_header, text);
     if (result)
         return result;
-    *ret = (struct au_image){AU_FORMAT_JPEG, j->d.image_width, j->d.image_height};
-    return au_input_check_size(input, ret->width, ret->height, text);
+    *ret = (struct au_image){AU_FORMAT_JPEG, j->d.image_width, j->d.image_height, memory_for(&j->d)};
+    result = au_input_check_size(input, ret->width, ret->height, text);
+    if (result == 0)
+        result = au_input_check_memory(input, ret, text);
+    return result ? result : check_scans(j, text);
 }
 
 /* A step over the codes: with our Huffman decoder, and if that meets something unusual from the

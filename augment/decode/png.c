@@ -21,6 +21,8 @@
 #define IHDR_NAME 12
 #define IHDR_WIDTH 16
 #define IHDR_HEIGHT 20
+#define IHDR_DEPTH 24
+#define IHDR_COLOUR 25
 #define IHDR_END 33
 
 struct reader {
@@ -155,15 +157,24 @@ static uint32_t big_endian(const unsigned char *p)
 
 int au_png_open(struct au_input *input, struct au_image *ret, struct im_text *text)
 {
+    uint64_t pixel_bytes = 3;
+    int result;
+
     if (input->n < IHDR_END)
         return im_fail(text, IM_VERDICT_TRUNCATED, "PNG: the file ends within its header");
     if (memcmp(input->bytes + IHDR_NAME, "IHDR", 4) != 0)
         return im_fail(text, IM_VERDICT_CORRUPT, "PNG: the header is missing");
     *ret = (struct au_image){AU_FORMAT_PNG, big_endian(input->bytes + IHDR_WIDTH),
-                             big_endian(input->bytes + IHDR_HEIGHT)};
+                             big_endian(input->bytes + IHDR_HEIGHT), 0};
     if (ret->width == 0 || ret->height == 0)
         return im_fail(text, IM_VERDICT_CORRUPT, "PNG: %u x %u pixels", ret->width, ret->height);
-    return au_input_check_size(input, ret->width, ret->height, text);
+    result = au_input_check_size(input, ret->width, ret->height, text);
+    if (result)
+        return result;
+    if (input->bytes[IHDR_DEPTH] == 16 && input->bytes[IHDR_COLOUR] == PNG_COLOR_TYPE_GRAY)
+        pixel_bytes = 6; /* until it is clipped */
+    ret->memory = pixel_bytes * ret->width * ret->height;
+    return au_input_check_memory(input, ret, text);
 }
 
 int au_png_region(struct au_input *input, const struct imk_box *box, struct au_pixels *ret,

@@ -29,6 +29,7 @@ static int verdict_of(VP8StatusCode status, struct im_text *text)
 int au_webp_open(struct au_input *input, struct au_image *ret, struct im_text *text)
 {
     WebPBitstreamFeatures features;
+    uint64_t bytes;
     int result = verdict_of(WebPGetFeatures(input->bytes, input->n, &features), text);
 
     im_msan_written(&features, sizeof features);
@@ -38,8 +39,12 @@ int au_webp_open(struct au_input *input, struct au_image *ret, struct im_text *t
         return im_fail(text, IM_VERDICT_UNSUPPORTED, "WebP: animations are not supported");
     if (features.width <= 0 || features.height <= 0)
         return im_fail(text, IM_VERDICT_CORRUPT, "WebP: %d x %d pixels", features.width, features.height);
-    *ret = (struct au_image){AU_FORMAT_WEBP, (uint32_t)features.width, (uint32_t)features.height};
-    return au_input_check_size(input, ret->width, ret->height, text);
+    /* Beside the pixels libwebp keeps those of the lossless format, four bytes each, or a plane of alpha. */
+    bytes = features.format == 1 ? 3 + 2 * (uint64_t)(features.has_alpha != 0) : 7;
+    *ret = (struct au_image){AU_FORMAT_WEBP, (uint32_t)features.width, (uint32_t)features.height,
+                             bytes * (uint64_t)features.width * (uint64_t)features.height};
+    result = au_input_check_size(input, ret->width, ret->height, text);
+    return result ? result : au_input_check_memory(input, ret, text);
 }
 
 int au_webp_region(struct au_input *input, const struct au_image *image, const struct imk_box *box,

@@ -179,10 +179,11 @@ int au_session_open(struct au_session *s, const struct im_conf *conf)
 
 int au_session_confine(struct im_text *text)
 {
+    struct im_sandbox_state state;
     struct im_text why = {""};
-    int err = au_sandbox_enter(&why);
+    int err = au_sandbox_enter(NULL, false, &state, &why); /* all files have been read */
 
-    if (err > 0)
+    if (err == 0 && !state.filters_calls)
         im_say(stderr, "imsuper: %s", why.s);
     return err < 0 ? im_fail(text, err, "%s", why.s) : 0;
 }

@@ -8,18 +8,23 @@
  * (1.5 CPUs count as 2). */
 int im_cpu_count(void);
 
-/* Bytes that can still be had without swapping: MemAvailable, and less where a cgroup's memory.max leaves
- * less. 0: not known. */
+/* Bytes that can still be had without swapping: MemAvailable, and less where a cgroup's limit (memory.max or
+ * memory.high; memory.limit_in_bytes of version 1) leaves less. 0: not known. */
 uint64_t im_memory_available(void);
 
-/* How often the kernel has killed a process of this machine for want of memory, in any cgroup. UINT64_MAX: not
- * known. */
+/* Bytes that there are, used or not: MemTotal, and less where a cgroup's limit is less. It does not depend on
+ * what else runs. 0: not known. */
+uint64_t im_memory_total(void);
+
+/* A count that grows when the kernel kills a process for want of memory: of our cgroup, and of the machine
+ * where its count can be read. UINT64_MAX: not known. */
 uint64_t im_oom_kills(void);
 
 /* The same seen below another root ("/tmp/x" for "/tmp/x/proc/meminfo"); `affinity` as the mask would say.
  * For tests. */
 int im_cpu_count_at(const char *root, int affinity);
 uint64_t im_memory_available_at(const char *root);
+uint64_t im_memory_total_at(const char *root);
 uint64_t im_oom_kills_at(const char *root);
 
 /* Version, commit, digest of the headers that processes share, and compile options: equal in all binaries of

@@ -222,4 +222,8 @@ int64_t im_conf_order_accumulate(const struct im_conf *conf);
 int64_t im_conf_eval_image_size(const struct im_conf *conf);
 int64_t im_conf_eval_resize(const struct im_conf *conf);
 
+/* What one image may take to decode, in MiB: where nobody chose, as much as an image of the default max-pixels
+ * takes in the worst of formats, and more. `imsuper start` chooses less on a smaller machine (sizes.h). */
+int64_t im_conf_decode_memory_mib(const struct im_conf *conf);
+
 #endif

@@ -289,6 +289,7 @@
     TEXT(index_hash, "index-hash", "", IM_GROUP_DATA, IM_FOR_CHILDREN, "HASH", "identifies the images and their labels") \
     INT(order_ranks, "order-ranks", 0, 0, 64, IM_GROUP_PIPELINE, IM_FOR_CHILDREN, "N", "ranks that the order of samples was made for; 0: ranks") \
     TEXT(index_file, "index-file", "", IM_GROUP_DATA, IM_FOR_CHILDREN, "FILE", "the index of the images") \
+    TEXT(read_root, "read-root", "", IM_GROUP_DATA, IM_FOR_CHILDREN, "DIR", "below which readers and augmenters may read; empty: anywhere") \
     BOOL(now, "now", false, IM_GROUP_OUTPUT, IM_FOR_STOP, "", "stop at once: do not finish the step, do not save; the last checkpoint remains") \
     TEXT(stage, "stage", "", IM_GROUP_OUTPUT, IM_FOR_RESTART, "STAGE[#N]", "reader, augmenter or trainer: all of them, or number N") \
     TEXT(counts, "counts", "", IM_GROUP_OUTPUT, IM_FOR_SCALE, "augmenters=N readers=M", "how many of each there should be from now on; auto = as they are needed") \
@@ -300,8 +301,8 @@
     INT(max_pixels, "max-pixels", 100000000, 1024, 4294967296, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES, "N", "images with more pixels are bad samples") \
     INT(max_side, "max-side", 65500, 32, 65500, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES, "PIXELS", "images with a longer side are bad samples") \
     INT(max_scans, "max-scans", 100, 1, 100000, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES, "N", "progressive JPEGs with more scans are bad samples; the limit falls to 16 as images approach max-pixels") \
-    INT(decode_memory_mib, "decode-memory-mib", 512, 16, 65536, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES, "MIB", "memory limit for decoding one image") \
-    INT(sample_deadline_ms, "sample-deadline-ms", 10000, 100, 3600000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "MS", "images that take longer to decode are bad samples") \
+    INT(decode_memory_mib, "decode-memory-mib", 0, 0, 65536, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES, "MIB", "images that take more memory to decode are bad samples; 0 = chosen from the machine's or container's memory, at most 2048") \
+    INT(sample_deadline_ms, "sample-deadline-ms", 10000, 100, 3600000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "MS", "processor time for one image; also how long an augmenter may stand still on one") \
     INT(read_deadline_ms, "read-deadline-ms", 30000, 200, 3600000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "MS", "a file whose read takes longer while others are read is tried again by another reader, and left out after the second time; while none can be read, the run waits") \
     INT(stall_timeout_ms, "stall-timeout-ms", 60000, 1000, 86400000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "MS", "kill and restart a reader or augmenter that has work and makes no progress for this long") \
     INT(rank_timeout_ms, "rank-timeout-ms", 600000, 1000, 86400000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "MS", "a trainer for which the others wait this long in a collective counts as hung") \

@@ -204,6 +204,11 @@ int64_t im_conf_eval_image_size(const struct im_conf *conf)
     return conf->eval_image_size ? conf->eval_image_size : im_conf_last_sizes(conf).image_size;
 }
 
+int64_t im_conf_decode_memory_mib(const struct im_conf *conf)
+{
+    return conf->decode_memory_mib ? conf->decode_memory_mib : 2048;
+}
+
 int64_t im_conf_eval_resize(const struct im_conf *conf)
 {
     return conf->eval_resize ? conf->eval_resize : (im_conf_eval_image_size(conf) * 256 + 112) / 224;

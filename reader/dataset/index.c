@@ -192,6 +192,11 @@ uint64_t rd_index_hash(const struct rd_index *index)
     return index->header->content_hash;
 }
 
+bool rd_index_leads_out(const struct rd_index *index)
+{
+    return index->header->leads_out != 0;
+}
+
 void rd_index_skipped(const struct rd_index *index, struct rd_skipped *ret_skipped)
 {
     for (int kind = 0; kind < RD_SKIP_KINDS; kind++) {

@@ -3,6 +3,7 @@
 #ifndef READER_DATASET_INDEX_H
 #define READER_DATASET_INDEX_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -47,6 +48,9 @@ uint64_t rd_index_hash(const struct rd_index *index);
 
 /* What was passed over when the index was built. */
 void rd_index_skipped(const struct rd_index *index, struct rd_skipped *ret_skipped);
+
+/* Does a symbolic link lead from the data set to a place outside its root? */
+bool rd_index_leads_out(const struct rd_index *index);
 
 /* Of sample id < count: its label (< class count), and its path relative to the root or absolute. The path
  * calls return the length, or -ENAMETOOLONG where it does not fit `size` bytes with its NUL. */

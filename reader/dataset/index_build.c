@@ -118,6 +118,7 @@ static int add_class_folders(struct build *build)
         err = add_folder(build, is_val ? IM_VAL : IM_TRAIN, folder, (uint32_t)rd_names_find(classes, name));
         count_strays(folder, &folder->folders, RD_SKIP_FOLDER);
         rd_skipped_add(&build->origin.skipped, &folder->skipped);
+        build->origin.leads_out |= folder->leads_out;
     }
     return err;
 }
@@ -165,6 +166,7 @@ static int add_all(struct build *build, struct im_text *text)
         err = rd_writer_stamp(&build->writer, root->path, &root->stamp);
         count_strays(root, flat ? &root->folders : &root->images, flat ? RD_SKIP_FOLDER : RD_SKIP_LOOSE);
         rd_skipped_add(&build->origin.skipped, &root->skipped);
+        build->origin.leads_out |= root->leads_out;
     }
     return err < 0 ? (int)err : 0;
 }

@@ -15,7 +15,8 @@
 #include "reader/dataset/names.h"
 
 #define RD_INDEX_MAGIC 0x7865646e696d69u /* "imindex" in a little-endian file */
-#define RD_INDEX_VERSION 1
+#define RD_INDEX_VERSION 2
+#define RD_INDEX_HASH_SEED 1 /* of rd_index_hash(), by which a run knows its data: the same in all versions */
 #define RD_INDEX_ENDIAN 0x01020304u
 
 enum rd_section {
@@ -38,12 +39,13 @@ struct rd_index_header {
     int64_t built_ns;      /* CLOCK_REALTIME when the scan began */
     uint32_t layout, root; /* enum rd_layout_kind; string */
     uint64_t skipped_count[RD_SKIP_KINDS];
-    uint32_t skipped_first[RD_SKIP_KINDS + 1]; /* strings; the last only pads */
+    uint32_t skipped_first[RD_SKIP_KINDS]; /* strings */
+    uint32_t leads_out;                    /* 1: a symbolic link leads to a place outside the root */
     struct {
         uint64_t offset, count; /* bytes from the file's start; items */
     } sections[RD_SECTIONS];
 };
-static_assert(sizeof(struct rd_index_header) == 64 + 40 + 24 + 96, "index version 1");
+static_assert(sizeof(struct rd_index_header) == 64 + 40 + 24 + 96, "index version 2");
 
 struct rd_index_sample {
     uint32_t directory, name, label; /* place in directories; string; place in classes */
@@ -53,7 +55,7 @@ struct rd_index_stamp {
     uint32_t path, unused; /* string, relative to the root */
     struct rd_stamp stamp;
 };
-static_assert(sizeof(struct rd_index_stamp) == 40, "index version 1");
+static_assert(sizeof(struct rd_index_stamp) == 40, "index version 2");
 
 /* Sets checksum to what the bytes demand. `size` >= sizeof *header. */
 void rd_index_seal(struct rd_index_header *header, size_t size);
@@ -81,6 +83,7 @@ struct rd_index_origin {
     uint64_t layout_hash;
     int64_t built_ns;
     struct rd_skipped skipped;
+    bool leads_out;
 };
 
 /* The finished file as one malloc'ed block, the caller's. */

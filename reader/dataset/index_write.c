@@ -97,7 +97,7 @@ static void hash_string(struct im_hash *hash, const char *string)
 
 static int content_hash(const struct rd_index_writer *writer, uint64_t *ret_hash)
 {
-    struct im_hash *hash = im_hash_new(RD_INDEX_VERSION);
+    struct im_hash *hash = im_hash_new(RD_INDEX_HASH_SEED);
     const char *strings = writer->strings.bytes;
 
     if (!hash)
@@ -132,6 +132,7 @@ static int fill_header(struct rd_index_writer *writer, const struct rd_index_ori
         .built_ns = origin->built_ns,
         .layout = (uint32_t)origin->layout,
         .root = (uint32_t)offset,
+        .leads_out = origin->leads_out,
     };
     for (int kind = 0; kind < RD_SKIP_KINDS && offset >= 0; kind++) {
         header->skipped_count[kind] = origin->skipped.count[kind];

@@ -11,8 +11,10 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
@@ -23,6 +25,7 @@
 
 struct scan {
     int root_fd;
+    char root[PATH_MAX]; /* without links; "": not known */
     struct rd_listing *listings;
     uint32_t count;
     const struct rd_progress *progress;
@@ -85,7 +88,36 @@ static unsigned char type_of(int fd, const struct dirent *entry)
     return S_ISREG(st.st_mode) ? DT_REG : S_ISDIR(st.st_mode) ? DT_DIR : DT_UNKNOWN;
 }
 
-static int take_entry(struct rd_listing *listing, int fd, const struct dirent *entry)
+/* Where an open directory lies, or what `name` in it leads to; "" where that cannot be told. */
+static const char *real_path(int fd, const char *name, char path[PATH_MAX])
+{
+    char through[64 + NAME_MAX];
+
+    snprintf(through, sizeof through, "/proc/self/fd/%d%s%s", fd, *name ? "/" : "", name);
+    return realpath(through, path) ? path : "";
+}
+
+/* What cannot be told counts as outside: whoever may read only below the root could not read it. */
+static bool is_outside(const char *root, const char *path)
+{
+    size_t n = strcmp(root, "/") == 0 ? 0 : strlen(root);
+
+    return *root == 0 || strncmp(path, root, n) != 0 || (path[n] != '/' && path[n] != 0);
+}
+
+static bool leads_out(const char *root, int fd, const struct dirent *entry)
+{
+    char path[PATH_MAX];
+    struct stat st;
+
+    if (entry->d_type == DT_UNKNOWN &&
+        (fstatat(fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISLNK(st.st_mode)))
+        return false;
+    return (entry->d_type == DT_LNK || entry->d_type == DT_UNKNOWN) &&
+           is_outside(root, real_path(fd, entry->d_name, path));
+}
+
+static int take_entry(const char *root, struct rd_listing *listing, int fd, const struct dirent *entry)
 {
     const char *name = entry->d_name;
     int image = rd_is_image_name(name);
@@ -99,30 +131,34 @@ static int take_entry(struct rd_listing *listing, int fd, const struct dirent *e
         return 0;
     }
     type = type_of(fd, entry);
-    if (type == DT_REG && image)
+    if (type == DT_REG && image) {
         added = rd_names_add(&listing->images, name);
-    else if (type == DT_DIR && !image)
+        listing->leads_out = listing->leads_out || leads_out(root, fd, entry);
+    } else if (type == DT_DIR && !image) {
         added = rd_names_add(&listing->folders, name);
-    else
+    } else {
         skip(listing,
              type == DT_REG   ? RD_SKIP_OTHER
              : type == DT_DIR ? RD_SKIP_FOLDER
                               : RD_SKIP_SPECIAL,
              name);
+    }
     return added < 0 ? (int)added : 0;
 }
 
-static int list(int root_fd, struct rd_listing *listing)
+static int list(const struct scan *scan, struct rd_listing *listing)
 {
+    char path[PATH_MAX];
     const struct dirent *entry;
     DIR *dir;
-    int fd, err = rd_stamp_take(root_fd, listing->path, &listing->stamp);
+    int fd, err = rd_stamp_take(scan->root_fd, listing->path, &listing->stamp);
 
     if (err < 0)
         return err;
-    fd = openat(root_fd, listing->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    fd = openat(scan->root_fd, listing->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return -errno;
+    listing->leads_out = is_outside(scan->root, real_path(fd, "", path));
     dir = fdopendir(fd);
     if (!dir) {
         err = -errno;
@@ -132,7 +168,7 @@ static int list(int root_fd, struct rd_listing *listing)
     do {
         errno = 0;
         entry = readdir(dir);
-        err = entry ? take_entry(listing, fd, entry) : -errno;
+        err = entry ? take_entry(scan->root, listing, fd, entry) : -errno;
     } while (entry && err == 0);
     closedir(dir);
     rd_names_sort(&listing->images);
@@ -145,7 +181,7 @@ static void list_one(void *context, uint64_t i)
     struct scan *scan = context;
     struct rd_listing *listing = &scan->listings[i];
 
-    listing->err = list(scan->root_fd, listing);
+    listing->err = list(scan, listing);
     atomic_fetch_add_explicit(&scan->files, listing->images.count, memory_order_relaxed);
 }
 
@@ -164,6 +200,7 @@ int rd_scan(int root_fd, struct rd_listing *listings, uint32_t count, const stru
     struct scan scan = {.root_fd = root_fd, .listings = listings, .count = count, .progress = progress};
     struct rd_parallel parallel = {.count = count, .item = list_one, .tick = tick, .context = &scan};
 
+    real_path(root_fd, "", scan.root);
     rd_parallel(&parallel);
     for (uint32_t i = 0; i < count; i++)
         if (listings[i].err < 0)

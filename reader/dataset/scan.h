@@ -2,6 +2,7 @@
 #ifndef READER_DATASET_SCAN_H
 #define READER_DATASET_SCAN_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "ipc/base/err.h"
@@ -35,7 +36,8 @@ struct rd_listing {
     struct rd_names images, folders; /* sorted */
     struct rd_skipped skipped;
     struct rd_stamp stamp;
-    int err; /* 0 or negative errno of this directory */
+    bool leads_out; /* by a symbolic link: itself, or a file in it, lies outside the root */
+    int err;        /* 0 or negative errno of this directory */
 };
 
 /* Called from the calling thread only, about ten times a second and once at the end. NULL:

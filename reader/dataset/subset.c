@@ -151,6 +151,7 @@ static int write_index(const struct rd_index *index, const struct choice *choice
     int64_t err = 0;
 
     rd_index_skipped(index, &origin.skipped);
+    origin.leads_out = rd_index_leads_out(index);
     for (uint32_t class = 0; class < choice->class_count && err >= 0; class ++)
         err = rd_writer_class(&writer, rd_index_class(index, class));
     for (uint64_t i = 0; i < index->header->sections[RD_DIRECTORIES].count && err >= 0; i++)

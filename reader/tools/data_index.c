@@ -108,6 +108,7 @@ static int print_json(const struct answer *answer)
     im_json_set_str(json, "schema", "imsuper.index/1");
     im_json_set_str(json, "layout", rd_layout_name(rd_index_layout(index)));
     im_json_set_str(json, "root", rd_index_root(index));
+    im_json_set_bool(json, "links_lead_out", rd_index_leads_out(index));
     im_json_set_int(json, "train", (int64_t)rd_index_count(index, IM_TRAIN));
     im_json_set_int(json, "val", (int64_t)rd_index_count(index, IM_VAL));
     im_json_set_int(json, "classes", rd_index_class_count(index));

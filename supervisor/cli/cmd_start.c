@@ -145,9 +145,11 @@ static int measure(struct start *s)
         fit_to_lr_range_test(s);
     s->machine = (struct sv_machine){.cpus = (uint32_t)im_cpu_count(),
                                      .gpus = sv_gpus_are_used(&s->conf),
-                                     .memory_bytes = im_memory_available()};
+                                     .memory_bytes = im_memory_available(),
+                                     .memory_total = im_memory_total()};
     choose_places(s);
     snprintf(s->conf.index_file, sizeof s->conf.index_file, "%s", s->data.index_file);
+    snprintf(s->conf.read_root, sizeof s->conf.read_root, "%s", s->data.read_root);
     snprintf(s->conf.index_hash, sizeof s->conf.index_hash, "%s", s->data.hash);
     err = sv_sizes_choose(&s->conf, &s->machine, s->data.samples, s->data.classes, &s->geometry, &text);
     if (err == 0)
@@ -372,6 +374,8 @@ static void print_header(const struct start *s)
            s->machine.cpus, c->readers, c->augmenters, c->ranks, c->ranks > 1 ? "s" : "", c->trainer_threads,
            c->ranks > 1 ? " each" : "", (double)sv_sizes_bytes(&s->geometry) / (1 << 30),
            (double)s->machine.memory_bytes / (1 << 30));
+    im_say(stderr, "memory  an image may take up to %" PRId64 " MiB to decode (--decode-memory-mib)",
+           c->decode_memory_mib);
     if (s->shared_otherwise.s[0])
         im_say(stderr, "%s", s->shared_otherwise.s);
     print_devices(s);

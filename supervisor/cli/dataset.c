@@ -36,6 +36,10 @@ static int parse(const char *answer, struct sv_dataset *ret, struct im_text *tex
     }
     snprintf(ret->layout, sizeof ret->layout, "%s", im_json_str_or(j, "layout", ""));
     snprintf(ret->index_file, sizeof ret->index_file, "%s", im_json_str_or(j, "index", ""));
+    /* A path that is cut would name another place. */
+    if (!im_json_bool_or(j, "links_lead_out", true) &&
+        strlen(im_json_str_or(j, "root", "")) < sizeof ret->read_root)
+        snprintf(ret->read_root, sizeof ret->read_root, "%s", im_json_str_or(j, "root", ""));
     snprintf(ret->hash, sizeof ret->hash, "%s", im_json_str_or(j, "hash", ""));
     im_json_free(&j);
     return 0;

@@ -8,6 +8,7 @@
 #define SHARE_FOR_CELLS 16 /* of the memory, at most one part in this many */
 #define ROOM_MIN 8         /* readers and augmenters that can be asked for while the run goes on */
 #define SHARE_FOR_ALL 2    /* shared memory may take half of what is available */
+#define DECODE_LEAST ((uint64_t)128 << 20) /* for one image: a photo of 40 million pixels */
 
 static uint64_t clamp(uint64_t x, uint64_t low, uint64_t high)
 {
@@ -94,6 +95,23 @@ static void reserve_room(const struct sv_machine *m, struct im_geometry *g)
     g->readers_max += more;
 }
 
+/* Half of all memory, the rings taken off, is for the augmenters, and each may use its part on one image. Of
+ * all memory, not of what is free: the same images are to be left out whatever else the machine does. */
+static void choose_decode_memory(struct im_conf *conf, const struct sv_machine *m,
+                                 const struct im_geometry *g)
+{
+    uint64_t total = m->memory_total, rings = sv_sizes_bytes(g);
+    uint64_t part = (total > rings ? total - rings : 0) / SHARE_FOR_ALL / (uint64_t)conf->augmenters;
+    uint64_t least = total / SHARE_FOR_ALL < DECODE_LEAST ? total / SHARE_FOR_ALL : DECODE_LEAST;
+
+    if (conf->decode_memory_mib != 0)
+        return;
+    conf->decode_memory_mib = im_conf_decode_memory_mib(conf);
+    if (total > 0)
+        conf->decode_memory_mib =
+            (int64_t)clamp(clamp(part, least, (uint64_t)conf->decode_memory_mib << 20) >> 20, 1, 65536);
+}
+
 uint64_t sv_sizes_bytes(const struct im_geometry *g)
 {
     struct im_offsets l;
@@ -154,6 +172,7 @@ int sv_sizes_choose(struct im_conf *conf, const struct sv_machine *m, const uint
             " bytes (%.2f GiB) of shared memory, more than half of the %.2f GiB available; use smaller "
             "--batch-size, --image-size (or --resize-schedule), --batches-ahead or --encoded-cells",
             bytes, (double)bytes / (1 << 30), (double)m->memory_bytes / (1 << 30));
+    choose_decode_memory(conf, m, &g);
     *ret = g;
     return 0;
 }

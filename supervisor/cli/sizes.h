@@ -10,6 +10,7 @@ struct sv_machine {
     uint32_t cpus;
     bool gpus;             /* the trainers have one each */
     uint64_t memory_bytes; /* available */
+    uint64_t memory_total; /* used or not; 0: not known */
 };
 
 /* Replaces every "0 = chosen" of the configuration by a number, and computes the geometry of the shared

@@ -14,6 +14,12 @@
 #include "ipc/base/count.h"
 #include "ipc/child.h"
 
+/* Of /proc/PID/oom_score_adj, which goes from -1000 to 1000. */
+#define OOM_AUGMENTER 800
+#define OOM_READER 600
+#define OOM_STEP 100 /* between roles, where the run itself was started with much */
+#define OOM_MOST 1000
+
 struct mapping {
     int from, to;
 };
@@ -21,6 +27,17 @@ struct mapping {
 static int copy_high(int fd, uint32_t ranks)
 {
     return fcntl(fd, F_DUPFD_CLOEXEC, IM_FD_BATCH + (int)ranks);
+}
+
+static int own_oom_score_adj(void)
+{
+    char text[16] = "";
+    int fd = open("/proc/self/oom_score_adj", O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
+
+    if (fd >= 0)
+        close(fd);
+    return n > 0 ? (int)strtol(text, NULL, 10) : 0;
 }
 
 int sv_spawn_prepare(const struct im_run *run, const struct sv_warden_fds *fds, struct sv_spawn_fds *ret)
@@ -33,6 +50,7 @@ int sv_spawn_prepare(const struct im_run *run, const struct sv_warden_fds *fds, 
     if (n <= 0)
         return -errno;
     f.directory[n] = 0;
+    f.oom_score_adj = own_oom_score_adj();
     slash = strrchr(f.directory, '/');
     if (slash)
         *slash = 0;
@@ -62,9 +80,30 @@ int sv_spawn_prepare(const struct im_run *run, const struct sv_warden_fds *fds, 
     return bad ? -EMFILE : 0;
 }
 
-/* In the child: never returns. place: NULL for anywhere. */
-static void become(const char *path, char *const argv[], const struct mapping *map, size_t n,
-                   const struct sv_place *place)
+/* A program to start, and as what. */
+struct start {
+    const char *path;
+    char *const *argv;
+    const struct mapping *map;
+    size_t n;
+    const struct sv_place *place; /* NULL for anywhere */
+    const char *oom_score_adj;    /* NULL: as ours */
+};
+
+/* May fail: then the kernel chooses by size alone. */
+static void volunteer(const char *oom_score_adj)
+{
+    int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+    if (fd < 0)
+        return;
+    if (write(fd, oom_score_adj, strlen(oom_score_adj)) < 0)
+        errno = 0;
+    close(fd);
+}
+
+/* In the child: never returns. */
+static void become(const struct start *s)
 {
     static const int ignored[] = {SIGPIPE, SIGXFSZ, SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2};
     struct sigaction action = {.sa_handler = SIG_DFL};
@@ -81,27 +120,28 @@ static void become(const char *path, char *const argv[], const struct mapping *m
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     setpgid(0, 0);
-    if (place)
-        sv_place_enter(place);
-    for (size_t i = 0; i < n; i++)
-        if (dup2(map[i].from, map[i].to) < 0)
+    if (s->place)
+        sv_place_enter(s->place);
+    if (s->oom_score_adj)
+        volunteer(s->oom_score_adj);
+    for (size_t i = 0; i < s->n; i++)
+        if (dup2(s->map[i].from, s->map[i].to) < 0)
             _exit(IM_EXIT_FAILED);
-    execv(path, argv);
+    execv(s->path, s->argv);
     _exit(127);
 }
 
-static pid_t start(const char *path, char *const argv[], const struct mapping *map, size_t n,
-                   const struct sv_place *place)
+static pid_t start(const struct start *s)
 {
     pid_t pid;
 
-    if (access(path, X_OK) < 0)
+    if (access(s->path, X_OK) < 0)
         return -errno;
     /* OpenMP's threads must sleep at barriers, not spin: the cores are shared with augmenters by design. */
     setenv("OMP_WAIT_POLICY", "passive", 0);
     pid = fork();
     if (pid == 0)
-        become(path, argv, map, n, place);
+        become(s);
     return pid < 0 ? -errno : pid;
 }
 
@@ -117,6 +157,20 @@ static const struct sv_place *place_of(const struct sv_spawn_fds *f, enum im_rol
     return sv_placement_worker(p, role == IM_ROLE_READER ? index : f->readers + index);
 }
 
+/* Whom the kernel is to end first when memory runs out: augmenters, then readers, whose deaths cost nothing;
+ * trainers, supervisor and warden as the run was started. Raising is always allowed. NULL: leave it. */
+static const char *oom_score_adj(const struct sv_spawn_fds *f, enum im_role role, char *buffer, size_t n)
+{
+    int least = role == IM_ROLE_AUGMENTER ? OOM_AUGMENTER : OOM_READER;
+    int step = role == IM_ROLE_AUGMENTER ? 2 * OOM_STEP : OOM_STEP;
+    int value = f->oom_score_adj + step > least ? f->oom_score_adj + step : least;
+
+    if (role != IM_ROLE_AUGMENTER && role != IM_ROLE_READER)
+        return NULL;
+    snprintf(buffer, n, "%d", value < OOM_MOST ? value : OOM_MOST);
+    return buffer;
+}
+
 pid_t sv_spawn_role(const struct sv_spawn_fds *f, enum im_role role, uint32_t index, uint32_t incarnation)
 {
     struct mapping map[8 + IM_RANKS_MAX] = {
@@ -129,7 +183,8 @@ pid_t sv_spawn_role(const struct sv_spawn_fds *f, enum im_role role, uint32_t in
     };
     char path[PATH_MAX], index_text[16], incarnation_text[16], flag_index[] = "--index",
                                                                flag_incarnation[] = "--incarnation";
-    char *argv[] = {path, flag_index, index_text, flag_incarnation, incarnation_text, NULL};
+    char *argv[] = {path, flag_index, index_text, flag_incarnation, incarnation_text, NULL}, adj[16];
+    struct start s = {.path = path, .argv = argv, .map = map, .place = place_of(f, role, index)};
     size_t n = 6;
 
     snprintf(path, sizeof path, "%s/imsuper-%s", f->directory, im_role_name(role));
@@ -143,7 +198,9 @@ pid_t sv_spawn_role(const struct sv_spawn_fds *f, enum im_role role, uint32_t in
         map[n++] = (struct mapping){f->lock, IM_FD_LOCK};
         map[n++] = (struct mapping){f->snapshot, IM_FD_SNAPSHOT};
     }
-    return start(path, argv, map, n, place_of(f, role, index));
+    s.n = n;
+    s.oom_score_adj = oom_score_adj(f, role, adj, sizeof adj);
+    return start(&s);
 }
 
 pid_t sv_spawn_saver(const struct sv_spawn_fds *f)
@@ -155,9 +212,10 @@ pid_t sv_spawn_saver(const struct sv_spawn_fds *f)
     };
     char path[PATH_MAX], flag[] = "--save-snapshot";
     char *argv[] = {path, flag, NULL};
+    const struct start s = {.path = path, .argv = argv, .map = map, .n = IM_COUNT(map)};
 
     snprintf(path, sizeof path, "%s/imsuper-trainer", f->directory);
-    return start(path, argv, map, IM_COUNT(map), NULL);
+    return start(&s);
 }
 
 pid_t sv_spawn_supervisor(const struct sv_spawn_fds *f, int channel)
@@ -169,13 +227,13 @@ pid_t sv_spawn_supervisor(const struct sv_spawn_fds *f, int channel)
     };
     char path[PATH_MAX], verb[] = "supervise";
     char *argv[] = {path, verb, NULL};
-
+    const struct start s = {.path = path, .argv = argv, .map = map, .n = IM_COUNT(map)};
     pid_t pid;
 
     if (high < 0)
         return -errno;
     snprintf(path, sizeof path, "%s/imsuper", f->directory);
-    pid = start(path, argv, map, IM_COUNT(map), NULL);
+    pid = start(&s);
     close(high);
     return pid;
 }

@@ -15,6 +15,7 @@ struct sv_spawn_fds {
     int control, encoded, batch[IM_RANKS_MAX];
     int lease_read, lease_write, log_read, log_write, snapshot, lock, null;
     uint32_t ranks, readers;
+    int oom_score_adj;                    /* ours */
     const struct sv_placement *placement; /* borrowed; NULL: nobody is bound to cores */
     char directory[PATH_MAX - 32];        /* where the programs lie: beside this one */
 };

@@ -7,17 +7,17 @@ WORKERS=(--readers 2 --augmenters 2)
 FAULTS=$PACE
 
 # The data of this test, through a file system that hangs or fails when told to (tests/e2e/faulty_reads.c).
-mkdir "$T/faulty"
 cp -r "$REFERENCE/data" "$T/data"
+mkdir "$T/data/.faulty" # what the sandbox of readers lets them read, too
 TRAIN+=(--data-dir "$T/data")
 through_faulty_reads() {
-  PROGRAM="env FAULTY_READS=$T/faulty FAULTY_ROOT=$T/data ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}verify_asan_link_order=0"
+  PROGRAM="env FAULTY_READS=$T/data/.faulty FAULTY_ROOT=$T/data ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}verify_asan_link_order=0"
   PROGRAM="$PROGRAM LD_PRELOAD=$BIN/faulty_reads.so $BIN/imsuper"
   WORKERS+=(--io pread)
 }
-hang() { echo "$1" >"$T/faulty/hang"; }
-fail_reads() { echo "$1" >"$T/faulty/fail"; }
-works_again() { rm -f "$T/faulty/hang" "$T/faulty/fail"; }
+hang() { echo "$1" >"$T/data/.faulty/hang"; }
+fail_reads() { echo "$1" >"$T/data/.faulty/fail"; }
+works_again() { rm -f "$T/data/.faulty/hang" "$T/data/.faulty/fail"; }
 
 nobody_died() {
   local role
@@ -213,14 +213,14 @@ through_mount() {
   cat >"$T/imsuper" <<END
 #!/bin/sh
 exec unshare -m sh -c '
-  "$BIN/faulty_mount" "$T/data" "$T/mnt" "$T/faulty" >"$T/mounted" 2>&1 &
+  "$BIN/faulty_mount" "$T/data" "$T/mnt" "$T/data/.faulty" >"$T/mounted" 2>&1 &
   until [ -s "$T/mounted" ]; do sleep 0.05; done
   exec "$BIN/imsuper" "\$@"' sh "\$@"
 END
   chmod +x "$T/imsuper"
   PROGRAM=$T/imsuper
   unshare -m true 2>/dev/null || skip "no rights to make a mount namespace"
-  timeout 1 unshare -m "$BIN/faulty_mount" "$T/data" "$T/mnt" "$T/faulty" >"$T/tried" 2>&1 || grep -q mounted "$T/tried" \
+  timeout 1 unshare -m "$BIN/faulty_mount" "$T/data" "$T/mnt" "$T/data/.faulty" >"$T/tried" 2>&1 || grep -q mounted "$T/tried" \
     || skip "$(cat "$T/tried")"
 }
 

@@ -90,12 +90,13 @@ case_all_at_once() {
   check_outcome
 }
 
-# Stopped while it holds an image: ended at the deadline, replaced, and the sample delivered once.
+# Stopped while it holds an image: ended when it has stood still for the deadline, replaced, and the sample delivered once.
 case_stopped_augmenter() {
   FAULTS="augmenter#0:decode.before=stop@20,$PACE"
   start 0 "${WORKERS[@]}" --sample-deadline-ms 300
   [ "$(deaths_of augmenter)" -ge 1 ] || fail "nobody was ended"
-  has_event '"why":"deadline"' || fail "the deadline is not in events.jsonl"
+  has_event '"why":"hang"' || fail "the hang is not in events.jsonl"
+  has_event '"sample.quarantined"' && fail "a sample that stood still once was left out"
   check_outcome
 }
 

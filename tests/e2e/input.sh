@@ -97,6 +97,37 @@ png_file() {
   base64 -d <<<iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAEElEQVR4nGM4IWcDRAwQCgAh9gSJHoU67gAAAABJRU5ErkJggg==
 }
 
+# Folders of links are common. What leads out of the data folder takes the restriction of paths away, aloud; what does not,
+# does not. Small cells: augmenters read files themselves, too.
+case_links_inside() {
+  mkdir -p "$T/data/store"
+  cp -r "$REFERENCE/data/." "$T/data/store"
+  link_all ../../store
+  start 0 --readers 1 --augmenters 2 --cell-bytes 4096
+  grep -q "role=augmenter id=0 msg=\"sandbox\" calls=[a-z]* landlock=\(0 \|[1-9][0-9]* reads=\"$T/data\"\)" "$RUN/log.txt" || fail "log.txt does not say so"
+  nothing_is_missing
+}
+case_links_outside() {
+  link_all "$REFERENCE/data"
+  start 0 --readers 1 --augmenters 2 --cell-bytes 4096
+  grep -q 'role=augmenter id=0 msg="sandbox" .*reads="anywhere' "$RUN/log.txt" || fail "log.txt does not say so"
+  grep -q 'role=reader id=0 msg="sandbox" .*reads="anywhere' "$RUN/log.txt" || fail "log.txt does not say so of readers"
+  nothing_is_missing
+}
+# link_all STORE: data/ in the layout of the reference, each file a link into STORE.
+link_all() {
+  local file
+  while read -r file; do
+    mkdir -p "$T/data/$(dirname "$file")"
+    ln -s "$1/$file" "$T/data/$file"
+  done < <(cd "$REFERENCE/data" && find train val -type f)
+  TRAIN+=(--data-dir "$T/data")
+}
+nothing_is_missing() {
+  [ "$(count_events '"sample.bad"')" = 0 ] || fail "an image behind a link was left out"
+  check_outcome
+}
+
 case_bad_sample_stop() {
   own_data
   truncate -s 0 "$(file_number 9)"
@@ -164,6 +195,25 @@ case_small_dev_shm() {
 case_container_dev_shm() {
   in_mounts 'mount -t tmpfs -o size=64m none /dev/shm'
   start 0 --encoded-cells 512 --cell-bytes 262144
+  check_outcome
+}
+# Another file system is mounted over the data: augmenters, which read these files themselves, may not read there, for it is not
+# what they were let into. Others take their place, and no image is left out.
+case_remounted() {
+  need_mounts
+  local pid
+  cp -r "$REFERENCE/data" "$T/data" && cp -r "$REFERENCE/data" "$T/again" && TRAIN+=(--data-dir "$T/data")
+  in_mounts true
+  FAULTS=$PACE
+  launch --readers 1 --augmenters 2 --cell-bytes 4096
+  wait_step 4
+  pid=$(pids supervisor)
+  nsenter -t "$pid" -m mount --bind "$T/again" "$T/data" || fail "no mount"
+  finish 0
+  [ "$(count_events '"sample.bad"')" = 0 ] || fail "an image was left out"
+  if grep -q 'landlock=[1-9]' "$RUN/log.txt"; then
+    [ "$(deaths_of augmenter)" -ge 1 ] || fail "no augmenter was replaced"
+  fi
   check_outcome
 }
 # Neither can hold it: refused with the number of bytes.

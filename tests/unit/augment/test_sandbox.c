@@ -14,6 +14,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -37,6 +38,9 @@
 /* Runs in the sandbox; true: as it should be. */
 typedef bool act(void);
 
+static const char *read_root = GOLDEN_DIR; /* of the next sandbox */
+static struct im_sandbox_state state;      /* in the sandbox */
+
 /* The wait status of a child that entered the sandbox and ran `what`: exit status 0 for true, 1 for false. */
 static int run_inside(act *what)
 {
@@ -51,10 +55,10 @@ static int run_inside(act *what)
 
         setrlimit(RLIMIT_CORE, &no_core);
         signal(SIGABRT, SIG_DFL); /* cmocka's handler, and a sanitizer's, would turn a signal into an exit */
-        err = au_sandbox_enter(&text);
+        err = au_sandbox_enter(read_root, false, &state, &text);
         if (err < 0)
             fprintf(stderr, "%s\n", text.s);
-        _exit(err > 0 ? NO_SECCOMP : err < 0 ? 2 : what() ? 0 : 1);
+        _exit(err < 0 ? 2 : !state.filters_calls ? NO_SECCOMP : what() ? 0 : 1);
     }
     assert_int_equal(waitpid(pid, &status, 0), pid);
     if (WIFEXITED(status) && WEXITSTATUS(status) == NO_SECCOMP) {
@@ -151,49 +155,49 @@ static bool make_code_of_data(void)
     return page != MAP_FAILED && mprotect(page, 4096, PROT_READ | PROT_EXEC) == 0;
 }
 
-static void opening_for_writing_kills(void **state)
+static void opening_for_writing_kills(void **unused)
 {
-    (void)state;
+    (void)unused;
     assert_dies_of(SIGSYS, open_for_writing);
     assert_dies_of(SIGSYS, open_for_both);
 }
 
-static void making_or_emptying_a_file_kills(void **state)
+static void making_or_emptying_a_file_kills(void **unused)
 {
-    (void)state;
+    (void)unused;
     assert_dies_of(SIGSYS, create);
     assert_dies_of(SIGSYS, truncate_by_open);
     assert_dies_of(SIGSYS, make_unnamed_file);
     assert_int_not_equal(access("/tmp/imsuper-sandbox-must-not-exist", F_OK), 0);
 }
 
-static void removing_a_file_kills(void **state)
+static void removing_a_file_kills(void **unused)
 {
-    (void)state;
+    (void)unused;
     assert_dies_of(SIGSYS, remove_file);
 }
 
-static void a_socket_kills(void **state)
+static void a_socket_kills(void **unused)
 {
-    (void)state;
+    (void)unused;
     assert_dies_of(SIGSYS, make_socket);
 }
 
-static void starting_a_program_kills(void **state)
+static void starting_a_program_kills(void **unused)
 {
-    (void)state;
+    (void)unused;
     assert_dies_of(SIGSYS, execute);
 }
 
-static void signalling_others_kills(void **state)
+static void signalling_others_kills(void **unused)
 {
-    (void)state;
+    (void)unused;
     assert_dies_of(SIGSYS, signal_parent);
 }
 
-static void executable_memory_kills(void **state)
+static void executable_memory_kills(void **unused)
 {
-    (void)state;
+    (void)unused;
     assert_dies_of(SIGSYS, map_code);
     assert_dies_of(SIGSYS, make_code_of_data);
 }
@@ -243,9 +247,9 @@ static bool render_the_same(void)
     return render_all() == expected_hash;
 }
 
-static void every_format_renders_as_outside(void **state)
+static void every_format_renders_as_outside(void **unused)
 {
-    (void)state;
+    (void)unused;
     expected_hash = render_all();
     assert_int_not_equal(expected_hash, 0);
     assert_works(render_the_same);
@@ -258,13 +262,77 @@ static bool read_large_file(void)
     bool good = im_read_file(FILE_TO_READ, 1 << 24, &bytes, &n, NULL) == 0 && n > 1000;
 
     free(bytes);
-    return good && im_read_file("/nowhere/at/all", 1 << 24, &bytes, &n, NULL) == -ENOENT;
+    return good && im_read_file(GOLDEN_DIR "/nowhere", 1 << 24, &bytes, &n, NULL) == -ENOENT;
 }
 
-static void a_file_can_be_read(void **state)
+static void a_file_can_be_read(void **unused)
 {
-    (void)state;
+    (void)unused;
     assert_works(read_large_file);
+}
+
+static bool refuses(const char *path, int flags)
+{
+    return open(path, flags | O_CLOEXEC) < 0 && errno == EACCES;
+}
+
+/* Files below the root, and nothing else. */
+static bool read_below_the_root(void)
+{
+    return state.landlock == 0 || (open_with(O_RDONLY) && refuses("/etc/passwd", O_RDONLY) &&
+                                   (IM_SANITIZED || refuses("/proc/self/environ", O_RDONLY)) &&
+                                   refuses(GOLDEN_DIR "/..", O_RDONLY | O_DIRECTORY) &&
+                                   refuses(GOLDEN_DIR "/../CMakeLists.txt", O_RDONLY));
+}
+
+static bool read_anywhere(void)
+{
+    return open_with(O_RDONLY) && open("/etc/passwd", O_RDONLY | O_CLOEXEC) >= 0;
+}
+
+static bool read_nothing(void)
+{
+    return state.landlock == 0 || refuses(FILE_TO_READ, O_RDONLY);
+}
+
+/* Where another file system is mounted meanwhile; what can be opened is what was there. */
+static bool tells_that_it_is_stale(void)
+{
+    struct im_sandbox_state other = state;
+
+    other.inode++;
+    return state.landlock == 0 ||
+           (state.below && !im_sandbox_is_stale(&state) && im_sandbox_is_stale(&other));
+}
+
+static void paths_are_restricted_to_the_root(void **unused)
+{
+    (void)unused;
+    assert_works(read_below_the_root);
+    read_root = ""; /* links lead out of the data folder */
+    assert_works(read_anywhere);
+    read_root = "/nowhere/at/all"; /* it may come back */
+    assert_works(read_anywhere);
+    read_root = NULL;
+    assert_works(read_nothing);
+    read_root = GOLDEN_DIR;
+    assert_works(tells_that_it_is_stale);
+}
+
+/* This kernel restricts paths, or the test above says nothing. */
+static bool landlock_is_as_the_kernel_says(void)
+{
+    return state.landlock > 0;
+}
+
+static void landlock_is_used_where_the_kernel_has_it(void **unused)
+{
+    (void)unused;
+    if (syscall(444, NULL, 0, 1) <= 0) {
+        print_message("skipped: this kernel has no Landlock\n");
+        skip();
+    }
+    assert_works(landlock_is_as_the_kernel_says);
 }
 
 static bool use_memory(void)
@@ -283,9 +351,9 @@ static bool use_memory(void)
     return true;
 }
 
-static void the_allocator_works(void **state)
+static void the_allocator_works(void **unused)
 {
-    (void)state;
+    (void)unused;
     assert_works(use_memory);
 }
 
@@ -294,9 +362,9 @@ static bool call_abort(void)
     abort();
 }
 
-static void abort_still_dies_of_its_own_signal(void **state)
+static void abort_still_dies_of_its_own_signal(void **unused)
 {
-    (void)state;
+    (void)unused;
     assert_dies_of(SIGABRT, call_abort);
 }
 
@@ -312,21 +380,22 @@ static int enter_without_seccomp(struct im_text *text)
     if (err == 0)
         err = seccomp_load(filter);
     seccomp_release(filter);
-    return err < 0 ? err : au_sandbox_enter(text);
+    return err < 0 ? err : au_sandbox_enter(GOLDEN_DIR, false, &state, text);
 }
 
-static void a_kernel_without_seccomp_is_a_warning(void **state)
+static void a_kernel_without_seccomp_is_a_warning(void **unused)
 {
     int status;
     pid_t pid = fork();
 
-    (void)state;
+    (void)unused;
     assert_true(pid >= 0);
     if (pid == 0) {
         struct im_text text = {""};
-        bool warned = enter_without_seccomp(&text) == 1 && strstr(text.s, "without a system call filter");
+        bool warned = enter_without_seccomp(&text) == 0 && !state.filters_calls &&
+                      strstr(text.s, "system calls are not filtered");
 
-        _exit(warned && open_for_writing() ? 0 : 1); /* nothing is refused */
+        _exit(warned && make_socket() ? 0 : 1); /* nothing is refused */
     }
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_true(WIFEXITED(status));
@@ -345,6 +414,8 @@ int main(void)
         cmocka_unit_test(executable_memory_kills),
         cmocka_unit_test(every_format_renders_as_outside),
         cmocka_unit_test(a_file_can_be_read),
+        cmocka_unit_test(paths_are_restricted_to_the_root),
+        cmocka_unit_test(landlock_is_used_where_the_kernel_has_it),
         cmocka_unit_test(the_allocator_works),
         cmocka_unit_test(abort_still_dies_of_its_own_signal),
         cmocka_unit_test(a_kernel_without_seccomp_is_a_warning),

@@ -2,6 +2,7 @@
 #include "tests/unit/ipc/small_run.h"
 
 #include "ipc/bad_samples.h"
+#include "ipc/base/verdict.h"
 
 static struct im_bad_entry *entry(struct small_run *s, uint32_t i)
 {
@@ -86,6 +87,13 @@ static void test_quarantine_is_by_split_and_sample(void **state)
     atomic_store_explicit(&c->quarantine_count, 1, memory_order_release);
     assert_true(im_bad_is_quarantined(&s->run, im_bad_key(IM_TRAIN, 6)));
     assert_false(im_bad_is_quarantined(&s->run, im_bad_key(IM_VAL, 6)));
+    assert_true(im_bad_quarantine(&s->run, im_bad_key(IM_VAL, 6), IM_VERDICT_MEMORY_LIMIT));
+    assert_int_equal(im_bad_is_quarantined(&s->run, im_bad_key(IM_VAL, 6)), IM_VERDICT_MEMORY_LIMIT);
+    assert_int_equal(im_bad_is_quarantined(&s->run, im_bad_key(IM_TRAIN, 6)), IM_VERDICT_KILLED);
+    for (uint64_t i = 2; i < IM_QUARANTINE_MAX; i++)
+        assert_true(im_bad_quarantine(&s->run, im_bad_key(IM_VAL, 100 + i), IM_VERDICT_KILLED));
+    assert_false(im_bad_quarantine(&s->run, im_bad_key(IM_VAL, 7), IM_VERDICT_KILLED));
+    assert_false(im_bad_is_quarantined(&s->run, im_bad_key(IM_VAL, 7)));
 }
 
 static void test_a_damaged_quarantine_count_reads_no_further_than_the_table(void **state)

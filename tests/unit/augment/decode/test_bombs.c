@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -73,6 +75,14 @@ static size_t last_scan(const unsigned char *bytes, size_t n)
     return at;
 }
 
+static long peak_kib(void)
+{
+    struct rusage usage;
+
+    assert_int_equal(getrusage(RUSAGE_SELF, &usage), 0);
+    return usage.ru_maxrss;
+}
+
 /* Scans without codes: some ten bytes each, and each goes over all of the image. */
 static void large_images_may_have_fewer_scans(void **state)
 {
@@ -96,12 +106,96 @@ static void large_images_may_have_fewer_scans(void **state)
     free(bytes);
 }
 
-static long peak_kib(void)
+/* Too many scans are told from the bytes alone: the file is cut behind the frame's limit of them, and has the
+ * same verdict before a single one is decoded. */
+static void too_many_scans_are_seen_when_the_file_is_opened(void **state)
 {
-    struct rusage usage;
+    const struct au_limits limits = AU_LIMITS_DEFAULT;
+    struct im_text text = {""};
+    struct au_decoder *decoder;
+    struct au_image image;
+    size_t n, bomb_n, scan;
+    unsigned char *bytes = jpeg_make(&progressive, &n), *bomb;
 
-    assert_int_equal(getrusage(RUSAGE_SELF, &usage), 0);
-    return usage.ru_maxrss;
+    (void)state;
+    assert_int_equal(au_decoder_new(&decoder, &limits), 0);
+    scan = last_scan(bytes, n);
+    bomb = insert(bytes, n, n - 2, bytes + scan, 2 + (size_t)(bytes[scan + 2] << 8 | bytes[scan + 3]), 3000,
+                  &bomb_n);
+    assert_int_equal(au_decoder_open(decoder, bomb, bomb_n, &image, &text), IM_VERDICT_TOO_MANY_SCANS);
+    assert_int_equal(au_decoder_open(decoder, bomb, bomb_n - 20000, &image, &text),
+                     IM_VERDICT_TOO_MANY_SCANS);
+    assert_int_equal(au_decoder_open(decoder, bytes, n, &image, &text), 0);
+    /* What comes behind the end of the image is none of it. */
+    memcpy(bomb + n - 2, bytes + n - 2, 2);
+    assert_int_equal(au_decoder_open(decoder, bomb, bomb_n, &image, &text), 0);
+    au_decoder_free(&decoder);
+    free(bomb);
+    free(bytes);
+}
+
+/* The verdict comes with the header, from the image's size and kind alone; one byte less is too little. */
+static void memory_is_held_against_the_limit_before_any_is_taken(void **state)
+{
+    static const struct {
+        struct jpeg_spec spec;
+        uint64_t memory;
+    } rows[] = {
+        {{JPEG_YCC, 2000, 1200, 2, 2, false, false, false, 0, 90}, UINT64_C(7200000)},
+        /* 250 x 150 blocks of 64 coefficients of two bytes in each of three components, and the pixels */
+        {{JPEG_YCC, 2000, 1200, 1, 1, true, false, false, 0, 90}, UINT64_C(14400000 + 7200000)},
+        /* chroma: 125 x 75 */
+        {{JPEG_YCC, 2000, 1200, 2, 2, true, false, false, 0, 90}, UINT64_C(7200000 + 7200000)},
+        /* Not progressive, but a component after the other. 17 x 9 pixels: 4 x 2 and 2 x 1 blocks. */
+        {{JPEG_YCC, 17, 9, 2, 2, false, false, true, 0, 90}, (8 + 2 + 2) * 128 + 17 * 9 * 3},
+        {{JPEG_GREY, 800, 80, 1, 1, true, false, false, 0, 90}, 1000 * 128 + 800 * 80 * 3},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < IM_COUNT(rows); i++) {
+        struct au_limits limits = AU_LIMITS_DEFAULT;
+        size_t n;
+        unsigned char *bytes = jpeg_make(&rows[i].spec, &n);
+        struct au_image image;
+        struct au_decoder *decoder;
+
+        limits.memory_max = (size_t)rows[i].memory - 1;
+        assert_int_equal(au_decoder_new(&decoder, &limits), 0);
+        assert_int_equal(au_decoder_open(decoder, bytes, n, &image, NULL), IM_VERDICT_MEMORY_LIMIT);
+        au_decoder_free(&decoder);
+        limits.memory_max = (size_t)rows[i].memory;
+        assert_int_equal(au_decoder_new(&decoder, &limits), 0);
+        assert_int_equal(au_decoder_open(decoder, bytes, n, &image, NULL), 0);
+        assert_true(image.memory == rows[i].memory);
+        au_decoder_free(&decoder);
+        free(bytes);
+    }
+}
+
+/* And it is enough: libjpeg really takes no more than what was told, but for its rows. In a child, whose peak
+ * is its own. */
+static void a_progressive_image_takes_what_its_header_told(void **state)
+{
+    const struct jpeg_spec large = {JPEG_YCC, 2400, 2400, 1, 1, true, false, false, 0, 30};
+    struct au_limits limits = AU_LIMITS_DEFAULT;
+    int status;
+    size_t n;
+    unsigned char *bytes = jpeg_make(&large, &n);
+    pid_t pid = fork();
+
+    (void)state;
+    limits.memory_max = (size_t)2400 * 2400 * (3 * 2 + 3);
+    if (pid == 0) {
+        long before = peak_kib(), taken;
+
+        assert_int_equal(verdict(&limits, bytes, n), 0);
+        taken = peak_kib() - before;
+        _exit(taken > (long)(limits.memory_max >> 11) && taken < (long)(limits.memory_max >> 10) + 8192 ? 0
+                                                                                                        : 1);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    free(bytes);
 }
 
 /* Millions of segments, tables and fill bytes before the frame: passed over, or each in the place of the one
@@ -192,6 +286,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(large_images_may_have_fewer_scans),
+        cmocka_unit_test(too_many_scans_are_seen_when_the_file_is_opened),
+        cmocka_unit_test(memory_is_held_against_the_limit_before_any_is_taken),
+        cmocka_unit_test(a_progressive_image_takes_what_its_header_told),
         cmocka_unit_test(floods_of_markers_are_passed_over),
         cmocka_unit_test(floods_of_png_chunks_are_passed_over),
         cmocka_unit_test(webp_size_bomb_is_refused_by_its_header),

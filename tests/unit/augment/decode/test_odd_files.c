@@ -225,9 +225,12 @@ static void memory_limit_holds_for_coefficients_and_for_pixels(void **state)
     tight.memory_max = 1 << 20;
     bytes = jpeg_make(&spec, &n);
     assert_int_equal(verdict_within(&tight, bytes, n, NULL), IM_VERDICT_MEMORY_LIMIT);
+    /* A file is decoded or not, whatever the crop. */
+    assert_int_equal(verdict_within(&tight, bytes, n, &small), IM_VERDICT_MEMORY_LIMIT);
+    tight.memory_max = 1200 * 900 * 3;
     assert_int_equal(verdict_within(&tight, bytes, n, &small), 0);
     free(bytes);
-    spec.progressive = true; /* needs all coefficients, however small the box */
+    spec.progressive = true; /* needs all coefficients, too */
     bytes = jpeg_make(&spec, &n);
     assert_int_equal(verdict_within(&tight, bytes, n, &small), IM_VERDICT_MEMORY_LIMIT);
     free(bytes);

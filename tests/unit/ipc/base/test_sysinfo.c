@@ -60,13 +60,59 @@ static void memory_is_what_the_tightest_limit_leaves(void **state)
     assert_true(im_memory_available_at(*state) == 0);
 }
 
-static void kills_for_want_of_memory_are_counted(void **state)
+static void limits_of_cgroup_version_1_count(void **state)
+{
+    put(*state, "/proc", "meminfo", "MemTotal:  2000 kB\nMemAvailable:    1000 kB\n");
+    put(*state, "/proc/self", "cgroup", "9:name=systemd:/\n4:cpuset,memory:/job/a\n0::/\n");
+    put(*state, "/sys/fs/cgroup/memory/job/a", "memory.limit_in_bytes", "9223372036854771712\n");
+    put(*state, "/sys/fs/cgroup/memory/job/a", "memory.usage_in_bytes", "300000\n");
+    assert_true(im_memory_available_at(*state) == 1000 * 1024);
+    assert_true(im_memory_total_at(*state) == 2000 * 1024);
+    put(*state, "/sys/fs/cgroup/memory/job", "memory.limit_in_bytes", "500000\n");
+    put(*state, "/sys/fs/cgroup/memory/job", "memory.usage_in_bytes", "400000\n");
+    put(*state, "/sys/fs/cgroup/memory/job", "memory.stat", "inactive_file 7\ntotal_inactive_file 50000\n");
+    assert_true(im_memory_available_at(*state) == 150000);
+    assert_true(im_memory_total_at(*state) == 500000);
+    /* Another controller's cgroup of nearly the same name. */
+    put(*state, "/proc/self", "cgroup", "4:memoryx:/job/a\n3:hugememory:/job\n");
+    assert_true(im_memory_total_at(*state) == 2000 * 1024);
+}
+
+static void all_memory_does_not_depend_on_what_is_used(void **state)
+{
+    assert_true(im_memory_total_at(*state) == 0);
+    put(*state, "/proc", "meminfo", "MemTotal:  2000 kB\nMemAvailable:    1000 kB\n");
+    assert_true(im_memory_total_at(*state) == 2000 * 1024);
+    put(*state, "/proc/self", "cgroup", "0::/a/b\n");
+    put(*state, "/sys/fs/cgroup/a", "memory.max", "500000\n");
+    put(*state, "/sys/fs/cgroup/a", "memory.current", "300000\n");
+    put(*state, "/sys/fs/cgroup/a/b", "memory.max", "max\n");
+    assert_true(im_memory_total_at(*state) == 500000);
+    put(*state, "/sys/fs/cgroup/a/b", "memory.high", "400000\n");
+    assert_true(im_memory_total_at(*state) == 400000);
+}
+
+static void kills_for_memory_are_counted_wherever_they_are_told(void **state)
 {
     assert_true(im_oom_kills_at(*state) == UINT64_MAX);
-    put(*state, "/proc", "vmstat", "nr_free_pages 7\nnot_oom_kill 3\n");
+    put(*state, "/proc", "vmstat", "nr_free_pages 7\nnot_oom_kill 3\noom_killer 9\n");
     assert_true(im_oom_kills_at(*state) == UINT64_MAX);
-    put(*state, "/proc", "vmstat", "nr_free_pages 7\nnot_oom_kill 3\noom_kill 12\nswap_ra 1\n");
+    put(*state, "/proc", "vmstat", "oom_kill none\n");
+    assert_true(im_oom_kills_at(*state) == UINT64_MAX);
+    put(*state, "/proc", "vmstat", "oom_kill 12\nswap_ra 1\n");
     assert_true(im_oom_kills_at(*state) == 12);
+    put(*state, "/proc", "vmstat", "nr_free_pages 7\noom_killer 9\noom_kill 0\n");
+    assert_true(im_oom_kills_at(*state) == 0);
+    put(*state, "/proc", "vmstat", "nr_free_pages 7\noom_killer 9\noom_kill 3\n");
+    assert_true(im_oom_kills_at(*state) == 3);
+    put(*state, "/proc/self", "cgroup", "4:memory:/x\n0::/a\n");
+    put(*state, "/sys/fs/cgroup/a", "memory.events", "oom 8\noom_kill 2\noom_group_kill 0\n");
+    assert_true(im_oom_kills_at(*state) == 5);
+    put(*state, "/sys/fs/cgroup/memory/x", "memory.oom_control",
+        "oom_kill_disable 0\nunder_oom 0\noom_kill 4\n");
+    assert_true(im_oom_kills_at(*state) == 9);
+    put(*state, "/proc", "vmstat", ""); /* of a container that is not told about the machine */
+    assert_true(im_oom_kills_at(*state) == 6);
 }
 
 static void the_real_machine_has_both(void **state)
@@ -117,7 +163,9 @@ int main(void)
         TEST(the_tightest_cpu_limit_on_the_way_up_counts),
         TEST(a_containers_root_limits_count),
         TEST(memory_is_what_the_tightest_limit_leaves),
-        TEST(kills_for_want_of_memory_are_counted),
+        TEST(limits_of_cgroup_version_1_count),
+        TEST(all_memory_does_not_depend_on_what_is_used),
+        TEST(kills_for_memory_are_counted_wherever_they_are_told),
         cmocka_unit_test(the_real_machine_has_both),
         cmocka_unit_test(the_build_id_begins_with_the_version),
         cmocka_unit_test(edits_are_counted),

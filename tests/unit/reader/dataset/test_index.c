@@ -67,6 +67,60 @@ static void an_unchanged_tree_comes_from_the_cache(void **state)
     assert_int_equal(count, 5);
 }
 
+static void make_link(const struct tree *tree, const char *target, const char *path)
+{
+    assert_int_equal(symlink(target, tree_path(tree, path)), 0);
+}
+
+/* Asked at the age-th second before now, another one for each state of the tree, or the cache would answer. */
+static bool leads_out(const struct tree *tree, int age)
+{
+    struct rd_data data;
+    bool out;
+
+    tree_age_all(tree, age);
+    data = load(tree);
+    assert_false(data.cached);
+    out = rd_index_leads_out(&data.index);
+    rd_data_close(&data);
+    data = load(tree); /* from the cache */
+    assert_int_equal(rd_index_leads_out(&data.index), out);
+    rd_data_close(&data);
+    return out;
+}
+
+/* Readers and augmenters may read below the root alone, unless the images are elsewhere. */
+static void links_that_lead_out_of_the_root_are_told(void **state)
+{
+    const struct tree *tree = *state;
+
+    make_tree(tree, (unsigned[]){2, 3}, 2);
+    tree_file(tree, "elsewhere/a.jpg", "");
+    tree_file(tree, "d-too/a.jpg", ""); /* a name that begins like the root's */
+    tree_file(tree, "d/store/x", "");
+    make_link(tree, "../../store/x", "d/train/c00/inside.jpg");
+    make_link(tree, "../../../elsewhere/nothing.jpg", "d/train/c00/nowhere.jpg"); /* no image of the set */
+    assert_false(leads_out(tree, 3600));
+    make_link(tree, "../../../d-too/a.jpg", "d/train/c01/outside.jpg");
+    assert_true(leads_out(tree, 3500));
+    tree_remove(tree, "d/train/c01/outside.jpg");
+    assert_false(leads_out(tree, 3400));
+    make_link(tree, "../../elsewhere/a.jpg", "d/store/step.jpg"); /* by way of a place inside */
+    make_link(tree, "../../store/step.jpg", "d/val/c01/two-steps.jpg");
+    assert_true(leads_out(tree, 3300));
+    tree_remove(tree, "d/val/c01/two-steps.jpg");
+    make_link(tree, "../../elsewhere", "d/train/c02");
+    tree_file(tree, "d/val/c02/v.jpg", "");
+    assert_true(leads_out(tree, 3200));
+    tree_remove(tree, "d/train/c02");
+    tree_remove(tree, "d/val/c02/v.jpg");
+    tree_remove(tree, "d/val/c02");
+    assert_false(leads_out(tree, 3100));
+    assert_int_equal(rename(tree_path(tree, "d/train"), tree_path(tree, "train")), 0);
+    make_link(tree, tree_path(tree, "train"), "d/train");
+    assert_true(leads_out(tree, 3000));
+}
+
 static void a_changed_tree_is_indexed_again(void **state)
 {
     struct tree *tree = *state;
@@ -440,21 +494,14 @@ static void a_subset_larger_than_the_set_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(an_unchanged_tree_comes_from_the_cache),
-        T(a_changed_tree_is_indexed_again),
-        T(a_replaced_folder_is_indexed_again),
-        T(validation_images_that_appear_are_seen),
-        T(a_tree_that_changed_just_now_is_not_trusted),
-        T(a_changed_file_of_labels_is_read_again),
-        T(a_cache_that_cannot_be_written_is_no_error),
-        T(a_damaged_cache_is_built_again),
-        T(references_out_of_range_are_refused),
-        T(the_hash_tells_sets_apart_and_not_places),
-        T(paths_that_do_not_fit_are_refused),
-        T(a_subset_has_as_many_of_each_class),
-        T(a_subset_follows_from_its_seed),
-        T(each_image_is_chosen_equally_often),
-        T(a_subset_is_written_with_its_list),
+        T(an_unchanged_tree_comes_from_the_cache),   T(links_that_lead_out_of_the_root_are_told),
+        T(a_changed_tree_is_indexed_again),          T(a_replaced_folder_is_indexed_again),
+        T(validation_images_that_appear_are_seen),   T(a_tree_that_changed_just_now_is_not_trusted),
+        T(a_changed_file_of_labels_is_read_again),   T(a_cache_that_cannot_be_written_is_no_error),
+        T(a_damaged_cache_is_built_again),           T(references_out_of_range_are_refused),
+        T(the_hash_tells_sets_apart_and_not_places), T(paths_that_do_not_fit_are_refused),
+        T(a_subset_has_as_many_of_each_class),       T(a_subset_follows_from_its_seed),
+        T(each_image_is_chosen_equally_often),       T(a_subset_is_written_with_its_list),
         T(a_subset_larger_than_the_set_is_refused),
     };
 

@@ -1,0 +1,307 @@
+/* See sandbox.h. Landlock comes first: the filter forbids its calls. Of Landlock's interface only what
+ * restricts is used, as far as the kernel has it: reading of paths that are not listed, all changes of files
+ * (version 1, Linux 5.13), connections (4), signals and abstract sockets of others (6). */
+#include "ipc/sandbox.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <seccomp.h>
+
+#include "ipc/base/clock.h"
+#include "ipc/base/count.h"
+#include "ipc/base/log.h"
+
+/* The kernel's numbers, for headers older than the kernel that will run this. The calls have the same on all
+ * architectures. */
+enum { CREATE_RULESET = 444, ADD_RULE = 445, RESTRICT_SELF = 446, GET_VERSION = 1, PATH_BENEATH = 1 };
+enum { READ_FILE = 1 << 2, READ_DIR = 1 << 3 };
+
+#define FOLDER_WAIT_NS (2 * IM_SECOND)
+
+struct ruleset {
+    uint64_t handled_files, handled_net, scoped;
+};
+
+struct path_beneath {
+    uint64_t allowed;
+    int32_t fd;
+} __attribute__((packed));
+
+/* What the sanitizers' run time does on its own: threads and ptrace of the leak check, links of
+ * /proc for reports. */
+static const int sanitizer_needs[] = {
+    SCMP_SYS(clone),      SCMP_SYS(clone3),     SCMP_SYS(ptrace),
+    SCMP_SYS(wait4),      SCMP_SYS(prctl),      SCMP_SYS(arch_prctl),
+    SCMP_SYS(readlink),   SCMP_SYS(readlinkat), SCMP_SYS(getdents),
+    SCMP_SYS(getdents64), SCMP_SYS(rseq),       SCMP_SYS(set_robust_list),
+    SCMP_SYS(getrlimit),  SCMP_SYS(prlimit64),  SCMP_SYS(process_vm_readv),
+    SCMP_SYS(tkill),      SCMP_SYS(ioctl),      SCMP_SYS(fcntl),
+    SCMP_SYS(stat),       SCMP_SYS(dup),        SCMP_SYS(pipe2),
+};
+
+/* ---- paths ---- */
+
+static uint64_t handled_files(long version)
+{
+    unsigned rights = version >= 5 ? 16 : version >= 3 ? 15 : version >= 2 ? 14 : 13;
+
+    return ((uint64_t)1 << rights) - 1;
+}
+
+/* ---- a folder that may not answer: opened by a thread that nobody waits for too long ---- */
+
+enum { OPENING, OPENED, ABANDONED };
+
+struct opening {
+    _Atomic int
+        state; /* W thread: OPENING -> OPENED. W who waits: OPENING -> ABANDONED. Who comes second frees. */
+    int fd;    /* or negative errno */
+    char path[];
+};
+
+static void *open_folder(void *arg)
+{
+    struct opening *o = arg;
+    int before = OPENING;
+
+    o->fd = open(o->path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (o->fd < 0)
+        o->fd = -errno;
+    if (!atomic_compare_exchange_strong_explicit(&o->state, &before, OPENED, memory_order_acq_rel,
+                                                 memory_order_acquire)) {
+        if (o->fd >= 0)
+            close(o->fd);
+        free(o);
+    }
+    return NULL;
+}
+
+/* A descriptor, or negative errno. */
+static int open_in_time(const char *path)
+{
+    const struct timespec nap = {.tv_nsec = 100000};
+    size_t n = strlen(path) + 1;
+    struct opening *o = malloc(sizeof *o + n);
+    im_ns until = im_now() + FOLDER_WAIT_NS;
+    int before = OPENING, fd;
+    pthread_t thread;
+
+    if (!o)
+        return -ENOMEM;
+    atomic_init(&o->state, OPENING);
+    memcpy(o->path, path, n);
+    fd = -pthread_create(&thread, NULL, open_folder, o);
+    if (fd < 0) {
+        free(o);
+        return fd;
+    }
+    pthread_detach(thread);
+    while (atomic_load_explicit(&o->state, memory_order_acquire) == OPENING && im_now() < until)
+        nanosleep(&nap, NULL);
+    if (atomic_compare_exchange_strong_explicit(&o->state, &before, ABANDONED, memory_order_acq_rel,
+                                                memory_order_acquire))
+        return -ETIMEDOUT;
+    fd = o->fd;
+    free(o);
+    return fd;
+}
+
+/* ---- rules ---- */
+
+static int allow(int ruleset, int fd, uint64_t rights)
+{
+    const struct path_beneath rule = {.allowed = rights, .fd = fd};
+    int err = syscall(ADD_RULE, ruleset, PATH_BENEATH, &rule, 0) < 0 ? -errno : 0;
+
+    close(fd);
+    return err;
+}
+
+static int allow_path(int ruleset, const char *path, uint64_t rights)
+{
+    int fd = open(path, O_PATH | O_CLOEXEC);
+
+    return fd < 0 ? 0 : allow(ruleset, fd, rights);
+}
+
+/* What the kernel knows without asking a server. */
+static bool identify(int fd, const char *path, struct im_sandbox_state *state)
+{
+    struct statx st;
+
+    if (statx(fd, path, AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_INO, &st) < 0)
+        return false;
+    state->device = (uint64_t)st.stx_dev_major << 32 | st.stx_dev_minor;
+    state->inode = st.stx_ino;
+    return true;
+}
+
+static int allow_folder(int ruleset, const char *folder, struct im_sandbox_state *state)
+{
+    int fd = *folder ? open_in_time(folder) : -ENOENT;
+
+    if (fd >= 0 && identify(fd, "", state)) {
+        state->below = true;
+        return allow(ruleset, fd, READ_FILE | READ_DIR);
+    }
+    if (fd >= 0)
+        close(fd);
+    return allow_path(ruleset, "/", READ_FILE | READ_DIR);
+}
+
+static int allow_paths(int ruleset, const struct im_sandbox *wanted, struct im_sandbox_state *state)
+{
+    int err = wanted->folder ? allow_folder(ruleset, wanted->folder, state) : 0;
+
+    for (int i = 0; i < IM_SANDBOX_FILES_MAX && wanted->files[i] && err == 0; i++)
+        err = allow_path(ruleset, wanted->files[i], READ_FILE);
+    if (err == 0 && IM_SANITIZED)
+        err = allow_path(ruleset, "/proc", READ_FILE | READ_DIR);
+    return err;
+}
+
+bool im_sandbox_is_stale(const struct im_sandbox_state *state)
+{
+    struct im_sandbox_state now = {0};
+
+    return state && state->landlock > 0 && state->below && identify(AT_FDCWD, state->folder, &now) &&
+           (now.device != state->device || now.inode != state->inode);
+}
+
+static int restrict_paths(const struct im_sandbox *wanted, struct im_sandbox_state *state,
+                          struct im_text *text)
+{
+    long version = syscall(CREATE_RULESET, NULL, 0, GET_VERSION);
+    struct ruleset rules = {handled_files(version), version >= 4 ? 3 : 0, version >= 6 ? 3 : 0};
+    size_t size = version >= 6 ? 24 : version >= 4 ? 16 : 8;
+    int ruleset, err;
+
+    if (version <= 0) {
+        im_fail(text, 0,
+                "files are not restricted by path: the kernel has no Landlock (Linux 5.13 has), or "
+                "the container hides it");
+        return 0;
+    }
+    ruleset = (int)syscall(CREATE_RULESET, &rules, size, 0);
+    err = ruleset < 0 ? -errno : allow_paths(ruleset, wanted, state);
+    if (err == 0 && syscall(RESTRICT_SELF, ruleset, 0) < 0)
+        err = -errno;
+    if (ruleset >= 0)
+        close(ruleset);
+    if (err < 0)
+        return im_fail(text, err, "cannot restrict the files that may be read: %s", strerror(-err));
+    state->landlock = (int)version;
+    return 0;
+}
+
+/* ---- system calls ---- */
+
+static int allow_all(scmp_filter_ctx filter, const int *calls, size_t n)
+{
+    int err = 0;
+
+    for (size_t i = 0; i < n && err == 0; i++) {
+        err = seccomp_rule_add(filter, SCMP_ACT_ALLOW, calls[i], 0);
+        if (err == -EDOM) /* no such call on this architecture */
+            err = 0;
+    }
+    return err;
+}
+
+static int allow_conditions(scmp_filter_ctx filter, const struct im_sandbox *wanted)
+{
+    int err = 0;
+
+    for (size_t i = 0; i < wanted->condition_count && err == 0; i++) {
+        const struct im_sandbox_condition *c = &wanted->conditions[i];
+
+        err = seccomp_rule_add(filter, SCMP_ACT_ALLOW, c->call, 1,
+                               SCMP_CMP(c->argument, SCMP_CMP_MASKED_EQ, c->mask, c->value));
+        if (err == -EDOM)
+            err = 0;
+    }
+    return err;
+}
+
+static int fill(scmp_filter_ctx filter, const struct im_sandbox *wanted)
+{
+    int err = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
+
+    if (err == 0)
+        err = seccomp_attr_set(filter, SCMP_FLTATR_API_SYSRAWRC, 1); /* errors as the kernel gave them */
+    if (err == 0)
+        err = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1); /* threads that libraries made before */
+    if (err == 0)
+        err = allow_all(filter, wanted->calls, wanted->call_count);
+    if (err == 0 && IM_SANITIZED)
+        err = allow_all(filter, sanitizer_needs, IM_COUNT(sanitizer_needs));
+    else if (err == 0 && wanted->absent >= 0)
+        err = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), wanted->absent, 0);
+    return err == 0 ? allow_conditions(filter, wanted) : err;
+}
+
+static int without(struct im_text *text, const char *why)
+{
+    im_fail(text, 0, "system calls are not filtered: %s", why);
+    return 0;
+}
+
+static int filter_calls(const struct im_sandbox *wanted, struct im_sandbox_state *state, struct im_text *text)
+{
+    scmp_filter_ctx filter;
+    int err;
+
+    if (prctl(PR_GET_SECCOMP, 0, 0, 0, 0) < 0)
+        return without(text, "the kernel was built without seccomp");
+    filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
+    if (!filter)
+        return without(text, "the kernel's seccomp cannot kill a process (Linux 4.14 can)");
+    err = fill(filter, wanted);
+    if (err == 0)
+        err = seccomp_load(filter);
+    seccomp_release(filter);
+    if (err == -ENOSYS || err == -EINVAL)
+        return without(text, strerror(-err));
+    if (err < 0)
+        return im_fail(text, err, "cannot install the system call filter: %s", strerror(-err));
+    state->filters_calls = true;
+    return 0;
+}
+
+int im_sandbox_enter(const struct im_sandbox *wanted, struct im_sandbox_state *ret, struct im_text *text)
+{
+    int err;
+
+    *ret = (struct im_sandbox_state){.folder = wanted->folder};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+        return without(text, "the kernel does not support no_new_privs");
+    err = restrict_paths(wanted, ret, text);
+    return err < 0 ? err : filter_calls(wanted, ret, text);
+}
+
+void im_sandbox_log(const struct im_sandbox *wanted, const struct im_sandbox_state *state,
+                    const struct im_text *text)
+{
+    struct im_quoted where, why;
+    const char *below = wanted->folder ? wanted->folder : "nothing";
+
+    if (state->landlock == 0)
+        below = "anywhere";
+    else if (*below == 0)
+        below = "anywhere: symbolic links lead out of the data folder";
+    else if (wanted->folder && !state->below)
+        below = "anywhere: the data folder does not answer, or is not there";
+    im_log(state->filters_calls ? IM_LOG_INFO : IM_LOG_WARN, "sandbox",
+           "calls=%s landlock=%d reads=%s missing=%s", state->filters_calls ? "filtered" : "all",
+           state->landlock, im_log_quote(&where, below), im_log_quote(&why, text->s));
+}
