@@ -7,6 +7,7 @@
 
 #include "ipc/base/file.h"
 #include "ipc/base/log.h"
+#include "ipc/config/conf.h"
 #include "supervisor/report/journal.h"
 #include "tests/unit/ipc/base/unit.h"
 
@@ -26,13 +27,15 @@ static const char *join(const char *directory, const char *name)
 
 static void open_all(struct setup *s, const char *directory)
 {
+    static struct im_conf conf;
     struct im_text text = {""};
 
     *s = (struct setup){0};
     assert_int_equal(pipe2(s->log, O_NONBLOCK), 0);
     assert_int_equal(pipe(s->shown), 0);
     s->screen.terminal = sv_terminal_open(s->shown[1]);
-    assert_int_equal(sv_journal_open(&s->journal, directory, s->log[0], &s->screen, IM_LOG_WARN, &text), 0);
+    snprintf(conf.run_dir, sizeof conf.run_dir, "%s", directory);
+    assert_int_equal(sv_journal_open(&s->journal, &conf, s->log[0], &s->screen, IM_LOG_WARN, &text), 0);
 }
 
 /* Closes all; returns what was shown. */
