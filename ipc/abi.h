@@ -287,7 +287,9 @@ struct im_control {
                                        may */
     _Atomic uint64_t outage_ns; /* W supervisor: since when the run waits for its storage; 0 = it does not */
     _Atomic uint32_t accepted;  /* W supervisor: 1: the run's configuration has been given its name */
-    uint64_t header_check;      /* a hash of all before run_state, and of the configuration */
+    _Atomic uint64_t supervisor_lost_ns; /* W warden: when the last supervisor died, while there is none; its
+                                              successor: 0, when it has told. 0 = none has died */
+    uint64_t header_check;               /* a hash of all before run_state, and of the configuration */
 };
 
 static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2, "shared words must be lock-free");

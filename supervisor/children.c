@@ -99,6 +99,8 @@ void sv_child_finalize(struct sv_children *c, struct sv_child *child)
     if (child->incarnation == 0)
         return;
     sv_child_remember(c, child);
+    if (child->lost_at == 0 && child->last.was_ready && !child->ended_by_reset && !child->last.retired)
+        child->lost_at = child->last.died_at;
     IM_FAULT("supervisor.death.seen");
     im_process_mark_dead(c->run, child->slot, child->incarnation);
     IM_FAULT("supervisor.death.marked");

@@ -29,6 +29,7 @@ struct sv_child {
     bool wanted; /* start one when none is there */
     enum sv_kill_reason killed_for;
     bool ended_by_reset; /* its end is no news */
+    im_ns lost_at;       /* when one that was ready died, and none has been ready since; 0: it is not so */
     im_ns dead_since;    /* when its death was seen, and its status was not known; 0: it lives */
     im_ns killed_at;     /* when SIGKILL was sent first; 0: it was not */
     im_ns start_at;      /* earliest time of the next start */

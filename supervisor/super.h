@@ -106,6 +106,9 @@ enum sv_read_state { SV_READ_LONG, SV_READ_HANGS, SV_READ_UNPROVEN };
 enum sv_read_state sv_judge_read(im_ns now, im_ns began, im_ns probed, im_ns deadline);
 void sv_check_reads(struct sv_super *s);
 
+/* recovery.c: how long the run was without a process that had died. */
+void sv_note_recoveries(struct sv_super *s);
+
 /* answer.c: control messages. */
 void sv_answer(struct sv_super *s);
 

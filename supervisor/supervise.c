@@ -197,6 +197,7 @@ static void one_turn(struct sv_super *s, struct pollfd *p)
     sv_guard(s);
     sv_watch_trainers(s);
     sv_advance(s);
+    sv_note_recoveries(s);
     sv_socket_check(s);
     sv_answer(s);
     sv_scale(s);

@@ -18,6 +18,7 @@
 #include "ipc/base/count.h"
 #include "ipc/base/file.h"
 #include "ipc/base/json.h"
+#include "ipc/base/printable.h"
 #include "supervisor/cli/commands.h"
 #include "supervisor/report/history.h"
 #include "supervisor/report/rundir.h"
@@ -283,11 +284,8 @@ static void print_table(const struct row *rows, size_t count)
             snprintf(top1, sizeof top1, "%.2f%%", 100 * r->top1);
         else
             snprintf(top1, sizeof top1, "-");
-        printf("%-8s  %-9s  %10s  %s  %7.1f MB  ", r->state, epoch, top1, when, (double)r->bytes / 1e6);
-        for (const char *c = r->name; *c;
-             c++) /* a folder's name can be anything, and the terminal obeys some */
-            putchar((unsigned char)*c < 0x20 || *c == 0x7f ? '?' : *c);
-        putchar('\n');
+        im_say(stdout, "%-8s  %-9s  %10s  %s  %7.1f MB  %s", r->state, epoch, top1, when,
+               (double)r->bytes / 1e6, r->name);
     }
 }
 
@@ -301,11 +299,11 @@ int sv_cmd_runs(struct im_conf *conf)
     if (err == 0 && conf->json)
         err = print_json(conf->workspace, rows, count);
     else if (err == 0 && count == 0)
-        printf("no runs in %s\n", conf->workspace);
+        im_say(stdout, "no runs in %s", conf->workspace);
     else if (err == 0)
         print_table(rows, count);
     free(rows);
     if (err < 0 && text.s[0])
-        fprintf(stderr, "imsuper: %s\n", text.s);
+        im_say(stderr, "imsuper: %s", text.s);
     return err == -ENOENT ? IM_EXIT_UNKNOWN_RUN : err < 0 ? IM_EXIT_FAILED : IM_EXIT_OK;
 }

@@ -277,6 +277,8 @@ static void on_supervisor_death(struct warden *w, int status)
     if (w->finished)
         return;
     look_for_turns(w);
+    if (atomic_load_explicit(&w->run->control->supervisor_lost_ns, memory_order_relaxed) == 0)
+        atomic_store_explicit(&w->run->control->supervisor_lost_ns, im_now(), memory_order_relaxed);
     w->deaths_ending += w->stop_signal || im_run_state(w->run) >= IM_RUN_STOPPING;
     if (!w->turned)
         count_failure(w);
