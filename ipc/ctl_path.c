@@ -111,6 +111,7 @@ static int name_of(const char *run_dir, uint64_t *ret, struct im_text *text)
 {
     char real[PATH_MAX];
 
+    *ret = 0;
     if (!realpath(run_dir, real))
         return im_fail(text, -errno, "%s: %s", run_dir, strerror(errno));
     *ret = im_hash64(real, strlen(real), 0);

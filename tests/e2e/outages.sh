@@ -52,6 +52,8 @@ limit() {
     for pid in $(pids "$role"); do prlimit --pid "$pid" "--fsize=$bytes:unlimited" 2>/dev/null || true; done
   done
 }
+# There is a status, and it names no epoch any more.
+all_batches_done() { status_json | awk '/"state":/ { s = 1 } /"epoch":/ { e = 1 } END { exit !(s && !e) }'; }
 needs_prlimit() { command -v prlimit >/dev/null || skip "there is no prlimit"; }
 
 # A pipe that nobody reads, full: everybody lives on, dies and is replaced; status and Ctrl-C work.
@@ -172,14 +174,15 @@ case_full_disk_stop() {
   cat <"$T/pipe" >"$T/screen" &
   launch_to "$T/pipe" --plain
   wait_step 14
-  limit 100 trainer supervisor
+  limit 100 warden trainer supervisor
   wait_step 17
   send INT
   until_true 40 is_over || fail "the run does not end"
-  finish 1
+  finish 75
   cp "$T/screen" "$T/out"
   must_say "NOT SAVED: cannot write"
   must_say "the last checkpoint is that of epoch 1, step 12"
+  must_say "nothing newer than its last checkpoint"
   must_parse
   continue_and_check
 }
@@ -208,7 +211,7 @@ case_full_disk_end() {
   limit 100 warden trainer
   kill_roles trainer
   until_true $SOON has_event '"run.continued"' || fail "no trainer starts on a full disk"
-  until_true 60 reached 24 || fail "the run does not go on"
+  until_true 60 all_batches_done || fail "the run does not go on"
   sleep 2
   [ ! -e "$RUN/DONE" ] || fail "the run is marked as done before it is saved"
   is_over && fail "the run ended unsaved"
