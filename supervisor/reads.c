@@ -5,6 +5,8 @@
  * reader is ended, for a thread in the kernel cannot be called off, and another reader takes its files. A file
  * that hung twice is quarantined by name and left out.
  *
+ * In an outage, reads have half of the deadline to come back after the first probe that succeeded again.
+ *
  * Without such a proof it is not the file: nobody is ended and nothing counts against a file. The run waits,
  * says so once, and goes on when a read succeeds. The same holds for reads that fail, which readers repeat. */
 #include <errno.h>
@@ -24,10 +26,12 @@
     (5 * IM_SECOND) /* readers that are refused, after this and then twice that, up to ... */
 #define RENEW_MAX_NS (300 * IM_SECOND)
 
-enum sv_read_state sv_judge_read(im_ns now, im_ns began, im_ns probed, im_ns deadline)
+enum sv_read_state sv_judge_read(im_ns now, im_ns began, im_ns probed, im_ns works, im_ns deadline)
 {
     if (now < began || now - began < deadline)
         return SV_READ_LONG;
+    if (works != 0 && now - works < deadline / 2)
+        return SV_READ_UNPROVEN; /* they come back one by one */
     return probed >= began + deadline / 2 ? SV_READ_HANGS : SV_READ_UNPROVEN;
 }
 
@@ -168,7 +172,7 @@ static void check_slow(struct sv_super *s, im_ns now, struct reads *reads)
         /* All that hang in one reader are counted when it is ended, and no more after that. */
         if (!child || (child->killed_for != SV_KILL_NONE && !ours))
             continue;
-        switch (sv_judge_read(now, r.began, reads->probed, deadline)) {
+        switch (sv_judge_read(now, r.began, reads->probed, s->reads.works_at, deadline)) {
         case SV_READ_HANGS:
             if (!ours && n < IM_COUNT(told))
                 told[n++] = r.owner;
@@ -206,9 +210,11 @@ static void renew_refused(struct sv_super *s, im_ns now)
     s->reads.renew_at = now + s->reads.renew_wait;
 }
 
-static void set_waiting(struct sv_super *s, im_ns now)
+static void set_waiting(struct sv_super *s, const struct reads *reads, im_ns now)
 {
     s->reads.waiting = true;
+    s->reads.probed_before = reads->probed;
+    s->reads.works_at = 0;
     s->reads.told_at = now;
     s->reads.renew_wait = RENEW_FIRST_NS;
     s->reads.renew_at = now + RENEW_FIRST_NS;
@@ -221,7 +227,7 @@ static void begin_waiting(struct sv_super *s, const struct reads *reads, im_ns n
     uint32_t away = reads->unproven ? reads->slow : reads->failing;
     double seconds = (double)(now - reads->since) / 1e9;
 
-    set_waiting(s, now);
+    set_waiting(s, reads, now);
     atomic_store_explicit(&s->run.control->outage_ns, reads->since, memory_order_relaxed);
     im_json_set_str(fields, "data_dir", s->conf.data_dir);
     im_json_set_str(fields, "why", reads->unproven ? "hang" : strerror(reads->error));
@@ -247,6 +253,7 @@ static void end_waiting(struct sv_super *s, im_ns now)
     double seconds = (double)(now - since) / 1e9;
 
     s->reads.waiting = false;
+    s->reads.works_at = 0;
     s->reads.back_at = now;
     atomic_store_explicit(&s->run.control->outage_ns, 0, memory_order_relaxed);
     im_json_set_real(fields, "seconds", seconds);
@@ -262,9 +269,11 @@ void sv_check_reads(struct sv_super *s)
 
     if (im_run_state(&s->run) != IM_RUN_RUNNING)
         return;
-    if (!s->reads.waiting && atomic_load_explicit(&s->run.control->outage_ns, memory_order_relaxed) != 0)
-        set_waiting(s, now); /* that of the supervisor before us */
     gather(s, now, &reads);
+    if (!s->reads.waiting && atomic_load_explicit(&s->run.control->outage_ns, memory_order_relaxed) != 0)
+        set_waiting(s, &reads, now); /* that of the supervisor before us */
+    if (s->reads.waiting && s->reads.works_at == 0 && reads.probed > s->reads.probed_before)
+        s->reads.works_at = now;
     if (reads.slow > 0)
         check_slow(s, now, &reads);
     if (!s->reads.waiting && reads.since != 0)

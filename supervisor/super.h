@@ -54,6 +54,8 @@ struct sv_super {
         bool waiting;               /* the storage is away; control.outage_ns says since when */
         im_ns told_at;              /* when that was said */
         im_ns back_at;              /* when it was back last */
+        im_ns probed_before;        /* when it went away: the latest probe that had succeeded */
+        im_ns works_at;             /* since then: when another was seen first; 0: none */
         im_ns renew_at, renew_wait; /* readers that are refused: when others are started */
         struct {
             uint64_t key;
@@ -101,9 +103,10 @@ struct sv_stall_view {
 bool sv_is_stuck(const struct sv_stall_view *v);
 void sv_check_stalls(struct sv_super *s);
 
-/* reads.c: reads that hang, storage that is away. probed: when the latest probe that succeeded had begun. */
+/* reads.c: reads that hang, storage that is away. probed: when the latest probe that succeeded had begun; works:
+ * when the first one of an outage was seen to succeed, 0: no outage, or none has. */
 enum sv_read_state { SV_READ_LONG, SV_READ_HANGS, SV_READ_UNPROVEN };
-enum sv_read_state sv_judge_read(im_ns now, im_ns began, im_ns probed, im_ns deadline);
+enum sv_read_state sv_judge_read(im_ns now, im_ns began, im_ns probed, im_ns works, im_ns deadline);
 void sv_check_reads(struct sv_super *s);
 
 /* recovery.c: how long the run was without a process that had died. */

@@ -191,15 +191,18 @@ static void play_storm(double chance, bool others)
 static void kills_for_want_of_memory_are_told_from_one_supervisor_to_the_next(void **state)
 {
     struct im_control *c = fresh();
-    uint64_t before, now;
+    uint64_t before, now, word;
 
     (void)state;
     now = sv_blame_look(c, &before);
     assert_true(before == UINT64_MAX); /* nobody has looked */
-    atomic_store(&c->oom_kills, 0);
+    atomic_store_explicit(&c->oom_kills, 0, memory_order_relaxed);
     sv_blame_begin(c);
-    assert_true(atomic_load(&c->oom_kills) == 0 ? now == UINT64_MAX : atomic_load(&c->oom_kills) > now);
-    atomic_store(&c->oom_kills, 1); /* another supervisor had seen none; then it was killed itself */
+    word = atomic_load_explicit(&c->oom_kills, memory_order_relaxed);
+    assert_true(word == 0 ? now == UINT64_MAX : word > now);
+    atomic_store_explicit(
+        &c->oom_kills, 1,
+        memory_order_relaxed); /* another supervisor had seen none; then it was killed itself */
     sv_blame_begin(c);
     assert_true(sv_blame_look(c, &before) >= now || now == UINT64_MAX);
     assert_true(before == 0);

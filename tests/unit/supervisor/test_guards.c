@@ -28,20 +28,30 @@ static void only_who_gives_no_sign_of_life_is_stuck(void **state)
 static void a_read_hangs_when_the_storage_works_meanwhile(void **state)
 {
     static const struct {
-        im_ns now, began, probed, deadline;
+        im_ns now, began, probed, works, deadline;
         enum sv_read_state state;
     } cases[] = {
-        {129, 100, 0, 30, SV_READ_LONG},       {129, 100, 128, 30, SV_READ_LONG},
-        {130, 100, 0, 30, SV_READ_UNPROVEN},   {130, 100, 99, 30, SV_READ_UNPROVEN},
-        {130, 100, 114, 30, SV_READ_UNPROVEN}, /* in its first half: it was not late then */
-        {130, 100, 115, 30, SV_READ_HANGS},    {500, 100, 499, 30, SV_READ_HANGS},
-        {500, 100, 114, 30, SV_READ_UNPROVEN}, {90, 100, 80, 30, SV_READ_LONG},
+        {129, 100, 0, 0, 30, SV_READ_LONG},
+        {129, 100, 128, 0, 30, SV_READ_LONG},
+        {130, 100, 0, 0, 30, SV_READ_UNPROVEN},
+        {130, 100, 99, 0, 30, SV_READ_UNPROVEN},
+        {130, 100, 114, 0, 30, SV_READ_UNPROVEN}, /* in its first half: it was not late then */
+        {130, 100, 115, 0, 30, SV_READ_HANGS},
+        {500, 100, 499, 0, 30, SV_READ_HANGS},
+        {500, 100, 114, 0, 30, SV_READ_UNPROVEN},
+        {90, 100, 80, 0, 30, SV_READ_LONG},
+        /* The storage was away, and reads come back. */
+        {500, 100, 499, 499, 30, SV_READ_UNPROVEN},
+        {514, 100, 510, 500, 30, SV_READ_UNPROVEN},
+        {515, 100, 510, 500, 30, SV_READ_HANGS},
+        {515, 490, 510, 500, 30, SV_READ_LONG},
     };
 
     (void)state;
     for (size_t i = 0; i < IM_COUNT(cases); i++)
-        assert_int_equal(sv_judge_read(cases[i].now, cases[i].began, cases[i].probed, cases[i].deadline),
-                         cases[i].state);
+        assert_int_equal(
+            sv_judge_read(cases[i].now, cases[i].began, cases[i].probed, cases[i].works, cases[i].deadline),
+            cases[i].state);
 }
 
 int main(void)
