@@ -24,27 +24,38 @@ static bool owner_is_right(const struct check *c, uint64_t word, enum im_role ro
     return role == IM_ROLE_NONE ? im_word_owner(word) == 0 : c->lives(c->context, role, im_word_owner(word));
 }
 
-/* A place carries its slot's batch of those that are next, and is filled only if that batch has it. In the slot of the
- * next batch it may have been freed already. */
-static bool place_is_right(const struct check *c, uint32_t rank, uint64_t g, uint32_t place)
+/* A place carries the batch of its slot, and is filled only if that batch has it. */
+static bool place_is_right(const struct check *c, uint32_t rank, uint64_t batch, uint32_t place)
 {
-    uint64_t word = load(im_run_batch_word(c->run, rank, g, place));
-    const uint64_t freed = im_word(IM_EMPTY, 0, g + c->run->geometry.batches);
+    const uint64_t word = load(im_run_batch_word(c->run, rank, batch, place));
 
-    if (g == c->batch && word == freed)
-        return true;
-    if (im_word_number(word) != g)
+    if (im_word_number(word) != batch)
         return false;
     switch (im_word_state(word)) {
     case IM_EMPTY:
         return owner_is_right(c, word, IM_ROLE_NONE);
     case IM_WRITING:
-        return place < im_plan_batch_count(c->plan, g, rank) && owner_is_right(c, word, IM_ROLE_AUGMENTER);
+        return place < im_plan_batch_count(c->plan, batch, rank) &&
+               owner_is_right(c, word, IM_ROLE_AUGMENTER);
     case IM_DONE:
-        return place < im_plan_batch_count(c->plan, g, rank) && owner_is_right(c, word, IM_ROLE_NONE);
+        return place < im_plan_batch_count(c->plan, batch, rank) && owner_is_right(c, word, IM_ROLE_NONE);
     default:
         return false;
     }
+}
+
+/* Which batch the slot of `batch` carries: a trainer may have given the batch of its step back already, with all its
+ * places, and the slot then carries the one a turn later. A rank may be one step ahead of another. */
+static uint64_t carried(const struct check *c, uint32_t rank, uint64_t batch)
+{
+    const uint64_t later = batch + c->run->geometry.batches;
+
+    if (batch > c->batch + 1)
+        return batch;
+    for (uint32_t place = 0; place < c->run->geometry.batch_size_max; place++)
+        if (im_word_number(load(im_run_batch_word(c->run, rank, batch, place))) != later)
+            return batch;
+    return later;
 }
 
 static bool places_are_right(const struct check *c)
@@ -52,13 +63,16 @@ static bool places_are_right(const struct check *c)
     const struct im_geometry *g = &c->run->geometry;
 
     for (uint32_t rank = 0; rank < g->ranks; rank++)
-        for (uint64_t b = c->batch; b < c->batch + g->batches; b++)
+        for (uint64_t b = c->batch; b < c->batch + g->batches; b++) {
+            const uint64_t batch = carried(c, rank, b);
+
             for (uint32_t place = 0; place < g->batch_size_max; place++)
-                if (!place_is_right(c, rank, b, place)) {
+                if (!place_is_right(c, rank, batch, place)) {
                     im_fail(c->text, 0, "place %" PRIu32 " of batch %" PRIu64 " of rank %" PRIu32, place, b,
                             rank);
                     return false;
                 }
+        }
     return true;
 }
 

@@ -8,6 +8,7 @@
 
 #define QUIET_NS IM_SECOND          /* no batch in this time: worth a look */
 #define REPAIRED_NS (2 * IM_SECOND) /* who starts while it is changed fails by it, and not by itself */
+#define RESETS_MAX 3                /* before the same batch: more would not help either */
 #define STAYS_NS (500 * IM_MS)      /* words on their way are where they belong by then */
 
 static bool lives(void *context, enum im_role role, uint32_t incarnation)
@@ -42,6 +43,22 @@ static int next_batch(const struct sv_super *s, uint64_t *ret, struct im_text *t
     return 1;
 }
 
+/* A reset that is of no use is not repeated for ever. False: enough of them. */
+static bool may_reset(struct sv_super *s, uint64_t batch, const struct im_text *where)
+{
+    struct sv_contradicted *c = &s->contradicted;
+
+    if (c->batch != batch)
+        *c = (struct sv_contradicted){.batch = batch};
+    if (c->resets == RESETS_MAX)
+        sv_screen_warn(
+            &s->screen, SV_ERROR,
+            "words in shared memory still contradict each other after %d resets: %s; going on. This "
+            "machine's memory may be faulty, or this is a fault of imsuper: please report it",
+            RESETS_MAX, where->s);
+    return c->resets++ < RESETS_MAX;
+}
+
 void sv_find_contradictions(struct sv_super *s)
 {
     struct sv_quiet *q = &s->quiet;
@@ -69,6 +86,8 @@ void sv_find_contradictions(struct sv_super *s)
         return;
     }
     *q = (struct sv_quiet){.since = now};
+    if (!may_reset(s, batch, &where))
+        return;
     im_fail(&why, 0, "words in shared memory contradict each other: %s", where.s);
     sv_reset(s, why.s);
 }

@@ -26,6 +26,12 @@ struct sv_quiet {
     im_ns since, found; /* found: a contradiction, seen once; 0: none */
 };
 
+/* Resets because of contradictions before the same batch. */
+struct sv_contradicted {
+    uint64_t batch;
+    uint32_t resets;
+};
+
 struct sv_super {
     struct im_run run;
     struct im_plan plan;
@@ -41,6 +47,7 @@ struct sv_super {
     bool warden_gone;
     bool resetting; /* everyone is being killed; then trainers go on from their last snapshot or checkpoint */
     struct sv_quiet quiet;
+    struct sv_contradicted contradicted;
     struct im_header_copy header;
     im_ns repaired;   /* when it was last put back; 0: never */
     im_ns reset_at;   /* by the clock of the watch; 0: whoever is still there was told */

@@ -60,6 +60,29 @@ static void test_a_whole_run_is_sound_at_every_step(void **state)
     assert_false(contradicts(s, s->plan.batches));
 }
 
+/* A GPU's step goes on for long after its batch was given back; augmenters fill the slot meanwhile. */
+static void test_a_batch_given_back_in_its_step_may_be_filled_for_its_next_turn(void **state)
+{
+    struct small_run *s = *state;
+    const uint64_t turn = s->run.geometry.batches;
+    uint64_t tickets = 0;
+
+    for (uint64_t batch = 0; batch <= turn; batch++) {
+        for (uint32_t n = im_plan_step_count(&s->plan, batch); n > 0; n--, tickets++)
+            deliver(s, 0);
+        for (uint32_t rank = 0; rank < SMALL_RANKS && batch == turn - 1; rank++) {
+            im_batch_free(&s->run, rank, 0);
+            assert_false(contradicts(s, 0));
+        }
+    }
+    assert_true(tickets > 0 && s->plan.batches > turn);
+    /* One place alone of a later turn is none that was given back. */
+    im_run_reset(&s->run, &s->plan, 0);
+    atomic_store_explicit(im_run_batch_word(&s->run, 0, 0, 0), im_word(IM_EMPTY, 0, turn),
+                          memory_order_release);
+    assert_true(contradicts(s, 0));
+}
+
 /* With a bit of the word changed, at most one of the changes that stay harmless is not found. */
 static void check_bits(struct small_run *s, _Atomic uint64_t *word, uint64_t batch, uint64_t harmless)
 {
@@ -121,6 +144,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_a_whole_run_is_sound_at_every_step),
+        TEST(test_a_batch_given_back_in_its_step_may_be_filled_for_its_next_turn),
         TEST(test_each_changed_bit_of_a_waiting_cell_is_found),
         TEST(test_each_changed_bit_of_a_place_is_found),
         TEST(test_a_holder_that_does_not_live_is_found),
