@@ -12,6 +12,7 @@
 #include "ipc/base/fault.h"
 #include "ipc/child.h"
 #include "ipc/process.h"
+#include "supervisor/report/saved.h"
 #include "supervisor/super.h"
 
 #define CLEAR_WAIT_NS (10 * IM_SECOND) /* a killed process is gone by then, or stuck in the kernel */
@@ -37,7 +38,7 @@ static int64_t checkpoint_time(const struct sv_super *s)
     struct stat st;
 
     snprintf(path, sizeof path, "%s/checkpoints/last.state.safetensors", s->conf.run_dir);
-    return stat(path, &st) == 0 ? (int64_t)st.st_mtime : 0;
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode) ? (int64_t)st.st_mtime : 0;
 }
 
 /* Does a trainer still load, or plan, what it was started with? Then no step was taken since, for it takes
@@ -241,6 +242,33 @@ void sv_ending_advance(struct sv_super *s)
     }
 }
 
+/* What was trained is lost: what is the same command going to do? */
+static void say_not_saved(struct sv_super *s)
+{
+    const char *run = s->conf.run_dir, *name = s->conf.run_name;
+    struct sv_state_file saved;
+
+    sv_saved_read(run, &saved);
+    if (saved.header)
+        sv_screen_warn(
+            &s->screen, SV_ERROR,
+            "%s was not saved; the same command with --run-name %s goes on with its last checkpoint", run,
+            name);
+    else if (saved.exists || sv_saved_has_weights(run))
+        sv_screen_warn(
+            &s->screen, SV_ERROR,
+            "%s was not saved, and no checkpoint in %s/checkpoints can be read: the same command does "
+            "not go on with it; choose another --run-name",
+            run, run);
+    else
+        sv_screen_warn(
+            &s->screen, SV_ERROR,
+            "%s was not saved, and there is no checkpoint; the same command with --run-name %s begins "
+            "the run",
+            run, name);
+    sv_saved_close(&saved);
+}
+
 void sv_ending_say(struct sv_super *s)
 {
     const char *run = s->conf.run_dir, *name = s->conf.run_name;
@@ -268,10 +296,7 @@ void sv_ending_say(struct sv_super *s)
                       run);
         break;
     case SV_NOT_SAVED:
-        sv_screen_warn(&s->screen, SV_ERROR,
-                       "%s was not saved; the same command with --run-name %s goes on with its last "
-                       "checkpoint, or begins the run where there is none",
-                       run, name);
+        say_not_saved(s);
         break;
     }
 }

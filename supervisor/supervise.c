@@ -20,6 +20,7 @@
 #include "ipc/child.h"
 #include "ipc/process.h"
 #include "supervisor/blame.h"
+#include "supervisor/report/saved.h"
 #include "supervisor/super.h"
 
 #define TICK_MS 50
@@ -252,6 +253,21 @@ static void add_ledger(const struct sv_super *s, struct im_json *fields)
     im_json_set_int(fields, "resets", generation ? generation - 1 : 0);
 }
 
+static void say_files(struct sv_super *s, bool has_best)
+{
+    struct sv_run_files files;
+
+    sv_saved_list(s->conf.run_dir, has_best, &files);
+    if (files.weights[0])
+        sv_screen_say(&s->screen, "weights   %s/%s (torchvision's names; others beside it)", s->conf.run_dir,
+                      files.weights);
+    if (files.numbers[0])
+        sv_screen_say(&s->screen, "numbers   %s/%s", s->conf.run_dir, files.numbers);
+    if (files.missing[0])
+        sv_screen_warn(&s->screen, SV_WARN, "%s lacks %s: removed, moved, or never written", s->conf.run_dir,
+                       files.missing);
+}
+
 static void say_done(struct sv_super *s)
 {
     int64_t epochs;
@@ -264,10 +280,7 @@ static void say_done(struct sv_super *s)
         sv_screen_say(&s->screen, "done      best validation top-1 %.2f%% after %s", 100 * best, up);
     else
         sv_screen_say(&s->screen, "done      after %s", up);
-    sv_screen_say(&s->screen,
-                  "weights   %s/checkpoints/%s.safetensors (torchvision's names; others beside it)",
-                  s->conf.run_dir, best >= 0 ? "best" : "last");
-    sv_screen_say(&s->screen, "numbers   %s/summary.csv, metrics.jsonl, events.jsonl", s->conf.run_dir);
+    say_files(s, best >= 0);
 }
 
 static void say_goodbye(struct sv_super *s)

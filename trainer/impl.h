@@ -27,6 +27,7 @@ struct tr_places {
 /* Rank 0's checkpoints that could not be written. */
 struct tr_save {
     uint32_t failures; /* in a row; 0: the last one was written */
+    bool lacks_state;  /* what continuing needs could not be written either */
     uint32_t retries;  /* asked for, as if somebody had requested a checkpoint */
     im_ns retry_at, delay;
     uint64_t next_batch; /* the position of the last failure, and what it was to be */

@@ -21,6 +21,8 @@
 #define NAP_NS (100 * IM_MS)           /* of these waits: how often is looked whether to leave */
 #define STOP_RETRY_NS (10 * IM_SECOND) /* for the last save of a run that is asked to stop */
 #define END_RETRY_NS (600 * IM_SECOND) /* for that of a run at its end: only this copy has it all */
+#define END_TELL_NS (30 * IM_SECOND)   /* how often that is said */
+#define LINES_TELL_NS (2 * IM_SECOND)  /* lines of metrics are usually written by then */
 
 void tr_trainer_position(const struct tr_trainer *t, struct tr_position_text *ret)
 {
@@ -62,9 +64,11 @@ static void note_failure(struct tr_trainer *t, int epoch, bool best, const struc
                          const struct im_text *why)
 {
     struct tr_save *s = &t->save;
-    const bool is_news = s->failures++ == 0;
+    const bool lacks_state = !t->store.state_is_saved;
+    const bool is_first = s->failures++ == 0, is_news = is_first || (lacks_state && !s->lacks_state);
 
-    s->delay = is_news ? RETRY_FIRST_NS : 2 * s->delay > RETRY_LAST_NS ? RETRY_LAST_NS : 2 * s->delay;
+    s->lacks_state = lacks_state;
+    s->delay = is_first ? RETRY_FIRST_NS : 2 * s->delay > RETRY_LAST_NS ? RETRY_LAST_NS : 2 * s->delay;
     s->retry_at = im_now() + s->delay;
     s->next_batch = t->at.next_batch;
     s->epoch = epoch;
@@ -74,15 +78,15 @@ static void note_failure(struct tr_trainer *t, int epoch, bool best, const struc
         s->top1 = t->at.best_top1;
         t->at.best_top1 = s->best_before;
     }
-    if (t->store.state_is_saved)
+    if (!lacks_state)
         note_saved(t);
     else
         t->snapshot.due_at = 0; /* now the only copy of what was trained */
     im_log(
         is_news ? IM_LOG_WARN : IM_LOG_INFO,
-        t->store.state_is_saved
-            ? "the weights beside a checkpoint could not be written; training goes on, and it is tried again"
-            : "no checkpoint could be written; training goes on, the older one stays, and it is tried again",
+        lacks_state
+            ? "no checkpoint could be written; training goes on, the older one stays, and it is tried again"
+            : "the weights beside a checkpoint could not be written; training goes on, and it is tried again",
         "why=%s bytes_needed=%" PRIu64 " failures=%" PRIu32, im_log_quote(&(struct im_quoted){0}, why->s),
         bytes_needed(t, position), s->failures);
 }
@@ -94,6 +98,7 @@ static void note_success(struct tr_trainer *t)
     if (s->failures > 0)
         im_log(IM_LOG_WARN, "a checkpoint is written again", "failures=%" PRIu32, s->failures);
     s->failures = 0;
+    s->lacks_state = false;
     s->delay = 0;
     note_saved(t);
 }
@@ -202,11 +207,24 @@ static int tell_unsaved(const struct tr_trainer *t, struct im_text *text)
                    s->why.s, saved, t->at.epochs, t->at.steps);
 }
 
+/* Training is done and the run is not: whoever looks at the screen must see why. */
+static void tell_waiting(const struct tr_trainer *t, bool done, im_ns until)
+{
+    const bool lines_only = done && !must_save(t);
+    const im_ns now = im_now(), left = until > now ? until - now : 0;
+
+    im_log(IM_LOG_WARN, "training is done; waiting for a place to save; Ctrl-C ends it",
+           "why=%s minutes_left=%" PRIu64,
+           im_log_quote(&(struct im_quoted){0},
+                        lines_only ? "metrics.jsonl or summary.csv takes no lines" : t->save.why.s),
+           (uint64_t)((left + 59 * IM_SECOND) / (60 * IM_SECOND)));
+}
+
 int tr_trainer_save_last(struct tr_trainer *t, bool at_the_end, struct im_text *text)
 {
     im_ns until = im_now() + (at_the_end ? END_RETRY_NS : STOP_RETRY_NS);
     bool done = !at_the_end, stopping = !at_the_end;
-    im_ns delay = LAST_FIRST_NS;
+    im_ns delay = LAST_FIRST_NS, lines_at = im_now() + LINES_TELL_NS, tell_at = 0;
     int err = 0;
 
     if (!tr_trainer_leads(t) || t->child->conf->lr_range_test)
@@ -226,6 +244,10 @@ int tr_trainer_save_last(struct tr_trainer *t, bool at_the_end, struct im_text *
             const bool saved = at_the_end ? !must_save(t) : is_saved(t);
 
             return saved && done ? 0 : tell_unsaved(t, text);
+        }
+        if (!stopping && im_now() >= (must_save(t) ? tell_at : lines_at > tell_at ? lines_at : tell_at)) {
+            tell_waiting(t, done, until);
+            tell_at = im_now() + END_TELL_NS;
         }
         err = rest(t, delay);
         if (err)

@@ -104,3 +104,35 @@ bool sv_saved_has_weights(const char *run_dir)
         closedir(d);
     return found;
 }
+
+static bool is_there(const char *run_dir, const char *name)
+{
+    char path[PATH_MAX];
+    struct stat st;
+
+    return snprintf(path, sizeof path, "%s/%s", run_dir, name) < (int)sizeof path && stat(path, &st) == 0 &&
+           S_ISREG(st.st_mode);
+}
+
+static void add_name(char list[PATH_MAX], const char *name)
+{
+    size_t n = strlen(list);
+
+    snprintf(list + n, PATH_MAX - n, "%s%s", n ? ", " : "", name);
+}
+
+void sv_saved_list(const char *run_dir, bool has_best, struct sv_run_files *ret)
+{
+    static const char *const weights[] = {"checkpoints/best.safetensors", "checkpoints/last.safetensors"};
+    static const char *const numbers[] = {"summary.csv", "metrics.jsonl", "events.jsonl"};
+
+    *ret = (struct sv_run_files){0};
+    for (size_t i = has_best ? 0 : 1; i < IM_COUNT(weights); i++) {
+        if (!is_there(run_dir, weights[i]))
+            add_name(ret->missing, weights[i]);
+        else if (!ret->weights[0])
+            snprintf(ret->weights, sizeof ret->weights, "%s", weights[i]);
+    }
+    for (size_t i = 0; i < IM_COUNT(numbers); i++)
+        add_name(is_there(run_dir, numbers[i]) ? ret->numbers : ret->missing, numbers[i]);
+}

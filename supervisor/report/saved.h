@@ -3,6 +3,7 @@
 #ifndef SUPERVISOR_REPORT_SAVED_H
 #define SUPERVISOR_REPORT_SAVED_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -24,5 +25,14 @@ int64_t sv_saved_int(const struct sv_state_file *saved, const char *key, int64_t
 
 /* Are there weights in checkpoints/ that only a run with a state writes? */
 bool sv_saved_has_weights(const char *run_dir);
+
+/* What a run that is done has to show. Files that somebody removed, or that could not be written, are not
+ * there. */
+struct sv_run_files {
+    char weights[64];       /* the file to use, below the run's folder; "": there is none */
+    char numbers[PATH_MAX]; /* names, as a sentence lists them; "": none */
+    char missing[PATH_MAX];
+};
+void sv_saved_list(const char *run_dir, bool has_best, struct sv_run_files *ret);
 
 #endif

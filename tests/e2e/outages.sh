@@ -222,6 +222,87 @@ case_full_disk_end() {
   must_parse
 }
 
+# A folder where the state was, and a trainer that dies: the snapshot is used, and the run is saved.
+case_state_is_folder() {
+  FAULTS=$PACE
+  launch --snapshot-steps 1
+  wait_step 14
+  rm "$RUN/checkpoints/last.state.safetensors"
+  mkdir -p "$RUN/checkpoints/last.state.safetensors/x"
+  kill_roles trainer
+  until_true $SOON has_event '"run.continued"' || fail "no trainer starts"
+  send INT
+  finish 75
+  must_say "continues from here"
+  [ -d "$RUN/checkpoints/last.damaged.state.safetensors/x" ] || fail "the folder was not kept"
+  continue_and_check
+}
+
+# The same when no trainer saves any more: the saver does.
+case_state_is_folder_saver() {
+  FAULTS=$PACE
+  launch --snapshot-steps 1
+  wait_step 14
+  rm "$RUN/checkpoints/last.state.safetensors"
+  mkfifo "$RUN/checkpoints/last.state.safetensors"
+  mkdir -p "$RUN/checkpoints/last.prev.state.safetensors/x"
+  kill_roles trainer
+  send INT
+  finish 75
+  must_say "continues from here"
+  continue_and_check
+}
+
+# No state can be read, and none can be written: the last line says so.
+case_nothing_readable() {
+  FAULTS="$PACE,trainer:file.create=fail:ENOSPC@60/every,saver:file.create=fail:ENOSPC@1/every"
+  launch --snapshot-steps 1
+  wait_step 14
+  rm "$RUN"/checkpoints/last*.state.safetensors
+  echo x >"$RUN/checkpoints/last.state.safetensors"
+  kill_roles trainer
+  send INT
+  finish 1
+  must_say "no checkpoint in $RUN/checkpoints can be read"
+  IMSUPER_FAULT="" "$BIN/imsuper" start "${TRAIN[@]}" --plain --workspace "$T/w" --run-name run >"$T/out" 2>&1 \
+    && fail "it goes on all the same"
+  rm "$RUN"/checkpoints/*
+}
+
+# The run's folder is moved away and removed: checkpoints are written where it was, and the last lines name what is there.
+case_folder_removed() {
+  FAULTS=$PACE
+  launch --snapshot-steps 1
+  wait_step 14
+  mv "$RUN" "$T/moved"
+  rm -rf "$T/moved"
+  finish 0
+  must_say "the folder of checkpoints was gone"
+  must_say "weights   $RUN/checkpoints/last.safetensors"
+  must_say "lacks checkpoints/best.safetensors, summary.csv, metrics.jsonl"
+  "$BIN/compare_states" "$REFERENCE/w/run/checkpoints/last.state.safetensors" "$RUN/checkpoints/last.state.safetensors" \
+    || fail "the weights are not those of the undisturbed run"
+}
+
+# Something is where the folder of checkpoints was when training ends: that is said at once; Ctrl-C ends the wait.
+case_nowhere_to_save() {
+  FAULTS=$QUICK_PACE
+  launch
+  wait_step 14
+  mv "$RUN/checkpoints" "$RUN/moved"
+  echo x >"$RUN/checkpoints"
+  until_true 60 says "training is done; waiting for a place to save" || fail "the wait is not said"
+  must_say "no checkpoint could be written"
+  must_say "minutes_left=10"
+  touch "$RUN/moved/.last.safetensors.tmp-1-0"
+  rm "$RUN/checkpoints"
+  mv "$RUN/moved" "$RUN/checkpoints"
+  finish 0
+  must_say "a checkpoint is written again"
+  [ ! -e "$RUN/checkpoints/.last.safetensors.tmp-1-0" ] || fail "a temporary file stays"
+  check_outcome
+}
+
 # A file system that does not answer for a while.
 case_slow_disk() {
   FAULTS=trainer:trainer.step.done=sleep:300@1/every,supervisor:file.append=sleep:6500@1

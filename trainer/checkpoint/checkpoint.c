@@ -25,11 +25,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "ipc/base/err.h"
 #include "ipc/base/fault.h"
 #include "ipc/base/file.h"
+#include "ipc/base/log.h"
 #include "trainer/checkpoint/impl.h"
 
 #define FORMAT_KEY "format"
@@ -125,6 +127,44 @@ out:
     return err;
 }
 
+/* Is there something of this name that is no file: a folder, a pipe, a link to itself? */
+static bool is_no_file(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 ? !S_ISREG(st.st_mode) : errno == ELOOP;
+}
+
+/* Moves aside what keeps a save from using this name. */
+static int make_way(const struct tr_checkpoint_store *store, const char *name, bool anyway,
+                    struct im_text *text)
+{
+    char path[PATH_MAX];
+    int err = tr_checkpoint_path(store, name, path, text);
+
+    if (err < 0 || (!anyway && !is_no_file(path)))
+        return err;
+    err = tr_checkpoint_move_aside(store, name, text);
+    if (err == 0)
+        im_log(IM_LOG_WARN, "what is no checkpoint was moved aside", "path=%s",
+               im_log_quote(&(struct im_quoted){0}, path));
+    return err;
+}
+
+/* Somebody removed or moved the folder while the run goes on: it is made again. */
+static int make_directory(const struct tr_checkpoint_store *store, struct im_text *text)
+{
+    int err;
+
+    if (access(store->directory, F_OK) == 0 || errno != ENOENT)
+        return 0;
+    err = im_mkdirs(store->directory, 0777, text);
+    if (err == 0)
+        im_log(IM_LOG_WARN, "the folder of checkpoints was gone; it is made again", "path=%s",
+               im_log_quote(&(struct im_quoted){0}, store->directory));
+    return err;
+}
+
 /* Step 2. If both names are the same file already (a crash after step 2), rename(2) does nothing and leaves
  * the temporary name, so it is always unlinked. */
 static int rotate(const struct tr_checkpoint_store *store, const char *state, struct im_text *text)
@@ -151,7 +191,7 @@ static int rotate(const struct tr_checkpoint_store *store, const char *state, st
 
 /* Steps 1 to 3. Their names become durable with the next file that is replaced in this directory: the first
  * export, before which no save is said to be done. */
-static int save_state(const struct tr_checkpoint_store *store, const struct tr_checkpoint_content *content,
+static int save_state(struct tr_checkpoint_store *store, const struct tr_checkpoint_content *content,
                       char ret_checksum[TR_SEAL_DIGITS], struct im_text *text)
 {
     char state[PATH_MAX], next[PATH_MAX];
@@ -160,11 +200,20 @@ static int save_state(const struct tr_checkpoint_store *store, const struct tr_c
     if (err == 0)
         err = tr_checkpoint_path(store, TR_CHECKPOINT_NEXT_NAME, next, text);
     if (err == 0)
+        err = make_directory(store, text);
+    if (err == 0)
+        err = make_way(store, TR_CHECKPOINT_NEXT_NAME, false, text);
+    if (err == 0)
         err = tr_checkpoint_write(next, NULL, content, NULL, ret_checksum, text);
     if (err < 0)
         return err;
     IM_FAULT("checkpoint.written");
-    err = rotate(store, state, text);
+    err = make_way(store, TR_CHECKPOINT_STATE_NAME, store->state_is_damaged, text);
+    store->state_is_damaged = store->state_is_damaged && err < 0;
+    if (err == 0)
+        err = make_way(store, TR_CHECKPOINT_PREV_NAME, false, text);
+    if (err == 0)
+        err = rotate(store, state, text);
     if (err < 0)
         return err;
     IM_FAULT("checkpoint.rotated");
@@ -193,14 +242,23 @@ int tr_checkpoint_put(const char *name, const struct tr_sink *sink,
 int tr_checkpoint_save(struct tr_checkpoint_store *store, const struct tr_checkpoint_content *content,
                        int epoch, bool best, struct im_text *text)
 {
-    char checksum[TR_SEAL_DIGITS];
+    char checksum[TR_SEAL_DIGITS], state[PATH_MAX];
     int err = check_keys(content, text);
 
     store->state_is_saved = false;
     if (err == 0)
+        err = tr_checkpoint_path(store, TR_CHECKPOINT_STATE_NAME, state, text);
+    if (err == 0)
         err = save_state(store, content, checksum, text);
     store->state_is_saved = err == 0;
-    return err < 0 ? err : tr_checkpoint_export(store, content, checksum, epoch, best, text);
+    if (err == 0)
+        err = tr_checkpoint_export(store, content, checksum, epoch, best, text);
+    if (err < 0 && store->state_is_saved) /* the folder may have gone meanwhile, with what is in it */
+        store->state_is_saved = access(state, F_OK) == 0;
+    if (err == 0 && store->has_failed)
+        im_file_sweep(store->directory);
+    store->has_failed = err < 0;
+    return err;
 }
 
 int tr_checkpoint_save_state(struct tr_checkpoint_store *store, const struct tr_safetensors *state,

@@ -46,8 +46,10 @@ struct im_text;
 
 struct tr_checkpoint_store {
     char directory[PATH_MAX];
-    int epochs_kept;     /* newest epoch files to keep; negative: all */
-    bool state_is_saved; /* by the last save, even if what is beside it could not be written */
+    int epochs_kept;       /* newest epoch files to keep; negative: all */
+    bool state_is_saved;   /* by the last save, even if what is beside it could not be written */
+    bool state_is_damaged; /* the last state could be neither read nor moved aside: the next save moves it */
+    bool has_failed;       /* a save, since the last one that did not: it may have left temporary files */
 };
 
 /* The content of a checkpoint. Metadata keys are the caller's (step, epoch, seed, ...) except format, state,

@@ -16,6 +16,10 @@
 int tr_checkpoint_path(const struct tr_checkpoint_store *store, const char *name, char path[PATH_MAX],
                        struct im_text *text);
 
+/* Moves what has this name, and is no state that can be read, to TR_CHECKPOINT_DAMAGED_NAME or the like. 0 also
+ * when it is gone. */
+int tr_checkpoint_move_aside(const struct tr_checkpoint_store *store, const char *name, struct im_text *text);
+
 /* A metadata key that callers may not use. */
 bool tr_checkpoint_is_reserved(const char *key);
 

@@ -9,6 +9,8 @@
 
 #include "ipc/base/err.h"
 
+#define ASIDE_MAX 10 /* names for what is moved aside and cannot replace one another: folders */
+
 /* Verifies an opened file; closes it if its seal does not match. */
 static int verify(const char *name, int err, struct tr_safetensors *file, struct tr_safetensors **ret_file,
                   struct im_text *text)
@@ -41,26 +43,63 @@ int tr_checkpoint_take(const char *name, char *bytes, size_t n, struct tr_safete
     return verify(name, err, file, ret_file, text);
 }
 
-/* Whether reading the same file again would fail too, so that the previous one is the better choice. */
+/* Whether reading the same file again would fail too, so that the previous one is the better choice: also
+ * where no file that can be read has that name, but a folder, a pipe or a link to itself. */
 static bool is_damage(int err)
 {
-    return err == -EBADMSG || err == -ENOTSUP || err == -EFBIG || err == -EIO;
+    switch (-err) {
+    case EBADMSG:
+    case ENOTSUP:
+    case EFBIG:
+    case EIO:
+    case EISDIR:
+    case EINVAL:
+    case ELOOP:
+    case ENOTDIR:
+    case EACCES:
+    case EPERM:
+    case ENODEV:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* A folder replaces no file, and no folder that holds something. */
+static bool is_taken(int err)
+{
+    return err == EISDIR || err == ENOTDIR || err == ENOTEMPTY || err == EEXIST;
+}
+
+int tr_checkpoint_move_aside(const struct tr_checkpoint_store *store, const char *name, struct im_text *text)
+{
+    char from[PATH_MAX], to[PATH_MAX], aside[64] = TR_CHECKPOINT_DAMAGED_NAME;
+    int err = tr_checkpoint_path(store, name, from, text);
+
+    for (int i = 1; err == 0; i++) {
+        err = tr_checkpoint_path(store, aside, to, text);
+        if (err < 0 || rename(from, to) == 0 || errno == ENOENT) /* another trainer has moved it */
+            return err;
+        if (!is_taken(errno) || i == ASIDE_MAX)
+            return im_fail(text, -errno, "cannot rename %s to %s: %s", from, to, strerror(errno));
+        snprintf(aside, sizeof aside, "last.damaged.%d.state.safetensors", i);
+    }
+    return err;
 }
 
 /* Loads the previous state after the last one failed with `last_err` for the reason `why`. */
-static int load_previous(const struct tr_checkpoint_store *store, int last_err, const struct im_text *why,
+static int load_previous(struct tr_checkpoint_store *store, int last_err, const struct im_text *why,
                          struct tr_safetensors **ret_state, struct im_text *text)
 {
-    char state[PATH_MAX], prev[PATH_MAX], damaged[PATH_MAX];
-    struct im_text prev_why = {""};
+    char state[PATH_MAX], prev[PATH_MAX];
+    struct im_text prev_why = {""}, aside_why = {""};
     int err = tr_checkpoint_path(store, TR_CHECKPOINT_STATE_NAME, state, text);
 
     if (err == 0)
         err = tr_checkpoint_path(store, TR_CHECKPOINT_PREV_NAME, prev, text);
-    if (err == 0)
-        err = tr_checkpoint_path(store, TR_CHECKPOINT_DAMAGED_NAME, damaged, text);
     if (err < 0)
         return err;
+    store->state_is_damaged = last_err != -ENOENT;
     err = tr_checkpoint_open_file(prev, ret_state, &prev_why);
     if (err == -ENOENT && last_err == -ENOENT)
         return im_fail(text, -ENOENT, "there is no checkpoint in %s", store->directory);
@@ -72,13 +111,11 @@ static int load_previous(const struct tr_checkpoint_store *store, int last_err, 
         im_fail(text, 0, "%s is missing; continuing from %s", state, prev);
         return 1;
     }
-    /* moved aside, or the next save would rotate it over the intact one */
-    if (rename(state, damaged) < 0) {
-        err = im_fail(text, -errno, "cannot rename %s to %s: %s", state, damaged, strerror(errno));
-        tr_safetensors_close(ret_state);
-        return err;
-    }
-    im_fail(text, 0, "%.500s; continuing from %.300s", why->s, prev);
+    /* Moved aside, or the next save would rotate it over the intact one. Where that fails now, the save does it. */
+    if (tr_checkpoint_move_aside(store, TR_CHECKPOINT_STATE_NAME, &aside_why) == 0)
+        store->state_is_damaged = false;
+    im_fail(text, 0, "%.400s; continuing from %.300s%s%.200s", why->s, prev, aside_why.s[0] ? "; " : "",
+            aside_why.s);
     return 1;
 }
 
@@ -91,6 +128,7 @@ int tr_checkpoint_load(struct tr_checkpoint_store *store, struct tr_safetensors 
 
     if (err < 0)
         return err;
+    store->state_is_damaged = false;
     err = tr_checkpoint_open_file(path, ret_state, &why);
     if (err == -ENOENT || is_damage(err))
         return load_previous(store, err, &why, ret_state, text);

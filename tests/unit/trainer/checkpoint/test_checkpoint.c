@@ -278,6 +278,106 @@ static void a_damaged_tensor_is_named_and_the_file_kept_aside(void **state)
     assert_int_equal(step, 1);
 }
 
+/* A folder that holds something, an empty one, a pipe, a link to itself. */
+static void put_no_file(const char *directory, const char *name, int kind)
+{
+    const char *path = join(directory, name);
+    char inner[256];
+
+    unlink(path);
+    snprintf(inner, sizeof inner, "%s/%s/x", directory, name);
+    if (kind == 2)
+        assert_int_equal(mkfifo(path, 0600), 0);
+    else if (kind == 3)
+        assert_int_equal(symlink(name, path), 0);
+    else
+        assert_int_equal(mkdir(path, 0700), 0);
+    if (kind == 0)
+        assert_int_equal(mkdir(inner, 0700), 0);
+}
+
+#define KINDS 4
+
+static void what_is_no_file_is_moved_aside_and_the_state_before_is_used(void **state)
+{
+    for (int turn = 0; turn < 2 * KINDS; turn++) { /* twice: what was moved aside before is in the way */
+        struct im_text text = {""};
+        int step = -1;
+
+        must_save(*state, 3 * turn + 1, -1, false);
+        must_save(*state, 3 * turn + 2, -1, false);
+        put_no_file(*state, "last.state.safetensors", turn % KINDS);
+        assert_int_equal(load(*state, &step, &text), 1);
+        assert_int_equal(step, 3 * turn + 1);
+        assert_false(exists(*state, "last.state.safetensors"));
+        must_save(*state, 3 * turn + 3, -1, false);
+        assert_loads(*state, 3 * turn + 3);
+    }
+}
+
+static void with_no_file_of_any_state_a_save_makes_way(void **state)
+{
+    static const char *const names[] = {"last.state.safetensors", "last.prev.state.safetensors",
+                                        "next.state.safetensors"};
+
+    for (int kind = 0; kind < KINDS; kind++) {
+        struct im_text text = {""};
+        int step = -1;
+
+        must_save(*state, 1, -1, false);
+        must_save(*state, 2, -1, false);
+        for (size_t i = 0; i < IM_COUNT(names); i++)
+            put_no_file(*state, names[i], kind);
+        assert_int_equal(load(*state, &step, &text), -EBADMSG);
+        must_save(*state, 3, -1, false);
+        must_save(*state, 4, -1, false);
+        assert_loads(*state, 4);
+        damage(*state, "last.state.safetensors", -1);
+        assert_int_equal(load(*state, &step, &text), 1);
+        assert_int_equal(step, 3);
+    }
+}
+
+static void a_folder_that_is_gone_is_made_again(void **state)
+{
+    struct im_text text = {""};
+    struct tr_checkpoint_store store;
+    char inner[256], moved[256];
+    struct model m;
+
+    snprintf(inner, sizeof inner, "%s/run/checkpoints", (const char *)*state);
+    snprintf(moved, sizeof moved, "%s/moved", (const char *)*state);
+    store = open_store(inner);
+    for (int step = 1; step <= 2; step++) {
+        fill(&m, step);
+        assert_int_equal(tr_checkpoint_save(&store, &m.content, -1, false, &text), 0);
+        assert_true(store.state_is_saved);
+        if (step == 1)
+            assert_int_equal(rename(join(*state, "run"), moved), 0);
+    }
+    assert_loads(inner, 2);
+}
+
+/* What a save could not remove when it failed goes with the next one. */
+static void what_a_failed_save_left_goes_with_the_next(void **state)
+{
+    struct tr_checkpoint_store store = open_store(*state);
+    struct im_text text = {""};
+    struct model m;
+
+    fill(&m, 1);
+    assert_int_equal(tr_checkpoint_save(&store, &m.content, -1, false, &text), 0);
+    assert_int_equal(unlink(join(*state, "last.safetensors")), 0);
+    put_no_file(*state, "last.safetensors", 0);
+    assert_true(tr_checkpoint_save(&store, &m.content, -1, false, &text) < 0);
+    assert_true(store.state_is_saved);
+    assert_int_equal(im_file_replace(join(*state, ".last.safetensors.tmp-1-0"), "x", 1, &text), 0);
+    assert_int_equal(rmdir(join(*state, "last.safetensors/x")), 0);
+    assert_int_equal(rmdir(join(*state, "last.safetensors")), 0);
+    assert_int_equal(tr_checkpoint_save(&store, &m.content, -1, false, &text), 0);
+    assert_false(exists(*state, ".last.safetensors.tmp-1-0"));
+}
+
 static void a_state_cut_short_is_found(void **state)
 {
     struct im_text text = {""};
@@ -625,6 +725,10 @@ int main(void)
         IN_DIRECTORY(a_run_begun_anew_keeps_its_first_epochs),
         IN_DIRECTORY(damage_anywhere_is_found_and_the_state_before_is_used),
         IN_DIRECTORY(a_damaged_tensor_is_named_and_the_file_kept_aside),
+        IN_DIRECTORY(what_is_no_file_is_moved_aside_and_the_state_before_is_used),
+        IN_DIRECTORY(with_no_file_of_any_state_a_save_makes_way),
+        IN_DIRECTORY(a_folder_that_is_gone_is_made_again),
+        IN_DIRECTORY(what_a_failed_save_left_goes_with_the_next),
         IN_DIRECTORY(a_state_cut_short_is_found),
         IN_DIRECTORY(with_no_good_state_loading_fails_and_names_both),
         IN_DIRECTORY(a_damaged_only_state_is_no_new_run),
