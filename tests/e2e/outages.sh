@@ -187,6 +187,23 @@ case_full_disk_stop() {
   continue_and_check
 }
 
+# The same where a snapshot is newer than the checkpoint, and is lost: that is no success.
+case_full_disk_stop_lost() {
+  needs_prlimit
+  FAULTS=$PACE
+  mkfifo "$T/pipe"
+  cat <"$T/pipe" >"$T/screen" &
+  launch_to "$T/pipe" --plain --snapshot-steps 1
+  wait_step 14
+  limit 100 warden trainer supervisor
+  send INT
+  until_true 40 is_over || fail "the run does not end"
+  finish 1
+  cp "$T/screen" "$T/out"
+  must_say "was not saved; the same command with --run-name run goes on with its last checkpoint"
+  continue_and_check
+}
+
 # Only what is beside the state cannot be written: the run is saved.
 case_no_room_for_exports() {
   FAULTS=$PACE
