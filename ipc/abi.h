@@ -200,8 +200,9 @@ struct im_ledger {
     _Atomic uint64_t bad;             /* W trainers: of them, without a usable image */
     _Atomic uint64_t phases;          /* W trainer 0: finished phases */
     _Atomic uint64_t phases_exact;    /* W trainer 0: of them, each sample exactly once */
-    _Atomic uint64_t total_delivered; /* W trainer 0: over finished phases */
-    uint64_t pad[2];
+    _Atomic uint64_t total_delivered; /* W trainer 0: over finished phases, in this start of the run */
+    _Atomic uint64_t ended;           /* W trainer 0: number of the last finished phase + 1; 0: none */
+    uint64_t pad;
 };
 
 /* What one trainer tells the others (peers.h). */

@@ -6,6 +6,8 @@
 #include "ipc/ctl.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +15,8 @@
 #include <unistd.h>
 
 #include <zmq.h>
+
+#include "ipc/base/count.h"
 
 struct im_ctl {
     void *context;
@@ -26,15 +30,52 @@ static void set_int(void *socket, int option, int value)
     zmq_setsockopt(socket, option, &value, sizeof value);
 }
 
+static void *await_lock(void *lock)
+{
+    pthread_mutex_lock(lock);
+    pthread_mutex_unlock(lock);
+    return NULL;
+}
+
+/* libzmq makes two threads for a socket, and aborts the process that gets none. 0, or negative errno where
+ * there are no two to be had now. */
+static int try_threads(void)
+{
+    pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    pthread_t thread[2];
+    sigset_t all, before;
+    size_t n = 0;
+    int err = 0;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    pthread_mutex_lock(&lock);
+    while (n < IM_COUNT(thread) && err == 0) {
+        err = -pthread_create(&thread[n], NULL, await_lock, &lock);
+        n += err == 0;
+    }
+    pthread_mutex_unlock(&lock);
+    while (n > 0)
+        pthread_join(thread[--n], NULL);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return err;
+}
+
 static int open_socket(const char *path, int type, struct im_ctl **ret, struct im_text *text)
 {
     struct im_ctl *ctl = calloc(1, sizeof *ctl);
     char address[256];
     int64_t message_max = IM_CTL_MESSAGE_MAX;
-    int err = -ENOMEM;
+    int err = try_threads();
 
+    if (err < 0) {
+        free(ctl);
+        return im_fail(text, err, "cannot start a thread for the control socket: %s (see ulimit -u)",
+                       strerror(-err));
+    }
+    err = -ENOMEM;
     if (!ctl)
-        return -ENOMEM;
+        return err;
     ctl->is_server = type == ZMQ_ROUTER;
     snprintf(address, sizeof address, "ipc://%s", path);
     ctl->context = zmq_ctx_new();

@@ -40,14 +40,22 @@ int im_ledger_enter(struct im_run *run, enum im_split split, uint32_t phase, con
     return 0;
 }
 
-bool im_ledger_end(struct im_run *run, enum im_split split, uint64_t from, uint64_t total)
+bool im_ledger_end(struct im_run *run, enum im_split split, const struct im_ledger_pass *pass)
 {
     struct im_ledger *l = &run->control->ledger[split];
     uint64_t delivered = atomic_load_explicit(&l->delivered, memory_order_relaxed);
-    bool exact = delivered == total - from && atomic_load_explicit(&l->duplicates, memory_order_relaxed) == 0;
+    uint64_t before = pass->from > pass->start ? pass->from - pass->start : 0;
+    bool exact = delivered == pass->total - pass->from &&
+                 atomic_load_explicit(&l->duplicates, memory_order_relaxed) == 0;
+    bool again = atomic_load_explicit(&l->ended, memory_order_relaxed) > pass->phase;
 
+    if (again && exact)
+        return true;
     add(&l->phases, 1);
+    if (again) /* right the first time, wrong now: it stays one that is not exact */
+        return false;
     add(&l->phases_exact, exact);
-    add(&l->total_delivered, delivered);
+    add(&l->total_delivered, before + delivered);
+    atomic_store_explicit(&l->ended, pass->phase + UINT64_C(1), memory_order_relaxed);
     return exact;
 }

@@ -17,8 +17,18 @@ void im_ledger_begin(struct im_run *run, enum im_split split);
 int im_ledger_enter(struct im_run *run, enum im_split split, uint32_t phase, const uint64_t *samples,
                     const uint32_t *verdicts, uint32_t count);
 
-/* Ends a pass that was entered from its sample number `from` on (0, or where the run was continued). True:
- * each of its `total` - `from` samples came exactly once. */
-bool im_ledger_end(struct im_run *run, enum im_split split, uint64_t from, uint64_t total);
+/* A pass by its number in the plan, and numbers of samples in it. */
+struct im_ledger_pass {
+    uint32_t phase;
+    uint64_t
+        start;     /* the first that this start of the run was to deliver: 0, or where it continued the run */
+    uint64_t from; /* the first that was entered since im_ledger_begin(): `start`, or after a trainer's death
+                       where the trainers continued; those in between were delivered before */
+    uint64_t total;
+};
+
+/* Ends a pass. True: each of its samples since `from` came exactly once. A pass that ends again, because its
+ * trainer died after the end and continued from a position before it, is counted once. */
+bool im_ledger_end(struct im_run *run, enum im_split split, const struct im_ledger_pass *pass);
 
 #endif

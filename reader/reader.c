@@ -525,18 +525,26 @@ static int open_index(struct reader *r, struct im_text *text)
 
 /* Opens the data directory in a thread that may hang. Where it cannot be had now, reads fail until a probe
  * brings it. */
-static int open_root(struct reader *r)
+static int open_root(struct reader *r, struct im_text *text)
 {
+    const char *root = rd_index_root(&r->index);
     struct rd_probe_result result;
     im_ns until = im_now() + OPEN_WAIT_NS;
-    int err = rd_probe_start(&r->probe, rd_index_root(&r->index), "");
+    int err = rd_probe_start(&r->probe, root, "");
 
+    while (err == -EAGAIN && im_now() < until) {
+        pause_for(OPEN_PAUSE_NS);
+        err = rd_probe_start(&r->probe, root, "");
+    }
+    if (err < 0)
+        return im_fail(text, err, "cannot start a thread to open %s: %s%s", root, strerror(-err),
+                       err == -EAGAIN ? " (see ulimit -u)" : "");
     r->probe_began = im_now();
     r->probe_patience = (im_ns)r->child->conf->read_deadline_ms * IM_MS;
     r->careful = true;
     r->root_fd = open("/dev/null", O_RDONLY | O_CLOEXEC); /* no directory: every path below it is -ENOTDIR */
-    if (err < 0 || r->root_fd < 0)
-        return err < 0 ? err : -errno;
+    if (r->root_fd < 0)
+        return im_fail(text, -errno, "/dev/null: %s", strerror(errno));
     while (im_now() < until) {
         if (rd_probe_take(&r->probe, &result)) {
             r->careful = !result.is_local;
@@ -558,9 +566,9 @@ static int open_all(struct reader *r, struct im_text *text)
     if (rd_index_count(&r->index, IM_TRAIN) != g->samples[IM_TRAIN] ||
         rd_index_count(&r->index, IM_VAL) != g->samples[IM_VAL])
         return im_fail(text, -EBADMSG, "%s changed since the run started", r->child->conf->index_file);
-    err = open_root(r);
+    err = open_root(r, text);
     if (err < 0)
-        return im_fail(text, err, "%s: %s", rd_index_root(&r->index), strerror(-err));
+        return err;
     r->depth = (uint32_t)r->child->conf->queue_depth < g->encoded_cells
                    ? (uint32_t)r->child->conf->queue_depth
                    : g->encoded_cells;

@@ -55,6 +55,32 @@ static int end_epoch(struct tr_trainer *t, bool validated, struct im_text *text)
     return err < 0 ? err : tr_trainer_save(t, (int)t->at.epochs, best, text);
 }
 
+/* Where in a pass this start of the run began to deliver. */
+static uint64_t start_in_pass(const struct tr_trainer *t, const struct im_phase *phase)
+{
+    const struct im_plan *plan = t->child->plan;
+    uint64_t position = atomic_load_explicit(&t->child->run->control->first_position, memory_order_relaxed);
+
+    if (position == 0) /* there is no supervisor that wrote it */
+        return t->pass_from;
+    if (position - 1 <= phase->first_batch)
+        return 0;
+    if (position - 1 >= phase->first_batch + phase->steps)
+        return phase->samples;
+    return im_plan_first_ticket(plan, position - 1) - phase->first_ticket;
+}
+
+/* False: a sample was lost or came twice. */
+static bool end_ledger(struct tr_trainer *t, const struct im_phase *phase)
+{
+    const struct im_ledger_pass pass = {.phase = (uint32_t)(phase - t->child->plan->phase),
+                                        .start = start_in_pass(t, phase),
+                                        .from = t->pass_from,
+                                        .total = phase->samples};
+
+    return im_ledger_end(t->child->run, (enum im_split)phase->split, &pass);
+}
+
 static int end_pass(struct tr_trainer *t, const struct im_phase *phase, struct im_text *text)
 {
     const struct im_plan *plan = t->child->plan;
@@ -62,8 +88,7 @@ static int end_pass(struct tr_trainer *t, const struct im_phase *phase, struct i
     bool epoch_goes_on = next && next->epoch == phase->epoch;
 
     tr_trainer_count_time(t, phase->split == IM_TRAIN);
-    if (tr_trainer_leads(t) &&
-        !im_ledger_end(t->child->run, (enum im_split)phase->split, t->pass_from, phase->samples))
+    if (tr_trainer_leads(t) && !end_ledger(t, phase))
         im_log(IM_LOG_ERROR, "the ledger does not balance: a sample was lost or delivered twice",
                "epoch=%u split=%u", phase->epoch, phase->split);
     if (phase->split == IM_TRAIN && t->at.sums[IM_TRAIN].valid == 0 && t->at.bad_steps == 0)

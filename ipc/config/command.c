@@ -16,7 +16,8 @@ enum { COMMANDS_MAX = 32 };
 int im_command_fail(int err, const struct im_text *text)
 {
     fflush(stdout);
-    im_say(stderr, "imsuper: %s", text->s[0] ? text->s : strerror(-err));
+    if (text->s[0] || err != -EPIPE) /* whoever was to read the answer is gone: no error of ours */
+        im_say(stderr, "imsuper: %s", text->s[0] ? text->s : strerror(-err));
     return im_exit_status(err);
 }
 

@@ -82,6 +82,9 @@ static int parse_flag(struct im_conf *conf, unsigned commands, char **at, struct
         return im_fail(text, -EINVAL, "this command has no flag %s", f.written);
     if (fixed && f.value)
         return im_fail(text, -EINVAL, "%s takes no value", f.written);
+    if (!fixed && bare_value(key) && (f.value ? !*f.value : at[1] && !*at[1]))
+        return im_fail(text, -EINVAL, "%s: the value is empty; give %s a value, or the flag alone", f.written,
+                       f.written);
     if (fixed || f.value)
         return im_conf_put(conf, key, fixed ? fixed : f.value, &place, text) < 0 ? -EINVAL : 1;
     if (im_conf_keys[key].kind == IM_CONF_BOOL)

@@ -195,6 +195,9 @@ static int prepare(struct start *s, bool *ret_done)
         err = s->lock = sv_rundir_open(&s->conf, &text);
     if (err < 0)
         return fail(&text, status_of(err));
+    err = sv_continue_file(&s->conf, &text);
+    if (err < 0)
+        return fail(&text, status_of(err));
     im_ctl_remove(s->conf.run_dir); /* that a run left which was killed as a whole; we hold its lock now */
     err = sv_rundir_check_done(s->conf.run_dir, s->conf.epochs, ret_done, &note, &text);
     if (note.s[0])
@@ -384,6 +387,18 @@ static void print_header(const struct start *s)
                 c->time_limit, IM_EXIT_RESUMABLE);
 }
 
+/* Requests to save wait until the warden reads them. Programs that measure the data inherit this: a signal to all
+ * processes does not end them either. */
+static void keep_requests_waiting(void)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR1);
+    sigaddset(&set, SIGUSR2);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
 int sv_start_run(struct im_conf *conf)
 {
     struct start s = {.conf = *conf, .lock = -1};
@@ -392,6 +407,7 @@ int sv_start_run(struct im_conf *conf)
     bool done = false;
     int status;
 
+    keep_requests_waiting();
     signal(SIGPIPE, SIG_IGN); /* whoever read what we say may leave; the run goes on */
     signal(SIGTTOU, SIG_IGN); /* and a terminal may be another job's (stty tostop) */
     status = prepare(&s, &done);

@@ -174,6 +174,40 @@ static bool find_config(const struct im_conf *conf, char path[PATH_MAX])
     return access(path, F_OK) == 0;
 }
 
+/* Was the run last started with this file, or is the file its own state? */
+static bool is_the_runs_file(const struct im_conf *conf)
+{
+    char path[PATH_MAX], own[PATH_MAX];
+    struct im_text why = {""};
+    struct im_conf old;
+
+    snprintf(path, sizeof path, "%s/checkpoints/last.state.safetensors", conf->run_dir);
+    if (realpath(path, own) && strcmp(own, conf->resume) == 0)
+        return true;
+    snprintf(path, sizeof path, "%s/config.yaml", conf->run_dir);
+    im_conf_defaults(&old);
+    return im_conf_load_yaml(&old, path, &why) == 0 && strcmp(old.resume, conf->resume) == 0;
+}
+
+int sv_continue_file(const struct im_conf *conf, struct im_text *text)
+{
+    struct sv_state_file saved;
+    bool own;
+
+    if (!takes_file(conf))
+        return 0;
+    sv_saved_read(conf->run_dir, &saved);
+    own = saved.exists;
+    sv_saved_close(&saved);
+    if (!own || is_the_runs_file(conf))
+        return 0;
+    return im_fail(
+        text, -EINVAL,
+        "--resume %.300s: the run in %.300s has a state of its own; choose another --run-name to begin "
+        "from this file, or --resume without a file to continue the run",
+        conf->resume, conf->run_dir);
+}
+
 int sv_continue_compare(const struct im_conf *conf, struct im_text *text)
 {
     char path[PATH_MAX], then[IM_CONF_TEXT_BYTES], now[IM_CONF_TEXT_BYTES];

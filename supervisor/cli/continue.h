@@ -5,6 +5,10 @@
 
 #include "ipc/config/conf.h"
 
+/* --resume FILE where the run has a state of its own, from which it would continue: -EINVAL with a sentence, unless
+ * its last start had the same FILE (the command is repeated) or FILE is that state. */
+int sv_continue_file(const struct im_conf *conf, struct im_text *text);
+
 /* Sets conf->accumulate (and order_ranks) so that a step has the images that the run's steps had; `note` says
  * what changed. A run that begins is left as it is. -EINVAL with a sentence: it does not divide. */
 int sv_continue_shape(struct im_conf *conf, struct im_text *note, struct im_text *text);

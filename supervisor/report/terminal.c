@@ -11,6 +11,7 @@
 
 #define RETRY_MS 500 /* after an error that may pass: a full disk, a terminal of another group */
 #define CLOSE_WAIT_NS (50 * IM_MS)
+#define AT_ONCE_BYTES 512 /* a terminal or pipe that is ready takes them without waiting */
 
 struct text {
     struct text *next;
@@ -277,6 +278,29 @@ static bool await_end(struct sv_terminal *t, im_ns until)
     return !t->started || t->ended;
 }
 
+/* No thread could be had (ulimit -u): what fits at once is written by who closes it, who must not wait. */
+static void write_without_thread(struct sv_terminal *t)
+{
+    struct pollfd p = {.fd = t->fd, .events = POLLOUT};
+
+    while (t->first && poll(&p, 1, 0) == 1 && p.revents & POLLOUT) {
+        struct text *text = t->first;
+        size_t n = text->n - text->written;
+        ssize_t took = write(t->fd, text->s + text->written, n < AT_ONCE_BYTES ? n : AT_ONCE_BYTES);
+
+        if (took <= 0)
+            return;
+        text->written += (size_t)took;
+        if (text->written < text->n)
+            continue;
+        t->first = text->next;
+        t->bytes -= text->n;
+        free(text);
+    }
+    if (!t->first)
+        t->end = &t->first;
+}
+
 bool sv_terminal_close(struct sv_terminal **ref, im_ns timeout)
 {
     struct sv_terminal *t = *ref;
@@ -289,6 +313,10 @@ bool sv_terminal_close(struct sv_terminal **ref, im_ns timeout)
         return true;
     pthread_mutex_lock(&t->lock);
     t->closing = true;
+    if (t->first)
+        start_thread(t);
+    if (!t->started)
+        write_without_thread(t);
     pthread_cond_signal(&t->wake);
     await_end(t, until);
     all = !t->first && !t->taken;

@@ -146,7 +146,18 @@ must_balance() {
 }
 # ledger KEY: its sum over the starts of the run.
 ledger() { events | grep -oE "\"$1\":[0-9]+" | awk -F : '{ sum += $2 } END { print sum + 0 }'; }
-check_outcome() { must_equal_reference && must_balance; }
+count_images() { find "$REFERENCE/data/$1" -name '*.jpg' | wc -l; }
+# A run like the reference that was started once has delivered each image of both epochs, whatever died meanwhile.
+must_count_all() {
+  local split
+  if [ "$(count_events '"run.started"')" != 1 ]; then return; fi
+  for split in train val; do
+    [ "$(ledger "${split}_samples")" = "$((2 * $(count_images $split)))" ] ||
+      fail "${split}_samples is $(ledger "${split}_samples") after 2 epochs of $(count_images $split) images"
+    [ "$(ledger "${split}_passes")" = 2 ] || fail "${split}_passes is $(ledger "${split}_passes") after 2 epochs"
+  done
+}
+check_outcome() { must_equal_reference && must_balance && must_count_all; }
 
 # Nobody and nothing may be left: no process, no shared memory, no control socket, no half-written file.
 nobody_left() { [ -z "$(ours)" ]; }

@@ -66,6 +66,14 @@ case_resume_file() {
   # The same command again: the run has a state of its own now, and is done.
   start 0 "${EVERYTHING[@]}" --run-name other --resume "$T/saved.safetensors"
   must_say "is done"
+  # Another file is not ignored, but refused: the run has a state of its own.
+  cp "$T/saved.safetensors" "$T/another.safetensors"
+  start 2 "${EVERYTHING[@]}" --run-name other --resume "$T/another.safetensors"
+  must_say "has a state of its own; choose another --run-name"
+  start 0 "${EVERYTHING[@]}" --run-name other --resume "$T/w/other/$STATE"
+  must_say "is done"
+  start 2 "${EVERYTHING[@]}" --resume=
+  must_say "--resume: the value is empty"
   start 0 "${EVERYTHING[@]}" --resume
   must_equal_whole
 }

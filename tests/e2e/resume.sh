@@ -106,6 +106,36 @@ case_hangup() {
   check_outcome
 }
 
+# signal_early SIGNAL FLAG...: a run that gets the signal while its data is still measured.
+signal_early() {
+  local signal=$1
+  shift
+  launch --rebuild-index "$@"
+  until [ -d "$RUN" ] || is_over; do :; done
+  send "$signal"
+}
+
+# Requests to save that come before there is anybody to hear them wait; a stop ends what has begun nothing.
+case_early_signals() {
+  local status=0
+  signal_early USR2
+  finish 0
+  check_outcome
+  rm -r "$T/w"
+  signal_early USR1 --on-signal stop
+  finish 75
+  must_leave_nothing
+  rm -r "$T/w"
+  signal_early TERM
+  until_true 10 is_over || fail "SIGTERM does not end a start"
+  wait "$WARDEN" || status=$?
+  [ "$status" = 143 ] || [ "$status" = 75 ] || fail "exit status $status after SIGTERM" # 75: it came after all was measured
+  until_true 10 nobody_left || fail "left behind: $(ours)"
+  if grep 'Broken pipe' "$T/out"; then fail "a program that nobody listens to says so"; fi
+  start 0
+  check_outcome
+}
+
 # Interrupted, continued with other numbers of processes and another engine.
 case_other_machine() {
   FAULTS=$PACE

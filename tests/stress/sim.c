@@ -300,7 +300,9 @@ static bool leave_phase(struct sim_worker *w, const struct im_phase *phase, uint
     for (uint32_t r = 1; r < sim->ranks; r++)
         if (!wait_phase(w, &sim->shared->phase_done[r], number + 1))
             return false;
-    im_ledger_end(&sim->run, (enum im_split)phase->split, from, phase->samples);
+    im_ledger_end(
+        &sim->run, (enum im_split)phase->split,
+        &(struct im_ledger_pass){.phase = number, .start = from, .from = from, .total = phase->samples});
     return true;
 }
 

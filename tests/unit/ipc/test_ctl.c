@@ -2,7 +2,10 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <zmq.h>
 
@@ -592,6 +595,30 @@ static void test_a_link_is_passed_over(void **state)
     pass_over(state, make_link);
 }
 
+/* libzmq would abort the process. */
+static void test_without_threads_it_is_an_error(void **state)
+{
+    const struct rlimit none = {1, 1};
+    struct im_text text = {""};
+    int status;
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        struct im_ctl *ctl = NULL;
+
+        /* the limit does not bind root */
+        if ((geteuid() == 0 && setresuid(65534, 65534, 65534) < 0) || setrlimit(RLIMIT_NPROC, &none) < 0)
+            _exit(77);
+        _exit(im_ctl_serve(socket_path(state), &ctl, &text) == -EAGAIN && strstr(text.s, "ulimit -u") ? 0
+                                                                                                      : 1);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    if (WEXITSTATUS(status) == 77)
+        skip();
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, make_directory, remove_directory)
 
 int main(void)
@@ -625,6 +652,7 @@ int main(void)
         TEST(test_a_place_too_long_is_passed_over),
         TEST(test_a_directory_of_another_user_is_passed_over),
         TEST(test_a_link_is_passed_over),
+        TEST(test_without_threads_it_is_an_error),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

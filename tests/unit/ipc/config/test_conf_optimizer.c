@@ -172,6 +172,24 @@ static void resume_stands_with_and_without_a_file(void **state)
     }
 }
 
+/* "--resume=$FILE" of a variable that is not set must not begin another run. */
+static void resume_with_an_empty_value_is_refused(void **state)
+{
+    char *cases[][5] = {{(char[]){"x"}, (char[]){"--resume="}},
+                        {(char[]){"x"}, (char[]){"--resume"}, (char[]){""}},
+                        {(char[]){"x"}, (char[]){"--resume"}, (char[]){""}, (char[]){"--plain"}}};
+
+    (void)state;
+    for (size_t i = 0; i < IM_COUNT(cases); i++) {
+        struct im_text text = {""};
+        struct im_conf conf;
+
+        im_conf_defaults(&conf);
+        assert_int_equal(im_conf_parse_args(&conf, IM_FOR_START, (int)i + 2, cases[i], &text), -EINVAL);
+        assert_non_null(strstr(text.s, "--resume: the value is empty"));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -180,6 +198,7 @@ int main(void)
         cmocka_unit_test(a_flag_that_does_nothing_is_refused),
         cmocka_unit_test(a_recipe_that_can_be_is_taken),
         cmocka_unit_test(resume_stands_with_and_without_a_file),
+        cmocka_unit_test(resume_with_an_empty_value_is_refused),
     };
 
     return cmocka_run_group_tests_name("conf_recipe", tests, NULL, NULL);

@@ -3,6 +3,9 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "supervisor/report/terminal.h"
 #include "tests/unit/ipc/base/unit.h"
@@ -157,6 +160,39 @@ static void a_full_disk_is_tried_again(void **state)
     close(full);
 }
 
+/* As under a small `ulimit -u`. */
+static void what_is_said_without_a_thread_is_written_at_the_end(void **state)
+{
+    const struct rlimit none = {1, 1};
+    char text[256] = "";
+    int ends[2], status;
+    pid_t pid;
+
+    (void)state;
+    assert_int_equal(pipe(ends), 0);
+    pid = fork();
+    if (pid == 0) {
+        struct sv_terminal *t;
+
+        /* the limit does not bind root */
+        if ((geteuid() == 0 && setresuid(65534, 65534, 65534) < 0) || setrlimit(RLIMIT_NPROC, &none) < 0)
+            _exit(77);
+        t = sv_terminal_open(ends[1]);
+        put(t, SV_TEXT_LINE, "one\n");
+        put(t, SV_TEXT_LINE, "two\n");
+        _exit(sv_terminal_close(&t, IM_SECOND) ? 0 : 1);
+    }
+    close(ends[1]);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    if (WEXITSTATUS(status) == 77)
+        skip();
+    assert_int_equal(WEXITSTATUS(status), 0);
+    assert_true(read(ends[0], text, sizeof text - 1) > 0);
+    assert_string_equal(text, "one\ntwo\n");
+    close(ends[0]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -166,6 +202,7 @@ int main(void)
         cmocka_unit_test(closing_a_stuck_terminal_is_bounded),
         cmocka_unit_test(what_nobody_will_read_is_thrown_away),
         cmocka_unit_test(a_full_disk_is_tried_again),
+        cmocka_unit_test(what_is_said_without_a_thread_is_written_at_the_end),
     };
 
     signal(SIGPIPE, SIG_IGN);
