@@ -30,7 +30,8 @@ struct im_ctl_record {
 int im_ctl_read_record(const char *run_dir, struct im_ctl_record *ret);
 int im_ctl_write_record(const char *run_dir, const struct im_ctl_record *record, struct im_text *text);
 
-/* Opens the supervisor's end for the run in `run_dir`, in the first usable place: where the record says, then
+/* Opens the supervisor's end for the run in `run_dir`, in the first usable place: where the record says (only if it
+ * is the run's own name in a directory that is private already: nothing there is made or changed), then
  * imsuper/ in XDG_RUNTIME_DIR (/run/user/UID where it is not set), then imsuper-UID or else a new directory in
  * TMPDIR, and in /tmp. All are directories of mode 0700 that belong to this user; the socket is named by a hash of the run
  * directory's real path. Only with the run's lock held. Negative errno with a sentence: there is no usable
@@ -38,8 +39,9 @@ int im_ctl_write_record(const char *run_dir, const struct im_ctl_record *record,
 int im_ctl_serve_run(const char *run_dir, struct im_ctl **ret, char ret_path[IM_CTL_PATH_BYTES],
                      struct im_text *text);
 
-/* Finds the socket of a run: by the record; without one in the places that this process would take itself.
- * -ENOTCONN: the run has none; ret->pid may be known even so. */
+/* Finds the socket of a run: by the record; without one that names a private place of the same user, in the
+ * places that this process would take itself. -ENOTCONN: the run has none; ret->pid may be known even so.
+ * -EACCES: record or socket belong to another user. */
 int im_ctl_find(const char *run_dir, struct im_ctl_record *ret);
 
 /* Removes socket and record of a run that is over. Only with the run's lock held. */

@@ -3,7 +3,11 @@
  * The supervisor takes the first place that works; a socket path has at most 107 bytes, so it cannot lie in
  * the run directory, whose path may be of any length. The record (.control in the run directory) names the
  * place, so that an asker needs neither the environment of the run nor its luck. A directory that somebody
- * else has made in /tmp is no place, and no reason to end. */
+ * else has made in /tmp is no place, and no reason to end.
+ *
+ * The record is a file in a directory where users write: what it says is checked. Directories are made, and
+ * modes set, only at the places that this file chooses; a place that the record names is used as it is, if it
+ * is private, or not at all. */
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
@@ -66,7 +70,16 @@ static void add_reason(struct im_text *text, const char *format, ...)
     va_end(args);
 }
 
-/* Makes the directory if it is missing. It must be ours alone; a mode that lets others in is taken back. */
+/* Whether it is a directory of that user, and nobody else may enter it. */
+static bool is_private(const char *path, uid_t owner)
+{
+    struct stat st;
+
+    return lstat(path, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == owner && (st.st_mode & 0777) == 0700;
+}
+
+/* Makes the directory if it is missing. It must be ours alone; a mode that lets others in is taken back. Never
+ * for a path that was read from a file. */
 static bool take_directory(const char *path, struct im_text *why)
 {
     struct stat st;
@@ -90,11 +103,16 @@ static bool take_directory(const char *path, struct im_text *why)
     return true;
 }
 
-static bool is_own_socket(const char *path)
+static bool is_socket_of(const char *path, uid_t owner)
 {
     struct stat st;
 
-    return lstat(path, &st) == 0 && S_ISSOCK(st.st_mode) && st.st_uid == geteuid();
+    return lstat(path, &st) == 0 && S_ISSOCK(st.st_mode) && st.st_uid == owner;
+}
+
+static bool is_own_socket(const char *path)
+{
+    return is_socket_of(path, geteuid());
 }
 
 /* Whether a socket may be made there; one that a killed supervisor left is removed. */
@@ -129,17 +147,34 @@ static bool format_path(const char *directory, uint64_t name, int serial, char r
     return n > 0 && n < IM_CTL_PATH_BYTES;
 }
 
-static int serve_in(const char *directory, uint64_t name, struct im_ctl **ret,
-                    char ret_path[IM_CTL_PATH_BYTES], struct im_text *why)
+/* "/run/user/1/imsuper/0123456789abcdef.sock" less its last part. False: there is none. */
+static bool split_directory(const char *path, char ret_directory[IM_CTL_PATH_BYTES])
+{
+    const char *slash = strrchr(path, '/');
+
+    if (path[0] != '/' || slash == path)
+        return false;
+    snprintf(ret_directory, IM_CTL_PATH_BYTES, "%.*s", (int)(slash - path), path);
+    return true;
+}
+
+/* Whether this path is one that the run's socket may have in this directory. */
+static bool is_name_of_run(const char *path, const char *directory, uint64_t name)
+{
+    char own[IM_CTL_PATH_BYTES];
+
+    for (int serial = 0; serial < NAMES_MAX; serial++)
+        if (format_path(directory, name, serial, own) && strcmp(path, own) == 0)
+            return true;
+    return false;
+}
+
+/* In a directory that exists and is private. */
+static int serve_there(const char *directory, uint64_t name, struct im_ctl **ret,
+                       char ret_path[IM_CTL_PATH_BYTES], struct im_text *why)
 {
     struct im_text cause = {""};
 
-    if (IM_FAULT_ERR("control.place") < 0) {
-        add_reason(why, "%s: refused by a fault point", directory);
-        return -EACCES;
-    }
-    if (!take_directory(directory, why))
-        return -EACCES;
     for (int serial = 0; serial < NAMES_MAX; serial++) {
         if (!format_path(directory, name, serial, ret_path)) {
             add_reason(why, "%s is too long for a socket", directory);
@@ -154,6 +189,18 @@ static int serve_in(const char *directory, uint64_t name, struct im_ctl **ret,
     }
     add_reason(why, "%s holds something else under the socket's name", directory);
     return -EEXIST;
+}
+
+static int serve_in(const char *directory, uint64_t name, struct im_ctl **ret,
+                    char ret_path[IM_CTL_PATH_BYTES], struct im_text *why)
+{
+    if (IM_FAULT_ERR("control.place") < 0) {
+        add_reason(why, "%s: refused by a fault point", directory);
+        return -EACCES;
+    }
+    if (!take_directory(directory, why))
+        return -EACCES;
+    return serve_there(directory, name, ret, ret_path, why);
 }
 
 /* A directory of our own, where nobody could have been before us. It goes again with its socket. */
@@ -214,24 +261,34 @@ int im_ctl_write_record(const char *run_dir, const struct im_ctl_record *record,
     return err;
 }
 
+/* Where the supervisor before us was: who is connected finds us there. */
+static int serve_again(const char *run_dir, uint64_t name, struct im_ctl **ret,
+                       char ret_path[IM_CTL_PATH_BYTES])
+{
+    char directory[IM_CTL_PATH_BYTES];
+    struct im_ctl_record last;
+
+    if (im_ctl_read_record(run_dir, &last) < 0 || !split_directory(last.path, directory) ||
+        !is_name_of_run(last.path, directory, name) || !is_private(directory, geteuid()))
+        return -ENOENT;
+    if (IM_FAULT_ERR("control.place") < 0)
+        return -EACCES;
+    return serve_there(directory, name, ret, ret_path, NULL);
+}
+
 int im_ctl_serve_run(const char *run_dir, struct im_ctl **ret, char ret_path[IM_CTL_PATH_BYTES],
                      struct im_text *text)
 {
     const char *roots[2];
     char directory[PATH_MAX];
     struct im_text why = {""};
-    struct im_ctl_record last;
     uint64_t name;
     int err = name_of(run_dir, &name, text);
 
     if (err < 0)
         return err;
-    /* Where the supervisor before us was: who is connected finds us there. */
-    if (im_ctl_read_record(run_dir, &last) == 0 && strchr(last.path, '/')) {
-        *strrchr(last.path, '/') = 0;
-        if (serve_in(last.path, name, ret, ret_path, NULL) == 0)
-            return 0;
-    }
+    if (serve_again(run_dir, name, ret, ret_path) == 0)
+        return 0;
     format_runtime_directory(directory);
     if (serve_in(directory, name, ret, ret_path, &why) == 0)
         return 0;
@@ -246,35 +303,68 @@ int im_ctl_serve_run(const char *run_dir, struct im_ctl **ret, char ret_path[IM_
 
 static bool find_in(const char *directory, uint64_t name, char ret_path[IM_CTL_PATH_BYTES])
 {
-    for (int serial = 0; serial < NAMES_MAX; serial++)
+    for (int serial = 0; is_private(directory, geteuid()) && serial < NAMES_MAX; serial++)
         if (format_path(directory, name, serial, ret_path) && is_own_socket(ret_path))
             return true;
     return false;
 }
 
-int im_ctl_find(const char *run_dir, struct im_ctl_record *ret)
+/* Whether a socket at the recorded place may be asked: it belongs to us, or, where root asks, to the owner of
+ * the run directory, and nobody else could have put it there. One that has vanished may come back. 0; -EACCES: we
+ * may not look; -ENOENT: nothing that may be asked. */
+static int check_recorded(const char *run_dir, const char *path)
+{
+    char directory[IM_CTL_PATH_BYTES];
+    uid_t owner = geteuid();
+    struct stat st;
+
+    if (!split_directory(path, directory))
+        return -ENOENT;
+    if (owner == 0 && stat(run_dir, &st) == 0 && is_private(directory, st.st_uid))
+        owner = st.st_uid;
+    if (lstat(path, &st) < 0 && errno == EACCES)
+        return -EACCES;
+    if (!is_private(directory, owner))
+        return -ENOENT;
+    return is_socket_of(path, owner) || lstat(path, &st) < 0 ? 0 : -ENOENT;
+}
+
+/* Where this process would have put it. */
+static int search(const char *run_dir, char ret_path[IM_CTL_PATH_BYTES])
 {
     const char *roots[2];
     char directory[PATH_MAX];
     uint64_t name;
-    int err;
+    int err = name_of(run_dir, &name, NULL);
 
-    if (im_ctl_read_record(run_dir, ret) == 0)
-        return ret->path[0] ? 0 : -ENOTCONN;
-    err = name_of(run_dir, &name, NULL);
     if (err < 0)
         return err;
-    /* A run that could not write its record, on a full disk. */
     format_runtime_directory(directory);
-    if (find_in(directory, name, ret->path))
+    if (find_in(directory, name, ret_path))
         return 0;
     for (int i = 0, n = list_roots(roots); i < n; i++) {
         format_temporary_directory(roots[i], directory);
-        if (find_in(directory, name, ret->path))
+        if (find_in(directory, name, ret_path))
             return 0;
     }
-    ret->path[0] = 0;
+    ret_path[0] = 0;
     return -ENOTCONN;
+}
+
+int im_ctl_find(const char *run_dir, struct im_ctl_record *ret)
+{
+    int found, err = im_ctl_read_record(run_dir, ret);
+
+    if (err == 0 && !ret->path[0] && ret->pid > 0)
+        return -ENOTCONN;
+    if (err == 0) {
+        err = check_recorded(run_dir, ret->path);
+        if (err == 0 || err == -EACCES)
+            return err;
+        ret->pid = 0; /* a record that is wrong in one thing is not believed in another */
+    }
+    found = search(run_dir, ret->path); /* for a run that could not write its record, on a full disk */
+    return found < 0 && err == -EACCES ? -EACCES : found;
 }
 
 /* "/tmp/imsuper-0-Ab3xYz": one of serve_in_new_directory(). */
@@ -290,16 +380,15 @@ static bool is_made_for_one_run(const char *directory)
 void im_ctl_remove(const char *run_dir)
 {
     struct im_ctl_record record;
-    char path[PATH_MAX], *slash;
+    char path[PATH_MAX], directory[IM_CTL_PATH_BYTES];
+    uint64_t name;
 
-    if (im_ctl_find(run_dir, &record) == 0) {
+    if (im_ctl_find(run_dir, &record) == 0 && name_of(run_dir, &name, NULL) == 0 &&
+        split_directory(record.path, directory) && is_name_of_run(record.path, directory, name)) {
         if (is_own_socket(record.path))
             unlink(record.path);
-        slash = strrchr(record.path, '/');
-        if (slash)
-            *slash = 0;
-        if (slash && is_made_for_one_run(record.path))
-            rmdir(record.path);
+        if (is_made_for_one_run(directory))
+            rmdir(directory);
     }
     snprintf(path, sizeof path, "%s/" RECORD_NAME, run_dir);
     unlink(path);

@@ -1,6 +1,7 @@
 /* The control socket while the run goes on: it is a convenience, never a reason to end. One that has vanished
  * (a cleaner of /tmp, a log-out that removes XDG_RUNTIME_DIR) is made again, perhaps elsewhere; without any
  * place for it the run trains on, and tries again now and then. */
+#include <string.h>
 #include <sys/stat.h>
 
 #include "supervisor/super.h"
@@ -37,20 +38,32 @@ static void say_none(struct sv_super *s, const char *why)
                    why, (long long)s->socket.record.pid);
 }
 
-static void write_record(struct sv_super *s)
+/* In the journal's thread: what the record says, whoever has written to it. */
+static int keep_record(void *context, struct im_text *text)
 {
-    struct im_text text = {""};
+    struct sv_super *s = context;
+    struct im_ctl_record record, written;
 
-    if (im_ctl_write_record(s->conf.run_dir, &s->socket.record, &text) < 0 && !s->socket.record_told) {
-        s->socket.record_told = true;
-        sv_screen_warn(&s->screen, SV_WARN, "the control socket is %s, which could not be written down: %s",
-                       s->socket.record.path, text.s);
-    }
+    pthread_mutex_lock(&s->socket.lock);
+    record = s->socket.shown;
+    pthread_mutex_unlock(&s->socket.lock);
+    if (im_ctl_read_record(s->conf.run_dir, &written) == 0 && written.pid == record.pid &&
+        strcmp(written.path, record.path) == 0)
+        return 0;
+    return im_ctl_write_record(s->conf.run_dir, &record, text);
+}
+
+static void show_record(struct sv_super *s)
+{
+    pthread_mutex_lock(&s->socket.lock);
+    s->socket.shown = s->socket.record;
+    pthread_mutex_unlock(&s->socket.lock);
+    im_writer_do(s->journal.writer, keep_record, s, "record of the control socket (.control)");
 }
 
 void sv_socket_open(struct sv_super *s)
 {
-    bool again = s->socket.missing;
+    bool moved, again = s->socket.missing;
     struct im_ctl_record old = s->socket.record;
     struct im_text why = {""};
 
@@ -61,14 +74,17 @@ void sv_socket_open(struct sv_super *s)
     if (s->socket.missing) {
         s->ctl = NULL;
         s->socket.record.path[0] = 0;
-        if (!again) {
+        show_record(s);
+        if (!again)
             say_none(s, why.s);
-            write_record(s);
-        }
         return;
     }
     remember_file(s);
-    write_record(s);
+    show_record(s);
+    moved = again || strcmp(old.path, s->socket.record.path) != 0;
+    if (old.path[0] && !moved && s->socket.remade_told)
+        return;
+    s->socket.remade_told |= !moved;
     if (again || old.path[0])
         sv_screen_warn(&s->screen, SV_WARN, "the control socket is now %s", s->socket.record.path);
 }
@@ -78,8 +94,10 @@ void sv_socket_check(struct sv_super *s)
     if (im_now() < s->socket.look_at)
         return;
     s->socket.look_at = im_now() + LOOK_NS;
-    if (s->ctl && is_there(s))
+    if (s->ctl && is_there(s)) {
+        show_record(s);
         return;
+    }
     im_ctl_close(&s->ctl, 0);
     sv_socket_open(s);
 }

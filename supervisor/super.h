@@ -10,6 +10,8 @@
 #ifndef SUPERVISOR_SUPER_H
 #define SUPERVISOR_SUPER_H
 
+#include <pthread.h>
+
 #include "ipc/config/conf.h"
 #include "ipc/ctl.h"
 #include "supervisor/children.h"
@@ -76,7 +78,9 @@ struct sv_super {
         struct im_ctl_record record; /* where the control socket is */
         uint64_t device, inode;      /* of its file */
         im_ns look_at;               /* when to look at it again */
-        bool missing, was_missing, record_told;
+        bool missing, was_missing, remade_told;
+        pthread_mutex_t lock;       /* of shown */
+        struct im_ctl_record shown; /* what .control must say; read by the journal's thread */
     } socket;
     struct sv_scaler scaler;
     uint32_t cores;     /* for readers and augmenters; 0: not counted yet */

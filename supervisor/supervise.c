@@ -315,7 +315,7 @@ static void leave(struct sv_super *s)
 
 int sv_supervise(void)
 {
-    struct sv_super s = {0};
+    struct sv_super s = {.socket.lock = PTHREAD_MUTEX_INITIALIZER};
     struct im_text text = {0};
     struct rlimit nofile;
     struct pollfd *p;

@@ -74,7 +74,7 @@ static void take_operands(const struct im_command *c, int *argc, char ***argv, c
     }
 }
 
-/* `VERB [OPERAND] [flags]` or `VERB [flags] [OPERAND]`. */
+/* `VERB [OPERAND] [flags]`; the operand may also stand behind the flags, or between them. */
 static int configure(const struct im_command *c, int argc, char **argv, struct im_conf *conf,
                      struct im_text *text)
 {
@@ -87,6 +87,8 @@ static int configure(const struct im_command *c, int argc, char **argv, struct i
     argv--, argc++; /* the word before the flags: im_conf_load() begins behind it */
     argv[0] = name;
     im_conf_defaults(conf);
+    if (c->operand)
+        im_conf_operands_last(c->options, argc, argv);
     if (c->options)
         next = im_conf_load(conf, c->options, argc, argv, &warning, text);
     if (next < 0)

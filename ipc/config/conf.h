@@ -110,6 +110,10 @@ int im_conf_load_env(struct im_conf *conf, char *const *environment, struct im_t
                      struct im_text *text);
 int im_conf_parse_args(struct im_conf *conf, unsigned commands, int argc, char **argv, struct im_text *text);
 
+/* Moves the words of argv that are neither flags nor their values behind them, in their order. argv[0] and what
+ * follows "--" stay where they are. */
+void im_conf_operands_last(unsigned commands, int argc, char **argv);
+
 /* Sets one key from its text, as the file would. */
 int im_conf_set(struct im_conf *conf, const char *name, const char *value, struct im_text *text);
 

@@ -98,6 +98,39 @@ static int parse_flag(struct im_conf *conf, unsigned commands, char **at, struct
     return err < 0 ? err : 2;
 }
 
+/* Whether the flag at *at takes the word behind it, too. */
+static bool takes_next(unsigned commands, char **at)
+{
+    struct flag f;
+    const char *fixed;
+    int key;
+
+    if (!at[1] || strncmp(at[1], "--", 2) == 0 || !split(at[0], &f))
+        return false;
+    key = find_flag(&f, commands, &fixed);
+    return key >= 0 && !fixed && !f.value && im_conf_keys[key].kind != IM_CONF_BOOL;
+}
+
+void im_conf_operands_last(unsigned commands, int argc, char **argv)
+{
+    int operands = 0; /* they are argv[i - operands] to argv[i - 1] */
+
+    for (int i = 1, words; i < argc && strcmp(argv[i], "--") != 0; i += words) {
+        words = 1;
+        if (argv[i][0] != '-' || !argv[i][1]) {
+            operands++;
+            continue;
+        }
+        words = takes_next(commands, argv + i) ? 2 : 1;
+        for (int w = 0; w < words; w++) {
+            char *word = argv[i + w], **first = argv + i + w - operands;
+
+            memmove(first + 1, first, (size_t)operands * sizeof *first);
+            *first = word;
+        }
+    }
+}
+
 int im_conf_parse_args(struct im_conf *conf, unsigned commands, int argc, char **argv, struct im_text *text)
 {
     int i = 1;

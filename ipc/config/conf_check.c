@@ -198,6 +198,9 @@ static int check_run_name(const char *s, struct im_text *text)
                        RUN_NAME_BYTES_MAX);
     if (s[0] == '.' || s[0] == '-' || strchr(s, '/'))
         return im_fail(text, -EINVAL, "run-name: \"%s\" must not begin with . or -, or contain /", s);
+    if (strcmp(s, "latest") == 0)
+        return im_fail(text, -EINVAL,
+                       "run-name: \"latest\" is the link to the newest run; choose another name");
     return 0;
 }
 

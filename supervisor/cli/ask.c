@@ -35,6 +35,15 @@ static int fail_without_socket(const char *run_dir, const struct im_ctl_record *
                    run_dir);
 }
 
+/* Lock or socket are another user's: whether the run goes on cannot be told, or it cannot be asked. */
+static int fail_of_permission(const char *run_dir, const char *what, struct im_text *text)
+{
+    return im_fail(text, -EACCES,
+                   "permission denied: the %s of the run in %s belongs to another user; ask as the user who "
+                   "started the run",
+                   what, run_dir);
+}
+
 static struct im_json *copy_of(const struct im_json *j)
 {
     struct im_json *copy = NULL;
@@ -75,7 +84,11 @@ static int ask(const char *run_dir, const struct im_json *request, struct im_jso
     int got = 0;
 
     while (got == 0 && im_now() < deadline) {
-        if (im_ctl_find(run_dir, &record) < 0)
+        int found = im_ctl_find(run_dir, &record);
+
+        if (found == -EACCES)
+            return fail_of_permission(run_dir, "control socket", text);
+        if (found < 0)
             nanosleep(&pause, NULL); /* it may be starting */
         else
             got = ask_at(run_dir, &record, request, deadline, ret, text);
@@ -106,26 +119,30 @@ static int say_not_running(const struct im_conf *conf)
 static void remove_left_socket(const char *run_dir)
 {
     struct im_ctl_record record;
-    int lock;
+    struct sv_rundir_lock lock;
 
     if (im_ctl_read_record(run_dir, &record) < 0)
         return;
-    lock = sv_rundir_try_lock(run_dir);
-    if (lock < 0)
+    if (!sv_rundir_try_lock(run_dir, &lock))
         return;
     im_ctl_remove(run_dir);
-    close(lock);
+    sv_rundir_unlock(&lock);
 }
 
 int sv_ask(struct im_conf *conf, struct im_json *request, struct im_json **ret)
 {
     struct im_text text = {""};
-    int status = IM_EXIT_OK;
+    int status = IM_EXIT_OK, live = 0, err = sv_rundir_find(conf, &text);
 
     *ret = NULL;
-    if (sv_rundir_find(conf, &text) < 0) {
-        status = fail(&text, IM_EXIT_UNKNOWN_RUN);
-    } else if (!sv_rundir_is_live(conf->run_dir)) {
+    if (err == 0)
+        live = sv_rundir_look(conf->run_dir);
+    if (err < 0) {
+        status = fail(&text, err == -EACCES ? IM_EXIT_FAILED : IM_EXIT_UNKNOWN_RUN);
+    } else if (live < 0) {
+        fail_of_permission(conf->run_dir, "lock", &text);
+        status = fail(&text, IM_EXIT_FAILED);
+    } else if (!live) {
         remove_left_socket(conf->run_dir);
         status = say_not_running(conf);
     } else if (ask(conf->run_dir, request, ret, &text) < 0) {

@@ -36,7 +36,7 @@ struct start {
     struct sv_placement placement; /* zeroed: processes are left to the scheduler */
     struct im_run run;
     struct im_text shared_otherwise; /* how a step is shared, where that is another way than before */
-    int lock;
+    struct sv_rundir_lock lock;
 };
 
 static int fail(const struct im_text *text, int status)
@@ -192,7 +192,7 @@ static int prepare(struct start *s, bool *ret_done)
     int status, err = check_files(&s->conf, &text);
 
     if (err == 0)
-        err = s->lock = sv_rundir_open(&s->conf, &text);
+        err = sv_rundir_open(&s->conf, &s->lock, &text);
     if (err < 0)
         return fail(&text, status_of(err));
     err = sv_continue_file(&s->conf, &text);
@@ -214,14 +214,13 @@ static int prepare(struct start *s, bool *ret_done)
  * of its own stays. */
 static void discard(struct start *s, int status)
 {
-    if (s->lock < 0)
+    if (s->lock.file < 0)
         return;
     sv_rundir_withdraw(&s->conf);
     if (status != IM_EXIT_FAILED || s->run.control == NULL)
-        sv_rundir_discard(s->conf.run_dir, s->lock);
+        sv_rundir_discard(s->conf.run_dir, &s->lock);
     else
-        close(s->lock);
-    s->lock = -1;
+        sv_rundir_unlock(&s->lock);
 }
 
 static void set_counts(struct im_control *c, enum im_role role, int64_t count, bool automatic)
@@ -401,7 +400,7 @@ static void keep_requests_waiting(void)
 
 int sv_start_run(struct im_conf *conf)
 {
-    struct start s = {.conf = *conf, .lock = -1};
+    struct start s = {.conf = *conf, .lock = {-1, -1}};
     struct sv_warden_fds fds;
     struct im_text text = {0};
     bool done = false;
@@ -429,7 +428,7 @@ int sv_start_run(struct im_conf *conf)
         status = fail(&text, IM_EXIT_FAILED);
     }
     if (status == 0) {
-        fds.lock = s.lock;
+        fds.lock = s.lock.directory >= 0 ? s.lock.directory : s.lock.file; /* we hold both */
         status = sv_warden_run(&s.run, &fds, &s.placement);
         im_ctl_remove(s.conf.run_dir);
     }

@@ -151,7 +151,7 @@ static void tell_file(struct sv_journal *j, const struct im_writer_news *news)
                        news->lost);
     else
         sv_screen_warn(j->screen, SV_WARN, "%s %s again; nothing is lost", news->name,
-                       news->is_work ? "are drawn" : "is written");
+                       news->is_work ? "can be written" : "is written");
 }
 
 void sv_journal_tell(struct sv_journal *j)

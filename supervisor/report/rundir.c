@@ -19,6 +19,7 @@
 
 #define LOCK_NAME ".lock"
 #define STARTING_NAME ".starting"
+#define LOCK_TRIES 10
 #define CONFIG_BYTES_MAX ((size_t)1 << 20)
 #define CONFIGS_MAX 10000
 
@@ -51,27 +52,80 @@ static bool is_described(const char *run_dir)
     return access(path, F_OK) == 0;
 }
 
-static int take_lock(const char *run_dir, struct im_text *text)
+/* A pipe in the place of a file must not hold up whoever opens it. */
+static int open_lock(const char *run_dir, int flags)
 {
     char path[PATH_MAX];
-    int fd;
 
     snprintf(path, sizeof path, "%s/" LOCK_NAME, run_dir);
-    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (fd < 0)
+    return open(path, flags | O_NONBLOCK | O_CLOEXEC, 0600);
+}
+
+static int open_directory(const char *run_dir)
+{
+    return open(run_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+/* Whoever asks whether the run is live holds the lock for an instant; so it is tried a little longer. */
+static int lock_alone(int fd)
+{
+    const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
+
+    for (int i = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; i++) {
+        if (errno != EWOULDBLOCK)
+            return -errno;
+        if (i == LOCK_TRIES)
+            return -EBUSY;
+        nanosleep(&pause, NULL);
+    }
+    return 0;
+}
+
+void sv_rundir_unlock(struct sv_rundir_lock *lock)
+{
+    if (lock->file >= 0)
+        close(lock->file);
+    if (lock->directory >= 0)
+        close(lock->directory);
+    *lock = (struct sv_rundir_lock){-1, -1};
+}
+
+/* The file system may have no locks for directories (NFS); then the file's lock has to do. */
+static int lock_both(const char *run_dir, struct sv_rundir_lock *lock)
+{
+    int err = lock_alone(lock->file);
+
+    if (err == 0)
+        lock->directory = open_directory(run_dir);
+    if (lock->directory < 0)
+        return err;
+    err = lock_alone(lock->directory);
+    if (err < 0 && err != -EBUSY) {
+        close(lock->directory);
+        lock->directory = -1;
+        err = 0;
+    }
+    return err;
+}
+
+static int take_lock(const char *run_dir, struct sv_rundir_lock *ret, struct im_text *text)
+{
+    int err;
+
+    *ret = (struct sv_rundir_lock){open_lock(run_dir, O_RDWR | O_CREAT), -1};
+    if (ret->file < 0)
         return im_fail(text, -errno, "cannot write to the run directory %s: %s; choose another --workspace",
                        run_dir, strerror(errno));
-    if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-        int err = errno == EWOULDBLOCK ? -EBUSY : -errno;
-
-        close(fd);
+    err = lock_both(run_dir, ret);
+    if (err < 0) {
+        sv_rundir_unlock(ret);
         return im_fail(text, err,
                        err == -EBUSY
                            ? "the run in %s is going on; see `imsuper status`, or choose another --run-name"
                            : "cannot lock %s",
                        run_dir);
     }
-    return fd;
+    return 0;
 }
 
 /* --resume without a file: a run that can be continued must be there. */
@@ -105,7 +159,7 @@ static int resolve_resume(struct im_conf *conf, struct im_text *text)
     return 0;
 }
 
-int sv_rundir_open(struct im_conf *conf, struct im_text *text)
+int sv_rundir_open(struct im_conf *conf, struct sv_rundir_lock *ret_lock, struct im_text *text)
 {
     char path[PATH_MAX];
     int err = 0;
@@ -126,10 +180,10 @@ int sv_rundir_open(struct im_conf *conf, struct im_text *text)
         return err;
     snprintf(path, sizeof path, "%s/checkpoints", conf->run_dir);
     err = im_mkdirs(path, 0777, text);
-    return err < 0 ? err : take_lock(conf->run_dir, text);
+    return err < 0 ? err : take_lock(conf->run_dir, ret_lock, text);
 }
 
-void sv_rundir_discard(const char *run_dir, int lock)
+void sv_rundir_discard(const char *run_dir, struct sv_rundir_lock *lock)
 {
     /* What a start makes before its first step. A name that is not here stays, and with it the folder. */
     static const char *const files[] = {"data.index",        "subset.txt",    ".config.yaml.next",
@@ -147,8 +201,7 @@ void sv_rundir_discard(const char *run_dir, int lock)
         }
         rmdir(run_dir);
     }
-    if (lock >= 0)
-        close(lock);
+    sv_rundir_unlock(lock);
 }
 
 /* The run that is being started, if one is: it takes `latest` only once its trainers are ready. */
@@ -179,7 +232,10 @@ int sv_rundir_find(struct im_conf *conf, struct im_text *text)
     err = join(conf, conf->run_name[0] ? conf->run_name : "latest", text);
     if (err < 0)
         return err;
-    if (stat(conf->run_dir, &st) < 0 || !S_ISDIR(st.st_mode))
+    err = stat(conf->run_dir, &st) < 0 ? -errno : 0;
+    if (err == -EACCES)
+        return im_fail(text, err, "%s: permission denied", conf->run_dir);
+    if (err < 0 || !S_ISDIR(st.st_mode))
         return im_fail(text, -ENOENT, "no run in %s; use --workspace and --run-name", conf->run_dir);
     if (!conf->run_name[0]) {
         ssize_t n = readlink(conf->run_dir, target, sizeof target - 1);
@@ -225,33 +281,40 @@ double sv_rundir_best_top1(const char *run_dir)
     return top1;
 }
 
-int sv_rundir_try_lock(const char *run_dir)
+bool sv_rundir_try_lock(const char *run_dir, struct sv_rundir_lock *ret)
 {
-    char path[PATH_MAX];
-    int fd;
+    *ret = (struct sv_rundir_lock){open_lock(run_dir, O_RDONLY), -1};
+    if (ret->file >= 0 && lock_both(run_dir, ret) == 0)
+        return true;
+    sv_rundir_unlock(ret);
+    return false;
+}
 
-    snprintf(path, sizeof path, "%s/" LOCK_NAME, run_dir);
-    fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0) {
-        close(fd);
-        fd = -1;
-    }
-    return fd;
+/* 1: somebody holds the lock of this descriptor. Closes it. */
+static int is_locked(int fd)
+{
+    int locked;
+
+    if (fd < 0)
+        return errno == EACCES ? -EACCES : 0;
+    locked = flock(fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK;
+    close(fd);
+    return locked;
+}
+
+int sv_rundir_look(const char *run_dir)
+{
+    int file = is_locked(open_lock(run_dir, O_RDONLY));
+    int directory = file == 1 ? 1 : is_locked(open_directory(run_dir));
+
+    if (file == 1 || directory == 1)
+        return 1;
+    return file < 0 ? file : directory;
 }
 
 bool sv_rundir_is_live(const char *run_dir)
 {
-    char path[PATH_MAX];
-    int fd;
-    bool live;
-
-    snprintf(path, sizeof path, "%s/" LOCK_NAME, run_dir);
-    fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return false;
-    live = flock(fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK;
-    close(fd);
-    return live;
+    return sv_rundir_look(run_dir) == 1;
 }
 
 static int write_text(const char *run_dir, const char *name, char *content, struct im_text *text)

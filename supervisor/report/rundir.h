@@ -10,15 +10,22 @@
 
 #include "ipc/config/conf.h"
 
+/* A run's lock: on the file .lock and, so that it holds when that file is removed, on the directory, where the
+ * file system has such locks. It lives until every holder of the descriptors is gone. -1: not held. */
+struct sv_rundir_lock {
+    int file, directory;
+};
+
 /* Fills conf->run_name (when empty: model, date and time; with resume "auto" the newest run's, which must
  * have a checkpoint: -EINVAL) and conf->run_dir, resolves the file that resume names, makes the directory and
- * its subfolders and takes its lock, which lives until every holder of the descriptor is gone. Returns the
- * lock's descriptor. -EBUSY: the run is going on. -EROFS, -EACCES, ...: with a sentence. */
-int sv_rundir_open(struct im_conf *conf, struct im_text *text);
+ * its subfolders and takes its lock. 0; -EBUSY: the run is going on. -EROFS, -EACCES, ...: with a sentence. */
+int sv_rundir_open(struct im_conf *conf, struct sv_rundir_lock *ret_lock, struct im_text *text);
 
 /* Takes back what sv_rundir_open() and a start that ended before its first step have made. Closes the lock,
- * unless it is -1. */
-void sv_rundir_discard(const char *run_dir, int lock);
+ * if it is held. */
+void sv_rundir_discard(const char *run_dir, struct sv_rundir_lock *lock);
+
+void sv_rundir_unlock(struct sv_rundir_lock *lock);
 
 /* The directory that `imsuper status` and the like mean: <workspace>/<run-name>, else the run that is starting,
  * else <workspace>/latest. -ENOENT with a sentence when there is none. */
@@ -30,11 +37,12 @@ int64_t sv_rundir_done_epochs(const char *run_dir);
 /* Best validation accuracy (0 .. 1) that a finished run tells; negative when it tells none. */
 double sv_rundir_best_top1(const char *run_dir);
 
-/* Takes the run's lock if nobody holds it: a descriptor to close, or -1. */
-int sv_rundir_try_lock(const char *run_dir);
+/* Takes the run's lock if nobody holds it. */
+bool sv_rundir_try_lock(const char *run_dir, struct sv_rundir_lock *ret);
 
-/* Is somebody holding the lock now? */
-bool sv_rundir_is_live(const char *run_dir);
+/* Is somebody holding the lock now? 1, 0, or -EACCES: another user's run, of which that cannot be told. */
+int sv_rundir_look(const char *run_dir);
+bool sv_rundir_is_live(const char *run_dir); /* false also where it cannot be told */
 
 /* When the run began, CLOCK_REALTIME; 0: none has. */
 int64_t sv_rundir_began_ns(const char *run_dir);

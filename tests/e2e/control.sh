@@ -78,6 +78,76 @@ case_other_asker() {
   finish 75
 }
 
+# What somebody writes into the record is checked, and set right within seconds; nothing is done where it leads.
+record_is_right() { [ -f "$RUN/.control" ] && [ "$(socket_of_run)" = "$1" ] && grep -q "\"pid\": *$WARDEN\b" "$RUN/.control"; }
+case_record() {
+  local socket content
+  FAULTS=trainer:trainer.step.done=sleep:400@1/every # time for three repairs
+  launch
+  wait_step 2
+  socket=$(socket_of_run)
+  mkdir -m 755 "$T/victim"
+  for content in garbage foreign pipe; do
+    rm -f "$RUN/.control"
+    case $content in
+    garbage) echo "not JSON" >"$RUN/.control" ;;
+    foreign) echo "{\"schema\":\"imsuper.control/1\",\"socket\":\"$T/victim/precious\",\"pid\":$$}" >"$RUN/.control" ;;
+    pipe) mkfifo "$RUN/.control" ;;
+    esac
+    if [ $content = foreign ]; then kill_supervisor; fi
+    ask 0 status
+    until_true 10 record_is_right "$socket" || fail "$content: the record is not written again: $(ls -l "$RUN/.control")"
+  done
+  [ "$(stat -c %a "$T/victim")" = 755 ] || fail "the mode of a folder that the record named was changed"
+  [ -z "$(ls -A "$T/victim")" ] || fail "the folder that the record named has $(ls -A "$T/victim")"
+  finish 0
+  check_outcome
+  if says "the control socket is now"; then fail "the socket never moved"; fi
+}
+
+# Without the file of its lock the directory of a run is locked all the same.
+case_lock_removed() {
+  local status=0
+  FAULTS=$PACE
+  launch
+  wait_step 2
+  rm "$RUN/.lock"
+  "$BIN/imsuper" start "${TRAIN[@]}" --plain --workspace "$T/w" --run-name run >"$T/answer" 2>&1 </dev/null || status=$?
+  [ $status = 2 ] || fail "a second start in the same folder: exit status $status"
+  answers "is going on"
+  ask 0 status
+  rm -f "$RUN/.lock"
+  mkfifo "$RUN/.lock"
+  ask 0 status
+  rm "$RUN/.lock"
+  finish 0
+  check_outcome
+}
+
+# Another user is told that the run is not his, not that it is over.
+case_other_user() {
+  [ "$(id -u)" = 0 ] || skip "needs root, who can become another user"
+  FAULTS=$PACE
+  launch
+  wait_step 2
+  chmod 755 "$T" "$T/w" "$RUN"
+  cp "$BIN/imsuper" "$T/imsuper"
+  local directory verb status
+  for directory in 755 711; do # 711: its lock cannot be seen either
+    chmod $directory "$RUN"
+    for verb in status pause; do
+      status=0
+      setpriv --reuid 65534 --regid 65534 --clear-groups env -u XDG_RUNTIME_DIR \
+        "$T/imsuper" $verb --workspace "$T/w" --run-name run >"$T/answer" 2>&1 </dev/null || status=$?
+      [ $status = 1 ] || fail "$verb of another user: exit status $status: $(cat "$T/answer")"
+      answers "permission denied"
+    done
+  done
+  ask 0 status
+  finish 0
+  check_outcome
+}
+
 # No usable place at all: the run trains without a socket, says so, and takes one as soon as there is one.
 case_socket_none() {
   local point=supervisor:control.place=fail:EACCES # XDG_RUNTIME_DIR, /tmp, a new directory there; then it works again
@@ -213,6 +283,14 @@ case_restart_without_snapshots() {
 
 case_refusals() {
   ask 2 scale
+  ask 4 stop --now other # a name behind a flag without a value, and before one with
+  local name status
+  for name in latest .starting . .. -x a/b; do
+    status=0
+    "$BIN/imsuper" start "${TRAIN[@]}" --plain --workspace "$T/w" "--run-name=$name" >"$T/answer" 2>&1 </dev/null || status=$?
+    [ $status = 2 ] || fail "--run-name $name: exit status $status"
+    answers "run-name: \"$name\""
+  done
   ask 2 scale augmenters=0
   ask 2 scale augmenter=3
   answers "expected augmenters=N"

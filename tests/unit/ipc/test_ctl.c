@@ -619,6 +619,95 @@ static void test_without_threads_it_is_an_error(void **state)
     assert_int_equal(WEXITSTATUS(status), 0);
 }
 
+/* The record, as somebody else might write it. */
+static void record_socket(const char *run, const char *directory, const char *name)
+{
+    struct im_ctl_record record = {.pid = 42};
+
+    assert_true(snprintf(record.path, sizeof record.path, "%s/%s", directory, name) <
+                (int)sizeof record.path);
+    assert_int_equal(im_ctl_write_record(run, &record, NULL), 0);
+}
+
+static mode_t mode_of(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 ? st.st_mode & 0777 : 0;
+}
+
+/* What the record says is no order: nothing is made, changed or removed where it leads. */
+static void test_a_record_of_another_place_touches_nothing_there(void **state)
+{
+    const char *run = run_directory(state), *own;
+    char path[IM_CTL_PATH_BYTES], first[IM_CTL_PATH_BYTES], victim[128], missing[128], precious[160];
+    struct im_ctl *ctl = serve_run(run, first), *other;
+    struct im_ctl_record found;
+
+    im_ctl_close(&ctl, 0);
+    own = strrchr(first, '/') + 1;
+    snprintf(victim, sizeof victim, "%s/victim", (const char *)*state);
+    snprintf(missing, sizeof missing, "%s/missing", (const char *)*state);
+    assert_int_equal(mkdir(victim, 0755), 0);
+    for (int i = 0; i < 3; i++) {
+        record_socket(run, i < 2 ? victim : missing, i == 1 ? "precious" : own);
+        ctl = serve_run(run, path);
+        assert_string_equal(path, first);
+        assert_int_equal(mode_of(victim), 0755);
+        assert_int_equal(access(missing, F_OK), -1);
+        assert_int_equal(im_ctl_find(run, &found), 0); /* the usual place, not the record's */
+        assert_string_equal(found.path, first);
+        assert_int_equal(found.pid, 0);
+        im_ctl_close(&ctl, 0);
+    }
+    assert_int_equal(rmdir(victim), 0); /* it is empty */
+    assert_int_equal(mkdir(victim, 0700), 0);
+    record_socket(run, victim, "precious");
+    snprintf(precious, sizeof precious, "%s/precious", victim);
+    assert_int_equal(im_ctl_serve(precious, &other, NULL), 0);
+    im_ctl_remove(run); /* not the socket of another program */
+    assert_int_equal(access(precious, F_OK), 0);
+    im_ctl_close(&other, 0);
+}
+
+/* Another user could have made a socket where others may write. */
+static void test_a_socket_in_an_open_directory_is_not_asked(void **state)
+{
+    const char *run = run_directory(state);
+    char directory[128], path[160];
+    struct im_ctl_record found;
+    struct im_ctl *ctl;
+
+    snprintf(directory, sizeof directory, "%s/open", (const char *)*state);
+    assert_int_equal(mkdir(directory, 0700), 0);
+    snprintf(path, sizeof path, "%s/any.sock", directory);
+    assert_int_equal(im_ctl_serve(path, &ctl, NULL), 0);
+    record_socket(run, directory, "any.sock");
+    assert_int_equal(im_ctl_find(run, &found), 0);
+    assert_string_equal(found.path, path);
+    assert_int_equal(chmod(directory, 0755), 0);
+    assert_int_equal(im_ctl_find(run, &found), -ENOTCONN);
+    im_ctl_close(&ctl, 0);
+}
+
+static void test_a_pipe_in_the_records_place_holds_nobody_up(void **state)
+{
+    const char *run = run_directory(state);
+    struct im_ctl_record record = {.pid = 42}, found;
+    char path[160];
+    struct im_ctl *ctl;
+
+    snprintf(path, sizeof path, "%s/.control", run);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    ctl = serve_run(run, record.path);
+    assert_int_equal(im_ctl_find(run, &found), 0);
+    assert_string_equal(found.path, record.path);
+    assert_int_equal(im_ctl_write_record(run, &record, NULL), 0);
+    assert_int_equal(im_ctl_find(run, &found), 0);
+    assert_int_equal(found.pid, 42);
+    im_ctl_close(&ctl, 0);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, make_directory, remove_directory)
 
 int main(void)
@@ -653,6 +742,9 @@ int main(void)
         TEST(test_a_directory_of_another_user_is_passed_over),
         TEST(test_a_link_is_passed_over),
         TEST(test_without_threads_it_is_an_error),
+        TEST(test_a_record_of_another_place_touches_nothing_there),
+        TEST(test_a_socket_in_an_open_directory_is_not_asked),
+        TEST(test_a_pipe_in_the_records_place_holds_nobody_up),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

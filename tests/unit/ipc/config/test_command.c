@@ -109,6 +109,16 @@ static void an_operand_stands_before_or_behind_the_flags(void **state)
     assert_int_equal(call("status", "--workspace", "w", "r2", NULL), 7);
     assert_string_equal(seen.run_name, "r2");
     assert_int_equal(call("status", "r1", "r2", NULL), IM_EXIT_USAGE);
+    assert_int_equal(call("status", "--json", "r3", "--workspace", "w2", NULL), 7);
+    assert_string_equal(seen.run_name, "r3");
+    assert_string_equal(seen.workspace, "w2");
+    assert_true(seen.json);
+    assert_int_equal(call("status", "--workspace=w3", "r4", "--json", NULL), 7);
+    assert_string_equal(seen.run_name, "r4");
+    assert_string_equal(seen.workspace, "w3");
+    assert_int_equal(call("status", "--json", "r1", "--workspace", "w", "r2", NULL), IM_EXIT_USAGE);
+    assert_int_equal(call("status", "--json", "--", "r5", NULL), 7);
+    assert_string_equal(seen.run_name, "r5");
 }
 
 static void a_list_of_operands_is_joined(void **state)
@@ -117,6 +127,8 @@ static void a_list_of_operands_is_joined(void **state)
     assert_int_equal(call("scale", "a=1", "b=2", "--workspace", "w", "c=3", NULL), 7);
     assert_string_equal(seen.counts, "a=1 b=2 c=3");
     assert_string_equal(seen.workspace, "w");
+    assert_int_equal(call("scale", "a=1", "--json", "b=2", "--workspace", "w", "c=3", NULL), 7);
+    assert_string_equal(seen.counts, "a=1 b=2 c=3");
     assert_int_equal(call("scale", "--workspace", "w", NULL), IM_EXIT_USAGE);
     assert_string_equal(ran, "nothing");
 }
