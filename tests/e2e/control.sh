@@ -56,14 +56,18 @@ case_socket_file() {
 
 # The directory is removed (log-out, a cleaner of /tmp): the socket is made again within seconds.
 case_socket_removed() {
-  FAULTS=$PACE
+  FAULTS=trainer:trainer.step.done=sleep:300@1/every # time for two removals
   launch
   wait_step 2
   rm -rf "$T/rt/imsuper"
   until_true 8 reached 3 || fail "nobody answers after the socket was removed"
   must_say "the control socket is now"
+  rm -rf "$T/rt/imsuper"
+  until_true 8 test -S "$(socket_of_run)" || fail "the socket was not made again"
+  ask 0 status
   finish 0
   check_outcome
+  [ "$(grep -c "the control socket is now" "$T/out")" = 1 ] || fail "the same name is said more than once"
   [ "$(grep -c '"event":"epoch"' "$RUN/metrics.jsonl")" = 2 ] || fail "an epoch is missing"
   [ "$(grep -cE '^ +[12]  +16 ' "$T/out")" = 2 ] || fail "an epoch was not shown"
 }
