@@ -8,7 +8,7 @@
 set -euo pipefail
 bin=$(realpath "$1") kills=${2:-50}
 folder=$(mktemp -d /tmp/imsuper-recovery.XXXXXX)
-trap 'kill -KILL $(jobs -p) 2>/dev/null; rm -rf "$folder"' EXIT
+trap 'kill -INT %1; kill -INT %1; wait; rm -rf "$folder"' EXIT # the second one stops at once, and all leave
 
 "$bin/imsuper" data synth --out "$folder/data" --classes 8 --per-class 64 --val-per-class 4 --side-min 32 --side-max 96 --quiet
 "$bin/imsuper" start --data-dir "$folder/data" --model resnet20 --image-size 32 --batch-size 32 --epochs 100000 --trainer-threads 1 \
