@@ -65,27 +65,45 @@ uint32_t im_process_announce(struct im_run *run, enum im_role role, uint32_t ind
     return incarnation;
 }
 
-uint64_t im_process_start_time(int32_t pid)
+/* What follows the name in /proc/PID/stat, the state's letter first; NULL: no such process. */
+static const char *stat_fields(int32_t pid, char *text, size_t n)
 {
-    char path[32], text[1024];
+    char path[32];
     const char *at;
-    ssize_t n;
+    ssize_t got;
     int fd;
 
     snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
     fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return 0;
-    n = read(fd, text, sizeof text - 1);
+        return NULL;
+    got = read(fd, text, n - 1);
     close(fd);
-    if (n <= 0)
-        return 0;
-    text[n] = 0;
+    if (got <= 0)
+        return NULL;
+    text[got] = 0;
     at = strrchr(text, ')'); /* the name may hold anything, also blanks and parentheses */
-    for (int field = 2; at && field < 22; field++) {
-        at = strchr(at + 1, ' ');
+    return at && at[1] == ' ' ? at + 2 : NULL;
+}
+
+char im_process_letter(int32_t pid)
+{
+    char text[1024];
+    const char *at = stat_fields(pid, text, sizeof text);
+
+    return at ? *at : 0;
+}
+
+uint64_t im_process_start_time(int32_t pid)
+{
+    char text[1024];
+    const char *at = stat_fields(pid, text, sizeof text);
+
+    for (int field = 3; at && field < 22; field++) {
+        at = strchr(at, ' ');
+        at = at ? at + 1 : NULL;
     }
-    return at ? strtoull(at + 1, NULL, 10) : 0;
+    return at ? strtoull(at, NULL, 10) : 0;
 }
 
 int im_process_enter(struct im_run *run, uint32_t slot, uint32_t incarnation)

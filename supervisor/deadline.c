@@ -1,12 +1,9 @@
 #include "supervisor/deadline.h"
 
-#include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
-#include <string.h>
 #include <time.h>
-#include <unistd.h>
 
+#include "ipc/process.h"
 #include "supervisor/super.h"
 
 /* Between two looks no more than this counts as seen: a few of the supervisor's ticks. */
@@ -41,23 +38,6 @@ static bool read_cpu_time(pid_t pid, uint64_t *ret)
     return true;
 }
 
-static bool is_ready_to_run(pid_t pid)
-{
-    char path[32], text[512];
-    const char *at;
-    ssize_t n;
-    int fd;
-
-    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-    fd = open(path, O_RDONLY | O_CLOEXEC);
-    n = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
-    if (fd >= 0)
-        close(fd);
-    text[n > 0 ? n : 0] = 0;
-    at = strrchr(text, ')'); /* the name may hold anything */
-    return at && at[1] == ' ' && at[2] == 'R';
-}
-
 static void end(struct sv_super *s, struct sv_child *child, enum sv_work_verdict verdict)
 {
     const struct sv_work *w = &child->work;
@@ -90,8 +70,8 @@ void sv_check_deadlines(struct sv_super *s)
         if (item != 0 && !read_cpu_time(child->pid, &cpu))
             item = 0;
         looks_still = item != 0 && item == child->work.item && cpu == child->work.cpu;
-        verdict =
-            sv_work_judge(&child->work, item, cpu, looks_still && is_ready_to_run(child->pid), now, deadline);
+        verdict = sv_work_judge(&child->work, item, cpu, looks_still && im_process_letter(child->pid) == 'R',
+                                now, deadline);
         if (verdict != SV_WORK_GOES_ON)
             end(s, child, verdict);
     }

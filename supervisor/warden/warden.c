@@ -16,6 +16,7 @@
 #include "ipc/base/clock.h"
 #include "ipc/base/count.h"
 #include "ipc/child.h"
+#include "ipc/process.h"
 #include "ipc/wait.h"
 #include "supervisor/warden/channel.h"
 #include "supervisor/warden/say.h"
@@ -290,32 +291,12 @@ static void on_supervisor_death(struct warden *w, int status)
                   im_run_state(w->run) == IM_RUN_RUNNING ? "; training continues" : "");
 }
 
-/* Is it held by a debugger? */
-static int is_traced(pid_t pid)
-{
-    char path[32], text[512];
-    const char *at;
-    ssize_t n;
-    int fd;
-
-    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-    fd = open(path, O_RDONLY | O_CLOEXEC);
-    n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
-    if (fd >= 0)
-        close(fd);
-    if (n <= 0)
-        return 0;
-    text[n] = 0;
-    at = strrchr(text, ')');
-    return at && strncmp(at, ") t", 3) == 0;
-}
-
 /* A supervisor that is stopped or stuck is as good as dead. */
 static void watch_supervisor(struct warden *w)
 {
     look_for_turns(w);
     if (w->supervisor <= 0 || w->killed || w->clock.now - w->turned_at < SUPERVISOR_SILENT_NS ||
-        is_traced(w->supervisor))
+        im_process_letter(w->supervisor) == 't')
         return;
     sv_warden_say("the supervisor (pid %d) does nothing for %d s; killing it", (int)w->supervisor,
                   (int)(SUPERVISOR_SILENT_NS / IM_SECOND));
