@@ -144,6 +144,19 @@ static double pixels_left(const struct im_plan *plan, const struct im_phase *pha
     return pixels;
 }
 
+/* A range test ends after its steps, wherever in an epoch that is. */
+static void count_range_steps(const struct sv_super *s, struct sv_progress *p)
+{
+    const double batches = (double)(s->conf.num_iter * s->conf.accumulate);
+    const double left = batches - (double)s->view.next_batch, rate = s->view.samples_per_second;
+
+    p->steps = (uint64_t)s->conf.num_iter;
+    p->step = s->view.next_batch / (uint64_t)s->conf.accumulate;
+    p->step = p->step < p->steps ? p->step : p->steps;
+    if (rate > 0)
+        p->eta_run = left > 0 ? left * (double)(s->conf.batch_size * s->conf.ranks) / rate : 0;
+}
+
 static void show_progress(struct sv_super *s)
 {
     const struct im_phase *phase = im_plan_phase_of_batch(&s->plan, s->view.next_batch);
@@ -159,7 +172,9 @@ static void show_progress(struct sv_super *s)
         p.phase = phase;
     if (!p.phase && im_run_state(&s->run) == IM_RUN_RUNNING)
         return; /* past the last batch: the end is told by say_done() */
-    if (p.phase) {
+    if (p.phase && s->conf.lr_range_test) {
+        count_range_steps(s, &p);
+    } else if (p.phase) {
         p.step = s->view.next_batch - p.phase->first_batch;
         if (rate > 0) {
             p.eta_epoch = (double)(p.phase->first_ticket + p.phase->samples - ticket) / rate;
