@@ -268,14 +268,16 @@ static void add_ledger(const struct sv_super *s, struct im_json *fields)
     im_json_set_int(fields, "resets", generation ? generation - 1 : 0);
 }
 
-static void say_files(struct sv_super *s, bool has_best)
+static void say_files(struct sv_super *s, const struct sv_done *done)
 {
     struct sv_run_files files;
 
-    sv_saved_list(s->conf.run_dir, has_best, &files);
+    sv_saved_list(s->conf.run_dir, done, s->conf.ema > 0, &files);
     if (files.weights[0])
         sv_screen_say(&s->screen, "weights   %s/%s (torchvision's names; others beside it)", s->conf.run_dir,
                       files.weights);
+    if (files.averages[0])
+        sv_screen_say(&s->screen, "averages  %s/%s (--ema %g)", s->conf.run_dir, files.averages, s->conf.ema);
     if (files.numbers[0])
         sv_screen_say(&s->screen, "numbers   %s/%s", s->conf.run_dir, files.numbers);
     if (files.missing[0])
@@ -285,17 +287,20 @@ static void say_files(struct sv_super *s, bool has_best)
 
 static void say_done(struct sv_super *s)
 {
-    int64_t epochs;
-    double best;
+    struct sv_done done;
     char up[24];
 
-    sv_journal_done(&s->journal, &epochs, &best);
+    sv_journal_done(&s->journal, &done);
     sv_format_seconds((double)(im_now() - s->run.control->created_ns) / 1e9, up, sizeof up);
-    if (best >= 0)
-        sv_screen_say(&s->screen, "done      best validation top-1 %.2f%% after %s", 100 * best, up);
+    if (done.top1 >= 0 && done.average >= 0)
+        sv_screen_say(&s->screen,
+                      "done      best validation top-1 %.2f%%, of averaged weights %.2f%%, after %s",
+                      100 * done.top1, 100 * done.average, up);
+    else if (done.top1 >= 0)
+        sv_screen_say(&s->screen, "done      best validation top-1 %.2f%% after %s", 100 * done.top1, up);
     else
         sv_screen_say(&s->screen, "done      after %s", up);
-    say_files(s, best >= 0);
+    say_files(s, &done);
 }
 
 static void say_goodbye(struct sv_super *s)
