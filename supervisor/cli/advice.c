@@ -27,7 +27,8 @@ bool sv_advice_ema(const struct im_conf *conf, uint64_t updates, struct im_text 
     if (conf->ema <= 0 || conf->ema_warmup != IM_EMA_WARMUP_NONE || left <= EMA_LEFT_MOST)
         return false;
     im_fail(ret, 0,
-            "--ema %g: at the end, after %" PRIu64 " updates, the averages still hold %.2g %% of the weights they "
+            "--ema %g: at the end, after %" PRIu64
+            " updates, the averages still hold %.2g %% of the weights they "
             "began with; use --ema-warmup tf (or timm), or a decay below %.3g",
             conf->ema, updates, 100 * left, floor(1000 * decay) / 1000);
     return true;

@@ -50,11 +50,12 @@ static void averages_that_forget_nothing_are_warned_of(void **state)
 
     (void)state;
     assert_true(sv_advice_ema(&conf, updates_of(&conf), &text));
-    assert_non_null(strstr(text.s, "after 160 updates, the averages still hold 98 % of the weights they began with"));
+    assert_non_null(
+        strstr(text.s, "after 160 updates, the averages still hold 98 % of the weights they began with"));
     assert_non_null(strstr(text.s, "--ema-warmup tf"));
     assert_non_null(strstr(text.s, "a decay below 0.971")); /* 0.01 ^ (1/160) = 0.97163 */
-    assert_true(sv_advice_ema(&conf, 46000, &text));   /* 1.005 % */
-    assert_false(sv_advice_ema(&conf, 46100, &text));  /* 0.995 % */
+    assert_true(sv_advice_ema(&conf, 46000, &text));        /* 1.005 % */
+    assert_false(sv_advice_ema(&conf, 46100, &text));       /* 0.995 % */
     conf.ema = 0.971;
     assert_false(sv_advice_ema(&conf, 160, &text));
 }
