@@ -21,6 +21,7 @@
 #include "supervisor/cli/continue.h"
 #include "supervisor/cli/dataset.h"
 #include "supervisor/cli/gpus.h"
+#include "supervisor/cli/launcher.h"
 #include "supervisor/cli/sizes.h"
 #include "supervisor/cli/start.h"
 #include "supervisor/report/rundir.h"
@@ -401,6 +402,21 @@ static void keep_requests_waiting(void)
     sigprocmask(SIG_BLOCK, &set, NULL);
 }
 
+bool sv_start_is_ours(struct im_conf *conf, int *ret_status)
+{
+    struct im_text note = {""}, text = {""};
+    bool is_other;
+
+    *ret_status = IM_EXIT_OK;
+    if (sv_launcher_ranks(conf, getenv, &is_other, &note, &text) < 0) {
+        *ret_status = fail(&text, IM_EXIT_USAGE);
+        return false;
+    }
+    if (note.s[0] && !conf->quiet)
+        im_say(stderr, "imsuper: %s", note.s);
+    return !is_other;
+}
+
 int sv_start_run(struct im_conf *conf)
 {
     struct start s = {.conf = *conf, .lock = {-1, -1}};
@@ -426,6 +442,12 @@ int sv_start_run(struct im_conf *conf)
         return IM_EXIT_OK;
     }
     print_header(&s);
+    if (s.conf.dry_run) {
+        sv_rundir_withdraw(&s.conf);
+        sv_rundir_discard(s.conf.run_dir, &s.lock);
+        fprintf(stderr, "imsuper: dry run: nothing was started\n");
+        return IM_EXIT_OK;
+    }
     status = create(&s);
     if (status == 0 && sv_warden_open(&fds, &text) < 0) {
         status = fail(&text, IM_EXIT_FAILED);
@@ -443,5 +465,7 @@ int sv_start_run(struct im_conf *conf)
 
 int sv_cmd_start(struct im_conf *conf)
 {
-    return sv_start_run(conf);
+    int status;
+
+    return sv_start_is_ours(conf, &status) ? sv_start_run(conf) : status;
 }

@@ -134,9 +134,9 @@ static const enum im_conf_key_id fixed[] = {
 
 /* Where a run lies and how it talks: no difference. */
 static const enum im_conf_key_id silent[] = {
-    IM_KEY_resume,    IM_KEY_rebuild_index, IM_KEY_config, IM_KEY_recipe,     IM_KEY_workspace,
-    IM_KEY_run_name,  IM_KEY_color,         IM_KEY_plain,  IM_KEY_quiet,      IM_KEY_json,
-    IM_KEY_log_level, IM_KEY_ranks,         IM_KEY_gpus,   IM_KEY_batch_size, IM_KEY_accumulate,
+    IM_KEY_resume, IM_KEY_rebuild_index, IM_KEY_config,     IM_KEY_recipe,  IM_KEY_workspace, IM_KEY_run_name,
+    IM_KEY_color,  IM_KEY_plain,         IM_KEY_quiet,      IM_KEY_json,    IM_KEY_log_level, IM_KEY_ranks,
+    IM_KEY_gpus,   IM_KEY_batch_size,    IM_KEY_accumulate, IM_KEY_dry_run,
 };
 
 static bool has(const enum im_conf_key_id *list, size_t n, int key)
