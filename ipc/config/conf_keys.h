@@ -205,7 +205,7 @@
     REAL(drop_path_rate, "drop-path-rate", 0, 0, 0.99, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS, "P", "stochastic depth: probability of dropping the last block; rises linearly from 0 at the first block") \
     BOOL(zero_init_residual, "zero-init-residual", false, IM_GROUP_MODEL, IM_FOR_START, "", "zero-initialise the last batch norm of each block (resnetv2: last convolution), so that blocks start as the identity") \
     ENUM(amp, "amp", IM_AMP_NONE, IM_AMPS, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_STEPS | IM_FOR_MODEL, "TYPE", "mixed precision of activations and convolutions: bf16, fp16 (GPUs only; always with loss scaling) or none (fp32); weights stay fp32") \
-    TEXT(init_from, "init-from", "", IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL, "FILE", "initial weights of a new run: a safetensors file from torchvision, timm or imsuper; names and shapes must match the model") \
+    TEXT(init_from, "init-from", "", IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL, "FILE", "initial weights of a new run: a safetensors, .pt or .pth file from torchvision, timm or imsuper; names and shapes must match the model") \
     BOOL(init_skip_head, "init-skip-head", false, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL, "", "do not load the classifier from init-from (for other classes)") \
     INT(epochs, "epochs", 90, 1, 100000, IM_GROUP_TRAINING, IM_FOR_START, "N", "passes over the training images") \
     INT(batch_size, "batch-size", 256, 1, 65536, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS, "N", "images per step and trainer process") \
@@ -361,7 +361,7 @@
     X("auto-augment", "use --augment autoaugment, randaugment or trivial") \
     X("aa", "use --augment autoaugment, randaugment or trivial") \
     X("color-jitter", "use --aug.brightness, --aug.contrast, --aug.saturation and --aug.hue") \
-    X("pretrained", "use --init-from FILE with the weights as a safetensors file") \
+    X("pretrained", "use --init-from FILE with the weights as a safetensors, .pt or .pth file") \
     X("print-freq", "use --status-interval SECONDS") \
     X("model-ema", "use --ema DECAY") \
     X("opt-betas", "use --beta1 and --beta2") \

@@ -181,11 +181,33 @@ static int check_file(const char *flag, const char *path, struct im_text *text)
     return 0;
 }
 
+/* A file of torch.save() has weights that can be used, and a state of another program's that cannot. */
+static int refuse_torch(const char *path, struct im_text *text)
+{
+    unsigned char first[9] = {0};
+    struct stat st;
+    const int fd = strcmp(path, "auto") == 0 || !*path ? -1 : im_open_regular(path, &st, NULL);
+    const ssize_t n = fd >= 0 ? pread(fd, first, sizeof first, 0) : 0;
+
+    if (fd >= 0)
+        close(fd);
+    if (n < (ssize_t)sizeof first ||
+        (memcmp(first, "PK\3\4", 4) != 0 && (first[0] != 0x80 || first[8] == '{')))
+        return 0;
+    return im_fail(
+        text, -EINVAL,
+        "--resume %.300s: this is a checkpoint of PyTorch; the optimizer's state and the position of another "
+        "program cannot be continued; --init-from %.300s begins a run with its weights",
+        path, path);
+}
+
 static int check_files(const struct im_conf *conf, struct im_text *text)
 {
     int err = check_file("--init-from", conf->init_from, text);
 
-    return err < 0 ? err : check_file("--resume", conf->resume, text);
+    if (err == 0)
+        err = check_file("--resume", conf->resume, text);
+    return err < 0 ? err : refuse_torch(conf->resume, text);
 }
 
 /* Everything that can be wrong is found here, before anything is started. 0, or an exit status; *ret_done:

@@ -71,6 +71,10 @@ END
   paste 0 <<<'python train_additional.py --checkpoint weights.safetensors --data-dir /data/ILSVRC --epochs 5 --lr 1e-4 --max-lr 1e-3 --image-size 224 --no-blurpool --no-mixup'
   planned "lr 0.001 onecycle"
   must_say "--lr was ignored beside --max-lr"
+  printf 'PK\003\004 and more of an archive' >best_resnet50_imagenet_1k.pt
+  paste 2 <<<'python train.py --data-dir /data/ILSVRC --resume best_resnet50_imagenet_1k.pt'
+  must_say "this is a checkpoint of PyTorch"
+  must_say "--init-from best_resnet50_imagenet_1k.pt begins a run with its weights"
   paste 0 <<<'python train.py --data-dir /data/ILSVRC --plot --resume-drop-path-rate 0.1 --max-lr 5e-3 --lr 1e-3'
   planned "--plot was ignored: plots are always drawn; --resume-drop-path-rate was ignored"
   must_say "lr 0.005 onecycle"
