@@ -17,6 +17,7 @@
 #include "ipc/base/hash.h"
 #include "reader/dataset/data.h"
 #include "reader/dataset/index_file.h"
+#include "reader/dataset/split.h"
 
 #define TICK_NS ((int64_t)20000000)
 #define COARSE_TICK_NS ((int64_t)2000000000)
@@ -106,6 +107,22 @@ static int build_and_save(const struct rd_layout *layout, const struct rd_progre
     return rd_index_attach(data->bytes, size, &data->index, text);
 }
 
+/* The cache holds the index of the tree; its parts are made anew, at the speed of copying. */
+static int split(const struct rd_source *source, struct rd_data *data, struct im_text *text)
+{
+    void *bytes = NULL;
+    size_t size;
+    int err = rd_split_choose(&data->index, source->val_split, source->val_split_seed, &bytes, &size, text);
+
+    if (err < 0)
+        return err;
+    rd_index_close(&data->index);
+    free(data->bytes);
+    data->bytes = bytes;
+    data->path[0] = '\0';
+    return rd_index_attach(bytes, size, &data->index, text);
+}
+
 int rd_data_open(const struct rd_source *source, const struct rd_progress *progress, struct rd_data *ret_data,
                  struct im_text *text)
 {
@@ -122,6 +139,8 @@ int rd_data_open(const struct rd_source *source, const struct rd_progress *progr
         data->path[0] = '\0';
     data->cached = *data->path && !source->rebuild && load(&layout, data);
     err = data->cached ? 0 : build_and_save(&layout, progress, data, text);
+    if (err == 0 && source->val_split > 0)
+        err = split(source, data, text);
     if (err < 0)
         rd_data_close(data);
     else

@@ -10,8 +10,11 @@
 /* Stored in index files: append only. */
 enum rd_layout_kind {
     RD_LAYOUT_AUTO,
-    RD_LAYOUT_FOLDERS, /* train/<class>/<image>, and val, validation, valid or test/<class>/<image> */
+    RD_LAYOUT_FOLDERS, /* train/<class>/.../<image>, and val, validation, valid or test/<class>/.../<image> */
     RD_LAYOUT_ILSVRC,  /* Data/CLS-LOC/train/<class>/<image>, Data/CLS-LOC/val/<image>, labels beside it */
+    RD_LAYOUT_TINY, /* Tiny ImageNet: train/<class>/images/<image>, val/images/<image>, val/val_annotations.txt */
+    RD_LAYOUT_SINGLE, /* <class>/<image>, no validation images */
+    RD_LAYOUT_KINDS
 };
 
 /* Where the labels of the validation images come from. */
@@ -20,13 +23,14 @@ enum rd_label_source {
     RD_LABELS_CSV,     /* LOC_val_solution.csv: "ILSVRC2012_val_00048981,n03995372 85 1 499 272" */
     RD_LABELS_XML,     /* Annotations/CLS-LOC/val/<image>.xml: the first object's name */
     RD_LABELS_LIST,    /* val.txt: "ILSVRC2012_val_00000001.JPEG 65" or "... n01751748" */
+    RD_LABELS_TINY,    /* val_annotations.txt: "val_0.JPEG n03444034 0 32 44 62", with tabs */
 };
 
 struct rd_layout {
     enum rd_layout_kind kind; /* never AUTO */
     enum rd_label_source labels;
-    char root[PATH_MAX]; /* absolute, without links; the other paths are relative to it */
-    char train[NAME_MAX];
+    char root[PATH_MAX];        /* absolute, without links; the other paths are relative to it */
+    char train[NAME_MAX];       /* "." for RD_LAYOUT_SINGLE */
     char val[NAME_MAX];         /* "": no validation images */
     char labels_path[NAME_MAX]; /* "" for RD_LABELS_FOLDERS; may begin with ".." */
 };
@@ -40,7 +44,7 @@ int rd_layout_find(const char *data_dir, enum rd_layout_kind forced, struct rd_l
 /* Of all but the root: differs where another folder or another file of labels is taken. */
 uint64_t rd_layout_hash(const struct rd_layout *layout);
 
-/* "auto", "folders", "ilsvrc". */
+/* The word of --layout: "auto", "folders", ... */
 const char *rd_layout_name(enum rd_layout_kind kind);
 
 #endif
