@@ -9,6 +9,8 @@
 
 /* They return an exit status. */
 int rd_cmd_index(struct im_conf *conf);
+int rd_cmd_measure(
+    struct im_conf *conf); /* the same without the names of classes, of which there may be many */
 int rd_cmd_synth(struct im_conf *conf);
 int rd_cmd_list(struct im_conf *conf);
 

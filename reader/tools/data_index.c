@@ -33,6 +33,7 @@ struct answer {
     void *subset;          /* the subset's bytes */
     char path[PATH_MAX];   /* of the index file that a run should take; "" where there is none */
     int is_subset;
+    bool with_names;       /* JSON lists the classes */
     int64_t changed_since; /* 0: not asked for */
     struct rd_changed changed;
     struct rd_empty empty;
@@ -76,6 +77,15 @@ static void add_changed(struct im_json *json, const struct answer *answer)
     im_json_set(json, "changed_first", names);
 }
 
+static void add_classes(struct im_json *json, const struct rd_index *index)
+{
+    struct im_json *names = im_json_array();
+
+    for (uint32_t class = 0; class < rd_index_class_count(index); class ++)
+        im_json_append_str(names, rd_index_class(index, class));
+    im_json_set(json, "class_names", names);
+}
+
 static int print_json(const struct answer *answer)
 {
     const struct rd_index *index = &answer->index;
@@ -99,6 +109,8 @@ static int print_json(const struct answer *answer)
     im_json_set_str(json, "note", answer->data.note.s);
     rd_report_add_json(&(struct rd_report){index, &answer->empty}, json);
     im_json_set(json, "warnings", rd_report_warnings(index));
+    if (answer->with_names)
+        add_classes(json, index);
     if (answer->changed_since > 0)
         add_changed(json, answer);
     err = im_json_print(json, stdout);
@@ -172,6 +184,8 @@ static int make_answer(const struct im_conf *conf, struct answer *answer, struct
         err = rd_index_empty(&answer->index, EMPTY_LIMIT_NS, &answer->empty);
     if (err == 0 && *conf->subset_out)
         err = rd_report_write(&(struct rd_report){&answer->index, &answer->empty}, conf->subset_out, text);
+    if (err == 0 && *conf->subset_out)
+        err = rd_report_classes(&answer->index, conf->subset_out, text);
     answer->changed_since = conf->changed_since;
     if (err == 0 && conf->changed_since > 0)
         rd_index_changed(&answer->index, conf->changed_since, CHANGED_LIMIT_NS, &answer->changed);
@@ -179,7 +193,7 @@ static int make_answer(const struct im_conf *conf, struct answer *answer, struct
     return err;
 }
 
-int rd_cmd_index(struct im_conf *conf)
+static int index_folder(struct im_conf *conf, bool with_names)
 {
     struct im_text text = {""};
     struct answer *answer = NULL;
@@ -191,6 +205,7 @@ int rd_cmd_index(struct im_conf *conf)
     answer = calloc(1, sizeof *answer);
     if (!answer)
         return rd_cmd_fail(-ENOMEM, &text);
+    answer->with_names = with_names;
     err = make_answer(conf, answer, &text);
     status = err < 0 ? rd_cmd_fail(err, &text) : conf->json ? print_json(answer) : print_text(answer);
     rd_data_close(&answer->data);
@@ -198,4 +213,14 @@ int rd_cmd_index(struct im_conf *conf)
     free(answer->subset);
     free(answer);
     return status;
+}
+
+int rd_cmd_index(struct im_conf *conf)
+{
+    return index_folder(conf, true);
+}
+
+int rd_cmd_measure(struct im_conf *conf)
+{
+    return index_folder(conf, false);
 }

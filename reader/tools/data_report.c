@@ -219,26 +219,46 @@ static void write_all(const struct rd_report *report, FILE *out)
         write_line(out, "empty file", rd_names_at(&report->empty->paths, i), "");
 }
 
+static int write_file(const char *folder, const char *name, char *bytes, size_t size, struct im_text *text)
+{
+    char path[PATH_MAX];
+
+    if ((size_t)snprintf(path, sizeof path, "%s/%s", folder, name) >= sizeof path)
+        return im_fail(text, -ENAMETOOLONG, "the path '%.700s' is too long", folder);
+    if (size > 0)
+        return im_file_replace(path, bytes, size, text);
+    unlink(path);
+    return 0;
+}
+
 int rd_report_write(const struct rd_report *report, const char *folder, struct im_text *text)
 {
-    char path[PATH_MAX], *bytes = NULL;
-    struct im_text line;
+    char *bytes = NULL;
     size_t size = 0;
-    FILE *out;
+    FILE *out = open_memstream(&bytes, &size);
     int err;
 
-    if ((size_t)snprintf(path, sizeof path, "%s/" RD_LEFT_OUT_FILE, folder) >= sizeof path)
-        return im_fail(text, -ENAMETOOLONG, "the path '%.700s' is too long", folder);
-    rd_report_left_out(report, &line);
-    if (!line.s[0]) {
-        unlink(path);
-        return 0;
-    }
-    out = open_memstream(&bytes, &size);
     if (!out)
         return -ENOMEM;
     write_all(report, out);
-    err = ferror(out) | fclose(out) ? -ENOMEM : im_file_replace(path, bytes, size, text);
+    err = ferror(out) | fclose(out) ? -ENOMEM : write_file(folder, RD_LEFT_OUT_FILE, bytes, size, text);
+    free(bytes);
+    return err;
+}
+
+int rd_report_classes(const struct rd_index *index, const char *folder, struct im_text *text)
+{
+    char *bytes = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&bytes, &size);
+    struct im_shown shown;
+    int err;
+
+    if (!out)
+        return -ENOMEM;
+    for (uint32_t class = 0; class < rd_index_class_count(index); class ++)
+        fprintf(out, "%s\n", im_shown(&shown, rd_index_class(index, class)));
+    err = ferror(out) | fclose(out) ? -ENOMEM : write_file(folder, RD_CLASSES_FILE, bytes, size, text);
     free(bytes);
     return err;
 }

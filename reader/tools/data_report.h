@@ -7,6 +7,7 @@
 #include "reader/dataset/index.h"
 
 #define RD_LEFT_OUT_FILE "left_out.txt"
+#define RD_CLASSES_FILE "classes.txt"
 
 struct rd_report {
     const struct rd_index *index;
@@ -21,6 +22,10 @@ void rd_report_add_json(const struct rd_report *report, struct im_json *object);
 
 /* Sentences about classes and validation images that a trainer would want to know before; an array, the caller's. */
 struct im_json *rd_report_warnings(const struct rd_index *index);
+
+/* Writes folder/classes.txt: the name of each class on a line, in the order of labels, with the escapes of
+ * ipc/base/printable.h. */
+int rd_report_classes(const struct rd_index *index, const char *folder, struct im_text *text);
 
 /* Writes folder/left_out.txt, a line for each: why, path, note, with tabs between; removes it where nothing is left
  * out. */

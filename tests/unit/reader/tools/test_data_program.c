@@ -118,6 +118,10 @@ static void what_is_left_out_is_told_and_listed(void **state)
                                "hidden file or folder\ttrain/a/.DS_Store\n"
                                "empty file\ttrain/a/2.jpg\n");
     free(bytes);
+    assert_int_equal(im_read_file(tree_path(&tree, "lo/classes.txt"), 4096, &bytes, &n, NULL), 0);
+    assert_string_equal(bytes, "a\nb\n");
+    free(bytes);
+    check("data index --data-dir l --json", 0, "\"class_names\":[\"a\",\"b\"]");
     tree_file(&tree, "one/only/1.jpg", "x");
     check("data index --data-dir one --subset-out lo", 0, "warning: there is only one class, 'only'");
     check("data index --data-dir one", 0, "warning: there are no validation images");
