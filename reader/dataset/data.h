@@ -39,6 +39,7 @@ struct rd_source {
     int rebuild;                /* 1: does not look into the cache */
     double val_split;           /* share of the training images that become validation images; 0: none */
     uint64_t val_split_seed;
+    const char *labels, *val_labels; /* tables that give images their classes; NULL or "": found by looking */
 };
 
 /* Finds, loads or builds the index of a data folder. A cache that cannot be written is no error; the index

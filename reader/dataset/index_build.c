@@ -11,6 +11,7 @@
 
 #include "reader/dataset/data.h"
 #include "reader/dataset/index_file.h"
+#include "reader/dataset/index_table.h"
 #include "reader/dataset/labels.h"
 #include "reader/dataset/walk.h"
 
@@ -42,14 +43,6 @@ static bool has_val(const struct build *build)
 static bool val_is_flat(const struct build *build)
 {
     return has_val(build) && build->layout->labels != RD_LABELS_FOLDERS;
-}
-
-/* Writes folder/name, without a folder that is ".". */
-static void join(char *path, size_t size, const char *folder, const char *name)
-{
-    const bool is_root = strcmp(folder, ".") == 0;
-
-    snprintf(path, size, "%s%s%s", is_root ? "" : folder, is_root ? "" : "/", name);
 }
 
 static const char *base_name(const char *path)
@@ -99,7 +92,7 @@ static int list_folders(struct build *build, const struct rd_progress *progress,
 
         build->tops[split] = split == IM_TRAIN || !val_is_flat(build) ? names->count : 0;
         for (uint32_t i = 0; i < build->tops[split] && err == 0; i++) {
-            join(path, sizeof path, split_path(build, split), rd_names_at(names, i));
+            rd_join(path, sizeof path, split_path(build, split), rd_names_at(names, i));
             err = rd_walk_add(&build->walk, path);
         }
     }
@@ -188,22 +181,6 @@ static int check_val_classes(const struct build *build, struct im_text *text)
         build->layout->root, build->layout->val, build->layout->train, stranger);
 }
 
-/* The entries of a folder that take no part. */
-static int add_skipped(struct build *build, const struct rd_listing *folder)
-{
-    char path[PATH_MAX + NAME_MAX];
-    enum rd_skip kind;
-    int err = 0;
-
-    for (uint32_t i = 0; i < folder->skipped.count && err == 0; i++) {
-        const char *name = rd_skipped_at(folder, i, &kind);
-
-        join(path, sizeof path, folder->path, name);
-        err = rd_writer_left_out(&build->writer, kind, path, "");
-    }
-    return err;
-}
-
 static int leave_out_images(struct build *build, const struct rd_listing *folder, enum rd_skip kind,
                             const char *note)
 {
@@ -211,7 +188,7 @@ static int leave_out_images(struct build *build, const struct rd_listing *folder
     int err = 0;
 
     for (uint32_t i = 0; i < folder->images.count && err == 0; i++) {
-        join(path, sizeof path, folder->path, rd_names_at(&folder->images, i));
+        rd_join(path, sizeof path, folder->path, rd_names_at(&folder->images, i));
         err = rd_writer_left_out(&build->writer, kind, path, note);
     }
     return err;
@@ -234,17 +211,6 @@ static int add_images(struct build *build, enum im_split split, const struct rd_
     return err;
 }
 
-/* One that cannot be listed may be readable tomorrow, without another time of change: its stamp is never fresh. */
-static int add_unreadable(struct build *build, const struct rd_listing *folder)
-{
-    const struct rd_stamp never = {.mtime_ns = INT64_MAX};
-    int err = rd_writer_stamp(&build->writer, folder->path, &never);
-
-    return err < 0
-               ? err
-               : rd_writer_left_out(&build->writer, RD_SKIP_UNREADABLE, folder->path, strerror(-folder->err));
-}
-
 /* Folder i of the walk: its stamp, its images with a label, and what is left out. */
 static int add_folder(struct build *build, uint32_t i)
 {
@@ -255,19 +221,15 @@ static int add_folder(struct build *build, uint32_t i)
     const int64_t label = rd_names_find(&build->classes, class);
     int err;
 
-    if (place->is_loop)
-        return rd_writer_left_out(&build->writer, RD_SKIP_LOOP, folder->path, "");
-    if (folder->err < 0)
-        return add_unreadable(build, folder);
     build->origin.leads_out |= folder->leads_out;
-    err = rd_writer_stamp(&build->writer, folder->path, &folder->stamp);
-    if (err == 0 && build->images[i] == 0 &&
+    err = rd_writer_folder(&build->writer, folder, place->is_loop);
+    if (err < 0 || place->is_loop || folder->err < 0)
+        return err;
+    if (build->images[i] == 0 &&
         (rd_is_image_name(base_name(folder->path)) || (place->parent == RD_WALK_TOP && split == IM_TRAIN)))
-        err = rd_writer_left_out(&build->writer, RD_SKIP_FOLDER, folder->path, "");
-    if (err == 0)
-        err = label >= 0 ? add_images(build, split, folder, (uint32_t)label)
-                         : leave_out_images(build, folder, RD_SKIP_CLASS, class);
-    return err < 0 ? err : add_skipped(build, folder);
+        return rd_writer_left_out(&build->writer, RD_SKIP_FOLDER, folder->path, "");
+    return label >= 0 ? add_images(build, split, folder, (uint32_t)label)
+                      : leave_out_images(build, folder, RD_SKIP_CLASS, class);
 }
 
 static int add_flat_images(struct build *build)
@@ -285,7 +247,7 @@ static int add_flat_images(struct build *build)
             err = rd_writer_sample(&build->writer, IM_VAL, (uint32_t)directory, name, build->val_labels[i]);
             continue;
         }
-        join(path, sizeof path, val->path, name);
+        rd_join(path, sizeof path, val->path, name);
         err =
             rd_writer_left_out(&build->writer, RD_SKIP_CLASS, path, rd_names_at(&build->unknown, unknown++));
     }
@@ -325,11 +287,9 @@ static int add_roots(struct build *build)
         const struct rd_listing *root = &build->roots[split];
 
         build->origin.leads_out |= root->leads_out;
-        err = rd_writer_stamp(&build->writer, root->path, &root->stamp);
+        err = rd_writer_folder(&build->writer, root, false);
         if (err == 0 && !(split == IM_VAL && val_is_flat(build)))
             err = leave_out_images(build, root, RD_SKIP_LOOSE, "");
-        if (err == 0)
-            err = add_skipped(build, root);
     }
     return err;
 }
@@ -345,6 +305,19 @@ static int add_all(struct build *build, struct im_text *text)
     if (err >= 0 && val_is_flat(build))
         err = add_flat_val(build, text);
     return err < 0 ? (int)err : add_roots(build);
+}
+
+static int build_folders(struct build *build, const struct rd_progress *progress, struct im_text *text)
+{
+    int err = list_roots(build, text);
+
+    if (err == 0)
+        err = list_folders(build, progress, text);
+    if (err == 0)
+        err = choose_classes(build, text);
+    if (err == 0)
+        err = check_val_classes(build, text);
+    return err == 0 ? add_all(build, text) : err;
 }
 
 static void build_fini(struct build *build)
@@ -376,15 +349,9 @@ int rd_index_build(const struct rd_layout *layout, const struct rd_progress *pro
     if (build.root_fd < 0)
         return im_fail(text, -errno, "cannot open the data folder '%.700s': %s", layout->root,
                        strerror(errno));
-    err = list_roots(&build, text);
-    if (err == 0)
-        err = list_folders(&build, progress, text);
-    if (err == 0)
-        err = choose_classes(&build, text);
-    if (err == 0)
-        err = check_val_classes(&build, text);
-    if (err == 0)
-        err = add_all(&build, text);
+    err = layout->kind == RD_LAYOUT_CSV ? rd_index_build_table(layout, build.root_fd, progress, &build.writer,
+                                                               &build.origin.leads_out, text)
+                                        : build_folders(&build, progress, text);
     if (err == 0)
         err = rd_writer_finish(&build.writer, &build.origin, ret_bytes, ret_size);
     if (err == -ENOMEM)

@@ -127,15 +127,22 @@ int rd_data_open(const struct rd_source *source, const struct rd_progress *progr
                  struct im_text *text)
 {
     struct rd_data *data = calloc(1, sizeof *data);
+    const struct rd_label_files files = {source->labels ? source->labels : "",
+                                         source->val_labels ? source->val_labels : ""};
+    char key[3 * PATH_MAX];
     struct rd_layout layout;
     int err;
 
     if (!data)
         return -ENOMEM;
-    err = rd_layout_find(source->folder, source->layout, &layout, text);
+    err = rd_layout_find(source->folder, source->layout, &files, &layout, text);
     if (err < 0)
         goto out;
-    if (rd_cache_path(layout.root, source->layout, data->path, sizeof data->path) < 0)
+    /* Tables that the user names are part of the key. */
+    snprintf(key, sizeof key, "%s", layout.root);
+    if (*files.labels || *files.val_labels)
+        snprintf(key, sizeof key, "%s\n%s\n%s", layout.root, layout.train_labels, layout.labels_path);
+    if (rd_cache_path(key, source->layout, data->path, sizeof data->path) < 0)
         data->path[0] = '\0';
     data->cached = *data->path && !source->rebuild && load(&layout, data);
     err = data->cached ? 0 : build_and_save(&layout, progress, data, text);

@@ -82,6 +82,7 @@ struct rd_index_writer {
     uint64_t stamp_count, stamp_capacity;
     struct rd_index_left_out *left_out;
     uint64_t left_out_count, left_out_capacity, skipped_count[RD_SKIP_KINDS];
+    const char *tables[IM_SPLITS]; /* paths of files of labels, which are not left out; may be NULL */
 };
 
 int64_t rd_writer_class(struct rd_index_writer *writer, const char *name);
@@ -90,6 +91,9 @@ int rd_writer_sample(struct rd_index_writer *writer, enum im_split split, uint32
                      const char *name, uint32_t label);
 int rd_writer_stamp(struct rd_index_writer *writer, const char *path, const struct rd_stamp *stamp);
 int rd_writer_left_out(struct rd_index_writer *writer, enum rd_skip kind, const char *path, const char *note);
+
+/* Of a folder that was listed: its stamp, and what is left out in it, or all of it. */
+int rd_writer_folder(struct rd_index_writer *writer, const struct rd_listing *folder, bool is_loop);
 
 /* What is not collected in lists. */
 struct rd_index_origin {

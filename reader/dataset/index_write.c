@@ -2,6 +2,7 @@
  * collected in growing arrays and copied once at the end: at most some hundred megabytes for a moment, and no
  * second pass over the disk. */
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -110,6 +111,45 @@ int rd_writer_left_out(struct rd_index_writer *writer, enum rd_skip kind, const 
     writer->left_out[writer->left_out_count++] =
         (struct rd_index_left_out){(uint32_t)kind, (uint32_t)path_at, (uint32_t)note_at};
     return 0;
+}
+
+/* One that cannot be listed may be readable tomorrow, without another time of change: its stamp is never fresh. */
+static int add_unreadable(struct rd_index_writer *writer, const struct rd_listing *folder)
+{
+    const struct rd_stamp never = {.mtime_ns = INT64_MAX};
+    int err = rd_writer_stamp(writer, folder->path, &never);
+
+    return err < 0 ? err
+                   : rd_writer_left_out(writer, RD_SKIP_UNREADABLE, folder->path, strerror(-folder->err));
+}
+
+static bool is_table(const struct rd_index_writer *writer, const char *path)
+{
+    for (int split = 0; split < IM_SPLITS; split++)
+        if (writer->tables[split] && strcmp(writer->tables[split], path) == 0)
+            return true;
+    return false;
+}
+
+int rd_writer_folder(struct rd_index_writer *writer, const struct rd_listing *folder, bool is_loop)
+{
+    char path[PATH_MAX + NAME_MAX];
+    enum rd_skip kind;
+    int err;
+
+    if (is_loop)
+        return rd_writer_left_out(writer, RD_SKIP_LOOP, folder->path, "");
+    if (folder->err < 0)
+        return add_unreadable(writer, folder);
+    err = rd_writer_stamp(writer, folder->path, &folder->stamp);
+    for (uint32_t i = 0; i < folder->skipped.count && err == 0; i++) {
+        const char *name = rd_skipped_at(folder, i, &kind);
+
+        rd_join(path, sizeof path, folder->path, name);
+        if (!is_table(writer, path))
+            err = rd_writer_left_out(writer, kind, path, "");
+    }
+    return err;
 }
 
 static void hash_string(struct im_hash *hash, const char *string)

@@ -16,6 +16,7 @@
 
 #include "ipc/base/file.h"
 #include "reader/dataset/parallel.h"
+#include "reader/dataset/table.h"
 
 #define FILE_BYTES_MAX ((size_t)64 << 20)
 #define XML_BYTES_MAX ((size_t)1 << 20)
@@ -68,6 +69,32 @@ static int lines_read(const char *path, struct lines *lines, struct im_text *tex
             lines->items[lines->count++] = (struct line){stem, class};
         }
     }
+    return 0;
+}
+
+/* The rows of a table of classes, likewise. */
+static int lines_of_table(const char *path, struct lines *lines, struct im_text *text)
+{
+    struct rd_table table = {.count = 0};
+    int err = rd_table_read(path, UINT64_MAX, &table, text);
+
+    if (err < 0)
+        return err;
+    lines->items = calloc(table.count, sizeof *lines->items);
+    if (!lines->items) {
+        rd_table_fini(&table);
+        return -ENOMEM;
+    }
+    lines->bytes = table.strings.bytes;
+    table.strings.bytes = NULL;
+    for (uint64_t i = 0; i < table.count; i++) {
+        char *file = lines->bytes + table.rows[i].file, *slash = strrchr(file, '/');
+        char *stem = slash ? slash + 1 : file;
+
+        cut_ending(stem);
+        lines->items[lines->count++] = (struct line){stem, lines->bytes + table.rows[i].class};
+    }
+    rd_table_fini(&table);
     return 0;
 }
 
@@ -228,16 +255,18 @@ int rd_labels_read(const struct rd_layout *layout, const struct rd_names *images
                    const struct rd_names *classes, uint32_t *ret_labels, struct rd_names *ret_unknown,
                    struct im_text *text)
 {
-    char path[PATH_MAX + NAME_MAX];
+    char path[2 * PATH_MAX];
     struct labelling all = {path, images, classes, ret_labels, ret_unknown};
     struct lines lines = {0};
     int err, number_base = -ENOENT;
 
-    snprintf(path, sizeof path, "%s/%s", layout->root, layout->labels_path);
+    snprintf(path, sizeof path, "%s%s%s", *layout->labels_path == '/' ? "" : layout->root,
+             *layout->labels_path == '/' ? "" : "/", layout->labels_path);
     if (layout->labels == RD_LABELS_XML)
         return label_from_annotations(&all, text);
-    err = lines_read(path, &lines, text);
-    if (err == 0 && layout->labels != RD_LABELS_TINY)
+    err = layout->labels == RD_LABELS_TABLE ? lines_of_table(path, &lines, text)
+                                            : lines_read(path, &lines, text);
+    if (err == 0 && layout->labels != RD_LABELS_TINY && layout->labels != RD_LABELS_TABLE)
         number_base = find_number_base(path, &lines, classes->count, text);
     if (number_base < 0 && number_base != -ENOENT)
         err = number_base;

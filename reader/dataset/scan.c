@@ -45,6 +45,13 @@ int rd_is_image_name(const char *name)
     return 0;
 }
 
+void rd_join(char *path, size_t size, const char *folder, const char *name)
+{
+    const bool is_root = strcmp(folder, ".") == 0;
+
+    snprintf(path, size, "%s%s%s", is_root ? "" : folder, is_root ? "" : "/", name);
+}
+
 int rd_stamp_take(int root_fd, const char *path, struct rd_stamp *ret_stamp)
 {
     struct stat st;

@@ -19,6 +19,9 @@ enum rd_skip {
     RD_SKIP_UNREADABLE, /* a folder that cannot be listed */
     RD_SKIP_LOOP,       /* a link to a folder that it lies in */
     RD_SKIP_CLASS,      /* a validation image of a class that training does not have */
+    RD_SKIP_UNLABELLED, /* an image that the tables of classes do not name */
+    RD_SKIP_MISSING,    /* a row of a table whose file is not there */
+    RD_SKIP_TWICE,      /* a row of a table whose file has been named before */
     RD_SKIP_KINDS
 };
 
@@ -65,6 +68,9 @@ int rd_scan(int root_fd, struct rd_listing *listings, uint32_t count, const stru
             struct im_text *text);
 int rd_scan_fail(const struct rd_listing *listing, struct im_text *text); /* its error, with the sentence */
 void rd_listing_fini(struct rd_listing *listing);
+
+/* Writes folder/name, without a folder that is ".". */
+void rd_join(char *path, size_t size, const char *folder, const char *name);
 
 /* Takes the stamp of a file or directory; 0 or negative errno. */
 int rd_stamp_take(int root_fd, const char *path, struct rd_stamp *ret_stamp);

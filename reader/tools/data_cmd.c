@@ -20,7 +20,9 @@ struct rd_source rd_cmd_source(const struct im_conf *conf)
                               .layout = (enum rd_layout_kind)conf->layout,
                               .rebuild = conf->rebuild_index,
                               .val_split = conf->val_split,
-                              .val_split_seed = (uint64_t)conf->val_split_seed};
+                              .val_split_seed = (uint64_t)conf->val_split_seed,
+                              .labels = conf->labels,
+                              .val_labels = conf->val_labels};
 }
 
 void rd_line_show(const struct rd_line *line, const char *format, ...)

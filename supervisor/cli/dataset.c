@@ -74,7 +74,8 @@ int sv_dataset_load(const struct im_conf *conf, struct sv_dataset *ret, struct i
     char path[PATH_MAX], data[] = "data", verb[] = "measure", json[] = "--json", data_dir[PATH_MAX + 16],
                          layout[64], size[64], seed[64], out[PATH_MAX + 16], rebuild[] = "--rebuild-index",
                          subset[] = "--subset", output[ANSWER_MAX], quiet[] = "--quiet";
-    char *argv[20] = {path, data, verb, json, data_dir, layout};
+    char labels[IM_CONF_TEXT_BYTES + 16], val_labels[IM_CONF_TEXT_BYTES + 16];
+    char *argv[24] = {path, data, verb, json, data_dir, layout};
     const int64_t began = sv_rundir_began_ns(conf->run_dir);
     char since[64], split[64], split_seed[64];
     int n = 6, status;
@@ -92,6 +93,14 @@ int sv_dataset_load(const struct im_conf *conf, struct sv_dataset *ret, struct i
         argv[n++] = subset;
         argv[n++] = size;
         argv[n++] = seed;
+    }
+    if (*conf->labels) {
+        snprintf(labels, sizeof labels, "--labels=%s", conf->labels);
+        argv[n++] = labels;
+    }
+    if (*conf->val_labels) {
+        snprintf(val_labels, sizeof val_labels, "--val-labels=%s", conf->val_labels);
+        argv[n++] = val_labels;
     }
     if (conf->val_split > 0) {
         snprintf(split, sizeof split, "--val-split=%.17g", conf->val_split);
