@@ -423,6 +423,7 @@ int sv_start_run(struct im_conf *conf)
         return IM_EXIT_OK;
     }
     print_header(&s);
+    sv_dataset_warn(&s.data, &s.conf);
     status = create(&s);
     if (status == 0 && sv_warden_open(&fds, &text) < 0) {
         status = fail(&text, IM_EXIT_FAILED);

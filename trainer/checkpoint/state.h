@@ -23,11 +23,15 @@ struct tr_state {
     size_t name_count;
     size_t count;        /* tensors between two accumulation windows */
     size_t window_count; /* and within one */
+    char *classes;       /* metadata (classes.h); NULL: none */
 };
 
 /* -ENOMEM. */
 int tr_state_init(struct tr_state *s, struct tr_network *net);
 void tr_state_fini(struct tr_state *s); /* zeroed is fine */
+
+/* Whatever is written from now on names the classes: a JSON array, malloc'ed, which the state takes; or NULL. */
+void tr_state_name_classes(struct tr_state *s, char *classes);
 
 /* Copies the network's arenas to the host: what tr_state_save() writes. */
 int tr_state_collect(struct tr_state *s, struct im_text *text);
