@@ -167,7 +167,7 @@ static struct tr_checkpoint_content content_of(const struct tr_state *s,
 }
 
 int tr_state_save(struct tr_state *s, struct tr_checkpoint_store *store,
-                  const struct tr_position_text *position, int epoch, bool best, struct im_text *text)
+                  const struct tr_position_text *position, int epoch, unsigned best, struct im_text *text)
 {
     struct tr_pair pairs[STATE_PAIRS];
     const struct tr_checkpoint_content content = content_of(s, position, pairs);

@@ -38,7 +38,7 @@ int tr_state_collect(struct tr_state *s, struct im_text *text);
 
 /* The collected state to files: see tr_checkpoint_save. */
 int tr_state_save(struct tr_state *s, struct tr_checkpoint_store *store,
-                  const struct tr_position_text *position, int epoch, bool best, struct im_text *text);
+                  const struct tr_position_text *position, int epoch, unsigned best, struct im_text *text);
 
 /* Writes the bytes of the state's file to a sink; `name` names them in errors. */
 int tr_state_put(struct tr_state *s, const char *name, const struct tr_sink *sink,
