@@ -4,6 +4,7 @@
  *     optimizer.exp_avg.*, optimizer.exp_avg_sq.*     AdamW, LAMB, as PyTorch calls them
  *     ema.*                                           averaged weights and statistics
  *     optimizer.gradient.*                            the sum of an unfinished accumulation window; only then
+ *     optimizer.before.*                              batch norm's statistics before that window
  */
 #ifndef TRAINER_CHECKPOINT_STATE_H
 #define TRAINER_CHECKPOINT_STATE_H
@@ -21,9 +22,10 @@ struct tr_state {
     void **destinations;
     char (*names)[TR_TENSOR_NAME_MAX + 24]; /* names of the tensors with a prefix */
     size_t name_count;
-    size_t count;        /* tensors between two accumulation windows */
-    size_t window_count; /* and within one */
-    char *classes;       /* metadata (classes.h); NULL: none */
+    size_t count;            /* tensors between two accumulation windows */
+    size_t window_count;     /* and within one */
+    size_t old_window_count; /* without the statistics before it */
+    char *classes;           /* metadata (classes.h); NULL: none */
 };
 
 /* -ENOMEM. */
