@@ -69,6 +69,11 @@ const char *im_conf_name(enum im_conf_key_id key)
     return im_conf_keys[key].name;
 }
 
+bool im_conf_is_for(enum im_conf_key_id key, unsigned commands)
+{
+    return (im_conf_keys[key].commands & commands) != 0;
+}
+
 bool im_conf_normal(const char *written, char name[IM_CONF_NAME_BYTES])
 {
     size_t n = strlen(written);

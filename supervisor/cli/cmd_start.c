@@ -464,6 +464,7 @@ int sv_start_run(struct im_conf *conf)
         return IM_EXIT_OK;
     }
     print_header(&s);
+    sv_dataset_warn(&s.data, &s.conf);
     if (s.conf.dry_run) {
         sv_rundir_withdraw(&s.conf);
         sv_rundir_discard(s.conf.run_dir, &s.lock);

@@ -186,10 +186,10 @@ int sv_rundir_open(struct im_conf *conf, struct sv_rundir_lock *ret_lock, struct
 void sv_rundir_discard(const char *run_dir, struct sv_rundir_lock *lock)
 {
     /* What a start makes before its first step. A name that is not here stays, and with it the folder. */
-    static const char *const files[] = {"data.index",        "subset.txt",    ".config.yaml.next",
-                                        ".env.json.next",    "metrics.jsonl", "summary.csv",
-                                        "events.jsonl",      "log.txt",       "training_log.md",
-                                        "training_log.json", LOCK_NAME};
+    static const char *const files[] = {
+        "data.index",      "subset.txt",        "left_out.txt", "classes.txt",  ".config.yaml.next",
+        ".env.json.next",  "metrics.jsonl",     "summary.csv",  "events.jsonl", "log.txt",
+        "training_log.md", "training_log.json", LOCK_NAME};
     char path[PATH_MAX];
 
     snprintf(path, sizeof path, "%s/checkpoints", run_dir);

@@ -114,9 +114,10 @@ int tr_checkpoint_take(const char *name, char *bytes, size_t n, struct tr_safete
 bool tr_checkpoint_is_export(const struct tr_safetensors *file);
 
 /* Copies tensors out: tensors[i] gives name, dtype and shape, destinations[i] the target. Strict, as PyTorch:
- * the file must hold exactly these, and others only where their names begin with `ignored` (NULL: none). -EBADMSG with a sentence that says what differs; nothing has been copied
- * then. */
+ * the file must hold exactly these, and others only where their names begin with one of `ignored`, which NULL
+ * ends (NULL itself: none). -EBADMSG with a sentence that says what differs; nothing has been copied then. */
 int tr_checkpoint_restore(const struct tr_safetensors *state, const struct tr_tensor *tensors,
-                          void *const *destinations, size_t count, const char *ignored, struct im_text *text);
+                          void *const *destinations, size_t count, const char *const *ignored,
+                          struct im_text *text);
 
 #endif
