@@ -16,11 +16,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "ipc/base/count.h"
+#include "ipc/base/image_type.h"
 #include "reader/dataset/parallel.h"
 
 struct scan {
@@ -34,13 +33,7 @@ struct scan {
 
 int rd_is_image_name(const char *name)
 {
-    static const char *const endings[] = {".jpg", ".jpeg", ".png", ".webp"};
-    const char *dot = strrchr(name, '.');
-
-    for (size_t i = 0; dot && i < IM_COUNT(endings); i++)
-        if (strcasecmp(dot, endings[i]) == 0)
-            return 1;
-    return 0;
+    return im_image_type_is_decoded(im_image_type_of_name(name));
 }
 
 int rd_stamp_take(int root_fd, const char *path, struct rd_stamp *ret_stamp)

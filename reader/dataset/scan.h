@@ -59,7 +59,7 @@ int rd_stamp_take(int root_fd, const char *path, struct rd_stamp *ret_stamp);
 /* Adds one set of skipped entries to another. */
 void rd_skipped_add(struct rd_skipped *sum, const struct rd_skipped *more);
 
-/* Whether the name ends in .jpg, .jpeg, .png or .webp, in any case. */
+/* Whether the name ends as that of an image that this program decodes (ipc/base/image_type.h). */
 int rd_is_image_name(const char *name);
 
 #endif
