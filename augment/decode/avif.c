@@ -61,7 +61,7 @@ static int decode_to(avifDecoder *decoder, struct au_input *input, const struct 
     const unsigned bytes = decoder->alphaPresent ? 4 : 3;
     avifImage *image = decoder->image;
     struct au_buffer *buffer = decoder->alphaPresent ? &input->row : &input->pixels;
-    avifRGBImage rgb;
+    avifRGBImage rgb = {0};
     struct au_strip strip;
     int result = au_input_reserve(input, buffer, (size_t)bytes * image->width, image->height, text);
 

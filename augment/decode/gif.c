@@ -50,8 +50,8 @@ static int failed(const struct reader *r, int error)
 
 static int read_extension(struct reader *r)
 {
-    GifByteType *block;
-    int code, result = DGifGetExtension(r->gif, &code, &block);
+    GifByteType *block = NULL;
+    int code = 0, result = DGifGetExtension(r->gif, &code, &block);
 
     if (result == GIF_OK && code == GRAPHICS_EXT_FUNC_CODE && block && block[0] >= CONTROL_BYTES &&
         (block[1] & 1))
@@ -70,7 +70,6 @@ static int open_frame(struct reader *r)
     r->gif = DGifOpen(r, on_read, &error);
     if (!r->gif)
         return failed(r, error);
-    im_msan_written(r->gif, sizeof *r->gif);
     while (result == 0) {
         GifRecordType type = UNDEFINED_RECORD_TYPE;
 

@@ -9,8 +9,6 @@
 
 #include <openjpeg.h>
 
-#include "ipc/base/msan.h"
-
 #define SIGNATURE "\0\0\0\x0cjP  \r\n\x87\n"
 #define CODESTREAM "\xff\x4f\xff\x51"
 #define STREAM_BYTES ((OPJ_SIZE_T)1 << 16)
@@ -156,8 +154,6 @@ static int open_image(struct reader *r, struct au_image *ret)
         return result;
     if (!opj_read_header(r->stream, r->codec, &r->image))
         return failed(r, "the header is damaged");
-    im_msan_written(r->image, sizeof *r->image);
-    im_msan_written(r->image->comps, r->image->numcomps * sizeof *r->image->comps);
     if (r->image->x1 <= r->image->x0 || r->image->y1 <= r->image->y0)
         return failed(r, "no pixels");
     ret->width = r->image->x1 - r->image->x0;
@@ -256,7 +252,6 @@ static int check_planes(struct reader *r, const struct au_image *image)
         if (!c->data || c->dx < 1 || c->dy < 1 || c->w <= (image->width - 1) / c->dx ||
             c->h <= (image->height - 1) / c->dy)
             return failed(r, "a component is missing");
-        im_msan_written(c->data, (size_t)c->w * c->h * sizeof *c->data);
     }
     return 0;
 }
@@ -295,8 +290,6 @@ static int decode_box(struct reader *r, struct au_input *input, const struct au_
 
     if (!opj_decode(r->codec, r->stream, r->image) || !opj_end_decompress(r->codec, r->stream))
         return failed(r, "the codes are damaged");
-    im_msan_written(r->image, sizeof *r->image);
-    im_msan_written(r->image->comps, r->image->numcomps * sizeof *r->image->comps);
     result = check_components(r); /* a palette makes other components */
     if (result == 0)
         result = check_planes(r, image);

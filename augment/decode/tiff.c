@@ -174,7 +174,7 @@ static bool has_colour_bits(const struct page *p, unsigned colours)
 
 static int read_palette(struct page *p)
 {
-    uint16_t *map[3];
+    uint16_t *map[3] = {NULL};
 
     if (!TIFFGetField(p->tiff, TIFFTAG_COLORMAP, &map[0], &map[1], &map[2]))
         return failed(p, IM_VERDICT_CORRUPT, "there is no palette");
@@ -512,7 +512,7 @@ static int decode_chunks(struct page *p, unsigned char *chunk, unsigned char *pi
 /* Chroma that is subsampled, or in planes of its own: libtiff makes RGBA of it. */
 static int decode_ycbcr(struct page *p, unsigned char *chunk, unsigned char *pixels)
 {
-    TIFFRGBAImage image;
+    TIFFRGBAImage image = {0};
     char why[1024] = "";
     int result = 0;
 
