@@ -269,12 +269,12 @@ int tr_trainer_open(struct tr_trainer *t, struct im_text *text)
     return err == 0 ? open_copies(t) : err;
 }
 
-void tr_trainer_close(struct tr_trainer *t, bool failed)
+bool tr_trainer_close(struct tr_trainer *t, bool failed)
 {
-    tr_telemetry_close(t->telemetry);
     tr_report_close(&t->report);
-    if (failed) /* other ranks may have exited, and the device may wait for them */
-        tr_ranks_abort(&t->ranks);
+    if (failed && tr_ranks_on_device(&t->ranks))
+        return true;
+    tr_telemetry_close(t->telemetry);
     tr_snapshot_close(&t->snapshot);
     tr_schedule_fini(&t->schedule);
     tr_state_fini(&t->state);
@@ -285,4 +285,5 @@ void tr_trainer_close(struct tr_trainer *t, bool failed)
     free(t->valid);
     close_places(&t->places);
     close_places(&t->next);
+    return false;
 }

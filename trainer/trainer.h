@@ -14,7 +14,8 @@
 #include "ipc/child.h"
 
 /* Trains to the end of the plan or until asked to stop. Returns the exit status to leave with (IM_EXIT_OK:
- * the plan is done; IM_EXIT_RESUMABLE: stopped and saved), or a negative errno with a sentence. */
-int tr_run(struct im_child *child, struct im_text *text);
+ * the plan is done; IM_EXIT_RESUMABLE: stopped and saved), or a negative errno with a sentence, which it has
+ * logged. *ret_abandoned: GPUs were left as they are, see tr_trainer_close(): the process must _exit(). */
+int tr_run(struct im_child *child, bool *ret_abandoned, struct im_text *text);
 
 #endif
