@@ -103,11 +103,10 @@ static inline void tr_trainer_end_stage(const struct tr_trainer *t)
 /* All functions return 0, a positive exit status to leave with, or a negative errno, with or without a
  * sentence. */
 
-/* open.c. t->child must be set. tr_trainer_close accepts a half-opened trainer. Whether it has left the GPU as
- * it is, which it does with `failed` where several GPUs train: their work waits for ranks that may be gone, and
- * so would all that frees memory, graphs or NCCL's communicator. The driver takes it back when the process ends. */
+/* open.c. t->child must be set. tr_trainer_close accepts a half-opened trainer. abandon: files only, see
+ * tr_has_abandoned_gpu(). */
 int tr_trainer_open(struct tr_trainer *t, struct im_text *text);
-bool tr_trainer_close(struct tr_trainer *t, bool failed);
+void tr_trainer_close(struct tr_trainer *t, bool abandon);
 
 /* trainer/batch.c */
 

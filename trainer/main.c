@@ -42,15 +42,14 @@ static int train_for_run(int argc, char **argv)
     static struct im_child_storage storage;
     struct im_child child;
     struct im_text text = {0};
-    bool abandoned = false;
     int err = im_child_open(argc, argv, IM_ROLE_TRAINER, &storage, &child, &text);
 
     if (err < 0) {
         im_log(IM_LOG_ERROR, "leaving", "why=%s", im_log_quote(&(struct im_quoted){0}, text.s));
         return im_exit_status(err);
     }
-    err = tr_run(&child, &abandoned, &text);
-    if (abandoned)
+    err = tr_run(&child, &text);
+    if (tr_has_abandoned_gpu(&child, err))
         _exit(im_exit_status(err));
     im_child_close(&child);
     return im_exit_status(err);

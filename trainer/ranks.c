@@ -282,11 +282,6 @@ int tr_ranks_open(struct tr_ranks *t, struct im_child *child, struct im_text *te
     return err < 0 ? peer_lost(t, err, text) : err;
 }
 
-bool tr_ranks_on_device(const struct tr_ranks *t)
-{
-    return t->ops && t->ops->reduce_on;
-}
-
 void tr_ranks_close(struct tr_ranks *t)
 {
     if (t->ops)

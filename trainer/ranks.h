@@ -40,9 +40,6 @@ int tr_ranks_await_leader(struct im_child *child);
 
 /* Connects the ranks. All call it, once per process. */
 int tr_ranks_open(struct tr_ranks *t, struct im_child *child, struct im_text *text);
-/* Whether the ranks sum on their devices: then after an error nothing of them can be freed, for their work may
- * wait for a rank that is gone. */
-bool tr_ranks_on_device(const struct tr_ranks *t);
 /* Call after the network is freed: its captured graphs use the communicator; zeroed is fine. */
 void tr_ranks_close(struct tr_ranks *t);
 

@@ -249,11 +249,20 @@ static void tell_failure(const struct im_child *child, int err, const struct im_
     IM_FAULT("trainer.leaving");
 }
 
-int tr_run(struct im_child *child, bool *ret_abandoned, struct im_text *text)
+static bool is_failure(int err)
+{
+    return err != 0 && err != IM_EXIT_RESUMABLE;
+}
+
+bool tr_has_abandoned_gpu(const struct im_child *child, int err)
+{
+    return is_failure(err) && child->conf->ranks > 1 && child->conf->backend == IM_BACKEND_CUDA;
+}
+
+int tr_run(struct im_child *child, struct im_text *text)
 {
     struct tr_trainer t = {.child = child};
     int err = tr_trainer_open(&t, text);
-    bool failed;
 
     if (err == 0)
         err = tell_ready(&t, text);
@@ -272,9 +281,8 @@ int tr_run(struct im_child *child, bool *ret_abandoned, struct im_text *text)
     if (err < 0 && !text->s[0])
         im_fail(text, err, "%s", strerror(-err));
     im_stats_enter(child->stats, IM_IDLE);
-    failed = err != 0 && err != IM_EXIT_RESUMABLE;
-    if (failed)
+    if (is_failure(err))
         tell_failure(child, err, text);
-    *ret_abandoned = tr_trainer_close(&t, failed);
+    tr_trainer_close(&t, tr_has_abandoned_gpu(child, err));
     return err;
 }

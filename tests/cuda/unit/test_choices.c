@@ -39,6 +39,7 @@ static struct {
     int counts[WAYS];
     int asked, planned, loaded, runs, casts;
     size_t cast_count, memory_limit, memory_used;
+    int blank; /* runs on weights that are zeros */
     uint64_t now;
     bool broken, can_save;
 } fake;
@@ -296,8 +297,11 @@ const char *tr_cudnn_plan_name(const struct tr_cudnn_plan *p)
 
 int tr_cudnn_plan_run(struct tr_cudnn_plan *p, void *const *memory, void *workspace, struct im_text *text)
 {
+    static const unsigned char zeros[64];
+
     assert_true(workspace || p->engine->workspace == 0);
     fake.runs++;
+    fake.blank += memory[TR_CONV_W] && memcmp(memory[TR_CONV_W], zeros, sizeof zeros) == 0;
     fake.now += p->engine->ns;
     if (p->engine->fails)
         return im_fail(text, -EIO, "%s falls over", p->name);
@@ -359,7 +363,7 @@ static void chosen(bool deterministic, enum tr_dnn_conv_kind kind, const char *w
     struct tr_dnn *dnn = open_dnn(deterministic);
     struct tr_dnn_conv *conv = plan(dnn, kind);
 
-    assert_int_equal(tr_dnn_tune(dnn, NULL, NULL), 0);
+    assert_int_equal(tr_dnn_tune(dnn, &(struct tr_dnn_scratch){0}, NULL, NULL), 0);
     assert_string_equal(tr_dnn_conv_kernel(conv), want);
     tr_dnn_conv_free(dnn, conv);
     tr_dnn_close(dnn);
@@ -413,7 +417,7 @@ static void nothing_that_adds_is_an_error(void **state)
     for (int way = 0; way < WAYS; way++)
         for (int i = 0; i < ENGINES; i++)
             fake.engines[way][i].forgets = true;
-    assert_int_equal(tr_dnn_tune(dnn, NULL, &text), -ENOTSUP);
+    assert_int_equal(tr_dnn_tune(dnn, &(struct tr_dnn_scratch){0}, NULL, &text), -ENOTSUP);
     assert_true(*text.s != '\0');
     tr_dnn_conv_free(dnn, conv);
     tr_dnn_close(dnn);
@@ -489,7 +493,7 @@ static void layers_that_are_alike_share_a_choice(void **state)
     struct tr_dnn_stats facts;
 
     (void)state;
-    assert_int_equal(tr_dnn_tune(dnn, NULL, NULL), 0);
+    assert_int_equal(tr_dnn_tune(dnn, &(struct tr_dnn_scratch){0}, NULL, NULL), 0);
     tr_dnn_stats(dnn, &facts);
     assert_int_equal(facts.plans, 1);
     assert_int_equal(facts.timed, 1);
@@ -510,12 +514,12 @@ static void workspace_is_that_of_what_was_chosen_and_says_when_it_moves(void **s
     fake.engines[0][0].workspace = 4000; /* not chosen */
     fake.engines[0][3].workspace = 100;
     a = plan(dnn, TR_DNN_CONV_FORWARD);
-    assert_int_equal(tr_dnn_tune(dnn, &moved, NULL), 0);
+    assert_int_equal(tr_dnn_tune(dnn, &(struct tr_dnn_scratch){0}, &moved, NULL), 0);
     assert_true(moved);
     tr_dnn_stats(dnn, &facts);
     assert_int_equal(facts.workspace_bytes, 100);
     b = plan(dnn, TR_DNN_CONV_BACKWARD_DATA);
-    assert_int_equal(tr_dnn_tune(dnn, &moved, NULL), 0);
+    assert_int_equal(tr_dnn_tune(dnn, &(struct tr_dnn_scratch){0}, &moved, NULL), 0);
     assert_false(moved);
     tr_dnn_conv_free(dnn, a);
     tr_dnn_conv_free(dnn, b);
@@ -529,7 +533,7 @@ static void gradient_of_weights_is_widened(void **state)
     float dw[32 * 9 * 16] = {0};
 
     (void)state;
-    assert_int_equal(tr_dnn_tune(dnn, NULL, NULL), 0);
+    assert_int_equal(tr_dnn_tune(dnn, &(struct tr_dnn_scratch){0}, NULL, NULL), 0);
     assert_int_equal(tr_dnn_conv_run(dnn, conv, NULL, dw, NULL), 0);
     assert_int_equal(fake.casts, 1);
     assert_int_equal(fake.cast_count, 32 * 9 * 16);
@@ -556,10 +560,38 @@ static void without_scratch_memory_additions_are_not_taken_on_trust(void **state
 
     (void)state;
     fake.memory_limit = 5000;
-    assert_int_equal(tr_dnn_tune(dnn, NULL, &text), -ENOMEM);
+    assert_int_equal(tr_dnn_tune(dnn, &(struct tr_dnn_scratch){0}, NULL, &text), -ENOMEM);
     assert_non_null(strstr(text.s, "smaller batch"));
     tr_dnn_conv_free(dnn, conv);
     tr_dnn_close(dnn);
+}
+
+/* The arena of a network: no memory is needed beside it. */
+static void scratch_memory_can_be_lent(void **state)
+{
+    static char arena[1 << 18] __attribute__((aligned(256)));
+    const struct tr_dnn_scratch lent = {.memory = arena, .bytes = sizeof arena};
+    struct tr_dnn *dnn = open_dnn(false);
+    struct tr_dnn_conv *conv = plan(dnn, TR_DNN_CONV_BACKWARD_ADD);
+    struct im_text text = {0};
+
+    (void)state;
+    fake.memory_limit = 1;
+    if (tr_dnn_tune(dnn, &lent, NULL, &text) < 0)
+        fail_msg("%s", text.s);
+    assert_string_equal(tr_dnn_conv_kernel(conv), "0/e3");
+    assert_int_equal(fake.memory_used, 0);
+    tr_dnn_conv_free(dnn, conv);
+    tr_dnn_close(dnn);
+}
+
+/* A GPU is faster on zeros. */
+static void engines_are_timed_on_numbers(void **state)
+{
+    (void)state;
+    chosen(false, TR_DNN_CONV_FORWARD, "0/e3");
+    assert_true(fake.runs > 0);
+    assert_int_equal(fake.blank, 0);
 }
 
 /* What was told, and where to say no. */
@@ -604,7 +636,7 @@ static void progress_is_told_to_its_end(void **state)
     (void)state;
     assert_int_equal(l.unknown, 2);
     assert_int_equal(l.at, 2);
-    assert_int_equal(tr_dnn_tune(dnn, NULL, NULL), 0);
+    assert_int_equal(tr_dnn_tune(dnn, &(struct tr_dnn_scratch){0}, NULL, NULL), 0);
     assert_int_equal(l.of, 2);
     assert_int_equal(l.calls, 2 + 2 * ENGINES + 1);
     assert_int_equal(l.at, 0);
@@ -630,7 +662,7 @@ static void planning_can_be_given_up_anywhere(void **state)
                                   IMK_BF16, &convs[i], &text);
         assert_int_equal(err, stop_at <= 2 ? -ECANCELED : 0);
         if (err == 0)
-            assert_int_equal(tr_dnn_tune(dnn, NULL, &text), -ECANCELED);
+            assert_int_equal(tr_dnn_tune(dnn, &(struct tr_dnn_scratch){0}, NULL, &text), -ECANCELED);
         for (int i = 0; i < 2; i++)
             tr_dnn_conv_free(dnn, convs[i]);
         tr_dnn_close(dnn);
@@ -649,7 +681,7 @@ static void *second_process(void *context)
     struct tr_dnn_conv *conv = plan(dnn, TR_DNN_CONV_FORWARD);
     struct tr_dnn_stats facts;
 
-    assert_int_equal(tr_dnn_tune(dnn, NULL, NULL), 0);
+    assert_int_equal(tr_dnn_tune(dnn, &(struct tr_dnn_scratch){0}, NULL, NULL), 0);
     tr_dnn_stats(dnn, &facts);
     l->at = facts.timed;
     tr_dnn_conv_free(dnn, conv);
@@ -668,7 +700,7 @@ static void one_process_plans_and_others_wait(void **state)
     assert_int_equal(pthread_create(&thread, NULL, second_process, &l), 0);
     while (l.waits == 0)
         poll(NULL, 0, 1);
-    assert_int_equal(tr_dnn_tune(dnn, NULL, NULL), 0);
+    assert_int_equal(tr_dnn_tune(dnn, &(struct tr_dnn_scratch){0}, NULL, NULL), 0);
     pthread_join(thread, NULL);
     assert_int_equal(l.at, 0); /* it timed nothing */
     tr_dnn_conv_free(dnn, conv);
@@ -698,7 +730,7 @@ static void gpu_that_breaks_is_an_error(void **state)
 
     (void)state;
     fake.broken = true;
-    assert_int_equal(tr_dnn_tune(dnn, NULL, &text), -EIO);
+    assert_int_equal(tr_dnn_tune(dnn, &(struct tr_dnn_scratch){0}, NULL, &text), -EIO);
     assert_string_equal(text.s, "the table broke");
     tr_dnn_conv_free(dnn, conv);
     tr_dnn_close(dnn);
@@ -740,6 +772,8 @@ int main(void)
         cmocka_unit_test_setup(gradient_of_weights_is_widened, setup),
         cmocka_unit_test_setup(without_scratch_memory_the_first_engine_stays, setup),
         cmocka_unit_test_setup(without_scratch_memory_additions_are_not_taken_on_trust, setup),
+        cmocka_unit_test_setup(scratch_memory_can_be_lent, setup),
+        cmocka_unit_test_setup(engines_are_timed_on_numbers, setup),
         cmocka_unit_test_setup(progress_is_told_to_its_end, setup),
         cmocka_unit_test_setup(planning_can_be_given_up_anywhere, setup),
         cmocka_unit_test_setup(one_process_plans_and_others_wait, setup),

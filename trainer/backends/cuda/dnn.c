@@ -486,14 +486,15 @@ static int size_workspace(struct tr_dnn *dnn, bool *ret_moved, struct im_text *t
     return err < 0 ? err : grow(dnn, &dnn->rounded, &dnn->rounded_bytes, rounded, ret_moved, text);
 }
 
-int tr_dnn_tune(struct tr_dnn *dnn, bool *ret_moved, struct im_text *text)
+int tr_dnn_tune(struct tr_dnn *dnn, const struct tr_dnn_scratch *scratch, bool *ret_moved,
+                struct im_text *text)
 {
     im_ns start = im_now();
     int err;
 
     if (ret_moved)
         *ret_moved = false;
-    err = tr_dnn_tune_all(dnn, text);
+    err = tr_dnn_tune_all(dnn, scratch, text);
     if (err == 0)
         err = size_workspace(dnn, ret_moved, text);
     if (err == 0 || err == -ECANCELED)

@@ -69,6 +69,6 @@ void tr_dnn_unlock(struct tr_dnn *dnn);
 
 /* Times the engines of all new choices. -EIO: the GPU failed; -ENOTSUP: a choice has no engine that runs;
  * -ENOMEM: no memory to check those that accumulate. */
-int tr_dnn_tune_all(struct tr_dnn *dnn, struct im_text *text);
+int tr_dnn_tune_all(struct tr_dnn *dnn, const struct tr_dnn_scratch *scratch, struct im_text *text);
 
 #endif

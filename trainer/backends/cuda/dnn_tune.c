@@ -25,12 +25,14 @@
 #define SAVE_TIME (5 * IM_SECOND) /* between two saves of the cache */
 #define HOPELESS 1.5              /* relative to the best time */
 #define PROBE 4096                /* bytes checked at each of three offsets */
+#define FILL ((size_t)16 << 10)   /* bytes of numbers, repeated */
 #define ALIGNMENT ((size_t)256)
 
 /* Scratch memory for one operation at a time. */
 struct bench {
     struct tr_dnn *dnn;
     struct tr_gpu_event *from, *to;
+    void *own; /* NULL: what follows lies in memory that was lent */
     char *tensors;
     void *flush, *workspace;
     size_t tensor_bytes, flush_bytes;
@@ -66,29 +68,29 @@ static void bench_fini(struct bench *b)
 {
     tr_gpu_event_free(b->dnn->gpu, b->from);
     tr_gpu_event_free(b->dnn->gpu, b->to);
-    tr_gpu_memory_free(b->dnn->gpu, b->tensors);
-    tr_gpu_memory_free(b->dnn->gpu, b->flush);
-    tr_gpu_memory_free(b->dnn->gpu, b->workspace);
+    tr_gpu_memory_free(b->dnn->gpu, b->own);
 }
 
 /* -ENOMEM: not enough device memory for scratch; the run continues without timing. */
-static int bench_init(struct bench *b, struct tr_dnn *dnn, size_t tensor_bytes)
+static int bench_init(struct bench *b, struct tr_dnn *dnn, const struct tr_dnn_scratch *scratch,
+                      size_t tensor_bytes)
 {
+    const size_t flush_at = aligned(tensor_bytes);
+    const size_t flush_bytes = 2 * tr_gpu_properties(dnn->gpu)->l2_bytes;
+    const size_t workspace_at = flush_at + aligned(flush_bytes);
+    const size_t bytes = workspace_at + dnn->config.workspace_limit;
     struct im_text unsaid;
-    void *tensors;
-    int err;
+    int err = 0;
 
-    *b = (struct bench){.dnn = dnn, .tensor_bytes = tensor_bytes};
-    b->flush_bytes = 2 * tr_gpu_properties(dnn->gpu)->l2_bytes;
-    err = tr_gpu_memory_new(dnn->gpu, tensor_bytes, "timing", &tensors, &unsaid);
+    *b = (struct bench){.dnn = dnn, .tensor_bytes = tensor_bytes, .flush_bytes = flush_bytes};
+    if (scratch->bytes < bytes)
+        err = tr_gpu_memory_new(dnn->gpu, bytes, "timing", &b->own, &unsaid);
     if (err < 0)
         return err;
-    b->tensors = tensors;
-    err = tr_gpu_memory_new(dnn->gpu, b->flush_bytes, "timing", &b->flush, &unsaid);
-    if (err == 0)
-        err = tr_gpu_memory_new(dnn->gpu, dnn->config.workspace_limit, "timing", &b->workspace, &unsaid);
-    if (err == 0)
-        err = tr_gpu_event_new(dnn->gpu, TR_GPU_TIMED, &b->from);
+    b->tensors = b->own ? b->own : scratch->memory;
+    b->flush = b->tensors + flush_at;
+    b->workspace = b->tensors + workspace_at;
+    err = tr_gpu_event_new(dnn->gpu, TR_GPU_TIMED, &b->from);
     if (err == 0)
         err = tr_gpu_event_new(dnn->gpu, TR_GPU_TIMED, &b->to);
     if (err < 0)
@@ -109,6 +111,30 @@ static void place_tensors(const struct bench *b, const struct tr_dnn_choice *c,
     }
     if (c->adds)
         memory[TR_CONV_X_BEFORE] = memory[TR_CONV_X];
+}
+
+/* Fills the tensors of the operation with numbers of either sign and about one, in each of the types: with zeros,
+ * or with what the last engine left, multiplications take less power, so that the clock is another one. */
+static int fill_tensors(struct bench *b, const struct tr_dnn_choice *c)
+{
+    const size_t bytes = graph_bytes(&c->graphs[c->formulation]);
+    uint16_t numbers[FILL / sizeof(uint16_t)];
+    size_t done = bytes < FILL ? bytes : FILL;
+    uint32_t r = 1;
+    int err;
+
+    for (size_t i = 0; i < FILL / sizeof *numbers; i++) {
+        r = r * 1664525 + 1013904223; /* of a linear congruence the upper bits are good */
+        numbers[i] = (uint16_t)(r >> 31 << 15 | (0x3d80 + (r >> 20 & 0x1ff)));
+    }
+    err = tr_gpu_copy(b->dnn->gpu, TR_GPU_COMPUTE, b->tensors, numbers, done);
+    if (err == 0)
+        err = tr_gpu_sync(b->dnn->gpu, TR_GPU_COMPUTE); /* numbers goes out of scope */
+    for (size_t n; done < bytes && err == 0; done += n) {
+        n = bytes - done < done ? bytes - done : done;
+        err = tr_gpu_copy(b->dnn->gpu, TR_GPU_COMPUTE, b->tensors + done, b->tensors, n);
+    }
+    return err;
 }
 
 static int shoot(struct bench *b, const struct tr_dnn_choice *c, void *const *memory, uint64_t *ret_ns)
@@ -142,7 +168,9 @@ static int time_engine(struct bench *b, const struct tr_dnn_choice *c, uint64_t 
     int err;
 
     place_tensors(b, c, memory);
-    err = shoot(b, c, memory, &ns[0]); /* loads the code */
+    err = fill_tensors(b, c);
+    if (err == 0)
+        err = shoot(b, c, memory, &ns[0]); /* loads the code */
     for (int i = 0; i < SHOTS && err == 0; i++) {
         err = shoot(b, c, memory, &ns[i]);
         if (err == 0 && i == 0 && (double)ns[0] > HOPELESS * (double)best) {
@@ -362,7 +390,7 @@ static int decide_all(struct bench *b, int total, struct im_text *text)
     return err;
 }
 
-int tr_dnn_tune_all(struct tr_dnn *dnn, struct im_text *text)
+int tr_dnn_tune_all(struct tr_dnn *dnn, const struct tr_dnn_scratch *scratch, struct im_text *text)
 {
     size_t most = 0;
     int total = 0, err;
@@ -375,7 +403,7 @@ int tr_dnn_tune_all(struct tr_dnn *dnn, struct im_text *text)
     }
     if (total == 0)
         return 0;
-    err = bench_init(&b, dnn, most);
+    err = bench_init(&b, dnn, scratch, most);
     if (err == -ENOMEM)
         return without_bench(dnn, most, text);
     if (err < 0)
