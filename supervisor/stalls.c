@@ -16,7 +16,8 @@
 #define UNKILLABLE_AT_END_NS (2 * IM_SECOND) /* nobody takes over what it holds */
 #define LEAVE_NS                                                                                             \
     (3 * IM_SECOND) /* for readers and augmenters when the run is over: they have nothing to save */
-#define FAILED_NS (5 * IM_SECOND) /* for a trainer that has said why it fails: files that it closes take 2 s */
+#define FAILED_NS                                                                                            \
+    (5 * IM_SECOND) /* for a trainer that has said why it fails: files that it closes take 2 s */
 
 bool sv_is_stuck(const struct sv_stall_view *v)
 {

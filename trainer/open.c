@@ -38,6 +38,7 @@ static int open_network(struct tr_trainer *t, struct im_text *text)
         config.device.index = im_conf_gpu(t->child->conf, t->child->index);
     config.device.progress = planning;
     config.device.progress_context = t->child;
+    config.device.recovers = t->begins_again;
     if (tr_plan_cache_path(t->plan_cache, sizeof t->plan_cache) == 0)
         config.device.cache = t->plan_cache;
     config.rank_sum = tr_ranks_rank_sum(&t->ranks);

@@ -226,11 +226,12 @@ struct tr_update {
 
 /* Which GPU, and how it may compute. */
 struct tr_device_config {
-    int index;          /* of the GPUs visible to the process */
-    bool deterministic; /* the same bits on every run */
-    bool tf32;          /* fp32 convolutions and matrix products may round their inputs to tf32 */
+    int index;                /* of the GPUs visible to the process */
+    bool deterministic;       /* the same bits on every run */
+    bool tf32;                /* fp32 convolutions and matrix products may round their inputs to tf32 */
     enum imk_dtype precision; /* of the ops: a device that cannot compute in it is refused */
-    const char *cache;  /* path of the plan cache; NULL: no cache */
+    const char *cache;        /* path of the plan cache; NULL: no cache */
+    bool recovers;            /* a start that others wait for: no time is spent on what the cache has */
     /* (optional) Progress of plan() and tune(), number `at` of `of`: of is 0 while the total is unknown, and
      * -1 while another process makes what this one needs; at 0: done. A nonzero return cancels: they return
      * -ECANCELED. */

@@ -56,7 +56,8 @@ static void must_not_be_recorded(const struct tr_comm *c)
     if (c->recordings == 0)
         return;
     fprintf(stderr,
-            "close() of a communicator that %d recording(s) refer to: NCCL waits for ever; free recordings first\n",
+            "close() of a communicator that %d recording(s) refer to: NCCL waits for ever; free recordings "
+            "first\n",
             c->recordings);
     abort();
 }

@@ -135,10 +135,9 @@ int tr_dnn_conv_new(struct tr_dnn *dnn, const struct tr_dnn_conv_shape *shape, e
         return im_fail(text, -ENOMEM, "no memory");
     **ret_conv = (struct tr_dnn_conv){.s = *shape, .kind = kind, .type = type};
     dnn->stats.plans++;
-    note_new(dnn,
-             imk_dtype_bytes(type) * (size_t)shape->n *
-                 ((size_t)shape->h * (size_t)shape->w * (size_t)shape->c +
-                  (size_t)side(shape, shape->h) * (size_t)side(shape, shape->w) * (size_t)shape->k));
+    note_new(dnn, imk_dtype_bytes(type) * (size_t)shape->n *
+                      ((size_t)shape->h * (size_t)shape->w * (size_t)shape->c +
+                       (size_t)side(shape, shape->h) * (size_t)side(shape, shape->w) * (size_t)shape->k));
     return 0;
 }
 

@@ -55,10 +55,11 @@ static int check_precision(const struct tr_gpu_properties *gpu, enum imk_dtype p
 {
     if (precision != IMK_BF16 || gpu->sm >= SM_BF16)
         return 0;
-    return im_fail(text, -EINVAL,
-                   "GPU %d (%s) has compute capability %d.%d, and bf16 needs 8.0; use --amp fp16, whose loss is "
-                   "scaled by itself",
-                   gpu->index, gpu->name, gpu->sm / 10, gpu->sm % 10);
+    return im_fail(
+        text, -EINVAL,
+        "GPU %d (%s) has compute capability %d.%d, and bf16 needs 8.0; use --amp fp16, whose loss is "
+        "scaled by itself",
+        gpu->index, gpu->name, gpu->sm / 10, gpu->sm % 10);
 }
 
 static int open_libraries(struct tr_backend *b, const struct tr_device_config *config, struct im_text *text)
@@ -72,6 +73,7 @@ static int open_libraries(struct tr_backend *b, const struct tr_device_config *c
                                                   .deterministic = config->deterministic,
                                                   .tf32 = config->tf32,
                                                   .cache = config->cache,
+                                                  .recovers = config->recovers,
                                                   .progress = config->progress ? progress : NULL,
                                                   .context = b},
                           &b->dnn, text);

@@ -36,6 +36,9 @@ struct tr_dnn_config {
     bool tf32;              /* fp32 plans may round their inputs to tf32 (10 bits of mantissa) */
     size_t workspace_limit; /* workspace limit of an engine in bytes; 0: TR_DNN_WORKSPACE */
     const char *cache;      /* cache file; NULL: none; see tr_plan_cache_path() */
+    bool recovers;          /* a start that others wait for: choices of earlier starts stay as they are */
+    uint64_t first_ns;      /* time for choices among all engines; 0: a minute */
+    uint64_t more_ns;       /* time to go on with those of earlier starts; 0: a third of it */
     /* (optional) Called before each engine that is compiled or timed, with the operation and its number `at`
      * of `of`. of is 0 while the total is unknown, and -1 while another process makes plans that this one
      * needs; at 0: done. A nonzero return cancels: the calling function returns -ECANCELED. */
