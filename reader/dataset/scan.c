@@ -19,6 +19,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/image_type.h"
 #include "reader/dataset/parallel.h"
 
@@ -162,7 +163,11 @@ static int take_entry(const char *root, struct rd_listing *listing, int fd, cons
         added = rd_names_add(&listing->images, name);
         listing->leads_out = listing->leads_out || leads_out(root, fd, entry);
     } else {
-        added = skip(listing, type == DT_REG ? RD_SKIP_OTHER : RD_SKIP_SPECIAL, name);
+        added = skip(listing,
+                     type != DT_REG                                      ? RD_SKIP_SPECIAL
+                     : im_image_type_of_name(name) < IM_IMAGE_TYPE_COUNT ? RD_SKIP_TYPE
+                                                                         : RD_SKIP_OTHER,
+                     name);
     }
     return added < 0 ? (int)added : 0;
 }

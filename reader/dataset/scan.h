@@ -22,6 +22,7 @@ enum rd_skip {
     RD_SKIP_UNLABELLED, /* an image that the tables of classes do not name */
     RD_SKIP_MISSING,    /* a row of a table whose file is not there */
     RD_SKIP_TWICE,      /* a row of a table whose file has been named before */
+    RD_SKIP_TYPE,       /* an image of a type that this program does not decode */
     RD_SKIP_KINDS
 };
 
