@@ -192,6 +192,21 @@ struct im_json *rd_report_warnings(const struct rd_index *index)
     return warnings;
 }
 
+void rd_report_say(const struct rd_report *report)
+{
+    struct im_json *warnings = rd_report_warnings(report->index);
+    struct im_text left_out;
+    const char *line;
+
+    rd_report_left_out(report, &left_out);
+    if (left_out.s[0])
+        im_say(stderr, "imsuper: %s", left_out.s);
+    for (size_t i = 0; i < im_json_count(warnings); i++)
+        if (im_json_as_str(im_json_at(warnings, i), &line) == 0)
+            im_say(stderr, "imsuper: warning: %s", line);
+    im_json_free(&warnings);
+}
+
 static void write_line(FILE *out, const char *why, const char *path, const char *note)
 {
     struct im_shown shown_path, shown_note;
