@@ -2,7 +2,7 @@
  * labels. Without train/ the data folder's own folders are classes.
  *
  * A validation folder that holds folders has its labels in their names, also inside ILSVRC (many people sort
- * it so). One that holds images needs a file of labels; of the three kinds the CSV is one read, the
+ * it so). One that holds images needs a file of labels; of the kinds the CSV is one read, the
  * annotations are 50,000, and val.txt comes last because the copy in ImageSets/CLS-LOC only counts lines
  * (reader/dataset/labels.c refuses it). Folders above the data folder are looked at only where its path says that it
  * is the inside of ILSVRC. */
@@ -91,6 +91,12 @@ static int find_labels(int root_fd, const char *base, const struct rd_label_file
     } known[] = {
         {RD_LABELS_CSV, "LOC_val_solution.csv"},
         {RD_LABELS_XML, "Annotations/CLS-LOC/val"},
+        {RD_LABELS_SYNSETS, "imagenet_2012_validation_synset_labels.txt"},
+        {RD_LABELS_DEVKIT, "ILSVRC2012_validation_ground_truth.txt"},
+        {RD_LABELS_DEVKIT, "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt"},
+        {RD_LABELS_DEVKIT, "devkit/data/ILSVRC2012_validation_ground_truth.txt"},
+        {RD_LABELS_DEVKIT, "data/ILSVRC2012_validation_ground_truth.txt"},
+        {RD_LABELS_DEVKIT, "devkit/data/ILSVRC2015_clsloc_validation_ground_truth.txt"},
         {RD_LABELS_LIST, "ImageSets/CLS-LOC/val.txt"},
         {RD_LABELS_LIST, "val.txt"},
     };
@@ -116,7 +122,8 @@ static int find_labels(int root_fd, const char *base, const struct rd_label_file
     return im_fail(
         text, -EBADMSG,
         "'%.600s/%.100s' holds images without class folders, and no labels for them were found: put a "
-        "val.csv (file,label), LOC_val_solution.csv or ILSVRC's Annotations beside it, or sort the "
+        "val.csv (file,label), LOC_val_solution.csv, ILSVRC's Annotations or its devkit beside it, or sort "
+        "the "
         "images into class folders",
         layout->root, layout->val);
 }
@@ -272,7 +279,8 @@ static int take_train(int root_fd, const char *base, enum rd_layout_kind forced,
     err = find_val(root_fd, base, files, layout, text);
     if (err == 0 && layout->kind == RD_LAYOUT_AUTO)
         layout->kind = RD_LAYOUT_FOLDERS;
-    if (err == 0 && *files->val_labels && layout->labels != RD_LABELS_TABLE)
+    if (err == 0 && *files->val_labels &&
+        (layout->labels == RD_LABELS_FOLDERS || layout->labels == RD_LABELS_TINY))
         return im_fail(
             text, -EINVAL,
             "--val-labels is for validation images without class folders, in '%.400s/val'; there are "
