@@ -185,16 +185,20 @@ static int order_classes(struct tr_trainer *t, struct im_text *text)
 static int import_weights(struct tr_trainer *t, struct im_text *text)
 {
     const struct im_conf *conf = t->child->conf;
+    struct im_text note = {""};
     size_t loaded = 0;
     int err;
 
     if (!conf->init_from[0])
         return 0;
-    err = tr_import(conf->init_from, t->net, conf->init_skip_head, &loaded, text);
+    err = tr_import(conf->init_from, t->net, conf->init_skip_head, &loaded, &note, text);
     if (err == 0)
         err = order_classes(t, text);
     if (err == 0 && conf->ema > 0 && tr_network_reset_averages(t->net) < 0)
         err = im_fail(text, -EIO, "cannot set the averaged weights");
+    if (err == 0 && note.s[0] && tr_trainer_leads(t))
+        im_log(IM_LOG_WARN, "the weights have other names", "how=%s",
+               im_log_quote(&(struct im_quoted){0}, note.s));
     if (err == 0)
         im_log(IM_LOG_INFO, "weights loaded", "from=%s tensors=%zu",
                im_log_quote(&(struct im_quoted){0}, conf->init_from), loaded);

@@ -272,13 +272,14 @@ int64_t sv_rundir_done_epochs(const char *run_dir)
     return epochs;
 }
 
-double sv_rundir_best_top1(const char *run_dir)
+void sv_rundir_done(const char *run_dir, struct sv_done *ret)
 {
     struct im_json *done = read_done(run_dir);
-    double top1 = im_json_real_or(done, "best_val_top1", -1);
 
+    *ret = (struct sv_done){.epochs = im_json_int_or(done, "epochs", 0),
+                            .top1 = im_json_real_or(done, "best_val_top1", -1),
+                            .average = im_json_real_or(done, "best_ema_val_top1", -1)};
     im_json_free(&done);
-    return top1;
 }
 
 bool sv_rundir_try_lock(const char *run_dir, struct sv_rundir_lock *ret)
