@@ -43,10 +43,13 @@ static int begin_pass(struct tr_trainer *t, const struct im_phase *phase, uint64
 
 static int end_epoch(struct tr_trainer *t, bool validated, struct im_text *text)
 {
-    double top1 = tr_top1(t->child->conf->ema > 0 ? &t->at.ema : &t->at.sums[IM_VAL]);
-    bool best = validated && top1 > t->at.best_top1;
-    int err;
+    const struct tr_sums *judged = t->child->conf->ema > 0 ? &t->at.ema : &t->at.sums[IM_VAL];
+    double top1 = tr_top1(judged);
+    bool best = validated && tr_validation_has_loss(judged) && top1 > t->at.best_top1;
+    int err = validated ? tr_trainer_check_validation(t, text) : 0;
 
+    if (err < 0)
+        return err;
     t->at.epochs++;
     t->save.best_before = t->at.best_top1;
     if (best)
