@@ -69,10 +69,15 @@ int tr_checkpoint_store_open(struct tr_checkpoint_store *store, const char *dire
 /* For a process that only reads; the writer must have opened the store and loaded from it first. */
 int tr_checkpoint_store_view(struct tr_checkpoint_store *store, const char *directory, struct im_text *text);
 
-/* Saves the state, then the model as `last`, as `epoch_NNN` if epoch >= 0, and as `best` if `best`. Negative
- * errno with a sentence: the state file is then the old or the new one, never partial. */
+/* Weights that are the best of the run, as a set: best.safetensors holds the plain ones of the epoch in which they
+ * were best, best.ema.safetensors the averages of that in which those were. */
+#define TR_BEST_PLAIN 1u
+#define TR_BEST_AVERAGE 2u
+
+/* Saves the state, then the model and its averages as `last`, as `epoch_NNN` if epoch >= 0, and those in `best` as
+ * `best`. Negative errno with a sentence: the state file is then the old or the new one, never partial. */
 int tr_checkpoint_save(struct tr_checkpoint_store *store, const struct tr_checkpoint_content *content,
-                       int epoch, bool best, struct im_text *text);
+                       int epoch, unsigned best, struct im_text *text);
 
 /* Saves a state that was read, from a snapshot, as the last one: the same bytes, and `last` beside it. */
 int tr_checkpoint_save_state(struct tr_checkpoint_store *store, const struct tr_safetensors *state,

@@ -9,6 +9,7 @@
 
 #include "ipc/base/err.h"
 #include "ipc/base/hash.h"
+#include "trainer/checkpoint/classes.h"
 
 #define GRADIENT_PREFIX TR_CHECKPOINT_STATE_PREFIX "gradient."
 #define BEFORE_PREFIX TR_CHECKPOINT_STATE_PREFIX "before."
@@ -119,7 +120,14 @@ void tr_state_fini(struct tr_state *s)
     free(s->tensors);
     free(s->destinations);
     free(s->names);
+    free(s->classes);
     *s = (struct tr_state){0};
+}
+
+void tr_state_name_classes(struct tr_state *s, char *classes)
+{
+    free(s->classes);
+    s->classes = classes;
 }
 
 int tr_state_collect(struct tr_state *s, struct im_text *text)
@@ -141,16 +149,21 @@ static size_t tensor_count(const struct tr_state *s, const char *window)
     return window && strcmp(window, "0") != 0 ? s->window_count : s->count;
 }
 
-/* pairs: room for TR_POSITION_PAIRS. */
+/* The position's, and the classes' names. */
+enum { STATE_PAIRS = TR_POSITION_PAIRS + 1 };
+
+/* pairs: room for STATE_PAIRS. */
 static struct tr_checkpoint_content content_of(const struct tr_state *s,
                                                const struct tr_position_text *position, struct tr_pair *pairs)
 {
-    const size_t count = tr_position_pairs(position, pairs);
+    size_t count = tr_position_pairs(position, pairs);
     const char *window = NULL;
 
     for (size_t i = 0; i < count; i++)
         if (strcmp(pairs[i].key, TR_POSITION_WINDOW) == 0)
             window = pairs[i].value;
+    if (s->classes)
+        pairs[count++] = (struct tr_pair){TR_CLASSES_KEY, s->classes};
     return (struct tr_checkpoint_content){
         .tensors = s->tensors,
         .tensor_count = tensor_count(s, window),
@@ -160,9 +173,9 @@ static struct tr_checkpoint_content content_of(const struct tr_state *s,
 }
 
 int tr_state_save(struct tr_state *s, struct tr_checkpoint_store *store,
-                  const struct tr_position_text *position, int epoch, bool best, struct im_text *text)
+                  const struct tr_position_text *position, int epoch, unsigned best, struct im_text *text)
 {
-    struct tr_pair pairs[TR_POSITION_PAIRS];
+    struct tr_pair pairs[STATE_PAIRS];
     const struct tr_checkpoint_content content = content_of(s, position, pairs);
 
     return tr_checkpoint_save(store, &content, epoch, best, text);
@@ -171,7 +184,7 @@ int tr_state_save(struct tr_state *s, struct tr_checkpoint_store *store,
 int tr_state_put(struct tr_state *s, const char *name, const struct tr_sink *sink,
                  const struct tr_position_text *position, struct im_text *text)
 {
-    struct tr_pair pairs[TR_POSITION_PAIRS];
+    struct tr_pair pairs[STATE_PAIRS];
     const struct tr_checkpoint_content content = content_of(s, position, pairs);
     int err = tr_state_collect(s, text);
 
@@ -193,7 +206,7 @@ int tr_state_bytes_max(struct tr_state *s, const struct tr_position_text *positi
 {
     const struct tr_sink sink = {.context = ret_bytes, .write = count_bytes};
     struct tr_position_text longest = *position;
-    struct tr_pair pairs[TR_POSITION_PAIRS];
+    struct tr_pair pairs[STATE_PAIRS];
     struct tr_checkpoint_content content;
 
     for (size_t i = 0; i < longest.count; i++) {
