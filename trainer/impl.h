@@ -145,4 +145,9 @@ bool tr_trainer_is_paused(const struct tr_trainer *t);
  * asked for are taken, and the time is not counted. */
 int tr_trainer_wait_paused(struct tr_trainer *t, bool training, struct im_text *text);
 
+/* validation.c */
+bool tr_validation_has_loss(const struct tr_sums *sums);
+/* At the end of a validation pass. -EDOM with a sentence: the weights are not finite. */
+int tr_trainer_check_validation(struct tr_trainer *t, struct im_text *text);
+
 #endif
