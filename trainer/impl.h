@@ -104,9 +104,10 @@ static inline void tr_trainer_end_stage(const struct tr_trainer *t)
 /* All functions return 0, a positive exit status to leave with, or a negative errno, with or without a
  * sentence. */
 
-/* open.c. t->child must be set. tr_trainer_close accepts a half-opened trainer. */
+/* open.c. t->child must be set. tr_trainer_close accepts a half-opened trainer. abandon: files only, see
+ * tr_has_abandoned_gpu(). */
 int tr_trainer_open(struct tr_trainer *t, struct im_text *text);
-void tr_trainer_close(struct tr_trainer *t, bool failed);
+void tr_trainer_close(struct tr_trainer *t, bool abandon);
 
 /* trainer/batch.c */
 

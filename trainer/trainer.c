@@ -10,6 +10,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "ipc/base/fault.h"
 #include "ipc/base/log.h"
 #include "ipc/ledger.h"
 #include "ipc/wait.h"
@@ -251,6 +252,25 @@ static int tell_ready(struct tr_trainer *t, struct im_text *text)
     return tr_trainer_leads(t) ? tr_report_ready(&t->report, &t->at, &b, snapshots, text) : 0;
 }
 
+/* First of all, while nothing can hang: what follows closes files and devices. */
+static void tell_failure(const struct im_child *child, int err, const struct im_text *text)
+{
+    if ((err < 0 || err == IM_EXIT_PEER || err == IM_EXIT_CONTRADICTION) && text->s[0])
+        im_log(IM_LOG_ERROR, "leaving", "why=%s", im_log_quote(&(struct im_quoted){0}, text->s));
+    atomic_store_explicit(&child->entry->failed, (uint32_t)im_exit_status(err) + 1, memory_order_relaxed);
+    IM_FAULT("trainer.leaving");
+}
+
+static bool is_failure(int err)
+{
+    return err != 0 && err != IM_EXIT_RESUMABLE;
+}
+
+bool tr_has_abandoned_gpu(const struct im_child *child, int err)
+{
+    return is_failure(err) && child->conf->ranks > 1 && child->conf->backend == IM_BACKEND_CUDA;
+}
+
 int tr_run(struct im_child *child, struct im_text *text)
 {
     struct tr_trainer t = {.child = child};
@@ -270,9 +290,11 @@ int tr_run(struct im_child *child, struct im_text *text)
     }
     if (err == IM_EXIT_CONTRADICTION && !text->s[0])
         im_fail(text, 0, "the numbers of another trainer changed in shared memory after it wrote them");
-    im_stats_enter(child->stats, IM_IDLE);
-    tr_trainer_close(&t, err != 0 && err != IM_EXIT_RESUMABLE);
     if (err < 0 && !text->s[0])
-        return im_fail(text, err, "%s", strerror(-err));
+        im_fail(text, err, "%s", strerror(-err));
+    im_stats_enter(child->stats, IM_IDLE);
+    if (is_failure(err))
+        tell_failure(child, err, text);
+    tr_trainer_close(&t, tr_has_abandoned_gpu(child, err));
     return err;
 }

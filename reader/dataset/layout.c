@@ -18,6 +18,7 @@
 
 #include "ipc/base/count.h"
 #include "ipc/base/hash.h"
+#include "ipc/base/image_type.h"
 #include "reader/dataset/layout_table.h"
 #include "reader/dataset/scan.h"
 
@@ -40,13 +41,17 @@ const char *rd_layout_name(enum rd_layout_kind kind)
     return names[kind];
 }
 
+/* Of the types that are decoded, too: a program that was built with another library takes other files. */
 uint64_t rd_layout_hash(const struct rd_layout *layout)
 {
+    struct im_image_type_list types;
     const char *const paths[] = {layout->train, layout->val, layout->labels_path};
     uint64_t hash = (uint64_t)layout->kind << 8 | (uint64_t)layout->labels;
 
     for (size_t i = 0; i < IM_COUNT(paths); i++)
         hash = im_hash64(paths[i], strlen(paths[i]), hash);
+    im_image_types_list(&types, true);
+    hash = im_hash64(types.s, strlen(types.s), hash);
     return *layout->train_labels ? im_hash64(layout->train_labels, strlen(layout->train_labels), hash) : hash;
 }
 

@@ -30,13 +30,14 @@ static const struct {
     [RD_SKIP_MISSING] = {"missing", "row whose file is not there", "rows whose files are not there"},
     [RD_SKIP_TWICE] = {"twice", "row of a file that was named before",
                        "rows of files that were named before"},
+    [RD_SKIP_TYPE] = {"types", "image of a type that is not decoded", "images of types that are not decoded"},
 };
 static const char empty_key[] = "empty";
 
 /* Images first, and what nobody misses last. */
 static const enum rd_skip in_order[RD_SKIP_KINDS] = {
-    RD_SKIP_CLASS, RD_SKIP_MISSING, RD_SKIP_UNLABELLED, RD_SKIP_TWICE, RD_SKIP_LOOSE, RD_SKIP_UNREADABLE,
-    RD_SKIP_LOOP,  RD_SKIP_SPECIAL, RD_SKIP_FOLDER,     RD_SKIP_OTHER, RD_SKIP_HIDDEN};
+    RD_SKIP_CLASS,      RD_SKIP_TYPE, RD_SKIP_MISSING, RD_SKIP_UNLABELLED, RD_SKIP_TWICE, RD_SKIP_LOOSE,
+    RD_SKIP_UNREADABLE, RD_SKIP_LOOP, RD_SKIP_SPECIAL, RD_SKIP_FOLDER,     RD_SKIP_OTHER, RD_SKIP_HIDDEN};
 
 static void add_part(struct im_text *ret, uint64_t count, const char *one, const char *many,
                      const char *first)

@@ -2,12 +2,14 @@
 #include <stdio.h>
 
 #include "ipc/base/count.h"
+#include "ipc/base/image_type.h"
 #include "ipc/base/sysinfo.h"
 #include "supervisor/cli/commands.h"
 #include "supervisor/supervise.h"
 
 static const char overview[] =
-    "imsuper trains image classifiers from JPEG files as fast as the machine allows, and keeps going when "
+    "imsuper trains image classifiers from folders of images as fast as the machine allows, and keeps going "
+    "when "
     "parts of it die.\n"
     "\n"
     "  imsuper data synth --out data/synth                    make a small labelled image set to try\n"
@@ -50,8 +52,11 @@ int sv_cmd_help(struct im_conf *conf)
 
 int sv_cmd_version(struct im_conf *conf)
 {
+    struct im_image_type_list decoded, others;
+
     (void)conf;
     printf("imsuper %s (%s)\n", IMSUPER_VERSION, im_build_id());
+    printf("images: %s; not: %s\n", im_image_types_list(&decoded, true), im_image_types_list(&others, false));
     return IM_EXIT_OK;
 }
 

@@ -34,7 +34,7 @@ struct tr_layout;  /* of a value; owned by the backend until close() */
 struct tr_op_plan;
 struct tr_step_ops;
 
-#define TR_BACKEND_VERSION 5
+#define TR_BACKEND_VERSION 6
 #define TR_BN_EPS 1e-5f
 #define TR_BN_MOMENTUM 0.1f /* running <- (1 - m) * running + m * batch */
 
@@ -226,10 +226,12 @@ struct tr_update {
 
 /* Which GPU, and how it may compute. */
 struct tr_device_config {
-    int index;          /* of the GPUs visible to the process */
-    bool deterministic; /* the same bits on every run */
-    bool tf32;          /* fp32 convolutions and matrix products may round their inputs to tf32 */
-    const char *cache;  /* path of the plan cache; NULL: no cache */
+    int index;                /* of the GPUs visible to the process */
+    bool deterministic;       /* the same bits on every run */
+    bool tf32;                /* fp32 convolutions and matrix products may round their inputs to tf32 */
+    enum imk_dtype precision; /* of the ops: a device that cannot compute in it is refused */
+    const char *cache;        /* path of the plan cache; NULL: no cache */
+    bool recovers;            /* a start that others wait for: no time is spent on what the cache has */
     /* (optional) Progress of plan() and tune(), number `at` of `of`: of is 0 while the total is unknown, and
      * -1 while another process makes what this one needs; at 0: done. A nonzero return cancels: they return
      * -ECANCELED. */
@@ -270,8 +272,9 @@ struct tr_backend_ops {
     /* (optional) Waits for all enqueued work; NULL where calls are synchronous. */
     int (*sync)(struct tr_backend *b);
     /* (optional) Autotunes: finds the fastest way to run each new plan. Call after plans are made and before
-     * they run; untuned plans are tuned at their first run. */
-    int (*tune)(struct tr_backend *b, struct im_text *text);
+     * they run; untuned plans are tuned at their first run. scratch: a buffer of buffer_new() whose contents may
+     * be lost, so that tuning needs no free memory beside it; NULL: there is none. */
+    int (*tune)(struct tr_backend *b, void *scratch, size_t bytes, struct im_text *text);
     int (*last_error)(struct tr_backend *b, struct im_text *text); /* (optional) the first error, with its
                                                                       sentence */
     const struct tr_step_ops *step;                                /* trainer/backends/step.h */

@@ -37,7 +37,7 @@ struct tr_network_config {
     const char *backend;                /* tr_backend_find */
     const struct tr_backend_ops *ops;   /* instead, for tests; NULL: by name */
     int threads;                        /* 0: all processors */
-    struct tr_device_config device;     /* for backends of devices */
+    struct tr_device_config device;     /* for backends of devices; its precision is that below */
     const struct tr_rank_sum *rank_sum; /* sums over the ranks; NULL: single rank; outlives the network */
     bool plain_steps;                   /* enqueue every step, capture none */
     enum imk_dtype precision;
