@@ -287,7 +287,7 @@
     TEXT(workspace, "workspace", "runs", IM_GROUP_OUTPUT, IM_FOR_RUNS | IM_FOR_LIST_RUNS, "DIR", "folder that holds the run directories") \
     TEXT(run_name, "run-name", "", IM_GROUP_OUTPUT, IM_FOR_RUNS, "NAME", "run directory in the workspace; an existing run is continued; default: model and time") \
     TEXT(resume, "resume", "", IM_GROUP_OUTPUT, IM_FOR_START, "[FILE]", "start from this training state (last.state.safetensors); without FILE: continue --run-name or the newest run, and start no new one") \
-    BOOL(dry_run, "dry-run", false, IM_GROUP_OUTPUT, IM_FOR_START, "", "check everything that can be checked, show what the run would be, and start nothing") \
+    BOOL(dry_run, "dry-run", false, IM_GROUP_OUTPUT, IM_FOR_START | IM_FOR_ORGANISE, "", "check everything that can be checked, show what would be done, and do nothing") \
     INT(checkpoint_keep, "checkpoint-keep", 3, 1, 100000, IM_GROUP_OUTPUT, IM_FOR_START, "N", "epoch checkpoints to keep besides last and best") \
     REAL(status_interval, "status-interval", 30, 0.1, 86400, IM_GROUP_OUTPUT, IM_FOR_START, "SECONDS", "interval of status lines when the output is not a terminal") \
     ENUM(log_level, "log-level", IM_CONF_LOG_INFO, IM_LOG_LEVELS, IM_GROUP_OUTPUT, IM_FOR_ALL, "LEVEL", "lowest severity to log") \
@@ -329,7 +329,6 @@
     BOOL(organise_copy, "copy", false, IM_GROUP_DATA, IM_FOR_ORGANISE, "", "copy the images") \
     BOOL(organise_hard_link, "hard-link", false, IM_GROUP_DATA, IM_FOR_ORGANISE, "", "write hard links (default): no space, and the new folder stays whole when the old one is moved; needs one file system") \
     BOOL(organise_symlink, "symlink", false, IM_GROUP_DATA, IM_FOR_ORGANISE, "", "write symbolic links to where the images are now") \
-    BOOL(dry_run, "dry-run", false, IM_GROUP_DATA, IM_FOR_ORGANISE, "", "say what would be written, and write nothing") \
     TEXT(undo, "undo", "", IM_GROUP_DATA, IM_FOR_ORGANISE, "FILE", "take back what the undo file names (DST/organise.undo)") \
     INT(classes, "classes", 10, 2, 10000, IM_GROUP_SYNTH, IM_FOR_SYNTH | IM_FOR_MODEL | IM_FOR_STEPS, "N", "number of classes") \
     INT(per_class, "per-class", 200, 1, 10000000, IM_GROUP_SYNTH, IM_FOR_SYNTH, "N", "training images of each class") \
