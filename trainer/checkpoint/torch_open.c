@@ -31,8 +31,6 @@
 #define DATA_FLOOR ((rlim_t)1 << 30) /* bytes; several times the file's at least */
 #define DATA_TIMES 8
 
-extern char **environ;
-
 enum { STATUS_DONE, STATUS_BAD, STATUS_UNSUPPORTED, STATUS_MEMORY };
 
 /* ---- the reader ---- */
