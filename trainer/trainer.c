@@ -42,13 +42,13 @@ static int begin_pass(struct tr_trainer *t, const struct im_phase *phase, uint64
     return phase->split == IM_VAL ? tr_ranks_share_statistics(&t->ranks, t->net, text) : 0;
 }
 
-/* Takes an accuracy that is the best so far. */
-static bool is_best(double top1, double *best)
+/* Takes an accuracy that is the best so far; none where there is no loss. */
+static bool is_best(const struct tr_sums *sums, double *best)
 {
-    const bool better = top1 > *best;
+    const bool better = tr_validation_has_loss(sums) && tr_top1(sums) > *best;
 
     if (better)
-        *best = top1;
+        *best = tr_top1(sums);
     return better;
 }
 
@@ -56,13 +56,15 @@ static int end_epoch(struct tr_trainer *t, bool validated, struct im_text *text)
 {
     double *tops = t->at.best_top1;
     unsigned best = 0;
-    int err;
+    int err = validated ? tr_trainer_check_validation(t, text) : 0;
 
+    if (err < 0)
+        return err;
     t->at.epochs++;
     memcpy(t->save.before, tops, sizeof t->save.before);
-    if (validated && is_best(tr_top1(&t->at.sums[IM_VAL]), &tops[TR_PLAIN]))
+    if (validated && is_best(&t->at.sums[IM_VAL], &tops[TR_PLAIN]))
         best |= TR_BEST_PLAIN;
-    if (validated && t->child->conf->ema > 0 && is_best(tr_top1(&t->at.ema), &tops[TR_AVERAGED]))
+    if (validated && t->child->conf->ema > 0 && is_best(&t->at.ema, &tops[TR_AVERAGED]))
         best |= TR_BEST_AVERAGE;
     err = tr_trainer_leads(t) ? tr_report_epoch(&t->report, &t->at, t->lr, validated, text) : 0;
     return err < 0 ? err : tr_trainer_save(t, (int)t->at.epochs, best, text);
@@ -198,11 +200,11 @@ static int train_to_end(struct tr_trainer *t, struct im_text *text)
     int err = 0;
 
     t->epoch_mark = im_now();
-    t->saves_seen = tr_trainer_save_requests(t);
+    /* What a trainer before this one did not come to is asked of this one. */
+    t->saves_seen = atomic_load_explicit(&t->child->run->control->save_answers, memory_order_acquire);
     if (t->at.next_batch < plan->batches) /* all have restored the same, or none goes on */
         err = tr_ranks_compare(&t->ranks, &t->state, t->at.steps, text);
-    t->snapshots_seen =
-        atomic_load_explicit(&t->child->run->control->snapshot_requests, memory_order_acquire);
+    t->snapshots_seen = atomic_load_explicit(&t->child->run->control->snapshot_answers, memory_order_acquire);
     while (t->at.next_batch < plan->batches && err == 0 && !t->lr_range_done) {
         const struct im_phase *now = im_plan_phase_of_batch(plan, t->at.next_batch);
 

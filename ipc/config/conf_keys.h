@@ -139,20 +139,22 @@
 #define IM_FOR_CONTROL 65536u  /* pause, resume, restart, scale */
 #define IM_FOR_RESTART 131072u
 #define IM_FOR_SCALE 262144u
+#define IM_FOR_ORGANISE 8388608u                                      /* class folders from any layout */
 #define IM_FOR_SAMPLES (IM_FOR_START | IM_FOR_PREVIEW | IM_FOR_BENCH) /* all that make samples */
 #define IM_FOR_ALL                                                                                           \
     (IM_FOR_RUNS | IM_FOR_SYNTH | IM_FOR_INDEX | IM_FOR_CHILDREN | IM_FOR_SAMPLES | IM_FOR_LIST |            \
-     IM_FOR_STEPS | IM_FOR_LR_FIND | IM_FOR_MODEL | IM_FOR_RESTART | IM_FOR_SCALE | IM_FOR_LIST_RUNS)
+     IM_FOR_STEPS | IM_FOR_LR_FIND | IM_FOR_MODEL | IM_FOR_RESTART | IM_FOR_SCALE | IM_FOR_LIST_RUNS |       \
+     IM_FOR_ORGANISE)
 
 /* clang-format off */
 #define IM_CONF_KEYS(BOOL, INT, SEED, REAL, TEXT, ENUM) \
-    TEXT(data_dir, "data-dir", "", IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST, "DIR", "folder of the images; `imsuper data synth` makes one") \
-    ENUM(layout, "layout", IM_LAYOUT_AUTO, IM_LAYOUTS, IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST, "NAME", "how the folder is laid out: class folders under train/ and val/ (folders), class folders alone (single), ILSVRC CLS-LOC, Tiny ImageNet, or images with tables of classes (csv)") \
-    TEXT(labels, "labels", "", IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST, "FILE", "CSV file with the class of each training image (file,label); default: train.csv or labels.csv where train/ has no class folders") \
-    TEXT(val_labels, "val-labels", "", IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST, "FILE", "the same for validation images; default: val.csv") \
-    REAL(val_split, "val-split", 0, 0, 0.9, IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST, "SHARE", "share of each class's training images to validate with, where there are no others; 0 = none") \
-    INT(val_split_seed, "val-split-seed", 0, 0, INT64_MAX, IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST, "N", "seed of the choice that val-split makes; the run's seed has no part in it") \
-    BOOL(rebuild_index, "rebuild-index", false, IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX, "", "scan all folders again even if the cached index is current") \
+    TEXT(data_dir, "data-dir", "", IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE, "DIR", "folder of the images; `imsuper data synth` makes one") \
+    ENUM(layout, "layout", IM_LAYOUT_AUTO, IM_LAYOUTS, IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE, "NAME", "how the folder is laid out: class folders under train/ and val/ (folders), class folders alone (single), ILSVRC CLS-LOC, Tiny ImageNet, or images with tables of classes (csv)") \
+    TEXT(labels, "labels", "", IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE, "FILE", "CSV file with the class of each training image (file,label); default: train.csv or labels.csv where train/ has no class folders") \
+    TEXT(val_labels, "val-labels", "", IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE, "FILE", "the same for validation images; default: val.csv") \
+    REAL(val_split, "val-split", 0, 0, 0.9, IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE, "SHARE", "share of each class's training images to validate with, where there are no others; 0 = none") \
+    INT(val_split_seed, "val-split-seed", 0, 0, INT64_MAX, IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE, "N", "seed of the choice that val-split makes; the run's seed has no part in it") \
+    BOOL(rebuild_index, "rebuild-index", false, IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX | IM_FOR_ORGANISE, "", "scan all folders again even if the cached index is current") \
     BOOL(subset, "subset", false, IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX, "", "train on a class-balanced subset of the images") \
     INT(subset_size, "subset-size", 10000, 1, 1000000000000, IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX, "N", "images in the subset that --subset selects") \
     INT(changed_since, "changed-since", 0, 0, INT64_MAX, IM_GROUP_DATA, IM_FOR_INDEX, "NS", "also count the images that changed after this time (nanoseconds since 1970)") \
@@ -285,7 +287,7 @@
     TEXT(workspace, "workspace", "runs", IM_GROUP_OUTPUT, IM_FOR_RUNS | IM_FOR_LIST_RUNS, "DIR", "folder that holds the run directories") \
     TEXT(run_name, "run-name", "", IM_GROUP_OUTPUT, IM_FOR_RUNS, "NAME", "run directory in the workspace; an existing run is continued; default: model and time") \
     TEXT(resume, "resume", "", IM_GROUP_OUTPUT, IM_FOR_START, "[FILE]", "start from this training state (last.state.safetensors); without FILE: continue --run-name or the newest run, and start no new one") \
-    BOOL(dry_run, "dry-run", false, IM_GROUP_OUTPUT, IM_FOR_START, "", "check everything that can be checked, show what the run would be, and start nothing") \
+    BOOL(dry_run, "dry-run", false, IM_GROUP_OUTPUT, IM_FOR_START | IM_FOR_ORGANISE, "", "check everything that can be checked, show what would be done, and do nothing") \
     INT(checkpoint_keep, "checkpoint-keep", 3, 1, 100000, IM_GROUP_OUTPUT, IM_FOR_START, "N", "epoch checkpoints to keep besides last and best") \
     REAL(status_interval, "status-interval", 30, 0.1, 86400, IM_GROUP_OUTPUT, IM_FOR_START, "SECONDS", "interval of status lines when the output is not a terminal") \
     ENUM(log_level, "log-level", IM_CONF_LOG_INFO, IM_LOG_LEVELS, IM_GROUP_OUTPUT, IM_FOR_ALL, "LEVEL", "lowest severity to log") \
@@ -323,7 +325,11 @@
     INT(epoch, "epoch", 0, 0, 100000, IM_GROUP_AUGMENTATION, IM_FOR_PREVIEW | IM_FOR_BENCH, "N", "epoch whose random draws are shown") \
     BOOL(diff, "diff", false, IM_GROUP_OUTPUT, IM_FOR_PREVIEW, "", "show each image beside its untransformed crop") \
     INT(passes, "passes", 5, 1, 100000, IM_GROUP_OUTPUT, IM_FOR_BENCH | IM_FOR_STEPS, "N", "passes over the images; for the trainer: rounds of one second") \
-    TEXT(out, "out", "", IM_GROUP_SYNTH, IM_FOR_SYNTH, "DIR", "output folder of the images") \
+    TEXT(out, "out", "", IM_GROUP_SYNTH, IM_FOR_SYNTH | IM_FOR_ORGANISE, "DIR", "output folder of the images") \
+    BOOL(organise_copy, "copy", false, IM_GROUP_DATA, IM_FOR_ORGANISE, "", "copy the images") \
+    BOOL(organise_hard_link, "hard-link", false, IM_GROUP_DATA, IM_FOR_ORGANISE, "", "write hard links (default): no space, and the new folder stays whole when the old one is moved; needs one file system") \
+    BOOL(organise_symlink, "symlink", false, IM_GROUP_DATA, IM_FOR_ORGANISE, "", "write symbolic links to where the images are now") \
+    TEXT(undo, "undo", "", IM_GROUP_DATA, IM_FOR_ORGANISE, "FILE", "take back what the undo file names (DST/organise.undo)") \
     INT(classes, "classes", 10, 2, 10000, IM_GROUP_SYNTH, IM_FOR_SYNTH | IM_FOR_MODEL | IM_FOR_STEPS, "N", "number of classes") \
     INT(per_class, "per-class", 200, 1, 10000000, IM_GROUP_SYNTH, IM_FOR_SYNTH, "N", "training images of each class") \
     INT(val_per_class, "val-per-class", 50, 0, 10000000, IM_GROUP_SYNTH, IM_FOR_SYNTH, "N", "validation images of each class") \

@@ -11,6 +11,7 @@
 
 #include "ipc/base/image_type.h"
 #include "reader/dataset/data.h"
+#include "reader/dataset/devkit.h"
 #include "reader/dataset/index_file.h"
 #include "reader/dataset/index_table.h"
 #include "reader/dataset/labels.h"
@@ -257,6 +258,18 @@ static int add_flat_images(struct build *build)
     return err;
 }
 
+/* meta.mat, which labels came through as well. */
+static int stamp_numbering(struct build *build)
+{
+    struct rd_stamp stamp;
+    char path[PATH_MAX];
+    int err = rd_devkit_find(build->root_fd, build->layout->labels_path, path);
+
+    if (err == 0)
+        err = rd_stamp_take(build->root_fd, path, &stamp);
+    return err < 0 ? err : rd_writer_stamp(&build->writer, path, &stamp);
+}
+
 static int add_flat_val(struct build *build, struct im_text *text)
 {
     struct rd_listing *val = &build->roots[IM_VAL];
@@ -278,6 +291,8 @@ static int add_flat_val(struct build *build, struct im_text *text)
             build->layout->labels_path, rd_names_at(&build->unknown, 0));
     if (err == 0)
         err = rd_writer_stamp(&build->writer, build->layout->labels_path, &stamp);
+    if (err == 0 && build->layout->labels == RD_LABELS_DEVKIT)
+        err = stamp_numbering(build);
     return err < 0 ? err : add_flat_images(build);
 }
 

@@ -30,6 +30,7 @@ static const char overview[] =
     "         gpus      GPUs that --gpus can take; --json for programs\n"
     "         model     the layers of a network: shapes, parameters, multiplications, memory\n"
     "Data     data index    look at a dataset and index it\n"
+    "         data organise  write train/CLASS and val/CLASS from another layout: organise SRC DST\n"
     "         data synth    make a labelled set of JPEG files\n"
     "         data preview  a picture of what training will see\n"
     "Measure  bench augment    images/s of one core, and ms of each transform\n"

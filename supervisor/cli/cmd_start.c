@@ -477,6 +477,7 @@ int sv_start_run(struct im_conf *conf)
     }
     if (status == 0) {
         fds.lock = s.lock.directory >= 0 ? s.lock.directory : s.lock.file; /* we hold both */
+        fds.index = open(s.conf.index_file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
         status = sv_warden_run(&s.run, &fds, &s.placement);
         im_ctl_remove(s.conf.run_dir);
     }

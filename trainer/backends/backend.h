@@ -46,7 +46,7 @@ enum tr_op_kind {
                        ReLU if op.relu; these are not rounded in between. Then, rounded as if stored,
                        max-pooling if op.pools */
     TR_OP_ADD,      /* y = x + x2, then ReLU if op.relu; x2 has x's shape and layout */
-    TR_OP_MAXPOOL,  /* padding never is the maximum */
+    TR_OP_MAXPOOL,  /* padding never is the maximum; NaN always is */
     TR_OP_GAP,      /* mean over h and w; y is [n][c] */
     TR_OP_FC,       /* y[n][k] = sum_c x[n][c] w[k][c] + b[k]; x and y are plain row-major */
     TR_OP_BLUR,     /* each channel with the filter [1 2 1] x [1 2 1] / 16; kernel 3, pad 1 */
@@ -62,7 +62,9 @@ struct tr_shape {
  * by the op that makes them), but the logits and their gradient, and CONV and FC take their weights rounded
  * to bf16. Sums are fp32 at least, and so are parameters, their gradients, statistics, loss and optimiser.
  * fp16 is the same with IEEE binary16: what is too large becomes infinite, and small gradients need loss
- * scaling (scaler.h). value_in and value_out always exchange fp32. */
+ * scaling (scaler.h). value_in and value_out always exchange fp32.
+ *
+ * NaN stays: no op makes a number of it. A ReLU passes it, and its gradient where its value is NaN. */
 
 /* Fusions that a backend supports: tr_backend_ops.fuses. */
 enum tr_fusion {

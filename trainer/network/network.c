@@ -319,6 +319,11 @@ struct tr_network_bytes tr_network_bytes(const struct tr_network *net)
     return bytes;
 }
 
+enum imk_dtype tr_network_precision(const struct tr_network *net)
+{
+    return net->precision;
+}
+
 const char *tr_network_precision_warning(const struct tr_network *net)
 {
     return net->ops->precision_warning ? net->ops->precision_warning(net->backend, net->precision) : NULL;

@@ -155,6 +155,8 @@ void tr_network_set_tracked(struct tr_network *net, int64_t batches);
 
 struct tr_network_bytes tr_network_bytes(const struct tr_network *net);
 
+enum imk_dtype tr_network_precision(const struct tr_network *net);
+
 /* A warning about the precision on this machine, a sentence; NULL: none. */
 const char *tr_network_precision_warning(const struct tr_network *net);
 

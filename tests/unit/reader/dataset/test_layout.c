@@ -95,6 +95,45 @@ static void validation_images_may_lie_in_test_or_valid(void **state)
     }
 }
 
+static void folders_may_be_spelt_otherwise(void **state)
+{
+    static const struct {
+        const char *train, *val, *other;
+    } sets[] = {{"Train", "Val", "Test"},           {"TRAIN", "TEST", NULL},
+                {"training_set", "test_set", NULL}, {"Training", "Validation", "test"},
+                {"training", "testing", NULL},      {"train", "Valid", "test"},
+                {"train data", "dev", NULL}};
+    struct tree *tree = *state;
+    struct rd_data data;
+    char path[64];
+
+    for (size_t i = 0; i < IM_COUNT(sets); i++) {
+        tree_clear(tree);
+        snprintf(path, sizeof path, "d/%s/a/1.jpg", sets[i].train);
+        tree_file(tree, path, "");
+        snprintf(path, sizeof path, "d/%s/a/3.jpg", sets[i].other ? sets[i].other : "notes");
+        tree_file(tree, path, "");
+        snprintf(path, sizeof path, "d/%s/a/2.jpg", sets[i].val);
+        tree_file(tree, path, "");
+        open_data(tree, "d", RD_LAYOUT_AUTO, &data);
+        assert_int_equal(rd_index_layout(&data.index), RD_LAYOUT_FOLDERS);
+        assert_int_equal(rd_index_class_count(&data.index), 1);
+        check_label(&data.index, IM_VAL, 0, path + 2, "a");
+        rd_data_close(&data);
+        open_data(tree, "d", RD_LAYOUT_FOLDERS, &data);
+        rd_data_close(&data);
+    }
+    tree_file(tree, "d/Train-Data/a/1.jpg", "");
+    check_refused(tree, "d", RD_LAYOUT_AUTO, -EBADMSG, "holds both 'Train-Data' and 'train data'");
+    check_refused(tree, "d/Train-Data", RD_LAYOUT_AUTO, -EBADMSG, "with dev beside it");
+    tree_clear(tree); /* classes, of which one is a vehicle */
+    tree_file(tree, "d/Train/side/1.jpg", "");
+    tree_file(tree, "d/Bus/1.jpg", "");
+    open_data(tree, "d", RD_LAYOUT_AUTO, &data);
+    assert_int_equal(rd_index_class_count(&data.index), 2);
+    rd_data_close(&data);
+}
+
 static void no_validation_images_is_a_set_too(void **state)
 {
     struct rd_data data;
@@ -573,6 +612,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(class_folders_give_classes_in_byte_order),
         T(validation_images_may_lie_in_test_or_valid),
+        T(folders_may_be_spelt_otherwise),
         T(no_validation_images_is_a_set_too),
         T(what_is_no_image_is_counted_and_named),
         T(folders_in_class_folders_are_read),
