@@ -10,7 +10,9 @@
 #include "trainer/backends/cuda/device.h"
 #include "trainer/backends/cuda/plan_cache.h"
 #include "trainer/checkpoint/import.h"
+#include "trainer/checkpoint/import_head.h"
 #include "trainer/checkpoint/resume.h"
+#include "trainer/finetune.h"
 #include "trainer/model/flops.h"
 #include "trainer/network_config.h"
 
@@ -139,6 +141,23 @@ static int prepare_pass(struct tr_trainer *t, const struct im_phase *p, struct i
     return n > 0 ? tr_network_prepare(t->net, n, (int)p->image_size, p->split == IM_TRAIN, text) : 0;
 }
 
+/* What is trained at the position. Where more will be trained later, that graph comes first: it is the largest. */
+static int choose_groups(struct tr_trainer *t, struct im_text *text)
+{
+    const struct im_conf *conf = t->child->conf;
+    const struct im_phase *now = im_plan_phase_of_batch(t->child->plan, t->at.next_batch);
+    const uint32_t last = (uint32_t)conf->epochs - 1;
+    struct tr_position end = t->at;
+    bool changed;
+    int err = 0;
+
+    if (conf->unfreeze_epochs[0])
+        err = tr_finetune_epoch(t->net, &end, conf, last, &changed, text);
+    if (err == 0 && conf->unfreeze_epochs[0])
+        err = prepare_pass(t, largest_pass(t, IM_TRAIN), text);
+    return err < 0 ? err : tr_finetune_epoch(t->net, &t->at, conf, now ? now->epoch : last, &changed, text);
+}
+
 /* Prepares the graphs of full batches: the largest first, so that a run without the memory for its last
  * epochs fails now, then the next ones. Graphs of other sizes and of short batches are made on demand. */
 static int prepare_graphs(struct tr_trainer *t, struct im_text *text)
@@ -154,16 +173,37 @@ static int prepare_graphs(struct tr_trainer *t, struct im_text *text)
     return err;
 }
 
+/* Whether the classifier stays as it was drawn: asked for, or of a fine-tuning with other classes. */
+static int choose_head(struct tr_trainer *t, bool *ret_new, struct im_text *text)
+{
+    const struct im_conf *conf = t->child->conf;
+    const struct tr_model *model = tr_network_model(t->net);
+    struct im_text why = {""};
+    bool fits = true;
+    int err = 0;
+
+    if (im_conf_finetunes(conf) && !conf->init_skip_head)
+        err = tr_import_head_fits(conf->init_from, model, &fits, &why, text);
+    *ret_new = conf->init_skip_head || !fits;
+    if (err == 0 && !fits && tr_trainer_leads(t))
+        im_log(IM_LOG_INFO, "the classifier is new", "classes=%d why=%s", model->classes,
+               im_log_quote(&(struct im_quoted){0}, why.s));
+    return err;
+}
+
 /* Loads the initial weights of a new run, with --init-from. */
 static int import_weights(struct tr_trainer *t, struct im_text *text)
 {
     const struct im_conf *conf = t->child->conf;
+    bool new_head = false;
     size_t loaded = 0;
     int err;
 
     if (!conf->init_from[0])
         return 0;
-    err = tr_import(conf->init_from, t->net, conf->init_skip_head, &loaded, text);
+    err = choose_head(t, &new_head, text);
+    if (err == 0)
+        err = tr_import(conf->init_from, t->net, new_head, &loaded, text);
     if (err == 0 && conf->ema > 0 && tr_network_reset_averages(t->net) < 0)
         err = im_fail(text, -EIO, "cannot set the averaged weights");
     if (err == 0)
@@ -256,6 +296,8 @@ int tr_trainer_open(struct tr_trainer *t, struct im_text *text)
     tr_resume_close(&from);
     if (err == 0 && t->at.steps > 0)
         t->lr = tr_schedule_lr(&t->schedule, t->at.steps - 1);
+    if (err == 0)
+        err = choose_groups(t, text);
     if (err == 0)
         err = prepare_graphs(t, text);
     if (err == 0)

@@ -37,6 +37,11 @@ static void plan_free(struct tr_backend *b, struct tr_op_plan *p)
     free(p);
 }
 
+static bool is_frozen_norm(const struct tr_op *op)
+{
+    return op->kind == TR_OP_BN && op->training && op->frozen;
+}
+
 static int plan_op(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_info *info)
 {
     enum tr_op_kind kind = p->op.kind;
@@ -49,6 +54,8 @@ static int plan_op(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_in
     info->y_layout = plain ? tr_value_layout(b, p->op.y, TR_TAG_PLAIN, type) : info->x_layout;
     if (!info->x_layout || !info->y_layout)
         return -ENOMEM;
+    if (is_frozen_norm(&p->op))
+        return tr_frozen_norm_plan(b, p, info);
     if (kind == TR_OP_BN)
         return tr_bn_plan(b, p, info);
     if (kind == TR_OP_MAXPOOL || kind == TR_OP_GAP)
@@ -65,7 +72,7 @@ static int plan_op(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_in
 /* The bf16 ops that oneDNN runs natively, if the CPU has bf16. */
 static bool runs_narrow(const struct tr_backend *b, const struct tr_op *op)
 {
-    return b->has_bf16 &&
+    return b->has_bf16 && !is_frozen_norm(op) &&
            (op->kind == TR_OP_CONV || (op->kind == TR_OP_BN && !op->synced) || op->kind == TR_OP_MAXPOOL);
 }
 
@@ -128,7 +135,10 @@ static int forward_op(struct tr_backend *b, struct tr_op_plan *p, const struct t
     case TR_OP_CONV:
         return tr_conv_forward(b, p, e);
     case TR_OP_BN:
-        return tr_bn_forward(b, p, e);
+        if (!is_frozen_norm(&p->op))
+            return tr_bn_forward(b, p, e);
+        tr_frozen_norm_forward(b, p, e);
+        return 0;
     case TR_OP_ADD:
         tr_cpu_residual(e->y, e->x, e->x2, p->count, p->op.relu);
         return 0;
@@ -180,7 +190,10 @@ static int backward_op(struct tr_backend *b, struct tr_op_plan *p, const struct 
     case TR_OP_CONV:
         return tr_conv_backward(b, p, e);
     case TR_OP_BN:
-        return tr_bn_backward(b, p, e);
+        if (!is_frozen_norm(&p->op))
+            return tr_bn_backward(b, p, e);
+        tr_frozen_norm_backward(b, p, e);
+        return 0;
     case TR_OP_MAXPOOL:
     case TR_OP_GAP:
         return tr_pool_backward(b, p, e);
