@@ -38,6 +38,14 @@ void tr_groups_backward(const struct tr_model *m, const struct tr_groups *g, boo
     }
 }
 
+bool tr_groups_train_norms(const struct tr_model *m, const struct tr_groups *g)
+{
+    for (int i = 0; i < m->layer_count; i++)
+        if (m->layers[i].kind == TR_OP_BN && !tr_layer_is_frozen(g, &m->layers[i]))
+            return true;
+    return false;
+}
+
 size_t tr_groups_trained_from(const struct tr_model *m, const struct tr_groups *g)
 {
     for (int i = 0; i < m->tensor_count; i++) {

@@ -32,6 +32,9 @@ bool tr_layer_is_frozen(const struct tr_groups *g, const struct tr_layer *l); /*
  * trained parameters. */
 void tr_groups_backward(const struct tr_model *m, const struct tr_groups *g, bool *ret);
 
+/* Whether a batch norm is trained, and counts its batches. */
+bool tr_groups_train_norms(const struct tr_model *m, const struct tr_groups *g);
+
 /* The first trained element of the parameter arena; its size: none is trained. */
 size_t tr_groups_trained_from(const struct tr_model *m, const struct tr_groups *g);
 

@@ -27,6 +27,7 @@ struct tr_network {
     struct tr_backend *backend;
     struct tr_model *model;
     struct tr_groups groups; /* what is trained */
+    bool trains_norms;
     struct tr_span *spans;
     size_t span_count;
     float *arenas[TR_ARENA_COUNT];

@@ -139,6 +139,7 @@ int tr_network_train(struct tr_network *net, const struct tr_groups *groups, str
     free(net->spans);
     net->spans = NULL;
     net->groups = *groups;
+    net->trains_norms = tr_groups_train_norms(net->model, groups);
     if (tr_groups_spans(net->model, groups, &net->spans, &net->span_count) < 0 || tr_network_buckets(net) < 0)
         return im_fail(text, -ENOMEM, "no memory for a network");
     return 0;

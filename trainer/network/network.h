@@ -154,7 +154,7 @@ float *tr_network_arena(struct tr_network *net, enum tr_arena arena);
 int tr_network_pin_host(struct tr_network *net, void *memory, size_t bytes, struct im_text *text);
 void tr_network_unpin_host(struct tr_network *net, void *memory);
 
-/* num_batches_tracked of every batch norm: training steps seen. */
+/* num_batches_tracked of every batch norm: training steps seen, without those in which all of them were frozen. */
 int64_t tr_network_tracked(const struct tr_network *net);
 void tr_network_set_tracked(struct tr_network *net, int64_t batches);
 

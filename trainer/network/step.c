@@ -293,7 +293,7 @@ int tr_network_step_end(struct tr_network *net, struct tr_outcome *ret_outcome, 
         return err;
     if (err < 0)
         return tr_network_failed(net, err, "training step", text);
-    net->tracked += isfinite(ret_outcome->tally.loss_sum);
+    net->tracked += net->trains_norms && isfinite(ret_outcome->tally.loss_sum);
     return 0;
 }
 
