@@ -25,12 +25,21 @@ static im_ns backoff(uint32_t in_row)
     return delays[in_row < last ? in_row : last];
 }
 
+/* A kill from outside says nothing about the next start. Many of them in a row come from a program, such as one
+ * that ends processes for want of memory: then the waits grow as for any other death. */
+static im_ns backoff_after_kill(uint32_t in_row)
+{
+    im_ns delay = backoff(in_row);
+
+    return in_row < SV_KILLS_WITHOUT_BACKOFF && delay > SV_BACKOFF_KILL_NS ? SV_BACKOFF_KILL_NS : delay;
+}
+
 enum sv_verdict sv_tally_death(struct sv_tally *tally, const struct sv_death *d, uint32_t deaths_max,
                                im_ns *ret_delay)
 {
     if (d->progress != tally->progress)
         *tally = (struct sv_tally){.progress = d->progress};
-    *ret_delay = backoff(tally->in_row);
+    *ret_delay = d->by_somebody ? backoff_after_kill(tally->in_row) : backoff(tally->in_row);
     if (tally->in_row < UINT32_MAX)
         tally->in_row++;
     if (!sv_is_charged(d))

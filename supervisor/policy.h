@@ -10,6 +10,10 @@
 /* Longest wait before a process is started again. */
 #define SV_BACKOFF_MAX_NS (5 * IM_SECOND)
 
+/* Longest wait after a kill from outside, for that many deaths in a row. */
+#define SV_BACKOFF_KILL_NS (200 * IM_MS)
+#define SV_KILLS_WITHOUT_BACKOFF 10
+
 /* Errors of its own, without progress in between, by which a program ends the run: the next one would meet
  * the same. */
 #define SV_ERRORS_MAX 2
@@ -46,7 +50,8 @@ bool sv_is_charged(const struct sv_death *d);
 /* Counts a death. Progress since the last one of this slot forgives all: a run that moves on is never given
  * up. Without any it is after `deaths_max` restarts of charged deaths, or SV_ERRORS_MAX charged errors.
  * Writes how long to wait before the next start: nothing, 50 ms, 200 ms, 1 s, then longer up to
- * SV_BACKOFF_MAX_NS. */
+ * SV_BACKOFF_MAX_NS; after a kill from outside not longer than SV_BACKOFF_KILL_NS, the first
+ * SV_KILLS_WITHOUT_BACKOFF times. */
 enum sv_verdict sv_tally_death(struct sv_tally *tally, const struct sv_death *d, uint32_t deaths_max,
                                im_ns *ret_delay);
 

@@ -7,10 +7,21 @@
 #include <string.h>
 
 #include "ipc/base/json.h"
+#include "ipc/base/printable.h"
 #include "supervisor/cli/program.h"
 #include "supervisor/report/rundir.h"
 
 #define ANSWER_MAX 65536
+
+static void parse_warnings(const struct im_json *list, struct sv_dataset *ret)
+{
+    for (size_t i = 0; i < im_json_count(list) && i < SV_DATASET_WARNINGS_MAX; i++) {
+        const char *line = "";
+
+        im_json_as_str(im_json_at(list, i), &line);
+        snprintf(ret->warnings[i].s, sizeof ret->warnings[i].s, "%s", line);
+    }
+}
 
 static int parse(const char *answer, struct sv_dataset *ret, struct im_text *text)
 {
@@ -40,9 +51,22 @@ static int parse(const char *answer, struct sv_dataset *ret, struct im_text *tex
     if (!im_json_bool_or(j, "links_lead_out", true) &&
         strlen(im_json_str_or(j, "root", "")) < sizeof ret->read_root)
         snprintf(ret->read_root, sizeof ret->read_root, "%s", im_json_str_or(j, "root", ""));
+    snprintf(ret->left_out.s, sizeof ret->left_out.s, "%s", im_json_str_or(j, "left_out", ""));
+    parse_warnings(im_json_get(j, "warnings"), ret);
     snprintf(ret->hash, sizeof ret->hash, "%s", im_json_str_or(j, "hash", ""));
     im_json_free(&j);
     return 0;
+}
+
+void sv_dataset_warn(const struct sv_dataset *dataset, const struct im_conf *conf)
+{
+    if (dataset->left_out.s[0] && !conf->quiet) {
+        im_say(stderr, "data    %s", dataset->left_out.s);
+        if (!conf->lr_range_test)
+            im_say(stderr, "data    the whole list: %s/left_out.txt", conf->run_dir);
+    }
+    for (int i = 0; i < SV_DATASET_WARNINGS_MAX && dataset->warnings[i].s[0]; i++)
+        im_say(stderr, "imsuper: warning: %s", dataset->warnings[i].s);
 }
 
 int sv_dataset_load(const struct im_conf *conf, struct sv_dataset *ret, struct im_text *text)
@@ -50,9 +74,10 @@ int sv_dataset_load(const struct im_conf *conf, struct sv_dataset *ret, struct i
     char path[PATH_MAX], data[] = "data", verb[] = "measure", json[] = "--json", data_dir[PATH_MAX + 16],
                          layout[64], size[64], seed[64], out[PATH_MAX + 16], rebuild[] = "--rebuild-index",
                          subset[] = "--subset", output[ANSWER_MAX], quiet[] = "--quiet";
-    char *argv[16] = {path, data, verb, json, data_dir, layout};
+    char labels[IM_CONF_TEXT_BYTES + 16], val_labels[IM_CONF_TEXT_BYTES + 16];
+    char *argv[24] = {path, data, verb, json, data_dir, layout};
     const int64_t began = sv_rundir_began_ns(conf->run_dir);
-    char since[64];
+    char since[64], split[64], split_seed[64];
     int n = 6, status;
 
     sv_program_find("imsuper-reader", path, sizeof path);
@@ -68,6 +93,20 @@ int sv_dataset_load(const struct im_conf *conf, struct sv_dataset *ret, struct i
         argv[n++] = subset;
         argv[n++] = size;
         argv[n++] = seed;
+    }
+    if (*conf->labels) {
+        snprintf(labels, sizeof labels, "--labels=%s", conf->labels);
+        argv[n++] = labels;
+    }
+    if (*conf->val_labels) {
+        snprintf(val_labels, sizeof val_labels, "--val-labels=%s", conf->val_labels);
+        argv[n++] = val_labels;
+    }
+    if (conf->val_split > 0) {
+        snprintf(split, sizeof split, "--val-split=%.17g", conf->val_split);
+        snprintf(split_seed, sizeof split_seed, "--val-split-seed=%" PRId64, conf->val_split_seed);
+        argv[n++] = split;
+        argv[n++] = split_seed;
     }
     if (began > 0) {
         snprintf(since, sizeof since, "--changed-since=%" PRId64, began);

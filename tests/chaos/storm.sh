@@ -54,7 +54,7 @@ if [ "$RANKS" = 2 ]; then
   flags+=("${TWO[@]}")
 fi
 RANDOM=$SEED
-FAULTS=trainer:trainer.step.done=sleep:500@1/every # so that the run lasts longer than most storms
+FAULTS=trainer:trainer.step.done=sleep:$((STORM_SECONDS * 45))@1/every # 24 steps: the run lasts longer than the storm
 launch "${flags[@]}"
 until_true "$LIMIT_SECONDS" reached 1 || fail "no first step"
 storm

@@ -3,7 +3,8 @@
 #include <inttypes.h>
 
 #include "ipc/base/err.h"
-#include "trainer/checkpoint/safetensors.h"
+#include "trainer/checkpoint/classes.h"
+#include "trainer/checkpoint/import.h"
 
 static bool fits(const struct tr_tensor *theirs, const struct tr_param_tensor *ours, struct im_text *why)
 {
@@ -18,11 +19,12 @@ static bool fits(const struct tr_tensor *theirs, const struct tr_param_tensor *o
     return same;
 }
 
-int tr_import_head_fits(const char *path, const struct tr_model *model, bool *ret_fits, struct im_text *why,
-                        struct im_text *text)
+int tr_import_head_fits(const char *path, const struct tr_model *model, const char *classes, bool *ret_fits,
+                        struct im_text *why, struct im_text *text)
 {
     struct tr_safetensors *file = NULL;
-    int err = tr_safetensors_open(path, &file, text);
+    struct im_text note = {""};
+    int err = tr_import_open(path, model, &file, &note, text);
 
     *ret_fits = true;
     for (int i = 0; err == 0 && i < model->tensor_count && *ret_fits; i++) {
@@ -32,5 +34,7 @@ int tr_import_head_fits(const char *path, const struct tr_model *model, bool *re
             *ret_fits = fits(tr_safetensors_find(file, t->name), t, why);
     }
     tr_safetensors_close(&file);
+    if (err == 0 && *ret_fits)
+        *ret_fits = !tr_classes_are_others(path, classes, why);
     return err;
 }

@@ -8,7 +8,7 @@
 bool tr_groups_equal(const struct tr_groups *a, const struct tr_groups *b)
 {
     return a->frozen == b->frozen && a->norms_since == b->norms_since &&
-           memcmp(&a->layer_decay, &b->layer_decay, sizeof a->layer_decay) == 0 &&
+           !(a->layer_decay < b->layer_decay || a->layer_decay > b->layer_decay) &&
            memcmp(a->since, b->since, sizeof a->since) == 0;
 }
 

@@ -104,6 +104,21 @@ static void only_charged_deaths_in_a_row_end_a_run(void **state)
     }
 }
 
+static void kills_from_outside_wait_shortly_until_they_are_many(void **state)
+{
+    struct sv_death kill = {.was_ready = true, .trainer = true, .by_somebody = true, .progress = 5};
+    struct sv_tally tally = {0};
+    im_ns delay;
+
+    (void)state;
+    for (unsigned i = 0; i < SV_KILLS_WITHOUT_BACKOFF; i++) {
+        assert_int_equal(sv_tally_death(&tally, &kill, 0, &delay), SV_RESTART);
+        assert_true(delay == (i == 0 ? 0 : i == 1 ? 50 * IM_MS : SV_BACKOFF_KILL_NS));
+    }
+    assert_int_equal(sv_tally_death(&tally, &kill, 0, &delay), SV_RESTART);
+    assert_true(delay == SV_BACKOFF_MAX_NS);
+}
+
 static void waits_grow_to_a_bound_and_progress_forgives_them(void **state)
 {
     static const im_ns waits[] = {0,
@@ -192,6 +207,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(charged_are_deaths_that_say_something),
         cmocka_unit_test(only_charged_deaths_in_a_row_end_a_run),
+        cmocka_unit_test(kills_from_outside_wait_shortly_until_they_are_many),
         cmocka_unit_test(waits_grow_to_a_bound_and_progress_forgives_them),
         cmocka_unit_test(uncharged_deaths_forgive_nothing),
         cmocka_unit_test(kills_from_outside_are_told_from_want_of_memory),

@@ -188,7 +188,9 @@ static int plan_norm(struct tr_backend *b, struct tr_op_plan *p, struct im_text 
     if (err < 0)
         return im_fail(text, err, "cuDNN cannot plan a batch norm of %d channels", op->x.c);
     p->sums_at = aligned(imk_cuda_bn_scratch(&shape));
-    return op->training && !op->frozen && !p->norm_forward ? reserve_scratch(b, p->sums_at + sums_bytes(op), text) : 0;
+    return op->training && !op->frozen && !p->norm_forward
+               ? reserve_scratch(b, p->sums_at + sums_bytes(op), text)
+               : 0;
 }
 
 static int new_product(struct tr_backend *b, const struct tr_blas_gemm_shape *shape,

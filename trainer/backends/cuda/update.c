@@ -80,7 +80,7 @@ static int upload(struct tr_backend *b, const struct tr_span *spans, size_t coun
 static bool is_same(const struct tr_span *a, const struct tr_span *b)
 {
     return a->first == b->first && a->count == b->count && a->decays == b->decays && a->since == b->since &&
-           memcmp(&a->rate, &b->rate, sizeof a->rate) == 0;
+           !(a->rate < b->rate || a->rate > b->rate);
 }
 
 static bool is_known(const struct tr_backend *b, const struct tr_update *u)

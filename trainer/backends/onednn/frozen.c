@@ -50,18 +50,19 @@ int tr_frozen_norm_plan(struct tr_backend *b, struct tr_op_plan *p, struct tr_pl
 }
 
 /* Planes of one row of channels each, [planes][area][inner]. */
-struct planes {
+struct image_planes {
     size_t count, area, inner, rows; /* rows: of channels in an image */
 };
 
-static struct planes planes_of(const struct tr_op_plan *p)
+static struct image_planes planes_of(const struct tr_op_plan *p)
 {
     const size_t area = (size_t)p->op.x.h * (size_t)p->op.x.w, rows = channels_of(p) / p->inner;
 
-    return (struct planes){.count = (size_t)p->op.x.n * rows, .area = area, .inner = p->inner, .rows = rows};
+    return (struct image_planes){
+        .count = (size_t)p->op.x.n * rows, .area = area, .inner = p->inner, .rows = rows};
 }
 
-static void forward_plane(const struct planes *s, size_t plane, const struct numbers *n, bool relu,
+static void forward_plane(const struct image_planes *s, size_t plane, const struct numbers *n, bool relu,
                           const struct tr_exec *e)
 {
     const size_t first = plane * s->area * s->inner, channel = plane % s->rows * s->inner;
@@ -82,7 +83,7 @@ static void forward_plane(const struct planes *s, size_t plane, const struct num
 void tr_frozen_norm_forward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e)
 {
     const struct numbers n = fill(b, p, e);
-    const struct planes s = planes_of(p);
+    const struct image_planes s = planes_of(p);
     struct tr_exec own = *e;
 
     own.x2 = p->op.adds ? e->x2 : NULL;
@@ -91,7 +92,7 @@ void tr_frozen_norm_forward(struct tr_backend *b, struct tr_op_plan *p, const st
         forward_plane(&s, plane, &n, p->op.relu, &own);
 }
 
-static void backward_plane(const struct planes *s, size_t plane, const struct numbers *n, bool relu,
+static void backward_plane(const struct image_planes *s, size_t plane, const struct numbers *n, bool relu,
                            const struct tr_exec *e)
 {
     const size_t first = plane * s->area * s->inner;
@@ -113,7 +114,7 @@ static void backward_plane(const struct planes *s, size_t plane, const struct nu
 void tr_frozen_norm_backward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e)
 {
     const struct numbers n = fill(b, p, e);
-    const struct planes s = planes_of(p);
+    const struct image_planes s = planes_of(p);
     struct tr_exec own = *e;
 
     own.dx2 = p->op.adds ? e->dx2 : NULL;

@@ -15,8 +15,8 @@ const struct tr_layout *tr_value_layout(struct tr_backend *b, struct tr_shape s,
     return tr_dn_layout(b->dn, (int[4]){s.n, s.c, s.h, s.w}, tag, type);
 }
 
-int tr_value_form(struct tr_backend *b, struct tr_shape s, const struct tr_layout *layout, enum imk_dtype type,
-                  enum tr_tag *ret_tag, size_t *ret_inner)
+int tr_value_form(struct tr_backend *b, struct tr_shape s, const struct tr_layout *layout,
+                  enum imk_dtype type, enum tr_tag *ret_tag, size_t *ret_inner)
 {
     const struct {
         enum tr_tag tag;

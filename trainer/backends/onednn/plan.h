@@ -106,8 +106,8 @@ const struct tr_layout *tr_value_layout(struct tr_backend *b, struct tr_shape s,
                                         enum imk_dtype type);
 /* Every layout of values is [planes][h][w][inner]: plain NCHW has planes n c and inner 1, blocked channels have planes
  * n c / 8 and inner 8 (or 16), channels last have planes n and inner c. -ENOTSUP: another one. */
-int tr_value_form(struct tr_backend *b, struct tr_shape s, const struct tr_layout *layout, enum imk_dtype type,
-                  enum tr_tag *ret_tag, size_t *ret_inner);
+int tr_value_form(struct tr_backend *b, struct tr_shape s, const struct tr_layout *layout,
+                  enum imk_dtype type, enum tr_tag *ret_tag, size_t *ret_inner);
 const struct tr_layout *tr_weight_layout(struct tr_backend *b, const struct tr_op *op, enum tr_tag tag,
                                          enum imk_dtype type);
 
