@@ -22,7 +22,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define IM_ABI_VERSION 4u
+#define IM_ABI_VERSION 5u
 #define IM_MAGIC UINT64_C(0x3172657075736d69) /* "imsuper1" */
 #define IM_LINE 128                           /* two cache lines: the adjacent-line prefetcher pairs them */
 #define IM_PAGE 4096
@@ -108,6 +108,9 @@ struct im_process {
     _Atomic uint32_t read_error;    /* W reader: errno of the last failure */
     _Atomic uint32_t retire; /* W supervisor: the incarnation that is to leave once it holds no cell; 0: none.
                                 R reader, augmenter */
+    _Atomic uint32_t
+        failed; /* W trainer: exit status + 1 that it leaves with, when it has logged why; 0: it does
+                                not leave with a failure */
 };
 
 /* Statistics of one process: written by it alone with plain load+store, read by anyone at any time. */
@@ -294,13 +297,13 @@ struct im_control {
 };
 
 static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2, "shared words must be lock-free");
-static_assert(sizeof(struct im_event) == IM_LINE, "abi 4");
-static_assert(sizeof(struct im_process) == IM_LINE, "abi 4");
-static_assert(sizeof(struct im_encoded_meta) == 272 && offsetof(struct im_encoded_meta, name) == 32, "abi 4");
-static_assert(sizeof(struct im_bad_entry) == 248, "abi 4");
-static_assert(sizeof(struct im_peer) == 12800 && offsetof(struct im_peer, card) == 256, "abi 4");
-static_assert(sizeof(struct im_snapshot_header) == 40, "abi 4");
-static_assert(sizeof(struct im_stats) == IM_PAGE, "abi 4");
-static_assert(offsetof(struct im_control, run_state) % IM_LINE == 0, "abi 4");
+static_assert(sizeof(struct im_event) == IM_LINE, "abi 5");
+static_assert(sizeof(struct im_process) == IM_LINE, "abi 5");
+static_assert(sizeof(struct im_encoded_meta) == 272 && offsetof(struct im_encoded_meta, name) == 32, "abi 5");
+static_assert(sizeof(struct im_bad_entry) == 248, "abi 5");
+static_assert(sizeof(struct im_peer) == 12800 && offsetof(struct im_peer, card) == 256, "abi 5");
+static_assert(sizeof(struct im_snapshot_header) == 40, "abi 5");
+static_assert(sizeof(struct im_stats) == IM_PAGE, "abi 5");
+static_assert(offsetof(struct im_control, run_state) % IM_LINE == 0, "abi 5");
 
 #endif

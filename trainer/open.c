@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "ipc/base/log.h"
 #include "trainer/backends/cuda/device.h"
@@ -16,6 +17,8 @@
 #include "trainer/finetune.h"
 #include "trainer/model/flops.h"
 #include "trainer/network_config.h"
+
+#define OUTAGE_NAP_NS (200 * IM_MS) /* between two looks whether the workspace is back */
 
 /* Progress of planning: a first start takes minutes on a GPU. Stops when the run does. */
 static int planning(void *context, int at, int of)
@@ -41,6 +44,7 @@ static int open_network(struct tr_trainer *t, struct im_text *text)
         config.device.index = im_conf_gpu(t->child->conf, t->child->index);
     config.device.progress = planning;
     config.device.progress_context = t->child;
+    config.device.recovers = t->begins_again;
     if (tr_plan_cache_path(t->plan_cache, sizeof t->plan_cache) == 0)
         config.device.cache = t->plan_cache;
     config.rank_sum = tr_ranks_rank_sum(&t->ranks);
@@ -69,6 +73,72 @@ static int open_schedule(struct tr_trainer *t, struct im_text *text)
     return err;
 }
 
+/* Errors of a workspace that is away, or lets nobody in, for a while. */
+static bool is_outage(int err)
+{
+    switch (-err) {
+    case EACCES:
+    case EPERM:
+    case ENOENT:
+    case ENOTDIR:
+    case ELOOP:
+    case EIO:
+    case ESTALE:
+    case ENOTCONN:
+    case ENODEV:
+    case ENXIO:
+    case EHOSTDOWN:
+    case EREMOTEIO:
+    case ETIMEDOUT:
+    case EROFS:
+    case ENOSPC:
+    case EDQUOT:
+    case EMFILE:
+    case ENFILE:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static int look_for_state(struct tr_trainer *t, const char *directory, struct tr_resume *ret_from,
+                          struct im_text *text)
+{
+    int err = tr_trainer_leads(t)
+                  ? tr_checkpoint_store_open(&t->store, directory, (int)t->child->conf->checkpoint_keep, text)
+                  : tr_checkpoint_store_view(&t->store, directory, text);
+
+    return err < 0 ? err : tr_resume_find(t->child, &t->store, ret_from, text);
+}
+
+/* The first trainers of a start fail where a person sees it. Those that begin again wait for the workspace, with
+ * what was trained in it, until that is back or somebody asks to stop. > 0: leave. */
+static int await_state(struct tr_trainer *t, const char *directory, struct tr_resume *ret_from,
+                       struct im_text *text)
+{
+    const struct timespec nap = {.tv_nsec = OUTAGE_NAP_NS};
+    bool told = false;
+    int err, leave = 0;
+
+    while ((err = look_for_state(t, directory, ret_from, text)) < 0 && t->begins_again && is_outage(err)) {
+        if (!told)
+            im_log(IM_LOG_WARN, "the run's folder cannot be used; waiting until it can", "why=%s",
+                   im_log_quote(&(struct im_quoted){0}, text->s));
+        told = true;
+        im_stats_enter(t->child->stats, IM_WAIT_IO);
+        nanosleep(&nap, NULL);
+        atomic_fetch_add_explicit(&t->child->entry->progress, 1, memory_order_relaxed);
+        leave = im_child_should_leave(t->child);
+        if (leave)
+            return leave;
+    }
+    if (told)
+        im_stats_enter(t->child->stats, IM_WORK);
+    if (told && err == 0)
+        im_log(IM_LOG_WARN, "the run's folder can be used again", "");
+    return err;
+}
+
 /* Finds the position of the run and publishes it at once: the readers start on it while the network is being
  * built. */
 static int find_position(struct tr_trainer *t, struct tr_resume *ret_from, struct im_text *text)
@@ -82,16 +152,12 @@ static int find_position(struct tr_trainer *t, struct tr_resume *ret_from, struc
     err = tr_ranks_await_leader(t->child);
     if (err)
         return err;
-    err = tr_trainer_leads(t)
-              ? tr_checkpoint_store_open(&t->store, directory, (int)conf->checkpoint_keep, text)
-              : tr_checkpoint_store_view(&t->store, directory, text);
-    if (err == 0)
-        err = tr_resume_find(t->child, &t->store, ret_from, text);
-    if (err < 0)
-        return err;
-    text->s[0] = 0; /* that there is none yet is no error */
     /* Before the position is told, for then the data plane is set for this generation. */
     t->begins_again = atomic_load_explicit(&t->child->run->control->generation, memory_order_acquire) > 0;
+    err = await_state(t, directory, ret_from, text);
+    if (err)
+        return err;
+    text->s[0] = 0; /* that there is none yet is no error */
     t->at = ret_from->state ? ret_from->at : tr_position_start(conf);
     atomic_store_explicit(&t->child->entry->position, t->at.next_batch + 1, memory_order_release);
     return 0;
@@ -135,11 +201,19 @@ static const struct im_phase *largest_pass(const struct tr_trainer *t, uint32_t 
     return found;
 }
 
-static int prepare_pass(struct tr_trainer *t, const struct im_phase *p, struct im_text *text)
+static int prepare_batch(struct tr_trainer *t, const struct im_phase *p, uint64_t batch, struct im_text *text)
 {
-    int n = p ? (int)im_plan_batch_count(t->child->plan, p->first_batch, t->child->index) : 0;
+    int n = (int)im_plan_batch_count(t->child->plan, batch, t->child->index);
 
     return n > 0 ? tr_network_prepare(t->net, n, (int)p->image_size, p->split == IM_TRAIN, text) : 0;
+}
+
+/* For its full batches and the short one at its end. */
+static int prepare_pass(struct tr_trainer *t, const struct im_phase *p, struct im_text *text)
+{
+    int err = p ? prepare_batch(t, p, p->first_batch, text) : 0;
+
+    return p && err == 0 ? prepare_batch(t, p, p->first_batch + p->steps - 1, text) : err;
 }
 
 /* What is trained at the position. Where more will be trained later, that graph comes first: it is the largest. */
@@ -159,8 +233,9 @@ static int choose_groups(struct tr_trainer *t, struct im_text *text)
     return err < 0 ? err : tr_finetune_epoch(t->net, &t->at, conf, now ? now->epoch : last, &changed, text);
 }
 
-/* Prepares the graphs of full batches: the largest first, so that a run without the memory for its last
- * epochs fails now, then the next ones. Graphs of other sizes and of short batches are made on demand. */
+/* Prepares graphs: of the largest batch first, so that a run without the memory for its last epochs fails now,
+ * then of the next two passes, so that none waits for plans. Later sizes are made on demand, in the memory that
+ * is there. */
 static int prepare_graphs(struct tr_trainer *t, struct im_text *text)
 {
     const struct im_plan *plan = t->child->plan;
@@ -345,12 +420,12 @@ int tr_trainer_open(struct tr_trainer *t, struct im_text *text)
     return err == 0 ? open_copies(t) : err;
 }
 
-void tr_trainer_close(struct tr_trainer *t, bool failed)
+void tr_trainer_close(struct tr_trainer *t, bool abandon)
 {
-    tr_telemetry_close(t->telemetry);
     tr_report_close(&t->report);
-    if (failed) /* other ranks may have exited, and the device may wait for them */
-        tr_ranks_abort(&t->ranks);
+    if (abandon)
+        return;
+    tr_telemetry_close(t->telemetry);
     tr_snapshot_close(&t->snapshot);
     tr_schedule_fini(&t->schedule);
     tr_state_fini(&t->state);

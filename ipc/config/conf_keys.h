@@ -139,20 +139,22 @@
 #define IM_FOR_CONTROL 65536u  /* pause, resume, restart, scale */
 #define IM_FOR_RESTART 131072u
 #define IM_FOR_SCALE 262144u
+#define IM_FOR_ORGANISE 8388608u                                      /* class folders from any layout */
 #define IM_FOR_SAMPLES (IM_FOR_START | IM_FOR_PREVIEW | IM_FOR_BENCH) /* all that make samples */
 #define IM_FOR_ALL                                                                                           \
     (IM_FOR_RUNS | IM_FOR_SYNTH | IM_FOR_INDEX | IM_FOR_CHILDREN | IM_FOR_SAMPLES | IM_FOR_LIST |            \
-     IM_FOR_STEPS | IM_FOR_LR_FIND | IM_FOR_MODEL | IM_FOR_RESTART | IM_FOR_SCALE | IM_FOR_LIST_RUNS)
+     IM_FOR_STEPS | IM_FOR_LR_FIND | IM_FOR_MODEL | IM_FOR_RESTART | IM_FOR_SCALE | IM_FOR_LIST_RUNS |       \
+     IM_FOR_ORGANISE)
 
 /* clang-format off */
 #define IM_CONF_KEYS(BOOL, INT, SEED, REAL, TEXT, ENUM) \
-    TEXT(data_dir, "data-dir", "", IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST, "DIR", "folder of the images; `imsuper data synth` makes one") \
-    ENUM(layout, "layout", IM_LAYOUT_AUTO, IM_LAYOUTS, IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST, "NAME", "how the folder is laid out: class folders under train/ and val/ (folders), class folders alone (single), ILSVRC CLS-LOC, Tiny ImageNet, or images with tables of classes (csv)") \
-    TEXT(labels, "labels", "", IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST, "FILE", "CSV file with the class of each training image (file,label); default: train.csv or labels.csv where train/ has no class folders") \
-    TEXT(val_labels, "val-labels", "", IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST, "FILE", "the same for validation images; default: val.csv") \
-    REAL(val_split, "val-split", 0, 0, 0.9, IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST, "SHARE", "share of each class's training images to validate with, where there are no others; 0 = none") \
-    INT(val_split_seed, "val-split-seed", 0, 0, INT64_MAX, IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST, "N", "seed of the choice that val-split makes; the run's seed has no part in it") \
-    BOOL(rebuild_index, "rebuild-index", false, IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX, "", "scan all folders again even if the cached index is current") \
+    TEXT(data_dir, "data-dir", "", IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE, "DIR", "folder of the images; `imsuper data synth` makes one") \
+    ENUM(layout, "layout", IM_LAYOUT_AUTO, IM_LAYOUTS, IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE, "NAME", "how the folder is laid out: class folders under train/ and val/ (folders), class folders alone (single), ILSVRC CLS-LOC, Tiny ImageNet, or images with tables of classes (csv)") \
+    TEXT(labels, "labels", "", IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE, "FILE", "CSV file with the class of each training image (file,label); default: train.csv or labels.csv where train/ has no class folders") \
+    TEXT(val_labels, "val-labels", "", IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE, "FILE", "the same for validation images; default: val.csv") \
+    REAL(val_split, "val-split", 0, 0, 0.9, IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE, "SHARE", "share of each class's training images to validate with, where there are no others; 0 = none") \
+    INT(val_split_seed, "val-split-seed", 0, 0, INT64_MAX, IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE, "N", "seed of the choice that val-split makes; the run's seed has no part in it") \
+    BOOL(rebuild_index, "rebuild-index", false, IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX | IM_FOR_ORGANISE, "", "scan all folders again even if the cached index is current") \
     BOOL(subset, "subset", false, IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX, "", "train on a class-balanced subset of the images") \
     INT(subset_size, "subset-size", 10000, 1, 1000000000000, IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX, "N", "images in the subset that --subset selects") \
     INT(changed_since, "changed-since", 0, 0, INT64_MAX, IM_GROUP_DATA, IM_FOR_INDEX, "NS", "also count the images that changed after this time (nanoseconds since 1970)") \
@@ -212,7 +214,7 @@
     REAL(drop_path_rate, "drop-path-rate", 0, 0, 0.99, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS, "P", "stochastic depth: probability of dropping the last block; rises linearly from 0 at the first block") \
     BOOL(zero_init_residual, "zero-init-residual", false, IM_GROUP_MODEL, IM_FOR_START, "", "zero-initialise the last batch norm of each block (resnetv2: last convolution), so that blocks start as the identity") \
     ENUM(amp, "amp", IM_AMP_NONE, IM_AMPS, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_STEPS | IM_FOR_MODEL, "TYPE", "mixed precision of activations and convolutions: bf16, fp16 (GPUs only; always with loss scaling) or none (fp32); weights stay fp32") \
-    TEXT(init_from, "init-from", "", IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL, "FILE", "initial weights of a new run: a safetensors file from torchvision, timm or imsuper; names and shapes must match the model") \
+    TEXT(init_from, "init-from", "", IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL, "FILE", "initial weights of a new run: a safetensors, .pt or .pth file from torchvision, timm or imsuper; names and shapes must match the model") \
     BOOL(init_skip_head, "init-skip-head", false, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL, "", "do not load the classifier from init-from (for other classes)") \
     TEXT(finetune, "finetune", "", IM_GROUP_MODEL, IM_FOR_START, "[FILE]", "fine-tune the weights of init-from (or FILE): recipe finetune, unless another is given, and a new classifier where theirs has other classes") \
     TEXT(freeze, "freeze", "", IM_GROUP_MODEL, IM_FOR_START, "STAGES", "parts that are not trained: backbone (all but the classifier), stem, layer1, layer2, ... with commas between, or N: the stem and the first N layers; their batch norms keep their running statistics") \
@@ -290,6 +292,7 @@
     TEXT(workspace, "workspace", "runs", IM_GROUP_OUTPUT, IM_FOR_RUNS | IM_FOR_LIST_RUNS, "DIR", "folder that holds the run directories") \
     TEXT(run_name, "run-name", "", IM_GROUP_OUTPUT, IM_FOR_RUNS, "NAME", "run directory in the workspace; an existing run is continued; default: model and time") \
     TEXT(resume, "resume", "", IM_GROUP_OUTPUT, IM_FOR_START, "[FILE]", "start from this training state (last.state.safetensors); without FILE: continue --run-name or the newest run, and start no new one") \
+    BOOL(dry_run, "dry-run", false, IM_GROUP_OUTPUT, IM_FOR_START | IM_FOR_ORGANISE, "", "check everything that can be checked, show what would be done, and do nothing") \
     INT(checkpoint_keep, "checkpoint-keep", 3, 1, 100000, IM_GROUP_OUTPUT, IM_FOR_START, "N", "epoch checkpoints to keep besides last and best") \
     REAL(status_interval, "status-interval", 30, 0.1, 86400, IM_GROUP_OUTPUT, IM_FOR_START, "SECONDS", "interval of status lines when the output is not a terminal") \
     ENUM(log_level, "log-level", IM_CONF_LOG_INFO, IM_LOG_LEVELS, IM_GROUP_OUTPUT, IM_FOR_ALL, "LEVEL", "lowest severity to log") \
@@ -310,7 +313,7 @@
     ENUM(on_bad_sample, "on-bad-sample", IM_BAD_SAMPLE_SKIP, IM_BAD_SAMPLES, IM_GROUP_ROBUSTNESS, IM_FOR_START, "WHAT", "skip a file that cannot be decoded, or stop the run") \
     INT(bad_sample_limit, "bad-sample-limit", 1000, 0, 1000000000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "N", "stop the run after N skipped files; 0 = no limit") \
     INT(max_file_bytes, "max-file-bytes", 268435456, 1024, 2147483647, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES, "BYTES", "larger files are bad samples") \
-    INT(max_pixels, "max-pixels", 100000000, 1024, 4294967296, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES, "N", "images with more pixels are bad samples") \
+    INT(max_pixels, "max-pixels", 178956970, 1024, 4294967296, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES, "N", "images with more pixels are bad samples; the default is Pillow's limit") \
     INT(max_side, "max-side", 65500, 32, 65500, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES, "PIXELS", "images with a longer side are bad samples") \
     INT(max_scans, "max-scans", 100, 1, 100000, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES, "N", "progressive JPEGs with more scans are bad samples; the limit falls to 16 as images approach max-pixels") \
     INT(decode_memory_mib, "decode-memory-mib", 0, 0, 65536, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES, "MIB", "images that take more memory to decode are bad samples; 0 = chosen from the machine's or container's memory, at most 2048") \
@@ -327,7 +330,11 @@
     INT(epoch, "epoch", 0, 0, 100000, IM_GROUP_AUGMENTATION, IM_FOR_PREVIEW | IM_FOR_BENCH, "N", "epoch whose random draws are shown") \
     BOOL(diff, "diff", false, IM_GROUP_OUTPUT, IM_FOR_PREVIEW, "", "show each image beside its untransformed crop") \
     INT(passes, "passes", 5, 1, 100000, IM_GROUP_OUTPUT, IM_FOR_BENCH | IM_FOR_STEPS, "N", "passes over the images; for the trainer: rounds of one second") \
-    TEXT(out, "out", "", IM_GROUP_SYNTH, IM_FOR_SYNTH, "DIR", "output folder of the images") \
+    TEXT(out, "out", "", IM_GROUP_SYNTH, IM_FOR_SYNTH | IM_FOR_ORGANISE, "DIR", "output folder of the images") \
+    BOOL(organise_copy, "copy", false, IM_GROUP_DATA, IM_FOR_ORGANISE, "", "copy the images") \
+    BOOL(organise_hard_link, "hard-link", false, IM_GROUP_DATA, IM_FOR_ORGANISE, "", "write hard links (default): no space, and the new folder stays whole when the old one is moved; needs one file system") \
+    BOOL(organise_symlink, "symlink", false, IM_GROUP_DATA, IM_FOR_ORGANISE, "", "write symbolic links to where the images are now") \
+    TEXT(undo, "undo", "", IM_GROUP_DATA, IM_FOR_ORGANISE, "FILE", "take back what the undo file names (DST/organise.undo)") \
     INT(classes, "classes", 10, 2, 10000, IM_GROUP_SYNTH, IM_FOR_SYNTH | IM_FOR_MODEL | IM_FOR_STEPS, "N", "number of classes") \
     INT(per_class, "per-class", 200, 1, 10000000, IM_GROUP_SYNTH, IM_FOR_SYNTH, "N", "training images of each class") \
     INT(val_per_class, "val-per-class", 50, 0, 10000000, IM_GROUP_SYNTH, IM_FOR_SYNTH, "N", "validation images of each class") \
@@ -339,7 +346,7 @@
  * name may stand for several options: a command takes the one that the fewest commands use, others the first. */
 #define IM_CONF_ALIASES(X) \
     X("b", "batch-size", NULL) X("c", "config", NULL) X("o", "output", NULL) X("o", "workspace", NULL) X("q", "quiet", NULL) \
-    X("workers", "augmenters", NULL) X("num-workers", "augmenters", NULL) \
+    X("j", "augmenters", NULL) X("workers", "augmenters", NULL) X("num-workers", "augmenters", NULL) X("a", "model", NULL) X("num-epochs", "epochs", NULL) X("bs", "batch-size", NULL) X("max-grad-norm", "grad-clip", NULL) \
     X("max-lr", "lr", NULL) X("learning-rate", "lr", NULL) X("min-lr", "lr-min", NULL) X("wd", "weight-decay", NULL) \
     X("anneal-strategy", "anneal", NULL) X("sched", "schedule", NULL) X("lr-scheduler", "schedule", NULL) X("lr-schedule-type", "schedule", NULL) \
     X("decay-epochs", "step-epochs", NULL) X("lr-step-size", "step-epochs", NULL) X("step-length", "step-epochs", NULL) \
@@ -347,12 +354,13 @@
     X("lr-warmup-epochs", "warmup-epochs", NULL) X("lr-warmup-decay", "warmup-factor", NULL) \
     X("save-dir", "workspace", NULL) X("output-dir", "workspace", NULL) X("output-dir", "output", NULL) X("output", "workspace", NULL) X("experiment", "run-name", NULL) \
     X("world-size", "ranks", NULL) X("nproc-per-node", "ranks", NULL) \
-    X("use-blurpool", "blurpool", "zhang") X("drop-path", "drop-path-rate", NULL) X("zero-init-last", "zero-init-residual", NULL) \
-    X("initial-checkpoint", "init-from", NULL) X("arch", "model", NULL) X("img-size", "image-size", NULL) X("smoothing", "label-smoothing", NULL) \
+    X("use-blurpool", "blurpool", "zhang") X("no-blurpool", "blurpool", "none") X("no-mixup", "mixup", "0") X("drop-path", "drop-path-rate", NULL) X("zero-init-last", "zero-init-residual", NULL) \
+    X("initial-checkpoint", "init-from", NULL) X("checkpoint", "init-from", NULL) X("arch", "model", NULL) X("img-size", "image-size", NULL) X("smoothing", "label-smoothing", NULL) \
     X("data", "data-dir", NULL) X("data-path", "data-dir", NULL) X("train-crop-size", "image-size", NULL) \
     X("val-crop-size", "eval-image-size", NULL) X("val-resize-size", "eval-resize", NULL) \
     X("optimizer", "opt", NULL) X("clip-grad", "grad-clip", NULL) X("clip-grad-norm", "grad-clip", NULL) X("opt-eps", "eps", NULL) \
-    X("grad-accum-steps", "accumulate", NULL) X("accumulation-steps", "accumulate", NULL) X("model-ema-decay", "ema", NULL) X("ema-decay", "ema", NULL) \
+    X("grad-accum-steps", "accumulate", NULL) X("accum-steps", "accumulate", NULL) X("grad-accum", "accumulate", NULL) X("gradient-accumulation-steps", "accumulate", NULL) X("accumulate-grad-batches", "accumulate", NULL) \
+    X("accumulation-steps", "accumulate", NULL) X("model-ema-decay", "ema", NULL) X("ema-decay", "ema", NULL) \
     X("bce-loss", "loss", "bce") X("bce-target-thresh", "bce-threshold", NULL) X("mixup-alpha", "mixup", NULL) X("cutmix-alpha", "cutmix", NULL) X("mixup-prob", "mix-p", NULL) X("mixup-switch-prob", "mix-switch-p", NULL) \
     X("random-erase", "aug-erase-p", NULL) X("reprob", "aug-erase-p", NULL) \
     X("no-color", "color", "never")
@@ -365,30 +373,20 @@
 
 /* Names of other trainers that mean something else here: X("their name", "what to do"). */
 #define IM_CONF_HINTS(X) \
-    X("ddp", "nothing is needed: --gpus or --ranks sets the number of trainers") \
     X("warmup-lr", "use --warmup-factor X (the fraction of --lr that warm-up starts at)") \
     X("logdir", "logs are in the run directory: use --workspace and --run-name") \
     X("device", "use --backend auto|ref|onednn|cuda and --gpus") \
     X("auto-augment", "use --augment autoaugment, randaugment or trivial") \
     X("aa", "use --augment autoaugment, randaugment or trivial") \
     X("color-jitter", "use --aug.brightness, --aug.contrast, --aug.saturation and --aug.hue") \
-    X("pretrained", "use --init-from FILE with the weights as a safetensors file") \
+    X("pretrained", "use --init-from FILE with the weights as a safetensors, .pt or .pth file") \
     X("print-freq", "use --status-interval SECONDS") \
-    X("num-classes", "nothing is needed: the number of classes comes from the data") \
     X("model-ema", "use --ema DECAY") \
     X("opt-betas", "use --beta1 and --beta2") \
     X("log-dir", "logs are in the run directory: use --workspace and --run-name") \
-    X("channels-last", "nothing is needed: every backend uses its fastest layout") \
-    X("pin-memory", "nothing is needed: with GPUs, batches are in pinned memory") \
-    X("pin-mem", "nothing is needed: with GPUs, batches are in pinned memory") \
-    X("torchcompile", "nothing is needed: graphs are built and fused automatically") \
     X("use-amp", "use --amp bf16 or --amp fp16") \
     X("nnodes", "a run uses one machine; --gpus or --ranks sets the number of trainers") \
     X("nodes", "a run uses one machine; --gpus or --ranks sets the number of trainers") \
-    X("master-addr", "nothing is needed: trainers find each other through the supervisor") \
-    X("master-port", "nothing is needed: trainers find each other through the supervisor and need no port") \
-    X("dist-url", "nothing is needed: trainers find each other through the supervisor") \
-    X("dist-backend", "nothing is needed: NCCL on GPUs, Gloo on the CPU") \
     X("sync-batchnorm", "use --sync-bn") \
     X("random-erasing", "use --aug.erase-p SHARE")
 /* clang-format on */

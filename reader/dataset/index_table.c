@@ -197,7 +197,7 @@ static int read_table(struct build *build, int split, struct im_text *text)
     return err;
 }
 
-static const char *class_of(const struct build *build, int split, const struct image *image)
+static const char *class_of(const struct build *build, enum im_split split, const struct image *image)
 {
     const struct rd_table *table = &build->tables[split];
 

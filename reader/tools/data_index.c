@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ipc/base/aside.h"
 #include "ipc/base/clock.h"
 #include "ipc/base/file.h"
 #include "ipc/base/json.h"
@@ -58,7 +59,7 @@ static int write_out(const struct im_conf *conf, struct answer *answer, struct i
         sizeof answer->path)
         return im_fail(text, -ENAMETOOLONG, "the path '%.700s' is too long", conf->subset_out);
     if (!answer->is_subset)
-        return im_file_replace(answer->path, bytes, size, text);
+        return im_file_replace_any(answer->path, bytes, size, text);
     err = rd_subset_choose(&answer->data.index, (uint64_t)conf->subset_size, conf->seed, &answer->subset,
                            &size, text);
     if (err == 0)
@@ -118,23 +119,6 @@ static int print_json(const struct answer *answer)
     return err < 0 ? rd_cmd_fail(err, &(struct im_text){""}) : IM_EXIT_OK;
 }
 
-static void print_warnings(const struct answer *answer)
-{
-    struct im_json *warnings = rd_report_warnings(&answer->index);
-    struct im_text left_out;
-    const char *line;
-
-    rd_report_left_out(&(struct rd_report){&answer->index, &answer->empty}, &left_out);
-    if (left_out.s[0])
-        im_say(stderr, "imsuper: %s", left_out.s);
-    for (size_t i = 0; i < im_json_count(warnings); i++)
-        if (im_json_as_str(im_json_at(warnings, i), &line) == 0)
-            im_say(stderr, "imsuper: warning: %s", line);
-    im_json_free(&warnings);
-    if (*answer->data.note.s)
-        im_say(stderr, "imsuper: %s", answer->data.note.s);
-}
-
 static int print_text(const struct answer *answer)
 {
     static const char *const layouts[RD_LAYOUT_KINDS] = {[RD_LAYOUT_FOLDERS] = "class folders",
@@ -155,7 +139,9 @@ static int print_text(const struct answer *answer)
     if (answer->changed_since > 0)
         printf("changed %" PRIu64 " of %" PRIu64 " images\n", answer->changed.changed,
                answer->changed.checked);
-    print_warnings(answer);
+    rd_report_say(&(struct rd_report){index, &answer->empty});
+    if (*answer->data.note.s)
+        im_say(stderr, "imsuper: %s", answer->data.note.s);
     return IM_EXIT_OK;
 }
 

@@ -1,4 +1,4 @@
-/* Imports weights from elsewhere: safetensors files with torchvision's or timm's names (and our own exports), or
+/* Imports weights from elsewhere: safetensors files, and .pt and .pth files of PyTorch (torch_open.h), with torchvision's or timm's names (and our own exports), or
  * names that are known to mean these, into a network. As strict as load_state_dict(strict=True): the same names and the same shapes, none
  * missing, none left over; only num_batches_tracked, which older files lack and nothing computes with, may be
  * missing. Accepts F32, F64, F16 and BF16. */
@@ -28,8 +28,9 @@ size_t tr_import_check(const struct tr_safetensors *file, const struct tr_model 
                        tr_import_report *say, void *argument);
 
 /* Loads parameters and statistics from the file at `path`; with skip_head the classifier keeps its values.
- * Averages start from the loaded weights. *ret_loaded: tensors; `note` as of tr_import_open(). -EBADMSG with a sentence that counts and
- * names the mismatches; nothing has changed then. */
+ * Averages start from the loaded weights. *ret_loaded: tensors; `note` as of tr_import_open(). -EBADMSG with a sentence
+ * that counts and names the mismatches, -EDOM with one that names a value that no network computes with (values.h);
+ * nothing has changed then. */
 int tr_import(const char *path, struct tr_network *net, bool skip_head, size_t *ret_loaded,
               struct im_text *note, struct im_text *text);
 

@@ -75,12 +75,8 @@ struct tr_op_plan {
     bool wino_values, wino_weights; /* CONV: by winograd.h; the gradient of the weights too */
     struct tr_staged forward, backward_data, backward_weights;
     struct tr_pack *pack_forward, *pack_backward;
-    size_t var_at, mask_at;        /* BN: in the saved state, behind the means */
-    struct tr_prim *given;         /* BN over several ranks: forward with the statistics of all */
-    struct tr_prim *affine;        /* ... and k[c] xhat + l[c], the correction of backward */
-    size_t count_at, synced_bytes; /* ... its number of values in the saved state; bytes of x */
-    size_t inner;                  /* BLUR, frozen BN: see trainer/backends/onednn/blur.c */
-    struct tr_taps *taps;          /* BLUR: rows of y, of x, columns of y, of x */
+    size_t inner;         /* BN, MAXPOOL, BLUR: of tr_value_form() */
+    struct tr_taps *taps; /* BLUR: rows of y, of x, columns of y, of x */
     struct tr_narrow {
         bool on;
         bool x, y; /* value is stored in bf16 */
@@ -137,9 +133,13 @@ int tr_bn_plan(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_info *
 int tr_bn_forward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e);
 int tr_bn_backward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e);
 
-int tr_pool_plan(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_info *info);
-int tr_pool_forward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e);
-int tr_pool_backward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e);
+int tr_maxpool_plan(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_info *info);
+void tr_maxpool_forward(struct tr_op_plan *p, const struct tr_exec *e);
+void tr_maxpool_backward(struct tr_op_plan *p, const struct tr_exec *e);
+
+int tr_gap_plan(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_info *info);
+int tr_gap_forward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e);
+int tr_gap_backward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e);
 
 int tr_frozen_norm_plan(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_info *info);
 void tr_frozen_norm_forward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e);
