@@ -216,6 +216,11 @@
     ENUM(amp, "amp", IM_AMP_NONE, IM_AMPS, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_STEPS | IM_FOR_MODEL, "TYPE", "mixed precision of activations and convolutions: bf16, fp16 (GPUs only; always with loss scaling) or none (fp32); weights stay fp32") \
     TEXT(init_from, "init-from", "", IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL, "FILE", "initial weights of a new run: a safetensors, .pt or .pth file from torchvision, timm or imsuper; names and shapes must match the model") \
     BOOL(init_skip_head, "init-skip-head", false, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL, "", "do not load the classifier from init-from (for other classes)") \
+    TEXT(finetune, "finetune", "", IM_GROUP_MODEL, IM_FOR_START, "[FILE]", "fine-tune the weights of init-from (or FILE): recipe finetune, unless another is given, and a new classifier where theirs has other classes") \
+    TEXT(freeze, "freeze", "", IM_GROUP_MODEL, IM_FOR_START, "STAGES", "parts that are not trained: backbone (all but the classifier), stem, layer1, layer2, ... with commas between, or N: the stem and the first N layers; their batch norms keep their running statistics") \
+    BOOL(freeze_bn, "freeze-bn", false, IM_GROUP_MODEL, IM_FOR_START, "", "train no batch norm: weights, biases and running statistics of all of them stay as they are") \
+    TEXT(unfreeze_epochs, "unfreeze-epochs", "", IM_GROUP_MODEL, IM_FOR_START, "EPOCHS", "after each of these epochs one more part that freeze names is trained, from the last to the first; after the last of them all parts") \
+    REAL(layer_decay, "layer-decay", 1, 0.01, 1, IM_GROUP_TRAINING, IM_FOR_START, "X", "the learning rate of each block is X times that of the block behind it, as timm's layer_decay; 1 = the same for all") \
     INT(epochs, "epochs", 90, 1, 100000, IM_GROUP_TRAINING, IM_FOR_START, "N", "passes over the training images") \
     INT(batch_size, "batch-size", 256, 1, 65536, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS, "N", "images per step and trainer process") \
     TEXT(resize_schedule, "resize-schedule", "", IM_GROUP_TRAINING, IM_FOR_START, "ENTRIES", "image size and batch size by epoch; overrides image-size and batch-size: 1-30:64x256,31-50:128x128,51-:224x64; 12-14:160..192 is a ramp in steps of 32") \
@@ -350,7 +355,7 @@
     X("save-dir", "workspace", NULL) X("output-dir", "workspace", NULL) X("output-dir", "output", NULL) X("output", "workspace", NULL) X("experiment", "run-name", NULL) \
     X("world-size", "ranks", NULL) X("nproc-per-node", "ranks", NULL) \
     X("use-blurpool", "blurpool", "zhang") X("no-blurpool", "blurpool", "none") X("no-mixup", "mixup", "0") X("drop-path", "drop-path-rate", NULL) X("zero-init-last", "zero-init-residual", NULL) \
-    X("initial-checkpoint", "init-from", NULL) X("checkpoint", "init-from", NULL) X("finetune", "init-from", NULL) X("arch", "model", NULL) X("img-size", "image-size", NULL) X("smoothing", "label-smoothing", NULL) \
+    X("initial-checkpoint", "init-from", NULL) X("checkpoint", "init-from", NULL) X("arch", "model", NULL) X("img-size", "image-size", NULL) X("smoothing", "label-smoothing", NULL) \
     X("data", "data-dir", NULL) X("data-path", "data-dir", NULL) X("train-crop-size", "image-size", NULL) \
     X("val-crop-size", "eval-image-size", NULL) X("val-resize-size", "eval-resize", NULL) \
     X("optimizer", "opt", NULL) X("clip-grad", "grad-clip", NULL) X("clip-grad-norm", "grad-clip", NULL) X("opt-eps", "eps", NULL) \
@@ -361,7 +366,7 @@
     X("no-color", "color", "never")
 
 /* Keys whose flag may stand without a value, and what it means then: X("name", "value"). */
-#define IM_CONF_BARE(X) X("resume", "auto")
+#define IM_CONF_BARE(X) X("resume", "auto") X("finetune", "true")
 
 /* Words for a number: X("name", "word", "number"). */
 #define IM_CONF_NUMBER_WORDS(X) X("readers", "auto", "0") X("augmenters", "auto", "0")

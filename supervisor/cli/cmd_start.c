@@ -333,6 +333,7 @@ static const char *format_recipe(const struct im_conf *c, char *s, size_t n)
         {", clip", c->grad_clip, c->grad_clip > 0},
         {", accumulate", (double)c->accumulate, c->accumulate > 1},
         {", ema", c->ema, c->ema > 0},
+        {", layer decay", c->layer_decay, c->layer_decay < 1},
     };
     size_t used = (size_t)(adaptive ? snprintf(s, n, "betas %g %g", c->beta1, c->beta2)
                                     : snprintf(s, n, "momentum %g", c->momentum));
@@ -370,6 +371,18 @@ static void print_devices(const struct start *s)
                 p->far);
 }
 
+/* "weights resnet50.safetensors, frozen: backbone (until after epochs 2,4), batch norms". */
+static void print_tuning(const struct im_conf *c)
+{
+    const char *norms = c->freeze[0] ? ", batch norms" : ", frozen: batch norms";
+
+    if (!c->init_from[0] && !c->freeze[0] && !c->freeze_bn)
+        return;
+    im_say(stderr, "weights %s%s%s%s%s%s%s", c->init_from, c->freeze[0] ? ", frozen: " : "", c->freeze,
+           c->unfreeze_epochs[0] ? " (until after epochs " : "", c->unfreeze_epochs,
+           c->unfreeze_epochs[0] ? ")" : "", c->freeze_bn ? norms : "");
+}
+
 static void print_header(const struct start *s)
 {
     const struct im_conf *c = &s->conf;
@@ -396,6 +409,7 @@ static void print_header(const struct start *s)
     im_say(stderr, "train   %s, %" PRId64 " epochs, batch %s, %s %s, %s, %s px, seed %" PRIu64 "",
            im_conf_choice(IM_KEY_model, c->model), c->epochs, batch, im_conf_choice(IM_KEY_opt, c->opt), rate,
            format_recipe(c, recipe, sizeof recipe), size, c->seed);
+    print_tuning(c);
     im_say(stderr,
            "host    %u cpu: %" PRId64 " reader, %" PRId64 " augmenter, %" PRId64 " trainer%s (%" PRId64
            " threads%s); shared memory %.2f of %.1f GiB",
