@@ -124,7 +124,7 @@ enum im_counter {
     IM_C_SNAPSHOTS,
     IM_COUNTERS = 16
 };
-enum im_histogram { IM_H_ITEM, IM_H_DECODE, IM_H_RENDER, IM_H_RESIZE, IM_H_TRANSFORM, IM_HISTOGRAMS = 8 };
+enum im_histogram { IM_H_ITEM, IM_H_DECODE, IM_H_RENDER, IM_H_RESIZE, IM_H_TRANSFORM, IM_HISTOGRAMS };
 enum im_gauge {
     IM_G_LOSS,
     IM_G_LR,
@@ -150,7 +150,7 @@ enum im_gauge {
     IM_G_SAVE_SECONDS, /* that the last checkpoint took; 0: none yet */
     IM_GAUGES = 24
 };
-#define IM_HISTOGRAM_BUCKETS 44 /* bucket b counts durations in [2^b, 2^(b+1)) ns */
+#define IM_HISTOGRAM_BUCKETS 480 /* of durations up to 18 minutes: stats.h */
 
 struct im_stats {
     alignas(IM_PAGE) _Atomic uint64_t activity; /* enum im_activity the process is in */
@@ -303,7 +303,7 @@ static_assert(sizeof(struct im_encoded_meta) == 272 && offsetof(struct im_encode
 static_assert(sizeof(struct im_bad_entry) == 248, "abi 5");
 static_assert(sizeof(struct im_peer) == 12800 && offsetof(struct im_peer, card) == 256, "abi 5");
 static_assert(sizeof(struct im_snapshot_header) == 40, "abi 5");
-static_assert(sizeof(struct im_stats) == IM_PAGE, "abi 5");
+static_assert(sizeof(struct im_stats) == 5 * IM_PAGE, "abi 5");
 static_assert(offsetof(struct im_control, run_state) % IM_LINE == 0, "abi 5");
 
 #endif

@@ -85,7 +85,7 @@ static int end_epoch(struct tr_trainer *t, bool validated, struct im_text *text)
         best |= TR_BEST_PLAIN;
     if (validated && t->child->conf->ema > 0 && is_best(&t->at.ema, &tops[TR_AVERAGED]))
         best |= TR_BEST_AVERAGE;
-    err = tr_trainer_leads(t) ? tr_report_epoch(&t->report, &t->at, t->lr, validated, text) : 0;
+    err = tr_trainer_leads(t) ? tr_report_epoch(&t->report, &t->at, t->lr, validated, best, text) : 0;
     return err < 0 ? err : tr_trainer_save(t, (int)t->at.epochs, best, text);
 }
 
