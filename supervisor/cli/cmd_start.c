@@ -348,16 +348,15 @@ static const char *ending(int64_t count)
     return count == 1 ? "" : "s";
 }
 
-/* "weights resnet50.safetensors, frozen: backbone (until after epochs 2,4), batch norms". */
-static void print_tuning(const struct im_conf *c)
+/* "frozen  backbone until after epochs 2,4, batch norms". */
+static void print_frozen(const struct im_conf *c)
 {
-    const char *norms = c->freeze[0] ? ", batch norms" : ", frozen: batch norms";
+    const char *norms = c->freeze[0] ? ", batch norms" : "batch norms";
 
-    if (!c->init_from[0] && !c->freeze[0] && !c->freeze_bn)
-        return;
-    sv_say_header(c->plain, "weights %s%s%s%s%s%s%s", c->init_from, c->freeze[0] ? ", frozen: " : "",
-                  c->freeze, c->unfreeze_epochs[0] ? " (until after epochs " : "", c->unfreeze_epochs,
-                  c->unfreeze_epochs[0] ? ")" : "", c->freeze_bn ? norms : "");
+    if (c->freeze[0] || c->freeze_bn)
+        sv_say_header(c->plain, "frozen  %s%s%s%s", c->freeze,
+                      c->unfreeze_epochs[0] ? " until after epochs " : "", c->unfreeze_epochs,
+                      c->freeze_bn ? norms : "");
 }
 
 static void print_header(const struct start *s)
@@ -390,7 +389,7 @@ static void print_header(const struct start *s)
     sv_say_header(c->plain, "train   %" PRId64 " epoch%s, %s, %s %s, %s, seed %" PRIu64 "", c->epochs,
                   ending(c->epochs), text, im_conf_choice(IM_KEY_opt, c->opt), rate,
                   format_recipe(c, text + sizeof text / 2, sizeof text / 2), c->seed);
-    print_tuning(c);
+    print_frozen(c);
     sv_say_header(c->plain,
                   "host    %u cpu: %" PRId64 " reader%s, %" PRId64 " augmenter%s, %" PRId64
                   " trainer%s (%" PRId64 " threads%s); shared memory %.2f of %.1f GiB",
