@@ -19,6 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "augment/decode/seek.h"
 #include "ipc/base/err.h"
 #include "ipc/base/verdict.h"
 #include "kernels/image.h"
@@ -80,6 +81,26 @@ int au_decoder_region(struct au_decoder *decoder, const struct imk_box *box, str
  * there are au_scaled_side() on each side. */
 int au_decoder_region_scaled(struct au_decoder *decoder, uint32_t scale, const struct imk_box *box,
                              struct au_pixels *ret, struct im_text *text);
+
+/* The seek index (seek.h) of the image that is decoded next: its pixels are the same with one, without one,
+ * and with a wrong one. */
+enum au_seek_mode {
+    AU_SEEK_OFF,
+    AU_SEEK_USE,    /* au_decoder_seek() holds its index */
+    AU_SEEK_RECORD, /* au_decoder_seek() is to hold it */
+};
+enum au_seek_result {
+    AU_SEEK_NONE,  /* no index was used or begun */
+    AU_SEEK_USED,  /* it saved work */
+    AU_SEEK_WRONG, /* it is not this image's; the image was decoded without it */
+    AU_SEEK_BEGUN, /* au_decoder_seek_finish() may complete it */
+};
+struct au_seek *au_decoder_seek(struct au_decoder *decoder); /* the decoder's, for the caller to fill */
+void au_decoder_seek_mode(struct au_decoder *decoder, enum au_seek_mode mode); /* for one decode */
+enum au_seek_result au_decoder_seek_result(const struct au_decoder *decoder);  /* of the last decode */
+/* Reads the rest of the image's codes; before the next open, its bytes unchanged. True: au_decoder_seek()
+ * holds the index. */
+bool au_decoder_seek_finish(struct au_decoder *decoder);
 
 /* For measurements, in place of au_decoder_region(): reads the Huffman codes as they are read for `box` of
  * the JPEG file just opened, down to about its last row (*ret_rows of them from the top: whole iMCU rows, and
