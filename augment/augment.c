@@ -160,7 +160,7 @@ static int check_bytes(struct augmenter *a, const struct im_encoded *e)
 {
     struct im_run *run = a->child->run;
 
-    if (e->meta->bytes <= run->geometry.cell_bytes && im_encoded_hash(e) == e->meta->hash) {
+    if (e->meta->bytes <= run->geometry.cell_bytes && im_encoded_hash(e, NULL) == e->meta->hash) {
         a->rejected = 0;
         return 0;
     }
