@@ -224,7 +224,7 @@ static void test_the_hash_covers_bytes_ticket_and_what_is_said_of_them(void **st
 #define COVERS(member)                                                                                       \
     do {                                                                                                     \
         e.meta->member ^= 1;                                                                                 \
-        assert_true(im_encoded_hash(&e, NULL) != hash);                                                            \
+        assert_true(im_encoded_hash(&e, NULL) != hash);                                                      \
         e.meta->member ^= 1;                                                                                 \
     } while (0)
     COVERS(sample);

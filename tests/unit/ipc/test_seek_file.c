@@ -77,9 +77,11 @@ static bool has(struct im_seek_file *file, uint64_t number)
     size_t n = record_of(number, bytes);
     int got = im_seek_find(file, key_of(number), found, sizeof found);
 
-    for (int wait = 0; got == -EAGAIN && wait < 1000; wait++) {
-        usleep(1000);
-        got = im_seek_find(file, key_of(number), found, sizeof found);
+    if (got == -EAGAIN) { /* written back and forgotten meanwhile: wait for the disk */
+        struct im_seek_file patient = *file;
+
+        patient.may_wait = true;
+        got = im_seek_find(&patient, key_of(number), found, sizeof found);
     }
     if (got == 0)
         return false;
