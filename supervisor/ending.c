@@ -127,8 +127,7 @@ void sv_stop_at_once(struct sv_super *s, const char *why)
 
 void sv_ending_resume(struct sv_super *s)
 {
-    int64_t epochs;
-    double best;
+    struct sv_done done;
 
     s->ending.status =
         im_exit_of_word(atomic_load_explicit(&s->run.control->exit_status, memory_order_relaxed));
@@ -136,8 +135,8 @@ void sv_ending_resume(struct sv_super *s)
     enter(s, s->ending.saver_lives ? SV_SEALING : SV_SAVING);
     if (s->ending.saver_lives || sv_children_alive(&s->children, IM_ROLE_TRAINER) == s->run.geometry.ranks)
         return;
-    sv_journal_done(&s->journal, &epochs, &best);
-    if (epochs >= s->conf.epochs)
+    sv_journal_done(&s->journal, &done);
+    if (done.epochs >= s->conf.epochs)
         sv_finish(s, IM_EXIT_OK);
     else /* they have saved and left, or died: who writes the snapshot sees which */
         sv_ending_without_trainers(s, NULL);

@@ -147,6 +147,19 @@ static double pixels_left(const struct im_plan *plan, const struct im_phase *pha
     return pixels;
 }
 
+/* A range test ends after its steps, wherever in an epoch that is. */
+static void count_range_steps(const struct sv_super *s, struct sv_progress *p)
+{
+    const double batches = (double)(s->conf.num_iter * s->conf.accumulate);
+    const double left = batches - (double)s->view.next_batch, rate = s->view.samples_per_second;
+
+    p->steps = (uint64_t)s->conf.num_iter;
+    p->step = s->view.next_batch / (uint64_t)s->conf.accumulate;
+    p->step = p->step < p->steps ? p->step : p->steps;
+    if (rate > 0)
+        p->eta_run = left > 0 ? left * (double)(s->conf.batch_size * s->conf.ranks) / rate : 0;
+}
+
 static void show_progress(struct sv_super *s)
 {
     const struct im_phase *phase = im_plan_phase_of_batch(&s->plan, s->view.next_batch);
@@ -162,7 +175,9 @@ static void show_progress(struct sv_super *s)
         p.phase = phase;
     if (!p.phase && im_run_state(&s->run) == IM_RUN_RUNNING)
         return; /* past the last batch: the end is told by say_done() */
-    if (p.phase) {
+    if (p.phase && s->conf.lr_range_test) {
+        count_range_steps(s, &p);
+    } else if (p.phase) {
         p.step = s->view.next_batch - p.phase->first_batch;
         if (rate > 0) {
             p.eta_epoch = (double)(p.phase->first_ticket + p.phase->samples - ticket) / rate;
@@ -297,14 +312,16 @@ static void add_seek_index(const struct sv_super *s, struct im_json *fields)
     }
 }
 
-static void say_files(struct sv_super *s, bool has_best)
+static void say_files(struct sv_super *s, const struct sv_done *done)
 {
     struct sv_run_files files;
 
-    sv_saved_list(s->conf.run_dir, has_best, &files);
+    sv_saved_list(s->conf.run_dir, done, s->conf.ema > 0, &files);
     if (files.weights[0])
         sv_screen_say(&s->screen, "weights   %s/%s (torchvision's names; others beside it)", s->conf.run_dir,
                       files.weights);
+    if (files.averages[0])
+        sv_screen_say(&s->screen, "averages  %s/%s (--ema %g)", s->conf.run_dir, files.averages, s->conf.ema);
     if (files.numbers[0])
         sv_screen_say(&s->screen, "numbers   %s/%s", s->conf.run_dir, files.numbers);
     if (files.missing[0])
@@ -314,17 +331,20 @@ static void say_files(struct sv_super *s, bool has_best)
 
 static void say_done(struct sv_super *s)
 {
-    int64_t epochs;
-    double best;
+    struct sv_done done;
     char up[24];
 
-    sv_journal_done(&s->journal, &epochs, &best);
+    sv_journal_done(&s->journal, &done);
     sv_format_seconds((double)(im_now() - s->run.control->created_ns) / 1e9, up, sizeof up);
-    if (best >= 0)
-        sv_screen_say(&s->screen, "done      best validation top-1 %.2f%% after %s", 100 * best, up);
+    if (done.top1 >= 0 && done.average >= 0)
+        sv_screen_say(&s->screen,
+                      "done      best validation top-1 %.2f%%, of averaged weights %.2f%%, after %s",
+                      100 * done.top1, 100 * done.average, up);
+    else if (done.top1 >= 0)
+        sv_screen_say(&s->screen, "done      best validation top-1 %.2f%% after %s", 100 * done.top1, up);
     else
         sv_screen_say(&s->screen, "done      after %s", up);
-    say_files(s, best >= 0);
+    say_files(s, &done);
 }
 
 static void say_goodbye(struct sv_super *s)

@@ -32,8 +32,8 @@ struct tr_save {
     im_ns retry_at, delay;
     uint64_t next_batch; /* the position of the last failure, and what it was to be */
     int epoch;
-    bool best;
-    double top1, best_before; /* the accuracy of `best`; that of best.safetensors as it is */
+    unsigned best;                               /* TR_BEST_* */
+    double top1[TR_WEIGHTS], before[TR_WEIGHTS]; /* the accuracy of `best`; that of the files as they are */
     struct im_text why;
     bool is_known;        /* what is on disk */
     uint64_t saved_batch; /* next batch of it */
@@ -126,7 +126,7 @@ void tr_trainer_count_time(struct tr_trainer *t, bool training);
 /* Rank 0 saves a checkpoint for all ranks after comparing their states. epoch: the finished epoch, or -1
  * within one. 0 also when it could not be written: it is said, and tried again later. > 0: nothing was saved,
  * because another process may own the run directory by now. */
-int tr_trainer_save(struct tr_trainer *t, int epoch, bool best, struct im_text *text);
+int tr_trainer_save(struct tr_trainer *t, int epoch, unsigned best, struct im_text *text);
 /* The last save of this process: what could not be written is tried again and again, for a bounded time.
  * Negative errno with a sentence that says what is saved. */
 int tr_trainer_save_last(struct tr_trainer *t, bool at_the_end, struct im_text *text);

@@ -9,6 +9,7 @@
 #include "ipc/base/log.h"
 #include "trainer/backends/cuda/device.h"
 #include "trainer/backends/cuda/plan_cache.h"
+#include "trainer/checkpoint/classes.h"
 #include "trainer/checkpoint/import.h"
 #include "trainer/checkpoint/resume.h"
 #include "trainer/model/flops.h"
@@ -154,18 +155,50 @@ static int prepare_graphs(struct tr_trainer *t, struct im_text *text)
     return err;
 }
 
+/* Reads the names of the classes, which all that is written from now on holds. */
+static void name_classes(struct tr_trainer *t)
+{
+    struct im_text why = {""};
+
+    tr_state_name_classes(&t->state,
+                          tr_classes_read(t->child->conf->run_dir, t->child->run->geometry.classes, &why));
+    if (why.s[0])
+        im_log(IM_LOG_WARN, "checkpoints will not name the classes", "why=%s",
+               im_log_quote(&(struct im_quoted){0}, why.s));
+}
+
+/* Weights whose classes have another order. */
+static int order_classes(struct tr_trainer *t, struct im_text *text)
+{
+    const struct im_conf *conf = t->child->conf;
+    struct im_text note = {""};
+    int err =
+        conf->init_skip_head ? 0 : tr_classes_map(conf->init_from, t->net, t->state.classes, &note, text);
+
+    if (err > 0 && tr_trainer_leads(t))
+        im_log(IM_LOG_WARN, "the classifier is ordered by class name", "why=%s",
+               im_log_quote(&(struct im_quoted){0}, note.s));
+    return err < 0 ? err : 0;
+}
+
 /* Loads the initial weights of a new run, with --init-from. */
 static int import_weights(struct tr_trainer *t, struct im_text *text)
 {
     const struct im_conf *conf = t->child->conf;
+    struct im_text note = {""};
     size_t loaded = 0;
     int err;
 
     if (!conf->init_from[0])
         return 0;
-    err = tr_import(conf->init_from, t->net, conf->init_skip_head, &loaded, text);
+    err = tr_import(conf->init_from, t->net, conf->init_skip_head, &loaded, &note, text);
+    if (err == 0)
+        err = order_classes(t, text);
     if (err == 0 && conf->ema > 0 && tr_network_reset_averages(t->net) < 0)
         err = im_fail(text, -EIO, "cannot set the averaged weights");
+    if (err == 0 && note.s[0] && tr_trainer_leads(t))
+        im_log(IM_LOG_WARN, "the weights have other names", "how=%s",
+               im_log_quote(&(struct im_quoted){0}, note.s));
     if (err == 0)
         im_log(IM_LOG_INFO, "weights loaded", "from=%s tensors=%zu",
                im_log_quote(&(struct im_quoted){0}, conf->init_from), loaded);
@@ -243,6 +276,8 @@ int tr_trainer_open(struct tr_trainer *t, struct im_text *text)
         tr_training_step_init(&t->training_step, t->child->conf, t->net, &t->schedule);
     if (err == 0)
         err = tr_state_init(&t->state, t->net);
+    if (err == 0)
+        name_classes(t);
     if (err == 0 && from.state)
         err = tr_state_restore(&t->state, from.state, t->at.window_batches > 0, text);
     if (err == 0 && !from.state)

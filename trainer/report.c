@@ -234,6 +234,11 @@ bool tr_report_settle(struct tr_report *r)
     return tr_metrics_settle(&r->metrics) == 0;
 }
 
+static double known(double top1)
+{
+    return top1 >= 0 ? top1 : (double)NAN;
+}
+
 int tr_report_done(struct tr_report *r, const struct tr_position *p, struct im_text *text)
 {
     struct im_json *j = im_json_object();
@@ -245,7 +250,9 @@ int tr_report_done(struct tr_report *r, const struct tr_position *p, struct im_t
     if (r->child->conf->ema > 0)
         im_json_set_real(j, "ema_val_top1", tr_top1(&p->ema));
     im_json_set_int(j, "skipped_steps", (int64_t)(p->steps - p->updates));
-    im_json_set_real(j, "best_val_top1", p->best_top1 >= 0 ? p->best_top1 : (double)NAN);
+    im_json_set_real(j, "best_val_top1", known(p->best_top1[TR_PLAIN]));
+    if (r->child->conf->ema > 0)
+        im_json_set_real(j, "best_ema_val_top1", known(p->best_top1[TR_AVERAGED]));
     err = tr_done_set(r->child->conf->run_dir, j, text);
     im_json_free(&j);
     return err;

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 #include "ipc/base/fault.h"
@@ -59,9 +60,14 @@ static void note_saved(struct tr_trainer *t)
     tr_snapshot_saved(&t->snapshot, t->at.next_batch);
 }
 
-/* Best of the run is what best.safetensors holds: a best that was not written does not count. */
-static void note_failure(struct tr_trainer *t, int epoch, bool best, const struct tr_position_text *position,
-                         const struct im_text *why)
+static void copy_best(double to[TR_WEIGHTS], const double from[TR_WEIGHTS])
+{
+    memcpy(to, from, TR_WEIGHTS * sizeof *to);
+}
+
+/* Best of the run is what the files of `best` hold: a best that was not written does not count. */
+static void note_failure(struct tr_trainer *t, int epoch, unsigned best,
+                         const struct tr_position_text *position, const struct im_text *why)
 {
     struct tr_save *s = &t->save;
     const bool lacks_state = !t->store.state_is_saved;
@@ -75,8 +81,8 @@ static void note_failure(struct tr_trainer *t, int epoch, bool best, const struc
     s->best = best;
     s->why = *why;
     if (best) {
-        s->top1 = t->at.best_top1;
-        t->at.best_top1 = s->best_before;
+        copy_best(s->top1, t->at.best_top1);
+        copy_best(t->at.best_top1, s->before);
     }
     if (!lacks_state)
         note_saved(t);
@@ -105,7 +111,7 @@ static void note_success(struct tr_trainer *t)
 
 /* Rank 0. What failed at this very position is made up for. A device that cannot be read is an error; a disk
  * that cannot be written is none. */
-static int save_now(struct tr_trainer *t, int epoch, bool best, struct im_text *text)
+static int save_now(struct tr_trainer *t, int epoch, unsigned best, struct im_text *text)
 {
     const bool again = t->save.failures > 0 && t->save.next_batch == t->at.next_batch;
     struct tr_position_text position;
@@ -116,9 +122,9 @@ static int save_now(struct tr_trainer *t, int epoch, bool best, struct im_text *
     if (again && epoch < 0)
         epoch = t->save.epoch;
     if (again && t->save.best && !best) {
-        best = true;
-        t->save.best_before = t->at.best_top1;
-        t->at.best_top1 = t->save.top1;
+        best = t->save.best;
+        copy_best(t->save.before, t->at.best_top1);
+        copy_best(t->at.best_top1, t->save.top1);
     }
     tr_report_settle(&t->report); /* lines that the checkpoint says are written */
     tr_trainer_position(t, &position);
@@ -138,7 +144,7 @@ static int save_now(struct tr_trainer *t, int epoch, bool best, struct im_text *
     return err;
 }
 
-int tr_trainer_save(struct tr_trainer *t, int epoch, bool best, struct im_text *text)
+int tr_trainer_save(struct tr_trainer *t, int epoch, unsigned best, struct im_text *text)
 {
     int err;
 
@@ -231,7 +237,7 @@ int tr_trainer_save_last(struct tr_trainer *t, bool at_the_end, struct im_text *
         return at_the_end && tr_trainer_leads(t) ? tr_report_done(&t->report, &t->at, text) : 0;
     for (;;) {
         if (must_save(t))
-            err = save_now(t, at_the_end ? (int)t->at.epochs : -1, false, text);
+            err = save_now(t, at_the_end ? (int)t->at.epochs : -1, 0, text);
         if (err == 0 && !must_save(t) && !done)
             done = tr_report_done(&t->report, &t->at, &t->save.why) == 0;
         if (err || (!must_save(t) && done && tr_report_settle(&t->report)))
@@ -274,7 +280,7 @@ int tr_trainer_save_on_request(struct tr_trainer *t, uint32_t requests, bool tra
         return 0;
     t->saves_seen = requests;
     tr_trainer_count_time(t, training);
-    err = tr_trainer_save(t, -1, false, text);
+    err = tr_trainer_save(t, -1, 0, text);
     if (err == 0 && tr_trainer_leads(t))
         atomic_store_explicit(&t->child->run->control->save_answers, requests, memory_order_release);
     return err;

@@ -41,16 +41,28 @@ static int begin_pass(struct tr_trainer *t, const struct im_phase *phase, uint64
     return phase->split == IM_VAL ? tr_ranks_share_statistics(&t->ranks, t->net, text) : 0;
 }
 
+/* Takes an accuracy that is the best so far. */
+static bool is_best(double top1, double *best)
+{
+    const bool better = top1 > *best;
+
+    if (better)
+        *best = top1;
+    return better;
+}
+
 static int end_epoch(struct tr_trainer *t, bool validated, struct im_text *text)
 {
-    double top1 = tr_top1(t->child->conf->ema > 0 ? &t->at.ema : &t->at.sums[IM_VAL]);
-    bool best = validated && top1 > t->at.best_top1;
+    double *tops = t->at.best_top1;
+    unsigned best = 0;
     int err;
 
     t->at.epochs++;
-    t->save.best_before = t->at.best_top1;
-    if (best)
-        t->at.best_top1 = top1;
+    memcpy(t->save.before, tops, sizeof t->save.before);
+    if (validated && is_best(tr_top1(&t->at.sums[IM_VAL]), &tops[TR_PLAIN]))
+        best |= TR_BEST_PLAIN;
+    if (validated && t->child->conf->ema > 0 && is_best(tr_top1(&t->at.ema), &tops[TR_AVERAGED]))
+        best |= TR_BEST_AVERAGE;
     err = tr_trainer_leads(t) ? tr_report_epoch(&t->report, &t->at, t->lr, validated, text) : 0;
     return err < 0 ? err : tr_trainer_save(t, (int)t->at.epochs, best, text);
 }
@@ -105,7 +117,7 @@ static int save_and_stop(struct tr_trainer *t, const struct im_phase *phase, str
     int err;
 
     tr_trainer_count_time(t, phase->split == IM_TRAIN);
-    err = tr_trainer_save(t, -1, false, text);
+    err = tr_trainer_save(t, -1, 0, text);
     if (err == 0)
         err = tr_trainer_save_last(t, false, text);
     if (err == 0)

@@ -181,7 +181,7 @@ int tr_training_step_begin(struct tr_training_step *r, const struct tr_position 
     const bool ends = ends_window(r, p, last);
     const struct tr_step step = {.label_smoothing = (float)r->conf->label_smoothing,
                                  .divisor = samples / p->scaler.scale,
-                                 .first = p->window_batches == 0,
+                                 .number = p->window_batches + 1,
                                  .last = ends,
                                  .hyper = hyper_of(r, p, ends ? unscale(r, p, usable, full) : 1)};
 

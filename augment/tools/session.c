@@ -125,8 +125,9 @@ static int read_files(const struct im_conf *conf, struct au_files *files, size_t
 int au_files_load(const struct im_conf *conf, struct au_files *ret, struct im_text *text)
 {
     char path[PATH_MAX], data[] = "data", verb[] = "list", data_dir[IM_CONF_TEXT_BYTES + 16], layout[64],
-                         images[64];
-    char *argv[] = {path, data, verb, data_dir, layout, images, NULL};
+                         images[64], split[64], split_seed[64], labels[IM_CONF_TEXT_BYTES + 16],
+                         val_labels[IM_CONF_TEXT_BYTES + 16];
+    char *argv[] = {path, data, verb, data_dir, layout, images, split, split_seed, labels, val_labels, NULL};
     size_t n = 0;
     int err;
 
@@ -135,6 +136,10 @@ int au_files_load(const struct im_conf *conf, struct au_files *ret, struct im_te
     snprintf(data_dir, sizeof data_dir, "--data-dir=%s", conf->data_dir);
     snprintf(layout, sizeof layout, "--layout=%s", im_conf_choice(IM_KEY_layout, conf->layout));
     snprintf(images, sizeof images, "--images=%" PRId64, conf->images);
+    snprintf(labels, sizeof labels, "--labels=%s", conf->labels);
+    snprintf(val_labels, sizeof val_labels, "--val-labels=%s", conf->val_labels);
+    snprintf(split, sizeof split, "--val-split=%.17g", conf->val_split);
+    snprintf(split_seed, sizeof split_seed, "--val-split-seed=%" PRId64, conf->val_split_seed);
     err = run_list(path, argv, &ret->names, &n);
     if (err == 0)
         err = read_files(conf, ret, n, text);

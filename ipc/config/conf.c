@@ -89,21 +89,30 @@ static int find_key(const char *name)
     return -1;
 }
 
+static bool is_for_fewer(int key, int other)
+{
+    return __builtin_popcount(im_conf_keys[key].commands) < __builtin_popcount(im_conf_keys[other].commands);
+}
+
 int im_conf_find_for(unsigned commands, const char *name, const char **ret_value)
 {
-    int key = find_key(name);
+    int found = find_key(name);
 
     *ret_value = NULL;
-    if (key >= 0)
-        return im_conf_keys[key].commands & commands ? key : -1;
+    if (found >= 0 && im_conf_keys[found].commands & commands)
+        return found;
+    found = -1;
     for (int i = 0; i < ALIAS_COUNT; i++) {
-        key = strcmp(aliases[i].theirs, name) == 0 ? find_key(aliases[i].ours) : -1;
-        if (key >= 0 && im_conf_keys[key].commands & commands) {
-            *ret_value = aliases[i].value;
-            return key;
-        }
+        const int key = strcmp(aliases[i].theirs, name) == 0 ? find_key(aliases[i].ours) : -1;
+
+        if (key < 0 || !(im_conf_keys[key].commands & commands) || (found >= 0 && !is_for_fewer(key, found)))
+            continue;
+        *ret_value = aliases[i].value;
+        found = key;
+        if (commands == ~0u)
+            break;
     }
-    return -1;
+    return found;
 }
 
 int im_conf_find(const char *name, const char **ret_value)

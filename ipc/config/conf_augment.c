@@ -3,7 +3,9 @@
  * A set is a list of values for keys that no source has set. It is applied once all sources have been read, so
  * that a child gets plain values and config.yaml shows them; sets exist only in this file.
  *
- * classic has the numbers of albumentations 1.3; autoaugment, randaugment and trivial are torchvision's with
+ * classic is what scripts on albumentations do to photographs, as does the first project that imsuper replaces:
+ * slight geometry, brightness, contrast and saturation but no hue, and one hole of a quarter of the side in
+ * ImageNet's mean colour; autoaugment, randaugment and trivial are torchvision's with
  * its defaults; heavy is what torchvision's second recipe for ResNet-50 does to pixels. */
 #include "ipc/config/conf_table.h"
 
@@ -21,12 +23,19 @@ static const struct {
     {IM_AUGMENT_NONE, IM_KEY_train_crop, "center"},
     {IM_AUGMENT_NONE, IM_KEY_hflip, "0"},
     {IM_AUGMENT_CLASSIC, IM_KEY_aug_affine_p, "0.5"},
-    {IM_AUGMENT_CLASSIC, IM_KEY_aug_jitter_p, "0.5"},
+    {IM_AUGMENT_CLASSIC, IM_KEY_aug_rotate_limit, "15"},
+    {IM_AUGMENT_CLASSIC, IM_KEY_aug_jitter_p, "0.3"},
     {IM_AUGMENT_CLASSIC, IM_KEY_aug_brightness, "0.2"},
     {IM_AUGMENT_CLASSIC, IM_KEY_aug_contrast, "0.2"},
     {IM_AUGMENT_CLASSIC, IM_KEY_aug_saturation, "0.2"},
-    {IM_AUGMENT_CLASSIC, IM_KEY_aug_hue, "0.2"},
     {IM_AUGMENT_CLASSIC, IM_KEY_aug_dropout_p, "0.5"},
+    {IM_AUGMENT_CLASSIC, IM_KEY_aug_holes_min, "1"},
+    {IM_AUGMENT_CLASSIC, IM_KEY_aug_holes_max, "1"},
+    {IM_AUGMENT_CLASSIC, IM_KEY_aug_hole_height_min, "0.25"},
+    {IM_AUGMENT_CLASSIC, IM_KEY_aug_hole_height_max, "0.25"},
+    {IM_AUGMENT_CLASSIC, IM_KEY_aug_hole_width_min, "0.25"},
+    {IM_AUGMENT_CLASSIC, IM_KEY_aug_hole_width_max, "0.25"},
+    {IM_AUGMENT_CLASSIC, IM_KEY_aug_dropout_fill, "123,116,103"},
     {IM_AUGMENT_AUTOAUGMENT, IM_KEY_aug_policy, "imagenet"},
     {IM_AUGMENT_RANDAUGMENT, IM_KEY_aug_policy, "randaugment"},
     {IM_AUGMENT_TRIVIAL, IM_KEY_aug_policy, "trivial"},
@@ -69,31 +78,49 @@ int im_conf_fill(const char *s, uint8_t ret_colour[3], bool *ret_random)
     return 0;
 }
 
-/* Parameters of a transform that is off have no effect: an error, so that this does not pass unnoticed. */
+/* Is a value neither the default nor that of the set? */
+static bool is_changed(const struct im_conf *c, const struct im_conf *unchanged, enum im_conf_key_id key)
+{
+    char now[IM_CONF_TEXT_BYTES], then[IM_CONF_TEXT_BYTES];
+
+    im_conf_value(c, key, now);
+    im_conf_value(unchanged, key, then);
+    return strcmp(now, then) != 0;
+}
+
+/* Parameters of a transform that is off have no effect: an error, so that this does not pass unnoticed. Those of a
+ * set of which somebody has switched one transform off are nobody's mistake. */
 static int check_used(const struct im_conf *c, struct im_text *text)
 {
-    const struct {
-        bool is_on, is_changed;
-        const char *changed, *missing;
+    static const struct {
+        enum im_conf_key_id switched, key;
     } uses[] = {
-        {c->aug_affine_p > 0, c->aug_shift_limit != 0.0625, "aug.shift-limit", "aug.affine-p"},
-        {c->aug_affine_p > 0, c->aug_scale_limit != 0.1, "aug.scale-limit", "aug.affine-p"},
-        {c->aug_affine_p > 0, c->aug_rotate_limit != 45, "aug.rotate-limit", "aug.affine-p"},
-        {c->aug_dropout_p > 0, c->aug_holes_min != 8 || c->aug_holes_max != 8, "aug.holes-max",
-         "aug.dropout-p"},
-        {c->aug_dropout_p > 0, c->aug_hole_height_min != 8 || c->aug_hole_height_max != 8,
-         "aug.hole-height-max", "aug.dropout-p"},
-        {c->aug_dropout_p > 0, c->aug_hole_width_min != 8 || c->aug_hole_width_max != 8, "aug.hole-width-max",
-         "aug.dropout-p"},
-        {c->aug_erase_p > 0, c->aug_erase_scale_min != 0.02 || c->aug_erase_scale_max != 0.33,
-         "aug.erase-scale-max", "aug.erase-p"},
-        {c->aug_erase_p > 0, strcmp(c->aug_erase_fill, "0,0,0") != 0, "aug.erase-fill", "aug.erase-p"},
+        {IM_KEY_aug_affine_p, IM_KEY_aug_shift_limit},
+        {IM_KEY_aug_affine_p, IM_KEY_aug_scale_limit},
+        {IM_KEY_aug_affine_p, IM_KEY_aug_rotate_limit},
+        {IM_KEY_aug_dropout_p, IM_KEY_aug_holes_min},
+        {IM_KEY_aug_dropout_p, IM_KEY_aug_holes_max},
+        {IM_KEY_aug_dropout_p, IM_KEY_aug_hole_height_min},
+        {IM_KEY_aug_dropout_p, IM_KEY_aug_hole_height_max},
+        {IM_KEY_aug_dropout_p, IM_KEY_aug_hole_width_min},
+        {IM_KEY_aug_dropout_p, IM_KEY_aug_hole_width_max},
+        {IM_KEY_aug_erase_p, IM_KEY_aug_erase_scale_min},
+        {IM_KEY_aug_erase_p, IM_KEY_aug_erase_scale_max},
+        {IM_KEY_aug_erase_p, IM_KEY_aug_erase_fill},
     };
+    struct im_conf unchanged;
 
+    im_conf_defaults(&unchanged);
+    unchanged.augment = c->augment;
+    im_conf_apply_set(&unchanged);
     for (size_t i = 0; i < IM_COUNT(uses); i++) {
-        if (uses[i].is_changed && !uses[i].is_on)
-            return im_fail(text, -EINVAL, "%s has no effect while %s is 0: add --%s P", uses[i].changed,
-                           uses[i].missing, uses[i].missing);
+        const struct im_conf_key *p = &im_conf_keys[uses[i].switched];
+        const size_t cut = strlen("aug-"); /* --aug.erase-p */
+
+        if (*(const double *)((const char *)c + p->offset) > 0 || !is_changed(c, &unchanged, uses[i].key))
+            continue;
+        return im_fail(text, -EINVAL, "aug.%s has no effect while aug.%s is 0: add --aug.%s P",
+                       im_conf_name(uses[i].key) + cut, p->name + cut, p->name + cut);
     }
     return 0;
 }

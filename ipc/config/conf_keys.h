@@ -13,7 +13,10 @@
 #define IM_LAYOUTS(X)                                                                                        \
     X(IM_LAYOUT_AUTO, "auto")                                                                                \
     X(IM_LAYOUT_FOLDERS, "folders")                                                                          \
-    X(IM_LAYOUT_ILSVRC, "ilsvrc")
+    X(IM_LAYOUT_ILSVRC, "ilsvrc")                                                                            \
+    X(IM_LAYOUT_TINY, "tiny-imagenet")                                                                       \
+    X(IM_LAYOUT_SINGLE, "single")                                                                            \
+    X(IM_LAYOUT_CSV, "csv")
 #define IM_IOS(X)                                                                                            \
     X(IM_IO_AUTO, "auto")                                                                                    \
     X(IM_IO_URING, "uring")                                                                                  \
@@ -144,7 +147,11 @@
 /* clang-format off */
 #define IM_CONF_KEYS(BOOL, INT, SEED, REAL, TEXT, ENUM) \
     TEXT(data_dir, "data-dir", "", IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST, "DIR", "folder of the images; `imsuper data synth` makes one") \
-    ENUM(layout, "layout", IM_LAYOUT_AUTO, IM_LAYOUTS, IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST, "NAME", "how the folder is laid out: class folders under train/ and val/, or ILSVRC CLS-LOC") \
+    ENUM(layout, "layout", IM_LAYOUT_AUTO, IM_LAYOUTS, IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST, "NAME", "how the folder is laid out: class folders under train/ and val/ (folders), class folders alone (single), ILSVRC CLS-LOC, Tiny ImageNet, or images with tables of classes (csv)") \
+    TEXT(labels, "labels", "", IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST, "FILE", "CSV file with the class of each training image (file,label); default: train.csv or labels.csv where train/ has no class folders") \
+    TEXT(val_labels, "val-labels", "", IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST, "FILE", "the same for validation images; default: val.csv") \
+    REAL(val_split, "val-split", 0, 0, 0.9, IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST, "SHARE", "share of each class's training images to validate with, where there are no others; 0 = none") \
+    INT(val_split_seed, "val-split-seed", 0, 0, INT64_MAX, IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST, "N", "seed of the choice that val-split makes; the run's seed has no part in it") \
     BOOL(rebuild_index, "rebuild-index", false, IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX, "", "scan all folders again even if the cached index is current") \
     BOOL(subset, "subset", false, IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX, "", "train on a class-balanced subset of the images") \
     INT(subset_size, "subset-size", 10000, 1, 1000000000000, IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX, "N", "images in the subset that --subset selects") \
@@ -312,7 +319,7 @@
     INT(snapshot_steps, "snapshot-steps", 0, 0, 1000000000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "N", "take a snapshot at least every N steps of training or validation; 0 = not by steps") \
     INT(max_restarts, "max-restarts", 10, 0, 1000000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "N", "stop the run after N restarts of one process that failed by itself, without progress of anyone in between") \
     REAL(trainer_deadline, "trainer-deadline", -1, -1, 86400, IM_GROUP_ROBUSTNESS, IM_FOR_START, "SECONDS", "end a trainer that has its input and finishes no step for this long, and continue from the last snapshot; 10 times as long until its first step, and while it saves; -1 = 20 times the slowest of its last steps, at least a minute; 0 = never") \
-    TEXT(output, "output", "", IM_GROUP_OUTPUT, IM_FOR_PREVIEW | IM_FOR_LR_FIND, "FILE", "PNG file to write (default preview.png, lr-find.png)") \
+    TEXT(output, "output", "", IM_GROUP_OUTPUT, IM_FOR_PREVIEW | IM_FOR_LR_FIND, "FILE", "PNG file to write (default preview.png); lr-find: the PNG file, beside which its JSON file lies, or a folder for both (default lr_finder_plots)") \
     INT(images, "images", 16, 1, 4096, IM_GROUP_DATA, IM_FOR_PREVIEW | IM_FOR_BENCH | IM_FOR_LIST, "N", "number of images, spread over the training set; a preview shows 64 at most") \
     INT(epoch, "epoch", 0, 0, 100000, IM_GROUP_AUGMENTATION, IM_FOR_PREVIEW | IM_FOR_BENCH, "N", "epoch whose random draws are shown") \
     BOOL(diff, "diff", false, IM_GROUP_OUTPUT, IM_FOR_PREVIEW, "", "show each image beside its untransformed crop") \
@@ -325,7 +332,8 @@
     INT(side_max, "side-max", 96, 8, 8192, IM_GROUP_SYNTH, IM_FOR_SYNTH, "PIXELS", "longest side of an image") \
     INT(jpeg_quality, "jpeg-quality", 90, 1, 100, IM_GROUP_SYNTH, IM_FOR_SYNTH, "Q", "quality of the JPEG files")
 
-/* Names of other trainers with the same meaning: X("their name", "our name", value to set or NULL). One letter: a short flag. */
+/* Names of other trainers with the same meaning: X("their name", "our name", value to set or NULL). One letter: a short flag. A
+ * name may stand for several options: a command takes the one that the fewest commands use, others the first. */
 #define IM_CONF_ALIASES(X) \
     X("b", "batch-size", NULL) X("c", "config", NULL) X("o", "output", NULL) X("o", "workspace", NULL) X("q", "quiet", NULL) \
     X("workers", "augmenters", NULL) X("num-workers", "augmenters", NULL) \
@@ -334,7 +342,7 @@
     X("decay-epochs", "step-epochs", NULL) X("lr-step-size", "step-epochs", NULL) X("step-length", "step-epochs", NULL) \
     X("decay-milestones", "milestones", NULL) X("decay-rate", "gamma", NULL) X("lr-gamma", "gamma", NULL) X("step-ratio", "gamma", NULL) \
     X("lr-warmup-epochs", "warmup-epochs", NULL) X("lr-warmup-decay", "warmup-factor", NULL) \
-    X("save-dir", "workspace", NULL) X("output-dir", "workspace", NULL) X("experiment", "run-name", NULL) \
+    X("save-dir", "workspace", NULL) X("output-dir", "workspace", NULL) X("output-dir", "output", NULL) X("output", "workspace", NULL) X("experiment", "run-name", NULL) \
     X("world-size", "ranks", NULL) X("nproc-per-node", "ranks", NULL) \
     X("use-blurpool", "blurpool", "zhang") X("drop-path", "drop-path-rate", NULL) X("zero-init-last", "zero-init-residual", NULL) \
     X("initial-checkpoint", "init-from", NULL) X("finetune", "init-from", NULL) X("arch", "model", NULL) X("img-size", "image-size", NULL) X("smoothing", "label-smoothing", NULL) \

@@ -32,18 +32,32 @@ struct im_lr_range_smooth {
 /* Takes the next loss; true when the test is over. A loss that is not finite changes nothing else. */
 bool im_lr_range_add(struct im_lr_range_smooth *s, double loss);
 
+/* The losses of the steps that were taken. */
+struct im_lr_range_curve {
+    const double *loss, *finder, *fastai; /* as they came, and smoothed in both ways */
+    size_t count;
+    size_t steps; /* that were asked for: fastai leaves out a tenth of them at the beginning */
+};
+
 /* Indices into the losses. */
 struct im_lr_range_suggestion {
     size_t steepest; /* torch-lr-finder: steepest descent of its smoothed loss by index, without the first 10
                         and the last 5 points */
     size_t valley;   /* fastai's default: half way down the longest valley of its smoothed loss */
     size_t minimum;  /* fastai: its lowest smoothed loss, whose rate is divided by ten */
+    size_t lowest;   /* torch-lr-finder's lowest smoothed loss; many divide its rate by ten for OneCycle */
+    size_t usable;   /* points before the loss rose for good; suggestions come from these alone */
 };
 
-/* `finder` and `fastai`: the smoothed losses of each step that was taken; `steps`: how many were asked for,
- * a tenth of which fastai leaves out at the beginning. -EINVAL with a sentence when there are fewer than
- * IM_LR_RANGE_POINTS_MIN; -ENOMEM. */
-int im_lr_range_suggest(const double *finder, const double *fastai, size_t count, size_t steps,
-                        struct im_lr_range_suggestion *ret, struct im_text *text);
+/* Both programs suggest a rate whatever the losses are. Here a loss that never fell suggests none, and what comes
+ * after it began to rise, where it may also fall steeply, does not count:
+ *
+ *   noise     of one loss: the median of |l_i - l_(i-1)| over a normal one's, 0.954
+ *   a rise    5 losses or more whose mean is 4 standard errors, and a tenth, above the mean of all before them
+ *   a fall    the same below it, by a hundredth; without one before the first rise there is no suggestion
+ *
+ * -EINVAL with a sentence: no fall, or fewer than IM_LR_RANGE_POINTS_MIN points; -ENOMEM. */
+int im_lr_range_suggest(const struct im_lr_range_curve *curve, struct im_lr_range_suggestion *ret,
+                        struct im_text *text);
 
 #endif

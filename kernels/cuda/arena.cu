@@ -111,7 +111,7 @@ static __global__ void imk_restore_all(struct imk_cuda_restore a)
 {
     const size_t i = thread_number();
 
-    if (i < a.count && !isfinite(a.tally->loss_sum))
+    if (i < a.count && a.verdict->skip)
         a.y[i] = a.x[i];
 }
 

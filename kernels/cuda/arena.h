@@ -40,13 +40,12 @@ struct imk_cuda_arena_add {
 };
 int imk_cuda_arena_add(const struct imk_cuda_arena_add *a, struct CUstream_st *stream);
 
-/* y = x if the tally's loss is not finite: running statistics as they were before a batch that is
- * not to count. */
+/* y = x if the step is skipped: running statistics as they were before batches that are not to count. */
 struct imk_cuda_restore {
     float *y;
     const float *x;
     size_t count;
-    const struct imk_cuda_tally *tally;
+    const struct imk_cuda_verdict *verdict;
 };
 int imk_cuda_restore(const struct imk_cuda_restore *a, struct CUstream_st *stream);
 

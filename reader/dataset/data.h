@@ -23,7 +23,7 @@ int rd_index_is_fresh(const struct rd_index *index);
 
 struct rd_data {
     struct rd_index index;
-    char path[PATH_MAX]; /* the index file; "" where there is none (see note) */
+    char path[PATH_MAX]; /* the index file; "" where there is none (see note), or with a val_split */
     int cached;          /* 1: found in the cache, fresh */
     struct im_text note; /* why there is no file, or "" */
     void *bytes;         /* of an index without file */
@@ -41,6 +41,9 @@ struct rd_source {
     const char *folder;
     enum rd_layout_kind layout; /* AUTO: found by looking */
     int rebuild;                /* 1: does not look into the cache */
+    double val_split;           /* share of the training images that become validation images; 0: none */
+    uint64_t val_split_seed;
+    const char *labels, *val_labels; /* tables that give images their classes; NULL or "": found by looking */
 };
 
 /* Finds, loads or builds the index of a data folder. A cache that cannot be written is no error; the index

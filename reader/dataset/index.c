@@ -24,6 +24,7 @@ static const uint32_t item_bytes[RD_SECTIONS] = {
     [RD_TRAIN_SAMPLES] = sizeof(struct rd_index_sample),
     [RD_VAL_SAMPLES] = sizeof(struct rd_index_sample),
     [RD_STAMPS] = sizeof(struct rd_index_stamp),
+    [RD_LEFT_OUT] = sizeof(struct rd_index_left_out),
 };
 
 static uint64_t checksum(const struct rd_index_header *header, size_t size)
@@ -58,7 +59,7 @@ static const char *check_header(const struct rd_index_header *header, size_t siz
         if (offset % 8 || offset < sizeof *header || offset > size || count > (size - offset) / item_bytes[i])
             return "a section lies outside of it";
     }
-    if (header->layout != RD_LAYOUT_FOLDERS && header->layout != RD_LAYOUT_ILSVRC)
+    if (header->layout == RD_LAYOUT_AUTO || header->layout >= RD_LAYOUT_KINDS)
         return "its layout is unknown";
     if (header->sections[RD_CLASSES].count > INT32_MAX || header->sections[RD_DIRECTORIES].count > UINT32_MAX)
         return "it has too many classes or folders";
@@ -83,7 +84,6 @@ static const char *check_content(const struct rd_index *index)
     if (strings_bytes == 0 || index->strings[0] || index->strings[strings_bytes - 1])
         return "its strings do not end";
     if (header->root >= strings_bytes ||
-        !strings_are_good(header->skipped_first, RD_SKIP_KINDS, strings_bytes) ||
         !strings_are_good(index->classes, header->sections[RD_CLASSES].count, strings_bytes) ||
         !strings_are_good(index->directories, header->sections[RD_DIRECTORIES].count, strings_bytes))
         return "a name lies outside of it";
@@ -97,6 +97,10 @@ static const char *check_content(const struct rd_index *index)
     }
     for (uint64_t i = 0; i < header->sections[RD_STAMPS].count; i++)
         bad |= (uint32_t)(index->stamps[i].path >= strings_bytes);
+    for (uint64_t i = 0; i < header->sections[RD_LEFT_OUT].count; i++)
+        bad |= (uint32_t)(index->left_out[i].kind >= RD_SKIP_KINDS) |
+               (uint32_t)(index->left_out[i].path >= strings_bytes) |
+               (uint32_t)(index->left_out[i].note >= strings_bytes);
     return bad ? "a sample refers to what it does not hold" : NULL;
 }
 
@@ -119,6 +123,7 @@ int rd_index_attach(const void *bytes, size_t size, struct rd_index *ret_index, 
     index.samples[IM_TRAIN] = sections[RD_TRAIN_SAMPLES];
     index.samples[IM_VAL] = sections[RD_VAL_SAMPLES];
     index.stamps = sections[RD_STAMPS];
+    index.left_out = sections[RD_LEFT_OUT];
     wrong = check_content(&index);
     if (wrong)
         return im_fail(text, -EBADMSG, "the index cannot be used: %s", wrong);
@@ -197,13 +202,33 @@ bool rd_index_leads_out(const struct rd_index *index)
     return index->header->leads_out != 0;
 }
 
+uint64_t rd_index_left_out_count(const struct rd_index *index)
+{
+    return index->header->sections[RD_LEFT_OUT].count;
+}
+
+enum rd_skip rd_index_left_out(const struct rd_index *index, uint64_t i, const char **ret_path,
+                               const char **ret_note)
+{
+    im_assert(i < rd_index_left_out_count(index));
+    *ret_path = index->strings + index->left_out[i].path;
+    *ret_note = index->strings + index->left_out[i].note;
+    return (enum rd_skip)index->left_out[i].kind;
+}
+
 void rd_index_skipped(const struct rd_index *index, struct rd_skipped *ret_skipped)
 {
-    for (int kind = 0; kind < RD_SKIP_KINDS; kind++) {
-        ret_skipped->count[kind] = index->header->skipped_count[kind];
-        snprintf(ret_skipped->first[kind], sizeof ret_skipped->first[kind], "%s",
-                 index->strings + index->header->skipped_first[kind]);
+    const char *path, *note;
+
+    *ret_skipped = (struct rd_skipped){0};
+    for (uint64_t i = 0; i < rd_index_left_out_count(index); i++) {
+        enum rd_skip kind = rd_index_left_out(index, i, &path, &note);
+
+        if (ret_skipped->count[kind]++ == 0)
+            snprintf(ret_skipped->first[kind], sizeof ret_skipped->first[kind], "%s", path);
     }
+    for (int kind = 0; kind < RD_SKIP_KINDS; kind++)
+        ret_skipped->count[kind] = index->header->skipped_count[kind];
 }
 
 uint32_t rd_index_label(const struct rd_index *index, enum im_split split, uint64_t id)

@@ -15,6 +15,7 @@
 struct rd_index_header;
 struct rd_index_sample;
 struct rd_index_stamp;
+struct rd_index_left_out;
 
 /* An attached index. After a successful open or attach all offsets inside are known to be good. Read-only:
  * any thread. */
@@ -24,6 +25,7 @@ struct rd_index {
     const uint32_t *classes, *directories; /* offsets into strings */
     const struct rd_index_sample *samples[IM_SPLITS];
     const struct rd_index_stamp *stamps;
+    const struct rd_index_left_out *left_out;
     void *mapping; /* NULL: the caller's memory */
     size_t bytes;
 };
@@ -46,8 +48,12 @@ enum rd_layout_kind rd_index_layout(const struct rd_index *index);
  * where it lies. */
 uint64_t rd_index_hash(const struct rd_index *index);
 
-/* What was passed over when the index was built. */
+/* What was passed over when the index was built: how many of each kind with a first one, and, of i below
+ * rd_index_left_out_count(), each with its path (relative to the root) and a note, which may be "". */
 void rd_index_skipped(const struct rd_index *index, struct rd_skipped *ret_skipped);
+uint64_t rd_index_left_out_count(const struct rd_index *index);
+enum rd_skip rd_index_left_out(const struct rd_index *index, uint64_t i, const char **ret_path,
+                               const char **ret_note);
 
 /* Does a symbolic link lead from the data set to a place outside its root? */
 bool rd_index_leads_out(const struct rd_index *index);

@@ -1,6 +1,6 @@
-/* Builds an index: list the class folders of both splits at once, check what people get wrong, then write
- * classes and samples in the order of their names. Every folder that was listed, and every file of labels,
- * leaves a stamp for rd_index_is_fresh(). */
+/* Builds an index: list the class folders of both splits and all folders in them, check what people get wrong, then
+ * write classes and samples in the order of torchvision's ImageFolder: classes by name, folders of a class by path,
+ * files by name. Every folder that was listed, and every file of labels, leaves a stamp for rd_index_is_fresh(). */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -11,16 +11,21 @@
 
 #include "reader/dataset/data.h"
 #include "reader/dataset/index_file.h"
+#include "reader/dataset/index_table.h"
 #include "reader/dataset/labels.h"
+#include "reader/dataset/walk.h"
 
 struct build {
     const struct rd_layout *layout;
     int root_fd;
     struct rd_listing roots[IM_SPLITS]; /* train/ and val/ */
-    struct rd_listing *folders;         /* class folders, train's first */
-    uint32_t folder_count[IM_SPLITS];
-    struct rd_names paths; /* of folders, relative to the root */
-    uint32_t *val_labels;  /* of val/'s own images, where labels come from a file */
+    struct rd_stamp above[IM_SPLITS + 1];
+    struct rd_walk walk;      /* from the class folders, train's first */
+    uint32_t tops[IM_SPLITS]; /* how many those are */
+    uint64_t *images;         /* of each folder of the walk: in it and below */
+    struct rd_names classes;  /* sorted */
+    uint32_t *val_labels;     /* of val/'s own images, where labels come from a file */
+    struct rd_names unknown;  /* classes that those have and training does not */
     struct rd_index_writer writer;
     struct rd_index_origin origin;
 };
@@ -30,95 +35,221 @@ static const char *split_path(const struct build *build, int split)
     return split == IM_TRAIN ? build->layout->train : build->layout->val;
 }
 
+static bool has_val(const struct build *build)
+{
+    return *build->layout->val != 0;
+}
+
+static bool val_is_flat(const struct build *build)
+{
+    return has_val(build) && build->layout->labels != RD_LABELS_FOLDERS;
+}
+
+static const char *base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    return slash ? slash + 1 : path;
+}
+
 static int list_roots(struct build *build, struct im_text *text)
 {
-    uint32_t count = *build->layout->val ? 2 : 1;
+    int err = rd_stamp_take(build->root_fd, ".", &build->above[IM_SPLITS]);
 
+    if (err < 0)
+        return im_fail(text, err, "cannot look at '%.700s': %s", build->layout->root, strerror(-err));
     for (int split = 0; split < IM_SPLITS; split++)
         build->roots[split].path = split_path(build, split);
-    return rd_scan(build->root_fd, build->roots, count, NULL, text);
+    err = rd_scan(build->root_fd, build->roots, has_val(build) ? 2 : 1, NULL, text);
+    for (int split = 0; split < IM_SPLITS; split++)
+        build->above[split] = build->roots[split].stamp;
+    return err;
+}
+
+/* Children stand behind their parents in the walk. */
+static int count_images(struct build *build)
+{
+    build->images = calloc(build->walk.count + 1, sizeof *build->images);
+    if (!build->images)
+        return -ENOMEM;
+    for (uint32_t i = build->walk.count; i-- > 0;) {
+        build->images[i] += build->walk.listings[i].images.count;
+        if (build->walk.places[i].parent != RD_WALK_TOP)
+            build->images[build->walk.places[i].parent] += build->images[i];
+    }
+    return 0;
 }
 
 static int list_folders(struct build *build, const struct rd_progress *progress, struct im_text *text)
 {
     char path[NAME_MAX + NAME_MAX + 2];
-    uint32_t count;
+    int err = 0;
 
+    build->walk.above = build->above;
+    build->walk.above_count = IM_SPLITS + 1;
     for (int split = 0; split < IM_SPLITS; split++) {
-        struct rd_names *names = &build->roots[split].folders;
+        const struct rd_names *names = &build->roots[split].folders;
 
-        build->folder_count[split] =
-            split == IM_TRAIN || build->layout->labels == RD_LABELS_FOLDERS ? names->count : 0;
-        for (uint32_t i = 0; i < build->folder_count[split]; i++) {
-            snprintf(path, sizeof path, "%s/%s", split_path(build, split), rd_names_at(names, i));
-            if (rd_names_add(&build->paths, path) < 0)
-                return -ENOMEM;
+        build->tops[split] = split == IM_TRAIN || !val_is_flat(build) ? names->count : 0;
+        for (uint32_t i = 0; i < build->tops[split] && err == 0; i++) {
+            rd_join(path, sizeof path, split_path(build, split), rd_names_at(names, i));
+            err = rd_walk_add(&build->walk, path);
         }
     }
-    count = build->paths.count;
-    build->folders = calloc(count, sizeof *build->folders);
-    if (!build->folders)
-        return -ENOMEM;
-    for (uint32_t i = 0; i < count; i++)
-        build->folders[i].path = rd_names_at(&build->paths, i);
-    return rd_scan(build->root_fd, build->folders, count, progress, text);
+    if (err == 0)
+        err = rd_walk_run(&build->walk, build->root_fd, progress, text);
+    return err == 0 ? count_images(build) : err;
 }
 
-static int check_folders(const struct build *build, struct im_text *text)
+/* Files in and below folder `top` that are no images by name. */
+static uint64_t count_others(const struct build *build, uint32_t top, const char **ret_first)
 {
-    const struct rd_names *classes = &build->roots[IM_TRAIN].folders;
+    uint64_t count = 0;
+    enum rd_skip kind;
 
-    for (uint32_t i = 0; i < build->paths.count; i++)
-        if (build->folders[i].images.count == 0)
-            return im_fail(text, -EBADMSG,
-                           "the class folder '%.500s/%.300s' holds no images (.jpg .jpeg .png .webp)",
-                           build->layout->root, build->folders[i].path);
-    for (uint32_t i = 0; i < build->folder_count[IM_VAL]; i++) {
-        const char *name = rd_names_at(&build->roots[IM_VAL].folders, i);
+    for (uint32_t i = 0; i < build->walk.count; i++) {
+        const struct rd_listing *folder = &build->walk.listings[i];
 
-        if (rd_names_find(classes, name) < 0)
-            return im_fail(text, -EBADMSG, "'%.500s/%.300s/%.200s' is a class that '%.200s' does not have",
-                           build->layout->root, build->layout->val, name, build->layout->train);
+        for (uint32_t k = 0; build->walk.places[i].top == top && k < folder->skipped.count; k++) {
+            const char *name = rd_skipped_at(folder, k, &kind);
+
+            if (kind == RD_SKIP_OTHER && count++ == 0)
+                *ret_first = name;
+        }
     }
-    return 0;
+    return count;
 }
 
-static int add_folder(struct build *build, enum im_split split, const struct rd_listing *folder,
+static int fail_empty_class(const struct build *build, uint32_t top, struct im_text *text)
+{
+    const char *first = "";
+    uint64_t others = count_others(build, top, &first);
+    char instead[NAME_MAX + 64] = "";
+
+    if (others > 0)
+        snprintf(instead, sizeof instead, ", but %llu other file%s ('%s')", (unsigned long long)others,
+                 others == 1 ? "" : "s", first);
+    return im_fail(text, -EBADMSG,
+                   "the class folder '%.400s/%.200s' holds no images (.jpg .jpeg .png .webp)%.300s",
+                   build->layout->root, build->walk.listings[top].path, instead);
+}
+
+/* The classes are train's folders with images. A folder without any is an error, as for ImageFolder, unless it may be
+ * there for another reason. */
+static int choose_classes(struct build *build, struct im_text *text)
+{
+    int64_t added = 0;
+
+    for (uint32_t top = 0; top < build->tops[IM_TRAIN] && added >= 0; top++) {
+        const char *name = base_name(build->walk.listings[top].path);
+
+        if (build->images[top] > 0)
+            added = rd_names_add(&build->classes, name);
+        else if (!rd_is_image_name(name) && build->layout->kind != RD_LAYOUT_SINGLE)
+            return fail_empty_class(build, top, text);
+    }
+    if (added >= 0 && build->classes.count == 0)
+        return im_fail(text, -EBADMSG,
+                       "'%.500s%s%.200s' holds no class folder with images (.jpg .jpeg .png .webp)",
+                       build->layout->root, build->layout->kind == RD_LAYOUT_SINGLE ? "" : "/",
+                       build->layout->kind == RD_LAYOUT_SINGLE ? "" : build->layout->train);
+    return added < 0 ? (int)added : 0;
+}
+
+/* Validation folders of other classes are left out; where all are, the two folders do not belong together. */
+static int check_val_classes(const struct build *build, struct im_text *text)
+{
+    const uint32_t first = build->tops[IM_TRAIN];
+    const char *stranger = NULL;
+
+    for (uint32_t top = first; top < first + build->tops[IM_VAL]; top++) {
+        const char *name = base_name(build->walk.listings[top].path);
+
+        if (build->images[top] == 0)
+            continue;
+        if (rd_names_find(&build->classes, name) >= 0)
+            return 0;
+        if (!stranger)
+            stranger = name;
+    }
+    if (!stranger)
+        return 0;
+    return im_fail(
+        text, -EBADMSG,
+        "no class folder of '%.400s/%.200s' is a class of '%.200s': '%.150s' and the others have no "
+        "training images",
+        build->layout->root, build->layout->val, build->layout->train, stranger);
+}
+
+static int leave_out_images(struct build *build, const struct rd_listing *folder, enum rd_skip kind,
+                            const char *note)
+{
+    char path[PATH_MAX + NAME_MAX];
+    int err = 0;
+
+    for (uint32_t i = 0; i < folder->images.count && err == 0; i++) {
+        rd_join(path, sizeof path, folder->path, rd_names_at(&folder->images, i));
+        err = rd_writer_left_out(&build->writer, kind, path, note);
+    }
+    return err;
+}
+
+static int add_images(struct build *build, enum im_split split, const struct rd_listing *folder,
                       uint32_t label)
 {
-    int64_t directory = rd_writer_directory(&build->writer, folder->path);
-    int err = directory < 0 ? (int)directory : rd_writer_stamp(&build->writer, folder->path, &folder->stamp);
+    int64_t directory;
+    int err = 0;
 
+    if (folder->images.count == 0)
+        return 0;
+    directory = rd_writer_directory(&build->writer, folder->path);
+    if (directory < 0)
+        return (int)directory;
     for (uint32_t i = 0; i < folder->images.count && err == 0; i++)
         err = rd_writer_sample(&build->writer, split, (uint32_t)directory, rd_names_at(&folder->images, i),
                                label);
     return err;
 }
 
-/* Folders inside class folders and images outside of them take no part, and are counted. */
-static void count_strays(struct rd_listing *listing, const struct rd_names *names, enum rd_skip kind)
+/* Folder i of the walk: its stamp, its images with a label, and what is left out. */
+static int add_folder(struct build *build, uint32_t i)
 {
-    if (names->count == 0)
-        return;
-    listing->skipped.count[kind] += names->count;
-    snprintf(listing->skipped.first[kind], sizeof listing->skipped.first[kind], "%.60s/%s", listing->path,
-             rd_names_at(names, 0));
+    const struct rd_listing *folder = &build->walk.listings[i];
+    const struct rd_place *place = &build->walk.places[i];
+    const enum im_split split = place->top < build->tops[IM_TRAIN] ? IM_TRAIN : IM_VAL;
+    const char *class = base_name(build->walk.listings[place->top].path);
+    const int64_t label = rd_names_find(&build->classes, class);
+    int err;
+
+    build->origin.leads_out |= folder->leads_out;
+    err = rd_writer_folder(&build->writer, folder, place->is_loop);
+    if (err < 0 || place->is_loop || folder->err < 0)
+        return err;
+    if (build->images[i] == 0 &&
+        (rd_is_image_name(base_name(folder->path)) || (place->parent == RD_WALK_TOP && split == IM_TRAIN)))
+        return rd_writer_left_out(&build->writer, RD_SKIP_FOLDER, folder->path, "");
+    return label >= 0 ? add_images(build, split, folder, (uint32_t)label)
+                      : leave_out_images(build, folder, RD_SKIP_CLASS, class);
 }
 
-static int add_class_folders(struct build *build)
+static int add_flat_images(struct build *build)
 {
-    const struct rd_names *classes = &build->roots[IM_TRAIN].folders;
-    int err = 0;
+    const struct rd_listing *val = &build->roots[IM_VAL];
+    int64_t directory = rd_writer_directory(&build->writer, val->path);
+    int err = directory < 0 ? (int)directory : 0;
+    uint32_t unknown = 0;
+    char path[PATH_MAX + NAME_MAX];
 
-    for (uint32_t i = 0; i < build->paths.count && err == 0; i++) {
-        struct rd_listing *folder = &build->folders[i];
-        int is_val = i >= build->folder_count[IM_TRAIN];
-        const char *name = strrchr(folder->path, '/') + 1;
+    for (uint32_t i = 0; i < val->images.count && err == 0; i++) {
+        const char *name = rd_names_at(&val->images, i);
 
-        err = add_folder(build, is_val ? IM_VAL : IM_TRAIN, folder, (uint32_t)rd_names_find(classes, name));
-        count_strays(folder, &folder->folders, RD_SKIP_FOLDER);
-        rd_skipped_add(&build->origin.skipped, &folder->skipped);
-        build->origin.leads_out |= folder->leads_out;
+        if (build->val_labels[i] != RD_NO_LABEL) {
+            err = rd_writer_sample(&build->writer, IM_VAL, (uint32_t)directory, name, build->val_labels[i]);
+            continue;
+        }
+        rd_join(path, sizeof path, val->path, name);
+        err =
+            rd_writer_left_out(&build->writer, RD_SKIP_CLASS, path, rd_names_at(&build->unknown, unknown++));
     }
     return err;
 }
@@ -127,7 +258,6 @@ static int add_flat_val(struct build *build, struct im_text *text)
 {
     struct rd_listing *val = &build->roots[IM_VAL];
     struct rd_stamp stamp;
-    int64_t directory;
     int err;
 
     build->val_labels = calloc(val->images.count, sizeof *build->val_labels);
@@ -136,49 +266,68 @@ static int add_flat_val(struct build *build, struct im_text *text)
     err = rd_stamp_take(build->root_fd, build->layout->labels_path, &stamp);
     if (err < 0)
         return im_fail(text, err, "cannot read '%.700s': %s", build->layout->labels_path, strerror(-err));
-    err =
-        rd_labels_read(build->layout, &val->images, &build->roots[IM_TRAIN].folders, build->val_labels, text);
+    err = rd_labels_read(build->layout, &val->images, &build->classes, build->val_labels, &build->unknown,
+                         text);
+    if (err == 0 && build->unknown.count == val->images.count && val->images.count > 0)
+        return im_fail(
+            text, -EBADMSG,
+            "no class that '%.500s' gives to validation images ('%.200s', ...) has training images",
+            build->layout->labels_path, rd_names_at(&build->unknown, 0));
     if (err == 0)
         err = rd_writer_stamp(&build->writer, build->layout->labels_path, &stamp);
-    directory = err < 0 ? err : rd_writer_directory(&build->writer, val->path);
-    err = directory < 0 ? (int)directory : 0;
-    for (uint32_t i = 0; i < val->images.count && err == 0; i++)
-        err = rd_writer_sample(&build->writer, IM_VAL, (uint32_t)directory, rd_names_at(&val->images, i),
-                               build->val_labels[i]);
+    return err < 0 ? err : add_flat_images(build);
+}
+
+/* The folders train/ and val/ themselves: their stamp, and what lies beside the class folders. */
+static int add_roots(struct build *build)
+{
+    int err = 0;
+
+    for (int split = 0; split < IM_SPLITS && err == 0 && *split_path(build, split); split++) {
+        const struct rd_listing *root = &build->roots[split];
+
+        build->origin.leads_out |= root->leads_out;
+        err = rd_writer_folder(&build->writer, root, false);
+        if (err == 0 && !(split == IM_VAL && val_is_flat(build)))
+            err = leave_out_images(build, root, RD_SKIP_LOOSE, "");
+    }
     return err;
 }
 
 static int add_all(struct build *build, struct im_text *text)
 {
-    const struct rd_names *classes = &build->roots[IM_TRAIN].folders;
     int64_t err = 0;
 
-    for (uint32_t i = 0; i < classes->count && err >= 0; i++)
-        err = rd_writer_class(&build->writer, rd_names_at(classes, i));
-    if (err >= 0)
-        err = add_class_folders(build);
-    if (err >= 0 && *build->layout->val && build->layout->labels != RD_LABELS_FOLDERS)
+    for (uint32_t i = 0; i < build->classes.count && err >= 0; i++)
+        err = rd_writer_class(&build->writer, rd_names_at(&build->classes, i));
+    for (uint32_t i = 0; i < build->walk.count && err >= 0; i++)
+        err = add_folder(build, build->walk.order[i]);
+    if (err >= 0 && val_is_flat(build))
         err = add_flat_val(build, text);
-    for (int split = 0; split < IM_SPLITS && err >= 0 && *split_path(build, split); split++) {
-        struct rd_listing *root = &build->roots[split];
-        int flat = split == IM_VAL && build->layout->labels != RD_LABELS_FOLDERS;
+    return err < 0 ? (int)err : add_roots(build);
+}
 
-        err = rd_writer_stamp(&build->writer, root->path, &root->stamp);
-        count_strays(root, flat ? &root->folders : &root->images, flat ? RD_SKIP_FOLDER : RD_SKIP_LOOSE);
-        rd_skipped_add(&build->origin.skipped, &root->skipped);
-        build->origin.leads_out |= root->leads_out;
-    }
-    return err < 0 ? (int)err : 0;
+static int build_folders(struct build *build, const struct rd_progress *progress, struct im_text *text)
+{
+    int err = list_roots(build, text);
+
+    if (err == 0)
+        err = list_folders(build, progress, text);
+    if (err == 0)
+        err = choose_classes(build, text);
+    if (err == 0)
+        err = check_val_classes(build, text);
+    return err == 0 ? add_all(build, text) : err;
 }
 
 static void build_fini(struct build *build)
 {
     for (int split = 0; split < IM_SPLITS; split++)
         rd_listing_fini(&build->roots[split]);
-    for (uint32_t i = 0; build->folders && i < build->paths.count; i++)
-        rd_listing_fini(&build->folders[i]);
-    free(build->folders);
-    rd_names_fini(&build->paths);
+    rd_walk_fini(&build->walk);
+    rd_names_fini(&build->classes);
+    rd_names_fini(&build->unknown);
+    free(build->images);
     free(build->val_labels);
     rd_writer_fini(&build->writer);
     if (build->root_fd >= 0)
@@ -200,13 +349,9 @@ int rd_index_build(const struct rd_layout *layout, const struct rd_progress *pro
     if (build.root_fd < 0)
         return im_fail(text, -errno, "cannot open the data folder '%.700s': %s", layout->root,
                        strerror(errno));
-    err = list_roots(&build, text);
-    if (err == 0)
-        err = list_folders(&build, progress, text);
-    if (err == 0)
-        err = check_folders(&build, text);
-    if (err == 0)
-        err = add_all(&build, text);
+    err = layout->kind == RD_LAYOUT_CSV ? rd_index_build_table(layout, build.root_fd, progress, &build.writer,
+                                                               &build.origin.leads_out, text)
+                                        : build_folders(&build, progress, text);
     if (err == 0)
         err = rd_writer_finish(&build.writer, &build.origin, ret_bytes, ret_size);
     if (err == -ENOMEM)

@@ -17,6 +17,7 @@
 #include "ipc/base/hash.h"
 #include "reader/dataset/data.h"
 #include "reader/dataset/index_file.h"
+#include "reader/dataset/split.h"
 
 #define TICK_NS ((int64_t)20000000)
 #define COARSE_TICK_NS ((int64_t)2000000000)
@@ -128,22 +129,47 @@ static int build_and_save(const struct rd_layout *layout, const struct rd_progre
     return rd_index_attach(data->bytes, size, &data->index, text);
 }
 
+/* The cache holds the index of the tree; its parts are made anew, at the speed of copying. */
+static int split(const struct rd_source *source, struct rd_data *data, struct im_text *text)
+{
+    void *bytes = NULL;
+    size_t size;
+    int err = rd_split_choose(&data->index, source->val_split, source->val_split_seed, &bytes, &size, text);
+
+    if (err < 0)
+        return err;
+    rd_index_close(&data->index);
+    free(data->bytes);
+    data->bytes = bytes;
+    data->path[0] = '\0';
+    return rd_index_attach(bytes, size, &data->index, text);
+}
+
 int rd_data_open(const struct rd_source *source, const struct rd_progress *progress, struct rd_data *ret_data,
                  struct im_text *text)
 {
     struct rd_data *data = calloc(1, sizeof *data);
+    const struct rd_label_files files = {source->labels ? source->labels : "",
+                                         source->val_labels ? source->val_labels : ""};
+    char key[3 * PATH_MAX];
     struct rd_layout layout;
     int err;
 
     if (!data)
         return -ENOMEM;
-    err = rd_layout_find(source->folder, source->layout, &layout, text);
+    err = rd_layout_find(source->folder, source->layout, &files, &layout, text);
     if (err < 0)
         goto out;
-    if (rd_cache_path(layout.root, source->layout, data->path, sizeof data->path) < 0)
+    /* Tables that the user names are part of the key. */
+    snprintf(key, sizeof key, "%s", layout.root);
+    if (*files.labels || *files.val_labels)
+        snprintf(key, sizeof key, "%s\n%s\n%s", layout.root, layout.train_labels, layout.labels_path);
+    if (rd_cache_path(key, source->layout, data->path, sizeof data->path) < 0)
         data->path[0] = '\0';
     data->cached = *data->path && !source->rebuild && load(&layout, data);
     err = data->cached ? 0 : build_and_save(&layout, progress, data, text);
+    if (err == 0 && source->val_split > 0)
+        err = split(source, data, text);
     if (err < 0)
         rd_data_close(data);
     else

@@ -2,7 +2,7 @@
  * in here.
  *
  * header, then sections in this order, each aligned to 8 bytes: strings, classes, directories, train
- * samples, validation samples, stamps. Strings are NUL-terminated, named by their offset; the section
+ * samples, validation samples, stamps, what was left out. Strings are NUL-terminated, named by their offset; the section
  * begins and ends with NUL. The file is a cache for the machine that wrote it: native byte order,
  * marked, refused elsewhere. */
 #ifndef READER_DATASET_INDEX_FILE_H
@@ -15,9 +15,12 @@
 #include "reader/dataset/names.h"
 
 #define RD_INDEX_MAGIC 0x7865646e696d69u /* "imindex" in a little-endian file */
-#define RD_INDEX_VERSION 2
+#define RD_INDEX_VERSION 3
 #define RD_INDEX_HASH_SEED 1 /* of rd_index_hash(), by which a run knows its data: the same in all versions */
 #define RD_INDEX_ENDIAN 0x01020304u
+
+#define RD_SKIP_ROOM 16 /* kinds that may be added without another version */
+static_assert(RD_SKIP_KINDS <= RD_SKIP_ROOM, "index version 3");
 
 enum rd_section {
     RD_STRINGS,
@@ -26,6 +29,7 @@ enum rd_section {
     RD_TRAIN_SAMPLES,
     RD_VAL_SAMPLES,
     RD_STAMPS,
+    RD_LEFT_OUT,
     RD_SECTIONS
 };
 
@@ -38,14 +42,14 @@ struct rd_index_header {
     uint64_t layout_hash;  /* rd_layout_hash() of the layout that was scanned */
     int64_t built_ns;      /* CLOCK_REALTIME when the scan began */
     uint32_t layout, root; /* enum rd_layout_kind; string */
-    uint64_t skipped_count[RD_SKIP_KINDS];
-    uint32_t skipped_first[RD_SKIP_KINDS]; /* strings */
-    uint32_t leads_out;                    /* 1: a symbolic link leads to a place outside the root */
+    uint32_t leads_out;    /* 1: a symbolic link leads to a place outside the root */
+    uint32_t unused;
+    uint64_t skipped_count[RD_SKIP_ROOM]; /* of RD_LEFT_OUT, and of those that it has no room for */
     struct {
         uint64_t offset, count; /* bytes from the file's start; items */
     } sections[RD_SECTIONS];
 };
-static_assert(sizeof(struct rd_index_header) == 64 + 40 + 24 + 96, "index version 2");
+static_assert(sizeof(struct rd_index_header) == 72 + 8 * RD_SKIP_ROOM + 112, "index version 3");
 
 struct rd_index_sample {
     uint32_t directory, name, label; /* place in directories; string; place in classes */
@@ -55,7 +59,15 @@ struct rd_index_stamp {
     uint32_t path, unused; /* string, relative to the root */
     struct rd_stamp stamp;
 };
-static_assert(sizeof(struct rd_index_stamp) == 40, "index version 2");
+static_assert(sizeof(struct rd_index_stamp) == 40, "index version 3");
+
+/* At most so many; the others are only counted. */
+#define RD_LEFT_OUT_MAX 1000000
+
+struct rd_index_left_out {
+    uint32_t kind, path; /* enum rd_skip; string, relative to the root */
+    uint32_t note;       /* string: what there is to say of it besides */
+};
 
 /* Sets checksum to what the bytes demand. `size` >= sizeof *header. */
 void rd_index_seal(struct rd_index_header *header, size_t size);
@@ -68,6 +80,9 @@ struct rd_index_writer {
     uint64_t sample_count[IM_SPLITS], sample_capacity[IM_SPLITS];
     struct rd_index_stamp *stamps;
     uint64_t stamp_count, stamp_capacity;
+    struct rd_index_left_out *left_out;
+    uint64_t left_out_count, left_out_capacity, skipped_count[RD_SKIP_KINDS];
+    const char *tables[IM_SPLITS]; /* paths of files of labels, which are not left out; may be NULL */
 };
 
 int64_t rd_writer_class(struct rd_index_writer *writer, const char *name);
@@ -75,6 +90,10 @@ int64_t rd_writer_directory(struct rd_index_writer *writer, const char *path);
 int rd_writer_sample(struct rd_index_writer *writer, enum im_split split, uint32_t directory,
                      const char *name, uint32_t label);
 int rd_writer_stamp(struct rd_index_writer *writer, const char *path, const struct rd_stamp *stamp);
+int rd_writer_left_out(struct rd_index_writer *writer, enum rd_skip kind, const char *path, const char *note);
+
+/* Of a folder that was listed: its stamp, and what is left out in it, or all of it. */
+int rd_writer_folder(struct rd_index_writer *writer, const struct rd_listing *folder, bool is_loop);
 
 /* What is not collected in lists. */
 struct rd_index_origin {
@@ -82,7 +101,6 @@ struct rd_index_origin {
     enum rd_layout_kind layout;
     uint64_t layout_hash;
     int64_t built_ns;
-    struct rd_skipped skipped;
     bool leads_out;
 };
 
@@ -90,5 +108,11 @@ struct rd_index_origin {
 int rd_writer_finish(struct rd_index_writer *writer, const struct rd_index_origin *origin, void **ret_bytes,
                      size_t *ret_size);
 void rd_writer_fini(struct rd_index_writer *writer);
+
+/* Another choice of an index's samples: begin_copy takes its classes and directories, to be followed by samples, and
+ * finish_copy the rest. The copy has no stamps: a choice, once made, does not change with the tree. */
+int rd_writer_begin_copy(struct rd_index_writer *writer, const struct rd_index *index);
+int rd_writer_finish_copy(struct rd_index_writer *writer, const struct rd_index *index, void **ret_bytes,
+                          size_t *ret_size);
 
 #endif

@@ -2,6 +2,7 @@
  * collected in growing arrays and copied once at the end: at most some hundred megabytes for a moment, and no
  * second pass over the disk. */
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -90,6 +91,67 @@ int rd_writer_stamp(struct rd_index_writer *writer, const char *path, const stru
     return 0;
 }
 
+int rd_writer_left_out(struct rd_index_writer *writer, enum rd_skip kind, const char *path, const char *note)
+{
+    void *items = writer->left_out;
+    int64_t path_at, note_at;
+    int err;
+
+    writer->skipped_count[kind]++;
+    if (writer->left_out_count == RD_LEFT_OUT_MAX)
+        return 0;
+    path_at = rd_names_add(&writer->strings, path);
+    note_at = *note ? rd_names_add(&writer->strings, note) : 0; /* offset 0 holds "" */
+    if (path_at < 0 || note_at < 0)
+        return (int)(path_at < 0 ? path_at : note_at);
+    err = grow(&items, &writer->left_out_capacity, writer->left_out_count, sizeof *writer->left_out);
+    if (err < 0)
+        return err;
+    writer->left_out = items;
+    writer->left_out[writer->left_out_count++] =
+        (struct rd_index_left_out){(uint32_t)kind, (uint32_t)path_at, (uint32_t)note_at};
+    return 0;
+}
+
+/* One that cannot be listed may be readable tomorrow, without another time of change: its stamp is never fresh. */
+static int add_unreadable(struct rd_index_writer *writer, const struct rd_listing *folder)
+{
+    const struct rd_stamp never = {.mtime_ns = INT64_MAX};
+    int err = rd_writer_stamp(writer, folder->path, &never);
+
+    return err < 0 ? err
+                   : rd_writer_left_out(writer, RD_SKIP_UNREADABLE, folder->path, strerror(-folder->err));
+}
+
+static bool is_table(const struct rd_index_writer *writer, const char *path)
+{
+    for (int split = 0; split < IM_SPLITS; split++)
+        if (writer->tables[split] && strcmp(writer->tables[split], path) == 0)
+            return true;
+    return false;
+}
+
+int rd_writer_folder(struct rd_index_writer *writer, const struct rd_listing *folder, bool is_loop)
+{
+    char path[PATH_MAX + NAME_MAX];
+    enum rd_skip kind;
+    int err;
+
+    if (is_loop)
+        return rd_writer_left_out(writer, RD_SKIP_LOOP, folder->path, "");
+    if (folder->err < 0)
+        return add_unreadable(writer, folder);
+    err = rd_writer_stamp(writer, folder->path, &folder->stamp);
+    for (uint32_t i = 0; i < folder->skipped.count && err == 0; i++) {
+        const char *name = rd_skipped_at(folder, i, &kind);
+
+        rd_join(path, sizeof path, folder->path, name);
+        if (!is_table(writer, path))
+            err = rd_writer_left_out(writer, kind, path, "");
+    }
+    return err;
+}
+
 static void hash_string(struct im_hash *hash, const char *string)
 {
     im_hash_add(hash, string, strlen(string) + 1);
@@ -134,12 +196,7 @@ static int fill_header(struct rd_index_writer *writer, const struct rd_index_ori
         .root = (uint32_t)offset,
         .leads_out = origin->leads_out,
     };
-    for (int kind = 0; kind < RD_SKIP_KINDS && offset >= 0; kind++) {
-        header->skipped_count[kind] = origin->skipped.count[kind];
-        offset =
-            rd_names_add(&writer->strings, origin->skipped.count[kind] ? origin->skipped.first[kind] : "");
-        header->skipped_first[kind] = (uint32_t)offset;
-    }
+    memcpy(header->skipped_count, writer->skipped_count, sizeof writer->skipped_count);
     return offset < 0 ? (int)offset : content_hash(writer, &header->content_hash);
 }
 
@@ -162,6 +219,8 @@ int rd_writer_finish(struct rd_index_writer *writer, const struct rd_index_origi
         [RD_VAL_SAMPLES] = {writer->samples[IM_VAL], writer->sample_count[IM_VAL],
                             writer->sample_count[IM_VAL] * sizeof(struct rd_index_sample)},
         [RD_STAMPS] = {writer->stamps, writer->stamp_count, writer->stamp_count * sizeof *writer->stamps},
+        [RD_LEFT_OUT] = {writer->left_out, writer->left_out_count,
+                         writer->left_out_count * sizeof *writer->left_out},
     };
     size_t size = sizeof header;
     char *bytes;
@@ -187,6 +246,39 @@ int rd_writer_finish(struct rd_index_writer *writer, const struct rd_index_origi
     return 0;
 }
 
+int rd_writer_begin_copy(struct rd_index_writer *writer, const struct rd_index *index)
+{
+    int64_t err = 0;
+
+    for (uint32_t class = 0; class < rd_index_class_count(index) && err >= 0; class ++)
+        err = rd_writer_class(writer, rd_index_class(index, class));
+    for (uint64_t i = 0; i < index->header->sections[RD_DIRECTORIES].count && err >= 0; i++)
+        err = rd_writer_directory(writer, index->strings + index->directories[i]);
+    return err < 0 ? (int)err : 0;
+}
+
+int rd_writer_finish_copy(struct rd_index_writer *writer, const struct rd_index *index, void **ret_bytes,
+                          size_t *ret_size)
+{
+    const struct rd_index_origin origin = {
+        .root = rd_index_root(index),
+        .layout = rd_index_layout(index),
+        .layout_hash = index->header->layout_hash,
+        .built_ns = index->header->built_ns,
+        .leads_out = rd_index_leads_out(index),
+    };
+    const char *path, *note;
+    int err = 0;
+
+    for (uint64_t i = 0; i < rd_index_left_out_count(index) && err == 0; i++) {
+        enum rd_skip kind = rd_index_left_out(index, i, &path, &note);
+
+        err = rd_writer_left_out(writer, kind, path, note);
+    }
+    memcpy(writer->skipped_count, index->header->skipped_count, sizeof writer->skipped_count);
+    return err < 0 ? err : rd_writer_finish(writer, &origin, ret_bytes, ret_size);
+}
+
 void rd_writer_fini(struct rd_index_writer *writer)
 {
     rd_names_fini(&writer->strings);
@@ -195,5 +287,6 @@ void rd_writer_fini(struct rd_index_writer *writer)
     free(writer->samples[IM_TRAIN]);
     free(writer->samples[IM_VAL]);
     free(writer->stamps);
+    free(writer->left_out);
     *writer = (struct rd_index_writer){0};
 }

@@ -16,11 +16,11 @@
 
 #include "ipc/base/file.h"
 #include "reader/dataset/parallel.h"
+#include "reader/dataset/table.h"
 
 #define FILE_BYTES_MAX ((size_t)64 << 20)
 #define XML_BYTES_MAX ((size_t)1 << 20)
 #define CLASS_MAX 256
-#define NO_LABEL UINT32_MAX
 
 /* One line of a file of labels: image stem and class as text, pointing into the file's bytes. */
 struct line {
@@ -69,6 +69,32 @@ static int lines_read(const char *path, struct lines *lines, struct im_text *tex
             lines->items[lines->count++] = (struct line){stem, class};
         }
     }
+    return 0;
+}
+
+/* The rows of a table of classes, likewise. */
+static int lines_of_table(const char *path, struct lines *lines, struct im_text *text)
+{
+    struct rd_table table = {.count = 0};
+    int err = rd_table_read(path, UINT64_MAX, &table, text);
+
+    if (err < 0)
+        return err;
+    lines->items = calloc(table.count, sizeof *lines->items);
+    if (!lines->items) {
+        rd_table_fini(&table);
+        return -ENOMEM;
+    }
+    lines->bytes = table.strings.bytes;
+    table.strings.bytes = NULL;
+    for (uint64_t i = 0; i < table.count; i++) {
+        char *file = lines->bytes + table.rows[i].file, *slash = strrchr(file, '/');
+        char *stem = slash ? slash + 1 : file;
+
+        cut_ending(stem);
+        lines->items[lines->count++] = (struct line){stem, lines->bytes + table.rows[i].class};
+    }
+    rd_table_fini(&table);
     return 0;
 }
 
@@ -130,43 +156,47 @@ static int64_t class_of(const struct line *line, const struct rd_names *classes,
     return number_base < 0 ? rd_names_find(classes, line->class) : number(line->class) - number_base;
 }
 
-static int label_from_lines(const char *path, struct lines *lines, const struct rd_names *images,
-                            const struct rd_names *classes, uint32_t *labels, struct im_text *text)
-{
-    int number_base = find_number_base(path, lines, classes->count, text);
+/* One file of lines, the images and the classes that it is read for, and what comes of it. */
+struct labelling {
+    const char *path;
+    const struct rd_names *images, *classes;
+    uint32_t *labels;
+    struct rd_names *unknown;
+};
 
-    if (number_base < 0 && number_base != -ENOENT)
-        return number_base;
+static int add_unknown(const struct labelling *l, const char *class)
+{
+    int64_t added = rd_names_add(l->unknown, class);
+
+    return added < 0 ? (int)added : 0;
+}
+
+static int label_from_lines(const struct labelling *l, struct lines *lines, int number_base,
+                            struct im_text *text)
+{
+    int err = 0;
+
     qsort(lines->items, lines->count, sizeof *lines->items, by_stem);
-    for (uint32_t i = 0; i < images->count; i++) {
+    for (uint32_t i = 0; i < l->images->count && err == 0; i++) {
         char stem[NAME_MAX + 1];
         struct line key = {.stem = stem}, *line;
         int64_t class;
 
-        snprintf(stem, sizeof stem, "%s", rd_names_at(images, i));
+        snprintf(stem, sizeof stem, "%s", rd_names_at(l->images, i));
         cut_ending(stem);
         line = bsearch(&key, lines->items, lines->count, sizeof *lines->items, by_stem);
         if (!line)
-            return im_fail(text, -EBADMSG, "'%.600s' has no label for the validation image '%.200s'", path,
-                           rd_names_at(images, i));
-        class = class_of(line, classes, number_base);
-        if (class < 0 || class >= classes->count)
-            return im_fail(
-                text, -EBADMSG,
-                "'%.600s' gives '%.100s' the class '%.100s', which the training images do not have", path,
-                rd_names_at(images, i), line->class);
-        labels[i] = (uint32_t) class;
+            return im_fail(text, -EBADMSG, "'%.600s' has no label for the validation image '%.200s'", l->path,
+                           rd_names_at(l->images, i));
+        class = class_of(line, l->classes, number_base);
+        l->labels[i] = class < 0 || class >= l->classes->count ? RD_NO_LABEL : (uint32_t) class;
+        if (l->labels[i] == RD_NO_LABEL)
+            err = add_unknown(l, line->class);
     }
-    return 0;
+    return err;
 }
 
-struct annotations {
-    const char *folder;
-    const struct rd_names *images, *classes;
-    uint32_t *labels; /* each item writes its own; NO_LABEL: see complain() */
-};
-
-static int read_annotation(const struct annotations *all, uint32_t i, char *class, struct im_text *text)
+static int read_annotation(const struct labelling *all, uint32_t i, char *class, struct im_text *text)
 {
     char path[PATH_MAX + NAME_MAX], stem[NAME_MAX + 1], *bytes = NULL;
     struct im_text why = {""};
@@ -175,7 +205,7 @@ static int read_annotation(const struct annotations *all, uint32_t i, char *clas
 
     snprintf(stem, sizeof stem, "%s", rd_names_at(all->images, i));
     cut_ending(stem);
-    if ((size_t)snprintf(path, sizeof path, "%s/%s.xml", all->folder, stem) >= sizeof path)
+    if ((size_t)snprintf(path, sizeof path, "%s/%s.xml", all->path, stem) >= sizeof path)
         return -ENAMETOOLONG;
     err = im_read_file(path, XML_BYTES_MAX, &bytes, &n, text);
     if (err < 0)
@@ -187,58 +217,61 @@ static int read_annotation(const struct annotations *all, uint32_t i, char *clas
 
 static void label_from_annotation(void *context, uint64_t i)
 {
-    struct annotations *all = context;
+    const struct labelling *all = context;
     char class[CLASS_MAX];
     int64_t found = -ENOENT;
 
     if (read_annotation(all, (uint32_t)i, class, NULL) == 0)
         found = rd_names_find(all->classes, class);
-    all->labels[i] = found < 0 ? NO_LABEL : (uint32_t)found;
+    all->labels[i] = found < 0 ? RD_NO_LABEL : (uint32_t)found;
 }
 
-/* Reads the one that failed again, for the sentence. */
-static int complain(const struct annotations *all, uint32_t i, struct im_text *text)
+/* Reads the one that gave no label again, for its class or the sentence. */
+static int look_again(const struct labelling *all, uint32_t i, struct im_text *text)
 {
     char class[CLASS_MAX];
     int err = read_annotation(all, i, class, text);
 
     if (err == -ENOENT)
         return im_fail(text, -EBADMSG, "the validation image '%.200s' has no annotation in '%.600s'",
-                       rd_names_at(all->images, i), all->folder);
-    if (err < 0)
-        return err;
-    return im_fail(text, -EBADMSG,
-                   "the annotation of '%.200s' in '%.500s' names the class '%.100s', which the training "
-                   "images do not have",
-                   rd_names_at(all->images, i), all->folder, class);
+                       rd_names_at(all->images, i), all->path);
+    return err < 0 ? err : add_unknown(all, class);
 }
 
-static int label_from_annotations(struct annotations *all, struct im_text *text)
+static int label_from_annotations(struct labelling *all, struct im_text *text)
 {
     struct rd_parallel parallel = {
         .count = all->images->count, .item = label_from_annotation, .context = all};
+    int err = 0;
 
     rd_parallel(&parallel);
-    for (uint32_t i = 0; i < all->images->count; i++)
-        if (all->labels[i] == NO_LABEL)
-            return complain(all, i, text);
-    return 0;
+    for (uint32_t i = 0; i < all->images->count && err == 0; i++)
+        if (all->labels[i] == RD_NO_LABEL)
+            err = look_again(all, i, text);
+    return err;
 }
 
 int rd_labels_read(const struct rd_layout *layout, const struct rd_names *images,
-                   const struct rd_names *classes, uint32_t *ret_labels, struct im_text *text)
+                   const struct rd_names *classes, uint32_t *ret_labels, struct rd_names *ret_unknown,
+                   struct im_text *text)
 {
-    char path[PATH_MAX + NAME_MAX];
-    struct annotations annotations = {path, images, classes, ret_labels};
+    char path[2 * PATH_MAX];
+    struct labelling all = {path, images, classes, ret_labels, ret_unknown};
     struct lines lines = {0};
-    int err;
+    int err, number_base = -ENOENT;
 
-    snprintf(path, sizeof path, "%s/%s", layout->root, layout->labels_path);
+    snprintf(path, sizeof path, "%s%s%s", *layout->labels_path == '/' ? "" : layout->root,
+             *layout->labels_path == '/' ? "" : "/", layout->labels_path);
     if (layout->labels == RD_LABELS_XML)
-        return label_from_annotations(&annotations, text);
-    err = lines_read(path, &lines, text);
+        return label_from_annotations(&all, text);
+    err = layout->labels == RD_LABELS_TABLE ? lines_of_table(path, &lines, text)
+                                            : lines_read(path, &lines, text);
+    if (err == 0 && layout->labels != RD_LABELS_TINY && layout->labels != RD_LABELS_TABLE)
+        number_base = find_number_base(path, &lines, classes->count, text);
+    if (number_base < 0 && number_base != -ENOENT)
+        err = number_base;
     if (err == 0)
-        err = label_from_lines(path, &lines, images, classes, ret_labels, text);
+        err = label_from_lines(&all, &lines, number_base, text);
     lines_fini(&lines);
     return err;
 }

@@ -1,5 +1,5 @@
 /* Looks for train/ in the places where the known layouts have it, then for validation images, then for their
- * labels.
+ * labels. Without train/ the data folder's own folders are classes.
  *
  * A validation folder that holds folders has its labels in their names, also inside ILSVRC (many people sort
  * it so). One that holds images needs a file of labels; of the three kinds the CSV is one read, the
@@ -18,10 +18,14 @@
 
 #include "ipc/base/count.h"
 #include "ipc/base/hash.h"
+#include "reader/dataset/layout_table.h"
 #include "reader/dataset/scan.h"
 
 #define CLS_LOC "Data/CLS-LOC"
-#define TAKES "imsuper takes train/<class>/*.jpg with val/<class>/*.jpg, or ILSVRC's " CLS_LOC "/{train,val}"
+#define TAKES                                                                                                \
+    "imsuper takes train/<class>/*.jpg with val/<class>/*.jpg, one folder of class folders, "                \
+    "ILSVRC's " CLS_LOC                                                                                      \
+    "/{train,val}, Tiny ImageNet, or images with a table (train.csv or labels.csv: file,label)"
 
 struct content {
     int exists, has_folders, has_images;
@@ -29,7 +33,11 @@ struct content {
 
 const char *rd_layout_name(enum rd_layout_kind kind)
 {
-    return kind == RD_LAYOUT_FOLDERS ? "folders" : kind == RD_LAYOUT_ILSVRC ? "ilsvrc" : "auto";
+    static const char *const names[RD_LAYOUT_KINDS] = {
+        [RD_LAYOUT_AUTO] = "auto",          [RD_LAYOUT_FOLDERS] = "folders", [RD_LAYOUT_ILSVRC] = "ilsvrc",
+        [RD_LAYOUT_TINY] = "tiny-imagenet", [RD_LAYOUT_SINGLE] = "single",   [RD_LAYOUT_CSV] = "csv"};
+
+    return names[kind];
 }
 
 uint64_t rd_layout_hash(const struct rd_layout *layout)
@@ -39,7 +47,7 @@ uint64_t rd_layout_hash(const struct rd_layout *layout)
 
     for (size_t i = 0; i < IM_COUNT(paths); i++)
         hash = im_hash64(paths[i], strlen(paths[i]), hash);
-    return hash;
+    return *layout->train_labels ? im_hash64(layout->train_labels, strlen(layout->train_labels), hash) : hash;
 }
 
 /* a + "/" + b, leaving out what is empty. Paths here are short: base and names are ours. */
@@ -74,7 +82,8 @@ static int is_inside_ilsvrc(const struct rd_layout *layout, const char *base)
     return length >= tail && strcmp(path + length - tail, "/" CLS_LOC) == 0;
 }
 
-static int find_labels(int root_fd, const char *base, struct rd_layout *layout, struct im_text *text)
+static int find_labels(int root_fd, const char *base, const struct rd_label_files *files,
+                       struct rd_layout *layout, struct im_text *text)
 {
     static const struct {
         enum rd_label_source source;
@@ -88,8 +97,9 @@ static int find_labels(int root_fd, const char *base, struct rd_layout *layout, 
     static const char *const above[] = {"", "..", "../..", "../../.."};
     size_t heights = is_inside_ilsvrc(layout, base) ? IM_COUNT(above) : 1;
     char folder[NAME_MAX / 2], path[NAME_MAX];
+    int found;
 
-    for (size_t i = 0; i < IM_COUNT(known); i++) {
+    for (size_t i = 0; i < IM_COUNT(known) && !*files->val_labels; i++) {
         for (size_t height = 0; height < heights; height++) {
             join(folder, sizeof folder, base, above[height]);
             join(path, sizeof path, folder, known[i].path);
@@ -100,15 +110,40 @@ static int find_labels(int root_fd, const char *base, struct rd_layout *layout, 
             }
         }
     }
+    found = rd_layout_find_val_table(root_fd, files, layout, text);
+    if (found != 0)
+        return found < 0 ? found : 0;
     return im_fail(
         text, -EBADMSG,
-        "'%.600s/%.100s' holds images without class folders, and no labels for them were found: put "
-        "LOC_val_solution.csv or ILSVRC's Annotations beside it, or sort the images into class folders",
+        "'%.600s/%.100s' holds images without class folders, and no labels for them were found: put a "
+        "val.csv (file,label), LOC_val_solution.csv or ILSVRC's Annotations beside it, or sort the "
+        "images into class folders",
         layout->root, layout->val);
 }
 
+/* val/images/ beside val/val_annotations.txt, as Tiny ImageNet is unpacked. */
+static int is_tiny_val(int root_fd, const char *val, struct rd_layout *layout, struct im_text *text)
+{
+    struct content content = {0};
+    char images[NAME_MAX], annotations[NAME_MAX];
+    int err = 0;
+
+    snprintf(images, sizeof images, "%.200s/images", val);
+    snprintf(annotations, sizeof annotations, "%.200s/val_annotations.txt", val);
+    if (faccessat(root_fd, annotations, R_OK, 0) == 0)
+        err = look(root_fd, images, &content, text);
+    if (err < 0 || !content.has_images)
+        return err;
+    memcpy(layout->val, images, sizeof images);
+    memcpy(layout->labels_path, annotations, sizeof annotations);
+    layout->labels = RD_LABELS_TINY;
+    layout->kind = RD_LAYOUT_TINY;
+    return 1;
+}
+
 /* Validation images of class folders: the first of the usual names that holds class folders. */
-static int find_val(int root_fd, const char *base, struct rd_layout *layout, struct im_text *text)
+static int find_val(int root_fd, const char *base, const struct rd_label_files *files,
+                    struct rd_layout *layout, struct im_text *text)
 {
     static const char *const names[] = {"val", "validation", "valid", "test"};
     struct content content;
@@ -120,6 +155,11 @@ static int find_val(int root_fd, const char *base, struct rd_layout *layout, str
         err = look(root_fd, path, &content, text);
         if (err < 0)
             return err;
+        if (i == 0 && content.has_folders && layout->kind == RD_LAYOUT_AUTO) {
+            err = is_tiny_val(root_fd, path, layout, text);
+            if (err != 0)
+                return err < 0 ? err : 0;
+        }
         if (content.has_folders || (i == 0 && content.has_images)) {
             memcpy(layout->val, path, sizeof path);
             layout->labels = RD_LABELS_FOLDERS;
@@ -129,64 +169,172 @@ static int find_val(int root_fd, const char *base, struct rd_layout *layout, str
                 return im_fail(text, -EBADMSG,
                                "'%.600s/%.100s' holds images but no class folders, as --layout folders needs",
                                layout->root, path);
-            layout->kind = RD_LAYOUT_ILSVRC;
-            return find_labels(root_fd, base, layout, text);
+            err = find_labels(root_fd, base, files, layout, text);
+            layout->kind = layout->labels == RD_LABELS_TABLE ? RD_LAYOUT_FOLDERS : RD_LAYOUT_ILSVRC;
+            return err;
         }
     }
     return 0;
 }
 
-/* The data folder has no train folder: says what it looks like instead. */
-static int explain_no_train(int root_fd, const struct rd_layout *layout, struct im_text *text)
+/* Class folders without train/ and val/ above them: whether the data folder may be meant to be one, or looks like a
+ * part of a data set, or like several. */
+static int check_single(int root_fd, const struct rd_layout *layout, struct im_text *text)
 {
+    static const char *const vals[] = {"val", "validation", "valid", "test"};
     const char *name = strrchr(layout->root, '/');
+    struct rd_listing listing = {.path = "."};
+    char inside[NAME_MAX + 16];
+    int err = rd_scan(root_fd, &listing, 1, NULL, text);
+
+    for (size_t i = 0; i < IM_COUNT(vals) && err == 0 && strcmp(name, "/train") == 0; i++) {
+        snprintf(inside, sizeof inside, "../%s", vals[i]);
+        if (faccessat(root_fd, inside, F_OK, 0) == 0)
+            err = im_fail(text, -EBADMSG,
+                          "'%.700s' is itself a train folder, with %s beside it: use its parent folder, or "
+                          "--layout single",
+                          layout->root, inside + 3);
+    }
+    for (uint32_t i = 0; i < listing.folders.count && err == 0; i++) {
+        snprintf(inside, sizeof inside, "%s/train", rd_names_at(&listing.folders, i));
+        if (faccessat(root_fd, inside, F_OK, 0) == 0)
+            err = im_fail(text, -EBADMSG,
+                          "no train folder in '%.500s', but one in '%.200s': is that the data folder? "
+                          "(--layout single takes each folder as a class)",
+                          layout->root, rd_names_at(&listing.folders, i));
+    }
+    rd_listing_fini(&listing);
+    return err;
+}
+
+static int find_single(int root_fd, enum rd_layout_kind forced, struct rd_layout *layout,
+                       struct im_text *text)
+{
     struct content content;
     int err = look(root_fd, ".", &content, text);
 
+    if (err == 0 && content.has_folders && forced == RD_LAYOUT_AUTO)
+        err = check_single(root_fd, layout, text);
     if (err < 0)
         return err;
-    if (content.has_folders && name && strcmp(name, "/train") == 0)
-        return im_fail(text, -EBADMSG, "'%.700s' is itself a train folder: use its parent folder. " TAKES,
-                       layout->root);
+    layout->kind = RD_LAYOUT_SINGLE;
+    snprintf(layout->train, sizeof layout->train, ".");
     if (content.has_folders)
-        return im_fail(text, -EBADMSG, "no train folder in '%.700s'. " TAKES, layout->root);
+        return 0;
     if (content.has_images)
-        return im_fail(text, -EBADMSG,
-                       "'%.700s' holds images but no class folders; they belong in train/<class>/. " TAKES,
-                       layout->root);
+        return im_fail(text, -EBADMSG, "'%.700s' holds images but no class folders. " TAKES, layout->root);
     return im_fail(text, -EBADMSG, "the data folder '%.700s' is empty. " TAKES, layout->root);
 }
 
-static int find_train(int root_fd, enum rd_layout_kind forced, struct rd_layout *layout, struct im_text *text)
+static int fail_no_train(const struct rd_layout *layout, struct im_text *text)
+{
+    return im_fail(text, -EBADMSG, "no train folder in '%.700s'. " TAKES, layout->root);
+}
+
+/* Whether train/ is one folder of images rather than class folders: flat, or with nothing but images/ in it. */
+static int looks_flat(int root_fd, const char *train, bool *ret_flat, struct im_text *text)
+{
+    static const char *const names[] = {"images", "image", "imgs", "img", "jpg", "jpeg", "data"};
+    struct rd_listing listing = {.path = train};
+    int err = rd_scan(root_fd, &listing, 1, NULL, text);
+
+    *ret_flat = listing.folders.count == 0;
+    for (size_t i = 0; i < IM_COUNT(names) && listing.folders.count == 1; i++)
+        *ret_flat |= strcmp(rd_names_at(&listing.folders, 0), names[i]) == 0;
+    rd_listing_fini(&listing);
+    return err;
+}
+
+/* A train folder at base/train, which is there. */
+static int take_train(int root_fd, const char *base, enum rd_layout_kind forced,
+                      const struct rd_label_files *files, struct rd_layout *layout, struct im_text *text)
+{
+    struct im_text why = {""};
+    struct content content;
+    bool flat;
+    int err = look(root_fd, layout->train, &content, text);
+
+    if (err == 0)
+        err = looks_flat(root_fd, layout->train, &flat, text);
+    if (err == 0 && flat && forced == RD_LAYOUT_AUTO) {
+        err = rd_layout_find_table(root_fd, files, layout, &why);
+        if (err != 0)
+            return err < 0 ? im_fail(text, err, "%.1000s", why.s) : 0;
+    }
+    if (err < 0)
+        return err;
+    if (!content.has_folders)
+        return im_fail(text, -EBADMSG, "'%.300s/%.100s' holds no class folders%s%.300s. " TAKES, layout->root,
+                       layout->train, why.s[0] ? "; " : "", why.s);
+    layout->kind = forced != RD_LAYOUT_AUTO && forced != RD_LAYOUT_TINY ? forced
+                   : is_inside_ilsvrc(layout, base)                     ? RD_LAYOUT_ILSVRC
+                                                                        : RD_LAYOUT_AUTO;
+    err = find_val(root_fd, base, files, layout, text);
+    if (err == 0 && layout->kind == RD_LAYOUT_AUTO)
+        layout->kind = RD_LAYOUT_FOLDERS;
+    if (err == 0 && *files->val_labels && layout->labels != RD_LABELS_TABLE)
+        return im_fail(
+            text, -EINVAL,
+            "--val-labels is for validation images without class folders, in '%.400s/val'; there are "
+            "none",
+            layout->root);
+    return err;
+}
+
+/* Neither train/ nor ILSVRC's folders: a table, class folders alone, or nothing that can be trained on. */
+static int find_without_train(int root_fd, enum rd_layout_kind forced, const struct rd_label_files *files,
+                              struct rd_layout *layout, struct im_text *text)
+{
+    struct im_text why = {""};
+    int found = forced == RD_LAYOUT_AUTO ? rd_layout_find_table(root_fd, files, layout, &why) : 0;
+
+    if (found != 0)
+        return found < 0 ? im_fail(text, found, "%.1000s", why.s) : 0;
+    return find_single(root_fd, forced, layout, text);
+}
+
+static int find_given_table(int root_fd, const struct rd_label_files *files, struct rd_layout *layout,
+                            struct im_text *text)
+{
+    struct im_text why = {""};
+    int found = rd_layout_find_table(root_fd, files, layout, &why);
+
+    if (found == 0)
+        return im_fail(
+            text, -EBADMSG,
+            "'%.400s' holds no table of training images (train.csv or labels.csv: file,label)%s%.300s; "
+            "name one with --labels",
+            layout->root, why.s[0] ? "; " : "", why.s);
+    return found < 0 ? im_fail(text, found, "%.1000s", why.s) : 0;
+}
+
+static int find_train(int root_fd, enum rd_layout_kind forced, const struct rd_label_files *files,
+                      struct rd_layout *layout, struct im_text *text)
 {
     static const char *const bases[] = {"", CLS_LOC, "ILSVRC/Data/CLS-LOC"};
     struct content content = {0};
-    size_t base_count = forced == RD_LAYOUT_FOLDERS ? 1 : IM_COUNT(bases);
+    size_t base_count = forced == RD_LAYOUT_FOLDERS || forced == RD_LAYOUT_TINY ? 1
+                        : forced == RD_LAYOUT_SINGLE                            ? 0
+                                                                                : IM_COUNT(bases);
     int err;
 
+    if (forced == RD_LAYOUT_CSV || *files->labels)
+        return find_given_table(root_fd, files, layout, text);
     for (size_t i = 0; i < base_count; i++) {
         join(layout->train, sizeof layout->train, bases[i], "train");
         err = look(root_fd, layout->train, &content, text);
         if (err < 0)
             return err;
-        if (!content.exists)
-            continue;
-        if (!content.has_folders)
-            return im_fail(text, -EBADMSG, "'%.600s/%.100s' holds no class folders. " TAKES, layout->root,
-                           layout->train);
-        layout->kind = forced != RD_LAYOUT_AUTO             ? forced
-                       : is_inside_ilsvrc(layout, bases[i]) ? RD_LAYOUT_ILSVRC
-                                                            : RD_LAYOUT_AUTO;
-        err = find_val(root_fd, bases[i], layout, text);
-        if (err == 0 && layout->kind == RD_LAYOUT_AUTO)
-            layout->kind = RD_LAYOUT_FOLDERS;
-        return err;
+        if (content.exists)
+            return take_train(root_fd, bases[i], forced, files, layout, text);
     }
-    return explain_no_train(root_fd, layout, text);
+    if (forced == RD_LAYOUT_AUTO || forced == RD_LAYOUT_SINGLE)
+        return find_without_train(root_fd, forced, files, layout, text);
+    return fail_no_train(layout, text);
 }
 
-int rd_layout_find(const char *data_dir, enum rd_layout_kind forced, struct rd_layout *ret_layout,
-                   struct im_text *text)
+int rd_layout_find(const char *data_dir, enum rd_layout_kind forced, const struct rd_label_files *files,
+                   struct rd_layout *ret_layout, struct im_text *text)
 {
     struct rd_layout layout = {.kind = forced};
     int root_fd, err;
@@ -196,8 +344,11 @@ int rd_layout_find(const char *data_dir, enum rd_layout_kind forced, struct rd_l
     root_fd = open(layout.root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (root_fd < 0)
         return im_fail(text, -errno, "cannot open the data folder '%.700s': %s", data_dir, strerror(errno));
-    err = find_train(root_fd, forced, &layout, text);
+    err = find_train(root_fd, forced, files, &layout, text);
     close(root_fd);
+    if (err == 0 && forced == RD_LAYOUT_TINY && layout.kind != forced)
+        err = im_fail(text, -EBADMSG, "'%.700s' has no val/images with val/val_annotations.txt beside it",
+                      layout.root);
     if (err == 0)
         *ret_layout = layout;
     return err;

@@ -57,6 +57,22 @@ void rd_names_sort(struct rd_names *names)
         qsort_r(names->offsets, names->count, sizeof *names->offsets, by_bytes, names->bytes);
 }
 
+void rd_names_settle(struct rd_names *names)
+{
+    void *bytes = names->used ? realloc(names->bytes, names->used) : NULL;
+    void *offsets = names->count ? realloc(names->offsets, names->count * sizeof *names->offsets) : NULL;
+
+    if (bytes) {
+        names->bytes = bytes;
+        names->capacity = names->used;
+    }
+    if (offsets) {
+        names->offsets = offsets;
+        names->offsets_capacity = names->count;
+    }
+    rd_names_sort(names);
+}
+
 int64_t rd_names_find(const struct rd_names *names, const char *name)
 {
     uint32_t low = 0, high = names->count;

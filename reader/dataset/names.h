@@ -19,6 +19,9 @@ int64_t rd_names_add(struct rd_names *names, const char *name);
 /* Sorts by strcmp, that is by bytes, whatever the locale. -ENOMEM cannot happen: it sorts in place. */
 void rd_names_sort(struct rd_names *names);
 
+/* Sorts, and gives back the memory that is not used: nothing more is added. */
+void rd_names_settle(struct rd_names *names);
+
 /* The index of `name` in a sorted list, or -ENOENT. */
 int64_t rd_names_find(const struct rd_names *names, const char *name);
 

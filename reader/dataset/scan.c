@@ -23,6 +23,8 @@
 #include "ipc/base/count.h"
 #include "reader/dataset/parallel.h"
 
+#define KIND_BYTE 'A' /* of the kind that comes first */
+
 struct scan {
     int root_fd;
     char root[PATH_MAX]; /* without links; "": not known */
@@ -43,6 +45,13 @@ int rd_is_image_name(const char *name)
     return 0;
 }
 
+void rd_join(char *path, size_t size, const char *folder, const char *name)
+{
+    const bool is_root = strcmp(folder, ".") == 0;
+
+    snprintf(path, size, "%s%s%s", is_root ? "" : folder, is_root ? "" : "/", name);
+}
+
 int rd_stamp_take(int root_fd, const char *path, struct rd_stamp *ret_stamp)
 {
     struct stat st;
@@ -58,22 +67,34 @@ int rd_stamp_take(int root_fd, const char *path, struct rd_stamp *ret_stamp)
     return 0;
 }
 
-static void skip(struct rd_listing *listing, enum rd_skip kind, const char *name)
+bool rd_is_tool_folder(const char *name)
 {
-    struct rd_skipped *skipped = &listing->skipped;
+    /* Of macOS archives, ext4, Windows, Python, and the servers of Synology and QNAP. */
+    static const char *const tools[] = {
+        "__MACOSX",    "lost+found", "$RECYCLE.BIN",      "System Volume Information",
+        "__pycache__", "@eaDir",     "#recycle",          "#snapshot",
+        "@tmp",        "@Recycle",   "@Recently-Snapshot"};
 
-    /* The smallest name, so that the report does not depend on the order of the file system. */
-    if (skipped->count[kind]++ == 0 || strcmp(name, strrchr(skipped->first[kind], '/') + 1) < 0)
-        snprintf(skipped->first[kind], sizeof skipped->first[kind], "%.60s/%s", listing->path, name);
+    for (size_t i = 0; i < IM_COUNT(tools); i++)
+        if (strcmp(name, tools[i]) == 0)
+            return true;
+    return name[0] == '.';
 }
 
-void rd_skipped_add(struct rd_skipped *sum, const struct rd_skipped *more)
+static int64_t skip(struct rd_listing *listing, enum rd_skip kind, const char *name)
 {
-    for (int kind = 0; kind < RD_SKIP_KINDS; kind++) {
-        if (sum->count[kind] == 0)
-            memcpy(sum->first[kind], more->first[kind], sizeof sum->first[kind]);
-        sum->count[kind] += more->count[kind];
-    }
+    char tagged[NAME_MAX + 2];
+
+    snprintf(tagged, sizeof tagged, "%c%s", KIND_BYTE + (int)kind, name);
+    return rd_names_add(&listing->skipped, tagged);
+}
+
+const char *rd_skipped_at(const struct rd_listing *listing, uint32_t i, enum rd_skip *ret_kind)
+{
+    const char *tagged = rd_names_at(&listing->skipped, i);
+
+    *ret_kind = (enum rd_skip)(tagged[0] - KIND_BYTE);
+    return tagged + 1;
 }
 
 /* DT_REG, DT_DIR, or DT_UNKNOWN for everything else; links are followed. */
@@ -88,12 +109,26 @@ static unsigned char type_of(int fd, const struct dirent *entry)
     return S_ISREG(st.st_mode) ? DT_REG : S_ISDIR(st.st_mode) ? DT_DIR : DT_UNKNOWN;
 }
 
-/* Where an open directory lies, or what `name` in it leads to; "" where that cannot be told. */
-static const char *real_path(int fd, const char *name, char path[PATH_MAX])
+/* Where an open directory lies; "" where that cannot be told. */
+static const char *folder_path(int fd, char path[PATH_MAX])
+{
+    char through[64];
+    ssize_t n;
+
+    snprintf(through, sizeof through, "/proc/self/fd/%d", fd);
+    n = readlink(through, path, PATH_MAX);
+    if (n < 0 || n >= PATH_MAX)
+        n = 0;
+    path[n] = 0;
+    return path;
+}
+
+/* What `name` in an open directory leads to, likewise. */
+static const char *target_path(int fd, const char *name, char path[PATH_MAX])
 {
     char through[64 + NAME_MAX];
 
-    snprintf(through, sizeof through, "/proc/self/fd/%d%s%s", fd, *name ? "/" : "", name);
+    snprintf(through, sizeof through, "/proc/self/fd/%d/%s", fd, name);
     return realpath(through, path) ? path : "";
 }
 
@@ -114,34 +149,27 @@ static bool leads_out(const char *root, int fd, const struct dirent *entry)
         (fstatat(fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISLNK(st.st_mode)))
         return false;
     return (entry->d_type == DT_LNK || entry->d_type == DT_UNKNOWN) &&
-           is_outside(root, real_path(fd, entry->d_name, path));
+           is_outside(root, target_path(fd, entry->d_name, path));
 }
 
 static int take_entry(const char *root, struct rd_listing *listing, int fd, const struct dirent *entry)
 {
     const char *name = entry->d_name;
-    int image = rd_is_image_name(name);
     unsigned char type;
-    int64_t added = 0;
+    int64_t added;
 
     if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
         return 0;
-    if (name[0] == '.') {
-        skip(listing, RD_SKIP_HIDDEN, name);
-        return 0;
-    }
-    type = type_of(fd, entry);
-    if (type == DT_REG && image) {
+    type = name[0] == '.' ? DT_UNKNOWN : type_of(fd, entry);
+    if (name[0] == '.' || (type == DT_DIR && rd_is_tool_folder(name))) {
+        added = skip(listing, RD_SKIP_HIDDEN, name);
+    } else if (type == DT_DIR) {
+        added = rd_names_add(&listing->folders, name);
+    } else if (type == DT_REG && rd_is_image_name(name)) {
         added = rd_names_add(&listing->images, name);
         listing->leads_out = listing->leads_out || leads_out(root, fd, entry);
-    } else if (type == DT_DIR && !image) {
-        added = rd_names_add(&listing->folders, name);
     } else {
-        skip(listing,
-             type == DT_REG   ? RD_SKIP_OTHER
-             : type == DT_DIR ? RD_SKIP_FOLDER
-                              : RD_SKIP_SPECIAL,
-             name);
+        added = skip(listing, type == DT_REG ? RD_SKIP_OTHER : RD_SKIP_SPECIAL, name);
     }
     return added < 0 ? (int)added : 0;
 }
@@ -158,7 +186,7 @@ static int list(const struct scan *scan, struct rd_listing *listing)
     fd = openat(scan->root_fd, listing->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return -errno;
-    listing->leads_out = is_outside(scan->root, real_path(fd, "", path));
+    listing->leads_out = is_outside(scan->root, folder_path(fd, path));
     dir = fdopendir(fd);
     if (!dir) {
         err = -errno;
@@ -171,8 +199,9 @@ static int list(const struct scan *scan, struct rd_listing *listing)
         err = entry ? take_entry(scan->root, listing, fd, entry) : -errno;
     } while (entry && err == 0);
     closedir(dir);
-    rd_names_sort(&listing->images);
-    rd_names_sort(&listing->folders);
+    rd_names_settle(&listing->images);
+    rd_names_settle(&listing->folders);
+    rd_names_settle(&listing->skipped);
     return err;
 }
 
@@ -194,18 +223,29 @@ static void tick(void *context, uint64_t done)
                                atomic_load_explicit(&scan->files, memory_order_relaxed), done, scan->count);
 }
 
-int rd_scan(int root_fd, struct rd_listing *listings, uint32_t count, const struct rd_progress *progress,
-            struct im_text *text)
+void rd_scan_each(int root_fd, struct rd_listing *listings, uint32_t count,
+                  const struct rd_progress *progress)
 {
     struct scan scan = {.root_fd = root_fd, .listings = listings, .count = count, .progress = progress};
     struct rd_parallel parallel = {.count = count, .item = list_one, .tick = tick, .context = &scan};
 
-    real_path(root_fd, "", scan.root);
+    folder_path(root_fd, scan.root);
     rd_parallel(&parallel);
+}
+
+int rd_scan_fail(const struct rd_listing *listing, struct im_text *text)
+{
+    return im_fail(text, listing->err, "cannot list the folder '%.700s': %s", listing->path,
+                   strerror(-listing->err));
+}
+
+int rd_scan(int root_fd, struct rd_listing *listings, uint32_t count, const struct rd_progress *progress,
+            struct im_text *text)
+{
+    rd_scan_each(root_fd, listings, count, progress);
     for (uint32_t i = 0; i < count; i++)
         if (listings[i].err < 0)
-            return im_fail(text, listings[i].err, "cannot list the folder '%.700s': %s", listings[i].path,
-                           strerror(-listings[i].err));
+            return rd_scan_fail(&listings[i], text);
     return 0;
 }
 
@@ -213,4 +253,5 @@ void rd_listing_fini(struct rd_listing *listing)
 {
     rd_names_fini(&listing->images);
     rd_names_fini(&listing->folders);
+    rd_names_fini(&listing->skipped);
 }

@@ -137,33 +137,20 @@ static int copy_samples(const struct rd_index *index, const unsigned char *is_ta
     return err;
 }
 
-/* An index of its own, without stamps: a choice, once made, does not change with the tree. */
 static int write_index(const struct rd_index *index, const struct choice *choice, void **ret_bytes,
                        size_t *ret_size)
 {
-    struct rd_index_origin origin = {
-        .root = rd_index_root(index),
-        .layout = rd_index_layout(index),
-        .layout_hash = index->header->layout_hash,
-        .built_ns = index->header->built_ns,
-    };
     struct rd_index_writer writer = {0};
-    int64_t err = 0;
+    int err = rd_writer_begin_copy(&writer, index);
 
-    rd_index_skipped(index, &origin.skipped);
-    origin.leads_out = rd_index_leads_out(index);
-    for (uint32_t class = 0; class < choice->class_count && err >= 0; class ++)
-        err = rd_writer_class(&writer, rd_index_class(index, class));
-    for (uint64_t i = 0; i < index->header->sections[RD_DIRECTORIES].count && err >= 0; i++)
-        err = rd_writer_directory(&writer, index->strings + index->directories[i]);
-    if (err >= 0)
+    if (err == 0)
         err = copy_samples(index, choice->is_taken, IM_TRAIN, &writer);
-    if (err >= 0)
+    if (err == 0)
         err = copy_samples(index, NULL, IM_VAL, &writer);
-    if (err >= 0)
-        err = rd_writer_finish(&writer, &origin, ret_bytes, ret_size);
+    if (err == 0)
+        err = rd_writer_finish_copy(&writer, index, ret_bytes, ret_size);
     rd_writer_fini(&writer);
-    return (int)err;
+    return err;
 }
 
 int rd_subset_choose(const struct rd_index *index, uint64_t size, uint64_t seed, void **ret_bytes,

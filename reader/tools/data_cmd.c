@@ -14,6 +14,17 @@ int rd_cmd_fail(int err, const struct im_text *text)
     return err == -ENOTDIR || err == -EACCES ? IM_EXIT_BAD_DATA : status;
 }
 
+struct rd_source rd_cmd_source(const struct im_conf *conf)
+{
+    return (struct rd_source){.folder = conf->data_dir,
+                              .layout = (enum rd_layout_kind)conf->layout,
+                              .rebuild = conf->rebuild_index,
+                              .val_split = conf->val_split,
+                              .val_split_seed = (uint64_t)conf->val_split_seed,
+                              .labels = conf->labels,
+                              .val_labels = conf->val_labels};
+}
+
 void rd_line_show(const struct rd_line *line, const char *format, ...)
 {
     char said[512], shown[512];

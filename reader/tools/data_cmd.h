@@ -5,11 +5,17 @@
 #include <stdint.h>
 
 #include "ipc/config/command.h"
+#include "reader/dataset/data.h"
 
 /* They return an exit status. */
 int rd_cmd_index(struct im_conf *conf);
+int rd_cmd_measure(
+    struct im_conf *conf); /* the same without the names of classes, of which there may be many */
 int rd_cmd_synth(struct im_conf *conf);
 int rd_cmd_list(struct im_conf *conf);
+
+/* What the configuration says of the data set. */
+struct rd_source rd_cmd_source(const struct im_conf *conf);
 
 /* One line on a terminal that is written over, nothing elsewhere. */
 struct rd_line {

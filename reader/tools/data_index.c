@@ -17,11 +17,14 @@
 #include "reader/dataset/data.h"
 #include "reader/dataset/subset.h"
 #include "reader/tools/data_cmd.h"
+#include "reader/tools/data_report.h"
 
+#define EMPTY_LIMIT_NS (IM_SECOND / 4)   /* nor for their sizes */
 #define CHANGED_LIMIT_NS (3 * IM_SECOND) /* a start does not wait longer for files to be asked */
 
 static_assert((int)RD_LAYOUT_AUTO == IM_LAYOUT_AUTO && (int)RD_LAYOUT_FOLDERS == IM_LAYOUT_FOLDERS &&
-                  (int)RD_LAYOUT_ILSVRC == IM_LAYOUT_ILSVRC,
+                  (int)RD_LAYOUT_ILSVRC == IM_LAYOUT_ILSVRC && (int)RD_LAYOUT_TINY == IM_LAYOUT_TINY &&
+                  (int)RD_LAYOUT_SINGLE == IM_LAYOUT_SINGLE && (int)RD_LAYOUT_CSV == IM_LAYOUT_CSV,
               "one list of layouts");
 
 struct answer {
@@ -31,19 +34,11 @@ struct answer {
     char path[PATH_MAX];   /* of the index file that a run should take; "" where there is none */
     char seek[PATH_MAX];   /* of the seek index, to be made yet or not; "": none */
     int is_subset;
+    bool with_names;       /* JSON lists the classes */
     int64_t changed_since; /* 0: not asked for */
     struct rd_changed changed;
+    struct rd_empty empty;
     double seconds;
-};
-
-static const struct {
-    const char *key, *what;
-} skips[RD_SKIP_KINDS] = {
-    [RD_SKIP_OTHER] = {"other", "that are no images by name"},
-    [RD_SKIP_FOLDER] = {"folders", "folders where images are expected"},
-    [RD_SKIP_HIDDEN] = {"hidden", "whose names begin with a dot"},
-    [RD_SKIP_SPECIAL] = {"special", "pipes, devices or broken links"},
-    [RD_SKIP_LOOSE] = {"loose", "images outside of class folders"},
 };
 
 static int wants_subset(const struct im_conf *conf)
@@ -72,21 +67,6 @@ static int write_out(const struct im_conf *conf, struct answer *answer, struct i
     return err < 0 ? err : rd_index_attach(answer->subset, size, &answer->index, text);
 }
 
-static void add_skipped(struct im_json *json, const struct rd_index *index)
-{
-    struct im_json *list = im_json_object(), *first = im_json_object();
-    struct rd_skipped skipped;
-
-    rd_index_skipped(index, &skipped);
-    for (int kind = 0; kind < RD_SKIP_KINDS; kind++) {
-        im_json_set_int(list, skips[kind].key, (int64_t)skipped.count[kind]);
-        if (skipped.count[kind])
-            im_json_set_str(first, skips[kind].key, skipped.first[kind]);
-    }
-    im_json_set(json, "skipped", list);
-    im_json_set(json, "skipped_first", first);
-}
-
 static void add_changed(struct im_json *json, const struct answer *answer)
 {
     struct im_json *names = im_json_array();
@@ -96,6 +76,15 @@ static void add_changed(struct im_json *json, const struct answer *answer)
     for (int i = 0; i < RD_CHANGED_NAMED && *answer->changed.name[i]; i++)
         im_json_append_str(names, answer->changed.name[i]);
     im_json_set(json, "changed_first", names);
+}
+
+static void add_classes(struct im_json *json, const struct rd_index *index)
+{
+    struct im_json *names = im_json_array();
+
+    for (uint32_t class = 0; class < rd_index_class_count(index); class ++)
+        im_json_append_str(names, rd_index_class(index, class));
+    im_json_set(json, "class_names", names);
 }
 
 static int print_json(const struct answer *answer)
@@ -120,7 +109,10 @@ static int print_json(const struct answer *answer)
     im_json_set_bool(json, "cached", answer->data.cached != 0);
     im_json_set_bool(json, "subset", answer->is_subset != 0);
     im_json_set_str(json, "note", answer->data.note.s);
-    add_skipped(json, index);
+    rd_report_add_json(&(struct rd_report){index, &answer->empty}, json);
+    im_json_set(json, "warnings", rd_report_warnings(index));
+    if (answer->with_names)
+        add_classes(json, index);
     if (answer->changed_since > 0)
         add_changed(json, answer);
     err = im_json_print(json, stdout);
@@ -128,14 +120,34 @@ static int print_json(const struct answer *answer)
     return err < 0 ? rd_cmd_fail(err, &(struct im_text){""}) : IM_EXIT_OK;
 }
 
+static void print_warnings(const struct answer *answer)
+{
+    struct im_json *warnings = rd_report_warnings(&answer->index);
+    struct im_text left_out;
+    const char *line;
+
+    rd_report_left_out(&(struct rd_report){&answer->index, &answer->empty}, &left_out);
+    if (left_out.s[0])
+        im_say(stderr, "imsuper: %s", left_out.s);
+    for (size_t i = 0; i < im_json_count(warnings); i++)
+        if (im_json_as_str(im_json_at(warnings, i), &line) == 0)
+            im_say(stderr, "imsuper: warning: %s", line);
+    im_json_free(&warnings);
+    if (*answer->data.note.s)
+        im_say(stderr, "imsuper: %s", answer->data.note.s);
+}
+
 static int print_text(const struct answer *answer)
 {
+    static const char *const layouts[RD_LAYOUT_KINDS] = {[RD_LAYOUT_FOLDERS] = "class folders",
+                                                         [RD_LAYOUT_ILSVRC] = "ILSVRC CLS-LOC",
+                                                         [RD_LAYOUT_TINY] = "Tiny ImageNet",
+                                                         [RD_LAYOUT_SINGLE] = "one folder of class folders",
+                                                         [RD_LAYOUT_CSV] = "images with tables of classes"};
     const struct rd_index *index = &answer->index;
-    struct rd_skipped skipped;
 
     im_say(stdout, "data    %s", rd_index_root(index));
-    im_say(stdout, "layout  %s",
-           rd_index_layout(index) == RD_LAYOUT_ILSVRC ? "ILSVRC CLS-LOC" : "class folders");
+    im_say(stdout, "layout  %s", layouts[rd_index_layout(index)]);
     im_say(stdout, "train   %" PRIu64 " images of %u classes%s", rd_index_count(index, IM_TRAIN),
            rd_index_class_count(index), answer->is_subset ? " (a subset)" : "");
     printf("val     %" PRIu64 " images\n", rd_index_count(index, IM_VAL));
@@ -145,13 +157,7 @@ static int print_text(const struct answer *answer)
     if (answer->changed_since > 0)
         printf("changed %" PRIu64 " of %" PRIu64 " images\n", answer->changed.changed,
                answer->changed.checked);
-    rd_index_skipped(index, &skipped);
-    for (int kind = 0; kind < RD_SKIP_KINDS; kind++)
-        if (skipped.count[kind])
-            im_say(stderr, "imsuper: %" PRIu64 " left out, %s: %s%s", skipped.count[kind], skips[kind].what,
-                   skipped.first[kind], skipped.count[kind] > 1 ? ", ..." : "");
-    if (*answer->data.note.s)
-        im_say(stderr, "imsuper: %s", answer->data.note.s);
+    print_warnings(answer);
     return IM_EXIT_OK;
 }
 
@@ -192,7 +198,7 @@ static int make_answer(const struct im_conf *conf, struct answer *answer, struct
 {
     struct rd_line line = {.is_shown = isatty(STDERR_FILENO) && !conf->quiet && !conf->plain};
     struct rd_progress progress = {show, &line};
-    struct rd_source source = {conf->data_dir, (enum rd_layout_kind)conf->layout, conf->rebuild_index};
+    struct rd_source source = rd_cmd_source(conf);
     im_ns start = im_now();
     int err = rd_data_open(&source, &progress, &answer->data, text);
 
@@ -205,6 +211,12 @@ static int make_answer(const struct im_conf *conf, struct answer *answer, struct
     err = find_seek(conf, answer, text);
     if (err == 0 && *conf->subset_out)
         err = write_out(conf, answer, text);
+    if (err == 0)
+        err = rd_index_empty(&answer->index, EMPTY_LIMIT_NS, &answer->empty);
+    if (err == 0 && *conf->subset_out)
+        err = rd_report_write(&(struct rd_report){&answer->index, &answer->empty}, conf->subset_out, text);
+    if (err == 0 && *conf->subset_out)
+        err = rd_report_classes(&answer->index, conf->subset_out, text);
     answer->changed_since = conf->changed_since;
     if (err == 0 && conf->changed_since > 0)
         rd_index_changed(&answer->index, conf->changed_since, CHANGED_LIMIT_NS, &answer->changed);
@@ -212,7 +224,7 @@ static int make_answer(const struct im_conf *conf, struct answer *answer, struct
     return err;
 }
 
-int rd_cmd_index(struct im_conf *conf)
+static int index_folder(struct im_conf *conf, bool with_names)
 {
     struct im_text text = {""};
     struct answer *answer = NULL;
@@ -224,10 +236,22 @@ int rd_cmd_index(struct im_conf *conf)
     answer = calloc(1, sizeof *answer);
     if (!answer)
         return rd_cmd_fail(-ENOMEM, &text);
+    answer->with_names = with_names;
     err = make_answer(conf, answer, &text);
     status = err < 0 ? rd_cmd_fail(err, &text) : conf->json ? print_json(answer) : print_text(answer);
     rd_data_close(&answer->data);
+    rd_empty_fini(&answer->empty);
     free(answer->subset);
     free(answer);
     return status;
+}
+
+int rd_cmd_index(struct im_conf *conf)
+{
+    return index_folder(conf, true);
+}
+
+int rd_cmd_measure(struct im_conf *conf)
+{
+    return index_folder(conf, false);
 }

@@ -27,8 +27,8 @@ int rd_cmd_list(struct im_conf *conf)
     struct im_text text = {""};
     struct rd_data data = {0};
     uint64_t count, wanted;
-    int err = rd_data_open(&(struct rd_source){conf->data_dir, (enum rd_layout_kind)conf->layout, 0},
-                           &(struct rd_progress){0}, &data, &text);
+    struct rd_source source = rd_cmd_source(conf);
+    int err = rd_data_open(&source, &(struct rd_progress){0}, &data, &text);
 
     if (err < 0)
         return rd_cmd_fail(err, &text);

@@ -31,6 +31,8 @@
 #define FOLDER_PREFIX "imsuper-lr-find-"
 #define FOLDER_YOUNG_SECONDS 10
 #define RUN_NAME "lr-find"
+#define DEFAULT_FOLDER                                                                                       \
+    "lr_finder_plots" /* and the files' names: as scripts around torch-lr-finder write them */
 
 struct lr_range {
     size_t count; /* of each array below; its room is num-iter */
@@ -143,6 +145,7 @@ static int read_losses(const struct im_conf *conf, struct lr_range *s, struct im
 {
     char path[PATH_MAX], *bytes, *rest = NULL;
     struct im_lr_range_smooth smooth = {0};
+    struct im_lr_range_curve curve;
     size_t n, room = (size_t)conf->num_iter;
     int err;
 
@@ -164,8 +167,10 @@ static int read_losses(const struct im_conf *conf, struct lr_range *s, struct im
         im_json_free(&j);
     }
     free(bytes);
-    s->has_suggestion = im_lr_range_suggest(s->finder, s->fastai, s->count, room, &s->at, &s->why_not) == 0;
-    return 0;
+    curve = (struct im_lr_range_curve){s->loss, s->finder, s->fastai, s->count, room};
+    err = im_lr_range_suggest(&curve, &s->at, &s->why_not);
+    s->has_suggestion = err == 0;
+    return err == -EINVAL ? 0 : err;
 }
 
 static struct im_json *numbers(const double *v, size_t n)
@@ -175,6 +180,19 @@ static struct im_json *numbers(const double *v, size_t n)
     for (size_t i = 0; i < n; i++)
         im_json_append_real(list, v[i]);
     return list;
+}
+
+/* What scripts around torch-lr-finder write for OneCycle: a tenth of the rate where its loss is lowest. */
+static void add_onecycle(const struct im_conf *conf, const struct lr_range *s, struct im_json *j)
+{
+    const double none = (double)NAN, at = s->has_suggestion ? s->lr[s->at.lowest] : none;
+
+    im_json_set_real(j, "suggested_max_lr", s->has_suggestion ? fmax(at / 10, conf->start_lr) : none);
+    im_json_set_real(j, "min_loss", s->has_suggestion ? s->finder[s->at.lowest] : none);
+    im_json_set_real(j, "min_loss_lr", at);
+    im_json_set_real(j, "start_lr", conf->start_lr);
+    im_json_set_real(j, "end_lr", conf->end_lr);
+    im_json_set_int(j, "num_iter", conf->num_iter);
 }
 
 static struct im_json *to_json(const struct im_conf *conf, const struct lr_range *s)
@@ -192,7 +210,10 @@ static struct im_json *to_json(const struct im_conf *conf, const struct lr_range
         im_json_set_real(suggestion, "steepest", s->lr[s->at.steepest]);
         im_json_set_real(suggestion, "valley", s->lr[s->at.valley]);
         im_json_set_real(suggestion, "min_div_10", s->lr[s->at.minimum] / 10);
+    } else {
+        im_json_set_str(j, "no_suggestion", s->why_not.s);
     }
+    add_onecycle(conf, s, j);
     im_json_set(j, "suggestion", suggestion);
     im_json_set(j, "lr", numbers(s->lr, s->count));
     im_json_set(j, "loss_raw", numbers(s->loss, s->count));
@@ -268,6 +289,9 @@ static void print_table(const struct im_conf *conf, const struct lr_range *s, co
         print_row("valley", s->lr[s->at.valley], images, "half way down the longest valley (fastai)");
         print_row("min/10", s->lr[s->at.minimum] / 10, images,
                   "a tenth of where the loss is lowest (fastai)");
+        if (!s->diverged && s->at.usable == s->count && s->at.minimum + s->count / 20 + 6 > s->count)
+            im_say(stdout,
+                   "note       the loss still fell at the highest rates: a higher --end-lr shows more");
         im_say(stdout, "next       imsuper start --lr %.2g", s->lr[s->at.valley]);
     } else {
         im_say(stdout, "%s", s->why_not.s);
@@ -275,23 +299,50 @@ static void print_table(const struct im_conf *conf, const struct lr_range *s, co
     im_say(stdout, "files      %s, %s", png, json);
 }
 
-static int report(const struct im_conf *conf, struct im_text *text)
+struct lr_files {
+    char png[PATH_MAX], json[PATH_MAX];
+};
+
+/* --output NAME.png: that file, and NAME.json beside it. Anything else is a folder for files with the time in
+ * their names, so that no test replaces another's. */
+static int name_files(const struct im_conf *conf, struct lr_files *ret, struct im_text *text)
 {
-    const char *png = conf->output[0] ? conf->output : "lr-find.png";
-    size_t stem = strlen(png);
+    const char *output = conf->output[0] ? conf->output : DEFAULT_FOLDER;
+    const int stem = (int)strlen(output) - 4;
+    time_t now = time(NULL);
+    char stamp[32] = "";
+    struct tm tm;
+    int err, a, b;
+
+    if (stem > 0 && strcmp(output + stem, ".png") == 0) {
+        a = snprintf(ret->png, sizeof ret->png, "%s", output);
+        b = snprintf(ret->json, sizeof ret->json, "%.*s.json", stem, output);
+    } else {
+        if (localtime_r(&now, &tm))
+            strftime(stamp, sizeof stamp, "%Y%m%d_%H%M%S", &tm);
+        err = im_mkdirs(output, 0777, text);
+        if (err < 0)
+            return err;
+        a = snprintf(ret->png, sizeof ret->png, "%s/lr_finder_%s_start%g_end%g_iter%" PRId64 ".png", output,
+                     stamp, conf->start_lr, conf->end_lr, conf->num_iter);
+        b = snprintf(ret->json, sizeof ret->json, "%s/lr_suggestion_%s.json", output, stamp);
+    }
+    if (a >= (int)sizeof ret->png || b >= (int)sizeof ret->json)
+        return im_fail(text, -ENAMETOOLONG, "--output: the path %.200s... is too long", output);
+    return 0;
+}
+
+static int report(const struct im_conf *conf, const struct lr_files *files, struct im_text *text)
+{
     struct lr_range s = {0};
-    char json[PATH_MAX];
     int err = read_losses(conf, &s, text);
 
-    if (stem > 4 && strcmp(png + stem - 4, ".png") == 0)
-        stem -= 4;
-    snprintf(json, sizeof json, "%.*s.json", (int)stem, png);
     if (err == 0)
-        err = write_json(conf, &s, json, text);
+        err = write_json(conf, &s, files->json, text);
     if (err == 0)
-        err = write_plot(conf, &s, png, text);
+        err = write_plot(conf, &s, files->png, text);
     if (err == 0 && !conf->json)
-        print_table(conf, &s, png, json);
+        print_table(conf, &s, files->png, files->json);
     free(s.lr);
     return err;
 }
@@ -300,12 +351,13 @@ int sv_cmd_lr_find(struct im_conf *conf)
 {
     struct im_text text = {""};
     char folder[IM_CONF_TEXT_BYTES];
+    struct lr_files files;
     int status;
 
-    if (prepare(conf, folder, sizeof folder, &text) < 0)
+    if (name_files(conf, &files, &text) < 0 || prepare(conf, folder, sizeof folder, &text) < 0)
         return fail(&text, IM_EXIT_FAILED);
     status = sv_start_run(conf);
-    if (status == IM_EXIT_OK && report(conf, &text) < 0)
+    if (status == IM_EXIT_OK && report(conf, &files, &text) < 0)
         status = fail(&text, IM_EXIT_FAILED);
     nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
     if (status == IM_EXIT_RESUMABLE) {

@@ -16,6 +16,7 @@
 #include "ipc/base/sysinfo.h"
 #include "ipc/child.h"
 #include "ipc/ctl.h"
+#include "supervisor/cli/advice.h"
 #include "supervisor/cli/commands.h"
 #include "supervisor/cli/continue.h"
 #include "supervisor/cli/dataset.h"
@@ -157,6 +158,8 @@ static int measure(struct start *s)
         err = im_plan_from_conf(&s->conf, s->data.samples, &plan, &text);
     if (err < 0)
         return fail(&text, status_of(err));
+    if (!s->conf.lr_range_test && sv_advice_ema(&s->conf, sv_advice_updates(&s->conf, &plan), &text))
+        im_say(stderr, "imsuper: %s", text.s);
     im_plan_fini(&plan);
     err = sv_continue_compare(&s->conf, &text);
     return err < 0 ? fail(&text, status_of(err)) : 0;
@@ -424,6 +427,7 @@ int sv_start_run(struct im_conf *conf)
         return IM_EXIT_OK;
     }
     print_header(&s);
+    sv_dataset_warn(&s.data, &s.conf);
     status = create(&s);
     if (status == 0 && sv_warden_open(&fds, &text) < 0) {
         status = fail(&text, IM_EXIT_FAILED);

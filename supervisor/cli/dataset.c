@@ -6,16 +6,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <sys/vfs.h>
-
-#include "ipc/base/count.h"
 #include "ipc/base/json.h"
 #include "ipc/base/printable.h"
-#include "ipc/seek_file.h"
 #include "supervisor/cli/program.h"
 #include "supervisor/report/rundir.h"
 
 #define ANSWER_MAX 65536
+
+static void parse_warnings(const struct im_json *list, struct sv_dataset *ret)
+{
+    for (size_t i = 0; i < im_json_count(list) && i < SV_DATASET_WARNINGS_MAX; i++) {
+        const char *line = "";
+
+        im_json_as_str(im_json_at(list, i), &line);
+        snprintf(ret->warnings[i].s, sizeof ret->warnings[i].s, "%s", line);
+    }
+}
 
 static int parse(const char *answer, struct sv_dataset *ret, struct im_text *text)
 {
@@ -47,65 +53,22 @@ static int parse(const char *answer, struct sv_dataset *ret, struct im_text *tex
     if (!im_json_bool_or(j, "links_lead_out", true) &&
         strlen(im_json_str_or(j, "root", "")) < sizeof ret->read_root)
         snprintf(ret->read_root, sizeof ret->read_root, "%s", im_json_str_or(j, "root", ""));
+    snprintf(ret->left_out.s, sizeof ret->left_out.s, "%s", im_json_str_or(j, "left_out", ""));
+    parse_warnings(im_json_get(j, "warnings"), ret);
     snprintf(ret->hash, sizeof ret->hash, "%s", im_json_str_or(j, "hash", ""));
     im_json_free(&j);
     return 0;
 }
 
-/* Whoever reads there may wait for a server. */
-static bool is_remote(const char *file)
+void sv_dataset_warn(const struct sv_dataset *dataset, const struct im_conf *conf)
 {
-    static const long remote[] = {0x6969 /* NFS */,       0x517b /* SMB */,        0xff534d42 /* CIFS */,
-                                  0xfe534d42 /* SMB 2 */, 0x65735546 /* FUSE */,   0x00c36400 /* Ceph */,
-                                  0x01021997 /* 9P */,    0x0bd00bd0 /* Lustre */, 0x5346414f /* AFS */,
-                                  0x47504653 /* GPFS */,  0x19830326 /* BeeGFS */, 0x73757245 /* Coda */};
-    char folder[IM_CONF_TEXT_BYTES];
-    struct statfs fs;
-
-    snprintf(folder, sizeof folder, "%s", file);
-    *strrchr(folder, '/') = '\0';
-    if (statfs(folder, &fs) < 0)
-        return false;
-    for (size_t i = 0; i < IM_COUNT(remote); i++)
-        if (((long)fs.f_type & 0xffffffff) == remote[i])
-            return true;
-    return false;
-}
-
-/* Makes the file of seek indexes, where there is none, before anyone opens it. */
-static int make_seek(const struct sv_dataset *d, bool is_auto, struct im_text *text)
-{
-    struct im_seek_file file = {.fd = -1};
-    struct im_seek_owner owner;
-    int err;
-
-    if (is_auto && is_remote(d->seek_file))
-        return im_fail(text, -EREMOTE,
-                       "'%.700s' would be on a network file system; --seek-index DIR names a folder",
-                       d->seek_file);
-    err = im_seek_own(d->seek_file, d->samples[IM_TRAIN] + d->samples[IM_VAL], &owner, text);
-    im_seek_disown(&owner);
-    if (err < 0 && im_seek_open(d->seek_file, &file, NULL) == 0)
-        err = 0; /* another run writes it, or it may only be read */
-    im_seek_close(&file);
-    return err;
-}
-
-/* With `auto` a run does without where it cannot be. */
-static int prepare_seek(const struct im_conf *conf, struct sv_dataset *d, struct im_text *text)
-{
-    const bool is_auto = strcmp(conf->seek_index, "auto") == 0;
-    struct im_text why = {""};
-    int err = *d->seek_file ? make_seek(d, is_auto, &why) : 0;
-
-    if (err == 0)
-        return 0;
-    if (!is_auto)
-        return im_fail(text, err, "--seek-index: %s", why.s);
-    if (!conf->quiet)
-        im_say(stderr, "imsuper: no seek index: %s", why.s);
-    d->seek_file[0] = 0;
-    return 0;
+    if (dataset->left_out.s[0] && !conf->quiet) {
+        im_say(stderr, "data    %s", dataset->left_out.s);
+        if (!conf->lr_range_test)
+            im_say(stderr, "data    the whole list: %s/left_out.txt", conf->run_dir);
+    }
+    for (int i = 0; i < SV_DATASET_WARNINGS_MAX && dataset->warnings[i].s[0]; i++)
+        im_say(stderr, "imsuper: warning: %s", dataset->warnings[i].s);
 }
 
 int sv_dataset_load(const struct im_conf *conf, struct sv_dataset *ret, struct im_text *text)
@@ -113,9 +76,10 @@ int sv_dataset_load(const struct im_conf *conf, struct sv_dataset *ret, struct i
     char path[PATH_MAX], data[] = "data", verb[] = "measure", json[] = "--json", data_dir[PATH_MAX + 16],
                          layout[64], size[64], seed[64], out[PATH_MAX + 16], rebuild[] = "--rebuild-index",
                          subset[] = "--subset", output[ANSWER_MAX], quiet[] = "--quiet";
-    char *argv[16] = {path, data, verb, json, data_dir, layout};
+    char labels[IM_CONF_TEXT_BYTES + 16], val_labels[IM_CONF_TEXT_BYTES + 16];
+    char *argv[24] = {path, data, verb, json, data_dir, layout};
     const int64_t began = sv_rundir_began_ns(conf->run_dir);
-    char since[64], seek[IM_CONF_TEXT_BYTES + 32];
+    char since[64], split[64], split_seed[64], seek[IM_CONF_TEXT_BYTES + 32];
     int n = 6, status;
 
     sv_program_find("imsuper-reader", path, sizeof path);
@@ -132,6 +96,20 @@ int sv_dataset_load(const struct im_conf *conf, struct sv_dataset *ret, struct i
         argv[n++] = size;
         argv[n++] = seed;
     }
+    if (*conf->labels) {
+        snprintf(labels, sizeof labels, "--labels=%s", conf->labels);
+        argv[n++] = labels;
+    }
+    if (*conf->val_labels) {
+        snprintf(val_labels, sizeof val_labels, "--val-labels=%s", conf->val_labels);
+        argv[n++] = val_labels;
+    }
+    if (conf->val_split > 0) {
+        snprintf(split, sizeof split, "--val-split=%.17g", conf->val_split);
+        snprintf(split_seed, sizeof split_seed, "--val-split-seed=%" PRId64, conf->val_split_seed);
+        argv[n++] = split;
+        argv[n++] = split_seed;
+    }
     if (began > 0) {
         snprintf(since, sizeof since, "--changed-since=%" PRId64, began);
         argv[n++] = since;
@@ -146,5 +124,5 @@ int sv_dataset_load(const struct im_conf *conf, struct sv_dataset *ret, struct i
         return im_fail(text, status, "cannot run %s: %s", path, strerror(-status));
     if (status == 0)
         status = parse(output, ret, text);
-    return status ? status : prepare_seek(conf, ret, text);
+    return status ? status : sv_dataset_prepare_seek(conf, ret, text);
 }

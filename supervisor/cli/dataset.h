@@ -7,7 +7,10 @@
 #include <stdint.h>
 
 #include "ipc/abi.h"
+#include "ipc/base/err.h"
 #include "ipc/config/conf.h"
+
+#define SV_DATASET_WARNINGS_MAX 8
 
 struct sv_dataset {
     uint64_t samples[IM_SPLITS];
@@ -21,10 +24,19 @@ struct sv_dataset {
     int cached;
     uint64_t changed, changed_checked; /* images that changed since the run began, of those that were asked */
     char changed_names[2048];          /* a few of them */
+    struct im_text left_out;           /* what takes no part, and why; "": nothing */
+    struct im_text warnings[SV_DATASET_WARNINGS_MAX]; /* up to the first empty one */
 };
 
 /* Runs the indexer with the configuration's data flags; its progress and complaints go to our stderr.
  * 0, or the exit status it left with (> 0), or negative errno with a sentence. */
 int sv_dataset_load(const struct im_conf *conf, struct sv_dataset *ret, struct im_text *text);
+
+/* Says what is left out and where the list is, and the warnings. */
+void sv_dataset_warn(const struct sv_dataset *dataset, const struct im_conf *conf);
+
+/* Makes the file that dataset->seek_file names, where there is none, before anyone opens it. With `--seek-index auto` a
+ * run does without where that cannot be, says so, and the name becomes "". 0, or negative errno with a sentence. */
+int sv_dataset_prepare_seek(const struct im_conf *conf, struct sv_dataset *dataset, struct im_text *text);
 
 #endif

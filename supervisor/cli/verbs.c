@@ -15,7 +15,7 @@ static const struct im_command verbs[] = {
      .typed = "imsuper lr-find",
      .usual = "--data-dir DIR [--num-iter N] [--start-lr RATE] [--end-lr RATE] [flags of start]",
      .what = "Trains a fresh network for N steps at growing rates until the loss diverges, and suggests\n"
-             "a rate; writes lr-find.png and lr-find.json (--output) and touches no run.",
+             "a rate; writes a plot and a JSON file (--output) and touches no run.",
      .options = IM_FOR_START | IM_FOR_LR_FIND,
      .required = "data-dir",
      .check = IM_CHECK_NETWORK,

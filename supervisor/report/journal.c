@@ -95,8 +95,7 @@ static int read_done(void *context, struct im_text *text)
     struct sv_journal *j = context;
 
     (void)text;
-    j->done_epochs = sv_rundir_done_epochs(j->run_dir);
-    j->best_top1 = sv_rundir_best_top1(j->run_dir);
+    sv_rundir_done(j->run_dir, &j->done);
     return 0;
 }
 
@@ -120,14 +119,13 @@ void sv_journal_tidy(struct sv_journal *j)
     im_writer_do(j->writer, tidy, j, "plots");
 }
 
-void sv_journal_done(struct sv_journal *j, int64_t *ret_epochs, double *ret_best_top1)
+void sv_journal_done(struct sv_journal *j, struct sv_done *ret)
 {
     bool known;
 
     im_writer_do(j->writer, read_done, j, "DONE");
     known = im_writer_wait(j->writer, false, DONE_WAIT_NS) != -ETIMEDOUT;
-    *ret_epochs = known ? j->done_epochs : 0;
-    *ret_best_top1 = known ? j->best_top1 : -1;
+    *ret = known ? j->done : (struct sv_done){0, -1, -1};
 }
 
 static void tell_file(struct sv_journal *j, const struct im_writer_news *news)

@@ -5,6 +5,7 @@
 
 #include "ipc/base/json.h"
 #include "ipc/base/writer.h"
+#include "supervisor/report/rundir.h"
 #include "supervisor/report/screen.h"
 
 #define SV_LINE_MAX 4096
@@ -17,9 +18,8 @@ struct sv_journal {
     const struct im_conf *conf;
     struct sv_screen *screen;
     uint64_t tellings;   /* of what failed, or works again */
-    int64_t done_epochs; /* written by the writer's thread */
-    double best_top1;
-    int level_shown; /* enum im_log_level: less important lines go to log.txt only */
+    struct sv_done done; /* written by the writer's thread */
+    int level_shown;     /* enum im_log_level: less important lines go to log.txt only */
     char partial[SV_LINE_MAX];
     size_t partial_bytes;
     char last_reason[1024]; /* why the last process that left with an error did so, in its own words */
@@ -43,9 +43,8 @@ void sv_journal_accept(struct sv_journal *j);
 void sv_journal_withdraw(struct sv_journal *j);
 void sv_journal_tidy(struct sv_journal *j);
 
-/* What DONE tells: sv_rundir_done_epochs() and sv_rundir_best_top1(), or 0 and -1 where the file system does not
- * answer within 2 s. */
-void sv_journal_done(struct sv_journal *j, int64_t *ret_epochs, double *ret_best_top1);
+/* sv_rundir_done(), or a run that is not finished where the file system does not answer within 2 s. */
+void sv_journal_done(struct sv_journal *j, struct sv_done *ret);
 
 /* Says once what cannot be written or shown, and once that it can be again. */
 void sv_journal_tell(struct sv_journal *j);

@@ -186,10 +186,10 @@ int sv_rundir_open(struct im_conf *conf, struct sv_rundir_lock *ret_lock, struct
 void sv_rundir_discard(const char *run_dir, struct sv_rundir_lock *lock)
 {
     /* What a start makes before its first step. A name that is not here stays, and with it the folder. */
-    static const char *const files[] = {"data.index",        "subset.txt",    ".config.yaml.next",
-                                        ".env.json.next",    "metrics.jsonl", "summary.csv",
-                                        "events.jsonl",      "log.txt",       "training_log.md",
-                                        "training_log.json", LOCK_NAME};
+    static const char *const files[] = {
+        "data.index",      "subset.txt",        "left_out.txt", "classes.txt",  ".config.yaml.next",
+        ".env.json.next",  "metrics.jsonl",     "summary.csv",  "events.jsonl", "log.txt",
+        "training_log.md", "training_log.json", LOCK_NAME};
     char path[PATH_MAX];
 
     snprintf(path, sizeof path, "%s/checkpoints", run_dir);
@@ -272,13 +272,14 @@ int64_t sv_rundir_done_epochs(const char *run_dir)
     return epochs;
 }
 
-double sv_rundir_best_top1(const char *run_dir)
+void sv_rundir_done(const char *run_dir, struct sv_done *ret)
 {
     struct im_json *done = read_done(run_dir);
-    double top1 = im_json_real_or(done, "best_val_top1", -1);
 
+    *ret = (struct sv_done){.epochs = im_json_int_or(done, "epochs", 0),
+                            .top1 = im_json_real_or(done, "best_val_top1", -1),
+                            .average = im_json_real_or(done, "best_ema_val_top1", -1)};
     im_json_free(&done);
-    return top1;
 }
 
 bool sv_rundir_try_lock(const char *run_dir, struct sv_rundir_lock *ret)

@@ -7,6 +7,7 @@
 #define SUPERVISOR_REPORT_RUNDIR_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "ipc/config/conf.h"
 
@@ -34,8 +35,13 @@ int sv_rundir_find(struct im_conf *conf, struct im_text *text);
 /* How many epochs a finished run has; 0 when it is not finished. */
 int64_t sv_rundir_done_epochs(const char *run_dir);
 
-/* Best validation accuracy (0 .. 1) that a finished run tells; negative when it tells none. */
-double sv_rundir_best_top1(const char *run_dir);
+/* What a finished run tells. */
+struct sv_done {
+    int64_t epochs; /* 0: it is not finished */
+    double top1,
+        average; /* best validation accuracy (0 .. 1) of the weights, and of their averages; negative: none */
+};
+void sv_rundir_done(const char *run_dir, struct sv_done *ret);
 
 /* Takes the run's lock if nobody holds it. */
 bool sv_rundir_try_lock(const char *run_dir, struct sv_rundir_lock *ret);

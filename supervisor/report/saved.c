@@ -121,18 +121,31 @@ static void add_name(char list[PATH_MAX], const char *name)
     snprintf(list + n, PATH_MAX - n, "%s%s", n ? ", " : "", name);
 }
 
-void sv_saved_list(const char *run_dir, bool has_best, struct sv_run_files *ret)
+/* The first of two files that is there; the others are missing. */
+static void list_weights(const char *run_dir, bool has_best, const char *suffix, char ret[64],
+                         char missing[PATH_MAX])
 {
-    static const char *const weights[] = {"checkpoints/best.safetensors", "checkpoints/last.safetensors"};
+    static const char *const stems[] = {"best", "last"};
+    char name[64];
+
+    for (size_t i = has_best ? 0 : 1; i < IM_COUNT(stems); i++) {
+        snprintf(name, sizeof name, "checkpoints/%s%s.safetensors", stems[i], suffix);
+        if (!is_there(run_dir, name))
+            add_name(missing, name);
+        else if (!ret[0])
+            snprintf(ret, 64, "%s", name);
+    }
+}
+
+void sv_saved_list(const char *run_dir, const struct sv_done *done, bool has_averages,
+                   struct sv_run_files *ret)
+{
     static const char *const numbers[] = {"summary.csv", "metrics.jsonl", "events.jsonl"};
 
     *ret = (struct sv_run_files){0};
-    for (size_t i = has_best ? 0 : 1; i < IM_COUNT(weights); i++) {
-        if (!is_there(run_dir, weights[i]))
-            add_name(ret->missing, weights[i]);
-        else if (!ret->weights[0])
-            snprintf(ret->weights, sizeof ret->weights, "%s", weights[i]);
-    }
+    list_weights(run_dir, done->top1 >= 0, "", ret->weights, ret->missing);
+    if (has_averages)
+        list_weights(run_dir, done->average >= 0, ".ema", ret->averages, ret->missing);
     for (size_t i = 0; i < IM_COUNT(numbers); i++)
         add_name(is_there(run_dir, numbers[i]) ? ret->numbers : ret->missing, numbers[i]);
 }

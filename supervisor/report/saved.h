@@ -9,6 +9,7 @@
 
 #include "ipc/base/err.h"
 #include "ipc/base/json.h"
+#include "supervisor/report/rundir.h"
 
 struct sv_state_file {
     struct im_json *header; /* owned; NULL: there is no state that can be read */
@@ -26,13 +27,15 @@ int64_t sv_saved_int(const struct sv_state_file *saved, const char *key, int64_t
 /* Are there weights in checkpoints/ that only a run with a state writes? */
 bool sv_saved_has_weights(const char *run_dir);
 
-/* What a run that is done has to show. Files that somebody removed, or that could not be written, are not
+/* What a run that is done has to show: the best weights where it has validated any, the last ones otherwise. Files that somebody removed, or that could not be written, are not
  * there. */
 struct sv_run_files {
     char weights[64];       /* the file to use, below the run's folder; "": there is none */
+    char averages[64];      /* that of the averages; "": there is none */
     char numbers[PATH_MAX]; /* names, as a sentence lists them; "": none */
     char missing[PATH_MAX];
 };
-void sv_saved_list(const char *run_dir, bool has_best, struct sv_run_files *ret);
+void sv_saved_list(const char *run_dir, const struct sv_done *done, bool has_averages,
+                   struct sv_run_files *ret);
 
 #endif

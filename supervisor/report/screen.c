@@ -111,9 +111,16 @@ static int columns_now(void)
     return wanted >= 20 && wanted <= 1000 ? (int)wanted : 80;
 }
 
+static uint64_t steps_of(const struct sv_progress *p)
+{
+    return p->steps ? p->steps : p->phase->steps;
+}
+
 static double fraction_of(const struct sv_progress *p)
 {
-    return p->phase && p->phase->steps ? (double)p->step / p->phase->steps : 0;
+    const uint64_t steps = steps_of(p);
+
+    return steps ? (double)p->step / (double)steps : 0;
 }
 
 static void format_bar(const struct sv_screen *s, double fraction, char *buffer, size_t n)
@@ -191,12 +198,15 @@ void sv_format_line(const struct sv_screen *s, const struct sv_progress *p, int 
         append(buffer, n, columns, &used, part, (int)strlen(part));
         return;
     }
-    snprintf(part, sizeof part, "%3u/%-3u ", p->phase->epoch + 1, p->epochs);
-    append(buffer, n, columns, &used, part, (int)strlen(part));
+    if (p->steps == 0) {
+        snprintf(part, sizeof part, "%3u/%-3u ", p->phase->epoch + 1, p->epochs);
+        append(buffer, n, columns, &used, part, (int)strlen(part));
+    }
     format_bar(s, fraction_of(p), bar, sizeof bar);
     append(buffer, n, columns, &used, bar, BAR_CELLS);
-    snprintf(part, sizeof part, " %3.0f%% %s %llu/%u", 100 * fraction_of(p),
-             p->phase->split == IM_TRAIN ? "step" : "val", (unsigned long long)p->step, p->phase->steps);
+    snprintf(part, sizeof part, " %3.0f%% %s %llu/%llu", 100 * fraction_of(p),
+             p->phase->split == IM_TRAIN ? "step" : "val", (unsigned long long)p->step,
+             (unsigned long long)steps_of(p));
     append(buffer, n, columns, &used, part, (int)strlen(part));
     if (*format_plans(v, part, sizeof part))
         append(buffer, n, columns, &used, part, (int)strlen(part));
@@ -212,8 +222,11 @@ void sv_format_line(const struct sv_screen *s, const struct sv_progress *p, int 
     }
     if (*format_gpus(v, part, sizeof part))
         append(buffer, n, columns, &used, part, (int)strlen(part));
-    snprintf(part, sizeof part, "  eta %s run %s", sv_format_seconds(p->eta_epoch, a, sizeof a),
-             sv_format_seconds(p->eta_run, b, sizeof b));
+    if (p->steps)
+        snprintf(part, sizeof part, "  eta %s", sv_format_seconds(p->eta_run, a, sizeof a));
+    else
+        snprintf(part, sizeof part, "  eta %s run %s", sv_format_seconds(p->eta_epoch, a, sizeof a),
+                 sv_format_seconds(p->eta_run, b, sizeof b));
     append(buffer, n, columns, &used, part, (int)strlen(part));
     snprintf(part, sizeof part, " | read %.0f%% aug %.0f%% train %.0f%%", 100 * v->stage[0].busy,
              100 * v->stage[1].busy, 100 * v->stage[2].busy);
@@ -267,15 +280,19 @@ static void print_plain(FILE *f, const struct sv_progress *p)
         fputc('\n', f);
         return;
     }
-    fprintf(f, "epoch=%u/%u split=%s step=%llu/%u batch=%u image_size=%u", p->phase->epoch + 1, p->epochs,
-            p->phase->split == IM_TRAIN ? "train" : "val", (unsigned long long)p->step, p->phase->steps,
-            p->phase->batch_size, p->phase->image_size);
+    if (p->steps == 0)
+        fprintf(f, "epoch=%u/%u split=%s ", p->phase->epoch + 1, p->epochs,
+                p->phase->split == IM_TRAIN ? "train" : "val");
+    fprintf(f, "step=%llu/%llu batch=%u image_size=%u", (unsigned long long)p->step,
+            (unsigned long long)steps_of(p), p->phase->batch_size, p->phase->image_size);
     if (v->gauge[IM_G_LR] > 0) /* nothing is known before the first step */
         fprintf(f, " images_per_second=%.1f loss=%.4f lr=%.6g", v->samples_per_second, v->gauge[IM_G_LOSS],
                 v->gauge[IM_G_LR]);
     if (v->gauge[IM_G_SKIPPED] > 0)
         fprintf(f, " skipped_steps=%.0f", v->gauge[IM_G_SKIPPED]);
-    if (p->eta_run >= 0)
+    if (p->eta_run >= 0 && p->steps)
+        fprintf(f, " eta_s=%.0f", p->eta_run);
+    else if (p->eta_run >= 0)
         fprintf(f, " eta_epoch_s=%.0f eta_run_s=%.0f", p->eta_epoch, p->eta_run);
     print_plain_plans(f, v);
     print_plain_gpus(f, v);

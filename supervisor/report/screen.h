@@ -24,7 +24,8 @@ struct sv_progress {
     const struct sv_view *view;
     const struct im_phase *phase; /* NULL before the first and after the last */
     uint32_t epochs;
-    uint64_t step;             /* within the phase */
+    uint64_t step;  /* within the phase */
+    uint64_t steps; /* of a learning-rate range test, which has no epochs: `step` counts up to it; 0: a run */
     double eta_epoch, eta_run; /* seconds; negative = not known yet */
     const char *state;         /* "training", "validating", "starting", "stopping", ... */
 };

@@ -40,12 +40,13 @@ static int print(struct tr_network *net, int classes, int size, int count, struc
 static int load(const char *path, struct tr_network *net, struct im_text *text)
 {
     struct tr_safetensors *file = NULL;
+    struct im_text note = {""};
     struct tr_state state;
     size_t loaded;
     int err;
 
     if (!strstr(path, ".state."))
-        return tr_import(path, net, false, &loaded, text);
+        return tr_import(path, net, false, &loaded, &note, text);
     err = tr_checkpoint_open_file(path, &file, text);
     if (err < 0)
         return err;

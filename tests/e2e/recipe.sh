@@ -157,4 +157,26 @@ case_averages() {
     fail "averaging has changed the weights"
 }
 
+# best_epoch COLUMN: the first epoch with the highest value of that column of summary.csv.
+best_epoch() {
+  awk -F , -v name="$1" 'NR == 1 { for (i = 1; i <= NF; i++) if ($i == name) c = i }
+    NR > 1 && (NR == 2 || $c > best) { best = $c; epoch = $1 } END { print epoch }' "$RUN/summary.csv"
+}
+# file_epoch NAME: the epoch after which a file of weights was written.
+file_epoch() { head -c 65536 "$RUN/checkpoints/$1.safetensors" | grep -ao '"epoch":"[0-9]*"' | tr -dc 0-9; }
+# The weights and their averages are best in different epochs here; each file is of its own, and stays.
+case_best_of_each() {
+  start 0 --ema 0.99 --epochs 4 --lr 0.05 --checkpoint-keep 1
+  [ "$(best_epoch val_top1)" != "$(best_epoch ema_val_top1)" ] || fail "both are best in epoch $(best_epoch val_top1): this tests nothing"
+  [ "$(file_epoch best)" = "$(best_epoch val_top1)" ] || fail "best is of epoch $(file_epoch best), not $(best_epoch val_top1)"
+  [ "$(file_epoch best.ema)" = "$(best_epoch ema_val_top1)" ] ||
+    fail "best.ema is of epoch $(file_epoch best.ema), not $(best_epoch ema_val_top1)"
+  must_say "the averages still hold 62 % of the weights they began with"
+  must_say ", of averaged weights "
+  must_say "weights   $RUN/checkpoints/best.safetensors "
+  must_say "averages  $RUN/checkpoints/best.ema.safetensors "
+  [ "$(ls "$RUN/checkpoints")" = "$(printf '%s.safetensors\n' best.ema best epoch_004.ema epoch_004 last.ema last.prev.state last last.state)" ] ||
+    fail "$(ls "$RUN/checkpoints")"
+}
+
 run_case

@@ -12,6 +12,7 @@
 
 #include "ipc/base/err.h"
 #include "reader/dataset/index_file.h"
+#include "reader/dataset/split.h"
 #include "reader/dataset/subset.h"
 
 /* Every string must end inside: a read beyond the block is what the sanitizer sees. */
@@ -33,6 +34,12 @@ static size_t use(const struct rd_index *index)
     }
     for (uint64_t i = 0; i < index->header->sections[RD_STAMPS].count; i++)
         sum += strlen(index->strings + index->stamps[i].path);
+    for (uint64_t i = 0; i < rd_index_left_out_count(index); i++) {
+        const char *left, *note;
+
+        rd_index_left_out(index, i, &left, &note);
+        sum += strlen(left) + strlen(note);
+    }
     rd_index_skipped(index, &skipped);
     return sum + strlen(skipped.first[RD_SKIP_OTHER]);
 }
@@ -60,8 +67,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
         if (rd_subset_choose(&index, 1 + rd_index_count(&index, IM_TRAIN) / 2, 1, &subset, &size, &text) == 0)
             im_assert(rd_index_attach(subset, size, &index, &text) == 0);
         free(subset);
+        subset = NULL;
     } else {
         im_assert(text.s[0]);
+    }
+    if (rd_index_attach(header, n, &index, &text) == 0 &&
+        rd_split_choose(&index, 0.3, 1, &subset, &size, &text) == 0) {
+        im_assert(rd_index_attach(subset, size, &index, &text) == 0);
+        free(subset);
     }
     free(header);
     return 0;

@@ -9,7 +9,7 @@ static inline int train_step(struct tr_network *net, const struct tr_batch *batc
                              const struct imk_hyper *hyper, float label_smoothing, struct tr_tally *ret_tally,
                              struct im_text *text)
 {
-    struct tr_step step = {.label_smoothing = label_smoothing, .first = true, .last = true, .hyper = *hyper};
+    struct tr_step step = {.label_smoothing = label_smoothing, .number = 1, .last = true, .hyper = *hyper};
     struct tr_outcome outcome = {{0}, 0, false};
     int err;
 

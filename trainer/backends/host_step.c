@@ -67,13 +67,6 @@ static int empty_norm(struct tr_backend *b, const struct tr_bn_sync *sync, int c
     return err;
 }
 
-static int restore(struct tr_backend *b, float *y, const float *x, size_t count)
-{
-    const struct tr_host_step *s = host_of(b);
-
-    return isfinite(s->tally.loss_sum) ? 0 : s->ops->lerp(b, y, x, 1, count);
-}
-
 /* ---- sums over the ranks ---- */
 
 static void set_ranks(struct tr_backend *b, const struct tr_rank_sum *ranks)
@@ -142,6 +135,13 @@ static int update(struct tr_backend *b, const struct tr_update *u, const struct 
     return err;
 }
 
+static int restore(struct tr_backend *b, float *y, const float *x, size_t count)
+{
+    const struct tr_host_step *s = host_of(b);
+
+    return s->skips ? s->ops->lerp(b, y, x, 1, count) : 0;
+}
+
 static int wait(struct tr_backend *b, struct tr_outcome *ret_outcome)
 {
     const struct tr_host_step *s = host_of(b);
@@ -154,11 +154,11 @@ const struct tr_step_ops tr_host_step_ops = {
     .stage = stage,
     .empty_batch = empty_batch,
     .empty_norm = empty_norm,
-    .restore = restore,
     .set_ranks = set_ranks,
     .sum = sum,
     .sum_tally = sum_tally,
     .decide = decide,
     .update = update,
+    .restore = restore,
     .wait = wait,
 };

@@ -1,9 +1,9 @@
 /* The step: how a network is trained and evaluated on a backend. Every backend has it; trainer/network/step.c
  * drives it, and there is no other way to take a step.
  *
- * The host stages the step's inputs (stage), then enqueues: a copy of batch norm's statistics, all forward
- * and backward ops with tr_exec.staged, restore, sums over the ranks, decide, update, outcome; and waits
- * once. An evaluation is stage, forward, outcome, wait.
+ * The host stages the step's inputs (stage), then enqueues: a copy of batch norm's statistics at the beginning of
+ * a window, all forward and backward ops with tr_exec.staged, sums over the ranks, and at the window's end decide,
+ * update, restore; then outcome; and waits once. An evaluation is stage, forward, outcome, wait.
  *
  * host_step.c implements it over the ops of backend.h for backends in host memory: enqueued work is done when
  * the call returns. A device enqueues on a stream, and the host waits at the end. Work enqueued between
@@ -83,8 +83,6 @@ struct tr_step_ops {
      * instead of each BN with op.synced, zero contributions to its sums. */
     int (*empty_batch)(struct tr_backend *b, float *g, size_t count);
     int (*empty_norm)(struct tr_backend *b, const struct tr_bn_sync *sync, int channels, bool forward);
-    /* y = x if the loss of this rank's batch is not finite. */
-    int (*restore)(struct tr_backend *b, float *y, const float *x, size_t count);
     /* Sums x[] and the tally over the ranks. sum() is called for gradients in parts of sum_floats, as
      * backward finishes them; 0: all at once. Work enqueued after sum_tally() runs after all sums; before it,
      * sums may overlap with other work, except a BN with op.synced, which waits for its own sums behind
@@ -101,6 +99,8 @@ struct tr_step_ops {
     /* As update() of backend.h with the staged hyper and the decision (those of u are not read), unless the
      * step is skipped; then updates the averages. */
     int (*update)(struct tr_backend *b, const struct tr_update *u, const struct tr_averages *a);
+    /* After decide(): y = x if the step is skipped. */
+    int (*restore)(struct tr_backend *b, float *y, const float *x, size_t count);
     int (*outcome)(struct tr_backend *b); /* (optional) enqueued last */
 
     /* Waits for the step. Call once for each outcome(). */

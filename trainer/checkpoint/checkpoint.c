@@ -240,7 +240,7 @@ int tr_checkpoint_put(const char *name, const struct tr_sink *sink,
 }
 
 int tr_checkpoint_save(struct tr_checkpoint_store *store, const struct tr_checkpoint_content *content,
-                       int epoch, bool best, struct im_text *text)
+                       int epoch, unsigned best, struct im_text *text)
 {
     char checksum[TR_SEAL_DIGITS], state[PATH_MAX];
     int err = check_keys(content, text);
@@ -278,7 +278,7 @@ int tr_checkpoint_save_state(struct tr_checkpoint_store *store, const struct tr_
         for (size_t i = 0; i < pairs; i++)
             if (!tr_checkpoint_is_reserved(tr_safetensors_metadata_at(state, i).key))
                 metadata[content.metadata_count++] = tr_safetensors_metadata_at(state, i);
-        err = tr_checkpoint_save(store, &content, -1, false, text);
+        err = tr_checkpoint_save(store, &content, -1, 0, text);
     }
     free(tensors);
     free(metadata);

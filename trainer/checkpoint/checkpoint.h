@@ -69,10 +69,15 @@ int tr_checkpoint_store_open(struct tr_checkpoint_store *store, const char *dire
 /* For a process that only reads; the writer must have opened the store and loaded from it first. */
 int tr_checkpoint_store_view(struct tr_checkpoint_store *store, const char *directory, struct im_text *text);
 
-/* Saves the state, then the model as `last`, as `epoch_NNN` if epoch >= 0, and as `best` if `best`. Negative
- * errno with a sentence: the state file is then the old or the new one, never partial. */
+/* Weights that are the best of the run, as a set: best.safetensors holds the plain ones of the epoch in which they
+ * were best, best.ema.safetensors the averages of that in which those were. */
+#define TR_BEST_PLAIN 1u
+#define TR_BEST_AVERAGE 2u
+
+/* Saves the state, then the model and its averages as `last`, as `epoch_NNN` if epoch >= 0, and those in `best` as
+ * `best`. Negative errno with a sentence: the state file is then the old or the new one, never partial. */
 int tr_checkpoint_save(struct tr_checkpoint_store *store, const struct tr_checkpoint_content *content,
-                       int epoch, bool best, struct im_text *text);
+                       int epoch, unsigned best, struct im_text *text);
 
 /* Saves a state that was read, from a snapshot, as the last one: the same bytes, and `last` beside it. */
 int tr_checkpoint_save_state(struct tr_checkpoint_store *store, const struct tr_safetensors *state,
@@ -109,9 +114,10 @@ int tr_checkpoint_take(const char *name, char *bytes, size_t n, struct tr_safete
 bool tr_checkpoint_is_export(const struct tr_safetensors *file);
 
 /* Copies tensors out: tensors[i] gives name, dtype and shape, destinations[i] the target. Strict, as PyTorch:
- * the file must hold exactly these, and others only where their names begin with `ignored` (NULL: none). -EBADMSG with a sentence that says what differs; nothing has been copied
- * then. */
+ * the file must hold exactly these, and others only where their names begin with one of `ignored`, which NULL
+ * ends (NULL itself: none). -EBADMSG with a sentence that says what differs; nothing has been copied then. */
 int tr_checkpoint_restore(const struct tr_safetensors *state, const struct tr_tensor *tensors,
-                          void *const *destinations, size_t count, const char *ignored, struct im_text *text);
+                          void *const *destinations, size_t count, const char *const *ignored,
+                          struct im_text *text);
 
 #endif

@@ -22,6 +22,7 @@ enum { EPOCHS_MAX = 100000 };
 enum export { EXPORT_MODEL, EXPORT_AVERAGE, EXPORTS };
 
 static const char *const export_infix[EXPORTS] = {"", ".ema"};
+static const unsigned is_best[EXPORTS] = {TR_BEST_PLAIN, TR_BEST_AVERAGE};
 
 static bool begins(const char *name, const char *prefix)
 {
@@ -144,7 +145,7 @@ static int save_export(const struct tr_checkpoint_store *store, const struct tr_
 }
 
 int tr_checkpoint_export(const struct tr_checkpoint_store *store, const struct tr_checkpoint_content *content,
-                         const char *checksum, int epoch, bool best, struct im_text *text)
+                         const char *checksum, int epoch, unsigned best, struct im_text *text)
 {
     struct tr_tensor *tensors = malloc((content->tensor_count + 1) * sizeof *tensors);
     struct tr_checkpoint_content model = *content;
@@ -158,7 +159,7 @@ int tr_checkpoint_export(const struct tr_checkpoint_store *store, const struct t
         for (size_t i = 0; i < content->tensor_count; i++)
             model.tensor_count = add_exported(&content->tensors[i], export, tensors, model.tensor_count);
         if (export == EXPORT_MODEL || model.tensor_count > 0)
-            err = save_export(store, &model, export, checksum, epoch, best, text);
+            err = save_export(store, &model, export, checksum, epoch, (best & is_best[export]) != 0, text);
     }
     free(tensors);
     return err;

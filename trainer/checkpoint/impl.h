@@ -28,9 +28,9 @@ bool tr_checkpoint_is_reserved(const char *key);
 int tr_checkpoint_write(const char *path, const struct tr_sink *sink, const struct tr_checkpoint_content *c,
                         const char *state, char ret_checksum[TR_SEAL_DIGITS], struct im_text *text);
 
-/* Exports the models (and averages) of a state with this checksum: last, epoch_NNN if epoch >= 0, best if
- * `best`; removes surplus epoch files. */
+/* Exports the models (and averages) of a state with this checksum: last, epoch_NNN if epoch >= 0, best those
+ * that are in `best`; removes surplus epoch files. */
 int tr_checkpoint_export(const struct tr_checkpoint_store *store, const struct tr_checkpoint_content *content,
-                         const char *checksum, int epoch, bool best, struct im_text *text);
+                         const char *checksum, int epoch, unsigned best, struct im_text *text);
 
 #endif

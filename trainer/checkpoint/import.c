@@ -8,9 +8,10 @@
 #include <string.h>
 
 #include "ipc/base/err.h"
+#include "trainer/checkpoint/foreign.h"
 #include "trainer/checkpoint/seal.h"
 
-enum { NAMED_MAX = 6 }; /* mismatches named in the error */
+enum { NAMED_MAX = 4 }; /* mismatches named in the error: of the model's tensors, and as many of others */
 
 static bool is_head(const struct tr_param_tensor *t)
 {
@@ -60,10 +61,23 @@ static bool same_type(const struct tr_tensor *theirs, const struct tr_param_tens
            theirs->dtype == TR_BF16;
 }
 
-/* The mismatch of a model's tensor in the file; an empty line: none. */
-static void compare_tensor(const struct tr_tensor *theirs, const struct tr_param_tensor *ours, char *line,
-                           size_t size)
+static void name_missing(const struct tr_safetensors *file, const struct tr_model *model,
+                         const struct tr_param_tensor *ours, char *line, size_t size)
 {
+    const struct tr_tensor *near = tr_foreign_nearest(file, model, ours);
+
+    if (near)
+        snprintf(line, size, "%s is missing (the file has %.150s %s)", ours->name, near->name,
+                 shape_text(near->rank, near->shape).s);
+    else
+        snprintf(line, size, "%s is missing", ours->name);
+}
+
+/* The mismatch of a model's tensor in the file; an empty line: none. */
+static void compare_tensor(const struct tr_safetensors *file, const struct tr_model *model,
+                           const struct tr_param_tensor *ours, char *line, size_t size)
+{
+    const struct tr_tensor *theirs = tr_safetensors_find(file, ours->name);
     uint64_t shape[4] = {0};
 
     line[0] = '\0';
@@ -71,7 +85,7 @@ static void compare_tensor(const struct tr_tensor *theirs, const struct tr_param
         shape[i] = (uint64_t)ours->shape[i];
     if (!theirs) {
         if (tr_tensor_home(ours) != TR_HOME_COUNTER)
-            snprintf(line, size, "%s is missing", ours->name);
+            name_missing(file, model, ours, line, size);
     } else if (!same_shape(theirs, ours)) {
         snprintf(line, size, "%s is %s, the model has %s", ours->name,
                  shape_text(theirs->rank, theirs->shape).s, shape_text(ours->rank, shape).s);
@@ -80,9 +94,24 @@ static void compare_tensor(const struct tr_tensor *theirs, const struct tr_param
     }
 }
 
-int tr_import_verify(const char *path, const struct tr_safetensors *file, struct im_text *text)
+int tr_import_open(const char *path, const struct tr_model *model, struct tr_safetensors **ret,
+                   struct im_text *note, struct im_text *text)
 {
-    return tr_safetensors_metadata(file, TR_SEAL_CRC_KEY) ? tr_seal_verify(path, file, text) : 0;
+    struct im_text why = {""};
+    int err = tr_safetensors_open(path, ret, text);
+
+    if (err < 0)
+        return err;
+    if (tr_safetensors_metadata(*ret, TR_SEAL_CRC_KEY)) /* a file of ours */
+        err = tr_seal_verify(path, *ret, text);
+    if (err == 0) {
+        err = tr_foreign_names(*ret, model, note, &why);
+        if (err < 0)
+            im_fail(text, err, "%.200s: %s", path, why.s);
+    }
+    if (err < 0)
+        tr_safetensors_close(ret);
+    return err;
 }
 
 size_t tr_import_check(const struct tr_safetensors *file, const struct tr_model *model, bool skip_head,
@@ -96,38 +125,39 @@ size_t tr_import_check(const struct tr_safetensors *file, const struct tr_model 
 
         if (skip_head && is_head(ours))
             continue;
-        compare_tensor(tr_safetensors_find(file, ours->name), ours, line, sizeof line);
+        compare_tensor(file, model, ours, line, sizeof line);
         if (!line[0])
             continue;
         misfits++;
         if (say)
-            say(argument, line);
+            say(argument, true, line);
     }
     for (size_t i = 0; i < tr_safetensors_count(file); i++) {
         const struct tr_tensor *theirs = tr_safetensors_at(file, i);
 
-        if (find_tensor(model, theirs->name))
+        if (find_tensor(model, theirs->name) || tr_foreign_is_bookkeeping(theirs))
             continue;
         misfits++;
         snprintf(line, sizeof line, "%.200s %s is not in the model", theirs->name,
                  shape_text(theirs->rank, theirs->shape).s);
         if (say)
-            say(argument, line);
+            say(argument, false, line);
     }
     return misfits;
 }
 
-/* The first mismatches, in one line. */
+/* The first mismatches of each kind, in one line. */
 struct listing {
-    char s[700];
-    size_t used, lines;
+    char s[900];
+    size_t used;
+    int lines[2]; /* of tensors of others, of the model */
 };
 
-static void list_mismatch(void *argument, const char *line)
+static void list_mismatch(void *argument, bool is_ours, const char *line)
 {
     struct listing *l = argument;
 
-    if (l->lines++ < NAMED_MAX && l->used < sizeof l->s)
+    if (l->lines[is_ours]++ < NAMED_MAX && l->used < sizeof l->s)
         l->used += (size_t)snprintf(l->s + l->used, sizeof l->s - l->used, "%s%s", l->used ? "; " : "", line);
 }
 
@@ -212,25 +242,23 @@ static int load(const struct tr_safetensors *file, struct tr_network *net, bool 
 }
 
 int tr_import(const char *path, struct tr_network *net, bool skip_head, size_t *ret_loaded,
-              struct im_text *text)
+              struct im_text *note, struct im_text *text)
 {
     const struct tr_model *m = tr_network_model(net);
     struct tr_safetensors *file = NULL;
     struct listing misfits = {.used = 0};
-    int err = tr_safetensors_open(path, &file, text);
+    int err = tr_import_open(path, m, &file, note, text);
     size_t count;
 
-    if (err == 0)
-        err = tr_import_verify(path, file, text);
-    if (err < 0) {
-        tr_safetensors_close(&file);
+    if (err < 0)
         return err;
-    }
     count = tr_import_check(file, m, skip_head, list_mismatch, &misfits);
     if (count > 0)
         err = im_fail(text, -EBADMSG, "%zu tensor%s of %.200s do%s not fit %s with %d classes: %s%s", count,
                       count == 1 ? "" : "s", path, count == 1 ? "es" : "", m->name, m->classes, misfits.s,
-                      count > NAMED_MAX ? "; and more (imsuper model --init-from lists them all)" : "");
+                      misfits.lines[0] > NAMED_MAX || misfits.lines[1] > NAMED_MAX
+                          ? "; and more (imsuper model --init-from lists them all)"
+                          : "");
     else
         err = load(file, net, skip_head, ret_loaded);
     if (err < 0 && count == 0)

@@ -1,5 +1,5 @@
-/* Imports weights from elsewhere: safetensors files with torchvision's or timm's names (and our own exports)
- * into a network. As strict as load_state_dict(strict=True): the same names and the same shapes, none
+/* Imports weights from elsewhere: safetensors files with torchvision's or timm's names (and our own exports), or
+ * names that are known to mean these, into a network. As strict as load_state_dict(strict=True): the same names and the same shapes, none
  * missing, none left over; only num_batches_tracked, which older files lack and nothing computes with, may be
  * missing. Accepts F32, F64, F16 and BF16. */
 #ifndef TRAINER_CHECKPOINT_IMPORT_H
@@ -13,12 +13,14 @@
 
 struct im_text;
 
-/* Reports a mismatch, one call for each tensor: "fc.weight is [1000, 2048], the model has [10, 2048]". */
-typedef void tr_import_report(void *argument, const char *line);
+/* Reports a mismatch, one call for each tensor: "fc.weight is [1000, 2048], the model has [10, 2048]". is_ours: it is
+ * a tensor of the model, not one of the file that has no place in it. */
+typedef void tr_import_report(void *argument, bool is_ours, const char *line);
 
-/* Verifies the checksums of a file that imsuper wrote; others have none. -EBADMSG with a sentence that names
- * the tensor. */
-int tr_import_verify(const char *path, const struct tr_safetensors *file, struct im_text *text);
+/* Opens a file of weights, verifies the checksums of one that imsuper wrote, and gives the tensors the model's names
+ * (foreign.h); `note` says how, empty: they had them. -EBADMSG with a sentence. */
+int tr_import_open(const char *path, const struct tr_model *model, struct tr_safetensors **ret,
+                   struct im_text *note, struct im_text *text);
 
 /* Compares names, shapes and types. skip_head: the classifier's weight and bias may have any shape or be
  * missing. `say` may be NULL. Returns the number of mismatches. */
@@ -26,9 +28,9 @@ size_t tr_import_check(const struct tr_safetensors *file, const struct tr_model 
                        tr_import_report *say, void *argument);
 
 /* Loads parameters and statistics from the file at `path`; with skip_head the classifier keeps its values.
- * Averages start from the loaded weights. *ret_loaded: tensors. -EBADMSG with a sentence that counts and
+ * Averages start from the loaded weights. *ret_loaded: tensors; `note` as of tr_import_open(). -EBADMSG with a sentence that counts and
  * names the mismatches; nothing has changed then. */
 int tr_import(const char *path, struct tr_network *net, bool skip_head, size_t *ret_loaded,
-              struct im_text *text);
+              struct im_text *note, struct im_text *text);
 
 #endif

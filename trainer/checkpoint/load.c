@@ -153,13 +153,22 @@ static int check_tensor(const struct tr_tensor *got, const struct tr_tensor *wan
                           want->name);
 }
 
+static bool is_ignored(const char *name, const char *const *prefixes)
+{
+    for (; prefixes && *prefixes; prefixes++)
+        if (strncmp(name, *prefixes, strlen(*prefixes)) == 0)
+            return true;
+    return false;
+}
+
 int tr_checkpoint_restore(const struct tr_safetensors *state, const struct tr_tensor *tensors,
-                          void *const *destinations, size_t count, const char *ignored, struct im_text *text)
+                          void *const *destinations, size_t count, const char *const *ignored,
+                          struct im_text *text)
 {
     size_t there = 0;
 
     for (size_t i = 0; i < tr_safetensors_count(state); i++)
-        there += !ignored || strncmp(tr_safetensors_at(state, i)->name, ignored, strlen(ignored)) != 0;
+        there += !is_ignored(tr_safetensors_at(state, i)->name, ignored);
     if (there != count)
         return im_fail(text, -EBADMSG, "the checkpoint has %zu tensors, the model needs %zu", there, count);
     for (size_t i = 0; i < count; i++) {

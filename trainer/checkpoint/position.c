@@ -20,10 +20,13 @@
 #define TRAIN_SECONDS "train.seconds"
 #define EPOCH_SECONDS "epoch.seconds"
 
+#define BEST_TOP1 "best.top1"
+#define BEST_EMA_TOP1 "best.ema.top1"
+
 struct tr_position tr_position_start(const struct im_conf *conf)
 {
     return (struct tr_position){
-        .best_top1 = -1,
+        .best_top1 = {-1, -1},
         .scaler = tr_scaler_init(conf->loss_scale == IM_LOSS_SCALE_DYNAMIC || conf->amp == IM_AMP_FP16)};
 }
 
@@ -161,7 +164,9 @@ void tr_position_write(const struct tr_position *p, const struct im_conf *conf, 
         add_sums(ret, &p->sums[s], sums_keys[s]);
     add_sums(ret, &p->ema, ema_keys);
     add_u64(ret, "train.samples", p->train_samples);
-    add_real(ret, "best.top1", p->best_top1);
+    add_real(ret, BEST_TOP1, p->best_top1[TR_PLAIN]);
+    if (conf->ema > 0)
+        add_real(ret, BEST_EMA_TOP1, p->best_top1[TR_AVERAGED]);
 }
 
 void tr_position_write_times(const struct tr_position *p, struct tr_position_text *ret)
@@ -421,7 +426,23 @@ static int get_u32(const struct tr_safetensors *state, const char *key, uint32_t
     return err < 0 || value > UINT32_MAX ? -EBADMSG : 0;
 }
 
-static int read_numbers(const struct tr_safetensors *state, struct tr_position *p)
+/* A file of before 0.3 has one best, of the averages where there are any; their epoch's plain weights need not be
+ * the best plain ones. */
+static int read_best(const struct tr_safetensors *state, bool averages, struct tr_position *p)
+{
+    int bad = get_real(state, BEST_TOP1, &p->best_top1[TR_PLAIN]);
+
+    p->best_top1[TR_AVERAGED] = -1;
+    if (tr_safetensors_metadata(state, BEST_EMA_TOP1))
+        return bad | get_real(state, BEST_EMA_TOP1, &p->best_top1[TR_AVERAGED]);
+    if (averages) {
+        p->best_top1[TR_AVERAGED] = p->best_top1[TR_PLAIN];
+        p->best_top1[TR_PLAIN] = -1;
+    }
+    return bad;
+}
+
+static int read_numbers(const struct tr_safetensors *state, bool averages, struct tr_position *p)
 {
     int bad = get_u64(state, "step", &p->steps) | get_u32(state, "epoch", &p->epochs) |
               get_u64(state, "updates", &p->updates) | get_u32(state, "bad-steps", &p->bad_steps) |
@@ -429,7 +450,7 @@ static int read_numbers(const struct tr_safetensors *state, struct tr_position *
               get_sums(state, window_keys, &p->window) | get_real(state, "scaler.scale", &p->scaler.scale) |
               get_u32(state, "scaler.good-steps", &p->scaler.good_steps) |
               get_sums(state, ema_keys, &p->ema) | get_u64(state, "train.samples", &p->train_samples) |
-              get_real(state, "best.top1", &p->best_top1);
+              read_best(state, averages, p);
 
     for (int s = 0; s < IM_SPLITS; s++)
         bad |= get_sums(state, sums_keys[s], &p->sums[s]);
@@ -456,7 +477,8 @@ int tr_position_read(const struct tr_safetensors *state, const struct im_conf *c
     if (err < 0)
         return err;
     converts = !same_shape(&then, &now);
-    if (read_numbers(state, &p) || !(p.scaler.scale > 0) || p.window_batches >= accumulate_now(&then))
+    if (read_numbers(state, conf->ema > 0, &p) || !(p.scaler.scale > 0) ||
+        p.window_batches >= accumulate_now(&then))
         return im_fail(text, -EBADMSG, "cannot read the position in the checkpoint");
     if (converts)
         convert(&next, &p, &then, &now);

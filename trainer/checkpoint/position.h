@@ -20,6 +20,10 @@ struct tr_sums {
     uint64_t valid, top1, top5;
 };
 
+/* The weights that are validated. The averages exist with --ema. */
+enum tr_weights { TR_PLAIN, TR_AVERAGED };
+#define TR_WEIGHTS 2
+
 struct tr_position {
     uint64_t next_batch;     /* global: of training and validation alike */
     uint64_t steps;          /* training steps, skipped ones too: the schedule's step */
@@ -32,8 +36,8 @@ struct tr_position {
     struct tr_sums sums[IM_SPLITS];      /* of the current epoch */
     struct tr_sums ema;                  /* of its validation with averaged weights */
     double train_seconds, epoch_seconds; /* of the current epoch, by earlier processes too */
-    double best_top1;       /* of validation, with averaged weights if there are any; -1: none yet */
-    uint64_t train_samples; /* of the current epoch, timed in train_seconds */
+    double best_top1[TR_WEIGHTS];        /* of validation; -1: none yet */
+    uint64_t train_samples;              /* of the current epoch, timed in train_seconds */
 };
 
 /* The start of a run. */

@@ -90,6 +90,10 @@ const struct tr_tensor *tr_safetensors_at(const struct tr_safetensors *file,
 const struct tr_tensor *tr_safetensors_find(const struct tr_safetensors *file,
                                             const char *name); /* NULL: not there */
 
+/* Gives tensor i another name (copied), or another shape of the same number of elements. Its place stays. */
+int tr_safetensors_rename(struct tr_safetensors *file, size_t i, const char *name); /* 0 or -ENOMEM */
+void tr_safetensors_reshape(struct tr_safetensors *file, size_t i, int rank, const uint64_t *shape);
+
 /* The metadata, in the order of the file. */
 size_t tr_safetensors_metadata_count(const struct tr_safetensors *file);
 struct tr_pair tr_safetensors_metadata_at(const struct tr_safetensors *file, size_t i);  /* i < count */

@@ -20,6 +20,7 @@
 struct entry {
     struct tr_tensor tensor;
     uint64_t begin, end;
+    char *renamed; /* NULL: the name is the header's */
 };
 
 struct tr_safetensors {
@@ -236,6 +237,8 @@ void tr_safetensors_close(struct tr_safetensors **file)
     if (!f)
         return;
     im_json_free(&f->header);
+    for (size_t i = 0; f->entries && i < f->count; i++)
+        free(f->entries[i].renamed);
     free(f->entries);
     free(f->metadata);
     free(f->bytes);
@@ -259,6 +262,27 @@ const struct tr_tensor *tr_safetensors_find(const struct tr_safetensors *file, c
         if (strcmp(file->entries[i].tensor.name, name) == 0)
             return &file->entries[i].tensor;
     return NULL;
+}
+
+int tr_safetensors_rename(struct tr_safetensors *file, size_t i, const char *name)
+{
+    struct entry *e = &file->entries[i];
+    char *copy = strdup(name);
+
+    im_assert(i < file->count);
+    if (!copy)
+        return -ENOMEM;
+    free(e->renamed);
+    e->renamed = copy;
+    e->tensor.name = copy;
+    return 0;
+}
+
+void tr_safetensors_reshape(struct tr_safetensors *file, size_t i, int rank, const uint64_t *shape)
+{
+    im_assert(i < file->count && rank >= 0 && rank <= TR_TENSOR_RANK_MAX);
+    file->entries[i].tensor.rank = rank;
+    memcpy(file->entries[i].tensor.shape, shape, (size_t)rank * sizeof *shape);
 }
 
 size_t tr_safetensors_metadata_count(const struct tr_safetensors *file)

@@ -1,5 +1,5 @@
-/* See state.h. The state is one table of tensors over host copies of the arenas; the sum of gradients is
- * last, so that a smaller count leaves it out. */
+/* See state.h. The state is one table of tensors over host copies of the arenas; what an unfinished window adds
+ * is last, so that a smaller count leaves it out. */
 #include "trainer/checkpoint/state.h"
 
 #include <errno.h>
@@ -9,10 +9,12 @@
 
 #include "ipc/base/err.h"
 #include "ipc/base/hash.h"
+#include "trainer/checkpoint/classes.h"
 
 #define GRADIENT_PREFIX TR_CHECKPOINT_STATE_PREFIX "gradient."
+#define BEFORE_PREFIX TR_CHECKPOINT_STATE_PREFIX "before."
 
-enum { ARENAS_SAVED_MAX = 6 }; /* most arenas in the table, each with the model's tensors */
+enum { ARENAS_SAVED_MAX = 7 }; /* most arenas in the table, each with the model's tensors */
 
 static void add_tensor(struct tr_state *s, const char *prefix, enum tr_dtype dtype,
                        const struct tr_param_tensor *t, void *data)
@@ -32,7 +34,7 @@ static void add_tensor(struct tr_state *s, const char *prefix, enum tr_dtype dty
     s->destinations[s->window_count++] = data;
 }
 
-/* Appends the tensors of one pair of arenas under a prefix; stats < 0: only the parameters. */
+/* Appends the tensors of one pair of arenas under a prefix; < 0: not those of that kind. */
 static void add_all(struct tr_state *s, const struct tr_model *model, const char *prefix, int params,
                     int stats)
 {
@@ -41,14 +43,15 @@ static void add_all(struct tr_state *s, const struct tr_model *model, const char
 
         switch (tr_tensor_home(t)) {
         case TR_HOME_PARAMS:
-            add_tensor(s, prefix, TR_F32, t, s->arenas[params] + t->offset);
+            if (params >= 0)
+                add_tensor(s, prefix, TR_F32, t, s->arenas[params] + t->offset);
             break;
         case TR_HOME_STATS:
             if (stats >= 0)
                 add_tensor(s, prefix, TR_F32, t, s->arenas[stats] + t->offset);
             break;
         case TR_HOME_COUNTER:
-            if (stats >= 0)
+            if (params >= 0 && stats >= 0)
                 add_tensor(s, prefix, TR_I64, t, &s->tracked);
             break;
         }
@@ -68,14 +71,18 @@ static void fill_table(struct tr_state *s, const struct tr_model *model, enum tr
     if (s->arenas[TR_ARENA_EMA])
         add_all(s, model, TR_CHECKPOINT_AVERAGE_PREFIX, TR_ARENA_EMA, TR_ARENA_EMA_STATS);
     s->count = s->window_count;
-    if (s->arenas[TR_ARENA_SUM])
+    if (s->arenas[TR_ARENA_SUM]) {
         add_all(s, model, GRADIENT_PREFIX, TR_ARENA_SUM, -1);
+        s->old_window_count = s->window_count;
+        add_all(s, model, BEFORE_PREFIX, -1, TR_ARENA_STATS_BEFORE);
+    }
 }
 
-/* Gradients are recomputed, and statistics before a batch are only used within it. */
-static bool is_saved(enum tr_arena arena)
+/* Gradients are recomputed, and a window of one batch begins after a state and ends before the next. */
+static bool is_saved(const struct tr_network *net, enum tr_arena arena)
 {
-    return arena != TR_ARENA_GRADS && arena != TR_ARENA_STATS_BEFORE;
+    return arena != TR_ARENA_GRADS &&
+           (arena != TR_ARENA_STATS_BEFORE || tr_network_floats(net, TR_ARENA_SUM) > 0);
 }
 
 int tr_state_init(struct tr_state *s, struct tr_network *net)
@@ -93,7 +100,7 @@ int tr_state_init(struct tr_state *s, struct tr_network *net)
     for (int i = 0; i < TR_ARENA_COUNT; i++) {
         size_t floats = tr_network_floats(net, (enum tr_arena)i);
 
-        if (floats == 0 || !is_saved((enum tr_arena)i))
+        if (floats == 0 || !is_saved(net, (enum tr_arena)i))
             continue;
         s->arenas[i] = calloc(floats, sizeof(float));
         complete = complete && s->arenas[i];
@@ -113,7 +120,14 @@ void tr_state_fini(struct tr_state *s)
     free(s->tensors);
     free(s->destinations);
     free(s->names);
+    free(s->classes);
     *s = (struct tr_state){0};
+}
+
+void tr_state_name_classes(struct tr_state *s, char *classes)
+{
+    free(s->classes);
+    s->classes = classes;
 }
 
 int tr_state_collect(struct tr_state *s, struct im_text *text)
@@ -135,16 +149,21 @@ static size_t tensor_count(const struct tr_state *s, const char *window)
     return window && strcmp(window, "0") != 0 ? s->window_count : s->count;
 }
 
-/* pairs: room for TR_POSITION_PAIRS. */
+/* The position's, and the classes' names. */
+enum { STATE_PAIRS = TR_POSITION_PAIRS + 1 };
+
+/* pairs: room for STATE_PAIRS. */
 static struct tr_checkpoint_content content_of(const struct tr_state *s,
                                                const struct tr_position_text *position, struct tr_pair *pairs)
 {
-    const size_t count = tr_position_pairs(position, pairs);
+    size_t count = tr_position_pairs(position, pairs);
     const char *window = NULL;
 
     for (size_t i = 0; i < count; i++)
         if (strcmp(pairs[i].key, TR_POSITION_WINDOW) == 0)
             window = pairs[i].value;
+    if (s->classes)
+        pairs[count++] = (struct tr_pair){TR_CLASSES_KEY, s->classes};
     return (struct tr_checkpoint_content){
         .tensors = s->tensors,
         .tensor_count = tensor_count(s, window),
@@ -154,9 +173,9 @@ static struct tr_checkpoint_content content_of(const struct tr_state *s,
 }
 
 int tr_state_save(struct tr_state *s, struct tr_checkpoint_store *store,
-                  const struct tr_position_text *position, int epoch, bool best, struct im_text *text)
+                  const struct tr_position_text *position, int epoch, unsigned best, struct im_text *text)
 {
-    struct tr_pair pairs[TR_POSITION_PAIRS];
+    struct tr_pair pairs[STATE_PAIRS];
     const struct tr_checkpoint_content content = content_of(s, position, pairs);
 
     return tr_checkpoint_save(store, &content, epoch, best, text);
@@ -165,7 +184,7 @@ int tr_state_save(struct tr_state *s, struct tr_checkpoint_store *store,
 int tr_state_put(struct tr_state *s, const char *name, const struct tr_sink *sink,
                  const struct tr_position_text *position, struct im_text *text)
 {
-    struct tr_pair pairs[TR_POSITION_PAIRS];
+    struct tr_pair pairs[STATE_PAIRS];
     const struct tr_checkpoint_content content = content_of(s, position, pairs);
     int err = tr_state_collect(s, text);
 
@@ -187,7 +206,7 @@ int tr_state_bytes_max(struct tr_state *s, const struct tr_position_text *positi
 {
     const struct tr_sink sink = {.context = ret_bytes, .write = count_bytes};
     struct tr_position_text longest = *position;
-    struct tr_pair pairs[TR_POSITION_PAIRS];
+    struct tr_pair pairs[STATE_PAIRS];
     struct tr_checkpoint_content content;
 
     for (size_t i = 0; i < longest.count; i++) {
@@ -206,7 +225,7 @@ static void hash_arenas(const struct tr_state *s, uint64_t ret_hashes[TR_STATE_K
         [TR_ARENA_PARAMS] = TR_STATE_PARAMETERS,    [TR_ARENA_MOMENTUM] = TR_STATE_OPTIMIZER,
         [TR_ARENA_SECOND] = TR_STATE_OPTIMIZER,     [TR_ARENA_SUM] = TR_STATE_OPTIMIZER,
         [TR_ARENA_EMA] = TR_STATE_AVERAGES,         [TR_ARENA_STATS] = TR_STATE_STATISTICS,
-        [TR_ARENA_EMA_STATS] = TR_STATE_STATISTICS,
+        [TR_ARENA_EMA_STATS] = TR_STATE_STATISTICS, [TR_ARENA_STATS_BEFORE] = TR_STATE_STATISTICS,
     };
 
     memset(ret_hashes, 0, TR_STATE_KINDS * sizeof *ret_hashes);
@@ -243,10 +262,27 @@ static int check_restored(struct tr_state *s, struct im_text *text)
     return err;
 }
 
+static bool has_prefix(const struct tr_safetensors *file, const char *prefix)
+{
+    bool has = false;
+
+    for (size_t i = 0; i < tr_safetensors_count(file) && !has; i++)
+        has = strncmp(tr_safetensors_at(file, i)->name, prefix, strlen(prefix)) == 0;
+    return has;
+}
+
+/* Before 0.3 a window's state did not hold the statistics before it: they are then taken as they are. */
 int tr_state_restore(struct tr_state *s, const struct tr_safetensors *from, bool window, struct im_text *text)
 {
-    int err = tr_checkpoint_restore(from, s->tensors, s->destinations, window ? s->window_count : s->count,
-                                    window ? NULL : GRADIENT_PREFIX, text);
+    static const char *const of_window[] = {GRADIENT_PREFIX, BEFORE_PREFIX, NULL};
+    const bool old = window && !has_prefix(from, BEFORE_PREFIX);
+    const size_t count = old ? s->old_window_count : window ? s->window_count : s->count;
+    int err =
+        tr_checkpoint_restore(from, s->tensors, s->destinations, count, window ? NULL : of_window, text);
+
+    if (err == 0 && old && s->arenas[TR_ARENA_STATS_BEFORE])
+        memcpy(s->arenas[TR_ARENA_STATS_BEFORE], s->arenas[TR_ARENA_STATS],
+               tr_network_floats(s->net, TR_ARENA_STATS) * sizeof(float));
 
     for (int i = 0; i < TR_ARENA_COUNT && err == 0; i++) {
         if (!s->arenas[i])

@@ -4,6 +4,7 @@
  *     optimizer.exp_avg.*, optimizer.exp_avg_sq.*     AdamW, LAMB, as PyTorch calls them
  *     ema.*                                           averaged weights and statistics
  *     optimizer.gradient.*                            the sum of an unfinished accumulation window; only then
+ *     optimizer.before.*                              batch norm's statistics before that window
  */
 #ifndef TRAINER_CHECKPOINT_STATE_H
 #define TRAINER_CHECKPOINT_STATE_H
@@ -21,20 +22,25 @@ struct tr_state {
     void **destinations;
     char (*names)[TR_TENSOR_NAME_MAX + 24]; /* names of the tensors with a prefix */
     size_t name_count;
-    size_t count;        /* tensors between two accumulation windows */
-    size_t window_count; /* and within one */
+    size_t count;            /* tensors between two accumulation windows */
+    size_t window_count;     /* and within one */
+    size_t old_window_count; /* without the statistics before it */
+    char *classes;           /* metadata (classes.h); NULL: none */
 };
 
 /* -ENOMEM. */
 int tr_state_init(struct tr_state *s, struct tr_network *net);
 void tr_state_fini(struct tr_state *s); /* zeroed is fine */
 
+/* Whatever is written from now on names the classes: a JSON array, malloc'ed, which the state takes; or NULL. */
+void tr_state_name_classes(struct tr_state *s, char *classes);
+
 /* Copies the network's arenas to the host: what tr_state_save() writes. */
 int tr_state_collect(struct tr_state *s, struct im_text *text);
 
 /* The collected state to files: see tr_checkpoint_save. */
 int tr_state_save(struct tr_state *s, struct tr_checkpoint_store *store,
-                  const struct tr_position_text *position, int epoch, bool best, struct im_text *text);
+                  const struct tr_position_text *position, int epoch, unsigned best, struct im_text *text);
 
 /* Writes the bytes of the state's file to a sink; `name` names them in errors. */
 int tr_state_put(struct tr_state *s, const char *name, const struct tr_sink *sink,

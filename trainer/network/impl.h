@@ -31,6 +31,7 @@ struct tr_network {
     float *arenas[TR_ARENA_COUNT];
     uint64_t param_version;
     int64_t tracked;
+    uint32_t ending; /* batches of the window that ends with the step in progress; 0: it goes on */
     struct tr_graph_entry graphs[TR_GRAPHS_MAX];
     uint64_t clock;
     char *values; /* the arena of activations */

@@ -62,7 +62,7 @@ enum tr_arena {
     TR_ARENA_SUM,         /* gradients of earlier batches: with accumulates */
     TR_ARENA_EMA,         /* averaged parameters: with averages */
     TR_ARENA_EMA_STATS,   /* averaged statistics: with averages */
-    TR_ARENA_STATS_BEFORE /* statistics before the last batch */
+    TR_ARENA_STATS_BEFORE /* statistics before the current window */
 };
 #define TR_ARENA_COUNT 9
 
@@ -92,13 +92,14 @@ int tr_network_prepare(struct tr_network *net, int n, int size, bool training, s
 
 /* A batch, and its place in its window. The step fills the gradient arena, sums it over the ranks, and adds
  * it to the window's; at the window's end the optimiser steps and the averages follow, unless the loss or the
- * gradient is not finite: then nothing changes. The running statistics and the count of tracked batches
- * advance with each batch whose loss is finite. */
+ * gradient is not finite: then nothing changes, and the running statistics, which advance with each batch, are
+ * again what they were before the window. Its batches count as tracked at its end. */
 struct tr_step {
     float label_smoothing;
     double divisor;         /* divisor of the summed loss for the gradient: the usable samples of all ranks,
                                over loss_scale; 0: the valid samples of this batch */
-    bool first, last;       /* batch of its window; the update follows the last */
+    uint32_t number;        /* of the batch in its window, from 1 */
+    bool last;              /* batch of its window; the update follows it */
     struct imk_hyper hyper; /* if last */
 };
 
@@ -148,7 +149,7 @@ float *tr_network_arena(struct tr_network *net, enum tr_arena arena);
 int tr_network_pin_host(struct tr_network *net, void *memory, size_t bytes, struct im_text *text);
 void tr_network_unpin_host(struct tr_network *net, void *memory);
 
-/* num_batches_tracked of every batch norm: training steps seen. */
+/* num_batches_tracked of every batch norm: the batches of all windows that were not skipped. */
 int64_t tr_network_tracked(const struct tr_network *net);
 void tr_network_set_tracked(struct tr_network *net, int64_t batches);
 

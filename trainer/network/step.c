@@ -9,7 +9,6 @@
  * beginning, which is roughly the order in which backward fills it. All ranks have the same buckets in the
  * same order, whatever their batch's shape. */
 #include <errno.h>
-#include <math.h>
 #include <stdlib.h>
 
 #include "ipc/base/clock.h"
@@ -113,12 +112,11 @@ static int enqueue_empty(struct pass *p)
 
 /* ---- parts of a step ---- */
 
-static int gradients(struct pass *p, struct tr_graph *graph)
+static int gradients(struct pass *p, struct tr_graph *graph, bool first)
 {
     struct tr_network *net = p->net;
-    const struct tr_step_ops *ops = net->ops->step;
     const struct tr_graph_memory m = tr_network_memory(net);
-    int err = tr_network_copy(net, TR_ARENA_STATS_BEFORE, TR_ARENA_STATS);
+    int err = first ? tr_network_copy(net, TR_ARENA_STATS_BEFORE, TR_ARENA_STATS) : 0;
 
     if (err == 0 && !graph)
         err = enqueue_empty(p);
@@ -126,12 +124,7 @@ static int gradients(struct pass *p, struct tr_graph *graph)
         err = tr_graph_forward(graph, &m);
     if (err == 0 && graph)
         err = tr_graph_backward(graph, &m, layer_done, p);
-    if (err == 0)
-        err = sum_bucket(p, 0);
-    if (err == 0)
-        err = ops->restore(net->backend, net->arenas[TR_ARENA_STATS], net->arenas[TR_ARENA_STATS_BEFORE],
-                           tr_network_floats(net, TR_ARENA_STATS));
-    return err;
+    return err == 0 ? sum_bucket(p, 0) : err;
 }
 
 /* The window's first gradients are stored, later ones added to them; the last batch leaves the sum of all in
@@ -168,7 +161,11 @@ static int update(struct tr_network *net)
     int err = ops->decide(net->backend, u.g, tr_network_floats(net, TR_ARENA_GRADS),
                           net->optimizer == TR_OPTIMIZER_LAMB);
 
-    return err < 0 ? err : ops->update(net->backend, &u, &a);
+    if (err == 0)
+        err = ops->update(net->backend, &u, &a);
+    return err < 0 ? err
+                   : ops->restore(net->backend, net->arenas[TR_ARENA_STATS],
+                                  net->arenas[TR_ARENA_STATS_BEFORE], tr_network_floats(net, TR_ARENA_STATS));
 }
 
 static int timed_update(struct tr_network *net, const struct tr_graph *graph)
@@ -188,12 +185,13 @@ static int enqueue(struct tr_network *net, struct tr_graph *graph, const struct 
 {
     const struct tr_step_ops *ops = net->ops->step;
     struct pass p = {.net = net};
-    int err = gradients(&p, graph);
+    const bool first = step->number == 1;
+    int err = gradients(&p, graph, first);
 
     if (err == 0)
         err = ops->sum_tally(net->backend);
     if (err == 0)
-        err = accumulate(net, step->first, step->last);
+        err = accumulate(net, first, step->last);
     if (err == 0 && step->last)
         err = timed_update(net, graph);
     if (err == 0 && ops->outcome)
@@ -227,7 +225,7 @@ static int record(struct tr_network *net, struct tr_graph *graph, const struct t
 static int run_step(struct tr_network *net, struct tr_graph_entry *e, const struct tr_step *step)
 {
     const struct tr_step_ops *ops = net->ops->step;
-    const int kind = step->first | step->last << 1;
+    const int kind = (step->number == 1) | step->last << 1;
     struct tr_captured_graph **r = &e->recordings[kind];
     int err = -ESTALE;
 
@@ -280,6 +278,7 @@ int tr_network_step_begin(struct tr_network *net, const struct tr_batch *batch, 
     if (err == 0 && e)
         err = run_step(net, e, step);
     net->param_version += step->last && !ops->refresh;
+    net->ending = step->last ? step->number : 0;
     return err < 0 ? tr_network_failed(net, err, "training step", text) : err;
 }
 
@@ -291,7 +290,8 @@ int tr_network_step_end(struct tr_network *net, struct tr_outcome *ret_outcome, 
         return err;
     if (err < 0)
         return tr_network_failed(net, err, "training step", text);
-    net->tracked += isfinite(ret_outcome->tally.loss_sum);
+    if (!ret_outcome->skipped)
+        net->tracked += net->ending;
     return 0;
 }
 

@@ -124,7 +124,7 @@ static void close_bench(struct bench *b)
 static int step(struct bench *b, struct im_text *text)
 {
     const struct tr_step how = {.divisor = b->batch.n,
-                                .first = true,
+                                .number = 1,
                                 .last = true,
                                 .hyper = {.lr = 1e-3,
                                           .momentum = 0.9,

@@ -211,9 +211,9 @@ static int print_json(const struct table *t)
     return err;
 }
 
-static void say(void *argument, const char *line)
+static void say(void *argument, bool is_ours, const char *line)
 {
-    (void)argument;
+    (void)argument, (void)is_ours;
     im_say(stdout, "%s", line);
 }
 
@@ -222,15 +222,14 @@ static int check_file(const struct table *t, struct im_text *text)
 {
     const struct tr_model *m = t->model;
     struct tr_safetensors *file = NULL;
-    int err = tr_safetensors_open(t->conf.init_from, &file, text);
+    struct im_text note = {""};
+    int err = tr_import_open(t->conf.init_from, m, &file, &note, text);
     size_t misfits;
 
-    if (err == 0)
-        err = tr_import_verify(t->conf.init_from, file, text);
-    if (err < 0) {
-        tr_safetensors_close(&file);
+    if (err < 0)
         return err;
-    }
+    if (note.s[0])
+        im_say(stdout, "%s", note.s);
     misfits = tr_import_check(file, m, t->conf.init_skip_head, say, NULL);
     tr_safetensors_close(&file);
     if (misfits > 0)

@@ -18,7 +18,7 @@
 
 #define DRAWS 64
 
-/* Parameters of one draw: the ranges are those of the classic set, with everything applied. */
+/* Parameters of one draw: the ranges are those of the classic set of before 0.3, with everything applied. */
 struct draw {
     struct imk_affine classic, rotation, shear, translation;
     struct imk_jitter jitter;

@@ -138,7 +138,7 @@ static void step(struct run *run, struct tr_network *net, int rank, int number)
                                .stride = 1};
     const struct tr_step how = {.label_smoothing = 0.1f,
                                 .divisor = WHOLE / run->loss_scale,
-                                .first = true,
+                                .number = 1,
                                 .last = true,
                                 .hyper = {.lr = 0.02 / (1 + number),
                                           .momentum = 0.9,

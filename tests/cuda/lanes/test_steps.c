@@ -185,7 +185,7 @@ static void take_step(struct run *run, struct tr_network *net, const struct tr_b
     const int step = number / run->accumulate;
     const struct tr_step how = {.label_smoothing = 0.1f,
                                 .divisor = divisor_of(run, usable_of(b)),
-                                .first = number % run->accumulate == 0,
+                                .number = (uint32_t)(number % run->accumulate) + 1,
                                 .last = (number + 1) % run->accumulate == 0,
                                 .hyper = hyper_of(run, step)};
     uint8_t kept[BATCH * SIZE * SIZE * 3];

@@ -43,9 +43,15 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
     return remove(path);
 }
 
-void tree_fini(struct tree *tree)
+void tree_fini(const struct tree *tree)
 {
     nftw(tree->root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+void tree_clear(const struct tree *tree)
+{
+    tree_fini(tree);
+    assert_int_equal(mkdir(tree->root, 0700), 0);
 }
 
 int tree_setup(void **state)

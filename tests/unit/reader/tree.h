@@ -10,7 +10,7 @@ struct tree {
 };
 
 void tree_init(struct tree *tree); /* below $TMPDIR or /tmp; sets XDG_CACHE_HOME to its own folder "cache" */
-void tree_fini(struct tree *tree);
+void tree_fini(const struct tree *tree);
 
 /* The same before and after each test of a group: *state is the tree. */
 int tree_setup(void **state);
@@ -20,6 +20,7 @@ int tree_teardown(void **state);
 void tree_file(const struct tree *tree, const char *path, const char *content);
 void tree_bytes(const struct tree *tree, const char *path, const void *bytes, size_t n);
 void tree_folder(const struct tree *tree, const char *path);
+void tree_clear(const struct tree *tree);                    /* removes all below it */
 void tree_remove(const struct tree *tree, const char *path); /* a file or an empty folder */
 
 /* Sets the time of change of a folder or file, in seconds before now. */

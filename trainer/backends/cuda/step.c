@@ -20,13 +20,6 @@ static int empty_batch(struct tr_backend *b, float *g, size_t count)
     return err < 0 ? err : tr_gpu_zero(b->gpu, TR_GPU_COMPUTE, &b->results->tally, sizeof b->results->tally);
 }
 
-static int restore(struct tr_backend *b, float *y, const float *x, size_t count)
-{
-    return imk_cuda_restore(
-        &(struct imk_cuda_restore){.y = y, .x = x, .count = count, .tally = &b->results->tally},
-        tr_cuda_stream(b));
-}
-
 /* ---- sums over ranks ---- */
 
 static void set_ranks(struct tr_backend *b, const struct tr_rank_sum *ranks)
@@ -124,6 +117,13 @@ static int update(struct tr_backend *b, const struct tr_update *u, const struct 
     return err < 0 ? err : tr_cuda_weights_pack(b);
 }
 
+static int restore(struct tr_backend *b, float *y, const float *x, size_t count)
+{
+    return imk_cuda_restore(
+        &(struct imk_cuda_restore){.y = y, .x = x, .count = count, .verdict = &b->results->verdict},
+        tr_cuda_stream(b));
+}
+
 /* The verdict of a step without a decision is not read. */
 static int outcome(struct tr_backend *b)
 {
@@ -195,13 +195,13 @@ const struct tr_step_ops tr_cuda_step_ops = {
     .refresh = tr_cuda_weights_refresh,
     .empty_batch = empty_batch,
     .empty_norm = empty_norm,
-    .restore = restore,
     .set_ranks = set_ranks,
     .sum_floats = SUM_FLOATS,
     .sum = sum,
     .sum_tally = sum_tally,
     .decide = decide,
     .update = update,
+    .restore = restore,
     .outcome = outcome,
     .wait = wait,
     .capture_begin = capture_begin,

@@ -537,6 +537,16 @@ static void a_letter_means_one_key_to_a_command(void **state)
     assert_string_equal(conf.workspace, "runs");
     assert_int_equal(im_conf_parse_args(&conf, IM_FOR_START, 3, argv, NULL), 3);
     assert_string_equal(conf.workspace, "x.png");
+    argv[1] = "--output_dir";
+    argv[2] = "plots";
+    assert_int_equal(im_conf_parse_args(&conf, lr_find, 3, argv, NULL), 3);
+    assert_string_equal(conf.output, "plots");
+    assert_int_equal(im_conf_parse_args(&conf, IM_FOR_START, 3, argv, NULL), 3);
+    assert_string_equal(conf.workspace, "plots");
+    argv[1] = "--output"; /* of train_ddp.py */
+    argv[2] = "checkpoints";
+    assert_int_equal(im_conf_parse_args(&conf, IM_FOR_START, 3, argv, NULL), 3);
+    assert_string_equal(conf.workspace, "checkpoints");
     im_conf_help(f, lr_find, 80);
     fclose(f);
     line = strstr(s, "-o, ");

@@ -83,9 +83,12 @@ static void classic_turns_its_transforms_on(void **state)
     struct im_conf conf = load("--augment=classic", NULL);
 
     (void)state;
-    assert_true(conf.hflip == 0.5 && conf.aug_affine_p == 0.5 && conf.aug_jitter_p == 0.5);
+    assert_true(conf.hflip == 0.5 && conf.aug_affine_p == 0.5 && conf.aug_rotate_limit == 15);
     assert_true(conf.aug_brightness == 0.2 && conf.aug_contrast == 0.2 && conf.aug_saturation == 0.2);
-    assert_true(conf.aug_hue == 0.2 && conf.aug_dropout_p == 0.5);
+    assert_true(conf.aug_hue == 0 && conf.aug_jitter_p == 0.3);
+    assert_true(conf.aug_dropout_p == 0.5 && conf.aug_holes_min == 1 && conf.aug_holes_max == 1);
+    assert_true(conf.aug_hole_height_min == 0.25 && conf.aug_hole_width_max == 0.25);
+    assert_string_equal(conf.aug_dropout_fill, "123,116,103");
     assert_int_equal(conf.aug_policy, IM_AUG_POLICY_NONE);
     assert_int_equal(conf.origin[IM_KEY_aug_affine_p].source, IM_CONF_SET);
 }
@@ -102,12 +105,12 @@ static void each_learned_set_names_its_policy(void **state)
 
 static void a_flag_beats_the_set_wherever_it_stands(void **state)
 {
-    struct im_conf before = load("--aug.rotate-limit", "15", "--aug.hue=0", "--augment", "classic", NULL);
-    struct im_conf after = load("--augment", "classic", "--aug_rotate_limit", "15", "--aug-hue=0", NULL);
+    struct im_conf before = load("--aug.rotate-limit", "45", "--aug.hue=0.1", "--augment", "classic", NULL);
+    struct im_conf after = load("--augment", "classic", "--aug_rotate_limit", "45", "--aug-hue=0.1", NULL);
 
     (void)state;
-    assert_true(before.aug_rotate_limit == 15 && before.aug_hue == 0 && before.aug_affine_p == 0.5);
-    assert_true(after.aug_rotate_limit == 15 && after.aug_hue == 0 && after.aug_affine_p == 0.5);
+    assert_true(before.aug_rotate_limit == 45 && before.aug_hue == 0.1 && before.aug_affine_p == 0.5);
+    assert_true(after.aug_rotate_limit == 45 && after.aug_hue == 0.1 && after.aug_affine_p == 0.5);
 }
 
 static void the_environment_beats_the_set(void **state)
@@ -148,7 +151,7 @@ static void yaml_takes_dotted_flat_and_nested_names(void **state)
 
 static void the_effective_file_of_a_set_gives_the_same_run(void **state)
 {
-    struct im_conf conf = load("--augment=classic", "--aug.rotate-limit=15", NULL), again;
+    struct im_conf conf = load("--augment=classic", "--aug.rotate-limit=20", NULL), again;
     char *yaml = im_conf_dump_yaml(&conf, IM_FOR_START);
     struct im_text text = {""};
 
@@ -159,7 +162,8 @@ static void the_effective_file_of_a_set_gives_the_same_run(void **state)
         fail_msg("%s", text.s);
     im_conf_apply_set(&again);
     assert_int_equal(im_conf_check(&again, &text), 0);
-    assert_true(again.aug_rotate_limit == 15 && again.aug_hue == 0.2 && again.aug_dropout_p == 0.5);
+    assert_true(again.aug_rotate_limit == 20 && again.aug_hue == 0 && again.aug_holes_max == 1 &&
+                again.aug_dropout_p == 0.5);
     assert_non_null(strstr(yaml, "aug-affine-p: 0.5  # set"));
     free(yaml);
 }
@@ -170,6 +174,25 @@ static void what_would_do_nothing_is_refused(void **state)
     assert_refused("aug.rotate-limit", "15",
                    "aug.rotate-limit has no effect while aug.affine-p is 0: add --aug.affine-p P");
     assert_refused("aug.erase-fill", "random", "aug.erase-fill");
+}
+
+/* A set with one of its transforms off still has that one's numbers, also as the file of a run. */
+static void a_transform_of_a_set_may_be_off(void **state)
+{
+    struct im_conf conf = load("--augment=classic", "--aug.dropout-p=0", NULL), again;
+    char *yaml = im_conf_dump_yaml(&conf, IM_FOR_START);
+    struct im_text text = {""};
+
+    (void)state;
+    assert_int_equal(im_conf_check(&conf, &text), 0);
+    im_conf_defaults(&again);
+    assert_int_equal(im_conf_parse_yaml(&again, "config.yaml", yaml, strlen(yaml), &text), 0);
+    im_conf_apply_set(&again);
+    assert_int_equal(im_conf_check(&again, &text), 0);
+    again.aug_holes_max = 2;
+    assert_int_equal(im_conf_check(&again, &text), -EINVAL);
+    assert_begins(text.s, "aug.holes-max has no effect while aug.dropout-p is 0: add --aug.dropout-p P");
+    free(yaml);
 }
 
 static void values_that_contradict_each_other_are_refused(void **state)
@@ -225,6 +248,7 @@ int main(void)
         cmocka_unit_test(yaml_takes_dotted_flat_and_nested_names),
         cmocka_unit_test(the_effective_file_of_a_set_gives_the_same_run),
         cmocka_unit_test(what_would_do_nothing_is_refused),
+        cmocka_unit_test(a_transform_of_a_set_may_be_off),
         cmocka_unit_test(values_that_contradict_each_other_are_refused),
         cmocka_unit_test(holes_are_all_pixels_or_all_shares),
         cmocka_unit_test(fills_are_colours_or_random),

@@ -37,7 +37,7 @@ static void make_tree(const struct tree *tree, const unsigned *counts, unsigned 
 
 static struct rd_data load(const struct tree *tree)
 {
-    struct rd_source source = {tree_path(tree, "d"), RD_LAYOUT_AUTO, 0};
+    struct rd_source source = {.folder = tree_path(tree, "d")};
     struct im_text text = {""};
     struct rd_data data;
 

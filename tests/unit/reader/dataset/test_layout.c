@@ -22,7 +22,8 @@ static void check_refused(const struct tree *tree, const char *path, enum rd_lay
 {
     struct im_text text = {""};
     struct rd_data data;
-    int got = rd_data_open(&(struct rd_source){tree_path(tree, path), forced, 0}, NULL, &data, &text);
+    int got = rd_data_open(&(struct rd_source){.folder = tree_path(tree, path), .layout = forced}, NULL,
+                           &data, &text);
 
     if (got != err || !strstr(text.s, part))
         fail_msg("got %d, '%s'; wanted %d and '%s'", got, text.s, err, part);
@@ -33,7 +34,8 @@ static void open_data(const struct tree *tree, const char *path, enum rd_layout_
 {
     struct im_text text = {""};
 
-    if (rd_data_open(&(struct rd_source){tree_path(tree, path), forced, 0}, NULL, data, &text) != 0)
+    if (rd_data_open(&(struct rd_source){.folder = tree_path(tree, path), .layout = forced}, NULL, data,
+                     &text) != 0)
         fail_msg("refused: %s", text.s);
 }
 
@@ -103,6 +105,20 @@ static void no_validation_images_is_a_set_too(void **state)
     rd_data_close(&data);
 }
 
+/* Whether something of this kind was left out: path and note. */
+static void check_left_out(const struct rd_index *index, enum rd_skip kind, const char *path,
+                           const char *note)
+{
+    const char *left_path = "", *left_note = "";
+
+    for (uint64_t i = 0; i < rd_index_left_out_count(index); i++)
+        if (rd_index_left_out(index, i, &left_path, &left_note) == kind && strcmp(left_path, path) == 0) {
+            assert_string_equal(left_note, note);
+            return;
+        }
+    fail_msg("'%s' was not left out as kind %d", path, kind);
+}
+
 static void what_is_no_image_is_counted_and_named(void **state)
 {
     struct tree *tree = *state;
@@ -114,9 +130,11 @@ static void what_is_no_image_is_counted_and_named(void **state)
     tree_file(tree, "d/train/bee/Thumbs.db", "");
     tree_file(tree, "d/train/bee/._x.jpg", "");
     tree_file(tree, "d/train/.ipynb_checkpoints/x.jpg", "");
+    tree_file(tree, "d/train/bee/@eaDir/x.jpg", "");
+    tree_file(tree, "d/train/__MACOSX/x.jpg", "");
+    tree_file(tree, "d/train/lost+found/x.jpg", "");
     tree_folder(tree, "d/train/bee/dir.JPEG");
     tree_folder(tree, "d/train/more.JPEG");
-    tree_file(tree, "d/train/bee/nested/x.jpg", "");
     tree_file(tree, "d/train/loose.jpg", "");
     assert_int_equal(mkfifo(tree_path(tree, "d/train/bee/pipe.jpg"), 0600), 0);
     assert_int_equal(symlink("nowhere", tree_path(tree, "d/train/bee/link.jpg")), 0);
@@ -126,12 +144,86 @@ static void what_is_no_image_is_counted_and_named(void **state)
     assert_int_equal(rd_index_class_count(&data.index), 3);
     assert_int_equal(skipped.count[RD_SKIP_OTHER], 2);
     assert_string_equal(skipped.first[RD_SKIP_OTHER], "train/bee/Thumbs.db");
-    assert_int_equal(skipped.count[RD_SKIP_HIDDEN], 2);
-    assert_int_equal(skipped.count[RD_SKIP_FOLDER], 3);
+    assert_int_equal(skipped.count[RD_SKIP_HIDDEN], 5);
+    assert_int_equal(skipped.count[RD_SKIP_FOLDER], 2);
     assert_int_equal(skipped.count[RD_SKIP_SPECIAL], 2);
     assert_int_equal(skipped.count[RD_SKIP_LOOSE], 1);
     assert_string_equal(skipped.first[RD_SKIP_LOOSE], "train/loose.jpg");
+    assert_int_equal(rd_index_left_out_count(&data.index), 12);
+    check_left_out(&data.index, RD_SKIP_FOLDER, "train/more.JPEG", "");
+    check_left_out(&data.index, RD_SKIP_HIDDEN, "train/bee/@eaDir", "");
+    check_left_out(&data.index, RD_SKIP_SPECIAL, "train/bee/link.jpg", "");
     rd_data_close(&data);
+}
+
+/* The order of golden/image_folder.txt holds for all of them; here is what it cannot say. */
+static void folders_in_class_folders_are_read(void **state)
+{
+    struct tree *tree = *state;
+    struct rd_data data;
+
+    make_class_folders(tree);
+    tree_file(tree, "d/train/bee/nested/x.jpg", "");
+    tree_file(tree, "d/train/bee/nested/.git/x.jpg", "");
+    tree_file(tree, "d/val/bee/2019/may/v.jpg", "");
+    open_data(tree, "d", RD_LAYOUT_AUTO, &data);
+    assert_int_equal(rd_index_count(&data.index, IM_TRAIN), 5);
+    check_label(&data.index, IM_TRAIN, 3, "train/bee/nested/x.jpg", "bee");
+    check_label(&data.index, IM_VAL, 0, "val/bee/2019/may/v.jpg", "bee");
+    check_left_out(&data.index, RD_SKIP_HIDDEN, "train/bee/nested/.git", "");
+    rd_data_close(&data);
+}
+
+static void a_link_to_a_folder_around_it_is_no_endless_walk(void **state)
+{
+    struct tree *tree = *state;
+    struct rd_data data;
+
+    make_class_folders(tree);
+    tree_file(tree, "d/train/bee/in/x.jpg", "");
+    assert_int_equal(symlink("..", tree_path(tree, "d/train/bee/in/up")), 0);
+    assert_int_equal(symlink("../../..", tree_path(tree, "d/train/zebra/top")), 0); /* the tree's own root */
+    assert_int_equal(symlink("../..", tree_path(tree, "d/train/Ant/data")), 0);
+    assert_int_equal(symlink("..", tree_path(tree, "d/train/bee/train")), 0);
+    tree_file(tree, "other/x.jpg", "");
+    open_data(tree, "d", RD_LAYOUT_AUTO, &data);
+    check_left_out(&data.index, RD_SKIP_LOOP, "train/bee/in/up", "");
+    check_left_out(&data.index, RD_SKIP_LOOP, "train/bee/train", "");
+    check_left_out(&data.index, RD_SKIP_LOOP, "train/Ant/data", "");
+    /* What lies outside of the data folder is followed, until it leads into the data folder again. */
+    check_left_out(&data.index, RD_SKIP_LOOP, "train/zebra/top/d", "");
+    assert_int_equal(rd_index_count(&data.index, IM_TRAIN), 6);
+    check_label(&data.index, IM_TRAIN, 5, "train/zebra/top/other/x.jpg", "zebra");
+    rd_data_close(&data);
+}
+
+static void a_folder_that_may_not_be_read_is_named(void **state)
+{
+    struct tree *tree = *state;
+    struct rd_data data;
+
+    if (geteuid() == 0) { /* who may read everything */
+        assert_int_equal(chown(tree->root, 65534, 65534), 0);
+        assert_int_equal(seteuid(65534), 0);
+    }
+    make_class_folders(tree);
+    tree_file(tree, "d/train/bee/secret/x.jpg", "");
+    tree_age_all(tree, 3600);
+    assert_int_equal(chmod(tree_path(tree, "d/train/bee/secret"), 0), 0);
+    open_data(tree, "d", RD_LAYOUT_AUTO, &data);
+    check_left_out(&data.index, RD_SKIP_UNREADABLE, "train/bee/secret", "Permission denied");
+    assert_int_equal(rd_index_count(&data.index, IM_TRAIN), 4);
+    rd_data_close(&data);
+    assert_int_equal(chmod(tree_path(tree, "d/train/bee/secret"), 0700), 0);
+    open_data(tree, "d", RD_LAYOUT_AUTO, &data); /* not from the cache, though no time of change is another */
+    assert_int_equal(rd_index_count(&data.index, IM_TRAIN), 5);
+    rd_data_close(&data);
+    assert_int_equal(chmod(tree_path(tree, "d/train/bee"), 0), 0);
+    check_refused(tree, "d", RD_LAYOUT_AUTO, -EACCES,
+                  "cannot list the folder 'train/bee': Permission denied");
+    assert_int_equal(chmod(tree_path(tree, "d/train/bee"), 0700), 0);
+    if (getuid() == 0)
+        assert_int_equal(seteuid(0), 0);
 }
 
 static void links_are_followed(void **state)
@@ -158,12 +250,18 @@ static void a_missing_or_empty_data_folder_is_named(void **state)
     tree_file(tree, "file", "x");
     check_refused(tree, "file", RD_LAYOUT_AUTO, -ENOTDIR, "file': Not a directory");
     tree_file(tree, "flat/cat/1.jpg", "");
-    check_refused(tree, "flat", RD_LAYOUT_AUTO, -EBADMSG, "no train folder in");
-    check_refused(tree, "flat/cat", RD_LAYOUT_AUTO, -EBADMSG,
-                  "flat/cat' holds images but no class folders; they belong in train/<class>/");
+    check_refused(tree, "flat", RD_LAYOUT_FOLDERS, -EBADMSG, "no train folder in");
+    check_refused(tree, "flat/cat", RD_LAYOUT_AUTO, -EBADMSG, "flat/cat' holds images but no class folders");
     tree_file(tree, "own/train/cat/1.jpg", "");
+    tree_file(tree, "own/valid/cat/1.jpg", "");
     check_refused(tree, "own/train", RD_LAYOUT_AUTO, -EBADMSG,
-                  "own/train' is itself a train folder: use its parent folder");
+                  "own/train' is itself a train folder, with valid beside it: use its parent folder");
+    tree_file(tree, "above/set/train/cat/1.jpg", "");
+    tree_file(tree, "above/other/1.jpg", "");
+    check_refused(tree, "above", RD_LAYOUT_AUTO, -EBADMSG, "no train folder in");
+    check_refused(tree, "above", RD_LAYOUT_AUTO, -EBADMSG, "but one in 'set'");
+    tree_file(tree, "none/docs/readme", "");
+    check_refused(tree, "none", RD_LAYOUT_AUTO, -EBADMSG, "none' holds no class folder with images");
     tree_file(tree, "loose/train/1.jpg", "");
     check_refused(tree, "loose", RD_LAYOUT_AUTO, -EBADMSG, "loose/train' holds no class folders");
 }
@@ -177,13 +275,112 @@ static void a_class_folder_without_images_is_named(void **state)
     check_refused(tree, "d", RD_LAYOUT_AUTO, -EBADMSG, "d/train/crow' holds no images");
 }
 
-static void a_validation_class_that_training_lacks_is_named(void **state)
+static void a_validation_class_that_training_lacks_is_left_out(void **state)
 {
     struct tree *tree = *state;
+    struct rd_data data;
 
     make_class_folders(tree);
-    tree_file(tree, "d/val/bat/1.jpg", "");
-    check_refused(tree, "d", RD_LAYOUT_AUTO, -EBADMSG, "d/val/bat' is a class that 'train' does not have");
+    tree_file(tree, "d/val/bat/in/1.jpg", "");
+    check_refused(tree, "d", RD_LAYOUT_AUTO, -EBADMSG, "no class folder of '");
+    check_refused(tree, "d", RD_LAYOUT_AUTO, -EBADMSG, "d/val' is a class of 'train': 'bat'");
+    tree_file(tree, "d/val/bee/2.jpg", "");
+    tree_folder(tree, "d/val/nothing");
+    open_data(tree, "d", RD_LAYOUT_AUTO, &data);
+    assert_int_equal(rd_index_count(&data.index, IM_VAL), 1);
+    check_left_out(&data.index, RD_SKIP_CLASS, "val/bat/in/1.jpg", "bat");
+    assert_int_equal(rd_index_left_out_count(&data.index), 1);
+    rd_data_close(&data);
+}
+
+static void class_folders_alone_are_a_set(void **state)
+{
+    struct tree *tree = *state;
+    struct rd_data data;
+
+    tree_file(tree, "d/cat/1.jpg", "");
+    tree_file(tree, "d/cat/more/1.jpg", "");
+    tree_file(tree, "d/dog/1.jpg", "");
+    tree_file(tree, "d/docs/readme.txt", "");
+    tree_file(tree, "d/.git/x.jpg", "");
+    tree_file(tree, "d/loose.jpg", "");
+    open_data(tree, "d", RD_LAYOUT_AUTO, &data);
+    assert_int_equal(rd_index_layout(&data.index), RD_LAYOUT_SINGLE);
+    assert_int_equal(rd_index_class_count(&data.index), 2);
+    assert_int_equal(rd_index_count(&data.index, IM_TRAIN), 3);
+    assert_int_equal(rd_index_count(&data.index, IM_VAL), 0);
+    check_label(&data.index, IM_TRAIN, 0, "cat/1.jpg", "cat");
+    check_label(&data.index, IM_TRAIN, 1, "cat/more/1.jpg", "cat");
+    check_label(&data.index, IM_TRAIN, 2, "dog/1.jpg", "dog");
+    check_left_out(&data.index, RD_SKIP_LOOSE, "loose.jpg", "");
+    check_left_out(&data.index, RD_SKIP_FOLDER, "docs", "");
+    check_left_out(&data.index, RD_SKIP_OTHER, "docs/readme.txt", "");
+    check_left_out(&data.index, RD_SKIP_HIDDEN, ".git", "");
+    rd_data_close(&data);
+}
+
+static void make_tiny(const struct tree *tree)
+{
+    tree_file(tree, "t/train/n01/images/n01_0.JPEG", "");
+    tree_file(tree, "t/train/n01/n01_boxes.txt", "n01_0.JPEG\t0\t10\t63\t58\n");
+    tree_file(tree, "t/train/n02/images/n02_0.JPEG", "");
+    tree_file(tree, "t/train/n02/n02_boxes.txt", "");
+    tree_file(tree, "t/val/images/val_0.JPEG", "");
+    tree_file(tree, "t/val/images/val_1.JPEG", "");
+    tree_file(tree, "t/val/val_annotations.txt",
+              "val_0.JPEG\tn02\t0\t32\t44\t62\nval_1.JPEG\tn01\t52\t55\t57\t59\n");
+    tree_file(tree, "t/test/images/test_0.JPEG", "");
+    tree_file(tree, "t/wnids.txt", "n02\nn01\n");
+}
+
+static void tiny_imagenet_is_taken_as_it_is_unpacked(void **state)
+{
+    struct tree *tree = *state;
+    struct rd_data data;
+
+    make_tiny(tree);
+    open_data(tree, "t", RD_LAYOUT_AUTO, &data);
+    assert_int_equal(rd_index_layout(&data.index), RD_LAYOUT_TINY);
+    assert_int_equal(rd_index_count(&data.index, IM_TRAIN), 2);
+    assert_int_equal(rd_index_count(&data.index, IM_VAL), 2);
+    check_label(&data.index, IM_TRAIN, 0, "train/n01/images/n01_0.JPEG", "n01");
+    check_label(&data.index, IM_VAL, 0, "val/images/val_0.JPEG", "n02");
+    check_label(&data.index, IM_VAL, 1, "val/images/val_1.JPEG", "n01");
+    check_left_out(&data.index, RD_SKIP_OTHER, "train/n01/n01_boxes.txt", "");
+    rd_data_close(&data);
+    open_data(tree, "t", RD_LAYOUT_TINY, &data);
+    rd_data_close(&data);
+    tree_file(tree, "t/val/images/val_2.JPEG", "");
+    check_refused(tree, "t", RD_LAYOUT_AUTO, -EBADMSG,
+                  "val_annotations.txt' has no label for the validation image 'val_2.JPEG'");
+    tree_file(tree, "t/val/val_annotations.txt", "val_0.JPEG\tn02\nval_1.JPEG\tn07\nval_2.JPEG\tn09\n");
+    tree_age(tree, "t/val/val_annotations.txt", 7);
+    open_data(tree, "t", RD_LAYOUT_AUTO, &data); /* a part of the classes */
+    assert_int_equal(rd_index_count(&data.index, IM_VAL), 1);
+    check_left_out(&data.index, RD_SKIP_CLASS, "val/images/val_1.JPEG", "n07");
+    check_left_out(&data.index, RD_SKIP_CLASS, "val/images/val_2.JPEG", "n09");
+    rd_data_close(&data);
+    tree_file(tree, "t/val/val_annotations.txt", "val_0.JPEG\tx\nval_1.JPEG\tn07\nval_2.JPEG\tn09\n");
+    check_refused(tree, "t", RD_LAYOUT_AUTO, -EBADMSG, "no class that 'val/val_annotations.txt' gives");
+    tree_remove(tree, "t/val/val_annotations.txt");
+    check_refused(tree, "t", RD_LAYOUT_TINY, -EBADMSG, "has no val/images with val/val_annotations.txt");
+}
+
+/* As scripts sort it: the same folder names, val/images is left empty. */
+static void tiny_imagenet_may_be_sorted_into_folders(void **state)
+{
+    struct tree *tree = *state;
+    struct rd_data data;
+
+    make_tiny(tree);
+    assert_int_equal(mkdir(tree_path(tree, "t/val/n02"), 0700), 0);
+    assert_int_equal(rename(tree_path(tree, "t/val/images"), tree_path(tree, "t/val/n02/images")), 0);
+    tree_folder(tree, "t/val/images");
+    open_data(tree, "t", RD_LAYOUT_AUTO, &data);
+    assert_int_equal(rd_index_layout(&data.index), RD_LAYOUT_FOLDERS);
+    assert_int_equal(rd_index_count(&data.index, IM_VAL), 2);
+    check_label(&data.index, IM_VAL, 1, "val/n02/images/val_1.JPEG", "n02");
+    rd_data_close(&data);
 }
 
 #define VAL "I/Data/CLS-LOC/val/ILSVRC2012_val_0000000"
@@ -318,6 +515,7 @@ static void a_list_of_unclear_numbers_is_refused(void **state)
 static void images_without_a_label_are_named(void **state)
 {
     struct tree *tree = *state;
+    struct rd_data data;
 
     make_ilsvrc(tree);
     check_refused(tree, "I", RD_LAYOUT_AUTO, -EBADMSG, "no labels for them were found");
@@ -326,8 +524,10 @@ static void images_without_a_label_are_named(void **state)
     check_refused(tree, "I", RD_LAYOUT_AUTO, -EBADMSG, "'ILSVRC2012_val_00000004.JPEG' has no annotation");
     tree_file(tree, "I/Annotations/CLS-LOC/val/ILSVRC2012_val_00000004.xml",
               "<annotation><object><name>n7</name></object></annotation>");
-    check_refused(tree, "I", RD_LAYOUT_AUTO, -EBADMSG,
-                  "names the class 'n7', which the training images do not have");
+    open_data(tree, "I", RD_LAYOUT_AUTO, &data);
+    assert_int_equal(rd_index_count(&data.index, IM_VAL), 3);
+    check_left_out(&data.index, RD_SKIP_CLASS, "Data/CLS-LOC/val/ILSVRC2012_val_00000004.JPEG", "n7");
+    rd_data_close(&data);
     tree_file(tree, "I/Annotations/CLS-LOC/val/ILSVRC2012_val_00000004.xml", "<annotation><object>");
     check_refused(tree, "I", RD_LAYOUT_AUTO, -EBADMSG, "cannot be used: no element found");
     tree_file(tree, "I/Annotations/CLS-LOC/val/ILSVRC2012_val_00000004.xml", "<annotation/>");
@@ -370,10 +570,16 @@ int main(void)
         T(validation_images_may_lie_in_test_or_valid),
         T(no_validation_images_is_a_set_too),
         T(what_is_no_image_is_counted_and_named),
+        T(folders_in_class_folders_are_read),
+        T(a_link_to_a_folder_around_it_is_no_endless_walk),
+        T(a_folder_that_may_not_be_read_is_named),
         T(links_are_followed),
         T(a_missing_or_empty_data_folder_is_named),
         T(a_class_folder_without_images_is_named),
-        T(a_validation_class_that_training_lacks_is_named),
+        T(a_validation_class_that_training_lacks_is_left_out),
+        T(class_folders_alone_are_a_set),
+        T(tiny_imagenet_is_taken_as_it_is_unpacked),
+        T(tiny_imagenet_may_be_sorted_into_folders),
         T(ilsvrc_labels_come_from_annotations),
         T(ilsvrc_is_found_from_the_folder_above),
         T(ilsvrc_labels_come_from_the_solution_csv),

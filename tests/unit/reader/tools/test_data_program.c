@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "ipc/base/file.h"
 #include "ipc/base/json.h"
 #include "tests/unit/reader/tree.h"
 
@@ -86,6 +87,49 @@ static void a_set_is_made_and_indexed(void **state)
     check("data synth --out s", 1, "is not empty");
 }
 
+/* What `start` shows, and keeps in the run's directory. */
+static void what_is_left_out_is_told_and_listed(void **state)
+{
+    char *bytes;
+    size_t n;
+
+    (void)state;
+    tree_file(&tree, "l/train/a/1.jpg", "x");
+    tree_file(&tree, "l/train/a/2.jpg", "");
+    tree_file(&tree, "l/train/a/new\nline\x1b.txt", "x");
+    tree_file(&tree, "l/train/a/.DS_Store", "x");
+    tree_file(&tree, "l/train/b/1.jpg", "x");
+    tree_file(&tree, "l/train/3.jpg", "x");
+    tree_file(&tree, "l/val/a/1.jpg", "x");
+    tree_file(&tree, "l/val/c/1.jpg", "x");
+    tree_file(&tree, "l/val/c/2.jpg", "x");
+    check("data index --data-dir l --subset-out lo", 0,
+          "6 left out: 1 empty file (train/a/2.jpg), 2 validation images of classes without training images "
+          "(val/c/1.jpg), 1 image outside of class folders (train/3.jpg), 1 file that is no image by name "
+          "(train/a/new\\nline\\x1b.txt), 1 hidden file or folder (train/a/.DS_Store)\n");
+    check("data index --data-dir l", 0,
+          "warning: 2 validation images are left out, of 1 class without training images: 'c'\n");
+    check("data index --data-dir l", 0, "warning: 1 of 2 classes has no validation images: 'b'\n");
+    assert_int_equal(im_read_file(tree_path(&tree, "lo/left_out.txt"), 4096, &bytes, &n, NULL), 0);
+    assert_string_equal(bytes, "validation image of a class without training images\tval/c/1.jpg\tc\n"
+                               "validation image of a class without training images\tval/c/2.jpg\tc\n"
+                               "image outside of class folders\ttrain/3.jpg\n"
+                               "file that is no image by name\ttrain/a/new\\nline\\x1b.txt\n"
+                               "hidden file or folder\ttrain/a/.DS_Store\n"
+                               "empty file\ttrain/a/2.jpg\n");
+    free(bytes);
+    assert_int_equal(im_read_file(tree_path(&tree, "lo/classes.txt"), 4096, &bytes, &n, NULL), 0);
+    assert_string_equal(bytes, "a\nb\n");
+    free(bytes);
+    check("data index --data-dir l --json", 0, "\"class_names\":[\"a\",\"b\"]");
+    tree_file(&tree, "one/only/1.jpg", "x");
+    check("data index --data-dir one --subset-out lo", 0, "warning: there is only one class, 'only'");
+    check("data index --data-dir one", 0, "warning: there are no validation images");
+    assert_int_not_equal(access(tree_path(&tree, "lo/left_out.txt"), F_OK), 0); /* nothing is, now */
+    tree_file(&tree, "one/only/2.jpg", "x");
+    check("data index --data-dir one --val-split 0.5", 0, "val     1 images");
+}
+
 static void bad_data_ends_with_65_and_a_sentence(void **state)
 {
     (void)state;
@@ -119,6 +163,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_set_is_made_and_indexed),
+        cmocka_unit_test(what_is_left_out_is_told_and_listed),
         cmocka_unit_test(bad_data_ends_with_65_and_a_sentence),
         cmocka_unit_test(wrong_use_ends_with_2_and_a_suggestion),
     };

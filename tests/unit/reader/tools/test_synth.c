@@ -162,7 +162,7 @@ static void files_are_jpeg_the_same_each_time_and_index_well(void **state)
         if (rd_synth_write(&synth, NULL, NULL, &text) < 0)
             fail_msg("%s", text.s);
     }
-    assert_int_equal(rd_data_open(&(struct rd_source){folder, RD_LAYOUT_AUTO, 0}, NULL, &data, &text), 0);
+    assert_int_equal(rd_data_open(&(struct rd_source){.folder = folder}, NULL, &data, &text), 0);
     assert_int_equal(rd_index_count(&data.index, IM_TRAIN), 60);
     assert_int_equal(rd_index_count(&data.index, IM_VAL), 20);
     for (uint64_t id = 0; id < 20; id++) {

@@ -50,6 +50,28 @@ static void what_is_unknown_is_left_out(void **state)
     assert_non_null(strstr(line_of(&view, 300), "  gpu 62C  eta 8s"));
 }
 
+static void a_range_test_counts_steps(void **state)
+{
+    static const struct im_phase phase = {
+        .split = IM_TRAIN, .steps = 38, .batch_size = 16, .image_size = 32, .epoch = 1};
+    const struct sv_view view = {.samples_per_second = 100};
+    const struct sv_progress p = {.view = &view,
+                                  .phase = &phase,
+                                  .epochs = 3,
+                                  .step = 40,
+                                  .steps = 100,
+                                  .eta_epoch = -1,
+                                  .eta_run = 12};
+    const struct sv_screen screen = {0};
+    char line[200];
+
+    (void)state;
+    sv_format_line(&screen, &p, 120, line, sizeof line);
+    assert_non_null(strstr(line, " 40% step 40/100  16x32 px"));
+    assert_non_null(strstr(line, "  eta 12s |"));
+    assert_null(strstr(line, "2/3"));
+}
+
 static void planning_is_seen(void **state)
 {
     struct sv_view view = gpu_view();
@@ -92,11 +114,9 @@ static void a_narrow_screen_goes_without(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(gpus_are_one_segment),
-        cmocka_unit_test(what_is_unknown_is_left_out),
-        cmocka_unit_test(planning_is_seen),
-        cmocka_unit_test(a_run_on_cpus_has_none),
-        cmocka_unit_test(a_narrow_screen_goes_without),
+        cmocka_unit_test(gpus_are_one_segment),      cmocka_unit_test(what_is_unknown_is_left_out),
+        cmocka_unit_test(a_range_test_counts_steps), cmocka_unit_test(planning_is_seen),
+        cmocka_unit_test(a_run_on_cpus_has_none),    cmocka_unit_test(a_narrow_screen_goes_without),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -76,7 +76,7 @@ static struct tr_checkpoint_store open_store(const char *directory)
     return store;
 }
 
-static int save(const char *directory, int step, int epoch, bool best, struct im_text *text)
+static int save(const char *directory, int step, int epoch, unsigned best, struct im_text *text)
 {
     struct tr_checkpoint_store store = open_store(directory);
     struct model m;
@@ -85,7 +85,7 @@ static int save(const char *directory, int step, int epoch, bool best, struct im
     return tr_checkpoint_save(&store, &m.content, epoch, best, text);
 }
 
-static void must_save(const char *directory, int step, int epoch, bool best)
+static void must_save(const char *directory, int step, int epoch, unsigned best)
 {
     struct im_text text = {""};
 
@@ -350,7 +350,7 @@ static void a_folder_that_is_gone_is_made_again(void **state)
     store = open_store(inner);
     for (int step = 1; step <= 2; step++) {
         fill(&m, step);
-        assert_int_equal(tr_checkpoint_save(&store, &m.content, -1, false, &text), 0);
+        assert_int_equal(tr_checkpoint_save(&store, &m.content, -1, 0, &text), 0);
         assert_true(store.state_is_saved);
         if (step == 1)
             assert_int_equal(rename(join(*state, "run"), moved), 0);
@@ -366,15 +366,15 @@ static void what_a_failed_save_left_goes_with_the_next(void **state)
     struct model m;
 
     fill(&m, 1);
-    assert_int_equal(tr_checkpoint_save(&store, &m.content, -1, false, &text), 0);
+    assert_int_equal(tr_checkpoint_save(&store, &m.content, -1, 0, &text), 0);
     assert_int_equal(unlink(join(*state, "last.safetensors")), 0);
     put_no_file(*state, "last.safetensors", 0);
-    assert_true(tr_checkpoint_save(&store, &m.content, -1, false, &text) < 0);
+    assert_true(tr_checkpoint_save(&store, &m.content, -1, 0, &text) < 0);
     assert_true(store.state_is_saved);
     assert_int_equal(im_file_replace(join(*state, ".last.safetensors.tmp-1-0"), "x", 1, &text), 0);
     assert_int_equal(rmdir(join(*state, "last.safetensors/x")), 0);
     assert_int_equal(rmdir(join(*state, "last.safetensors")), 0);
-    assert_int_equal(tr_checkpoint_save(&store, &m.content, -1, false, &text), 0);
+    assert_int_equal(tr_checkpoint_save(&store, &m.content, -1, 0, &text), 0);
     assert_false(exists(*state, ".last.safetensors.tmp-1-0"));
 }
 
@@ -453,6 +453,7 @@ static void averages_are_exported_beside_the_model(void **state)
     struct tr_safetensors *file = NULL;
     struct im_text text = {""};
     const float average[2] = {7, 8};
+    const unsigned best[] = {TR_BEST_PLAIN | TR_BEST_AVERAGE, 0, TR_BEST_AVERAGE, 0};
     struct tr_tensor tensors[6];
     struct model m;
 
@@ -462,12 +463,15 @@ static void averages_are_exported_beside_the_model(void **state)
         tensors[5] = (struct tr_tensor){"ema.fc.bias", TR_F32, 1, {2}, average};
         m.content.tensors = tensors;
         m.content.tensor_count = IM_COUNT(tensors);
-        assert_int_equal(tr_checkpoint_save(&store, &m.content, epoch, epoch == 3, &text), 0);
+        assert_int_equal(tr_checkpoint_save(&store, &m.content, epoch, best[epoch - 1], &text), 0);
     }
+    /* Each is that of its own best epoch, and stays when the files of that epoch have gone. */
+    assert_int_equal(model_step(*state, "best.safetensors"), 1);
     assert_int_equal(count_files(*state), 2 * (2 + 1 + 1) + 2); /* each: epochs, best, last; states */
     assert_true(exists(*state, "epoch_003.ema.safetensors") && !exists(*state, "epoch_002.ema.safetensors"));
     assert_int_equal(tr_checkpoint_open_file(join(*state, "best.ema.safetensors"), &file, &text), 0);
     assert_int_equal(tr_safetensors_count(file), 1);
+    assert_string_equal(tr_safetensors_metadata(file, "step"), "3");
     assert_memory_equal(tr_safetensors_find(file, "fc.bias")->data, average, sizeof average);
     assert_true(tr_checkpoint_is_export(file));
     tr_safetensors_close(&file);
@@ -523,7 +527,7 @@ static void reserved_metadata_is_refused(void **state)
 
     fill(&m, 1);
     m.metadata[1].key = "checksum";
-    assert_int_equal(tr_checkpoint_save(&store, &m.content, -1, false, &text), -EINVAL);
+    assert_int_equal(tr_checkpoint_save(&store, &m.content, -1, 0, &text), -EINVAL);
     assert_int_equal(count_files(*state), 0);
 }
 

@@ -16,7 +16,7 @@
 #include "ipc/base/err.h"
 #include "trainer/checkpoint/import.h"
 
-enum { TENSORS_MAX = 200 };
+enum { TENSORS_MAX = 400, NAME_MAX_BYTES = 100 };
 
 /* A file of resnet20's tensors that a test may bend before it is written. */
 struct file {
@@ -24,6 +24,8 @@ struct file {
     struct tr_model *model;
     struct tr_tensor tensors[TENSORS_MAX];
     void *data[TENSORS_MAX];
+    char names[TENSORS_MAX][NAME_MAX_BYTES]; /* those that rename_all() has made */
+    struct im_text note;                     /* of the last import */
     size_t count;
 };
 
@@ -82,7 +84,7 @@ static int import(struct file *f, struct tr_network *net, bool skip_head, struct
     int err;
 
     assert_int_equal(tr_safetensors_write(f->path, f->tensors, f->count, NULL, 0, text), 0);
-    err = tr_import(f->path, net, skip_head, &loaded, text);
+    err = tr_import(f->path, net, skip_head, &loaded, &f->note, text);
     unlink(f->path);
     return err;
 }
@@ -244,6 +246,146 @@ static void another_model_is_refused_with_a_count(void **state)
     done(&f, net);
 }
 
+/* Puts `prefix` before all names that begin with `begin`, in place of it. */
+static void rename_all(struct file *f, const char *begin, const char *prefix)
+{
+    for (size_t i = 0; i < f->count; i++) {
+        if (strncmp(f->tensors[i].name, begin, strlen(begin)) != 0)
+            continue;
+        char name[NAME_MAX_BYTES];
+
+        snprintf(name, sizeof name, "%s%s", prefix, f->tensors[i].name + strlen(begin));
+        memcpy(f->names[i], name, sizeof name);
+        f->tensors[i].name = f->names[i];
+    }
+}
+
+static void must_import(struct file *f, const char *note)
+{
+    struct tr_network *net = network(10);
+    struct im_text text = {{0}};
+
+    if (import(f, net, false, &text) < 0)
+        fail_msg("%s", text.s);
+    if (!strstr(f->note.s, note))
+        fail_msg("said: %s; not: %s", f->note.s, note);
+    assert_true(first_of(net, TR_ARENA_PARAMS, 0) == value(0, 0));
+    assert_int_equal(tr_network_tracked(net), 77);
+    tr_network_free(net);
+}
+
+/* DistributedDataParallel, torch.compile, both, and one block compiled alone. */
+static void words_of_wrappers_are_dropped(void **state)
+{
+    static const char *const prefixes[] = {"module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."};
+    struct file f;
+
+    (void)state;
+    for (size_t i = 0; i < IM_COUNT(prefixes); i++) {
+        describe(&f, "resnet20", 10);
+        rename_all(&f, "", prefixes[i]);
+        must_import(&f, "names without the words of a wrapper");
+        done(&f, NULL);
+    }
+    describe(&f, "resnet20", 10);
+    rename_all(&f, "layer1.0.", "layer1.0._orig_mod.");
+    must_import(&f, "12 names without the words of a wrapper (layer1.0._orig_mod.");
+    done(&f, NULL);
+}
+
+/* torch.optim.swa_utils.AveragedModel, and Lightning. */
+static void the_prefix_of_a_holder_is_dropped(void **state)
+{
+    static const int64_t averaged = 5;
+    struct tr_network *net = network(10);
+    struct im_text text = {{0}};
+    struct file f;
+
+    (void)state;
+    describe(&f, "resnet20", 10);
+    rename_all(&f, "", "module.");
+    f.tensors[f.count++] = (struct tr_tensor){"n_averaged", TR_I64, 0, {0}, &averaged};
+    must_import(&f, "wrapper");
+    f.count--;
+    for (size_t i = 0; i < f.count; i++)
+        f.tensors[i].name = f.model->tensors[i].name;
+    rename_all(&f, "", "net.backbone.");
+    must_import(&f, "names without \"net.backbone.\"");
+    f.tensors[f.count] = f.tensors[0];
+    f.tensors[f.count++].name = "criterion.weight";
+    assert_int_equal(import(&f, net, false, &text), -EBADMSG);
+    assert_non_null(strstr(text.s, "1 tensor of "));
+    assert_non_null(strstr(text.s, "criterion.weight [16, 3, 3, 3] is not in the model"));
+    done(&f, net);
+}
+
+static void a_model_that_is_there_twice_is_refused(void **state)
+{
+    struct tr_network *net = network(10);
+    struct im_text text = {{0}};
+    struct file f;
+    size_t n;
+
+    (void)state;
+    describe(&f, "resnet20", 10);
+    n = f.count;
+    rename_all(&f, "", "encoder_q.");
+    for (size_t i = 0; i < n; i++) {
+        f.tensors[n + i] = f.tensors[i];
+        f.tensors[n + i].name = f.model->tensors[i].name;
+    }
+    f.count = 2 * n;
+    for (size_t i = n; i < 2 * n; i++) {
+        snprintf(f.names[i], sizeof f.names[i], "encoder_k.%s", f.tensors[i].name);
+        f.tensors[i].name = f.names[i];
+    }
+    assert_int_equal(import(&f, net, false, &text), -EBADMSG);
+    assert_non_null(strstr(text.s, "holds the model twice, under \"encoder_"));
+    f.count = n;
+    f.tensors[f.count] = f.tensors[0]; /* both become conv1.weight */
+    f.tensors[f.count++].name = "module.encoder_q.conv1.weight";
+    assert_int_equal(import(&f, net, false, &text), -EBADMSG);
+    assert_non_null(strstr(text.s, "two tensors of the file are both conv1.weight"));
+    done(&f, net);
+}
+
+/* pytorch_resnet_cifar10's classifier, a Sequential stem, and a classifier that is a 1x1 convolution. */
+static void names_of_known_programs_are_read(void **state)
+{
+    struct file f;
+    size_t weight;
+
+    (void)state;
+    describe(&f, "resnet20", 10);
+    weight = f.count - 2;
+    rename_all(&f, "fc.", "module.linear.");
+    must_import(&f, "linear. is read as fc.");
+    for (size_t i = 0; i < f.count; i++)
+        f.tensors[i].name = f.model->tensors[i].name;
+    rename_all(&f, "conv1.", "conv1.0.");
+    rename_all(&f, "bn1.", "conv1.1.");
+    f.tensors[weight].rank = 4;
+    f.tensors[weight].shape[2] = f.tensors[weight].shape[3] = 1;
+    must_import(&f, "conv1.0. is read as conv1.; conv1.1. is read as bn1.");
+    done(&f, NULL);
+}
+
+static void a_misfit_names_what_is_there(void **state)
+{
+    struct tr_network *net = network(10);
+    struct im_text text = {{0}};
+    struct file f;
+
+    (void)state;
+    describe(&f, "resnet20", 10);
+    rename_all(&f, "layer1.0.", "stage1.0.");
+    assert_int_equal(import(&f, net, false, &text), -EBADMSG);
+    assert_non_null(strstr(
+        text.s, "layer1.0.conv1.weight is missing (the file has stage1.0.conv1.weight [16, 16, 3, 3])"));
+    assert_non_null(strstr(text.s, "; stage1.0.bn1.num_batches_tracked [] is not in the model"));
+    done(&f, net);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -254,6 +396,11 @@ int main(void)
         cmocka_unit_test(another_class_count_needs_the_flag),
         cmocka_unit_test(counts_of_batches_may_be_missing),
         cmocka_unit_test(another_model_is_refused_with_a_count),
+        cmocka_unit_test(words_of_wrappers_are_dropped),
+        cmocka_unit_test(the_prefix_of_a_holder_is_dropped),
+        cmocka_unit_test(a_model_that_is_there_twice_is_refused),
+        cmocka_unit_test(names_of_known_programs_are_read),
+        cmocka_unit_test(a_misfit_names_what_is_there),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

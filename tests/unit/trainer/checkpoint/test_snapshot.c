@@ -128,7 +128,7 @@ static void checkpoint_at(struct scene *s, uint64_t batch)
     struct tr_position_text position = reach(s, batch);
 
     assert_int_equal(tr_state_collect(&s->state, NULL), 0);
-    assert_int_equal(tr_state_save(&s->state, &s->store, &position, -1, false, NULL), 0);
+    assert_int_equal(tr_state_save(&s->state, &s->store, &position, -1, 0, NULL), 0);
 }
 
 /* What a new trainer would go on from: 0 nothing, 'c' the checkpoint, 's' the snapshot; its batch must be

@@ -10,9 +10,11 @@
 
 #include <cmocka.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/err.h"
 #include "ipc/base/rng.h"
 #include "tests/support/train_step.h"
+#include "trainer/checkpoint/state.h"
 #include "trainer/network/arena.h"
 
 enum { BATCH = 8, SIZE = 8 };
@@ -67,9 +69,11 @@ static void disjoint_lives_share_memory(void **state)
     assert_int_equal(bytes, 8192);
 }
 
-static struct tr_network *make(const char *backend)
+static struct tr_network *make_that(const char *backend, bool accumulates)
 {
     struct tr_network_config config = {
+        .accumulates = accumulates,
+        .averages = accumulates,
         .model = "resnet20",
         .stem = TR_STEM_AUTO,
         .classes = 4,
@@ -84,6 +88,11 @@ static struct tr_network *make(const char *backend)
 
     assert_int_equal(tr_network_new(&config, &net, &text), 0);
     return net;
+}
+
+static struct tr_network *make(const char *backend)
+{
+    return make_that(backend, false);
 }
 
 /* Images of class k are bright in quadrant k, under noise. */
@@ -124,6 +133,98 @@ static void reference_learns_separable_images(void **state)
     assert_true(first > 0.5);
     assert_true(last < first * 0.5);
     tr_network_free(net);
+}
+
+/* ---- steps that are skipped ---- */
+
+/* A batch of a window; with a divisor this small the gradient of a finite loss is infinite. */
+static bool skips(struct tr_network *net, uint32_t number, bool last, double divisor)
+{
+    struct tr_step step = {
+        .divisor = divisor,
+        .number = number,
+        .last = last,
+        .hyper = {.lr = 0.05, .momentum = 0.9, .unscale = 1, .loss_scale = 1, .ema_weight = 0.5}};
+    uint8_t pixels[BATCH * SIZE * SIZE * 3];
+    int32_t labels[BATCH];
+    struct tr_batch batch = {.pixels = pixels, .labels = labels, .n = BATCH, .size = SIZE};
+    struct tr_outcome outcome;
+
+    draw(pixels, labels, BATCH, number);
+    assert_int_equal(tr_network_step_begin(net, &batch, &step, NULL), 0);
+    assert_int_equal(tr_network_step_end(net, &outcome, NULL), 0);
+    assert_true(isfinite(outcome.tally.loss_sum));
+    return outcome.skipped;
+}
+
+static float *copy_of(struct tr_network *net, enum tr_arena arena)
+{
+    float *copy = calloc(tr_network_floats(net, arena), sizeof *copy);
+
+    assert_int_equal(tr_network_read(net, arena, copy), 0);
+    return copy;
+}
+
+static bool equals(struct tr_network *net, enum tr_arena arena, const float *then)
+{
+    float *now = copy_of(net, arena);
+    bool same = memcmp(now, then, tr_network_floats(net, arena) * sizeof *now) == 0;
+
+    free(now);
+    return same;
+}
+
+/* The state within a window, as a checkpoint holds it, into another network. */
+static struct tr_network *moved(struct tr_network *net, const char *backend)
+{
+    struct tr_network *other = make_that(backend, true);
+    struct tr_state from, to;
+
+    assert_int_equal(tr_state_init(&from, net), 0);
+    assert_int_equal(tr_state_init(&to, other), 0);
+    assert_int_equal(tr_state_collect(&from, NULL), 0);
+    for (int i = 0; i < TR_ARENA_COUNT; i++)
+        if (from.arenas[i])
+            assert_int_equal(tr_network_write(other, (enum tr_arena)i, from.arenas[i]), 0);
+    tr_network_set_tracked(other, from.tracked);
+    assert_int_equal(to.window_count, from.window_count);
+    tr_state_fini(&from);
+    tr_state_fini(&to);
+    tr_network_free(net);
+    return other;
+}
+
+static void skip_on(const char *backend)
+{
+    const enum tr_arena kept[] = {TR_ARENA_STATS, TR_ARENA_PARAMS, TR_ARENA_MOMENTUM, TR_ARENA_EMA,
+                                  TR_ARENA_EMA_STATS};
+    struct tr_network *net = make_that(backend, true);
+    float *then[IM_COUNT(kept)];
+
+    assert_false(skips(net, 1, false, BATCH));
+    assert_false(skips(net, 2, true, BATCH));
+    assert_int_equal(tr_network_tracked(net), 2);
+    for (size_t i = 0; i < IM_COUNT(kept); i++)
+        then[i] = copy_of(net, kept[i]);
+    assert_false(skips(net, 1, false, BATCH));
+    assert_false(equals(net, TR_ARENA_STATS, then[0])); /* until the window's end */
+    net = moved(net, backend);
+    assert_true(skips(net, 2, true, 1e-45));
+    for (size_t i = 0; i < IM_COUNT(kept); i++) {
+        assert_true(equals(net, kept[i], then[i]));
+        free(then[i]);
+    }
+    assert_int_equal(tr_network_tracked(net), 2);
+    tr_network_free(net);
+}
+
+static void a_skipped_step_has_moved_no_statistics(void **state)
+{
+    (void)state;
+    skip_on("ref");
+#ifdef IMSUPER_ONEDNN
+    skip_on("onednn");
+#endif
 }
 
 static void graphs_of_different_shapes_share_one_arena(void **state)
@@ -339,6 +440,7 @@ int main(void)
         cmocka_unit_test(blocks_with_a_common_time_never_overlap),
         cmocka_unit_test(disjoint_lives_share_memory),
         cmocka_unit_test(reference_learns_separable_images),
+        cmocka_unit_test(a_skipped_step_has_moved_no_statistics),
         cmocka_unit_test(graphs_of_different_shapes_share_one_arena),
         cmocka_unit_test(memory_is_counted_by_kind),
         cmocka_unit_test(more_shapes_than_the_cache_holds_still_run),

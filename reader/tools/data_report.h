@@ -1,0 +1,34 @@
+/* What a data set lacks and what is left out of it, in words: for the screen, for JSON, and as files of a folder. */
+#ifndef READER_TOOLS_DATA_REPORT_H
+#define READER_TOOLS_DATA_REPORT_H
+
+#include "ipc/base/json.h"
+#include "reader/dataset/empty.h"
+#include "reader/dataset/index.h"
+
+#define RD_LEFT_OUT_FILE "left_out.txt"
+#define RD_CLASSES_FILE "classes.txt"
+
+struct rd_report {
+    const struct rd_index *index;
+    const struct rd_empty *empty;
+};
+
+/* "203 left out: 200 that are no images by name (train/a/notes.txt), ..."; "" where nothing is. */
+void rd_report_left_out(const struct rd_report *report, struct im_text *ret);
+
+/* The same as keys of an object: "skipped" {kind: count}, "skipped_first" {kind: path}, "left_out" the sentence. */
+void rd_report_add_json(const struct rd_report *report, struct im_json *object);
+
+/* Sentences about classes and validation images that a trainer would want to know before; an array, the caller's. */
+struct im_json *rd_report_warnings(const struct rd_index *index);
+
+/* Writes folder/classes.txt: the name of each class on a line, in the order of labels, with the escapes of
+ * ipc/base/printable.h. */
+int rd_report_classes(const struct rd_index *index, const char *folder, struct im_text *text);
+
+/* Writes folder/left_out.txt, a line for each: why, path, note, with tabs between; removes it where nothing is left
+ * out. */
+int rd_report_write(const struct rd_report *report, const char *folder, struct im_text *text);
+
+#endif

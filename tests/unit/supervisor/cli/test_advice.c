@@ -1,0 +1,87 @@
+/* What a start says of options that are allowed and rarely meant. */
+#include <string.h>
+
+#include "ipc/base/err.h"
+#include "ipc/child.h"
+#include "supervisor/cli/advice.h"
+#include "tests/unit/ipc/base/unit.h"
+
+static const uint64_t samples[IM_SPLITS] = {1000, 100};
+
+static struct im_conf with_ema(double decay, int64_t epochs)
+{
+    struct im_conf conf;
+
+    im_conf_defaults(&conf);
+    conf.ema = decay;
+    conf.epochs = epochs;
+    conf.batch_size = 64;
+    return conf;
+}
+
+static uint64_t updates_of(const struct im_conf *conf)
+{
+    struct im_text text = {""};
+    struct im_plan plan;
+    uint64_t updates;
+
+    if (im_plan_from_conf(conf, samples, &plan, &text) < 0)
+        fail_msg("%s", text.s);
+    updates = sv_advice_updates(conf, &plan);
+    im_plan_fini(&plan);
+    return updates;
+}
+
+static void updates_are_counted(void **state)
+{
+    struct im_conf conf = with_ema(0, 10);
+
+    (void)state;
+    assert_int_equal(updates_of(&conf), 160);
+    conf.accumulate = 3;
+    conf.drop_last = true; /* 15 batches of 64 are 5 updates */
+    assert_int_equal(updates_of(&conf), 50);
+}
+
+static void averages_that_forget_nothing_are_warned_of(void **state)
+{
+    struct im_conf conf = with_ema(0.9999, 10);
+    struct im_text text = {""};
+
+    (void)state;
+    assert_true(sv_advice_ema(&conf, updates_of(&conf), &text));
+    assert_non_null(
+        strstr(text.s, "after 160 updates, the averages still hold 98 % of the weights they began with"));
+    assert_non_null(strstr(text.s, "--ema-warmup tf"));
+    assert_non_null(strstr(text.s, "a decay below 0.971")); /* 0.01 ^ (1/160) = 0.97163 */
+    assert_true(sv_advice_ema(&conf, 46000, &text));        /* 1.005 % */
+    assert_false(sv_advice_ema(&conf, 46100, &text));       /* 0.995 % */
+    conf.ema = 0.971;
+    assert_false(sv_advice_ema(&conf, 160, &text));
+}
+
+static void others_are_not(void **state)
+{
+    struct im_conf conf = with_ema(0.9999, 10);
+    struct im_text text = {""};
+
+    (void)state;
+    conf.ema_warmup = IM_EMA_WARMUP_TF;
+    assert_false(sv_advice_ema(&conf, 160, &text));
+    conf.ema_warmup = IM_EMA_WARMUP_TIMM;
+    assert_false(sv_advice_ema(&conf, 160, &text));
+    conf = with_ema(0, 10);
+    assert_false(sv_advice_ema(&conf, 160, &text));
+    assert_string_equal(text.s, "");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(updates_are_counted),
+        cmocka_unit_test(averages_that_forget_nothing_are_warned_of),
+        cmocka_unit_test(others_are_not),
+    };
+
+    return cmocka_run_group_tests_name("advice", tests, NULL, NULL);
+}

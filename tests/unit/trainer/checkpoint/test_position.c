@@ -1,0 +1,94 @@
+/* A position as metadata and back, and what a file of before 0.3 says of the best weights. */
+#include <string.h>
+
+#include "ipc/base/err.h"
+#include "ipc/child.h"
+#include "tests/unit/ipc/base/unit.h"
+#include "trainer/checkpoint/position.h"
+#include "trainer/checkpoint/safetensors.h"
+
+static const uint64_t samples[IM_SPLITS] = {100, 20};
+
+struct bytes {
+    char data[16384];
+    size_t n;
+};
+
+static int append(void *context, const void *data, size_t n, struct im_text *text)
+{
+    struct bytes *b = context;
+
+    (void)text;
+    assert_true(b->n + n <= sizeof b->data);
+    memcpy(b->data + b->n, data, n);
+    b->n += n;
+    return 0;
+}
+
+/* Writes the position of a run with these averages; without the pair called `omit`; reads it back. */
+static struct tr_position round_trip(double ema, const double best[TR_WEIGHTS], const char *omit)
+{
+    struct tr_pair pairs[TR_POSITION_PAIRS];
+    struct tr_position p, got;
+    struct tr_position_text position;
+    struct tr_safetensors *file = NULL;
+    struct im_text text = {""};
+    struct bytes bytes = {.n = 0};
+    const struct tr_sink sink = {&bytes, append};
+    struct im_conf conf;
+    struct im_plan plan;
+    size_t count, kept = 0;
+
+    im_conf_defaults(&conf);
+    conf.ema = ema;
+    conf.epochs = 3;
+    conf.batch_size = 10;
+    assert_int_equal(im_plan_from_conf(&conf, samples, &plan, &text), 0);
+    p = tr_position_start(&conf);
+    p.epochs = 1;
+    p.next_batch = 12;
+    memcpy(p.best_top1, best, sizeof p.best_top1);
+    tr_position_write(&p, &conf, &plan, samples, &position);
+    count = tr_position_pairs(&position, pairs);
+    for (size_t i = 0; i < count; i++)
+        if (!omit || strcmp(pairs[i].key, omit) != 0)
+            pairs[kept++] = pairs[i];
+    assert_int_equal(kept, omit ? count - 1 : count);
+    assert_int_equal(tr_safetensors_put("test", &sink, NULL, 0, pairs, kept, &text), 0);
+    assert_int_equal(tr_safetensors_parse("test", bytes.data, bytes.n, &file, &text), 0);
+    if (tr_position_read(file, &conf, &plan, samples, &got, &text) < 0)
+        fail_msg("%s", text.s);
+    assert_int_equal(got.next_batch, 12);
+    assert_int_equal(got.epochs, 1);
+    tr_safetensors_close(&file);
+    im_plan_fini(&plan);
+    return got;
+}
+
+static void each_kind_of_weights_has_its_best(void **state)
+{
+    const struct tr_position plain = round_trip(0, (double[]){0.25, -1}, NULL);
+    const struct tr_position both = round_trip(0.9, (double[]){0.25, 0.5}, NULL);
+
+    (void)state;
+    assert_true(plain.best_top1[TR_PLAIN] == 0.25 && plain.best_top1[TR_AVERAGED] == -1);
+    assert_true(both.best_top1[TR_PLAIN] == 0.25 && both.best_top1[TR_AVERAGED] == 0.5);
+}
+
+static void the_one_best_of_an_older_file_is_the_averages(void **state)
+{
+    const struct tr_position old = round_trip(0.9, (double[]){0.5, 0.75}, "best.ema.top1");
+
+    (void)state;
+    assert_true(old.best_top1[TR_PLAIN] == -1 && old.best_top1[TR_AVERAGED] == 0.5);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_kind_of_weights_has_its_best),
+        cmocka_unit_test(the_one_best_of_an_older_file_is_the_averages),
+    };
+
+    return cmocka_run_group_tests_name("position", tests, NULL, NULL);
+}
