@@ -109,17 +109,6 @@ struct au_decoder *au_renderer_decoder(struct au_renderer *renderer)
     return renderer->decoder;
 }
 
-/* The decoder's part, timed. */
-static int decode(struct au_renderer *r, const struct imk_box *box, struct au_pixels *ret,
-                  struct im_text *text)
-{
-    im_ns began = im_now();
-    int result = au_decoder_region_scaled(r->decoder, r->scale, box, ret, text);
-
-    r->times.decode += im_now() - began;
-    return result;
-}
-
 static struct span visible(int32_t offset, uint32_t resized, uint32_t size)
 {
     int64_t first = offset > 0 ? offset : 0;
@@ -130,26 +119,64 @@ static struct span visible(int32_t offset, uint32_t resized, uint32_t size)
     return (struct span){(uint32_t)first, (uint32_t)(first - offset), (uint32_t)(end - first)};
 }
 
+/* Takes the rows of a box: what is to be done with each as it comes. */
+struct taking {
+    struct au_renderer *r;
+    unsigned char *to;
+    size_t stride;
+    uint32_t width; /* in pixels, of a copy */
+    bool flip;
+    const struct imk_taps *taps; /* of a resize */
+    im_ns spent;
+};
+
+/* The decoder's part, timed without what the sink does meanwhile. */
+static int decode(struct taking *taking, const struct imk_box *box,
+                  void (*take)(void *, uint32_t, uint32_t, const struct au_pixels *), struct im_text *text)
+{
+    struct au_renderer *r = taking->r;
+    const struct au_sink sink = {take, taking};
+    im_ns began = im_now();
+    int result = au_decoder_rows(r->decoder, r->scale, box, &sink, text);
+
+    r->times.decode += im_now() - began - taking->spent;
+    return result;
+}
+
+static void take_copy(void *context, uint32_t first, uint32_t count, const struct au_pixels *rows)
+{
+    const struct taking *t = context;
+
+    for (uint32_t y = 0; y < count; y++) {
+        const unsigned char *from = rows->data + y * rows->stride;
+        unsigned char *row = t->to + (first + y) * t->stride;
+
+        if (t->flip)
+            t->r->ops.mirror_rgb(row, from, t->width);
+        else
+            memcpy(row, from, (size_t)3 * t->width);
+    }
+}
+
+/* The horizontal pass of a resize, while the rows are in a cache. */
+static void take_resized(void *context, uint32_t first, uint32_t count, const struct au_pixels *rows)
+{
+    struct taking *t = context;
+    im_ns began = im_now();
+
+    t->r->ops.resize_rows(t->to + first * t->stride, t->stride, rows->data, rows->stride, count, t->taps);
+    t->spent += im_now() - began;
+}
+
 /* Copies the visible rectangle: the plan does not resize. */
 static int copy_crop(struct au_renderer *r, const struct au_crop *plan, const struct span *h,
                      const struct span *v, unsigned char *to, struct im_text *text)
 {
-    struct imk_box box = {plan->box.x + h->from, plan->box.y + v->from, h->count, v->count};
-    struct au_pixels pixels;
-    int result = decode(r, &box, &pixels, text);
+    const struct imk_box box = {plan->box.x + h->from, plan->box.y + v->from, h->count, v->count};
+    struct taking taking = {
+        .r = r, .to = to, .stride = (size_t)3 * plan->size, .width = box.w, .flip = plan->flip};
 
-    if (result)
-        return result;
-    for (uint32_t y = 0; y < box.h; y++) {
-        const unsigned char *from = pixels.data + y * pixels.stride;
-        unsigned char *row = to + (size_t)3 * plan->size * y;
-
-        if (plan->flip)
-            r->ops.mirror_rgb(row, from, box.w);
-        else
-            memcpy(row, from, (size_t)3 * box.w);
-    }
-    return 0;
+    return decode(&taking, &box, take_copy, text);
 }
 
 /* Source positions at 1/scale that a part of an axis lies in, and which part of those it is. */
@@ -195,7 +222,7 @@ static int resize_crop(struct au_renderer *r, const struct au_crop *plan, const 
     struct imk_axis v_axis = {v_part.count, plan->resized_h, v->from, v->count, false};
     size_t row_bytes = (size_t)3 * h->count, stride = row_bytes + IMK_SLACK;
     struct imk_taps h_taps, v_taps;
-    struct au_pixels pixels;
+    struct taking taking;
     struct imk_box box;
     int result = make_table(r, &r->tables[0], &h_axis, &h_part, &h_taps, text);
 
@@ -205,13 +232,12 @@ static int resize_crop(struct au_renderer *r, const struct au_crop *plan, const 
         return result;
     box = (struct imk_box){h_part.first + h_taps.begin, v_part.first + v_taps.begin,
                            h_taps.end - h_taps.begin, v_taps.end - v_taps.begin};
-    result = decode(r, &box, &pixels, text);
-    if (result)
-        return result;
     if (au_buffer_reserve(&r->rows, stride * box.h) < 0)
         return im_fail(text, -ENOMEM, "no memory for %zu bytes of resized rows", stride * box.h);
-
-    r->ops.resize_rows(r->rows.data, stride, pixels.data, pixels.stride, box.h, &h_taps);
+    taking = (struct taking){.r = r, .to = r->rows.data, .stride = stride, .taps = &h_taps};
+    result = decode(&taking, &box, take_resized, text);
+    if (result)
+        return result;
     r->ops.resize_columns(to, (size_t)3 * plan->size, r->rows.data, stride, row_bytes, &v_taps);
     return 0;
 }
@@ -267,7 +293,7 @@ int au_render(struct au_renderer *r, const struct au_job *job, const void *bytes
     if (r->need)
         atomic_fetch_add_explicit(r->need, image.memory, memory_order_relaxed);
     plan = au_crop_make(job, image.width, image.height);
-    r->scale = job->recipe.scaled_decode && image.format == AU_FORMAT_JPEG ? scale_for(&plan) : 1;
+    r->scale = job->recipe.scaled_decode && image.type == IM_IMAGE_JPEG ? scale_for(&plan) : 1;
     crop = draw_transforms(r, job, &plan, out);
     if (!crop)
         return im_fail(text, -ENOMEM, "no memory for an image of %u pixels squared", (unsigned)job->size);

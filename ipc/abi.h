@@ -109,6 +109,9 @@ struct im_process {
     _Atomic uint32_t read_error;    /* W reader: errno of the last failure */
     _Atomic uint32_t retire; /* W supervisor: the incarnation that is to leave once it holds no cell; 0: none.
                                 R reader, augmenter */
+    _Atomic uint32_t
+        failed; /* W trainer: exit status + 1 that it leaves with, when it has logged why; 0: it does
+                                not leave with a failure */
 };
 
 /* Statistics of one process: written by it alone with plain load+store, read by anyone at any time. */

@@ -51,6 +51,7 @@ uint32_t im_process_announce(struct im_run *run, enum im_role role, uint32_t ind
     atomic_store_explicit(&p->position, 0, memory_order_relaxed);
     atomic_store_explicit(&p->ready_ns, 0, memory_order_relaxed);
     atomic_store_explicit(&p->retire, 0, memory_order_relaxed);
+    atomic_store_explicit(&p->failed, 0, memory_order_relaxed);
     atomic_store_explicit(&stats->active_need, 0, memory_order_relaxed);
     atomic_store_explicit(&stats->sent_signal, 0, memory_order_relaxed);
     atomic_store_explicit(&p->turned_ns, 0, memory_order_relaxed);

@@ -28,6 +28,17 @@ static const struct im_command verbs[] = {
      .options = IM_FOR_SYNTH,
      .required = "out",
      .run = rd_cmd_synth},
+    {.name = "data organise",
+     .typed = "imsuper data organise",
+     .usual = "SRC DST",
+     .what =
+         "Writes DST/train/CLASS/FILE and DST/val/CLASS/FILE from the images of SRC, in whatever layout they "
+         "are.\nWhat is in DST already is never overwritten. Started again after a kill or a full disk, the "
+         "same command goes on.\nDST/organise.undo says what was made; --undo takes it back.",
+     .options = IM_FOR_ORGANISE,
+     .operand = "data-dir",
+     .second = "out",
+     .run = rd_cmd_organise},
     {.name = "data list",
      .typed = "imsuper data list",
      .usual = "--data-dir DIR --images 16",

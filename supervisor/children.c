@@ -55,6 +55,7 @@ int sv_child_start(struct sv_children *c, struct sv_child *child)
     child->killed_at = 0;
     child->ended_by_reset = false;
     child->retire_by = 0;
+    child->failed_at = 0;
     child->dead_since = 0;
     child->last.blamed = false;
     return sv_channel_send(c->channel, &m, -1);
@@ -85,6 +86,7 @@ void sv_child_remember(struct sv_children *c, struct sv_child *child)
     child->last.pid = child->pid;
     child->last.was_ready = atomic_load_explicit(&entry->ready_ns, memory_order_acquire) != 0;
     child->last.killed_for = child->killed_for;
+    child->last.failed = atomic_load_explicit(&entry->failed, memory_order_relaxed);
     child->last.ended_by_reset = child->ended_by_reset;
     child->last.retired = atomic_load_explicit(&entry->retire, memory_order_relaxed) == child->incarnation;
     remember_sample(c, child, atomic_load_explicit(&entry->active_ticket, memory_order_acquire));
@@ -114,6 +116,13 @@ void sv_child_finalize(struct sv_children *c, struct sv_child *child)
     child->pidfd = -1;
     child->pid = 0;
     child->incarnation = 0;
+}
+
+int sv_child_end(const struct sv_child *child, int wait_status)
+{
+    if (child->last.killed_for != SV_KILL_FAILED || child->last.failed == 0)
+        return wait_status;
+    return (int)((child->last.failed - 1) & 0xff) << 8; /* as waitpid() tells an exit */
 }
 
 void sv_child_kill(struct sv_child *child, int signo)

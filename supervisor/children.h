@@ -17,6 +17,7 @@ enum sv_kill_reason {
     SV_KILL_STALL,    /* no sign of life */
     SV_KILL_READ,     /* a file that it reads hangs */
     SV_KILL_LATE,     /* asked to leave, it did not */
+    SV_KILL_FAILED,   /* said that it leaves with a failure, it did not: what it said counts */
 };
 
 /* One slot of the process table. */
@@ -34,6 +35,7 @@ struct sv_child {
     im_ns killed_at;     /* when SIGKILL was sent first; 0: it was not */
     im_ns start_at;      /* earliest time of the next start */
     im_ns retire_by;     /* it is asked to leave, and killed then; 0: not asked by us */
+    im_ns failed_at;     /* when it was first seen to leave with a failure; 0: it was not */
     struct sv_tally tally;
     struct {
         uint32_t incarnation;
@@ -49,6 +51,7 @@ struct sv_child {
         bool was_ready, ended_by_reset, retired;
         bool blamed; /* what its end says of its sample has been noted */
         enum sv_kill_reason killed_for;
+        uint32_t failed;                      /* im_process.failed */
         uint64_t active_sample;               /* im_bad_key() of what it was rendering; 0: nothing */
         uint64_t active_ticket;               /* its ticket + 1 */
         uint64_t active_need;                 /* bytes of memory that it takes */
@@ -82,6 +85,9 @@ void sv_child_remember(struct sv_children *c, struct sv_child *child);
 
 /* Does that, marks it, returns its cells, frees the slot. Idempotent. */
 void sv_child_finalize(struct sv_children *c, struct sv_child *child);
+
+/* The wait status that counts: of a process that had to be killed after it had said with what it leaves, that. */
+int sv_child_end(const struct sv_child *child, int wait_status);
 
 void sv_child_kill(struct sv_child *child, int signo);
 

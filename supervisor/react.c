@@ -211,7 +211,9 @@ static enum sv_verdict judge(struct sv_super *s, struct sv_child *child, int wai
 {
     const struct sv_death death = {
         .by_somebody = sv_is_somebodys_kill(wait_status, child->last.oom_kills_before, child->last.oom_kills),
-        .by_supervisor = child->last.killed_for != SV_KILL_NONE || child->last.ended_by_reset,
+        .by_supervisor =
+            (child->last.killed_for != SV_KILL_NONE && child->last.killed_for != SV_KILL_FAILED) ||
+            child->last.ended_by_reset,
         .was_ready = child->last.was_ready,
         .own_error = is_own_error(wait_status) && !sv_header_was_repaired(s),
         .held_ticket = child->last.returned.filling + child->last.returned.taken > 0,
@@ -249,6 +251,7 @@ static void on_exit_status(struct sv_super *s, struct sv_child *child, int wait_
     blame(s, child, wait_status);
     if (s->finished || s->resetting || child->last.ended_by_reset)
         return;
+    wait_status = sv_child_end(child, wait_status);
     if (child->role == IM_ROLE_TRAINER && trainer_left(s, wait_status)) {
         child->wanted = false;
         return;

@@ -16,6 +16,8 @@
 #define UNKILLABLE_AT_END_NS (2 * IM_SECOND) /* nobody takes over what it holds */
 #define LEAVE_NS                                                                                             \
     (3 * IM_SECOND) /* for readers and augmenters when the run is over: they have nothing to save */
+#define FAILED_NS                                                                                            \
+    (5 * IM_SECOND) /* for a trainer that has said why it fails: files that it closes take 2 s */
 
 bool sv_is_stuck(const struct sv_stall_view *v)
 {
@@ -106,6 +108,24 @@ static void end_late(struct sv_super *s, im_ns now)
             sv_child_kill(&s->children.child[i], SIGKILL);
 }
 
+/* A trainer that has failed has nothing to save, and the others wait for it: what it waits for itself (a device
+ * that does not answer) is given up. */
+static void end_failed(struct sv_super *s, struct sv_child *child, im_ns now, bool paused)
+{
+    const struct im_process *entry = &s->run.process[child->slot];
+
+    if (child->role != IM_ROLE_TRAINER || child->incarnation == 0 || child->killed_for != SV_KILL_NONE ||
+        atomic_load_explicit(&entry->failed, memory_order_relaxed) == 0)
+        return;
+    if (child->failed_at == 0 || paused)
+        child->failed_at = now;
+    if (now - child->failed_at < FAILED_NS)
+        return;
+    child->killed_for = SV_KILL_FAILED;
+    sv_screen_warn(&s->screen, SV_WARN, "trainer#%u failed and does not leave; killing it", child->index);
+    sv_child_kill(child, SIGKILL);
+}
+
 void sv_check_stalls(struct sv_super *s)
 {
     im_ns now = im_now(), timeout = (im_ns)s->conf.stall_timeout_ms * IM_MS;
@@ -122,6 +142,7 @@ void sv_check_stalls(struct sv_super *s)
         const struct im_process *entry = &s->run.process[child->slot];
 
         give_up_unkillable(s, child, now);
+        end_failed(s, child, now, paused);
         if (child->role == IM_ROLE_TRAINER || child->incarnation == 0 || child->killed_for != SV_KILL_NONE)
             continue;
         view.quiet = quiet_for(s, child, now);

@@ -103,9 +103,10 @@ static inline void tr_trainer_end_stage(const struct tr_trainer *t)
 /* All functions return 0, a positive exit status to leave with, or a negative errno, with or without a
  * sentence. */
 
-/* open.c. t->child must be set. tr_trainer_close accepts a half-opened trainer. */
+/* open.c. t->child must be set. tr_trainer_close accepts a half-opened trainer. abandon: files only, see
+ * tr_has_abandoned_gpu(). */
 int tr_trainer_open(struct tr_trainer *t, struct im_text *text);
-void tr_trainer_close(struct tr_trainer *t, bool failed);
+void tr_trainer_close(struct tr_trainer *t, bool abandon);
 
 /* trainer/batch.c */
 
@@ -143,5 +144,10 @@ bool tr_trainer_is_paused(const struct tr_trainer *t);
 /* Waits between two steps until the run goes on, is stopped, or asks for a checkpoint. Snapshots that are
  * asked for are taken, and the time is not counted. */
 int tr_trainer_wait_paused(struct tr_trainer *t, bool training, struct im_text *text);
+
+/* validation.c */
+bool tr_validation_has_loss(const struct tr_sums *sums);
+/* At the end of a validation pass. -EDOM with a sentence: the weights are not finite. */
+int tr_trainer_check_validation(struct tr_trainer *t, struct im_text *text);
 
 #endif

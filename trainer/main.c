@@ -1,4 +1,6 @@
 /* imsuper-trainer: `imsuper start` starts one per rank; its verbs need no run. */
+#include <unistd.h>
+
 #include "ipc/base/count.h"
 #include "ipc/base/log.h"
 #include "trainer/save_snapshot.h"
@@ -42,12 +44,14 @@ static int train_for_run(int argc, char **argv)
     struct im_text text = {0};
     int err = im_child_open(argc, argv, IM_ROLE_TRAINER, &storage, &child, &text);
 
-    if (err == 0) {
-        err = tr_run(&child, &text);
-        im_child_close(&child);
-    }
-    if ((err < 0 || err == IM_EXIT_PEER || err == IM_EXIT_CONTRADICTION) && text.s[0])
+    if (err < 0) {
         im_log(IM_LOG_ERROR, "leaving", "why=%s", im_log_quote(&(struct im_quoted){0}, text.s));
+        return im_exit_status(err);
+    }
+    err = tr_run(&child, &text);
+    if (tr_has_abandoned_gpu(&child, err))
+        _exit(im_exit_status(err));
+    im_child_close(&child);
     return im_exit_status(err);
 }
 

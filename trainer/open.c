@@ -39,6 +39,7 @@ static int open_network(struct tr_trainer *t, struct im_text *text)
         config.device.index = im_conf_gpu(t->child->conf, t->child->index);
     config.device.progress = planning;
     config.device.progress_context = t->child;
+    config.device.recovers = t->begins_again;
     if (tr_plan_cache_path(t->plan_cache, sizeof t->plan_cache) == 0)
         config.device.cache = t->plan_cache;
     config.rank_sum = tr_ranks_rank_sum(&t->ranks);
@@ -133,15 +134,24 @@ static const struct im_phase *largest_pass(const struct tr_trainer *t, uint32_t 
     return found;
 }
 
-static int prepare_pass(struct tr_trainer *t, const struct im_phase *p, struct im_text *text)
+static int prepare_batch(struct tr_trainer *t, const struct im_phase *p, uint64_t batch, struct im_text *text)
 {
-    int n = p ? (int)im_plan_batch_count(t->child->plan, p->first_batch, t->child->index) : 0;
+    int n = (int)im_plan_batch_count(t->child->plan, batch, t->child->index);
 
     return n > 0 ? tr_network_prepare(t->net, n, (int)p->image_size, p->split == IM_TRAIN, text) : 0;
 }
 
-/* Prepares the graphs of full batches: the largest first, so that a run without the memory for its last
- * epochs fails now, then the next ones. Graphs of other sizes and of short batches are made on demand. */
+/* For its full batches and the short one at its end. */
+static int prepare_pass(struct tr_trainer *t, const struct im_phase *p, struct im_text *text)
+{
+    int err = p ? prepare_batch(t, p, p->first_batch, text) : 0;
+
+    return p && err == 0 ? prepare_batch(t, p, p->first_batch + p->steps - 1, text) : err;
+}
+
+/* Prepares graphs: of the largest batch first, so that a run without the memory for its last epochs fails now,
+ * then of the next two passes, so that none waits for plans. Later sizes are made on demand, in the memory that
+ * is there. */
 static int prepare_graphs(struct tr_trainer *t, struct im_text *text)
 {
     const struct im_plan *plan = t->child->plan;
@@ -304,12 +314,12 @@ int tr_trainer_open(struct tr_trainer *t, struct im_text *text)
     return err == 0 ? open_copies(t) : err;
 }
 
-void tr_trainer_close(struct tr_trainer *t, bool failed)
+void tr_trainer_close(struct tr_trainer *t, bool abandon)
 {
-    tr_telemetry_close(t->telemetry);
     tr_report_close(&t->report);
-    if (failed) /* other ranks may have exited, and the device may wait for them */
-        tr_ranks_abort(&t->ranks);
+    if (abandon)
+        return;
+    tr_telemetry_close(t->telemetry);
     tr_snapshot_close(&t->snapshot);
     tr_schedule_fini(&t->schedule);
     tr_state_fini(&t->state);

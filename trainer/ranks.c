@@ -282,12 +282,6 @@ int tr_ranks_open(struct tr_ranks *t, struct im_child *child, struct im_text *te
     return err < 0 ? peer_lost(t, err, text) : err;
 }
 
-void tr_ranks_abort(struct tr_ranks *t)
-{
-    if (t->ops && t->ops->abort && t->comm)
-        t->ops->abort(t->comm);
-}
-
 void tr_ranks_close(struct tr_ranks *t)
 {
     if (t->ops)

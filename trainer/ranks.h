@@ -40,8 +40,6 @@ int tr_ranks_await_leader(struct im_child *child);
 
 /* Connects the ranks. All call it, once per process. */
 int tr_ranks_open(struct tr_ranks *t, struct im_child *child, struct im_text *text);
-/* After an error, before the network is freed: aborts device work that waits for other ranks. */
-void tr_ranks_abort(struct tr_ranks *t);
 /* Call after the network is freed: its captured graphs use the communicator; zeroed is fine. */
 void tr_ranks_close(struct tr_ranks *t);
 

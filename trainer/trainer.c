@@ -10,6 +10,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "ipc/base/fault.h"
 #include "ipc/base/log.h"
 #include "ipc/ledger.h"
 #include "ipc/wait.h"
@@ -41,13 +42,13 @@ static int begin_pass(struct tr_trainer *t, const struct im_phase *phase, uint64
     return phase->split == IM_VAL ? tr_ranks_share_statistics(&t->ranks, t->net, text) : 0;
 }
 
-/* Takes an accuracy that is the best so far. */
-static bool is_best(double top1, double *best)
+/* Takes an accuracy that is the best so far; none where there is no loss. */
+static bool is_best(const struct tr_sums *sums, double *best)
 {
-    const bool better = top1 > *best;
+    const bool better = tr_validation_has_loss(sums) && tr_top1(sums) > *best;
 
     if (better)
-        *best = top1;
+        *best = tr_top1(sums);
     return better;
 }
 
@@ -55,13 +56,15 @@ static int end_epoch(struct tr_trainer *t, bool validated, struct im_text *text)
 {
     double *tops = t->at.best_top1;
     unsigned best = 0;
-    int err;
+    int err = validated ? tr_trainer_check_validation(t, text) : 0;
 
+    if (err < 0)
+        return err;
     t->at.epochs++;
     memcpy(t->save.before, tops, sizeof t->save.before);
-    if (validated && is_best(tr_top1(&t->at.sums[IM_VAL]), &tops[TR_PLAIN]))
+    if (validated && is_best(&t->at.sums[IM_VAL], &tops[TR_PLAIN]))
         best |= TR_BEST_PLAIN;
-    if (validated && t->child->conf->ema > 0 && is_best(tr_top1(&t->at.ema), &tops[TR_AVERAGED]))
+    if (validated && t->child->conf->ema > 0 && is_best(&t->at.ema, &tops[TR_AVERAGED]))
         best |= TR_BEST_AVERAGE;
     err = tr_trainer_leads(t) ? tr_report_epoch(&t->report, &t->at, t->lr, validated, text) : 0;
     return err < 0 ? err : tr_trainer_save(t, (int)t->at.epochs, best, text);
@@ -251,6 +254,25 @@ static int tell_ready(struct tr_trainer *t, struct im_text *text)
     return tr_trainer_leads(t) ? tr_report_ready(&t->report, &t->at, &b, snapshots, text) : 0;
 }
 
+/* First of all, while nothing can hang: what follows closes files and devices. */
+static void tell_failure(const struct im_child *child, int err, const struct im_text *text)
+{
+    if ((err < 0 || err == IM_EXIT_PEER || err == IM_EXIT_CONTRADICTION) && text->s[0])
+        im_log(IM_LOG_ERROR, "leaving", "why=%s", im_log_quote(&(struct im_quoted){0}, text->s));
+    atomic_store_explicit(&child->entry->failed, (uint32_t)im_exit_status(err) + 1, memory_order_relaxed);
+    IM_FAULT("trainer.leaving");
+}
+
+static bool is_failure(int err)
+{
+    return err != 0 && err != IM_EXIT_RESUMABLE;
+}
+
+bool tr_has_abandoned_gpu(const struct im_child *child, int err)
+{
+    return is_failure(err) && child->conf->ranks > 1 && child->conf->backend == IM_BACKEND_CUDA;
+}
+
 int tr_run(struct im_child *child, struct im_text *text)
 {
     struct tr_trainer t = {.child = child};
@@ -270,9 +292,11 @@ int tr_run(struct im_child *child, struct im_text *text)
     }
     if (err == IM_EXIT_CONTRADICTION && !text->s[0])
         im_fail(text, 0, "the numbers of another trainer changed in shared memory after it wrote them");
-    im_stats_enter(child->stats, IM_IDLE);
-    tr_trainer_close(&t, err != 0 && err != IM_EXIT_RESUMABLE);
     if (err < 0 && !text->s[0])
-        return im_fail(text, err, "%s", strerror(-err));
+        im_fail(text, err, "%s", strerror(-err));
+    im_stats_enter(child->stats, IM_IDLE);
+    if (is_failure(err))
+        tell_failure(child, err, text);
+    tr_trainer_close(&t, tr_has_abandoned_gpu(child, err));
     return err;
 }

@@ -14,7 +14,13 @@
 #include "ipc/child.h"
 
 /* Trains to the end of the plan or until asked to stop. Returns the exit status to leave with (IM_EXIT_OK:
- * the plan is done; IM_EXIT_RESUMABLE: stopped and saved), or a negative errno with a sentence. */
+ * the plan is done; IM_EXIT_RESUMABLE: stopped and saved), or a negative errno with a sentence, which it has
+ * logged. */
 int tr_run(struct im_child *child, struct im_text *text);
+
+/* Whether tr_run(), which returned err, has left a GPU as it is. It does after a failure where several GPUs train:
+ * their work waits for ranks that may be gone, and so would all that frees memory, graphs or NCCL's communicator.
+ * The driver takes it back when the process ends, which must be by _exit(). */
+bool tr_has_abandoned_gpu(const struct im_child *child, int err);
 
 #endif

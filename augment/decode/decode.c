@@ -3,7 +3,8 @@
  *
  * ImageNet has a PNG and two dozen CMYK files under .JPEG names, and scraped data sets have worse, so names
  * count for nothing. Formats that people may well have but that are not decoded are told from garbage,
- * because the advice differs. */
+ * because the advice differs. A table of formats, and not a table of first bytes: what begins a PNM file or
+ * one of the ISO formats is no fixed string. */
 #include "augment/decode/decode.h"
 
 #include <errno.h>
@@ -89,6 +90,8 @@ int au_input_check_size(const struct au_input *input, uint32_t width, uint32_t h
 {
     const struct au_limits *limits = &input->limits;
 
+    if (width == 0 || height == 0)
+        return im_fail(text, IM_VERDICT_CORRUPT, "%u x %u pixels", width, height);
     if (width > limits->side_max || height > limits->side_max)
         return im_fail(text, IM_VERDICT_TOO_LARGE, "%u x %u pixels; a side may have %u", width, height,
                        limits->side_max);
@@ -107,64 +110,72 @@ int au_input_check_memory(const struct au_input *input, const struct au_image *i
                    image->height, (unsigned long long)(image->memory >> 20), input->limits.memory_max >> 20);
 }
 
-int au_input_reserve(struct au_input *input, size_t row_bytes, uint32_t rows, struct im_text *text)
+int au_input_check(const struct au_input *input, const struct au_image *image, struct im_text *text)
 {
-    size_t size = row_bytes * rows + IMK_SLACK;
+    int result = au_input_check_size(input, image->width, image->height, text);
 
-    if (size > input->limits.memory_max)
-        return im_fail(text, IM_VERDICT_MEMORY_LIMIT, "the decoded part takes %zu bytes; it may take %zu",
-                       size, input->limits.memory_max);
-    if (au_buffer_reserve(&input->pixels, size) < 0)
-        return im_fail(text, -ENOMEM, "no memory for %zu bytes of pixels", size);
-    return 0;
+    return result ? result : au_input_check_memory(input, image, text);
 }
+
+/* JPEG, which most files are, has a decoder that is kept. */
+static const struct au_format *const formats[IM_IMAGE_TYPE_COUNT] = {
+    [IM_IMAGE_PNG] = &au_png,           [IM_IMAGE_WEBP] = &au_webp, [IM_IMAGE_GIF] = &au_gif,
+    [IM_IMAGE_BMP] = &au_bmp,           [IM_IMAGE_TIFF] = &au_tiff, [IM_IMAGE_PNM] = &au_pnm,
+#ifdef IMSUPER_JPEG2000
+    [IM_IMAGE_JPEG2000] = &au_jpeg2000,
+#endif
+#ifdef IMSUPER_AVIF
+    [IM_IMAGE_AVIF] = &au_avif,
+#endif
+};
 
 static bool begins(const struct au_input *input, const char *magic, size_t n)
 {
     return input->n >= n && memcmp(input->bytes, magic, n) == 0;
 }
 
-/* The name of a format that we know and do not decode, or NULL. */
-static const char *foreign_format(const struct au_input *input)
+/* The type of a file that no decoder takes, or IM_IMAGE_TYPE_COUNT. */
+static enum im_image_type foreign_type(const struct au_input *input)
 {
     static const struct {
-        const char *magic, *name;
+        const char *magic;
         size_t n;
-    } formats[] = {
-        {"GIF8", "GIF", 4},
-        {"BM", "BMP", 2},
-        {"II*\0", "TIFF", 4},
-        {"MM\0*", "TIFF", 4},
-        {"\0\0\0\fjP  ", "JPEG 2000", 8},
-        {"\xff\x0a", "JPEG XL", 2},
-        {"\0\0\0\fJXL ", "JPEG XL", 8},
+        enum im_image_type type;
+    } foreign[] = {
+        {"\0\0\0\fjP  ", 8, IM_IMAGE_JPEG2000},
+        {"\xff\x4f\xff\x51", 4, IM_IMAGE_JPEG2000},
+        {"\xff\x0a", 2, IM_IMAGE_JPEGXL},
+        {"\0\0\0\fJXL ", 8, IM_IMAGE_JPEGXL},
     };
 
-    for (size_t i = 0; i < IM_COUNT(formats); i++)
-        if (begins(input, formats[i].magic, formats[i].n))
-            return formats[i].name;
+    for (size_t i = 0; i < IM_COUNT(foreign); i++)
+        if (begins(input, foreign[i].magic, foreign[i].n))
+            return foreign[i].type;
     if (input->n >= 12 && memcmp(input->bytes + 4, "ftyp", 4) == 0)
-        return "HEIF or AVIF";
-    return NULL;
+        return memcmp(input->bytes + 8, "avi", 3) == 0 ? IM_IMAGE_AVIF : IM_IMAGE_HEIF;
+    return IM_IMAGE_TYPE_COUNT;
 }
 
 static int open_by_magic(struct au_decoder *d, struct au_image *ret, struct im_text *text)
 {
     struct au_input *input = &d->input;
-    const char *foreign;
+    enum im_image_type foreign;
 
     if (input->n == 0)
         return im_fail(text, IM_VERDICT_EMPTY, "%s", im_verdict_sentence(IM_VERDICT_EMPTY));
+    ret->type = IM_IMAGE_JPEG;
     if (begins(input, "\xff\xd8", 2))
         return au_jpeg_open(d->jpeg, input, ret, text);
-    if (begins(input, "\x89PNG\r\n\x1a\n", 8))
-        return au_png_open(input, ret, text);
-    if (begins(input, "RIFF", 4) && input->n >= 12 && memcmp(input->bytes + 8, "WEBP", 4) == 0)
-        return au_webp_open(input, ret, text);
+    for (int type = 0; type < IM_IMAGE_TYPE_COUNT; type++) {
+        ret->type = (enum im_image_type)type;
+        if (formats[type] && formats[type]->begins(input->bytes, input->n))
+            return formats[type]->open(input, ret, text);
+    }
 
-    foreign = foreign_format(input);
-    if (foreign)
-        return im_fail(text, IM_VERDICT_UNSUPPORTED, "%s images are not supported", foreign);
+    foreign = foreign_type(input);
+    if (foreign < IM_IMAGE_TYPE_COUNT)
+        return im_fail(text, IM_VERDICT_UNSUPPORTED, "%s images are not supported: %s",
+                       im_image_type_name(foreign), im_image_type_missing(foreign));
     return im_fail(text, IM_VERDICT_NOT_IMAGE, "%s", im_verdict_sentence(IM_VERDICT_NOT_IMAGE));
 }
 
@@ -200,35 +211,55 @@ static void close_for(struct au_decoder *d, const struct imk_box *box, uint32_t 
     d->opened = false;
 }
 
+int au_decoder_rows(struct au_decoder *d, uint32_t scale, const struct imk_box *box,
+                    const struct au_sink *sink, struct im_text *text)
+{
+    int result;
+
+    im_assert(scale == 1 || (d->image.type == IM_IMAGE_JPEG && (scale == 2 || scale == 4 || scale == 8)));
+    close_for(d, box, scale);
+    d->input.sink = sink;
+    if (d->image.type == IM_IMAGE_JPEG)
+        result = au_jpeg_region(d->jpeg, scale, box, text);
+    else
+        result = formats[d->image.type]->region(&d->input, &d->image, box, text);
+    d->input.sink = NULL;
+    IM_FAULT("decode.after");
+    return result;
+}
+
+static void keep_pixels(void *context, uint32_t first, uint32_t count, const struct au_pixels *rows)
+{
+    struct au_pixels *kept = context;
+
+    (void)count;
+    im_assert(first == 0);
+    *kept = *rows;
+}
+
+int au_decoder_region_scaled(struct au_decoder *d, uint32_t scale, const struct imk_box *box,
+                             struct au_pixels *ret, struct im_text *text)
+{
+    const struct au_sink sink = {keep_pixels, ret};
+    int result;
+
+    d->input.whole = true;
+    result = au_decoder_rows(d, scale, box, &sink, text);
+    d->input.whole = false;
+    return result;
+}
+
 int au_decoder_region(struct au_decoder *d, const struct imk_box *box, struct au_pixels *ret,
                       struct im_text *text)
 {
     return au_decoder_region_scaled(d, 1, box, ret, text);
 }
 
-int au_decoder_region_scaled(struct au_decoder *d, uint32_t scale, const struct imk_box *box,
-                             struct au_pixels *ret, struct im_text *text)
-{
-    int result;
-
-    im_assert(scale == 1 || (d->image.format == AU_FORMAT_JPEG && (scale == 2 || scale == 4 || scale == 8)));
-    close_for(d, box, scale);
-
-    if (d->image.format == AU_FORMAT_JPEG)
-        result = au_jpeg_region(d->jpeg, scale, box, ret, text);
-    else if (d->image.format == AU_FORMAT_PNG)
-        result = au_png_region(&d->input, box, ret, text);
-    else
-        result = au_webp_region(&d->input, &d->image, box, ret, text);
-    IM_FAULT("decode.after");
-    return result;
-}
-
 int au_decoder_parse(struct au_decoder *d, const struct imk_box *box, uint32_t *ret_rows,
                      struct im_text *text)
 {
     close_for(d, box, 1);
-    if (d->image.format != AU_FORMAT_JPEG)
+    if (d->image.type != IM_IMAGE_JPEG)
         return im_fail(text, IM_VERDICT_UNSUPPORTED, "only JPEG files have Huffman codes");
     return au_jpeg_parse(d->jpeg, box, ret_rows, text);
 }

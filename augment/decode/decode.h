@@ -1,8 +1,9 @@
 /* Encoded image bytes to RGB pixels, or to a verdict on why not.
  *
  * A decoder handles one image at a time: open it, look at its size, decode the part that is wanted. The
- * format is told by the first bytes, whatever the file is called: JPEG, PNG or WebP. Pixels are what Pillow's
- * open().convert("RGB") gives; EXIF orientation is not looked at, as there. Bytes come from strangers: every
+ * format is told by the first bytes, whatever the file is called; ipc/base/image_type.h lists them. Of several
+ * images in a file (animation, pages) the first counts. Pixels are what Pillow's open().convert("RGB") gives,
+ * so that EXIF orientation is not looked at but in TIFF, whose tag it is. Bytes come from strangers: every
  * limit is checked before memory is spent, and nothing but a verdict comes of a bad file.
  *
  * Results of both calls: 0, a verdict > 0 (enum im_verdict: about the image), or a negative errno (about us:
@@ -10,8 +11,8 @@
  *
  * In this folder: one file per format behind format.h, and our Huffman decoder for JPEG. This is the code
  * that parses untrusted bytes: it runs in a sandbox, is fuzzed (tests/fuzz), and returns a verdict for every
- * bad file instead of an error. Results equal Pillow's byte for byte; tests/golden has the references.
- * Nothing here is random. */
+ * bad file instead of an error. Results equal Pillow's byte for byte, AVIF's nearly; tests/golden has the
+ * references. Nothing here is random. */
 #ifndef AUGMENT_DECODE_DECODE_H
 #define AUGMENT_DECODE_DECODE_H
 
@@ -21,6 +22,7 @@
 
 #include "augment/decode/seek.h"
 #include "ipc/base/err.h"
+#include "ipc/base/image_type.h"
 #include "ipc/base/verdict.h"
 #include "kernels/image.h"
 
@@ -34,24 +36,30 @@ struct au_limits {
 
 #define AU_LIMITS_DEFAULT                                                                                    \
     {                                                                                                        \
-        .side_max = 65500, .pixels_max = 100000000, .scans_max = 64, .memory_max = (size_t)512 << 20         \
+        .side_max = 65500, .pixels_max = 178956970, .scans_max = 64, .memory_max = (size_t)512 << 20         \
     }
 
-enum au_format { AU_FORMAT_JPEG, AU_FORMAT_PNG, AU_FORMAT_WEBP };
-
 struct au_image {
-    enum au_format format;
+    enum im_image_type type;
     uint32_t width, height;
-    uint64_t
-        memory; /* bytes that decoding all of it takes: coefficients or planes that the library keeps, and
-                        the pixels. By the header alone, so that whether a file is decoded depends on nothing
-                        else: not on the crop, nor on what else the machine does */
+    uint64_t memory; /* bytes that decoding all of it takes: what the library keeps, and pixels where they are
+                        not given away in strips. By the header alone, so that whether a file is decoded depends
+                        on nothing else: not on the crop, nor on what else the machine does */
 };
 
 /* Decoded pixels: rows of interleaved RGB, `stride` bytes apart, followed by IMK_SLACK readable bytes. */
 struct au_pixels {
     const unsigned char *data;
     size_t stride;
+};
+
+/* Whoever wants the rows of a box: gets them from its top to its bottom, some at a time, the first being row
+ * `first` of the box. They are the decoder's again when the call returns. It may be given all rows again from
+ * the top: those of the last time count, those before may have come of a wrong seek index. It has them all only
+ * when the decoder returns 0. */
+struct au_sink {
+    void (*take)(void *context, uint32_t first, uint32_t count, const struct au_pixels *rows);
+    void *context;
 };
 
 struct au_decoder;
@@ -70,20 +78,26 @@ void au_decoder_free(struct au_decoder **decoder);
 int au_decoder_open(struct au_decoder *decoder, const void *bytes, size_t n, struct au_image *ret,
                     struct im_text *text);
 
-/* Decodes the pixels of `box`, which must lie within the image just opened, once for each open. They
- * equal those of a decode of the whole image, bit for bit. The pixels stay the decoder's and valid until
- * its next call. */
+/* Decodes the pixels of `box`, which must lie within the image just opened, once for each open, and gives
+ * them to the sink. They equal those of a decode of the whole image, bit for bit.
+ *
+ * A JPEG file may be decoded at 1/scale, scale being 1, 2, 4 or 8: libjpeg's inverse DCT makes one pixel of
+ * scale x scale, nearly their mean, and saves most of its own work. The box is then in those pixels, of which
+ * there are au_scaled_side() on each side. */
+int au_decoder_rows(struct au_decoder *decoder, uint32_t scale, const struct imk_box *box,
+                    const struct au_sink *sink, struct im_text *text);
+
+/* The same for tests and measurements: all pixels at once. They stay the decoder's and valid until its next
+ * call. */
 int au_decoder_region(struct au_decoder *decoder, const struct imk_box *box, struct au_pixels *ret,
                       struct im_text *text);
-
-/* The same of a JPEG file at 1/scale, scale being 1, 2, 4 or 8: libjpeg's inverse DCT makes one pixel of
- * scale x scale, nearly their mean, and saves most of its own work. The box is in those pixels, of which
- * there are au_scaled_side() on each side. */
 int au_decoder_region_scaled(struct au_decoder *decoder, uint32_t scale, const struct imk_box *box,
                              struct au_pixels *ret, struct im_text *text);
 
-/* The seek index (seek.h) of the image that is decoded next: its pixels are the same with one, without one,
- * and with a wrong one. */
+/* The seek index (seek.h) of the image that is decoded next: its pixels are the same with one and without one.
+ * They are so with a wrong one, too, where its points contradict the codes that are decoded: in a crop those of
+ * a row up to the last point that it passes, and of the last row up to the next point. What is forged to agree
+ * with itself is not noticed here: checksum and owner of the file (ipc/seek_file.h) are to see to that. */
 enum au_seek_mode {
     AU_SEEK_OFF,
     AU_SEEK_USE,    /* au_decoder_seek() holds its index */

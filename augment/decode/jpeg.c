@@ -69,7 +69,6 @@ struct au_jpeg {
     struct imk_box box;
     uint32_t scale; /* 1/scale is what is made; the box is in its pixels */
     uint32_t parsed_rows;
-    struct au_pixels pixels;
 };
 
 /* ---- the managers that libjpeg calls back; they leave through `escape`, never through exit() ---- */
@@ -405,24 +404,28 @@ static void skip_rows(struct au_jpeg *j)
         jpeg_skip_scanlines(&j->d, rows);
 }
 
-/* Reads rows up to the end of the box. Those above it all go to the first row of `pixels`, which
- * is filled last. */
-static void read_rgb_rows(struct au_jpeg *j, unsigned char *pixels, size_t row_bytes)
+/* Reads rows up to the end of the box. Those above it all go to the first place of the strip, which is
+ * filled last. */
+static void read_rgb_rows(struct au_jpeg *j, struct au_strip *strip)
 {
+    unsigned char *at = au_strip_at(strip, NULL);
+
     while (j->d.output_scanline < j->box.y)
-        jpeg_read_scanlines(&j->d, &pixels, 1);
+        jpeg_read_scanlines(&j->d, &at, 1);
     while (j->d.output_scanline < j->box.y + j->box.h) {
-        uint32_t row = j->d.output_scanline - j->box.y, rows_left = j->box.h - row, n;
+        uint32_t room, n;
         JSAMPROW rows[ROWS_AT_ONCE];
 
-        for (n = 0; n < ROWS_AT_ONCE && n < rows_left; n++)
-            rows[n] = pixels + (row + n) * row_bytes;
+        at = au_strip_at(strip, &room);
+        for (n = 0; n < ROWS_AT_ONCE && n < room; n++)
+            rows[n] = at + n * strip->row_bytes;
         n = jpeg_read_scanlines(&j->d, rows, n);
-        im_msan_written(rows[0], n * row_bytes);
+        im_msan_written(at, n * strip->row_bytes);
+        au_strip_add(strip, n);
     }
 }
 
-static void read_cmyk_rows(struct au_jpeg *j, unsigned char *pixels, size_t row_bytes, unsigned char *cmyk)
+static void read_cmyk_rows(struct au_jpeg *j, struct au_strip *strip, unsigned char *cmyk)
 {
     struct imk_image_ops ops;
 
@@ -432,16 +435,18 @@ static void read_cmyk_rows(struct au_jpeg *j, unsigned char *pixels, size_t row_
 
         jpeg_read_scanlines(&j->d, &cmyk, 1);
         im_msan_written(cmyk, (size_t)4 * j->d.output_width);
-        if (scanline >= j->box.y)
-            ops.cmyk_to_rgb(pixels + (scanline - j->box.y) * row_bytes, cmyk, j->d.output_width);
+        if (scanline >= j->box.y) {
+            ops.cmyk_to_rgb(au_strip_at(strip, NULL), cmyk, j->d.output_width);
+            au_strip_add(strip, 1);
+        }
     }
 }
 
 static int read_region(struct au_jpeg *j)
 {
     struct jpeg_decompress_struct *d = &j->d;
+    struct au_strip strip;
     uint32_t left = 0;
-    size_t row_bytes;
     int result = choose_colours(j);
 
     if (result)
@@ -462,24 +467,21 @@ static int read_region(struct au_jpeg *j)
         skip_rows(j);
     }
 
-    row_bytes = (size_t)3 * d->output_width;
-    result = au_input_reserve(j->input, row_bytes, j->box.h, j->text);
+    result = au_strip_begin(&strip, j->input, (size_t)3 * d->output_width, (size_t)3 * (j->box.x - left),
+                            j->box.h, j->text);
     if (result)
         return result;
     if (d->out_color_space == JCS_CMYK) {
         if (au_buffer_reserve(&j->input->row, (size_t)4 * d->output_width) < 0)
             return im_fail(j->text, -ENOMEM, "no memory for a row of pixels");
-        read_cmyk_rows(j, j->input->pixels.data, row_bytes, j->input->row.data);
+        read_cmyk_rows(j, &strip, j->input->row.data);
     } else {
-        read_rgb_rows(j, j->input->pixels.data, row_bytes);
+        read_rgb_rows(j, &strip);
     }
     if (j->exhausted && d->arith_code)
         return im_fail(j->text, IM_VERDICT_TRUNCATED, "JPEG: the file ends before its last row");
     if (j->seek_result == AU_SEEK_USED && !au_huffman_agrees(j->huffman))
         return AGAIN;
-
-    j->pixels.data = j->input->pixels.data + (size_t)3 * (j->box.x - left);
-    j->pixels.stride = row_bytes;
     return 0;
 }
 
@@ -610,11 +612,11 @@ bool au_jpeg_used_library(const struct au_jpeg *j)
     return j->used_library;
 }
 
-/* Bytes that decoding takes. With several scans (progressive, or one for each component) libjpeg keeps the
- * coefficients of all blocks, 64 of two bytes, blocks filled up to whole MCUs; else some rows. */
+/* Bytes that decoding takes: a strip of pixels. With several scans (progressive, or one for each component)
+ * libjpeg keeps the coefficients of all blocks, 64 of two bytes, blocks filled up to whole MCUs. */
 static uint64_t memory_for(const struct jpeg_decompress_struct *d)
 {
-    uint64_t bytes = (uint64_t)3 * d->image_width * d->image_height;
+    uint64_t bytes = au_strip_bytes(d->image_width, d->image_height);
 
     if (!jpeg_has_multiple_scans((j_decompress_ptr)d))
         return bytes;
@@ -636,10 +638,8 @@ int au_jpeg_open(struct au_jpeg *j, struct au_input *input, struct au_image *ret
     result = guarded(j, read_header, text);
     if (result)
         return result;
-    *ret = (struct au_image){AU_FORMAT_JPEG, j->d.image_width, j->d.image_height, memory_for(&j->d)};
-    result = au_input_check_size(input, ret->width, ret->height, text);
-    if (result == 0)
-        result = au_input_check_memory(input, ret, text);
+    *ret = (struct au_image){IM_IMAGE_JPEG, j->d.image_width, j->d.image_height, memory_for(&j->d)};
+    result = au_input_check(input, ret, text);
     return result ? result : check_scans(j, text);
 }
 
@@ -675,17 +675,11 @@ static int decode(struct au_jpeg *j, int (*step)(struct au_jpeg *), struct im_te
     return result;
 }
 
-int au_jpeg_region(struct au_jpeg *j, uint32_t scale, const struct imk_box *box, struct au_pixels *ret,
-                   struct im_text *text)
+int au_jpeg_region(struct au_jpeg *j, uint32_t scale, const struct imk_box *box, struct im_text *text)
 {
-    int result;
-
     j->box = *box;
     j->scale = scale;
-    result = decode(j, read_region, text);
-    if (result == 0)
-        *ret = j->pixels;
-    return result;
+    return decode(j, read_region, text);
 }
 
 int au_jpeg_parse(struct au_jpeg *j, const struct imk_box *box, uint32_t *ret_rows, struct im_text *text)

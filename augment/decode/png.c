@@ -1,10 +1,9 @@
-/* PNG through libpng. There are few of them (ImageNet has one), so this is short rather than fast: rows
- * before the box are decoded and dropped, an interlaced image is decoded whole.
+/* PNG through libpng. Rows before the box are decoded and dropped, an interlaced image is decoded whole.
  *
  * Colours come out as from Pillow's convert("RGB"): palettes looked up, grey repeated, alpha and tRNS dropped
  * (not blended), 16-bit colours cut to their high byte, gamma ignored. 16-bit grey is clipped to 255 and not
  * scaled, because Pillow does that too. Ancillary chunks but tRNS are skipped unread, so no compressed text
- * or profile is ever unpacked. */
+ * or profile is ever unpacked. The checksum of an IDAT chunk is not looked at, as by Pillow: zlib has its own. */
 #include "augment/decode/format.h"
 
 #include <errno.h>
@@ -23,6 +22,7 @@
 #define IHDR_HEIGHT 20
 #define IHDR_DEPTH 24
 #define IHDR_COLOUR 25
+#define IHDR_INTERLACE 28
 #define IHDR_END 33
 
 struct reader {
@@ -31,8 +31,8 @@ struct reader {
     png_infop info;
     struct au_input *input;
     struct im_text *text;
+    const struct au_image *image;
     const struct imk_box *box;
-    struct au_pixels pixels;
     size_t used; /* of the input's bytes */
     bool exhausted, out_of_memory;
 };
@@ -101,36 +101,60 @@ static void clip_row(unsigned char *row, size_t values)
         row[i] = row[2 * i] ? 255 : row[2 * i + 1];
 }
 
-static int read_rows(struct reader *r)
+static void clip_rows(const struct reader *r, unsigned char *pixels, uint32_t rows, size_t row_bytes)
 {
-    const struct imk_box *box = r->box;
-    int passes = png_set_interlace_handling(r->png);
-    unsigned char *pixels;
-    uint32_t first, height = png_get_image_height(r->png, r->info);
-    size_t row_bytes;
-    int result;
+    im_msan_written(pixels, rows * row_bytes);
+    for (uint32_t y = 0; png_get_bit_depth(r->png, r->info) == 16 && y < rows; y++)
+        clip_row(pixels + y * row_bytes, row_bytes / 2);
+}
 
-    png_read_update_info(r->png, r->info);
-    row_bytes = png_get_rowbytes(r->png, r->info);
-    first = passes > 1 ? 0 : box->y; /* the row that comes to lie at the start of the memory */
-    result = au_input_reserve(r->input, row_bytes, passes > 1 ? height : box->h, r->text);
+static int read_interlaced(struct reader *r, int passes, size_t row_bytes)
+{
+    uint32_t height = r->image->height;
+    unsigned char *pixels;
+    int result = au_input_reserve(r->input, &r->input->pixels, row_bytes, height, r->text);
+
     if (result)
         return result;
     pixels = r->input->pixels.data;
-
-    for (uint32_t y = 0; y < first; y++)
-        png_read_row(r->png, pixels, NULL);
     for (int pass = 0; pass < passes; pass++)
-        for (uint32_t y = first; y < (passes > 1 ? height : box->y + box->h); y++)
-            png_read_row(r->png, pixels + (y - first) * row_bytes, NULL);
-    im_msan_written(pixels, (passes > 1 ? height : box->h) * row_bytes);
-
-    if (png_get_bit_depth(r->png, r->info) == 16)
-        for (uint32_t y = box->y; y < box->y + box->h; y++)
-            clip_row(pixels + (y - first) * row_bytes, row_bytes / 2);
-    r->pixels.data = pixels + (box->y - first) * row_bytes + (size_t)3 * box->x;
-    r->pixels.stride = row_bytes;
+        for (uint32_t y = 0; y < height; y++)
+            png_read_row(r->png, pixels + y * row_bytes, NULL);
+    clip_rows(r, pixels, height, row_bytes);
+    au_input_give(r->input, pixels, row_bytes, r->box);
     return 0;
+}
+
+static int read_strips(struct reader *r, size_t row_bytes)
+{
+    struct au_strip strip;
+    int result = au_strip_begin(&strip, r->input, row_bytes, (size_t)3 * r->box->x, r->box->h, r->text);
+
+    if (result)
+        return result;
+    for (uint32_t y = 0; y < r->box->y + r->box->h; y++) {
+        unsigned char *row = au_strip_at(&strip, NULL);
+
+        png_read_row(r->png, row, NULL);
+        if (y < r->box->y)
+            continue;
+        clip_rows(r, row, 1, row_bytes);
+        au_strip_add(&strip, 1);
+    }
+    return 0;
+}
+
+static int read_rows(struct reader *r)
+{
+    int passes = png_set_interlace_handling(r->png);
+    size_t row_bytes;
+
+    png_read_update_info(r->png, r->info);
+    row_bytes = png_get_rowbytes(r->png, r->info);
+    if (png_get_image_width(r->png, r->info) != r->image->width ||
+        png_get_image_height(r->png, r->info) != r->image->height)
+        return im_fail(r->text, IM_VERDICT_CORRUPT, "PNG: the header changed while it was read");
+    return passes > 1 ? read_interlaced(r, passes, row_bytes) : read_strips(r, row_bytes);
 }
 
 static int read_png(struct reader *r)
@@ -146,46 +170,44 @@ static int read_png(struct reader *r)
     png_set_user_limits(r->png, r->input->limits.side_max, r->input->limits.side_max);
     png_set_keep_unknown_chunks(r->png, PNG_HANDLE_CHUNK_NEVER, NULL, -1);
     png_read_info(r->png, r->info);
+    png_set_crc_action(r->png, PNG_CRC_QUIET_USE, PNG_CRC_NO_CHANGE); /* from here on there is IDAT alone */
     set_colours(r);
     return read_rows(r);
 }
 
-static uint32_t big_endian(const unsigned char *p)
+static bool begins(const unsigned char *bytes, size_t n)
 {
-    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+    return n >= 8 && memcmp(bytes, "\x89PNG\r\n\x1a\n", 8) == 0;
 }
 
-int au_png_open(struct au_input *input, struct au_image *ret, struct im_text *text)
+static int open_header(struct au_input *input, struct au_image *ret, struct im_text *text)
 {
-    uint64_t pixel_bytes = 3;
-    int result;
+    bool is_clipped;
 
     if (input->n < IHDR_END)
         return im_fail(text, IM_VERDICT_TRUNCATED, "PNG: the file ends within its header");
     if (memcmp(input->bytes + IHDR_NAME, "IHDR", 4) != 0)
         return im_fail(text, IM_VERDICT_CORRUPT, "PNG: the header is missing");
-    *ret = (struct au_image){AU_FORMAT_PNG, big_endian(input->bytes + IHDR_WIDTH),
-                             big_endian(input->bytes + IHDR_HEIGHT), 0};
-    if (ret->width == 0 || ret->height == 0)
-        return im_fail(text, IM_VERDICT_CORRUPT, "PNG: %u x %u pixels", ret->width, ret->height);
-    result = au_input_check_size(input, ret->width, ret->height, text);
-    if (result)
-        return result;
-    if (input->bytes[IHDR_DEPTH] == 16 && input->bytes[IHDR_COLOUR] == PNG_COLOR_TYPE_GRAY)
-        pixel_bytes = 6; /* until it is clipped */
-    ret->memory = pixel_bytes * ret->width * ret->height;
-    return au_input_check_memory(input, ret, text);
+    ret->width = au_be32(input->bytes + IHDR_WIDTH);
+    ret->height = au_be32(input->bytes + IHDR_HEIGHT);
+    is_clipped = input->bytes[IHDR_DEPTH] == 16 && input->bytes[IHDR_COLOUR] == PNG_COLOR_TYPE_GRAY;
+    if (input->bytes[IHDR_INTERLACE])
+        ret->memory = (uint64_t)3 * ret->width * ret->height;
+    else
+        ret->memory = au_strip_bytes(ret->width, ret->height);
+    ret->memory *= is_clipped ? 2 : 1;
+    return au_input_check(input, ret, text);
 }
 
-int au_png_region(struct au_input *input, const struct imk_box *box, struct au_pixels *ret,
-                  struct im_text *text)
+static int decode_region(struct au_input *input, const struct au_image *image, const struct imk_box *box,
+                         struct im_text *text)
 {
-    struct reader reader = {.input = input, .text = text, .box = box};
+    struct reader reader = {.input = input, .text = text, .image = image, .box = box};
     int result = read_png(&reader);
 
     if (reader.png)
         png_destroy_read_struct(&reader.png, &reader.info, NULL);
-    if (result == 0)
-        *ret = reader.pixels;
     return result;
 }
+
+const struct au_format au_png = {begins, open_header, decode_region};

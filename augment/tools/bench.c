@@ -173,7 +173,7 @@ static double entropy_of(struct bench *b, const struct au_file *file, uint32_t e
     struct au_crop plan;
     uint32_t rows, read = 0;
 
-    if (au_decoder_open(decoder, file->bytes, file->n, &image, NULL) != 0 || image.format != AU_FORMAT_JPEG)
+    if (au_decoder_open(decoder, file->bytes, file->n, &image, NULL) != 0 || image.type != IM_IMAGE_JPEG)
         return 0;
     plan = au_crop_make(&job, image.width, image.height);
     rows = plan.box.y + plan.box.h;

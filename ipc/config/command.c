@@ -63,27 +63,55 @@ static int check(const struct im_command *c, const struct im_conf *conf, struct 
     return err;
 }
 
-/* Takes the words without dashes at *argv, one or, where the verb takes a list, all of them, and joins them. */
-static void take_operands(const struct im_command *c, int *argc, char ***argv, char *joined, size_t n)
-{
-    while (c->operand && *argc > 0 && (*argv)[0][0] != '-' && (c->operand_list || !*joined)) {
-        size_t used = strlen(joined);
+/* The words without dashes: one or two, or a list, joined. */
+struct operands {
+    char first[IM_CONF_TEXT_BYTES + 16], second[IM_CONF_TEXT_BYTES + 16];
+};
 
-        snprintf(joined + used, n - used, "%s%s", used ? " " : "", (*argv)[0]);
+/* Where the next word goes; NULL: the verb takes no more. */
+static char *room_for_operand(const struct im_command *c, struct operands *operands)
+{
+    if (c->operand && (c->operand_list || !*operands->first))
+        return operands->first;
+    return c->second && !*operands->second ? operands->second : NULL;
+}
+
+/* Takes the words without dashes at *argv, as many as the verb takes. */
+static void take_operands(const struct im_command *c, int *argc, char ***argv, struct operands *operands)
+{
+    char *room;
+
+    while (*argc > 0 && (*argv)[0][0] != '-' && (room = room_for_operand(c, operands)) != NULL) {
+        size_t used = strlen(room);
+
+        snprintf(room + used, sizeof operands->first - used, "%s%s", used ? " " : "", (*argv)[0]);
         (*argv)++, (*argc)--;
     }
+}
+
+static int set_operands(const struct im_command *c, const struct operands *operands, struct im_conf *conf,
+                        struct im_text *text)
+{
+    if (*operands->first && im_conf_set(conf, c->operand, operands->first, text) < 0)
+        return -EINVAL;
+    if (*operands->second && im_conf_set(conf, c->second, operands->second, text) < 0)
+        return -EINVAL;
+    if (c->operand_needed && !*operands->first)
+        return im_fail(text, -EINVAL, "something is missing: %s %s", c->typed, c->usual);
+    return 0;
 }
 
 /* `VERB [OPERAND] [flags]`; the operand may also stand behind the flags, or between them. */
 static int configure(const struct im_command *c, int argc, char **argv, struct im_conf *conf,
                      struct im_text *text)
 {
-    char operand[IM_CONF_TEXT_BYTES + 16] = "", *name = argv[0];
+    struct operands operands = {"", ""};
     struct im_text warning = {""};
+    char *name = argv[0];
     int next = 1;
 
     argv++, argc--;
-    take_operands(c, &argc, &argv, operand, sizeof operand);
+    take_operands(c, &argc, &argv, &operands);
     argv--, argc++; /* the word before the flags: im_conf_load() begins behind it */
     argv[0] = name;
     im_conf_defaults(conf);
@@ -96,13 +124,11 @@ static int configure(const struct im_command *c, int argc, char **argv, struct i
     if (warning.s[0] && !c->is_inner)
         im_say(stderr, "imsuper: %s", warning.s);
     argv += next, argc -= next;
-    take_operands(c, &argc, &argv, operand, sizeof operand);
+    take_operands(c, &argc, &argv, &operands);
     if (argc > 0)
         return im_fail(text, -EINVAL, "unexpected argument '%.200s' (see `%s --help`)", argv[0], c->typed);
-    if (operand[0] && im_conf_set(conf, c->operand, operand, text) < 0)
+    if (set_operands(c, &operands, conf, text) < 0)
         return -EINVAL;
-    if (c->operand_needed && !operand[0])
-        return im_fail(text, -EINVAL, "something is missing: %s %s", c->typed, c->usual);
     conf->lr_range_test = (c->options & IM_FOR_LR_FIND) != 0; /* it sets the learning rate itself */
     return check(c, conf, text);
 }

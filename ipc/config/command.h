@@ -25,6 +25,7 @@ struct im_command {
     const char *required; /* option that must be given; NULL: none */
     const char *operand;  /* option that a word without dashes sets; NULL: no such word */
     bool operand_list;    /* several such words, joined by blanks */
+    const char *second;   /* option that a second such word sets; NULL: there is none */
     bool operand_needed;
     enum im_command_check check;
     bool is_inner; /* another program of ours starts it, which has shown the warnings */

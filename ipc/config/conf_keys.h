@@ -139,20 +139,22 @@
 #define IM_FOR_CONTROL 65536u  /* pause, resume, restart, scale */
 #define IM_FOR_RESTART 131072u
 #define IM_FOR_SCALE 262144u
+#define IM_FOR_ORGANISE 8388608u                                      /* class folders from any layout */
 #define IM_FOR_SAMPLES (IM_FOR_START | IM_FOR_PREVIEW | IM_FOR_BENCH) /* all that make samples */
 #define IM_FOR_ALL                                                                                           \
     (IM_FOR_RUNS | IM_FOR_SYNTH | IM_FOR_INDEX | IM_FOR_CHILDREN | IM_FOR_SAMPLES | IM_FOR_LIST |            \
-     IM_FOR_STEPS | IM_FOR_LR_FIND | IM_FOR_MODEL | IM_FOR_RESTART | IM_FOR_SCALE | IM_FOR_LIST_RUNS)
+     IM_FOR_STEPS | IM_FOR_LR_FIND | IM_FOR_MODEL | IM_FOR_RESTART | IM_FOR_SCALE | IM_FOR_LIST_RUNS |       \
+     IM_FOR_ORGANISE)
 
 /* clang-format off */
 #define IM_CONF_KEYS(BOOL, INT, SEED, REAL, TEXT, ENUM) \
-    TEXT(data_dir, "data-dir", "", IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST, "DIR", "folder of the images; `imsuper data synth` makes one") \
-    ENUM(layout, "layout", IM_LAYOUT_AUTO, IM_LAYOUTS, IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST, "NAME", "how the folder is laid out: class folders under train/ and val/ (folders), class folders alone (single), ILSVRC CLS-LOC, Tiny ImageNet, or images with tables of classes (csv)") \
-    TEXT(labels, "labels", "", IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST, "FILE", "CSV file with the class of each training image (file,label); default: train.csv or labels.csv where train/ has no class folders") \
-    TEXT(val_labels, "val-labels", "", IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST, "FILE", "the same for validation images; default: val.csv") \
-    REAL(val_split, "val-split", 0, 0, 0.9, IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST, "SHARE", "share of each class's training images to validate with, where there are no others; 0 = none") \
-    INT(val_split_seed, "val-split-seed", 0, 0, INT64_MAX, IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST, "N", "seed of the choice that val-split makes; the run's seed has no part in it") \
-    BOOL(rebuild_index, "rebuild-index", false, IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX, "", "scan all folders again even if the cached index is current") \
+    TEXT(data_dir, "data-dir", "", IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE, "DIR", "folder of the images; `imsuper data synth` makes one") \
+    ENUM(layout, "layout", IM_LAYOUT_AUTO, IM_LAYOUTS, IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE, "NAME", "how the folder is laid out: class folders under train/ and val/ (folders), class folders alone (single), ILSVRC CLS-LOC, Tiny ImageNet, or images with tables of classes (csv)") \
+    TEXT(labels, "labels", "", IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE, "FILE", "CSV file with the class of each training image (file,label); default: train.csv or labels.csv where train/ has no class folders") \
+    TEXT(val_labels, "val-labels", "", IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE, "FILE", "the same for validation images; default: val.csv") \
+    REAL(val_split, "val-split", 0, 0, 0.9, IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE, "SHARE", "share of each class's training images to validate with, where there are no others; 0 = none") \
+    INT(val_split_seed, "val-split-seed", 0, 0, INT64_MAX, IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE, "N", "seed of the choice that val-split makes; the run's seed has no part in it") \
+    BOOL(rebuild_index, "rebuild-index", false, IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX | IM_FOR_ORGANISE, "", "scan all folders again even if the cached index is current") \
     BOOL(subset, "subset", false, IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX, "", "train on a class-balanced subset of the images") \
     INT(subset_size, "subset-size", 10000, 1, 1000000000000, IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX, "N", "images in the subset that --subset selects") \
     INT(changed_since, "changed-since", 0, 0, INT64_MAX, IM_GROUP_DATA, IM_FOR_INDEX, "NS", "also count the images that changed after this time (nanoseconds since 1970)") \
@@ -307,7 +309,7 @@
     ENUM(on_bad_sample, "on-bad-sample", IM_BAD_SAMPLE_SKIP, IM_BAD_SAMPLES, IM_GROUP_ROBUSTNESS, IM_FOR_START, "WHAT", "skip a file that cannot be decoded, or stop the run") \
     INT(bad_sample_limit, "bad-sample-limit", 1000, 0, 1000000000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "N", "stop the run after N skipped files; 0 = no limit") \
     INT(max_file_bytes, "max-file-bytes", 268435456, 1024, 2147483647, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES, "BYTES", "larger files are bad samples") \
-    INT(max_pixels, "max-pixels", 100000000, 1024, 4294967296, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES, "N", "images with more pixels are bad samples") \
+    INT(max_pixels, "max-pixels", 178956970, 1024, 4294967296, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES, "N", "images with more pixels are bad samples; the default is Pillow's limit") \
     INT(max_side, "max-side", 65500, 32, 65500, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES, "PIXELS", "images with a longer side are bad samples") \
     INT(max_scans, "max-scans", 100, 1, 100000, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES, "N", "progressive JPEGs with more scans are bad samples; the limit falls to 16 as images approach max-pixels") \
     INT(decode_memory_mib, "decode-memory-mib", 0, 0, 65536, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES, "MIB", "images that take more memory to decode are bad samples; 0 = chosen from the machine's or container's memory, at most 2048") \
@@ -324,7 +326,12 @@
     INT(epoch, "epoch", 0, 0, 100000, IM_GROUP_AUGMENTATION, IM_FOR_PREVIEW | IM_FOR_BENCH, "N", "epoch whose random draws are shown") \
     BOOL(diff, "diff", false, IM_GROUP_OUTPUT, IM_FOR_PREVIEW, "", "show each image beside its untransformed crop") \
     INT(passes, "passes", 5, 1, 100000, IM_GROUP_OUTPUT, IM_FOR_BENCH | IM_FOR_STEPS, "N", "passes over the images; for the trainer: rounds of one second") \
-    TEXT(out, "out", "", IM_GROUP_SYNTH, IM_FOR_SYNTH, "DIR", "output folder of the images") \
+    TEXT(out, "out", "", IM_GROUP_SYNTH, IM_FOR_SYNTH | IM_FOR_ORGANISE, "DIR", "output folder of the images") \
+    BOOL(organise_copy, "copy", false, IM_GROUP_DATA, IM_FOR_ORGANISE, "", "copy the images") \
+    BOOL(organise_hard_link, "hard-link", false, IM_GROUP_DATA, IM_FOR_ORGANISE, "", "write hard links (default): no space, and the new folder stays whole when the old one is moved; needs one file system") \
+    BOOL(organise_symlink, "symlink", false, IM_GROUP_DATA, IM_FOR_ORGANISE, "", "write symbolic links to where the images are now") \
+    BOOL(dry_run, "dry-run", false, IM_GROUP_DATA, IM_FOR_ORGANISE, "", "say what would be written, and write nothing") \
+    TEXT(undo, "undo", "", IM_GROUP_DATA, IM_FOR_ORGANISE, "FILE", "take back what the undo file names (DST/organise.undo)") \
     INT(classes, "classes", 10, 2, 10000, IM_GROUP_SYNTH, IM_FOR_SYNTH | IM_FOR_MODEL | IM_FOR_STEPS, "N", "number of classes") \
     INT(per_class, "per-class", 200, 1, 10000000, IM_GROUP_SYNTH, IM_FOR_SYNTH, "N", "training images of each class") \
     INT(val_per_class, "val-per-class", 50, 0, 10000000, IM_GROUP_SYNTH, IM_FOR_SYNTH, "N", "validation images of each class") \

@@ -277,8 +277,8 @@ IMK_DEVICE uint8_t relu8(float *v)
 
     IMK_UNROLL
     for (int j = 0; j < GROUP; j++) {
-        bits |= (v[j] > 0.0f ? 1u : 0u) << j;
-        v[j] = v[j] < 0.0f ? 0.0f : v[j]; /* NaN stays */
+        bits |= (v[j] <= 0.0f ? 0u : 1u) << j; /* NaN passes, */
+        v[j] = v[j] < 0.0f ? 0.0f : v[j];      /* and stays */
     }
     return (uint8_t)bits;
 }

@@ -37,7 +37,9 @@ IMK_DEVICE double mean_of(const struct joint *t)
 
 IMK_DEVICE double squares_of(const struct joint *t)
 {
-    return fmax(0.0, t->squares - t->sum * t->sum / t->count);
+    const double squares = t->squares - t->sum * t->sum / t->count;
+
+    return squares < 0.0 ? 0.0 : squares; /* NaN stays */
 }
 
 /* scratch: means [slices][pitch], then squares [slices][pitch]. */
@@ -70,9 +72,10 @@ template <class T, bool WIDE> static __global__ void imk_stats_of_slices(struct 
     IMK_UNROLL
     for (int j = 0; j < GROUP; j++) {
         const float mean = mine > 0 ? sum[j] / (float)mine : 0.0f;
+        const float apart = square[j] - sum[j] * mean;
 
         means[(int)threadIdx.x * GROUP + j] = origin[j] + mean;
-        squares[(int)threadIdx.x * GROUP + j] = fmaxf(0.0f, square[j] - sum[j] * mean);
+        squares[(int)threadIdx.x * GROUP + j] = apart < 0.0f ? 0.0f : apart; /* NaN stays */
     }
     __syncthreads();
 
@@ -184,12 +187,12 @@ static __global__ void imk_finish_all(struct imk_cuda_bn_finish a)
         return;
 
     const double count = a.sums[2 * (size_t)a.c], mean = a.sums[channel] / count;
+    const double var = a.sums[a.c + channel] / count - mean * mean;
 
     a.mean[channel] = (float)mean;
     if (channel == 0)
         *a.count = count;
-    finish(channel, count, mean, fmax(0.0, a.sums[a.c + channel] / count - mean * mean), a.inv, a.run_mean,
-           a.run_var, a.eps, a.momentum);
+    finish(channel, count, mean, var < 0.0 ? 0.0 : var, a.inv, a.run_mean, a.run_var, a.eps, a.momentum);
 }
 
 extern "C" int imk_cuda_bn_finish(const struct imk_cuda_bn_finish *a, struct CUstream_st *stream)

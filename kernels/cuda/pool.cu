@@ -32,7 +32,7 @@ template <class T, bool WIDE> static __global__ void imk_maxpool(struct imk_cuda
                             at.left);
                 IMK_UNROLL
                 for (int j = 0; j < GROUP; j++) {
-                    if (first || v[j] > best[j]) {
+                    if (first || v[j] > best[j] || isnan(v[j])) {
                         best[j] = v[j];
                         where[j] = (uint8_t)(r * o.kernel + s);
                     }

@@ -1,6 +1,8 @@
 /* The stem going forward: batch norm, ReLU and max-pool in one pass. A thread makes 8 channels of one pixel
  * of y. Values are rounded to the type before they are compared, so that the first of equals is the one that
  * the two ops apart would take. */
+#include <math.h>
+
 #include "kernels/cuda/columns.cuh"
 
 template <class T, bool WIDE> static __global__ void imk_stem(struct imk_cuda_stem a)
@@ -31,7 +33,7 @@ template <class T, bool WIDE> static __global__ void imk_stem(struct imk_cuda_st
                 for (int j = 0; j < GROUP; j++) {
                     v[j] = fmaf(v[j] - p.mean[j], p.factor[j], p.beta[j]);
                     v[j] = rounded<T>(v[j] < 0.0f ? 0.0f : v[j]);
-                    if (first || v[j] > best[j]) {
+                    if (first || v[j] > best[j] || isnan(v[j])) {
                         best[j] = v[j];
                         where[j] = (uint8_t)(r * o.kernel + s);
                     }
@@ -44,7 +46,7 @@ template <class T, bool WIDE> static __global__ void imk_stem(struct imk_cuda_st
             continue;
         IMK_UNROLL
         for (int j = 0; j < GROUP; j++)
-            where[j] = best[j] > 0.0f ? where[j] : (uint8_t)IMK_CUDA_NO_PLACE;
+            where[j] = best[j] <= 0.0f ? (uint8_t)IMK_CUDA_NO_PLACE : where[j];
         store_bytes8<WIDE>(where, a.place + out, at.left);
     }
 }

@@ -9,7 +9,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "ipc/base/image_type.h"
 #include "reader/dataset/data.h"
+#include "reader/dataset/devkit.h"
 #include "reader/dataset/index_file.h"
 #include "reader/dataset/index_table.h"
 #include "reader/dataset/labels.h"
@@ -113,7 +115,7 @@ static uint64_t count_others(const struct build *build, uint32_t top, const char
         for (uint32_t k = 0; build->walk.places[i].top == top && k < folder->skipped.count; k++) {
             const char *name = rd_skipped_at(folder, k, &kind);
 
-            if (kind == RD_SKIP_OTHER && count++ == 0)
+            if ((kind == RD_SKIP_OTHER || kind == RD_SKIP_TYPE) && count++ == 0)
                 *ret_first = name;
         }
     }
@@ -124,20 +126,22 @@ static int fail_empty_class(const struct build *build, uint32_t top, struct im_t
 {
     const char *first = "";
     uint64_t others = count_others(build, top, &first);
+    struct im_image_type_list types;
     char instead[NAME_MAX + 64] = "";
 
     if (others > 0)
         snprintf(instead, sizeof instead, ", but %llu other file%s ('%s')", (unsigned long long)others,
                  others == 1 ? "" : "s", first);
-    return im_fail(text, -EBADMSG,
-                   "the class folder '%.400s/%.200s' holds no images (.jpg .jpeg .png .webp)%.300s",
-                   build->layout->root, build->walk.listings[top].path, instead);
+    return im_fail(text, -EBADMSG, "the class folder '%.400s/%.200s' holds no images (%s)%.300s",
+                   build->layout->root, build->walk.listings[top].path, im_image_types_list(&types, true),
+                   instead);
 }
 
 /* The classes are train's folders with images. A folder without any is an error, as for ImageFolder, unless it may be
  * there for another reason. */
 static int choose_classes(struct build *build, struct im_text *text)
 {
+    struct im_image_type_list types;
     int64_t added = 0;
 
     for (uint32_t top = 0; top < build->tops[IM_TRAIN] && added >= 0; top++) {
@@ -149,10 +153,10 @@ static int choose_classes(struct build *build, struct im_text *text)
             return fail_empty_class(build, top, text);
     }
     if (added >= 0 && build->classes.count == 0)
-        return im_fail(text, -EBADMSG,
-                       "'%.500s%s%.200s' holds no class folder with images (.jpg .jpeg .png .webp)",
+        return im_fail(text, -EBADMSG, "'%.500s%s%.200s' holds no class folder with images (%s)",
                        build->layout->root, build->layout->kind == RD_LAYOUT_SINGLE ? "" : "/",
-                       build->layout->kind == RD_LAYOUT_SINGLE ? "" : build->layout->train);
+                       build->layout->kind == RD_LAYOUT_SINGLE ? "" : build->layout->train,
+                       im_image_types_list(&types, true));
     return added < 0 ? (int)added : 0;
 }
 
@@ -254,6 +258,18 @@ static int add_flat_images(struct build *build)
     return err;
 }
 
+/* meta.mat, which labels came through as well. */
+static int stamp_numbering(struct build *build)
+{
+    struct rd_stamp stamp;
+    char path[PATH_MAX];
+    int err = rd_devkit_find(build->root_fd, build->layout->labels_path, path);
+
+    if (err == 0)
+        err = rd_stamp_take(build->root_fd, path, &stamp);
+    return err < 0 ? err : rd_writer_stamp(&build->writer, path, &stamp);
+}
+
 static int add_flat_val(struct build *build, struct im_text *text)
 {
     struct rd_listing *val = &build->roots[IM_VAL];
@@ -275,6 +291,8 @@ static int add_flat_val(struct build *build, struct im_text *text)
             build->layout->labels_path, rd_names_at(&build->unknown, 0));
     if (err == 0)
         err = rd_writer_stamp(&build->writer, build->layout->labels_path, &stamp);
+    if (err == 0 && build->layout->labels == RD_LABELS_DEVKIT)
+        err = stamp_numbering(build);
     return err < 0 ? err : add_flat_images(build);
 }
 

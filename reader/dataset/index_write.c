@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "ipc/base/hash.h"
+#include "ipc/base/image_type.h"
 #include "reader/dataset/index_file.h"
 
 static int grow(void **items, uint64_t *capacity, uint64_t count, size_t item_bytes)
@@ -147,7 +148,9 @@ int rd_writer_folder(struct rd_index_writer *writer, const struct rd_listing *fo
 
         rd_join(path, sizeof path, folder->path, name);
         if (!is_table(writer, path))
-            err = rd_writer_left_out(writer, kind, path, "");
+            err = rd_writer_left_out(writer, kind, path,
+                                     kind == RD_SKIP_TYPE ? im_image_type_missing(im_image_type_of_name(name))
+                                                          : "");
     }
     return err;
 }

@@ -1,10 +1,10 @@
-/* Three sources, one result: a class for each validation image, found by the image's name without its ending.
+/* Several sources, one result: a class for each validation image, found by the image's name without its ending.
  *
  * val.txt needs care. The copy in ILSVRC's ImageSets/CLS-LOC numbers its lines ("ILSVRC2012_val_00000001 1");
  * used as labels that trains without any error and validates at chance. Caffe's copy holds classes from 0,
  * others classes from 1. So: numbers that only count lines are refused; 0 .. C-1 is recognised by a 0 in it,
  * 1 .. C by a C; where neither occurs the file is refused as well. The devkit's
- * ILSVRC2012_validation_ground_truth.txt uses numbers of its own and is not read. */
+ * ILSVRC2012_validation_ground_truth.txt uses numbers of its own: devkit.h says which class each is. */
 #include "reader/dataset/labels.h"
 
 #include <errno.h>
@@ -15,12 +15,15 @@
 #include <unistd.h>
 
 #include "ipc/base/file.h"
+#include "reader/dataset/devkit.h"
 #include "reader/dataset/parallel.h"
 #include "reader/dataset/table.h"
 
 #define FILE_BYTES_MAX ((size_t)64 << 20)
 #define XML_BYTES_MAX ((size_t)1 << 20)
 #define CLASS_MAX 256
+#define VAL_STEM "ILSVRC2012_val_" /* of ILSVRC2012 and all later ones */
+#define STEM_BYTES (sizeof VAL_STEM + 20)
 
 /* One line of a file of labels: image stem and class as text, pointing into the file's bytes. */
 struct line {
@@ -109,6 +112,86 @@ static int64_t number(const char *word)
     errno = 0;
     value = strtol(word, &end, 10);
     return *end || errno || value > INT32_MAX ? -1 : value;
+}
+
+/* Before the last line that is not. */
+static bool has_empty_line(const char *bytes)
+{
+    bool is_empty = true, had_one = false;
+
+    for (; *bytes; bytes++) {
+        if (*bytes == '\n') {
+            had_one |= is_empty;
+            is_empty = true;
+        } else if (!strchr(" \t\r", *bytes)) {
+            if (had_one)
+                return true;
+            is_empty = false;
+        }
+    }
+    return false;
+}
+
+/* Line i is of image i + 1: gives each line the stem of that image. The names of the classes go into *numbering, where
+ * numbers stand for them. */
+static int lines_of_devkit(const char *path, const struct rd_numbering *numbering, struct lines *lines,
+                           struct im_text *text)
+{
+    size_t n, count = 1, used = 0;
+    char *bytes, *stems, *next, *line;
+    int err = im_read_file(path, FILE_BYTES_MAX, &bytes, &n, text);
+
+    if (err < 0)
+        return err;
+    for (size_t i = 0; i < n; i++)
+        count += bytes[i] == '\n';
+    if (has_empty_line(bytes)) {
+        free(bytes);
+        return im_fail(text, -EBADMSG, "'%.700s' has an empty line, so that lines do not tell images", path);
+    }
+    lines->items = calloc(count, sizeof *lines->items);
+    lines->bytes = realloc(bytes, n + 1 + count * STEM_BYTES);
+    if (!lines->items || !lines->bytes) {
+        if (!lines->bytes)
+            free(bytes);
+        return -ENOMEM;
+    }
+    stems = lines->bytes + n + 1;
+    for (line = strtok_r(lines->bytes, "\r\n", &next); line && err == 0;
+         line = strtok_r(NULL, "\r\n", &next)) {
+        char *rest, *class = strtok_r(line, " \t", &rest);
+        const int64_t value = class && numbering ? number(class) : 0;
+        const char *name = !numbering  ? class
+                           : value < 0 ? NULL
+                                       : rd_numbering_name(numbering, (uint64_t)value);
+
+        if (!class)
+            continue;
+        if (!name || strtok_r(NULL, " \t", &rest))
+            return im_fail(text, -EBADMSG, "'%.600s', line %zu: '%.100s' is none of the devkit's classes",
+                           path, lines->count + 1, class);
+        snprintf(stems + used, STEM_BYTES, VAL_STEM "%08zu", lines->count + 1);
+        lines->items[lines->count++] = (struct line){stems + used, (char *)name};
+        used += STEM_BYTES;
+    }
+    return err;
+}
+
+static int read_devkit(const struct rd_layout *layout, const char *path, struct rd_numbering *numbering,
+                       struct lines *lines, struct im_text *text)
+{
+    char beside[PATH_MAX];
+    int err;
+
+    if (layout->labels == RD_LABELS_SYNSETS)
+        return lines_of_devkit(path, NULL, lines, text);
+    if (rd_devkit_find(AT_FDCWD, path, beside) < 0)
+        return im_fail(text, -EBADMSG,
+                       "'%.500s' gives classes by numbers of ILSVRC's devkit: put the devkit's meta.mat or "
+                       "map_clsloc.txt beside it",
+                       path);
+    err = rd_devkit_read(beside, numbering, text);
+    return err < 0 ? err : lines_of_devkit(path, numbering, lines, text);
 }
 
 /* What the first class has as its number: 0 or 1; -ENOENT where the file holds names instead of numbers. */
@@ -257,6 +340,7 @@ int rd_labels_read(const struct rd_layout *layout, const struct rd_names *images
 {
     char path[2 * PATH_MAX];
     struct labelling all = {path, images, classes, ret_labels, ret_unknown};
+    struct rd_numbering numbering = {.count = 0};
     struct lines lines = {0};
     int err, number_base = -ENOENT;
 
@@ -264,14 +348,18 @@ int rd_labels_read(const struct rd_layout *layout, const struct rd_names *images
              *layout->labels_path == '/' ? "" : "/", layout->labels_path);
     if (layout->labels == RD_LABELS_XML)
         return label_from_annotations(&all, text);
-    err = layout->labels == RD_LABELS_TABLE ? lines_of_table(path, &lines, text)
-                                            : lines_read(path, &lines, text);
-    if (err == 0 && layout->labels != RD_LABELS_TINY && layout->labels != RD_LABELS_TABLE)
+    if (layout->labels == RD_LABELS_DEVKIT || layout->labels == RD_LABELS_SYNSETS)
+        err = read_devkit(layout, path, &numbering, &lines, text);
+    else
+        err = layout->labels == RD_LABELS_TABLE ? lines_of_table(path, &lines, text)
+                                                : lines_read(path, &lines, text);
+    if (err == 0 && (layout->labels == RD_LABELS_CSV || layout->labels == RD_LABELS_LIST))
         number_base = find_number_base(path, &lines, classes->count, text);
     if (number_base < 0 && number_base != -ENOENT)
         err = number_base;
     if (err == 0)
         err = label_from_lines(&all, &lines, number_base, text);
     lines_fini(&lines);
+    rd_numbering_fini(&numbering);
     return err;
 }

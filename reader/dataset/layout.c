@@ -2,7 +2,7 @@
  * labels. Without train/ the data folder's own folders are classes.
  *
  * A validation folder that holds folders has its labels in their names, also inside ILSVRC (many people sort
- * it so). One that holds images needs a file of labels; of the three kinds the CSV is one read, the
+ * it so). One that holds images needs a file of labels; of the kinds the CSV is one read, the
  * annotations are 50,000, and val.txt comes last because the copy in ImageSets/CLS-LOC only counts lines
  * (reader/dataset/labels.c refuses it). Folders above the data folder are looked at only where its path says that it
  * is the inside of ILSVRC. */
@@ -18,6 +18,8 @@
 
 #include "ipc/base/count.h"
 #include "ipc/base/hash.h"
+#include "ipc/base/image_type.h"
+#include "reader/dataset/layout_names.h"
 #include "reader/dataset/layout_table.h"
 #include "reader/dataset/scan.h"
 
@@ -40,13 +42,17 @@ const char *rd_layout_name(enum rd_layout_kind kind)
     return names[kind];
 }
 
+/* Of the types that are decoded, too: a program that was built with another library takes other files. */
 uint64_t rd_layout_hash(const struct rd_layout *layout)
 {
+    struct im_image_type_list types;
     const char *const paths[] = {layout->train, layout->val, layout->labels_path};
     uint64_t hash = (uint64_t)layout->kind << 8 | (uint64_t)layout->labels;
 
     for (size_t i = 0; i < IM_COUNT(paths); i++)
         hash = im_hash64(paths[i], strlen(paths[i]), hash);
+    im_image_types_list(&types, true);
+    hash = im_hash64(types.s, strlen(types.s), hash);
     return *layout->train_labels ? im_hash64(layout->train_labels, strlen(layout->train_labels), hash) : hash;
 }
 
@@ -91,6 +97,12 @@ static int find_labels(int root_fd, const char *base, const struct rd_label_file
     } known[] = {
         {RD_LABELS_CSV, "LOC_val_solution.csv"},
         {RD_LABELS_XML, "Annotations/CLS-LOC/val"},
+        {RD_LABELS_SYNSETS, "imagenet_2012_validation_synset_labels.txt"},
+        {RD_LABELS_DEVKIT, "ILSVRC2012_validation_ground_truth.txt"},
+        {RD_LABELS_DEVKIT, "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt"},
+        {RD_LABELS_DEVKIT, "devkit/data/ILSVRC2012_validation_ground_truth.txt"},
+        {RD_LABELS_DEVKIT, "data/ILSVRC2012_validation_ground_truth.txt"},
+        {RD_LABELS_DEVKIT, "devkit/data/ILSVRC2015_clsloc_validation_ground_truth.txt"},
         {RD_LABELS_LIST, "ImageSets/CLS-LOC/val.txt"},
         {RD_LABELS_LIST, "val.txt"},
     };
@@ -116,7 +128,8 @@ static int find_labels(int root_fd, const char *base, const struct rd_label_file
     return im_fail(
         text, -EBADMSG,
         "'%.600s/%.100s' holds images without class folders, and no labels for them were found: put a "
-        "val.csv (file,label), LOC_val_solution.csv or ILSVRC's Annotations beside it, or sort the "
+        "val.csv (file,label), LOC_val_solution.csv, ILSVRC's Annotations or its devkit beside it, or sort "
+        "the "
         "images into class folders",
         layout->root, layout->val);
 }
@@ -141,17 +154,46 @@ static int is_tiny_val(int root_fd, const char *val, struct rd_layout *layout, s
     return 1;
 }
 
-/* Validation images of class folders: the first of the usual names that holds class folders. */
+/* Takes the folder at `path`, which holds class folders, or images whose labels stand elsewhere. */
+static int take_val(int root_fd, const char *base, const char *path, bool has_folders,
+                    const struct rd_label_files *files, struct rd_layout *layout, struct im_text *text)
+{
+    int err;
+
+    snprintf(layout->val, sizeof layout->val, "%.254s", path);
+    layout->labels = RD_LABELS_FOLDERS;
+    if (has_folders)
+        return 0;
+    if (layout->kind == RD_LAYOUT_FOLDERS)
+        return im_fail(text, -EBADMSG,
+                       "'%.600s/%.100s' holds images but no class folders, as --layout folders needs",
+                       layout->root, path);
+    err = find_labels(root_fd, base, files, layout, text);
+    layout->kind = layout->labels == RD_LABELS_TABLE ? RD_LAYOUT_FOLDERS : RD_LAYOUT_ILSVRC;
+    return err;
+}
+
+/* Validation images of class folders: the first of the usual names that holds class folders, then other spellings. */
 static int find_val(int root_fd, const char *base, const struct rd_label_files *files,
                     struct rd_layout *layout, struct im_text *text)
 {
-    static const char *const names[] = {"val", "validation", "valid", "test"};
+    static const struct {
+        const char *name; /* "": other spellings of the role */
+        enum rd_role role;
+    } tried[] = {{"val", RD_ROLE_VAL}, {"validation", RD_ROLE_VAL}, {"valid", RD_ROLE_VAL},
+                 {"", RD_ROLE_VAL},    {"test", RD_ROLE_TEST},      {"", RD_ROLE_TEST}};
     struct content content;
     char path[NAME_MAX];
     int err;
 
-    for (size_t i = 0; i < IM_COUNT(names); i++) {
-        join(path, sizeof path, base, names[i]);
+    for (size_t i = 0; i < IM_COUNT(tried); i++) {
+        if (!*tried[i].name) {
+            err = rd_role_find(root_fd, layout->root, base, tried[i].role, path, text);
+            if (err != 0)
+                return err < 0 ? err : take_val(root_fd, base, path, true, files, layout, text);
+            continue;
+        }
+        join(path, sizeof path, base, tried[i].name);
         err = look(root_fd, path, &content, text);
         if (err < 0)
             return err;
@@ -160,19 +202,8 @@ static int find_val(int root_fd, const char *base, const struct rd_label_files *
             if (err != 0)
                 return err < 0 ? err : 0;
         }
-        if (content.has_folders || (i == 0 && content.has_images)) {
-            memcpy(layout->val, path, sizeof path);
-            layout->labels = RD_LABELS_FOLDERS;
-            if (content.has_folders)
-                return 0;
-            if (layout->kind == RD_LAYOUT_FOLDERS)
-                return im_fail(text, -EBADMSG,
-                               "'%.600s/%.100s' holds images but no class folders, as --layout folders needs",
-                               layout->root, path);
-            err = find_labels(root_fd, base, files, layout, text);
-            layout->kind = layout->labels == RD_LABELS_TABLE ? RD_LAYOUT_FOLDERS : RD_LAYOUT_ILSVRC;
-            return err;
-        }
+        if (content.has_folders || (i == 0 && content.has_images))
+            return take_val(root_fd, base, path, content.has_folders, files, layout, text);
     }
     return 0;
 }
@@ -181,20 +212,19 @@ static int find_val(int root_fd, const char *base, const struct rd_label_files *
  * part of a data set, or like several. */
 static int check_single(int root_fd, const struct rd_layout *layout, struct im_text *text)
 {
-    static const char *const vals[] = {"val", "validation", "valid", "test"};
-    const char *name = strrchr(layout->root, '/');
-    struct rd_listing listing = {.path = "."};
+    const char *name = strrchr(layout->root, '/') + 1;
+    struct rd_listing listing = {.path = "."}, beside = {.path = ".."};
     char inside[NAME_MAX + 16];
     int err = rd_scan(root_fd, &listing, 1, NULL, text);
 
-    for (size_t i = 0; i < IM_COUNT(vals) && err == 0 && strcmp(name, "/train") == 0; i++) {
-        snprintf(inside, sizeof inside, "../%s", vals[i]);
-        if (faccessat(root_fd, inside, F_OK, 0) == 0)
-            err = im_fail(text, -EBADMSG,
-                          "'%.700s' is itself a train folder, with %s beside it: use its parent folder, or "
-                          "--layout single",
-                          layout->root, inside + 3);
-    }
+    if (err == 0 && rd_role_of(name) == RD_ROLE_TRAIN && rd_scan(root_fd, &beside, 1, NULL, NULL) == 0)
+        for (uint32_t i = 0; i < beside.folders.count && err == 0; i++)
+            if (rd_role_of(rd_names_at(&beside.folders, i)) > RD_ROLE_TRAIN)
+                err = im_fail(text, -EBADMSG,
+                              "'%.700s' is itself a train folder, with %.100s beside it: use its parent "
+                              "folder, or --layout single",
+                              layout->root, rd_names_at(&beside.folders, i));
+    rd_listing_fini(&beside);
     for (uint32_t i = 0; i < listing.folders.count && err == 0; i++) {
         snprintf(inside, sizeof inside, "%s/train", rd_names_at(&listing.folders, i));
         if (faccessat(root_fd, inside, F_OK, 0) == 0)
@@ -272,7 +302,8 @@ static int take_train(int root_fd, const char *base, enum rd_layout_kind forced,
     err = find_val(root_fd, base, files, layout, text);
     if (err == 0 && layout->kind == RD_LAYOUT_AUTO)
         layout->kind = RD_LAYOUT_FOLDERS;
-    if (err == 0 && *files->val_labels && layout->labels != RD_LABELS_TABLE)
+    if (err == 0 && *files->val_labels &&
+        (layout->labels == RD_LABELS_FOLDERS || layout->labels == RD_LABELS_TINY))
         return im_fail(
             text, -EINVAL,
             "--val-labels is for validation images without class folders, in '%.400s/val'; there are "
@@ -308,6 +339,24 @@ static int find_given_table(int root_fd, const struct rd_label_files *files, str
     return found < 0 ? im_fail(text, found, "%.1000s", why.s) : 0;
 }
 
+/* Train/, training_set/ and the like: a train folder if validation or test images are beside it, or nothing else; a class could
+ * have such a name. 1: *layout has it; 0: there is none. */
+static int find_spelt_train(int root_fd, struct rd_layout *layout, struct im_text *text)
+{
+    struct rd_listing listing = {.path = "."};
+    bool is_alone, has_others = false;
+    int found = rd_role_find(root_fd, layout->root, "", RD_ROLE_TRAIN, layout->train, text);
+
+    if (found <= 0)
+        return found;
+    found = rd_scan(root_fd, &listing, 1, NULL, text);
+    is_alone = listing.folders.count == 1;
+    for (uint32_t i = 0; i < listing.folders.count; i++)
+        has_others |= rd_role_of(rd_names_at(&listing.folders, i)) > RD_ROLE_TRAIN;
+    rd_listing_fini(&listing);
+    return found < 0 ? found : is_alone || has_others;
+}
+
 static int find_train(int root_fd, enum rd_layout_kind forced, const struct rd_label_files *files,
                       struct rd_layout *layout, struct im_text *text)
 {
@@ -327,6 +376,11 @@ static int find_train(int root_fd, enum rd_layout_kind forced, const struct rd_l
             return err;
         if (content.exists)
             return take_train(root_fd, bases[i], forced, files, layout, text);
+    }
+    if (forced == RD_LAYOUT_AUTO || forced == RD_LAYOUT_FOLDERS) {
+        err = find_spelt_train(root_fd, layout, text);
+        if (err != 0)
+            return err < 0 ? err : take_train(root_fd, "", forced, files, layout, text);
     }
     if (forced == RD_LAYOUT_AUTO || forced == RD_LAYOUT_SINGLE)
         return find_without_train(root_fd, forced, files, layout, text);

@@ -26,6 +26,8 @@ enum rd_label_source {
     RD_LABELS_XML,     /* Annotations/CLS-LOC/val/<image>.xml: the first object's name */
     RD_LABELS_LIST,    /* val.txt: "ILSVRC2012_val_00000001.JPEG 65" or "... n01751748" */
     RD_LABELS_TABLE,   /* val.csv: "file,label" */
+    RD_LABELS_DEVKIT,  /* ILSVRC2012_validation_ground_truth.txt, with meta.mat or map_clsloc.txt beside it */
+    RD_LABELS_SYNSETS, /* imagenet_2012_validation_synset_labels.txt: the class of image N in line N */
     RD_LABELS_TINY,    /* val_annotations.txt: "val_0.JPEG n03444034 0 32 44 62", with tabs */
 };
 

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "ipc/base/count.h"
+#include "reader/dataset/devkit.h"
 #include "reader/dataset/scan.h"
 #include "reader/dataset/table.h"
 
@@ -260,6 +261,11 @@ int rd_layout_find_val_table(int root_fd, const struct rd_label_files *files, st
     if (*files->val_labels) {
         found =
             take_given(root_fd, layout->root, "--val-labels", files->val_labels, layout->labels_path, text);
+        if (found == 0 &&
+            (rd_is_ground_truth(layout->labels_path) || rd_is_synset_list(layout->labels_path))) {
+            layout->labels = rd_is_ground_truth(layout->labels_path) ? RD_LABELS_DEVKIT : RD_LABELS_SYNSETS;
+            return 2;
+        }
         if (found == 0)
             found = find_base(root_fd, layout->root, layout->labels_path, bases, 1, RD_PART_NONE, base, text);
         if (found == 0)

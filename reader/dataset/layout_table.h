@@ -10,8 +10,8 @@
 int rd_layout_find_table(int root_fd, const struct rd_label_files *files, struct rd_layout *layout,
                          struct im_text *text);
 
-/* A table for validation images that lie in the folder layout->val without class folders: 1: *layout is filled, 0: there
- * is none. */
+/* A table for validation images that lie in the folder layout->val without class folders: 1: *layout is filled, 2: likewise, with
+ * a file of the devkit's; 0: there is none. */
 int rd_layout_find_val_table(int root_fd, const struct rd_label_files *files, struct rd_layout *layout,
                              struct im_text *text);
 

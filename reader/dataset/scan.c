@@ -16,11 +16,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "ipc/base/count.h"
+#include "ipc/base/image_type.h"
 #include "reader/dataset/parallel.h"
 
 #define KIND_BYTE 'A' /* of the kind that comes first */
@@ -36,13 +36,7 @@ struct scan {
 
 int rd_is_image_name(const char *name)
 {
-    static const char *const endings[] = {".jpg", ".jpeg", ".png", ".webp"};
-    const char *dot = strrchr(name, '.');
-
-    for (size_t i = 0; dot && i < IM_COUNT(endings); i++)
-        if (strcasecmp(dot, endings[i]) == 0)
-            return 1;
-    return 0;
+    return im_image_type_is_decoded(im_image_type_of_name(name));
 }
 
 void rd_join(char *path, size_t size, const char *folder, const char *name)
@@ -169,7 +163,11 @@ static int take_entry(const char *root, struct rd_listing *listing, int fd, cons
         added = rd_names_add(&listing->images, name);
         listing->leads_out = listing->leads_out || leads_out(root, fd, entry);
     } else {
-        added = skip(listing, type == DT_REG ? RD_SKIP_OTHER : RD_SKIP_SPECIAL, name);
+        added = skip(listing,
+                     type != DT_REG                                      ? RD_SKIP_SPECIAL
+                     : im_image_type_of_name(name) < IM_IMAGE_TYPE_COUNT ? RD_SKIP_TYPE
+                                                                         : RD_SKIP_OTHER,
+                     name);
     }
     return added < 0 ? (int)added : 0;
 }

@@ -22,6 +22,7 @@ enum rd_skip {
     RD_SKIP_UNLABELLED, /* an image that the tables of classes do not name */
     RD_SKIP_MISSING,    /* a row of a table whose file is not there */
     RD_SKIP_TWICE,      /* a row of a table whose file has been named before */
+    RD_SKIP_TYPE,       /* an image of a type that this program does not decode */
     RD_SKIP_KINDS
 };
 
@@ -78,7 +79,7 @@ int rd_stamp_take(int root_fd, const char *path, struct rd_stamp *ret_stamp);
 /* Whether a folder is no part of a data set by its name: hidden, or made by a tool or a file system. */
 bool rd_is_tool_folder(const char *name);
 
-/* Whether the name ends in .jpg, .jpeg, .png or .webp, in any case. */
+/* Whether the name ends as that of an image that this program decodes (ipc/base/image_type.h). */
 int rd_is_image_name(const char *name);
 
 #endif

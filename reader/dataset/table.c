@@ -214,7 +214,7 @@ static int add_row(struct rd_table *table, const struct columns *columns, struct
 static int read_rows(struct rd_csv *csv, const char *path, uint64_t rows_max, struct rd_table *table,
                      struct im_text *text)
 {
-    struct columns columns;
+    struct columns columns = {-1, -1, -1, false};
     struct rd_csv_row row;
     struct im_text why = {""};
     int got = rd_csv_next(csv, &row, &why), header = 0;

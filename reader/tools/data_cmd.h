@@ -13,6 +13,7 @@ int rd_cmd_measure(
     struct im_conf *conf); /* the same without the names of classes, of which there may be many */
 int rd_cmd_synth(struct im_conf *conf);
 int rd_cmd_list(struct im_conf *conf);
+int rd_cmd_organise(struct im_conf *conf);
 
 /* What the configuration says of the data set. */
 struct rd_source rd_cmd_source(const struct im_conf *conf);

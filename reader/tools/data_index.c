@@ -120,23 +120,6 @@ static int print_json(const struct answer *answer)
     return err < 0 ? rd_cmd_fail(err, &(struct im_text){""}) : IM_EXIT_OK;
 }
 
-static void print_warnings(const struct answer *answer)
-{
-    struct im_json *warnings = rd_report_warnings(&answer->index);
-    struct im_text left_out;
-    const char *line;
-
-    rd_report_left_out(&(struct rd_report){&answer->index, &answer->empty}, &left_out);
-    if (left_out.s[0])
-        im_say(stderr, "imsuper: %s", left_out.s);
-    for (size_t i = 0; i < im_json_count(warnings); i++)
-        if (im_json_as_str(im_json_at(warnings, i), &line) == 0)
-            im_say(stderr, "imsuper: warning: %s", line);
-    im_json_free(&warnings);
-    if (*answer->data.note.s)
-        im_say(stderr, "imsuper: %s", answer->data.note.s);
-}
-
 static int print_text(const struct answer *answer)
 {
     static const char *const layouts[RD_LAYOUT_KINDS] = {[RD_LAYOUT_FOLDERS] = "class folders",
@@ -157,7 +140,9 @@ static int print_text(const struct answer *answer)
     if (answer->changed_since > 0)
         printf("changed %" PRIu64 " of %" PRIu64 " images\n", answer->changed.changed,
                answer->changed.checked);
-    print_warnings(answer);
+    rd_report_say(&(struct rd_report){index, &answer->empty});
+    if (*answer->data.note.s)
+        im_say(stderr, "imsuper: %s", answer->data.note.s);
     return IM_EXIT_OK;
 }
 

@@ -30,13 +30,14 @@ static const struct {
     [RD_SKIP_MISSING] = {"missing", "row whose file is not there", "rows whose files are not there"},
     [RD_SKIP_TWICE] = {"twice", "row of a file that was named before",
                        "rows of files that were named before"},
+    [RD_SKIP_TYPE] = {"types", "image of a type that is not decoded", "images of types that are not decoded"},
 };
 static const char empty_key[] = "empty";
 
 /* Images first, and what nobody misses last. */
 static const enum rd_skip in_order[RD_SKIP_KINDS] = {
-    RD_SKIP_CLASS, RD_SKIP_MISSING, RD_SKIP_UNLABELLED, RD_SKIP_TWICE, RD_SKIP_LOOSE, RD_SKIP_UNREADABLE,
-    RD_SKIP_LOOP,  RD_SKIP_SPECIAL, RD_SKIP_FOLDER,     RD_SKIP_OTHER, RD_SKIP_HIDDEN};
+    RD_SKIP_CLASS,      RD_SKIP_TYPE, RD_SKIP_MISSING, RD_SKIP_UNLABELLED, RD_SKIP_TWICE, RD_SKIP_LOOSE,
+    RD_SKIP_UNREADABLE, RD_SKIP_LOOP, RD_SKIP_SPECIAL, RD_SKIP_FOLDER,     RD_SKIP_OTHER, RD_SKIP_HIDDEN};
 
 static void add_part(struct im_text *ret, uint64_t count, const char *one, const char *many,
                      const char *first)
@@ -171,6 +172,36 @@ static int warn_of_strangers(const struct rd_index *index, struct im_json *warni
     return im_json_append_str(warnings, line.s);
 }
 
+/* Images for training and for validation: a row for each in two tables. Samples of tables are in the order of paths. */
+static int warn_of_both(const struct rd_index *index, struct im_json *warnings)
+{
+    const uint64_t count[IM_SPLITS] = {rd_index_count(index, IM_TRAIN), rd_index_count(index, IM_VAL)};
+    char train[PATH_MAX], val[PATH_MAX], first[PATH_MAX] = "";
+    uint64_t both = 0;
+    struct im_text line;
+
+    for (uint64_t i = 0, k = 0; i < count[IM_TRAIN] && k < count[IM_VAL];) {
+        int order;
+
+        if (rd_index_relative(index, IM_TRAIN, i, train, sizeof train) < 0 ||
+            rd_index_relative(index, IM_VAL, k, val, sizeof val) < 0)
+            return 0;
+        order = strcmp(train, val);
+        if (order == 0 && both++ == 0)
+            memcpy(first, train, sizeof first);
+        i += order <= 0;
+        k += order >= 0;
+    }
+    if (both == 0)
+        return 0;
+    snprintf(line.s, sizeof line.s,
+             "%" PRIu64 " of %" PRIu64
+             " validation images %s for training, too (%.300s): their accuracy says "
+             "little about new images",
+             both, count[IM_VAL], both == 1 ? "is" : "are", first);
+    return im_json_append_str(warnings, line.s);
+}
+
 struct im_json *rd_report_warnings(const struct rd_index *index)
 {
     struct im_json *warnings = im_json_array();
@@ -187,9 +218,26 @@ struct im_json *rd_report_warnings(const struct rd_index *index)
                                      "--val-split 0.1 takes a tenth of the training images");
     else if (err == 0)
         err = warn_of_missing(index, warnings);
+    if (err == 0 && rd_index_layout(index) == RD_LAYOUT_CSV)
+        err = warn_of_both(index, warnings);
     if (err < 0)
         im_json_free(&warnings);
     return warnings;
+}
+
+void rd_report_say(const struct rd_report *report)
+{
+    struct im_json *warnings = rd_report_warnings(report->index);
+    struct im_text left_out;
+    const char *line;
+
+    rd_report_left_out(report, &left_out);
+    if (left_out.s[0])
+        im_say(stderr, "imsuper: %s", left_out.s);
+    for (size_t i = 0; i < im_json_count(warnings); i++)
+        if (im_json_as_str(im_json_at(warnings, i), &line) == 0)
+            im_say(stderr, "imsuper: warning: %s", line);
+    im_json_free(&warnings);
 }
 
 static void write_line(FILE *out, const char *why, const char *path, const char *note)

@@ -23,6 +23,9 @@ void rd_report_add_json(const struct rd_report *report, struct im_json *object);
 /* Sentences about classes and validation images that a trainer would want to know before; an array, the caller's. */
 struct im_json *rd_report_warnings(const struct rd_index *index);
 
+/* Both on stderr. */
+void rd_report_say(const struct rd_report *report);
+
 /* Writes folder/classes.txt: the name of each class on a line, in the order of labels, with the escapes of
  * ipc/base/printable.h. */
 int rd_report_classes(const struct rd_index *index, const char *folder, struct im_text *text);

@@ -2,12 +2,14 @@
 #include <stdio.h>
 
 #include "ipc/base/count.h"
+#include "ipc/base/image_type.h"
 #include "ipc/base/sysinfo.h"
 #include "supervisor/cli/commands.h"
 #include "supervisor/supervise.h"
 
 static const char overview[] =
-    "imsuper trains image classifiers from JPEG files as fast as the machine allows, and keeps going when "
+    "imsuper trains image classifiers from folders of images as fast as the machine allows, and keeps going "
+    "when "
     "parts of it die.\n"
     "\n"
     "  imsuper data synth --out data/synth                    make a small labelled image set to try\n"
@@ -28,6 +30,7 @@ static const char overview[] =
     "         gpus      GPUs that --gpus can take; --json for programs\n"
     "         model     the layers of a network: shapes, parameters, multiplications, memory\n"
     "Data     data index    look at a dataset and index it\n"
+    "         data organise  write train/CLASS and val/CLASS from another layout: organise SRC DST\n"
     "         data synth    make a labelled set of JPEG files\n"
     "         data preview  a picture of what training will see\n"
     "Measure  bench augment    images/s of one core, and ms of each transform\n"
@@ -50,8 +53,11 @@ int sv_cmd_help(struct im_conf *conf)
 
 int sv_cmd_version(struct im_conf *conf)
 {
+    struct im_image_type_list decoded, others;
+
     (void)conf;
     printf("imsuper %s (%s)\n", IMSUPER_VERSION, im_build_id());
+    printf("images: %s; not: %s\n", im_image_types_list(&decoded, true), im_image_types_list(&others, false));
     return IM_EXIT_OK;
 }
 

@@ -15,6 +15,7 @@ static const struct verb {
 } verbs[] = {
     {"data", "index", "imsuper-reader", {"data", "index"}},
     {"data", "synth", "imsuper-reader", {"data", "synth"}},
+    {"data", "organise", "imsuper-reader", {"data", "organise"}},
     {"data", "list", "imsuper-reader", {"data", "list"}},
     {"data", "preview", "imsuper-augmenter", {"preview"}},
     {"bench", "augment", "imsuper-augmenter", {"bench"}},

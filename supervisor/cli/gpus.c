@@ -14,6 +14,7 @@
 #include "ipc/base/json.h"
 #include "supervisor/cli/program.h"
 
+#define SM_BF16 80 /* compute capability from which on GPUs have bf16: as trainer/backends/cuda/backend.c */
 #define FIND_TIMEOUT_MS 60000
 #define ANSWER_MAX 65536
 
@@ -183,6 +184,15 @@ static int check_chosen(const struct im_conf *conf, const struct im_conf_gpus *g
                        " and --gpus %s contradict each other: there is one trainer for each "
                        "GPU; leave out --ranks",
                        conf->ranks, conf->gpus);
+    for (int i = 0; i < g->count; i++) {
+        const struct sv_gpu *gpu = &found->gpu[g->devices[i]];
+
+        if (conf->amp == IM_AMP_BF16 && gpu->sm > 0 && gpu->sm < SM_BF16)
+            return im_fail(text, -EINVAL,
+                           "--amp bf16: GPU %d (%s) has compute capability %d.%d, and bf16 needs 8.0; use "
+                           "--amp fp16, whose loss is scaled by itself",
+                           gpu->index, gpu->name, gpu->sm / 10, gpu->sm % 10);
+    }
     if (g->count == 1)
         return 0;
     if (!found->nccl)

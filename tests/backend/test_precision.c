@@ -18,6 +18,7 @@ enum { CLASSES = 4, BATCH = 16, SIZE = 16, STEPS_MAX = 12 };
 
 struct run {
     const char *backend;
+    uint32_t fuses; /* of the reference: what is fused is not rounded in between */
     enum imk_dtype precision;
     int steps;
     double loss[STEPS_MAX];
@@ -39,7 +40,9 @@ static void draw(uint8_t *pixels, int32_t *labels, int step)
 
 static void train(struct run *run)
 {
+    struct tr_backend_ops ref = tr_backend_ref;
     struct tr_network_config config = {.model = "resnet20",
+                                       .ops = run->fuses ? &ref : NULL,
                                        .classes = CLASSES,
                                        .backend = run->backend,
                                        .threads = 2,
@@ -54,6 +57,7 @@ static void train(struct run *run)
     struct tr_network *net = NULL;
     struct tr_tally tally;
 
+    ref.fuses = run->fuses;
     assert_int_equal(tr_network_new(&config, &net, NULL), 0);
     for (int step = 0; step < run->steps; step++) {
         draw(pixels, labels, step);
@@ -81,6 +85,7 @@ static void onednn_follows_the_reference(void **state)
 
     (void)state;
     fast.backend = "onednn";
+    ref.fuses = tr_backend_onednn.fuses;
     train(&ref);
     train(&fast);
     assert_true(fabs(ref.loss[0] - fast.loss[0]) < 2e-3);

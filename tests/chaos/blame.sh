@@ -96,7 +96,7 @@ case_out_of_memory() {
   memory_cgroup 400M
   cp -r "$REFERENCE/data" "$T/data" && TRAIN+=(--data-dir "$T/data")
   file=$(find "$T/data/train" -name '*.jpg' | LC_ALL=C sort | sed -n 5p)
-  "$BIN/make_jpeg" 10000 2 0 >"$file"
+  "$BIN/make_jpeg" 13000 2 0 >"$file"
   start 0 --readers 1 --augmenters 2 --decode-memory-mib 4096
   [ "$(deaths_of augmenter)" = 2 ] || fail "$(deaths_of augmenter) augmenters died, not 2"
   [ "$(count_events '"process.died"')" = 2 ] || fail "others died, too"

@@ -80,4 +80,89 @@ case_val_split() {
   must_say "has validation images; leave --val-split away"
 }
 
+# organise SRC DST [flags]: must end well.
+organise() { "$BIN/imsuper" data organise "$@" >"$T/out" 2>&1 || fail "organise $*"; }
+# same_images DST: DST/train and DST/val hold the reference's images, class by class, whatever their names.
+same_images() {
+  local what="cd '$1' && find -L train val -type f -exec sha1sum {} + | sed -E 's,  (.*/).*,  \1,' | sort"
+  cmp <(bash -c "$what") <(bash -c "${what/$1/$REFERENCE/data}") || fail "$1 does not hold the reference's images"
+}
+# Class folders from other layouts are the reference's again, whatever way they are made in; undone, nothing is left.
+case_organise() {
+  local how
+  each_image train tiny_train
+  each_image val tiny_val
+  for how in --copy --hard-link --symlink; do
+    organise "$T/data" "$T/made" $how --dry-run
+    [ ! -e "$T/made" ] || fail "a dry run made something"
+    organise "$T/data" "$T/made" $how
+    same_images "$T/made"
+    organise "$T/made" "$T/again" # from class folders, and through links
+    same_images "$T/again"
+    organise --undo "$T/again/organise.undo"
+    [ $how = --symlink ] || organise --undo "$T/made/organise.undo"
+  done
+  [ ! -e "$T/again" ] || fail "something stayed: $(find "$T/again")"
+  start 0 --data-dir "$T/made"
+  must_equal_weights
+  grep -q 'reads="anywhere: symbolic links lead out of the data folder"' "$RUN/log.txt" || fail "log.txt does not say what may be read"
+  organise --undo "$T/made/organise.undo"
+  [ ! -e "$T/made" ] || fail "something stayed: $(find "$T/made")"
+  [ "$(find "$T/data" -name '*.JPEG' | wc -l)" = "$(find "$REFERENCE/data" -name '*.jpg' | wc -l)" ] || fail "images are missing"
+
+  # From tables, Kaggle's ILSVRC with a CSV of labels, and a single folder.
+  local split file kaggle=$T/k/ILSVRC/Data/CLS-LOC
+  cp -r "$REFERENCE/data" "$T/tables"
+  for split in train val; do
+    (cd "$T/tables" && echo file,label && find $split -name '*.jpg' | sort -R | awk -F/ '{print $0 "," $2}') >"$T/$split.csv"
+  done
+  organise "$T/tables" "$T/csv" --labels "$T/train.csv" --val-labels "$T/val.csv"
+  same_images "$T/csv"
+  mkdir -p "$kaggle/val" && cp -r "$REFERENCE/data/train" "$kaggle/train"
+  echo ImageId,PredictionString >"$T/k/LOC_val_solution.csv"
+  for file in "$REFERENCE"/data/val/*/*; do
+    split=${file%/*} split=${split##*/}
+    cp "$file" "$kaggle/val/$split${file##*/}" && echo "$split$(basename "$file" .jpg),$split 1 2 3 4" >>"$T/k/LOC_val_solution.csv"
+  done
+  organise "$T/k" "$T/kaggle" --symlink
+  same_images "$T/kaggle"
+  organise "$REFERENCE/data/train" "$T/single" --layout single --val-split 0.25 --symlink
+  [ "$(find "$T/single/train" -name '*.jpg' | wc -l) $(find "$T/single/val" -name '*.jpg' | wc -l)" = "144 48" ] || fail "the split"
+}
+# Whatever is killed, the same command goes on; what differs stays as it is, in both directions.
+case_organise_killed() {
+  local point
+  each_image train tiny_train
+  for point in undo=kill folders=kill file=kill@5 rename=kill@5 write=kill@9 file.rename=kill file.done=kill; do
+    case $point in file.rename* | file.done*) ;; *) point=organise.$point ;; esac
+    rc=0 && IMSUPER_FAULT=$point "$BIN/imsuper" data organise "$T/data" "$T/made" --layout single --copy >"$T/out" 2>&1 || rc=$?
+    [ $rc = 137 ] || fail "$point: $rc"
+    cp -r "$T/made" "$T/part"
+    organise "$T/data" "$T/made" --layout single --copy
+    [ "$(find "$T/made" -name '*.JPEG' | wc -l)" = 192 ] || fail "$point: not all"
+    [ -z "$(find "$T/made" -name '.*')" ] || fail "$point: left over: $(find "$T/made" -name '.*')"
+    organise --undo "$T/made/organise.undo"
+    rm -rf "$T/made" # made by the user, as far as the second start knows
+    if [ -e "$T/part/organise.undo" ]; then
+      organise --undo "$T/part/organise.undo"
+      [ -z "$(find "$T/part" -type f)" ] || fail "$point: undo left $(find "$T/part" -type f)"
+    fi
+    rm -rf "$T/part"
+  done
+  rc=0 && IMSUPER_FAULT=organise.write=fail:ENOSPC@9 "$BIN/imsuper" data organise "$T/data" "$T/made" --layout single --copy >"$T/out" 2>&1 || rc=$?
+  [ $rc = 1 ] || fail "a full disk: $rc"
+  must_say "make room and start the same command again"
+  point=$(find "$T/made" -name '*.JPEG' | head -n 1)
+  echo other >"$point"
+  "$BIN/imsuper" data organise "$T/data" "$T/made" --layout single --copy >"$T/out" 2>&1 && fail "a file that differs was taken"
+  must_say "is there already and differs"
+  [ "$(cat "$point")" = other ] || fail "a file was overwritten"
+  "$BIN/imsuper" data organise --undo "$T/made/organise.undo" >"$T/out" 2>&1 && fail "a changed file counts as undone"
+  must_say "1 files stay"
+  [ "$(find "$T/made" -name '*.JPEG')" = "$point" ] || fail "undo took something else"
+  rm "$T/made/organise.undo"
+  "$BIN/imsuper" data organise "$T/data" "$T/made" --layout single --copy >"$T/out" 2>&1 && fail "a foreign file was taken"
+  must_say "Nothing was written"
+}
+
 run_case

@@ -127,6 +127,14 @@ case_too_many_skipped_steps() {
   must_say "the run cannot go on"
 }
 
+# Weights or statistics that are not finite give no loss: it is said, they are no checkpoint of an epoch, and the run ends.
+case_validation_without_loss() {
+  start 75 --lr 1000 --schedule constant --warmup-epochs 0 --max-bad-steps 1000
+  must_say "the validation loss of epoch 1 is nan: "
+  must_say ", which is not finite"
+  if ls "$RUN"/checkpoints/epoch_* "$RUN"/checkpoints/best* >/dev/null 2>&1; then fail "there is a checkpoint of the epoch"; fi
+}
+
 # Powers of two change no bit of a float32 run.
 case_loss_scale_changes_nothing() {
   start 0 --loss-scale dynamic

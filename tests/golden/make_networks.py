@@ -3,7 +3,7 @@
 
 Weights, pixels and labels are not stored: both sides compute them from `draw`. Needs torch and numpy:
     python3 make_networks.py > networks.txt
-Lines: `net NAME CLASSES N SIZE PIXEL_STREAM`, then `eval_logits`, `loss`, `last_loss` with values; `grad`, `stat`, `param` NAME NORM DOT V0 V1 V2 V3, where DOT is the
+Lines: `net NAME CLASSES N SIZE PIXEL_STREAM`, then `fp32` with the distance of PyTorch's own fp32, `eval_logits`, `loss`, `last_loss` with values; `grad`, `stat`, `param` NAME NORM DOT V0 V1 V2 V3, where DOT is the
 sum of the tensor times draw(DOT_STREAM, .) and V are its first values; param and stat are taken after STEPS steps."""
 import numpy as np
 import torch
@@ -106,10 +106,11 @@ def numbers(kind, t):
     print(kind, *[f"{x:.9g}" for x in t.detach().numpy().reshape(-1)])
 
 
-def train(net, n, size, classes, stream, report):
-    """STEPS steps; returns the smallest distance of a ReLU's input from zero."""
+def train(net, n, size, classes, stream, report, dtype=torch.float64):
+    """STEPS steps; returns the smallest distance of a ReLU's input from zero, and the first gradients."""
     fill(net)
-    x, y = images(stream, n, size), labels(LABELS, n, classes)
+    net.to(dtype)
+    x, y = images(stream, n, size).to(dtype), labels(LABELS, n, classes)
     valid = torch.arange(n) != n - 2  # the last but one sample is masked
     net.eval()
     if report:
@@ -127,19 +128,33 @@ def train(net, n, size, classes, stream, report):
             numbers("loss", loss)
             for key, p in net.named_parameters():
                 show("grad", key, p.grad)
+        first = {"grad " + key: p.grad.clone() for key, p in net.named_parameters()} if step == 0 else first
         sgd.step()
     if report:
         numbers("last_loss", loss)
         for key, t in net.state_dict().items():
             if t.dim() > 0:
                 show("stat" if "running" in key else "param", key, t)
-    return margin[0]
+    return margin[0], {**first, **{key: t.clone() for key, t in net.state_dict().items() if t.dim() > 0}}
+
+
+def distance(net, n, size, classes, stream):
+    """The worst relative error of a tensor when PyTorch does the same in fp32, with one thread and with two."""
+    exact = train(net, n, size, classes, stream, False)[1]
+    worst = 0
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        single = train(net, n, size, classes, stream, False, torch.float32)[1]
+        worst = max([worst] + [((single[k].double() - v).norm() / v.norm()).item() for k, v in exact.items()])
+        net.double()
+    return worst
 
 
 def golden(name, block, blocks, width, small, classes, n, size, tries):
     net = Net(block, blocks, width, small, classes).double()
-    stream = max(range(PIXELS, PIXELS + tries), key=lambda s: train(net, n, size, classes, s, False))
+    stream = max(range(PIXELS, PIXELS + tries), key=lambda s: train(net, n, size, classes, s, False)[0])
     print("net", name, classes, n, size, stream)
+    print(f"fp32 {distance(net, n, size, classes, stream):.2g}")
     train(net, n, size, classes, stream, True)
 
 

@@ -34,7 +34,7 @@ struct tr_layout;  /* of a value; owned by the backend until close() */
 struct tr_op_plan;
 struct tr_step_ops;
 
-#define TR_BACKEND_VERSION 5
+#define TR_BACKEND_VERSION 6
 #define TR_BN_EPS 1e-5f
 #define TR_BN_MOMENTUM 0.1f /* running <- (1 - m) * running + m * batch */
 
@@ -46,7 +46,7 @@ enum tr_op_kind {
                        ReLU if op.relu; these are not rounded in between. Then, rounded as if stored,
                        max-pooling if op.pools */
     TR_OP_ADD,      /* y = x + x2, then ReLU if op.relu; x2 has x's shape and layout */
-    TR_OP_MAXPOOL,  /* padding never is the maximum */
+    TR_OP_MAXPOOL,  /* padding never is the maximum; NaN always is */
     TR_OP_GAP,      /* mean over h and w; y is [n][c] */
     TR_OP_FC,       /* y[n][k] = sum_c x[n][c] w[k][c] + b[k]; x and y are plain row-major */
     TR_OP_BLUR,     /* each channel with the filter [1 2 1] x [1 2 1] / 16; kernel 3, pad 1 */
@@ -62,7 +62,9 @@ struct tr_shape {
  * by the op that makes them), but the logits and their gradient, and CONV and FC take their weights rounded
  * to bf16. Sums are fp32 at least, and so are parameters, their gradients, statistics, loss and optimiser.
  * fp16 is the same with IEEE binary16: what is too large becomes infinite, and small gradients need loss
- * scaling (scaler.h). value_in and value_out always exchange fp32. */
+ * scaling (scaler.h). value_in and value_out always exchange fp32.
+ *
+ * NaN stays: no op makes a number of it. A ReLU passes it, and its gradient where its value is NaN. */
 
 /* Fusions that a backend supports: tr_backend_ops.fuses. */
 enum tr_fusion {
@@ -226,10 +228,12 @@ struct tr_update {
 
 /* Which GPU, and how it may compute. */
 struct tr_device_config {
-    int index;          /* of the GPUs visible to the process */
-    bool deterministic; /* the same bits on every run */
-    bool tf32;          /* fp32 convolutions and matrix products may round their inputs to tf32 */
-    const char *cache;  /* path of the plan cache; NULL: no cache */
+    int index;                /* of the GPUs visible to the process */
+    bool deterministic;       /* the same bits on every run */
+    bool tf32;                /* fp32 convolutions and matrix products may round their inputs to tf32 */
+    enum imk_dtype precision; /* of the ops: a device that cannot compute in it is refused */
+    const char *cache;        /* path of the plan cache; NULL: no cache */
+    bool recovers;            /* a start that others wait for: no time is spent on what the cache has */
     /* (optional) Progress of plan() and tune(), number `at` of `of`: of is 0 while the total is unknown, and
      * -1 while another process makes what this one needs; at 0: done. A nonzero return cancels: they return
      * -ECANCELED. */
@@ -270,8 +274,9 @@ struct tr_backend_ops {
     /* (optional) Waits for all enqueued work; NULL where calls are synchronous. */
     int (*sync)(struct tr_backend *b);
     /* (optional) Autotunes: finds the fastest way to run each new plan. Call after plans are made and before
-     * they run; untuned plans are tuned at their first run. */
-    int (*tune)(struct tr_backend *b, struct im_text *text);
+     * they run; untuned plans are tuned at their first run. scratch: a buffer of buffer_new() whose contents may
+     * be lost, so that tuning needs no free memory beside it; NULL: there is none. */
+    int (*tune)(struct tr_backend *b, void *scratch, size_t bytes, struct im_text *text);
     int (*last_error)(struct tr_backend *b, struct im_text *text); /* (optional) the first error, with its
                                                                       sentence */
     const struct tr_step_ops *step;                                /* trainer/backends/step.h */

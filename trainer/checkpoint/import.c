@@ -10,6 +10,7 @@
 #include "ipc/base/err.h"
 #include "trainer/checkpoint/foreign.h"
 #include "trainer/checkpoint/seal.h"
+#include "trainer/checkpoint/values.h"
 
 enum { NAMED_MAX = 4 }; /* mismatches named in the error: of the model's tensors, and as many of others */
 
@@ -219,7 +220,19 @@ static size_t convert_tensors(const struct tr_safetensors *file, const struct tr
     return loaded;
 }
 
-static int load(const struct tr_safetensors *file, struct tr_network *net, bool skip_head, size_t *ret_loaded)
+/* Weights that diverged, or do not fit the type that the run computes in. */
+static int refuse_values(const char *path, const struct tr_network *net, const float *params,
+                         const float *stats, struct im_text *text)
+{
+    const struct tr_bad_values bad =
+        tr_values_bad(tr_network_model(net), params, stats, tr_network_precision(net));
+
+    return bad.count == 0 ? 0
+                          : im_fail(text, -EDOM, "cannot begin from %.200s: %s", path, tr_values_say(&bad).s);
+}
+
+static int load(const char *path, const struct tr_safetensors *file, struct tr_network *net, bool skip_head,
+                size_t *ret_loaded, struct im_text *text)
 {
     const struct tr_model *m = tr_network_model(net);
     float *params = calloc(m->param_floats, sizeof *params), *stats = calloc(m->stat_floats, sizeof *stats);
@@ -228,8 +241,10 @@ static int load(const struct tr_safetensors *file, struct tr_network *net, bool 
 
     if (err == 0) {
         *ret_loaded = convert_tensors(file, m, skip_head, params, stats, &tracked);
-        err = tr_network_write(net, TR_ARENA_PARAMS, params);
+        err = refuse_values(path, net, params, stats, text);
     }
+    if (err == 0)
+        err = tr_network_write(net, TR_ARENA_PARAMS, params);
     if (err == 0)
         err = tr_network_write(net, TR_ARENA_STATS, stats);
     if (err == 0 && tr_network_floats(net, TR_ARENA_EMA) > 0)
@@ -260,8 +275,8 @@ int tr_import(const char *path, struct tr_network *net, bool skip_head, size_t *
                           ? "; and more (imsuper model --init-from lists them all)"
                           : "");
     else
-        err = load(file, net, skip_head, ret_loaded);
-    if (err < 0 && count == 0)
+        err = load(path, file, net, skip_head, ret_loaded, text);
+    if (err < 0 && count == 0 && err != -EDOM)
         im_fail(text, err, "cannot load %.200s: %s", path, strerror(-err));
     tr_safetensors_close(&file);
     return err;

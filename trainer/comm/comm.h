@@ -57,7 +57,9 @@ struct tr_comm_ops {
     const char *name;
     /* Connects to the other ranks. 0; negative errno with a sentence; the result of a rendezvous function. */
     int (*open)(const struct tr_comm_config *config, struct tr_comm **ret_comm, struct im_text *text);
-    void (*close)(struct tr_comm *comm); /* NULL is fine */
+    /* NULL is fine. A transport on devices waits until all captured graphs that refer to it are freed, which in
+     * turn wait for work that a lost rank never ends: after an error it is not closed, the process exits. */
+    void (*close)(struct tr_comm *comm);
 
     /* x[i] <- the sum of all ranks' x[i]. */
     int (*allreduce_sum)(struct tr_comm *comm, float *x, size_t count, struct im_text *text);
@@ -75,9 +77,6 @@ struct tr_comm_ops {
                      struct CUstream_st *stream, struct im_text *text);
     /* Polls the enqueued work: 0 while it runs as it should, or the errors above. */
     int (*watch)(struct tr_comm *comm, struct im_text *text);
-    /* (optional) After an error, before captured graphs are freed: aborts work that waits for other ranks. */
-    void (*abort)(struct tr_comm *comm);
-
     /* (optional) Checks that this machine has the library that open() needs, in a supported version. Negative
      * errno with a sentence. */
     int (*check)(struct im_text *text);

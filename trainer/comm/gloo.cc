@@ -265,5 +265,5 @@ int broadcast(tr_comm *comm, void *data, size_t bytes, int root, im_text *text)
 } // namespace
 
 extern "C" const tr_comm_ops tr_comm_gloo = {
-    "gloo", open_comm, close_comm, sum, gather, broadcast, nullptr, nullptr, nullptr, nullptr,
+    "gloo", open_comm, close_comm, sum, gather, broadcast, nullptr, nullptr, nullptr,
 };

@@ -8,6 +8,7 @@
  *   H100 (SXM, PCIe, NVL)   H100 Tensor Core GPU data sheet; the PCIe card: H100 PCIe product brief
  *   GH200                   GH200 Grace Hopper Superchip data sheet
  *   A100, A30, A10, A40     their data sheets
+ *   A10G                    its data sheet (Amazon's g5 instances; not the A10's tensor rates)
  *   L40S, L40, L4           their data sheets
  *   V100, T4                their data sheets (no BF16, no TF32)
  *   RTX 3090, 4090, 5090    GA102, AD102 and Blackwell whitepapers
@@ -38,6 +39,7 @@ static const struct peak {
     {"NVIDIA A30", 165, 165, 82, 10.3},
     {"NVIDIA A40", 149.7, 149.7, 74.8, 37.4},
     {"NVIDIA A10", 125, 125, 62.5, 31.2},
+    {"NVIDIA A10G", 70, 70, 35, 31.5},
     {"NVIDIA L40S", 362, 362, 183, 91.6},
     {"NVIDIA L40", 181, 181, 90.5, 90.5},
     {"NVIDIA L4", 121, 121, 60, 30.3},

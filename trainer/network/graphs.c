@@ -84,8 +84,8 @@ static int plan_graph(struct tr_network *net, const struct tr_graph_config *conf
         tr_graph_free(graph);
         return tr_memory_refuse(config, bytes, limit, text);
     }
-    /* before the arena is allocated: timing needs memory too */
-    err = net->ops->tune ? net->ops->tune(net->backend, text) : 0;
+    /* In the arena, of which nothing is needed between steps; or before it is allocated, in memory for it. */
+    err = net->ops->tune ? net->ops->tune(net->backend, net->values, net->value_bytes, text) : 0;
     if (err < 0) {
         tr_graph_free(graph);
         return err;

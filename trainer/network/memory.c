@@ -37,6 +37,26 @@ size_t tr_memory_estimate(const struct tr_graph_config *config)
     return bytes;
 }
 
+static bool is_planned_within(const struct tr_graph_config *config, int n, size_t limit)
+{
+    struct tr_graph_config c = *config;
+    size_t bytes;
+
+    c.n = n;
+    bytes = planned(&c);
+    return bytes > 0 && bytes <= limit;
+}
+
+/* From an estimate that is a few per cent off. */
+static int largest_planned(const struct tr_graph_config *config, int n, size_t limit)
+{
+    while (n > 0 && !is_planned_within(config, n, limit))
+        n -= n / 64 + 1;
+    while (n + 1 < config->n && is_planned_within(config, n + n / 64 + 1, limit))
+        n += n / 64 + 1;
+    return n;
+}
+
 int tr_memory_largest(const struct tr_graph_config *config, size_t limit)
 {
     struct tr_graph_config c = *config;
@@ -52,16 +72,7 @@ int tr_memory_largest(const struct tr_graph_config *config, size_t limit)
         else
             too_many = c.n;
     }
-    if (config->ops->measure)
-        return fits;
-    /* the estimate is a few per cent too low */
-    for (c.n = fits; c.n > 0; c.n -= c.n / 64 + 1) {
-        size_t bytes = planned(&c);
-
-        if (bytes > 0 && bytes <= limit)
-            return c.n;
-    }
-    return 0;
+    return config->ops->measure ? fits : largest_planned(config, fits, limit);
 }
 
 int tr_memory_refuse(const struct tr_graph_config *config, size_t bytes, size_t limit, struct im_text *text)

@@ -51,6 +51,7 @@ int tr_network_new(const struct tr_network_config *config, struct tr_network **r
                    struct im_text *text)
 {
     struct tr_network *net = calloc(1, sizeof *net);
+    struct tr_device_config device = config->device;
     int err;
 
     if (!net)
@@ -89,7 +90,8 @@ int tr_network_new(const struct tr_network_config *config, struct tr_network **r
                        &net->model, text);
     if (err < 0)
         goto out;
-    err = net->ops->open_device ? net->ops->open_device(&config->device, &net->backend, text)
+    device.precision = config->precision;
+    err = net->ops->open_device ? net->ops->open_device(&device, &net->backend, text)
                                 : net->ops->open(config->threads, &net->backend, text);
     if (err < 0)
         goto out;
@@ -315,6 +317,11 @@ struct tr_network_bytes tr_network_bytes(const struct tr_network *net)
         bytes.arenas += arena;
     }
     return bytes;
+}
+
+enum imk_dtype tr_network_precision(const struct tr_network *net)
+{
+    return net->precision;
 }
 
 const char *tr_network_precision_warning(const struct tr_network *net)

@@ -37,7 +37,7 @@ struct tr_network_config {
     const char *backend;                /* tr_backend_find */
     const struct tr_backend_ops *ops;   /* instead, for tests; NULL: by name */
     int threads;                        /* 0: all processors */
-    struct tr_device_config device;     /* for backends of devices */
+    struct tr_device_config device;     /* for backends of devices; its precision is that below */
     const struct tr_rank_sum *rank_sum; /* sums over the ranks; NULL: single rank; outlives the network */
     bool plain_steps;                   /* enqueue every step, capture none */
     enum imk_dtype precision;
@@ -154,6 +154,8 @@ int64_t tr_network_tracked(const struct tr_network *net);
 void tr_network_set_tracked(struct tr_network *net, int64_t batches);
 
 struct tr_network_bytes tr_network_bytes(const struct tr_network *net);
+
+enum imk_dtype tr_network_precision(const struct tr_network *net);
 
 /* A warning about the precision on this machine, a sentence; NULL: none. */
 const char *tr_network_precision_warning(const struct tr_network *net);

@@ -7,6 +7,7 @@
  *
  * usage: cuda_driver_engines_odd odd | conv_bf16 | conv_fp16 | conv_fp32 | norm */
 #include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -320,6 +321,70 @@ static void batch_norm_with_addition_alone_has_none(void **state)
     assert_null(ask("norm, add", &g, false, false, &text));
 }
 
+/* A thread with a handle and a graph of its own, as in dnn_compile.c. */
+struct compiler {
+    const struct tr_dnn_graph *g;
+    int engine;
+    char name[200], *bytes;
+    size_t n;
+    struct im_text text;
+};
+
+static void *compile(void *argument)
+{
+    const struct tr_cudnn_rules rules = {.workspace_limit = TR_DNN_WORKSPACE};
+    struct compiler *w = argument;
+    struct tr_cudnn_graph *graph = NULL;
+    struct tr_cudnn_plan *plan = NULL;
+    struct tr_cudnn *own = NULL;
+    int err = tr_cudnn_open_described(h200, &own, &w->text);
+
+    if (err == 0)
+        err = tr_cudnn_graph_new(own, w->g->tensors, w->g->tensor_count, w->g->ops, w->g->op_count, &rules,
+                                 &graph, &w->text);
+    if (err == 0)
+        err = tr_cudnn_plan_new(graph, w->engine, &plan, &w->text);
+    if (err == 0) {
+        snprintf(w->name, sizeof w->name, "%s", tr_cudnn_plan_name(plan));
+        tr_cudnn_plan_save(plan, &w->bytes, &w->n, &w->text);
+    }
+    tr_cudnn_plan_free(plan);
+    tr_cudnn_graph_free(graph);
+    tr_cudnn_close(own);
+    return NULL;
+}
+
+static void plans_of_several_threads_are_loaded_by_another_handle(void **state)
+{
+    static const struct tr_dnn_norm_shape s = {256, 14, 14, 1024};
+    struct compiler compilers[4] = {0};
+    pthread_t threads[IM_COUNT(compilers)];
+    struct tr_dnn_graph g;
+
+    (void)state;
+    tr_dnn_norm_graph(&s, TR_DNN_NORM_FORWARD, IMK_BF16, false, true, &g);
+    for (int i = 0; i < (int)IM_COUNT(compilers); i++) {
+        compilers[i] = (struct compiler){.g = &g, .engine = i};
+        assert_int_equal(pthread_create(&threads[i], NULL, compile, &compilers[i]), 0);
+    }
+    for (size_t i = 0; i < IM_COUNT(compilers); i++)
+        pthread_join(threads[i], NULL);
+    for (size_t i = 0; i < IM_COUNT(compilers); i++) {
+        const struct compiler *w = &compilers[i];
+        const struct tr_cudnn_saved saved = {
+            .name = w->name, .bytes = w->bytes, .n = w->n, .workspace_limit = TR_DNN_WORKSPACE};
+        struct tr_cudnn_plan *plan = NULL;
+        struct im_text text = {0};
+
+        if (!w->bytes ||
+            tr_cudnn_plan_load(cudnn, g.tensors, g.tensor_count, g.ops, g.op_count, &saved, &plan, &text) < 0)
+            fail_msg("engine %zu: %s%s", i, w->text.s, text.s);
+        assert_string_equal(tr_cudnn_plan_name(plan), w->name);
+        tr_cudnn_plan_free(plan);
+        free(w->bytes);
+    }
+}
+
 /* The other way to say BACKWARD_ADD, for which all engines compile. */
 static void addition_after_a_convolution_compiles(void **state)
 {
@@ -349,6 +414,7 @@ int main(int argc, char **argv)
     };
     const struct CMUnitTest norms[] = {
         cmocka_unit_test(every_batch_norm_has_a_deterministic_engine),
+        cmocka_unit_test(plans_of_several_threads_are_loaded_by_another_handle),
         cmocka_unit_test(batch_norm_with_addition_alone_has_none),
         cmocka_unit_test(addition_after_a_convolution_compiles),
     };

@@ -359,7 +359,7 @@ static void conv_case(struct tr_dnn *dnn, struct tr_dnn_conv_shape s, enum tr_dn
     }
     conv_reference(&v, kind, want, size);
     good(tr_dnn_conv_new(dnn, &s, kind, type, &conv, &text));
-    good(tr_dnn_tune(dnn, NULL, &text));
+    good(tr_dnn_tune(dnn, &(struct tr_dnn_scratch){0}, NULL, &text));
     good(tr_dnn_conv_run(dnn, conv, v.x.device, v.w.device, v.y.device));
     got = fetch(out);
     snprintf(what, sizeof what, "%s kind %d, %d of %dx%dx%d -> %d, %dx%d stride %d: %s",
@@ -559,7 +559,7 @@ static void norm_case(struct tr_dnn *dnn, struct tr_dnn_norm_shape s, enum imk_d
     args = norm_args(&v);
     good(tr_dnn_norm_new(dnn, &s, TR_DNN_NORM_FORWARD, type, add, relu, &forward, &text));
     good(tr_dnn_norm_new(dnn, &s, TR_DNN_NORM_BACKWARD, type, add, relu, &backward, &text));
-    good(tr_dnn_tune(dnn, NULL, &text));
+    good(tr_dnn_tune(dnn, &(struct tr_dnn_scratch){0}, NULL, &text));
     good(tr_dnn_norm_run(dnn, forward, &args));
     good(tr_gpu_copy(gpu, TR_GPU_COMPUTE, there, (char *)v.mask + mask_bytes, sizeof there));
     good(tr_gpu_sync(gpu, TR_GPU_COMPUTE));

@@ -178,6 +178,7 @@ int tr_gpu_open(int index, struct tr_gpu **ret_gpu, struct im_text *text)
         return im_fail(text, -ENOMEM, "no addresses for a GPU's memory");
     }
     g->facts = facts_of(index, g->options.memory_bytes);
+    g->facts.sm = g->options.sm ? g->options.sm : g->facts.sm;
     for (int i = 0; i < TR_GPU_STREAMS; i++)
         g->streams[i] = (struct CUstream_st){.gpu = g, .lane = (enum tr_gpu_stream_id)i};
     for (int i = 0; i < GPUS_MAX; i++) {

@@ -16,6 +16,7 @@ struct tr_dnn {
     struct tr_dnn_stats stats;
     bool no_norms;
     int untuned;
+    size_t need; /* bytes of the largest one's tensors */
 };
 
 struct tr_dnn_conv {
@@ -63,15 +64,42 @@ static int tell(struct tr_dnn *dnn, int at, int of)
                                                                                                : 0;
 }
 
-int tr_dnn_tune(struct tr_dnn *dnn, bool *ret_moved, struct im_text *text)
+static void run_spoil(const void *args)
 {
-    int err = 0;
+    const struct tr_dnn_scratch *s = args;
 
-    (void)text;
+    memset(s->memory, 0xa5, s->bytes);
+}
+
+/* The rule of dnn.h: engines are timed on tensors of the operation's size, in the scratch memory, which loses what
+ * it held, or in memory that must be free. */
+static int time_all(struct tr_dnn *dnn, const struct tr_dnn_scratch *scratch, struct im_text *text)
+{
+    struct tr_gpu *gpu = dnn->config.gpu;
+    void *own = NULL;
+    int err;
+
+    if (dnn->untuned == 0)
+        return 0;
+    if (scratch->bytes >= dnn->need)
+        return host_gpu_enqueue(tr_gpu_stream(gpu, TR_GPU_COMPUTE), run_spoil,
+                                &(struct tr_dnn_scratch){.memory = scratch->memory, .bytes = dnn->need},
+                                sizeof *scratch);
+    err = tr_gpu_memory_new(gpu, dnn->need, "timing", &own, text);
+    tr_gpu_memory_free(gpu, own);
+    return err;
+}
+
+int tr_dnn_tune(struct tr_dnn *dnn, const struct tr_dnn_scratch *scratch, bool *ret_moved,
+                struct im_text *text)
+{
+    int err = time_all(dnn, scratch, text);
+
     im_assert(!tr_gpu_is_capturing(dnn->config.gpu));
     for (int i = 1; i <= dnn->untuned && err == 0; i++)
         err = tell(dnn, i, dnn->untuned);
     tell(dnn, 0, 0);
+    dnn->need = err < 0 ? dnn->need : 0;
     if (ret_moved)
         *ret_moved = dnn->untuned > 0;
     dnn->untuned = err < 0 ? dnn->untuned : 0;
@@ -86,6 +114,17 @@ void tr_dnn_stats(const struct tr_dnn *dnn, struct tr_dnn_stats *ret_stats)
 
 /* ---- convolutions ---- */
 
+static int side(const struct tr_dnn_conv_shape *s, int in)
+{
+    return (in + 2 * s->pad - s->kernel) / s->stride + 1;
+}
+
+static void note_new(struct tr_dnn *dnn, size_t bytes)
+{
+    dnn->untuned++;
+    dnn->need = bytes > dnn->need ? bytes : dnn->need;
+}
+
 int tr_dnn_conv_new(struct tr_dnn *dnn, const struct tr_dnn_conv_shape *shape, enum tr_dnn_conv_kind kind,
                     enum imk_dtype type, struct tr_dnn_conv **ret_conv, struct im_text *text)
 {
@@ -96,7 +135,9 @@ int tr_dnn_conv_new(struct tr_dnn *dnn, const struct tr_dnn_conv_shape *shape, e
         return im_fail(text, -ENOMEM, "no memory");
     **ret_conv = (struct tr_dnn_conv){.s = *shape, .kind = kind, .type = type};
     dnn->stats.plans++;
-    dnn->untuned++;
+    note_new(dnn, imk_dtype_bytes(type) * (size_t)shape->n *
+                      ((size_t)shape->h * (size_t)shape->w * (size_t)shape->c +
+                       (size_t)side(shape, shape->h) * (size_t)side(shape, shape->w) * (size_t)shape->k));
     return 0;
 }
 
@@ -126,11 +167,6 @@ struct walk {
     float *y;     /* [n][p][q][k] */
     enum tr_dnn_conv_kind kind;
 };
-
-static int side(const struct tr_dnn_conv_shape *s, int in)
-{
-    return (in + 2 * s->pad - s->kernel) / s->stride + 1;
-}
 
 static void at_place(struct walk *a, size_t xi, size_t yi, size_t tap)
 {
@@ -234,7 +270,8 @@ int tr_dnn_norm_new(struct tr_dnn *dnn, const struct tr_dnn_norm_shape *shape, e
         return im_fail(text, -ENOMEM, "no memory");
     **ret_norm = (struct tr_dnn_norm){.s = *shape, .kind = kind, .type = type, .add = add, .relu = relu};
     dnn->stats.plans++;
-    dnn->untuned++;
+    note_new(dnn, 2 * imk_dtype_bytes(type) * (size_t)shape->n * (size_t)shape->h * (size_t)shape->w *
+                      (size_t)shape->c);
     return 0;
 }
 

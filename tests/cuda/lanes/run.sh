@@ -42,4 +42,21 @@ case_two() {
   if "$BIN/compare_states" --tensors "$T/whole/$STATE" "$RUN/$STATE" >/dev/null; then fail "--sync-bn changes nothing"; fi
 }
 
+# Trainers that fail by themselves say why and leave, although captured graphs refer to the communicator (comm.c ends whoever
+# closes it then); one that hangs while it leaves is ended, and what it said counts.
+case_fails() {
+  local two=(--gpus 2 --batch-size 8 --max-bad-steps 4)
+  FAULTS="trainer:trainer.step.nonfinite=fail:EIO@1/every"
+  start 75 "${FLAGS[@]}" "${two[@]}"
+  must_say "not finite in 4 steps in a row"
+  if grep -q 'recording(s)' "$RUN/log.txt"; then fail "the communicator was closed"; fi
+  if has_event '"end":"signal'; then fail "a trainer died of a signal"; fi
+  rm -r "$T/w"
+  FAULTS="$FAULTS,trainer#1:trainer.leaving=sleep:600000"
+  FAULTS="${FAULTS/trainer:/trainer#1:}" # the other waits for it
+  start 75 "${FLAGS[@]}" "${two[@]}"
+  must_say "trainer#1 failed and does not leave; killing it"
+  must_say "not finite in 4 steps in a row"
+}
+
 run_case

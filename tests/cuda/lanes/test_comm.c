@@ -48,9 +48,8 @@ const struct tr_comm_ops tr_comm_gloo = {
 /* ---- cases ---- */
 
 struct case_of {
-    bool recorded;   /* the sum goes into a recording, which is replayed */
-    bool freed;      /* and freed before the end */
-    bool by_closing; /* close() ends it, not abort() */
+    bool recorded; /* the sum goes into a recording, which is replayed */
+    bool freed;    /* and freed before the end */
 };
 
 static void end_of(const struct case_of *which)
@@ -72,10 +71,7 @@ static void end_of(const struct case_of *which)
     im_assert(tr_gpu_sync(gpu, TR_GPU_COMPUTE) == 0);
     if (which->freed)
         tr_gpu_graph_free(gpu, recording);
-    if (which->by_closing)
-        host_gpu_comm.close(comm);
-    else
-        host_gpu_comm.abort(comm);
+    host_gpu_comm.close(comm);
     _exit(RULE_HOLDS);
 }
 
@@ -108,26 +104,19 @@ static void assert_ends(struct case_of which)
     assert_int_equal(WEXITSTATUS(status), RULE_HOLDS);
 }
 
-static void abort_while_a_recording_lives_is_refused(void **state)
+static void close_while_a_recording_lives_is_refused(void **state)
 {
     (void)state;
     assert_refused((struct case_of){.recorded = true});
 }
 
-static void close_while_a_recording_lives_is_refused(void **state)
-{
-    (void)state;
-    assert_refused((struct case_of){.recorded = true, .by_closing = true});
-}
-
-static void either_is_fine_when_the_recording_is_freed(void **state)
+static void close_is_fine_when_the_recording_is_freed(void **state)
 {
     (void)state;
     assert_ends((struct case_of){.recorded = true, .freed = true});
-    assert_ends((struct case_of){.recorded = true, .freed = true, .by_closing = true});
 }
 
-static void abort_is_fine_when_nothing_was_recorded(void **state)
+static void close_is_fine_when_nothing_was_recorded(void **state)
 {
     (void)state;
     assert_ends((struct case_of){0});
@@ -136,10 +125,9 @@ static void abort_is_fine_when_nothing_was_recorded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(abort_while_a_recording_lives_is_refused),
         cmocka_unit_test(close_while_a_recording_lives_is_refused),
-        cmocka_unit_test(either_is_fine_when_the_recording_is_freed),
-        cmocka_unit_test(abort_is_fine_when_nothing_was_recorded),
+        cmocka_unit_test(close_is_fine_when_the_recording_is_freed),
+        cmocka_unit_test(close_is_fine_when_nothing_was_recorded),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -536,27 +536,6 @@ static void narrow_types_learn(void **state)
 }
 
 #ifndef TESTS_GPU
-static void a_batch_that_does_not_fit_is_refused(void **state)
-{
-    struct run run = {.ops = &tr_backend_cuda, .accumulate = 1};
-    struct tr_network *net;
-    struct im_text text = {{0}};
-    const char *largest;
-    int fits;
-
-    (void)state;
-    host_gpu_set(&(struct host_gpu_options){.memory_bytes = (size_t)128 << 20});
-    net = open_net(&run);
-    assert_int_equal(tr_network_prepare(net, 4096, 32, true, &text), -ENOMEM);
-    largest = strstr(text.s, "the largest batch that fits is ");
-    if (!largest)
-        fail_msg("%s", text.s);
-    fits = (int)strtol(largest + strlen("the largest batch that fits is "), NULL, 10);
-    assert_int_equal(tr_network_prepare(net, fits, 32, true, &text), 0);
-    tr_network_free(net);
-    host_gpu_set(&(struct host_gpu_options){0});
-}
-
 /* ---- the host's GPU itself ---- */
 
 static void a_missing_wait_shows(void **state)
@@ -663,7 +642,6 @@ int main(void)
         cmocka_unit_test(lanes_are_ordered),
         cmocka_unit_test(two_ranks_alike_are_one),
         cmocka_unit_test(what_cudnn_lacks_is_ours),
-        cmocka_unit_test(a_batch_that_does_not_fit_is_refused),
 #endif
         cmocka_unit_test(steps_are_those_of_the_reference),
         cmocka_unit_test(a_step_that_is_not_finite_changes_nothing),

@@ -270,27 +270,6 @@ static void an_error_of_the_gpu_is_said_in_its_words(void **state)
     assert_non_null(strstr(ranks[1].text.s, "fallen off the bus"));
 }
 
-static int abort_and_go_on(struct rank *r)
-{
-    float x = 1;
-
-    tr_comm_nccl.abort(r->comm);
-    tr_comm_nccl.abort(r->comm);
-    assert_int_equal(tr_comm_nccl.watch(r->comm, &r->text), -ECONNRESET);
-    return tr_comm_nccl.allreduce_sum(r->comm, &x, 1, &r->text);
-}
-
-static void nothing_works_after_an_abort(void **state)
-{
-    struct rank ranks[RANKS];
-    struct table table = {0};
-
-    (void)state;
-    run(&(struct fake_trouble){0}, RANKS, 20000, abort_and_go_on, &table, ranks);
-    all_return(ranks, -ECONNRESET);
-    assert_int_equal(fake_aborted_comms(), RANKS);
-}
-
 static void broken_versions_are_refused(void **state)
 {
     static const struct {
@@ -320,7 +299,6 @@ int main(void)
         cmocka_unit_test(whoever_is_no_longer_wanted_leaves_at_once),
         cmocka_unit_test(a_lost_peer_is_a_reset_connection),
         cmocka_unit_test(an_error_of_the_gpu_is_said_in_its_words),
-        cmocka_unit_test(nothing_works_after_an_abort),
         cmocka_unit_test(broken_versions_are_refused),
     };
 

@@ -15,298 +15,11 @@
 
 #include <cmocka.h>
 
+#include "ipc/base/clock.h"
 #include "ipc/base/err.h"
-#include "kernels/cuda/pointwise.h"
-#include "trainer/backends/cuda/cudnn.h"
+#include "tests/cuda/unit/fake_table.h"
 #include "trainer/backends/cuda/dnn.h"
-#include "trainer/backends/cuda/dnn_graphs.h"
 #include "trainer/backends/cuda/plan_cache.h"
-
-#define WAYS 2
-#define ENGINES 4
-
-/* What the made-up cuDNN has for any operation, by way of saying it. */
-struct fake_engine {
-    uint64_t ns;
-    size_t workspace;
-    bool refuses; /* cannot be planned */
-    bool fails;   /* plans, does not run */
-    bool forgets; /* does not add to what was there */
-};
-
-static struct {
-    struct fake_engine engines[WAYS][ENGINES];
-    int counts[WAYS];
-    int asked, planned, loaded, runs, casts;
-    size_t cast_count, memory_limit, memory_used;
-    uint64_t now;
-    bool broken, can_save;
-} fake;
-
-struct tr_gpu {
-    struct tr_gpu_properties facts;
-};
-struct tr_gpu_event {
-    uint64_t at;
-};
-struct tr_cudnn {
-    int unused;
-};
-struct tr_cudnn_graph {
-    int way;
-    bool adds;
-};
-struct tr_cudnn_plan {
-    const struct fake_engine *engine;
-    bool adds;
-    size_t x_bytes;
-    char name[8];
-};
-
-static struct tr_gpu gpu = {.facts = {.name = "NVIDIA Table", .l2_bytes = 1000, .sm = 90, .sm_count = 1}};
-
-/* ---- the GPU ---- */
-
-const struct tr_gpu_properties *tr_gpu_properties(const struct tr_gpu *g)
-{
-    return &g->facts;
-}
-
-struct CUstream_st *tr_gpu_stream(struct tr_gpu *g, enum tr_gpu_stream_id lane)
-{
-    (void)g, (void)lane;
-    return NULL;
-}
-
-int tr_gpu_last_error(struct tr_gpu *g, struct im_text *text)
-{
-    (void)g;
-    return fake.broken ? im_fail(text, -EIO, "the table broke") : 0;
-}
-
-int tr_gpu_fail(struct tr_gpu *g, int err, const char *format, ...)
-{
-    (void)g, (void)format;
-    return err;
-}
-
-/* Memory knows its size. */
-int tr_gpu_memory_new(struct tr_gpu *g, size_t bytes, const char *what, void **ret_memory,
-                      struct im_text *text)
-{
-    size_t *memory;
-
-    (void)g;
-    if (fake.memory_limit && fake.memory_used + bytes > fake.memory_limit)
-        return im_fail(text, -ENOMEM, "no memory for %s", what);
-    memory = calloc(1, bytes + 256);
-    assert_non_null(memory);
-    *memory = bytes;
-    fake.memory_used += bytes;
-    *ret_memory = memory + 32;
-    return 0;
-}
-
-void tr_gpu_memory_free(struct tr_gpu *g, void *memory)
-{
-    (void)g;
-    if (!memory)
-        return;
-    fake.memory_used -= *((size_t *)memory - 32);
-    free((size_t *)memory - 32);
-}
-
-int tr_gpu_copy(struct tr_gpu *g, enum tr_gpu_stream_id lane, void *to, const void *from, size_t bytes)
-{
-    (void)g, (void)lane;
-    memcpy(to, from, bytes);
-    return 0;
-}
-
-int tr_gpu_zero(struct tr_gpu *g, enum tr_gpu_stream_id lane, void *memory, size_t bytes)
-{
-    (void)g, (void)lane;
-    memset(memory, 0, bytes);
-    return 0;
-}
-
-int tr_gpu_event_new(struct tr_gpu *g, enum tr_gpu_event_kind kind, struct tr_gpu_event **ret_event)
-{
-    (void)g, (void)kind;
-    *ret_event = calloc(1, sizeof **ret_event);
-    return *ret_event ? 0 : -ENOMEM;
-}
-
-void tr_gpu_event_free(struct tr_gpu *g, struct tr_gpu_event *e)
-{
-    (void)g;
-    free(e);
-}
-
-int tr_gpu_event_record(struct tr_gpu *g, struct tr_gpu_event *e, enum tr_gpu_stream_id lane)
-{
-    (void)g, (void)lane;
-    e->at = fake.now;
-    return 0;
-}
-
-int tr_gpu_event_sync(struct tr_gpu *g, struct tr_gpu_event *e)
-{
-    (void)g, (void)e;
-    return fake.broken ? -EIO : 0;
-}
-
-int tr_gpu_elapsed(struct tr_gpu *g, struct tr_gpu_event *from, struct tr_gpu_event *to, uint64_t *ret_ns)
-{
-    (void)g;
-    *ret_ns = to->at - from->at;
-    return 0;
-}
-
-int tr_gpu_sync(struct tr_gpu *g, enum tr_gpu_stream_id lane)
-{
-    (void)g, (void)lane;
-    return fake.broken ? -EIO : 0;
-}
-
-int imk_cuda_cast(const struct imk_cuda_cast *a, struct CUstream_st *stream)
-{
-    (void)stream;
-    fake.casts++;
-    fake.cast_count = a->count;
-    assert_int_equal(a->x_type, IMK_BF16);
-    assert_int_equal(a->y_type, IMK_F32);
-    memset(a->y, 0x55, a->count * sizeof(float));
-    return 0;
-}
-
-/* ---- cuDNN ---- */
-
-int tr_cudnn_version(void)
-{
-    return 91900;
-}
-
-int tr_cudnn_open(struct CUstream_st *stream, struct tr_cudnn **ret_cudnn, struct im_text *text)
-{
-    (void)stream, (void)text;
-    *ret_cudnn = calloc(1, sizeof **ret_cudnn);
-    return 0;
-}
-
-void tr_cudnn_close(struct tr_cudnn *cudnn)
-{
-    free(cudnn);
-}
-
-int tr_cudnn_graph_new(struct tr_cudnn *cudnn, const struct tr_cudnn_tensor *tensors, int tensor_count,
-                       const struct tr_cudnn_op *ops, int op_count, const struct tr_cudnn_rules *rules,
-                       struct tr_cudnn_graph **ret_graph, struct im_text *text)
-{
-    int way = op_count - 1;
-
-    (void)cudnn, (void)tensors, (void)tensor_count, (void)rules;
-    fake.asked++;
-    if (fake.counts[way] == 0)
-        return im_fail(text, -ENOTSUP, "the table is empty");
-    *ret_graph = calloc(1, sizeof **ret_graph);
-    (*ret_graph)->way = way;
-    (*ret_graph)->adds = way == 1 || ops[0].beta > 0;
-    return 0;
-}
-
-void tr_cudnn_graph_free(struct tr_cudnn_graph *g)
-{
-    free(g);
-}
-
-void tr_cudnn_graph_trim(struct tr_cudnn_graph *g, int engine)
-{
-    (void)g, (void)engine;
-}
-
-int tr_cudnn_graph_engines(const struct tr_cudnn_graph *g)
-{
-    return fake.counts[g->way];
-}
-
-const char *tr_cudnn_graph_engine(const struct tr_cudnn_graph *g, int engine)
-{
-    static const char *const names[] = {"e0", "e1", "e2", "e3"};
-
-    (void)g;
-    return names[engine];
-}
-
-static struct tr_cudnn_plan *plan_new(int way, int engine, bool adds)
-{
-    struct tr_cudnn_plan *p = calloc(1, sizeof *p);
-
-    p->engine = &fake.engines[way][engine];
-    p->adds = adds;
-    snprintf(p->name, sizeof p->name, "e%d", engine);
-    return p;
-}
-
-int tr_cudnn_plan_new(struct tr_cudnn_graph *g, int engine, struct tr_cudnn_plan **ret_plan,
-                      struct im_text *text)
-{
-    if (fake.engines[g->way][engine].refuses)
-        return im_fail(text, -ENOTSUP, "e%d does not want to", engine);
-    fake.planned++;
-    *ret_plan = plan_new(g->way, engine, g->adds);
-    return 0;
-}
-
-int tr_cudnn_plan_save(const struct tr_cudnn_plan *p, char **ret_bytes, size_t *ret_n, struct im_text *text)
-{
-    if (!fake.can_save)
-        return im_fail(text, -ENOTSUP, "this table cannot be saved");
-    *ret_bytes = strdup(p->name);
-    *ret_n = strlen(p->name);
-    return 0;
-}
-
-int tr_cudnn_plan_load(struct tr_cudnn *cudnn, const struct tr_cudnn_tensor *tensors, int tensor_count,
-                       const struct tr_cudnn_op *ops, int op_count, const struct tr_cudnn_saved *saved,
-                       struct tr_cudnn_plan **ret_plan, struct im_text *text)
-{
-    (void)cudnn, (void)tensors, (void)tensor_count, (void)text;
-    assert_int_equal(saved->n, 2);
-    assert_memory_equal(saved->bytes, saved->name, 2);
-    fake.loaded++;
-    *ret_plan = plan_new(op_count - 1, saved->name[1] - '0', op_count == 2 || ops[0].beta > 0);
-    return 0;
-}
-
-void tr_cudnn_plan_free(struct tr_cudnn_plan *p)
-{
-    free(p);
-}
-
-size_t tr_cudnn_plan_workspace(const struct tr_cudnn_plan *p)
-{
-    return p->engine->workspace;
-}
-
-const char *tr_cudnn_plan_name(const struct tr_cudnn_plan *p)
-{
-    return p->name;
-}
-
-int tr_cudnn_plan_run(struct tr_cudnn_plan *p, void *const *memory, void *workspace, struct im_text *text)
-{
-    assert_true(workspace || p->engine->workspace == 0);
-    fake.runs++;
-    fake.now += p->engine->ns;
-    if (p->engine->fails)
-        return im_fail(text, -EIO, "%s falls over", p->name);
-    if (p->adds && p->engine->forgets)
-        memset(memory[TR_CONV_X], 0, 16);
-    return 0;
-}
-
-/* ---- tests ---- */
 
 static char folder[] = "/tmp/imsuper-choices-XXXXXX", cache[64];
 static const struct tr_dnn_conv_shape shape = {2, 8, 8, 16, 32, 3, 1, 1};
@@ -325,8 +38,8 @@ static int setup(void **state)
     fake.counts[0] = fake.counts[1] = ENGINES;
     fake.can_save = true;
     for (int way = 0; way < WAYS; way++)
-        for (int i = 0; i < ENGINES; i++)
-            fake.engines[way][i].ns = (uint64_t)(1000 - 100 * i); /* the last is the fastest */
+        for (int i = 0; i < MANY; i++)
+            fake.engines[way][i].ns = (uint64_t)(10000 - 100 * i); /* the last is the fastest */
     return 0;
 }
 
@@ -334,7 +47,7 @@ static struct tr_dnn *open_dnn(bool deterministic)
 {
     struct tr_dnn *dnn = NULL;
 
-    assert_int_equal(tr_dnn_open(&(struct tr_dnn_config){.gpu = &gpu,
+    assert_int_equal(tr_dnn_open(&(struct tr_dnn_config){.gpu = &fake_gpu,
                                                          .deterministic = deterministic,
                                                          .cache = cache,
                                                          .workspace_limit = 4096},
@@ -359,7 +72,7 @@ static void chosen(bool deterministic, enum tr_dnn_conv_kind kind, const char *w
     struct tr_dnn *dnn = open_dnn(deterministic);
     struct tr_dnn_conv *conv = plan(dnn, kind);
 
-    assert_int_equal(tr_dnn_tune(dnn, NULL, NULL), 0);
+    assert_int_equal(tr_dnn_tune(dnn, &(struct tr_dnn_scratch){0}, NULL, NULL), 0);
     assert_string_equal(tr_dnn_conv_kernel(conv), want);
     tr_dnn_conv_free(dnn, conv);
     tr_dnn_close(dnn);
@@ -413,7 +126,7 @@ static void nothing_that_adds_is_an_error(void **state)
     for (int way = 0; way < WAYS; way++)
         for (int i = 0; i < ENGINES; i++)
             fake.engines[way][i].forgets = true;
-    assert_int_equal(tr_dnn_tune(dnn, NULL, &text), -ENOTSUP);
+    assert_int_equal(tr_dnn_tune(dnn, &(struct tr_dnn_scratch){0}, NULL, &text), -ENOTSUP);
     assert_true(*text.s != '\0');
     tr_dnn_conv_free(dnn, conv);
     tr_dnn_close(dnn);
@@ -489,7 +202,7 @@ static void layers_that_are_alike_share_a_choice(void **state)
     struct tr_dnn_stats facts;
 
     (void)state;
-    assert_int_equal(tr_dnn_tune(dnn, NULL, NULL), 0);
+    assert_int_equal(tr_dnn_tune(dnn, &(struct tr_dnn_scratch){0}, NULL, NULL), 0);
     tr_dnn_stats(dnn, &facts);
     assert_int_equal(facts.plans, 1);
     assert_int_equal(facts.timed, 1);
@@ -510,12 +223,12 @@ static void workspace_is_that_of_what_was_chosen_and_says_when_it_moves(void **s
     fake.engines[0][0].workspace = 4000; /* not chosen */
     fake.engines[0][3].workspace = 100;
     a = plan(dnn, TR_DNN_CONV_FORWARD);
-    assert_int_equal(tr_dnn_tune(dnn, &moved, NULL), 0);
+    assert_int_equal(tr_dnn_tune(dnn, &(struct tr_dnn_scratch){0}, &moved, NULL), 0);
     assert_true(moved);
     tr_dnn_stats(dnn, &facts);
     assert_int_equal(facts.workspace_bytes, 100);
     b = plan(dnn, TR_DNN_CONV_BACKWARD_DATA);
-    assert_int_equal(tr_dnn_tune(dnn, &moved, NULL), 0);
+    assert_int_equal(tr_dnn_tune(dnn, &(struct tr_dnn_scratch){0}, &moved, NULL), 0);
     assert_false(moved);
     tr_dnn_conv_free(dnn, a);
     tr_dnn_conv_free(dnn, b);
@@ -529,7 +242,7 @@ static void gradient_of_weights_is_widened(void **state)
     float dw[32 * 9 * 16] = {0};
 
     (void)state;
-    assert_int_equal(tr_dnn_tune(dnn, NULL, NULL), 0);
+    assert_int_equal(tr_dnn_tune(dnn, &(struct tr_dnn_scratch){0}, NULL, NULL), 0);
     assert_int_equal(tr_dnn_conv_run(dnn, conv, NULL, dw, NULL), 0);
     assert_int_equal(fake.casts, 1);
     assert_int_equal(fake.cast_count, 32 * 9 * 16);
@@ -556,10 +269,123 @@ static void without_scratch_memory_additions_are_not_taken_on_trust(void **state
 
     (void)state;
     fake.memory_limit = 5000;
-    assert_int_equal(tr_dnn_tune(dnn, NULL, &text), -ENOMEM);
+    assert_int_equal(tr_dnn_tune(dnn, &(struct tr_dnn_scratch){0}, NULL, &text), -ENOMEM);
     assert_non_null(strstr(text.s, "smaller batch"));
     tr_dnn_conv_free(dnn, conv);
     tr_dnn_close(dnn);
+}
+
+/* The arena of a network: no memory is needed beside it. */
+static void scratch_memory_can_be_lent(void **state)
+{
+    static char arena[1 << 18] __attribute__((aligned(256)));
+    const struct tr_dnn_scratch lent = {.memory = arena, .bytes = sizeof arena};
+    struct tr_dnn *dnn = open_dnn(false);
+    struct tr_dnn_conv *conv = plan(dnn, TR_DNN_CONV_BACKWARD_ADD);
+    struct im_text text = {0};
+
+    (void)state;
+    fake.memory_limit = 1;
+    if (tr_dnn_tune(dnn, &lent, NULL, &text) < 0)
+        fail_msg("%s", text.s);
+    assert_string_equal(tr_dnn_conv_kernel(conv), "0/e3");
+    assert_int_equal(fake.memory_used, 0);
+    tr_dnn_conv_free(dnn, conv);
+    tr_dnn_close(dnn);
+}
+
+/* A GPU is faster on zeros. */
+static void engines_are_timed_on_numbers(void **state)
+{
+    (void)state;
+    chosen(false, TR_DNN_CONV_FORWARD, "0/e3");
+    assert_true(fake.runs > 0);
+    assert_int_equal(fake.blank, 0);
+}
+
+static struct tr_dnn *open_in_haste(bool recovers)
+{
+    struct tr_dnn *dnn = NULL;
+
+    assert_int_equal(tr_dnn_open(&(struct tr_dnn_config){.gpu = &fake_gpu,
+                                                         .cache = cache,
+                                                         .workspace_limit = 4096,
+                                                         .recovers = recovers,
+                                                         .first_ns = 1,
+                                                         .more_ns = 100 * IM_MS},
+                                 &dnn, NULL),
+                     0);
+    return dnn;
+}
+
+/* One start with little time: what it chooses; how many engines it has planned. */
+static int start_briefly(bool recovers, enum tr_dnn_conv_kind kind, char name[16])
+{
+    const int planned = fake.planned;
+    struct tr_dnn *dnn = open_in_haste(recovers);
+    struct tr_dnn_conv *conv = plan(dnn, kind);
+
+    assert_int_equal(tr_dnn_tune(dnn, &(struct tr_dnn_scratch){0}, NULL, NULL), 0);
+    snprintf(name, 16, "%s", tr_dnn_conv_kernel(conv));
+    tr_dnn_conv_free(dnn, conv);
+    tr_dnn_close(dnn);
+    assert_int_equal(fake.memory_used, 0);
+    return fake.planned - planned;
+}
+
+/* Each compiles for so long that no start has time for all of them. */
+static void engines_are_compiled_at_once_and_by_start_after_start(void **state)
+{
+    const bool alone = sysconf(_SC_NPROCESSORS_ONLN) == 1;
+    char name[16], before[16];
+    int starts = 1;
+
+    (void)state;
+    fake.counts[0] = fake.counts[1] = MANY;
+    fake.compile_ms = 220;
+    start_briefly(false, TR_DNN_CONV_FORWARD, name);
+    assert_string_not_equal(name, "0/e15");
+    memcpy(before, name, sizeof before);
+    assert_int_equal(start_briefly(true, TR_DNN_CONV_FORWARD, name), 0); /* others wait for it */
+    assert_string_equal(name, before);
+    for (; strcmp(name, "0/e15") != 0; starts++) {
+        assert_true(start_briefly(false, TR_DNN_CONV_FORWARD, name) > 0);
+        assert_true(starts < MANY);
+    }
+    assert_true(starts > 1);
+    assert_true(fake.planned <= MANY + 1); /* none was tried twice */
+    assert_true(alone || fake.busiest > 1);
+    assert_int_equal(start_briefly(false, TR_DNN_CONV_FORWARD, name), 0);
+    assert_string_equal(name, "0/e15");
+}
+
+/* Trainers that start together: one goes on, the other takes what that has found. */
+static void of_several_starts_one_goes_on(void **state)
+{
+    struct tr_dnn *dnn[2];
+    struct tr_dnn_conv *conv[2];
+    char name[16];
+    int planned;
+
+    (void)state;
+    fake.counts[0] = MANY;
+    fake.compile_ms = 220;
+    start_briefly(false, TR_DNN_CONV_FORWARD, name);
+    for (int i = 0; i < 2; i++) {
+        dnn[i] = open_in_haste(false);
+        conv[i] = plan(dnn[i], TR_DNN_CONV_FORWARD);
+        assert_string_equal(tr_dnn_conv_kernel(conv[i]), name);
+    }
+    assert_int_equal(tr_dnn_tune(dnn[0], &(struct tr_dnn_scratch){0}, NULL, NULL), 0);
+    assert_string_not_equal(tr_dnn_conv_kernel(conv[0]), name);
+    planned = fake.planned;
+    assert_int_equal(tr_dnn_tune(dnn[1], &(struct tr_dnn_scratch){0}, NULL, NULL), 0);
+    assert_string_equal(tr_dnn_conv_kernel(conv[1]), tr_dnn_conv_kernel(conv[0]));
+    assert_int_equal(fake.planned, planned);
+    for (int i = 0; i < 2; i++) {
+        tr_dnn_conv_free(dnn[i], conv[i]);
+        tr_dnn_close(dnn[i]);
+    }
 }
 
 /* What was told, and where to say no. */
@@ -588,7 +414,7 @@ static struct tr_dnn *open_heard(struct listener *l)
     assert_int_equal(
         tr_dnn_open(
             &(struct tr_dnn_config){
-                .gpu = &gpu, .cache = cache, .workspace_limit = 4096, .progress = listen, .context = l},
+                .gpu = &fake_gpu, .cache = cache, .workspace_limit = 4096, .progress = listen, .context = l},
             &dnn, NULL),
         0);
     return dnn;
@@ -604,7 +430,7 @@ static void progress_is_told_to_its_end(void **state)
     (void)state;
     assert_int_equal(l.unknown, 2);
     assert_int_equal(l.at, 2);
-    assert_int_equal(tr_dnn_tune(dnn, NULL, NULL), 0);
+    assert_int_equal(tr_dnn_tune(dnn, &(struct tr_dnn_scratch){0}, NULL, NULL), 0);
     assert_int_equal(l.of, 2);
     assert_int_equal(l.calls, 2 + 2 * ENGINES + 1);
     assert_int_equal(l.at, 0);
@@ -630,7 +456,7 @@ static void planning_can_be_given_up_anywhere(void **state)
                                   IMK_BF16, &convs[i], &text);
         assert_int_equal(err, stop_at <= 2 ? -ECANCELED : 0);
         if (err == 0)
-            assert_int_equal(tr_dnn_tune(dnn, NULL, &text), -ECANCELED);
+            assert_int_equal(tr_dnn_tune(dnn, &(struct tr_dnn_scratch){0}, NULL, &text), -ECANCELED);
         for (int i = 0; i < 2; i++)
             tr_dnn_conv_free(dnn, convs[i]);
         tr_dnn_close(dnn);
@@ -649,7 +475,7 @@ static void *second_process(void *context)
     struct tr_dnn_conv *conv = plan(dnn, TR_DNN_CONV_FORWARD);
     struct tr_dnn_stats facts;
 
-    assert_int_equal(tr_dnn_tune(dnn, NULL, NULL), 0);
+    assert_int_equal(tr_dnn_tune(dnn, &(struct tr_dnn_scratch){0}, NULL, NULL), 0);
     tr_dnn_stats(dnn, &facts);
     l->at = facts.timed;
     tr_dnn_conv_free(dnn, conv);
@@ -668,7 +494,7 @@ static void one_process_plans_and_others_wait(void **state)
     assert_int_equal(pthread_create(&thread, NULL, second_process, &l), 0);
     while (l.waits == 0)
         poll(NULL, 0, 1);
-    assert_int_equal(tr_dnn_tune(dnn, NULL, NULL), 0);
+    assert_int_equal(tr_dnn_tune(dnn, &(struct tr_dnn_scratch){0}, NULL, NULL), 0);
     pthread_join(thread, NULL);
     assert_int_equal(l.at, 0); /* it timed nothing */
     tr_dnn_conv_free(dnn, conv);
@@ -698,7 +524,7 @@ static void gpu_that_breaks_is_an_error(void **state)
 
     (void)state;
     fake.broken = true;
-    assert_int_equal(tr_dnn_tune(dnn, NULL, &text), -EIO);
+    assert_int_equal(tr_dnn_tune(dnn, &(struct tr_dnn_scratch){0}, NULL, &text), -EIO);
     assert_string_equal(text.s, "the table broke");
     tr_dnn_conv_free(dnn, conv);
     tr_dnn_close(dnn);
@@ -740,6 +566,10 @@ int main(void)
         cmocka_unit_test_setup(gradient_of_weights_is_widened, setup),
         cmocka_unit_test_setup(without_scratch_memory_the_first_engine_stays, setup),
         cmocka_unit_test_setup(without_scratch_memory_additions_are_not_taken_on_trust, setup),
+        cmocka_unit_test_setup(scratch_memory_can_be_lent, setup),
+        cmocka_unit_test_setup(engines_are_timed_on_numbers, setup),
+        cmocka_unit_test_setup(engines_are_compiled_at_once_and_by_start_after_start, setup),
+        cmocka_unit_test_setup(of_several_starts_one_goes_on, setup),
         cmocka_unit_test_setup(progress_is_told_to_its_end, setup),
         cmocka_unit_test_setup(planning_can_be_given_up_anywhere, setup),
         cmocka_unit_test_setup(one_process_plans_and_others_wait, setup),

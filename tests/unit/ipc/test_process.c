@@ -127,10 +127,12 @@ static void test_an_announcement_clears_what_the_predecessor_left(void **state)
     atomic_store_explicit(&p->turned_ns, 82, memory_order_relaxed);
     atomic_store_explicit(&p->waiting_ns, 83, memory_order_relaxed);
     atomic_store_explicit(&p->slow_reads, 84, memory_order_relaxed);
+    atomic_store_explicit(&p->failed, 85, memory_order_relaxed);
     announce(s);
     assert_int_equal(atomic_load_explicit(&p->turned_ns, memory_order_relaxed), 0);
     assert_int_equal(atomic_load_explicit(&p->waiting_ns, memory_order_relaxed), 0);
     assert_int_equal(atomic_load_explicit(&p->slow_reads, memory_order_relaxed), 0);
+    assert_int_equal(atomic_load_explicit(&p->failed, memory_order_relaxed), 0);
     assert_int_equal(atomic_load_explicit(&p->active_ticket, memory_order_relaxed), 0);
     assert_int_equal(atomic_load_explicit(&p->active_since_ns, memory_order_relaxed), 0);
     assert_int_equal(atomic_load_explicit(&p->position, memory_order_relaxed), 0);

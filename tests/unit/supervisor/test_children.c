@@ -2,6 +2,7 @@
  * cells returned. */
 #include "tests/unit/ipc/small_run.h"
 
+#include <signal.h>
 #include <string.h>
 
 #include "ipc/encoded.h"
@@ -76,12 +77,27 @@ static void listed_processes_stay(void **state)
     assert_int_equal(small_encoded_word(s, 0), im_word(IM_FILLING, incarnation, 0));
 }
 
+/* A trainer that says that it fails, and is then killed because it stays, ended as it said. */
+static void what_a_failed_process_said_counts(void **state)
+{
+    struct sv_child child = {0};
+
+    (void)state;
+    child.last.failed = 78 + 1;
+    assert_int_equal(sv_child_end(&child, SIGKILL), SIGKILL); /* somebody else was faster */
+    child.last.killed_for = SV_KILL_FAILED;
+    assert_int_equal(sv_child_end(&child, SIGKILL), 78 << 8);
+    child.last.failed = 0;
+    assert_int_equal(sv_child_end(&child, SIGKILL), SIGKILL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(entries_without_a_process_are_freed, small_setup, small_teardown),
         cmocka_unit_test_setup_teardown(half_finalized_entries_are_freed, small_setup, small_teardown),
         cmocka_unit_test_setup_teardown(listed_processes_stay, small_setup, small_teardown),
+        cmocka_unit_test(what_a_failed_process_said_counts),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,6 +13,7 @@
 #include "kernels/cuda/pointwise.h"
 
 #define HEADROOM ((size_t)64 << 20) /* for allocations by the driver */
+#define SM_BF16 80                  /* compute capability from which on GPUs have bf16 */
 
 static void close_gpu(struct tr_backend *b)
 {
@@ -48,15 +49,31 @@ static int progress(void *context, const char *what, int at, int of)
     return b->config.progress(b->config.progress_context, at, of);
 }
 
+/* cuDNN would only say that a convolution cannot be planned. */
+static int check_precision(const struct tr_gpu_properties *gpu, enum imk_dtype precision,
+                           struct im_text *text)
+{
+    if (precision != IMK_BF16 || gpu->sm >= SM_BF16)
+        return 0;
+    return im_fail(
+        text, -EINVAL,
+        "GPU %d (%s) has compute capability %d.%d, and bf16 needs 8.0; use --amp fp16, whose loss is "
+        "scaled by itself",
+        gpu->index, gpu->name, gpu->sm / 10, gpu->sm % 10);
+}
+
 static int open_libraries(struct tr_backend *b, const struct tr_device_config *config, struct im_text *text)
 {
     int err = tr_gpu_open(config->index, &b->gpu, text);
 
     if (err == 0)
+        err = check_precision(tr_gpu_properties(b->gpu), config->precision, text);
+    if (err == 0)
         err = tr_dnn_open(&(struct tr_dnn_config){.gpu = b->gpu,
                                                   .deterministic = config->deterministic,
                                                   .tf32 = config->tf32,
                                                   .cache = config->cache,
+                                                  .recovers = config->recovers,
                                                   .progress = config->progress ? progress : NULL,
                                                   .context = b},
                           &b->dnn, text);
@@ -181,10 +198,11 @@ static void host_unpin(struct tr_backend *b, void *memory)
     tr_gpu_unpin(b->gpu, memory);
 }
 
-static int settle(struct tr_backend *b, struct im_text *text)
+static int settle(struct tr_backend *b, void *scratch, size_t bytes, struct im_text *text)
 {
+    const struct tr_dnn_scratch lent = {.memory = scratch, .bytes = bytes};
     bool moved = false;
-    int err = b->untuned ? tr_dnn_tune(b->dnn, &moved, text) : 0;
+    int err = b->untuned ? tr_dnn_tune(b->dnn, &lent, &moved, text) : 0;
 
     b->generation += moved;
     b->untuned &= err < 0;

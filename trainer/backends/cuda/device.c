@@ -274,6 +274,11 @@ int tr_gpu_open(int index, struct tr_gpu **ret_gpu, struct im_text *text)
     return 0;
 }
 
+int tr_gpu_enter(struct tr_gpu *g)
+{
+    return cudaSetDevice(g->properties.index) == cudaSuccess ? 0 : -EIO;
+}
+
 void tr_gpu_close(struct tr_gpu *g)
 {
     if (!g)

@@ -59,6 +59,8 @@ int tr_gpu_count(int *ret_count, struct im_text *text);
 int tr_gpu_query(int index, struct tr_gpu_properties *ret_properties, struct im_text *text);
 
 int tr_gpu_open(int index, struct tr_gpu **ret_gpu, struct im_text *text);
+int tr_gpu_enter(
+    struct tr_gpu *g); /* makes it the calling thread's, where a library works in another thread */
 void tr_gpu_close(struct tr_gpu *g); /* waits for running work; NULL is fine */
 const struct tr_gpu_properties *tr_gpu_properties(const struct tr_gpu *g);
 struct CUstream_st *tr_gpu_stream(struct tr_gpu *g, enum tr_gpu_stream_id stream);

@@ -103,6 +103,24 @@ int tr_dnn_select(struct tr_dnn_choice *c, int formulation, int engine, struct i
     return 0;
 }
 
+int tr_dnn_adopt(struct tr_dnn *dnn, struct tr_dnn_choice *c, int formulation, int engine,
+                 const struct tr_cudnn_saved *saved)
+{
+    const struct tr_dnn_graph *g = &c->graphs[formulation];
+    struct tr_cudnn_plan *plan;
+    int err =
+        tr_cudnn_plan_load(dnn->cudnn, g->tensors, g->tensor_count, g->ops, g->op_count, saved, &plan, NULL);
+
+    if (err < 0)
+        return err;
+    tr_cudnn_plan_free(c->plan);
+    c->plan = plan;
+    c->formulation = formulation;
+    c->engine = engine;
+    snprintf(c->name, sizeof c->name, "%d/%s", formulation, saved->name);
+    return 0;
+}
+
 void tr_dnn_trim(struct tr_dnn_choice *c)
 {
     for (int formulation = 0; formulation < TR_DNN_FORMULATIONS; formulation++)
@@ -119,39 +137,24 @@ static int formulation_of(const char *name)
 }
 
 /* Restores the plan from the cache, compiled code included. */
-static bool load_cached(struct tr_dnn *dnn, struct tr_dnn_choice *c)
+static bool load_cached(struct tr_dnn *dnn, struct tr_dnn_choice *c, int formulation, const char *name)
 {
-    const char *name = tr_plan_cache_find(dnn->known, c->key);
-    int formulation = name ? formulation_of(name) : -1;
-    struct tr_cudnn_saved saved = {.workspace_limit = dnn->config.workspace_limit};
+    struct tr_cudnn_saved saved = {.name = name + 2, .workspace_limit = dnn->config.workspace_limit};
     char *bytes;
     int err;
 
-    if (formulation < 0 || formulation >= c->formulation_count ||
-        tr_plan_cache_load(dnn->known, c->key, name, &bytes, &saved.n) < 0)
+    if (tr_plan_cache_load(dnn->known, c->key, name, &bytes, &saved.n) < 0)
         return false;
-    saved.name = name + 2;
     saved.bytes = bytes;
-    err = tr_cudnn_plan_load(dnn->cudnn, c->graphs[formulation].tensors, c->graphs[formulation].tensor_count,
-                             c->graphs[formulation].ops, c->graphs[formulation].op_count, &saved, &c->plan,
-                             NULL);
+    err = tr_dnn_adopt(dnn, c, formulation, -1, &saved);
     free(bytes);
-    if (err < 0)
-        return false;
-    c->formulation = formulation;
-    c->engine = -1;
-    snprintf(c->name, sizeof c->name, "%s", name);
-    return true;
+    return err == 0;
 }
 
 /* Uses the cached engine, if it is still listed and still works. */
-static bool use_cached_engine(struct tr_dnn *dnn, struct tr_dnn_choice *c)
+static bool use_cached_engine(struct tr_dnn *dnn, struct tr_dnn_choice *c, int formulation, const char *name)
 {
-    const char *name = tr_plan_cache_find(dnn->known, c->key);
-    int formulation = name ? formulation_of(name) : -1;
-
-    if (formulation < 0 || formulation >= c->formulation_count ||
-        tr_dnn_list_engines(dnn, c, formulation, NULL) < 0)
+    if (tr_dnn_list_engines(dnn, c, formulation, NULL) < 0)
         return false;
     for (int i = 0; i < tr_cudnn_graph_engines(c->formulations[formulation]); i++)
         if (strcmp(tr_cudnn_graph_engine(c->formulations[formulation], i), name + 2) == 0)
@@ -195,9 +198,7 @@ static int keep_choice(struct tr_dnn *dnn, struct tr_dnn_choice *c)
 
 int tr_dnn_list_engines(struct tr_dnn *dnn, struct tr_dnn_choice *c, int formulation, struct im_text *text)
 {
-    const struct tr_cudnn_rules rules = {.deterministic = dnn->config.deterministic,
-                                         .exact = c->exact,
-                                         .workspace_limit = dnn->config.workspace_limit};
+    const struct tr_cudnn_rules rules = tr_dnn_rules(dnn, c);
     const struct tr_dnn_graph *g = &c->graphs[formulation];
 
     if (c->formulations[formulation])
@@ -208,13 +209,26 @@ int tr_dnn_list_engines(struct tr_dnn *dnn, struct tr_dnn_choice *c, int formula
 
 /* A cached choice was timed, or is the first for `deterministic`, and checked, with this version of cuDNN on
  * the same model of GPU. */
-static bool plan_from_cache(struct tr_dnn *dnn, struct tr_dnn_choice *c)
+bool tr_dnn_plan_from_cache(struct tr_dnn *dnn, struct tr_dnn_choice *c)
 {
-    if (load_cached(dnn, c))
-        return true;
-    if (!use_cached_engine(dnn, c))
+    struct tr_plan_choice known;
+    int formulation;
+    char name[sizeof c->name];
+
+    if (!tr_plan_cache_find(dnn->known, c->key, &known))
         return false;
-    tr_dnn_trim(c);
+    snprintf(name, sizeof name, "%s", known.engine);
+    formulation = formulation_of(name);
+    if (formulation < 0 || formulation >= c->formulation_count)
+        return false;
+    if (!load_cached(dnn, c, formulation, name)) {
+        if (!use_cached_engine(dnn, c, formulation, name))
+            return false;
+        tr_dnn_trim(c);
+    }
+    c->ns = known.ns;
+    c->tried = known.tried;
+    c->listed = known.listed;
     return true;
 }
 
@@ -222,12 +236,12 @@ static bool plan_from_cache(struct tr_dnn *dnn, struct tr_dnn_choice *c)
 static int plan_choice(struct tr_dnn *dnn, struct tr_dnn_choice *c, struct im_text *text)
 {
     int err = tr_dnn_report_progress(dnn, c->key, dnn->stats.plans + 1, 0), turn;
-    bool known = err == 0 && plan_from_cache(dnn, c);
+    bool known = err == 0 && tr_dnn_plan_from_cache(dnn, c);
 
     if (err == 0 && !known) {
         turn = tr_dnn_lock(dnn);
         err = turn < 0 ? turn : 0;
-        known = turn > 0 && plan_from_cache(dnn, c);
+        known = turn > 0 && tr_dnn_plan_from_cache(dnn, c);
     }
     if (err == 0 && !known)
         err = -ENOTSUP;
@@ -486,14 +500,17 @@ static int size_workspace(struct tr_dnn *dnn, bool *ret_moved, struct im_text *t
     return err < 0 ? err : grow(dnn, &dnn->rounded, &dnn->rounded_bytes, rounded, ret_moved, text);
 }
 
-int tr_dnn_tune(struct tr_dnn *dnn, bool *ret_moved, struct im_text *text)
+int tr_dnn_tune(struct tr_dnn *dnn, const struct tr_dnn_scratch *scratch, bool *ret_moved,
+                struct im_text *text)
 {
     im_ns start = im_now();
     int err;
 
     if (ret_moved)
         *ret_moved = false;
-    err = tr_dnn_tune_all(dnn, text);
+    err = tr_dnn_tune_all(dnn, scratch, text);
+    if (err == 0)
+        err = tr_dnn_tune_more(dnn, scratch, text);
     if (err == 0)
         err = size_workspace(dnn, ret_moved, text);
     if (err == 0 || err == -ECANCELED)

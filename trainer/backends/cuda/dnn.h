@@ -36,6 +36,9 @@ struct tr_dnn_config {
     bool tf32;              /* fp32 plans may round their inputs to tf32 (10 bits of mantissa) */
     size_t workspace_limit; /* workspace limit of an engine in bytes; 0: TR_DNN_WORKSPACE */
     const char *cache;      /* cache file; NULL: none; see tr_plan_cache_path() */
+    bool recovers;          /* a start that others wait for: choices of earlier starts stay as they are */
+    uint64_t first_ns;      /* time for choices among all engines; 0: a minute */
+    uint64_t more_ns;       /* time to go on with those of earlier starts; 0: a third of it */
     /* (optional) Called before each engine that is compiled or timed, with the operation and its number `at`
      * of `of`. of is 0 while the total is unknown, and -1 while another process makes plans that this one
      * needs; at 0: done. A nonzero return cancels: the calling function returns -ECANCELED. */
@@ -47,11 +50,19 @@ struct tr_dnn_config {
 int tr_dnn_open(const struct tr_dnn_config *config, struct tr_dnn **ret_dnn, struct im_text *text);
 void tr_dnn_close(struct tr_dnn *dnn); /* after all plans are freed; NULL is fine */
 
+/* Device memory, aligned to 256 bytes, whose contents may be lost. */
+struct tr_dnn_scratch {
+    void *memory;
+    size_t bytes;
+};
+
 /* Times the engines of new plans and sizes the workspace. Call before the first run of any plan; not during
  * capture or while a captured graph may still be replayed (the workspace may move: earlier captured graphs
- * are stale if *ret_moved, which may be NULL). Needs free device memory for the largest plan's tensors twice
- * over; without it, untimed plans keep their first engine. */
-int tr_dnn_tune(struct tr_dnn *dnn, bool *ret_moved, struct im_text *text);
+ * are stale if *ret_moved, which may be NULL). Engines run on the tensors of the largest plan, a workspace and
+ * twice the L2 cache: in the scratch memory if that is large enough, otherwise in memory that has to be free;
+ * without it, untimed plans keep their first engine. */
+int tr_dnn_tune(struct tr_dnn *dnn, const struct tr_dnn_scratch *scratch, bool *ret_moved,
+                struct im_text *text);
 
 /* Since open. */
 struct tr_dnn_stats {

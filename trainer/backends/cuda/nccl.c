@@ -6,7 +6,10 @@
  *
  * The communicator is non-blocking: every wait is our loop, which polls NCCL for errors, the rendezvous for a
  * request to leave, and the clock. NCCL itself waits for ever, and between GPUs of one machine it does not
- * notice a peer's death: the supervisor does, and kills all ranks.
+ * notice a peer's death: the supervisor does, and kills all ranks. ncclCommAbort() and ncclCommDestroy() wait
+ * until every CUDA graph that captured a sum is destroyed (commReclaim() in NCCL's init.cc waits for
+ * localPersistentRefs), and destroying a graph waits for its run: so a communicator is closed after the graphs,
+ * and never after an error.
  *
  * Order of sums. NCCL chooses algorithm, protocol and channels from the message size and the topology, in the
  * same way each time: with one version of NCCL on the same GPUs, sums of one length have the same bits in
@@ -63,7 +66,7 @@ struct library {
 
 struct tr_comm {
     struct library lib;
-    ncclComm_t nccl; /* NULL: not connected, or aborted */
+    ncclComm_t nccl; /* NULL: not connected */
     struct tr_gpu *gpu;
     struct tr_gpu_event *done;
     void *scratch; /* on the device */
@@ -137,11 +140,8 @@ static int nccl_complete(struct tr_comm *c, ncclResult_t r, int64_t limit_ms, co
 
 static int watch(struct tr_comm *c, struct im_text *text)
 {
-    ncclResult_t r = ncclSuccess, asked;
+    ncclResult_t r = ncclSuccess, asked = c->lib.CommGetAsyncError(c->nccl, &r);
 
-    if (!c->nccl)
-        return im_fail(text, -ECONNRESET, "the connection between the trainers was aborted");
-    asked = c->lib.CommGetAsyncError(c->nccl, &r);
     if (asked != ncclSuccess)
         r = asked;
     return r == ncclSuccess || r == ncclInProgress
@@ -272,10 +272,9 @@ static int exchange_id(const struct tr_comm *c, const struct tr_comm_config *con
 
 static void abort_comm(struct tr_comm *c)
 {
-    if (c && c->nccl)
+    if (c->nccl)
         c->lib.CommAbort(c->nccl);
-    if (c)
-        c->nccl = NULL;
+    c->nccl = NULL;
 }
 
 static void close_comm(struct tr_comm *c)
@@ -344,8 +343,6 @@ static int room(struct tr_comm *c, size_t bytes, struct im_text *text)
 {
     int err = 0;
 
-    if (!c->nccl)
-        return im_fail(text, -ECONNRESET, "the connection between the trainers was aborted");
     if (bytes > c->scratch_bytes) {
         tr_gpu_memory_free(c->gpu, c->scratch);
         c->scratch = NULL;
@@ -422,8 +419,6 @@ static int reduce_on(struct tr_comm *c, void *x, size_t count, enum tr_comm_type
 {
     const ncclDataType_t types[] = {[TR_COMM_FLOAT] = ncclFloat32, [TR_COMM_DOUBLE] = ncclFloat64};
 
-    if (!c->nccl)
-        return im_fail(text, -ECONNRESET, "the connection between the trainers was aborted");
     if (count == 0)
         return 0;
     return nccl_complete(c, c->lib.AllReduce(x, x, count, types[type], ncclSum, c->nccl, stream),
@@ -440,5 +435,4 @@ const struct tr_comm_ops tr_comm_nccl = {
     .broadcast = broadcast,
     .reduce_on = reduce_on,
     .watch = watch,
-    .abort = abort_comm,
 };

@@ -300,7 +300,7 @@ static int tune_new_plans(struct tr_backend *b)
     if (!b->untuned)
         return 0;
     im_assert(!tr_gpu_is_capturing(b->gpu));
-    err = tr_dnn_tune(b->dnn, &moved, NULL);
+    err = tr_dnn_tune(b->dnn, &(struct tr_dnn_scratch){0}, &moved, NULL);
     b->generation += moved;
     b->untuned = err < 0;
     return err;

@@ -26,6 +26,7 @@ struct choice {
     char *scope, *key,
         *engine; /* copies of the parts, one after the other in one allocation, from scope on */
     uint64_t ns;
+    int tried, listed;
     bool added;
 };
 
@@ -104,23 +105,49 @@ static struct choice *slot(struct list *list, const char *scope)
     return &list->choices[list->count];
 }
 
-/* Parses a line: exactly four fields. */
+/* A decimal number up to the character `end`; *at moves behind it. */
+static bool take_number(const char **at, char end, uint64_t max, uint64_t *ret)
+{
+    char *stop;
+
+    if (**at < '0' || **at > '9')
+        return false;
+    errno = 0;
+    *ret = strtoull(*at, &stop, 10);
+    if (errno || *stop != end || *ret > max)
+        return false;
+    *at = stop + 1;
+    return true;
+}
+
+/* Nanoseconds, tried, listed. */
+static bool take_numbers(const char *at, struct choice *c)
+{
+    uint64_t tried, listed;
+
+    if (!take_number(&at, '\t', UINT64_MAX, &c->ns) || !take_number(&at, '\t', INT_MAX, &tried) ||
+        !take_number(&at, '\0', INT_MAX, &listed))
+        return false;
+    c->tried = (int)tried;
+    c->listed = (int)listed;
+    return true;
+}
+
+/* Parses a line: exactly six fields. */
 static int parse(const char *text, struct choice *c)
 {
-    char *parts = strdup(text), *key, *engine, *ns, *end;
+    char *parts = strdup(text), *key, *engine, *ns;
 
     if (!parts)
         return -ENOMEM;
     key = strchr(parts, '\t');
     engine = key ? strchr(key + 1, '\t') : NULL;
     ns = engine ? strchr(engine + 1, '\t') : NULL;
-    if (!ns || ns[1] < '0' || ns[1] > '9')
+    if (!ns)
         goto bad;
     *key = *engine = *ns = '\0';
-    errno = 0;
     *c = (struct choice){.scope = parts, .key = key + 1, .engine = engine + 1};
-    c->ns = strtoull(ns + 1, &end, 10);
-    if (*end || errno || !*c->scope || !*c->key || !*c->engine)
+    if (!take_numbers(ns + 1, c) || !*c->scope || !*c->key || !*c->engine)
         goto bad;
     snprintf(c->text, sizeof c->text, "%s", text);
     return 0;
@@ -250,21 +277,26 @@ void tr_plan_cache_unlock(struct tr_plan_cache *p)
     p->lock = -1;
 }
 
-const char *tr_plan_cache_find(const struct tr_plan_cache *p, const char *key)
+bool tr_plan_cache_find(const struct tr_plan_cache *p, const char *key, struct tr_plan_choice *ret)
 {
     int at = find_line(&p->list, p->scope, key);
+    const struct choice *c = &p->list.choices[at < 0 ? 0 : at];
 
-    return at < 0 ? NULL : p->list.choices[at].engine;
+    if (at < 0)
+        return false;
+    *ret = (struct tr_plan_choice){.engine = c->engine, .ns = c->ns, .tried = c->tried, .listed = c->listed};
+    return true;
 }
 
-int tr_plan_cache_add(struct tr_plan_cache *p, const char *key, const char *engine, uint64_t ns)
+int tr_plan_cache_add(struct tr_plan_cache *p, const char *key, const struct tr_plan_choice *choice)
 {
     char text[TR_PLANS_LINE_MAX - 16]; /* the checksum and its tab fit beside it */
     int length, err;
 
-    if (strpbrk(key, "\t\n") || strpbrk(engine, "\t\n"))
+    if (strpbrk(key, "\t\n") || strpbrk(choice->engine, "\t\n"))
         return -EINVAL;
-    length = snprintf(text, sizeof text, "%s\t%s\t%s\t%" PRIu64, p->scope, key, engine, ns);
+    length = snprintf(text, sizeof text, "%s\t%s\t%s\t%" PRIu64 "\t%d\t%d", p->scope, key, choice->engine,
+                      choice->ns, choice->tried, choice->listed);
     if (length < 0 || (size_t)length >= sizeof text)
         return -EINVAL;
     err = put_line(&p->list, text, true);

@@ -3,7 +3,7 @@
  *
  * A text file, one choice a line, each with a checksum:
  *
- *     checksum <tab> scope <tab> key <tab> engine <tab> nanoseconds
+ *     checksum <tab> scope <tab> key <tab> engine <tab> nanoseconds <tab> tried <tab> listed
  *
  * The scope is the library's version and the GPU, the key the operation, its shape, type and constraints.
  * Damaged lines and other formats are ignored, and the choice is made again. Ranks may save at the same time:
@@ -12,6 +12,7 @@
 #ifndef TRAINER_BACKENDS_CUDA_PLAN_CACHE_H
 #define TRAINER_BACKENDS_CUDA_PLAN_CACHE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -29,11 +30,18 @@ int tr_plan_cache_path(char *ret_path, size_t size);
 int tr_plan_cache_open(const char *path, const char *scope, struct tr_plan_cache **ret_plans);
 void tr_plan_cache_close(struct tr_plan_cache *plans); /* does not save; NULL is fine */
 
-/* The engine for this key in this scope; NULL: not known. Valid until the next add. */
-const char *tr_plan_cache_find(const struct tr_plan_cache *plans, const char *key);
+/* A chosen engine, and how far the search for it has come. */
+struct tr_plan_choice {
+    const char *engine;
+    uint64_t ns;       /* that a run of it takes; 0: it was not timed */
+    int tried, listed; /* engines that were tried, of those that cuDNN lists, in its order */
+};
+
+/* The choice for this key in this scope. False: not known. The name is valid until the next add. */
+bool tr_plan_cache_find(const struct tr_plan_cache *plans, const char *key, struct tr_plan_choice *ret);
 
 /* Adds or replaces. -EINVAL: a tab or newline in a name, or too long; -ENOMEM. */
-int tr_plan_cache_add(struct tr_plan_cache *plans, const char *key, const char *engine, uint64_t ns);
+int tr_plan_cache_add(struct tr_plan_cache *plans, const char *key, const struct tr_plan_choice *choice);
 
 /* Writes the added choices to the file, merged with what others wrote meanwhile. Writes nothing if nothing
  * was added. */

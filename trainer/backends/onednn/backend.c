@@ -1,5 +1,5 @@
-/* The CPU backend: oneDNN (dnnl.h) for convolution, batch norm with its ReLU, pooling and matrix products,
- * our own loops (loops.h) for memory-bound ops. Each family of ops has its file; this one has what they
+/* The CPU backend: oneDNN (dnnl.h) for convolution, average pooling and matrix products, our own loops (loops.h,
+ * vector_loops.h) for memory-bound ops. Each family of ops has its file; this one has what they
  * share: planning, dispatch, and the device.
  *
  * Layouts: pixels enter as plain NCHW; a convolution's output has oneDNN's preferred layout for this CPU
@@ -29,8 +29,6 @@ static void plan_free(struct tr_backend *b, struct tr_op_plan *p)
     tr_staged_fini(&p->forward);
     tr_staged_fini(&p->backward_data);
     tr_staged_fini(&p->backward_weights);
-    tr_prim_free(p->given);
-    tr_prim_free(p->affine);
     tr_pack_put(b, p->pack_forward);
     tr_pack_put(b, p->pack_backward);
     free(p->taps);
@@ -51,8 +49,10 @@ static int plan_op(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_in
         return -ENOMEM;
     if (kind == TR_OP_BN)
         return tr_bn_plan(b, p, info);
-    if (kind == TR_OP_MAXPOOL || kind == TR_OP_GAP)
-        return tr_pool_plan(b, p, info);
+    if (kind == TR_OP_MAXPOOL)
+        return tr_maxpool_plan(b, p, info);
+    if (kind == TR_OP_GAP)
+        return tr_gap_plan(b, p, info);
     if (kind == TR_OP_BLUR)
         return tr_blur_plan(b, p, info);
     if (kind == TR_OP_FC)
@@ -62,11 +62,10 @@ static int plan_op(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_in
     return 0;
 }
 
-/* The bf16 ops that oneDNN runs natively, if the CPU has bf16. */
+/* The ops that read and write bf16 as it is: our loops, and what oneDNN has if the CPU has bf16. */
 static bool runs_narrow(const struct tr_backend *b, const struct tr_op *op)
 {
-    return b->has_bf16 &&
-           (op->kind == TR_OP_CONV || (op->kind == TR_OP_BN && !op->synced) || op->kind == TR_OP_MAXPOOL);
+    return op->kind == TR_OP_BN || op->kind == TR_OP_MAXPOOL || (b->has_bf16 && op->kind == TR_OP_CONV);
 }
 
 static int plan_sized(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_info *info)
@@ -133,8 +132,10 @@ static int forward_op(struct tr_backend *b, struct tr_op_plan *p, const struct t
         tr_cpu_residual(e->y, e->x, e->x2, p->count, p->op.relu);
         return 0;
     case TR_OP_MAXPOOL:
+        tr_maxpool_forward(p, e);
+        return 0;
     case TR_OP_GAP:
-        return tr_pool_forward(b, p, e);
+        return tr_gap_forward(b, p, e);
     case TR_OP_BLUR:
         tr_blur_forward(p, e);
         return 0;
@@ -172,6 +173,12 @@ static int backward_op(struct tr_backend *b, struct tr_op_plan *p, const struct 
         tr_cpu_residual_backward(e->dx, e->dy[0], e->dy[1], e->y, p->count, p->op.relu);
         return 0;
     }
+    if (p->op.kind == TR_OP_BN)
+        return tr_bn_backward(b, p, e);
+    if (p->op.kind == TR_OP_MAXPOOL) {
+        tr_maxpool_backward(p, e);
+        return 0;
+    }
     if (e->dy[1] && p->op.precision == IMK_BF16)
         tr_cpu_add_bf16(e->dy[0], e->dy[1], p->count);
     else if (e->dy[1])
@@ -179,11 +186,8 @@ static int backward_op(struct tr_backend *b, struct tr_op_plan *p, const struct 
     switch (p->op.kind) {
     case TR_OP_CONV:
         return tr_conv_backward(b, p, e);
-    case TR_OP_BN:
-        return tr_bn_backward(b, p, e);
-    case TR_OP_MAXPOOL:
     case TR_OP_GAP:
-        return tr_pool_backward(b, p, e);
+        return tr_gap_backward(b, p, e);
     case TR_OP_BLUR:
         tr_blur_backward(p, e);
         return 0;
@@ -193,6 +197,8 @@ static int backward_op(struct tr_backend *b, struct tr_op_plan *p, const struct 
     case TR_OP_FC:
         return tr_fc_backward(b, p, e);
     case TR_OP_ADD:
+    case TR_OP_BN:
+    case TR_OP_MAXPOOL:
     case TR_OP_INPUT:
     case TR_OP_LOSS:
         break;
@@ -386,6 +392,7 @@ const struct tr_backend_ops tr_backend_onednn = {
     .version = TR_BACKEND_VERSION,
     .name = "onednn",
     .precisions = 1 << IMK_F32 | 1 << IMK_BF16,
+    .fuses = TR_FUSES_ADD,
     .open = open_onednn,
     .close = close_onednn,
     .buffer_new = buffer_new,

@@ -1,16 +1,13 @@
 /* The blur, with our own loop: it works in any layout that the convolutions around it chose, pads by
  * reflection, which oneDNN's convolutions do not, and is memory-bound anyway.
  *
- * In each supported layout a value is [planes][h][w][inner]: plain NCHW has planes n c and inner 1, blocked
- * channels have planes n c / 8 and inner 8 (or 16), channels last has planes n and inner c. The filter is the
- * same for all channels, so this is all the loop needs. Backward is the same loop with transposed tables: the
+ * The filter is the same for all channels, so the form of a layout (tr_value_form) is all that the loop needs. Backward is the same loop with transposed tables: the
  * weight from a pixel to an output is the weight of that output's gradient. */
 #include "trainer/backends/onednn/plan.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-#include "ipc/base/count.h"
 #include "trainer/backends/onednn/loops.h"
 
 /* The tables of one axis, of `y` places made of `x`. */
@@ -48,32 +45,18 @@ static void axis(int x, int y, int stride, bool reflect, struct tr_taps *forward
     }
 }
 
-/* Finds the form of x's layout and gives y the same. */
-static int find_form(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_info *info)
-{
-    const struct {
-        enum tr_tag tag;
-        int inner;
-    } forms[] = {{TR_TAG_PLAIN, 1}, {TR_TAG_BLOCK8, 8}, {TR_TAG_BLOCK16, 16}, {TR_TAG_LAST, p->op.x.c}};
-
-    for (size_t i = 0; i < IM_COUNT(forms); i++) {
-        if (tr_value_layout(b, p->op.x, forms[i].tag, IMK_F32) != info->x_layout)
-            continue;
-        info->y_layout = tr_value_layout(b, p->op.y, forms[i].tag, IMK_F32);
-        p->inner = (size_t)forms[i].inner;
-        return info->y_layout ? 0 : -ENOMEM;
-    }
-    return -ENOTSUP;
-}
-
 int tr_blur_plan(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_info *info)
 {
     const struct tr_op *op = &p->op;
     size_t rows = (size_t)op->x.h + (size_t)op->y.h, columns = (size_t)op->x.w + (size_t)op->y.w;
-    int err = find_form(b, p, info);
+    enum tr_tag tag;
+    int err = tr_value_form(b, op->x, info->x_layout, IMK_F32, &tag, &p->inner);
 
     if (err < 0)
         return err;
+    info->y_layout = tr_value_layout(b, op->y, tag, IMK_F32);
+    if (!info->y_layout)
+        return -ENOMEM;
     if (op->reflect && (op->x.h < 2 || op->x.w < 2))
         return -EINVAL;
     p->taps = calloc(rows + columns, sizeof *p->taps);

@@ -17,7 +17,7 @@
 #include "ipc/base/err.h"
 #include "trainer/backends/onednn/loops.h"
 
-enum { ARGS_MAX = 11, LAYOUTS_MAX = 4096 };
+enum { ARGS_MAX = 4, LAYOUTS_MAX = 4096 };
 
 struct tr_layout {
     dnnl_memory_desc_t md;
@@ -99,9 +99,6 @@ static void md_drop(dnnl_memory_desc_t *md)
 {
     dnnl_memory_desc_destroy(*md);
 }
-
-/* The shift has no effect in batch norm's backward: 3.x rejects it, 2.x has it as an input. */
-enum { BN_BACKWARD_SHIFT = 0 };
 #else
 typedef const dnnl_memory_desc_t *md_ref;
 
@@ -136,11 +133,9 @@ static void md_drop(dnnl_memory_desc_t *md)
 {
     (void)md;
 }
-
-enum { BN_BACKWARD_SHIFT = DNNL_ARG_SHIFT };
 #endif
 
-/* The window of a convolution or pool. */
+/* The window of a convolution or of the global average. */
 struct window {
     dnnl_dims_t kernel, stride, pad_low, pad_high, dilation;
 };
@@ -198,33 +193,10 @@ static dnnl_status_t conv_pd(struct tr_dn *dn, const struct tr_op *op, enum tr_d
 #endif
 }
 
-/* hint NULL: forward. */
-static dnnl_status_t bn_pd(struct tr_dn *dn, const struct tr_op *op, md_ref x, bool given,
-                           const_dnnl_primitive_desc_t hint, dnnl_primitive_desc_t *ret_pd)
-{
-    unsigned flags = dnnl_use_scale | dnnl_use_shift | (op->relu ? dnnl_fuse_norm_relu : 0u) |
-                     (op->training && !given ? 0u : dnnl_use_global_stats);
-#if DNNL_VERSION_MAJOR >= 3
-    if (hint)
-        return dnnl_batch_normalization_backward_primitive_desc_create(
-            ret_pd, dn->engine, dnnl_backward, x, x, x, TR_BN_EPS, flags, hint, dn->attr);
-    return dnnl_batch_normalization_forward_primitive_desc_create(ret_pd, dn->engine, forward_kind(op), x, x,
-                                                                  TR_BN_EPS, flags, dn->attr);
-#else
-    dnnl_batch_normalization_desc_t d;
-    dnnl_status_t status =
-        hint ? dnnl_batch_normalization_backward_desc_init(&d, dnnl_backward, x, x, TR_BN_EPS, flags)
-             : dnnl_batch_normalization_forward_desc_init(&d, forward_kind(op), x, TR_BN_EPS, flags);
-
-    return status == dnnl_success ? dnnl_primitive_desc_create(ret_pd, &d, dn->attr, dn->engine, hint)
-                                  : status;
-#endif
-}
-
 static dnnl_status_t pool_pd(struct tr_dn *dn, const struct tr_op *op, md_ref x, md_ref y,
                              const_dnnl_primitive_desc_t hint, dnnl_primitive_desc_t *ret_pd)
 {
-    dnnl_alg_kind_t alg = op->kind == TR_OP_GAP ? dnnl_pooling_avg_exclude_padding : dnnl_pooling_max;
+    const dnnl_alg_kind_t alg = dnnl_pooling_avg_exclude_padding;
     struct window w = window_of(op);
 #if DNNL_VERSION_MAJOR >= 3
     if (hint)
@@ -326,8 +298,7 @@ size_t tr_layout_bytes(const struct tr_layout *layout)
 
 /* ---- primitives ---- */
 
-/* One argument of a primitive: its number, and which memory descriptor of the primitive's it has (exec_arg:
- * ask by number). */
+/* One argument of a primitive: its number, and which memory descriptor of the primitive's it has. */
 struct arg {
     int number;
     dnnl_query_t md;
@@ -335,7 +306,7 @@ struct arg {
 
 static md_ref arg_md(dnnl_primitive_desc_t pd, struct arg a)
 {
-    return dnnl_primitive_desc_query_md(pd, a.md, a.md == dnnl_query_exec_arg_md ? a.number : 0);
+    return dnnl_primitive_desc_query_md(pd, a.md, 0);
 }
 
 static int add_arg(struct tr_dn *dn, struct tr_prim *p, int number, md_ref md)
@@ -446,50 +417,14 @@ int tr_dn_conv(struct tr_dn *dn, const struct tr_op *op, enum tr_direction direc
     return 0;
 }
 
-int tr_dn_bn(struct tr_dn *dn, const struct tr_op *op, const struct tr_layout *x, bool given,
-             const struct tr_prim *forward, struct tr_prim **ret_prim)
-{
-    const dnnl_query_t by_number = dnnl_query_exec_arg_md, workspace = dnnl_query_workspace_md;
-    const struct arg forward_args[] = {
-        {DNNL_ARG_SRC, dnnl_query_src_md}, {DNNL_ARG_DST, dnnl_query_dst_md},
-        {DNNL_ARG_SCALE, by_number},       {DNNL_ARG_SHIFT, by_number},
-        {DNNL_ARG_MEAN, by_number},        {DNNL_ARG_VARIANCE, by_number},
-        {DNNL_ARG_WORKSPACE, workspace},   {0},
-    };
-    const struct arg backward_args[] = {
-        {DNNL_ARG_SRC, dnnl_query_src_md},
-        {DNNL_ARG_DIFF_DST, dnnl_query_diff_dst_md},
-        {DNNL_ARG_DIFF_SRC, dnnl_query_diff_src_md},
-        {DNNL_ARG_SCALE, by_number},
-        {DNNL_ARG_MEAN, by_number},
-        {DNNL_ARG_VARIANCE, by_number},
-        {DNNL_ARG_DIFF_SCALE, by_number},
-        {DNNL_ARG_DIFF_SHIFT, by_number},
-        {DNNL_ARG_WORKSPACE, workspace},
-        {BN_BACKWARD_SHIFT, by_number},
-        {0},
-    };
-    dnnl_primitive_desc_t pd;
-    int err = dnnl_check(bn_pd(dn, op, md_of(&x->md), given, forward ? forward->pd : NULL, &pd));
-
-    return err < 0 ? err : make_primitive(dn, pd, forward ? backward_args : forward_args, ret_prim);
-}
-
 int tr_dn_pool(struct tr_dn *dn, const struct tr_op *op, const struct tr_layout *x, const struct tr_layout *y,
                const struct tr_prim *forward, struct tr_prim **ret_prim)
 {
-    const dnnl_query_t workspace = dnnl_query_workspace_md;
     const dnnl_query_t chosen[2][3] = {{dnnl_query_src_md, dnnl_query_undef, dnnl_query_dst_md},
                                        {dnnl_query_diff_src_md, dnnl_query_undef, dnnl_query_diff_dst_md}};
-    const struct arg args[2][4] = {
-        {{DNNL_ARG_SRC, dnnl_query_src_md},
-         {DNNL_ARG_DST, dnnl_query_dst_md},
-         {DNNL_ARG_WORKSPACE, workspace},
-         {0}},
-        {{DNNL_ARG_DIFF_DST, dnnl_query_diff_dst_md},
-         {DNNL_ARG_DIFF_SRC, dnnl_query_diff_src_md},
-         {DNNL_ARG_WORKSPACE, workspace},
-         {0}},
+    const struct arg args[2][3] = {
+        {{DNNL_ARG_SRC, dnnl_query_src_md}, {DNNL_ARG_DST, dnnl_query_dst_md}, {0}},
+        {{DNNL_ARG_DIFF_DST, dnnl_query_diff_dst_md}, {DNNL_ARG_DIFF_SRC, dnnl_query_diff_src_md}, {0}},
     };
     struct tr_prim *p = NULL;
     dnnl_primitive_desc_t pd;
@@ -521,11 +456,6 @@ int tr_dn_reorder(struct tr_dn *dn, const struct tr_layout *from, const struct t
 const struct tr_layout *tr_prim_layout(const struct tr_prim *p, enum tr_role role)
 {
     return p->layouts[role];
-}
-
-size_t tr_prim_workspace(const struct tr_prim *p)
-{
-    return dnnl_memory_desc_get_size(dnnl_primitive_desc_query_md(p->pd, dnnl_query_workspace_md, 0));
 }
 
 const char *tr_prim_kernel(const struct tr_prim *p)
@@ -564,12 +494,10 @@ bool tr_dn_has_bf16(struct tr_dn *dn)
     const int value[4] = {2, 16, 8, 8}, weight[4] = {16, 16, 3, 3};
     const struct tr_layout *x = tr_dn_layout(dn, value, TR_TAG_ANY, IMK_BF16),
                            *w = tr_dn_layout(dn, weight, TR_TAG_ANY, IMK_BF16);
-    struct tr_prim *conv = NULL, *bn = NULL;
-    bool has = x && w &&
-               tr_dn_conv(dn, &op, TR_FORWARD, (const struct tr_layout *[]){x, w, x}, NULL, &conv) == 0 &&
-               tr_dn_bn(dn, &op, tr_prim_layout(conv, TR_Y), false, NULL, &bn) == 0;
+    struct tr_prim *conv = NULL;
+    bool has =
+        x && w && tr_dn_conv(dn, &op, TR_FORWARD, (const struct tr_layout *[]){x, w, x}, NULL, &conv) == 0;
 
-    tr_prim_free(bn);
     tr_prim_free(conv);
     return has;
 }

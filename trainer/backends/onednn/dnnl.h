@@ -20,7 +20,7 @@ int tr_dn_open(struct tr_dn **ret_dn);
 void tr_dn_close(struct tr_dn *dn); /* NULL is fine */
 size_t tr_dn_scratch_bytes(const struct tr_dn *dn);
 
-/* Whether oneDNN has bf16 convolutions and batch norm on this CPU. */
+/* Whether oneDNN has bf16 convolutions on this CPU. */
 bool tr_dn_has_bf16(struct tr_dn *dn);
 
 /* Layouts are unique: equal ones have equal pointers. They live until close. NULL: out of memory. */
@@ -38,19 +38,13 @@ int tr_dn_retype(struct tr_dn *dn, const struct tr_layout *layout, enum imk_dtyp
  * ones need. The arguments of tr_prim_run, in order:
  *
  *     conv      forward x w y    backward data dy w dx    backward weights x dy dw
- *     bn        forward x y gamma beta mean var workspace
- *               backward data x dy dx gamma mean var dgamma dbeta workspace beta
- *     pool      forward x y workspace    backward data dy dx workspace
+ *     pool      forward x y      backward data dy dx
  *     reorder   from to
  *
- * The pool is the global average for TR_OP_GAP and a maximum otherwise. In evaluation mean and var are read,
- * in training written. */
+ * The pool is the global average. */
 int tr_dn_conv(struct tr_dn *dn, const struct tr_op *op, enum tr_direction direction,
                const struct tr_layout *const xwy[3], const struct tr_prim *forward,
                struct tr_prim **ret_prim);
-/* given: mean and var are read in training too, and backward treats them as constants. */
-int tr_dn_bn(struct tr_dn *dn, const struct tr_op *op, const struct tr_layout *x, bool given,
-             const struct tr_prim *forward, struct tr_prim **ret_prim);
 int tr_dn_pool(struct tr_dn *dn, const struct tr_op *op, const struct tr_layout *x, const struct tr_layout *y,
                const struct tr_prim *forward, struct tr_prim **ret_prim);
 int tr_dn_reorder(struct tr_dn *dn, const struct tr_layout *from, const struct tr_layout *to,
@@ -58,7 +52,6 @@ int tr_dn_reorder(struct tr_dn *dn, const struct tr_layout *from, const struct t
 
 enum tr_role { TR_X, TR_W, TR_Y };
 const struct tr_layout *tr_prim_layout(const struct tr_prim *p, enum tr_role role); /* conv and pool */
-size_t tr_prim_workspace(const struct tr_prim *p);   /* bytes from forward to backward */
 const char *tr_prim_kernel(const struct tr_prim *p); /* oneDNN's name of the implementation */
 int tr_prim_run(struct tr_dn *dn, struct tr_prim *p, void *const *data);
 void tr_prim_free(struct tr_prim *p); /* NULL is fine */

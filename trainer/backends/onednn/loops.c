@@ -126,7 +126,7 @@ static void residual(float *y, const float *a, const float *b, size_t from, size
 {
     if (relu) {
         for (size_t i = from; i < to; i++)
-            y[i] = a[i] + b[i] > 0 ? a[i] + b[i] : 0;
+            y[i] = a[i] + b[i] <= 0 ? 0 : a[i] + b[i]; /* NaN stays */
     } else {
         for (size_t i = from; i < to; i++)
             y[i] = a[i] + b[i];
@@ -145,10 +145,10 @@ static void residual_backward(float *dx, const float *dy0, const float *dy1, con
 {
     if (dy1) {
         for (size_t i = from; i < to; i++)
-            dx[i] = y[i] > 0 ? dy0[i] + dy1[i] : 0;
+            dx[i] = y[i] <= 0 ? 0 : dy0[i] + dy1[i];
     } else {
         for (size_t i = from; i < to; i++)
-            dx[i] = y[i] > 0 ? dy0[i] : 0;
+            dx[i] = y[i] <= 0 ? 0 : dy0[i];
     }
 }
 
@@ -258,12 +258,4 @@ void tr_cpu_input(const struct tr_op *op, const struct tr_exec *e)
         if (kind == TR_MIX_CUT)
             cut_in(table, e->mix, partner, to, (size_t)op->x.w, plane);
     }
-}
-
-void tr_cpu_running(float *running, const float *fresh, int count, double scale)
-{
-    const double m = (double)TR_BN_MOMENTUM;
-
-    for (int i = 0; i < count; i++)
-        running[i] = (float)((1 - m) * (double)running[i] + m * scale * (double)fresh[i]);
 }

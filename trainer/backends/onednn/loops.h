@@ -21,10 +21,10 @@ void tr_cpu_narrow(uint16_t *to, const float *from, size_t count);
 void tr_cpu_round(float *to, const float *from, size_t count);      /* to the nearest bf16 number */
 void tr_cpu_add_bf16(uint16_t *a, const uint16_t *b, size_t count); /* a += b */
 
-/* y = a + b, then ReLU; y may be a. */
+/* y = a + b, then ReLU, which NaN passes; y may be a. */
 void tr_cpu_residual(float *y, const float *a, const float *b, size_t count, bool relu);
 
-/* dx = (dy0 + dy1) where y > 0 or without ReLU, else 0; dy1 may be NULL; dx may be dy0. */
+/* dx = (dy0 + dy1), with ReLU 0 where y <= 0; dy1 may be NULL; dx may be dy0. */
 void tr_cpu_residual_backward(float *dx, const float *dy0, const float *dy1, const float *y, size_t count,
                               bool relu);
 
@@ -53,8 +53,5 @@ void tr_cpu_input(const struct tr_op *op, const struct tr_exec *e); /* y plain N
 void tr_cpu_update(const struct tr_update *u);
 void tr_cpu_lerp(float *y, const float *x, double k, size_t count);
 double tr_cpu_sum_squares(const float *x, size_t count);
-
-/* running <- (1 - m) running + m fresh, with m = TR_BN_MOMENTUM; fresh is scaled first. */
-void tr_cpu_running(float *running, const float *fresh, int count, double scale);
 
 #endif

@@ -6,12 +6,31 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "ipc/base/count.h"
 #include "trainer/backends/onednn/loops.h"
 
 const struct tr_layout *tr_value_layout(struct tr_backend *b, struct tr_shape s, enum tr_tag tag,
                                         enum imk_dtype type)
 {
     return tr_dn_layout(b->dn, (int[4]){s.n, s.c, s.h, s.w}, tag, type);
+}
+
+int tr_value_form(struct tr_backend *b, struct tr_shape s, const struct tr_layout *layout,
+                  enum imk_dtype type, enum tr_tag *ret_tag, size_t *ret_inner)
+{
+    const struct {
+        enum tr_tag tag;
+        int inner;
+    } forms[] = {{TR_TAG_PLAIN, 1}, {TR_TAG_BLOCK8, 8}, {TR_TAG_BLOCK16, 16}, {TR_TAG_LAST, s.c}};
+
+    for (size_t i = 0; i < IM_COUNT(forms); i++) {
+        if (tr_value_layout(b, s, forms[i].tag, type) != layout)
+            continue;
+        *ret_tag = forms[i].tag;
+        *ret_inner = (size_t)forms[i].inner;
+        return 0;
+    }
+    return -ENOTSUP;
 }
 
 const struct tr_layout *tr_weight_layout(struct tr_backend *b, const struct tr_op *op, enum tr_tag tag,

@@ -75,12 +75,8 @@ struct tr_op_plan {
     bool wino_values, wino_weights; /* CONV: by winograd.h; the gradient of the weights too */
     struct tr_staged forward, backward_data, backward_weights;
     struct tr_pack *pack_forward, *pack_backward;
-    size_t var_at, mask_at;        /* BN: in the saved state, behind the means */
-    struct tr_prim *given;         /* BN over several ranks: forward with the statistics of all */
-    struct tr_prim *affine;        /* ... and k[c] xhat + l[c], the correction of backward */
-    size_t count_at, synced_bytes; /* ... its number of values in the saved state; bytes of x */
-    size_t inner;                  /* BLUR: see trainer/backends/onednn/blur.c */
-    struct tr_taps *taps;          /* BLUR: rows of y, of x, columns of y, of x */
+    size_t inner;         /* BN, MAXPOOL, BLUR: of tr_value_form() */
+    struct tr_taps *taps; /* BLUR: rows of y, of x, columns of y, of x */
     struct tr_narrow {
         bool on;
         bool x, y; /* value is stored in bf16 */
@@ -104,6 +100,10 @@ static inline size_t tr_lines(size_t bytes)
 /* NULL: out of memory. */
 const struct tr_layout *tr_value_layout(struct tr_backend *b, struct tr_shape s, enum tr_tag tag,
                                         enum imk_dtype type);
+/* Every layout of values is [planes][h][w][inner]: plain NCHW has planes n c and inner 1, blocked channels have planes
+ * n c / 8 and inner 8 (or 16), channels last have planes n and inner c. -ENOTSUP: another one. */
+int tr_value_form(struct tr_backend *b, struct tr_shape s, const struct tr_layout *layout,
+                  enum imk_dtype type, enum tr_tag *ret_tag, size_t *ret_inner);
 const struct tr_layout *tr_weight_layout(struct tr_backend *b, const struct tr_op *op, enum tr_tag tag,
                                          enum imk_dtype type);
 
@@ -133,9 +133,13 @@ int tr_bn_plan(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_info *
 int tr_bn_forward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e);
 int tr_bn_backward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e);
 
-int tr_pool_plan(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_info *info);
-int tr_pool_forward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e);
-int tr_pool_backward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e);
+int tr_maxpool_plan(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_info *info);
+void tr_maxpool_forward(struct tr_op_plan *p, const struct tr_exec *e);
+void tr_maxpool_backward(struct tr_op_plan *p, const struct tr_exec *e);
+
+int tr_gap_plan(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_info *info);
+int tr_gap_forward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e);
+int tr_gap_backward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e);
 
 int tr_blur_plan(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_info *info);
 void tr_blur_forward(struct tr_op_plan *p, const struct tr_exec *e);

@@ -9,7 +9,7 @@
  * Over several ranks mu, var, m and the sums in dx are those of all their values; dbeta and dgamma stay this
  * rank's. save continues with m, a double, and space for the two sums over all ranks [c].
  *
- * With a fused addition the ReLU mask, one byte per value, is at the end of save: y then does not follow from
+ * With a fused addition the ReLU mask, one bit per value, is at the end of save: y then does not follow from
  * x alone. */
 #include "trainer/backends/ref/ops.h"
 
@@ -25,7 +25,7 @@ static size_t numbers_bytes(const struct tr_op *op)
 
 size_t tr_ref_bn_save_bytes(const struct tr_op *op)
 {
-    return numbers_bytes(op) + (op->adds && op->relu ? tr_count(op->x) : 0);
+    return numbers_bytes(op) + (op->adds && op->relu ? (tr_count(op->x) + 7) / 8 : 0);
 }
 
 static unsigned char *mask_of(const struct tr_op *op, const struct tr_exec *e)
@@ -97,6 +97,8 @@ int tr_ref_bn_forward(const struct tr_op *op, const struct tr_exec *e)
     unsigned char *mask = mask_of(op, e);
     int err = op->synced ? gather_moments(op, e, &m) : 0;
 
+    if (mask)
+        memset(mask, 0, (tr_count(op->x) + 7) / 8);
     for (int c = 0; c < op->x.c && err == 0; c++) {
         double mean, var, inv;
 
@@ -115,8 +117,8 @@ int tr_ref_bn_forward(const struct tr_op *op, const struct tr_exec *e)
 
                 v += x2 ? (double)x2[at] : 0;
                 y[at] = (float)(op->relu && v < 0 ? 0 : v);
-                if (mask)
-                    mask[at] = y[at] > 0;
+                if (mask && !(y[at] <= 0))
+                    mask[at / 8] |= (unsigned char)(1u << at % 8);
             }
         }
     }
@@ -128,14 +130,14 @@ struct point {
     double xhat, dy;
 };
 
-/* dy after the ReLU mask: the sign of y decides; y is recomputed in float as forward stored it. */
+/* dy after the ReLU mask: the sign of y decides, and NaN passes; y is recomputed in float as forward stored it. */
 static struct point point_at(const struct tr_op *op, const struct tr_exec *e, int c, size_t at)
 {
     const float *x = e->x, *save = e->save;
     const unsigned char *mask = mask_of(op, e);
     double xhat = ((double)x[at] - (double)save[c]) * (double)save[op->x.c + c];
     float y = (float)((double)e->w[c] * xhat + (double)e->b[c]);
-    bool passes = !op->relu || (mask ? mask[at] : y > 0);
+    bool passes = !op->relu || (mask ? mask[at / 8] >> at % 8 & 1 : !(y <= 0));
 
     return (struct point){.xhat = xhat, .dy = passes ? tr_dy(e, at) : 0};
 }
@@ -228,5 +230,5 @@ void tr_ref_add_backward(const struct tr_op *op, const struct tr_exec *e)
     float *dx = e->dx;
 
     for (size_t i = 0; i < tr_count(op->y); i++)
-        dx[i] = op->relu && !(y[i] > 0) ? 0 : (float)tr_dy(e, i);
+        dx[i] = op->relu && y[i] <= 0 ? 0 : (float)tr_dy(e, i);
 }

@@ -39,23 +39,22 @@ void tr_ref_input(const struct tr_op *op, const struct tr_exec *e)
     }
 }
 
-/* The place of the largest value in the window, the first of equals in row order; windows always hold one
- * real value. */
+/* The place of the largest value in the window, the first of equals in row order, and of NaN the last, as in
+ * PyTorch; windows always hold one real value. */
 static int32_t largest(const struct tr_op *op, const float *plane, int oh, int ow)
 {
-    float best = -INFINITY;
     int32_t at = -1;
 
     for (int r = 0; r < op->kernel; r++) {
         for (int s = 0; s < op->kernel; s++) {
             int h = oh * op->stride - op->pad + r, w = ow * op->stride - op->pad + s;
+            float v;
 
             if (h < 0 || h >= op->x.h || w < 0 || w >= op->x.w)
                 continue;
-            if (at < 0 || plane[h * op->x.w + w] > best) {
-                best = plane[h * op->x.w + w];
+            v = plane[h * op->x.w + w];
+            if (at < 0 || v > plane[at] || isnan(v))
                 at = h * op->x.w + w;
-            }
         }
     }
     return at;

@@ -14,6 +14,7 @@
 
 #include "augment/decode/decode.h"
 #include "ipc/base/count.h"
+#include "tests/unit/augment/golden_images.h"
 #include "tests/unit/augment/jpeg_file.h"
 
 enum { SIDE_W = 160, SIDE_H = 128, FLOOD_BYTES = 16 << 20, KEPT_KIB_MAX = 2048 };
@@ -141,14 +142,15 @@ static void memory_is_held_against_the_limit_before_any_is_taken(void **state)
         struct jpeg_spec spec;
         uint64_t memory;
     } rows[] = {
-        {{JPEG_YCC, 2000, 1200, 2, 2, false, false, false, 0, 90}, UINT64_C(7200000)},
-        /* 250 x 150 blocks of 64 coefficients of two bytes in each of three components, and the pixels */
-        {{JPEG_YCC, 2000, 1200, 1, 1, true, false, false, 0, 90}, UINT64_C(14400000 + 7200000)},
+        /* a strip of 21 rows, which is about 128 KiB */
+        {{JPEG_YCC, 2000, 1200, 2, 2, false, false, false, 0, 90}, UINT64_C(126000)},
+        /* 250 x 150 blocks of 64 coefficients of two bytes in each of three components, and the strip */
+        {{JPEG_YCC, 2000, 1200, 1, 1, true, false, false, 0, 90}, UINT64_C(14400000 + 126000)},
         /* chroma: 125 x 75 */
-        {{JPEG_YCC, 2000, 1200, 2, 2, true, false, false, 0, 90}, UINT64_C(7200000 + 7200000)},
+        {{JPEG_YCC, 2000, 1200, 2, 2, true, false, false, 0, 90}, UINT64_C(7200000 + 126000)},
         /* Not progressive, but a component after the other. 17 x 9 pixels: 4 x 2 and 2 x 1 blocks. */
         {{JPEG_YCC, 17, 9, 2, 2, false, false, true, 0, 90}, (8 + 2 + 2) * 128 + 17 * 9 * 3},
-        {{JPEG_GREY, 800, 80, 1, 1, true, false, false, 0, 90}, 1000 * 128 + 800 * 80 * 3},
+        {{JPEG_GREY, 800, 80, 1, 1, true, false, false, 0, 90}, 1000 * 128 + 800 * 54 * 3},
     };
 
     (void)state;
@@ -172,26 +174,39 @@ static void memory_is_held_against_the_limit_before_any_is_taken(void **state)
     }
 }
 
-/* And it is enough: libjpeg really takes no more than what was told, but for its rows. In a child, whose peak
- * is its own. */
+static void ignore(void *context, uint32_t first, uint32_t count, const struct au_pixels *rows)
+{
+    (void)context;
+    (void)first;
+    (void)count;
+    (void)rows;
+}
+
+/* And it is enough: libjpeg really takes no more than what was told, but for its rows (and what a sanitizer adds).
+ * In a child, whose peak is its own. */
 static void a_progressive_image_takes_what_its_header_told(void **state)
 {
     const struct jpeg_spec large = {JPEG_YCC, 2400, 2400, 1, 1, true, false, false, 0, 30};
-    struct au_limits limits = AU_LIMITS_DEFAULT;
+    const struct imk_box whole = {0, 0, 2400, 2400};
+    const struct au_limits limits = AU_LIMITS_DEFAULT;
+    const struct au_sink sink = {ignore, NULL};
     int status;
     size_t n;
     unsigned char *bytes = jpeg_make(&large, &n);
     pid_t pid = fork();
 
     (void)state;
-    limits.memory_max = (size_t)2400 * 2400 * (3 * 2 + 3);
     if (pid == 0) {
-        long before = peak_kib(), taken;
+        long before = peak_kib(), taken, told;
+        struct au_decoder *decoder;
+        struct au_image image;
 
-        assert_int_equal(verdict(&limits, bytes, n), 0);
+        assert_int_equal(au_decoder_new(&decoder, &limits), 0);
+        assert_int_equal(au_decoder_open(decoder, bytes, n, &image, NULL), 0);
+        assert_int_equal(au_decoder_rows(decoder, 1, &whole, &sink, NULL), 0);
         taken = peak_kib() - before;
-        _exit(taken > (long)(limits.memory_max >> 11) && taken < (long)(limits.memory_max >> 10) + 8192 ? 0
-                                                                                                        : 1);
+        told = (long)(image.memory >> 10);
+        _exit(taken > told / 2 && taken < told + 12288 ? 0 : 1);
     }
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_int_equal(status, 0);
@@ -282,6 +297,125 @@ static void webp_size_bomb_is_refused_by_its_header(void **state)
     assert_int_equal(verdict(&limits, webp, sizeof webp), IM_VERDICT_MEMORY_LIMIT);
 }
 
+struct patch {
+    const char *name; /* of a golden image */
+    size_t at, n;
+    const char *bytes;
+    int verdict;  /* of opening it */
+    unsigned tag; /* of TIFF: this one is set to 2^18, instead of the bytes */
+};
+
+/* Where a tag of little-endian TIFF stands. */
+static size_t find_tag(const struct golden_image *g, unsigned tag)
+{
+    size_t at = g->bytes[4] | (size_t)g->bytes[5] << 8;
+
+    for (unsigned entries = g->bytes[at]; entries > 0; entries--, at += 12)
+        if ((g->bytes[at + 2] | (unsigned)g->bytes[at + 3] << 8) == tag)
+            return at + 2;
+    fail_msg("%s: no tag %u", g->name, tag);
+    return 0;
+}
+
+static void assert_refused(struct au_decoder *decoder, struct golden_image *g, const struct patch *p)
+{
+    static const unsigned char large[] = {4, 0, 1, 0, 0, 0, 0, 0, 4, 0};
+    const size_t n = p->tag ? sizeof large : p->n, at = p->tag ? find_tag(g, p->tag) + 2 : p->at;
+    struct im_text text = {""};
+    unsigned char saved[24];
+    struct au_image image;
+    int result;
+
+    memcpy(saved, g->bytes + at, n);
+    memcpy(g->bytes + at, p->tag ? large : (const void *)p->bytes, n);
+    result = au_decoder_open(decoder, g->bytes, g->n, &image, &text);
+    memcpy(g->bytes + at, saved, n);
+    if (result != p->verdict)
+        fail_msg("%s: verdict %d (%s) and not %d", p->name, result, text.s, p->verdict);
+    assert_int_equal(au_decoder_open(decoder, g->bytes, g->n, &image, &text), 0);
+}
+
+/* Headers that tell of more pixels, or of larger parts, than there may be: refused when the file is opened, within
+ * a memory limit that holds for the image itself. */
+static void size_bombs_of_all_formats_are_refused_by_their_headers(void **state)
+{
+    static const struct patch patches[] = {
+        {"gif-palette", 6, 4, "\xff\xff\xff\xff", IM_VERDICT_TOO_LARGE, 0},
+        {"gif-palette", 6, 4, "\xff\x7f\x00\x20", IM_VERDICT_TOO_LARGE, 0},
+        {"gif-palette", 6, 4, "\0\x20\0\x20", IM_VERDICT_MEMORY_LIMIT, 0},
+        {"bmp-24", 18, 8, "\xff\xff\0\0\xff\xff\0\0", IM_VERDICT_TOO_LARGE, 0},
+        {"bmp-24", 18, 8, "\0\x80\0\0\0\x80\0\0", IM_VERDICT_TOO_LARGE, 0},
+        {"bmp-24", 18, 8, "\0\x20\0\0\0\x20\0\0", IM_VERDICT_TRUNCATED, 0},
+        {"bmp-rle8", 18, 8, "\0\x20\0\0\0\x20\0\0", IM_VERDICT_MEMORY_LIMIT, 0},
+        {"webp-animated", 24, 6, "\xff\xff\0\xff\x7f\0", IM_VERDICT_TOO_LARGE, 0},
+        {"webp-animated", 24, 6, "\xff\x1f\0\xff\x1f\0", IM_VERDICT_MEMORY_LIMIT, 0},
+        {"tiff-rgb", 0, 0, NULL, IM_VERDICT_TOO_LARGE, 256},              /* width */
+        {"tiff-tiles", 0, 0, NULL, IM_VERDICT_TOO_LARGE, 257},            /* height */
+        {"tiff-tiles-deflate", 0, 0, NULL, IM_VERDICT_MEMORY_LIMIT, 323}, /* height of a tile */
+        {"jp2-codestream", 8, 24, "\0\0\x80\0\0\0\x80\0\0\0\0\0\0\0\0\0\0\0\x80\0\0\0\x80\0",
+         IM_VERDICT_TOO_LARGE, 0},
+        {"jp2-codestream", 8, 24, "\0\0\x20\0\0\0\x20\0\0\0\0\0\0\0\0\0\0\0\x20\0\0\0\x20\0",
+         IM_VERDICT_MEMORY_LIMIT, 0},
+    };
+    static const char ppm[] = "P6 65535 65535 255\n", small[] = "P6 8000 8000 255\n";
+    static struct golden_images golden;
+    struct au_limits limits = AU_LIMITS_DEFAULT;
+    struct au_decoder *decoder;
+
+    (void)state;
+    limits.memory_max = (size_t)4 << 20;
+    assert_true(golden_images_add(&golden, "images.bin") > 0);
+    assert_int_equal(au_decoder_new(&decoder, &limits), 0);
+    for (size_t i = 0; i < IM_COUNT(patches); i++) {
+        struct golden_image *g = golden.images;
+
+        while (strcmp(g->name, patches[i].name) != 0)
+            g++;
+        if (!golden_image_is_left_out(g))
+            assert_refused(decoder, g, &patches[i]);
+    }
+    au_decoder_free(&decoder);
+    golden_images_free(&golden);
+    assert_int_equal(verdict(&limits, ppm, sizeof ppm - 1), IM_VERDICT_TOO_LARGE);
+    assert_int_equal(verdict(&limits, small, sizeof small - 1), IM_VERDICT_TRUNCATED);
+}
+
+/* What the header tells is what it takes of our own memory: enough for the image, and a byte less is not. */
+static void every_format_fits_into_the_memory_that_its_header_told(void **state)
+{
+    static struct golden_images golden;
+    const struct au_sink sink = {ignore, NULL};
+
+    (void)state;
+    assert_true(golden_images_add(&golden, "images.bin") > 0);
+    for (size_t i = 0; i < golden.count; i++) {
+        const struct golden_image *g = &golden.images[i];
+        const struct imk_box whole = {0, 0, g->w, g->h};
+        struct au_limits limits = AU_LIMITS_DEFAULT;
+        struct au_decoder *decoder;
+        struct au_image image;
+        struct im_text text = {""};
+
+        if (golden_image_is_left_out(g))
+            continue;
+        assert_int_equal(au_decoder_new(&decoder, &limits), 0);
+        assert_int_equal(au_decoder_open(decoder, g->bytes, g->n, &image, NULL), 0);
+        au_decoder_free(&decoder);
+        assert_true(image.memory > 0);
+        limits.memory_max = (size_t)image.memory - 1;
+        assert_int_equal(au_decoder_new(&decoder, &limits), 0);
+        assert_int_equal(au_decoder_open(decoder, g->bytes, g->n, &image, NULL), IM_VERDICT_MEMORY_LIMIT);
+        au_decoder_free(&decoder);
+        limits.memory_max++;
+        assert_int_equal(au_decoder_new(&decoder, &limits), 0);
+        if (au_decoder_open(decoder, g->bytes, g->n, &image, &text) != 0 ||
+            au_decoder_rows(decoder, 1, &whole, &sink, &text) != 0)
+            fail_msg("%s: %s", g->name, text.s);
+        au_decoder_free(&decoder);
+    }
+    golden_images_free(&golden);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -292,6 +426,8 @@ int main(void)
         cmocka_unit_test(floods_of_markers_are_passed_over),
         cmocka_unit_test(floods_of_png_chunks_are_passed_over),
         cmocka_unit_test(webp_size_bomb_is_refused_by_its_header),
+        cmocka_unit_test(size_bombs_of_all_formats_are_refused_by_their_headers),
+        cmocka_unit_test(every_format_fits_into_the_memory_that_its_header_told),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

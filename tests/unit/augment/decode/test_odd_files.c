@@ -11,6 +11,7 @@
 
 #include "augment/decode/decode.h"
 #include "ipc/base/count.h"
+#include "ipc/config/conf.h"
 #include "tests/unit/augment/jpeg_file.h"
 
 static const struct au_limits limits = AU_LIMITS_DEFAULT;
@@ -102,8 +103,8 @@ static void other_formats_are_named(void **state)
 
     (void)state;
     assert_int_equal(au_decoder_new(&decoder, &limits), 0);
-    assert_int_equal(au_decoder_open(decoder, "GIF89a....", 10, &image, &text), IM_VERDICT_UNSUPPORTED);
-    assert_non_null(strstr(text.s, "GIF"));
+    assert_int_equal(au_decoder_open(decoder, "\xff\x0a........", 10, &image, &text), IM_VERDICT_UNSUPPORTED);
+    assert_non_null(strstr(text.s, "JPEG XL"));
     assert_int_equal(au_decoder_open(decoder,
                                      "\0\0\0\x18"
                                      "ftypheic",
@@ -188,6 +189,30 @@ static void limits_are_inclusive(void **state)
     free(bytes);
 }
 
+/* A photograph of 108 megapixels is decoded by default, and in little memory; Pillow's limit is ours. */
+static void default_limits_take_what_pillow_takes(void **state)
+{
+    struct au_decoder *decoder;
+    struct au_image image;
+    struct im_conf conf;
+    size_t n;
+    unsigned char *bytes = jpeg_make(&ordinary, &n);
+
+    (void)state;
+    im_conf_defaults(&conf);
+    assert_int_equal(conf.max_pixels, limits.pixels_max);
+    assert_int_equal(au_decoder_new(&decoder, &limits), 0);
+    set_size(bytes, n, 9000, 12000);
+    assert_int_equal(au_decoder_open(decoder, bytes, n, &image, NULL), 0);
+    assert_true(image.memory < 1 << 20);
+    set_size(bytes, n, 13370, 13385); /* 178,957,450 pixels */
+    assert_int_equal(au_decoder_open(decoder, bytes, n, &image, NULL), IM_VERDICT_TOO_LARGE);
+    set_size(bytes, n, 13370, 13384); /* 178,944,080 */
+    assert_int_equal(au_decoder_open(decoder, bytes, n, &image, NULL), 0);
+    au_decoder_free(&decoder);
+    free(bytes);
+}
+
 /* The last scan again and again, as in the report that made libjpeg-turbo's tools limit scans. */
 static void scan_bomb_is_stopped(void **state)
 {
@@ -212,7 +237,7 @@ static void scan_bomb_is_stopped(void **state)
     free(bomb);
 }
 
-static void memory_limit_holds_for_coefficients_and_for_pixels(void **state)
+static void memory_limit_holds_for_coefficients_and_frames(void **state)
 {
     const struct jpeg_spec wide = {JPEG_YCC, 1200, 900, 1, 1, false, false, false, 0, 50};
     const struct imk_box small = {0, 0, 16, 16};
@@ -223,16 +248,16 @@ static void memory_limit_holds_for_coefficients_and_for_pixels(void **state)
 
     (void)state;
     tight.memory_max = 1 << 20;
+    bytes = jpeg_make(&spec, &n); /* in strips: needs little, whatever its size */
+    assert_int_equal(verdict_within(&tight, bytes, n, &small), 0);
+    free(bytes);
+    spec.progressive = true; /* needs all coefficients */
     bytes = jpeg_make(&spec, &n);
     assert_int_equal(verdict_within(&tight, bytes, n, NULL), IM_VERDICT_MEMORY_LIMIT);
     /* A file is decoded or not, whatever the crop. */
     assert_int_equal(verdict_within(&tight, bytes, n, &small), IM_VERDICT_MEMORY_LIMIT);
-    tight.memory_max = 1200 * 900 * 3;
+    tight.memory_max = 1200 * 900 * 7;
     assert_int_equal(verdict_within(&tight, bytes, n, &small), 0);
-    free(bytes);
-    spec.progressive = true; /* needs all coefficients, too */
-    bytes = jpeg_make(&spec, &n);
-    assert_int_equal(verdict_within(&tight, bytes, n, &small), IM_VERDICT_MEMORY_LIMIT);
     free(bytes);
 }
 
@@ -380,8 +405,9 @@ int main(void)
         cmocka_unit_test(progressive_file_that_is_cut_is_truncated_everywhere),
         cmocka_unit_test(size_bomb_is_refused_by_its_header),
         cmocka_unit_test(limits_are_inclusive),
+        cmocka_unit_test(default_limits_take_what_pillow_takes),
         cmocka_unit_test(scan_bomb_is_stopped),
-        cmocka_unit_test(memory_limit_holds_for_coefficients_and_for_pixels),
+        cmocka_unit_test(memory_limit_holds_for_coefficients_and_frames),
         cmocka_unit_test(two_components_are_unsupported),
         cmocka_unit_test(twelve_bits_and_lossless_are_unsupported),
         cmocka_unit_test(tables_of_one_file_are_not_used_for_the_next),

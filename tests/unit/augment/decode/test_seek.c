@@ -196,6 +196,64 @@ static void wrong_points_change_no_pixel(void **state)
     assert_int_equal(wrong, 60 * IM_COUNT(plain));
 }
 
+struct rows {
+    unsigned char *out;
+    size_t row_bytes;
+    uint32_t next, begun; /* the row that is due; times that row 0 came */
+    bool first_differed;  /* what was given the first time is not what was given the last time */
+};
+
+static void gather(void *context, uint32_t first, uint32_t count, const struct au_pixels *rows)
+{
+    struct rows *r = context;
+
+    r->begun += first == 0;
+    assert_int_equal(first, first == 0 ? 0 : r->next);
+    for (uint32_t y = 0; y < count; y++) {
+        unsigned char *to = r->out + (first + y) * r->row_bytes;
+
+        r->first_differed |= r->begun == 2 && memcmp(to, rows->data + y * rows->stride, r->row_bytes) != 0;
+        memcpy(to, rows->data + y * rows->stride, r->row_bytes);
+    }
+    r->next = first + count;
+}
+
+/* Strips that were made with a wrong index are gone by the time that it is noticed: all are given again. */
+static void strips_of_a_wrong_index_are_given_again(void **state)
+{
+    static const struct jpeg_spec large = {JPEG_YCC, 1600, 400, 2, 2, false, false, false, 0, 96};
+    struct fixture *f = *state;
+    const struct imk_box box = {7, 3, 1500, 390};
+    struct rows rows = {.row_bytes = (size_t)3 * box.w};
+    const struct au_sink sink = {gather, &rows};
+    struct au_seek *seek = au_decoder_seek(f->own);
+    struct au_pixels pixels;
+    struct au_image image;
+    size_t n;
+    unsigned char *bytes = jpeg_make(&large, &n);
+
+    rows.out = malloc(rows.row_bytes * box.h);
+    assert_non_null(rows.out);
+    assert_true(record(f, bytes, n));
+    /* All brightness of the first row of MCUs, which the crop's strips begin with, and what tells in the last. */
+    for (uint32_t p = 0; p < seek->per_row; p++)
+        seek->points[p].dc[0] += 64;
+    seek->points[(uint64_t)seek->per_row * (seek->mcu_rows - 1)].dc[0] += 64;
+    au_decoder_seek_mode(f->own, AU_SEEK_USE);
+    assert_int_equal(au_decoder_open(f->own, bytes, n, &image, NULL), 0);
+    assert_int_equal(au_decoder_rows(f->own, 1, &box, &sink, NULL), 0);
+    assert_int_equal(au_decoder_seek_result(f->own), AU_SEEK_WRONG);
+    assert_int_equal(rows.begun, 2);
+    assert_true(rows.first_differed);
+    assert_int_equal(rows.next, box.h);
+    assert_int_equal(au_decoder_open(f->library, bytes, n, &image, NULL), 0);
+    assert_int_equal(au_decoder_region(f->library, &box, &pixels, NULL), 0);
+    for (uint32_t y = 0; y < box.h; y++)
+        assert_memory_equal(rows.out + y * rows.row_bytes, pixels.data + y * pixels.stride, rows.row_bytes);
+    free(rows.out);
+    free(bytes);
+}
+
 /* A single wrong point is noticed by whoever begins with it in the crop's last row, or passes it. */
 static void one_wrong_point_is_noticed(void **state)
 {
@@ -425,6 +483,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(crops_with_an_index_are_the_same, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_was_recorded_does_not_depend_on_the_crop, set_up, tear_down),
         cmocka_unit_test_setup_teardown(wrong_points_change_no_pixel, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(strips_of_a_wrong_index_are_given_again, set_up, tear_down),
         cmocka_unit_test_setup_teardown(one_wrong_point_is_noticed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(packed_and_unpacked_it_is_the_same, set_up, tear_down),
         cmocka_unit_test_setup_teardown(any_numbers_can_be_packed, set_up, tear_down),

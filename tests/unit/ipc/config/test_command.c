@@ -70,6 +70,14 @@ static const struct im_command verbs[] = {
      .operand_list = true,
      .operand_needed = true,
      .run = run_status},
+    {.name = "copy",
+     .typed = "x copy",
+     .usual = "SRC DST",
+     .what = "M.",
+     .options = IM_FOR_ORGANISE,
+     .operand = "data-dir",
+     .second = "out",
+     .run = run_status},
     {.name = "plain", .typed = "x plain", .what = "P.", .run = run_status},
     {.name = "words", .typed = "x words", .words = take_words},
 };
@@ -119,6 +127,23 @@ static void an_operand_stands_before_or_behind_the_flags(void **state)
     assert_int_equal(call("status", "--json", "r1", "--workspace", "w", "r2", NULL), IM_EXIT_USAGE);
     assert_int_equal(call("status", "--json", "--", "r5", NULL), 7);
     assert_string_equal(seen.run_name, "r5");
+}
+
+static void a_second_operand_is_another_option(void **state)
+{
+    (void)state;
+    assert_int_equal(call("copy", "a b", "c", "--dry-run", NULL), 7);
+    assert_string_equal(seen.data_dir, "a b");
+    assert_string_equal(seen.out, "c");
+    assert_int_equal(call("copy", "a", "--dry-run", "c", NULL), 7);
+    assert_string_equal(seen.data_dir, "a");
+    assert_string_equal(seen.out, "c");
+    assert_int_equal(call("copy", "--dry-run", "a", "--val-split", "0.1", "c", NULL), 7);
+    assert_string_equal(seen.out, "c");
+    assert_int_equal(call("copy", "a", NULL), 7);
+    assert_string_equal(seen.out, "");
+    assert_int_equal(call("copy", "a", "b", "c", NULL), IM_EXIT_USAGE);
+    assert_int_equal(call("copy", "a", "--dry-run", "b", "c", NULL), IM_EXIT_USAGE);
 }
 
 static void a_list_of_operands_is_joined(void **state)
@@ -172,6 +197,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_of_one_and_two_words_are_found),
         cmocka_unit_test(an_operand_stands_before_or_behind_the_flags),
+        cmocka_unit_test(a_second_operand_is_another_option),
         cmocka_unit_test(a_list_of_operands_is_joined),
         cmocka_unit_test(wrong_use_is_refused_before_the_verb_runs),
         cmocka_unit_test(help_and_version_run_no_verb),

@@ -128,6 +128,16 @@ static void what_is_left_out_is_told_and_listed(void **state)
     assert_int_not_equal(access(tree_path(&tree, "lo/left_out.txt"), F_OK), 0); /* nothing is, now */
     tree_file(&tree, "one/only/2.jpg", "x");
     check("data index --data-dir one --val-split 0.5", 0, "val     1 images");
+    for (int i = 1; i < 6; i++) {
+        char path[32];
+
+        snprintf(path, sizeof path, "both/i%d/%d.jpg", i % 2, i);
+        tree_file(&tree, path, "x");
+    }
+    tree_file(&tree, "both/train.csv", "i1/5,a\ni0/2,b\ni1/1,a\n");
+    tree_file(&tree, "both/val.csv", "i1/3,a\ni0/4,b\ni0/2,b\ni1/5,a\n");
+    check("data index --data-dir both", 0,
+          "warning: 2 of 4 validation images are for training, too (i0/2.jpg)");
 }
 
 static void bad_data_ends_with_65_and_a_sentence(void **state)

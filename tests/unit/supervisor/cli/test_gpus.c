@@ -156,6 +156,25 @@ static void what_cannot_work_together_is_refused(void **state)
             "GPU 1 is a MIG instance (NVIDIA A100-SXM4-40GB MIG 1g.5gb)");
 }
 
+static void bf16_needs_a_gpu_that_has_it(void **state)
+{
+    struct im_text text = {""};
+    struct im_conf conf;
+    struct sv_gpus g;
+
+    (void)state;
+    found(2, &g);
+    g.gpu[1].sm = 75;
+    snprintf(g.gpu[1].name, sizeof g.gpu[1].name, "Tesla T4");
+    refuses("--gpus=2", "--amp=bf16", &g, NULL, -EINVAL,
+            "GPU 1 (Tesla T4) has compute capability 7.5, and bf16 needs 8.0; use --amp fp16");
+    refuses("--gpus=1,", "--amp=bf16", &g, NULL, -EINVAL, "use --amp fp16");
+    configure(&conf, "--gpus=2", "--amp=fp16");
+    assert_int_equal(sv_gpus_choose(&conf, &g, NULL, &text), 0);
+    configure(&conf, "--gpus=0,", "--amp=bf16");
+    assert_int_equal(sv_gpus_choose(&conf, &g, NULL, &text), 0);
+}
+
 static void one_mig_instance_can_be_used(void **state)
 {
     struct im_text text = {""};
@@ -273,6 +292,7 @@ int main(void)
         cmocka_unit_test(ranks_may_repeat_the_number_or_cut_auto),
         cmocka_unit_test(wrong_wishes_are_refused),
         cmocka_unit_test(what_cannot_work_together_is_refused),
+        cmocka_unit_test(bf16_needs_a_gpu_that_has_it),
         cmocka_unit_test(one_mig_instance_can_be_used),
         cmocka_unit_test(looking_is_spared_where_it_changes_nothing),
         cmocka_unit_test(answers_are_read),

@@ -29,11 +29,12 @@ struct file {
     size_t count;
 };
 
-static struct tr_network *network(int classes)
+static struct tr_network *network_in(int classes, enum imk_dtype precision)
 {
     struct tr_network_config config = {.model = "resnet20",
                                        .classes = classes,
                                        .backend = "ref",
+                                       .precision = precision,
                                        .threads = 1,
                                        .seed = 1,
                                        .std = {1, 1, 1},
@@ -44,10 +45,15 @@ static struct tr_network *network(int classes)
     return net;
 }
 
-/* Element i of tensor k: exact in every type. */
+static struct tr_network *network(int classes)
+{
+    return network_in(classes, IMK_F32);
+}
+
+/* Element i of tensor k: exact in every type, and, as a variance has to be, not negative. */
 static float value(size_t k, size_t i)
 {
-    return (float)((double)((k * 31 + i * 7) % 251) / 64 - 2);
+    return (float)((double)((k * 31 + i * 7) % 251) / 64);
 }
 
 static void describe(struct file *f, const char *model, int classes)
@@ -159,6 +165,57 @@ static void other_float_types_are_converted(void **state)
         assert_true(first_of(net, TR_ARENA_PARAMS, bias) == (float)rows[i].value);
     }
     done(&f, net);
+}
+
+/* Into a network that computes in fp32, and one that computes in fp16. */
+static void values_that_nothing_computes_with_are_refused(void **state)
+{
+    static const struct {
+        const char *tensor, *says;
+        double value; /* as F64 */
+        bool in_fp16; /* alone */
+    } rows[] = {
+        {"layer2.0.conv2.weight", "layer2.0.conv2.weight has a value of nan, which is not finite",
+         (double)NAN, false},
+        {"bn1.weight", "bn1.weight has a value of -inf", -1e39, false},
+        {"fc.bias", "fc.bias has a value of inf", (double)INFINITY, false},
+        {"bn1.running_var", "bn1.running_var has a value of -0.5, and a variance is not negative", -0.5,
+         false},
+        {"layer1.0.conv1.weight",
+         "layer1.0.conv1.weight has a value of -65520, which --amp rounds to infinity", -65520, true},
+    };
+    struct tr_network *nets[] = {network(10), network_in(10, IMK_F16)};
+    struct file f;
+
+    (void)state;
+    describe(&f, "resnet20", 10);
+    for (size_t i = 0; i < IM_COUNT(rows); i++)
+        for (int narrow = 0; narrow < 2; narrow++) {
+            float before = first_of(nets[narrow], TR_ARENA_PARAMS, 0);
+            struct tr_tensor kept;
+            struct im_text text = {{0}};
+            double *values;
+            size_t k = 0;
+
+            while (strcmp(f.tensors[k].name, rows[i].tensor) != 0)
+                k++;
+            kept = f.tensors[k];
+            values = calloc(f.model->tensors[k].count, sizeof *values);
+            values[f.model->tensors[k].count - 1] = rows[i].value;
+            f.tensors[k].dtype = TR_F64;
+            f.tensors[k].data = values;
+            if (rows[i].in_fp16 && !narrow) {
+                assert_int_equal(import(&f, nets[narrow], false, &text), 0);
+            } else {
+                assert_int_equal(import(&f, nets[narrow], false, &text), -EDOM);
+                assert_non_null(strstr(text.s, rows[i].says));
+                assert_true(first_of(nets[narrow], TR_ARENA_PARAMS, 0) == before);
+            }
+            f.tensors[k] = kept;
+            free(values);
+        }
+    tr_network_free(nets[1]);
+    done(&f, nets[0]);
 }
 
 static void a_missing_tensor_is_named_and_nothing_changes(void **state)
@@ -391,6 +448,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_file_of_the_model_is_taken_whole),
         cmocka_unit_test(other_float_types_are_converted),
+        cmocka_unit_test(values_that_nothing_computes_with_are_refused),
         cmocka_unit_test(a_missing_tensor_is_named_and_nothing_changes),
         cmocka_unit_test(an_unknown_tensor_is_named),
         cmocka_unit_test(another_class_count_needs_the_flag),

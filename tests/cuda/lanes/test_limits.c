@@ -1,0 +1,116 @@
+/* What a GPU cannot do is refused at the start, with what to use instead; what was accepted then goes on to fit. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "ipc/base/err.h"
+#include "tests/cuda/lanes/host.h"
+#include "trainer/backends/backend.h"
+#include "trainer/network/network.h"
+
+#define MEMORY ((size_t)2 << 30)
+
+enum { SIZE = 32, FAR_TOO_MANY = 4096 };
+
+static int open_net(enum imk_dtype precision, struct tr_network **ret_net, struct im_text *text)
+{
+    const struct tr_network_config config = {.model = "resnet20",
+                                             .classes = 5,
+                                             .ops = &tr_backend_cuda,
+                                             .precision = precision,
+                                             .seed = 3,
+                                             .mean = {0.5f, 0.5f, 0.5f},
+                                             .std = {0.25f, 0.25f, 0.25f}};
+
+    return tr_network_new(&config, ret_net, text);
+}
+
+static void prepare(struct tr_network *net, int n, int size, bool training)
+{
+    struct im_text text = {{0}};
+
+    if (tr_network_prepare(net, n, size, training, &text) < 0)
+        fail_msg("%d of %d x %d: %s", n, size, size, text.s);
+}
+
+/* The largest batch that the refusal names, prepared. */
+static int prepare_largest(struct tr_network *net)
+{
+    struct im_text text = {{0}};
+    const char *largest;
+    int fits;
+
+    assert_int_equal(tr_network_prepare(net, FAR_TOO_MANY, SIZE, true, &text), -ENOMEM);
+    largest = strstr(text.s, "the largest batch that fits is ");
+    if (!largest)
+        fail_msg("%s", text.s);
+    fits = (int)strtol(largest + strlen("the largest batch that fits is "), NULL, 10);
+    prepare(net, fits, SIZE, true);
+    return fits;
+}
+
+static void a_batch_that_does_not_fit_is_refused(void **state)
+{
+    struct im_text text = {{0}};
+    struct tr_network *net;
+
+    (void)state;
+    host_gpu_set(&(struct host_gpu_options){.memory_bytes = MEMORY});
+    assert_int_equal(open_net(IMK_F32, &net, &text), 0);
+    prepare_largest(net);
+    tr_network_free(net);
+    host_gpu_set(&(struct host_gpu_options){0});
+}
+
+/* The short batch at the end of an epoch, validation and a smaller size of images are planned while the arena of
+ * the largest batch holds the memory: engines are tried in it. */
+static void what_follows_the_largest_batch_fits_too(void **state)
+{
+    struct im_text text = {{0}};
+    struct tr_network *net;
+    int fits;
+
+    (void)state;
+    host_gpu_set(&(struct host_gpu_options){.memory_bytes = MEMORY});
+    assert_int_equal(open_net(IMK_F32, &net, &text), 0);
+    fits = prepare_largest(net);
+    prepare(net, fits - fits / 16, SIZE, true);
+    prepare(net, fits, SIZE, false);
+    prepare(net, fits, SIZE - 1, true);
+    tr_network_free(net);
+    host_gpu_set(&(struct host_gpu_options){0});
+}
+
+static void bf16_needs_a_gpu_that_has_it(void **state)
+{
+    struct tr_network *net = NULL;
+    struct im_text text = {{0}};
+
+    (void)state;
+    host_gpu_set(&(struct host_gpu_options){.sm = 75});
+    assert_int_equal(open_net(IMK_BF16, &net, &text), -EINVAL);
+    assert_non_null(strstr(text.s, "compute capability 7.5, and bf16 needs 8.0; use --amp fp16"));
+    assert_int_equal(open_net(IMK_F16, &net, &text), 0);
+    tr_network_free(net);
+    host_gpu_set(&(struct host_gpu_options){.sm = 80});
+    assert_int_equal(open_net(IMK_BF16, &net, &text), 0);
+    tr_network_free(net);
+    host_gpu_set(&(struct host_gpu_options){0});
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_batch_that_does_not_fit_is_refused),
+        cmocka_unit_test(what_follows_the_largest_batch_fits_too),
+        cmocka_unit_test(bf16_needs_a_gpu_that_has_it),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
