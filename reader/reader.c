@@ -496,8 +496,8 @@ static void pause_for(im_ns time)
     nanosleep(&t, NULL);
 }
 
-/* Opens the index, for as long as it takes: it was there when the run started, and a file system that is
- * away comes back. 0, an exit status to leave with, or negative errno where it is another one. */
+/* Opens the index: that which the run has kept open since it started, also where its file is gone. Else by its
+ * name, for as long as it takes: a file system that is away comes back. 0, an exit status to leave with, or negative errno where it is another one. */
 static int open_index(struct reader *r, struct im_text *text)
 {
     struct im_process *entry = r->child->entry;
@@ -505,6 +505,9 @@ static int open_index(struct reader *r, struct im_text *text)
     bool told = false;
     int err, leave;
 
+    if (r->child->index_fd > 0 &&
+        rd_index_map(r->child->index_fd, r->child->conf->index_file, &r->index, NULL) == 0)
+        return 0;
     while ((err = rd_index_open(r->child->conf->index_file, &r->index, text)) < 0 && err != -EBADMSG) {
         atomic_store_explicit(&entry->read_error, (uint32_t)-err, memory_order_relaxed);
         atomic_store_explicit(&entry->failing_reads, 1, memory_order_relaxed);

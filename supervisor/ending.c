@@ -253,6 +253,12 @@ static void say_not_saved(struct sv_super *s)
             &s->screen, SV_ERROR,
             "%s was not saved; the same command with --run-name %s goes on with its last checkpoint", run,
             name);
+    else if (saved.err < 0)
+        sv_screen_warn(
+            &s->screen, SV_ERROR,
+            "%s was not saved, and its checkpoints cannot be read: %s; when they can, the same command with "
+            "--run-name %s goes on with the last one",
+            run, strerror(-saved.err), name);
     else if (saved.exists || sv_saved_has_weights(run))
         sv_screen_warn(
             &s->screen, SV_ERROR,
@@ -266,6 +272,22 @@ static void say_not_saved(struct sv_super *s)
             "the run",
             run, name);
     sv_saved_close(&saved);
+}
+
+/* Says that it is not known what there is. */
+static bool cannot_look(struct sv_super *s)
+{
+    struct sv_state_file saved;
+    int err;
+
+    sv_saved_read(s->conf.run_dir, &saved);
+    err = saved.err;
+    sv_saved_close(&saved);
+    if (err < 0)
+        sv_screen_warn(&s->screen, SV_ERROR,
+                       "stopped   %s; nothing was trained, and its checkpoints cannot be read: %s",
+                       s->conf.run_dir, strerror(-err));
+    return err < 0;
 }
 
 void sv_ending_say(struct sv_super *s)
@@ -291,6 +313,8 @@ void sv_ending_say(struct sv_super *s)
                       run, name);
         break;
     case SV_NOTHING_DONE:
+        if (cannot_look(s))
+            break;
         sv_screen_say(&s->screen, "stopped   %s; nothing was trained yet; the same command begins the run",
                       run);
         break;

@@ -35,6 +35,7 @@ struct tr_save {
     unsigned best;                               /* TR_BEST_* */
     double top1[TR_WEIGHTS], before[TR_WEIGHTS]; /* the accuracy of `best`; that of the files as they are */
     struct im_text why;
+    int why_err;
     bool is_known;        /* what is on disk */
     uint64_t saved_batch; /* next batch of it */
     uint64_t saved_steps;

@@ -3,6 +3,7 @@
 
 #include "ipc/base/count.h"
 #include "ipc/base/log.h"
+#include "trainer/checkpoint/torch_open.h"
 #include "trainer/save_snapshot.h"
 #include "trainer/tools/bench.h"
 #include "trainer/tools/gpus.h"
@@ -70,6 +71,8 @@ int main(int argc, char **argv)
 {
     if (tr_is_saver(argc, argv))
         return save_for_run();
+    if (tr_is_torch_reader(argc, argv))
+        return tr_torch_reader();
     if (im_child_is_started(argc, argv))
         return train_for_run(argc, argv);
     return im_command_main("imsuper-trainer", verbs, IM_COUNT(verbs), argc, argv);

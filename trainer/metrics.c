@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "ipc/base/aside.h"
 #include "ipc/base/count.h"
 #include "ipc/base/err.h"
 #include "ipc/base/file.h"
@@ -131,43 +132,39 @@ static int cut_back(const char *path, keep_line *keep, const struct place *at, i
     return err;
 }
 
-/* Refuses to truncate a file of another program or of another version. */
+/* A file of another program or of another version is not cut back. */
 static int check_header(const char *path, struct im_text *text)
 {
-    char line[sizeof SUMMARY_HEADER + 1] = "";
-    FILE *file = fopen(path, "re");
+    char line[sizeof SUMMARY_HEADER] = "";
+    struct stat st;
+    int fd = im_open_regular(path, &st, text);
+    ssize_t n;
     bool same;
 
-    if (!file)
-        return errno == ENOENT ? 0 : im_fail(text, -errno, "cannot open %s: %s", path, strerror(errno));
+    if (fd < 0)
+        return fd == -ENOENT ? 0 : fd;
+    n = pread(fd, line, sizeof line, 0);
+    close(fd);
+    if (n < 0)
+        return im_fail(text, -errno, "cannot read %s: %s", path, strerror(errno));
     /* An empty file or a header torn by a crash has no newline and counts as missing. */
-    same = !fgets(line, sizeof line, file) || strcmp(line, SUMMARY_HEADER "\n") == 0 ||
-           strncmp(line, SUMMARY_HEADER, strlen(line)) == 0;
-    fclose(file);
+    same = memcmp(line, SUMMARY_HEADER "\n", (size_t)n) == 0;
     return same ? 0
                 : im_fail(text, -EBADMSG, "%s is not an imsuper summary: its first line is not \"%s\"", path,
                           SUMMARY_HEADER);
 }
 
-static int open_lines(void *context, struct im_text *text)
+static int open_metrics(const char *path, struct opening *o, struct im_text *text)
 {
-    struct opening *o = context;
-    char path[PATH_MAX];
-    int err = join_path(path, o->directory, LINES_NAME, text);
+    int err = cut_back(path, keep_metric, &o->at, &o->removed, text);
 
-    if (err == 0)
-        err = cut_back(path, keep_metric, &o->at, &o->removed, text);
     return err < 0 ? err : im_lines_open(path, text);
 }
 
-static int open_summary(void *context, struct im_text *text)
+static int open_table(const char *path, struct opening *o, struct im_text *text)
 {
-    struct opening *o = context;
-    char path[PATH_MAX];
-    int fd, err = join_path(path, o->directory, SUMMARY_NAME, text);
+    int fd, err = check_header(path, text);
 
-    if (err == 0)
-        err = check_header(path, text);
     if (err == 0)
         err = cut_back(path, keep_summary, &o->at, &o->removed, text);
     fd = err < 0 ? err : im_lines_open(path, text);
@@ -180,14 +177,47 @@ static int open_summary(void *context, struct im_text *text)
     return im_fail(text, err, "cannot write %s: %s", path, strerror(-err));
 }
 
-/* What a person has to mend before the run; anything else is the disk's, and may pass. */
-static bool must_be_mended(int err)
+/* What no waiting mends: no file, a file of another program, one that is too large or that we may not use. Where
+ * its folder cannot be entered nothing is known of it. */
+static bool is_in_the_way(const char *path, int err)
 {
-    return err == -EBADMSG || err == -ENAMETOOLONG || err == -EISDIR || err == -ENOTDIR || err == -EACCES ||
-           err == -ENOMEM;
+    struct stat st;
+
+    return im_is_no_file(path) || err == -EBADMSG || err == -EFBIG ||
+           (err == -EACCES && stat(path, &st) == 0);
 }
 
-/* Opens a file now, or leaves it to the writer. Adds the removed lines to *removed. */
+/* Opens a file of the run, after what stands in its way is moved aside. */
+static int open_or_make_way(struct opening *o, const char *name,
+                            int open_at(const char *path, struct opening *o, struct im_text *text),
+                            struct im_text *text)
+{
+    char path[PATH_MAX];
+    int fd, err = join_path(path, o->directory, name, text);
+
+    if (err == 0)
+        err = im_mkdirs(o->directory, 0777, text);
+    if (err < 0)
+        return err;
+    fd = im_is_no_file(path) ? -EISDIR : open_at(path, o, text);
+    if (fd >= 0 || !is_in_the_way(path, fd))
+        return fd;
+    err = im_move_aside(path, text);
+    return err < 0 ? err : open_at(path, o, text);
+}
+
+static int open_lines(void *context, struct im_text *text)
+{
+    return open_or_make_way(context, LINES_NAME, open_metrics, text);
+}
+
+static int open_summary(void *context, struct im_text *text)
+{
+    return open_or_make_way(context, SUMMARY_NAME, open_table, text);
+}
+
+/* Opens a file now, or leaves it to the writer: a file that cannot be had ends no run. Adds the removed lines to
+ * *removed. */
 static int add_file(struct tr_metrics *m, const char *name, im_writer_open_file *open,
                     const struct opening *how, int *ret_file, int *removed, struct im_text *text)
 {
@@ -198,7 +228,7 @@ static int add_file(struct tr_metrics *m, const char *name, im_writer_open_file 
     if (err == 0) {
         *o = *how;
         fd = open(o, text);
-        err = fd < 0 && must_be_mended(fd) ? fd : 0;
+        err = fd == -ENOMEM || fd == -ENAMETOOLONG ? fd : 0;
     }
     if (err < 0) {
         free(o);
@@ -222,9 +252,7 @@ int tr_metrics_open(struct tr_metrics *m, const char *directory, uint64_t step, 
     *m = (struct tr_metrics){0};
     if (snprintf(how.directory, sizeof how.directory, "%s", directory) >= (int)sizeof how.directory)
         return im_fail(text, -ENAMETOOLONG, "the path %.200s... is too long", directory);
-    err = im_mkdirs(directory, 0777, text);
-    if (err == 0)
-        err = im_writer_open(&m->writer);
+    err = im_writer_open(&m->writer);
     if (err == 0)
         err = add_file(m, LINES_NAME, open_lines, &how, &m->lines, &removed, text);
     if (err == 0)
@@ -247,7 +275,7 @@ bool tr_metrics_is_new(const struct tr_metrics *m)
 
 uint64_t tr_metrics_close(struct tr_metrics *m)
 {
-    return im_writer_close(&m->writer, CLOSE_WAIT_NS);
+    return im_writer_close_each(&m->writer, CLOSE_WAIT_NS, m->lost);
 }
 
 int tr_metrics_line(struct tr_metrics *m, const struct im_json *object, struct im_text *text)
@@ -308,7 +336,7 @@ int tr_done_set(const char *directory, const struct im_json *object, struct im_t
         return im_fail(text, -ENOMEM, "cannot write " DONE_NAME ": out of memory");
     err = join_path(path, directory, DONE_NAME, text);
     if (err == 0)
-        err = im_file_replace(path, content, strlen(content), text);
+        err = im_file_replace_any(path, content, strlen(content), text);
     free(content);
     return err;
 }
@@ -318,6 +346,8 @@ int tr_done_clear(const char *directory, struct im_text *text)
     char path[PATH_MAX];
     int err = join_path(path, directory, DONE_NAME, text);
 
+    if (err == 0 && im_is_no_file(path))
+        return im_move_aside(path, text);
     if (err == 0 && unlink(path) < 0 && errno != ENOENT)
         err = im_fail(text, -errno, "cannot remove %s: %s", path, strerror(errno));
     return err;

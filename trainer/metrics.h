@@ -25,6 +25,7 @@ struct tr_metrics {
     struct im_writer *writer; /* NULL: closed */
     int lines, summary;       /* its files: metrics.jsonl, summary.csv */
     bool is_new;
+    uint64_t lost[2]; /* of a closed one: lines of each file that were not written */
 };
 
 /* One line of summary.csv. Values that are not finite are left empty (no validation in this epoch). */
@@ -45,9 +46,9 @@ struct tr_summary {
 };
 
 /* Opens the files in `directory`, created if missing, to continue after `step` steps and `epoch` epochs; 0, 0
- * starts anew, without any lines. A disk that is full or fails is no error: the files are opened when it works
- * again. Returns the number of removed lines, or negative errno with a sentence; -EBADMSG if summary.csv has
- * another header. */
+ * starts anew, without any lines. What is no file, or a summary.csv with another header, is moved aside (im_move_aside). What
+ * cannot be opened is no error: it is opened when that works. Returns the number of removed lines, or negative
+ * errno with a sentence: -ENOMEM, -ENAMETOOLONG. */
 int tr_metrics_open(struct tr_metrics *m, const char *directory, uint64_t step, uint32_t epoch,
                     struct im_text *text);
 /* Whether no line has been written yet, by earlier processes either. */

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "ipc/base/log.h"
 #include "trainer/backends/cuda/device.h"
@@ -14,6 +15,8 @@
 #include "trainer/checkpoint/resume.h"
 #include "trainer/model/flops.h"
 #include "trainer/network_config.h"
+
+#define OUTAGE_NAP_NS (200 * IM_MS) /* between two looks whether the workspace is back */
 
 /* Progress of planning: a first start takes minutes on a GPU. Stops when the run does. */
 static int planning(void *context, int at, int of)
@@ -68,6 +71,72 @@ static int open_schedule(struct tr_trainer *t, struct im_text *text)
     return err;
 }
 
+/* Errors of a workspace that is away, or lets nobody in, for a while. */
+static bool is_outage(int err)
+{
+    switch (-err) {
+    case EACCES:
+    case EPERM:
+    case ENOENT:
+    case ENOTDIR:
+    case ELOOP:
+    case EIO:
+    case ESTALE:
+    case ENOTCONN:
+    case ENODEV:
+    case ENXIO:
+    case EHOSTDOWN:
+    case EREMOTEIO:
+    case ETIMEDOUT:
+    case EROFS:
+    case ENOSPC:
+    case EDQUOT:
+    case EMFILE:
+    case ENFILE:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static int look_for_state(struct tr_trainer *t, const char *directory, struct tr_resume *ret_from,
+                          struct im_text *text)
+{
+    int err = tr_trainer_leads(t)
+                  ? tr_checkpoint_store_open(&t->store, directory, (int)t->child->conf->checkpoint_keep, text)
+                  : tr_checkpoint_store_view(&t->store, directory, text);
+
+    return err < 0 ? err : tr_resume_find(t->child, &t->store, ret_from, text);
+}
+
+/* The first trainers of a start fail where a person sees it. Those that begin again wait for the workspace, with
+ * what was trained in it, until that is back or somebody asks to stop. > 0: leave. */
+static int await_state(struct tr_trainer *t, const char *directory, struct tr_resume *ret_from,
+                       struct im_text *text)
+{
+    const struct timespec nap = {.tv_nsec = OUTAGE_NAP_NS};
+    bool told = false;
+    int err, leave = 0;
+
+    while ((err = look_for_state(t, directory, ret_from, text)) < 0 && t->begins_again && is_outage(err)) {
+        if (!told)
+            im_log(IM_LOG_WARN, "the run's folder cannot be used; waiting until it can", "why=%s",
+                   im_log_quote(&(struct im_quoted){0}, text->s));
+        told = true;
+        im_stats_enter(t->child->stats, IM_WAIT_IO);
+        nanosleep(&nap, NULL);
+        atomic_fetch_add_explicit(&t->child->entry->progress, 1, memory_order_relaxed);
+        leave = im_child_should_leave(t->child);
+        if (leave)
+            return leave;
+    }
+    if (told)
+        im_stats_enter(t->child->stats, IM_WORK);
+    if (told && err == 0)
+        im_log(IM_LOG_WARN, "the run's folder can be used again", "");
+    return err;
+}
+
 /* Finds the position of the run and publishes it at once: the readers start on it while the network is being
  * built. */
 static int find_position(struct tr_trainer *t, struct tr_resume *ret_from, struct im_text *text)
@@ -81,16 +150,12 @@ static int find_position(struct tr_trainer *t, struct tr_resume *ret_from, struc
     err = tr_ranks_await_leader(t->child);
     if (err)
         return err;
-    err = tr_trainer_leads(t)
-              ? tr_checkpoint_store_open(&t->store, directory, (int)conf->checkpoint_keep, text)
-              : tr_checkpoint_store_view(&t->store, directory, text);
-    if (err == 0)
-        err = tr_resume_find(t->child, &t->store, ret_from, text);
-    if (err < 0)
-        return err;
-    text->s[0] = 0; /* that there is none yet is no error */
     /* Before the position is told, for then the data plane is set for this generation. */
     t->begins_again = atomic_load_explicit(&t->child->run->control->generation, memory_order_acquire) > 0;
+    err = await_state(t, directory, ret_from, text);
+    if (err)
+        return err;
+    text->s[0] = 0; /* that there is none yet is no error */
     t->at = ret_from->state ? ret_from->at : tr_position_start(conf);
     atomic_store_explicit(&t->child->entry->position, t->at.next_batch + 1, memory_order_release);
     return 0;

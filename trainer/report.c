@@ -82,14 +82,12 @@ static void send_news(struct tr_report *r, struct im_json *message)
 
 void tr_report_close(struct tr_report *r)
 {
-    uint64_t lost;
-
     if (r->metrics.writer)
         tell_news(r);
-    lost = tr_metrics_close(&r->metrics);
-    if (lost > 0)
-        im_log(IM_LOG_WARN, "lines of metrics.jsonl and summary.csv were not written", "lines=%" PRIu64,
-               lost);
+    if (tr_metrics_close(&r->metrics) > 0)
+        im_log(IM_LOG_WARN, "lines were not written, and are lost",
+               "metrics.jsonl=%" PRIu64 " summary.csv=%" PRIu64, r->metrics.lost[r->metrics.lines],
+               r->metrics.lost[r->metrics.summary]);
     im_ctl_close(&r->ctl, 500);
 }
 

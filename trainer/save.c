@@ -24,6 +24,7 @@
 #define END_RETRY_NS (600 * IM_SECOND) /* for that of a run at its end: only this copy has it all */
 #define END_TELL_NS (30 * IM_SECOND)   /* how often that is said */
 #define LINES_TELL_NS (2 * IM_SECOND)  /* lines of metrics are usually written by then */
+#define LINES_WAIT_NS (10 * IM_SECOND) /* for them at the end of a run that has all else */
 
 void tr_trainer_position(const struct tr_trainer *t, struct tr_position_text *ret)
 {
@@ -67,7 +68,7 @@ static void copy_best(double to[TR_WEIGHTS], const double from[TR_WEIGHTS])
 
 /* Best of the run is what the files of `best` hold: a best that was not written does not count. */
 static void note_failure(struct tr_trainer *t, int epoch, unsigned best,
-                         const struct tr_position_text *position, const struct im_text *why)
+                         const struct tr_position_text *position, int err, const struct im_text *why)
 {
     struct tr_save *s = &t->save;
     const bool lacks_state = !t->store.state_is_saved;
@@ -80,6 +81,7 @@ static void note_failure(struct tr_trainer *t, int epoch, unsigned best,
     s->epoch = epoch;
     s->best = best;
     s->why = *why;
+    s->why_err = err;
     if (best) {
         copy_best(s->top1, t->at.best_top1);
         copy_best(t->at.best_top1, s->before);
@@ -117,7 +119,7 @@ static int save_now(struct tr_trainer *t, int epoch, unsigned best, struct im_te
     struct tr_position_text position;
     struct im_text why = {""};
     im_ns began = im_now();
-    int err;
+    int err, failed = 0;
 
     if (again && epoch < 0)
         epoch = t->save.epoch;
@@ -131,8 +133,10 @@ static int save_now(struct tr_trainer *t, int epoch, unsigned best, struct im_te
     im_stats_enter(t->child->stats, IM_WAIT_IO); /* a step's deadline does not hold for a disk */
     tr_trainer_begin_stage(t, "save");
     err = tr_state_collect(&t->state, text);
-    if (err == 0 && tr_state_save(&t->state, &t->store, &position, epoch, best, &why) < 0)
-        note_failure(t, epoch, best, &position, &why);
+    if (err == 0)
+        failed = tr_state_save(&t->state, &t->store, &position, epoch, best, &why);
+    if (failed < 0)
+        note_failure(t, epoch, best, &position, failed, &why);
     else if (err == 0)
         note_success(t);
     if (err == 0 && epoch < 0 && t->save.failures == 0)
@@ -199,18 +203,27 @@ static int rest(struct tr_trainer *t, im_ns delay)
     return leave;
 }
 
+/* What a person can do about it. */
+static const char *advice(int err)
+{
+    return err == -ENOSPC || err == -EDQUOT || err == -EFBIG
+               ? "make room, and the same command continues from the last checkpoint"
+               : "mend that, and the same command continues from the last checkpoint";
+}
+
 static int tell_unsaved(const struct tr_trainer *t, struct im_text *text)
 {
     const struct tr_save *s = &t->save;
-    char saved[128] = "there is no checkpoint";
+    char saved[160] = "there is no checkpoint";
 
-    if (s->is_known)
+    if (is_saved(t))
+        snprintf(saved, sizeof saved, "the last checkpoint has all that was trained");
+    else if (s->is_known)
         snprintf(saved, sizeof saved, "the last checkpoint is that of epoch %" PRIu32 ", step %" PRIu64,
                  s->saved_epochs, s->saved_steps);
     return im_fail(text, -EIO,
-                   "NOT SAVED: %s; %s; training went on to epoch %" PRIu32 ", step %" PRIu64
-                   "; make room, and the same command continues from the last checkpoint",
-                   s->why.s, saved, t->at.epochs, t->at.steps);
+                   "NOT SAVED: %s; %s; training went on to epoch %" PRIu32 ", step %" PRIu64 "; %s", s->why.s,
+                   saved, t->at.epochs, t->at.steps, advice(s->why_err));
 }
 
 /* Training is done and the run is not: whoever looks at the screen must see why. */
@@ -219,7 +232,9 @@ static void tell_waiting(const struct tr_trainer *t, bool done, im_ns until)
     const bool lines_only = done && !must_save(t);
     const im_ns now = im_now(), left = until > now ? until - now : 0;
 
-    im_log(IM_LOG_WARN, "training is done; waiting for a place to save; Ctrl-C ends it",
+    im_log(IM_LOG_WARN,
+           lines_only ? "training is done; waiting some seconds for the last lines of metrics"
+                      : "training is done; waiting for a place to save; Ctrl-C ends it",
            "why=%s minutes_left=%" PRIu64,
            im_log_quote(&(struct im_quoted){0},
                         lines_only ? "metrics.jsonl or summary.csv takes no lines" : t->save.why.s),
@@ -231,6 +246,7 @@ int tr_trainer_save_last(struct tr_trainer *t, bool at_the_end, struct im_text *
     im_ns until = im_now() + (at_the_end ? END_RETRY_NS : STOP_RETRY_NS);
     bool done = !at_the_end, stopping = !at_the_end;
     im_ns delay = LAST_FIRST_NS, lines_at = im_now() + LINES_TELL_NS, tell_at = 0;
+    im_ns lines_until = im_now() + LINES_WAIT_NS;
     int err = 0;
 
     if (!tr_trainer_leads(t) || t->child->conf->lr_range_test)
@@ -238,21 +254,24 @@ int tr_trainer_save_last(struct tr_trainer *t, bool at_the_end, struct im_text *
     for (;;) {
         if (must_save(t))
             err = save_now(t, at_the_end ? (int)t->at.epochs : -1, 0, text);
-        if (err == 0 && !must_save(t) && !done)
-            done = tr_report_done(&t->report, &t->at, &t->save.why) == 0;
-        if (err || (!must_save(t) && done && tr_report_settle(&t->report)))
-            return err;
+        if (err == 0 && !must_save(t) && !done) {
+            t->save.why_err = tr_report_done(&t->report, &t->at, &t->save.why);
+            done = t->save.why_err == 0;
+            lines_until = im_now() + LINES_WAIT_NS;
+        }
+        if (err || (!must_save(t) && done && (tr_report_settle(&t->report) || im_now() > lines_until)))
+            return err;                    /* lines that are lost are said when their files are closed */
         if (!stopping && is_stopping(t)) { /* somebody waits for us */
             stopping = true;
             until = im_now() + STOP_RETRY_NS;
         }
-        if (im_now() > until) { /* lines of metrics that are lost are said when the files are closed */
+        if (im_now() > until) {
             const bool saved = at_the_end ? !must_save(t) : is_saved(t);
 
             return saved && done ? 0 : tell_unsaved(t, text);
         }
         if (!stopping && im_now() >= (must_save(t) ? tell_at : lines_at > tell_at ? lines_at : tell_at)) {
-            tell_waiting(t, done, until);
+            tell_waiting(t, done, done && !must_save(t) ? lines_until : until);
             tell_at = im_now() + END_TELL_NS;
         }
         err = rest(t, delay);

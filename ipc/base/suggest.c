@@ -1,9 +1,10 @@
 /* Optimal string alignment distance (Damerau-Levenshtein without edits inside a swap), by the usual table
  * with three rows.
  *
- * Case counts. It does not know keyboards: all edits cost one. */
+ * Case counts. The first letter must be the same. It does not know keyboards: all edits cost one. */
 #include "ipc/base/suggest.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 enum {
@@ -38,6 +39,13 @@ int im_edit_distance(const char *a, const char *b)
     return rows[na % 3][nb];
 }
 
+/* Few typing errors are in the first letter, and a word with another beginning is another word: "top" is no "stop", nor
+ * "restart" "start". Two letters that were swapped are an error like any other. */
+static bool begins_alike(const char *a, const char *b)
+{
+    return a[0] == b[0] || (a[0] && b[0] && a[0] == b[1] && a[1] == b[0]);
+}
+
 const char *im_nearest(const char *word, const char *const *words, size_t n)
 {
     int length = (int)strlen(word);
@@ -49,7 +57,7 @@ const char *im_nearest(const char *word, const char *const *words, size_t n)
 
         if (length >= PREFIX_MIN && distance > 1 && strncmp(word, words[i], (size_t)length) == 0)
             distance = 1; /* an abbreviation is as good as one typing error */
-        if (distance <= limit) {
+        if (distance <= limit && begins_alike(word, words[i])) {
             best = words[i];
             limit = distance - 1;
         }

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ipc/base/aside.h"
 #include "ipc/base/file.h"
 
 #define FIRST_DELAY_NS (100 * IM_MS) /* before what failed is tried again; doubled each time */
@@ -99,6 +100,8 @@ static int open_file(struct file *f, struct im_text *text)
     if (f->open)
         f->fd = f->open(f->context, text);
     else
+        f->fd = im_lines_open(f->path, text);
+    if (!f->open && (f->fd == -EISDIR || f->fd == -ELOOP) && im_move_aside(f->path, text) == 0)
         f->fd = im_lines_open(f->path, text);
     if (f->fd >= 0)
         f->open = NULL;
@@ -451,6 +454,11 @@ int im_writer_wait(struct im_writer *w, bool sync, im_ns timeout)
 
 uint64_t im_writer_close(struct im_writer **ref, im_ns timeout)
 {
+    return im_writer_close_each(ref, timeout, NULL);
+}
+
+uint64_t im_writer_close_each(struct im_writer **ref, im_ns timeout, uint64_t *ret_lost)
+{
     struct im_writer *w = *ref;
     const im_ns until = im_now() + timeout;
     bool in_time = true, ended, started;
@@ -467,8 +475,11 @@ uint64_t im_writer_close(struct im_writer **ref, im_ns timeout)
     pthread_cond_signal(&w->wake);
     while (in_time && w->started && !w->ended)
         in_time = await(w, until);
-    for (int i = 0; i < w->files; i++)
+    for (int i = 0; i < w->files; i++) {
         left += w->file[i].lines + w->file[i].lost;
+        if (ret_lost)
+            ret_lost[i] = w->file[i].lines + w->file[i].lost;
+    }
     w->abandoned = true;
     pthread_cond_signal(&w->wake);
     for (in_time = true; in_time && w->started && !w->ended;)

@@ -24,7 +24,7 @@ int im_writer_open(struct im_writer **ret);
 typedef int im_writer_open_file(void *context, struct im_text *text);
 
 /* Adds a file; what is told of it names it by `name`. `open` is called until it succeeds once, then, after
- * errors, im_lines_open(), which cuts a torn line off. NULL: always that. `context` is malloc'ed and becomes
+ * errors, im_lines_open(), which cuts a torn line off; a folder in its way is moved aside. NULL: always that. `context` is malloc'ed and becomes
  * the writer's. `fd`: it is open already; -1: not yet. Returns its number, or -ENAMETOOLONG, -ENOSPC (too many). */
 int im_writer_file(struct im_writer *w, const char *path, const char *name, int fd, im_writer_open_file *open,
                    void *context);
@@ -54,5 +54,7 @@ int im_writer_wait(struct im_writer *w, bool sync, im_ns timeout);
 /* Tries for at most `timeout` to write what is left, ends the thread and nulls. Returns how many lines were
  * not written. A thread that is stuck in a call keeps its memory and is left to the end of the process. */
 uint64_t im_writer_close(struct im_writer **w, im_ns timeout);
+/* The same, and how many of each file: ret_lost[number of the file], left alone where it is closed already. */
+uint64_t im_writer_close_each(struct im_writer **w, im_ns timeout, uint64_t *ret_lost);
 
 #endif

@@ -69,6 +69,11 @@ const char *im_conf_name(enum im_conf_key_id key)
     return im_conf_keys[key].name;
 }
 
+bool im_conf_is_for(enum im_conf_key_id key, unsigned commands)
+{
+    return (im_conf_keys[key].commands & commands) != 0;
+}
+
 bool im_conf_normal(const char *written, char name[IM_CONF_NAME_BYTES])
 {
     size_t n = strlen(written);
@@ -120,15 +125,18 @@ int im_conf_find(const char *name, const char **ret_value)
     return im_conf_find_for(~0u, name, ret_value);
 }
 
-const char *im_conf_near(const char *name)
+const char *im_conf_near(const char *name, unsigned commands)
 {
-    const char *names[IM_KEY_COUNT + ALIAS_COUNT];
+    const char *names[IM_KEY_COUNT + ALIAS_COUNT], *fixed;
     size_t n = 0;
 
-    for (int i = 0; i < IM_KEY_COUNT; i++)
-        names[n++] = im_conf_keys[i].name;
+    for (int i = 0; i < IM_KEY_COUNT; i++) {
+        if (im_conf_keys[i].commands & commands)
+            names[n++] = im_conf_keys[i].name;
+    }
     for (int i = 0; i < ALIAS_COUNT; i++) {
-        if (aliases[i].theirs[1]) /* one letter is near to everything */
+        if (aliases[i].theirs[1] && /* one letter is near to everything */
+            im_conf_find_for(commands, aliases[i].theirs, &fixed) >= 0)
             names[n++] = aliases[i].theirs;
     }
     return im_nearest(name, names, n);
@@ -150,17 +158,20 @@ static int fail_at(const struct im_conf_place *place, struct im_text *text, cons
     return im_fail(text, -EINVAL, "%s: %s", place->written, what.s);
 }
 
-int im_conf_unknown(const char *name, const struct im_conf_place *place, struct im_text *text)
+int im_conf_unknown(const char *name, unsigned commands, const struct im_conf_place *place,
+                    struct im_text *text)
 {
     const char *kind = place->source == IM_CONF_FLAG ? "flag" : "key";
     const char *dashes = place->source == IM_CONF_FLAG ? "--" : "";
-    const char *near = im_conf_near(name);
+    const char *near = im_conf_near(name, commands);
     struct im_text where = {""}, meant = {""};
 
     for (int i = 0; i < HINT_COUNT; i++) {
         if (strcmp(hints[i].theirs, name) == 0)
             return fail_at(place, text, "%s", hints[i].advice);
     }
+    if (im_conf_why_ignored(name))
+        return fail_at(place, text, "nothing is needed: %s", im_conf_why_ignored(name));
     if (place->file)
         snprintf(where.s, sizeof where.s, "%s:%d: ", place->file, place->line);
     if (near)
@@ -368,7 +379,7 @@ int im_conf_set(struct im_conf *conf, const char *name, const char *value, struc
     int key = im_conf_normal(name, normal) ? im_conf_find(normal, &fixed) : -1;
 
     if (key < 0)
-        return im_conf_unknown(name, &place, text);
+        return im_conf_unknown(name, ~0u, &place, text);
     return im_conf_put(conf, key, fixed ? fixed : value, &place, text);
 }
 

@@ -138,6 +138,9 @@ bool im_conf_small_images(const struct im_conf *conf);
 const char *im_conf_name(enum im_conf_key_id key);
 void im_conf_value(const struct im_conf *conf, enum im_conf_key_id key, char *s);
 
+/* Whether one of `commands` uses the key. */
+bool im_conf_is_for(enum im_conf_key_id key, unsigned commands);
+
 /* The word of a choice: im_conf_choice(IM_KEY_model, conf->model). NULL for a value that is none. */
 const char *im_conf_choice(enum im_conf_key_id key, int32_t value);
 

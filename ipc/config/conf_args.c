@@ -66,7 +66,9 @@ static const char *bare_value(int key)
     return NULL;
 }
 
-static int parse_flag(struct im_conf *conf, unsigned commands, char **at, struct im_text *text)
+/* Takes the flag at *at. Returns how many words it has. */
+static int parse_flag(struct im_conf *conf, unsigned commands, char **at, struct im_conf_said *said,
+                      struct im_text *text)
 {
     struct flag f;
     struct im_conf_place place = {.source = IM_CONF_FLAG, .written = f.written};
@@ -76,8 +78,10 @@ static int parse_flag(struct im_conf *conf, unsigned commands, char **at, struct
     if (!split(at[0], &f))
         return im_fail(text, -EINVAL, "unknown flag %.100s", at[0]);
     key = find_flag(&f, commands, &fixed);
-    if (key < 0)
-        return im_conf_unknown(f.name, &place, text);
+    if (key < 0) {
+        err = im_conf_ignored(said, f.name, f.written, f.value != NULL, at[1]);
+        return err > 0 ? err : im_conf_unknown(f.name, commands, &place, text);
+    }
     if (!(im_conf_keys[key].commands & commands))
         return im_fail(text, -EINVAL, "this command has no flag %s", f.written);
     if (fixed && f.value)
@@ -85,8 +89,12 @@ static int parse_flag(struct im_conf *conf, unsigned commands, char **at, struct
     if (!fixed && bare_value(key) && (f.value ? !*f.value : at[1] && !*at[1]))
         return im_fail(text, -EINVAL, "%s: the value is empty; give %s a value, or the flag alone", f.written,
                        f.written);
-    if (fixed || f.value)
-        return im_conf_put(conf, key, fixed ? fixed : f.value, &place, text) < 0 ? -EINVAL : 1;
+    if (fixed || f.value) {
+        err = im_conf_put(conf, key, fixed ? fixed : f.value, &place, text);
+        if (err == 0)
+            im_conf_said_flag(conf, said, f.name, f.value);
+        return err < 0 ? -EINVAL : 1;
+    }
     if (im_conf_keys[key].kind == IM_CONF_BOOL)
         return im_conf_put(conf, key, "true", &place, text) < 0 ? -EINVAL : 1;
     if ((!at[1] || strncmp(at[1], "--", 2) == 0) && bare_value(key))
@@ -95,6 +103,8 @@ static int parse_flag(struct im_conf *conf, unsigned commands, char **at, struct
         return im_fail(text, -EINVAL, "%s needs a value: %s %s", f.written, f.written,
                        im_conf_keys[key].metavar);
     err = im_conf_put(conf, key, at[1], &place, text);
+    if (err == 0)
+        im_conf_said_flag(conf, said, f.name, at[1]);
     return err < 0 ? err : 2;
 }
 
@@ -131,21 +141,31 @@ void im_conf_operands_last(unsigned commands, int argc, char **argv)
     }
 }
 
-int im_conf_parse_args(struct im_conf *conf, unsigned commands, int argc, char **argv, struct im_text *text)
+static int parse_args(struct im_conf *conf, unsigned commands, int argc, char **argv,
+                      struct im_conf_said *said, struct im_text *text)
 {
-    int i = 1;
+    int i = 1, taken = 1;
 
-    while (i < argc && argv[i][0] == '-' && argv[i][1]) {
-        int taken;
-
-        if (strcmp(argv[i], "--") == 0)
-            return i + 1;
-        taken = parse_flag(conf, commands, argv + i, text);
+    while (i < argc && strcmp(argv[i], "--") != 0) {
+        if (argv[i][0] == '-' && argv[i][1])
+            taken = parse_flag(conf, commands, argv + i, said, text);
+        else
+            taken = im_conf_blank(said, argv[i], i + 1 == argc, text);
         if (taken < 0)
             return taken;
+        if (taken == 0)
+            break;
         i += taken;
     }
-    return i;
+    im_conf_finish_flags(conf, commands, said);
+    return i < argc && taken > 0 ? i + 1 : i; /* behind "--" */
+}
+
+int im_conf_parse_args(struct im_conf *conf, unsigned commands, int argc, char **argv, struct im_text *text)
+{
+    struct im_conf_said said = {0};
+
+    return parse_args(conf, commands, argc, argv, &said, text);
 }
 
 /* IMSUPER_ variables that are not options. */
@@ -172,7 +192,7 @@ static int take_variable(struct im_conf *conf, const char *entry, struct im_text
         if (strcmp(im_conf_keys[key].name, name) == 0)
             return im_conf_put(conf, key, value, &place, text);
     }
-    near = im_conf_near(name);
+    near = im_conf_near(name, ~0u);
     if (near) {
         char meant[IM_CONF_NAME_BYTES];
 
@@ -203,6 +223,7 @@ int im_conf_load_env(struct im_conf *conf, char *const *environment, struct im_t
 int im_conf_load(struct im_conf *conf, unsigned commands, int argc, char **argv, struct im_text *warning,
                  struct im_text *text)
 {
+    struct im_conf_said said = {0};
     struct im_conf first;
     int n, err;
 
@@ -219,8 +240,11 @@ int im_conf_load(struct im_conf *conf, unsigned commands, int argc, char **argv,
         err = im_conf_load_yaml(conf, first.config, text);
     if (err == 0)
         err = im_conf_load_env(conf, environ, warning, text);
-    n = err < 0 ? err : im_conf_parse_args(conf, commands, argc, argv, text);
-    if (n >= 0)
-        im_conf_apply_set(conf);
+    n = err < 0 ? err : parse_args(conf, commands, argc, argv, &said, text);
+    if (n < 0)
+        return n;
+    im_conf_apply_set(conf);
+    if (warning && said.notes.s[0])
+        im_fail(warning, 0, "%s%s%.900s", warning->s, warning->s[0] ? "; " : "", said.notes.s);
     return n;
 }

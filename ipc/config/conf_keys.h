@@ -215,7 +215,7 @@
     REAL(drop_path_rate, "drop-path-rate", 0, 0, 0.99, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS, "P", "stochastic depth: probability of dropping the last block; rises linearly from 0 at the first block") \
     BOOL(zero_init_residual, "zero-init-residual", false, IM_GROUP_MODEL, IM_FOR_START, "", "zero-initialise the last batch norm of each block (resnetv2: last convolution), so that blocks start as the identity") \
     ENUM(amp, "amp", IM_AMP_NONE, IM_AMPS, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_STEPS | IM_FOR_MODEL, "TYPE", "mixed precision of activations and convolutions: bf16, fp16 (GPUs only; always with loss scaling) or none (fp32); weights stay fp32") \
-    TEXT(init_from, "init-from", "", IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL, "FILE", "initial weights of a new run: a safetensors file from torchvision, timm or imsuper; names and shapes must match the model") \
+    TEXT(init_from, "init-from", "", IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL, "FILE", "initial weights of a new run: a safetensors, .pt or .pth file from torchvision, timm or imsuper; names and shapes must match the model") \
     BOOL(init_skip_head, "init-skip-head", false, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL, "", "do not load the classifier from init-from (for other classes)") \
     INT(epochs, "epochs", 90, 1, 100000, IM_GROUP_TRAINING, IM_FOR_START, "N", "passes over the training images") \
     INT(batch_size, "batch-size", 256, 1, 65536, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS, "N", "images per step and trainer process") \
@@ -288,6 +288,7 @@
     TEXT(workspace, "workspace", "runs", IM_GROUP_OUTPUT, IM_FOR_RUNS | IM_FOR_LIST_RUNS, "DIR", "folder that holds the run directories") \
     TEXT(run_name, "run-name", "", IM_GROUP_OUTPUT, IM_FOR_RUNS, "NAME", "run directory in the workspace; an existing run is continued; default: model and time") \
     TEXT(resume, "resume", "", IM_GROUP_OUTPUT, IM_FOR_START, "[FILE]", "start from this training state (last.state.safetensors); without FILE: continue --run-name or the newest run, and start no new one") \
+    BOOL(dry_run, "dry-run", false, IM_GROUP_OUTPUT, IM_FOR_START | IM_FOR_ORGANISE, "", "check everything that can be checked, show what would be done, and do nothing") \
     INT(checkpoint_keep, "checkpoint-keep", 3, 1, 100000, IM_GROUP_OUTPUT, IM_FOR_START, "N", "epoch checkpoints to keep besides last and best") \
     REAL(status_interval, "status-interval", 30, 0.1, 86400, IM_GROUP_OUTPUT, IM_FOR_START, "SECONDS", "interval of status lines when the output is not a terminal") \
     ENUM(log_level, "log-level", IM_CONF_LOG_INFO, IM_LOG_LEVELS, IM_GROUP_OUTPUT, IM_FOR_ALL, "LEVEL", "lowest severity to log") \
@@ -330,7 +331,6 @@
     BOOL(organise_copy, "copy", false, IM_GROUP_DATA, IM_FOR_ORGANISE, "", "copy the images") \
     BOOL(organise_hard_link, "hard-link", false, IM_GROUP_DATA, IM_FOR_ORGANISE, "", "write hard links (default): no space, and the new folder stays whole when the old one is moved; needs one file system") \
     BOOL(organise_symlink, "symlink", false, IM_GROUP_DATA, IM_FOR_ORGANISE, "", "write symbolic links to where the images are now") \
-    BOOL(dry_run, "dry-run", false, IM_GROUP_DATA, IM_FOR_ORGANISE, "", "say what would be written, and write nothing") \
     TEXT(undo, "undo", "", IM_GROUP_DATA, IM_FOR_ORGANISE, "FILE", "take back what the undo file names (DST/organise.undo)") \
     INT(classes, "classes", 10, 2, 10000, IM_GROUP_SYNTH, IM_FOR_SYNTH | IM_FOR_MODEL | IM_FOR_STEPS, "N", "number of classes") \
     INT(per_class, "per-class", 200, 1, 10000000, IM_GROUP_SYNTH, IM_FOR_SYNTH, "N", "training images of each class") \
@@ -343,7 +343,7 @@
  * name may stand for several options: a command takes the one that the fewest commands use, others the first. */
 #define IM_CONF_ALIASES(X) \
     X("b", "batch-size", NULL) X("c", "config", NULL) X("o", "output", NULL) X("o", "workspace", NULL) X("q", "quiet", NULL) \
-    X("workers", "augmenters", NULL) X("num-workers", "augmenters", NULL) \
+    X("j", "augmenters", NULL) X("workers", "augmenters", NULL) X("num-workers", "augmenters", NULL) X("a", "model", NULL) X("num-epochs", "epochs", NULL) X("bs", "batch-size", NULL) X("max-grad-norm", "grad-clip", NULL) \
     X("max-lr", "lr", NULL) X("learning-rate", "lr", NULL) X("min-lr", "lr-min", NULL) X("wd", "weight-decay", NULL) \
     X("anneal-strategy", "anneal", NULL) X("sched", "schedule", NULL) X("lr-scheduler", "schedule", NULL) X("lr-schedule-type", "schedule", NULL) \
     X("decay-epochs", "step-epochs", NULL) X("lr-step-size", "step-epochs", NULL) X("step-length", "step-epochs", NULL) \
@@ -351,12 +351,13 @@
     X("lr-warmup-epochs", "warmup-epochs", NULL) X("lr-warmup-decay", "warmup-factor", NULL) \
     X("save-dir", "workspace", NULL) X("output-dir", "workspace", NULL) X("output-dir", "output", NULL) X("output", "workspace", NULL) X("experiment", "run-name", NULL) \
     X("world-size", "ranks", NULL) X("nproc-per-node", "ranks", NULL) \
-    X("use-blurpool", "blurpool", "zhang") X("drop-path", "drop-path-rate", NULL) X("zero-init-last", "zero-init-residual", NULL) \
-    X("initial-checkpoint", "init-from", NULL) X("finetune", "init-from", NULL) X("arch", "model", NULL) X("img-size", "image-size", NULL) X("smoothing", "label-smoothing", NULL) \
+    X("use-blurpool", "blurpool", "zhang") X("no-blurpool", "blurpool", "none") X("no-mixup", "mixup", "0") X("drop-path", "drop-path-rate", NULL) X("zero-init-last", "zero-init-residual", NULL) \
+    X("initial-checkpoint", "init-from", NULL) X("checkpoint", "init-from", NULL) X("finetune", "init-from", NULL) X("arch", "model", NULL) X("img-size", "image-size", NULL) X("smoothing", "label-smoothing", NULL) \
     X("data", "data-dir", NULL) X("data-path", "data-dir", NULL) X("train-crop-size", "image-size", NULL) \
     X("val-crop-size", "eval-image-size", NULL) X("val-resize-size", "eval-resize", NULL) \
     X("optimizer", "opt", NULL) X("clip-grad", "grad-clip", NULL) X("clip-grad-norm", "grad-clip", NULL) X("opt-eps", "eps", NULL) \
-    X("grad-accum-steps", "accumulate", NULL) X("accumulation-steps", "accumulate", NULL) X("model-ema-decay", "ema", NULL) X("ema-decay", "ema", NULL) \
+    X("grad-accum-steps", "accumulate", NULL) X("accum-steps", "accumulate", NULL) X("grad-accum", "accumulate", NULL) X("gradient-accumulation-steps", "accumulate", NULL) X("accumulate-grad-batches", "accumulate", NULL) \
+    X("accumulation-steps", "accumulate", NULL) X("model-ema-decay", "ema", NULL) X("ema-decay", "ema", NULL) \
     X("bce-loss", "loss", "bce") X("bce-target-thresh", "bce-threshold", NULL) X("mixup-alpha", "mixup", NULL) X("cutmix-alpha", "cutmix", NULL) X("mixup-prob", "mix-p", NULL) X("mixup-switch-prob", "mix-switch-p", NULL) \
     X("random-erase", "aug-erase-p", NULL) X("reprob", "aug-erase-p", NULL) \
     X("no-color", "color", "never")
@@ -369,30 +370,20 @@
 
 /* Names of other trainers that mean something else here: X("their name", "what to do"). */
 #define IM_CONF_HINTS(X) \
-    X("ddp", "nothing is needed: --gpus or --ranks sets the number of trainers") \
     X("warmup-lr", "use --warmup-factor X (the fraction of --lr that warm-up starts at)") \
     X("logdir", "logs are in the run directory: use --workspace and --run-name") \
     X("device", "use --backend auto|ref|onednn|cuda and --gpus") \
     X("auto-augment", "use --augment autoaugment, randaugment or trivial") \
     X("aa", "use --augment autoaugment, randaugment or trivial") \
     X("color-jitter", "use --aug.brightness, --aug.contrast, --aug.saturation and --aug.hue") \
-    X("pretrained", "use --init-from FILE with the weights as a safetensors file") \
+    X("pretrained", "use --init-from FILE with the weights as a safetensors, .pt or .pth file") \
     X("print-freq", "use --status-interval SECONDS") \
-    X("num-classes", "nothing is needed: the number of classes comes from the data") \
     X("model-ema", "use --ema DECAY") \
     X("opt-betas", "use --beta1 and --beta2") \
     X("log-dir", "logs are in the run directory: use --workspace and --run-name") \
-    X("channels-last", "nothing is needed: every backend uses its fastest layout") \
-    X("pin-memory", "nothing is needed: with GPUs, batches are in pinned memory") \
-    X("pin-mem", "nothing is needed: with GPUs, batches are in pinned memory") \
-    X("torchcompile", "nothing is needed: graphs are built and fused automatically") \
     X("use-amp", "use --amp bf16 or --amp fp16") \
     X("nnodes", "a run uses one machine; --gpus or --ranks sets the number of trainers") \
     X("nodes", "a run uses one machine; --gpus or --ranks sets the number of trainers") \
-    X("master-addr", "nothing is needed: trainers find each other through the supervisor") \
-    X("master-port", "nothing is needed: trainers find each other through the supervisor and need no port") \
-    X("dist-url", "nothing is needed: trainers find each other through the supervisor") \
-    X("dist-backend", "nothing is needed: NCCL on GPUs, Gloo on the CPU") \
     X("sync-batchnorm", "use --sync-bn") \
     X("random-erasing", "use --aug.erase-p SHARE")
 /* clang-format on */

@@ -60,11 +60,34 @@ int im_conf_check_recipe(const struct im_conf *conf, struct im_text *text);
 int im_conf_check_idle(const struct im_conf *conf, struct im_text *text);
 
 /* -EINVAL with "PLACE: unknown KIND X; did you mean Y?" or the hint for a name that means
- * something else here. */
-int im_conf_unknown(const char *name, const struct im_conf_place *place, struct im_text *text);
+ * something else here. Y is an option of one of `commands`. */
+int im_conf_unknown(const char *name, unsigned commands, const struct im_conf_place *place,
+                    struct im_text *text);
 
-/* The nearest key's name, or NULL. */
-const char *im_conf_near(const char *name);
+/* The nearest name of a key of one of these commands, or NULL. */
+const char *im_conf_near(const char *name, unsigned commands);
+
+/* What a command line said beside the options' values. */
+struct im_conf_said {
+    const char *lr, *max_lr; /* the values of these flags; NULL: not given */
+    struct im_text notes;    /* what was ignored, or chosen because of a flag */
+};
+
+/* A flag of other trainers for which nothing is to do: how many words it takes, 0: it is none. */
+int im_conf_ignored(struct im_conf_said *said, const char *name, const char *written, bool has_value,
+                    const char *next);
+
+/* The same of a name: why nothing is to do, or NULL. */
+const char *im_conf_why_ignored(const char *name);
+
+/* 1 for an argument of blanks, which a \ with a blank behind it makes; -EINVAL where such a one has cut the command. */
+int im_conf_blank(struct im_conf_said *said, const char *argument, bool is_last, struct im_text *text);
+
+/* Notes a flag that was taken, under the normal form of the name that was written. */
+void im_conf_said_flag(struct im_conf *conf, struct im_conf_said *said, const char *name, const char *value);
+
+/* After the last flag: --max-lr and its like choose onecycle, where nothing else chose a schedule. */
+void im_conf_finish_flags(struct im_conf *conf, unsigned commands, struct im_conf_said *said);
 
 /* Parses and stores. */
 int im_conf_put(struct im_conf *conf, int key, const char *value, const struct im_conf_place *place,

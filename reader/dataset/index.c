@@ -133,21 +133,27 @@ int rd_index_attach(const void *bytes, size_t size, struct rd_index *ret_index, 
 
 int rd_index_open(const char *path, struct rd_index *ret_index, struct im_text *text)
 {
-    struct im_text why = {""};
-    struct stat st;
-    void *mapping;
-    int err, fd = open(path, O_RDONLY | O_CLOEXEC);
+    int err, fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 
     if (fd < 0)
         return im_fail(text, -errno, "cannot open the index '%.700s': %s", path, strerror(errno));
-    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size == 0) {
-        close(fd);
+    err = rd_index_map(fd, path, ret_index, text);
+    close(fd);
+    return err;
+}
+
+int rd_index_map(int fd, const char *path, struct rd_index *ret_index, struct im_text *text)
+{
+    struct im_text why = {""};
+    struct stat st;
+    void *mapping;
+    int err;
+
+    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size == 0)
         return im_fail(text, -EBADMSG, "the index '%.700s' is empty or not a file", path);
-    }
     /* Index files are replaced, never written in place, so the mapping cannot shrink under us. */
     mapping = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
     err = mapping == MAP_FAILED ? -errno : 0;
-    close(fd);
     if (err < 0)
         return im_fail(text, err, "cannot map the index '%.700s': %s", path, strerror(-err));
     err = rd_index_attach(mapping, (size_t)st.st_size, ret_index, &why);

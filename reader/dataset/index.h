@@ -32,6 +32,8 @@ struct rd_index {
 
 /* Maps the file. -EBADMSG with a sentence: not an index, another version or byte order, torn or damaged. */
 int rd_index_open(const char *path, struct rd_index *ret_index, struct im_text *text);
+/* The same of a file that is open already; `path` is for sentences. Leaves the descriptor open. */
+int rd_index_map(int fd, const char *path, struct rd_index *ret_index, struct im_text *text);
 
 /* The same over memory of the caller's, aligned to 8 bytes, that outlives the index. Any bytes
  * may be given. */

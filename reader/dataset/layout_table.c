@@ -150,19 +150,25 @@ static int take_given(int root_fd, const char *root, const char *option, const c
     return im_fail(text, -ENOENT, "%s %.500s: %s", option, given, strerror(ENOENT));
 }
 
+/* Names of tables, and of the folders that their files may lie in. */
+struct usual {
+    const char *const *tables, *const *bases;
+    size_t count, base_count;
+};
+
 /* The first table of these names that is there and whose files are here. As find_base(). */
-static int find_named(int root_fd, const struct rd_layout *layout, const char *const *names, size_t count,
-                      const char *const *bases, size_t base_count, char ret_path[PATH_MAX],
-                      char ret_base[NAME_MAX], struct im_text *text)
+static int find_named(int root_fd, const struct rd_layout *layout, const struct usual *usual,
+                      char ret_path[PATH_MAX], char ret_base[NAME_MAX], struct im_text *text)
 {
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < usual->count; i++) {
         int found;
 
-        if (faccessat(root_fd, names[i], R_OK, 0) < 0)
+        if (faccessat(root_fd, usual->tables[i], R_OK, 0) < 0)
             continue;
-        found = find_base(root_fd, layout->root, names[i], bases, base_count, RD_PART_NONE, ret_base, text);
+        found = find_base(root_fd, layout->root, usual->tables[i], usual->bases, usual->base_count,
+                          RD_PART_NONE, ret_base, text);
         if (found == 1)
-            snprintf(ret_path, PATH_MAX, "%s", names[i]);
+            snprintf(ret_path, PATH_MAX, "%s", usual->tables[i]);
         if (found != 0 && found != -EBADMSG)
             return found;
     }
@@ -217,11 +223,14 @@ static int find_val(int root_fd, const struct rd_label_files *files, struct rd_l
     }
     found = find_part(layout, text);
     if (found == 0)
-        found = find_named(root_fd, layout, val_tables, IM_COUNT(val_tables), val_bases, IM_COUNT(val_bases),
+        found = find_named(root_fd, layout,
+                           &(struct usual){val_tables, val_bases, IM_COUNT(val_tables), IM_COUNT(val_bases)},
                            layout->labels_path, layout->val, &why);
     if (found == 0)
-        found = find_named(root_fd, layout, test_tables, IM_COUNT(test_tables), val_bases,
-                           IM_COUNT(val_bases), layout->labels_path, layout->val, &why);
+        found =
+            find_named(root_fd, layout,
+                       &(struct usual){test_tables, val_bases, IM_COUNT(test_tables), IM_COUNT(val_bases)},
+                       layout->labels_path, layout->val, &why);
     if (found < 0 && why.s[0])
         return im_fail(text, found, "%.900s", why.s);
     return found;
@@ -240,8 +249,10 @@ int rd_layout_find_table(int root_fd, const struct rd_label_files *files, struct
         if (found == 0)
             found = -EBADMSG;
     } else {
-        found = find_named(root_fd, layout, train_tables, IM_COUNT(train_tables), train_bases,
-                           IM_COUNT(train_bases), layout->train_labels, layout->train, text);
+        found = find_named(
+            root_fd, layout,
+            &(struct usual){train_tables, train_bases, IM_COUNT(train_tables), IM_COUNT(train_bases)},
+            layout->train_labels, layout->train, text);
     }
     if (found <= 0)
         return found;
@@ -271,8 +282,8 @@ int rd_layout_find_val_table(int root_fd, const struct rd_label_files *files, st
         if (found == 0)
             found = -EBADMSG;
     } else {
-        found = find_named(root_fd, layout, val_tables, IM_COUNT(val_tables), bases, 1, layout->labels_path,
-                           base, text);
+        found = find_named(root_fd, layout, &(struct usual){val_tables, bases, IM_COUNT(val_tables), 1},
+                           layout->labels_path, base, text);
     }
     if (found == 1)
         layout->labels = RD_LABELS_TABLE;

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ipc/base/aside.h"
 #include "ipc/base/file.h"
 #include "ipc/base/rng.h"
 #include "reader/dataset/index_file.h"
@@ -188,7 +189,7 @@ static int write_list(const struct rd_index *index, const char *path, struct im_
     }
     err = ferror(list) | fclose(list) ? -ENOMEM
           : length < 0                ? length
-                                      : im_file_replace(path, bytes, size, text);
+                                      : im_file_replace_any(path, bytes, size, text);
     free(bytes);
     return err;
 }
@@ -209,5 +210,5 @@ int rd_subset_write(const char *folder, const void *bytes, size_t size, struct i
     if (err < 0)
         return err;
     snprintf(path, sizeof path, "%s/data.index", folder);
-    return im_file_replace(path, bytes, size, text);
+    return im_file_replace_any(path, bytes, size, text);
 }

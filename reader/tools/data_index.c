@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ipc/base/aside.h"
 #include "ipc/base/clock.h"
 #include "ipc/base/file.h"
 #include "ipc/base/json.h"
@@ -59,7 +60,7 @@ static int write_out(const struct im_conf *conf, struct answer *answer, struct i
         sizeof answer->path)
         return im_fail(text, -ENAMETOOLONG, "the path '%.700s' is too long", conf->subset_out);
     if (!answer->is_subset)
-        return im_file_replace(answer->path, bytes, size, text);
+        return im_file_replace_any(answer->path, bytes, size, text);
     err = rd_subset_choose(&answer->data.index, (uint64_t)conf->subset_size, conf->seed, &answer->subset,
                            &size, text);
     if (err == 0)

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "ipc/base/file.h"
+#include "ipc/base/aside.h"
 #include "ipc/base/printable.h"
 
 enum { NAMED_MAX = 3, NAMES_BYTES = 256 };
@@ -279,7 +279,7 @@ static int write_file(const char *folder, const char *name, char *bytes, size_t 
     if ((size_t)snprintf(path, sizeof path, "%s/%s", folder, name) >= sizeof path)
         return im_fail(text, -ENAMETOOLONG, "the path '%.700s' is too long", folder);
     if (size > 0)
-        return im_file_replace(path, bytes, size, text);
+        return im_file_replace_any(path, bytes, size, text);
     unlink(path);
     return 0;
 }

@@ -96,15 +96,16 @@ static int name_files(struct rd_plan *plan, struct im_text *text)
     char source[PATH_MAX];
     int err = 0;
 
-    for (uint8_t split = 0; split < IM_SPLITS; split++) {
+    for (int split = 0; split < IM_SPLITS; split++) {
         for (uint64_t id = 0; id < rd_index_count(plan->index, (enum im_split)split) && err == 0; id++) {
             struct rd_plan_file *file = &plan->files[plan->count++];
             int n = rd_index_relative(plan->index, (enum im_split)split, id, source, sizeof source);
 
             if (n < 0)
                 return im_fail(text, n, "a path of the data set is too long");
-            *file = (struct rd_plan_file){
-                .id = id, .split = split, .label = rd_index_label(plan->index, (enum im_split)split, id)};
+            *file = (struct rd_plan_file){.id = id,
+                                          .split = (uint8_t)split,
+                                          .label = rd_index_label(plan->index, (enum im_split)split, id)};
             err = set_path(plan, file, base_name(source), text);
         }
     }

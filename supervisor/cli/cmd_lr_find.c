@@ -95,6 +95,21 @@ static void remove_left_over(const char *tmp)
         closedir(d);
 }
 
+/* A folder of training images may stand for the data set: nothing else is used. */
+static void leave_train_folder(struct im_conf *conf)
+{
+    char inside[PATH_MAX], *path = conf->data_dir;
+    size_t n = strlen(path);
+
+    while (n > 1 && path[n - 1] == '/')
+        n--;
+    if (n < 6 || strncmp(path + n - 6, "/train", 6) != 0 || conf->layout != IM_LAYOUT_AUTO ||
+        snprintf(inside, sizeof inside, "%.*s/train", (int)n, path) >= (int)sizeof inside ||
+        access(inside, F_OK) == 0)
+        return;
+    path[n == 6 ? 1 : n - 6] = '\0';
+}
+
 /* What a range test needs, in place of what a run would do. */
 static int prepare(struct im_conf *conf, char *folder, size_t n, struct im_text *text)
 {
@@ -105,6 +120,7 @@ static int prepare(struct im_conf *conf, char *folder, size_t n, struct im_text 
 
     if (err < 0)
         return err;
+    leave_train_folder(conf);
     first = im_conf_resize_at(&resize, 0);
     conf->image_size = first.image_size;
     conf->batch_size = first.batch_size;
@@ -320,7 +336,7 @@ static int name_files(const struct im_conf *conf, struct lr_files *ret, struct i
     } else {
         if (localtime_r(&now, &tm))
             strftime(stamp, sizeof stamp, "%Y%m%d_%H%M%S", &tm);
-        err = im_mkdirs(output, 0777, text);
+        err = conf->dry_run ? 0 : im_mkdirs(output, 0777, text);
         if (err < 0)
             return err;
         a = snprintf(ret->png, sizeof ret->png, "%s/lr_finder_%s_start%g_end%g_iter%" PRId64 ".png", output,
@@ -354,10 +370,12 @@ int sv_cmd_lr_find(struct im_conf *conf)
     struct lr_files files;
     int status;
 
+    if (!sv_start_is_ours(conf, &status))
+        return status;
     if (name_files(conf, &files, &text) < 0 || prepare(conf, folder, sizeof folder, &text) < 0)
         return fail(&text, IM_EXIT_FAILED);
     status = sv_start_run(conf);
-    if (status == IM_EXIT_OK && report(conf, &files, &text) < 0)
+    if (status == IM_EXIT_OK && !conf->dry_run && report(conf, &files, &text) < 0)
         status = fail(&text, IM_EXIT_FAILED);
     nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
     if (status == IM_EXIT_RESUMABLE) {

@@ -1,4 +1,5 @@
 /* Verbs that belong to a role: its program takes the place of this one, with the verb and all words after it. */
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,11 +59,22 @@ static int list(FILE *out, const char *name, int status)
     return status;
 }
 
+static bool is_help(const char *word)
+{
+    return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
+}
+
 int sv_cmd_role(int argc, char **argv)
 {
     const char *near, *objects[VERBS];
     size_t n = 0;
 
+    if (argc > 2 && is_help(argv[1])) { /* data --help synth */
+        char *help = argv[1];
+
+        argv[1] = argv[2];
+        argv[2] = help;
+    }
     for (size_t i = 0; i < VERBS; i++) {
         if (strcmp(verbs[i].name, argv[0]) != 0)
             continue;
@@ -70,7 +82,7 @@ int sv_cmd_role(int argc, char **argv)
             return exec_role(&verbs[i], argc, argv);
         objects[n++] = verbs[i].object;
     }
-    if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0))
+    if (argc > 1 && is_help(argv[1]))
         return list(stdout, argv[0], IM_EXIT_OK);
     near = argc > 1 ? im_nearest(argv[1], objects, n) : NULL;
     if (!near)

@@ -21,6 +21,7 @@
 #include "supervisor/cli/continue.h"
 #include "supervisor/cli/dataset.h"
 #include "supervisor/cli/gpus.h"
+#include "supervisor/cli/launcher.h"
 #include "supervisor/cli/sizes.h"
 #include "supervisor/cli/start.h"
 #include "supervisor/report/rundir.h"
@@ -181,11 +182,33 @@ static int check_file(const char *flag, const char *path, struct im_text *text)
     return 0;
 }
 
+/* A file of torch.save() has weights that can be used, and a state of another program's that cannot. */
+static int refuse_torch(const char *path, struct im_text *text)
+{
+    unsigned char first[9] = {0};
+    struct stat st;
+    const int fd = strcmp(path, "auto") == 0 || !*path ? -1 : im_open_regular(path, &st, NULL);
+    const ssize_t n = fd >= 0 ? pread(fd, first, sizeof first, 0) : 0;
+
+    if (fd >= 0)
+        close(fd);
+    if (n < (ssize_t)sizeof first ||
+        (memcmp(first, "PK\3\4", 4) != 0 && (first[0] != 0x80 || first[8] == '{')))
+        return 0;
+    return im_fail(
+        text, -EINVAL,
+        "--resume %.300s: this is a checkpoint of PyTorch; the optimizer's state and the position of another "
+        "program cannot be continued; --init-from %.300s begins a run with its weights",
+        path, path);
+}
+
 static int check_files(const struct im_conf *conf, struct im_text *text)
 {
     int err = check_file("--init-from", conf->init_from, text);
 
-    return err < 0 ? err : check_file("--resume", conf->resume, text);
+    if (err == 0)
+        err = check_file("--resume", conf->resume, text);
+    return err < 0 ? err : refuse_torch(conf->resume, text);
 }
 
 /* Everything that can be wrong is found here, before anything is started. 0, or an exit status; *ret_done:
@@ -402,6 +425,21 @@ static void keep_requests_waiting(void)
     sigprocmask(SIG_BLOCK, &set, NULL);
 }
 
+bool sv_start_is_ours(struct im_conf *conf, int *ret_status)
+{
+    struct im_text note = {""}, text = {""};
+    bool is_other;
+
+    *ret_status = IM_EXIT_OK;
+    if (sv_launcher_ranks(conf, getenv, &is_other, &note, &text) < 0) {
+        *ret_status = fail(&text, IM_EXIT_USAGE);
+        return false;
+    }
+    if (note.s[0] && !conf->quiet)
+        im_say(stderr, "imsuper: %s", note.s);
+    return !is_other;
+}
+
 int sv_start_run(struct im_conf *conf)
 {
     struct start s = {.conf = *conf, .lock = {-1, -1}};
@@ -428,12 +466,19 @@ int sv_start_run(struct im_conf *conf)
     }
     print_header(&s);
     sv_dataset_warn(&s.data, &s.conf);
+    if (s.conf.dry_run) {
+        sv_rundir_withdraw(&s.conf);
+        sv_rundir_discard(s.conf.run_dir, &s.lock);
+        fprintf(stderr, "imsuper: dry run: nothing was started\n");
+        return IM_EXIT_OK;
+    }
     status = create(&s);
     if (status == 0 && sv_warden_open(&fds, &text) < 0) {
         status = fail(&text, IM_EXIT_FAILED);
     }
     if (status == 0) {
         fds.lock = s.lock.directory >= 0 ? s.lock.directory : s.lock.file; /* we hold both */
+        fds.index = open(s.conf.index_file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
         status = sv_warden_run(&s.run, &fds, &s.placement);
         im_ctl_remove(s.conf.run_dir);
     }
@@ -445,5 +490,7 @@ int sv_start_run(struct im_conf *conf)
 
 int sv_cmd_start(struct im_conf *conf)
 {
-    return sv_start_run(conf);
+    int status;
+
+    return sv_start_is_ours(conf, &status) ? sv_start_run(conf) : status;
 }

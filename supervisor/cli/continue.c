@@ -134,9 +134,9 @@ static const enum im_conf_key_id fixed[] = {
 
 /* Where a run lies and how it talks: no difference. */
 static const enum im_conf_key_id silent[] = {
-    IM_KEY_resume,    IM_KEY_rebuild_index, IM_KEY_config, IM_KEY_recipe,     IM_KEY_workspace,
-    IM_KEY_run_name,  IM_KEY_color,         IM_KEY_plain,  IM_KEY_quiet,      IM_KEY_json,
-    IM_KEY_log_level, IM_KEY_ranks,         IM_KEY_gpus,   IM_KEY_batch_size, IM_KEY_accumulate,
+    IM_KEY_resume, IM_KEY_rebuild_index, IM_KEY_config,     IM_KEY_recipe,  IM_KEY_workspace, IM_KEY_run_name,
+    IM_KEY_color,  IM_KEY_plain,         IM_KEY_quiet,      IM_KEY_json,    IM_KEY_log_level, IM_KEY_ranks,
+    IM_KEY_gpus,   IM_KEY_batch_size,    IM_KEY_accumulate, IM_KEY_dry_run,
 };
 
 static bool has(const enum im_conf_key_id *list, size_t n, int key)
@@ -208,6 +208,30 @@ int sv_continue_file(const struct im_conf *conf, struct im_text *text)
         conf->resume, conf->run_dir);
 }
 
+/* The configuration of before has the key; one of an older program may lack it, and then only a wish is a change. */
+static bool counts(const struct im_conf *old, const struct im_conf *now, enum im_conf_key_id key)
+{
+    const int32_t source = now->origin[key].source;
+
+    return old->origin[key].source == IM_CONF_FILE ||
+           (im_conf_is_for(key, IM_FOR_START) && source != IM_CONF_DEFAULT && source != IM_CONF_CODE &&
+            source != IM_CONF_FROZEN);
+}
+
+enum sv_change sv_continue_change(const struct im_conf *old, const struct im_conf *now,
+                                  enum im_conf_key_id key)
+{
+    char then[IM_CONF_TEXT_BYTES], value[IM_CONF_TEXT_BYTES];
+
+    if (has(silent, IM_COUNT(silent), (int)key) || !counts(old, now, key))
+        return SV_CHANGE_NONE;
+    im_conf_value(old, key, then);
+    im_conf_value(now, key, value);
+    if (strcmp(then, value) == 0)
+        return SV_CHANGE_NONE;
+    return has(fixed, IM_COUNT(fixed), (int)key) ? SV_CHANGE_REFUSED : SV_CHANGE_SAID;
+}
+
 int sv_continue_compare(const struct im_conf *conf, struct im_text *text)
 {
     char path[PATH_MAX], then[IM_CONF_TEXT_BYTES], now[IM_CONF_TEXT_BYTES];
@@ -222,19 +246,16 @@ int sv_continue_compare(const struct im_conf *conf, struct im_text *text)
         return 0;
     }
     for (int key = 0; key < IM_KEY_COUNT; key++) {
-        /* Only what the file had; a key of another command stands at its default. */
-        if (old.origin[key].source != IM_CONF_FILE || has(silent, IM_COUNT(silent), key))
-            continue;
+        const enum sv_change change = sv_continue_change(&old, conf, (enum im_conf_key_id)key);
+
         im_conf_value(&old, (enum im_conf_key_id)key, then);
         im_conf_value(conf, (enum im_conf_key_id)key, now);
-        if (strcmp(then, now) == 0)
-            continue;
-        if (has(fixed, IM_COUNT(fixed), key))
+        if (change == SV_CHANGE_REFUSED)
             return im_fail(
                 text, -EINVAL,
                 "this run began with --%s %s, not %s; pass the old value, or choose another --run-name",
                 im_conf_name((enum im_conf_key_id)key), then, now);
-        if (!conf->quiet)
+        if (change == SV_CHANGE_SAID && !conf->quiet)
             fprintf(stderr, "changed %s: %s, before %s\n", im_conf_name((enum im_conf_key_id)key),
                     *now ? now : "none", *then ? then : "none");
     }

@@ -1,6 +1,12 @@
 /* The table of verbs; each lives in its own file. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
 #include "ipc/base/count.h"
+#include "ipc/base/printable.h"
 #include "supervisor/cli/commands.h"
+#include "supervisor/cli/launcher.h"
 
 static const struct im_command verbs[] = {
     {.name = "start",
@@ -103,7 +109,39 @@ static const struct im_command verbs[] = {
     {.name = "model", .words = sv_cmd_role},
 };
 
+static bool is_verb(const char *word)
+{
+    for (size_t i = 0; i < IM_COUNT(verbs); i++)
+        if (strcmp(verbs[i].name, word) == 0)
+            return true;
+    return false;
+}
+
+/* `imsuper --quiet start --help`: --help may stand anywhere, so the verb may too. Without one, help lists them. */
+static int help_of_flags(int argc, char **argv)
+{
+    char help[] = "help", flag[] = "--help";
+    char *words[] = {argv[0], help, flag, NULL};
+    bool asked = false;
+
+    for (int i = argc - 1; i > 0; i--) {
+        asked |= strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0;
+        if (is_verb(argv[i]))
+            words[1] = argv[i];
+    }
+    return asked ? im_command_main("imsuper", verbs, IM_COUNT(verbs), words[1] == help ? 2 : 3, words) : -1;
+}
+
 int sv_command_main(int argc, char **argv)
 {
-    return im_command_main("imsuper", verbs, IM_COUNT(verbs), argc, argv);
+    struct im_text note = {""};
+    char **words = sv_launcher_rewrite(argc, argv, &argc, &note);
+    int status = words || argc < 2 || argv[1][0] != '-' ? -1 : help_of_flags(argc, argv);
+
+    if (note.s[0])
+        im_say(stderr, "imsuper: %s", note.s);
+    if (status < 0)
+        status = im_command_main("imsuper", verbs, IM_COUNT(verbs), argc, words ? words : argv);
+    free(words);
+    return status;
 }

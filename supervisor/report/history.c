@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ipc/base/aside.h"
 #include "ipc/base/count.h"
 #include "ipc/base/file.h"
 #include "ipc/base/json.h"
@@ -225,7 +226,7 @@ static int write_json(const struct sv_history *h, const char *directory, struct 
     dumped = im_json_dump_indented(list);
     im_json_free(&list);
     snprintf(path, sizeof path, "%s/training_log.json", directory);
-    err = dumped ? im_file_replace(path, dumped, strlen(dumped), text) : -ENOMEM;
+    err = dumped ? im_file_replace_any(path, dumped, strlen(dumped), text) : -ENOMEM;
     free(dumped);
     return err;
 }
@@ -277,7 +278,7 @@ static int write_markdown(const struct sv_history *h, const char *directory, str
         fputs("|\n", f);
     }
     snprintf(path, sizeof path, "%s/training_log.md", directory);
-    err = fclose(f) == 0 ? im_file_replace(path, md, n, text) : -ENOMEM;
+    err = fclose(f) == 0 ? im_file_replace_any(path, md, n, text) : -ENOMEM;
     free(md);
     return err;
 }

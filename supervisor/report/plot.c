@@ -11,6 +11,7 @@
 
 #include <cairo.h>
 
+#include "ipc/base/aside.h"
 #include "ipc/base/file.h"
 
 /* Read by LeakSanitizer where there is one: fontconfig, below cairo, keeps the fonts that it has loaded. */
@@ -256,7 +257,7 @@ int sv_plot_png(const struct sv_plot *plot, const char *path, struct im_text *te
     if (memory && fclose(memory) != 0)
         status = CAIRO_STATUS_WRITE_ERROR;
     if (status == CAIRO_STATUS_SUCCESS)
-        err = im_file_replace(path, png, n, text);
+        err = im_file_replace_any(path, png, n, text);
     else
         err = im_fail(text, -EIO, "cannot draw %s: %s", path, cairo_status_to_string(status));
     free(png);

@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "ipc/base/aside.h"
 #include "ipc/base/count.h"
 #include "ipc/base/file.h"
 #include "ipc/base/json.h"
@@ -110,8 +111,12 @@ static int lock_both(const char *run_dir, struct sv_rundir_lock *lock)
 
 static int take_lock(const char *run_dir, struct sv_rundir_lock *ret, struct im_text *text)
 {
+    char path[PATH_MAX];
     int err;
 
+    snprintf(path, sizeof path, "%s/" LOCK_NAME, run_dir);
+    if (im_is_no_file(path) && im_move_aside(path, text) < 0)
+        return -EISDIR;
     *ret = (struct sv_rundir_lock){open_lock(run_dir, O_RDWR | O_CREAT), -1};
     if (ret->file < 0)
         return im_fail(text, -errno, "cannot write to the run directory %s: %s; choose another --workspace",
@@ -326,7 +331,7 @@ static int write_text(const char *run_dir, const char *name, char *content, stru
     if (!content)
         return -ENOMEM;
     snprintf(path, sizeof path, "%s/%s", run_dir, name);
-    err = im_file_replace(path, content, strlen(content), text);
+    err = im_file_replace_any(path, content, strlen(content), text);
     free(content);
     return err;
 }

@@ -54,14 +54,20 @@ void sv_saved_read(const char *run_dir, struct sv_state_file *ret)
     static const char *const names[] = {"last.state", "last.prev.state"};
     char path[PATH_MAX];
     bool exists = false;
+    int unknown = 0;
 
     *ret = (struct sv_state_file){0};
     for (size_t i = 0; i < IM_COUNT(names) && !ret->header; i++) {
+        int err;
+
         snprintf(path, sizeof path, "%s/checkpoints/%s.safetensors", run_dir, names[i]);
-        sv_saved_open(path, ret, NULL);
+        err = sv_saved_open(path, ret, NULL);
         exists |= ret->exists;
+        if (err < 0 && err != -ENOENT && !ret->exists && unknown == 0)
+            unknown = err;
     }
     ret->exists = exists;
+    ret->err = exists ? 0 : unknown;
 }
 
 void sv_saved_close(struct sv_state_file *saved)

@@ -14,6 +14,7 @@
 struct sv_state_file {
     struct im_json *header; /* owned; NULL: there is no state that can be read */
     bool exists;            /* a file is there, readable or not */
+    int err;                /* why it is not known whether there is one; 0: it is known */
 };
 
 /* Of a run: the last state, else the one before. Of one file: sv_saved_open(). */

@@ -63,9 +63,11 @@ int sv_spawn_prepare(const struct im_run *run, const struct sv_warden_fds *fds, 
     f.log_write = copy_high(fds->log_write, f.ranks);
     f.snapshot = copy_high(fds->snapshot, f.ranks);
     f.lock = copy_high(fds->lock, f.ranks);
+    f.index = fds->index < 0 ? -1 : copy_high(fds->index, f.ranks);
     f.null = copy_high(null, f.ranks);
     bad = null < 0 || f.control < 0 || f.encoded < 0 || f.lease_read < 0 || f.lease_write < 0 ||
-          f.log_read < 0 || f.log_write < 0 || f.snapshot < 0 || f.lock < 0 || f.null < 0;
+          f.log_read < 0 || f.log_write < 0 || f.snapshot < 0 || f.lock < 0 || f.null < 0 ||
+          (fds->index >= 0 && f.index < 0);
     for (uint32_t r = 0; r < f.ranks; r++) {
         f.batch[r] = copy_high(run->batch_segment[r].fd, f.ranks);
         bad |= f.batch[r] < 0;
@@ -76,6 +78,8 @@ int sv_spawn_prepare(const struct im_run *run, const struct sv_warden_fds *fds, 
     close(fds->log_read);
     close(fds->log_write);
     close(fds->snapshot);
+    if (fds->index >= 0)
+        close(fds->index);
     *ret = f;
     return bad ? -EMFILE : 0;
 }
@@ -198,6 +202,8 @@ pid_t sv_spawn_role(const struct sv_spawn_fds *f, enum im_role role, uint32_t in
         map[n++] = (struct mapping){f->lock, IM_FD_LOCK};
         map[n++] = (struct mapping){f->snapshot, IM_FD_SNAPSHOT};
     }
+    if (role == IM_ROLE_READER && f->index >= 0)
+        map[n++] = (struct mapping){f->index, IM_FD_INDEX};
     s.n = n;
     s.oom_score_adj = oom_score_adj(f, role, adj, sizeof adj);
     return start(&s);

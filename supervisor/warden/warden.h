@@ -18,6 +18,7 @@ struct sv_warden_fds {
     int log_read, log_write;
     int snapshot; /* empty: its size is the trainer's to give (ipc/snapshot.h) */
     int lock;
+    int index; /* that of the images, for readers that start when its file is gone; -1: none */
 };
 
 /* Makes the lease and log pipes, and the memory of the snapshot. 0 or negative errno with a sentence. */

@@ -55,7 +55,10 @@ all_flags() {
   done <"$work/verbs"
 }
 # Names of other trainers: X("their name", "our name", ...).
-aliases() { grep -oE 'X\("[a-z0-9-]+", "' "$source/ipc/config/conf_keys.h" | sed -E 's/X\("(.*)", "/--\1/'; }
+aliases() {
+  grep -oE 'X\("[a-z0-9-]+", "' "$source/ipc/config/conf_keys.h" | sed -E 's/X\("(.*)", "/--\1/'
+  grep -oE '^    \{"[a-z-]+", (true|false),' "$source/ipc/config/conf_foreign.c" | sed -E 's/ *\{"(.*)",.*/--\1/' # ignored ones
+}
 # Flags of cmake, ctest, quickstart and of scripts under tests/.
 foreign='--(build|config|install|label|long|output-on-failure|parallel|prefix|preset|target|test-dir|threads)'
 
@@ -68,7 +71,7 @@ check_flags() {
     case $word in
     -- | *[A-Z]*) ;;
     --[a-z]*)
-      word=${word%%=*} && word=${word//./-}
+      word=${word%%=*} && word=${word//[._]/-}
       if ! is_flag "$word" "$list"; then finding "$place: there is no flag $word"; fi ;;
     esac
   done
@@ -79,6 +82,7 @@ check_imsuper() {
   shift 3 || return 0
   case $verb in
   version | --* | [A-Z]*) return 0 ;;
+  python | torchrun) check_flags "$place" "$work/all" "$@" && return 0 ;; # other trainers' command lines
   data | bench | profile)
     [ $# -gt 0 ] || return 0
     if ! grep -qx -- "$verb $1" "$work/verbs"; then finding "$place: there is no verb $verb $1" && return 0; fi

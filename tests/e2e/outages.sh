@@ -207,14 +207,109 @@ case_full_disk_stop_lost() {
 
 # Only what is beside the state cannot be written: the run is saved.
 case_no_room_for_exports() {
-  FAULTS=$PACE
+  FAULTS="$PACE,trainer:checkpoint.models=fail:ENOSPC@1/every"
   launch
   wait_step 6
-  mkdir "$RUN/checkpoints/last.safetensors"
   send INT
   finish 75
   must_say "the weights beside a checkpoint could not be written"
-  rmdir "$RUN/checkpoints/last.safetensors"
+  continue_and_check
+}
+
+# Folders, a pipe and another program's table where the run writes, and a trainer that dies: they are moved aside.
+case_in_the_way() {
+  FAULTS=$PACE
+  launch --snapshot-steps 1
+  wait_step 6
+  rm "$RUN/metrics.jsonl" "$RUN/summary.csv"
+  mkdir -p "$RUN/metrics.jsonl/x" "$RUN/DONE/x" "$RUN/checkpoints/best.safetensors/x" \
+    "$RUN/checkpoints/last.safetensors/x"
+  mkfifo "$RUN/summary.csv"
+  kill_roles trainer
+  until_true $SOON has_event '"run.continued"' || fail "no trainer starts"
+  wait_step 14
+  rm "$RUN/summary.csv"
+  echo "a,b" >"$RUN/summary.csv"
+  kill_roles trainer
+  finish 0
+  for name in metrics.jsonl summary.csv summary.csv DONE checkpoints/best.safetensors checkpoints/last.safetensors; do
+    [ -f "$RUN/$name" ] || fail "there is no $name"
+    [ -e "$RUN/$name.1" ] || fail "$name was not moved aside"
+  done
+  [ "$(cat "$RUN/summary.csv.2")" = "a,b" ] || fail "another program's table is lost"
+  must_say "was moved aside"
+  must_equal_reference
+}
+
+# Lines of metrics that cannot be written when all else is: they are waited for 10 s, and the last lines say how many are lost.
+case_lines_lost() {
+  local began=$SECONDS
+  FAULTS=trainer:file.append=fail:EIO@1/every
+  start 0
+  must_say "metrics.jsonl or summary.csv takes no lines"
+  must_say "lines were not written, and are lost metrics.jsonl="
+  [ $((SECONDS - began)) -lt 40 ] || fail "the run waited for its lines for $((SECONDS - began)) s"
+  [ -e "$RUN/DONE" ] || fail "no mark of the end"
+  must_equal_reference
+}
+
+# The index is gone, then a folder has its name, when readers die: those that follow have the one of the start.
+case_index_gone() {
+  FAULTS=$PACE
+  launch
+  wait_step 3
+  rm "$RUN/data.index"
+  kill_roles reader
+  until_true $SOON eval 'deaths_of reader | grep -q 1' || fail "the reader's death was not seen"
+  wait_step 10
+  mkdir "$RUN/data.index"
+  kill_roles reader
+  wait_step 14
+  send INT
+  finish 75
+  mv "$RUN/.lock" "$T/lock"
+  rm "$RUN/events.jsonl" "$RUN/classes.txt"
+  mkdir "$RUN/.lock" "$RUN/events.jsonl" "$RUN/classes.txt"
+  continue_and_check
+  for name in data.index .lock classes.txt events.jsonl; do
+    [ -d "$RUN/$name.1" ] || fail "the folder $name was not moved aside"
+  done
+}
+
+# The run's folder is away for seconds, and a file has its name, when a trainer dies: it waits, and goes on.
+case_folder_away() {
+  FAULTS=$PACE
+  launch
+  wait_step 14
+  mv "$RUN" "$T/moved"
+  touch "$RUN"
+  kill_roles trainer
+  until_true $SOON says "the run's folder cannot be used; waiting" || fail "the wait is not said"
+  sleep 3
+  is_over && fail "the run ended"
+  rm "$RUN"
+  mv "$T/moved" "$RUN"
+  finish 0
+  must_say "the run's folder can be used again"
+  [ "$(grep -c "the run's folder cannot be used" "$T/out")" = 1 ] || fail "said more than once"
+  check_outcome
+}
+
+# It does not come back before somebody asks to stop: nobody says that there is no checkpoint.
+case_folder_away_stop() {
+  FAULTS=$PACE
+  launch --snapshot-steps 1
+  wait_step 14
+  mv "$RUN" "$T/moved"
+  touch "$RUN"
+  kill_roles trainer
+  until_true $SOON says "the run's folder cannot be used; waiting" || fail "the wait is not said"
+  send INT
+  ends_soon 1
+  must_say "its checkpoints cannot be read: Not a directory"
+  says "there is no checkpoint" && fail "a checkpoint is denied"
+  rm "$RUN"
+  mv "$T/moved" "$RUN"
   continue_and_check
 }
 

@@ -25,9 +25,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include "ipc/base/aside.h"
 #include "ipc/base/err.h"
 #include "ipc/base/fault.h"
 #include "ipc/base/file.h"
@@ -127,14 +127,6 @@ out:
     return err;
 }
 
-/* Is there something of this name that is no file: a folder, a pipe, a link to itself? */
-static bool is_no_file(const char *path)
-{
-    struct stat st;
-
-    return stat(path, &st) == 0 ? !S_ISREG(st.st_mode) : errno == ELOOP;
-}
-
 /* Moves aside what keeps a save from using this name. */
 static int make_way(const struct tr_checkpoint_store *store, const char *name, bool anyway,
                     struct im_text *text)
@@ -142,7 +134,7 @@ static int make_way(const struct tr_checkpoint_store *store, const char *name, b
     char path[PATH_MAX];
     int err = tr_checkpoint_path(store, name, path, text);
 
-    if (err < 0 || (!anyway && !is_no_file(path)))
+    if (err < 0 || (!anyway && !im_is_no_file(path)))
         return err;
     err = tr_checkpoint_move_aside(store, name, text);
     if (err == 0)

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ipc/base/aside.h"
 #include "ipc/base/count.h"
 #include "ipc/base/err.h"
 #include "ipc/base/fault.h"
@@ -100,7 +101,7 @@ static int prune(const struct tr_checkpoint_store *store, enum export export, in
         char name[64];
 
         name_epoch(name, numbers[i], export);
-        if (unlinkat(dirfd(directory), name, 0) < 0 && errno != ENOENT) {
+        if (unlinkat(dirfd(directory), name, 0) < 0 && errno != ENOENT && errno != EISDIR) {
             err = im_fail(text, -errno, "cannot remove %s/%s: %s", store->directory, name, strerror(errno));
             break;
         }
@@ -118,6 +119,8 @@ static int write_model(const struct tr_checkpoint_store *store, const char *name
     char path[PATH_MAX];
     int err = tr_checkpoint_path(store, name, path, text);
 
+    if (err == 0 && im_is_no_file(path))
+        err = im_move_aside(path, text);
     return err < 0 ? err : tr_checkpoint_write(path, NULL, model, state, NULL, text);
 }
 
@@ -138,7 +141,8 @@ static int save_export(const struct tr_checkpoint_store *store, const struct tr_
         name_export(name, "best", export);
         err = write_model(store, name, model, state, text);
     }
-    IM_FAULT("checkpoint.models");
+    if (err == 0 && (err = IM_FAULT_ERR("checkpoint.models")) < 0)
+        im_fail(text, err, "cannot write %s: %s", name, strerror(-err));
     if (err == 0 && epoch >= 0 && store->epochs_kept >= 0)
         err = prune(store, export, epoch, text);
     return err;
@@ -228,7 +232,7 @@ static int repair_export(struct tr_checkpoint_store *store, const struct tr_safe
     model.metadata = metadata;
     if (export == EXPORT_AVERAGE && model.tensor_count == 0)
         goto out;
-    err = tr_checkpoint_write(path, NULL, &model, checksum, NULL, text);
+    err = write_model(store, name, &model, checksum, text);
     if (err == 0)
         err = 1;
 out:

@@ -10,6 +10,8 @@
 #include "ipc/base/err.h"
 #include "trainer/checkpoint/foreign.h"
 #include "trainer/checkpoint/seal.h"
+#include "trainer/checkpoint/torch_file.h"
+#include "trainer/checkpoint/torch_open.h"
 #include "trainer/checkpoint/values.h"
 
 enum { NAMED_MAX = 4 }; /* mismatches named in the error: of the model's tensors, and as many of others */
@@ -99,7 +101,8 @@ int tr_import_open(const char *path, const struct tr_model *model, struct tr_saf
                    struct im_text *note, struct im_text *text)
 {
     struct im_text why = {""};
-    int err = tr_safetensors_open(path, ret, text);
+    int err = tr_weights_open(path, ret, text);
+    const char *from;
 
     if (err < 0)
         return err;
@@ -110,6 +113,9 @@ int tr_import_open(const char *path, const struct tr_model *model, struct tr_saf
         if (err < 0)
             im_fail(text, err, "%.200s: %s", path, why.s);
     }
+    from = tr_safetensors_metadata(*ret, TR_TORCH_FROM_KEY);
+    if (err == 0 && from && *from)
+        im_fail(note, 0, "%.300s%s%.600s", from, note->s[0] ? "; " : "", note->s);
     if (err < 0)
         tr_safetensors_close(ret);
     return err;

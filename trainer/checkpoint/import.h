@@ -1,4 +1,4 @@
-/* Imports weights from elsewhere: safetensors files with torchvision's or timm's names (and our own exports), or
+/* Imports weights from elsewhere: safetensors files, and .pt and .pth files of PyTorch (torch_open.h), with torchvision's or timm's names (and our own exports), or
  * names that are known to mean these, into a network. As strict as load_state_dict(strict=True): the same names and the same shapes, none
  * missing, none left over; only num_batches_tracked, which older files lack and nothing computes with, may be
  * missing. Accepts F32, F64, F16 and BF16. */

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "ipc/base/err.h"
 
@@ -103,6 +104,9 @@ static int load_previous(struct tr_checkpoint_store *store, int last_err, const 
     err = tr_checkpoint_open_file(prev, ret_state, &prev_why);
     if (err == -ENOENT && last_err == -ENOENT)
         return im_fail(text, -ENOENT, "there is no checkpoint in %s", store->directory);
+    if (err < 0 && tr_checkpoint_path(store, ".", state, text) == 0 && access(state, X_OK) < 0 &&
+        errno != ENOENT) /* nothing is known of the files */
+        return im_fail(text, -errno, "%.300s cannot be read: %s", store->directory, strerror(errno));
     if (err < 0)
         return im_fail(text, is_damage(err) || err == -ENOENT ? -EBADMSG : err,
                        "every checkpoint in %.200s is damaged: %.300s; %.300s", store->directory, why->s,

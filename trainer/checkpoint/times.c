@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ipc/base/aside.h"
 #include "ipc/base/file.h"
 #include "ipc/base/json.h"
 #include "trainer/checkpoint/impl.h"
@@ -23,7 +24,7 @@ int tr_times_write(const struct tr_checkpoint_store *store, const struct tr_posi
     content = im_json_dump_indented(j);
     im_json_free(&j);
     if (err == 0)
-        err = content ? im_file_replace(path, content, strlen(content), text)
+        err = content ? im_file_replace_any(path, content, strlen(content), text)
                       : im_fail(text, -ENOMEM, "cannot write %s: out of memory", path);
     free(content);
     return err;

@@ -173,7 +173,8 @@ static int start_programs(struct bench *b, struct pipeline *p, struct im_text *t
     struct im_run *run = pipeline_run(p);
     struct sv_warden_fds fds = {.log_read = open("/dev/null", O_RDONLY | O_CLOEXEC),
                                 .log_write = dup(STDERR_FILENO),
-                                .lock = open("/dev/null", O_RDONLY | O_CLOEXEC)};
+                                .lock = open("/dev/null", O_RDONLY | O_CLOEXEC),
+                                .index = -1};
     int lease[2], err;
 
     if (pipe2(lease, O_CLOEXEC) < 0)

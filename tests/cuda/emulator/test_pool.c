@@ -152,7 +152,7 @@ static void max_pooling_is_the_references(void **state)
     }
 }
 
-static void a_nan_wins_only_as_the_first_of_its_window(void **state)
+static void a_nan_wins_in_every_window_that_has_it(void **state)
 {
     static const struct layer l = {1, 1, 3, 3, 1, 2, 1, 0, true};
     struct bench b = bench_new(&l, TR_OP_MAXPOOL, IMK_F32);
@@ -164,7 +164,8 @@ static void a_nan_wins_only_as_the_first_of_its_window(void **state)
     tr_ref_maxpool_forward(&b.op, &(struct tr_exec){.x = b.x, .y = b.y, .save = save});
     RUN(imk_cuda_maxpool(&(struct imk_cuda_maxpool){b.window, b.ax.data, b.ay.data, b.place}, NULL));
     check_y(&b, "max-pool", 0);
-    assert_true(isnan(b.y[3]) && !isnan(b.y[0]));
+    for (int i = 0; i < 4; i++) /* it is the middle of 3 x 3 */
+        assert_true(isnan(b.y[i]));
     bench_free(&b);
 }
 
@@ -407,7 +408,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(max_pooling_is_the_references),
-        cmocka_unit_test(a_nan_wins_only_as_the_first_of_its_window),
+        cmocka_unit_test(a_nan_wins_in_every_window_that_has_it),
         cmocka_unit_test(windows_that_do_not_fit_are_refused),
         cmocka_unit_test(blurring_is_the_references),
         cmocka_unit_test(average_pooling_is_the_references),

@@ -1,6 +1,7 @@
 /* The run's numbers: what is written can be read, and opening at a step leaves exactly the lines up to it. */
 #include <errno.h>
 #include <math.h>
+#include <sys/stat.h>
 
 #include "ipc/base/err.h"
 #include "ipc/base/fault.h"
@@ -162,16 +163,68 @@ static void a_torn_header_is_written_again(void **state)
     assert_content(*state, "summary.csv", HEADER);
 }
 
-static void anothers_summary_is_refused_and_left_alone(void **state)
+static void anothers_summary_is_moved_aside(void **state)
+{
+    put(*state, "summary.csv", "epoch,loss\n1,2\n", 15);
+    assert_int_equal(open_at(*state, 0, 0), 0);
+    assert_content(*state, "summary.csv", HEADER);
+    assert_content(*state, "summary.csv.1", "epoch,loss\n1,2\n");
+}
+
+static bool is_kind(const char *directory, const char *name, mode_t kind)
+{
+    struct stat st;
+
+    return lstat(join(directory, name), &st) == 0 && (st.st_mode & S_IFMT) == kind;
+}
+
+/* Folders, pipes and links to themselves; a second one gets another name. */
+static void what_is_no_file_is_moved_aside(void **state)
+{
+    write_run(*state);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(unlink(join(*state, "metrics.jsonl")), 0);
+        assert_int_equal(unlink(join(*state, "summary.csv")), 0);
+        assert_int_equal(mkdir(join(*state, "metrics.jsonl"), 0700), 0);
+        assert_int_equal(i ? symlink("summary.csv", join(*state, "summary.csv"))
+                           : mkfifo(join(*state, "summary.csv"), 0600),
+                         0);
+        write_run(*state);
+        assert_run(*state);
+    }
+    assert_true(is_kind(*state, "metrics.jsonl.1", S_IFDIR));
+    assert_true(is_kind(*state, "metrics.jsonl.2", S_IFDIR));
+    assert_true(is_kind(*state, "summary.csv.1", S_IFIFO));
+    assert_true(is_kind(*state, "summary.csv.2", S_IFLNK));
+    rmdir(join(*state, "metrics.jsonl.1"));
+    rmdir(join(*state, "metrics.jsonl.2"));
+}
+
+/* The folder of the run is a file: lines are kept, counted, and written when it is back. */
+static void a_folder_that_is_away_is_waited_for(void **state)
 {
     struct im_text text = {""};
     struct tr_metrics m;
+    char run[1024], away[1024];
 
-    put(*state, "summary.csv", "epoch,loss\n1,2\n", 15);
-    assert_int_equal(tr_metrics_open(&m, *state, 0, 0, &text), -EBADMSG);
-    assert_non_null(strstr(text.s, "summary.csv"));
-    assert_null(m.writer);
-    assert_content(*state, "summary.csv", "epoch,loss\n1,2\n");
+    snprintf(run, sizeof run, "%s/run", (const char *)*state);
+    snprintf(away, sizeof away, "%s/away", (const char *)*state);
+    assert_int_equal(mkdir(run, 0700), 0);
+    write_run(run);
+    assert_int_equal(rename(run, away), 0);
+    put(*state, "run", "x", 1);
+    assert_int_equal(tr_metrics_open(&m, run, 2, 1, &text), 0);
+    write_line(&m, "{\"step\":3,\"loss\":9}");
+    assert_int_equal(tr_metrics_settle(&m), -ENOTDIR);
+    assert_int_equal(unlink(run), 0);
+    assert_int_equal(rename(away, run), 0);
+    assert_int_equal(tr_metrics_settle(&m), 0);
+    assert_int_equal(tr_metrics_close(&m), 0);
+    assert_content(run, "metrics.jsonl",
+                   CONFIG "{\"step\":1,\"loss\":3.5}\n{\"step\":2,\"loss\":2.5}\n{\"step\":3,\"loss\":9}\n");
+    assert_int_equal(unlink(join(run, "metrics.jsonl")), 0);
+    assert_int_equal(unlink(join(run, "summary.csv")), 0);
+    assert_int_equal(rmdir(run), 0);
 }
 
 static void a_line_without_a_step_is_refused(void **state)
@@ -262,6 +315,8 @@ static void lines_that_are_never_written_are_counted(void **state)
     write_line(&m, "{\"step\":2}");
     assert_int_equal(tr_metrics_settle(&m), -EIO);
     assert_int_equal(tr_metrics_close(&m), 2);
+    assert_int_equal(m.lost[m.lines], 2);
+    assert_int_equal(m.lost[m.summary], 0);
     assert_int_equal(im_fault_arm("", &text), 0);
     assert_content(*state, "metrics.jsonl", "");
 }
@@ -284,6 +339,11 @@ static void done_is_there_between_set_and_clear(void **state)
     assert_content(*state, "DONE", "{\n  \"epochs\": 3\n}\n");
     assert_int_equal(tr_done_clear(*state, &text), 0);
     assert_false(is_done(*state));
+    assert_int_equal(mkdir(join(*state, "DONE"), 0700), 0);
+    assert_int_equal(tr_done_set(*state, how, &text), 0);
+    assert_content(*state, "DONE", "{\n  \"epochs\": 3\n}\n");
+    assert_true(is_kind(*state, "DONE.1", S_IFDIR));
+    assert_int_equal(rmdir(join(*state, "DONE.1")), 0);
     im_json_free(&how);
 }
 
@@ -300,7 +360,9 @@ int main(void)
         IN_DIRECTORY(torn_last_lines_are_removed),
         IN_DIRECTORY(blocks_of_zeroes_and_lines_that_are_no_json_are_removed),
         IN_DIRECTORY(a_torn_header_is_written_again),
-        IN_DIRECTORY(anothers_summary_is_refused_and_left_alone),
+        IN_DIRECTORY(anothers_summary_is_moved_aside),
+        IN_DIRECTORY(what_is_no_file_is_moved_aside),
+        IN_DIRECTORY(a_folder_that_is_away_is_waited_for),
         IN_DIRECTORY(a_line_without_a_step_is_refused),
         IN_DIRECTORY(a_kill_while_opening_loses_no_line_that_stays),
         IN_DIRECTORY(a_full_disk_at_the_opening_is_waited_for),

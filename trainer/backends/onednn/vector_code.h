@@ -104,11 +104,11 @@ INLINE void mask_of(ivec *ret, uint8_t bits)
 
 /* ---- sums: two of each, so that additions need not wait for each other ---- */
 
-struct sums {
+struct lane_sums {
     dvec first[2][2], second[2][2];
 };
 
-INLINE void add_up(const struct sums *t, struct tr_norm_sums *sums)
+INLINE void add_up(const struct lane_sums *t, struct tr_norm_sums *sums)
 {
     for (size_t half_at = 0; half_at < 2; half_at++) {
         *(dvec *)(sums->first + 4 * half_at) += t->first[0][half_at] + t->first[1][half_at];
@@ -117,7 +117,7 @@ INLINE void add_up(const struct sums *t, struct tr_norm_sums *sums)
 }
 
 /* first += a, second += a b. */
-INLINE void add_pair(struct sums *t, size_t which, const vec *a, const vec *b)
+INLINE void add_pair(struct lane_sums *t, size_t which, const vec *a, const vec *b)
 {
     dvec low[2], high[2];
 
@@ -133,7 +133,7 @@ INLINE void add_pair(struct sums *t, size_t which, const vec *a, const vec *b)
 
 INLINE void moments_code(const struct tr_strip *s, const void *x, struct tr_norm_sums *sums, bool narrow)
 {
-    struct sums t = {.first = {{{0}}}};
+    struct lane_sums t = {.first = {{{0}}}};
     size_t i = 0, at = s->at;
     vec v;
 
@@ -235,14 +235,15 @@ INLINE enum mask mask_kind(const struct tr_norm_backward *k)
     return !k->relu ? MASK_NONE : k->bits ? MASK_BITS : MASK_AGAIN;
 }
 
-struct gradient {
+struct norm_gradient {
     bool two; /* are summed */
     enum mask mask;
 };
 
 /* x - mean and g of a vector. */
 INLINE void read_one(vec *d, vec *g, const struct tr_strip *s, const struct tr_norm_lanes *p,
-                     const struct tr_norm_backward *k, size_t i, size_t at, size_t lanes, struct gradient how)
+                     const struct tr_norm_backward *k, size_t i, size_t at, size_t lanes,
+                     struct norm_gradient how)
 {
     ivec passes;
     vec v;
@@ -265,8 +266,9 @@ INLINE void read_one(vec *d, vec *g, const struct tr_strip *s, const struct tr_n
     *g = (vec)((ivec)*g & passes);
 }
 
-INLINE void sum_one(struct sums *t, const struct tr_strip *s, const struct tr_norm_lanes *p,
-                    const struct tr_norm_backward *k, size_t i, size_t at, size_t lanes, struct gradient how)
+INLINE void sum_one(struct lane_sums *t, const struct tr_strip *s, const struct tr_norm_lanes *p,
+                    const struct tr_norm_backward *k, size_t i, size_t at, size_t lanes,
+                    struct norm_gradient how)
 {
     vec d, g;
 
@@ -278,11 +280,11 @@ INLINE void sum_one(struct sums *t, const struct tr_strip *s, const struct tr_no
 
 INLINE void sums_code(const struct tr_strip *of, const struct tr_norm_lanes *p,
                       const struct tr_norm_backward *k, struct tr_norm_sums *ret, bool narrow,
-                      struct gradient how)
+                      struct norm_gradient how)
 {
     const struct tr_norm_lanes lanes = *p;
     struct tr_strip s = *of;
-    struct sums t = {.first = {{{0}}}};
+    struct lane_sums t = {.first = {{{0}}}};
     size_t i = 0, at = s.at;
 
     s.narrow = narrow;
@@ -296,7 +298,7 @@ INLINE void sums_code(const struct tr_strip *of, const struct tr_norm_lanes *p,
 }
 
 INLINE void dx_one(const struct tr_strip *s, const struct tr_norm_lanes *p, const struct tr_norm_backward *k,
-                   size_t i, size_t at, size_t lanes, struct gradient how)
+                   size_t i, size_t at, size_t lanes, struct norm_gradient how)
 {
     vec d, g;
 
@@ -307,7 +309,7 @@ INLINE void dx_one(const struct tr_strip *s, const struct tr_norm_lanes *p, cons
 }
 
 INLINE void dx_code(const struct tr_strip *of, const struct tr_norm_lanes *p,
-                    const struct tr_norm_backward *k, bool narrow, struct gradient how)
+                    const struct tr_norm_backward *k, bool narrow, struct norm_gradient how)
 {
     const struct tr_norm_lanes lanes = *p;
     struct tr_strip s = *of;
@@ -324,11 +326,11 @@ INLINE void dx_code(const struct tr_strip *of, const struct tr_norm_lanes *p,
 #define BY_MASK(code, narrow, two, mask_of_it, ...)                                                          \
     do {                                                                                                     \
         if ((mask_of_it) == MASK_NONE)                                                                       \
-            code(__VA_ARGS__, narrow, (struct gradient){two, MASK_NONE});                                    \
+            code(__VA_ARGS__, narrow, (struct norm_gradient){two, MASK_NONE});                               \
         else if ((mask_of_it) == MASK_BITS)                                                                  \
-            code(__VA_ARGS__, narrow, (struct gradient){two, MASK_BITS});                                    \
+            code(__VA_ARGS__, narrow, (struct norm_gradient){two, MASK_BITS});                               \
         else                                                                                                 \
-            code(__VA_ARGS__, narrow, (struct gradient){two, MASK_AGAIN});                                   \
+            code(__VA_ARGS__, narrow, (struct norm_gradient){two, MASK_AGAIN});                              \
     } while (0)
 #define BY_FLAGS(code, s, k, ...)                                                                            \
     do {                                                                                                     \

@@ -150,6 +150,9 @@ static void nearest_wants_a_near_word(void **state)
     assert_string_equal(im_nearest("stat", words, IM_COUNT(words)), "start");
     assert_string_equal(im_nearest("sttop", words, IM_COUNT(words)), "stop");
     assert_string_equal(im_nearest("sta", words, IM_COUNT(words)), "start");
+    assert_string_equal(im_nearest("tsart", words, IM_COUNT(words)), "start"); /* two letters swapped */
+    assert_null(im_nearest("top", words, IM_COUNT(words)));                    /* words of their own */
+    assert_null(im_nearest("restart", words, IM_COUNT(words)));
     assert_null(im_nearest("bench", words, IM_COUNT(words)));
     assert_null(im_nearest("", words, IM_COUNT(words)));
 }

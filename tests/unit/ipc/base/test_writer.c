@@ -82,19 +82,19 @@ static void an_error_is_told_once_and_made_up_for(void **state)
     struct im_writer *w = open_writer(*state);
     struct im_writer_news news;
 
-    assert_int_equal(mkdir(join(*state, "a"), 0700), 0); /* cannot be opened */
+    assert_int_equal(symlink("missing/x", join(*state, "a")), 0); /* cannot be opened */
     im_writer_line(w, 0, "1");
     im_writer_line(w, 1, "x");
     news = await_news(w);
     assert_string_equal(news.name, "a");
-    assert_int_equal(news.err, -EISDIR);
+    assert_int_equal(news.err, -ENOENT);
     assert_non_null(strstr(news.text.s, "cannot open"));
     assert_false(im_writer_news(w, &news));
     im_writer_line(w, 0, "2");
-    assert_int_equal(im_writer_wait(w, false, 20 * IM_SECOND), -EISDIR);
+    assert_int_equal(im_writer_wait(w, false, 20 * IM_SECOND), -ENOENT);
     assert_content(*state, "b", "x\n");
     assert_false(im_writer_news(w, &news));
-    assert_int_equal(rmdir(join(*state, "a")), 0);
+    assert_int_equal(unlink(join(*state, "a")), 0);
     news = await_news(w); /* tried again by itself */
     assert_string_equal(news.name, "a");
     assert_int_equal(news.err, 0);
@@ -102,6 +102,22 @@ static void an_error_is_told_once_and_made_up_for(void **state)
     assert_false(im_writer_news(w, &news));
     assert_content(*state, "a", "1\n2\n");
     assert_int_equal(im_writer_close(&w, 20 * IM_SECOND), 0);
+}
+
+static void a_folder_in_the_way_is_moved_aside(void **state)
+{
+    struct im_writer *w = open_writer(*state);
+    uint64_t lost[2] = {9, 9};
+    struct im_writer_news news;
+
+    assert_int_equal(mkdir(join(*state, "a"), 0700), 0);
+    im_writer_line(w, 0, "1");
+    assert_int_equal(im_writer_wait(w, false, 20 * IM_SECOND), 0);
+    assert_false(im_writer_news(w, &news));
+    assert_content(*state, "a", "1\n");
+    assert_int_equal(im_writer_close_each(&w, 20 * IM_SECOND, lost), 0);
+    assert_true(lost[0] == 0 && lost[1] == 0);
+    assert_int_equal(rmdir(join(*state, "a.1")), 0);
 }
 
 static void lines_beyond_the_bound_are_counted(void **state)
@@ -113,11 +129,11 @@ static void lines_beyond_the_bound_are_counted(void **state)
 
     memset(line, 'x', sizeof line - 1);
     line[sizeof line - 1] = '\0';
-    assert_int_equal(mkdir(join(*state, "a"), 0700), 0);
+    assert_int_equal(symlink("missing/x", join(*state, "a")), 0);
     for (int i = 0; i < lines + 7; i++)
         im_writer_line(w, 0, line);
-    assert_int_equal(await_news(w).err, -EISDIR);
-    assert_int_equal(rmdir(join(*state, "a")), 0);
+    assert_int_equal(await_news(w).err, -ENOENT);
+    assert_int_equal(unlink(join(*state, "a")), 0);
     assert_int_equal(im_writer_wait(w, false, 20 * IM_SECOND), 0);
     news = await_news(w);
     assert_int_equal(news.err, 0);
@@ -238,6 +254,7 @@ int main(void)
         IN_DIRECTORY(lines_arrive_in_order),
         IN_DIRECTORY(nothing_to_write_needs_no_thread),
         IN_DIRECTORY(an_error_is_told_once_and_made_up_for),
+        IN_DIRECTORY(a_folder_in_the_way_is_moved_aside),
         IN_DIRECTORY(lines_beyond_the_bound_are_counted),
         IN_DIRECTORY(a_line_that_did_not_fit_is_whole_in_the_end),
         IN_DIRECTORY(a_disk_that_hangs_holds_nobody),

@@ -18,7 +18,7 @@ static void a_course_that_cannot_be_is_refused(void **state)
         {{"--schedule", "triangular", "--lr-peak-epoch", "90"}, "lr-peak-epoch"},
         {{"--schedule", "multistep", "--milestones", "30,30"}, "milestones:"},
         {{"--schedule", "exponential"}, "schedule exponential"},
-        {{"--pct-start", "0.3"}, "pct-start"},
+        {{"--pct-start", "0.3", "--schedule", "cosine"}, "pct-start"},
         {{"--schedule", "onecycle", "--lr-min", "0.01"}, "lr-min"},
     };
 

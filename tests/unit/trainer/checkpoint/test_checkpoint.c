@@ -315,6 +315,46 @@ static void what_is_no_file_is_moved_aside_and_the_state_before_is_used(void **s
     }
 }
 
+/* Also of exports that are to be removed. */
+static void a_save_moves_aside_what_is_no_file_where_exports_belong(void **state)
+{
+    static const char *const names[] = {"last.safetensors", "best.safetensors", "epoch_003.safetensors"};
+
+    for (int kind = 0; kind < KINDS; kind++) {
+        must_save(*state, 1, 1, TR_BEST_PLAIN);
+        must_save(*state, 2, 2, TR_BEST_PLAIN);
+        put_no_file(*state, "epoch_001.safetensors", kind);
+        for (size_t i = 0; i < IM_COUNT(names); i++)
+            put_no_file(*state, names[i], kind);
+        must_save(*state, 3, 3, TR_BEST_PLAIN);
+        for (size_t i = 0; i < IM_COUNT(names); i++) {
+            assert_int_equal(model_step(*state, names[i]), 3);
+            assert_true(exists(*state, kind == 0   ? "best.safetensors.1"
+                                       : kind == 1 ? "best.safetensors.2"
+                                                   : "best.safetensors.3"));
+        }
+        put_no_file(*state, "last.safetensors", kind);
+        assert_loads(*state, 3);
+        rmdir(join(*state, "epoch_001.safetensors/x"));
+        rmdir(join(*state, "epoch_001.safetensors"));
+    }
+}
+
+/* Nothing is known of the files in a folder that cannot be entered: they are not called damaged. */
+static void a_folder_that_cannot_be_entered_is_no_damage(void **state)
+{
+    struct tr_checkpoint_store store;
+    struct tr_safetensors *file = NULL;
+    struct im_text text = {""};
+    FILE *there = fopen(join(*state, "away"), "we");
+
+    assert_non_null(there);
+    fclose(there);
+    assert_int_equal(tr_checkpoint_store_view(&store, join(*state, "away"), &text), 0);
+    assert_int_equal(tr_checkpoint_load(&store, &file, &text), -ENOTDIR);
+    assert_non_null(strstr(text.s, "cannot be read"));
+}
+
 static void with_no_file_of_any_state_a_save_makes_way(void **state)
 {
     static const char *const names[] = {"last.state.safetensors", "last.prev.state.safetensors",
@@ -365,15 +405,15 @@ static void what_a_failed_save_left_goes_with_the_next(void **state)
     struct im_text text = {""};
     struct model m;
 
+    if (im_fault_arm("", NULL) == -ENOTSUP)
+        skip();
     fill(&m, 1);
     assert_int_equal(tr_checkpoint_save(&store, &m.content, -1, 0, &text), 0);
-    assert_int_equal(unlink(join(*state, "last.safetensors")), 0);
-    put_no_file(*state, "last.safetensors", 0);
-    assert_true(tr_checkpoint_save(&store, &m.content, -1, 0, &text) < 0);
+    assert_int_equal(im_fault_arm("checkpoint.models=fail:ENOSPC@1", &text), 0);
+    assert_int_equal(tr_checkpoint_save(&store, &m.content, -1, 0, &text), -ENOSPC);
+    assert_int_equal(im_fault_arm("", &text), 0);
     assert_true(store.state_is_saved);
     assert_int_equal(im_file_replace(join(*state, ".last.safetensors.tmp-1-0"), "x", 1, &text), 0);
-    assert_int_equal(rmdir(join(*state, "last.safetensors/x")), 0);
-    assert_int_equal(rmdir(join(*state, "last.safetensors")), 0);
     assert_int_equal(tr_checkpoint_save(&store, &m.content, -1, 0, &text), 0);
     assert_false(exists(*state, ".last.safetensors.tmp-1-0"));
 }
@@ -730,6 +770,8 @@ int main(void)
         IN_DIRECTORY(damage_anywhere_is_found_and_the_state_before_is_used),
         IN_DIRECTORY(a_damaged_tensor_is_named_and_the_file_kept_aside),
         IN_DIRECTORY(what_is_no_file_is_moved_aside_and_the_state_before_is_used),
+        IN_DIRECTORY(a_save_moves_aside_what_is_no_file_where_exports_belong),
+        IN_DIRECTORY(a_folder_that_cannot_be_entered_is_no_damage),
         IN_DIRECTORY(with_no_file_of_any_state_a_save_makes_way),
         IN_DIRECTORY(a_folder_that_is_gone_is_made_again),
         IN_DIRECTORY(what_a_failed_save_left_goes_with_the_next),

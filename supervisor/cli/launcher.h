@@ -1,0 +1,25 @@
+/* Command lines of Python trainers, as they were typed or copied:
+ *
+ *   imsuper python train.py FLAGS                       imsuper start FLAGS
+ *   imsuper torchrun --nproc_per_node 8 train.py FLAGS  imsuper start --nproc_per_node 8 FLAGS
+ *   imsuper python lr_finder.py FLAGS                   imsuper lr-find FLAGS
+ *
+ * and a start by torchrun itself, which runs a process for each trainer and says so in variables. */
+#ifndef SUPERVISOR_CLI_LAUNCHER_H
+#define SUPERVISOR_CLI_LAUNCHER_H
+
+#include <stdbool.h>
+
+#include "ipc/config/conf.h"
+
+/* Replaces argv of such a command by one of imsuper's, malloc'ed with *ret_argc words, and says which in `note`. NULL:
+ * it is none, or memory is short. */
+char **sv_launcher_rewrite(int argc, char **argv, int *ret_argc, struct im_text *note);
+
+/* What torchrun's variables ask for, as getenv() gives them: as many trainers as processes, unless the flags say another
+ * number. *ret_other: this process is not the first, and has nothing to do. `note` is a line for the user, or empty.
+ * -EINVAL with a sentence: the processes are on several machines. */
+int sv_launcher_ranks(struct im_conf *conf, char *(*get)(const char *name), bool *ret_other,
+                      struct im_text *note, struct im_text *text);
+
+#endif

@@ -1,0 +1,52 @@
+/* A file of torch.save() from a stranger: whatever the bytes, they are refused, or what comes out of them is a right
+ * safetensors file. */
+#include "tests/fuzz/fuzz.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "ipc/base/err.h"
+#include "ipc/sandbox.h"
+#include "trainer/checkpoint/torch_file.h"
+
+struct memory {
+    char *bytes;
+    size_t n;
+};
+
+static int keep(void *context, const void *bytes, size_t n, struct im_text *text)
+{
+    struct memory *m = context;
+    char *grown = realloc(m->bytes, m->n + n + 1);
+
+    (void)text;
+    im_assert(grown != NULL);
+    memcpy(grown + m->n, bytes, n);
+    m->bytes = grown;
+    m->n += n;
+    return 0;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct memory m = {NULL, 0};
+    const struct tr_sink sink = {&m, keep};
+    struct tr_safetensors *file = NULL;
+    struct im_text text = {""};
+
+#if defined(__has_feature)
+#if __has_feature(memory_sanitizer)
+    if (size > 0 && data[0] == 'P') /* libzip is not instrumented */
+        return 0;
+#endif
+#endif
+    if (size > 1 << 20)
+        return 0;
+    if (tr_torch_convert(data, size, &sink, &text) < 0)
+        im_assert(text.s[0] != '\0');
+    else
+        im_assert(tr_safetensors_parse("answer", m.bytes, m.n, &file, &text) == 0);
+    tr_safetensors_close(&file);
+    free(m.bytes);
+    return 0;
+}

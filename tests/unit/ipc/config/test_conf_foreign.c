@@ -1,0 +1,72 @@
+/* Command lines of other trainers. */
+#include <errno.h>
+
+#include "ipc/config/conf.h"
+#include "tests/unit/ipc/base/unit.h"
+
+/* Flags of other trainers' programs: what they choose, what is ignored and said. */
+static struct im_conf load_flags(int argc, char **argv, struct im_text *notes)
+{
+    struct im_text text = {""};
+    struct im_conf conf;
+
+    if (im_conf_load(&conf, IM_FOR_START, argc, argv, notes, &text) != argc)
+        fail_msg("%s", text.s);
+    return conf;
+}
+#define LOAD(notes, ...)                                                                                     \
+    load_flags((int)IM_COUNT(((char *[]){(char[]){"x"}, __VA_ARGS__})),                                      \
+               (char *[]){(char[]){"x"}, __VA_ARGS__, NULL}, notes)
+
+static void flags_of_other_programs_are_taken(void **state)
+{
+    struct im_text notes;
+    struct im_conf conf = LOAD(&notes, "--ddp", "--world-size", "4", "--master-port", "1", "--lr", "3");
+
+    (void)state;
+    assert_true(conf.ranks == 4 && conf.lr == 3 && conf.schedule == IM_SCHEDULE_COSINE);
+    assert_string_equal(
+        notes.s,
+        "--ddp was ignored: --gpus or --ranks sets the number of trainers; --master-port was ignored: "
+        "trainers find each other through the supervisor and need no port");
+    conf = LOAD(&notes, "--max-lr", "0.4", "--lr", "0.1", " ", "--accum-steps", "2");
+    assert_true(conf.lr == 0.4 && conf.schedule == IM_SCHEDULE_ONECYCLE && conf.accumulate == 2);
+    assert_string_equal(notes.s,
+                        "an argument of blanks was ignored; --max-lr chooses --schedule onecycle; --lr was "
+                        "ignored beside --max-lr: onecycle begins at --max-lr / --div-factor");
+    conf = LOAD(&notes, "--max-lr=0.4", "--schedule", "step");
+    assert_true(conf.lr == 0.4 && conf.schedule == IM_SCHEDULE_STEP && !notes.s[0]);
+    conf = LOAD(&notes, "--anneal_strategy", "linear");
+    assert_true(conf.schedule == IM_SCHEDULE_ONECYCLE && conf.anneal == IM_ANNEAL_LINEAR);
+    conf = LOAD(&notes, "--mixup", "0.2", "--cutmix", "1", "--no-mixup", "--use-blurpool", "--no-blurpool");
+    assert_true(conf.mixup == 0 && conf.cutmix == 0 && conf.blurpool == IM_CONF_BLURPOOL_NONE && !notes.s[0]);
+    im_conf_defaults(&conf);
+    assert_int_equal(
+        im_conf_parse_args(&conf, IM_FOR_START, 2, (char *[]){(char[]){"x"}, (char[]){" \t"}, NULL}, &notes),
+        -EINVAL);
+    assert_begins(notes.s,
+                  "the last argument is a blank: a blank behind a \\ at the end of a line ends the command");
+}
+
+/* In a file, which nobody pastes, they are wrong. */
+static void they_are_no_keys_of_a_file(void **state)
+{
+    struct im_text text = {""};
+    struct im_conf conf;
+
+    (void)state;
+    im_conf_defaults(&conf);
+    assert_int_equal(im_conf_parse_yaml(&conf, "c.yaml", "ddp: true\n", 10, &text), -EINVAL);
+    assert_string_equal(text.s,
+                        "c.yaml:1: ddp: nothing is needed: --gpus or --ranks sets the number of trainers");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(flags_of_other_programs_are_taken),
+        cmocka_unit_test(they_are_no_keys_of_a_file),
+    };
+
+    return cmocka_run_group_tests_name("conf_foreign", tests, NULL, NULL);
+}

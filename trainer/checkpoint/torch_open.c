@@ -1,0 +1,308 @@
+/* The file is the reader's descriptor 0, its answer in safetensors form 1, its sentence when it fails 3. Both are files
+ * in memory, so that nobody waits for anybody. */
+#include "trainer/checkpoint/torch_open.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "ipc/base/count.h"
+#include "ipc/base/err.h"
+#include "ipc/base/file.h"
+#include "ipc/base/json.h"
+#include "ipc/sandbox.h"
+#include "trainer/checkpoint/torch_file.h"
+
+#define VERB "read-torch"
+#define SENTENCE_FD 3
+#define CPU_SECONDS 600
+#define DATA_FLOOR ((rlim_t)1 << 30) /* bytes; several times the file's at least */
+#define DATA_TIMES 8
+
+extern char **environ;
+
+enum { STATUS_DONE, STATUS_BAD, STATUS_UNSUPPORTED, STATUS_MEMORY };
+
+/* ---- the reader ---- */
+
+/* What the allocator, stdio, sorting and the end of a process use is listed generously. */
+static const int harmless[] = {
+    SYS_read,
+    SYS_readv,
+    SYS_pread64,
+    SYS_write,
+    SYS_writev,
+    SYS_lseek,
+    SYS_fstat,
+    SYS_newfstatat,
+    SYS_statx,
+    SYS_close,
+    SYS_munmap,
+    SYS_mremap,
+    SYS_madvise,
+    SYS_brk,
+    SYS_futex,
+    SYS_clock_gettime,
+    SYS_clock_getres,
+    SYS_gettimeofday,
+    SYS_nanosleep,
+    SYS_clock_nanosleep,
+    SYS_getrandom,
+    SYS_getpid,
+    SYS_gettid,
+    SYS_getuid,
+    SYS_geteuid,
+    SYS_getgid,
+    SYS_getegid,
+    SYS_uname,
+    SYS_sysinfo,
+    SYS_getcpu,
+    SYS_sched_getaffinity,
+    SYS_getrusage,
+    SYS_membarrier,
+    SYS_sigaltstack,
+    SYS_rt_sigaction,
+    SYS_rt_sigreturn,
+    SYS_rt_sigprocmask,
+    SYS_exit,
+    SYS_exit_group,
+    SYS_restart_syscall,
+    SYS_sched_yield,
+};
+
+static int enter_sandbox(struct im_text *text)
+{
+    const uint64_t self = (uint64_t)getpid();
+    const struct im_sandbox_condition conditions[] = {
+        {SYS_mmap, 2, PROT_EXEC, 0},
+        {SYS_mprotect, 2, PROT_EXEC, 0},
+        {SYS_tgkill, 0, UINT32_MAX, self},
+        {SYS_prlimit64, 2, UINT64_MAX, 0},
+    };
+    const struct im_sandbox wanted = {
+        .calls = harmless,
+        .call_count = IM_COUNT(harmless),
+        .conditions = conditions,
+        .condition_count = IM_COUNT(conditions),
+        .absent = -1,
+    };
+    struct im_sandbox_state state;
+
+    return im_sandbox_enter(&wanted, &state, text);
+}
+
+static void limit(int what, rlim_t most)
+{
+    const struct rlimit l = {most, most};
+
+    setrlimit(what, &l); /* a lower one of the user's stays */
+}
+
+static int write_all(int fd, const void *bytes, size_t n)
+{
+    while (n > 0) {
+        const ssize_t done = write(fd, bytes, n);
+
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done <= 0)
+            return done < 0 ? -errno : -EIO;
+        bytes = (const char *)bytes + done;
+        n -= (size_t)done;
+    }
+    return 0;
+}
+
+static int write_answer(void *context, const void *bytes, size_t n, struct im_text *text)
+{
+    const int err = write_all(STDOUT_FILENO, bytes, n);
+
+    (void)context;
+    return err < 0 ? im_fail(text, err, "its tensors cannot be passed on: %s", strerror(-err)) : 0;
+}
+
+/* What libraries would open files for. */
+static void prepare_libraries(void)
+{
+    struct im_json *j = im_json_object(); /* jansson's hash, from /dev/urandom */
+
+    im_json_free(&j);
+    setenv("TZ", "UTC0", 1); /* for the dates in an archive: /etc/localtime */
+    tzset();
+}
+
+static int read_input(struct im_text *text)
+{
+    const struct tr_sink sink = {.write = write_answer};
+    struct stat st;
+    void *bytes;
+    int err;
+
+    if (fstat(STDIN_FILENO, &st) < 0 || st.st_size <= 0)
+        return im_fail(text, -EBADMSG, "it is empty");
+    if (!IM_SANITIZED)
+        limit(RLIMIT_DATA,
+              DATA_TIMES * (rlim_t)st.st_size > DATA_FLOOR ? DATA_TIMES * (rlim_t)st.st_size : DATA_FLOOR);
+    limit(RLIMIT_CORE, 0);
+    limit(RLIMIT_CPU, CPU_SECONDS);
+    bytes = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, STDIN_FILENO, 0);
+    if (bytes == MAP_FAILED)
+        return im_fail(text, -ENOMEM, "it cannot be mapped: %s", strerror(errno));
+    prepare_libraries();
+    err = enter_sandbox(text);
+    return err < 0 ? err : tr_torch_convert(bytes, (size_t)st.st_size, &sink, text);
+}
+
+bool tr_is_torch_reader(int argc, char **argv)
+{
+    return argc == 2 && strcmp(argv[1], VERB) == 0;
+}
+
+int tr_torch_reader(void)
+{
+    struct im_text text = {""};
+    const int err = read_input(&text);
+
+    if (err < 0)
+        (void)write_all(SENTENCE_FD, text.s, strlen(text.s));
+    return err == 0          ? STATUS_DONE
+           : err == -ENOTSUP ? STATUS_UNSUPPORTED
+           : err == -ENOMEM  ? STATUS_MEMORY
+                             : STATUS_BAD;
+}
+
+/* ---- who asks ---- */
+
+struct reading {
+    int file, answer, sentence; /* descriptors; -1: none */
+};
+
+static int start(const struct reading *r, pid_t *ret_pid, struct im_text *text)
+{
+    char path[PATH_MAX], verb[] = VERB, *argv[] = {path, verb, NULL};
+    ssize_t length = readlink("/proc/self/exe", path, sizeof path - 32);
+    posix_spawn_file_actions_t actions;
+    char *slash;
+    int err;
+
+    path[length > 0 ? length : 0] = '\0';
+    slash = strrchr(path, '/');
+    snprintf(slash ? slash + 1 : path, 32, "imsuper-trainer");
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, r->file, STDIN_FILENO);
+    posix_spawn_file_actions_adddup2(&actions, r->answer, STDOUT_FILENO);
+    posix_spawn_file_actions_adddup2(&actions, r->sentence, SENTENCE_FD);
+    err = posix_spawn(ret_pid, path, &actions, NULL, argv, environ);
+    posix_spawn_file_actions_destroy(&actions);
+    return err ? im_fail(text, -err, "cannot run %.500s, which reads such files: %s", path, strerror(err))
+               : 0;
+}
+
+/* All of a file in memory, with a NUL behind it. */
+static char *read_back(int fd, size_t most, size_t *ret_n)
+{
+    struct stat st;
+    char *bytes;
+    size_t n = 0;
+    ssize_t got = 1;
+
+    if (fstat(fd, &st) < 0 || st.st_size < 0 || (uint64_t)st.st_size > most)
+        return NULL;
+    bytes = malloc((size_t)st.st_size + 1);
+    while (bytes && got > 0 && n < (size_t)st.st_size) {
+        got = pread(fd, bytes + n, (size_t)st.st_size - n, (off_t)n);
+        n += got > 0 ? (size_t)got : 0;
+    }
+    if (bytes)
+        bytes[n] = '\0';
+    *ret_n = n;
+    return bytes;
+}
+
+static int fail_reader(const char *path, const struct reading *r, int status, struct im_text *text)
+{
+    static const int errors[] = {
+        [STATUS_BAD] = -EBADMSG, [STATUS_UNSUPPORTED] = -ENOTSUP, [STATUS_MEMORY] = -ENOMEM};
+    size_t n = 0;
+    char *sentence;
+    int err = -EBADMSG;
+
+    if (!WIFEXITED(status))
+        return im_fail(
+            text, err,
+            "%.300s: the process that reads it died of signal %d; it is damaged, or made to do harm", path,
+            WTERMSIG(status));
+    if (WEXITSTATUS(status) < (int)IM_COUNT(errors) && errors[WEXITSTATUS(status)])
+        err = errors[WEXITSTATUS(status)];
+    sentence = read_back(r->sentence, 4096, &n);
+    im_fail(text, err, "%.300s: %.600s", path, sentence && n ? sentence : "it could not be read");
+    free(sentence);
+    return err;
+}
+
+static int take_answer(const char *path, const struct reading *r, struct tr_safetensors **ret,
+                       struct im_text *text)
+{
+    pid_t pid;
+    char *bytes;
+    size_t n = 0;
+    int status = 0, err = start(r, &pid, text);
+
+    if (err < 0)
+        return err;
+    while (waitpid(pid, &status, 0) < 0)
+        if (errno != EINTR)
+            return im_fail(text, -errno, "%.300s: cannot wait for the process that reads it: %s", path,
+                           strerror(errno));
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != STATUS_DONE)
+        return fail_reader(path, r, status, text);
+    bytes = read_back(r->answer, TR_SAFETENSORS_BYTES_MAX, &n);
+    if (!bytes)
+        return im_fail(text, -ENOMEM, "%.300s: out of memory for its tensors", path);
+    err = tr_safetensors_take(path, bytes, n, ret, text);
+    if (err < 0)
+        free(bytes);
+    return err;
+}
+
+int tr_weights_open(const char *path, struct tr_safetensors **ret, struct im_text *text)
+{
+    struct reading r = {.answer = -1, .sentence = -1};
+    unsigned char first[16];
+    struct stat st;
+    ssize_t n;
+    int err;
+
+    r.file = im_open_regular(path, &st, text);
+    if (r.file < 0)
+        return r.file;
+    n = pread(r.file, first, sizeof first, 0);
+    if (n <= 0 || !tr_torch_is(first, (size_t)n)) {
+        close(r.file);
+        return tr_safetensors_open(path, ret, text);
+    }
+    r.answer = memfd_create("imsuper-weights", MFD_CLOEXEC);
+    r.sentence = memfd_create("imsuper-sentence", MFD_CLOEXEC);
+    if (r.answer < 0 || r.sentence < 0)
+        err = im_fail(text, -errno, "%.300s: no file in memory: %s", path, strerror(errno));
+    else
+        err = take_answer(path, &r, ret, text);
+    close(r.file);
+    if (r.answer >= 0)
+        close(r.answer);
+    if (r.sentence >= 0)
+        close(r.sentence);
+    return err;
+}

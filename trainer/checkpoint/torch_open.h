@@ -1,0 +1,17 @@
+/* Opens files of weights, of whichever kind. Those of torch.save() are read by a process of their own, which may read
+ * that one file, write its answer, and nothing else: it is this program's sibling imsuper-trainer, in a sandbox. */
+#ifndef TRAINER_CHECKPOINT_TORCH_OPEN_H
+#define TRAINER_CHECKPOINT_TORCH_OPEN_H
+
+#include <stdbool.h>
+
+#include "trainer/checkpoint/safetensors.h"
+
+/* A safetensors file, or one of torch.save() as if it were one. Errors as of tr_safetensors_open(). */
+int tr_weights_open(const char *path, struct tr_safetensors **ret, struct im_text *text);
+
+/* For main(): whether this process was started to read such a file; does it, and returns the exit status. */
+bool tr_is_torch_reader(int argc, char **argv);
+int tr_torch_reader(void);
+
+#endif
