@@ -22,7 +22,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define IM_ABI_VERSION 5u
+#define IM_ABI_VERSION 6u
 #define IM_MAGIC UINT64_C(0x3172657075736d69) /* "imsuper1" */
 #define IM_LINE 128                           /* two cache lines: the adjacent-line prefetcher pairs them */
 #define IM_PAGE 4096
@@ -31,7 +31,7 @@
 #define IM_SLOTS_MAX 1024
 #define IM_CELLS_MAX 65536
 #define IM_BATCHES_MAX 64
-#define IM_CONF_BYTES 49152
+#define IM_CONF_BYTES 65536
 #define IM_BAD_MAX 1024
 #define IM_QUARANTINE_MAX 1024
 #define IM_NAME_BYTES 232
@@ -309,14 +309,14 @@ struct im_control {
 };
 
 static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2, "shared words must be lock-free");
-static_assert(sizeof(struct im_event) == IM_LINE, "abi 5");
-static_assert(sizeof(struct im_process) == IM_LINE, "abi 5");
-static_assert(sizeof(struct im_encoded_meta) == 272 && offsetof(struct im_encoded_meta, name) == 32, "abi 5");
-static_assert(sizeof(struct im_bad_entry) == 248, "abi 5");
-static_assert(sizeof(struct im_peer) == 12800 && offsetof(struct im_peer, card) == 256, "abi 5");
-static_assert(sizeof(struct im_snapshot_header) == 40, "abi 5");
-static_assert(sizeof(struct im_seek_ring) == 2 * IM_LINE + IM_SEEK_RING_BYTES, "abi 5");
-static_assert(sizeof(struct im_stats) == IM_PAGE, "abi 5");
-static_assert(offsetof(struct im_control, run_state) % IM_LINE == 0, "abi 5");
+static_assert(sizeof(struct im_event) == IM_LINE, "abi 6");
+static_assert(sizeof(struct im_process) == IM_LINE, "abi 6");
+static_assert(sizeof(struct im_encoded_meta) == 272 && offsetof(struct im_encoded_meta, name) == 32, "abi 6");
+static_assert(sizeof(struct im_bad_entry) == 248, "abi 6");
+static_assert(sizeof(struct im_peer) == 12800 && offsetof(struct im_peer, card) == 256, "abi 6");
+static_assert(sizeof(struct im_snapshot_header) == 40, "abi 6");
+static_assert(sizeof(struct im_seek_ring) == 2 * IM_LINE + IM_SEEK_RING_BYTES, "abi 6");
+static_assert(sizeof(struct im_stats) == IM_PAGE, "abi 6");
+static_assert(offsetof(struct im_control, run_state) % IM_LINE == 0, "abi 6");
 
 #endif

@@ -339,6 +339,8 @@ static const char *signal_name(int signo)
            : signo == SIGTERM ? "SIGTERM"
            : signo == SIGHUP  ? "SIGHUP"
            : signo == SIGUSR1 ? "SIGUSR1"
+           : signo == SIGXCPU ? "SIGXCPU"
+           : signo == SIGPWR  ? "SIGPWR"
                               : "signal";
 }
 

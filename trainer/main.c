@@ -72,7 +72,7 @@ int main(int argc, char **argv)
     if (tr_is_saver(argc, argv))
         return save_for_run();
     if (tr_is_torch_reader(argc, argv))
-        return tr_torch_reader();
+        tr_torch_reader();
     if (im_child_is_started(argc, argv))
         return train_for_run(argc, argv);
     return im_command_main("imsuper-trainer", verbs, IM_COUNT(verbs), argc, argv);

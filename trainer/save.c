@@ -301,7 +301,8 @@ int tr_trainer_save_on_request(struct tr_trainer *t, uint32_t requests, bool tra
     tr_trainer_count_time(t, training);
     err = tr_trainer_save(t, -1, 0, text);
     if (err == 0 && tr_trainer_leads(t))
-        atomic_store_explicit(&t->child->run->control->save_answers, requests, memory_order_release);
+        atomic_store_explicit(&t->child->run->control->save_answers, requests - t->save.retries,
+                              memory_order_release);
     return err;
 }
 

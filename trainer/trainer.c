@@ -200,11 +200,11 @@ static int train_to_end(struct tr_trainer *t, struct im_text *text)
     int err = 0;
 
     t->epoch_mark = im_now();
-    t->saves_seen = tr_trainer_save_requests(t);
+    /* What a trainer before this one did not come to is asked of this one. */
+    t->saves_seen = atomic_load_explicit(&t->child->run->control->save_answers, memory_order_acquire);
     if (t->at.next_batch < plan->batches) /* all have restored the same, or none goes on */
         err = tr_ranks_compare(&t->ranks, &t->state, t->at.steps, text);
-    t->snapshots_seen =
-        atomic_load_explicit(&t->child->run->control->snapshot_requests, memory_order_acquire);
+    t->snapshots_seen = atomic_load_explicit(&t->child->run->control->snapshot_answers, memory_order_acquire);
     while (t->at.next_batch < plan->batches && err == 0 && !t->lr_range_done) {
         const struct im_phase *now = im_plan_phase_of_batch(plan, t->at.next_batch);
 

@@ -197,7 +197,7 @@ static int read_table(struct build *build, int split, struct im_text *text)
     return err;
 }
 
-static const char *class_of(const struct build *build, int split, const struct image *image)
+static const char *class_of(const struct build *build, enum im_split split, const struct image *image)
 {
     const struct rd_table *table = &build->tables[split];
 
@@ -266,7 +266,7 @@ static int add_classes(struct build *build, uint32_t *ret_labels)
 static int add_image(struct build *build, enum im_split split, const struct image *image,
                      const uint32_t *labels)
 {
-    const char *slash = strrchr(image->path, '/'), *class = class_of(build, (int)split, image);
+    const char *slash = strrchr(image->path, '/'), *class = class_of(build, split, image);
     const int64_t place = rd_names_find(&build->classes, class);
     int64_t *directory = &build->directories[image->folder];
 

@@ -28,7 +28,7 @@ bool sv_advice_ema(const struct im_conf *conf, uint64_t updates, struct im_text 
         return false;
     im_fail(ret, 0,
             "--ema %g: at the end, after %" PRIu64
-            " updates, the averages still hold %.2g %% of the weights they "
+            " updates, the averages still hold %.0f %% of the weights they "
             "began with; use --ema-warmup tf (or timm), or a decay below %.3g",
             conf->ema, updates, 100 * left, floor(1000 * decay) / 1000);
     return true;

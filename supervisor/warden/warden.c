@@ -99,9 +99,18 @@ int sv_warden_open(struct sv_warden_fds *ret, struct im_text *text)
 
 static int open_signals(void)
 {
-    static const int wanted[] = {SIGCHLD, SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2};
+    static const int wanted[] = {SIGCHLD, SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGXCPU, SIGPWR};
+    static const int unheard[] = {SIGALRM, SIGVTALRM, SIGPROF, SIGIO, SIGSTKFLT};
     struct sigaction hangup;
     sigset_t set;
+
+    /* What nobody sends for a reason that concerns the run stays pending. */
+    sigemptyset(&set);
+    for (size_t i = 0; i < IM_COUNT(unheard); i++)
+        sigaddset(&set, unheard[i]);
+    for (int signo = SIGRTMIN; signo <= SIGRTMAX; signo++)
+        sigaddset(&set, signo);
+    sigprocmask(SIG_BLOCK, &set, NULL);
 
     sigemptyset(&set);
     for (size_t i = 0; i < IM_COUNT(wanted); i++)

@@ -387,19 +387,23 @@ case_signals_save() {
   must_say "SIGUSR1: saving a checkpoint"
   wait_step 6
   [ "$(count_events '"process.died"')" = 0 ] || fail "the signal killed a process"
-  to_everyone TERM
+  send XCPU # as batch systems do at the end of the processor time
   to_everyone CONT
   to_everyone TERM
   finish 75
+  must_say "SIGXCPU: finishing the step and saving"
   [ "$(count_events '"process.died"')" = 0 ] || fail "the signal killed a process"
   FAULTS=""
   start 0
   check_outcome
 }
 case_signals_stop() {
+  local signal
   FAULTS=$PACE
   launch --on-signal stop
   wait_step 3
+  for signal in ALRM VTALRM PROF IO STKFLT RTMIN RTMAX; do send $signal; done
+  wait_step 5
   to_everyone USR1
   finish 75
   must_say "SIGUSR1: finishing the step and saving"

@@ -145,7 +145,8 @@ case_four_two_one() {
   start 0 --ranks 1 "${four[@]}"
   must_say "ranks   1 x batch 4 x accumulate 4, before 2 x 4 x 2"
   "$BIN/compare_states" --within=0.1 "$T/four/run/checkpoints/last.safetensors" "$RUN/checkpoints/last.safetensors" || fail "the weights differ"
-  diff <(losses "$T/four/run/summary.csv") <(losses "$RUN/summary.csv") || fail "the training losses differ"
+  # Weights that are not equal to the bit may give one image another class: the losses only.
+  diff <(losses "$T/four/run/summary.csv" | cut -d ' ' -f 1,2) <(losses "$RUN/summary.csv" | cut -d ' ' -f 1,2) || fail "the training losses differ"
 }
 
 # 1 -> 2 -> 1 as on two GPUs for a while.

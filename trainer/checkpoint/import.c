@@ -275,10 +275,13 @@ int tr_import(const char *path, struct tr_network *net, bool skip_head, size_t *
         return err;
     count = tr_import_check(file, m, skip_head, list_mismatch, &misfits);
     if (count > 0)
-        err = im_fail(text, -EBADMSG, "%zu tensor%s of %.200s do%s not fit %s with %d classes: %s%s", count,
+        err = im_fail(text, -EBADMSG, "%zu tensor%s of %.200s do%s not fit %s with %d classes: %s%s%s", count,
                       count == 1 ? "" : "s", path, count == 1 ? "es" : "", m->name, m->classes, misfits.s,
                       misfits.lines[0] > NAMED_MAX || misfits.lines[1] > NAMED_MAX
                           ? "; and more (imsuper model --init-from lists them all)"
+                          : "",
+                      tr_import_check(file, m, true, NULL, NULL) == 0
+                          ? "; --init-skip-head loads all but the classifier"
                           : "");
     else
         err = load(path, file, net, skip_head, ret_loaded, text);

@@ -31,8 +31,6 @@
 #define DATA_FLOOR ((rlim_t)1 << 30) /* bytes; several times the file's at least */
 #define DATA_TIMES 8
 
-extern char **environ;
-
 enum { STATUS_DONE, STATUS_BAD, STATUS_UNSUPPORTED, STATUS_MEMORY };
 
 /* ---- the reader ---- */
@@ -62,6 +60,7 @@ static const int harmless[] = {
     SYS_getrandom,
     SYS_getpid,
     SYS_gettid,
+    SYS_getppid,
     SYS_getuid,
     SYS_geteuid,
     SYS_getgid,
@@ -103,11 +102,16 @@ static int enter_sandbox(struct im_text *text)
     return im_sandbox_enter(&wanted, &state, text);
 }
 
-static void limit(int what, rlim_t most)
+/* A lower limit of the user's stays. */
+static void set_limits(off_t file_bytes)
 {
-    const struct rlimit l = {most, most};
+    const rlim_t times = DATA_TIMES * (rlim_t)file_bytes, most = times > DATA_FLOOR ? times : DATA_FLOOR;
+    const struct rlimit data = {most, most}, cpu = {CPU_SECONDS, CPU_SECONDS}, core = {0, 0};
 
-    setrlimit(what, &l); /* a lower one of the user's stays */
+    if (!IM_SANITIZED)
+        setrlimit(RLIMIT_DATA, &data);
+    setrlimit(RLIMIT_CPU, &cpu);
+    setrlimit(RLIMIT_CORE, &core);
 }
 
 static int write_all(int fd, const void *bytes, size_t n)
@@ -152,11 +156,7 @@ static int read_input(struct im_text *text)
 
     if (fstat(STDIN_FILENO, &st) < 0 || st.st_size <= 0)
         return im_fail(text, -EBADMSG, "it is empty");
-    if (!IM_SANITIZED)
-        limit(RLIMIT_DATA,
-              DATA_TIMES * (rlim_t)st.st_size > DATA_FLOOR ? DATA_TIMES * (rlim_t)st.st_size : DATA_FLOOR);
-    limit(RLIMIT_CORE, 0);
-    limit(RLIMIT_CPU, CPU_SECONDS);
+    set_limits(st.st_size);
     bytes = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, STDIN_FILENO, 0);
     if (bytes == MAP_FAILED)
         return im_fail(text, -ENOMEM, "it cannot be mapped: %s", strerror(errno));
@@ -170,17 +170,18 @@ bool tr_is_torch_reader(int argc, char **argv)
     return argc == 2 && strcmp(argv[1], VERB) == 0;
 }
 
-int tr_torch_reader(void)
+void tr_torch_reader(void)
 {
     struct im_text text = {""};
     const int err = read_input(&text);
 
     if (err < 0)
         (void)write_all(SENTENCE_FD, text.s, strlen(text.s));
-    return err == 0          ? STATUS_DONE
-           : err == -ENOTSUP ? STATUS_UNSUPPORTED
-           : err == -ENOMEM  ? STATUS_MEMORY
-                             : STATUS_BAD;
+    /* Not through the ends of libraries, which know nothing of the sandbox. */
+    _exit(err == 0          ? STATUS_DONE
+          : err == -ENOTSUP ? STATUS_UNSUPPORTED
+          : err == -ENOMEM  ? STATUS_MEMORY
+                            : STATUS_BAD);
 }
 
 /* ---- who asks ---- */

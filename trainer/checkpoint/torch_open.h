@@ -10,8 +10,8 @@
 /* A safetensors file, or one of torch.save() as if it were one. Errors as of tr_safetensors_open(). */
 int tr_weights_open(const char *path, struct tr_safetensors **ret, struct im_text *text);
 
-/* For main(): whether this process was started to read such a file; does it, and returns the exit status. */
+/* For main(): whether this process was started to read such a file; does it, and exits. */
 bool tr_is_torch_reader(int argc, char **argv);
-int tr_torch_reader(void);
+_Noreturn void tr_torch_reader(void);
 
 #endif

@@ -280,10 +280,11 @@ void tr_plan_cache_unlock(struct tr_plan_cache *p)
 bool tr_plan_cache_find(const struct tr_plan_cache *p, const char *key, struct tr_plan_choice *ret)
 {
     int at = find_line(&p->list, p->scope, key);
-    const struct choice *c = &p->list.choices[at < 0 ? 0 : at];
+    const struct choice *c;
 
     if (at < 0)
         return false;
+    c = &p->list.choices[at];
     *ret = (struct tr_plan_choice){.engine = c->engine, .ns = c->ns, .tried = c->tried, .listed = c->listed};
     return true;
 }

@@ -167,26 +167,30 @@ INLINE void normalise(vec *ret, const struct tr_norm_lanes *p, const vec *x)
     madd(ret, &d, (const vec *)p->factor, (const vec *)p->shift);
 }
 
+/* The i-th vector of a strip: its first number, and how many it has. */
+struct vector_at {
+    size_t i, at, lanes;
+};
+
 INLINE void apply_one(const struct tr_strip *s, const struct tr_norm_lanes *p,
-                      const struct tr_norm_forward *f, size_t i, size_t at, size_t lanes, bool adds,
-                      bool relu, bool bits)
+                      const struct tr_norm_forward *f, struct vector_at w, bool adds, bool relu, bool bits)
 {
     vec v, x2;
 
-    load(&v, f->x, at, s->narrow, lanes);
+    load(&v, f->x, w.at, s->narrow, w.lanes);
     normalise(&v, p, &v);
     if (adds) {
-        load(&x2, f->x2, at, s->narrow, lanes);
+        load(&x2, f->x2, w.at, s->narrow, w.lanes);
         v += x2;
     }
     if (relu) {
         const ivec passes = ~(ivec)(v <= 0);
 
         if (bits)
-            f->bits[s->bits + i] = bits_of(&passes);
+            f->bits[s->bits + w.i] = bits_of(&passes);
         v = (vec)((ivec)v & passes);
     }
-    store(&v, f->y, at, s->narrow, lanes);
+    store(&v, f->y, w.at, s->narrow, w.lanes);
 }
 
 INLINE void apply_code(const struct tr_strip *of, const struct tr_norm_lanes *p,
@@ -198,9 +202,9 @@ INLINE void apply_code(const struct tr_strip *of, const struct tr_norm_lanes *p,
 
     s.narrow = narrow;
     for (; i < s.whole; i++, at += s.step)
-        apply_one(&s, &lanes, f, i, at, TR_LANES, adds, relu, bits);
+        apply_one(&s, &lanes, f, (struct vector_at){i, at, TR_LANES}, adds, relu, bits);
     for (; i < s.whole + s.ragged; i++, at += s.step)
-        apply_one(&s, &lanes, f, i, at, s.lanes, adds, relu, bits);
+        apply_one(&s, &lanes, f, (struct vector_at){i, at, s.lanes}, adds, relu, bits);
 }
 
 INLINE void apply_typed(const struct tr_strip *s, const struct tr_norm_lanes *p,
@@ -242,23 +246,22 @@ struct norm_gradient {
 
 /* x - mean and g of a vector. */
 INLINE void read_one(vec *d, vec *g, const struct tr_strip *s, const struct tr_norm_lanes *p,
-                     const struct tr_norm_backward *k, size_t i, size_t at, size_t lanes,
-                     struct norm_gradient how)
+                     const struct tr_norm_backward *k, struct vector_at w, struct norm_gradient how)
 {
     ivec passes;
     vec v;
 
-    load(d, k->x, at, s->narrow, lanes);
+    load(d, k->x, w.at, s->narrow, w.lanes);
     *d -= *(const vec *)p->mean;
-    load(g, k->dy[0], at, s->narrow, lanes);
+    load(g, k->dy[0], w.at, s->narrow, w.lanes);
     if (how.two) {
-        load(&v, k->dy[1], at, s->narrow, lanes);
+        load(&v, k->dy[1], w.at, s->narrow, w.lanes);
         *g += v;
     }
     if (how.mask == MASK_NONE)
         return;
     if (how.mask == MASK_BITS) {
-        mask_of(&passes, k->bits[s->bits + i]);
+        mask_of(&passes, k->bits[s->bits + w.i]);
     } else {
         madd(&v, d, (const vec *)p->factor, (const vec *)p->shift);
         passes = ~(ivec)(v <= 0);
@@ -272,7 +275,7 @@ INLINE void sum_one(struct lane_sums *t, const struct tr_strip *s, const struct 
 {
     vec d, g;
 
-    read_one(&d, &g, s, p, k, i, at, lanes, how);
+    read_one(&d, &g, s, p, k, (struct vector_at){i, at, lanes}, how);
     if (k->g)
         store(&g, k->g, at, s->narrow, lanes);
     add_pair(t, i % 2, &g, &d);
@@ -302,7 +305,7 @@ INLINE void dx_one(const struct tr_strip *s, const struct tr_norm_lanes *p, cons
 {
     vec d, g;
 
-    read_one(&d, &g, s, p, k, i, at, lanes, how);
+    read_one(&d, &g, s, p, k, (struct vector_at){i, at, lanes}, how);
     madd(&d, &d, (const vec *)p->b, (const vec *)p->c);
     madd(&d, &g, (const vec *)p->a, &d);
     store(&d, k->dx, at, s->narrow, lanes);
@@ -371,22 +374,28 @@ INLINE struct inside inside_of(int out, int size, const struct tr_windows *w)
     return (struct inside){begin < 0 ? -begin : 0, size - begin < w->kernel ? size - begin : w->kernel};
 }
 
+/* A row and a column. */
+struct pixel {
+    int h, w;
+};
+
 /* 8 numbers of one window; x: of the plane. */
-INLINE void largest(const struct tr_windows *w, const void *x, int oh, int ow, size_t from, size_t lanes,
-                    struct inside columns, vec *best, ivec *place, bool narrow)
+INLINE void largest(const struct tr_windows *w, const void *x, struct pixel out, size_t from, size_t lanes,
+                    vec *best, ivec *place, bool narrow)
 {
-    const struct inside rows = inside_of(oh, w->h, w);
+    const struct inside rows = inside_of(out.h, w->h, w), columns = inside_of(out.w, w->w, w);
     int32_t first = 1;
 
     for (int r = rows.first; r < rows.last; r++)
         for (int s = columns.first; s < columns.last; s++) {
-            const size_t pixel =
-                (size_t)(oh * w->stride - w->pad + r) * (size_t)w->w + (size_t)(ow * w->stride - w->pad + s);
+            const size_t pixel = (size_t)(out.h * w->stride - w->pad + r) * (size_t)w->w +
+                                 (size_t)(out.w * w->stride - w->pad + s);
             const int32_t here = r * w->kernel + s;
             ivec takes;
             vec v;
 
             load(&v, x, pixel * w->inner + from, narrow, lanes);
+            /* NOLINTNEXTLINE(misc-redundant-expression): a NaN is not equal to itself */
             takes = (ivec)(v > *best) | (ivec)(v != v) | ((ivec){0} - first);
             *best = (vec)(((ivec)v & takes) | ((ivec)*best & ~takes));
             *place = (((ivec){0} + here) & takes) | (*place & ~takes);
@@ -398,7 +407,7 @@ INLINE void maxpool_code(const struct tr_windows *w, const void *x, void *y, uin
                          bool narrow)
 {
     for (int ow = 0; ow < w->ow; ow++) {
-        const struct inside columns = inside_of(ow, w->w, w);
+        const struct pixel out = {oh, ow};
         const size_t at = ((size_t)oh * (size_t)w->ow + (size_t)ow) * w->inner;
 
         for (size_t from = 0; from < w->inner; from += TR_LANES) {
@@ -407,9 +416,9 @@ INLINE void maxpool_code(const struct tr_windows *w, const void *x, void *y, uin
             ivec place = {0};
 
             if (lanes == TR_LANES)
-                largest(w, x, oh, ow, from, TR_LANES, columns, &best, &place, narrow);
+                largest(w, x, out, from, TR_LANES, &best, &place, narrow);
             else
-                largest(w, x, oh, ow, from, lanes, columns, &best, &place, narrow);
+                largest(w, x, out, from, lanes, &best, &place, narrow);
             store(&best, y, at + from, narrow, lanes);
             for (size_t i = 0; places && i < lanes; i++)
                 places[at + from + i] = (uint8_t)place[i];
@@ -433,15 +442,16 @@ INLINE struct inside reach_of(int at, int outputs, const struct tr_windows *w)
     return (struct inside){from > 0 ? (from + w->stride - 1) / w->stride : 0, to < outputs ? to : outputs};
 }
 
-INLINE void gather(const struct tr_windows *w, const void *const dy[2], const uint8_t *places, int h,
-                   int at_w, size_t from, size_t lanes, vec *sum, bool narrow)
+INLINE void gather(const struct tr_windows *w, const void *const dy[2], const uint8_t *places,
+                   struct pixel in, size_t from, size_t lanes, vec *sum, bool narrow)
 {
-    const struct inside rows = reach_of(h, w->oh, w), columns = reach_of(at_w, w->ow, w);
+    const struct inside rows = reach_of(in.h, w->oh, w), columns = reach_of(in.w, w->ow, w);
 
     for (int oh = rows.first; oh < rows.last; oh++)
         for (int ow = columns.first; ow < columns.last; ow++) {
             const size_t at = ((size_t)oh * (size_t)w->ow + (size_t)ow) * w->inner + from;
-            const int32_t here = (h + w->pad - oh * w->stride) * w->kernel + at_w + w->pad - ow * w->stride;
+            const int32_t here =
+                (in.h + w->pad - oh * w->stride) * w->kernel + in.w + w->pad - ow * w->stride;
             uint8_t bytes[TR_LANES] = {0};
             ivec place;
             vec v, second;
@@ -467,9 +477,9 @@ INLINE void maxpool_backward_code(const struct tr_windows *w, const void *const 
             vec sum = {0};
 
             if (lanes == TR_LANES)
-                gather(w, dy, places, h, at_w, from, TR_LANES, &sum, narrow);
+                gather(w, dy, places, (struct pixel){h, at_w}, from, TR_LANES, &sum, narrow);
             else
-                gather(w, dy, places, h, at_w, from, lanes, &sum, narrow);
+                gather(w, dy, places, (struct pixel){h, at_w}, from, lanes, &sum, narrow);
             store(&sum, dx, ((size_t)h * (size_t)w->w + (size_t)at_w) * w->inner + from, narrow, lanes);
         }
 }

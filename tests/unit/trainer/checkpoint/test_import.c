@@ -263,6 +263,7 @@ static void another_class_count_needs_the_flag(void **state)
     assert_int_equal(import(&f, net, false, &text), -EBADMSG);
     assert_non_null(strstr(text.s, "2 tensors"));
     assert_non_null(strstr(text.s, "fc.weight is [100, 64], the model has [10, 64]"));
+    assert_non_null(strstr(text.s, "; --init-skip-head loads all but the classifier"));
     assert_int_equal(import(&f, net, true, &text), 0);
     assert_true(first_of(net, TR_ARENA_PARAMS, 0) == value(0, 0));
     assert_true(first_of(net, TR_ARENA_PARAMS, weight) == before);
