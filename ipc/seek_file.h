@@ -5,6 +5,13 @@
  * found, whatever became of a path. Each record has a checksum, too. What is torn, damaged or not there costs
  * the time that the index would have saved.
  *
+ * What is trusted: the user's own processes and root, nobody else can write the file. Records are made by augmenters,
+ * which have parsed a stranger's bytes. The decoder compares points with the codes between them, so that a single wrong
+ * one is noticed; to notice points that agree with each other and not with the image, all codes before them would have
+ * to be decoded, which is what an index saves. An augmenter that a file has taken over could therefore write records
+ * that give other images wrong pixels, now and in later runs: remove the file after such a thing, or use
+ * --seek-index off.
+ *
  * One process at a time owns the file and writes it (flock); any number read. Readers use system calls and no
  * mapping: a file that is cut, or a disk that fails, is a record that is not there, never a SIGBUS. A record that
  * is not in the page cache is asked for and not waited for. */
