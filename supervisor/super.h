@@ -21,6 +21,7 @@
 #include "supervisor/report/observe.h"
 #include "supervisor/report/screen.h"
 #include "supervisor/scaler.h"
+#include "supervisor/seek.h"
 
 /* Since when the trainers have not moved on, for the search for contradictions. */
 struct sv_quiet {
@@ -84,6 +85,7 @@ struct sv_super {
         struct im_ctl_record shown; /* what .control must say; read by the journal's thread */
     } socket;
     struct sv_scaler scaler;
+    struct sv_seek seek;
     uint32_t cores;     /* for readers and augmenters; 0: not counted yet */
     im_ns steady_since; /* everyone is there and works since then; 0: not now */
     im_ns restart_by;   /* trainers start again then at the latest; 0: not asked for */
