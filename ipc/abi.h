@@ -22,7 +22,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define IM_ABI_VERSION 5u
+#define IM_ABI_VERSION 6u
 #define IM_MAGIC UINT64_C(0x3172657075736d69) /* "imsuper1" */
 #define IM_LINE 128                           /* two cache lines: the adjacent-line prefetcher pairs them */
 #define IM_PAGE 4096
@@ -31,7 +31,7 @@
 #define IM_SLOTS_MAX 1024
 #define IM_CELLS_MAX 65536
 #define IM_BATCHES_MAX 64
-#define IM_CONF_BYTES 32768
+#define IM_CONF_BYTES 65536
 #define IM_BAD_MAX 1024
 #define IM_QUARANTINE_MAX 1024
 #define IM_NAME_BYTES 232
