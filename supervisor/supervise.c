@@ -219,6 +219,7 @@ static void one_turn(struct sv_super *s, struct pollfd *p)
     sv_scale(s);
     sv_restart_turn(s);
     sv_check_time_limit(s);
+    sv_note_stages(s);
     sv_journal_tell(&s->journal);
     if (!s->finished)
         show_progress(s);

@@ -99,21 +99,9 @@ static const char *value_of(const struct comparison *c, size_t run, const char *
     return value ? value : "";
 }
 
-/* Where a run is and what it shows on the screen is no difference of what it does. */
-static bool is_told(const char *name)
-{
-    static const char *const never[] = {"run-name", "workspace", "resume",          "dry-run", "quiet",
-                                        "plain",    "color",     "status-interval", "json"};
-
-    for (size_t i = 0; i < IM_COUNT(never); i++)
-        if (strcmp(name, never[i]) == 0)
-            return false;
-    return true;
-}
-
 static bool differs(const struct comparison *c, const char *name)
 {
-    if (!is_told(name))
+    if (!sv_option_matters(name))
         return false;
     for (size_t r = 1; r < c->list.count; r++)
         if (strcmp(value_of(c, r, name), value_of(c, 0, name)) != 0)

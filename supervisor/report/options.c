@@ -2,12 +2,13 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/file.h"
+#include "ipc/base/printable.h"
 
 #define CONFIG_BYTES_MAX ((size_t)1 << 20)
 
@@ -44,6 +45,18 @@ static bool parse_line(char *line, struct sv_option *ret)
     return true;
 }
 
+/* What a path may hold and no page or message: bytes that are no UTF-8, and control characters. */
+static void make_printable(char *s)
+{
+    while (*s) {
+        size_t n = *s == '\n' ? 1 : im_printable_length(s);
+
+        if (n == 0)
+            *s = '?';
+        s += n > 0 ? n : 1;
+    }
+}
+
 int sv_options_load(struct sv_options *o, const char *directory, struct im_text *text)
 {
     char path[PATH_MAX];
@@ -55,6 +68,7 @@ int sv_options_load(struct sv_options *o, const char *directory, struct im_text 
     err = im_read_file(path, CONFIG_BYTES_MAX, &o->text, &n, text);
     if (err < 0)
         return err;
+    make_printable(o->text);
     for (size_t i = 0; i < n; i++)
         lines += o->text[i] == '\n';
     o->option = calloc(lines, sizeof *o->option);
@@ -84,4 +98,16 @@ const char *sv_options_value(const struct sv_options *o, const char *name)
         if (strcmp(o->option[i].name, name) == 0)
             return o->option[i].value;
     return NULL;
+}
+
+bool sv_option_matters(const char *name)
+{
+    static const char *const others[] = {
+        "run-name", "workspace", "resume",      "dry-run",  "quiet",           "plain",  "color",
+        "json",     "log-level", "tensorboard", "on-event", "status-interval", "config", "metrics-listen"};
+
+    for (size_t i = 0; i < IM_COUNT(others); i++)
+        if (strcmp(name, others[i]) == 0)
+            return false;
+    return true;
 }

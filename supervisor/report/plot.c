@@ -279,8 +279,10 @@ int sv_plot_panels(const struct sv_plot *plot, size_t count, const char *path, s
     cairo_set_source_rgb(c, 1, 1, 1);
     cairo_paint(c);
     for (size_t i = 0; i < count; i++) {
+        const size_t row = i / 2, column = i % 2;
+
         cairo_save(c);
-        cairo_translate(c, (double)WIDTH * (double)(i % 2), (double)HEIGHT * (double)(i / 2));
+        cairo_translate(c, (double)(WIDTH * column), (double)(HEIGHT * row));
         draw(c, &plot[i]);
         cairo_restore(c);
     }
