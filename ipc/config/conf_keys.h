@@ -139,12 +139,14 @@
 #define IM_FOR_CONTROL 65536u  /* pause, resume, restart, scale */
 #define IM_FOR_RESTART 131072u
 #define IM_FOR_SCALE 262144u
+#define IM_FOR_PLOT 268435456u                                        /* charts of runs */
+#define IM_FOR_COMPARE 536870912u                                     /* of runs with each other */
 #define IM_FOR_ORGANISE 8388608u                                      /* class folders from any layout */
 #define IM_FOR_SAMPLES (IM_FOR_START | IM_FOR_PREVIEW | IM_FOR_BENCH) /* all that make samples */
 #define IM_FOR_ALL                                                                                           \
     (IM_FOR_RUNS | IM_FOR_SYNTH | IM_FOR_INDEX | IM_FOR_CHILDREN | IM_FOR_SAMPLES | IM_FOR_LIST |            \
      IM_FOR_STEPS | IM_FOR_LR_FIND | IM_FOR_MODEL | IM_FOR_RESTART | IM_FOR_SCALE | IM_FOR_LIST_RUNS |       \
-     IM_FOR_ORGANISE)
+     IM_FOR_ORGANISE | IM_FOR_PLOT | IM_FOR_COMPARE)
 
 /* clang-format off */
 #define IM_CONF_KEYS(BOOL, INT, SEED, REAL, TEXT, ENUM) \
@@ -290,16 +292,17 @@
     INT(batches_ahead, "batches-ahead", 4, 2, 64, IM_GROUP_PIPELINE, IM_FOR_START, "N", "batches in each trainer's ring") \
     TEXT(recipe, "recipe", "", IM_GROUP_OUTPUT, IM_FOR_START, "NAME", "named preset of options; config, environment and flags override it; `imsuper recipes` lists the presets") \
     TEXT(config, "config", "", IM_GROUP_OUTPUT, IM_FOR_ALL, "FILE", "YAML file of these options") \
-    TEXT(workspace, "workspace", "runs", IM_GROUP_OUTPUT, IM_FOR_RUNS | IM_FOR_LIST_RUNS, "DIR", "folder that holds the run directories") \
+    TEXT(workspace, "workspace", "runs", IM_GROUP_OUTPUT, IM_FOR_RUNS | IM_FOR_LIST_RUNS | IM_FOR_PLOT | IM_FOR_COMPARE, "DIR", "folder that holds the run directories") \
     TEXT(run_name, "run-name", "", IM_GROUP_OUTPUT, IM_FOR_RUNS, "NAME", "run directory in the workspace; an existing run is continued; default: model and time") \
     TEXT(resume, "resume", "", IM_GROUP_OUTPUT, IM_FOR_START, "[FILE]", "start from this training state (last.state.safetensors); without FILE: continue --run-name or the newest run, and start no new one") \
     BOOL(dry_run, "dry-run", false, IM_GROUP_OUTPUT, IM_FOR_START | IM_FOR_ORGANISE, "", "check everything that can be checked, show what would be done, and do nothing") \
     INT(checkpoint_keep, "checkpoint-keep", 3, 1, 100000, IM_GROUP_OUTPUT, IM_FOR_START, "N", "epoch checkpoints to keep besides last and best") \
+    BOOL(tensorboard, "tensorboard", true, IM_GROUP_OUTPUT, IM_FOR_START, "", "write TensorBoard event files into tensorboard/ of the run directory; the default") \
     REAL(status_interval, "status-interval", 30, 0.1, 86400, IM_GROUP_OUTPUT, IM_FOR_START, "SECONDS", "interval of status lines when the output is not a terminal") \
     ENUM(log_level, "log-level", IM_CONF_LOG_INFO, IM_LOG_LEVELS, IM_GROUP_OUTPUT, IM_FOR_ALL, "LEVEL", "lowest severity to log") \
     ENUM(color, "color", IM_COLOR_AUTO, IM_COLORS, IM_GROUP_OUTPUT, IM_FOR_ALL, "WHEN", "colours; auto: on a terminal unless NO_COLOR is set") \
     BOOL(plain, "plain", false, IM_GROUP_OUTPUT, IM_FOR_ALL, "", "key=value lines even on a terminal") \
-    BOOL(json, "json", false, IM_GROUP_OUTPUT, IM_FOR_LR_FIND | IM_FOR_STATUS | IM_FOR_STOP | IM_FOR_CONTROL | IM_FOR_INDEX | IM_FOR_BENCH | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_GPUS | IM_FOR_LIST_RUNS, "", "answer as one JSON object") \
+    BOOL(json, "json", false, IM_GROUP_OUTPUT, IM_FOR_LR_FIND | IM_FOR_STATUS | IM_FOR_STOP | IM_FOR_CONTROL | IM_FOR_INDEX | IM_FOR_BENCH | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_GPUS | IM_FOR_LIST_RUNS | IM_FOR_COMPARE, "", "answer as one JSON object") \
     BOOL(quiet, "quiet", false, IM_GROUP_OUTPUT, IM_FOR_ALL, "", "only warnings and errors") \
     TEXT(run_dir, "run-dir", "", IM_GROUP_OUTPUT, IM_FOR_CHILDREN, "DIR", "the run's directory") \
     TEXT(index_hash, "index-hash", "", IM_GROUP_DATA, IM_FOR_CHILDREN, "HASH", "identifies the images and their labels") \
@@ -309,6 +312,11 @@
     TEXT(read_root, "read-root", "", IM_GROUP_DATA, IM_FOR_CHILDREN, "DIR", "below which readers and augmenters may read; empty: anywhere") \
     BOOL(now, "now", false, IM_GROUP_OUTPUT, IM_FOR_STOP, "", "stop at once: do not finish the step, do not save; the last checkpoint remains") \
     TEXT(stage, "stage", "", IM_GROUP_OUTPUT, IM_FOR_RESTART, "STAGE[#N]", "reader, augmenter or trainer: all of them, or number N") \
+    TEXT(runs, "runs", "", IM_GROUP_OUTPUT, IM_FOR_PLOT | IM_FOR_COMPARE, "RUN...", "names of runs in the workspace, or their folders; the flag may be left out") \
+    TEXT(metric, "metric", "", IM_GROUP_OUTPUT, IM_FOR_PLOT | IM_FOR_COMPARE, "NAME,...", "charts to draw: loss, accuracy, lr, throughput, step_loss, step_top1, grad_norm or a column of summary.csv (plot: loss; compare: the first four)") \
+    REAL(smooth, "smooth", 0, 0, 0.9999, IM_GROUP_OUTPUT, IM_FOR_PLOT | IM_FOR_COMPARE, "X", "draw an exponential average over the curves, as TensorBoard does; weight of what was before, such as 0.6") \
+    BOOL(log_x, "log-x", false, IM_GROUP_OUTPUT, IM_FOR_PLOT | IM_FOR_COMPARE, "", "logarithmic axis of epochs or steps") \
+    BOOL(log_y, "log-y", false, IM_GROUP_OUTPUT, IM_FOR_PLOT | IM_FOR_COMPARE, "", "logarithmic axis of values") \
     TEXT(counts, "counts", "", IM_GROUP_OUTPUT, IM_FOR_SCALE, "augmenters=N readers=M", "how many of each there should be from now on; auto = as they are needed") \
     TEXT(time_limit, "time-limit", "", IM_GROUP_ROBUSTNESS, IM_FOR_START, "DURATION", "stop the run, saved, before this time is over (exit status 75); such as 3h30m, 45m, 1d12h or 90s") \
     ENUM(on_signal, "on-signal", IM_ON_SIGNAL_SAVE, IM_ON_SIGNALS, IM_GROUP_ROBUSTNESS, IM_FOR_START, "WHAT", "what SIGUSR1 does: save a checkpoint and go on, or save and stop with exit status 75") \
@@ -327,7 +335,7 @@
     INT(snapshot_steps, "snapshot-steps", 0, 0, 1000000000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "N", "take a snapshot at least every N steps of training or validation; 0 = not by steps") \
     INT(max_restarts, "max-restarts", 10, 0, 1000000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "N", "stop the run after N restarts of one process that failed by itself, without progress of anyone in between") \
     REAL(trainer_deadline, "trainer-deadline", -1, -1, 86400, IM_GROUP_ROBUSTNESS, IM_FOR_START, "SECONDS", "end a trainer that has its input and finishes no step for this long, and continue from the last snapshot; 10 times as long until its first step, and while it saves; -1 = 20 times the slowest of its last steps, at least a minute; 0 = never") \
-    TEXT(output, "output", "", IM_GROUP_OUTPUT, IM_FOR_PREVIEW | IM_FOR_LR_FIND, "FILE", "PNG file to write (default preview.png); lr-find: the PNG file, beside which its JSON file lies, or a folder for both (default lr_finder_plots)") \
+    TEXT(output, "output", "", IM_GROUP_OUTPUT, IM_FOR_PREVIEW | IM_FOR_LR_FIND | IM_FOR_PLOT | IM_FOR_COMPARE, "FILE", "PNG file to write (default preview.png, plot.png, compare.png); lr-find: the PNG file, beside which its JSON file lies, or a folder for both (default lr_finder_plots)") \
     INT(images, "images", 16, 1, 4096, IM_GROUP_DATA, IM_FOR_PREVIEW | IM_FOR_BENCH | IM_FOR_LIST, "N", "number of images, spread over the training set; a preview shows 64 at most") \
     INT(epoch, "epoch", 0, 0, 100000, IM_GROUP_AUGMENTATION, IM_FOR_PREVIEW | IM_FOR_BENCH, "N", "epoch whose random draws are shown") \
     BOOL(diff, "diff", false, IM_GROUP_OUTPUT, IM_FOR_PREVIEW, "", "show each image beside its untransformed crop") \
