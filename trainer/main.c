@@ -8,6 +8,7 @@
 #include "trainer/tools/bench.h"
 #include "trainer/tools/gpus.h"
 #include "trainer/tools/model.h"
+#include "trainer/tools/weights.h"
 #include "trainer/trainer.h"
 
 static const struct im_command verbs[] = {
@@ -32,6 +33,14 @@ static const struct im_command verbs[] = {
      .options = IM_FOR_MODEL,
      .check = IM_CHECK_VALUES,
      .run = tr_cmd_model},
+    {.name = "weights",
+     .typed = "imsuper-trainer weights",
+     .usual = "--init-from FILE",
+     .what = "Says which network a file of weights is for, and its classes, as JSON.",
+     .options = IM_FOR_MODEL,
+     .required = "init-from",
+     .is_inner = true,
+     .run = tr_cmd_weights},
     {.name = "gpus",
      .typed = "imsuper gpus --json",
      .what = "Lists the GPUs that a run started here could take, as JSON.",
