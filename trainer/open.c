@@ -246,13 +246,14 @@ static void name_classes(struct tr_trainer *t)
                im_log_quote(&(struct im_quoted){0}, why.s));
 }
 
-/* Weights whose classes have another order. */
+/* Weights whose classes have another order. An evaluation's index has their order. */
 static int order_classes(struct tr_trainer *t, struct im_text *text)
 {
     const struct im_conf *conf = t->child->conf;
     struct im_text note = {""};
-    int err =
-        conf->init_skip_head ? 0 : tr_classes_map(conf->init_from, t->net, t->state.classes, &note, text);
+    int err = conf->init_skip_head || conf->evaluate
+                  ? 0
+                  : tr_classes_map(conf->init_from, t->net, t->state.classes, &note, text);
 
     if (err > 0 && tr_trainer_leads(t))
         im_log(IM_LOG_WARN, "the classifier is ordered by class name", "why=%s",

@@ -61,9 +61,8 @@ void tr_outcome_judge(const float *logits, uint32_t classes, int32_t label, uint
     record->loss = most + log(sum) - (double)logits[label];
     record->probability = (float)(shares[label] / sum);
     for (uint32_t k = 0; k < classes; k++)
-        record->rank +=
-            k != (uint32_t)label && (!(logits[k] <= logits[label]) ||
-                                     (logits[k] == logits[label] && k < (uint32_t)label));
+        record->rank += k != (uint32_t)label && (!(logits[k] <= logits[label]) ||
+                                                 (logits[k] == logits[label] && k < (uint32_t)label));
 }
 
 int tr_outcomes_open(struct tr_outcomes *o, const struct im_child *child, struct im_text *text)

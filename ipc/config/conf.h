@@ -58,7 +58,7 @@ enum im_conf_key_id {
 
 enum {
     IM_CONF_TEXT_BYTES = 1024,   /* a text value with its NUL */
-    IM_CONF_FROZEN_BYTES = 32768 /* the frozen form with its NUL */
+    IM_CONF_FROZEN_BYTES = 49152 /* the frozen form with its NUL */
 };
 
 enum im_conf_source {

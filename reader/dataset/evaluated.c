@@ -79,7 +79,7 @@ void rd_outputs_fini(struct rd_outputs *outputs)
 
 /* Of each class of the data its output. */
 struct mapping {
-    int32_t *output; /* [classes of the data], UNKNOWN: there is none */
+    int32_t *output;   /* [classes of the data], UNKNOWN: there is none */
     const char **name; /* [outputs] as the data writes it, or the weights */
 };
 
@@ -135,16 +135,17 @@ static int check_mapping(const struct rd_index *index, enum im_split split, cons
     }
     free(used);
     if (lacking > 0)
-        return im_fail(text, -EBADMSG,
-                       "%u of the %u classes of the data are not among the %u of the weights: %s%s; the first of "
-                       "theirs is '%.60s'; --class-names FILE gives the outputs other names",
-                       lacking, classes, outputs->count, names, lacking > NAMED_MAX ? ", ..." : "",
-                       outputs->name[0]);
+        return im_fail(
+            text, -EBADMSG,
+            "%u of the %u classes of the data are not among the %u of the weights: %s%s; the first of "
+            "theirs is '%.60s'; --class-names FILE gives the outputs other names",
+            lacking, classes, outputs->count, names, lacking > NAMED_MAX ? ", ..." : "", outputs->name[0]);
     if (outputs->count > 0 && classes < outputs->count)
-        im_fail(note, 0, "the data has %u of the %u classes of the weights; labels are matched by name", classes,
-                outputs->count);
+        im_fail(note, 0, "the data has %u of the %u classes of the weights; labels are matched by name",
+                classes, outputs->count);
     else if (moved > 0)
-        im_fail(note, 0, "the data has the classes in another order than the weights; labels are matched by name");
+        im_fail(note, 0,
+                "the data has the classes in another order than the weights; labels are matched by name");
     return 0;
 }
 

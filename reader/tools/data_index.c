@@ -157,7 +157,8 @@ static void show(void *context, uint64_t files, uint64_t done, uint64_t folders)
 static int choose_evaluated(const struct im_conf *conf, struct answer *answer, struct im_text *text)
 {
     const struct rd_index *data = &answer->data.index;
-    const bool all = conf->split == IM_SPLIT_CHOICE_AUTO && !*conf->image_list && rd_index_count(data, IM_VAL) == 0;
+    const bool all =
+        conf->split == IM_SPLIT_CHOICE_AUTO && !*conf->image_list && rd_index_count(data, IM_VAL) == 0;
     const enum im_split split = all || conf->split == IM_SPLIT_CHOICE_TRAIN ? IM_TRAIN : IM_VAL;
     struct rd_outputs outputs = {0};
     struct im_text note = {""};
@@ -170,7 +171,8 @@ static int choose_evaluated(const struct im_conf *conf, struct answer *answer, s
         if (err == 0)
             err = rd_evaluated_list(paths, n, &outputs, &answer->subset, &n, text);
     } else if (err == 0 && rd_index_count(data, split) == 0) {
-        err = im_fail(text, -EBADMSG, "%.300s has no validation images; --split train takes the others", conf->data_dir);
+        err = im_fail(text, -EBADMSG, "%.300s has no validation images; --split train takes the others",
+                      conf->data_dir);
     } else if (err == 0) {
         err = rd_evaluated_choose(data, split, &outputs, &answer->subset, &n, &note, text);
     }

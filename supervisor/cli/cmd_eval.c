@@ -32,7 +32,8 @@ static struct im_json *to_json(const struct im_conf *conf, const struct sv_evalu
     im_json_set_real(j, "top5", im_json_real_or(epoch, "val_top5", (double)NAN));
     im_json_set_real(j, "loss", im_json_real_or(epoch, "val_loss", (double)NAN));
     im_json_set_real(j, "seconds", run->seconds);
-    im_json_set_real(j, "images_per_second", run->seconds > 0 ? (double)e->images / run->seconds : (double)NAN);
+    im_json_set_real(j, "images_per_second",
+                     run->seconds > 0 ? (double)e->images / run->seconds : (double)NAN);
     sv_evaluation_add_json(e, j);
     return j;
 }
@@ -65,7 +66,8 @@ static uint32_t choose_classes(const struct sv_evaluation *e, uint32_t shown[CLA
 
 static void print_classes(const struct sv_evaluation *e)
 {
-    const struct sv_averages macro = sv_evaluation_averages(e, false), weighted = sv_evaluation_averages(e, true);
+    const struct sv_averages macro = sv_evaluation_averages(e, false),
+                             weighted = sv_evaluation_averages(e, true);
     uint32_t shown[CLASSES_SHOWN];
     const uint32_t n = choose_classes(e, shown);
 
@@ -73,8 +75,8 @@ static void print_classes(const struct sv_evaluation *e)
     for (uint32_t i = 0; i < n; i++) {
         const struct sv_class_counts *c = &e->count[shown[i]];
 
-        im_say(stdout, "%-*.*s  %9.4f  %6.4f  %7.4f  %7" PRIu64, NAME_WIDTH, NAME_WIDTH, e->class_name[shown[i]],
-               sv_precision(c), sv_recall(c), sv_f1(c), c->support);
+        im_say(stdout, "%-*.*s  %9.4f  %6.4f  %7.4f  %7" PRIu64, NAME_WIDTH, NAME_WIDTH,
+               e->class_name[shown[i]], sv_precision(c), sv_recall(c), sv_f1(c), c->support);
     }
     if (n < e->classes)
         im_say(stdout, "(the %u of %u classes with the lowest F1; -o DIR or --json: all)", n, e->classes);
@@ -93,8 +95,8 @@ static void print_worst(const struct sv_evaluation *e)
 
         if (i == 0)
             im_say(stdout, "highest loss");
-        im_say(stdout, "%8.4f  %s: %s taken for %s (%.1f %%)", r->loss, e->name[e->worst[i]], e->class_name[r->label],
-               e->class_name[r->top[0].class], 100 * (double)r->top[0].probability);
+        im_say(stdout, "%8.4f  %s: %s taken for %s (%.1f %%)", r->loss, e->name[e->worst[i]],
+               e->class_name[r->label], e->class_name[r->top[0].class], 100 * (double)r->top[0].probability);
     }
 }
 
@@ -173,8 +175,12 @@ int sv_cmd_eval(struct im_conf *conf)
     int err = sv_evaluation_open(conf, &run, &text), status;
 
     if (err == 0 && !conf->data_dir[0])
-        err = im_fail(&text, -EINVAL, "these weights are of no run that says where its images are: give --data-dir DIR");
-    status = err == 0 ? sv_evaluation_run(conf, &run) : err > 0 ? err : IM_EXIT_USAGE;
+        err = im_fail(&text, -EINVAL,
+                      "these weights are of no run that says where its images are: give --data-dir DIR");
+    status = err == 0         ? sv_evaluation_run(conf, &run)
+             : err > 0        ? err
+             : err == -ENOENT ? IM_EXIT_UNKNOWN_RUN
+                              : IM_EXIT_USAGE;
     if (err == 0 && status == IM_EXIT_OK) {
         err = report(conf, &run, &e, &text);
         status = err < 0 ? IM_EXIT_FAILED : e.valid == 0 ? IM_EXIT_BAD_DATA : IM_EXIT_OK;

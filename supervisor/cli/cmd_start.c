@@ -131,7 +131,8 @@ static int check_outputs(const struct start *s, struct im_text *text)
     if ((int64_t)s->data.classes == s->conf.outputs)
         return 0;
     return im_fail(text, -EINVAL,
-                   "%.300s has %" PRId64 " outputs without names, and the data has %u classes: give their names, one a "
+                   "%.300s has %" PRId64
+                   " outputs without names, and the data has %u classes: give their names, one a "
                    "line in the order of the outputs, with --class-names FILE",
                    s->conf.init_from, s->conf.outputs, s->data.classes);
 }
@@ -394,8 +395,9 @@ static void print_header(const struct start *s)
         im_say(stderr,
                "eval    %s, %s images, batch %" PRId64 ", %" PRId64 " px of %" PRId64 ", %" PRId64
                " trainer%s (%" PRId64 " threads%s)",
-               im_conf_choice(IM_KEY_model, c->model), sv_format_count(s->data.samples[IM_VAL], val, sizeof val),
-               c->batch_size, im_conf_eval_image_size(c), im_conf_eval_resize(c), c->ranks, c->ranks > 1 ? "s" : "",
+               im_conf_choice(IM_KEY_model, c->model),
+               sv_format_count(s->data.samples[IM_VAL], val, sizeof val), c->batch_size,
+               im_conf_eval_image_size(c), im_conf_eval_resize(c), c->ranks, c->ranks > 1 ? "s" : "",
                c->trainer_threads, c->ranks > 1 ? " each" : "");
         print_devices(s);
         return;

@@ -71,9 +71,10 @@ void sv_dataset_warn(const struct sv_dataset *dataset, const struct im_conf *con
 
 int sv_dataset_load(const struct im_conf *conf, struct sv_dataset *ret, struct im_text *text)
 {
-    char path[PATH_MAX], data[] = "data", verb[] = "measure", evaluated[] = "evaluated", json[] = "--json", data_dir[PATH_MAX + 16],
-                         layout[64], size[64], seed[64], out[PATH_MAX + 16], rebuild[] = "--rebuild-index",
-                         subset[] = "--subset", output[ANSWER_MAX], quiet[] = "--quiet";
+    char path[PATH_MAX], data[] = "data", verb[] = "measure", evaluated[] = "evaluated", json[] = "--json",
+                         data_dir[PATH_MAX + 16], layout[64], size[64], seed[64], out[PATH_MAX + 16],
+                         rebuild[] = "--rebuild-index", subset[] = "--subset", output[ANSWER_MAX],
+                         quiet[] = "--quiet";
     char labels[IM_CONF_TEXT_BYTES + 16], val_labels[IM_CONF_TEXT_BYTES + 16];
     char class_names[IM_CONF_TEXT_BYTES + 16], list[IM_CONF_TEXT_BYTES + 16], split_of[64];
     char *argv[32] = {path, data, verb, json, data_dir, layout};

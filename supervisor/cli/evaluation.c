@@ -34,7 +34,8 @@ static bool is_run(const char *folder)
 {
     char path[PATH_MAX];
 
-    return snprintf(path, sizeof path, "%s/config.yaml", folder) < (int)sizeof path && access(path, F_OK) == 0;
+    return snprintf(path, sizeof path, "%s/config.yaml", folder) < (int)sizeof path &&
+           access(path, F_OK) == 0;
 }
 
 /* The run that a file in its checkpoints/ is of; "": none. */
@@ -69,7 +70,8 @@ static int find_in_run(const struct im_conf *conf, const char *run_dir, struct s
         return im_fail(text, -ENAMETOOLONG, "%.300s: the path is too long", run_dir);
     if (access(ret->path, F_OK) == 0)
         return 0;
-    if (conf->weights == IM_WEIGHTS_BEST && !is_set(conf, IM_KEY_weights)) { /* of a run that did not validate yet */
+    if (conf->weights == IM_WEIGHTS_BEST &&
+        !is_set(conf, IM_KEY_weights)) { /* of a run that did not validate yet */
         snprintf(ret->path + strlen(ret->path) - strlen("best.safetensors"), sizeof "last.safetensors",
                  "last.safetensors");
         if (access(ret->path, F_OK) == 0)
@@ -96,21 +98,24 @@ static int find_weights(const struct im_conf *conf, struct sv_weights *ret, stru
             return fd;
         close(fd);
         if (is_set(conf, IM_KEY_weights))
-            return im_fail(text, -EINVAL, "--weights chooses among the weights of a run, and %.300s is a file", from);
+            return im_fail(text, -EINVAL,
+                           "--weights chooses among the weights of a run, and %.300s is a file", from);
         if (!realpath(from, ret->path))
             return im_fail(text, -errno, "cannot use %.300s: %s", from, strerror(errno));
         find_run_of(ret->path, ret->run_dir);
         return 0;
     }
-    if (!strchr(from, '/') && snprintf(named, sizeof named, "%s/%s", conf->workspace, from) < (int)sizeof named &&
-        is_run(named))
+    if (!strchr(from, '/') &&
+        snprintf(named, sizeof named, "%s/%s", conf->workspace, from) < (int)sizeof named && is_run(named))
         return find_in_run(conf, named, ret, text);
     if (exists)
-        return im_fail(text, -EINVAL, "%.300s is a folder, and holds no run (there is no config.yaml in it)", from);
-    return im_fail(text, -ENOENT,
-                   "%.300s is neither a file of weights nor a run in %.300s; `imsuper runs --workspace DIR` lists "
-                   "the runs there",
-                   from, conf->workspace);
+        return im_fail(text, -EINVAL, "%.300s is a folder, and holds no run (there is no config.yaml in it)",
+                       from);
+    return im_fail(
+        text, -ENOENT,
+        "%.300s is neither a file of weights nor a run in %.300s; `imsuper runs --workspace DIR` lists "
+        "the runs there",
+        from, conf->workspace);
 }
 
 /* ---- what is known of them ---- */
@@ -162,11 +167,11 @@ static void take_info(struct im_conf *conf, const struct sv_weights *w)
 static bool is_taken(enum im_conf_key_id key)
 {
     static const enum im_conf_key_id own[] = {
-        IM_KEY_workspace,     IM_KEY_output,         IM_KEY_json,          IM_KEY_status_interval,
-        IM_KEY_rebuild_index, IM_KEY_readers,        IM_KEY_augmenters,    IM_KEY_encoded_cells,
-        IM_KEY_batches_ahead, IM_KEY_cell_bytes,     IM_KEY_io,            IM_KEY_queue_depth,
-        IM_KEY_image_size,    IM_KEY_eval_image_size, IM_KEY_eval_resize,  IM_KEY_batch_size,
-        IM_KEY_snapshot_interval, IM_KEY_config};
+        IM_KEY_workspace,         IM_KEY_output,          IM_KEY_json,        IM_KEY_status_interval,
+        IM_KEY_rebuild_index,     IM_KEY_readers,         IM_KEY_augmenters,  IM_KEY_encoded_cells,
+        IM_KEY_batches_ahead,     IM_KEY_cell_bytes,      IM_KEY_io,          IM_KEY_queue_depth,
+        IM_KEY_image_size,        IM_KEY_eval_image_size, IM_KEY_eval_resize, IM_KEY_batch_size,
+        IM_KEY_snapshot_interval, IM_KEY_snapshot_steps,  IM_KEY_config};
 
     for (size_t i = 0; i < IM_COUNT(own); i++)
         if (own[i] == key)
@@ -209,7 +214,9 @@ static int take_run(struct im_conf *conf, const char *run_dir, struct sizes *ret
 static void choose_sizes(struct im_conf *conf, const struct sv_weights *w, const struct sizes *run)
 {
     const bool asked = is_set(conf, IM_KEY_eval_image_size) && conf->eval_image_size > 0;
-    int64_t side = asked ? conf->eval_image_size : is_set(conf, IM_KEY_image_size) ? conf->image_size : run->image;
+    int64_t side = asked                             ? conf->eval_image_size
+                   : is_set(conf, IM_KEY_image_size) ? conf->image_size
+                                                     : run->image;
 
     if (side == 0) {
         side = im_conf_small_images(conf) ? SIDE_CIFAR : SIDE_IMAGENET;
@@ -220,7 +227,8 @@ static void choose_sizes(struct im_conf *conf, const struct sv_weights *w, const
     }
     conf->image_size = conf->eval_image_size = side;
     if (!is_set(conf, IM_KEY_eval_resize) || conf->eval_resize == 0)
-        conf->eval_resize = run->image > 0 ? llround((double)side * (double)run->resize / (double)run->image) : 0;
+        conf->eval_resize =
+            run->image > 0 ? llround((double)side * (double)run->resize / (double)run->image) : 0;
     if (!is_set(conf, IM_KEY_batch_size) && run->batch > 0)
         conf->batch_size = run->batch;
 }

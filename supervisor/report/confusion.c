@@ -11,9 +11,9 @@
 #include "ipc/base/aside.h"
 
 enum {
-    COUNTS_MAX = 30,  /* classes with counts in the cells */
-    NAMES_MAX = 200,  /* classes with names beside the cells */
-    SIDE_MAX = 2000,  /* pixels of the matrix; more classes share them */
+    COUNTS_MAX = 30, /* classes with counts in the cells */
+    NAMES_MAX = 200, /* classes with names beside the cells */
+    SIDE_MAX = 2000, /* pixels of the matrix; more classes share them */
     PAIRS = 25,
     PANEL = 460, /* width of the list of pairs */
     TOP = 64,
@@ -125,7 +125,10 @@ static void place(struct canvas *v)
 
     v->block = (n + SIDE_MAX - 1) / SIDE_MAX;
     v->cells = (n + v->block - 1) / v->block;
-    v->cell = n <= 12 ? 60 : n <= COUNTS_MAX ? 44 : n <= NAMES_MAX ? fmax(12, floor(1500.0 / n)) : fmax(1, floor(SIDE_MAX / (double)v->cells));
+    v->cell = n <= 12           ? 60
+              : n <= COUNTS_MAX ? 44
+              : n <= NAMES_MAX  ? fmax(12, floor(1500.0 / n))
+                                : fmax(1, floor(SIDE_MAX / (double)v->cells));
     v->font = n > NAMES_MAX ? 13 : fmin(13, v->cell - 1);
     cairo_set_font_size(v->c, v->font);
     v->left = MARGIN + 20 + label_width(v) + 8;
@@ -198,7 +201,7 @@ static void draw_ticks(const struct canvas *v)
     for (uint32_t i = 0; i < v->m->classes; i += step) {
         const double at = (i + 0.5) * v->cell / v->block;
 
-        snprintf(s, sizeof s, "%s  %u", v->m->class_name[i], i);
+        snprintf(s, sizeof s, "%u  %s", i, v->m->class_name[i]);
         cairo_set_source_rgba(v->c, 0, 0, 0, 0.12);
         cairo_set_line_width(v->c, 1);
         cairo_move_to(v->c, v->left, floor(v->top + at) + 0.5);
@@ -238,7 +241,8 @@ static void draw_pairs(const struct canvas *v, double x)
 
     cairo_set_font_size(v->c, 13);
     cairo_set_source_rgb(v->c, 0.15, 0.15, 0.15);
-    write_at(v->c, x, y, 0, v->pairs ? "confused most: true → predicted" : "no image was taken for another class");
+    write_at(v->c, x, y, 0,
+             v->pairs ? "confused most: true → predicted" : "no image was taken for another class");
     for (int i = 0; i < v->pairs; i++) {
         const struct pair *p = &v->pair[i];
         uint64_t support = 0;

@@ -32,7 +32,7 @@ struct sv_evaluation {
 
     uint64_t valid, unusable, missing; /* usable images; others with a verdict; images without a record */
     uint64_t top1, top5;
-    double loss; /* summed */
+    double loss;                   /* summed */
     struct sv_class_counts *count; /* [classes] */
     uint32_t *confusion;           /* [classes][classes], true class first; NULL: too many classes */
     struct sv_calibration_bin bin[SV_ECE_BINS];
@@ -49,7 +49,8 @@ void sv_evaluation_fini(struct sv_evaluation *e);
 
 const struct im_outcome *sv_evaluation_at(const struct sv_evaluation *e, uint64_t place);
 
-double sv_precision(const struct sv_class_counts *c); /* 0 where nothing was predicted, as scikit-learn has it */
+double
+sv_precision(const struct sv_class_counts *c); /* 0 where nothing was predicted, as scikit-learn has it */
 double sv_recall(const struct sv_class_counts *c);
 double sv_f1(const struct sv_class_counts *c);
 

@@ -101,11 +101,12 @@ static int find_model(struct im_conf *conf, struct im_text *text)
         found = model;
     }
     if (found < 0)
-        return im_fail(text, -EINVAL,
-                       "%.300s does not say which network it is for, and fits none of them: give --model (and "
-                       "--stem, --head, --blurpool); `imsuper model --model NAME --init-from FILE` lists what "
-                       "does not fit",
-                       conf->init_from);
+        return im_fail(
+            text, -EINVAL,
+            "%.300s does not say which network it is for, and fits none of them: give --model (and "
+            "--stem, --head, --blurpool); `imsuper model --model NAME --init-from FILE` lists what "
+            "does not fit",
+            conf->init_from);
     conf->model = found;
     return 0;
 }
@@ -149,11 +150,12 @@ int tr_cmd_weights(struct im_conf *conf)
     if (err == 0)
         err = fit(conf, conf->model, &f, &text);
     if (err == 0 && f.misfits > 0)
-        err = im_fail(&text, -EBADMSG,
-                      "%zu tensors of %.300s do not fit %s; `imsuper model --model %s --init-from %.300s` lists "
-                      "them",
-                      f.misfits, conf->init_from, im_conf_choice(IM_KEY_model, conf->model),
-                      im_conf_choice(IM_KEY_model, conf->model), conf->init_from);
+        err = im_fail(
+            &text, -EBADMSG,
+            "%zu tensors of %.300s do not fit %s; `imsuper model --model %s --init-from %.300s` lists "
+            "them",
+            f.misfits, conf->init_from, im_conf_choice(IM_KEY_model, conf->model),
+            im_conf_choice(IM_KEY_model, conf->model), conf->init_from);
     if (err == 0 && f.outputs == 0)
         err = im_fail(&text, -EBADMSG, "%.300s has no classifier", conf->init_from);
     if (err == 0)
