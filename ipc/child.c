@@ -78,6 +78,7 @@ int im_plan_from_conf(const struct im_conf *conf, const uint64_t samples[IM_SPLI
                          .train = train,
                          .validate_every = conf->lr_range_test ? 0 : (uint32_t)conf->validate_every,
                          .drop_last = conf->drop_last,
+                         .evaluates = conf->evaluate,
                      },
                      text);
     free(train);

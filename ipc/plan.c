@@ -95,10 +95,14 @@ static int check(const struct im_plan_params *p, struct im_text *text)
 {
     if (p->ranks == 0 || p->batch_size[IM_VAL] == 0 || p->epochs == 0)
         return im_fail(text, -EINVAL, "a run needs at least one rank, one epoch and a batch of one");
-    if (p->samples[IM_TRAIN] == 0)
+    if (p->evaluates && p->samples[IM_VAL] == 0)
+        return im_fail(text, -EINVAL, "no images to evaluate");
+    if (!p->evaluates && p->samples[IM_TRAIN] == 0)
         return im_fail(text, -EINVAL, "no training images");
     if ((uint64_t)p->batch_size[IM_VAL] * p->ranks > UINT32_MAX)
         return im_fail(text, -EINVAL, "a step of more than 2^32 images; use a smaller --batch-size");
+    if (p->evaluates)
+        return 0;
     if (p->samples[IM_TRAIN] < p->ranks)
         return im_fail(text, -EINVAL,
                        "the training set has %" PRIu64 " images, fewer than the %" PRIu32
@@ -124,7 +128,8 @@ int im_plan_init(struct im_plan *plan, const struct im_plan_params *p, struct im
         int validate = p->samples[IM_VAL] > 0 && p->validate_every > 0 &&
                        ((epoch + 1) % p->validate_every == 0 || epoch + 1 == p->epochs);
 
-        err = append_phase(&made, p, IM_TRAIN, epoch);
+        if (!p->evaluates)
+            err = append_phase(&made, p, IM_TRAIN, epoch);
         if (err == 0 && validate)
             err = append_phase(&made, p, IM_VAL, epoch);
     }

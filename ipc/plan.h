@@ -2,7 +2,7 @@
  *
  * A run is a sequence of phases: a training pass, then a validation pass, epoch after epoch. A phase is cut
  * into steps of ranks x batch_size samples; the last step takes what is left (drop_last leaves it out
- * instead). Epochs may differ in batch and image size. Tickets number the samples 0, 1, 2, ... over the whole
+ * instead). An evaluation has one phase, which validates. Epochs may differ in batch and image size. Tickets number the samples 0, 1, 2, ... over the whole
  * run; batches number the steps likewise. Within a step, position i goes to rank i mod ranks, place i /
  * ranks, so that the ranks' batches fill at the same pace.
  *
@@ -30,6 +30,7 @@ struct im_plan_params {
     const struct im_conf_sizes *train; /* [epochs]: each epoch's in place of those of IM_TRAIN; NULL: none */
     uint32_t validate_every;           /* epochs; 0 = never. The last epoch is always validated otherwise. */
     uint32_t drop_last;                /* 1: training leaves the last short step out */
+    uint32_t evaluates;                /* 1: the validation pass of one epoch, and nothing else */
 };
 
 struct im_phase {

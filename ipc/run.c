@@ -20,7 +20,7 @@
  * overflow 64 bits. */
 static bool geometry_is_sane(const struct im_geometry *g)
 {
-    return g->samples[IM_TRAIN] >= 1 && g->samples[IM_TRAIN] < UINT32_MAX &&
+    return g->samples[IM_TRAIN] + g->samples[IM_VAL] >= 1 && g->samples[IM_TRAIN] < UINT32_MAX &&
            g->samples[IM_VAL] < UINT32_MAX && g->cell_bytes >= IM_PAGE &&
            g->cell_bytes <= UINT64_C(1) << 30 && g->cell_bytes % IM_PAGE == 0 && g->batch_pixels_max >= 1 &&
            g->batch_pixels_max <= UINT64_C(1) << 40 && g->encoded_cells >= 1 &&

@@ -281,7 +281,7 @@ static void tell_memory(struct sv_super *s, const struct im_json *m)
     };
     const struct im_json *memory = im_json_get(m, "memory_bytes");
 
-    if (s->memory_told)
+    if (s->memory_told || s->conf.evaluate)
         return;
     s->memory_told = true;
     for (size_t i = 0; i < IM_COUNT(kinds); i++) {
@@ -298,7 +298,7 @@ static void tell_memory(struct sv_super *s, const struct im_json *m)
                                                         : "",
                           kinds[i].name, sv_format_bytes(bytes, held, sizeof held), kinds[i].note, more);
     }
-    if (im_json_int_or(memory, "snapshots", 0) == 0 && !s->conf.lr_range_test)
+    if (im_json_int_or(memory, "snapshots", 0) == 0 && !im_conf_is_probe(&s->conf))
         sv_screen_say(&s->screen, "%-7s %-17s %10s  a trainer that dies goes back to the last checkpoint", "",
                       "snapshots", "none");
 }
@@ -317,7 +317,7 @@ void sv_answer(struct sv_super *s)
             im_ctl_send(s->ctl, &from, simple_reply("error", "not a JSON object"));
         else if (*cmd)
             im_ctl_send(s->ctl, &from, command(s, cmd, m));
-        else if (strcmp(event, "epoch") == 0 && !s->conf.lr_range_test) {
+        else if (strcmp(event, "epoch") == 0 && !im_conf_is_probe(&s->conf)) {
             tell_epoch(s, m);
             sv_journal_draw(&s->journal);
             sv_note_stages_now(s);

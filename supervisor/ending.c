@@ -66,7 +66,7 @@ void sv_ending_without_trainers(struct sv_super *s, const char *why)
 {
     if (s->ending.stage >= SV_CLEARING || s->finished)
         return;
-    if (s->conf.lr_range_test) { /* saves nothing */
+    if (im_conf_is_probe(&s->conf)) { /* saves nothing */
         finish_saved(s, SV_NOTHING_DONE);
         return;
     }
@@ -298,7 +298,7 @@ void sv_ending_say(struct sv_super *s)
     /* After the warden's death nobody tells how the trainers ended. */
     if (s->warden_gone && saved != SV_NOTHING_DONE)
         saved = checkpoint_time(s) >= s->ending.asked_at ? SV_SAVED : SV_NOT_SAVED;
-    if (s->conf.lr_range_test || s->ending.stage == SV_GOING_ON || s->exit_status == IM_EXIT_OK ||
+    if (im_conf_is_probe(&s->conf) || s->ending.stage == SV_GOING_ON || s->exit_status == IM_EXIT_OK ||
         s->exit_status == IM_EXIT_FORCED)
         return;
     switch (saved) {

@@ -141,12 +141,13 @@ static void report_death(struct sv_super *s, const struct sv_child *child, int w
 static void give_up(struct sv_super *s, int status, const char *why)
 {
     sv_screen_warn(&s->screen, SV_ERROR, "%s", why);
-    if (sv_progress_made(&s->run) && !s->conf.lr_range_test) {
+    if (sv_progress_made(&s->run) && !im_conf_is_probe(&s->conf)) {
         sv_screen_warn(&s->screen, SV_ERROR, "the run cannot go on; saving what was trained");
         sv_end(s, status == IM_EXIT_FAILED ? IM_EXIT_RESUMABLE : status, why);
         return;
     }
-    sv_screen_warn(&s->screen, SV_ERROR, "nothing was trained in this start of the run");
+    if (!s->conf.evaluate)
+        sv_screen_warn(&s->screen, SV_ERROR, "nothing was trained in this start of the run");
     sv_finish(s, status);
 }
 

@@ -320,7 +320,7 @@ static void say_goodbye(struct sv_super *s)
     if (s->socket.was_missing) /* epochs were not told */
         sv_journal_draw(&s->journal);
     sv_journal_tidy(&s->journal);
-    if (s->exit_status == IM_EXIT_OK && !s->conf.lr_range_test)
+    if (s->exit_status == IM_EXIT_OK && !im_conf_is_probe(&s->conf))
         say_done(s);
     sv_ending_say(s);
 }

@@ -45,6 +45,7 @@ static bool read_places(struct tr_trainer *t, const struct im_phase *phase, uint
         uint64_t position = im_plan_position(child->plan, phase, g, child->index, place);
 
         *ret_place = place;
+        ret->positions[place] = position;
         ret->samples[place] = phase->split == IM_TRAIN ? im_shuffle_item(&t->order, position) : position;
         if (!im_batch_read(view, g, child->index, place, ret->samples[place], &ret->labels[place],
                            &ret->verdicts[place]))
@@ -161,9 +162,26 @@ static int evaluate_with(struct tr_trainer *t, const struct tr_ring_batch *b, bo
     return err;
 }
 
+/* The same, and what became of each image. */
+static int evaluate_images(struct tr_trainer *t, const struct tr_ring_batch *b, struct im_text *text)
+{
+    const struct tr_outcome_places at = {t->places.positions, t->places.samples, t->places.verdicts};
+    struct tr_tally tally = {0};
+    int err = 0;
+
+    if (b->count > 0)
+        err = tr_outcomes_evaluate(&t->outcomes, t->net, &b->batch, &at, &tally, text);
+    if (err == 0)
+        err = tr_ranks_sum_tally(&t->ranks, &tally);
+    if (err == 0)
+        tr_sums_add(&t->at.sums[IM_VAL], &tally);
+    return err;
+}
+
 static int evaluate_batch(struct tr_trainer *t, const struct tr_ring_batch *b, struct im_text *text)
 {
-    int err = evaluate_with(t, b, false, &t->at.sums[IM_VAL], text);
+    int err = t->child->conf->evaluate ? evaluate_images(t, b, text)
+                                       : evaluate_with(t, b, false, &t->at.sums[IM_VAL], text);
 
     return err || !(t->child->conf->ema > 0) ? err : evaluate_with(t, b, true, &t->at.ema, text);
 }

@@ -12,6 +12,7 @@
 #include "trainer/checkpoint/state.h"
 #include "trainer/network/network.h"
 #include "trainer/optim/schedule.h"
+#include "trainer/outcomes.h"
 #include "trainer/ranks.h"
 #include "trainer/report.h"
 #include "trainer/training_step.h"
@@ -21,7 +22,7 @@
 struct tr_places {
     int32_t *labels;
     uint32_t *verdicts;
-    uint64_t *samples;
+    uint64_t *samples, *positions; /* positions: in the pass */
 };
 
 /* Rank 0's checkpoints that could not be written. */
@@ -57,6 +58,7 @@ struct tr_trainer {
     void *pinned_ring;                /* the batch ring, pinned for the device; NULL: not pinned */
     struct tr_schedule schedule;
     struct tr_training_step training_step;
+    struct tr_outcomes outcomes; /* of an evaluation */
     struct tr_position at;
     unsigned char *valid;          /* [batch_size_max] */
     struct tr_places places, next; /* of this batch, and of the prefetched one */

@@ -61,6 +61,10 @@ static int open_schedule(struct tr_trainer *t, struct im_text *text)
     uint32_t count = 0;
     int err;
 
+    if (t->child->conf->evaluate) { /* no steps */
+        free(epochs);
+        return 0;
+    }
     if (!epochs)
         return -ENOMEM;
     for (uint32_t i = 0; i < plan->phases; i++)
@@ -279,12 +283,12 @@ static void name_classes(struct tr_trainer *t)
                im_log_quote(&(struct im_quoted){0}, why.s));
 }
 
-/* Weights whose classes have another order. */
+/* Weights whose classes have another order. An evaluation's index has their order. */
 static int order_classes(struct tr_trainer *t, struct im_text *text)
 {
     const struct im_conf *conf = t->child->conf;
     struct im_text note = {""};
-    int err = tr_classes_map(conf->init_from, t->net, t->state.classes, &note, text);
+    int err = conf->evaluate ? 0 : tr_classes_map(conf->init_from, t->net, t->state.classes, &note, text);
 
     if (err > 0 && tr_trainer_leads(t))
         im_log(IM_LOG_WARN, "the classifier is ordered by class name", "why=%s",
@@ -357,7 +361,8 @@ static int open_places(struct tr_places *p, size_t n)
     p->labels = calloc(n, sizeof *p->labels);
     p->verdicts = calloc(n, sizeof *p->verdicts);
     p->samples = calloc(n, sizeof *p->samples);
-    return p->labels && p->verdicts && p->samples ? 0 : -ENOMEM;
+    p->positions = calloc(n, sizeof *p->positions);
+    return p->labels && p->verdicts && p->samples && p->positions ? 0 : -ENOMEM;
 }
 
 static void close_places(struct tr_places *p)
@@ -365,6 +370,7 @@ static void close_places(struct tr_places *p)
     free(p->labels);
     free(p->verdicts);
     free(p->samples);
+    free(p->positions);
 }
 
 static int open_copies(struct tr_trainer *t)
@@ -417,6 +423,8 @@ int tr_trainer_open(struct tr_trainer *t, struct im_text *text)
         pin_ring(t);
     if (err == 0)
         err = open_telemetry(t, text);
+    if (err == 0 && t->child->conf->evaluate)
+        err = tr_outcomes_open(&t->outcomes, t->child, text);
     return err == 0 ? open_copies(t) : err;
 }
 
@@ -425,6 +433,7 @@ void tr_trainer_close(struct tr_trainer *t, bool abandon)
     tr_report_close(&t->report);
     if (abandon)
         return;
+    tr_outcomes_close(&t->outcomes);
     tr_telemetry_close(t->telemetry);
     tr_snapshot_close(&t->snapshot);
     tr_schedule_fini(&t->schedule);

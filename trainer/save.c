@@ -152,7 +152,7 @@ int tr_trainer_save(struct tr_trainer *t, int epoch, unsigned best, struct im_te
 {
     int err;
 
-    if (t->child->conf->lr_range_test) /* a range test that dies restarts */
+    if (im_conf_is_probe(t->child->conf)) /* a range test that dies restarts */
         return 0;
     err = tr_ranks_compare(&t->ranks, &t->state, t->at.steps, text);
     if (err <
@@ -249,7 +249,7 @@ int tr_trainer_save_last(struct tr_trainer *t, bool at_the_end, struct im_text *
     im_ns lines_until = im_now() + LINES_WAIT_NS;
     int err = 0;
 
-    if (!tr_trainer_leads(t) || t->child->conf->lr_range_test)
+    if (!tr_trainer_leads(t) || im_conf_is_probe(t->child->conf))
         return at_the_end && tr_trainer_leads(t) ? tr_report_done(&t->report, &t->at, text) : 0;
     for (;;) {
         if (must_save(t))

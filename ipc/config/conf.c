@@ -442,3 +442,8 @@ int64_t im_conf_order_accumulate(const struct im_conf *conf)
 {
     return conf->accumulate * conf->ranks / im_conf_order_ranks(conf);
 }
+
+bool im_conf_is_probe(const struct im_conf *conf)
+{
+    return conf->lr_range_test || conf->evaluate;
+}

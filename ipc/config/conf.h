@@ -37,6 +37,9 @@ enum im_conf_ema_warmup { IM_EMA_WARMUPS(IM_CONF_CHOICE_) };
 enum im_conf_loss_scale { IM_LOSS_SCALES(IM_CONF_CHOICE_) };
 enum im_conf_bad_sample { IM_BAD_SAMPLES(IM_CONF_CHOICE_) };
 enum im_conf_on_signal { IM_ON_SIGNALS(IM_CONF_CHOICE_) };
+enum im_conf_weights { IM_WEIGHTS(IM_CONF_CHOICE_) };
+enum im_conf_tta { IM_TTAS(IM_CONF_CHOICE_) };
+enum im_conf_split { IM_SPLIT_CHOICES(IM_CONF_CHOICE_) };
 enum im_conf_augment { IM_AUGMENTS(IM_CONF_CHOICE_) };
 enum im_conf_aug_policy { IM_AUG_POLICIES(IM_CONF_CHOICE_) };
 enum im_conf_aug_border { IM_AUG_BORDERS(IM_CONF_CHOICE_) };
@@ -200,6 +203,9 @@ struct im_conf_gpus {
     int devices[IM_CONF_GPUS_MAX];
 };
 int im_conf_parse_gpus(const char *s, struct im_conf_gpus *ret);
+
+/* A run that keeps no state: a range test, an evaluation. */
+bool im_conf_is_probe(const struct im_conf *conf);
 
 /* The GPU of a rank in a configuration that `start` has frozen; -1: it trains on the CPU. */
 int im_conf_gpu(const struct im_conf *conf, uint32_t rank);

@@ -81,6 +81,18 @@
 #define IM_ON_SIGNALS(X)                                                                                     \
     X(IM_ON_SIGNAL_SAVE, "save")                                                                             \
     X(IM_ON_SIGNAL_STOP, "stop")
+#define IM_WEIGHTS(X)                                                                                        \
+    X(IM_WEIGHTS_BEST, "best")                                                                               \
+    X(IM_WEIGHTS_LAST, "last")                                                                               \
+    X(IM_WEIGHTS_BEST_EMA, "best-ema")                                                                       \
+    X(IM_WEIGHTS_EMA, "ema")
+#define IM_TTAS(X)                                                                                           \
+    X(IM_TTA_NONE, "none")                                                                                   \
+    X(IM_TTA_FLIP, "flip")
+#define IM_SPLIT_CHOICES(X)                                                                                  \
+    X(IM_SPLIT_CHOICE_AUTO, "auto")                                                                          \
+    X(IM_SPLIT_CHOICE_VAL, "val")                                                                            \
+    X(IM_SPLIT_CHOICE_TRAIN, "train")
 #define IM_AUGMENTS(X)                                                                                       \
     X(IM_AUGMENT_NONE, "none")                                                                               \
     X(IM_AUGMENT_LIGHT, "light")                                                                             \
@@ -150,40 +162,44 @@ typedef uint64_t im_conf_commands;
 #define IM_FOR_BENCH_READ IM_FOR(21) /* bench read and profile reader */
 #define IM_FOR_BENCH_DATA IM_FOR(22) /* beside IM_FOR_START */
 #define IM_FOR_VERIFY IM_FOR(23)     /* data verify and data stats */
+#define IM_FOR_EVAL IM_FOR(24)
+#define IM_FOR_PREDICT IM_FOR(25)
+#define IM_FOR_EVALUATED IM_FOR(26) /* the index of weights in use, where nothing is trained */
+#define IM_FOR_USE (IM_FOR_EVAL | IM_FOR_PREDICT)
 #define IM_FOR_RUNS (IM_FOR_START | IM_FOR_STATUS | IM_FOR_STOP | IM_FOR_CONTROL)
 #define IM_FOR_SAMPLES (IM_FOR_START | IM_FOR_PREVIEW | IM_FOR_BENCH) /* all that make samples */
 #define IM_FOR_ALL                                                                                           \
     (IM_FOR_RUNS | IM_FOR_SYNTH | IM_FOR_INDEX | IM_FOR_CHILDREN | IM_FOR_SAMPLES | IM_FOR_LIST |            \
      IM_FOR_STEPS | IM_FOR_LR_FIND | IM_FOR_MODEL | IM_FOR_RESTART | IM_FOR_SCALE | IM_FOR_LIST_RUNS |       \
      IM_FOR_ORGANISE | IM_FOR_PLOT | IM_FOR_COMPARE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ |                    \
-     IM_FOR_BENCH_DATA | IM_FOR_VERIFY)
+     IM_FOR_BENCH_DATA | IM_FOR_VERIFY | IM_FOR_USE | IM_FOR_EVALUATED)
 
 /* clang-format off */
 #define IM_CONF_KEYS(BOOL, INT, SEED, REAL, TEXT, ENUM) \
-    TEXT(data_dir, "data-dir", "", IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_VERIFY, "DIR", "folder of the images; `imsuper data synth` makes one") \
-    ENUM(layout, "layout", IM_LAYOUT_AUTO, IM_LAYOUTS, IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_VERIFY, "NAME", "how the folder is laid out: class folders under train/ and val/ (folders), class folders alone (single), ILSVRC CLS-LOC, Tiny ImageNet, or images with tables of classes (csv)") \
-    TEXT(labels, "labels", "", IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_VERIFY, "FILE", "CSV file with the class of each training image (file,label); default: train.csv or labels.csv where train/ has no class folders") \
-    TEXT(val_labels, "val-labels", "", IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_VERIFY, "FILE", "the same for validation images; default: val.csv") \
-    REAL(val_split, "val-split", 0, 0, 0.9, IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_VERIFY, "SHARE", "share of each class's training images to validate with, where there are no others; 0 = none") \
-    INT(val_split_seed, "val-split-seed", 0, 0, INT64_MAX, IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_VERIFY, "N", "seed of the choice that val-split makes; the run's seed has no part in it") \
-    BOOL(rebuild_index, "rebuild-index", false, IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX | IM_FOR_ORGANISE, "", "scan all folders again even if the cached index is current") \
+    TEXT(data_dir, "data-dir", "", IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_VERIFY | IM_FOR_EVAL, "DIR", "folder of the images; `imsuper data synth` makes one") \
+    ENUM(layout, "layout", IM_LAYOUT_AUTO, IM_LAYOUTS, IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_VERIFY | IM_FOR_EVAL, "NAME", "how the folder is laid out: class folders under train/ and val/ (folders), class folders alone (single), ILSVRC CLS-LOC, Tiny ImageNet, or images with tables of classes (csv)") \
+    TEXT(labels, "labels", "", IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_VERIFY | IM_FOR_EVAL, "FILE", "CSV file with the class of each training image (file,label); default: train.csv or labels.csv where train/ has no class folders") \
+    TEXT(val_labels, "val-labels", "", IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_VERIFY | IM_FOR_EVAL, "FILE", "the same for validation images; default: val.csv") \
+    REAL(val_split, "val-split", 0, 0, 0.9, IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_VERIFY | IM_FOR_EVAL, "SHARE", "share of each class's training images to validate with, where there are no others; 0 = none") \
+    INT(val_split_seed, "val-split-seed", 0, 0, INT64_MAX, IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_VERIFY | IM_FOR_EVAL, "N", "seed of the choice that val-split makes; the run's seed has no part in it") \
+    BOOL(rebuild_index, "rebuild-index", false, IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX | IM_FOR_ORGANISE | IM_FOR_EVAL, "", "scan all folders again even if the cached index is current") \
     BOOL(subset, "subset", false, IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX, "", "train on a class-balanced subset of the images") \
     INT(subset_size, "subset-size", 10000, 1, 1000000000000, IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX, "N", "images in the subset that --subset selects") \
     INT(changed_since, "changed-since", 0, 0, INT64_MAX, IM_GROUP_DATA, IM_FOR_INDEX, "NS", "also count the images that changed after this time (nanoseconds since 1970)") \
     TEXT(subset_out, "subset-out", "", IM_GROUP_DATA, IM_FOR_INDEX, "DIR", "output folder: data.index (the index to train from) and, with --subset, subset.txt (the list)") \
     TEXT(seek_index, "seek-index", "auto", IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX, "auto|off|DIR", "where Huffman codes of images stand, so that crops are decoded without what lies around them: a file in ~/.cache/imsuper (auto) or in DIR") \
-    ENUM(io, "io", IM_IO_AUTO, IM_IOS, IM_GROUP_DATA, IM_FOR_START | IM_FOR_BENCH_READ, "ENGINE", "file I/O engine; auto uses io_uring where the system supports it") \
-    INT(queue_depth, "queue-depth", 64, 1, 1024, IM_GROUP_DATA, IM_FOR_START | IM_FOR_BENCH_READ, "N", "files in flight per reader") \
-    INT(image_size, "image-size", 224, 8, 1024, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES | IM_FOR_MODEL | IM_FOR_STEPS, "PIXELS", "side of the square training images") \
-    INT(eval_image_size, "eval-image-size", 0, 0, 1024, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "PIXELS", "side of the square validation images; 0 = image size of the last training epoch") \
-    INT(eval_resize, "eval-resize", 0, 0, 4096, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "PIXELS", "short side of validation images before the centre crop; 0 = eval-image-size * 256/224") \
+    ENUM(io, "io", IM_IO_AUTO, IM_IOS, IM_GROUP_DATA, IM_FOR_START | IM_FOR_BENCH_READ | IM_FOR_USE, "ENGINE", "file I/O engine; auto uses io_uring where the system supports it") \
+    INT(queue_depth, "queue-depth", 64, 1, 1024, IM_GROUP_DATA, IM_FOR_START | IM_FOR_BENCH_READ | IM_FOR_USE, "N", "files in flight per reader") \
+    INT(image_size, "image-size", 224, 8, 1024, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_USE, "PIXELS", "side of the square training images") \
+    INT(eval_image_size, "eval-image-size", 0, 0, 1024, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES | IM_FOR_USE, "PIXELS", "side of the square validation images; 0 = image size of the last training epoch") \
+    INT(eval_resize, "eval-resize", 0, 0, 4096, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES | IM_FOR_USE, "PIXELS", "short side of validation images before the centre crop; 0 = eval-image-size * 256/224") \
     TEXT(train_crop, "train-crop", "rrc", IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "HOW", "rrc (random resized crop), pad:N (zero-pad by N and crop), or center") \
     REAL(rrc_scale_min, "rrc-scale-min", 0.08, 1e-4, 1, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "SHARE", "smallest area of a random resized crop") \
     REAL(rrc_scale_max, "rrc-scale-max", 1, 1e-4, 1, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "SHARE", "largest area of a random resized crop") \
     REAL(rrc_ratio_min, "rrc-ratio-min", 3.0 / 4, 0.1, 10, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "RATIO", "narrowest width/height of a random resized crop") \
     REAL(rrc_ratio_max, "rrc-ratio-max", 4.0 / 3, 0.1, 10, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "RATIO", "widest width/height of a random resized crop") \
     REAL(hflip, "hflip", 0.5, 0, 1, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "P", "probability of a horizontal flip") \
-    BOOL(scaled_decode, "scaled-decode", false, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "", "decode JPEG files at 1/2, 1/4 or 1/8 size where the crop is at least 2, 4 or 8 times the sample; faster on large images, but pixels differ slightly") \
+    BOOL(scaled_decode, "scaled-decode", false, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES | IM_FOR_USE, "", "decode JPEG files at 1/2, 1/4 or 1/8 size where the crop is at least 2, 4 or 8 times the sample; faster on large images, but pixels differ slightly") \
     ENUM(augment, "augment", IM_AUGMENT_LIGHT, IM_AUGMENTS, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "SET", "set of training transforms; flags, environment and files override its values") \
     ENUM(aug_policy, "aug-policy", IM_AUG_POLICY_NONE, IM_AUG_POLICIES, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "NAME", "learned policy, with torchvision's tables and ranges (in YAML aug: {policy: ...})") \
     REAL(aug_policy_p, "aug-policy-p", 1, 0, 1, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "P", "probability of the policy") \
@@ -218,15 +234,15 @@ typedef uint64_t im_conf_commands;
     REAL(aug_erase_ratio_min, "aug-erase-ratio-min", 0.3, 0.01, 100, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "RATIO", "smallest height/width ratio of the erased area") \
     REAL(aug_erase_ratio_max, "aug-erase-ratio-max", 3.3, 0.01, 100, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "RATIO", "largest height/width ratio of the erased area") \
     TEXT(aug_erase_fill, "aug-erase-fill", "0,0,0", IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "FILL", "fill of the erased area: R,G,B or random (per byte)") \
-    TEXT(mean, "mean", "0.485,0.456,0.406", IM_GROUP_AUGMENTATION, IM_FOR_START | IM_FOR_STEPS, "R,G,B", "per-channel mean to subtract (pixels from 0 to 1)") \
-    TEXT(std, "std", "0.229,0.224,0.225", IM_GROUP_AUGMENTATION, IM_FOR_START | IM_FOR_STEPS, "R,G,B", "per-channel standard deviation to divide by") \
-    ENUM(model, "model", IM_MODEL_RESNET50, IM_MODELS, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS, "NAME", "the network; resnetv2 is pre-activation, resnet20, 32, 44 and 56 are CIFAR's") \
-    ENUM(stem, "stem", IM_CONF_STEM_AUTO, IM_STEMS, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS, "NAME", "first layers: imagenet (7x7/2 convolution and pooling) or small (3x3); auto: small for CIFAR's networks, imagenet for the others") \
-    ENUM(head, "head", IM_CONF_HEAD_AUTO, IM_HEADS, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS, "NAME", "classifier: fc or the same as a 1x1 convolution (conv); auto: conv for resnetv2, fc for the others") \
-    ENUM(blurpool, "blurpool", IM_CONF_BLURPOOL_NONE, IM_BLURPOOLS, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS, "NAME", "anti-aliasing blur: zhang (after strided convolutions, as timm's resnetblur50) or ffcv (before every strided convolution)") \
+    TEXT(mean, "mean", "0.485,0.456,0.406", IM_GROUP_AUGMENTATION, IM_FOR_START | IM_FOR_STEPS | IM_FOR_USE, "R,G,B", "per-channel mean to subtract (pixels from 0 to 1)") \
+    TEXT(std, "std", "0.229,0.224,0.225", IM_GROUP_AUGMENTATION, IM_FOR_START | IM_FOR_STEPS | IM_FOR_USE, "R,G,B", "per-channel standard deviation to divide by") \
+    ENUM(model, "model", IM_MODEL_RESNET50, IM_MODELS, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_USE, "NAME", "the network; resnetv2 is pre-activation, resnet20, 32, 44 and 56 are CIFAR's") \
+    ENUM(stem, "stem", IM_CONF_STEM_AUTO, IM_STEMS, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_USE, "NAME", "first layers: imagenet (7x7/2 convolution and pooling) or small (3x3); auto: small for CIFAR's networks, imagenet for the others") \
+    ENUM(head, "head", IM_CONF_HEAD_AUTO, IM_HEADS, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_USE, "NAME", "classifier: fc or the same as a 1x1 convolution (conv); auto: conv for resnetv2, fc for the others") \
+    ENUM(blurpool, "blurpool", IM_CONF_BLURPOOL_NONE, IM_BLURPOOLS, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_USE, "NAME", "anti-aliasing blur: zhang (after strided convolutions, as timm's resnetblur50) or ffcv (before every strided convolution)") \
     REAL(drop_path_rate, "drop-path-rate", 0, 0, 0.99, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS, "P", "stochastic depth: probability of dropping the last block; rises linearly from 0 at the first block") \
     BOOL(zero_init_residual, "zero-init-residual", false, IM_GROUP_MODEL, IM_FOR_START, "", "zero-initialise the last batch norm of each block (resnetv2: last convolution), so that blocks start as the identity") \
-    ENUM(amp, "amp", IM_AMP_NONE, IM_AMPS, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_STEPS | IM_FOR_MODEL, "TYPE", "mixed precision of activations and convolutions: bf16, fp16 (GPUs only; always with loss scaling) or none (fp32); weights stay fp32") \
+    ENUM(amp, "amp", IM_AMP_NONE, IM_AMPS, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_STEPS | IM_FOR_MODEL | IM_FOR_USE, "TYPE", "mixed precision of activations and convolutions: bf16, fp16 (GPUs only; always with loss scaling) or none (fp32); weights stay fp32") \
     TEXT(init_from, "init-from", "", IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL, "FILE", "initial weights of a new run: a safetensors, .pt or .pth file from torchvision, timm or imsuper; names and shapes must match the model") \
     BOOL(init_skip_head, "init-skip-head", false, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL, "", "do not load the classifier from init-from (for other classes)") \
     TEXT(finetune, "finetune", "", IM_GROUP_MODEL, IM_FOR_START, "[FILE]", "fine-tune the weights of init-from (or FILE): recipe finetune, unless another is given, and a new classifier where theirs has other classes") \
@@ -235,7 +251,7 @@ typedef uint64_t im_conf_commands;
     TEXT(unfreeze_epochs, "unfreeze-epochs", "", IM_GROUP_MODEL, IM_FOR_START, "EPOCHS", "after each of these epochs one more part that freeze names is trained, from the last to the first; after the last of them all parts") \
     REAL(layer_decay, "layer-decay", 1, 0.01, 1, IM_GROUP_TRAINING, IM_FOR_START, "X", "the learning rate of each block is X times that of the block behind it, as timm's layer_decay; 1 = the same for all") \
     INT(epochs, "epochs", 90, 1, 100000, IM_GROUP_TRAINING, IM_FOR_START, "N", "passes over the training images") \
-    INT(batch_size, "batch-size", 256, 1, 65536, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS, "N", "images per step and trainer process") \
+    INT(batch_size, "batch-size", 256, 1, 65536, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_USE, "N", "images per step and trainer process") \
     TEXT(resize_schedule, "resize-schedule", "", IM_GROUP_TRAINING, IM_FOR_START, "ENTRIES", "image size and batch size by epoch; overrides image-size and batch-size: 1-30:64x256,31-50:128x128,51-:224x64; 12-14:160..192 is a ramp in steps of 32") \
     BOOL(drop_last, "drop-last", false, IM_GROUP_TRAINING, IM_FOR_START, "", "drop the last batch of an epoch if it is incomplete") \
     REAL(lr, "lr", 0.1, 0, 1000, IM_GROUP_TRAINING, IM_FOR_START, "RATE", "peak learning rate") \
@@ -286,33 +302,33 @@ typedef uint64_t im_conf_commands;
     INT(max_bad_steps, "max-bad-steps", 10, 1, 1000000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "N", "stop the run after N steps in a row with a non-finite loss or gradient (each is skipped)") \
     SEED(seed, "seed", 42, IM_GROUP_TRAINING, IM_FOR_SAMPLES | IM_FOR_SYNTH | IM_FOR_INDEX | IM_FOR_STEPS, "N", "seed of all random choices") \
     INT(validate_every, "validate-every", 1, 1, 100000, IM_GROUP_TRAINING, IM_FOR_START, "N", "validate every N epochs, and after the last") \
-    ENUM(backend, "backend", IM_BACKEND_AUTO, IM_BACKENDS, IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_STEPS, "NAME", "compute backend of the trainers") \
-    TEXT(gpus, "gpus", "auto", IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_STEPS, "WHICH", "GPUs to train on, one trainer each: auto (all; the CPU if there is none), 0 (none), a number of GPUs, or a list such as 0,2 (`imsuper gpus` lists them)") \
-    INT(ranks, "ranks", 1, 1, 64, IM_GROUP_PIPELINE, IM_FOR_START, "N", "data-parallel trainer processes; batch-size is per trainer; on GPUs one per GPU (see gpus)") \
+    ENUM(backend, "backend", IM_BACKEND_AUTO, IM_BACKENDS, IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_STEPS | IM_FOR_USE, "NAME", "compute backend of the trainers") \
+    TEXT(gpus, "gpus", "auto", IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_STEPS | IM_FOR_USE, "WHICH", "GPUs to train on, one trainer each: auto (all; the CPU if there is none), 0 (none), a number of GPUs, or a list such as 0,2 (`imsuper gpus` lists them)") \
+    INT(ranks, "ranks", 1, 1, 64, IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_USE, "N", "data-parallel trainer processes; batch-size is per trainer; on GPUs one per GPU (see gpus)") \
     BOOL(sync_bn, "sync-bn", false, IM_GROUP_PIPELINE, IM_FOR_START, "", "synchronise batch norm statistics across ranks") \
-    BOOL(tf32, "tf32", false, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_STEPS, "", "GPUs, fp32: allow TF32 (10-bit mantissa) in convolutions and matrix products; several times faster") \
-    BOOL(deterministic, "deterministic", false, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_STEPS, "", "GPUs: use deterministic kernels only (slower), so that runs on the same GPUs give the same weights; the CPU is always deterministic") \
-    INT(readers, "readers", 0, 0, 1024, IM_GROUP_PIPELINE, IM_FOR_START, "N", "reader processes; 0 or auto = chosen for this machine, and changed while the run goes on when they limit it") \
-    INT(augmenters, "augmenters", 0, 0, 1024, IM_GROUP_PIPELINE, IM_FOR_START, "N", "decoding processes; 0 or auto = chosen for this machine, and changed while the run goes on when they limit it") \
+    BOOL(tf32, "tf32", false, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_STEPS | IM_FOR_USE, "", "GPUs, fp32: allow TF32 (10-bit mantissa) in convolutions and matrix products; several times faster") \
+    BOOL(deterministic, "deterministic", false, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_STEPS | IM_FOR_USE, "", "GPUs: use deterministic kernels only (slower), so that runs on the same GPUs give the same weights; the CPU is always deterministic") \
+    INT(readers, "readers", 0, 0, 1024, IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_USE, "N", "reader processes; 0 or auto = chosen for this machine, and changed while the run goes on when they limit it") \
+    INT(augmenters, "augmenters", 0, 0, 1024, IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_USE, "N", "decoding processes; 0 or auto = chosen for this machine, and changed while the run goes on when they limit it") \
     BOOL(readers_auto, "readers-auto", false, IM_GROUP_PIPELINE, IM_FOR_CHILDREN, "", "readers was 0 or auto") \
     BOOL(augmenters_auto, "augmenters-auto", false, IM_GROUP_PIPELINE, IM_FOR_CHILDREN, "", "augmenters was 0 or auto") \
-    INT(trainer_threads, "trainer-threads", 0, 0, 1024, IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_STEPS, "N", "threads of a CPU trainer; 0 = chosen for this machine") \
-    INT(cell_bytes, "cell-bytes", 262144, 4096, 67108864, IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_BENCH_READ, "BYTES", "bytes of one cell of the encoded ring; larger files are passed by reference") \
-    INT(encoded_cells, "encoded-cells", 0, 0, 1048576, IM_GROUP_PIPELINE, IM_FOR_START, "N", "cells of the encoded ring; 0 = chosen from batch-size and memory") \
-    INT(batches_ahead, "batches-ahead", 4, 2, 64, IM_GROUP_PIPELINE, IM_FOR_START, "N", "batches in each trainer's ring") \
+    INT(trainer_threads, "trainer-threads", 0, 0, 1024, IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_STEPS | IM_FOR_USE, "N", "threads of a CPU trainer; 0 = chosen for this machine") \
+    INT(cell_bytes, "cell-bytes", 262144, 4096, 67108864, IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_BENCH_READ | IM_FOR_USE, "BYTES", "bytes of one cell of the encoded ring; larger files are passed by reference") \
+    INT(encoded_cells, "encoded-cells", 0, 0, 1048576, IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_USE, "N", "cells of the encoded ring; 0 = chosen from batch-size and memory") \
+    INT(batches_ahead, "batches-ahead", 4, 2, 64, IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_USE, "N", "batches in each trainer's ring") \
     TEXT(recipe, "recipe", "", IM_GROUP_OUTPUT, IM_FOR_START, "NAME", "named preset of options; config, environment and flags override it; `imsuper recipes` lists the presets") \
     TEXT(config, "config", "", IM_GROUP_OUTPUT, IM_FOR_ALL, "FILE", "YAML file of these options") \
-    TEXT(workspace, "workspace", "runs", IM_GROUP_OUTPUT, IM_FOR_RUNS | IM_FOR_LIST_RUNS | IM_FOR_PLOT | IM_FOR_COMPARE | IM_FOR_DOCTOR, "DIR", "folder that holds the run directories") \
+    TEXT(workspace, "workspace", "runs", IM_GROUP_OUTPUT, IM_FOR_RUNS | IM_FOR_LIST_RUNS | IM_FOR_PLOT | IM_FOR_COMPARE | IM_FOR_DOCTOR | IM_FOR_USE, "DIR", "folder that holds the run directories") \
     TEXT(run_name, "run-name", "", IM_GROUP_OUTPUT, IM_FOR_RUNS, "NAME", "run directory in the workspace; an existing run is continued; default: model and time") \
     TEXT(resume, "resume", "", IM_GROUP_OUTPUT, IM_FOR_START, "[FILE]", "start from this training state (last.state.safetensors); without FILE: continue --run-name or the newest run, and start no new one") \
     BOOL(dry_run, "dry-run", false, IM_GROUP_OUTPUT, IM_FOR_START | IM_FOR_ORGANISE, "", "check everything that can be checked, show what would be done, and do nothing") \
     INT(checkpoint_keep, "checkpoint-keep", 3, 1, 100000, IM_GROUP_OUTPUT, IM_FOR_START, "N", "epoch checkpoints to keep besides last and best") \
     BOOL(tensorboard, "tensorboard", true, IM_GROUP_OUTPUT, IM_FOR_START, "", "write TensorBoard event files into tensorboard/ of the run directory; the default") \
-    REAL(status_interval, "status-interval", 30, 0.1, 86400, IM_GROUP_OUTPUT, IM_FOR_START, "SECONDS", "interval of status lines when the output is not a terminal") \
+    REAL(status_interval, "status-interval", 30, 0.1, 86400, IM_GROUP_OUTPUT, IM_FOR_START | IM_FOR_USE, "SECONDS", "interval of status lines when the output is not a terminal") \
     ENUM(log_level, "log-level", IM_CONF_LOG_INFO, IM_LOG_LEVELS, IM_GROUP_OUTPUT, IM_FOR_ALL, "LEVEL", "lowest severity to log") \
     ENUM(color, "color", IM_COLOR_AUTO, IM_COLORS, IM_GROUP_OUTPUT, IM_FOR_ALL, "WHEN", "colours; auto: on a terminal unless NO_COLOR is set") \
     BOOL(plain, "plain", false, IM_GROUP_OUTPUT, IM_FOR_ALL, "", "key=value lines even on a terminal") \
-    BOOL(json, "json", false, IM_GROUP_OUTPUT, IM_FOR_LR_FIND | IM_FOR_STATUS | IM_FOR_STOP | IM_FOR_CONTROL | IM_FOR_INDEX | IM_FOR_BENCH | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_GPUS | IM_FOR_LIST_RUNS | IM_FOR_COMPARE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_BENCH_DATA | IM_FOR_VERIFY, "", "answer as one JSON object") \
+    BOOL(json, "json", false, IM_GROUP_OUTPUT, IM_FOR_LR_FIND | IM_FOR_STATUS | IM_FOR_STOP | IM_FOR_CONTROL | IM_FOR_INDEX | IM_FOR_BENCH | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_GPUS | IM_FOR_LIST_RUNS | IM_FOR_COMPARE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_BENCH_DATA | IM_FOR_VERIFY | IM_FOR_USE, "", "answer as one JSON object") \
     BOOL(quiet, "quiet", false, IM_GROUP_OUTPUT, IM_FOR_ALL, "", "only warnings and errors") \
     TEXT(run_dir, "run-dir", "", IM_GROUP_OUTPUT, IM_FOR_CHILDREN, "DIR", "the run's directory") \
     TEXT(index_hash, "index-hash", "", IM_GROUP_DATA, IM_FOR_CHILDREN, "HASH", "identifies the images and their labels") \
@@ -332,22 +348,32 @@ typedef uint64_t im_conf_commands;
     ENUM(on_signal, "on-signal", IM_ON_SIGNAL_SAVE, IM_ON_SIGNALS, IM_GROUP_ROBUSTNESS, IM_FOR_START, "WHAT", "what SIGUSR1 does: save a checkpoint and go on, or save and stop with exit status 75") \
     ENUM(on_bad_sample, "on-bad-sample", IM_BAD_SAMPLE_SKIP, IM_BAD_SAMPLES, IM_GROUP_ROBUSTNESS, IM_FOR_START, "WHAT", "skip a file that cannot be decoded, or stop the run") \
     INT(bad_sample_limit, "bad-sample-limit", 1000, 0, 1000000000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "N", "stop the run after N skipped files; 0 = no limit") \
-    INT(max_file_bytes, "max-file-bytes", 268435456, 1024, 2147483647, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES | IM_FOR_VERIFY, "BYTES", "larger files are bad samples") \
-    INT(max_pixels, "max-pixels", 178956970, 1024, 4294967296, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES | IM_FOR_VERIFY, "N", "images with more pixels are bad samples; the default is Pillow's limit") \
-    INT(max_side, "max-side", 65500, 32, 65500, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES | IM_FOR_VERIFY, "PIXELS", "images with a longer side are bad samples") \
-    INT(max_scans, "max-scans", 100, 1, 100000, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES | IM_FOR_VERIFY, "N", "progressive JPEGs with more scans are bad samples; the limit falls to 16 as images approach max-pixels") \
-    INT(decode_memory_mib, "decode-memory-mib", 0, 0, 65536, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES | IM_FOR_VERIFY, "MIB", "images that take more memory to decode are bad samples; 0 = chosen from the machine's or container's memory, at most 2048") \
-    INT(sample_deadline_ms, "sample-deadline-ms", 10000, 100, 3600000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "MS", "processor time for one image; also how long an augmenter may stand still on one") \
-    INT(read_deadline_ms, "read-deadline-ms", 30000, 200, 3600000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "MS", "a file whose read takes longer while others are read is tried again by another reader, and left out after the second time; while none can be read, the run waits") \
-    INT(stall_timeout_ms, "stall-timeout-ms", 60000, 1000, 86400000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "MS", "kill and restart a reader or augmenter that has work and makes no progress for this long") \
-    INT(rank_timeout_ms, "rank-timeout-ms", 600000, 1000, 86400000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "MS", "a trainer for which the others wait this long in a collective counts as hung") \
-    REAL(snapshot_interval, "snapshot-interval", 30, 0, 86400, IM_GROUP_ROBUSTNESS, IM_FOR_START, "SECONDS", "interval of training snapshots in shared memory, from which training recovers when a trainer dies; 0 = not by time") \
-    INT(snapshot_steps, "snapshot-steps", 0, 0, 1000000000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "N", "take a snapshot at least every N steps of training or validation; 0 = not by steps") \
-    INT(max_restarts, "max-restarts", 10, 0, 1000000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "N", "stop the run after N restarts of one process that failed by itself, without progress of anyone in between") \
-    REAL(trainer_deadline, "trainer-deadline", -1, -1, 86400, IM_GROUP_ROBUSTNESS, IM_FOR_START, "SECONDS", "end a trainer that has its input and finishes no step for this long, and continue from the last snapshot; 10 times as long until its first step, and while it saves; -1 = 20 times the slowest of its last steps, at least a minute; 0 = never") \
-    TEXT(output, "output", "", IM_GROUP_OUTPUT, IM_FOR_PREVIEW | IM_FOR_LR_FIND | IM_FOR_PLOT | IM_FOR_COMPARE | IM_FOR_VERIFY | IM_FOR_BENCH_DATA, "FILE", "PNG file to write (default preview.png, plot.png, compare.png); lr-find: the PNG file, beside which its JSON file lies, or a folder for both (default lr_finder_plots)") \
+    INT(max_file_bytes, "max-file-bytes", 268435456, 1024, 2147483647, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES | IM_FOR_VERIFY | IM_FOR_USE, "BYTES", "larger files are bad samples") \
+    INT(max_pixels, "max-pixels", 178956970, 1024, 4294967296, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES | IM_FOR_VERIFY | IM_FOR_USE, "N", "images with more pixels are bad samples; the default is Pillow's limit") \
+    INT(max_side, "max-side", 65500, 32, 65500, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES | IM_FOR_VERIFY | IM_FOR_USE, "PIXELS", "images with a longer side are bad samples") \
+    INT(max_scans, "max-scans", 100, 1, 100000, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES | IM_FOR_VERIFY | IM_FOR_USE, "N", "progressive JPEGs with more scans are bad samples; the limit falls to 16 as images approach max-pixels") \
+    INT(decode_memory_mib, "decode-memory-mib", 0, 0, 65536, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES | IM_FOR_VERIFY | IM_FOR_USE, "MIB", "images that take more memory to decode are bad samples; 0 = chosen from the machine's or container's memory, at most 2048") \
+    INT(sample_deadline_ms, "sample-deadline-ms", 10000, 100, 3600000, IM_GROUP_ROBUSTNESS, IM_FOR_START | IM_FOR_USE, "MS", "processor time for one image; also how long an augmenter may stand still on one") \
+    INT(read_deadline_ms, "read-deadline-ms", 30000, 200, 3600000, IM_GROUP_ROBUSTNESS, IM_FOR_START | IM_FOR_USE, "MS", "a file whose read takes longer while others are read is tried again by another reader, and left out after the second time; while none can be read, the run waits") \
+    INT(stall_timeout_ms, "stall-timeout-ms", 60000, 1000, 86400000, IM_GROUP_ROBUSTNESS, IM_FOR_START | IM_FOR_USE, "MS", "kill and restart a reader or augmenter that has work and makes no progress for this long") \
+    INT(rank_timeout_ms, "rank-timeout-ms", 600000, 1000, 86400000, IM_GROUP_ROBUSTNESS, IM_FOR_START | IM_FOR_USE, "MS", "a trainer for which the others wait this long in a collective counts as hung") \
+    REAL(snapshot_interval, "snapshot-interval", 30, 0, 86400, IM_GROUP_ROBUSTNESS, IM_FOR_START | IM_FOR_USE, "SECONDS", "interval of training snapshots in shared memory, from which training recovers when a trainer dies; 0 = not by time") \
+    INT(snapshot_steps, "snapshot-steps", 0, 0, 1000000000, IM_GROUP_ROBUSTNESS, IM_FOR_START | IM_FOR_USE, "N", "take a snapshot at least every N steps of training or validation; 0 = not by steps") \
+    INT(max_restarts, "max-restarts", 10, 0, 1000000, IM_GROUP_ROBUSTNESS, IM_FOR_START | IM_FOR_USE, "N", "stop the run after N restarts of one process that failed by itself, without progress of anyone in between") \
+    REAL(trainer_deadline, "trainer-deadline", -1, -1, 86400, IM_GROUP_ROBUSTNESS, IM_FOR_START | IM_FOR_USE, "SECONDS", "end a trainer that has its input and finishes no step for this long, and continue from the last snapshot; 10 times as long until its first step, and while it saves; -1 = 20 times the slowest of its last steps, at least a minute; 0 = never") \
+    TEXT(output, "output", "", IM_GROUP_OUTPUT, IM_FOR_PREVIEW | IM_FOR_LR_FIND | IM_FOR_PLOT | IM_FOR_COMPARE | IM_FOR_VERIFY | IM_FOR_BENCH_DATA | IM_FOR_EVAL, "FILE", "PNG file to write (default preview.png, plot.png, compare.png); lr-find: the PNG file, beside which its JSON file lies, or a folder for both (default lr_finder_plots); eval: folder for all files") \
     INT(images, "images", 16, 1, 4096, IM_GROUP_DATA, IM_FOR_PREVIEW | IM_FOR_BENCH | IM_FOR_LIST, "N", "number of images, spread over the training set; a preview shows 64 at most") \
     INT(epoch, "epoch", 0, 0, 100000, IM_GROUP_AUGMENTATION, IM_FOR_PREVIEW | IM_FOR_BENCH, "N", "epoch whose random draws are shown") \
+    BOOL(evaluate, "evaluate", false, IM_GROUP_OUTPUT, IM_FOR_CHILDREN, "", "this run is one validation pass that writes what became of each image") \
+    INT(outputs, "outputs", 0, 0, 1000000, IM_GROUP_MODEL, IM_FOR_CHILDREN, "N", "classes of the weights that are evaluated; 0 = those of the data") \
+    TEXT(weights_from, "weights-from", "", IM_GROUP_MODEL, IM_FOR_USE, "WEIGHTS|RUN", "file of weights (safetensors, .pt, .pth), run directory, or name of a run in the workspace") \
+    ENUM(weights, "weights", IM_WEIGHTS_BEST, IM_WEIGHTS, IM_GROUP_MODEL, IM_FOR_USE, "WHICH", "weights of a run: best or last epoch, plain or averaged (ema: averages of the last epoch)") \
+    ENUM(tta, "tta", IM_TTA_NONE, IM_TTAS, IM_GROUP_AUGMENTATION, IM_FOR_USE, "HOW", "flip: average the outputs for each image and its mirror image") \
+    TEXT(class_names, "class-names", "", IM_GROUP_DATA, IM_FOR_USE | IM_FOR_EVALUATED, "FILE", "names of the classes that weights without names have, one a line, in the order of the outputs") \
+    ENUM(split, "split", IM_SPLIT_CHOICE_AUTO, IM_SPLIT_CHOICES, IM_GROUP_DATA, IM_FOR_EVAL | IM_FOR_EVALUATED, "WHICH", "images to evaluate; auto: the validation images, all images where there are no others") \
+    TEXT(image_list, "image-list", "", IM_GROUP_DATA, IM_FOR_EVALUATED, "FILE", "absolute paths of images, each ended by a NUL, in place of a data folder") \
+    INT(worst, "worst", 20, 0, 100000, IM_GROUP_OUTPUT, IM_FOR_EVAL, "N", "name the N images with the highest loss") \
+    INT(top_k, "top-k", 5, 1, 1000, IM_GROUP_OUTPUT, IM_FOR_PREDICT, "N", "classes to give for each image") \
     BOOL(diff, "diff", false, IM_GROUP_OUTPUT, IM_FOR_PREVIEW, "", "show each image beside its untransformed crop") \
     INT(passes, "passes", 5, 1, 100000, IM_GROUP_OUTPUT, IM_FOR_BENCH | IM_FOR_STEPS | IM_FOR_BENCH_READ | IM_FOR_BENCH_DATA, "N", "passes over the images; for the trainer: rounds of one second") \
     INT(sample, "sample", 0, 0, 1000000000, IM_GROUP_DATA, IM_FOR_VERIFY | IM_FOR_BENCH_READ | IM_FOR_LIST, "N", "take N images spread over each split; 0 = all of them (bench read and profile reader: at most 4096)") \

@@ -51,7 +51,7 @@ static int check_batch(const struct im_conf *c, const struct im_conf_resize_entr
 {
     const char *key = *c->resize_schedule ? "resize-schedule" : "batch-size";
 
-    if (e->batch > 1)
+    if (e->batch > 1 || c->evaluate)
         return 0;
     if (c->mixup > 0 || c->cutmix > 0)
         return im_fail(text, -EINVAL,

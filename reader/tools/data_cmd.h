@@ -7,13 +7,11 @@
 #include "ipc/config/command.h"
 #include "reader/dataset/data.h"
 
-/* For main(): runs the verb that the words name; see im_command_main(). */
-int rd_command_main(int argc, char **argv);
-
 /* They return an exit status. */
 int rd_cmd_index(struct im_conf *conf);
 int rd_cmd_measure(
     struct im_conf *conf); /* the same without the names of classes, of which there may be many */
+int rd_cmd_evaluated(struct im_conf *conf); /* the index of an evaluation: reader/dataset/evaluated.h */
 int rd_cmd_synth(struct im_conf *conf);
 int rd_cmd_list(struct im_conf *conf);
 int rd_cmd_organise(struct im_conf *conf);

@@ -16,6 +16,7 @@
 #include "ipc/base/printable.h"
 #include "reader/dataset/changed.h"
 #include "reader/dataset/data.h"
+#include "reader/dataset/evaluated.h"
 #include "reader/dataset/subset.h"
 #include "reader/tools/data_cmd.h"
 #include "reader/tools/data_report.h"
@@ -31,11 +32,12 @@ static_assert((int)RD_LAYOUT_AUTO == IM_LAYOUT_AUTO && (int)RD_LAYOUT_FOLDERS ==
 struct answer {
     struct rd_data data;
     struct rd_index index; /* of the data, or of the subset */
-    void *subset;          /* the subset's bytes */
+    void *subset;          /* the subset's bytes, or those of an evaluation's index */
     char path[PATH_MAX];   /* of the index file that a run should take; "" where there is none */
     char seek[PATH_MAX];   /* of the seek index, to be made yet or not; "": none */
     int is_subset;
     bool with_names;       /* JSON lists the classes */
+    bool is_evaluated;     /* the index is that of an evaluation */
     int64_t changed_since; /* 0: not asked for */
     struct rd_changed changed;
     struct rd_empty empty;
@@ -180,19 +182,57 @@ static int find_seek(const struct im_conf *conf, struct answer *answer, struct i
     return err;
 }
 
+/* The index of an evaluation in place of the data's. */
+static int choose_evaluated(const struct im_conf *conf, struct answer *answer, struct im_text *text)
+{
+    const struct rd_index *data = &answer->data.index;
+    const bool all =
+        conf->split == IM_SPLIT_CHOICE_AUTO && !*conf->image_list && rd_index_count(data, IM_VAL) == 0;
+    const enum im_split split = all || conf->split == IM_SPLIT_CHOICE_TRAIN ? IM_TRAIN : IM_VAL;
+    struct rd_outputs outputs = {0};
+    struct im_text note = {""};
+    char *paths = NULL;
+    size_t n = 0;
+    int err = *conf->class_names ? rd_outputs_read(conf->class_names, &outputs, text) : 0;
+
+    if (err == 0 && *conf->image_list) {
+        err = im_read_file(conf->image_list, (size_t)1 << 32, &paths, &n, text);
+        if (err == 0)
+            err = rd_evaluated_list(paths, n, &outputs, &answer->subset, &n, text);
+    } else if (err == 0 && rd_index_count(data, split) == 0) {
+        err = im_fail(text, -EBADMSG, "%.300s has no validation images; --split train takes the others",
+                      conf->data_dir);
+    } else if (err == 0) {
+        err = rd_evaluated_choose(data, split, &outputs, &answer->subset, &n, &note, text);
+    }
+    if (err == 0)
+        err = rd_index_attach(answer->subset, n, &answer->index, text);
+    if (err == 0)
+        err = rd_evaluated_names(&answer->index, conf->subset_out, text);
+    if (note.s[0])
+        im_say(stderr, "imsuper: %s", note.s);
+    rd_outputs_fini(&outputs);
+    free(paths);
+    return err;
+}
+
 static int make_answer(const struct im_conf *conf, struct answer *answer, struct im_text *text)
 {
     struct rd_line line = {.is_shown = isatty(STDERR_FILENO) && !conf->quiet && !conf->plain};
     struct rd_progress progress = {show, &line};
     struct rd_source source = rd_cmd_source(conf);
     im_ns start = im_now();
-    int err = rd_data_open(&source, &progress, &answer->data, text);
+    int err = *conf->image_list ? 0 : rd_data_open(&source, &progress, &answer->data, text);
 
     rd_line_clear(&line);
     if (err < 0)
         return err;
     answer->index = answer->data.index;
-    answer->is_subset = wants_subset(conf);
+    if (answer->is_evaluated)
+        err = choose_evaluated(conf, answer, text);
+    if (err < 0)
+        return err;
+    answer->is_subset = !answer->is_evaluated && wants_subset(conf);
     memcpy(answer->path, answer->data.path, sizeof answer->path);
     err = find_seek(conf, answer, text);
     if (err == 0 && *conf->subset_out)
@@ -210,7 +250,7 @@ static int make_answer(const struct im_conf *conf, struct answer *answer, struct
     return err;
 }
 
-static int index_folder(struct im_conf *conf, bool with_names)
+static int index_folder(struct im_conf *conf, bool with_names, bool is_evaluated)
 {
     struct im_text text = {""};
     struct answer *answer = NULL;
@@ -223,6 +263,7 @@ static int index_folder(struct im_conf *conf, bool with_names)
     if (!answer)
         return rd_cmd_fail(-ENOMEM, &text);
     answer->with_names = with_names;
+    answer->is_evaluated = is_evaluated;
     err = make_answer(conf, answer, &text);
     status = err < 0 ? rd_cmd_fail(err, &text) : conf->json ? print_json(answer) : print_text(answer);
     rd_data_close(&answer->data);
@@ -234,10 +275,15 @@ static int index_folder(struct im_conf *conf, bool with_names)
 
 int rd_cmd_index(struct im_conf *conf)
 {
-    return index_folder(conf, true);
+    return index_folder(conf, true, false);
 }
 
 int rd_cmd_measure(struct im_conf *conf)
 {
-    return index_folder(conf, false);
+    return index_folder(conf, false, false);
+}
+
+int rd_cmd_evaluated(struct im_conf *conf)
+{
+    return index_folder(conf, false, true);
 }

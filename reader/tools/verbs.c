@@ -1,4 +1,6 @@
 /* The table of verbs of imsuper-reader; each lives in its own file. */
+#include "reader/tools/verbs.h"
+
 #include "ipc/base/count.h"
 #include "reader/tools/bench_read.h"
 #include "reader/tools/data_cmd.h"
@@ -19,6 +21,14 @@ static const struct im_command verbs[] = {
      .required = "data-dir",
      .is_inner = true,
      .run = rd_cmd_measure},
+    {.name = "data evaluated",
+     .typed = "imsuper-reader data evaluated",
+     .usual = "--data-dir DIR|--image-list FILE --subset-out DIR",
+     .what = "Makes the index of an evaluation, for `imsuper eval` and `imsuper predict`.",
+     .options = IM_FOR_INDEX | IM_FOR_EVALUATED,
+     .required = "subset-out",
+     .is_inner = true,
+     .run = rd_cmd_evaluated},
     {.name = "data synth",
      .typed = "imsuper data synth",
      .usual = "--out DIR --classes 10",
@@ -69,7 +79,7 @@ static const struct im_command verbs[] = {
      .run = rd_cmd_io},
 };
 
-int rd_command_main(int argc, char **argv)
+int rd_verb_main(int argc, char **argv)
 {
     return im_command_main("imsuper-reader", verbs, IM_COUNT(verbs), argc, argv);
 }

@@ -126,6 +126,18 @@ static void say_changed_images(const struct sv_dataset *d)
             d->changed, d->changed == 1 ? "" : "s", of, d->changed_names, d->changed > 3 ? ", ..." : "");
 }
 
+/* Weights that do not name their classes fit data with as many. */
+static int check_outputs(const struct start *s, struct im_text *text)
+{
+    if ((int64_t)s->data.classes == s->conf.outputs)
+        return 0;
+    return im_fail(text, -EINVAL,
+                   "%.300s has %" PRId64
+                   " outputs without names, and the data has %u classes: give their names, one a "
+                   "line in the order of the outputs, with --class-names FILE",
+                   s->conf.init_from, s->conf.outputs, s->data.classes);
+}
+
 /* The dataset, and how the run is cut for it and for the machine. 0, or an exit status. */
 static int measure(struct start *s)
 {
@@ -144,6 +156,8 @@ static int measure(struct start *s)
     if (err < 0)
         return fail(&text, IM_EXIT_BAD_DATA);
     say_changed_images(&s->data);
+    if (s->conf.evaluate && check_outputs(s, &text) < 0)
+        return fail(&text, IM_EXIT_BAD_DATA);
     if (s->conf.lr_range_test)
         fit_to_lr_range_test(s);
     s->machine = (struct sv_machine){.cpus = (uint32_t)im_cpu_count(),
@@ -160,7 +174,7 @@ static int measure(struct start *s)
         err = im_plan_from_conf(&s->conf, s->data.samples, &plan, &text);
     if (err < 0)
         return fail(&text, status_of(err));
-    if (!s->conf.lr_range_test && sv_advice_ema(&s->conf, sv_advice_updates(&s->conf, &plan), &text))
+    if (!im_conf_is_probe(&s->conf) && sv_advice_ema(&s->conf, sv_advice_updates(&s->conf, &plan), &text))
         im_say(stderr, "imsuper: %s", text.s);
     im_plan_fini(&plan);
     err = sv_continue_compare(&s->conf, &text);
@@ -367,6 +381,17 @@ static void print_header(const struct start *s)
 
     if (c->quiet)
         return;
+    if (c->evaluate) {
+        im_say(stderr,
+               "eval    %s, %s images, batch %" PRId64 ", %" PRId64 " px of %" PRId64 ", %" PRId64
+               " trainer%s (%" PRId64 " threads%s)",
+               im_conf_choice(IM_KEY_model, c->model),
+               sv_format_count(s->data.samples[IM_VAL], val, sizeof val), c->batch_size,
+               im_conf_eval_image_size(c), im_conf_eval_resize(c), c->ranks, c->ranks > 1 ? "s" : "",
+               c->trainer_threads, c->ranks > 1 ? " each" : "");
+        print_devices(s);
+        return;
+    }
     if (c->lr_range_test) {
         sv_say_header(c->plain,
                       "lr-find %s, %" PRId64 " steps of %" PRId64 " images of %" PRId64

@@ -13,6 +13,7 @@ int sv_command_main(int argc, char **argv);
 
 int sv_cmd_start(struct im_conf *conf);
 int sv_cmd_lr_find(struct im_conf *conf);
+int sv_cmd_eval(struct im_conf *conf);
 int sv_cmd_runs(struct im_conf *conf);
 int sv_cmd_plot(struct im_conf *conf);
 int sv_cmd_compare(struct im_conf *conf);

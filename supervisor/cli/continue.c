@@ -104,7 +104,7 @@ int sv_continue_shape(struct im_conf *conf, struct im_text *note, struct im_text
     int err = read_shape(conf, &then, text);
 
     note->s[0] = 0;
-    if (err <= 0 || conf->lr_range_test)
+    if (err <= 0 || im_conf_is_probe(conf))
         return err;
     batches = then.ranks * then.accumulate;
     images = then.batch_size * batches;

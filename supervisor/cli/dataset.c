@@ -64,7 +64,7 @@ void sv_dataset_warn(const struct sv_dataset *dataset, const struct im_conf *con
 {
     if (dataset->left_out.s[0] && !conf->quiet) {
         im_say(stderr, "data    %s", dataset->left_out.s);
-        if (!conf->lr_range_test)
+        if (!im_conf_is_probe(conf))
             im_say(stderr, "data    the whole list: %s/left_out.txt", conf->run_dir);
     }
     for (int i = 0; i < SV_DATASET_WARNINGS_MAX && dataset->warnings[i].s[0]; i++)
@@ -73,11 +73,13 @@ void sv_dataset_warn(const struct sv_dataset *dataset, const struct im_conf *con
 
 int sv_dataset_load(const struct im_conf *conf, struct sv_dataset *ret, struct im_text *text)
 {
-    char path[PATH_MAX], data[] = "data", verb[] = "measure", json[] = "--json", data_dir[PATH_MAX + 16],
-                         layout[64], size[64], seed[64], out[PATH_MAX + 16], rebuild[] = "--rebuild-index",
-                         subset[] = "--subset", output[ANSWER_MAX], quiet[] = "--quiet";
+    char path[PATH_MAX], data[] = "data", verb[] = "measure", evaluated[] = "evaluated", json[] = "--json",
+                         data_dir[PATH_MAX + 16], layout[64], size[64], seed[64], out[PATH_MAX + 16],
+                         rebuild[] = "--rebuild-index", subset[] = "--subset", output[ANSWER_MAX],
+                         quiet[] = "--quiet";
     char labels[IM_CONF_TEXT_BYTES + 16], val_labels[IM_CONF_TEXT_BYTES + 16];
-    char *argv[24] = {path, data, verb, json, data_dir, layout};
+    char class_names[IM_CONF_TEXT_BYTES + 16], list[IM_CONF_TEXT_BYTES + 16], split_of[64];
+    char *argv[32] = {path, data, verb, json, data_dir, layout};
     const int64_t began = sv_rundir_began_ns(conf->run_dir);
     char since[64], split[64], split_seed[64], seek[IM_CONF_TEXT_BYTES + 32];
     int n = 6, status;
@@ -109,6 +111,15 @@ int sv_dataset_load(const struct im_conf *conf, struct sv_dataset *ret, struct i
         snprintf(split_seed, sizeof split_seed, "--val-split-seed=%" PRId64, conf->val_split_seed);
         argv[n++] = split;
         argv[n++] = split_seed;
+    }
+    if (conf->evaluate) {
+        argv[2] = evaluated;
+        snprintf(split_of, sizeof split_of, "--split=%s", im_conf_choice(IM_KEY_split, conf->split));
+        snprintf(class_names, sizeof class_names, "--class-names=%s", conf->class_names);
+        snprintf(list, sizeof list, "--image-list=%s", conf->image_list);
+        argv[n++] = split_of;
+        argv[n++] = class_names;
+        argv[n++] = list;
     }
     if (began > 0) {
         snprintf(since, sizeof since, "--changed-since=%" PRId64, began);

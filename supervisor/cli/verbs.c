@@ -26,6 +26,16 @@ static const struct im_command verbs[] = {
      .required = "data-dir",
      .check = IM_CHECK_NETWORK,
      .run = sv_cmd_lr_find},
+    {.name = "eval",
+     .typed = "imsuper eval",
+     .usual = "WEIGHTS|RUN [--data-dir DIR] [-o DIR] [flags]",
+     .what = "Measures weights on the validation images as training does: top-1, top-5, loss, each class,\n"
+             "confusion matrix, calibration, the images with the highest loss. Options of the weights' run\n"
+             "hold where no flag says otherwise.",
+     .options = IM_FOR_EVAL,
+     .operand = "weights-from",
+     .operand_needed = true,
+     .run = sv_cmd_eval},
     {.name = "recipes",
      .typed = "imsuper recipes",
      .usual = "[NAME]",

@@ -134,7 +134,7 @@ static void test_the_largest_geometry_does_not_overflow(void **state)
 static void test_sizes_out_of_range_are_refused(void **state)
 {
     (void)state;
-    REFUSES(g.samples[IM_TRAIN] = 0);
+    REFUSES(g.samples[IM_TRAIN] = g.samples[IM_VAL] = 0);
     REFUSES(g.samples[IM_TRAIN] = UINT32_MAX);
     REFUSES(g.samples[IM_VAL] = UINT64_MAX);
     REFUSES(g.cell_bytes = 0);

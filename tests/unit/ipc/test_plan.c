@@ -127,6 +127,25 @@ static void test_drop_last_leaves_the_short_step_out_of_training_only(void **sta
     im_plan_fini(&plan);
 }
 
+static void test_an_evaluation_is_one_validation_pass(void **state)
+{
+    struct im_plan_params p = usual;
+    struct im_text text = {""};
+    struct im_plan plan;
+
+    (void)state;
+    p.evaluates = 1;
+    p.samples[IM_TRAIN] = 0;
+    plan = make(&p);
+    assert_int_equal(plan.phases, p.epochs);
+    assert_true(plan.phase[0].split == IM_VAL && plan.phase[0].samples == 10 &&
+                plan.phase[0].first_batch == 0);
+    im_plan_fini(&plan);
+    p.samples[IM_VAL] = 0;
+    assert_int_equal(im_plan_init(&plan, &p, &text), -EINVAL);
+    assert_non_null(strstr(text.s, "no images to evaluate"));
+}
+
 static uint32_t validations(uint32_t epochs, uint32_t every, uint64_t val_samples)
 {
     struct im_plan_params p = usual;
@@ -425,6 +444,7 @@ int main(void)
         cmocka_unit_test(test_bijection_for_many_shapes),
         cmocka_unit_test(test_short_last_step_leaves_some_ranks_without_a_sample),
         cmocka_unit_test(test_drop_last_leaves_the_short_step_out_of_training_only),
+        cmocka_unit_test(test_an_evaluation_is_one_validation_pass),
         cmocka_unit_test(test_validation_comes_every_so_many_epochs_and_at_the_end),
         cmocka_unit_test(test_no_validation_when_never_or_without_images),
         cmocka_unit_test(test_epochs_may_differ_in_batch_and_size),

@@ -1,0 +1,255 @@
+#include "reader/dataset/evaluated.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ipc/base/aside.h"
+#include "ipc/base/file.h"
+#include "ipc/base/printable.h"
+#include "ipc/outcome.h"
+#include "reader/dataset/index_file.h"
+
+#define FILE_BYTES_MAX ((size_t)64 << 20)
+
+enum { NAMED_MAX = 3, NAMES_BYTES = 256, UNKNOWN = -1 };
+
+struct named {
+    const char *name;
+    uint32_t place;
+};
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const struct named *)a)->name, ((const struct named *)b)->name);
+}
+
+static struct named *sort_names(const struct rd_outputs *outputs)
+{
+    struct named *sorted = calloc(outputs->count + 1, sizeof *sorted);
+
+    for (uint32_t i = 0; sorted && i < outputs->count; i++)
+        sorted[i] = (struct named){outputs->name[i], i};
+    if (sorted)
+        qsort(sorted, outputs->count, sizeof *sorted, by_name);
+    return sorted;
+}
+
+static int check_names(const char *path, const struct rd_outputs *outputs, struct im_text *text)
+{
+    struct named *sorted = sort_names(outputs);
+    int err = sorted ? 0 : -ENOMEM;
+
+    if (err == 0 && outputs->count == 0)
+        err = im_fail(text, -EBADMSG, "%.300s names no classes", path);
+    for (uint32_t i = 1; err == 0 && i < outputs->count; i++)
+        if (by_name(&sorted[i - 1], &sorted[i]) == 0)
+            err = im_fail(text, -EBADMSG, "%.300s names the class '%.100s' twice (lines %u and %u)", path,
+                          sorted[i].name, sorted[i - 1].place + 1, sorted[i].place + 1);
+    free(sorted);
+    return err;
+}
+
+int rd_outputs_read(const char *path, struct rd_outputs *ret, struct im_text *text)
+{
+    size_t n = 0, lines = 1;
+    char *rest;
+    int err = im_read_file(path, FILE_BYTES_MAX, &ret->bytes, &n, text);
+
+    if (err < 0)
+        return err;
+    for (size_t i = 0; i < n; i++)
+        lines += ret->bytes[i] == '\n';
+    ret->name = calloc(lines, sizeof *ret->name);
+    if (!ret->name)
+        return -ENOMEM;
+    for (char *line = strtok_r(ret->bytes, "\r\n", &rest); line; line = strtok_r(NULL, "\r\n", &rest))
+        ret->name[ret->count++] = line;
+    return check_names(path, ret, text);
+}
+
+void rd_outputs_fini(struct rd_outputs *outputs)
+{
+    free(outputs->bytes);
+    free(outputs->name);
+    *outputs = (struct rd_outputs){0};
+}
+
+/* Of each class of the data its output. */
+struct mapping {
+    int32_t *output;   /* [classes of the data], UNKNOWN: there is none */
+    const char **name; /* [outputs] as the data writes it, or the weights */
+};
+
+static void mapping_fini(struct mapping *m)
+{
+    free(m->output);
+    free(m->name);
+}
+
+static int map(const struct rd_index *index, const struct rd_outputs *outputs, struct mapping *ret)
+{
+    const uint32_t classes = rd_index_class_count(index);
+    struct named *sorted = sort_names(outputs);
+
+    ret->output = calloc(classes + 1, sizeof *ret->output);
+    ret->name = calloc(outputs->count + classes, sizeof *ret->name);
+    for (uint32_t i = 0; ret->name && i < outputs->count; i++)
+        ret->name[i] = outputs->name[i];
+    for (uint32_t c = 0; sorted && ret->output && ret->name && c < classes; c++) {
+        struct im_shown shown; /* files of weights and classes.txt hold this form */
+        const struct named wanted = {im_shown(&shown, rd_index_class(index, c)), 0};
+        const struct named *found = bsearch(&wanted, sorted, outputs->count, sizeof *sorted, by_name);
+
+        ret->output[c] = outputs->count == 0 ? (int32_t)c : found ? (int32_t)found->place : UNKNOWN;
+        if (ret->output[c] >= 0)
+            ret->name[ret->output[c]] = rd_index_class(index, c);
+    }
+    free(sorted);
+    return sorted && ret->output && ret->name ? 0 : -ENOMEM;
+}
+
+/* Classes of which there are images, and which the weights lack. */
+static int check_mapping(const struct rd_index *index, enum im_split split, const struct rd_outputs *outputs,
+                         const struct mapping *m, struct im_text *note, struct im_text *text)
+{
+    const uint32_t classes = rd_index_class_count(index);
+    unsigned char *used = calloc(classes + 1, 1);
+    uint32_t lacking = 0, moved = 0;
+    char names[NAMES_BYTES] = "";
+    struct im_shown shown;
+
+    if (!used)
+        return -ENOMEM;
+    for (uint64_t id = 0; id < rd_index_count(index, split); id++)
+        used[rd_index_label(index, split, id)] = 1;
+    for (uint32_t c = 0; c < classes; c++) {
+        const size_t n = strlen(names);
+
+        moved += m->output[c] != (int32_t)c;
+        if (m->output[c] == UNKNOWN && used[c] && lacking++ < NAMED_MAX)
+            snprintf(names + n, sizeof names - n, "%s'%.60s'", n ? ", " : "",
+                     im_shown(&shown, rd_index_class(index, c)));
+    }
+    free(used);
+    if (lacking > 0)
+        return im_fail(
+            text, -EBADMSG,
+            "%u of the %u classes of the data are not among the %u of the weights: %s%s; the first of "
+            "theirs is '%.60s'; --class-names FILE gives the outputs other names",
+            lacking, classes, outputs->count, names, lacking > NAMED_MAX ? ", ..." : "", outputs->name[0]);
+    if (outputs->count > 0 && classes < outputs->count)
+        im_fail(note, 0, "the data has %u of the %u classes of the weights; labels are matched by name",
+                classes, outputs->count);
+    else if (moved > 0)
+        im_fail(note, 0,
+                "the data has the classes in another order than the weights; labels are matched by name");
+    return 0;
+}
+
+static int begin(struct rd_index_writer *writer, const char *const *names, uint32_t count)
+{
+    int64_t err = 0;
+
+    for (uint32_t i = 0; i < count && err >= 0; i++)
+        err = rd_writer_class(writer, names[i]);
+    return err < 0 ? (int)err : 0;
+}
+
+static int write_choice(const struct rd_index *index, enum im_split split, uint32_t outputs,
+                        const struct mapping *m, void **ret_bytes, size_t *ret_size)
+{
+    const uint64_t directories = index->header->sections[RD_DIRECTORIES].count;
+    struct rd_index_writer writer = {0};
+    int64_t place = 0;
+    int err = begin(&writer, m->name, outputs ? outputs : rd_index_class_count(index));
+
+    for (uint64_t i = 0; i < directories && err == 0; i++) {
+        place = rd_writer_directory(&writer, index->strings + index->directories[i]);
+        err = place < 0 ? (int)place : 0;
+    }
+    for (uint64_t id = 0; id < rd_index_count(index, split) && err == 0; id++) {
+        const struct rd_index_sample *s = &index->samples[split][id];
+
+        err = rd_writer_sample(&writer, IM_VAL, s->directory, index->strings + s->name,
+                               (uint32_t)m->output[s->label]);
+    }
+    if (err == 0)
+        err = rd_writer_finish_copy(&writer, index, ret_bytes, ret_size);
+    rd_writer_fini(&writer);
+    return err;
+}
+
+int rd_evaluated_choose(const struct rd_index *index, enum im_split split, const struct rd_outputs *outputs,
+                        void **ret_bytes, size_t *ret_size, struct im_text *note, struct im_text *text)
+{
+    struct mapping m = {0};
+    int err = map(index, outputs, &m);
+
+    if (err == 0)
+        err = check_mapping(index, split, outputs, &m, note, text);
+    if (err == 0)
+        err = write_choice(index, split, outputs->count, &m, ret_bytes, ret_size);
+    mapping_fini(&m);
+    return err;
+}
+
+static int add_path(struct rd_index_writer *writer, const char *path, char last[PATH_MAX], int64_t *directory)
+{
+    const char *slash = strrchr(path, '/');
+    const size_t n = slash ? (size_t)(slash - path) : 0;
+
+    if (path[0] != '/' || n >= PATH_MAX || !slash[1])
+        return -EINVAL;
+    if (*directory < 0 || strlen(last) != n || memcmp(last, path, n) != 0) {
+        memcpy(last, path, n);
+        last[n] = 0;
+        *directory = rd_writer_directory(writer, last[0] ? last + 1 : last);
+    }
+    return *directory < 0 ? (int)*directory
+                          : rd_writer_sample(writer, IM_VAL, (uint32_t)*directory, slash + 1, 0);
+}
+
+int rd_evaluated_list(const char *paths, size_t n, const struct rd_outputs *outputs, void **ret_bytes,
+                      size_t *ret_size, struct im_text *text)
+{
+    const struct rd_index_origin origin = {.root = "/", .layout = RD_LAYOUT_SINGLE, .leads_out = true};
+    struct rd_index_writer writer = {0};
+    char last[PATH_MAX] = "";
+    int64_t directory = -1;
+    int err = n > 0 && paths[n - 1] == 0 ? 0 : im_fail(text, -EINVAL, "the list of images has no end");
+
+    if (err == 0)
+        err = begin(&writer, outputs->name, outputs->count);
+    for (size_t at = 0; at < n && err == 0; at += strlen(paths + at) + 1)
+        err = add_path(&writer, paths + at, last, &directory);
+    if (err == 0)
+        err = rd_writer_finish(&writer, &origin, ret_bytes, ret_size);
+    rd_writer_fini(&writer);
+    return err;
+}
+
+int rd_evaluated_names(const struct rd_index *index, const char *folder, struct im_text *text)
+{
+    char *bytes = NULL, path[PATH_MAX];
+    size_t size = 0;
+    FILE *out = open_memstream(&bytes, &size);
+    int length = 0, err;
+
+    if (!out)
+        return -ENOMEM;
+    for (uint64_t id = 0; id < rd_index_count(index, IM_VAL) && length >= 0; id++) {
+        length = rd_index_relative(index, IM_VAL, id, path, sizeof path);
+        if (length >= 0)
+            fwrite(path, (size_t)length + 1, 1, out);
+    }
+    err = ferror(out) | fclose(out) ? -ENOMEM : length < 0 ? length : 0;
+    if (err == 0 && (size_t)snprintf(path, sizeof path, "%s/" IM_EVALUATED_FILE, folder) >= sizeof path)
+        err = -ENAMETOOLONG;
+    if (err == 0)
+        err = im_file_replace_any(path, bytes, size, text);
+    free(bytes);
+    return err;
+}

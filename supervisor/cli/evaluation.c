@@ -1,0 +1,375 @@
+#include "supervisor/cli/evaluation.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "ipc/base/count.h"
+#include "ipc/base/exit.h"
+#include "ipc/base/file.h"
+#include "ipc/base/printable.h"
+#include "supervisor/cli/program.h"
+#include "supervisor/cli/start.h"
+#include "supervisor/cli/temporary.h"
+
+#define RUN_NAME "eval"
+#define ANSWER_BYTES ((size_t)16 << 20)
+#define LINES_BYTES_MAX ((size_t)1 << 24)
+
+enum { SIDE_IMAGENET = 224, SIDE_CIFAR = 32 };
+
+static bool is_set(const struct im_conf *conf, enum im_conf_key_id key)
+{
+    return conf->origin[key].source != IM_CONF_DEFAULT;
+}
+
+/* ---- which weights ---- */
+
+static bool is_run(const char *folder)
+{
+    char path[PATH_MAX];
+
+    return snprintf(path, sizeof path, "%s/config.yaml", folder) < (int)sizeof path &&
+           access(path, F_OK) == 0;
+}
+
+/* The run that a file in its checkpoints/ is of; "": none. */
+static void find_run_of(const char *file, char run_dir[PATH_MAX])
+{
+    char *slash;
+
+    snprintf(run_dir, PATH_MAX, "%s", file);
+    for (int up = 0; up < 2; up++) {
+        slash = strrchr(run_dir, '/');
+        if (slash)
+            *slash = 0;
+    }
+    if (!is_run(run_dir))
+        *run_dir = 0;
+}
+
+/* The file in a run's checkpoints/ that --weights names. */
+static int find_in_run(const struct im_conf *conf, const char *run_dir, struct sv_weights *ret,
+                       struct im_text *text)
+{
+    static const char *const names[] = {[IM_WEIGHTS_BEST] = "best",
+                                        [IM_WEIGHTS_LAST] = "last",
+                                        [IM_WEIGHTS_BEST_EMA] = "best.ema",
+                                        [IM_WEIGHTS_EMA] = "last.ema"};
+    const char *name = names[conf->weights];
+
+    if (!realpath(run_dir, ret->run_dir))
+        return im_fail(text, -errno, "cannot use %.300s: %s", run_dir, strerror(errno));
+    if (snprintf(ret->path, sizeof ret->path, "%s/checkpoints/%s.safetensors", ret->run_dir, name) >=
+        (int)sizeof ret->path)
+        return im_fail(text, -ENAMETOOLONG, "%.300s: the path is too long", run_dir);
+    if (access(ret->path, F_OK) == 0)
+        return 0;
+    if (conf->weights == IM_WEIGHTS_BEST &&
+        !is_set(conf, IM_KEY_weights)) { /* of a run that did not validate yet */
+        snprintf(ret->path + strlen(ret->path) - strlen("best.safetensors"), sizeof "last.safetensors",
+                 "last.safetensors");
+        if (access(ret->path, F_OK) == 0)
+            return 0;
+    }
+    return im_fail(text, -ENOENT, "the run in %.300s has no weights '%s' (%s)%s", ret->run_dir,
+                   im_conf_choice(IM_KEY_weights, conf->weights), name,
+                   strstr(name, "ema") ? "; it needs --ema to have averages" : "");
+}
+
+static int find_weights(const struct im_conf *conf, struct sv_weights *ret, struct im_text *text)
+{
+    char named[PATH_MAX];
+    struct stat st;
+    const char *from = conf->weights_from;
+    const bool exists = stat(from, &st) == 0;
+
+    if (exists && S_ISDIR(st.st_mode) && is_run(from))
+        return find_in_run(conf, from, ret, text);
+    if (exists && !S_ISDIR(st.st_mode)) {
+        int fd = im_open_regular(from, &st, text);
+
+        if (fd < 0)
+            return fd;
+        close(fd);
+        if (is_set(conf, IM_KEY_weights))
+            return im_fail(text, -EINVAL,
+                           "--weights chooses among the weights of a run, and %.300s is a file", from);
+        if (!realpath(from, ret->path))
+            return im_fail(text, -errno, "cannot use %.300s: %s", from, strerror(errno));
+        find_run_of(ret->path, ret->run_dir);
+        return 0;
+    }
+    if (!strchr(from, '/') &&
+        snprintf(named, sizeof named, "%s/%s", conf->workspace, from) < (int)sizeof named && is_run(named))
+        return find_in_run(conf, named, ret, text);
+    if (exists)
+        return im_fail(text, -EINVAL, "%.300s is a folder, and holds no run (there is no config.yaml in it)",
+                       from);
+    return im_fail(
+        text, -ENOENT,
+        "%.300s is neither a file of weights nor a run in %.300s; `imsuper runs --workspace DIR` lists "
+        "the runs there",
+        from, conf->workspace);
+}
+
+/* ---- what is known of them ---- */
+
+static int ask_trainer(const struct im_conf *conf, struct sv_weights *w, struct im_text *text)
+{
+    static const enum im_conf_key_id keys[] = {IM_KEY_model, IM_KEY_stem, IM_KEY_head, IM_KEY_blurpool};
+    char program[PATH_MAX], verb[] = "weights", from[PATH_MAX + 16], flags[IM_COUNT(keys)][64];
+    char *argv[8] = {program, verb, from}, *answer = malloc(ANSWER_BYTES);
+    int n = 3, err;
+
+    if (!answer)
+        return -ENOMEM;
+    sv_program_find("imsuper-trainer", program, sizeof program);
+    snprintf(from, sizeof from, "--init-from=%s", w->path);
+    for (size_t i = 0; i < IM_COUNT(keys); i++) {
+        char value[IM_CONF_TEXT_BYTES];
+
+        if (!is_set(conf, keys[i]))
+            continue;
+        im_conf_value(conf, keys[i], value);
+        snprintf(flags[i], sizeof flags[i], "--%s=%.40s", im_conf_name(keys[i]), value);
+        argv[n++] = flags[i];
+    }
+    err = sv_program_read(argv, 0, answer, ANSWER_BYTES);
+    if (err < 0)
+        im_fail(text, err, "cannot run %s: %s", program, strerror(-err));
+    else if (err == 0)
+        err = im_json_parse(answer, strlen(answer), &w->info, text);
+    free(answer);
+    return err;
+}
+
+static void take_info(struct im_conf *conf, const struct sv_weights *w)
+{
+    static const enum im_conf_key_id keys[] = {IM_KEY_model, IM_KEY_stem, IM_KEY_head, IM_KEY_blurpool};
+
+    for (size_t i = 0; i < IM_COUNT(keys); i++) {
+        const char *value = im_json_str_or(w->info, im_conf_name(keys[i]), "");
+
+        if (*value && !is_set(conf, keys[i]))
+            im_conf_set(conf, im_conf_name(keys[i]), value, NULL);
+    }
+}
+
+/* ---- options ---- */
+
+/* Of the run's options those that say what is measured, not how fast or where to. */
+static bool is_taken(enum im_conf_key_id key)
+{
+    static const enum im_conf_key_id own[] = {
+        IM_KEY_workspace,         IM_KEY_output,          IM_KEY_json,        IM_KEY_status_interval,
+        IM_KEY_rebuild_index,     IM_KEY_readers,         IM_KEY_augmenters,  IM_KEY_encoded_cells,
+        IM_KEY_batches_ahead,     IM_KEY_cell_bytes,      IM_KEY_io,          IM_KEY_queue_depth,
+        IM_KEY_image_size,        IM_KEY_eval_image_size, IM_KEY_eval_resize, IM_KEY_batch_size,
+        IM_KEY_snapshot_interval, IM_KEY_snapshot_steps,  IM_KEY_config};
+
+    for (size_t i = 0; i < IM_COUNT(own); i++)
+        if (own[i] == key)
+            return false;
+    return im_conf_is_for(key, IM_FOR_USE) && !im_conf_is_for(key, IM_FOR_CHILDREN);
+}
+
+struct sizes {
+    int64_t image, resize, batch; /* 0: not known */
+};
+
+/* Gives the options that the user left open the values of the run's config.yaml. */
+static int take_run(struct im_conf *conf, const char *run_dir, struct sizes *ret, struct im_text *text)
+{
+    struct im_conf *run = malloc(sizeof *run);
+    char path[PATH_MAX + 16], value[IM_CONF_TEXT_BYTES];
+    int err;
+
+    if (!run)
+        return -ENOMEM;
+    im_conf_defaults(run);
+    snprintf(path, sizeof path, "%s/config.yaml", run_dir);
+    err = im_conf_load_yaml(run, path, text);
+    for (int key = 0; key < IM_KEY_COUNT && err == 0; key++) {
+        const enum im_conf_key_id id = (enum im_conf_key_id)key;
+
+        if (!is_taken(id) || is_set(conf, id))
+            continue;
+        im_conf_value(run, id, value);
+        err = im_conf_set(conf, im_conf_name(id), value, text);
+    }
+    if (err == 0)
+        *ret = (struct sizes){im_conf_eval_image_size(run), im_conf_eval_resize(run),
+                              im_conf_last_sizes(run).batch_size};
+    free(run);
+    return err;
+}
+
+/* The size that is asked for, else the run's; the crop keeps the run's share of the image. */
+static void choose_sizes(struct im_conf *conf, const struct sv_weights *w, const struct sizes *run)
+{
+    const bool asked = is_set(conf, IM_KEY_eval_image_size) && conf->eval_image_size > 0;
+    int64_t side = asked                             ? conf->eval_image_size
+                   : is_set(conf, IM_KEY_image_size) ? conf->image_size
+                                                     : run->image;
+
+    if (side == 0) {
+        side = im_conf_small_images(conf) ? SIDE_CIFAR : SIDE_IMAGENET;
+        if (!conf->quiet)
+            im_say(stderr,
+                   "imsuper: %s does not say the size of its images: %" PRId64 " px are used (--image-size)",
+                   w->path, side);
+    }
+    conf->image_size = conf->eval_image_size = side;
+    if (!is_set(conf, IM_KEY_eval_resize) || conf->eval_resize == 0)
+        conf->eval_resize =
+            run->image > 0 ? llround((double)side * (double)run->resize / (double)run->image) : 0;
+    if (!is_set(conf, IM_KEY_batch_size) && run->batch > 0)
+        conf->batch_size = run->batch;
+}
+
+/* ---- names of classes ---- */
+
+static int write_names(const struct im_json *names, int64_t outputs, const char *path, struct im_text *text)
+{
+    char *bytes = NULL;
+    size_t n = 0;
+    FILE *out = open_memstream(&bytes, &n);
+    int err;
+
+    if (!out)
+        return -ENOMEM;
+    for (int64_t i = 0; i < outputs; i++) {
+        const char *name = NULL;
+
+        if (names && im_json_as_str(im_json_at(names, (size_t)i), &name) == 0)
+            fprintf(out, "%s\n", name);
+        else
+            fprintf(out, "%" PRId64 "\n", i);
+    }
+    err = fclose(out) ? -ENOMEM : im_file_replace(path, bytes, n, text);
+    free(bytes);
+    return err;
+}
+
+/* A file of as many names as there are outputs. */
+static int check_names(const struct im_conf *conf, const struct sv_weights *w, struct im_text *text)
+{
+    char *bytes = NULL, *rest;
+    int64_t lines = 0;
+    size_t n;
+    int err = im_read_file(conf->class_names, (size_t)64 << 20, &bytes, &n, text);
+
+    if (err < 0)
+        return err;
+    for (char *line = strtok_r(bytes, "\r\n", &rest); line; line = strtok_r(NULL, "\r\n", &rest))
+        lines++;
+    free(bytes);
+    if (lines == w->outputs)
+        return 0;
+    return im_fail(text, -EINVAL,
+                   "--class-names %.300s names %" PRId64 " classes, and %.300s has %" PRId64 " outputs",
+                   conf->class_names, lines, w->path, w->outputs);
+}
+
+/* With images that have labels, classes without names are those of the data. */
+static int choose_names(struct im_conf *conf, struct sv_evaluation_run *e, struct im_text *text)
+{
+    const struct im_json *names = im_json_get(e->weights.info, "classes");
+
+    if (conf->class_names[0])
+        return check_names(conf, &e->weights, text);
+    if ((int64_t)im_json_count(names) != e->weights.outputs)
+        names = NULL;
+    if (!names && !conf->image_list[0])
+        return 0;
+    if (snprintf(conf->class_names, sizeof conf->class_names, "%s/outputs.txt", e->folder) >=
+        (int)sizeof conf->class_names)
+        return -ENAMETOOLONG;
+    return write_names(names, e->weights.outputs, conf->class_names, text);
+}
+
+int sv_evaluation_open(struct im_conf *conf, struct sv_evaluation_run *ret, struct im_text *text)
+{
+    struct sizes run = {0};
+    int err;
+
+    *ret = (struct sv_evaluation_run){0};
+    err = find_weights(conf, &ret->weights, text);
+    if (err == 0 && ret->weights.run_dir[0])
+        err = take_run(conf, ret->weights.run_dir, &run, text);
+    if (err == 0)
+        err = ask_trainer(conf, &ret->weights, text);
+    if (err != 0)
+        return err;
+    take_info(conf, &ret->weights);
+    ret->weights.outputs = im_json_int_or(ret->weights.info, "outputs", 0);
+    choose_sizes(conf, &ret->weights, &run);
+    if (strlen(ret->weights.path) >= sizeof conf->init_from)
+        return im_fail(text, -ENAMETOOLONG, "%.300s: the path is too long", ret->weights.path);
+    snprintf(conf->init_from, sizeof conf->init_from, "%s", ret->weights.path);
+    conf->evaluate = true;
+    conf->outputs = ret->weights.outputs;
+    conf->epochs = 1;
+    conf->bad_sample_limit = 0;
+    err = im_conf_check(conf, text);
+    if (err == 0)
+        err = im_conf_check_network(conf, text);
+    if (err == 0)
+        err = sv_temporary_make(RUN_NAME, ret->folder, sizeof ret->folder, text);
+    return err < 0 ? err : choose_names(conf, ret, text);
+}
+
+int sv_evaluation_run(struct im_conf *conf, struct sv_evaluation_run *e)
+{
+    struct im_json *epoch;
+    int status;
+
+    snprintf(conf->workspace, sizeof conf->workspace, "%s", e->folder);
+    snprintf(conf->run_name, sizeof conf->run_name, RUN_NAME);
+    status = sv_start_run(conf);
+    if (status == IM_EXIT_RESUMABLE) {
+        fprintf(stderr, "imsuper: stopped\n");
+        status = IM_EXIT_FORCED;
+    }
+    epoch = status == IM_EXIT_OK ? sv_evaluation_epoch(conf) : NULL;
+    e->seconds = im_json_real_or(epoch, "seconds", 0);
+    im_json_free(&epoch);
+    return status;
+}
+
+void sv_evaluation_close(struct sv_evaluation_run *e)
+{
+    sv_temporary_remove(e->folder);
+    im_json_free(&e->weights.info);
+    *e = (struct sv_evaluation_run){0};
+}
+
+struct im_json *sv_evaluation_epoch(const struct im_conf *conf)
+{
+    char path[PATH_MAX], *bytes = NULL, *rest = NULL;
+    struct im_json *found = NULL;
+    size_t n;
+
+    snprintf(path, sizeof path, "%s/metrics.jsonl", conf->run_dir);
+    if (im_read_file(path, LINES_BYTES_MAX, &bytes, &n, NULL) < 0)
+        return NULL;
+    for (char *line = strtok_r(bytes, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+        struct im_json *j = NULL;
+
+        if (im_json_parse(line, strlen(line), &j, NULL) == 0 &&
+            strcmp(im_json_str_or(j, "event", ""), "epoch") == 0) {
+            im_json_free(&found);
+            found = j;
+            j = NULL;
+        }
+        im_json_free(&j);
+    }
+    free(bytes);
+    return found;
+}

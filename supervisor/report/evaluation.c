@@ -1,0 +1,251 @@
+#include "supervisor/report/evaluation.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ipc/base/file.h"
+
+#define NAMES_BYTES_MAX ((size_t)1 << 33)
+#define RECORDS_BYTES_MAX ((size_t)1 << 40)
+
+const struct im_outcome *sv_evaluation_at(const struct sv_evaluation *e, uint64_t place)
+{
+    return (const struct im_outcome *)(const void *)(e->records + place * e->record_bytes);
+}
+
+/* ---- reading ---- */
+
+static int read_in(const char *run_dir, const char *name, size_t most, char **ret, size_t *ret_n,
+                   struct im_text *text)
+{
+    char path[PATH_MAX];
+
+    if (snprintf(path, sizeof path, "%s/%s", run_dir, name) >= (int)sizeof path)
+        return -ENAMETOOLONG;
+    return im_read_file(path, most, ret, ret_n, text);
+}
+
+/* Names that end with `end`, in place. */
+static const char **split_names(char *bytes, size_t n, char end, uint64_t *ret_count)
+{
+    uint64_t count = 0;
+    const char **names;
+
+    for (size_t i = 0; i < n; i++)
+        count += bytes[i] == end;
+    names = calloc(count + 1, sizeof *names);
+    *ret_count = 0;
+    for (size_t i = 0, begin = 0; names && i < n; i++) {
+        if (bytes[i] != end)
+            continue;
+        bytes[i] = 0;
+        names[(*ret_count)++] = bytes + begin;
+        begin = i + 1;
+    }
+    return names;
+}
+
+static bool is_in_bounds(const struct sv_evaluation *e, const struct im_outcome *r)
+{
+    if (r->sample_plus_1 == 0 || r->verdict != 0)
+        return true;
+    for (uint32_t i = 0; i < e->tops; i++)
+        if (r->top[i].class >= e->classes)
+            return false;
+    return r->label >= 0 && (uint32_t)r->label < e->classes;
+}
+
+static int read_records(struct sv_evaluation *e, const struct im_conf *conf, struct im_text *text)
+{
+    size_t n = 0;
+    char *grown;
+    int err = read_in(conf->run_dir, IM_OUTCOMES_FILE, RECORDS_BYTES_MAX, &e->records, &n, text);
+
+    if (err < 0)
+        return err;
+    if (n > e->images * e->record_bytes)
+        return im_fail(text, -EBADMSG, "%s/" IM_OUTCOMES_FILE " holds more records than there are images",
+                       conf->run_dir);
+    grown = realloc(e->records, e->images * e->record_bytes + 1);
+    if (!grown)
+        return -ENOMEM;
+    e->records = grown;
+    memset(grown + n, 0, e->images * e->record_bytes - n);
+    for (uint64_t i = 0; i < e->images; i++)
+        if (!is_in_bounds(e, sv_evaluation_at(e, i)))
+            return im_fail(text, -EBADMSG, "record %" PRIu64 " of " IM_OUTCOMES_FILE " is damaged", i);
+    return 0;
+}
+
+int sv_evaluation_read(struct sv_evaluation *e, const struct im_conf *conf, struct im_text *text)
+{
+    uint64_t classes = 0;
+    size_t n = 0;
+    int err = read_in(conf->run_dir, "classes.txt", NAMES_BYTES_MAX, &e->class_bytes, &n, text);
+
+    if (err < 0)
+        return err;
+    e->class_name = split_names(e->class_bytes, n, '\n', &classes);
+    err = read_in(conf->run_dir, IM_EVALUATED_FILE, NAMES_BYTES_MAX, &e->name_bytes, &n, text);
+    if (err < 0)
+        return err;
+    e->name = split_names(e->name_bytes, n, '\0', &e->images);
+    if (!e->class_name || !e->name)
+        return -ENOMEM;
+    e->classes = (uint32_t)classes;
+    e->tops = im_outcome_tops(conf, e->classes);
+    e->record_bytes = im_outcome_bytes(e->tops);
+    return read_records(e, conf, text);
+}
+
+void sv_evaluation_fini(struct sv_evaluation *e)
+{
+    free(e->records);
+    free(e->name_bytes);
+    free(e->class_bytes);
+    free(e->name);
+    free(e->class_name);
+    free(e->count);
+    free(e->confusion);
+    free(e->worst);
+    *e = (struct sv_evaluation){0};
+}
+
+/* ---- counting ---- */
+
+struct loss_at {
+    double loss;
+    uint64_t place;
+};
+
+static int by_falling_loss(const void *a, const void *b)
+{
+    const struct loss_at *x = a, *y = b;
+
+    if (x->loss != y->loss && !(isnan(x->loss) && isnan(y->loss)))
+        return isnan(x->loss) || x->loss > y->loss ? -1 : 1;
+    return x->place < y->place ? -1 : x->place > y->place;
+}
+
+static void count_image(struct sv_evaluation *e, const struct im_outcome *r)
+{
+    const uint32_t label = (uint32_t)r->label, predicted = r->top[0].class;
+    const bool right = label == predicted;
+    const double confidence = (double)r->top[0].probability;
+    int bin = (int)ceil(confidence * SV_ECE_BINS) - 1; /* (0, 1/15], (1/15, 2/15], ... */
+
+    bin = bin < 0 ? 0 : bin >= SV_ECE_BINS ? SV_ECE_BINS - 1 : bin;
+    e->valid++;
+    e->top1 += r->rank < 1;
+    e->top5 += r->rank < 5;
+    e->loss += r->loss;
+    e->count[label].support++;
+    e->count[predicted].predicted++;
+    e->count[label].correct += right;
+    if (e->confusion)
+        e->confusion[(size_t)label * e->classes + predicted]++;
+    if (!isfinite(confidence))
+        return;
+    e->bin[bin].images++;
+    e->bin[bin].correct += right;
+    e->bin[bin].confidence += confidence;
+}
+
+static int find_worst(struct sv_evaluation *e, uint64_t worsts)
+{
+    struct loss_at *losses = calloc(e->valid + 1, sizeof *losses);
+    uint64_t n = 0;
+
+    e->worsts = worsts < e->valid ? worsts : e->valid;
+    e->worst = calloc(e->worsts + 1, sizeof *e->worst);
+    for (uint64_t i = 0; losses && i < e->images; i++) {
+        const struct im_outcome *r = sv_evaluation_at(e, i);
+
+        if (r->sample_plus_1 && r->verdict == 0)
+            losses[n++] = (struct loss_at){r->loss, i};
+    }
+    if (losses)
+        qsort(losses, n, sizeof *losses, by_falling_loss);
+    for (uint64_t i = 0; losses && e->worst && i < e->worsts; i++)
+        e->worst[i] = losses[i].place;
+    free(losses);
+    return losses && e->worst ? 0 : -ENOMEM;
+}
+
+int sv_evaluation_count(struct sv_evaluation *e, uint64_t worsts)
+{
+    const size_t classes = e->classes;
+
+    e->count = calloc(classes + 1, sizeof *e->count);
+    if (classes <= SV_CONFUSION_CLASSES_MAX)
+        e->confusion = calloc(classes * classes + 1, sizeof *e->confusion);
+    if (!e->count || (classes <= SV_CONFUSION_CLASSES_MAX && !e->confusion))
+        return -ENOMEM;
+    for (uint64_t i = 0; i < e->images; i++) {
+        const struct im_outcome *r = sv_evaluation_at(e, i);
+
+        if (r->sample_plus_1 == 0)
+            e->missing++;
+        else if (r->verdict != 0)
+            e->unusable++;
+        else
+            count_image(e, r);
+    }
+    return find_worst(e, worsts);
+}
+
+static double share(uint64_t part, uint64_t whole)
+{
+    return whole ? (double)part / (double)whole : 0;
+}
+
+double sv_precision(const struct sv_class_counts *c)
+{
+    return share(c->correct, c->predicted);
+}
+
+double sv_recall(const struct sv_class_counts *c)
+{
+    return share(c->correct, c->support);
+}
+
+double sv_f1(const struct sv_class_counts *c)
+{
+    return share(2 * c->correct, c->support + c->predicted);
+}
+
+struct sv_averages sv_evaluation_averages(const struct sv_evaluation *e, bool weighted)
+{
+    struct sv_averages a = {0};
+    double weights = 0;
+
+    for (uint32_t k = 0; k < e->classes; k++) {
+        const struct sv_class_counts *c = &e->count[k];
+        const double weight = c->support == 0 ? 0 : weighted ? (double)c->support : 1;
+
+        weights += weight;
+        a.precision += weight * sv_precision(c);
+        a.recall += weight * sv_recall(c);
+        a.f1 += weight * sv_f1(c);
+    }
+    if (weights > 0)
+        a = (struct sv_averages){a.precision / weights, a.recall / weights, a.f1 / weights};
+    return a;
+}
+
+double sv_evaluation_ece(const struct sv_evaluation *e)
+{
+    double sum = 0;
+    uint64_t images = 0;
+
+    for (int i = 0; i < SV_ECE_BINS; i++) {
+        sum += fabs((double)e->bin[i].correct - e->bin[i].confidence);
+        images += e->bin[i].images;
+    }
+    return images ? sum / (double)images : (double)NAN;
+}

@@ -1,0 +1,109 @@
+#!/usr/bin/env bash
+# Weights in use: what `imsuper eval` measures is what the run measured while it trained, whatever dies meanwhile.
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+export TMPDIR=$T
+RUNS=$REFERENCE/w
+# evaluate STATUS WORD...: its answer goes to $T/answer, the rest to $T/out.
+evaluate() {
+  local expected=$1 status=0
+  shift
+  "$BIN/imsuper" eval "$@" --workspace "$RUNS" --plain >"$T/answer" 2>"$T/out" </dev/null || status=$?
+  [ "$status" = "$expected" ] || fail "eval $*: exit status $status, not $expected; $(head -n 5 "$T/answer")"
+}
+# value KEY [FILE]: the first of that name in the answer, which is one line.
+value() { grep -oE "\"$1\":[^,}]*" "${2:-$T/answer}" | head -n 1 | cut -d : -f 2-; }
+must_have() { [ "$(value "$1")" = "$2" ] || fail "$1 is $(value "$1"), not $2"; }
+# of_epoch KEY N: what the run wrote of that epoch.
+of_epoch() { grep '"event":"epoch"' "$RUNS/run/metrics.jsonl" | sed -n "$2p" | grep -oE "\"$1\":[^,}]*" | cut -d : -f 2; }
+# must_be_epoch N: the answer has the numbers of that epoch, digit by digit.
+must_be_epoch() {
+  local key
+  for key in loss top1 top5; do
+    [ "$(value $key)" = "$(of_epoch val_$key "$1")" ] || fail "$key is $(value $key), epoch $1 had $(of_epoch val_$key "$1")"
+  done
+}
+
+case_eval() {
+  evaluate 0 run --weights last --json --readers 2 --augmenters 3
+  must_be_epoch 2
+  must_have evaluated 32 && must_have schema '"imsuper.eval/1"'
+  evaluate 0 "$RUNS/run/checkpoints/epoch_001.safetensors" --json -o "$T/o"
+  must_be_epoch 1
+  if [ "$(of_epoch val_top1 2 | cut -c 1-9)" != "$(of_epoch val_top1 1 | cut -c 1-9)" ]; then
+    evaluate 0 run --json
+    must_be_epoch "$(awk -F , 'NR == 2 { first = $5 } NR == 3 { print ($5 > first ? 2 : 1) }' "$RUNS/run/summary.csv")"
+  fi
+  evaluate 0 "$RUNS/run" --json --tta flip --image-size 32
+  must_have image_size 32 && must_have resize 36 && must_have tta '"flip"'
+  # Files: a row for each class and each image, and the rows of the matrix sum up to the images.
+  [ "$(wc -l <"$T/o/classes.csv")" = 9 ] || fail "classes.csv"
+  [ "$(wc -l <"$T/o/images.csv")" = 33 ] || fail "images.csv"
+  [ "$(awk -F , 'NR > 1 { for (i = 2; i <= NF; i++) n += $i } END { print n }' "$T/o/confusion.csv")" = 32 ] || fail "confusion.csv"
+  [ "$(head -c 8 "$T/o/confusion.png" | od -An -tx1 | tr -d ' \n')" = 89504e470d0a1a0a ] || fail "confusion.png is no PNG"
+  [ "$(awk -F , 'NR > 1 { n += $7 } END { printf "%.9f", n / 32 }' "$T/o/images.csv")" = "$(printf %.9f "$(of_epoch val_loss 1)")" ] ||
+    fail "the losses of the images are not those of the pass"
+  grep -q '"schema": "imsuper.confusion/1"' "$T/o/confusion.json" || grep -q '"schema":"imsuper.confusion/1"' "$T/o/confusion.json" || fail "confusion.json"
+  [ -z "$(compgen -G "$T/imsuper-eval-*")" ] || fail "a folder is left behind"
+}
+
+# Classes in another order, fewer of them, a file that is no image, a folder of class folders.
+case_eval_other_data() {
+  local class n=9
+  mkdir "$T/d"
+  for class in $(find "$REFERENCE/data/val" -mindepth 1 -maxdepth 1 -type d -printf '%f\n' | sort); do
+    cp -r "$REFERENCE/data/val/$class" "$T/d/$class"
+  done
+  evaluate 0 run --weights last --data-dir "$T/d" --json
+  must_be_epoch 2
+  # The same classes, under names that sort the other way round.
+  cp "$RUNS/run/checkpoints/last.safetensors" "$T/w.safetensors"
+  sed -i 's/class_000/xlass_000/' "$T/w.safetensors" # damages it
+  evaluate 65 "$T/w.safetensors" --data-dir "$T/d" && must_say "is damaged"
+  while read -r class; do n=$((n - 1)) && mv "$T/d/$class" "$T/d/$n" && echo $n; done <"$RUNS/run/classes.txt" >"$T/names"
+  evaluate 65 run --weights last --data-dir "$T/d"
+  must_say "8 of the 8 classes of the data are not among the 8 of the weights"
+  evaluate 0 run --weights last --data-dir "$T/d" --class-names "$T/names" --json
+  must_say "another order"
+  [ "$(value top1)" = "$(of_epoch val_top1 2)" ] || fail "top1 is $(value top1)"
+  rm -r "$T/d/3"
+  echo "no image" >"$(find "$T/d" -name '*.jpg' | head -n 1)"
+  evaluate 0 run --weights last --data-dir "$T/d" --class-names "$T/names"
+  must_say "7 of the 8 classes"
+  must_say "is not an image"
+  grep -q "^images   27 of 8 classes" "$T/answer" || fail "$(cat "$T/answer")"
+}
+
+is_under_way() { [ "$(stat -c %s "$T"/imsuper-eval-*/eval/outcomes.bin 2>/dev/null || echo 0)" -gt 5000 ]; }
+# A trainer, an augmenter and a reader die half way: the numbers are the same.
+case_eval_killed() {
+  local pid
+  evaluate 0 run --split train --json
+  sed 's/"seconds.*"images":/"images":/' "$T/answer" >"$T/first"
+  IMSUPER_FAULT=$PACE evaluate 0 run --split train --json --snapshot-steps 2 --readers 2 --augmenters 2 &
+  until_true 40 is_under_way || fail "the pass did not begin"
+  pid=$(pids trainer)
+  kill -KILL "$pid" || fail "the pass was over before"
+  kill -KILL "$(pids augmenter | head -n 1)" "$(pids reader | head -n 1)" || true
+  wait $! || fail "exit status $?"
+  grep -q "died" "$T/out" || fail "nobody died"
+  cmp <(sed 's/"seconds.*"images":/"images":/' "$T/answer") "$T/first" || fail "the numbers differ"
+}
+
+case_eval_refusals() {
+  evaluate 4 none && must_say "is neither a file of weights nor a run"
+  evaluate 2 "$T" && must_say "holds no run"
+  evaluate 4 run --weights ema && must_say "it needs --ema"
+  cp "$RUNS/run/checkpoints/last.safetensors" "$T/w.safetensors"
+  evaluate 2 "$T/w.safetensors" && must_say "give --data-dir"
+  evaluate 2 "$T/w.safetensors" --weights last && must_say "is a file"
+  evaluate 65 run --data-dir "$T/nothing" && must_say "$T/nothing"
+  evaluate 2 run --class-names "$REFERENCE/data" && must_say "$REFERENCE/data"
+  printf 'a\nb\n' >"$T/names"
+  evaluate 2 run --class-names "$T/names" && must_say "names 2 classes"
+  evaluate 2 run --image-size 8192 && must_say "image-size"
+  [ -z "$(compgen -G "$T/imsuper-eval-*")" ] || fail "a folder is left behind"
+}
+
+run_case

@@ -1,0 +1,164 @@
+#include "trainer/outcomes.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+void tr_mirror(const uint8_t *from, uint8_t *to, int n, int size)
+{
+    const size_t rows = (size_t)n * (size_t)size, side = (size_t)size;
+
+    for (size_t row = 0; row < rows; row++)
+        for (size_t x = 0; x < side; x++)
+            memcpy(to + (row * side + x) * 3, from + (row * side + side - 1 - x) * 3, 3);
+}
+
+static bool is_before(const float *x, uint32_t a, uint32_t b)
+{
+    return x[a] > x[b] || (!(x[a] < x[b]) && a < b);
+}
+
+/* The likeliest classes by insertion: few of them, or few classes. */
+static void find_tops(const float *x, uint32_t classes, uint32_t tops, struct im_outcome *r)
+{
+    uint32_t have = 0;
+
+    for (uint32_t k = 0; k < classes; k++) {
+        uint32_t at = have;
+
+        if (have == tops && !is_before(x, k, r->top[tops - 1].class))
+            continue;
+        if (have == tops)
+            at--;
+        else
+            have++;
+        for (; at > 0 && is_before(x, k, r->top[at - 1].class); at--)
+            r->top[at] = r->top[at - 1];
+        r->top[at].class = k;
+    }
+}
+
+void tr_outcome_judge(const float *logits, uint32_t classes, int32_t label, uint32_t tops, double *shares,
+                      struct im_outcome *record)
+{
+    double most = -INFINITY, sum = 0;
+
+    for (uint32_t k = 0; k < classes; k++)
+        most = fmax(most, (double)logits[k]);
+    for (uint32_t k = 0; k < classes; k++)
+        sum += shares[k] = exp((double)logits[k] - most);
+    find_tops(logits, classes, tops, record);
+    for (uint32_t i = 0; i < tops; i++)
+        record->top[i].probability = (float)(shares[record->top[i].class] / sum);
+    record->rank = 0;
+    if (label < 0 || (uint32_t)label >= classes)
+        return;
+    record->loss = most + log(sum) - (double)logits[label];
+    record->probability = (float)(shares[label] / sum);
+    for (uint32_t k = 0; k < classes; k++)
+        record->rank += k != (uint32_t)label && (!(logits[k] <= logits[label]) ||
+                                                 (logits[k] == logits[label] && k < (uint32_t)label));
+}
+
+int tr_outcomes_open(struct tr_outcomes *o, const struct im_child *child, struct im_text *text)
+{
+    const struct im_conf *conf = child->conf;
+    const uint32_t classes = child->run->geometry.classes;
+    const size_t images = child->run->geometry.batch_size_max;
+    char path[PATH_MAX];
+
+    *o = (struct tr_outcomes){.file = -1, .classes = classes, .tops = im_outcome_tops(conf, classes)};
+    o->flips = conf->tta == IM_TTA_FLIP;
+    o->logits = calloc(images * classes, sizeof *o->logits);
+    o->mirrored = calloc(o->flips ? images * classes : 1, sizeof *o->mirrored);
+    o->pixels = calloc(o->flips ? child->run->geometry.batch_pixels_max : 1, 1);
+    o->shares = calloc(classes, sizeof *o->shares);
+    o->record = calloc(1, im_outcome_bytes(o->tops));
+    if (!o->logits || !o->mirrored || !o->pixels || !o->shares || !o->record)
+        return -ENOMEM;
+    if (snprintf(path, sizeof path, "%s/" IM_OUTCOMES_FILE, conf->run_dir) >= (int)sizeof path)
+        return -ENAMETOOLONG;
+    o->file = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
+    return o->file < 0 ? im_fail(text, -errno, "cannot open %s: %s", path, strerror(errno)) : 0;
+}
+
+void tr_outcomes_close(struct tr_outcomes *o)
+{
+    if (o->record && o->file >= 0)
+        close(o->file);
+    free(o->logits);
+    free(o->mirrored);
+    free(o->pixels);
+    free(o->shares);
+    free(o->record);
+    *o = (struct tr_outcomes){0};
+}
+
+/* The mean of both outputs. */
+static int evaluate_mirrored(struct tr_outcomes *o, struct tr_network *net, const struct tr_batch *batch,
+                             struct im_text *text)
+{
+    struct tr_batch seen = *batch;
+    struct tr_tally tally;
+    int err;
+
+    tr_mirror(batch->pixels, o->pixels, batch->n, batch->size);
+    seen.pixels = o->pixels;
+    err = tr_network_evaluate(net, &seen, false, o->mirrored, &tally, text);
+    for (size_t i = 0; i < (size_t)batch->n * o->classes && err == 0; i++)
+        o->logits[i] = (o->logits[i] + o->mirrored[i]) / 2;
+    return err;
+}
+
+static int write_record(const struct tr_outcomes *o, uint64_t place, struct im_text *text)
+{
+    const size_t bytes = im_outcome_bytes(o->tops);
+    const char *at = (const char *)o->record;
+    size_t done = 0;
+
+    while (done < bytes) {
+        ssize_t n = pwrite(o->file, at + done, bytes - done, (off_t)(place * bytes + done));
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return im_fail(text, n < 0 ? -errno : -EIO, "cannot write " IM_OUTCOMES_FILE ": %s",
+                           strerror(n < 0 ? errno : EIO));
+        done += (size_t)n;
+    }
+    return 0;
+}
+
+int tr_outcomes_evaluate(struct tr_outcomes *o, struct tr_network *net, const struct tr_batch *batch,
+                         const struct tr_outcome_places *at, struct tr_tally *ret, struct im_text *text)
+{
+    struct tr_tally mirrored = {0};
+    int err = tr_network_evaluate(net, batch, false, o->logits, ret, text);
+
+    if (err == 0 && o->flips)
+        err = evaluate_mirrored(o, net, batch, text);
+    for (int i = 0; i < batch->n && err == 0; i++) {
+        struct im_outcome *r = o->record;
+
+        memset(r, 0, im_outcome_bytes(o->tops));
+        r->sample_plus_1 = at->samples[i] + 1;
+        r->label = batch->labels[i];
+        r->verdict = at->verdicts[i];
+        if (batch->valid[i]) {
+            tr_outcome_judge(o->logits + (size_t)i * o->classes, o->classes, r->label, o->tops, o->shares, r);
+            mirrored.loss_sum += r->loss;
+            mirrored.valid++;
+            mirrored.top1 += r->rank < 1;
+            mirrored.top5 += r->rank < 5;
+        }
+        err = write_record(o, at->places[i], text);
+    }
+    if (o->flips)
+        *ret = mirrored;
+    return err;
+}

@@ -1,0 +1,44 @@
+/* The outputs of an evaluation: what became of each image (ipc/outcome.h), and test-time augmentation. */
+#ifndef TRAINER_OUTCOMES_H
+#define TRAINER_OUTCOMES_H
+
+#include "ipc/base/err.h"
+#include "ipc/child.h"
+#include "ipc/outcome.h"
+#include "trainer/backends/backend.h"
+#include "trainer/network/network.h"
+
+/* Zeroed: of a run that is no evaluation. */
+struct tr_outcomes {
+    int file;
+    uint32_t classes, tops;
+    bool flips;
+    float *logits, *mirrored; /* [batch][classes] */
+    double *shares;           /* [classes] */
+    uint8_t *pixels;          /* a batch's, mirrored; NULL: not needed */
+    struct im_outcome *record;
+};
+
+/* What a batch holds, beside the batch itself; [n] each. `places`: of the samples in the pass. */
+struct tr_outcome_places {
+    const uint64_t *places, *samples;
+    const uint32_t *verdicts;
+};
+
+int tr_outcomes_open(struct tr_outcomes *o, const struct im_child *child, struct im_text *text);
+void tr_outcomes_close(struct tr_outcomes *o); /* zeroed is fine */
+
+/* Evaluates the batch, writes a record of each image, and returns the tally: without test-time augmentation the one of
+ * tr_network_evaluate(). */
+int tr_outcomes_evaluate(struct tr_outcomes *o, struct tr_network *net, const struct tr_batch *batch,
+                         const struct tr_outcome_places *at, struct tr_tally *ret, struct im_text *text);
+
+/* Fills loss, rank, probability and the likeliest classes of `record` from a row of logits. shares: room for `classes`
+ * numbers. A label outside them has no loss, rank or probability. */
+void tr_outcome_judge(const float *logits, uint32_t classes, int32_t label, uint32_t tops, double *shares,
+                      struct im_outcome *record);
+
+/* to[n][size][size][3]: each image of `from` seen in a mirror. */
+void tr_mirror(const uint8_t *from, uint8_t *to, int n, int size);
+
+#endif

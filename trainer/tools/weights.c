@@ -1,0 +1,165 @@
+/* Files of imsuper name their network and their classes. Of others the network is found by its tensors: of all that
+ * --model can name, the ones whose names and shapes fit, the classifier left out. */
+#include "trainer/tools/weights.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "ipc/base/count.h"
+#include "ipc/base/err.h"
+#include "ipc/base/json.h"
+#include "trainer/checkpoint/classes.h"
+#include "trainer/checkpoint/import.h"
+#include "trainer/checkpoint/torch_open.h"
+
+#define COUNT_ONE(constant, name) +1
+enum { ANY_CLASSES = 1000, MODELS = 0 IM_MODELS(COUNT_ONE) };
+#undef COUNT_ONE
+
+/* The network's options: metadata of ours have the flags' names. */
+static const enum im_conf_key_id shape_keys[] = {IM_KEY_model, IM_KEY_stem, IM_KEY_head, IM_KEY_blurpool};
+
+/* Takes what the file says of its network and the user does not. True: it says it. */
+static bool take_metadata(const struct tr_safetensors *file, struct im_conf *conf)
+{
+    if (!tr_safetensors_metadata(file, "model") || !tr_safetensors_metadata(file, "index-hash"))
+        return false;
+    for (size_t i = 0; i < IM_COUNT(shape_keys); i++) {
+        const char *value = tr_safetensors_metadata(file, im_conf_name(shape_keys[i]));
+
+        if (value && conf->origin[shape_keys[i]].source == IM_CONF_DEFAULT)
+            im_conf_set(conf, im_conf_name(shape_keys[i]), value, NULL);
+    }
+    return true;
+}
+
+static int new_model(const struct im_conf *conf, int32_t model, struct tr_model **ret, struct im_text *text)
+{
+    const struct tr_model_config config = {.name = im_conf_choice(IM_KEY_model, model),
+                                           .stem = (enum tr_stem)conf->stem,
+                                           .head = (enum tr_head)conf->head,
+                                           .blurpool = (enum tr_blurpool)conf->blurpool,
+                                           .classes = ANY_CLASSES};
+
+    return tr_model_new(&config, ret, text);
+}
+
+/* Rows of the classifier in the file, under the model's names; 0: it has none. */
+static int64_t outputs_of(const struct tr_safetensors *file, const struct tr_model *model)
+{
+    for (int i = 0; i < model->tensor_count; i++) {
+        const struct tr_tensor *t = model->tensors[i].kind == TR_TENSOR_FC_WEIGHT
+                                        ? tr_safetensors_find(file, model->tensors[i].name)
+                                        : NULL;
+
+        if (t && t->rank > 0 && t->shape[0] <= INT32_MAX)
+            return (int64_t)t->shape[0];
+    }
+    return 0;
+}
+
+struct fit {
+    size_t misfits;
+    int64_t outputs;
+    struct im_text note;
+};
+
+static int fit(const struct im_conf *conf, int32_t model, struct fit *ret, struct im_text *text)
+{
+    struct tr_safetensors *file = NULL;
+    struct tr_model *m = NULL;
+    int err = new_model(conf, model, &m, text);
+
+    *ret = (struct fit){.misfits = 1};
+    if (err == 0)
+        err = tr_import_open(conf->init_from, m, &file, &ret->note, text);
+    if (err == 0) {
+        ret->misfits = tr_import_check(file, m, true, NULL, NULL);
+        ret->outputs = outputs_of(file, m);
+    }
+    tr_safetensors_close(&file);
+    tr_model_free(m);
+    return err;
+}
+
+/* -EINVAL with a sentence: none of the networks fits, or several do. */
+static int find_model(struct im_conf *conf, struct im_text *text)
+{
+    int32_t found = -1;
+
+    for (int32_t model = 0; model < MODELS; model++) {
+        struct im_text why = {""};
+        struct fit f;
+
+        if (fit(conf, model, &f, &why) < 0 || f.misfits > 0)
+            continue;
+        if (found >= 0)
+            return im_fail(text, -EINVAL, "%.300s fits both %s and %s: say which with --model",
+                           conf->init_from, im_conf_choice(IM_KEY_model, found),
+                           im_conf_choice(IM_KEY_model, model));
+        found = model;
+    }
+    if (found < 0)
+        return im_fail(
+            text, -EINVAL,
+            "%.300s does not say which network it is for, and fits none of them: give --model (and "
+            "--stem, --head, --blurpool); `imsuper model --model NAME --init-from FILE` lists what "
+            "does not fit",
+            conf->init_from);
+    conf->model = found;
+    return 0;
+}
+
+static int print(const struct im_conf *conf, const struct fit *f, bool is_ours,
+                 const struct tr_safetensors *file)
+{
+    const char *names = tr_safetensors_metadata(file, TR_CLASSES_KEY);
+    struct im_json *j = im_json_object(), *list = NULL;
+    int err;
+
+    im_json_set_str(j, "schema", "imsuper.weights/1");
+    for (size_t i = 0; i < IM_COUNT(shape_keys); i++) {
+        char value[IM_CONF_TEXT_BYTES];
+
+        im_conf_value(conf, shape_keys[i], value);
+        im_json_set_str(j, im_conf_name(shape_keys[i]), value);
+    }
+    im_json_set_bool(j, "ours", is_ours);
+    im_json_set_int(j, "outputs", f->outputs);
+    im_json_set_str(j, "note", f->note.s);
+    if (names && im_json_parse(names, strlen(names), &list, NULL) == 0)
+        im_json_set(j, "classes", list);
+    err = im_json_print(j, stdout);
+    im_json_free(&j);
+    return err;
+}
+
+int tr_cmd_weights(struct im_conf *conf)
+{
+    struct im_text text = {""};
+    struct tr_safetensors *file = NULL;
+    struct fit f = {0};
+    bool is_ours = false;
+    int err = tr_weights_open(conf->init_from, &file, &text);
+
+    if (err == 0)
+        is_ours = take_metadata(file, conf);
+    if (err == 0 && !is_ours && conf->origin[IM_KEY_model].source == IM_CONF_DEFAULT)
+        err = find_model(conf, &text);
+    if (err == 0)
+        err = fit(conf, conf->model, &f, &text);
+    if (err == 0 && f.misfits > 0)
+        err = im_fail(
+            &text, -EBADMSG,
+            "%zu tensors of %.300s do not fit %s; `imsuper model --model %s --init-from %.300s` lists "
+            "them",
+            f.misfits, conf->init_from, im_conf_choice(IM_KEY_model, conf->model),
+            im_conf_choice(IM_KEY_model, conf->model), conf->init_from);
+    if (err == 0 && f.outputs == 0)
+        err = im_fail(&text, -EBADMSG, "%.300s has no classifier", conf->init_from);
+    if (err == 0)
+        err = print(conf, &f, is_ours, file);
+    tr_safetensors_close(&file);
+    return err < 0 ? im_command_fail(err, &text) : IM_EXIT_OK;
+}
