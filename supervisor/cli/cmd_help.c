@@ -29,6 +29,7 @@ static const char overview[] =
     "         runs      the runs of a workspace: state, epochs, accuracy; --json for programs\n"
     "         gpus      GPUs that --gpus can take; --json for programs\n"
     "         model     the layers of a network: shapes, parameters, multiplications, memory\n"
+    "Use      export    weights for other programs: ONNX, PyTorch, timm, torchvision\n"
     "Data     data index    look at a dataset and index it\n"
     "         data organise  write train/CLASS and val/CLASS from another layout: organise SRC DST\n"
     "         data synth    make a labelled set of JPEG files\n"

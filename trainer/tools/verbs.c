@@ -1,0 +1,48 @@
+#include "trainer/tools/verbs.h"
+
+#include "ipc/base/count.h"
+#include "trainer/tools/bench.h"
+#include "trainer/tools/export.h"
+#include "trainer/tools/gpus.h"
+#include "trainer/tools/model.h"
+
+static const struct im_command verbs[] = {
+    {.name = "bench",
+     .typed = "imsuper bench trainer",
+     .usual = "--model resnet50 --image-size 224 --batch-size 16 [--json]",
+     .what = "Measures images/s of the training step on random pixels.",
+     .options = IM_FOR_STEPS,
+     .check = IM_CHECK_NETWORK,
+     .run = tr_cmd_bench},
+    {.name = "profile",
+     .typed = "imsuper profile trainer",
+     .usual = "--model resnet50 --image-size 224 --batch-size 16 [--json]",
+     .what = "Shows where the time of a training step goes, layer by layer.",
+     .options = IM_FOR_STEPS,
+     .check = IM_CHECK_NETWORK,
+     .run = tr_cmd_profile},
+    {.name = "model",
+     .typed = "imsuper model",
+     .usual = "[--model NAME] [--init-from FILE]",
+     .what = "Shows the layers of a network; with --init-from FILE what of a file of weights does not fit.",
+     .options = IM_FOR_MODEL,
+     .check = IM_CHECK_VALUES,
+     .run = tr_cmd_model},
+    {.name = "export",
+     .typed = "imsuper export",
+     .usual = "WEIGHTS|RUN [--format onnx|pt|safetensors|timm|torchvision] -o FILE",
+     .what = TR_EXPORT_WHAT,
+     .options = IM_FOR_EXPORT,
+     .operand = "weights-from",
+     .operand_needed = true,
+     .run = tr_cmd_export},
+    {.name = "gpus",
+     .typed = "imsuper gpus --json",
+     .what = "Lists the GPUs that a run started here could take, as JSON.",
+     .run = tr_cmd_gpus},
+};
+
+int tr_verb_main(int argc, char **argv)
+{
+    return im_command_main("imsuper-trainer", verbs, IM_COUNT(verbs), argc, argv);
+}
