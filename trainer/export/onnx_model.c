@@ -315,7 +315,7 @@ static Onnx__ValueInfoProto *make_value(struct tr_onnx *o, const char *name, enu
     onnx__type_proto__init(of);
     onnx__type_proto__tensor__init(tensor);
     tensor->has_elem_type = 1;
-    tensor->elem_type = type;
+    tensor->elem_type = (int32_t)type;
     tensor->shape = make_shape(o, extents, rank);
     of->value_case = ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE;
     of->tensor_type = tensor;
