@@ -58,7 +58,7 @@ enum im_conf_key_id {
 
 enum {
     IM_CONF_TEXT_BYTES = 1024,   /* a text value with its NUL */
-    IM_CONF_FROZEN_BYTES = 49152 /* the frozen form with its NUL */
+    IM_CONF_FROZEN_BYTES = 65536 /* the frozen form with its NUL */
 };
 
 enum im_conf_source {
@@ -136,6 +136,17 @@ uint32_t im_conf_stride(const struct im_conf *conf);
 
 /* Whether the model is one for CIFAR's small images: small stem by default, 10 classes. */
 bool im_conf_small_images(const struct im_conf *conf);
+
+/* Stages of blocks of the model. */
+int im_conf_model_stages(const struct im_conf *conf);
+
+/* Whether the run fine-tunes (finetune), and the file that it names; NULL: none, or only init-from does. */
+bool im_conf_finetunes(const struct im_conf *conf);
+const char *im_conf_finetune_file(const struct im_conf *conf);
+
+/* The stages that are frozen in an epoch (from 0), by freeze and unfreeze-epochs: bit 0 the stem, bit 1 the first
+ * stage of blocks, and so on; never the head. */
+uint32_t im_conf_frozen_stages(const struct im_conf *conf, uint32_t epoch);
 
 /* The key's name, and the value as text that reads back the same; into s of at least IM_CONF_TEXT_BYTES. */
 const char *im_conf_name(enum im_conf_key_id key);

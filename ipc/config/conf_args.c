@@ -220,6 +220,32 @@ int im_conf_load_env(struct im_conf *conf, char *const *environment, struct im_t
     return 0;
 }
 
+/* Whether the flags, the environment or the file ask for fine-tuning, whose recipe is loaded before them. */
+static bool finetunes(const struct im_conf *first)
+{
+    struct im_conf file;
+
+    if (first->finetune[0] || !first->config[0])
+        return im_conf_finetunes(first);
+    im_conf_defaults(&file);
+    return im_conf_load_yaml(&file, first->config, NULL) == 0 && im_conf_finetunes(&file);
+}
+
+/* --finetune FILE is --finetune --init-from FILE. */
+static int take_finetune_file(struct im_conf *conf, struct im_text *text)
+{
+    const char *file = im_conf_finetune_file(conf);
+
+    if (!file || strcmp(file, conf->init_from) == 0)
+        return 0;
+    if (conf->init_from[0])
+        return im_fail(text, -EINVAL, "finetune names %.200s, init-from %.200s: name one file", file,
+                       conf->init_from);
+    snprintf(conf->init_from, sizeof conf->init_from, "%s", file);
+    conf->origin[IM_KEY_init_from] = conf->origin[IM_KEY_finetune];
+    return 0;
+}
+
 int im_conf_load(struct im_conf *conf, unsigned commands, int argc, char **argv, struct im_text *warning,
                  struct im_text *text)
 {
@@ -234,6 +260,8 @@ int im_conf_load(struct im_conf *conf, unsigned commands, int argc, char **argv,
     if (n < 0)
         return n;
     im_conf_defaults(conf);
+    if (!first.recipe[0] && finetunes(&first))
+        snprintf(first.recipe, sizeof first.recipe, "finetune");
     if (first.recipe[0])
         err = im_conf_load_recipe(conf, first.recipe, text);
     if (err == 0 && first.config[0])
@@ -243,6 +271,10 @@ int im_conf_load(struct im_conf *conf, unsigned commands, int argc, char **argv,
     n = err < 0 ? err : parse_args(conf, commands, argc, argv, &said, text);
     if (n < 0)
         return n;
+    if (take_finetune_file(conf, text) < 0)
+        return -EINVAL;
+    if (!conf->recipe[0])
+        snprintf(conf->recipe, sizeof conf->recipe, "%s", first.recipe);
     im_conf_apply_set(conf);
     if (warning && said.notes.s[0])
         im_fail(warning, 0, "%s%s%.900s", warning->s, warning->s[0] ? "; " : "", said.notes.s);
