@@ -113,6 +113,15 @@
 #define IM_AUG_FILTERS(X)                                                                                    \
     X(IM_AUG_FILTER_NEAREST, "nearest")                                                                      \
     X(IM_AUG_FILTER_BILINEAR, "bilinear")
+#define IM_EXPORT_FORMATS(X)                                                                                 \
+    X(IM_EXPORT_ONNX, "onnx")                                                                                \
+    X(IM_EXPORT_PT, "pt")                                                                                    \
+    X(IM_EXPORT_SAFETENSORS, "safetensors")                                                                  \
+    X(IM_EXPORT_TIMM, "timm")                                                                                \
+    X(IM_EXPORT_TORCHVISION, "torchvision")
+#define IM_EXPORT_INPUTS(X)                                                                                  \
+    X(IM_EXPORT_UINT8, "uint8")                                                                              \
+    X(IM_EXPORT_FLOAT, "float")
 #define IM_LOG_LEVELS(X)                                                                                     \
     X(IM_CONF_LOG_DEBUG, "debug")                                                                            \
     X(IM_CONF_LOG_INFO, "info")                                                                              \
@@ -165,6 +174,7 @@ typedef uint64_t im_conf_commands;
 #define IM_FOR_EVAL IM_FOR(24)
 #define IM_FOR_PREDICT IM_FOR(25)
 #define IM_FOR_EVALUATED IM_FOR(26) /* the index of weights in use, where nothing is trained */
+#define IM_FOR_EXPORT IM_FOR(27)    /* weights for other programs */
 #define IM_FOR_USE (IM_FOR_EVAL | IM_FOR_PREDICT)
 #define IM_FOR_RUNS (IM_FOR_START | IM_FOR_STATUS | IM_FOR_STOP | IM_FOR_CONTROL)
 #define IM_FOR_SAMPLES (IM_FOR_START | IM_FOR_PREVIEW | IM_FOR_BENCH) /* all that make samples */
@@ -172,7 +182,7 @@ typedef uint64_t im_conf_commands;
     (IM_FOR_RUNS | IM_FOR_SYNTH | IM_FOR_INDEX | IM_FOR_CHILDREN | IM_FOR_SAMPLES | IM_FOR_LIST |            \
      IM_FOR_STEPS | IM_FOR_LR_FIND | IM_FOR_MODEL | IM_FOR_RESTART | IM_FOR_SCALE | IM_FOR_LIST_RUNS |       \
      IM_FOR_ORGANISE | IM_FOR_PLOT | IM_FOR_COMPARE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ |                    \
-     IM_FOR_BENCH_DATA | IM_FOR_VERIFY | IM_FOR_USE | IM_FOR_EVALUATED)
+     IM_FOR_BENCH_DATA | IM_FOR_VERIFY | IM_FOR_USE | IM_FOR_EVALUATED | IM_FOR_EXPORT)
 
 /* clang-format off */
 #define IM_CONF_KEYS(BOOL, INT, SEED, REAL, TEXT, ENUM) \
@@ -190,9 +200,9 @@ typedef uint64_t im_conf_commands;
     TEXT(seek_index, "seek-index", "auto", IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX, "auto|off|DIR", "where Huffman codes of images stand, so that crops are decoded without what lies around them: a file in ~/.cache/imsuper (auto) or in DIR") \
     ENUM(io, "io", IM_IO_AUTO, IM_IOS, IM_GROUP_DATA, IM_FOR_START | IM_FOR_BENCH_READ | IM_FOR_USE, "ENGINE", "file I/O engine; auto uses io_uring where the system supports it") \
     INT(queue_depth, "queue-depth", 64, 1, 1024, IM_GROUP_DATA, IM_FOR_START | IM_FOR_BENCH_READ | IM_FOR_USE, "N", "files in flight per reader") \
-    INT(image_size, "image-size", 224, 8, 1024, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_USE, "PIXELS", "side of the square training images") \
-    INT(eval_image_size, "eval-image-size", 0, 0, 1024, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES | IM_FOR_USE, "PIXELS", "side of the square validation images; 0 = image size of the last training epoch") \
-    INT(eval_resize, "eval-resize", 0, 0, 4096, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES | IM_FOR_USE, "PIXELS", "short side of validation images before the centre crop; 0 = eval-image-size * 256/224") \
+    INT(image_size, "image-size", 224, 8, 1024, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_USE | IM_FOR_EXPORT, "PIXELS", "side of the square training images") \
+    INT(eval_image_size, "eval-image-size", 0, 0, 1024, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES | IM_FOR_USE | IM_FOR_EXPORT, "PIXELS", "side of the square validation images; 0 = image size of the last training epoch") \
+    INT(eval_resize, "eval-resize", 0, 0, 4096, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES | IM_FOR_USE | IM_FOR_EXPORT, "PIXELS", "short side of validation images before the centre crop; 0 = eval-image-size * 256/224") \
     TEXT(train_crop, "train-crop", "rrc", IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "HOW", "rrc (random resized crop), pad:N (zero-pad by N and crop), or center") \
     REAL(rrc_scale_min, "rrc-scale-min", 0.08, 1e-4, 1, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "SHARE", "smallest area of a random resized crop") \
     REAL(rrc_scale_max, "rrc-scale-max", 1, 1e-4, 1, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "SHARE", "largest area of a random resized crop") \
@@ -234,12 +244,12 @@ typedef uint64_t im_conf_commands;
     REAL(aug_erase_ratio_min, "aug-erase-ratio-min", 0.3, 0.01, 100, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "RATIO", "smallest height/width ratio of the erased area") \
     REAL(aug_erase_ratio_max, "aug-erase-ratio-max", 3.3, 0.01, 100, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "RATIO", "largest height/width ratio of the erased area") \
     TEXT(aug_erase_fill, "aug-erase-fill", "0,0,0", IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "FILL", "fill of the erased area: R,G,B or random (per byte)") \
-    TEXT(mean, "mean", "0.485,0.456,0.406", IM_GROUP_AUGMENTATION, IM_FOR_START | IM_FOR_STEPS | IM_FOR_USE, "R,G,B", "per-channel mean to subtract (pixels from 0 to 1)") \
-    TEXT(std, "std", "0.229,0.224,0.225", IM_GROUP_AUGMENTATION, IM_FOR_START | IM_FOR_STEPS | IM_FOR_USE, "R,G,B", "per-channel standard deviation to divide by") \
-    ENUM(model, "model", IM_MODEL_RESNET50, IM_MODELS, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_USE, "NAME", "the network; resnetv2 is pre-activation, resnet20, 32, 44 and 56 are CIFAR's") \
-    ENUM(stem, "stem", IM_CONF_STEM_AUTO, IM_STEMS, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_USE, "NAME", "first layers: imagenet (7x7/2 convolution and pooling) or small (3x3); auto: small for CIFAR's networks, imagenet for the others") \
-    ENUM(head, "head", IM_CONF_HEAD_AUTO, IM_HEADS, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_USE, "NAME", "classifier: fc or the same as a 1x1 convolution (conv); auto: conv for resnetv2, fc for the others") \
-    ENUM(blurpool, "blurpool", IM_CONF_BLURPOOL_NONE, IM_BLURPOOLS, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_USE, "NAME", "anti-aliasing blur: zhang (after strided convolutions, as timm's resnetblur50) or ffcv (before every strided convolution)") \
+    TEXT(mean, "mean", "0.485,0.456,0.406", IM_GROUP_AUGMENTATION, IM_FOR_START | IM_FOR_STEPS | IM_FOR_USE | IM_FOR_EXPORT, "R,G,B", "per-channel mean to subtract (pixels from 0 to 1)") \
+    TEXT(std, "std", "0.229,0.224,0.225", IM_GROUP_AUGMENTATION, IM_FOR_START | IM_FOR_STEPS | IM_FOR_USE | IM_FOR_EXPORT, "R,G,B", "per-channel standard deviation to divide by") \
+    ENUM(model, "model", IM_MODEL_RESNET50, IM_MODELS, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_USE | IM_FOR_EXPORT, "NAME", "the network; resnetv2 is pre-activation, resnet20, 32, 44 and 56 are CIFAR's") \
+    ENUM(stem, "stem", IM_CONF_STEM_AUTO, IM_STEMS, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_USE | IM_FOR_EXPORT, "NAME", "first layers: imagenet (7x7/2 convolution and pooling) or small (3x3); auto: small for CIFAR's networks, imagenet for the others") \
+    ENUM(head, "head", IM_CONF_HEAD_AUTO, IM_HEADS, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_USE | IM_FOR_EXPORT, "NAME", "classifier: fc or the same as a 1x1 convolution (conv); auto: conv for resnetv2, fc for the others") \
+    ENUM(blurpool, "blurpool", IM_CONF_BLURPOOL_NONE, IM_BLURPOOLS, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_USE | IM_FOR_EXPORT, "NAME", "anti-aliasing blur: zhang (after strided convolutions, as timm's resnetblur50) or ffcv (before every strided convolution)") \
     REAL(drop_path_rate, "drop-path-rate", 0, 0, 0.99, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS, "P", "stochastic depth: probability of dropping the last block; rises linearly from 0 at the first block") \
     BOOL(zero_init_residual, "zero-init-residual", false, IM_GROUP_MODEL, IM_FOR_START, "", "zero-initialise the last batch norm of each block (resnetv2: last convolution), so that blocks start as the identity") \
     ENUM(amp, "amp", IM_AMP_NONE, IM_AMPS, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_STEPS | IM_FOR_MODEL | IM_FOR_USE, "TYPE", "mixed precision of activations and convolutions: bf16, fp16 (GPUs only; always with loss scaling) or none (fp32); weights stay fp32") \
@@ -318,7 +328,7 @@ typedef uint64_t im_conf_commands;
     INT(batches_ahead, "batches-ahead", 4, 2, 64, IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_USE, "N", "batches in each trainer's ring") \
     TEXT(recipe, "recipe", "", IM_GROUP_OUTPUT, IM_FOR_START, "NAME", "named preset of options; config, environment and flags override it; `imsuper recipes` lists the presets") \
     TEXT(config, "config", "", IM_GROUP_OUTPUT, IM_FOR_ALL, "FILE", "YAML file of these options") \
-    TEXT(workspace, "workspace", "runs", IM_GROUP_OUTPUT, IM_FOR_RUNS | IM_FOR_LIST_RUNS | IM_FOR_PLOT | IM_FOR_COMPARE | IM_FOR_DOCTOR | IM_FOR_USE, "DIR", "folder that holds the run directories") \
+    TEXT(workspace, "workspace", "runs", IM_GROUP_OUTPUT, IM_FOR_RUNS | IM_FOR_LIST_RUNS | IM_FOR_PLOT | IM_FOR_COMPARE | IM_FOR_DOCTOR | IM_FOR_USE | IM_FOR_EXPORT, "DIR", "folder that holds the run directories") \
     TEXT(run_name, "run-name", "", IM_GROUP_OUTPUT, IM_FOR_RUNS, "NAME", "run directory in the workspace; an existing run is continued; default: model and time") \
     TEXT(resume, "resume", "", IM_GROUP_OUTPUT, IM_FOR_START, "[FILE]", "start from this training state (last.state.safetensors); without FILE: continue --run-name or the newest run, and start no new one") \
     BOOL(dry_run, "dry-run", false, IM_GROUP_OUTPUT, IM_FOR_START | IM_FOR_ORGANISE, "", "check everything that can be checked, show what would be done, and do nothing") \
@@ -328,7 +338,7 @@ typedef uint64_t im_conf_commands;
     ENUM(log_level, "log-level", IM_CONF_LOG_INFO, IM_LOG_LEVELS, IM_GROUP_OUTPUT, IM_FOR_ALL, "LEVEL", "lowest severity to log") \
     ENUM(color, "color", IM_COLOR_AUTO, IM_COLORS, IM_GROUP_OUTPUT, IM_FOR_ALL, "WHEN", "colours; auto: on a terminal unless NO_COLOR is set") \
     BOOL(plain, "plain", false, IM_GROUP_OUTPUT, IM_FOR_ALL, "", "key=value lines even on a terminal") \
-    BOOL(json, "json", false, IM_GROUP_OUTPUT, IM_FOR_LR_FIND | IM_FOR_STATUS | IM_FOR_STOP | IM_FOR_CONTROL | IM_FOR_INDEX | IM_FOR_BENCH | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_GPUS | IM_FOR_LIST_RUNS | IM_FOR_COMPARE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_BENCH_DATA | IM_FOR_VERIFY | IM_FOR_USE, "", "answer as one JSON object") \
+    BOOL(json, "json", false, IM_GROUP_OUTPUT, IM_FOR_LR_FIND | IM_FOR_STATUS | IM_FOR_STOP | IM_FOR_CONTROL | IM_FOR_INDEX | IM_FOR_BENCH | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_GPUS | IM_FOR_LIST_RUNS | IM_FOR_COMPARE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_BENCH_DATA | IM_FOR_VERIFY | IM_FOR_USE | IM_FOR_EXPORT, "", "answer as one JSON object") \
     BOOL(quiet, "quiet", false, IM_GROUP_OUTPUT, IM_FOR_ALL, "", "only warnings and errors") \
     TEXT(run_dir, "run-dir", "", IM_GROUP_OUTPUT, IM_FOR_CHILDREN, "DIR", "the run's directory") \
     TEXT(index_hash, "index-hash", "", IM_GROUP_DATA, IM_FOR_CHILDREN, "HASH", "identifies the images and their labels") \
@@ -361,13 +371,16 @@ typedef uint64_t im_conf_commands;
     INT(snapshot_steps, "snapshot-steps", 0, 0, 1000000000, IM_GROUP_ROBUSTNESS, IM_FOR_START | IM_FOR_USE, "N", "take a snapshot at least every N steps of training or validation; 0 = not by steps") \
     INT(max_restarts, "max-restarts", 10, 0, 1000000, IM_GROUP_ROBUSTNESS, IM_FOR_START | IM_FOR_USE, "N", "stop the run after N restarts of one process that failed by itself, without progress of anyone in between") \
     REAL(trainer_deadline, "trainer-deadline", -1, -1, 86400, IM_GROUP_ROBUSTNESS, IM_FOR_START | IM_FOR_USE, "SECONDS", "end a trainer that has its input and finishes no step for this long, and continue from the last snapshot; 10 times as long until its first step, and while it saves; -1 = 20 times the slowest of its last steps, at least a minute; 0 = never") \
-    TEXT(output, "output", "", IM_GROUP_OUTPUT, IM_FOR_PREVIEW | IM_FOR_LR_FIND | IM_FOR_PLOT | IM_FOR_COMPARE | IM_FOR_VERIFY | IM_FOR_BENCH_DATA | IM_FOR_EVAL, "FILE", "PNG file to write (default preview.png, plot.png, compare.png); lr-find: the PNG file, beside which its JSON file lies, or a folder for both (default lr_finder_plots); eval: folder for all files") \
+    TEXT(output, "output", "", IM_GROUP_OUTPUT, IM_FOR_PREVIEW | IM_FOR_LR_FIND | IM_FOR_PLOT | IM_FOR_COMPARE | IM_FOR_VERIFY | IM_FOR_BENCH_DATA | IM_FOR_EVAL | IM_FOR_EXPORT, "FILE", "file to write: export's (for timm a folder), or a picture (default preview.png, plot.png, compare.png); lr-find: the PNG file, beside which its JSON file lies, or a folder for both (default lr_finder_plots); eval: folder for all files") \
     INT(images, "images", 16, 1, 4096, IM_GROUP_DATA, IM_FOR_PREVIEW | IM_FOR_BENCH | IM_FOR_LIST, "N", "number of images, spread over the training set; a preview shows 64 at most") \
     INT(epoch, "epoch", 0, 0, 100000, IM_GROUP_AUGMENTATION, IM_FOR_PREVIEW | IM_FOR_BENCH, "N", "epoch whose random draws are shown") \
     BOOL(evaluate, "evaluate", false, IM_GROUP_OUTPUT, IM_FOR_CHILDREN, "", "this run is one validation pass that writes what became of each image") \
     INT(outputs, "outputs", 0, 0, 1000000, IM_GROUP_MODEL, IM_FOR_CHILDREN, "N", "classes of the weights that are evaluated; 0 = those of the data") \
-    TEXT(weights_from, "weights-from", "", IM_GROUP_MODEL, IM_FOR_USE, "WEIGHTS|RUN", "file of weights (safetensors, .pt, .pth), run directory, or name of a run in the workspace") \
-    ENUM(weights, "weights", IM_WEIGHTS_BEST, IM_WEIGHTS, IM_GROUP_MODEL, IM_FOR_USE, "WHICH", "weights of a run: best or last epoch, plain or averaged (ema: averages of the last epoch)") \
+    TEXT(weights_from, "weights-from", "", IM_GROUP_MODEL, IM_FOR_USE | IM_FOR_EXPORT, "WEIGHTS|RUN", "file of weights (safetensors, .pt, .pth), run directory, or name of a run in the workspace") \
+    ENUM(weights, "weights", IM_WEIGHTS_BEST, IM_WEIGHTS, IM_GROUP_MODEL, IM_FOR_USE | IM_FOR_EXPORT, "WHICH", "weights of a run: best or last epoch, plain or averaged (ema: averages of the last epoch)") \
+    ENUM(export_format, "format", IM_EXPORT_ONNX, IM_EXPORT_FORMATS, IM_GROUP_OUTPUT, IM_FOR_EXPORT, "NAME", "onnx: a file for any runtime; pt: a state_dict that torch.load(weights_only=True) reads; safetensors; timm: a folder for timm.create_model(\"local-dir:FOLDER\"); torchvision: a .pth file for torchvision.models") \
+    ENUM(export_input, "input", IM_EXPORT_UINT8, IM_EXPORT_INPUTS, IM_GROUP_OUTPUT, IM_FOR_EXPORT, "TYPE", "what the ONNX file takes; uint8: decoded RGB images [batch, height, width, 3] of any size, and it resizes, crops and normalises as validation does; float: [batch, 3, side, side] after that") \
+    BOOL(fold_bn, "fold-bn", true, IM_GROUP_OUTPUT, IM_FOR_EXPORT, "", "ONNX: make batch norm part of the convolution before it (default): faster, and the answers differ in rounding only") \
     ENUM(tta, "tta", IM_TTA_NONE, IM_TTAS, IM_GROUP_AUGMENTATION, IM_FOR_USE, "HOW", "flip: average the outputs for each image and its mirror image") \
     TEXT(class_names, "class-names", "", IM_GROUP_DATA, IM_FOR_USE | IM_FOR_EVALUATED, "FILE", "names of the classes that weights without names have, one a line, in the order of the outputs") \
     ENUM(split, "split", IM_SPLIT_CHOICE_AUTO, IM_SPLIT_CHOICES, IM_GROUP_DATA, IM_FOR_EVAL | IM_FOR_EVALUATED, "WHICH", "images to evaluate; auto: the validation images, all images where there are no others") \

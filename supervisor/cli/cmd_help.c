@@ -33,6 +33,7 @@ static const char overview[] =
     "         gpus      GPUs that --gpus can take; --json for programs\n"
     "         model     the layers of a network: shapes, parameters, multiplications, memory\n"
     "         doctor    is this machine fit for a run, and what mends it; --json for programs\n"
+    "Use      export    weights for other programs: ONNX, PyTorch, timm, torchvision\n"
     "Data     data index    look at a dataset and index it\n"
     "         data organise  write train/CLASS and val/CLASS from another layout: organise SRC DST\n"
     "         data synth    make a labelled set of JPEG files\n"

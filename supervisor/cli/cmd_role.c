@@ -28,6 +28,7 @@ static const struct verb {
     {"profile", "augment", "imsuper-augmenter", {"profile"}},
     {"profile", "trainer", "imsuper-trainer", {"profile"}},
     {"model", NULL, "imsuper-trainer", {"model"}},
+    {"export", NULL, "imsuper-trainer", {"export"}},
 };
 
 enum { VERBS = IM_COUNT(verbs), WORDS_BEFORE = 3 /* the program and its verb */ };

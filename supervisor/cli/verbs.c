@@ -142,6 +142,7 @@ static const struct im_command verbs[] = {
     {.name = "bench", .words = sv_cmd_role},
     {.name = "profile", .words = sv_cmd_role},
     {.name = "model", .words = sv_cmd_role},
+    {.name = "export", .words = sv_cmd_role},
 };
 
 static bool is_verb(const char *word)

@@ -66,6 +66,15 @@ verb_gpus() { run 0 gpus --json && must_say '"imsuper.gpus/1"'; }
 verb_model() { run 0 model --model resnet20 && must_say "parameters"; }
 verb_bench_read() { run 0 bench read --data-dir "$T/data" --passes 2 && must_say "images/s"; }
 verb_profile_reader() { run 0 profile reader --data-dir "$T/data" --passes 1 --queue-depth 4 && must_say "cold"; }
+verb_export() {
+  run 0 export "$RUN" -o "$T/net.onnx" && must_say "2 classes" && must_exist "$T/net.onnx"
+  run 0 export run --workspace "$T/w" --format pt -o "$T/net.pt" --json && must_say '"imsuper.export/1"' && must_exist "$T/net.pt"
+  run 0 export "$T/net.pt" --image-size 16 --format safetensors -o "$T/net.safetensors" && must_say "resnet20"
+  run 2 export "$RUN" && must_say "-o FILE is missing"
+  run 2 export "$RUN" --format timm -o "$T/timm" && must_say "timm has no resnet20"
+  run 65 export "$RUN" --weights ema -o "$T/net.onnx" && must_say "averages need --ema"
+  run 2 export "$RUN" --format pt --input float -o "$T/net.pt" && must_say "is for --format onnx"
+}
 verb_bench_augment() { run 0 bench augment --data-dir "$T/data" --passes 1 && must_say "images/s"; }
 verb_profile_augment() { run 0 profile augment --data-dir "$T/data" --passes 1 && must_say "share"; }
 verb_bench_trainer() { run 0 bench trainer "${steps[@]}" && must_say "images/s"; }

@@ -32,7 +32,8 @@ BEGIN {
     may["trainer/network"] = below " trainer/backends trainer/backends/cuda trainer/model"
     may["trainer/checkpoint"] = below " trainer/backends trainer/model trainer/optim trainer/network"
     may["trainer"] = may["trainer/checkpoint"] " trainer/backends/cuda trainer/comm trainer/checkpoint"
-    may["trainer/tools"] = may["trainer"] " trainer"
+    may["trainer/export"] = may["trainer/checkpoint"] " trainer/checkpoint"
+    may["trainer/tools"] = may["trainer"] " trainer trainer/export"
 
     may["supervisor/report"] = common
     may["supervisor/warden"] = common

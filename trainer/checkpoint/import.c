@@ -203,9 +203,8 @@ static float element(enum tr_dtype dtype, const void *data, size_t i)
     return value;
 }
 
-/* All tensors into host copies of the arenas. Returns how many. */
-static size_t convert_tensors(const struct tr_safetensors *file, const struct tr_model *m, bool skip_head,
-                              float *params, float *stats, int64_t *ret_tracked)
+size_t tr_import_values(const struct tr_safetensors *file, const struct tr_model *m, bool skip_head,
+                        float *params, float *stats, int64_t *ret_tracked)
 {
     size_t loaded = 0;
 
@@ -246,7 +245,7 @@ static int load(const char *path, const struct tr_safetensors *file, struct tr_n
     int err = params && stats ? tr_network_read(net, TR_ARENA_PARAMS, params) : -ENOMEM;
 
     if (err == 0) {
-        *ret_loaded = convert_tensors(file, m, skip_head, params, stats, &tracked);
+        *ret_loaded = tr_import_values(file, m, skip_head, params, stats, &tracked);
         err = refuse_values(path, net, params, stats, text);
     }
     if (err == 0)

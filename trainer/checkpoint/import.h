@@ -27,6 +27,10 @@ int tr_import_open(const char *path, const struct tr_model *model, struct tr_saf
 size_t tr_import_check(const struct tr_safetensors *file, const struct tr_model *model, bool skip_head,
                        tr_import_report *say, void *argument);
 
+/* Of a file that was compared: all tensors into host copies of the arenas, which are zeroed. Returns how many. */
+size_t tr_import_values(const struct tr_safetensors *file, const struct tr_model *model, bool skip_head,
+                        float *params, float *stats, int64_t *ret_tracked);
+
 /* Loads parameters and statistics from the file at `path`; with skip_head the classifier keeps its values.
  * Averages start from the loaded weights. *ret_loaded: tensors; `note` as of tr_import_open(). -EBADMSG with a sentence
  * that counts and names the mismatches, -EDOM with one that names a value that no network computes with (values.h);

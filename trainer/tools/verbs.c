@@ -2,6 +2,7 @@
 
 #include "ipc/base/count.h"
 #include "trainer/tools/bench.h"
+#include "trainer/tools/export.h"
 #include "trainer/tools/gpus.h"
 #include "trainer/tools/model.h"
 #include "trainer/tools/weights.h"
@@ -36,6 +37,14 @@ static const struct im_command verbs[] = {
      .required = "init-from",
      .is_inner = true,
      .run = tr_cmd_weights},
+    {.name = "export",
+     .typed = "imsuper export",
+     .usual = "WEIGHTS|RUN [--format onnx|pt|safetensors|timm|torchvision] -o FILE",
+     .what = TR_EXPORT_WHAT,
+     .options = IM_FOR_EXPORT,
+     .operand = "weights-from",
+     .operand_needed = true,
+     .run = tr_cmd_export},
     {.name = "gpus",
      .typed = "imsuper gpus --json",
      .what = "Lists the GPUs that a run started here could take, as JSON.",
