@@ -139,11 +139,14 @@
 #define IM_FOR_CONTROL 65536u  /* pause, resume, restart, scale */
 #define IM_FOR_RESTART 131072u
 #define IM_FOR_SCALE 262144u
+#define IM_FOR_TOP 67108864u
+#define IM_FOR_LOGS 134217728u
 #define IM_FOR_ORGANISE 8388608u                                      /* class folders from any layout */
 #define IM_FOR_SAMPLES (IM_FOR_START | IM_FOR_PREVIEW | IM_FOR_BENCH) /* all that make samples */
 #define IM_FOR_ALL                                                                                           \
     (IM_FOR_RUNS | IM_FOR_SYNTH | IM_FOR_INDEX | IM_FOR_CHILDREN | IM_FOR_SAMPLES | IM_FOR_LIST |            \
      IM_FOR_STEPS | IM_FOR_LR_FIND | IM_FOR_MODEL | IM_FOR_RESTART | IM_FOR_SCALE | IM_FOR_LIST_RUNS |       \
+     IM_FOR_TOP | IM_FOR_LOGS |                                                                              \
      IM_FOR_ORGANISE)
 
 /* clang-format off */
@@ -284,8 +287,8 @@
     INT(batches_ahead, "batches-ahead", 4, 2, 64, IM_GROUP_PIPELINE, IM_FOR_START, "N", "batches in each trainer's ring") \
     TEXT(recipe, "recipe", "", IM_GROUP_OUTPUT, IM_FOR_START, "NAME", "named preset of options; config, environment and flags override it; `imsuper recipes` lists the presets") \
     TEXT(config, "config", "", IM_GROUP_OUTPUT, IM_FOR_ALL, "FILE", "YAML file of these options") \
-    TEXT(workspace, "workspace", "runs", IM_GROUP_OUTPUT, IM_FOR_RUNS | IM_FOR_LIST_RUNS, "DIR", "folder that holds the run directories") \
-    TEXT(run_name, "run-name", "", IM_GROUP_OUTPUT, IM_FOR_RUNS, "NAME", "run directory in the workspace; an existing run is continued; default: model and time") \
+    TEXT(workspace, "workspace", "runs", IM_GROUP_OUTPUT, IM_FOR_RUNS | IM_FOR_LIST_RUNS | IM_FOR_TOP | IM_FOR_LOGS, "DIR", "folder that holds the run directories") \
+    TEXT(run_name, "run-name", "", IM_GROUP_OUTPUT, IM_FOR_RUNS | IM_FOR_TOP | IM_FOR_LOGS, "NAME", "run directory in the workspace; an existing run is continued; default: model and time") \
     TEXT(resume, "resume", "", IM_GROUP_OUTPUT, IM_FOR_START, "[FILE]", "start from this training state (last.state.safetensors); without FILE: continue --run-name or the newest run, and start no new one") \
     BOOL(dry_run, "dry-run", false, IM_GROUP_OUTPUT, IM_FOR_START | IM_FOR_ORGANISE, "", "check everything that can be checked, show what would be done, and do nothing") \
     INT(checkpoint_keep, "checkpoint-keep", 3, 1, 100000, IM_GROUP_OUTPUT, IM_FOR_START, "N", "epoch checkpoints to keep besides last and best") \
@@ -301,7 +304,8 @@
     TEXT(index_file, "index-file", "", IM_GROUP_DATA, IM_FOR_CHILDREN, "FILE", "the index of the images") \
     TEXT(read_root, "read-root", "", IM_GROUP_DATA, IM_FOR_CHILDREN, "DIR", "below which readers and augmenters may read; empty: anywhere") \
     BOOL(now, "now", false, IM_GROUP_OUTPUT, IM_FOR_STOP, "", "stop at once: do not finish the step, do not save; the last checkpoint remains") \
-    TEXT(stage, "stage", "", IM_GROUP_OUTPUT, IM_FOR_RESTART, "STAGE[#N]", "reader, augmenter or trainer: all of them, or number N") \
+    TEXT(stage, "stage", "", IM_GROUP_OUTPUT, IM_FOR_RESTART | IM_FOR_LOGS, "STAGE[#N]", "reader, augmenter or trainer: all of them, or number N") \
+    BOOL(follow, "follow", false, IM_GROUP_OUTPUT, IM_FOR_LOGS, "", "go on with what is logged from now on, until the run ends") \
     TEXT(counts, "counts", "", IM_GROUP_OUTPUT, IM_FOR_SCALE, "augmenters=N readers=M", "how many of each there should be from now on; auto = as they are needed") \
     TEXT(time_limit, "time-limit", "", IM_GROUP_ROBUSTNESS, IM_FOR_START, "DURATION", "stop the run, saved, before this time is over (exit status 75); such as 3h30m, 45m, 1d12h or 90s") \
     ENUM(on_signal, "on-signal", IM_ON_SIGNAL_SAVE, IM_ON_SIGNALS, IM_GROUP_ROBUSTNESS, IM_FOR_START, "WHAT", "what SIGUSR1 does: save a checkpoint and go on, or save and stop with exit status 75") \
@@ -340,6 +344,7 @@
 /* Names of other trainers with the same meaning: X("their name", "our name", value to set or NULL). One letter: a short flag. A
  * name may stand for several options: a command takes the one that the fewest commands use, others the first. */
 #define IM_CONF_ALIASES(X) \
+    X("f", "follow", NULL) \
     X("b", "batch-size", NULL) X("c", "config", NULL) X("o", "output", NULL) X("o", "workspace", NULL) X("q", "quiet", NULL) \
     X("j", "augmenters", NULL) X("workers", "augmenters", NULL) X("num-workers", "augmenters", NULL) X("a", "model", NULL) X("num-epochs", "epochs", NULL) X("bs", "batch-size", NULL) X("max-grad-norm", "grad-clip", NULL) \
     X("max-lr", "lr", NULL) X("learning-rate", "lr", NULL) X("min-lr", "lr-min", NULL) X("wd", "weight-decay", NULL) \

@@ -26,6 +26,8 @@ static const char overview[] =
     "         lr-find   learning-rate range test: suggests --lr\n"
     "         recipes   files of options for start --recipe NAME; recipes NAME shows one\n"
     "Look     status    state of a run; --json for programs\n"
+    "         top       a run on the full screen: rings, stages, processes, GPUs, events\n"
+    "         logs      what the processes of a run have logged; -f follows\n"
     "         runs      the runs of a workspace: state, epochs, accuracy; --json for programs\n"
     "         gpus      GPUs that --gpus can take; --json for programs\n"
     "         model     the layers of a network: shapes, parameters, multiplications, memory\n"

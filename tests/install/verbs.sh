@@ -40,6 +40,11 @@ verb_start() {
   must_exist "$RUN/checkpoints/last.safetensors"
 }
 verb_status() { run 3 status --workspace "$T/w" --run-name run && must_say "done"; }
+verb_top() { run 2 top --workspace "$T/w" && must_say "top needs a terminal"; }
+verb_logs() {
+  run 0 logs trainer#0 run --workspace "$T/w" && must_say "network ready"
+  run 4 logs other --workspace "$T/w" && run 2 logs augmentor#1 run --workspace "$T/w" && must_say "did you mean"
+}
 verb_runs() { run 0 runs --workspace "$T/w" && must_say "done"; }
 verb_stop() { run 3 stop --workspace "$T/w" --run-name run; }
 # Of a run that is over; tests/e2e/control.sh asks one that goes on.
