@@ -320,6 +320,7 @@ void sv_answer(struct sv_super *s)
         else if (strcmp(event, "epoch") == 0 && !s->conf.lr_range_test) {
             tell_epoch(s, m);
             sv_journal_draw(&s->journal);
+            sv_note_stages_now(s);
         } else if (strcmp(event, "ready") == 0)
             tell_memory(s, m);
         im_json_free(&m);

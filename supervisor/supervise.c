@@ -15,6 +15,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/log.h"
 #include "ipc/base/sysinfo.h"
 #include "ipc/child.h"
@@ -28,6 +29,7 @@
 #define FILES_WAIT_NS (5 * IM_SECOND)  /* at the end, for what is not written yet */
 #define SCREEN_WAIT_NS (2 * IM_SECOND) /* the same for a terminal that takes nothing */
 #define FORCED_WAIT_NS (IM_SECOND / 2) /* instead of both when told to stop at once */
+#define SEEK_WAIT_NS (IM_SECOND / 2)   /* for seek indexes, which can be made again */
 
 static int attach(struct sv_super *s, struct im_text *text)
 {
@@ -63,6 +65,7 @@ static int open_all(struct sv_super *s, struct im_text *text)
     if (err == 0 && s->conf.time_limit[0])
         err = im_conf_duration(s->conf.time_limit, &s->time_limit);
     sv_children_init(&s->children, &s->run, &s->plan, IM_FD_CHANNEL);
+    sv_seek_open(&s->seek, &s->run, &s->conf);
     return err;
 }
 
@@ -154,6 +157,25 @@ static nfds_t fill_poll(struct sv_super *s, struct pollfd *p)
     return n;
 }
 
+static void tell_of_seek_index(struct sv_super *s)
+{
+    struct im_text why;
+
+    while (sv_seek_news(&s->seek, &why)) {
+        struct im_json *fields = im_json_object();
+
+        im_json_set_str(fields, "file", "seek index");
+        if (why.s[0])
+            im_json_set_str(fields, "why", why.s);
+        sv_journal_event(&s->journal, why.s[0] ? "report.failed" : "report.continued", fields);
+        if (why.s[0])
+            sv_screen_warn(&s->screen, SV_WARN, "the seek index takes nothing new: %s; the run goes on",
+                           why.s);
+        else
+            sv_screen_warn(&s->screen, SV_WARN, "the seek index is written again");
+    }
+}
+
 static void one_turn(struct sv_super *s, struct pollfd *p)
 {
     nfds_t n = fill_poll(s, p);
@@ -176,6 +198,9 @@ static void one_turn(struct sv_super *s, struct pollfd *p)
     sv_scale(s);
     sv_restart_turn(s);
     sv_check_time_limit(s);
+    sv_seek_turn(&s->seek);
+    tell_of_seek_index(s);
+    sv_note_stages(s);
     sv_journal_tell(&s->journal);
     if (!s->finished)
         show_progress(s);
@@ -225,6 +250,26 @@ static void add_ledger(const struct sv_super *s, struct im_json *fields)
     im_json_set_int(fields, "resets", generation ? generation - 1 : 0);
 }
 
+/* Images decoded with a seek index, indexes made, and those that were wrong; by all augmenters of this start. */
+static void add_seek_index(const struct sv_super *s, struct im_json *fields)
+{
+    static const struct {
+        const char *key;
+        enum im_counter counter;
+    } sums[] = {
+        {"seek_used", IM_C_SEEK_USED}, {"seek_made", IM_C_SEEK_MADE}, {"seek_wrong", IM_C_SEEK_WRONG}};
+
+    for (size_t i = 0; s->conf.seek_file[0] && i < IM_COUNT(sums); i++) {
+        uint64_t sum = 0;
+
+        for (uint32_t a = 0; a < s->run.geometry.augmenters_max; a++)
+            sum += atomic_load_explicit(
+                &s->run.stats[im_run_slot(&s->run, IM_ROLE_AUGMENTER, a)].counter[sums[i].counter],
+                memory_order_relaxed);
+        im_json_set_int(fields, sums[i].key, (int64_t)sum);
+    }
+}
+
 static void say_files(struct sv_super *s, const struct sv_done *done)
 {
     struct sv_run_files files;
@@ -269,6 +314,7 @@ static void say_goodbye(struct sv_super *s)
     if (s->ending.stage != SV_GOING_ON)
         im_json_set_str(fields, "saved", s->ending.saved == SV_NOT_SAVED ? "no" : "yes");
     add_ledger(s, fields);
+    add_seek_index(s, fields);
     sv_journal_event(&s->journal, s->exit_status == IM_EXIT_OK ? "run.finished" : "run.ended", fields);
     sv_screen_end(&s->screen);
     if (s->socket.was_missing) /* epochs were not told */
@@ -296,6 +342,7 @@ int sv_supervise(void)
     struct im_text text = {0};
     struct rlimit nofile;
     struct pollfd *p;
+    bool seek_ended;
 
     signal(SIGTTOU, SIG_IGN);
     signal(SIGPIPE, SIG_IGN);
@@ -320,10 +367,12 @@ int sv_supervise(void)
     say_goodbye(&s);
     leave(&s);
     free(p);
+    seek_ended = sv_seek_close(&s.seek, SEEK_WAIT_NS);
     im_ctl_close(&s.ctl, 100);
     if (s.warden_gone) /* which would do it; we hold the run's lock, too */
         im_ctl_remove(s.conf.run_dir);
     im_plan_fini(&s.plan);
-    im_run_close(&s.run);
+    if (seek_ended)
+        im_run_close(&s.run);
     return IM_EXIT_OK;
 }

@@ -152,6 +152,7 @@ static int measure(struct start *s)
                                      .memory_total = im_memory_total()};
     choose_places(s);
     snprintf(s->conf.index_file, sizeof s->conf.index_file, "%s", s->data.index_file);
+    snprintf(s->conf.seek_file, sizeof s->conf.seek_file, "%s", s->data.seek_file);
     snprintf(s->conf.read_root, sizeof s->conf.read_root, "%s", s->data.read_root);
     snprintf(s->conf.index_hash, sizeof s->conf.index_hash, "%s", s->data.hash);
     err = sv_sizes_choose(&s->conf, &s->machine, s->data.samples, s->data.classes, &s->geometry, &text);
@@ -305,6 +306,7 @@ static const char *format_recipe(const struct im_conf *c, char *s, size_t n)
         {", cutmix", c->cutmix, c->cutmix > 0},
         {", clip", c->grad_clip, c->grad_clip > 0},
         {", ema", c->ema, c->ema > 0},
+        {", layer decay", c->layer_decay, c->layer_decay < 1},
     };
     size_t used = (size_t)(adaptive ? snprintf(s, n, "betas %g %g", c->beta1, c->beta2)
                                     : snprintf(s, n, "momentum %g", c->momentum));
@@ -347,6 +349,17 @@ static const char *ending(int64_t count)
     return count == 1 ? "" : "s";
 }
 
+/* "frozen  backbone until after epochs 2,4, batch norms". */
+static void print_frozen(const struct im_conf *c)
+{
+    const char *norms = c->freeze[0] ? ", batch norms" : "batch norms";
+
+    if (c->freeze[0] || c->freeze_bn)
+        sv_say_header(c->plain, "frozen  %s%s%s%s", c->freeze,
+                      c->unfreeze_epochs[0] ? " until after epochs " : "", c->unfreeze_epochs,
+                      c->freeze_bn ? norms : "");
+}
+
 static void print_header(const struct start *s)
 {
     const struct im_conf *c = &s->conf;
@@ -377,6 +390,7 @@ static void print_header(const struct start *s)
     sv_say_header(c->plain, "train   %" PRId64 " epoch%s, %s, %s %s, %s, seed %" PRIu64 "", c->epochs,
                   ending(c->epochs), text, im_conf_choice(IM_KEY_opt, c->opt), rate,
                   format_recipe(c, text + sizeof text / 2, sizeof text / 2), c->seed);
+    print_frozen(c);
     sv_say_header(c->plain,
                   "host    %u cpu: %" PRId64 " reader%s, %" PRId64 " augmenter%s, %" PRId64
                   " trainer%s (%" PRId64 " threads%s); shared memory %.2f of %.1f GiB",
