@@ -175,6 +175,8 @@ typedef uint64_t im_conf_commands;
 #define IM_FOR_PREDICT IM_FOR(25)
 #define IM_FOR_EVALUATED IM_FOR(26) /* the index of weights in use, where nothing is trained */
 #define IM_FOR_EXPORT IM_FOR(27)    /* weights for other programs */
+#define IM_FOR_TOP IM_FOR(28)
+#define IM_FOR_LOGS IM_FOR(29)
 #define IM_FOR_USE (IM_FOR_EVAL | IM_FOR_PREDICT)
 #define IM_FOR_RUNS (IM_FOR_START | IM_FOR_STATUS | IM_FOR_STOP | IM_FOR_CONTROL)
 #define IM_FOR_SAMPLES (IM_FOR_START | IM_FOR_PREVIEW | IM_FOR_BENCH) /* all that make samples */
@@ -182,7 +184,8 @@ typedef uint64_t im_conf_commands;
     (IM_FOR_RUNS | IM_FOR_SYNTH | IM_FOR_INDEX | IM_FOR_CHILDREN | IM_FOR_SAMPLES | IM_FOR_LIST |            \
      IM_FOR_STEPS | IM_FOR_LR_FIND | IM_FOR_MODEL | IM_FOR_RESTART | IM_FOR_SCALE | IM_FOR_LIST_RUNS |       \
      IM_FOR_ORGANISE | IM_FOR_PLOT | IM_FOR_COMPARE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ |                    \
-     IM_FOR_BENCH_DATA | IM_FOR_VERIFY | IM_FOR_USE | IM_FOR_EVALUATED | IM_FOR_EXPORT)
+     IM_FOR_BENCH_DATA | IM_FOR_VERIFY | IM_FOR_USE | IM_FOR_EVALUATED | IM_FOR_EXPORT | IM_FOR_TOP |        \
+     IM_FOR_LOGS)
 
 /* clang-format off */
 #define IM_CONF_KEYS(BOOL, INT, SEED, REAL, TEXT, ENUM) \
@@ -328,8 +331,8 @@ typedef uint64_t im_conf_commands;
     INT(batches_ahead, "batches-ahead", 4, 2, 64, IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_USE, "N", "batches in each trainer's ring") \
     TEXT(recipe, "recipe", "", IM_GROUP_OUTPUT, IM_FOR_START, "NAME", "named preset of options; config, environment and flags override it; `imsuper recipes` lists the presets") \
     TEXT(config, "config", "", IM_GROUP_OUTPUT, IM_FOR_ALL, "FILE", "YAML file of these options") \
-    TEXT(workspace, "workspace", "runs", IM_GROUP_OUTPUT, IM_FOR_RUNS | IM_FOR_LIST_RUNS | IM_FOR_PLOT | IM_FOR_COMPARE | IM_FOR_DOCTOR | IM_FOR_USE | IM_FOR_EXPORT, "DIR", "folder that holds the run directories") \
-    TEXT(run_name, "run-name", "", IM_GROUP_OUTPUT, IM_FOR_RUNS, "NAME", "run directory in the workspace; an existing run is continued; default: model and time") \
+    TEXT(workspace, "workspace", "runs", IM_GROUP_OUTPUT, IM_FOR_RUNS | IM_FOR_LIST_RUNS | IM_FOR_PLOT | IM_FOR_COMPARE | IM_FOR_DOCTOR | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_TOP | IM_FOR_LOGS, "DIR", "folder that holds the run directories") \
+    TEXT(run_name, "run-name", "", IM_GROUP_OUTPUT, IM_FOR_RUNS | IM_FOR_TOP | IM_FOR_LOGS, "NAME", "run directory in the workspace; an existing run is continued; default: model and time") \
     TEXT(resume, "resume", "", IM_GROUP_OUTPUT, IM_FOR_START, "[FILE]", "start from this training state (last.state.safetensors); without FILE: continue --run-name or the newest run, and start no new one") \
     BOOL(dry_run, "dry-run", false, IM_GROUP_OUTPUT, IM_FOR_START | IM_FOR_ORGANISE, "", "check everything that can be checked, show what would be done, and do nothing") \
     INT(checkpoint_keep, "checkpoint-keep", 3, 1, 100000, IM_GROUP_OUTPUT, IM_FOR_START, "N", "epoch checkpoints to keep besides last and best") \
@@ -347,12 +350,13 @@ typedef uint64_t im_conf_commands;
     TEXT(seek_file, "seek-file", "", IM_GROUP_DATA, IM_FOR_CHILDREN, "FILE", "the seek index of the images; empty: none") \
     TEXT(read_root, "read-root", "", IM_GROUP_DATA, IM_FOR_CHILDREN, "DIR", "below which readers and augmenters may read; empty: anywhere") \
     BOOL(now, "now", false, IM_GROUP_OUTPUT, IM_FOR_STOP, "", "stop at once: do not finish the step, do not save; the last checkpoint remains") \
-    TEXT(stage, "stage", "", IM_GROUP_OUTPUT, IM_FOR_RESTART, "STAGE[#N]", "reader, augmenter or trainer: all of them, or number N") \
+    TEXT(stage, "stage", "", IM_GROUP_OUTPUT, IM_FOR_RESTART | IM_FOR_LOGS, "STAGE[#N]", "reader, augmenter or trainer: all of them, or number N") \
     TEXT(runs, "runs", "", IM_GROUP_OUTPUT, IM_FOR_PLOT | IM_FOR_COMPARE, "RUN...", "names of runs in the workspace, or their folders; the flag may be left out") \
     TEXT(metric, "metric", "", IM_GROUP_OUTPUT, IM_FOR_PLOT | IM_FOR_COMPARE, "NAME,...", "charts to draw: loss, accuracy, lr, throughput, step_loss, step_top1, grad_norm or a column of summary.csv (plot: loss; compare: the first four)") \
     REAL(smooth, "smooth", 0, 0, 0.9999, IM_GROUP_OUTPUT, IM_FOR_PLOT | IM_FOR_COMPARE, "X", "draw an exponential average over the curves, as TensorBoard does; weight of what was before, such as 0.6") \
     BOOL(log_x, "log-x", false, IM_GROUP_OUTPUT, IM_FOR_PLOT | IM_FOR_COMPARE, "", "logarithmic axis of epochs or steps") \
     BOOL(log_y, "log-y", false, IM_GROUP_OUTPUT, IM_FOR_PLOT | IM_FOR_COMPARE, "", "logarithmic axis of values") \
+    BOOL(follow, "follow", false, IM_GROUP_OUTPUT, IM_FOR_LOGS, "", "go on with what is logged from now on, until the run ends") \
     TEXT(counts, "counts", "", IM_GROUP_OUTPUT, IM_FOR_SCALE, "augmenters=N readers=M", "how many of each there should be from now on; auto = as they are needed") \
     TEXT(time_limit, "time-limit", "", IM_GROUP_ROBUSTNESS, IM_FOR_START, "DURATION", "stop the run, saved, before this time is over (exit status 75); such as 3h30m, 45m, 1d12h or 90s") \
     ENUM(on_signal, "on-signal", IM_ON_SIGNAL_SAVE, IM_ON_SIGNALS, IM_GROUP_ROBUSTNESS, IM_FOR_START, "WHAT", "what SIGUSR1 does: save a checkpoint and go on, or save and stop with exit status 75") \
@@ -414,6 +418,7 @@ typedef uint64_t im_conf_commands;
 /* Names of other trainers with the same meaning: X("their name", "our name", value to set or NULL). One letter: a short flag. A
  * name may stand for several options: a command takes the one that the fewest commands use, others the first. */
 #define IM_CONF_ALIASES(X) \
+    X("f", "follow", NULL) \
     X("b", "batch-size", NULL) X("c", "config", NULL) X("o", "output", NULL) X("o", "workspace", NULL) X("q", "quiet", NULL) \
     X("j", "augmenters", NULL) X("workers", "augmenters", NULL) X("num-workers", "augmenters", NULL) X("a", "model", NULL) X("num-epochs", "epochs", NULL) X("bs", "batch-size", NULL) X("max-grad-norm", "grad-clip", NULL) \
     X("max-lr", "lr", NULL) X("learning-rate", "lr", NULL) X("min-lr", "lr-min", NULL) X("wd", "weight-decay", NULL) \

@@ -21,15 +21,14 @@
 #include "ipc/base/printable.h"
 #include "supervisor/cli/commands.h"
 #include "supervisor/report/history.h"
-#include "supervisor/report/rundir.h"
+#include "supervisor/report/run_state.h"
 
 #define RUNS_MAX 100000
-#define TAIL_BYTES 16384
 #define CONFIG_BYTES_MAX ((size_t)1 << 20)
 
 struct row {
     char name[NAME_MAX + 1];
-    const char *state;     /* a word of state_of() */
+    const char *state;     /* a word of sv_run_state() */
     int64_t epoch, epochs; /* finished, and of the configuration; -1: unknown */
     double top1;           /* of validation, the best; NAN: none */
     time_t when;           /* last change */
@@ -47,65 +46,6 @@ static bool exists(const char *run_dir, const char *name)
 static bool is_run(const char *run_dir)
 {
     return exists(run_dir, "config.yaml") || exists(run_dir, ".lock") || exists(run_dir, "events.jsonl");
-}
-
-/* The end of a file, 0-terminated; empty when it cannot be read. */
-static void read_tail(const char *run_dir, const char *name, char ret[TAIL_BYTES + 1])
-{
-    char path[PATH_MAX + 32];
-    struct stat st;
-    ssize_t n;
-    int fd;
-
-    ret[0] = 0;
-    snprintf(path, sizeof path, "%s/%s", run_dir, name);
-    fd = im_open_regular(path, &st, NULL);
-    if (fd < 0)
-        return;
-    n = pread(fd, ret, TAIL_BYTES, st.st_size > TAIL_BYTES ? st.st_size - TAIL_BYTES : 0);
-    ret[n > 0 ? n : 0] = 0;
-    close(fd);
-}
-
-/* The last whole line that parses; NULL: none. */
-static struct im_json *last_event(const char *run_dir)
-{
-    char tail[TAIL_BYTES + 1];
-    struct im_json *event = NULL;
-    char *newline;
-
-    read_tail(run_dir, "events.jsonl", tail);
-    while (!event && (newline = strrchr(tail, '\n'))) {
-        *newline = 0;
-
-        char *line = strrchr(tail, '\n');
-
-        line = line ? line + 1 : tail;
-        im_json_parse(line, strlen(line), &event, NULL);
-    }
-    return event;
-}
-
-/* running: its processes hold the lock. starting: and no step has been taken in any start. done: all epochs. stopped:
- * saved, on request. failed: ended by itself, with a reason. crashed: it has not said how it ended. */
-static const char *state_of(const char *run_dir)
-{
-    struct im_json *event;
-    const char *word;
-    int64_t status;
-
-    if (sv_rundir_is_live(run_dir))
-        return sv_rundir_is_described(run_dir) ? "running" : "starting";
-    if (sv_rundir_done_epochs(run_dir) > 0)
-        return "done";
-    event = last_event(run_dir);
-    status = im_json_int_or(event, "exit_status", -1);
-    if (strcmp(im_json_str_or(event, "event", ""), "run.ended") != 0)
-        word = "crashed";
-    else
-        word = status == IM_EXIT_RESUMABLE || status == IM_EXIT_FORCED ? "stopped" : "failed";
-    im_json_free(&event);
-    return word;
 }
 
 /* "epochs: 90  # flag" in config.yaml. */
@@ -182,7 +122,7 @@ static bool make_row(const char *workspace, const char *name, struct row *ret)
         return false;
     *ret = (struct row){.when = 0};
     snprintf(ret->name, sizeof ret->name, "%s", name);
-    ret->state = state_of(run_dir);
+    ret->state = sv_run_state(run_dir);
     ret->epochs = epochs_of(run_dir);
     add_summary(run_dir, ret);
     add_files(AT_FDCWD, run_dir, 1, ret);

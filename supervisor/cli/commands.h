@@ -18,6 +18,8 @@ int sv_cmd_runs(struct im_conf *conf);
 int sv_cmd_plot(struct im_conf *conf);
 int sv_cmd_compare(struct im_conf *conf);
 int sv_cmd_status(struct im_conf *conf);
+int sv_cmd_top(struct im_conf *conf);
+int sv_cmd_logs(struct im_conf *conf);
 int sv_cmd_stop(struct im_conf *conf);
 int sv_cmd_pause(struct im_conf *conf);
 int sv_cmd_resume(struct im_conf *conf);

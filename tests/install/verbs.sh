@@ -42,6 +42,11 @@ verb_start() {
   must_exist "$RUN/checkpoints/last.safetensors"
 }
 verb_status() { run 3 status --workspace "$T/w" --run-name run && must_say "done"; }
+verb_top() { run 2 top --workspace "$T/w" && must_say "top needs a terminal"; }
+verb_logs() {
+  run 0 logs trainer#0 run --workspace "$T/w" && must_say "network ready"
+  run 4 logs other --workspace "$T/w" && run 2 logs augmentor#1 run --workspace "$T/w" && must_say "did you mean"
+}
 verb_runs() { run 0 runs --workspace "$T/w" && must_say "done"; }
 verb_plot() { run 0 plot run --workspace "$T/w" --metric loss,lr --output "$T/plot.png" && must_exist "$T/plot.png"; }
 verb_compare() {

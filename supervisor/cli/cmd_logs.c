@@ -1,0 +1,150 @@
+/* `imsuper logs`: what the processes of a run have said, in log.txt of its folder: all, or those of a stage or one
+ * process; -f goes on as long as the run does. */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "ipc/base/file.h"
+#include "ipc/base/printable.h"
+#include "supervisor/cli/commands.h"
+#include "supervisor/cli/stage.h"
+#include "supervisor/report/run_state.h"
+#include "supervisor/report/rundir.h"
+
+#define LINE_MAX_BYTES 65536
+#define WAIT_MS 200
+
+struct reader {
+    const struct im_conf *conf;
+    char path[PATH_MAX];
+    int fd; /* -1: there is no file yet */
+    ino_t inode;
+    const char *role; /* whose lines are shown; NULL: all */
+    int64_t index;
+    char line[LINE_MAX_BYTES];
+    size_t used;
+    bool failed; /* nobody reads what we print */
+};
+
+/* Opens the file, or the new one that has taken its place. -ENOENT: there is none. */
+static int open_file(struct reader *r, struct im_text *text)
+{
+    struct stat st;
+    const int fd = im_open_regular(r->path, &st, text);
+
+    if (fd < 0)
+        return fd;
+    if (r->fd >= 0 && st.st_ino == r->inode) {
+        off_t at = lseek(r->fd, 0, SEEK_CUR);
+
+        close(fd);
+        if (at > st.st_size) /* it was emptied */
+            lseek(r->fd, 0, SEEK_SET);
+        return 0;
+    }
+    if (r->fd >= 0)
+        close(r->fd);
+    r->fd = fd;
+    r->inode = st.st_ino;
+    return 0;
+}
+
+static void print_line(struct reader *r)
+{
+    if (!sv_log_is_of(r->line, r->used, r->role, r->index))
+        return;
+    r->line[r->used] = 0;
+    r->failed |= im_say(stdout, "%s", r->line) < 0;
+}
+
+/* Prints the whole lines that have come. A line that is too long is printed in pieces. */
+static void drain(struct reader *r)
+{
+    char chunk[16384];
+    ssize_t n;
+
+    while (r->fd >= 0 && !r->failed && (n = read(r->fd, chunk, sizeof chunk)) > 0)
+        for (ssize_t i = 0; i < n; i++) {
+            if (chunk[i] == '\n' || r->used == sizeof r->line - 1) {
+                print_line(r);
+                r->used = 0;
+            }
+            if (chunk[i] != '\n')
+                r->line[r->used++] = chunk[i];
+        }
+    r->failed |= fflush(stdout) != 0;
+}
+
+/* The file is read to its end before another is opened, and after the run has ended. */
+static void follow(struct reader *r)
+{
+    bool live = true;
+
+    while (live && !r->failed) {
+        struct pollfd out = {.fd = STDOUT_FILENO};
+
+        live = sv_rundir_is_live(r->conf->run_dir);
+        drain(r);
+        open_file(r, NULL);
+        drain(r);
+        if (live && poll(&out, 1, WAIT_MS) > 0 && out.revents & (POLLERR | POLLHUP))
+            return; /* who read it has left */
+    }
+}
+
+/* The words are a stage, a run, or both in any order. */
+static void tell_words_apart(struct im_conf *conf)
+{
+    struct sv_stage_name stage;
+    char other[sizeof conf->run_name];
+
+    if (!conf->stage[0] || sv_stage_parse(conf->stage, &stage) == 0 ||
+        (conf->run_name[0] && sv_stage_parse(conf->run_name, &stage) < 0))
+        return;
+    memcpy(other, conf->run_name, sizeof other);
+    snprintf(conf->run_name, sizeof conf->run_name, "%s", conf->stage);
+    snprintf(conf->stage, sizeof conf->stage, "%s", other);
+}
+
+int sv_cmd_logs(struct im_conf *conf)
+{
+    struct reader r = {.conf = conf, .fd = -1, .index = -1};
+    struct sv_stage_name stage;
+    struct im_text text = {""};
+    int err;
+
+    tell_words_apart(conf);
+    if (conf->stage[0]) {
+        if (sv_stage_parse(conf->stage, &stage) < 0)
+            return sv_stage_refuse(conf->stage);
+        r.role = stage.name;
+        r.index = stage.index;
+    }
+    err = sv_rundir_find(conf, &text);
+    if (err < 0) {
+        im_say(stderr, "imsuper: %s", text.s);
+        return err == -EACCES ? IM_EXIT_FAILED : IM_EXIT_UNKNOWN_RUN;
+    }
+    snprintf(r.path, sizeof r.path, "%s/log.txt", conf->run_dir);
+    err = open_file(&r, &text);
+    if (err < 0 && !(err == -ENOENT && conf->follow)) {
+        im_say(stderr, "imsuper: %s", text.s);
+        return IM_EXIT_FAILED;
+    }
+    drain(&r);
+    if (conf->follow)
+        follow(&r);
+    if (r.used > 0) /* torn by a crash */
+        print_line(&r);
+    if (r.fd >= 0)
+        close(r.fd);
+    return IM_EXIT_OK;
+}
