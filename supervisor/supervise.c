@@ -340,6 +340,7 @@ int sv_supervise(void)
     struct rlimit nofile;
     struct pollfd *p;
 
+    im_child_name("");
     signal(SIGTTOU, SIG_IGN);
     signal(SIGPIPE, SIG_IGN);
     if (getrlimit(RLIMIT_NOFILE, &nofile) == 0) {

@@ -85,6 +85,7 @@ int tr_save_snapshot(struct im_child_storage *storage, struct im_text *text)
     int err;
 
     im_log_identity("saver", 0);
+    im_child_name("trainer");
     err = attach(&child, &storage->conf, text);
     if (err == 0)
         err = save(&child, text);

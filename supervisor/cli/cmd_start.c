@@ -443,10 +443,13 @@ int sv_start_run(struct im_conf *conf)
 {
     struct start s = {.conf = *conf, .lock = {-1, -1}};
     struct sv_warden_fds fds;
+    struct sv_programs programs;
     struct im_text text = {0};
     bool done = false;
     int status;
 
+    if (sv_programs_open(&programs, &text) < 0)
+        return fail(&text, IM_EXIT_UNAVAILABLE);
     keep_requests_waiting();
     signal(SIGPIPE, SIG_IGN); /* whoever read what we say may leave; the run goes on */
     signal(SIGTTOU, SIG_IGN); /* and a terminal may be another job's (stty tostop) */
@@ -476,6 +479,7 @@ int sv_start_run(struct im_conf *conf)
         status = fail(&text, IM_EXIT_FAILED);
     }
     if (status == 0) {
+        fds.programs = programs;
         fds.lock = s.lock.directory >= 0 ? s.lock.directory : s.lock.file; /* we hold both */
         fds.index = open(s.conf.index_file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
         status = sv_warden_run(&s.run, &fds, &s.placement);

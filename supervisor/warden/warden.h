@@ -10,6 +10,7 @@
 #define SUPERVISOR_WARDEN_WARDEN_H
 
 #include "ipc/run.h"
+#include "supervisor/warden/programs.h"
 #include "supervisor/warden/topology.h"
 
 /* Descriptors that the warden owns; all close-on-exec. */
@@ -19,6 +20,7 @@ struct sv_warden_fds {
     int snapshot; /* empty: its size is the trainer's to give (ipc/snapshot.h) */
     int lock;
     int index; /* that of the images, for readers that start when its file is gone; -1: none */
+    struct sv_programs programs;
 };
 
 /* Makes the lease and log pipes, and the memory of the snapshot. 0 or negative errno with a sentence. */

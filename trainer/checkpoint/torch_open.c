@@ -134,20 +134,24 @@ struct reading {
 
 static int start(const struct reading *r, pid_t *ret_pid, struct im_text *text)
 {
+    static const char program[] = "imsuper-trainer", self[] = "/proc/self/exe";
     char path[PATH_MAX], verb[] = VERB, *argv[] = {path, verb, NULL};
-    ssize_t length = readlink("/proc/self/exe", path, sizeof path - 32);
+    ssize_t length = readlink(self, path, sizeof path - 32);
     posix_spawn_file_actions_t actions;
-    char *slash;
+    bool is_self;
+    char *name;
     int err;
 
     path[length > 0 ? length : 0] = '\0';
-    slash = strrchr(path, '/');
-    snprintf(slash ? slash + 1 : path, 32, "imsuper-trainer");
+    name = strrchr(path, '/');
+    name = name ? name + 1 : path;
+    is_self = strncmp(name, program, sizeof program - 1) == 0; /* " (deleted)" may follow */
+    snprintf(name, 32, "%s", program);
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_adddup2(&actions, r->file, STDIN_FILENO);
     posix_spawn_file_actions_adddup2(&actions, r->answer, STDOUT_FILENO);
     posix_spawn_file_actions_adddup2(&actions, r->sentence, SENTENCE_FD);
-    err = posix_spawn(ret_pid, path, &actions, NULL, argv, environ);
+    err = posix_spawn(ret_pid, is_self ? self : path, &actions, NULL, argv, environ);
     posix_spawn_file_actions_destroy(&actions);
     return err ? im_fail(text, -err, "cannot run %.500s, which reads such files: %s", path, strerror(err))
                : 0;
