@@ -87,7 +87,8 @@ static struct im_json *last_event(const char *run_dir)
 }
 
 /* running: its processes hold the lock. starting: and no step has been taken in any start. done: all epochs. stopped:
- * saved, on request. failed: ended by itself, with a reason. crashed: it has not said how it ended. */
+ * saved, on request. failed: ended by itself, with a reason. unstarted: ended, by whatever, before its processes
+ * were there. crashed: it has not said how it ended. */
 static const char *state_of(const char *run_dir)
 {
     struct im_json *event;
@@ -98,6 +99,8 @@ static const char *state_of(const char *run_dir)
         return sv_rundir_is_described(run_dir) ? "running" : "starting";
     if (sv_rundir_done_epochs(run_dir) > 0)
         return "done";
+    if (!sv_rundir_is_described(run_dir) && !exists(run_dir, "events.jsonl"))
+        return "unstarted";
     event = last_event(run_dir);
     status = im_json_int_or(event, "exit_status", -1);
     if (strcmp(im_json_str_or(event, "event", ""), "run.ended") != 0)
@@ -271,7 +274,7 @@ static void print_table(const struct row *rows, size_t count)
 {
     char when[32], epoch[48], top1[16];
 
-    printf("STATE     EPOCH      BEST TOP-1  CHANGED              SIZE  RUN\n");
+    printf("STATE      EPOCH      BEST TOP-1  CHANGED              SIZE  RUN\n");
     for (size_t i = 0; i < count; i++) {
         const struct row *r = &rows[i];
 
@@ -284,7 +287,7 @@ static void print_table(const struct row *rows, size_t count)
             snprintf(top1, sizeof top1, "%.2f%%", 100 * r->top1);
         else
             snprintf(top1, sizeof top1, "-");
-        im_say(stdout, "%-8s  %-9s  %10s  %s  %7.1f MB  %s", r->state, epoch, top1, when,
+        im_say(stdout, "%-9s  %-9s  %10s  %s  %7.1f MB  %s", r->state, epoch, top1, when,
                (double)r->bytes / 1e6, r->name);
     }
 }

@@ -20,8 +20,10 @@
 #include "supervisor/cli/commands.h"
 #include "supervisor/cli/continue.h"
 #include "supervisor/cli/dataset.h"
+#include "supervisor/cli/dry_run.h"
 #include "supervisor/cli/gpus.h"
 #include "supervisor/cli/launcher.h"
+#include "supervisor/cli/program.h"
 #include "supervisor/cli/sizes.h"
 #include "supervisor/cli/start.h"
 #include "supervisor/report/rundir.h"
@@ -140,6 +142,8 @@ static int measure(struct start *s)
         err = sv_dataset_load(&s->conf, &s->data, &text);
     if (err > 0)
         return err; /* why has been said */
+    if (err == -EINTR)
+        return IM_EXIT_RESUMABLE; /* sv_start_run() says it */
     if (err < 0)
         return fail(&text, IM_EXIT_BAD_DATA);
     say_changed_images(&s->data);
@@ -439,6 +443,14 @@ bool sv_start_is_ours(struct im_conf *conf, int *ret_status)
     return !is_other;
 }
 
+/* The user has asked to stop before anything was started. */
+static int say_stopped(const struct start *s)
+{
+    im_say(stderr, "imsuper: %s while the data was looked at: nothing was trained; the same command %s the run",
+           strsignal(sv_stop_signal()), sv_rundir_is_described(s->conf.run_dir) ? "continues" : "begins");
+    return IM_EXIT_RESUMABLE;
+}
+
 int sv_start_run(struct im_conf *conf)
 {
     struct start s = {.conf = *conf, .lock = {-1, -1}};
@@ -451,9 +463,12 @@ int sv_start_run(struct im_conf *conf)
     if (sv_programs_open(&programs, &text) < 0)
         return fail(&text, IM_EXIT_UNAVAILABLE);
     keep_requests_waiting();
+    sv_hold_stop_signals();
     signal(SIGPIPE, SIG_IGN); /* whoever read what we say may leave; the run goes on */
     signal(SIGTTOU, SIG_IGN); /* and a terminal may be another job's (stty tostop) */
     status = prepare(&s, &done);
+    if (sv_stop_signal())
+        status = say_stopped(&s);
 
     *conf = s.conf;
     if (status) {
@@ -469,6 +484,7 @@ int sv_start_run(struct im_conf *conf)
     print_header(&s);
     sv_dataset_warn(&s.data, &s.conf);
     if (s.conf.dry_run) {
+        sv_dry_run_options(&s.conf);
         sv_rundir_withdraw(&s.conf);
         sv_rundir_discard(s.conf.run_dir, &s.lock);
         fprintf(stderr, "imsuper: dry run: nothing was started\n");
@@ -480,7 +496,7 @@ int sv_start_run(struct im_conf *conf)
     }
     if (status == 0) {
         fds.programs = programs;
-        fds.lock = s.lock.directory >= 0 ? s.lock.directory : s.lock.file; /* we hold both */
+        fds.lock = s.lock.second >= 0 ? s.lock.second : s.lock.file; /* we hold both */
         fds.index = open(s.conf.index_file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
         status = sv_warden_run(&s.run, &fds, &s.placement);
         im_ctl_remove(s.conf.run_dir);
