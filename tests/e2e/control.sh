@@ -232,10 +232,13 @@ case_pause_stop() {
 
 case_scale() {
   FAULTS=$PACE
-  launch --readers 1 --augmenters 1
+  launch --readers 1 --augmenters 1 --decode-memory-mib 65536
   wait_step 2
   ask 0 scale augmenters=4 readers=3
   answers "readers 3, augmenters 4"
+  if [ "$(awk '/MemTotal/ { print int($2 / 1048576) }' /proc/meminfo)" -lt 500 ]; then
+    answers "warning: large images may take 256.0 GiB in 4 augmenters"
+  fi
   until_true 10 has_processes augmenter 4 || fail "there are not 4 augmenters"
   until_true 10 has_processes reader 3 || fail "there are not 3 readers"
   kill_supervisor # the next one keeps the numbers
