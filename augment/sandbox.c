@@ -11,7 +11,7 @@
 
 int au_sandbox_enter(const char *read_root, bool tells, struct im_sandbox_state *ret, struct im_text *text)
 {
-    const struct im_sandbox wanted = {.opens_files = true, .absent = -1, .folder = read_root};
+    const struct im_sandbox wanted = {.opens_files = true, .folder = read_root};
     int err = im_sandbox_enter(&wanted, ret, text);
 
     if (err == 0 && tells)

@@ -94,6 +94,9 @@ static const int harmless[] = {
     SYS_getcpu,
     SYS_sched_getaffinity,
     SYS_getrusage,
+#ifdef SYS_getrlimit
+    SYS_getrlimit,
+#endif
     SYS_getrandom,
     SYS_membarrier,
     /* our own signals, and the end */
@@ -350,8 +353,10 @@ static int fill(scmp_filter_ctx filter, const struct im_sandbox *wanted)
         err = allow_all(filter, wanted->calls, wanted->call_count);
     if (err == 0 && IM_SANITIZED)
         err = allow_all(filter, sanitizer_needs, IM_COUNT(sanitizer_needs));
-    else if (err == 0 && wanted->absent >= 0)
-        err = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), wanted->absent, 0);
+    for (size_t i = 0; i < wanted->absent_count && err == 0 && !IM_SANITIZED; i++)
+        err = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), wanted->absent[i], 0);
+    if (err == -EDOM)
+        err = 0;
     return err == 0 ? allow_conditions(filter, wanted->conditions, wanted->condition_count) : err;
 }
 

@@ -36,7 +36,8 @@ struct im_sandbox {
     const struct im_sandbox_condition *conditions; /* beside those of every sandbox */
     size_t condition_count;
     bool opens_files; /* for reading, as far as the paths below allow it */
-    int absent;       /* fails with ENOSYS, so that the C library does it another way; -1: none */
+    int absent[2];    /* fail with ENOSYS, so that a library does it another way or says so */
+    size_t absent_count;
     /* What may be read: a folder with all below it ("": everything; NULL: none), and single files; one that is
      * not there is passed over. A folder that does not answer or is not there counts as everything, for it may be
      * there again later. */

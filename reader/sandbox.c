@@ -39,6 +39,12 @@ static const int calls[] = {
     SYS_set_tid_address,
 };
 
+#ifdef SYS_setrlimit
+enum { ABSENT = 2 };
+#else
+enum { ABSENT = 1 };
+#endif
+
 int rd_sandbox_enter(const char *read_root, const char *index_file, bool tells, struct im_sandbox_state *ret,
                      struct im_text *text)
 {
@@ -49,7 +55,12 @@ int rd_sandbox_enter(const char *read_root, const char *index_file, bool tells, 
         .conditions = &threads,
         .condition_count = 1,
         .opens_files = true,
-        .absent = SYS_clone3, /* its flags cannot be looked at */
+        .absent = {SYS_clone3 /* its flags cannot be looked at */
+#ifdef SYS_setrlimit
+                   , SYS_setrlimit /* liburing raises the limit of open files */
+#endif
+        },
+        .absent_count = ABSENT,
         /* /dev/null is what the engine tries itself on; the other says why there is no io_uring. */
         .folder = read_root,
         .files = {index_file, "/dev/null", "/proc/sys/kernel/io_uring_disabled"},

@@ -26,6 +26,7 @@
 #include "supervisor/cli/program.h"
 #include "supervisor/cli/sizes.h"
 #include "supervisor/cli/start.h"
+#include "supervisor/limits.h"
 #include "supervisor/report/rundir.h"
 #include "supervisor/report/screen.h"
 #include "supervisor/warden/topology.h"
@@ -214,6 +215,14 @@ static int check_files(const struct im_conf *conf, struct im_text *text)
     return err < 0 ? err : refuse_torch(conf->resume, text);
 }
 
+static int check_limits(const struct start *s)
+{
+    const struct sv_limits_need need = sv_limits_need(&s->conf, &s->geometry);
+    struct im_text text = {0};
+
+    return sv_limits_check(&need, &text) < 0 ? fail(&text, IM_EXIT_UNAVAILABLE) : 0;
+}
+
 /* Everything that can be wrong is found here, before anything is started. 0, or an exit status; *ret_done:
  * the run has all its epochs. */
 static int prepare(struct start *s, bool *ret_done)
@@ -235,6 +244,8 @@ static int prepare(struct start *s, bool *ret_done)
     if (*ret_done && err == 0)
         return 0;
     status = err < 0 ? fail(&text, status_of(err)) : measure(s);
+    if (status == 0)
+        status = check_limits(s);
     if (status == 0 && sv_rundir_describe(&s->conf, &text) < 0)
         status = fail(&text, IM_EXIT_FAILED);
     return status;

@@ -37,7 +37,7 @@ enum { STATUS_DONE, STATUS_BAD, STATUS_UNSUPPORTED, STATUS_MEMORY };
 
 int tr_torch_sandbox_enter(struct im_sandbox_state *ret, struct im_text *text)
 {
-    const struct im_sandbox wanted = {.absent = -1};
+    const struct im_sandbox wanted = {.folder = NULL};
 
     return im_sandbox_enter(&wanted, ret, text);
 }
