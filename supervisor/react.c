@@ -103,6 +103,7 @@ void sv_reset(struct sv_super *s, const char *why)
     s->resetting = true;
     s->reset_at = s->watch.clock.now;
     s->trainers_done = 0;
+    s->left_resumable = false;
     sv_set_state(s, IM_RUN_STARTING);
     for (size_t i = 0; i < IM_COUNT(roles); i++)
         sv_children_want(&s->children, roles[i], false);
@@ -175,14 +176,15 @@ static bool trainer_left(struct sv_super *s, int wait_status)
     bool stopping = im_run_state(&s->run) == IM_RUN_STOPPING;
     int status = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : -1;
 
-    if (status != IM_EXIT_OK && !(stopping && status == IM_EXIT_RESUMABLE))
+    if (status != IM_EXIT_OK && status != IM_EXIT_RESUMABLE)
         return false;
+    s->left_resumable |= status == IM_EXIT_RESUMABLE;
     if (++s->trainers_done < s->run.geometry.ranks)
         return true;
     if (stopping)
         sv_ending_trainers_left(s, status);
-    else
-        sv_finish(s, status);
+    else /* resumable: a file of the run may not be replaced (trainer/save.c) */
+        sv_finish(s, s->left_resumable ? IM_EXIT_RESUMABLE : IM_EXIT_OK);
     return true;
 }
 
