@@ -23,6 +23,9 @@ struct sv_warden_fds {
     struct sv_programs programs;
 };
 
+/* A saver that has not attached to the run by then never will: its libraries hang, or it is another program. */
+#define SV_SAVER_SILENT_NS (10 * IM_SECOND)
+
 /* Makes the lease and log pipes, and the memory of the snapshot. 0 or negative errno with a sentence. */
 int sv_warden_open(struct sv_warden_fds *ret, struct im_text *text);
 

@@ -273,6 +273,36 @@ case_upgrade() {
   continue_to_the_end
 }
 
+# A saver that never comes to anything, three times.
+case_silent_saver() {
+  local began
+  FAULTS="trainer:trainer.save.before=kill@1,saver:saver.started=sleep:600000@1,$PACE"
+  launch "${WORKERS[@]}"
+  wait_step 5
+  send TERM
+  began=$SECONDS
+  finish 1
+  [ $((SECONDS - began)) -lt 60 ] || fail "it took $((SECONDS - began)) s"
+  [ "$(grep -c 'does nothing for 10 s; killing it' "$T/out")" = 3 ] || fail "it was not tried three times"
+  must_say "was not saved"
+}
+
+# A program in the trainer's place that never enters the run does not hold up a stop.
+case_stranger_in_place() {
+  local began
+  mkdir "$T/bin"
+  cp "$BIN"/imsuper "$BIN"/imsuper-{reader,augmenter} "$T/bin"
+  printf '#!/bin/bash\nexec -a imsuper-trainer sleep 600\n' >"$T/bin/imsuper-trainer"
+  chmod 755 "$T/bin/imsuper-trainer"
+  PROGRAM=$T/bin/imsuper
+  launch
+  until_true 20 says "state=starting" || fail "the run does not start"
+  send TERM
+  began=$SECONDS
+  finish 75
+  [ $((SECONDS - began)) -le 6 ] || fail "it took $((SECONDS - began)) s"
+}
+
 # A supervisor that cannot be started again: the warden itself has the run saved.
 case_no_supervisor() {
   mkdir "$T/bin"
