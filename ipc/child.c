@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 
 #include "ipc/base/log.h"
 #include "ipc/process.h"
@@ -90,6 +91,14 @@ static uint32_t role_count(const struct im_geometry *g, enum im_role role)
     return role == IM_ROLE_READER ? g->readers_max : role == IM_ROLE_AUGMENTER ? g->augmenters_max : g->ranks;
 }
 
+void im_child_name(const char *role)
+{
+    char name[32];
+
+    snprintf(name, sizeof name, "imsuper%s%s", *role ? "-" : "", role);
+    prctl(PR_SET_NAME, name, 0, 0, 0); /* 15 bytes of it */
+}
+
 int im_child_open(int argc, char **argv, enum im_role role, struct im_child_storage *storage,
                   struct im_child *ret, struct im_text *text)
 {
@@ -105,6 +114,7 @@ int im_child_open(int argc, char **argv, enum im_role role, struct im_child_stor
     if (err < 0)
         return err;
     im_log_identity(im_role_name(role), (int)c.index);
+    im_child_name(im_role_name(role));
 
     struct im_attach how = attach_for(role, c.index);
 

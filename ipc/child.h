@@ -29,6 +29,10 @@ struct im_child {
 /* Did the warden start this program, as a role of a run, and nobody by hand? */
 bool im_child_is_started(int argc, char **argv);
 
+/* Calls this process "imsuper-ROLE" for ps and top; a program that is started by its descriptor has a number for a
+ * name. */
+void im_child_name(const char *role);
+
 /* For main(): reads `--index N --incarnation N`, maps the inherited segments as the role needs them, thaws
  * the configuration, rebuilds the plan and enters the process table. What `child` points to lives in static
  * storage of main's making; im_child_close() frees it. 0, or -ESTALE / -EBADMSG / -EINVAL with a sentence. */

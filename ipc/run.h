@@ -9,7 +9,7 @@
 #include "ipc/shm.h"
 
 /* Descriptors that processes inherit. Roles get CONTROL, ENCODED, LEASE (its read end) and BATCH + rank,
- * trainers LOCK and SNAPSHOT too, readers INDEX; the supervisor gets CONTROL, LEASE (its write end), CHANNEL (to the
+ * trainers LOCK, SNAPSHOT and MODULE too, readers INDEX; the supervisor gets CONTROL, LEASE (its write end), CHANNEL (to the
  * warden), LOG (what the roles write to their stderr) and LOCK. */
 enum {
     IM_FD_CONTROL = 3,
@@ -20,7 +20,8 @@ enum {
     IM_FD_LOCK = 8,
     IM_FD_SNAPSHOT = 9,
     IM_FD_INDEX = 10, /* of the images; closed where the warden could not open it */
-    IM_FD_BATCH = 11,
+    IM_FD_MODULE = 11, /* of CUDA; closed where there is none */
+    IM_FD_BATCH = 12,
 };
 
 /* Offsets of the tables in the control segment, and of the arrays in one batch of a batch segment; bytes. */

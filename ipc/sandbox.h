@@ -1,6 +1,6 @@
 /* What a process gives up for good before it touches files or bytes of strangers: system calls (seccomp) and
- * paths (Landlock). Each role has its list (augment/sandbox.h, reader/sandbox.h); a kernel may lack either, and
- * that is a line in the log. */
+ * paths (Landlock). All sandboxes allow the calls that compute on what is open already (sandbox.c); a role adds its
+ * own (augment/sandbox.h, reader/sandbox.h). A kernel may lack either, and that is a line in the log. */
 #ifndef IPC_SANDBOX_H
 #define IPC_SANDBOX_H
 
@@ -21,10 +21,6 @@
 #define IM_SANITIZED 0
 #endif
 
-/* Flags of open(2) that change a file or make one. O_TMPFILE includes O_DIRECTORY, which alone is harmless.
- * For those who include fcntl.h. */
-#define IM_SANDBOX_OPEN_WRITES ((uint64_t)(O_ACCMODE | O_CREAT | O_TRUNC | (O_TMPFILE & ~O_DIRECTORY)))
-
 /* A system call that is allowed when (argument & mask) == value. */
 struct im_sandbox_condition {
     int call;
@@ -35,11 +31,13 @@ struct im_sandbox_condition {
 #define IM_SANDBOX_FILES_MAX 3
 
 struct im_sandbox {
-    const int *calls; /* allowed whatever their arguments are */
+    const int *calls; /* beside those of every sandbox, allowed whatever their arguments are */
     size_t call_count;
-    const struct im_sandbox_condition *conditions;
+    const struct im_sandbox_condition *conditions; /* beside those of every sandbox */
     size_t condition_count;
-    int absent; /* fails with ENOSYS, so that the C library does it another way; -1: none */
+    bool opens_files; /* for reading, as far as the paths below allow it */
+    int absent[2];    /* fail with ENOSYS, so that a library does it another way or says so */
+    size_t absent_count;
     /* What may be read: a folder with all below it ("": everything; NULL: none), and single files; one that is
      * not there is passed over. A folder that does not answer or is not there counts as everything, for it may be
      * there again later. */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "ipc/base/exit.h"
+#include "ipc/base/sysinfo.h"
 #include "supervisor/super.h"
 
 static struct im_json *reply(const char *key, const char *value)
@@ -132,12 +133,30 @@ static void scale_role(struct sv_super *s, enum im_role role, int64_t count)
     sv_scale_to(s, role, (uint32_t)count);
 }
 
+/* Half of all memory is for decoding (cli/sizes.c); an image's part does not change while a run goes on. Says where
+ * more augmenters than fit may run. */
+static size_t warn_of_memory(struct sv_super *s, char *sentence, size_t n)
+{
+    const bool automatic =
+        atomic_load_explicit(&s->run.control->automatic[IM_ROLE_AUGMENTER], memory_order_relaxed);
+    const uint32_t now = sv_children_count(&s->children, IM_ROLE_AUGMENTER), cores = (uint32_t)im_cpu_count();
+    const uint32_t most = automatic && cores > now ? cores : now;
+    const uint64_t each = (uint64_t)im_conf_decode_memory_mib(&s->conf) << 20, total = im_memory_total();
+
+    if (total == 0 || most * each <= total / 2)
+        return 0;
+    return (size_t)snprintf(sentence, n,
+                            "; warning: large images may take %.1f GiB in %u augmenters (--decode-memory-mib %" PRIu64
+                            " each), more than half of the %.1f GiB of this machine or container",
+                            (double)(most * each) / (1 << 30), most, each >> 20, (double)total / (1 << 30));
+}
+
 static struct im_json *scale(struct sv_super *s, const struct im_json *message)
 {
     static const enum im_role roles[] = {IM_ROLE_READER, IM_ROLE_AUGMENTER};
     struct im_json *refusal = NULL;
     int64_t count[2];
-    char sentence[128];
+    char sentence[400];
     size_t used = 0;
 
     if (is_ending(s))
@@ -154,6 +173,8 @@ static struct im_json *scale(struct sv_super *s, const struct im_json *message)
             atomic_load_explicit(&s->run.control->automatic[roles[i]], memory_order_relaxed) ? " (auto)"
                                                                                              : "");
     }
+    if (warn_of_memory(s, sentence + used, sizeof sentence - used) > 0)
+        sv_screen_warn(&s->screen, SV_WARN, "imsuper scale: %s", sentence);
     return reply("ok", sentence);
 }
 

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -14,9 +15,11 @@
 #include "ipc/process.h"
 #include "supervisor/report/saved.h"
 #include "supervisor/super.h"
+#include "supervisor/warden/warden.h"
 
 #define CLEAR_WAIT_NS (10 * IM_SECOND) /* a killed process is gone by then, or stuck in the kernel */
 #define SAVER_DEATHS_MAX 5
+#define SILENT_COUNTS 2 /* of these for one that never attached: the next may do the same, and takes as long */
 #define SEAL_WAIT_NS (300 * IM_SECOND)
 #define LOST_WAIT_NS (2 * IM_SECOND) /* for the exit status of a trainer that is gone */
 
@@ -187,15 +190,41 @@ static void on_saver_exit(struct sv_super *s, int wait_status)
     }
 }
 
+static void forget_saver(struct sv_super *s)
+{
+    if (s->ending.saver_fd > 0)
+        close(s->ending.saver_fd - 1);
+    s->ending.saver_fd = 0;
+}
+
+/* One that has never attached has begun nothing. */
+static void end_silent_saver(struct sv_super *s)
+{
+    if (!s->ending.saver_lives || s->ending.saver_fd == 0 ||
+        s->watch.clock.now - s->ending.saver_since < SV_SAVER_SILENT_NS ||
+        atomic_load_explicit(&s->run.control->saver_seen, memory_order_relaxed) != 0)
+        return;
+    sv_screen_warn(&s->screen, SV_WARN, "imsuper-trainer, started to save the snapshot, does nothing for %.0f s; killing it",
+                   (double)SV_SAVER_SILENT_NS / 1e9);
+    s->ending.saver_deaths += SILENT_COUNTS - 1;
+    syscall(SYS_pidfd_send_signal, s->ending.saver_fd - 1, SIGKILL, NULL, 0);
+    forget_saver(s);
+}
+
 bool sv_ending_on_message(struct sv_super *s, const struct sv_message *m, int pidfd)
 {
     struct sv_message forget = *m;
 
     if (m->incarnation != SV_SAVER_INCARNATION)
         return false;
-    if (pidfd >= 0)
-        close(pidfd);
+    forget_saver(s);
     s->ending.saver_lives = m->type == SV_SPAWNED;
+    if (s->ending.saver_lives) {
+        s->ending.saver_fd = pidfd + 1;
+        s->ending.saver_since = s->watch.clock.now;
+    } else if (pidfd >= 0) {
+        close(pidfd);
+    }
     if (m->type == SV_SPAWN_FAILED && s->ending.stage == SV_SEALING) {
         sv_screen_warn(&s->screen, SV_ERROR, "cannot start imsuper-trainer to save the snapshot: %s",
                        strerror(-m->status));
@@ -230,6 +259,7 @@ void sv_ending_advance(struct sv_super *s)
         }
         break;
     case SV_SEALING:
+        end_silent_saver(s);
         if (in_stage(s) > SEAL_WAIT_NS) {
             sv_screen_warn(&s->screen, SV_ERROR, "the snapshot could not be saved within %.0f s",
                            (double)SEAL_WAIT_NS / 1e9);

@@ -2,9 +2,11 @@
 #include <locale.h>
 #include <string.h>
 
+#include "ipc/base/exit.h"
 #include "supervisor/cli/commands.h"
+#include "supervisor/limits.h"
 
-int main(int argc, char **argv)
+static int run(int argc, char **argv)
 {
     const char *verb = argc > 1 ? argv[1] : "help";
     char *help[] = {argv[0], argc > 2 ? argv[2] : "help", argc > 3 ? argv[3] : "--help", "--help", NULL};
@@ -15,4 +17,9 @@ int main(int argc, char **argv)
         argc = argc > 3 ? 4 : argc > 2 ? 3 : 2;
     }
     return sv_command_main(argc, argv);
+}
+
+int main(int argc, char **argv)
+{
+    return sv_limits_stack() ? run(argc, argv) : IM_EXIT_UNAVAILABLE;
 }

@@ -44,7 +44,7 @@ enum sv_verdict sv_tally_death(struct sv_tally *tally, const struct sv_death *d,
         tally->in_row++;
     if (!sv_is_charged(d))
         return SV_RESTART;
-    if (d->own_error && ++tally->errors >= SV_ERRORS_MAX)
+    if (d->own_error && (d->permanent || ++tally->errors >= SV_ERRORS_MAX))
         return SV_GIVE_UP;
     return tally->deaths++ >= deaths_max ? SV_GIVE_UP : SV_RESTART;
 }

@@ -32,6 +32,7 @@ struct sv_death {
     bool by_somebody;   /* killed by a signal that no program sends itself, and not for want of memory */
     bool was_ready;     /* for work */
     bool own_error;     /* left by itself with an error, and was not told to leave */
+    bool permanent;     /* that error is of what the run was given, and nobody has got past it: no retry mends it */
     bool held_ticket;   /* a reader or augmenter with work in its hands, which may be to blame */
     bool trainer;
     bool run_goes_on; /* the trainers have what they need for now, without this process */
@@ -48,7 +49,7 @@ enum sv_verdict { SV_RESTART, SV_GIVE_UP };
 bool sv_is_charged(const struct sv_death *d);
 
 /* Counts a death. Progress since the last one of this slot forgives all: a run that moves on is never given
- * up. Without any it is after `deaths_max` restarts of charged deaths, or SV_ERRORS_MAX charged errors.
+ * up. Without any it is after `deaths_max` restarts of charged deaths, SV_ERRORS_MAX charged errors, or a permanent one.
  * Writes how long to wait before the next start: nothing, 50 ms, 200 ms, 1 s, then longer up to
  * SV_BACKOFF_MAX_NS; after a kill from outside not longer than SV_BACKOFF_KILL_NS, the first
  * SV_KILLS_WITHOUT_BACKOFF times. */

@@ -20,6 +20,7 @@
 #include "ipc/process.h"
 #include "ipc/wait.h"
 #include "supervisor/blame.h"
+#include "supervisor/limits.h"
 #include "supervisor/super.h"
 
 #define STATUS_WAIT_NS IM_SECOND
@@ -102,6 +103,7 @@ void sv_reset(struct sv_super *s, const char *why)
     s->resetting = true;
     s->reset_at = s->watch.clock.now;
     s->trainers_done = 0;
+    s->left_resumable = false;
     sv_set_state(s, IM_RUN_STARTING);
     for (size_t i = 0; i < IM_COUNT(roles); i++)
         sv_children_want(&s->children, roles[i], false);
@@ -115,8 +117,10 @@ void sv_reset(struct sv_super *s, const char *why)
 static void report_death(struct sv_super *s, const struct sv_child *child, int wait_status, bool goes_on)
 {
     struct im_json *fields = im_json_object();
-    char end[64];
+    char end[64], limits[400] = "";
 
+    if (!child->last.was_ready || sv_is_own_crash(wait_status))
+        sv_limits_suspects(limits, sizeof limits);
     im_json_set_str(fields, "role", im_role_name(child->role));
     im_json_set_int(fields, "index", child->index);
     im_json_set_int(fields, "pid", child->last.pid);
@@ -128,11 +132,12 @@ static void report_death(struct sv_super *s, const struct sv_child *child, int w
     if (!goes_on) /* give_up() says it */
         return;
     sv_journal_drain(&s->journal);
-    sv_screen_warn(&s->screen, SV_WARN, "%s#%u (pid %d) died: %s%s", im_role_name(child->role), child->index,
+    sv_screen_warn(&s->screen, SV_WARN, "%s#%u (pid %d) died: %s%s%s", im_role_name(child->role), child->index,
                    child->last.pid,
                    WIFEXITED(wait_status) && s->journal.last_reason[0]
                        ? s->journal.last_reason
                        : sv_describe_end(wait_status, end, sizeof end),
+                   limits,
                    child->role == IM_ROLE_TRAINER ? "" : "; starting another, no sample lost");
 }
 
@@ -153,14 +158,16 @@ static void give_up(struct sv_super *s, int status, const char *why)
 
 static void give_up_on(struct sv_super *s, const struct sv_child *child, int wait_status)
 {
-    char end[64], why[1200];
+    char end[64], why[1600], limits[400] = "";
 
     sv_journal_drain(&s->journal);
     if (WIFEXITED(wait_status) && s->journal.last_reason[0])
-        snprintf(why, sizeof why, "%s", s->journal.last_reason);
+        snprintf(why, sizeof why, "%s%s", s->journal.last_reason,
+                 sv_exit_status_for(wait_status) == IM_EXIT_FAILED ? sv_limits_suspects(limits, sizeof limits) : "");
     else
-        snprintf(why, sizeof why, "%s#%u keeps failing: %s; see log.txt", im_role_name(child->role),
-                 child->index, sv_describe_end(wait_status, end, sizeof end));
+        snprintf(why, sizeof why, "%s#%u keeps failing: %s; see log.txt%s", im_role_name(child->role),
+                 child->index, sv_describe_end(wait_status, end, sizeof end),
+                 sv_limits_suspects(limits, sizeof limits));
     give_up(s, sv_exit_status_for(wait_status), why);
 }
 
@@ -170,14 +177,15 @@ static bool trainer_left(struct sv_super *s, int wait_status)
     bool stopping = im_run_state(&s->run) == IM_RUN_STOPPING;
     int status = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : -1;
 
-    if (status != IM_EXIT_OK && !(stopping && status == IM_EXIT_RESUMABLE))
+    if (status != IM_EXIT_OK && status != IM_EXIT_RESUMABLE)
         return false;
+    s->left_resumable |= status == IM_EXIT_RESUMABLE;
     if (++s->trainers_done < s->run.geometry.ranks)
         return true;
     if (stopping)
         sv_ending_trainers_left(s, status);
-    else
-        sv_finish(s, status);
+    else /* resumable: a file of the run may not be replaced (trainer/save.c) */
+        sv_finish(s, s->left_resumable ? IM_EXIT_RESUMABLE : IM_EXIT_OK);
     return true;
 }
 
@@ -207,6 +215,16 @@ static bool is_own_error(int wait_status)
     }
 }
 
+/* A file or an option that the trainers of this start have never got past, such as weights that do not fit. Later
+ * the same statuses may come from words that changed. */
+static bool is_permanent(const struct sv_super *s, int wait_status)
+{
+    const int status = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : IM_EXIT_OK;
+
+    return (status == IM_EXIT_USAGE || status == IM_EXIT_BAD_DATA) &&
+           atomic_load_explicit(&s->run.control->accepted, memory_order_relaxed) == 0;
+}
+
 /* Counts a death and says when the next start is. */
 static enum sv_verdict judge(struct sv_super *s, struct sv_child *child, int wait_status)
 {
@@ -217,6 +235,7 @@ static enum sv_verdict judge(struct sv_super *s, struct sv_child *child, int wai
             child->last.ended_by_reset,
         .was_ready = child->last.was_ready,
         .own_error = is_own_error(wait_status) && !sv_header_was_repaired(s),
+        .permanent = is_permanent(s, wait_status),
         .held_ticket = child->last.returned.filling + child->last.returned.taken > 0,
         .trainer = child->role == IM_ROLE_TRAINER,
         .run_goes_on = sv_progress_possible(&s->run, &s->plan),

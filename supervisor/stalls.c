@@ -9,13 +9,14 @@
 #include <signal.h>
 
 #include "ipc/child.h"
+#include "ipc/process.h"
 #include "supervisor/super.h"
 
 #define PAUSE_NS IM_SECOND                   /* between two turns of ours: we were stopped */
 #define UNKILLABLE_AFTER_NS (10 * IM_SECOND) /* since SIGKILL */
 #define UNKILLABLE_AT_END_NS (2 * IM_SECOND) /* nobody takes over what it holds */
 #define LEAVE_NS                                                                                             \
-    (3 * IM_SECOND) /* for readers and augmenters when the run is over: they have nothing to save */
+    (3 * IM_SECOND) /* for readers, augmenters and trainers that never entered the run, when it is over */
 #define FAILED_NS                                                                                            \
     (5 * IM_SECOND) /* for a trainer that has said why it fails: files that it closes take 2 s */
 
@@ -104,7 +105,9 @@ static void end_late(struct sv_super *s, im_ns now)
     if (s->finished_at == 0)
         s->finished_at = now;
     for (uint32_t i = 0; i < s->children.count && now - s->finished_at > LEAVE_NS; i++)
-        if (s->children.child[i].role != IM_ROLE_TRAINER && s->children.child[i].killed_at == 0)
+        if ((s->children.child[i].role != IM_ROLE_TRAINER ||
+             im_process_state(&s->run, s->children.child[i].slot) != IM_PROCESS_RUN) &&
+            s->children.child[i].killed_at == 0)
             sv_child_kill(&s->children.child[i], SIGKILL);
 }
 

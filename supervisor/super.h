@@ -57,6 +57,7 @@ struct sv_super {
     uint64_t reached; /* before the last reset: the batch that would have come next; 0: no reset was made */
     bool finished;
     int exit_status;
+    bool left_resumable;    /* one of them has saved, but is not done */
     uint32_t trainers_done; /* that left with success or saved, in this generation */
     im_ns started;
     im_ns stalls_checked, finished_at;

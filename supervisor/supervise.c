@@ -344,6 +344,7 @@ int sv_supervise(void)
     struct pollfd *p;
     bool seek_ended;
 
+    im_child_name("");
     signal(SIGTTOU, SIG_IGN);
     signal(SIGPIPE, SIG_IGN);
     if (getrlimit(RLIMIT_NOFILE, &nofile) == 0) {

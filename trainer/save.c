@@ -23,6 +23,7 @@
 #define STOP_RETRY_NS (10 * IM_SECOND) /* for the last save of a run that is asked to stop */
 #define END_RETRY_NS (600 * IM_SECOND) /* for that of a run at its end: only this copy has it all */
 #define END_TELL_NS (30 * IM_SECOND)   /* how often that is said */
+#define BLOCKED_TRIES 6                /* of the last save, where a name may not be replaced: no wait helps */
 #define LINES_TELL_NS (2 * IM_SECOND)  /* lines of metrics are usually written by then */
 #define LINES_WAIT_NS (10 * IM_SECOND) /* for them at the end of a run that has all else */
 
@@ -241,13 +242,29 @@ static void tell_waiting(const struct tr_trainer *t, bool done, im_ns until)
            (uint64_t)((left + 59 * IM_SECOND) / (60 * IM_SECOND)));
 }
 
+/* A file that its owner has made immutable, a mount point in its place, another user's in a sticky folder. */
+static bool is_blocked(const struct tr_trainer *t)
+{
+    return t->save.why_err == -EPERM || t->save.why_err == -EBUSY;
+}
+
+/* The run ends here, saved if anything of it is: IM_EXIT_RESUMABLE. */
+static int end_blocked(const struct tr_trainer *t, struct im_text *text)
+{
+    if (!t->store.state_is_kept && !is_saved(t))
+        return tell_unsaved(t, text);
+    im_log(IM_LOG_ERROR, "a file of the run may not be replaced; the run ends with all that was trained saved",
+           "why=%s", im_log_quote(&(struct im_quoted){0}, t->save.why.s));
+    return IM_EXIT_RESUMABLE;
+}
+
 int tr_trainer_save_last(struct tr_trainer *t, bool at_the_end, struct im_text *text)
 {
     im_ns until = im_now() + (at_the_end ? END_RETRY_NS : STOP_RETRY_NS);
     bool done = !at_the_end, stopping = !at_the_end;
     im_ns delay = LAST_FIRST_NS, lines_at = im_now() + LINES_TELL_NS, tell_at = 0;
     im_ns lines_until = im_now() + LINES_WAIT_NS;
-    int err = 0;
+    int err = 0, blocked = 0;
 
     if (!tr_trainer_leads(t) || im_conf_is_probe(t->child->conf))
         return at_the_end && tr_trainer_leads(t) ? tr_report_done(&t->report, &t->at, text) : 0;
@@ -261,6 +278,8 @@ int tr_trainer_save_last(struct tr_trainer *t, bool at_the_end, struct im_text *
         }
         if (err || (!must_save(t) && done && (tr_report_settle(&t->report) || im_now() > lines_until)))
             return err;                    /* lines that are lost are said when their files are closed */
+        if (is_blocked(t) && ++blocked >= BLOCKED_TRIES)
+            return end_blocked(t, text);
         if (!stopping && is_stopping(t)) { /* somebody waits for us */
             stopping = true;
             until = im_now() + STOP_RETRY_NS;

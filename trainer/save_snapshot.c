@@ -26,6 +26,8 @@ static int attach(struct im_child *child, struct im_conf *conf, struct im_text *
     if (err == 0)
         err = im_conf_thaw(conf, child->run->conf, text);
     if (err == 0)
+        atomic_store_explicit(&child->run->control->saver_seen, 1, memory_order_relaxed);
+    if (err == 0)
         err = im_plan_from_conf(conf, child->run->geometry.samples, child->plan, text);
     return err;
 }
@@ -85,6 +87,8 @@ int tr_save_snapshot(struct im_child_storage *storage, struct im_text *text)
     int err;
 
     im_log_identity("saver", 0);
+    im_child_name("trainer");
+    IM_FAULT("saver.started");
     err = attach(&child, &storage->conf, text);
     if (err == 0)
         err = save(&child, text);

@@ -132,6 +132,15 @@ static int end_pass(struct tr_trainer *t, const struct im_phase *phase, struct i
     return epoch_goes_on ? 0 : end_epoch(t, phase->split == IM_VAL, text);
 }
 
+/* Nobody leaves before rank 0 has saved. IM_EXIT_RESUMABLE: it has, as far as it may. */
+static int save_last_together(struct tr_trainer *t, bool at_the_end, struct im_text *text)
+{
+    const int err = tr_trainer_save_last(t, at_the_end, text);
+    const int met = err == 0 || err == IM_EXIT_RESUMABLE ? tr_ranks_meet(&t->ranks) : 0;
+
+    return met ? met : err;
+}
+
 /* Stops on request: saves, then waits for all ranks. No rank exits before the save: an exited trainer is
  * taken as a sign that the run is saved. */
 static int save_and_stop(struct tr_trainer *t, const struct im_phase *phase, struct im_text *text)
@@ -141,9 +150,7 @@ static int save_and_stop(struct tr_trainer *t, const struct im_phase *phase, str
     tr_trainer_count_time(t, phase->split == IM_TRAIN);
     err = tr_trainer_save(t, -1, 0, text);
     if (err == 0)
-        err = tr_trainer_save_last(t, false, text);
-    if (err == 0)
-        err = tr_ranks_meet(&t->ranks);
+        err = save_last_together(t, false, text);
     return err ? err : IM_EXIT_RESUMABLE;
 }
 
@@ -233,9 +240,7 @@ static int train_to_end(struct tr_trainer *t, struct im_text *text)
         if (err == 0)
             err = one_step(t, phase, text);
     }
-    if (err == 0)
-        err = tr_trainer_save_last(t, true, text);
-    return err ? err : tr_ranks_meet(&t->ranks);
+    return err ? err : save_last_together(t, true, text);
 }
 
 /* The rings are set up once every trainer has reported its position. */

@@ -148,7 +148,7 @@ int im_write_all(int fd, const void *bytes, size_t n)
 
 /* Makes changes of names in the directory of `path` durable. A directory that may be written and not read cannot
  * be opened, so it is left to the system. */
-static int sync_parent(const char *path)
+int im_sync_parent(const char *path)
 {
     const char *slash = strrchr(path, '/');
     char directory[PATH_MAX];
@@ -166,7 +166,7 @@ static int sync_parent(const char *path)
 /* Makes a directory whose name outlives a power failure. Negative errno; -EEXIST: it was there. */
 static int make_directory(const char *path, mode_t mode)
 {
-    return mkdir(path, mode) < 0 ? -errno : sync_parent(path);
+    return mkdir(path, mode) < 0 ? -errno : im_sync_parent(path);
 }
 
 int im_mkdirs(const char *path, mode_t mode, struct im_text *text)
@@ -197,7 +197,7 @@ int im_mkdirs(const char *path, mode_t mode, struct im_text *text)
     if (!S_ISDIR(st.st_mode))
         return im_fail(text, -ENOTDIR, "cannot make directory %s: a file has that name", path);
     if (err == -EEXIST) /* perhaps made by a process that was killed before it could sync the name */
-        sync_parent(path);
+        im_sync_parent(path);
     return 0;
 }
 
@@ -282,7 +282,7 @@ int im_file_commit(struct im_file_writer *w, struct im_text *text)
     w->tmp_path[0] = '\0';
     err = IM_FAULT_ERR("file.dirsync");
     if (err == 0)
-        err = sync_parent(w->path);
+        err = im_sync_parent(w->path);
     if (err < 0)
         return fail(text, err, "write to disk the directory of", w->path);
     IM_FAULT("file.done");
@@ -378,7 +378,7 @@ int im_lines_open(const char *path, struct im_text *text)
     if (err == 0 && S_ISREG(st.st_mode) && end < st.st_size && ftruncate(fd, end) < 0)
         err = -errno;
     if (err == 0 && S_ISREG(st.st_mode))
-        err = sync_parent(path); /* a new file's name: syncing its bytes does not make it durable */
+        err = im_sync_parent(path); /* a new file's name: syncing its bytes does not make it durable */
     if (err < 0) {
         close(fd);
         return fail(text, err, "open", path);

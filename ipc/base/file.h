@@ -33,6 +33,9 @@ int im_write_all(int fd, const void *bytes, size_t n);
  * is there already. */
 int im_mkdirs(const char *path, mode_t mode, struct im_text *text);
 
+/* After a rename: the names in the path's folder outlive a power failure. 0 or negative errno. */
+int im_sync_parent(const char *path);
+
 /* Replaces the content of `path` (made if missing, mode 0666 less umask). 0: the new content is on disk.
  * Negative errno with a sentence: the old content is there, except after a failed fsync of the directory,
  * when it may be either. */

@@ -66,6 +66,7 @@ static int check(const struct im_command *c, const struct im_conf *conf, struct 
 /* The words without dashes: one or two, or a list, joined. */
 struct operands {
     char first[IM_CONF_TEXT_BYTES + 16], second[IM_CONF_TEXT_BYTES + 16];
+    bool has_empty;
 };
 
 /* Where the next word goes; NULL: the verb takes no more. */
@@ -84,6 +85,7 @@ static void take_operands(const struct im_command *c, int *argc, char ***argv, s
     while (*argc > 0 && (*argv)[0][0] != '-' && (room = room_for_operand(c, operands)) != NULL) {
         size_t used = strlen(room);
 
+        operands->has_empty |= !*(*argv)[0];
         snprintf(room + used, sizeof operands->first - used, "%s%s", used ? " " : "", (*argv)[0]);
         (*argv)++, (*argc)--;
     }
@@ -92,6 +94,9 @@ static void take_operands(const struct im_command *c, int *argc, char ***argv, s
 static int set_operands(const struct im_command *c, const struct operands *operands, struct im_conf *conf,
                         struct im_text *text)
 {
+    if (operands->has_empty)
+        return im_fail(text, -EINVAL, "an argument is empty (a variable that is not set?): %s %s", c->typed,
+                       c->usual ? c->usual : "");
     if (*operands->first && im_conf_set(conf, c->operand, operands->first, text) < 0)
         return -EINVAL;
     if (*operands->second && im_conf_set(conf, c->second, operands->second, text) < 0)
@@ -105,7 +110,7 @@ static int set_operands(const struct im_command *c, const struct operands *opera
 static int configure(const struct im_command *c, int argc, char **argv, struct im_conf *conf,
                      struct im_text *text)
 {
-    struct operands operands = {"", ""};
+    struct operands operands = {.first = ""};
     struct im_text warning = {""};
     char *name = argv[0];
     int next = 1;

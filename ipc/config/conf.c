@@ -302,6 +302,8 @@ static int put_text(char *field, const char *s, const struct im_conf_place *plac
 {
     size_t n = strlen(s);
 
+    if (n > 0 && s[strspn(s, " ")] == '\0')
+        return fail_at(place, text, "the value consists of blanks");
     if (n >= IM_CONF_TEXT_BYTES)
         return fail_at(place, text, "%zu bytes are too long (expected %d at most)", n,
                        IM_CONF_TEXT_BYTES - 1);

@@ -66,14 +66,32 @@ static const char *bare_value(int key)
     return NULL;
 }
 
+/* Stores a flag's value; what an earlier flag said otherwise is told. */
+static int take_flag(struct im_conf *conf, int key, const struct im_conf_place *place, const char *value,
+                     struct im_conf_said *said, struct im_text *text)
+{
+    char before[IM_CONF_TEXT_BYTES], now[IM_CONF_TEXT_BYTES];
+    int err;
+
+    im_conf_value(conf, (enum im_conf_key_id)key, before);
+    err = im_conf_put(conf, key, value, place, text);
+    if (err < 0)
+        return err;
+    im_conf_value(conf, (enum im_conf_key_id)key, now);
+    if (said->given[key][0] && strcmp(before, now) != 0)
+        im_conf_said_twice(said, said->given[key], place->written, before, now);
+    snprintf(said->given[key], sizeof said->given[key], "%s", place->written);
+    return 0;
+}
+
 /* Takes the flag at *at. Returns how many words it has. */
 static int parse_flag(struct im_conf *conf, im_conf_commands commands, char **at, struct im_conf_said *said,
                       struct im_text *text)
 {
     struct flag f;
     struct im_conf_place place = {.source = IM_CONF_FLAG, .written = f.written};
-    const char *fixed;
-    int key, err;
+    const char *fixed, *next, *value;
+    int key, err, words = 1;
 
     if (!split(at[0], &f))
         return im_fail(text, -EINVAL, "unknown flag %.100s", at[0]);
@@ -86,26 +104,28 @@ static int parse_flag(struct im_conf *conf, im_conf_commands commands, char **at
         return im_fail(text, -EINVAL, "this command has no flag %s", f.written);
     if (fixed && f.value)
         return im_fail(text, -EINVAL, "%s takes no value", f.written);
-    if (!fixed && bare_value(key) && (f.value ? !*f.value : at[1] && !*at[1]))
-        return im_fail(text, -EINVAL, "%s: the value is empty; give %s a value, or the flag alone", f.written,
-                       f.written);
-    if (fixed || f.value) {
-        err = im_conf_put(conf, key, fixed ? fixed : f.value, &place, text);
-        if (err == 0)
-            im_conf_said_flag(conf, said, f.name, f.value);
-        return err < 0 ? -EINVAL : 1;
-    }
-    if (im_conf_keys[key].kind == IM_CONF_BOOL)
-        return im_conf_put(conf, key, "true", &place, text) < 0 ? -EINVAL : 1;
-    if ((!at[1] || strncmp(at[1], "--", 2) == 0) && bare_value(key))
-        return im_conf_put(conf, key, bare_value(key), &place, text) < 0 ? -EINVAL : 1;
-    if (!at[1] || strncmp(at[1], "--", 2) == 0)
+    next = at[1] && strncmp(at[1], "--", 2) != 0 ? at[1] : NULL;
+    if (fixed || f.value)
+        value = fixed ? fixed : f.value;
+    else if (im_conf_keys[key].kind == IM_CONF_BOOL)
+        value = "true";
+    else if (!next && bare_value(key))
+        value = bare_value(key);
+    else if (!next)
         return im_fail(text, -EINVAL, "%s needs a value: %s %s", f.written, f.written,
                        im_conf_keys[key].metavar);
-    err = im_conf_put(conf, key, at[1], &place, text);
-    if (err == 0)
-        im_conf_said_flag(conf, said, f.name, at[1]);
-    return err < 0 ? err : 2;
+    else
+        value = next, words = 2;
+    /* Such as "$NAME" of a variable that is not set: the run would be another one than was meant. */
+    if (im_conf_keys[key].kind == IM_CONF_TEXT && !*value)
+        return im_fail(text, -EINVAL, "%s: the value is empty (a variable that is not set?); give %s a value, %s",
+                       f.written, f.written, bare_value(key) ? "or the flag alone" : "or leave it away");
+    err = take_flag(conf, key, &place, value, said, text);
+    if (err == 0 && (value == f.value || value == next))
+        im_conf_said_flag(conf, said, f.name, value);
+    else if (err == 0 && fixed)
+        im_conf_said_flag(conf, said, f.name, NULL);
+    return err < 0 ? -EINVAL : words;
 }
 
 /* Whether the flag at *at takes the word behind it, too. */

@@ -198,6 +198,8 @@ static int check_run_name(const char *s, struct im_text *text)
                        RUN_NAME_BYTES_MAX);
     if (s[0] == '.' || s[0] == '-' || strchr(s, '/'))
         return im_fail(text, -EINVAL, "run-name: \"%s\" must not begin with . or -, or contain /", s);
+    if (n > 0 && (s[0] == ' ' || s[n - 1] == ' '))
+        return im_fail(text, -EINVAL, "run-name: \"%s\" must not begin or end with a blank", s);
     if (strcmp(s, "latest") == 0)
         return im_fail(text, -EINVAL,
                        "run-name: \"latest\" is the link to the newest run; choose another name");

@@ -106,6 +106,23 @@ void im_conf_said_flag(struct im_conf *conf, struct im_conf_said *said, const ch
         said->lr = value;
 }
 
+void im_conf_said_twice(struct im_conf_said *said, const char *first, const char *second, const char *before,
+                        const char *now)
+{
+    char a[IM_CONF_NAME_BYTES], b[IM_CONF_NAME_BYTES];
+    struct im_text note;
+
+    if (im_conf_normal(first, a) && im_conf_normal(second, b) &&
+        (strcmp(a, "--max-lr") == 0) != (strcmp(b, "--max-lr") == 0))
+        return; /* im_conf_finish_flags() tells which counts */
+    if (strcmp(first, second) == 0)
+        im_fail(&note, 0, "%s given twice: %.200s, then %.200s; the last is used", first, before, now);
+    else
+        im_fail(&note, 0, "%s and %s set the same option: %.200s, then %.200s; the last is used", first, second,
+                before, now);
+    add_note(said, note.s, "");
+}
+
 /* Options of onecycle alone, which nobody gives for another schedule. */
 static const char *onecycle_flag(const struct im_conf *conf, const struct im_conf_said *said)
 {

@@ -74,6 +74,7 @@ const char *im_conf_near(const char *name, im_conf_commands commands);
 struct im_conf_said {
     const char *lr, *max_lr; /* the values of these flags; NULL: not given */
     struct im_text notes;    /* what was ignored, or chosen because of a flag */
+    char given[IM_KEY_COUNT][IM_CONF_NAME_BYTES + 8]; /* the flag that set this key, as written; "": none */
 };
 
 /* A flag of other trainers for which nothing is to do: how many words it takes, 0: it is none. */
@@ -88,6 +89,10 @@ int im_conf_blank(struct im_conf_said *said, const char *argument, bool is_last,
 
 /* Notes a flag that was taken, under the normal form of the name that was written. */
 void im_conf_said_flag(struct im_conf *conf, struct im_conf_said *said, const char *name, const char *value);
+
+/* Notes two flags of one key with different values. */
+void im_conf_said_twice(struct im_conf_said *said, const char *first, const char *second, const char *before,
+                        const char *now);
 
 /* After the last flag: --max-lr and its like choose onecycle, where nothing else chose a schedule. */
 void im_conf_finish_flags(struct im_conf *conf, im_conf_commands commands, struct im_conf_said *said);

@@ -211,7 +211,7 @@ static void print_table(const struct row *rows, size_t count)
 {
     char when[32], epoch[48], top1[16];
 
-    printf("STATE     EPOCH      BEST TOP-1  CHANGED              SIZE  RUN\n");
+    printf("STATE      EPOCH      BEST TOP-1  CHANGED              SIZE  RUN\n");
     for (size_t i = 0; i < count; i++) {
         const struct row *r = &rows[i];
 
@@ -224,7 +224,7 @@ static void print_table(const struct row *rows, size_t count)
             snprintf(top1, sizeof top1, "%.2f%%", 100 * r->top1);
         else
             snprintf(top1, sizeof top1, "-");
-        im_say(stdout, "%-8s  %-9s  %10s  %s  %7.1f MB  %s", r->state, epoch, top1, when,
+        im_say(stdout, "%-9s  %-9s  %10s  %s  %7.1f MB  %s", r->state, epoch, top1, when,
                (double)r->bytes / 1e6, r->name);
     }
 }

@@ -20,11 +20,14 @@
 #include "supervisor/cli/commands.h"
 #include "supervisor/cli/continue.h"
 #include "supervisor/cli/dataset.h"
+#include "supervisor/cli/dry_run.h"
 #include "supervisor/cli/gpus.h"
 #include "supervisor/cli/header.h"
 #include "supervisor/cli/launcher.h"
+#include "supervisor/cli/program.h"
 #include "supervisor/cli/sizes.h"
 #include "supervisor/cli/start.h"
+#include "supervisor/limits.h"
 #include "supervisor/report/rundir.h"
 #include "supervisor/report/screen.h"
 #include "supervisor/warden/topology.h"
@@ -153,6 +156,8 @@ static int measure(struct start *s)
         err = sv_dataset_load(&s->conf, &s->data, &text);
     if (err > 0)
         return err; /* why has been said */
+    if (err == -EINTR)
+        return IM_EXIT_RESUMABLE; /* sv_start_run() says it */
     if (err < 0)
         return fail(&text, IM_EXIT_BAD_DATA);
     say_changed_images(&s->data);
@@ -226,6 +231,14 @@ static int check_files(const struct im_conf *conf, struct im_text *text)
     return err < 0 ? err : refuse_torch(conf->resume, text);
 }
 
+static int check_limits(const struct start *s)
+{
+    const struct sv_limits_need need = sv_limits_need(&s->conf, &s->geometry);
+    struct im_text text = {0};
+
+    return sv_limits_check(&need, &text) < 0 ? fail(&text, IM_EXIT_UNAVAILABLE) : 0;
+}
+
 /* Everything that can be wrong is found here, before anything is started. 0, or an exit status; *ret_done:
  * the run has all its epochs. */
 static int prepare(struct start *s, bool *ret_done)
@@ -247,6 +260,8 @@ static int prepare(struct start *s, bool *ret_done)
     if (*ret_done && err == 0)
         return 0;
     status = err < 0 ? fail(&text, status_of(err)) : measure(s);
+    if (status == 0)
+        status = check_limits(s);
     if (status == 0 && sv_rundir_describe(&s->conf, &text) < 0)
         status = fail(&text, IM_EXIT_FAILED);
     return status;
@@ -460,18 +475,32 @@ bool sv_start_is_ours(struct im_conf *conf, int *ret_status)
     return !is_other;
 }
 
+/* The user has asked to stop before anything was started. */
+static int say_stopped(const struct start *s)
+{
+    im_say(stderr, "imsuper: %s while the data was looked at: nothing was trained; the same command %s the run",
+           strsignal(sv_stop_signal()), sv_rundir_is_described(s->conf.run_dir) ? "continues" : "begins");
+    return IM_EXIT_RESUMABLE;
+}
+
 int sv_start_run(struct im_conf *conf)
 {
     struct start s = {.conf = *conf, .lock = {-1, -1}};
     struct sv_warden_fds fds;
+    struct sv_programs programs;
     struct im_text text = {0};
     bool done = false;
     int status;
 
+    if (sv_programs_open(&programs, &text) < 0)
+        return fail(&text, IM_EXIT_UNAVAILABLE);
     keep_requests_waiting();
+    sv_hold_stop_signals();
     signal(SIGPIPE, SIG_IGN); /* whoever read what we say may leave; the run goes on */
     signal(SIGTTOU, SIG_IGN); /* and a terminal may be another job's (stty tostop) */
     status = prepare(&s, &done);
+    if (sv_stop_signal())
+        status = say_stopped(&s);
 
     *conf = s.conf;
     if (status) {
@@ -487,6 +516,7 @@ int sv_start_run(struct im_conf *conf)
     print_header(&s);
     sv_dataset_warn(&s.data, &s.conf);
     if (s.conf.dry_run) {
+        sv_dry_run_options(&s.conf);
         sv_rundir_withdraw(&s.conf);
         sv_rundir_discard(s.conf.run_dir, &s.lock);
         fprintf(stderr, "imsuper: dry run: nothing was started\n");
@@ -497,7 +527,8 @@ int sv_start_run(struct im_conf *conf)
         status = fail(&text, IM_EXIT_FAILED);
     }
     if (status == 0) {
-        fds.lock = s.lock.directory >= 0 ? s.lock.directory : s.lock.file; /* we hold both */
+        fds.programs = programs;
+        fds.lock = s.lock.second >= 0 ? s.lock.second : s.lock.file; /* we hold both */
         fds.index = open(s.conf.index_file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
         status = sv_warden_run(&s.run, &fds, &s.placement);
         im_ctl_remove(s.conf.run_dir);

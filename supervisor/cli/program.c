@@ -13,10 +13,56 @@
 #include <unistd.h>
 
 #include "ipc/base/clock.h"
+#include "ipc/base/count.h"
 #include "ipc/base/printable.h"
 #include "ipc/child.h"
 
 #define KILL_WAIT_MS 2000
+#define LOOK_MS 100 /* for signals that wait */
+
+static const int stop_signals[] = {SIGINT, SIGTERM, SIGHUP};
+
+void sv_hold_stop_signals(void)
+{
+    struct sigaction action;
+    sigset_t set;
+
+    sigemptyset(&set);
+    for (size_t i = 0; i < IM_COUNT(stop_signals); i++)
+        if (sigaction(stop_signals[i], NULL, &action) == 0 && action.sa_handler != SIG_IGN)
+            sigaddset(&set, stop_signals[i]);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
+int sv_stop_signal(void)
+{
+    sigset_t set;
+
+    if (sigpending(&set) < 0)
+        return 0;
+    for (size_t i = 0; i < IM_COUNT(stop_signals); i++)
+        if (sigismember(&set, stop_signals[i]) == 1)
+            return stop_signals[i];
+    return 0;
+}
+
+/* The program is ended by them, whatever waits for us. */
+static int start(pid_t *ret, const posix_spawn_file_actions_t *actions, char *const argv[])
+{
+    posix_spawnattr_t how;
+    sigset_t set;
+    int err;
+
+    sigprocmask(SIG_BLOCK, NULL, &set);
+    for (size_t i = 0; i < IM_COUNT(stop_signals); i++)
+        sigdelset(&set, stop_signals[i]);
+    posix_spawnattr_init(&how);
+    posix_spawnattr_setsigmask(&how, &set);
+    posix_spawnattr_setflags(&how, POSIX_SPAWN_SETSIGMASK);
+    err = -posix_spawn(ret, argv[0], actions, &how, argv, environ);
+    posix_spawnattr_destroy(&how);
+    return err;
+}
 
 void sv_program_find(const char *name, char *path, size_t n)
 {
@@ -58,10 +104,14 @@ static int read_all(int fd, im_ns deadline, char *answer, size_t n)
     ssize_t got = 1;
 
     while (got > 0 && have + 1 < n) {
-        int ready = poll(&p, 1, left(deadline));
+        const int ms = left(deadline), ready = poll(&p, 1, ms < 0 || ms > LOOK_MS ? LOOK_MS : ms);
 
-        if (ready == 0)
+        if (sv_stop_signal())
+            return -EINTR;
+        if (ready == 0 && left(deadline) == 0)
             return -ETIMEDOUT;
+        if (ready == 0)
+            continue;
         got = ready < 0 ? -1 : read(fd, answer + have, n - 1 - have);
         if (got < 0 && errno == EINTR)
             got = 1;
@@ -101,7 +151,7 @@ int sv_program_read(char *const argv[], int timeout_ms, char *answer, size_t n)
         return -errno;
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_adddup2(&actions, fds[1], STDOUT_FILENO);
-    err = -posix_spawn(&pid, argv[0], &actions, NULL, argv, environ);
+    err = start(&pid, &actions, argv);
     posix_spawn_file_actions_destroy(&actions);
     close(fds[1]);
     if (err < 0) {
@@ -113,5 +163,7 @@ int sv_program_read(char *const argv[], int timeout_ms, char *answer, size_t n)
     if (err < 0)
         kill(pid, SIGKILL);
     status = await(pid, deadline);
+    if (err == 0 && status != 0 && sv_stop_signal()) /* it was told as well */
+        err = -EINTR;
     return err < 0 ? err : status;
 }

@@ -7,9 +7,16 @@
 /* The path of a program such as "imsuper-reader". */
 void sv_program_find(const char *name, char *path, size_t n);
 
+/* From here on Ctrl-C, SIGTERM and SIGHUP wait to be asked for: by sv_program_read(), which ends the program, by
+ * sv_stop_signal(), and by the warden. Those that are ignored stay so. */
+void sv_hold_stop_signals(void);
+
+/* The one that waits; 0: none. */
+int sv_stop_signal(void);
+
 /* Runs argv (argv[0] the path) with its stdout read into answer, n bytes with the final 0; its stderr is
  * ours. Its exit status, or negative errno; -ETIMEDOUT: it did not end within timeout_ms (0: no limit) and
- * was killed. */
+ * was killed; -EINTR: the same because of a signal that waits. */
 int sv_program_read(char *const argv[], int timeout_ms, char *answer, size_t n);
 
 /* Replaces this process by a program of ours, with these arguments (argv[0] is set); returns only on failure,

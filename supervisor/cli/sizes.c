@@ -95,13 +95,20 @@ static void reserve_room(const struct sv_machine *m, struct im_geometry *g)
     g->readers_max += more;
 }
 
+/* As many as --augmenters asks for; where their number is left to the run, as many as it can come to. */
+static uint64_t most_augmenters(const struct im_conf *conf, const struct sv_machine *m)
+{
+    return conf->augmenters_auto ? largest((uint64_t)conf->augmenters, m->cpus) : (uint64_t)conf->augmenters;
+}
+
 /* Half of all memory, the rings taken off, is for the augmenters, and each may use its part on one image. Of
- * all memory, not of what is free: the same images are to be left out whatever else the machine does. */
+ * all memory, not of what is free: the same images are to be left out whatever else the machine does. The limit
+ * stays for the whole run; `imsuper scale` warns of more augmenters than fit. */
 static void choose_decode_memory(struct im_conf *conf, const struct sv_machine *m,
                                  const struct im_geometry *g)
 {
     uint64_t total = m->memory_total, rings = sv_sizes_bytes(g);
-    uint64_t part = (total > rings ? total - rings : 0) / SHARE_FOR_ALL / (uint64_t)conf->augmenters;
+    uint64_t part = (total > rings ? total - rings : 0) / SHARE_FOR_ALL / most_augmenters(conf, m);
     uint64_t least = total / SHARE_FOR_ALL < DECODE_LEAST ? total / SHARE_FOR_ALL : DECODE_LEAST;
 
     if (conf->decode_memory_mib != 0)

@@ -51,6 +51,14 @@ static struct im_json *last_event(const char *run_dir)
     return event;
 }
 
+static bool exists(const char *run_dir, const char *name)
+{
+    char path[PATH_MAX + 32];
+
+    snprintf(path, sizeof path, "%s/%s", run_dir, name);
+    return access(path, F_OK) == 0;
+}
+
 const char *sv_run_state(const char *run_dir)
 {
     struct im_json *event;
@@ -61,6 +69,8 @@ const char *sv_run_state(const char *run_dir)
         return sv_rundir_is_described(run_dir) ? "running" : "starting";
     if (sv_rundir_done_epochs(run_dir) > 0)
         return "done";
+    if (!sv_rundir_is_described(run_dir) && !exists(run_dir, "events.jsonl"))
+        return "unstarted";
     event = last_event(run_dir);
     status = im_json_int_or(event, "exit_status", -1);
     if (strcmp(im_json_str_or(event, "event", ""), "run.ended") != 0)

@@ -19,6 +19,7 @@
 #include "supervisor/report/saved.h"
 
 #define LOCK_NAME ".lock"
+#define SECOND_LOCK_NAME "checkpoints/.lock"
 #define STARTING_NAME ".starting"
 #define LOCK_TRIES 10
 #define CONFIG_BYTES_MAX ((size_t)1 << 20)
@@ -54,17 +55,12 @@ static bool is_described(const char *run_dir)
 }
 
 /* A pipe in the place of a file must not hold up whoever opens it. */
-static int open_lock(const char *run_dir, int flags)
+static int open_lock(const char *run_dir, const char *name, int flags)
 {
     char path[PATH_MAX];
 
-    snprintf(path, sizeof path, "%s/" LOCK_NAME, run_dir);
+    snprintf(path, sizeof path, "%s/%s", run_dir, name);
     return open(path, flags | O_NONBLOCK | O_CLOEXEC, 0600);
-}
-
-static int open_directory(const char *run_dir)
-{
-    return open(run_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
 /* Whoever asks whether the run is live holds the lock for an instant; so it is tried a little longer. */
@@ -86,24 +82,24 @@ void sv_rundir_unlock(struct sv_rundir_lock *lock)
 {
     if (lock->file >= 0)
         close(lock->file);
-    if (lock->directory >= 0)
-        close(lock->directory);
+    if (lock->second >= 0)
+        close(lock->second);
     *lock = (struct sv_rundir_lock){-1, -1};
 }
 
-/* The file system may have no locks for directories (NFS); then the file's lock has to do. */
-static int lock_both(const char *run_dir, struct sv_rundir_lock *lock)
+/* Where the second file cannot be made, the first one's lock has to do. */
+static int lock_both(const char *run_dir, int flags, struct sv_rundir_lock *lock)
 {
     int err = lock_alone(lock->file);
 
     if (err == 0)
-        lock->directory = open_directory(run_dir);
-    if (lock->directory < 0)
+        lock->second = open_lock(run_dir, SECOND_LOCK_NAME, flags);
+    if (lock->second < 0)
         return err;
-    err = lock_alone(lock->directory);
+    err = lock_alone(lock->second);
     if (err < 0 && err != -EBUSY) {
-        close(lock->directory);
-        lock->directory = -1;
+        close(lock->second);
+        lock->second = -1;
         err = 0;
     }
     return err;
@@ -117,11 +113,11 @@ static int take_lock(const char *run_dir, struct sv_rundir_lock *ret, struct im_
     snprintf(path, sizeof path, "%s/" LOCK_NAME, run_dir);
     if (im_is_no_file(path) && im_move_aside(path, text) < 0)
         return -EISDIR;
-    *ret = (struct sv_rundir_lock){open_lock(run_dir, O_RDWR | O_CREAT), -1};
+    *ret = (struct sv_rundir_lock){open_lock(run_dir, LOCK_NAME, O_RDWR | O_CREAT), -1};
     if (ret->file < 0)
         return im_fail(text, -errno, "cannot write to the run directory %s: %s; choose another --workspace",
                        run_dir, strerror(errno));
-    err = lock_both(run_dir, ret);
+    err = lock_both(run_dir, O_RDWR | O_CREAT, ret);
     if (err < 0) {
         sv_rundir_unlock(ret);
         return im_fail(text, err,
@@ -197,6 +193,9 @@ void sv_rundir_discard(const char *run_dir, struct sv_rundir_lock *lock)
         "log.txt",        "training_log.md", "training_log.json", LOCK_NAME};
     char path[PATH_MAX];
 
+    snprintf(path, sizeof path, "%s/" SECOND_LOCK_NAME, run_dir);
+    if (!is_described(run_dir))
+        unlink(path);
     snprintf(path, sizeof path, "%s/checkpoints", run_dir);
     /* Never described, and nothing was saved: nothing was ever run here. */
     if (!is_described(run_dir) && (rmdir(path) == 0 || errno == ENOENT)) {
@@ -204,6 +203,7 @@ void sv_rundir_discard(const char *run_dir, struct sv_rundir_lock *lock)
             snprintf(path, sizeof path, "%s/%s", run_dir, files[i]);
             unlink(path);
         }
+        im_file_sweep(run_dir); /* what the program that measures the data did not come to */
         rmdir(run_dir);
     }
     sv_rundir_unlock(lock);
@@ -226,12 +226,54 @@ static bool find_starting(struct im_conf *conf)
     return true;
 }
 
+/* The run was given as a path: of its folder. */
+static bool is_path(const char *s)
+{
+    return strchr(s, '/') || strcmp(s, ".") == 0 || strcmp(s, "..") == 0;
+}
+
+static int split_path(struct im_conf *conf, struct im_text *text)
+{
+    char path[PATH_MAX], *slash;
+    int err;
+
+    if (!realpath(conf->run_name, path)) {
+        err = -errno;
+        if (err == -EACCES)
+            return im_fail(text, err, "%s: permission denied", conf->run_name);
+        return im_fail(text, -ENOENT, "no run in %s: %s", conf->run_name, strerror(-err));
+    }
+    slash = strrchr(path, '/');
+    if (!slash[1] || strlen(path) >= sizeof conf->workspace)
+        return im_fail(text, -ENOENT, "no run in %s", conf->run_name);
+    snprintf(conf->run_name, sizeof conf->run_name, "%s", slash + 1);
+    slash[slash == path] = 0; /* of "/run", the slash stays */
+    snprintf(conf->workspace, sizeof conf->workspace, "%s", path);
+    return 0;
+}
+
+/* Anything that a start makes, or that cannot be looked at. */
+static bool holds_run(const char *run_dir)
+{
+    static const char *const names[] = {"config.yaml", LOCK_NAME, "events.jsonl", "checkpoints", ".control"};
+    char path[PATH_MAX];
+
+    for (size_t i = 0; i < IM_COUNT(names); i++) {
+        snprintf(path, sizeof path, "%s/%s", run_dir, names[i]);
+        if (access(path, F_OK) == 0 || errno != ENOENT)
+            return true;
+    }
+    return false;
+}
+
 int sv_rundir_find(struct im_conf *conf, struct im_text *text)
 {
     struct stat st;
     char target[IM_CONF_TEXT_BYTES];
-    int err;
+    int err = is_path(conf->run_name) ? split_path(conf, text) : 0;
 
+    if (err < 0)
+        return err;
     if (!conf->run_name[0] && find_starting(conf))
         return 0;
     err = join(conf, conf->run_name[0] ? conf->run_name : "latest", text);
@@ -240,7 +282,7 @@ int sv_rundir_find(struct im_conf *conf, struct im_text *text)
     err = stat(conf->run_dir, &st) < 0 ? -errno : 0;
     if (err == -EACCES)
         return im_fail(text, err, "%s: permission denied", conf->run_dir);
-    if (err < 0 || !S_ISDIR(st.st_mode))
+    if (err < 0 || !S_ISDIR(st.st_mode) || !holds_run(conf->run_dir))
         return im_fail(text, -ENOENT, "no run in %s; use --workspace and --run-name", conf->run_dir);
     if (!conf->run_name[0]) {
         ssize_t n = readlink(conf->run_dir, target, sizeof target - 1);
@@ -289,8 +331,8 @@ void sv_rundir_done(const char *run_dir, struct sv_done *ret)
 
 bool sv_rundir_try_lock(const char *run_dir, struct sv_rundir_lock *ret)
 {
-    *ret = (struct sv_rundir_lock){open_lock(run_dir, O_RDONLY), -1};
-    if (ret->file >= 0 && lock_both(run_dir, ret) == 0)
+    *ret = (struct sv_rundir_lock){open_lock(run_dir, LOCK_NAME, O_RDONLY), -1};
+    if (ret->file >= 0 && lock_both(run_dir, O_RDONLY, ret) == 0)
         return true;
     sv_rundir_unlock(ret);
     return false;
@@ -310,12 +352,12 @@ static int is_locked(int fd)
 
 int sv_rundir_look(const char *run_dir)
 {
-    int file = is_locked(open_lock(run_dir, O_RDONLY));
-    int directory = file == 1 ? 1 : is_locked(open_directory(run_dir));
+    int file = is_locked(open_lock(run_dir, LOCK_NAME, O_RDONLY));
+    int second = file == 1 ? 1 : is_locked(open_lock(run_dir, SECOND_LOCK_NAME, O_RDONLY));
 
-    if (file == 1 || directory == 1)
+    if (file == 1 || second == 1)
         return 1;
-    return file < 0 ? file : directory;
+    return file < 0 ? file : second;
 }
 
 bool sv_rundir_is_live(const char *run_dir)

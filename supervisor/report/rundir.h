@@ -11,10 +11,11 @@
 
 #include "ipc/config/conf.h"
 
-/* A run's lock: on the file .lock and, so that it holds when that file is removed, on the directory, where the
- * file system has such locks. It lives until every holder of the descriptors is gone. -1: not held. */
+/* A run's lock: on the file .lock and, so that it holds when that file is removed, on checkpoints/.lock. Nobody but
+ * their owner can open them; a folder could be locked by anyone who may read it. It lives until every holder of the
+ * descriptors is gone. -1: not held. */
 struct sv_rundir_lock {
-    int file, directory;
+    int file, second;
 };
 
 /* Fills conf->run_name (when empty: model, date and time; with resume "auto" the newest run's, which must

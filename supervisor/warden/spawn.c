@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "ipc/base/count.h"
@@ -40,20 +42,27 @@ static int own_oom_score_adj(void)
     return n > 0 ? (int)strtol(text, NULL, 10) : 0;
 }
 
+/* Nonzero: not all. */
+static int hold_programs(const struct sv_programs *from, uint32_t ranks, struct sv_programs *ret)
+{
+    int bad = 0;
+
+    *ret = *from;
+    for (int i = 0; i < SV_PROGRAMS; i++) {
+        ret->fd[i] = copy_high(from->fd[i], ranks);
+        bad |= ret->fd[i] < 0;
+    }
+    ret->module = from->module < 0 ? -1 : copy_high(from->module, ranks);
+    return bad | (from->module >= 0 && ret->module < 0);
+}
+
 int sv_spawn_prepare(const struct im_run *run, const struct sv_warden_fds *fds, struct sv_spawn_fds *ret)
 {
     struct sv_spawn_fds f = {.ranks = run->geometry.ranks, .readers = run->geometry.readers_max};
-    ssize_t n = readlink("/proc/self/exe", f.directory, sizeof f.directory - 1);
-    char *slash;
+    struct sv_programs low = fds->programs;
     int bad, null;
 
-    if (n <= 0)
-        return -errno;
-    f.directory[n] = 0;
     f.oom_score_adj = own_oom_score_adj();
-    slash = strrchr(f.directory, '/');
-    if (slash)
-        *slash = 0;
     null = open("/dev/null", O_RDWR | O_CLOEXEC);
     f.control = copy_high(run->control_segment.fd, f.ranks);
     f.encoded = copy_high(run->encoded_segment.fd, f.ranks);
@@ -72,12 +81,14 @@ int sv_spawn_prepare(const struct im_run *run, const struct sv_warden_fds *fds, 
         f.batch[r] = copy_high(run->batch_segment[r].fd, f.ranks);
         bad |= f.batch[r] < 0;
     }
+    bad |= hold_programs(&fds->programs, f.ranks, &f.programs);
     close(null);
     close(fds->lease_read);
     close(fds->lease_write);
     close(fds->log_read);
     close(fds->log_write);
     close(fds->snapshot);
+    sv_programs_close(&low);
     if (fds->index >= 0)
         close(fds->index);
     *ret = f;
@@ -86,7 +97,8 @@ int sv_spawn_prepare(const struct im_run *run, const struct sv_warden_fds *fds, 
 
 /* A program to start, and as what. */
 struct start {
-    const char *path;
+    int program;      /* held open */
+    const char *path; /* where it was found */
     char *const *argv;
     const struct mapping *map;
     size_t n;
@@ -131,16 +143,29 @@ static void become(const struct start *s)
     for (size_t i = 0; i < s->n; i++)
         if (dup2(s->map[i].from, s->map[i].to) < 0)
             _exit(IM_EXIT_FAILED);
-    execv(s->path, s->argv);
+    /* What the run began with, whatever has its name now. A script is started by an interpreter that opens it by name,
+     * and a kernel may lack the call. */
+    syscall(SYS_execveat, s->program, "", s->argv, environ, AT_EMPTY_PATH);
+    if (errno == ENOENT || errno == ENOSYS)
+        execv(s->path, s->argv);
     _exit(127);
+}
+
+static int program_of(const struct sv_spawn_fds *f, enum sv_program program, char path[PATH_MAX])
+{
+    snprintf(path, PATH_MAX, "%s/%s", f->programs.directory, sv_program_name(program));
+    return f->programs.fd[program];
 }
 
 static pid_t start(const struct start *s)
 {
+    struct stat st;
     pid_t pid;
 
-    if (access(s->path, X_OK) < 0)
+    if (fstat(s->program, &st) < 0)
         return -errno;
+    if (!(st.st_mode & (S_IXUSR | S_IXGRP | S_IXOTH)))
+        return -EACCES;
     /* OpenMP's threads must sleep at barriers, not spin: the cores are shared with augmenters by design. */
     setenv("OMP_WAIT_POLICY", "passive", 0);
     pid = fork();
@@ -177,7 +202,7 @@ static const char *oom_score_adj(const struct sv_spawn_fds *f, enum im_role role
 
 pid_t sv_spawn_role(const struct sv_spawn_fds *f, enum im_role role, uint32_t index, uint32_t incarnation)
 {
-    struct mapping map[8 + IM_RANKS_MAX] = {
+    struct mapping map[9 + IM_RANKS_MAX] = {
         {f->null, 0},
         {f->log_write, 1},
         {f->log_write, 2},
@@ -191,7 +216,7 @@ pid_t sv_spawn_role(const struct sv_spawn_fds *f, enum im_role role, uint32_t in
     struct start s = {.path = path, .argv = argv, .map = map, .place = place_of(f, role, index)};
     size_t n = 6;
 
-    snprintf(path, sizeof path, "%s/imsuper-%s", f->directory, im_role_name(role));
+    s.program = program_of(f, sv_program_of(role), path);
     snprintf(index_text, sizeof index_text, "%u", index);
     snprintf(incarnation_text, sizeof incarnation_text, "%u", incarnation);
     for (uint32_t r = 0; r < f->ranks; r++)
@@ -201,6 +226,8 @@ pid_t sv_spawn_role(const struct sv_spawn_fds *f, enum im_role role, uint32_t in
     if (role == IM_ROLE_TRAINER) {
         map[n++] = (struct mapping){f->lock, IM_FD_LOCK};
         map[n++] = (struct mapping){f->snapshot, IM_FD_SNAPSHOT};
+        if (f->programs.module >= 0)
+            map[n++] = (struct mapping){f->programs.module, IM_FD_MODULE};
     }
     if (role == IM_ROLE_READER && f->index >= 0)
         map[n++] = (struct mapping){f->index, IM_FD_INDEX};
@@ -218,9 +245,12 @@ pid_t sv_spawn_saver(const struct sv_spawn_fds *f)
     };
     char path[PATH_MAX], flag[] = "--save-snapshot";
     char *argv[] = {path, flag, NULL};
-    const struct start s = {.path = path, .argv = argv, .map = map, .n = IM_COUNT(map)};
+    const struct start s = {.program = program_of(f, SV_PROGRAM_TRAINER, path),
+                            .path = path,
+                            .argv = argv,
+                            .map = map,
+                            .n = IM_COUNT(map)};
 
-    snprintf(path, sizeof path, "%s/imsuper-trainer", f->directory);
     return start(&s);
 }
 
@@ -233,12 +263,15 @@ pid_t sv_spawn_supervisor(const struct sv_spawn_fds *f, int channel)
     };
     char path[PATH_MAX], verb[] = "supervise";
     char *argv[] = {path, verb, NULL};
-    const struct start s = {.path = path, .argv = argv, .map = map, .n = IM_COUNT(map)};
+    const struct start s = {.program = program_of(f, SV_PROGRAM_SUPERVISOR, path),
+                            .path = path,
+                            .argv = argv,
+                            .map = map,
+                            .n = IM_COUNT(map)};
     pid_t pid;
 
     if (high < 0)
         return -errno;
-    snprintf(path, sizeof path, "%s/imsuper", f->directory);
     pid = start(&s);
     close(high);
     return pid;

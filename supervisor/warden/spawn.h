@@ -3,10 +3,10 @@
 #ifndef SUPERVISOR_WARDEN_SPAWN_H
 #define SUPERVISOR_WARDEN_SPAWN_H
 
-#include <limits.h>
 #include <sys/types.h>
 
 #include "ipc/run.h"
+#include "supervisor/warden/programs.h"
 #include "supervisor/warden/warden.h"
 
 /* Copies of the descriptors at numbers above every number that children expect, so that no dup2
@@ -17,7 +17,7 @@ struct sv_spawn_fds {
     uint32_t ranks, readers;
     int oom_score_adj;                    /* ours */
     const struct sv_placement *placement; /* borrowed; NULL: nobody is bound to cores */
-    char directory[PATH_MAX - 32];        /* where the programs lie: beside this one */
+    struct sv_programs programs;
 };
 
 int sv_spawn_prepare(const struct im_run *run, const struct sv_warden_fds *fds, struct sv_spawn_fds *ret);

@@ -170,9 +170,11 @@ static void spawn(struct warden *w, const struct sv_message *request)
     struct ward *ward = find_free(w);
     pid_t pid = -EAGAIN;
 
-    if (ward && request->type == SV_SAVE)
+    if (ward && request->type == SV_SAVE) {
+        atomic_store_explicit(&w->run->control->saver_seen, 0, memory_order_relaxed);
         pid = sv_spawn_saver(&w->fds);
-    else if (ward)
+    }
+    if (ward && request->type != SV_SAVE)
         pid = sv_spawn_role(&w->fds, (enum im_role)request->role, request->index, request->incarnation);
     if (pid < 0) {
         reply.type = SV_SPAWN_FAILED;
@@ -467,8 +469,12 @@ static int save_snapshot(struct warden *w)
         spawn(w, &request);
         ward = find(w, SV_SAVER_INCARNATION);
     }
-    while (ward && !w->finished && !ward->exited && w->clock.now - began < LAST_SEAL_NS)
+    while (ward && !w->finished && !ward->exited && w->clock.now - began < LAST_SEAL_NS) {
         turn(w);
+        if (w->clock.now - began > SV_SAVER_SILENT_NS &&
+            atomic_load_explicit(&w->run->control->saver_seen, memory_order_relaxed) == 0)
+            break; /* end_all() kills it */
+    }
     return ward && ward->exited && WIFEXITED(ward->who.status) ? WEXITSTATUS(ward->who.status) : -1;
 }
 

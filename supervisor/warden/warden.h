@@ -10,6 +10,7 @@
 #define SUPERVISOR_WARDEN_WARDEN_H
 
 #include "ipc/run.h"
+#include "supervisor/warden/programs.h"
 #include "supervisor/warden/topology.h"
 
 /* Descriptors that the warden owns; all close-on-exec. */
@@ -19,7 +20,11 @@ struct sv_warden_fds {
     int snapshot; /* empty: its size is the trainer's to give (ipc/snapshot.h) */
     int lock;
     int index; /* that of the images, for readers that start when its file is gone; -1: none */
+    struct sv_programs programs;
 };
+
+/* A saver that has not attached to the run by then never will: its libraries hang, or it is another program. */
+#define SV_SAVER_SILENT_NS (10 * IM_SECOND)
 
 /* Makes the lease and log pipes, and the memory of the snapshot. 0 or negative errno with a sentence. */
 int sv_warden_open(struct sv_warden_fds *ret, struct im_text *text);

@@ -228,14 +228,14 @@ case_interrupt_stopped_supervisor() {
   continue_to_the_end
 }
 
-# A program that is gone in the middle of a run: what was trained is saved, and the reason is said.
+# A program that cannot be started any more: what was trained is saved, and the reason is said.
 case_give_up() {
   mkdir "$T/bin"
   cp "$BIN"/imsuper "$BIN"/imsuper-{reader,augmenter,trainer} "$T/bin"
   PROGRAM=$T/bin/imsuper FAULTS=$PACE
   launch --readers 1 --augmenters 1 --max-restarts 3
   wait_step 5
-  rm "$T/bin/imsuper-augmenter"
+  chmod 644 "$T/bin/imsuper-augmenter"
   signal_role KILL augmenter
   finish 75
   must_say "cannot start augmenter#0"
@@ -245,6 +245,64 @@ case_give_up() {
   continue_to_the_end
 }
 
+# An upgrade while the run goes on: the programs are removed, and others have their names. Whoever dies is started again as what
+# the run began with; also the process that saves in a trainer's place.
+case_upgrade() {
+  local name role
+  mkdir "$T/bin"
+  cp "$BIN"/imsuper "$BIN"/imsuper-{reader,augmenter,trainer} "$T/bin"
+  PROGRAM=$T/bin/imsuper FAULTS="trainer:trainer.save.before=kill@1,$PACE"
+  launch --readers 1 --augmenters 1 --max-restarts 3
+  wait_step 3
+  for name in imsuper imsuper-{reader,augmenter,trainer}; do
+    rm "$T/bin/$name"
+    printf '#!/bin/sh\nexit 1\n' >"$T/bin/$name"
+    chmod 755 "$T/bin/$name"
+  done
+  for role in reader augmenter supervisor trainer; do
+    signal_role KILL $role
+    sleep 0.2
+    until_true 20 eval '[ -n "$(pids '$role')" ]' || fail "no other $role"
+  done
+  if [ "$(ps -o comm= -p "$(pids trainer)")" != imsuper-trainer ]; then fail "the trainer's name is $(ps -o comm= -p "$(pids trainer)")"; fi
+  wait_step 7
+  send TERM
+  finish 75
+  must_say "continues from here"
+  PROGRAM=""
+  continue_to_the_end
+}
+
+# A saver that never comes to anything, three times.
+case_silent_saver() {
+  local began
+  FAULTS="trainer:trainer.save.before=kill@1,saver:saver.started=sleep:600000@1,$PACE"
+  launch "${WORKERS[@]}"
+  wait_step 5
+  send TERM
+  began=$SECONDS
+  finish 1
+  [ $((SECONDS - began)) -lt 60 ] || fail "it took $((SECONDS - began)) s"
+  [ "$(grep -c 'does nothing for 10 s; killing it' "$T/out")" = 3 ] || fail "it was not tried three times"
+  must_say "was not saved"
+}
+
+# A program in the trainer's place that never enters the run does not hold up a stop.
+case_stranger_in_place() {
+  local began
+  mkdir "$T/bin"
+  cp "$BIN"/imsuper "$BIN"/imsuper-{reader,augmenter} "$T/bin"
+  printf '#!/bin/bash\nexec -a imsuper-trainer sleep 600\n' >"$T/bin/imsuper-trainer"
+  chmod 755 "$T/bin/imsuper-trainer"
+  PROGRAM=$T/bin/imsuper
+  launch
+  until_true 20 says "state=starting" || fail "the run does not start"
+  send TERM
+  began=$SECONDS
+  finish 75
+  [ $((SECONDS - began)) -le 6 ] || fail "it took $((SECONDS - began)) s"
+}
+
 # A supervisor that cannot be started again: the warden itself has the run saved.
 case_no_supervisor() {
   mkdir "$T/bin"
@@ -252,7 +310,7 @@ case_no_supervisor() {
   PROGRAM=$T/bin/imsuper FAULTS=trainer:trainer.step.done=sleep:1000@1/every
   launch "${WORKERS[@]}"
   wait_step 5
-  mv "$T/bin/imsuper" "$T/bin/imsuper.away"
+  chmod 644 "$T/bin/imsuper"
   signal_role KILL supervisor
   finish 75
   must_say "continues from here"

@@ -232,10 +232,13 @@ case_pause_stop() {
 
 case_scale() {
   FAULTS=$PACE
-  launch --readers 1 --augmenters 1
+  launch --readers 1 --augmenters 1 --decode-memory-mib 65536
   wait_step 2
   ask 0 scale augmenters=4 readers=3
   answers "readers 3, augmenters 4"
+  if [ "$(awk '/MemTotal/ { print int($2 / 1048576) }' /proc/meminfo)" -lt 500 ]; then
+    answers "warning: large images may take 256.0 GiB in 4 augmenters"
+  fi
   until_true 10 has_processes augmenter 4 || fail "there are not 4 augmenters"
   until_true 10 has_processes reader 3 || fail "there are not 3 readers"
   kill_supervisor # the next one keeps the numbers
@@ -393,6 +396,40 @@ case_signals_save() {
   finish 75
   must_say "SIGXCPU: finishing the step and saving"
   [ "$(count_events '"process.died"')" = 0 ] || fail "the signal killed a process"
+  FAULTS=""
+  start 0
+  check_outcome
+}
+# What is asked of a trainer that still starts, the first one or its successor, is done once it is there. Each takes a second to start.
+state_bytes() { stat -c %Y.%s.%i "$RUN/checkpoints/last.state.safetensors" 2>/dev/null || true; }
+is_saved_anew() { [ -n "$(state_bytes)" ] && [ "$(state_bytes)" != "$1" ]; }
+kill_trainer() {
+  FIRST=$(pids trainer)
+  kill -KILL "$FIRST" || fail "there is no trainer to kill"
+  until_true 10 has_another || fail "there is no other trainer"
+}
+has_another() { [ -n "$(pids trainer)" ] && [ "$(pids trainer)" != "$FIRST" ]; }
+case_asked_while_starting() {
+  local before
+  FAULTS="trainer:process.enter.after=sleep:1000@1,trainer:trainer.step.done=sleep:1000@1/every"
+  launch
+  until_true 20 says "state=starting" || fail "the run does not start"
+  [ -z "$(steps_done)" ] || [ "$(steps_done)" = 0 ] || fail "the trainer was there too soon"
+  send USR2
+  until_true 8 has_checkpoint || fail "a save that was asked for before the first trainer was there is lost"
+  before=$(state_bytes)
+  wait_step 3
+  kill_trainer
+  send USR2
+  until_true 8 is_saved_anew "$before" || fail "a save that was asked for between two trainers is lost"
+  # Of a restart that waits for a snapshot the death of the trainer is the end; the next one is served by its successor.
+  ask 0 restart trainer
+  kill_trainer
+  until_true 20 "$BIN/imsuper" restart trainer --workspace "$T/w" --run-name run >"$T/answer" 2>&1 || fail "no other restart: $(cat "$T/answer")"
+  FIRST=$(pids trainer)
+  until_true 15 has_another || fail "a restart of the second trainer is not served"
+  ask 0 stop # again one that starts
+  finish 75
   FAULTS=""
   start 0
   check_outcome

@@ -224,6 +224,20 @@ case_little_locked_memory() {
   start 0 --readers 2
   check_outcome
 }
+# Named before anything is started, with value, need and command.
+case_small_limits() {
+  local limit status
+  for limit in "-s 64" "-n 20" "-d 4096" "-v 200000"; do
+    status=0
+    # shellcheck disable=SC2086 # a flag and a number
+    (ulimit $limit && exec "$BIN/imsuper" start "${TRAIN[@]}" --plain --workspace "$T/w" --run-name run) >"$T/out" 2>&1 </dev/null || status=$?
+    [ $status = 69 ] || fail "ulimit $limit: exit status $status: $(cat "$T/out")"
+    must_say "ulimit ${limit% *} "
+    [ ! -e "$RUN" ] || fail "ulimit $limit: a start that was refused left a run"
+  done
+  (ulimit -d 200000 && start 1 --model resnet50 --image-size 64)
+  must_say "a limit may be the cause: the memory of a process (data segment) (ulimit -d 200000)"
+}
 case_read_only_workspace() {
   mkdir "$T/w"
   in_mounts "mount --bind $T/w $T/w && mount -o remount,bind,ro $T/w"

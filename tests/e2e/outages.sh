@@ -468,4 +468,21 @@ case_escapes() {
   [ "$T_OUT_LINES" -ge 4 ] || fail "the name was shown in $T_OUT_LINES lines only"
 }
 
+# A name of a checkpoint that may not be replaced (an immutable file, a mount point): after a few tries the run ends, and the state
+# is kept under another name.
+case_blocked_name() {
+  local began=$SECONDS
+  FAULTS=trainer:checkpoint.replace=fail:16@1/every
+  start 75
+  [ $((SECONDS - began)) -lt 60 ] || fail "it took $((SECONDS - began)) s"
+  must_say "the run ends with all that was trained saved"
+  must_say "kept.state.safetensors, which --resume takes"
+  [ ! -e "$RUN/DONE" ] || fail "DONE says that the run is done"
+  FAULTS=""
+  RUN=$T/w/two
+  start 0 --run-name two --resume "$T/w/run/checkpoints/kept.state.safetensors"
+  grep -q 'msg="continuing" from=checkpoint next_batch=28 step=24 epoch=2' "$RUN/log.txt" || fail "it did not continue from the end"
+  [ -s "$RUN/checkpoints/last.safetensors" ] || fail "there are no weights"
+}
+
 run_case

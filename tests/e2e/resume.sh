@@ -129,8 +129,10 @@ case_early_signals() {
   signal_early TERM
   until_true 10 is_over || fail "SIGTERM does not end a start"
   wait "$WARDEN" || status=$?
-  [ "$status" = 143 ] || [ "$status" = 75 ] || fail "exit status $status after SIGTERM" # 75: it came after all was measured
+  [ "$status" = 75 ] || fail "exit status $status after SIGTERM"
+  must_say "nothing was trained"
   until_true 10 nobody_left || fail "left behind: $(ours)"
+  [ ! -e "$RUN" ] || fail "a start that was ended while its data was measured left a run: $(ls -A "$RUN")"
   if grep 'Broken pipe' "$T/out"; then fail "a program that nobody listens to says so"; fi
   start 0
   check_outcome

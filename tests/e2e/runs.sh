@@ -57,6 +57,7 @@ case_damaged_weights() {
   printf '\xff' | dd of="$T/weights.safetensors" bs=1 seek=500001 conv=notrunc 2>/dev/null
   start 65 --init-from "$T/weights.safetensors"
   must_say "is damaged: the bytes of tensor"
+  if says "going back to the last"; then fail "weights that cannot be used are tried again"; fi
   [ "$(entries)" = "" ] || fail "a start that failed left: $(entries)"
   RUN=$T/none
   if "$BIN/imsuper" model --model resnet20 --classes 8 --init-from "$T/weights.safetensors" >"$T/out" 2>&1; then fail "damaged weights fit"; fi
@@ -156,7 +157,8 @@ runs() { "$BIN/imsuper" runs --workspace "$T/w" "$@" >"$T/runs" || fail "exit st
 listed() { awk -v run="$1" -v state="$2" -v epochs="$3" '$NF == run && $1 == state && $2 == epochs { n++ } END { exit n != 1 }' "$T/runs" || { cat "$T/runs" && fail "$1 is not $2 with $3"; }; }
 case_list() {
   short
-  mkdir "$T/w/empty" "$T/w/junk"
+  mkdir -p "$T/w/empty" "$T/w/junk" "$T/w/measured/checkpoints"
+  touch "$T/w/measured/.lock" # as a SIGKILL while the data is measured leaves it
   head -c 5000 /dev/urandom >"$T/w/junk/events.jsonl"
   head -c 5000 /dev/urandom >"$T/w/junk/summary.csv"
   head -c 5000 /dev/urandom >"$T/w/junk/DONE"
@@ -171,6 +173,7 @@ case_list() {
   listed run "done" 1/1
   listed two running 0/7
   listed junk crashed 0
+  listed measured "unstarted" 0
   if grep -q $'\e' "$T/runs"; then fail "a name reached the terminal raw"; fi
   if grep -qE ' (empty|file|latest)$' "$T/runs"; then fail "what is no run is listed"; fi
   send INT

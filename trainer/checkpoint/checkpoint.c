@@ -18,6 +18,9 @@
  * and rename, so that last.state exists at every instant; on file systems without hard links it is renamed
  * away, and a crash then leaves last.prev.state alone, which load uses with a warning.
  *
+ * Where a name in steps 2 and 3 may not be replaced (EPERM, EBUSY: an immutable file, a mount point), no wait helps:
+ * next.state stays whole, as kept.state, until a save gets through.
+ *
  * Nothing here retries. */
 #include "trainer/checkpoint/checkpoint.h"
 
@@ -181,6 +184,40 @@ static int rotate(const struct tr_checkpoint_store *store, const char *state, st
     return err < 0 ? im_fail(text, err, "cannot rename %s to %s: %s", state, prev, strerror(-err)) : 0;
 }
 
+/* The name of what may not be replaced is the user's to free; what is whole is not thrown away for it. */
+static int keep(struct tr_checkpoint_store *store, const char *next, int err, struct im_text *text)
+{
+    struct im_text why = *text;
+    char kept[PATH_MAX];
+
+    if ((err != -EPERM && err != -EBUSY) || tr_checkpoint_path(store, TR_CHECKPOINT_KEPT_NAME, kept, NULL) < 0 ||
+        rename(next, kept) < 0)
+        return err;
+    im_sync_parent(kept);
+    store->state_is_kept = store->has_kept = true;
+    return im_fail(text, err, "%.600s (an immutable file, or a mount point?); the state is in %.300s, which --resume takes",
+                   why.s, kept);
+}
+
+static int replace_state(struct tr_checkpoint_store *store, const char *next, const char *state,
+                         struct im_text *text)
+{
+    int err = make_way(store, TR_CHECKPOINT_STATE_NAME, store->state_is_damaged, text);
+
+    store->state_is_damaged = store->state_is_damaged && err < 0;
+    if (err == 0)
+        err = make_way(store, TR_CHECKPOINT_PREV_NAME, false, text);
+    if (err == 0)
+        err = rotate(store, state, text);
+    if (err < 0)
+        return err;
+    IM_FAULT("checkpoint.rotated");
+    err = IM_FAULT_ERR("checkpoint.replace");
+    if (err == 0 && rename(next, state) < 0)
+        err = -errno;
+    return err < 0 ? im_fail(text, err, "cannot rename %s to %s: %s", next, state, strerror(-err)) : 0;
+}
+
 /* Steps 1 to 3. Their names become durable with the next file that is replaced in this directory: the first
  * export, before which no save is said to be done. */
 static int save_state(struct tr_checkpoint_store *store, const struct tr_checkpoint_content *content,
@@ -200,19 +237,21 @@ static int save_state(struct tr_checkpoint_store *store, const struct tr_checkpo
     if (err < 0)
         return err;
     IM_FAULT("checkpoint.written");
-    err = make_way(store, TR_CHECKPOINT_STATE_NAME, store->state_is_damaged, text);
-    store->state_is_damaged = store->state_is_damaged && err < 0;
-    if (err == 0)
-        err = make_way(store, TR_CHECKPOINT_PREV_NAME, false, text);
-    if (err == 0)
-        err = rotate(store, state, text);
+    err = replace_state(store, next, state, text);
     if (err < 0)
-        return err;
-    IM_FAULT("checkpoint.rotated");
-    if (rename(next, state) < 0)
-        return im_fail(text, -errno, "cannot rename %s to %s: %s", next, state, strerror(errno));
+        return keep(store, next, err, text);
     IM_FAULT("checkpoint.state");
     return 0;
+}
+
+/* It is older than the last state. */
+static void remove_kept(struct tr_checkpoint_store *store)
+{
+    char kept[PATH_MAX];
+
+    if (store->has_kept && tr_checkpoint_path(store, TR_CHECKPOINT_KEPT_NAME, kept, NULL) == 0)
+        unlink(kept);
+    store->has_kept = false;
 }
 
 static int check_keys(const struct tr_checkpoint_content *content, struct im_text *text)
@@ -237,7 +276,7 @@ int tr_checkpoint_save(struct tr_checkpoint_store *store, const struct tr_checkp
     char checksum[TR_SEAL_DIGITS], state[PATH_MAX];
     int err = check_keys(content, text);
 
-    store->state_is_saved = false;
+    store->state_is_saved = store->state_is_kept = false;
     if (err == 0)
         err = tr_checkpoint_path(store, TR_CHECKPOINT_STATE_NAME, state, text);
     if (err == 0)
@@ -247,6 +286,8 @@ int tr_checkpoint_save(struct tr_checkpoint_store *store, const struct tr_checkp
         err = tr_checkpoint_export(store, content, checksum, epoch, best, text);
     if (err < 0 && store->state_is_saved) /* the folder may have gone meanwhile, with what is in it */
         store->state_is_saved = access(state, F_OK) == 0;
+    if (store->state_is_saved)
+        remove_kept(store);
     if (err == 0 && store->has_failed)
         im_file_sweep(store->directory);
     store->has_failed = err < 0;

@@ -48,6 +48,8 @@ struct tr_checkpoint_store {
     char directory[PATH_MAX];
     int epochs_kept;       /* newest epoch files to keep; negative: all */
     bool state_is_saved;   /* by the last save, even if what is beside it could not be written */
+    bool state_is_kept;    /* it is not saved, but whole in kept.state.safetensors: the names are blocked */
+    bool has_kept;         /* there is such a file of this process */
     bool state_is_damaged; /* the last state could be neither read nor moved aside: the next save moves it */
     bool has_failed;       /* a save, since the last one that did not: it may have left temporary files */
 };

@@ -8,6 +8,7 @@
 #define TR_CHECKPOINT_STATE_NAME "last.state.safetensors"
 #define TR_CHECKPOINT_NEXT_NAME "next.state.safetensors"
 #define TR_CHECKPOINT_PREV_NAME "last.prev.state.safetensors"
+#define TR_CHECKPOINT_KEPT_NAME "kept.state.safetensors"
 #define TR_CHECKPOINT_DAMAGED_NAME "last.damaged.state.safetensors"
 
 #define TR_CHECKPOINT_STATE_KEY "state" /* of an export: the checksum of the state it belongs to */

@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 
+#include "ipc/sandbox.h"
 #include "trainer/checkpoint/safetensors.h"
 
 /* A safetensors file, or one of torch.save() as if it were one. Errors as of tr_safetensors_open(). */
@@ -13,5 +14,8 @@ int tr_weights_open(const char *path, struct tr_safetensors **ret, struct im_tex
 /* For main(): whether this process was started to read such a file; does it, and exits. */
 bool tr_is_torch_reader(int argc, char **argv);
 _Noreturn void tr_torch_reader(void);
+
+/* What such a process enters before it looks at the bytes: nothing can be opened any more. As im_sandbox_enter(). */
+int tr_torch_sandbox_enter(struct im_sandbox_state *ret, struct im_text *text);
 
 #endif

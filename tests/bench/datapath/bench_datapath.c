@@ -175,8 +175,10 @@ static int start_programs(struct bench *b, struct pipeline *p, struct im_text *t
                                 .log_write = dup(STDERR_FILENO),
                                 .lock = open("/dev/null", O_RDONLY | O_CLOEXEC),
                                 .index = -1};
-    int lease[2], err;
+    int lease[2], err = sv_programs_open(&fds.programs, text);
 
+    if (err < 0)
+        return err;
     if (pipe2(lease, O_CLOEXEC) < 0)
         return -errno;
     fds.lease_read = lease[0];

@@ -1,14 +1,17 @@
 /* What is said when CUDA cannot be had, and what the module says where it can. */
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "ipc/base/err.h"
+#include "ipc/run.h"
 #include "trainer/backends/backend.h"
 #include "trainer/backends/cuda/module.h"
 
@@ -45,6 +48,26 @@ static void module_is_sought_beside_the_program(void **state)
         assert_int_equal(err, -ELIBACC); /* cuDNN was there to build with, but not to run with */
     } else {
         assert_int_equal(table->version, TR_CUDA_VERSION);
+    }
+}
+
+/* A trainer of a run takes what its run began with, whatever has the module's name now. */
+static void module_that_the_run_holds_open_comes_first(void **state)
+{
+    const struct tr_cuda_table *table = NULL;
+    struct im_text text = {0};
+    const int fd = open(no_table, O_RDONLY | O_CLOEXEC), before = fcntl(IM_FD_MODULE, F_DUPFD_CLOEXEC, 100);
+
+    (void)state;
+    assert_true(fd >= 0 && dup2(fd, IM_FD_MODULE) == IM_FD_MODULE);
+    assert_int_equal(tr_cuda_load(&table, &text), -ELIBBAD);
+    assert_non_null(strstr(text.s, "it does not export"));
+    close(IM_FD_MODULE);
+    if (fd != IM_FD_MODULE)
+        close(fd);
+    if (before >= 0) {
+        dup2(before, IM_FD_MODULE);
+        close(before);
     }
 }
 
@@ -118,6 +141,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(absent_module_is_a_sentence),
         cmocka_unit_test(module_is_sought_beside_the_program),
+        cmocka_unit_test(module_that_the_run_holds_open_comes_first),
         cmocka_unit_test(backend_cuda_is_there_or_a_sentence),
         cmocka_unit_test(other_shared_object_is_refused),
         cmocka_unit_test(other_build_is_refused),

@@ -67,6 +67,17 @@ static int reads_as_it_should(const struct tree *tree)
     return GOOD;
 }
 
+/* liburing tries to raise the limit, which is none of the engine's business: it says what is missing. */
+static int has_few_descriptors(const struct tree *tree)
+{
+    const struct rd_io_options options = {
+        .kind = RD_IO_URING, .depth = 64, .root_fd = open(tree->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+    struct im_text text = {""}, note = {""};
+    struct rd_io *io = NULL;
+
+    return rd_io_open(&options, &io, &note, &text) < 0 && text.s[0] ? GOOD : BAD;
+}
+
 static int opens_for_writing(const struct tree *tree)
 {
     return open(tree_path(tree, "c0/a.jpg"), O_WRONLY | O_CLOEXEC) >= 0 ? GOOD : BAD;
@@ -102,9 +113,11 @@ static int status_of(const struct tree *tree, int (*what)(const struct tree *tre
 
     assert_true(pid >= 0);
     if (pid == 0) {
-        const struct rlimit no_core = {0, 0};
+        const struct rlimit no_core = {0, 0}, few = {12, 12};
 
         setrlimit(RLIMIT_CORE, &no_core);
+        if (what == has_few_descriptors)
+            setrlimit(RLIMIT_NOFILE, &few);
         if (rd_sandbox_enter(tree->root, tree_path(tree, "index"), false, &sandbox, &text) < 0) {
             fprintf(stderr, "%s\n", text.s);
             _exit(BAD);
@@ -125,6 +138,11 @@ static void files_below_the_root_are_read_and_no_others(void **state)
     assert_int_equal(symlink("a.jpg", tree_path(tree, "c0/inside.jpg")), 0);
     assert_int_equal(symlink("/etc/passwd", tree_path(tree, "c0/outside.jpg")), 0);
     assert_int_equal(status_of(tree, reads_as_it_should), GOOD);
+}
+
+static void too_few_descriptors_are_an_error_and_no_death(void **state)
+{
+    assert_int_equal(status_of(*state, has_few_descriptors), GOOD);
 }
 
 static void anything_else_kills(void **state)
@@ -149,6 +167,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(files_below_the_root_are_read_and_no_others, tree_setup,
                                         tree_teardown),
+        cmocka_unit_test_setup_teardown(too_few_descriptors_are_an_error_and_no_death, tree_setup, tree_teardown),
         cmocka_unit_test_setup_teardown(anything_else_kills, tree_setup, tree_teardown),
     };
 

@@ -75,6 +75,7 @@ static void only_charged_deaths_in_a_row_end_a_run(void **state)
         {"never ready, no restart allowed", {0}, 0, 0, 0},
         {"never ready, others move on", {0}, 1, 10, 1000},
         {"an error of its own", {.own_error = true}, 0, 10, 1},
+        {"an error that no retry mends", {.own_error = true, .permanent = true}, 0, 10, 0},
         {"an error of its own, no restart allowed", {.own_error = true}, 0, 0, 0},
         {"an error of its own, others move on", {.own_error = true}, 1, 10, 1000},
         {"idle in a long step", {.was_ready = true, .run_goes_on = true}, 0, 10, 1000},

@@ -5,6 +5,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -12,6 +13,7 @@
 #include "ipc/base/count.h"
 #include "ipc/base/err.h"
 #include "ipc/base/sysinfo.h"
+#include "ipc/run.h"
 
 /* The package to install for the library named in the linker's message. */
 static const char *package_of(const char *message)
@@ -80,12 +82,24 @@ int tr_cuda_load_file(const char *path, const struct tr_cuda_table **ret_table, 
     return 0;
 }
 
+/* The module that a run began with, which its warden holds open: another may have its name now. */
+static bool is_given(int fd)
+{
+    unsigned char magic[4];
+
+    return pread(fd, magic, sizeof magic, 0) == sizeof magic && memcmp(magic, "\177ELF", sizeof magic) == 0;
+}
+
 int tr_cuda_load(const struct tr_cuda_table **ret_table, struct im_text *text)
 {
     char path[PATH_MAX];
     ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
     char *slash;
 
+    if (is_given(IM_FD_MODULE)) {
+        snprintf(path, sizeof path, "/proc/self/fd/%d", IM_FD_MODULE);
+        return tr_cuda_load_file(path, ret_table, text);
+    }
     if (length < 0)
         return im_fail(text, -errno, "cannot read the path of the executable");
     path[length] = '\0';

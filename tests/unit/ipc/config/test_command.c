@@ -97,6 +97,18 @@ static int call(char *first, ...)
     return im_command_main("x", verbs, IM_COUNT(verbs), argc, argv);
 }
 
+/* `x stop "$RUN"` of a variable that is not set must not stop the newest run. */
+static void an_empty_operand_is_refused(void **state)
+{
+    (void)state;
+    assert_int_equal(call("status", "", NULL), 2);
+    assert_int_equal(call("status", "--json", "", NULL), 2);
+    assert_int_equal(call("scale", "readers=1", "", NULL), 2);
+    assert_int_equal(call("copy", "a", "", NULL), 2);
+    assert_int_equal(call("status", "  ", NULL), 2);
+    assert_string_equal(ran, "nothing");
+}
+
 static void names_of_one_and_two_words_are_found(void **state)
 {
     (void)state;
@@ -196,6 +208,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_of_one_and_two_words_are_found),
+        cmocka_unit_test(an_empty_operand_is_refused),
         cmocka_unit_test(an_operand_stands_before_or_behind_the_flags),
         cmocka_unit_test(a_second_operand_is_another_option),
         cmocka_unit_test(a_list_of_operands_is_joined),

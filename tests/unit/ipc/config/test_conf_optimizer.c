@@ -190,6 +190,82 @@ static void resume_with_an_empty_value_is_refused(void **state)
     }
 }
 
+/* "--run-name $NAME" and its like: another run than was meant, in silence. Blanks come from a \\ at the end of a line. */
+static void texts_that_are_empty_or_blank_are_refused(void **state)
+{
+    static const char *const names[] = {"--run-name",  "--workspace",  "--data-dir", "--labels",     "--val-labels",
+                                        "--init-from", "--resume",     "--recipe",   "--config",     "--time-limit",
+                                        "--gpus",      "--train-crop", "--mean",     "--milestones", "--resize-schedule"};
+
+    (void)state;
+    for (size_t i = 0; i < IM_COUNT(names); i++) {
+        char program[] = "x", name[32], empty[] = "", blank[] = "  ";
+        char *with_empty[] = {program, name, empty, NULL}, *with_blank[] = {program, name, blank, NULL};
+        struct im_text text = {""};
+        struct im_conf conf;
+
+        snprintf(name, sizeof name, "%s", names[i]);
+        im_conf_defaults(&conf);
+        assert_int_equal(im_conf_parse_args(&conf, IM_FOR_START, 3, with_empty, &text), -EINVAL);
+        assert_non_null(strstr(text.s, ": the value is empty (a variable that is not set?)"));
+        assert_int_equal(im_conf_parse_args(&conf, IM_FOR_START, 3, with_blank, &text), -EINVAL);
+        assert_non_null(strstr(text.s, ": the value consists of blanks"));
+    }
+}
+
+static void names_of_runs_are_names_of_folders(void **state)
+{
+    static const char *const bad[] = {"a/b", ".", "..", ".a", "-a", " a", "a ", "latest", "a\nb", "\033[31m", "\xff"};
+    char longest[301];
+
+    (void)state;
+    memset(longest, 'x', sizeof longest - 1);
+    longest[sizeof longest - 1] = 0;
+    for (size_t i = 0; i <= IM_COUNT(bad); i++) {
+        char program[] = "x", flag[] = "--run-name", name[sizeof longest];
+        char *argv[] = {program, flag, name, NULL};
+        struct im_text text = {""};
+        struct im_conf conf;
+
+        snprintf(name, sizeof name, "%s", i < IM_COUNT(bad) ? bad[i] : longest);
+        im_conf_defaults(&conf);
+        assert_true(im_conf_parse_args(&conf, IM_FOR_START, 3, argv, &text) < 0 || im_conf_check(&conf, &text) < 0);
+        assert_non_null(strstr(text.s, "run-name: "));
+    }
+}
+
+/* The words that are shown when a command line is taken; empty: none. */
+static const char *warning_of(int argc, char **argv, struct im_text *warning)
+{
+    struct im_text text = {""};
+    struct im_conf conf;
+
+    warning->s[0] = 0;
+    if (im_conf_load(&conf, IM_FOR_START, argc, argv, warning, &text) < 0)
+        fail_msg("%s", text.s);
+    return warning->s;
+}
+
+static void a_flag_given_twice_with_different_values_is_said(void **state)
+{
+    char x[] = "x", lr[] = "--lr", one[] = "0.1", two[] = "0.2", other[] = "--learning-rate=0.2", same[] = "1e-1",
+         max[] = "--max-lr", ema[] = "--sync-bn", no_ema[] = "--no-sync-bn";
+    char *twice[] = {x, lr, one, lr, two, NULL}, *alias[] = {x, lr, one, other, NULL},
+         *equal[] = {x, lr, one, lr, same, NULL}, *once[] = {x, lr, one, NULL},
+         *both[] = {x, lr, one, max, two, NULL}, *yes_no[] = {x, ema, no_ema, NULL};
+    struct im_text w;
+
+    (void)state;
+    assert_string_equal(warning_of(5, twice, &w), "--lr given twice: 0.1, then 0.2; the last is used");
+    assert_string_equal(warning_of(4, alias, &w),
+                        "--lr and --learning-rate set the same option: 0.1, then 0.2; the last is used");
+    assert_string_equal(warning_of(5, equal, &w), "");
+    assert_string_equal(warning_of(3, once, &w), "");
+    assert_null(strstr(warning_of(5, both, &w), "the last is used")); /* it says that --lr was ignored */
+    assert_string_equal(warning_of(3, yes_no, &w),
+                        "--sync-bn and --no-sync-bn set the same option: true, then false; the last is used");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -199,6 +275,9 @@ int main(void)
         cmocka_unit_test(a_recipe_that_can_be_is_taken),
         cmocka_unit_test(resume_stands_with_and_without_a_file),
         cmocka_unit_test(resume_with_an_empty_value_is_refused),
+        cmocka_unit_test(texts_that_are_empty_or_blank_are_refused),
+        cmocka_unit_test(names_of_runs_are_names_of_folders),
+        cmocka_unit_test(a_flag_given_twice_with_different_values_is_said),
     };
 
     return cmocka_run_group_tests_name("conf_recipe", tests, NULL, NULL);

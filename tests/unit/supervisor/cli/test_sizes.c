@@ -41,6 +41,14 @@ static void an_image_gets_an_augmenters_part_of_half_the_memory(void **state)
                         rows[i].high);
 }
 
+/* Their number may grow to that of the cores; the limit stays. */
+static void augmenters_that_may_come_later_have_their_part(void **state)
+{
+    (void)state;
+    assert_int_equal(chosen(8192, 8192, 0, 0), chosen(8192, 8192, 8, 0)); /* 8 cores */
+    assert_true(chosen(8192, 8192, 0, 0) < chosen(8192, 8192, 2, 0));
+}
+
 /* Else a busy machine would leave out images that an idle one takes. */
 static void what_is_free_does_not_count(void **state)
 {
@@ -59,6 +67,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_image_gets_an_augmenters_part_of_half_the_memory),
+        cmocka_unit_test(augmenters_that_may_come_later_have_their_part),
         cmocka_unit_test(what_is_free_does_not_count),
         cmocka_unit_test(a_wish_is_kept_and_an_unknown_machine_is_trusted),
     };

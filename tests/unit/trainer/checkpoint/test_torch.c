@@ -1,8 +1,18 @@
 /* Files of torch.save(): the same tensors whatever the form, and refusal of what is damaged or wants to run something.
  * tests/golden/torch/ was made by tests/golden/make_torch.py. */
 #include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/err.h"
+#include "ipc/base/fault.h"
 #include "ipc/base/file.h"
 #include "tests/unit/ipc/base/unit.h"
 #include "trainer/checkpoint/torch_file.h"
@@ -200,6 +210,121 @@ static void a_process_of_its_own_reads_them(void **state)
     tr_safetensors_close(&want);
 }
 
+enum { NO_SANDBOX = 77 };
+
+static void opens_a_file(void)
+{
+    (void)open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+static void makes_a_socket(void)
+{
+    (void)socket(AF_UNIX, SOCK_STREAM, 0);
+}
+
+static void kills_another(void)
+{
+    (void)kill(getppid(), 0);
+}
+
+static void starts_a_program(void)
+{
+    char name[] = "/bin/true", *argv[] = {name, NULL}, *environment[] = {NULL};
+
+    execve(name, argv, environment);
+}
+
+/* The wait status of a child that does it in the sandbox of such a reader. */
+static int status_of(void (*what)(void))
+{
+    const struct rlimit no_core = {0, 0};
+    struct im_sandbox_state sandbox;
+    struct im_text text = {""};
+    int status;
+    pid_t pid = fork();
+
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        setrlimit(RLIMIT_CORE, &no_core);
+        if (tr_torch_sandbox_enter(&sandbox, &text) < 0)
+            _exit(1);
+        if (!sandbox.filters_calls)
+            _exit(NO_SANDBOX);
+        what();
+        _exit(0);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == NO_SANDBOX)
+        skip();
+    return status;
+}
+
+static void what_reads_them_may_do_nothing_else(void **state)
+{
+    static void (*const cases[])(void) = {opens_a_file, makes_a_socket, kills_another, starts_a_program};
+
+    (void)state;
+    for (size_t i = 0; i < IM_COUNT(cases); i++) {
+        const int status = status_of(cases[i]);
+
+        if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGSYS)
+            fail_msg("case %zu: wait status %d", i, status);
+    }
+}
+
+/* "Seccomp:\t2" of the only child of a process: 2 is a filter. -1: there is no child, or no such line. */
+static int filter_of_child(pid_t parent)
+{
+    char path[64], line[256];
+    int child = 0, mode = -1;
+    FILE *f;
+
+    snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)parent, (int)parent);
+    f = fopen(path, "re");
+    if (f && fgets(line, sizeof line, f))
+        child = (int)strtol(line, NULL, 10);
+    if (f)
+        fclose(f);
+    snprintf(path, sizeof path, "/proc/%d/status", child);
+    f = child > 0 ? fopen(path, "re") : NULL;
+    while (f && fgets(line, sizeof line, f))
+        if (strncmp(line, "Seccomp:", 8) == 0)
+            mode = (int)strtol(line + 8, NULL, 10);
+    if (f)
+        fclose(f);
+    return mode;
+}
+
+/* The true reader, kept for a moment where it is about to look at the bytes. */
+static void it_is_in_that_sandbox(void **state)
+{
+    const struct timespec nap = {.tv_nsec = 5 * 1000 * 1000};
+    struct tr_safetensors *got = NULL;
+    struct im_text text = {""};
+    int status = 0;
+    bool seen = false;
+    pid_t asker;
+
+    (void)state;
+    if (im_fault_arm("", &text) == -ENOTSUP)
+        skip();
+    (void)status_of(opens_a_file); /* skips where the kernel has no filters */
+    asker = fork();
+    assert_true(asker >= 0);
+    if (asker == 0) {
+        setenv("IMSUPER_FAULT", "torch.reading=sleep:2000", 1);
+        _exit(tr_weights_open(FOLDER "legacy.pt", &got, &text) < 0);
+    }
+    while (!seen && waitpid(asker, &status, WNOHANG) == 0) {
+        seen = filter_of_child(asker) == 2;
+        nanosleep(&nap, NULL);
+    }
+    if (seen)
+        assert_int_equal(waitpid(asker, &status, 0), asker);
+    assert_int_equal(status, 0);
+    assert_true(seen);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -207,6 +332,8 @@ int main(void)
         cmocka_unit_test(what_is_wrong_is_refused_with_a_sentence),
         cmocka_unit_test(no_damage_is_too_much),
         cmocka_unit_test(a_process_of_its_own_reads_them),
+        cmocka_unit_test(what_reads_them_may_do_nothing_else),
+        cmocka_unit_test(it_is_in_that_sandbox),
     };
 
     return cmocka_run_group_tests_name("torch", tests, NULL, NULL);
