@@ -143,6 +143,10 @@ static int measure(struct start *s)
     if (err < 0)
         return fail(&text, IM_EXIT_BAD_DATA);
     say_changed_images(&s->data);
+    if (s->conf.early_stop > 0 && s->data.samples[IM_VAL] == 0) {
+        im_fail(&text, 0, "early-stop needs validation images, and the data set has none; see --val-split");
+        return fail(&text, IM_EXIT_USAGE);
+    }
     if (s->conf.lr_range_test)
         fit_to_lr_range_test(s);
     s->machine = (struct sv_machine){.cpus = (uint32_t)im_cpu_count(),
@@ -383,6 +387,17 @@ static void print_tuning(const struct im_conf *c)
            c->unfreeze_epochs[0] ? ")" : "", c->freeze_bn ? norms : "");
 }
 
+/* "classes sampler balanced, weights balanced (class_weights.txt)". */
+static void print_classes(const struct im_conf *c)
+{
+    const bool balanced = c->sampler == IM_SAMPLER_BALANCED;
+
+    if (balanced || c->class_weights[0])
+        im_say(stderr, "classes %s%s%s%s%s", balanced ? "sampler balanced" : "",
+               balanced && c->class_weights[0] ? ", " : "", c->class_weights[0] ? "weights " : "",
+               c->class_weights, c->class_weights[0] ? " (class_weights.txt)" : "");
+}
+
 static void print_header(const struct start *s)
 {
     const struct im_conf *c = &s->conf;
@@ -409,6 +424,7 @@ static void print_header(const struct start *s)
     im_say(stderr, "train   %s, %" PRId64 " epochs, batch %s, %s %s, %s, %s px, seed %" PRIu64 "",
            im_conf_choice(IM_KEY_model, c->model), c->epochs, batch, im_conf_choice(IM_KEY_opt, c->opt), rate,
            format_recipe(c, recipe, sizeof recipe), size, c->seed);
+    print_classes(c);
     print_tuning(c);
     im_say(stderr,
            "host    %u cpu: %" PRId64 " reader, %" PRId64 " augmenter, %" PRId64 " trainer%s (%" PRId64

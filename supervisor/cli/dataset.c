@@ -77,7 +77,7 @@ int sv_dataset_load(const struct im_conf *conf, struct sv_dataset *ret, struct i
     char labels[IM_CONF_TEXT_BYTES + 16], val_labels[IM_CONF_TEXT_BYTES + 16];
     char *argv[24] = {path, data, verb, json, data_dir, layout};
     const int64_t began = sv_rundir_began_ns(conf->run_dir);
-    char since[64], split[64], split_seed[64];
+    char since[64], split[64], split_seed[64], weights[IM_CONF_TEXT_BYTES + 32];
     int n = 6, status;
 
     sv_program_find("imsuper-reader", path, sizeof path);
@@ -107,6 +107,10 @@ int sv_dataset_load(const struct im_conf *conf, struct sv_dataset *ret, struct i
         snprintf(split_seed, sizeof split_seed, "--val-split-seed=%" PRId64, conf->val_split_seed);
         argv[n++] = split;
         argv[n++] = split_seed;
+    }
+    if (*conf->class_weights) {
+        snprintf(weights, sizeof weights, "--class-weights=%s", conf->class_weights);
+        argv[n++] = weights;
     }
     if (began > 0) {
         snprintf(since, sizeof since, "--changed-since=%" PRId64, began);
