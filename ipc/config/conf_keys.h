@@ -230,7 +230,7 @@
     INT(epochs, "epochs", 90, 1, 100000, IM_GROUP_TRAINING, IM_FOR_START, "N", "passes over the training images") \
     INT(batch_size, "batch-size", 256, 1, 65536, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS, "N", "images per step and trainer process") \
     TEXT(resize_schedule, "resize-schedule", "", IM_GROUP_TRAINING, IM_FOR_START, "ENTRIES", "image size and batch size by epoch; overrides image-size and batch-size: 1-30:64x256,31-50:128x128,51-:224x64; 12-14:160..192 is a ramp in steps of 32") \
-    BOOL(drop_last, "drop-last", false, IM_GROUP_TRAINING, IM_FOR_START, "", "drop the last batch of an epoch if it is incomplete") \
+    BOOL(drop_last, "drop-last", true, IM_GROUP_TRAINING, IM_FOR_START, "", "leave the images of an epoch that do not fill a last batch out of it, others in each; the default") \
     ENUM(sampler, "sampler", IM_SAMPLER_SHUFFLE, IM_SAMPLERS, IM_GROUP_TRAINING, IM_FOR_START, "NAME", "order of the training images: shuffle (each once an epoch) or balanced (as many of each class; images of small classes come several times an epoch, augmented anew)") \
     REAL(lr, "lr", 0.1, 0, 1000, IM_GROUP_TRAINING, IM_FOR_START, "RATE", "peak learning rate") \
     ENUM(lr_scale, "lr-scale", IM_LR_SCALE_NONE, IM_LR_SCALES, IM_GROUP_TRAINING, IM_FOR_START, "HOW", "scale learning rates by images per step / 256 (linear) or by its square root (sqrt)") \

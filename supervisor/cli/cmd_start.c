@@ -38,6 +38,7 @@ struct start {
     struct sv_placement placement; /* zeroed: processes are left to the scheduler */
     struct im_run run;
     struct im_text shared_otherwise; /* how a step is shared, where that is another way than before */
+    struct im_text left_out;         /* images that fill no last step; "": none */
     struct sv_rundir_lock lock;
 };
 
@@ -164,6 +165,9 @@ static int measure(struct start *s)
         return fail(&text, status_of(err));
     if (!s->conf.lr_range_test && sv_advice_ema(&s->conf, sv_advice_updates(&s->conf, &plan), &text))
         im_say(stderr, "imsuper: %s", text.s);
+    sv_advice_left_out(&s->conf, &plan, s->data.samples[IM_TRAIN], &s->left_out);
+    if (sv_advice_single(&s->conf, &plan, s->data.samples[IM_TRAIN], &text))
+        im_say(stderr, "imsuper: warning: %s", text.s);
     im_plan_fini(&plan);
     err = sv_continue_compare(&s->conf, &text);
     return err < 0 ? fail(&text, status_of(err)) : 0;
@@ -419,6 +423,8 @@ static void print_header(const struct start *s)
            sv_format_count(s->data.samples[IM_TRAIN], train, sizeof train),
            sv_format_count(s->data.samples[IM_VAL], val, sizeof val), s->data.classes, s->data.layout,
            s->data.cached ? "cached" : "built", s->data.seconds);
+    if (s->left_out.s[0])
+        im_say(stderr, "data    %s", s->left_out.s);
     format_rate(c, rate, sizeof rate);
     format_sizes(c, batch, size, sizeof batch);
     im_say(stderr, "train   %s, %" PRId64 " epochs, batch %s, %s %s, %s, %s px, seed %" PRIu64 "",

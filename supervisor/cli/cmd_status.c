@@ -90,12 +90,14 @@ static void print_processes(const struct im_json *processes)
 static void print_ledger(const struct im_json *ledger, const char *split)
 {
     const struct im_json *j = im_json_get(ledger, split);
+    const long long left_out = im_json_int_or(j, "left_out", 0);
 
-    printf("ledger    %s: this pass %lld delivered, %lld twice, %lld unusable; finished passes %lld, exactly "
-           "once %lld\n",
+    printf("ledger    %s: this pass %lld delivered, %lld twice, %lld unusable; finished passes %lld, %s once "
+           "%lld",
            split, (long long)im_json_int_or(j, "delivered", 0), (long long)im_json_int_or(j, "duplicates", 0),
            (long long)im_json_int_or(j, "bad", 0), (long long)im_json_int_or(j, "passes", 0),
-           (long long)im_json_int_or(j, "passes_exactly_once", 0));
+           left_out > 0 ? "at most" : "exactly", (long long)im_json_int_or(j, "passes_exactly_once", 0));
+    printf(left_out > 0 ? ", %lld left out of each\n" : "\n", left_out);
 }
 
 static void print_status(const struct im_json *j)
