@@ -21,6 +21,7 @@
 #include "ipc/batch.h"
 #include "ipc/encoded.h"
 #include "ipc/sandbox.h"
+#include "ipc/shuffle.h"
 #include "ipc/wait.h"
 
 #define FILE_TRIES 3 /* of a file larger than a cell, that readers can read and we cannot */
@@ -91,6 +92,18 @@ static int read_file(struct augmenter *a, const struct im_encoded *e)
     return im_encoded_reject(a->child->run, a->child->incarnation, e) < 0 ? -ESTALE : 1;
 }
 
+/* What the sample's random numbers and its place in the ledger go by. With --sampler balanced a sample comes more
+ * than once in an epoch: it is the draw, of which each comes once. */
+static uint64_t item_of(const struct augmenter *a, const struct im_place *at, const struct im_encoded *e)
+{
+    const struct im_child *child = a->child;
+
+    if (child->conf->sampler != IM_SAMPLER_BALANCED || at->phase->split != IM_TRAIN)
+        return e->meta->sample;
+    return im_shuffle(child->conf->seed, at->phase->epoch, child->run->geometry.samples[IM_TRAIN],
+                      at->position);
+}
+
 static int render_file(struct augmenter *a, const struct im_place *at, const struct im_encoded *e,
                        unsigned char *out)
 {
@@ -100,7 +113,7 @@ static int render_file(struct augmenter *a, const struct im_place *at, const str
         return file_max < memory ? IM_VERDICT_TOO_LARGE : IM_VERDICT_MEMORY_LIMIT;
     if (a->file_err < 0)
         return a->file_err == -ENOMEM ? -ENOMEM : IM_VERDICT_READ_ERROR;
-    return render_bytes(a, at, e->meta->sample, a->file, a->file_bytes, im_seek_key(a->file, a->file_bytes),
+    return render_bytes(a, at, item_of(a, at, e), a->file, a->file_bytes, im_seek_key(a->file, a->file_bytes),
                         out);
 }
 
@@ -116,7 +129,7 @@ static int render(struct augmenter *a, const struct im_place *at, const struct i
         return (int)quarantined;
     if (e->meta->by_reference)
         return render_file(a, at, e, out);
-    return render_bytes(a, at, e->meta->sample, e->bytes, e->meta->bytes, a->key, out);
+    return render_bytes(a, at, item_of(a, at, e), e->bytes, e->meta->bytes, a->key, out);
 }
 
 /* The verdict where there was no memory for the sample. */
@@ -156,7 +169,7 @@ static int fill_place(struct augmenter *a, const struct im_place *at, const stru
                       (uint32_t)verdict, e->meta->name);
         im_stats_add(a->child->stats, IM_C_BAD, 1);
     }
-    im_batch_describe(&batch, at, e->meta->sample, (int32_t)e->meta->label, (uint32_t)verdict);
+    im_batch_describe(&batch, at, item_of(a, at, e), (int32_t)e->meta->label, (uint32_t)verdict);
     return 0;
 }
 

@@ -24,6 +24,7 @@
 #include "ipc/sandbox.h"
 #include "ipc/shuffle.h"
 #include "ipc/wait.h"
+#include "reader/balance.h"
 #include "reader/dataset/index.h"
 #include "reader/io.h"
 #include "reader/probe.h"
@@ -66,6 +67,7 @@ struct reader {
     int root_fd; /* keeps its number; what it refers to is replaced when the directory is opened again */
     struct im_shuffle order; /* of the epoch last used */
     uint32_t order_epoch;
+    struct rd_balance balance;    /* of --sampler balanced */
     uint64_t tries, newest_ended; /* tries begun; the newest of those that ended */
 
     struct rd_storage storage;
@@ -83,6 +85,9 @@ static uint64_t sample_of(struct reader *r, const struct im_place *at)
         r->order = im_shuffle_at(r->child->conf->seed, at->phase->epoch, rd_index_count(&r->index, IM_TRAIN));
         r->order_epoch = at->phase->epoch;
     }
+    if (r->balance.classes > 0)
+        return rd_balance_sample(&r->balance, r->child->conf->seed, at->phase->epoch,
+                                 im_shuffle_item(&r->order, at->position));
     return im_shuffle_item(&r->order, at->position);
 }
 
@@ -569,7 +574,10 @@ static int open_all(struct reader *r, struct im_text *text)
     if (rd_index_count(&r->index, IM_TRAIN) != g->samples[IM_TRAIN] ||
         rd_index_count(&r->index, IM_VAL) != g->samples[IM_VAL])
         return im_fail(text, -EBADMSG, "%s changed since the run started", r->child->conf->index_file);
-    err = open_root(r, text);
+    if (r->child->conf->sampler == IM_SAMPLER_BALANCED)
+        err = rd_balance_open(&r->index, &r->balance);
+    if (err == 0)
+        err = open_root(r, text);
     if (err < 0)
         return err;
     r->depth = (uint32_t)r->child->conf->queue_depth < g->encoded_cells
@@ -600,6 +608,7 @@ int rd_run(struct im_child *child, struct im_text *text)
     if (r.root_fd >= 0)
         close(r.root_fd);
     free(r.flight);
+    rd_balance_close(&r.balance);
     rd_index_close(&r.index);
     return err;
 }

@@ -89,6 +89,18 @@ static struct im_json *stages_json(const struct sv_super *s)
     return list;
 }
 
+/* Training images that have no part in this epoch, because they do not fill a step (--drop-last). */
+static uint64_t left_out(const struct sv_super *s)
+{
+    const struct im_phase *p = im_plan_phase_of_batch(&s->plan, s->view.next_batch);
+
+    if (!p)
+        p = s->plan.phase + s->plan.phases - 1;
+    while (p->split != IM_TRAIN && p > s->plan.phase)
+        p--;
+    return p->split == IM_TRAIN ? s->run.geometry.samples[IM_TRAIN] - p->samples : 0;
+}
+
 static struct im_json *ledger_json(const struct sv_super *s)
 {
     struct im_json *both = im_json_object();
@@ -103,6 +115,8 @@ static struct im_json *ledger_json(const struct sv_super *s)
         im_json_set_int(j, "passes", (int64_t)atomic_load_explicit(&l->phases, memory_order_relaxed));
         im_json_set_int(j, "passes_exactly_once",
                         (int64_t)atomic_load_explicit(&l->phases_exact, memory_order_relaxed));
+        if (split == IM_TRAIN && s->plan.phases > 0)
+            im_json_set_int(j, "left_out", (int64_t)left_out(s));
         im_json_set(both, split == IM_TRAIN ? "train" : "val", j);
     }
     return both;

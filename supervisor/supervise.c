@@ -294,6 +294,13 @@ static void say_done(struct sv_super *s)
 
     sv_journal_done(&s->journal, &done);
     sv_format_seconds((double)(im_now() - s->run.control->created_ns) / 1e9, up, sizeof up);
+    if (done.best_epoch > 0)
+        sv_screen_say(&s->screen,
+                      "stopped   after epoch %" PRId64 " of %" PRId64
+                      ": validation %s was best in epoch %" PRId64 " (--early-stop %" PRId64 ")",
+                      done.epochs, s->conf.epochs,
+                      im_conf_choice(IM_KEY_early_stop_on, s->conf.early_stop_on), done.best_epoch,
+                      s->conf.early_stop);
     if (done.top1 >= 0 && done.average >= 0)
         sv_screen_say(&s->screen,
                       "done      best validation top-1 %.2f%%, of averaged weights %.2f%%, after %s",

@@ -84,9 +84,9 @@ int tr_batch_view(struct tr_trainer *t, const struct im_phase *phase, uint64_t g
         .step = t->at.steps,
         .first = in_window / phase->order_ranks * phase->batch_size * phase->order_ranks + order.rank,
         .stride = phase->order_ranks};
-    ret->usable = ret->valid;
+    ret->weight = ret->valid;
     if (phase->split == IM_TRAIN)
-        ret->usable =
+        ret->weight =
             tr_training_step_mix(&t->training_step, &ret->batch, phase->epoch, order.step, order.rank);
     return 0;
 }
@@ -125,15 +125,15 @@ static void release_slots(const struct tr_trainer *t, struct tr_ring_batch *b)
     b->released = true;
 }
 
-/* The gradients of all ranks' samples, of which `usable` take part, and the same update everywhere. A
+/* The gradients of all ranks' samples, whose weights add up to `weight`, and the same update everywhere. A
  * prefetched batch is released while the device computes on it, so that augmenters refill its slots
  * meanwhile. Should this process die before the step's end, the batch is delivered again, as all since the
  * last snapshot are. */
-static int train_batch(struct tr_trainer *t, struct tr_ring_batch *b, uint64_t usable,
+static int train_batch(struct tr_trainer *t, struct tr_ring_batch *b, double weight,
                        struct tr_step_result *ret_step, struct im_text *text)
 {
     const bool last = b->g + 1 == b->phase->first_batch + b->phase->steps;
-    int err = tr_training_step_begin(&t->training_step, &t->at, &b->batch, usable, full_step(t, b->phase),
+    int err = tr_training_step_begin(&t->training_step, &t->at, &b->batch, weight, full_step(t, b->phase),
                                      last, text);
 
     t->ranks.shared = false;
@@ -204,7 +204,7 @@ static void finish_batch(struct tr_trainer *t, struct tr_ring_batch *b, im_ns be
     im_stats_time(child->stats, IM_H_ITEM, im_now() - began);
 }
 
-int tr_batch_run(struct tr_trainer *t, struct tr_ring_batch *b, uint64_t usable, struct im_text *text)
+int tr_batch_run(struct tr_trainer *t, struct tr_ring_batch *b, double weight, struct im_text *text)
 {
     struct im_child *child = t->child;
     struct tr_step_result step = {0};
@@ -215,7 +215,7 @@ int tr_batch_run(struct tr_trainer *t, struct tr_ring_batch *b, uint64_t usable,
 
     if (err < 0)
         return im_fail(text, err, "batch %" PRIu64 " holds a sample that does not exist", b->g);
-    err = b->phase->split == IM_TRAIN ? train_batch(t, b, usable, &step, text) : evaluate_batch(t, b, text);
+    err = b->phase->split == IM_TRAIN ? train_batch(t, b, weight, &step, text) : evaluate_batch(t, b, text);
     if (err)
         return err;
     finish_batch(t, b, began);

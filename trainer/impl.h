@@ -59,6 +59,7 @@ struct tr_trainer {
     struct tr_schedule schedule;
     struct tr_training_step training_step;
     struct tr_outcomes outcomes; /* of an evaluation */
+    float *class_weights;        /* NULL: none */
     struct tr_position at;
     unsigned char *valid;          /* [batch_size_max] */
     struct tr_places places, next; /* of this batch, and of the prefetched one */
@@ -78,7 +79,8 @@ struct tr_trainer {
 /* One batch of this rank. */
 struct tr_ring_batch {
     uint64_t g;
-    uint32_t count, valid, usable; /* samples; decoded ones; those that take part in the loss */
+    uint32_t count, valid; /* samples; decoded ones */
+    double weight;         /* of those that take part in the loss */
     const struct im_phase *phase;
     struct im_batch_view view;
     struct tr_batch batch;
@@ -119,8 +121,8 @@ int tr_batch_wait(struct tr_trainer *t, uint64_t batch, uint32_t count);
  * on the step. IM_EXIT_CONTRADICTION with a sentence: it is not what its augmenters wrote. */
 int tr_batch_view(struct tr_trainer *t, const struct im_phase *phase, uint64_t g, uint32_t count,
                   struct tr_ring_batch *ret, struct im_text *text);
-/* Trains or validates on the batch and returns its slots. usable: over all ranks. */
-int tr_batch_run(struct tr_trainer *t, struct tr_ring_batch *b, uint64_t usable, struct im_text *text);
+/* Trains or validates on the batch and returns its slots. weight: over all ranks. */
+int tr_batch_run(struct tr_trainer *t, struct tr_ring_batch *b, double weight, struct im_text *text);
 
 /* save.c */
 

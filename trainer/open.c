@@ -14,6 +14,7 @@
 #include "trainer/checkpoint/import.h"
 #include "trainer/checkpoint/import_head.h"
 #include "trainer/checkpoint/resume.h"
+#include "trainer/class_weights.h"
 #include "trainer/finetune.h"
 #include "trainer/model/flops.h"
 #include "trainer/network_config.h"
@@ -49,6 +50,12 @@ static int open_network(struct tr_trainer *t, struct im_text *text)
         config.device.cache = t->plan_cache;
     config.rank_sum = tr_ranks_rank_sum(&t->ranks);
     tr_training_step_network(t->child->conf, &config);
+    if (*t->child->conf->class_weights)
+        err = tr_class_weights_read(t->child->conf->run_dir, config.classes,
+                                    t->child->conf->sampler == IM_SAMPLER_BALANCED, &t->class_weights, text);
+    if (err < 0)
+        return err;
+    config.loss.weights = t->class_weights;
     return tr_network_new(&config, &t->net, text);
 }
 
@@ -394,6 +401,7 @@ int tr_trainer_open(struct tr_trainer *t, struct im_text *text)
         err = open_schedule(t, text);
     if (err == 0)
         tr_training_step_init(&t->training_step, t->child->conf, t->net, &t->schedule);
+    t->training_step.class_weights = t->class_weights;
     if (err == 0)
         err = tr_state_init(&t->state, t->net);
     if (err == 0)
@@ -443,6 +451,7 @@ void tr_trainer_close(struct tr_trainer *t, bool abandon)
     tr_network_free(t->net);
     tr_ranks_close(&t->ranks);
     free(t->valid);
+    free(t->class_weights);
     close_places(&t->places);
     close_places(&t->next);
 }

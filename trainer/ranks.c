@@ -293,7 +293,7 @@ void tr_ranks_close(struct tr_ranks *t)
 
 int tr_ranks_agree(struct tr_ranks *t, struct tr_agreement *a)
 {
-    const double mine[] = {a->stop, a->saves, (double)a->usable, a->paused};
+    const double mine[] = {a->stop, a->saves, a->weight, a->paused};
     double all[IM_RANKS_MAX][IM_PEER_VALUES];
     int leave;
 
@@ -307,7 +307,7 @@ int tr_ranks_agree(struct tr_ranks *t, struct tr_agreement *a)
     for (uint32_t r = 0; r < t->child->plan->ranks; r++) {
         a->stop |= all[r][0] != 0;
         a->saves = (uint32_t)fmax(a->saves, all[r][1]);
-        a->usable += (uint64_t)all[r][2];
+        a->weight += all[r][2];
         a->paused |= all[r][3] != 0;
     }
     return 0;

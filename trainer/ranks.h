@@ -50,10 +50,10 @@ const struct tr_rank_sum *tr_ranks_rank_sum(struct tr_ranks *t);
 
 /* State of a rank before a step; state of all after tr_ranks_agree(). */
 struct tr_agreement {
-    bool stop;       /* stop requested; agreed: by any rank */
-    uint32_t saves;  /* checkpoint requests seen; agreed: the maximum */
-    uint64_t usable; /* samples of this batch that take part in the loss: the sum */
-    bool paused;     /* the run is paused; agreed: any rank has seen it, and no rank takes the step */
+    bool stop;      /* stop requested; agreed: by any rank */
+    uint32_t saves; /* checkpoint requests seen; agreed: the maximum */
+    double weight;  /* of this batch's samples in the loss, each 1 without --class-weights: the sum */
+    bool paused;    /* the run is paused; agreed: any rank has seen it, and no rank takes the step */
 };
 int tr_ranks_agree(struct tr_ranks *t, struct tr_agreement *a);
 

@@ -9,6 +9,7 @@
 #include "ipc/base/log.h"
 #include "ipc/base/sysinfo.h"
 #include "trainer/checkpoint/checkpoint.h"
+#include "trainer/early_stop.h"
 
 /* The run is not at its end. */
 static void clear_done(struct tr_report *r)
@@ -269,6 +270,8 @@ int tr_report_done(struct tr_report *r, const struct tr_position *p, struct im_t
     im_json_set_real(j, "best_val_top1", known(p->best_top1[TR_PLAIN]));
     if (r->child->conf->ema > 0)
         im_json_set_real(j, "best_ema_val_top1", known(p->best_top1[TR_AVERAGED]));
+    if (tr_early_stop_is_due(r->child->conf, p) && p->epochs < (uint64_t)r->child->conf->epochs)
+        im_json_set_int(j, "stopped_early_best_epoch", p->stop_epoch);
     err = tr_done_set(r->child->conf->run_dir, j, text);
     im_json_free(&j);
     return err;

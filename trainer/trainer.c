@@ -14,6 +14,7 @@
 #include "ipc/base/log.h"
 #include "ipc/ledger.h"
 #include "ipc/wait.h"
+#include "trainer/early_stop.h"
 #include "trainer/finetune.h"
 #include "trainer/impl.h"
 #include "trainer/model/flops.h"
@@ -85,6 +86,8 @@ static int end_epoch(struct tr_trainer *t, bool validated, struct im_text *text)
         best |= TR_BEST_PLAIN;
     if (validated && t->child->conf->ema > 0 && is_best(&t->at.ema, &tops[TR_AVERAGED]))
         best |= TR_BEST_AVERAGE;
+    if (validated)
+        tr_early_stop_epoch(t->child->conf, &t->at);
     err = tr_trainer_leads(t) ? tr_report_epoch(&t->report, &t->at, t->lr, validated, best, text) : 0;
     return err < 0 ? err : tr_trainer_save(t, (int)t->at.epochs, best, text);
 }
@@ -174,7 +177,7 @@ static int prepare_step(struct tr_trainer *t, const struct im_phase *phase, stru
         err = tr_batch_view(t, phase, g, count, ret_batch, text);
         if (err)
             return err;
-        ret->usable = ret_batch->usable;
+        ret->weight = ret_batch->weight;
     }
     return tr_ranks_agree(&t->ranks, ret);
 }
@@ -210,13 +213,22 @@ static int one_step(struct tr_trainer *t, const struct im_phase *phase, struct i
         return save_and_stop(t, phase, text);
     im_stats_enter(t->child->stats, IM_WORK);
     tr_trainer_begin_stage(t, phase->split == IM_TRAIN ? "train" : "validate");
-    err = tr_batch_run(t, &b, agreed.usable, text);
+    err = tr_batch_run(t, &b, agreed.weight, text);
     tr_trainer_end_stage(t);
     if (err == 0 && g + 1 == phase->first_batch + phase->steps)
         err = end_pass(t, phase, text);
     if (err == 0)
         err = tr_trainer_save_on_request(t, agreed.saves, phase->split == IM_TRAIN, text);
     return err ? err : tr_trainer_snapshot(t, phase->split == IM_TRAIN, text);
+}
+
+/* At the end of an epoch. */
+static bool stops_early(const struct tr_trainer *t)
+{
+    const struct im_phase *next = im_plan_phase_of_batch(t->child->plan, t->at.next_batch);
+
+    return next && next->split == IM_TRAIN && t->at.next_batch == next->first_batch &&
+           tr_early_stop_is_due(t->child->conf, &t->at);
 }
 
 static int train_to_end(struct tr_trainer *t, struct im_text *text)
@@ -231,7 +243,7 @@ static int train_to_end(struct tr_trainer *t, struct im_text *text)
     if (t->at.next_batch < plan->batches) /* all have restored the same, or none goes on */
         err = tr_ranks_compare(&t->ranks, &t->state, t->at.steps, text);
     t->snapshots_seen = atomic_load_explicit(&t->child->run->control->snapshot_answers, memory_order_acquire);
-    while (t->at.next_batch < plan->batches && err == 0 && !t->lr_range_done) {
+    while (t->at.next_batch < plan->batches && err == 0 && !t->lr_range_done && !stops_early(t)) {
         const struct im_phase *now = im_plan_phase_of_batch(plan, t->at.next_batch);
 
         if (now != phase)
@@ -240,6 +252,9 @@ static int train_to_end(struct tr_trainer *t, struct im_text *text)
         if (err == 0)
             err = one_step(t, phase, text);
     }
+    if (err == 0 && t->at.next_batch < plan->batches && !t->lr_range_done && tr_trainer_leads(t))
+        im_log(IM_LOG_INFO, "stopped early", "epoch=%" PRIu32 " best_epoch=%" PRIu32, t->at.epochs,
+               t->at.stop_epoch);
     return err ? err : save_last_together(t, true, text);
 }
 

@@ -53,15 +53,35 @@ void tr_training_step_network(const struct im_conf *conf, struct tr_network_conf
     config->averages = conf->ema > 0;
 }
 
-uint32_t tr_training_step_mix(const struct tr_training_step *r, struct tr_batch *batch, uint32_t epoch,
-                              uint32_t step, uint32_t rank)
+/* A label that is no class is refused when the step begins. */
+static double class_weight(const struct tr_training_step *r, int label)
 {
-    uint32_t usable = 0;
+    if (!r->class_weights)
+        return 1;
+    return label >= 0 && label < tr_network_model(r->net)->classes ? (double)r->class_weights[label] : 0;
+}
+
+/* Of a sample that takes part in the loss. */
+static double weight_of(const struct tr_training_step *r, const struct tr_batch *batch, int i)
+{
+    const double own = class_weight(r, batch->labels[i]);
+
+    if (!r->class_weights || batch->mix.kind == TR_MIX_NONE)
+        return own;
+    return batch->mix.lambda * own +
+           (1 - batch->mix.lambda) * class_weight(r, batch->labels[batch->n - 1 - i]);
+}
+
+double tr_training_step_mix(const struct tr_training_step *r, struct tr_batch *batch, uint32_t epoch,
+                            uint32_t step, uint32_t rank)
+{
+    double weight = 0;
 
     batch->mix = tr_mix_draw(&r->mix, epoch, step, rank, batch->size);
     for (int i = 0; i < batch->n; i++)
-        usable += batch->valid[i] && (batch->mix.kind == TR_MIX_NONE || batch->valid[batch->n - 1 - i]);
-    return usable;
+        if (batch->valid[i] && (batch->mix.kind == TR_MIX_NONE || batch->valid[batch->n - 1 - i]))
+            weight += weight_of(r, batch, i);
+    return weight;
 }
 
 static double default_eps(const struct im_conf *conf)
@@ -103,6 +123,7 @@ static int end_window(struct tr_training_step *r, struct tr_position *p, struct 
     p->bad_steps = step->skipped ? p->bad_steps + 1 : 0;
     p->window = (struct tr_sums){0};
     p->window_batches = 0;
+    p->window_weight = 0;
     if (scales(r->conf))
         tr_scaler_update(&p->scaler, !step->skipped);
     if (p->bad_steps < (uint64_t)r->conf->max_bad_steps)
@@ -119,27 +140,27 @@ static bool ends_window(const struct tr_training_step *r, const struct tr_positi
 }
 
 /* Adds a batch to its window. */
-static void count_batch(struct tr_position *p, const struct tr_tally *all)
+static void count_batch(struct tr_position *p, const struct tr_tally *all, double weight)
 {
     tr_sums_add(&p->window, all);
+    p->window_weight += weight;
     if (isfinite(all->loss_sum))
         tr_sums_add(&p->sums[IM_TRAIN], all);
     p->window_batches++;
 }
 
 /* The factor that, over the loss scale, makes the gradient arena the gradient of the window's mean loss: the
- * usable samples of the window are known only at its end. All usable samples of its last batch will be valid.
- * NaN: skip the step. */
-static double unscale(const struct tr_training_step *r, const struct tr_position *p, uint64_t usable,
+ * weight of the window is known only at its end. NaN: skip the step. */
+static double unscale(const struct tr_training_step *r, const struct tr_position *p, double weight,
                       uint64_t full)
 {
-    const uint64_t valid = p->window.valid + usable;
+    const double all = p->window_weight + weight;
 
     if (IM_FAULT_ERR("trainer.step.nonfinite") < 0 || !isfinite(p->window.loss))
         return (double)NAN;
     if (r->conf->accumulate == 1)
         return 1;
-    return valid ? (double)full / (double)valid : 0;
+    return all > 0 ? (double)full / all : 0;
 }
 
 /* 1 - decay of the averages at the next update. */
@@ -174,17 +195,18 @@ static struct imk_hyper hyper_of(const struct tr_training_step *r, const struct 
 }
 
 int tr_training_step_begin(struct tr_training_step *r, const struct tr_position *p,
-                           const struct tr_batch *batch, uint64_t usable, uint64_t full, bool last,
+                           const struct tr_batch *batch, double weight, uint64_t full, bool last,
                            struct im_text *text)
 {
-    const double samples = (double)(r->conf->accumulate > 1 ? full : usable);
+    const double samples = r->conf->accumulate > 1 ? (double)full : weight;
     const bool ends = ends_window(r, p, last);
     const struct tr_step step = {.label_smoothing = (float)r->conf->label_smoothing,
                                  .divisor = samples / p->scaler.scale,
                                  .number = p->window_batches + 1,
                                  .last = ends,
-                                 .hyper = hyper_of(r, p, ends ? unscale(r, p, usable, full) : 1)};
+                                 .hyper = hyper_of(r, p, ends ? unscale(r, p, weight, full) : 1)};
 
+    r->weight = weight;
     return tr_network_step_begin(r->net, batch, &step, text);
 }
 
@@ -198,7 +220,7 @@ int tr_training_step_end(struct tr_training_step *r, struct tr_position *p, bool
     *ret_step = (struct tr_step_result){0};
     if (err != 0)
         return err;
-    count_batch(p, &outcome.tally);
+    count_batch(p, &outcome.tally, r->weight);
     if (!ends)
         return 0;
     ret_step->norm = outcome.norm;

@@ -21,6 +21,8 @@ struct tr_training_step {
     struct tr_network *net;
     const struct tr_schedule *schedule;
     struct tr_mix_config mix;
+    const float *class_weights; /* [classes], in host memory; NULL: all 1 */
+    double weight;              /* of the samples of the step in progress, of all ranks */
 };
 
 /* The result of a batch. */
@@ -40,15 +42,15 @@ void tr_training_step_init(struct tr_training_step *r, const struct im_conf *con
 void tr_training_step_network(const struct im_conf *conf, struct tr_network_config *config);
 
 /* Draws the mix of a batch of the training pass; step and rank: im_plan_order(). Returns its usable samples: valid ones, and when it is mixed
- * those whose partner is valid. */
-uint32_t tr_training_step_mix(const struct tr_training_step *r, struct tr_batch *batch, uint32_t epoch,
-                              uint32_t step, uint32_t rank);
+ * those whose partner is valid, each counted with the weight of its classes. */
+double tr_training_step_mix(const struct tr_training_step *r, struct tr_batch *batch, uint32_t epoch,
+                            uint32_t step, uint32_t rank);
 
 /* The step of one batch, which may be empty, together with the other ranks'; at a window's end the optimiser
- * steps. usable: samples of all ranks' batches; full: samples of a full window; last: the last batch of its
+ * steps. weight: of the usable samples of all ranks' batches; full: samples of a full window; last: the last batch of its
  * pass. > 0: a status to leave with. */
 int tr_training_step_begin(struct tr_training_step *r, const struct tr_position *p,
-                           const struct tr_batch *batch, uint64_t usable, uint64_t full, bool last,
+                           const struct tr_batch *batch, double weight, uint64_t full, bool last,
                            struct im_text *text);
 /* Advances the position: steps, updates, sums, window, scale. -EDOM with a sentence after max_bad_steps
  * skipped steps in a row. */

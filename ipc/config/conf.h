@@ -33,6 +33,8 @@ enum im_conf_anneal { IM_ANNEALS(IM_CONF_CHOICE_) };
 enum im_conf_lr_scale { IM_LR_SCALES(IM_CONF_CHOICE_) };
 enum im_conf_opt { IM_OPTS(IM_CONF_CHOICE_) };
 enum im_conf_loss { IM_LOSSES(IM_CONF_CHOICE_) };
+enum im_conf_sampler { IM_SAMPLERS(IM_CONF_CHOICE_) };
+enum im_conf_early_stop { IM_EARLY_STOPS(IM_CONF_CHOICE_) };
 enum im_conf_ema_warmup { IM_EMA_WARMUPS(IM_CONF_CHOICE_) };
 enum im_conf_loss_scale { IM_LOSS_SCALES(IM_CONF_CHOICE_) };
 enum im_conf_bad_sample { IM_BAD_SAMPLES(IM_CONF_CHOICE_) };

@@ -242,6 +242,11 @@ int im_conf_check(const struct im_conf *conf, struct im_text *text)
                        "gpus: \"%.200s\" is not 0, auto, a number up to %d or a list such as 0,2 "
                        "without duplicates",
                        conf->gpus, IM_CONF_GPUS_MAX);
+    if (conf->sampler == IM_SAMPLER_BALANCED && strcmp(conf->class_weights, "balanced") == 0)
+        return im_fail(
+            text, -EINVAL,
+            "sampler balanced and class-weights balanced both make up for classes of different sizes: "
+            "use one of them");
     if (conf->amp == IM_AMP_FP16 && conf->backend == IM_BACKEND_ONEDNN)
         return im_fail(text, -EINVAL, "amp fp16 is for GPUs: backend onednn supports fp32 and bf16");
     if (conf->backend == IM_BACKEND_CUDA && gpus.count == 0)

@@ -122,6 +122,12 @@
 #define IM_EXPORT_INPUTS(X)                                                                                  \
     X(IM_EXPORT_UINT8, "uint8")                                                                              \
     X(IM_EXPORT_FLOAT, "float")
+#define IM_SAMPLERS(X)                                                                                       \
+    X(IM_SAMPLER_SHUFFLE, "shuffle")                                                                         \
+    X(IM_SAMPLER_BALANCED, "balanced")
+#define IM_EARLY_STOPS(X)                                                                                    \
+    X(IM_EARLY_STOP_TOP1, "top1")                                                                            \
+    X(IM_EARLY_STOP_LOSS, "loss")
 #define IM_LOG_LEVELS(X)                                                                                     \
     X(IM_CONF_LOG_DEBUG, "debug")                                                                            \
     X(IM_CONF_LOG_INFO, "info")                                                                              \
@@ -266,7 +272,8 @@ typedef uint64_t im_conf_commands;
     INT(epochs, "epochs", 90, 1, 100000, IM_GROUP_TRAINING, IM_FOR_START, "N", "passes over the training images") \
     INT(batch_size, "batch-size", 256, 1, 65536, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_USE, "N", "images per step and trainer process") \
     TEXT(resize_schedule, "resize-schedule", "", IM_GROUP_TRAINING, IM_FOR_START, "ENTRIES", "image size and batch size by epoch; overrides image-size and batch-size: 1-30:64x256,31-50:128x128,51-:224x64; 12-14:160..192 is a ramp in steps of 32") \
-    BOOL(drop_last, "drop-last", false, IM_GROUP_TRAINING, IM_FOR_START, "", "drop the last batch of an epoch if it is incomplete") \
+    BOOL(drop_last, "drop-last", true, IM_GROUP_TRAINING, IM_FOR_START, "", "leave the images of an epoch that do not fill a last batch out of it, others in each; the default") \
+    ENUM(sampler, "sampler", IM_SAMPLER_SHUFFLE, IM_SAMPLERS, IM_GROUP_TRAINING, IM_FOR_START, "NAME", "order of the training images: shuffle (each once an epoch) or balanced (as many of each class; images of small classes come several times an epoch, augmented anew)") \
     REAL(lr, "lr", 0.1, 0, 1000, IM_GROUP_TRAINING, IM_FOR_START, "RATE", "peak learning rate") \
     ENUM(lr_scale, "lr-scale", IM_LR_SCALE_NONE, IM_LR_SCALES, IM_GROUP_TRAINING, IM_FOR_START, "HOW", "scale learning rates by images per step / 256 (linear) or by its square root (sqrt)") \
     ENUM(schedule, "schedule", IM_SCHEDULE_COSINE, IM_SCHEDULES, IM_GROUP_TRAINING, IM_FOR_START, "NAME", "learning-rate schedule") \
@@ -306,6 +313,7 @@ typedef uint64_t im_conf_commands;
     ENUM(loss, "loss", IM_CONF_LOSS_CE, IM_LOSSES, IM_GROUP_TRAINING, IM_FOR_START, "NAME", "training loss: ce, or bce (binary cross-entropy per class, as timm); validation always reports cross-entropy") \
     REAL(bce_threshold, "bce-threshold", 0, 0, 0.9999, IM_GROUP_TRAINING, IM_FOR_START, "SHARE", "bce: binarise targets at this threshold; 0 = soft targets") \
     BOOL(bce_sum, "bce-sum", false, IM_GROUP_TRAINING, IM_FOR_START, "", "bce: sum over the classes instead of averaging") \
+    TEXT(class_weights, "class-weights", "", IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_INDEX, "HOW", "weight of each class in the training loss, as CrossEntropyLoss(weight=...): balanced (by the number of its images) or a file with a line NAME,WEIGHT for each class") \
     REAL(label_smoothing, "label-smoothing", 0, 0, 0.999, IM_GROUP_TRAINING, IM_FOR_START, "S", "label smoothing: fraction of the target spread over all classes") \
     REAL(mixup, "mixup", 0, 0, 100, IM_GROUP_TRAINING, IM_FOR_START, "ALPHA", "MixUp with lambda from Beta(ALPHA, ALPHA); image i is mixed with image n-1-i of its batch; 0 = off (typical: 0.2)") \
     REAL(cutmix, "cutmix", 0, 0, 100, IM_GROUP_TRAINING, IM_FOR_START, "ALPHA", "CutMix with lambda from Beta(ALPHA, ALPHA); 0 = off (typical: 1)") \
@@ -315,6 +323,8 @@ typedef uint64_t im_conf_commands;
     INT(max_bad_steps, "max-bad-steps", 10, 1, 1000000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "N", "stop the run after N steps in a row with a non-finite loss or gradient (each is skipped)") \
     SEED(seed, "seed", 42, IM_GROUP_TRAINING, IM_FOR_SAMPLES | IM_FOR_SYNTH | IM_FOR_INDEX | IM_FOR_STEPS, "N", "seed of all random choices") \
     INT(validate_every, "validate-every", 1, 1, 100000, IM_GROUP_TRAINING, IM_FOR_START, "N", "validate every N epochs, and after the last") \
+    INT(early_stop, "early-stop", 0, 0, 100000, IM_GROUP_TRAINING, IM_FOR_START, "N", "end the run when validation was no better for N epochs; 0 = never") \
+    ENUM(early_stop_on, "early-stop-on", IM_EARLY_STOP_TOP1, IM_EARLY_STOPS, IM_GROUP_TRAINING, IM_FOR_START, "WHAT", "early-stop: what must become better: top1 or loss of validation, of the averaged weights where they are better") \
     ENUM(backend, "backend", IM_BACKEND_AUTO, IM_BACKENDS, IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_STEPS | IM_FOR_USE, "NAME", "compute backend of the trainers") \
     TEXT(gpus, "gpus", "auto", IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_STEPS | IM_FOR_USE, "WHICH", "GPUs to train on, one trainer each: auto (all; the CPU if there is none), 0 (none), a number of GPUs, or a list such as 0,2 (`imsuper gpus` lists them)") \
     INT(ranks, "ranks", 1, 1, 64, IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_USE, "N", "data-parallel trainer processes; batch-size is per trainer; on GPUs one per GPU (see gpus)") \

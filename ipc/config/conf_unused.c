@@ -61,6 +61,8 @@ static int check_training(const struct im_conf *c, struct im_text *text)
          "at 0, which mixes no batch: remove mixup and cutmix"},
         {IM_KEY_bce_threshold, c->loss != IM_CONF_LOSS_BCE, "except with loss bce"},
         {IM_KEY_bce_sum, c->loss != IM_CONF_LOSS_BCE, "except with loss bce"},
+        {IM_KEY_class_weights, *c->class_weights && c->loss == IM_CONF_LOSS_BCE, "with loss bce"},
+        {IM_KEY_early_stop_on, c->early_stop == 0, "without early-stop"},
         {IM_KEY_val_split_seed, !(c->val_split > 0), "without val-split"},
         {IM_KEY_init_skip_head, c->init_skip_head && !c->init_from[0], "without init-from"},
         {IM_KEY_zero_init_residual, c->zero_init_residual && c->init_from[0],

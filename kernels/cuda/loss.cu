@@ -64,13 +64,36 @@ IMK_DEVICE double share_at(const struct shares &q, const struct target &t, int k
     return k == t.other ? q.other : q.none;
 }
 
+IMK_DEVICE bool is_class(int label, int classes)
+{
+    return label >= 0 && label < classes;
+}
+
+/* Of a class, 0 of what is none. */
+IMK_DEVICE double weight_of(const struct imk_cuda_loss &a, int k)
+{
+    return !a.weights ? 1.0 : is_class(k, a.classes) ? (double)a.weights[k] : 0.0;
+}
+
+/* Of a target without its smoothing. */
+IMK_DEVICE double weight_of(const struct imk_cuda_loss &a, const struct target &t)
+{
+    return t.share * weight_of(a, t.label) + (1.0 - t.share) * weight_of(a, t.other);
+}
+
 /* What the gradient is divided by. All threads call it. */
 IMK_DEVICE double divisor_of(const struct imk_cuda_loss &a)
 {
     unsigned valid = 0;
+    double sum = 0.0;
 
     if (a.terms->divisor > 0.0)
         return a.terms->divisor;
+    if (a.weights) {
+        for (int n = (int)threadIdx.x; n < a.n; n += (int)blockDim.x)
+            sum += takes_part(a, n) ? weight_of(a, target_of(a, n)) : 0.0;
+        return block_sum(sum);
+    }
     for (int n = (int)threadIdx.x; n < a.n; n += (int)blockDim.x)
         valid += takes_part(a, n) ? 1u : 0u;
     return (double)block_sum(valid);
@@ -79,11 +102,6 @@ IMK_DEVICE double divisor_of(const struct imk_cuda_loss &a)
 IMK_DEVICE float nan_of()
 {
     return __uint_as_float(0x7fc00000u);
-}
-
-IMK_DEVICE bool is_class(int label, int classes)
-{
-    return label >= 0 && label < classes;
 }
 
 /* A logit; NaN for a label that is no class, so that the loss shows it. */
@@ -104,19 +122,29 @@ IMK_DEVICE void tell(const struct imk_cuda_loss &a, int n, double loss, unsigned
         ((struct sample *)a.scratch)[n] = {loss, 1, (better < 1 ? 2u : 0u) + (better < 5 ? 1u : 0u)};
 }
 
+/* all: the sum of the logits, each by the weight of its class; total: sum_k w_k q_k. */
 template <class X>
-IMK_DEVICE double loss_of(const X *x, int classes, struct target t, double smoothing, double log_sum,
-                          double all)
+IMK_DEVICE double loss_of(const struct imk_cuda_loss &a, const X *x, const struct target &t, double log_sum,
+                          double all, double total)
 {
+    const double smoothing = a.terms->smoothing;
     double hard = 0.0;
 
     if (t.share > 0.0)
-        hard += t.share * (double)logit(x, classes, t.label);
+        hard += t.share * weight_of(a, t.label) * (double)logit(x, a.classes, t.label);
     if (t.share < 1.0)
-        hard += (1.0 - t.share) * (double)logit(x, classes, t.other);
+        hard += (1.0 - t.share) * weight_of(a, t.other) * (double)logit(x, a.classes, t.other);
     if (smoothing > 0.0)
-        hard = (1.0 - smoothing) * hard + smoothing / classes * all;
-    return log_sum - hard;
+        hard = (1.0 - smoothing) * hard + smoothing / a.classes * all;
+    return total * log_sum - hard;
+}
+
+/* sum_k w_k q_k; weights: their sum. */
+IMK_DEVICE double total_of(const struct imk_cuda_loss &a, const struct target &t, double weights)
+{
+    const double smoothing = a.terms->smoothing;
+
+    return a.weights ? (1.0 - smoothing) * weight_of(a, t) + smoothing / a.classes * weights : 1.0;
 }
 
 /* A masked sample: nothing but zeros. */
@@ -134,9 +162,8 @@ template <class X, class D> static __global__ void imk_softmax(struct imk_cuda_l
 {
     const int n = (int)blockIdx.x, first = (int)threadIdx.x, step = (int)blockDim.x;
     const X *x = (const X *)a.x + (size_t)n * (size_t)a.x_pitch;
-    const double smoothing = a.terms->smoothing;
     float top = -INFINITY;
-    double sum = 0.0, all = 0.0;
+    double sum = 0.0, all = 0.0, weights = 0.0;
     unsigned better = 0;
 
     if (!takes_part(a, n)) {
@@ -154,18 +181,23 @@ template <class X, class D> static __global__ void imk_softmax(struct imk_cuda_l
         const float v = to_float(x[k]);
 
         sum += (double)expf(v - top);
-        all += (double)v;
+        all += weight_of(a, k) * (double)v;
+        weights += weight_of(a, k);
         better += beats(v, k, own, held) ? 1u : 0u;
     }
     sum = block_sum(sum);
     all = block_sum(all);
     better = block_sum(better);
-    tell(a, n, loss_of(x, a.classes, t, smoothing, log(sum) + (double)top, all), better);
+    weights = a.weights ? block_sum(weights) : 0.0;
+
+    const double total = total_of(a, t, weights);
+
+    tell(a, n, loss_of(a, x, t, log(sum) + (double)top, all, total), better);
     if (!a.dx)
         return;
 
     const float factor = (float)((a.scale ? *a.scale : 1.0) / divisor_of(a));
-    const float over_sum = (float)(1.0 / sum);
+    const float over_sum = (float)(total / sum);
     const struct shares q = shares_of(a, t);
     D *dx = (D *)a.dx + (size_t)n * (size_t)a.dx_pitch;
 
@@ -173,7 +205,7 @@ template <class X, class D> static __global__ void imk_softmax(struct imk_cuda_l
         float d = 0.0f;
 
         if (k < a.classes)
-            d = expf(to_float(x[k]) - top) * over_sum - (float)share_at(q, t, k);
+            d = expf(to_float(x[k]) - top) * over_sum - (float)(weight_of(a, k) * share_at(q, t, k));
         from_float(d * factor, &dx[k]);
     }
 }

@@ -21,10 +21,11 @@ enum imk_cuda_loss_kind {
  * loss of NaN and so has the tally. */
 struct imk_cuda_loss {
     enum imk_cuda_loss_kind kind;
-    double threshold;  /* BCE: above 0, q is 1 where it is larger than this and 0 elsewhere */
-    bool sums_classes; /* BCE: the weight is 1; otherwise 1 / classes */
-    const void *x;     /* logits: [n][x_pitch] */
-    void *dx;          /* [n][dx_pitch]; NULL in evaluation */
+    double threshold;     /* BCE: above 0, q is 1 where it is larger than this and 0 elsewhere */
+    const float *weights; /* CE: [classes], of each class; NULL: all 1 */
+    bool sums_classes;    /* BCE: the weight is 1; otherwise 1 / classes */
+    const void *x;        /* logits: [n][x_pitch] */
+    void *dx;             /* [n][dx_pitch]; NULL in evaluation */
     enum imk_dtype x_type, dx_type;
     int n, classes, x_pitch, dx_pitch; /* pitches: at least classes */
     const int32_t *labels;             /* [n] */

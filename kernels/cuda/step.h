@@ -30,7 +30,8 @@ struct imk_cuda_tally {
 /* H: of the loss. */
 struct imk_cuda_loss_terms {
     double smoothing;
-    double divisor; /* what the gradient is divided by; 0: the number of valid samples */
+    double divisor; /* what the gradient is divided by; 0: the number of valid samples, or the sum of their
+                       labels' weights */
 };
 
 /* D: about one step. */

@@ -18,6 +18,7 @@
 #include "reader/dataset/data.h"
 #include "reader/dataset/evaluated.h"
 #include "reader/dataset/subset.h"
+#include "reader/tools/class_weights.h"
 #include "reader/tools/data_cmd.h"
 #include "reader/tools/data_report.h"
 
@@ -243,6 +244,8 @@ static int make_answer(const struct im_conf *conf, struct answer *answer, struct
         err = rd_report_write(&(struct rd_report){&answer->index, &answer->empty}, conf->subset_out, text);
     if (err == 0 && *conf->subset_out)
         err = rd_report_classes(&answer->index, conf->subset_out, text);
+    if (err == 0 && *conf->subset_out && *conf->class_weights)
+        err = rd_class_weights_write(&answer->index, conf->class_weights, conf->subset_out, text);
     answer->changed_since = conf->changed_since;
     if (err == 0 && conf->changed_since > 0)
         rd_index_changed(&answer->index, conf->changed_since, CHANGED_LIMIT_NS, &answer->changed);
@@ -259,6 +262,9 @@ static int index_folder(struct im_conf *conf, bool with_names, bool is_evaluated
     if (wants_subset(conf) && !*conf->subset_out)
         return im_command_fail(
             im_fail(&text, -EINVAL, "--subset-out is required with a subset (try --subset-out DIR)"), &text);
+    if (*conf->class_weights && !*conf->subset_out)
+        return im_command_fail(im_fail(&text, -EINVAL, "--class-weights has no effect without --subset-out"),
+                               &text);
     answer = calloc(1, sizeof *answer);
     if (!answer)
         return rd_cmd_fail(-ENOMEM, &text);

@@ -18,6 +18,54 @@ uint64_t sv_advice_updates(const struct im_conf *conf, const struct im_plan *pla
     return updates;
 }
 
+/* Of the training pass: images that do not fill a step. */
+static uint64_t remainder_of(const struct im_phase *pass, uint64_t samples)
+{
+    return samples % ((uint64_t)pass->batch_size * pass->order_ranks);
+}
+
+bool sv_advice_left_out(const struct im_conf *conf, const struct im_plan *plan, uint64_t samples,
+                        struct im_text *ret)
+{
+    const struct im_phase *most = NULL;
+    bool varies = false;
+
+    for (const struct im_phase *p = plan->phase; conf->drop_last && p < plan->phase + plan->phases; p++) {
+        if (p->split != IM_TRAIN)
+            continue;
+        varies |= most && remainder_of(p, samples) != remainder_of(most, samples);
+        if (!most || remainder_of(p, samples) > remainder_of(most, samples))
+            most = p;
+    }
+    if (!most || remainder_of(most, samples) == 0)
+        return false;
+    im_fail(ret, 0,
+            "%s%" PRIu64 " of %" PRIu64
+            " training images %s left out of each epoch, others in each: they do not "
+            "fill a step of %" PRIu64 " (--no-drop-last trains on them)",
+            varies ? "up to " : "", remainder_of(most, samples), samples,
+            remainder_of(most, samples) == 1 ? "is" : "are", (uint64_t)most->batch_size * most->order_ranks);
+    return true;
+}
+
+bool sv_advice_single(const struct im_conf *conf, const struct im_plan *plan, uint64_t samples,
+                      struct im_text *ret)
+{
+    for (const struct im_phase *p = plan->phase; !conf->drop_last && p < plan->phase + plan->phases; p++) {
+        const uint64_t left = p->split == IM_TRAIN ? remainder_of(p, samples) : 0;
+
+        if (left == 0 || left >= 2 * (uint64_t)p->order_ranks || p->batch_size == 1)
+            continue;
+        im_fail(ret, 0,
+                "--no-drop-last: in the last step of epoch %" PRIu32
+                " a trainer has a batch of one image, of which batch norm makes statistics; use another "
+                "--batch-size, or --drop-last",
+                p->epoch + 1);
+        return true;
+    }
+    return false;
+}
+
 /* Both kinds of warm-up have forgotten the first weights after some ten updates. */
 bool sv_advice_ema(const struct im_conf *conf, uint64_t updates, struct im_text *ret)
 {

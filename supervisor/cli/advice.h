@@ -11,6 +11,13 @@
 /* Updates of the weights in the whole plan. */
 uint64_t sv_advice_updates(const struct im_conf *conf, const struct im_plan *plan);
 
+/* Images that do not fill a last step, the most of any epoch; `samples`: for training. With --drop-last they are left
+ * out; without it the sentence warns where a trainer's share of them is one image. True with a sentence. */
+bool sv_advice_left_out(const struct im_conf *conf, const struct im_plan *plan, uint64_t samples,
+                        struct im_text *ret);
+bool sv_advice_single(const struct im_conf *conf, const struct im_plan *plan, uint64_t samples,
+                      struct im_text *ret);
+
 /* Averages that still hold more than a hundredth of the weights they began with at the end of the run. True with a
  * sentence that names what helps. */
 bool sv_advice_ema(const struct im_conf *conf, uint64_t updates, struct im_text *ret);

@@ -42,6 +42,7 @@ struct start {
     struct sv_placement placement; /* zeroed: processes are left to the scheduler */
     struct im_run run;
     struct im_text shared_otherwise; /* how a step is shared, where that is another way than before */
+    struct im_text left_out;         /* images that fill no last step; "": none */
     struct sv_rundir_lock lock;
 };
 
@@ -163,6 +164,10 @@ static int measure(struct start *s)
     say_changed_images(&s->data);
     if (s->conf.evaluate && check_outputs(s, &text) < 0)
         return fail(&text, IM_EXIT_BAD_DATA);
+    if (s->conf.early_stop > 0 && s->data.samples[IM_VAL] == 0) {
+        im_fail(&text, 0, "early-stop needs validation images, and the data set has none; see --val-split");
+        return fail(&text, IM_EXIT_USAGE);
+    }
     if (s->conf.lr_range_test)
         fit_to_lr_range_test(s);
     s->machine = (struct sv_machine){.cpus = (uint32_t)im_cpu_count(),
@@ -181,6 +186,9 @@ static int measure(struct start *s)
         return fail(&text, status_of(err));
     if (!im_conf_is_probe(&s->conf) && sv_advice_ema(&s->conf, sv_advice_updates(&s->conf, &plan), &text))
         im_say(stderr, "imsuper: %s", text.s);
+    sv_advice_left_out(&s->conf, &plan, s->data.samples[IM_TRAIN], &s->left_out);
+    if (sv_advice_single(&s->conf, &plan, s->data.samples[IM_TRAIN], &text))
+        im_say(stderr, "imsuper: warning: %s", text.s);
     im_plan_fini(&plan);
     err = sv_continue_compare(&s->conf, &text);
     return err < 0 ? fail(&text, status_of(err)) : 0;
@@ -389,6 +397,17 @@ static void print_frozen(const struct im_conf *c)
                       c->freeze_bn ? norms : "");
 }
 
+/* "classes sampler balanced, weights balanced (class_weights.txt)". */
+static void print_classes(const struct im_conf *c)
+{
+    const bool balanced = c->sampler == IM_SAMPLER_BALANCED;
+
+    if (balanced || c->class_weights[0])
+        sv_say_header(c->plain, "classes %s%s%s%s%s", balanced ? "sampler balanced" : "",
+                      balanced && c->class_weights[0] ? ", " : "", c->class_weights[0] ? "weights " : "",
+                      c->class_weights, c->class_weights[0] ? " (class_weights.txt)" : "");
+}
+
 static void print_header(const struct start *s)
 {
     const struct im_conf *c = &s->conf;
@@ -423,6 +442,8 @@ static void print_header(const struct start *s)
                   sv_format_count(s->data.samples[IM_TRAIN], train, sizeof train),
                   sv_format_count(s->data.samples[IM_VAL], val, sizeof val), s->data.classes, s->data.layout,
                   s->data.cached ? "cached" : "built", s->data.seconds);
+    if (s->left_out.s[0])
+        sv_say_header(c->plain, "data    %s", s->left_out.s);
     sv_say_header(c->plain, "augment %s", sv_header_augment(c, text, sizeof text));
     sv_say_header(c->plain, "model   %s", sv_header_model(c, text, sizeof text));
     format_rate(c, rate, sizeof rate);
@@ -430,6 +451,7 @@ static void print_header(const struct start *s)
     sv_say_header(c->plain, "train   %" PRId64 " epoch%s, %s, %s %s, %s, seed %" PRIu64 "", c->epochs,
                   ending(c->epochs), text, im_conf_choice(IM_KEY_opt, c->opt), rate,
                   format_recipe(c, text + sizeof text / 2, sizeof text / 2), c->seed);
+    print_classes(c);
     print_frozen(c);
     sv_say_header(c->plain,
                   "host    %u cpu: %" PRId64 " reader%s, %" PRId64 " augmenter%s, %" PRId64
@@ -478,7 +500,8 @@ bool sv_start_is_ours(struct im_conf *conf, int *ret_status)
 /* The user has asked to stop before anything was started. */
 static int say_stopped(const struct start *s)
 {
-    im_say(stderr, "imsuper: %s while the data was looked at: nothing was trained; the same command %s the run",
+    im_say(stderr,
+           "imsuper: %s while the data was looked at: nothing was trained; the same command %s the run",
            strsignal(sv_stop_signal()), sv_rundir_is_described(s->conf.run_dir) ? "continues" : "begins");
     return IM_EXIT_RESUMABLE;
 }

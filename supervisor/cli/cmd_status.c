@@ -119,14 +119,15 @@ static void print_ledger(const struct im_json *ledger)
 {
     static const char *const splits[] = {"train", "val"};
 
-    printf("LEDGER    THIS PASS  TWICE  UNUSABLE    PASSES  EACH IMAGE ONCE\n");
+    printf("LEDGER    THIS PASS  TWICE  UNUSABLE    PASSES  EACH IMAGE ONCE  LEFT OUT\n");
     for (size_t i = 0; i < IM_COUNT(splits); i++) {
         const struct im_json *j = im_json_get(ledger, splits[i]);
 
-        printf("%-6s %12lld %6lld %9lld %9lld %16lld\n", splits[i],
+        printf("%-6s %12lld %6lld %9lld %9lld %16lld %9lld\n", splits[i],
                (long long)im_json_int_or(j, "delivered", 0), (long long)im_json_int_or(j, "duplicates", 0),
                (long long)im_json_int_or(j, "bad", 0), (long long)im_json_int_or(j, "passes", 0),
-               (long long)im_json_int_or(j, "passes_exactly_once", 0));
+               (long long)im_json_int_or(j, "passes_exactly_once", 0),
+               (long long)im_json_int_or(j, "left_out", 0));
     }
 }
 

@@ -15,6 +15,7 @@
 struct shape {
     int64_t batch_size, ranks, accumulate; /* that the order of its samples was made for */
     int64_t ranks_now, accumulate_now;     /* of its last start */
+    int64_t drop_last;
 };
 
 static bool takes_file(const struct im_conf *conf)
@@ -34,7 +35,8 @@ static int read_shape(const struct im_conf *conf, struct shape *ret, struct im_t
     if (err == 0 && saved.header) {
         *ret = (struct shape){.batch_size = sv_saved_int(&saved, "batch-size", 0),
                               .ranks = sv_saved_int(&saved, "ranks", 0),
-                              .accumulate = sv_saved_int(&saved, "accumulate", 0)};
+                              .accumulate = sv_saved_int(&saved, "accumulate", 0),
+                              .drop_last = sv_saved_int(&saved, "drop-last", conf->drop_last)};
         ret->ranks_now = sv_saved_int(&saved, "ranks.now", ret->ranks);
         err = ret->batch_size > 0 && ret->ranks > 0 && ret->accumulate > 0 && ret->ranks_now > 0;
     }
@@ -106,6 +108,8 @@ int sv_continue_shape(struct im_conf *conf, struct im_text *note, struct im_text
     note->s[0] = 0;
     if (err <= 0 || im_conf_is_probe(conf))
         return err;
+    if (conf->origin[IM_KEY_drop_last].source == IM_CONF_DEFAULT) /* which was false before 0.3 */
+        conf->drop_last = then.drop_last != 0;
     batches = then.ranks * then.accumulate;
     images = then.batch_size * batches;
     if (conf->batch_size == then.batch_size && batches % conf->ranks == 0)
@@ -129,7 +133,7 @@ int sv_continue_shape(struct im_conf *conf, struct im_text *note, struct im_text
 static const enum im_conf_key_id fixed[] = {
     IM_KEY_model, IM_KEY_stem,      IM_KEY_head,           IM_KEY_blurpool, IM_KEY_drop_path_rate,
     IM_KEY_seed,  IM_KEY_drop_last, IM_KEY_validate_every, IM_KEY_opt,      IM_KEY_loss_scale,
-    IM_KEY_ema,   IM_KEY_val_split, IM_KEY_val_split_seed,
+    IM_KEY_ema,   IM_KEY_val_split, IM_KEY_val_split_seed, IM_KEY_sampler,
 };
 
 /* Where a run lies and how it talks: no difference. */

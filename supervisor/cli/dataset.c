@@ -81,7 +81,8 @@ int sv_dataset_load(const struct im_conf *conf, struct sv_dataset *ret, struct i
     char class_names[IM_CONF_TEXT_BYTES + 16], list[IM_CONF_TEXT_BYTES + 16], split_of[64];
     char *argv[32] = {path, data, verb, json, data_dir, layout};
     const int64_t began = sv_rundir_began_ns(conf->run_dir);
-    char since[64], split[64], split_seed[64], seek[IM_CONF_TEXT_BYTES + 32];
+    char since[64], split[64], split_seed[64], seek[IM_CONF_TEXT_BYTES + 32],
+        weights[IM_CONF_TEXT_BYTES + 32];
     int n = 6, status;
 
     sv_program_find("imsuper-reader", path, sizeof path);
@@ -120,6 +121,10 @@ int sv_dataset_load(const struct im_conf *conf, struct sv_dataset *ret, struct i
         argv[n++] = split_of;
         argv[n++] = class_names;
         argv[n++] = list;
+    }
+    if (*conf->class_weights) {
+        snprintf(weights, sizeof weights, "--class-weights=%s", conf->class_weights);
+        argv[n++] = weights;
     }
     if (began > 0) {
         snprintf(since, sizeof since, "--changed-since=%" PRId64, began);

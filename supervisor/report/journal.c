@@ -157,7 +157,7 @@ void sv_journal_done(struct sv_journal *j, struct sv_done *ret)
 
     im_writer_do(j->writer, read_done, j, "DONE");
     known = im_writer_wait(j->writer, false, DONE_WAIT_NS) != -ETIMEDOUT;
-    *ret = known ? j->done : (struct sv_done){0, -1, -1};
+    *ret = known ? j->done : (struct sv_done){.top1 = -1, .average = -1};
 }
 
 static void tell_file(struct sv_journal *j, const struct im_writer_news *news)

@@ -136,14 +136,14 @@ static void train(struct run *r)
         struct im_text text = {""};
         struct tr_batch batch;
         struct tr_step_result step;
-        uint32_t usable;
+        double usable;
 
         make_batch(r, g, pixels, labels, valid, &batch);
         usable = tr_training_step_mix(&r->recipe, &batch, 0, (uint32_t)g, 0);
         if (tr_training_step_begin(&r->recipe, &r->at, &batch, usable, N * WINDOW, last, &text) != 0 ||
             tr_training_step_end(&r->recipe, &r->at, last, &step, &text) != 0)
             fail_msg("%s", text.s);
-        valid_samples += usable;
+        valid_samples += (uint64_t)usable;
         assert_int_equal(r->at.sums[IM_TRAIN].valid, valid_samples);
         assert_int_equal(step.ended, g % WINDOW == WINDOW - 1);
         if (step.ended) {

@@ -32,4 +32,47 @@ case_whole_way() {
   [ "$(changed head)" = "fc.bias fc.weight " ] || fail "of a frozen network changed: $(changed head)"
 }
 
+# Same weights as the run ONE, however the work was spread.
+same_as() { "$BIN/compare_states" "$T/w/$1/checkpoints/last.state.safetensors" "$T/w/$2/checkpoints/last.state.safetensors" >/dev/null; }
+
+# must_have_stopped EPOCH: of the run `still`, whose first epoch was the best.
+must_have_stopped() {
+  [ "$(sed -n 's/^ *"\(epochs\|stopped_early_best_epoch\)": \([0-9]*\).*/\2/p' "$T/w/still/DONE" | tr '\n' ' ')" = "$1 1 " ] ||
+    fail "DONE says: $(cat "$T/w/still/DONE")"
+  grep -q "stopped early.*epoch=$1 best_epoch=1" "$T/w/still/log.txt" || fail "that it stopped early is not told"
+}
+
+# Of three classes with 8, 4 and 2 images. Each draw of an epoch is delivered once, and by whom changes nothing.
+case_uneven() {
+  local run
+  "$BIN/imsuper" data synth --out "$T/few" --classes 3 --per-class 8 --val-per-class 4 --side-min 32 --side-max 48 --seed 9 >/dev/null
+  find "$T/few/train/class_001" -name '*.jpg' | sort | tail -n 4 | xargs rm
+  find "$T/few/train/class_002" -name '*.jpg' | sort | tail -n 6 | xargs rm
+  FEW=(--data-dir "$T/few" --batch-size 7 --epochs 2)
+  start 0 "${FEW[@]}" --run-name plain
+  start 0 "${FEW[@]}" --sampler balanced --run-name drawn
+  must_say "classes sampler balanced"
+  FAULTS=reader:reader.result=kill@3,augmenter:augmenter.commit.before=kill@5
+  start 0 "${FEW[@]}" --sampler balanced --run-name spread --readers 2 --augmenters 3
+  FAULTS=""
+  same_as drawn spread || fail "with other processes, of which some died, the weights are others"
+  if same_as plain drawn; then fail "--sampler balanced changes nothing"; fi
+  for run in drawn spread; do
+    RUN=$T/w/$run
+    must_balance
+    [ "$(ledger train_samples)" = 28 ] || fail "$(ledger train_samples) draws in two epochs of 14"
+  done
+  start 2 "${FEW[@]}" --run-name drawn --epochs 3
+  must_say "this run began with --sampler balanced"
+  start 0 "${FEW[@]}" --class-weights balanced --run-name weights
+  must_say "classes weights balanced (class_weights.txt)"
+  [ "$(cut -f 2,3 "$T/w/weights/class_weights.txt" | tr '\t\n' '  ')" = "8 class_000 4 class_001 2 class_002 " ] || fail "class_weights.txt"
+  if same_as plain weights; then fail "--class-weights changes nothing"; fi
+  # With a rate that moves nothing, and batch norms that stay, no epoch is better than the first.
+  start 0 "${FEW[@]}" --init-from "$T/w/plain/checkpoints/last.safetensors" --freeze-bn --lr 1e-12 --epochs 9 --early-stop 2 --run-name still
+  must_have_stopped 3
+  start 0 "${FEW[@]}" --init-from "$T/w/plain/checkpoints/last.safetensors" --freeze-bn --lr 1e-12 --epochs 9 --early-stop 3 --run-name still
+  must_have_stopped 4
+}
+
 run_case

@@ -183,6 +183,26 @@ case_other_batch_size() {
   continue_to_the_end
 }
 
+# 192 images are 9 batches of 20 and 12 more. A run keeps the way that it began with.
+case_last_batch() {
+  start 0 --batch-size 20 --epochs 1
+  must_say "12 of 192 training images are left out of each epoch, others in each: they do not fill a step of 20"
+  must_balance
+  [ "$(ledger train_samples)" = 180 ] || fail "trained on $(ledger train_samples) images"
+  RUN=$T/w/all
+  start 0 --batch-size 20 --epochs 1 --no-drop-last --run-name all
+  if says "left out of each epoch"; then fail "nothing is left out"; fi
+  start 0 --batch-size 20 --run-name all
+  [ "$(ledger train_samples)" = 384 ] || fail "trained on $(ledger train_samples) images in two epochs"
+  start 2 --batch-size 20 --epochs 3 --drop-last --run-name all
+  must_say "this run began with --drop-last false, not true"
+  RUN=$T/w/single
+  start 0 --batch-size 191 --epochs 1 --no-drop-last --run-name single
+  must_say "in the last step of epoch 1 a trainer has a batch of one image"
+  start 0 --batch-size 191 --epochs 1 --run-name dropped
+  must_say "1 of 192 training images is left out of each epoch"
+}
+
 # A run that is over and gets more epochs goes on from its end. With a constant learning rate its weights are those of the run
 # that had all epochs from the start, although validation fell differently: the third epoch, once the last, had one.
 case_grow() {
@@ -204,7 +224,7 @@ case_grow() {
 case_resize() {
   local sizes="1:16x16,2-4:16..64x12,5:24x10"
   TRAIN=(--data-dir "$REFERENCE/data" --model resnet20 --epochs 5 --trainer-threads 1 --seed 7 --queue-depth 8 --encoded-cells 32
-    --schedule onecycle --lr-scale linear)
+    --schedule onecycle --lr-scale linear --no-drop-last)
   start 0 --resize-schedule "$sizes"
   [ "$(cut -d , -f 10,11 "$RUN/summary.csv" | tr '\n' ' ')" = "image_size,batch_size 16,16 16,12 32,12 64,12 24,10 " ] ||
     fail "summary.csv does not show the sizes"

@@ -94,6 +94,7 @@ static void batches_equal_pillows(void **state)
     conf.seed = SEED;
     conf.epochs = EPOCHS;
     conf.batch_size = BATCH_SIZE;
+    conf.drop_last = false;
     conf.image_size = SIDE;
     conf.readers = conf.augmenters = 2;
     if (dataset_configure(&set, "golden", &conf, &text) < 0 || pipeline_open(&p, &conf, &text) < 0)

@@ -40,10 +40,12 @@ static struct dataset set;
 static struct im_conf configuration(const char *run_name, const char *readers, const char *augmenters)
 {
     const char *const keys[][2] = {
-        {"epochs", "2"},        {"batch-size", "8"},    {"image-size", "8"},  {"model", "resnet20"},
-        {"stem", "small"},      {"backend", "ref"},     {"lr", "0.05"},       {"trainer-threads", "1"},
-        {"encoded-cells", "7"}, {"cell-bytes", "4096"}, {"queue-depth", "3"}, {"batches-ahead", "2"},
-        {"log-level", "error"}, {"seed", "5"},          {"readers", readers}, {"augmenters", augmenters},
+        {"epochs", "2"},        {"batch-size", "8"},        {"image-size", "8"},
+        {"model", "resnet20"},  {"stem", "small"},          {"backend", "ref"},
+        {"lr", "0.05"},         {"trainer-threads", "1"},   {"encoded-cells", "7"},
+        {"cell-bytes", "4096"}, {"queue-depth", "3"},       {"batches-ahead", "2"},
+        {"drop-last", "false"}, {"log-level", "error"},     {"seed", "5"},
+        {"readers", readers},   {"augmenters", augmenters},
     };
     struct im_text text = {""};
     struct im_conf conf;

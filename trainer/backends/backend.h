@@ -34,7 +34,7 @@ struct tr_layout;  /* of a value; owned by the backend until close() */
 struct tr_op_plan;
 struct tr_step_ops;
 
-#define TR_BACKEND_VERSION 6
+#define TR_BACKEND_VERSION 7
 #define TR_BN_EPS 1e-5f
 #define TR_BN_MOMENTUM 0.1f /* running <- (1 - m) * running + m * batch */
 
@@ -85,6 +85,9 @@ struct tr_loss {
     enum tr_loss_kind kind;
     double threshold;
     bool sums_classes;
+    const float
+        *weights; /* CE: w of each class, in the backend's memory; then the loss is -sum_k w_k q_k log p_k and
+                             its gradient p sum_k w_k q_k - w q; NULL: all 1 */
 };
 
 /* One op, without any notion of layout. */
@@ -189,7 +192,8 @@ struct tr_exec {
     bool staged; /* pixels, labels, valid, mix, smoothing, divisor and what scale points to are those of the
                     last stage() of trainer/backends/step.h; tally is NULL */
     float smoothing;        /* LOSS: q = (1 - s) [k = label] + s / c */
-    double divisor;         /* LOSS: what the gradient is divided by; 0: the number of valid samples */
+    double divisor;         /* LOSS: what the gradient is divided by; 0: the number of valid samples, or with
+                               weights the sum of those of their labels */
     struct tr_tally *tally; /* LOSS, host memory: overwritten */
 };
 

@@ -20,6 +20,12 @@
 #define TRAIN_SECONDS "train.seconds"
 #define EPOCH_SECONDS "epoch.seconds"
 
+#define WINDOW_WEIGHT "window.weight"
+#define STOP_ON "early-stop.on"
+#define STOP_EPOCH "early-stop.epoch"
+#define STOP_SEEN "early-stop.seen"
+#define STOP_BEST "early-stop.best"
+
 #define BEST_TOP1 "best.top1"
 #define BEST_EMA_TOP1 "best.ema.top1"
 
@@ -27,6 +33,7 @@ struct tr_position tr_position_start(const struct im_conf *conf)
 {
     return (struct tr_position){
         .best_top1 = {-1, -1},
+        .stop_best = -INFINITY,
         .scaler = tr_scaler_init(conf->loss_scale == IM_LOSS_SCALE_DYNAMIC || conf->amp == IM_AMP_FP16)};
 }
 
@@ -94,6 +101,7 @@ static void add_conditions(struct tr_position_text *t, const struct im_conf *con
     add_u64(t, "train-images", samples[IM_TRAIN]);
     add_u64(t, "val-images", samples[IM_VAL]);
     add_u64(t, ACCUMULATE, (uint64_t)im_conf_order_accumulate(conf));
+    add_choice(t, IM_KEY_sampler, conf->sampler);
     add_choice(t, IM_KEY_opt, conf->opt);
     add_choice(t, IM_KEY_loss_scale, conf->loss_scale);
     t->key[t->count] = "ema"; /* the flag's spelling */
@@ -125,6 +133,17 @@ static void add_groups(struct tr_position_text *t, const struct tr_groups *g)
     for (int i = 0; i < TR_STAGES_MAX; i++)
         if (g->since[i])
             add_u64(t, since_keys[i], g->since[i]);
+}
+
+static void add_early_stop(struct tr_position_text *t, const struct im_conf *conf,
+                           const struct tr_position *p)
+{
+    t->key[t->count] = STOP_ON;
+    snprintf(t->value[t->count++], sizeof t->value[0], "%s",
+             im_conf_choice(IM_KEY_early_stop_on, conf->early_stop_on));
+    add_u64(t, STOP_EPOCH, p->stop_epoch);
+    add_u64(t, STOP_SEEN, p->stop_seen);
+    add_real(t, STOP_BEST, p->stop_best);
 }
 
 static const char *const sums_keys[IM_SPLITS][4] = {
@@ -174,6 +193,8 @@ void tr_position_write(const struct tr_position *p, const struct im_conf *conf, 
     add_u64(ret, "bad-steps", p->bad_steps);
     add_u64(ret, TR_POSITION_WINDOW, p->window_batches);
     add_sums(ret, &p->window, window_keys);
+    if (conf->class_weights[0])
+        add_real(ret, WINDOW_WEIGHT, p->window_weight);
     add_real(ret, "scaler.scale", p->scaler.scale);
     add_u64(ret, "scaler.good-steps", p->scaler.good_steps);
     add_u64(ret, "epoch", p->epochs);
@@ -185,6 +206,8 @@ void tr_position_write(const struct tr_position *p, const struct im_conf *conf, 
     if (conf->ema > 0)
         add_real(ret, BEST_EMA_TOP1, p->best_top1[TR_AVERAGED]);
     add_groups(ret, &p->groups);
+    if (conf->early_stop > 0)
+        add_early_stop(ret, conf, p);
 }
 
 void tr_position_write_times(const struct tr_position *p, struct tr_position_text *ret)
@@ -243,6 +266,8 @@ static int check_conditions(const struct tr_safetensors *state, const struct im_
     for (size_t i = 0; i < now.count; i++) {
         const char *then = tr_safetensors_metadata(state, now.key[i]);
 
+        if (!then && strcmp(now.key[i], im_conf_name(IM_KEY_sampler)) == 0) /* of before 0.3 */
+            then = im_conf_choice(IM_KEY_sampler, IM_SAMPLER_SHUFFLE);
         if (!then)
             return im_fail(text, -EBADMSG, "the checkpoint has no %s", now.key[i]);
         if (strcmp(then, now.value[i]) == 0 || is_shape(now.key[i]))
@@ -402,6 +427,7 @@ static void convert(struct next *next, struct tr_position *p, const struct shape
     subtract(&p->sums[IM_TRAIN], &p->window);
     p->window = (struct tr_sums){0};
     p->window_batches = 0;
+    p->window_weight = 0;
     next->step = next->step / accumulate_now(then) * accumulate_now(now);
 }
 
@@ -481,7 +507,30 @@ static int read_best(const struct tr_safetensors *state, bool averages, struct t
     return bad;
 }
 
-static int read_numbers(const struct tr_safetensors *state, bool averages, struct tr_position *p)
+/* From now on where the state has none, or of something else. */
+static int read_early_stop(const struct tr_safetensors *state, const struct im_conf *conf,
+                           struct tr_position *p)
+{
+    const char *on = tr_safetensors_metadata(state, STOP_ON);
+
+    p->stop_best = -INFINITY;
+    p->stop_epoch = p->stop_seen = p->epochs;
+    if (!on || strcmp(on, im_conf_choice(IM_KEY_early_stop_on, conf->early_stop_on)) != 0)
+        return 0;
+    return get_u32(state, STOP_EPOCH, &p->stop_epoch) | get_u32(state, STOP_SEEN, &p->stop_seen) |
+           get_real(state, STOP_BEST, &p->stop_best) |
+           (p->stop_epoch > p->stop_seen || p->stop_seen > p->epochs ? -EBADMSG : 0);
+}
+
+/* Of a state without one: the weight of each sample was 1. */
+static int read_window_weight(const struct tr_safetensors *state, struct tr_position *p)
+{
+    p->window_weight = (double)p->window.valid;
+    return tr_safetensors_metadata(state, WINDOW_WEIGHT) ? get_real(state, WINDOW_WEIGHT, &p->window_weight)
+                                                         : 0;
+}
+
+static int read_numbers(const struct tr_safetensors *state, const struct im_conf *conf, struct tr_position *p)
 {
     int bad = get_u64(state, "step", &p->steps) | get_u32(state, "epoch", &p->epochs) |
               get_u64(state, "updates", &p->updates) | get_u32(state, "bad-steps", &p->bad_steps) |
@@ -489,11 +538,12 @@ static int read_numbers(const struct tr_safetensors *state, bool averages, struc
               get_sums(state, window_keys, &p->window) | get_real(state, "scaler.scale", &p->scaler.scale) |
               get_u32(state, "scaler.good-steps", &p->scaler.good_steps) |
               get_sums(state, ema_keys, &p->ema) | get_u64(state, "train.samples", &p->train_samples) |
-              read_best(state, averages, p);
+              read_best(state, conf->ema > 0, p);
 
     for (int s = 0; s < IM_SPLITS; s++)
         bad |= get_sums(state, sums_keys[s], &p->sums[s]);
-    bad |= read_groups(state, p->updates, &p->groups);
+    bad |= read_groups(state, p->updates, &p->groups) | read_window_weight(state, p) |
+           read_early_stop(state, conf, p);
     if (tr_position_has_times(state))
         bad |= get_real(state, TRAIN_SECONDS, &p->train_seconds) |
                get_real(state, EPOCH_SECONDS, &p->epoch_seconds);
@@ -517,8 +567,7 @@ int tr_position_read(const struct tr_safetensors *state, const struct im_conf *c
     if (err < 0)
         return err;
     converts = !same_shape(&then, &now);
-    if (read_numbers(state, conf->ema > 0, &p) || !(p.scaler.scale > 0) ||
-        p.window_batches >= accumulate_now(&then))
+    if (read_numbers(state, conf, &p) || !(p.scaler.scale > 0) || p.window_batches >= accumulate_now(&then))
         return im_fail(text, -EBADMSG, "cannot read the position in the checkpoint");
     if (converts)
         convert(&next, &p, &then, &now);

@@ -32,6 +32,7 @@ struct tr_position {
     uint32_t bad_steps;      /* skipped in a row, most recently */
     uint32_t window_batches; /* batches of the current accumulation window done so far */
     struct tr_sums window;   /* of those */
+    double window_weight;    /* of their samples, each 1 without --class-weights */
     struct tr_scaler scaler;
     uint32_t epochs;                     /* finished */
     struct tr_sums sums[IM_SPLITS];      /* of the current epoch */
@@ -39,6 +40,9 @@ struct tr_position {
     struct tr_groups groups;             /* trained in the last step, and since when */
     double train_seconds, epoch_seconds; /* of the current epoch, by earlier processes too */
     double best_top1[TR_WEIGHTS];        /* of validation; -1: none yet */
+    uint32_t stop_epoch;                 /* with --early-stop: finished epochs when validation was best, */
+    uint32_t stop_seen;                  /* ... and at the last validation */
+    double stop_best;                    /* ... and how good: the accuracy, or the loss below 0 */
     uint64_t train_samples;              /* of the current epoch, timed in train_seconds */
 };
 
@@ -54,7 +58,7 @@ double tr_top5(const struct tr_sums *sums);
 
 /* The position and the options that it depends on, as checkpoint metadata. The object owns the text. The
  * batch is written as (epoch, split, step), which stays valid when the plan gets more epochs. */
-#define TR_POSITION_PAIRS 64
+#define TR_POSITION_PAIRS 80
 #define TR_POSITION_WINDOW "window.batches" /* key of window_batches */
 struct tr_position_text {
     char value[TR_POSITION_PAIRS][64];

@@ -40,7 +40,8 @@ struct tr_network {
     size_t value_bytes;
     size_t unshared_bytes; /* of the graph that determined its size */
     float mean[3], std[3];
-    struct tr_loss loss;
+    struct tr_loss loss; /* its weights are this network's */
+    float *class_weights;
     enum tr_optimizer optimizer;
     bool accumulates, averages;
     uint64_t seed;

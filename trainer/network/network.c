@@ -45,6 +45,24 @@ static int check_backend(const struct tr_backend_ops *ops, enum imk_dtype precis
                    names[precision]);
 }
 
+static size_t class_weights_bytes(const struct tr_network *net)
+{
+    return (size_t)net->model->classes * sizeof(float);
+}
+
+/* Into the backend's memory. */
+static int copy_class_weights(struct tr_network *net, const float *weights, struct im_text *text)
+{
+    void *buffer = NULL;
+    int err = net->ops->buffer_new(net->backend, class_weights_bytes(net), &buffer);
+
+    net->class_weights = buffer;
+    if (err == 0)
+        err = net->ops->copy_in(net->backend, buffer, weights, class_weights_bytes(net));
+    net->loss.weights = net->class_weights;
+    return err < 0 ? im_fail(text, err, "no memory for the weights of the classes") : 0;
+}
+
 int tr_network_new(const struct tr_network_config *config, struct tr_network **ret_network,
                    struct im_text *text)
 {
@@ -64,6 +82,7 @@ int tr_network_new(const struct tr_network_config *config, struct tr_network **r
         net->std[c] = config->std[c];
     }
     net->loss = config->loss;
+    net->loss.weights = NULL;
     net->optimizer = config->optimizer;
     net->accumulates = config->accumulates;
     net->averages = config->averages;
@@ -96,6 +115,8 @@ int tr_network_new(const struct tr_network_config *config, struct tr_network **r
     if (config->rank_sum)
         net->ops->step->set_ranks(net->backend, config->rank_sum);
     err = init_arenas(net, config->seed, text);
+    if (err == 0 && config->loss.weights)
+        err = copy_class_weights(net, config->loss.weights, text);
     if (err == 0)
         err = tr_network_train(net, &config->groups, text);
     if (err < 0)
@@ -123,6 +144,7 @@ void tr_network_free(struct tr_network *net)
                 net->ops->buffer_free(net->backend, net->arenas[i],
                                       tr_network_floats(net, (enum tr_arena)i) * sizeof(float));
         net->ops->buffer_free(net->backend, net->values, net->value_bytes);
+        net->ops->buffer_free(net->backend, net->class_weights, class_weights_bytes(net));
         net->ops->close(net->backend);
     }
     free(net->buckets);

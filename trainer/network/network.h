@@ -43,7 +43,9 @@ struct tr_network_config {
     enum imk_dtype precision;
     uint64_t seed;
     float mean[3], std[3]; /* of pixels / 255, per channel; std > 0 */
-    struct tr_loss loss;   /* of training; validation always has cross-entropy */
+    struct tr_loss
+        loss; /* of training, its weights in host memory; validation always has cross-entropy without
+                              weights */
     enum tr_optimizer optimizer;
     struct tr_groups groups;          /* what is trained at first; zeroed: all, at one rate */
     bool accumulates;                 /* steps may consist of several batches */

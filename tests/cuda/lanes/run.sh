@@ -35,7 +35,7 @@ case_everything() {
 }
 # Batch norm over both; the last step has a sample for one of them only.
 case_two() {
-  local two=(--gpus 2 --batch-size 8 --subset-size 97)
+  local two=(--gpus 2 --batch-size 8 --subset-size 97 --no-drop-last)
   stopped_like_whole "${two[@]}" --sync-bn
   rm -r "$RUN"
   start 0 "${FLAGS[@]}" "${two[@]}"

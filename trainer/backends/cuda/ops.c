@@ -70,6 +70,7 @@ static int loss(struct tr_backend *b, const struct tr_op_plan *p, const struct t
     const bool binary = op->training && op->loss.kind == TR_LOSS_BCE;
     struct imk_cuda_loss a = {.kind = binary ? IMK_CUDA_BCE : IMK_CUDA_CE,
                               .threshold = op->loss.threshold,
+                              .weights = op->training ? op->loss.weights : NULL,
                               .sums_classes = op->loss.sums_classes,
                               .x = e->x,
                               .dx = op->training ? e->dx : NULL,

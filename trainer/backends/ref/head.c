@@ -108,24 +108,49 @@ static uint32_t count_valid(const struct tr_op *op, const struct tr_exec *e)
     return valid;
 }
 
-/* One sample: -sum_k q_k log p_k, and (p - q) * scale into dx unless NULL. */
-static double cross_entropy(const float *x, int classes, struct target t, double smoothing, double scale,
-                            float *dx)
+static double weight_of(const float *weights, int k)
 {
-    double top = -INFINITY, sum = 0, loss = 0;
+    return weights ? (double)weights[k] : 1;
+}
+
+/* What the gradient is divided by unless it is given. */
+static double own_divisor(const struct tr_op *op, const struct tr_exec *e, uint32_t valid)
+{
+    double sum = 0;
+
+    if (!op->loss.weights)
+        return valid;
+    for (int n = 0; n < op->x.n; n++) {
+        const struct target t = target_of(op, e, n);
+
+        if (takes_part(op, e, n))
+            sum += t.share * weight_of(op->loss.weights, t.label) +
+                   (1 - t.share) * weight_of(op->loss.weights, t.other);
+    }
+    return sum;
+}
+
+/* One sample: -sum_k w_k q_k log p_k, and (p sum_k w_k q_k - w q) * scale into dx unless NULL. */
+static double cross_entropy(const float *x, int classes, struct target t, double smoothing,
+                            const float *weights, double scale, float *dx)
+{
+    double top = -INFINITY, sum = 0, loss = 0, total = 0;
 
     for (int k = 0; k < classes; k++)
         top = fmax(top, (double)x[k]);
-    for (int k = 0; k < classes; k++)
-        sum += exp((double)x[k] - top);
     for (int k = 0; k < classes; k++) {
-        double q = share_of(&t, k, classes, smoothing);
+        sum += exp((double)x[k] - top);
+        total += weights ? weight_of(weights, k) * share_of(&t, k, classes, smoothing) : 0;
+    }
+    total = weights ? total : 1;
+    for (int k = 0; k < classes; k++) {
+        double q = weight_of(weights, k) * share_of(&t, k, classes, smoothing);
         double log_p = (double)x[k] - top - log(sum);
 
         if (q > 0)
             loss -= q * log_p;
         if (dx)
-            dx[k] = (float)((exp(log_p) - q) * scale);
+            dx[k] = (float)((exp(log_p) * total - q) * scale);
     }
     return loss;
 }
@@ -153,7 +178,7 @@ static double binary_cross_entropy(const float *x, int classes, struct target t,
 void tr_ref_loss(const struct tr_op *op, const struct tr_exec *e)
 {
     struct tr_tally tally = {.valid = count_valid(op, e)};
-    double divisor = e->divisor > 0 ? e->divisor : (double)tally.valid;
+    double divisor = e->divisor > 0 ? e->divisor : own_divisor(op, e, tally.valid);
     int classes = op->x.c;
 
     for (int n = 0; n < op->x.n; n++) {
@@ -172,7 +197,7 @@ void tr_ref_loss(const struct tr_op *op, const struct tr_exec *e)
         tally.loss_sum +=
             op->training && op->loss.kind == TR_LOSS_BCE
                 ? binary_cross_entropy(x, classes, t, (double)e->smoothing, &op->loss, 1.0 / divisor, dx)
-                : cross_entropy(x, classes, t, (double)e->smoothing, 1.0 / divisor, dx);
+                : cross_entropy(x, classes, t, (double)e->smoothing, op->loss.weights, 1.0 / divisor, dx);
         tally.top1 += rank < 1;
         tally.top5 += rank < 5;
     }

@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/file.h"
 #include "ipc/base/json.h"
 #include "tests/unit/reader/tree.h"
@@ -85,6 +86,55 @@ static void a_set_is_made_and_indexed(void **state)
     assert_int_equal(access(tree_path(&tree, "o/subset.txt"), R_OK), 0);
     assert_int_equal(access(tree_path(&tree, "o/data.index"), R_OK), 0);
     check("data synth --out s", 1, "is not empty");
+}
+
+static const struct {
+    const char *file, *why;
+} refused[] = {
+    {"a 1\nb 2\n", "w has no weight for class 'c'"},
+    {"a 1\nb 2\nc 3\nd 4\n", "w:4: the data set has no class 'd'"},
+    {"a 1\nb 2\na 3\n", "w:3: class 'a' has a weight already"},
+    {"1\n2\n3\n4\n", "more than 3 weights"},
+    {"a 1\n2\nc 3\n", "w:2: either all lines name their class, or none does"},
+    {"a 1\nb x\nc 3\n", "w:2: the line ends with no number"},
+    {"a 1\nb -2\nc 3\n", "w:2: -2 is no weight"},
+    {"a 1\nb nan\nc 3\n", "w:2: nan is no weight"},
+    {"0\n0\n0\n", "have the weight 0"},
+};
+
+/* Of classes a, b, c with 4, 2 and 1 images. */
+static void classes_are_weighted(void **state)
+{
+    char *bytes, path[32];
+    size_t n;
+
+    (void)state;
+    for (int i = 0; i < 7; i++) {
+        snprintf(path, sizeof path, "cw/%c/%d.jpg", "aaaabbc"[i], i);
+        tree_file(&tree, path, "x");
+    }
+    check("data index --data-dir cw --class-weights balanced", 2, "no effect without --subset-out");
+    check("data index --data-dir cw --class-weights balanced --subset-out cwo", 0, "7 images of 3 classes");
+    assert_int_equal(im_read_file(tree_path(&tree, "cwo/class_weights.txt"), 4096, &bytes, &n, NULL), 0);
+    assert_string_equal(bytes, "0.58333333333333337\t4\ta\n1.1666666666666667\t2\tb\n"
+                               "2.3333333333333335\t1\tc\n");
+    free(bytes);
+    tree_file(&tree, "w1", "class,weight\nc, 3\n\n# half\na\t0.5\nb 1\n");
+    tree_file(&tree, "w2", "0.5\n1\n3\n");
+    for (int i = 1; i < 3; i++) {
+        snprintf(path, sizeof path, "w%d", i);
+        check(i == 1 ? "data index --data-dir cw --class-weights w1 --subset-out cwo"
+                     : "data index --data-dir cw --class-weights w2 --subset-out cwo",
+              0, "");
+        assert_int_equal(im_read_file(tree_path(&tree, "cwo/class_weights.txt"), 4096, &bytes, &n, NULL), 0);
+        assert_string_equal(bytes, "0.5\t4\ta\n1\t2\tb\n3\t1\tc\n");
+        free(bytes);
+    }
+    for (size_t i = 0; i < IM_COUNT(refused); i++) {
+        tree_file(&tree, "w", refused[i].file);
+        check("data index --data-dir cw --class-weights w --subset-out cwo", 2, refused[i].why);
+    }
+    check("data index --data-dir cw --class-weights nofile --subset-out cwo", 2, "nofile");
 }
 
 /* What `start` shows, and keeps in the run's directory. */
@@ -173,6 +223,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_set_is_made_and_indexed),
+        cmocka_unit_test(classes_are_weighted),
         cmocka_unit_test(what_is_left_out_is_told_and_listed),
         cmocka_unit_test(bad_data_ends_with_65_and_a_sentence),
         cmocka_unit_test(wrong_use_ends_with_2_and_a_suggestion),

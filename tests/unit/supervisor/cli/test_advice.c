@@ -16,6 +16,7 @@ static struct im_conf with_ema(double decay, int64_t epochs)
     conf.ema = decay;
     conf.epochs = epochs;
     conf.batch_size = 64;
+    conf.drop_last = false;
     return conf;
 }
 
@@ -75,11 +76,57 @@ static void others_are_not(void **state)
     assert_string_equal(text.s, "");
 }
 
+static bool asks(bool (*advice)(const struct im_conf *, const struct im_plan *, uint64_t, struct im_text *),
+                 const struct im_conf *conf, struct im_text *ret)
+{
+    struct im_plan plan;
+    bool says;
+
+    ret->s[0] = 0;
+    if (im_plan_from_conf(conf, samples, &plan, ret) < 0)
+        fail_msg("%s", ret->s);
+    says = advice(conf, &plan, samples[IM_TRAIN], ret);
+    im_plan_fini(&plan);
+    return says;
+}
+
+static void images_that_fill_no_batch_are_told(void **state)
+{
+    struct im_conf conf = with_ema(0, 10);
+    struct im_text text;
+
+    (void)state;
+    conf.drop_last = true;
+    assert_true(asks(sv_advice_left_out, &conf, &text)); /* 15 batches of 64, and 40 more */
+    assert_string_equal(text.s,
+                        "40 of 1000 training images are left out of each epoch, others in each: they do not "
+                        "fill a step of 64 (--no-drop-last trains on them)");
+    assert_false(asks(sv_advice_single, &conf, &text));
+    conf.ranks = 3; /* 5 steps of 192 */
+    assert_true(asks(sv_advice_left_out, &conf, &text));
+    assert_non_null(strstr(text.s, "40 of 1000"));
+    conf.drop_last = false;
+    assert_false(asks(sv_advice_left_out, &conf, &text));
+    assert_false(asks(sv_advice_single, &conf, &text)); /* at least 13 for each trainer */
+    conf.ranks = 1;
+    conf.batch_size = 50;
+    assert_false(asks(sv_advice_single, &conf, &text));
+    conf.batch_size = 27; /* 37 batches and one image */
+    assert_true(asks(sv_advice_single, &conf, &text));
+    assert_non_null(strstr(text.s, "in the last step of epoch 1 a trainer has a batch of one image"));
+    conf.drop_last = true;
+    assert_true(asks(sv_advice_left_out, &conf, &text));
+    assert_non_null(strstr(text.s, "1 of 1000 training images is left out"));
+    conf.batch_size = 100;
+    assert_false(asks(sv_advice_left_out, &conf, &text));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(updates_are_counted),
         cmocka_unit_test(averages_that_forget_nothing_are_warned_of),
+        cmocka_unit_test(images_that_fill_no_batch_are_told),
         cmocka_unit_test(others_are_not),
     };
 

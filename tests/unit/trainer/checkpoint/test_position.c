@@ -1,4 +1,5 @@
 /* A position as metadata and back, and what a file of before 0.3 says of the best weights. */
+#include <math.h>
 #include <string.h>
 
 #include "ipc/base/err.h"
@@ -65,6 +66,43 @@ static struct tr_position round_trip(double ema, const double best[TR_WEIGHTS], 
     return got;
 }
 
+/* Of a run with --early-stop, read by one that may stop on something else. */
+static struct tr_position stop_trip(enum im_conf_early_stop on, enum im_conf_early_stop then_on)
+{
+    struct tr_pair pairs[TR_POSITION_PAIRS];
+    struct tr_position p, got;
+    struct tr_position_text position;
+    struct tr_safetensors *file = NULL;
+    struct im_text text = {""};
+    struct bytes bytes = {.n = 0};
+    const struct tr_sink sink = {&bytes, append};
+    struct im_conf conf;
+    struct im_plan plan;
+
+    im_conf_defaults(&conf);
+    conf.epochs = 5;
+    conf.batch_size = 10;
+    conf.early_stop = 4;
+    conf.early_stop_on = on;
+    assert_int_equal(im_plan_from_conf(&conf, samples, &plan, &text), 0);
+    p = tr_position_start(&conf);
+    p.epochs = 3;
+    p.next_batch = 36;
+    p.stop_epoch = 1;
+    p.stop_seen = 2;
+    p.stop_best = 0.5;
+    tr_position_write(&p, &conf, &plan, samples, &position);
+    assert_int_equal(
+        tr_safetensors_put("test", &sink, NULL, 0, pairs, tr_position_pairs(&position, pairs), &text), 0);
+    assert_int_equal(tr_safetensors_parse("test", bytes.data, bytes.n, &file, &text), 0);
+    conf.early_stop_on = then_on;
+    if (tr_position_read(file, &conf, &plan, samples, &got, &text) < 0)
+        fail_msg("%s", text.s);
+    tr_safetensors_close(&file);
+    im_plan_fini(&plan);
+    return got;
+}
+
 static void each_kind_of_weights_has_its_best(void **state)
 {
     const struct tr_position plain = round_trip(0, (double[]){0.25, -1}, NULL);
@@ -83,10 +121,22 @@ static void the_one_best_of_an_older_file_is_the_averages(void **state)
     assert_true(old.best_top1[TR_PLAIN] == -1 && old.best_top1[TR_AVERAGED] == 0.5);
 }
 
+static void what_early_stopping_counts_is_kept(void **state)
+{
+    const struct tr_position kept = stop_trip(IM_EARLY_STOP_TOP1, IM_EARLY_STOP_TOP1),
+                             other = stop_trip(IM_EARLY_STOP_TOP1, IM_EARLY_STOP_LOSS);
+
+    (void)state;
+    assert_true(kept.stop_best == 0.5 && kept.stop_epoch == 1 && kept.stop_seen == 2);
+    /* Accuracies and losses do not compare: it begins anew. */
+    assert_true(isinf(other.stop_best) && other.stop_epoch == 3 && other.stop_seen == 3);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_kind_of_weights_has_its_best),
+        cmocka_unit_test(what_early_stopping_counts_is_kept),
         cmocka_unit_test(the_one_best_of_an_older_file_is_the_averages),
     };
 

@@ -1,0 +1,17 @@
+/* --class-weights: the weight of each class in the loss, from run_dir/class_weights.txt, which `imsuper-reader data
+ * measure` writes (reader/tools/class_weights.h). */
+#ifndef TRAINER_CLASS_WEIGHTS_H
+#define TRAINER_CLASS_WEIGHTS_H
+
+#include <stdbool.h>
+
+#include "ipc/base/err.h"
+
+#define TR_CLASS_WEIGHTS_FILE "class_weights.txt"
+
+/* *ret_weights: [classes], malloc'ed, the caller's; of a mean of 1 over the images of an epoch, of which with `balanced`
+ * (--sampler balanced) each class has as many. Negative errno with a sentence. */
+int tr_class_weights_read(const char *run_dir, int classes, bool balanced, float **ret_weights,
+                          struct im_text *text);
+
+#endif
