@@ -33,6 +33,7 @@ static const struct im_command verbs[] = {
      .required = "data-dir",
      .check = IM_CHECK_VALUES,
      .run = au_cmd_profile},
+    {.name = "seek", .typed = "imsuper data index --seek", .is_inner = true, .words = au_words_seek},
 };
 
 static int augment_for_run(int argc, char **argv)

@@ -54,6 +54,7 @@ void au_draw_describe(const struct au_draw *draw, char *s, size_t n);
 int au_cmd_preview(struct im_conf *conf);
 int au_cmd_bench(struct im_conf *conf);
 int au_cmd_profile(struct im_conf *conf);
+int au_words_seek(int argc, char **argv);
 
 /* What all three begin with: files, recipe and a renderer. 0 or an exit status, having said why. */
 struct au_session {
