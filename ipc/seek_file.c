@@ -13,14 +13,18 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/uio.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/fault.h"
 #include "ipc/base/hash.h"
 
@@ -228,6 +232,28 @@ void im_seek_close(struct im_seek_file *f)
     if (f->fd >= 0)
         close(f->fd);
     f->fd = -1;
+}
+
+bool im_seek_is_remote(const char *path)
+{
+    static const long remote[] = {0x6969 /* NFS */,       0x517b /* SMB */,        0xff534d42 /* CIFS */,
+                                  0xfe534d42 /* SMB 2 */, 0x65735546 /* FUSE */,   0x00c36400 /* Ceph */,
+                                  0x01021997 /* 9P */,    0x0bd00bd0 /* Lustre */, 0x5346414f /* AFS */,
+                                  0x47504653 /* GPFS */,  0x19830326 /* BeeGFS */, 0x73757245 /* Coda */};
+    char folder[PATH_MAX];
+    struct statfs fs;
+    char *slash;
+
+    snprintf(folder, sizeof folder, "%s", path);
+    slash = strrchr(folder, '/');
+    if (slash)
+        *slash = '\0';
+    if (statfs(folder, &fs) < 0)
+        return false;
+    for (size_t i = 0; i < IM_COUNT(remote); i++)
+        if (((long)fs.f_type & 0xffffffff) == remote[i])
+            return true;
+    return false;
 }
 
 /* ---- writing ---- */

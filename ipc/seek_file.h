@@ -44,6 +44,9 @@ void im_seek_close(struct im_seek_file *file); /* accepts one that is not open *
  * into the page cache. Nothing else. */
 int im_seek_find(struct im_seek_file *file, uint64_t key, void *buffer, size_t size);
 
+/* Whether a file would be on a network file system, where whoever reads may wait for a server. */
+bool im_seek_is_remote(const char *path);
+
 /* The owner's view. */
 struct im_seek_owner {
     struct im_seek_file file;

@@ -80,6 +80,13 @@ bool au_decoder_seek_finish(struct au_decoder *decoder)
     return au_jpeg_seek_finish(decoder->jpeg);
 }
 
+bool au_decoder_seek_make(struct au_decoder *decoder)
+{
+    im_assert(decoder->opened);
+    decoder->opened = false;
+    return decoder->image.type == IM_IMAGE_JPEG && au_jpeg_seek_make(decoder->jpeg);
+}
+
 size_t au_decoder_bytes(const struct au_decoder *decoder)
 {
     return decoder->input.pixels.size + decoder->input.row.size +

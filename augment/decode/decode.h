@@ -115,6 +115,9 @@ enum au_seek_result au_decoder_seek_result(const struct au_decoder *decoder);  /
 /* Reads the rest of the image's codes; before the next open, its bytes unchanged. True: au_decoder_seek()
  * holds the index. */
 bool au_decoder_seek_finish(struct au_decoder *decoder);
+/* In place of a decode of the image just opened: makes its index, and no pixels. True: au_decoder_seek() holds
+ * it. */
+bool au_decoder_seek_make(struct au_decoder *decoder);
 
 /* For measurements, in place of au_decoder_region(): reads the Huffman codes as they are read for `box` of
  * the JPEG file just opened, down to about its last row (*ret_rows of them from the top: whole iMCU rows, and

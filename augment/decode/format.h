@@ -108,6 +108,7 @@ struct au_seek *au_jpeg_seek(struct au_jpeg *jpeg);
 void au_jpeg_seek_begin(struct au_jpeg *jpeg, enum au_seek_mode mode);
 enum au_seek_result au_jpeg_seek_result(const struct au_jpeg *jpeg);
 bool au_jpeg_seek_finish(struct au_jpeg *jpeg);
+bool au_jpeg_seek_make(struct au_jpeg *jpeg);
 int au_jpeg_open(struct au_jpeg *jpeg, struct au_input *input, struct au_image *ret, struct im_text *text);
 int au_jpeg_parse(struct au_jpeg *jpeg, const struct imk_box *box, uint32_t *ret_rows, struct im_text *text);
 int au_jpeg_region(struct au_jpeg *jpeg, uint32_t scale, const struct imk_box *box, struct im_text *text);

@@ -518,6 +518,21 @@ static int parse_region(struct au_jpeg *j)
     return 0;
 }
 
+/* Codes alone, from the first to the last. Of several scans there is no index, and libjpeg would read them all. */
+static int record_all(struct au_jpeg *j)
+{
+    int result;
+
+    if (jpeg_has_multiple_scans(&j->d))
+        return 0;
+    result = choose_colours(j);
+    if (result)
+        return result;
+    jpeg_start_decompress(&j->d);
+    use_own_decoder(j);
+    return 0;
+}
+
 /* Scans from the marker of the first one on, which has just been read; counting ends above `most`. A marker
  * is a byte 0xff and a code; within the codes of a scan 0xff is followed by 0 or a restart marker. */
 static uint64_t count_scans(const unsigned char *at, size_t n, uint64_t most)
@@ -605,6 +620,17 @@ bool au_jpeg_seek_finish(struct au_jpeg *j)
 
     j->seek_result = AU_SEEK_NONE;
     return begun && au_huffman_rest(j->huffman);
+}
+
+bool au_jpeg_seek_make(struct au_jpeg *j)
+{
+    bool made;
+
+    au_jpeg_seek_begin(j, AU_SEEK_RECORD);
+    made = guarded(j, record_all, NULL) == 0 && au_jpeg_seek_finish(j);
+    j->seek_mode = AU_SEEK_OFF;
+    jpeg_abort_decompress(&j->d);
+    return made;
 }
 
 bool au_jpeg_used_library(const struct au_jpeg *j)

@@ -46,6 +46,7 @@ static const struct im_command verbs[] = {
      .options = IM_FOR_VERIFY,
      .required = "data-dir",
      .run = au_cmd_stats},
+    {.name = "seek", .typed = "imsuper data index --seek", .is_inner = true, .words = au_words_seek},
 };
 
 int au_command_main(int argc, char **argv)

@@ -207,6 +207,7 @@ typedef uint64_t im_conf_commands;
     INT(changed_since, "changed-since", 0, 0, INT64_MAX, IM_GROUP_DATA, IM_FOR_INDEX, "NS", "also count the images that changed after this time (nanoseconds since 1970)") \
     TEXT(subset_out, "subset-out", "", IM_GROUP_DATA, IM_FOR_INDEX, "DIR", "output folder: data.index (the index to train from) and, with --subset, subset.txt (the list)") \
     TEXT(seek_index, "seek-index", "auto", IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX, "auto|off|DIR", "where Huffman codes of images stand, so that crops are decoded without what lies around them: a file in ~/.cache/imsuper (auto) or in DIR") \
+    BOOL(seek, "seek", false, IM_GROUP_DATA, IM_FOR_INDEX, "", "make the seek index of all images now, in as many processes as `augmenters`; a run makes it on its way otherwise") \
     ENUM(io, "io", IM_IO_AUTO, IM_IOS, IM_GROUP_DATA, IM_FOR_START | IM_FOR_BENCH_READ | IM_FOR_USE, "ENGINE", "file I/O engine; auto uses io_uring where the system supports it") \
     INT(queue_depth, "queue-depth", 64, 1, 1024, IM_GROUP_DATA, IM_FOR_START | IM_FOR_BENCH_READ | IM_FOR_USE, "N", "files in flight per reader") \
     INT(image_size, "image-size", 224, 8, 1024, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_USE | IM_FOR_EXPORT, "PIXELS", "side of the square training images") \
@@ -332,7 +333,7 @@ typedef uint64_t im_conf_commands;
     BOOL(tf32, "tf32", false, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_STEPS | IM_FOR_USE, "", "GPUs, fp32: allow TF32 (10-bit mantissa) in convolutions and matrix products; several times faster") \
     BOOL(deterministic, "deterministic", false, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_STEPS | IM_FOR_USE, "", "GPUs: use deterministic kernels only (slower), so that runs on the same GPUs give the same weights; the CPU is always deterministic") \
     INT(readers, "readers", 0, 0, 1024, IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_USE, "N", "reader processes; 0 or auto = chosen for this machine, and changed while the run goes on when they limit it") \
-    INT(augmenters, "augmenters", 0, 0, 1024, IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_USE, "N", "decoding processes; 0 or auto = chosen for this machine, and changed while the run goes on when they limit it") \
+    INT(augmenters, "augmenters", 0, 0, 1024, IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_USE | IM_FOR_INDEX, "N", "decoding processes; 0 or auto = chosen for this machine, and changed while the run goes on when they limit it") \
     BOOL(readers_auto, "readers-auto", false, IM_GROUP_PIPELINE, IM_FOR_CHILDREN, "", "readers was 0 or auto") \
     BOOL(augmenters_auto, "augmenters-auto", false, IM_GROUP_PIPELINE, IM_FOR_CHILDREN, "", "augmenters was 0 or auto") \
     INT(trainer_threads, "trainer-threads", 0, 0, 1024, IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_STEPS | IM_FOR_USE, "N", "threads of a CPU trainer; 0 = chosen for this machine") \

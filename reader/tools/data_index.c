@@ -14,6 +14,7 @@
 #include "ipc/base/file.h"
 #include "ipc/base/json.h"
 #include "ipc/base/printable.h"
+#include "ipc/seek_file.h"
 #include "reader/dataset/changed.h"
 #include "reader/dataset/data.h"
 #include "reader/dataset/evaluated.h"
@@ -21,6 +22,7 @@
 #include "reader/tools/class_weights.h"
 #include "reader/tools/data_cmd.h"
 #include "reader/tools/data_report.h"
+#include "reader/tools/data_seek.h"
 
 #define EMPTY_LIMIT_NS (IM_SECOND / 4)   /* nor for their sizes */
 #define CHANGED_LIMIT_NS (3 * IM_SECOND) /* a start does not wait longer for files to be asked */
@@ -36,6 +38,8 @@ struct answer {
     void *subset;          /* the subset's bytes, or those of an evaluation's index */
     char path[PATH_MAX];   /* of the index file that a run should take; "" where there is none */
     char seek[PATH_MAX];   /* of the seek index, to be made yet or not; "": none */
+    struct rd_seek_counts seeks;
+    bool has_seeks; /* they were asked for */
     int is_subset;
     bool with_names;       /* JSON lists the classes */
     bool is_evaluated;     /* the index is that of an evaluation */
@@ -91,6 +95,19 @@ static void add_classes(struct im_json *json, const struct rd_index *index)
     im_json_set(json, "class_names", names);
 }
 
+static void add_seeks(struct im_json *json, const struct rd_seek_counts *c)
+{
+    struct im_json *seek = im_json_object();
+
+    im_json_set_int(seek, "made", (int64_t)c->made);
+    im_json_set_int(seek, "present", (int64_t)c->present);
+    im_json_set_int(seek, "without", (int64_t)c->without);
+    im_json_set_int(seek, "failed", (int64_t)c->failed);
+    im_json_set_int(seek, "made_bytes", (int64_t)c->made_bytes);
+    im_json_set_real(seek, "seconds", c->seconds);
+    im_json_set(json, "seek", seek);
+}
+
 static int print_json(const struct answer *answer)
 {
     const struct rd_index *index = &answer->index;
@@ -108,6 +125,8 @@ static int print_json(const struct answer *answer)
     im_json_set_int(json, "classes", rd_index_class_count(index));
     im_json_set_str(json, "index", answer->path);
     im_json_set_str(json, "seek_index", answer->seek);
+    if (answer->has_seeks)
+        add_seeks(json, &answer->seeks);
     im_json_set_str(json, "hash", hash);
     im_json_set_real(json, "seconds", answer->seconds);
     im_json_set_bool(json, "cached", answer->data.cached != 0);
@@ -139,6 +158,13 @@ static int print_text(const struct answer *answer)
            rd_index_class_count(index), answer->is_subset ? " (a subset)" : "");
     printf("val     %" PRIu64 " images\n", rd_index_count(index, IM_VAL));
     im_say(stdout, "index   %s", *answer->path ? answer->path : "in memory only");
+    if (answer->has_seeks) {
+        im_say(stdout, "seek    %s", answer->seek);
+        printf("        %" PRIu64 " images have an index, %" PRIu64
+               " of them since now (%.1f s, %.1f MB); %" PRIu64 " need none, %" PRIu64 " cannot be read\n",
+               answer->seeks.made + answer->seeks.present, answer->seeks.made, answer->seeks.seconds,
+               (double)answer->seeks.made_bytes / 1e6, answer->seeks.without, answer->seeks.failed);
+    }
     printf("hash    %016" PRIx64 "\n", rd_index_hash(index));
     im_say(stdout, "time    %.3f s%s", answer->seconds, answer->data.cached ? ", from the cache" : "");
     if (answer->changed_since > 0)
@@ -217,6 +243,21 @@ static int choose_evaluated(const struct im_conf *conf, struct answer *answer, s
     return err;
 }
 
+/* Makes the seek index of what was indexed. As rd_seek_make(). */
+static int make_seek(const struct im_conf *conf, struct answer *answer, bool is_shown, struct im_text *text)
+{
+    if (!*answer->seek)
+        return im_fail(text, -ENOENT,
+                       "there is no folder for a seek index: HOME and XDG_CACHE_HOME are not set; "
+                       "--seek-index DIR names one");
+    if (strcmp(conf->seek_index, "auto") == 0 && im_seek_is_remote(answer->seek))
+        return im_fail(text, -EREMOTE,
+                       "'%.700s' would be on a network file system; --seek-index DIR names a folder",
+                       answer->seek);
+    answer->has_seeks = true;
+    return rd_seek_make(conf, &answer->index, answer->seek, is_shown, &answer->seeks, text);
+}
+
 static int make_answer(const struct im_conf *conf, struct answer *answer, struct im_text *text)
 {
     struct rd_line line = {.is_shown = isatty(STDERR_FILENO) && !conf->quiet && !conf->plain};
@@ -249,6 +290,8 @@ static int make_answer(const struct im_conf *conf, struct answer *answer, struct
     answer->changed_since = conf->changed_since;
     if (err == 0 && conf->changed_since > 0)
         rd_index_changed(&answer->index, conf->changed_since, CHANGED_LIMIT_NS, &answer->changed);
+    if (err == 0 && conf->seek)
+        err = make_seek(conf, answer, line.is_shown, text);
     answer->seconds = (double)(im_now() - start) / (double)IM_SECOND;
     return err;
 }
@@ -265,13 +308,19 @@ static int index_folder(struct im_conf *conf, bool with_names, bool is_evaluated
     if (*conf->class_weights && !*conf->subset_out)
         return im_command_fail(im_fail(&text, -EINVAL, "--class-weights has no effect without --subset-out"),
                                &text);
+    if (conf->seek && strcmp(conf->seek_index, "off") == 0)
+        return im_command_fail(im_fail(&text, -EINVAL, "--seek makes what --seek-index off does without"),
+                               &text);
     answer = calloc(1, sizeof *answer);
     if (!answer)
         return rd_cmd_fail(-ENOMEM, &text);
     answer->with_names = with_names;
     answer->is_evaluated = is_evaluated;
     err = make_answer(conf, answer, &text);
-    status = err < 0 ? rd_cmd_fail(err, &text) : conf->json ? print_json(answer) : print_text(answer);
+    if (err > 0)
+        status = err; /* imsuper-augmenter has said why */
+    else
+        status = err < 0 ? rd_cmd_fail(err, &text) : conf->json ? print_json(answer) : print_text(answer);
     rd_data_close(&answer->data);
     rd_empty_fini(&answer->empty);
     free(answer->subset);

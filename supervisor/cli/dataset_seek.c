@@ -5,31 +5,9 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/vfs.h>
 
-#include "ipc/base/count.h"
 #include "ipc/base/printable.h"
 #include "ipc/seek_file.h"
-
-/* Whoever reads there may wait for a server. */
-static bool is_remote(const char *file)
-{
-    static const long remote[] = {0x6969 /* NFS */,       0x517b /* SMB */,        0xff534d42 /* CIFS */,
-                                  0xfe534d42 /* SMB 2 */, 0x65735546 /* FUSE */,   0x00c36400 /* Ceph */,
-                                  0x01021997 /* 9P */,    0x0bd00bd0 /* Lustre */, 0x5346414f /* AFS */,
-                                  0x47504653 /* GPFS */,  0x19830326 /* BeeGFS */, 0x73757245 /* Coda */};
-    char folder[IM_CONF_TEXT_BYTES];
-    struct statfs fs;
-
-    snprintf(folder, sizeof folder, "%s", file);
-    *strrchr(folder, '/') = '\0';
-    if (statfs(folder, &fs) < 0)
-        return false;
-    for (size_t i = 0; i < IM_COUNT(remote); i++)
-        if (((long)fs.f_type & 0xffffffff) == remote[i])
-            return true;
-    return false;
-}
 
 /* Makes the file of seek indexes, where there is none, before anyone opens it. */
 static int make_seek(const struct sv_dataset *d, bool is_auto, struct im_text *text)
@@ -38,7 +16,7 @@ static int make_seek(const struct sv_dataset *d, bool is_auto, struct im_text *t
     struct im_seek_owner owner;
     int err;
 
-    if (is_auto && is_remote(d->seek_file))
+    if (is_auto && im_seek_is_remote(d->seek_file))
         return im_fail(text, -EREMOTE,
                        "'%.700s' would be on a network file system; --seek-index DIR names a folder",
                        d->seek_file);

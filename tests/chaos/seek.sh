@@ -81,4 +81,52 @@ case_refused() {
   must_say "no seek index"
 }
 
+# index_ahead STATUS [FAULTS]: answers in $T/json.
+index_ahead() {
+  local status=0
+  IMSUPER_FAULT=${2:-} "$BIN/imsuper" data index --data-dir "$DATA" --json --seek --augmenters 2 >"$T/json" 2>"$T/out" || status=$?
+  [ "$status" = "$1" ] || fail "data index --seek: exit status $status, not $1"
+}
+answer() { sed -n "s/.*\"$1\":\([0-9]*\).*/\1/p" "$T/json"; }
+must_answer() { [ "$(answer "$1")" = "$2" ] || fail "data index --seek: $1 is $(answer "$1"), not $2"; }
+
+# The whole index before the run, by workers that die and an owner that is killed; then the run makes none.
+case_ahead() {
+  local all=$((IMAGES + 16)) made
+  make_data
+  start 0 --seek-index off
+  kept without
+
+  index_ahead 1 "seek.record.after=kill@20"
+  must_say "the same command goes on"
+  index_ahead 0 "seek.index=kill@30"
+  must_say "a process died on it"
+  [ "$(answer failed)" -ge 2 ] || fail "no process died"
+  [ "$(answer present)" -ge 18 ] || fail "$(answer present) indexes were kept"
+  made=$(($(answer made) + $(answer present)))
+  index_ahead 0
+  must_answer present "$made"
+  must_answer made $((all - made))
+  must_answer failed 0
+  index_ahead 0
+  must_answer present "$all"
+
+  start 0
+  [ "$(ledger seek_made)" = 0 ] || fail "$(ledger seek_made) indexes were made again"
+  [ "$(ledger seek_used)" -ge $((2 * IMAGES)) ] || fail "$(ledger seek_used) images were decoded with an index"
+  same_as without "with an index that was made ahead"
+
+  # Two owners; files that are no images; a folder that is none.
+  printf 'no image' >"$DATA/train/$(ls "$DATA/train" | head -1)/none.jpg"
+  exec 9<"$(seek_file)"
+  flock -n 9
+  index_ahead 1
+  must_say "is written by another process"
+  exec 9<&-
+  index_ahead 0
+  must_answer without 1
+  "$BIN/imsuper" data index --data-dir "$DATA" --seek --seek-index off >"$T/out" 2>&1 && fail "--seek without an index"
+  must_say "--seek makes what --seek-index off does without"
+}
+
 run_case

@@ -33,7 +33,7 @@ verb_data_organise() {
   run 0 data organise "$T/data" "$T/organised"
   [ -d "$T/organised/train" ] || fail "there are no class folders"
 }
-verb_data_index() { run 0 data index --data-dir "$T/data" && must_say "2 classes"; }
+verb_data_index() { run 0 data index --data-dir "$T/data" --seek && must_say "2 classes" && must_say "have an index"; }
 verb_data_verify() { run 0 data verify --data-dir "$T/data" -o "$T/page.html" && must_say "can be used" && must_exist "$T/page.html"; }
 verb_data_stats() { run 0 data stats --data-dir "$T/data" && must_say "mean"; }
 verb_data_preview() { run 0 data preview --data-dir "$T/data" --output "$T/preview.png" && must_exist "$T/preview.png"; }

@@ -128,6 +128,16 @@ static void crops_with_an_index_are_the_same(void **state)
     }
 }
 
+/* The index without pixels. */
+static void make_alone(struct fixture *f, const void *bytes, size_t n)
+{
+    struct au_image image;
+
+    assert_int_equal(au_decoder_open(f->own, bytes, n, &image, NULL), 0);
+    assert_true(au_decoder_seek_make(f->own));
+    assert_int_equal(au_decoder_seek_result(f->own), AU_SEEK_NONE);
+}
+
 static void what_was_recorded_does_not_depend_on_the_crop(void **state)
 {
     struct fixture *f = *state;
@@ -148,6 +158,10 @@ static void what_was_recorded_does_not_depend_on_the_crop(void **state)
             }
             assert_memory_equal(first, seek->points, seek->count * sizeof *first);
         }
+        seek->count = 0;
+        make_alone(f, bytes, n);
+        assert_int_equal(seek->count, au_seek_total(seek));
+        assert_memory_equal(first, seek->points, seek->count * sizeof *first);
         assert_int_equal(first[0].bit, 0);
         free(first);
         free(bytes);
