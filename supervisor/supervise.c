@@ -220,6 +220,7 @@ static void one_turn(struct sv_super *s, struct pollfd *p)
     sv_restart_turn(s);
     sv_check_time_limit(s);
     sv_note_stages(s);
+    sv_serve_metrics(s);
     sv_journal_tell(&s->journal);
     if (!s->finished)
         show_progress(s);
@@ -308,6 +309,7 @@ static void say_goodbye(struct sv_super *s)
 {
     struct im_json *fields = im_json_object();
 
+    sv_serve_end(s);
     sv_journal_drain(&s->journal);
     im_json_set_int(fields, "exit_status", s->exit_status);
     if (s->ending.stage != SV_GOING_ON)
