@@ -75,9 +75,14 @@ struct sv_super {
         uint32_t hangs;
     } reads;
     im_ns stages_at, reported_at; /* when the stages were noted, and TensorBoard's file was asked for, last */
-    bool rows_told;               /* the heading of the epochs' rows was printed ... */
-    int rows_columns;             /* ... for a terminal of this width */
-    bool memory_told;             /* what the trainers hold was printed */
+    struct {
+        struct sv_listener *listener; /* NULL: not asked for, or it cannot be had */
+        im_ns at;                     /* when to make the next text, or to try again */
+        bool told;                    /* that it cannot be had */
+    } serve;
+    bool rows_told;   /* the heading of the epochs' rows was printed ... */
+    int rows_columns; /* ... for a terminal of this width */
+    bool memory_told; /* what the trainers hold was printed */
     struct {
         struct im_ctl_record record; /* where the control socket is */
         uint64_t device, inode;      /* of its file */
@@ -134,6 +139,10 @@ void sv_note_recoveries(struct sv_super *s);
 /* stages.c: what the stages do, as lines of stages.jsonl; and the reports that follow the run's files. */
 void sv_note_stages(struct sv_super *s);
 void sv_note_stages_now(struct sv_super *s);
+
+/* serve.c: the numbers for Prometheus. */
+void sv_serve_metrics(struct sv_super *s);
+void sv_serve_end(struct sv_super *s);
 
 /* answer.c: control messages. */
 void sv_answer(struct sv_super *s);

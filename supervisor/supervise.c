@@ -201,6 +201,7 @@ static void one_turn(struct sv_super *s, struct pollfd *p)
     sv_seek_turn(&s->seek);
     tell_of_seek_index(s);
     sv_note_stages(s);
+    sv_serve_metrics(s);
     sv_journal_tell(&s->journal);
     if (!s->finished)
         show_progress(s);
@@ -316,6 +317,7 @@ static void say_goodbye(struct sv_super *s)
 {
     struct im_json *fields = im_json_object();
 
+    sv_serve_end(s);
     sv_journal_drain(&s->journal);
     im_json_set_int(fields, "exit_status", s->exit_status);
     if (s->ending.stage != SV_GOING_ON)

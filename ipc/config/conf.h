@@ -192,6 +192,16 @@ int im_conf_fill(const char *s, uint8_t ret_colour[3], bool *ret_random);
  * and at most a year. -EINVAL for another text. */
 int im_conf_duration(const char *s, double *ret_seconds);
 
+/* "9090" (of this machine alone), "0.0.0.0:9090", "[::1]:9090", "localhost:9090" or "unix:PATH". -EINVAL for another
+ * text. */
+struct im_conf_listen {
+    char address[64];
+    char path[108]; /* of the socket; "": an address */
+    uint16_t port;
+    bool is_ipv6;
+};
+int im_conf_listen(const char *s, struct im_conf_listen *ret);
+
 /* "0.485,0.456,0.406": three finite numbers. */
 int im_conf_triplet(const char *s, double ret_values[3]);
 

@@ -208,6 +208,7 @@ static int check_run_name(const char *s, struct im_text *text)
 
 int im_conf_check(const struct im_conf *conf, struct im_text *text)
 {
+    struct im_conf_listen listen;
     struct im_conf_gpus gpus;
     double seconds;
     int err = im_conf_check_resize(conf, text);
@@ -235,6 +236,12 @@ int im_conf_check(const struct im_conf *conf, struct im_text *text)
                        "time-limit: \"%.100s\" is not a duration such as 3h30m, 45m, 1d12h or 90s (a year at "
                        "most)",
                        conf->time_limit);
+    if (conf->metrics_listen[0] && im_conf_listen(conf->metrics_listen, &listen) < 0)
+        return im_fail(
+            text, -EINVAL,
+            "metrics-listen: \"%.200s\" is not PORT, ADDRESS:PORT, [IPV6]:PORT or unix:PATH (of at "
+            "most %zu bytes)",
+            conf->metrics_listen, sizeof listen.path - 1);
     if (!conf->workspace[0])
         return im_fail(text, -EINVAL, "workspace: expected the name of a folder");
     if (im_conf_parse_gpus(conf->gpus, &gpus) < 0)

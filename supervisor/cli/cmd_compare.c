@@ -14,6 +14,7 @@
 #include "supervisor/cli/commands.h"
 #include "supervisor/cli/run_list.h"
 #include "supervisor/report/options.h"
+#include "supervisor/report/results.h"
 
 #define CURVES "loss,accuracy,lr,throughput"
 #define CELL_COLUMNS 28 /* of a value in the table; the rest of it is cut */
@@ -24,72 +25,6 @@ struct comparison {
     struct sv_options options[SV_RUNS_MAX];
     int width; /* of a run's column */
 };
-
-/* A line of results: the best or last value of a column. */
-enum pick { HIGHEST, LOWEST, LAST, MIDDLE, SUM, COUNT };
-static const struct result {
-    const char *key, *label, *column, *format;
-    double scale;
-    enum pick pick;
-} results[] = {
-    {"epochs", "epochs", "epoch", "%.0f", 1, COUNT},
-    {"best_val_top1", "best val top-1 (%)", "val_top1", "%.2f", 100, HIGHEST},
-    {"best_val_top5", "best val top-5 (%)", "val_top5", "%.2f", 100, HIGHEST},
-    {"best_ema_val_top1", "best val top-1 of averages (%)", "ema_val_top1", "%.2f", 100, HIGHEST},
-    {"best_val_loss", "lowest val loss", "val_loss", "%.4f", 1, LOWEST},
-    {"last_train_loss", "last train loss", "train_loss", "%.4f", 1, LAST},
-    {"median_images_per_second", "median images/s", "images_per_second", "%.1f", 1, MIDDLE},
-    {"seconds", "time of the epochs (s)", "seconds", "%.1f", 1, SUM},
-};
-
-static int ascending(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
-}
-
-static double middle(const double *v, size_t n)
-{
-    double *sorted = malloc((n + 1) * sizeof *sorted), m = (double)NAN;
-    size_t kept = 0;
-
-    for (size_t i = 0; sorted && i < n; i++)
-        if (isfinite(v[i]))
-            sorted[kept++] = v[i];
-    if (kept > 0) {
-        qsort(sorted, kept, sizeof *sorted, ascending);
-        m = (sorted[(kept - 1) / 2] + sorted[kept / 2]) / 2;
-    }
-    free(sorted);
-    return m;
-}
-
-/* The value of a result, and the epoch that has it (0: that of none). NaN: the run has none. */
-static double pick(const struct sv_history *h, const struct result *r, int64_t *ret_epoch)
-{
-    const double *v = sv_history_column(h, r->column), *epoch = sv_history_column(h, "epoch");
-    double best = (double)NAN;
-
-    *ret_epoch = 0;
-    if (r->pick == COUNT)
-        return (double)h->epochs;
-    if (v && r->pick == MIDDLE)
-        return middle(v, h->epochs);
-    for (size_t i = 0; v && i < h->epochs; i++) {
-        const bool is_first = isnan(best);
-
-        if (!isfinite(v[i]))
-            continue;
-        if (r->pick == SUM)
-            best = is_first ? v[i] : best + v[i];
-        else if (is_first || r->pick == LAST || (r->pick == HIGHEST ? v[i] > best : v[i] < best)) {
-            best = v[i];
-            *ret_epoch = epoch ? (int64_t)epoch[i] : 0;
-        }
-    }
-    return best;
-}
 
 /* The option's value in a run; "": the run knows no such option. */
 static const char *value_of(const struct comparison *c, size_t run, const char *name)
@@ -161,15 +96,15 @@ static const char *option_cell(const struct comparison *c, size_t run, const voi
 
 static const char *result_cell(const struct comparison *c, size_t run, const void *what, char *room)
 {
-    const struct result *r = what;
+    const struct sv_result *r = what;
     int64_t epoch;
-    double value = pick(&c->list.run[run].history, r, &epoch);
+    double value = sv_result_pick(&c->list.run[run].history, r, &epoch);
     int n;
 
     if (isnan(value))
         return "-";
     n = snprintf(room, 64, r->format, r->scale * value);
-    if (r->pick == HIGHEST || r->pick == LOWEST)
+    if (sv_result_is_best(r))
         snprintf(room + n, 64, " @%" PRId64, epoch);
     return room;
 }
@@ -195,14 +130,14 @@ static void print_table(struct comparison *c, const char *picture)
 {
     set_width(c);
     print_cells(c, "", name_cell, NULL);
-    for (size_t i = 0; i < IM_COUNT(results); i++) {
+    for (size_t i = 0; i < sv_result_count(); i++) {
         int64_t epoch;
         bool any = false;
 
         for (size_t r = 0; r < c->list.count; r++)
-            any |= !isnan(pick(&c->list.run[r].history, &results[i], &epoch));
+            any |= !isnan(sv_result_pick(&c->list.run[r].history, sv_result_at(i), &epoch));
         if (any)
-            print_cells(c, results[i].label, result_cell, &results[i]);
+            print_cells(c, sv_result_at(i)->label, result_cell, sv_result_at(i));
     }
     printf("\n");
     if (each_difference(c, print_option, NULL) == 0)
@@ -233,17 +168,17 @@ static int print_json(const struct comparison *c, const char *picture)
 
         im_json_set_str(one, "run", c->list.run[r].name);
         im_json_set_str(one, "folder", c->list.directory[r]);
-        for (size_t i = 0; i < IM_COUNT(results); i++) {
+        for (size_t i = 0; i < sv_result_count(); i++) {
             char key[64];
             int64_t epoch;
-            double value = pick(&c->list.run[r].history, &results[i], &epoch);
+            double value = sv_result_pick(&c->list.run[r].history, sv_result_at(i), &epoch);
 
-            if (results[i].pick == COUNT)
-                im_json_set_int(one, results[i].key, (int64_t)value);
+            if (sv_result_at(i)->pick == SV_COUNT)
+                im_json_set_int(one, sv_result_at(i)->key, (int64_t)value);
             else
-                im_json_set_real(one, results[i].key, value);
-            snprintf(key, sizeof key, "%s_epoch", results[i].key);
-            if (epoch > 0 && results[i].pick != LAST)
+                im_json_set_real(one, sv_result_at(i)->key, value);
+            snprintf(key, sizeof key, "%s_epoch", sv_result_at(i)->key);
+            if (epoch > 0 && sv_result_at(i)->pick != SV_LAST)
                 im_json_set_int(one, key, epoch);
         }
         im_json_append(runs, one);

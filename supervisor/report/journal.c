@@ -12,6 +12,7 @@
 #include "ipc/base/log.h"
 #include "ipc/base/printable.h"
 #include "supervisor/report/history.h"
+#include "supervisor/report/page.h"
 #include "supervisor/report/rundir.h"
 
 #define DONE_WAIT_NS (2 * IM_SECOND)
@@ -51,6 +52,14 @@ int sv_journal_open(struct sv_journal *j, const struct im_conf *conf, int pipe_f
     return err < 0 ? err : im_writer_open(&j->reports);
 }
 
+/* Work of the writers' threads. */
+static int write_page(void *context, struct im_text *text)
+{
+    const struct sv_journal *j = context;
+
+    return sv_page_write(j->run_dir, text);
+}
+
 void sv_journal_close(struct sv_journal *j, im_ns timeout)
 {
     const im_ns by = im_now() + timeout;
@@ -59,12 +68,13 @@ void sv_journal_close(struct sv_journal *j, im_ns timeout)
     if (lost > 0)
         sv_screen_warn(j->screen, SV_WARN, "%" PRIu64 " lines of events.jsonl and log.txt were not written",
                        lost);
-    if (!j->conf->lr_range_test)
-        sv_journal_report(j); /* all that it is made from is written now */
+    if (!j->conf->lr_range_test) { /* all that they are made from is written now */
+        sv_journal_report(j);
+        im_writer_do(j->reports, write_page, j, "report.html");
+    }
     im_writer_close(&j->reports, by > im_now() ? by - im_now() : 0);
 }
 
-/* Work of the writer's thread. */
 static int draw(void *context, struct im_text *text)
 {
     const struct sv_journal *j = context;
@@ -118,6 +128,7 @@ static int read_done(void *context, struct im_text *text)
 void sv_journal_draw(struct sv_journal *j)
 {
     im_writer_do(j->writer, draw, j, "charts");
+    im_writer_do(j->reports, write_page, j, "report.html");
 }
 
 void sv_journal_report(struct sv_journal *j)

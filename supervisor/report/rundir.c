@@ -188,9 +188,10 @@ void sv_rundir_discard(const char *run_dir, struct sv_rundir_lock *lock)
 {
     /* What a start makes before its first step. A name that is not here stays, and with it the folder. */
     static const char *const files[] = {
-        "data.index",        "subset.txt",     "left_out.txt",    "classes.txt",       "class_weights.txt",
-        ".config.yaml.next", ".env.json.next", "metrics.jsonl",   "stages.jsonl",      "summary.csv",
-        "events.jsonl",      "log.txt",        "training_log.md", "training_log.json", LOCK_NAME};
+        "data.index",        "subset.txt",        "left_out.txt",   "classes.txt",
+        "class_weights.txt", ".config.yaml.next", ".env.json.next", "metrics.jsonl",
+        "stages.jsonl",      "summary.csv",       "events.jsonl",   "log.txt",
+        "training_log.md",   "training_log.json", "report.html",    LOCK_NAME};
     char path[PATH_MAX];
 
     snprintf(path, sizeof path, "%s/" SECOND_LOCK_NAME, run_dir);
@@ -379,11 +380,30 @@ static int write_text(const char *run_dir, const char *name, char *content, stru
     return err;
 }
 
+/* "model name : AMD EPYC ..." of the first processor; some architectures have no such line. */
+static bool processor_name(char *ret, size_t n)
+{
+    FILE *f = fopen("/proc/cpuinfo", "re");
+    char line[512];
+    bool found = false;
+
+    while (f && !found && fgets(line, sizeof line, f)) {
+        const char *value = strstr(line, ": ");
+
+        found = strncmp(line, "model name", 10) == 0 && value;
+        if (found)
+            snprintf(ret, n, "%.*s", (int)strcspn(value + 2, "\n"), value + 2);
+    }
+    if (f)
+        fclose(f);
+    return found;
+}
+
 static char *environment_json(void)
 {
     struct im_json *j = im_json_object();
     struct utsname u;
-    char *dumped;
+    char *dumped, name[128];
 
     uname(&u);
     im_json_set_str(j, "schema", "imsuper.env/1");
@@ -391,6 +411,8 @@ static char *environment_json(void)
     im_json_set_str(j, "build", im_build_id());
     im_json_set_str(j, "kernel", u.release);
     im_json_set_str(j, "machine", u.machine);
+    if (processor_name(name, sizeof name))
+        im_json_set_str(j, "processor", name);
     im_json_set_int(j, "cpus", im_cpu_count());
     im_json_set_int(j, "memory_bytes", (int64_t)im_memory_available());
     dumped = im_json_dump_indented(j);

@@ -1,0 +1,109 @@
+/* report.html: what the files say is there, and none of it is more than text. */
+#include <errno.h>
+#include <limits.h>
+
+#include "ipc/base/file.h"
+#include "supervisor/report/page.h"
+#include "tests/unit/ipc/base/unit.h"
+
+static void put(const char *folder, const char *name, const char *content)
+{
+    char path[PATH_MAX];
+    FILE *f;
+
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    f = fopen(path, "we");
+    assert_non_null(f);
+    fputs(content, f);
+    fclose(f);
+}
+
+/* The page; NULL: there is none. */
+static char *make(const char *folder)
+{
+    char path[PATH_MAX], *bytes = NULL;
+    struct im_text text = {""};
+    size_t n;
+
+    if (sv_page_write(folder, &text) < 0)
+        fail_msg("%s", text.s);
+    snprintf(path, sizeof path, "%s/report.html", folder);
+    return im_read_file(path, 1 << 24, &bytes, &n, NULL) == 0 ? bytes : NULL;
+}
+
+static void must_have(const char *page, const char *what)
+{
+    if (!strstr(page, what))
+        fail_msg("the page lacks: %s", what);
+}
+
+#define CONFIG                                                                                               \
+    "# Data\ndata-dir: \"it's a <b>\\\"set\\\"</b>\"  # flag\nepochs: 3  # flag\nmodel: resnet20  # "        \
+    "recipe, "                                                                                               \
+    "line 2\nlr: 0.1  # default\nnesterov: true  # flag\ntf32: false  # environment\n"                       \
+    "aug-hue: 0.1  # set\nreaders: 3  # chosen\nrun-name: \"x\"  # flag\n"
+
+static void what_the_files_say_is_text(void **state)
+{
+    char *page;
+
+    put(*state, "config.yaml", CONFIG);
+    put(*state, "summary.csv",
+        "epoch,train_loss,val_top1,lr,image_size\n1,2.5,0.25,0.1,32\n2,1.5,0.5,8.5e-07,32\n"
+        "3,1.25,,,32\n");
+    put(*state, "events.jsonl",
+        "{\"ts\":\"T\",\"event\":\"sample.bad\",\"path\":\"<script>alert(1)</script>\\u001b[2J\",\"n\":3}\n");
+    put(*state, "classes.txt", "<img src=x onerror=y>\nb\n");
+    put(*state, "left_out.txt", "a&b.txt\n");
+    put(*state, "env.json", "{\"kernel\":\"6.1\",\"cpus\":2}");
+    put(*state, "stages.jsonl",
+        "{\"limit\":\"train\"}\n{\"limit\":\"read\"}\n{\"limit\":\"train\"}\n{\"limit\":\"\"}\n");
+    page = make(*state);
+    assert_non_null(page);
+    assert_null(strstr(page, "<script"));
+    assert_null(strstr(page, "<img"));
+    assert_null(strstr(page, "<b>\"set"));
+    assert_null(strstr(page, "\x1b"));
+    assert_null(strstr(page, "http:"));
+    must_have(page, "&lt;script&gt;alert(1)&lt;/script&gt;\\x1b[2J");
+    must_have(page, "a&amp;b.txt");
+    must_have(page, "&lt;img src=x onerror=y&gt;");
+    must_have(page, "train (50 % of the time)");
+    must_have(page, "<tr class=\"best\"><td>2</td>");
+    must_have(page, "<td>8.5e-07</td>");
+    must_have(page, "<b>50.00</b>best val top-1 (%), epoch 2");
+    must_have(page, "<tr><th>kernel</th><td>6.1</td></tr>");
+    must_have(
+        page,
+        "<pre>imsuper start --data-dir &#39;it&#39;\\&#39;&#39;s a &lt;b&gt;&quot;set&quot;&lt;/b&gt;&#39; "
+        "--epochs 3 --model resnet20 --nesterov --no-tf32</pre>");
+    assert_null(strstr(page, "nan"));
+    free(page);
+}
+
+static void a_run_that_begins_has_a_page_or_none(void **state)
+{
+    char *page = make(*state); /* no configuration yet */
+
+    assert_null(page);
+    put(*state, "config.yaml", CONFIG);
+    assert_null(make(*state)); /* neither epoch nor step */
+    put(*state, "metrics.jsonl", "{\"step\":20,\"lr\":0.1,\"loss\":2,\"split\":\"train\"}\n");
+    page = make(*state);
+    assert_non_null(page);
+    must_have(page, "0 of 3 epochs");
+    must_have(page, "<svg ");
+    free(page);
+}
+
+#define IN_FOLDER(test) cmocka_unit_test_setup_teardown(test, make_directory, remove_directory)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        IN_FOLDER(what_the_files_say_is_text),
+        IN_FOLDER(a_run_that_begins_has_a_page_or_none),
+    };
+
+    return cmocka_run_group_tests_name("page", tests, NULL, NULL);
+}
