@@ -457,7 +457,8 @@ bool sv_start_is_ours(struct im_conf *conf, int *ret_status)
 /* The user has asked to stop before anything was started. */
 static int say_stopped(const struct start *s)
 {
-    im_say(stderr, "imsuper: %s while the data was looked at: nothing was trained; the same command %s the run",
+    im_say(stderr,
+           "imsuper: %s while the data was looked at: nothing was trained; the same command %s the run",
            strsignal(sv_stop_signal()), sv_rundir_is_described(s->conf.run_dir) ? "continues" : "begins");
     return IM_EXIT_RESUMABLE;
 }

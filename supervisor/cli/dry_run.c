@@ -13,8 +13,9 @@ void sv_dry_run_options(const struct im_conf *conf)
     char *yaml = im_conf_dump_yaml(conf, IM_FOR_START), *rest = yaml;
     const char *line;
 
-    im_say(stderr, "options, as in config.yaml (flags override the environment, which overrides --config, which "
-                   "overrides --recipe):");
+    im_say(stderr,
+           "options, as in config.yaml (flags override the environment, which overrides --config, which "
+           "overrides --recipe):");
     while ((line = strsep(&rest, "\n"))) {
         const size_t n = strlen(line), end = strlen(AT_DEFAULT);
 
