@@ -127,9 +127,9 @@ int au_files_load(const struct im_conf *conf, struct au_files *ret, struct im_te
     char path[PATH_MAX], data[] = "data", verb[] = "list", data_dir[IM_CONF_TEXT_BYTES + 16], layout[64],
                          images[64], split[64], split_seed[64], labels[IM_CONF_TEXT_BYTES + 16],
                          val_labels[IM_CONF_TEXT_BYTES + 16];
-    char *argv[] = {path, data, verb, data_dir, layout, images, split, split_seed, labels, val_labels, NULL};
+    char *argv[12] = {path, data, verb, data_dir, layout, images, split, split_seed};
     size_t n = 0;
-    int err;
+    int words = 8, err;
 
     *ret = (struct au_files){0};
     reader_program(path, sizeof path);
@@ -138,6 +138,10 @@ int au_files_load(const struct im_conf *conf, struct au_files *ret, struct im_te
     snprintf(images, sizeof images, "--images=%" PRId64, conf->images);
     snprintf(labels, sizeof labels, "--labels=%s", conf->labels);
     snprintf(val_labels, sizeof val_labels, "--val-labels=%s", conf->val_labels);
+    if (*conf->labels)
+        argv[words++] = labels;
+    if (*conf->val_labels)
+        argv[words++] = val_labels;
     snprintf(split, sizeof split, "--val-split=%.17g", conf->val_split);
     snprintf(split_seed, sizeof split_seed, "--val-split-seed=%" PRId64, conf->val_split_seed);
     err = run_list(path, argv, &ret->names, &n);
