@@ -9,11 +9,23 @@
  * goes on after a refused call is nothing to rely on. */
 #include "augment/sandbox.h"
 
+#include <sys/syscall.h>
+
+#include "ipc/base/count.h"
+
+/* Beside those of every sandbox. */
+static const int calls[] = {SYS_preadv2};
+
 int au_sandbox_enter(const char *read_root, const char *seek_file, bool tells, struct im_sandbox_state *ret,
                      struct im_text *text)
 {
     const struct im_sandbox wanted = {
-        .opens_files = true, .folder = read_root, .files = {seek_file && *seek_file ? seek_file : NULL}};
+        .calls = calls,
+        .call_count = IM_COUNT(calls),
+        .opens_files = true,
+        .folder = read_root,
+        .files = {seek_file && *seek_file ? seek_file : NULL},
+    };
     int err = im_sandbox_enter(&wanted, ret, text);
 
     if (err == 0 && tells)

@@ -304,9 +304,9 @@ struct im_control {
     _Atomic uint32_t accepted;  /* W supervisor: 1: the run's configuration has been given its name */
     _Atomic uint64_t supervisor_lost_ns; /* W warden: when the last supervisor died, while there is none; its
                                               successor: 0, when it has told. 0 = none has died */
-    _Atomic uint32_t
-        saver_seen; /* W warden: 0, before it starts a saver; W that saver: 1, once it is attached. R supervisor, warden */
     _Atomic uint32_t seek_wanted; /* W supervisor: 1: it owns the file of seek indexes and takes new ones */
+    _Atomic uint32_t saver_seen;  /* W warden: 0, before it starts a saver; W that saver: 1, once it is
+                                              attached. R supervisor, warden */
     uint64_t header_check;        /* a hash of all before run_state, and of the configuration */
 };
 

@@ -19,7 +19,7 @@ enum {
     IM_FD_LOG = 7,
     IM_FD_LOCK = 8,
     IM_FD_SNAPSHOT = 9,
-    IM_FD_INDEX = 10, /* of the images; closed where the warden could not open it */
+    IM_FD_INDEX = 10,  /* of the images; closed where the warden could not open it */
     IM_FD_MODULE = 11, /* of CUDA; closed where there is none */
     IM_FD_BATCH = 12,
 };

@@ -328,10 +328,8 @@ static int allow_opening(scmp_filter_ctx filter)
 #ifdef SYS_open
         {SYS_open, 1, OPEN_WRITES, O_RDONLY},
 #endif
-        {SYS_kill, 0, UINT32_MAX, (uint64_t)getpid()},
-        {SYS_ioctl, 1, UINT32_MAX, TCGETS},
-        {SYS_fcntl, 1, UINT32_MAX, F_GETFL},
-        {SYS_fcntl, 1, UINT32_MAX, F_GETFD},
+        {SYS_kill, 0, UINT32_MAX, (uint64_t)getpid()}, {SYS_ioctl, 1, UINT32_MAX, TCGETS},
+        {SYS_fcntl, 1, UINT32_MAX, F_GETFL},           {SYS_fcntl, 1, UINT32_MAX, F_GETFD},
     };
 
     return allow_conditions(filter, conditions, IM_COUNT(conditions));

@@ -16,11 +16,11 @@ static const int calls[] = {
     SYS_io_uring_register,
     SYS_preadv,
     /* what a file or file system is */
+    SYS_fstatfs,
+    SYS_statfs,
 #ifdef SYS_stat
     SYS_stat,
 #endif
-    SYS_fstatfs,
-    SYS_statfs,
     SYS_faccessat,
     SYS_readlinkat,
 #ifdef SYS_readlink
@@ -39,10 +39,11 @@ static const int calls[] = {
     SYS_set_tid_address,
 };
 
+/* The flags of clone3() cannot be looked at; liburing raises the limit of open files, where it is the old call. */
 #ifdef SYS_setrlimit
-enum { ABSENT = 2 };
+enum { SETRLIMIT = SYS_setrlimit, ABSENT = 2 };
 #else
-enum { ABSENT = 1 };
+enum { SETRLIMIT = 0, ABSENT = 1 };
 #endif
 
 int rd_sandbox_enter(const char *read_root, const char *index_file, bool tells, struct im_sandbox_state *ret,
@@ -55,11 +56,7 @@ int rd_sandbox_enter(const char *read_root, const char *index_file, bool tells, 
         .conditions = &threads,
         .condition_count = 1,
         .opens_files = true,
-        .absent = {SYS_clone3 /* its flags cannot be looked at */
-#ifdef SYS_setrlimit
-                   , SYS_setrlimit /* liburing raises the limit of open files */
-#endif
-        },
+        .absent = {SYS_clone3, SETRLIMIT},
         .absent_count = ABSENT,
         /* /dev/null is what the engine tries itself on; the other says why there is no io_uring. */
         .folder = read_root,

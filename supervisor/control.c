@@ -145,10 +145,11 @@ static size_t warn_of_memory(struct sv_super *s, char *sentence, size_t n)
 
     if (total == 0 || most * each <= total / 2)
         return 0;
-    return (size_t)snprintf(sentence, n,
-                            "; warning: large images may take %.1f GiB in %u augmenters (--decode-memory-mib %" PRIu64
-                            " each), more than half of the %.1f GiB of this machine or container",
-                            (double)(most * each) / (1 << 30), most, each >> 20, (double)total / (1 << 30));
+    return (size_t)snprintf(
+        sentence, n,
+        "; warning: large images may take %.1f GiB in %u augmenters (--decode-memory-mib %" PRIu64
+        " each), more than half of the %.1f GiB of this machine or container",
+        (double)(most * each) / (1 << 30), most, each >> 20, (double)total / (1 << 30));
 }
 
 static struct im_json *scale(struct sv_super *s, const struct im_json *message)

@@ -19,7 +19,8 @@
 
 #define CLEAR_WAIT_NS (10 * IM_SECOND) /* a killed process is gone by then, or stuck in the kernel */
 #define SAVER_DEATHS_MAX 5
-#define SILENT_COUNTS 2 /* of these for one that never attached: the next may do the same, and takes as long */
+#define SILENT_COUNTS                                                                                        \
+    2 /* of these for one that never attached: the next may do the same, and takes as long */
 #define SEAL_WAIT_NS (300 * IM_SECOND)
 #define LOST_WAIT_NS (2 * IM_SECOND) /* for the exit status of a trainer that is gone */
 
@@ -204,7 +205,8 @@ static void end_silent_saver(struct sv_super *s)
         s->watch.clock.now - s->ending.saver_since < SV_SAVER_SILENT_NS ||
         atomic_load_explicit(&s->run.control->saver_seen, memory_order_relaxed) != 0)
         return;
-    sv_screen_warn(&s->screen, SV_WARN, "imsuper-trainer, started to save the snapshot, does nothing for %.0f s; killing it",
+    sv_screen_warn(&s->screen, SV_WARN,
+                   "imsuper-trainer, started to save the snapshot, does nothing for %.0f s; killing it",
                    (double)SV_SAVER_SILENT_NS / 1e9);
     s->ending.saver_deaths += SILENT_COUNTS - 1;
     syscall(SYS_pidfd_send_signal, s->ending.saver_fd - 1, SIGKILL, NULL, 0);

@@ -19,12 +19,12 @@
 #define STACK_USUAL (8 * MIB)  /* what libraries expect */
 #define DATA_LEAST (128 * MIB) /* a trainer with its libraries and the smallest network */
 #define ADDRESS_SPACE_LEAST (512 * MIB)
-#define FILES_OF_ANY 32       /* segments, pipes, logs, the control socket, what a library opens */
-#define FILES_OF_GPU 256      /* a driver's */
-#define FILES_OF_PEER 8       /* connections to another trainer */
+#define FILES_OF_ANY 32  /* segments, pipes, logs, the control socket, what a library opens */
+#define FILES_OF_GPU 256 /* a driver's */
+#define FILES_OF_PEER 8  /* connections to another trainer */
 #define THREADS_OF_SUPERVISOR 8
 #define THREADS_OF_WORKER 4
-#define THREADS_OF_TRAINER 8 /* beside those that compute */
+#define THREADS_OF_TRAINER 8    /* beside those that compute */
 #define LARGE (64 * 1024 * MIB) /* a limit of memory above this is nobody's suspect */
 #define PROCESSES_LARGE 1024    /* then those that run already are not counted */
 
@@ -47,11 +47,12 @@ static int fail(const struct limit *l, uint64_t is, uint64_t need, const char *m
 
     is /= l->unit;
     need = (need + l->unit - 1) / l->unit;
-    return im_fail(text, -EAGAIN,
-                   "the limit of %s is %" PRIu64 "%s, and at least %" PRIu64 "%s are needed%s: `ulimit %s %" PRIu64
-                   "` in this shell before the start, or `ulimit -H%s` where that is refused (%s= in a service, "
-                   "limits.conf(5) for a login)",
-                   l->what, is, unit, need, unit, more, l->flag, need, l->flag + 1, l->service);
+    return im_fail(
+        text, -EAGAIN,
+        "the limit of %s is %" PRIu64 "%s, and at least %" PRIu64 "%s are needed%s: `ulimit %s %" PRIu64
+        "` in this shell before the start, or `ulimit -H%s` where that is refused (%s= in a service, "
+        "limits.conf(5) for a login)",
+        l->what, is, unit, need, unit, more, l->flag, need, l->flag + 1, l->service);
 }
 
 /* The limit as it is once it was raised as far as `raise_to`. Whoever set a limit of memory wants it. */
@@ -75,7 +76,8 @@ bool sv_limits_stack(void)
 {
     static const char sentence[] =
         "imsuper: the stack of a process is limited to less than 1024 KiB (ulimit -s), which is too little: "
-        "`ulimit -s 8192` in this shell before the start, or `ulimit -Hs` where that is refused (LimitSTACK= in a "
+        "`ulimit -s 8192` in this shell before the start, or `ulimit -Hs` where that is refused (LimitSTACK= "
+        "in a "
         "service)\n";
 
     if (limit_of(&limits[STACK], STACK_USUAL) >= STACK_LEAST)
@@ -93,11 +95,13 @@ struct sv_limits_need sv_limits_need(const struct im_conf *conf, const struct im
                    of_trainer = FILES_OF_ANY + FILES_OF_PEER * (uint64_t)g->ranks + (gpus ? FILES_OF_GPU : 0);
     const uint64_t of_reader = FILES_OF_ANY + (uint64_t)conf->queue_depth;
     struct im_offsets o;
-    struct sv_limits_need need = {.stack = STACK_LEAST, .data = DATA_LEAST, .address_space = ADDRESS_SPACE_LEAST};
+    struct sv_limits_need need = {
+        .stack = STACK_LEAST, .data = DATA_LEAST, .address_space = ADDRESS_SPACE_LEAST};
 
     need.files = of_warden > of_trainer ? of_warden : of_trainer;
     need.files_wanted = need.files > of_reader ? need.files : of_reader;
-    need.processes = 1 + THREADS_OF_SUPERVISOR + THREADS_OF_WORKER * (uint64_t)(conf->readers + conf->augmenters) +
+    need.processes = 1 + THREADS_OF_SUPERVISOR +
+                     THREADS_OF_WORKER * (uint64_t)(conf->readers + conf->augmenters) +
                      (THREADS_OF_TRAINER + (uint64_t)conf->trainer_threads) * (uint64_t)g->ranks;
     /* An augmenter maps all batch rings, and a worker the encoded one. */
     if (im_offsets_compute(g, &o) == 0)
@@ -177,8 +181,9 @@ const char *sv_limits_suspects(char *buffer, size_t n)
         const uint64_t is = limit_of(l, 0);
 
         if (is < rows[i].below && !(rows[i].limit == PROCESSES && getuid() == 0))
-            used += (size_t)snprintf(buffer + used, n - used, "%s the %s (ulimit %s %" PRIu64 ")",
-                                     used ? "," : "; a limit may be the cause:", l->what, l->flag, is / l->unit);
+            used +=
+                (size_t)snprintf(buffer + used, n - used, "%s the %s (ulimit %s %" PRIu64 ")",
+                                 used ? "," : "; a limit may be the cause:", l->what, l->flag, is / l->unit);
     }
     return buffer;
 }

@@ -32,8 +32,9 @@ struct sv_death {
     bool by_somebody;   /* killed by a signal that no program sends itself, and not for want of memory */
     bool was_ready;     /* for work */
     bool own_error;     /* left by itself with an error, and was not told to leave */
-    bool permanent;     /* that error is of what the run was given, and nobody has got past it: no retry mends it */
-    bool held_ticket;   /* a reader or augmenter with work in its hands, which may be to blame */
+    bool
+        permanent; /* that error is of what the run was given, and nobody has got past it: no retry mends it */
+    bool held_ticket; /* a reader or augmenter with work in its hands, which may be to blame */
     bool trainer;
     bool run_goes_on; /* the trainers have what they need for now, without this process */
     uint64_t

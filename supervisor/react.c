@@ -132,13 +132,12 @@ static void report_death(struct sv_super *s, const struct sv_child *child, int w
     if (!goes_on) /* give_up() says it */
         return;
     sv_journal_drain(&s->journal);
-    sv_screen_warn(&s->screen, SV_WARN, "%s#%u (pid %d) died: %s%s%s", im_role_name(child->role), child->index,
-                   child->last.pid,
+    sv_screen_warn(&s->screen, SV_WARN, "%s#%u (pid %d) died: %s%s%s", im_role_name(child->role),
+                   child->index, child->last.pid,
                    WIFEXITED(wait_status) && s->journal.last_reason[0]
                        ? s->journal.last_reason
                        : sv_describe_end(wait_status, end, sizeof end),
-                   limits,
-                   child->role == IM_ROLE_TRAINER ? "" : "; starting another, no sample lost");
+                   limits, child->role == IM_ROLE_TRAINER ? "" : "; starting another, no sample lost");
 }
 
 /* Ends the run because of `why`, saved where something was trained. `status` tells what kind of failure it is; a
@@ -163,7 +162,8 @@ static void give_up_on(struct sv_super *s, const struct sv_child *child, int wai
     sv_journal_drain(&s->journal);
     if (WIFEXITED(wait_status) && s->journal.last_reason[0])
         snprintf(why, sizeof why, "%s%s", s->journal.last_reason,
-                 sv_exit_status_for(wait_status) == IM_EXIT_FAILED ? sv_limits_suspects(limits, sizeof limits) : "");
+                 sv_exit_status_for(wait_status) == IM_EXIT_FAILED ? sv_limits_suspects(limits, sizeof limits)
+                                                                   : "");
     else
         snprintf(why, sizeof why, "%s#%u keeps failing: %s; see log.txt%s", im_role_name(child->role),
                  child->index, sv_describe_end(wait_status, end, sizeof end),

@@ -253,8 +253,9 @@ static int end_blocked(const struct tr_trainer *t, struct im_text *text)
 {
     if (!t->store.state_is_kept && !is_saved(t))
         return tell_unsaved(t, text);
-    im_log(IM_LOG_ERROR, "a file of the run may not be replaced; the run ends with all that was trained saved",
-           "why=%s", im_log_quote(&(struct im_quoted){0}, t->save.why.s));
+    im_log(IM_LOG_ERROR,
+           "a file of the run may not be replaced; the run ends with all that was trained saved", "why=%s",
+           im_log_quote(&(struct im_quoted){0}, t->save.why.s));
     return IM_EXIT_RESUMABLE;
 }
 
@@ -277,7 +278,7 @@ int tr_trainer_save_last(struct tr_trainer *t, bool at_the_end, struct im_text *
             lines_until = im_now() + LINES_WAIT_NS;
         }
         if (err || (!must_save(t) && done && (tr_report_settle(&t->report) || im_now() > lines_until)))
-            return err;                    /* lines that are lost are said when their files are closed */
+            return err; /* lines that are lost are said when their files are closed */
         if (is_blocked(t) && ++blocked >= BLOCKED_TRIES)
             return end_blocked(t, text);
         if (!stopping && is_stopping(t)) { /* somebody waits for us */

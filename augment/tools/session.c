@@ -129,9 +129,8 @@ static int ask_reader(const struct im_conf *conf, bool all, char **ret, size_t *
     char path[PATH_MAX], data[] = "data", verb[] = "list", data_dir[IM_CONF_TEXT_BYTES + 16], layout[64],
                          images[64], split[64], split_seed[64], labels[IM_CONF_TEXT_BYTES + 16],
                          val_labels[IM_CONF_TEXT_BYTES + 16], both[] = "--both-splits";
-    char *argv[] = {path,  data,       verb,   data_dir,   layout, images,
-                    split, split_seed, labels, val_labels, NULL,   NULL};
-    int err;
+    char *argv[12] = {path, data, verb, data_dir, layout, images, split, split_seed};
+    int words = 8, err;
 
     reader_program(path, sizeof path);
     snprintf(data_dir, sizeof data_dir, "--data-dir=%s", conf->data_dir);
@@ -140,10 +139,14 @@ static int ask_reader(const struct im_conf *conf, bool all, char **ret, size_t *
              all ? conf->sample : conf->images);
     snprintf(labels, sizeof labels, "--labels=%s", conf->labels);
     snprintf(val_labels, sizeof val_labels, "--val-labels=%s", conf->val_labels);
+    if (*conf->labels)
+        argv[words++] = labels;
+    if (*conf->val_labels)
+        argv[words++] = val_labels;
     snprintf(split, sizeof split, "--val-split=%.17g", conf->val_split);
     snprintf(split_seed, sizeof split_seed, "--val-split-seed=%" PRId64, conf->val_split_seed);
     if (all)
-        argv[10] = both;
+        argv[words++] = both;
     err = run_list(path, argv, ret, ret_n);
     return err < 0 ? im_fail(text, err, "cannot run %s: %s", path, strerror(-err)) : err;
 }

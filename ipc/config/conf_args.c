@@ -118,8 +118,9 @@ static int parse_flag(struct im_conf *conf, im_conf_commands commands, char **at
         value = next, words = 2;
     /* Such as "$NAME" of a variable that is not set: the run would be another one than was meant. */
     if (im_conf_keys[key].kind == IM_CONF_TEXT && !*value)
-        return im_fail(text, -EINVAL, "%s: the value is empty (a variable that is not set?); give %s a value, %s",
-                       f.written, f.written, bare_value(key) ? "or the flag alone" : "or leave it away");
+        return im_fail(text, -EINVAL,
+                       "%s: the value is empty (a variable that is not set?); give %s a value, %s", f.written,
+                       f.written, bare_value(key) ? "or the flag alone" : "or leave it away");
     err = take_flag(conf, key, &place, value, said, text);
     if (err == 0 && (value == f.value || value == next))
         im_conf_said_flag(conf, said, f.name, value);

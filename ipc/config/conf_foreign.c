@@ -118,8 +118,8 @@ void im_conf_said_twice(struct im_conf_said *said, const char *first, const char
     if (strcmp(first, second) == 0)
         im_fail(&note, 0, "%s given twice: %.200s, then %.200s; the last is used", first, before, now);
     else
-        im_fail(&note, 0, "%s and %s set the same option: %.200s, then %.200s; the last is used", first, second,
-                before, now);
+        im_fail(&note, 0, "%s and %s set the same option: %.200s, then %.200s; the last is used", first,
+                second, before, now);
     add_note(said, note.s, "");
 }
 

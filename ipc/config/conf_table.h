@@ -72,8 +72,8 @@ const char *im_conf_near(const char *name, im_conf_commands commands);
 
 /* What a command line said beside the options' values. */
 struct im_conf_said {
-    const char *lr, *max_lr; /* the values of these flags; NULL: not given */
-    struct im_text notes;    /* what was ignored, or chosen because of a flag */
+    const char *lr, *max_lr;                          /* the values of these flags; NULL: not given */
+    struct im_text notes;                             /* what was ignored, or chosen because of a flag */
     char given[IM_KEY_COUNT][IM_CONF_NAME_BYTES + 8]; /* the flag that set this key, as written; "": none */
 };
 

@@ -229,8 +229,12 @@ static int ask(const struct im_conf *conf, const char *program, const char *word
     snprintf(split, sizeof split, "--val-split=%.17g", conf->val_split);
     snprintf(split_seed, sizeof split_seed, "--val-split-seed=%" PRId64, conf->val_split_seed);
     snprintf(count, sizeof count, "--sample=%d", sample);
-    argv[n++] = json, argv[n++] = quiet, argv[n++] = data_dir, argv[n++] = layout, argv[n++] = labels;
-    argv[n++] = val_labels, argv[n++] = split, argv[n++] = split_seed;
+    argv[n++] = json, argv[n++] = quiet, argv[n++] = data_dir, argv[n++] = layout;
+    argv[n++] = split, argv[n++] = split_seed;
+    if (*conf->labels)
+        argv[n++] = labels;
+    if (*conf->val_labels)
+        argv[n++] = val_labels;
     if (sample > 0)
         argv[n++] = count;
     status = sv_program_read(argv, TIMEOUT_MS, answer, ANSWER_BYTES);

@@ -6,7 +6,6 @@
 #include <string.h>
 #include <unistd.h>
 
-
 static const char *const names[SV_PROGRAMS] = {
     [SV_PROGRAM_SUPERVISOR] = "imsuper",
     [SV_PROGRAM_READER] = "imsuper-reader",

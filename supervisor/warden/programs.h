@@ -8,11 +8,17 @@
 #include "ipc/abi.h"
 #include "ipc/base/err.h"
 
-enum sv_program { SV_PROGRAM_SUPERVISOR, SV_PROGRAM_READER, SV_PROGRAM_AUGMENTER, SV_PROGRAM_TRAINER, SV_PROGRAMS };
+enum sv_program {
+    SV_PROGRAM_SUPERVISOR,
+    SV_PROGRAM_READER,
+    SV_PROGRAM_AUGMENTER,
+    SV_PROGRAM_TRAINER,
+    SV_PROGRAMS
+};
 
 struct sv_programs {
-    int fd[SV_PROGRAMS]; /* close-on-exec */
-    int module;          /* imsuper-cuda.so; -1: there is none */
+    int fd[SV_PROGRAMS];           /* close-on-exec */
+    int module;                    /* imsuper-cuda.so; -1: there is none */
     char directory[PATH_MAX - 32]; /* where all lie: beside this program */
 };
 

@@ -247,6 +247,7 @@ case_give_up() {
 
 # An upgrade while the run goes on: the programs are removed, and others have their names. Whoever dies is started again as what
 # the run began with; also the process that saves in a trainer's place.
+is_there() { [ -n "$(pids "$1")" ]; }
 case_upgrade() {
   local name role
   mkdir "$T/bin"
@@ -262,9 +263,9 @@ case_upgrade() {
   for role in reader augmenter supervisor trainer; do
     signal_role KILL $role
     sleep 0.2
-    until_true 20 eval '[ -n "$(pids '$role')" ]' || fail "no other $role"
+    until_true 20 is_there $role || fail "no other $role"
   done
-  if [ "$(ps -o comm= -p "$(pids trainer)")" != imsuper-trainer ]; then fail "the trainer's name is $(ps -o comm= -p "$(pids trainer)")"; fi
+  [ "$(cat "/proc/$(pids trainer)/comm")" = imsuper-trainer ] || fail "the trainer's name is $(cat "/proc/$(pids trainer)/comm")"
   wait_step 7
   send TERM
   finish 75

@@ -190,13 +190,15 @@ static int keep(struct tr_checkpoint_store *store, const char *next, int err, st
     struct im_text why = *text;
     char kept[PATH_MAX];
 
-    if ((err != -EPERM && err != -EBUSY) || tr_checkpoint_path(store, TR_CHECKPOINT_KEPT_NAME, kept, NULL) < 0 ||
-        rename(next, kept) < 0)
+    if ((err != -EPERM && err != -EBUSY) ||
+        tr_checkpoint_path(store, TR_CHECKPOINT_KEPT_NAME, kept, NULL) < 0 || rename(next, kept) < 0)
         return err;
     im_sync_parent(kept);
     store->state_is_kept = store->has_kept = true;
-    return im_fail(text, err, "%.600s (an immutable file, or a mount point?); the state is in %.300s, which --resume takes",
-                   why.s, kept);
+    return im_fail(
+        text, err,
+        "%.600s (an immutable file, or a mount point?); the state is in %.300s, which --resume takes", why.s,
+        kept);
 }
 
 static int replace_state(struct tr_checkpoint_store *store, const char *next, const char *state,

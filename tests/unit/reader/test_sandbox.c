@@ -167,7 +167,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(files_below_the_root_are_read_and_no_others, tree_setup,
                                         tree_teardown),
-        cmocka_unit_test_setup_teardown(too_few_descriptors_are_an_error_and_no_death, tree_setup, tree_teardown),
+        cmocka_unit_test_setup_teardown(too_few_descriptors_are_an_error_and_no_death, tree_setup,
+                                        tree_teardown),
         cmocka_unit_test_setup_teardown(anything_else_kills, tree_setup, tree_teardown),
     };
 

@@ -41,7 +41,8 @@ static void a_limit_is_raised_or_named(void **state)
         {RLIMIT_NOFILE, 20, 40,
          "the limit of files that a process may have open is 40, and at least 50 are needed: `ulimit -n 50`"},
         {RLIMIT_DATA, 64 * MIB, 64 * MIB,
-         "the limit of memory of a process (data segment) is 65536 KiB, and at least 131072 KiB are needed (more for "
+         "the limit of memory of a process (data segment) is 65536 KiB, and at least 131072 KiB are needed "
+         "(more for "
          "larger networks and batches): `ulimit -d 131072`"},
         {RLIMIT_DATA, 64 * MIB, RLIM_INFINITY, "the limit of memory"}, /* whoever set it wants it */
         {RLIMIT_STACK, 256 * 1024, 16 * MIB, NULL},
@@ -80,7 +81,8 @@ static int suspects(void *arg)
     if (setrlimit(RLIMIT_DATA, r) < 0)
         return 2;
     sv_limits_suspects(s, sizeof s);
-    return r->rlim_cur == RLIM_INFINITY ? strstr(s, "ulimit -d") != NULL : strstr(s, "(ulimit -d 400000)") == NULL;
+    return r->rlim_cur == RLIM_INFINITY ? strstr(s, "ulimit -d") != NULL
+                                        : strstr(s, "(ulimit -d 400000)") == NULL;
 }
 
 static void small_limits_are_suspects_of_a_death(void **state)

@@ -40,9 +40,10 @@ static void flags_of_other_programs_are_taken(void **state)
     assert_true(conf.schedule == IM_SCHEDULE_ONECYCLE && conf.anneal == IM_ANNEAL_LINEAR);
     conf = LOAD(&notes, "--mixup", "0.2", "--cutmix", "1", "--no-mixup", "--use-blurpool", "--no-blurpool");
     assert_true(conf.mixup == 0 && conf.cutmix == 0 && conf.blurpool == IM_CONF_BLURPOOL_NONE);
-    assert_string_equal(notes.s, "--mixup and --no-mixup set the same option: 0.2, then 0; the last is used; "
-                                 "--use-blurpool and --no-blurpool set the same option: zhang, then none; the last "
-                                 "is used");
+    assert_string_equal(notes.s,
+                        "--mixup and --no-mixup set the same option: 0.2, then 0; the last is used; "
+                        "--use-blurpool and --no-blurpool set the same option: zhang, then none; the last "
+                        "is used");
     im_conf_defaults(&conf);
     assert_int_equal(
         im_conf_parse_args(&conf, IM_FOR_START, 2, (char *[]){(char[]){"x"}, (char[]){" \t"}, NULL}, &notes),

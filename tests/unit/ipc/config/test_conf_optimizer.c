@@ -193,9 +193,10 @@ static void resume_with_an_empty_value_is_refused(void **state)
 /* "--run-name $NAME" and its like: another run than was meant, in silence. Blanks come from a \\ at the end of a line. */
 static void texts_that_are_empty_or_blank_are_refused(void **state)
 {
-    static const char *const names[] = {"--run-name",  "--workspace",  "--data-dir", "--labels",     "--val-labels",
-                                        "--init-from", "--resume",     "--recipe",   "--config",     "--time-limit",
-                                        "--gpus",      "--train-crop", "--mean",     "--milestones", "--resize-schedule"};
+    static const char *const names[] = {"--run-name",   "--workspace",  "--data-dir",       "--labels",
+                                        "--val-labels", "--init-from",  "--resume",         "--recipe",
+                                        "--config",     "--time-limit", "--gpus",           "--train-crop",
+                                        "--mean",       "--milestones", "--resize-schedule"};
 
     (void)state;
     for (size_t i = 0; i < IM_COUNT(names); i++) {
@@ -215,7 +216,8 @@ static void texts_that_are_empty_or_blank_are_refused(void **state)
 
 static void names_of_runs_are_names_of_folders(void **state)
 {
-    static const char *const bad[] = {"a/b", ".", "..", ".a", "-a", " a", "a ", "latest", "a\nb", "\033[31m", "\xff"};
+    static const char *const bad[] = {"a/b", ".",      "..",   ".a",       "-a",  " a",
+                                      "a ",  "latest", "a\nb", "\033[31m", "\xff"};
     char longest[301];
 
     (void)state;
@@ -229,7 +231,8 @@ static void names_of_runs_are_names_of_folders(void **state)
 
         snprintf(name, sizeof name, "%s", i < IM_COUNT(bad) ? bad[i] : longest);
         im_conf_defaults(&conf);
-        assert_true(im_conf_parse_args(&conf, IM_FOR_START, 3, argv, &text) < 0 || im_conf_check(&conf, &text) < 0);
+        assert_true(im_conf_parse_args(&conf, IM_FOR_START, 3, argv, &text) < 0 ||
+                    im_conf_check(&conf, &text) < 0);
         assert_non_null(strstr(text.s, "run-name: "));
     }
 }
@@ -248,8 +251,8 @@ static const char *warning_of(int argc, char **argv, struct im_text *warning)
 
 static void a_flag_given_twice_with_different_values_is_said(void **state)
 {
-    char x[] = "x", lr[] = "--lr", one[] = "0.1", two[] = "0.2", other[] = "--learning-rate=0.2", same[] = "1e-1",
-         max[] = "--max-lr", ema[] = "--sync-bn", no_ema[] = "--no-sync-bn";
+    char x[] = "x", lr[] = "--lr", one[] = "0.1", two[] = "0.2", other[] = "--learning-rate=0.2",
+         same[] = "1e-1", max[] = "--max-lr", ema[] = "--sync-bn", no_ema[] = "--no-sync-bn";
     char *twice[] = {x, lr, one, lr, two, NULL}, *alias[] = {x, lr, one, other, NULL},
          *equal[] = {x, lr, one, lr, same, NULL}, *once[] = {x, lr, one, NULL},
          *both[] = {x, lr, one, max, two, NULL}, *yes_no[] = {x, ema, no_ema, NULL};

@@ -85,7 +85,8 @@ static void a_start_that_failed_leaves_nothing(void **state)
     int fd;
 
     open_run(&conf, &lock);
-    fd = open(in_run(&conf, ".data.index.tmp-12-3"), O_WRONLY | O_CREAT | O_CLOEXEC, 0600); /* of who was killed */
+    fd = open(in_run(&conf, ".data.index.tmp-12-3"), O_WRONLY | O_CREAT | O_CLOEXEC,
+              0600); /* of who was killed */
     assert_true(fd >= 0);
     close(fd);
     sv_rundir_discard(conf.run_dir, &lock);
@@ -127,8 +128,10 @@ static void a_run_is_found_by_name_and_by_path(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(a_stranger_who_locks_the_folder_stops_no_start, make_directory, remove_directory),
-        cmocka_unit_test_setup_teardown(one_lock_is_left_when_the_other_is_removed, make_directory, remove_directory),
+        cmocka_unit_test_setup_teardown(a_stranger_who_locks_the_folder_stops_no_start, make_directory,
+                                        remove_directory),
+        cmocka_unit_test_setup_teardown(one_lock_is_left_when_the_other_is_removed, make_directory,
+                                        remove_directory),
         cmocka_unit_test_setup_teardown(a_start_that_failed_leaves_nothing, make_directory, remove_directory),
         cmocka_unit_test_setup_teardown(a_run_is_found_by_name_and_by_path, make_directory, remove_directory),
     };
