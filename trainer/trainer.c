@@ -88,7 +88,7 @@ static int end_epoch(struct tr_trainer *t, bool validated, struct im_text *text)
         best |= TR_BEST_AVERAGE;
     if (validated)
         tr_early_stop_epoch(t->child->conf, &t->at);
-    err = tr_trainer_leads(t) ? tr_report_epoch(&t->report, &t->at, t->lr, validated, text) : 0;
+    err = tr_trainer_leads(t) ? tr_report_epoch(&t->report, &t->at, t->lr, validated, best, text) : 0;
     return err < 0 ? err : tr_trainer_save(t, (int)t->at.epochs, best, text);
 }
 
