@@ -119,11 +119,11 @@ static void print_ledger(const struct im_json *ledger)
 {
     static const char *const splits[] = {"train", "val"};
 
-    printf("LEDGER    THIS PASS  TWICE  UNUSABLE    PASSES  EACH IMAGE ONCE  LEFT OUT\n");
+    printf("LEDGER    THIS PASS  TWICE  UNUSABLE    PASSES  EACH ONCE  LEFT OUT\n");
     for (size_t i = 0; i < IM_COUNT(splits); i++) {
         const struct im_json *j = im_json_get(ledger, splits[i]);
 
-        printf("%-6s %12lld %6lld %9lld %9lld %16lld %9lld\n", splits[i],
+        printf("%-6s %12lld %6lld %9lld %9lld %10lld %9lld\n", splits[i],
                (long long)im_json_int_or(j, "delivered", 0), (long long)im_json_int_or(j, "duplicates", 0),
                (long long)im_json_int_or(j, "bad", 0), (long long)im_json_int_or(j, "passes", 0),
                (long long)im_json_int_or(j, "passes_exactly_once", 0),
