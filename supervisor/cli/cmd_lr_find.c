@@ -3,17 +3,13 @@
  *
  * The trainer takes the rates and ends the test (ipc/config/lr_range.h); what is left is to read its lines, to suggest
  * rates, and to show them: a table, a JSON file, a picture. */
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <ftw.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -24,12 +20,11 @@
 #include "ipc/config/lr_range.h"
 #include "supervisor/cli/commands.h"
 #include "supervisor/cli/start.h"
+#include "supervisor/cli/temporary.h"
 #include "supervisor/report/plot.h"
 #include "supervisor/report/rundir.h"
 
 #define LINES_BYTES_MAX ((size_t)1 << 28)
-#define FOLDER_PREFIX "imsuper-lr-find-"
-#define FOLDER_YOUNG_SECONDS 10
 #define RUN_NAME "lr-find"
 #define DEFAULT_FOLDER                                                                                       \
     "lr_finder_plots" /* and the files' names: as scripts around torch-lr-finder write them */
@@ -54,47 +49,6 @@ static int fail(const struct im_text *text, int status)
     return status;
 }
 
-static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *at)
-{
-    (void)st, (void)kind, (void)at;
-    return remove(path);
-}
-
-static const char *temporary_folder(void)
-{
-    const char *tmp = getenv("TMPDIR");
-
-    return tmp && *tmp == '/' ? tmp : "/tmp";
-}
-
-/* A folder of ours whose test was killed: nobody holds its lock, and it is no test that has just made it. */
-static bool is_left_over(int parent, const char *name, const char *path)
-{
-    char run_dir[PATH_MAX + 16];
-    struct stat st;
-
-    if (strncmp(name, FOLDER_PREFIX, strlen(FOLDER_PREFIX)) != 0 ||
-        fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISDIR(st.st_mode) ||
-        st.st_uid != geteuid() || time(NULL) - st.st_mtime < FOLDER_YOUNG_SECONDS)
-        return false;
-    snprintf(run_dir, sizeof run_dir, "%s/" RUN_NAME, path);
-    return !sv_rundir_is_live(run_dir);
-}
-
-static void remove_left_over(const char *tmp)
-{
-    DIR *d = opendir(tmp);
-    char path[PATH_MAX];
-    struct dirent *entry;
-
-    while (d && (entry = readdir(d)))
-        if (snprintf(path, sizeof path, "%s/%s", tmp, entry->d_name) < (int)sizeof path &&
-            is_left_over(dirfd(d), entry->d_name, path))
-            nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-    if (d)
-        closedir(d);
-}
-
 /* A folder of training images may stand for the data set: nothing else is used. */
 static void leave_train_folder(struct im_conf *conf)
 {
@@ -113,7 +67,6 @@ static void leave_train_folder(struct im_conf *conf)
 /* What a range test needs, in place of what a run would do. */
 static int prepare(struct im_conf *conf, char *folder, size_t n, struct im_text *text)
 {
-    const char *tmp = temporary_folder();
     struct im_conf_resize resize;
     struct im_conf_sizes first;
     int err = im_conf_resize(conf, &resize, text);
@@ -130,10 +83,9 @@ static int prepare(struct im_conf *conf, char *folder, size_t n, struct im_text 
     conf->snapshot_interval = 0; /* a test whose trainer dies begins anew */
     conf->snapshot_steps = 0;
     conf->lr_range_test = true;
-    remove_left_over(tmp);
-    snprintf(folder, n, "%s/" FOLDER_PREFIX "XXXXXX", tmp);
-    if (!mkdtemp(folder))
-        return im_fail(text, -errno, "cannot make %s: %s", folder, strerror(errno));
+    err = sv_temporary_make(RUN_NAME, folder, n, text);
+    if (err < 0)
+        return err;
     snprintf(conf->workspace, sizeof conf->workspace, "%s", folder);
     snprintf(conf->run_name, sizeof conf->run_name, RUN_NAME);
     return 0;
@@ -377,7 +329,7 @@ int sv_cmd_lr_find(struct im_conf *conf)
     status = sv_start_run(conf);
     if (status == IM_EXIT_OK && !conf->dry_run && report(conf, &files, &text) < 0)
         status = fail(&text, IM_EXIT_FAILED);
-    nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    sv_temporary_remove(folder);
     if (status == IM_EXIT_RESUMABLE) {
         fprintf(stderr, "imsuper: stopped; an LR range test cannot be continued\n");
         status = IM_EXIT_FORCED;

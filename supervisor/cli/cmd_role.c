@@ -21,6 +21,7 @@ static const struct verb {
     {"data", "preview", "imsuper-augmenter", {"preview"}},
     {"data", "verify", "imsuper-augmenter", {"verify"}},
     {"data", "stats", "imsuper-augmenter", {"stats"}},
+    {"bench", "data", NULL, {"bench", "data"}}, /* a verb of imsuper itself */
     {"bench", "read", "imsuper-reader", {"bench"}},
     {"profile", "reader", "imsuper-reader", {"profile"}},
     {"bench", "augment", "imsuper-augmenter", {"bench"}},
@@ -35,11 +36,13 @@ enum { VERBS = IM_COUNT(verbs), WORDS_BEFORE = 3 /* the program and its verb */ 
 static int exec_role(const struct verb *v, int argc, char **argv)
 {
     const int skip = v->object ? 2 : 1;
-    char **words = calloc((size_t)argc + WORDS_BEFORE, sizeof *words), first[16], second[16];
+    char **words = calloc((size_t)argc + WORDS_BEFORE, sizeof *words), first[16], second[16],
+         imsuper[] = "imsuper";
     int n = 1, status;
 
     if (!words)
         return IM_EXIT_FAILED;
+    words[0] = imsuper;
     snprintf(first, sizeof first, "%s", v->words[0]);
     words[n++] = first;
     if (v->words[1]) {
@@ -48,7 +51,7 @@ static int exec_role(const struct verb *v, int argc, char **argv)
     }
     memcpy(words + n, argv + skip, (size_t)(argc - skip) * sizeof *words);
     setenv("OMP_WAIT_POLICY", "passive", 0); /* as for the trainer of a run */
-    status = sv_program_exec(v->program, words);
+    status = v->program ? sv_program_exec(v->program, words) : sv_command_main(n + argc - skip, words);
     free(words);
     return status;
 }
