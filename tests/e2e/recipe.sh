@@ -15,7 +15,7 @@ whole_run() { # FLAG...: an undisturbed run, moved to $T/whole
 }
 must_equal_whole() { "$BIN/compare_states" "$T/whole/$STATE" "$RUN/$STATE" || fail "the state is not that of the undisturbed run"; }
 # In the middle of a window the state holds the sum of the gradients so far.
-in_window() { head -c 65536 "$RUN/$STATE" | grep -q 'optimizer\.gradient\.'; }
+in_window() { grep -q 'optimizer\.gradient\.' < <(head -c 65536 "$RUN/$STATE"); }
 
 # stop_and_go FLAG...: stops at five random batches, at least one of them within a window if windows there are, and goes on.
 stop_and_go() {
@@ -157,7 +157,7 @@ case_averages() {
       [ -s "$RUN/checkpoints/$name$kind.safetensors" ] || fail "$name$kind.safetensors is missing"
     done
   done
-  head -c 65536 "$RUN/checkpoints/last.ema.safetensors" | grep -q '"conv1.weight"' || fail "the averages lack torchvision's names"
+  grep -q '"conv1.weight"' < <(head -c 65536 "$RUN/checkpoints/last.ema.safetensors") || fail "the averages lack torchvision's names"
   must_say "ema top1"
   awk -F , 'NR > 1 && ($10 == "" || $11 == "") { exit 1 }' "$RUN/summary.csv" || fail "summary.csv lacks the averages"
   # They only watch: the weights are those of the run without them.
