@@ -24,7 +24,7 @@
 #define RUN_NAME "bench-data"
 #define FASTEST 40000 /* images/s of one trainer, for which there are to be enough batches */
 
-enum { RESULT_BYTES_MAX = 1 << 20 };
+enum { RESULT_BYTES_MAX = 1 << 20, SCAN_MAX = 512 };
 
 /* A run's configuration with stand-ins for trainers. Counts that nobody chose: as on a machine where the trainers compute
  * elsewhere, so that all cores are for reading and decoding. */
@@ -296,22 +296,38 @@ double sv_bench_verdict(const struct sv_bench *b, double images_per_second, stru
     return more;
 }
 
+/* A number of 1 to SCAN_MAX at *at, which moves past it; 0: there is none. */
+static int64_t take_number(const char **at)
+{
+    char *end;
+    const long long value = **at >= '0' && **at <= '9' ? strtoll(*at, &end, 10) : 0;
+
+    if (value < 1 || value > SCAN_MAX)
+        return 0;
+    *at = end;
+    return value;
+}
+
 int sv_bench_scan_parse(const char *s, struct sv_scan *ret, struct im_text *text)
 {
-    char stage[16] = "", end = 0;
+    const char *at = strchr(s, '=');
 
-    *ret = (struct sv_scan){0};
-    if (sscanf(s, "%15[a-z]=%" SCNd64 "..%" SCNd64 "%c", stage, &ret->low, &ret->high, &end) !=
-            3 || /* NOLINT */
-        (strcmp(stage, "augmenters") != 0 && strcmp(stage, "readers") != 0))
-        return im_fail(
-            text, -EINVAL,
-            "--scan %.100s: expected augmenters=LOW..HIGH or readers=LOW..HIGH, such as augmenters=1..8", s);
-    ret->readers = strcmp(stage, "readers") == 0;
-    if (ret->low < 1 || ret->high < ret->low || ret->high > 512)
-        return im_fail(text, -EINVAL, "--scan %.100s: the numbers must be 1 to 512, the smaller one first",
-                       s);
-    return 0;
+    *ret = (struct sv_scan){.readers = strncmp(s, "readers=", 8) == 0};
+    if (at && (ret->readers || strncmp(s, "augmenters=", 11) == 0)) {
+        at++;
+        ret->low = take_number(&at);
+        if (ret->low && strncmp(at, "..", 2) == 0) {
+            at += 2;
+            ret->high = take_number(&at);
+        }
+        if (ret->high >= ret->low && ret->low > 0 && *at == '\0')
+            return 0;
+    }
+    return im_fail(
+        text, -EINVAL,
+        "--scan %.100s: expected augmenters=LOW..HIGH or readers=LOW..HIGH with numbers of 1 to %d, such as "
+        "augmenters=1..8",
+        s, SCAN_MAX);
 }
 
 int sv_bench_passes_parse(const char *bytes, size_t n, double *passes, size_t *ret_count,

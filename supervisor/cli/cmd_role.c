@@ -21,9 +21,12 @@ static const struct verb {
     {"data", "preview", "imsuper-augmenter", {"preview"}},
     {"data", "verify", "imsuper-augmenter", {"verify"}},
     {"data", "stats", "imsuper-augmenter", {"stats"}},
-    {"bench", "data", NULL, {"bench", "data"}}, /* a verb of imsuper itself */
+    {"bench", "all", NULL, {"bench", "all"}}, /* verbs of imsuper itself */
+    {"bench", "ring", NULL, {"bench", "ring"}},
+    {"bench", "data", NULL, {"bench", "data"}},
     {"bench", "read", "imsuper-reader", {"bench"}},
     {"profile", "reader", "imsuper-reader", {"profile"}},
+    {"bench", "decode", "imsuper-augmenter", {"bench-decode"}},
     {"bench", "augment", "imsuper-augmenter", {"bench"}},
     {"bench", "trainer", "imsuper-trainer", {"bench"}},
     {"profile", "augment", "imsuper-augmenter", {"profile"}},

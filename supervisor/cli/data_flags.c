@@ -12,7 +12,7 @@
 
 enum { ANSWER_BYTES = 1 << 20, TIMEOUT_MS = 600000, WORDS_MAX = 24 };
 
-void sv_data_flags_make(const struct im_conf *conf, struct sv_data_flags *ret)
+int sv_data_flags_make(const struct im_conf *conf, struct sv_data_flags *ret)
 {
     const size_t n = sizeof ret->text[0];
 
@@ -20,8 +20,11 @@ void sv_data_flags_make(const struct im_conf *conf, struct sv_data_flags *ret)
     snprintf(ret->text[1], n, "--layout=%s", im_conf_choice(IM_KEY_layout, conf->layout));
     snprintf(ret->text[2], n, "--labels=%s", conf->labels);
     snprintf(ret->text[3], n, "--val-labels=%s", conf->val_labels);
+    if (!(conf->val_split > 0)) /* the seed alone would be refused as without effect */
+        return 4;
     snprintf(ret->text[4], n, "--val-split=%.17g", conf->val_split);
     snprintf(ret->text[5], n, "--val-split-seed=%" PRId64, conf->val_split_seed);
+    return SV_DATA_FLAGS;
 }
 
 int sv_ask_data(const struct im_conf *conf, const char *program, const char *words, const char *const more[],
@@ -31,7 +34,7 @@ int sv_ask_data(const struct im_conf *conf, const char *program, const char *wor
     char *answer = malloc(ANSWER_BYTES), *argv[WORDS_MAX] = {0}, path[PATH_MAX], *copy = strdup(words),
          *next = copy, *word;
     char *copies[WORDS_MAX];
-    int n = 0, extra = 0, status = -ENOMEM;
+    int n = 0, extra = 0, flag_count, status = -ENOMEM;
 
     *ret = NULL;
     if (flags && answer && copy) {
@@ -39,8 +42,8 @@ int sv_ask_data(const struct im_conf *conf, const char *program, const char *wor
         argv[n++] = path;
         while ((word = strsep(&next, " ")) && n < WORDS_MAX / 2)
             argv[n++] = word;
-        sv_data_flags_make(conf, flags);
-        for (int i = 0; i < SV_DATA_FLAGS; i++)
+        flag_count = sv_data_flags_make(conf, flags);
+        for (int i = 0; i < flag_count; i++)
             argv[n++] = flags->text[i];
         for (; more[extra] && n + 1 < WORDS_MAX; extra++) {
             copies[extra] = strdup(more[extra]);

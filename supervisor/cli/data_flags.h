@@ -10,8 +10,8 @@ struct sv_data_flags {
     char text[SV_DATA_FLAGS][IM_CONF_TEXT_BYTES + 32];
 };
 
-/* --data-dir, --layout, --labels, --val-labels, --val-split, --val-split-seed. */
-void sv_data_flags_make(const struct im_conf *conf, struct sv_data_flags *ret);
+/* --data-dir, --layout, --labels, --val-labels; --val-split and --val-split-seed where there is a split. Returns how many. */
+int sv_data_flags_make(const struct im_conf *conf, struct sv_data_flags *ret);
 
 /* Runs `program` with `words` (separated by blanks), these flags and the texts of `more`, up to NULL, and reads its answer as
  * JSON. Its exit status, or a negative errno; *ret NULL where it gave no such answer. */
