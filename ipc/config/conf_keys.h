@@ -7,6 +7,8 @@
 #ifndef IPC_CONFIG_CONF_KEYS_H
 #define IPC_CONFIG_CONF_KEYS_H
 
+#include <stdint.h>
+
 #include "ipc/config/models.h"
 
 /* Choices: X(constant, "word"). The first has the value 0, and so on. */
@@ -121,36 +123,41 @@
     X(IM_GROUP_SYNTH, "Synth")
 
 /* Commands that use a key, as a set. */
-#define IM_FOR_START 1u
-#define IM_FOR_STATUS 2u
-#define IM_FOR_STOP 4u
-#define IM_FOR_SYNTH 8u
-#define IM_FOR_INDEX 16u
+typedef uint64_t im_conf_commands;
+#define IM_FOR(bit) ((im_conf_commands)1 << (bit))
+#define IM_FOR_ANY (~(im_conf_commands)0)
+#define IM_FOR_START IM_FOR(0)
+#define IM_FOR_STATUS IM_FOR(1)
+#define IM_FOR_STOP IM_FOR(2)
+#define IM_FOR_SYNTH IM_FOR(3)
+#define IM_FOR_INDEX IM_FOR(4)
+#define IM_FOR_PREVIEW IM_FOR(5)
+#define IM_FOR_BENCH IM_FOR(6)
+#define IM_FOR_LIST IM_FOR(7)
+#define IM_FOR_STEPS IM_FOR(8)      /* bench and profile of the trainer */
+#define IM_FOR_LR_FIND IM_FOR(9)    /* beside IM_FOR_START */
+#define IM_FOR_MODEL IM_FOR(10)     /* the table of a model's layers */
+#define IM_FOR_GPUS IM_FOR(11)      /* the list of GPUs */
+#define IM_FOR_LIST_RUNS IM_FOR(12) /* the list of a workspace's runs */
+#define IM_FOR_CHILDREN IM_FOR(13)  /* no flag: `start` sets it for the processes of its run */
+#define IM_FOR_CONTROL IM_FOR(14)   /* pause, resume, restart, scale */
+#define IM_FOR_RESTART IM_FOR(15)
+#define IM_FOR_SCALE IM_FOR(16)
+#define IM_FOR_ORGANISE IM_FOR(17)   /* class folders from any layout */
+#define IM_FOR_PLOT IM_FOR(18)       /* charts of runs */
+#define IM_FOR_COMPARE IM_FOR(19)    /* of runs with each other */
+#define IM_FOR_DOCTOR IM_FOR(20)     /* what of this machine or data set would hold up a run */
+#define IM_FOR_BENCH_READ IM_FOR(21) /* bench read and profile reader */
+#define IM_FOR_BENCH_DATA IM_FOR(22) /* beside IM_FOR_START */
+#define IM_FOR_VERIFY IM_FOR(23)     /* data verify and data stats */
+#define IM_FOR_BENCH_RING IM_FOR(24)
 #define IM_FOR_RUNS (IM_FOR_START | IM_FOR_STATUS | IM_FOR_STOP | IM_FOR_CONTROL)
-#define IM_FOR_PREVIEW 64u
-#define IM_FOR_BENCH 128u
-#define IM_FOR_LIST 256u
-#define IM_FOR_STEPS 512u      /* bench and profile of the trainer */
-#define IM_FOR_LR_FIND 1024u   /* beside IM_FOR_START */
-#define IM_FOR_MODEL 2048u     /* the table of a model's layers */
-#define IM_FOR_GPUS 4096u      /* the list of GPUs */
-#define IM_FOR_LIST_RUNS 8192u /* the list of a workspace's runs */
-#define IM_FOR_CHILDREN 32u    /* no flag: `start` sets it for the processes of its run */
-#define IM_FOR_CONTROL 65536u  /* pause, resume, restart, scale */
-#define IM_FOR_RESTART 131072u
-#define IM_FOR_SCALE 262144u
-#define IM_FOR_ORGANISE 8388608u     /* class folders from any layout */
-#define IM_FOR_DOCTOR 16777216u      /* what of this machine or data set would hold up a run */
-#define IM_FOR_BENCH_READ 33554432u  /* bench read and profile reader */
-#define IM_FOR_BENCH_DATA 67108864u  /* beside IM_FOR_START */
-#define IM_FOR_BENCH_RING 268435456u /* bench ring */
-#define IM_FOR_VERIFY 134217728u     /* data verify and data stats */
 #define IM_FOR_SAMPLES (IM_FOR_START | IM_FOR_PREVIEW | IM_FOR_BENCH) /* all that make samples */
 #define IM_FOR_ALL                                                                                           \
     (IM_FOR_RUNS | IM_FOR_SYNTH | IM_FOR_INDEX | IM_FOR_CHILDREN | IM_FOR_SAMPLES | IM_FOR_LIST |            \
      IM_FOR_STEPS | IM_FOR_LR_FIND | IM_FOR_MODEL | IM_FOR_RESTART | IM_FOR_SCALE | IM_FOR_LIST_RUNS |       \
-     IM_FOR_ORGANISE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_BENCH_DATA | IM_FOR_VERIFY |               \
-     IM_FOR_BENCH_RING)
+     IM_FOR_ORGANISE | IM_FOR_PLOT | IM_FOR_COMPARE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ |                    \
+     IM_FOR_BENCH_DATA | IM_FOR_VERIFY | IM_FOR_BENCH_RING)
 
 /* clang-format off */
 #define IM_CONF_KEYS(BOOL, INT, SEED, REAL, TEXT, ENUM) \
@@ -165,6 +172,7 @@
     INT(subset_size, "subset-size", 10000, 1, 1000000000000, IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX, "N", "images in the subset that --subset selects") \
     INT(changed_since, "changed-since", 0, 0, INT64_MAX, IM_GROUP_DATA, IM_FOR_INDEX, "NS", "also count the images that changed after this time (nanoseconds since 1970)") \
     TEXT(subset_out, "subset-out", "", IM_GROUP_DATA, IM_FOR_INDEX, "DIR", "output folder: data.index (the index to train from) and, with --subset, subset.txt (the list)") \
+    TEXT(seek_index, "seek-index", "auto", IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX, "auto|off|DIR", "where Huffman codes of images stand, so that crops are decoded without what lies around them: a file in ~/.cache/imsuper (auto) or in DIR") \
     ENUM(io, "io", IM_IO_AUTO, IM_IOS, IM_GROUP_DATA, IM_FOR_START | IM_FOR_BENCH_READ, "ENGINE", "file I/O engine; auto uses io_uring where the system supports it") \
     INT(queue_depth, "queue-depth", 64, 1, 1024, IM_GROUP_DATA, IM_FOR_START | IM_FOR_BENCH_READ, "N", "files in flight per reader") \
     INT(image_size, "image-size", 224, 8, 1024, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES | IM_FOR_MODEL | IM_FOR_STEPS, "PIXELS", "side of the square training images") \
@@ -222,6 +230,11 @@
     ENUM(amp, "amp", IM_AMP_NONE, IM_AMPS, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_STEPS | IM_FOR_MODEL, "TYPE", "mixed precision of activations and convolutions: bf16, fp16 (GPUs only; always with loss scaling) or none (fp32); weights stay fp32") \
     TEXT(init_from, "init-from", "", IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL, "FILE", "initial weights of a new run: a safetensors, .pt or .pth file from torchvision, timm or imsuper; names and shapes must match the model") \
     BOOL(init_skip_head, "init-skip-head", false, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL, "", "do not load the classifier from init-from (for other classes)") \
+    TEXT(finetune, "finetune", "", IM_GROUP_MODEL, IM_FOR_START, "[FILE]", "fine-tune the weights of init-from (or FILE): recipe finetune, unless another is given, and a new classifier where theirs has other classes") \
+    TEXT(freeze, "freeze", "", IM_GROUP_MODEL, IM_FOR_START, "STAGES", "parts that are not trained: backbone (all but the classifier), stem, layer1, layer2, ... with commas between, or N: the stem and the first N layers; their batch norms keep their running statistics") \
+    BOOL(freeze_bn, "freeze-bn", false, IM_GROUP_MODEL, IM_FOR_START, "", "train no batch norm: weights, biases and running statistics of all of them stay as they are") \
+    TEXT(unfreeze_epochs, "unfreeze-epochs", "", IM_GROUP_MODEL, IM_FOR_START, "EPOCHS", "after each of these epochs one more part that freeze names is trained, from the last to the first; after the last of them all parts") \
+    REAL(layer_decay, "layer-decay", 1, 0.01, 1, IM_GROUP_TRAINING, IM_FOR_START, "X", "the learning rate of each block is X times that of the block behind it, as timm's layer_decay; 1 = the same for all") \
     INT(epochs, "epochs", 90, 1, 100000, IM_GROUP_TRAINING, IM_FOR_START, "N", "passes over the training images") \
     INT(batch_size, "batch-size", 256, 1, 65536, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS, "N", "images per step and trainer process") \
     TEXT(resize_schedule, "resize-schedule", "", IM_GROUP_TRAINING, IM_FOR_START, "ENTRIES", "image size and batch size by epoch; overrides image-size and batch-size: 1-30:64x256,31-50:128x128,51-:224x64; 12-14:160..192 is a ramp in steps of 32") \
@@ -290,24 +303,31 @@
     INT(batches_ahead, "batches-ahead", 4, 2, 64, IM_GROUP_PIPELINE, IM_FOR_START, "N", "batches in each trainer's ring") \
     TEXT(recipe, "recipe", "", IM_GROUP_OUTPUT, IM_FOR_START, "NAME", "named preset of options; config, environment and flags override it; `imsuper recipes` lists the presets") \
     TEXT(config, "config", "", IM_GROUP_OUTPUT, IM_FOR_ALL, "FILE", "YAML file of these options") \
-    TEXT(workspace, "workspace", "runs", IM_GROUP_OUTPUT, IM_FOR_RUNS | IM_FOR_LIST_RUNS | IM_FOR_DOCTOR, "DIR", "folder that holds the run directories") \
+    TEXT(workspace, "workspace", "runs", IM_GROUP_OUTPUT, IM_FOR_RUNS | IM_FOR_LIST_RUNS | IM_FOR_PLOT | IM_FOR_COMPARE | IM_FOR_DOCTOR, "DIR", "folder that holds the run directories") \
     TEXT(run_name, "run-name", "", IM_GROUP_OUTPUT, IM_FOR_RUNS, "NAME", "run directory in the workspace; an existing run is continued; default: model and time") \
     TEXT(resume, "resume", "", IM_GROUP_OUTPUT, IM_FOR_START, "[FILE]", "start from this training state (last.state.safetensors); without FILE: continue --run-name or the newest run, and start no new one") \
     BOOL(dry_run, "dry-run", false, IM_GROUP_OUTPUT, IM_FOR_START | IM_FOR_ORGANISE, "", "check everything that can be checked, show what would be done, and do nothing") \
     INT(checkpoint_keep, "checkpoint-keep", 3, 1, 100000, IM_GROUP_OUTPUT, IM_FOR_START, "N", "epoch checkpoints to keep besides last and best") \
+    BOOL(tensorboard, "tensorboard", true, IM_GROUP_OUTPUT, IM_FOR_START, "", "write TensorBoard event files into tensorboard/ of the run directory; the default") \
     REAL(status_interval, "status-interval", 30, 0.1, 86400, IM_GROUP_OUTPUT, IM_FOR_START, "SECONDS", "interval of status lines when the output is not a terminal") \
     ENUM(log_level, "log-level", IM_CONF_LOG_INFO, IM_LOG_LEVELS, IM_GROUP_OUTPUT, IM_FOR_ALL, "LEVEL", "lowest severity to log") \
     ENUM(color, "color", IM_COLOR_AUTO, IM_COLORS, IM_GROUP_OUTPUT, IM_FOR_ALL, "WHEN", "colours; auto: on a terminal unless NO_COLOR is set") \
     BOOL(plain, "plain", false, IM_GROUP_OUTPUT, IM_FOR_ALL, "", "key=value lines even on a terminal") \
-    BOOL(json, "json", false, IM_GROUP_OUTPUT, IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_BENCH_DATA | IM_FOR_VERIFY | IM_FOR_BENCH_RING | IM_FOR_LR_FIND | IM_FOR_STATUS | IM_FOR_STOP | IM_FOR_CONTROL | IM_FOR_INDEX | IM_FOR_BENCH | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_GPUS | IM_FOR_LIST_RUNS, "", "answer as one JSON object") \
+    BOOL(json, "json", false, IM_GROUP_OUTPUT, IM_FOR_LR_FIND | IM_FOR_STATUS | IM_FOR_STOP | IM_FOR_CONTROL | IM_FOR_INDEX | IM_FOR_BENCH | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_GPUS | IM_FOR_LIST_RUNS | IM_FOR_COMPARE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_BENCH_DATA | IM_FOR_VERIFY | IM_FOR_BENCH_RING, "", "answer as one JSON object") \
     BOOL(quiet, "quiet", false, IM_GROUP_OUTPUT, IM_FOR_ALL, "", "only warnings and errors") \
     TEXT(run_dir, "run-dir", "", IM_GROUP_OUTPUT, IM_FOR_CHILDREN, "DIR", "the run's directory") \
     TEXT(index_hash, "index-hash", "", IM_GROUP_DATA, IM_FOR_CHILDREN, "HASH", "identifies the images and their labels") \
     INT(order_ranks, "order-ranks", 0, 0, 64, IM_GROUP_PIPELINE, IM_FOR_CHILDREN, "N", "ranks that the order of samples was made for; 0: ranks") \
     TEXT(index_file, "index-file", "", IM_GROUP_DATA, IM_FOR_CHILDREN, "FILE", "the index of the images") \
+    TEXT(seek_file, "seek-file", "", IM_GROUP_DATA, IM_FOR_CHILDREN, "FILE", "the seek index of the images; empty: none") \
     TEXT(read_root, "read-root", "", IM_GROUP_DATA, IM_FOR_CHILDREN, "DIR", "below which readers and augmenters may read; empty: anywhere") \
     BOOL(now, "now", false, IM_GROUP_OUTPUT, IM_FOR_STOP, "", "stop at once: do not finish the step, do not save; the last checkpoint remains") \
     TEXT(stage, "stage", "", IM_GROUP_OUTPUT, IM_FOR_RESTART, "STAGE[#N]", "reader, augmenter or trainer: all of them, or number N") \
+    TEXT(runs, "runs", "", IM_GROUP_OUTPUT, IM_FOR_PLOT | IM_FOR_COMPARE, "RUN...", "names of runs in the workspace, or their folders; the flag may be left out") \
+    TEXT(metric, "metric", "", IM_GROUP_OUTPUT, IM_FOR_PLOT | IM_FOR_COMPARE, "NAME,...", "charts to draw: loss, accuracy, lr, throughput, step_loss, step_top1, grad_norm or a column of summary.csv (plot: loss; compare: the first four)") \
+    REAL(smooth, "smooth", 0, 0, 0.9999, IM_GROUP_OUTPUT, IM_FOR_PLOT | IM_FOR_COMPARE, "X", "draw an exponential average over the curves, as TensorBoard does; weight of what was before, such as 0.6") \
+    BOOL(log_x, "log-x", false, IM_GROUP_OUTPUT, IM_FOR_PLOT | IM_FOR_COMPARE, "", "logarithmic axis of epochs or steps") \
+    BOOL(log_y, "log-y", false, IM_GROUP_OUTPUT, IM_FOR_PLOT | IM_FOR_COMPARE, "", "logarithmic axis of values") \
     TEXT(counts, "counts", "", IM_GROUP_OUTPUT, IM_FOR_SCALE, "augmenters=N readers=M", "how many of each there should be from now on; auto = as they are needed") \
     TEXT(time_limit, "time-limit", "", IM_GROUP_ROBUSTNESS, IM_FOR_START, "DURATION", "stop the run, saved, before this time is over (exit status 75); such as 3h30m, 45m, 1d12h or 90s") \
     ENUM(on_signal, "on-signal", IM_ON_SIGNAL_SAVE, IM_ON_SIGNALS, IM_GROUP_ROBUSTNESS, IM_FOR_START, "WHAT", "what SIGUSR1 does: save a checkpoint and go on, or save and stop with exit status 75") \
@@ -326,7 +346,7 @@
     INT(snapshot_steps, "snapshot-steps", 0, 0, 1000000000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "N", "take a snapshot at least every N steps of training or validation; 0 = not by steps") \
     INT(max_restarts, "max-restarts", 10, 0, 1000000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "N", "stop the run after N restarts of one process that failed by itself, without progress of anyone in between") \
     REAL(trainer_deadline, "trainer-deadline", -1, -1, 86400, IM_GROUP_ROBUSTNESS, IM_FOR_START, "SECONDS", "end a trainer that has its input and finishes no step for this long, and continue from the last snapshot; 10 times as long until its first step, and while it saves; -1 = 20 times the slowest of its last steps, at least a minute; 0 = never") \
-    TEXT(output, "output", "", IM_GROUP_OUTPUT, IM_FOR_PREVIEW | IM_FOR_LR_FIND | IM_FOR_VERIFY | IM_FOR_BENCH_DATA, "FILE", "PNG file to write (default preview.png); lr-find: the PNG file, beside which its JSON file lies, or a folder for both (default lr_finder_plots)") \
+    TEXT(output, "output", "", IM_GROUP_OUTPUT, IM_FOR_PREVIEW | IM_FOR_LR_FIND | IM_FOR_PLOT | IM_FOR_COMPARE | IM_FOR_VERIFY | IM_FOR_BENCH_DATA, "FILE", "PNG file to write (default preview.png, plot.png, compare.png); lr-find: the PNG file, beside which its JSON file lies, or a folder for both (default lr_finder_plots)") \
     INT(images, "images", 16, 1, 4096, IM_GROUP_DATA, IM_FOR_PREVIEW | IM_FOR_BENCH | IM_FOR_LIST, "N", "number of images, spread over the training set; a preview shows 64 at most") \
     INT(epoch, "epoch", 0, 0, 100000, IM_GROUP_AUGMENTATION, IM_FOR_PREVIEW | IM_FOR_BENCH, "N", "epoch whose random draws are shown") \
     BOOL(diff, "diff", false, IM_GROUP_OUTPUT, IM_FOR_PREVIEW, "", "show each image beside its untransformed crop") \
@@ -366,7 +386,7 @@
     X("save-dir", "workspace", NULL) X("output-dir", "workspace", NULL) X("output-dir", "output", NULL) X("output", "workspace", NULL) X("experiment", "run-name", NULL) \
     X("world-size", "ranks", NULL) X("nproc-per-node", "ranks", NULL) \
     X("use-blurpool", "blurpool", "zhang") X("no-blurpool", "blurpool", "none") X("no-mixup", "mixup", "0") X("drop-path", "drop-path-rate", NULL) X("zero-init-last", "zero-init-residual", NULL) \
-    X("initial-checkpoint", "init-from", NULL) X("checkpoint", "init-from", NULL) X("finetune", "init-from", NULL) X("arch", "model", NULL) X("img-size", "image-size", NULL) X("smoothing", "label-smoothing", NULL) \
+    X("initial-checkpoint", "init-from", NULL) X("checkpoint", "init-from", NULL) X("arch", "model", NULL) X("img-size", "image-size", NULL) X("smoothing", "label-smoothing", NULL) \
     X("data", "data-dir", NULL) X("data-path", "data-dir", NULL) X("train-crop-size", "image-size", NULL) \
     X("val-crop-size", "eval-image-size", NULL) X("val-resize-size", "eval-resize", NULL) \
     X("optimizer", "opt", NULL) X("clip-grad", "grad-clip", NULL) X("clip-grad-norm", "grad-clip", NULL) X("opt-eps", "eps", NULL) \
@@ -377,7 +397,7 @@
     X("no-color", "color", "never")
 
 /* Keys whose flag may stand without a value, and what it means then: X("name", "value"). */
-#define IM_CONF_BARE(X) X("resume", "auto")
+#define IM_CONF_BARE(X) X("resume", "auto") X("finetune", "true")
 
 /* Words for a number: X("name", "word", "number"). */
 #define IM_CONF_NUMBER_WORDS(X) X("readers", "auto", "0") X("augmenters", "auto", "0")

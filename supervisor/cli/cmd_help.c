@@ -27,6 +27,8 @@ static const char overview[] =
     "         recipes   files of options for start --recipe NAME; recipes NAME shows one\n"
     "Look     status    state of a run; --json for programs\n"
     "         runs      the runs of a workspace: state, epochs, accuracy; --json for programs\n"
+    "         plot      charts of runs in a picture: plot RUN... --metric loss,lr\n"
+    "         compare   options that differ, results and curves: compare RUN RUN\n"
     "         gpus      GPUs that --gpus can take; --json for programs\n"
     "         model     the layers of a network: shapes, parameters, multiplications, memory\n"
     "         doctor    is this machine fit for a run, and what mends it; --json for programs\n"

@@ -23,7 +23,8 @@ enum {
     ANSWER_BYTES = 65536,
     TIMEOUT_MS = 120000,
     SHM_BYTES = 1 << 20,
-    SLOW_DISK_MB = 50, /* a second: 400 photos of 120 KB */
+    SLOW_DISK_MB = 50, /* a second: 400 photos of 120 KB; of small files their number counts */
+    SLOW_DISK_IMAGES = 1000,
     SAMPLE_DECODED = 128,
     SAMPLE_READ = 512
 };
@@ -253,7 +254,7 @@ static void check_disk(const struct im_conf *conf, struct sv_checks *checks)
             checks, "disk", SV_CHECK_SKIP, NULL,
             "%.0f images/s; the files cannot be dropped from memory (tmpfs?), so this is no disk's rate",
             rate);
-    else if (mb < SLOW_DISK_MB)
+    else if (mb < SLOW_DISK_MB && rate < SLOW_DISK_IMAGES)
         sv_check_add(checks, "disk", SV_CHECK_WARN,
                      "copy the data to a local disk, or check that the memory holds it after the first epoch",
                      "%.0f images/s, %.1f MB/s from the disk: slower than training may take them", rate, mb);

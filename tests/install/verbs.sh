@@ -43,6 +43,12 @@ verb_start() {
 }
 verb_status() { run 3 status --workspace "$T/w" --run-name run && must_say "done"; }
 verb_runs() { run 0 runs --workspace "$T/w" && must_say "done"; }
+verb_plot() { run 0 plot run --workspace "$T/w" --metric loss,lr --output "$T/plot.png" && must_exist "$T/plot.png"; }
+verb_compare() {
+  run 0 compare run "$RUN" --workspace "$T/w" --json --output "$T/compare.png" && must_say '"imsuper.compare/1"'
+  must_exist "$T/compare.png"
+  run 4 compare run none --workspace "$T/w" && must_say "no run none"
+}
 verb_stop() { run 3 stop --workspace "$T/w" --run-name run; }
 # Of a run that is over; tests/e2e/control.sh asks one that goes on.
 verb_pause() { run 3 pause --workspace "$T/w" --run-name run && must_say "done"; }
