@@ -115,6 +115,9 @@ void tr_trainer_close(struct tr_trainer *t, bool abandon);
 
 /* trainer/batch.c */
 
+/* The rings are set up once every trainer has reported its position. 0, or the exit status to leave with. */
+int tr_await_start(struct im_child *child);
+
 /* Waits for `count` samples of the batch. IM_EXIT_RESUMABLE: asked to stop. */
 int tr_batch_wait(struct tr_trainer *t, uint64_t batch, uint32_t count);
 /* Views the complete batch g of this rank. Its samples are entered in the ledger after all ranks have agreed

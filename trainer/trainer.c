@@ -14,6 +14,7 @@
 #include "ipc/base/log.h"
 #include "ipc/ledger.h"
 #include "ipc/wait.h"
+#include "trainer/consume.h"
 #include "trainer/early_stop.h"
 #include "trainer/finetune.h"
 #include "trainer/impl.h"
@@ -258,8 +259,7 @@ static int train_to_end(struct tr_trainer *t, struct im_text *text)
     return err ? err : save_last_together(t, true, text);
 }
 
-/* The rings are set up once every trainer has reported its position. */
-static int wait_for_start(struct im_child *child)
+int tr_await_start(struct im_child *child)
 {
     struct im_event *run = &child->run->control->event_run;
 
@@ -315,13 +315,16 @@ bool tr_has_abandoned_gpu(const struct im_child *child, int err)
 int tr_run(struct im_child *child, struct im_text *text)
 {
     struct tr_trainer t = {.child = child};
-    int err = tr_trainer_open(&t, text);
+    int err;
 
+    if (child->conf->consume)
+        return tr_consume(child, text);
+    err = tr_trainer_open(&t, text);
     if (err == 0)
         err = tell_ready(&t, text);
     if (err == 0) {
         im_child_ready(child);
-        err = wait_for_start(child);
+        err = tr_await_start(child);
     }
     if (err == 0)
         err = train_to_end(&t, text);

@@ -64,15 +64,14 @@ static void add_rows(void *context, uint32_t first, uint32_t count, const struct
         *s = (struct sums){.width = s->width};
     for (uint32_t y = 0; y < count; y++) {
         const unsigned char *p = rows->data + (size_t)y * rows->stride;
-        uint64_t sum[3] = {0}, squares[3] = {0};
+        uint32_t r = 0, g = 0, b = 0, rr = 0, gg = 0, bb = 0; /* of 65500 pixels at most: all fit */
 
-        for (size_t x = 0; x < s->width; x++)
-            for (int c = 0; c < 3; c++) {
-                sum[c] += p[3 * x + (size_t)c];
-                squares[c] += (uint64_t)p[3 * x + (size_t)c] * p[3 * x + (size_t)c];
-            }
-        for (int c = 0; c < 3; c++)
-            s->sum[c] += sum[c], s->squares[c] += squares[c];
+        for (const unsigned char *end = p + 3 * (size_t)s->width; p < end; p += 3) {
+            r += p[0], g += p[1], b += p[2];
+            rr += (uint32_t)p[0] * p[0], gg += (uint32_t)p[1] * p[1], bb += (uint32_t)p[2] * p[2];
+        }
+        s->sum[0] += r, s->sum[1] += g, s->sum[2] += b;
+        s->squares[0] += rr, s->squares[1] += gg, s->squares[2] += bb;
     }
 }
 

@@ -76,6 +76,7 @@ int au_command_main(int argc, char **argv);
 int au_cmd_preview(struct im_conf *conf);
 int au_cmd_bench(struct im_conf *conf);
 int au_cmd_profile(struct im_conf *conf);
+int au_cmd_bench_decode(struct im_conf *conf);
 int au_cmd_verify(struct im_conf *conf);
 int au_cmd_stats(struct im_conf *conf);
 int au_words_seek(int argc, char **argv);

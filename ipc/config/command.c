@@ -11,7 +11,7 @@
 #include "ipc/base/sysinfo.h"
 #include "ipc/config/conf_table.h"
 
-enum { COMMANDS_MAX = 32 };
+enum { COMMANDS_MAX = 64 };
 
 int im_command_fail(int err, const struct im_text *text)
 {

@@ -14,22 +14,22 @@
 #include "ipc/base/json.h"
 #include "reader/tools/data_cmd.h"
 
-enum { FILES_MAX = 4096, LOOKED_AT = 64, REAP = 32 };
+enum { LOOKED_AT = 64, REAP = 32 };
 #define READ_TIMEOUT_NS (60 * IM_SECOND)
 
-int rd_bench_list(const struct im_conf *conf, struct rd_bench_files *ret)
+int rd_bench_list(const struct im_conf *conf, uint64_t most, struct rd_bench_files *ret)
 {
     struct im_text text = {""};
     struct rd_data data = {0};
     struct rd_source source = rd_cmd_source(conf);
-    uint64_t count, wanted = conf->sample ? (uint64_t)conf->sample : FILES_MAX;
+    uint64_t count, wanted = conf->sample ? (uint64_t)conf->sample : most;
     int err = rd_data_open(&source, &(struct rd_progress){0}, &data, &text);
 
     *ret = (struct rd_bench_files){0};
     if (err < 0)
         return rd_cmd_fail(err, &text);
     count = rd_index_count(&data.index, IM_TRAIN);
-    wanted = wanted < FILES_MAX ? wanted : FILES_MAX;
+    wanted = wanted < most ? wanted : most;
     wanted = wanted < count ? wanted : count;
     ret->paths = calloc(wanted + 1, sizeof *ret->paths);
     for (uint64_t i = 0; ret->paths && i < wanted && err >= 0; i++) {
@@ -257,5 +257,24 @@ int rd_cmd_io(struct im_conf *conf)
     err = im_json_print(j, stdout);
     im_json_free(&j);
     rd_io_close(&io, IM_SECOND);
+    return err < 0 ? im_command_fail(err, &text) : IM_EXIT_OK;
+}
+
+int rd_cmd_drop(struct im_conf *conf)
+{
+    struct rd_bench_files files;
+    struct im_text text = {""};
+    struct im_json *j;
+    int err = rd_bench_list(conf, UINT64_MAX, &files);
+
+    if (err)
+        return err < 0 ? im_command_fail(err, &text) : err;
+    j = im_json_object();
+    im_json_set_str(j, "schema", "imsuper.drop/1");
+    im_json_set_int(j, "files", (int64_t)files.count);
+    im_json_set_real(j, "still_cached", drop_files(&files));
+    err = im_json_print(j, stdout);
+    im_json_free(&j);
+    rd_bench_files_free(&files);
     return err < 0 ? im_command_fail(err, &text) : IM_EXIT_OK;
 }

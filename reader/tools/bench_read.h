@@ -26,8 +26,8 @@ struct rd_bench {
     char failed_path[4096]; /* one of them */
 };
 
-/* Images of the training split, spread over it. 0, an exit status having said why, or -ENOMEM. */
-int rd_bench_list(const struct im_conf *conf, struct rd_bench_files *ret);
+/* At most `most` images of the training split, spread over it; conf->sample of them where it is not 0. 0, an exit status having said why, or -ENOMEM. */
+int rd_bench_list(const struct im_conf *conf, uint64_t most, struct rd_bench_files *ret);
 void rd_bench_files_free(struct rd_bench_files *files);
 
 /* Measures conf->passes passes. Before each: the page cache forgets the files (cold), or once holds them (warm). 0, or a
@@ -39,6 +39,8 @@ void rd_bench_free(struct rd_bench *bench);
 /* The verbs; they return an exit status. */
 int rd_cmd_bench(struct im_conf *conf);
 int rd_cmd_profile(struct im_conf *conf);
+int rd_cmd_drop(
+    struct im_conf *conf); /* has the page cache forget the training images, for bench data --cold */
 int rd_cmd_io(struct im_conf *conf); /* which engine works here, for `imsuper doctor` */
 
 #endif

@@ -8,7 +8,7 @@
 #include "ipc/base/printable.h"
 #include "reader/tools/bench_read.h"
 
-enum { BUCKETS = 24, BAR = 40 };
+enum { FILES_MAX = 4096, BUCKETS = 24, BAR = 40 };
 #define BUCKET_LEAST_MS 0.001
 
 static const char *engine_name(const struct rd_bench *b)
@@ -115,7 +115,7 @@ static void print_bench(const struct im_conf *conf, const struct rd_bench *b, si
 static int list(const struct im_conf *conf, struct rd_bench_files *files)
 {
     struct im_text text = {""};
-    int err = rd_bench_list(conf, files);
+    int err = rd_bench_list(conf, FILES_MAX, files);
 
     if (err == 0 && files->count == 0) {
         im_fail(&text, 0, "no training images in %.700s", conf->data_dir);

@@ -21,8 +21,12 @@ static const struct verb {
     {"data", "preview", "imsuper-augmenter", {"preview"}},
     {"data", "verify", "imsuper-augmenter", {"verify"}},
     {"data", "stats", "imsuper-augmenter", {"stats"}},
+    {"bench", "all", NULL, {"bench", "all"}}, /* verbs of imsuper itself */
+    {"bench", "ring", NULL, {"bench", "ring"}},
+    {"bench", "data", NULL, {"bench", "data"}},
     {"bench", "read", "imsuper-reader", {"bench"}},
     {"profile", "reader", "imsuper-reader", {"profile"}},
+    {"bench", "decode", "imsuper-augmenter", {"bench-decode"}},
     {"bench", "augment", "imsuper-augmenter", {"bench"}},
     {"bench", "trainer", "imsuper-trainer", {"bench"}},
     {"profile", "augment", "imsuper-augmenter", {"profile"}},
@@ -36,11 +40,13 @@ enum { VERBS = IM_COUNT(verbs), WORDS_BEFORE = 3 /* the program and its verb */ 
 static int exec_role(const struct verb *v, int argc, char **argv)
 {
     const int skip = v->object ? 2 : 1;
-    char **words = calloc((size_t)argc + WORDS_BEFORE, sizeof *words), first[16], second[16];
+    char **words = calloc((size_t)argc + WORDS_BEFORE, sizeof *words), first[16], second[16],
+         imsuper[] = "imsuper";
     int n = 1, status;
 
     if (!words)
         return IM_EXIT_FAILED;
+    words[0] = imsuper;
     snprintf(first, sizeof first, "%s", v->words[0]);
     words[n++] = first;
     if (v->words[1]) {
@@ -49,7 +55,7 @@ static int exec_role(const struct verb *v, int argc, char **argv)
     }
     memcpy(words + n, argv + skip, (size_t)(argc - skip) * sizeof *words);
     setenv("OMP_WAIT_POLICY", "passive", 0); /* as for the trainer of a run */
-    status = sv_program_exec(v->program, words);
+    status = v->program ? sv_program_exec(v->program, words) : sv_command_main(n + argc - skip, words);
     free(words);
     return status;
 }

@@ -20,7 +20,8 @@
 
 enum {
     FILE_BYTES_MAX = 1 << 20,
-    CLOCK_CALLS = 20000,
+    CLOCK_CALLS = 1000,
+    CLOCK_ROUNDS = 20,
     CLOCK_SLOW_NS = 300, /* a system call; the vDSO takes 20 to 60 */
     CPUS_MAX = 8192,
     NOFILE_LEAST = 64,
@@ -42,13 +43,21 @@ void sv_check_add(struct sv_checks *checks, const char *name, enum sv_grade grad
     va_end(args);
 }
 
+/* The fastest of several rounds: in others this process may have had no processor. */
 static double time_clock(void)
 {
-    const im_ns began = im_now();
+    double least = 1e9;
 
-    for (int i = 0; i < CLOCK_CALLS; i++)
-        im_now();
-    return (double)(im_now() - began) / CLOCK_CALLS;
+    for (int round = 0; round < CLOCK_ROUNDS; round++) {
+        const im_ns began = im_now();
+        double ns;
+
+        for (int i = 0; i < CLOCK_CALLS; i++)
+            im_now();
+        ns = (double)(im_now() - began) / CLOCK_CALLS;
+        least = ns < least ? ns : least;
+    }
+    return least;
 }
 
 void sv_host_look(struct sv_host *ret)

@@ -12,6 +12,7 @@
 #include "ipc/base/json.h"
 #include "ipc/base/sysinfo.h"
 #include "ipc/shm.h"
+#include "supervisor/cli/data_flags.h"
 #include "supervisor/cli/doctor.h"
 #include "supervisor/cli/gpus.h"
 #include "supervisor/cli/program.h"
@@ -19,10 +20,11 @@
 #define GIB ((uint64_t)1 << 30)
 
 enum {
-    ANSWER_BYTES = 1 << 20,
+    ANSWER_BYTES = 65536,
     TIMEOUT_MS = 120000,
     SHM_BYTES = 1 << 20,
-    SLOW_DISK_MB = 50, /* a second: 400 photos of 120 KB */
+    SLOW_DISK_MB = 50, /* a second: 400 photos of 120 KB; of small files their number counts */
+    SLOW_DISK_IMAGES = 1000,
     SAMPLE_DECODED = 128,
     SAMPLE_READ = 512
 };
@@ -204,43 +206,15 @@ void sv_doctor_room(const struct im_conf *conf, struct sv_checks *checks)
     check_workspace(conf, checks);
 }
 
-/* Asks a program of ours something about the data set, as JSON. Its exit status, or a negative errno; *ret NULL where
- * it gave no answer. */
+/* As sv_ask_data(), with a sample of so many images; 0: without. */
 static int ask(const struct im_conf *conf, const char *program, const char *words, int sample,
                struct im_json **ret)
 {
-    char path[PATH_MAX], data_dir[IM_CONF_TEXT_BYTES + 16], layout[64], labels[IM_CONF_TEXT_BYTES + 16],
-        val_labels[IM_CONF_TEXT_BYTES + 16], split[64], split_seed[64], count[32],
-        json[] = "--json", quiet[] = "--quiet", copy[64], *answer = malloc(ANSWER_BYTES), *argv[16] = {path},
-        *next = copy, *word;
-    int n = 1, status;
+    char count[32];
+    const char *more[] = {"--json", "--quiet", sample > 0 ? count : NULL, NULL};
 
-    *ret = NULL;
-    if (!answer)
-        return -ENOMEM;
-    sv_program_find(program, path, sizeof path);
-    snprintf(copy, sizeof copy, "%s", words);
-    while ((word = strsep(&next, " ")))
-        argv[n++] = word;
-    snprintf(data_dir, sizeof data_dir, "--data-dir=%s", conf->data_dir);
-    snprintf(layout, sizeof layout, "--layout=%s", im_conf_choice(IM_KEY_layout, conf->layout));
-    snprintf(labels, sizeof labels, "--labels=%s", conf->labels);
-    snprintf(val_labels, sizeof val_labels, "--val-labels=%s", conf->val_labels);
-    snprintf(split, sizeof split, "--val-split=%.17g", conf->val_split);
-    snprintf(split_seed, sizeof split_seed, "--val-split-seed=%" PRId64, conf->val_split_seed);
     snprintf(count, sizeof count, "--sample=%d", sample);
-    argv[n++] = json, argv[n++] = quiet, argv[n++] = data_dir, argv[n++] = layout;
-    argv[n++] = split, argv[n++] = split_seed;
-    if (*conf->labels)
-        argv[n++] = labels;
-    if (*conf->val_labels)
-        argv[n++] = val_labels;
-    if (sample > 0)
-        argv[n++] = count;
-    status = sv_program_read(argv, TIMEOUT_MS, answer, ANSWER_BYTES);
-    im_json_parse(answer, strlen(answer), ret, NULL);
-    free(answer);
-    return status;
+    return sv_ask_data(conf, program, words, more, ret);
 }
 
 static bool check_index(const struct im_conf *conf, struct sv_checks *checks)
@@ -280,7 +254,7 @@ static void check_disk(const struct im_conf *conf, struct sv_checks *checks)
             checks, "disk", SV_CHECK_SKIP, NULL,
             "%.0f images/s; the files cannot be dropped from memory (tmpfs?), so this is no disk's rate",
             rate);
-    else if (mb < SLOW_DISK_MB)
+    else if (mb < SLOW_DISK_MB && rate < SLOW_DISK_IMAGES)
         sv_check_add(checks, "disk", SV_CHECK_WARN,
                      "copy the data to a local disk, or check that the memory holds it after the first epoch",
                      "%.0f images/s, %.1f MB/s from the disk: slower than training may take them", rate, mb);

@@ -155,6 +155,36 @@ static const struct im_command verbs[] = {
      .run = sv_cmd_help},
     {.name = "supervise", .typed = "imsuper supervise", .run = sv_cmd_supervise},
     {.name = "data", .words = sv_cmd_role},
+    {.name = "bench data",
+     .typed = "imsuper bench data",
+     .usual = "--data-dir DIR [--augmenters N] [--scan augmenters=1..8 -o FILE.png] [flags of start]",
+     .what = "Measures readers and augmenters through the rings of a run, with stand-ins for trainers that "
+             "take batches\n"
+             "(--gpus 8 --images-per-second 2500: eight that take so many each): images/s, CPU time of an "
+             "image, which\n"
+             "stage limits and what one more of it would give.",
+     .options = IM_FOR_START | IM_FOR_BENCH_DATA,
+     .required = "data-dir",
+     .check = IM_CHECK_VALUES,
+     .run = sv_cmd_bench_data},
+    {.name = "bench all",
+     .typed = "imsuper bench all",
+     .usual = "--data-dir DIR [--model NAME] [flags of start]",
+     .what =
+         "Measures each stage by itself and the data path as a whole, one after another: reading from the "
+         "disk and\n"
+         "from memory, decoding, augmenting, readers with augmenters, the trainer's step; says which limits.",
+     .options = IM_FOR_START | IM_FOR_BENCH_DATA,
+     .required = "data-dir",
+     .check = IM_CHECK_NETWORK,
+     .run = sv_cmd_bench_all},
+    {.name = "bench ring",
+     .typed = "imsuper bench ring",
+     .usual = "[--json]",
+     .what =
+         "Measures what a hop through each ring costs and how long a sleeper takes to wake, in nanoseconds.",
+     .options = IM_FOR_BENCH_RING,
+     .run = sv_cmd_bench_ring},
     {.name = "bench", .words = sv_cmd_role},
     {.name = "profile", .words = sv_cmd_role},
     {.name = "model", .words = sv_cmd_role},

@@ -119,4 +119,51 @@ case_read() {
   run 2 "$BIN/imsuper" bench reed --data-dir "$DATA" && grep -q "did you mean 'bench read'" "$T/err"
 }
 
+# compared PASSES WORDS: with an earlier measurement of these passes.
+compared() {
+  echo "{\"schema\":\"imsuper.bench-data/1\",\"passes\":[$1]}" >"$T/old.json"
+  run 0 "$BIN/imsuper" bench data "${short[@]}" --passes 5 --compare "$T/old.json" && must_say "$2"
+}
+# Through the real rings: a rate, the stage that limits, a scan with its picture, a comparison.
+case_data() {
+  local short=(--data-dir "$DATA" --batch-size 16 --image-size 32 --passes 3 --pass-seconds 0.1 --warm-up-seconds 0.1)
+  export TMPDIR=$T/tmp && mkdir "$TMPDIR"
+  run 0 "$BIN/imsuper" bench data "${short[@]}" --readers 1 --augmenters 1 --json
+  must_be schema '"imsuper.bench-data/1"'
+  must_be augmenters 1
+  must_be limit '"augment"'
+  # Two trainers of 200 images/s each get 400 and no more, and are what limits.
+  run 0 "$BIN/imsuper" bench data "${short[@]}" --gpus 2 --images-per-second 200 --json
+  must_be trainers 2
+  must_be limit '"train"'
+  awk -v rate="$(value median)" 'BEGIN { exit !(rate > 200 && rate < 401) }' || fail "trainers that take 400 images/s got $(value median)"
+  # Against measurements that any rate differs from, or none.
+  compared 0.9,1,1.1,1,1 "faster (Welch"
+  compared 999999999,1000000000,1000000001 "slower (Welch"
+  compared 1,1000000000 "no difference shown (Welch"
+  run 0 "$BIN/imsuper" bench data "${short[@]}" --cold --passes 2 && must_say "cold" && must_say "2 passes"
+  run 0 "$BIN/imsuper" bench data "${short[@]}" --scan augmenters=1..2 -o "$T/scan.png" && must_say "efficiency"
+  [ "$(head -c 4 "$T/scan.png" | tail -c 3)" = PNG ] || fail "no picture"
+  run 2 "$BIN/imsuper" bench data "${short[@]}" --scan trainers=1..2
+  run 2 "$BIN/imsuper" bench data "${short[@]}" --gpus 0,1 && grep -q "number of trainers to simulate" "$T/err"
+  run 2 "$BIN/imsuper" bench data "${short[@]}" --compare "$T/scan.png" && grep -q "it holds no JSON" "$T/err"
+  run 2 "$BIN/imsuper" bench data
+  run 65 "$BIN/imsuper" bench data --data-dir "$T/nothing"
+  [ -z "$(ls "$TMPDIR")" ] || fail "left behind: $(ls "$TMPDIR")"
+}
+has_augmenter() { [ -n "$(pids augmenter)" ]; }
+case_data_interrupt() {
+  local status=0 bench
+  export TMPDIR=$T/tmp && mkdir "$TMPDIR"
+  set -m
+  "$BIN/imsuper" bench data --data-dir "$DATA" --batch-size 16 --image-size 32 --passes 1000 >"$T/out" 2>"$T/err" &
+  bench=$!
+  set +m
+  until_true 20 has_augmenter || fail "nothing was started"
+  kill -INT -- "-$bench"
+  wait "$bench" || status=$?
+  [ "$status" = 130 ] || fail "exit status $status"
+  [ -z "$(ls "$TMPDIR")" ] || fail "left behind: $(ls "$TMPDIR")"
+}
+
 run_case

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "augment/render.h"
+#include "augment/tools/jpeg_facts.h"
 #include "ipc/base/msan.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
@@ -44,6 +45,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     const struct au_limits limits = {
         .side_max = 4096, .pixels_max = 1 << 20, .scans_max = 16, .memory_max = (size_t)32 << 20};
     struct au_renderer *renderer;
+    struct au_jpeg_facts facts;
     struct im_text text = {""};
     struct au_job job;
     unsigned char *out;
@@ -51,6 +53,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 
     if (n < JOB_BYTES)
         return 0;
+    facts = au_jpeg_facts_read(data + JOB_BYTES, n - JOB_BYTES); /* of data verify */
+    im_assert(facts.orientation >= 0 && facts.orientation <= 8);
     job = job_from(data);
     out = malloc((size_t)job.size * job.size * 3);
     if (!out || au_renderer_new(&renderer, &limits, KERNELS) < 0)

@@ -69,6 +69,10 @@ verb_recipes() {
 verb_doctor() { run 0 doctor --data-dir "$T/data" && must_say "0 failures"; }
 verb_gpus() { run 0 gpus --json && must_say '"imsuper.gpus/1"'; }
 verb_model() { run 0 model --model resnet20 && must_say "parameters"; }
+verb_bench_data() { run 0 bench data --data-dir "$T/data" --batch-size 8 --image-size 16 --passes 1 --pass-seconds 0.1 --warm-up-seconds 0 && must_say "verdict"; }
+verb_bench_all() { run 0 bench all "${tiny[@]}" --passes 1 --pass-seconds 0.1 --warm-up-seconds 0 && must_say "verdict"; }
+verb_bench_ring() { run 0 bench ring && must_say "wake"; }
+verb_bench_decode() { run 0 bench decode --data-dir "$T/data" --passes 1 && must_say "images/s"; }
 verb_bench_read() { run 0 bench read --data-dir "$T/data" --passes 2 && must_say "images/s"; }
 verb_profile_reader() { run 0 profile reader --data-dir "$T/data" --passes 1 --queue-depth 4 && must_say "cold"; }
 verb_export() {

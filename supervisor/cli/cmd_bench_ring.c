@@ -1,12 +1,11 @@
-/* What a hop through each ring costs, and how long a sleeper takes to wake.
- *
- *   bench_rings [--json] [--rounds N]
+/* `imsuper bench ring`: what a hop through each ring costs, and how long a sleeper takes to wake.
  *
  * Hops are measured without contention, in blocks of a ring's turn (one clock reading is dearer than one
  * hop): a value is the mean of a block, p50 and p99 are over blocks. The rings have an ImageNet run's shape:
  * 512 cells, 3 batches of 256. Wakes are measured one by one from before the signal to after the wait, the
  * woken being asleep in the kernel at that time; with 4 consumers, one signal wakes one of them and any may
  * answer. No bytes are moved: memcpy is not what is asked. */
+#include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <sched.h>
@@ -14,9 +13,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ipc/base/json.h"
 #include "ipc/batch.h"
 #include "ipc/encoded.h"
 #include "ipc/wait.h"
+#include "supervisor/cli/commands.h"
 
 enum {
     CELLS = 512,
@@ -24,6 +25,7 @@ enum {
     BATCHES = 3,
     STEPS = 1000,
     WAKES = 5000,
+    ROUNDS = 2000,
     CONSUMERS_MAX = 4,
     RESULTS_MAX = 8
 };
@@ -56,7 +58,7 @@ static void add_result(struct bench *b, const char *name, double *values, size_t
         .name = name, .p50_ns = values[n / 2], .p99_ns = values[n - 1 - n / 100], .blocks = n};
 }
 
-static int open_bench(struct bench *b)
+static int open_bench(struct bench *b, struct im_text *text)
 {
     const struct im_geometry g = {.samples = {(uint64_t)BATCH * STEPS, 0},
                                   .cell_bytes = IM_PAGE,
@@ -74,24 +76,13 @@ static int open_bench(struct bench *b)
                                           .ranks = 1,
                                           .batch_size = {BATCH, BATCH},
                                           .image_size = {1, 1}};
-    struct im_text text = {""};
-    int err = im_run_create(&g, "", 1, &b->run, &text);
+    int err = im_run_create(&g, "", 1, &b->run, text);
 
     if (err == 0)
-        err = im_plan_init(&b->plan, &params, &text);
-    if (err < 0)
-        fprintf(stderr, "%s\n", text.s);
-    else
+        err = im_plan_init(&b->plan, &params, text);
+    if (err == 0)
         im_run_reset(&b->run, &b->plan, 0);
     return err;
-}
-
-static void must(int good, const char *what)
-{
-    if (!good) {
-        fprintf(stderr, "bench_rings: %s\n", what);
-        exit(1);
-    }
 }
 
 /* One batch of tickets goes round: each of the four hops is timed over all of them. */
@@ -102,47 +93,48 @@ static void hop_batch(struct bench *b, uint64_t batch, double *into[4], size_t a
 
     mark[0] = im_now();
     for (int i = 0; i < BATCH; i++) {
-        must(im_encoded_claim(&b->run, 1, b->plan.tickets, &e[i]) == 1, "claim");
-        must(im_encoded_publish(&b->run, 1, &e[i]) == 0, "publish");
+        im_assert(im_encoded_claim(&b->run, 1, b->plan.tickets, &e[i]) == 1);
+        im_assert(im_encoded_publish(&b->run, 1, &e[i]) == 0);
     }
     mark[1] = im_now();
     for (int i = 0; i < BATCH; i++)
-        must(im_encoded_take(&b->run, &b->plan, 2, &e[i]) == 1, "take");
+        im_assert(im_encoded_take(&b->run, &b->plan, 2, &e[i]) == 1);
     for (int i = 0; i < BATCH; i++)
-        must(im_encoded_release(&b->run, 2, &e[i]) == 0, "release");
+        im_assert(im_encoded_release(&b->run, 2, &e[i]) == 0);
     mark[2] = im_now();
     for (int i = 0; i < BATCH; i++) {
         struct im_place place;
 
-        must(im_plan_place(&b->plan, e[i].ticket, &place) == 0 && im_batch_claim(&b->run, &place, 2) == 0 &&
-                 im_batch_commit(&b->run, &place, 2) == 0,
-             "claim and commit");
+        im_assert(im_plan_place(&b->plan, e[i].ticket, &place) == 0 &&
+                  im_batch_claim(&b->run, &place, 2) == 0 && im_batch_commit(&b->run, &place, 2) == 0);
     }
     mark[3] = im_now();
-    must(im_batch_done(&b->run, 0, batch, 0, BATCH) == BATCH, "done");
+    im_assert(im_batch_done(&b->run, 0, batch, 0, BATCH) == BATCH);
     im_batch_free(&b->run, 0, batch);
     mark[4] = im_now();
     for (int hop = 0; hop < 4; hop++)
         into[hop][at] = (double)(mark[hop + 1] - mark[hop]) / (hop < 3 ? BATCH : 1);
 }
 
-static void bench_hops(struct bench *b)
+static int bench_hops(struct bench *b)
 {
     static const char *const names[4] = {"encoded: claim + publish", "encoded: take + release",
                                          "batch: place + claim + commit", "batch of 256: check + free"};
-    double *into[4];
+    double *values = calloc(4 * b->rounds, sizeof *values), *into[4];
     size_t warm = b->rounds / 10;
 
+    if (!values)
+        return -ENOMEM;
     for (int hop = 0; hop < 4; hop++)
-        must((into[hop] = calloc(b->rounds, sizeof **into)) != NULL, "memory");
+        into[hop] = values + (size_t)hop * b->rounds;
     for (size_t i = 0; i < warm; i++)
         hop_batch(b, i, into, 0);
     for (size_t i = 0; i < b->rounds; i++)
         hop_batch(b, warm + i, into, i);
-    for (int hop = 0; hop < 4; hop++) {
+    for (int hop = 0; hop < 4; hop++)
         add_result(b, names[hop], into[hop], b->rounds);
-        free(into[hop]);
-    }
+    free(values);
+    return 0;
 }
 
 struct wake_table {
@@ -195,65 +187,81 @@ static double wake_once(struct wake_table *t, uint32_t sleepers)
     }
 }
 
-static void bench_wake(struct bench *b, uint32_t consumers, const char *name)
+static int bench_wake(struct bench *b, uint32_t consumers, const char *name)
 {
     struct wake_table *t = aligned_alloc(IM_LINE, sizeof *t);
     double *values = calloc(WAKES, sizeof *values);
     pthread_t thread[CONSUMERS_MAX];
+    uint32_t started = 0;
+    int err = t && values ? 0 : -ENOMEM;
 
-    must(t && values, "memory");
-    memset(t, 0, sizeof *t);
-    for (uint32_t i = 0; i < consumers; i++)
-        must(pthread_create(&thread[i], NULL, answer_calls, t) == 0, "a thread");
-    for (size_t i = 0; i < WAKES; i++)
+    if (t)
+        memset(t, 0, sizeof *t);
+    while (err == 0 && started < consumers) {
+        err = -pthread_create(&thread[started], NULL, answer_calls, t);
+        started += err == 0;
+    }
+    for (size_t i = 0; err == 0 && i < WAKES; i++)
         values[i] = wake_once(t, consumers);
-    atomic_store_explicit(&t->stop, 1, memory_order_release);
-    im_event_broadcast(&t->call);
-    for (uint32_t i = 0; i < consumers; i++)
+    if (t) {
+        atomic_store_explicit(&t->stop, 1, memory_order_release);
+        im_event_broadcast(&t->call);
+    }
+    for (uint32_t i = 0; i < started; i++)
         pthread_join(thread[i], NULL);
-    add_result(b, name, values, WAKES);
+    if (err == 0)
+        add_result(b, name, values, WAKES);
     free(values);
     free(t);
+    return err;
 }
 
-static void print(const struct bench *b, int json)
+static void print_text(const struct bench *b)
 {
-    if (!json)
-        printf("%-32s %10s %10s\n", "ns", "p50", "p99");
+    printf("%-32s %10s %10s\n", "ns", "p50", "p99");
+    for (int i = 0; i < b->result_count; i++)
+        printf("%-32s %10.1f %10.1f\n", b->results[i].name, b->results[i].p50_ns, b->results[i].p99_ns);
+}
+
+static int print_json(const struct bench *b)
+{
+    struct im_json *j = im_json_object(), *list = im_json_array();
+    int err;
+
+    im_json_set_str(j, "schema", "imsuper.bench-ring/1");
     for (int i = 0; i < b->result_count; i++) {
-        const struct result *r = &b->results[i];
+        struct im_json *item = im_json_object();
 
-        if (json)
-            printf("{\"name\":\"%s\",\"p50_ns\":%.1f,\"p99_ns\":%.1f,\"values\":%zu}\n", r->name, r->p50_ns,
-                   r->p99_ns, r->blocks);
-        else
-            printf("%-32s %10.1f %10.1f\n", r->name, r->p50_ns, r->p99_ns);
+        im_json_set_str(item, "name", b->results[i].name);
+        im_json_set_real(item, "p50_ns", b->results[i].p50_ns);
+        im_json_set_real(item, "p99_ns", b->results[i].p99_ns);
+        im_json_set_int(item, "values", (int64_t)b->results[i].blocks);
+        im_json_append(list, item);
     }
+    im_json_set(j, "results", list);
+    err = im_json_print(j, stdout);
+    im_json_free(&j);
+    return err;
 }
 
-int main(int argc, char **argv)
+int sv_cmd_bench_ring(struct im_conf *conf)
 {
-    struct bench b = {.rounds = 2000};
-    int json = 0;
+    struct bench b = {.rounds = ROUNDS};
+    struct im_text text = {""};
+    int err = open_bench(&b, &text);
 
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--json") == 0) {
-            json = 1;
-        } else if (strcmp(argv[i], "--rounds") == 0 && i + 1 < argc) {
-            b.rounds = strtoull(argv[++i], NULL, 10);
-        } else {
-            fprintf(stderr, "usage: bench_rings [--json] [--rounds N]\n");
-            return 2;
-        }
-    }
-    must(b.rounds >= 1 && b.rounds <= 100000, "1 to 100000 rounds");
-    if (open_bench(&b) < 0)
-        return 1;
-    bench_hops(&b);
-    bench_wake(&b, 1, "wake, 1 consumer");
-    bench_wake(&b, CONSUMERS_MAX, "wake, 4 consumers");
-    print(&b, json);
+    if (err < 0)
+        return im_command_fail(err, &text);
+    err = bench_hops(&b);
+    if (err == 0)
+        err = bench_wake(&b, 1, "wake, 1 consumer");
+    if (err == 0)
+        err = bench_wake(&b, CONSUMERS_MAX, "wake, 4 consumers");
+    if (err == 0 && conf->json)
+        err = print_json(&b);
+    else if (err == 0)
+        print_text(&b);
     im_plan_fini(&b.plan);
     im_run_close(&b.run);
-    return 0;
+    return err < 0 ? im_command_fail(err, &text) : IM_EXIT_OK;
 }
