@@ -1,27 +1,39 @@
 #include "supervisor/usage.h"
 
 #include <fcntl.h>
-#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+/* Fields of /proc/PID/stat, counted from 1, as proc(5) does. */
+enum { STATE = 3, UTIME = 14, STIME = 15, RESIDENT = 24 };
+
+/* The number in a field behind the name, which may hold anything; -1: there is none. */
+static int64_t field(const char *stat, int number)
+{
+    const char *at = strrchr(stat, ')');
+    char *end;
+    long long value;
+
+    for (int i = STATE - 1; at && i < number; i++)
+        at = strchr(at + 1, ' ');
+    if (!at)
+        return -1;
+    value = strtoll(at, &end, 10);
+    return end == at || value < 0 ? -1 : value;
+}
+
 void sv_usage_parse(const char *stat, double ticks_per_second, int64_t page_bytes, struct sv_usage *ret)
 {
-    const char *rest = strrchr(stat, ')'); /* behind the name, which may hold anything */
-    uint64_t user, system;
-    int64_t pages;
+    const int64_t user = field(stat, UTIME), system = field(stat, STIME), pages = field(stat, RESIDENT);
 
     *ret = (struct sv_usage){(double)NAN, -1};
-    /* Fields 3 to 24: state, 10 numbers, utime, stime, 8 numbers, resident pages. */
-    if (!rest || sscanf(rest + 1,
-                        " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %" SCNu64 " %" SCNu64
-                        " %*d %*d %*d %*d %*d %*d %*u %*u %" SCNd64,
-                        &user, &system, &pages) != 3)
-        return;
-    ret->cpu_seconds = (double)(user + system) / ticks_per_second;
-    ret->rss_bytes = pages * page_bytes;
+    if (user >= 0 && system >= 0)
+        ret->cpu_seconds = (double)(user + system) / ticks_per_second;
+    if (pages >= 0)
+        ret->rss_bytes = pages * page_bytes;
 }
 
 void sv_usage_read(int pid, struct sv_usage *ret)

@@ -395,9 +395,9 @@ int sv_top_draw_epochs(const struct sv_top_screen *s, struct sv_canvas *c, int r
 
     draw_heading(c, row, sv_epochs_heading(&table, line, sizeof line));
     for (int i = 0; i < shown; i++)
-        sv_canvas_put(
-            c, row + 1 + i, 0, c->columns, SV_PLAIN,
-            sv_epochs_row(&table, im_json_at(r->epochs, (size_t)(count - shown + i)), line, sizeof line));
+        sv_canvas_put(c, row + 1 + i, 0, c->columns, SV_PLAIN,
+                      sv_epochs_row(&table, im_json_at(r->epochs, (size_t)count - (size_t)shown + (size_t)i),
+                                    line, sizeof line));
     return row + rows;
 }
 

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "supervisor/report/fold.h"
@@ -71,9 +72,32 @@ static int add_run(struct top *t, const char *name)
     return t->runs - 1;
 }
 
-/* The runs that go on, and where there is none the newest. */
+static bool is_folder(const char *path, const struct dirent *entry)
+{
+    struct stat st;
+
+    if (entry->d_type != DT_UNKNOWN)
+        return entry->d_type == DT_DIR;
+    return lstat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+/* The newest run, if it goes on or there is no other to show. */
+static void add_newest(struct top *t)
+{
+    struct im_conf newest = *t->conf;
+    int number;
+
+    newest.run_name[0] = 0;
+    if (sv_rundir_find(&newest, NULL) < 0 || (t->runs > 0 && !sv_rundir_is_live(newest.run_dir)))
+        return;
+    number = add_run(t, newest.run_name);
+    t->at = number >= 0 ? number : t->at;
+}
+
+/* The runs that go on. */
 static void scan(struct top *t, im_ns now)
 {
+    const bool first = t->scanned == 0 && !t->conf->run_name[0];
     DIR *d = opendir(t->conf->workspace);
     struct dirent *entry;
 
@@ -81,21 +105,15 @@ static void scan(struct top *t, im_ns now)
     while (d && (entry = readdir(d))) {
         char path[PATH_MAX];
 
-        if (entry->d_name[0] == '.' || entry->d_type == DT_LNK || entry->d_type == DT_REG ||
-            snprintf(path, sizeof path, "%s/%s", t->conf->workspace, entry->d_name) >= (int)sizeof path)
-            continue;
-        if (sv_rundir_is_live(path))
+        if (entry->d_name[0] != '.' &&
+            snprintf(path, sizeof path, "%s/%s", t->conf->workspace, entry->d_name) < (int)sizeof path &&
+            is_folder(path, entry) && sv_rundir_is_live(path))
             add_run(t, entry->d_name);
     }
     if (d)
         closedir(d);
-    if (t->runs == 0) {
-        struct im_conf newest = *t->conf;
-
-        newest.run_name[0] = 0;
-        if (sv_rundir_find(&newest, NULL) == 0)
-            add_run(t, newest.run_name);
-    }
+    if (first || t->runs == 0)
+        add_newest(t);
 }
 
 static void read_log(struct top *t, const struct sv_top_run *r)
@@ -428,7 +446,7 @@ int sv_top_main(struct im_conf *conf, struct im_text *text)
         conf->color == IM_COLOR_ALWAYS || (conf->color == IM_COLOR_AUTO && !(no_color && *no_color));
     int signals = -1, err = t.log && t.raw_log ? 0 : -ENOMEM;
 
-    if (err == 0 && (conf->run_name[0] || sv_rundir_find(conf, NULL) == 0))
+    if (err == 0 && conf->run_name[0])
         add_run(&t, conf->run_name);
     if (err == 0)
         err = sv_window_open(&t.window, color, text);
