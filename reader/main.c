@@ -2,7 +2,7 @@
 #include "ipc/base/log.h"
 #include "reader/reader.h"
 #include "reader/sandbox.h"
-#include "reader/tools/verbs.h"
+#include "reader/tools/data_cmd.h"
 
 static int read_for_run(int argc, char **argv)
 {
@@ -29,5 +29,5 @@ int main(int argc, char **argv)
 {
     if (im_child_is_started(argc, argv))
         return read_for_run(argc, argv);
-    return rd_verb_main(argc, argv);
+    return rd_command_main(argc, argv);
 }

@@ -1,6 +1,6 @@
-#include "reader/tools/verbs.h"
-
+/* The table of verbs of imsuper-reader; each lives in its own file. */
 #include "ipc/base/count.h"
+#include "reader/tools/bench_read.h"
 #include "reader/tools/data_cmd.h"
 
 static const struct im_command verbs[] = {
@@ -53,9 +53,31 @@ static const struct im_command verbs[] = {
      .required = "data-dir",
      .is_inner = true,
      .run = rd_cmd_list},
+    {.name = "bench",
+     .typed = "imsuper bench read",
+     .usual = "--data-dir DIR [--cold] [--json]",
+     .what = "Measures one reader: images/s, MB/s, latency and CPU time of reading the files of a data set.\n"
+             "--cold has the page cache forget them before each pass.",
+     .options = IM_FOR_BENCH_READ,
+     .required = "data-dir",
+     .run = rd_cmd_bench},
+    {.name = "profile",
+     .typed = "imsuper profile reader",
+     .usual = "--data-dir DIR [--json]",
+     .what = "Shows the latency of reads over the number of files in flight (1 to --queue-depth), first from "
+             "the\n"
+             "disk, then from the page cache.",
+     .options = IM_FOR_BENCH_READ,
+     .required = "data-dir",
+     .run = rd_cmd_profile},
+    {.name = "io",
+     .typed = "imsuper-reader io",
+     .what = "Says as JSON which engine of --io works here, and why not io_uring.",
+     .is_inner = true,
+     .run = rd_cmd_io},
 };
 
-int rd_verb_main(int argc, char **argv)
+int rd_command_main(int argc, char **argv)
 {
     return im_command_main("imsuper-reader", verbs, IM_COUNT(verbs), argc, argv);
 }

@@ -50,6 +50,14 @@ case_lamb() {
   stop_and_go --epochs 4 --opt lamb --lr 0.01 --cutmix 1 --ema 0.5
 }
 
+# Parts of the network are trained later than others, whose moments begin at that step: at 12, 24 and 36 here.
+case_finetune() {
+  local flags=(--finetune "$REFERENCE/w/run/checkpoints/last.safetensors" --opt adamw --lr 0.01 --weight-decay 0.05
+    --batch-size 16 --epochs 4 --freeze backbone --unfreeze-epochs "1,2,3" --layer-decay 0.7 --ema 0.9)
+  whole_run "${flags[@]}"
+  stop_and_go "${flags[@]}"
+}
+
 # From the file of a run that was stopped, a run of another name comes to the same end; so does the stopped one.
 case_resume_file() {
   whole_run "${EVERYTHING[@]}"
