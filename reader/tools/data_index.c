@@ -276,7 +276,7 @@ static int make_answer(const struct im_conf *conf, struct answer *answer, struct
         return err;
     answer->is_subset = !answer->is_evaluated && wants_subset(conf);
     memcpy(answer->path, answer->data.path, sizeof answer->path);
-    err = find_seek(conf, answer, text);
+    err = answer->is_evaluated ? 0 : find_seek(conf, answer, text);
     if (err == 0 && *conf->subset_out)
         err = write_out(conf, answer, text);
     if (err == 0)

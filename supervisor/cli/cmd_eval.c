@@ -172,7 +172,7 @@ int sv_cmd_eval(struct im_conf *conf)
     struct sv_evaluation_run run = {0};
     struct sv_evaluation e = {0};
     struct im_text text = {""};
-    int err = sv_evaluation_open(conf, &run, &text), status;
+    int err = sv_evaluation_open(conf, NULL, &run, &text), status;
 
     if (err == 0 && !conf->data_dir[0])
         err = im_fail(&text, -EINVAL,

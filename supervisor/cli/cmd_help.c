@@ -26,6 +26,7 @@ static const char overview[] =
     "         lr-find   learning-rate range test: suggests --lr\n"
     "         recipes   files of options for start --recipe NAME; recipes NAME shows one\n"
     "Use      eval      accuracy of weights, per class; confusion matrix: eval RUN --data-dir DIR\n"
+    "         predict   the likeliest classes of images: predict RUN FILE...|DIR|-\n"
     "         export    weights for other programs: ONNX, PyTorch, timm, torchvision\n"
     "Look     status    state of a run; --json for programs\n"
     "         top       a run on the full screen: rings, stages, processes, GPUs, events\n"

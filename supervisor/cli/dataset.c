@@ -62,6 +62,8 @@ static int parse(const char *answer, struct sv_dataset *ret, struct im_text *tex
 
 void sv_dataset_warn(const struct sv_dataset *dataset, const struct im_conf *conf)
 {
+    if (*conf->image_list) /* no data set: its classes need no images */
+        return;
     if (dataset->left_out.s[0] && !conf->quiet) {
         im_say(stderr, "data    %s", dataset->left_out.s);
         if (!im_conf_is_probe(conf))

@@ -294,7 +294,17 @@ static int choose_names(struct im_conf *conf, struct sv_evaluation_run *e, struc
     return write_names(names, e->weights.outputs, conf->class_names, text);
 }
 
-int sv_evaluation_open(struct im_conf *conf, struct sv_evaluation_run *ret, struct im_text *text)
+static int write_list(struct im_conf *conf, const char *folder, const struct sv_inputs *inputs,
+                      struct im_text *text)
+{
+    if (snprintf(conf->image_list, sizeof conf->image_list, "%s/images", folder) >=
+        (int)sizeof conf->image_list)
+        return -ENAMETOOLONG;
+    return sv_inputs_write(inputs, conf->image_list, text);
+}
+
+int sv_evaluation_open(struct im_conf *conf, const struct sv_inputs *inputs, struct sv_evaluation_run *ret,
+                       struct im_text *text)
 {
     struct sizes run = {0};
     int err;
@@ -322,6 +332,8 @@ int sv_evaluation_open(struct im_conf *conf, struct sv_evaluation_run *ret, stru
         err = im_conf_check_network(conf, text);
     if (err == 0)
         err = sv_temporary_make(RUN_NAME, ret->folder, sizeof ret->folder, text);
+    if (err == 0 && inputs)
+        err = write_list(conf, ret->folder, inputs, text);
     return err < 0 ? err : choose_names(conf, ret, text);
 }
 

@@ -9,6 +9,7 @@
 
 #include "ipc/base/json.h"
 #include "ipc/config/conf.h"
+#include "supervisor/cli/inputs.h"
 
 struct sv_weights {
     char path[PATH_MAX];
@@ -24,8 +25,9 @@ struct sv_evaluation_run {
 };
 
 /* Finds the weights that conf->weights_from means, and gives each option that the user has not set the value of their
- * run. Makes the temporary folder. Negative errno with a sentence. */
-int sv_evaluation_open(struct im_conf *conf, struct sv_evaluation_run *ret, struct im_text *text);
+ * run. Makes the temporary folder. `inputs`: the images; NULL: those of the data set. Negative errno with a sentence. */
+int sv_evaluation_open(struct im_conf *conf, const struct sv_inputs *inputs, struct sv_evaluation_run *ret,
+                       struct im_text *text);
 
 /* Runs the pass; conf->run_dir then holds its files (ipc/outcome.h, classes.txt, metrics.jsonl). An exit status; why has
  * been said. */

@@ -36,6 +36,15 @@ static const struct im_command verbs[] = {
      .operand = "weights-from",
      .operand_needed = true,
      .run = sv_cmd_eval},
+    {.name = "predict",
+     .typed = "imsuper predict",
+     .usual = "WEIGHTS|RUN FILE...|DIR|- [--top-k N] [--json] [flags]",
+     .what =
+         "Says the likeliest classes of images, in their order: files, all images below a folder, or with -\n"
+         "names from standard input (each ended by a NUL or a newline). Exit status 65: some could not be\n"
+         "used.",
+     .options = IM_FOR_PREDICT,
+     .words = sv_cmd_predict},
     {.name = "recipes",
      .typed = "imsuper recipes",
      .usual = "[NAME]",

@@ -68,7 +68,7 @@ void sv_journal_close(struct sv_journal *j, im_ns timeout)
     if (lost > 0)
         sv_screen_warn(j->screen, SV_WARN, "%" PRIu64 " lines of events.jsonl and log.txt were not written",
                        lost);
-    if (!j->conf->lr_range_test) { /* all that they are made from is written now */
+    if (!im_conf_is_probe(j->conf)) { /* all that they are made from is written now */
         sv_journal_report(j);
         im_writer_do(j->reports, write_page, j, "report.html");
     }

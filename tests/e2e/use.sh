@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Weights in use: what `imsuper eval` measures is what the run measured while it trained, whatever dies meanwhile.
+# Weights in use: what `imsuper predict` says is what `imsuper eval` counted, and what `imsuper eval` measures is what the run measured while it trained, whatever dies meanwhile.
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -85,7 +85,7 @@ case_eval_killed() {
   until_true 40 is_under_way || fail "the pass did not begin"
   pid=$(pids trainer)
   kill -KILL "$pid" || fail "the pass was over before"
-  kill -KILL "$(pids augmenter | head -n 1)" "$(pids reader | head -n 1)" || true
+  for pid in $(pids augmenter | head -n 1) $(pids reader | head -n 1); do kill -KILL "$pid" || true; done
   wait $! || fail "exit status $?"
   grep -q "died" "$T/out" || fail "nobody died"
   cmp <(sed 's/"seconds.*"images":/"images":/' "$T/answer") "$T/first" || fail "the numbers differ"
@@ -103,6 +103,41 @@ case_eval_refusals() {
   printf 'a\nb\n' >"$T/names"
   evaluate 2 run --class-names "$T/names" && must_say "names 2 classes"
   evaluate 2 run --image-size 8192 && must_say "image-size"
+  [ -z "$(compgen -G "$T/imsuper-eval-*")" ] || fail "a folder is left behind"
+}
+
+# predict STATUS WORD...
+predict() {
+  local expected=$1 status=0
+  shift
+  "$BIN/imsuper" predict run "$@" --workspace "$RUNS" --plain >"$T/answer" 2>"$T/out" || status=$?
+  [ "$status" = "$expected" ] || fail "predict $*: exit status $status, not $expected; $(head -n 5 "$T/answer")"
+}
+
+# Files, folders and names from stdin, with some that are no images: a line for each, in their order, and the classes are
+# those that eval wrote.
+case_predict() {
+  local val=$REFERENCE/data/val first
+  evaluate 0 run --weights last -o "$T/o"
+  predict 0 "$val" --weights last --json --top-k 1 </dev/null
+  must_say "images/s"
+  [ "$(wc -l <"$T/answer")" = 32 ] || fail "$(wc -l <"$T/answer") lines"
+  diff <(sed 's/.*"image":".*\/data\/\([^"]*\)".*"class":"\([^"]*\)".*/\1 \2/' "$T/answer") \
+    <(awk -F '"' 'NR > 1 { print $2, $6 }' "$T/o/images.csv") || fail "the classes are not those of eval"
+  # The sum of all probabilities is 1.
+  first=$(find "$val" -name '*.jpg' | sort | head -n 1)
+  predict 0 --json --top-k 8 "$first" </dev/null
+  grep -oE '"probability":[^,}]*' "$T/answer" | awk -F : '{ s += $2 } END { exit !(s > 0.9999 && s < 1.0001) }' || fail "$(cat "$T/answer")"
+  echo "no image" >"$T/text.jpg" && : >"$T/empty.jpg" && cp "$first" "$T/an image"
+  predict 65 "$T/text.jpg" "$T/an image" "$T/gone.jpg" "$T/empty.jpg" - <<<"$first"
+  [ "$(cut -d : -f 1 "$T/answer")" = "$(printf '%s\n' "$T/text.jpg" "$T/an image" "$T/gone.jpg" "$T/empty.jpg" "$first")" ] || fail "$(cat "$T/answer")"
+  [ "$(grep -c ': error: ' "$T/answer")" = 3 ] || fail "$(cat "$T/answer")"
+  grep -qF "text.jpg: error: the file is not an image" "$T/answer" || fail "$(cat "$T/answer")"
+  [ "$(sed -n '2s/.*: //p' "$T/answer")" = "$(sed -n '5s/.*: //p' "$T/answer")" ] || fail "the same bytes have other classes"
+  predict 65 "$T/gone.jpg" --json </dev/null
+  grep -q '"error":"No such file' "$T/answer" || fail "$(cat "$T/answer")"
+  predict 2 </dev/null && must_say "something is missing"
+  mkdir "$T/nothing" && predict 2 "$T/nothing" </dev/null && must_say "there are no images"
   [ -z "$(compgen -G "$T/imsuper-eval-*")" ] || fail "a folder is left behind"
 }
 

@@ -1,0 +1,30 @@
+/* The images that `imsuper predict` is given: files, folders, names from standard input. */
+#ifndef SUPERVISOR_CLI_INPUTS_H
+#define SUPERVISOR_CLI_INPUTS_H
+
+#include <stddef.h>
+#include <stdio.h>
+
+#include "ipc/base/err.h"
+
+struct sv_input {
+    char *name; /* as given, or found below a folder that was; owned */
+    char *path; /* absolute; NULL: it cannot be read */
+    int err;    /* negative errno where it cannot */
+};
+
+struct sv_inputs {
+    struct sv_input *item; /* in the order that they were given; below a folder by name */
+    size_t count, room, readable;
+};
+
+/* A file; a folder: the files below it whose names end like those of images; "-": names from `in`, each ended by a NUL, or
+ * where there is none by a newline. What cannot be read is taken as well, with its error. -ENOMEM, or -EIO with a
+ * sentence: the names could not be read. */
+int sv_inputs_add(struct sv_inputs *inputs, const char *word, FILE *in, struct im_text *text);
+
+/* Writes the paths of those that can be read, each ended by a NUL. */
+int sv_inputs_write(const struct sv_inputs *inputs, const char *path, struct im_text *text);
+void sv_inputs_fini(struct sv_inputs *inputs); /* zeroed is fine */
+
+#endif
