@@ -128,7 +128,7 @@ enum im_counter {
     IM_C_SEEK_WRONG, /* indexes that were not their image's */
     IM_COUNTERS = 16
 };
-enum im_histogram { IM_H_ITEM, IM_H_DECODE, IM_H_RENDER, IM_H_RESIZE, IM_H_TRANSFORM, IM_HISTOGRAMS = 8 };
+enum im_histogram { IM_H_ITEM, IM_H_DECODE, IM_H_RENDER, IM_H_RESIZE, IM_H_TRANSFORM, IM_HISTOGRAMS };
 enum im_gauge {
     IM_G_LOSS,
     IM_G_LR,
@@ -154,7 +154,7 @@ enum im_gauge {
     IM_G_SAVE_SECONDS, /* that the last checkpoint took; 0: none yet */
     IM_GAUGES = 24
 };
-#define IM_HISTOGRAM_BUCKETS 44 /* bucket b counts durations in [2^b, 2^(b+1)) ns */
+#define IM_HISTOGRAM_BUCKETS 480 /* of durations up to 18 minutes: stats.h */
 
 struct im_stats {
     alignas(IM_PAGE) _Atomic uint64_t activity; /* enum im_activity the process is in */
@@ -316,7 +316,7 @@ static_assert(sizeof(struct im_bad_entry) == 248, "abi 6");
 static_assert(sizeof(struct im_peer) == 12800 && offsetof(struct im_peer, card) == 256, "abi 6");
 static_assert(sizeof(struct im_snapshot_header) == 40, "abi 6");
 static_assert(sizeof(struct im_seek_ring) == 2 * IM_LINE + IM_SEEK_RING_BYTES, "abi 6");
-static_assert(sizeof(struct im_stats) == IM_PAGE, "abi 6");
+static_assert(sizeof(struct im_stats) == 5 * IM_PAGE, "abi 6");
 static_assert(offsetof(struct im_control, run_state) % IM_LINE == 0, "abi 6");
 
 #endif

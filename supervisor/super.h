@@ -73,8 +73,10 @@ struct sv_super {
         } hung[64]; /* samples whose read hung; a full table forgets the oldest */
         uint32_t hangs;
     } reads;
-    bool rows_told;   /* the heading of the epochs' rows was printed */
-    bool memory_told; /* what the trainers hold was printed */
+    im_ns stages_at, reported_at; /* when the stages were noted, and TensorBoard's file was asked for, last */
+    bool rows_told;               /* the heading of the epochs' rows was printed ... */
+    int rows_columns;             /* ... for a terminal of this width */
+    bool memory_told;             /* what the trainers hold was printed */
     struct {
         struct im_ctl_record record; /* where the control socket is */
         uint64_t device, inode;      /* of its file */
@@ -122,8 +124,15 @@ enum sv_read_state { SV_READ_LONG, SV_READ_HANGS, SV_READ_UNPROVEN };
 enum sv_read_state sv_judge_read(im_ns now, im_ns began, im_ns probed, im_ns works, im_ns deadline);
 void sv_check_reads(struct sv_super *s);
 
+/* outlook.c: where the run is; false: there is nothing to tell, for it is over. */
+bool sv_outlook(const struct sv_super *s, struct sv_progress *ret);
+
 /* recovery.c: how long the run was without a process that had died. */
 void sv_note_recoveries(struct sv_super *s);
+
+/* stages.c: what the stages do, as lines of stages.jsonl; and the reports that follow the run's files. */
+void sv_note_stages(struct sv_super *s);
+void sv_note_stages_now(struct sv_super *s);
 
 /* answer.c: control messages. */
 void sv_answer(struct sv_super *s);

@@ -137,55 +137,12 @@ static void resume_state(struct sv_super *s)
     }
 }
 
-/* Pixels from a ticket of `phase` to the end of the run: what its time goes with when sizes change. */
-static double pixels_left(const struct im_plan *plan, const struct im_phase *phase, uint64_t ticket)
-{
-    double pixels = -(double)(ticket - phase->first_ticket) * phase->image_size * phase->image_size;
-
-    for (const struct im_phase *p = phase; p < plan->phase + plan->phases; p++)
-        pixels += (double)p->samples * p->image_size * p->image_size;
-    return pixels;
-}
-
-/* A range test ends after its steps, wherever in an epoch that is. */
-static void count_range_steps(const struct sv_super *s, struct sv_progress *p)
-{
-    const double batches = (double)(s->conf.num_iter * s->conf.accumulate);
-    const double left = batches - (double)s->view.next_batch, rate = s->view.samples_per_second;
-
-    p->steps = (uint64_t)s->conf.num_iter;
-    p->step = s->view.next_batch / (uint64_t)s->conf.accumulate;
-    p->step = p->step < p->steps ? p->step : p->steps;
-    if (rate > 0)
-        p->eta_run = left > 0 ? left * (double)(s->conf.batch_size * s->conf.ranks) / rate : 0;
-}
-
 static void show_progress(struct sv_super *s)
 {
-    const struct im_phase *phase = im_plan_phase_of_batch(&s->plan, s->view.next_batch);
-    double rate = s->view.samples_per_second;
-    uint64_t ticket = im_plan_first_ticket(&s->plan, s->view.next_batch);
-    struct sv_progress p = {.view = &s->view,
-                            .epochs = (uint32_t)s->conf.epochs,
-                            .state = sv_state_name(s),
-                            .eta_epoch = -1,
-                            .eta_run = -1};
+    struct sv_progress p;
 
-    if (im_run_state(&s->run) == IM_RUN_RUNNING || im_run_state(&s->run) == IM_RUN_STOPPING)
-        p.phase = phase;
-    if (!p.phase && im_run_state(&s->run) == IM_RUN_RUNNING)
-        return; /* past the last batch: the end is told by say_done() */
-    if (p.phase && s->conf.lr_range_test) {
-        count_range_steps(s, &p);
-    } else if (p.phase) {
-        p.step = s->view.next_batch - p.phase->first_batch;
-        if (rate > 0) {
-            p.eta_epoch = (double)(p.phase->first_ticket + p.phase->samples - ticket) / rate;
-            p.eta_run =
-                pixels_left(&s->plan, p.phase, ticket) / rate / p.phase->image_size / p.phase->image_size;
-        }
-    }
-    sv_screen_progress(&s->screen, &p, false);
+    if (sv_outlook(s, &p))
+        sv_screen_progress(&s->screen, &p, false);
 }
 
 static nfds_t fill_poll(struct sv_super *s, struct pollfd *p)
@@ -243,6 +200,7 @@ static void one_turn(struct sv_super *s, struct pollfd *p)
     sv_check_time_limit(s);
     sv_seek_turn(&s->seek);
     tell_of_seek_index(s);
+    sv_note_stages(s);
     sv_journal_tell(&s->journal);
     if (!s->finished)
         show_progress(s);

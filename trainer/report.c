@@ -3,10 +3,12 @@
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
+#include <time.h>
 
 #include "ipc/base/count.h"
 #include "ipc/base/log.h"
 #include "ipc/base/sysinfo.h"
+#include "trainer/checkpoint/checkpoint.h"
 
 /* The run is not at its end. */
 static void clear_done(struct tr_report *r)
@@ -121,6 +123,17 @@ int tr_report_ready(struct tr_report *r, const struct tr_position *p, const stru
     return err;
 }
 
+/* When a line was written, seconds since 1970; the last of its keys. */
+static void set_time(struct im_json *line)
+{
+    struct timespec now;
+    long ms;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    ms = now.tv_nsec / 1000000;
+    im_json_set_real(line, "time", (double)now.tv_sec + (double)ms / 1e3);
+}
+
 int tr_report_step(struct tr_report *r, const struct tr_position *p, const struct tr_step_result *step,
                    struct im_text *text)
 {
@@ -148,6 +161,7 @@ int tr_report_step(struct tr_report *r, const struct tr_position *p, const struc
     if (p->scaler.scale != 1)
         im_json_set_real(line, "loss_scale", p->scaler.scale);
     tr_gpu_interval_line(&r->stretch, r->child->run, line);
+    set_time(line);
     err = tr_metrics_line(&r->metrics, line, text);
     im_json_free(&line);
     return err;
@@ -190,7 +204,7 @@ static const struct im_phase *training_pass(const struct im_plan *plan, uint64_t
 }
 
 int tr_report_epoch(struct tr_report *r, const struct tr_position *p, double lr, bool validated,
-                    struct im_text *text)
+                    unsigned best, struct im_text *text)
 {
     const struct im_phase *pass = training_pass(r->child->plan, p->next_batch);
     const bool averages = r->child->conf->ema > 0;
@@ -213,7 +227,11 @@ int tr_report_epoch(struct tr_report *r, const struct tr_position *p, double lr,
     struct im_json *j = epoch_json(&summary, p, averages);
     int err;
 
+    im_json_set_bool(j, "best", (best & TR_BEST_PLAIN) != 0);
+    if (averages)
+        im_json_set_bool(j, "ema_best", (best & TR_BEST_AVERAGE) != 0);
     tr_stretch_epoch(&r->stretch, r->child->run, j);
+    set_time(j);
     err = tr_metrics_line(&r->metrics, j, text);
     im_stats_gauge(r->child->stats, IM_G_VAL_LOSS, summary.val_loss);
     im_stats_gauge(r->child->stats, IM_G_VAL_TOP1, summary.val_top1);

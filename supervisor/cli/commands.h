@@ -14,6 +14,8 @@ int sv_command_main(int argc, char **argv);
 int sv_cmd_start(struct im_conf *conf);
 int sv_cmd_lr_find(struct im_conf *conf);
 int sv_cmd_runs(struct im_conf *conf);
+int sv_cmd_plot(struct im_conf *conf);
+int sv_cmd_compare(struct im_conf *conf);
 int sv_cmd_status(struct im_conf *conf);
 int sv_cmd_stop(struct im_conf *conf);
 int sv_cmd_pause(struct im_conf *conf);
@@ -21,6 +23,7 @@ int sv_cmd_resume(struct im_conf *conf);
 int sv_cmd_restart(struct im_conf *conf);
 int sv_cmd_scale(struct im_conf *conf);
 int sv_cmd_gpus(struct im_conf *conf);
+int sv_cmd_doctor(struct im_conf *conf);
 int sv_cmd_version(struct im_conf *conf);
 int sv_cmd_help(struct im_conf *conf);
 int sv_cmd_supervise(struct im_conf *conf); /* for the warden */

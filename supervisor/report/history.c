@@ -14,6 +14,7 @@
 #include "ipc/base/count.h"
 #include "ipc/base/file.h"
 #include "ipc/base/json.h"
+#include "supervisor/report/chart.h"
 #include "supervisor/report/plot.h"
 
 enum { COLUMNS_MAX = 64, SUMMARY_BYTES_MAX = 1 << 28 };
@@ -121,85 +122,35 @@ const double *sv_history_column(const struct sv_history *h, const char *name)
     return NULL;
 }
 
-/* One curve of a chart. */
-struct curve {
-    const char *column, *label;
-    enum sv_plot_colour colour;
-    double scale;
-};
-
-enum { CURVES_MAX = 4 };
-
-struct chart {
-    const char *file, *title, *y_label;
-    struct curve curve[CURVES_MAX];
-};
-
-static const struct chart charts[] = {
-    {"loss",
-     "Loss",
-     "mean loss",
-     {{"train_loss", "training", SV_PLOT_BLUE, 1},
-      {"val_loss", "validation", SV_PLOT_ORANGE, 1},
-      {"ema_val_loss", "validation, averaged weights", SV_PLOT_RED, 1}}},
-    {"accuracy",
-     "Accuracy",
-     "%",
-     {{"train_top1", "training top-1", SV_PLOT_BLUE, 100},
-      {"val_top1", "validation top-1", SV_PLOT_ORANGE, 100},
-      {"val_top5", "top-5", SV_PLOT_GREEN, 100},
-      {"ema_val_top1", "averaged weights", SV_PLOT_RED, 100}}},
-    {"lr", "Learning rate", "at the epoch's last step", {{"lr", NULL, SV_PLOT_BLUE, 1}}},
-    {"throughput", "Throughput", "training images/s", {{"images_per_second", NULL, SV_PLOT_BLUE, 1}}},
-};
-
-static bool has_value(const double *v, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        if (isfinite(v[i]))
-            return true;
-    return false;
-}
-
-static int draw(const struct sv_history *h, const char *directory, const struct chart *chart, double *scaled,
+/* plots/NAME.png of each metric; a chart of nothing where there is no value yet. */
+static int draw(const struct sv_chart_run *run, const char *directory, const char *metric,
                 struct im_text *text)
 {
-    struct sv_plot_line lines[CURVES_MAX];
-    struct sv_plot plot = {
-        .title = chart->title, .x_label = "epoch", .y_label = chart->y_label, .line = lines, .whole_x = true};
-    const double *x = sv_history_column(h, "epoch");
+    struct sv_chart *chart = malloc(sizeof *chart);
     char path[PATH_MAX];
+    int err = -ENOMEM;
 
-    if (!x)
-        return im_fail(text, -EBADMSG, "summary.csv in %s has no column of epochs", directory);
-    for (size_t i = 0; i < CURVES_MAX && chart->curve[i].column; i++) {
-        const struct curve *c = &chart->curve[i];
-        const double *y = sv_history_column(h, c->column);
-        double *room = scaled + i * h->epochs;
-
-        if (!y || !has_value(y, h->epochs))
-            continue;
-        for (size_t k = 0; k < h->epochs; k++)
-            room[k] = y[k] * c->scale;
-        lines[plot.lines++] =
-            (struct sv_plot_line){c->label, x, room, h->epochs, c->colour, false, h->epochs <= 40};
-    }
-    snprintf(path, sizeof path, "%s/plots/%s.png", directory, chart->file);
-    return sv_plot_png(&plot, path, text);
+    snprintf(path, sizeof path, "%s/plots/%s.png", directory, metric);
+    if (chart)
+        err = sv_chart_make(chart, run, 1, metric, &(struct sv_chart_style){0}, text);
+    if (err == 0 || err == -ENOENT)
+        err = sv_plot_png(&chart->plot, path, text);
+    if (chart)
+        sv_chart_free(chart);
+    free(chart);
+    return err;
 }
 
-static int draw_all(const struct sv_history *h, const char *directory, struct im_text *text)
+static int draw_all(const struct sv_chart_run *run, const char *directory, struct im_text *text)
 {
-    double *scaled = calloc(h->epochs * CURVES_MAX + 1, sizeof *scaled);
+    static const char *const metrics[] = {"loss", "accuracy", "lr", "throughput"};
     char path[PATH_MAX];
-    int err = scaled ? 0 : -ENOMEM;
+    int err;
 
     snprintf(path, sizeof path, "%s/plots", directory);
-    if (err == 0)
-        err = im_mkdirs(path, 0777, text);
-    for (size_t i = 0; i < IM_COUNT(charts) && err == 0; i++)
-        err = draw(h, directory, &charts[i], scaled, text);
-    free(scaled);
+    err = im_mkdirs(path, 0777, text);
+    for (size_t i = 0; i < IM_COUNT(metrics) && err == 0; i++)
+        err = draw(run, directory, metrics[i], text);
     return err;
 }
 
@@ -231,25 +182,63 @@ static int write_json(const struct sv_history *h, const char *directory, struct 
     return err;
 }
 
-/* Of the table's columns: heading, column of summary.csv, factor, digits. */
+/* Of the table's columns: heading, column of summary.csv, factor, format. A column without a value in any epoch,
+ * such as that of averages nobody asked for, is left out. */
 static const struct {
     const char *heading, *column;
     double scale;
-    int digits;
+    const char *format;
 } cells[] = {
-    {"Epoch", "epoch", 1, 0},
-    {"Train loss", "train_loss", 1, 4},
-    {"Train top-1 (%)", "train_top1", 100, 2},
-    {"Val loss", "val_loss", 1, 4},
-    {"Val top-1 (%)", "val_top1", 100, 2},
-    {"Val top-5 (%)", "val_top5", 100, 2},
-    {"LR", "lr", 1, 6},
-    {"Pixels", "image_size", 1, 0},
-    {"Images/s", "images_per_second", 1, 1},
-    {"Epoch time (s)", "seconds", 1, 1},
+    {"Epoch", "epoch", 1, "| %.0f "},
+    {"Train loss", "train_loss", 1, "| %.4f "},
+    {"Train top-1 (%)", "train_top1", 100, "| %.2f "},
+    {"Val loss", "val_loss", 1, "| %.4f "},
+    {"Val top-1 (%)", "val_top1", 100, "| %.2f "},
+    {"Val top-5 (%)", "val_top5", 100, "| %.2f "},
+    {"EMA val loss", "ema_val_loss", 1, "| %.4f "},
+    {"EMA val top-1 (%)", "ema_val_top1", 100, "| %.2f "},
+    {"EMA val top-5 (%)", "ema_val_top5", 100, "| %.2f "},
+    {"LR", "lr", 1, "| %.4g "},
+    {"Pixels", "image_size", 1, "| %.0f "},
+    {"Images/s", "images_per_second", 1, "| %.1f "},
+    {"Epoch time (s)", "seconds", 1, "| %.1f "},
 };
 
 enum { CELLS = IM_COUNT(cells) };
+
+static bool has_value(const struct sv_history *h, const double *column)
+{
+    for (size_t i = 0; column && i < h->epochs; i++)
+        if (isfinite(column[i]))
+            return true;
+    return false;
+}
+
+static void print_table(FILE *f, const struct sv_history *h)
+{
+    const double *column[CELLS];
+
+    for (int i = 0; i < CELLS; i++) {
+        column[i] = sv_history_column(h, cells[i].column);
+        if (strncmp(cells[i].column, "ema_", 4) == 0 && !has_value(h, column[i]))
+            column[i] = NULL;
+        if (column[i])
+            fprintf(f, "| %s ", cells[i].heading);
+    }
+    fputs("|\n", f);
+    for (int i = 0; i < CELLS; i++)
+        fputs(column[i] ? "|---:" : "", f);
+    fputs("|\n", f);
+    for (size_t epoch = 0; epoch < h->epochs; epoch++) {
+        for (int i = 0; i < CELLS; i++) {
+            if (column[i] && isfinite(column[i][epoch]))
+                fprintf(f, cells[i].format, cells[i].scale * column[i][epoch]);
+            else if (column[i])
+                fputs("| ", f);
+        }
+        fputs("|\n", f);
+    }
+}
 
 static int write_markdown(const struct sv_history *h, const char *directory, struct im_text *text)
 {
@@ -260,23 +249,7 @@ static int write_markdown(const struct sv_history *h, const char *directory, str
 
     if (!f)
         return -ENOMEM;
-    for (int i = 0; i < CELLS; i++)
-        fprintf(f, "| %s ", cells[i].heading);
-    fputs("|\n", f);
-    for (int i = 0; i < CELLS; i++)
-        fputs("|---:", f);
-    fputs("|\n", f);
-    for (size_t epoch = 0; epoch < h->epochs; epoch++) {
-        for (int i = 0; i < CELLS; i++) {
-            const double *column = sv_history_column(h, cells[i].column);
-
-            if (column && isfinite(column[epoch]))
-                fprintf(f, "| %.*f ", cells[i].digits, cells[i].scale * column[epoch]);
-            else
-                fputs("| ", f);
-        }
-        fputs("|\n", f);
-    }
+    print_table(f, h);
     snprintf(path, sizeof path, "%s/training_log.md", directory);
     err = fclose(f) == 0 ? im_file_replace_any(path, md, n, text) : -ENOMEM;
     free(md);
@@ -285,17 +258,17 @@ static int write_markdown(const struct sv_history *h, const char *directory, str
 
 int sv_history_write(const char *directory, struct im_text *text)
 {
-    struct sv_history h;
-    int err = sv_history_load(&h, directory, text);
+    struct sv_chart_run run;
+    int err = sv_chart_run_load(&run, directory, text);
 
     if (err < 0)
         return err;
-    err = draw_all(&h, directory, text);
+    err = draw_all(&run, directory, text);
     if (err == 0)
-        err = write_json(&h, directory, text);
+        err = write_json(&run.history, directory, text);
     if (err == 0)
-        err = write_markdown(&h, directory, text);
-    sv_history_free(&h);
+        err = write_markdown(&run.history, directory, text);
+    sv_chart_run_free(&run);
     return err;
 }
 

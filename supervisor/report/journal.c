@@ -43,16 +43,25 @@ int sv_journal_open(struct sv_journal *j, const struct im_conf *conf, int pipe_f
     err = im_writer_open(&j->writer);
     if (err == 0)
         err = add_file(j, "events.jsonl", &j->events, text);
-    return err < 0 ? err : add_file(j, "log.txt", &j->log, text);
+    if (err == 0)
+        err = add_file(j, "log.txt", &j->log, text);
+    if (err == 0)
+        err = add_file(j, "stages.jsonl", &j->stages, text);
+    sv_tensorboard_init(&j->tensorboard, j->run_dir);
+    return err < 0 ? err : im_writer_open(&j->reports);
 }
 
 void sv_journal_close(struct sv_journal *j, im_ns timeout)
 {
+    const im_ns by = im_now() + timeout;
     uint64_t lost = im_writer_close(&j->writer, timeout);
 
     if (lost > 0)
         sv_screen_warn(j->screen, SV_WARN, "%" PRIu64 " lines of events.jsonl and log.txt were not written",
                        lost);
+    if (!j->conf->lr_range_test)
+        sv_journal_report(j); /* all that it is made from is written now */
+    im_writer_close(&j->reports, by > im_now() ? by - im_now() : 0);
 }
 
 /* Work of the writer's thread. */
@@ -61,6 +70,13 @@ static int draw(void *context, struct im_text *text)
     const struct sv_journal *j = context;
 
     return sv_history_write(j->run_dir, text);
+}
+
+static int report(void *context, struct im_text *text)
+{
+    struct sv_journal *j = context;
+
+    return sv_tensorboard_update(&j->tensorboard, text);
 }
 
 static int accept(void *context, struct im_text *text)
@@ -102,6 +118,22 @@ static int read_done(void *context, struct im_text *text)
 void sv_journal_draw(struct sv_journal *j)
 {
     im_writer_do(j->writer, draw, j, "charts");
+}
+
+void sv_journal_report(struct sv_journal *j)
+{
+    if (j->conf->tensorboard)
+        im_writer_do(j->reports, report, j, "tensorboard");
+}
+
+void sv_journal_stages(struct sv_journal *j, struct im_json *line)
+{
+    char *dumped = im_json_dump(line);
+
+    if (dumped)
+        im_writer_line(j->writer, j->stages, dumped);
+    free(dumped);
+    im_json_free(&line);
 }
 
 void sv_journal_accept(struct sv_journal *j)
@@ -158,7 +190,7 @@ void sv_journal_tell(struct sv_journal *j)
     uint64_t dropped;
     im_ns silence;
 
-    while (im_writer_news(j->writer, &news)) {
+    while (im_writer_news(j->writer, &news) || im_writer_news(j->reports, &news)) {
         tell_file(j, &news);
         j->tellings++;
     }

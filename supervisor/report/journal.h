@@ -7,12 +7,16 @@
 #include "ipc/base/writer.h"
 #include "supervisor/report/rundir.h"
 #include "supervisor/report/screen.h"
+#include "supervisor/report/tensorboard.h"
 
 #define SV_LINE_MAX 4096
 
 struct sv_journal {
     struct im_writer *writer;
-    int events, log; /* files of the writer */
+    struct im_writer
+        *reports;            /* what is made from the other files, and may take longer: a thread of its own */
+    int events, log, stages; /* files of the writer */
+    struct sv_tensorboard tensorboard; /* written by the reports' thread */
     int pipe_fd;
     const char *run_dir;
     const struct im_conf *conf;
@@ -37,6 +41,12 @@ void sv_journal_event(struct sv_journal *j, const char *event, struct im_json *f
 
 /* Draws the charts and tables of the epochs (history.h), soon. */
 void sv_journal_draw(struct sv_journal *j);
+
+/* Appends a line to stages.jsonl; takes it. */
+void sv_journal_stages(struct sv_journal *j, struct im_json *line);
+
+/* Brings the event file of TensorBoard up to date, soon. */
+void sv_journal_report(struct sv_journal *j);
 
 /* sv_rundir_accept(), sv_rundir_withdraw() and sv_history_tidy(), soon. */
 void sv_journal_accept(struct sv_journal *j);

@@ -1,11 +1,9 @@
-/* Charts with cairo; the one file that includes it. Axes have round numbers (1, 2, 5 times a power of ten),
- * a logarithmic one its decades. The picture is made in memory and written by im_file_replace(), so that who
- * looks at it while it is replaced sees the old or the new one. */
+/* Charts with cairo; the one file that includes it. The picture is made in memory and written by
+ * im_file_replace(), so that who looks at it while it is replaced sees the old or the new one. */
 #include "supervisor/report/plot.h"
 
 #include <errno.h>
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,6 +11,7 @@
 
 #include "ipc/base/aside.h"
 #include "ipc/base/file.h"
+#include "supervisor/report/axes.h"
 
 /* Read by LeakSanitizer where there is one: fontconfig, below cairo, keeps the fonts that it has loaded. */
 const char *__lsan_default_suppressions(void);
@@ -21,78 +20,28 @@ const char *__lsan_default_suppressions(void)
     return "leak:libfontconfig\n";
 }
 
-enum { WIDTH = 900, HEIGHT = 560, LEFT = 90, RIGHT = 30, TOP = 56, BOTTOM = 64, TICKS = 6 };
+enum { WIDTH = 900, HEIGHT = 560, LEFT = 90, RIGHT = 30, TOP = 38, ROW = 18, BOTTOM = 64, TICKS = 6 };
+enum { SWATCH = 26, GAP = 18 }; /* of the legend */
 
 static const double colours[SV_PLOT_COLOURS][3] = {
-    {0.12, 0.47, 0.71}, {1.00, 0.50, 0.05}, {0.17, 0.63, 0.17}, {0.84, 0.15, 0.16}, {0.45, 0.45, 0.45}};
+    {0.12, 0.47, 0.71}, {1.00, 0.50, 0.05}, {0.17, 0.63, 0.17}, {0.84, 0.15, 0.16}, {0.58, 0.40, 0.74},
+    {0.55, 0.34, 0.29}, {0.89, 0.47, 0.76}, {0.09, 0.75, 0.81}, {0.45, 0.45, 0.45}};
 
 struct canvas {
     cairo_t *c;
     const struct sv_plot *plot;
-    double x0, x1, y0, y1; /* the axes' ends; x in decades when logarithmic */
+    struct sv_axes axes;
+    double top; /* of the axes, below title and legend */
 };
-
-static double scale_x(const struct sv_plot *p, double x)
-{
-    return p->log_x ? log10(x) : x;
-}
 
 static double at_x(const struct canvas *v, double x)
 {
-    return LEFT + (scale_x(v->plot, x) - v->x0) / (v->x1 - v->x0) * (WIDTH - LEFT - RIGHT);
+    return LEFT + sv_axes_x(&v->axes, x) * (WIDTH - LEFT - RIGHT);
 }
 
 static double at_y(const struct canvas *v, double y)
 {
-    return HEIGHT - BOTTOM - (y - v->y0) / (v->y1 - v->y0) * (HEIGHT - TOP - BOTTOM);
-}
-
-static void widen(double *low, double *high)
-{
-    double room = (*high - *low) * 0.04;
-
-    if (!(*high > *low))
-        room = fabs(*low) > 0 ? fabs(*low) * 0.1 : 1;
-    *low -= room;
-    *high += room;
-}
-
-static bool is_point(const struct sv_plot *p, double x, double y)
-{
-    return isfinite(y) && isfinite(scale_x(p, x));
-}
-
-static void find_limits(struct canvas *v)
-{
-    const struct sv_plot *p = v->plot;
-
-    v->x0 = v->y0 = INFINITY;
-    v->x1 = v->y1 = -INFINITY;
-    for (size_t i = 0; i < p->lines; i++)
-        for (size_t k = 0; k < p->line[i].count; k++) {
-            double x = scale_x(p, p->line[i].x[k]), y = p->line[i].y[k];
-
-            if (!is_point(p, p->line[i].x[k], y))
-                continue;
-            v->x0 = fmin(v->x0, x);
-            v->x1 = fmax(v->x1, x);
-            v->y0 = fmin(v->y0, y);
-            v->y1 = fmax(v->y1, y);
-        }
-    if (!(v->x0 <= v->x1)) /* no point at all */
-        v->x0 = v->y0 = 0, v->x1 = v->y1 = 1;
-    if (p->y_most > v->y0 && p->y_most < v->y1)
-        v->y1 = p->y_most;
-    widen(&v->x0, &v->x1);
-    widen(&v->y0, &v->y1);
-}
-
-/* The distance of about TICKS round numbers in the range. */
-static double step_of(double range)
-{
-    double raw = range / TICKS, power = pow(10, floor(log10(raw))), part = raw / power;
-
-    return power * (part < 1.5 ? 1 : part < 3.5 ? 2 : part < 7.5 ? 5 : 10);
+    return HEIGHT - BOTTOM - sv_axes_y(&v->axes, y) * (HEIGHT - v->top - BOTTOM);
 }
 
 static void write_at(cairo_t *c, double x, double y, double align, const char *s)
@@ -111,38 +60,36 @@ static void rule(cairo_t *c, double x0, double y0, double x1, double y1)
     cairo_stroke(c);
 }
 
-static void draw_tick(const struct canvas *v, double value, bool is_x)
+static void draw_ticks(const struct canvas *v, bool is_x)
 {
-    double x = is_x ? LEFT + (value - v->x0) / (v->x1 - v->x0) * (WIDTH - LEFT - RIGHT) : LEFT;
-    double y = is_x ? HEIGHT - BOTTOM : at_y(v, value);
-    char s[32];
+    struct sv_tick tick[SV_TICKS_MAX];
+    const size_t n = sv_axes_ticks(&v->axes, is_x, TICKS, tick);
 
-    cairo_set_source_rgb(v->c, 0.88, 0.88, 0.88);
-    rule(v->c, x, y, is_x ? x : WIDTH - RIGHT, is_x ? TOP : y);
-    cairo_set_source_rgb(v->c, 0.2, 0.2, 0.2);
-    snprintf(s, sizeof s, "%.4g", is_x && v->plot->log_x ? pow(10, value) : fabs(value) < 1e-12 ? 0 : value);
-    if (is_x)
-        write_at(v->c, x, y + 20, 0.5, s);
-    else
-        write_at(v->c, x - 8, y + 4, 1, s);
+    for (size_t i = 0; i < n; i++) {
+        double x = is_x ? LEFT + tick[i].at * (WIDTH - LEFT - RIGHT) : LEFT;
+        double y = is_x ? HEIGHT - BOTTOM : HEIGHT - BOTTOM - tick[i].at * (HEIGHT - v->top - BOTTOM);
+
+        cairo_set_source_rgb(v->c, 0.88, 0.88, 0.88);
+        rule(v->c, x, y, is_x ? x : WIDTH - RIGHT, is_x ? v->top : y);
+        cairo_set_source_rgb(v->c, 0.2, 0.2, 0.2);
+        if (is_x)
+            write_at(v->c, x, y + 20, 0.5, tick[i].word);
+        else
+            write_at(v->c, x - 8, y + 4, 1, tick[i].word);
+    }
 }
 
 static void draw_axes(const struct canvas *v)
 {
-    double least = v->plot->log_x || v->plot->whole_x ? 1 : 0, step_x = fmax(least, step_of(v->x1 - v->x0));
-    double step_y = step_of(v->y1 - v->y0);
-
     cairo_set_line_width(v->c, 1);
-    for (double x = ceil(v->x0 / step_x) * step_x; x <= v->x1; x += step_x)
-        draw_tick(v, x, true);
-    for (double y = ceil(v->y0 / step_y) * step_y; y <= v->y1; y += step_y)
-        draw_tick(v, y, false);
+    draw_ticks(v, true);
+    draw_ticks(v, false);
     cairo_set_source_rgb(v->c, 0.3, 0.3, 0.3);
-    cairo_rectangle(v->c, LEFT + 0.5, TOP + 0.5, WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM);
+    cairo_rectangle(v->c, LEFT + 0.5, v->top + 0.5, WIDTH - LEFT - RIGHT, HEIGHT - v->top - BOTTOM);
     cairo_stroke(v->c);
     write_at(v->c, (LEFT + WIDTH - RIGHT) / 2.0, HEIGHT - 18, 0.5, v->plot->x_label);
     cairo_save(v->c);
-    cairo_move_to(v->c, 22, (TOP + HEIGHT - BOTTOM) / 2.0);
+    cairo_move_to(v->c, 22, (v->top + HEIGHT - BOTTOM) / 2.0);
     cairo_rotate(v->c, -M_PI / 2);
     cairo_show_text(v->c, v->plot->y_label);
     cairo_restore(v->c);
@@ -156,14 +103,46 @@ static void set_colour(cairo_t *c, enum sv_plot_colour colour, double alpha)
     cairo_set_source_rgba(c, colours[colour][0], colours[colour][1], colours[colour][2], alpha);
 }
 
+static void set_dashes(cairo_t *c, bool dashed)
+{
+    const double dashes[] = {4, 4};
+
+    cairo_set_dash(c, dashes, dashed ? 2 : 0, 0);
+}
+
+/* A triangle at the upper edge: the value is beyond it. */
+static void draw_beyond(const struct canvas *v, double x)
+{
+    cairo_move_to(v->c, x, v->top + 3);
+    cairo_line_to(v->c, x - 5, v->top + 12);
+    cairo_line_to(v->c, x + 5, v->top + 12);
+    cairo_close_path(v->c);
+    cairo_fill(v->c);
+}
+
+static void draw_points(const struct canvas *v, const struct sv_plot_line *l)
+{
+    for (size_t i = 0; i < l->count; i++) {
+        if (!sv_axes_has(&v->axes, l->x[i], l->y[i]))
+            continue;
+        if (v->plot->clip_y && sv_axes_y(&v->axes, l->y[i]) > 1) {
+            draw_beyond(v, at_x(v, l->x[i]));
+        } else if (l->dots) {
+            cairo_arc(v->c, at_x(v, l->x[i]), at_y(v, l->y[i]), 3, 0, 2 * M_PI);
+            cairo_fill(v->c);
+        }
+    }
+}
+
 static void draw_line(const struct canvas *v, const struct sv_plot_line *l)
 {
     bool is_down = false;
 
     set_colour(v->c, l->colour, l->faint ? 0.35 : 1);
     cairo_set_line_width(v->c, l->faint ? 1 : 2);
+    set_dashes(v->c, l->dashed);
     for (size_t i = 0; i < l->count; i++) {
-        if (!is_point(v->plot, l->x[i], l->y[i])) {
+        if (!sv_axes_has(&v->axes, l->x[i], l->y[i])) {
             is_down = false;
             continue;
         }
@@ -174,61 +153,85 @@ static void draw_line(const struct canvas *v, const struct sv_plot_line *l)
         is_down = true;
     }
     cairo_stroke(v->c);
-    for (size_t i = 0; i < l->count && l->dots; i++) {
-        if (!is_point(v->plot, l->x[i], l->y[i]))
-            continue;
-        cairo_arc(v->c, at_x(v, l->x[i]), at_y(v, l->y[i]), 3, 0, 2 * M_PI);
-        cairo_fill(v->c);
-    }
+    set_dashes(v->c, false);
+    draw_points(v, l);
 }
 
 static void draw_mark(const struct canvas *v, const struct sv_plot_mark *m, size_t row)
 {
-    const double dashes[] = {4, 4};
+    const double x = at_x(v, m->x);
 
-    if (!isfinite(scale_x(v->plot, m->x)))
+    if (!isfinite(x))
         return;
     set_colour(v->c, m->colour, 1);
     cairo_set_line_width(v->c, 1);
-    cairo_set_dash(v->c, dashes, 2, 0);
-    rule(v->c, at_x(v, m->x), TOP, at_x(v, m->x), HEIGHT - BOTTOM);
-    cairo_set_dash(v->c, NULL, 0, 0);
-    write_at(v->c, at_x(v, m->x) - 6, TOP + 18 + 18 * (double)row, 1, m->label);
+    set_dashes(v->c, true);
+    rule(v->c, x, v->top, x, HEIGHT - BOTTOM);
+    set_dashes(v->c, false);
+    write_at(v->c, x - 6, v->top + ROW + ROW * (double)row, 1, m->label);
 }
 
-static void draw_legend(const struct canvas *v)
+static double entry_width(const struct canvas *v, const struct sv_plot_line *l)
 {
-    double x = WIDTH - RIGHT;
+    cairo_text_extents_t e;
 
-    for (size_t i = v->plot->lines; i-- > 0;) {
-        const struct sv_plot_line *l = &v->plot->line[i];
-        cairo_text_extents_t e;
+    if (!l->label)
+        return 0;
+    cairo_text_extents(v->c, l->label, &e);
+    return SWATCH + e.x_advance + GAP;
+}
 
-        if (!l->label)
-            continue;
-        cairo_text_extents(v->c, l->label, &e);
-        x -= e.x_advance;
-        cairo_set_source_rgb(v->c, 0.2, 0.2, 0.2);
-        write_at(v->c, x, 46, 0, l->label);
-        set_colour(v->c, l->colour, l->faint ? 0.35 : 1);
-        cairo_set_line_width(v->c, 3);
-        rule(v->c, x - 26, 42, x - 6, 42);
-        x -= 44;
+static void draw_entry(const struct canvas *v, const struct sv_plot_line *l, double x, double y)
+{
+    set_colour(v->c, l->colour, l->faint ? 0.35 : 1);
+    cairo_set_line_width(v->c, 3);
+    set_dashes(v->c, l->dashed);
+    rule(v->c, x, y - 4, x + SWATCH - 6, y - 4);
+    set_dashes(v->c, false);
+    cairo_set_source_rgb(v->c, 0.2, 0.2, 0.2);
+    write_at(v->c, x + SWATCH, y, 0, l->label);
+}
+
+/* Rows of entries that end at the right; with `drawn` false they are only counted. */
+static size_t lay_legend(const struct canvas *v, bool drawn)
+{
+    const size_t lines = v->plot->lines;
+    size_t rows = 0, end;
+
+    for (size_t first = 0; first < lines; first = end) {
+        double width = 0, x;
+
+        for (end = first; end < lines; end++) {
+            double entry = entry_width(v, &v->plot->line[end]);
+
+            if (end > first && width + entry > WIDTH - LEFT - RIGHT + GAP)
+                break;
+            width += entry;
+        }
+        x = WIDTH - RIGHT + GAP - width;
+        for (size_t i = first; i < end && drawn; i++) {
+            if (v->plot->line[i].label)
+                draw_entry(v, &v->plot->line[i], x, TOP + 8 + ROW * (double)rows);
+            x += entry_width(v, &v->plot->line[i]);
+        }
+        rows += width > 0;
     }
+    return rows;
 }
 
 static void draw(cairo_t *c, const struct sv_plot *plot)
 {
     struct canvas v = {.c = c, .plot = plot};
+    size_t rows;
 
-    cairo_set_source_rgb(c, 1, 1, 1);
-    cairo_paint(c);
     cairo_select_font_face(c, "sans-serif", CAIRO_FONT_SLANT_NORMAL, CAIRO_FONT_WEIGHT_NORMAL);
     cairo_set_font_size(c, 12);
-    find_limits(&v);
+    sv_axes_find(plot, &v.axes);
+    rows = lay_legend(&v, false);
+    v.top = fmin(TOP + ROW * (double)(rows > 0 ? rows : 1), HEIGHT / 2.0);
     draw_axes(&v);
-    draw_legend(&v);
-    cairo_rectangle(c, LEFT, TOP, WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM);
+    lay_legend(&v, true);
+    cairo_rectangle(c, LEFT, v.top, WIDTH - LEFT - RIGHT, HEIGHT - v.top - BOTTOM);
     cairo_clip(c);
     for (size_t i = 0; i < plot->lines; i++)
         draw_line(&v, &plot->line[i]);
@@ -241,18 +244,17 @@ static cairo_status_t append(void *closure, const unsigned char *bytes, unsigned
     return fwrite(bytes, 1, n, closure) == n ? CAIRO_STATUS_SUCCESS : CAIRO_STATUS_WRITE_ERROR;
 }
 
-int sv_plot_png(const struct sv_plot *plot, const char *path, struct im_text *text)
+static int write_png(cairo_surface_t *surface, cairo_t *c, const char *path, struct im_text *text)
 {
-    cairo_surface_t *surface = cairo_image_surface_create(CAIRO_FORMAT_RGB24, WIDTH, HEIGHT);
-    cairo_t *c = cairo_create(surface);
     char *png = NULL;
     size_t n = 0;
     FILE *memory = open_memstream(&png, &n);
-    cairo_status_t status = CAIRO_STATUS_NO_MEMORY;
+    cairo_status_t status = cairo_status(c);
     int err;
 
-    draw(c, plot);
-    if (memory && cairo_status(c) == CAIRO_STATUS_SUCCESS)
+    if (!memory)
+        status = CAIRO_STATUS_NO_MEMORY;
+    if (status == CAIRO_STATUS_SUCCESS)
         status = cairo_surface_write_to_png_stream(surface, append, memory);
     if (memory && fclose(memory) != 0)
         status = CAIRO_STATUS_WRITE_ERROR;
@@ -261,7 +263,36 @@ int sv_plot_png(const struct sv_plot *plot, const char *path, struct im_text *te
     else
         err = im_fail(text, -EIO, "cannot draw %s: %s", path, cairo_status_to_string(status));
     free(png);
+    return err;
+}
+
+int sv_plot_panels(const struct sv_plot *plot, size_t count, const char *path, struct im_text *text)
+{
+    const int columns = count > 1 ? 2 : 1, rows = count > 1 ? (int)(count + 1) / 2 : 1;
+    cairo_surface_t *surface;
+    cairo_t *c;
+    int err;
+
+    im_assert(count <= SV_PLOT_PANELS);
+    surface = cairo_image_surface_create(CAIRO_FORMAT_RGB24, WIDTH * columns, HEIGHT * rows);
+    c = cairo_create(surface);
+    cairo_set_source_rgb(c, 1, 1, 1);
+    cairo_paint(c);
+    for (size_t i = 0; i < count; i++) {
+        const size_t row = i / 2, column = i % 2;
+
+        cairo_save(c);
+        cairo_translate(c, (double)(WIDTH * column), (double)(HEIGHT * row));
+        draw(c, &plot[i]);
+        cairo_restore(c);
+    }
+    err = write_png(surface, c, path, text);
     cairo_destroy(c);
     cairo_surface_destroy(surface);
     return err;
+}
+
+int sv_plot_png(const struct sv_plot *plot, const char *path, struct im_text *text)
+{
+    return sv_plot_panels(plot, 1, path, text);
 }

@@ -16,7 +16,7 @@
 #define HEADER_MAX ((uint64_t)100000000)
 
 /* u64 N | N bytes of JSON | the tensors (trainer/checkpoint/safetensors.h). */
-static int read_header(int fd, uint64_t file_bytes, struct im_json **ret)
+static int read_header(int fd, uint64_t file_bytes, struct im_json **ret, uint64_t *ret_data)
 {
     uint64_t n = 0;
     char *bytes;
@@ -32,21 +32,38 @@ static int read_header(int fd, uint64_t file_bytes, struct im_json **ret)
         return -ENOMEM;
     err = pread(fd, bytes, n, sizeof n) == (ssize_t)n ? im_json_parse(bytes, n, ret, NULL) : -EBADMSG;
     free(bytes);
+    *ret_data = sizeof n + n;
     return err;
 }
 
-int sv_saved_open(const char *path, struct sv_state_file *ret, struct im_text *text)
+int sv_saved_open_tensors(const char *path, struct sv_state_file *ret, struct sv_tensor_data *ret_data,
+                          struct im_text *text)
 {
     struct stat st;
     int fd = im_open_regular(path, &st, text), err;
 
     *ret = (struct sv_state_file){0};
+    *ret_data = (struct sv_tensor_data){.fd = fd};
     if (fd < 0)
         return fd;
     ret->exists = true;
-    err = read_header(fd, (uint64_t)st.st_size, &ret->header);
+    err = read_header(fd, (uint64_t)st.st_size, &ret->header, &ret_data->begin);
+    if (err == 0) {
+        ret_data->bytes = (uint64_t)st.st_size - ret_data->begin;
+        return 0;
+    }
     close(fd);
-    return err < 0 ? im_fail(text, err, "%s is not a safetensors file", path) : 0;
+    return im_fail(text, err, "%s is not a safetensors file", path);
+}
+
+int sv_saved_open(const char *path, struct sv_state_file *ret, struct im_text *text)
+{
+    struct sv_tensor_data data;
+    int err = sv_saved_open_tensors(path, ret, &data, text);
+
+    if (err == 0)
+        close(data.fd);
+    return err;
 }
 
 void sv_saved_read(const char *run_dir, struct sv_state_file *ret)

@@ -20,6 +20,13 @@ struct sv_state_file {
 /* Of a run: the last state, else the one before. Of one file: sv_saved_open(). */
 void sv_saved_read(const char *run_dir, struct sv_state_file *ret);
 int sv_saved_open(const char *path, struct sv_state_file *ret, struct im_text *text);
+/* The same, and its tensors: where their bytes are. The caller closes `fd`. */
+struct sv_tensor_data {
+    int fd;
+    uint64_t begin, bytes;
+};
+int sv_saved_open_tensors(const char *path, struct sv_state_file *ret, struct sv_tensor_data *ret_data,
+                          struct im_text *text);
 void sv_saved_close(struct sv_state_file *saved); /* zeroed is fine */
 
 /* A number of the metadata (they are texts); `otherwise` where it is missing or no number. */

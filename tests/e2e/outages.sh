@@ -32,7 +32,7 @@ continue_and_check() {
 }
 # The numbers of the files that do not depend on time.
 metrics_of() {
-  sed -nE 's/,"(images_per_second|gpu)".*//; /"event":"(config|ready)"/d; p' "$1/metrics.jsonl"
+  sed -nE 's/,"(images_per_second|gpu|time)".*//; /"event":"(config|ready)"/d; p' "$1/metrics.jsonl"
   cut -d , -f 1-7,10- "$1/summary.csv"
 }
 must_equal_metrics() {

@@ -91,8 +91,8 @@ static void charts_table_and_list_are_written(void **state)
         "| Epoch | Train loss | Train top-1 (%) | Val loss | Val top-1 (%) | Val top-5 (%) | LR | Pixels | "
         "Images/s | Epoch time (s) |\n"
         "|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n"
-        "| 1 | 2.5000 | 12.50 | | | | 0.100000 | 64 | 1234.5 | 60.0 |\n"
-        "| 2 | 1.5000 | 50.00 | 2.2500 | 25.00 | 75.00 | 0.050000 | 224 | 1000.0 | 61.2 |\n";
+        "| 1 | 2.5000 | 12.50 | | | | 0.1 | 64 | 1234.5 | 60.0 |\n"
+        "| 2 | 1.5000 | 50.00 | 2.2500 | 25.00 | 75.00 | 0.05 | 224 | 1000.0 | 61.2 |\n";
     struct im_text text = {""};
     struct im_json *list = NULL;
     size_t n;
@@ -120,6 +120,25 @@ static void charts_table_and_list_are_written(void **state)
     im_json_free(&list);
 }
 
+static void averages_and_small_rates_are_in_the_table(void **state)
+{
+    static const char markdown[] = "| Epoch | Train loss | EMA val loss | EMA val top-1 (%) | LR |\n"
+                                   "|---:|---:|---:|---:|---:|\n"
+                                   "| 1 | 2.5000 | | | 0.1 |\n"
+                                   "| 2 | 1.5000 | 1.2500 | 33.33 | 8.567e-07 |\n";
+    struct im_text text = {""};
+    size_t n;
+    char *s;
+
+    put(*state, "epoch,train_loss,lr,ema_val_loss,ema_val_top1,ema_val_top5\n"
+                "1,2.5,0.1,,,\n2,1.5,8.5672426e-07,1.25,0.333333333,\n");
+    if (sv_history_write(*state, &text) < 0)
+        fail_msg("%s", text.s);
+    s = get(*state, "training_log.md", &n);
+    assert_string_equal(s, markdown);
+    free(s);
+}
+
 static void a_run_without_an_epoch_has_nothing_to_show(void **state)
 {
     struct im_text text = {""};
@@ -134,8 +153,11 @@ static void a_run_without_an_epoch_has_nothing_to_show(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        IN_FOLDER(columns_are_found_by_name_and_gaps_are_nan), IN_FOLDER(a_torn_last_line_is_left_out),
-        IN_FOLDER(what_is_no_table_of_numbers_is_refused),     IN_FOLDER(charts_table_and_list_are_written),
+        IN_FOLDER(columns_are_found_by_name_and_gaps_are_nan),
+        IN_FOLDER(a_torn_last_line_is_left_out),
+        IN_FOLDER(what_is_no_table_of_numbers_is_refused),
+        IN_FOLDER(charts_table_and_list_are_written),
+        IN_FOLDER(averages_and_small_rates_are_in_the_table),
         IN_FOLDER(a_run_without_an_epoch_has_nothing_to_show),
     };
 
