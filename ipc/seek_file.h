@@ -7,7 +7,7 @@
  *
  * What is trusted: the user's own processes and root, nobody else can write the file. Records are made by augmenters,
  * which have parsed a stranger's bytes. The decoder compares points with the codes between them, so that a single wrong
- * one is noticed; to notice points that agree with each other and not with the image, all codes before them would have
+ * one is mostly noticed (augment/decode/decode.h); to notice points that agree with each other and not with the image, all codes before them would have
  * to be decoded, which is what an index saves. An augmenter that a file has taken over could therefore write records
  * that give other images wrong pixels, now and in later runs: remove the file after such a thing, or use
  * --seek-index off.

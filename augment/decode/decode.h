@@ -96,7 +96,8 @@ int au_decoder_region_scaled(struct au_decoder *decoder, uint32_t scale, const s
 
 /* The seek index (seek.h) of the image that is decoded next: its pixels are the same with one and without one.
  * They are so with a wrong one, too, where its points contradict the codes that are decoded: in a crop those of
- * a row up to the last point that it passes, and of the last row up to the next point. What is forged to agree
+ * a row up to the last point that it passes, and of the last row up to the next point. (To run on to the next point
+ * in every row costs 3 to 4 % of a sample's time, and leaves those that agree with each other.) What is forged to agree
  * with itself is not noticed here: checksum and owner of the file (ipc/seek_file.h) are to see to that. */
 enum au_seek_mode {
     AU_SEEK_OFF,

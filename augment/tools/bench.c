@@ -8,6 +8,9 @@
  * changes it little; times of steps are by the clock, and what they waited for a processor is said beside
  * them. There is nothing else to wait for: the files are in memory.
  *
+ * Each image has its seek index, as from the second epoch of a run on; --seek-index off measures the first. It is kept
+ * in memory: where it lies in a run costs two system calls an image.
+ *
  * libjpeg-turbo decodes Huffman codes and inverts the DCT row by row in one go, so the profile cannot have a
  * clock between them: it reads the same codes once more in a pass of its own that makes no pixels. */
 #include "augment/tools/session.h"
@@ -37,8 +40,14 @@ struct series {
     size_t count;
 };
 
+struct packed {
+    unsigned char *bytes; /* NULL: the image has none */
+    size_t n;
+};
+
 struct bench {
     struct au_session session;
+    struct packed *indexes; /* of the files; NULL: none is used */
     struct series series[STAGES];
     double *pass_seconds; /* by the clock, of the passes without clocks inside */
     double *pass_cpu;     /* the processor's seconds in the same */
@@ -92,13 +101,56 @@ static double cpu_now(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
+/* Has the next decode use the file's index. */
+static void use_index(struct bench *b, const struct au_file *file)
+{
+    struct au_decoder *decoder = au_renderer_decoder(b->session.renderer);
+    const struct packed *index = b->indexes ? &b->indexes[file - b->session.files.files] : NULL;
+
+    if (index && index->bytes && au_seek_unpack(au_decoder_seek(decoder), index->bytes, index->n))
+        au_decoder_seek_mode(decoder, AU_SEEK_USE);
+}
+
+static int make_indexes(struct bench *b, struct im_text *text)
+{
+    const struct au_files *files = &b->session.files;
+    struct au_decoder *decoder = au_renderer_decoder(b->session.renderer);
+    unsigned char *bytes = malloc(AU_SEEK_BYTES_MAX);
+    struct au_image image;
+
+    b->indexes = calloc(files->count, sizeof *b->indexes);
+    for (size_t i = 0; bytes && b->indexes && i < files->count; i++) {
+        struct packed *index = &b->indexes[i];
+
+        if (au_decoder_open(decoder, files->files[i].bytes, files->files[i].n, &image, NULL) != 0 ||
+            !au_decoder_seek_make(decoder))
+            continue;
+        index->n = au_seek_pack(au_decoder_seek(decoder), bytes, AU_SEEK_BYTES_MAX);
+        index->bytes = index->n > 0 ? malloc(index->n) : NULL;
+        if (index->bytes)
+            memcpy(index->bytes, bytes, index->n);
+    }
+    free(bytes);
+    return bytes && b->indexes ? 0 : im_fail(text, -ENOMEM, "no memory for the seek index");
+}
+
+static void free_indexes(struct bench *b)
+{
+    for (size_t i = 0; b->indexes && i < b->session.files.count; i++)
+        free(b->indexes[i].bytes);
+    free(b->indexes);
+}
+
 static int render(struct bench *b, const struct au_file *file, uint32_t epoch, struct im_text *text)
 {
     struct au_session *s = &b->session;
     struct au_job job =
         au_run_job(&s->recipe, true, s->conf.seed, epoch, file->id, (uint32_t)s->conf.image_size);
     struct im_text why = {""};
-    int result = au_render(s->renderer, &job, file->bytes, file->n, b->out, &why);
+    int result;
+
+    use_index(b, file);
+    result = au_render(s->renderer, &job, file->bytes, file->n, b->out, &why);
 
     return result ? im_fail(text, result < 0 ? result : -EBADMSG, "%.500s: %s", file->path, why.s) : 0;
 }
@@ -173,6 +225,7 @@ static double entropy_of(struct bench *b, const struct au_file *file, uint32_t e
     struct au_crop plan;
     uint32_t rows, read = 0;
 
+    use_index(b, file);
     if (au_decoder_open(decoder, file->bytes, file->n, &image, NULL) != 0 || image.type != IM_IMAGE_JPEG)
         return 0;
     plan = au_crop_make(&job, image.width, image.height);
@@ -229,6 +282,7 @@ static int print_json(struct bench *b, bool is_profile)
     im_json_set_int(j, "image_size", conf->image_size);
     im_json_set_int(j, "images", (int64_t)b->session.files.count);
     im_json_set_int(j, "passes", conf->passes);
+    im_json_set_bool(j, "seek_index", b->indexes != NULL);
     im_json_set_str(j, "kernels", au_renderer_canvas(b->session.renderer)->ops.name);
     im_json_set_real(j, "images_per_second", rate(b, b->pass_seconds, 0.5));
     im_json_set_real(j, "images_per_second_best", rate(b, b->pass_seconds, 0));
@@ -252,9 +306,10 @@ static void print_bench(struct bench *b)
 {
     const struct im_conf *conf = &b->session.conf;
 
-    printf("%zu images, %" PRId64 " passes, --augment %s, %" PRId64 " px, one core, kernels %s\n",
-           b->session.files.count, conf->passes, im_conf_choice(IM_KEY_augment, conf->augment),
-           conf->image_size, au_renderer_canvas(b->session.renderer)->ops.name);
+    printf(
+        "%zu images, %" PRId64 " passes, --augment %s, %" PRId64 " px, one core, kernels %s, %s seek index\n",
+        b->session.files.count, conf->passes, im_conf_choice(IM_KEY_augment, conf->augment), conf->image_size,
+        au_renderer_canvas(b->session.renderer)->ops.name, b->indexes ? "with" : "without");
     printf("%.1f images/s per core (median of passes), %.1f by the clock, %.1f in the best pass\n\n",
            rate(b, b->pass_cpu, 0.5), rate(b, b->pass_seconds, 0.5), rate(b, b->pass_seconds, 0));
     printf("%-26s %9s %9s %9s  %s\n", "ms", "p50", "p99", "mean", "of samples");
@@ -324,6 +379,8 @@ static int run(const struct im_conf *conf, bool is_profile)
     err = allocate(&b);
     if (err == 0)
         err = au_session_confine(&text);
+    if (err == 0 && strcmp(conf->seek_index, "off") != 0)
+        err = make_indexes(&b, &text);
     if (err == 0)
         err = measure(&b, &text);
     if (err == 0 && is_profile)
@@ -339,6 +396,7 @@ static int run(const struct im_conf *conf, bool is_profile)
     free(b.pass_seconds);
     free(b.pass_cpu);
     free(b.out);
+    free_indexes(&b);
     au_session_close(&b.session);
     return err < 0 ? im_command_fail(err, &text) : IM_EXIT_OK;
 }

@@ -117,7 +117,7 @@ case_ahead() {
   same_as without "with an index that was made ahead"
 
   # Two owners; files that are no images; a folder that is none.
-  printf 'no image' >"$DATA/train/$(ls "$DATA/train" | head -1)/none.jpg"
+  printf 'no image' >"$DATA/train/class_000/none.jpg"
   exec 9<"$(seek_file)"
   flock -n 9
   index_ahead 1

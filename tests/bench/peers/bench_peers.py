@@ -5,7 +5,7 @@
 
 A round measures every contender once on all files (read into memory first), in an order that moves on by one each round,
 so that what else the machine does falls on all of them alike. Shown are the median and the best round. A library that is
-not installed is left out, and said so. --cpu-time counts the processor time of each contender's process, all its threads,
+not installed is left out, and said so. imsuper has the seek index of the images, as from a run's second epoch on. --cpu-time counts the processor time of each contender's process, all its threads,
 instead of the clock: for a machine that has other work. Not installed with imsuper, and nothing of imsuper needs Python.
 
 rrc: decode, RandomResizedCrop 224 (scale 0.08-1, ratio 3/4-4/3), flip with chance 0.5; each library in the way it is
@@ -73,13 +73,14 @@ def over(files, one):
     return measure
 
 
-def imsuper(args, files, augment, is_decoded=False):
+def imsuper(args, files, augment, is_decoded=False, seek_index="auto"):
     rounds = iter(range(10**9))
 
     def measure():
         out = subprocess.run(
             [args.imsuper, "bench", "augment", "--json", "--data-dir", args.data_dir, "--images", str(len(files)),
              "--passes", "1", "--epoch", str(next(rounds)), "--image-size", str(SIZE), "--augment", augment,
+             "--seek-index", seek_index,
              *(HEAVY if augment == "classic" else [])],
             check=True, stdout=subprocess.PIPE).stdout
         answer = json.loads(out)
@@ -233,7 +234,8 @@ def read_files(args):
 
 
 def gather(args, files):
-    contenders = {"rrc": [("imsuper", imsuper(args, files, "light"))],
+    contenders = {"rrc": [("imsuper", imsuper(args, files, "light")),
+                          ("imsuper, --seek-index off", imsuper(args, files, "light", seek_index="off"))],
                   "classic": [("imsuper", imsuper(args, files, "classic"))],
                   "classic beyond decode": [("imsuper", imsuper(args, files, "classic", True))]}
     for task, make in (("rrc", dali), ("rrc", opencv), ("rrc", torchvision), ("rrc", pillow),
