@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "augment/options.h"
+#include "augment/seeking.h"
 #include "ipc/bad_samples.h"
 #include "ipc/base/fault.h"
 #include "ipc/base/file.h"
@@ -29,6 +30,8 @@ struct augmenter {
     struct im_child *child;
     struct au_renderer *renderer;
     struct au_options recipe;
+    struct au_seeking seeking;
+    uint64_t key;      /* of the bytes in the cell */
     uint32_t rejected; /* in a row */
     char *file;        /* of a sample whose file is larger than a cell; NULL: none */
     size_t file_bytes;
@@ -38,9 +41,9 @@ struct augmenter {
     bool told_of_memory;
 };
 
-/* Renders bytes; a verdict, or -ENOMEM. */
+/* Renders bytes, whose im_seek_key() is known; a verdict, or -ENOMEM. */
 static int render_bytes(struct augmenter *a, const struct im_place *at, uint64_t sample, const void *bytes,
-                        size_t n, unsigned char *out)
+                        size_t n, uint64_t key, unsigned char *out)
 {
     struct au_job job = au_run_job(&a->recipe, at->phase->split != IM_VAL, a->child->conf->seed,
                                    at->phase->epoch, sample, at->phase->image_size);
@@ -51,7 +54,9 @@ static int render_bytes(struct augmenter *a, const struct im_place *at, uint64_t
     IM_FAULT("augmenter.render");
     if (at->phase->split == IM_TRAIN)
         IM_FAULT_ITEM("augmenter.sample", sample);
+    au_seeking_begin(&a->seeking, key);
     verdict = au_render(a->renderer, &job, bytes, n, out, NULL);
+    au_seeking_end(&a->seeking);
     im_stats_time(a->child->stats, IM_H_RENDER, im_now() - began);
     if (verdict == 0) {
         times = au_renderer_times(a->renderer);
@@ -95,7 +100,8 @@ static int render_file(struct augmenter *a, const struct im_place *at, const str
         return file_max < memory ? IM_VERDICT_TOO_LARGE : IM_VERDICT_MEMORY_LIMIT;
     if (a->file_err < 0)
         return a->file_err == -ENOMEM ? -ENOMEM : IM_VERDICT_READ_ERROR;
-    return render_bytes(a, at, e->meta->sample, a->file, a->file_bytes, out);
+    return render_bytes(a, at, e->meta->sample, a->file, a->file_bytes, im_seek_key(a->file, a->file_bytes),
+                        out);
 }
 
 static int render(struct augmenter *a, const struct im_place *at, const struct im_encoded *e,
@@ -110,7 +116,7 @@ static int render(struct augmenter *a, const struct im_place *at, const struct i
         return (int)quarantined;
     if (e->meta->by_reference)
         return render_file(a, at, e, out);
-    return render_bytes(a, at, e->meta->sample, e->bytes, e->meta->bytes, out);
+    return render_bytes(a, at, e->meta->sample, e->bytes, e->meta->bytes, a->key, out);
 }
 
 /* The verdict where there was no memory for the sample. */
@@ -160,7 +166,7 @@ static int check_bytes(struct augmenter *a, const struct im_encoded *e)
 {
     struct im_run *run = a->child->run;
 
-    if (e->meta->bytes <= run->geometry.cell_bytes && im_encoded_hash(e) == e->meta->hash) {
+    if (e->meta->bytes <= run->geometry.cell_bytes && im_encoded_hash(e, &a->key) == e->meta->hash) {
         a->rejected = 0;
         return 0;
     }
@@ -250,9 +256,11 @@ int au_run(struct im_child *child, struct im_text *text)
     if (err < 0)
         return im_fail(text, err, "cannot start the augmenter: %s", strerror(-err));
     au_renderer_tell_need(a.renderer, &child->stats->active_need);
+    au_seeking_open(&a.seeking, child, au_renderer_decoder(a.renderer));
     im_child_ready(child);
     err = work(&a);
     im_stats_enter(child->stats, IM_IDLE);
+    au_seeking_close(&a.seeking);
     au_renderer_free(&a.renderer);
     return err;
 }

@@ -5,35 +5,7 @@
 #include "augment/sandbox.h"
 #include "augment/signals.h"
 #include "augment/tools/session.h"
-#include "ipc/base/count.h"
 #include "ipc/base/log.h"
-
-static const struct im_command verbs[] = {
-    {.name = "preview",
-     .typed = "imsuper data preview",
-     .usual = "--data-dir DIR --augment classic -o grid.png",
-     .what = "Shows one image under 16 draws and 16 images, as training would see them.",
-     .options = IM_FOR_PREVIEW,
-     .required = "data-dir",
-     .check = IM_CHECK_VALUES,
-     .run = au_cmd_preview},
-    {.name = "bench",
-     .typed = "imsuper bench augment",
-     .usual = "--data-dir DIR --augment classic [--json]",
-     .what = "Measures decoding and transforms on one core, files in memory.",
-     .options = IM_FOR_BENCH,
-     .required = "data-dir",
-     .check = IM_CHECK_VALUES,
-     .run = au_cmd_bench},
-    {.name = "profile",
-     .typed = "imsuper profile augment",
-     .usual = "--data-dir DIR --augment classic [--json]",
-     .what = "Shows where the time of an augmenter goes.",
-     .options = IM_FOR_BENCH,
-     .required = "data-dir",
-     .check = IM_CHECK_VALUES,
-     .run = au_cmd_profile},
-};
 
 static int augment_for_run(int argc, char **argv)
 {
@@ -46,7 +18,8 @@ static int augment_for_run(int argc, char **argv)
     if (err == 0) {
         au_limit_memory(child.conf);
         au_note_sent_signals(child.stats);
-        err = au_sandbox_enter(child.conf->read_root, im_child_is_first(&child), &sandbox, &text);
+        err = au_sandbox_enter(child.conf->read_root, child.conf->seek_file, im_child_is_first(&child),
+                               &sandbox, &text);
         child.sandbox = &sandbox;
         if (err == 0)
             err = au_run(&child, &text);
@@ -61,5 +34,5 @@ int main(int argc, char **argv)
 {
     if (im_child_is_started(argc, argv))
         return augment_for_run(argc, argv);
-    return im_command_main("imsuper-augmenter", verbs, IM_COUNT(verbs), argc, argv);
+    return au_command_main(argc, argv);
 }

@@ -44,6 +44,7 @@ static const int harmless[] = {
     SYS_read,
     SYS_readv,
     SYS_pread64,
+    SYS_preadv2,
     SYS_lseek,
     SYS_close,
     SYS_fstat,
@@ -83,7 +84,8 @@ static const int harmless[] = {
     SYS_exit_group,
 };
 
-int au_sandbox_enter(const char *read_root, bool tells, struct im_sandbox_state *ret, struct im_text *text)
+int au_sandbox_enter(const char *read_root, const char *seek_file, bool tells, struct im_sandbox_state *ret,
+                     struct im_text *text)
 {
     const uint64_t self = (uint64_t)getpid();
     const struct im_sandbox_condition conditions[] = {
@@ -107,6 +109,7 @@ int au_sandbox_enter(const char *read_root, bool tells, struct im_sandbox_state 
         .condition_count = IM_COUNT(conditions),
         .absent = -1,
         .folder = read_root,
+        .files = {seek_file && *seek_file ? seek_file : NULL},
     };
     int err = im_sandbox_enter(&wanted, ret, text);
 

@@ -38,6 +38,7 @@
 #define IM_BLAMES 64        /* samples under suspicion; more forget the oldest */
 #define IM_PEER_VALUES 8    /* numbers of one exchange between the trainers (peers.h) */
 #define IM_CARD_BYTES 12288 /* by which a trainer shows how to reach it */
+#define IM_SEEK_RING_BYTES 65536
 
 enum im_role {
     IM_ROLE_NONE,
@@ -122,9 +123,12 @@ enum im_counter {
     IM_C_BAD,
     IM_C_FAULTS,
     IM_C_SNAPSHOTS,
+    IM_C_SEEK_USED,  /* images decoded with a seek index */
+    IM_C_SEEK_MADE,  /* indexes made and passed on */
+    IM_C_SEEK_WRONG, /* indexes that were not their image's */
     IM_COUNTERS = 16
 };
-enum im_histogram { IM_H_ITEM, IM_H_DECODE, IM_H_RENDER, IM_H_RESIZE, IM_H_TRANSFORM, IM_HISTOGRAMS = 8 };
+enum im_histogram { IM_H_ITEM, IM_H_DECODE, IM_H_RENDER, IM_H_RESIZE, IM_H_TRANSFORM, IM_HISTOGRAMS };
 enum im_gauge {
     IM_G_LOSS,
     IM_G_LR,
@@ -150,7 +154,7 @@ enum im_gauge {
     IM_G_SAVE_SECONDS, /* that the last checkpoint took; 0: none yet */
     IM_GAUGES = 24
 };
-#define IM_HISTOGRAM_BUCKETS 44 /* bucket b counts durations in [2^b, 2^(b+1)) ns */
+#define IM_HISTOGRAM_BUCKETS 480 /* of durations up to 18 minutes: stats.h */
 
 struct im_stats {
     alignas(IM_PAGE) _Atomic uint64_t activity; /* enum im_activity the process is in */
@@ -177,6 +181,13 @@ struct im_encoded_meta {
     char name[IM_NAME_BYTES]; /* path below the data directory, for messages; its end if longer */
     _Atomic uint64_t slow_ns; /* W reader while FILLING: when the read began, once it takes long, after all
                                  above, release; 0 = it does not. W supervisor: 0, before R2 */
+};
+
+/* Seek indexes that an augmenter has made (seek_ring.h): records one after another, over and over. */
+struct im_seek_ring {
+    alignas(IM_LINE) _Atomic uint64_t written; /* W augmenter: bytes so far, after a record, release */
+    alignas(IM_LINE) _Atomic uint64_t taken;   /* W supervisor: of them, those that it has copied, release */
+    alignas(IM_LINE) unsigned char bytes[IM_SEEK_RING_BYTES];
 };
 
 /* A sample that could not be used; told once, counted for ever. Claimed by CAS on key. */
@@ -293,17 +304,19 @@ struct im_control {
     _Atomic uint32_t accepted;  /* W supervisor: 1: the run's configuration has been given its name */
     _Atomic uint64_t supervisor_lost_ns; /* W warden: when the last supervisor died, while there is none; its
                                               successor: 0, when it has told. 0 = none has died */
-    uint64_t header_check;               /* a hash of all before run_state, and of the configuration */
+    _Atomic uint32_t seek_wanted; /* W supervisor: 1: it owns the file of seek indexes and takes new ones */
+    uint64_t header_check;        /* a hash of all before run_state, and of the configuration */
 };
 
 static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2, "shared words must be lock-free");
-static_assert(sizeof(struct im_event) == IM_LINE, "abi 5");
-static_assert(sizeof(struct im_process) == IM_LINE, "abi 5");
-static_assert(sizeof(struct im_encoded_meta) == 272 && offsetof(struct im_encoded_meta, name) == 32, "abi 5");
-static_assert(sizeof(struct im_bad_entry) == 248, "abi 5");
-static_assert(sizeof(struct im_peer) == 12800 && offsetof(struct im_peer, card) == 256, "abi 5");
-static_assert(sizeof(struct im_snapshot_header) == 40, "abi 5");
-static_assert(sizeof(struct im_stats) == IM_PAGE, "abi 5");
-static_assert(offsetof(struct im_control, run_state) % IM_LINE == 0, "abi 5");
+static_assert(sizeof(struct im_event) == IM_LINE, "abi 6");
+static_assert(sizeof(struct im_process) == IM_LINE, "abi 6");
+static_assert(sizeof(struct im_encoded_meta) == 272 && offsetof(struct im_encoded_meta, name) == 32, "abi 6");
+static_assert(sizeof(struct im_bad_entry) == 248, "abi 6");
+static_assert(sizeof(struct im_peer) == 12800 && offsetof(struct im_peer, card) == 256, "abi 6");
+static_assert(sizeof(struct im_snapshot_header) == 40, "abi 6");
+static_assert(sizeof(struct im_seek_ring) == 2 * IM_LINE + IM_SEEK_RING_BYTES, "abi 6");
+static_assert(sizeof(struct im_stats) == 5 * IM_PAGE, "abi 6");
+static_assert(offsetof(struct im_control, run_state) % IM_LINE == 0, "abi 6");
 
 #endif

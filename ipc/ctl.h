@@ -10,7 +10,7 @@
 #include "ipc/base/err.h"
 #include "ipc/base/json.h"
 
-#define IM_CTL_MESSAGE_MAX (64 * 1024)
+#define IM_CTL_MESSAGE_MAX (512 * 1024) /* the status of a run with the most processes that there can be */
 #define IM_CTL_PEER_MAX 64
 
 struct im_ctl;

@@ -7,6 +7,7 @@
 
 #include "ipc/base/fault.h"
 #include "ipc/base/hash.h"
+#include "ipc/seek_file.h"
 #include "ipc/wait.h"
 
 static uint64_t load(const struct im_run *run, uint32_t cell, memory_order order)
@@ -200,11 +201,14 @@ uint32_t im_encoded_count(const struct im_run *run, enum im_state state)
     return count;
 }
 
-uint64_t im_encoded_hash(const struct im_encoded *e)
+uint64_t im_encoded_hash(const struct im_encoded *e, uint64_t *ret_key)
 {
     const struct im_encoded_meta *m = e->meta;
+    const uint64_t key = im_seek_key(e->bytes, m->bytes);
     const uint64_t said[] = {e->ticket, m->sample, (uint64_t)m->bytes << 32 | m->label,
-                             (uint64_t)m->verdict << 32 | m->by_reference};
+                             (uint64_t)m->verdict << 32 | m->by_reference, key};
 
-    return im_hash64(e->bytes, m->bytes, im_hash64(said, sizeof said, IM_MAGIC));
+    if (ret_key)
+        *ret_key = key;
+    return im_hash64(said, sizeof said, IM_MAGIC);
 }

@@ -26,8 +26,8 @@ int im_encoded_publish(struct im_run *run, uint32_t owner, const struct im_encod
 int im_encoded_take(struct im_run *run, const struct im_plan *plan, uint32_t owner, struct im_encoded *ret);
 
 /* What meta.hash must be: a hash of the bytes, the ticket and all of meta but the name. meta->bytes must fit the
- * cell. */
-uint64_t im_encoded_hash(const struct im_encoded *e);
+ * cell. On the way im_seek_key() of the bytes is had; ret_key may be NULL. */
+uint64_t im_encoded_hash(const struct im_encoded *e, uint64_t *ret_key);
 
 /* Augmenter: gives the cell back to the readers, for ticket + N. 0 or -ESTALE. (E4) */
 int im_encoded_release(struct im_run *run, uint32_t owner, const struct im_encoded *e);

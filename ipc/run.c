@@ -56,6 +56,7 @@ int im_offsets_compute(const struct im_geometry *g, struct im_offsets *ret)
         take(&at, (uint64_t)g->ranks * g->batches * g->batch_size_max * sizeof(uint64_t), IM_PAGE);
     l.bad_samples = take(&at, IM_BAD_MAX * sizeof(struct im_bad_entry), IM_PAGE);
     l.peers = take(&at, g->ranks * sizeof(struct im_peer), IM_PAGE);
+    l.seek_rings = take(&at, g->augmenters_max * sizeof(struct im_seek_ring), IM_PAGE);
     for (int s = 0; s < IM_SPLITS; s++)
         l.stamps[s] = take(&at, g->samples[s] * sizeof(uint32_t), IM_PAGE);
     l.control_bytes = take(&at, 0, IM_PAGE);
@@ -85,6 +86,7 @@ static void place_tables(struct im_run *run)
     run->batch_word = (_Atomic uint64_t *)(void *)(base + run->layout.batch_words);
     run->bad_sample = (struct im_bad_entry *)(void *)(base + run->layout.bad_samples);
     run->peer = (struct im_peer *)(void *)(base + run->layout.peers);
+    run->seek_ring = (struct im_seek_ring *)(void *)(base + run->layout.seek_rings);
     for (int s = 0; s < IM_SPLITS; s++)
         run->stamp[s] = (_Atomic uint32_t *)(void *)(base + run->layout.stamps[s]);
 }

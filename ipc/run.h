@@ -25,7 +25,7 @@ enum {
 
 /* Offsets of the tables in the control segment, and of the arrays in one batch of a batch segment; bytes. */
 struct im_offsets {
-    uint64_t conf, processes, stats, encoded_words, encoded_meta, batch_words, bad_samples, peers,
+    uint64_t conf, processes, stats, encoded_words, encoded_meta, batch_words, bad_samples, peers, seek_rings,
         stamps[IM_SPLITS];
     uint64_t control_bytes;
     uint64_t encoded_bytes;
@@ -46,7 +46,8 @@ struct im_run {
     struct im_encoded_meta *encoded_meta;
     _Atomic uint64_t *batch_word; /* [ranks][batches][batch_size_max] */
     struct im_bad_entry *bad_sample;
-    struct im_peer *peer; /* [ranks] */
+    struct im_peer *peer;           /* [ranks] */
+    struct im_seek_ring *seek_ring; /* [augmenters_max] */
     _Atomic uint32_t
         *stamp[IM_SPLITS]; /* the ledger's: [sample] = 1 + phase that last delivered it. W trainers */
     char *conf;            /* frozen configuration; not 0-terminated beyond conf_bytes */

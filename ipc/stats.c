@@ -4,6 +4,9 @@
 #include <string.h>
 
 #define READS_MAX 4
+#define UNIT_BITS 7 /* 128 ns: nothing shorter is told apart */
+#define SUB_BITS 4  /* 16 buckets a power of two */
+#define SUBS (1u << SUB_BITS)
 
 static void bump(_Atomic uint64_t *word, uint64_t n)
 {
@@ -33,11 +36,30 @@ void im_stats_add(struct im_stats *s, enum im_counter counter, uint64_t n)
     bump(&s->counter[counter], n);
 }
 
+/* The first SUBS buckets are a unit wide, those of the next power of two too, then each twice as wide. */
+static unsigned bucket_of(im_ns duration)
+{
+    const uint64_t units = duration >> UNIT_BITS;
+    unsigned power, bucket;
+
+    if (units < SUBS)
+        return (unsigned)units;
+    power = 63u - (unsigned)__builtin_clzll(units);
+    bucket = (power - SUB_BITS + 1) * SUBS + ((unsigned)(units >> (power - SUB_BITS)) & (SUBS - 1));
+    return bucket < IM_HISTOGRAM_BUCKETS ? bucket : IM_HISTOGRAM_BUCKETS - 1;
+}
+
+static uint64_t upper_edge(unsigned bucket)
+{
+    const unsigned doublings = bucket / SUBS > 0 ? bucket / SUBS - 1 : 0;
+    const uint64_t in_power = bucket < SUBS ? bucket : SUBS + bucket % SUBS;
+
+    return (in_power + 1) << (doublings + UNIT_BITS);
+}
+
 void im_stats_time(struct im_stats *s, enum im_histogram histogram, im_ns duration)
 {
-    unsigned bucket = duration ? 63u - (unsigned)__builtin_clzll(duration) : 0;
-
-    bump(&s->histogram[histogram][bucket < IM_HISTOGRAM_BUCKETS ? bucket : IM_HISTOGRAM_BUCKETS - 1], 1);
+    bump(&s->histogram[histogram][bucket_of(duration)], 1);
 }
 
 void im_stats_gauge(struct im_stats *s, enum im_gauge gauge, double value)
@@ -87,7 +109,7 @@ uint64_t im_stats_quantile(const struct im_stats *s, enum im_histogram histogram
     for (int b = 0; b < IM_HISTOGRAM_BUCKETS && total; b++) {
         below += count[b];
         if ((double)below >= quantile * (double)total)
-            return UINT64_C(2) << b;
+            return upper_edge((unsigned)b);
     }
     return 0;
 }

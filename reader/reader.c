@@ -111,7 +111,7 @@ static int publish(struct reader *r, struct flight *flight)
     int err;
 
     atomic_store_explicit(&meta->slow_ns, 0, memory_order_relaxed);
-    meta->hash = im_encoded_hash(&flight->cell);
+    meta->hash = im_encoded_hash(&flight->cell, NULL);
     err = im_encoded_publish(r->child->run, r->child->incarnation, &flight->cell);
     flight->used = false;
     flight->next_free = r->free_flight;

@@ -8,7 +8,17 @@
 #include "ipc/base/sysinfo.h"
 #include "ipc/encoded.h"
 #include "ipc/process.h"
+#include "supervisor/report/epochs.h"
 #include "supervisor/super.h"
+#include "supervisor/usage.h"
+
+/* Of a process's items; null before the first one. */
+static double quantile_ms(const struct sv_super *s, uint32_t slot, double quantile)
+{
+    const uint64_t ns = im_stats_quantile(&s->run.stats[slot], IM_H_ITEM, quantile);
+
+    return ns > 0 ? (double)ns / 1e6 : (double)NAN;
+}
 
 static struct im_json *process_json(struct sv_super *s, const struct sv_child *child)
 {
@@ -18,7 +28,10 @@ static struct im_json *process_json(struct sv_super *s, const struct sv_child *c
     struct im_stats_view stats;
     struct im_json *j = im_json_object();
     uint64_t now_at = atomic_load_explicit(&s->run.stats[child->slot].activity, memory_order_relaxed);
+    const im_ns ready = atomic_load_explicit(&p->ready_ns, memory_order_relaxed);
+    struct sv_usage usage;
 
+    sv_usage_read(child->incarnation ? child->pid : 0, &usage);
     im_stats_read(&s->run.stats[child->slot], im_now(), &stats);
     im_json_set_str(j, "role", im_role_name(child->role));
     im_json_set_int(j, "index", child->index);
@@ -32,10 +45,13 @@ static struct im_json *process_json(struct sv_super *s, const struct sv_child *c
     im_json_set_int(j, "samples", (int64_t)stats.counter[IM_C_SAMPLES]);
     im_json_set_int(j, "bytes", (int64_t)stats.counter[IM_C_BYTES]);
     im_json_set_int(j, "bad", (int64_t)stats.counter[IM_C_BAD]);
-    im_json_set_real(j, "item_p50_ms",
-                     (double)im_stats_quantile(&s->run.stats[child->slot], IM_H_ITEM, 0.5) / 1e6);
-    im_json_set_real(j, "item_p99_ms",
-                     (double)im_stats_quantile(&s->run.stats[child->slot], IM_H_ITEM, 0.99) / 1e6);
+    im_json_set_real(j, "item_p50_ms", quantile_ms(s, child->slot, 0.5));
+    im_json_set_real(j, "item_p99_ms", quantile_ms(s, child->slot, 0.99));
+    im_json_set_real(j, "up_seconds",
+                     child->incarnation && ready ? (double)(im_now() - ready) / 1e9 : (double)NAN);
+    im_json_set_real(j, "cpu_seconds", usage.cpu_seconds);
+    if (usage.rss_bytes >= 0)
+        im_json_set_int(j, "rss_bytes", usage.rss_bytes);
     return j;
 }
 
@@ -95,6 +111,7 @@ static struct im_json *ledger_json(const struct sv_super *s)
 static void add_position(const struct sv_super *s, struct im_json *j)
 {
     const struct im_phase *phase = im_plan_phase_of_batch(&s->plan, s->view.next_batch);
+    struct sv_progress p;
 
     im_json_set_int(j, "epochs", s->conf.epochs);
     if (!phase)
@@ -105,6 +122,11 @@ static void add_position(const struct sv_super *s, struct im_json *j)
     im_json_set_int(j, "steps", phase->steps);
     im_json_set_int(j, "batch_size", phase->batch_size);
     im_json_set_int(j, "image_size", phase->image_size);
+    sv_outlook(s, &p);
+    if (p.eta_epoch >= 0)
+        im_json_set_real(j, "eta_epoch_seconds", p.eta_epoch);
+    if (p.eta_run >= 0)
+        im_json_set_real(j, "eta_seconds", p.eta_run);
 }
 
 /* One object for each trainer whose GPU says something; null what it does not say. */
@@ -175,13 +197,19 @@ struct im_json *sv_status_json(struct sv_super *s)
     if (s->view.mfu > 0)
         im_json_set_real(j, "mfu", s->view.mfu);
     im_json_set_str(j, "limited_by", s->view.limit >= 0 ? sv_stage_name(s->view.limit) : "unknown");
-    im_json_set_real(j, "loss", s->view.gauge[IM_G_LOSS]);
-    im_json_set_real(j, "lr", s->view.gauge[IM_G_LR]);
+    im_json_set_real(j, "loss", sv_view_has_step(&s->view) ? s->view.gauge[IM_G_LOSS] : (double)NAN);
+    im_json_set_real(j, "lr", sv_view_has_step(&s->view) ? s->view.gauge[IM_G_LR] : (double)NAN);
+    if (s->view.gauge[IM_G_VAL_LOSS] != 0) { /* there has been a validation */
+        im_json_set_real(j, "val_loss", s->view.gauge[IM_G_VAL_LOSS]);
+        im_json_set_real(j, "val_top1", s->view.gauge[IM_G_VAL_TOP1]);
+    }
     im_json_set_int(j, "skipped_steps", (int64_t)s->view.gauge[IM_G_SKIPPED]);
     im_json_set(j, "stages", stages_json(s));
     im_json_set(j, "gpus", gpus_json(s));
     im_json_set_int(j, "ready_cells", s->view.ready_cells);
+    im_json_set_int(j, "cells", s->run.geometry.encoded_cells);
     im_json_set_int(j, "ready_batches", s->view.ready_batches);
+    im_json_set_int(j, "batches", (int64_t)s->run.geometry.batches * s->run.geometry.ranks);
     im_json_set_int(j, "deaths", atomic_load_explicit(&s->run.control->deaths, memory_order_relaxed));
     if (s->reads.waiting)
         im_json_set_real(
@@ -197,6 +225,7 @@ struct im_json *sv_status_json(struct sv_super *s)
         if (is_shown(s, &s->children.child[i]))
             im_json_append(processes, process_json(s, &s->children.child[i]));
     im_json_set(j, "processes", processes);
+    im_json_set_real(j, "quantile_error", IM_STATS_QUANTILE_ERROR); /* of item_p50_ms and item_p99_ms */
     return j;
 }
 
@@ -219,44 +248,19 @@ static struct im_json *command(struct sv_super *s, const char *cmd, const struct
     return answer ? answer : simple_reply("error", "unknown command");
 }
 
-/* A number right-aligned in `width`, or "-" where it was not measured (null in the message). */
-static void cell(char *line, size_t n, const struct im_json *m, const char *key, int width, int digits,
-                 double scale, const char *unit)
-{
-    double value = im_json_real_or(m, key, (double)NAN);
-    size_t used = strlen(line);
-
-    if (isnan(value))
-        snprintf(line + used, n - used, "  %*s", width, "-");
-    else
-        snprintf(line + used, n - used, "  %*.*f%s", width - (int)strlen(unit), digits, scale * value, unit);
-}
-
-/* One row per epoch, under a heading. */
+/* One row per epoch, under a heading; another heading where the terminal's width has changed. */
 static void tell_epoch(struct sv_super *s, const struct im_json *m)
 {
-    const bool averages = im_json_get(m, "ema_val_top1") != NULL;
-    char line[256], rate[24], time[24];
+    const struct sv_epochs table = {.columns = sv_screen_columns(&s->screen),
+                                    .has_averages = im_json_get(m, "ema_val_top1") != NULL,
+                                    .few_classes = s->run.geometry.classes <= 5};
+    char line[256];
 
-    if (!s->rows_told)
-        sv_screen_say(
-            &s->screen,
-            "epoch    px  train loss  train top1   val loss  val top1  val top5%s      lr    img/s    time",
-            averages ? "  ema top1" : "");
+    if (!s->rows_told || table.columns != s->rows_columns)
+        sv_screen_say(&s->screen, "%s", sv_epochs_heading(&table, line, sizeof line));
     s->rows_told = true;
-    snprintf(line, sizeof line, "%5lld", (long long)im_json_int_or(m, "epoch", 0));
-    cell(line, sizeof line, m, "image_size", 4, 0, 1, "");
-    cell(line, sizeof line, m, "train_loss", 10, 4, 1, "");
-    cell(line, sizeof line, m, "train_top1", 10, 2, 100, "%");
-    cell(line, sizeof line, m, "val_loss", 9, 4, 1, "");
-    cell(line, sizeof line, m, "val_top1", 8, 2, 100, "%");
-    cell(line, sizeof line, m, "val_top5", 8, 2, 100, "%");
-    if (averages)
-        cell(line, sizeof line, m, "ema_val_top1", 8, 2, 100, "%");
-    cell(line, sizeof line, m, "lr", 6, 4, 1, "");
-    sv_screen_say(&s->screen, "%s  %7s  %6s", line,
-                  sv_format_rate(im_json_real_or(m, "images_per_second", 0), rate, sizeof rate),
-                  sv_format_seconds(im_json_real_or(m, "seconds", -1), time, sizeof time));
+    s->rows_columns = table.columns;
+    sv_screen_say(&s->screen, "%s", sv_epochs_row(&table, m, line, sizeof line));
 }
 
 /* What a trainer holds, a line for each kind of memory that there is. Once a run, and not after each death:
@@ -271,7 +275,7 @@ static void tell_memory(struct sv_super *s, const struct im_json *m)
         {"optimizer", "optimiser's state", ""},
         {"statistics", "statistics", "  of batch norm"},
         {"averages", "averages", ""},
-        {"activations", "activations", "  of the largest batch, placed by lifetime; one by one "},
+        {"activations", "activations", "  of the largest batch; not shared "},
         {"backend", "backend", "  copies of weights, scratch"},
         {"snapshots", "snapshots", "  in shared memory"},
     };

@@ -1,6 +1,5 @@
 /* What readers, augmenters and trainers do, noted now and then, so that a person can see later which stage limited
  * the run. A line of stages.jsonl is of the last seconds (SV_WINDOW_NS). */
-#include <string.h>
 #include <time.h>
 
 #include "supervisor/super.h"
@@ -63,7 +62,7 @@ static void note_checkpoint(struct sv_super *s)
     const double seconds = s->view.gauge[IM_G_SAVE_SECONDS];
     struct im_json *fields;
 
-    if (s->save.known && seconds > 0 && memcmp(&seconds, &s->save.seconds, sizeof seconds) != 0) {
+    if (s->save.known && seconds > 0 && seconds != s->save.seconds) {
         fields = im_json_object();
         im_json_set_real(fields, "seconds", seconds);
         im_json_set_str(fields, "file", "checkpoints/last.safetensors");

@@ -21,6 +21,7 @@
 #include "supervisor/report/observe.h"
 #include "supervisor/report/screen.h"
 #include "supervisor/scaler.h"
+#include "supervisor/seek.h"
 
 /* Since when the trainers have not moved on, for the search for contradictions. */
 struct sv_quiet {
@@ -82,7 +83,8 @@ struct sv_super {
         double seconds; /* that the last checkpoint took: another value is another checkpoint */
         bool known;
     } save;
-    bool rows_told;   /* the heading of the epochs' rows was printed */
+    bool rows_told;   /* the heading of the epochs' rows was printed ... */
+    int rows_columns; /* ... for a terminal of this width */
     bool memory_told; /* what the trainers hold was printed */
     struct {
         struct im_ctl_record record; /* where the control socket is */
@@ -93,6 +95,7 @@ struct sv_super {
         struct im_ctl_record shown; /* what .control must say; read by the journal's thread */
     } socket;
     struct sv_scaler scaler;
+    struct sv_seek seek;
     uint32_t cores;     /* for readers and augmenters; 0: not counted yet */
     im_ns steady_since; /* everyone is there and works since then; 0: not now */
     im_ns restart_by;   /* trainers start again then at the latest; 0: not asked for */
@@ -129,6 +132,9 @@ void sv_check_stalls(struct sv_super *s);
 enum sv_read_state { SV_READ_LONG, SV_READ_HANGS, SV_READ_UNPROVEN };
 enum sv_read_state sv_judge_read(im_ns now, im_ns began, im_ns probed, im_ns works, im_ns deadline);
 void sv_check_reads(struct sv_super *s);
+
+/* outlook.c: where the run is; false: there is nothing to tell, for it is over. */
+bool sv_outlook(const struct sv_super *s, struct sv_progress *ret);
 
 /* recovery.c: how long the run was without a process that had died. */
 void sv_note_recoveries(struct sv_super *s);

@@ -15,6 +15,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/log.h"
 #include "ipc/base/sysinfo.h"
 #include "ipc/child.h"
@@ -30,6 +31,7 @@
 #define HOOK_WAIT_NS (30 * IM_SECOND)  /* the same for the command of --on-event */
 #define HOOK_TELL_NS (2 * IM_SECOND)
 #define FORCED_WAIT_NS (IM_SECOND / 2) /* instead of both when told to stop at once */
+#define SEEK_WAIT_NS (IM_SECOND / 2)   /* for seek indexes, which can be made again */
 
 static int attach(struct sv_super *s, struct im_text *text)
 {
@@ -65,6 +67,7 @@ static int open_all(struct sv_super *s, struct im_text *text)
     if (err == 0 && s->conf.time_limit[0])
         err = im_conf_duration(s->conf.time_limit, &s->time_limit);
     sv_children_init(&s->children, &s->run, &s->plan, IM_FD_CHANNEL);
+    sv_seek_open(&s->seek, &s->run, &s->conf);
     return err;
 }
 
@@ -136,55 +139,12 @@ static void resume_state(struct sv_super *s)
     }
 }
 
-/* Pixels from a ticket of `phase` to the end of the run: what its time goes with when sizes change. */
-static double pixels_left(const struct im_plan *plan, const struct im_phase *phase, uint64_t ticket)
-{
-    double pixels = -(double)(ticket - phase->first_ticket) * phase->image_size * phase->image_size;
-
-    for (const struct im_phase *p = phase; p < plan->phase + plan->phases; p++)
-        pixels += (double)p->samples * p->image_size * p->image_size;
-    return pixels;
-}
-
-/* A range test ends after its steps, wherever in an epoch that is. */
-static void count_range_steps(const struct sv_super *s, struct sv_progress *p)
-{
-    const double batches = (double)(s->conf.num_iter * s->conf.accumulate);
-    const double left = batches - (double)s->view.next_batch, rate = s->view.samples_per_second;
-
-    p->steps = (uint64_t)s->conf.num_iter;
-    p->step = s->view.next_batch / (uint64_t)s->conf.accumulate;
-    p->step = p->step < p->steps ? p->step : p->steps;
-    if (rate > 0)
-        p->eta_run = left > 0 ? left * (double)(s->conf.batch_size * s->conf.ranks) / rate : 0;
-}
-
 static void show_progress(struct sv_super *s)
 {
-    const struct im_phase *phase = im_plan_phase_of_batch(&s->plan, s->view.next_batch);
-    double rate = s->view.samples_per_second;
-    uint64_t ticket = im_plan_first_ticket(&s->plan, s->view.next_batch);
-    struct sv_progress p = {.view = &s->view,
-                            .epochs = (uint32_t)s->conf.epochs,
-                            .state = sv_state_name(s),
-                            .eta_epoch = -1,
-                            .eta_run = -1};
+    struct sv_progress p;
 
-    if (im_run_state(&s->run) == IM_RUN_RUNNING || im_run_state(&s->run) == IM_RUN_STOPPING)
-        p.phase = phase;
-    if (!p.phase && im_run_state(&s->run) == IM_RUN_RUNNING)
-        return; /* past the last batch: the end is told by say_done() */
-    if (p.phase && s->conf.lr_range_test) {
-        count_range_steps(s, &p);
-    } else if (p.phase) {
-        p.step = s->view.next_batch - p.phase->first_batch;
-        if (rate > 0) {
-            p.eta_epoch = (double)(p.phase->first_ticket + p.phase->samples - ticket) / rate;
-            p.eta_run =
-                pixels_left(&s->plan, p.phase, ticket) / rate / p.phase->image_size / p.phase->image_size;
-        }
-    }
-    sv_screen_progress(&s->screen, &p, false);
+    if (sv_outlook(s, &p))
+        sv_screen_progress(&s->screen, &p, false);
 }
 
 static nfds_t fill_poll(struct sv_super *s, struct pollfd *p)
@@ -197,6 +157,25 @@ static nfds_t fill_poll(struct sv_super *s, struct pollfd *p)
     for (uint32_t i = 0; i < s->children.count; i++)
         p[n++] = (struct pollfd){.fd = s->children.child[i].pidfd, .events = POLLIN};
     return n;
+}
+
+static void tell_of_seek_index(struct sv_super *s)
+{
+    struct im_text why;
+
+    while (sv_seek_news(&s->seek, &why)) {
+        struct im_json *fields = im_json_object();
+
+        im_json_set_str(fields, "file", "seek index");
+        if (why.s[0])
+            im_json_set_str(fields, "why", why.s);
+        sv_journal_event(&s->journal, why.s[0] ? "report.failed" : "report.continued", fields);
+        if (why.s[0])
+            sv_screen_warn(&s->screen, SV_WARN, "the seek index takes nothing new: %s; the run goes on",
+                           why.s);
+        else
+            sv_screen_warn(&s->screen, SV_WARN, "the seek index is written again");
+    }
 }
 
 static void one_turn(struct sv_super *s, struct pollfd *p)
@@ -221,6 +200,8 @@ static void one_turn(struct sv_super *s, struct pollfd *p)
     sv_scale(s);
     sv_restart_turn(s);
     sv_check_time_limit(s);
+    sv_seek_turn(&s->seek);
+    tell_of_seek_index(s);
     sv_note_stages(s);
     sv_serve_metrics(s);
     sv_journal_tell(&s->journal);
@@ -272,6 +253,26 @@ static void add_ledger(const struct sv_super *s, struct im_json *fields)
     im_json_set_int(fields, "resets", generation ? generation - 1 : 0);
 }
 
+/* Images decoded with a seek index, indexes made, and those that were wrong; by all augmenters of this start. */
+static void add_seek_index(const struct sv_super *s, struct im_json *fields)
+{
+    static const struct {
+        const char *key;
+        enum im_counter counter;
+    } sums[] = {
+        {"seek_used", IM_C_SEEK_USED}, {"seek_made", IM_C_SEEK_MADE}, {"seek_wrong", IM_C_SEEK_WRONG}};
+
+    for (size_t i = 0; s->conf.seek_file[0] && i < IM_COUNT(sums); i++) {
+        uint64_t sum = 0;
+
+        for (uint32_t a = 0; a < s->run.geometry.augmenters_max; a++)
+            sum += atomic_load_explicit(
+                &s->run.stats[im_run_slot(&s->run, IM_ROLE_AUGMENTER, a)].counter[sums[i].counter],
+                memory_order_relaxed);
+        im_json_set_int(fields, sums[i].key, (int64_t)sum);
+    }
+}
+
 static void say_files(struct sv_super *s, const struct sv_done *done)
 {
     struct sv_run_files files;
@@ -317,6 +318,7 @@ static void say_goodbye(struct sv_super *s)
     if (s->ending.stage != SV_GOING_ON)
         im_json_set_str(fields, "saved", s->ending.saved == SV_NOT_SAVED ? "no" : "yes");
     add_ledger(s, fields);
+    add_seek_index(s, fields);
     sv_journal_event(&s->journal, s->exit_status == IM_EXIT_OK ? "run.finished" : "run.ended", fields);
     sv_screen_end(&s->screen);
     if (s->socket.was_missing) /* epochs were not told */
@@ -362,6 +364,7 @@ int sv_supervise(void)
     struct im_text text = {0};
     struct rlimit nofile;
     struct pollfd *p;
+    bool seek_ended;
 
     signal(SIGTTOU, SIG_IGN);
     signal(SIGPIPE, SIG_IGN);
@@ -386,10 +389,12 @@ int sv_supervise(void)
     say_goodbye(&s);
     leave(&s);
     free(p);
+    seek_ended = sv_seek_close(&s.seek, SEEK_WAIT_NS);
     im_ctl_close(&s.ctl, 100);
     if (s.warden_gone) /* which would do it; we hold the run's lock, too */
         im_ctl_remove(s.conf.run_dir);
     im_plan_fini(&s.plan);
-    im_run_close(&s.run);
+    if (seek_ended)
+        im_run_close(&s.run);
     return IM_EXIT_OK;
 }

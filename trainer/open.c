@@ -12,7 +12,9 @@
 #include "trainer/backends/cuda/plan_cache.h"
 #include "trainer/checkpoint/classes.h"
 #include "trainer/checkpoint/import.h"
+#include "trainer/checkpoint/import_head.h"
 #include "trainer/checkpoint/resume.h"
+#include "trainer/finetune.h"
 #include "trainer/model/flops.h"
 #include "trainer/network_config.h"
 
@@ -214,6 +216,23 @@ static int prepare_pass(struct tr_trainer *t, const struct im_phase *p, struct i
     return p && err == 0 ? prepare_batch(t, p, p->first_batch + p->steps - 1, text) : err;
 }
 
+/* What is trained at the position. Where more will be trained later, that graph comes first: it is the largest. */
+static int choose_groups(struct tr_trainer *t, struct im_text *text)
+{
+    const struct im_conf *conf = t->child->conf;
+    const struct im_phase *now = im_plan_phase_of_batch(t->child->plan, t->at.next_batch);
+    const uint32_t last = (uint32_t)conf->epochs - 1;
+    struct tr_position end = t->at;
+    bool changed;
+    int err = 0;
+
+    if (conf->unfreeze_epochs[0])
+        err = tr_finetune_epoch(t->net, &end, conf, last, &changed, text);
+    if (err == 0 && conf->unfreeze_epochs[0])
+        err = prepare_pass(t, largest_pass(t, IM_TRAIN), text);
+    return err < 0 ? err : tr_finetune_epoch(t->net, &t->at, conf, now ? now->epoch : last, &changed, text);
+}
+
 /* Prepares graphs: of the largest batch first, so that a run without the memory for its last epochs fails now,
  * then of the next two passes, so that none waits for plans. Later sizes are made on demand, in the memory that
  * is there. */
@@ -227,6 +246,24 @@ static int prepare_graphs(struct tr_trainer *t, struct im_text *text)
         err = prepare_pass(t, largest_pass(t, IM_VAL), text);
     for (const struct im_phase *p = now; p && p < now + 2 && p < plan->phase + plan->phases && err == 0; p++)
         err = prepare_pass(t, p, text);
+    return err;
+}
+
+/* Whether the classifier stays as it was drawn: asked for, or of a fine-tuning with other classes. */
+static int choose_head(struct tr_trainer *t, bool *ret_new, struct im_text *text)
+{
+    const struct im_conf *conf = t->child->conf;
+    const struct tr_model *model = tr_network_model(t->net);
+    struct im_text why = {""};
+    bool fits = true;
+    int err = 0;
+
+    if (im_conf_finetunes(conf) && !conf->init_skip_head)
+        err = tr_import_head_fits(conf->init_from, model, t->state.classes, &fits, &why, text);
+    *ret_new = conf->init_skip_head || !fits;
+    if (err == 0 && !fits && tr_trainer_leads(t))
+        im_log(IM_LOG_INFO, "the classifier is new", "classes=%d why=%s", model->classes,
+               im_log_quote(&(struct im_quoted){0}, why.s));
     return err;
 }
 
@@ -247,8 +284,7 @@ static int order_classes(struct tr_trainer *t, struct im_text *text)
 {
     const struct im_conf *conf = t->child->conf;
     struct im_text note = {""};
-    int err =
-        conf->init_skip_head ? 0 : tr_classes_map(conf->init_from, t->net, t->state.classes, &note, text);
+    int err = tr_classes_map(conf->init_from, t->net, t->state.classes, &note, text);
 
     if (err > 0 && tr_trainer_leads(t))
         im_log(IM_LOG_WARN, "the classifier is ordered by class name", "why=%s",
@@ -260,14 +296,17 @@ static int order_classes(struct tr_trainer *t, struct im_text *text)
 static int import_weights(struct tr_trainer *t, struct im_text *text)
 {
     const struct im_conf *conf = t->child->conf;
+    bool new_head = false;
     struct im_text note = {""};
     size_t loaded = 0;
     int err;
 
     if (!conf->init_from[0])
         return 0;
-    err = tr_import(conf->init_from, t->net, conf->init_skip_head, &loaded, &note, text);
+    err = choose_head(t, &new_head, text);
     if (err == 0)
+        err = tr_import(conf->init_from, t->net, new_head, &loaded, &note, text);
+    if (err == 0 && !new_head)
         err = order_classes(t, text);
     if (err == 0 && conf->ema > 0 && tr_network_reset_averages(t->net) < 0)
         err = im_fail(text, -EIO, "cannot set the averaged weights");
@@ -366,6 +405,8 @@ int tr_trainer_open(struct tr_trainer *t, struct im_text *text)
     tr_resume_close(&from);
     if (err == 0 && t->at.steps > 0)
         t->lr = tr_schedule_lr(&t->schedule, t->at.steps - 1);
+    if (err == 0)
+        err = choose_groups(t, text);
     if (err == 0)
         err = prepare_graphs(t, text);
     if (err == 0)

@@ -10,9 +10,10 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <time.h>
 
 #include "ipc/base/count.h"
 #include "ipc/base/fault.h"
@@ -20,7 +21,6 @@
 #include "ipc/wait.h"
 #include "trainer/backends/cuda/module.h"
 
-#define WATCH_SPIN_NS (IM_MS / 2)         /* before a wait yields its core */
 #define RECOVERY_WAIT_NS (10 * IM_SECOND) /* limit for the supervisor to notice a death */
 
 static int publish(void *context, const void *card, size_t bytes)
@@ -205,22 +205,20 @@ static int device_sum(void *context, void *x, size_t count, bool is_double, stru
 static int device_watch(void *context)
 {
     struct tr_ranks *t = context;
-    const im_ns now = im_now();
+    im_ns waited, pause = tr_poll_pause(&t->wait, im_now(), &waited);
     int err = t->ops->watch(t->comm, &t->why);
 
-    if (t->waits_since == 0)
-        t->waits_since = now;
     if (err == 0)
         err = im_child_should_leave(t->child);
     if (err == IM_EXIT_RESUMABLE) /* the run ends within a step: nothing is saved */
         err = IM_EXIT_FORCED;
-    if (err == 0 && now - t->waits_since > (im_ns)t->child->conf->rank_timeout_ms * IM_MS)
+    if (err == 0 && waited > (im_ns)t->child->conf->rank_timeout_ms * IM_MS)
         err = im_fail(&t->why, -ETIMEDOUT,
                       "a step on the GPU did not finish within %.0f s: a rank did not join",
                       (double)t->child->conf->rank_timeout_ms / 1000);
     t->failed = err;
-    if (err == 0 && now - t->waits_since > WATCH_SPIN_NS)
-        poll(NULL, 0, 1);
+    if (err == 0)
+        nanosleep(&(struct timespec){.tv_nsec = (long)pause}, NULL);
     return err;
 }
 
@@ -273,10 +271,13 @@ int tr_ranks_open(struct tr_ranks *t, struct im_child *child, struct im_text *te
                            .bn_sync = {.context = t, .moments = sync_moments, .sums = sync_sums}};
     static_assert(IM_CARD_BYTES >= TR_CARD_BYTES_MAX, "a card fits its place");
     err = find_transport(child, &t->ops, text);
-    if (err == 0 && t->ops->reduce_on)
+    if (err == 0 && t->ops->reduce_on) {
         t->rank_sum = (struct tr_rank_sum){.context = t, .sum = device_sum, .watch = device_watch};
-    else
+        prctl(PR_SET_TIMERSLACK,
+              1UL); /* of this thread: device_watch()'s pauses are shorter than the default */
+    } else {
         t->rank_sum = (struct tr_rank_sum){.context = t, .sum = host_sum};
+    }
     if (err == 0)
         err = t->ops->open(&config, &t->comm, text);
     return err < 0 ? peer_lost(t, err, text) : err;
@@ -298,7 +299,7 @@ int tr_ranks_agree(struct tr_ranks *t, struct tr_agreement *a)
 
     if (t->child->plan->ranks == 1)
         return 0;
-    t->waits_since = 0;
+    tr_poll_begin(&t->wait);
     leave = im_peers_exchange(&t->peers, mine, 4, all);
     if (leave)
         return leave;

@@ -17,6 +17,7 @@
 #include "trainer/backends/step.h"
 #include "trainer/checkpoint/state.h"
 #include "trainer/comm/comm.h"
+#include "trainer/comm/poll.h"
 #include "trainer/network/network.h"
 
 struct tr_ranks {
@@ -25,7 +26,7 @@ struct tr_ranks {
     const struct tr_comm_ops *ops;
     struct tr_comm *comm;
     struct tr_rank_sum rank_sum; /* see tr_ranks_rank_sum() */
-    im_ns waits_since;           /* start of this step's waits in watch(); 0: none yet */
+    struct tr_poll wait;         /* for the device, in this step */
     struct tr_bn_sync bn_sync;   /* for a network whose batch norm goes over all ranks */
     float *gathered;             /* [ranks][...] gathered from all ranks, then this rank's part */
     size_t gathered_floats;

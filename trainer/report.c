@@ -8,6 +8,7 @@
 #include "ipc/base/count.h"
 #include "ipc/base/log.h"
 #include "ipc/base/sysinfo.h"
+#include "trainer/checkpoint/checkpoint.h"
 
 /* The run is not at its end. */
 static void clear_done(struct tr_report *r)
@@ -203,7 +204,7 @@ static const struct im_phase *training_pass(const struct im_plan *plan, uint64_t
 }
 
 int tr_report_epoch(struct tr_report *r, const struct tr_position *p, double lr, bool validated,
-                    struct im_text *text)
+                    unsigned best, struct im_text *text)
 {
     const struct im_phase *pass = training_pass(r->child->plan, p->next_batch);
     const bool averages = r->child->conf->ema > 0;
@@ -226,6 +227,9 @@ int tr_report_epoch(struct tr_report *r, const struct tr_position *p, double lr,
     struct im_json *j = epoch_json(&summary, p, averages);
     int err;
 
+    im_json_set_bool(j, "best", (best & TR_BEST_PLAIN) != 0);
+    if (averages)
+        im_json_set_bool(j, "ema_best", (best & TR_BEST_AVERAGE) != 0);
     tr_stretch_epoch(&r->stretch, r->child->run, j);
     set_time(j);
     err = tr_metrics_line(&r->metrics, j, text);

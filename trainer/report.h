@@ -34,9 +34,9 @@ int tr_report_ready(struct tr_report *r, const struct tr_position *p, const stru
 int tr_report_step(struct tr_report *r, const struct tr_position *p, const struct tr_step_result *step,
                    struct im_text *text);
 
-/* After an epoch, before its checkpoint. */
+/* After an epoch, before its checkpoint. best: TR_BEST_*, what the epoch is the best of. */
 int tr_report_epoch(struct tr_report *r, const struct tr_position *p, double lr, bool validated,
-                    struct im_text *text);
+                    unsigned best, struct im_text *text);
 
 /* Waits, for a bounded time, until all lines are written; false: they are not. */
 bool tr_report_settle(struct tr_report *r);

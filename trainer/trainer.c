@@ -14,6 +14,7 @@
 #include "ipc/base/log.h"
 #include "ipc/ledger.h"
 #include "ipc/wait.h"
+#include "trainer/finetune.h"
 #include "trainer/impl.h"
 #include "trainer/model/flops.h"
 
@@ -27,14 +28,32 @@ static void begin_sums(struct tr_trainer *t, const struct im_phase *phase)
     }
 }
 
+/* Parts of the network may begin to be trained. */
+static int begin_training(struct tr_trainer *t, const struct im_phase *phase, struct im_text *text)
+{
+    bool changed = false;
+    int err = tr_finetune_epoch(t->net, &t->at, t->child->conf, phase->epoch, &changed, text);
+
+    if (err == 0 && changed && tr_trainer_leads(t))
+        im_log(IM_LOG_INFO, "more of the network is trained", "epoch=%u frozen_stages=%#x", phase->epoch + 1,
+               t->at.groups.frozen & ~TR_FROZEN_NORMS);
+    if (err == 0 && tr_trainer_leads(t) && t->peak > 0)
+        im_stats_gauge(
+            t->child->stats, IM_G_GPU_IDEAL,
+            tr_training_flop(tr_network_model(t->net), tr_network_groups(t->net), (int)phase->image_size) /
+                t->peak);
+    return err;
+}
+
 static int begin_pass(struct tr_trainer *t, const struct im_phase *phase, uint64_t batch,
                       struct im_text *text)
 {
+    int err = phase->split == IM_TRAIN ? begin_training(t, phase, text) : 0;
+
+    if (err < 0)
+        return err;
     t->pass_from = im_plan_first_ticket(t->child->plan, batch) - phase->first_ticket;
     /* Other ranks enter samples after the first agreement, which rank 0 reaches after this. */
-    if (tr_trainer_leads(t) && phase->split == IM_TRAIN && t->peak > 0)
-        im_stats_gauge(t->child->stats, IM_G_GPU_IDEAL,
-                       tr_training_flop(tr_network_model(t->net), (int)phase->image_size) / t->peak);
     if (tr_trainer_leads(t))
         im_ledger_begin(t->child->run, (enum im_split)phase->split);
     if (batch == phase->first_batch)
@@ -66,7 +85,7 @@ static int end_epoch(struct tr_trainer *t, bool validated, struct im_text *text)
         best |= TR_BEST_PLAIN;
     if (validated && t->child->conf->ema > 0 && is_best(&t->at.ema, &tops[TR_AVERAGED]))
         best |= TR_BEST_AVERAGE;
-    err = tr_trainer_leads(t) ? tr_report_epoch(&t->report, &t->at, t->lr, validated, text) : 0;
+    err = tr_trainer_leads(t) ? tr_report_epoch(&t->report, &t->at, t->lr, validated, best, text) : 0;
     return err < 0 ? err : tr_trainer_save(t, (int)t->at.epochs, best, text);
 }
 

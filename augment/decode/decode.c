@@ -20,7 +20,8 @@ struct au_decoder {
     struct au_input input;
     struct au_jpeg *jpeg;
     struct au_image image;
-    bool opened; /* an image is open and has not been decoded yet */
+    enum au_seek_mode seek_mode; /* of the next image */
+    bool opened;                 /* an image is open and has not been decoded yet */
 };
 
 int au_decoder_new(struct au_decoder **ret, const struct au_limits *limits)
@@ -59,9 +60,30 @@ bool au_decoder_used_library(const struct au_decoder *decoder)
     return au_jpeg_used_library(decoder->jpeg);
 }
 
+struct au_seek *au_decoder_seek(struct au_decoder *decoder)
+{
+    return au_jpeg_seek(decoder->jpeg);
+}
+
+void au_decoder_seek_mode(struct au_decoder *decoder, enum au_seek_mode mode)
+{
+    decoder->seek_mode = mode;
+}
+
+enum au_seek_result au_decoder_seek_result(const struct au_decoder *decoder)
+{
+    return au_jpeg_seek_result(decoder->jpeg);
+}
+
+bool au_decoder_seek_finish(struct au_decoder *decoder)
+{
+    return au_jpeg_seek_finish(decoder->jpeg);
+}
+
 size_t au_decoder_bytes(const struct au_decoder *decoder)
 {
-    return decoder->input.pixels.size + decoder->input.row.size;
+    return decoder->input.pixels.size + decoder->input.row.size +
+           au_jpeg_seek(decoder->jpeg)->room * sizeof(struct au_seek_point);
 }
 
 int au_input_check_size(const struct au_input *input, uint32_t width, uint32_t height, struct im_text *text)
@@ -166,6 +188,8 @@ int au_decoder_open(struct au_decoder *d, const void *bytes, size_t n, struct au
     d->opened = false;
     d->input.bytes = bytes;
     d->input.n = n;
+    au_jpeg_seek_begin(d->jpeg, d->seek_mode);
+    d->seek_mode = AU_SEEK_OFF;
     IM_FAULT("decode.before");
     result = open_by_magic(d, &image, text);
     if (result == 0) {

@@ -20,6 +20,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "augment/decode/seek.h"
 #include "ipc/base/err.h"
 #include "ipc/base/image_type.h"
 #include "ipc/base/verdict.h"
@@ -54,7 +55,8 @@ struct au_pixels {
 
 /* Whoever wants the rows of a box: gets them from its top to its bottom, some at a time, the first being row
  * `first` of the box. They are the decoder's again when the call returns. It may be given all rows again from
- * the top (what had been given is the same), and has them all only when the decoder returns 0. */
+ * the top: those of the last time count, those before may have come of a wrong seek index. It has them all only
+ * when the decoder returns 0. */
 struct au_sink {
     void (*take)(void *context, uint32_t first, uint32_t count, const struct au_pixels *rows);
     void *context;
@@ -91,6 +93,28 @@ int au_decoder_region(struct au_decoder *decoder, const struct imk_box *box, str
                       struct im_text *text);
 int au_decoder_region_scaled(struct au_decoder *decoder, uint32_t scale, const struct imk_box *box,
                              struct au_pixels *ret, struct im_text *text);
+
+/* The seek index (seek.h) of the image that is decoded next: its pixels are the same with one and without one.
+ * They are so with a wrong one, too, where its points contradict the codes that are decoded: in a crop those of
+ * a row up to the last point that it passes, and of the last row up to the next point. What is forged to agree
+ * with itself is not noticed here: checksum and owner of the file (ipc/seek_file.h) are to see to that. */
+enum au_seek_mode {
+    AU_SEEK_OFF,
+    AU_SEEK_USE,    /* au_decoder_seek() holds its index */
+    AU_SEEK_RECORD, /* au_decoder_seek() is to hold it */
+};
+enum au_seek_result {
+    AU_SEEK_NONE,  /* no index was used or begun */
+    AU_SEEK_USED,  /* it saved work */
+    AU_SEEK_WRONG, /* it is not this image's; the image was decoded without it */
+    AU_SEEK_BEGUN, /* au_decoder_seek_finish() may complete it */
+};
+struct au_seek *au_decoder_seek(struct au_decoder *decoder); /* the decoder's, for the caller to fill */
+void au_decoder_seek_mode(struct au_decoder *decoder, enum au_seek_mode mode); /* for one decode */
+enum au_seek_result au_decoder_seek_result(const struct au_decoder *decoder);  /* of the last decode */
+/* Reads the rest of the image's codes; before the next open, its bytes unchanged. True: au_decoder_seek()
+ * holds the index. */
+bool au_decoder_seek_finish(struct au_decoder *decoder);
 
 /* For measurements, in place of au_decoder_region(): reads the Huffman codes as they are read for `box` of
  * the JPEG file just opened, down to about its last row (*ret_rows of them from the top: whole iMCU rows, and

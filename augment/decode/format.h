@@ -103,6 +103,11 @@ int au_jpeg_new(struct au_jpeg **ret);
 void au_jpeg_free(struct au_jpeg **jpeg);
 void au_jpeg_use_library(struct au_jpeg *jpeg, bool use_library);
 bool au_jpeg_used_library(const struct au_jpeg *jpeg);
+/* As au_decoder_seek() and what follows it; begun before each image. */
+struct au_seek *au_jpeg_seek(struct au_jpeg *jpeg);
+void au_jpeg_seek_begin(struct au_jpeg *jpeg, enum au_seek_mode mode);
+enum au_seek_result au_jpeg_seek_result(const struct au_jpeg *jpeg);
+bool au_jpeg_seek_finish(struct au_jpeg *jpeg);
 int au_jpeg_open(struct au_jpeg *jpeg, struct au_input *input, struct au_image *ret, struct im_text *text);
 int au_jpeg_parse(struct au_jpeg *jpeg, const struct imk_box *box, uint32_t *ret_rows, struct im_text *text);
 int au_jpeg_region(struct au_jpeg *jpeg, uint32_t scale, const struct imk_box *box, struct im_text *text);

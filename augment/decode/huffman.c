@@ -10,7 +10,10 @@
  * rest. For those a second table covers as many codes as fit into its bits at once.
  *
  * After a marker, or the end, the window is filled up with zeros that are counted. An MCU that used any of
- * them was not whole. */
+ * them was not whole.
+ *
+ * With a seek index the reader is set to the point before the first wanted MCU of a row, and again in the next
+ * row. Each point that it comes by on its way must be the state that it is in. */
 #include "augment/decode/huffman.h"
 
 #include <errno.h>
@@ -34,7 +37,11 @@ struct au_huffman {
     struct au_huffman_scan scan;
     struct reader reader;
     int32_t dc[AU_HUFFMAN_COMPONENTS];
-    uint32_t column, first_column, last_column;
+    uint32_t row, column; /* of the next MCU that is asked for */
+    uint32_t first_column, last_column;
+    struct au_seek *record;     /* NULL: nothing is written down */
+    const struct au_seek *seek; /* NULL: every MCU is decoded */
+    uint64_t stands_at;         /* with `seek`: the MCU that the reader is before; UINT64_MAX: none yet */
     uint32_t restarts_to_go, next_restart;
     struct au_huffman_table tables[AU_HUFFMAN_CLASSES][AU_HUFFMAN_SLOTS];
 };
@@ -74,7 +81,9 @@ void au_huffman_begin(struct au_huffman *h, const struct au_huffman_scan *scan)
     h->scan = *scan;
     h->reader = (struct reader){.at = scan->bytes, .end = scan->bytes + scan->n};
     memset(h->dc, 0, sizeof h->dc);
-    h->column = 0;
+    h->row = h->column = 0;
+    h->record = NULL;
+    h->seek = NULL;
     h->first_column = 0;
     h->last_column = UINT32_MAX;
     h->restarts_to_go = scan->restart_interval;
@@ -243,6 +252,22 @@ static inline __attribute__((always_inline)) void skip_ac(struct reader *r, cons
     } while (k < 64);
 }
 
+/* The same without strides, which take longer to make than the few MCUs before the wanted ones of a row. */
+static inline __attribute__((always_inline)) void skip_few_ac(struct reader *r,
+                                                              const struct au_huffman_table *t)
+{
+    uint32_t k = 1, entry;
+
+    do {
+        refill(r);
+        do {
+            entry = look_up(r, t);
+            drop(r, entry);
+            k += AU_ENTRY_ADVANCE(entry);
+        } while (k < 64 && can_look_up(r));
+    } while (k < 64);
+}
+
 /* The DC difference of a block, added to its component's prediction. */
 static inline __attribute__((always_inline)) int32_t decode_dc(struct reader *r,
                                                                const struct au_huffman_table *t, int32_t *dc)
@@ -271,20 +296,12 @@ static bool restart(struct au_huffman *h)
     return true;
 }
 
-bool au_huffman_mcu(struct au_huffman *h, int16_t (*const *blocks)[64])
+/* The next MCU's codes. */
+static bool decode_mcu(struct au_huffman *h, int16_t (*const *blocks)[64], bool is_wanted)
 {
     const struct au_huffman_scan *scan = &h->scan;
-    struct reader r;
-    bool is_wanted = blocks && h->column >= h->first_column && h->column <= h->last_column;
+    struct reader r = h->reader;
 
-    if (scan->restart_interval > 0) {
-        if (h->restarts_to_go == 0 && !restart(h))
-            return false;
-        h->restarts_to_go--;
-    }
-    h->column = h->column + 1 < scan->mcus_per_row ? h->column + 1 : 0;
-
-    r = h->reader;
     for (uint32_t i = 0; i < scan->blocks; i++) {
         struct au_huffman_table *ac = &h->tables[AU_HUFFMAN_AC][scan->block[i].ac_slot];
         int32_t dc = decode_dc(&r, &h->tables[AU_HUFFMAN_DC][scan->block[i].dc_slot],
@@ -294,6 +311,8 @@ bool au_huffman_mcu(struct au_huffman *h, int16_t (*const *blocks)[64])
             (*blocks[i])[0] = (int16_t)dc;
         if (is_wanted && !scan->block[i].only_dc) {
             decode_ac(&r, ac, *blocks[i]);
+        } else if (h->seek && !ac->has_strides) {
+            skip_few_ac(&r, ac);
         } else {
             if (UNLIKELY(!ac->has_strides))
                 au_huffman_table_stride(ac);
@@ -302,4 +321,139 @@ bool au_huffman_mcu(struct au_huffman *h, int16_t (*const *blocks)[64])
     }
     h->reader = r;
     return r.padding <= r.bits;
+}
+
+/* ---- the seek index ---- */
+
+/* Where the next code begins: back from the bytes in the window, of which 0xff and the 0 after it are one. */
+static uint64_t position(const struct au_huffman *h)
+{
+    const unsigned char *at = h->reader.at;
+    int32_t bits = (int32_t)(h->reader.bits - h->reader.padding);
+
+    for (; bits > 0 && at > h->scan.bytes; bits -= 8)
+        at -= at - h->scan.bytes >= 2 && at[-1] == 0 && at[-2] == 0xff ? 2 : 1;
+    return (uint64_t)(at - h->scan.bytes) * 8 + (uint32_t)-bits;
+}
+
+static void write_down(struct au_huffman *h)
+{
+    struct au_seek *seek = h->record;
+    struct au_seek_point *point = &seek->points[seek->count];
+
+    if (seek->count >= au_seek_total(seek))
+        return;
+    seek->count++;
+    point->bit = position(h);
+    memcpy(point->dc, h->dc, sizeof point->dc);
+}
+
+static bool is_at(const struct au_huffman *h, const struct au_seek_point *point)
+{
+    return position(h) == point->bit && memcmp(h->dc, point->dc, sizeof point->dc) == 0;
+}
+
+static bool go_to(struct au_huffman *h, const struct au_seek_point *point)
+{
+    struct reader r = {.end = h->scan.bytes + h->scan.n};
+    uint32_t bits = point->bit & 7;
+
+    if (point->bit / 8 >= h->scan.n)
+        return false;
+    r.at = h->scan.bytes + point->bit / 8;
+    refill(&r);
+    r.window <<= bits;
+    r.bits -= bits;
+    h->reader = r;
+    memcpy(h->dc, point->dc, sizeof h->dc);
+    return true;
+}
+
+/* The point before an MCU; NULL: there is none. */
+static const struct au_seek_point *point_at(const struct au_seek *seek, uint32_t row, uint32_t column)
+{
+    if (column % seek->stride != 0)
+        return NULL;
+    return &seek->points[(uint64_t)row * seek->per_row + column / seek->stride];
+}
+
+/* An MCU with an index: decoded where it is wanted, and on the way from a point to there. */
+static bool seek_mcu(struct au_huffman *h, int16_t (*const *blocks)[64], uint32_t row, uint32_t column)
+{
+    const struct au_seek *seek = h->seek;
+    const uint64_t mcu = (uint64_t)row * seek->mcus_per_row + column;
+    const struct au_seek_point *point;
+
+    if (!blocks || column > h->last_column || column < h->first_column / seek->stride * seek->stride)
+        return true;
+    if (row >= seek->mcu_rows)
+        return false;
+    point = point_at(seek, row, column);
+    if (point && !(h->stands_at == mcu ? is_at(h, point) : go_to(h, point)))
+        return false;
+    h->stands_at = mcu + 1;
+    return decode_mcu(h, blocks, column >= h->first_column);
+}
+
+void au_huffman_record(struct au_huffman *h, struct au_seek *seek)
+{
+    h->record = seek;
+    seek->count = 0;
+}
+
+bool au_huffman_rest(struct au_huffman *h)
+{
+    struct au_seek *seek = h->record;
+
+    while (h->row < seek->mcu_rows)
+        if (!au_huffman_mcu(h, NULL))
+            return false;
+    write_down(h);
+    return seek->count == au_seek_total(seek);
+}
+
+void au_huffman_seek(struct au_huffman *h, const struct au_seek *seek)
+{
+    h->seek = seek;
+    h->stands_at = UINT64_MAX;
+}
+
+bool au_huffman_agrees(struct au_huffman *h)
+{
+    const struct au_seek *seek = h->seek;
+    uint32_t row, column;
+
+    if (h->stands_at == UINT64_MAX)
+        return true;
+    row = (uint32_t)(h->stands_at / seek->mcus_per_row);
+    column = (uint32_t)(h->stands_at % seek->mcus_per_row);
+    for (; column % seek->stride != 0; column++) {
+        if (column == seek->mcus_per_row) {
+            row++;
+            column = 0;
+            break;
+        }
+        if (!decode_mcu(h, NULL, false))
+            return false;
+    }
+    return is_at(h, &seek->points[(uint64_t)row * seek->per_row + column / seek->stride]);
+}
+
+bool au_huffman_mcu(struct au_huffman *h, int16_t (*const *blocks)[64])
+{
+    const struct au_huffman_scan *scan = &h->scan;
+    uint32_t row = h->row, column = h->column;
+
+    if (scan->restart_interval > 0) {
+        if (h->restarts_to_go == 0 && !restart(h))
+            return false;
+        h->restarts_to_go--;
+    }
+    h->column = column + 1 < scan->mcus_per_row ? column + 1 : 0;
+    h->row += h->column == 0;
+    if (UNLIKELY(h->seek != NULL))
+        return seek_mcu(h, blocks, row, column);
+    if (UNLIKELY(h->record != NULL) && column % h->record->stride == 0 && row < h->record->mcu_rows)
+        write_down(h);
+    return decode_mcu(h, blocks, blocks && column >= h->first_column && column <= h->last_column);
 }

@@ -13,8 +13,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "augment/decode/seek.h"
+
 enum { AU_HUFFMAN_DC, AU_HUFFMAN_AC, AU_HUFFMAN_CLASSES };
-enum { AU_HUFFMAN_SLOTS = 4, AU_HUFFMAN_BLOCKS_MAX = 10, AU_HUFFMAN_COMPONENTS = 4 };
+enum { AU_HUFFMAN_SLOTS = 4, AU_HUFFMAN_BLOCKS_MAX = 10, AU_HUFFMAN_COMPONENTS = AU_SEEK_COMPONENTS };
 
 struct au_huffman;
 
@@ -49,5 +51,20 @@ void au_huffman_keep(struct au_huffman *huffman, uint32_t first, uint32_t last);
 /* Decodes the next MCU into zeroed blocks, in natural order; blocks == NULL skips it. false: something
  * unusual, and nothing may be made of this scan. */
 bool au_huffman_mcu(struct au_huffman *huffman, int16_t (*const *blocks)[64]);
+
+/* After au_huffman_begin(), of a scan without restart markers: writes down the points that are planned in
+ * `seek`, which stays the caller's. They are complete after au_huffman_rest(). */
+void au_huffman_record(struct au_huffman *huffman, struct au_seek *seek);
+
+/* Takes the MCUs that nobody has asked for yet. true: all of the scan is sound, and the index is complete. */
+bool au_huffman_rest(struct au_huffman *huffman);
+
+/* After au_huffman_begin(), of a scan without restart markers that has this index: what is skipped, or is not
+ * wanted, is from now on not decoded. A point that does not agree with the codes before it is unusual. */
+void au_huffman_seek(struct au_huffman *huffman, const struct au_seek *seek);
+
+/* With an index, after the last MCU that is asked for: do the codes that were decoded last lead to the next
+ * point of the index? */
+bool au_huffman_agrees(struct au_huffman *huffman);
 
 #endif

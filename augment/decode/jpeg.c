@@ -60,6 +60,9 @@ struct au_jpeg {
     bool use_library;  /* for the Huffman codes, too */
     bool used_library; /* for those of this image */
     struct au_huffman *huffman;
+    struct au_seek seek;
+    enum au_seek_mode seek_mode;           /* of the image's first try */
+    enum au_seek_result seek_result;       /* of the image */
     uint32_t unwanted_mcus;                /* what to skip before decoding into `scratch` */
     JBLOCK scratch[AU_HUFFMAN_BLOCKS_MAX]; /* for codes of which no pixels are made */
     JBLOCKROW scratch_rows[AU_HUFFMAN_BLOCKS_MAX];
@@ -228,6 +231,28 @@ static void take_table(struct au_huffman *huffman, int class, int slot, const JH
     au_huffman_table(huffman, class, slot, table->bits, table->huffval);
 }
 
+/* A scan with restart markers has no index: each marker is a state that is known. */
+static void use_seek(struct au_jpeg *j)
+{
+    const struct jpeg_decompress_struct *d = &j->d;
+
+    if (j->seek_mode == AU_SEEK_OFF)
+        return;
+    if (j->seek_mode == AU_SEEK_RECORD) {
+        if (d->restart_interval != 0 ||
+            !au_seek_plan(&j->seek, d->MCUs_per_row, d->MCU_rows_in_scan, d->src->bytes_in_buffer))
+            return;
+        au_huffman_record(j->huffman, &j->seek);
+        j->seek_result = AU_SEEK_BEGUN;
+    } else if (d->restart_interval != 0 || j->seek.mcus_per_row != d->MCUs_per_row ||
+               j->seek.mcu_rows != d->MCU_rows_in_scan || j->seek.count != au_seek_total(&j->seek)) {
+        j->seek_result = AU_SEEK_WRONG;
+    } else {
+        au_huffman_seek(j->huffman, &j->seek);
+        j->seek_result = AU_SEEK_USED;
+    }
+}
+
 /* After jpeg_start_decompress(), which has checked the scan and its tables. */
 static void use_own_decoder(struct au_jpeg *j)
 {
@@ -258,6 +283,7 @@ static void use_own_decoder(struct au_jpeg *j)
         take_table(j->huffman, AU_HUFFMAN_AC, c->ac_tbl_no, d->ac_huff_tbl_ptrs[c->ac_tbl_no]);
     }
     au_huffman_begin(j->huffman, &scan);
+    use_seek(j);
     d->entropy->decode_mcu = on_mcu;
 }
 
@@ -454,6 +480,8 @@ static int read_region(struct au_jpeg *j)
     }
     if (j->exhausted && d->arith_code)
         return im_fail(j->text, IM_VERDICT_TRUNCATED, "JPEG: the file ends before its last row");
+    if (j->seek_result == AU_SEEK_USED && !au_huffman_agrees(j->huffman))
+        return AGAIN;
     return 0;
 }
 
@@ -542,8 +570,10 @@ void au_jpeg_free(struct au_jpeg **jpeg)
 {
     if (*jpeg && (*jpeg)->created)
         jpeg_destroy_decompress(&(*jpeg)->d);
-    if (*jpeg)
+    if (*jpeg) {
         au_huffman_free(&(*jpeg)->huffman);
+        au_seek_fini(&(*jpeg)->seek);
+    }
     free(*jpeg);
     *jpeg = NULL;
 }
@@ -551,6 +581,30 @@ void au_jpeg_free(struct au_jpeg **jpeg)
 void au_jpeg_use_library(struct au_jpeg *j, bool use_library)
 {
     j->use_library = use_library;
+}
+
+struct au_seek *au_jpeg_seek(struct au_jpeg *j)
+{
+    return &j->seek;
+}
+
+void au_jpeg_seek_begin(struct au_jpeg *j, enum au_seek_mode mode)
+{
+    j->seek_mode = mode;
+    j->seek_result = AU_SEEK_NONE;
+}
+
+enum au_seek_result au_jpeg_seek_result(const struct au_jpeg *j)
+{
+    return j->seek_result;
+}
+
+bool au_jpeg_seek_finish(struct au_jpeg *j)
+{
+    bool begun = j->seek_result == AU_SEEK_BEGUN;
+
+    j->seek_result = AU_SEEK_NONE;
+    return begun && au_huffman_rest(j->huffman);
 }
 
 bool au_jpeg_used_library(const struct au_jpeg *j)
@@ -589,21 +643,34 @@ int au_jpeg_open(struct au_jpeg *j, struct au_input *input, struct au_image *ret
     return result ? result : check_scans(j, text);
 }
 
-/* A step over the codes: with our Huffman decoder, and if that meets something unusual from the
- * start with libjpeg's. */
+static int from_the_start(struct au_jpeg *j, int (*step)(struct au_jpeg *), struct im_text *text)
+{
+    int result = guarded(j, read_header, text);
+
+    return result ? result : guarded(j, step, text);
+}
+
+/* A step over the codes: with our Huffman decoder and the index; if that meets something unusual from the
+ * start without the index; and then from the start with libjpeg's decoder. */
 static int decode(struct au_jpeg *j, int (*step)(struct au_jpeg *), struct im_text *text)
 {
     int result = guarded(j, step, text);
 
+    if (result == AGAIN && j->seek_result == AU_SEEK_USED) {
+        j->seek_mode = AU_SEEK_OFF;
+        j->seek_result = AU_SEEK_WRONG;
+        result = from_the_start(j, step, text);
+    }
     if (result == AGAIN) {
         bool use_library = j->use_library;
 
         j->use_library = true;
-        result = guarded(j, read_header, text);
-        if (result == 0)
-            result = guarded(j, step, text);
+        result = from_the_start(j, step, text);
         j->use_library = use_library;
     }
+    if (result != 0 || j->used_library)
+        j->seek_result = j->seek_result == AU_SEEK_WRONG ? AU_SEEK_WRONG : AU_SEEK_NONE;
+    j->seek_mode = AU_SEEK_OFF;
     jpeg_abort_decompress(&j->d);
     return result;
 }

@@ -34,7 +34,7 @@ static bool split(const char *argument, struct flag *f)
 
 /* The key, with the value that the flag's name itself gives (--no-nesterov, --no-color) in *ret_value. One
  * that the commands do not use is found too, for the sentence about it. -1: none. */
-static int find_flag(const struct flag *f, unsigned commands, const char **ret_value)
+static int find_flag(const struct flag *f, im_conf_commands commands, const char **ret_value)
 {
     bool is_short = f->written[1] != '-';
     int key;
@@ -67,7 +67,7 @@ static const char *bare_value(int key)
 }
 
 /* Takes the flag at *at. Returns how many words it has. */
-static int parse_flag(struct im_conf *conf, unsigned commands, char **at, struct im_conf_said *said,
+static int parse_flag(struct im_conf *conf, im_conf_commands commands, char **at, struct im_conf_said *said,
                       struct im_text *text)
 {
     struct flag f;
@@ -109,7 +109,7 @@ static int parse_flag(struct im_conf *conf, unsigned commands, char **at, struct
 }
 
 /* Whether the flag at *at takes the word behind it, too. */
-static bool takes_next(unsigned commands, char **at)
+static bool takes_next(im_conf_commands commands, char **at)
 {
     struct flag f;
     const char *fixed;
@@ -121,7 +121,7 @@ static bool takes_next(unsigned commands, char **at)
     return key >= 0 && !fixed && !f.value && im_conf_keys[key].kind != IM_CONF_BOOL;
 }
 
-void im_conf_operands_last(unsigned commands, int argc, char **argv)
+void im_conf_operands_last(im_conf_commands commands, int argc, char **argv)
 {
     int operands = 0; /* they are argv[i - operands] to argv[i - 1] */
 
@@ -141,7 +141,7 @@ void im_conf_operands_last(unsigned commands, int argc, char **argv)
     }
 }
 
-static int parse_args(struct im_conf *conf, unsigned commands, int argc, char **argv,
+static int parse_args(struct im_conf *conf, im_conf_commands commands, int argc, char **argv,
                       struct im_conf_said *said, struct im_text *text)
 {
     int i = 1, taken = 1;
@@ -161,7 +161,8 @@ static int parse_args(struct im_conf *conf, unsigned commands, int argc, char **
     return i < argc && taken > 0 ? i + 1 : i; /* behind "--" */
 }
 
-int im_conf_parse_args(struct im_conf *conf, unsigned commands, int argc, char **argv, struct im_text *text)
+int im_conf_parse_args(struct im_conf *conf, im_conf_commands commands, int argc, char **argv,
+                       struct im_text *text)
 {
     struct im_conf_said said = {0};
 
@@ -192,7 +193,7 @@ static int take_variable(struct im_conf *conf, const char *entry, struct im_text
         if (strcmp(im_conf_keys[key].name, name) == 0)
             return im_conf_put(conf, key, value, &place, text);
     }
-    near = im_conf_near(name, ~0u);
+    near = im_conf_near(name, IM_FOR_ANY);
     if (near) {
         char meant[IM_CONF_NAME_BYTES];
 
@@ -220,8 +221,34 @@ int im_conf_load_env(struct im_conf *conf, char *const *environment, struct im_t
     return 0;
 }
 
-int im_conf_load(struct im_conf *conf, unsigned commands, int argc, char **argv, struct im_text *warning,
-                 struct im_text *text)
+/* Whether the flags, the environment or the file ask for fine-tuning, whose recipe is loaded before them. */
+static bool finetunes(const struct im_conf *first)
+{
+    struct im_conf file;
+
+    if (first->finetune[0] || !first->config[0])
+        return im_conf_finetunes(first);
+    im_conf_defaults(&file);
+    return im_conf_load_yaml(&file, first->config, NULL) == 0 && im_conf_finetunes(&file);
+}
+
+/* --finetune FILE is --finetune --init-from FILE. */
+static int take_finetune_file(struct im_conf *conf, struct im_text *text)
+{
+    const char *file = im_conf_finetune_file(conf);
+
+    if (!file || strcmp(file, conf->init_from) == 0)
+        return 0;
+    if (conf->init_from[0])
+        return im_fail(text, -EINVAL, "finetune names %.200s, init-from %.200s: name one file", file,
+                       conf->init_from);
+    snprintf(conf->init_from, sizeof conf->init_from, "%s", file);
+    conf->origin[IM_KEY_init_from] = conf->origin[IM_KEY_finetune];
+    return 0;
+}
+
+int im_conf_load(struct im_conf *conf, im_conf_commands commands, int argc, char **argv,
+                 struct im_text *warning, struct im_text *text)
 {
     struct im_conf_said said = {0};
     struct im_conf first;
@@ -234,6 +261,8 @@ int im_conf_load(struct im_conf *conf, unsigned commands, int argc, char **argv,
     if (n < 0)
         return n;
     im_conf_defaults(conf);
+    if (!first.recipe[0] && finetunes(&first))
+        snprintf(first.recipe, sizeof first.recipe, "finetune");
     if (first.recipe[0])
         err = im_conf_load_recipe(conf, first.recipe, text);
     if (err == 0 && first.config[0])
@@ -243,6 +272,10 @@ int im_conf_load(struct im_conf *conf, unsigned commands, int argc, char **argv,
     n = err < 0 ? err : parse_args(conf, commands, argc, argv, &said, text);
     if (n < 0)
         return n;
+    if (take_finetune_file(conf, text) < 0)
+        return -EINVAL;
+    if (!conf->recipe[0])
+        snprintf(conf->recipe, sizeof conf->recipe, "%s", first.recipe);
     im_conf_apply_set(conf);
     if (warning && said.notes.s[0])
         im_fail(warning, 0, "%s%s%.900s", warning->s, warning->s[0] ? "; " : "", said.notes.s);

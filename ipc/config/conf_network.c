@@ -21,6 +21,11 @@ bool im_conf_small_images(const struct im_conf *c)
     return models[c->model].small;
 }
 
+int im_conf_model_stages(const struct im_conf *c)
+{
+    return (int)models[c->model].stages;
+}
+
 uint32_t im_conf_stride(const struct im_conf *c)
 {
     const struct model_traits *m = &models[c->model];

@@ -100,6 +100,10 @@ struct imk_cuda_bn_dx {
     const double *count;         /* m: all ranks' values; NULL: rows */
     void *dx;
     void *dz; /* NULL: not wanted */
+    /* Not NULL: the statistics are constants, dx = gamma / sqrt(var + eps) dy; x, mean, inv, dgamma and dbeta are
+     * not read. */
+    const float *var;
+    float eps;
 };
 int imk_cuda_bn_dx(const struct imk_cuda_bn_dx *a, struct CUstream_st *stream);
 
@@ -142,6 +146,8 @@ struct imk_cuda_stem_dx {
     const float *dgamma, *dbeta; /* of all ranks' values */
     const double *count;         /* NULL: n * h * w */
     void *dx;                    /* may be x */
+    const float *var;            /* as bn_dx */
+    float eps;
 };
 int imk_cuda_stem_dx(const struct imk_cuda_stem_dx *a, struct CUstream_st *stream);
 

@@ -25,6 +25,8 @@ struct dx_args {
     const void *x;
     const float *mean, *inv, *gamma, *dgamma, *dbeta;
     const double *count;
+    const float *var;
+    float eps;
     void *dx, *dz;
 };
 
@@ -137,26 +139,53 @@ static __global__ void __launch_bounds__(THREADS_MAX) imk_sums_of_all(struct sum
 }
 
 /* dx = f (dy - dbeta / m) - (x - mean) f inv dgamma / m, f = gamma inv. */
-template <class T, bool WIDE, bool POOLED> static __global__ void imk_dx_of_rows(struct dx_args k)
-{
-    const struct walk w = walk_of(k.cut);
-    const float over_m = (float)(1.0 / (k.count ? *k.count : (double)k.cut.rows));
+struct coefficients {
     float mean[GROUP], factor[GROUP], shift[GROUP], slope[GROUP];
+};
 
-    if (w.left <= 0)
-        return;
-    load_channels(mean, k.mean, w.channel, k.cut.c);
-    load_channels(factor, k.gamma, w.channel, k.cut.c);
-    load_channels(shift, k.dbeta, w.channel, k.cut.c);
-    load_channels(slope, k.dgamma, w.channel, k.cut.c);
+IMK_DEVICE void load_coefficients(struct coefficients *o, const struct dx_args &k, const struct walk &w)
+{
+    const float over_m = (float)(1.0 / (k.count ? *k.count : (double)k.cut.rows));
+
+    load_channels(o->mean, k.mean, w.channel, k.cut.c);
+    load_channels(o->factor, k.gamma, w.channel, k.cut.c);
+    load_channels(o->shift, k.dbeta, w.channel, k.cut.c);
+    load_channels(o->slope, k.dgamma, w.channel, k.cut.c);
     IMK_UNROLL
     for (int j = 0; j < GROUP; j++) {
         const float inv = w.channel + j < k.cut.c ? k.inv[w.channel + j] : 0.0f;
 
-        factor[j] *= inv;
-        shift[j] *= over_m;
-        slope[j] *= factor[j] * inv * over_m;
+        o->factor[j] *= inv;
+        o->shift[j] *= over_m;
+        o->slope[j] *= o->factor[j] * inv * over_m;
     }
+}
+
+/* dx = f dy. */
+IMK_DEVICE void load_frozen(struct coefficients *o, const struct dx_args &k, const struct walk &w)
+{
+    load_channels(o->factor, k.gamma, w.channel, k.cut.c);
+    IMK_UNROLL
+    for (int j = 0; j < GROUP; j++) {
+        const int channel = w.channel + j;
+
+        o->factor[j] *=
+            channel < k.cut.c ? (float)(1.0 / sqrt((double)k.var[channel] + (double)k.eps)) : 0.0f;
+        o->mean[j] = o->shift[j] = o->slope[j] = 0.0f;
+    }
+}
+
+template <class T, bool WIDE, bool POOLED> static __global__ void imk_dx_of_rows(struct dx_args k)
+{
+    const struct walk w = walk_of(k.cut);
+    struct coefficients o;
+
+    if (w.left <= 0)
+        return;
+    if (k.var)
+        load_frozen(&o, k, w);
+    else
+        load_coefficients(&o, k, w);
     for (int64_t row = w.first; row < w.end; row += BATCH * w.down) {
         float v[BATCH][GROUP], dy[BATCH][GROUP];
 
@@ -166,7 +195,13 @@ template <class T, bool WIDE, bool POOLED> static __global__ void imk_dx_of_rows
 
             if (here >= w.end)
                 continue;
-            load8<WIDE>(v[b], (const T *)k.x + here * k.cut.pitch + w.channel, w.left);
+            if (k.var) {
+                IMK_UNROLL
+                for (int j = 0; j < GROUP; j++)
+                    v[b][j] = 0.0f;
+            } else {
+                load8<WIDE>(v[b], (const T *)k.x + here * k.cut.pitch + w.channel, w.left);
+            }
             gradient8<T, WIDE, POOLED>(dy[b], k.g, k.cut, w, here);
         }
         IMK_UNROLL
@@ -177,7 +212,7 @@ template <class T, bool WIDE, bool POOLED> static __global__ void imk_dx_of_rows
                 continue;
             IMK_UNROLL
             for (int j = 0; j < GROUP; j++)
-                v[b][j] = factor[j] * (dy[b][j] - shift[j]) - (v[b][j] - mean[j]) * slope[j];
+                v[b][j] = o.factor[j] * (dy[b][j] - o.shift[j]) - (v[b][j] - o.mean[j]) * o.slope[j];
             if (k.dz)
                 store8<WIDE>(dy[b], (T *)k.dz + at, w.left);
             store8<WIDE>(v[b], (T *)k.dx + at, w.left);
@@ -242,6 +277,8 @@ extern "C" int imk_cuda_bn_dx(const struct imk_cuda_bn_dx *a, struct CUstream_st
                         a->dgamma,
                         a->dbeta,
                         a->count,
+                        a->var,
+                        a->eps,
                         a->dx,
                         a->dz};
 
@@ -295,6 +332,8 @@ extern "C" int imk_cuda_stem_dx(const struct imk_cuda_stem_dx *a, struct CUstrea
                         a->dgamma,
                         a->dbeta,
                         a->count,
+                        a->var,
+                        a->eps,
                         a->dx,
                         nullptr};
 

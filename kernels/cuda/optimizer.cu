@@ -23,23 +23,32 @@ struct element {
     float w, m, v, g;
 };
 
-IMK_DEVICE struct factors factors_of(const struct imk_cuda_update &a, bool decays, float ratio)
+/* The corrections of a span that began to be trained later than the rest are its own. */
+IMK_DEVICE struct factors factors_of(const struct imk_cuda_update &a, const struct imk_cuda_span &span,
+                                     float ratio)
 {
     const struct imk_hyper *h = a.hyper;
-    const double decay = decays ? h->weight_decay : 0.0;
+    const double decay = span.decays ? h->weight_decay : 0.0, lr = h->lr * span.rate;
+    double correction1 = a.verdict->correction1, root2 = a.verdict->root2;
 
+    if (span.since > 0) {
+        const double t = (double)(h->updates - span.since + 1);
+
+        correction1 = 1.0 / (1.0 - pow(h->momentum, t));
+        root2 = 1.0 / sqrt(1.0 - pow(h->beta2, t));
+    }
     return {(float)a.verdict->grad_scale,
-            (float)h->lr,
+            (float)lr,
             (float)h->momentum,
             (float)decay,
             ratio,
             (float)(1.0 - h->momentum),
             (float)h->beta2,
             (float)(1.0 - h->beta2),
-            (float)a.verdict->correction1,
-            (float)a.verdict->root2,
+            (float)correction1,
+            (float)root2,
             (float)h->eps,
-            (float)(1.0 - h->lr * decay)};
+            (float)(1.0 - lr * decay)};
 }
 
 IMK_DEVICE void moments(struct element *e, const struct factors &f)
@@ -139,7 +148,7 @@ template <int KIND> static __global__ void imk_update(struct update_args k)
 
     if (a.verdict->skip)
         return;
-    const struct factors f = factors_of(a, a.spans[c.span].decays, has_ratio ? k.ratios[c.span] : 1.0f);
+    const struct factors f = factors_of(a, a.spans[c.span], has_ratio ? k.ratios[c.span] : 1.0f);
     const float take = (float)a.hyper->ema_weight;
 
     for (uint32_t i = threadIdx.x * VECTOR; i < c.count; i += THREADS * VECTOR) {
@@ -178,7 +187,7 @@ template <int KIND> static __global__ void imk_squares_of_chunks(struct update_a
 
     if (a.verdict->skip)
         return;
-    const struct factors f = factors_of(a, a.spans[c.span].decays, 1.0f);
+    const struct factors f = factors_of(a, a.spans[c.span], 1.0f);
 
     for (uint32_t i = threadIdx.x * VECTOR; i < c.count; i += THREADS * VECTOR) {
         const struct quad q = quad_of(c, i, k.aligned);

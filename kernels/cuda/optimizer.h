@@ -3,7 +3,7 @@
  *
  * The arena is cut into chunks, none of which reaches over the end of a span; a block takes a chunk. LARS and
  * LAMB sum the squares of each chunk first and those of a span's chunks in order. Bytes an element: SGD 20,
- * LARS 28, AdamW 28, LAMB 40; 8 more with averages. */
+ * LARS 28, AdamW 28, LAMB 40; 8 more with averages. What no span covers is not touched. */
 #ifndef KERNELS_CUDA_OPTIMIZER_H
 #define KERNELS_CUDA_OPTIMIZER_H
 
@@ -22,6 +22,8 @@ struct imk_cuda_span {
     uint32_t first_chunk, chunk_count;
     uint32_t decays; /* 0 or 1 */
     uint32_t reserved;
+    double rate;    /* of the step's lr */
+    uint64_t since; /* updates taken before the first of this span */
 };
 
 #define IMK_CUDA_CHUNK 8192 /* floats at most */

@@ -33,6 +33,10 @@ struct rd_data {
  * ~/.cache/imsuper. -ENOENT: nowhere. */
 int rd_cache_path(const char *root, enum rd_layout_kind forced, char *ret_path, size_t size);
 
+/* Where the seek index of the same images is (ipc/seek_file.h): beside it (folder NULL), or in a folder. */
+int rd_seek_path(const char *root, enum rd_layout_kind forced, const char *folder, char *ret_path,
+                 size_t size);
+
 struct rd_source {
     const char *folder;
     enum rd_layout_kind layout; /* AUTO: found by looking */

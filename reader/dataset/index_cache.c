@@ -47,19 +47,41 @@ int rd_index_is_fresh(const struct rd_index *index)
     return fresh && count > 0;
 }
 
-int rd_cache_path(const char *root, enum rd_layout_kind forced, char *ret_path, size_t size)
+static uint64_t name_of(const char *root, enum rd_layout_kind forced)
+{
+    return im_hash64(root, strlen(root), (uint64_t)forced);
+}
+
+static int cache_path(const char *root, enum rd_layout_kind forced, const char *suffix, char *ret_path,
+                      size_t size)
 {
     const char *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    uint64_t key = im_hash64(root, strlen(root), (uint64_t)forced);
+    unsigned long long key = name_of(root, forced);
     int length;
 
     /* The XDG specification: a path that is not absolute is to be ignored. */
     if (xdg && *xdg == '/')
-        length = snprintf(ret_path, size, "%s/imsuper/%016llx.index", xdg, (unsigned long long)key);
+        length = snprintf(ret_path, size, "%s/imsuper/%016llx.%s", xdg, key, suffix);
     else if (home && *home == '/')
-        length = snprintf(ret_path, size, "%s/.cache/imsuper/%016llx.index", home, (unsigned long long)key);
+        length = snprintf(ret_path, size, "%s/.cache/imsuper/%016llx.%s", home, key, suffix);
     else
         return -ENOENT;
+    return length < 0 || (size_t)length >= size ? -ENAMETOOLONG : 0;
+}
+
+int rd_cache_path(const char *root, enum rd_layout_kind forced, char *ret_path, size_t size)
+{
+    return cache_path(root, forced, "index", ret_path, size);
+}
+
+int rd_seek_path(const char *root, enum rd_layout_kind forced, const char *folder, char *ret_path,
+                 size_t size)
+{
+    int length;
+
+    if (!folder)
+        return cache_path(root, forced, "seek", ret_path, size);
+    length = snprintf(ret_path, size, "%s/%016llx.seek", folder, (unsigned long long)name_of(root, forced));
     return length < 0 || (size_t)length >= size ? -ENAMETOOLONG : 0;
 }
 

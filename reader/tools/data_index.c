@@ -33,6 +33,7 @@ struct answer {
     struct rd_index index; /* of the data, or of the subset */
     void *subset;          /* the subset's bytes */
     char path[PATH_MAX];   /* of the index file that a run should take; "" where there is none */
+    char seek[PATH_MAX];   /* of the seek index, to be made yet or not; "": none */
     int is_subset;
     bool with_names;       /* JSON lists the classes */
     int64_t changed_since; /* 0: not asked for */
@@ -103,6 +104,7 @@ static int print_json(const struct answer *answer)
     im_json_set_int(json, "val", (int64_t)rd_index_count(index, IM_VAL));
     im_json_set_int(json, "classes", rd_index_class_count(index));
     im_json_set_str(json, "index", answer->path);
+    im_json_set_str(json, "seek_index", answer->seek);
     im_json_set_str(json, "hash", hash);
     im_json_set_real(json, "seconds", answer->seconds);
     im_json_set_bool(json, "cached", answer->data.cached != 0);
@@ -151,6 +153,33 @@ static void show(void *context, uint64_t files, uint64_t done, uint64_t folders)
                  folders);
 }
 
+/* Where the seek index is, or would be. */
+static int find_seek(const struct im_conf *conf, struct answer *answer, struct im_text *text)
+{
+    const char *root = rd_index_root(&answer->data.index);
+    struct im_text why = {""};
+    char folder[PATH_MAX];
+    int err;
+
+    if (strcmp(conf->seek_index, "off") == 0)
+        return 0;
+    if (strcmp(conf->seek_index, "auto") == 0) {
+        if (rd_seek_path(root, (enum rd_layout_kind)conf->layout, NULL, answer->seek, sizeof answer->seek) <
+            0)
+            answer->seek[0] = 0;
+        return 0;
+    }
+    err = im_mkdirs(conf->seek_index, 0700, &why);
+    if (err < 0)
+        return im_fail(text, err, "--seek-index: %.900s", why.s);
+    if (!realpath(conf->seek_index, folder))
+        err = im_fail(text, -errno, "--seek-index '%.700s': %s", conf->seek_index, strerror(errno));
+    if (err == 0 &&
+        rd_seek_path(root, (enum rd_layout_kind)conf->layout, folder, answer->seek, sizeof answer->seek) < 0)
+        err = im_fail(text, -ENAMETOOLONG, "--seek-index '%.700s': the path is too long", conf->seek_index);
+    return err;
+}
+
 static int make_answer(const struct im_conf *conf, struct answer *answer, struct im_text *text)
 {
     struct rd_line line = {.is_shown = isatty(STDERR_FILENO) && !conf->quiet && !conf->plain};
@@ -165,7 +194,8 @@ static int make_answer(const struct im_conf *conf, struct answer *answer, struct
     answer->index = answer->data.index;
     answer->is_subset = wants_subset(conf);
     memcpy(answer->path, answer->data.path, sizeof answer->path);
-    if (*conf->subset_out)
+    err = find_seek(conf, answer, text);
+    if (err == 0 && *conf->subset_out)
         err = write_out(conf, answer, text);
     if (err == 0)
         err = rd_index_empty(&answer->index, EMPTY_LIMIT_NS, &answer->empty);

@@ -21,6 +21,7 @@
 #include "supervisor/cli/continue.h"
 #include "supervisor/cli/dataset.h"
 #include "supervisor/cli/gpus.h"
+#include "supervisor/cli/header.h"
 #include "supervisor/cli/launcher.h"
 #include "supervisor/cli/sizes.h"
 #include "supervisor/cli/start.h"
@@ -151,6 +152,7 @@ static int measure(struct start *s)
                                      .memory_total = im_memory_total()};
     choose_places(s);
     snprintf(s->conf.index_file, sizeof s->conf.index_file, "%s", s->data.index_file);
+    snprintf(s->conf.seek_file, sizeof s->conf.seek_file, "%s", s->data.seek_file);
     snprintf(s->conf.read_root, sizeof s->conf.read_root, "%s", s->data.read_root);
     snprintf(s->conf.index_hash, sizeof s->conf.index_hash, "%s", s->data.hash);
     err = sv_sizes_choose(&s->conf, &s->machine, s->data.samples, s->data.classes, &s->geometry, &text);
@@ -270,34 +272,6 @@ static int create(struct start *s)
     return 0;
 }
 
-/* "batch 256" and "224 px", or their ranges over the run: "batch 64-256". */
-static void format_range(uint32_t low, uint32_t high, char *buffer, size_t n)
-{
-    if (low == high)
-        snprintf(buffer, n, "%u", low);
-    else
-        snprintf(buffer, n, "%u-%u", low, high);
-}
-
-static void format_sizes(const struct im_conf *c, char *batch, char *size, size_t n)
-{
-    struct im_conf_sizes low = {UINT32_MAX, UINT32_MAX}, high = {0};
-    struct im_conf_resize resize;
-    int err = im_conf_resize(c, &resize, NULL);
-
-    im_assert(err == 0); /* it has been checked */
-    for (uint32_t epoch = 0; epoch < (uint32_t)c->epochs; epoch++) {
-        const struct im_conf_sizes s = im_conf_resize_at(&resize, epoch);
-
-        low.image_size = s.image_size < low.image_size ? s.image_size : low.image_size;
-        high.image_size = s.image_size > high.image_size ? s.image_size : high.image_size;
-        low.batch_size = s.batch_size < low.batch_size ? s.batch_size : low.batch_size;
-        high.batch_size = s.batch_size > high.batch_size ? s.batch_size : high.batch_size;
-    }
-    format_range(low.batch_size, high.batch_size, batch, n);
-    format_range(low.image_size, high.image_size, size, n);
-}
-
 /* "lr 0.1 cosine", "lr 0.1 x 4 (linear: 1024 images a step) = 0.4 onecycle". */
 static void format_rate(const struct im_conf *c, char *buffer, size_t n)
 {
@@ -331,8 +305,8 @@ static const char *format_recipe(const struct im_conf *c, char *s, size_t n)
         {", mixup", c->mixup, c->mixup > 0},
         {", cutmix", c->cutmix, c->cutmix > 0},
         {", clip", c->grad_clip, c->grad_clip > 0},
-        {", accumulate", (double)c->accumulate, c->accumulate > 1},
         {", ema", c->ema, c->ema > 0},
+        {", layer decay", c->layer_decay, c->layer_decay < 1},
     };
     size_t used = (size_t)(adaptive ? snprintf(s, n, "betas %g %g", c->beta1, c->beta2)
                                     : snprintf(s, n, "momentum %g", c->momentum));
@@ -351,7 +325,7 @@ static void print_devices(const struct start *s)
     size_t used = 0;
 
     if (*sv_gpus_format(&s->conf, &s->gpus, line, sizeof line))
-        im_say(stderr, "device  %s", line);
+        sv_say_header(s->conf.plain, "device  %s", line);
     if (p->nodes == 0)
         return;
     line[0] = 0;
@@ -362,54 +336,76 @@ static void print_devices(const struct start *s)
     for (uint32_t n = 0; n < p->nodes && used + 32 < sizeof line; n++)
         used += (size_t)snprintf(line + used, sizeof line - used, "%s%s", n ? "|" : "; the others ",
                                  sv_format_cpus(&p->worker[n].cpus, cpus, sizeof cpus));
-    im_say(stderr, "cores   trainers %s%s", line,
-           p->applies ? "" : " (of another machine's description: not applied)");
+    sv_say_header(s->conf.plain, "cores   trainers %s%s", line,
+                  p->applies ? "" : " (of another machine's description: not applied)");
     if (p->far > 0)
-        fprintf(stderr,
-                "cores   %u of the trainers may not use any core near their GPU (cpuset or affinity)\n",
-                p->far);
+        sv_say_header(s->conf.plain,
+                      "cores   %u of the trainers may not use any core near their GPU (cpuset or affinity)",
+                      p->far);
+}
+
+static const char *ending(int64_t count)
+{
+    return count == 1 ? "" : "s";
+}
+
+/* "frozen  backbone until after epochs 2,4, batch norms". */
+static void print_frozen(const struct im_conf *c)
+{
+    const char *norms = c->freeze[0] ? ", batch norms" : "batch norms";
+
+    if (c->freeze[0] || c->freeze_bn)
+        sv_say_header(c->plain, "frozen  %s%s%s%s", c->freeze,
+                      c->unfreeze_epochs[0] ? " until after epochs " : "", c->unfreeze_epochs,
+                      c->freeze_bn ? norms : "");
 }
 
 static void print_header(const struct start *s)
 {
     const struct im_conf *c = &s->conf;
-    char train[24], val[24], rate[128], recipe[256], batch[32], size[32];
+    char train[24], val[24], rate[128], text[4096];
 
     if (c->quiet)
         return;
     if (c->lr_range_test) {
-        im_say(stderr,
-               "lr-find %s, %" PRId64 " steps of %" PRId64 " images of %" PRId64
-               " px, lr %g to %g, seed %" PRIu64 "",
-               im_conf_choice(IM_KEY_model, c->model), c->num_iter, c->batch_size * c->ranks * c->accumulate,
-               c->image_size, c->start_lr, c->end_lr, c->seed);
+        sv_say_header(c->plain,
+                      "lr-find %s, %" PRId64 " steps of %" PRId64 " images of %" PRId64
+                      " px, lr %g to %g, seed %" PRIu64 "",
+                      im_conf_choice(IM_KEY_model, c->model), c->num_iter,
+                      c->batch_size * c->ranks * c->accumulate, c->image_size, c->start_lr, c->end_lr,
+                      c->seed);
         return;
     }
-    im_say(stderr, "imsuper %s   run %s   %s   (effective configuration: config.yaml)", IMSUPER_VERSION,
-           c->run_name, c->run_dir);
-    im_say(stderr, "data    %s train, %s val, %u classes, layout %s, index %s in %.2f s",
-           sv_format_count(s->data.samples[IM_TRAIN], train, sizeof train),
-           sv_format_count(s->data.samples[IM_VAL], val, sizeof val), s->data.classes, s->data.layout,
-           s->data.cached ? "cached" : "built", s->data.seconds);
+    sv_say_header(c->plain, "imsuper %s  run %s", IMSUPER_VERSION, c->run_name);
+    sv_say_header(c->plain, "folder  %s (all options: config.yaml)", c->run_dir);
+    sv_say_header(c->plain, "start   %s", sv_header_origin(c, text, sizeof text));
+    sv_say_header(c->plain, "data    %s train, %s val, %u classes, layout %s, index %s in %.2f s",
+                  sv_format_count(s->data.samples[IM_TRAIN], train, sizeof train),
+                  sv_format_count(s->data.samples[IM_VAL], val, sizeof val), s->data.classes, s->data.layout,
+                  s->data.cached ? "cached" : "built", s->data.seconds);
+    sv_say_header(c->plain, "augment %s", sv_header_augment(c, text, sizeof text));
+    sv_say_header(c->plain, "model   %s", sv_header_model(c, text, sizeof text));
     format_rate(c, rate, sizeof rate);
-    format_sizes(c, batch, size, sizeof batch);
-    im_say(stderr, "train   %s, %" PRId64 " epochs, batch %s, %s %s, %s, %s px, seed %" PRIu64 "",
-           im_conf_choice(IM_KEY_model, c->model), c->epochs, batch, im_conf_choice(IM_KEY_opt, c->opt), rate,
-           format_recipe(c, recipe, sizeof recipe), size, c->seed);
-    im_say(stderr,
-           "host    %u cpu: %" PRId64 " reader, %" PRId64 " augmenter, %" PRId64 " trainer%s (%" PRId64
-           " threads%s); shared memory %.2f of %.1f GiB",
-           s->machine.cpus, c->readers, c->augmenters, c->ranks, c->ranks > 1 ? "s" : "", c->trainer_threads,
-           c->ranks > 1 ? " each" : "", (double)sv_sizes_bytes(&s->geometry) / (1 << 30),
-           (double)s->machine.memory_bytes / (1 << 30));
-    im_say(stderr, "memory  an image may take up to %" PRId64 " MiB to decode (--decode-memory-mib)",
-           c->decode_memory_mib);
+    sv_header_batch(c, text, sizeof text / 2);
+    sv_say_header(c->plain, "train   %" PRId64 " epoch%s, %s, %s %s, %s, seed %" PRIu64 "", c->epochs,
+                  ending(c->epochs), text, im_conf_choice(IM_KEY_opt, c->opt), rate,
+                  format_recipe(c, text + sizeof text / 2, sizeof text / 2), c->seed);
+    print_frozen(c);
+    sv_say_header(c->plain,
+                  "host    %u cpu: %" PRId64 " reader%s, %" PRId64 " augmenter%s, %" PRId64
+                  " trainer%s (%" PRId64 " threads%s); shared memory %.2f of %.1f GiB",
+                  s->machine.cpus, c->readers, ending(c->readers), c->augmenters, ending(c->augmenters),
+                  c->ranks, ending(c->ranks), c->trainer_threads, c->ranks > 1 ? " each" : "",
+                  (double)sv_sizes_bytes(&s->geometry) / (1 << 30),
+                  (double)s->machine.memory_bytes / (1 << 30));
+    sv_say_header(c->plain, "memory  an image may take up to %" PRId64 " MiB to decode (--decode-memory-mib)",
+                  c->decode_memory_mib);
     if (s->shared_otherwise.s[0])
-        im_say(stderr, "%s", s->shared_otherwise.s);
+        sv_say_header(c->plain, "%s", s->shared_otherwise.s);
     print_devices(s);
     if (c->time_limit[0])
-        fprintf(stderr, "limit   %s from now; the run stops before it, saved, with exit status %d\n",
-                c->time_limit, IM_EXIT_RESUMABLE);
+        sv_say_header(c->plain, "limit   %s from now; the run stops before it, saved, with exit status %d",
+                      c->time_limit, IM_EXIT_RESUMABLE);
 }
 
 /* Requests to save wait until the warden reads them. Programs that measure the data inherit this: a signal to all

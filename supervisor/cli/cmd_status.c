@@ -1,14 +1,18 @@
 /* `imsuper status` and `imsuper stop`: clients of the supervisor's control socket. */
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "ipc/base/clock.h"
+#include "ipc/base/count.h"
 #include "ipc/base/printable.h"
 #include "ipc/child.h"
 #include "supervisor/cli/ask.h"
 #include "supervisor/cli/commands.h"
+#include "supervisor/report/fold.h"
 #include "supervisor/report/rundir.h"
 #include "supervisor/report/screen.h"
 
@@ -38,6 +42,16 @@ static void print_cell(const struct im_json *j, const char *key, double scale, i
         printf(" %*.0f%s", width - (int)strlen(unit), scale * value, unit);
 }
 
+static void print_throttles(const struct im_json *throttled)
+{
+    const char *word = "";
+
+    for (size_t k = 0; k < im_json_count(throttled); k++)
+        if (im_json_as_str(im_json_at(throttled, k), &word) == 0)
+            printf("%s%s", k > 0 ? "," : "  ", im_shown(&(struct im_shown){""}, word));
+    printf("\n");
+}
+
 static void print_gpus(const struct im_json *status)
 {
     const struct im_json *gpus = im_json_get(status, "gpus");
@@ -45,24 +59,18 @@ static void print_gpus(const struct im_json *status)
 
     if (im_json_count(gpus) == 0)
         return;
-    printf("RANK  GPU   BUSY     MEMORY   POWER   TEMP   SM CLOCK  THROTTLED BY\n");
+    printf("RANK  GPU   BUSY      MEMORY   POWER   TEMP   SM CLOCK  THROTTLED BY\n");
     for (size_t i = 0; i < im_json_count(gpus); i++) {
-        const struct im_json *j = im_json_at(gpus, i), *throttled = im_json_get(j, "throttled");
+        const struct im_json *j = im_json_at(gpus, i);
 
         printf("%4lld %4lld ", (long long)im_json_int_or(j, "rank", 0),
                (long long)im_json_int_or(j, "gpu", 0));
         print_cell(j, "busy", 100, 5, "%");
-        print_cell(j, "memory_bytes", 1.0 / (1 << 20), 10, " MiB");
+        print_cell(j, "memory_bytes", 1.0 / (1 << 20), 11, " MiB");
         print_cell(j, "power_w", 1, 7, " W");
         print_cell(j, "temperature_c", 1, 6, " C");
         print_cell(j, "sm_mhz", 1, 10, " MHz");
-        for (size_t k = 0; k < im_json_count(throttled); k++) {
-            const char *word = "";
-
-            im_json_as_str(im_json_at(throttled, k), &word);
-            printf("  %s", im_shown(&(struct im_shown){""}, word));
-        }
-        printf("\n");
+        print_throttles(im_json_get(j, "throttled"));
     }
     printf("gpus      %.0f img/s each", im_json_real_or(status, "images_per_second_per_gpu", 0));
     if (mfu > 0)
@@ -70,58 +78,117 @@ static void print_gpus(const struct im_json *status)
     printf("\n");
 }
 
-static void print_processes(const struct im_json *processes)
+/* Three digits are all that is known: "0.13", "8.39", "134", "2,030". */
+static const char *format_ms(const struct im_json *j, const char *key, char *s, size_t n)
 {
-    printf("PROCESS         PID      STATE     RESTARTS     IMAGES   BAD   P50 ms   P99 ms  NOW\n");
+    const double ms = im_json_real_or(j, key, (double)NAN);
+
+    if (isnan(ms))
+        snprintf(s, n, "-");
+    else if (ms < 100)
+        snprintf(s, n, ms < 10 ? "%.2f" : "%.1f", ms);
+    else
+        sv_format_rate(ms, s, (int)n);
+    return s;
+}
+
+static void print_processes(const struct im_json *status)
+{
+    const struct im_json *processes = im_json_get(status, "processes");
+
+    printf("PROCESS       PID     STATE            RESTARTS    IMAGES  BAD  P50 ms  P99 ms\n");
     for (size_t i = 0; i < im_json_count(processes); i++) {
         const struct im_json *j = im_json_at(processes, i);
-        char name[40];
+        const char *state = im_json_str_or(j, "state", "?");
+        char name[40], p50[24], p99[24];
 
         snprintf(name, sizeof name, "%s#%lld", im_json_str_or(j, "role", "?"),
                  (long long)im_json_int_or(j, "index", 0));
-        im_say(stdout, "%-15s %-8lld %-9s %8lld %10lld %5lld %8.2f %8.2f  %s", name,
-               (long long)im_json_int_or(j, "pid", 0), im_json_str_or(j, "state", "?"),
+        im_say(stdout, "%-13s %-7lld %-16s %8lld %9lld %4lld %7s %7s", name,
+               (long long)im_json_int_or(j, "pid", 0),
+               strcmp(state, "running") == 0 ? im_json_str_or(j, "activity", state) : state,
                (long long)im_json_int_or(j, "restarts", 0), (long long)im_json_int_or(j, "samples", 0),
-               (long long)im_json_int_or(j, "bad", 0), im_json_real_or(j, "item_p50_ms", 0),
-               im_json_real_or(j, "item_p99_ms", 0), im_json_str_or(j, "activity", "-"));
+               (long long)im_json_int_or(j, "bad", 0), format_ms(j, "item_p50_ms", p50, sizeof p50),
+               format_ms(j, "item_p99_ms", p99, sizeof p99));
+    }
+    printf("P50, P99: of a file, an image, a batch since it began; at most %.4g %% too high\n",
+           100 * im_json_real_or(status, "quantile_error", 1));
+}
+
+static void print_ledger(const struct im_json *ledger)
+{
+    static const char *const splits[] = {"train", "val"};
+
+    printf("LEDGER    THIS PASS  TWICE  UNUSABLE    PASSES  EACH IMAGE ONCE\n");
+    for (size_t i = 0; i < IM_COUNT(splits); i++) {
+        const struct im_json *j = im_json_get(ledger, splits[i]);
+
+        printf("%-6s %12lld %6lld %9lld %9lld %16lld\n", splits[i],
+               (long long)im_json_int_or(j, "delivered", 0), (long long)im_json_int_or(j, "duplicates", 0),
+               (long long)im_json_int_or(j, "bad", 0), (long long)im_json_int_or(j, "passes", 0),
+               (long long)im_json_int_or(j, "passes_exactly_once", 0));
     }
 }
 
-static void print_ledger(const struct im_json *ledger, const char *split)
+__attribute__((format(printf, 3, 4))) static void add(char *s, size_t n, const char *format, ...)
 {
-    const struct im_json *j = im_json_get(ledger, split);
+    const size_t used = strlen(s);
+    va_list args;
 
-    printf("ledger    %s: this pass %lld delivered, %lld twice, %lld unusable; finished passes %lld, exactly "
-           "once %lld\n",
-           split, (long long)im_json_int_or(j, "delivered", 0), (long long)im_json_int_or(j, "duplicates", 0),
-           (long long)im_json_int_or(j, "bad", 0), (long long)im_json_int_or(j, "passes", 0),
-           (long long)im_json_int_or(j, "passes_exactly_once", 0));
+    va_start(args, format);
+    vsnprintf(s + used, n - used, format, args);
+    va_end(args);
+}
+
+static void say_folded(const char *line)
+{
+    char shown[4096], folded[8192];
+
+    im_printable(line, shown, sizeof shown);
+    puts(sv_fold(shown, isatty(STDOUT_FILENO) ? sv_terminal_columns(STDOUT_FILENO) : 0, folded,
+                 sizeof folded));
+}
+
+static void print_place(const struct im_json *j)
+{
+    const double loss = im_json_real_or(j, "loss", (double)NAN), eta = im_json_real_or(j, "eta_seconds", -1);
+    char line[1024] = "", time[24];
+
+    add(line, sizeof line, "%s  %s for %s", im_json_str_or(j, "run", "?"), im_json_str_or(j, "state", "?"),
+        sv_format_seconds(im_json_real_or(j, "up_seconds", -1), time, sizeof time));
+    if (im_json_get(j, "epoch"))
+        add(line, sizeof line, ", epoch %lld/%lld %s step %lld/%lld",
+            (long long)im_json_int_or(j, "epoch", 0), (long long)im_json_int_or(j, "epochs", 0),
+            im_json_str_or(j, "split", "-"), (long long)im_json_int_or(j, "step", 0),
+            (long long)im_json_int_or(j, "steps", 0));
+    if (eta >= 0)
+        add(line, sizeof line, ", eta %s", sv_format_seconds(eta, time, sizeof time));
+    say_folded(line);
+    line[0] = 0;
+    if (!isnan(loss))
+        add(line, sizeof line, "loss %.4f, lr %.4g, ", loss, im_json_real_or(j, "lr", 0));
+    add(line, sizeof line, "%s img/s",
+        sv_format_rate(im_json_real_or(j, "images_per_second", 0), time, sizeof time));
+    if (im_json_get(j, "batch_size"))
+        add(line, sizeof line, ", batch %lld%s%lld px", (long long)im_json_int_or(j, "batch_size", 0),
+            sv_locale_is_utf8() ? " · " : ", ", (long long)im_json_int_or(j, "image_size", 0));
+    add(line, sizeof line, ", limited by %s", im_json_str_or(j, "limited_by", "?"));
+    say_folded(line);
 }
 
 static void print_status(const struct im_json *j)
 {
-    char up[24], rate[24];
-
-    im_say(stdout,
-           "%s  %s for %s, epoch %lld/%lld %s step %lld/%lld of %lldx%lld px, %s img/s, loss %.4f, limited "
-           "by %s",
-           im_json_str_or(j, "run", "?"), im_json_str_or(j, "state", "?"),
-           sv_format_seconds(im_json_real_or(j, "up_seconds", -1), up, sizeof up),
-           (long long)im_json_int_or(j, "epoch", 0), (long long)im_json_int_or(j, "epochs", 0),
-           im_json_str_or(j, "split", "-"), (long long)im_json_int_or(j, "step", 0),
-           (long long)im_json_int_or(j, "steps", 0), (long long)im_json_int_or(j, "batch_size", 0),
-           (long long)im_json_int_or(j, "image_size", 0),
-           sv_format_rate(im_json_real_or(j, "images_per_second", 0), rate, sizeof rate),
-           im_json_real_or(j, "loss", 0), im_json_str_or(j, "limited_by", "?"));
+    print_place(j);
     print_stages(im_json_get(j, "stages"));
     print_gpus(j);
-    print_processes(im_json_get(j, "processes"));
-    printf("rings     %lld files and %lld batches ready; %lld deaths, %lld resets, %lld files left out\n",
-           (long long)im_json_int_or(j, "ready_cells", 0), (long long)im_json_int_or(j, "ready_batches", 0),
+    print_processes(j);
+    printf("rings     %lld of %lld files and %lld of %lld batches are ready\n",
+           (long long)im_json_int_or(j, "ready_cells", 0), (long long)im_json_int_or(j, "cells", 0),
+           (long long)im_json_int_or(j, "ready_batches", 0), (long long)im_json_int_or(j, "batches", 0));
+    printf("events    %lld deaths, %lld resets, %lld files left out\n",
            (long long)im_json_int_or(j, "deaths", 0), (long long)im_json_int_or(j, "resets", 0),
            (long long)im_json_int_or(j, "bad_samples", 0));
-    print_ledger(im_json_get(j, "ledger"), "train");
-    print_ledger(im_json_get(j, "ledger"), "val");
+    print_ledger(im_json_get(j, "ledger"));
 }
 
 int sv_cmd_status(struct im_conf *conf)

@@ -48,6 +48,8 @@ static int parse(const char *answer, struct sv_dataset *ret, struct im_text *tex
     snprintf(ret->layout, sizeof ret->layout, "%s", im_json_str_or(j, "layout", ""));
     snprintf(ret->index_file, sizeof ret->index_file, "%s", im_json_str_or(j, "index", ""));
     /* A path that is cut would name another place. */
+    if (strlen(im_json_str_or(j, "seek_index", "")) < sizeof ret->seek_file)
+        snprintf(ret->seek_file, sizeof ret->seek_file, "%s", im_json_str_or(j, "seek_index", ""));
     if (!im_json_bool_or(j, "links_lead_out", true) &&
         strlen(im_json_str_or(j, "root", "")) < sizeof ret->read_root)
         snprintf(ret->read_root, sizeof ret->read_root, "%s", im_json_str_or(j, "root", ""));
@@ -77,7 +79,7 @@ int sv_dataset_load(const struct im_conf *conf, struct sv_dataset *ret, struct i
     char labels[IM_CONF_TEXT_BYTES + 16], val_labels[IM_CONF_TEXT_BYTES + 16];
     char *argv[24] = {path, data, verb, json, data_dir, layout};
     const int64_t began = sv_rundir_began_ns(conf->run_dir);
-    char since[64], split[64], split_seed[64];
+    char since[64], split[64], split_seed[64], seek[IM_CONF_TEXT_BYTES + 32];
     int n = 6, status;
 
     sv_program_find("imsuper-reader", path, sizeof path);
@@ -115,8 +117,12 @@ int sv_dataset_load(const struct im_conf *conf, struct sv_dataset *ret, struct i
     /* The run gets its own copy of the index: what the readers map cannot change under them. */
     snprintf(out, sizeof out, "--subset-out=%s", conf->run_dir);
     argv[n++] = out;
+    snprintf(seek, sizeof seek, "--seek-index=%s", conf->seek_index);
+    argv[n++] = seek;
     status = sv_program_read(argv, 0, output, sizeof output);
     if (status < 0)
         return im_fail(text, status, "cannot run %s: %s", path, strerror(-status));
-    return status ? status : parse(output, ret, text);
+    if (status == 0)
+        status = parse(output, ret, text);
+    return status ? status : sv_dataset_prepare_seek(conf, ret, text);
 }

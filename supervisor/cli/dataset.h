@@ -17,6 +17,7 @@ struct sv_dataset {
     uint32_t classes;
     char layout[32];
     char index_file[IM_CONF_TEXT_BYTES]; /* what the readers map */
+    char seek_file[IM_CONF_TEXT_BYTES];  /* the seek index; "": none is used */
     char read_root[IM_CONF_TEXT_BYTES];  /* below which all images lie; "": symbolic links lead out of it */
     char hash[32];                       /* of paths and labels */
     double seconds;
@@ -33,5 +34,9 @@ int sv_dataset_load(const struct im_conf *conf, struct sv_dataset *ret, struct i
 
 /* Says what is left out and where the list is, and the warnings. */
 void sv_dataset_warn(const struct sv_dataset *dataset, const struct im_conf *conf);
+
+/* Makes the file that dataset->seek_file names, where there is none, before anyone opens it. With `--seek-index auto` a
+ * run does without where that cannot be, says so, and the name becomes "". 0, or negative errno with a sentence. */
+int sv_dataset_prepare_seek(const struct im_conf *conf, struct sv_dataset *dataset, struct im_text *text);
 
 #endif

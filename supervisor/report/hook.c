@@ -18,8 +18,6 @@
 
 #include "ipc/base/file.h"
 
-extern char **environ;
-
 struct sv_hook {
     pthread_mutex_t lock;
     pthread_cond_t wake, done;

@@ -1,20 +1,18 @@
 #include "supervisor/report/screen.h"
 
-#include <langinfo.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "ipc/base/count.h"
 #include "ipc/base/printable.h"
+#include "supervisor/report/fold.h"
 
 #define LIVE_INTERVAL_NS (200 * IM_MS)
-#define BAR_CELLS 16
 #define LINE_BYTES 8192
 
 const char *sv_format_seconds(double seconds, char *buffer, int n)
@@ -82,7 +80,8 @@ void sv_screen_init(struct sv_screen *s, int color, bool plain, bool quiet, im_n
     *s = (struct sv_screen){
         .live = capable && !plain,
         .color = color == 1 || (color == 0 && capable && !(no_color && *no_color)),
-        .utf8 = strcmp(nl_langinfo(CODESET), "UTF-8") == 0 && !plain,
+        .utf8 = sv_locale_is_utf8() && !plain,
+        .folds = isatty(STDERR_FILENO) && !plain,
         .quiet = quiet,
         .status_interval = status_interval,
         .terminal = sv_terminal_open(STDERR_FILENO),
@@ -100,141 +99,9 @@ static void put(struct sv_screen *s, enum sv_text_kind kind, const char *text)
     sv_terminal_put(s->terminal, kind, text, strlen(text));
 }
 
-static int columns_now(void)
-{
-    struct winsize size;
-    const char *columns = getenv("COLUMNS");
-    long wanted = columns ? strtol(columns, NULL, 10) : 0;
-
-    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
-        return size.ws_col;
-    return wanted >= 20 && wanted <= 1000 ? (int)wanted : 80;
-}
-
 static uint64_t steps_of(const struct sv_progress *p)
 {
     return p->steps ? p->steps : p->phase->steps;
-}
-
-static double fraction_of(const struct sv_progress *p)
-{
-    const uint64_t steps = steps_of(p);
-
-    return steps ? (double)p->step / (double)steps : 0;
-}
-
-static void format_bar(const struct sv_screen *s, double fraction, char *buffer, size_t n)
-{
-    int full = (int)(fraction * BAR_CELLS + 0.5);
-    size_t at = 0;
-
-    buffer[0] = 0;
-    for (int i = 0; i < BAR_CELLS && at + 4 < n; i++)
-        at += (size_t)snprintf(buffer + at, n - at, "%s",
-                               s->utf8 ? (i < full ? "━" : "─") : (i < full ? "#" : "."));
-}
-
-/* Appends to the line; whole parts only, so that a narrow terminal loses the least important ones
- * from the right. */
-static void append(char *buffer, int n, int columns, int *used, const char *part, int width)
-{
-    size_t have = strlen(buffer);
-
-    if (*used + width > columns || have + strlen(part) + 1 > (size_t)n)
-        return;
-    memcpy(buffer + have, part, strlen(part) + 1);
-    *used += width;
-}
-
-/* "  gpu 97% 641W 62C mfu 41% power-throttled": what is known of it. */
-static const char *format_gpus(const struct sv_view *v, char *s, size_t n)
-{
-    const struct im_telemetry *g = &v->gpus;
-    size_t used = 0;
-
-    s[0] = 0;
-    if (g->gpus == 0)
-        return s;
-    used += (size_t)snprintf(s, n, "  gpu");
-    if (!isnan(g->busy))
-        used += (size_t)snprintf(s + used, n - used, " %.0f%%", 100 * g->busy);
-    if (!isnan(g->power_w))
-        used += (size_t)snprintf(s + used, n - used, " %.0fW", g->power_w);
-    if (!isnan(g->temperature_c))
-        used += (size_t)snprintf(s + used, n - used, " %.0fC", g->temperature_c);
-    if (v->mfu > 0)
-        used += (size_t)snprintf(s + used, n - used, " mfu %.0f%%", 100 * v->mfu);
-    for (unsigned i = 0; i < IM_THROTTLES; i++)
-        if (g->throttled >> i & 1)
-            used += (size_t)snprintf(s + used, n - used, " %s-throttled", im_throttle_word(i));
-    return s;
-}
-
-/* "cuDNN: plan 12 of 61": what a trainer is busy with before it trains; empty: nothing. */
-static const char *format_plans(const struct sv_view *v, char *s, size_t n)
-{
-    double at = v->gauge[IM_G_PLANS], of = v->gauge[IM_G_PLANS_OF];
-
-    s[0] = 0;
-    if (at > 0 && of < 0)
-        snprintf(s, n, "  cuDNN: another process makes the plans");
-    else if (at > 0 && of > 0)
-        snprintf(s, n, "  cuDNN: plan %.0f of %.0f", at, of);
-    else if (at > 0)
-        snprintf(s, n, "  cuDNN: plan %.0f", at);
-    return s;
-}
-
-void sv_format_line(const struct sv_screen *s, const struct sv_progress *p, int columns, char *buffer, int n)
-{
-    const struct sv_view *v = p->view;
-    char part[160], bar[BAR_CELLS * 4 + 1], a[24], b[24];
-    int used = 0;
-
-    buffer[0] = 0;
-    if (!p->phase) {
-        append(buffer, n, columns, &used, p->state, (int)strlen(p->state));
-        format_plans(v, part, sizeof part);
-        append(buffer, n, columns, &used, part, (int)strlen(part));
-        return;
-    }
-    if (p->steps == 0) {
-        snprintf(part, sizeof part, "%3u/%-3u ", p->phase->epoch + 1, p->epochs);
-        append(buffer, n, columns, &used, part, (int)strlen(part));
-    }
-    format_bar(s, fraction_of(p), bar, sizeof bar);
-    append(buffer, n, columns, &used, bar, BAR_CELLS);
-    snprintf(part, sizeof part, " %3.0f%% %s %llu/%llu", 100 * fraction_of(p),
-             p->phase->split == IM_TRAIN ? "step" : "val", (unsigned long long)p->step,
-             (unsigned long long)steps_of(p));
-    append(buffer, n, columns, &used, part, (int)strlen(part));
-    if (*format_plans(v, part, sizeof part))
-        append(buffer, n, columns, &used, part, (int)strlen(part));
-    snprintf(part, sizeof part, "  %ux%u px", p->phase->batch_size, p->phase->image_size);
-    append(buffer, n, columns, &used, part, (int)strlen(part));
-    snprintf(part, sizeof part, "  %s img/s", sv_format_rate(v->samples_per_second, a, sizeof a));
-    append(buffer, n, columns, &used, part, (int)strlen(part));
-    snprintf(part, sizeof part, "  loss %.3f  lr %.4g", v->gauge[IM_G_LOSS], v->gauge[IM_G_LR]);
-    append(buffer, n, columns, &used, part, (int)strlen(part));
-    if (v->gauge[IM_G_SKIPPED] > 0) {
-        snprintf(part, sizeof part, "  skipped %.0f", v->gauge[IM_G_SKIPPED]);
-        append(buffer, n, columns, &used, part, (int)strlen(part));
-    }
-    if (*format_gpus(v, part, sizeof part))
-        append(buffer, n, columns, &used, part, (int)strlen(part));
-    if (p->steps)
-        snprintf(part, sizeof part, "  eta %s", sv_format_seconds(p->eta_run, a, sizeof a));
-    else
-        snprintf(part, sizeof part, "  eta %s run %s", sv_format_seconds(p->eta_epoch, a, sizeof a),
-                 sv_format_seconds(p->eta_run, b, sizeof b));
-    append(buffer, n, columns, &used, part, (int)strlen(part));
-    snprintf(part, sizeof part, " | read %.0f%% aug %.0f%% train %.0f%%", 100 * v->stage[0].busy,
-             100 * v->stage[1].busy, 100 * v->stage[2].busy);
-    append(buffer, n, columns, &used, part, (int)strlen(part));
-    if (v->limit >= 0) {
-        snprintf(part, sizeof part, " %s limited by %s", s->utf8 ? "→" : "->", sv_stage_name(v->limit));
-        append(buffer, n, columns, &used, part, (int)strlen(part) - (s->utf8 ? 2 : 0));
-    }
 }
 
 static void print_plain_gpus(FILE *f, const struct sv_view *v)
@@ -285,7 +152,7 @@ static void print_plain(FILE *f, const struct sv_progress *p)
                 p->phase->split == IM_TRAIN ? "train" : "val");
     fprintf(f, "step=%llu/%llu batch=%u image_size=%u", (unsigned long long)p->step,
             (unsigned long long)steps_of(p), p->phase->batch_size, p->phase->image_size);
-    if (v->gauge[IM_G_LR] > 0) /* nothing is known before the first step */
+    if (sv_view_has_step(v))
         fprintf(f, " images_per_second=%.1f loss=%.4f lr=%.6g", v->samples_per_second, v->gauge[IM_G_LOSS],
                 v->gauge[IM_G_LR]);
     if (v->gauge[IM_G_SKIPPED] > 0)
@@ -327,7 +194,7 @@ void sv_screen_progress(struct sv_screen *s, const struct sv_progress *p, bool f
         put_plain(s, p);
         return;
     }
-    sv_format_line(s, p, columns_now() - 1, line, sizeof line);
+    sv_format_line(s, p, sv_terminal_columns(STDERR_FILENO) - 1, line, sizeof line);
     snprintf(whole, sizeof whole, "\r%s%s%s\033[K", s->color ? "\033[36m" : "", line,
              s->color ? "\033[0m" : "");
     put(s, SV_TEXT_REDRAW, whole);
@@ -341,15 +208,32 @@ void sv_screen_end(struct sv_screen *s)
     s->line_is_drawn = false;
 }
 
-/* Erases the live line and prints a line above it: `before`, which may hold codes of ours, then the rest. */
-__attribute__((format(printf, 3, 0))) static void print_line(struct sv_screen *s, const char *before,
-                                                             const char *format, va_list args)
+int sv_screen_columns(const struct sv_screen *s)
 {
-    char said[LINE_BYTES], shown[LINE_BYTES], whole[LINE_BYTES + 64];
+    return s->folds ? sv_terminal_columns(STDERR_FILENO) : 0;
+}
+
+/* Erases the live line and prints a line above it: `clock`, `word` in its colour, then the rest, folded. */
+__attribute__((format(printf, 4, 0))) static void
+print_line(struct sv_screen *s, const char *clock, enum sv_weight weight, const char *format, va_list args)
+{
+    static const char *const words[] = {[SV_WARN] = "WARN", [SV_ERROR] = "ERROR"};
+    static const char *const colors[] = {[SV_WARN] = "\033[33m", [SV_ERROR] = "\033[31m"};
+    char said[LINE_BYTES], shown[LINE_BYTES], line[LINE_BYTES + 64], folded[2 * LINE_BYTES],
+        whole[2 * LINE_BYTES + 64];
+    const bool colored = clock && s->color;
+    const char *rest = folded;
 
     vsnprintf(said, sizeof said, format, args);
-    snprintf(whole, sizeof whole, "%s%s%s\n", s->line_is_drawn ? "\r\033[K" : "", before,
-             im_printable(said, shown, sizeof shown));
+    im_printable(said, shown, sizeof shown);
+    snprintf(line, sizeof line, "%s%s%s%s%s", clock ? clock : "", clock ? " " : "",
+             clock ? words[weight] : "", clock ? " " : "", shown);
+    sv_fold(line, sv_screen_columns(s), folded, sizeof folded);
+    if (colored)
+        rest += strlen(clock) + 1 + strlen(words[weight]);
+    snprintf(whole, sizeof whole, "%s%s%s%s%s%s%s\n", s->line_is_drawn ? "\r\033[K" : "",
+             colored ? clock : "", colored ? " " : "", colored ? colors[weight] : "",
+             colored ? words[weight] : "", colored ? "\033[0m" : "", rest);
     put(s, SV_TEXT_LINE, whole);
     s->line_is_drawn = false;
     if (s->live)
@@ -363,23 +247,34 @@ void sv_screen_say(struct sv_screen *s, const char *format, ...)
     if (s->quiet)
         return;
     va_start(args, format);
-    print_line(s, "", format, args);
+    print_line(s, NULL, SV_WARN, format, args);
     va_end(args);
 }
 
 void sv_screen_warn(struct sv_screen *s, enum sv_weight weight, const char *format, ...)
 {
-    static const char *const words[] = {"WARN", "ERROR"}, *const colors[] = {"\033[33m", "\033[31m"};
     time_t now = time(NULL);
     struct tm local;
-    char clock[16], before[64];
+    char clock[16];
     va_list args;
 
     localtime_r(&now, &local);
     strftime(clock, sizeof clock, "%H:%M:%S", &local);
-    snprintf(before, sizeof before, "%s %s%s%s ", clock, s->color ? colors[weight] : "", words[weight],
-             s->color ? "\033[0m" : "");
     va_start(args, format);
-    print_line(s, before, format, args);
+    print_line(s, clock, weight, format, args);
     va_end(args);
+}
+
+void sv_say_header(bool plain, const char *format, ...)
+{
+    char said[LINE_BYTES], shown[LINE_BYTES], folded[2 * LINE_BYTES];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(said, sizeof said, format, args);
+    va_end(args);
+    im_printable(said, shown, sizeof shown);
+    fprintf(stderr, "%s\n",
+            sv_fold(shown, isatty(STDERR_FILENO) && !plain ? sv_terminal_columns(STDERR_FILENO) : 0, folded,
+                    sizeof folded));
 }

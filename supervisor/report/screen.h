@@ -13,6 +13,7 @@
 struct sv_screen {
     bool live; /* rewrite one line */
     bool color, utf8, quiet;
+    bool folds;            /* long lines are broken between words: it is a terminal */
     im_ns status_interval; /* between key=value lines */
     im_ns last;
     bool line_is_drawn;
@@ -47,6 +48,12 @@ enum sv_weight { SV_WARN, SV_ERROR };
 void sv_screen_warn(struct sv_screen *s, enum sv_weight weight, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* Columns that lines are folded to; 0: they are not. */
+int sv_screen_columns(const struct sv_screen *s);
+
+/* A line of the header, before there is a screen: to stderr, folded on a terminal unless `plain`. */
+void sv_say_header(bool plain, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
 /* Ends the live line. */
 void sv_screen_end(struct sv_screen *s);
 
@@ -62,7 +69,11 @@ const char *sv_format_bytes(uint64_t bytes, char *buffer, int n);
 /* "1,281,167". Returns buffer. */
 const char *sv_format_count(uint64_t count, char *buffer, int n);
 
-/* One live line of at most `columns` characters, without colour codes or newline; for tests. */
+/* Are loss and learning rate those of a step? */
+bool sv_view_has_step(const struct sv_view *v);
+
+/* One live line of at most `columns` columns (live.c), without colour codes or newline: loss, lr, img/s, time left and
+ * what limits first, then the rest as it fits. */
 void sv_format_line(const struct sv_screen *s, const struct sv_progress *p, int columns, char *buffer, int n);
 
 #endif

@@ -223,6 +223,64 @@ static void batch_norm_that_pools(void **state)
     }
 }
 
+/* Parameters that are constants: their gradients are not written (they stay the zeros of rig_values), batch norm
+ * leaves its statistics alone, and the rest is that of the op. */
+static void frozen_parameters(void **state)
+{
+    (void)state;
+    for (int bits = 0; bits < 8; bits++) {
+        struct tr_op norm = {.kind = TR_OP_BN,
+                             .x = shapes[bits % 5],
+                             .y = shapes[bits % 5],
+                             .relu = bits & 1,
+                             .training = true,
+                             .needs_dx = true,
+                             .frozen = true};
+        struct tr_op conv = {.kind = TR_OP_CONV,
+                             .x = {2, bits & 2 ? 64 : 16, 7, 5},
+                             .y = {2, 32, 7, 5},
+                             .kernel = bits & 1 ? 3 : 1,
+                             .stride = 1,
+                             .pad = bits & 1,
+                             .training = true,
+                             .needs_dx = true,
+                             .frozen = true,
+                             .weight_id = -1};
+        struct tr_op fc = {.kind = TR_OP_FC,
+                           .x = {5, 17, 1, 1},
+                           .y = {5, 3, 1, 1},
+                           .training = true,
+                           .needs_dx = bits & 1,
+                           .frozen = bits & 2};
+
+        norm.adds = (tested->fuses & TR_FUSES_ADD) && bits & 2;
+        conform(&norm, true, bits & 4);
+        conform(&conv, true, bits & 4);
+        conform(&fc, false, false);
+    }
+}
+
+static void frozen_batch_norm_that_pools(void **state)
+{
+    struct tr_op op = {.kind = TR_OP_BN,
+                       .x = {2, 13, 9, 9},
+                       .y = {2, 13, 5, 5},
+                       .kernel = 3,
+                       .stride = 2,
+                       .pad = 1,
+                       .relu = true,
+                       .pools = true,
+                       .training = true,
+                       .needs_dx = true,
+                       .frozen = true};
+
+    (void)state;
+    if (!(tested->fuses & TR_FUSES_POOL))
+        skip();
+    conform(&op, true, false);
+    conform(&op, true, true);
+}
+
 /* ---- batch norm over several ranks ---- */
 
 /* What a batch would be told by the other ranks: the whole batch's numbers. It adds up what it tells them. */
@@ -692,6 +750,8 @@ int main(void)
         cmocka_unit_test(batch_norm),
         cmocka_unit_test(batch_norm_that_adds),
         cmocka_unit_test(batch_norm_that_pools),
+        cmocka_unit_test(frozen_parameters),
+        cmocka_unit_test(frozen_batch_norm_that_pools),
         cmocka_unit_test(batch_norm_over_ranks),
         cmocka_unit_test(batch_norm_over_ranks_that_pools),
         cmocka_unit_test(residual_addition),

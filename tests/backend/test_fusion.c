@@ -197,7 +197,7 @@ static void first_convolutions_of_blocks_add_to_what_lies_there(void **state)
     int sums = 0;
 
     (void)state;
-    assert_int_equal(tr_fuse(model, TR_FUSES_SUM, true, &layers), 0);
+    assert_int_equal(tr_fuse(model, NULL, TR_FUSES_SUM, true, &layers), 0);
     for (int i = 0; i < model->layer_count; i++) {
         assert_false(layers[i].absorbed || layers[i].adds || layers[i].pools);
         sums += layers[i].sums_dx;

@@ -135,7 +135,7 @@ static void in_batch_norm(void **state)
     static const struct tr_shape shapes[] = {{2, 16, 7, 5}, {2, 5, 3, 3}};
 
     (void)state;
-    for (int bits = 0; bits < 16; bits++) {
+    for (int bits = 0; bits < 32; bits++) {
         const struct tr_shape shape = shapes[bits & 1];
         const struct tr_op op = {.kind = TR_OP_BN,
                                  .x = shape,
@@ -143,8 +143,11 @@ static void in_batch_norm(void **state)
                                  .relu = bits & 2,
                                  .adds = bits & 4,
                                  .training = bits & 8,
+                                 .frozen = bits & 16,
                                  .needs_dx = true};
 
+        if (op.frozen && !op.training)
+            continue;
         if (!op.adds || (tested->fuses & TR_FUSES_ADD))
             stays(&op, true, true);
     }

@@ -25,7 +25,7 @@ enum { TENSORS = 4, FLOATS = 40000 + 64 + 32 + 16, STEPS = 10 };
 static const char *golden_path;
 static const size_t sizes[TENSORS] = {40000, 50, 20, 16};
 static const struct tr_span spans[TENSORS] = {
-    {0, 40000, true}, {40000, 64, true}, {40064, 32, false}, {40096, 16, true}};
+    {0, 40000, true, 1, 0}, {40000, 64, true, 1, 0}, {40064, 32, false, 1, 0}, {40096, 16, true, 1, 0}};
 
 struct arenas {
     float w[FLOATS], m[FLOATS], v[FLOATS], g[FLOATS];

@@ -38,7 +38,7 @@ waits() {
   until_true 30 has_event '"outage.began"' || fail "the outage was not told"
   events | grep '"outage.began"' | grep -qF "\"why\":\"$why\"" || fail "the reason is not $why"
   must_say "waiting for $T/data; training goes on when it is back"
-  "$BIN/imsuper" status --workspace "$T/w" --run-name run | grep -q "waiting for data" || fail "status does not say it"
+  grep -q "waiting for data" < <("$BIN/imsuper" status --workspace "$T/w" --run-name run) || fail "status does not say it"
   nothing_was_left_out
   "$@"
   until_true 30 has_event '"outage.ended"' || fail "its end was not told"

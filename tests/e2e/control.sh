@@ -12,7 +12,7 @@ ask() {
   [ "$status" = "$expected" ] || fail "imsuper $*: exit status $status, not $expected: $(cat "$T/answer")"
 }
 answers() { grep -qF -- "$1" "$T/answer" || fail "the answer lacks: $1: $(cat "$T/answer")"; }
-status_has() { status_json | grep -qF -- "$1"; }
+status_has() { grep -qF -- "$1" < <(status_json); }
 is_paused() { status_has '"state": "paused"'; }
 processes_of() { status_json | grep -cF "\"role\": \"$1\"" || true; }
 has_processes() { [ "$(processes_of "$1")" = "$2" ] && [ "$(pids "$1" | wc -l)" = "$2" ]; }

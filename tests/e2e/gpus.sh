@@ -75,7 +75,7 @@ case_lists() {
   must_say "0000:21:00.0"
   FAKE_CUDA=no_driver "$BIN/imsuper" gpus >"$T/out" 2>&1 && fail "no driver is no failure"
   must_say "there is no NVIDIA driver"
-  "$BIN/imsuper" gpus --json | grep -q '"index":1' || fail "the JSON lacks a GPU"
+  grep -q '"index":1' < <("$BIN/imsuper" gpus --json) || fail "the JSON lacks a GPU"
 }
 
 # Two trainers, one a GPU; the same bits as two ranks on the CPU, for here they compute there.

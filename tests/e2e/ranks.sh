@@ -62,7 +62,7 @@ case_control() {
   wait_step 3
   for _ in 1 2 3 4; do "$BIN/imsuper" pause "${ask[@]}" && "$BIN/imsuper" resume "${ask[@]}"; done
   "$BIN/imsuper" pause "${ask[@]}"
-  until_true 10 eval 'status_json | grep -q "\"state\": \"paused\""' || fail "the run is not paused"
+  until_true 10 eval 'grep -q "\"state\": \"paused\"" < <(status_json)' || fail "the run is not paused"
   send USR2
   until_true 10 test -e "$RUN/checkpoints/last.state.safetensors" || fail "a paused run does not save"
   "$BIN/imsuper" scale augmenters=3 "${ask[@]}"

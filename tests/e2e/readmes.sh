@@ -34,8 +34,8 @@ python train.py \
     --num-workers 8 \
     --save-dir ./checkpoints
 END
-  planned "resnet50, 90 epochs, batch 256, sgd lr 0.0003 cosine"
-  must_say "8 augmenter, 1 trainer"
+  planned "90 epochs, batch 256" && must_say "sgd lr 0.0003 cosine" && must_say "model   resnet50, fp32"
+  must_say "8 augmenters, 1 trainer"
   paste 0 <<'END'
 python train.py \
     --data-dir /path/to/ILSVRC \
@@ -129,7 +129,7 @@ torchrun --nproc_per_node 8 train_ddp.py \
   --run-name resnet50_from_scratch
 END
   planned "8 trainers"
-  must_say "120 epochs, batch 256, sgd lr 0.4 onecycle"
+  must_say "120 epochs, batch 256" && must_say "sgd lr 0.4 onecycle"
   paste 0 <<<'torchrun --nproc_per_node 8 train_ddp.py --data-dir D:\imagenet --batch-size 256 --workers 8 --epochs 120 --max-lr 0.4 --pct-start 0.3 --div-factor 25 --final-div-factor 10000 --label-smoothing 0.1 --run-name resnet50_from_scratch'
   planned "8 trainers"
   paste 2 <<<'torchrun --nproc_per_node 8 train_ddp.py --data-dir <DATA_DIR> --epochs 120 --max-lr <LR> --resume --run-name resnet50_from_scratch'

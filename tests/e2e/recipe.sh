@@ -15,7 +15,7 @@ whole_run() { # FLAG...: an undisturbed run, moved to $T/whole
 }
 must_equal_whole() { "$BIN/compare_states" "$T/whole/$STATE" "$RUN/$STATE" || fail "the state is not that of the undisturbed run"; }
 # In the middle of a window the state holds the sum of the gradients so far.
-in_window() { head -c 65536 "$RUN/$STATE" | grep -q 'optimizer\.gradient\.'; }
+in_window() { grep -q 'optimizer\.gradient\.' < <(head -c 65536 "$RUN/$STATE"); }
 
 # stop_and_go FLAG...: stops at five random batches, at least one of them within a window if windows there are, and goes on.
 stop_and_go() {
@@ -48,6 +48,14 @@ case_everything() {
 case_lamb() {
   whole_run --epochs 4 --opt lamb --lr 0.01 --cutmix 1 --ema 0.5
   stop_and_go --epochs 4 --opt lamb --lr 0.01 --cutmix 1 --ema 0.5
+}
+
+# Parts of the network are trained later than others, whose moments begin at that step: at 12, 24 and 36 here.
+case_finetune() {
+  local flags=(--finetune "$REFERENCE/w/run/checkpoints/last.safetensors" --opt adamw --lr 0.01 --weight-decay 0.05
+    --batch-size 16 --epochs 4 --freeze backbone --unfreeze-epochs "1,2,3" --layer-decay 0.7 --ema 0.9)
+  whole_run "${flags[@]}"
+  stop_and_go "${flags[@]}"
 }
 
 # From the file of a run that was stopped, a run of another name comes to the same end; so does the stopped one.
@@ -157,7 +165,7 @@ case_averages() {
       [ -s "$RUN/checkpoints/$name$kind.safetensors" ] || fail "$name$kind.safetensors is missing"
     done
   done
-  head -c 65536 "$RUN/checkpoints/last.ema.safetensors" | grep -q '"conv1.weight"' || fail "the averages lack torchvision's names"
+  grep -q '"conv1.weight"' < <(head -c 65536 "$RUN/checkpoints/last.ema.safetensors") || fail "the averages lack torchvision's names"
   must_say "ema top1"
   awk -F , 'NR > 1 && ($10 == "" || $11 == "") { exit 1 }' "$RUN/summary.csv" || fail "summary.csv lacks the averages"
   # They only watch: the weights are those of the run without them.

@@ -63,7 +63,7 @@ case_damaged_weights() {
   must_say "is damaged"
 }
 
-status_means() { "$BIN/imsuper" status --workspace "$T/w" --json 2>/dev/null | grep -q "\"run\": *\"$1\""; }
+status_means() { grep -q "\"run\": *\"$1\"" < <("$BIN/imsuper" status --workspace "$T/w" --json 2>/dev/null); }
 # Neither latest nor a folder, whatever ends the start; a run that was there keeps its configuration.
 case_failed_starts() {
   short

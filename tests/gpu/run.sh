@@ -2,8 +2,10 @@
 # What only a GPU can tell: conformance, recorded steps, speed beside PyTorch, learning, resuming, sanitizers. Made for a GPU that
 # is there for minutes: the most valuable steps come first, each has a limit of its own, and what is known so far is always on disk.
 #
-#   run.sh BIN OUT [STEP...]
+#   run.sh [--stop] BIN OUT [STEP...]
 #
+# --stop ends at the first step that fails, as the first hour on a new GPU has to: what comes after a fault is worth nothing until it
+# is mended. OUT/reproduce.sh then runs the command that failed, alone.
 # BIN is where the programs lie: build/cuda after `cmake --preset cuda && cmake --build --preset cuda`, or bin/ of what bundle.sh
 # made for a machine that has no compiler. OUT is a folder that gets a handful of files: report.txt (the table that is also printed),
 # results.jsonl (a line for each step), log.txt (everything that was said), and what steps measured: speed.jsonl, bench.json,
@@ -17,6 +19,7 @@
 #   trajectory   20 steps with every technique against PyTorch's numbers
 #   speed        the training step of ResNet-50, and where its time goes; its plans go into plans.tar.gz
 #   conformance  every op of the backend against the reference, as the kernels
+#   fits         ResNet-50 with the largest batch that fits, and a run with it that has short batches
 #   cifar        ResNet-18, small stem, CIFAR-10 from JPEG files: top-1 and time
 #   bench        the training step beside PyTorch's, on synthetic batches (bench_gpu.py)
 #   fed          both from JPEG files
@@ -25,7 +28,9 @@
 #   racecheck    kernels, for races in shared memory
 #
 # In three calls of ten minutes, with TOTAL_SECONDS=570:
-#   facts seams kernels steps trajectory speed conformance | cifar bench | fed resume memcheck racecheck
+#   facts seams kernels steps trajectory speed conformance | fits cifar bench | fed resume memcheck racecheck
+# or, to stop at a fault, in the order of what depends on what:
+#   --stop facts seams kernels steps speed | --stop bench trajectory conformance | --stop fits resume memcheck racecheck fed cifar
 #
 # Environment: CIFAR, INET: folders with train/CLASS/* of JPEG files (CIFAR with test/ too), or tar archives of such;
 # TOTAL_SECONDS for all steps together (none): a step gets no more than is left of it; LIMIT_SECONDS in place of each step's own
@@ -34,7 +39,9 @@
 # shellcheck disable=SC2317 # steps are called by name
 set -uo pipefail
 
-[ $# -ge 2 ] || { sed -n '2,34s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+stop=false
+[ "${1:-}" != --stop ] || { stop=true && shift; }
+[ $# -ge 2 ] || { sed -n '2,39s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 bin=$(cd "$1" && pwd) && out=$(mkdir -p "$2" && cd "$2" && pwd) || exit 2
 shift 2
@@ -114,6 +121,23 @@ step_speed() {
   measure 512 bf16
   measure 256 fp16
   head -n 2 "$out/speed.jsonl" | tail -n 1 | grep -o '"images_per_second":[0-9.]*'
+}
+
+# Memory for the largest batch is planned with the short batches of a run, so that none of them has to be planned when it is full.
+step_fits() {
+  local batch images=512
+  need_program imsuper
+  need_gpu
+  batch=$("$bin/imsuper" bench trainer --backend cuda --model resnet50 --classes 10 --image-size 224 --batch-size 65536 --amp bf16 2>&1 |
+    tee /dev/stderr | sed -n 's/.*the largest batch that fits is \([0-9]*\).*/\1/p')
+  [ -n "$batch" ] || { echo "the error does not name the largest batch" && return 1; }
+  "$bin/imsuper" bench trainer --backend cuda --model resnet50 --classes 10 --image-size 224 --batch-size "$batch" --amp bf16 --passes 1 || return 1
+  rm -rf "$work/fits"
+  [ "$batch" -lt "$images" ] || images=$((batch + 7)) # a whole batch and a short one
+  "$bin/imsuper" data synth --out "$work/fits/data" --classes 2 --per-class $(((images + 1) / 2)) --val-per-class 4 || return 1
+  "$bin/imsuper" start --data-dir "$work/fits/data" --model resnet50 --image-size 224 --batch-size "$batch" --epochs 2 --gpus 1 --amp bf16 \
+    --workspace "$work/fits" --run-name fits --plain || return 1
+  echo "batch $batch"
 }
 
 step_cifar() {
@@ -212,7 +236,7 @@ limit_of() {
   case $1 in
   facts | kernels) echo 60 ;;
   seams | trajectory) echo 120 ;;
-  steps | conformance | fed | resume) echo 180 ;;
+  steps | conformance | fed | resume | fits) echo 180 ;;
   speed) echo 300 ;;
   bench) echo 420 ;;
   *) echo 240 ;;
@@ -223,6 +247,18 @@ limit_of() {
 keep_plans() {
   local cache=${XDG_CACHE_HOME:-$HOME/.cache}
   [ -e "$cache/imsuper/cuda.plans" ] && tar -C "$cache" -czf "$out/plans.tar.gz" imsuper
+}
+
+# The last program of ours, or Python, that the step $1 started.
+reproduce() {
+  local command
+  command=$(grep -E "^\++ (compute-sanitizer .*)?('?$bin/|'?$python )" "$work/trace" | tail -n 1 | sed 's/^+* //')
+  {
+    echo '#!/usr/bin/env bash'
+    echo "# The step $1 failed with this. All of the step: $here/run.sh $bin OUT $1"
+    echo "export LD_LIBRARY_PATH=${LD_LIBRARY_PATH@Q} WORK=${work@Q}"
+    echo "${command:-bash $here/run.sh $bin $out/again $1}"
+  } >"$out/reproduce.sh"
 }
 
 run_step() {
@@ -236,7 +272,9 @@ run_step() {
     echo "skipped: no time is left" >>"$out/log.txt" && status=77
   else
     # As a process group of its own, so that nothing outlives its time.
-    timeout --kill-after 10 "$limit" bash -uo pipefail -c "step_$name" </dev/null >>"$out/log.txt" 2>&1 || status=$?
+    # The trace is of commands, for reproduce.sh.
+    BASH_XTRACEFD=9 PS4='+ ' timeout --kill-after 10 "$limit" bash -xuo pipefail -c "step_$name" \
+      </dev/null >>"$out/log.txt" 2>&1 9>"$work/trace" || status=$?
   fi
   case $status in
   0) verdict=ok ;;
@@ -259,9 +297,16 @@ fi
 export bin out here python work IMSUPER_TEST_PLANS=$work/tests.plans
 for name in $(declare -F | awk '{ print $3 }'); do export -f "${name?}"; done
 steps=("$@")
-[ ${#steps[@]} -gt 0 ] || steps=(facts seams kernels steps trajectory speed conformance cifar bench fed resume memcheck racecheck)
-for name in "${steps[@]}"; do run_step "$name"; done
-[ -n "${WORK:-}" ] || rm -rf "$work"
+[ ${#steps[@]} -gt 0 ] || steps=(facts seams kernels steps trajectory speed conformance fits cifar bench fed resume memcheck racecheck)
+for name in "${steps[@]}"; do
+  run_step "$name"
+  if $stop && [ $failed -ne 0 ]; then
+    reproduce "$name"
+    echo "== stopped at $name; the command that failed: $out/reproduce.sh"
+    break
+  fi
+done
+[ -n "${WORK:-}" ] || { $stop && [ $failed -ne 0 ]; } || rm -rf "$work"
 echo
 cat "$out/report.txt"
 exit $failed

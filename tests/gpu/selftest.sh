@@ -32,6 +32,13 @@ verdict resume skipped 'no compare_states'
 [ "$(find "$work/out" -type f | wc -l)" -le 8 ] || fail "more files than a handful"
 diff <(tail -n 8 "$work/said") "$work/out/report.txt" || fail "what is printed is not the report"
 
+# --stop: nothing after a fault, and the command that failed.
+WORK=$work/kept CIFAR='' bash "$here/run.sh" --stop "$work/bin" "$work/stop" seams steps kernels >"$work/said" 2>&1
+[ $? -eq 1 ] || fail "a failed step is not in the exit status"
+[ "$(cut -d ' ' -f 1 "$work/stop/report.txt" | xargs)" = "seams steps" ] || fail "it went on after a fault"
+bash "$work/stop/reproduce.sh" >"$work/said" 2>&1
+{ [ $? -eq 3 ] && grep -q 'step 3 differs' "$work/said"; } || fail "reproduce.sh does not fail as the step did"
+
 # A run of four epochs that counts how often it was stopped.
 program imsuper 'for i do case $last in --workspace) work=$i ;; --run-name) name=$i ;; esac; last=$i; done
 mkdir -p "$work/$name/checkpoints" && cd "$work/$name" || exit 1

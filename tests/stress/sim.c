@@ -181,7 +181,7 @@ static enum sim_end read_one(struct sim_worker *w, bool *ret_found)
     memcpy(e.bytes + n / 2, file + n / 2, n - n / 2);
     *e.meta = (struct im_encoded_meta){
         .sample = sample_of(sim, &at), .bytes = (uint32_t)n, .label = (uint32_t)(e.ticket % 10)};
-    e.meta->hash = im_encoded_hash(&e);
+    e.meta->hash = im_encoded_hash(&e, NULL);
     linger(w);
     if (dies(w, "sim.reader.filled"))
         return SIM_DIED;
@@ -217,7 +217,7 @@ static enum sim_end augment_one(struct sim_worker *w, bool *ret_found)
     if (!*ret_found)
         return SIM_LEFT;
     if (im_plan_place(&sim->plan, e.ticket, &at) < 0 || e.meta->bytes > IM_PAGE ||
-        im_encoded_hash(&e) != e.meta->hash)
+        im_encoded_hash(&e, NULL) != e.meta->hash)
         return SIM_FAILED;
     if (im_rng_below(&w->rng, 64) == 0) /* as if the hash had been wrong: the reader has to do it again */
         return im_encoded_reject(&sim->run, w->incarnation, &e) == 0 ? SIM_LEFT : fenced(w);

@@ -103,7 +103,9 @@ struct tr_op {
     bool synced;   /* BN in training: the statistics are those of several ranks: see struct tr_bn_sync; a
                       device adds up by set_ranks() of trainer/backends/step.h instead */
     bool training; /* false: forward only, BN uses the running statistics */
-    bool needs_dx; /* CONV: false for the first one */
+    bool needs_dx; /* CONV, FC: false where nothing below is trained; then dx is not written */
+    bool frozen; /* CONV, FC, BN in training: the parameters are constants, and dw and db are not written. BN
+                      uses the running statistics, which are constants too: dx = w / sqrt(var + eps) dy */
     int weight_id; /* CONV: plans with the same number >= 0 have the same weights and may share repacked
                       copies */
     float mean[3], std[3]; /* INPUT */
@@ -153,6 +155,7 @@ struct tr_bn_sync {
  *   INPUT    pixels, mix -> y                              -
  *   CONV     x, w -> y                                     x, w, dy -> dx (if needs_dx), dw
  *   BN       x, x2, w, b -> y, save; run_mean, run_var     x, y, w, b, save, dy -> dx, dx2, dw, db
+ *     frozen x, x2, w, b, run_mean, run_var -> y, save     y, w, run_var, save, dy -> dx, dx2
  *   ADD      x, x2 -> y                                    y, dy -> dx (the gradient of x and of x2 alike)
  *   MAXPOOL  x -> y, save                                  save, dy -> dx
  *   GAP      x -> y                                        dy -> dx
@@ -190,16 +193,19 @@ struct tr_exec {
     struct tr_tally *tally; /* LOSS, host memory: overwritten */
 };
 
-/* A run of the flat arena: one tensor that decays, or any number of tensors that do not. */
+/* A run of the flat arena: one tensor that decays, or any number of tensors that do not. What no span covers is
+ * left as it is. */
 struct tr_span {
     size_t first, count;
     bool decays;
+    double rate;    /* lr below is that of the step times this */
+    uint64_t since; /* updates that were taken before the first of this run: t below counts those behind it */
 };
 
 enum tr_optimizer { TR_OPTIMIZER_SGD, TR_OPTIMIZER_ADAMW, TR_OPTIMIZER_LARS, TR_OPTIMIZER_LAMB };
 
 /* One step of an optimiser over the flat arena. With g = grad_scale * gradient, d = weight_decay where the
- * span decays and 0 elsewhere, |.| the 2-norm of a span, t = updates + 1, m and v beginning as zeros:
+ * span decays and 0 elsewhere, |.| the 2-norm of a span, t = updates - since + 1, m and v beginning as zeros:
  *
  *   SGD    g += d w; m = momentum m + g; w -= lr (nesterov ? g + momentum m : m)
  *          (torch.optim.SGD, dampening 0)

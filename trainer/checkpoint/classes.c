@@ -193,3 +193,23 @@ int tr_classes_map(const char *path, struct tr_network *net, const char *classes
     tr_safetensors_close(&file);
     return err;
 }
+
+bool tr_classes_are_others(const char *path, const char *classes, struct im_text *why)
+{
+    struct tr_safetensors *file = NULL;
+    struct names theirs = {0}, ours = {0};
+    const char *said = NULL;
+    char s[NAMES_BYTES];
+    bool others = false;
+
+    if (classes && tr_safetensors_open(path, &file, NULL) == 0)
+        said = tr_safetensors_metadata(file, TR_CLASSES_KEY);
+    if (said && names_parse(said, &theirs) == 0 && names_parse(classes, &ours) == 0)
+        others = theirs.count != ours.count || missing_in(&theirs, &ours, s) > 0;
+    if (others)
+        im_fail(why, 0, "the file's is for other classes");
+    names_fini(&theirs);
+    names_fini(&ours);
+    tr_safetensors_close(&file);
+    return others;
+}

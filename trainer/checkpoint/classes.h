@@ -18,4 +18,8 @@ char *tr_classes_read(const char *run_dir, uint32_t count, struct im_text *text)
 int tr_classes_map(const char *path, struct tr_network *net, const char *classes, struct im_text *note,
                    struct im_text *text);
 
+/* Whether the file at `path` names classes which are others than `classes`; `why` says which. False where one of them
+ * is not known. */
+bool tr_classes_are_others(const char *path, const char *classes, struct im_text *why);
+
 #endif

@@ -110,6 +110,23 @@ static void add_sums(struct tr_position_text *t, const struct tr_sums *sums, con
     add_u64(t, keys[3], sums->top5);
 }
 
+#define FROZEN "frozen"
+#define NORMS_SINCE "since.norms"
+static const char *const since_keys[TR_STAGES_MAX] = {"since.0", "since.1", "since.2",
+                                                      "since.3", "since.4", "since.5"};
+
+/* A run that trains everything from its first step on has none of these. */
+static void add_groups(struct tr_position_text *t, const struct tr_groups *g)
+{
+    if (g->frozen)
+        add_u64(t, FROZEN, g->frozen);
+    if (g->norms_since)
+        add_u64(t, NORMS_SINCE, g->norms_since);
+    for (int i = 0; i < TR_STAGES_MAX; i++)
+        if (g->since[i])
+            add_u64(t, since_keys[i], g->since[i]);
+}
+
 static const char *const sums_keys[IM_SPLITS][4] = {
     {"train.loss", "train.valid", "train.top1", "train.top5"},
     {"val.loss", "val.valid", "val.top1", "val.top5"},
@@ -167,6 +184,7 @@ void tr_position_write(const struct tr_position *p, const struct im_conf *conf, 
     add_real(ret, BEST_TOP1, p->best_top1[TR_PLAIN]);
     if (conf->ema > 0)
         add_real(ret, BEST_EMA_TOP1, p->best_top1[TR_AVERAGED]);
+    add_groups(ret, &p->groups);
 }
 
 void tr_position_write_times(const struct tr_position *p, struct tr_position_text *ret)
@@ -426,6 +444,27 @@ static int get_u32(const struct tr_safetensors *state, const char *key, uint32_t
     return err < 0 || value > UINT32_MAX ? -EBADMSG : 0;
 }
 
+/* Zero where there is none. */
+static int get_optional(const struct tr_safetensors *state, const char *key, uint64_t *ret)
+{
+    *ret = 0;
+    return tr_safetensors_metadata(state, key) ? get_u64(state, key, ret) : 0;
+}
+
+static int read_groups(const struct tr_safetensors *state, uint64_t updates, struct tr_groups *g)
+{
+    uint64_t frozen;
+    int bad = get_optional(state, FROZEN, &frozen) | get_optional(state, NORMS_SINCE, &g->norms_since);
+
+    bad |= frozen > UINT32_MAX || g->norms_since > updates ? -EBADMSG : 0;
+    g->frozen = (uint32_t)frozen;
+    for (int i = 0; i < TR_STAGES_MAX; i++) {
+        bad |= get_optional(state, since_keys[i], &g->since[i]);
+        bad |= g->since[i] > updates ? -EBADMSG : 0;
+    }
+    return bad;
+}
+
 /* A file of before 0.3 has one best, of the averages where there are any; their epoch's plain weights need not be
  * the best plain ones. */
 static int read_best(const struct tr_safetensors *state, bool averages, struct tr_position *p)
@@ -454,6 +493,7 @@ static int read_numbers(const struct tr_safetensors *state, bool averages, struc
 
     for (int s = 0; s < IM_SPLITS; s++)
         bad |= get_sums(state, sums_keys[s], &p->sums[s]);
+    bad |= read_groups(state, p->updates, &p->groups);
     if (tr_position_has_times(state))
         bad |= get_real(state, TRAIN_SECONDS, &p->train_seconds) |
                get_real(state, EPOCH_SECONDS, &p->epoch_seconds);

@@ -9,6 +9,7 @@
 #include "ipc/config/conf.h"
 #include "ipc/plan.h"
 #include "trainer/backends/backend.h"
+#include "trainer/model/groups.h"
 #include "trainer/optim/scaler.h"
 
 struct tr_safetensors;
@@ -35,6 +36,7 @@ struct tr_position {
     uint32_t epochs;                     /* finished */
     struct tr_sums sums[IM_SPLITS];      /* of the current epoch */
     struct tr_sums ema;                  /* of its validation with averaged weights */
+    struct tr_groups groups;             /* trained in the last step, and since when */
     double train_seconds, epoch_seconds; /* of the current epoch, by earlier processes too */
     double best_top1[TR_WEIGHTS];        /* of validation; -1: none yet */
     uint64_t train_samples;              /* of the current epoch, timed in train_seconds */

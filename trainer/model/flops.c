@@ -96,12 +96,14 @@ static int out_side(const struct tr_layer *l, int side)
     }
 }
 
-double tr_training_flop(const struct tr_model *model, int size)
+double tr_training_flop(const struct tr_model *model, const struct tr_groups *groups, int size)
 {
+    bool backward[1024];
     int side[1024];
-    double macs = 0, first = 0;
+    double macs = 0;
 
     im_assert(model->layer_count <= (int)IM_COUNT(side));
+    tr_groups_backward(model, groups, backward);
     for (int i = 0; i < model->layer_count; i++) {
         const struct tr_layer *l = &model->layers[i];
         double m;
@@ -110,8 +112,7 @@ double tr_training_flop(const struct tr_model *model, int size)
         if (l->kind != TR_OP_CONV && l->kind != TR_OP_FC)
             continue;
         m = (double)model->tensors[l->tensor].count * side[i] * side[i];
-        first = macs == 0 ? m : first;
-        macs += m;
+        macs += m * (1 + backward[l->in[0]] + (backward[i] && !tr_layer_is_frozen(groups, l)));
     }
-    return 2 * (3 * macs - first);
+    return 2 * macs;
 }

@@ -135,27 +135,3 @@ void tr_model_init(const struct tr_model *m, uint64_t seed, float *params, float
                         (home == TR_HOME_PARAMS ? params : stats) + t->offset);
     }
 }
-
-int tr_model_spans(const struct tr_model *m, struct tr_span **ret_spans, size_t *ret_count)
-{
-    struct tr_span *spans = calloc((size_t)m->tensor_count, sizeof *spans);
-    size_t count = 0;
-
-    if (!spans)
-        return -ENOMEM;
-    for (int i = 0; i < m->tensor_count; i++) {
-        const struct tr_param_tensor *t = &m->tensors[i];
-        size_t size = (t->count + TR_ARENA_ALIGN - 1) / TR_ARENA_ALIGN * TR_ARENA_ALIGN;
-
-        if (tr_tensor_home(t) != TR_HOME_PARAMS)
-            continue;
-        if (count > 0 && !spans[count - 1].decays && !tr_tensor_decays(t))
-            spans[count - 1].count += size;
-        else
-            spans[count++] =
-                (struct tr_span){.first = t->offset, .count = size, .decays = tr_tensor_decays(t)};
-    }
-    *ret_spans = spans;
-    *ret_count = count;
-    return 0;
-}

@@ -76,6 +76,7 @@ enum tr_tensor_kind {
 enum tr_tensor_home { TR_HOME_PARAMS, TR_HOME_STATS, TR_HOME_COUNTER };
 
 #define TR_TENSOR_NAME_MAX 48
+#define TR_STAGES_MAX 6 /* the stem, up to four stages of blocks, the head */
 
 /* Initial distribution of a tensor. */
 enum tr_init_kind {
@@ -93,6 +94,7 @@ struct tr_param_tensor {
     size_t offset; /* of the first element in its arena, in elements; a multiple of TR_ARENA_ALIGN */
     enum tr_init_kind init;
     double init_value;
+    int stage, depth; /* groups.h */
 };
 
 #define TR_ARENA_ALIGN 16 /* floats: each tensor begins a cache line; the gaps are zero and stay zero */
@@ -107,6 +109,7 @@ struct tr_layer {
     bool relu;               /* BN, ADD */
     bool reflect;            /* BLUR: else it is padded with zeros */
     int tensor; /* first tensor: CONV weight; BN weight, bias, mean, var, count; FC weight, bias; -1: none */
+    int stage;  /* groups.h */
     int block;  /* DROPPATH: which residual block it is in, from 0 */
     double drop_rate; /* DROPPATH: probability that a sample skips the block */
 };
@@ -117,8 +120,9 @@ struct tr_model {
     enum tr_head head; /* never AUTO */
     enum tr_blurpool blurpool;
     int classes;
-    int stride; /* pixels of the image per place of the last values: the least image size */
-    int blocks; /* number of residual blocks */
+    int stride;         /* pixels of the image per place of the last values: the least image size */
+    int blocks;         /* number of residual blocks */
+    int stages, depths; /* one more than the largest stage, depth */
     struct tr_param_tensor *tensors; /* in state_dict order */
     int tensor_count;
     struct tr_layer *layers; /* INPUT first, LOSS last */
@@ -147,9 +151,5 @@ void tr_model_init(const struct tr_model *m, uint64_t seed, float *params, float
 
 /* The names of all models, separated by commas, as far as they fit. */
 void tr_model_names(char *names, size_t size);
-
-/* Covers the parameter arena: a span for each tensor that decays, one for each run of others. The caller
- * frees *ret_spans. -ENOMEM. */
-int tr_model_spans(const struct tr_model *m, struct tr_span **ret_spans, size_t *ret_count);
 
 #endif

@@ -45,8 +45,23 @@ struct builder {
     const struct family *f;
     double drop_path_rate;
     bool zero_init_residual;
-    int block; /* the residual block that is being built */
+    int block;           /* the residual block that is being built */
+    int stage, depth;    /* of what is appended now */
+    int tensors, layers; /* those before have theirs */
 };
+
+/* All that was appended since the last call belongs to the current stage and depth. */
+static void assign(struct builder *b)
+{
+    for (; b->tensors < b->m->tensor_count; b->tensors++) {
+        b->m->tensors[b->tensors].stage = b->stage;
+        b->m->tensors[b->tensors].depth = b->depth;
+    }
+    for (; b->layers < b->m->layer_count; b->layers++)
+        b->m->layers[b->layers].stage = b->stage;
+    b->m->stages = b->stage + 1;
+    b->m->depths = b->depth + 1;
+}
 
 /* "layer1.0" + "conv1" */
 struct path {
@@ -291,7 +306,9 @@ static int stem(struct builder *b)
 
 static int stages(struct builder *b, int v)
 {
+    assign(b);
     for (int stage = 0; stage < b->f->stages; stage++) {
+        b->stage++;
         for (int i = 0; i < b->f->blocks[stage]; i++, b->block++) {
             int width = b->f->width << stage, stride = stage > 0 && i == 0 ? 2 : 1;
             struct path name;
@@ -303,6 +320,8 @@ static int stages(struct builder *b, int v)
                 im_assert(snprintf(name.s, sizeof name.s, "layer%d.%d", stage + 1, i) > 0);
                 v = post_block(b, v, name.s, width, stride);
             }
+            b->depth++;
+            assign(b);
         }
     }
     return v;
@@ -350,9 +369,14 @@ int tr_resnet_build(struct tr_model *m, const struct tr_model_config *config)
     for (int i = 0; i < b.f->stages; i++)
         m->blocks += b.f->blocks[i];
     v = stages(&b, stem(&b));
-    if (b.f->preact)
+    if (b.f->preact) {
         v = batch_norm(&b, v, "norm", true);
+        assign(&b);
+    }
+    b.stage++;
+    b.depth++;
     add_head(&b, v);
+    assign(&b);
     return 0;
 }
 

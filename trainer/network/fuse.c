@@ -73,7 +73,24 @@ static bool may_sum(const struct tr_fused *layers, int count, int i)
     return any;
 }
 
-int tr_fuse(const struct tr_model *m, uint32_t fuses, bool training, struct tr_fused **ret_layers)
+/* In training, by what is trained. */
+static int find_backward(const struct tr_model *m, const struct tr_groups *groups, struct tr_fused *layers)
+{
+    bool *backward = calloc((size_t)m->layer_count, sizeof *backward);
+
+    if (!backward)
+        return -ENOMEM;
+    tr_groups_backward(m, groups, backward);
+    for (int i = 0; i < m->layer_count; i++) {
+        layers[i].backward = backward[i];
+        layers[i].frozen = tr_layer_is_frozen(groups, &layers[i].layer);
+    }
+    free(backward);
+    return 0;
+}
+
+int tr_fuse(const struct tr_model *m, const struct tr_groups *groups, uint32_t fuses, bool training,
+            struct tr_fused **ret_layers)
 {
     struct tr_fused *layers = calloc((size_t)m->layer_count, sizeof *layers);
 
@@ -83,8 +100,13 @@ int tr_fuse(const struct tr_model *m, uint32_t fuses, bool training, struct tr_f
         layers[i].layer = m->layers[i];
     for (int i = 1; i < m->layer_count; i++)
         fuse_one(layers, m->layer_count, i, fuses);
+    if (training && find_backward(m, groups, layers) < 0) {
+        free(layers);
+        return -ENOMEM;
+    }
     for (int i = 1; i < m->layer_count && training && (fuses & TR_FUSES_SUM); i++)
-        layers[i].sums_dx = !layers[i].absorbed && may_sum(layers, m->layer_count, i);
+        layers[i].sums_dx = !layers[i].absorbed && layers[layers[i].layer.in[0]].backward &&
+                            may_sum(layers, m->layer_count, i);
     *ret_layers = layers;
     return 0;
 }

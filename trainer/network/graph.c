@@ -50,12 +50,20 @@ static int out_size(int in, const struct tr_layer *l)
     return (in + 2 * l->pad - l->kernel) / l->stride + 1;
 }
 
+/* Whether the gradient of a value is needed. */
+static bool has_gradient(const struct tr_graph *g, int value)
+{
+    return value >= 0 && g->config.training && g->layers[value].backward;
+}
+
 /* The op of layer i, once its inputs are planned. */
 static void describe_op(struct tr_graph *g, int i)
 {
     const struct tr_graph_config *c = &g->config;
     const struct tr_fused *fused = &g->layers[i];
     const struct tr_layer *l = &fused->layer;
+    /* Below what is trained an op is that of an evaluation, but stochastic depth draws on. */
+    const bool training = c->training && (fused->backward || l->kind == TR_OP_DROPPATH);
     struct tr_op *op = &g->nodes[i].op;
     int n = c->n;
 
@@ -69,8 +77,9 @@ static void describe_op(struct tr_graph *g, int i)
                          .pools = fused->pools,
                          .sums_dx = fused->sums_dx,
                          .reflect = l->reflect,
-                         .training = c->training,
-                         .synced = c->training && c->bn_sync && l->kind == TR_OP_BN,
+                         .training = training,
+                         .frozen = training && fused->frozen,
+                         .synced = training && c->bn_sync && tr_fused_syncs(fused),
                          .weight_id = l->tensor};
     if (l->kind == TR_OP_LOSS && c->training)
         op->loss = c->loss;
@@ -85,7 +94,7 @@ static void describe_op(struct tr_graph *g, int i)
     op->x = g->nodes[l->in[0]].op.y;
     op->x_layout = g->nodes[l->in[0]].info.y_layout;
     op->y = (struct tr_shape){n, l->channels, op->x.h, op->x.w};
-    op->needs_dx = c->training && g->nodes[l->in[0]].op.kind != TR_OP_INPUT;
+    op->needs_dx = has_gradient(g, l->in[0]) || has_gradient(g, l->in[1]);
     if (l->kind == TR_OP_CONV || l->kind == TR_OP_MAXPOOL || l->kind == TR_OP_BLUR || op->pools) {
         op->y.h = op->y.w = out_size(op->x.h, l);
     } else if (l->kind == TR_OP_GAP) {
@@ -193,6 +202,15 @@ static void contribute(struct tr_graph *g, int in, int dx)
     source->dy[0] = dx;
 }
 
+/* Ops other than these write the gradient of their input whether it is needed or not. */
+static bool writes_dx(const struct tr_graph *g, int i)
+{
+    const struct tr_op *op = &g->nodes[i].op;
+
+    return g->layers[i].backward && !g->layers[i].absorbed &&
+           (op->needs_dx || (op->kind != TR_OP_CONV && op->kind != TR_OP_FC));
+}
+
 static void place_gradients(struct tr_graph *g)
 {
     for (int i = g->count - 1; i > 0; i--) {
@@ -202,7 +220,7 @@ static void place_gradients(struct tr_graph *g)
         int now = node->op.kind == TR_OP_LOSS ? i : backward_time(g, i);
 
         im_assert(node->dy[1] < 0 || g->blocks[node->dy[0]].last == now);
-        if (!node->op.needs_dx)
+        if (!writes_dx(g, i))
             continue;
         if (node->op.sums_dx) {
             node->dx = g->nodes[l->in[0]].dy[0];
@@ -217,7 +235,8 @@ static void place_gradients(struct tr_graph *g)
         if (node->op.adds)
             node->dx2 = add_block(g, node->info.x_bytes, now, now);
         for (int k = 0; k < 2 && l->in[k] >= 0; k++)
-            contribute(g, l->in[k], k == 1 && node->op.adds ? node->dx2 : node->dx);
+            if (has_gradient(g, l->in[k]))
+                contribute(g, l->in[k], k == 1 && node->op.adds ? node->dx2 : node->dx);
     }
 }
 
@@ -257,7 +276,8 @@ int tr_graph_new(const struct tr_graph_config *config, struct tr_graph **ret_gra
         goto out;
     }
     err = check_config(config, text);
-    if (err == 0 && tr_fuse(config->model, config->ops->fuses, config->training, &g->layers) < 0)
+    if (err == 0 &&
+        tr_fuse(config->model, config->groups, config->ops->fuses, config->training, &g->layers) < 0)
         err = im_fail(text, -ENOMEM, "no memory for a graph");
     if (err == 0)
         err = plan_all(g, text);
@@ -439,7 +459,9 @@ int tr_graph_backward(struct tr_graph *g, const struct tr_graph_memory *m,
 
     im_assert(g->config.training && m->grads);
     for (int i = g->count - 2; i > 0 && err == 0; i--) {
-        err = run_layer(g, m, i, g->config.ops->backward, g->times ? &g->times->layers[i].backward : NULL);
+        if (g->layers[i].backward)
+            err =
+                run_layer(g, m, i, g->config.ops->backward, g->times ? &g->times->layers[i].backward : NULL);
         if (err == 0 && done)
             err = done(context, i);
     }
@@ -510,7 +532,7 @@ struct tr_layer_work tr_graph_layer(const struct tr_graph *g, int layer)
         return (struct tr_layer_work){.name = "", .kernel = ""};
     if (op->kernel > 0 && (size_t)n < sizeof f.shape)
         snprintf(f.shape + n, sizeof f.shape - (size_t)n, " k%d s%d", op->kernel, op->stride);
-    f.flop = 2 * macs * (op->training ? 2 + op->needs_dx : 1);
+    f.flop = 2 * macs * (op->training ? 2 - op->frozen + op->needs_dx : 1);
     f.bytes = (double)info->x_bytes * (op->kind == TR_OP_ADD || op->adds ? 2 : 1) + (double)info->y_bytes;
     if (op->training && op->kind != TR_OP_INPUT && op->kind != TR_OP_LOSS)
         f.bytes += (double)info->y_bytes * (1 + info->keeps_y) +

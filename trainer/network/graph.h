@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 #include "trainer/backends/backend.h"
-#include "trainer/model/model.h"
+#include "trainer/model/groups.h"
 
 struct im_text;
 struct tr_graph;
@@ -21,8 +21,9 @@ struct imk_hyper;
 struct tr_graph_config {
     const struct tr_backend_ops *ops;
     struct tr_backend *backend;
-    const struct tr_model *model; /* outlives the graph */
-    int n, size;                  /* images of size x size */
+    const struct tr_model *model;   /* outlives the graph */
+    const struct tr_groups *groups; /* what of it is trained; NULL: all. Not needed once the graph is made */
+    int n, size;                    /* images of size x size */
     bool training;
     enum imk_dtype precision;
     float mean[3], std[3];
@@ -75,7 +76,7 @@ int tr_graph_stage(struct tr_graph *g, const struct tr_batch *batch, float smoot
  * backend's (trainer/backends/step.h). */
 int tr_graph_forward(struct tr_graph *g, const struct tr_graph_memory *m);
 
-/* Gradients of all parameters into m->grads. Right after tr_graph_forward with the same arena. done(context,
+/* Gradients of all trained parameters into m->grads; others are not written. Right after tr_graph_forward with the same arena. done(context,
  * i) (may be NULL) is called when the backward pass of layer i is enqueued, from the last layer to the first;
  * a nonzero result ends the pass and is returned. */
 int tr_graph_backward(struct tr_graph *g, const struct tr_graph_memory *m,

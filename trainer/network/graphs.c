@@ -105,6 +105,7 @@ int tr_network_entry(struct tr_network *net, int n, int size, bool training,
                                          .bn_sync = net->bn_sync,
                                          .backend = net->backend,
                                          .model = net->model,
+                                         .groups = &net->groups,
                                          .n = n,
                                          .size = size,
                                          .training = training,
@@ -132,6 +133,19 @@ int tr_network_entry(struct tr_network *net, int n, int size, bool training,
     e->used = ++net->clock;
     *ret_entry = e;
     return 0;
+}
+
+void tr_network_drop_training(struct tr_network *net)
+{
+    for (int i = 0; i < TR_GRAPHS_MAX; i++) {
+        struct tr_graph_entry *e = &net->graphs[i];
+
+        if (!e->graph || !e->training)
+            continue;
+        tr_entry_free_captured(net, e);
+        tr_graph_free(e->graph);
+        *e = (struct tr_graph_entry){0};
+    }
 }
 
 int tr_network_graph(struct tr_network *net, int n, int size, bool training, struct tr_graph **ret_graph,

@@ -26,6 +26,8 @@ struct tr_network {
     const struct tr_backend_ops *ops;
     struct tr_backend *backend;
     struct tr_model *model;
+    struct tr_groups groups; /* what is trained */
+    bool trains_norms;
     struct tr_span *spans;
     size_t span_count;
     float *arenas[TR_ARENA_COUNT];
@@ -61,8 +63,11 @@ int tr_network_failed(struct tr_network *net, int err, const char *what, struct 
 int tr_network_entry(struct tr_network *net, int n, int size, bool training,
                      struct tr_graph_entry **ret_entry, struct im_text *text);
 
+/* Frees the graphs of training. */
+void tr_network_drop_training(struct tr_network *net);
+
 /* trainer/network/step.c */
-int tr_network_buckets(struct tr_network *net);
+int tr_network_buckets(struct tr_network *net);                                /* by what is trained */
 void tr_entry_free_captured(struct tr_network *net, struct tr_graph_entry *e); /* frees its captured graphs */
 
 #endif

@@ -29,8 +29,6 @@ static int init_arenas(struct tr_network *net, uint64_t seed, struct im_text *te
         err = tr_network_write(net, TR_ARENA_STATS, stats);
     if (err == 0 && net->averages)
         err = tr_network_reset_averages(net);
-    if (err == 0)
-        err = tr_model_spans(net->model, &net->spans, &net->span_count);
     free(params);
     free(stats);
     return err < 0 ? im_fail(text, err, "no memory for the parameters of %s", net->model->name) : 0;
@@ -98,8 +96,8 @@ int tr_network_new(const struct tr_network_config *config, struct tr_network **r
     if (config->rank_sum)
         net->ops->step->set_ranks(net->backend, config->rank_sum);
     err = init_arenas(net, config->seed, text);
-    if (err == 0 && tr_network_buckets(net) < 0)
-        err = im_fail(text, -ENOMEM, "no memory for a network");
+    if (err == 0)
+        err = tr_network_train(net, &config->groups, text);
     if (err < 0)
         goto out;
     *ret_network = net;
@@ -131,6 +129,27 @@ void tr_network_free(struct tr_network *net)
     free(net->spans);
     tr_model_free(net->model);
     free(net);
+}
+
+int tr_network_train(struct tr_network *net, const struct tr_groups *groups, struct im_text *text)
+{
+    int err = net->ops->sync ? net->ops->sync(net->backend) : 0;
+
+    if (err < 0)
+        return tr_network_failed(net, err, "training step", text);
+    tr_network_drop_training(net);
+    free(net->spans);
+    net->spans = NULL;
+    net->groups = *groups;
+    net->trains_norms = tr_groups_train_norms(net->model, groups);
+    if (tr_groups_spans(net->model, groups, &net->spans, &net->span_count) < 0 || tr_network_buckets(net) < 0)
+        return im_fail(text, -ENOMEM, "no memory for a network");
+    return 0;
+}
+
+const struct tr_groups *tr_network_groups(const struct tr_network *net)
+{
+    return &net->groups;
 }
 
 struct tr_graph_memory tr_network_memory(const struct tr_network *net)

@@ -45,6 +45,7 @@ struct tr_network_config {
     float mean[3], std[3]; /* of pixels / 255, per channel; std > 0 */
     struct tr_loss loss;   /* of training; validation always has cross-entropy */
     enum tr_optimizer optimizer;
+    struct tr_groups groups;          /* what is trained at first; zeroed: all, at one rate */
     bool accumulates;                 /* steps may consist of several batches */
     bool averages;                    /* of parameters and statistics, with each update */
     const struct tr_bn_sync *bn_sync; /* see struct tr_graph_config; outlives the network */
@@ -83,6 +84,11 @@ struct tr_network_bytes {
 int tr_network_new(const struct tr_network_config *config, struct tr_network **ret_network,
                    struct im_text *text);
 void tr_network_free(struct tr_network *net); /* NULL is fine */
+
+/* Trains these groups of parameters from the next step on, the head among them. Frees the graphs of training;
+ * prepare them again. */
+int tr_network_train(struct tr_network *net, const struct tr_groups *groups, struct im_text *text);
+const struct tr_groups *tr_network_groups(const struct tr_network *net);
 
 /* Makes the graph for batches of n images of size x size. -ENOMEM, before anything is allocated, with the
  * bytes needed and the largest batch that fits. */
@@ -149,7 +155,8 @@ float *tr_network_arena(struct tr_network *net, enum tr_arena arena);
 int tr_network_pin_host(struct tr_network *net, void *memory, size_t bytes, struct im_text *text);
 void tr_network_unpin_host(struct tr_network *net, void *memory);
 
-/* num_batches_tracked of every batch norm: the batches of all windows that were not skipped. */
+/* num_batches_tracked of every batch norm: the batches of all windows that were not skipped, without those in which
+ * all batch norms were frozen. */
 int64_t tr_network_tracked(const struct tr_network *net);
 void tr_network_set_tracked(struct tr_network *net, int64_t batches);
 

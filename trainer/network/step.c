@@ -6,7 +6,7 @@
  * ranks, are rare and never captured.
  *
  * Ranks sum gradients in buckets, whose size the backend defines: runs of the arena from its end to its
- * beginning, which is roughly the order in which backward fills it. All ranks have the same buckets in the
+ * the first trained parameter, which is roughly the order in which backward fills it. All ranks have the same buckets in the
  * same order, whatever their batch's shape. */
 #include <errno.h>
 #include <stdlib.h>
@@ -39,16 +39,18 @@ static int owner(const struct tr_model *m, size_t from, size_t to)
 
 int tr_network_buckets(struct tr_network *net)
 {
-    const size_t floats = net->model->param_floats;
+    const size_t begin = tr_groups_trained_from(net->model, &net->groups);
+    const size_t floats = net->model->param_floats - begin;
     const size_t most = net->ops->step->sum_floats ? net->ops->step->sum_floats : floats;
     const size_t count = (floats + most - 1) / most;
-    size_t to = floats;
+    size_t to = net->model->param_floats;
 
+    free(net->buckets);
     net->buckets = calloc(count, sizeof *net->buckets);
     if (!net->buckets)
         return -ENOMEM;
-    for (net->bucket_count = 0; to > 0; net->bucket_count++) {
-        size_t from = to > most ? to - most : 0;
+    for (net->bucket_count = 0; to > begin; net->bucket_count++) {
+        size_t from = to - begin > most ? to - most : begin;
 
         net->buckets[net->bucket_count] =
             (struct tr_bucket){.first = from, .count = to - from, .layer = owner(net->model, from, to)};
@@ -83,7 +85,7 @@ static int layer_done(void *context, int layer)
 
 static int empty_norm(struct tr_network *net, const struct tr_fused *layer, bool forward)
 {
-    if (!net->bn_sync || layer->absorbed || layer->layer.kind != TR_OP_BN)
+    if (!net->bn_sync || !tr_fused_syncs(layer))
         return 0;
     return net->ops->step->empty_norm(net->backend, net->bn_sync, layer->layer.channels, forward);
 }
@@ -94,7 +96,7 @@ static int enqueue_empty(struct pass *p)
     struct tr_network *net = p->net;
     const int count = net->model->layer_count;
     struct tr_fused *layers = NULL;
-    int err = tr_fuse(net->model, net->ops->fuses, true, &layers);
+    int err = tr_fuse(net->model, &net->groups, net->ops->fuses, true, &layers);
 
     if (err == 0)
         err = net->ops->step->empty_batch(net->backend, net->arenas[TR_ARENA_GRADS],
@@ -290,7 +292,7 @@ int tr_network_step_end(struct tr_network *net, struct tr_outcome *ret_outcome, 
         return err;
     if (err < 0)
         return tr_network_failed(net, err, "training step", text);
-    if (!ret_outcome->skipped)
+    if (!ret_outcome->skipped && net->trains_norms)
         net->tracked += net->ending;
     return 0;
 }

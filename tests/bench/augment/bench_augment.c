@@ -8,6 +8,7 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "augment/render.h"
 #include "ipc/base/clock.h"
@@ -24,7 +25,13 @@ struct bench {
     struct imk_image_ops ops;
     struct au_crop plans[SAMPLE_MAX];
     struct au_image images[SAMPLE_MAX];
+    struct {
+        unsigned char *bytes; /* NULL: it is not worth one */
+        size_t n;
+        uint32_t points;
+    } index[SAMPLE_MAX];
     im_ns best[SAMPLE_MAX];                      /* of the figure being measured */
+    im_ns other[SAMPLE_MAX];                     /* of the one measured beside it */
     unsigned char *source, *rows, *out, *tables; /* for the resize alone */
     uint32_t size;
 };
@@ -110,6 +117,109 @@ static int render_eval(struct bench *b, size_t i)
     return au_render(b->renderer, &job, b->sample.files[i].bytes, b->sample.files[i].n, b->out, NULL);
 }
 
+/* ---- the seek index, in memory ---- */
+
+static void forget_time(im_ns *best, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        best[i] = UINT64_MAX;
+}
+
+static int render_with_index(struct bench *b, size_t i)
+{
+    struct au_decoder *decoder = au_renderer_decoder(b->renderer);
+
+    if (!b->index[i].bytes)
+        return render_train(b, i);
+    if (!au_seek_unpack(au_decoder_seek(decoder), b->index[i].bytes, b->index[i].n))
+        return -1;
+    au_decoder_seek_mode(decoder, AU_SEEK_USE);
+    return render_train(b, i) == 0 && au_decoder_seek_result(decoder) == AU_SEEK_USED ? 0 : -1;
+}
+
+/* The decode of a crop that also writes the index down, to the scan's end. */
+static int render_and_record(struct bench *b, size_t i)
+{
+    static unsigned char bytes[AU_SEEK_BYTES_MAX];
+    struct au_decoder *decoder = au_renderer_decoder(b->renderer);
+    size_t n;
+
+    au_decoder_seek_mode(decoder, AU_SEEK_RECORD);
+    if (render_train(b, i) != 0)
+        return -1;
+    if (!au_decoder_seek_finish(decoder))
+        return 0;
+    n = au_seek_pack(au_decoder_seek(decoder), bytes, sizeof bytes);
+    if (n == 0 || b->index[i].bytes)
+        return n == 0 ? -1 : 0;
+    b->index[i].bytes = malloc(n);
+    if (!b->index[i].bytes)
+        return -1;
+    memcpy(b->index[i].bytes, bytes, n);
+    b->index[i].n = n;
+    b->index[i].points = au_decoder_seek(decoder)->count;
+    return 0;
+}
+
+static im_ns sum_of(const im_ns *best, size_t count)
+{
+    im_ns total = 0;
+
+    for (size_t i = 0; i < count; i++)
+        total += best[i];
+    return total;
+}
+
+static int time_one(struct bench *b, size_t i, step do_one, im_ns *best)
+{
+    im_ns start = im_now(), took;
+
+    if (do_one(b, i) != 0)
+        return -1;
+    took = im_now() - start;
+    if (took < *best)
+        *best = took;
+    return 0;
+}
+
+/* The same crops without and with what is measured, in turns. */
+static int compare(struct bench *b, const char *name, step without, step with, int passes)
+{
+    double ms[2];
+
+    forget_time(b->best, b->sample.count);
+    forget_time(b->other, b->sample.count);
+    for (int pass = 0; pass < passes; pass++)
+        for (size_t i = 0; i < b->sample.count; i++)
+            if (time_one(b, i, pass % 2 ? with : without, pass % 2 ? &b->other[i] : &b->best[i]) < 0 ||
+                time_one(b, i, pass % 2 ? without : with, pass % 2 ? &b->best[i] : &b->other[i]) < 0) {
+                fprintf(stderr, "bench_augment: %s failed on %s\n", name, b->sample.files[i].name);
+                return -1;
+            }
+    ms[0] = (double)sum_of(b->best, b->sample.count) / 1e6 / (double)b->sample.count;
+    ms[1] = (double)sum_of(b->other, b->sample.count) / 1e6 / (double)b->sample.count;
+    printf("%-14s %8.3f ms/image, without %.3f: %.3f times as fast\n", name, ms[1], ms[0], ms[0] / ms[1]);
+    return 0;
+}
+
+static int compare_index(struct bench *b, int passes)
+{
+    uint64_t points = 0, bytes = 0, files = 0, packed = 0;
+
+    if (compare(b, "record index", render_train, render_and_record, passes) < 0)
+        return -1;
+    for (size_t i = 0; i < b->sample.count; i++) {
+        points += b->index[i].points;
+        packed += b->index[i].n;
+        files += b->index[i].bytes != NULL;
+        bytes += b->sample.files[i].n;
+    }
+    printf("%-14s %8.1f points an image, %llu of %zu images; %.0f bytes, %.2f %% of the files\n", "",
+           (double)points / (double)files, (unsigned long long)files, b->sample.count,
+           (double)packed / (double)files, 100.0 * (double)packed / (double)bytes);
+    return compare(b, "use index", render_train, render_with_index, passes);
+}
+
 static int measure(struct bench *b, const char *name, step do_one, int passes)
 {
     im_ns total = 0;
@@ -169,6 +279,8 @@ static int set_up(struct bench *b, unsigned cpu_flags)
 
 static void tear_down(struct bench *b)
 {
+    for (size_t i = 0; i < b->sample.count; i++)
+        free(b->index[i].bytes);
     free(b->source);
     free(b->rows);
     free(b->out);
@@ -219,6 +331,8 @@ int main(int argc, char **argv)
            passes);
     for (size_t i = 0; i < IM_COUNT(figures) && !failed; i++)
         failed = measure(&b, figures[i].name, figures[i].do_one, passes) < 0;
+    if (!failed)
+        failed = compare_index(&b, passes) < 0;
     tear_down(&b);
     return failed;
 }

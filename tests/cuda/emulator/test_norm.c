@@ -151,7 +151,7 @@ static void run_backward(struct bench *b)
     RUN(imk_cuda_bn_dx(&(struct imk_cuda_bn_dx){b->rows, b->ax.data, b->ady[0].data, b->ady[1].data, mask,
                                                 b->save, inv, b->gamma, b->dgamma, b->dbeta,
                                                 b->l.adds ? &count : NULL, b->adx.data,
-                                                b->l.adds ? b->adz.data : NULL},
+                                                b->l.adds ? b->adz.data : NULL, NULL, 0},
                        NULL));
 }
 

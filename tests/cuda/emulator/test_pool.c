@@ -346,7 +346,7 @@ static void run_stem(struct stem *s)
     }
     RUN(imk_cuda_stem_dx(&(struct imk_cuda_stem_dx){b->window, c, b->ax.data, b->ady[0].data, b->ady[1].data,
                                                     b->place, s->save, s->save + c, s->gamma, dgamma, dbeta,
-                                                    NULL, b->adx.data},
+                                                    NULL, b->adx.data, NULL, 0},
                          NULL));
     if (b->type == IMK_F32) {
         plain_of(&b->adx, b->op.x, b->l.pitch, b->got);

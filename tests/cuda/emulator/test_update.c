@@ -12,11 +12,14 @@
 #include "kernels/cuda/optimizer.h"
 #include "trainer/backends/ref/ops.h"
 
-/* Spans with gaps between: longer than a chunk, odd, of one number, not on 16 bytes. */
+/* Spans with gaps between: longer than a chunk, odd, of one number, not on 16 bytes; with rates of their own, and
+ * trained later than the others. */
 static const struct tr_span spans[] = {
-    {.first = 0, .count = 19001, .decays = true},     {.first = 19008, .count = 130, .decays = false},
-    {.first = 19152, .count = 1, .decays = true},     {.first = 19169, .count = 77, .decays = true},
-    {.first = 19264, .count = 8192, .decays = false},
+    {.first = 0, .count = 19001, .decays = true, .rate = 1},
+    {.first = 19008, .count = 130, .decays = false, .rate = 1},
+    {.first = 19152, .count = 1, .decays = true, .rate = 0.25},
+    {.first = 19169, .count = 77, .decays = true, .rate = 0.5, .since = 5},
+    {.first = 19264, .count = 8192, .decays = false, .rate = 1},
 };
 enum { SPANS = IM_COUNT(spans), FLOATS = 19264 + 8192 };
 
@@ -53,7 +56,10 @@ static struct tables tables_new(void)
     struct tables t = {.chunks = NULL};
 
     for (uint32_t i = 0; i < SPANS; i++) {
-        t.spans[i] = (struct imk_cuda_span){.first_chunk = t.chunk_count, .decays = spans[i].decays};
+        t.spans[i] = (struct imk_cuda_span){.first_chunk = t.chunk_count,
+                                            .decays = spans[i].decays,
+                                            .rate = spans[i].rate,
+                                            .since = spans[i].since};
         t.spans[i].chunk_count = imk_cuda_span_chunks(spans[i].first, spans[i].count, i, NULL);
         t.chunk_count += t.spans[i].chunk_count;
     }

@@ -61,6 +61,7 @@ static void check_layout(const struct im_geometry *g)
         {"batch words", l.batch_words, places * sizeof(uint64_t)},
         {"bad samples", l.bad_samples, IM_BAD_MAX * sizeof(struct im_bad_entry)},
         {"peers", l.peers, g->ranks * sizeof(struct im_peer)},
+        {"seek rings", l.seek_rings, g->augmenters_max * sizeof(struct im_seek_ring)},
         {"stamps of train", l.stamps[IM_TRAIN], g->samples[IM_TRAIN] * sizeof(uint32_t)},
         {"stamps of val", l.stamps[IM_VAL], g->samples[IM_VAL] * sizeof(uint32_t)},
     };

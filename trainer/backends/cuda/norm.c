@@ -89,7 +89,7 @@ static int statistics(struct tr_backend *b, const struct tr_op_plan *p, const st
 
 int tr_cuda_norm_forward(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e)
 {
-    const bool training = p->op.training;
+    const bool training = p->op.training && !p->op.frozen;
     const struct imk_cuda_affine affine = {.mean = training ? means(e) : e->run_mean,
                                            .inv = training ? deviations(p, e) : NULL,
                                            .var = training ? NULL : e->run_var,
@@ -175,7 +175,9 @@ static int row_sums(struct tr_backend *b, const struct tr_op_plan *p, const stru
 static int stem_dx(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e,
                    const float *dgamma, const float *dbeta)
 {
-    return imk_cuda_stem_dx(&(struct imk_cuda_stem_dx){.window = tr_cuda_window(p),
+    return imk_cuda_stem_dx(&(struct imk_cuda_stem_dx){.var = p->op.frozen ? e->run_var : NULL,
+                                                       .eps = TR_BN_EPS,
+                                                       .window = tr_cuda_window(p),
                                                        .c = p->op.x.c,
                                                        .x = e->x,
                                                        .dy = e->dy[0],
@@ -194,7 +196,9 @@ static int stem_dx(struct tr_backend *b, const struct tr_op_plan *p, const struc
 static int row_dx(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e,
                   const float *dgamma, const float *dbeta)
 {
-    return imk_cuda_bn_dx(&(struct imk_cuda_bn_dx){.shape = rows_of(p),
+    return imk_cuda_bn_dx(&(struct imk_cuda_bn_dx){.var = p->op.frozen ? e->run_var : NULL,
+                                                   .eps = TR_BN_EPS,
+                                                   .shape = rows_of(p),
                                                    .x = e->x,
                                                    .dy = e->dy[0],
                                                    .dy2 = e->dy[1],
@@ -214,11 +218,12 @@ int tr_cuda_norm_backward(struct tr_backend *b, const struct tr_op_plan *p, cons
 {
     const size_t channels = (size_t)p->op.x.c;
     const float *sums = sums_of(b, p), *dgamma = sums ? sums : e->dw, *dbeta = sums ? sums + channels : e->db;
-    int err;
+    int err = 0;
 
     if (p->norm_backward)
         return library_norm_backward(b, p, e);
-    err = p->op.pools ? stem_sums(b, p, e) : row_sums(b, p, e);
+    if (!p->op.frozen)
+        err = p->op.pools ? stem_sums(b, p, e) : row_sums(b, p, e);
     if (err == 0 && p->op.synced)
         err = tr_cuda_sum_and_wait(b, sums_of(b, p), 2 * channels, false);
     if (err != 0)

@@ -140,9 +140,9 @@ static int conv_backward(struct tr_backend *b, const struct tr_op_plan *p, const
 
     if (err == 0)
         err = tr_cuda_join_dy(b, p, e);
-    if (err == 0)
+    if (err == 0 && !p->op.frozen)
         err = tr_dnn_conv_run(b->dnn, p->backward_weights, writable(e->x), dw, e->dy[0]);
-    if (err == 0 && dw != e->dw)
+    if (err == 0 && !p->op.frozen && dw != e->dw)
         err = tr_cuda_weight_unpack(b, p->weight, dw, e->dw);
     if (err == 0 && p->op.needs_dx)
         err = tr_dnn_conv_run(b->dnn, p->backward_data, dx, writable(w), e->dy[0]);
@@ -178,19 +178,13 @@ static int narrow_dy(struct tr_backend *b, const struct tr_op_plan *p, const str
         tr_cuda_stream(b));
 }
 
-static int classifier_backward(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e)
+/* dy: of `count` numbers, in the plan's type. */
+static int classifier_params(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e,
+                             const void *dy, size_t count)
 {
-    const size_t count = (size_t)p->op.y.n * (size_t)p->op.y.c;
     const size_t behind = (count * imk_dtype_bytes(p->type) + 255) / 256 * 256;
     float *dw = tr_cuda_weight_is_plain(p->weight) ? e->dw : (void *)((char *)b->scratch.memory + behind);
-    const void *w, *dy = NULL;
-    int err = tr_cuda_weight_current(b, p->weight, e, &w);
-
-    im_assert(!e->dy[1]); /* only the loss reads logits */
-    if (err == 0)
-        err = narrow_dy(b, p, e, count, &dy);
-    if (err == 0)
-        err = imk_cuda_column_sums(&(struct imk_cuda_column_sums){.rows = p->op.y.n,
+    int err = imk_cuda_column_sums(&(struct imk_cuda_column_sums){.rows = p->op.y.n,
                                                                   .c = p->op.y.c,
                                                                   .pitch = p->op.y.c,
                                                                   .type = IMK_F32,
@@ -199,9 +193,23 @@ static int classifier_backward(struct tr_backend *b, const struct tr_op_plan *p,
                                    tr_cuda_stream(b));
     if (err == 0)
         err = tr_blas_gemm_run(b->blas, p->product_dw, dy, e->x, NULL, dw);
-    if (err == 0 && dw != e->dw)
-        err = tr_cuda_weight_unpack(b, p->weight, dw, e->dw);
-    return err < 0 ? err : tr_blas_gemm_run(b->blas, p->product_dx, dy, w, NULL, e->dx);
+    return err == 0 && dw != e->dw ? tr_cuda_weight_unpack(b, p->weight, dw, e->dw) : err;
+}
+
+static int classifier_backward(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e)
+{
+    const size_t count = (size_t)p->op.y.n * (size_t)p->op.y.c;
+    const void *w, *dy = NULL;
+    int err = tr_cuda_weight_current(b, p->weight, e, &w);
+
+    im_assert(!e->dy[1]); /* only the loss reads logits */
+    if (err == 0)
+        err = narrow_dy(b, p, e, count, &dy);
+    if (err == 0 && !p->op.frozen)
+        err = classifier_params(b, p, e, dy, count);
+    if (err < 0 || !p->op.needs_dx)
+        return err;
+    return tr_blas_gemm_run(b->blas, p->product_dx, dy, w, NULL, e->dx);
 }
 
 /* ---- pools, blur, addition ---- */

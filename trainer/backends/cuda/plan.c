@@ -92,9 +92,10 @@ int tr_cuda_measure(struct tr_backend *b, const struct tr_op *op, struct tr_plan
         .y_bytes = op->kind == TR_OP_LOSS ? 0 : tr_cuda_elements(op->y, y->pitch) * imk_dtype_bytes(y->type),
         .save_bytes = save_bytes(op, y->pitch),
         .own_bytes = own_bytes(op, x->pitch, y->pitch),
-        .keeps_x = op->training && (op->kind == TR_OP_CONV || op->kind == TR_OP_BN || op->kind == TR_OP_FC),
+        .keeps_x = op->training && !op->frozen &&
+                   (op->kind == TR_OP_CONV || op->kind == TR_OP_BN || op->kind == TR_OP_FC),
         .y_may_be_x = op->kind == TR_OP_ADD || op->kind == TR_OP_DROPPATH ||
-                      (op->kind == TR_OP_BN && !op->training && !op->pools),
+                      (op->kind == TR_OP_BN && (!op->training || op->frozen) && !op->pools),
         .dx_may_be_dy = op->kind == TR_OP_ADD || op->kind == TR_OP_DROPPATH,
     };
     return 0;
@@ -134,9 +135,10 @@ static int plan_conv(struct tr_backend *b, struct tr_op_plan *p, struct im_text 
         err = new_conv(b, p, TR_DNN_CONV_FORWARD, &p->forward, text);
     if (err < 0 || !op->training)
         return err;
-    if (!tr_cuda_weight_is_plain(p->weight))
+    if (!tr_cuda_weight_is_plain(p->weight) && !op->frozen)
         scratch = weights * sizeof(float);
-    err = new_conv(b, p, TR_DNN_CONV_BACKWARD_WEIGHTS, &p->backward_weights, text);
+    if (!op->frozen)
+        err = new_conv(b, p, TR_DNN_CONV_BACKWARD_WEIGHTS, &p->backward_weights, text);
     if (err == 0 && op->needs_dx && op->sums_dx) {
         err = new_conv(b, p, TR_DNN_CONV_BACKWARD_ADD, &p->backward_data, NULL);
         p->adds_separately = err == -ENOTSUP;
@@ -180,13 +182,15 @@ static int plan_norm(struct tr_backend *b, struct tr_op_plan *p, struct im_text 
     const struct tr_op *op = &p->op;
     const struct imk_cuda_rows shape = {
         .rows = (int64_t)pixels_of(op->x), .c = op->x.c, .pitch = p->x_pitch, .type = p->type};
-    int err = op->training ? try_norm(b, p) : 0;
+    int err = op->training && !op->frozen ? try_norm(b, p) : 0;
 
     p->mask_at = mask_at(op);
     if (err < 0)
         return im_fail(text, err, "cuDNN cannot plan a batch norm of %d channels", op->x.c);
     p->sums_at = aligned(imk_cuda_bn_scratch(&shape));
-    return op->training && !p->norm_forward ? reserve_scratch(b, p->sums_at + sums_bytes(op), text) : 0;
+    return op->training && !op->frozen && !p->norm_forward
+               ? reserve_scratch(b, p->sums_at + sums_bytes(op), text)
+               : 0;
 }
 
 static int new_product(struct tr_backend *b, const struct tr_blas_gemm_shape *shape,
@@ -212,8 +216,9 @@ static int plan_classifier(struct tr_backend *b, struct tr_op_plan *p, struct im
         err = new_product(b, &y, &p->product, text);
     if (err < 0 || !p->op.training)
         return err;
-    err = new_product(b, &dx, &p->product_dx, text);
-    if (err == 0)
+    if (p->op.needs_dx)
+        err = new_product(b, &dx, &p->product_dx, text);
+    if (err == 0 && !p->op.frozen)
         err = new_product(b, &dw, &p->product_dw, text);
     return err < 0 ? err : reserve_scratch(b, dy + (size_t)k * (size_t)c * sizeof(float), text);
 }

@@ -30,8 +30,11 @@ static uint32_t fill_tables(const struct tr_span *spans, size_t count, struct im
             imk_cuda_span_chunks(spans[i].first, spans[i].count, (uint32_t)i, chunks ? chunks + used : NULL);
 
         if (table)
-            table[i] =
-                (struct imk_cuda_span){.first_chunk = used, .chunk_count = n, .decays = spans[i].decays};
+            table[i] = (struct imk_cuda_span){.first_chunk = used,
+                                              .chunk_count = n,
+                                              .decays = spans[i].decays,
+                                              .rate = spans[i].rate,
+                                              .since = spans[i].since};
         used += n;
     }
     return used;
@@ -74,13 +77,18 @@ static int upload(struct tr_backend *b, const struct tr_span *spans, size_t coun
     return err;
 }
 
+static bool is_same(const struct tr_span *a, const struct tr_span *b)
+{
+    return a->first == b->first && a->count == b->count && a->decays == b->decays && a->since == b->since &&
+           !(a->rate < b->rate || a->rate > b->rate);
+}
+
 static bool is_known(const struct tr_backend *b, const struct tr_update *u)
 {
     if (!b->spans || b->span_count != u->span_count)
         return false;
     for (size_t i = 0; i < u->span_count; i++)
-        if (b->spans[i].first != u->spans[i].first || b->spans[i].count != u->spans[i].count ||
-            b->spans[i].decays != u->spans[i].decays)
+        if (!is_same(&b->spans[i], &u->spans[i]))
             return false;
     return true;
 }

@@ -35,6 +35,11 @@ static void plan_free(struct tr_backend *b, struct tr_op_plan *p)
     free(p);
 }
 
+static bool is_frozen_norm(const struct tr_op *op)
+{
+    return op->kind == TR_OP_BN && op->training && op->frozen;
+}
+
 static int plan_op(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_info *info)
 {
     enum tr_op_kind kind = p->op.kind;
@@ -47,6 +52,8 @@ static int plan_op(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_in
     info->y_layout = plain ? tr_value_layout(b, p->op.y, TR_TAG_PLAIN, type) : info->x_layout;
     if (!info->x_layout || !info->y_layout)
         return -ENOMEM;
+    if (is_frozen_norm(&p->op))
+        return tr_frozen_norm_plan(b, p, info);
     if (kind == TR_OP_BN)
         return tr_bn_plan(b, p, info);
     if (kind == TR_OP_MAXPOOL)
@@ -65,7 +72,8 @@ static int plan_op(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_in
 /* The ops that read and write bf16 as it is: our loops, and what oneDNN has if the CPU has bf16. */
 static bool runs_narrow(const struct tr_backend *b, const struct tr_op *op)
 {
-    return op->kind == TR_OP_BN || op->kind == TR_OP_MAXPOOL || (b->has_bf16 && op->kind == TR_OP_CONV);
+    return (op->kind == TR_OP_BN && !is_frozen_norm(op)) || op->kind == TR_OP_MAXPOOL ||
+           (b->has_bf16 && op->kind == TR_OP_CONV);
 }
 
 static int plan_sized(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_info *info)
@@ -127,7 +135,10 @@ static int forward_op(struct tr_backend *b, struct tr_op_plan *p, const struct t
     case TR_OP_CONV:
         return tr_conv_forward(b, p, e);
     case TR_OP_BN:
-        return tr_bn_forward(b, p, e);
+        if (!is_frozen_norm(&p->op))
+            return tr_bn_forward(b, p, e);
+        tr_frozen_norm_forward(b, p, e);
+        return 0;
     case TR_OP_ADD:
         tr_cpu_residual(e->y, e->x, e->x2, p->count, p->op.relu);
         return 0;
@@ -173,7 +184,7 @@ static int backward_op(struct tr_backend *b, struct tr_op_plan *p, const struct 
         tr_cpu_residual_backward(e->dx, e->dy[0], e->dy[1], e->y, p->count, p->op.relu);
         return 0;
     }
-    if (p->op.kind == TR_OP_BN)
+    if (p->op.kind == TR_OP_BN && !is_frozen_norm(&p->op))
         return tr_bn_backward(b, p, e);
     if (p->op.kind == TR_OP_MAXPOOL) {
         tr_maxpool_backward(p, e);
@@ -186,6 +197,9 @@ static int backward_op(struct tr_backend *b, struct tr_op_plan *p, const struct 
     switch (p->op.kind) {
     case TR_OP_CONV:
         return tr_conv_backward(b, p, e);
+    case TR_OP_BN:
+        tr_frozen_norm_backward(b, p, e);
+        return 0;
     case TR_OP_GAP:
         return tr_gap_backward(b, p, e);
     case TR_OP_BLUR:
@@ -197,7 +211,6 @@ static int backward_op(struct tr_backend *b, struct tr_op_plan *p, const struct 
     case TR_OP_FC:
         return tr_fc_backward(b, p, e);
     case TR_OP_ADD:
-    case TR_OP_BN:
     case TR_OP_MAXPOOL:
     case TR_OP_INPUT:
     case TR_OP_LOSS:

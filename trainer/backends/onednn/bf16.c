@@ -86,7 +86,8 @@ struct tr_exec tr_widen_forward(struct tr_backend *b, const struct tr_op_plan *p
 
     if (p->narrow.x) {
         wide.x = widened(b, TR_WIDE_X, e->x, p->narrow.x_count);
-        wide.x2 = p->op.kind == TR_OP_ADD ? widened(b, TR_WIDE_X2, e->x2, p->narrow.x_count) : NULL;
+        wide.x2 =
+            p->op.kind == TR_OP_ADD || p->op.adds ? widened(b, TR_WIDE_X2, e->x2, p->narrow.x_count) : NULL;
         wide.dx = b->wide[TR_WIDE_DX];
     }
     if (p->narrow.y)
@@ -102,6 +103,12 @@ void tr_narrow_forward(struct tr_backend *b, const struct tr_op_plan *p, const s
         tr_cpu_narrow(e->dx, b->wide[TR_WIDE_DX], p->narrow.x_count);
 }
 
+/* Only of frozen batch norm, whose dx takes dy's place, so that TR_WIDE_DX is free. */
+static bool gives_dx2(const struct tr_op_plan *p, const struct tr_exec *e)
+{
+    return p->op.adds && e->dx2;
+}
+
 struct tr_exec tr_widen_backward(struct tr_backend *b, const struct tr_op_plan *p, const struct tr_exec *e)
 {
     const struct tr_narrow *n = &p->narrow;
@@ -115,6 +122,7 @@ struct tr_exec tr_widen_backward(struct tr_backend *b, const struct tr_op_plan *
     if (n->x) {
         wide.x = n->keeps_x ? widened(b, TR_WIDE_X, e->x, n->x_count) : NULL;
         wide.dx = n->dx_may_be_dy && n->y ? wide.dy[0] : b->wide[TR_WIDE_DX];
+        wide.dx2 = gives_dx2(p, e) ? b->wide[TR_WIDE_DX] : NULL;
     }
     return wide;
 }
@@ -126,4 +134,6 @@ void tr_narrow_backward(struct tr_backend *b, const struct tr_op_plan *p, const 
     if (n->x && p->op.needs_dx)
         tr_cpu_narrow(e->dx, n->dx_may_be_dy && n->y ? b->wide[TR_WIDE_DY0] : b->wide[TR_WIDE_DX],
                       n->x_count);
+    if (n->x && gives_dx2(p, e))
+        tr_cpu_narrow(e->dx2, b->wide[TR_WIDE_DX], n->x_count);
 }

@@ -51,7 +51,7 @@ static int plan_wino(struct tr_backend *b, struct tr_op_plan *p)
     int err = plain ? tr_stage_reserve(b, tr_wino_scratch_floats(&p->wino) * sizeof(float)) : -ENOMEM;
 
     p->wino_values = true;
-    p->wino_weights = p->op.training && tr_wino_gradient_fits(&p->wino);
+    p->wino_weights = p->op.training && !p->op.frozen && tr_wino_gradient_fits(&p->wino);
     if (err == 0)
         err = tr_pack_get(b, p, plain, TR_FORM_WINO, &p->pack_forward);
     if (err == 0 && p->op.training && p->op.needs_dx)
@@ -78,7 +78,7 @@ static int plan_conv_backward(struct tr_backend *b, struct tr_op_plan *p, const 
         if (err < 0)
             return err;
     }
-    if (p->wino_weights)
+    if (p->wino_weights || p->op.frozen)
         return 0;
     used = 0;
     err = conv_between(b, &p->op, TR_BACKWARD_WEIGHTS, x, y, p->forward.prim, &weights->prim);
@@ -105,7 +105,7 @@ int tr_conv_plan(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_info
         return err;
     info->x_layout = p->op.x_layout ? p->op.x_layout : tr_prim_layout(s->prim, TR_X);
     info->y_layout = tr_prim_layout(s->prim, TR_Y);
-    info->keeps_x = p->op.training;
+    info->keeps_x = p->op.training && !p->op.frozen;
     if (fits_wino(b, p, info)) {
         err = plan_wino(b, p);
         return err == 0 && p->op.training ? plan_conv_backward(b, p, info) : err;
@@ -139,9 +139,10 @@ int tr_conv_backward(struct tr_backend *b, struct tr_op_plan *p, const struct tr
         else if (err == 0)
             err = tr_staged_run(b, &p->backward_data, (void *[]){e->dy[0], weights, e->dx});
     }
-    if (err < 0 || !p->wino_weights)
-        return err < 0 ? err
-                       : tr_staged_run(b, &p->backward_weights, (void *[]){tr_in(e->x), e->dy[0], e->dw});
+    if (err < 0 || p->op.frozen)
+        return err;
+    if (!p->wino_weights)
+        return tr_staged_run(b, &p->backward_weights, (void *[]){tr_in(e->x), e->dy[0], e->dw});
     tr_wino_gradient(&p->wino, e->x, e->dy[0], e->dw, (float *)(void *)b->stage);
     return 0;
 }

@@ -6,7 +6,7 @@
 
 int tr_fc_plan(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_info *info)
 {
-    info->keeps_x = p->op.training;
+    info->keeps_x = p->op.training && !p->op.frozen;
     return tr_pack_get(b, p, tr_weight_layout(b, &p->op, TR_TAG_PLAIN, IMK_F32), TR_FORM_LAYOUT,
                        &p->pack_forward);
 }
@@ -26,20 +26,29 @@ int tr_fc_forward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_ex
     return tr_dn_gemm(&(struct tr_gemm){'N', 'T', n, k, c, e->x, w, c, c, 1, y});
 }
 
-/* dw[k][c] = dy[n][k]^T x[n][c], dx[n][c] = dy[n][k] w[k][c]. */
-int tr_fc_backward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e)
+/* dw[k][c] = dy[n][k]^T x[n][c]. */
+static int backward_params(const struct tr_op_plan *p, const struct tr_exec *e)
 {
     const int n = p->op.x.n, c = p->op.x.c, k = p->op.y.c;
     const float *dy = e->dy[0];
-    void *w;
-    int err = tr_pack_fresh(b, p->pack_forward, e, &w);
 
-    if (err < 0)
-        return err;
     memset(e->db, 0, (size_t)k * sizeof(float));
     for (int i = 0; i < n; i++)
         for (int j = 0; j < k; j++)
             e->db[j] += dy[(size_t)i * (size_t)k + (size_t)j];
-    err = tr_dn_gemm(&(struct tr_gemm){'T', 'N', k, c, n, dy, e->x, k, c, 0, e->dw});
-    return err < 0 ? err : tr_dn_gemm(&(struct tr_gemm){'N', 'N', n, c, k, dy, w, k, c, 0, e->dx});
+    return tr_dn_gemm(&(struct tr_gemm){'T', 'N', k, c, n, dy, e->x, k, c, 0, e->dw});
+}
+
+/* dx[n][c] = dy[n][k] w[k][c]. */
+int tr_fc_backward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e)
+{
+    const int n = p->op.x.n, c = p->op.x.c, k = p->op.y.c;
+    void *w;
+    int err = p->op.frozen ? 0 : backward_params(p, e);
+
+    if (err == 0 && p->op.needs_dx)
+        err = tr_pack_fresh(b, p->pack_forward, e, &w);
+    if (err < 0 || !p->op.needs_dx)
+        return err;
+    return tr_dn_gemm(&(struct tr_gemm){'N', 'N', n, c, k, e->dy[0], w, k, c, 0, e->dx});
 }

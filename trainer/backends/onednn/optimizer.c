@@ -188,24 +188,25 @@ static float lars_ratio(const struct tr_update *u, const struct tr_span *span)
     return w > 0 && g > 0 ? (float)(h->trust * w / (g + h->weight_decay * w + h->eps)) : 1;
 }
 
-static struct factors factors_of(const struct tr_update *u, bool decays)
+static struct factors factors_of(const struct tr_update *u, const struct tr_span *span)
 {
     const struct imk_hyper *h = u->hyper;
-    double correction1 = 1 - pow(h->momentum, (double)(h->updates + 1));
-    double correction2 = 1 - pow(h->beta2, (double)(h->updates + 1));
-    double decay = decays ? h->weight_decay : 0;
+    double t = (double)(h->updates - span->since + 1);
+    double correction1 = 1 - pow(h->momentum, t);
+    double correction2 = 1 - pow(h->beta2, t);
+    double decay = span->decays ? h->weight_decay : 0, lr = h->lr * span->rate;
 
     return (struct factors){
         .grad = (float)u->grad_scale,
-        .lr = (float)h->lr,
+        .lr = (float)lr,
         .momentum = (float)h->momentum,
         .decay = (float)decay,
         .ratio = 1,
-        .keep = (float)(1 - h->lr * decay),
+        .keep = (float)(1 - lr * decay),
         .take1 = (float)(1 - h->momentum),
         .beta2 = (float)h->beta2,
         .take2 = (float)(1 - h->beta2),
-        .step1 = (float)((u->kind == TR_OPTIMIZER_ADAMW ? h->lr : 1) / correction1),
+        .step1 = (float)((u->kind == TR_OPTIMIZER_ADAMW ? lr : 1) / correction1),
         .root2 = (float)(1 / sqrt(correction2)),
         .eps = (float)h->eps,
     };
@@ -222,7 +223,7 @@ void tr_cpu_update(const struct tr_update *u)
 
     for (size_t i = 0; i < u->span_count; i++) {
         const struct tr_span *span = &u->spans[i];
-        struct factors f = factors_of(u, span->decays);
+        struct factors f = factors_of(u, span);
 
         if (u->kind == TR_OPTIMIZER_LARS)
             f.ratio = lars_ratio(u, span);

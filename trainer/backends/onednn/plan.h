@@ -141,6 +141,10 @@ int tr_gap_plan(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_info 
 int tr_gap_forward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e);
 int tr_gap_backward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e);
 
+int tr_frozen_norm_plan(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_info *info);
+void tr_frozen_norm_forward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e);
+void tr_frozen_norm_backward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e);
+
 int tr_blur_plan(struct tr_backend *b, struct tr_op_plan *p, struct tr_plan_info *info);
 void tr_blur_forward(struct tr_op_plan *p, const struct tr_exec *e);
 void tr_blur_backward(struct tr_op_plan *p, const struct tr_exec *e);

@@ -83,6 +83,27 @@ static void plan_free(struct tr_backend *b, struct tr_op_plan *p)
     free(p);
 }
 
+static bool is_frozen_norm(const struct tr_op *op)
+{
+    return op->kind == TR_OP_BN && op->training && op->frozen;
+}
+
+static int norm_forward(const struct tr_op *op, const struct tr_exec *e)
+{
+    if (!is_frozen_norm(op))
+        return tr_ref_bn_forward(op, e);
+    tr_ref_frozen_norm_forward(op, e);
+    return 0;
+}
+
+static int norm_backward(const struct tr_op *op, const struct tr_exec *e)
+{
+    if (!is_frozen_norm(op))
+        return tr_ref_bn_backward(op, e);
+    tr_ref_frozen_norm_backward(op, e);
+    return 0;
+}
+
 static int plan(struct tr_backend *b, const struct tr_op *op, struct tr_op_plan **ret_plan,
                 struct tr_plan_info *ret_info, struct im_text *text)
 {
@@ -112,10 +133,11 @@ static int plan(struct tr_backend *b, const struct tr_op *op, struct tr_op_plan 
         .y_layout = &nchw,
         .x_bytes = tr_count(op->x) * sizeof(float),
         .y_bytes = kind == TR_OP_LOSS ? 0 : tr_count(op->y) * sizeof(float),
-        .keeps_x = op->training && (kind == TR_OP_CONV || kind == TR_OP_BN || kind == TR_OP_FC),
-        .keeps_y = op->training && kind == TR_OP_ADD && op->relu,
-        .y_may_be_x =
-            kind == TR_OP_ADD || kind == TR_OP_DROPPATH || (kind == TR_OP_BN && !op->training && !op->pools),
+        .keeps_x =
+            op->training && !op->frozen && (kind == TR_OP_CONV || kind == TR_OP_BN || kind == TR_OP_FC),
+        .keeps_y = op->training && op->relu && (kind == TR_OP_ADD || (is_frozen_norm(op) && !op->pools)),
+        .y_may_be_x = kind == TR_OP_ADD || kind == TR_OP_DROPPATH ||
+                      (kind == TR_OP_BN && (!op->training || op->frozen) && !op->pools),
         .dx_may_be_dy = kind == TR_OP_ADD || kind == TR_OP_DROPPATH || (kind == TR_OP_BN && !op->pools),
     };
     if (op->training && kind == TR_OP_BN)
@@ -160,9 +182,9 @@ static int bn_forward(struct tr_op_plan *p, const struct tr_exec *e)
     int err;
 
     if (!p->op.pools)
-        return tr_ref_bn_forward(&p->op, e);
+        return norm_forward(&p->op, e);
     to_full.y = p->full;
-    err = tr_ref_bn_forward(&p->op, &to_full);
+    err = norm_forward(&p->op, &to_full);
     tr_ref_round(p->op.precision, p->full, tr_count(p->op.x));
     if (err == 0)
         tr_ref_maxpool_forward(&pool,
@@ -177,12 +199,13 @@ static int bn_backward(struct tr_op_plan *p, const struct tr_exec *e)
     struct tr_exec from_full = *e;
 
     if (!p->op.pools)
-        return tr_ref_bn_backward(&p->op, e);
+        return norm_backward(&p->op, e);
     tr_ref_maxpool_backward(
         &pool, &(struct tr_exec){.dy = {e->dy[0], e->dy[1]}, .dx = e->dx, .save = places(&p->op, e->save)});
     from_full.dy[0] = e->dx;
     from_full.dy[1] = NULL;
-    return tr_ref_bn_backward(&p->op, &from_full);
+    from_full.y = p->full;
+    return norm_backward(&p->op, &from_full);
 }
 
 static int forward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_exec *e)

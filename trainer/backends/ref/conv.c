@@ -113,7 +113,7 @@ static void weight_at(const struct tr_op *op, const struct tr_exec *e, int k, in
 
 void tr_ref_conv_backward(const struct tr_op *op, const struct tr_exec *e)
 {
-    for (int k = 0; k < op->y.c; k++)
+    for (int k = 0; k < op->y.c && !op->frozen; k++)
         for (int c = 0; c < op->x.c; c += LANES)
             for (int r = 0; r < op->kernel; r++)
                 for (int s = 0; s < op->kernel; s++)

@@ -46,8 +46,9 @@ void tr_ref_fc_backward(const struct tr_op *op, const struct tr_exec *e)
     size_t in = (size_t)op->x.c, out = (size_t)op->y.c;
     float *dx = e->dx;
 
-    fc_backward_params(op, e);
-    for (size_t n = 0; n < (size_t)op->x.n; n++) {
+    if (!op->frozen)
+        fc_backward_params(op, e);
+    for (size_t n = 0; n < (size_t)op->x.n && op->needs_dx; n++) {
         for (size_t c = 0; c < in; c++) {
             double sum = 0;
 

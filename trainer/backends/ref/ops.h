@@ -15,6 +15,8 @@ void tr_ref_conv_backward(const struct tr_op *op, const struct tr_exec *e);
 size_t tr_ref_bn_save_bytes(const struct tr_op *op);
 int tr_ref_bn_forward(const struct tr_op *op, const struct tr_exec *e);
 int tr_ref_bn_backward(const struct tr_op *op, const struct tr_exec *e);
+void tr_ref_frozen_norm_forward(const struct tr_op *op, const struct tr_exec *e);
+void tr_ref_frozen_norm_backward(const struct tr_op *op, const struct tr_exec *e);
 void tr_ref_add_forward(const struct tr_op *op, const struct tr_exec *e);
 void tr_ref_add_backward(const struct tr_op *op, const struct tr_exec *e);
 void tr_ref_maxpool_forward(const struct tr_op *op, const struct tr_exec *e);

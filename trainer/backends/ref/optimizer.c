@@ -30,12 +30,14 @@ void tr_ref_add(float *y, const float *x, size_t count)
 static void momentum_span(const struct tr_update *u, const struct tr_span *span, double ratio, double decay)
 {
     const struct imk_hyper *h = u->hyper;
+    const double lr = h->lr * span->rate;
+
     for (size_t i = span->first; i < span->first + span->count; i++) {
         double g = ratio * (u->grad_scale * (double)u->g[i] + decay * (double)u->w[i]);
         double m = h->momentum * (double)u->m[i] + g;
 
         u->m[i] = (float)m;
-        u->w[i] = (float)((double)u->w[i] - h->lr * (h->nesterov ? g + h->momentum * m : m));
+        u->w[i] = (float)((double)u->w[i] - lr * (h->nesterov ? g + h->momentum * m : m));
     }
 }
 
@@ -58,40 +60,42 @@ static void moments(const struct tr_update *u, size_t i)
 }
 
 /* m-hat / (sqrt(v-hat) + eps) */
-static double direction(const struct tr_update *u, size_t i)
+static double direction(const struct tr_update *u, const struct tr_span *span, size_t i)
 {
     const struct imk_hyper *h = u->hyper;
-    double correction1 = 1 - pow(h->momentum, (double)(h->updates + 1));
-    double correction2 = 1 - pow(h->beta2, (double)(h->updates + 1));
+    const double t = (double)(h->updates - span->since + 1);
+    double correction1 = 1 - pow(h->momentum, t);
+    double correction2 = 1 - pow(h->beta2, t);
 
     return (double)u->m[i] / correction1 / (sqrt((double)u->v[i]) / sqrt(correction2) + h->eps);
 }
 
 static void adamw_span(const struct tr_update *u, const struct tr_span *span, double decay)
 {
-    const struct imk_hyper *h = u->hyper;
+    const double lr = u->hyper->lr * span->rate;
+
     for (size_t i = span->first; i < span->first + span->count; i++) {
         moments(u, i);
-        u->w[i] = (float)((double)u->w[i] * (1 - h->lr * decay) - h->lr * direction(u, i));
+        u->w[i] = (float)((double)u->w[i] * (1 - lr * decay) - lr * direction(u, span, i));
     }
 }
 
 static void lamb_span(const struct tr_update *u, const struct tr_span *span, double decay)
 {
-    const struct imk_hyper *h = u->hyper;
+    const double lr = u->hyper->lr * span->rate;
     double w = 0, all = 0, ratio;
 
     for (size_t i = span->first; i < span->first + span->count; i++) {
         double d;
 
         moments(u, i);
-        d = direction(u, i) + decay * (double)u->w[i];
+        d = direction(u, span, i) + decay * (double)u->w[i];
         w += (double)u->w[i] * (double)u->w[i];
         all += d * d;
     }
     ratio = decay > 0 && w > 0 && all > 0 ? sqrt(w) / sqrt(all) : 1;
     for (size_t i = span->first; i < span->first + span->count; i++)
-        u->w[i] = (float)((double)u->w[i] - h->lr * ratio * (direction(u, i) + decay * (double)u->w[i]));
+        u->w[i] = (float)((double)u->w[i] - lr * ratio * (direction(u, span, i) + decay * (double)u->w[i]));
 }
 
 void tr_ref_update(const struct tr_update *u)

@@ -27,7 +27,9 @@ static void every_recipe_parses_checks_and_says_what_it_is(void **state)
     for (size_t i = 0; i < count; i++) {
         struct im_conf conf;
 
-        if (load(&conf, list[i].name, NULL, &text) < 0 || im_conf_check(&conf, &text) < 0)
+        const char *more = strcmp(list[i].name, "finetune") == 0 ? "--init-from=w.safetensors" : NULL;
+
+        if (load(&conf, list[i].name, more, &text) < 0 || im_conf_check(&conf, &text) < 0)
             fail_msg("%s: %s", list[i].name, text.s);
         if (strlen(list[i].line) < 20 || strlen(list[i].line) > 110)
             fail_msg("%s begins with no sentence of 20 to 110 bytes: \"%s\"", list[i].name, list[i].line);

@@ -103,7 +103,7 @@ static void a_command_that_hangs_is_killed(void **state)
     assert_non_null(strstr(text.s, "longer than"));
     assert_int_equal(sv_hook_close(&h, 20 * IM_SECOND), 0);
     assert_string_equal(content(*state, "out"), "2\n");
-    pid = atoi(content(*state, "pid"));
+    pid = (int)strtol(content(*state, "pid"), NULL, 10);
     assert_true(pid > 0);
     for (int i = 0; i < 500 && kill(pid, 0) == 0; i++)
         nanosleep(&(struct timespec){.tv_nsec = 10 * 1000 * 1000}, NULL);

@@ -14,6 +14,7 @@
 #include "ipc/base/err.h"
 #include "trainer/checkpoint/classes.h"
 #include "trainer/checkpoint/import.h"
+#include "trainer/checkpoint/import_head.h"
 
 enum { CLASSES = 3 };
 
@@ -126,6 +127,43 @@ static void what_names_nothing_changes_nothing(void **state)
     assert_int_equal(map("[\"a\",\"b\",\"c\"]", NULL, (const int[]){1, 2, 3}, &note, &text), 0);
 }
 
+/* A file with a classifier of `rows` rows that names these classes: whether a fine-tuning keeps it. */
+static bool head_fits(uint64_t rows, const char *theirs, const char *ours, struct im_text *why)
+{
+    const struct tr_pair metadata = {TR_CLASSES_KEY, theirs};
+    float *zeros = calloc(rows * 64, sizeof *zeros);
+    const struct tr_tensor tensors[] = {
+        {.name = "fc.weight", .dtype = TR_F32, .rank = 2, .shape = {rows, 64}, .data = zeros},
+        {.name = "fc.bias", .dtype = TR_F32, .rank = 1, .shape = {rows}, .data = zeros}};
+    struct tr_network *net = network();
+    struct im_text text = {""};
+    bool fits = false;
+
+    why->s[0] = 0;
+    assert_int_equal(tr_safetensors_write(file_name(), tensors, 2, &metadata, theirs ? 1 : 0, &text), 0);
+    if (tr_import_head_fits(file_name(), tr_network_model(net), ours, &fits, why, &text) < 0)
+        fail_msg("%s", text.s);
+    unlink(file_name());
+    tr_network_free(net);
+    free(zeros);
+    return fits;
+}
+
+static void a_fine_tuning_keeps_the_classifier_of_its_classes(void **state)
+{
+    const char *abc = "[\"a\",\"b\",\"c\"]";
+    struct im_text why;
+
+    (void)state;
+    assert_true(head_fits(3, NULL, NULL, &why));
+    assert_true(head_fits(3, NULL, abc, &why));
+    assert_true(head_fits(3, "[\"c\",\"a\",\"b\"]", abc, &why));
+    assert_false(head_fits(4, NULL, abc, &why));
+    assert_non_null(strstr(why.s, "for 4 classes"));
+    assert_false(head_fits(3, "[\"a\",\"b\",\"dog\"]", abc, &why));
+    assert_non_null(strstr(why.s, "other classes"));
+}
+
 static void write_lines(const char *folder, const char *lines)
 {
     char path[128];
@@ -165,6 +203,7 @@ int main(void)
         cmocka_unit_test(rows_go_to_the_class_of_their_name),
         cmocka_unit_test(other_classes_are_refused_by_name),
         cmocka_unit_test(what_names_nothing_changes_nothing),
+        cmocka_unit_test(a_fine_tuning_keeps_the_classifier_of_its_classes),
         cmocka_unit_test(names_are_read_from_the_run_directory),
     };
 

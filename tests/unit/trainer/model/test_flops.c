@@ -13,7 +13,7 @@ static double flop(const char *name, int size)
 
     assert_int_equal(tr_model_new(&(struct tr_model_config){.name = name, .classes = 1000}, &model, &text),
                      0);
-    result = tr_training_flop(model, size);
+    result = tr_training_flop(model, NULL, size);
     tr_model_free(model);
     return result;
 }

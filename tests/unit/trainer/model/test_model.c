@@ -13,7 +13,7 @@
 #include "ipc/base/count.h"
 #include "ipc/base/err.h"
 #include "ipc/config/conf.h"
-#include "trainer/model/model.h"
+#include "trainer/model/groups.h"
 
 static struct tr_model *make(const char *name, enum tr_stem stem, int classes)
 {
@@ -183,7 +183,7 @@ static void only_weights_of_conv_and_fc_decay(void **state)
     size_t count = 0, end = 0;
 
     (void)state;
-    assert_int_equal(tr_model_spans(m, &spans, &count), 0);
+    assert_int_equal(tr_groups_spans(m, NULL, &spans, &count), 0);
     for (size_t i = 0; i < count; i++) {
         assert_int_equal(spans[i].first, end);
         end += spans[i].count;

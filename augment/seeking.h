@@ -1,0 +1,27 @@
+/* The seek index in a run: looks up the index of an image's bytes, has the decoder use it, and passes a new one on to
+ * the supervisor, which owns the file (ipc/seek_file.h). Pixels do not depend on any of it. */
+#ifndef AUGMENT_SEEKING_H
+#define AUGMENT_SEEKING_H
+
+#include "augment/decode/decode.h"
+#include "ipc/child.h"
+#include "ipc/seek_file.h"
+
+struct au_seeking {
+    struct im_child *child; /* NULL: there is no index */
+    struct au_decoder *decoder;
+    struct im_seek_file file;
+    struct im_seek_ring *ring;
+    uint64_t key; /* of the image at hand */
+    unsigned char bytes[IM_SEEK_BYTES_MAX];
+};
+
+/* Opens the file that the configuration names. Without one, images are decoded as ever. */
+void au_seeking_open(struct au_seeking *s, struct im_child *child, struct au_decoder *decoder);
+void au_seeking_close(struct au_seeking *s);
+
+/* Before an image is decoded whose bytes have this key, and after it, its bytes being there still. */
+void au_seeking_begin(struct au_seeking *s, uint64_t key);
+void au_seeking_end(struct au_seeking *s);
+
+#endif

@@ -1,0 +1,106 @@
+#include "trainer/model/groups.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+bool tr_groups_equal(const struct tr_groups *a, const struct tr_groups *b)
+{
+    return a->frozen == b->frozen && a->norms_since == b->norms_since &&
+           !(a->layer_decay < b->layer_decay || a->layer_decay > b->layer_decay) &&
+           memcmp(a->since, b->since, sizeof a->since) == 0;
+}
+
+static bool is_norm(const struct tr_param_tensor *t)
+{
+    return t->kind == TR_TENSOR_BN_WEIGHT || t->kind == TR_TENSOR_BN_BIAS;
+}
+
+static bool is_frozen(const struct tr_groups *g, int stage, bool norm)
+{
+    return g && (g->frozen >> stage & 1 || (norm && g->frozen & TR_FROZEN_NORMS));
+}
+
+bool tr_layer_is_frozen(const struct tr_groups *g, const struct tr_layer *l)
+{
+    return l->tensor >= 0 && is_frozen(g, l->stage, l->kind == TR_OP_BN);
+}
+
+void tr_groups_backward(const struct tr_model *m, const struct tr_groups *g, bool *ret)
+{
+    for (int i = 0; i < m->layer_count; i++) {
+        const struct tr_layer *l = &m->layers[i];
+
+        ret[i] = l->tensor >= 0 && !tr_layer_is_frozen(g, l);
+        for (int k = 0; k < 2; k++)
+            ret[i] |= l->in[k] >= 0 && ret[l->in[k]];
+    }
+}
+
+bool tr_groups_train_norms(const struct tr_model *m, const struct tr_groups *g)
+{
+    for (int i = 0; i < m->layer_count; i++)
+        if (m->layers[i].kind == TR_OP_BN && !tr_layer_is_frozen(g, &m->layers[i]))
+            return true;
+    return false;
+}
+
+size_t tr_groups_trained_from(const struct tr_model *m, const struct tr_groups *g)
+{
+    for (int i = 0; i < m->tensor_count; i++) {
+        const struct tr_param_tensor *t = &m->tensors[i];
+
+        if (tr_tensor_home(t) == TR_HOME_PARAMS && !is_frozen(g, t->stage, is_norm(t)))
+            return t->offset;
+    }
+    return m->param_floats;
+}
+
+static double rate_of(const struct tr_model *m, const struct tr_groups *g, int depth)
+{
+    return g && g->layer_decay > 0 ? pow(g->layer_decay, m->depths - 1 - depth) : 1;
+}
+
+static uint64_t since_of(const struct tr_groups *g, int stage, bool norm)
+{
+    if (!g)
+        return 0;
+    return norm && g->norms_since > g->since[stage] ? g->norms_since : g->since[stage];
+}
+
+/* Whether `b` only continues `a`. */
+static bool continues(const struct tr_span *a, const struct tr_span *b)
+{
+    return !a->decays && !b->decays && a->first + a->count == b->first && a->since == b->since &&
+           !(a->rate < b->rate || a->rate > b->rate);
+}
+
+int tr_groups_spans(const struct tr_model *m, const struct tr_groups *g, struct tr_span **ret_spans,
+                    size_t *ret_count)
+{
+    struct tr_span *spans = calloc((size_t)m->tensor_count, sizeof *spans);
+    size_t count = 0;
+
+    if (!spans)
+        return -ENOMEM;
+    for (int i = 0; i < m->tensor_count; i++) {
+        const struct tr_param_tensor *t = &m->tensors[i];
+        const struct tr_span span = {.first = t->offset,
+                                     .count =
+                                         (t->count + TR_ARENA_ALIGN - 1) / TR_ARENA_ALIGN * TR_ARENA_ALIGN,
+                                     .decays = tr_tensor_decays(t),
+                                     .rate = rate_of(m, g, t->depth),
+                                     .since = since_of(g, t->stage, is_norm(t))};
+
+        if (tr_tensor_home(t) != TR_HOME_PARAMS || is_frozen(g, t->stage, is_norm(t)))
+            continue;
+        if (count > 0 && continues(&spans[count - 1], &span))
+            spans[count - 1].count += span.count;
+        else
+            spans[count++] = span;
+    }
+    *ret_spans = spans;
+    *ret_count = count;
+    return 0;
+}
