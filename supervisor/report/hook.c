@@ -293,11 +293,11 @@ uint64_t sv_hook_close(struct sv_hook **hook, im_ns timeout)
     ended = h->ended;
     h->orphan = !ended;
     lost = h->dropped + h->count;
-    pthread_mutex_unlock(&h->lock);
-    if (!ended) {
+    if (!ended) /* the thread frees all, as soon as it has the lock */
         pthread_detach(h->thread);
+    pthread_mutex_unlock(&h->lock);
+    if (!ended)
         return lost;
-    }
     pthread_join(h->thread, NULL);
     free_hook(h);
     return lost;
