@@ -335,6 +335,7 @@ void sv_answer(struct sv_super *s)
             tell_epoch(s, m);
             sv_journal_draw(&s->journal);
             sv_note_stages_now(s);
+            sv_journal_pass(&s->journal, "epoch.ended", m);
         } else if (strcmp(event, "ready") == 0)
             tell_memory(s, m);
         im_json_free(&m);

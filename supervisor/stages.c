@@ -56,10 +56,28 @@ void sv_note_stages_now(struct sv_super *s)
     s->reported_at = s->stages_at;
 }
 
+/* A checkpoint was written when it is known how long that took. Those before this supervisor were told. */
+static void note_checkpoint(struct sv_super *s)
+{
+    const double seconds = s->view.gauge[IM_G_SAVE_SECONDS];
+    struct im_json *fields;
+
+    if (s->save.known && seconds > 0 && seconds != s->save.seconds) {
+        fields = im_json_object();
+        im_json_set_real(fields, "seconds", seconds);
+        im_json_set_str(fields, "file", "checkpoints/last.safetensors");
+        sv_journal_pass(&s->journal, "checkpoint.saved", fields);
+        im_json_free(&fields);
+    }
+    s->save.seconds = seconds;
+    s->save.known = true;
+}
+
 void sv_note_stages(struct sv_super *s)
 {
     const im_ns now = im_now();
 
+    note_checkpoint(s);
     if (s->conf.lr_range_test || im_run_state(&s->run) != IM_RUN_RUNNING)
         return;
     if (s->stages_at == 0)

@@ -80,6 +80,10 @@ struct sv_super {
         im_ns at;                     /* when to make the next text, or to try again */
         bool told;                    /* that it cannot be had */
     } serve;
+    struct {
+        double seconds; /* that the last checkpoint took: another value is another checkpoint */
+        bool known;
+    } save;
     bool rows_told;   /* the heading of the epochs' rows was printed ... */
     int rows_columns; /* ... for a terminal of this width */
     bool memory_told; /* what the trainers hold was printed */

@@ -28,6 +28,8 @@
 #define END_WAIT_NS (10 * IM_SECOND)
 #define FILES_WAIT_NS (5 * IM_SECOND)  /* at the end, for what is not written yet */
 #define SCREEN_WAIT_NS (2 * IM_SECOND) /* the same for a terminal that takes nothing */
+#define HOOK_WAIT_NS (30 * IM_SECOND)  /* the same for the command of --on-event */
+#define HOOK_TELL_NS (2 * IM_SECOND)
 #define FORCED_WAIT_NS (IM_SECOND / 2) /* instead of both when told to stop at once */
 #define SEEK_WAIT_NS (IM_SECOND / 2)   /* for seek indexes, which can be made again */
 
@@ -334,12 +336,30 @@ static void say_goodbye(struct sv_super *s)
     sv_ending_say(s);
 }
 
+/* The command of --on-event gets the last events, too, for a bounded time. */
+static void wait_for_hook(struct sv_super *s, im_ns timeout)
+{
+    const im_ns began = im_now();
+    bool told = false;
+
+    while (s->journal.hook && sv_hook_pending(s->journal.hook) > 0 && im_now() - began < timeout) {
+        /* The warden ends a supervisor whose loop does not turn. */
+        atomic_fetch_add_explicit(&s->run.control->turns, 1, memory_order_relaxed);
+        if (!told && im_now() - began > HOOK_TELL_NS) {
+            sv_screen_say(&s->screen, "waiting   for the command of --on-event");
+            told = true;
+        }
+        poll(NULL, 0, TICK_MS);
+    }
+}
+
 /* Waits for files and screen, for a bounded time, then tells the warden. */
 static void leave(struct sv_super *s)
 {
     struct sv_message m = {.type = SV_FINISHED, .status = s->exit_status};
     const bool forced = s->exit_status == IM_EXIT_FORCED;
 
+    wait_for_hook(s, forced ? FORCED_WAIT_NS : HOOK_WAIT_NS);
     sv_journal_close(&s->journal, forced ? FORCED_WAIT_NS : FILES_WAIT_NS);
     sv_screen_close(&s->screen, forced ? FORCED_WAIT_NS : SCREEN_WAIT_NS);
     sv_channel_send(IM_FD_CHANNEL, &m, -1);

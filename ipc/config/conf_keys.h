@@ -350,6 +350,7 @@ typedef uint64_t im_conf_commands;
     INT(checkpoint_keep, "checkpoint-keep", 3, 1, 100000, IM_GROUP_OUTPUT, IM_FOR_START, "N", "epoch checkpoints to keep besides last and best") \
     BOOL(tensorboard, "tensorboard", true, IM_GROUP_OUTPUT, IM_FOR_START, "", "write TensorBoard event files into tensorboard/ of the run directory; the default") \
     TEXT(metrics_listen, "metrics-listen", "", IM_GROUP_OUTPUT, IM_FOR_START, "ADDRESS", "serve the run's numbers for Prometheus under /metrics: PORT (of this machine alone), HOST:PORT or unix:PATH") \
+    TEXT(on_event, "on-event", "", IM_GROUP_OUTPUT, IM_FOR_START, "COMMAND", "shell command that is given each event of the run (run.started, epoch.ended, checkpoint.saved, ...) as a line of JSON on its standard input") \
     REAL(status_interval, "status-interval", 30, 0.1, 86400, IM_GROUP_OUTPUT, IM_FOR_START | IM_FOR_USE, "SECONDS", "interval of status lines when the output is not a terminal") \
     ENUM(log_level, "log-level", IM_CONF_LOG_INFO, IM_LOG_LEVELS, IM_GROUP_OUTPUT, IM_FOR_ALL, "LEVEL", "lowest severity to log") \
     ENUM(color, "color", IM_COLOR_AUTO, IM_COLORS, IM_GROUP_OUTPUT, IM_FOR_ALL, "WHEN", "colours; auto: on a terminal unless NO_COLOR is set") \

@@ -15,6 +15,7 @@
 #include "supervisor/report/page.h"
 #include "supervisor/report/rundir.h"
 
+#define HOOK_COMMAND_NS (60 * IM_SECOND)
 #define DONE_WAIT_NS (2 * IM_SECOND)
 #define DRAIN_BYTES_MAX ((size_t)1 << 20) /* of log lines a call: whoever floods the pipe holds nobody up */
 
@@ -29,6 +30,19 @@ static int add_file(struct sv_journal *j, const char *name, int *ret, struct im_
         return im_fail(text, file, "cannot write %s: %s", path, strerror(-file));
     *ret = file;
     return 0;
+}
+
+static int open_hook(struct sv_journal *j, struct im_text *text)
+{
+    const struct sv_hook_limits limits = {.command = HOOK_COMMAND_NS};
+    char path[PATH_MAX];
+    int err;
+
+    if (!j->conf->on_event[0] || j->conf->lr_range_test)
+        return 0;
+    snprintf(path, sizeof path, "%s/on-event.log", j->run_dir);
+    err = sv_hook_open(&j->hook, j->conf->on_event, path, &limits);
+    return err < 0 ? im_fail(text, err, "no thread for --on-event: %s", strerror(-err)) : 0;
 }
 
 int sv_journal_open(struct sv_journal *j, const struct im_conf *conf, int pipe_fd, struct sv_screen *screen,
@@ -48,6 +62,8 @@ int sv_journal_open(struct sv_journal *j, const struct im_conf *conf, int pipe_f
         err = add_file(j, "log.txt", &j->log, text);
     if (err == 0)
         err = add_file(j, "stages.jsonl", &j->stages, text);
+    if (err == 0)
+        err = open_hook(j, text);
     sv_tensorboard_init(&j->tensorboard, j->run_dir);
     return err < 0 ? err : im_writer_open(&j->reports);
 }
@@ -73,6 +89,10 @@ void sv_journal_close(struct sv_journal *j, im_ns timeout)
         im_writer_do(j->reports, write_page, j, "report.html");
     }
     im_writer_close(&j->reports, by > im_now() ? by - im_now() : 0);
+    lost = sv_hook_close(&j->hook, 0);
+    if (lost > 0)
+        sv_screen_warn(j->screen, SV_WARN, "%" PRIu64 " events were not passed to the command of --on-event",
+                       lost);
 }
 
 static int draw(void *context, struct im_text *text)
@@ -198,6 +218,7 @@ static void tell_file(struct sv_journal *j, const struct im_writer_news *news)
 void sv_journal_tell(struct sv_journal *j)
 {
     struct im_writer_news news;
+    struct im_text why;
     uint64_t dropped;
     im_ns silence;
 
@@ -205,6 +226,8 @@ void sv_journal_tell(struct sv_journal *j)
         tell_file(j, &news);
         j->tellings++;
     }
+    if (j->hook && sv_hook_news(j->hook, &why))
+        sv_screen_warn(j->screen, SV_WARN, "%s; the run goes on", why.s);
     if (sv_terminal_news(j->screen->terminal, &dropped, &silence)) {
         struct im_json *fields = im_json_object();
 
@@ -228,33 +251,67 @@ static void timestamp(char *buffer, size_t n)
     snprintf(buffer + strlen(buffer), n - strlen(buffer), ".%03ldZ", now.tv_nsec / 1000000);
 }
 
+/* Numbers, texts and truths; null is left out. */
+static void copy_fields(struct im_json *to, const struct im_json *from)
+{
+    const struct im_json *value;
+
+    for (const char *key = NULL; from && (value = im_json_next(from, &key));) {
+        const char *s;
+        int64_t i;
+        double r;
+        bool b;
+
+        if (im_json_get(to, key))
+            continue;
+        if (im_json_as_str(value, &s) == 0)
+            im_json_set_str(to, key, s);
+        else if (im_json_as_int(value, &i) == 0)
+            im_json_set_int(to, key, i);
+        else if (im_json_as_real(value, &r) == 0)
+            im_json_set_real(to, key, r);
+        else if (im_json_as_bool(value, &b) == 0)
+            im_json_set_bool(to, key, b);
+    }
+}
+
+void sv_journal_pass(struct sv_journal *j, const char *event, const struct im_json *fields)
+{
+    struct im_json *whole;
+    char ts[40], *line;
+
+    if (!j->hook)
+        return;
+    whole = im_json_object();
+    timestamp(ts, sizeof ts);
+    im_json_set_str(whole, "schema", "imsuper.event/1");
+    im_json_set_str(whole, "ts", ts);
+    im_json_set_str(whole, "event", event);
+    im_json_set_str(whole, "run", j->conf->run_name);
+    im_json_set_str(whole, "run_dir", j->run_dir);
+    copy_fields(whole, fields);
+    line = im_json_dump(whole);
+    if (line)
+        sv_hook_event(j->hook, line);
+    free(line);
+    im_json_free(&whole);
+}
+
 void sv_journal_event(struct sv_journal *j, const char *event, struct im_json *fields)
 {
     struct im_json *whole = im_json_object();
-    const struct im_json *value;
-    const char *key = NULL;
     char ts[40], *line;
 
     timestamp(ts, sizeof ts);
     im_json_set_str(whole, "ts", ts);
     im_json_set_str(whole, "event", event);
-    while (fields && (value = im_json_next(fields, &key))) {
-        const char *s;
-        int64_t i;
-        double r;
-
-        if (im_json_as_str(value, &s) == 0)
-            im_json_set_str(whole, key, s);
-        else if (im_json_as_int(value, &i) == 0)
-            im_json_set_int(whole, key, i);
-        else if (im_json_as_real(value, &r) == 0)
-            im_json_set_real(whole, key, r);
-    }
+    copy_fields(whole, fields);
     line = im_json_dump(whole);
     if (line)
         im_writer_line(j->writer, j->events, line);
     free(line);
     im_json_free(&whole);
+    sv_journal_pass(j, event, fields);
     im_json_free(&fields);
 }
 

@@ -5,6 +5,7 @@
 
 #include "ipc/base/json.h"
 #include "ipc/base/writer.h"
+#include "supervisor/report/hook.h"
 #include "supervisor/report/rundir.h"
 #include "supervisor/report/screen.h"
 #include "supervisor/report/tensorboard.h"
@@ -16,6 +17,7 @@ struct sv_journal {
     struct im_writer
         *reports;            /* what is made from the other files, and may take longer: a thread of its own */
     int events, log, stages; /* files of the writer */
+    struct sv_hook *hook;    /* NULL: no --on-event */
     struct sv_tensorboard tensorboard; /* written by the reports' thread */
     int pipe_fd;
     const char *run_dir;
@@ -38,6 +40,9 @@ void sv_journal_close(struct sv_journal *j, im_ns timeout);
 
 /* Appends an event; takes `fields` (an object; NULL is fine), adds ts and event before them. */
 void sv_journal_event(struct sv_journal *j, const char *event, struct im_json *fields);
+
+/* An event for --on-event that is not in events.jsonl; the fields stay the caller's. */
+void sv_journal_pass(struct sv_journal *j, const char *event, const struct im_json *fields);
 
 /* Draws the charts and tables of the epochs (history.h), soon. */
 void sv_journal_draw(struct sv_journal *j);

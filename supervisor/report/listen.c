@@ -6,6 +6,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -179,6 +180,7 @@ static void say_nothing(void *context, const char *format, va_list args)
 int sv_listen_open(const struct im_conf_listen *where, struct sv_listener **ret, struct im_text *text)
 {
     struct sv_listener *l = calloc(1, sizeof *l);
+    sigset_t all, before; /* signals are for the thread that waits for them */
     int err = l ? load(&l->mhd, text) : -ENOMEM, fd = err < 0 ? err : open_socket(where, text);
 
     if (fd < 0) {
@@ -187,11 +189,14 @@ int sv_listen_open(const struct im_conf_listen *where, struct sv_listener **ret,
     }
     pthread_mutex_init(&l->lock, NULL);
     memcpy(l->path, where->path, sizeof l->path);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
     l->daemon =
         l->mhd.start_daemon(MHD_USE_AUTO_INTERNAL_THREAD | MHD_USE_ITC, 0, NULL, NULL, handle, l,
                             MHD_OPTION_EXTERNAL_LOGGER, say_nothing, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
                             MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
                             SECONDS_MAX, MHD_OPTION_CONNECTION_MEMORY_LIMIT, REQUEST_BYTES, MHD_OPTION_END);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (!l->daemon) {
         close(fd);
         sv_listen_close(&l);

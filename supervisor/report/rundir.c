@@ -188,10 +188,10 @@ void sv_rundir_discard(const char *run_dir, struct sv_rundir_lock *lock)
 {
     /* What a start makes before its first step. A name that is not here stays, and with it the folder. */
     static const char *const files[] = {
-        "data.index",        "subset.txt",        "left_out.txt",   "classes.txt",
-        "class_weights.txt", ".config.yaml.next", ".env.json.next", "metrics.jsonl",
-        "stages.jsonl",      "summary.csv",       "events.jsonl",   "log.txt",
-        "training_log.md",   "training_log.json", "report.html",    LOCK_NAME};
+        "data.index",        "subset.txt",     "left_out.txt",    "classes.txt",       "class_weights.txt",
+        ".config.yaml.next", ".env.json.next", "metrics.jsonl",   "stages.jsonl",      "summary.csv",
+        "events.jsonl",      "log.txt",        "training_log.md", "training_log.json", "report.html",
+        "on-event.log",      LOCK_NAME};
     char path[PATH_MAX];
 
     snprintf(path, sizeof path, "%s/" SECOND_LOCK_NAME, run_dir);

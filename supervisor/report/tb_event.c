@@ -227,22 +227,6 @@ void sv_tb_histogram(struct sv_records *r, double time, int64_t step, const char
     append_values(r, time, step, values, 1);
 }
 
-void sv_tb_image(struct sv_records *r, double time, int64_t step, const char *tag, int width, int height,
-                 const void *png, size_t n)
-{
-    ImTb__Summary__Image image = IM_TB__SUMMARY__IMAGE__INIT;
-    ImTb__Summary__Value value = IM_TB__SUMMARY__VALUE__INIT, *values[] = {&value};
-
-    image.width = width;
-    image.height = height;
-    image.colorspace = 3;
-    image.encoded_image_string = (ProtobufCBinaryData){n, (uint8_t *)png};
-    value.tag = (char *)tag;
-    value.value_case = IM_TB__SUMMARY__VALUE__VALUE_IMAGE;
-    value.image = &image;
-    append_values(r, time, step, values, 1);
-}
-
 bool sv_tb_is_kept(const unsigned char *record, size_t n, int64_t last)
 {
     ImTb__Event *e = im_tb__event__unpack(NULL, n, record);
@@ -250,8 +234,7 @@ bool sv_tb_is_kept(const unsigned char *record, size_t n, int64_t last)
 
     if (e && e->what_case == IM_TB__EVENT__WHAT_SUMMARY && e->step <= last)
         for (size_t i = 0; i < e->summary->n_value; i++)
-            kept |= e->summary->value[i]->value_case == IM_TB__SUMMARY__VALUE__VALUE_HISTO ||
-                    e->summary->value[i]->value_case == IM_TB__SUMMARY__VALUE__VALUE_IMAGE;
+            kept |= e->summary->value[i]->value_case == IM_TB__SUMMARY__VALUE__VALUE_HISTO;
     if (e)
         im_tb__event__free_unpacked(e, NULL);
     return kept;

@@ -29,10 +29,7 @@ struct sv_tb_histogram {
 void sv_tb_histogram(struct sv_records *r, double time, int64_t step, const char *tag,
                      const struct sv_tb_histogram *histogram);
 
-void sv_tb_image(struct sv_records *r, double time, int64_t step, const char *tag, int width, int height,
-                 const void *png, size_t n);
-
-/* Is the record one of a histogram or an image, of a step up to `last`? Those cannot be made anew. */
+/* Is the record one of a histogram, of a step up to `last`? Those cannot be made anew. */
 bool sv_tb_is_kept(const unsigned char *record, size_t n, int64_t last);
 
 #endif
