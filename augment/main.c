@@ -33,6 +33,15 @@ static const struct im_command verbs[] = {
      .required = "data-dir",
      .check = IM_CHECK_VALUES,
      .run = au_cmd_profile},
+    {.name = "pixels",
+     .typed = "imsuper-augmenter pixels",
+     .usual = "--data-dir DIR --split val",
+     .what = "Sends samples to the program that started it.",
+     .options = IM_FOR_PIXELS,
+     .required = "data-dir",
+     .check = IM_CHECK_VALUES,
+     .is_inner = true,
+     .run = au_cmd_pixels},
 };
 
 static int augment_for_run(int argc, char **argv)

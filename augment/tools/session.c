@@ -125,9 +125,10 @@ static int read_files(const struct im_conf *conf, struct au_files *files, size_t
 int au_files_load(const struct im_conf *conf, struct au_files *ret, struct im_text *text)
 {
     char path[PATH_MAX], data[] = "data", verb[] = "list", data_dir[IM_CONF_TEXT_BYTES + 16], layout[64],
-                         images[64], split[64], split_seed[64], labels[IM_CONF_TEXT_BYTES + 16],
+                         images[64], split[64], split_seed[64], which[64], labels[IM_CONF_TEXT_BYTES + 16],
                          val_labels[IM_CONF_TEXT_BYTES + 16];
-    char *argv[] = {path, data, verb, data_dir, layout, images, split, split_seed, labels, val_labels, NULL};
+    char *argv[] = {path,  data,       verb,   data_dir,   layout, images,
+                    split, split_seed, labels, val_labels, which,  NULL};
     size_t n = 0;
     int err;
 
@@ -140,6 +141,7 @@ int au_files_load(const struct im_conf *conf, struct au_files *ret, struct im_te
     snprintf(val_labels, sizeof val_labels, "--val-labels=%s", conf->val_labels);
     snprintf(split, sizeof split, "--val-split=%.17g", conf->val_split);
     snprintf(split_seed, sizeof split_seed, "--val-split-seed=%" PRId64, conf->val_split_seed);
+    snprintf(which, sizeof which, "--split=%s", im_conf_choice(IM_KEY_split, conf->split));
     err = run_list(path, argv, &ret->names, &n);
     if (err == 0)
         err = read_files(conf, ret, n, text);
@@ -174,7 +176,8 @@ int au_session_open(struct au_session *s, const struct im_conf *conf)
     if (err == 0)
         err = au_renderer_new(&s->renderer, &s->recipe.limits, imk_cpu_flags());
     if (err == 0 && s->files.count == 0)
-        err = im_fail(&text, -ENOENT, "no training images in %.700s", s->conf.data_dir);
+        err = im_fail(&text, -ENOENT, "no %s images in %.700s",
+                      s->conf.split == IM_SPLIT_CHOICE_VAL ? "validation" : "training", s->conf.data_dir);
     if (err < 0) {
         au_session_close(s);
         return im_command_fail(err, &text);

@@ -32,6 +32,8 @@ static const char overview[] =
     "         gpus      GPUs that --gpus can take; --json for programs\n"
     "         model     the layers of a network: shapes, parameters, multiplications, memory\n"
     "Use      export    weights for other programs: ONNX, PyTorch, timm, torchvision\n"
+    "         import    weights of other programs, under the names used here\n"
+    "         average   the mean of several weights, with batch norm's statistics taken anew\n"
     "Data     data index    look at a dataset and index it\n"
     "         data organise  write train/CLASS and val/CLASS from another layout: organise SRC DST\n"
     "         data synth    make a labelled set of JPEG files\n"
