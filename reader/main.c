@@ -1,53 +1,8 @@
 /* imsuper-reader: `imsuper start` starts one per --readers; its verbs are those of `imsuper data`. */
-#include "ipc/base/count.h"
 #include "ipc/base/log.h"
 #include "reader/reader.h"
 #include "reader/sandbox.h"
 #include "reader/tools/data_cmd.h"
-
-static const struct im_command verbs[] = {
-    {.name = "data index",
-     .typed = "imsuper data index",
-     .usual = "--data-dir DIR",
-     .what = "Looks at a data set: finds its layout, classes and images, and indexes them.",
-     .options = IM_FOR_INDEX,
-     .required = "data-dir",
-     .run = rd_cmd_index},
-    {.name = "data measure",
-     .typed = "imsuper data measure",
-     .usual = "--data-dir DIR",
-     .what = "Indexes a data set as `data index` does, for `imsuper start`, which has shown the warnings.",
-     .options = IM_FOR_INDEX,
-     .required = "data-dir",
-     .is_inner = true,
-     .run = rd_cmd_measure},
-    {.name = "data synth",
-     .typed = "imsuper data synth",
-     .usual = "--out DIR --classes 10",
-     .what = "Makes a small labelled data set to try things with.",
-     .options = IM_FOR_SYNTH,
-     .required = "out",
-     .run = rd_cmd_synth},
-    {.name = "data organise",
-     .typed = "imsuper data organise",
-     .usual = "SRC DST",
-     .what =
-         "Writes DST/train/CLASS/FILE and DST/val/CLASS/FILE from the images of SRC, in whatever layout they "
-         "are.\nWhat is in DST already is never overwritten. Started again after a kill or a full disk, the "
-         "same command goes on.\nDST/organise.undo says what was made; --undo takes it back.",
-     .options = IM_FOR_ORGANISE,
-     .operand = "data-dir",
-     .second = "out",
-     .run = rd_cmd_organise},
-    {.name = "data list",
-     .typed = "imsuper data list",
-     .usual = "--data-dir DIR --images 16",
-     .what = "Names images for programs: number, label, class and path, each ended by a NUL.",
-     .options = IM_FOR_LIST,
-     .required = "data-dir",
-     .is_inner = true,
-     .run = rd_cmd_list},
-};
 
 static int read_for_run(int argc, char **argv)
 {
@@ -74,5 +29,5 @@ int main(int argc, char **argv)
 {
     if (im_child_is_started(argc, argv))
         return read_for_run(argc, argv);
-    return im_command_main("imsuper-reader", verbs, IM_COUNT(verbs), argc, argv);
+    return rd_command_main(argc, argv);
 }

@@ -122,34 +122,91 @@ static int read_files(const struct im_conf *conf, struct au_files *files, size_t
     return err;
 }
 
-int au_files_load(const struct im_conf *conf, struct au_files *ret, struct im_text *text)
+/* The reader's list, of the images of --images or of all splits. 0; its exit status; or a negative errno with a
+ * sentence. */
+static int ask_reader(const struct im_conf *conf, bool all, char **ret, size_t *ret_n, struct im_text *text)
 {
     char path[PATH_MAX], data[] = "data", verb[] = "list", data_dir[IM_CONF_TEXT_BYTES + 16], layout[64],
                          images[64], split[64], split_seed[64], which[64], labels[IM_CONF_TEXT_BYTES + 16],
-                         val_labels[IM_CONF_TEXT_BYTES + 16];
-    char *argv[] = {path,  data,       verb,   data_dir,   layout, images,
-                    split, split_seed, labels, val_labels, which,  NULL};
-    size_t n = 0;
+                         val_labels[IM_CONF_TEXT_BYTES + 16], both[] = "--both-splits";
+    char *argv[] = {path,       data,   verb,       data_dir, layout, images, split,
+                    split_seed, labels, val_labels, which,    NULL,   NULL};
     int err;
 
-    *ret = (struct au_files){0};
     reader_program(path, sizeof path);
     snprintf(data_dir, sizeof data_dir, "--data-dir=%s", conf->data_dir);
     snprintf(layout, sizeof layout, "--layout=%s", im_conf_choice(IM_KEY_layout, conf->layout));
-    snprintf(images, sizeof images, "--images=%" PRId64, conf->images);
+    snprintf(images, sizeof images, all ? "--sample=%" PRId64 : "--images=%" PRId64,
+             all ? conf->sample : conf->images);
     snprintf(labels, sizeof labels, "--labels=%s", conf->labels);
     snprintf(val_labels, sizeof val_labels, "--val-labels=%s", conf->val_labels);
     snprintf(split, sizeof split, "--val-split=%.17g", conf->val_split);
     snprintf(split_seed, sizeof split_seed, "--val-split-seed=%" PRId64, conf->val_split_seed);
     snprintf(which, sizeof which, "--split=%s", im_conf_choice(IM_KEY_split, conf->split));
-    err = run_list(path, argv, &ret->names, &n);
+    if (all)
+        argv[11] = both;
+    err = run_list(path, argv, ret, ret_n);
+    return err < 0 ? im_fail(text, err, "cannot run %s: %s", path, strerror(-err)) : err;
+}
+
+int au_files_load(const struct im_conf *conf, struct au_files *ret, struct im_text *text)
+{
+    size_t n = 0;
+    int err;
+
+    *ret = (struct au_files){0};
+    err = ask_reader(conf, false, &ret->names, &n, text);
     if (err == 0)
         err = read_files(conf, ret, n, text);
-    else if (err < 0)
-        im_fail(text, err, "cannot run %s: %s", path, strerror(-err));
     if (err)
         au_files_free(ret);
     return err;
+}
+
+static size_t count_names(const char *at, const char *end)
+{
+    size_t nuls = 0;
+
+    for (; at < end; at++)
+        nuls += *at == '\0';
+    return nuls / (LIST_FIELDS + 1);
+}
+
+int au_names_load(const struct im_conf *conf, struct au_names *ret, struct im_text *text)
+{
+    const char *at, *end, *fields[LIST_FIELDS], *split;
+    size_t n = 0;
+    int err;
+
+    *ret = (struct au_names){0};
+    err = ask_reader(conf, true, &ret->bytes, &n, text);
+    if (err)
+        return err;
+    at = ret->bytes, end = at + n;
+    ret->root = at;
+    at += n ? strlen(at) + 1 : 0;
+    ret->names = calloc(count_names(at, end) + 1, sizeof *ret->names);
+    if (!ret->names)
+        return im_fail(text, -ENOMEM, "no memory for a list of images");
+    while (at < end) {
+        at = take_fields(at, end, fields);
+        split = at;
+        if (!at || !memchr(at, '\0', (size_t)(end - at)))
+            return im_fail(text, -EBADMSG, "imsuper-reader sent an unreadable answer");
+        at += strlen(at) + 1;
+        ret->names[ret->count++] = (struct au_name){.label = (uint32_t)strtoul(fields[1], NULL, 10),
+                                                    .is_val = strcmp(split, "val") == 0,
+                                                    .class_name = fields[2],
+                                                    .path = fields[3]};
+    }
+    return 0;
+}
+
+void au_names_free(struct au_names *names)
+{
+    free(names->names);
+    free(names->bytes);
+    *names = (struct au_names){0};
 }
 
 void au_files_free(struct au_files *files)

@@ -6,6 +6,7 @@
 #ifndef AUGMENT_TOOLS_SESSION_H
 #define AUGMENT_TOOLS_SESSION_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -31,6 +32,24 @@ struct au_files {
 int au_files_load(const struct im_conf *conf, struct au_files *ret, struct im_text *text);
 void au_files_free(struct au_files *files); /* accepts a zeroed one */
 
+/* The images of all splits, or conf->sample of each. */
+struct au_name {
+    const char *class_name, *path;
+    uint32_t label;
+    bool is_val;
+};
+
+struct au_names {
+    struct au_name *names;
+    size_t count;
+    const char *root; /* below which all lie; "": links lead out of it */
+    char *bytes;      /* the reader's answer; the strings above lie in it */
+};
+
+/* As au_files_load(); au_names_free() in every case. */
+int au_names_load(const struct im_conf *conf, struct au_names *ret, struct im_text *text);
+void au_names_free(struct au_names *names);
+
 /* 8-bit RGB pixels without gaps, as a PNG file. 0, or a negative errno with a sentence,
  * which names `path`. */
 int au_png_write(FILE *to, const char *path, const unsigned char *rgb, uint32_t width, uint32_t height,
@@ -50,11 +69,16 @@ void au_text_draw(struct au_picture *picture, uint32_t x, uint32_t y, const char
 /* Describes a draw: "rotate -12, color 1.3, 8 holes". Cut to n bytes. */
 void au_draw_describe(const struct au_draw *draw, char *s, size_t n);
 
+/* For main(): runs the verb that the words name; see im_command_main(). */
+int au_command_main(int argc, char **argv);
+
 /* They return an exit status. */
 int au_cmd_preview(struct im_conf *conf);
 int au_cmd_bench(struct im_conf *conf);
 int au_cmd_profile(struct im_conf *conf);
 int au_cmd_pixels(struct im_conf *conf);
+int au_cmd_verify(struct im_conf *conf);
+int au_cmd_stats(struct im_conf *conf);
 
 /* What all three begin with: files, recipe and a renderer. 0 or an exit status, having said why. */
 struct au_session {

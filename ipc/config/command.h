@@ -17,15 +17,15 @@ enum im_command_check {
 };
 
 struct im_command {
-    const char *name;     /* the words after the program's name: "bench", "data index" */
-    const char *typed;    /* what the user types: "imsuper bench trainer" */
-    const char *usual;    /* flags to show beside it */
-    const char *what;     /* what it does, in sentences; NULL: `words` takes --help, too */
-    unsigned options;     /* IM_FOR_*, the flags it takes; 0: none, and the environment is not read */
-    const char *required; /* option that must be given; NULL: none */
-    const char *operand;  /* option that a word without dashes sets; NULL: no such word */
-    bool operand_list;    /* several such words, joined by blanks */
-    const char *second;   /* option that a second such word sets; NULL: there is none */
+    const char *name;         /* the words after the program's name: "bench", "data index" */
+    const char *typed;        /* what the user types: "imsuper bench trainer" */
+    const char *usual;        /* flags to show beside it */
+    const char *what;         /* what it does, in sentences; NULL: `words` takes --help, too */
+    im_conf_commands options; /* IM_FOR_*, the flags it takes; 0: none, and the environment is not read */
+    const char *required;     /* option that must be given; NULL: none */
+    const char *operand;      /* option that a word without dashes sets; NULL: no such word */
+    bool operand_list;        /* several such words, joined by blanks */
+    const char *second;       /* option that a second such word sets; NULL: there is none */
     bool operand_needed;
     enum im_command_check check;
     bool is_inner; /* another program of ours starts it, which has shown the warnings */

@@ -69,7 +69,7 @@ const char *im_conf_name(enum im_conf_key_id key)
     return im_conf_keys[key].name;
 }
 
-bool im_conf_is_for(enum im_conf_key_id key, unsigned commands)
+bool im_conf_is_for(enum im_conf_key_id key, im_conf_commands commands)
 {
     return (im_conf_keys[key].commands & commands) != 0;
 }
@@ -96,10 +96,11 @@ static int find_key(const char *name)
 
 static bool is_for_fewer(int key, int other)
 {
-    return __builtin_popcount(im_conf_keys[key].commands) < __builtin_popcount(im_conf_keys[other].commands);
+    return __builtin_popcountll(im_conf_keys[key].commands) <
+           __builtin_popcountll(im_conf_keys[other].commands);
 }
 
-int im_conf_find_for(unsigned commands, const char *name, const char **ret_value)
+int im_conf_find_for(im_conf_commands commands, const char *name, const char **ret_value)
 {
     int found = find_key(name);
 
@@ -114,7 +115,7 @@ int im_conf_find_for(unsigned commands, const char *name, const char **ret_value
             continue;
         *ret_value = aliases[i].value;
         found = key;
-        if (commands == ~0u)
+        if (commands == IM_FOR_ANY)
             break;
     }
     return found;
@@ -122,10 +123,10 @@ int im_conf_find_for(unsigned commands, const char *name, const char **ret_value
 
 int im_conf_find(const char *name, const char **ret_value)
 {
-    return im_conf_find_for(~0u, name, ret_value);
+    return im_conf_find_for(IM_FOR_ANY, name, ret_value);
 }
 
-const char *im_conf_near(const char *name, unsigned commands)
+const char *im_conf_near(const char *name, im_conf_commands commands)
 {
     const char *names[IM_KEY_COUNT + ALIAS_COUNT], *fixed;
     size_t n = 0;
@@ -158,7 +159,7 @@ static int fail_at(const struct im_conf_place *place, struct im_text *text, cons
     return im_fail(text, -EINVAL, "%s: %s", place->written, what.s);
 }
 
-int im_conf_unknown(const char *name, unsigned commands, const struct im_conf_place *place,
+int im_conf_unknown(const char *name, im_conf_commands commands, const struct im_conf_place *place,
                     struct im_text *text)
 {
     const char *kind = place->source == IM_CONF_FLAG ? "flag" : "key";
@@ -379,7 +380,7 @@ int im_conf_set(struct im_conf *conf, const char *name, const char *value, struc
     int key = im_conf_normal(name, normal) ? im_conf_find(normal, &fixed) : -1;
 
     if (key < 0)
-        return im_conf_unknown(name, ~0u, &place, text);
+        return im_conf_unknown(name, IM_FOR_ANY, &place, text);
     return im_conf_put(conf, key, fixed ? fixed : value, &place, text);
 }
 

@@ -103,8 +103,8 @@ void im_conf_defaults(struct im_conf *conf);
  * IMSUPER_CONFIG names, the environment, the flags. `commands`: IM_FOR_* of the command, whose flags alone
  * are taken. Returns the index of the first argument that is no flag (argc: none), or a negative errno.
  * `warning` gets a sentence about variables that look like a mistyped key, else "". */
-int im_conf_load(struct im_conf *conf, unsigned commands, int argc, char **argv, struct im_text *warning,
-                 struct im_text *text);
+int im_conf_load(struct im_conf *conf, im_conf_commands commands, int argc, char **argv,
+                 struct im_text *warning, struct im_text *text);
 
 /* The parts of it, each over what `conf` holds already. */
 int im_conf_load_recipe(struct im_conf *conf, const char *name, struct im_text *text);
@@ -113,11 +113,12 @@ int im_conf_parse_yaml(struct im_conf *conf, const char *path_for_errors, const 
                        struct im_text *text);
 int im_conf_load_env(struct im_conf *conf, char *const *environment, struct im_text *warning,
                      struct im_text *text);
-int im_conf_parse_args(struct im_conf *conf, unsigned commands, int argc, char **argv, struct im_text *text);
+int im_conf_parse_args(struct im_conf *conf, im_conf_commands commands, int argc, char **argv,
+                       struct im_text *text);
 
 /* Moves the words of argv that are neither flags nor their values behind them, in their order. argv[0] and what
  * follows "--" stay where they are. */
-void im_conf_operands_last(unsigned commands, int argc, char **argv);
+void im_conf_operands_last(im_conf_commands commands, int argc, char **argv);
 
 /* Sets one key from its text, as the file would. */
 int im_conf_set(struct im_conf *conf, const char *name, const char *value, struct im_text *text);
@@ -155,17 +156,17 @@ const char *im_conf_name(enum im_conf_key_id key);
 void im_conf_value(const struct im_conf *conf, enum im_conf_key_id key, char *s);
 
 /* Whether one of `commands` uses the key. */
-bool im_conf_is_for(enum im_conf_key_id key, unsigned commands);
+bool im_conf_is_for(enum im_conf_key_id key, im_conf_commands commands);
 
 /* The word of a choice: im_conf_choice(IM_KEY_model, conf->model). NULL for a value that is none. */
 const char *im_conf_choice(enum im_conf_key_id key, int32_t value);
 
 /* The options of `commands` by group, wrapped to `columns` (0: $COLUMNS, the terminal's width or 80). */
-void im_conf_help(FILE *out, unsigned commands, int columns);
+void im_conf_help(FILE *out, im_conf_commands commands, int columns);
 
 /* The effective configuration with each value's source as comment; malloc'ed YAML that im_conf_load_yaml()
  * reads back. NULL: no memory. */
-char *im_conf_dump_yaml(const struct im_conf *conf, unsigned commands);
+char *im_conf_dump_yaml(const struct im_conf *conf, im_conf_commands commands);
 
 /* All values as "key=value\n" lines, for children. -ENOSPC when longer than `room` (IM_CONF_FROZEN_BYTES is
  * always enough). */

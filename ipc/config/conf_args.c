@@ -34,7 +34,7 @@ static bool split(const char *argument, struct flag *f)
 
 /* The key, with the value that the flag's name itself gives (--no-nesterov, --no-color) in *ret_value. One
  * that the commands do not use is found too, for the sentence about it. -1: none. */
-static int find_flag(const struct flag *f, unsigned commands, const char **ret_value)
+static int find_flag(const struct flag *f, im_conf_commands commands, const char **ret_value)
 {
     bool is_short = f->written[1] != '-';
     int key;
@@ -67,7 +67,7 @@ static const char *bare_value(int key)
 }
 
 /* Takes the flag at *at. Returns how many words it has. */
-static int parse_flag(struct im_conf *conf, unsigned commands, char **at, struct im_conf_said *said,
+static int parse_flag(struct im_conf *conf, im_conf_commands commands, char **at, struct im_conf_said *said,
                       struct im_text *text)
 {
     struct flag f;
@@ -109,7 +109,7 @@ static int parse_flag(struct im_conf *conf, unsigned commands, char **at, struct
 }
 
 /* Whether the flag at *at takes the word behind it, too. */
-static bool takes_next(unsigned commands, char **at)
+static bool takes_next(im_conf_commands commands, char **at)
 {
     struct flag f;
     const char *fixed;
@@ -121,7 +121,7 @@ static bool takes_next(unsigned commands, char **at)
     return key >= 0 && !fixed && !f.value && im_conf_keys[key].kind != IM_CONF_BOOL;
 }
 
-void im_conf_operands_last(unsigned commands, int argc, char **argv)
+void im_conf_operands_last(im_conf_commands commands, int argc, char **argv)
 {
     int operands = 0; /* they are argv[i - operands] to argv[i - 1] */
 
@@ -141,7 +141,7 @@ void im_conf_operands_last(unsigned commands, int argc, char **argv)
     }
 }
 
-static int parse_args(struct im_conf *conf, unsigned commands, int argc, char **argv,
+static int parse_args(struct im_conf *conf, im_conf_commands commands, int argc, char **argv,
                       struct im_conf_said *said, struct im_text *text)
 {
     int i = 1, taken = 1;
@@ -161,7 +161,8 @@ static int parse_args(struct im_conf *conf, unsigned commands, int argc, char **
     return i < argc && taken > 0 ? i + 1 : i; /* behind "--" */
 }
 
-int im_conf_parse_args(struct im_conf *conf, unsigned commands, int argc, char **argv, struct im_text *text)
+int im_conf_parse_args(struct im_conf *conf, im_conf_commands commands, int argc, char **argv,
+                       struct im_text *text)
 {
     struct im_conf_said said = {0};
 
@@ -192,7 +193,7 @@ static int take_variable(struct im_conf *conf, const char *entry, struct im_text
         if (strcmp(im_conf_keys[key].name, name) == 0)
             return im_conf_put(conf, key, value, &place, text);
     }
-    near = im_conf_near(name, ~0u);
+    near = im_conf_near(name, IM_FOR_ANY);
     if (near) {
         char meant[IM_CONF_NAME_BYTES];
 
@@ -246,8 +247,8 @@ static int take_finetune_file(struct im_conf *conf, struct im_text *text)
     return 0;
 }
 
-int im_conf_load(struct im_conf *conf, unsigned commands, int argc, char **argv, struct im_text *warning,
-                 struct im_text *text)
+int im_conf_load(struct im_conf *conf, im_conf_commands commands, int argc, char **argv,
+                 struct im_text *warning, struct im_text *text)
 {
     struct im_conf_said said = {0};
     struct im_conf first;

@@ -122,7 +122,7 @@ static const char *onecycle_flag(const struct im_conf *conf, const struct im_con
     return NULL;
 }
 
-void im_conf_finish_flags(struct im_conf *conf, unsigned commands, struct im_conf_said *said)
+void im_conf_finish_flags(struct im_conf *conf, im_conf_commands commands, struct im_conf_said *said)
 {
     const struct im_conf_place place = {.source = IM_CONF_FLAG, .written = "--max-lr"};
     const char *flag = onecycle_flag(conf, said);

@@ -107,7 +107,7 @@ static void write_source(FILE *f, const struct im_conf_origin *origin)
     fputc('\n', f);
 }
 
-char *im_conf_dump_yaml(const struct im_conf *conf, unsigned commands)
+char *im_conf_dump_yaml(const struct im_conf *conf, im_conf_commands commands)
 {
     char *s = NULL;
     size_t n = 0;

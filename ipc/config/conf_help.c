@@ -24,7 +24,7 @@ static int find_columns(FILE *out)
 }
 
 /* Whether the commands take the letter for this key: one letter may mean another key to another command. */
-static bool means(unsigned commands, const char *letter, const char *name)
+static bool means(im_conf_commands commands, const char *letter, const char *name)
 {
     const char *fixed;
     int key = im_conf_find_for(commands, letter, &fixed);
@@ -33,7 +33,7 @@ static bool means(unsigned commands, const char *letter, const char *name)
 }
 
 /* The one-letter name, or 0. */
-static char letter_of(unsigned commands, const char *name)
+static char letter_of(im_conf_commands commands, const char *name)
 {
 #define LETTER(theirs, ours, value)                                                                          \
     if (theirs[1] == '\0' && strcmp(ours, name) == 0 && means(commands, theirs, name))                       \
@@ -42,7 +42,7 @@ static char letter_of(unsigned commands, const char *name)
     return 0;
 }
 
-static void format_flag(const struct im_conf_key *k, unsigned commands, char *s, size_t room)
+static void format_flag(const struct im_conf_key *k, im_conf_commands commands, char *s, size_t room)
 {
     char letter = letter_of(commands, k->name), name[IM_CONF_NAME_BYTES];
     char before[8] = "    ";
@@ -104,7 +104,8 @@ static void write_wrapped(FILE *out, const char *s, int columns)
     fputc('\n', out);
 }
 
-static void write_key(FILE *out, const struct im_conf *defaults, unsigned commands, int key, int columns)
+static void write_key(FILE *out, const struct im_conf *defaults, im_conf_commands commands, int key,
+                      int columns)
 {
     char flag[2 * IM_CONF_NAME_BYTES], help[512];
     int used, written;
@@ -122,7 +123,7 @@ static void write_key(FILE *out, const struct im_conf *defaults, unsigned comman
     write_wrapped(out, help, columns);
 }
 
-void im_conf_help(FILE *out, unsigned commands, int columns)
+void im_conf_help(FILE *out, im_conf_commands commands, int columns)
 {
     struct im_conf defaults;
 

@@ -7,6 +7,8 @@
 #ifndef IPC_CONFIG_CONF_KEYS_H
 #define IPC_CONFIG_CONF_KEYS_H
 
+#include <stdint.h>
+
 #include "ipc/config/models.h"
 
 /* Choices: X(constant, "word"). The first has the value 0, and so on. */
@@ -142,54 +144,62 @@
     X(IM_GROUP_SYNTH, "Synth")
 
 /* Commands that use a key, as a set. */
-#define IM_FOR_START 1u
-#define IM_FOR_STATUS 2u
-#define IM_FOR_STOP 4u
-#define IM_FOR_SYNTH 8u
-#define IM_FOR_INDEX 16u
+typedef uint64_t im_conf_commands;
+#define IM_FOR(bit) ((im_conf_commands)1 << (bit))
+#define IM_FOR_ANY (~(im_conf_commands)0)
+#define IM_FOR_START IM_FOR(0)
+#define IM_FOR_STATUS IM_FOR(1)
+#define IM_FOR_STOP IM_FOR(2)
+#define IM_FOR_SYNTH IM_FOR(3)
+#define IM_FOR_INDEX IM_FOR(4)
+#define IM_FOR_PREVIEW IM_FOR(5)
+#define IM_FOR_BENCH IM_FOR(6)
+#define IM_FOR_LIST IM_FOR(7)
+#define IM_FOR_STEPS IM_FOR(8)      /* bench and profile of the trainer */
+#define IM_FOR_LR_FIND IM_FOR(9)    /* beside IM_FOR_START */
+#define IM_FOR_MODEL IM_FOR(10)     /* the table of a model's layers */
+#define IM_FOR_GPUS IM_FOR(11)      /* the list of GPUs */
+#define IM_FOR_LIST_RUNS IM_FOR(12) /* the list of a workspace's runs */
+#define IM_FOR_CHILDREN IM_FOR(13)  /* no flag: `start` sets it for the processes of its run */
+#define IM_FOR_CONTROL IM_FOR(14)   /* pause, resume, restart, scale */
+#define IM_FOR_RESTART IM_FOR(15)
+#define IM_FOR_SCALE IM_FOR(16)
+#define IM_FOR_ORGANISE IM_FOR(17)   /* class folders from any layout */
+#define IM_FOR_PLOT IM_FOR(18)       /* charts of runs */
+#define IM_FOR_COMPARE IM_FOR(19)    /* of runs with each other */
+#define IM_FOR_DOCTOR IM_FOR(20)     /* what of this machine or data set would hold up a run */
+#define IM_FOR_BENCH_READ IM_FOR(21) /* bench read and profile reader */
+#define IM_FOR_BENCH_DATA IM_FOR(22) /* beside IM_FOR_START */
+#define IM_FOR_VERIFY IM_FOR(23)     /* data verify and data stats */
+#define IM_FOR_EXPORT IM_FOR(40)     /* weights for other programs */
+#define IM_FOR_IMPORT IM_FOR(41)     /* weights of other programs */
+#define IM_FOR_AVERAGE IM_FOR(42)    /* the mean of weights */
+#define IM_FOR_PIXELS IM_FOR(43)     /* samples for a program that asks for them */
 #define IM_FOR_RUNS (IM_FOR_START | IM_FOR_STATUS | IM_FOR_STOP | IM_FOR_CONTROL)
-#define IM_FOR_PREVIEW 64u
-#define IM_FOR_BENCH 128u
-#define IM_FOR_LIST 256u
-#define IM_FOR_STEPS 512u      /* bench and profile of the trainer */
-#define IM_FOR_LR_FIND 1024u   /* beside IM_FOR_START */
-#define IM_FOR_MODEL 2048u     /* the table of a model's layers */
-#define IM_FOR_GPUS 4096u      /* the list of GPUs */
-#define IM_FOR_LIST_RUNS 8192u /* the list of a workspace's runs */
-#define IM_FOR_CHILDREN 32u    /* no flag: `start` sets it for the processes of its run */
-#define IM_FOR_CONTROL 65536u  /* pause, resume, restart, scale */
-#define IM_FOR_RESTART 131072u
-#define IM_FOR_SCALE 262144u
-#define IM_FOR_PLOT 268435456u    /* charts of runs */
-#define IM_FOR_COMPARE 536870912u /* of runs with each other */
-#define IM_FOR_ORGANISE 8388608u  /* class folders from any layout */
-#define IM_FOR_EXPORT 67108864u   /* weights for other programs */
-#define IM_FOR_IMPORT 134217728u
-#define IM_FOR_AVERAGE 16777216u
-#define IM_FOR_PIXELS 33554432u /* samples for a program that asks for them */
 /* All that make samples. */
 #define IM_FOR_SAMPLES (IM_FOR_START | IM_FOR_PREVIEW | IM_FOR_BENCH | IM_FOR_PIXELS)
 #define IM_FOR_ALL                                                                                           \
     (IM_FOR_RUNS | IM_FOR_SYNTH | IM_FOR_INDEX | IM_FOR_CHILDREN | IM_FOR_SAMPLES | IM_FOR_LIST |            \
      IM_FOR_STEPS | IM_FOR_LR_FIND | IM_FOR_MODEL | IM_FOR_RESTART | IM_FOR_SCALE | IM_FOR_LIST_RUNS |       \
-     IM_FOR_ORGANISE | IM_FOR_PLOT | IM_FOR_COMPARE | IM_FOR_EXPORT | IM_FOR_IMPORT | IM_FOR_AVERAGE)
+     IM_FOR_ORGANISE | IM_FOR_PLOT | IM_FOR_COMPARE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ |                    \
+     IM_FOR_BENCH_DATA | IM_FOR_VERIFY | IM_FOR_EXPORT | IM_FOR_IMPORT | IM_FOR_AVERAGE)
 
 /* clang-format off */
 #define IM_CONF_KEYS(BOOL, INT, SEED, REAL, TEXT, ENUM) \
-    TEXT(data_dir, "data-dir", "", IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE | IM_FOR_EXPORT | IM_FOR_AVERAGE, "DIR", "folder of the images; `imsuper data synth` makes one") \
-    ENUM(layout, "layout", IM_LAYOUT_AUTO, IM_LAYOUTS, IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE | IM_FOR_EXPORT | IM_FOR_AVERAGE, "NAME", "how the folder is laid out: class folders under train/ and val/ (folders), class folders alone (single), ILSVRC CLS-LOC, Tiny ImageNet, or images with tables of classes (csv)") \
-    TEXT(labels, "labels", "", IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE | IM_FOR_EXPORT | IM_FOR_AVERAGE, "FILE", "CSV file with the class of each training image (file,label); default: train.csv or labels.csv where train/ has no class folders") \
-    TEXT(val_labels, "val-labels", "", IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE | IM_FOR_EXPORT | IM_FOR_AVERAGE, "FILE", "the same for validation images; default: val.csv") \
-    REAL(val_split, "val-split", 0, 0, 0.9, IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE | IM_FOR_EXPORT | IM_FOR_AVERAGE, "SHARE", "share of each class's training images to validate with, where there are no others; 0 = none") \
-    INT(val_split_seed, "val-split-seed", 0, 0, INT64_MAX, IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE | IM_FOR_EXPORT | IM_FOR_AVERAGE, "N", "seed of the choice that val-split makes; the run's seed has no part in it") \
+    TEXT(data_dir, "data-dir", "", IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_VERIFY | IM_FOR_EXPORT | IM_FOR_AVERAGE, "DIR", "folder of the images; `imsuper data synth` makes one") \
+    ENUM(layout, "layout", IM_LAYOUT_AUTO, IM_LAYOUTS, IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_VERIFY | IM_FOR_EXPORT | IM_FOR_AVERAGE, "NAME", "how the folder is laid out: class folders under train/ and val/ (folders), class folders alone (single), ILSVRC CLS-LOC, Tiny ImageNet, or images with tables of classes (csv)") \
+    TEXT(labels, "labels", "", IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_VERIFY | IM_FOR_EXPORT | IM_FOR_AVERAGE, "FILE", "CSV file with the class of each training image (file,label); default: train.csv or labels.csv where train/ has no class folders") \
+    TEXT(val_labels, "val-labels", "", IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_VERIFY | IM_FOR_EXPORT | IM_FOR_AVERAGE, "FILE", "the same for validation images; default: val.csv") \
+    REAL(val_split, "val-split", 0, 0, 0.9, IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_VERIFY | IM_FOR_EXPORT | IM_FOR_AVERAGE, "SHARE", "share of each class's training images to validate with, where there are no others; 0 = none") \
+    INT(val_split_seed, "val-split-seed", 0, 0, INT64_MAX, IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_VERIFY | IM_FOR_EXPORT | IM_FOR_AVERAGE, "N", "seed of the choice that val-split makes; the run's seed has no part in it") \
     BOOL(rebuild_index, "rebuild-index", false, IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX | IM_FOR_ORGANISE, "", "scan all folders again even if the cached index is current") \
     BOOL(subset, "subset", false, IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX, "", "train on a class-balanced subset of the images") \
     INT(subset_size, "subset-size", 10000, 1, 1000000000000, IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX, "N", "images in the subset that --subset selects") \
     INT(changed_since, "changed-since", 0, 0, INT64_MAX, IM_GROUP_DATA, IM_FOR_INDEX, "NS", "also count the images that changed after this time (nanoseconds since 1970)") \
     TEXT(subset_out, "subset-out", "", IM_GROUP_DATA, IM_FOR_INDEX, "DIR", "output folder: data.index (the index to train from) and, with --subset, subset.txt (the list)") \
     TEXT(seek_index, "seek-index", "auto", IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX, "auto|off|DIR", "where Huffman codes of images stand, so that crops are decoded without what lies around them: a file in ~/.cache/imsuper (auto) or in DIR") \
-    ENUM(io, "io", IM_IO_AUTO, IM_IOS, IM_GROUP_DATA, IM_FOR_START, "ENGINE", "file I/O engine; auto uses io_uring where the system supports it") \
-    INT(queue_depth, "queue-depth", 64, 1, 1024, IM_GROUP_DATA, IM_FOR_START, "N", "files in flight per reader") \
+    ENUM(io, "io", IM_IO_AUTO, IM_IOS, IM_GROUP_DATA, IM_FOR_START | IM_FOR_BENCH_READ, "ENGINE", "file I/O engine; auto uses io_uring where the system supports it") \
+    INT(queue_depth, "queue-depth", 64, 1, 1024, IM_GROUP_DATA, IM_FOR_START | IM_FOR_BENCH_READ, "N", "files in flight per reader") \
     INT(image_size, "image-size", 224, 8, 1024, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_EXPORT | IM_FOR_IMPORT | IM_FOR_AVERAGE, "PIXELS", "side of the square training images") \
     INT(eval_image_size, "eval-image-size", 0, 0, 1024, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES | IM_FOR_EXPORT | IM_FOR_IMPORT | IM_FOR_AVERAGE, "PIXELS", "side of the square validation images; 0 = image size of the last training epoch") \
     INT(eval_resize, "eval-resize", 0, 0, 4096, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES | IM_FOR_EXPORT | IM_FOR_IMPORT | IM_FOR_AVERAGE, "PIXELS", "short side of validation images before the centre crop; 0 = eval-image-size * 256/224") \
@@ -313,12 +323,12 @@
     BOOL(readers_auto, "readers-auto", false, IM_GROUP_PIPELINE, IM_FOR_CHILDREN, "", "readers was 0 or auto") \
     BOOL(augmenters_auto, "augmenters-auto", false, IM_GROUP_PIPELINE, IM_FOR_CHILDREN, "", "augmenters was 0 or auto") \
     INT(trainer_threads, "trainer-threads", 0, 0, 1024, IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_STEPS | IM_FOR_EXPORT | IM_FOR_AVERAGE, "N", "threads of a CPU trainer; 0 = chosen for this machine") \
-    INT(cell_bytes, "cell-bytes", 262144, 4096, 67108864, IM_GROUP_PIPELINE, IM_FOR_START, "BYTES", "bytes of one cell of the encoded ring; larger files are passed by reference") \
+    INT(cell_bytes, "cell-bytes", 262144, 4096, 67108864, IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_BENCH_READ, "BYTES", "bytes of one cell of the encoded ring; larger files are passed by reference") \
     INT(encoded_cells, "encoded-cells", 0, 0, 1048576, IM_GROUP_PIPELINE, IM_FOR_START, "N", "cells of the encoded ring; 0 = chosen from batch-size and memory") \
     INT(batches_ahead, "batches-ahead", 4, 2, 64, IM_GROUP_PIPELINE, IM_FOR_START, "N", "batches in each trainer's ring") \
     TEXT(recipe, "recipe", "", IM_GROUP_OUTPUT, IM_FOR_START, "NAME", "named preset of options; config, environment and flags override it; `imsuper recipes` lists the presets") \
     TEXT(config, "config", "", IM_GROUP_OUTPUT, IM_FOR_ALL, "FILE", "YAML file of these options") \
-    TEXT(workspace, "workspace", "runs", IM_GROUP_OUTPUT, IM_FOR_RUNS | IM_FOR_LIST_RUNS | IM_FOR_PLOT | IM_FOR_COMPARE | IM_FOR_EXPORT | IM_FOR_AVERAGE, "DIR", "folder that holds the run directories") \
+    TEXT(workspace, "workspace", "runs", IM_GROUP_OUTPUT, IM_FOR_RUNS | IM_FOR_LIST_RUNS | IM_FOR_PLOT | IM_FOR_COMPARE | IM_FOR_DOCTOR | IM_FOR_EXPORT | IM_FOR_AVERAGE, "DIR", "folder that holds the run directories") \
     TEXT(run_name, "run-name", "", IM_GROUP_OUTPUT, IM_FOR_RUNS, "NAME", "run directory in the workspace; an existing run is continued; default: model and time") \
     TEXT(resume, "resume", "", IM_GROUP_OUTPUT, IM_FOR_START, "[FILE]", "start from this training state (last.state.safetensors); without FILE: continue --run-name or the newest run, and start no new one") \
     BOOL(dry_run, "dry-run", false, IM_GROUP_OUTPUT, IM_FOR_START | IM_FOR_ORGANISE, "", "check everything that can be checked, show what would be done, and do nothing") \
@@ -328,7 +338,7 @@
     ENUM(log_level, "log-level", IM_CONF_LOG_INFO, IM_LOG_LEVELS, IM_GROUP_OUTPUT, IM_FOR_ALL, "LEVEL", "lowest severity to log") \
     ENUM(color, "color", IM_COLOR_AUTO, IM_COLORS, IM_GROUP_OUTPUT, IM_FOR_ALL, "WHEN", "colours; auto: on a terminal unless NO_COLOR is set") \
     BOOL(plain, "plain", false, IM_GROUP_OUTPUT, IM_FOR_ALL, "", "key=value lines even on a terminal") \
-    BOOL(json, "json", false, IM_GROUP_OUTPUT, IM_FOR_LR_FIND | IM_FOR_STATUS | IM_FOR_STOP | IM_FOR_CONTROL | IM_FOR_INDEX | IM_FOR_BENCH | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_GPUS | IM_FOR_LIST_RUNS | IM_FOR_COMPARE | IM_FOR_EXPORT | IM_FOR_IMPORT | IM_FOR_AVERAGE, "", "answer as one JSON object") \
+    BOOL(json, "json", false, IM_GROUP_OUTPUT, IM_FOR_LR_FIND | IM_FOR_STATUS | IM_FOR_STOP | IM_FOR_CONTROL | IM_FOR_INDEX | IM_FOR_BENCH | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_GPUS | IM_FOR_LIST_RUNS | IM_FOR_COMPARE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_BENCH_DATA | IM_FOR_VERIFY | IM_FOR_EXPORT | IM_FOR_IMPORT | IM_FOR_AVERAGE, "", "answer as one JSON object") \
     BOOL(quiet, "quiet", false, IM_GROUP_OUTPUT, IM_FOR_ALL, "", "only warnings and errors") \
     TEXT(run_dir, "run-dir", "", IM_GROUP_OUTPUT, IM_FOR_CHILDREN, "DIR", "the run's directory") \
     TEXT(index_hash, "index-hash", "", IM_GROUP_DATA, IM_FOR_CHILDREN, "HASH", "identifies the images and their labels") \
@@ -348,11 +358,11 @@
     ENUM(on_signal, "on-signal", IM_ON_SIGNAL_SAVE, IM_ON_SIGNALS, IM_GROUP_ROBUSTNESS, IM_FOR_START, "WHAT", "what SIGUSR1 does: save a checkpoint and go on, or save and stop with exit status 75") \
     ENUM(on_bad_sample, "on-bad-sample", IM_BAD_SAMPLE_SKIP, IM_BAD_SAMPLES, IM_GROUP_ROBUSTNESS, IM_FOR_START, "WHAT", "skip a file that cannot be decoded, or stop the run") \
     INT(bad_sample_limit, "bad-sample-limit", 1000, 0, 1000000000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "N", "stop the run after N skipped files; 0 = no limit") \
-    INT(max_file_bytes, "max-file-bytes", 268435456, 1024, 2147483647, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES, "BYTES", "larger files are bad samples") \
-    INT(max_pixels, "max-pixels", 178956970, 1024, 4294967296, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES, "N", "images with more pixels are bad samples; the default is Pillow's limit") \
-    INT(max_side, "max-side", 65500, 32, 65500, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES, "PIXELS", "images with a longer side are bad samples") \
-    INT(max_scans, "max-scans", 100, 1, 100000, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES, "N", "progressive JPEGs with more scans are bad samples; the limit falls to 16 as images approach max-pixels") \
-    INT(decode_memory_mib, "decode-memory-mib", 0, 0, 65536, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES, "MIB", "images that take more memory to decode are bad samples; 0 = chosen from the machine's or container's memory, at most 2048") \
+    INT(max_file_bytes, "max-file-bytes", 268435456, 1024, 2147483647, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES | IM_FOR_VERIFY, "BYTES", "larger files are bad samples") \
+    INT(max_pixels, "max-pixels", 178956970, 1024, 4294967296, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES | IM_FOR_VERIFY, "N", "images with more pixels are bad samples; the default is Pillow's limit") \
+    INT(max_side, "max-side", 65500, 32, 65500, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES | IM_FOR_VERIFY, "PIXELS", "images with a longer side are bad samples") \
+    INT(max_scans, "max-scans", 100, 1, 100000, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES | IM_FOR_VERIFY, "N", "progressive JPEGs with more scans are bad samples; the limit falls to 16 as images approach max-pixels") \
+    INT(decode_memory_mib, "decode-memory-mib", 0, 0, 65536, IM_GROUP_ROBUSTNESS, IM_FOR_SAMPLES | IM_FOR_VERIFY, "MIB", "images that take more memory to decode are bad samples; 0 = chosen from the machine's or container's memory, at most 2048") \
     INT(sample_deadline_ms, "sample-deadline-ms", 10000, 100, 3600000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "MS", "processor time for one image; also how long an augmenter may stand still on one") \
     INT(read_deadline_ms, "read-deadline-ms", 30000, 200, 3600000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "MS", "a file whose read takes longer while others are read is tried again by another reader, and left out after the second time; while none can be read, the run waits") \
     INT(stall_timeout_ms, "stall-timeout-ms", 60000, 1000, 86400000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "MS", "kill and restart a reader or augmenter that has work and makes no progress for this long") \
@@ -361,7 +371,7 @@
     INT(snapshot_steps, "snapshot-steps", 0, 0, 1000000000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "N", "take a snapshot at least every N steps of training or validation; 0 = not by steps") \
     INT(max_restarts, "max-restarts", 10, 0, 1000000, IM_GROUP_ROBUSTNESS, IM_FOR_START, "N", "stop the run after N restarts of one process that failed by itself, without progress of anyone in between") \
     REAL(trainer_deadline, "trainer-deadline", -1, -1, 86400, IM_GROUP_ROBUSTNESS, IM_FOR_START, "SECONDS", "end a trainer that has its input and finishes no step for this long, and continue from the last snapshot; 10 times as long until its first step, and while it saves; -1 = 20 times the slowest of its last steps, at least a minute; 0 = never") \
-    TEXT(output, "output", "", IM_GROUP_OUTPUT, IM_FOR_PREVIEW | IM_FOR_LR_FIND | IM_FOR_PLOT | IM_FOR_COMPARE | IM_FOR_EXPORT | IM_FOR_IMPORT | IM_FOR_AVERAGE, "FILE", "file to write: export's (for timm a folder), or a picture (default preview.png, plot.png, compare.png); lr-find: the PNG file, beside which its JSON file lies, or a folder for both (default lr_finder_plots)") \
+    TEXT(output, "output", "", IM_GROUP_OUTPUT, IM_FOR_PREVIEW | IM_FOR_LR_FIND | IM_FOR_PLOT | IM_FOR_COMPARE | IM_FOR_VERIFY | IM_FOR_BENCH_DATA | IM_FOR_EXPORT | IM_FOR_IMPORT | IM_FOR_AVERAGE, "FILE", "file to write: export's (for timm a folder), or a picture (default preview.png, plot.png, compare.png); lr-find: the PNG file, beside which its JSON file lies, or a folder for both (default lr_finder_plots)") \
     TEXT(weights_from, "weights-from", "", IM_GROUP_MODEL, IM_FOR_EXPORT | IM_FOR_IMPORT, "WEIGHTS|RUN", "file of weights (safetensors, .pt, .pth), run directory, or name of a run in the workspace") \
     ENUM(weights, "weights", IM_WEIGHTS_BEST, IM_WEIGHTS, IM_GROUP_MODEL, IM_FOR_EXPORT | IM_FOR_AVERAGE, "WHICH", "weights of a run: best or last epoch, plain or averaged (ema: averages of the last epoch)") \
     ENUM(export_format, "format", IM_EXPORT_ONNX, IM_EXPORT_FORMATS, IM_GROUP_OUTPUT, IM_FOR_EXPORT, "NAME", "onnx: a file for any runtime; pt: a state_dict that torch.load(weights_only=True) reads; safetensors; timm: a folder for timm.create_model(\"local-dir:FOLDER\"); torchvision: a .pth file for torchvision.models") \
@@ -378,7 +388,17 @@
     INT(images, "images", 16, 1, 4096, IM_GROUP_DATA, IM_FOR_PREVIEW | IM_FOR_BENCH | IM_FOR_LIST | IM_FOR_PIXELS, "N", "number of images, spread over the training set; a preview shows 64 at most") \
     INT(epoch, "epoch", 0, 0, 100000, IM_GROUP_AUGMENTATION, IM_FOR_PREVIEW | IM_FOR_BENCH | IM_FOR_PIXELS, "N", "epoch whose random draws are shown") \
     BOOL(diff, "diff", false, IM_GROUP_OUTPUT, IM_FOR_PREVIEW, "", "show each image beside its untransformed crop") \
-    INT(passes, "passes", 5, 1, 100000, IM_GROUP_OUTPUT, IM_FOR_BENCH | IM_FOR_STEPS, "N", "passes over the images; for the trainer: rounds of one second") \
+    INT(passes, "passes", 5, 1, 100000, IM_GROUP_OUTPUT, IM_FOR_BENCH | IM_FOR_STEPS | IM_FOR_BENCH_READ | IM_FOR_BENCH_DATA, "N", "passes over the images; for the trainer: rounds of one second") \
+    INT(sample, "sample", 0, 0, 1000000000, IM_GROUP_DATA, IM_FOR_VERIFY | IM_FOR_BENCH_READ | IM_FOR_LIST, "N", "take N images spread over each split; 0 = all of them (bench read and profile reader: at most 4096)") \
+    BOOL(both_splits, "both-splits", false, IM_GROUP_DATA, IM_FOR_LIST, "", "list validation images too") \
+    BOOL(cold, "cold", false, IM_GROUP_DATA, IM_FOR_BENCH_READ | IM_FOR_BENCH_DATA, "", "drop these files from the page cache before each pass, so that they come from the disk") \
+    INT(jobs, "jobs", 0, 0, 1024, IM_GROUP_PIPELINE, IM_FOR_VERIFY, "N", "processes that decode; 0 = as many as there are cores") \
+    REAL(pass_seconds, "pass-seconds", 2, 0.05, 3600, IM_GROUP_OUTPUT, IM_FOR_BENCH_DATA, "SECONDS", "how long one pass of the measurement lasts") \
+    REAL(warm_up_seconds, "warm-up-seconds", 1, 0, 3600, IM_GROUP_OUTPUT, IM_FOR_BENCH_DATA, "SECONDS", "what is not measured at the beginning") \
+    REAL(images_per_second, "images-per-second", 0, 0, 1e9, IM_GROUP_OUTPUT, IM_FOR_BENCH_DATA, "R", "each simulated trainer takes R images/s at most; 0 = as many as come") \
+    TEXT(scan, "scan", "", IM_GROUP_OUTPUT, IM_FOR_BENCH_DATA, "STAGE=LOW..HIGH", "measure with each of these numbers of processes: augmenters=1..8 or readers=1..4") \
+    TEXT(compare, "compare", "", IM_GROUP_OUTPUT, IM_FOR_BENCH_DATA, "FILE", "compare with an earlier measurement: a file that --json wrote") \
+    BOOL(consume, "consume", false, IM_GROUP_PIPELINE, IM_FOR_CHILDREN, "", "trainers take batches and do not train: bench data") \
     TEXT(out, "out", "", IM_GROUP_SYNTH, IM_FOR_SYNTH | IM_FOR_ORGANISE, "DIR", "output folder of the images") \
     BOOL(organise_copy, "copy", false, IM_GROUP_DATA, IM_FOR_ORGANISE, "", "copy the images") \
     BOOL(organise_hard_link, "hard-link", false, IM_GROUP_DATA, IM_FOR_ORGANISE, "", "write hard links (default): no space, and the new folder stays whole when the old one is moved; needs one file system") \

@@ -16,7 +16,7 @@ struct im_conf_key {
     double real_min, real_max;  /* of IM_CONF_REAL */
     enum im_conf_kind kind;
     enum im_conf_group group;
-    unsigned commands;
+    im_conf_commands commands;
 };
 
 extern const struct im_conf_key im_conf_keys[IM_KEY_COUNT];
@@ -42,7 +42,7 @@ int im_conf_find(const char *name, const char **ret_value);
 
 /* The same among the keys that one of `commands` uses: a short flag may mean another key
  * to another command. */
-int im_conf_find_for(unsigned commands, const char *name, const char **ret_value);
+int im_conf_find_for(im_conf_commands commands, const char *name, const char **ret_value);
 
 /* im_conf_check()'s part about the aug keys. */
 int im_conf_check_transforms(const struct im_conf *conf, struct im_text *text);
@@ -64,11 +64,11 @@ int im_conf_check_idle(const struct im_conf *conf, struct im_text *text);
 
 /* -EINVAL with "PLACE: unknown KIND X; did you mean Y?" or the hint for a name that means
  * something else here. Y is an option of one of `commands`. */
-int im_conf_unknown(const char *name, unsigned commands, const struct im_conf_place *place,
+int im_conf_unknown(const char *name, im_conf_commands commands, const struct im_conf_place *place,
                     struct im_text *text);
 
 /* The nearest name of a key of one of these commands, or NULL. */
-const char *im_conf_near(const char *name, unsigned commands);
+const char *im_conf_near(const char *name, im_conf_commands commands);
 
 /* What a command line said beside the options' values. */
 struct im_conf_said {
@@ -90,7 +90,7 @@ int im_conf_blank(struct im_conf_said *said, const char *argument, bool is_last,
 void im_conf_said_flag(struct im_conf *conf, struct im_conf_said *said, const char *name, const char *value);
 
 /* After the last flag: --max-lr and its like choose onecycle, where nothing else chose a schedule. */
-void im_conf_finish_flags(struct im_conf *conf, unsigned commands, struct im_conf_said *said);
+void im_conf_finish_flags(struct im_conf *conf, im_conf_commands commands, struct im_conf_said *said);
 
 /* Parses and stores. */
 int im_conf_put(struct im_conf *conf, int key, const char *value, const struct im_conf_place *place,

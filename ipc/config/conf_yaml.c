@@ -124,7 +124,7 @@ static int put(struct reader *r, const char *written, const char *name, int line
         return im_fail(r->text, -EINVAL, "%s:%d: %s does not belong under this section", r->path, line,
                        written);
     if (key < 0 || name[1] == '\0')
-        return im_conf_unknown(name, ~0u, &place, r->text);
+        return im_conf_unknown(name, IM_FOR_ANY, &place, r->text);
     if (fixed)
         return im_fail(r->text, -EINVAL, "%s:%d: %s exists as a flag only; write %s: %s", r->path, line,
                        written, im_conf_keys[key].name, fixed);

@@ -7,6 +7,9 @@
 #include "ipc/config/command.h"
 #include "reader/dataset/data.h"
 
+/* For main(): runs the verb that the words name; see im_command_main(). */
+int rd_command_main(int argc, char **argv);
+
 /* They return an exit status. */
 int rd_cmd_index(struct im_conf *conf);
 int rd_cmd_measure(

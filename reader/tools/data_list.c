@@ -1,8 +1,10 @@
-/* imsuper-reader data list: images spread evenly over the data set, of training unless --split says otherwise, for programs that look at samples
+/* imsuper-reader data list: training images spread evenly over the data set, for programs that look at samples
  * outside of a run. An image keeps its number in the index, so that what is drawn for it is what a run draws.
  *
  * Four fields an image, each ended by a NUL byte because a path may hold anything else: number,
- * label, class, path. */
+ * label, class, path. With --both-splits a field stands before all images, the folder below which all of them lie
+ * ("": links lead out of it), and each has a fifth: its split. */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,7 +12,8 @@
 #include "reader/dataset/data.h"
 #include "reader/tools/data_cmd.h"
 
-static int print_image(const struct rd_index *index, enum im_split split, uint64_t id, struct im_text *text)
+static int print_image(const struct rd_index *index, enum im_split split, bool names_split, uint64_t id,
+                       struct im_text *text)
 {
     uint32_t label = rd_index_label(index, split, id);
     char path[PATH_MAX];
@@ -19,25 +22,43 @@ static int print_image(const struct rd_index *index, enum im_split split, uint64
     if (err < 0)
         return im_fail(text, err, "the path of image %" PRIu64 " is too long", id);
     printf("%" PRIu64 "%c%u%c%s%c%s%c", id, 0, label, 0, rd_index_class(index, label), 0, path, 0);
+    if (names_split)
+        printf("%s%c", split == IM_TRAIN ? "train" : "val", 0);
     return 0;
+}
+
+/* `wanted` images, spread over the split; 0: all. */
+static int print_split(const struct rd_index *index, enum im_split split, bool names_split, uint64_t wanted,
+                       struct im_text *text)
+{
+    const uint64_t count = rd_index_count(index, split);
+    int err = 0;
+
+    wanted = wanted == 0 || wanted > count ? count : wanted;
+    for (uint64_t i = 0; err == 0 && i < wanted; i++)
+        err = print_image(index, split, names_split, wanted == count ? i : i * count / wanted, text);
+    return err;
 }
 
 int rd_cmd_list(struct im_conf *conf)
 {
     struct im_text text = {""};
     struct rd_data data = {0};
-    enum im_split split;
-    uint64_t count, wanted;
     struct rd_source source = rd_cmd_source(conf);
     int err = rd_data_open(&source, &(struct rd_progress){0}, &data, &text);
 
     if (err < 0)
         return rd_cmd_fail(err, &text);
-    split = conf->split == IM_SPLIT_CHOICE_VAL ? IM_VAL : IM_TRAIN;
-    count = rd_index_count(&data.index, split);
-    wanted = (uint64_t)conf->images < count ? (uint64_t)conf->images : count;
-    for (uint64_t i = 0; err == 0 && i < wanted; i++)
-        err = print_image(&data.index, split, i * count / wanted, &text);
+    if (conf->both_splits) {
+        printf("%s%c", rd_index_leads_out(&data.index) ? "" : rd_index_root(&data.index), 0);
+        for (int split = 0; err == 0 && split < IM_SPLITS; split++)
+            err = print_split(&data.index, (enum im_split)split, true, (uint64_t)conf->sample, &text);
+    } else {
+        err = print_split(&data.index, conf->split == IM_SPLIT_CHOICE_VAL ? IM_VAL : IM_TRAIN, false,
+                          (uint64_t)conf->images, &text);
+    }
     rd_data_close(&data);
+    if (err == 0 && (fflush(stdout) != 0 || ferror(stdout)))
+        err = im_fail(&text, -EIO, "the list of images could not be written");
     return err < 0 ? rd_cmd_fail(err, &text) : IM_EXIT_OK;
 }

@@ -23,6 +23,7 @@ int sv_cmd_resume(struct im_conf *conf);
 int sv_cmd_restart(struct im_conf *conf);
 int sv_cmd_scale(struct im_conf *conf);
 int sv_cmd_gpus(struct im_conf *conf);
+int sv_cmd_doctor(struct im_conf *conf);
 int sv_cmd_version(struct im_conf *conf);
 int sv_cmd_help(struct im_conf *conf);
 int sv_cmd_supervise(struct im_conf *conf); /* for the warden */

@@ -110,6 +110,14 @@ static const struct im_command verbs[] = {
      .what = "Lists the GPUs that a run started here could take, under the numbers of --gpus.",
      .options = IM_FOR_GPUS,
      .run = sv_cmd_gpus},
+    {.name = "doctor",
+     .typed = "imsuper doctor",
+     .usual = "[--data-dir DIR] [--json]",
+     .what = "Checks what would hold up a run: CPU, memory, limits, io_uring, libraries, GPUs, the data set "
+             "and its\n"
+             "disk; says of each what mends it. Exit status 69 when a check fails.",
+     .options = IM_FOR_DOCTOR,
+     .run = sv_cmd_doctor},
     {.name = "version",
      .typed = "imsuper version",
      .what = "Prints version and build.",

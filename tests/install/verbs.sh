@@ -34,6 +34,8 @@ verb_data_organise() {
   [ -d "$T/organised/train" ] || fail "there are no class folders"
 }
 verb_data_index() { run 0 data index --data-dir "$T/data" && must_say "2 classes"; }
+verb_data_verify() { run 0 data verify --data-dir "$T/data" -o "$T/page.html" && must_say "can be used" && must_exist "$T/page.html"; }
+verb_data_stats() { run 0 data stats --data-dir "$T/data" && must_say "mean"; }
 verb_data_preview() { run 0 data preview --data-dir "$T/data" --output "$T/preview.png" && must_exist "$T/preview.png"; }
 verb_start() {
   run 0 start "${tiny[@]}" --recipe quickstart --epochs 1 --plain --workspace "$T/w" --run-name run
@@ -58,6 +60,7 @@ verb_recipes() {
   run 0 recipes && must_say "quickstart"
   run 0 recipes quickstart && cmp "$T/out" "$T/prefix/share/imsuper/recipes/quickstart.yaml"
 }
+verb_doctor() { run 0 doctor --data-dir "$T/data" && must_say "0 failures"; }
 verb_gpus() { run 0 gpus --json && must_say '"imsuper.gpus/1"'; }
 verb_model() { run 0 model --model resnet20 && must_say "parameters"; }
 verb_export() {
@@ -84,6 +87,8 @@ verb_average() {
   run 2 average run run --workspace "$T/w" --ratio 1 -o "$T/mean.safetensors" && must_say "give 2 numbers"
   run 2 average run run --workspace "$T/w" --data-dir "$T/none" -o "$T/mean.safetensors" && must_say "bn mean"
 }
+verb_bench_read() { run 0 bench read --data-dir "$T/data" --passes 2 && must_say "images/s"; }
+verb_profile_reader() { run 0 profile reader --data-dir "$T/data" --passes 1 --queue-depth 4 && must_say "cold"; }
 verb_bench_augment() { run 0 bench augment --data-dir "$T/data" --passes 1 && must_say "images/s"; }
 verb_profile_augment() { run 0 profile augment --data-dir "$T/data" --passes 1 && must_say "share"; }
 verb_bench_trainer() { run 0 bench trainer "${steps[@]}" && must_say "images/s"; }

@@ -523,7 +523,7 @@ static void help_names_each_option_of_the_command_and_no_other(void **state)
 /* -o is another key to lr-find, which takes the flags of start, too. */
 static void a_letter_means_one_key_to_a_command(void **state)
 {
-    const unsigned lr_find = IM_FOR_START | IM_FOR_LR_FIND;
+    const im_conf_commands lr_find = IM_FOR_START | IM_FOR_LR_FIND;
     char *s, *line, **argv = WORDS("-o", "x.png");
     struct im_conf conf;
     size_t n;

@@ -1,0 +1,75 @@
+/* The table of verbs of imsuper-reader; each lives in its own file. */
+#include "ipc/base/count.h"
+#include "reader/tools/bench_read.h"
+#include "reader/tools/data_cmd.h"
+
+static const struct im_command verbs[] = {
+    {.name = "data index",
+     .typed = "imsuper data index",
+     .usual = "--data-dir DIR",
+     .what = "Looks at a data set: finds its layout, classes and images, and indexes them.",
+     .options = IM_FOR_INDEX,
+     .required = "data-dir",
+     .run = rd_cmd_index},
+    {.name = "data measure",
+     .typed = "imsuper data measure",
+     .usual = "--data-dir DIR",
+     .what = "Indexes a data set as `data index` does, for `imsuper start`, which has shown the warnings.",
+     .options = IM_FOR_INDEX,
+     .required = "data-dir",
+     .is_inner = true,
+     .run = rd_cmd_measure},
+    {.name = "data synth",
+     .typed = "imsuper data synth",
+     .usual = "--out DIR --classes 10",
+     .what = "Makes a small labelled data set to try things with.",
+     .options = IM_FOR_SYNTH,
+     .required = "out",
+     .run = rd_cmd_synth},
+    {.name = "data organise",
+     .typed = "imsuper data organise",
+     .usual = "SRC DST",
+     .what =
+         "Writes DST/train/CLASS/FILE and DST/val/CLASS/FILE from the images of SRC, in whatever layout they "
+         "are.\nWhat is in DST already is never overwritten. Started again after a kill or a full disk, the "
+         "same command goes on.\nDST/organise.undo says what was made; --undo takes it back.",
+     .options = IM_FOR_ORGANISE,
+     .operand = "data-dir",
+     .second = "out",
+     .run = rd_cmd_organise},
+    {.name = "data list",
+     .typed = "imsuper data list",
+     .usual = "--data-dir DIR --images 16",
+     .what = "Names images for programs: number, label, class and path, each ended by a NUL.",
+     .options = IM_FOR_LIST,
+     .required = "data-dir",
+     .is_inner = true,
+     .run = rd_cmd_list},
+    {.name = "bench",
+     .typed = "imsuper bench read",
+     .usual = "--data-dir DIR [--cold] [--json]",
+     .what = "Measures one reader: images/s, MB/s, latency and CPU time of reading the files of a data set.\n"
+             "--cold has the page cache forget them before each pass.",
+     .options = IM_FOR_BENCH_READ,
+     .required = "data-dir",
+     .run = rd_cmd_bench},
+    {.name = "profile",
+     .typed = "imsuper profile reader",
+     .usual = "--data-dir DIR [--json]",
+     .what = "Shows the latency of reads over the number of files in flight (1 to --queue-depth), first from "
+             "the\n"
+             "disk, then from the page cache.",
+     .options = IM_FOR_BENCH_READ,
+     .required = "data-dir",
+     .run = rd_cmd_profile},
+    {.name = "io",
+     .typed = "imsuper-reader io",
+     .what = "Says as JSON which engine of --io works here, and why not io_uring.",
+     .is_inner = true,
+     .run = rd_cmd_io},
+};
+
+int rd_command_main(int argc, char **argv)
+{
+    return im_command_main("imsuper-reader", verbs, IM_COUNT(verbs), argc, argv);
+}
