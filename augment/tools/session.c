@@ -127,10 +127,10 @@ static int read_files(const struct im_conf *conf, struct au_files *files, size_t
 static int ask_reader(const struct im_conf *conf, bool all, char **ret, size_t *ret_n, struct im_text *text)
 {
     char path[PATH_MAX], data[] = "data", verb[] = "list", data_dir[IM_CONF_TEXT_BYTES + 16], layout[64],
-                         images[64], split[64], split_seed[64], labels[IM_CONF_TEXT_BYTES + 16],
+                         images[64], split[64], split_seed[64], which[64], labels[IM_CONF_TEXT_BYTES + 16],
                          val_labels[IM_CONF_TEXT_BYTES + 16], both[] = "--both-splits";
-    char *argv[12] = {path, data, verb, data_dir, layout, images, split, split_seed};
-    int words = 8, err;
+    char *argv[13] = {path, data, verb, data_dir, layout, images, split, split_seed, which};
+    int words = 9, err;
 
     reader_program(path, sizeof path);
     snprintf(data_dir, sizeof data_dir, "--data-dir=%s", conf->data_dir);
@@ -145,6 +145,7 @@ static int ask_reader(const struct im_conf *conf, bool all, char **ret, size_t *
         argv[words++] = val_labels;
     snprintf(split, sizeof split, "--val-split=%.17g", conf->val_split);
     snprintf(split_seed, sizeof split_seed, "--val-split-seed=%" PRId64, conf->val_split_seed);
+    snprintf(which, sizeof which, "--split=%s", im_conf_choice(IM_KEY_split, conf->split));
     if (all)
         argv[words++] = both;
     err = run_list(path, argv, ret, ret_n);
@@ -235,7 +236,8 @@ int au_session_open(struct au_session *s, const struct im_conf *conf)
     if (err == 0)
         err = au_renderer_new(&s->renderer, &s->recipe.limits, imk_cpu_flags());
     if (err == 0 && s->files.count == 0)
-        err = im_fail(&text, -ENOENT, "no training images in %.700s", s->conf.data_dir);
+        err = im_fail(&text, -ENOENT, "no %s images in %.700s",
+                      s->conf.split == IM_SPLIT_CHOICE_VAL ? "validation" : "training", s->conf.data_dir);
     if (err < 0) {
         au_session_close(s);
         return im_command_fail(err, &text);

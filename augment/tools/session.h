@@ -1,7 +1,7 @@
 /* The augmenter's verbs: training samples outside of a run, made by the augmenter's own code.
  *
- * They are preview (a picture of what the network will see), bench (what it costs) and profile (where
- * the time goes). Images are named by `imsuper-reader data list`, so that numbers and therefore draws are those of a
+ * They are preview (a picture of what the network will see), bench (what it costs), profile (where
+ * the time goes), and pixels, which sends samples to another program of ours. Images are named by `imsuper-reader data list`, so that numbers and therefore draws are those of a
  * run, and read into memory first. */
 #ifndef AUGMENT_TOOLS_SESSION_H
 #define AUGMENT_TOOLS_SESSION_H
@@ -77,6 +77,7 @@ int au_cmd_preview(struct im_conf *conf);
 int au_cmd_bench(struct im_conf *conf);
 int au_cmd_profile(struct im_conf *conf);
 int au_cmd_bench_decode(struct im_conf *conf);
+int au_cmd_pixels(struct im_conf *conf);
 int au_cmd_verify(struct im_conf *conf);
 int au_cmd_stats(struct im_conf *conf);
 int au_words_seek(int argc, char **argv);

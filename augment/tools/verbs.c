@@ -56,6 +56,15 @@ static const struct im_command verbs[] = {
      .required = "data-dir",
      .run = au_cmd_stats},
     {.name = "seek", .typed = "imsuper data index --seek", .is_inner = true, .words = au_words_seek},
+    {.name = "pixels",
+     .typed = "imsuper-augmenter pixels",
+     .usual = "--data-dir DIR --split val",
+     .what = "Sends samples to the program that started it.",
+     .options = IM_FOR_PIXELS,
+     .required = "data-dir",
+     .check = IM_CHECK_VALUES,
+     .is_inner = true,
+     .run = au_cmd_pixels},
 };
 
 int au_command_main(int argc, char **argv)

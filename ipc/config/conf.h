@@ -46,6 +46,7 @@ enum im_conf_augment { IM_AUGMENTS(IM_CONF_CHOICE_) };
 enum im_conf_aug_policy { IM_AUG_POLICIES(IM_CONF_CHOICE_) };
 enum im_conf_aug_border { IM_AUG_BORDERS(IM_CONF_CHOICE_) };
 enum im_conf_aug_filter { IM_AUG_FILTERS(IM_CONF_CHOICE_) };
+enum im_conf_average_bn { IM_AVERAGE_BNS(IM_CONF_CHOICE_) };
 enum im_conf_export_format { IM_EXPORT_FORMATS(IM_CONF_CHOICE_) };
 enum im_conf_export_input { IM_EXPORT_INPUTS(IM_CONF_CHOICE_) };
 enum im_conf_log { IM_LOG_LEVELS(IM_CONF_CHOICE_) }; /* same values as enum im_log_level */

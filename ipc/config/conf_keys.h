@@ -128,6 +128,9 @@
 #define IM_EARLY_STOPS(X)                                                                                    \
     X(IM_EARLY_STOP_TOP1, "top1")                                                                            \
     X(IM_EARLY_STOP_LOSS, "loss")
+#define IM_AVERAGE_BNS(X)                                                                                    \
+    X(IM_AVERAGE_BN_ANEW, "anew")                                                                            \
+    X(IM_AVERAGE_BN_MEAN, "mean")
 #define IM_LOG_LEVELS(X)                                                                                     \
     X(IM_CONF_LOG_DEBUG, "debug")                                                                            \
     X(IM_CONF_LOG_INFO, "info")                                                                              \
@@ -184,24 +187,28 @@ typedef uint64_t im_conf_commands;
 #define IM_FOR_TOP IM_FOR(28)
 #define IM_FOR_LOGS IM_FOR(29)
 #define IM_FOR_BENCH_RING IM_FOR(30)
+#define IM_FOR_IMPORT IM_FOR(31)  /* weights of other programs */
+#define IM_FOR_AVERAGE IM_FOR(32) /* the mean of weights */
+#define IM_FOR_PIXELS IM_FOR(33)  /* samples for a program that asks for them */
 #define IM_FOR_USE (IM_FOR_EVAL | IM_FOR_PREDICT)
 #define IM_FOR_RUNS (IM_FOR_START | IM_FOR_STATUS | IM_FOR_STOP | IM_FOR_CONTROL)
-#define IM_FOR_SAMPLES (IM_FOR_START | IM_FOR_PREVIEW | IM_FOR_BENCH) /* all that make samples */
+/* All that make samples. */
+#define IM_FOR_SAMPLES (IM_FOR_START | IM_FOR_PREVIEW | IM_FOR_BENCH | IM_FOR_PIXELS)
 #define IM_FOR_ALL                                                                                           \
     (IM_FOR_RUNS | IM_FOR_SYNTH | IM_FOR_INDEX | IM_FOR_CHILDREN | IM_FOR_SAMPLES | IM_FOR_LIST |            \
      IM_FOR_STEPS | IM_FOR_LR_FIND | IM_FOR_MODEL | IM_FOR_RESTART | IM_FOR_SCALE | IM_FOR_LIST_RUNS |       \
      IM_FOR_ORGANISE | IM_FOR_PLOT | IM_FOR_COMPARE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ |                    \
      IM_FOR_BENCH_DATA | IM_FOR_VERIFY | IM_FOR_USE | IM_FOR_EVALUATED | IM_FOR_EXPORT | IM_FOR_TOP |        \
-     IM_FOR_LOGS | IM_FOR_BENCH_RING)
+     IM_FOR_LOGS | IM_FOR_BENCH_RING | IM_FOR_IMPORT | IM_FOR_AVERAGE)
 
 /* clang-format off */
 #define IM_CONF_KEYS(BOOL, INT, SEED, REAL, TEXT, ENUM) \
-    TEXT(data_dir, "data-dir", "", IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_VERIFY | IM_FOR_EVAL, "DIR", "folder of the images; `imsuper data synth` makes one") \
-    ENUM(layout, "layout", IM_LAYOUT_AUTO, IM_LAYOUTS, IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_VERIFY | IM_FOR_EVAL, "NAME", "how the folder is laid out: class folders under train/ and val/ (folders), class folders alone (single), ILSVRC CLS-LOC, Tiny ImageNet, or images with tables of classes (csv)") \
-    TEXT(labels, "labels", "", IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_VERIFY | IM_FOR_EVAL, "FILE", "CSV file with the class of each training image (file,label); default: train.csv or labels.csv where train/ has no class folders") \
-    TEXT(val_labels, "val-labels", "", IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_VERIFY | IM_FOR_EVAL, "FILE", "the same for validation images; default: val.csv") \
-    REAL(val_split, "val-split", 0, 0, 0.9, IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_VERIFY | IM_FOR_EVAL, "SHARE", "share of each class's training images to validate with, where there are no others; 0 = none") \
-    INT(val_split_seed, "val-split-seed", 0, 0, INT64_MAX, IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_VERIFY | IM_FOR_EVAL, "N", "seed of the choice that val-split makes; the run's seed has no part in it") \
+    TEXT(data_dir, "data-dir", "", IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_VERIFY | IM_FOR_EVAL | IM_FOR_EXPORT | IM_FOR_AVERAGE, "DIR", "folder of the images; `imsuper data synth` makes one") \
+    ENUM(layout, "layout", IM_LAYOUT_AUTO, IM_LAYOUTS, IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_VERIFY | IM_FOR_EVAL | IM_FOR_EXPORT | IM_FOR_AVERAGE, "NAME", "how the folder is laid out: class folders under train/ and val/ (folders), class folders alone (single), ILSVRC CLS-LOC, Tiny ImageNet, or images with tables of classes (csv)") \
+    TEXT(labels, "labels", "", IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_VERIFY | IM_FOR_EVAL | IM_FOR_EXPORT | IM_FOR_AVERAGE, "FILE", "CSV file with the class of each training image (file,label); default: train.csv or labels.csv where train/ has no class folders") \
+    TEXT(val_labels, "val-labels", "", IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_VERIFY | IM_FOR_EVAL | IM_FOR_EXPORT | IM_FOR_AVERAGE, "FILE", "the same for validation images; default: val.csv") \
+    REAL(val_split, "val-split", 0, 0, 0.9, IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_VERIFY | IM_FOR_EVAL | IM_FOR_EXPORT | IM_FOR_AVERAGE, "SHARE", "share of each class's training images to validate with, where there are no others; 0 = none") \
+    INT(val_split_seed, "val-split-seed", 0, 0, INT64_MAX, IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_VERIFY | IM_FOR_EVAL | IM_FOR_EXPORT | IM_FOR_AVERAGE, "N", "seed of the choice that val-split makes; the run's seed has no part in it") \
     BOOL(rebuild_index, "rebuild-index", false, IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX | IM_FOR_ORGANISE | IM_FOR_EVAL, "", "scan all folders again even if the cached index is current") \
     BOOL(subset, "subset", false, IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX, "", "train on a class-balanced subset of the images") \
     INT(subset_size, "subset-size", 10000, 1, 1000000000000, IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX, "N", "images in the subset that --subset selects") \
@@ -211,9 +218,9 @@ typedef uint64_t im_conf_commands;
     BOOL(seek, "seek", false, IM_GROUP_DATA, IM_FOR_INDEX, "", "make the seek index of all images now, in as many processes as `augmenters`; a run makes it on its way otherwise") \
     ENUM(io, "io", IM_IO_AUTO, IM_IOS, IM_GROUP_DATA, IM_FOR_START | IM_FOR_BENCH_READ | IM_FOR_USE, "ENGINE", "file I/O engine; auto uses io_uring where the system supports it") \
     INT(queue_depth, "queue-depth", 64, 1, 1024, IM_GROUP_DATA, IM_FOR_START | IM_FOR_BENCH_READ | IM_FOR_USE, "N", "files in flight per reader") \
-    INT(image_size, "image-size", 224, 8, 1024, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_USE | IM_FOR_EXPORT, "PIXELS", "side of the square training images") \
-    INT(eval_image_size, "eval-image-size", 0, 0, 1024, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES | IM_FOR_USE | IM_FOR_EXPORT, "PIXELS", "side of the square validation images; 0 = image size of the last training epoch") \
-    INT(eval_resize, "eval-resize", 0, 0, 4096, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES | IM_FOR_USE | IM_FOR_EXPORT, "PIXELS", "short side of validation images before the centre crop; 0 = eval-image-size * 256/224") \
+    INT(image_size, "image-size", 224, 8, 1024, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_IMPORT | IM_FOR_AVERAGE, "PIXELS", "side of the square training images") \
+    INT(eval_image_size, "eval-image-size", 0, 0, 1024, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_IMPORT | IM_FOR_AVERAGE, "PIXELS", "side of the square validation images; 0 = image size of the last training epoch") \
+    INT(eval_resize, "eval-resize", 0, 0, 4096, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_IMPORT | IM_FOR_AVERAGE, "PIXELS", "short side of validation images before the centre crop; 0 = eval-image-size * 256/224") \
     TEXT(train_crop, "train-crop", "rrc", IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "HOW", "rrc (random resized crop), pad:N (zero-pad by N and crop), or center") \
     REAL(rrc_scale_min, "rrc-scale-min", 0.08, 1e-4, 1, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "SHARE", "smallest area of a random resized crop") \
     REAL(rrc_scale_max, "rrc-scale-max", 1, 1e-4, 1, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "SHARE", "largest area of a random resized crop") \
@@ -255,12 +262,12 @@ typedef uint64_t im_conf_commands;
     REAL(aug_erase_ratio_min, "aug-erase-ratio-min", 0.3, 0.01, 100, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "RATIO", "smallest height/width ratio of the erased area") \
     REAL(aug_erase_ratio_max, "aug-erase-ratio-max", 3.3, 0.01, 100, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "RATIO", "largest height/width ratio of the erased area") \
     TEXT(aug_erase_fill, "aug-erase-fill", "0,0,0", IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "FILL", "fill of the erased area: R,G,B or random (per byte)") \
-    TEXT(mean, "mean", "0.485,0.456,0.406", IM_GROUP_AUGMENTATION, IM_FOR_START | IM_FOR_STEPS | IM_FOR_USE | IM_FOR_EXPORT, "R,G,B", "per-channel mean to subtract (pixels from 0 to 1)") \
-    TEXT(std, "std", "0.229,0.224,0.225", IM_GROUP_AUGMENTATION, IM_FOR_START | IM_FOR_STEPS | IM_FOR_USE | IM_FOR_EXPORT, "R,G,B", "per-channel standard deviation to divide by") \
-    ENUM(model, "model", IM_MODEL_RESNET50, IM_MODELS, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_USE | IM_FOR_EXPORT, "NAME", "the network; resnetv2 is pre-activation, resnet20, 32, 44 and 56 are CIFAR's") \
-    ENUM(stem, "stem", IM_CONF_STEM_AUTO, IM_STEMS, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_USE | IM_FOR_EXPORT, "NAME", "first layers: imagenet (7x7/2 convolution and pooling) or small (3x3); auto: small for CIFAR's networks, imagenet for the others") \
-    ENUM(head, "head", IM_CONF_HEAD_AUTO, IM_HEADS, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_USE | IM_FOR_EXPORT, "NAME", "classifier: fc or the same as a 1x1 convolution (conv); auto: conv for resnetv2, fc for the others") \
-    ENUM(blurpool, "blurpool", IM_CONF_BLURPOOL_NONE, IM_BLURPOOLS, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_USE | IM_FOR_EXPORT, "NAME", "anti-aliasing blur: zhang (after strided convolutions, as timm's resnetblur50) or ffcv (before every strided convolution)") \
+    TEXT(mean, "mean", "0.485,0.456,0.406", IM_GROUP_AUGMENTATION, IM_FOR_START | IM_FOR_STEPS | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_IMPORT | IM_FOR_AVERAGE, "R,G,B", "per-channel mean to subtract (pixels from 0 to 1)") \
+    TEXT(std, "std", "0.229,0.224,0.225", IM_GROUP_AUGMENTATION, IM_FOR_START | IM_FOR_STEPS | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_IMPORT | IM_FOR_AVERAGE, "R,G,B", "per-channel standard deviation to divide by") \
+    ENUM(model, "model", IM_MODEL_RESNET50, IM_MODELS, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_IMPORT | IM_FOR_AVERAGE, "NAME", "the network; resnetv2 is pre-activation, resnet20, 32, 44 and 56 are CIFAR's") \
+    ENUM(stem, "stem", IM_CONF_STEM_AUTO, IM_STEMS, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_IMPORT | IM_FOR_AVERAGE, "NAME", "first layers: imagenet (7x7/2 convolution and pooling) or small (3x3); auto: small for CIFAR's networks, imagenet for the others") \
+    ENUM(head, "head", IM_CONF_HEAD_AUTO, IM_HEADS, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_IMPORT | IM_FOR_AVERAGE, "NAME", "classifier: fc or the same as a 1x1 convolution (conv); auto: conv for resnetv2, fc for the others") \
+    ENUM(blurpool, "blurpool", IM_CONF_BLURPOOL_NONE, IM_BLURPOOLS, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_IMPORT | IM_FOR_AVERAGE, "NAME", "anti-aliasing blur: zhang (after strided convolutions, as timm's resnetblur50) or ffcv (before every strided convolution)") \
     REAL(drop_path_rate, "drop-path-rate", 0, 0, 0.99, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS, "P", "stochastic depth: probability of dropping the last block; rises linearly from 0 at the first block") \
     BOOL(zero_init_residual, "zero-init-residual", false, IM_GROUP_MODEL, IM_FOR_START, "", "zero-initialise the last batch norm of each block (resnetv2: last convolution), so that blocks start as the identity") \
     ENUM(amp, "amp", IM_AMP_NONE, IM_AMPS, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_STEPS | IM_FOR_MODEL | IM_FOR_USE, "TYPE", "mixed precision of activations and convolutions: bf16, fp16 (GPUs only; always with loss scaling) or none (fp32); weights stay fp32") \
@@ -337,13 +344,13 @@ typedef uint64_t im_conf_commands;
     INT(augmenters, "augmenters", 0, 0, 1024, IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_USE | IM_FOR_INDEX, "N", "decoding processes; 0 or auto = chosen for this machine, and changed while the run goes on when they limit it") \
     BOOL(readers_auto, "readers-auto", false, IM_GROUP_PIPELINE, IM_FOR_CHILDREN, "", "readers was 0 or auto") \
     BOOL(augmenters_auto, "augmenters-auto", false, IM_GROUP_PIPELINE, IM_FOR_CHILDREN, "", "augmenters was 0 or auto") \
-    INT(trainer_threads, "trainer-threads", 0, 0, 1024, IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_STEPS | IM_FOR_USE, "N", "threads of a CPU trainer; 0 = chosen for this machine") \
+    INT(trainer_threads, "trainer-threads", 0, 0, 1024, IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_STEPS | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_AVERAGE, "N", "threads of a CPU trainer; 0 = chosen for this machine") \
     INT(cell_bytes, "cell-bytes", 262144, 4096, 67108864, IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_BENCH_READ | IM_FOR_USE, "BYTES", "bytes of one cell of the encoded ring; larger files are passed by reference") \
     INT(encoded_cells, "encoded-cells", 0, 0, 1048576, IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_USE, "N", "cells of the encoded ring; 0 = chosen from batch-size and memory") \
     INT(batches_ahead, "batches-ahead", 4, 2, 64, IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_USE, "N", "batches in each trainer's ring") \
     TEXT(recipe, "recipe", "", IM_GROUP_OUTPUT, IM_FOR_START, "NAME", "named preset of options; config, environment and flags override it; `imsuper recipes` lists the presets") \
     TEXT(config, "config", "", IM_GROUP_OUTPUT, IM_FOR_ALL, "FILE", "YAML file of these options") \
-    TEXT(workspace, "workspace", "runs", IM_GROUP_OUTPUT, IM_FOR_RUNS | IM_FOR_LIST_RUNS | IM_FOR_PLOT | IM_FOR_COMPARE | IM_FOR_DOCTOR | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_TOP | IM_FOR_LOGS, "DIR", "folder that holds the run directories") \
+    TEXT(workspace, "workspace", "runs", IM_GROUP_OUTPUT, IM_FOR_RUNS | IM_FOR_LIST_RUNS | IM_FOR_PLOT | IM_FOR_COMPARE | IM_FOR_DOCTOR | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_TOP | IM_FOR_LOGS | IM_FOR_AVERAGE, "DIR", "folder that holds the run directories") \
     TEXT(run_name, "run-name", "", IM_GROUP_OUTPUT, IM_FOR_RUNS | IM_FOR_TOP | IM_FOR_LOGS, "NAME", "run directory in the workspace; an existing run is continued; default: model and time") \
     TEXT(resume, "resume", "", IM_GROUP_OUTPUT, IM_FOR_START, "[FILE]", "start from this training state (last.state.safetensors); without FILE: continue --run-name or the newest run, and start no new one") \
     BOOL(dry_run, "dry-run", false, IM_GROUP_OUTPUT, IM_FOR_START | IM_FOR_ORGANISE, "", "check everything that can be checked, show what would be done, and do nothing") \
@@ -355,7 +362,7 @@ typedef uint64_t im_conf_commands;
     ENUM(log_level, "log-level", IM_CONF_LOG_INFO, IM_LOG_LEVELS, IM_GROUP_OUTPUT, IM_FOR_ALL, "LEVEL", "lowest severity to log") \
     ENUM(color, "color", IM_COLOR_AUTO, IM_COLORS, IM_GROUP_OUTPUT, IM_FOR_ALL, "WHEN", "colours; auto: on a terminal unless NO_COLOR is set") \
     BOOL(plain, "plain", false, IM_GROUP_OUTPUT, IM_FOR_ALL, "", "key=value lines even on a terminal") \
-    BOOL(json, "json", false, IM_GROUP_OUTPUT, IM_FOR_LR_FIND | IM_FOR_STATUS | IM_FOR_STOP | IM_FOR_CONTROL | IM_FOR_INDEX | IM_FOR_BENCH | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_GPUS | IM_FOR_LIST_RUNS | IM_FOR_COMPARE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_BENCH_DATA | IM_FOR_VERIFY | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_BENCH_RING, "", "answer as one JSON object") \
+    BOOL(json, "json", false, IM_GROUP_OUTPUT, IM_FOR_LR_FIND | IM_FOR_STATUS | IM_FOR_STOP | IM_FOR_CONTROL | IM_FOR_INDEX | IM_FOR_BENCH | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_GPUS | IM_FOR_LIST_RUNS | IM_FOR_COMPARE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_BENCH_DATA | IM_FOR_VERIFY | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_BENCH_RING | IM_FOR_IMPORT | IM_FOR_AVERAGE, "", "answer as one JSON object") \
     BOOL(quiet, "quiet", false, IM_GROUP_OUTPUT, IM_FOR_ALL, "", "only warnings and errors") \
     TEXT(run_dir, "run-dir", "", IM_GROUP_OUTPUT, IM_FOR_CHILDREN, "DIR", "the run's directory") \
     TEXT(index_hash, "index-hash", "", IM_GROUP_DATA, IM_FOR_CHILDREN, "HASH", "identifies the images and their labels") \
@@ -389,19 +396,26 @@ typedef uint64_t im_conf_commands;
     INT(snapshot_steps, "snapshot-steps", 0, 0, 1000000000, IM_GROUP_ROBUSTNESS, IM_FOR_START | IM_FOR_USE, "N", "take a snapshot at least every N steps of training or validation; 0 = not by steps") \
     INT(max_restarts, "max-restarts", 10, 0, 1000000, IM_GROUP_ROBUSTNESS, IM_FOR_START | IM_FOR_USE, "N", "stop the run after N restarts of one process that failed by itself, without progress of anyone in between") \
     REAL(trainer_deadline, "trainer-deadline", -1, -1, 86400, IM_GROUP_ROBUSTNESS, IM_FOR_START | IM_FOR_USE, "SECONDS", "end a trainer that has its input and finishes no step for this long, and continue from the last snapshot; 10 times as long until its first step, and while it saves; -1 = 20 times the slowest of its last steps, at least a minute; 0 = never") \
-    TEXT(output, "output", "", IM_GROUP_OUTPUT, IM_FOR_PREVIEW | IM_FOR_LR_FIND | IM_FOR_PLOT | IM_FOR_COMPARE | IM_FOR_VERIFY | IM_FOR_BENCH_DATA | IM_FOR_EVAL | IM_FOR_EXPORT, "FILE", "file to write: export's (for timm a folder), or a picture (default preview.png, plot.png, compare.png); lr-find: the PNG file, beside which its JSON file lies, or a folder for both (default lr_finder_plots); eval: folder for all files") \
-    INT(images, "images", 16, 1, 4096, IM_GROUP_DATA, IM_FOR_PREVIEW | IM_FOR_BENCH | IM_FOR_LIST, "N", "number of images, spread over the training set; a preview shows 64 at most") \
-    INT(epoch, "epoch", 0, 0, 100000, IM_GROUP_AUGMENTATION, IM_FOR_PREVIEW | IM_FOR_BENCH, "N", "epoch whose random draws are shown") \
+    TEXT(output, "output", "", IM_GROUP_OUTPUT, IM_FOR_PREVIEW | IM_FOR_LR_FIND | IM_FOR_PLOT | IM_FOR_COMPARE | IM_FOR_VERIFY | IM_FOR_BENCH_DATA | IM_FOR_EVAL | IM_FOR_EXPORT | IM_FOR_IMPORT | IM_FOR_AVERAGE, "FILE", "file to write: export's (for timm a folder), or a picture (default preview.png, plot.png, compare.png); lr-find: the PNG file, beside which its JSON file lies, or a folder for both (default lr_finder_plots); eval: folder for all files") \
+    INT(images, "images", 16, 1, 4096, IM_GROUP_DATA, IM_FOR_PREVIEW | IM_FOR_BENCH | IM_FOR_LIST | IM_FOR_PIXELS, "N", "number of images, spread over the training set; a preview shows 64 at most") \
+    INT(epoch, "epoch", 0, 0, 100000, IM_GROUP_AUGMENTATION, IM_FOR_PREVIEW | IM_FOR_BENCH | IM_FOR_PIXELS, "N", "epoch whose random draws are shown") \
     BOOL(evaluate, "evaluate", false, IM_GROUP_OUTPUT, IM_FOR_CHILDREN, "", "this run is one validation pass that writes what became of each image") \
     INT(outputs, "outputs", 0, 0, 1000000, IM_GROUP_MODEL, IM_FOR_CHILDREN, "N", "classes of the weights that are evaluated; 0 = those of the data") \
-    TEXT(weights_from, "weights-from", "", IM_GROUP_MODEL, IM_FOR_USE | IM_FOR_EXPORT, "WEIGHTS|RUN", "file of weights (safetensors, .pt, .pth), run directory, or name of a run in the workspace") \
-    ENUM(weights, "weights", IM_WEIGHTS_BEST, IM_WEIGHTS, IM_GROUP_MODEL, IM_FOR_USE | IM_FOR_EXPORT, "WHICH", "weights of a run: best or last epoch, plain or averaged (ema: averages of the last epoch)") \
+    TEXT(weights_from, "weights-from", "", IM_GROUP_MODEL, IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_IMPORT, "WEIGHTS|RUN", "file of weights (safetensors, .pt, .pth), run directory, or name of a run in the workspace") \
+    ENUM(weights, "weights", IM_WEIGHTS_BEST, IM_WEIGHTS, IM_GROUP_MODEL, IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_AVERAGE, "WHICH", "weights of a run: best or last epoch, plain or averaged (ema: averages of the last epoch)") \
     ENUM(export_format, "format", IM_EXPORT_ONNX, IM_EXPORT_FORMATS, IM_GROUP_OUTPUT, IM_FOR_EXPORT, "NAME", "onnx: a file for any runtime; pt: a state_dict that torch.load(weights_only=True) reads; safetensors; timm: a folder for timm.create_model(\"local-dir:FOLDER\"); torchvision: a .pth file for torchvision.models") \
     ENUM(export_input, "input", IM_EXPORT_UINT8, IM_EXPORT_INPUTS, IM_GROUP_OUTPUT, IM_FOR_EXPORT, "TYPE", "what the ONNX file takes; uint8: decoded RGB images [batch, height, width, 3] of any size, and it resizes, crops and normalises as validation does; float: [batch, 3, side, side] after that") \
     BOOL(fold_bn, "fold-bn", true, IM_GROUP_OUTPUT, IM_FOR_EXPORT, "", "ONNX: make batch norm part of the convolution before it (default): faster, and the answers differ in rounding only") \
+    TEXT(weights_list, "weights-list", "", IM_GROUP_MODEL, IM_FOR_AVERAGE, "WEIGHTS|RUN ...", "files of weights or runs, separated by blanks") \
+    TEXT(ratio, "ratio", "", IM_GROUP_MODEL, IM_FOR_AVERAGE, "NUMBERS", "share of each of them, such as 0.3,0.7; default: equal shares") \
+    ENUM(average_bn, "bn", IM_AVERAGE_BN_ANEW, IM_AVERAGE_BNS, IM_GROUP_MODEL, IM_FOR_AVERAGE, "HOW", "running statistics of batch norm; anew: taken over training images, as the averaged weights see other values than each of them did; mean: those of the files, averaged") \
+    INT(bn_images, "bn-images", 2048, 2, 4096, IM_GROUP_MODEL, IM_FOR_AVERAGE, "N", "training images to take the statistics over, with the transforms of training") \
+    BOOL(prove, "prove", true, IM_GROUP_OUTPUT, IM_FOR_EXPORT, "", "compare what was written with what this program computes, and write FILE.proof.json (default); ONNX files are run by onnxruntime, where python3 has it, on validation images of the run or of data-dir") \
+    INT(prove_images, "prove-images", 200, 1, 4096, IM_GROUP_OUTPUT, IM_FOR_EXPORT, "N", "validation images to prove an ONNX file with") \
+    BOOL(whole_images, "whole-images", false, IM_GROUP_DATA, IM_FOR_PIXELS, "", "send the decoded image beside the sample") \
     ENUM(tta, "tta", IM_TTA_NONE, IM_TTAS, IM_GROUP_AUGMENTATION, IM_FOR_USE, "HOW", "flip: average the outputs for each image and its mirror image") \
     TEXT(class_names, "class-names", "", IM_GROUP_DATA, IM_FOR_USE | IM_FOR_EVALUATED, "FILE", "names of the classes that weights without names have, one a line, in the order of the outputs") \
-    ENUM(split, "split", IM_SPLIT_CHOICE_AUTO, IM_SPLIT_CHOICES, IM_GROUP_DATA, IM_FOR_EVAL | IM_FOR_EVALUATED, "WHICH", "images to evaluate; auto: the validation images, all images where there are no others") \
+    ENUM(split, "split", IM_SPLIT_CHOICE_AUTO, IM_SPLIT_CHOICES, IM_GROUP_DATA, IM_FOR_EVAL | IM_FOR_EVALUATED | IM_FOR_LIST | IM_FOR_PIXELS, "WHICH", "images to take; auto: eval: the validation images, or all where there are none; otherwise those of training") \
     TEXT(image_list, "image-list", "", IM_GROUP_DATA, IM_FOR_EVALUATED, "FILE", "absolute paths of images, each ended by a NUL, in place of a data folder") \
     INT(worst, "worst", 20, 0, 100000, IM_GROUP_OUTPUT, IM_FOR_EVAL, "N", "name the N images with the highest loss") \
     INT(top_k, "top-k", 5, 1, 1000, IM_GROUP_OUTPUT, IM_FOR_PREDICT, "N", "classes to give for each image") \

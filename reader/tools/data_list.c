@@ -54,7 +54,8 @@ int rd_cmd_list(struct im_conf *conf)
         for (int split = 0; err == 0 && split < IM_SPLITS; split++)
             err = print_split(&data.index, (enum im_split)split, true, (uint64_t)conf->sample, &text);
     } else {
-        err = print_split(&data.index, IM_TRAIN, false, (uint64_t)conf->images, &text);
+        err = print_split(&data.index, conf->split == IM_SPLIT_CHOICE_VAL ? IM_VAL : IM_TRAIN, false,
+                          (uint64_t)conf->images, &text);
     }
     rd_data_close(&data);
     if (err == 0 && (fflush(stdout) != 0 || ferror(stdout)))

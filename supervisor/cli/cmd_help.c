@@ -28,6 +28,8 @@ static const char overview[] =
     "Use      eval      accuracy of weights, per class; confusion matrix: eval RUN --data-dir DIR\n"
     "         predict   the likeliest classes of images: predict RUN FILE...|DIR|-\n"
     "         export    weights for other programs: ONNX, PyTorch, timm, torchvision\n"
+    "         import    weights of other programs, under the names used here\n"
+    "         average   the mean of several weights, with batch norm's statistics taken anew\n"
     "Look     status    state of a run; --json for programs\n"
     "         top       a run on the full screen: rings, stages, processes, GPUs, events\n"
     "         logs      what the processes of a run have logged; -f follows\n"

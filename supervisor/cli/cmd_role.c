@@ -33,6 +33,8 @@ static const struct verb {
     {"profile", "trainer", "imsuper-trainer", {"profile"}},
     {"model", NULL, "imsuper-trainer", {"model"}},
     {"export", NULL, "imsuper-trainer", {"export"}},
+    {"import", NULL, "imsuper-trainer", {"import"}},
+    {"average", NULL, "imsuper-trainer", {"average"}},
 };
 
 enum { VERBS = IM_COUNT(verbs), WORDS_BEFORE = 3 /* the program and its verb */ };

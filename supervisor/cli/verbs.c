@@ -198,6 +198,8 @@ static const struct im_command verbs[] = {
     {.name = "profile", .words = sv_cmd_role},
     {.name = "model", .words = sv_cmd_role},
     {.name = "export", .words = sv_cmd_role},
+    {.name = "import", .words = sv_cmd_role},
+    {.name = "average", .words = sv_cmd_role},
 };
 
 static bool is_verb(const char *word)

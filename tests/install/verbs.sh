@@ -78,12 +78,27 @@ verb_bench_read() { run 0 bench read --data-dir "$T/data" --passes 2 && must_say
 verb_profile_reader() { run 0 profile reader --data-dir "$T/data" --passes 1 --queue-depth 4 && must_say "cold"; }
 verb_export() {
   run 0 export "$RUN" -o "$T/net.onnx" && must_say "2 classes" && must_exist "$T/net.onnx"
+  grep -q '"proven": ' "$T/net.onnx.proof.json" || fail "no proof, and no reason why there is none"
   run 0 export run --workspace "$T/w" --format pt -o "$T/net.pt" --json && must_say '"imsuper.export/1"' && must_exist "$T/net.pt"
+  grep -q '"proven": true' "$T/net.pt.proof.json" || fail "a .pt file that is not what was read back"
   run 0 export "$T/net.pt" --image-size 16 --format safetensors -o "$T/net.safetensors" && must_say "resnet20"
   run 2 export "$RUN" && must_say "-o FILE is missing"
   run 2 export "$RUN" --format timm -o "$T/timm" && must_say "timm has no resnet20"
   run 65 export "$RUN" --weights ema -o "$T/net.onnx" && must_say "averages need --ema"
   run 2 export "$RUN" --format pt --input float -o "$T/net.pt" && must_say "is for --format onnx"
+}
+verb_import() {
+  run 0 import "$T/net.pt" --image-size 16 -o "$T/imported.safetensors" && must_say "resnet20 with 2 classes"
+  run 1 import "$T/net.onnx" -o "$T/imported.safetensors" && must_say "not read"
+  run 2 import "$T/net.pt" && must_say "output is required"
+}
+verb_average() {
+  run 0 average "$RUN" "$RUN/checkpoints/last.safetensors" --ratio 0.3,0.7 --trainer-threads 1 -o "$T/mean.safetensors"
+  must_say "anew over 32 training images" && must_exist "$T/mean.safetensors"
+  run 0 average run run --workspace "$T/w" --bn mean --json -o "$T/mean.safetensors" && must_say '"bn":"mean"'
+  run 2 average run --workspace "$T/w" -o "$T/mean.safetensors" && must_say "two or more"
+  run 2 average run run --workspace "$T/w" --ratio 1 -o "$T/mean.safetensors" && must_say "give 2 numbers"
+  run 2 average run run --workspace "$T/w" --data-dir "$T/none" -o "$T/mean.safetensors" && must_say "bn mean"
 }
 verb_bench_augment() { run 0 bench augment --data-dir "$T/data" --passes 1 && must_say "images/s"; }
 verb_profile_augment() { run 0 profile augment --data-dir "$T/data" --passes 1 && must_say "share"; }

@@ -10,6 +10,7 @@
 #include "ipc/base/err.h"
 #include "ipc/base/printable.h"
 #include "trainer/export/onnx.h"
+#include "trainer/export/prove.h"
 #include "trainer/export/source.h"
 #include "trainer/export/state_dict.h"
 #include "trainer/export/timm.h"
@@ -69,7 +70,7 @@ static const char *name_there(const struct tr_source *s)
     return s->conf.export_format == IM_EXPORT_TIMM ? tr_timm_name(s->model, &shape, NULL) : s->model->name;
 }
 
-static void print_text(const struct tr_source *s, const char *path)
+static void print_text(const struct tr_source *s, const char *path, const char *proof)
 {
     const struct im_conf *c = &s->conf;
 
@@ -77,6 +78,8 @@ static void print_text(const struct tr_source *s, const char *path)
         im_say(stdout, "%s", s->note.s);
     im_say(stdout, "%s: %s of %s, %d classes%s", path, name_there(s), s->path, s->model->classes,
            s->classes ? "" : " (without names)");
+    if (proof[0])
+        im_say(stdout, "%s", proof);
     if (c->export_format != IM_EXPORT_ONNX)
         return;
     if (c->export_input == IM_EXPORT_UINT8)
@@ -94,7 +97,7 @@ static void print_text(const struct tr_source *s, const char *path)
                "--image-size, --eval-resize, --mean, --std");
 }
 
-static int print_json(const struct tr_source *s, const char *path)
+static int print_json(const struct tr_source *s, const char *path, bool differs, const char *proof)
 {
     struct im_json *j = im_json_object();
     int err;
@@ -110,6 +113,10 @@ static int print_json(const struct tr_source *s, const char *path)
     im_json_set_int(j, "resize", s->resize);
     im_json_set_str(j, "mean", s->conf.mean);
     im_json_set_str(j, "std", s->conf.std);
+    if (proof[0]) {
+        im_json_set_str(j, "proof", proof);
+        im_json_set_bool(j, "differs", differs);
+    }
     if (s->note.s[0])
         im_json_set_str(j, "note", s->note.s);
     err = im_json_print(j, stdout);
@@ -119,7 +126,8 @@ static int print_json(const struct tr_source *s, const char *path)
 
 int tr_cmd_export(struct im_conf *conf)
 {
-    struct im_text text = {""};
+    struct im_text text = {""}, proof = {""};
+    bool differs = false;
     struct tr_source s = {.model = NULL};
     int err = check(conf, &text);
 
@@ -130,10 +138,15 @@ int tr_cmd_export(struct im_conf *conf)
     err = tr_source_open(&s, conf, conf->weights_from, &text);
     if (err == 0)
         err = write_format(&s, conf->output, &text);
+    if (err == 0 && conf->prove) {
+        err = tr_prove(&s, conf->output, &proof, &text);
+        differs = err > 0;
+        err = err < 0 ? err : 0;
+    }
     if (err == 0 && conf->json)
-        err = print_json(&s, conf->output);
+        err = print_json(&s, conf->output, differs, proof.s);
     else if (err == 0)
-        print_text(&s, conf->output);
+        print_text(&s, conf->output, proof.s);
     tr_source_close(&s);
-    return err < 0 ? im_command_fail(err, &text) : IM_EXIT_OK;
+    return err < 0 ? im_command_fail(err, &text) : differs ? IM_EXIT_FAILED : IM_EXIT_OK;
 }

@@ -1,9 +1,11 @@
 #include "trainer/tools/verbs.h"
 
 #include "ipc/base/count.h"
+#include "trainer/tools/average.h"
 #include "trainer/tools/bench.h"
 #include "trainer/tools/export.h"
 #include "trainer/tools/gpus.h"
+#include "trainer/tools/import.h"
 #include "trainer/tools/model.h"
 #include "trainer/tools/weights.h"
 
@@ -45,6 +47,29 @@ static const struct im_command verbs[] = {
      .operand = "weights-from",
      .operand_needed = true,
      .run = tr_cmd_export},
+    {.name = "import",
+     .typed = "imsuper import",
+     .usual = "WEIGHTS -o FILE.safetensors",
+     .what = "Writes weights of PyTorch, torchvision or timm (.pt, .pth, safetensors) under the names used "
+             "here,\n"
+             "and says which network they are of and what was renamed.",
+     .options = IM_FOR_IMPORT,
+     .operand = "weights-from",
+     .operand_needed = true,
+     .required = "output",
+     .run = tr_cmd_import},
+    {.name = "average",
+     .typed = "imsuper average",
+     .usual = "WEIGHTS|RUN WEIGHTS|RUN ... [--ratio 0.3,0.7] -o FILE.safetensors",
+     .what =
+         "Averages weights of the same network (a weight soup), and takes the running statistics of batch\n"
+         "norm anew over training images (--data-dir, or those of the first run).",
+     .options = IM_FOR_AVERAGE,
+     .operand = "weights-list",
+     .operand_list = true,
+     .operand_needed = true,
+     .required = "output",
+     .run = tr_cmd_average},
     {.name = "gpus",
      .typed = "imsuper gpus --json",
      .what = "Lists the GPUs that a run started here could take, as JSON.",

@@ -12,8 +12,10 @@
 #include "tests/unit/ipc/base/unit.h"
 #include "tests/unit/trainer/export/onnx_run.h"
 #include "trainer/checkpoint/torch_file.h"
+#include "trainer/export/average.h"
 #include "trainer/export/identify.h"
 #include "trainer/export/onnx.h"
+#include "trainer/export/prove.h"
 #include "trainer/export/state_dict.h"
 #include "trainer/export/timm.h"
 #include "trainer/export/torch_write.h"
@@ -37,8 +39,9 @@ static int make_folder(void **state)
 
 static int remove_folder(void **state)
 {
-    static const char *const names[] = {"f.onnx",        "u.onnx",        "w.pt",
-                                        "w.safetensors", "a.safetensors", "b.safetensors"};
+    static const char *const names[] = {
+        "f.onnx",        "u.onnx",        "w.pt",          "w.safetensors",
+        "a.safetensors", "b.safetensors", "p.safetensors", "p.safetensors.proof.json"};
 
     (void)state;
     for (size_t i = 0; i < IM_COUNT(names); i++)
@@ -358,6 +361,60 @@ static void what_a_library_lacks_is_refused(void **state)
     }
 }
 
+/* The proof of a file that holds other numbers than it should fails. */
+static void a_proof_finds_a_difference(void **state)
+{
+    const struct tr_model_config config = {.name = "resnet20", .classes = 2};
+    struct im_text text = {""}, said = {""};
+    struct tr_source s;
+
+    (void)state;
+    draw(&s, &config);
+    s.conf.export_format = IM_EXPORT_SAFETENSORS;
+    assert_int_equal(tr_state_dict_write(in_folder("p.safetensors"), &s, TR_HEAD_AS_IT_IS, NULL, &text), 0);
+    assert_int_equal(tr_prove(&s, in_folder("p.safetensors"), &said, &text), 0);
+    s.stats[0] += 1;
+    assert_int_equal(tr_prove(&s, in_folder("p.safetensors"), &said, &text), 1);
+    assert_non_null(strstr(said.s, "NOT THE SAME when it was read back: bn1.running_mean"));
+    tr_source_close(&s);
+}
+
+static void a_mean_has_shares_and_is_of_one_network(void **state)
+{
+    const struct tr_model_config config = {.name = "resnet20", .classes = 2},
+                                 other = {.name = "resnet32", .classes = 2};
+    struct im_text text = {""};
+    struct tr_source a, b, c;
+    struct tr_average sum;
+
+    (void)state;
+    draw(&a, &config);
+    draw(&b, &config);
+    describe(&c, &other);
+    for (size_t i = 0; i < b.model->param_floats; i++)
+        b.params[i] = 2;
+    sum.params = calloc(a.model->param_floats, sizeof *sum.params);
+    sum.stats = calloc(a.model->stat_floats, sizeof *sum.stats);
+    assert_int_equal(tr_average_add(&sum, &a, &a, 0.25, &text), 0);
+    assert_int_equal(tr_average_add(&sum, &a, &b, 0.75, &text), 0);
+    assert_true(fabs(sum.params[5] - (0.25 * (double)a.params[5] + 1.5)) < 1e-12);
+    assert_int_equal(tr_average_add(&sum, &a, &c, 0.5, &text), -EBADMSG);
+    assert_non_null(strstr(text.s, "only weights of one network"));
+    a.classes = im_json_array();
+    b.classes = im_json_array();
+    im_json_append_str(a.classes, "cat");
+    im_json_append_str(a.classes, "dog");
+    im_json_append_str(b.classes, "dog");
+    im_json_append_str(b.classes, "cat");
+    assert_int_equal(tr_average_add(&sum, &a, &b, 0.5, &text), -EBADMSG);
+    assert_non_null(strstr(text.s, "in another order"));
+    free(sum.params);
+    free(sum.stats);
+    tr_source_close(&a);
+    tr_source_close(&b);
+    tr_source_close(&c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -367,6 +424,8 @@ int main(void)
         cmocka_unit_test(a_file_says_which_network_it_is_of),
         cmocka_unit_test(a_file_of_ours_describes_itself),
         cmocka_unit_test(what_a_library_lacks_is_refused),
+        cmocka_unit_test(a_proof_finds_a_difference),
+        cmocka_unit_test(a_mean_has_shares_and_is_of_one_network),
     };
 
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
