@@ -18,7 +18,7 @@ static void a_run_that_is_over_has_a_word(void **state)
 {
     const char *dir = *state;
 
-    assert_string_equal(sv_run_state(dir), "crashed");
+    assert_string_equal(sv_run_state(dir), "unstarted");
     put(dir, "events.jsonl",
         "{\"event\":\"run.started\"}\n{\"event\":\"run.ended\",\"exit_status\":75}\n{\"torn");
     assert_string_equal(sv_run_state(dir), "stopped");
