@@ -247,9 +247,9 @@ static int split_path(struct im_conf *conf, struct im_text *text)
     slash = strrchr(path, '/');
     if (!slash[1] || strlen(path) >= sizeof conf->workspace)
         return im_fail(text, -ENOENT, "no run in %s", conf->run_name);
-    snprintf(conf->run_name, sizeof conf->run_name, "%s", slash + 1);
+    memcpy(conf->run_name, slash + 1, strlen(slash + 1) + 1);
     slash[slash == path] = 0; /* of "/run", the slash stays */
-    snprintf(conf->workspace, sizeof conf->workspace, "%s", path);
+    memcpy(conf->workspace, path, strlen(path) + 1);
     return 0;
 }
 

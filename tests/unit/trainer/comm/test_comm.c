@@ -80,7 +80,7 @@ static int open_rank(struct rank *r, int64_t timeout_ms)
 
     if (err == 0)
         err = r->ops->open(&config, &r->comm, &text);
-    snprintf(r->table->rank[r->rank].sentence, sizeof r->table->rank[0].sentence, "%s", text.s);
+    snprintf(r->table->rank[r->rank].sentence, sizeof r->table->rank[0].sentence, "%.255s", text.s);
     return err;
 }
 
