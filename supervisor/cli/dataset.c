@@ -118,10 +118,14 @@ int sv_dataset_load(const struct im_conf *conf, struct sv_dataset *ret, struct i
     if (conf->evaluate) {
         argv[2] = evaluated;
         snprintf(split_of, sizeof split_of, "--split=%s", im_conf_choice(IM_KEY_split, conf->split));
-        snprintf(class_names, sizeof class_names, "--class-names=%s", conf->class_names);
-        snprintf(list, sizeof list, "--image-list=%s", conf->image_list);
         argv[n++] = split_of;
+    }
+    if (conf->evaluate && *conf->class_names) {
+        snprintf(class_names, sizeof class_names, "--class-names=%s", conf->class_names);
         argv[n++] = class_names;
+    }
+    if (conf->evaluate && *conf->image_list) {
+        snprintf(list, sizeof list, "--image-list=%s", conf->image_list);
         argv[n++] = list;
     }
     if (*conf->class_weights) {
