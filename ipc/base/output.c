@@ -21,6 +21,20 @@ static bool is_of_system(const char *path)
     return strncmp(path, "/dev/", 5) == 0 || strncmp(path, "/proc/", 6) == 0;
 }
 
+/* A file can be made there. */
+static int check_folder(const char *path, int mode, struct im_text *text)
+{
+    const char *slash = strrchr(path, '/');
+    char folder[PATH_MAX] = ".";
+
+    if (slash)
+        snprintf(folder, sizeof folder, "%.*s", (int)(slash - path + 1), path);
+    if (access(folder, mode) == 0)
+        return 0;
+    return errno == ENOENT ? im_fail(text, -ENOTDIR, "cannot write %s: its folder is not there", path)
+                           : fail(text, -errno, path);
+}
+
 int im_output_find(const char *path, char ret[PATH_MAX], bool *ret_stream, struct im_text *text)
 {
     struct stat st, itself;
@@ -32,12 +46,10 @@ int im_output_find(const char *path, char ret[PATH_MAX], bool *ret_stream, struc
     if (n >= PATH_MAX)
         return fail(text, -ENAMETOOLONG, path);
     if (lstat(path, &itself) < 0)
-        return errno == ENOENT ? 0 : fail(text, -errno, path);
+        return errno == ENOENT ? check_folder(path, F_OK, text) : fail(text, -errno, path);
     if (stat(path, &st) < 0)
-        return errno == ENOENT
-                   ? im_fail(text, -ENOENT,
-                             "cannot write %s: it is a link, and what it leads to is not there", path)
-                   : fail(text, -errno, path);
+        return errno == ENOENT ? im_fail(text, -ENOTDIR, "cannot write %s: it is a link to nothing", path)
+                               : fail(text, -errno, path);
     if (S_ISDIR(st.st_mode))
         return im_fail(text, -EISDIR, "cannot write %s: it is a folder; name a file", path);
     *ret_stream = !S_ISREG(st.st_mode) || (S_ISLNK(itself.st_mode) && is_of_system(path));
@@ -52,8 +64,7 @@ int im_output_find(const char *path, char ret[PATH_MAX], bool *ret_stream, struc
 
 int im_output_find_file(char *path, size_t room, struct im_text *text)
 {
-    char to[PATH_MAX], folder[PATH_MAX] = ".";
-    const char *slash;
+    char to[PATH_MAX];
     bool stream;
     int err = im_output_find(path, to, &stream, text);
 
@@ -61,11 +72,9 @@ int im_output_find_file(char *path, size_t room, struct im_text *text)
         return err;
     if (stream)
         return im_fail(text, -EINVAL, "cannot write %s: it is no file, and a file is needed here", path);
-    slash = strrchr(to, '/');
-    if (slash)
-        snprintf(folder, sizeof folder, "%.*s", (int)(slash - to + 1), to);
-    if (access(folder, W_OK) < 0)
-        return fail(text, -errno, path);
+    err = check_folder(to, W_OK, text);
+    if (err < 0)
+        return err;
     return (size_t)snprintf(path, room, "%s", to) < room ? 0 : fail(text, -ENAMETOOLONG, to);
 }
 

@@ -10,7 +10,8 @@
 #include "ipc/base/err.h"
 
 /* Where the bytes for `path` go: the file itself, or the one that a link leads to; made when it is missing.
- * *ret_stream: something that is written to and cannot be replaced. Negative errno with a sentence: a folder. */
+ * *ret_stream: something that is written to and cannot be replaced. Negative errno with a sentence: a folder;
+ * never -ENOENT, which is for what is read. */
 int im_output_find(const char *path, char ret[PATH_MAX], bool *ret_stream, struct im_text *text);
 
 /* For what is written in pieces and read again, such as weights: replaces the name of a link by that of its file. -EINVAL

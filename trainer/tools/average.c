@@ -169,5 +169,5 @@ int tr_cmd_average(struct im_conf *conf)
         free(s->sum.stats);
     }
     free(s);
-    return err < 0 ? im_command_fail(err, &text) : IM_EXIT_OK;
+    return err < 0 ? im_command_fail(err == -ENOENT ? IM_EXIT_UNKNOWN_RUN : err, &text) : IM_EXIT_OK;
 }

@@ -152,5 +152,7 @@ int tr_cmd_export(struct im_conf *conf)
     else if (err == 0)
         print_text(&s, conf->output, proof.s);
     tr_source_close(&s);
-    return err < 0 ? im_command_fail(err, &text) : differs ? IM_EXIT_FAILED : IM_EXIT_OK;
+    return err < 0   ? im_command_fail(err == -ENOENT ? IM_EXIT_UNKNOWN_RUN : err, &text)
+           : differs ? IM_EXIT_FAILED
+                     : IM_EXIT_OK;
 }

@@ -1,5 +1,6 @@
 #include "trainer/tools/import.h"
 
+#include <errno.h>
 #include <stdio.h>
 
 #include "ipc/base/output.h"
@@ -49,5 +50,5 @@ int tr_cmd_import(struct im_conf *conf)
     else if (err == 0)
         print_text(&s, conf->output);
     tr_source_close(&s);
-    return err < 0 ? im_command_fail(err, &text) : IM_EXIT_OK;
+    return err < 0 ? im_command_fail(err == -ENOENT ? IM_EXIT_UNKNOWN_RUN : err, &text) : IM_EXIT_OK;
 }
