@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "augment/tools/verify.h"
-#include "ipc/base/file.h"
+#include "ipc/base/output.h"
 
 enum { CARDS_MAX = 200 };
 
@@ -117,7 +117,7 @@ int au_findings_write_html(const struct im_conf *conf, const struct au_names *na
     if (!out)
         return -ENOMEM;
     put_page(out, conf, names, facts, findings);
-    err = fclose(out) == 0 ? im_file_replace(path, page, n, text) : -ENOMEM;
+    err = fclose(out) == 0 ? im_output_write(path, page, n, text) : -ENOMEM;
     free(page);
     return err;
 }

@@ -235,12 +235,15 @@ int im_file_begin(struct im_file_writer *w, const char *path, struct im_text *te
     const char *slash = strrchr(path, '/');
     const char *name = slash ? slash + 1 : path;
     int err = IM_FAULT_ERR("file.create");
+    struct stat st;
 
     *w = (struct im_file_writer){.fd = -1};
     if (!*name)
         return im_fail(text, -EISDIR, "cannot write \"%s\": it is not a file name", path);
     if (err == 0 && snprintf(w->path, sizeof w->path, "%s", path) >= (int)sizeof w->path)
         err = -ENAMETOOLONG;
+    if (err == 0 && lstat(path, &st) == 0 && (S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode)))
+        return im_fail(text, -EINVAL, "cannot write %s: it is a device, which no file may replace", path);
     if (err == 0)
         err = open_temporary(w, path, name);
     return err < 0 ? fail(text, err, "write", path) : 0;

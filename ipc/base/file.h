@@ -50,6 +50,7 @@ struct im_file_writer {
     char tmp_path[PATH_MAX]; /* .NAME.tmp-PID-SERIAL beside it */
 };
 
+/* A device is not replaced: -EINVAL. */
 int im_file_begin(struct im_file_writer *w, const char *path, struct im_text *text);
 int im_file_write(struct im_file_writer *w, const void *bytes, size_t n, struct im_text *text);
 int im_file_commit(struct im_file_writer *w, struct im_text *text);

@@ -1,9 +1,11 @@
 #include "ipc/config/command.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "ipc/base/file.h"
 #include "ipc/base/printable.h"
@@ -196,6 +198,20 @@ static int fail_unknown(const char *program, const struct im_command *commands, 
     return IM_EXIT_USAGE;
 }
 
+/* What was printed is the answer: one that did not get out is no success. Whoever was to read it may be gone, though. */
+static int finish(int status)
+{
+    struct pollfd reader = {.fd = STDOUT_FILENO};
+    int failed = fflush(stdout) != 0 ? errno : ferror(stdout) ? EIO : 0;
+
+    if (failed == 0 || (poll(&reader, 1, 0) > 0 && (reader.revents & (POLLERR | POLLHUP))))
+        return status;
+    if (failed == EIO) /* an earlier one: its reason is there still */
+        failed = write(STDOUT_FILENO, "\n", 1) < 0 ? errno : EIO;
+    im_say(stderr, "imsuper: cannot write to standard output: %s", strerror(failed));
+    return status == IM_EXIT_OK ? IM_EXIT_FAILED : status;
+}
+
 int im_command_main(const char *program, const struct im_command *commands, size_t count, int argc,
                     char **argv)
 {
@@ -206,7 +222,7 @@ int im_command_main(const char *program, const struct im_command *commands, size
         int words = match(commands[i].name, argc - 1, argv + 1);
 
         if (words)
-            return run(&commands[i], argc - words, argv + words);
+            return finish(run(&commands[i], argc - words, argv + words));
     }
     if (argc < 2) {
         fprintf(stderr, "%s: `imsuper start` starts this program for a run; by hand it takes a verb:\n",

@@ -5,7 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "ipc/base/file.h"
 #include "ipc/base/printable.h"
 #include "ipc/base/verdict.h"
 #include "supervisor/cli/commands.h"
@@ -167,17 +169,29 @@ static int report(const struct im_conf *conf, const struct sv_evaluation_run *ru
     return err;
 }
 
+static int make_folder(const char *path, struct im_text *text)
+{
+    int err = im_mkdirs(path, 0777, text);
+
+    if (err == 0 && access(path, W_OK | X_OK) < 0)
+        err = im_fail(text, -errno, "cannot write in %s: %s", path, strerror(errno));
+    return err;
+}
+
 int sv_cmd_eval(struct im_conf *conf)
 {
     struct sv_evaluation_run run = {0};
     struct sv_evaluation e = {0};
     struct im_text text = {""};
-    int err = sv_evaluation_open(conf, NULL, &run, &text), status;
+    int err = sv_evaluation_open(conf, NULL, &run, &text), folder = 0, status;
 
     if (err == 0 && !conf->data_dir[0])
         err = im_fail(&text, -EINVAL,
                       "these weights are of no run that says where its images are: give --data-dir DIR");
-    status = err == 0         ? sv_evaluation_run(conf, &run)
+    if (err == 0 && conf->output[0])
+        err = folder = make_folder(conf->output, &text); /* before the work, not after it */
+    status = folder < 0       ? IM_EXIT_FAILED
+             : err == 0       ? sv_evaluation_run(conf, &run)
              : err > 0        ? err
              : err == -ENOENT ? IM_EXIT_UNKNOWN_RUN
                               : IM_EXIT_USAGE;

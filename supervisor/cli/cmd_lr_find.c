@@ -15,6 +15,7 @@
 
 #include "ipc/base/file.h"
 #include "ipc/base/json.h"
+#include "ipc/base/output.h"
 #include "ipc/base/printable.h"
 #include "ipc/child.h"
 #include "ipc/config/lr_range.h"
@@ -195,7 +196,7 @@ static int write_json(const struct im_conf *conf, const struct lr_range *s, cons
 {
     struct im_json *j = to_json(conf, s);
     char *dumped = im_json_dump_indented(j);
-    int err = dumped ? im_file_replace(path, dumped, strlen(dumped), text) : -ENOMEM;
+    int err = dumped ? im_output_write(path, dumped, strlen(dumped), text) : -ENOMEM;
 
     if (err == 0 && conf->json)
         fputs(dumped, stdout);

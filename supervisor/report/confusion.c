@@ -8,7 +8,7 @@
 
 #include <cairo.h>
 
-#include "ipc/base/aside.h"
+#include "ipc/base/output.h"
 
 enum {
     COUNTS_MAX = 30, /* classes with counts in the cells */
@@ -280,7 +280,7 @@ static int write_png(cairo_surface_t *surface, cairo_status_t drawn, const char 
     if (memory && fclose(memory) != 0)
         status = CAIRO_STATUS_WRITE_ERROR;
     err = status == CAIRO_STATUS_SUCCESS
-              ? im_file_replace_any(path, png, n, text)
+              ? im_output_write(path, png, n, text)
               : im_fail(text, -EIO, "cannot draw %s: %s", path, cairo_status_to_string(status));
     free(png);
     return err;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "ipc/base/file.h"
+#include "ipc/base/output.h"
 #include "ipc/base/verdict.h"
 #include "supervisor/report/confusion.h"
 #include "supervisor/report/evaluation.h"
@@ -204,7 +205,7 @@ static int write_file(const struct sv_evaluation *e, void write(const struct sv_
     if (!out)
         return -ENOMEM;
     write(e, out);
-    err = ferror(out) | fclose(out) ? -ENOMEM : im_file_replace(path, bytes, n, text);
+    err = ferror(out) | fclose(out) ? -ENOMEM : im_output_write(path, bytes, n, text);
     free(bytes);
     return err;
 }
@@ -217,7 +218,7 @@ static int write_answer(const struct im_json *answer, const char *folder, struct
     if (err == 0 && snprintf(path, sizeof path, "%s/eval.json", folder) >= (int)sizeof path)
         err = -ENAMETOOLONG;
     if (err == 0)
-        err = im_file_replace(path, dumped, strlen(dumped), text);
+        err = im_output_write(path, dumped, strlen(dumped), text);
     free(dumped);
     return err;
 }

@@ -133,7 +133,11 @@ static int draw(const struct sv_chart_run *run, const char *directory, const cha
     snprintf(path, sizeof path, "%s/plots/%s.png", directory, metric);
     if (chart)
         err = sv_chart_make(chart, run, 1, metric, &(struct sv_chart_style){0}, text);
-    if (err == 0 || err == -ENOENT)
+    if (err == -ENOENT)
+        err = 0;
+    if (err == 0 && im_is_no_file(path))
+        err = im_move_aside(path, text);
+    if (err == 0)
         err = sv_plot_png(&chart->plot, path, text);
     if (chart)
         sv_chart_free(chart);

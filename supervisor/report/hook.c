@@ -11,12 +11,18 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "ipc/base/file.h"
+
+enum {
+    LOOK_MS = 50,              /* how often a command is looked at */
+    OUTPUT_BYTES_MAX = 1 << 20 /* that it may print for one event */
+};
 
 struct sv_hook {
     pthread_mutex_t lock;
@@ -94,43 +100,62 @@ static int start(const struct sv_hook *h, int input, int output, pid_t *ret)
     return -err;
 }
 
-/* Its wait status, or -ETIMEDOUT: it was killed. */
-static int wait_for(pid_t pid, im_ns timeout)
+static off_t size_of(int file)
+{
+    struct stat st;
+
+    return fstat(file, &st) == 0 && S_ISREG(st.st_mode) ? st.st_size : 0;
+}
+
+/* Its wait status, or -ETIMEDOUT or -EFBIG: it was killed. */
+static int wait_for(pid_t pid, int output, off_t output_max, im_ns timeout)
 {
     const int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
     struct pollfd p = {.fd = pidfd, .events = POLLIN};
     const im_ns by = im_now() + timeout;
-    int status = 0, ready = 0;
+    int status = 0, ready = 0, err = 0;
 
-    while (pidfd >= 0 && ready <= 0 && im_now() < by)
-        ready = poll(&p, 1, (int)((by - im_now()) / IM_MS) + 1);
+    while (pidfd >= 0 && ready <= 0 && err == 0) {
+        ready = poll(&p, 1, LOOK_MS);
+        err = size_of(output) > output_max ? -EFBIG : ready <= 0 && im_now() >= by ? -ETIMEDOUT : 0;
+    }
     if (pidfd >= 0)
         close(pidfd);
-    if (pidfd >= 0 && ready <= 0)
+    if (err < 0)
         kill(-pid, SIGKILL);
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
         ;
-    return pidfd >= 0 && ready <= 0 ? -ETIMEDOUT : status;
+    if (err == -EFBIG && ftruncate(output, output_max) < 0)
+        return -errno;
+    return err < 0 ? err : status;
 }
 
 /* Runs the command for one event; 0, or with a sentence why it was not passed on. */
 static int pass_on(const struct sv_hook *h, const char *line, struct im_text *text)
 {
     int input = make_input(line), output, err = input < 0 ? input : 0, status;
+    off_t before;
     pid_t pid;
 
     output = open(h->log, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK | O_CLOEXEC, 0666);
     if (output < 0)
         output = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    before = size_of(output);
     if (err == 0)
-        err = start(h, input, output, &pid);
+        err = output < 0 ? -EBADF : start(h, input, output, &pid);
     if (input >= 0)
         close(input);
-    if (output >= 0)
-        close(output);
-    if (err < 0)
+    if (err < 0) {
+        if (output >= 0)
+            close(output);
         return im_fail(text, err, "it cannot be started: %s", strerror(-err));
-    status = wait_for(pid, h->limits.command);
+    }
+    status = wait_for(pid, output, before + OUTPUT_BYTES_MAX, h->limits.command);
+    close(output);
+    if (status == -EFBIG)
+        return im_fail(text, status, "it printed more than %d MiB and was killed", OUTPUT_BYTES_MAX >> 20);
+    if (status < 0 && status != -ETIMEDOUT)
+        return im_fail(text, status, "what it printed cannot be cut: %s", strerror(-status));
     if (status == -ETIMEDOUT)
         return im_fail(text, status, "it took longer than %.0f s and was killed",
                        (double)h->limits.command / 1e9);

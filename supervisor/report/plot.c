@@ -1,5 +1,5 @@
 /* Charts with cairo; the one file that includes it. The picture is made in memory and written by
- * im_file_replace(), so that who looks at it while it is replaced sees the old or the new one. */
+ * im_output_write(), so that who looks at it while it is replaced sees the old or the new one. */
 #include "supervisor/report/plot.h"
 
 #include <errno.h>
@@ -9,8 +9,7 @@
 
 #include <cairo.h>
 
-#include "ipc/base/aside.h"
-#include "ipc/base/file.h"
+#include "ipc/base/output.h"
 #include "supervisor/report/axes.h"
 
 /* Read by LeakSanitizer where there is one: fontconfig, below cairo, keeps the fonts that it has loaded. */
@@ -259,7 +258,7 @@ static int write_png(cairo_surface_t *surface, cairo_t *c, const char *path, str
     if (memory && fclose(memory) != 0)
         status = CAIRO_STATUS_WRITE_ERROR;
     if (status == CAIRO_STATUS_SUCCESS)
-        err = im_file_replace_any(path, png, n, text);
+        err = im_output_write(path, png, n, text);
     else
         err = im_fail(text, -EIO, "cannot draw %s: %s", path, cairo_status_to_string(status));
     free(png);

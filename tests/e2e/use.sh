@@ -106,6 +106,41 @@ case_eval_refusals() {
   [ -z "$(compgen -G "$T/imsuper-eval-*")" ] || fail "a folder is left behind"
 }
 
+# What a user names for a result is replaced only if it is a file, and an answer that nothing took is no success.
+case_outputs() {
+  local verb status
+  mkfifo "$T/pipe" && ln -s /dev/full "$T/full"
+  for verb in "plot $RUNS/run" "compare $RUNS/run $RUNS/run" "export $RUNS/run" "average $RUNS/run $RUNS/run" "import $RUNS/run/checkpoints/last.safetensors" "data verify --data-dir $REFERENCE/data"; do
+    status=0
+    # shellcheck disable=SC2086 # words
+    "$BIN/imsuper" $verb -o "$T/full" >"$T/answer" 2>"$T/out" </dev/null || status=$?
+    case $status in 1 | 2) ;; *) fail "$verb: exit status $status" ;; esac
+    grep -q "cannot write .*full" "$T/out" || fail "$verb: $(cat "$T/out")"
+    if [ ! -L "$T/full" ] || [ -e "$T/full.1" ]; then fail "$verb replaced what is no file"; fi
+    status=0
+    # shellcheck disable=SC2086 # words
+    "$BIN/imsuper" $verb -o "$T/no/f" >"$T/answer" 2>"$T/out" </dev/null || status=$?
+    [ "$status" = 1 ] && must_say "its folder is not there"
+  done
+  for verb in export import "average $RUNS/run"; do
+    status=0
+    # shellcheck disable=SC2086 # words
+    "$BIN/imsuper" $verb "$RUNS/gone" -o "$T/f" >"$T/answer" 2>"$T/out" </dev/null || status=$?
+    [ "$status" = 4 ] || fail "$verb of no run: exit status $status"
+  done
+  cat "$T/pipe" >"$T/png" &
+  "$BIN/imsuper" plot run --workspace "$RUNS" --quiet -o "$T/pipe"
+  wait $!
+  [ "$(head -c 8 "$T/png" | od -An -tx1 | tr -d ' \n')" = 89504e470d0a1a0a ] || fail "no PNG came through the pipe"
+  [ -p "$T/pipe" ] || fail "the pipe was replaced"
+  # Refused before the work.
+  evaluate 1 run -o "$T/pipe" && must_say "a file has that name"
+  grep -q "state=" "$T/out" && fail "images were evaluated for nothing"
+  status=0
+  "$BIN/imsuper" runs --workspace "$RUNS" >/dev/full 2>"$T/out" || status=$?
+  [ "$status" = 1 ] && must_say "cannot write to standard output: No space left"
+}
+
 # predict STATUS WORD...
 predict() {
   local expected=$1 status=0

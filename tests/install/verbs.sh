@@ -84,7 +84,7 @@ verb_export() {
   run 0 export "$T/net.pt" --image-size 16 --format safetensors -o "$T/net.safetensors" && must_say "resnet20"
   run 2 export "$RUN" && must_say "-o FILE is missing"
   run 2 export "$RUN" --format timm -o "$T/timm" && must_say "timm has no resnet20"
-  run 65 export "$RUN" --weights ema -o "$T/net.onnx" && must_say "averages need --ema"
+  run 4 export "$RUN" --weights ema -o "$T/net.onnx" && must_say "averages need --ema"
   run 2 export "$RUN" --format pt --input float -o "$T/net.pt" && must_say "is for --format onnx"
 }
 verb_import() {

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "ipc/base/err.h"
-#include "ipc/base/file.h"
+#include "ipc/base/output.h"
 #include "trainer/checkpoint/safetensors.h"
 #include "trainer/checkpoint/torch_open.h"
 #include "trainer/export/pixels.h"
@@ -271,7 +271,7 @@ int tr_prove(const struct tr_source *s, const char *path, struct im_text *said, 
     else
         read_back(&p);
     dumped = im_json_dump_indented(p.json);
-    err = dumped ? im_file_replace(file, dumped, strlen(dumped), text)
+    err = dumped ? im_output_write(file, dumped, strlen(dumped), text)
                  : im_fail(text, -ENOMEM, "cannot write %.300s: out of memory", file);
     free(dumped);
     im_json_free(&p.json);

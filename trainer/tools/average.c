@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "ipc/base/err.h"
+#include "ipc/base/output.h"
 #include "ipc/base/printable.h"
 #include "trainer/export/average.h"
 #include "trainer/export/state_dict.h"
@@ -153,6 +154,8 @@ int tr_cmd_average(struct im_conf *conf)
     if (err == 0)
         err = list_shares(s, &text);
     if (err == 0)
+        err = im_output_find_file(conf->output, sizeof conf->output, &text);
+    if (err == 0)
         err = add_all(s, &text);
     if (err == 0)
         err = renew(s, &text);
@@ -166,5 +169,5 @@ int tr_cmd_average(struct im_conf *conf)
         free(s->sum.stats);
     }
     free(s);
-    return err < 0 ? im_command_fail(err, &text) : IM_EXIT_OK;
+    return err < 0 ? im_command_fail(err == -ENOENT ? IM_EXIT_UNKNOWN_RUN : err, &text) : IM_EXIT_OK;
 }

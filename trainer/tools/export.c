@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "ipc/base/err.h"
+#include "ipc/base/output.h"
 #include "ipc/base/printable.h"
 #include "trainer/export/onnx.h"
 #include "trainer/export/prove.h"
@@ -135,7 +136,10 @@ int tr_cmd_export(struct im_conf *conf)
         im_command_fail(err, &text);
         return IM_EXIT_USAGE;
     }
-    err = tr_source_open(&s, conf, conf->weights_from, &text);
+    if (conf->export_format != IM_EXPORT_TIMM)
+        err = im_output_find_file(conf->output, sizeof conf->output, &text);
+    if (err == 0)
+        err = tr_source_open(&s, conf, conf->weights_from, &text);
     if (err == 0)
         err = write_format(&s, conf->output, &text);
     if (err == 0 && conf->prove) {
@@ -148,5 +152,7 @@ int tr_cmd_export(struct im_conf *conf)
     else if (err == 0)
         print_text(&s, conf->output, proof.s);
     tr_source_close(&s);
-    return err < 0 ? im_command_fail(err, &text) : differs ? IM_EXIT_FAILED : IM_EXIT_OK;
+    return err < 0   ? im_command_fail(err == -ENOENT ? IM_EXIT_UNKNOWN_RUN : err, &text)
+           : differs ? IM_EXIT_FAILED
+                     : IM_EXIT_OK;
 }

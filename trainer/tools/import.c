@@ -1,7 +1,9 @@
 #include "trainer/tools/import.h"
 
+#include <errno.h>
 #include <stdio.h>
 
+#include "ipc/base/output.h"
 #include "ipc/base/printable.h"
 #include "trainer/export/source.h"
 #include "trainer/export/state_dict.h"
@@ -36,9 +38,11 @@ static int print_json(const struct tr_source *s, const char *path)
 int tr_cmd_import(struct im_conf *conf)
 {
     struct im_text text = {""};
-    struct tr_source s;
-    int err = tr_source_open(&s, conf, conf->weights_from, &text);
+    struct tr_source s = {.model = NULL};
+    int err = im_output_find_file(conf->output, sizeof conf->output, &text);
 
+    if (err == 0)
+        err = tr_source_open(&s, conf, conf->weights_from, &text);
     if (err == 0)
         err = tr_state_dict_write(conf->output, &s, TR_HEAD_AS_IT_IS, NULL, &text);
     if (err == 0 && conf->json)
@@ -46,5 +50,5 @@ int tr_cmd_import(struct im_conf *conf)
     else if (err == 0)
         print_text(&s, conf->output);
     tr_source_close(&s);
-    return err < 0 ? im_command_fail(err, &text) : IM_EXIT_OK;
+    return err < 0 ? im_command_fail(err == -ENOENT ? IM_EXIT_UNKNOWN_RUN : err, &text) : IM_EXIT_OK;
 }

@@ -111,6 +111,21 @@ static void a_command_that_hangs_is_killed(void **state)
 }
 
 /* The queue is bounded, its newest events stay, and who closes does not wait for ever. */
+/* `yes` would fill the disk in the minute that it has. */
+static void a_command_that_prints_for_ever_is_killed(void **state)
+{
+    struct sv_hook *h = open_hook(*state, "yes", 20 * IM_SECOND);
+    struct im_text text = {""};
+    struct stat st;
+
+    sv_hook_event(h, "{}");
+    assert_true(until_news(h, &text));
+    assert_non_null(strstr(text.s, "it printed more than 1 MiB and was killed"));
+    assert_int_equal(stat(in(*state, "log"), &st), 0);
+    assert_int_equal(st.st_size, 1 << 20);
+    assert_int_equal(sv_hook_close(&h, 20 * IM_SECOND), 0);
+}
+
 static void a_slow_command_holds_nobody_up(void **state)
 {
     struct sv_hook *h =
@@ -149,9 +164,8 @@ static void a_slow_command_holds_nobody_up(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        IN_FOLDER(events_arrive_in_their_order),
-        IN_FOLDER(a_command_that_fails_is_told_once),
-        IN_FOLDER(a_command_that_hangs_is_killed),
+        IN_FOLDER(events_arrive_in_their_order),   IN_FOLDER(a_command_that_fails_is_told_once),
+        IN_FOLDER(a_command_that_hangs_is_killed), IN_FOLDER(a_command_that_prints_for_ever_is_killed),
         IN_FOLDER(a_slow_command_holds_nobody_up),
     };
 
