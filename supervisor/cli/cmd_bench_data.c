@@ -351,6 +351,8 @@ int sv_cmd_bench_data(struct im_conf *conf)
         err = load_old(conf, &old, &text);
     if (err == 0 && *conf->output && !*conf->scan)
         err = im_fail(&text, -EINVAL, "--output has no effect without --scan");
+    if (err == 0 && *conf->output)
+        err = im_file_check(conf->output, &text);
     if (err < 0) {
         im_command_fail(err, &text);
         return IM_EXIT_USAGE;

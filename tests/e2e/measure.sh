@@ -84,6 +84,7 @@ case_verify() {
   run 0 "$BIN/imsuper" data stats --data-dir "$T/data" --json && must_be schema '"imsuper.stats/1"' && must_be bad 3
   run 65 "$BIN/imsuper" data verify --data-dir "$T/nothing"
   run 2 "$BIN/imsuper" data verify
+  run 1 "$BIN/imsuper" data verify --data-dir "$T/data" -o "$T/none/page.html" # before it decodes for hours
   run 2 "$BIN/imsuper" data verify --data-dir "$DATA" --jobs many
 }
 

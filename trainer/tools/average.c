@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "ipc/base/err.h"
+#include "ipc/base/file.h"
 #include "ipc/base/printable.h"
 #include "trainer/export/average.h"
 #include "trainer/export/state_dict.h"
@@ -148,8 +149,10 @@ int tr_cmd_average(struct im_conf *conf)
 
     if (err == 0) {
         s->conf = conf;
-        err = list_names(s, &text);
+        err = im_file_check(conf->output, &text);
     }
+    if (err == 0)
+        err = list_names(s, &text);
     if (err == 0)
         err = list_shares(s, &text);
     if (err == 0)
