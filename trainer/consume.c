@@ -24,6 +24,7 @@ struct stage {
     uint64_t samples;
     double cpu_seconds;
     uint32_t alive;
+    uint32_t replaced; /* died since the first look: what they took of the CPU is not known */
 };
 
 struct look {
@@ -37,7 +38,8 @@ struct consumer {
     struct im_child *child;
     struct look first, last;      /* rank 0's, around what is measured */
     bool was_there[IM_SLOTS_MAX]; /* processes of the first look */
-    double *rates;                /* images/s of this rank, one a pass */
+    int32_t pid[IM_SLOTS_MAX];
+    double *rates; /* images/s of this rank, one a pass */
     uint32_t passes;
     double *intervals_ms; /* between batches */
     size_t intervals;
@@ -102,6 +104,7 @@ static void look_around(struct consumer *c, bool is_first, struct look *ret)
         const struct im_process *p = &run->process[slot];
         struct im_stats_view view;
         struct stage *s;
+        int32_t pid;
 
         if (is_first)
             c->was_there[slot] = im_process_state(run, slot) == IM_PROCESS_RUN && p->role < IM_ROLES;
@@ -112,7 +115,11 @@ static void look_around(struct consumer *c, bool is_first, struct look *ret)
         for (int a = 0; a < IM_ACTIVITIES; a++)
             s->time_ns[a] += view.time_ns[a];
         s->samples += view.counter[IM_C_SAMPLES];
-        s->cpu_seconds += process_seconds(atomic_load_explicit(&p->pid, memory_order_relaxed));
+        pid = atomic_load_explicit(&p->pid, memory_order_relaxed);
+        s->cpu_seconds += process_seconds(pid);
+        if (is_first)
+            c->pid[slot] = pid;
+        s->replaced += pid != c->pid[slot];
         s->alive++;
     }
 }
@@ -215,6 +222,7 @@ static struct im_json *stage_json(const struct consumer *c, enum im_role role)
     }
     total = total > 0 ? total : 1;
     im_json_set_int(j, "processes", b->alive);
+    im_json_set_int(j, "replaced", b->replaced);
     im_json_set_int(j, "samples", b->samples > a->samples ? (int64_t)(b->samples - a->samples) : 0);
     im_json_set_real(j, "cpu_seconds", b->cpu_seconds > a->cpu_seconds ? b->cpu_seconds - a->cpu_seconds : 0);
     im_json_set_real(j, "busy", (part[IM_WORK] + part[IM_WAIT_IO]) / total);

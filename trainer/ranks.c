@@ -339,9 +339,9 @@ int tr_ranks_share_statistics(struct tr_ranks *t, struct tr_network *net, struct
 }
 
 /* Numbers of an exchange are doubles, which hold 32 bits exactly. */
-static void split_hashes(const uint64_t hashes[TR_STATE_KINDS], double *ret)
+static void split_hashes(const uint64_t hashes[TR_STATE_COMPARED], double *ret)
 {
-    for (int kind = 0; kind < TR_STATE_KINDS; kind++) {
+    for (int kind = 0; kind < TR_STATE_COMPARED; kind++) {
         ret[2 * kind] = (double)(hashes[kind] >> 32);
         ret[2 * kind + 1] = (double)(hashes[kind] & UINT32_MAX);
     }
@@ -384,7 +384,7 @@ int tr_ranks_compare(struct tr_ranks *t, struct tr_state *state, uint64_t step, 
     uint64_t hashes[TR_STATE_KINDS];
     int err;
 
-    static_assert(2 * TR_STATE_KINDS <= IM_PEER_VALUES, "the hashes fit an exchange");
+    static_assert(2 * TR_STATE_COMPARED <= IM_PEER_VALUES, "the hashes fit an exchange");
     if (ranks == 1)
         return 0;
     err = tr_state_hashes(state, hashes, text);
@@ -393,8 +393,8 @@ int tr_ranks_compare(struct tr_ranks *t, struct tr_state *state, uint64_t step, 
     if (!t->shared)
         hashes[TR_STATE_STATISTICS] = 0;
     split_hashes(hashes, mine);
-    err = im_peers_exchange(&t->peers, mine, 2 * TR_STATE_KINDS, all);
-    for (int kind = 0; kind < TR_STATE_KINDS && err == 0; kind++) {
+    err = im_peers_exchange(&t->peers, mine, 2 * TR_STATE_COMPARED, all);
+    for (int kind = 0; kind < TR_STATE_COMPARED && err == 0; kind++) {
         int odd = odd_one(all, ranks, kind);
 
         if (odd >= 0)

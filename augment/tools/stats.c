@@ -142,8 +142,9 @@ int au_cmd_stats(struct im_conf *conf)
     if (status == 0) {
         err = gather(&names, &facts, &s);
         if (err == 0 && s.count == 0)
-            err = im_fail(&text, -EBADMSG, "no training image of %.700s can be used; see imsuper data verify",
-                          conf->data_dir);
+            err =
+                im_fail(&text, -EBADMSG, "no training image of %.700s%s can be used; see imsuper data verify",
+                        conf->data_dir, conf->sample ? " that was looked at (--sample)" : "");
         if (err == 0 && conf->json)
             err = print_json(conf, &s);
         else if (err == 0)

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ipc/base/file.h"
 #include "ipc/base/json.h"
 #include "ipc/base/printable.h"
 #include "ipc/base/verdict.h"
@@ -159,8 +160,8 @@ static void say_balance(const struct report *r)
         free(c);
         return;
     }
-    printf("classes   %zu; training images of a class: %" PRIu64 " to %" PRIu64 ", median %" PRIu64 "\n", n,
-           c[0].usable[0], c[n - 1].usable[0], c[n / 2].usable[0]);
+    printf("classes   %zu; training images of a class%s: %" PRIu64 " to %" PRIu64 ", median %" PRIu64 "\n", n,
+           r->conf->sample ? " in the sample" : "", c[0].usable[0], c[n - 1].usable[0], c[n / 2].usable[0]);
     if (c[n - 1].usable[0] > 2 * c[0].usable[0])
         for (size_t i = 0; i < CLASSES_SHOWN && i < n; i++)
             im_say(stdout, "    few: %s (%" PRIu64 ")", c[i].name ? c[i].name : "?", c[i].usable[0]);
@@ -201,16 +202,21 @@ int au_cmd_verify(struct im_conf *conf)
     struct au_names names;
     struct au_facts facts;
     struct report r = {conf, &names, &facts, &found};
-    int status = au_facts_open(conf, &names, &facts), err = 0;
+    int status, err = *conf->output ? im_file_check(conf->output, &text) : 0;
 
+    if (err < 0) {
+        im_command_fail(err, &text);
+        return IM_EXIT_FAILED; /* of this command's, not of the images */
+    }
+    status = au_facts_open(conf, &names, &facts);
     if (status == 0) {
         err = au_findings_make(&names, &facts, &found);
-        if (err == 0 && *conf->output)
-            err = au_findings_write_html(conf, &names, &facts, &found, conf->output, &text);
         if (err == 0 && conf->json)
             err = print_json(&r);
         else if (err == 0)
             print_text(&r);
+        if (err == 0 && *conf->output)
+            err = au_findings_write_html(conf, &names, &facts, &found, conf->output, &text);
         status = err < 0                    ? im_command_fail(err, &text)
                  : found.list[AU_BAD].count ? IM_EXIT_BAD_DATA
                                             : IM_EXIT_OK;

@@ -10,6 +10,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 enum { RUN_NAME_BYTES_MAX = 100 };
 
@@ -206,6 +207,23 @@ static int check_run_name(const char *s, struct im_text *text)
     return 0;
 }
 
+/* Words that nobody means as the name of a folder. */
+static int check_seek_index(const char *s, struct im_text *text)
+{
+    static const struct {
+        const char *word, *meant;
+    } words[] = {{"false", "off"}, {"no", "off"},   {"none", "off"}, {"0", "off"}, {"never", "off"},
+                 {"true", "auto"}, {"yes", "auto"}, {"on", "auto"},  {"1", "auto"}};
+
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+        if (strcasecmp(s, words[i].word) == 0)
+            return im_fail(
+                text, -EINVAL,
+                "seek-index: \"%s\" is neither auto nor off; did you mean %s? (./%s names a folder)", s,
+                words[i].meant, s);
+    return 0;
+}
+
 int im_conf_check(const struct im_conf *conf, struct im_text *text)
 {
     struct im_conf_listen listen;
@@ -229,6 +247,8 @@ int im_conf_check(const struct im_conf *conf, struct im_text *text)
         err = im_conf_check_idle(conf, text);
     if (err == 0)
         err = check_run_name(conf->run_name, text);
+    if (err == 0)
+        err = check_seek_index(conf->seek_index, text);
     if (err < 0)
         return err;
     if (conf->time_limit[0] && im_conf_duration(conf->time_limit, &seconds) < 0)

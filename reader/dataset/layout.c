@@ -154,43 +154,61 @@ static int is_tiny_val(int root_fd, const char *val, struct rd_layout *layout, s
     return 1;
 }
 
-/* Takes the folder at `path`, which holds class folders, or images whose labels stand elsewhere. */
-static int take_val(int root_fd, const char *base, const char *path, bool has_folders,
-                    const struct rd_label_files *files, struct rd_layout *layout, struct im_text *text)
+static const char *last_name(const char *path)
 {
+    const char *slash = strrchr(path, '/');
+
+    return slash ? slash + 1 : path;
+}
+
+/* Takes the folder at `path`, which holds class folders, or images whose labels stand elsewhere. */
+static int take_val(int root_fd, const char *base, const char *path, const struct rd_label_files *files,
+                    struct rd_layout *layout, struct im_text *text)
+{
+    struct content content;
     int err;
 
     snprintf(layout->val, sizeof layout->val, "%.254s", path);
     layout->labels = RD_LABELS_FOLDERS;
-    if (has_folders)
-        return 0;
+    err = rd_descend(root_fd, last_name(path), layout->val, text);
+    if (err >= 0)
+        err = look(root_fd, layout->val, &content, text);
+    if (err < 0 || content.has_folders)
+        return err;
     if (layout->kind == RD_LAYOUT_FOLDERS)
         return im_fail(text, -EBADMSG,
                        "'%.600s/%.100s' holds images but no class folders, as --layout folders needs",
-                       layout->root, path);
+                       layout->root, layout->val);
     err = find_labels(root_fd, base, files, layout, text);
     layout->kind = layout->labels == RD_LABELS_TABLE ? RD_LAYOUT_FOLDERS : RD_LAYOUT_ILSVRC;
     return err;
 }
 
-/* Validation images of class folders: the first of the usual names that holds class folders, then other spellings. */
+/* Validation images: the first of the usual names that holds class folders (or images, where it can be no test set), then
+ * other spellings. */
 static int find_val(int root_fd, const char *base, const struct rd_label_files *files,
                     struct rd_layout *layout, struct im_text *text)
 {
     static const struct {
         const char *name; /* "": other spellings of the role */
         enum rd_role role;
-    } tried[] = {{"val", RD_ROLE_VAL}, {"validation", RD_ROLE_VAL}, {"valid", RD_ROLE_VAL},
-                 {"", RD_ROLE_VAL},    {"test", RD_ROLE_TEST},      {"", RD_ROLE_TEST}};
+        bool is_flat;
+    } tried[] = {{"val", RD_ROLE_VAL, false},   {"validation", RD_ROLE_VAL, false},
+                 {"valid", RD_ROLE_VAL, false}, {"", RD_ROLE_VAL, false},
+                 {"", RD_ROLE_VAL, true},       {"test", RD_ROLE_TEST, false},
+                 {"", RD_ROLE_TEST, false}};
+    char train[NAME_MAX];
     struct content content;
     char path[NAME_MAX];
     int err;
 
+    snprintf(train, sizeof train, "%.254s", last_name(layout->train));
     for (size_t i = 0; i < IM_COUNT(tried); i++) {
         if (!*tried[i].name) {
-            err = rd_role_find(root_fd, layout->root, base, tried[i].role, path, text);
+            err = rd_role_find(root_fd, layout->root, base,
+                               &(struct rd_role_wanted){tried[i].role, train, tried[i].is_flat}, path, text);
             if (err != 0)
-                return err < 0 ? err : take_val(root_fd, base, path, true, files, layout, text);
+                return err < 0 ? err : take_val(root_fd, base, path, files, layout, text);
             continue;
         }
         join(path, sizeof path, base, tried[i].name);
@@ -202,8 +220,8 @@ static int find_val(int root_fd, const char *base, const struct rd_label_files *
             if (err != 0)
                 return err < 0 ? err : 0;
         }
-        if (content.has_folders || (i == 0 && content.has_images))
-            return take_val(root_fd, base, path, content.has_folders, files, layout, text);
+        if (content.has_folders || (tried[i].role == RD_ROLE_VAL && content.has_images))
+            return take_val(root_fd, base, path, files, layout, text);
     }
     return 0;
 }
@@ -217,9 +235,9 @@ static int check_single(int root_fd, const struct rd_layout *layout, struct im_t
     char inside[NAME_MAX + 16];
     int err = rd_scan(root_fd, &listing, 1, NULL, text);
 
-    if (err == 0 && rd_role_of(name) == RD_ROLE_TRAIN && rd_scan(root_fd, &beside, 1, NULL, NULL) == 0)
+    if (err == 0 && rd_role_is_train(name) && rd_scan(root_fd, &beside, 1, NULL, NULL) == 0)
         for (uint32_t i = 0; i < beside.folders.count && err == 0; i++)
-            if (rd_role_of(rd_names_at(&beside.folders, i)) > RD_ROLE_TRAIN)
+            if (rd_role_beside(name, rd_names_at(&beside.folders, i)) > RD_ROLE_TRAIN)
                 err = im_fail(text, -EBADMSG,
                               "'%.700s' is itself a train folder, with %.100s beside it: use its parent "
                               "folder, or --layout single",
@@ -237,6 +255,20 @@ static int check_single(int root_fd, const struct rd_layout *layout, struct im_t
     return err;
 }
 
+/* flowers/flowers/CLASS: the data folder holds nothing but a folder of its own name, with class folders in it. */
+static int find_doubled(int root_fd, struct rd_layout *layout, struct im_text *text)
+{
+    struct content content = {0};
+    char path[NAME_MAX] = ".";
+    int err = rd_descend(root_fd, last_name(layout->root), path, text);
+
+    if (err > 0)
+        err = look(root_fd, path, &content, text);
+    if (err >= 0 && content.has_folders)
+        memcpy(layout->train, path, sizeof path);
+    return err < 0 ? err : 0;
+}
+
 static int find_single(int root_fd, enum rd_layout_kind forced, struct rd_layout *layout,
                        struct im_text *text)
 {
@@ -250,7 +282,7 @@ static int find_single(int root_fd, enum rd_layout_kind forced, struct rd_layout
     layout->kind = RD_LAYOUT_SINGLE;
     snprintf(layout->train, sizeof layout->train, ".");
     if (content.has_folders)
-        return 0;
+        return find_doubled(root_fd, layout, text);
     if (content.has_images)
         return im_fail(text, -EBADMSG, "'%.700s' holds images but no class folders. " TAKES, layout->root);
     return im_fail(text, -EBADMSG, "the data folder '%.700s' is empty. " TAKES, layout->root);
@@ -282,8 +314,10 @@ static int take_train(int root_fd, const char *base, enum rd_layout_kind forced,
     struct im_text why = {""};
     struct content content;
     bool flat;
-    int err = look(root_fd, layout->train, &content, text);
+    int err = rd_descend(root_fd, last_name(layout->train), layout->train, text);
 
+    if (err >= 0)
+        err = look(root_fd, layout->train, &content, text);
     if (err == 0)
         err = looks_flat(root_fd, layout->train, &flat, text);
     if (err == 0 && flat && forced == RD_LAYOUT_AUTO) {
@@ -339,15 +373,18 @@ static int find_given_table(int root_fd, const struct rd_label_files *files, str
     return found < 0 ? im_fail(text, found, "%.1000s", why.s) : 0;
 }
 
-/* Train/, training_set/ and the like: a train folder if validation or test images are beside it, or nothing else; a class could
- * have such a name. 1: *layout has it; 0: there is none. */
+/* Train/, training_set/, seg_train/ and the like: a train folder if validation or test images are beside it, or nothing else; a
+ * class could have such a name. 1: *layout has it; 0: there is none. */
 static int find_spelt_train(int root_fd, struct rd_layout *layout, struct im_text *text)
 {
     struct rd_listing listing = {.path = "."};
     bool is_alone, has_others = false;
-    int found = rd_role_find(root_fd, layout->root, "", RD_ROLE_TRAIN, layout->train, text);
+    int found = rd_role_find(root_fd, layout->root, "", &(struct rd_role_wanted){.role = RD_ROLE_TRAIN},
+                             layout->train, text);
 
-    if (found <= 0)
+    if (found == 0)
+        return rd_role_find_train(root_fd, layout->root, layout->train, text);
+    if (found < 0)
         return found;
     found = rd_scan(root_fd, &listing, 1, NULL, text);
     is_alone = listing.folders.count == 1;

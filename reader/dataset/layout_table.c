@@ -25,7 +25,7 @@ static const char *const val_tables[] = {
 static const char *const test_tables[] = {"test.csv", "test_labels.csv", "test/labels.csv"};
 
 static const char *const train_bases[] = {"train", "images", "train/images", "images/train", "train_images",
-                                          "imgs",  "img",    "data",         "jpg"};
+                                          "imgs",  "img",    "data",         "jpg",          "train/train"};
 static const char *const val_bases[] = {"val",        "valid",      "validation", "val/images",
                                         "images/val", "val_images", "images",     "test",
                                         "imgs",       "img",        "data",       "jpg"};

@@ -31,6 +31,36 @@ struct line {
     double weight;
 };
 
+/* NAME;1,5 as spreadsheets write it where a comma is the decimal point: becomes NAME;1.5. Lines whose last semicolon has no
+ * number behind it are left. */
+static void use_points(char *s)
+{
+    char *number = strrchr(s, ';'), *comma;
+
+    if (!number || strspn(number + 1, "0123456789,") != strlen(number + 1))
+        return;
+    comma = strchr(number, ',');
+    if (comma && comma == strrchr(number, ','))
+        *comma = '.';
+}
+
+/* "a ""b"", c" becomes a "b", c. */
+static void unquote(char *s)
+{
+    const size_t n = strlen(s);
+    char *to = s;
+
+    if (n < 2 || s[0] != '"' || s[n - 1] != '"')
+        return;
+    s[n - 1] = 0;
+    for (const char *from = s + 1; *from; from++) {
+        *to++ = *from;
+        if (from[0] == '"' && from[1] == '"')
+            from++;
+    }
+    *to = 0;
+}
+
 /* Cuts the line into name and weight. False: its last word is no number. */
 static bool cut(char *s, struct line *ret)
 {
@@ -40,15 +70,17 @@ static bool cut(char *s, struct line *ret)
     while (end > 0 && strchr(BLANKS, s[end - 1]))
         end--;
     s[end] = 0;
-    for (at = end; at > 0 && !strchr(BLANKS ",", s[at - 1]); at--)
+    use_points(s);
+    for (at = end; at > 0 && !strchr(BLANKS ",;", s[at - 1]); at--)
         ;
     ret->weight = strtod(s + at, &rest);
     if (rest == s + at || *rest)
         return false;
-    while (at > 0 && strchr(BLANKS ",", s[at - 1]))
+    while (at > 0 && strchr(BLANKS ",;", s[at - 1]))
         at--;
     s[at] = 0;
     ret->name = s + strspn(s, BLANKS);
+    unquote(ret->name);
     return true;
 }
 
@@ -96,7 +128,7 @@ static int parse(struct weights *w, const char *path, char *bytes, struct im_tex
 {
     struct line line = {.path = path};
     uint32_t count = 0;
-    char *next = bytes;
+    char *next = bytes + (strncmp(bytes, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0); /* a byte order mark */
     bool names = false;
 
     while (next) {
@@ -135,7 +167,8 @@ static int read_file(struct weights *w, const char *path, struct im_text *text)
     int err = im_read_file(path, FILE_BYTES_MAX, &bytes, &n, &why);
 
     if (err < 0)
-        return im_fail(text, -EINVAL, "class-weights: %s", why.s);
+        return im_fail(text, -EINVAL, "class-weights: %s%s", why.s,
+                       err == -ENOENT ? " (balanced, or a file with a line NAME,WEIGHT for each class)" : "");
     err = parse(w, path, bytes, text);
     free(bytes);
     return err;

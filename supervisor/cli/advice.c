@@ -40,10 +40,10 @@ bool sv_advice_left_out(const struct im_conf *conf, const struct im_plan *plan, 
     if (!most || remainder_of(most, samples) == 0)
         return false;
     im_fail(ret, 0,
-            "%s%" PRIu64 " of %" PRIu64
-            " training images %s left out of each epoch, others in each: they do not "
+            "%s%" PRIu64 " of %" PRIu64 " %s %s left out of each epoch, others in each: they do not "
             "fill a step of %" PRIu64 " (--no-drop-last trains on them)",
             varies ? "up to " : "", remainder_of(most, samples), samples,
+            conf->sampler == IM_SAMPLER_BALANCED ? "draws (--sampler balanced)" : "training images",
             remainder_of(most, samples) == 1 ? "is" : "are", (uint64_t)most->batch_size * most->order_ranks);
     return true;
 }

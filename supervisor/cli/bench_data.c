@@ -93,6 +93,7 @@ static struct im_json *read_result(const char *folder, unsigned rank)
 static struct sv_bench_stage read_stage(const struct im_json *j)
 {
     return (struct sv_bench_stage){.processes = im_json_int_or(j, "processes", 0),
+                                   .replaced = im_json_int_or(j, "replaced", 0),
                                    .samples = (double)im_json_int_or(j, "samples", 0),
                                    .cpu_seconds = im_json_real_or(j, "cpu_seconds", 0),
                                    .busy = im_json_real_or(j, "busy", 0),
@@ -103,6 +104,7 @@ static struct sv_bench_stage read_stage(const struct im_json *j)
 static void add_stage(struct sv_bench_stage *sum, const struct sv_bench_stage *s, double share)
 {
     sum->processes = s->processes;
+    sum->replaced += s->replaced;
     sum->samples += s->samples;
     sum->cpu_seconds += s->cpu_seconds;
     sum->busy += share * s->busy;

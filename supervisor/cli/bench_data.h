@@ -8,7 +8,7 @@
 enum { SV_BENCH_PASSES_MAX = 10000 };
 
 struct sv_bench_stage {
-    int64_t processes;
+    int64_t processes, replaced; /* that died meanwhile */
     double samples, cpu_seconds, busy, wait_input, wait_output;
 };
 

@@ -183,6 +183,19 @@ static void warn_warm(const struct im_conf *conf, const struct sv_bench *b)
                100 * b->still_cached);
 }
 
+/* A process takes its CPU time with it. */
+static void warn_deaths(const struct sv_bench *b)
+{
+    const int64_t n = b->stage[0].replaced + b->stage[1].replaced;
+
+    if (n > 0)
+        im_say(stderr,
+               "imsuper: warning: %" PRId64
+               " of the processes died while it was measured: CPU times, one more "
+               "core and sizing are not right; measure again",
+               n);
+}
+
 static int once(const struct im_conf *conf, struct comparison *c)
 {
     struct sv_bench *b = malloc(sizeof *b);
@@ -192,6 +205,7 @@ static int once(const struct im_conf *conf, struct comparison *c)
     if (status == 0) {
         compare(b, c);
         warn_warm(conf, b);
+        warn_deaths(b);
         if (conf->json)
             err = print_json(conf, b, c);
         else
@@ -351,6 +365,8 @@ int sv_cmd_bench_data(struct im_conf *conf)
         err = load_old(conf, &old, &text);
     if (err == 0 && *conf->output && !*conf->scan)
         err = im_fail(&text, -EINVAL, "--output has no effect without --scan");
+    if (err == 0 && *conf->output)
+        err = im_file_check(conf->output, &text);
     if (err < 0) {
         im_command_fail(err, &text);
         return IM_EXIT_USAGE;

@@ -197,13 +197,19 @@ static int measure(struct start *s)
 /* A file that a trainer would wait for, or never come to the end of, is refused before anything is started. */
 static int check_file(const char *flag, const char *path, struct im_text *text)
 {
+    const char *of_run = strcmp(flag, "--resume") == 0 ? "last.state.safetensors" : "best.safetensors";
     struct im_text why = {""};
+    char inside[PATH_MAX];
     struct stat st;
     int fd;
 
     if (!*path || strcmp(path, "auto") == 0)
         return 0;
     fd = im_open_regular(path, &st, &why);
+    if (fd < 0 && snprintf(inside, sizeof inside, "%s/checkpoints/%s", path, of_run) < PATH_MAX &&
+        access(inside, F_OK) == 0)
+        return im_fail(text, -EINVAL, "%s: %.400s is the folder of a run: name its file, %.400s", flag, path,
+                       inside);
     if (fd < 0)
         return im_fail(text, -EINVAL, "%s: %s", flag, why.s);
     close(fd);

@@ -142,7 +142,7 @@ int sv_dataset_load(const struct im_conf *conf, struct sv_dataset *ret, struct i
     /* The run gets its own copy of the index: what the readers map cannot change under them. */
     snprintf(out, sizeof out, "--subset-out=%s", conf->run_dir);
     argv[n++] = out;
-    snprintf(seek, sizeof seek, "--seek-index=%s", conf->seek_index);
+    snprintf(seek, sizeof seek, "--seek-index=%s", conf->dry_run ? "off" : conf->seek_index);
     argv[n++] = seek;
     status = sv_program_read(argv, 0, output, sizeof output);
     if (status < 0)

@@ -148,7 +148,13 @@ case_unknown_verb() {
   [ $status = 2 ] || fail "exit status $status"
   must_say "did you mean 'start'"
 }
-case_bad_value() { refused 2 "epochs" --epochs many; }
+case_bad_value() {
+  refused 2 "epochs" --epochs many
+  echo >"$T/file"
+  refused 65 "$T/file is not a folder" --seek-index "$T/file" --dry-run
+  start 0 --seek-index "$T/seek/deep" --dry-run
+  [ ! -e "$T/seek" ] || fail "a dry run made a folder"
+}
 case_batch_too_large() { refused 2 "the training set has 192" --batch-size 193; }
 case_ranks() {
   refused 2 "--ranks: 65 is out of range (expected 1 to 64)" --ranks 65

@@ -84,6 +84,7 @@ case_verify() {
   run 0 "$BIN/imsuper" data stats --data-dir "$T/data" --json && must_be schema '"imsuper.stats/1"' && must_be bad 3
   run 65 "$BIN/imsuper" data verify --data-dir "$T/nothing"
   run 2 "$BIN/imsuper" data verify
+  run 1 "$BIN/imsuper" data verify --data-dir "$T/data" -o "$T/none/page.html" # before it decodes for hours
   run 2 "$BIN/imsuper" data verify --data-dir "$DATA" --jobs many
 }
 
@@ -152,6 +153,21 @@ case_data() {
   [ -z "$(ls "$TMPDIR")" ] || fail "left behind: $(ls "$TMPDIR")"
 }
 has_augmenter() { [ -n "$(pids augmenter)" ]; }
+# The CPU time of a process that dies is lost: what is made of it is not right, and that is said.
+case_data_death() {
+  local bench status=0
+  "$BIN/imsuper" bench data --data-dir "$DATA" --batch-size 16 --image-size 32 --passes 20 --pass-seconds 0.1 --warm-up-seconds 0.1 >"$T/out" 2>"$T/err" &
+  bench=$!
+  until_true 20 has_augmenter
+  while kill -0 "$bench" 2>/dev/null; do
+    sleep 0.4
+    # shellcheck disable=SC2046 # several numbers
+    kill -9 $(pids augmenter) 2>/dev/null || true
+  done
+  wait "$bench" || status=$?
+  [ "$status" = 0 ] || fail "exit status $status: $(cat "$T/err")"
+  grep -q "died while it was measured: CPU times" "$T/err" || fail "the deaths are not told"
+}
 case_data_interrupt() {
   local status=0 bench
   export TMPDIR=$T/tmp && mkdir "$TMPDIR"

@@ -35,6 +35,20 @@ case_recipe() {
   case_interrupts
 }
 
+# Each rank's own statistics before a window are no drift, at the end of an epoch or when a stop divides a window.
+case_windows() {
+  TWO+=(--accumulate 5)
+  two_undisturbed
+  FAULTS=$PACE
+  launch "${TWO[@]}"
+  wait_step 8 # batches
+  send INT
+  finish 75
+  FAULTS=""
+  start 0 "${TWO[@]}"
+  check_two
+}
+
 # One rank is always later than the other: it hears of the stop in another step.
 case_uneven_interrupt() {
   two_undisturbed

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "ipc/base/err.h"
+#include "trainer/checkpoint/checkpoint.h"
 #include "trainer/checkpoint/foreign.h"
 #include "trainer/checkpoint/seal.h"
 #include "trainer/checkpoint/torch_file.h"
@@ -97,6 +98,15 @@ static void compare_tensor(const struct tr_safetensors *file, const struct tr_mo
     }
 }
 
+static bool is_state(const struct tr_safetensors *file)
+{
+    for (size_t i = 0; i < tr_safetensors_count(file); i++)
+        if (strncmp(tr_safetensors_at(file, i)->name, TR_CHECKPOINT_STATE_PREFIX,
+                    strlen(TR_CHECKPOINT_STATE_PREFIX)) == 0)
+            return true;
+    return false;
+}
+
 int tr_import_open(const char *path, const struct tr_model *model, struct tr_safetensors **ret,
                    struct im_text *note, struct im_text *text)
 {
@@ -107,7 +117,11 @@ int tr_import_open(const char *path, const struct tr_model *model, struct tr_saf
     if (err < 0)
         return err;
     if (tr_safetensors_metadata(*ret, TR_SEAL_CRC_KEY)) /* a file of ours */
-        err = tr_seal_verify(path, *ret, text);
+        err = is_state(*ret) ? im_fail(text, -EBADMSG,
+                                       "%.300s is a training state; take the weights beside it "
+                                       "(last.safetensors, best.safetensors)",
+                                       path)
+                             : tr_seal_verify(path, *ret, text);
     if (err == 0) {
         err = tr_foreign_names(*ret, model, note, &why);
         if (err < 0)

@@ -50,8 +50,17 @@ int tr_state_put(struct tr_state *s, const char *name, const struct tr_sink *sin
 int tr_state_bytes_max(struct tr_state *s, const struct tr_position_text *position, uint64_t *ret_bytes,
                        struct im_text *text);
 
-/* 64-bit hashes of a state by kind, to compare with another process. */
-enum { TR_STATE_PARAMETERS, TR_STATE_OPTIMIZER, TR_STATE_AVERAGES, TR_STATE_STATISTICS, TR_STATE_KINDS };
+/* 64-bit hashes of a state by kind, to compare with another process: all but those from TR_STATE_COMPARED on, which are each
+ * rank's own (statistics before the window, which rank 0's are not copied over). */
+enum {
+    TR_STATE_PARAMETERS,
+    TR_STATE_OPTIMIZER,
+    TR_STATE_AVERAGES,
+    TR_STATE_STATISTICS,
+    TR_STATE_COMPARED,
+    TR_STATE_BEFORE = TR_STATE_COMPARED,
+    TR_STATE_KINDS
+};
 int tr_state_hashes(struct tr_state *s, uint64_t ret_hashes[TR_STATE_KINDS], struct im_text *text);
 
 /* Restores the network from a checkpoint; `window`: with the gradients of an unfinished window, which are left out

@@ -134,6 +134,89 @@ static void folders_may_be_spelt_otherwise(void **state)
     rd_data_close(&data);
 }
 
+/* As many archives of Kaggle are unpacked: Intel's scenes, the ASL alphabet, folders of folders of the same name. */
+static void folders_may_have_more_words_and_be_doubled(void **state)
+{
+    static const struct {
+        const char *train, *val, *beside;
+    } sets[] = {{"seg_train/seg_train/a/1.jpg", "seg_test/seg_test/a/2.jpg", "seg_pred/seg_pred/3.jpg"},
+                {"asl_alphabet_train/asl_alphabet_train/a/1.jpg", "", "asl_alphabet_test/A_test.jpg"},
+                {"train_images/a/1.jpg", "val_images/a/2.jpg", "test_images/3.jpg"},
+                {"Flowers-Train/a/1.jpg", "flowers-valid/a/2.jpg", "other_test/a/3.jpg"},
+                {"train/train/a/1.jpg", "val/val/a/2.jpg", "test/test/3.jpg"},
+                {"train/Train/a/1.jpg", "Valid/a/2.jpg", "notes/3.jpg"}};
+    struct tree *tree = *state;
+    struct rd_data data;
+    char path[128];
+
+    for (size_t i = 0; i < IM_COUNT(sets); i++) {
+        const char *const files[] = {sets[i].train, sets[i].val, sets[i].beside};
+
+        tree_clear(tree);
+        for (size_t f = 0; f < IM_COUNT(files); f++)
+            if (snprintf(path, sizeof path, "d/%s", files[f]) > 2)
+                tree_file(tree, path, "");
+        open_data(tree, "d", RD_LAYOUT_AUTO, &data);
+        assert_int_equal(rd_index_layout(&data.index), RD_LAYOUT_FOLDERS);
+        assert_int_equal(rd_index_count(&data.index, IM_TRAIN), 1);
+        assert_int_equal(rd_index_count(&data.index, IM_VAL), *sets[i].val ? 1 : 0);
+        check_label(&data.index, IM_TRAIN, 0, sets[i].train, "a");
+        if (*sets[i].val)
+            check_label(&data.index, IM_VAL, 0, sets[i].val, "a");
+        rd_data_close(&data);
+    }
+    tree_clear(tree);
+    tree_file(tree, "d/seg_train/seg_train/a/1.jpg", "");
+    tree_file(tree, "d/seg_test/seg_test/a/1.jpg", "");
+    check_refused(tree, "d/seg_train", RD_LAYOUT_AUTO, -EBADMSG, "with seg_test beside it");
+    open_data(tree, "d/seg_train", RD_LAYOUT_SINGLE, &data);
+    check_label(&data.index, IM_TRAIN, 0, "seg_train/a/1.jpg", "a");
+    rd_data_close(&data);
+    tree_file(tree, "d/old_train/a/1.jpg", "");
+    tree_file(tree, "d/old_test/a/1.jpg", "");
+    check_refused(tree, "d", RD_LAYOUT_AUTO, -EBADMSG, "holds both 'old_train' and 'seg_train'");
+    tree_clear(tree); /* classes, of which one is a vehicle */
+    tree_file(tree, "d/steam_train/1.jpg", "");
+    tree_file(tree, "d/bus/1.jpg", "");
+    open_data(tree, "d", RD_LAYOUT_AUTO, &data);
+    assert_int_equal(rd_index_class_count(&data.index), 2);
+    rd_data_close(&data);
+    tree_clear(tree);
+    tree_file(tree, "flowers/flowers/rose/1.jpg", "");
+    tree_file(tree, "flowers/flowers/tulip/1.jpg", "");
+    open_data(tree, "flowers", RD_LAYOUT_AUTO, &data);
+    assert_int_equal(rd_index_class_count(&data.index), 2);
+    check_label(&data.index, IM_TRAIN, 0, "flowers/rose/1.jpg", "rose");
+    rd_data_close(&data);
+}
+
+static void validation_images_without_class_folders_need_labels(void **state)
+{
+    static const char *const names[] = {"val", "validation", "valid", "Valid", "val/val"};
+    struct tree *tree = *state;
+    struct rd_data data;
+    char path[64];
+
+    for (size_t i = 0; i < IM_COUNT(names); i++) {
+        tree_clear(tree);
+        make_class_folders(tree);
+        snprintf(path, sizeof path, "d/%s/9.jpg", names[i]);
+        tree_file(tree, path, "");
+        check_refused(tree, "d", RD_LAYOUT_AUTO, -EBADMSG, "no labels for them were found");
+        check_refused(tree, "d", RD_LAYOUT_FOLDERS, -EBADMSG, "holds images but no class folders");
+        tree_file(tree, "d/valid.csv", "file,label\n9.jpg,bee\n");
+        open_data(tree, "d", RD_LAYOUT_AUTO, &data);
+        check_label(&data.index, IM_VAL, 0, path + 2, "bee");
+        rd_data_close(&data);
+    }
+    tree_clear(tree); /* a test set is often without labels */
+    make_class_folders(tree);
+    tree_file(tree, "d/test/9.jpg", "");
+    open_data(tree, "d", RD_LAYOUT_AUTO, &data);
+    assert_int_equal(rd_index_count(&data.index, IM_VAL), 0);
+    rd_data_close(&data);
+}
+
 static void no_validation_images_is_a_set_too(void **state)
 {
     struct rd_data data;
@@ -613,6 +696,8 @@ int main(void)
         T(class_folders_give_classes_in_byte_order),
         T(validation_images_may_lie_in_test_or_valid),
         T(folders_may_be_spelt_otherwise),
+        T(folders_may_have_more_words_and_be_doubled),
+        T(validation_images_without_class_folders_need_labels),
         T(no_validation_images_is_a_set_too),
         T(what_is_no_image_is_counted_and_named),
         T(folders_in_class_folders_are_read),

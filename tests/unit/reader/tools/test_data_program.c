@@ -105,7 +105,7 @@ static const struct {
 /* Of classes a, b, c with 4, 2 and 1 images. */
 static void classes_are_weighted(void **state)
 {
-    char *bytes, path[32];
+    char *bytes, path[80];
     size_t n;
 
     (void)state;
@@ -121,11 +121,16 @@ static void classes_are_weighted(void **state)
     free(bytes);
     tree_file(&tree, "w1", "class,weight\nc, 3\n\n# half\na\t0.5\nb 1\n");
     tree_file(&tree, "w2", "0.5\n1\n3\n");
-    for (int i = 1; i < 3; i++) {
-        snprintf(path, sizeof path, "w%d", i);
-        check(i == 1 ? "data index --data-dir cw --class-weights w1 --subset-out cwo"
-                     : "data index --data-dir cw --class-weights w2 --subset-out cwo",
-              0, "");
+    tree_file(&tree, "w3",
+              "\xEF\xBB\xBF"
+              "a;0,5\r\nb;1\r\nc;3,0\r\n"); /* as spreadsheets save it */
+    tree_file(&tree, "w4",
+              "\xEF\xBB\xBF"
+              "0.5\n1\n3\n");
+    tree_file(&tree, "w5", "\"a\",0.5\n\"b\",1\n\"c\",3\n");
+    for (int i = 1; i <= 5; i++) {
+        snprintf(path, sizeof path, "data index --data-dir cw --class-weights w%d --subset-out cwo", i);
+        check(path, 0, "");
         assert_int_equal(im_read_file(tree_path(&tree, "cwo/class_weights.txt"), 4096, &bytes, &n, NULL), 0);
         assert_string_equal(bytes, "0.5\t4\ta\n1\t2\tb\n3\t1\tc\n");
         free(bytes);
@@ -134,7 +139,8 @@ static void classes_are_weighted(void **state)
         tree_file(&tree, "w", refused[i].file);
         check("data index --data-dir cw --class-weights w --subset-out cwo", 2, refused[i].why);
     }
-    check("data index --data-dir cw --class-weights nofile --subset-out cwo", 2, "nofile");
+    check("data index --data-dir cw --class-weights nofile --subset-out cwo", 2,
+          "nofile: No such file or directory (balanced, or a file with");
 }
 
 /* What `start` shows, and keeps in the run's directory. */

@@ -101,6 +101,10 @@ static void images_that_fill_no_batch_are_told(void **state)
     assert_string_equal(text.s,
                         "40 of 1000 training images are left out of each epoch, others in each: they do not "
                         "fill a step of 64 (--no-drop-last trains on them)");
+    conf.sampler = IM_SAMPLER_BALANCED; /* most images of a large class are not drawn at all */
+    assert_true(asks(sv_advice_left_out, &conf, &text));
+    assert_non_null(strstr(text.s, "40 of 1000 draws (--sampler balanced) are left out"));
+    conf.sampler = IM_SAMPLER_SHUFFLE;
     assert_false(asks(sv_advice_single, &conf, &text));
     conf.ranks = 3; /* 5 steps of 192 */
     assert_true(asks(sv_advice_left_out, &conf, &text));
