@@ -175,6 +175,7 @@ static void append(struct upload *u, const char *bytes, size_t n)
 }
 
 /* The first file of a form; other fields are passed over. */
+/* NOLINTNEXTLINE(readability-function-size): the arguments are the library's */
 static enum MHD_Result take_part(void *context, enum MHD_ValueKind kind, const char *key,
                                  const char *filename, const char *type, const char *encoding,
                                  const char *data, uint64_t offset, size_t n)
