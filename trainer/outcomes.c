@@ -65,21 +65,26 @@ void tr_outcome_judge(const float *logits, uint32_t classes, int32_t label, uint
                                                  (logits[k] == logits[label] && k < (uint32_t)label));
 }
 
-int tr_outcomes_open(struct tr_outcomes *o, const struct im_child *child, struct im_text *text)
+int tr_outcomes_alloc(struct tr_outcomes *o, const struct im_conf *conf, uint32_t classes, size_t images,
+                      size_t pixels)
 {
-    const struct im_conf *conf = child->conf;
-    const uint32_t classes = child->run->geometry.classes;
-    const size_t images = child->run->geometry.batch_size_max;
-    char path[PATH_MAX];
-
     *o = (struct tr_outcomes){.file = -1, .classes = classes, .tops = im_outcome_tops(conf, classes)};
     o->flips = conf->tta == IM_TTA_FLIP;
     o->logits = calloc(images * classes, sizeof *o->logits);
     o->mirrored = calloc(o->flips ? images * classes : 1, sizeof *o->mirrored);
-    o->pixels = calloc(o->flips ? child->run->geometry.batch_pixels_max : 1, 1);
+    o->pixels = calloc(o->flips ? pixels : 1, 1);
     o->shares = calloc(classes, sizeof *o->shares);
     o->record = calloc(1, im_outcome_bytes(o->tops));
-    if (!o->logits || !o->mirrored || !o->pixels || !o->shares || !o->record)
+    return o->logits && o->mirrored && o->pixels && o->shares && o->record ? 0 : -ENOMEM;
+}
+
+int tr_outcomes_open(struct tr_outcomes *o, const struct im_child *child, struct im_text *text)
+{
+    const struct im_conf *conf = child->conf;
+    const struct im_geometry *g = &child->run->geometry;
+    char path[PATH_MAX];
+
+    if (tr_outcomes_alloc(o, conf, g->classes, g->batch_size_max, g->batch_pixels_max) < 0)
         return -ENOMEM;
     if (snprintf(path, sizeof path, "%s/" IM_OUTCOMES_FILE, conf->run_dir) >= (int)sizeof path)
         return -ENAMETOOLONG;
@@ -134,14 +139,20 @@ static int write_record(const struct tr_outcomes *o, uint64_t place, struct im_t
     return 0;
 }
 
+int tr_outcomes_logits(struct tr_outcomes *o, struct tr_network *net, const struct tr_batch *batch,
+                       struct tr_tally *ret, struct im_text *text)
+{
+    int err = tr_network_evaluate(net, batch, false, o->logits, ret, text);
+
+    return err == 0 && o->flips ? evaluate_mirrored(o, net, batch, text) : err;
+}
+
 int tr_outcomes_evaluate(struct tr_outcomes *o, struct tr_network *net, const struct tr_batch *batch,
                          const struct tr_outcome_places *at, struct tr_tally *ret, struct im_text *text)
 {
     struct tr_tally mirrored = {0};
-    int err = tr_network_evaluate(net, batch, false, o->logits, ret, text);
+    int err = tr_outcomes_logits(o, net, batch, ret, text);
 
-    if (err == 0 && o->flips)
-        err = evaluate_mirrored(o, net, batch, text);
     for (int i = 0; i < batch->n && err == 0; i++) {
         struct im_outcome *r = o->record;
 

@@ -25,8 +25,16 @@ struct tr_outcome_places {
     const uint32_t *verdicts;
 };
 
+/* Without a file, for batches of as many images and bytes of pixels. 0 or -ENOMEM; close it in any case. */
+int tr_outcomes_alloc(struct tr_outcomes *o, const struct im_conf *conf, uint32_t classes, size_t images,
+                      size_t pixels);
+
 int tr_outcomes_open(struct tr_outcomes *o, const struct im_child *child, struct im_text *text);
 void tr_outcomes_close(struct tr_outcomes *o); /* zeroed is fine */
+
+/* The outputs of the batch, with test-time augmentation, in o->logits. */
+int tr_outcomes_logits(struct tr_outcomes *o, struct tr_network *net, const struct tr_batch *batch,
+                       struct tr_tally *ret, struct im_text *text);
 
 /* Evaluates the batch, writes a record of each image, and returns the tally: without test-time augmentation the one of
  * tr_network_evaluate(). */

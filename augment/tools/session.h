@@ -81,6 +81,7 @@ int au_cmd_pixels(struct im_conf *conf);
 int au_cmd_verify(struct im_conf *conf);
 int au_cmd_stats(struct im_conf *conf);
 int au_words_seek(int argc, char **argv);
+int au_words_images(int argc, char **argv);
 
 /* What all three begin with: files, recipe and a renderer. 0 or an exit status, having said why. */
 struct au_session {

@@ -56,6 +56,7 @@ static const struct im_command verbs[] = {
      .required = "data-dir",
      .run = au_cmd_stats},
     {.name = "seek", .typed = "imsuper data index --seek", .is_inner = true, .words = au_words_seek},
+    {.name = "images", .typed = "imsuper predict --serve", .is_inner = true, .words = au_words_images},
     {.name = "pixels",
      .typed = "imsuper-augmenter pixels",
      .usual = "--data-dir DIR --split val",

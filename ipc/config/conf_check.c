@@ -262,6 +262,11 @@ int im_conf_check(const struct im_conf *conf, struct im_text *text)
             "metrics-listen: \"%.200s\" is not PORT, ADDRESS:PORT, [IPV6]:PORT or unix:PATH (of at "
             "most %zu bytes)",
             conf->metrics_listen, sizeof listen.path - 1);
+    if (conf->serve[0] && im_conf_listen(conf->serve, &listen) < 0)
+        return im_fail(
+            text, -EINVAL,
+            "serve: \"%.200s\" is not PORT, ADDRESS:PORT, [IPV6]:PORT or unix:PATH (of at most %zu bytes)",
+            conf->serve, sizeof listen.path - 1);
     if (!conf->workspace[0])
         return im_fail(text, -EINVAL, "workspace: expected the name of a folder");
     if (im_conf_parse_gpus(conf->gpus, &gpus) < 0)

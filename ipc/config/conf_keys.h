@@ -418,6 +418,7 @@ typedef uint64_t im_conf_commands;
     ENUM(split, "split", IM_SPLIT_CHOICE_AUTO, IM_SPLIT_CHOICES, IM_GROUP_DATA, IM_FOR_EVAL | IM_FOR_EVALUATED | IM_FOR_LIST | IM_FOR_PIXELS, "WHICH", "images to take; auto: eval: the validation images, or all where there are none; otherwise those of training") \
     TEXT(image_list, "image-list", "", IM_GROUP_DATA, IM_FOR_EVALUATED, "FILE", "absolute paths of images, each ended by a NUL, in place of a data folder") \
     INT(worst, "worst", 20, 0, 100000, IM_GROUP_OUTPUT, IM_FOR_EVAL, "N", "name the N images with the highest loss") \
+    TEXT(serve, "serve", "", IM_GROUP_OUTPUT, IM_FOR_PREDICT, "ADDRESS", "answer images that come over HTTP, instead of naming files: PORT (of this machine alone), HOST:PORT or unix:PATH") \
     INT(top_k, "top-k", 5, 1, 1000, IM_GROUP_OUTPUT, IM_FOR_PREDICT, "N", "classes to give for each image") \
     BOOL(diff, "diff", false, IM_GROUP_OUTPUT, IM_FOR_PREVIEW, "", "show each image beside its untransformed crop") \
     INT(passes, "passes", 5, 1, 100000, IM_GROUP_OUTPUT, IM_FOR_BENCH | IM_FOR_STEPS | IM_FOR_BENCH_READ | IM_FOR_BENCH_DATA, "N", "passes over the images; for the trainer: rounds of one second") \

@@ -11,9 +11,9 @@
 #include "supervisor/cli/commands.h"
 #include "supervisor/cli/evaluation.h"
 #include "supervisor/cli/inputs.h"
+#include "supervisor/cli/serve_images.h"
 #include "supervisor/report/evaluation.h"
-
-#define SCHEMA "imsuper.predict/1"
+#include "supervisor/serving/prediction.h"
 
 enum { BATCH = 64 };
 
@@ -25,23 +25,9 @@ struct answer {
 
 static int print_json(const struct sv_evaluation *e, const struct answer *a)
 {
-    struct im_json *j = im_json_object(), *top = im_json_array();
-    int err;
+    struct im_json *j = sv_prediction_json(a->name, e->class_name, e->tops, a->outcome, a->error);
+    int err = j ? im_json_print(j, stdout) : -ENOMEM;
 
-    im_json_set_str(j, "schema", SCHEMA);
-    im_json_set_str(j, "image", a->name);
-    for (uint32_t i = 0; a->outcome && i < e->tops; i++) {
-        struct im_json *class = im_json_object();
-
-        im_json_set_str(class, "class", e->class_name[a->outcome->top[i].class]);
-        im_json_set_int(class, "index", a->outcome->top[i].class);
-        im_json_set_real(class, "probability", (double)a->outcome->top[i].probability);
-        im_json_append(top, class);
-    }
-    if (a->error)
-        im_json_set_str(j, "error", a->error);
-    im_json_set(j, "top", top);
-    err = im_json_print(j, stdout);
     im_json_free(&j);
     return err;
 }
@@ -147,7 +133,11 @@ static int configure(int argc, char **argv, struct im_conf *conf, struct sv_inpu
         im_say(stderr, "imsuper: %s", warning.s);
     if (next < argc)
         err = im_conf_set(conf, "weights-from", argv[next++], text);
-    if (err == 0 && next >= argc)
+    if (err == 0 && conf->serve[0] && next < argc)
+        return im_fail(text, -EINVAL, "--serve takes images over HTTP: leave out %.300s", argv[next]);
+    if (err < 0 || conf->serve[0])
+        return err;
+    if (next >= argc)
         return im_fail(text, -EINVAL, "something is missing: imsuper predict WEIGHTS|RUN FILE...|DIR|-");
     for (; next < argc && err == 0; next++)
         if (strcmp(argv[next], "--") != 0)
@@ -168,7 +158,7 @@ int sv_cmd_predict(int argc, char **argv)
     int err = configure(argc, argv, &conf, &inputs, &text);
 
     if (err == 0) {
-        err = predict(&conf, &inputs, &text);
+        err = conf.serve[0] ? sv_serve_images(&conf, &text) : predict(&conf, &inputs, &text);
         status = err > 0          ? err
                  : err == -ENOENT ? IM_EXIT_UNKNOWN_RUN
                  : err == -EINVAL ? IM_EXIT_USAGE

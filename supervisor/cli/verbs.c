@@ -42,7 +42,7 @@ static const struct im_command verbs[] = {
      .what =
          "Says the likeliest classes of images, in their order: files, all images below a folder, or with -\n"
          "names from standard input (each ended by a NUL or a newline). Exit status 65: some could not be\n"
-         "used.",
+         "used. With --serve PORT or --serve unix:PATH it answers images that are sent to it over HTTP.",
      .options = IM_FOR_PREDICT,
      .words = sv_cmd_predict},
     {.name = "recipes",

@@ -62,7 +62,7 @@ verb_restart() { run 3 restart augmenter#0 --workspace "$T/w" --run-name run && 
 verb_scale() { run 3 scale augmenters=2 readers=1 --workspace "$T/w" --run-name run && run 2 scale augmenters=0; }
 verb_lr_find() { run 0 lr-find "${tiny[@]}" --num-iter 30 --plain --output "$T/curve.png" && must_exist "$T/curve.png"; }
 verb_eval() { run 0 eval run --workspace "$T/w" --plain && must_say "top-1"; }
-verb_predict() { run 0 predict run --workspace "$T/w" "$T/data/val" --plain && must_say "images/s"; }
+verb_predict() { run 0 predict run --workspace "$T/w" "$T/data/val" --plain && must_say "images/s" && run 2 predict run --workspace "$T/w" --serve nowhere && must_say "is not PORT"; }
 verb_recipes() {
   run 0 recipes && must_say "quickstart"
   run 0 recipes quickstart && cmp "$T/out" "$T/prefix/share/imsuper/recipes/quickstart.yaml"

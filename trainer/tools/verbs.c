@@ -1,6 +1,7 @@
 #include "trainer/tools/verbs.h"
 
 #include "ipc/base/count.h"
+#include "trainer/tools/answers.h"
 #include "trainer/tools/average.h"
 #include "trainer/tools/bench.h"
 #include "trainer/tools/export.h"
@@ -70,6 +71,7 @@ static const struct im_command verbs[] = {
      .operand_needed = true,
      .required = "output",
      .run = tr_cmd_average},
+    {.name = "answers", .typed = "imsuper predict --serve", .is_inner = true, .words = tr_words_answers},
     {.name = "gpus",
      .typed = "imsuper gpus --json",
      .what = "Lists the GPUs that a run started here could take, as JSON.",
