@@ -81,14 +81,17 @@ int sv_dataset_load(const struct im_conf *conf, struct sv_dataset *ret, struct i
                          quiet[] = "--quiet";
     char labels[IM_CONF_TEXT_BYTES + 16], val_labels[IM_CONF_TEXT_BYTES + 16];
     char class_names[IM_CONF_TEXT_BYTES + 16], list[IM_CONF_TEXT_BYTES + 16], split_of[64];
-    char *argv[32] = {path, data, verb, json, data_dir, layout};
+    char *argv[32] = {path, data, verb, json, layout};
     const int64_t began = sv_rundir_began_ns(conf->run_dir);
     char since[64], split[64], split_seed[64], seek[IM_CONF_TEXT_BYTES + 32],
         weights[IM_CONF_TEXT_BYTES + 32];
-    int n = 6, status;
+    int n = 5, status;
 
     sv_program_find("imsuper-reader", path, sizeof path);
-    snprintf(data_dir, sizeof data_dir, "--data-dir=%s", conf->data_dir);
+    if (*conf->data_dir) {
+        snprintf(data_dir, sizeof data_dir, "--data-dir=%s", conf->data_dir);
+        argv[n++] = data_dir;
+    }
     snprintf(layout, sizeof layout, "--layout=%s", im_conf_choice(IM_KEY_layout, conf->layout));
     if (conf->rebuild_index)
         argv[n++] = rebuild;
@@ -118,10 +121,14 @@ int sv_dataset_load(const struct im_conf *conf, struct sv_dataset *ret, struct i
     if (conf->evaluate) {
         argv[2] = evaluated;
         snprintf(split_of, sizeof split_of, "--split=%s", im_conf_choice(IM_KEY_split, conf->split));
-        snprintf(class_names, sizeof class_names, "--class-names=%s", conf->class_names);
-        snprintf(list, sizeof list, "--image-list=%s", conf->image_list);
         argv[n++] = split_of;
+    }
+    if (conf->evaluate && *conf->class_names) {
+        snprintf(class_names, sizeof class_names, "--class-names=%s", conf->class_names);
         argv[n++] = class_names;
+    }
+    if (conf->evaluate && *conf->image_list) {
+        snprintf(list, sizeof list, "--image-list=%s", conf->image_list);
         argv[n++] = list;
     }
     if (*conf->class_weights) {

@@ -83,7 +83,7 @@ static struct tr_position stop_trip(enum im_conf_early_stop on, enum im_conf_ear
     conf.epochs = 5;
     conf.batch_size = 10;
     conf.early_stop = 4;
-    conf.early_stop_on = on;
+    conf.early_stop_on = (int32_t)on;
     assert_int_equal(im_plan_from_conf(&conf, samples, &plan, &text), 0);
     p = tr_position_start(&conf);
     p.epochs = 3;
@@ -95,7 +95,7 @@ static struct tr_position stop_trip(enum im_conf_early_stop on, enum im_conf_ear
     assert_int_equal(
         tr_safetensors_put("test", &sink, NULL, 0, pairs, tr_position_pairs(&position, pairs), &text), 0);
     assert_int_equal(tr_safetensors_parse("test", bytes.data, bytes.n, &file, &text), 0);
-    conf.early_stop_on = then_on;
+    conf.early_stop_on = (int32_t)then_on;
     if (tr_position_read(file, &conf, &plan, samples, &got, &text) < 0)
         fail_msg("%s", text.s);
     tr_safetensors_close(&file);
