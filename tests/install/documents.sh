@@ -30,6 +30,7 @@ same_flags() {
   comm -23 <(flags "$@" | sort -u) <(sed -E 's/\\f[A-Z]//g; s/\\-/-/g; s/\[no-\]//g; s/^-[a-z], //; s/ .*//' "$page" | sort) >"$T/out"
   [ ! -s "$T/out" ] || fail "flags that the page of $* does not have"
 }
+[ "$(flags start | wc -l)" -gt 100 ] || fail "--help shows too few flags"
 count=0
 while read -ra verb; do
   page=$T/pages/$(IFS=- && echo "imsuper-${verb[*]}").1
