@@ -6,7 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 say() { printf '==> %s\n' "$*"; }
 fail() { printf 'FAILED: %s\n' "$*" && exit 1; }
 install() { DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends "$@"; }
-as_user() { runuser -u user -- env HOME=/home/user PATH=/usr/bin:/bin "$@"; }
+as_user() { runuser -u user -- env HOME=/srv/user PATH=/usr/bin:/bin "$@"; }
 must_exist() { [ -s "$1" ] || fail "there is no $1"; }
 
 # use RUN: what a new user does, from images to a file for other programs.
@@ -30,8 +30,8 @@ for file in man/man1/imsuper.1.gz man/man1/imsuper-start.1.gz bash-completion/co
 done
 must_exist /usr/lib/systemd/user/imsuper@.service
 
-useradd -m user
-cd /home/user
+useradd -m -d /srv/user user
+cd /srv/user
 as_user imsuper -V
 as_user imsuper data synth --out images --classes 4 --per-class 50 --val-per-class 10
 as_user imsuper doctor --data-dir images || fail "doctor says $?"
@@ -48,6 +48,6 @@ if [ -n "$(find /packages -name 'imsuper-cuda_*.deb')" ]; then
 fi
 
 apt-get -q purge -y 'imsuper*'
-find / -xdev \( -path /proc -o -path /packages -o -path /home -o -path /var -o -path /tmp \) -prune -o -iname '*imsuper*' -print >/tmp/left
+find / -xdev \( -path /proc -o -path /packages -o -path /srv -o -path /var -o -path /tmp \) -prune -o -iname '*imsuper*' -print >/tmp/left
 [ ! -s /tmp/left ] || fail "left when the packages are removed: $(cat /tmp/left)"
 say "removed, nothing is left"
