@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "ipc/base/file.h"
+#include "ipc/base/json.h"
 #include "ipc/base/printable.h"
 #include "ipc/base/suggest.h"
 #include "ipc/base/sysinfo.h"
@@ -29,6 +30,26 @@ static bool asks_help(int argc, char **argv)
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
             return true;
     return false;
+}
+
+/* `VERB --describe`, for `imsuper documents`: what help() shows, as JSON. */
+static int describe(const struct im_command *c)
+{
+    struct im_json *verb = im_json_object();
+    int err;
+
+    im_json_set_str(verb, "schema", "imsuper.verb/1");
+    im_json_set_str(verb, "typed", c->typed);
+    im_json_set_str(verb, "usual", c->usual ? c->usual : "");
+    im_json_set_str(verb, "what", c->what);
+    if (c->operand)
+        im_json_set_str(verb, "operand", c->operand);
+    if (c->second)
+        im_json_set_str(verb, "second", c->second);
+    im_json_set(verb, "options", im_conf_describe(c->options));
+    err = im_json_print(verb, stdout);
+    im_json_free(&verb);
+    return err < 0 ? im_exit_status(err) : IM_EXIT_OK;
 }
 
 static int help(const struct im_command *c)
@@ -148,6 +169,8 @@ static int run(const struct im_command *c, int argc, char **argv)
 
     if (c->what && asks_help(argc, argv))
         return help(c);
+    if (c->what && argc == 2 && strcmp(argv[1], "--describe") == 0)
+        return describe(c);
     if (c->words)
         return c->words(argc, argv);
     err = configure(c, argc, argv, &conf, &text);
@@ -230,7 +253,7 @@ int im_command_main(const char *program, const struct im_command *commands, size
         list(stderr, commands, count);
         return IM_EXIT_USAGE;
     }
-    if (strcmp(argv[1], "--version") == 0) {
+    if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0) {
         printf("%s %s (%s)\n", program, IMSUPER_VERSION, im_build_id());
         return IM_EXIT_OK;
     }

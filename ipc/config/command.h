@@ -35,7 +35,8 @@ struct im_command {
     int (*words)(int argc, char **argv); /* argv[0] is the name's last word */
 };
 
-/* For main(): runs the verb that the words name. `--help` lists the verbs, `--version` prints the program's. Returns
+/* For main(): runs the verb that the words name. `--help` lists the verbs, `--version` and -V
+ * print the program's; `VERB --describe` is the verb as JSON ("imsuper.verb/1"). Returns
  * the exit status. */
 int im_command_main(const char *program, const struct im_command *commands, size_t count, int argc,
                     char **argv);

@@ -167,6 +167,11 @@ const char *im_conf_choice(enum im_conf_key_id key, int32_t value);
 /* The options of `commands` by group, wrapped to `columns` (0: $COLUMNS, the terminal's width or 80). */
 void im_conf_help(FILE *out, im_conf_commands commands, int columns);
 
+/* The same as a JSON array, the caller's: name, letter, is_bool, metavar, choices, group, help. NULL or parts left
+ * out: out of memory. */
+struct im_json;
+struct im_json *im_conf_describe(im_conf_commands commands);
+
 /* The effective configuration with each value's source as comment; malloc'ed YAML that im_conf_load_yaml()
  * reads back. NULL: no memory. */
 char *im_conf_dump_yaml(const struct im_conf *conf, im_conf_commands commands);

@@ -32,8 +32,7 @@ static bool means(im_conf_commands commands, const char *letter, const char *nam
     return key >= 0 && strcmp(im_conf_keys[key].name, name) == 0;
 }
 
-/* The one-letter name, or 0. */
-static char letter_of(im_conf_commands commands, const char *name)
+char im_conf_letter(im_conf_commands commands, const char *name)
 {
 #define LETTER(theirs, ours, value)                                                                          \
     if (theirs[1] == '\0' && strcmp(ours, name) == 0 && means(commands, theirs, name))                       \
@@ -44,7 +43,7 @@ static char letter_of(im_conf_commands commands, const char *name)
 
 static void format_flag(const struct im_conf_key *k, im_conf_commands commands, char *s, size_t room)
 {
-    char letter = letter_of(commands, k->name), name[IM_CONF_NAME_BYTES];
+    char letter = im_conf_letter(commands, k->name), name[IM_CONF_NAME_BYTES];
     char before[8] = "    ";
 
     snprintf(name, sizeof name, "%s", k->name);
@@ -59,8 +58,7 @@ static void format_flag(const struct im_conf_key *k, im_conf_commands commands, 
         snprintf(s, room, "%s--%s %s", before, name, k->metavar);
 }
 
-/* "(auto|uring|pread; default auto)", "(default 64; 1 to 1024)" or nothing, appended to s. */
-static void append_limits(const struct im_conf *defaults, int key, char *s, size_t room)
+void im_conf_limits(const struct im_conf *defaults, int key, char *s, size_t room)
 {
     const struct im_conf_key *k = &im_conf_keys[key];
     char value[IM_CONF_TEXT_BYTES], choices[512] = "", range[64] = "";
@@ -113,7 +111,7 @@ static void write_key(FILE *out, const struct im_conf *defaults, im_conf_command
     format_flag(&im_conf_keys[key], commands, flag, sizeof flag);
     used = snprintf(help, sizeof help, "%s", im_conf_keys[key].help);
     im_assert(used < (int)sizeof help);
-    append_limits(defaults, key, help + used, sizeof help - (size_t)used);
+    im_conf_limits(defaults, key, help + used, sizeof help - (size_t)used);
     written = fprintf(out, "  %s", flag);
     if (written + 2 > FLAG_COLUMNS) {
         fputc('\n', out);

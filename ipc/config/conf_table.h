@@ -101,4 +101,10 @@ void im_conf_finish_flags(struct im_conf *conf, im_conf_commands commands, struc
 int im_conf_put(struct im_conf *conf, int key, const char *value, const struct im_conf_place *place,
                 struct im_text *text);
 
+/* The one-letter name of a key for these commands, or 0. */
+char im_conf_letter(im_conf_commands commands, const char *name);
+
+/* " (auto|uring|pread; default auto)", " (default 64; 1 to 1024)" or nothing, into s, which is empty. */
+void im_conf_limits(const struct im_conf *defaults, int key, char *s, size_t room);
+
 #endif

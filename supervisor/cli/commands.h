@@ -32,7 +32,8 @@ int sv_cmd_bench_ring(struct im_conf *conf);
 int sv_cmd_doctor(struct im_conf *conf);
 int sv_cmd_version(struct im_conf *conf);
 int sv_cmd_help(struct im_conf *conf);
-int sv_cmd_supervise(struct im_conf *conf); /* for the warden */
+int sv_cmd_supervise(struct im_conf *conf);  /* for the warden */
+int sv_cmd_documents(int argc, char **argv); /* for cmake: man pages and shell completion */
 int sv_cmd_predict(int argc, char **argv);
 int sv_cmd_recipes(int argc, char **argv);
 

@@ -163,6 +163,7 @@ static const struct im_command verbs[] = {
      .what = "Lists the verbs, or shows one.",
      .run = sv_cmd_help},
     {.name = "supervise", .typed = "imsuper supervise", .run = sv_cmd_supervise},
+    {.name = "documents", .typed = "imsuper documents", .words = sv_cmd_documents},
     {.name = "data", .words = sv_cmd_role},
     {.name = "bench data",
      .typed = "imsuper bench data",

@@ -38,6 +38,28 @@ commands() {
     }' "$@"
 }
 
+# The same of examples: commands of scripts, their lines joined, and of lists of words in YAML (- imsuper, - start, ...).
+example_commands() {
+  awk '
+    function out(text) {
+      gsub(/ *(\|\||&&|;|[0-9]*>).*/, "", text); gsub(/["\047]/, "", text)
+      print FILENAME ":" first "\t" text
+    }
+    FNR == 1 { if (list != "") out(list); list = joined = "" }
+    FILENAME ~ /\.yaml$/ {
+      if ($1 == "-" && $2 == "imsuper" && NF == 2) { list = $2; first = FNR }
+      else if (list != "" && $1 == "-" && NF == 2) list = list " " $2
+      else if (list != "") { out(list); list = "" }
+      next
+    }
+    { line = $0; sub(/^ +/, "", line) }
+    joined == "" { first = FNR }
+    /\\$/ { sub(/ *\\$/, "", line); joined = joined line " "; next }
+    { line = joined line; joined = ""; sub(/^#.*[ =]imsuper start /, "imsuper start ", line); sub(/^srun /, "", line) }
+    line ~ /^imsuper / { out(line) }
+    END { if (list != "") out(list) }' "$@"
+}
+
 # The verbs of the help, of one word or two; and the flags of one, by their long names.
 verbs() { "$program" help | sed -nE 's/^([A-Z][a-z]+)? +((data|bench|profile) [a-z]+|[a-z-]+)(  .*|, .*)$/\2/p'; }
 flags_of() {
@@ -146,6 +168,8 @@ check_run() {
 shopt -s nullglob
 documents=(README.md CONTRIBUTING.md SECURITY.md ARCHITECTURE.md docs/*.md)
 for document in "${documents[@]}"; do [ ! -e "$document" ] || commands "$document"; done >"$work/commands"
+mapfile -t examples < <(find examples -type f ! -name '*.py' 2>/dev/null | sort)
+[ ${#examples[@]} -eq 0 ] || example_commands "${examples[@]}" >>"$work/commands"
 ran=0
 case $mode in
 names) check_names <"$work/commands" ;;

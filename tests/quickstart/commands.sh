@@ -31,9 +31,10 @@ quickstart() {
 all_goes_well() {
   stand_in dpkg-query 'echo -n installed'
   for tool in cmake ctest; do stand_in $tool 'echo "${0##*/} $*" >>"$CALLS"'; done
-  mkdir -p "$work/tree/build/dev" "$work/tree/tests/fresh" "$work/tree/tests/mutants"
+  mkdir -p "$work/tree/build/dev" "$work/tree/tests/fresh" "$work/tree/tests/mutants" "$work/tree/tests/install"
   stand_in soak 'echo "soak $IMSUPER_STRESS_SECONDS" >>"$CALLS"' && mv "$work/bin/soak" "$work/tree/build/dev/stress_ring_kills"
   stand_in fresh 'echo "fresh machine" >>"$CALLS"' && mv "$work/bin/fresh" "$work/tree/tests/fresh/run"
+  stand_in deb 'echo "packages" >>"$CALLS"' && mv "$work/bin/deb" "$work/tree/tests/install/deb"
   stand_in mutants 'echo "mutants" >>"$CALLS"' && mv "$work/bin/mutants" "$work/tree/tests/mutants/run"
 }
 
@@ -104,6 +105,7 @@ long_test_adds_soak_fuzzing_asan_storms_mutants_and_fresh_machines)
   expect '-L ^long$'
   expect 'mutants'
   expect 'soak 600'
+  expect 'packages'
   expect 'fresh machine'
   ;;
 failed_test_fails_the_command)

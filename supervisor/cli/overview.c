@@ -1,0 +1,124 @@
+#include "supervisor/cli/overview.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+#include "ipc/base/count.h"
+#include "ipc/base/exit.h"
+
+const char *const sv_overview_what = "trains image classifiers from folders of images as fast as the machine "
+                                     "allows, and keeps going when parts "
+                                     "of it die";
+
+/* clang-format off */
+const struct sv_overview_line sv_overview[] = {
+    {"Train", "start", "train, or continue the run of that name"},
+    {"Train", "stop", "finish the step, save and stop the run; --now: at once"},
+    {"Train", "pause", "let a run wait after its step; resume lets it go on"},
+    {"Train", "resume", "let a paused run go on"},
+    {"Train", "restart", "start a stage of a run again: restart augmenter#1"},
+    {"Train", "scale", "more or fewer processes for a run: scale augmenters=4"},
+    {"Train", "lr-find", "learning-rate range test: suggests --lr"},
+    {"Train", "recipes", "files of options for start --recipe NAME; recipes NAME shows one"},
+    {"Use", "eval", "accuracy of weights, per class; confusion matrix: eval RUN --data-dir DIR"},
+    {"Use", "predict", "the likeliest classes of images: predict RUN FILE...|DIR|-"},
+    {"Use", "export", "weights for other programs: ONNX, PyTorch, timm, torchvision"},
+    {"Use", "import", "weights of other programs, under the names used here"},
+    {"Use", "average", "the mean of several weights, with batch norm's statistics taken anew"},
+    {"Look", "status", "state of a run; --json for programs"},
+    {"Look", "top", "a run on the full screen: rings, stages, processes, GPUs, events"},
+    {"Look", "logs", "what the processes of a run have logged; -f follows"},
+    {"Look", "runs", "the runs of a workspace: state, epochs, accuracy; --json for programs"},
+    {"Look", "plot", "charts of runs in a picture: plot RUN... --metric loss,lr"},
+    {"Look", "compare", "options that differ, results and curves: compare RUN RUN"},
+    {"Look", "gpus", "GPUs that --gpus can take; --json for programs"},
+    {"Look", "model", "the layers of a network: shapes, parameters, multiplications, memory"},
+    {"Look", "doctor", "is this machine fit for a run, and what mends it; --json for programs"},
+    {"Data", "data index", "look at a dataset and index it"},
+    {"Data", "data organise", "write train/CLASS and val/CLASS from another layout: organise SRC DST"},
+    {"Data", "data synth", "make a labelled set of JPEG files"},
+    {"Data", "data verify", "decode every image: bad ones, duplicates, leaks, balance"},
+    {"Data", "data stats", "mean and deviation of the colours, sizes"},
+    {"Data", "data preview", "a picture of what training will see"},
+    {"Measure", "bench data", "images/s of readers and augmenters, and what limits them"},
+    {"Measure", "bench all", "each stage by itself and the whole, and which limits"},
+    {"Measure", "bench ring", "nanoseconds of a hop through the rings"},
+    {"Measure", "bench decode", "images/s of decoding whole images on one core"},
+    {"Measure", "bench read", "images/s and latency of reading"},
+    {"Measure", "profile reader", "latency of reads over the number of files in flight"},
+    {"Measure", "bench augment", "images/s of one core, and ms of each transform"},
+    {"Measure", "profile augment", "where an augmenter's time goes"},
+    {"Measure", "bench trainer", "images/s of the training step alone"},
+    {"Measure", "profile trainer", "where the trainer's time goes, layer by layer"},
+};
+/* clang-format on */
+const size_t sv_overview_count = IM_COUNT(sv_overview);
+
+const struct sv_exit_line sv_exits[] = {
+    {IM_EXIT_OK, "done"},
+    {IM_EXIT_FAILED, "failed"},
+    {IM_EXIT_USAGE, "usage"},
+    {IM_EXIT_NOT_RUNNING, "not running"},
+    {IM_EXIT_UNKNOWN_RUN, "unknown run"},
+    {IM_EXIT_BAD_DATA, "bad data"},
+    {IM_EXIT_UNAVAILABLE, "something is missing on this machine"},
+    {IM_EXIT_RESUMABLE, "stopped and saved (the same command continues)"},
+    {IM_EXIT_FORCED, "stopped at once"},
+};
+const size_t sv_exit_count = IM_COUNT(sv_exits);
+
+static const char examples[] =
+    "  imsuper data synth --out data/synth                    make a small labelled image set to try\n"
+    "  imsuper start --data-dir data/synth --model resnet20 --image-size 32 --epochs 3\n"
+    "  imsuper status                                         which stage limits, who lives, is every sample "
+    "delivered once\n";
+
+enum { GROUP_COLUMNS = 9, NAME_COLUMNS_MIN = 10, GAP = 2, COLUMNS = 110 };
+
+/* The column of `what` in a group: behind its longest name. */
+static int name_columns(const char *group)
+{
+    size_t width = NAME_COLUMNS_MIN - GAP;
+
+    for (size_t i = 0; i < sv_overview_count; i++)
+        if (strcmp(sv_overview[i].group, group) == 0 && strlen(sv_overview[i].name) > width)
+            width = strlen(sv_overview[i].name);
+    return (int)width + GAP;
+}
+
+static void print_exits(FILE *out)
+{
+    int at = fprintf(out, "Exit status:");
+
+    for (size_t i = 0; i < sv_exit_count; i++) {
+        const struct sv_exit_line *e = &sv_exits[i];
+        char item[96];
+        int n = snprintf(item, sizeof item, "%d %s%s", e->status, e->what, i + 1 < sv_exit_count ? "," : ".");
+        const bool breaks = at + 1 + n > COLUMNS;
+
+        at = (breaks ? 0 : at + 1) + n;
+        fprintf(out, "%s%s", breaks ? "\n" : " ", item);
+    }
+    fputc('\n', out);
+}
+
+void sv_overview_print(FILE *out)
+{
+    const char *group = "";
+
+    fprintf(out, "imsuper %s.\n\n%s\n", sv_overview_what, examples);
+    for (size_t i = 0; i < sv_overview_count; i++) {
+        const struct sv_overview_line *l = &sv_overview[i];
+        const bool begins = strcmp(group, l->group) != 0;
+
+        group = l->group;
+        fprintf(out, "%-*s%-*s%s\n", GROUP_COLUMNS, begins ? group : "", name_columns(group), l->name,
+                l->what);
+    }
+    fputs("Other    version, help VERB  (imsuper VERB --help: its flags; imsuper -V: the version)\n"
+          "\n"
+          "Every flag may also stand in a YAML file (--config FILE) or the environment "
+          "(IMSUPER_BATCH_SIZE=128).\n",
+          out);
+    print_exits(out);
+}
