@@ -149,7 +149,7 @@ check_run() {
   while IFS=$'\t' read -r place command; do
     read -ra word <<<"$command"
     case $command in
-    *...* | *[A-Z][A-Z]* | *"--resume"* | *"bench trainer"* | *"profile trainer"*) continue ;;
+    *...* | *[A-Z][A-Z]* | *\$* | *"--resume"* | *"bench trainer"* | *"profile trainer"*) continue ;;
     "imsuper start --"* | "imsuper lr-find --"* | "imsuper model"* | "imsuper recipes"* | "imsuper help"* | "imsuper gpus"* | \
       "imsuper data index --"* | "imsuper data preview --"* | "imsuper bench augment --"* | "imsuper profile augment --"*) ;;
     *) continue ;;

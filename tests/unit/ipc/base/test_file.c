@@ -343,7 +343,7 @@ static void a_file_that_could_not_be_written_is_known_before(void **state)
         int err;
     } cases[] = {{"new", 0},
                  {"old", 0},
-                 {"none/new", -ENOENT},
+                 {"none/new", -ENOTDIR},
                  {"d", -EISDIR},
                  {"old/new", -ENOTDIR},
                  {"d/", -EISDIR},

@@ -108,7 +108,7 @@ static void a_folder_that_is_not_there_is_an_error(void **state)
     char path[PATH_MAX];
 
     snprintf(path, sizeof path, "%s/none/p.png", (const char *)*state);
-    assert_int_equal(sv_plot_png(&plot, path, &text), -ENOENT);
+    assert_int_equal(sv_plot_png(&plot, path, &text), -ENOTDIR);
     assert_true(text.s[0]);
 }
 
