@@ -107,7 +107,8 @@ case_failing_mount_large_files() {
 }
 
 come_back() { sleep 2 && mv "$T/gone"/* "$T/data"; }
-another_comes() { sleep 1 && cp -r "$T/gone" "$T/data"; }
+# At once: files of a folder that is still being copied are missing indeed.
+another_comes() { sleep 1 && cp -r "$T/gone" "$T/coming" && mv "$T/coming" "$T/data"; }
 
 # An unmounted folder is an empty one; by io_uring, where there is one.
 case_unmounted() {
