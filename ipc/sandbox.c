@@ -123,6 +123,15 @@ static const int sanitizer_needs[] = {
     SCMP_SYS(stat),       SCMP_SYS(dup),        SCMP_SYS(pipe2),
 };
 
+static bool sanitizer_uses(int call)
+{
+    for (size_t i = 0; i < IM_COUNT(sanitizer_needs); i++) {
+        if (IM_SANITIZED && sanitizer_needs[i] == call)
+            return true;
+    }
+    return false;
+}
+
 /* ---- paths ---- */
 
 static uint64_t handled_files(long version)
@@ -351,8 +360,10 @@ static int fill(scmp_filter_ctx filter, const struct im_sandbox *wanted)
         err = allow_all(filter, wanted->calls, wanted->call_count);
     if (err == 0 && IM_SANITIZED)
         err = allow_all(filter, sanitizer_needs, IM_COUNT(sanitizer_needs));
-    for (size_t i = 0; i < wanted->absent_count && err == 0 && !IM_SANITIZED; i++)
-        err = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), wanted->absent[i], 0);
+    for (size_t i = 0; i < wanted->absent_count && err == 0; i++) {
+        if (!sanitizer_uses(wanted->absent[i]))
+            err = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), wanted->absent[i], 0);
+    }
     if (err == -EDOM)
         err = 0;
     return err == 0 ? allow_conditions(filter, wanted->conditions, wanted->condition_count) : err;

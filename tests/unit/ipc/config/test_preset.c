@@ -8,8 +8,8 @@
 
 static int load(struct im_conf *conf, const char *recipe, const char *more, struct im_text *text)
 {
-    char *argv[] = {(char[]){"start"},    (char[]){"--data-dir"},    (char[]){"x"},
-                    (char[]){"--recipe"}, (char *)(uintptr_t)recipe, (char *)(uintptr_t)more};
+    char *argv[] = {(char[]){"start"},         (char[]){"--data-dir"},  (char[]){"x"}, (char[]){"--recipe"},
+                    (char *)(uintptr_t)recipe, (char *)(uintptr_t)more, NULL};
     struct im_text warning;
 
     return im_conf_load(conf, IM_FOR_START, more ? 6 : 5, argv, &warning, text);
