@@ -76,9 +76,9 @@ struct sv_super {
     } reads;
     im_ns stages_at, reported_at; /* when the stages were noted, and TensorBoard's file was asked for, last */
     struct {
-        struct sv_listener *listener; /* NULL: not asked for, or it cannot be had */
+        struct sv_listener *listener; /* NULL: not asked for, or it could not be opened */
         im_ns at;                     /* when to make the next text, or to try again */
-        bool told;                    /* that it cannot be had */
+        bool told;                    /* that it could not be opened */
     } serve;
     struct {
         double seconds; /* that the last checkpoint took: another value is another checkpoint */

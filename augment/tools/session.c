@@ -15,22 +15,10 @@
 #include "augment/sandbox.h"
 #include "ipc/base/file.h"
 #include "ipc/base/printable.h"
+#include "ipc/base/sysinfo.h"
 #include "ipc/child.h"
 
 enum { LIST_FIELDS = 4 };
-
-static void reader_program(char *path, size_t n)
-{
-    char self[PATH_MAX - 32];
-    ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
-    char *slash;
-
-    self[length > 0 ? length : 0] = '\0';
-    slash = strrchr(self, '/');
-    if (slash)
-        *slash = '\0';
-    snprintf(path, n, "%s/imsuper-reader", self);
-}
 
 /* All that the descriptor gives, malloc'ed, with a NUL after it. */
 static int read_to_end(int fd, char **ret, size_t *ret_n)
@@ -132,7 +120,7 @@ static int ask_reader(const struct im_conf *conf, bool all, char **ret, size_t *
     char *argv[13] = {path, data, verb, data_dir, layout, images, split, split_seed, which};
     int words = 9, err;
 
-    reader_program(path, sizeof path);
+    im_beside("imsuper-reader", path, sizeof path);
     snprintf(data_dir, sizeof data_dir, "--data-dir=%s", conf->data_dir);
     snprintf(layout, sizeof layout, "--layout=%s", im_conf_choice(IM_KEY_layout, conf->layout));
     snprintf(images, sizeof images, all ? "--sample=%" PRId64 : "--images=%" PRId64,

@@ -8,11 +8,13 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "ipc/base/file.h"
 
@@ -286,4 +288,17 @@ uint64_t im_memory_available(void)
 const char *im_build_id(void)
 {
     return IMSUPER_BUILD_ID;
+}
+
+void im_beside(const char *name, char *ret, size_t n)
+{
+    char self[PATH_MAX];
+    ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
+    char *slash;
+
+    self[length > 0 ? length : 0] = '\0';
+    slash = strrchr(self, '/');
+    if (slash)
+        *slash = '\0';
+    snprintf(ret, n, "%s/%s", self, name);
 }

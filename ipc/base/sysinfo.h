@@ -2,6 +2,7 @@
 #ifndef IPC_BASE_SYSINFO_H
 #define IPC_BASE_SYSINFO_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 /* CPUs this process may use, at least 1: its affinity mask, and less where a cgroup's cpu.max allows less
@@ -19,6 +20,9 @@ uint64_t im_memory_total(void);
 /* A count that grows when the kernel kills a process for want of memory: of our cgroup, and of the machine
  * where its count can be read. UINT64_MAX: not known. */
 uint64_t im_oom_kills(void);
+
+/* The path of a file in the folder of the running program, where the others of the build are; cut to n bytes. */
+void im_beside(const char *name, char *ret, size_t n);
 
 /* The same seen below another root ("/tmp/x" for "/tmp/x/proc/meminfo"); `affinity` as the mask would say.
  * For tests. */

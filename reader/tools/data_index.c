@@ -309,8 +309,10 @@ static int index_folder(struct im_conf *conf, bool with_names, bool is_evaluated
         return im_command_fail(im_fail(&text, -EINVAL, "--class-weights has no effect without --subset-out"),
                                &text);
     if (conf->seek && strcmp(conf->seek_index, "off") == 0)
-        return im_command_fail(im_fail(&text, -EINVAL, "--seek makes what --seek-index off does without"),
-                               &text);
+        return im_command_fail(
+            im_fail(&text, -EINVAL,
+                    "--seek makes an index, which --seek-index off turns off: leave one of them away"),
+            &text);
     answer = calloc(1, sizeof *answer);
     if (!answer)
         return rd_cmd_fail(-ENOMEM, &text);

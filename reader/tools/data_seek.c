@@ -24,19 +24,6 @@ struct program {
     int from;
 };
 
-static void augmenter_program(char *path, size_t n)
-{
-    char self[PATH_MAX - 32];
-    ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
-    char *slash;
-
-    self[length > 0 ? length : 0] = '\0';
-    slash = strrchr(self, '/');
-    if (slash)
-        *slash = '\0';
-    snprintf(path, n, "%s/imsuper-augmenter", self);
-}
-
 /* With pipes at its standard input and output. */
 static int start(char *const argv[], struct program *ret, struct im_text *text)
 {
@@ -125,7 +112,7 @@ int rd_seek_make(const struct im_conf *conf, const struct rd_index *index, const
     struct program p;
     int err, status;
 
-    augmenter_program(program, sizeof program);
+    im_beside("imsuper-augmenter", program, sizeof program);
     snprintf(seek_file, sizeof seek_file, "%s", file);
     snprintf(root, sizeof root, "%s", rd_index_leads_out(index) ? "" : rd_index_root(index));
     snprintf(workers, sizeof workers, "%" PRId64, conf->augmenters > 0 ? conf->augmenters : im_cpu_count());

@@ -380,7 +380,7 @@ static void check_shm(const struct sv_host *host, struct sv_checks *checks)
             checks, "shm", SV_CHECK_WARN,
             "docker run --shm-size=8g, Kubernetes: an emptyDir with medium: Memory at /dev/shm, or "
             "sudo mount -o remount,size=50% /dev/shm",
-            "%.0f MiB are free in /dev/shm: rings lie in memory files, but NCCL wants more for several GPUs",
+            "%.0f MiB are free in /dev/shm: rings lie in memory files, but NCCL needs more for several GPUs",
             (double)bytes / (double)MIB);
     else
         sv_check_add(checks, "shm", SV_CHECK_OK, NULL, "%.1f GiB are free in /dev/shm",

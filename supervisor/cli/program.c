@@ -15,6 +15,7 @@
 #include "ipc/base/clock.h"
 #include "ipc/base/count.h"
 #include "ipc/base/printable.h"
+#include "ipc/base/sysinfo.h"
 #include "ipc/child.h"
 
 #define KILL_WAIT_MS 2000
@@ -66,15 +67,7 @@ static int start(pid_t *ret, const posix_spawn_file_actions_t *actions, char *co
 
 void sv_program_find(const char *name, char *path, size_t n)
 {
-    char self[PATH_MAX - 32];
-    ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
-    char *slash;
-
-    self[length > 0 ? length : 0] = 0;
-    slash = strrchr(self, '/');
-    if (slash)
-        *slash = 0;
-    snprintf(path, n, "%s/%s", self, name);
+    im_beside(name, path, n);
 }
 
 int sv_program_exec(const char *name, char **argv)

@@ -126,7 +126,7 @@ case_ahead() {
   index_ahead 0
   must_answer without 1
   "$BIN/imsuper" data index --data-dir "$DATA" --seek --seek-index off >"$T/out" 2>&1 && fail "--seek without an index"
-  must_say "--seek makes what --seek-index off does without"
+  must_say "which --seek-index off turns off"
 }
 
 run_case

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "ipc/base/file.h"
+#include "ipc/base/sysinfo.h"
 
 #define PROGRAM "imsuper-augmenter"
 
@@ -51,19 +52,6 @@ static char **plain_environment(void)
     return plain;
 }
 
-static void sibling(char *path, size_t n)
-{
-    char self[PATH_MAX - 32];
-    ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
-    char *slash;
-
-    self[length > 0 ? length : 0] = '\0';
-    slash = strrchr(self, '/');
-    if (slash)
-        *slash = '\0';
-    snprintf(path, n, "%s/" PROGRAM, self);
-}
-
 static int start(struct tr_pixels *p, int options, struct im_text *text)
 {
     char path[PATH_MAX], verb[] = "pixels", flag[] = "--config=/dev/fd/3", *argv[] = {path, verb, flag, NULL};
@@ -71,7 +59,7 @@ static int start(struct tr_pixels *p, int options, struct im_text *text)
     posix_spawn_file_actions_t actions;
     int fds[2], err;
 
-    sibling(path, sizeof path);
+    im_beside(PROGRAM, path, sizeof path);
     if (!environment || pipe2(fds, O_CLOEXEC) < 0) {
         free(environment);
         return im_fail(text, -ENOMEM, "no pipe for samples");

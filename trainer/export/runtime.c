@@ -9,6 +9,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "ipc/base/sysinfo.h"
+
 #define SCRIPT "prove_onnx.py"
 
 enum { ARGUMENTS_MAX = 8, ANSWER_BYTES = 16384 };
@@ -16,16 +18,8 @@ enum { ARGUMENTS_MAX = 8, ANSWER_BYTES = 16384 };
 static int find_script(char *path, size_t n, struct im_text *text)
 {
     static const char *const places[] = {SCRIPT, "../share/imsuper/" SCRIPT};
-    char self[PATH_MAX - 64];
-    ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
-    char *slash;
-
-    self[length > 0 ? length : 0] = '\0';
-    slash = strrchr(self, '/');
-    if (slash)
-        *slash = '\0';
     for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
-        snprintf(path, n, "%s/%s", self, places[i]);
+        im_beside(places[i], path, n);
         if (access(path, R_OK) == 0)
             return 0;
     }
