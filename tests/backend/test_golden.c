@@ -390,16 +390,24 @@ int main(int argc, char **argv)
         cmocka_unit_test(preact18_zhang_drop_on_ref),
         cmocka_unit_test(preact18_zhang_drop_on_onednn),
         cmocka_unit_test(resnet18_ffcv_drop_on_onednn),
+#endif
+    };
+#ifndef TESTS_CUDA
+    const struct CMUnitTest deep[] = {
         cmocka_unit_test(resnetblur50_on_onednn),
         cmocka_unit_test(preact50_on_onednn),
         cmocka_unit_test(preact50_ffcv_on_onednn),
         cmocka_unit_test(resnet101_on_onednn),
-#endif
     };
+#endif
 
-    if (argc != 3)
+    if (argc < 3 || argc > 4)
         return 2;
     golden_path = argv[1];
     models_path = argv[2];
+#ifndef TESTS_CUDA
+    if (argc == 4)
+        return cmocka_run_group_tests(deep, NULL, NULL);
+#endif
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -92,7 +92,7 @@ test_runs_five_presets)
   all_goes_well
   quickstart 0 test
   for preset in release dev asan tsan fuzz; do expect "ctest --test-dir build/$preset "; done
-  expect 'IMSUPER_FUZZ_SECONDS=10'
+  expect 'IMSUPER_FUZZ_SECONDS=4'
   refuse 'soak'
   refuse 'fresh machine'
   ;;
@@ -101,8 +101,9 @@ long_test_adds_soak_fuzzing_asan_storms_mutants_and_fresh_machines)
   quickstart 0 test --long
   for preset in release dev asan tsan fuzz; do expect "ctest --test-dir build/$preset "; done
   expect 'IMSUPER_FUZZ_SECONDS=300'
-  expect '-LE ^(lint|memory|fuzz|long)$'
-  expect '-L ^long$'
+  expect '-LE ^(lint|memory|fuzz|soak)$'
+  expect 'release.xml -L ^long$'
+  expect 'dev.xml -L ^(chaos|faults|stress)$ -L ^long$'
   expect 'mutants'
   expect 'soak 600'
   expect 'packages'
