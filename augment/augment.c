@@ -30,7 +30,7 @@
 struct augmenter {
     struct im_child *child;
     struct au_renderer *renderer;
-    struct au_options recipe;
+    struct au_options options;
     struct au_seeking seeking;
     uint64_t key;      /* of the bytes in the cell */
     uint32_t rejected; /* in a row */
@@ -46,7 +46,7 @@ struct augmenter {
 static int render_bytes(struct augmenter *a, const struct im_place *at, uint64_t sample, const void *bytes,
                         size_t n, uint64_t key, unsigned char *out)
 {
-    struct au_job job = au_run_job(&a->recipe, at->phase->split != IM_VAL, a->child->conf->seed,
+    struct au_job job = au_run_job(&a->options, at->phase->split != IM_VAL, a->child->conf->seed,
                                    at->phase->epoch, sample, at->phase->image_size);
     struct au_times times;
     im_ns began = im_now();
@@ -74,7 +74,7 @@ static int render_bytes(struct augmenter *a, const struct im_place *at, uint64_t
  * times. 1: the cell was given back; 0, or negative errno about this process. */
 static int read_file(struct augmenter *a, const struct im_encoded *e)
 {
-    const size_t file_max = (size_t)a->child->conf->max_file_bytes, memory = a->recipe.limits.memory_max;
+    const size_t file_max = (size_t)a->child->conf->max_file_bytes, memory = a->options.limits.memory_max;
 
     a->file_err = -EINVAL;
     if (e->meta->bytes == 0 || e->bytes[e->meta->bytes - 1] != 0)
@@ -107,7 +107,7 @@ static uint64_t item_of(const struct augmenter *a, const struct im_place *at, co
 static int render_file(struct augmenter *a, const struct im_place *at, const struct im_encoded *e,
                        unsigned char *out)
 {
-    const size_t file_max = (size_t)a->child->conf->max_file_bytes, memory = a->recipe.limits.memory_max;
+    const size_t file_max = (size_t)a->child->conf->max_file_bytes, memory = a->options.limits.memory_max;
 
     if (a->file_err == -EFBIG)
         return file_max < memory ? IM_VERDICT_TOO_LARGE : IM_VERDICT_MEMORY_LIMIT;
@@ -220,7 +220,7 @@ static int one_sample(struct augmenter *a, const struct im_encoded *taken)
     return im_encoded_release(child->run, child->incarnation, e);
 }
 
-static int work(struct augmenter *a)
+static int augmenter_loop(struct augmenter *a)
 {
     struct im_child *child = a->child;
     struct im_event *ready = &child->run->control->event_ready;
@@ -262,16 +262,16 @@ static int work(struct augmenter *a)
 int au_run(struct im_child *child, struct im_text *text)
 {
     struct augmenter a = {.child = child};
-    int err = au_options_make(child->conf, &a.recipe);
+    int err = au_options_make(child->conf, &a.options);
 
     if (err == 0)
-        err = au_renderer_new(&a.renderer, &a.recipe.limits, imk_cpu_flags());
+        err = au_renderer_new(&a.renderer, &a.options.limits, imk_cpu_flags());
     if (err < 0)
         return im_fail(text, err, "cannot start the augmenter: %s", strerror(-err));
     au_renderer_tell_need(a.renderer, &child->stats->active_need);
     au_seeking_open(&a.seeking, child, au_renderer_decoder(a.renderer));
     im_child_ready(child);
-    err = work(&a);
+    err = augmenter_loop(&a);
     im_stats_enter(child->stats, IM_IDLE);
     au_seeking_close(&a.seeking);
     au_renderer_free(&a.renderer);

@@ -117,16 +117,16 @@ int au_options_make(const struct im_conf *conf, struct au_options *ret)
     return err < 0 ? err : make_transforms(conf, &ret->transforms);
 }
 
-struct au_job au_run_job(const struct au_options *recipe, bool is_training, uint64_t seed, uint32_t epoch,
+struct au_job au_run_job(const struct au_options *options, bool is_training, uint64_t seed, uint32_t epoch,
                          uint64_t sample, uint32_t size)
 {
     return (struct au_job){
-        .split = is_training && !recipe->train_as_eval ? IM_TRAIN : IM_VAL,
+        .split = is_training && !options->train_as_eval ? IM_TRAIN : IM_VAL,
         .seed = seed,
         .sample = sample,
         .epoch = epoch,
         .size = size,
-        .recipe = recipe->crop,
-        .transforms = is_training ? &recipe->transforms : NULL,
+        .crop = options->crop,
+        .transforms = is_training ? &options->transforms : NULL,
     };
 }

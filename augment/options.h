@@ -17,7 +17,7 @@ struct au_options {
 int au_options_make(const struct im_conf *conf, struct au_options *ret);
 
 /* The job of one sample. */
-struct au_job au_run_job(const struct au_options *recipe, bool is_training, uint64_t seed, uint32_t epoch,
+struct au_job au_run_job(const struct au_options *options, bool is_training, uint64_t seed, uint32_t epoch,
                          uint64_t sample, uint32_t size);
 
 #endif

@@ -282,8 +282,8 @@ int au_render(struct au_renderer *r, const struct au_job *job, const void *bytes
     int result;
 
     im_assert(job->size >= 1 && job->size <= AU_SIZE_MAX);
-    im_assert(job->recipe.eval_resize >= 1 && job->recipe.eval_resize <= AU_SIZE_MAX);
-    im_assert(job->recipe.padding <= AU_SIZE_MAX);
+    im_assert(job->crop.eval_resize >= 1 && job->crop.eval_resize <= AU_SIZE_MAX);
+    im_assert(job->crop.padding <= AU_SIZE_MAX);
 
     r->times = (struct au_times){0};
     result = au_decoder_open(r->decoder, bytes, n, &image, text);
@@ -293,7 +293,7 @@ int au_render(struct au_renderer *r, const struct au_job *job, const void *bytes
     if (r->need)
         atomic_fetch_add_explicit(r->need, image.memory, memory_order_relaxed);
     plan = au_crop_make(job, image.width, image.height);
-    r->scale = job->recipe.scaled_decode && image.type == IM_IMAGE_JPEG ? scale_for(&plan) : 1;
+    r->scale = job->crop.scaled_decode && image.type == IM_IMAGE_JPEG ? scale_for(&plan) : 1;
     crop = draw_transforms(r, job, &plan, out);
     if (!crop)
         return im_fail(text, -ENOMEM, "no memory for an image of %u pixels squared", (unsigned)job->size);

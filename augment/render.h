@@ -21,7 +21,7 @@ int au_renderer_new(struct au_renderer **ret, const struct au_limits *limits, un
 void au_renderer_free(struct au_renderer **renderer);
 
 /* Writes job->size * job->size RGB pixels (8 bits, rows from the top, interleaved) to `out`, and nothing
- * outside. job->size and its recipe's eval_resize are in 1 .. AU_SIZE_MAX, padding in 0 .. AU_SIZE_MAX.
+ * outside. job->size and job->crop.eval_resize are in 1 .. AU_SIZE_MAX, padding in 0 .. AU_SIZE_MAX.
  *
  * Returns 0; or a verdict > 0 (enum im_verdict) on the bytes, which they will get each time; or a negative
  * errno about this process (-ENOMEM), which says nothing about them. With anything but 0, `text` (may be

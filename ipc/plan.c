@@ -91,7 +91,7 @@ static int check_batch(const struct im_plan_params *p, uint32_t epoch, struct im
     return 0;
 }
 
-static int check(const struct im_plan_params *p, struct im_text *text)
+static int check_plan(const struct im_plan_params *p, struct im_text *text)
 {
     if (p->ranks == 0 || p->batch_size[IM_VAL] == 0 || p->epochs == 0)
         return im_fail(text, -EINVAL, "a run needs at least one rank, one epoch and a batch of one");
@@ -117,7 +117,7 @@ static int check(const struct im_plan_params *p, struct im_text *text)
 int im_plan_init(struct im_plan *plan, const struct im_plan_params *p, struct im_text *text)
 {
     struct im_plan made = {.ranks = p->ranks};
-    int err = check(p, text);
+    int err = check_plan(p, text);
 
     if (err < 0)
         return err;

@@ -65,7 +65,7 @@ static struct place *list_take(struct list *list)
     return place;
 }
 
-static void *work(void *arg)
+static void *pread_thread(void *arg)
 {
     struct pool *pool = arg;
     struct place *place;
@@ -139,7 +139,7 @@ static int start_threads(struct pool *pool, unsigned count)
     pthread_sigmask(SIG_BLOCK, &all, &before);
     pthread_mutex_lock(&pool->lock);
     while (pool->thread_count < count && err == 0) {
-        err = pthread_create(&pool->threads[pool->thread_count], NULL, work, pool);
+        err = pthread_create(&pool->threads[pool->thread_count], NULL, pread_thread, pool);
         if (err == 0)
             pool->thread_count++;
     }

@@ -65,7 +65,7 @@ static int is_local(int fd)
     return 0;
 }
 
-static void *work(void *arg)
+static void *probe_thread(void *arg)
 {
     struct rd_probe_job *job = arg;
     int running = RUNNING;
@@ -96,7 +96,7 @@ static int start_thread(struct rd_probe_job *job)
     pthread_sigmask(SIG_BLOCK, &all, &before);
     pthread_attr_init(&attributes);
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    err = pthread_create(&thread, &attributes, work, job);
+    err = pthread_create(&thread, &attributes, probe_thread, job);
     pthread_attr_destroy(&attributes);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return -err;

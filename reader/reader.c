@@ -441,7 +441,7 @@ static void watch(struct reader *r)
     probe(r, slow > 0 || unproven > 0, now);
 }
 
-static int work(struct reader *r)
+static int reader_loop(struct reader *r)
 {
     struct im_event *freed = &r->child->run->control->event_free;
     int leave, err;
@@ -598,7 +598,7 @@ int rd_run(struct im_child *child, struct im_text *text)
 
     if (err == 0) {
         im_child_ready(child);
-        err = work(&r);
+        err = reader_loop(&r);
     }
     im_stats_enter(child->stats, IM_IDLE);
     rd_probe_abandon(&r.probe);

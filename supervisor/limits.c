@@ -41,7 +41,8 @@ static const struct limit {
 };
 enum { FILES, PROCESSES, DATA, ADDRESS_SPACE, STACK };
 
-static int fail(const struct limit *l, uint64_t is, uint64_t need, const char *more, struct im_text *text)
+static int limit_error(const struct limit *l, uint64_t is, uint64_t need, const char *more,
+                       struct im_text *text)
 {
     const char *unit = l->unit > 1 ? " KiB" : "";
 
@@ -142,7 +143,7 @@ static int check_processes(uint64_t need, struct im_text *text)
     if (running + need <= is)
         return 0;
     snprintf(more, sizeof more, " (%" PRIu64 " for this run, and %" PRIu64 " are there)", need, running);
-    return fail(&limits[PROCESSES], is, running + need, more, text);
+    return limit_error(&limits[PROCESSES], is, running + need, more, text);
 }
 
 int sv_limits_check(const struct sv_limits_need *need, struct im_text *text)
@@ -162,7 +163,7 @@ int sv_limits_check(const struct sv_limits_need *need, struct im_text *text)
         const uint64_t is = limit_of(&limits[rows[i].limit], rows[i].raise_to);
 
         if (is < rows[i].need)
-            return fail(&limits[rows[i].limit], is, rows[i].need, rows[i].more, text);
+            return limit_error(&limits[rows[i].limit], is, rows[i].need, rows[i].more, text);
     }
     return check_processes(need->processes, text);
 }

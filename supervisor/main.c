@@ -6,7 +6,7 @@
 #include "supervisor/cli/commands.h"
 #include "supervisor/limits.h"
 
-static int run(int argc, char **argv)
+static int run_supervisor(int argc, char **argv)
 {
     const char *verb = argc > 1 ? argv[1] : "help";
     char *help[] = {argv[0], argc > 2 ? argv[2] : "help", argc > 3 ? argv[3] : "--help", "--help", NULL};
@@ -21,5 +21,5 @@ static int run(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    return sv_limits_stack() ? run(argc, argv) : IM_EXIT_UNAVAILABLE;
+    return sv_limits_stack() ? run_supervisor(argc, argv) : IM_EXIT_UNAVAILABLE;
 }

@@ -94,7 +94,7 @@ void sv_request_save(struct sv_super *s, const char *who)
 }
 
 /* What saving took, or may take, and a step: from what the trainer of rank 0 says. */
-static struct sv_time_limit_seen look(struct sv_super *s)
+static struct sv_time_limit_seen time_limit_seen(struct sv_super *s)
 {
     uint32_t slot = im_run_slot(&s->run, IM_ROLE_TRAINER, 0);
     struct im_stats_view stats;
@@ -115,7 +115,7 @@ void sv_check_time_limit(struct sv_super *s)
 
     if (s->time_limit <= 0 || s->finished || im_run_state(&s->run) == IM_RUN_STOPPING)
         return;
-    seen = look(s);
+    seen = time_limit_seen(s);
     if (!sv_time_limit_is_near(&seen))
         return;
     sv_format_seconds(fmax(0, seen.limit - seen.elapsed), left, sizeof left);

@@ -87,7 +87,7 @@ struct slow_read {
     char name[IM_NAME_BYTES];
 };
 
-static bool look(const struct sv_super *s, uint32_t cell, struct slow_read *ret)
+static bool is_slow_read(const struct sv_super *s, uint32_t cell, struct slow_read *ret)
 {
     const struct im_encoded_meta *meta = &s->run.encoded_meta[cell];
     uint64_t word = atomic_load_explicit(&s->run.encoded_word[cell], memory_order_acquire);
@@ -164,7 +164,8 @@ static void check_slow(struct sv_super *s, im_ns now, struct reads *reads)
     struct slow_read r;
 
     for (uint32_t cell = 0; cell < s->run.geometry.encoded_cells; cell++) {
-        struct sv_child *child = look(s, cell, &r) ? sv_child_by_incarnation(&s->children, r.owner) : NULL;
+        struct sv_child *child =
+            is_slow_read(s, cell, &r) ? sv_child_by_incarnation(&s->children, r.owner) : NULL;
         bool ours = false;
 
         for (uint32_t i = 0; child && i < n; i++)

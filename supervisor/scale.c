@@ -113,7 +113,7 @@ static bool is_steady(struct sv_super *s)
     return runs && im_now() - s->steady_since >= WARM_UP_NS;
 }
 
-static void look(struct sv_super *s, struct sv_scale_seen *ret)
+static void scale_seen(struct sv_super *s, struct sv_scale_seen *ret)
 {
     *ret = (struct sv_scale_seen){.now = im_now(),
                                   .steady = is_steady(s),
@@ -195,7 +195,7 @@ void sv_scale(struct sv_super *s)
         s->cores = cores_for_workers(s);
     complete(s);
     end_overdue(s);
-    look(s, &seen);
+    scale_seen(s, &seen);
     if (!sv_scaler_decide(&s->scaler, &seen, &change))
         return;
     say_change(s, &change, &seen);

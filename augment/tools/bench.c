@@ -145,7 +145,7 @@ static int render(struct bench *b, const struct au_file *file, uint32_t epoch, s
 {
     struct au_session *s = &b->session;
     struct au_job job =
-        au_run_job(&s->recipe, true, s->conf.seed, epoch, file->id, (uint32_t)s->conf.image_size);
+        au_run_job(&s->options, true, s->conf.seed, epoch, file->id, (uint32_t)s->conf.image_size);
     struct im_text why = {""};
     int result;
 
@@ -219,7 +219,7 @@ static double entropy_of(struct bench *b, const struct au_file *file, uint32_t e
     const struct au_session *s = &b->session;
     struct au_decoder *decoder = au_renderer_decoder(s->renderer);
     struct au_job job =
-        au_run_job(&s->recipe, true, s->conf.seed, epoch, file->id, (uint32_t)s->conf.image_size);
+        au_run_job(&s->options, true, s->conf.seed, epoch, file->id, (uint32_t)s->conf.image_size);
     im_ns began = im_now();
     struct au_image image;
     struct au_crop plan;

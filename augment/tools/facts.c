@@ -44,7 +44,7 @@ struct collector {
     struct im_conf *conf;
     const struct au_names *names;
     struct au_facts *facts;
-    struct au_options recipe;
+    struct au_options options;
     struct board *board;
     struct job job[JOBS_MAX];
     int failed_starts;
@@ -128,7 +128,7 @@ static void look_at(const struct collector *c, struct au_decoder *decoder, size_
 }
 
 /* A job's whole life. */
-static void work(const struct collector *c, int job)
+static void collect_facts(const struct collector *c, int job)
 {
     struct im_sandbox_state state;
     struct im_text why = {""};
@@ -139,7 +139,7 @@ static void work(const struct collector *c, int job)
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     signal(SIGINT, SIG_DFL);
     au_limit_memory(c->conf);
-    err = au_decoder_new(&decoder, &c->recipe.limits);
+    err = au_decoder_new(&decoder, &c->options.limits);
     if (err == 0)
         err = au_sandbox_enter(c->names->root, NULL, false, &state, &why);
     if (err < 0) {
@@ -163,7 +163,7 @@ static int start_job(struct collector *c, int job)
     fflush(NULL);
     *j = (struct job){.pid = fork(), .since = im_now()};
     if (j->pid == 0)
-        work(c, job);
+        collect_facts(c, job);
     return j->pid < 0 ? -errno : 0;
 }
 
@@ -289,7 +289,7 @@ int au_facts_collect(struct im_conf *conf, const struct au_names *names, struct 
         *c = (struct collector){.conf = conf, .names = names, .facts = ret};
         c->board = map_shared(sizeof *c->board);
     }
-    err = c && c->board && ret->facts ? au_options_make(conf, &c->recipe)
+    err = c && c->board && ret->facts ? au_options_make(conf, &c->options)
                                       : im_fail(text, -ENOMEM, "no memory for %zu images", names->count);
     if (err == 0)
         err = run_jobs(c, text);

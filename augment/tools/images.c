@@ -15,7 +15,7 @@
 
 struct images {
     struct im_conf conf;
-    struct au_options recipe;
+    struct au_options options;
     struct au_renderer *renderer;
     unsigned char *sample;
     uint32_t size;
@@ -34,9 +34,9 @@ static int open_images(struct images *s, struct im_text *text)
     int err = im_serving_options(&s->conf, text);
 
     if (err == 0)
-        err = au_options_make(&s->conf, &s->recipe);
+        err = au_options_make(&s->conf, &s->options);
     if (err == 0)
-        err = au_renderer_new(&s->renderer, &s->recipe.limits, imk_cpu_flags());
+        err = au_renderer_new(&s->renderer, &s->options.limits, imk_cpu_flags());
     if (err < 0)
         return err;
     s->size = (uint32_t)im_conf_eval_image_size(&s->conf);
@@ -53,7 +53,7 @@ static int open_images(struct images *s, struct im_text *text)
 /* 1; 0: there are no more. */
 static int answer(struct images *s, struct im_text *text)
 {
-    const struct au_job job = au_run_job(&s->recipe, false, s->conf.seed, 0, 0, s->size);
+    const struct au_job job = au_run_job(&s->options, false, s->conf.seed, 0, 0, s->size);
     struct im_serving_sample head = {.size = s->size};
     struct im_serving_image image;
     unsigned char *bytes;

@@ -41,8 +41,8 @@ static int send_image(struct sender *s, const struct au_file *file, struct im_te
 {
     const struct im_conf *conf = &s->session->conf;
     const size_t path_bytes = strlen(file->path), sample_bytes = (size_t)3 * s->size * s->size;
-    const struct au_job job =
-        au_run_job(&s->session->recipe, s->is_training, conf->seed, (uint32_t)conf->epoch, file->id, s->size);
+    const struct au_job job = au_run_job(&s->session->options, s->is_training, conf->seed,
+                                         (uint32_t)conf->epoch, file->id, s->size);
     struct im_pixels_record record = {.id = file->id, .path_bytes = (uint32_t)path_bytes, .size = s->size};
     struct au_image image = {.width = 0};
     struct au_pixels pixels = {NULL, 0};

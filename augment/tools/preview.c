@@ -32,7 +32,7 @@ static int render(struct grid *g, const struct au_file *file, uint32_t epoch, bo
                   struct im_text *text)
 {
     struct au_session *s = g->session;
-    struct au_job job = au_run_job(&s->recipe, true, s->conf.seed, epoch, file->id, g->size);
+    struct au_job job = au_run_job(&s->options, true, s->conf.seed, epoch, file->id, g->size);
     int result;
 
     if (plain)

@@ -248,7 +248,7 @@ static void show(struct making *m)
 }
 
 /* Waits for answers, of which `polled` tells; those that hang are ended. Returns how many have an image. */
-static int turn(struct making *m, struct pollfd *polled, struct im_text *text)
+static int seek_turn(struct making *m, struct pollfd *polled, struct im_text *text)
 {
     const im_ns now = im_now();
     int busy = 0, err = 0;
@@ -286,7 +286,7 @@ static int make_all(struct making *m, struct im_text *text)
         err = send_path(m, &m->workers[i], text);
     do {
         if (err >= 0)
-            err = turn(m, polled, text);
+            err = seek_turn(m, polled, text);
     } while (err > 0);
     if (m->is_shown)
         fputs("\r\033[K", stderr);

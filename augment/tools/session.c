@@ -215,14 +215,14 @@ int au_session_open(struct au_session *s, const struct im_conf *conf)
     int err;
 
     *s = (struct au_session){.conf = *conf};
-    err = au_options_make(&s->conf, &s->recipe);
+    err = au_options_make(&s->conf, &s->options);
     if (err < 0)
         return im_command_fail(err, &text);
     err = au_files_load(&s->conf, &s->files, &text);
     if (err > 0)
         return err;
     if (err == 0)
-        err = au_renderer_new(&s->renderer, &s->recipe.limits, imk_cpu_flags());
+        err = au_renderer_new(&s->renderer, &s->options.limits, imk_cpu_flags());
     if (err == 0 && s->files.count == 0)
         err = im_fail(&text, -ENOENT, "no %s images in %.700s",
                       s->conf.split == IM_SPLIT_CHOICE_VAL ? "validation" : "training", s->conf.data_dir);

@@ -83,10 +83,10 @@ int au_cmd_stats(struct im_conf *conf);
 int au_words_seek(int argc, char **argv);
 int au_words_images(int argc, char **argv);
 
-/* What all three begin with: files, recipe and a renderer. 0 or an exit status, having said why. */
+/* What all three begin with: files, options and a renderer. 0 or an exit status, having said why. */
 struct au_session {
     struct im_conf conf;
-    struct au_options recipe;
+    struct au_options options;
     struct au_files files;
     struct au_renderer *renderer;
 };

@@ -11,15 +11,15 @@
 #define CROP_ATTEMPTS 10
 
 /* The fallback of RandomResizedCrop: the largest centred box of an allowed aspect ratio. */
-static struct imk_box central_box(const struct au_crop_options *recipe, uint32_t width, uint32_t height)
+static struct imk_box central_box(const struct au_crop_options *options, uint32_t width, uint32_t height)
 {
     double ratio = (double)width / (double)height;
     uint32_t w = width, h = height;
 
-    if (ratio < recipe->ratio_min)
-        h = (uint32_t)rint((double)w / recipe->ratio_min);
-    else if (ratio > recipe->ratio_max)
-        w = (uint32_t)rint((double)h * recipe->ratio_max);
+    if (ratio < options->ratio_min)
+        h = (uint32_t)rint((double)w / options->ratio_min);
+    else if (ratio > options->ratio_max)
+        w = (uint32_t)rint((double)h * options->ratio_max);
     /* Only rounding and odd ratios could leave the image. */
     if (w < 1)
         w = 1;
@@ -32,14 +32,14 @@ static struct imk_box central_box(const struct au_crop_options *recipe, uint32_t
     return (struct imk_box){(width - w) / 2, (height - h) / 2, w, h};
 }
 
-static struct imk_box random_box(const struct au_crop_options *recipe, struct im_rng *rng, uint32_t width,
+static struct imk_box random_box(const struct au_crop_options *options, struct im_rng *rng, uint32_t width,
                                  uint32_t height)
 {
     double area = (double)width * (double)height;
-    double log_min = log(recipe->ratio_min), log_max = log(recipe->ratio_max);
+    double log_min = log(options->ratio_min), log_max = log(options->ratio_max);
 
     for (int attempt = 0; attempt < CROP_ATTEMPTS; attempt++) {
-        double target = area * im_rng_uniform(rng, recipe->scale_min, recipe->scale_max);
+        double target = area * im_rng_uniform(rng, options->scale_min, options->scale_max);
         double ratio = exp(im_rng_uniform(rng, log_min, log_max));
         double w = rint(sqrt(target * ratio)), h = rint(sqrt(target / ratio));
 
@@ -51,7 +51,7 @@ static struct imk_box random_box(const struct au_crop_options *recipe, struct im
             return box;
         }
     }
-    return central_box(recipe, width, height);
+    return central_box(options, width, height);
 }
 
 /* RandomCrop along one axis: where the crop begins, counted from the image's first pixel (negative: within
@@ -69,20 +69,20 @@ static int32_t padded_offset(struct im_rng *rng, uint32_t side, uint32_t padding
 
 static struct au_crop train_plan(const struct au_job *job, uint32_t width, uint32_t height)
 {
-    const struct au_crop_options *recipe = &job->recipe;
+    const struct au_crop_options *options = &job->crop;
     struct im_rng rng = im_rng_at(job->seed, IM_RNG_AUGMENT, job->epoch, job->sample);
     struct au_crop plan = {.size = job->size};
 
-    plan.flip = im_rng_unit(&rng) < recipe->flip_probability;
-    if (recipe->train_crop == AU_CROP_RESIZED) {
-        plan.box = random_box(recipe, &rng, width, height);
+    plan.flip = im_rng_unit(&rng) < options->flip_probability;
+    if (options->train_crop == AU_CROP_RESIZED) {
+        plan.box = random_box(options, &rng, width, height);
         plan.resized_w = plan.resized_h = job->size;
     } else {
         plan.box = (struct imk_box){.w = width, .h = height};
         plan.resized_w = width;
         plan.resized_h = height;
-        plan.y = padded_offset(&rng, height, recipe->padding, job->size);
-        plan.x = padded_offset(&rng, width, recipe->padding, job->size);
+        plan.y = padded_offset(&rng, height, options->padding, job->size);
+        plan.x = padded_offset(&rng, width, options->padding, job->size);
     }
     plan.rng = rng;
     return plan;
@@ -98,7 +98,7 @@ static int32_t centre_offset(uint32_t side, uint32_t size)
 
 static struct au_crop eval_plan(const struct au_job *job, uint32_t width, uint32_t height)
 {
-    uint64_t resize = job->recipe.eval_resize;
+    uint64_t resize = job->crop.eval_resize;
     struct au_crop plan = {.box = {.w = width, .h = height}, .size = job->size};
 
     plan.rng = im_rng_at(job->seed, IM_RNG_AUGMENT, job->epoch, job->sample);

@@ -29,7 +29,7 @@ struct au_crop_options {
     bool scaled_decode;          /* what shrinks to a half or less may be decoded smaller (false) */
 };
 
-#define AU_RECIPE_DEFAULT                                                                                    \
+#define AU_CROP_DEFAULT                                                                                      \
     {                                                                                                        \
         .train_crop = AU_CROP_RESIZED, .padding = 4, .scale_min = 0.08, .scale_max = 1.0,                    \
         .ratio_min = 3.0 / 4.0, .ratio_max = 4.0 / 3.0, .flip_probability = 0.5, .eval_resize = 256          \
@@ -46,7 +46,7 @@ struct au_job {
     uint64_t seed, sample;
     uint32_t epoch;
     uint32_t size; /* side of the square output */
-    struct au_crop_options recipe;
+    struct au_crop_options crop;
     const struct au_transforms
         *transforms; /* what follows the crop (augment/transform/transform.h); NULL: nothing */
 };

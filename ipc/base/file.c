@@ -28,7 +28,7 @@ enum {
     TAIL_BYTES = 4096       /* step of the search for the last newline */
 };
 
-static int fail(struct im_text *text, int err, const char *doing, const char *path)
+static int file_error(struct im_text *text, int err, const char *doing, const char *path)
 {
     return im_fail(text, err, "cannot %s %s: %s", doing, path, strerror(-err));
 }
@@ -100,9 +100,9 @@ int im_open_regular(const char *path, struct stat *ret_st, struct im_text *text)
     if (fd < 0 && errno == ENXIO)
         return im_fail(text, -EINVAL, "%s is a socket or a device; a file is needed here", path);
     if (fd < 0)
-        return fail(text, -errno, "open", path);
+        return file_error(text, -errno, "open", path);
     if (fstat(fd, ret_st) < 0)
-        err = fail(text, -errno, "read", path);
+        err = file_error(text, -errno, "read", path);
     else if (!S_ISREG(ret_st->st_mode))
         err = im_fail(text, S_ISDIR(ret_st->st_mode) ? -EISDIR : -EINVAL, "%s is %s; a file is needed here",
                       path, kind_of(ret_st->st_mode));
@@ -126,7 +126,7 @@ int im_read_file(const char *path, size_t bytes_max, char **ret_bytes, size_t *r
     close(fd);
     if (err == -EFBIG)
         return im_fail(text, err, "cannot read %s: larger than %zu bytes", path, bytes_max);
-    return err < 0 ? fail(text, err, "read", path) : 0;
+    return err < 0 ? file_error(text, err, "read", path) : 0;
 }
 
 int im_write_all(int fd, const void *bytes, size_t n)
@@ -189,11 +189,11 @@ int im_mkdirs(const char *path, mode_t mode, struct im_text *text)
         err = make_directory(part, mode);
         if (err < 0 && err != -EEXIST &&
             ((err != -EROFS && err != -EACCES) || i == length || access(part, F_OK) < 0))
-            return fail(text, err, "make directory", part);
+            return file_error(text, err, "make directory", part);
         part[i] = path[i];
     }
     if (stat(path, &st) < 0)
-        return fail(text, -errno, "make directory", path);
+        return file_error(text, -errno, "make directory", path);
     if (!S_ISDIR(st.st_mode))
         return im_fail(text, -ENOTDIR, "cannot make directory %s: a file has that name", path);
     if (err == -EEXIST) /* perhaps made by a process that was killed before it could sync the name */
@@ -204,7 +204,7 @@ int im_mkdirs(const char *path, mode_t mode, struct im_text *text)
 /* Throws the temporary file away and says why. */
 static int give_up(struct im_file_writer *w, int err, const char *doing, struct im_text *text)
 {
-    fail(text, err, doing, w->path);
+    file_error(text, err, doing, w->path);
     im_file_abort(w);
     return err;
 }
@@ -246,7 +246,7 @@ int im_file_begin(struct im_file_writer *w, const char *path, struct im_text *te
         return im_fail(text, -EINVAL, "cannot write %s: it is a device, which no file may replace", path);
     if (err == 0)
         err = open_temporary(w, path, name);
-    return err < 0 ? fail(text, err, "write", path) : 0;
+    return err < 0 ? file_error(text, err, "write", path) : 0;
 }
 
 int im_file_write(struct im_file_writer *w, const void *bytes, size_t n, struct im_text *text)
@@ -287,7 +287,7 @@ int im_file_commit(struct im_file_writer *w, struct im_text *text)
     if (err == 0)
         err = im_sync_parent(w->path);
     if (err < 0)
-        return fail(text, err, "write to disk the directory of", w->path);
+        return file_error(text, err, "write to disk the directory of", w->path);
     IM_FAULT("file.done");
     return 0;
 }
@@ -393,7 +393,7 @@ int im_lines_open(const char *path, struct im_text *text)
     int err = 0;
 
     if (fd < 0)
-        return fail(text, -errno, "open", path);
+        return file_error(text, -errno, "open", path);
     if (fstat(fd, &st) < 0)
         err = -errno;
     else if (S_ISREG(st.st_mode))
@@ -404,7 +404,7 @@ int im_lines_open(const char *path, struct im_text *text)
         err = im_sync_parent(path); /* a new file's name: syncing its bytes does not make it durable */
     if (err < 0) {
         close(fd);
-        return fail(text, err, "open", path);
+        return file_error(text, err, "open", path);
     }
     return fd;
 }

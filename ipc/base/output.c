@@ -10,7 +10,7 @@
 
 #include "ipc/base/file.h"
 
-static int fail(struct im_text *text, int err, const char *path)
+static int output_error(struct im_text *text, int err, const char *path)
 {
     return im_fail(text, err, "cannot write %s: %s", path, strerror(-err));
 }
@@ -32,7 +32,7 @@ static int check_folder(const char *path, int mode, struct im_text *text)
     if (access(folder, mode) == 0)
         return 0;
     return errno == ENOENT ? im_fail(text, -ENOTDIR, "cannot write %s: its folder is not there", path)
-                           : fail(text, -errno, path);
+                           : output_error(text, -errno, path);
 }
 
 int im_output_find(const char *path, char ret[PATH_MAX], bool *ret_stream, struct im_text *text)
@@ -44,12 +44,12 @@ int im_output_find(const char *path, char ret[PATH_MAX], bool *ret_stream, struc
     *ret_stream = false;
     n = snprintf(ret, PATH_MAX, "%s", path);
     if (n >= PATH_MAX)
-        return fail(text, -ENAMETOOLONG, path);
+        return output_error(text, -ENAMETOOLONG, path);
     if (lstat(path, &itself) < 0)
-        return errno == ENOENT ? check_folder(path, F_OK, text) : fail(text, -errno, path);
+        return errno == ENOENT ? check_folder(path, F_OK, text) : output_error(text, -errno, path);
     if (stat(path, &st) < 0)
         return errno == ENOENT ? im_fail(text, -ENOTDIR, "cannot write %s: it is a link to nothing", path)
-                               : fail(text, -errno, path);
+                               : output_error(text, -errno, path);
     if (S_ISDIR(st.st_mode))
         return im_fail(text, -EISDIR, "cannot write %s: it is a folder; name a file", path);
     *ret_stream = !S_ISREG(st.st_mode) || (S_ISLNK(itself.st_mode) && is_of_system(path));
@@ -57,7 +57,7 @@ int im_output_find(const char *path, char ret[PATH_MAX], bool *ret_stream, struc
         return 0;
     real = realpath(path, NULL);
     if (!real || snprintf(ret, PATH_MAX, "%s", real) >= PATH_MAX)
-        err = fail(text, real ? -ENAMETOOLONG : -errno, path);
+        err = output_error(text, real ? -ENAMETOOLONG : -errno, path);
     free(real);
     return err;
 }
@@ -75,7 +75,7 @@ int im_output_find_file(char *path, size_t room, struct im_text *text)
     err = check_folder(to, W_OK, text);
     if (err < 0)
         return err;
-    return (size_t)snprintf(path, room, "%s", to) < room ? 0 : fail(text, -ENAMETOOLONG, to);
+    return (size_t)snprintf(path, room, "%s", to) < room ? 0 : output_error(text, -ENAMETOOLONG, to);
 }
 
 /* Our own standard output keeps its place in the file: what was printed before comes before. */
@@ -103,9 +103,9 @@ int im_output_write(const char *path, const void *bytes, size_t n, struct im_tex
     if (fd < 0)
         return errno == ENXIO
                    ? im_fail(text, -ENXIO, "cannot write %s: it is a socket, or has no device", path)
-                   : fail(text, -errno, path);
+                   : output_error(text, -errno, path);
     err = im_write_all(fd, bytes, n);
     if (close(fd) < 0 && err == 0)
         err = -errno;
-    return err < 0 ? fail(text, err, path) : 0;
+    return err < 0 ? output_error(text, err, path) : 0;
 }

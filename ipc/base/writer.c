@@ -281,7 +281,7 @@ static void free_writer(struct im_writer *w)
     free(w);
 }
 
-static void *run(void *context)
+static void *writer_thread(void *context)
 {
     struct im_writer *w = context;
 
@@ -310,7 +310,7 @@ static void start_thread(struct im_writer *w)
         return;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    w->started = pthread_create(&w->thread, NULL, run, w) == 0;
+    w->started = pthread_create(&w->thread, NULL, writer_thread, w) == 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 

@@ -75,7 +75,7 @@ static int require(const struct im_command *c, const struct im_conf *conf, struc
                    k->help);
 }
 
-static int check(const struct im_command *c, const struct im_conf *conf, struct im_text *text)
+static int check_command(const struct im_command *c, const struct im_conf *conf, struct im_text *text)
 {
     int err = c->required ? require(c, conf, text) : 0;
 
@@ -158,10 +158,10 @@ static int configure(const struct im_command *c, int argc, char **argv, struct i
     if (set_operands(c, &operands, conf, text) < 0)
         return -EINVAL;
     conf->lr_range_test = (c->options & IM_FOR_LR_FIND) != 0; /* it sets the learning rate itself */
-    return check(c, conf, text);
+    return check_command(c, conf, text);
 }
 
-static int run(const struct im_command *c, int argc, char **argv)
+static int run_command(const struct im_command *c, int argc, char **argv)
 {
     struct im_text text = {""};
     struct im_conf conf;
@@ -245,7 +245,7 @@ int im_command_main(const char *program, const struct im_command *commands, size
         int words = match(commands[i].name, argc - 1, argv + 1);
 
         if (words)
-            return finish(run(&commands[i], argc - words, argv + words));
+            return finish(run_command(&commands[i], argc - words, argv + words));
     }
     if (argc < 2) {
         fprintf(stderr, "%s: `imsuper start` starts this program for a run; by hand it takes a verb:\n",

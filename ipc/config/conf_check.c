@@ -240,7 +240,7 @@ int im_conf_check(const struct im_conf *conf, struct im_text *text)
     if (err == 0)
         err = im_conf_check_schedule(conf, text);
     if (err == 0)
-        err = im_conf_check_recipe(conf, text);
+        err = im_conf_check_optimizer(conf, text);
     if (err == 0)
         err = im_conf_check_finetune(conf, text);
     if (err == 0)

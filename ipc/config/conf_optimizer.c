@@ -47,7 +47,7 @@ static int check_mixing(const struct im_conf *c, struct im_text *text)
     return 0;
 }
 
-int im_conf_check_recipe(const struct im_conf *c, struct im_text *text)
+int im_conf_check_optimizer(const struct im_conf *c, struct im_text *text)
 {
     const bool adaptive = im_optimizer_is_adaptive((enum im_optimizer)c->opt);
     int err = check_optimizer_flags(c, text);

@@ -54,7 +54,7 @@ int im_conf_check_schedule(const struct im_conf *conf, struct im_text *text);
 int im_conf_check_resize(const struct im_conf *conf, struct im_text *text);
 
 /* Its part about what a step of training does. */
-int im_conf_check_recipe(const struct im_conf *conf, struct im_text *text);
+int im_conf_check_optimizer(const struct im_conf *conf, struct im_text *text);
 
 /* Its part about what of the network is trained. */
 int im_conf_check_finetune(const struct im_conf *conf, struct im_text *text);

@@ -54,7 +54,7 @@ static int next(struct reader *r)
                    r->parser.problem ? r->parser.problem : "it cannot be read");
 }
 
-static int fail(struct reader *r, const char *problem)
+static int yaml_error(struct reader *r, const char *problem)
 {
     return im_fail(r->text, -EINVAL, "%s:%d: %s", r->path, line_of(r), problem);
 }
@@ -65,9 +65,9 @@ static int take_scalar(struct reader *r, char *s, size_t room)
     size_t n = r->event.data.scalar.length;
 
     if (n >= room)
-        return fail(r, "a name or value is too long");
+        return yaml_error(r, "a name or value is too long");
     if (memchr(r->event.data.scalar.value, '\0', n))
-        return fail(r, "a name or value holds a NUL byte");
+        return yaml_error(r, "a name or value holds a NUL byte");
     memcpy(s, r->event.data.scalar.value, n);
     s[n] = '\0';
     return 0;
@@ -91,7 +91,7 @@ static int take_list(struct reader *r, char *s, size_t room)
     if (err < 0)
         return err;
     if (r->event.type != YAML_SEQUENCE_END_EVENT)
-        return fail(r, "a list may hold plain values only");
+        return yaml_error(r, "a list may hold plain values only");
     if (count == 1 && used + 1 < room)
         memcpy(s + used, ",", 2);
     return 0;
@@ -167,7 +167,7 @@ static int take_value(struct reader *r, const char *written, const char *name, i
         err = take_scalar(r, value, sizeof value);
         break;
     default:
-        return fail(r, "aliases (*name) are not supported");
+        return yaml_error(r, "aliases (*name) are not supported");
     }
     return err < 0 ? err : put(r, written, name, line, value);
 }
@@ -176,7 +176,7 @@ static int take_value(struct reader *r, const char *written, const char *name, i
 static int take_mapping(struct reader *r, const char *prefix, int depth)
 {
     if (depth > DEPTH_MAX)
-        return fail(r, "nested too deeply");
+        return yaml_error(r, "nested too deeply");
     for (;;) {
         char written[IM_CONF_NAME_BYTES], joined[2 * IM_CONF_NAME_BYTES], name[IM_CONF_NAME_BYTES];
         int err = next(r), line;
@@ -184,14 +184,14 @@ static int take_mapping(struct reader *r, const char *prefix, int depth)
         if (err < 0 || r->event.type == YAML_MAPPING_END_EVENT)
             return err;
         if (r->event.type != YAML_SCALAR_EVENT)
-            return fail(r, "a key must be a plain name");
+            return yaml_error(r, "a key must be a plain name");
         line = line_of(r);
         err = take_scalar(r, written, sizeof written);
         if (err < 0)
             return err;
         snprintf(joined, sizeof joined, "%s%s%s", prefix, *prefix ? "-" : "", written);
         if (!*written || !im_conf_normal(joined, name))
-            return fail(r, "a key is empty or too long");
+            return yaml_error(r, "a key is empty or too long");
         err = take_value(r, written, name, line, depth);
         if (err < 0)
             return err;
@@ -212,7 +212,7 @@ static int take_document(struct reader *r)
     if (r->event.type == YAML_SCALAR_EVENT && is_null(&r->event))
         err = 0; /* only comments between the marks of a document */
     else if (r->event.type != YAML_MAPPING_START_EVENT)
-        return fail(r, "expected \"key: value\" lines");
+        return yaml_error(r, "expected \"key: value\" lines");
     else
         err = take_mapping(r, "", 1);
     if (err == 0)
@@ -221,7 +221,7 @@ static int take_document(struct reader *r)
         err = next(r);
     if (err < 0 || r->event.type == YAML_STREAM_END_EVENT)
         return err;
-    return fail(r, "a second document; only one is allowed");
+    return yaml_error(r, "a second document; only one is allowed");
 }
 
 static int parse(struct im_conf *conf, enum im_conf_source source, const char *path, const char *bytes,

@@ -54,7 +54,7 @@ int rd_csv_open(const char *path, struct rd_csv *csv, struct im_text *text)
     return err;
 }
 
-static int fail(const struct rd_csv *csv, const char *why, struct im_text *text)
+static int csv_error(const struct rd_csv *csv, const char *why, struct im_text *text)
 {
     return im_fail(text, -EBADMSG, "line %llu: %s", (unsigned long long)csv->line, why);
 }
@@ -95,13 +95,13 @@ static int quoted_field(struct rd_csv *csv, char **ret_field, uint64_t *ret_line
         *to++ = *from;
     }
     if (from >= csv->end)
-        return fail(csv, "a quote has no other one that ends it", text);
+        return csv_error(csv, "a quote has no other one that ends it", text);
     *to = 0;
     csv->at = from + 1;
     while (csv->at < csv->end && *csv->at == ' ')
         csv->at++;
     if (csv->at < csv->end && *csv->at != csv->separator && *csv->at != '\n' && *csv->at != '\r')
-        return fail(csv, "a field goes on behind its quotes", text);
+        return csv_error(csv, "a field goes on behind its quotes", text);
     return 0;
 }
 

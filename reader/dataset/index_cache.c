@@ -86,7 +86,7 @@ int rd_seek_path(const char *root, enum rd_layout_kind forced, const char *folde
 }
 
 /* Whether a cached index is there, is for this very layout, and is fresh. */
-static int load(const struct rd_layout *layout, struct rd_data *data)
+static int load_index(const struct rd_layout *layout, struct rd_data *data)
 {
     if (rd_index_open(data->path, &data->index, NULL) < 0)
         return 0;
@@ -166,7 +166,7 @@ int rd_data_open(const struct rd_source *source, const struct rd_progress *progr
         snprintf(key, sizeof key, "%s\n%s\n%s", layout.root, layout.train_labels, layout.labels_path);
     if (rd_cache_path(key, source->layout, data->path, sizeof data->path) < 0)
         data->path[0] = '\0';
-    data->cached = *data->path && !source->rebuild && load(&layout, data);
+    data->cached = *data->path && !source->rebuild && load_index(&layout, data);
     err = data->cached ? 0 : build_and_save(&layout, progress, data, text);
     if (err == 0 && source->val_split > 0)
         err = split(source, data, text);

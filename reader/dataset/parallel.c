@@ -24,7 +24,7 @@ struct loop {
     unsigned running;
 };
 
-static void *work(void *arg)
+static void *parallel_thread(void *arg)
 {
     struct loop *loop = arg;
     const struct rd_parallel *parallel = loop->parallel;
@@ -53,7 +53,7 @@ static unsigned choose_threads(const struct rd_parallel *parallel)
     return threads < parallel->count ? threads : (unsigned)parallel->count;
 }
 
-static unsigned start(struct loop *loop, pthread_t *threads, unsigned wanted)
+static unsigned start_threads(struct loop *loop, pthread_t *threads, unsigned wanted)
 {
     sigset_t all, before;
     unsigned started = 0;
@@ -61,7 +61,7 @@ static unsigned start(struct loop *loop, pthread_t *threads, unsigned wanted)
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, &before);
     pthread_mutex_lock(&loop->lock);
-    while (started < wanted && pthread_create(&threads[started], NULL, work, loop) == 0)
+    while (started < wanted && pthread_create(&threads[started], NULL, parallel_thread, loop) == 0)
         started++;
     loop->running = started;
     pthread_mutex_unlock(&loop->lock);
@@ -106,10 +106,10 @@ void rd_parallel(const struct rd_parallel *parallel)
     pthread_cond_init(&loop.ended, &attributes);
     pthread_condattr_destroy(&attributes);
 
-    started = start(&loop, threads, choose_threads(parallel));
+    started = start_threads(&loop, threads, choose_threads(parallel));
     if (started == 0) {
         loop.running = 1;
-        work(&loop);
+        parallel_thread(&loop);
     }
     wait_for_workers(&loop);
     for (unsigned i = 0; i < started; i++)

@@ -15,7 +15,7 @@ struct search {
     int found;
 };
 
-static void XMLCALL start(void *data, const XML_Char *name, const XML_Char **attributes)
+static void XMLCALL element_starts(void *data, const XML_Char *name, const XML_Char **attributes)
 {
     struct search *search = data;
 
@@ -63,7 +63,7 @@ int rd_xml_class(const char *bytes, size_t n, char *ret_class, size_t size, stru
         return -ENOMEM;
     search.parser = parser;
     XML_SetUserData(parser, &search);
-    XML_SetElementHandler(parser, start, end);
+    XML_SetElementHandler(parser, element_starts, end);
     XML_SetCharacterDataHandler(parser, characters);
     status = n <= INT_MAX ? XML_Parse(parser, bytes, (int)n, 1) : XML_STATUS_ERROR;
     ret_class[search.used] = '\0';

@@ -18,7 +18,7 @@ struct encoder {
     char message[JMSG_LENGTH_MAX];
 };
 
-static _Noreturn void fail(j_common_ptr common)
+static _Noreturn void jpeg_write_error(j_common_ptr common)
 {
     struct encoder *encoder = common->client_data;
 
@@ -54,7 +54,8 @@ static void encode(struct encoder *encoder, const uint8_t *rgb, uint32_t width, 
     jpeg_finish_compress(jpeg);
 }
 
-static int run(struct encoder *encoder, const uint8_t *rgb, uint32_t width, uint32_t height, int quality)
+static int compress_rows(struct encoder *encoder, const uint8_t *rgb, uint32_t width, uint32_t height,
+                         int quality)
 {
     if (setjmp(encoder->failed) != 0)
         return -EINVAL;
@@ -72,9 +73,9 @@ int rd_jpeg_encode(const uint8_t *rgb, uint32_t width, uint32_t height, int qual
         return -ENOMEM;
     encoder->jpeg.err = jpeg_std_error(&encoder->errors);
     encoder->jpeg.client_data = encoder;
-    encoder->errors.error_exit = fail;
+    encoder->errors.error_exit = jpeg_write_error;
     encoder->errors.emit_message = say_nothing;
-    if (run(encoder, rgb, width, height, quality) < 0)
+    if (compress_rows(encoder, rgb, width, height, quality) < 0)
         err =
             im_fail(text, -EINVAL, "cannot encode an image of %u x %u: %s", width, height, encoder->message);
     jpeg_destroy_compress(&encoder->jpeg);

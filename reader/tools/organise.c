@@ -468,7 +468,7 @@ static void take_back(const struct job *job, const char *undo_path)
     rd_organise_undo(undo_path, &undone, NULL);
 }
 
-static int work(struct job *job, struct rd_undo *undo, struct im_text *text)
+static int organise_files(struct job *job, struct rd_undo *undo, struct im_text *text)
 {
     char path[PATH_MAX + 32];
     bool added = false, is_first;
@@ -510,7 +510,7 @@ int rd_organise(struct rd_organise *organise, struct im_text *text)
     if (job.source_fd < 0)
         err = im_fail(text, -errno, "cannot open '%.700s': %s", job.root, strerror(errno));
     if (err == 0)
-        err = work(&job, &undo, text);
+        err = organise_files(&job, &undo, text);
     organise->already = atomic_load_explicit(&job.already, memory_order_relaxed);
     rd_undo_fini(&undo);
     if (job.folder_fd >= 0)

@@ -25,7 +25,7 @@ struct job {
     void *context;
 };
 
-static int check(const struct rd_synth *synth, struct im_text *text)
+static int check_synth(const struct rd_synth *synth, struct im_text *text)
 {
     if (synth->class_count < 2 || synth->class_count > RD_SYNTH_CLASSES_MAX)
         return im_fail(text, -EINVAL, "--classes must be from 2 to %d, not %u", RD_SYNTH_CLASSES_MAX,
@@ -145,7 +145,7 @@ int rd_synth_write(const struct rd_synth *synth, void (*ticker)(void *context, u
         .tick = tick,
         .context = &job,
     };
-    int err = check(synth, text);
+    int err = check_synth(synth, text);
 
     if (err == 0)
         err = make_folders(synth, text);

@@ -16,7 +16,7 @@
 #define ANSWER_NS (3 * IM_SECOND)
 #define LOOK_MS 250 /* how often it is looked whether the supervisor has moved */
 
-static int fail(const struct im_text *text, int status)
+static int print_failure(const struct im_text *text, int status)
 {
     im_say(stderr, "imsuper: %s", text->s);
     return status;
@@ -138,18 +138,18 @@ int sv_ask(struct im_conf *conf, struct im_json *request, struct im_json **ret)
     if (err == 0)
         live = sv_rundir_look(conf->run_dir);
     if (err < 0) {
-        status = fail(&text, err == -EACCES ? IM_EXIT_FAILED : IM_EXIT_UNKNOWN_RUN);
+        status = print_failure(&text, err == -EACCES ? IM_EXIT_FAILED : IM_EXIT_UNKNOWN_RUN);
     } else if (live < 0) {
         fail_of_permission(conf->run_dir, "lock", &text);
-        status = fail(&text, IM_EXIT_FAILED);
+        status = print_failure(&text, IM_EXIT_FAILED);
     } else if (!live) {
         remove_left_socket(conf->run_dir);
         status = say_not_running(conf);
     } else if (ask(conf->run_dir, request, ret, &text) < 0) {
-        status = fail(&text, IM_EXIT_FAILED);
+        status = print_failure(&text, IM_EXIT_FAILED);
     } else if (im_json_get(*ret, "error")) {
         im_fail(&text, 0, "%s", im_json_str_or(*ret, "error", ""));
-        status = fail(&text, (int)im_json_int_or(*ret, "exit_status", IM_EXIT_FAILED));
+        status = print_failure(&text, (int)im_json_int_or(*ret, "exit_status", IM_EXIT_FAILED));
         im_json_free(ret);
     }
     im_json_free(&request);

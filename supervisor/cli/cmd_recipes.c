@@ -12,7 +12,7 @@
 
 #define RECIPE_BYTES_MAX (1 << 20)
 
-static int fail(const struct im_text *text)
+static int print_failure(const struct im_text *text)
 {
     im_say(stderr, "imsuper: %s", text->s);
     return IM_EXIT_USAGE;
@@ -26,7 +26,7 @@ static int show(const char *name)
 
     if (im_preset_path(name, path, sizeof path, &text) < 0 ||
         im_read_file(path, RECIPE_BYTES_MAX, &bytes, &n, &text) < 0)
-        return fail(&text);
+        return print_failure(&text);
     fwrite(bytes, 1, n, stdout);
     free(bytes);
     return IM_EXIT_OK;
@@ -46,7 +46,7 @@ int sv_cmd_recipes(int argc, char **argv)
         return IM_EXIT_USAGE;
     }
     if (im_preset_list(&list, &count, &text) < 0)
-        return fail(&text);
+        return print_failure(&text);
     for (size_t i = 0; i < count; i++)
         width = (int)strlen(list[i].name) > width ? (int)strlen(list[i].name) : width;
     for (size_t i = 0; i < count; i++)

@@ -18,7 +18,7 @@
 #define FIND_TIMEOUT_MS 60000
 #define ANSWER_MAX 65536
 
-static void fail(struct sv_gpus *g, const char *why)
+static void gpus_error(struct sv_gpus *g, const char *why)
 {
     *g = (struct sv_gpus){.code = SV_GPUS_FAILED};
     im_fail(&g->why, 0, "%s", why);
@@ -51,7 +51,7 @@ void sv_gpus_parse(const char *answer, struct sv_gpus *ret)
 
     if (im_json_parse(answer, strlen(answer), &j, NULL) < 0 ||
         strcmp(im_json_str_or(j, "schema", ""), "imsuper.gpus/1") != 0) {
-        fail(ret, "imsuper-trainer gpus sent an unreadable answer");
+        gpus_error(ret, "imsuper-trainer gpus sent an unreadable answer");
         im_json_free(&j);
         return;
     }
@@ -65,14 +65,14 @@ void sv_gpus_parse(const char *answer, struct sv_gpus *ret)
     while (ret->code == SV_GPUS_OK && (size_t)ret->count < im_json_count(list) &&
            ret->count < IM_CONF_GPUS_MAX) {
         if (parse_gpu(im_json_at(list, (size_t)ret->count), &ret->gpu[ret->count]) != ret->count) {
-            fail(ret, "imsuper-trainer counts the GPUs in another order than its answer");
+            gpus_error(ret, "imsuper-trainer counts the GPUs in another order than its answer");
             break;
         }
         ret->count++;
     }
     im_json_free(&j);
     if (ret->code == SV_GPUS_OK && ret->count == 0)
-        fail(ret, "imsuper-trainer found neither a GPU nor a reason why");
+        gpus_error(ret, "imsuper-trainer found neither a GPU nor a reason why");
 }
 
 void sv_gpus_find(struct sv_gpus *ret)
@@ -95,7 +95,7 @@ void sv_gpus_find(struct sv_gpus *ret)
     else
         snprintf(why, sizeof why, "imsuper-trainer, which looks for GPUs, failed (%s %d)",
                  status < 0 ? "error" : "status", abs(status));
-    fail(ret, why);
+    gpus_error(ret, why);
 }
 
 bool sv_gpus_are_wanted(const struct im_conf *conf)

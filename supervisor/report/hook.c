@@ -69,7 +69,7 @@ static int make_input(const char *line)
 
 /* Nothing of ours goes along: no descriptor, which would hold the run's lock, and no ignored signal. A group of its
  * own can be killed as a whole, and gets no Ctrl-C. */
-static int start(const struct sv_hook *h, int input, int output, pid_t *ret)
+static int start_hook(const struct sv_hook *h, int input, int output, pid_t *ret)
 {
     char shell[] = "sh", flag[] = "-c";
     char *argv[] = {shell, flag, h->command, NULL};
@@ -142,7 +142,7 @@ static int pass_on(const struct sv_hook *h, const char *line, struct im_text *te
         output = open("/dev/null", O_WRONLY | O_CLOEXEC);
     before = size_of(output);
     if (err == 0)
-        err = output < 0 ? -EBADF : start(h, input, output, &pid);
+        err = output < 0 ? -EBADF : start_hook(h, input, output, &pid);
     if (input >= 0)
         close(input);
     if (err < 0) {
@@ -181,7 +181,7 @@ static char *take(struct sv_hook *h)
     return line;
 }
 
-static void *run(void *context)
+static void *hook_thread(void *context)
 {
     struct sv_hook *h = context;
     bool orphan;
@@ -219,7 +219,7 @@ static int start_thread(struct sv_hook *h)
 
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    err = -pthread_create(&h->thread, NULL, run, h);
+    err = -pthread_create(&h->thread, NULL, hook_thread, h);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return err;
 }

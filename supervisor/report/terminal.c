@@ -128,7 +128,7 @@ static void write_first(struct sv_terminal *t)
     }
 }
 
-static void *run(void *context)
+static void *terminal_thread(void *context)
 {
     struct sv_terminal *t = context;
     bool orphan;
@@ -178,7 +178,7 @@ static void start_thread(struct sv_terminal *t)
         return;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    t->started = pthread_create(&t->thread, NULL, run, t) == 0;
+    t->started = pthread_create(&t->thread, NULL, terminal_thread, t) == 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 

@@ -53,8 +53,8 @@ static bool is_stopping(void *context)
 }
 
 /* 0; an exit status of its own, having said why; or a negative errno with a sentence. */
-static int start(struct sv_servant *servant, const struct sv_patience *p, struct im_serving_ready *ret,
-                 struct im_text *text)
+static int start_servant(struct sv_servant *servant, const struct sv_patience *p,
+                         struct im_serving_ready *ret, struct im_text *text)
 {
     int status, err = sv_servant_start(servant, text);
 
@@ -76,7 +76,7 @@ static int start_augmenter(struct sv_service *s, bool (*gives_up)(void *), void 
 {
     const struct sv_patience p = {.until = im_now() + START_NS, .gives_up = gives_up, .context = context};
     struct im_serving_ready ready;
-    int err = start(&s->augmenter, &p, &ready, text);
+    int err = start_servant(&s->augmenter, &p, &ready, text);
 
     if (err == 0 && ready.size != s->size)
         err = im_fail(text, -EBADMSG, "%s is of another version", s->augmenter.program);
@@ -221,7 +221,7 @@ static uint32_t take(struct sv_service *s, struct request **batch)
     return n;
 }
 
-static void fail(struct sv_service *s, const struct im_text *why)
+static void service_failed(struct sv_service *s, const struct im_text *why)
 {
     pthread_mutex_lock(&s->lock);
     if (!s->state.failed)
@@ -254,7 +254,7 @@ static void answer_batch(struct sv_service *s, struct request **batch, uint32_t 
     if (err == 0 && usable > 0 && !is_stopping(s))
         err = judge(s, batch, usable, &text);
     if (err < 0 && err != -EINTR)
-        fail(s, &text);
+        service_failed(s, &text);
     for (uint32_t i = 0; i < usable; i++) {
         if (batch[i]->answer.outcome)
             batch[i]->answer.kind = SV_ANSWERED;
@@ -262,7 +262,7 @@ static void answer_batch(struct sv_service *s, struct request **batch, uint32_t 
     }
 }
 
-static void *work(void *context)
+static void *service_thread(void *context)
 {
     struct sv_service *s = context;
     struct request *batch[IM_SERVING_BATCH_MAX];
@@ -395,7 +395,7 @@ static int start_all(struct sv_service *s, const struct sv_service_config *confi
     int err = start_augmenter(s, config->is_stopped, NULL, text);
 
     if (err == 0)
-        err = start(&s->trainer, &p, &ready, text);
+        err = start_servant(&s->trainer, &p, &ready, text);
     if (err != 0)
         return err;
     s->classes = ready.classes;
@@ -429,7 +429,7 @@ int sv_service_open(const struct sv_service_config *config, struct sv_service **
     if (err == 0) {
         sigfillset(&all);
         pthread_sigmask(SIG_SETMASK, &all, &before);
-        err = -pthread_create(&s->thread, NULL, work, s);
+        err = -pthread_create(&s->thread, NULL, service_thread, s);
         pthread_sigmask(SIG_SETMASK, &before, NULL);
         s->has_thread = err == 0;
         if (err < 0)

@@ -21,7 +21,7 @@ void sv_top_client_point(struct sv_top_client *c, const char *run_dir)
     snprintf(c->run_dir, sizeof c->run_dir, "%s", run_dir);
 }
 
-static void look(struct sv_top_client *c, im_ns now)
+static void read_answers(struct sv_top_client *c, im_ns now)
 {
     struct im_ctl_record found;
 
@@ -42,7 +42,7 @@ void sv_top_client_turn(struct sv_top_client *c, im_ns now)
     if (!c->run_dir[0])
         return;
     if (c->looked == 0 || now - c->looked >= LOOK_NS)
-        look(c, now);
+        read_answers(c, now);
     if (!c->ctl || (c->asked && now - c->asked < (c->waits ? LOST_NS : ASK_NS)))
         return;
     request = im_json_object();

@@ -383,7 +383,7 @@ static void show(struct top *t, im_ns now)
     t->fresh = false;
 }
 
-static void turn(struct top *t, int signals)
+static void top_turn(struct top *t, int signals)
 {
     struct pollfd p[] = {{.fd = STDIN_FILENO, .events = POLLIN},
                          {.fd = signals, .events = POLLIN},
@@ -455,7 +455,7 @@ int sv_top_main(struct im_conf *conf, struct im_text *text)
         err = signals < 0 ? -errno : 0;
     }
     while (err == 0 && !t.over)
-        turn(&t, signals);
+        top_turn(&t, signals);
     close_all(&t);
     if (signals >= 0)
         close(signals);

@@ -157,7 +157,7 @@ static int program_of(const struct sv_spawn_fds *f, enum sv_program program, cha
     return f->programs.fd[program];
 }
 
-static pid_t start(const struct start *s)
+static pid_t start_child(const struct start *s)
 {
     struct stat st;
     pid_t pid;
@@ -233,7 +233,7 @@ pid_t sv_spawn_role(const struct sv_spawn_fds *f, enum im_role role, uint32_t in
         map[n++] = (struct mapping){f->index, IM_FD_INDEX};
     s.n = n;
     s.oom_score_adj = oom_score_adj(f, role, adj, sizeof adj);
-    return start(&s);
+    return start_child(&s);
 }
 
 pid_t sv_spawn_saver(const struct sv_spawn_fds *f)
@@ -251,7 +251,7 @@ pid_t sv_spawn_saver(const struct sv_spawn_fds *f)
                             .map = map,
                             .n = IM_COUNT(map)};
 
-    return start(&s);
+    return start_child(&s);
 }
 
 pid_t sv_spawn_supervisor(const struct sv_spawn_fds *f, int channel)
@@ -272,7 +272,7 @@ pid_t sv_spawn_supervisor(const struct sv_spawn_fds *f, int channel)
 
     if (high < 0)
         return -errno;
-    pid = start(&s);
+    pid = start_child(&s);
     close(high);
     return pid;
 }

@@ -403,7 +403,7 @@ static void end_all(struct warden *w)
 }
 
 /* One turn of the loop, of TURN_MS at most. */
-static void turn(struct warden *w)
+static void warden_turn(struct warden *w)
 {
     struct pollfd p[2] = {{.fd = w->signals, .events = POLLIN}, {.fd = w->channel, .events = POLLIN}};
     im_ns now = im_now();
@@ -446,7 +446,7 @@ static int let_trainers_save(struct warden *w)
     for (uint32_t r = 0; r < w->run->geometry.ranks; r++)
         im_event_broadcast(&c->event_done[r]);
     while (!w->finished && count_trainers(w, 0) > 0 && w->clock.now - began < LAST_SAVE_NS)
-        turn(w);
+        warden_turn(w);
     return count_trainers(w, 1) == (int)w->run->geometry.ranks;
 }
 
@@ -461,7 +461,7 @@ static int save_snapshot(struct warden *w)
         if (w->ward[i].used && !w->ward[i].exited && w->ward[i].who.role == IM_ROLE_TRAINER)
             kill(w->ward[i].who.pid, SIGKILL);
     while (!w->finished && count_trainers(w, 0) > 0 && w->clock.now - began < END_TIMEOUT_NS)
-        turn(w);
+        warden_turn(w);
     ward = find(w, SV_SAVER_INCARNATION);
     if (ward && ward->exited) /* its end has met no supervisor */
         forget(ward);
@@ -470,7 +470,7 @@ static int save_snapshot(struct warden *w)
         ward = find(w, SV_SAVER_INCARNATION);
     }
     while (ward && !w->finished && !ward->exited && w->clock.now - began < LAST_SEAL_NS) {
-        turn(w);
+        warden_turn(w);
         if (w->clock.now - began > SV_SAVER_SILENT_NS &&
             atomic_load_explicit(&w->run->control->saver_seen, memory_order_relaxed) == 0)
             break; /* end_all() kills it */
@@ -541,7 +541,7 @@ int sv_warden_run(const struct im_run *run, const struct sv_warden_fds *fds,
     if (w.supervisor == 0) /* it said why */
         return IM_EXIT_FAILED;
     while (!w.finished) {
-        turn(&w);
+        warden_turn(&w);
         if (!w.finished)
             keep_supervised(&w);
     }

@@ -30,13 +30,13 @@ static struct au_job job_from(const uint8_t *data)
         .seed = data[1],
         .sample = data[2],
         .size = 1 + data[3] % 96u,
-        .recipe = AU_RECIPE_DEFAULT,
+        .crop = AU_CROP_DEFAULT,
     };
 
     if (data[0] & 2)
-        job.recipe.train_crop = AU_CROP_PADDED;
-    job.recipe.scaled_decode = data[0] & 4;
-    job.recipe.eval_resize = job.size + (data[0] >> 4);
+        job.crop.train_crop = AU_CROP_PADDED;
+    job.crop.scaled_decode = data[0] & 4;
+    job.crop.eval_resize = job.size + (data[0] >> 4);
     return job;
 }
 

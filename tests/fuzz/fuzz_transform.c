@@ -57,7 +57,7 @@ static double between(struct input *in, double low, double high)
     return low + (high - low) * take(in, 2) / 65535;
 }
 
-/* Mostly what recipes have, else values at which something changes. */
+/* Mostly what presets have, else values at which something changes. */
 static double factor(struct input *in)
 {
     static const double edge[] = {0, 1, 2, -0.0, -1, 1e9, -1e9, 0.5, 1.0 + 1.0 / (1 << 23), 1.0 / 255};

@@ -250,8 +250,8 @@ static int refuse_values(const char *path, const struct tr_network *net, const f
                           : im_fail(text, -EDOM, "cannot begin from %.200s: %s", path, tr_values_say(&bad).s);
 }
 
-static int load(const char *path, const struct tr_safetensors *file, struct tr_network *net, bool skip_head,
-                size_t *ret_loaded, struct im_text *text)
+static int load_tensors(const char *path, const struct tr_safetensors *file, struct tr_network *net,
+                        bool skip_head, size_t *ret_loaded, struct im_text *text)
 {
     const struct tr_model *m = tr_network_model(net);
     float *params = calloc(m->param_floats, sizeof *params), *stats = calloc(m->stat_floats, sizeof *stats);
@@ -297,7 +297,7 @@ int tr_import(const char *path, struct tr_network *net, bool skip_head, size_t *
                           ? "; --init-skip-head loads all but the classifier"
                           : "");
     else
-        err = load(path, file, net, skip_head, ret_loaded, text);
+        err = load_tensors(path, file, net, skip_head, ret_loaded, text);
     if (err < 0 && count == 0 && err != -EDOM)
         im_fail(text, err, "cannot load %.200s: %s", path, strerror(-err));
     tr_safetensors_close(&file);

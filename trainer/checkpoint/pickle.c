@@ -672,7 +672,7 @@ static int do_object(struct tr_pickle_machine *m, int opcode)
     }
 }
 
-static int step(struct tr_pickle_machine *m, int opcode)
+static int run_opcode(struct tr_pickle_machine *m, int opcode)
 {
     static int (*const groups[])(struct tr_pickle_machine * m, int opcode) = {do_memo,  do_text,   do_number,
                                                                               do_stack, do_object, do_list};
@@ -694,7 +694,7 @@ int tr_pickle_read(struct tr_pickle *p, const void *bytes, size_t n, const struc
         opcode = *m.at++;
         if (opcode == '.')
             break;
-        err = step(&m, opcode);
+        err = run_opcode(&m, opcode);
     }
     if (err == 0 && (opcode != '.' || !top(&m)))
         err = tr_pickle_bad(&m, "it ends without a value");

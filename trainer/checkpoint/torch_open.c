@@ -132,7 +132,7 @@ struct reading {
     int file, answer, sentence; /* descriptors; -1: none */
 };
 
-static int start(const struct reading *r, pid_t *ret_pid, struct im_text *text)
+static int start_parser(const struct reading *r, pid_t *ret_pid, struct im_text *text)
 {
     static const char program[] = "imsuper-trainer", self[] = "/proc/self/exe";
     char path[PATH_MAX], verb[] = VERB, *argv[] = {path, verb, NULL};
@@ -205,7 +205,7 @@ static int take_answer(const char *path, const struct reading *r, struct tr_safe
     pid_t pid;
     char *bytes;
     size_t n = 0;
-    int status = 0, err = start(r, &pid, text);
+    int status = 0, err = start_parser(r, &pid, text);
 
     if (err < 0)
         return err;

@@ -166,8 +166,8 @@ static int find(const struct extents_list *file, struct tr_model_config *config,
     return 0;
 }
 
-static int fail(const struct tr_safetensors *file, const struct extents_list *shapes,
-                const struct tr_model_config *known, struct im_text *text)
+static int identify_error(const struct tr_safetensors *file, const struct extents_list *shapes,
+                          const struct tr_model_config *known, struct im_text *text)
 {
     struct tr_model_config other = {.blurpool = known->blurpool};
     int err;
@@ -205,7 +205,7 @@ int tr_identify(const struct tr_safetensors *file, struct tr_model_config *confi
     if (err == 0)
         err = find(&shapes, config, text);
     if (err == 0 && config->classes == 0)
-        err = fail(file, &shapes, &known, text);
+        err = identify_error(file, &shapes, &known, text);
     free(shapes.v);
     return err;
 }

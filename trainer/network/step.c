@@ -145,7 +145,7 @@ static int accumulate(struct tr_network *net, bool first, bool last)
                 : net->ops->add(net->backend, sum, grads, count);
 }
 
-static int update(struct tr_network *net)
+static int update_weights(struct tr_network *net)
 {
     const struct tr_step_ops *ops = net->ops->step;
     const struct tr_update u = {.kind = net->optimizer,
@@ -174,7 +174,7 @@ static int timed_update(struct tr_network *net, const struct tr_graph *graph)
 {
     struct tr_step_times *times = graph ? tr_graph_times(graph) : NULL;
     const im_ns began = times ? im_now() : 0;
-    int err = update(net);
+    int err = update_weights(net);
 
     if (err == 0 && times && net->ops->sync)
         err = net->ops->sync(net->backend);

@@ -121,7 +121,7 @@ static void close_bench(struct bench *b)
     free(b->updates);
 }
 
-static int step(struct bench *b, struct im_text *text)
+static int bench_step(struct bench *b, struct im_text *text)
 {
     const struct tr_step how = {.divisor = b->batch.n,
                                 .number = 1,
@@ -150,7 +150,7 @@ static int step_with_times(struct bench *b, struct im_text *text)
 
     memset(times.layers, 0, (size_t)b->layers * sizeof *times.layers);
     tr_graph_time(b->graph, &times);
-    err = step(b, text);
+    err = bench_step(b, text);
     tr_graph_time(b->graph, NULL);
     if (err < 0)
         return err;
@@ -173,7 +173,7 @@ static double cpu_ms(void)
 
 static int measure(struct bench *b, struct im_text *text)
 {
-    int (*const take)(struct bench *, struct im_text *) = b->times ? step_with_times : step;
+    int (*const take)(struct bench *, struct im_text *) = b->times ? step_with_times : bench_step;
     int err = take(b, text);
     double cpu = cpu_ms();
 

@@ -41,10 +41,9 @@ typedef int (*step)(struct bench *b, size_t i);
 
 static struct au_job job_of(const struct bench *b, size_t i, enum im_split split)
 {
-    struct au_job job = {
-        .split = split, .seed = 1, .sample = i, .size = b->size, .recipe = AU_RECIPE_DEFAULT};
+    struct au_job job = {.split = split, .seed = 1, .sample = i, .size = b->size, .crop = AU_CROP_DEFAULT};
 
-    job.recipe.eval_resize = b->size * 8 / 7;
+    job.crop.eval_resize = b->size * 8 / 7;
     return job;
 }
 

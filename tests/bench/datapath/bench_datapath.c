@@ -97,8 +97,7 @@ static void note(struct bench *b, struct figure *f, uint64_t images, im_ns wall,
 
 static struct au_job job_of(const struct bench *b, uint64_t sample)
 {
-    struct au_job job = {
-        .split = IM_TRAIN, .seed = b->conf.seed, .sample = sample, .recipe = AU_RECIPE_DEFAULT};
+    struct au_job job = {.split = IM_TRAIN, .seed = b->conf.seed, .sample = sample, .crop = AU_CROP_DEFAULT};
 
     job.epoch = (uint32_t)b->done;
     job.size = (uint32_t)b->conf.image_size;

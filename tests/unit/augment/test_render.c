@@ -118,7 +118,7 @@ static const uint32_t image_sizes[][2] = {{1, 1},   {2, 90},    {90, 2},   {33, 
 
 static void resized_crops_of_training(void **state)
 {
-    struct au_job job = {.split = IM_TRAIN, .seed = 1, .recipe = AU_RECIPE_DEFAULT};
+    struct au_job job = {.split = IM_TRAIN, .seed = 1, .crop = AU_CROP_DEFAULT};
 
     (void)state;
     for (job.size = 1; job.size < 130; job.size += 21)
@@ -127,48 +127,48 @@ static void resized_crops_of_training(void **state)
 
 static void padded_crops_of_training(void **state)
 {
-    struct au_job job = {.split = IM_TRAIN, .seed = 1, .recipe = AU_RECIPE_DEFAULT};
+    struct au_job job = {.split = IM_TRAIN, .seed = 1, .crop = AU_CROP_DEFAULT};
 
     (void)state;
-    job.recipe.train_crop = AU_CROP_PADDED;
+    job.crop.train_crop = AU_CROP_PADDED;
     for (job.size = 1; job.size < 130; job.size += 21)
         sweep(job, image_sizes, IMAGE_SIZES, 8);
 }
 
 static void padded_crops_far_from_the_image_are_black(void **state)
 {
-    struct au_job job = {.split = IM_TRAIN, .seed = 1, .size = 5, .recipe = AU_RECIPE_DEFAULT};
+    struct au_job job = {.split = IM_TRAIN, .seed = 1, .size = 5, .crop = AU_CROP_DEFAULT};
 
     (void)state;
-    job.recipe.train_crop = AU_CROP_PADDED;
-    job.recipe.padding = 40;
+    job.crop.train_crop = AU_CROP_PADDED;
+    job.crop.padding = 40;
     sweep(job, image_sizes, 3, 40);
 }
 
 static void centre_crops_of_evaluation(void **state)
 {
-    struct au_job job = {.split = IM_VAL, .recipe = AU_RECIPE_DEFAULT};
+    struct au_job job = {.split = IM_VAL, .crop = AU_CROP_DEFAULT};
 
     (void)state;
     for (job.size = 1; job.size < 130; job.size += 21) {
-        job.recipe.eval_resize = job.size + job.size / 7;
+        job.crop.eval_resize = job.size + job.size / 7;
         sweep(job, image_sizes, IMAGE_SIZES, 1);
     }
 }
 
 static void centre_crops_larger_than_the_image_are_padded(void **state)
 {
-    struct au_job job = {.split = IM_VAL, .size = 64, .recipe = AU_RECIPE_DEFAULT};
+    struct au_job job = {.split = IM_VAL, .size = 64, .crop = AU_CROP_DEFAULT};
 
     (void)state;
-    job.recipe.eval_resize = 31;
+    job.crop.eval_resize = 31;
     sweep(job, image_sizes, IMAGE_SIZES, 1);
 }
 
 static void same_job_gives_the_same_bytes_in_any_process(void **state)
 {
     const struct jpeg_spec spec = {JPEG_YCC, 300, 200, 2, 1, false, false, false, 0, 90};
-    struct au_job job = {.split = IM_TRAIN, .seed = 9, .sample = 4, .size = 96, .recipe = AU_RECIPE_DEFAULT},
+    struct au_job job = {.split = IM_TRAIN, .seed = 9, .sample = 4, .size = 96, .crop = AU_CROP_DEFAULT},
                   other = job;
     struct au_renderer *used, *fresh;
     size_t n;
@@ -192,7 +192,7 @@ static void same_job_gives_the_same_bytes_in_any_process(void **state)
 
 static void second_epoch_needs_no_more_memory(void **state)
 {
-    struct au_job job = {.split = IM_TRAIN, .seed = 2, .size = 64, .recipe = AU_RECIPE_DEFAULT};
+    struct au_job job = {.split = IM_TRAIN, .seed = 2, .size = 64, .crop = AU_CROP_DEFAULT};
     struct au_renderer *renderer;
     size_t bytes_after_first = 0;
 
@@ -220,7 +220,7 @@ static void second_epoch_needs_no_more_memory(void **state)
 static void no_memory_is_our_error_and_passes(void **state)
 {
     const struct jpeg_spec spec = {JPEG_YCC, 300, 200, 2, 1, false, false, false, 0, 90};
-    struct au_job job = {.split = IM_TRAIN, .seed = 9, .sample = 4, .size = 96, .recipe = AU_RECIPE_DEFAULT};
+    struct au_job job = {.split = IM_TRAIN, .seed = 9, .sample = 4, .size = 96, .crop = AU_CROP_DEFAULT};
     size_t n;
     unsigned char *bytes = jpeg_make(&spec, &n);
 

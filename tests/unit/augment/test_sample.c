@@ -35,7 +35,7 @@ static const struct sample_file *file_of(uint32_t image)
 static struct au_job job_of(uint32_t image, enum im_split split)
 {
     return (struct au_job){
-        .split = split, .seed = 11, .epoch = 2, .sample = image, .size = SIZE, .recipe = AU_RECIPE_DEFAULT};
+        .split = split, .seed = 11, .epoch = 2, .sample = image, .size = SIZE, .crop = AU_CROP_DEFAULT};
 }
 
 static struct au_crop plan_of(uint32_t image, enum im_split split)

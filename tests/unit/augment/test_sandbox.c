@@ -217,7 +217,7 @@ static uint64_t render_all(void)
     for (size_t i = 0; i < golden.count && hash; i++) {
         const struct golden_image *g = &golden.images[i];
         struct au_job job = {
-            .split = IM_TRAIN, .seed = 7, .sample = i, .size = SIZE, .recipe = AU_RECIPE_DEFAULT};
+            .split = IM_TRAIN, .seed = 7, .sample = i, .size = SIZE, .crop = AU_CROP_DEFAULT};
 
         if (golden_image_is_left_out(g))
             continue;

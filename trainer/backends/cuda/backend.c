@@ -254,7 +254,7 @@ const struct tr_layout *tr_cuda_layout(struct tr_backend *b, enum imk_dtype type
 }
 
 /* Between NCHW and NHWC with padding, both fp32. */
-static void turn(struct tr_shape s, int pitch, float *nchw, float *nhwc, bool in)
+static void transpose(struct tr_shape s, int pitch, float *nchw, float *nhwc, bool in)
 {
     for (size_t n = 0; n < (size_t)s.n; n++) {
         for (size_t c = 0; c < (size_t)s.c; c++) {
@@ -286,7 +286,7 @@ static int exchange(struct tr_backend *b, const struct tr_layout *layout, struct
     int err = host ? tr_gpu_memory_new(b->gpu, bytes, "a value", &device, NULL) : -ENOMEM;
 
     if (err == 0 && in) {
-        turn(shape, layout->pitch, nchw, host, true);
+        transpose(shape, layout->pitch, nchw, host, true);
         err = copy(b, device, host, bytes);
         if (err == 0)
             err = cast(b, count, IMK_F32, device, layout->type, value);
@@ -294,7 +294,7 @@ static int exchange(struct tr_backend *b, const struct tr_layout *layout, struct
         err = cast(b, count, layout->type, value, IMK_F32, device);
         if (err == 0)
             err = copy(b, host, device, bytes);
-        turn(shape, layout->pitch, nchw, host, false);
+        transpose(shape, layout->pitch, nchw, host, false);
     }
     if (err == 0)
         err = tr_gpu_sync(b->gpu, TR_GPU_COMPUTE);

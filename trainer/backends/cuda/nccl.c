@@ -235,7 +235,7 @@ static int nccl_find_functions(struct library *lib, struct im_text *text)
     return err < 0 ? err : check_version(lib, text);
 }
 
-static int check(struct im_text *text)
+static int check_nccl(struct im_text *text)
 {
     struct library lib;
 
@@ -427,7 +427,7 @@ static int reduce_on(struct tr_comm *c, void *x, size_t count, enum tr_comm_type
 
 const struct tr_comm_ops tr_comm_nccl = {
     .name = "nccl",
-    .check = check,
+    .check = check_nccl,
     .open = open_comm,
     .close = close_comm,
     .allreduce_sum = allreduce_sum,

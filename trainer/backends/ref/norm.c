@@ -52,7 +52,7 @@ static void moments(const struct tr_op *op, const float *x, int c, double *ret_m
     *ret_var = squares / m;
 }
 
-static float run(float old, double fresh)
+static float running_average(float old, double fresh)
 {
     return (float)((1.0 - (double)TR_BN_MOMENTUM) * (double)old + (double)TR_BN_MOMENTUM * fresh);
 }
@@ -105,8 +105,8 @@ int tr_ref_bn_forward(const struct tr_op *op, const struct tr_exec *e)
         statistics(op, e, c, &mean, &var);
         inv = 1.0 / sqrt(var + (double)TR_BN_EPS);
         if (op->training) {
-            e->run_mean[c] = run(e->run_mean[c], mean);
-            e->run_var[c] = run(e->run_var[c], m > 1 ? var * m / (m - 1) : var);
+            e->run_mean[c] = running_average(e->run_mean[c], mean);
+            e->run_var[c] = running_average(e->run_var[c], m > 1 ? var * m / (m - 1) : var);
             save[c] = (float)mean;
             save[op->x.c + c] = (float)inv;
         }

@@ -22,7 +22,7 @@ enum { FILES = 40, SIZE = 224, SKIPPED = 77 };
 static uint64_t hash_of(const struct sample *sample, const char *set, unsigned cpu_flags)
 {
     static unsigned char out[3 * SIZE * SIZE];
-    struct au_options recipe;
+    struct au_options options;
     struct au_renderer *renderer;
     struct im_conf conf;
     uint64_t hash = 0;
@@ -30,10 +30,10 @@ static uint64_t hash_of(const struct sample *sample, const char *set, unsigned c
     im_conf_defaults(&conf);
     assert_int_equal(im_conf_set(&conf, "augment", set, NULL), 0);
     im_conf_apply_set(&conf);
-    assert_int_equal(au_options_make(&conf, &recipe), 0);
-    assert_int_equal(au_renderer_new(&renderer, &recipe.limits, cpu_flags), 0);
+    assert_int_equal(au_options_make(&conf, &options), 0);
+    assert_int_equal(au_renderer_new(&renderer, &options.limits, cpu_flags), 0);
     for (size_t i = 0; i < FILES; i++) {
-        struct au_job job = au_run_job(&recipe, true, conf.seed, 3, i, SIZE);
+        struct au_job job = au_run_job(&options, true, conf.seed, 3, i, SIZE);
 
         assert_int_equal(au_render(renderer, &job, sample->files[i].bytes, sample->files[i].n, out, NULL), 0);
         hash = im_hash64(out, sizeof out, hash);
@@ -61,7 +61,7 @@ static void memory_stays_as_it_is_once_all_has_been_seen(void **state)
 {
     static unsigned char out[3 * SIZE * SIZE];
     const struct sample *sample = *state;
-    struct au_options recipe;
+    struct au_options options;
     struct au_renderer *renderer;
     struct im_conf conf;
     size_t bytes[3];
@@ -70,11 +70,11 @@ static void memory_stays_as_it_is_once_all_has_been_seen(void **state)
     assert_int_equal(im_conf_set(&conf, "augment", "classic", NULL), 0);
     assert_int_equal(im_conf_set(&conf, "aug-policy", "randaugment", NULL), 0);
     im_conf_apply_set(&conf);
-    assert_int_equal(au_options_make(&conf, &recipe), 0);
-    assert_int_equal(au_renderer_new(&renderer, &recipe.limits, imk_cpu_flags()), 0);
+    assert_int_equal(au_options_make(&conf, &options), 0);
+    assert_int_equal(au_renderer_new(&renderer, &options.limits, imk_cpu_flags()), 0);
     for (size_t round = 0; round < 3; round++) {
         for (size_t i = 0; i < 120; i++) {
-            struct au_job job = au_run_job(&recipe, true, conf.seed, (uint32_t)round, i, SIZE);
+            struct au_job job = au_run_job(&options, true, conf.seed, (uint32_t)round, i, SIZE);
             const struct sample_file *file = &sample->files[round == 0 ? i % FILES : 0];
 
             assert_int_equal(au_render(renderer, &job, file->bytes, file->n, out, NULL), 0);

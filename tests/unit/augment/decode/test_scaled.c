@@ -94,7 +94,7 @@ static void render(struct au_renderer *renderer, struct au_job job, bool scaled,
 {
     struct im_text text = {""};
 
-    job.recipe.scaled_decode = scaled;
+    job.crop.scaled_decode = scaled;
     assert_int_equal(au_render(renderer, &job, bytes, n, out, &text), 0);
 }
 
@@ -113,14 +113,14 @@ static double mean_difference(const struct jpeg_spec *spec, int shift)
 {
     enum { SIDE = 24, ROW = 3 * SIDE, SAMPLES = 30 };
     unsigned char exact[SIDE * ROW], scaled[SIDE * ROW];
-    struct au_job job = {.split = IM_TRAIN, .seed = 5, .size = SIDE, .recipe = AU_RECIPE_DEFAULT};
+    struct au_job job = {.split = IM_TRAIN, .seed = 5, .size = SIDE, .crop = AU_CROP_DEFAULT};
     struct au_renderer *renderer;
     uint64_t sum = 0, count = 0;
     size_t n;
     unsigned char *bytes = jpeg_make(spec, &n);
 
     assert_int_equal(au_renderer_new(&renderer, &limits, imk_cpu_flags()), 0);
-    job.recipe.scale_min = 0.2;
+    job.crop.scale_min = 0.2;
     for (job.sample = 0; job.sample < SAMPLES; job.sample++) {
         render(renderer, job, false, bytes, n, exact);
         render(renderer, job, true, bytes, n, scaled);
@@ -150,7 +150,7 @@ static void a_scaled_crop_lies_where_the_exact_one_does(void **state)
 static void crops_under_twice_the_sample_stay_exact(void **state)
 {
     enum { SIDE = 224 };
-    struct au_job job = {.split = IM_TRAIN, .seed = 5, .size = SIDE, .recipe = AU_RECIPE_DEFAULT};
+    struct au_job job = {.split = IM_TRAIN, .seed = 5, .size = SIDE, .crop = AU_CROP_DEFAULT};
     unsigned char *exact = malloc(3 * SIDE * SIDE), *scaled = malloc(3 * SIDE * SIDE);
     struct au_renderer *renderer;
     size_t n;

@@ -16,14 +16,14 @@
 static struct au_job train_job(uint64_t sample)
 {
     return (struct au_job){
-        .split = IM_TRAIN, .seed = 5, .sample = sample, .size = 224, .recipe = AU_RECIPE_DEFAULT};
+        .split = IM_TRAIN, .seed = 5, .sample = sample, .size = 224, .crop = AU_CROP_DEFAULT};
 }
 
 static struct au_job eval_job(uint32_t resize, uint32_t size)
 {
-    struct au_job job = {.split = IM_VAL, .size = size, .recipe = AU_RECIPE_DEFAULT};
+    struct au_job job = {.split = IM_VAL, .size = size, .crop = AU_CROP_DEFAULT};
 
-    job.recipe.eval_resize = resize;
+    job.crop.eval_resize = resize;
     return job;
 }
 
@@ -173,9 +173,9 @@ static void flip_probability_0_and_1_are_certain(void **state)
     for (uint64_t i = 0; i < 1000; i++) {
         struct au_job job = train_job(i);
 
-        job.recipe.flip_probability = 0.0;
+        job.crop.flip_probability = 0.0;
         assert_false(au_crop_make(&job, 500, 375).flip);
-        job.recipe.flip_probability = 1.0;
+        job.crop.flip_probability = 1.0;
         assert_true(au_crop_make(&job, 500, 375).flip);
     }
 }
@@ -188,7 +188,7 @@ static void flat_image_falls_back_to_the_centre(void **state)
     struct imk_box box;
 
     (void)state;
-    job.recipe.scale_min = 0.9;
+    job.crop.scale_min = 0.9;
     box = au_crop_make(&job, 1001, 53).box; /* w = round(53 * 4 / 3) = 71 */
     assert_memory_equal(&box, &wide, sizeof box);
     box = au_crop_make(&job, 53, 1001).box; /* h = round(53 / (3 / 4)) = 71 */
@@ -206,7 +206,7 @@ static void padded_crop_reaches_each_place_equally_often(void **state)
         struct au_job job = train_job(i);
 
         job.size = 32;
-        job.recipe.train_crop = AU_CROP_PADDED;
+        job.crop.train_crop = AU_CROP_PADDED;
         struct au_crop plan = au_crop_make(&job, 32, 32);
         assert_in_range(plan.x + 4, 0, 8);
         assert_in_range(plan.y + 4, 0, 8);
@@ -227,7 +227,7 @@ static void padded_crop_of_a_small_image_pads_what_is_missing(void **state)
         struct au_job job = train_job(i);
 
         job.size = 32;
-        job.recipe.train_crop = AU_CROP_PADDED;
+        job.crop.train_crop = AU_CROP_PADDED;
         struct au_crop plan = au_crop_make(&job, 10, 32);
         /* 10 + 2 * 4 = 18 is 14 short: 18 zeros on each side, 46 wide, so 15 places from -18 to -4. */
         assert_in_range(plan.x + 18, 0, 14);
