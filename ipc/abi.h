@@ -309,6 +309,7 @@ struct im_control {
                                               attached. R supervisor, warden */
     _Atomic uint64_t settled_ns; /* W supervisor: until when files that are missing after an outage may still come.
                                     R readers; 0 = there was none */
+    _Atomic uint32_t has_avif;   /* W augmenters: 1: one has met an AVIF image, whose library is not loaded at start */
     uint64_t header_check;        /* a hash of all before run_state, and of the configuration */
 };
 
