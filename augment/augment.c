@@ -142,6 +142,20 @@ static int no_memory(struct augmenter *a, const struct im_encoded *e)
     return IM_VERDICT_MEMORY_LIMIT;
 }
 
+bool au_needs_avif(const struct im_child *child)
+{
+    return child->conf->has_avif ||
+           atomic_load_explicit(&child->run->control->has_avif, memory_order_relaxed) != 0;
+}
+
+/* An image whose library the sandbox keeps out: the next one in our place, and all that start later, have it. */
+static int leave_for_library(struct augmenter *a)
+{
+    im_log(IM_LOG_INFO, "the first AVIF image: starting again with its library", "");
+    atomic_store_explicit(&a->child->run->control->has_avif, 1, memory_order_relaxed);
+    return -ESTALE;
+}
+
 /* Fills the claimed place. 0 or a negative errno about this process. */
 static int fill_place(struct augmenter *a, const struct im_place *at, const struct im_encoded *e)
 {
@@ -159,6 +173,8 @@ static int fill_place(struct augmenter *a, const struct im_place *at, const stru
     verdict = render(a, at, e, out);
     if (verdict == -ENOMEM)
         verdict = no_memory(a, e);
+    if (verdict == -ELIBACC)
+        verdict = leave_for_library(a);
     atomic_store_explicit(&entry->active_since_ns, 0, memory_order_relaxed);
     atomic_store_explicit(&entry->active_ticket, 0, memory_order_relaxed);
     if (verdict < 0)

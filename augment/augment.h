@@ -9,6 +9,9 @@
 
 #include "ipc/child.h"
 
+/* Does the run have AVIF images? */
+bool au_needs_avif(const struct im_child *child);
+
 /* Works until the run asks to leave. Returns the exit status to leave with, or a negative errno
  * with a sentence. */
 int au_run(struct im_child *child, struct im_text *text);

@@ -18,8 +18,8 @@ static int augment_for_run(int argc, char **argv)
     if (err == 0) {
         au_limit_memory(child.conf);
         au_note_sent_signals(child.stats);
-        err = au_sandbox_enter(child.conf->read_root, child.conf->seek_file, im_child_is_first(&child),
-                               &sandbox, &text);
+        err = au_sandbox_enter(child.conf->read_root, child.conf->seek_file, au_needs_avif(&child),
+                               im_child_is_first(&child), &sandbox, &text);
         child.sandbox = &sandbox;
         if (err == 0)
             err = au_run(&child, &text);

@@ -11,13 +11,14 @@
 
 #include <sys/syscall.h>
 
+#include "augment/decode/decode.h"
 #include "ipc/base/count.h"
 
 /* Beside those of every sandbox. */
 static const int calls[] = {SYS_preadv2};
 
-int au_sandbox_enter(const char *read_root, const char *seek_file, bool tells, struct im_sandbox_state *ret,
-                     struct im_text *text)
+int au_sandbox_enter(const char *read_root, const char *seek_file, bool avif, bool tells,
+                     struct im_sandbox_state *ret, struct im_text *text)
 {
     const struct im_sandbox wanted = {
         .calls = calls,
@@ -26,7 +27,12 @@ int au_sandbox_enter(const char *read_root, const char *seek_file, bool tells, s
         .folder = read_root,
         .files = {seek_file && *seek_file ? seek_file : NULL},
     };
-    int err = im_sandbox_enter(&wanted, ret, text);
+    int err;
+
+    if (avif)
+        au_avif_load();
+    au_avif_seal();
+    err = im_sandbox_enter(&wanted, ret, text);
 
     if (err == 0 && tells)
         im_sandbox_log(&wanted, ret, text);

@@ -122,4 +122,16 @@ static inline enum im_run_state im_run_state(const struct im_run *run)
     return (enum im_run_state)atomic_load_explicit(&run->control->run_state, memory_order_acquire);
 }
 
+#define IM_SETTLE_MAX_NS (UINT64_C(1800) * 1000000000)
+
+/* Is the storage of the data away, or was it so lately that files that are missing may still come? */
+static inline bool im_run_data_settles(const struct im_run *run, uint64_t now)
+{
+    /* Acquire: the supervisor sets the other word first. */
+    const uint64_t away = atomic_load_explicit(&run->control->outage_ns, memory_order_acquire);
+    const uint64_t until = atomic_load_explicit(&run->control->settled_ns, memory_order_relaxed);
+
+    return away != 0 || (now < until && until - now <= IM_SETTLE_MAX_NS);
+}
+
 #endif

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -34,6 +35,8 @@
 #define CLOSE_TIMEOUT_NS (2 * IM_SECOND)
 #define WATCH_EVERY_NS (100 * IM_MS)
 #define PROBE_EVERY_NS (250 * IM_MS)
+#define BEING_WRITTEN                                                                                        \
+    3 /* seconds since a file changed last, after an outage: whoever copies it is not done yet */
 #define PROBE_PATIENCE_MAX_NS                                                                                \
     (3600 * IM_SECOND) /* a probe that hangs is given up after the read deadline, the
                                                     next after twice that: a few threads, however long it lasts */
@@ -211,8 +214,9 @@ static int refer(struct reader *r, struct flight *flight)
 /* The read failed: the file waits for another try, or is left out. */
 static int failed(struct reader *r, struct flight *flight, int err)
 {
+    r->storage.settling = im_run_data_settles(r->child->run, im_now());
     if (flight->tries.failures == 0) {
-        rd_storage_file(&r->storage, err);
+        rd_storage_file(&r->storage, err == -ETXTBSY ? 0 : err);
         flight->tries.known =
             im_bad_is_recorded(r->child->run, im_bad_key(flight->split, flight->cell.meta->sample));
     }
@@ -230,6 +234,25 @@ static int failed(struct reader *r, struct flight *flight, int err)
     return 0;
 }
 
+/* A file that somebody is copying back has a part of its bytes. What the kernel knows without asking a server; a clock
+ * of a server that differs is not made up for. */
+static bool is_being_written(const struct reader *r, const struct flight *flight)
+{
+    struct rd_source_of source;
+    struct timespec now;
+    struct statx st;
+    char path[4096];
+
+    if (!im_run_data_settles(r->child->run, im_now()) ||
+        rd_index_source(&r->index, flight->split, flight->cell.meta->sample, &source, path, sizeof path) <
+            0 ||
+        statx(r->root_fd, path, AT_STATX_DONT_SYNC, STATX_MTIME, &st) < 0)
+        return false;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return st.stx_mtime.tv_sec + BEING_WRITTEN > now.tv_sec &&
+           st.stx_mtime.tv_sec < now.tv_sec + BEING_WRITTEN;
+}
+
 static int ended(struct reader *r, const struct rd_io_result *result)
 {
     struct flight *flight = &r->flight[result->tag];
@@ -240,6 +263,8 @@ static int ended(struct reader *r, const struct rd_io_result *result)
     if (result->bytes < 0 || injected < 0)
         return failed(r, flight, injected < 0 ? injected : (int)result->bytes);
     rd_storage_read(&r->storage, flight->began);
+    if (is_being_written(r, flight))
+        return failed(r, flight, -ETXTBSY);
     rd_storage_file(&r->storage, 0);
     atomic_store_explicit(&r->child->entry->read_ns, im_now(), memory_order_relaxed);
     if (result->too_large)
@@ -270,6 +295,9 @@ static int try_again(struct reader *r, im_ns *wait)
 {
     im_ns now = im_now();
     int err = 0;
+
+    if (r->failing > 0)
+        r->storage.settling = im_run_data_settles(r->child->run, now);
 
     for (uint32_t i = 0; i < r->depth && r->failing > 0 && err == 0; i++) {
         struct flight *flight = &r->flight[i];

@@ -82,6 +82,12 @@ bool rd_tries_unproven(const struct rd_tries *t, const struct rd_storage *s)
     return t->failures > 0 && (proof <= t->failed_at || rd_storage_fails_many(s));
 }
 
+/* The file may still come. */
+static bool is_awaited(const struct rd_tries *t, const struct rd_storage *s)
+{
+    return s->settling && !t->known && !rd_error_passes(t->err);
+}
+
 void rd_tries_begin(struct rd_tries *t, const struct rd_storage *s)
 {
     t->counts = t->failures > 0 && !rd_tries_unproven(t, s);
@@ -90,10 +96,10 @@ void rd_tries_begin(struct rd_tries *t, const struct rd_storage *s)
 bool rd_tries_failed(struct rd_tries *t, const struct rd_storage *s, int err, im_ns now)
 {
     t->failures++;
-    t->counted += t->counts && !rd_storage_fails_many(s);
-    t->counts = false;
     t->failed_at = now;
     t->err = err;
+    t->counted += t->counts && !rd_storage_fails_many(s) && !is_awaited(t, s);
+    t->counts = false;
     return t->counted >= (rd_error_passes(err) && !t->known ? RD_FAILURES_PASSING : RD_FAILURES_LASTING);
 }
 
@@ -101,7 +107,7 @@ im_ns rd_tries_due(const struct rd_tries *t, const struct rd_storage *s)
 {
     static const im_ns waits[] = {20 * IM_MS, 100 * IM_MS, 400 * IM_MS, IM_SECOND};
     /* While nothing is known: ever longer. Once something is, by what was counted: it is decided soon. */
-    unsigned step = rd_tries_unproven(t, s) ? t->failures - 1 : t->counted;
+    unsigned step = rd_tries_unproven(t, s) || is_awaited(t, s) ? t->failures - 1 : t->counted;
 
     return t->failed_at + (step < IM_COUNT(waits) ? waits[step] : RD_RETRY_MAX_NS);
 }

@@ -6,6 +6,9 @@
  * long as it takes, for a share that is gone fails every file, and an unmounted folder is an empty one. Where
  * many of the last files fail, nothing counts against a file either, although some of them are read.
  *
+ * After an outage data may come back one by one, as by a copy that is under way. Until some time after it a lasting
+ * error does not count either, unless the file was left out before.
+ *
  * What proves that the storage works: for a lasting error any other file that was read since. For one that
  * may pass only a probe, which does not read from the machine's own memory (probe.h).
  *
@@ -44,6 +47,7 @@ struct rd_storage {
     im_ns probed;             /* the same of probes */
     uint64_t failed, passing; /* the last RD_RECENT files, a bit each; passing: failed with such an error */
     unsigned recent;
+    bool settling; /* set by the caller: it is away, or came back so lately that files may still be missing */
 };
 
 void rd_storage_read(struct rd_storage *s, im_ns began); /* a read that began then succeeded */

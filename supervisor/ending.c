@@ -22,6 +22,7 @@
 #define SILENT_COUNTS                                                                                        \
     2 /* of these for one that never attached: the next may do the same, and takes as long */
 #define SEAL_WAIT_NS (300 * IM_SECOND)
+#define DONE_WAIT_NS (2 * IM_SECOND) /* for the file that says that a run is done */
 #define LOST_WAIT_NS (2 * IM_SECOND) /* for the exit status of a trainer that is gone */
 
 static void enter(struct sv_super *s, enum sv_ending_stage stage)
@@ -139,7 +140,8 @@ void sv_ending_resume(struct sv_super *s)
     enter(s, s->ending.saver_lives ? SV_SEALING : SV_SAVING);
     if (s->ending.saver_lives || sv_children_alive(&s->children, IM_ROLE_TRAINER) == s->run.geometry.ranks)
         return;
-    sv_journal_done(&s->journal, &done);
+    sv_journal_ask_done(&s->journal);
+    sv_journal_done(&s->journal, DONE_WAIT_NS, &done);
     if (done.epochs >= s->conf.epochs)
         sv_finish(s, IM_EXIT_OK);
     else /* they have saved and left, or died: who writes the snapshot sees which */

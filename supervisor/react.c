@@ -141,13 +141,14 @@ static void report_death(struct sv_super *s, const struct sv_child *child, int w
 }
 
 /* Ends the run because of `why`, saved where something was trained. `status` tells what kind of failure it is; a
- * plain one gives way to the one of a run that can be continued. */
-static void give_up(struct sv_super *s, int status, const char *why)
+ * plain one gives way to the one of a run that can be continued, unless that would come to the same: who queues jobs again
+ * by that status would do so for ever. */
+static void give_up(struct sv_super *s, int status, bool in_vain, const char *why)
 {
     sv_screen_warn(&s->screen, SV_ERROR, "%s", why);
     if (sv_progress_made(&s->run) && !im_conf_is_probe(&s->conf)) {
         sv_screen_warn(&s->screen, SV_ERROR, "the run cannot go on; saving what was trained");
-        sv_end(s, status == IM_EXIT_FAILED ? IM_EXIT_RESUMABLE : status, why);
+        sv_end(s, status == IM_EXIT_FAILED && !in_vain ? IM_EXIT_RESUMABLE : status, why);
         return;
     }
     if (!s->conf.evaluate)
@@ -168,7 +169,8 @@ static void give_up_on(struct sv_super *s, const struct sv_child *child, int wai
         snprintf(why, sizeof why, "%s#%u keeps failing: %s; see log.txt%s", im_role_name(child->role),
                  child->index, sv_describe_end(wait_status, end, sizeof end),
                  sv_limits_suspects(limits, sizeof limits));
-    give_up(s, sv_exit_status_for(wait_status), why);
+    give_up(s, sv_exit_status_for(wait_status),
+            WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == IM_EXIT_DIVERGED, why);
 }
 
 /* A trainer's end, when it is one that was asked for; true then. */
@@ -348,7 +350,7 @@ static void on_spawn_failed(struct sv_super *s, const struct sv_message *m)
     snprintf(why, sizeof why, "cannot start %s#%u: %s", im_role_name(child->role), child->index,
              strerror(-m->status));
     if (judge(s, child, IM_EXIT_OK) == SV_GIVE_UP)
-        give_up(s, IM_EXIT_FAILED, why);
+        give_up(s, IM_EXIT_FAILED, false, why);
     else
         sv_screen_warn(&s->screen, SV_ERROR, "%s; trying again", why);
 }
@@ -500,7 +502,7 @@ static void try_to_run(struct sv_super *s)
             snprintf(why, sizeof why,
                      "the trainers disagree on where to continue (batch %" PRIu64 " and %" PRIu64 ")",
                      first - 1, position - 1);
-            give_up(s, IM_EXIT_FAILED, why);
+            give_up(s, IM_EXIT_FAILED, false, why);
             return;
         }
         first = position;

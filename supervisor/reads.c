@@ -7,6 +7,9 @@
  *
  * In an outage, reads have half of the deadline to come back after the first probe that succeeded again.
  *
+ * What comes back may come one file at a time, as by a copy: files that are missing after an outage, or are being
+ * written, are waited for as long as the outage lasted, within SETTLE_MIN_NS and IM_SETTLE_MAX_NS (reader/retry.h).
+ *
  * Without such a proof it is not the file: nobody is ended and nothing counts against a file. The run waits,
  * says so once, and goes on when a read succeeds. The same holds for reads that fail, which readers repeat. */
 #include <errno.h>
@@ -22,6 +25,7 @@
 
 #define HANGS_TO_QUARANTINE 2
 #define TELL_AFTER_NS (2 * IM_SECOND) /* that reads fail: shorter interruptions are no news */
+#define SETTLE_MIN_NS (30 * IM_SECOND)
 #define RENEW_FIRST_NS                                                                                       \
     (5 * IM_SECOND) /* readers that are refused, after this and then twice that, up to ... */
 #define RENEW_MAX_NS (300 * IM_SECOND)
@@ -247,20 +251,31 @@ static void begin_waiting(struct sv_super *s, const struct reads *reads, im_ns n
             all > away ? all : away, seconds, strerror(reads->error), s->conf.data_dir);
 }
 
+im_ns sv_settling_time(im_ns outage)
+{
+    return outage < SETTLE_MIN_NS ? SETTLE_MIN_NS : outage > IM_SETTLE_MAX_NS ? IM_SETTLE_MAX_NS : outage;
+}
+
 static void end_waiting(struct sv_super *s, im_ns now)
 {
     struct im_json *fields = im_json_object();
     im_ns since = atomic_load_explicit(&s->run.control->outage_ns, memory_order_relaxed);
+    im_ns settling = sv_settling_time(now - since);
     double seconds = (double)(now - since) / 1e9;
 
     s->reads.waiting = false;
     s->reads.works_at = 0;
     s->reads.back_at = now;
-    atomic_store_explicit(&s->run.control->outage_ns, 0, memory_order_relaxed);
+    /* Before the outage is over: readers see one or the other. */
+    atomic_store_explicit(&s->run.control->settled_ns, now + settling, memory_order_relaxed);
+    atomic_store_explicit(&s->run.control->outage_ns, 0, memory_order_release);
     im_json_set_real(fields, "seconds", seconds);
+    im_json_set_real(fields, "missing_files_seconds", (double)settling / 1e9);
     sv_journal_event(&s->journal, "outage.ended", fields);
-    sv_screen_say(&s->screen, "%s is back after %.0f s; training goes on, no sample lost", s->conf.data_dir,
-                  seconds);
+    sv_screen_say(&s->screen,
+                  "%s is back after %.0f s; training goes on, no sample lost; files still missing are waited "
+                  "for for %.0f s",
+                  s->conf.data_dir, seconds, (double)settling / 1e9);
 }
 
 void sv_check_reads(struct sv_super *s)

@@ -79,8 +79,9 @@ static void give_up_unkillable(struct sv_super *s, struct sv_child *child, im_ns
 {
     struct im_json *fields;
 
-    if (child->role == IM_ROLE_TRAINER || child->incarnation == 0 || child->killed_at == 0 ||
-        now < child->killed_at ||
+    /* While the run goes on, two trainers would write to the same files. */
+    if ((child->role == IM_ROLE_TRAINER && s->ending.stage == SV_GOING_ON && !s->finished) ||
+        child->incarnation == 0 || child->killed_at == 0 || now < child->killed_at ||
         now - child->killed_at < (s->finished ? UNKILLABLE_AT_END_NS : UNKILLABLE_AFTER_NS))
         return;
     fields = im_json_object();

@@ -131,6 +131,8 @@ void sv_check_stalls(struct sv_super *s);
 /* reads.c: reads that hang, storage that is away. probed: when the latest probe that succeeded had begun; works:
  * when the first one of an outage was seen to succeed, 0: no outage, or none has. */
 enum sv_read_state { SV_READ_LONG, SV_READ_HANGS, SV_READ_UNPROVEN };
+/* How long files that are missing after an outage of this length are waited for. */
+im_ns sv_settling_time(im_ns outage);
 enum sv_read_state sv_judge_read(im_ns now, im_ns began, im_ns probed, im_ns works, im_ns deadline);
 void sv_check_reads(struct sv_super *s);
 

@@ -26,6 +26,8 @@
 
 #define TICK_MS 50
 #define END_WAIT_NS (10 * IM_SECOND)
+#define DONE_WAIT_NS (15 * IM_SECOND) /* for the numbers of the last line */
+#define DONE_LOOK_NS (IM_SECOND / 2)
 #define FILES_WAIT_NS (5 * IM_SECOND)  /* at the end, for what is not written yet */
 #define SCREEN_WAIT_NS (2 * IM_SECOND) /* the same for a terminal that takes nothing */
 #define HOOK_WAIT_NS (30 * IM_SECOND)  /* the same for the command of --on-event */
@@ -290,12 +292,26 @@ static void say_files(struct sv_super *s, const struct sv_done *done)
                        files.missing);
 }
 
+/* Charts and reports are written before, which takes a busy machine some seconds; the warden sees meanwhile that we go on. */
+static bool read_done(struct sv_super *s, struct sv_done *ret)
+{
+    const im_ns until = im_now() + DONE_WAIT_NS;
+    bool known;
+
+    sv_journal_ask_done(&s->journal);
+    do {
+        known = sv_journal_done(&s->journal, DONE_LOOK_NS, ret);
+        atomic_fetch_add_explicit(&s->run.control->turns, 1, memory_order_relaxed);
+    } while (!known && im_now() < until);
+    return known;
+}
+
 static void say_done(struct sv_super *s)
 {
     struct sv_done done;
+    const bool known = read_done(s, &done);
     char up[24];
 
-    sv_journal_done(&s->journal, &done);
     sv_format_seconds((double)(im_now() - s->run.control->created_ns) / 1e9, up, sizeof up);
     if (done.best_epoch > 0)
         sv_screen_say(&s->screen,
@@ -310,9 +326,16 @@ static void say_done(struct sv_super *s)
                       100 * done.top1, 100 * done.average, up);
     else if (done.top1 >= 0)
         sv_screen_say(&s->screen, "done      best validation top-1 %.2f%% after %s", 100 * done.top1, up);
+    else if (!known)
+        sv_screen_say(&s->screen,
+                      "done      after %s; %s does not answer, so its accuracy cannot be read now: `imsuper "
+                      "runs` shows "
+                      "it later",
+                      up, s->conf.run_dir);
     else
         sv_screen_say(&s->screen, "done      after %s", up);
-    say_files(s, &done);
+    if (known) /* looking for them would wait as long */
+        say_files(s, &done);
 }
 
 static void say_goodbye(struct sv_super *s)

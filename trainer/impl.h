@@ -15,6 +15,7 @@
 #include "trainer/outcomes.h"
 #include "trainer/ranks.h"
 #include "trainer/report.h"
+#include "trainer/saving.h"
 #include "trainer/training_step.h"
 
 /* Own copies of what shared memory says of a batch's places, [batch_size_max] each: they do not change while a step
@@ -70,6 +71,7 @@ struct tr_trainer {
     uint32_t saves_seen;           /* checkpoint requests already served */
     uint32_t snapshots_seen;       /* snapshot requests already served */
     struct tr_save save;
+    struct tr_saving saving;
     struct im_lr_range_smooth smooth; /* of a learning-rate range test */
     struct im_shuffle order;          /* of the samples of order_epoch; n = 0: of none yet */
     uint32_t order_epoch;

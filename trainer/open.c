@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "ipc/base/log.h"
@@ -278,14 +279,18 @@ static int choose_head(struct tr_trainer *t, bool *ret_new, struct im_text *text
     return err;
 }
 
-/* Reads the names of the classes, which all that is written from now on holds. */
-static void name_classes(struct tr_trainer *t)
+/* Reads the names of the classes, which all that is written from now on holds. Where their file is gone, a state that
+ * training continues from has them too. */
+static void name_classes(struct tr_trainer *t, const struct tr_safetensors *from)
 {
     struct im_text why = {""};
+    char *names = tr_classes_read(t->child->conf->run_dir, t->child->run->geometry.classes, &why);
+    const char *kept = from ? tr_safetensors_metadata(from, TR_CLASSES_KEY) : NULL;
 
-    tr_state_name_classes(&t->state,
-                          tr_classes_read(t->child->conf->run_dir, t->child->run->geometry.classes, &why));
-    if (why.s[0])
+    if (!names && kept)
+        names = strdup(kept);
+    tr_state_name_classes(&t->state, names);
+    if (why.s[0] && !names)
         im_log(IM_LOG_WARN, "checkpoints will not name the classes", "why=%s",
                im_log_quote(&(struct im_quoted){0}, why.s));
 }
@@ -405,7 +410,7 @@ int tr_trainer_open(struct tr_trainer *t, struct im_text *text)
     if (err == 0)
         err = tr_state_init(&t->state, t->net);
     if (err == 0)
-        name_classes(t);
+        name_classes(t, from.state);
     if (err == 0 && from.state)
         err = tr_state_restore(&t->state, from.state, t->at.window_batches > 0, text);
     if (err == 0 && !from.state)
@@ -445,6 +450,7 @@ void tr_trainer_close(struct tr_trainer *t, bool abandon)
     tr_telemetry_close(t->telemetry);
     tr_snapshot_close(&t->snapshot);
     tr_schedule_fini(&t->schedule);
+    tr_saving_close(&t->saving, &t->state);
     tr_state_fini(&t->state);
     if (t->pinned_ring)
         tr_network_unpin_host(t->net, t->pinned_ring);

@@ -2,7 +2,8 @@
  * position, with the time spent until now.
  *
  * A checkpoint that cannot be written stops nobody: the older one stays, a snapshot is taken early, and it is
- * tried again after some seconds, at the next epoch's end and at the next request. */
+ * tried again after some seconds, at the next epoch's end and at the next request. One that the file system takes long
+ * over is waited for some seconds; then training goes on while a thread writes it (saving.h), and no other is begun. */
 #include "trainer/impl.h"
 
 #include <errno.h>
@@ -13,13 +14,13 @@
 
 #include "ipc/base/fault.h"
 #include "ipc/base/log.h"
-#include "trainer/checkpoint/times.h"
 
 #define RETRY_FIRST_NS (2 * IM_SECOND) /* after a checkpoint that could not be written; doubled each time */
 #define RETRY_LAST_NS (60 * IM_SECOND)
 #define LAST_FIRST_NS (IM_SECOND / 5) /* between the tries of the last save; doubled each time */
 #define LAST_MOST_NS (5 * IM_SECOND)
 #define NAP_NS (100 * IM_MS)           /* of these waits: how often is looked whether to leave */
+#define PATIENCE_NS (10 * IM_SECOND)   /* for a checkpoint to be written, before training goes on */
 #define STOP_RETRY_NS (10 * IM_SECOND) /* for the last save of a run that is asked to stop */
 #define END_RETRY_NS (600 * IM_SECOND) /* for that of a run at its end: only this copy has it all */
 #define END_TELL_NS (30 * IM_SECOND)   /* how often that is said */
@@ -52,13 +53,18 @@ static uint64_t bytes_needed(struct tr_trainer *t, const struct tr_position_text
     return tr_state_bytes_max(&t->state, position, &bytes, &text) < 0 ? 0 : bytes;
 }
 
-/* What continuing needs is on disk. */
-static void note_saved(struct tr_trainer *t)
+/* What continuing from there needs is on disk. */
+static void note_on_disk(struct tr_trainer *t, const struct tr_position *at)
 {
     t->save.is_known = true;
-    t->save.saved_batch = t->at.next_batch;
-    t->save.saved_steps = t->at.steps;
-    t->save.saved_epochs = t->at.epochs;
+    t->save.saved_batch = at->next_batch;
+    t->save.saved_steps = at->steps;
+    t->save.saved_epochs = at->epochs;
+}
+
+static void note_saved(struct tr_trainer *t)
+{
+    note_on_disk(t, &t->at);
     tr_snapshot_saved(&t->snapshot, t->at.next_batch);
 }
 
@@ -112,16 +118,97 @@ static void note_success(struct tr_trainer *t)
     note_saved(t);
 }
 
+/* Somebody who watches sees that this process lives. > 0: leave. */
+static int give_sign_of_life(struct tr_trainer *t)
+{
+    atomic_fetch_add_explicit(&t->child->entry->progress, 1, memory_order_relaxed);
+    return im_child_should_leave(t->child);
+}
+
+static void say_silence(const struct tr_trainer *t, struct im_text *why)
+{
+    im_fail(why, -ETIMEDOUT,
+            "writing a checkpoint to %s has taken %" PRIu64
+            " s, and it goes on: the file system does not answer",
+            t->store.directory, (uint64_t)((im_now() - t->saving.began) / IM_SECOND));
+}
+
+/* What the files hold, of one that was written after all: `best` too. */
+static void note_late(struct tr_trainer *t, const struct tr_saving_result *r)
+{
+    struct tr_save *s = &t->save;
+
+    t->store = r->store;
+    if (s->failures > 0)
+        s->retry_at = im_now(); /* for what was trained since */
+    if (r->err < 0) {
+        s->why = r->why;
+        s->why_err = r->err;
+        im_log(IM_LOG_WARN, "the checkpoint that took long could not be written; it is tried again", "why=%s",
+               im_log_quote(&(struct im_quoted){0}, r->why.s));
+        return;
+    }
+    note_on_disk(t, &r->order.at);
+    if (r->order.best)
+        copy_best(t->at.best_top1, r->order.at.best_top1);
+    im_log(IM_LOG_WARN, "the checkpoint that took long is written; one of what was trained since follows",
+           "next_batch=%" PRIu64 " step=%" PRIu64, r->order.at.next_batch, r->order.at.steps);
+}
+
+static void look_at_saving(struct tr_trainer *t)
+{
+    struct tr_saving_result late;
+
+    if (t->saving.job && tr_saving_wait(&t->saving, 0, &late))
+        note_late(t, &late);
+}
+
+/* 0: written or failed, as *ret says. -ETIMEDOUT: it goes on without us. > 0: leave. */
+static int write_in_time(struct tr_trainer *t, struct tr_saving_result *ret)
+{
+    im_ns until = im_now() + PATIENCE_NS;
+    int leave = 0;
+
+    while (!tr_saving_wait(&t->saving, NAP_NS, ret)) {
+        leave = give_sign_of_life(t);
+        if (leave)
+            return leave;
+        if (im_now() >= until && tr_saving_set_apart(&t->saving, &t->state) == 0)
+            return -ETIMEDOUT;
+    }
+    return 0;
+}
+
+/* The collected state to files. 0, negative errno with a sentence where they could not be written, > 0: leave. */
+static int write_checkpoint(struct tr_trainer *t, const struct tr_saving_order *order, struct im_text *why)
+{
+    struct tr_saving_result result;
+    int err = t->saving.job ? -ETIMEDOUT : tr_saving_begin(&t->saving, &t->state, &t->store, order);
+    if (err == 0)
+        err = write_in_time(t, &result);
+    if (err == -ETIMEDOUT)
+        say_silence(t, why);
+    else if (err < 0)
+        im_fail(why, err, "no memory to write a checkpoint");
+    if (err)
+        return err;
+    t->store = result.store;
+    *why = result.why;
+    return result.err;
+}
+
 /* Rank 0. What failed at this very position is made up for. A device that cannot be read is an error; a disk
- * that cannot be written is none. */
+ * that cannot be written is none. > 0: leave. */
 static int save_now(struct tr_trainer *t, int epoch, unsigned best, struct im_text *text)
 {
-    const bool again = t->save.failures > 0 && t->save.next_batch == t->at.next_batch;
-    struct tr_position_text position;
+    bool again;
+    struct tr_saving_order order;
     struct im_text why = {""};
     im_ns began = im_now();
-    int err, failed = 0;
+    int err, written = 0;
 
+    look_at_saving(t);
+    again = t->save.failures > 0 && t->save.next_batch == t->at.next_batch;
     if (again && epoch < 0)
         epoch = t->save.epoch;
     if (again && t->save.best && !best) {
@@ -130,23 +217,22 @@ static int save_now(struct tr_trainer *t, int epoch, unsigned best, struct im_te
         copy_best(t->at.best_top1, t->save.top1);
     }
     tr_report_settle(&t->report); /* lines that the checkpoint says are written */
-    tr_trainer_position(t, &position);
+    order = (struct tr_saving_order){.at = t->at, .epoch = epoch, .best = best};
+    tr_trainer_position(t, &order.position);
     im_stats_enter(t->child->stats, IM_WAIT_IO); /* a step's deadline does not hold for a disk */
     tr_trainer_begin_stage(t, "save");
     err = tr_state_collect(&t->state, text);
     if (err == 0)
-        failed = tr_state_save(&t->state, &t->store, &position, epoch, best, &why);
-    if (failed < 0)
-        note_failure(t, epoch, best, &position, failed, &why);
-    else if (err == 0)
+        written = write_checkpoint(t, &order, &why);
+    if (written < 0)
+        note_failure(t, epoch, best, &order.position, written, &why);
+    else if (err == 0 && written == 0)
         note_success(t);
-    if (err == 0 && epoch < 0 && t->save.failures == 0)
-        tr_times_write(&t->store, &t->at, &why); /* without them the epoch's images per second are unknown */
     tr_trainer_end_stage(t);
     im_stats_enter(t->child->stats, IM_WORK);
     if (t->save.failures == 0)
         im_stats_gauge(t->child->stats, IM_G_SAVE_SECONDS, (double)(im_now() - began) / 1e9);
-    return err;
+    return err ? err : written > 0 ? written : 0;
 }
 
 int tr_trainer_save(struct tr_trainer *t, int epoch, unsigned best, struct im_text *text)
@@ -165,9 +251,9 @@ int tr_trainer_save(struct tr_trainer *t, int epoch, unsigned best, struct im_te
         return err;
     IM_FAULT("trainer.save.before");
     err = im_child_should_leave(t->child);
-    if (err)
-        return err == IM_EXIT_RESUMABLE ? IM_EXIT_FORCED : err;
-    return save_now(t, epoch, best, text);
+    if (err == 0)
+        err = save_now(t, epoch, best, text);
+    return err == IM_EXIT_RESUMABLE ? IM_EXIT_FORCED : err;
 }
 
 static bool is_saved(const struct tr_trainer *t)
@@ -198,8 +284,7 @@ static int rest(struct tr_trainer *t, im_ns delay)
     im_stats_enter(t->child->stats, IM_WAIT_IO);
     while (!leave && im_now() < until && is_stopping(t) == stopping) {
         nanosleep(&nap, NULL);
-        atomic_fetch_add_explicit(&t->child->entry->progress, 1, memory_order_relaxed);
-        leave = im_child_should_leave(t->child);
+        leave = give_sign_of_life(t);
     }
     return leave;
 }
@@ -303,6 +388,7 @@ int tr_trainer_save_last(struct tr_trainer *t, bool at_the_end, struct im_text *
 
 uint32_t tr_trainer_save_requests(struct tr_trainer *t)
 {
+    look_at_saving(t);
     if (t->save.failures > 0 && im_now() >= t->save.retry_at) {
         t->save.retries++;
         t->save.retry_at = UINT64_MAX; /* set by the next failure */

@@ -136,6 +136,16 @@ static const struct au_format *const formats[IM_IMAGE_TYPE_COUNT] = {
 #endif
 };
 
+#ifndef IMSUPER_AVIF
+void au_avif_load(void)
+{
+}
+
+void au_avif_seal(void)
+{
+}
+#endif
+
 static bool begins(const struct au_input *input, const char *magic, size_t n)
 {
     return input->n >= n && memcmp(input->bytes, magic, n) == 0;

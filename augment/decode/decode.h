@@ -62,6 +62,11 @@ struct au_sink {
     void *context;
 };
 
+/* The library for AVIF brings thirty others with it, and loading them takes longer than all else at a start. It is loaded
+ * by au_avif_load(), or when the first such image comes; after au_avif_seal() no more: then opening one is -ELIBACC. */
+void au_avif_load(void);
+void au_avif_seal(void);
+
 struct au_decoder;
 
 /* What a side of `pixels` has at 1/scale. */

@@ -141,7 +141,7 @@ static void collect_facts(const struct collector *c, int job)
     au_limit_memory(c->conf);
     err = au_decoder_new(&decoder, &c->options.limits);
     if (err == 0)
-        err = au_sandbox_enter(c->names->root, NULL, false, &state, &why);
+        err = au_sandbox_enter(c->names->root, NULL, true, false, &state, &why);
     if (err < 0) {
         atomic_store_explicit(&c->board->error, err, memory_order_relaxed);
         im_say(stderr, "imsuper: %s", why.s[0] ? why.s : strerror(-err));

@@ -112,7 +112,7 @@ static int begin_work(int fd, const char *seek_file, const char *root)
         return IM_EXIT_FAILED;
     w->file.may_wait = true;
     au_limit_memory(&conf);
-    if (au_sandbox_enter(root, NULL, false, &state, &text) < 0) {
+    if (au_sandbox_enter(root, NULL, true, false, &state, &text) < 0) {
         im_say(stderr, "imsuper: %s", text.s);
         return IM_EXIT_FAILED;
     }

@@ -239,7 +239,7 @@ int au_session_confine(struct im_text *text)
 {
     struct im_sandbox_state state;
     struct im_text why = {""};
-    int err = au_sandbox_enter(NULL, NULL, false, &state, &why); /* all files have been read */
+    int err = au_sandbox_enter(NULL, NULL, true, false, &state, &why); /* all files have been read */
 
     if (err == 0 && !state.filters_calls)
         im_say(stderr, "imsuper: %s", why.s);

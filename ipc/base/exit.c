@@ -19,6 +19,8 @@ int im_exit_status(int err)
     case -ENOSYS:
     case -ELIBACC:
         return IM_EXIT_UNAVAILABLE;
+    case -EDOM:
+        return IM_EXIT_DIVERGED;
     default:
         return err > 0 ? err : IM_EXIT_FAILED;
     }

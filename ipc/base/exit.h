@@ -18,6 +18,7 @@ enum im_exit {
     IM_EXIT_NOTHING_SAVED = 80, /* of the saver: there is neither a snapshot nor a checkpoint */
     IM_EXIT_CONTRADICTION =
         81, /* words in shared memory contradict each other: the data plane is set up anew */
+    IM_EXIT_DIVERGED = 82, /* of a trainer: the loss is not finite, and the same command would come to the same */
     IM_EXIT_FORCED = 130,
 };
 

@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "ipc/base/fault.h"
+#include "ipc/base/leftover.h"
 
 enum {
     TMP_SERIALS_MAX = 1000, /* left-over temporary files of one path and pid before we give up */
@@ -222,6 +223,7 @@ static int open_temporary(struct im_file_writer *w, const char *path, const char
         w->fd = open(tmp_path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
         if (w->fd >= 0) {
             memcpy(w->tmp_path, tmp_path, sizeof tmp_path);
+            w->leftover = im_leftover_add(tmp_path);
             return 0;
         }
         if (errno != EEXIST)
@@ -282,6 +284,7 @@ int im_file_commit(struct im_file_writer *w, struct im_text *text)
         err = -errno;
     if (err < 0)
         return give_up(w, err, "replace", text);
+    im_leftover_drop(w->leftover);
     w->tmp_path[0] = '\0';
     err = IM_FAULT_ERR("file.dirsync");
     if (err == 0)
@@ -300,6 +303,7 @@ void im_file_abort(struct im_file_writer *w)
         close(w->fd);
     w->fd = -1;
     unlink(w->tmp_path);
+    im_leftover_drop(w->leftover);
     w->tmp_path[0] = '\0';
 }
 

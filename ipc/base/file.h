@@ -48,6 +48,7 @@ struct im_file_writer {
     int fd;                  /* -1: not open */
     char path[PATH_MAX];     /* final name */
     char tmp_path[PATH_MAX]; /* .NAME.tmp-PID-SERIAL beside it */
+    int leftover;            /* its place in the list of files that a signal removes */
 };
 
 /* A device is not replaced: -EINVAL. */

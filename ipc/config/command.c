@@ -9,6 +9,7 @@
 
 #include "ipc/base/file.h"
 #include "ipc/base/json.h"
+#include "ipc/base/leftover.h"
 #include "ipc/base/printable.h"
 #include "ipc/base/suggest.h"
 #include "ipc/base/sysinfo.h"
@@ -240,6 +241,7 @@ int im_command_main(const char *program, const struct im_command *commands, size
 {
     im_assert(count <= COMMANDS_MAX);
     im_standard_files();
+    im_leftover_watch();
     signal(SIGXFSZ, SIG_IGN); /* a file at its limit is an error of the write, with a sentence */
     for (size_t i = 0; i < count; i++) {
         int words = match(commands[i].name, argc - 1, argv + 1);

@@ -365,6 +365,7 @@ typedef uint64_t im_conf_commands;
     INT(order_ranks, "order-ranks", 0, 0, 64, IM_GROUP_PIPELINE, IM_FOR_CHILDREN, "N", "ranks that the order of samples was made for; 0: ranks") \
     TEXT(index_file, "index-file", "", IM_GROUP_DATA, IM_FOR_CHILDREN, "FILE", "the index of the images") \
     TEXT(seek_file, "seek-file", "", IM_GROUP_DATA, IM_FOR_CHILDREN, "FILE", "the seek index of the images; empty: none") \
+    BOOL(has_avif, "has-avif", false, IM_GROUP_DATA, IM_FOR_CHILDREN, "", "names in the index end in .avif: augmenters load the library at once") \
     TEXT(read_root, "read-root", "", IM_GROUP_DATA, IM_FOR_CHILDREN, "DIR", "below which readers and augmenters may read; empty: anywhere") \
     BOOL(now, "now", false, IM_GROUP_OUTPUT, IM_FOR_STOP, "", "stop at once: do not finish the step, do not save; the last checkpoint remains") \
     TEXT(stage, "stage", "", IM_GROUP_OUTPUT, IM_FOR_RESTART | IM_FOR_LOGS, "STAGE[#N]", "reader, augmenter or trainer: all of them, or number N") \

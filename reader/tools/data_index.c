@@ -4,9 +4,11 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "ipc/base/aside.h"
@@ -108,6 +110,20 @@ static void add_seeks(struct im_json *json, const struct rd_seek_counts *c)
     im_json_set(json, "seek", seek);
 }
 
+static bool has_avif(const struct rd_index *index)
+{
+    char path[PATH_MAX];
+
+    for (int split = 0; split < IM_SPLITS; split++)
+        for (uint64_t i = 0; i < rd_index_count(index, (enum im_split)split); i++) {
+            const int n = rd_index_relative(index, (enum im_split)split, i, path, sizeof path);
+
+            if (n > 5 && strcasecmp(path + n - 5, ".avif") == 0)
+                return true;
+        }
+    return false;
+}
+
 static int print_json(const struct answer *answer)
 {
     const struct rd_index *index = &answer->index;
@@ -119,6 +135,7 @@ static int print_json(const struct answer *answer)
     im_json_set_str(json, "schema", "imsuper.index/1");
     im_json_set_str(json, "layout", rd_layout_name(rd_index_layout(index)));
     im_json_set_str(json, "root", rd_index_root(index));
+    im_json_set_bool(json, "has_avif", has_avif(index));
     im_json_set_bool(json, "links_lead_out", rd_index_leads_out(index));
     im_json_set_int(json, "train", (int64_t)rd_index_count(index, IM_TRAIN));
     im_json_set_int(json, "val", (int64_t)rd_index_count(index, IM_VAL));

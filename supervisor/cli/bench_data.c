@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "ipc/base/file.h"
@@ -17,12 +18,14 @@
 #include "ipc/child.h"
 #include "ipc/config/command.h"
 #include "supervisor/cli/data_flags.h"
+#include "supervisor/cli/program.h"
 #include "supervisor/cli/start.h"
 #include "supervisor/cli/temporary.h"
 #include "supervisor/report/observe.h"
 
 #define RUN_NAME "bench-data"
-#define FASTEST 40000 /* images/s of one trainer, for which there are to be enough batches */
+#define LOOK_NS 50000000L /* for the end of the run, and for signals */
+#define FASTEST 40000     /* images/s of one trainer, for which there are to be enough batches */
 
 enum { RESULT_BYTES_MAX = 1 << 20, SCAN_MAX = 512 };
 
@@ -49,32 +52,48 @@ static void prepare(struct im_conf *c, const char *folder)
     snprintf(c->run_name, sizeof c->run_name, RUN_NAME);
 }
 
+static void run_as_child(const struct im_conf *conf, const sigset_t *mask)
+{
+    struct im_conf *own = malloc(sizeof *own);
+    int status;
+
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    sigprocmask(SIG_SETMASK, mask, NULL);
+    if (!own)
+        _exit(IM_EXIT_FAILED);
+    *own = *conf;
+    status = sv_start_run(own);
+    fflush(NULL);
+    _exit(status);
+}
+
+/* Waits for the run. A signal that asks us to stop waits until we have cleaned up; the run is told, once. */
+static int await_run(pid_t pid)
+{
+    const struct timespec nap = {.tv_nsec = LOOK_NS};
+    int status = 0, told = 0, got;
+
+    while ((got = waitpid(pid, &status, WNOHANG)) == 0 || (got < 0 && errno == EINTR)) {
+        if (!told && (told = sv_stop_signal()) != 0)
+            kill(pid, SIGTERM);
+        nanosleep(&nap, NULL);
+    }
+    return sv_stop_signal() ? IM_EXIT_FORCED : WIFEXITED(status) ? WEXITSTATUS(status) : IM_EXIT_FAILED;
+}
+
 /* The run in a process of its own, for it becomes a warden. Its exit status. */
 static int run_apart(const struct im_conf *conf)
 {
-    int status = 0;
+    sigset_t before;
     pid_t pid;
 
     fflush(NULL);
-    pid = fork();
-    if (pid > 0)
-        signal(SIGINT, SIG_IGN); /* the run stops, and we clean up */
-    if (pid == 0) {
-        struct im_conf *own = malloc(sizeof *own);
-
-        prctl(PR_SET_PDEATHSIG, SIGTERM);
-
-        if (!own)
-            _exit(IM_EXIT_FAILED);
-        *own = *conf;
-        status = sv_start_run(own);
-        fflush(NULL);
-        _exit(status);
-    }
-    while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        ;
-    signal(SIGINT, SIG_DFL);
-    return pid < 0 ? IM_EXIT_FAILED : WIFEXITED(status) ? WEXITSTATUS(status) : IM_EXIT_FAILED;
+    sigprocmask(SIG_BLOCK, NULL, &before);
+    sv_hold_stop_signals(); /* for good: what waits was meant for all that we do */
+    pid = sv_stop_signal() ? -1 : fork();
+    if (pid == 0)
+        run_as_child(conf, &before);
+    return pid > 0 ? await_run(pid) : sv_stop_signal() ? IM_EXIT_FORCED : IM_EXIT_FAILED;
 }
 
 static struct im_json *read_result(const char *folder, unsigned rank)

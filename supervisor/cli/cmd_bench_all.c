@@ -193,6 +193,7 @@ int sv_cmd_bench_all(struct im_conf *conf)
         im_say(stderr, "imsuper: %s", text.s);
         return IM_EXIT_USAGE;
     }
+    sv_hold_stop_signals();
     if (status == 0)
         status = ask_reader(conf, a);
     if (status == 0)
@@ -209,5 +210,7 @@ int sv_cmd_bench_all(struct im_conf *conf)
             print_text(a, &verdict);
     }
     free(a);
+    if (status != 0 && sv_stop_signal())
+        return IM_EXIT_FORCED;
     return err < 0 ? im_command_fail(err, &text) : status;
 }

@@ -96,6 +96,7 @@ int sv_cmd_doctor(struct im_conf *conf)
 
     if (!checks)
         return IM_EXIT_FAILED;
+    sv_hold_stop_signals();
     sv_host_look(&host);
     sv_doctor_host(&host, checks);
     sv_program_find("imsuper-reader", path, sizeof path);
@@ -105,6 +106,10 @@ int sv_cmd_doctor(struct im_conf *conf)
     sv_doctor_gpus(checks);
     sv_doctor_room(conf, checks);
     sv_doctor_data(conf, checks);
+    if (sv_stop_signal()) {
+        free(checks);
+        return IM_EXIT_FORCED; /* what was not asked is no failure */
+    }
     if (!conf->json)
         print_text(checks);
     else if (print_json(checks) < 0)

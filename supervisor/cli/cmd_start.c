@@ -178,6 +178,7 @@ static int measure(struct start *s)
     snprintf(s->conf.index_file, sizeof s->conf.index_file, "%s", s->data.index_file);
     snprintf(s->conf.seek_file, sizeof s->conf.seek_file, "%s", s->data.seek_file);
     snprintf(s->conf.read_root, sizeof s->conf.read_root, "%s", s->data.read_root);
+    s->conf.has_avif = s->data.has_avif;
     snprintf(s->conf.index_hash, sizeof s->conf.index_hash, "%s", s->data.hash);
     err = sv_sizes_choose(&s->conf, &s->machine, s->data.samples, s->data.classes, &s->geometry, &text);
     if (err == 0)

@@ -35,6 +35,7 @@ static int parse(const char *answer, struct sv_dataset *ret, struct im_text *tex
         .classes = (uint32_t)im_json_int_or(j, "classes", 0),
         .seconds = im_json_real_or(j, "seconds", 0),
         .cached = im_json_bool_or(j, "cached", false),
+        .has_avif = im_json_bool_or(j, "has_avif", false),
     };
     ret->changed = (uint64_t)im_json_int_or(j, "changed", 0);
     ret->changed_checked = (uint64_t)im_json_int_or(j, "changed_checked", 0);

@@ -18,6 +18,7 @@ struct sv_dataset {
     char layout[32];
     char index_file[IM_CONF_TEXT_BYTES]; /* what the readers map */
     char seek_file[IM_CONF_TEXT_BYTES];  /* the seek index; "": none is used */
+    bool has_avif;                       /* by the names of the files */
     char read_root[IM_CONF_TEXT_BYTES];  /* below which all images lie; "": symbolic links lead out of it */
     char hash[32];                       /* of paths and labels */
     double seconds;

@@ -16,7 +16,6 @@
 #include "supervisor/report/rundir.h"
 
 #define HOOK_COMMAND_NS (60 * IM_SECOND)
-#define DONE_WAIT_NS (2 * IM_SECOND)
 #define DRAIN_BYTES_MAX ((size_t)1 << 20) /* of log lines a call: whoever floods the pipe holds nobody up */
 
 static int add_file(struct sv_journal *j, const char *name, int *ret, struct im_text *text)
@@ -182,13 +181,17 @@ void sv_journal_tidy(struct sv_journal *j)
     im_writer_do(j->writer, tidy, j, "plots");
 }
 
-void sv_journal_done(struct sv_journal *j, struct sv_done *ret)
+void sv_journal_ask_done(struct sv_journal *j)
 {
-    bool known;
-
     im_writer_do(j->writer, read_done, j, "DONE");
-    known = im_writer_wait(j->writer, false, DONE_WAIT_NS) != -ETIMEDOUT;
+}
+
+bool sv_journal_done(struct sv_journal *j, im_ns wait, struct sv_done *ret)
+{
+    bool known = im_writer_wait(j->writer, false, wait) != -ETIMEDOUT;
+
     *ret = known ? j->done : (struct sv_done){.top1 = -1, .average = -1};
+    return known;
 }
 
 static void tell_file(struct sv_journal *j, const struct im_writer_news *news)

@@ -58,8 +58,10 @@ void sv_journal_accept(struct sv_journal *j);
 void sv_journal_withdraw(struct sv_journal *j);
 void sv_journal_tidy(struct sv_journal *j);
 
-/* sv_rundir_done(), or a run that is not finished where the file system does not answer within 2 s. */
-void sv_journal_done(struct sv_journal *j, struct sv_done *ret);
+/* sv_rundir_done(), after what was given to be written before it: asked for first. False: the file system has not answered
+ * within `wait`; *ret is then a run that is not finished. */
+void sv_journal_ask_done(struct sv_journal *j);
+bool sv_journal_done(struct sv_journal *j, im_ns wait, struct sv_done *ret);
 
 /* Says once what cannot be written or shown, and once that it can be again. */
 void sv_journal_tell(struct sv_journal *j);

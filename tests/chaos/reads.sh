@@ -107,7 +107,6 @@ case_failing_mount_large_files() {
 }
 
 come_back() { sleep 2 && mv "$T/gone"/* "$T/data"; }
-# At once: files of a folder that is still being copied are missing indeed.
 another_comes() { sleep 1 && cp -r "$T/gone" "$T/coming" && mv "$T/coming" "$T/data"; }
 
 # An unmounted folder is an empty one; by io_uring, where there is one.
@@ -117,6 +116,31 @@ case_unmounted() {
   mkdir "$T/gone"
   mv "$T/data"/* "$T/gone"
   waits 'No such file or directory' come_back
+  finish 0
+  nobody_died reader augmenter trainer
+  came_through
+}
+
+# A copy brings the files back: most at once, others seconds later, one of them in two parts.
+case_slow_copy() {
+  local late=train/class_003
+  launch "${WORKERS[@]}" --on-bad-sample stop
+  wait_step 3
+  mkdir "$T/gone"
+  mv "$T/data"/* "$T/gone"
+  until_true 30 has_event '"outage.began"' || fail "the outage was not told"
+  mkdir "$T/coming"
+  mv "$T/gone/$late" "$T/coming"
+  mv "$T/gone"/* "$T/data"
+  until_true 30 has_event '"outage.ended"' || fail "its end was not told"
+  must_say "files still missing are waited for"
+  sleep 4 # at half a second a file would be left out after the third try
+  mkdir "$T/data/$late"
+  for file in "$T/coming/class_003"/*.jpg; do # written twice, the first time without an end
+    head -c 300 "$file" >"$T/data/$late/${file##*/}"
+  done
+  sleep 1
+  cp "$T/coming/class_003"/*.jpg "$T/data/$late"
   finish 0
   nobody_died reader augmenter trainer
   came_through

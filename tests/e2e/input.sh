@@ -262,4 +262,28 @@ case_without_uring_but_asked() {
   refused 69 "io_uring cannot be used" --io uring
 }
 
+# AVIF: its library is loaded where names say that there are such images, and by who starts next where only bytes say so.
+avif_images() { # NAME: four of them
+  local i
+  for i in 0 1 2 3; do
+    tail -c +5 "$(dirname "${BASH_SOURCE[0]}")/../fuzz/corpus/decode/avif_420" >"$T/data/train/class_00$i/$1"
+  done
+}
+case_avif() {
+  local expected
+  cp -r "$REFERENCE/data" "$T/data"
+  TRAIN+=(--data-dir "$T/data" --augmenters 2 --on-bad-sample stop)
+  avif_images hidden.jpg
+  start 0
+  expected=$(count_events '"process.died","role":"augmenter"')
+  [ "$expected" -ge 1 ] && [ "$expected" -le 2 ] || fail "$expected augmenters started again, not one or two"
+  must_balance
+  rm "$T/data"/train/class_00*/hidden.jpg
+  rm -r "$T/w"
+  avif_images named.AVIF
+  start 0
+  [ "$(deaths_of augmenter)" = 0 ] || fail "an augmenter started again for a library that it had"
+  must_balance
+}
+
 run_case

@@ -168,18 +168,24 @@ case_data_death() {
   [ "$status" = 0 ] || fail "exit status $status: $(cat "$T/err")"
   grep -q "died while it was measured: CPU times" "$T/err" || fail "the deaths are not told"
 }
-case_data_interrupt() {
+bench_is_stopped_by() { # SIGNAL TO: a process, or -PID for its group
   local status=0 bench
-  export TMPDIR=$T/tmp && mkdir "$TMPDIR"
   set -m
   "$BIN/imsuper" bench data --data-dir "$DATA" --batch-size 16 --image-size 32 --passes 1000 >"$T/out" 2>"$T/err" &
   bench=$!
   set +m
   until_true 20 has_augmenter || fail "nothing was started"
-  kill -INT -- "-$bench"
+  kill "-$1" -- "$2$bench"
   wait "$bench" || status=$?
-  [ "$status" = 130 ] || fail "exit status $status"
-  [ -z "$(ls "$TMPDIR")" ] || fail "left behind: $(ls "$TMPDIR")"
+  [ "$status" = 130 ] || fail "$1: exit status $status"
+  [ -z "$(ls "$TMPDIR")" ] || fail "$1: left behind: $(ls "$TMPDIR")"
+  [ -z "$(ours)" ] || fail "$1: still there: $(ours)"
+}
+case_data_interrupt() {
+  export TMPDIR=$T/tmp && mkdir "$TMPDIR"
+  bench_is_stopped_by INT -
+  bench_is_stopped_by TERM ''
+  bench_is_stopped_by HUP ''
 }
 
 run_case

@@ -278,7 +278,7 @@ case_index_gone() {
 
 # The run's folder is away for seconds, and a file has its name, when a trainer dies: it waits, and goes on.
 case_folder_away() {
-  FAULTS=$PACE
+  FAULTS=trainer:trainer.step.done=sleep:300@1/every # no save while the folder has no name
   launch
   wait_step 14
   mv "$RUN" "$T/moved"
@@ -287,12 +287,23 @@ case_folder_away() {
   until_true $SOON says "the run's folder cannot be used; waiting" || fail "the wait is not said"
   sleep 3
   is_over && fail "the run ended"
-  rm "$RUN"
-  mv "$T/moved" "$RUN"
+  ln -s "$T/moved" "$T/link" # at once: else the trainer makes a folder of that name
+  mv -T "$T/link" "$RUN"
   finish 0
   must_say "the run's folder can be used again"
   [ "$(grep -c "the run's folder cannot be used" "$T/out")" = 1 ] || fail "said more than once"
   check_outcome
+}
+
+# The file of the classes' names is removed: weights name them all the same.
+case_classes_gone() {
+  FAULTS=$PACE
+  launch --snapshot-steps 1
+  wait_step 3
+  rm "$RUN/classes.txt"
+  kill_roles trainer
+  finish 0
+  must_equal_reference # its metadata too
 }
 
 # It does not come back before somebody asks to stop: nobody says that there is no checkpoint.
@@ -432,6 +443,40 @@ case_slow_disk() {
   finish 0
   check_outcome
   must_parse
+}
+
+# A checkpoint is not written for 13 s: training waits for it, then goes on, and another one follows.
+case_slow_checkpoint() {
+  FAULTS=trainer:trainer.step.done=sleep:400@1/every,trainer:checkpoint.written=sleep:13000@1
+  launch
+  until_true $SOON says "writing a checkpoint to" || fail "the silence was not said"
+  must_say "training goes on, the older one stays"
+  until_true 5 answers || fail "status is not answered"
+  wait_step 14
+  if says "the checkpoint that took long is written"; then fail "training did not go on meanwhile"; fi
+  until_true 10 says "the checkpoint that took long is written" || fail "it was not written"
+  finish 0
+  must_say "a checkpoint is written again"
+  check_outcome
+  must_equal_metrics
+}
+
+# The trainer's checkpoint is never written, and the run is asked to stop: another process saves the snapshot.
+case_hanging_checkpoint() {
+  local began
+  FAULTS=$QUICK_PACE,trainer:checkpoint.written=sleep:600000@1
+  launch
+  until_true $SOON says "training is done; waiting for a place to save" || fail "the wait is not said"
+  status_json | grep -q '"state"' || fail "status is not answered"
+  began=$SECONDS
+  send INT
+  finish 75
+  [ $((SECONDS - began)) -le 20 ] || fail "the stop took $((SECONDS - began)) s"
+  must_say "NOT SAVED: writing a checkpoint to"
+  must_say "saving the last snapshot instead"
+  FAULTS="" start 0
+  "$BIN/compare_states" --tensors "$REFERENCE/w/run/checkpoints/last.state.safetensors" "$RUN/checkpoints/last.state.safetensors" \
+    || fail "the weights are others" # its metadata lack the best accuracy, whose weights were not written
 }
 
 # Errors of a disk that come and go, everywhere.

@@ -52,7 +52,7 @@ static void add_all(struct tr_state *s, const struct tr_model *model, const char
             break;
         case TR_HOME_COUNTER:
             if (params >= 0 && stats >= 0)
-                add_tensor(s, prefix, TR_I64, t, &s->tracked);
+                add_tensor(s, prefix, TR_I64, t, s->tracked);
             break;
         }
     }
@@ -96,6 +96,7 @@ int tr_state_init(struct tr_state *s, struct tr_network *net)
         .tensors = calloc(tensors, sizeof *s->tensors),
         .destinations = calloc(tensors, sizeof *s->destinations),
         .names = calloc(tensors, sizeof *s->names),
+        .tracked = calloc(1, sizeof *s->tracked),
     };
     for (int i = 0; i < TR_ARENA_COUNT; i++) {
         size_t floats = tr_network_floats(net, (enum tr_arena)i);
@@ -105,7 +106,7 @@ int tr_state_init(struct tr_state *s, struct tr_network *net)
         s->arenas[i] = calloc(floats, sizeof(float));
         complete = complete && s->arenas[i];
     }
-    if (!complete || !s->tensors || !s->destinations || !s->names) {
+    if (!complete || !s->tracked || !s->tensors || !s->destinations || !s->names) {
         tr_state_fini(s);
         return -ENOMEM;
     }
@@ -120,6 +121,7 @@ void tr_state_fini(struct tr_state *s)
     free(s->tensors);
     free(s->destinations);
     free(s->names);
+    free(s->tracked);
     free(s->classes);
     *s = (struct tr_state){0};
 }
@@ -139,7 +141,7 @@ int tr_state_collect(struct tr_state *s, struct im_text *text)
             err = tr_network_read(s->net, (enum tr_arena)i, s->arenas[i]);
     if (err < 0)
         return im_fail(text, err, "cannot copy the network from the device: %s", strerror(-err));
-    s->tracked = tr_network_tracked(s->net);
+    *s->tracked = tr_network_tracked(s->net);
     return 0;
 }
 
@@ -292,6 +294,6 @@ int tr_state_restore(struct tr_state *s, const struct tr_safetensors *from, bool
             im_fail(text, err, "cannot copy the network to the device: %s", strerror(-err));
     }
     if (err == 0)
-        tr_network_set_tracked(s->net, s->tracked);
+        tr_network_set_tracked(s->net, *s->tracked);
     return err < 0 ? err : check_restored(s, text);
 }

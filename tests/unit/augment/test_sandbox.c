@@ -55,7 +55,7 @@ static int run_inside(act *what)
 
         setrlimit(RLIMIT_CORE, &no_core);
         signal(SIGABRT, SIG_DFL); /* cmocka's handler, and a sanitizer's, would turn a signal into an exit */
-        err = au_sandbox_enter(read_root, NULL, false, &state, &text);
+        err = au_sandbox_enter(read_root, NULL, true, false, &state, &text);
         if (err < 0)
             fprintf(stderr, "%s\n", text.s);
         _exit(err < 0 ? 2 : !state.filters_calls ? NO_SECCOMP : what() ? 0 : 1);
@@ -371,7 +371,7 @@ static int enter_without_seccomp(struct im_text *text)
     if (err == 0)
         err = seccomp_load(filter);
     seccomp_release(filter);
-    return err < 0 ? err : au_sandbox_enter(GOLDEN_DIR, NULL, false, &state, text);
+    return err < 0 ? err : au_sandbox_enter(GOLDEN_DIR, NULL, true, false, &state, text);
 }
 
 static void a_kernel_without_seccomp_is_a_warning(void **unused)

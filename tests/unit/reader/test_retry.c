@@ -200,6 +200,39 @@ static void a_file_that_was_left_out_before_gets_one_chance(void **state)
     assert_true(fails(&t, &s, -EIO, 30));
 }
 
+/* A copy brings back what an outage took, one file after another. */
+static void a_missing_file_is_awaited_after_an_outage(void **state)
+{
+    static const int errors[] = {-ENOENT, -EACCES, -ETXTBSY};
+    struct rd_storage s = {.read = 5, .probed = 5, .settling = true};
+
+    (void)state;
+    for (size_t i = 0; i < IM_COUNT(errors); i++) {
+        struct rd_tries t = {0};
+        im_ns now = 10;
+
+        for (; now < 1000; now += 2) {
+            assert_false(fails(&t, &s, errors[i], now));
+            rd_storage_read(&s, now + 1); /* others can be read */
+        }
+        assert_int_equal(rd_tries_due(&t, &s), t.failed_at + RD_RETRY_MAX_NS);
+        s.settling = false;
+        assert_true(fails(&t, &s, errors[i], now));
+        s = (struct rd_storage){.read = 5, .probed = 5, .settling = true};
+    }
+}
+
+static void what_was_missing_before_the_outage_is_not_awaited(void **state)
+{
+    struct rd_storage s = {.settling = true};
+    struct rd_tries t = {.known = true};
+
+    (void)state;
+    assert_false(fails(&t, &s, -ENOENT, 10));
+    rd_storage_read(&s, 11);
+    assert_true(fails(&t, &s, -ENOENT, 20));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -214,6 +247,8 @@ int main(void)
         cmocka_unit_test(tries_come_at_longer_intervals_up_to_a_bound),
         cmocka_unit_test(it_is_decided_soon_once_there_is_a_proof),
         cmocka_unit_test(a_file_that_was_left_out_before_gets_one_chance),
+        cmocka_unit_test(a_missing_file_is_awaited_after_an_outage),
+        cmocka_unit_test(what_was_missing_before_the_outage_is_not_awaited),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -54,11 +54,20 @@ static void a_read_hangs_when_the_storage_works_meanwhile(void **state)
             cases[i].state);
 }
 
+static void missing_files_are_awaited_as_long_as_the_outage_lasted(void **state)
+{
+    (void)state;
+    assert_int_equal(sv_settling_time(2 * IM_SECOND), 30 * IM_SECOND);
+    assert_int_equal(sv_settling_time(90 * IM_SECOND), 90 * IM_SECOND);
+    assert_int_equal(sv_settling_time(86400 * IM_SECOND), IM_SETTLE_MAX_NS);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(only_who_gives_no_sign_of_life_is_stuck),
         cmocka_unit_test(a_read_hangs_when_the_storage_works_meanwhile),
+        cmocka_unit_test(missing_files_are_awaited_as_long_as_the_outage_lasted),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
