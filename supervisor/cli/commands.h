@@ -20,6 +20,7 @@ int sv_cmd_compare(struct im_conf *conf);
 int sv_cmd_status(struct im_conf *conf);
 int sv_cmd_top(struct im_conf *conf);
 int sv_cmd_logs(struct im_conf *conf);
+int sv_cmd_trace(struct im_conf *conf);
 int sv_cmd_stop(struct im_conf *conf);
 int sv_cmd_pause(struct im_conf *conf);
 int sv_cmd_resume(struct im_conf *conf);

@@ -40,6 +40,7 @@ const struct sv_overview_line sv_overview[] = {
     {"Data", "data verify", "decode every image: bad ones, duplicates, leaks, balance"},
     {"Data", "data stats", "mean and deviation of the colours, sizes"},
     {"Data", "data preview", "a picture of what training will see"},
+    {"Measure", "trace", "a timeline of all processes of a run, for Perfetto: trace RUN -o FILE"},
     {"Measure", "bench data", "images/s of readers and augmenters, and what limits them"},
     {"Measure", "bench all", "each stage by itself and the whole, and which limits"},
     {"Measure", "bench ring", "nanoseconds of a hop through the rings"},

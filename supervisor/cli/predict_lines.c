@@ -139,7 +139,7 @@ static void *print_lines(void *argument)
     int state;
 
     do {
-        state = atomic_load(&l->state);
+        state = atomic_load_explicit(&l->state, memory_order_acquire);
         if (state != BROKEN)
             print_more(&p, state == WHOLE);
         if (l->err < 0 && state == GOING_ON) { /* the rest is worked out for nobody */
@@ -178,7 +178,7 @@ int sv_lines_begin(struct sv_lines *l, const struct im_conf *conf, const struct 
 
 int64_t sv_lines_end(struct sv_lines *l, bool whole)
 {
-    atomic_store(&l->state, whole ? WHOLE : BROKEN);
+    atomic_store_explicit(&l->state, whole ? WHOLE : BROKEN, memory_order_release);
     if (l->has_thread)
         pthread_join(l->thread, NULL);
     l->has_thread = false;

@@ -43,6 +43,10 @@ verb_start() {
 }
 verb_status() { run 3 status --workspace "$T/w" --run-name run && must_say "done"; }
 verb_top() { run 2 top --workspace "$T/w" && must_say "top needs a terminal"; }
+verb_trace() {
+  run 4 trace other --workspace "$T/w" && run 3 trace run --workspace "$T/w" && must_say "not running"
+  run 1 trace run --workspace "$T/w" -o "$T/no/f" && must_say "folder is not there" && run 2 trace --seconds 0
+}
 verb_logs() {
   run 0 logs trainer#0 run --workspace "$T/w" && must_say "network ready"
   run 4 logs other --workspace "$T/w" && run 2 logs augmentor#1 run --workspace "$T/w" && must_say "did you mean"
