@@ -191,6 +191,8 @@ typedef uint64_t im_conf_commands;
 #define IM_FOR_AVERAGE IM_FOR(32) /* the mean of weights */
 #define IM_FOR_PIXELS IM_FOR(33)  /* samples for a program that asks for them */
 #define IM_FOR_TRACE IM_FOR(34)
+#define IM_FOR_PROFILE IM_FOR(35)  /* beside the measurement: profiles for speedscope */
+#define IM_FOR_MEASURED IM_FOR(36) /* beside the measurement: an earlier one to compare with */
 #define IM_FOR_USE (IM_FOR_EVAL | IM_FOR_PREDICT)
 #define IM_FOR_RUNS (IM_FOR_START | IM_FOR_STATUS | IM_FOR_STOP | IM_FOR_CONTROL)
 /* All that make samples. */
@@ -200,7 +202,8 @@ typedef uint64_t im_conf_commands;
      IM_FOR_STEPS | IM_FOR_LR_FIND | IM_FOR_MODEL | IM_FOR_RESTART | IM_FOR_SCALE | IM_FOR_LIST_RUNS |       \
      IM_FOR_ORGANISE | IM_FOR_PLOT | IM_FOR_COMPARE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ |                    \
      IM_FOR_BENCH_DATA | IM_FOR_VERIFY | IM_FOR_USE | IM_FOR_EVALUATED | IM_FOR_EXPORT | IM_FOR_TOP |        \
-     IM_FOR_LOGS | IM_FOR_BENCH_RING | IM_FOR_IMPORT | IM_FOR_AVERAGE | IM_FOR_TRACE)
+     IM_FOR_LOGS | IM_FOR_BENCH_RING | IM_FOR_IMPORT | IM_FOR_AVERAGE | IM_FOR_TRACE | IM_FOR_PROFILE |      \
+     IM_FOR_MEASURED)
 
 /* clang-format off */
 #define IM_CONF_KEYS(BOOL, INT, SEED, REAL, TEXT, ENUM) \
@@ -398,7 +401,7 @@ typedef uint64_t im_conf_commands;
     INT(snapshot_steps, "snapshot-steps", 0, 0, 1000000000, IM_GROUP_ROBUSTNESS, IM_FOR_START | IM_FOR_USE, "N", "take a snapshot at least every N steps of training or validation; 0 = not by steps") \
     INT(max_restarts, "max-restarts", 10, 0, 1000000, IM_GROUP_ROBUSTNESS, IM_FOR_START | IM_FOR_USE, "N", "stop the run after N restarts of one process that failed by itself, without progress of anyone in between") \
     REAL(trainer_deadline, "trainer-deadline", -1, -1, 86400, IM_GROUP_ROBUSTNESS, IM_FOR_START | IM_FOR_USE, "SECONDS", "end a trainer that has its input and finishes no step for this long, and continue from the last snapshot; 10 times as long until its first step, and while it saves; -1 = 20 times the slowest of its last steps, at least a minute; 0 = never") \
-    TEXT(output, "output", "", IM_GROUP_OUTPUT, IM_FOR_PREVIEW | IM_FOR_LR_FIND | IM_FOR_PLOT | IM_FOR_COMPARE | IM_FOR_VERIFY | IM_FOR_BENCH_DATA | IM_FOR_EVAL | IM_FOR_EXPORT | IM_FOR_IMPORT | IM_FOR_AVERAGE | IM_FOR_TRACE, "FILE", "file to write: export's (for timm a folder), or a picture (default preview.png, plot.png, compare.png) or timeline (default trace.json); lr-find: the PNG file, beside which its JSON file lies, or a folder for both (default lr_finder_plots); eval: folder for all files") \
+    TEXT(output, "output", "", IM_GROUP_OUTPUT, IM_FOR_PREVIEW | IM_FOR_LR_FIND | IM_FOR_PLOT | IM_FOR_COMPARE | IM_FOR_VERIFY | IM_FOR_BENCH_DATA | IM_FOR_EVAL | IM_FOR_EXPORT | IM_FOR_IMPORT | IM_FOR_AVERAGE | IM_FOR_TRACE | IM_FOR_PROFILE, "FILE", "file to write: export's (for timm a folder), or a picture (default preview.png, plot.png, compare.png) or timeline (default trace.json), or a profile for speedscope; lr-find: the PNG file, beside which its JSON file lies, or a folder for both (default lr_finder_plots); eval: folder for all files") \
     INT(images, "images", 16, 1, 4096, IM_GROUP_DATA, IM_FOR_PREVIEW | IM_FOR_BENCH | IM_FOR_LIST | IM_FOR_PIXELS, "N", "number of images, spread over the training set; a preview shows 64 at most") \
     INT(epoch, "epoch", 0, 0, 100000, IM_GROUP_AUGMENTATION, IM_FOR_PREVIEW | IM_FOR_BENCH | IM_FOR_PIXELS, "N", "epoch whose random draws are shown") \
     BOOL(evaluate, "evaluate", false, IM_GROUP_OUTPUT, IM_FOR_CHILDREN, "", "this run is one validation pass that writes what became of each image") \
@@ -432,7 +435,7 @@ typedef uint64_t im_conf_commands;
     REAL(warm_up_seconds, "warm-up-seconds", 1, 0, 3600, IM_GROUP_OUTPUT, IM_FOR_BENCH_DATA, "SECONDS", "what is not measured at the beginning") \
     REAL(images_per_second, "images-per-second", 0, 0, 1e9, IM_GROUP_OUTPUT, IM_FOR_BENCH_DATA, "R", "each simulated trainer takes R images/s at most; 0 = as many as come") \
     TEXT(scan, "scan", "", IM_GROUP_OUTPUT, IM_FOR_BENCH_DATA, "STAGE=LOW..HIGH", "measure with each of these numbers of processes: augmenters=1..8 or readers=1..4") \
-    TEXT(compare, "compare", "", IM_GROUP_OUTPUT, IM_FOR_BENCH_DATA, "FILE", "compare with an earlier measurement: a file that --json wrote") \
+    TEXT(compare, "compare", "", IM_GROUP_OUTPUT, IM_FOR_BENCH_DATA | IM_FOR_MEASURED, "FILE", "compare with an earlier measurement: a file that --json wrote") \
     BOOL(consume, "consume", false, IM_GROUP_PIPELINE, IM_FOR_CHILDREN, "", "trainers take batches and do not train: bench data") \
     TEXT(out, "out", "", IM_GROUP_SYNTH, IM_FOR_SYNTH | IM_FOR_ORGANISE, "DIR", "output folder of the images") \
     BOOL(organise_copy, "copy", false, IM_GROUP_DATA, IM_FOR_ORGANISE, "", "copy the images") \

@@ -30,6 +30,7 @@ int sv_cmd_gpus(struct im_conf *conf);
 int sv_cmd_bench_all(struct im_conf *conf);
 int sv_cmd_bench_data(struct im_conf *conf);
 int sv_cmd_bench_ring(struct im_conf *conf);
+int sv_cmd_profile_ring(struct im_conf *conf);
 int sv_cmd_doctor(struct im_conf *conf);
 int sv_cmd_version(struct im_conf *conf);
 int sv_cmd_help(struct im_conf *conf);

@@ -77,8 +77,10 @@ static const struct im_command verbs[] = {
     {.name = "trace",
      .typed = "imsuper trace",
      .usual = "[RUN] [-o trace.json] [--seconds N]",
-     .what = "Watches a run that goes on for some seconds and writes what each process did when: reads, images,\n"
-             "batches, waits, and the fill of the rings. Perfetto (ui.perfetto.dev) and chrome://tracing open it.",
+     .what =
+         "Watches a run that goes on for some seconds and writes what each process did when: reads, images,\n"
+         "batches, waits, and the fill of the rings. Perfetto (ui.perfetto.dev) and chrome://tracing open "
+         "it.",
      .options = IM_FOR_TRACE,
      .operand = "run-name",
      .run = sv_cmd_trace},
@@ -198,11 +200,17 @@ static const struct im_command verbs[] = {
      .run = sv_cmd_bench_all},
     {.name = "bench ring",
      .typed = "imsuper bench ring",
-     .usual = "[--json]",
+     .usual = "[--json] [--compare old.json]",
      .what =
          "Measures what a hop through each ring costs and how long a sleeper takes to wake, in nanoseconds.",
-     .options = IM_FOR_BENCH_RING,
+     .options = IM_FOR_BENCH_RING | IM_FOR_MEASURED,
      .run = sv_cmd_bench_ring},
+    {.name = "profile ring",
+     .typed = "imsuper profile ring",
+     .usual = "[--json]",
+     .what = "Shows how the times of `imsuper bench ring` are spread: quantiles of each hop, and of waking.",
+     .options = IM_FOR_BENCH_RING,
+     .run = sv_cmd_profile_ring},
     {.name = "bench", .words = sv_cmd_role},
     {.name = "profile", .words = sv_cmd_role},
     {.name = "model", .words = sv_cmd_role},
