@@ -45,7 +45,7 @@ static const struct im_command verbs[] = {
              "misnamed files, duplicates, images in both splits, and the balance of classes. -o writes a "
              "page with\n"
              "pictures. Exit status 65 when there are bad images.",
-     .options = IM_FOR_VERIFY,
+     .options = IM_FOR_VERIFY | IM_FOR_NEAR,
      .required = "data-dir",
      .run = au_cmd_verify},
     {.name = "stats",

@@ -193,6 +193,7 @@ typedef uint64_t im_conf_commands;
 #define IM_FOR_TRACE IM_FOR(34)
 #define IM_FOR_PROFILE IM_FOR(35)  /* beside the measurement: profiles for speedscope */
 #define IM_FOR_MEASURED IM_FOR(36) /* beside the measurement: an earlier one to compare with */
+#define IM_FOR_NEAR IM_FOR(37)     /* data verify alone, beside IM_FOR_VERIFY */
 #define IM_FOR_USE (IM_FOR_EVAL | IM_FOR_PREDICT)
 #define IM_FOR_RUNS (IM_FOR_START | IM_FOR_STATUS | IM_FOR_STOP | IM_FOR_CONTROL)
 /* All that make samples. */
@@ -203,7 +204,7 @@ typedef uint64_t im_conf_commands;
      IM_FOR_ORGANISE | IM_FOR_PLOT | IM_FOR_COMPARE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ |                    \
      IM_FOR_BENCH_DATA | IM_FOR_VERIFY | IM_FOR_USE | IM_FOR_EVALUATED | IM_FOR_EXPORT | IM_FOR_TOP |        \
      IM_FOR_LOGS | IM_FOR_BENCH_RING | IM_FOR_IMPORT | IM_FOR_AVERAGE | IM_FOR_TRACE | IM_FOR_PROFILE |      \
-     IM_FOR_MEASURED)
+     IM_FOR_MEASURED | IM_FOR_NEAR)
 
 /* clang-format off */
 #define IM_CONF_KEYS(BOOL, INT, SEED, REAL, TEXT, ENUM) \
@@ -428,6 +429,7 @@ typedef uint64_t im_conf_commands;
     BOOL(diff, "diff", false, IM_GROUP_OUTPUT, IM_FOR_PREVIEW, "", "show each image beside its untransformed crop") \
     INT(passes, "passes", 5, 1, 100000, IM_GROUP_OUTPUT, IM_FOR_BENCH | IM_FOR_STEPS | IM_FOR_BENCH_READ | IM_FOR_BENCH_DATA, "N", "passes over the images; for the trainer: rounds of one second") \
     INT(sample, "sample", 0, 0, 1000000000, IM_GROUP_DATA, IM_FOR_VERIFY | IM_FOR_BENCH_READ | IM_FOR_LIST, "N", "take N images spread over each split; 0 = all of them (bench read and profile reader: at most 4096)") \
+    INT(near_duplicates, "near-duplicates", 0, 0, 7, IM_GROUP_DATA, IM_FOR_NEAR, "BITS", "also find images that look alike though their bytes differ: so many of 64 bits of a difference hash may differ (4 finds resized and recompressed copies); 0 = do not look") \
     BOOL(both_splits, "both-splits", false, IM_GROUP_DATA, IM_FOR_LIST, "", "list validation images too") \
     BOOL(cold, "cold", false, IM_GROUP_DATA, IM_FOR_BENCH_READ | IM_FOR_BENCH_DATA, "", "drop these files from the page cache before each pass, so that they come from the disk") \
     INT(jobs, "jobs", 0, 0, 1024, IM_GROUP_PIPELINE, IM_FOR_VERIFY, "N", "processes that decode; 0 = as many as there are cores") \
