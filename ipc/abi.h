@@ -22,7 +22,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define IM_ABI_VERSION 6u
+#define IM_ABI_VERSION 7u
 #define IM_MAGIC UINT64_C(0x3172657075736d69) /* "imsuper1" */
 #define IM_LINE 128                           /* two cache lines: the adjacent-line prefetcher pairs them */
 #define IM_PAGE 4096
@@ -156,6 +156,13 @@ enum im_gauge {
 };
 #define IM_HISTOGRAM_BUCKETS 480 /* of durations up to 18 minutes: stats.h */
 
+/* What a process did, and how long, for `imsuper trace` (spans.h). */
+#define IM_SPANS 1024
+struct im_span {
+    _Atomic uint64_t begin_ns;
+    _Atomic uint64_t length_and_kind; /* ns * 256 + kind */
+};
+
 struct im_stats {
     alignas(IM_PAGE) _Atomic uint64_t activity; /* enum im_activity the process is in */
     _Atomic uint64_t since_ns;                  /* ... since */
@@ -167,6 +174,10 @@ struct im_stats {
     /* No statistics, but as these W augmenter alone; what its end has to do with its ticket. */
     _Atomic uint64_t active_need; /* bytes of memory that its ticket takes; 0 = not known yet */
     _Atomic uint32_t sent_signal; /* as it dies: a fatal signal that another process sent; 0 = none */
+
+    _Atomic uint32_t spans_wanted; /* W supervisor: 1: somebody reads them */
+    _Atomic uint64_t spans; /* that were kept so far; span n lies at n mod IM_SPANS, before the count */
+    struct im_span span[IM_SPANS];
 };
 
 /* What a reader says of the bytes it put into a cell. W reader while FILLING; R augmenter while TAKEN, and the
@@ -315,14 +326,14 @@ struct im_control {
 };
 
 static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2, "shared words must be lock-free");
-static_assert(sizeof(struct im_event) == IM_LINE, "abi 6");
-static_assert(sizeof(struct im_process) == IM_LINE, "abi 6");
-static_assert(sizeof(struct im_encoded_meta) == 272 && offsetof(struct im_encoded_meta, name) == 32, "abi 6");
-static_assert(sizeof(struct im_bad_entry) == 248, "abi 6");
-static_assert(sizeof(struct im_peer) == 12800 && offsetof(struct im_peer, card) == 256, "abi 6");
-static_assert(sizeof(struct im_snapshot_header) == 40, "abi 6");
-static_assert(sizeof(struct im_seek_ring) == 2 * IM_LINE + IM_SEEK_RING_BYTES, "abi 6");
-static_assert(sizeof(struct im_stats) == 5 * IM_PAGE, "abi 6");
-static_assert(offsetof(struct im_control, run_state) % IM_LINE == 0, "abi 6");
+static_assert(sizeof(struct im_event) == IM_LINE, "abi 7");
+static_assert(sizeof(struct im_process) == IM_LINE, "abi 7");
+static_assert(sizeof(struct im_encoded_meta) == 272 && offsetof(struct im_encoded_meta, name) == 32, "abi 7");
+static_assert(sizeof(struct im_bad_entry) == 248, "abi 7");
+static_assert(sizeof(struct im_peer) == 12800 && offsetof(struct im_peer, card) == 256, "abi 7");
+static_assert(sizeof(struct im_snapshot_header) == 40, "abi 7");
+static_assert(sizeof(struct im_seek_ring) == 2 * IM_LINE + IM_SEEK_RING_BYTES, "abi 7");
+static_assert(sizeof(struct im_stats) == 9 * IM_PAGE, "abi 7");
+static_assert(offsetof(struct im_control, run_state) % IM_LINE == 0, "abi 7");
 
 #endif

@@ -1,6 +1,7 @@
 /* What became of each image of an evaluation: the trainers write records of one size into outcomes.bin in the run
  * directory, the supervisor's verbs read them when the run is over. An image's record lies at its place in the pass, so
- * that a batch that is evaluated again after a death writes the same bytes to the same place. */
+ * that a batch that is evaluated again after a death writes the same bytes to the same place. The first word of a record
+ * is written last: whoever reads the file during the pass finds whole records (supervisor/cli/predict_lines.c). */
 #ifndef IPC_OUTCOME_H
 #define IPC_OUTCOME_H
 

@@ -3,6 +3,8 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "ipc/spans.h"
+
 #define READS_MAX 4
 #define UNIT_BITS 7 /* 128 ns: nothing shorter is told apart */
 #define SUB_BITS 4  /* 16 buckets a power of two */
@@ -23,10 +25,12 @@ void im_stats_enter(struct im_stats *s, enum im_activity activity)
      * would count the same time twice. Release on each, so that who sees the new value (acquire) sees
      * since_ns changed too. */
     atomic_store_explicit(&s->since_ns, 0, memory_order_relaxed);
-    if (was < IM_ACTIVITIES && since != 0)
+    if (was < IM_ACTIVITIES && since != 0) {
         atomic_store_explicit(&s->time_ns[was],
                               atomic_load_explicit(&s->time_ns[was], memory_order_relaxed) + now - since,
                               memory_order_release);
+        im_spans_add(s, im_span_of_activity((enum im_activity)was), since, now - since);
+    }
     atomic_store_explicit(&s->activity, activity, memory_order_release);
     atomic_store_explicit(&s->since_ns, now, memory_order_release);
 }
@@ -60,6 +64,8 @@ static uint64_t upper_edge(unsigned bucket)
 void im_stats_time(struct im_stats *s, enum im_histogram histogram, im_ns duration)
 {
     bump(&s->histogram[histogram][bucket_of(duration)], 1);
+    if (im_spans_wanted(s))
+        im_spans_add(s, im_span_of_histogram(histogram), im_now() - duration, duration);
 }
 
 void im_stats_gauge(struct im_stats *s, enum im_gauge gauge, double value)

@@ -10,6 +10,7 @@
 #include "ipc/process.h"
 #include "supervisor/report/epochs.h"
 #include "supervisor/super.h"
+#include "supervisor/tracing.h"
 #include "supervisor/usage.h"
 
 /* Of a process's items; null before the first one. */
@@ -258,6 +259,8 @@ static struct im_json *command(struct sv_super *s, const char *cmd, const struct
 
     if (strcmp(cmd, "status") == 0)
         return sv_status_json(s);
+    if (strcmp(cmd, "trace") == 0)
+        return sv_trace_answer(s, message);
     answer = sv_control(s, cmd, message);
     return answer ? answer : simple_reply("error", "unknown command");
 }

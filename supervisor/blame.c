@@ -185,7 +185,9 @@ static void leave_out(struct sv_super *s, uint64_t key, const char *file, enum s
     im_bad_quarantine(&s->run, key, sv_end_verdict(end));
     im_json_set_str(fields, "why", sv_end_name(end));
     sv_journal_event(&s->journal, "sample.quarantined", fields);
-    sv_screen_warn(&s->screen, SV_WARN, "%s is left out from now on: %s", file, sv_end_sentence(end));
+    sv_screen_warn(&s->screen, SV_WARN, "%s%s is left out from now on: %s",
+                   *s->conf.image_list ? "/" : "", /* those of `imsuper predict` lie below / */
+                   file, sv_end_sentence(end));
 }
 
 void sv_blame_death(struct sv_super *s, const struct sv_child *child, int wait_status)

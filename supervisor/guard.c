@@ -24,7 +24,8 @@ static void tell_bad_sample(struct sv_super *s, const struct im_bad_entry *bad, 
     fields = sv_sample_json(key, name);
     im_json_set_str(fields, "verdict", im_verdict_name(verdict));
     sv_journal_event(&s->journal, "sample.bad", fields);
-    sv_screen_warn(&s->screen, SV_WARN, "skipped %s: %s", name, im_verdict_sentence(verdict));
+    if (!*s->conf.image_list) /* `imsuper predict` has a line for each image, with the user's name of it */
+        sv_screen_warn(&s->screen, SV_WARN, "skipped %s: %s", name, im_verdict_sentence(verdict));
     if (s->conf.on_bad_sample == IM_BAD_SAMPLE_STOP) {
         sv_screen_warn(&s->screen, SV_ERROR, "stopping because of --on-bad-sample stop");
         sv_end(s, IM_EXIT_BAD_DATA, "a file cannot be used, and --on-bad-sample is stop");

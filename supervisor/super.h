@@ -47,6 +47,8 @@ struct sv_super {
     struct sv_progress_watch watch;
     struct sv_ending ending;
     struct im_ctl *ctl;
+    im_ns trace_asked; /* when `imsuper trace` asked last; 0: never */
+    bool trace_off;    /* no process keeps spans */
     bool warden_gone;
     bool resetting; /* everyone is being killed; then trainers go on from their last snapshot or checkpoint */
     struct sv_quiet quiet;

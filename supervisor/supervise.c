@@ -23,6 +23,7 @@
 #include "supervisor/blame.h"
 #include "supervisor/report/saved.h"
 #include "supervisor/super.h"
+#include "supervisor/tracing.h"
 
 #define TICK_MS 50
 #define END_WAIT_NS (10 * IM_SECOND)
@@ -201,6 +202,7 @@ static void one_turn(struct sv_super *s, struct pollfd *p)
     sv_answer(s);
     sv_scale(s);
     sv_restart_turn(s);
+    sv_trace_turn(s);
     sv_check_time_limit(s);
     sv_seek_turn(&s->seek);
     tell_of_seek_index(s);

@@ -120,14 +120,14 @@ static int evaluate_mirrored(struct tr_outcomes *o, struct tr_network *net, cons
     return err;
 }
 
-static int write_record(const struct tr_outcomes *o, uint64_t place, struct im_text *text)
+static int write_part(const struct tr_outcomes *o, uint64_t place, size_t from, size_t to,
+                      struct im_text *text)
 {
-    const size_t bytes = im_outcome_bytes(o->tops);
     const char *at = (const char *)o->record;
-    size_t done = 0;
+    size_t done = from;
 
-    while (done < bytes) {
-        ssize_t n = pwrite(o->file, at + done, bytes - done, (off_t)(place * bytes + done));
+    while (done < to) {
+        ssize_t n = pwrite(o->file, at + done, to - done, (off_t)(place * im_outcome_bytes(o->tops) + done));
 
         if (n < 0 && errno == EINTR)
             continue;
@@ -137,6 +137,15 @@ static int write_record(const struct tr_outcomes *o, uint64_t place, struct im_t
         done += (size_t)n;
     }
     return 0;
+}
+
+/* The word that says that the record is there comes last: others read the file while it is written. */
+static int write_record(const struct tr_outcomes *o, uint64_t place, struct im_text *text)
+{
+    const size_t word = sizeof o->record->sample_plus_1;
+    int err = write_part(o, place, word, im_outcome_bytes(o->tops), text);
+
+    return err < 0 ? err : write_part(o, place, 0, word, text);
 }
 
 int tr_outcomes_logits(struct tr_outcomes *o, struct tr_network *net, const struct tr_batch *batch,

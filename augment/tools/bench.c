@@ -22,8 +22,12 @@
 #include <string.h>
 #include <time.h>
 
+#include "ipc/base/earlier.h"
 #include "ipc/base/json.h"
+#include "ipc/base/speedscope.h"
 #include "ipc/child.h"
+
+#define BENCH_SCHEMA "imsuper.bench-augment/1"
 
 /* What is timed: the stages of au_render(), then the kinds of steps. */
 enum {
@@ -51,6 +55,7 @@ struct bench {
     struct series series[STAGES];
     double *pass_seconds; /* by the clock, of the passes without clocks inside */
     double *pass_cpu;     /* the processor's seconds in the same */
+    struct im_earlier earlier;
     unsigned char *out;
     double wait_ms;    /* of one image: when the passes with clocks had no processor */
     double entropy_ms; /* of one image, estimated; profile only */
@@ -257,6 +262,43 @@ static double rate(const struct bench *b, double *passes, double share)
     return (double)b->session.files.count / quantile(&sorted, share);
 }
 
+/* images/s of processor time of each pass; sorts nothing. NULL: no memory. */
+static double *pass_rates(const struct bench *b)
+{
+    double *rates = calloc((size_t)b->session.conf.passes, sizeof *rates);
+
+    for (int64_t i = 0; rates && i < b->session.conf.passes; i++)
+        rates[i] = (double)b->session.files.count / b->pass_cpu[i];
+    return rates;
+}
+
+static void compare_json(const struct bench *b, struct im_json *j)
+{
+    double *rates = pass_rates(b);
+    struct im_summary now;
+
+    if (!rates)
+        return;
+    im_json_set(j, "rates", im_earlier_list(rates, (size_t)b->session.conf.passes));
+    now = im_series_summary(rates, (size_t)b->session.conf.passes);
+    im_earlier_add_json(&b->earlier, &now, true, j);
+    free(rates);
+}
+
+static void compare_text(const struct bench *b)
+{
+    double *rates = pass_rates(b);
+    struct im_text compared = {""};
+    struct im_summary now;
+
+    if (!rates)
+        return;
+    now = im_series_summary(rates, (size_t)b->session.conf.passes);
+    if (*im_earlier_sentence(&b->earlier, &now, true, "images/s of a core", &compared))
+        printf("\ncompared  %s\n", compared.s);
+    free(rates);
+}
+
 static struct im_json *stage_json(const struct bench *b, int stage)
 {
     const struct series *s = &b->series[stage];
@@ -277,7 +319,7 @@ static int print_json(struct bench *b, bool is_profile)
     double decode_ms = sum(&b->series[STAGE_DECODE]) / (double)b->series[STAGE_DECODE].count;
     int err;
 
-    im_json_set_str(j, "schema", is_profile ? "imsuper.profile-augment/1" : "imsuper.bench-augment/1");
+    im_json_set_str(j, "schema", is_profile ? "imsuper.profile-augment/1" : BENCH_SCHEMA);
     im_json_set_str(j, "augment", im_conf_choice(IM_KEY_augment, conf->augment));
     im_json_set_int(j, "image_size", conf->image_size);
     im_json_set_int(j, "images", (int64_t)b->session.files.count);
@@ -288,6 +330,7 @@ static int print_json(struct bench *b, bool is_profile)
     im_json_set_real(j, "images_per_second_best", rate(b, b->pass_seconds, 0));
     im_json_set_real(j, "images_per_cpu_second", rate(b, b->pass_cpu, 0.5));
     im_json_set_real(j, "wait_ms", b->wait_ms);
+    compare_json(b, j);
     if (is_profile) {
         im_json_set_real(j, "entropy_decode_ms", b->entropy_ms);
         im_json_set_real(j, "idct_ms", decode_ms - b->entropy_ms);
@@ -321,6 +364,35 @@ static void print_bench(struct bench *b)
                    quantile(s, 0.99), sum(s) / (double)s->count,
                    100.0 * (double)s->count / (double)b->series[STAGE_TOTAL].count);
     }
+    compare_text(b);
+}
+
+/* What print_profile() shows, as stacks. */
+static int write_profile(const struct bench *b, struct im_text *text)
+{
+    struct im_speedscope *p = im_speedscope_new("augmenter");
+    const double samples = (double)b->series[STAGE_TOTAL].count,
+                 total = sum(&b->series[STAGE_TOTAL]) / samples,
+                 decode = sum(&b->series[STAGE_DECODE]) / samples,
+                 resize = sum(&b->series[STAGE_RESIZE]) / samples;
+    double steps = 0;
+
+    if (!p)
+        return -ENOMEM;
+    im_speedscope_add(p, (const char *const[]){"image", "decode", "Huffman codes (estimated)"}, 3,
+                      b->entropy_ms);
+    im_speedscope_add(p, (const char *const[]){"image", "decode", "IDCT, upsampling, colours"}, 3,
+                      decode - b->entropy_ms);
+    im_speedscope_add(p, (const char *const[]){"image", "crop, resize, flip"}, 2, resize);
+    for (int stage = STAGE_STEPS; stage < STAGES; stage++) {
+        const double ms = sum(&b->series[stage]) / samples;
+
+        steps += ms;
+        if (ms > 0)
+            im_speedscope_add(p, (const char *const[]){"image", "transforms", stage_name(stage)}, 3, ms);
+    }
+    im_speedscope_add(p, (const char *const[]){"image", "rest"}, 2, total - decode - resize - steps);
+    return im_speedscope_write(p, b->session.conf.output, text);
 }
 
 static void profile_line(const char *name, double ms, double total)
@@ -372,12 +444,15 @@ static int run(const struct im_conf *conf, bool is_profile)
 {
     struct im_text text = {""};
     struct bench b = {0};
-    int err = au_session_open(&b.session, conf);
+    int err = is_profile ? 0 : im_earlier_load(conf->compare, BENCH_SCHEMA, "rates", &b.earlier, &text);
 
+    if (err < 0)
+        return im_command_fail(err, &text);
+    err = au_session_open(&b.session, conf);
     if (err)
         return err;
     err = allocate(&b);
-    if (err == 0)
+    if (err == 0 && !*conf->output) /* it would keep us from writing there */
         err = au_session_confine(&text);
     if (err == 0 && strcmp(conf->seek_index, "off") != 0)
         err = make_indexes(&b, &text);
@@ -391,6 +466,8 @@ static int run(const struct im_conf *conf, bool is_profile)
         print_profile(&b);
     else if (err == 0)
         print_bench(&b);
+    if (err == 0 && *conf->output)
+        err = write_profile(&b, &text);
     for (int stage = 0; stage < STAGES; stage++)
         free(b.series[stage].ms);
     free(b.pass_seconds);

@@ -7,9 +7,12 @@
 
 #include "augment/tools/session.h"
 #include "ipc/base/clock.h"
+#include "ipc/base/earlier.h"
 #include "ipc/base/json.h"
 #include "ipc/base/series.h"
 #include "ipc/child.h"
+
+#define SCHEMA "imsuper.bench-decode/1"
 
 struct decode_bench {
     struct au_session session;
@@ -17,6 +20,7 @@ struct decode_bench {
     double *rates;        /* images a second of processor time, one a pass */
     double pixels, bytes; /* of a pass */
     size_t count;
+    struct im_earlier earlier;
 };
 
 static void drop_rows(void *context, uint32_t first, uint32_t count, const struct au_pixels *rows)
@@ -81,6 +85,7 @@ static int print(struct decode_bench *b)
     const double images = (double)b->session.files.count;
     const double p50 = im_series_quantile(b->ms, b->count, 0.5),
                  p99 = im_series_quantile(b->ms, b->count, 0.99);
+    struct im_text compared;
     struct im_json *j;
     int err;
 
@@ -91,10 +96,12 @@ static int print(struct decode_bench *b)
         printf("          %.1f megapixels/s, %.1f MB/s\n", s.mean * b->pixels / images / 1e6,
                s.mean * b->bytes / images / 1e6);
         printf("ms        p50 %.3f  p99 %.3f\n", p50, p99);
+        if (*im_earlier_sentence(&b->earlier, &s, true, "images/s of a core", &compared))
+            printf("compared  %s\n", compared.s);
         return 0;
     }
     j = im_json_object();
-    im_json_set_str(j, "schema", "imsuper.bench-decode/1");
+    im_json_set_str(j, "schema", SCHEMA);
     im_json_set_int(j, "images", (int64_t)b->session.files.count);
     im_json_set_int(j, "passes", conf->passes);
     im_json_set_real(j, "images_per_cpu_second", s.mean);
@@ -103,6 +110,8 @@ static int print(struct decode_bench *b)
     im_json_set_real(j, "megabytes_per_cpu_second", s.mean * b->bytes / images / 1e6);
     im_json_set_real(j, "p50_ms", p50);
     im_json_set_real(j, "p99_ms", p99);
+    im_json_set(j, "rates", im_earlier_list(b->rates, (size_t)conf->passes));
+    im_earlier_add_json(&b->earlier, &s, true, j);
     err = im_json_print(j, stdout);
     im_json_free(&j);
     return err;
@@ -112,8 +121,11 @@ int au_cmd_bench_decode(struct im_conf *conf)
 {
     struct decode_bench b = {.count = 0};
     struct im_text text = {""};
-    int err = au_session_open(&b.session, conf);
+    int err = im_earlier_load(conf->compare, SCHEMA, "rates", &b.earlier, &text);
 
+    if (err < 0)
+        return im_command_fail(err, &text);
+    err = au_session_open(&b.session, conf);
     if (err)
         return err;
     b.ms = calloc(b.session.files.count * (size_t)conf->passes, sizeof *b.ms);

@@ -17,6 +17,7 @@
 #include "augment/limits.h"
 #include "augment/sandbox.h"
 #include "augment/tools/jpeg_facts.h"
+#include "augment/tools/likeness.h"
 #include "ipc/base/hash.h"
 #include "ipc/base/printable.h"
 #include "ipc/base/reference.h"
@@ -53,6 +54,7 @@ struct collector {
 struct sums {
     uint64_t sum[3], squares[3];
     uint32_t width;
+    struct au_likeness *likeness; /* NULL: not wanted */
 };
 
 /* Rows of a decoded image; begins anew at the first. */
@@ -61,7 +63,9 @@ static void add_rows(void *context, uint32_t first, uint32_t count, const struct
     struct sums *s = context;
 
     if (first == 0)
-        *s = (struct sums){.width = s->width};
+        *s = (struct sums){.width = s->width, .likeness = s->likeness};
+    if (s->likeness)
+        au_likeness_rows(s->likeness, first, count, rows);
     for (uint32_t y = 0; y < count; y++) {
         const unsigned char *p = rows->data + (size_t)y * rows->stride;
         uint32_t r = 0, g = 0, b = 0, rr = 0, gg = 0, bb = 0; /* of 65500 pixels at most: all fit */
@@ -76,9 +80,10 @@ static void add_rows(void *context, uint32_t first, uint32_t count, const struct
 }
 
 /* A verdict, or a negative errno about this process. */
-static int decode(struct au_decoder *decoder, const char *bytes, size_t n, struct au_fact *f)
+static int decode(struct au_decoder *decoder, const char *bytes, size_t n, bool likeness, struct au_fact *f)
 {
-    struct sums sums = {{0}, {0}, 0};
+    struct au_likeness like;
+    struct sums sums = {.likeness = likeness ? &like : NULL};
     const struct au_sink sink = {add_rows, &sums};
     struct au_image image;
     struct imk_box box = {0};
@@ -90,12 +95,15 @@ static int decode(struct au_decoder *decoder, const char *bytes, size_t n, struc
     f->type = (uint8_t)image.type, f->width = image.width, f->height = image.height;
     sums.width = box.w = image.width;
     box.h = image.height;
+    au_likeness_begin(&like, image.width, image.height);
     result = au_decoder_rows(decoder, 1, &box, &sink, NULL);
     pixels = (double)image.width * image.height;
     for (int c = 0; result == 0 && c < 3; c++) {
         f->mean[c] = (float)((double)sums.sum[c] / pixels / 255);
         f->square[c] = (float)((double)sums.squares[c] / pixels / 255 / 255);
     }
+    if (result == 0 && likeness)
+        f->has_likeness = au_likeness_hash(&like, &f->likeness);
     return result;
 }
 
@@ -120,7 +128,7 @@ static void look_at(const struct collector *c, struct au_decoder *decoder, size_
         f->components = (uint8_t)jpeg.components;
         f->orientation = (uint8_t)jpeg.orientation;
         f->is_progressive = jpeg.is_progressive;
-        err = decode(decoder, bytes, n, f);
+        err = decode(decoder, bytes, n, c->conf->near_duplicates > 0, f);
         f->verdict = (uint8_t)(err < 0 ? IM_VERDICT_MEMORY_LIMIT : err);
     }
     free(bytes);

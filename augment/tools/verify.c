@@ -65,7 +65,10 @@ static struct im_json *item_json(const struct report *r, enum au_finding kind, s
     if (kind == AU_MISNAMED)
         im_json_set_str(j, "format", type_name(f));
     if (kind >= AU_DUPLICATE)
-        im_json_set_str(j, "same_as", r->names->names[list->like[k]].path);
+        im_json_set_str(j, kind == AU_NEAR ? "like" : "same_as", r->names->names[list->like[k]].path);
+    if (kind == AU_NEAR)
+        im_json_set_int(j, "bits",
+                        __builtin_popcountll(f->likeness ^ r->facts->facts[list->like[k]].likeness));
     return j;
 }
 
@@ -141,7 +144,8 @@ static void say_items(const struct report *r, enum au_finding kind)
         if (kind == AU_BAD)
             im_say(stdout, "    %s: %s", r->names->names[i].path, au_bad_sentence(f));
         else if (kind >= AU_DUPLICATE)
-            im_say(stdout, "    %s = %s", r->names->names[i].path, r->names->names[list->like[k]].path);
+            im_say(stdout, "    %s %s %s", r->names->names[i].path, kind == AU_NEAR ? "~" : "=",
+                   r->names->names[list->like[k]].path);
         else if (kind == AU_MISNAMED)
             im_say(stdout, "    %s: %s", r->names->names[i].path, type_name(f));
         else
@@ -210,7 +214,7 @@ int au_cmd_verify(struct im_conf *conf)
     }
     status = au_facts_open(conf, &names, &facts);
     if (status == 0) {
-        err = au_findings_make(&names, &facts, &found);
+        err = au_findings_make(&names, &facts, (int)conf->near_duplicates, &found);
         if (err == 0 && conf->json)
             err = print_json(&r);
         else if (err == 0)

@@ -14,6 +14,7 @@ enum au_finding {
     AU_DUPLICATE,   /* the same bytes as an earlier one of its split and class */
     AU_CONTRADICTS, /* the same bytes under another class */
     AU_LEAK,        /* a validation image with the bytes of a training image */
+    AU_NEAR,        /* looks like an earlier image, whose bytes are others; with --near-duplicates */
     AU_FINDINGS
 };
 const char *au_finding_name(enum au_finding finding);     /* "cmyk" */
@@ -23,7 +24,7 @@ const char *au_bad_sentence(const struct au_fact *fact); /* why training leaves 
 
 struct au_list {
     size_t *items; /* numbers of names */
-    size_t *like;  /* the other image, of the last three kinds; otherwise the image itself */
+    size_t *like;  /* the other image, from AU_DUPLICATE on; otherwise the image itself */
     size_t count;
 };
 
@@ -42,8 +43,10 @@ struct au_findings {
     size_t grey, progressive;
 };
 
-/* au_findings_free() in every case. 0 or -ENOMEM. */
-int au_findings_make(const struct au_names *names, const struct au_facts *facts, struct au_findings *ret);
+/* `near`: bits that may differ between images that look alike (likeness.h); 0: that is not looked at.
+ * au_findings_free() in every case. 0 or -ENOMEM. */
+int au_findings_make(const struct au_names *names, const struct au_facts *facts, int near,
+                     struct au_findings *ret);
 void au_findings_free(struct au_findings *findings);
 
 /* Writes the page of pictures. 0, or a negative errno with a sentence. */

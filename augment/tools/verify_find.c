@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "augment/tools/likeness.h"
 #include "ipc/base/verdict.h"
 
 static const struct {
@@ -16,6 +17,7 @@ static const struct {
     [AU_DUPLICATE] = {"duplicates", "the same bytes as another image of the class"},
     [AU_CONTRADICTS] = {"contradictions", "the same bytes as an image of another class"},
     [AU_LEAK] = {"leaks", "validation images that are training images, too"},
+    [AU_NEAR] = {"near_duplicates", "look like another image: resized, recompressed, or changed a little"},
 };
 
 const char *au_finding_name(enum au_finding finding)
@@ -134,7 +136,37 @@ static int find_copies(const struct au_names *names, const struct au_facts *fact
     return err;
 }
 
-int au_findings_make(const struct au_names *names, const struct au_facts *facts, struct au_findings *ret)
+static bool is_copy(const struct au_fact *a, const struct au_fact *b)
+{
+    return a->hash == b->hash && a->bytes == b->bytes;
+}
+
+static int find_near(const struct au_names *names, const struct au_facts *facts, int most,
+                     struct au_findings *r)
+{
+    uint64_t *hash = calloc(names->count + 1, sizeof *hash);
+    bool *known = calloc(names->count + 1, sizeof *known);
+    struct au_alike *alike = NULL;
+    size_t n = 0;
+    int err = hash && known ? 0 : -ENOMEM;
+
+    for (size_t i = 0; err == 0 && i < names->count; i++) {
+        hash[i] = facts->facts[i].likeness;
+        known[i] = facts->facts[i].verdict == 0 && facts->facts[i].has_likeness;
+    }
+    if (err == 0)
+        err = au_likeness_find(hash, known, names->count, most, &alike, &n);
+    for (size_t k = 0; err == 0 && k < n; k++)
+        if (!is_copy(&facts->facts[alike[k].item], &facts->facts[alike[k].like]))
+            err = add(&r->list[AU_NEAR], alike[k].item, alike[k].like);
+    free(alike);
+    free(known);
+    free(hash);
+    return err;
+}
+
+int au_findings_make(const struct au_names *names, const struct au_facts *facts, int near,
+                     struct au_findings *ret)
 {
     int err = 0;
 
@@ -147,7 +179,9 @@ int au_findings_make(const struct au_names *names, const struct au_facts *facts,
         return -ENOMEM;
     for (size_t i = 0; err == 0 && i < names->count; i++)
         err = take_image(names, facts, i, ret);
-    return err == 0 ? find_copies(names, facts, ret) : err;
+    if (err == 0)
+        err = find_copies(names, facts, ret);
+    return err == 0 && near > 0 ? find_near(names, facts, near, ret) : err;
 }
 
 void au_findings_free(struct au_findings *findings)

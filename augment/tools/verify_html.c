@@ -71,7 +71,7 @@ static void put_card(FILE *out, const struct au_names *names, const struct au_fa
     if (kind == AU_ROTATED)
         fprintf(out, "<br>EXIF orientation %d", f->orientation);
     if (kind >= AU_DUPLICATE) {
-        fputs("<br>= ", out);
+        fputs(kind == AU_NEAR ? "<br>~ " : "<br>= ", out);
         put_escaped(out, names->names[list->like[k]].path);
     }
     fputs("</small></figcaption></figure>\n", out);

@@ -72,8 +72,7 @@ static int require(const struct im_command *c, const struct im_conf *conf, struc
     im_assert(key >= 0 && k->kind == IM_CONF_TEXT);
     if (*((const char *)conf + k->offset))
         return 0;
-    return im_fail(text, -EINVAL, "--%s is required (try --%s %s, %s)", k->name, k->name, k->metavar,
-                   k->help);
+    return im_fail(text, -EINVAL, "--%s is required: %s %s", k->name, c->typed, c->usual ? c->usual : "");
 }
 
 static int check_command(const struct im_command *c, const struct im_conf *conf, struct im_text *text)

@@ -69,6 +69,18 @@ const char *im_conf_name(enum im_conf_key_id key)
     return im_conf_keys[key].name;
 }
 
+const char *im_conf_flag(const char *name, const char *value, char ret[IM_CONF_TEXT_BYTES + 64])
+{
+    const char *fixed;
+    const int key = im_conf_find(name, &fixed);
+    const bool is_switch = key >= 0 && im_conf_keys[key].kind == IM_CONF_BOOL;
+
+    snprintf(ret, IM_CONF_TEXT_BYTES + 64, "--%s%.40s%s%.*s",
+             is_switch && strcmp(value, "true") != 0 ? "no-" : "", name, is_switch ? "" : " ",
+             is_switch ? 0 : IM_CONF_TEXT_BYTES, *value ? value : "\"\"");
+    return ret;
+}
+
 bool im_conf_is_for(enum im_conf_key_id key, im_conf_commands commands)
 {
     return (im_conf_keys[key].commands & commands) != 0;

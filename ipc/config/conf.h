@@ -113,6 +113,8 @@ int im_conf_load_recipe(struct im_conf *conf, const char *name, struct im_text *
 int im_conf_load_yaml(struct im_conf *conf, const char *path, struct im_text *text);
 int im_conf_parse_yaml(struct im_conf *conf, const char *path_for_errors, const char *bytes, size_t n,
                        struct im_text *text);
+/* Of the run in this folder; paths of data that were relative to where it was started become absolute. */
+int im_conf_load_run(struct im_conf *conf, const char *run_dir, struct im_text *text);
 int im_conf_load_env(struct im_conf *conf, char *const *environment, struct im_text *warning,
                      struct im_text *text);
 int im_conf_parse_args(struct im_conf *conf, im_conf_commands commands, int argc, char **argv,
@@ -155,6 +157,9 @@ uint32_t im_conf_frozen_stages(const struct im_conf *conf, uint32_t epoch);
 
 /* The key's name, and the value as text that reads back the same; into s of at least IM_CONF_TEXT_BYTES. */
 const char *im_conf_name(enum im_conf_key_id key);
+
+/* What a user writes for this value: "--epochs 3", "--no-drop-last". `name` may be of no option. */
+const char *im_conf_flag(const char *name, const char *value, char ret[IM_CONF_TEXT_BYTES + 64]);
 void im_conf_value(const struct im_conf *conf, enum im_conf_key_id key, char *s);
 
 /* Whether one of `commands` uses the key. */

@@ -11,6 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
+
+#include "ipc/base/count.h"
+#include "ipc/base/suggest.h"
 
 enum { RUN_NAME_BYTES_MAX = 100 };
 
@@ -214,6 +218,8 @@ static int check_seek_index(const char *s, struct im_text *text)
         const char *word, *meant;
     } words[] = {{"false", "off"}, {"no", "off"},   {"none", "off"}, {"0", "off"}, {"never", "off"},
                  {"true", "auto"}, {"yes", "auto"}, {"on", "auto"},  {"1", "auto"}};
+    static const char *const choices[] = {"auto", "off"};
+    const char *near;
 
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
         if (strcasecmp(s, words[i].word) == 0)
@@ -221,6 +227,10 @@ static int check_seek_index(const char *s, struct im_text *text)
                 text, -EINVAL,
                 "seek-index: \"%s\" is neither auto nor off; did you mean %s? (./%s names a folder)", s,
                 words[i].meant, s);
+    near = strchr(s, '/') || access(s, F_OK) == 0 ? NULL : im_nearest(s, choices, IM_COUNT(choices));
+    if (near && strcmp(near, s) != 0)
+        return im_fail(text, -EINVAL, "seek-index: \"%s\": did you mean %s? (./%s names a folder)", s, near,
+                       s);
     return 0;
 }
 

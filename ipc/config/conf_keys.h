@@ -186,6 +186,10 @@ typedef uint64_t im_conf_commands;
 #define IM_FOR_IMPORT IM_FOR(31)  /* weights of other programs */
 #define IM_FOR_AVERAGE IM_FOR(32) /* the mean of weights */
 #define IM_FOR_PIXELS IM_FOR(33)  /* samples for a program that asks for them */
+#define IM_FOR_TRACE IM_FOR(34)
+#define IM_FOR_PROFILE IM_FOR(35)  /* beside the measurement: profiles for speedscope */
+#define IM_FOR_MEASURED IM_FOR(36) /* beside the measurement: an earlier one to compare with */
+#define IM_FOR_NEAR IM_FOR(37)     /* data verify alone, beside IM_FOR_VERIFY */
 #define IM_FOR_USE (IM_FOR_EVAL | IM_FOR_PREDICT)
 #define IM_FOR_RUNS (IM_FOR_START | IM_FOR_STATUS | IM_FOR_STOP | IM_FOR_CONTROL)
 /* All that make samples. */
@@ -195,7 +199,8 @@ typedef uint64_t im_conf_commands;
      IM_FOR_STEPS | IM_FOR_LR_FIND | IM_FOR_MODEL | IM_FOR_RESTART | IM_FOR_SCALE | IM_FOR_LIST_RUNS |       \
      IM_FOR_ORGANISE | IM_FOR_PLOT | IM_FOR_COMPARE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ |                    \
      IM_FOR_BENCH_DATA | IM_FOR_VERIFY | IM_FOR_USE | IM_FOR_EVALUATED | IM_FOR_EXPORT | IM_FOR_TOP |        \
-     IM_FOR_LOGS | IM_FOR_BENCH_RING | IM_FOR_IMPORT | IM_FOR_AVERAGE)
+     IM_FOR_LOGS | IM_FOR_BENCH_RING | IM_FOR_IMPORT | IM_FOR_AVERAGE | IM_FOR_TRACE | IM_FOR_PROFILE |      \
+     IM_FOR_MEASURED | IM_FOR_NEAR)
 
 /* clang-format off */
 #define IM_CONF_KEYS(BOOL, INT, SEED, REAL, TEXT, ENUM) \
@@ -346,8 +351,8 @@ typedef uint64_t im_conf_commands;
     INT(batches_ahead, "batches-ahead", 4, 2, 64, IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_USE, "N", "batches in each trainer's ring") \
     TEXT(recipe, "recipe", "", IM_GROUP_OUTPUT, IM_FOR_START, "NAME", "named preset of options; config, environment and flags override it; `imsuper recipes` lists the presets") \
     TEXT(config, "config", "", IM_GROUP_OUTPUT, IM_FOR_ALL, "FILE", "YAML file of these options") \
-    TEXT(workspace, "workspace", "runs", IM_GROUP_OUTPUT, IM_FOR_RUNS | IM_FOR_LIST_RUNS | IM_FOR_PLOT | IM_FOR_COMPARE | IM_FOR_DOCTOR | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_TOP | IM_FOR_LOGS | IM_FOR_AVERAGE, "DIR", "folder that holds the run directories") \
-    TEXT(run_name, "run-name", "", IM_GROUP_OUTPUT, IM_FOR_RUNS | IM_FOR_TOP | IM_FOR_LOGS, "NAME", "run directory in the workspace; an existing run is continued; default: model and time") \
+    TEXT(workspace, "workspace", "runs", IM_GROUP_OUTPUT, IM_FOR_RUNS | IM_FOR_LIST_RUNS | IM_FOR_PLOT | IM_FOR_COMPARE | IM_FOR_DOCTOR | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_TOP | IM_FOR_LOGS | IM_FOR_AVERAGE | IM_FOR_TRACE, "DIR", "folder that holds the run directories") \
+    TEXT(run_name, "run-name", "", IM_GROUP_OUTPUT, IM_FOR_RUNS | IM_FOR_TOP | IM_FOR_LOGS | IM_FOR_TRACE, "NAME", "run directory in the workspace; an existing run is continued; default: model and time") \
     TEXT(resume, "resume", "", IM_GROUP_OUTPUT, IM_FOR_START, "[FILE]", "start from this training state (last.state.safetensors); without FILE: continue --run-name or the newest run, and start no new one") \
     BOOL(dry_run, "dry-run", false, IM_GROUP_OUTPUT, IM_FOR_START | IM_FOR_ORGANISE, "", "check everything that can be checked, show what would be done, and do nothing") \
     INT(checkpoint_keep, "checkpoint-keep", 3, 1, 100000, IM_GROUP_OUTPUT, IM_FOR_START, "N", "epoch checkpoints to keep besides last and best") \
@@ -358,7 +363,7 @@ typedef uint64_t im_conf_commands;
     ENUM(log_level, "log-level", IM_CONF_LOG_INFO, IM_LOG_LEVELS, IM_GROUP_OUTPUT, IM_FOR_ALL, "LEVEL", "lowest severity to log") \
     ENUM(color, "color", IM_COLOR_AUTO, IM_COLORS, IM_GROUP_OUTPUT, IM_FOR_ALL, "WHEN", "colours; auto: on a terminal unless NO_COLOR is set") \
     BOOL(plain, "plain", false, IM_GROUP_OUTPUT, IM_FOR_ALL, "", "key=value lines even on a terminal") \
-    BOOL(json, "json", false, IM_GROUP_OUTPUT, IM_FOR_LR_FIND | IM_FOR_STATUS | IM_FOR_STOP | IM_FOR_CONTROL | IM_FOR_INDEX | IM_FOR_BENCH | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_GPUS | IM_FOR_LIST_RUNS | IM_FOR_COMPARE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_BENCH_DATA | IM_FOR_VERIFY | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_BENCH_RING | IM_FOR_IMPORT | IM_FOR_AVERAGE, "", "answer as one JSON object") \
+    BOOL(json, "json", false, IM_GROUP_OUTPUT, IM_FOR_LR_FIND | IM_FOR_STATUS | IM_FOR_STOP | IM_FOR_CONTROL | IM_FOR_INDEX | IM_FOR_BENCH | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_GPUS | IM_FOR_LIST_RUNS | IM_FOR_COMPARE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_BENCH_DATA | IM_FOR_VERIFY | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_BENCH_RING | IM_FOR_IMPORT | IM_FOR_AVERAGE | IM_FOR_TRACE, "", "answer as one JSON object") \
     BOOL(quiet, "quiet", false, IM_GROUP_OUTPUT, IM_FOR_ALL, "", "only warnings and errors") \
     TEXT(run_dir, "run-dir", "", IM_GROUP_OUTPUT, IM_FOR_CHILDREN, "DIR", "the run's directory") \
     TEXT(index_hash, "index-hash", "", IM_GROUP_DATA, IM_FOR_CHILDREN, "HASH", "identifies the images and their labels") \
@@ -375,6 +380,7 @@ typedef uint64_t im_conf_commands;
     BOOL(log_x, "log-x", false, IM_GROUP_OUTPUT, IM_FOR_PLOT | IM_FOR_COMPARE, "", "logarithmic axis of epochs or steps") \
     BOOL(log_y, "log-y", false, IM_GROUP_OUTPUT, IM_FOR_PLOT | IM_FOR_COMPARE, "", "logarithmic axis of values") \
     BOOL(follow, "follow", false, IM_GROUP_OUTPUT, IM_FOR_LOGS, "", "go on with what is logged from now on, until the run ends") \
+    REAL(trace_seconds, "seconds", 5, 0.1, 3600, IM_GROUP_OUTPUT, IM_FOR_TRACE, "SECONDS", "how long the run is watched") \
     TEXT(counts, "counts", "", IM_GROUP_OUTPUT, IM_FOR_SCALE, "augmenters=N readers=M", "how many of each there should be from now on; auto = as they are needed") \
     TEXT(time_limit, "time-limit", "", IM_GROUP_ROBUSTNESS, IM_FOR_START, "DURATION", "stop the run, saved, before this time is over (exit status 75); such as 3h30m, 45m, 1d12h or 90s") \
     ENUM(on_signal, "on-signal", IM_ON_SIGNAL_SAVE, IM_ON_SIGNALS, IM_GROUP_ROBUSTNESS, IM_FOR_START, "WHAT", "what SIGUSR1 does: save a checkpoint and go on, or save and stop with exit status 75") \
@@ -393,7 +399,7 @@ typedef uint64_t im_conf_commands;
     INT(snapshot_steps, "snapshot-steps", 0, 0, 1000000000, IM_GROUP_ROBUSTNESS, IM_FOR_START | IM_FOR_USE, "N", "take a snapshot at least every N steps of training or validation; 0 = not by steps") \
     INT(max_restarts, "max-restarts", 10, 0, 1000000, IM_GROUP_ROBUSTNESS, IM_FOR_START | IM_FOR_USE, "N", "stop the run after N restarts of one process that failed by itself, without progress of anyone in between") \
     REAL(trainer_deadline, "trainer-deadline", -1, -1, 86400, IM_GROUP_ROBUSTNESS, IM_FOR_START | IM_FOR_USE, "SECONDS", "end a trainer that has its input and finishes no step for this long, and continue from the last snapshot; 10 times as long until its first step, and while it saves; -1 = 20 times the slowest of its last steps, at least a minute; 0 = never") \
-    TEXT(output, "output", "", IM_GROUP_OUTPUT, IM_FOR_PREVIEW | IM_FOR_LR_FIND | IM_FOR_PLOT | IM_FOR_COMPARE | IM_FOR_VERIFY | IM_FOR_BENCH_DATA | IM_FOR_EVAL | IM_FOR_EXPORT | IM_FOR_IMPORT | IM_FOR_AVERAGE, "FILE", "file to write: export's (for timm a folder), or a picture (default preview.png, plot.png, compare.png); lr-find: the PNG file, beside which its JSON file lies, or a folder for both (default lr_finder_plots); eval: folder for all files") \
+    TEXT(output, "output", "", IM_GROUP_OUTPUT, IM_FOR_PREVIEW | IM_FOR_LR_FIND | IM_FOR_PLOT | IM_FOR_COMPARE | IM_FOR_VERIFY | IM_FOR_BENCH_DATA | IM_FOR_EVAL | IM_FOR_EXPORT | IM_FOR_IMPORT | IM_FOR_AVERAGE | IM_FOR_TRACE | IM_FOR_PROFILE, "FILE", "file to write: export's (for timm a folder), or a picture (default preview.png, plot.png, compare.png) or timeline (default trace.json), or a profile for speedscope; lr-find: the PNG file, beside which its JSON file lies, or a folder for both (default lr_finder_plots); eval: folder for all files") \
     INT(images, "images", 16, 1, 4096, IM_GROUP_DATA, IM_FOR_PREVIEW | IM_FOR_BENCH | IM_FOR_LIST | IM_FOR_PIXELS, "N", "number of images, spread over the training set; a preview shows 64 at most") \
     INT(epoch, "epoch", 0, 0, 100000, IM_GROUP_AUGMENTATION, IM_FOR_PREVIEW | IM_FOR_BENCH | IM_FOR_PIXELS, "N", "epoch whose random draws are shown") \
     BOOL(evaluate, "evaluate", false, IM_GROUP_OUTPUT, IM_FOR_CHILDREN, "", "this run is one validation pass that writes what became of each image") \
@@ -420,6 +426,7 @@ typedef uint64_t im_conf_commands;
     BOOL(diff, "diff", false, IM_GROUP_OUTPUT, IM_FOR_PREVIEW, "", "show each image beside its untransformed crop") \
     INT(passes, "passes", 5, 1, 100000, IM_GROUP_OUTPUT, IM_FOR_BENCH | IM_FOR_STEPS | IM_FOR_BENCH_READ | IM_FOR_BENCH_DATA, "N", "passes over the images; for the trainer: rounds of one second") \
     INT(sample, "sample", 0, 0, 1000000000, IM_GROUP_DATA, IM_FOR_VERIFY | IM_FOR_BENCH_READ | IM_FOR_LIST, "N", "take N images spread over each split; 0 = all of them (bench read and profile reader: at most 4096)") \
+    INT(near_duplicates, "near-duplicates", 0, 0, 7, IM_GROUP_DATA, IM_FOR_NEAR, "BITS", "also find images that look alike though their bytes differ: so many of 64 bits of a difference hash may differ (4 finds resized and recompressed copies); 0 = do not look") \
     BOOL(both_splits, "both-splits", false, IM_GROUP_DATA, IM_FOR_LIST, "", "list validation images too") \
     BOOL(cold, "cold", false, IM_GROUP_DATA, IM_FOR_BENCH_READ | IM_FOR_BENCH_DATA, "", "drop these files from the page cache before each pass, so that they come from the disk") \
     INT(jobs, "jobs", 0, 0, 1024, IM_GROUP_PIPELINE, IM_FOR_VERIFY, "N", "processes that decode; 0 = as many as there are cores") \
@@ -427,7 +434,7 @@ typedef uint64_t im_conf_commands;
     REAL(warm_up_seconds, "warm-up-seconds", 1, 0, 3600, IM_GROUP_OUTPUT, IM_FOR_BENCH_DATA, "SECONDS", "what is not measured at the beginning") \
     REAL(images_per_second, "images-per-second", 0, 0, 1e9, IM_GROUP_OUTPUT, IM_FOR_BENCH_DATA, "R", "each simulated trainer takes R images/s at most; 0 = as many as come") \
     TEXT(scan, "scan", "", IM_GROUP_OUTPUT, IM_FOR_BENCH_DATA, "STAGE=LOW..HIGH", "measure with each of these numbers of processes: augmenters=1..8 or readers=1..4") \
-    TEXT(compare, "compare", "", IM_GROUP_OUTPUT, IM_FOR_BENCH_DATA, "FILE", "compare with an earlier measurement: a file that --json wrote") \
+    TEXT(compare, "compare", "", IM_GROUP_OUTPUT, IM_FOR_BENCH_DATA | IM_FOR_MEASURED, "FILE", "compare with an earlier measurement: a file that --json wrote") \
     BOOL(consume, "consume", false, IM_GROUP_PIPELINE, IM_FOR_CHILDREN, "", "trainers take batches and do not train: bench data") \
     TEXT(out, "out", "", IM_GROUP_SYNTH, IM_FOR_SYNTH | IM_FOR_ORGANISE, "DIR", "output folder of the images") \
     BOOL(organise_copy, "copy", false, IM_GROUP_DATA, IM_FOR_ORGANISE, "", "copy the images") \

@@ -4,12 +4,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "ipc/base/earlier.h"
 #include "ipc/base/json.h"
 #include "ipc/base/printable.h"
 #include "reader/tools/bench_read.h"
 
 enum { FILES_MAX = 4096, BUCKETS = 24, BAR = 40 };
 #define BUCKET_LEAST_MS 0.001
+
+#define SCHEMA "imsuper.bench-read/1"
 
 static const char *engine_name(const struct rd_bench *b)
 {
@@ -98,9 +101,11 @@ static void say_problems(const struct rd_bench *b, bool cold)
                100 * b->still_cached);
 }
 
-static void print_bench(const struct im_conf *conf, const struct rd_bench *b, size_t files)
+static void print_bench(const struct im_conf *conf, const struct rd_bench *b, size_t files,
+                        const struct im_earlier *earlier)
 {
     const struct im_summary s = rates(b, files);
+    struct im_text compared;
 
     printf("%zu files of %.1f KB, %zu passes, %s, %" PRId64 " in flight, one reader, %s\n", files,
            b->bytes / (double)files / 1e3, b->passes, engine_name(b), conf->queue_depth,
@@ -110,6 +115,8 @@ static void print_bench(const struct im_conf *conf, const struct rd_bench *b, si
     printf("latency   p50 %.3f  p99 %.3f  p99.9 %.3f  max %.3f ms\n", quantile(b, 0.5), quantile(b, 0.99),
            quantile(b, 0.999), quantile(b, 1));
     printf("CPU       %.4f ms an image\n", 1e3 * b->cpu_seconds / (double)b->latencies);
+    if (*im_earlier_sentence(earlier, &s, true, "images/s", &compared))
+        printf("compared  %s\n", compared.s);
 }
 
 static int list(const struct im_conf *conf, struct rd_bench_files *files)
@@ -129,21 +136,27 @@ int rd_cmd_bench(struct im_conf *conf)
 {
     struct rd_bench_files files;
     struct im_text text = {""};
+    struct im_earlier earlier;
     struct rd_bench b;
-    int err = list(conf, &files);
+    int err = im_earlier_load(conf->compare, SCHEMA, "passes", &earlier, &text);
 
+    if (err < 0)
+        return im_command_fail(err, &text);
+    err = list(conf, &files);
     if (err)
         return err;
     err = rd_bench_run(conf, &files, (unsigned)conf->queue_depth, conf->cold, &b, &text);
     if (err == 0 && conf->json) {
+        const struct im_summary now = rates(&b, files.count);
         struct im_json *j = bench_json(&b, files.count, (unsigned)conf->queue_depth, conf->cold);
 
-        im_json_set_str(j, "schema", "imsuper.bench-read/1");
+        im_earlier_add_json(&earlier, &now, true, j);
+        im_json_set_str(j, "schema", SCHEMA);
         im_json_set_int(j, "files", (int64_t)files.count);
         err = im_json_print(j, stdout);
         im_json_free(&j);
     } else if (err == 0) {
-        print_bench(conf, &b, files.count);
+        print_bench(conf, &b, files.count, &earlier);
     }
     if (err == 0)
         say_problems(&b, conf->cold);

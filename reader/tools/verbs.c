@@ -60,7 +60,7 @@ static const struct im_command verbs[] = {
      .usual = "--data-dir DIR [--cold] [--json]",
      .what = "Measures one reader: images/s, MB/s, latency and CPU time of reading the files of a data set.\n"
              "--cold has the page cache forget them before each pass.",
-     .options = IM_FOR_BENCH_READ,
+     .options = IM_FOR_BENCH_READ | IM_FOR_MEASURED,
      .required = "data-dir",
      .run = rd_cmd_bench},
     {.name = "profile",

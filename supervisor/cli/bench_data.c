@@ -350,25 +350,3 @@ int sv_bench_scan_parse(const char *s, struct sv_scan *ret, struct im_text *text
         "augmenters=1..8",
         s, SCAN_MAX);
 }
-
-int sv_bench_passes_parse(const char *bytes, size_t n, double *passes, size_t *ret_count,
-                          struct im_text *text)
-{
-    struct im_json *j = NULL;
-    const struct im_json *list;
-    int err = im_json_parse(bytes, n, &j, text);
-
-    *ret_count = 0;
-    if (err < 0)
-        return im_fail(text, -EBADMSG, "it holds no JSON: %.300s", text->s);
-    list = im_json_get(j, "passes");
-    for (size_t i = 0; i < im_json_count(list) && *ret_count < SV_BENCH_PASSES_MAX; i++)
-        if (im_json_as_real(im_json_at(list, i), &passes[*ret_count]) == 0)
-            ++*ret_count;
-    if (strcmp(im_json_str_or(j, "schema", ""), "imsuper.bench-data/1") != 0 || *ret_count == 0)
-        err = im_fail(
-            text, -EBADMSG,
-            "it is no answer of `imsuper bench data --json` (schema imsuper.bench-data/1 with passes)");
-    im_json_free(&j);
-    return err;
-}

@@ -44,8 +44,4 @@ struct sv_scan {
 };
 int sv_bench_scan_parse(const char *s, struct sv_scan *ret, struct im_text *text);
 
-/* An earlier measurement's passes from the text of its JSON. -EBADMSG with a sentence. */
-int sv_bench_passes_parse(const char *bytes, size_t n, double *passes, size_t *ret_count,
-                          struct im_text *text);
-
 #endif

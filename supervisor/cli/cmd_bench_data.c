@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "ipc/abi.h"
+#include "ipc/base/earlier.h"
 #include "ipc/base/file.h"
 #include "ipc/base/json.h"
 #include "ipc/base/printable.h"
@@ -14,47 +15,9 @@
 #include "supervisor/cli/commands.h"
 #include "supervisor/report/plot.h"
 
-#define SIGNIFICANT 0.05
-#define COMPARED_BYTES_MAX ((size_t)64 << 20)
-
 static const char *const stage_names[] = {"read", "augment", "train"};
 
-/* What an earlier measurement says to this one. */
-struct comparison {
-    struct im_summary old;
-    double ratio, p;
-};
-
-/* Before anything is measured. */
-static int load_old(const struct im_conf *conf, struct comparison *ret, struct im_text *text)
-{
-    double *old = calloc(SV_BENCH_PASSES_MAX, sizeof *old);
-    char *bytes = NULL;
-    struct im_text why = {""};
-    size_t n, count;
-    int err = old ? im_read_file(conf->compare, COMPARED_BYTES_MAX, &bytes, &n, &why) : -ENOMEM;
-
-    if (err == 0)
-        err = sv_bench_passes_parse(bytes, n, old, &count, &why);
-    if (err == 0)
-        ret->old = im_series_summary(old, count);
-    else
-        im_fail(text, err, "--compare %.300s: %.600s", conf->compare, why.s);
-    free(bytes);
-    free(old);
-    return err;
-}
-
-static void compare(const struct sv_bench *b, struct comparison *c)
-{
-    c->ratio = c->old.mean > 0 ? b->rate.mean / c->old.mean : 0;
-    c->p = im_series_welch(&b->rate, &c->old);
-}
-
-static const char *comparison_word(const struct comparison *c)
-{
-    return c->p >= SIGNIFICANT ? "no difference shown" : c->ratio > 1 ? "faster" : "slower";
-}
+#define SCHEMA "imsuper.bench-data/1"
 
 static struct im_json *stage_json(const struct sv_bench *b, int stage)
 {
@@ -110,25 +73,15 @@ static void fill_json(const struct im_conf *conf, const struct sv_bench *b, stru
     im_json_set_str(j, "verdict", verdict.s);
 }
 
-static int print_json(const struct im_conf *conf, const struct sv_bench *b, const struct comparison *c)
+static int print_json(const struct im_conf *conf, const struct sv_bench *b, const struct im_earlier *c)
 {
-    struct im_json *j = im_json_object(), *compared = im_json_object();
+    struct im_json *j = im_json_object();
     int err;
 
-    im_json_set_str(j, "schema", "imsuper.bench-data/1");
+    im_json_set_str(j, "schema", SCHEMA);
     im_json_set_str(j, "version", IMSUPER_VERSION);
     fill_json(conf, b, j);
-    if (*conf->compare) {
-        im_json_set_real(compared, "old_mean", c->old.mean);
-        im_json_set_real(compared, "old_sigma", c->old.sigma);
-        im_json_set_real(compared, "ratio", c->ratio);
-        im_json_set_str(compared, "test", "Welch, two-sided");
-        im_json_set_real(compared, "p", c->p);
-        im_json_set_str(compared, "result", comparison_word(c));
-        im_json_set(j, "compare", compared);
-    } else {
-        im_json_free(&compared);
-    }
+    im_earlier_add_json(c, &b->rate, true, j);
     err = im_json_print(j, stdout);
     im_json_free(&j);
     return err;
@@ -150,9 +103,9 @@ static void say_needs(const struct im_conf *conf, const struct sv_bench *b)
         printf("sizing    a core like these: %.0f images/s; 32 of them: %.0f\n", 1e3 / ms, 32e3 / ms);
 }
 
-static void print_text(const struct im_conf *conf, const struct sv_bench *b, const struct comparison *c)
+static void print_text(const struct im_conf *conf, const struct sv_bench *b, const struct im_earlier *c)
 {
-    struct im_text verdict = {""};
+    struct im_text verdict = {""}, compared;
 
     sv_bench_verdict(b, conf->images_per_second, &verdict);
     printf("readers %" PRId64 ", augmenters %" PRId64 ", simulated trainers %" PRId64 "; batch %" PRId64
@@ -170,9 +123,8 @@ static void print_text(const struct im_conf *conf, const struct sv_bench *b, con
                sv_bench_cpu_ms(b, s));
     printf("\nverdict   %s\n", verdict.s);
     say_needs(conf, b);
-    if (*conf->compare)
-        printf("compared  %.3f of %.1f +- %.1f images/s: %s (Welch's t-test, p = %.2g)\n", c->ratio,
-               c->old.mean, c->old.sigma, comparison_word(c), c->p);
+    if (*im_earlier_sentence(c, &b->rate, true, "images/s", &compared))
+        printf("compared  %s\n", compared.s);
 }
 
 static void warn_warm(const struct im_conf *conf, const struct sv_bench *b)
@@ -196,14 +148,13 @@ static void warn_deaths(const struct sv_bench *b)
                n);
 }
 
-static int once(const struct im_conf *conf, struct comparison *c)
+static int once(const struct im_conf *conf, const struct im_earlier *c)
 {
     struct sv_bench *b = malloc(sizeof *b);
     struct im_text text = {""};
     int err = 0, status = b ? sv_bench_data_run(conf, b) : IM_EXIT_FAILED;
 
     if (status == 0) {
-        compare(b, c);
         warn_warm(conf, b);
         warn_deaths(b);
         if (conf->json)
@@ -350,7 +301,7 @@ static int take_first_sizes(struct im_conf *conf, struct im_text *text)
 
 int sv_cmd_bench_data(struct im_conf *conf)
 {
-    struct comparison old = {.ratio = 0};
+    struct im_earlier old = {.given = false};
     struct im_text text = {""};
     struct sv_scan scan;
     int err = take_gpus(conf, &text);
@@ -362,7 +313,7 @@ int sv_cmd_bench_data(struct im_conf *conf)
     if (err == 0 && *conf->scan && *conf->compare)
         err = im_fail(&text, -EINVAL, "--compare has no effect with --scan");
     else if (err == 0 && *conf->compare)
-        err = load_old(conf, &old, &text);
+        err = im_earlier_load(conf->compare, SCHEMA, "passes", &old, &text);
     if (err == 0 && *conf->output && !*conf->scan)
         err = im_fail(&text, -EINVAL, "--output has no effect without --scan");
     if (err == 0 && *conf->output)

@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ipc/base/count.h"
+#include "ipc/base/earlier.h"
 #include "ipc/base/json.h"
 #include "ipc/batch.h"
 #include "ipc/encoded.h"
@@ -27,13 +29,22 @@ enum {
     WAKES = 5000,
     ROUNDS = 2000,
     CONSUMERS_MAX = 4,
-    RESULTS_MAX = 8
+    RESULTS_MAX = 8,
+    PARTS = 10 /* of a measurement, for its spread */
 };
+
+#define SCHEMA "imsuper.bench-ring/1"
+
+static const double shares[] = {0.1, 0.5, 0.9, 0.99, 0.999, 1};
+enum { QUANTILES = IM_COUNT(shares) };
 
 struct result {
     const char *name;
     double p50_ns, p99_ns;
     size_t blocks;
+    double quantile_ns[QUANTILES]; /* profile */
+    double part_ns[PARTS];         /* medians of consecutive parts */
+    struct im_earlier earlier;
 };
 
 struct bench {
@@ -44,18 +55,20 @@ struct bench {
     size_t rounds;
 };
 
-static int compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
-}
-
 static void add_result(struct bench *b, const char *name, double *values, size_t n)
 {
-    qsort(values, n, sizeof *values, compare);
-    b->results[b->result_count++] = (struct result){
-        .name = name, .p50_ns = values[n / 2], .p99_ns = values[n - 1 - n / 100], .blocks = n};
+    struct result *r = &b->results[b->result_count++];
+
+    *r = (struct result){.name = name, .blocks = n};
+    for (size_t i = 0; i < PARTS; i++) {
+        im_series_sort(values + i * (n / PARTS), n / PARTS);
+        r->part_ns[i] = values[i * (n / PARTS) + n / PARTS / 2];
+    }
+    im_series_sort(values, n);
+    r->p50_ns = values[n / 2];
+    r->p99_ns = values[n - 1 - n / 100];
+    for (size_t i = 0; i < QUANTILES; i++)
+        r->quantile_ns[i] = im_series_quantile(values, n, shares[i]);
 }
 
 static int open_bench(struct bench *b, struct im_text *text)
@@ -216,52 +229,114 @@ static int bench_wake(struct bench *b, uint32_t consumers, const char *name)
     return err;
 }
 
-static void print_text(const struct bench *b)
+/* Of the earlier measurement the result of the same name. */
+static void find_earlier(struct bench *b, const struct im_json *old)
+{
+    const struct im_json *list = im_json_get(old, "results");
+
+    for (int i = 0; i < b->result_count; i++)
+        for (size_t k = 0; k < im_json_count(list); k++)
+            if (strcmp(im_json_str_or(im_json_at(list, k), "name", ""), b->results[i].name) == 0)
+                im_earlier_take(im_json_get(im_json_at(list, k), "parts_ns"), &b->results[i].earlier);
+}
+
+static void print_text(struct bench *b)
 {
     printf("%-32s %10s %10s\n", "ns", "p50", "p99");
     for (int i = 0; i < b->result_count; i++)
         printf("%-32s %10.1f %10.1f\n", b->results[i].name, b->results[i].p50_ns, b->results[i].p99_ns);
+    for (int i = 0; i < b->result_count; i++) {
+        const struct im_summary now = im_series_summary(b->results[i].part_ns, PARTS);
+        struct im_text compared;
+
+        if (*im_earlier_sentence(&b->results[i].earlier, &now, false, "ns", &compared))
+            printf("%scompared  %s: %s\n", i ? "" : "\n", b->results[i].name, compared.s);
+    }
 }
 
-static int print_json(const struct bench *b)
+static void print_profile(const struct bench *b)
+{
+    printf("%-32s %9s %9s %9s %9s %9s %9s\n", "ns", "p10", "p50", "p90", "p99", "p99.9", "max");
+    for (int i = 0; i < b->result_count; i++) {
+        printf("%-32s", b->results[i].name);
+        for (size_t q = 0; q < QUANTILES; q++)
+            printf(" %9.1f", b->results[i].quantile_ns[q]);
+        putchar('\n');
+    }
+}
+
+static struct im_json *result_json(struct result *r, bool is_profile)
+{
+    static const char *const names[QUANTILES] = {"p10_ns", "p50_ns", "p90_ns", "p99_ns", "p999_ns", "max_ns"};
+    struct im_json *j = im_json_object();
+    struct im_summary now;
+
+    im_json_set_str(j, "name", r->name);
+    im_json_set_int(j, "values", (int64_t)r->blocks);
+    for (size_t q = 0; is_profile && q < QUANTILES; q++)
+        im_json_set_real(j, names[q], r->quantile_ns[q]);
+    if (is_profile)
+        return j;
+    im_json_set_real(j, "p50_ns", r->p50_ns);
+    im_json_set_real(j, "p99_ns", r->p99_ns);
+    im_json_set(j, "parts_ns", im_earlier_list(r->part_ns, PARTS));
+    now = im_series_summary(r->part_ns, PARTS);
+    im_earlier_add_json(&r->earlier, &now, false, j);
+    return j;
+}
+
+static int print_json(struct bench *b, bool is_profile)
 {
     struct im_json *j = im_json_object(), *list = im_json_array();
     int err;
 
-    im_json_set_str(j, "schema", "imsuper.bench-ring/1");
-    for (int i = 0; i < b->result_count; i++) {
-        struct im_json *item = im_json_object();
-
-        im_json_set_str(item, "name", b->results[i].name);
-        im_json_set_real(item, "p50_ns", b->results[i].p50_ns);
-        im_json_set_real(item, "p99_ns", b->results[i].p99_ns);
-        im_json_set_int(item, "values", (int64_t)b->results[i].blocks);
-        im_json_append(list, item);
-    }
+    im_json_set_str(j, "schema", is_profile ? "imsuper.profile-ring/1" : SCHEMA);
+    for (int i = 0; i < b->result_count; i++)
+        im_json_append(list, result_json(&b->results[i], is_profile));
     im_json_set(j, "results", list);
     err = im_json_print(j, stdout);
     im_json_free(&j);
     return err;
 }
 
-int sv_cmd_bench_ring(struct im_conf *conf)
+static int run(struct im_conf *conf, bool is_profile)
 {
     struct bench b = {.rounds = ROUNDS};
     struct im_text text = {""};
-    int err = open_bench(&b, &text);
+    struct im_json *old = NULL;
+    int err = is_profile ? 0 : im_earlier_open(conf->compare, SCHEMA, &old, &text);
 
-    if (err < 0)
+    if (err == 0)
+        err = open_bench(&b, &text);
+    if (err < 0) {
+        im_json_free(&old);
         return im_command_fail(err, &text);
+    }
     err = bench_hops(&b);
     if (err == 0)
         err = bench_wake(&b, 1, "wake, 1 consumer");
     if (err == 0)
         err = bench_wake(&b, CONSUMERS_MAX, "wake, 4 consumers");
+    if (err == 0 && old)
+        find_earlier(&b, old);
     if (err == 0 && conf->json)
-        err = print_json(&b);
+        err = print_json(&b, is_profile);
+    else if (err == 0 && is_profile)
+        print_profile(&b);
     else if (err == 0)
         print_text(&b);
+    im_json_free(&old);
     im_plan_fini(&b.plan);
     im_run_close(&b.run);
     return err < 0 ? im_command_fail(err, &text) : IM_EXIT_OK;
+}
+
+int sv_cmd_bench_ring(struct im_conf *conf)
+{
+    return run(conf, false);
+}
+
+int sv_cmd_profile_ring(struct im_conf *conf)
+{
+    return run(conf, true);
 }

@@ -148,8 +148,8 @@ static int report(const struct im_conf *conf, const struct sv_evaluation_run *ru
         err = im_fail(text, -EIO, "%" PRIu64 " images have no record", e->missing);
     if (err == 0) {
         answer = to_json(conf, run, e, epoch);
-        snprintf(title, sizeof title, "%s, %" PRIu64 " images: top-1 %.2f %%",
-                 im_conf_choice(IM_KEY_model, conf->model), e->valid,
+        snprintf(title, sizeof title, "%s, %" PRIu64 " image%s: top-1 %.2f %%",
+                 im_conf_choice(IM_KEY_model, conf->model), e->valid, e->valid == 1 ? "" : "s",
                  100 * im_json_real_or(epoch, "val_top1", (double)NAN));
         if (conf->output[0])
             err = sv_evaluation_write(e, answer, title, conf->output, text);

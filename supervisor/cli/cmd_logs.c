@@ -32,6 +32,7 @@ struct reader {
     char line[LINE_MAX_BYTES];
     size_t used;
     bool failed; /* nobody reads what we print */
+    uint64_t printed;
 };
 
 /* Opens the file, or the new one that has taken its place. -ENOENT: there is none. */
@@ -62,6 +63,7 @@ static void print_line(struct reader *r)
     if (!sv_log_is_of(r->line, r->used, r->role, r->index))
         return;
     r->line[r->used] = 0;
+    r->printed++;
     r->failed |= im_say(stdout, "%s", r->line) < 0;
 }
 
@@ -146,5 +148,10 @@ int sv_cmd_logs(struct im_conf *conf)
         print_line(&r);
     if (r.fd >= 0)
         close(r.fd);
+    if (r.role && r.printed == 0 && !r.failed) { /* each process logs something at its start */
+        im_say(stderr, "imsuper: %s has logged nothing in %s: the run has no such process", conf->stage,
+               conf->run_dir);
+        return IM_EXIT_FAILED;
+    }
     return IM_EXIT_OK;
 }

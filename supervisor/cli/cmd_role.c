@@ -23,6 +23,7 @@ static const struct verb {
     {"data", "stats", "imsuper-augmenter", {"stats"}},
     {"bench", "all", NULL, {"bench", "all"}}, /* verbs of imsuper itself */
     {"bench", "ring", NULL, {"bench", "ring"}},
+    {"profile", "ring", NULL, {"profile", "ring"}},
     {"bench", "data", NULL, {"bench", "data"}},
     {"bench", "read", "imsuper-reader", {"bench"}},
     {"profile", "reader", "imsuper-reader", {"profile"}},

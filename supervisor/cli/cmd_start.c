@@ -424,12 +424,13 @@ static void print_header(const struct start *s)
         return;
     if (c->evaluate) {
         im_say(stderr,
-               "%s %s, %s images, batch %" PRId64 ", %" PRId64 " px of %" PRId64 ", %" PRId64
+               "%s %s, %s image%s, batch %" PRId64 ", %" PRId64 " px of %" PRId64 ", %" PRId64
                " trainer%s (%" PRId64 " threads%s)",
                *c->image_list ? "predict" : "eval   ", im_conf_choice(IM_KEY_model, c->model),
-               sv_format_count(s->data.samples[IM_VAL], val, sizeof val), c->batch_size,
-               im_conf_eval_image_size(c), im_conf_eval_resize(c), c->ranks, c->ranks > 1 ? "s" : "",
-               c->trainer_threads, c->ranks > 1 ? " each" : "");
+               sv_format_count(s->data.samples[IM_VAL], val, sizeof val),
+               ending((int64_t)s->data.samples[IM_VAL]), c->batch_size, im_conf_eval_image_size(c),
+               im_conf_eval_resize(c), c->ranks, c->ranks > 1 ? "s" : "", c->trainer_threads,
+               c->ranks > 1 ? " each" : "");
         print_devices(s);
         return;
     }

@@ -239,6 +239,7 @@ enum sv_change sv_continue_change(const struct im_conf *old, const struct im_con
 int sv_continue_compare(const struct im_conf *conf, struct im_text *text)
 {
     char path[PATH_MAX], then[IM_CONF_TEXT_BYTES], now[IM_CONF_TEXT_BYTES];
+    char old_flag[IM_CONF_TEXT_BYTES + 64], new_flag[IM_CONF_TEXT_BYTES + 64];
     struct im_text why = {""};
     struct im_conf old;
 
@@ -257,8 +258,9 @@ int sv_continue_compare(const struct im_conf *conf, struct im_text *text)
         if (change == SV_CHANGE_REFUSED)
             return im_fail(
                 text, -EINVAL,
-                "this run began with --%s %s, not %s; pass the old value, or choose another --run-name",
-                im_conf_name((enum im_conf_key_id)key), then, now);
+                "this run began with %.700s, not %.700s; pass the old value, or choose another --run-name",
+                im_conf_flag(im_conf_name((enum im_conf_key_id)key), then, old_flag),
+                im_conf_flag(im_conf_name((enum im_conf_key_id)key), now, new_flag));
         if (change == SV_CHANGE_SAID && !conf->quiet)
             fprintf(stderr, "changed %s: %s, before %s\n", im_conf_name((enum im_conf_key_id)key),
                     *now ? now : "none", *then ? then : "none");

@@ -187,14 +187,13 @@ struct sizes {
 static int take_run(struct im_conf *conf, const char *run_dir, struct sizes *ret, struct im_text *text)
 {
     struct im_conf *run = malloc(sizeof *run);
-    char path[PATH_MAX + 16], value[IM_CONF_TEXT_BYTES];
+    char value[IM_CONF_TEXT_BYTES];
     int err;
 
     if (!run)
         return -ENOMEM;
     im_conf_defaults(run);
-    snprintf(path, sizeof path, "%s/config.yaml", run_dir);
-    err = im_conf_load_yaml(run, path, text);
+    err = im_conf_load_run(run, run_dir, text);
     for (int key = 0; key < IM_KEY_COUNT && err == 0; key++) {
         const enum im_conf_key_id id = (enum im_conf_key_id)key;
 
@@ -335,6 +334,11 @@ int sv_evaluation_open(struct im_conf *conf, const struct sv_inputs *inputs, str
     if (err == 0 && inputs)
         err = write_list(conf, ret->folder, inputs, text);
     return err < 0 ? err : choose_names(conf, ret, text);
+}
+
+int sv_evaluation_run_dir(const struct sv_evaluation_run *e, char ret[PATH_MAX])
+{
+    return snprintf(ret, PATH_MAX, "%s/" RUN_NAME, e->folder) < PATH_MAX ? 0 : -ENAMETOOLONG;
 }
 
 int sv_evaluation_run(struct im_conf *conf, struct sv_evaluation_run *e)

@@ -33,6 +33,9 @@ int sv_evaluation_open(struct im_conf *conf, const struct sv_inputs *inputs, str
  * been said. */
 int sv_evaluation_run(struct im_conf *conf, struct sv_evaluation_run *e);
 
+/* Where those files will be. */
+int sv_evaluation_run_dir(const struct sv_evaluation_run *e, char ret[PATH_MAX]);
+
 void sv_evaluation_close(struct sv_evaluation_run *e); /* removes the folder; zeroed is fine */
 
 /* The line of metrics.jsonl that the pass ended with. NULL: there is none. */

@@ -50,7 +50,7 @@ static const char **split_names(char *bytes, size_t n, char end, uint64_t *ret_c
     return names;
 }
 
-static bool is_in_bounds(const struct sv_evaluation *e, const struct im_outcome *r)
+bool sv_evaluation_takes(const struct sv_evaluation *e, const struct im_outcome *r)
 {
     if (r->sample_plus_1 == 0 || r->verdict != 0)
         return true;
@@ -77,12 +77,12 @@ static int read_records(struct sv_evaluation *e, const struct im_conf *conf, str
     e->records = grown;
     memset(grown + n, 0, e->images * e->record_bytes - n);
     for (uint64_t i = 0; i < e->images; i++)
-        if (!is_in_bounds(e, sv_evaluation_at(e, i)))
+        if (!sv_evaluation_takes(e, sv_evaluation_at(e, i)))
             return im_fail(text, -EBADMSG, "record %" PRIu64 " of " IM_OUTCOMES_FILE " is damaged", i);
     return 0;
 }
 
-int sv_evaluation_read(struct sv_evaluation *e, const struct im_conf *conf, struct im_text *text)
+int sv_evaluation_read_names(struct sv_evaluation *e, const struct im_conf *conf, struct im_text *text)
 {
     uint64_t classes = 0;
     size_t n = 0;
@@ -100,7 +100,14 @@ int sv_evaluation_read(struct sv_evaluation *e, const struct im_conf *conf, stru
     e->classes = (uint32_t)classes;
     e->tops = im_outcome_tops(conf, e->classes);
     e->record_bytes = im_outcome_bytes(e->tops);
-    return read_records(e, conf, text);
+    return 0;
+}
+
+int sv_evaluation_read(struct sv_evaluation *e, const struct im_conf *conf, struct im_text *text)
+{
+    int err = sv_evaluation_read_names(e, conf, text);
+
+    return err < 0 ? err : read_records(e, conf, text);
 }
 
 void sv_evaluation_fini(struct sv_evaluation *e)

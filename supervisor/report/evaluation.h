@@ -40,8 +40,13 @@ struct sv_evaluation {
     uint64_t worsts;
 };
 
-/* Reads the files of a run directory. Zeroed before; fini in any case. */
+/* Reads the files of a run directory. Zeroed before; fini in any case. The second: all but the records, which come
+ * one by one while the pass goes on. */
 int sv_evaluation_read(struct sv_evaluation *e, const struct im_conf *conf, struct im_text *text);
+int sv_evaluation_read_names(struct sv_evaluation *e, const struct im_conf *conf, struct im_text *text);
+
+/* The record reads as one of this evaluation (a zeroed one does). */
+bool sv_evaluation_takes(const struct sv_evaluation *e, const struct im_outcome *r);
 
 /* Fills what is counted from records, images, classes and tops. */
 int sv_evaluation_count(struct sv_evaluation *e, uint64_t worsts);

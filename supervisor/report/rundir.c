@@ -403,7 +403,7 @@ static char *environment_json(void)
 {
     struct im_json *j = im_json_object();
     struct utsname u;
-    char *dumped, name[128];
+    char *dumped, name[128], directory[PATH_MAX];
 
     uname(&u);
     im_json_set_str(j, "schema", "imsuper.env/1");
@@ -415,6 +415,8 @@ static char *environment_json(void)
         im_json_set_str(j, "processor", name);
     im_json_set_int(j, "cpus", im_cpu_count());
     im_json_set_int(j, "memory_bytes", (int64_t)im_memory_available());
+    if (getcwd(directory, sizeof directory)) /* what relative paths in config.yaml are relative to */
+        im_json_set_str(j, "directory", directory);
     dumped = im_json_dump_indented(j);
     im_json_free(&j);
     return dumped;

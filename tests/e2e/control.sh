@@ -22,6 +22,26 @@ kill_supervisor() {
 }
 socket_of_run() { sed -n 's/.*"socket": "\(.*\)".*/\1/p' "$RUN/.control"; }
 
+# A timeline of all processes while some die; what keeps it costs the run no bit.
+case_trace() {
+  local pid event
+  FAULTS=$PACE
+  launch --augmenters 2
+  wait_step 2
+  "$BIN/imsuper" trace run --workspace "$T/w" --seconds 3 -o "$T/trace.json" >"$T/answer" 2>&1 &
+  wait_step 4
+  for pid in $(pids augmenter | head -n 1); do kill -KILL "$pid"; done
+  kill_supervisor
+  wait $! || fail "trace: exit status $?: $(cat "$T/answer")"
+  answers " events of "
+  "$BIN/check_profile" "$T/trace.json" 5 || fail "the trace breaks the rules of its format"
+  for event in '"read","cat"' '"render","cat":"augmenter"' '"batch","cat":"trainer"' '"batches ready"'; do
+    grep -qF "\"name\":$event" "$T/trace.json" || fail "no event $event"
+  done
+  finish 0
+  check_outcome
+}
+
 # Another mode of the directory, and the supervisor dies: its successor takes the mode back.
 case_socket_mode() {
   FAULTS=$PACE

@@ -73,7 +73,7 @@ case_val_split() {
   must_say "144 train, 48 val, 8 classes, layout single"
   must_balance
   start 2 --val-split 0.5 --epochs 2
-  must_say "this run began with --val-split 0.25, not 0.5"
+  must_say "this run began with --val-split 0.25, not --val-split 0.5"
   start 0 --val-split 0.25 --epochs 2
   must_say "144 train, 48 val"
   start 2 --val-split 0.25 --data-dir "$REFERENCE/data" --run-name other

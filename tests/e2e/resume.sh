@@ -195,7 +195,7 @@ case_last_batch() {
   start 0 --batch-size 20 --run-name all
   [ "$(ledger train_samples)" = 384 ] || fail "trained on $(ledger train_samples) images in two epochs"
   start 2 --batch-size 20 --epochs 3 --drop-last --run-name all
-  must_say "this run began with --drop-last false, not true"
+  must_say "this run began with --no-drop-last, not --drop-last"
   RUN=$T/w/single
   start 0 --batch-size 191 --epochs 1 --no-drop-last --run-name single
   must_say "in the last step of epoch 1 a trainer has a batch of one image"

@@ -149,6 +149,30 @@ predict() {
   [ "$status" = "$expected" ] || fail "predict $*: exit status $status, not $expected; $(head -n 5 "$T/answer")"
 }
 
+# has_lines N
+has_lines() { [ "$(wc -l <"$T/answer")" -ge "$1" ]; }
+# Lines come while the pass goes on, a file that is none has its line there and no other, and a reader that leaves ends the work.
+case_predict_lines() {
+  IMSUPER_FAULT=$PACE predict 65 "$T/gone.jpg" - --batch-size 2 < <(find "$REFERENCE/data/train" -name '*.jpg' | head -n 60) &
+  until_true 40 has_lines 3 || fail "$(cat "$T/answer")"
+  [ -n "$(pids trainer)" ] || fail "the lines came after the pass"
+  wait $! || fail "exit status $?"
+  [ "$(wc -l <"$T/answer")" = 61 ] || fail "$(wc -l <"$T/answer") lines"
+  echo "no image" >"$T/text.jpg"
+  predict 65 "$T/text.jpg" </dev/null
+  grep -q WARN "$T/out" && fail "$(cat "$T/out")"
+  must_say "1 image in"
+  IMSUPER_FAULT=$PACE "$BIN/imsuper" predict run "$REFERENCE/data/train" --batch-size 2 --workspace "$RUNS" --plain 2>"$T/out" | head -n 1 >"$T/answer" || true
+  must_say "stopped"
+  # A relative data folder is found from anywhere.
+  mkdir "$T/far" "$T/near" && cp -r "$REFERENCE/data" "$T/near/images"
+  (cd "$T/near" && "$BIN/imsuper" start "${TRAIN[@]}" --data-dir images --epochs 1 --plain --workspace "$T/w" --run-name near >"$T/out" 2>&1)
+  (cd "$T/far" && "$BIN/imsuper" eval ../w/near --plain >"$T/answer" 2>"$T/out") || fail "$(cat "$T/out")"
+  grep -q "^images   32 " "$T/answer" || fail "$(cat "$T/answer")"
+  "$BIN/imsuper" logs near reader#99 --workspace "$T/w" 2>"$T/out" && fail "there is a reader 99"
+  must_say "no such process"
+}
+
 # Files, folders and names from stdin, with some that are no images: a line for each, in their order, and the classes are
 # those that eval wrote.
 case_predict() {
@@ -172,6 +196,7 @@ case_predict() {
   predict 65 "$T/gone.jpg" --json </dev/null
   grep -q '"error":"No such file' "$T/answer" || fail "$(cat "$T/answer")"
   predict 2 </dev/null && must_say "something is missing"
+  predict 2 "" </dev/null && must_say "is empty"
   mkdir "$T/nothing" && predict 2 "$T/nothing" </dev/null && must_say "there are no images"
   [ -z "$(compgen -G "$T/imsuper-eval-*")" ] || fail "a folder is left behind"
 }

@@ -43,6 +43,10 @@ verb_start() {
 }
 verb_status() { run 3 status --workspace "$T/w" --run-name run && must_say "done"; }
 verb_top() { run 2 top --workspace "$T/w" && must_say "top needs a terminal"; }
+verb_trace() {
+  run 4 trace other --workspace "$T/w" && run 3 trace run --workspace "$T/w" && must_say "done"
+  run 1 trace run --workspace "$T/w" -o "$T/no/f" && must_say "folder is not there" && run 2 trace --seconds 0
+}
 verb_logs() {
   run 0 logs trainer#0 run --workspace "$T/w" && must_say "network ready"
   run 4 logs other --workspace "$T/w" && run 2 logs augmentor#1 run --workspace "$T/w" && must_say "did you mean"
@@ -72,9 +76,16 @@ verb_gpus() { run 0 gpus --json && must_say '"imsuper.gpus/1"'; }
 verb_model() { run 0 model --model resnet20 && must_say "parameters"; }
 verb_bench_data() { run 0 bench data --data-dir "$T/data" --batch-size 8 --image-size 16 --passes 1 --pass-seconds 0.1 --warm-up-seconds 0 && must_say "verdict"; }
 verb_bench_all() { run 0 bench all "${tiny[@]}" --passes 1 --pass-seconds 0.1 --warm-up-seconds 0 && must_say "verdict"; }
-verb_bench_ring() { run 0 bench ring && must_say "wake"; }
-verb_bench_decode() { run 0 bench decode --data-dir "$T/data" --passes 1 && must_say "images/s"; }
-verb_bench_read() { run 0 bench read --data-dir "$T/data" --passes 2 && must_say "images/s"; }
+# compares VERB...: with what it said itself a moment ago.
+compares() {
+  run 0 "$@" --json && cp "$T/out" "$T/old.json"
+  run 0 "$@" --compare "$T/old.json" && must_say "compared"
+  echo '{"schema":"other/1"}' >"$T/old.json" && run 65 "$@" --compare "$T/old.json" && must_say "it is no answer of the same command"
+}
+verb_bench_ring() { run 0 bench ring && must_say "wake" && compares bench ring; }
+verb_profile_ring() { run 0 profile ring && must_say "p99.9" && run 0 profile ring --json && must_say '"p999_ns"'; }
+verb_bench_decode() { run 0 bench decode --data-dir "$T/data" --passes 1 && must_say "images/s" && compares bench decode --data-dir "$T/data" --passes 2; }
+verb_bench_read() { run 0 bench read --data-dir "$T/data" --passes 2 && must_say "images/s" && compares bench read --data-dir "$T/data" --passes 2; }
 verb_profile_reader() { run 0 profile reader --data-dir "$T/data" --passes 1 --queue-depth 4 && must_say "cold"; }
 verb_export() {
   run 0 export "$RUN" -o "$T/net.onnx" && must_say "2 classes" && must_exist "$T/net.onnx"
@@ -100,10 +111,16 @@ verb_average() {
   run 2 average run run --workspace "$T/w" --ratio 1 -o "$T/mean.safetensors" && must_say "give 2 numbers"
   run 2 average run run --workspace "$T/w" --data-dir "$T/none" -o "$T/mean.safetensors" && must_say "bn mean"
 }
-verb_bench_augment() { run 0 bench augment --data-dir "$T/data" --passes 1 && must_say "images/s"; }
-verb_profile_augment() { run 0 profile augment --data-dir "$T/data" --passes 1 && must_say "share"; }
-verb_bench_trainer() { run 0 bench trainer "${steps[@]}" && must_say "images/s"; }
-verb_profile_trainer() { run 0 profile trainer "${steps[@]}" && must_say "share"; }
+# is_profile FILE: of speedscope.
+is_profile() { must_exist "$1" && grep -q 'www.speedscope.app/file-format-schema.json' "$1" && grep -q '"type":"sampled"' "$1"; }
+verb_bench_augment() { run 0 bench augment --data-dir "$T/data" --passes 1 && must_say "images/s" && compares bench augment --data-dir "$T/data" --passes 2; }
+verb_profile_augment() {
+  run 0 profile augment --data-dir "$T/data" --passes 1 -o "$T/a.speedscope.json" && must_say "share" && is_profile "$T/a.speedscope.json"
+}
+verb_bench_trainer() { run 0 bench trainer "${steps[@]}" && must_say "images/s" && compares bench trainer "${steps[@]}"; }
+verb_profile_trainer() {
+  run 0 profile trainer "${steps[@]}" -o "$T/t.speedscope.json" && must_say "share" && is_profile "$T/t.speedscope.json"
+}
 verb_version() { run 0 version && must_say "imsuper "; }
 verb_help() {
   local verb

@@ -261,6 +261,7 @@ static int check_conditions(const struct tr_safetensors *state, const struct im_
                             const uint64_t samples[IM_SPLITS], struct im_text *text)
 {
     struct tr_position_text now = {0};
+    char flag[2][IM_CONF_TEXT_BYTES + 64];
 
     add_conditions(&now, conf, samples);
     for (size_t i = 0; i < now.count; i++) {
@@ -279,8 +280,8 @@ static int check_conditions(const struct tr_safetensors *state, const struct im_
                 now.key[i], then, now.value[i]);
         return im_fail(
             text, -EINVAL,
-            "this run began with --%s %s, not %s; pass the old value, or choose another --run-name",
-            now.key[i], then, now.value[i]);
+            "this run began with %.700s, not %.700s; pass the old value, or choose another --run-name",
+            im_conf_flag(now.key[i], then, flag[0]), im_conf_flag(now.key[i], now.value[i], flag[1]));
     }
     return 0;
 }

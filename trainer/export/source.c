@@ -108,7 +108,7 @@ static int read_options(struct tr_source *s, const struct im_conf *conf, struct 
     im_conf_defaults(&s->conf);
     if (s->run_dir[0] && snprintf(path, sizeof path, "%s/config.yaml", s->run_dir) < (int)sizeof path &&
         access(path, F_OK) == 0)
-        err = im_conf_load_yaml(&s->conf, path, text);
+        err = im_conf_load_run(&s->conf, s->run_dir, text);
     return err < 0 ? err : put_over(&s->conf, conf, text);
 }
 

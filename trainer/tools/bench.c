@@ -15,12 +15,16 @@
 #include <time.h>
 
 #include "ipc/base/clock.h"
+#include "ipc/base/earlier.h"
 #include "ipc/base/err.h"
 #include "ipc/base/json.h"
 #include "ipc/base/rng.h"
+#include "ipc/base/speedscope.h"
 #include "trainer/backends/cuda/plan_cache.h"
 #include "trainer/backends/step.h"
 #include "trainer/network_config.h"
+
+#define BENCH_SCHEMA "imsuper.bench-trainer/1"
 
 enum { STEPS_MAX = 1000 }; /* steps whose times are stored */
 
@@ -35,6 +39,7 @@ struct bench {
     int32_t *labels;
     uint64_t steps;
     double *rates; /* images/s of each round */
+    struct im_earlier earlier;
     double cpu_ms; /* of all threads, for an image; measured on top of rates */
     int layers;
     struct tr_layer_time *times; /* [STEPS_MAX][layers]; profile only, as the next ones */
@@ -207,6 +212,7 @@ static struct im_json *head(struct bench *b, const char *schema)
     im_json_set_real(j, "images_per_second", median(b->rates, rounds));
     im_json_set_real(j, "images_per_second_min", b->rates[0]);
     im_json_set_real(j, "images_per_second_max", b->rates[rounds - 1]);
+    im_json_set(j, "rates", im_earlier_list(b->rates, (size_t)rounds));
     im_json_set_real(j, "cpu_ms_per_image", b->cpu_ms);
     im_json_set_int(j, "arena_bytes", (int64_t)bytes.arenas);
     im_json_set_int(j, "activation_bytes", (int64_t)bytes.activations);
@@ -288,6 +294,50 @@ static void layer_line(int i, const struct tr_layer_work *f, struct times t, dou
     printf("%7.1f  %s\n", f->bytes / ms / 1e6, f->kernel);
 }
 
+static int bench_json(struct bench *b)
+{
+    struct im_json *j = head(b, BENCH_SCHEMA);
+    const struct im_summary now = im_series_summary(b->rates, (size_t)b->conf.passes);
+
+    im_earlier_add_json(&b->earlier, &now, true, j);
+    return put(j);
+}
+
+static void print_bench(struct bench *b)
+{
+    const struct im_summary now = im_series_summary(b->rates, (size_t)b->conf.passes);
+    struct im_text compared;
+
+    print_head(b);
+    if (*im_earlier_sentence(&b->earlier, &now, true, "images/s", &compared))
+        printf("compared: %s\n", compared.s);
+}
+
+/* The medians as stacks: which way through the network, then the layer. */
+static int write_profile(struct bench *b, struct im_text *text)
+{
+    struct im_speedscope *s = im_speedscope_new(im_conf_choice(IM_KEY_model, b->conf.model));
+    double *scratch = calloc((size_t)b->kept, sizeof *scratch), sum = 0;
+    const double total = median(b->totals, b->kept), update = median(b->updates, b->kept);
+
+    for (int i = 0; s && scratch && i < b->layers; i++) {
+        const struct tr_layer_work work = tr_graph_layer(b->graph, i);
+        const struct times t = layer_times(b, i, scratch);
+        char layer[160];
+
+        snprintf(layer, sizeof layer, "%d %s %s", i, work.name, work.shape);
+        sum += t.forward + t.backward;
+        im_speedscope_add(s, (const char *const[]){"step", "forward", layer}, 3, t.forward);
+        im_speedscope_add(s, (const char *const[]){"step", "backward", layer}, 3, t.backward);
+    }
+    free(scratch);
+    if (!s)
+        return -ENOMEM;
+    im_speedscope_add(s, (const char *const[]){"step", "update"}, 2, update);
+    im_speedscope_add(s, (const char *const[]){"step", "rest"}, 2, total - update - sum);
+    return im_speedscope_write(s, b->conf.output, text);
+}
+
 /* One row each layer, then what lies beside them. */
 static int report_profile(struct bench *b)
 {
@@ -336,16 +386,20 @@ static int run(const struct im_conf *conf, bool is_profile)
 {
     struct im_text text = {""};
     struct bench b = {.conf = *conf};
-    int err = open_bench(&b, is_profile, &text);
+    int err = is_profile ? 0 : im_earlier_load(conf->compare, BENCH_SCHEMA, "rates", &b.earlier, &text);
 
+    if (err == 0)
+        err = open_bench(&b, is_profile, &text);
     if (err == 0)
         err = measure(&b, &text);
     if (err == 0 && is_profile)
         err = report_profile(&b);
     else if (err == 0 && b.conf.json)
-        err = put(head(&b, "imsuper.bench-trainer/1"));
+        err = bench_json(&b);
     else if (err == 0)
-        print_head(&b);
+        print_bench(&b);
+    if (err == 0 && is_profile && *conf->output)
+        err = write_profile(&b, &text);
     close_bench(&b);
     return err < 0 ? im_command_fail(err, &text) : IM_EXIT_OK;
 }

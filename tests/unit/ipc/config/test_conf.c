@@ -592,6 +592,7 @@ static void contradictions_get_their_sentences(void **state)
         {"workspace", "", "workspace:"},
         {"gpus", "some", "gpus:"},
         {"side-min", "100", "side-min"},
+        {"seek-index", "auot", "seek-index: \"auot\": did you mean auto? (./auot names a folder)"},
         {"seek-index", "none", "seek-index: \"none\" is neither auto nor off; did you mean off?"},
         {"seek-index", "True", "seek-index: \"True\" is neither auto nor off; did you mean auto?"},
     };

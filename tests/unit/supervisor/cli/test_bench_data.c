@@ -96,23 +96,6 @@ static void scans(void **state)
     }
 }
 
-static void earlier_measurements(void **state)
-{
-    static const char good[] = "{\"schema\":\"imsuper.bench-data/1\",\"passes\":[1.5,2,3]}";
-    static const char *const bad[] = {"", "no", "{}", "{\"schema\":\"imsuper.bench-data/1\",\"passes\":[]}",
-                                      "{\"schema\":\"imsuper.bench-read/1\",\"passes\":[1]}"};
-    static double passes[SV_BENCH_PASSES_MAX];
-    struct im_text text = {""};
-    size_t count;
-
-    (void)state;
-    assert_int_equal(sv_bench_passes_parse(good, sizeof good - 1, passes, &count, &text), 0);
-    assert_int_equal(count, 3);
-    assert_float_equal(passes[1], 2, 0);
-    for (size_t i = 0; i < IM_COUNT(bad); i++)
-        assert_int_equal(sv_bench_passes_parse(bad[i], strlen(bad[i]), passes, &count, &text), -EBADMSG);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -120,7 +103,6 @@ int main(void)
         cmocka_unit_test(one_more),
         cmocka_unit_test(nothing_limits),
         cmocka_unit_test(scans),
-        cmocka_unit_test(earlier_measurements),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
