@@ -18,7 +18,8 @@
     X(IM_LAYOUT_ILSVRC, "ilsvrc")                                                                            \
     X(IM_LAYOUT_TINY, "tiny-imagenet")                                                                       \
     X(IM_LAYOUT_SINGLE, "single")                                                                            \
-    X(IM_LAYOUT_CSV, "csv")
+    X(IM_LAYOUT_CSV, "csv")                                                                                  \
+    X(IM_LAYOUT_SHARDS, "shards")
 #define IM_IOS(X)                                                                                            \
     X(IM_IO_AUTO, "auto")                                                                                    \
     X(IM_IO_URING, "uring")                                                                                  \
