@@ -1,6 +1,7 @@
 /* Shards are scanned several at a time; labels are understood when all are known, for names and numbers mean something
  * only together. Images of archives without labels belong to the class that their folder in the archive, or else the
- * archive, is named for: n01440764/x.JPEG, n01440764.tar. */
+ * archive, is named for: n01440764/x.JPEG, n01440764.tar. Those are in the order of class folders, by class, folder and name;
+ * others as they lie in the shards. */
 #include "reader/dataset/index_shards.h"
 
 #include <ctype.h>
@@ -15,6 +16,8 @@
 #include "reader/dataset/parallel.h"
 #include "reader/dataset/shard_classes.h"
 
+struct placed;
+
 struct build {
     const struct rd_layout *layout;
     int root_fd;
@@ -26,6 +29,8 @@ struct build {
     bool by_number; /* labels are numbers, and no file names the classes */
     bool has_roles; /* without labels: the first folder in the archives is train/ or val/ */
     uint32_t strip; /* bytes of the folders that all members lie in */
+    struct placed *placed[IM_SPLITS]; /* without labels: all images */
+    uint64_t placed_count[IM_SPLITS], placed_capacity[IM_SPLITS];
     uint64_t images[IM_SPLITS];
     _Atomic uint64_t files; /* W the scanning threads; R the caller, to report */
 };
@@ -328,13 +333,77 @@ static int add_left_out(struct build *build, const struct rd_shard *shard, enum 
     return rd_writer_left_out(build->writer, kind, path, note);
 }
 
+/* An image of a class, until all are sorted. */
+struct placed {
+    const char *name;
+    uint32_t label, directory;
+    struct rd_index_place place;
+};
+
+static int add_sample(struct build *build, enum im_split split, const struct placed *p)
+{
+    build->images[split]++;
+    return rd_writer_part(build->writer, split, p->directory, p->name, p->label, &p->place);
+}
+
+static int keep(struct build *build, enum im_split split, const struct placed *p)
+{
+    void *grown = build->placed[split];
+
+    if (build->placed_count[split] == build->placed_capacity[split]) {
+        build->placed_capacity[split] = 2 * build->placed_capacity[split] + 64;
+        grown = realloc(grown, build->placed_capacity[split] * sizeof *p);
+        if (!grown)
+            return -ENOMEM;
+        build->placed[split] = grown;
+    }
+    build->placed[split][build->placed_count[split]++] = *p;
+    return 0;
+}
+
+/* As index_build.c has them: by class, then by folder, then by name. */
+static int by_class_and_name(const void *a, const void *b)
+{
+    const struct placed *x = a, *y = b;
+    const char *x_slash = strrchr(x->name, '/'), *y_slash = strrchr(y->name, '/');
+    const size_t x_folder = x_slash ? (size_t)(x_slash - x->name) : 0,
+                 y_folder = y_slash ? (size_t)(y_slash - y->name) : 0;
+    int order;
+
+    if (x->label != y->label)
+        return x->label < y->label ? -1 : 1;
+    order = memcmp(x->name, y->name, x_folder < y_folder ? x_folder : y_folder);
+    if (order == 0 && x_folder != y_folder)
+        return x_folder < y_folder ? -1 : 1;
+    if (order == 0)
+        order = strcmp(x->name + x_folder, y->name + y_folder);
+    if (order != 0)
+        return order;
+    if (x->directory != y->directory)
+        return x->directory < y->directory ? -1 : 1;
+    return x->place.offset < y->place.offset ? -1 : x->place.offset > y->place.offset;
+}
+
+static int add_sorted(struct build *build)
+{
+    int err = 0;
+
+    for (int split = 0; split < IM_SPLITS; split++) {
+        if (build->placed_count[split] > 0)
+            qsort(build->placed[split], build->placed_count[split], sizeof *build->placed[split], by_class_and_name);
+        for (uint64_t i = 0; i < build->placed_count[split] && err == 0; i++)
+            err = add_sample(build, (enum im_split)split, &build->placed[split][i]);
+    }
+    return err;
+}
+
 static int add_image(struct build *build, const struct rd_shard *shard, uint32_t i, uint32_t directory,
                      struct im_text *text)
 {
     const struct rd_shard_image *image = &shard->images[i];
-    const struct rd_index_place place = {image->offset, image->bytes};
-    char word[NAME_MAX + 1] = "", path[2 * PATH_MAX];
-    const char *name = member_of(shard, i), *slash = strrchr(name, '/');
+    char word[NAME_MAX + 1] = "";
+    const char *name = member_of(shard, i), *file = rd_shard_string(shard, image->file);
+    struct placed p;
     int split;
     const int64_t label = label_of(build, shard, i, &split, word, text);
 
@@ -344,13 +413,10 @@ static int add_image(struct build *build, const struct rd_shard *shard, uint32_t
         return add_left_out(build, shard, split == IM_VAL ? RD_SKIP_CLASS : RD_SKIP_UNLABELLED, name, word);
     if (label < 0)
         return (int)label;
-    if (image->file && !strchr(rd_shard_string(shard, image->file), '/')) { /* the name that the file had */
-        snprintf(path, sizeof path, "%.*s%s", slash ? (int)(slash - name) + 1 : 0, name,
-                 rd_shard_string(shard, image->file));
-        name = path;
-    }
-    build->images[split]++;
-    return rd_writer_part(build->writer, (enum im_split)split, directory, name, (uint32_t)label, &place);
+    if (image->file && *file != '/' && !strstr(file, "..") && rd_is_image_name(file))
+        name = file; /* that the file had before it was packed */
+    p = (struct placed){name, (uint32_t)label, directory, {image->offset, image->bytes}};
+    return build->has_labels ? add_sample(build, (enum im_split)split, &p) : keep(build, (enum im_split)split, &p);
 }
 
 static bool leads_out(const struct build *build, const char *path)
@@ -418,8 +484,11 @@ static int add_all(struct build *build, bool *ret_leads_out, struct im_text *tex
     for (uint32_t s = 0; s < build->list.count && err >= 0; s++) {
         err = add_shard(build, &build->list.shards[s], text);
         *ret_leads_out |= leads_out(build, build->list.shards[s].path);
-        rd_shard_fini(&build->list.shards[s]);
+        if (build->has_labels)
+            rd_shard_fini(&build->list.shards[s]);
     }
+    if (err >= 0)
+        err = add_sorted(build);
     if (err >= 0)
         err = add_rest(build);
     if (err >= 0 && build->images[IM_TRAIN] == 0)
@@ -439,6 +508,8 @@ int rd_index_build_shards(const struct rd_layout *layout, int root_fd, const str
         err = find_classes(&build, text);
     if (err == 0)
         err = add_all(&build, ret_leads_out, text);
+    free(build.placed[IM_TRAIN]);
+    free(build.placed[IM_VAL]);
     rd_shard_classes_fini(&build.classes);
     rd_shard_list_fini(&build.list);
     return err;

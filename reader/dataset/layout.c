@@ -28,7 +28,8 @@
 #define TAKES                                                                                                \
     "imsuper takes train/<class>/*.jpg with val/<class>/*.jpg, one folder of class folders, "                \
     "ILSVRC's " CLS_LOC                                                                                      \
-    "/{train,val}, Tiny ImageNet, or images with a table (train.csv or labels.csv: file,label)"
+    "/{train,val}, Tiny ImageNet, images with a table (train.csv or labels.csv: file,label), or tar shards "   \
+    "(train-000000.tar with 000123.jpg and 000123.cls)"
 
 struct content {
     int exists, has_folders, has_images;

@@ -158,7 +158,9 @@ static void take_record(struct rd_tar *tar, const char *key, size_t key_bytes, c
 {
     uint64_t size = 0;
 
-    if (key_bytes == 4 && memcmp(key, "path", 4) == 0) {
+    if ((key_bytes == 4 && memcmp(key, "path", 4) == 0) ||
+        (key_bytes == 15 && memcmp(key, "GNU.sparse.name", 15) == 0)) {
+        tar->is_sparse |= key_bytes == 15;
         set_name(tar, value, n);
     } else if (key_bytes == 4 && memcmp(key, "size", 4) == 0 && n > 0 && n <= 18) {
         for (size_t i = 0; i < n; i++) {
