@@ -369,9 +369,11 @@ int rd_index_build(const struct rd_layout *layout, const struct rd_progress *pro
         return im_fail(text, -errno, "cannot open the data folder '%.700s': %s", layout->root,
                        strerror(errno));
     if (layout->kind == RD_LAYOUT_CSV)
-        err = rd_index_build_table(layout, build.root_fd, progress, &build.writer, &build.origin.leads_out, text);
+        err = rd_index_build_table(layout, build.root_fd, progress, &build.writer, &build.origin.leads_out,
+                                   text);
     else if (layout->kind == RD_LAYOUT_SHARDS)
-        err = rd_index_build_shards(layout, build.root_fd, progress, &build.writer, &build.origin.leads_out, text);
+        err = rd_index_build_shards(layout, build.root_fd, progress, &build.writer, &build.origin.leads_out,
+                                    text);
     else
         err = build_folders(&build, progress, text);
     if (err == 0)

@@ -26,9 +26,9 @@ struct build {
     struct rd_shard_list list;
     struct rd_shard_classes classes;
     bool has_labels;
-    bool by_number; /* labels are numbers, and no file names the classes */
-    bool has_roles; /* without labels: the first folder in the archives is train/ or val/ */
-    uint32_t strip; /* bytes of the folders that all members lie in */
+    bool by_number;                   /* labels are numbers, and no file names the classes */
+    bool has_roles;                   /* without labels: the first folder in the archives is train/ or val/ */
+    uint32_t strip;                   /* bytes of the folders that all members lie in */
     struct placed *placed[IM_SPLITS]; /* without labels: all images */
     uint64_t placed_count[IM_SPLITS], placed_capacity[IM_SPLITS];
     uint64_t images[IM_SPLITS];
@@ -76,8 +76,8 @@ static int check_scanned(struct build *build, struct im_text *text)
         build->has_labels |= shard->has_labels;
     }
     if (err == 0 && usable == 0 && build->list.count > 0)
-        return im_fail(text, -EBADMSG, "the shard '%.500s' cannot be used: %.400s", build->list.shards[0].path,
-                       build->list.shards[0].why.s);
+        return im_fail(text, -EBADMSG, "the shard '%.500s' cannot be used: %.400s",
+                       build->list.shards[0].path, build->list.shards[0].why.s);
     return err;
 }
 
@@ -89,10 +89,11 @@ static int scan(struct build *build, struct im_text *text)
         return err;
     if (build->list.count == 0)
         return im_fail(text, -EBADMSG, "'%.500s' holds no shard%s%.200s", build->layout->root,
-                       build->list.missing.count ? " of those that its _info.json names, the first of them " : "",
+                       build->list.missing.count ? " of those that its _info.json names, the first of them "
+                                                 : "",
                        build->list.missing.count ? rd_names_at(&build->list.missing, 0) : "");
-    rd_parallel(&(struct rd_parallel){
-        .count = build->list.count, .item = scan_one, .tick = tick, .context = build});
+    rd_parallel(
+        &(struct rd_parallel){.count = build->list.count, .item = scan_one, .tick = tick, .context = build});
     return check_scanned(build, text);
 }
 
@@ -190,10 +191,11 @@ static int folder_class(const struct build *build, const struct rd_shard *shard,
         return 0;
     stem_of(shard->path, ret);
     if (is_numbered(ret))
-        return im_fail(text, -EBADMSG,
-                       "the shard '%.300s' holds no labels (000123.cls or 000123.json beside 000123.jpg) and no class "
-                       "folders (n01440764/x.JPEG), and its name is none of a class",
-                       shard->path);
+        return im_fail(
+            text, -EBADMSG,
+            "the shard '%.300s' holds no labels (000123.cls or 000123.json beside 000123.jpg) and no class "
+            "folders (n01440764/x.JPEG), and its name is none of a class",
+            shard->path);
     return 0;
 }
 
@@ -290,8 +292,8 @@ static int find_classes(struct build *build, struct im_text *text)
     if (err == 0)
         err = build->by_number ? add_numbers(build, most, text) : add_words(build, text);
     if (err == 0 && build->classes.names.count == 0)
-        err = im_fail(text, -EBADMSG, "no image in the shards of '%.500s' has a label%s%.300s", build->layout->root,
-                      build->list.count ? ", the first of them " : "",
+        err = im_fail(text, -EBADMSG, "no image in the shards of '%.500s' has a label%s%.300s",
+                      build->layout->root, build->list.count ? ", the first of them " : "",
                       build->list.count ? build->list.shards[0].path : "");
     return err < 0 ? err : rd_shard_classes_settle(&build->classes, text);
 }
@@ -324,8 +326,8 @@ static int64_t label_of(const struct build *build, const struct rd_shard *shard,
     return image->number;
 }
 
-static int add_left_out(struct build *build, const struct rd_shard *shard, enum rd_skip kind, const char *name,
-                        const char *note)
+static int add_left_out(struct build *build, const struct rd_shard *shard, enum rd_skip kind,
+                        const char *name, const char *note)
 {
     char path[PATH_MAX + PATH_MAX];
 
@@ -390,7 +392,8 @@ static int add_sorted(struct build *build)
 
     for (int split = 0; split < IM_SPLITS; split++) {
         if (build->placed_count[split] > 0)
-            qsort(build->placed[split], build->placed_count[split], sizeof *build->placed[split], by_class_and_name);
+            qsort(build->placed[split], build->placed_count[split], sizeof *build->placed[split],
+                  by_class_and_name);
         for (uint64_t i = 0; i < build->placed_count[split] && err == 0; i++)
             err = add_sample(build, (enum im_split)split, &build->placed[split][i]);
     }
@@ -416,7 +419,8 @@ static int add_image(struct build *build, const struct rd_shard *shard, uint32_t
     if (image->file && *file != '/' && !strstr(file, "..") && rd_is_image_name(file))
         name = file; /* that the file had before it was packed */
     p = (struct placed){name, (uint32_t)label, directory, {image->offset, image->bytes}};
-    return build->has_labels ? add_sample(build, (enum im_split)split, &p) : keep(build, (enum im_split)split, &p);
+    return build->has_labels ? add_sample(build, (enum im_split)split, &p)
+                             : keep(build, (enum im_split)split, &p);
 }
 
 static bool leads_out(const struct build *build, const char *path)
@@ -426,7 +430,8 @@ static bool leads_out(const struct build *build, const char *path)
     char whole[2 * PATH_MAX], real[PATH_MAX];
 
     snprintf(whole, sizeof whole, "%s/%s", root, path);
-    return !realpath(whole, real) || strncmp(real, root, n) != 0 || (real[n] != '/' && strcmp(root, "/") != 0);
+    return !realpath(whole, real) || strncmp(real, root, n) != 0 ||
+           (real[n] != '/' && strcmp(root, "/") != 0);
 }
 
 static int add_shard(struct build *build, struct rd_shard *shard, struct im_text *text)
@@ -442,7 +447,8 @@ static int add_shard(struct build *build, struct rd_shard *shard, struct im_text
                            rd_shard_string(shard, shard->skipped[i].name),
                            rd_shard_string(shard, shard->skipped[i].note));
     if (err == 0 && shard->expected > shard->count && !*shard->cut.s && shard->err == 0) {
-        snprintf(note, sizeof note, "%u samples, %u by %.60s", shard->count, shard->expected, build->list.info);
+        snprintf(note, sizeof note, "%u samples, %u by %.60s", shard->count, shard->expected,
+                 build->list.info);
         err = rd_writer_left_out(build->writer, RD_SKIP_CUT, shard->path, note);
     }
     return err;

@@ -28,7 +28,7 @@
 #define TAKES                                                                                                \
     "imsuper takes train/<class>/*.jpg with val/<class>/*.jpg, one folder of class folders, "                \
     "ILSVRC's " CLS_LOC                                                                                      \
-    "/{train,val}, Tiny ImageNet, images with a table (train.csv or labels.csv: file,label), or tar shards "   \
+    "/{train,val}, Tiny ImageNet, images with a table (train.csv or labels.csv: file,label), or tar shards " \
     "(train-000000.tar with 000123.jpg and 000123.cls)"
 
 struct content {
@@ -430,7 +430,9 @@ static int find_train(int root_fd, enum rd_layout_kind forced, const struct rd_l
 static int refuse_tables(const struct rd_label_files *files, struct im_text *text)
 {
     if (*files->labels || *files->val_labels)
-        return im_fail(text, -EINVAL, "--labels and --val-labels are for folders of images; shards have their labels inside");
+        return im_fail(
+            text, -EINVAL,
+            "--labels and --val-labels are for folders of images; shards have their labels inside");
     return 0;
 }
 
@@ -477,7 +479,8 @@ int rd_layout_find(const char *data_dir, enum rd_layout_kind forced, const struc
     if (root_fd < 0)
         return im_fail(text, -errno, "cannot open the data folder '%.700s': %s", data_dir, strerror(errno));
     err = find_train(root_fd, forced, files, &layout, text);
-    if (forced == RD_LAYOUT_AUTO && !*files->labels && (err == -EBADMSG || (err == 0 && looks_empty(root_fd, &layout)))) {
+    if (forced == RD_LAYOUT_AUTO && !*files->labels &&
+        (err == -EBADMSG || (err == 0 && looks_empty(root_fd, &layout)))) {
         struct im_text why = {""};
         struct rd_layout shards = {0};
         int found = rd_layout_find_shards(layout.root, &shards, &why);

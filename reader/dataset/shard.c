@@ -20,7 +20,7 @@
 enum kind { IMAGE, UNDECODED, CLS, JSON, OTHER };
 
 struct member {
-    uint32_t name; /* string */
+    uint32_t name;      /* string */
     uint16_t key, stem; /* bytes of the name before the first and before the last dot of its last part */
     uint8_t kind;
     bool is_taken;
@@ -63,8 +63,9 @@ static int leave_out(struct scan *scan, enum rd_skip kind, uint32_t name, const 
     struct rd_shard *shard = scan->shard;
     const int64_t note_at = add_string(shard, note);
     void *items = shard->skipped;
-    int err = note_at < 0 ? (int)note_at
-                          : grow(&items, &scan->skipped_capacity, shard->skipped_count, sizeof *shard->skipped);
+    int err = note_at < 0
+                  ? (int)note_at
+                  : grow(&items, &scan->skipped_capacity, shard->skipped_count, sizeof *shard->skipped);
 
     if (err < 0)
         return err;
@@ -147,7 +148,8 @@ static int take_json(struct scan *scan, struct member *m, const char *text, size
     return file < 0 ? (int)file : err;
 }
 
-static int read_label(struct scan *scan, struct rd_tar *tar, const struct rd_tar_member *found, struct member *m)
+static int read_label(struct scan *scan, struct rd_tar *tar, const struct rd_tar_member *found,
+                      struct member *m)
 {
     char *text;
     int64_t n;
@@ -159,9 +161,9 @@ static int read_label(struct scan *scan, struct rd_tar *tar, const struct rd_tar
     if (!text)
         return -ENOMEM;
     n = rd_tar_peek(tar, found, text, LABEL_BYTES_MAX);
-    err = n < 0               ? (int)n
-          : m->kind == CLS    ? take_cls(scan, m, text, (size_t)n)
-                              : take_json(scan, m, text, (size_t)n);
+    err = n < 0            ? (int)n
+          : m->kind == CLS ? take_cls(scan, m, text, (size_t)n)
+                           : take_json(scan, m, text, (size_t)n);
     free(text);
     return err;
 }
@@ -380,9 +382,9 @@ static int take_all(struct scan *scan)
         if (m->kind == IMAGE)
             err = add_image(scan, m, NULL, NULL);
         else
-            err = leave_out(scan, m->kind == UNDECODED ? RD_SKIP_TYPE : RD_SKIP_OTHER, m->name,
-                            m->kind == UNDECODED ? im_image_type_missing(im_image_type_of_name(name_of(scan, m)))
-                                                 : "");
+            err = leave_out(
+                scan, m->kind == UNDECODED ? RD_SKIP_TYPE : RD_SKIP_OTHER, m->name,
+                m->kind == UNDECODED ? im_image_type_missing(im_image_type_of_name(name_of(scan, m))) : "");
     }
     return err;
 }

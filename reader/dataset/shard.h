@@ -28,11 +28,11 @@ struct rd_shard_skipped {
 
 /* Fill path and split; rd_shard_scan() fills the rest; fini. */
 struct rd_shard {
-    const char *path;         /* relative to the root; the caller's */
-    uint32_t expected;        /* samples that a list of shards gives it; 0: not known */
-    int split;                /* enum im_split */
+    const char *path;  /* relative to the root; the caller's */
+    uint32_t expected; /* samples that a list of shards gives it; 0: not known */
+    int split;         /* enum im_split */
     struct rd_stamp stamp;
-    struct rd_names strings;  /* only bytes are used; offset 0 holds "" */
+    struct rd_names strings;       /* only bytes are used; offset 0 holds "" */
     struct rd_shard_image *images; /* in the order of their offsets */
     uint32_t count;
     struct rd_shard_skipped *skipped;

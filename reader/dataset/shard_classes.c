@@ -52,7 +52,8 @@ static int read_text(const char *root, const char *name, struct rd_names *names,
     err = im_read_file(path, TEXT_BYTES_MAX, &bytes, &n, text);
     if (err < 0)
         return err;
-    for (char *line = strtok_r(bytes, "\r\n", &rest); line && added >= 0; line = strtok_r(NULL, "\r\n", &rest))
+    for (char *line = strtok_r(bytes, "\r\n", &rest); line && added >= 0;
+         line = strtok_r(NULL, "\r\n", &rest))
         added = rd_names_add(names, line);
     free(bytes);
     return added < 0 ? (int)added : 0;

@@ -161,7 +161,8 @@ int rd_braces_expand(const char *pattern, struct rd_names *ret_words, struct im_
 
     for (const char *at = pattern, *end; at && err == 0; at = end ? end + 2 : NULL) {
         end = strstr(at, "::");
-        if ((size_t)snprintf(one, sizeof one, "%.*s", end ? (int)(end - at) : (int)strlen(at), at) >= sizeof one)
+        if ((size_t)snprintf(one, sizeof one, "%.*s", end ? (int)(end - at) : (int)strlen(at), at) >=
+            sizeof one)
             return im_fail(text, -ENAMETOOLONG, "the list of shards is too long");
         if (*one)
             err = expand(&e, "", one);
@@ -242,10 +243,11 @@ int rd_layout_find_shards(const char *data_dir, struct rd_layout *layout, struct
     close(root_fd);
     layout->kind = RD_LAYOUT_SHARDS;
     if (found == 0 && packed > 0)
-        return im_fail(text, -EBADMSG,
-                       "the tar files in '%.700s' are compressed, so that no image can be read by itself: unpack "
-                       "them to plain .tar (gunzip, unzstd)",
-                       layout->root);
+        return im_fail(
+            text, -EBADMSG,
+            "the tar files in '%.700s' are compressed, so that no image can be read by itself: unpack "
+            "them to plain .tar (gunzip, unzstd)",
+            layout->root);
     return found < 0 ? found : found > 0;
 }
 
@@ -320,7 +322,8 @@ static int add_folders(int root_fd, struct rd_shard_list *list, struct rd_names 
     return err;
 }
 
-int rd_shards_json(int root_fd, const char *root, const char *name, struct im_json **ret, struct im_text *text)
+int rd_shards_json(int root_fd, const char *root, const char *name, struct im_json **ret,
+                   struct im_text *text)
 {
     char path[PATH_MAX + NAME_MAX + 2], *bytes;
     struct im_text why = {""};
@@ -342,7 +345,8 @@ int rd_shards_json(int root_fd, const char *root, const char *name, struct im_js
 static int add_split(int root_fd, struct rd_shard_list *list, struct rd_names *roles, enum rd_role role,
                      const struct im_json *split)
 {
-    const struct im_json *names = im_json_get(split, "filenames"), *lengths = im_json_get(split, "shard_lengths");
+    const struct im_json *names = im_json_get(split, "filenames"),
+                         *lengths = im_json_get(split, "shard_lengths");
     const char *name;
     int64_t length, added = 0;
 
@@ -385,8 +389,8 @@ static int add_info(int root_fd, const struct rd_layout *layout, struct rd_shard
 }
 
 /* The words of a list, relative to the root, which all of them are below. */
-static int add_list(int root_fd, const struct rd_layout *layout, struct rd_shard_list *list, struct rd_names *roles,
-                    struct im_text *text)
+static int add_list(int root_fd, const struct rd_layout *layout, struct rd_shard_list *list,
+                    struct rd_names *roles, struct im_text *text)
 {
     struct rd_names words = {0};
     const size_t root_bytes = strlen(layout->root);
@@ -399,9 +403,10 @@ static int add_list(int root_fd, const struct rd_layout *layout, struct rd_shard
         if (!realpath(word, path))
             err = im_fail(text, -errno, "the shard '%.700s' is not there: %s", word, strerror(errno));
         else if (strncmp(path, layout->root, root_bytes) != 0 || path[root_bytes] != '/')
-            err = im_fail(text, -EINVAL,
-                          "the shard '%.400s' is not below '%.400s': take a list whose shards are in one folder", word,
-                          layout->root);
+            err = im_fail(
+                text, -EINVAL,
+                "the shard '%.400s' is not below '%.400s': take a list whose shards are in one folder", word,
+                layout->root);
         else
             err = add(list, roles, path + root_bytes + 1, role_of(word), 0);
     }
@@ -422,8 +427,10 @@ static int assign(struct rd_shard_list *list, const struct rd_names *roles)
         return -ENOMEM;
     for (uint32_t i = 0; i < list->paths.count; i++)
         of[rd_names_at(roles, i)[0] - 'a']++;
-    train = of[RD_ROLE_TRAIN] ? RD_ROLE_TRAIN : of[RD_ROLE_NONE] ? RD_ROLE_NONE : of[RD_ROLE_VAL] ? RD_ROLE_VAL
-                                                                                                  : RD_ROLE_TEST;
+    train = of[RD_ROLE_TRAIN]  ? RD_ROLE_TRAIN
+            : of[RD_ROLE_NONE] ? RD_ROLE_NONE
+            : of[RD_ROLE_VAL]  ? RD_ROLE_VAL
+                               : RD_ROLE_TEST;
     val = of[RD_ROLE_VAL] ? RD_ROLE_VAL : RD_ROLE_TEST;
     for (uint32_t i = 0; i < list->paths.count && added >= 0; i++) {
         const char *said = rd_names_at(roles, i), *path = rd_names_at(&list->paths, i);
@@ -432,14 +439,16 @@ static int assign(struct rd_shard_list *list, const struct rd_names *roles)
         if (role != train && role != val)
             added = rd_names_add(&list->others, path);
         else
-            list->shards[list->count++] = (struct rd_shard){.path = path,
-                                                            .split = role == train ? IM_TRAIN : IM_VAL,
-                                                            .expected = (uint32_t)strtoul(said + 1, NULL, 10)};
+            list->shards[list->count++] =
+                (struct rd_shard){.path = path,
+                                  .split = role == train ? IM_TRAIN : IM_VAL,
+                                  .expected = (uint32_t)strtoul(said + 1, NULL, 10)};
     }
     return added < 0 ? (int)added : 0;
 }
 
-int rd_shard_list_make(int root_fd, const struct rd_layout *layout, struct rd_shard_list *ret, struct im_text *text)
+int rd_shard_list_make(int root_fd, const struct rd_layout *layout, struct rd_shard_list *ret,
+                       struct im_text *text)
 {
     struct rd_names roles = {0};
     int err = 0;

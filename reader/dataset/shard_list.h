@@ -23,17 +23,20 @@ struct rd_shard_list {
     struct rd_names paths; /* relative to the root */
     struct rd_shard *shards;
     uint32_t count;
-    struct rd_names missing, others; /* shards that _info.json names and that are not here; tar files of no split */
-    struct rd_names folders;         /* whose times of change say whether there are others now */
-    char info[NAME_MAX];             /* the file that was read, "" */
+    struct rd_names missing,
+        others;              /* shards that _info.json names and that are not here; tar files of no split */
+    struct rd_names folders; /* whose times of change say whether there are others now */
+    char info[NAME_MAX];     /* the file that was read, "" */
 };
 
 /* Lists the shards of a layout; theirs is only path, split and expected. */
-int rd_shard_list_make(int root_fd, const struct rd_layout *layout, struct rd_shard_list *ret, struct im_text *text);
+int rd_shard_list_make(int root_fd, const struct rd_layout *layout, struct rd_shard_list *ret,
+                       struct im_text *text);
 void rd_shard_list_fini(struct rd_shard_list *list);
 
 /* Reads a file of JSON in the root: 0, -ENOENT, or negative errno with a sentence. */
 struct im_json;
-int rd_shards_json(int root_fd, const char *root, const char *name, struct im_json **ret, struct im_text *text);
+int rd_shards_json(int root_fd, const char *root, const char *name, struct im_json **ret,
+                   struct im_text *text);
 
 #endif

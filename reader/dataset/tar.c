@@ -200,7 +200,8 @@ static bool parse_pax(struct rd_tar *tar, const char *at, const char *end)
 }
 
 /* A header that says something about the next member: 'L', 'x'. */
-static int take_extension(struct rd_tar *tar, char type, uint64_t offset, uint64_t bytes, struct im_text *text)
+static int take_extension(struct rd_tar *tar, char type, uint64_t offset, uint64_t bytes,
+                          struct im_text *text)
 {
     int64_t got;
 
@@ -243,9 +244,8 @@ static void take_name(struct rd_tar *tar, const unsigned char *header)
 {
     char name[PREFIX_BYTES + NAME_BYTES + 2];
     const size_t n = strnlen((const char *)header + NAME, NAME_BYTES);
-    const size_t prefix = memcmp(header + MAGIC, "ustar\0", 6) == 0
-                              ? strnlen((const char *)header + PREFIX, PREFIX_BYTES)
-                              : 0;
+    const size_t prefix =
+        memcmp(header + MAGIC, "ustar\0", 6) == 0 ? strnlen((const char *)header + PREFIX, PREFIX_BYTES) : 0;
 
     memcpy(name, header + PREFIX, prefix);
     if (prefix > 0)
@@ -272,8 +272,10 @@ static int take_member(struct rd_tar *tar, const unsigned char *header, uint64_t
         take_name(tar, header);
     if (tar->has_size)
         bytes = tar->pax_size;
-    *ret = (struct rd_tar_member){
-        .name = without_dot(tar->name), .type = type_of(tar, type), .header = begin, .offset = tar->at + RD_TAR_BLOCK};
+    *ret = (struct rd_tar_member){.name = without_dot(tar->name),
+                                  .type = type_of(tar, type),
+                                  .header = begin,
+                                  .offset = tar->at + RD_TAR_BLOCK};
     ret->bytes = type >= '1' && type <= '6' ? 0 : bytes;
     tar->has_long_name = tar->has_size = tar->is_sparse = false;
     return skip(tar, ret->offset, ret->bytes, &tar->at) ? 1 : fail_cut(tar, text);

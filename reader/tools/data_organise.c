@@ -144,7 +144,8 @@ static int organise(const struct im_conf *conf, enum rd_how how)
         return rd_cmd_fail(err, &text);
     rd_report_say(&(struct rd_report){&data.index, &empty});
     if (rd_index_has_containers(&data.index) && how != RD_HOW_COPY)
-        err = im_fail(&text, -EINVAL, "there are no links to parts of shards: imsuper data unpack SRC DST copies them");
+        err = im_fail(&text, -EINVAL,
+                      "there are no links to parts of shards: imsuper data unpack SRC DST copies them");
     else
         err = rd_organise_index(conf, &data.index, how, &text);
     rd_data_close(&data);

@@ -45,7 +45,8 @@ static void say(const struct im_conf *conf, const struct rd_pack *pack, double s
     if (conf->quiet)
         return;
     im_say(stdout,
-           "%s %" PRIu64 " training and %" PRIu64 " validation images of %u classes in %u and %u shards (%.1f MB): %s",
+           "%s %" PRIu64 " training and %" PRIu64
+           " validation images of %u classes in %u and %u shards (%.1f MB): %s",
            conf->dry_run ? "would pack" : "packed", rd_index_count(pack->index, IM_TRAIN),
            rd_index_count(pack->index, IM_VAL), rd_index_class_count(pack->index), pack->shards_of[IM_TRAIN],
            pack->shards_of[IM_VAL], (double)pack->bytes / 1e6, pack->folder);
@@ -85,7 +86,8 @@ static int pack_index(const struct im_conf *conf, const struct rd_index *index, 
     return err;
 }
 
-static int open_source(const struct im_conf *conf, const char *verb, struct rd_data *data, struct im_text *text)
+static int open_source(const struct im_conf *conf, const char *verb, struct rd_data *data,
+                       struct im_text *text)
 {
     struct rd_source source = rd_cmd_source(conf);
     struct rd_empty empty = {.checked = UINT64_MAX};
@@ -121,7 +123,8 @@ int rd_cmd_unpack(struct im_conf *conf)
     if (err < 0)
         return rd_cmd_fail(err, &text);
     if (!rd_index_has_containers(&data.index))
-        err = im_fail(&text, -EBADMSG, "'%.600s' holds no shards, but folders of images: imsuper data organise SRC DST",
+        err = im_fail(&text, -EBADMSG,
+                      "'%.600s' holds no shards, but folders of images: imsuper data organise SRC DST",
                       conf->data_dir);
     else
         err = rd_organise_index(conf, &data.index, RD_HOW_COPY, &text);

@@ -97,7 +97,8 @@ int rd_organise(struct rd_organise *organise, struct im_text *text);
 
 /* The way from an index to class folders, with what is said of it (data organise, data unpack). */
 struct im_conf;
-int rd_organise_index(const struct im_conf *conf, const struct rd_index *index, enum rd_how how, struct im_text *text);
+int rd_organise_index(const struct im_conf *conf, const struct rd_index *index, enum rd_how how,
+                      struct im_text *text);
 
 struct rd_undone {
     uint64_t removed, missing, kept;

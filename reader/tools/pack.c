@@ -28,7 +28,7 @@ struct job {
     struct rd_pack *pack;
     int root_fd, folder_fd;
     _Atomic uint32_t failed, already; /* failed: W the threads, once: the shard + 1 */
-    struct im_text why;               /* written by that thread before failed is read, after all threads ended */
+    struct im_text why; /* written by that thread before failed is read, after all threads ended */
     int err;
 };
 
@@ -96,7 +96,8 @@ static int put_file(struct writing *w, int fd, uint64_t offset, uint64_t bytes)
     return err == 0 ? put(w, zeros, padding) : err;
 }
 
-static int fail_image(const struct rd_pack *pack, enum im_split split, uint64_t id, int err, struct im_text *text)
+static int fail_image(const struct rd_pack *pack, enum im_split split, uint64_t id, int err,
+                      struct im_text *text)
 {
     char path[PATH_MAX] = "?";
 
@@ -168,7 +169,8 @@ static int write_shard(struct writing *w, const struct rd_pack_shard *shard, str
         err = -errno;
     IM_FAULT("pack.written");
     if (err == 0)
-        err = w->bytes == shard->bytes ? compare(w->fd, w->buffer, w->bytes, im_hash_value(w->hash)) : -EILSEQ;
+        err =
+            w->bytes == shard->bytes ? compare(w->fd, w->buffer, w->bytes, im_hash_value(w->hash)) : -EILSEQ;
     return err;
 }
 
@@ -185,7 +187,9 @@ static int make_shard(const struct job *job, const struct rd_pack_shard *shard, 
     w->job = job;
     w->buffer = malloc(BUFFER_BYTES);
     w->hash = im_hash_new(0);
-    w->fd = w->buffer && w->hash ? openat(job->folder_fd, temporary, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666) : -1;
+    w->fd = w->buffer && w->hash
+                ? openat(job->folder_fd, temporary, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)
+                : -1;
     if (w->buffer && w->hash)
         err = w->fd < 0 ? -errno : write_shard(w, shard, text);
     if (w->fd >= 0 && close(w->fd) < 0 && err == 0)
@@ -207,16 +211,18 @@ static int fail_shard(const struct job *job, const struct rd_pack_shard *shard, 
 
     rd_pack_name(shard, name);
     if (err == -ENOSPC || err == -EDQUOT)
-        return im_fail(text, err,
-                       "%s for '%.300s', at %s of %u shards: make room and start the same command again, which goes "
-                       "on from there",
-                       err == -ENOSPC ? "no space is left" : "the quota is used up", job->pack->folder, name,
-                       job->pack->count);
+        return im_fail(
+            text, err,
+            "%s for '%.300s', at %s of %u shards: make room and start the same command again, which goes "
+            "on from there",
+            err == -ENOSPC ? "no space is left" : "the quota is used up", job->pack->folder, name,
+            job->pack->count);
     if (err == -EILSEQ)
-        return im_fail(text, -EIO,
-                       "'%.300s/%s' was written and holds something else when it is read again: the disk or memory of "
-                       "this machine is not to be trusted",
-                       job->pack->folder, name);
+        return im_fail(
+            text, -EIO,
+            "'%.300s/%s' was written and holds something else when it is read again: the disk or memory of "
+            "this machine is not to be trusted",
+            job->pack->folder, name);
     return im_fail(text, err, "cannot write '%.300s/%s': %s", job->pack->folder, name, strerror(-err));
 }
 
@@ -249,7 +255,8 @@ static void tick(void *context, uint64_t done)
 
 /* ---- what lies beside them ---- */
 
-static int write_file(const struct rd_pack *pack, const char *name, const char *bytes, size_t n, struct im_text *text)
+static int write_file(const struct rd_pack *pack, const char *name, const char *bytes, size_t n,
+                      struct im_text *text)
 {
     char path[PATH_MAX];
 
@@ -313,7 +320,8 @@ static int write_classes(const struct rd_pack *pack, struct im_text *text)
         const char *class = rd_index_class(pack->index, i);
 
         if (strpbrk(class, "\r\n"))
-            err = im_fail(text, -EINVAL, "the class '%.300s' has a line break in its name, which classes.txt cannot hold",
+            err = im_fail(text, -EINVAL,
+                          "the class '%.300s' has a line break in its name, which classes.txt cannot hold",
                           class);
         fprintf(out, "%s\n", class);
     }
@@ -361,10 +369,11 @@ static int read_plan(const struct rd_pack *pack, struct im_text *text)
     if (err == 0 && strcmp(im_json_str_or(j, "plan", ""), hash) == 0)
         err = 1;
     else
-        err = im_fail(text, -EEXIST,
-                      "'%.300s' holds shards of other images, or of other sizes ('%.300s'): take another folder, or "
-                      "remove them",
-                      pack->folder, err == 0 ? im_json_str_or(j, "source", "?") : path);
+        err = im_fail(
+            text, -EEXIST,
+            "'%.300s' holds shards of other images, or of other sizes ('%.300s'): take another folder, or "
+            "remove them",
+            pack->folder, err == 0 ? im_json_str_or(j, "source", "?") : path);
     im_json_free(&j);
     return err;
 }
@@ -390,8 +399,8 @@ static int check_folder(struct job *job, bool is_known, struct im_text *text)
         const size_t n = strlen(entry->d_name);
 
         if (n > 4 && strcmp(entry->d_name + n - 4, ".tar") == 0 && entry->d_name[0] != '.')
-            err = im_fail(text, -EEXIST, "'%.400s' holds a shard already (%.200s): take another folder", job->pack->folder,
-                          entry->d_name);
+            err = im_fail(text, -EEXIST, "'%.400s' holds a shard already (%.200s): take another folder",
+                          job->pack->folder, entry->d_name);
     }
     if (dir)
         closedir(dir);

@@ -30,9 +30,9 @@ struct rd_pack_shard {
 struct rd_pack {
     /* Filled by the caller. */
     const struct rd_index *index;
-    const char *folder; /* where the shards go, absolute */
-    uint64_t shard_bytes, shard_images; /* limits of a shard */
-    unsigned threads;                   /* 0: as many as fit the machine */
+    const char *folder;                         /* where the shards go, absolute */
+    uint64_t shard_bytes, shard_images;         /* limits of a shard */
+    unsigned threads;                           /* 0: as many as fit the machine */
     void (*tick)(void *context, uint64_t done); /* shards */
     void *context;
 
@@ -40,8 +40,8 @@ struct rd_pack {
     struct rd_pack_sample *samples[IM_SPLITS];
     struct rd_pack_shard *shards;
     uint32_t count, shards_of[IM_SPLITS];
-    uint64_t bytes; /* of all shards */
-    uint64_t hash;  /* of all that the shards' bytes follow from, but for the images' content */
+    uint64_t bytes;   /* of all shards */
+    uint64_t hash;    /* of all that the shards' bytes follow from, but for the images' content */
     uint32_t already; /* shards that were there; set by rd_pack_write() */
 };
 

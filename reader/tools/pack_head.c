@@ -38,7 +38,10 @@ static void put_header(unsigned char *block, const char *name, uint64_t bytes)
     memcpy(block + 136, "00000000000", 12);
     memset(block + 148, ' ', 8);
     block[156] = '0';
-    memcpy(block + 257, "ustar\0" "00", 8);
+    memcpy(block + 257,
+           "ustar\0"
+           "00",
+           8);
     for (int i = 0; i < RD_TAR_BLOCK; i++)
         sum += block[i];
     snprintf((char *)block + 148, 8, "%06o", sum);
@@ -83,7 +86,8 @@ static int put_member(struct rd_pack_head *head, const char *name, const char *c
     return 0;
 }
 
-static int put_json(struct rd_pack_head *head, const char *name, uint32_t label, const char *class, const char *file)
+static int put_json(struct rd_pack_head *head, const char *name, uint32_t label, const char *class,
+                    const char *file)
 {
     struct im_json *j = im_json_object();
     char *text;

@@ -52,15 +52,16 @@ static int look_at(const struct look *look, enum im_split split, uint64_t id)
 static void look_at_chunk(void *context, uint64_t chunk)
 {
     struct look *look = context;
-    const uint64_t all = rd_index_count(look->pack->index, IM_TRAIN) + rd_index_count(look->pack->index, IM_VAL);
+    const uint64_t all =
+        rd_index_count(look->pack->index, IM_TRAIN) + rd_index_count(look->pack->index, IM_VAL);
 
     for (uint64_t i = chunk * CHUNK; i < all && i < (chunk + 1) * CHUNK; i++) {
         uint64_t id = i, none = 0;
         const enum im_split split = split_of(look->pack, &id);
         const int err = look_at(look, split, id);
 
-        if (err < 0 && atomic_compare_exchange_strong_explicit(&look->failed, &none, i + 1, memory_order_relaxed,
-                                                               memory_order_relaxed))
+        if (err < 0 && atomic_compare_exchange_strong_explicit(&look->failed, &none, i + 1,
+                                                               memory_order_relaxed, memory_order_relaxed))
             look->err = err;
     }
 }
@@ -68,14 +69,15 @@ static void look_at_chunk(void *context, uint64_t chunk)
 static int measure(struct rd_pack *pack, struct im_text *text)
 {
     const uint64_t all = rd_index_count(pack->index, IM_TRAIN) + rd_index_count(pack->index, IM_VAL);
-    struct look look = {.pack = pack, .root_fd = open(rd_index_root(pack->index), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+    struct look look = {.pack = pack,
+                        .root_fd = open(rd_index_root(pack->index), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
     uint64_t failed;
     char path[PATH_MAX] = "?";
 
     if (look.root_fd < 0)
         return im_fail(text, -errno, "cannot open '%.700s': %s", rd_index_root(pack->index), strerror(errno));
-    rd_parallel(&(struct rd_parallel){
-        .count = (all + CHUNK - 1) / CHUNK, .item = look_at_chunk, .context = &look});
+    rd_parallel(
+        &(struct rd_parallel){.count = (all + CHUNK - 1) / CHUNK, .item = look_at_chunk, .context = &look});
     close(look.root_fd);
     failed = atomic_load_explicit(&look.failed, memory_order_relaxed);
     if (failed == 0)
@@ -90,8 +92,8 @@ static int measure(struct rd_pack *pack, struct im_text *text)
 }
 
 /* The bytes of a sample in a shard, with all headers. */
-static int64_t bytes_of(const struct rd_pack *pack, enum im_split split, uint64_t id, struct rd_pack_head *head,
-                        struct im_text *text)
+static int64_t bytes_of(const struct rd_pack *pack, enum im_split split, uint64_t id,
+                        struct rd_pack_head *head, struct im_text *text)
 {
     int err = rd_pack_head(pack, split, id, head, text);
 
@@ -120,7 +122,8 @@ static int divide(struct rd_pack *pack, enum im_split split, struct im_hash *has
 
         if (bytes < 0)
             return (int)bytes;
-        if (!shard || shard->count >= pack->shard_images || shard->bytes + (uint64_t)bytes > pack->shard_bytes) {
+        if (!shard || shard->count >= pack->shard_images ||
+            shard->bytes + (uint64_t)bytes > pack->shard_bytes) {
             if (!shard || shard->count > 0)
                 shard = add_shard(pack, split, id);
             if (!shard)
@@ -157,7 +160,8 @@ int rd_pack_plan(struct rd_pack *pack, struct im_text *text)
         pack->hash = im_hash_value(hash);
     im_hash_free(&hash);
     free(head);
-    return err == -ENOMEM ? im_fail(text, err, "not enough memory to pack %.500s", rd_index_root(pack->index)) : err;
+    return err == -ENOMEM ? im_fail(text, err, "not enough memory to pack %.500s", rd_index_root(pack->index))
+                          : err;
 }
 
 void rd_pack_fini(struct rd_pack *pack)

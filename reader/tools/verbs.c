@@ -50,9 +50,11 @@ static const struct im_command verbs[] = {
     {.name = "data pack",
      .typed = "imsuper data pack",
      .usual = "SRC DST",
-     .what = "Writes DST/train-000000.tar and so on from the images of SRC, in whatever layout they are: tar\n"
-             "shards in WebDataset's naming, with _info.json as timm reads it, and classes.txt. Each is read again\n"
-             "and compared. Started again after a kill or a full disk, the same command goes on.",
+     .what =
+         "Writes DST/train-000000.tar and so on from the images of SRC, in whatever layout they are: tar\n"
+         "shards in WebDataset's naming, with _info.json as timm reads it, and classes.txt. Each is read "
+         "again\n"
+         "and compared. Started again after a kill or a full disk, the same command goes on.",
      .options = IM_FOR_PACK,
      .operand = "data-dir",
      .second = "out",
@@ -60,8 +62,9 @@ static const struct im_command verbs[] = {
     {.name = "data unpack",
      .typed = "imsuper data unpack",
      .usual = "SRC DST",
-     .what = "Writes DST/train/CLASS/FILE and DST/val/CLASS/FILE from the shards of SRC.\nWhat is in DST already "
-             "is never overwritten. Started again after a kill or a full disk, the same command goes on.",
+     .what =
+         "Writes DST/train/CLASS/FILE and DST/val/CLASS/FILE from the shards of SRC.\nWhat is in DST already "
+         "is never overwritten. Started again after a kill or a full disk, the same command goes on.",
      .options = IM_FOR_UNPACK,
      .operand = "data-dir",
      .second = "out",
@@ -74,6 +77,15 @@ static const struct im_command verbs[] = {
      .required = "data-dir",
      .is_inner = true,
      .run = rd_cmd_list},
+    {.name = "data members",
+     .typed = "imsuper-reader data members",
+     .usual = "SHARD",
+     .what = "Says as JSON where the images of a shard are, for `imsuper predict`.",
+     .options = IM_FOR_LIST,
+     .operand = "data-dir",
+     .required = "data-dir",
+     .is_inner = true,
+     .run = rd_cmd_members},
     {.name = "bench",
      .typed = "imsuper bench read",
      .usual = "--data-dir DIR [--cold] [--json]",

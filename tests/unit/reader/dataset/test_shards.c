@@ -46,7 +46,10 @@ static unsigned char *add_typed(struct archive *a, char type, const char *name, 
     snprintf((char *)block, 100, "%s", name);
     snprintf((char *)block + 124, 12, "%011o", (unsigned)n);
     block[156] = (unsigned char)type;
-    memcpy(block + 257, "ustar\0" "00", 8);
+    memcpy(block + 257,
+           "ustar\0"
+           "00",
+           8);
     put_checksum(block);
     memcpy(block + RD_TAR_BLOCK, content, n);
     a->n += RD_TAR_BLOCK + (n + RD_TAR_BLOCK - 1) / RD_TAR_BLOCK * RD_TAR_BLOCK;
@@ -77,9 +80,10 @@ static void describe(const struct archive *a, struct rd_shard *shard, char *got,
     for (uint32_t i = 0; i < shard->count; i++) {
         const struct rd_shard_image *image = &shard->images[i];
 
-        used += (size_t)snprintf(got + used, size - used, "%s=%s%s%s:%.*s\n", rd_shard_string(shard, image->member),
-                                 rd_shard_string(shard, image->label), image->file ? "/" : "",
-                                 rd_shard_string(shard, image->file), (int)image->bytes, a->bytes + image->offset);
+        used += (size_t)snprintf(got + used, size - used, "%s=%s%s%s:%.*s\n",
+                                 rd_shard_string(shard, image->member), rd_shard_string(shard, image->label),
+                                 image->file ? "/" : "", rd_shard_string(shard, image->file),
+                                 (int)image->bytes, a->bytes + image->offset);
     }
     for (uint32_t i = 0; i < shard->skipped_count; i++)
         used += (size_t)snprintf(got + used, size - used, "-%d %s\n", shard->skipped[i].kind,
@@ -134,7 +138,8 @@ static void load(struct archive *a, const char *name)
 }
 
 #define LONG40 "longlonglonglonglonglonglonglonglonglong"
-#define DEEP "deep/deep/deep/deep/deep/deep/deep/deep/deep/deep/deep/deep/deep/deep/deep/deep/deep/deep/deep/deep/"
+#define DEEP                                                                                                 \
+    "deep/deep/deep/deep/deep/deep/deep/deep/deep/deep/deep/deep/deep/deep/deep/deep/deep/deep/deep/deep/"
 
 static void archives_of_other_programs_are_read(void **state)
 {
@@ -150,11 +155,13 @@ static void archives_of_other_programs_are_read(void **state)
     check(a, "000000.jpg=0/n00/x0.JPEG:image 0\n000001.jpg=1/n01/x1.JPEG:image 1\n"
              "000002.jpg=2/n02/x2.JPEG:image 2\n000003.jpg=3/n03/x3.JPEG:image 3\n");
     load(a, "wds-name.tar");
-    check(a, "000000.jpg=cat:image 0\n000001.jpg=dog:image 1\n000002.jpg=cat:image 2\n000003.jpg=dog:image 3\n");
+    check(a,
+          "000000.jpg=cat:image 0\n000001.jpg=dog:image 1\n000002.jpg=cat:image 2\n000003.jpg=dog:image 3\n");
     for (size_t i = 0; i < 3; i++) {
         load(a, gnu[i]);
-        check(a, "n01/a.JPEG=:image 0\nn01/b.2.png=:image 1\nn02/" LONG40 LONG40 LONG40 LONG40 ".jpg=:image 2\n"
-                 "n02/\xc3\xa9.webp=:image 3\n");
+        check(a,
+              "n01/a.JPEG=:image 0\nn01/b.2.png=:image 1\nn02/" LONG40 LONG40 LONG40 LONG40 ".jpg=:image 2\n"
+              "n02/\xc3\xa9.webp=:image 3\n");
     }
     for (size_t i = 0; i < 2; i++) {
         load(a, python[i]);
@@ -196,7 +203,8 @@ static void members_of_a_key_are_one_sample(void **state)
     add(a, "i.json", "{\"label\": -1}");
     add(a, "i.jpg", "I");
     end(a);
-    check(a, "a.jpg=cat:A\nb.JPG=7:B\nx/c.webp=dog/dog/1.webp:C\nd.png=:D\ne.1.jpg=4:E1\ne.2.jpg=5:E2\nf.jpg=1:F\ni.jpg=:I\n"
+    check(a, "a.jpg=cat:A\nb.JPG=7:B\nx/c.webp=dog/dog/"
+             "1.webp:C\nd.png=:D\ne.1.jpg=4:E1\ne.2.jpg=5:E2\nf.jpg=1:F\ni.jpg=:I\n"
              "-2 .DS_Store\n-3 h.jpg\n-0 a.seg.png\n-9 c.cls\n-10 f.png\n-10 f.jpg\n-11 g.jxl\n-9 g.cls\n");
     free(a);
 }
@@ -264,12 +272,14 @@ static void a_cut_archive_keeps_its_whole_samples(void **state)
     add(a, "1.jpg", "image 1");
     add(a, "1.cls", "1");
     a->n -= 2 * RD_TAR_BLOCK;
-    check(a, "0.jpg=0:image 0\n1.jpg=:image 1\n!it is cut short at byte 3072; the last whole sample is 1.jpg\n");
+    check(a,
+          "0.jpg=0:image 0\n1.jpg=:image 1\n!it is cut short at byte 3072; the last whole sample is 1.jpg\n");
     a->n -= 600; /* in the midst of the image */
     check(a, "0.jpg=0:image 0\n!it is cut short at byte 2472; the last whole sample is 0.jpg\n");
     a->n = 3072;
     a->bytes[2048] = 'x'; /* the name in the header of 1.jpg */
-    check(a, "0.jpg=0:image 0\n!it is damaged at byte 2048, where a header should begin; the last whole sample is 0.jpg\n");
+    check(a, "0.jpg=0:image 0\n!it is damaged at byte 2048, where a header should begin; the last whole "
+             "sample is 0.jpg\n");
     a->bytes[0] = 'x';
     assert_int_equal(read_shard(a, &shard), -EBADMSG);
     assert_string_equal(shard.why.s, "it is no tar archive");
@@ -365,9 +375,10 @@ static void names_and_files_say_the_split(void **state)
     tree_file(tree, "d/classes.txt", "cat\n");
     check_data(tree, "d", "!set-train-0.tar/0.jpg has the label 1, but classes.txt names 1 classes");
     tree_remove(tree, "d/classes.txt");
-    tree_file(tree, "d/_info.json",
-              "{\"splits\": {\"train\": {\"filenames\": [\"other.tar\", \"gone.tar\"], \"shard_lengths\": [1, 5]},"
-              " \"validation\": {\"filenames\": [\"set-train-0.tar\"]}}, \"classes\": [\"a\", \"b\"]}");
+    tree_file(
+        tree, "d/_info.json",
+        "{\"splits\": {\"train\": {\"filenames\": [\"other.tar\", \"gone.tar\"], \"shard_lengths\": [1, 5]},"
+        " \"validation\": {\"filenames\": [\"set-train-0.tar\"]}}, \"classes\": [\"a\", \"b\"]}");
     check_data(tree, "d", "t a other.tar/0.jpg\nv b set-train-0.tar/0.jpg\n");
     check_data(tree, "d/{other,set-validation-0}.tar",
                "t a other.tar/0.jpg\nv a set-validation-0.tar/0.jpg\n");
@@ -385,10 +396,12 @@ static void archives_without_labels_have_class_folders(void **state)
     struct archive *a = calloc(1, sizeof *a);
     const struct tree *tree = *state;
 
-    add(a, "./set/train/cat/0.jpg", "x"), add(a, "./set/train/dog/0.b.jpg", "x"), add(a, "./set/val/dog/1.jpg", "x");
+    add(a, "./set/train/cat/0.jpg", "x"), add(a, "./set/train/dog/0.b.jpg", "x"),
+        add(a, "./set/val/dog/1.jpg", "x");
     put(tree, "a/all.tar", a);
-    check_data(tree, "a", "t cat all.tar/set/train/cat/0.jpg\nt dog all.tar/set/train/dog/0.b.jpg\n"
-                          "v dog all.tar/set/val/dog/1.jpg\n");
+    check_data(tree, "a",
+               "t cat all.tar/set/train/cat/0.jpg\nt dog all.tar/set/train/dog/0.b.jpg\n"
+               "v dog all.tar/set/val/dog/1.jpg\n");
     add(a, "n01_1.JPEG", "x"), put(tree, "b/train/n01.tar", a);
     add(a, "n02_1.JPEG", "x"), put(tree, "b/train/n02.tar", a);
     check_data(tree, "b", "t n01 train/n01.tar/n01_1.JPEG\nt n02 train/n02.tar/n02_1.JPEG\n");
@@ -409,7 +422,8 @@ static void a_changed_shard_is_indexed_again(void **state)
     add(a, "0.jpg", "x"), add(a, "0.cls", "1"), put(tree, "d/0.tar", a);
     tree_age_all(tree, 100);
     check_data(tree, "d", "t 1 0.tar/0.jpg\n");
-    add(a, "1.jpg", "x"), add(a, "1.cls", "0"), add(a, "0.jpg", "x"), add(a, "0.cls", "1"), put(tree, "d/0.tar", a);
+    add(a, "1.jpg", "x"), add(a, "1.cls", "0"), add(a, "0.jpg", "x"), add(a, "0.cls", "1"),
+        put(tree, "d/0.tar", a);
     tree_age(tree, "d/0.tar", 50);
     tree_age(tree, "d", 100);
     check_data(tree, "d", "t 0 0.tar/1.jpg\nt 1 0.tar/0.jpg\n");
@@ -425,7 +439,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_cut_archive_keeps_its_whole_samples),
         cmocka_unit_test(braces_are_those_of_a_shell),
         cmocka_unit_test_setup_teardown(names_and_files_say_the_split, tree_setup, tree_teardown),
-        cmocka_unit_test_setup_teardown(archives_without_labels_have_class_folders, tree_setup, tree_teardown),
+        cmocka_unit_test_setup_teardown(archives_without_labels_have_class_folders, tree_setup,
+                                        tree_teardown),
         cmocka_unit_test_setup_teardown(a_changed_shard_is_indexed_again, tree_setup, tree_teardown),
     };
 
