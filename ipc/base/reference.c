@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "ipc/base/file.h"
@@ -79,6 +80,7 @@ int im_reference_read(const char *reference, size_t bytes_max, char **ret_bytes,
     uint64_t offset, bytes;
     const size_t n = im_reference_parse(reference, &offset, &bytes);
     char path[PATH_MAX], *content;
+    struct stat st;
     int fd, err;
 
     if (bytes == UINT64_MAX)
@@ -89,7 +91,7 @@ int im_reference_read(const char *reference, size_t bytes_max, char **ret_bytes,
         return im_fail(text, -ENAMETOOLONG, "the path '%.700s' is too long", reference);
     memcpy(path, reference, n);
     path[n] = 0;
-    fd = im_open_regular(path, NULL, text);
+    fd = im_open_regular(path, &st, text);
     if (fd < 0)
         return fd;
     content = malloc(bytes + 1);

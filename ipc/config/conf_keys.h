@@ -19,7 +19,8 @@
     X(IM_LAYOUT_ILSVRC, "ilsvrc")                                                                            \
     X(IM_LAYOUT_TINY, "tiny-imagenet")                                                                       \
     X(IM_LAYOUT_SINGLE, "single")                                                                            \
-    X(IM_LAYOUT_CSV, "csv")
+    X(IM_LAYOUT_CSV, "csv")                                                                                  \
+    X(IM_LAYOUT_SHARDS, "shards")
 #define IM_IOS(X)                                                                                            \
     X(IM_IO_AUTO, "auto")                                                                                    \
     X(IM_IO_URING, "uring")                                                                                  \
@@ -190,6 +191,8 @@ typedef uint64_t im_conf_commands;
 #define IM_FOR_PROFILE IM_FOR(35)  /* beside the measurement: profiles for speedscope */
 #define IM_FOR_MEASURED IM_FOR(36) /* beside the measurement: an earlier one to compare with */
 #define IM_FOR_NEAR IM_FOR(37)     /* data verify alone, beside IM_FOR_VERIFY */
+#define IM_FOR_PACK IM_FOR(38)     /* shards from any layout */
+#define IM_FOR_UNPACK IM_FOR(39)   /* class folders from shards */
 #define IM_FOR_USE (IM_FOR_EVAL | IM_FOR_PREDICT)
 #define IM_FOR_RUNS (IM_FOR_START | IM_FOR_STATUS | IM_FOR_STOP | IM_FOR_CONTROL)
 /* All that make samples. */
@@ -200,17 +203,17 @@ typedef uint64_t im_conf_commands;
      IM_FOR_ORGANISE | IM_FOR_PLOT | IM_FOR_COMPARE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ |                    \
      IM_FOR_BENCH_DATA | IM_FOR_VERIFY | IM_FOR_USE | IM_FOR_EVALUATED | IM_FOR_EXPORT | IM_FOR_TOP |        \
      IM_FOR_LOGS | IM_FOR_BENCH_RING | IM_FOR_IMPORT | IM_FOR_AVERAGE | IM_FOR_TRACE | IM_FOR_PROFILE |      \
-     IM_FOR_MEASURED | IM_FOR_NEAR)
+     IM_FOR_MEASURED | IM_FOR_NEAR | IM_FOR_PACK | IM_FOR_UNPACK)
 
 /* clang-format off */
 #define IM_CONF_KEYS(BOOL, INT, SEED, REAL, TEXT, ENUM) \
-    TEXT(data_dir, "data-dir", "", IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_VERIFY | IM_FOR_EVAL | IM_FOR_EXPORT | IM_FOR_AVERAGE, "DIR", "folder of the images; `imsuper data synth` makes one") \
-    ENUM(layout, "layout", IM_LAYOUT_AUTO, IM_LAYOUTS, IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_VERIFY | IM_FOR_EVAL | IM_FOR_EXPORT | IM_FOR_AVERAGE, "NAME", "how the folder is laid out: class folders under train/ and val/ (folders), class folders alone (single), ILSVRC CLS-LOC, Tiny ImageNet, or images with tables of classes (csv)") \
-    TEXT(labels, "labels", "", IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_VERIFY | IM_FOR_EVAL | IM_FOR_EXPORT | IM_FOR_AVERAGE, "FILE", "CSV file with the class of each training image (file,label); default: train.csv or labels.csv where train/ has no class folders") \
-    TEXT(val_labels, "val-labels", "", IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_VERIFY | IM_FOR_EVAL | IM_FOR_EXPORT | IM_FOR_AVERAGE, "FILE", "the same for validation images; default: val.csv") \
-    REAL(val_split, "val-split", 0, 0, 0.9, IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_VERIFY | IM_FOR_EVAL | IM_FOR_EXPORT | IM_FOR_AVERAGE, "SHARE", "share of each class's training images to validate with, where there are no others; 0 = none") \
-    INT(val_split_seed, "val-split-seed", 0, 0, INT64_MAX, IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_VERIFY | IM_FOR_EVAL | IM_FOR_EXPORT | IM_FOR_AVERAGE, "N", "seed of the choice that val-split makes; the run's seed has no part in it") \
-    BOOL(rebuild_index, "rebuild-index", false, IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX | IM_FOR_ORGANISE | IM_FOR_EVAL, "", "scan all folders again even if the cached index is current") \
+    TEXT(data_dir, "data-dir", "", IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE | IM_FOR_PACK | IM_FOR_UNPACK | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_VERIFY | IM_FOR_EVAL | IM_FOR_EXPORT | IM_FOR_AVERAGE, "DIR", "folder of the images, or of tar shards, or a list of these: train-{000..127}.tar; `imsuper data synth` makes one") \
+    ENUM(layout, "layout", IM_LAYOUT_AUTO, IM_LAYOUTS, IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE | IM_FOR_PACK | IM_FOR_UNPACK | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_VERIFY | IM_FOR_EVAL | IM_FOR_EXPORT | IM_FOR_AVERAGE, "NAME", "how the folder is laid out: class folders under train/ and val/ (folders), class folders alone (single), ILSVRC CLS-LOC, Tiny ImageNet, images with tables of classes (csv), or tar files (shards)") \
+    TEXT(labels, "labels", "", IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE | IM_FOR_PACK | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_VERIFY | IM_FOR_EVAL | IM_FOR_EXPORT | IM_FOR_AVERAGE, "FILE", "CSV file with the class of each training image (file,label); default: train.csv or labels.csv where train/ has no class folders") \
+    TEXT(val_labels, "val-labels", "", IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE | IM_FOR_PACK | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_VERIFY | IM_FOR_EVAL | IM_FOR_EXPORT | IM_FOR_AVERAGE, "FILE", "the same for validation images; default: val.csv") \
+    REAL(val_split, "val-split", 0, 0, 0.9, IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE | IM_FOR_PACK | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_VERIFY | IM_FOR_EVAL | IM_FOR_EXPORT | IM_FOR_AVERAGE, "SHARE", "share of each class's training images to validate with, where there are no others; 0 = none") \
+    INT(val_split_seed, "val-split-seed", 0, 0, INT64_MAX, IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE | IM_FOR_PACK | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_VERIFY | IM_FOR_EVAL | IM_FOR_EXPORT | IM_FOR_AVERAGE, "N", "seed of the choice that val-split makes; the run's seed has no part in it") \
+    BOOL(rebuild_index, "rebuild-index", false, IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX | IM_FOR_ORGANISE | IM_FOR_PACK | IM_FOR_UNPACK | IM_FOR_EVAL, "", "scan all folders again even if the cached index is current") \
     BOOL(subset, "subset", false, IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX, "", "train on a class-balanced subset of the images") \
     INT(subset_size, "subset-size", 10000, 1, 1000000000000, IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX, "N", "images in the subset that --subset selects") \
     INT(changed_since, "changed-since", 0, 0, INT64_MAX, IM_GROUP_DATA, IM_FOR_INDEX, "NS", "also count the images that changed after this time (nanoseconds since 1970)") \
@@ -354,7 +357,7 @@ typedef uint64_t im_conf_commands;
     TEXT(workspace, "workspace", "runs", IM_GROUP_OUTPUT, IM_FOR_RUNS | IM_FOR_LIST_RUNS | IM_FOR_PLOT | IM_FOR_COMPARE | IM_FOR_DOCTOR | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_TOP | IM_FOR_LOGS | IM_FOR_AVERAGE | IM_FOR_TRACE, "DIR", "folder that holds the run directories") \
     TEXT(run_name, "run-name", "", IM_GROUP_OUTPUT, IM_FOR_RUNS | IM_FOR_TOP | IM_FOR_LOGS | IM_FOR_TRACE, "NAME", "run directory in the workspace; an existing run is continued; default: model and time") \
     TEXT(resume, "resume", "", IM_GROUP_OUTPUT, IM_FOR_START, "[FILE]", "start from this training state (last.state.safetensors); without FILE: continue --run-name or the newest run, and start no new one") \
-    BOOL(dry_run, "dry-run", false, IM_GROUP_OUTPUT, IM_FOR_START | IM_FOR_ORGANISE, "", "check everything that can be checked, show what would be done, and do nothing") \
+    BOOL(dry_run, "dry-run", false, IM_GROUP_OUTPUT, IM_FOR_START | IM_FOR_ORGANISE | IM_FOR_PACK | IM_FOR_UNPACK, "", "check everything that can be checked, show what would be done, and do nothing") \
     INT(checkpoint_keep, "checkpoint-keep", 3, 1, 100000, IM_GROUP_OUTPUT, IM_FOR_START, "N", "epoch checkpoints to keep besides last and best") \
     BOOL(tensorboard, "tensorboard", true, IM_GROUP_OUTPUT, IM_FOR_START, "", "write TensorBoard event files into tensorboard/ of the run directory; the default") \
     TEXT(metrics_listen, "metrics-listen", "", IM_GROUP_OUTPUT, IM_FOR_START, "ADDRESS", "serve the run's numbers for Prometheus under /metrics: PORT (of this machine alone), HOST:PORT or unix:PATH") \
@@ -363,7 +366,7 @@ typedef uint64_t im_conf_commands;
     ENUM(log_level, "log-level", IM_CONF_LOG_INFO, IM_LOG_LEVELS, IM_GROUP_OUTPUT, IM_FOR_ALL, "LEVEL", "lowest severity to log") \
     ENUM(color, "color", IM_COLOR_AUTO, IM_COLORS, IM_GROUP_OUTPUT, IM_FOR_ALL, "WHEN", "colours; auto: on a terminal unless NO_COLOR is set") \
     BOOL(plain, "plain", false, IM_GROUP_OUTPUT, IM_FOR_ALL, "", "key=value lines even on a terminal") \
-    BOOL(json, "json", false, IM_GROUP_OUTPUT, IM_FOR_LR_FIND | IM_FOR_STATUS | IM_FOR_STOP | IM_FOR_CONTROL | IM_FOR_INDEX | IM_FOR_BENCH | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_GPUS | IM_FOR_LIST_RUNS | IM_FOR_COMPARE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_BENCH_DATA | IM_FOR_VERIFY | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_BENCH_RING | IM_FOR_IMPORT | IM_FOR_AVERAGE | IM_FOR_TRACE, "", "answer as one JSON object") \
+    BOOL(json, "json", false, IM_GROUP_OUTPUT, IM_FOR_LR_FIND | IM_FOR_STATUS | IM_FOR_STOP | IM_FOR_CONTROL | IM_FOR_INDEX | IM_FOR_BENCH | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_GPUS | IM_FOR_LIST_RUNS | IM_FOR_COMPARE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_BENCH_DATA | IM_FOR_VERIFY | IM_FOR_PACK | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_BENCH_RING | IM_FOR_IMPORT | IM_FOR_AVERAGE | IM_FOR_TRACE, "", "answer as one JSON object") \
     BOOL(quiet, "quiet", false, IM_GROUP_OUTPUT, IM_FOR_ALL, "", "only warnings and errors") \
     TEXT(run_dir, "run-dir", "", IM_GROUP_OUTPUT, IM_FOR_CHILDREN, "DIR", "the run's directory") \
     TEXT(index_hash, "index-hash", "", IM_GROUP_DATA, IM_FOR_CHILDREN, "HASH", "identifies the images and their labels") \
@@ -429,14 +432,16 @@ typedef uint64_t im_conf_commands;
     INT(near_duplicates, "near-duplicates", 0, 0, 7, IM_GROUP_DATA, IM_FOR_NEAR, "BITS", "also find images that look alike though their bytes differ: so many of 64 bits of a difference hash may differ (4 finds resized and recompressed copies); 0 = do not look") \
     BOOL(both_splits, "both-splits", false, IM_GROUP_DATA, IM_FOR_LIST, "", "list validation images too") \
     BOOL(cold, "cold", false, IM_GROUP_DATA, IM_FOR_BENCH_READ | IM_FOR_BENCH_DATA, "", "drop these files from the page cache before each pass, so that they come from the disk") \
-    INT(jobs, "jobs", 0, 0, 1024, IM_GROUP_PIPELINE, IM_FOR_VERIFY, "N", "processes that decode; 0 = as many as there are cores") \
+    INT(jobs, "jobs", 0, 0, 1024, IM_GROUP_PIPELINE, IM_FOR_VERIFY | IM_FOR_PACK, "N", "processes that decode, or shards that are written at a time; 0 = as many as there are cores") \
     REAL(pass_seconds, "pass-seconds", 2, 0.05, 3600, IM_GROUP_OUTPUT, IM_FOR_BENCH_DATA, "SECONDS", "how long one pass of the measurement lasts") \
     REAL(warm_up_seconds, "warm-up-seconds", 1, 0, 3600, IM_GROUP_OUTPUT, IM_FOR_BENCH_DATA, "SECONDS", "what is not measured at the beginning") \
     REAL(images_per_second, "images-per-second", 0, 0, 1e9, IM_GROUP_OUTPUT, IM_FOR_BENCH_DATA, "R", "each simulated trainer takes R images/s at most; 0 = as many as come") \
     TEXT(scan, "scan", "", IM_GROUP_OUTPUT, IM_FOR_BENCH_DATA, "STAGE=LOW..HIGH", "measure with each of these numbers of processes: augmenters=1..8 or readers=1..4") \
     TEXT(compare, "compare", "", IM_GROUP_OUTPUT, IM_FOR_BENCH_DATA | IM_FOR_MEASURED, "FILE", "compare with an earlier measurement: a file that --json wrote") \
     BOOL(consume, "consume", false, IM_GROUP_PIPELINE, IM_FOR_CHILDREN, "", "trainers take batches and do not train: bench data") \
-    TEXT(out, "out", "", IM_GROUP_SYNTH, IM_FOR_SYNTH | IM_FOR_ORGANISE, "DIR", "output folder of the images") \
+    TEXT(out, "out", "", IM_GROUP_SYNTH, IM_FOR_SYNTH | IM_FOR_ORGANISE | IM_FOR_PACK | IM_FOR_UNPACK, "DIR", "output folder of the images") \
+    INT(shard_bytes, "shard-bytes", 1000000000, 1, INT64_MAX, IM_GROUP_DATA, IM_FOR_PACK, "N", "a shard holds at most N bytes (WebDataset: maxsize)") \
+    INT(shard_images, "shard-images", 100000, 1, INT64_MAX, IM_GROUP_DATA, IM_FOR_PACK, "N", "a shard holds at most N images (WebDataset: maxcount)") \
     BOOL(organise_copy, "copy", false, IM_GROUP_DATA, IM_FOR_ORGANISE, "", "copy the images") \
     BOOL(organise_hard_link, "hard-link", false, IM_GROUP_DATA, IM_FOR_ORGANISE, "", "write hard links (default): no space, and the new folder stays whole when the old one is moved; needs one file system") \
     BOOL(organise_symlink, "symlink", false, IM_GROUP_DATA, IM_FOR_ORGANISE, "", "write symbolic links to where the images are now") \
@@ -463,7 +468,7 @@ typedef uint64_t im_conf_commands;
     X("world-size", "ranks", NULL) X("nproc-per-node", "ranks", NULL) \
     X("use-blurpool", "blurpool", "zhang") X("no-blurpool", "blurpool", "none") X("no-mixup", "mixup", "0") X("drop-path", "drop-path-rate", NULL) X("zero-init-last", "zero-init-residual", NULL) \
     X("initial-checkpoint", "init-from", NULL) X("checkpoint", "init-from", NULL) X("arch", "model", NULL) X("img-size", "image-size", NULL) X("smoothing", "label-smoothing", NULL) \
-    X("data", "data-dir", NULL) X("data-path", "data-dir", NULL) X("train-crop-size", "image-size", NULL) \
+    X("maxsize", "shard-bytes", NULL) X("maxcount", "shard-images", NULL) X("data", "data-dir", NULL) X("data-path", "data-dir", NULL) X("train-crop-size", "image-size", NULL) \
     X("val-crop-size", "eval-image-size", NULL) X("val-resize-size", "eval-resize", NULL) \
     X("optimizer", "opt", NULL) X("clip-grad", "grad-clip", NULL) X("clip-grad-norm", "grad-clip", NULL) X("opt-eps", "eps", NULL) \
     X("grad-accum-steps", "accumulate", NULL) X("accum-steps", "accumulate", NULL) X("grad-accum", "accumulate", NULL) X("gradient-accumulation-steps", "accumulate", NULL) X("accumulate-grad-batches", "accumulate", NULL) \

@@ -9,6 +9,7 @@
 #include "ipc/base/aside.h"
 #include "ipc/base/file.h"
 #include "ipc/base/printable.h"
+#include "ipc/base/reference.h"
 #include "ipc/outcome.h"
 #include "reader/dataset/index_file.h"
 
@@ -194,10 +195,13 @@ int rd_evaluated_choose(const struct rd_index *index, enum im_split split, const
     return err;
 }
 
+/* A file, or a part of one: then the file stands in place of the folder. */
 static int add_path(struct rd_index_writer *writer, const char *path, char last[PATH_MAX], int64_t *directory)
 {
-    const char *slash = strrchr(path, '/');
-    const size_t n = slash ? (size_t)(slash - path) : 0;
+    struct rd_index_place place;
+    const size_t whole = im_reference_parse(path, &place.offset, &place.bytes);
+    const char *slash = place.bytes == RD_INDEX_WHOLE ? strrchr(path, '/') : path + whole + 1;
+    const size_t n = place.bytes == RD_INDEX_WHOLE ? (size_t)(slash - path) : whole;
 
     if (path[0] != '/' || n >= PATH_MAX || !slash[1])
         return -EINVAL;
@@ -207,7 +211,7 @@ static int add_path(struct rd_index_writer *writer, const char *path, char last[
         *directory = rd_writer_directory(writer, last[0] ? last + 1 : last);
     }
     return *directory < 0 ? (int)*directory
-                          : rd_writer_sample(writer, IM_VAL, (uint32_t)*directory, slash + 1, 0);
+                          : rd_writer_part(writer, IM_VAL, (uint32_t)*directory, slash + 1, 0, &place);
 }
 
 int rd_evaluated_list(const char *paths, size_t n, const struct rd_outputs *outputs, void **ret_bytes,

@@ -106,7 +106,8 @@ static const char *check_content(const struct rd_index *index)
     for (int split = 0; split < IM_SPLITS; split++)
         for (uint64_t i = 0; i < header->sections[RD_TRAIN_PLACES + split].count; i++)
             bad |= (uint32_t)(index->places[split][i].offset > INT64_MAX) |
-                   (uint32_t)(index->places[split][i].bytes > INT64_MAX - index->places[split][i].offset);
+                   (uint32_t)(index->places[split][i].bytes != RD_INDEX_WHOLE &&
+                              index->places[split][i].bytes > INT64_MAX - index->places[split][i].offset);
     for (uint64_t i = 0; i < header->sections[RD_STAMPS].count; i++)
         bad |= (uint32_t)(index->stamps[i].path >= strings_bytes);
     for (uint64_t i = 0; i < header->sections[RD_LEFT_OUT].count; i++)
@@ -282,6 +283,14 @@ int rd_index_path(const struct rd_index *index, enum im_split split, uint64_t id
     return write_path(index, split, id, rd_index_root(index), ret_path, size);
 }
 
+static const struct rd_index_place *place_of(const struct rd_index *index, enum im_split split, uint64_t id)
+{
+    const struct rd_index_place *places = index->places[split];
+
+    im_assert(id < rd_index_count(index, split));
+    return places && places[id].bytes != RD_INDEX_WHOLE ? &places[id] : NULL;
+}
+
 bool rd_index_has_containers(const struct rd_index *index)
 {
     return index->places[IM_TRAIN] || index->places[IM_VAL];
@@ -290,31 +299,27 @@ bool rd_index_has_containers(const struct rd_index *index)
 int rd_index_source(const struct rd_index *index, enum im_split split, uint64_t id,
                     struct rd_source_of *ret_source, char *ret_path, size_t size)
 {
-    const struct rd_index_place *places = index->places[split];
+    const struct rd_index_place *place = place_of(index, split, id);
     int length;
 
     *ret_source = (struct rd_source_of){0};
-    if (!places)
+    if (!place)
         return rd_index_relative(index, split, id, ret_path, size);
-    im_assert(id < rd_index_count(index, split));
-    *ret_source =
-        (struct rd_source_of){index->samples[split][id].directory + 1, places[id].offset, places[id].bytes};
+    *ret_source = (struct rd_source_of){index->samples[split][id].directory + 1, place->offset, place->bytes};
     length = snprintf(ret_path, size, "%s", index->strings + index->directories[ret_source->container - 1]);
     return length < 0 || (size_t)length >= size ? -ENAMETOOLONG : length;
 }
 
 int rd_index_reference(const struct rd_index *index, enum im_split split, uint64_t id, char *ret, size_t size)
 {
-    const struct rd_index_place *places = index->places[split];
+    const struct rd_index_place *place = place_of(index, split, id);
     const char *root = rd_index_root(index);
     int length;
 
-    if (!places)
+    if (!place)
         return rd_index_path(index, split, id, ret, size);
-    im_assert(id < rd_index_count(index, split));
     length = snprintf(ret, size, "%s/%s", strcmp(root, "/") == 0 ? "" : root,
                       index->strings + index->directories[index->samples[split][id].directory]);
-    return length < 0 || (size_t)length >= size
-               ? -ENAMETOOLONG
-               : im_reference_add(ret, size, places[id].offset, places[id].bytes);
+    return length < 0 || (size_t)length >= size ? -ENAMETOOLONG
+                                                : im_reference_add(ret, size, place->offset, place->bytes);
 }

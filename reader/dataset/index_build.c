@@ -13,6 +13,7 @@
 #include "reader/dataset/data.h"
 #include "reader/dataset/devkit.h"
 #include "reader/dataset/index_file.h"
+#include "reader/dataset/index_shards.h"
 #include "reader/dataset/index_table.h"
 #include "reader/dataset/labels.h"
 #include "reader/dataset/walk.h"
@@ -367,9 +368,14 @@ int rd_index_build(const struct rd_layout *layout, const struct rd_progress *pro
     if (build.root_fd < 0)
         return im_fail(text, -errno, "cannot open the data folder '%.700s': %s", layout->root,
                        strerror(errno));
-    err = layout->kind == RD_LAYOUT_CSV ? rd_index_build_table(layout, build.root_fd, progress, &build.writer,
-                                                               &build.origin.leads_out, text)
-                                        : build_folders(&build, progress, text);
+    if (layout->kind == RD_LAYOUT_CSV)
+        err = rd_index_build_table(layout, build.root_fd, progress, &build.writer, &build.origin.leads_out,
+                                   text);
+    else if (layout->kind == RD_LAYOUT_SHARDS)
+        err = rd_index_build_shards(layout, build.root_fd, progress, &build.writer, &build.origin.leads_out,
+                                    text);
+    else
+        err = build_folders(&build, progress, text);
     if (err == 0)
         err = rd_writer_finish(&build.writer, &build.origin, ret_bytes, ret_size);
     if (err == -ENOMEM)

@@ -162,6 +162,8 @@ int rd_data_open(const struct rd_source *source, const struct rd_progress *progr
         goto out;
     /* Tables that the user names are part of the key. */
     snprintf(key, sizeof key, "%s", layout.root);
+    if (layout.kind == RD_LAYOUT_SHARDS && *layout.labels_path) /* and a list of shards */
+        snprintf(key, sizeof key, "%s\n%s", layout.root, layout.labels_path);
     if (*files.labels || *files.val_labels)
         snprintf(key, sizeof key, "%s\n%s\n%s", layout.root, layout.train_labels, layout.labels_path);
     if (rd_cache_path(key, source->layout, data->path, sizeof data->path) < 0)

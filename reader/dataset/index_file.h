@@ -60,6 +60,7 @@ struct rd_index_sample {
 };
 
 /* A split has one for each sample, or none. */
+#define RD_INDEX_WHOLE UINT64_MAX /* in place of bytes: the sample is a file */
 struct rd_index_place {
     uint64_t offset, bytes;
 };
@@ -100,7 +101,8 @@ int64_t rd_writer_class(struct rd_index_writer *writer, const char *name);
 int64_t rd_writer_directory(struct rd_index_writer *writer, const char *path);
 int rd_writer_sample(struct rd_index_writer *writer, enum im_split split, uint32_t directory,
                      const char *name, uint32_t label);
-/* A sample that is a part of the container that `directory` names. A split holds parts only, or none. */
+/* A sample that is a part of the container that `directory` names; or a file, with RD_INDEX_WHOLE. All samples of a split
+ * are added by this, or none. */
 int rd_writer_part(struct rd_index_writer *writer, enum im_split split, uint32_t directory, const char *name,
                    uint32_t label, const struct rd_index_place *place);
 /* Sample id of an index, with another split and label; directories are those of the index. */

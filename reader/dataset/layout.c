@@ -22,12 +22,14 @@
 #include "reader/dataset/layout_names.h"
 #include "reader/dataset/layout_table.h"
 #include "reader/dataset/scan.h"
+#include "reader/dataset/shard_list.h"
 
 #define CLS_LOC "Data/CLS-LOC"
 #define TAKES                                                                                                \
     "imsuper takes train/<class>/*.jpg with val/<class>/*.jpg, one folder of class folders, "                \
     "ILSVRC's " CLS_LOC                                                                                      \
-    "/{train,val}, Tiny ImageNet, or images with a table (train.csv or labels.csv: file,label)"
+    "/{train,val}, Tiny ImageNet, images with a table (train.csv or labels.csv: file,label), or tar shards " \
+    "(train-000000.tar with 000123.jpg and 000123.cls)"
 
 struct content {
     int exists, has_folders, has_images;
@@ -37,7 +39,8 @@ const char *rd_layout_name(enum rd_layout_kind kind)
 {
     static const char *const names[RD_LAYOUT_KINDS] = {
         [RD_LAYOUT_AUTO] = "auto",          [RD_LAYOUT_FOLDERS] = "folders", [RD_LAYOUT_ILSVRC] = "ilsvrc",
-        [RD_LAYOUT_TINY] = "tiny-imagenet", [RD_LAYOUT_SINGLE] = "single",   [RD_LAYOUT_CSV] = "csv"};
+        [RD_LAYOUT_TINY] = "tiny-imagenet", [RD_LAYOUT_SINGLE] = "single",   [RD_LAYOUT_CSV] = "csv",
+        [RD_LAYOUT_SHARDS] = "shards"};
 
     return names[kind];
 }
@@ -424,18 +427,70 @@ static int find_train(int root_fd, enum rd_layout_kind forced, const struct rd_l
     return fail_no_train(layout, text);
 }
 
+static int refuse_tables(const struct rd_label_files *files, struct im_text *text)
+{
+    if (*files->labels || *files->val_labels)
+        return im_fail(
+            text, -EINVAL,
+            "--labels and --val-labels are for folders of images; shards have their labels inside");
+    return 0;
+}
+
+static int take_shards(const char *data_dir, const struct rd_label_files *files, struct rd_layout *ret_layout,
+                       struct im_text *text)
+{
+    struct rd_layout layout = {0};
+    int found = rd_layout_find_shards(data_dir, &layout, text);
+
+    if (found == 0)
+        return im_fail(text, -EBADMSG, "'%.700s' holds no shards (*.tar, train/*.tar)", layout.root);
+    *ret_layout = layout;
+    return found < 0 ? found : refuse_tables(files, text);
+}
+
+/* Class folders alone, of which none holds an image or a folder: folders that lie beside something else. */
+static bool looks_empty(int root_fd, const struct rd_layout *layout)
+{
+    struct rd_listing listing = {.path = layout->train};
+    char path[NAME_MAX + NAME_MAX + 2];
+    bool is_empty = layout->kind == RD_LAYOUT_SINGLE && rd_scan(root_fd, &listing, 1, NULL, NULL) == 0;
+
+    for (uint32_t i = 0; i < listing.folders.count && is_empty; i++) {
+        struct content content = {0};
+
+        rd_join(path, sizeof path, layout->train, rd_names_at(&listing.folders, i));
+        is_empty = look(root_fd, path, &content, NULL) == 0 && !content.has_folders && !content.has_images;
+    }
+    rd_listing_fini(&listing);
+    return is_empty;
+}
+
 int rd_layout_find(const char *data_dir, enum rd_layout_kind forced, const struct rd_label_files *files,
                    struct rd_layout *ret_layout, struct im_text *text)
 {
     struct rd_layout layout = {.kind = forced};
     int root_fd, err;
 
+    if (forced == RD_LAYOUT_SHARDS || (forced == RD_LAYOUT_AUTO && rd_shards_is_list(data_dir)))
+        return take_shards(data_dir, files, ret_layout, text);
     if (!realpath(data_dir, layout.root))
         return im_fail(text, -errno, "cannot open the data folder '%.700s': %s", data_dir, strerror(errno));
     root_fd = open(layout.root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (root_fd < 0)
         return im_fail(text, -errno, "cannot open the data folder '%.700s': %s", data_dir, strerror(errno));
     err = find_train(root_fd, forced, files, &layout, text);
+    if (forced == RD_LAYOUT_AUTO && !*files->labels &&
+        (err == -EBADMSG || (err == 0 && looks_empty(root_fd, &layout)))) {
+        struct im_text why = {""};
+        struct rd_layout shards = {0};
+        int found = rd_layout_find_shards(layout.root, &shards, &why);
+
+        if (found != 0) {
+            close(root_fd);
+            *ret_layout = shards;
+            return found < 0 ? im_fail(text, found, "%.1000s", why.s) : refuse_tables(files, text);
+        }
+    }
     close(root_fd);
     if (err == 0 && forced == RD_LAYOUT_TINY && layout.kind != forced)
         err = im_fail(text, -EBADMSG, "'%.700s' has no val/images with val/val_annotations.txt beside it",

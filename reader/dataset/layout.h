@@ -16,6 +16,7 @@ enum rd_layout_kind {
     RD_LAYOUT_TINY, /* Tiny ImageNet: train/<class>/images/<image>, val/images/<image>, val/val_annotations.txt */
     RD_LAYOUT_SINGLE, /* <class>/<image>, no validation images */
     RD_LAYOUT_CSV,    /* images anywhere, and tables that give them their classes */
+    RD_LAYOUT_SHARDS, /* tar files, whose members are images and labels: shard.h */
     RD_LAYOUT_KINDS
 };
 
@@ -38,7 +39,8 @@ struct rd_layout {
     char train[NAME_MAX]; /* "." for RD_LAYOUT_SINGLE */
     char val[NAME_MAX];   /* "": no validation images */
     char labels_path
-        [PATH_MAX]; /* "" for RD_LABELS_FOLDERS; may begin with ".."; absolute outside of the root */
+        [PATH_MAX]; /* "" for RD_LABELS_FOLDERS; may begin with ".."; absolute outside of the root; SHARDS: the list that
+                       the user gave, or "" */
     char train_labels
         [PATH_MAX];        /* CSV: the table of the training images, likewise; train, val: where files lie */
     enum rd_part val_part; /* CSV: of the training table, the part for validation; NONE: another table */

@@ -15,6 +15,9 @@ int rd_cmd_evaluated(struct im_conf *conf); /* the index of an evaluation: reade
 int rd_cmd_synth(struct im_conf *conf);
 int rd_cmd_list(struct im_conf *conf);
 int rd_cmd_organise(struct im_conf *conf);
+int rd_cmd_members(struct im_conf *conf);
+int rd_cmd_pack(struct im_conf *conf);
+int rd_cmd_unpack(struct im_conf *conf);
 
 /* What the configuration says of the data set. */
 struct rd_source rd_cmd_source(const struct im_conf *conf);

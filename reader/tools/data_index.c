@@ -31,7 +31,8 @@
 
 static_assert((int)RD_LAYOUT_AUTO == IM_LAYOUT_AUTO && (int)RD_LAYOUT_FOLDERS == IM_LAYOUT_FOLDERS &&
                   (int)RD_LAYOUT_ILSVRC == IM_LAYOUT_ILSVRC && (int)RD_LAYOUT_TINY == IM_LAYOUT_TINY &&
-                  (int)RD_LAYOUT_SINGLE == IM_LAYOUT_SINGLE && (int)RD_LAYOUT_CSV == IM_LAYOUT_CSV,
+                  (int)RD_LAYOUT_SINGLE == IM_LAYOUT_SINGLE && (int)RD_LAYOUT_CSV == IM_LAYOUT_CSV &&
+                  (int)RD_LAYOUT_SHARDS == IM_LAYOUT_SHARDS,
               "one list of layouts");
 
 struct answer {
@@ -166,7 +167,8 @@ static int print_text(const struct answer *answer)
                                                          [RD_LAYOUT_ILSVRC] = "ILSVRC CLS-LOC",
                                                          [RD_LAYOUT_TINY] = "Tiny ImageNet",
                                                          [RD_LAYOUT_SINGLE] = "one folder of class folders",
-                                                         [RD_LAYOUT_CSV] = "images with tables of classes"};
+                                                         [RD_LAYOUT_CSV] = "images with tables of classes",
+                                                         [RD_LAYOUT_SHARDS] = "shards (tar)"};
     const struct rd_index *index = &answer->index;
 
     im_say(stdout, "data    %s", rd_index_root(index));

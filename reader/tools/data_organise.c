@@ -102,8 +102,8 @@ static void say_done(const struct im_conf *conf, const struct rd_organise *organ
                organise->folder);
 }
 
-static int organise_index(const struct im_conf *conf, const struct rd_index *index, enum rd_how how,
-                          struct im_text *text)
+int rd_organise_index(const struct im_conf *conf, const struct rd_index *index, enum rd_how how,
+                      struct im_text *text)
 {
     struct rd_line line = {.is_shown = isatty(STDERR_FILENO) && !conf->quiet && !conf->plain,
                            .what = words[how].doing};
@@ -143,7 +143,11 @@ static int organise(const struct im_conf *conf, enum rd_how how)
     if (err < 0)
         return rd_cmd_fail(err, &text);
     rd_report_say(&(struct rd_report){&data.index, &empty});
-    err = organise_index(conf, &data.index, how, &text);
+    if (rd_index_has_containers(&data.index) && how != RD_HOW_COPY)
+        err = im_fail(&text, -EINVAL,
+                      "there are no links to parts of shards: imsuper data unpack SRC DST copies them");
+    else
+        err = rd_organise_index(conf, &data.index, how, &text);
     rd_data_close(&data);
     return err < 0 ? im_command_fail(err, &text) : IM_EXIT_OK;
 }

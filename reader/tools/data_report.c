@@ -25,19 +25,19 @@ static const struct {
     [RD_SKIP_LOOP] = {"loops", "link to a folder around it", "links to folders around them"},
     [RD_SKIP_CLASS] = {"class", "validation image of a class without training images",
                        "validation images of classes without training images"},
-    [RD_SKIP_UNLABELLED] = {"unlabelled", "image without a class in the tables",
-                            "images without a class in the tables"},
-    [RD_SKIP_MISSING] = {"missing", "row whose file is not there", "rows whose files are not there"},
-    [RD_SKIP_TWICE] = {"twice", "row of a file that was named before",
-                       "rows of files that were named before"},
+    [RD_SKIP_UNLABELLED] = {"unlabelled", "image without a class", "images without a class"},
+    [RD_SKIP_MISSING] = {"missing", "label whose image is not there", "labels whose images are not there"},
+    [RD_SKIP_TWICE] = {"twice", "image that was named before", "images that were named before"},
     [RD_SKIP_TYPE] = {"types", "image of a type that is not decoded", "images of types that are not decoded"},
+    [RD_SKIP_CUT] = {"cut", "shard that is cut short or damaged", "shards that are cut short or damaged"},
 };
 static const char empty_key[] = "empty";
 
 /* Images first, and what nobody misses last. */
 static const enum rd_skip in_order[RD_SKIP_KINDS] = {
-    RD_SKIP_CLASS,      RD_SKIP_TYPE, RD_SKIP_MISSING, RD_SKIP_UNLABELLED, RD_SKIP_TWICE, RD_SKIP_LOOSE,
-    RD_SKIP_UNREADABLE, RD_SKIP_LOOP, RD_SKIP_SPECIAL, RD_SKIP_FOLDER,     RD_SKIP_OTHER, RD_SKIP_HIDDEN};
+    RD_SKIP_CUT,    RD_SKIP_CLASS, RD_SKIP_TYPE,       RD_SKIP_MISSING, RD_SKIP_UNLABELLED,
+    RD_SKIP_TWICE,  RD_SKIP_LOOSE, RD_SKIP_UNREADABLE, RD_SKIP_LOOP,    RD_SKIP_SPECIAL,
+    RD_SKIP_FOLDER, RD_SKIP_OTHER, RD_SKIP_HIDDEN};
 
 static void add_part(struct im_text *ret, uint64_t count, const char *one, const char *many,
                      const char *first)

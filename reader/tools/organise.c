@@ -15,6 +15,7 @@
 
 #include "ipc/base/fault.h"
 #include "ipc/base/file.h"
+#include "ipc/base/reference.h"
 #include "reader/dataset/parallel.h"
 
 enum { COPY_BYTES = 1 << 16 };
@@ -94,8 +95,11 @@ int rd_organise_folder(const char *source, const char *folder, char ret_path[PAT
 
 static int source_of(const struct job *job, const struct rd_plan_file *file, char source[PATH_MAX])
 {
-    int n = rd_index_relative(job->plan->index, (enum im_split)file->split, file->id, source, PATH_MAX);
+    struct rd_source_of at;
+    int n = rd_index_source(job->plan->index, (enum im_split)file->split, file->id, &at, source, PATH_MAX);
 
+    if (n >= 0 && at.container)
+        n = im_reference_add(source, PATH_MAX, at.offset, at.bytes);
     return n < 0 ? n : 0;
 }
 
@@ -149,27 +153,55 @@ static int check_all(struct job *job, struct im_text *text)
         rd_plan_path(job->plan, atomic_load_explicit(&job->first_differing, memory_order_relaxed) - 1));
 }
 
-static int copy_bytes(int to, int from)
+static int copy_bytes(int to, int from, uint64_t offset, const struct stat *st)
 {
     char buffer[COPY_BYTES];
-    struct stat st;
-    ssize_t n;
+    off_t at = (off_t)offset;
+    const off_t end = at + st->st_size;
+    ssize_t n = 1;
     int err = 0;
 
-    if (fstat(from, &st) < 0)
-        return -errno;
-    do /* shares blocks where the file system can */
-        n = copy_file_range(from, NULL, to, NULL, (size_t)1 << 30, 0);
-    while (n > 0);
+    while (at < end && n > 0) /* shares blocks where the file system can */
+        n = copy_file_range(from, &at, to, NULL, (size_t)(end - at), 0);
     if (n < 0 && errno != EXDEV && errno != EINVAL && errno != ENOSYS && errno != EOPNOTSUPP &&
         errno != EPERM)
         return -errno;
-    while (err == 0 && (n = read(from, buffer, sizeof buffer)) != 0)
+    while (err == 0 && at < end) {
+        n = pread(from, buffer, (size_t)(end - at < COPY_BYTES ? end - at : COPY_BYTES), at);
+        if (n == 0)
+            return -ENODATA;
         err = n > 0 ? im_write_all(to, buffer, (size_t)n) : errno == EINTR ? 0 : -errno;
+        at += n > 0 ? n : 0;
+    }
     if (err == 0)
         err = IM_FAULT_ERR("organise.write");
-    if (err == 0 && futimens(to, (struct timespec[]){st.st_atim, st.st_mtim}) < 0)
+    if (err == 0 && futimens(to, (struct timespec[]){st->st_atim, st->st_mtim}) < 0)
         err = -errno;
+    return err;
+}
+
+int rd_organise_open(int source_fd, const char *source, uint64_t *ret_offset, struct stat *ret_st)
+{
+    uint64_t bytes;
+    const size_t n = im_reference_parse(source, ret_offset, &bytes);
+    char path[PATH_MAX];
+    int fd, err;
+
+    if (n >= sizeof path)
+        return -ENAMETOOLONG;
+    memcpy(path, source, n);
+    path[n] = 0;
+    fd = openat(source_fd, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0)
+        return -errno;
+    err = fstat(fd, ret_st) < 0 ? -errno : 0;
+    if (err == 0 && bytes != UINT64_MAX && (uint64_t)ret_st->st_size < *ret_offset + bytes)
+        err = -ENODATA;
+    if (err == 0 && bytes != UINT64_MAX)
+        ret_st->st_size = (off_t)bytes;
+    if (err == 0)
+        return fd;
+    close(fd);
     return err;
 }
 
@@ -190,13 +222,15 @@ static int rename_new(int folder_fd, const char *from, const char *to)
 static int copy(const struct job *job, const char *source, const char *path, uint64_t i)
 {
     char temporary[64];
-    int from = openat(job->source_fd, source, O_RDONLY | O_CLOEXEC | O_NONBLOCK), to, err;
+    struct stat st;
+    uint64_t offset;
+    int from = rd_organise_open(job->source_fd, source, &offset, &st), to, err;
 
     if (from < 0)
-        return -errno;
+        return from;
     snprintf(temporary, sizeof temporary, RD_ORGANISE_TEMPORARY "/%llu", (unsigned long long)i);
     to = openat(job->folder_fd, temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    err = to < 0 ? -errno : copy_bytes(to, from);
+    err = to < 0 ? -errno : copy_bytes(to, from, offset, &st);
     if (to >= 0 && close(to) < 0 && err == 0)
         err = -errno;
     close(from);

@@ -95,6 +95,11 @@ int rd_organise_folder(const char *source, const char *folder, char ret_path[PAT
 /* Writes all files of the plan. Negative errno with a sentence: what is there stays, and the same call goes on. */
 int rd_organise(struct rd_organise *organise, struct im_text *text);
 
+/* The way from an index to class folders, with what is said of it (data organise, data unpack). */
+struct im_conf;
+int rd_organise_index(const struct im_conf *conf, const struct rd_index *index, enum rd_how how,
+                      struct im_text *text);
+
 struct rd_undone {
     uint64_t removed, missing, kept;
     char why[512]; /* of the first that was kept */
@@ -109,6 +114,11 @@ int rd_organise_lock(int folder_fd, const char *folder, struct im_text *text);
 
 /* Removes what a killed start left of its copies. */
 void rd_organise_clear(int folder_fd);
+
+/* Opens a source for reading: a file, or a part of a container (ipc/base/reference.h, relative to the folder). Returns the
+ * descriptor; *ret_bytes is the size of the file or part. */
+struct stat;
+int rd_organise_open(int source_fd, const char *source, uint64_t *ret_offset, struct stat *ret_st);
 
 /* Is the file what `how` makes of the source? `close_look`: not only by size and time but by its bytes. 1, 0; -ENOENT: no
  * file, -ENODATA: no source. */

@@ -13,30 +13,33 @@
 
 enum { CHUNK = 32768 };
 
-static bool same_bytes(int a, int b)
+/* Are all bytes of `a` the `bytes` of `b` at `offset`? */
+static bool same_bytes(int a, int b, uint64_t offset, uint64_t bytes)
 {
     char x[CHUNK], y[CHUNK];
-    off_t at = 0;
+    uint64_t at = 0;
 
     for (;;) {
-        ssize_t n = pread(a, x, CHUNK, at), m;
+        const size_t part = bytes - at < CHUNK ? (size_t)(bytes - at) : CHUNK;
+        const ssize_t n = pread(a, x, part > 0 ? part : 1, (off_t)at);
 
         if (n < 0)
             return false;
-        m = n == 0 ? pread(b, y, 1, at) : pread(b, y, (size_t)n, at);
-        if (m != n || memcmp(x, y, (size_t)n) != 0)
+        if (n == 0 || part == 0)
+            return n == 0 && at == bytes;
+        if (pread(b, y, (size_t)n, (off_t)(offset + at)) != n || memcmp(x, y, (size_t)n) != 0)
             return false;
-        if (n == 0)
-            return true;
-        at += n;
+        at += (uint64_t)n;
     }
 }
 
 static bool same_content(int folder_fd, const char *path, int source_fd, const char *source)
 {
     int a = openat(folder_fd, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    int b = openat(source_fd, source, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    const bool same = a >= 0 && b >= 0 && same_bytes(a, b);
+    struct stat st;
+    uint64_t offset;
+    int b = rd_organise_open(source_fd, source, &offset, &st);
+    const bool same = a >= 0 && b >= 0 && same_bytes(a, b, offset, (uint64_t)st.st_size);
 
     if (a >= 0)
         close(a);
@@ -50,7 +53,9 @@ int rd_is_made(int folder_fd, const char *path, int source_fd, const char *root,
 {
     char target[2 * PATH_MAX + 2], found[2 * PATH_MAX + 2];
     struct stat made, from;
+    uint64_t offset;
     ssize_t n;
+    int source_file;
 
     if (fstatat(folder_fd, path, &made, AT_SYMLINK_NOFOLLOW) < 0)
         return -errno;
@@ -63,8 +68,10 @@ int rd_is_made(int folder_fd, const char *path, int source_fd, const char *root,
             return n > 0 && strcmp(found, target) == 0;
         return 0;
     }
-    if (fstatat(source_fd, source, &from, 0) < 0)
+    source_file = rd_organise_open(source_fd, source, &offset, &from);
+    if (source_file < 0)
         return -ENODATA;
+    close(source_file);
     if (!S_ISREG(made.st_mode) || !S_ISREG(from.st_mode) || made.st_size != from.st_size)
         return 0;
     if (made.st_dev == from.st_dev && made.st_ino == from.st_ino)

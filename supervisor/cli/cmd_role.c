@@ -17,6 +17,8 @@ static const struct verb {
     {"data", "index", "imsuper-reader", {"data", "index"}},
     {"data", "synth", "imsuper-reader", {"data", "synth"}},
     {"data", "organise", "imsuper-reader", {"data", "organise"}},
+    {"data", "pack", "imsuper-reader", {"data", "pack"}},
+    {"data", "unpack", "imsuper-reader", {"data", "unpack"}},
     {"data", "list", "imsuper-reader", {"data", "list"}},
     {"data", "preview", "imsuper-augmenter", {"preview"}},
     {"data", "verify", "imsuper-augmenter", {"verify"}},

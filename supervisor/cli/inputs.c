@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -14,7 +15,7 @@
 
 #define DEPTH_MAX 64
 
-static int append(struct sv_inputs *inputs, const char *name, const char *path, int err)
+int sv_inputs_append(struct sv_inputs *inputs, const char *name, const char *path, int err)
 {
     struct sv_input *i;
 
@@ -39,15 +40,24 @@ static int append(struct sv_inputs *inputs, const char *name, const char *path, 
     return 0;
 }
 
+static bool is_shard(const char *name)
+{
+    const size_t n = strlen(name);
+
+    return n > 4 && strcasecmp(name + n - 4, ".tar") == 0;
+}
+
 static int add_file(struct sv_inputs *inputs, const char *name, const struct stat *st)
 {
     char path[PATH_MAX];
 
     if (!S_ISREG(st->st_mode))
-        return append(inputs, name, NULL, -EINVAL);
+        return sv_inputs_append(inputs, name, NULL, -EINVAL);
     if (access(name, R_OK) < 0 || !realpath(name, path))
-        return append(inputs, name, NULL, -errno);
-    return append(inputs, name, path, 0);
+        return sv_inputs_append(inputs, name, NULL, -errno);
+    if (is_shard(name))
+        return sv_inputs_add_shard(inputs, name, path);
+    return sv_inputs_append(inputs, name, path, 0);
 }
 
 static int is_entry(const struct dirent *entry)
@@ -71,12 +81,16 @@ static int add_below(struct sv_inputs *inputs, const char *folder, const char *e
 
     if (snprintf(name, sizeof name, "%s%s%s", folder, n && folder[n - 1] == '/' ? "" : "/", entry) >=
         (int)sizeof name)
-        return append(inputs, folder, NULL, -ENAMETOOLONG);
+        return sv_inputs_append(inputs, folder, NULL, -ENAMETOOLONG);
     if (lstat(name, &link) < 0 || stat(name, &st) < 0)
-        return im_image_type_of_name(entry) != IM_IMAGE_TYPE_COUNT ? append(inputs, name, NULL, -errno) : 0;
+        return im_image_type_of_name(entry) != IM_IMAGE_TYPE_COUNT
+                   ? sv_inputs_append(inputs, name, NULL, -errno)
+                   : 0;
     if (S_ISDIR(link.st_mode))
         return add_folder(inputs, name, depth + 1);
-    return !S_ISDIR(st.st_mode) && im_image_type_of_name(entry) != IM_IMAGE_TYPE_COUNT
+    if (S_ISDIR(st.st_mode))
+        return 0;
+    return (inputs->takes_shards ? is_shard(entry) : im_image_type_of_name(entry) != IM_IMAGE_TYPE_COUNT)
                ? add_file(inputs, name, &st)
                : 0;
 }
@@ -87,7 +101,7 @@ static int add_folder(struct sv_inputs *inputs, const char *folder, int depth)
     int err = 0, n = depth > DEPTH_MAX ? -1 : scandir(folder, &entries, is_entry, by_name);
 
     if (n < 0)
-        return append(inputs, folder, NULL, depth > DEPTH_MAX ? -ELOOP : -errno);
+        return sv_inputs_append(inputs, folder, NULL, depth > DEPTH_MAX ? -ELOOP : -errno);
     for (int i = 0; i < n; i++) {
         if (err == 0)
             err = add_below(inputs, folder, entries[i]->d_name, depth);
@@ -99,11 +113,21 @@ static int add_folder(struct sv_inputs *inputs, const char *folder, int depth)
 
 static int add_name(struct sv_inputs *inputs, const char *name)
 {
+    const size_t before = inputs->count;
     struct stat st;
+    int err;
 
     if (stat(name, &st) < 0)
-        return append(inputs, name, NULL, -errno);
-    return S_ISDIR(st.st_mode) ? add_folder(inputs, name, 0) : add_file(inputs, name, &st);
+        return sv_inputs_append(inputs, name, NULL, -errno);
+    if (!S_ISDIR(st.st_mode))
+        return add_file(inputs, name, &st);
+    err = add_folder(inputs, name, 0);
+    if (err < 0 || inputs->count > before)
+        return err;
+    inputs->takes_shards = true; /* there are no images, but maybe shards of them */
+    err = add_folder(inputs, name, 0);
+    inputs->takes_shards = false;
+    return err;
 }
 
 /* All of a stream, with a NUL behind it. */

@@ -36,6 +36,8 @@ const struct sv_overview_line sv_overview[] = {
     {"Look", "doctor", "is this machine fit for a run, and what mends it; --json for programs"},
     {"Data", "data index", "look at a dataset and index it"},
     {"Data", "data organise", "write train/CLASS and val/CLASS from another layout: organise SRC DST"},
+    {"Data", "data pack", "write tar shards (WebDataset) from a data set: pack SRC DST"},
+    {"Data", "data unpack", "write train/CLASS and val/CLASS from shards: unpack SRC DST"},
     {"Data", "data synth", "make a labelled set of JPEG files"},
     {"Data", "data verify", "decode every image: bad ones, duplicates, leaks, balance"},
     {"Data", "data stats", "mean and deviation of the colours, sizes"},

@@ -22,7 +22,7 @@ rules_of() {
   # One that dies before it can do anything: the others of its role go on without it.
   process.*) echo "reader#1:$1=kill@1,augmenter#1:$1=kill@1" ;;
   # Of other roles and verbs: supervisor.sh, seek.sh, snapshot.sh, ending.sh; tests/e2e/control.sh and layouts.sh; the unit test of torch.
-  organise.* | torch.* | supervisor.* | reclaim.* | seek.* | trainer.* | checkpoint.* | file.* | shm.* | snapshot.* | ending.* | saver.* | control.*) ;;
+  organise.* | pack.* | torch.* | supervisor.* | reclaim.* | seek.* | trainer.* | checkpoint.* | file.* | shm.* | snapshot.* | ending.* | saver.* | control.*) ;;
   *) fail "whose is the fault point $1? Say it in rules_of" ;;
   esac
 }

@@ -165,4 +165,61 @@ case_organise_killed() {
   must_say "Nothing was written"
 }
 
+# pack DST [flags]: the reference's images as shards of 40.
+pack() { "$BIN/imsuper" data pack "$REFERENCE/data" "$@" --shard-images 40 >"$T/out" 2>&1 || fail "pack $*"; }
+# Shards, read whole and by reference; back as class folders. Then a tar of class folders, as a list, in the order that find has.
+case_shards() {
+  pack "$T/shards"
+  [ "$(find "$T/shards" -name 'train-*.tar' | wc -l)" = 5 ] || fail "not five shards"
+  start 0 --data-dir "$T/shards" --readers 2 --augmenters 2
+  must_say "layout shards"
+  must_equal_weights
+  must_balance
+  rm -rf "$T/w"
+  start 0 --data-dir "$T/shards/{train-{000000..000004},val-000000}.tar" --cell-bytes 4096 --io pread
+  must_equal_weights
+  "$BIN/imsuper" data verify --data-dir "$T/shards" >"$T/out" 2>&1 && must_say "every image can be used"
+  "$BIN/imsuper" data unpack "$T/shards" "$T/folders" >"$T/out" 2>&1 || fail "unpack"
+  diff -r -x organise.undo "$REFERENCE/data" "$T/folders" || fail "other files"
+  rm -rf "$T/w" && mkdir "$T/tar"
+  (cd "$REFERENCE" && find data -name '*.jpg' | sort -R | tar -cf "$T/tar/all.tar" -T -)
+  start 0 --data-dir "$T/tar" --cell-bytes 4096 --readers 2
+  must_equal_weights
+}
+# Whatever is killed while shards are written, the same command makes the same bytes. Then a run over them that is killed as a whole.
+case_shards_killed() {
+  local point pid file
+  pack "$T/shards"
+  for point in plan=kill shard=kill@2 write=kill@3 written=kill@2 rename=kill@2 info=kill; do
+    rc=0 && IMSUPER_FAULT=pack.$point "$BIN/imsuper" data pack "$REFERENCE/data" "$T/made" --shard-images 40 --jobs 2 >"$T/out" 2>&1 || rc=$?
+    [ $rc = 137 ] || fail "$point: $rc"
+    pack "$T/made" --jobs 1
+    diff -r "$T/shards" "$T/made" || fail "$point: other bytes"
+    rm -rf "$T/made"
+  done
+  for point in write=fail:ENOSPC@3 compare=fail:EIO@2; do
+    rc=0 && IMSUPER_FAULT=pack.$point "$BIN/imsuper" data pack "$REFERENCE/data" "$T/made" --shard-images 40 >"$T/out" 2>&1 || rc=$?
+    [ $rc = 1 ] || fail "$point: $rc"
+    [ -z "$(find "$T/made" -name '.tmp-*')" ] || fail "$point: a file was left"
+  done
+  pack "$T/made"
+  diff -r "$T/shards" "$T/made" || fail "after errors: other bytes"
+  "$BIN/imsuper" data pack "$REFERENCE/data" "$T/made" >"$T/out" 2>&1 && fail "shards of another size were mixed in"
+  must_say "take another folder"
+  FAULTS=$PACE
+  TRAIN+=(--data-dir "$T/shards" --snapshot-interval 0 --cell-bytes 4096)
+  launch
+  wait_step 14
+  for pid in $(ours); do kill -KILL "$pid" 2>/dev/null || true; done
+  until_true 10 nobody_left || fail "something runs"
+  FAULTS=""
+  start 0
+  must_equal_weights
+  # One that is cut short is said, and what it holds is used.
+  file=$T/made/train-000001.tar
+  truncate -s 100000 "$file"
+  "$BIN/imsuper" data index --data-dir "$T/made" >"$T/out" 2>&1 || fail "a cut shard ended the indexing"
+  must_say "shard that is cut short or damaged (train-000001.tar)"
+}
+
 run_case

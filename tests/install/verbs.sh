@@ -33,6 +33,15 @@ verb_data_organise() {
   run 0 data organise "$T/data" "$T/organised"
   [ -d "$T/organised/train" ] || fail "there are no class folders"
 }
+verb_data_pack() {
+  run 0 data pack "$T/data" "$T/packed" --json && must_say '"imsuper.packed/1"'
+  must_exist "$T/packed/train-000000.tar" && must_exist "$T/packed/_info.json"
+  run 0 data index --data-dir "$T/packed" && must_say "shards (tar)"
+}
+verb_data_unpack() {
+  run 0 data unpack "$T/packed" "$T/unpacked"
+  diff -r -x organise.undo "$T/data" "$T/unpacked" || fail "other files than were packed"
+}
 verb_data_index() { run 0 data index --data-dir "$T/data" --seek && must_say "2 classes" && must_say "have an index"; }
 verb_data_verify() { run 0 data verify --data-dir "$T/data" -o "$T/page.html" && must_say "can be used" && must_exist "$T/page.html"; }
 verb_data_stats() { run 0 data stats --data-dir "$T/data" && must_say "mean"; }
