@@ -186,7 +186,7 @@ static struct tr_network *moved(struct tr_network *net, const char *backend)
     for (int i = 0; i < TR_ARENA_COUNT; i++)
         if (from.arenas[i])
             assert_int_equal(tr_network_write(other, (enum tr_arena)i, from.arenas[i]), 0);
-    tr_network_set_tracked(other, from.tracked);
+    tr_network_set_tracked(other, *from.tracked);
     assert_int_equal(to.window_count, from.window_count);
     tr_state_fini(&from);
     tr_state_fini(&to);
