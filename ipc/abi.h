@@ -319,9 +319,9 @@ struct im_control {
     _Atomic uint32_t seek_wanted; /* W supervisor: 1: it owns the file of seek indexes and takes new ones */
     _Atomic uint32_t saver_seen;  /* W warden: 0, before it starts a saver; W that saver: 1, once it is
                                               attached. R supervisor, warden */
-    _Atomic uint64_t settled_ns; /* W supervisor: until when files that are missing after an outage may still come.
-                                    R readers; 0 = there was none */
-    _Atomic uint32_t has_avif;   /* W augmenters: 1: one has met an AVIF image, whose library is not loaded at start */
+    _Atomic uint64_t settled_ns;  /* W supervisor: until when files missing after an outage may come; 0 = none
+                                     was. R readers */
+    _Atomic uint32_t has_avif;    /* W augmenters: 1: one has met an AVIF image without the library for it */
     uint64_t header_check;        /* a hash of all before run_state, and of the configuration */
 };
 

@@ -17,8 +17,8 @@ enum im_exit {
     IM_EXIT_NOTHING_NEWER = 79, /* of the saver: the checkpoint is as new as the snapshot */
     IM_EXIT_NOTHING_SAVED = 80, /* of the saver: there is neither a snapshot nor a checkpoint */
     IM_EXIT_CONTRADICTION =
-        81, /* words in shared memory contradict each other: the data plane is set up anew */
-    IM_EXIT_DIVERGED = 82, /* of a trainer: the loss is not finite, and the same command would come to the same */
+        81,                /* words in shared memory contradict each other: the data plane is set up anew */
+    IM_EXIT_DIVERGED = 82, /* of a trainer: the loss is not finite, and would be again */
     IM_EXIT_FORCED = 130,
 };
 

@@ -117,9 +117,11 @@ static bool has_avif(const struct rd_index *index)
 
     for (int split = 0; split < IM_SPLITS; split++)
         for (uint64_t i = 0; i < rd_index_count(index, (enum im_split)split); i++) {
-            const int n = rd_index_relative(index, (enum im_split)split, i, path, sizeof path);
+            const char *dot = rd_index_relative(index, (enum im_split)split, i, path, sizeof path) < 0
+                                  ? NULL
+                                  : strrchr(path, '.');
 
-            if (n > 5 && strcasecmp(path + n - 5, ".avif") == 0)
+            if (dot && (strcasecmp(dot, ".avif") == 0 || strcasecmp(dot, ".avifs") == 0))
                 return true;
         }
     return false;

@@ -276,7 +276,7 @@ case_avif() {
   avif_images hidden.jpg
   start 0
   expected=$(count_events '"process.died","role":"augmenter"')
-  [ "$expected" -ge 1 ] && [ "$expected" -le 2 ] || fail "$expected augmenters started again, not one or two"
+  case $expected in 1 | 2) ;; *) fail "$expected augmenters started again, not one or two" ;; esac
   must_balance
   rm "$T/data"/train/class_00*/hidden.jpg
   rm -r "$T/w"

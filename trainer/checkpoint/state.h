@@ -17,7 +17,7 @@
 struct tr_state {
     struct tr_network *net;        /* borrowed */
     float *arenas[TR_ARENA_COUNT]; /* NULL: not saved */
-    int64_t *tracked; /* apart, as the arenas are: the table has its address, whatever copies of this struct there are */
+    int64_t *tracked; /* apart, as the arenas are: the table has its address, and copies of this struct */
     struct tr_tensor *tensors;
     void **destinations;
     char (*names)[TR_TENSOR_NAME_MAX + 24]; /* names of the tensors with a prefix */

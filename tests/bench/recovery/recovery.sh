@@ -46,10 +46,10 @@ until grep -q '"run.started"\|epoch=' "$run/events.jsonl" "$folder/out" 2>/dev/n
 sleep 2
 for role in $roles; do
   for ((i = 0; i < kills; i++)); do
-    before=$(count $role)
-    mapfile -t victims < <(pids $role)
+    before=$(count "$role")
+    mapfile -t victims < <(pids "$role")
     kill -KILL "${victims[RANDOM % ${#victims[@]}]}"
-    wait_for_more $role "$before"
+    wait_for_more "$role" "$before"
     sleep "0.$((RANDOM % 5 + 1))"
   done
 done
@@ -58,7 +58,7 @@ repeated=$({ events | grep -o '"repeated_batches":[0-9]*' || true; } | cut -d : 
 echo "load $(cut -d ' ' -f 1 /proc/loadavg), $(nproc) cores, $kills kills of each role; milliseconds"
 printf '%-11s %8s %8s %8s\n' role p50 p99 max
 for role in $roles; do
-  seconds_of $role | sort -g | awk -v role=$role '{ s[NR] = 1000 * $1 }
+  seconds_of "$role" | sort -g | awk -v role="$role" '{ s[NR] = 1000 * $1 }
     END { printf "%-11s %8.1f %8.1f %8.1f\n", role, s[int((NR + 1) / 2)], s[int(NR * 0.99 + 0.999)], s[NR] }'
 done
 echo "batches done again after a trainer's death: ${repeated:-0} at most"
