@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,10 +13,12 @@
 #include <unistd.h>
 
 #include "augment/sandbox.h"
+#include "ipc/base/piped.h"
 #include "ipc/base/printable.h"
 #include "ipc/base/reference.h"
 #include "ipc/base/sysinfo.h"
 #include "ipc/child.h"
+#include "ipc/config/command_line.h"
 
 enum { LIST_FIELDS = 5 };
 
@@ -50,29 +51,20 @@ static int read_to_end(int fd, char **ret, size_t *ret_n)
     return 0;
 }
 
-/* The reader's answer. 0, its exit status, or a negative errno. */
-static int run_list(const char *path, char *const argv[], char **ret, size_t *ret_n)
+/* The reader's answer. 0, its exit status, or a negative errno with a sentence. */
+static int run_list(char *const argv[], char **ret, size_t *ret_n, struct im_text *text)
 {
-    posix_spawn_file_actions_t actions;
-    int fds[2], status = 0, err, read_err = 0;
-    pid_t pid;
+    struct im_piped p;
+    int status, err = im_piped_start(&p, argv, &(struct im_piped_how){.with_input = false}, text);
 
-    if (pipe(fds) < 0)
-        return -errno;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, fds[1], STDOUT_FILENO);
-    posix_spawn_file_actions_addclose(&actions, fds[0]);
-    err = -posix_spawn(&pid, path, &actions, NULL, argv, environ);
-    posix_spawn_file_actions_destroy(&actions);
-    close(fds[1]);
-    if (err == 0)
-        read_err = read_to_end(fds[0], ret, ret_n);
-    close(fds[0]);
-    while (err == 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        ;
-    if (err < 0 || read_err < 0)
-        return err < 0 ? err : read_err;
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -EIO;
+    if (err < 0)
+        return err;
+    err = read_to_end(p.from, ret, ret_n);
+    status = im_piped_end(&p);
+    if (err == 0 && WIFEXITED(status))
+        return WEXITSTATUS(status);
+    return im_fail(text, err < 0 ? err : -EIO, "%s gave no list: %s", argv[0],
+                   err < 0 ? strerror(-err) : "it was killed");
 }
 
 /* Takes the fields of one image; NULL when they are cut off. */
@@ -115,30 +107,23 @@ static int read_files(const struct im_conf *conf, struct au_files *files, size_t
  * sentence. */
 static int ask_reader(const struct im_conf *conf, bool all, char **ret, size_t *ret_n, struct im_text *text)
 {
-    char path[PATH_MAX], data[] = "data", verb[] = "list", data_dir[IM_CONF_TEXT_BYTES + 16], layout[64],
-                         images[64], split[64], split_seed[64], which[64], labels[IM_CONF_TEXT_BYTES + 16],
-                         val_labels[IM_CONF_TEXT_BYTES + 16], both[] = "--both-splits";
-    char *argv[13] = {path, data, verb, data_dir, layout, images, split, split_seed, which};
-    int words = 9, err;
+    char path[PATH_MAX];
+    struct im_command_line line;
+    int err;
 
     im_beside("imsuper-reader", path, sizeof path);
-    snprintf(data_dir, sizeof data_dir, "--data-dir=%s", conf->data_dir);
-    snprintf(layout, sizeof layout, "--layout=%s", im_conf_choice(IM_KEY_layout, conf->layout));
-    snprintf(images, sizeof images, all ? "--sample=%" PRId64 : "--images=%" PRId64,
-             all ? conf->sample : conf->images);
-    snprintf(labels, sizeof labels, "--labels=%s", conf->labels);
-    snprintf(val_labels, sizeof val_labels, "--val-labels=%s", conf->val_labels);
-    if (*conf->labels)
-        argv[words++] = labels;
-    if (*conf->val_labels)
-        argv[words++] = val_labels;
-    snprintf(split, sizeof split, "--val-split=%.17g", conf->val_split);
-    snprintf(split_seed, sizeof split_seed, "--val-split-seed=%" PRId64, conf->val_split_seed);
-    snprintf(which, sizeof which, "--split=%s", im_conf_choice(IM_KEY_split, conf->split));
+    im_command_line_begin(&line, path);
+    im_command_line_word(&line, "data");
+    im_command_line_word(&line, "list");
+    im_command_line_data(&line, conf);
+    im_command_line_flag(&line, conf, IM_KEY_split);
+    im_command_line_flag(&line, conf, all ? IM_KEY_sample : IM_KEY_images);
     if (all)
-        argv[words++] = both;
-    err = run_list(path, argv, ret, ret_n);
-    return err < 0 ? im_fail(text, err, "cannot run %s: %s", path, strerror(-err)) : err;
+        im_command_line_value(&line, IM_KEY_both_splits, "true");
+    err = line.words ? run_list(line.words, ret, ret_n, text)
+                     : im_fail(text, -ENOMEM, "no memory to ask %s", path);
+    im_command_line_free(&line);
+    return err;
 }
 
 int au_files_load(const struct im_conf *conf, struct au_files *ret, struct im_text *text)

@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ipc/base/file.h"
 #include "ipc/base/json.h"
+#include "ipc/base/output.h"
 #include "ipc/base/printable.h"
 #include "ipc/base/verdict.h"
 #include "ipc/child.h"
@@ -206,7 +206,7 @@ int au_cmd_verify(struct im_conf *conf)
     struct au_names names;
     struct au_facts facts;
     struct report r = {conf, &names, &facts, &found};
-    int status, err = *conf->output ? im_file_check(conf->output, &text) : 0;
+    int status, err = *conf->output ? im_output_check(conf->output, &text) : 0;
 
     if (err < 0) {
         im_command_fail(err, &text);

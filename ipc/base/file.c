@@ -330,26 +330,6 @@ static bool is_temporary(const char *name)
            strchr(mark + 5, '-');
 }
 
-int im_file_check(const char *path, struct im_text *text)
-{
-    const char *slash = strrchr(path, '/');
-    char folder[PATH_MAX];
-    struct stat st;
-    int err = 0;
-
-    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path + 1) : 1, slash ? path : ".");
-    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
-        err = -EISDIR;
-    else if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
-        return 0; /* written to as it is: ipc/base/output.h */
-    else if (access(folder, W_OK | X_OK) < 0)
-        return errno == ENOENT ? im_fail(text, -ENOTDIR, "cannot write %.700s: its folder is not there", path)
-                               : im_fail(text, -errno, "cannot write %.700s: %s", path, strerror(errno));
-    else if (stat(folder, &st) == 0 && !S_ISDIR(st.st_mode))
-        err = -ENOTDIR;
-    return err < 0 ? im_fail(text, err, "cannot write %.700s: %s", path, strerror(-err)) : 0;
-}
-
 int im_file_sweep(const char *directory)
 {
     DIR *d = opendir(directory);

@@ -57,10 +57,6 @@ int im_file_write(struct im_file_writer *w, const void *bytes, size_t n, struct 
 int im_file_commit(struct im_file_writer *w, struct im_text *text);
 void im_file_abort(struct im_file_writer *w); /* accepts a zeroed or finished writer */
 
-/* Whether a file could be written there now: for commands that work for long before they write. 0, or negative errno with a
- * sentence. */
-int im_file_check(const char *path, struct im_text *text);
-
 /* Removes what killed writers left in the directory. Only while nobody writes there (the caller holds the
  * run's lock). Returns how many were removed, or negative errno. */
 int im_file_sweep(const char *directory);

@@ -62,6 +62,15 @@ int im_output_find(const char *path, char ret[PATH_MAX], bool *ret_stream, struc
     return err;
 }
 
+int im_output_check(const char *path, struct im_text *text)
+{
+    char to[PATH_MAX];
+    bool stream;
+    int err = im_output_find(path, to, &stream, text);
+
+    return err < 0 || stream ? err : check_folder(to, W_OK | X_OK, text);
+}
+
 int im_output_find_file(char *path, size_t room, struct im_text *text)
 {
     char to[PATH_MAX];
@@ -72,7 +81,7 @@ int im_output_find_file(char *path, size_t room, struct im_text *text)
         return err;
     if (stream)
         return im_fail(text, -EINVAL, "cannot write %s: it is no file, and a file is needed here", path);
-    err = check_folder(to, W_OK, text);
+    err = check_folder(to, W_OK | X_OK, text);
     if (err < 0)
         return err;
     return (size_t)snprintf(path, room, "%s", to) < room ? 0 : output_error(text, -ENAMETOOLONG, to);

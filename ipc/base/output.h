@@ -14,6 +14,10 @@
  * never -ENOENT, which is for what is read. */
 int im_output_find(const char *path, char ret[PATH_MAX], bool *ret_stream, struct im_text *text);
 
+/* Whether im_output_write() could write there now: for commands that work for long before they write. 0, or negative
+ * errno with a sentence. */
+int im_output_check(const char *path, struct im_text *text);
+
 /* For what is written in pieces and read again, such as weights: replaces the name of a link by that of its file. -EINVAL
  * with a sentence where something is that is no file, other errors where the folder is missing or may not be written. */
 int im_output_find_file(char *path, size_t room, struct im_text *text);

@@ -3,11 +3,9 @@
 #include "reader/tools/data_seek.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,44 +13,9 @@
 #include <unistd.h>
 
 #include "ipc/base/json.h"
+#include "ipc/base/piped.h"
 #include "ipc/base/sysinfo.h"
 #include "ipc/child.h"
-
-struct program {
-    pid_t pid;
-    FILE *to;
-    int from;
-};
-
-/* With pipes at its standard input and output. */
-static int start(char *const argv[], struct program *ret, struct im_text *text)
-{
-    posix_spawn_file_actions_t actions;
-    int in[2], out[2], err;
-
-    if (pipe2(in, O_CLOEXEC) < 0)
-        return im_fail(text, -errno, "cannot make a pipe: %s", strerror(errno));
-    if (pipe2(out, O_CLOEXEC) < 0) {
-        err = -errno;
-        close(in[0]);
-        close(in[1]);
-        return im_fail(text, err, "cannot make a pipe: %s", strerror(-err));
-    }
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, in[0], STDIN_FILENO);
-    posix_spawn_file_actions_adddup2(&actions, out[1], STDOUT_FILENO);
-    err = -posix_spawn(&ret->pid, argv[0], &actions, NULL, argv, environ);
-    posix_spawn_file_actions_destroy(&actions);
-    close(in[0]);
-    close(out[1]);
-    ret->from = out[0];
-    ret->to = err == 0 ? fdopen(in[1], "w") : NULL;
-    if (ret->to)
-        return 0;
-    close(in[1]);
-    close(out[0]);
-    return im_fail(text, err ? err : -ENOMEM, "cannot run %s: %s", argv[0], strerror(err ? -err : ENOMEM));
-}
 
 /* In the order of the index, which is that of the disk as far as one knows. A program that has ended has said why. */
 static int send_paths(const struct rd_index *index, FILE *to, struct im_text *text)
@@ -70,20 +33,15 @@ static int send_paths(const struct rd_index *index, FILE *to, struct im_text *te
 }
 
 /* Its answer, and its status as waitpid() has it. */
-static int end(struct program *p, char *answer, size_t size)
+static int end(struct im_piped *p, char *answer, size_t size)
 {
     size_t have = 0;
     ssize_t got;
-    int status = 0;
 
-    fclose(p->to);
     while (have + 1 < size && ((got = read(p->from, answer + have, size - have - 1)) > 0 || errno == EINTR))
         have += got > 0 ? (size_t)got : 0;
     answer[have] = '\0';
-    close(p->from);
-    while (waitpid(p->pid, &status, 0) < 0 && errno == EINTR)
-        ;
-    return status;
+    return im_piped_end(p);
 }
 
 static int parse(const char *answer, struct rd_seek_counts *ret, struct im_text *text)
@@ -109,7 +67,8 @@ int rd_seek_make(const struct im_conf *conf, const struct rd_index *index, const
     char program[PATH_MAX], verb[] = "seek", seek_file[PATH_MAX], root[PATH_MAX], workers[32], images[32],
                             shown[] = "0", answer[4096];
     char *argv[] = {program, verb, seek_file, root, workers, images, shown, NULL};
-    struct program p;
+    struct im_piped p;
+    FILE *to;
     int err, status;
 
     im_beside("imsuper-augmenter", program, sizeof program);
@@ -120,10 +79,16 @@ int rd_seek_make(const struct im_conf *conf, const struct rd_index *index, const
              rd_index_count(index, IM_TRAIN) + rd_index_count(index, IM_VAL));
     shown[0] = is_shown ? '1' : '0';
     signal(SIGPIPE, SIG_IGN);
-    err = start(argv, &p, text);
+    err = im_piped_start(&p, argv, &(struct im_piped_how){.with_input = true}, text);
     if (err < 0)
         return err;
-    err = send_paths(index, p.to, text);
+    to = fdopen(p.to, "w");
+    err = to ? send_paths(index, to, text) : im_fail(text, -ENOMEM, "no memory to send paths");
+    if (to)
+        fclose(to);
+    else
+        close(p.to);
+    p.to = -1;
     status = end(&p, answer, sizeof answer);
     if (err == 0 && WIFSIGNALED(status))
         return im_fail(text, -ECHILD,

@@ -1,12 +1,15 @@
 /* `imsuper bench all`: every stage by itself through its own verb, then the data path as a whole, and which limits. */
+#include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/json.h"
 #include "ipc/base/printable.h"
+#include "ipc/config/command_line.h"
 #include "supervisor/cli/bench_data.h"
 #include "supervisor/cli/commands.h"
 #include "supervisor/cli/data_flags.h"
@@ -90,25 +93,24 @@ static int ask_augmenter(const struct im_conf *conf, struct all *a)
 /* The step takes no data set. */
 static int ask_trainer(const struct im_conf *conf, struct all *a)
 {
-    char path[PATH_MAX], verb[] = "bench", json[] = "--json", *answer = malloc(ANSWER_BYTES);
-    char *argv[FLAGS_MAX] = {path, verb, json};
+    static const enum im_conf_key_id keys[] = {IM_KEY_image_size, IM_KEY_batch_size, IM_KEY_trainer_threads,
+                                               IM_KEY_passes,     IM_KEY_model,      IM_KEY_backend,
+                                               IM_KEY_amp};
+    char path[PATH_MAX], *answer = malloc(ANSWER_BYTES);
+    struct im_command_line line;
     struct im_json *j = NULL;
-    int n = 3, first = a->flag_count, status;
+    int status = -ENOMEM;
 
-    if (!answer)
-        return IM_EXIT_FAILED;
     sv_program_find("imsuper-trainer", path, sizeof path);
-    number_flag(a, "image-size", conf->image_size);
-    number_flag(a, "batch-size", conf->batch_size);
-    number_flag(a, "trainer-threads", conf->trainer_threads);
-    number_flag(a, "passes", conf->passes);
-    word_flag(a, IM_KEY_model, "model", conf->model);
-    word_flag(a, IM_KEY_backend, "backend", conf->backend);
-    word_flag(a, IM_KEY_amp, "amp", conf->amp);
-    while (first < a->flag_count)
-        argv[n++] = a->flags[first++];
+    im_command_line_begin(&line, path);
+    im_command_line_word(&line, "bench");
+    im_command_line_word(&line, "--json");
+    for (size_t i = 0; i < IM_COUNT(keys); i++)
+        im_command_line_flag(&line, conf, keys[i]);
     setenv("OMP_WAIT_POLICY", "passive", 0); /* as for the trainer of a run */
-    status = sv_program_read(argv, TIMEOUT_MS, answer, ANSWER_BYTES);
+    if (answer && line.words)
+        status = sv_program_read(line.words, TIMEOUT_MS, answer, ANSWER_BYTES);
+    im_command_line_free(&line);
     if (status == 0 && im_json_parse(answer, strlen(answer), &j, NULL) == 0)
         add_row(a, "train", "1 trainer, random pixels", im_json_real_or(j, "images_per_second", 0), 0);
     im_json_free(&j);

@@ -9,6 +9,7 @@
 #include "ipc/base/earlier.h"
 #include "ipc/base/file.h"
 #include "ipc/base/json.h"
+#include "ipc/base/output.h"
 #include "ipc/base/printable.h"
 #include "ipc/base/sysinfo.h"
 #include "supervisor/cli/bench_data.h"
@@ -317,7 +318,7 @@ int sv_cmd_bench_data(struct im_conf *conf)
     if (err == 0 && *conf->output && !*conf->scan)
         err = im_fail(&text, -EINVAL, "--output has no effect without --scan");
     if (err == 0 && *conf->output)
-        err = im_file_check(conf->output, &text);
+        err = im_output_check(conf->output, &text);
     if (err < 0) {
         im_command_fail(err, &text);
         return IM_EXIT_USAGE;

@@ -286,9 +286,9 @@ static int name_files(const struct im_conf *conf, struct lr_files *ret, struct i
     if (stem > 0 && strcmp(output + stem, ".png") == 0) {
         a = snprintf(ret->png, sizeof ret->png, "%s", output);
         b = snprintf(ret->json, sizeof ret->json, "%.*s.json", stem, output);
-        err = im_file_check(ret->png, text);
+        err = im_output_check(ret->png, text);
         if (err == 0)
-            err = im_file_check(ret->json, text);
+            err = im_output_check(ret->json, text);
         if (err < 0)
             return err;
     } else {

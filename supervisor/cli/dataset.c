@@ -6,8 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ipc/base/count.h"
 #include "ipc/base/json.h"
 #include "ipc/base/printable.h"
+#include "ipc/config/command_line.h"
 #include "supervisor/cli/program.h"
 #include "supervisor/report/rundir.h"
 
@@ -74,78 +76,47 @@ void sv_dataset_warn(const struct sv_dataset *dataset, const struct im_conf *con
         im_say(stderr, "imsuper: warning: %s", dataset->warnings[i].s);
 }
 
-int sv_dataset_load(const struct im_conf *conf, struct sv_dataset *ret, struct im_text *text)
+static void describe(struct im_command_line *l, const struct im_conf *conf)
 {
-    char path[PATH_MAX], data[] = "data", verb[] = "measure", evaluated[] = "evaluated", json[] = "--json",
-                         data_dir[PATH_MAX + 16], layout[64], size[64], seed[64], out[PATH_MAX + 16],
-                         rebuild[] = "--rebuild-index", subset[] = "--subset", output[ANSWER_MAX],
-                         quiet[] = "--quiet";
-    char labels[IM_CONF_TEXT_BYTES + 16], val_labels[IM_CONF_TEXT_BYTES + 16];
-    char class_names[IM_CONF_TEXT_BYTES + 16], list[IM_CONF_TEXT_BYTES + 16], split_of[64];
-    char *argv[32] = {path, data, verb, json, layout};
+    static const enum im_conf_key_id subset[] = {IM_KEY_subset, IM_KEY_subset_size, IM_KEY_seed},
+                                     evaluated[] = {IM_KEY_split, IM_KEY_class_names, IM_KEY_image_list};
     const int64_t began = sv_rundir_began_ns(conf->run_dir);
-    char since[64], split[64], split_seed[64], seek[IM_CONF_TEXT_BYTES + 32],
-        weights[IM_CONF_TEXT_BYTES + 32];
-    int n = 5, status;
+    char since[32];
 
-    sv_program_find("imsuper-reader", path, sizeof path);
-    if (*conf->data_dir) {
-        snprintf(data_dir, sizeof data_dir, "--data-dir=%s", conf->data_dir);
-        argv[n++] = data_dir;
-    }
-    snprintf(layout, sizeof layout, "--layout=%s", im_conf_choice(IM_KEY_layout, conf->layout));
+    im_command_line_data(l, conf);
     if (conf->rebuild_index)
-        argv[n++] = rebuild;
+        im_command_line_flag(l, conf, IM_KEY_rebuild_index);
     if (conf->quiet)
-        argv[n++] = quiet;
-    if (conf->subset) {
-        snprintf(size, sizeof size, "--subset-size=%" PRId64, conf->subset_size);
-        snprintf(seed, sizeof seed, "--seed=%" PRIu64, conf->seed);
-        argv[n++] = subset;
-        argv[n++] = size;
-        argv[n++] = seed;
-    }
-    if (*conf->labels) {
-        snprintf(labels, sizeof labels, "--labels=%s", conf->labels);
-        argv[n++] = labels;
-    }
-    if (*conf->val_labels) {
-        snprintf(val_labels, sizeof val_labels, "--val-labels=%s", conf->val_labels);
-        argv[n++] = val_labels;
-    }
-    if (conf->val_split > 0) {
-        snprintf(split, sizeof split, "--val-split=%.17g", conf->val_split);
-        snprintf(split_seed, sizeof split_seed, "--val-split-seed=%" PRId64, conf->val_split_seed);
-        argv[n++] = split;
-        argv[n++] = split_seed;
-    }
-    if (conf->evaluate) {
-        argv[2] = evaluated;
-        snprintf(split_of, sizeof split_of, "--split=%s", im_conf_choice(IM_KEY_split, conf->split));
-        argv[n++] = split_of;
-    }
-    if (conf->evaluate && *conf->class_names) {
-        snprintf(class_names, sizeof class_names, "--class-names=%s", conf->class_names);
-        argv[n++] = class_names;
-    }
-    if (conf->evaluate && *conf->image_list) {
-        snprintf(list, sizeof list, "--image-list=%s", conf->image_list);
-        argv[n++] = list;
-    }
-    if (*conf->class_weights) {
-        snprintf(weights, sizeof weights, "--class-weights=%s", conf->class_weights);
-        argv[n++] = weights;
-    }
+        im_command_line_flag(l, conf, IM_KEY_quiet);
+    for (size_t i = 0; conf->subset && i < IM_COUNT(subset); i++)
+        im_command_line_flag(l, conf, subset[i]);
+    for (size_t i = 0; conf->evaluate && i < IM_COUNT(evaluated); i++)
+        im_command_line_flag(l, conf, evaluated[i]);
+    im_command_line_flag(l, conf, IM_KEY_class_weights);
     if (began > 0) {
-        snprintf(since, sizeof since, "--changed-since=%" PRId64, began);
-        argv[n++] = since;
+        snprintf(since, sizeof since, "%" PRId64, began);
+        im_command_line_value(l, IM_KEY_changed_since, since);
     }
     /* The run gets its own copy of the index: what the readers map cannot change under them. */
-    snprintf(out, sizeof out, "--subset-out=%s", conf->run_dir);
-    argv[n++] = out;
-    snprintf(seek, sizeof seek, "--seek-index=%s", conf->dry_run ? "off" : conf->seek_index);
-    argv[n++] = seek;
-    status = sv_program_read(argv, 0, output, sizeof output);
+    im_command_line_value(l, IM_KEY_subset_out, conf->run_dir);
+    im_command_line_value(l, IM_KEY_seek_index, conf->dry_run ? "off" : conf->seek_index);
+}
+
+int sv_dataset_load(const struct im_conf *conf, struct sv_dataset *ret, struct im_text *text)
+{
+    char path[PATH_MAX], output[ANSWER_MAX];
+    struct im_command_line line;
+    int status = -ENOMEM;
+
+    sv_program_find("imsuper-reader", path, sizeof path);
+    im_command_line_begin(&line, path);
+    im_command_line_word(&line, "data");
+    im_command_line_word(&line, conf->evaluate ? "evaluated" : "measure");
+    im_command_line_word(&line, "--json");
+    describe(&line, conf);
+    if (line.words)
+        status = sv_program_read(line.words, 0, output, sizeof output);
+    im_command_line_free(&line);
     if (status < 0)
         return im_fail(text, status, "cannot run %s: %s", path, strerror(-status));
     if (status == 0)

@@ -13,6 +13,7 @@
 #include "ipc/base/exit.h"
 #include "ipc/base/file.h"
 #include "ipc/base/printable.h"
+#include "ipc/config/command_line.h"
 #include "supervisor/cli/program.h"
 #include "supervisor/cli/start.h"
 #include "supervisor/cli/temporary.h"
@@ -123,24 +124,20 @@ static int find_weights(const struct im_conf *conf, struct sv_weights *ret, stru
 static int ask_trainer(const struct im_conf *conf, struct sv_weights *w, struct im_text *text)
 {
     static const enum im_conf_key_id keys[] = {IM_KEY_model, IM_KEY_stem, IM_KEY_head, IM_KEY_blurpool};
-    char program[PATH_MAX], verb[] = "weights", from[PATH_MAX + 16], flags[IM_COUNT(keys)][64];
-    char *argv[8] = {program, verb, from}, *answer = malloc(ANSWER_BYTES);
-    int n = 3, err;
+    char program[PATH_MAX], *answer = malloc(ANSWER_BYTES);
+    struct im_command_line line;
+    int err = -ENOMEM;
 
-    if (!answer)
-        return -ENOMEM;
     sv_program_find("imsuper-trainer", program, sizeof program);
-    snprintf(from, sizeof from, "--init-from=%s", w->path);
-    for (size_t i = 0; i < IM_COUNT(keys); i++) {
-        char value[IM_CONF_TEXT_BYTES];
-
-        if (!is_set(conf, keys[i]))
-            continue;
-        im_conf_value(conf, keys[i], value);
-        snprintf(flags[i], sizeof flags[i], "--%s=%.40s", im_conf_name(keys[i]), value);
-        argv[n++] = flags[i];
-    }
-    err = sv_program_read(argv, 0, answer, ANSWER_BYTES);
+    im_command_line_begin(&line, program);
+    im_command_line_word(&line, "weights");
+    im_command_line_value(&line, IM_KEY_init_from, w->path);
+    for (size_t i = 0; i < IM_COUNT(keys); i++)
+        if (is_set(conf, keys[i]))
+            im_command_line_flag(&line, conf, keys[i]);
+    if (answer && line.words)
+        err = sv_program_read(line.words, 0, answer, ANSWER_BYTES);
+    im_command_line_free(&line);
     if (err < 0)
         im_fail(text, err, "cannot run %s: %s", program, strerror(-err));
     else if (err == 0)

@@ -1,9 +1,8 @@
 #include "trainer/export/pixels.h"
 
+#include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
-#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -14,8 +13,6 @@
 #include "ipc/base/sysinfo.h"
 
 #define PROGRAM "imsuper-augmenter"
-
-#define OPTIONS_FD 3
 
 enum {
     PATH_BYTES_MAX = 1 << 16,
@@ -55,31 +52,21 @@ static char **plain_environment(void)
 static int start(struct tr_pixels *p, int options, struct im_text *text)
 {
     char path[PATH_MAX], verb[] = "pixels", flag[] = "--config=/dev/fd/3", *argv[] = {path, verb, flag, NULL};
-    char **environment = plain_environment();
-    posix_spawn_file_actions_t actions;
-    int fds[2], err;
+    const struct im_piped_how how = {.passed = &options, .environment = plain_environment()};
+    int err;
 
+    static_assert(IM_PIPED_FD == 3, "named in the flag");
     im_beside(PROGRAM, path, sizeof path);
-    if (!environment || pipe2(fds, O_CLOEXEC) < 0) {
-        free(environment);
-        return im_fail(text, -ENOMEM, "no pipe for samples");
-    }
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, fds[1], STDOUT_FILENO);
-    posix_spawn_file_actions_adddup2(&actions, options, OPTIONS_FD);
-    err = posix_spawn(&p->pid, path, &actions, NULL, argv, environment);
-    posix_spawn_file_actions_destroy(&actions);
-    free(environment);
-    close(fds[1]);
-    if (err == 0)
-        p->from = fdopen(fds[0], "r");
+    err = how.environment ? im_piped_start(&p->program, argv, &how, text)
+                          : im_fail(text, -ENOMEM, "no memory to ask for samples");
+    free(how.environment);
+    if (err < 0)
+        return err;
+    p->from = fdopen(p->program.from, "r");
     if (!p->from)
-        close(fds[0]);
-    if (err) {
-        p->pid = 0;
-        return im_fail(text, -err, "cannot run %.500s, which makes the samples: %s", path, strerror(err));
-    }
-    return p->from ? 0 : im_fail(text, -ENOMEM, "no memory to read samples");
+        return im_fail(text, -ENOMEM, "no memory to read samples");
+    p->program.from = -1; /* is the stream's */
+    return 0;
 }
 
 int tr_pixels_open(struct tr_pixels *p, const struct im_conf *conf, enum im_conf_split split, int64_t images,
@@ -88,7 +75,7 @@ int tr_pixels_open(struct tr_pixels *p, const struct im_conf *conf, enum im_conf
     struct im_conf *wanted = malloc(sizeof *wanted);
     int options, err;
 
-    *p = (struct tr_pixels){.from = NULL};
+    *p = (struct tr_pixels){.program = IM_PIPED_NONE};
     if (!wanted)
         return im_fail(text, -ENOMEM, "no memory to ask for samples");
     *wanted = *conf;
@@ -152,15 +139,14 @@ int tr_pixels_next(struct tr_pixels *p, size_t *skipped, struct im_text *text)
 
 int tr_pixels_close(struct tr_pixels *p, struct im_text *text)
 {
-    int status = 0;
+    int status;
 
     if (p->from)
         fclose(p->from);
-    while (p->pid > 0 && waitpid(p->pid, &status, 0) < 0 && errno == EINTR)
-        ;
+    status = im_piped_end(&p->program);
     free(p->sample);
     free(p->whole);
-    *p = (struct tr_pixels){.from = NULL};
+    *p = (struct tr_pixels){.program = IM_PIPED_NONE};
     return WIFEXITED(status) && WEXITSTATUS(status) == 0
                ? 0
                : im_fail(text, -EBADMSG, PROGRAM ", which makes the samples, has failed");

@@ -5,15 +5,15 @@
 
 #include <stdbool.h>
 #include <stdio.h>
-#include <sys/types.h>
 
 #include "ipc/base/err.h"
+#include "ipc/base/piped.h"
 #include "ipc/config/conf.h"
 #include "ipc/pixels.h"
 
 struct tr_pixels {
     FILE *from;
-    pid_t pid;
+    struct im_piped program;
     struct im_pixels_record record;
     unsigned char *sample, *whole; /* of the record; whole: NULL where it was not asked for */
     size_t sample_room, whole_room;

@@ -170,8 +170,8 @@ static void prove_onnx(struct proof *p)
         p->path, c->export_input == IM_EXPORT_UINT8 ? "uint8" : "float", classes, c->mean, c->std, NULL};
     struct im_text why = {""}, ignored = {""};
     struct im_json *answer = NULL;
-    struct tr_pixels px = {.from = NULL};
-    struct tr_runtime r = {NULL, NULL, 0};
+    struct tr_pixels px = {.program = IM_PIPED_NONE};
+    struct tr_runtime r = {.program = IM_PIPED_NONE};
     size_t skipped = 0;
     int err = !c->data_dir[0] ? im_fail(&why, -EINVAL, "there are no images: name them with --data-dir")
               : access(c->data_dir, R_OK | X_OK) < 0
@@ -188,9 +188,9 @@ static void prove_onnx(struct proof *p)
         err = tr_runtime_start(&r, arguments, &why);
     if (err == 0)
         err = send_images(p, &px, r.to, &skipped, &why);
-    if (px.pid > 0 && tr_pixels_close(&px, &ignored) < 0 && err == 0)
+    if (px.program.pid > 0 && tr_pixels_close(&px, &ignored) < 0 && err == 0)
         err = im_fail(&why, -EBADMSG, "%s", ignored.s);
-    if (r.pid > 0 && tr_runtime_end(&r, &answer, &ignored) < 0 && err == 0)
+    if (r.program.pid > 0 && tr_runtime_end(&r, &answer, &ignored) < 0 && err == 0)
         err = im_fail(&why, -EIO, "%s", ignored.s);
     if (err < 0 && !(err == -EPIPE && answer))
         not_proven(p, why.s[0] ? why.s : strerror(-err));

@@ -1,12 +1,8 @@
 #include "trainer/export/runtime.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
-#include <spawn.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "ipc/base/sysinfo.h"
@@ -26,48 +22,30 @@ static int find_script(char *path, size_t n, struct im_text *text)
     return im_fail(text, -ENOENT, "%s is not beside the program", SCRIPT);
 }
 
-/* Its errors and warnings are for nobody: what matters is in the answer. */
-static int spawn(struct tr_runtime *r, char *const argv[], const int in[2], const int out[2])
-{
-    posix_spawn_file_actions_t actions;
-    int err;
-
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, in[0], STDIN_FILENO);
-    posix_spawn_file_actions_adddup2(&actions, out[1], STDOUT_FILENO);
-    posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
-    err = posix_spawnp(&r->pid, argv[0], &actions, NULL, argv, environ);
-    posix_spawn_file_actions_destroy(&actions);
-    if (err)
-        r->pid = 0;
-    return -err;
-}
-
 int tr_runtime_start(struct tr_runtime *r, const char *const *arguments, struct im_text *text)
 {
     char python[] = "python3", path[PATH_MAX], *argv[ARGUMENTS_MAX + 3] = {python, path};
-    int in[2], out[2], err = find_script(path, sizeof path, text);
+    /* Its errors and warnings are for nobody: what matters is in the answer. */
+    const struct im_piped_how how = {.with_input = true, .without_errors = true};
+    int err = find_script(path, sizeof path, text);
 
-    *r = (struct tr_runtime){NULL, NULL, 0};
+    *r = (struct tr_runtime){.program = IM_PIPED_NONE};
     if (err < 0)
         return err;
     for (size_t i = 0; arguments[i]; i++) {
         im_assert(i < ARGUMENTS_MAX);
         memcpy(&argv[i + 2], &arguments[i], sizeof *argv); /* posix_spawn() only reads them */
     }
-    if (pipe2(in, O_CLOEXEC) < 0)
-        return im_fail(text, -errno, "no pipe: %s", strerror(errno));
-    if (pipe2(out, O_CLOEXEC) < 0) {
-        close(in[0]);
-        close(in[1]);
-        return im_fail(text, -errno, "no pipe: %s", strerror(errno));
-    }
-    err = spawn(r, argv, in, out);
-    close(in[0]);
-    close(out[1]);
-    r->to = fdopen(in[1], "w");
-    r->from = fdopen(out[0], "r");
-    return err < 0 ? im_fail(text, -ENOENT, "there is no python3 (%s)", strerror(-err)) : 0;
+    err = im_piped_start(&r->program, argv, &how, NULL);
+    if (err < 0)
+        return im_fail(text, -ENOENT, "there is no python3 (%s)", strerror(-err));
+    r->to = fdopen(r->program.to, "w");
+    r->from = fdopen(r->program.from, "r");
+    if (r->to)
+        r->program.to = -1; /* is the stream's */
+    if (r->from)
+        r->program.from = -1;
+    return 0;
 }
 
 int tr_runtime_end(struct tr_runtime *r, struct im_json **ret, struct im_text *text)
@@ -82,9 +60,8 @@ int tr_runtime_end(struct tr_runtime *r, struct im_json **ret, struct im_text *t
         n = fread(answer, 1, sizeof answer, r->from);
         fclose(r->from);
     }
-    while (r->pid > 0 && waitpid(r->pid, NULL, 0) < 0 && errno == EINTR)
-        ;
-    *r = (struct tr_runtime){NULL, NULL, 0};
+    im_piped_end(&r->program);
+    *r = (struct tr_runtime){.program = IM_PIPED_NONE};
     while (n > 0 && answer[n - 1] == '\n')
         n--;
     err = n > 0 ? im_json_parse(answer, n, ret, NULL) : -EIO;

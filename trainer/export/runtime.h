@@ -3,15 +3,15 @@
 #define TRAINER_EXPORT_RUNTIME_H
 
 #include <stdio.h>
-#include <sys/types.h>
 
 #include "ipc/base/err.h"
 #include "ipc/base/json.h"
+#include "ipc/base/piped.h"
 
 struct tr_runtime {
     FILE *to;   /* images for it */
     FILE *from; /* its answer */
-    pid_t pid;
+    struct im_piped program;
 };
 
 /* Starts the script with these arguments, which NULL ends. -ENOENT with a sentence: there is no python3 or no script. */

@@ -335,38 +335,6 @@ static void a_line_that_does_not_fit_is_taken_back(void **state)
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, make_directory, remove_directory)
 
-/* What a command asks before it works for long. */
-static void a_file_that_could_not_be_written_is_known_before(void **state)
-{
-    static const struct {
-        const char *name;
-        int err;
-    } cases[] = {{"new", 0},
-                 {"old", 0},
-                 {"none/new", -ENOTDIR},
-                 {"d", -EISDIR},
-                 {"old/new", -ENOTDIR},
-                 {"d/", -EISDIR},
-                 {"closed/new", -EACCES}};
-    char path[PATH_MAX];
-
-    snprintf(path, sizeof path, "%s/old", (const char *)*state);
-    close(open(path, O_CREAT | O_WRONLY, 0600));
-    snprintf(path, sizeof path, "%s/d", (const char *)*state);
-    assert_int_equal(mkdir(path, 0700), 0);
-    snprintf(path, sizeof path, "%s/closed", (const char *)*state);
-    assert_int_equal(mkdir(path, 0500), 0);
-    for (size_t i = 0; i < IM_COUNT(cases); i++) {
-        const bool may_all = cases[i].err == -EACCES && geteuid() == 0;
-        struct im_text text = {""};
-
-        snprintf(path, sizeof path, "%s/%s", (const char *)*state, cases[i].name);
-        assert_int_equal(im_file_check(path, &text), may_all ? 0 : cases[i].err);
-        assert_true((text.s[0] != 0) == (cases[i].err < 0 && !may_all));
-    }
-    assert_int_equal(im_file_check("here", NULL), 0);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -379,7 +347,6 @@ int main(void)
         TEST(two_writers_of_one_path_do_not_mix),
         TEST(replace_into_a_missing_directory_says_so),
         TEST(sweep_takes_temporary_files_only),
-        TEST(a_file_that_could_not_be_written_is_known_before),
         TEST(read_is_bounded),
         TEST(read_takes_files_of_unknown_size),
         TEST(only_regular_files_are_opened),

@@ -139,6 +139,47 @@ static void others_are_refused(void **state)
     assert_true(S_ISLNK(kind(in(state, "link"))));
 }
 
+/* What a command asks before it works for long. */
+static void a_file_that_could_not_be_written_is_known_before(void **state)
+{
+    static const struct {
+        const char *name;
+        int err;
+    } cases[] = {{"new", 0},
+                 {"old", 0},
+                 {"none/new", -ENOTDIR},
+                 {"d", -EISDIR},
+                 {"old/new", -ENOTDIR},
+                 {"d/", -EISDIR},
+                 {"closed/new", -EACCES},
+                 {"to-old", 0},
+                 {"to-nothing", -ENOTDIR},
+                 {"to-closed", -EACCES}};
+    char path[PATH_MAX];
+
+    snprintf(path, sizeof path, "%s/old", (const char *)*state);
+    close(open(path, O_CREAT | O_WRONLY, 0600));
+    snprintf(path, sizeof path, "%s/d", (const char *)*state);
+    assert_int_equal(mkdir(path, 0700), 0);
+    snprintf(path, sizeof path, "%s/closed", (const char *)*state);
+    assert_int_equal(mkdir(path, 0700), 0);
+    close(open(in(state, "closed/old"), O_CREAT | O_WRONLY, 0600));
+    assert_int_equal(chmod(path, 0500), 0);
+    assert_int_equal(symlink("old", in(state, "to-old")), 0);
+    assert_int_equal(symlink("none/there", in(state, "to-nothing")), 0);
+    assert_int_equal(symlink("closed/old", in(state, "to-closed")), 0);
+    for (size_t i = 0; i < IM_COUNT(cases); i++) {
+        const bool may_all = cases[i].err == -EACCES && geteuid() == 0;
+        struct im_text text = {""};
+
+        snprintf(path, sizeof path, "%s/%s", (const char *)*state, cases[i].name);
+        assert_int_equal(im_output_check(path, &text), may_all ? 0 : cases[i].err);
+        assert_true((text.s[0] != 0) == (cases[i].err < 0 && !may_all));
+    }
+    assert_int_equal(im_output_check("here", NULL), 0);
+    assert_int_equal(im_output_check("/dev/null", NULL), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -149,6 +190,8 @@ int main(void)
                                         remove_directory),
         cmocka_unit_test_setup_teardown(an_open_file_is_written_to, make_directory, remove_directory),
         cmocka_unit_test_setup_teardown(others_are_refused, make_directory, remove_directory),
+        cmocka_unit_test_setup_teardown(a_file_that_could_not_be_written_is_known_before, make_directory,
+                                        remove_directory),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
