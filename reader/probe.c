@@ -17,6 +17,8 @@
 #include "reader/io_engine.h"
 
 #define PROBE_BYTES 4096
+#define DROP_BYTES                                                                                           \
+    (4 << 20) /* at the begin of the file, which may be a large shard: more than a folio of the page cache */
 
 enum state { RUNNING, DONE, ABANDONED };
 
@@ -35,14 +37,14 @@ static void job_free(struct rd_probe_job *job)
     free(job);
 }
 
-/* Not from memory: the pages of the file are dropped first, for a disk that hangs still serves those. */
+/* Not from memory: the first pages of the file are dropped before, for a disk that hangs still serves those. */
 static int read_a_little(struct rd_probe_job *job)
 {
     int fd = openat(job->result.root_fd, job->path, RD_IO_OPEN_FLAGS | O_CLOEXEC), err = 0;
 
     if (fd < 0)
         return -errno;
-    posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    posix_fadvise(fd, 0, DROP_BYTES, POSIX_FADV_DONTNEED);
     if (read(fd, job->bytes, sizeof job->bytes) < 0)
         err = -errno;
     close(fd);

@@ -491,7 +491,7 @@ static int try_chain(struct engine *engine)
 /* Slots for files, and for as many containers as the limit of open files lets us have. */
 static int register_slots(struct engine *engine)
 {
-    int *none = malloc((engine->depth + CONTAINERS_MAX) * sizeof *none), err = -EMFILE;
+    int *none = malloc((engine->depth + CONTAINERS_MAX) * sizeof *none), err;
 
     engine->containers = calloc(CONTAINERS_MAX, sizeof *engine->containers);
     if (!none || !engine->containers) {
@@ -500,8 +500,9 @@ static int register_slots(struct engine *engine)
     }
     memset(none, -1, (engine->depth + CONTAINERS_MAX) * sizeof *none);
     engine->container_count = CONTAINERS_MAX;
-    while ((err = io_uring_register_files(&engine->ring, none, engine->depth + engine->container_count)) ==
-               -EMFILE &&
+    while (((err = io_uring_register_files(&engine->ring, none, engine->depth + engine->container_count)) ==
+                -EMFILE ||
+            err == -ENOMEM) &&
            engine->container_count > 0)
         engine->container_count /= 2;
     free(none);

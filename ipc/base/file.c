@@ -130,6 +130,15 @@ int im_read_file(const char *path, size_t bytes_max, char **ret_bytes, size_t *r
     return err < 0 ? file_error(text, err, "read", path) : 0;
 }
 
+bool im_data_is_there(const char *data_dir)
+{
+    struct stat st;
+
+    if (stat(data_dir, &st) < 0)
+        return strchr(data_dir, '{') || strstr(data_dir, "::");
+    return access(data_dir, S_ISDIR(st.st_mode) ? R_OK | X_OK : R_OK) == 0;
+}
+
 int im_write_all(int fd, const void *bytes, size_t n)
 {
     const char *p = bytes;

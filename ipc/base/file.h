@@ -8,6 +8,7 @@
 #define IPC_BASE_FILE_H
 
 #include <limits.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -24,6 +25,10 @@ void im_standard_files(void);
 /* Reads the whole file into malloc'ed memory, the caller's to free(), with a NUL after the last byte.
  * `bytes_max` bounds it: -EFBIG. Not a regular file: as im_open_regular(). Other errors: negative errno. Each with a sentence. */
 int im_read_file(const char *path, size_t bytes_max, char **ret_bytes, size_t *ret_n, struct im_text *text);
+
+/* Whether the data set that --data-dir names may be there: a folder or a shard that can be read. Of a list of shards
+ * ("train-{000..127}.tar", "a.tar::b.tar") only imsuper-reader can tell, so it counts as being there. */
+bool im_data_is_there(const char *data_dir);
 
 /* Writes all n bytes to a blocking descriptor, going on after short writes and signals. 0
  * or negative errno. */

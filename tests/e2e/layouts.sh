@@ -179,6 +179,9 @@ case_shards() {
   start 0 --data-dir "$T/shards/{train-{000000..000004},val-000000}.tar" --cell-bytes 4096 --io pread
   must_equal_weights
   "$BIN/imsuper" data verify --data-dir "$T/shards" >"$T/out" 2>&1 && must_say "every image can be used"
+  # The likeliest classes of the same images, by their names in the shards.
+  "$BIN/imsuper" predict "$RUN" "$REFERENCE/data/val" -q --top-k 1 >"$T/of_folders" && "$BIN/imsuper" predict "$RUN" "$T"/shards/val-*.tar -q --top-k 1 >"$T/of_shards"
+  cmp <(sed 's,^[^ ]*,,' "$T/of_folders") <(sed 's,^[^ ]*,,' "$T/of_shards") || fail "predict: $(head -n 3 "$T/of_shards")"
   "$BIN/imsuper" data unpack "$T/shards" "$T/folders" >"$T/out" 2>&1 || fail "unpack"
   diff -r -x organise.undo "$REFERENCE/data" "$T/folders" || fail "other files"
   rm -rf "$T/w" && mkdir "$T/tar"

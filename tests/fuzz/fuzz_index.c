@@ -19,6 +19,7 @@
 static size_t use(const struct rd_index *index)
 {
     struct rd_skipped skipped;
+    struct rd_source_of source;
     char path[PATH_MAX];
     size_t sum = strlen(rd_index_root(index));
 
@@ -30,6 +31,10 @@ static size_t use(const struct rd_index *index)
         for (uint64_t id = 0; id < count; id++) {
             sum += strlen(rd_index_class(index, rd_index_label(index, (enum im_split)split, id)));
             sum += rd_index_path(index, (enum im_split)split, id, path, sizeof path) > 0 ? strlen(path) : 0;
+            if (rd_index_source(index, (enum im_split)split, id, &source, path, sizeof path) > 0)
+                sum += strlen(path) + (size_t)(source.offset + source.bytes);
+            if (rd_index_reference(index, (enum im_split)split, id, path, sizeof path) > 0)
+                sum += strlen(path);
         }
     }
     for (uint64_t i = 0; i < index->header->sections[RD_STAMPS].count; i++)

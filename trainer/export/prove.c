@@ -6,9 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "ipc/base/err.h"
+#include "ipc/base/file.h"
 #include "ipc/base/output.h"
 #include "trainer/checkpoint/safetensors.h"
 #include "trainer/checkpoint/torch_open.h"
@@ -174,7 +174,7 @@ static void prove_onnx(struct proof *p)
     struct tr_runtime r = {.program = IM_PIPED_NONE};
     size_t skipped = 0;
     int err = !c->data_dir[0] ? im_fail(&why, -EINVAL, "there are no images: name them with --data-dir")
-              : access(c->data_dir, R_OK | X_OK) < 0
+              : !im_data_is_there(c->data_dir)
                   ? im_fail(&why, -ENOENT, "the images are not in %.500s: name their folder with --data-dir",
                             c->data_dir)
                   : ask_runtime(&why);

@@ -5,9 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "ipc/base/err.h"
+#include "ipc/base/file.h"
 #include "ipc/base/output.h"
 #include "ipc/base/printable.h"
 #include "trainer/export/average.h"
@@ -93,7 +93,7 @@ static int renew(struct soup *s, struct im_text *text)
 
     if (s->conf->average_bn == IM_AVERAGE_BN_MEAN)
         return 0;
-    if (!c->data_dir[0] || access(c->data_dir, R_OK | X_OK) < 0)
+    if (!c->data_dir[0] || !im_data_is_there(c->data_dir))
         return im_fail(
             text, -EINVAL,
             "batch norm's statistics need training images%s%.300s: name their folder with --data-dir, or "
