@@ -142,24 +142,31 @@ static const struct tr_layout *network_layout(struct rig *r, struct tr_shape x)
 
 /* On a GPU every rig plans anew; `deterministic` takes the first engine, where timing all of them takes
  * seconds for each op. IMSUPER_TEST_PLANS: a file that keeps what was compiled. */
-static int open_backend(struct rig *r, struct im_text *text)
+static int open_backend(struct rig *r, int threads, struct im_text *text)
 {
     const struct tr_device_config config = {.deterministic = true, .cache = getenv("IMSUPER_TEST_PLANS")};
 
-    return r->ops->open_device ? r->ops->open_device(&config, &r->b, text) : r->ops->open(2, &r->b, text);
+    return r->ops->open_device ? r->ops->open_device(&config, &r->b, text)
+                               : r->ops->open(threads, &r->b, text);
 }
 
-void rig_open(struct rig *r, const struct tr_backend_ops *ops, const struct tr_op *op, bool in_network)
+void rig_open_with(struct rig *r, const struct tr_backend_ops *ops, const struct tr_op *op, bool in_network,
+                   int threads)
 {
     struct im_text text = {{0}};
 
     *r = (struct rig){.ops = ops, .op = *op};
-    if (open_backend(r, &text) < 0)
+    if (open_backend(r, threads, &text) < 0)
         fail_msg("%s", text.s);
     if (in_network)
         r->op.x_layout = network_layout(r, op->x);
     if (ops->plan(r->b, &r->op, &r->plan, &r->info, &text) < 0)
         fail_msg("%s", text.s);
+}
+
+void rig_open(struct rig *r, const struct tr_backend_ops *ops, const struct tr_op *op, bool in_network)
+{
+    rig_open_with(r, ops, op, in_network, 2);
 }
 
 void rig_close(struct rig *r)

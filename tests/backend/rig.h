@@ -42,6 +42,8 @@ void rig_buffer_free(struct rig *r, char *data, size_t bytes);
 
 /* in_network: x has the layout that a convolution in front of the op would give it. */
 void rig_open(struct rig *r, const struct tr_backend_ops *ops, const struct tr_op *op, bool in_network);
+void rig_open_with(struct rig *r, const struct tr_backend_ops *ops, const struct tr_op *op, bool in_network,
+                   int threads);
 void rig_close(struct rig *r);
 /* Forward, then backward; the answers replace y, dx, dw, db and the running statistics of v. */
 void rig_run(struct rig *r, struct values *v, bool in_place);

@@ -7,6 +7,7 @@
  * backend is `ref`: the ReLUs of a fast one differ now and then in the sign of a zero, with one rank and
  * with several, which after a few steps is seen everywhere (tests/backend/test_conformance.c has its batch
  * norm over ranks). */
+#include <limits.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -23,6 +24,7 @@
 #include "tests/support/dataset.h"
 #include "tests/support/trained.h"
 #include "trainer/checkpoint/checkpoint.h"
+#include "trainer/class_weights.h"
 
 enum { CLASSES = 3, PER_CLASS = 9, VAL_PER_CLASS = 3 };
 
@@ -127,6 +129,49 @@ static void a_rank_without_samples_changes_nothing(void **state)
     assert_true(d < 3e-5);
 }
 
+/* As `imsuper-reader data measure` writes it. */
+static void write_class_weights(const struct im_conf *conf)
+{
+    static const double weights[CLASSES] = {0.25, 1, 4};
+    char path[PATH_MAX];
+    FILE *file;
+
+    snprintf(path, sizeof path, "%.900s/" TR_CLASS_WEIGHTS_FILE, conf->run_dir);
+    file = fopen(path, "w");
+    assert_non_null(file);
+    for (int k = 0; k < CLASSES; k++)
+        fprintf(file, "%g\t%d\tclass_%03d\n", weights[k], PER_CLASS, k);
+    assert_int_equal(fclose(file), 0);
+}
+
+/* With weights of the classes, over windows of two batches; every pass delivers each sample once. */
+static struct im_conf trained_weighted(const char *run_name, int ranks, int batch, const char *weights)
+{
+    const char *const keys[][2] = {{"accumulate", "2"}, {"class-weights", weights}};
+    struct im_conf conf = configuration(run_name, ranks, batch, true);
+
+    trained_set_keys(&conf, keys, IM_COUNT(keys));
+    write_class_weights(&conf);
+    assert_int_equal(trained_run(&conf, UINT64_MAX, NULL, NULL, 1), IM_EXIT_OK);
+    return conf;
+}
+
+/* The sum of the losses is divided by the sum of the weights of all batches of a step on all ranks: ranks and batches
+ * have samples of different classes, and their own sums would give other weights. tests/backend/test_trajectory.c
+ * compares one rank's with PyTorch. */
+static void class_weights_are_divided_by_over_ranks_and_batches(void **state)
+{
+    struct im_conf one = trained_weighted("one-w", 1, 8, "balanced"),
+                   two = trained_weighted("two-w", 2, 4, "balanced"),
+                   plain = trained_weighted("one-p", 1, 8, "");
+    double d = difference(&two, &one);
+
+    (void)state;
+    print_message("%.2g, from without weights %.2g\n", d, difference(&one, &plain));
+    assert_true(d < 3e-5);
+    assert_true(difference(&one, &plain) > 1e-2);
+}
+
 /* So that the bounds above mean something. */
 static void without_sync_batch_norm_is_each_ranks_own(void **state)
 {
@@ -176,6 +221,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(two_ranks_train_what_one_trains_with_twice_the_batch),
         cmocka_unit_test(a_rank_without_samples_changes_nothing),
+        cmocka_unit_test(class_weights_are_divided_by_over_ranks_and_batches),
         cmocka_unit_test(without_sync_batch_norm_is_each_ranks_own),
         cmocka_unit_test(ranks_give_the_same_bits_in_every_run),
     };

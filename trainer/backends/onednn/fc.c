@@ -26,16 +26,30 @@ int tr_fc_forward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_ex
     return tr_dn_gemm(&(struct tr_gemm){'N', 'T', n, k, c, e->x, w, c, c, 1, y});
 }
 
+enum { COLUMNS = 64 }; /* summed up at a time */
+
+/* db[k] is the sum over n of dy[n][k], in double: the samples' gradients nearly cancel out. */
+static void sum_columns(float *db, const float *dy, size_t n, size_t k)
+{
+    for (size_t first = 0; first < k; first += COLUMNS) {
+        const size_t count = k - first < COLUMNS ? k - first : COLUMNS;
+        double sums[COLUMNS] = {0};
+
+        for (size_t i = 0; i < n; i++)
+            for (size_t j = 0; j < count; j++)
+                sums[j] += (double)dy[i * k + first + j];
+        for (size_t j = 0; j < count; j++)
+            db[first + j] = (float)sums[j];
+    }
+}
+
 /* dw[k][c] = dy[n][k]^T x[n][c]. */
 static int backward_params(const struct tr_op_plan *p, const struct tr_exec *e)
 {
     const int n = p->op.x.n, c = p->op.x.c, k = p->op.y.c;
     const float *dy = e->dy[0];
 
-    memset(e->db, 0, (size_t)k * sizeof(float));
-    for (int i = 0; i < n; i++)
-        for (int j = 0; j < k; j++)
-            e->db[j] += dy[(size_t)i * (size_t)k + (size_t)j];
+    sum_columns(e->db, dy, (size_t)n, (size_t)k);
     return tr_dn_gemm(&(struct tr_gemm){'T', 'N', k, c, n, dy, e->x, k, c, 0, e->dw});
 }
 
