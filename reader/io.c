@@ -137,25 +137,33 @@ static int64_t read_all(int fd, char *buffer, uint32_t capacity)
     return have;
 }
 
+/* A file's descriptor; or negative errno, also in *result, which is otherwise empty. */
+static int open_file(int root_fd, const char *path, struct stat *st, struct rd_io_result *result)
+{
+    int fd = openat(root_fd, path, RD_IO_OPEN_FLAGS | O_CLOEXEC), err = fd < 0 ? -errno : 0;
+
+    if (err == 0 && fstat(fd, st) < 0)
+        err = -errno;
+    else if (err == 0 && !S_ISREG(st->st_mode))
+        err = S_ISDIR(st->st_mode) ? -EISDIR : -EINVAL;
+    result->too_large = 0;
+    result->file_bytes = 0;
+    result->bytes = err;
+    if (err < 0 && fd >= 0)
+        close(fd);
+    return err < 0 ? err : fd;
+}
+
 void rd_io_read_file(int root_fd, const char *path, void *buffer, uint32_t capacity,
                      struct rd_io_result *result)
 {
     struct stat st;
     char more;
-    int fd = openat(root_fd, path, RD_IO_OPEN_FLAGS | O_CLOEXEC);
+    int fd = open_file(root_fd, path, &st, result);
 
-    result->too_large = 0;
-    result->file_bytes = 0;
-    if (fd < 0) {
-        result->bytes = -errno;
+    if (fd < 0)
         return;
-    }
-    if (fstat(fd, &st) < 0)
-        result->bytes = -errno;
-    else if (!S_ISREG(st.st_mode))
-        result->bytes = S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL;
-    else
-        result->bytes = read_all(fd, buffer, capacity);
+    result->bytes = read_all(fd, buffer, capacity);
     if (result->bytes >= 0) {
         result->file_bytes = (uint64_t)result->bytes;
         if (result->bytes == capacity && read(fd, &more, 1) == 1) {
@@ -188,19 +196,11 @@ void rd_io_read_part(int root_fd, const char *path, uint64_t offset, uint64_t by
                      uint32_t capacity, struct rd_io_result *result)
 {
     struct stat st;
-    int fd = openat(root_fd, path, RD_IO_OPEN_FLAGS | O_CLOEXEC);
+    int fd = open_file(root_fd, path, &st, result);
 
-    result->too_large = 0;
-    result->file_bytes = 0;
-    if (fd < 0) {
-        result->bytes = -errno;
+    if (fd < 0)
         return;
-    }
-    if (fstat(fd, &st) < 0)
-        result->bytes = -errno;
-    else if (!S_ISREG(st.st_mode))
-        result->bytes = S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL;
-    else if ((uint64_t)st.st_size < offset + bytes)
+    if ((uint64_t)st.st_size < offset + bytes)
         result->bytes = -ENODATA;
     else
         result->bytes = read_part(fd, offset, (uint32_t)(bytes < capacity ? bytes : capacity), buffer);

@@ -11,16 +11,11 @@
 #include "ipc/base/exit.h"
 #include "ipc/base/printable.h"
 #include "ipc/ctl.h"
+#include "supervisor/cli/program.h"
 #include "supervisor/report/rundir.h"
 
 #define ANSWER_NS (3 * IM_SECOND)
 #define LOOK_MS 250 /* how often it is looked whether the supervisor has moved */
-
-static int print_failure(const struct im_text *text, int status)
-{
-    im_say(stderr, "imsuper: %s", text->s);
-    return status;
-}
 
 /* The record says nothing of a socket. */
 static int fail_without_socket(const char *run_dir, const struct im_ctl_record *record, struct im_text *text)
@@ -138,18 +133,18 @@ int sv_ask(struct im_conf *conf, struct im_json *request, struct im_json **ret)
     if (err == 0)
         live = sv_rundir_look(conf->run_dir);
     if (err < 0) {
-        status = print_failure(&text, err == -EACCES ? IM_EXIT_FAILED : IM_EXIT_UNKNOWN_RUN);
+        status = sv_print_failure(&text, err == -EACCES ? IM_EXIT_FAILED : IM_EXIT_UNKNOWN_RUN);
     } else if (live < 0) {
         fail_of_permission(conf->run_dir, "lock", &text);
-        status = print_failure(&text, IM_EXIT_FAILED);
+        status = sv_print_failure(&text, IM_EXIT_FAILED);
     } else if (!live) {
         remove_left_socket(conf->run_dir);
         status = say_not_running(conf);
     } else if (ask(conf->run_dir, request, ret, &text) < 0) {
-        status = print_failure(&text, IM_EXIT_FAILED);
+        status = sv_print_failure(&text, IM_EXIT_FAILED);
     } else if (im_json_get(*ret, "error")) {
         im_fail(&text, 0, "%s", im_json_str_or(*ret, "error", ""));
-        status = print_failure(&text, (int)im_json_int_or(*ret, "exit_status", IM_EXIT_FAILED));
+        status = sv_print_failure(&text, (int)im_json_int_or(*ret, "exit_status", IM_EXIT_FAILED));
         im_json_free(ret);
     }
     im_json_free(&request);

@@ -20,6 +20,7 @@
 #include "ipc/child.h"
 #include "ipc/config/lr_range.h"
 #include "supervisor/cli/commands.h"
+#include "supervisor/cli/program.h"
 #include "supervisor/cli/start.h"
 #include "supervisor/cli/temporary.h"
 #include "supervisor/report/plot.h"
@@ -42,12 +43,6 @@ struct lr_range {
 static int64_t images_per_step(const struct im_conf *conf)
 {
     return conf->batch_size * conf->ranks * conf->accumulate;
-}
-
-static int print_failure(const struct im_text *text, int status)
-{
-    im_say(stderr, "imsuper: %s", text->s);
-    return status;
 }
 
 /* A folder of training images may stand for the data set: nothing else is used. */
@@ -331,10 +326,10 @@ int sv_cmd_lr_find(struct im_conf *conf)
     if (!sv_start_is_ours(conf, &status))
         return status;
     if (name_files(conf, &files, &text) < 0 || prepare(conf, folder, sizeof folder, &text) < 0)
-        return print_failure(&text, IM_EXIT_FAILED);
+        return sv_print_failure(&text, IM_EXIT_FAILED);
     status = sv_start_run(conf);
     if (status == IM_EXIT_OK && !conf->dry_run && report(conf, &files, &text) < 0)
-        status = print_failure(&text, IM_EXIT_FAILED);
+        status = sv_print_failure(&text, IM_EXIT_FAILED);
     sv_temporary_remove(folder);
     if (status == IM_EXIT_RESUMABLE) {
         fprintf(stderr, "imsuper: stopped; an LR range test cannot be continued\n");

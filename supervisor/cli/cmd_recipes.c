@@ -9,14 +9,9 @@
 #include "ipc/child.h"
 #include "ipc/config/preset.h"
 #include "supervisor/cli/commands.h"
+#include "supervisor/cli/program.h"
 
 #define RECIPE_BYTES_MAX (1 << 20)
-
-static int print_failure(const struct im_text *text)
-{
-    im_say(stderr, "imsuper: %s", text->s);
-    return IM_EXIT_USAGE;
-}
 
 static int show(const char *name)
 {
@@ -26,7 +21,7 @@ static int show(const char *name)
 
     if (im_preset_path(name, path, sizeof path, &text) < 0 ||
         im_read_file(path, RECIPE_BYTES_MAX, &bytes, &n, &text) < 0)
-        return print_failure(&text);
+        return sv_print_failure(&text, IM_EXIT_USAGE);
     fwrite(bytes, 1, n, stdout);
     free(bytes);
     return IM_EXIT_OK;
@@ -46,7 +41,7 @@ int sv_cmd_recipes(int argc, char **argv)
         return IM_EXIT_USAGE;
     }
     if (im_preset_list(&list, &count, &text) < 0)
-        return print_failure(&text);
+        return sv_print_failure(&text, IM_EXIT_USAGE);
     for (size_t i = 0; i < count; i++)
         width = (int)strlen(list[i].name) > width ? (int)strlen(list[i].name) : width;
     for (size_t i = 0; i < count; i++)

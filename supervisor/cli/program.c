@@ -65,6 +65,12 @@ static int start(pid_t *ret, const posix_spawn_file_actions_t *actions, char *co
     return err;
 }
 
+int sv_print_failure(const struct im_text *text, int status)
+{
+    im_say(stderr, "imsuper: %s", text->s);
+    return status;
+}
+
 void sv_program_find(const char *name, char *path, size_t n)
 {
     im_beside(name, path, n);

@@ -4,6 +4,11 @@
 
 #include <stddef.h>
 
+#include "ipc/base/err.h"
+
+/* Says the sentence on standard error; returns the exit status that it is given. */
+int sv_print_failure(const struct im_text *text, int status);
+
 /* The path of a program such as "imsuper-reader". */
 void sv_program_find(const char *name, char *path, size_t n);
 

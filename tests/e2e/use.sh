@@ -100,6 +100,10 @@ case_eval_refusals() {
   evaluate 2 "$T/w.safetensors" --weights last && must_say "is a file"
   evaluate 65 run --data-dir "$T/nothing" && must_say "$T/nothing"
   evaluate 2 run --class-names "$REFERENCE/data" && must_say "$REFERENCE/data"
+  evaluate 65 "$(dirname "${BASH_SOURCE[0]}")/../golden/types.safetensors" --data-dir "$REFERENCE/data" && must_say "those of none of the networks here"
+  "$BIN/imsuper" export "$RUNS/run" --format pt -o "$T/others.pt" >"$T/out" 2>&1 || fail "no file of others"
+  "$BIN/imsuper-trainer" weights --init-from="$T/others.pt" >"$T/out" 2>&1 || fail "exit status $?"
+  must_say '"model":"resnet20"' && must_say '"ours":false'
   printf 'a\nb\n' >"$T/names"
   evaluate 2 run --class-names "$T/names" && must_say "names 2 classes"
   evaluate 2 run --image-size 8192 && must_say "image-size"

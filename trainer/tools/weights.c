@@ -1,5 +1,5 @@
-/* Files of imsuper name their network and their classes. Of others the network is found by its tensors: of all that
- * --model can name, the ones whose names and shapes fit, the classifier left out. */
+/* Files of imsuper name their network and their classes. Of others the network is found by the shapes of its tensors
+ * (trainer/export/identify.h), as for an export. */
 #include "trainer/tools/weights.h"
 
 #include <errno.h>
@@ -12,10 +12,9 @@
 #include "trainer/checkpoint/classes.h"
 #include "trainer/checkpoint/import.h"
 #include "trainer/checkpoint/torch_open.h"
+#include "trainer/export/identify.h"
 
-#define COUNT_ONE(constant, name) +1
-enum { ANY_CLASSES = 1000, MODELS = 0 IM_MODELS(COUNT_ONE) };
-#undef COUNT_ONE
+enum { ANY_CLASSES = 1000 };
 
 /* The network's options: metadata of ours have the flags' names. */
 static const enum im_conf_key_id shape_keys[] = {IM_KEY_model, IM_KEY_stem, IM_KEY_head, IM_KEY_blurpool};
@@ -34,9 +33,9 @@ static bool take_metadata(const struct tr_safetensors *file, struct im_conf *con
     return true;
 }
 
-static int new_model(const struct im_conf *conf, int32_t model, struct tr_model **ret, struct im_text *text)
+static int new_model(const struct im_conf *conf, struct tr_model **ret, struct im_text *text)
 {
-    const struct tr_model_config config = {.name = im_conf_choice(IM_KEY_model, model),
+    const struct tr_model_config config = {.name = im_conf_choice(IM_KEY_model, conf->model),
                                            .stem = (enum tr_stem)conf->stem,
                                            .head = (enum tr_head)conf->head,
                                            .blurpool = (enum tr_blurpool)conf->blurpool,
@@ -65,11 +64,11 @@ struct fit {
     struct im_text note;
 };
 
-static int fit(const struct im_conf *conf, int32_t model, struct fit *ret, struct im_text *text)
+static int fit(const struct im_conf *conf, struct fit *ret, struct im_text *text)
 {
     struct tr_safetensors *file = NULL;
     struct tr_model *m = NULL;
-    int err = new_model(conf, model, &m, text);
+    int err = new_model(conf, &m, text);
 
     *ret = (struct fit){.misfits = 1};
     if (err == 0)
@@ -83,32 +82,19 @@ static int fit(const struct im_conf *conf, int32_t model, struct fit *ret, struc
     return err;
 }
 
-/* -EINVAL with a sentence: none of the networks fits, or several do. */
-static int find_model(struct im_conf *conf, struct im_text *text)
+/* Of a file of others: by the shapes of its tensors, among the networks that the user's flags leave open. */
+static int find_model(const struct tr_safetensors *file, struct im_conf *conf, struct im_text *text)
 {
-    int32_t found = -1;
+    struct tr_model_config config = {.stem = (enum tr_stem)conf->stem,
+                                     .head = (enum tr_head)conf->head,
+                                     .blurpool = (enum tr_blurpool)conf->blurpool};
+    struct im_text why = {""};
+    int err = tr_identify(file, &config, &why);
 
-    for (int32_t model = 0; model < MODELS; model++) {
-        struct im_text why = {""};
-        struct fit f;
-
-        if (fit(conf, model, &f, &why) < 0 || f.misfits > 0)
-            continue;
-        if (found >= 0)
-            return im_fail(text, -EINVAL, "%.300s fits both %s and %s: say which with --model",
-                           conf->init_from, im_conf_choice(IM_KEY_model, found),
-                           im_conf_choice(IM_KEY_model, model));
-        found = model;
-    }
-    if (found < 0)
-        return im_fail(
-            text, -EINVAL,
-            "%.300s does not say which network it is for, and fits none of them: give --model (and "
-            "--stem, --head, --blurpool); `imsuper model --model NAME --init-from FILE` lists what "
-            "does not fit",
-            conf->init_from);
-    conf->model = found;
-    return 0;
+    if (err < 0)
+        return im_fail(text, err, "%.300s: %s", conf->init_from, why.s[0] ? why.s : strerror(-err));
+    conf->stem = (int32_t)config.stem;
+    return im_conf_set(conf, im_conf_name(IM_KEY_model), config.name, text);
 }
 
 static int print(const struct im_conf *conf, const struct fit *f, bool is_ours,
@@ -146,9 +132,9 @@ int tr_cmd_weights(struct im_conf *conf)
     if (err == 0)
         is_ours = take_metadata(file, conf);
     if (err == 0 && !is_ours && conf->origin[IM_KEY_model].source == IM_CONF_DEFAULT)
-        err = find_model(conf, &text);
+        err = find_model(file, conf, &text);
     if (err == 0)
-        err = fit(conf, conf->model, &f, &text);
+        err = fit(conf, &f, &text);
     if (err == 0 && f.misfits > 0)
         err = im_fail(
             &text, -EBADMSG,
