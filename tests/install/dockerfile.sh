@@ -3,6 +3,7 @@
 # cpack makes. `tests/install/docker` runs its steps in a minimal root.
 #
 #   dockerfile.sh ROOT [DOCKERFILE]
+# shellcheck disable=SC2016 # what is looked for is not expanded
 set -euo pipefail
 root=${1:?root} file=${2:-$1/packaging/Dockerfile}
 cd "$root"
