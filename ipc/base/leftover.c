@@ -15,6 +15,7 @@ enum { FREE, TAKEN, LISTED };
 
 static struct {
     _Atomic int state; /* FREE -> TAKEN -> LISTED -> FREE by who adds and drops; R signal handler */
+    pid_t pid;         /* of who writes it, whose children have the list too */
     char path[PATH_MAX];
 } files[PLACES];
 
@@ -23,7 +24,7 @@ static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
 static void on_signal(int signo)
 {
     for (size_t i = 0; i < PLACES; i++)
-        if (atomic_load_explicit(&files[i].state, memory_order_acquire) == LISTED)
+        if (atomic_load_explicit(&files[i].state, memory_order_acquire) == LISTED && files[i].pid == getpid())
             unlink(files[i].path);
     signal(signo, SIG_DFL);
     raise(signo); /* when this returns */
@@ -49,6 +50,7 @@ int im_leftover_add(const char *path)
         if (!atomic_compare_exchange_strong_explicit(&files[i].state, &was, TAKEN, memory_order_acquire,
                                                      memory_order_relaxed))
             continue;
+        files[i].pid = getpid();
         memcpy(files[i].path, path, n);
         /* Release: the handler sees the path. */
         atomic_store_explicit(&files[i].state, LISTED, memory_order_release);
