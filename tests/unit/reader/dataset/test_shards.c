@@ -299,7 +299,7 @@ static void check_braces(const char *pattern, const char *wanted)
 {
     struct rd_names words = {0};
     struct im_text text = {""};
-    char got[1024] = "";
+    char got[2048] = "";
     size_t used = 0;
     int err = rd_braces_expand(pattern, &words, &text);
 
