@@ -2,8 +2,7 @@
  * (tests/golden/make_finetune.py): the loss and the gradient's norm at each step, weights, averages and statistics
  * at the end; and that what is frozen keeps its bits, has no moments, and is in no bucket.
  *
- * Errors of tensors are relative to their norm. Tolerances as in test_trajectory.c (worst seen on ref 3.1e-7, on
- * oneDNN 6.3e-3, where a ReLU took the other side). */
+ * Errors of tensors are relative to their norm; pixels and tolerances as in test_trajectory.c. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -22,17 +21,20 @@
 #include "trainer/finetune.h"
 #include "trainer/training_step.h"
 
-enum { N = 6, SIZE = 8, CLASSES = 10, STEPS = 12, EPOCH = 4, PIXELS = 6100, LABELS = 3000, LINE_BYTES = 400 };
+enum { N = 6, SIZE = 8, CLASSES = 10, STEPS = 21, EPOCH = 7, LABELS = 3000, LINE_BYTES = 400 };
 
 static const char *golden_path;
 
 static const struct {
     const char *name, *flags[12];
+    uint32_t pixels; /* their stream, one where no ReLU takes the other side in fp32 */
 } runs[] = {
-    {"adamw", {"--opt", "adamw", "--lr", "0.002", "--freeze", "stem,layer1", "--unfreeze-epochs", "1,2"}},
-    {"lamb", {"--opt", "lamb", "--lr", "0.01", "--freeze", "1"}},
-    {"sgd", {"--nesterov", "--lr", "0.05", "--freeze", "layer2"}},
-    {"lars", {"--opt", "lars", "--lars-trust", "0.2", "--lr", "0.05", "--freeze-bn"}},
+    {"adamw",
+     {"--opt", "adamw", "--lr", "0.0003", "--freeze", "stem,layer1", "--unfreeze-epochs", "1,2"},
+     4100},
+    {"lamb", {"--opt", "lamb", "--lr", "0.01", "--freeze", "1"}, 4000},
+    {"sgd", {"--nesterov", "--lr", "0.05", "--freeze", "layer2"}, 4200},
+    {"lars", {"--opt", "lars", "--lars-trust", "0.2", "--lr", "0.05", "--freeze-bn"}, 4000},
 };
 static const char *const common[] = {
     "--model",      "resnet20", "--schedule",        "constant", "--layer-decay", "0.7",
@@ -47,7 +49,8 @@ struct run {
     struct tr_position at;
     double losses[STEPS], norms[STEPS];
     float *first[TR_ARENA_COUNT], *arenas[TR_ARENA_COUNT];
-    double worst;
+    double tolerance, worst;
+    uint32_t pixels;
     const char *name, *backend;
     int compared;
 };
@@ -113,7 +116,7 @@ static void open_run(struct run *r, const char *backend, size_t which)
 
     for (size_t i = 0; i < IM_COUNT(epochs); i++)
         epochs[i] = (struct tr_schedule_epoch){.steps = EPOCH, .images = N};
-    *r = (struct run){.name = runs[which].name, .backend = backend};
+    *r = (struct run){.name = runs[which].name, .pixels = runs[which].pixels, .backend = backend};
     configure(&r->conf, which);
     tr_training_step_network(&r->conf, &config);
     if (tr_network_new(&config, &r->net, &text) < 0 ||
@@ -193,7 +196,7 @@ static void train(struct run *r)
             fail_msg("%s", text.s);
         assert_int_equal(changed, g == 0 || (g % EPOCH == 0 && r->conf.unfreeze_epochs[0]));
         for (uint32_t i = 0; i < N * SIZE * SIZE * 3; i++)
-            pixels[i] = (uint8_t)(draw_bits((uint32_t)(PIXELS + g), i) >> 24);
+            pixels[i] = (uint8_t)(draw_bits(r->pixels + (uint32_t)g, i) >> 24);
         for (int i = 0; i < N; i++) {
             labels[i] = (int32_t)(draw_bits((uint32_t)(LABELS + g), (uint32_t)i) % CLASSES);
             valid[i] = 1;
@@ -208,16 +211,15 @@ static void train(struct run *r)
     }
 }
 
-static void compare(struct run *r, const char *what, bool early, double ours, double theirs, double scale)
+static void compare(struct run *r, const char *what, double ours, double theirs, double scale)
 {
     double error = fabs(ours - theirs) / scale;
-    double tolerance = strcmp(r->backend, "ref") == 0 ? 2e-6 : early ? 1e-5 : 5e-2;
 
     r->worst = fmax(r->worst, error);
     r->compared++;
-    if (!(error <= tolerance))
+    if (!(error <= r->tolerance))
         fail_msg("%s on %s, %s: %.9g, PyTorch has %.9g (error %.2g of %.2g)", r->name, r->backend, what, ours,
-                 theirs, error, tolerance);
+                 theirs, error, r->tolerance);
 }
 
 static const struct tr_param_tensor *find(const struct tr_model *m, const char *name)
@@ -245,8 +247,17 @@ static void check_tensor(struct run *r, const char *name, bool ema, double norm,
         squares += (double)v[i] * (double)v[i];
         sum += (double)v[i] * draw(DRAW_DOT_STREAM, (uint32_t)i);
     }
-    compare(r, name, false, sqrt(squares), norm, norm);
-    compare(r, name, false, sum, dot, norm);
+    compare(r, name, sqrt(squares), norm, norm);
+    compare(r, name, sum, dot, norm);
+}
+
+/* As in test_trajectory.c. AdamW divides by the root of squares, so that rounding decides where a gradient is nearly
+ * zero: worst seen on oneDNN 9.7e-5, with the others 2.2e-6. */
+static double tolerance_of(const struct run *r, double of_pytorch)
+{
+    const bool adamw = strcmp(r->name, "adamw") == 0 && strcmp(r->backend, "ref") != 0;
+
+    return adamw ? 3e-4 : fmin(fmax(2e-6, 3 * of_pytorch), 5e-6);
 }
 
 static void check_line(struct run *r, const char *line)
@@ -255,10 +266,12 @@ static void check_line(struct run *r, const char *line)
     double a, b;
     int step;
 
-    if (sscanf(line, "step %d %lf %lf", &step, &a, &b) == 3) {
+    if (sscanf(line, "fp32 %lf", &a) == 1) {
+        r->tolerance = tolerance_of(r, a);
+    } else if (sscanf(line, "step %d %lf %lf", &step, &a, &b) == 3) {
         assert_in_range(step, 0, STEPS - 1);
-        compare(r, "the loss", step == 0, r->losses[step], a, a);
-        compare(r, "the gradient's norm", step == 0, r->norms[step], b, b);
+        compare(r, "the loss", r->losses[step], a, a);
+        compare(r, "the gradient's norm", r->norms[step], b, b);
     } else {
         assert_int_equal(sscanf(line, "%7s %63s %lf %lf", kind, name, &a, &b), 4);
         check_tensor(r, name, strcmp(kind, "ema") == 0, a, b);

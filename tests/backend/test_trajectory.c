@@ -1,15 +1,16 @@
 /* Twenty steps of a small network with everything on (schedule, MixUp and CutMix, label smoothing, stochastic
- * depth, accumulation, clipping, masked samples, averages), for each optimiser, against PyTorch and timm in
- * float64 (tests/golden/make_trajectory.py): the loss and the gradient's norm at each step, weights, averages
- * and statistics at the end. It is the trainer's own step that runs here (trainer/training_step.h), on one rank.
+ * depth, accumulation, clipping, masked samples, averages), for each optimiser, with weights of the classes, and
+ * with binary cross-entropy, against PyTorch and timm in float64 (tests/golden/make_trajectory.py): the loss and
+ * the gradient's norm at each step, weights, averages and statistics at the end. It is the trainer's own step that
+ * runs here (trainer/training_step.h), on one rank.
  *
  * `backend_trajectory --draws` prints what the counter RNG draws for these batches; the script reads it, and mixes
  * and drops the same.
  *
- * Errors of tensors are relative to their norm, of others to the value. The reference backend follows within
- * 2e-6 to the end (worst seen 3.3e-7). oneDNN follows within 1e-5 for four steps; later a ReLU whose input is
- * very near zero may take the other side, from where on the two are different runs: 5e-2 (worst seen 5.1e-3,
- * and 7.1e-7 where none did). */
+ * Errors of tensors are relative to their norm, of others to the value. Pixels are such that no ReLU of ours takes
+ * the other side in fp32, from where on two runs would be different ones: a changed order of sums may ask for other
+ * pixels (make_trajectory.py --search). Worst seen, but for AdamW: ref 4.9e-7, oneDNN 8.3e-7; the file has the distance
+ * of PyTorch's own fp32. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -37,7 +38,7 @@ enum {
     BLOCKS = 9,
     SEED = 7
 };
-enum { LABELS = 3000, LINE_BYTES = 400, EARLY = 4 };
+enum { LABELS = 3000, WEIGHTS = 3500, LINE_BYTES = 400 };
 
 static const char *golden_path;
 
@@ -50,12 +51,15 @@ static const char *const common[] = {
 
 static const struct {
     const char *name, *flags[6];
-    uint32_t pixels; /* their stream, one where no ReLU of the reference takes the other side in fp32 */
-} optimizers[] = {
-    {"sgd", {"--opt", "sgd", "--nesterov", "--lr", "0.05"}, 2000},
-    {"adamw", {"--opt", "adamw", "--lr", "0.002"}, 2000},
-    {"lars", {"--opt", "lars", "--lars-trust", "0.2", "--lr", "0.05"}, 4000},
-    {"lamb", {"--opt", "lamb", "--lr", "0.01"}, 4000},
+    uint32_t pixels; /* their stream, one where no ReLU takes the other side in fp32 */
+    bool weighted;
+} runs[] = {
+    {"sgd", {"--opt", "sgd", "--nesterov", "--lr", "0.05"}, 4400, false},
+    {"adamw", {"--opt", "adamw", "--lr", "0.002"}, 5800, false},
+    {"lars", {"--opt", "lars", "--lars-trust", "0.2", "--lr", "0.05"}, 4700, false},
+    {"lamb", {"--opt", "lamb", "--lr", "0.01"}, 4100, false},
+    {"weighted", {"--opt", "sgd", "--nesterov", "--lr", "0.05"}, 4700, true},
+    {"bce", {"--opt", "adamw", "--lr", "0.002", "--loss", "bce"}, 4900, false},
 };
 
 struct run {
@@ -65,14 +69,14 @@ struct run {
     struct tr_training_step recipe;
     struct tr_position at;
     double losses[STEPS], norms[STEPS];
-    float *arenas[TR_ARENA_COUNT];
-    double worst;
+    float *arenas[TR_ARENA_COUNT], weights[CLASSES];
+    double tolerance, worst;
     uint32_t pixels;
     const char *name, *backend;
     int compared;
 };
 
-static void configure(struct im_conf *conf, size_t optimizer)
+static void configure(struct im_conf *conf, size_t which)
 {
     char *argv[64] = {(char[]){"x"}};
     struct im_text text = {""};
@@ -80,8 +84,8 @@ static void configure(struct im_conf *conf, size_t optimizer)
 
     for (size_t i = 0; i < IM_COUNT(common); i++)
         argv[argc++] = (char *)(uintptr_t)common[i];
-    for (size_t i = 0; i < 6 && optimizers[optimizer].flags[i]; i++)
-        argv[argc++] = (char *)(uintptr_t)optimizers[optimizer].flags[i];
+    for (size_t i = 0; i < 6 && runs[which].flags[i]; i++)
+        argv[argc++] = (char *)(uintptr_t)runs[which].flags[i];
     im_conf_defaults(conf);
     if (im_conf_parse_args(conf, IM_FOR_START, argc, argv, &text) < 0 || im_conf_check(conf, &text) < 0)
         fail_msg("%s", text.s);
@@ -125,10 +129,21 @@ static void make_batch(const struct run *r, int g, uint8_t *pixels, int32_t *lab
                              .stride = 1};
 }
 
+/* How many samples of a batch take part in the loss. */
+static uint64_t count_usable(const struct tr_batch *batch)
+{
+    uint64_t usable = 0;
+
+    for (int i = 0; i < batch->n; i++)
+        usable += batch->valid[i] && (batch->mix.kind == TR_MIX_NONE || batch->valid[batch->n - 1 - i]);
+    return usable;
+}
+
 static void train(struct run *r)
 {
     uint8_t pixels[N * SIZE * SIZE * 3], valid[N];
-    uint64_t valid_samples = 0;
+    uint64_t all = 0, in_window = 0;
+    double window_weight = 0;
     int32_t labels[N];
 
     for (int g = 0; g < BATCHES; g++) {
@@ -136,25 +151,30 @@ static void train(struct run *r)
         struct im_text text = {""};
         struct tr_batch batch;
         struct tr_step_result step;
-        double usable;
+        double weight;
 
         make_batch(r, g, pixels, labels, valid, &batch);
-        usable = tr_training_step_mix(&r->recipe, &batch, 0, (uint32_t)g, 0);
-        if (tr_training_step_begin(&r->recipe, &r->at, &batch, usable, N * WINDOW, last, &text) != 0 ||
+        weight = tr_training_step_mix(&r->recipe, &batch, 0, (uint32_t)g, 0);
+        if (tr_training_step_begin(&r->recipe, &r->at, &batch, weight, N * WINDOW, last, &text) != 0 ||
             tr_training_step_end(&r->recipe, &r->at, last, &step, &text) != 0)
             fail_msg("%s", text.s);
-        valid_samples += (uint64_t)usable;
-        assert_int_equal(r->at.sums[IM_TRAIN].valid, valid_samples);
+        window_weight += weight;
+        in_window += count_usable(&batch);
+        assert_int_equal(r->at.sums[IM_TRAIN].valid, all + in_window);
         assert_int_equal(step.ended, g % WINDOW == WINDOW - 1);
         if (step.ended) {
-            r->losses[g / WINDOW] = step.loss;
+            /* What is shown is the sum over the number of samples, without weights the mean. */
+            r->losses[g / WINDOW] = step.loss * (double)in_window / window_weight;
             r->norms[g / WINDOW] = step.norm;
+            all += in_window;
+            in_window = 0;
+            window_weight = 0;
         }
     }
     assert_int_equal(r->at.updates, STEPS);
 }
 
-static void open_run(struct run *r, const char *backend, size_t optimizer)
+static void open_run(struct run *r, const char *backend, size_t which)
 {
     const struct tr_schedule_epoch epoch = {.steps = STEPS, .images = N * WINDOW};
     struct tr_network_config config = {
@@ -171,16 +191,20 @@ static void open_run(struct run *r, const char *backend, size_t optimizer)
         .std = {0.229f, 0.224f, 0.225f}};
     struct im_text text = {""};
 
-    *r = (struct run){
-        .pixels = optimizers[optimizer].pixels, .name = optimizers[optimizer].name, .backend = backend};
-    configure(&r->conf, optimizer);
+    *r = (struct run){.pixels = runs[which].pixels, .name = runs[which].name, .backend = backend};
+    configure(&r->conf, which);
     config.drop_path_rate = r->conf.drop_path_rate;
     tr_training_step_network(&r->conf, &config);
+    for (uint32_t i = 0; i < CLASSES; i++)
+        r->weights[i] = (float)(draw(WEIGHTS, i) + 1.5);
+    if (runs[which].weighted)
+        config.loss.weights = r->weights;
     if (tr_network_new(&config, &r->net, &text) < 0 ||
         tr_schedule_init(&r->schedule, &r->conf, &epoch, 1, &text) < 0)
         fail_msg("%s", text.s);
     r->at = tr_position_start(&r->conf);
     tr_training_step_init(&r->recipe, &r->conf, r->net, &r->schedule);
+    r->recipe.class_weights = config.loss.weights;
     fill(r);
 }
 
@@ -192,16 +216,31 @@ static void close_run(struct run *r)
     tr_network_free(r->net);
 }
 
-static void compare(struct run *r, const char *what, bool early, double ours, double theirs, double scale)
+/* Three times the distance of PyTorch's own fp32; the upper bound is for pixels with which one of its ReLUs takes the
+ * other side. On a GPU ours may. AdamW divides by the root of squares, so that rounding decides where a gradient is
+ * nearly zero: oneDNN's Winograd has other errors there than PyTorch (worst seen 1.1e-5). */
+static double tolerance_of(const struct run *r, double of_pytorch)
+{
+#ifdef TESTS_GPU
+    (void)r;
+    (void)of_pytorch;
+    return 5e-2;
+#else
+    const bool adamw = strcmp(r->name, "adamw") == 0 && strcmp(r->backend, "ref") != 0;
+
+    return adamw ? 4e-5 : fmin(fmax(2e-6, 3 * of_pytorch), 5e-6);
+#endif
+}
+
+static void compare(struct run *r, const char *what, double ours, double theirs, double scale)
 {
     double error = fabs(ours - theirs) / scale;
-    double tolerance = strcmp(r->backend, "ref") == 0 ? 2e-6 : early ? 1e-5 : 5e-2;
 
     r->worst = fmax(r->worst, error);
     r->compared++;
-    if (!(error <= tolerance))
+    if (!(error <= r->tolerance))
         fail_msg("%s on %s, %s: %.9g, PyTorch has %.9g (error %.2g of %.2g)", r->name, r->backend, what, ours,
-                 theirs, error, tolerance);
+                 theirs, error, r->tolerance);
 }
 
 static const float *arena(struct run *r, enum tr_arena which)
@@ -233,8 +272,8 @@ static void check_tensor(struct run *r, const char *name, bool ema, double norm,
         squares += (double)v[i] * (double)v[i];
         sum += (double)v[i] * draw(DRAW_DOT_STREAM, (uint32_t)i);
     }
-    compare(r, name, false, sqrt(squares), norm, norm);
-    compare(r, name, false, sum, dot, norm);
+    compare(r, name, sqrt(squares), norm, norm);
+    compare(r, name, sum, dot, norm);
 }
 
 static void check_line(struct run *r, const char *line)
@@ -243,10 +282,12 @@ static void check_line(struct run *r, const char *line)
     double a, b;
     int step;
 
-    if (sscanf(line, "step %d %lf %lf", &step, &a, &b) == 3) {
+    if (sscanf(line, "fp32 %lf", &a) == 1) {
+        r->tolerance = tolerance_of(r, a);
+    } else if (sscanf(line, "step %d %lf %lf", &step, &a, &b) == 3) {
         assert_in_range(step, 0, STEPS - 1);
-        compare(r, "the loss", step < EARLY, r->losses[step], a, a);
-        compare(r, "the gradient's norm", step < EARLY, r->norms[step], b, b);
+        compare(r, "the loss", r->losses[step], a, a);
+        compare(r, "the gradient's norm", r->norms[step], b, b);
     } else {
         assert_int_equal(sscanf(line, "%7s %63s %lf %lf", kind, name, &a, &b), 4);
         check_tensor(r, name, strcmp(kind, "ema") == 0, a, b);
@@ -255,7 +296,7 @@ static void check_line(struct run *r, const char *line)
 
 static void follow(const char *backend)
 {
-    for (size_t i = 0; i < IM_COUNT(optimizers); i++) {
+    for (size_t i = 0; i < IM_COUNT(runs); i++) {
         FILE *file = fopen(golden_path, "r");
         char line[LINE_BYTES], name[32];
         bool ours = false;

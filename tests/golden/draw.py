@@ -36,3 +36,12 @@ def summary(t, digits, values=4):
     v = t.detach().numpy().reshape(-1)
     first = list(v[:values]) + [0] * (values - min(values, v.size))
     return " ".join(f"{x:.{digits}g}" for x in [np.linalg.norm(v), np.dot(v, draw(DOT_STREAM, v.size)), *first])
+
+
+def distance(got, exact):
+    """The worst of a run's numbers, (WHAT, [A, B]) in a list: relative, of `step` to the value, of tensors to the norm, A."""
+    worst = 0.0
+    for (what, a), (_, b) in zip(got, exact):
+        scales = b if what.startswith("step") else [b[0]] * 2
+        worst = max([worst] + [abs(x - y) / s for x, y, s in zip(a, b, scales)])
+    return worst

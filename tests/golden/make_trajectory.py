@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
-"""Makes trajectory.txt: twenty steps of resnet20 in float64 by PyTorch and timm, with everything that a step can have, for each optimiser.
+"""Makes trajectory.txt: twenty steps of resnet20 in float64 by PyTorch and timm, with everything that a step can have, for each optimiser,
+for weights of the classes, and for binary cross-entropy.
 
 Weights, pixels and labels are not stored: both sides compute them from `draw`. What our random numbers decide (mixes, dropped
 branches) comes from our own program, and PyTorch does the same with it:
-    backend_trajectory --draws | python3 make_trajectory.py > trajectory.txt
-Needs torch, timm (1.0.31 was used) and numpy. Lines: `run NAME`; `step I LOSS NORM`, the norm before clipping; `plain|ema TENSOR NORM DOT`."""
+    backend_trajectory --draws > draws; python3 make_trajectory.py draws > trajectory.txt
+    python3 make_trajectory.py draws --search NAME FIRST COUNT    # streams of pixels whose ReLUs are all clear of zero, best first
+Needs torch, timm (2.15.0 and 1.0.31 were used) and numpy. Lines: `run NAME`; `fp32 D`, the worst distance of PyTorch's own fp32 from the
+numbers below; `step I LOSS NORM`, the norm before clipping; `plain|ema TENSOR NORM DOT`."""
 import sys
 
 import numpy as np
@@ -12,16 +15,17 @@ import timm.optim
 import torch
 import torch.nn.functional as F
 from timm.data.mixup import mixup_target
-from timm.loss import SoftTargetCrossEntropy
+from timm.loss import BinaryCrossEntropy
 from timm.utils import ModelEmaV3
 
 import make_networks as golden
-from draw import images, labels, summary
+from draw import distance, draw, images, labels, summary
 
 N, SIZE, CLASSES, WINDOW, STEPS = 6, 8, 10, 2, 20
-LABELS = 3000
-PIXELS = {"sgd": 2000, "adamw": 2000, "lars": 4000, "lamb": 4000}  # where no ReLU of the reference backend takes the other side
+LABELS, WEIGHTS = 3000, 3500
 DROP, SMOOTHING, CLIP, DECAY, EMA = 0.3, 0.1, 1.5, 0.02, 0.9
+# Optimiser, and the stream of pixels: one where no ReLU of ours takes the other side in fp32 (--search shows PyTorch's).
+RUNS = {"sgd": ("sgd", 4400), "adamw": ("adamw", 5800), "lars": ("lars", 4700), "lamb": ("lamb", 4100), "weighted": ("sgd", 4700), "bce": ("adamw", 4900)}
 SHOWN = ["conv1.weight", "bn1.weight", "bn1.running_mean", "bn1.running_var", "layer1.0.conv2.weight", "layer1.2.bn2.bias",
          "layer2.0.downsample.0.weight", "layer2.0.downsample.1.running_var", "layer2.1.bn1.running_mean", "layer2.2.conv1.weight",
          "layer3.0.conv1.weight", "layer3.1.bn2.weight", "layer3.2.conv2.weight", "layer3.2.bn2.running_var", "fc.weight", "fc.bias"]
@@ -33,15 +37,15 @@ class Block(golden.Basic):
     units, rate = None, 0.0
 
     def forward(self, x):
-        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
-        keep = torch.tensor(self.units >= self.rate).double().reshape(-1, 1, 1, 1)
+        y = self.bn2(self.conv2(golden.relu(self.bn1(self.conv1(x)))))
+        keep = torch.tensor(self.units >= self.rate).to(y.dtype).reshape(-1, 1, 1, 1)
         y = y * keep / (1 - self.rate)
-        return F.relu(y + (x if self.downsample is None else self.downsample(x)))
+        return golden.relu(y + (x if self.downsample is None else self.downsample(x)))
 
 
-def read_draws():
+def read_draws(path):
     batches = []
-    for line in sys.stdin:
+    for line in open(path):
         words = line.split()
         if words[0] == "batch":
             batches.append({"kind": int(words[2]), "lam": float(words[3]), "box": [int(w) for w in words[4:]], "units": []})
@@ -51,7 +55,7 @@ def read_draws():
 
 
 def batch_of(g, draws, stream):
-    """Mixed images, soft targets, and which samples count."""
+    """Mixed images, soft targets without smoothing and with it, and which samples count."""
     x, y = images(stream + g, N, SIZE), labels(LABELS + g, N, CLASSES)
     valid = torch.tensor([not (g % 3 == 0 and i == g % N) for i in range(N)])
     kind, lam, (y0, y1, x0, x1) = draws["kind"], draws["lam"], draws["box"]
@@ -61,7 +65,7 @@ def batch_of(g, draws, stream):
         x[:, :, y0:y1, x0:x1] = x.flip(0)[:, :, y0:y1, x0:x1].clone()
     if kind:
         valid = valid & valid.flip(0)
-    return x, mixup_target(y, CLASSES, lam, SMOOTHING), valid
+    return x, mixup_target(y, CLASSES, lam, 0.0), mixup_target(y, CLASSES, lam, SMOOTHING), valid
 
 
 def make_optimizer(name, groups):
@@ -75,47 +79,98 @@ def make_optimizer(name, groups):
     return timm.optim.Lamb(groups, lr=0.01, betas=(0.9, 0.999), eps=1e-6, max_grad_norm=CLIP), 0.01
 
 
-def show(kind, name, t):
-    print(kind, name, summary(t, 9, 0))
+def sum_of_losses(name, out, hard, soft):
+    """Of the samples given, and the weight of each."""
+    if name == "bce":
+        return BinaryCrossEntropy(smoothing=0.0)(out, soft) * len(out), torch.ones(len(out))
+    if name == "weighted":
+        weight = torch.from_numpy(draw(WEIGHTS, CLASSES) + 1.5).to(out.dtype)
+        return F.cross_entropy(out, hard, weight, label_smoothing=SMOOTHING, reduction="sum"), hard @ weight
+    return F.cross_entropy(out, soft, reduction="sum"), torch.ones(len(out))
 
 
-def run(name, draws):
+def run(name, draws, stream, dtype=torch.float64):
+    """The numbers of a run, and all inputs of its ReLUs."""
+    torch.set_default_dtype(dtype)
+    optimizer, relus = RUNS[name][0], []
+
+    def relu(x):
+        relus.append(x.detach().double().numpy().ravel().copy())
+        return F.relu(x)
+
+    golden.relu = relu
     net = golden.Net(Block, [3, 3, 3], 16, True, CLASSES).double()
     golden.fill(net)
+    net = net.to(dtype)
     blocks = [m for m in net.modules() if isinstance(m, Block)]
     for i, b in enumerate(blocks):
         b.rate = DROP * i / (len(blocks) - 1)
     decay = [p for p in net.parameters() if p.dim() > 1]
     rest = [p for p in net.parameters() if p.dim() == 1]
-    opt, lr = make_optimizer(name, [{"params": decay, "weight_decay": DECAY}, {"params": rest, "weight_decay": 0.0}])
+    opt, lr = make_optimizer(optimizer, [{"params": decay, "weight_decay": DECAY}, {"params": rest, "weight_decay": 0.0}])
     course = torch.optim.lr_scheduler.OneCycleLR(opt, lr, total_steps=STEPS)
     ema = ModelEmaV3(net, decay=EMA, use_warmup=True)
     net.train()
-    print("run", name)
+    numbers = []
     for step in range(STEPS):
         opt.zero_grad()
-        window = [batch_of(g, draws[g], PIXELS[name]) for g in range(step * WINDOW, step * WINDOW + WINDOW)]
-        count = sum(int(valid.sum()) for _, _, valid in window)
-        total = 0.0
-        for k, (x, target, valid) in enumerate(window):
-            units = np.array(draws[step * WINDOW + k]["units"])
+        total, weight = 0.0, 0.0
+        for g in range(step * WINDOW, step * WINDOW + WINDOW):
+            x, hard, soft, valid = batch_of(g, draws[g], stream)
+            units = np.array(draws[g]["units"])
             for i, b in enumerate(blocks):
                 b.units = units[:, i]
-            loss = SoftTargetCrossEntropy()(net(x)[valid], target[valid]) * int(valid.sum()) / count
+            out = net(x.to(dtype))[valid]
+            loss, weights = sum_of_losses(name, out, hard[valid].to(dtype), soft[valid].to(dtype))
             loss.backward()
             total += loss.item()
-        clip = CLIP if name != "lamb" else float("inf")  # LAMB clips by itself
+            weight += weights.sum().item()
+        for p in net.parameters():
+            p.grad /= weight
+        clip = CLIP if optimizer != "lamb" else float("inf")  # LAMB clips by itself
         norm = torch.nn.utils.clip_grad_norm_(net.parameters(), clip)
-        print("step", step, f"{total:.9g} {norm.item():.9g}")
+        numbers.append((f"step {step}", [total / weight, norm.item()]))
         opt.step()
         ema.update(net, step + 1)
         course.step()
     for key in SHOWN:
-        show("plain", key, net.state_dict()[key])
-        show("ema", key, ema.module.state_dict()[key])
+        for kind, module in (("plain", net), ("ema", ema.module)):
+            numbers.append((f"{kind} {key}", [float(w) for w in summary(module.state_dict()[key].double(), 17, 0).split()]))
+    return numbers, relus
 
 
-torch.set_default_dtype(torch.float64)
-draws = read_draws()
-for optimizer in ("sgd", "adamw", "lars", "lamb"):
-    run(optimizer, draws)
+def clearance(got, exact):
+    """The smallest |input of a ReLU| over the largest error of fp32 in the same tensor. A dropped branch behind a ReLU is 0 on both sides."""
+    return min(np.abs(b[b != 0]).min() / max(np.abs(a - b).max(), 1e-12) for a, b in zip(got, exact))
+
+
+def search(name, draws, first, count):
+    found = []
+    for stream in range(first, first + 100 * count, 100):
+        if stream // 100 * 100 in (LABELS, WEIGHTS):
+            continue
+        exact, clean = run(name, draws, stream)
+        single, rounded = run(name, draws, stream, torch.float32)
+        found.append((clearance(rounded, clean), stream, distance(single, exact)))
+    for c, stream, d in sorted(found, reverse=True)[:5]:
+        print(f"{name} {stream}: clearance {c:.2f}, fp32 {d:.2g}", flush=True)
+
+
+def main():
+    draws = read_draws(sys.argv[1])
+    torch.set_num_threads(1)
+    if len(sys.argv) > 2:
+        search(sys.argv[3], draws, int(sys.argv[4]), int(sys.argv[5]))
+        return
+    for name, (_, stream) in RUNS.items():
+        exact, clean = run(name, draws, stream)
+        single, rounded = run(name, draws, stream, torch.float32)
+        worst, clear = distance(single, exact), clearance(rounded, clean)
+        print("run", name)
+        print(f"fp32 {worst:.2g}")
+        for what, values in exact:
+            print(what, *[f"{v:.9g}" for v in values])
+        print(f"{name}: fp32 {worst:.2g}, clearance {clear:.2f}", file=sys.stderr)
+
+
+main()
