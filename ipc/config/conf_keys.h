@@ -61,6 +61,9 @@
     X(IM_LR_SCALE_NONE, "none")                                                                              \
     X(IM_LR_SCALE_LINEAR, "linear")                                                                          \
     X(IM_LR_SCALE_SQRT, "sqrt")
+#define IM_MUON_RESTS(X)                                                                                     \
+    X(IM_MUON_REST_ADAMW, "adamw")                                                                           \
+    X(IM_MUON_REST_SGD, "sgd")
 #define IM_LOSSES(X)                                                                                         \
     X(IM_CONF_LOSS_CE, "ce")                                                                                 \
     X(IM_CONF_LOSS_BCE, "bce")
@@ -303,14 +306,17 @@ typedef uint64_t im_conf_commands;
     BOOL(cycle_momentum, "cycle-momentum", true, IM_GROUP_TRAINING, IM_FOR_START, "", "onecycle cycles momentum (Adam: beta1) inversely to the learning rate; the default") \
     REAL(base_momentum, "base-momentum", 0.85, 0, 0.9999, IM_GROUP_TRAINING, IM_FOR_START, "M", "momentum at onecycle's peak learning rate") \
     REAL(max_momentum, "max-momentum", 0.95, 0, 0.9999, IM_GROUP_TRAINING, IM_FOR_START, "M", "highest momentum of onecycle, at its start and end") \
-    ENUM(opt, "opt", IM_OPTIMIZER_SGD, IM_OPTIMIZERS, IM_GROUP_TRAINING, IM_FOR_START, "NAME", "optimiser: sgd and adamw as in PyTorch, lars and lamb as in timm") \
-    REAL(momentum, "momentum", 0.9, 0, 0.9999, IM_GROUP_TRAINING, IM_FOR_START, "M", "momentum of sgd and lars") \
+    ENUM(opt, "opt", IM_OPTIMIZER_SGD, IM_OPTIMIZERS, IM_GROUP_TRAINING, IM_FOR_START, "NAME", "optimiser: sgd, adamw and muon as in PyTorch, lars and lamb as in timm; muon steps the filters of all convolutions but the first, muon-rest the other tensors") \
+    REAL(momentum, "momentum", 0.9, 0, 0.9999, IM_GROUP_TRAINING, IM_FOR_START, "M", "momentum of sgd and lars, also where sgd is muon-rest") \
     BOOL(nesterov, "nesterov", false, IM_GROUP_TRAINING, IM_FOR_START, "", "use Nesterov momentum") \
     REAL(beta1, "beta1", 0.9, 0, 0.9999, IM_GROUP_TRAINING, IM_FOR_START, "B", "decay of the first moment of adamw and lamb") \
     REAL(beta2, "beta2", 0.999, 0, 0.999999, IM_GROUP_TRAINING, IM_FOR_START, "B", "decay of the second moment of adamw and lamb") \
     REAL(eps, "eps", 0, 0, 1, IM_GROUP_TRAINING, IM_FOR_START, "E", "added to denominators in adamw, lars and lamb; 0 = the optimiser's default (1e-8; lamb: 1e-6)") \
     REAL(lars_trust, "lars-trust", 0.001, 0, 1000, IM_GROUP_TRAINING, IM_FOR_START, "X", "trust coefficient of lars") \
-    REAL(weight_decay, "weight-decay", 1e-4, 0, 10, IM_GROUP_TRAINING, IM_FOR_START, "W", "L2 penalty (adamw: decoupled decay); none on batch norm and biases") \
+    REAL(muon_momentum, "muon-momentum", 0.95, 0, 0.9999, IM_GROUP_TRAINING, IM_FOR_START, "M", "momentum of what muon steps, always Nesterov's") \
+    ENUM(muon_rest, "muon-rest", IM_MUON_REST_ADAMW, IM_MUON_RESTS, IM_GROUP_TRAINING, IM_FOR_START, "NAME", "optimiser of what muon does not step: first layer, classifier, batch norm, biases") \
+    REAL(muon_rest_lr, "muon-rest-lr", 0, 0, 1000, IM_GROUP_TRAINING, IM_FOR_START, "RATE", "peak learning rate of muon-rest; it follows the schedule of lr; 0 = 0.001 for adamw, 0.1 for sgd") \
+    REAL(weight_decay, "weight-decay", 1e-4, 0, 10, IM_GROUP_TRAINING, IM_FOR_START, "W", "L2 penalty (adamw, muon: decoupled decay); none on batch norm and biases") \
     REAL(grad_clip, "grad-clip", 0, 0, 1e30, IM_GROUP_TRAINING, IM_FOR_START, "NORM", "clip the global gradient norm to this value; 0 = no clipping (lamb: 1)") \
     INT(accumulate, "accumulate", 1, 1, 65536, IM_GROUP_TRAINING, IM_FOR_START, "N", "gradient accumulation: batches per optimiser step") \
     REAL(ema, "ema", 0, 0, 0.9999999, IM_GROUP_TRAINING, IM_FOR_START, "DECAY", "decay of the weights' exponential moving average; validation reports both; 0 = off") \
