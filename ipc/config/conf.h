@@ -40,6 +40,7 @@ enum im_conf_loss_scale { IM_LOSS_SCALES(IM_CONF_CHOICE_) };
 enum im_conf_bad_sample { IM_BAD_SAMPLES(IM_CONF_CHOICE_) };
 enum im_conf_on_signal { IM_ON_SIGNALS(IM_CONF_CHOICE_) };
 enum im_conf_weights { IM_WEIGHTS(IM_CONF_CHOICE_) };
+enum im_conf_flip { IM_FLIPS(IM_CONF_CHOICE_) };
 enum im_conf_tta { IM_TTAS(IM_CONF_CHOICE_) };
 enum im_conf_split { IM_SPLIT_CHOICES(IM_CONF_CHOICE_) };
 enum im_conf_augment { IM_AUGMENTS(IM_CONF_CHOICE_) };

@@ -92,6 +92,9 @@
     X(IM_SPLIT_CHOICE_AUTO, "auto")                                                                          \
     X(IM_SPLIT_CHOICE_VAL, "val")                                                                            \
     X(IM_SPLIT_CHOICE_TRAIN, "train")
+#define IM_FLIPS(X)                                                                                          \
+    X(IM_FLIP_RANDOM, "random")                                                                              \
+    X(IM_FLIP_ALTERNATE, "alternate")
 #define IM_AUGMENTS(X)                                                                                       \
     X(IM_AUGMENT_NONE, "none")                                                                               \
     X(IM_AUGMENT_LIGHT, "light")                                                                             \
@@ -226,6 +229,7 @@ typedef uint64_t im_conf_commands;
     REAL(rrc_ratio_min, "rrc-ratio-min", 3.0 / 4, 0.1, 10, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "RATIO", "narrowest width/height of a random resized crop") \
     REAL(rrc_ratio_max, "rrc-ratio-max", 4.0 / 3, 0.1, 10, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "RATIO", "widest width/height of a random resized crop") \
     REAL(hflip, "hflip", 0.5, 0, 1, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "P", "probability of a horizontal flip") \
+    ENUM(flip, "flip", IM_FLIP_RANDOM, IM_FLIPS, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "HOW", "horizontal flips; random: with probability hflip; alternate: half of the images in the first epoch, and from then on each image in every second epoch, so that two epochs show both sides of all (airbench)") \
     BOOL(scaled_decode, "scaled-decode", false, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES | IM_FOR_USE, "", "decode JPEG files at 1/2, 1/4 or 1/8 size where the crop is at least 2, 4 or 8 times the sample; faster on large images, but pixels differ slightly") \
     ENUM(augment, "augment", IM_AUGMENT_LIGHT, IM_AUGMENTS, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "SET", "set of training transforms; flags, environment and files override its values") \
     ENUM(aug_policy, "aug-policy", IM_AUG_POLICY_NONE, IM_AUG_POLICIES, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "NAME", "learned policy, with torchvision's tables and ranges (in YAML aug: {policy: ...})") \

@@ -52,7 +52,7 @@ case_lamb() {
 
 # Names of the state are PyTorch's: of Muon's matrices one moment, of the rest those of AdamW.
 case_muon() {
-  local names flags=(--epochs 4 --opt muon --lr 0.02 --accumulate 5 --ema 0.9)
+  local names flags=(--epochs 4 --opt muon --lr 0.02 --accumulate 5 --ema 0.9 --flip alternate)
   whole_run "${flags[@]}"
   names=$(head -c 65536 "$T/whole/$STATE" | grep -ao '"optimizer\.[a-z_]*\.[^"]*"' | sort)
   for name in momentum.layer1.0.conv1.weight exp_avg.conv1.weight exp_avg_sq.conv1.weight exp_avg.fc.weight exp_avg_sq.layer1.0.bn1.bias; do
