@@ -106,6 +106,7 @@ int au_options_make(const struct im_conf *conf, struct au_options *ret)
                  .ratio_min = conf->rrc_ratio_min,
                  .ratio_max = conf->rrc_ratio_max,
                  .flip_probability = conf->hflip,
+                 .flip_alternates = conf->flip == IM_FLIP_ALTERNATE && conf->hflip > 0,
                  .eval_resize = (uint32_t)im_conf_eval_resize(conf),
                  .scaled_decode = conf->scaled_decode},
         .limits = {.side_max = (uint32_t)conf->max_side,

@@ -7,6 +7,7 @@
 
 struct imk_hyper {
     double lr, momentum, beta2, eps, weight_decay, trust; /* momentum: AdamW and LAMB call it beta1 */
+    double muon_momentum;                                 /* of the matrices that Muon steps */
     double unscale; /* over loss_scale, what makes the gradient arena the gradient of the mean loss; NaN: the
                           step is skipped whatever the gradient */
     double loss_scale; /* which the gradients have in them; a power of two; 1 unless fp16 is stored */

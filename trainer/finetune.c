@@ -12,6 +12,7 @@ void tr_finetune_groups(struct tr_position *p, const struct im_conf *conf, uint3
         p->groups.norms_since = p->updates;
     p->groups.frozen = now;
     p->groups.layer_decay = conf->layer_decay;
+    p->groups.rest_rate = im_conf_rest_rate(conf);
 }
 
 int tr_finetune_epoch(struct tr_network *net, struct tr_position *p, const struct im_conf *conf,

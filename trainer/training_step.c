@@ -33,7 +33,8 @@ void tr_training_step_init(struct tr_training_step *r, const struct im_conf *con
 
 void tr_training_step_network(const struct im_conf *conf, struct tr_network_config *config)
 {
-    config->optimizer = (enum im_optimizer)conf->opt;
+    config->optimizer = im_conf_rest_opt(conf);
+    config->muon = conf->opt == IM_OPTIMIZER_MUON;
     config->loss = (struct tr_loss){.kind = conf->loss == IM_CONF_LOSS_BCE ? TR_LOSS_BCE : TR_LOSS_CE,
                                     .threshold = conf->bce_threshold,
                                     .sums_classes = conf->bce_sum};
@@ -171,6 +172,7 @@ static struct imk_hyper hyper_of(const struct tr_training_step *r, const struct 
         .momentum = tr_schedule_momentum(r->schedule, p->steps),
         .beta2 = conf->beta2,
         .eps = conf->eps > 0 ? conf->eps : default_eps(conf),
+        .muon_momentum = conf->muon_momentum,
         .weight_decay = conf->weight_decay,
         .trust = conf->lars_trust,
         .unscale = unscaled,
@@ -178,7 +180,8 @@ static struct imk_hyper hyper_of(const struct tr_training_step *r, const struct 
         .clip_norm = conf->grad_clip,
         .ema_weight = ema_weight(r, p),
         .updates = p->updates,
-        .nesterov = conf->nesterov && !im_optimizer_is_adaptive((enum im_optimizer)conf->opt),
+        .nesterov = conf->opt == IM_OPTIMIZER_MUON ||
+                    (conf->nesterov && !im_optimizer_is_adaptive((enum im_optimizer)conf->opt)),
     };
 }
 

@@ -67,13 +67,24 @@ static int32_t padded_offset(struct im_rng *rng, uint32_t side, uint32_t padding
     return (int32_t)((int64_t)im_rng_below(rng, (uint64_t)(padded - size) + 1) - before);
 }
 
+/* A sample's coin of epoch 0 decides in which epochs it is mirrored (Jordan 2024, "94 % on CIFAR-10 in 3.29 seconds on a
+ * single GPU", section 3.6). */
+static bool alternate_flip(const struct au_job *job)
+{
+    struct im_rng rng = im_rng_at(job->seed, IM_RNG_AUGMENT, 0, job->sample);
+
+    return (im_rng_unit(&rng) < 0.5) != (job->epoch % 2 == 1);
+}
+
 static struct au_crop train_plan(const struct au_job *job, uint32_t width, uint32_t height)
 {
     const struct au_crop_options *options = &job->crop;
     struct im_rng rng = im_rng_at(job->seed, IM_RNG_AUGMENT, job->epoch, job->sample);
     struct au_crop plan = {.size = job->size};
 
-    plan.flip = im_rng_unit(&rng) < options->flip_probability;
+    plan.flip = im_rng_unit(&rng) < options->flip_probability; /* always drawn: what follows keeps its bits */
+    if (options->flip_alternates)
+        plan.flip = alternate_flip(job);
     if (options->train_crop == AU_CROP_RESIZED) {
         plan.box = random_box(options, &rng, width, height);
         plan.resized_w = plan.resized_h = job->size;

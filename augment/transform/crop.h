@@ -25,8 +25,9 @@ struct au_crop_options {
     double scale_min, scale_max; /* AU_CROP_RESIZED: share of the image's area (0.08, 1) */
     double ratio_min, ratio_max; /* AU_CROP_RESIZED: width / height (3/4, 4/3) */
     double flip_probability;     /* horizontal (0.5) */
-    uint32_t eval_resize;        /* the short side before the centre crop of evaluation (256 for 224) */
-    bool scaled_decode;          /* what shrinks to a half or less may be decoded smaller (false) */
+    bool flip_alternates; /* instead: half of the samples in epoch 0, each in every second epoch (false) */
+    uint32_t eval_resize; /* the short side before the centre crop of evaluation (256 for 224) */
+    bool scaled_decode;   /* what shrinks to a half or less may be decoded smaller (false) */
 };
 
 #define AU_CROP_DEFAULT                                                                                      \

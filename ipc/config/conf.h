@@ -31,6 +31,7 @@ enum im_conf_amp { IM_AMPS(IM_CONF_CHOICE_) };
 enum im_conf_schedule { IM_SCHEDULES(IM_CONF_CHOICE_) };
 enum im_conf_anneal { IM_ANNEALS(IM_CONF_CHOICE_) };
 enum im_conf_lr_scale { IM_LR_SCALES(IM_CONF_CHOICE_) };
+enum im_conf_muon_rest { IM_MUON_RESTS(IM_CONF_CHOICE_) };
 enum im_conf_loss { IM_LOSSES(IM_CONF_CHOICE_) };
 enum im_conf_sampler { IM_SAMPLERS(IM_CONF_CHOICE_) };
 enum im_conf_early_stop { IM_EARLY_STOPS(IM_CONF_CHOICE_) };
@@ -39,6 +40,7 @@ enum im_conf_loss_scale { IM_LOSS_SCALES(IM_CONF_CHOICE_) };
 enum im_conf_bad_sample { IM_BAD_SAMPLES(IM_CONF_CHOICE_) };
 enum im_conf_on_signal { IM_ON_SIGNALS(IM_CONF_CHOICE_) };
 enum im_conf_weights { IM_WEIGHTS(IM_CONF_CHOICE_) };
+enum im_conf_flip { IM_FLIPS(IM_CONF_CHOICE_) };
 enum im_conf_tta { IM_TTAS(IM_CONF_CHOICE_) };
 enum im_conf_split { IM_SPLIT_CHOICES(IM_CONF_CHOICE_) };
 enum im_conf_augment { IM_AUGMENTS(IM_CONF_CHOICE_) };
@@ -137,6 +139,11 @@ int im_conf_check(const struct im_conf *conf, struct im_text *text);
 /* The same of the network, for commands that have one: images smaller than its stride, batches of one image
  * that cannot be mixed or normalised. After im_conf_check(). */
 int im_conf_check_network(const struct im_conf *conf, struct im_text *text);
+
+/* The optimiser of tensors that are no hidden matrix: opt, or where that is muon, muon-rest. */
+enum im_optimizer im_conf_rest_opt(const struct im_conf *conf);
+/* The peak learning rate of these tensors over that of the others. */
+double im_conf_rest_rate(const struct im_conf *conf);
 
 /* Pixels of the image per place of the network's last values: the smallest image it takes. */
 uint32_t im_conf_stride(const struct im_conf *conf);

@@ -62,6 +62,9 @@
     X(IM_LR_SCALE_NONE, "none")                                                                              \
     X(IM_LR_SCALE_LINEAR, "linear")                                                                          \
     X(IM_LR_SCALE_SQRT, "sqrt")
+#define IM_MUON_RESTS(X)                                                                                     \
+    X(IM_MUON_REST_ADAMW, "adamw")                                                                           \
+    X(IM_MUON_REST_SGD, "sgd")
 #define IM_LOSSES(X)                                                                                         \
     X(IM_CONF_LOSS_CE, "ce")                                                                                 \
     X(IM_CONF_LOSS_BCE, "bce")
@@ -90,6 +93,9 @@
     X(IM_SPLIT_CHOICE_AUTO, "auto")                                                                          \
     X(IM_SPLIT_CHOICE_VAL, "val")                                                                            \
     X(IM_SPLIT_CHOICE_TRAIN, "train")
+#define IM_FLIPS(X)                                                                                          \
+    X(IM_FLIP_RANDOM, "random")                                                                              \
+    X(IM_FLIP_ALTERNATE, "alternate")
 #define IM_AUGMENTS(X)                                                                                       \
     X(IM_AUGMENT_NONE, "none")                                                                               \
     X(IM_AUGMENT_LIGHT, "light")                                                                             \
@@ -231,6 +237,7 @@ typedef uint64_t im_conf_commands;
     REAL(rrc_ratio_min, "rrc-ratio-min", 3.0 / 4, 0.1, 10, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "RATIO", "narrowest width/height of a random resized crop") \
     REAL(rrc_ratio_max, "rrc-ratio-max", 4.0 / 3, 0.1, 10, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "RATIO", "widest width/height of a random resized crop") \
     REAL(hflip, "hflip", 0.5, 0, 1, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "P", "probability of a horizontal flip") \
+    ENUM(flip, "flip", IM_FLIP_RANDOM, IM_FLIPS, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "HOW", "horizontal flips; random: with probability hflip; alternate: half of the images in the first epoch, and from then on each image in every second epoch, so that two epochs show both sides of all (airbench)") \
     BOOL(scaled_decode, "scaled-decode", false, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES | IM_FOR_USE, "", "decode JPEG files at 1/2, 1/4 or 1/8 size where the crop is at least 2, 4 or 8 times the sample; faster on large images, but pixels differ slightly") \
     ENUM(augment, "augment", IM_AUGMENT_LIGHT, IM_AUGMENTS, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "SET", "set of training transforms; flags, environment and files override its values") \
     ENUM(aug_policy, "aug-policy", IM_AUG_POLICY_NONE, IM_AUG_POLICIES, IM_GROUP_AUGMENTATION, IM_FOR_SAMPLES, "NAME", "learned policy, with torchvision's tables and ranges (in YAML aug: {policy: ...})") \
@@ -311,14 +318,17 @@ typedef uint64_t im_conf_commands;
     BOOL(cycle_momentum, "cycle-momentum", true, IM_GROUP_TRAINING, IM_FOR_START, "", "onecycle cycles momentum (Adam: beta1) inversely to the learning rate; the default") \
     REAL(base_momentum, "base-momentum", 0.85, 0, 0.9999, IM_GROUP_TRAINING, IM_FOR_START, "M", "momentum at onecycle's peak learning rate") \
     REAL(max_momentum, "max-momentum", 0.95, 0, 0.9999, IM_GROUP_TRAINING, IM_FOR_START, "M", "highest momentum of onecycle, at its start and end") \
-    ENUM(opt, "opt", IM_OPTIMIZER_SGD, IM_OPTIMIZERS, IM_GROUP_TRAINING, IM_FOR_START, "NAME", "optimiser: sgd and adamw as in PyTorch, lars and lamb as in timm") \
-    REAL(momentum, "momentum", 0.9, 0, 0.9999, IM_GROUP_TRAINING, IM_FOR_START, "M", "momentum of sgd and lars") \
+    ENUM(opt, "opt", IM_OPTIMIZER_SGD, IM_OPTIMIZERS, IM_GROUP_TRAINING, IM_FOR_START, "NAME", "optimiser: sgd, adamw and muon as in PyTorch, lars and lamb as in timm; muon steps the filters of all convolutions but the first, muon-rest the other tensors") \
+    REAL(momentum, "momentum", 0.9, 0, 0.9999, IM_GROUP_TRAINING, IM_FOR_START, "M", "momentum of sgd and lars, also where sgd is muon-rest") \
     BOOL(nesterov, "nesterov", false, IM_GROUP_TRAINING, IM_FOR_START, "", "use Nesterov momentum") \
     REAL(beta1, "beta1", 0.9, 0, 0.9999, IM_GROUP_TRAINING, IM_FOR_START, "B", "decay of the first moment of adamw and lamb") \
     REAL(beta2, "beta2", 0.999, 0, 0.999999, IM_GROUP_TRAINING, IM_FOR_START, "B", "decay of the second moment of adamw and lamb") \
     REAL(eps, "eps", 0, 0, 1, IM_GROUP_TRAINING, IM_FOR_START, "E", "added to denominators in adamw, lars and lamb; 0 = the optimiser's default (1e-8; lamb: 1e-6)") \
     REAL(lars_trust, "lars-trust", 0.001, 0, 1000, IM_GROUP_TRAINING, IM_FOR_START, "X", "trust coefficient of lars") \
-    REAL(weight_decay, "weight-decay", 1e-4, 0, 10, IM_GROUP_TRAINING, IM_FOR_START, "W", "L2 penalty (adamw: decoupled decay); none on batch norm and biases") \
+    REAL(muon_momentum, "muon-momentum", 0.95, 0, 0.9999, IM_GROUP_TRAINING, IM_FOR_START, "M", "momentum of what muon steps, always Nesterov's") \
+    ENUM(muon_rest, "muon-rest", IM_MUON_REST_ADAMW, IM_MUON_RESTS, IM_GROUP_TRAINING, IM_FOR_START, "NAME", "optimiser of what muon does not step: first layer, classifier, batch norm, biases") \
+    REAL(muon_rest_lr, "muon-rest-lr", 0, 0, 1000, IM_GROUP_TRAINING, IM_FOR_START, "RATE", "peak learning rate of muon-rest; it follows the schedule of lr; 0 = 0.001 for adamw, 0.1 for sgd") \
+    REAL(weight_decay, "weight-decay", 1e-4, 0, 10, IM_GROUP_TRAINING, IM_FOR_START, "W", "L2 penalty (adamw, muon: decoupled decay); none on batch norm and biases") \
     REAL(grad_clip, "grad-clip", 0, 0, 1e30, IM_GROUP_TRAINING, IM_FOR_START, "NORM", "clip the global gradient norm to this value; 0 = no clipping (lamb: 1)") \
     INT(accumulate, "accumulate", 1, 1, 65536, IM_GROUP_TRAINING, IM_FOR_START, "N", "gradient accumulation: batches per optimiser step") \
     REAL(ema, "ema", 0, 0, 0.9999999, IM_GROUP_TRAINING, IM_FOR_START, "DECAY", "decay of the weights' exponential moving average; validation reports both; 0 = off") \

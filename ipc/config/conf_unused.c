@@ -84,7 +84,10 @@ static int check_samples(const struct im_conf *c, struct im_text *text)
     const char *random_crop = "except with train-crop rrc",
                *random_ops = "except with aug-policy randaugment", *policy = "without an aug-policy",
                *affine = "without aug-affine-p";
+    const bool alternates = c->flip == IM_FLIP_ALTERNATE;
     const struct idle idle[] = {
+        {IM_KEY_flip, alternates && !(c->hflip > 0), "with hflip 0"},
+        {IM_KEY_hflip, alternates, "with flip alternate"},
         {IM_KEY_rrc_scale_min, !crops, random_crop},
         {IM_KEY_rrc_scale_max, !crops, random_crop},
         {IM_KEY_rrc_ratio_min, !crops, random_crop},

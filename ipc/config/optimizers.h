@@ -10,18 +10,21 @@
     X(IM_OPTIMIZER_SGD, "sgd")                                                                               \
     X(IM_OPTIMIZER_ADAMW, "adamw")                                                                           \
     X(IM_OPTIMIZER_LARS, "lars")                                                                             \
-    X(IM_OPTIMIZER_LAMB, "lamb")
+    X(IM_OPTIMIZER_LAMB, "lamb")                                                                             \
+    X(IM_OPTIMIZER_MUON, "muon")
 
 #define IM_OPTIMIZER_CONSTANT_(constant, name) constant,
 enum im_optimizer { IM_OPTIMIZERS(IM_OPTIMIZER_CONSTANT_) };
 #undef IM_OPTIMIZER_CONSTANT_
 
-/* Whether it keeps a second moment beside the first: then beta1 and beta2 apply, not momentum. */
+/* Whether it keeps a second moment beside the first: then beta1 and beta2 apply, not momentum. Muon does not; the
+ * optimiser beside it (im_conf_rest_opt) may. */
 static inline bool im_optimizer_is_adaptive(enum im_optimizer optimizer)
 {
     switch (optimizer) {
     case IM_OPTIMIZER_SGD:
     case IM_OPTIMIZER_LARS:
+    case IM_OPTIMIZER_MUON:
         return false;
     case IM_OPTIMIZER_ADAMW:
     case IM_OPTIMIZER_LAMB:

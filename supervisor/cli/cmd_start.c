@@ -337,7 +337,7 @@ static void format_rate(const struct im_conf *c, char *buffer, size_t n)
 /* What a step does besides: "momentum 0.9 wd 0.0001, mixup 0.2, ema 0.999". */
 static const char *format_recipe(const struct im_conf *c, char *s, size_t n)
 {
-    const bool adaptive = im_optimizer_is_adaptive((enum im_optimizer)c->opt);
+    const bool adaptive = im_optimizer_is_adaptive(im_conf_rest_opt(c));
     const struct {
         const char *name;
         double value;
@@ -352,9 +352,14 @@ static const char *format_recipe(const struct im_conf *c, char *s, size_t n)
         {", ema", c->ema, c->ema > 0},
         {", layer decay", c->layer_decay, c->layer_decay < 1},
     };
-    size_t used = (size_t)(adaptive ? snprintf(s, n, "betas %g %g", c->beta1, c->beta2)
-                                    : snprintf(s, n, "momentum %g", c->momentum));
+    size_t used = 0;
 
+    if (c->opt == IM_OPTIMIZER_MUON)
+        used = (size_t)snprintf(s, n, "momentum %g, rest %s lr %g ", c->muon_momentum,
+                                im_conf_choice(IM_KEY_muon_rest, c->muon_rest), c->lr * im_conf_rest_rate(c));
+    if (used < n)
+        used += (size_t)(adaptive ? snprintf(s + used, n - used, "betas %g %g", c->beta1, c->beta2)
+                                  : snprintf(s + used, n - used, "momentum %g", c->momentum));
     for (size_t i = 0; i < IM_COUNT(parts); i++)
         if (parts[i].on && used < n)
             used += (size_t)snprintf(s + used, n - used, "%s %g", parts[i].name, parts[i].value);

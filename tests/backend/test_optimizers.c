@@ -2,7 +2,9 @@
  * (tests/golden/make_optimizers.py): weights and moments after ten steps with a growing learning rate, of
  * tensors that decay and that do not, that span several blocks, that are zero, whose gradient is zero.
  *
- * Errors are relative to a tensor's norm. Worst seen: 4e-7; tolerance 2e-6. */
+ * Errors are relative to a tensor's norm. Worst seen: 4e-7; tolerance 2e-6. Muon's small matrix differs more: five
+ * iterations multiply what fp32 rounds in its smallest singular value by 3.4 each. torch.optim.Muon as it is iterates in
+ * bf16 (muon-bf16). */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -24,8 +26,16 @@ enum { TENSORS = 4, FLOATS = 40000 + 64 + 32 + 16, STEPS = 10 };
 
 static const char *golden_path;
 static const size_t sizes[TENSORS] = {40000, 50, 20, 16};
-static const struct tr_span spans[TENSORS] = {
-    {0, 40000, true, 1, 0}, {40000, 64, true, 1, 0}, {40064, 32, false, 1, 0}, {40096, 16, true, 1, 0}};
+#define REST_RATE 0.5 /* with Muon, of the tensors that are no matrices */
+static const struct tr_span spans[TENSORS] = {{.count = 40000, .decays = true, .rate = 1},
+                                              {.first = 40000, .count = 64, .decays = true, .rate = 1},
+                                              {.first = 40064, .count = 32, .rate = 1},
+                                              {.first = 40096, .count = 16, .decays = true, .rate = 1}};
+static const struct tr_span matrices[TENSORS] = {
+    {.count = 40000, .decays = true, .rate = 1, .rows = 100, .columns = 400},
+    {.first = 40000, .count = 64, .decays = true, .rate = 1, .rows = 10, .columns = 5},
+    {.first = 40064, .count = 32, .rate = REST_RATE},
+    {.first = 40096, .count = 16, .decays = true, .rate = REST_RATE}};
 
 struct arenas {
     float w[FLOATS], m[FLOATS], v[FLOATS], g[FLOATS];
@@ -52,11 +62,12 @@ static struct imk_hyper hyper_of(const char *name)
 {
     struct imk_hyper h = {.lr = 0.01,
                           .momentum = 0.9,
+                          .muon_momentum = 0.8,
                           .beta2 = 0.95,
                           .eps = 1e-8,
                           .weight_decay = 0.05,
                           .trust = 0.001,
-                          .nesterov = strstr(name, "nesterov") != NULL};
+                          .nesterov = strstr(name, "nesterov") || strcmp(name, "muon-sgd") == 0};
 
     if (strncmp(name, "lars", 4) == 0)
         h.lr = 0.1;
@@ -71,9 +82,9 @@ static enum im_optimizer kind_of(const char *name)
         return IM_OPTIMIZER_LARS;
     if (strcmp(name, "lamb") == 0)
         return IM_OPTIMIZER_LAMB;
-    if (strcmp(name, "adamw") == 0)
+    if (strcmp(name, "adamw") == 0 || strcmp(name, "muon-adamw") == 0 || strcmp(name, "muon-bf16") == 0)
         return IM_OPTIMIZER_ADAMW;
-    assert_int_equal(strncmp(name, "sgd", 3), 0);
+    assert_true(strncmp(name, "sgd", 3) == 0 || strcmp(name, "muon-sgd") == 0);
     return IM_OPTIMIZER_SGD;
 }
 
@@ -82,12 +93,14 @@ static void run(const struct tr_backend_ops *ops, int threads, const char *name,
                 struct arenas *a)
 {
     struct imk_hyper hyper = hyper_of(name);
+    const bool muon = strncmp(name, "muon", 4) == 0;
     const struct tr_update u = {.kind = kind_of(name),
+                                .muon = muon,
                                 .w = a->w,
                                 .m = a->m,
                                 .v = a->v,
                                 .g = a->g,
-                                .spans = spans,
+                                .spans = muon ? matrices : spans,
                                 .span_count = TENSORS,
                                 .hyper = &hyper,
                                 .grad_scale = 1 / scale};
@@ -127,7 +140,7 @@ static double check_line(const char *backend, const char *run_name, const char *
     worst = fmax(fabs(sqrt(squares) - want[0]), fabs(dot - want[1])) / want[0];
     for (int i = 0; i < 4; i++)
         worst = fmax(worst, fabs((double)x[i] - want[2 + i]) / want[0]);
-    if (!(worst <= 2e-6))
+    if (!(worst <= (strcmp(run_name, "muon-bf16") == 0 ? 2e-3 : 2e-6)))
         fail_msg("%s, %s: tensor %d, %c: relative error %.2g", run_name, backend, tensor, kind, worst);
     return worst;
 }
@@ -146,14 +159,16 @@ static void against_pytorch(const struct tr_backend_ops *ops)
         if (sscanf(line, "run %31s", name) == 1) {
             run(ops, 2, name, 1, a);
         } else if (name[0]) {
-            worst = fmax(worst, check_line(ops->name, name, line, a));
+            const double error = check_line(ops->name, name, line, a);
+
+            worst = strcmp(name, "muon-bf16") == 0 ? worst : fmax(worst, error);
             compared++;
         }
     }
     fclose(file);
     free(a);
     print_message("%s: %d tensors, worst relative error %.2g\n", ops->name, compared, worst);
-    assert_int_equal(compared, 4 * (2 + 2 + 3 + 2 + 2 + 3));
+    assert_int_equal(compared, 4 * (2 + 2 + 3 + 2 + 2 + 3) + 2 * 10 + 8);
 }
 
 static void reference_is_pytorchs_and_timms(void **state)
@@ -168,7 +183,8 @@ static void onednn_is_pytorchs_and_timms(void **state)
     against_pytorch(&tr_backend_onednn);
 }
 
-static const char *const names[] = {"sgd", "sgd-nesterov", "adamw", "lars", "lars-nesterov", "lamb"};
+static const char *const names[] = {"sgd",           "sgd-nesterov", "adamw",      "lars",
+                                    "lars-nesterov", "lamb",         "muon-adamw", "muon-sgd"};
 
 static void any_number_of_threads_gives_the_same_bits(void **state)
 {

@@ -50,6 +50,18 @@ case_lamb() {
   stop_and_go --epochs 4 --opt lamb --lr 0.01 --cutmix 1 --ema 0.5
 }
 
+# Names of the state are PyTorch's: of Muon's matrices one moment, of the rest those of AdamW.
+case_muon() {
+  local names flags=(--epochs 4 --opt muon --lr 0.02 --accumulate 5 --ema 0.9 --flip alternate)
+  whole_run "${flags[@]}"
+  names=$(head -c 65536 "$T/whole/$STATE" | grep -ao '"optimizer\.[a-z_]*\.[^"]*"' | sort)
+  for name in momentum.layer1.0.conv1.weight exp_avg.conv1.weight exp_avg_sq.conv1.weight exp_avg.fc.weight exp_avg_sq.layer1.0.bn1.bias; do
+    grep -qxF "\"optimizer.$name\"" <<< "$names" || fail "the state has no optimizer.$name"
+  done
+  ! grep -E 'exp_avg(_sq)?\.layer.*conv' <<< "$names" || fail "the state has moments that Muon does not use"
+  stop_and_go "${flags[@]}"
+}
+
 # Parts of the network are trained later than others, whose moments begin at that step: at 12, 24 and 36 here.
 case_finetune() {
   local flags=(--finetune "$REFERENCE/w/run/checkpoints/last.safetensors" --opt adamw --lr 0.01 --weight-decay 0.05

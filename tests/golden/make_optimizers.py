@@ -1,17 +1,25 @@
 #!/usr/bin/env python3
 """Makes optimizers.txt: STEPS steps of each optimiser in float64, by torch.optim and timm.optim.
 
+`muon-*`: torch.optim.Muon (torch 2.15.0 was used) on matrices of SHAPES and AdamW or SGD on the other tensors, with a
+rate REST_RATE times theirs. PyTorch iterates in bf16; here its function has float64 instead, and `muon-bf16` is PyTorch's as it is.
+
 Values are not stored: both sides compute them from `draw`. Needs torch, timm (1.0.31 was used), numpy:
     python3 make_optimizers.py > optimizers.txt
 Lines: `run NAME`, then `TENSOR KIND NORM DOT V0 V1 V2 V3` with KIND one of w, m, v; DOT is the sum of the tensor times
 draw(DOT_STREAM, .). `norm`, `clip`: torch's clip_grad_norm_ of the first step's gradients, its factor at max_norm 1."""
 import timm.optim
 import torch
+import torch.optim._muon
 
 from draw import draw, summary
 
 STEPS = 10
 SIZES = [40000, 50, 20, 16]  # the third does not decay, the fourth begins as zeros
+
+
+SHAPES = {0: (100, 400), 1: (10, 5)}  # Muon's matrices: a wide one, a tall one
+REST_RATE = 0.5
 
 
 def show(i, kind, t):
@@ -54,3 +62,55 @@ run("adamw", lambda g: torch.optim.AdamW(g, betas=(0.9, 0.95), eps=1e-8), 0.01)
 run("lars", lambda g: timm.optim.Lars(g, momentum=0.9), 0.1)
 run("lars-nesterov", lambda g: timm.optim.Lars(g, momentum=0.9, nesterov=True), 0.1)
 run("lamb", lambda g: timm.optim.Lamb(g, betas=(0.9, 0.95), eps=1e-6, max_grad_norm=None), 0.01)
+
+
+class Muon:
+    """As one optimiser: matrices by Muon, each other tensor by what `rest` makes."""
+
+    def __init__(self, groups, rest):
+        self.shaped, by_muon, others = {}, [], []
+        sizes = [(p, g["weight_decay"]) for g in groups for p in g["params"]]
+        order = sorted(sizes, key=lambda pair: SIZES.index(pair[0].numel()))
+        for i, (p, decay) in enumerate(order):
+            if i in SHAPES:
+                self.shaped[p] = torch.nn.Parameter(p.detach().reshape(SHAPES[i]))
+                by_muon.append({"params": [self.shaped[p]], "weight_decay": decay})
+            else:
+                others.append({"params": [p], "weight_decay": decay})
+        self.muon, self.rest = torch.optim.Muon(by_muon, momentum=0.8), rest(others)
+        self.param_groups = [{}]
+
+    def step(self):
+        for p, q in self.shaped.items():
+            q.grad = p.grad.reshape(q.shape)
+        for opt, rate in ((self.muon, 1), (self.rest, REST_RATE)):
+            for group in opt.param_groups:
+                group["lr"] = rate * self.param_groups[0]["lr"]
+            opt.step()
+        for p, q in self.shaped.items():
+            p.data = q.detach().reshape(-1)
+
+    @property
+    def state(self):
+        flat = {p: {"momentum_buffer": self.muon.state[q]["momentum_buffer"]} for p, q in self.shaped.items()}
+        return {**self.rest.state, **flat}
+
+
+def exact(x, coefficients, steps, eps):
+    """torch.optim._muon._zeropower_via_newtonschulz without its bf16."""
+    a, b, c = coefficients
+    tall = x.size(0) > x.size(1)
+    x = x.T if tall else x
+    x = x / x.norm().clamp(min=eps)
+    for _ in range(steps):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.T if tall else x
+
+
+bf16 = torch.optim._muon._zeropower_via_newtonschulz
+torch.optim._muon._zeropower_via_newtonschulz = exact
+run("muon-adamw", lambda g: Muon(g, lambda h: torch.optim.AdamW(h, betas=(0.9, 0.95), eps=1e-8)), 0.01)
+run("muon-sgd", lambda g: Muon(g, lambda h: torch.optim.SGD(h, momentum=0.9, nesterov=True)), 0.01)
+torch.optim._muon._zeropower_via_newtonschulz = bf16
+run("muon-bf16", lambda g: Muon(g, lambda h: torch.optim.AdamW(h, betas=(0.9, 0.95), eps=1e-8)), 0.01)

@@ -35,7 +35,7 @@ struct tr_layout;  /* of a value; owned by the backend until close() */
 struct tr_op_plan;
 struct tr_step_ops;
 
-#define TR_BACKEND_VERSION 7
+#define TR_BACKEND_VERSION 8
 #define TR_BN_EPS 1e-5f
 #define TR_BN_MOMENTUM 0.1f /* running <- (1 - m) * running + m * batch */
 
@@ -205,6 +205,7 @@ struct tr_span {
     bool decays;
     double rate;    /* lr below is that of the step times this */
     uint64_t since; /* updates that were taken before the first of this run: t below counts those behind it */
+    int rows, columns; /* one tensor, a hidden layer's filters as [out][in kh kw]; 0: others */
 };
 
 /* One step of an optimiser over the flat arena. With g = grad_scale * gradient, d = weight_decay where the
@@ -224,9 +225,17 @@ struct tr_span {
  *          (timm 1.0 Lamb, its defaults; You et al. 2020. Its clipping of the whole gradient is
  *          grad_scale's.)
  *
+ * With muon, spans that have rows take another step, mu being muon_momentum and NS kernels/muon.h's iteration on the
+ * matrix of these rows and columns (transposed where there are more rows), divided by max(|.|, 1e-7):
+ *
+ *   Muon   m += (1 - mu) (g - m); w -= lr d w; w -= lr max(1, rows / columns)^1/2 NS(g + mu (m - g))
+ *          (torch.optim.Muon of PyTorch 2.15 with Nesterov momentum and adjust_lr_fn "original", which is Keller
+ *          Jordan's. PyTorch iterates in bf16, the CPU backends in fp32 or more, CUDA in bf16 if activations are)
+ *
  * The same bits for any number of threads. */
 struct tr_update {
-    enum im_optimizer kind;
+    enum im_optimizer kind;      /* never Muon, which has another one beside it */
+    bool muon;                   /* SGD, AdamW: spans with rows take Muon's step instead */
     float *w, *m, *v;            /* device: parameters, moments; v: AdamW and LAMB only */
     const float *g;              /* device: gradients */
     const struct tr_span *spans; /* ascending, not overlapping */

@@ -103,6 +103,8 @@ static void add_conditions(struct tr_position_text *t, const struct im_conf *con
     add_u64(t, ACCUMULATE, (uint64_t)im_conf_order_accumulate(conf));
     add_choice(t, IM_KEY_sampler, conf->sampler);
     add_choice(t, IM_KEY_opt, conf->opt);
+    if (conf->opt == IM_OPTIMIZER_MUON)
+        add_choice(t, IM_KEY_muon_rest, conf->muon_rest);
     add_choice(t, IM_KEY_loss_scale, conf->loss_scale);
     t->key[t->count] = "ema"; /* the flag's spelling */
     snprintf(t->value[t->count++], sizeof t->value[0], "%.9g", conf->ema);

@@ -11,6 +11,9 @@
 #include "ipc/base/hash.h"
 #include "trainer/checkpoint/classes.h"
 
+#define MOMENTUM_PREFIX TR_CHECKPOINT_STATE_PREFIX "momentum."
+#define FIRST_PREFIX TR_CHECKPOINT_STATE_PREFIX "exp_avg."
+#define SECOND_PREFIX TR_CHECKPOINT_STATE_PREFIX "exp_avg_sq."
 #define GRADIENT_PREFIX TR_CHECKPOINT_STATE_PREFIX "gradient."
 #define BEFORE_PREFIX TR_CHECKPOINT_STATE_PREFIX "before."
 
@@ -32,6 +35,27 @@ static void add_tensor(struct tr_state *s, const char *prefix, enum tr_dtype dty
     for (int i = 0; i < t->rank; i++)
         tensor->shape[i] = (uint64_t)t->shape[i];
     s->destinations[s->window_count++] = data;
+}
+
+/* The moments, tensor by tensor named as PyTorch names those of its optimiser. */
+static void add_moments(struct tr_state *s, const struct tr_model *model)
+{
+    const bool adaptive = im_optimizer_is_adaptive(tr_network_optimizer(s->net));
+    const bool muon = tr_network_has_muon(s->net);
+
+    for (int second = 0; second <= adaptive; second++)
+        for (int i = 0; i < model->tensor_count; i++) {
+            const struct tr_param_tensor *t = &model->tensors[i];
+            const bool has_one = !adaptive || (muon && tr_tensor_is_hidden_matrix(model, t));
+            float *arena = s->arenas[second ? TR_ARENA_SECOND : TR_ARENA_MOMENTUM];
+
+            if (tr_tensor_home(t) == TR_HOME_PARAMS && !(second && has_one))
+                add_tensor(s,
+                           second    ? SECOND_PREFIX
+                           : has_one ? MOMENTUM_PREFIX
+                                     : FIRST_PREFIX,
+                           TR_F32, t, arena + t->offset);
+        }
 }
 
 /* Appends the tensors of one pair of arenas under a prefix; < 0: not those of that kind. */
@@ -58,16 +82,10 @@ static void add_all(struct tr_state *s, const struct tr_model *model, const char
     }
 }
 
-static void fill_table(struct tr_state *s, const struct tr_model *model, enum im_optimizer optimizer)
+static void fill_table(struct tr_state *s, const struct tr_model *model)
 {
-    const bool adaptive = im_optimizer_is_adaptive(optimizer);
-
     add_all(s, model, NULL, TR_ARENA_PARAMS, TR_ARENA_STATS);
-    add_all(s, model,
-            adaptive ? TR_CHECKPOINT_STATE_PREFIX "exp_avg." : TR_CHECKPOINT_STATE_PREFIX "momentum.",
-            TR_ARENA_MOMENTUM, -1);
-    if (s->arenas[TR_ARENA_SECOND])
-        add_all(s, model, TR_CHECKPOINT_STATE_PREFIX "exp_avg_sq.", TR_ARENA_SECOND, -1);
+    add_moments(s, model);
     if (s->arenas[TR_ARENA_EMA])
         add_all(s, model, TR_CHECKPOINT_AVERAGE_PREFIX, TR_ARENA_EMA, TR_ARENA_EMA_STATS);
     s->count = s->window_count;
@@ -110,7 +128,7 @@ int tr_state_init(struct tr_state *s, struct tr_network *net)
         tr_state_fini(s);
         return -ENOMEM;
     }
-    fill_table(s, model, tr_network_optimizer(net));
+    fill_table(s, model);
     return 0;
 }
 

@@ -1,6 +1,6 @@
 /* A network's tensors to and from a checkpoint: torchvision's names for the model, and beside them
  *
- *     optimizer.momentum.*                            SGD, LARS
+ *     optimizer.momentum.*                            SGD, LARS; Muon's of hidden matrices
  *     optimizer.exp_avg.*, optimizer.exp_avg_sq.*     AdamW, LAMB, as PyTorch calls them
  *     ema.*                                           averaged weights and statistics
  *     optimizer.gradient.*                            the sum of an unfinished accumulation window; only then

@@ -9,6 +9,7 @@ bool tr_groups_equal(const struct tr_groups *a, const struct tr_groups *b)
 {
     return a->frozen == b->frozen && a->norms_since == b->norms_since &&
            !(a->layer_decay < b->layer_decay || a->layer_decay > b->layer_decay) &&
+           !(a->rest_rate < b->rest_rate || a->rest_rate > b->rest_rate) &&
            memcmp(a->since, b->since, sizeof a->since) == 0;
 }
 
@@ -57,9 +58,11 @@ size_t tr_groups_trained_from(const struct tr_model *m, const struct tr_groups *
     return m->param_floats;
 }
 
-static double rate_of(const struct tr_model *m, const struct tr_groups *g, int depth)
+static double rate_of(const struct tr_model *m, const struct tr_groups *g, const struct tr_param_tensor *t)
 {
-    return g && g->layer_decay > 0 ? pow(g->layer_decay, m->depths - 1 - depth) : 1;
+    const double own = g && g->rest_rate > 0 && !tr_tensor_is_hidden_matrix(m, t) ? g->rest_rate : 1;
+
+    return g && g->layer_decay > 0 ? own * pow(g->layer_decay, m->depths - 1 - t->depth) : own;
 }
 
 static uint64_t since_of(const struct tr_groups *g, int stage, bool norm)
@@ -86,12 +89,15 @@ int tr_groups_spans(const struct tr_model *m, const struct tr_groups *g, struct 
         return -ENOMEM;
     for (int i = 0; i < m->tensor_count; i++) {
         const struct tr_param_tensor *t = &m->tensors[i];
+        const bool matrix = tr_tensor_is_hidden_matrix(m, t);
         const struct tr_span span = {.first = t->offset,
                                      .count =
                                          (t->count + TR_ARENA_ALIGN - 1) / TR_ARENA_ALIGN * TR_ARENA_ALIGN,
                                      .decays = tr_tensor_decays(t),
-                                     .rate = rate_of(m, g, t->depth),
-                                     .since = since_of(g, t->stage, is_norm(t))};
+                                     .rate = rate_of(m, g, t),
+                                     .since = since_of(g, t->stage, is_norm(t)),
+                                     .rows = matrix ? t->shape[0] : 0,
+                                     .columns = matrix ? (int)(t->count / (size_t)t->shape[0]) : 0};
 
         if (tr_tensor_home(t) != TR_HOME_PARAMS || is_frozen(g, t->stage, is_norm(t)))
             continue;

@@ -19,6 +19,7 @@
 struct tr_groups {
     uint32_t frozen;    /* bit s: stage s; TR_FROZEN_NORMS */
     double layer_decay; /* 0 counts as 1: one rate */
+    double rest_rate;   /* times that, of all but hidden matrices; 0 counts as 1 */
     uint64_t since[TR_STAGES_MAX];
     uint64_t norms_since; /* updates that were taken before a stage, the batch norms were trained */
 };
@@ -39,7 +40,7 @@ bool tr_groups_train_norms(const struct tr_model *m, const struct tr_groups *g);
 size_t tr_groups_trained_from(const struct tr_model *m, const struct tr_groups *g);
 
 /* Covers what is trained of the parameter arena: a span for each tensor that decays, one for each run of others
- * with the same rate. The caller frees *ret_spans. -ENOMEM. */
+ * with the same rate. Hidden matrices (tr_tensor_is_hidden_matrix) have rows and columns. The caller frees *ret_spans. -ENOMEM. */
 int tr_groups_spans(const struct tr_model *m, const struct tr_groups *g, struct tr_span **ret_spans,
                     size_t *ret_count);
 

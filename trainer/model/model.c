@@ -25,6 +25,11 @@ bool tr_tensor_decays(const struct tr_param_tensor *t)
     return t->kind == TR_TENSOR_CONV_WEIGHT || t->kind == TR_TENSOR_FC_WEIGHT;
 }
 
+bool tr_tensor_is_hidden_matrix(const struct tr_model *m, const struct tr_param_tensor *t)
+{
+    return t->kind == TR_TENSOR_CONV_WEIGHT && t->stage > 0 && t->stage < m->stages - 1;
+}
+
 int tr_model_tensor(struct tr_model *m, const char *prefix, const char *leaf, enum tr_tensor_kind kind,
                     const int shape[4], struct tr_init init)
 {

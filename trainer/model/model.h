@@ -142,6 +142,9 @@ enum tr_tensor_home tr_tensor_home(const struct tr_param_tensor *t);
  * not to biases. */
 bool tr_tensor_decays(const struct tr_param_tensor *t);
 
+/* The filters of a convolution that is neither the first layer nor the classifier: what Muon is for. */
+bool tr_tensor_is_hidden_matrix(const struct tr_model *m, const struct tr_param_tensor *t);
+
 /* Fills host arrays of param_floats and stat_floats with initial values of the distributions that torchvision
  * and timm draw from: convolutions N(0, 2 / (kh kw c_out)), batch norm weight 1, bias 0, mean 0, variance 1;
  * the classifier's weight and bias U(+-1/sqrt(c_in)) as torchvision has it, in resnetv2 N(0, 0.01^2) and 0 as

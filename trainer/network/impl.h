@@ -43,6 +43,7 @@ struct tr_network {
     struct tr_loss loss; /* its weights are this network's */
     float *class_weights;
     enum im_optimizer optimizer;
+    bool muon;
     bool accumulates, averages;
     uint64_t seed;
     size_t memory_max;

@@ -84,6 +84,7 @@ int tr_network_new(const struct tr_network_config *config, struct tr_network **r
     net->loss = config->loss;
     net->loss.weights = NULL;
     net->optimizer = config->optimizer;
+    net->muon = config->muon;
     net->accumulates = config->accumulates;
     net->averages = config->averages;
     net->bn_sync = config->bn_sync;
@@ -263,6 +264,11 @@ int tr_network_evaluate(struct tr_network *net, const struct tr_batch *batch, bo
 enum im_optimizer tr_network_optimizer(const struct tr_network *net)
 {
     return net->optimizer;
+}
+
+bool tr_network_has_muon(const struct tr_network *net)
+{
+    return net->muon;
 }
 
 const struct tr_model *tr_network_model(const struct tr_network *net)

@@ -47,6 +47,7 @@ struct tr_network_config {
         loss; /* of training, its weights in host memory; validation always has cross-entropy without
                               weights */
     enum im_optimizer optimizer;
+    bool muon;                        /* steps the hidden matrices, the optimiser the other tensors */
     struct tr_groups groups;          /* what is trained at first; zeroed: all, at one rate */
     bool accumulates;                 /* steps may consist of several batches */
     bool averages;                    /* of parameters and statistics, with each update */
@@ -135,6 +136,7 @@ int tr_network_evaluate(struct tr_network *net, const struct tr_batch *batch, bo
 int tr_network_reset_averages(struct tr_network *net);
 
 enum im_optimizer tr_network_optimizer(const struct tr_network *net);
+bool tr_network_has_muon(const struct tr_network *net);
 
 /* The description of the tensors; tr_param_tensor.offset counts elements of the arena
  * that tr_tensor_home() names. */

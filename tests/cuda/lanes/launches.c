@@ -5,6 +5,7 @@
 #include "kernels/cuda/arena.h"
 #include "kernels/cuda/input.h"
 #include "kernels/cuda/loss.h"
+#include "kernels/cuda/muon.h"
 #include "kernels/cuda/norm.h"
 #include "kernels/cuda/optimizer.h"
 #include "kernels/cuda/pack.h"
@@ -52,5 +53,9 @@ LAUNCH(droppath)
 LAUNCH(cast)
 LAUNCH(column_sums)
 LAUNCH(update)
+LAUNCH(muon_begin)
+LAUNCH(muon_scale)
+LAUNCH(muon_polynomial)
+LAUNCH(muon_end)
 LAUNCH(pack)
 LAUNCH(unpack)

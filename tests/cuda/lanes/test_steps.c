@@ -36,6 +36,7 @@ struct run {
     enum way way;
     enum imk_dtype precision;
     enum im_optimizer optimizer;
+    bool muon;
     struct tr_loss loss_kind;
     double clip, ema, loss_scale, drop;
     int accumulate; /* batches of a step */
@@ -99,8 +100,9 @@ static struct tr_batch batch_of(const struct run *run, int number)
 
 static struct imk_hyper hyper_of(const struct run *run, int step)
 {
-    return (struct imk_hyper){.lr = 0.02 / (1 + step),
+    return (struct imk_hyper){.lr = (run->muon ? 0.002 : 0.02) / (1 + step),
                               .momentum = 0.9,
+                              .muon_momentum = 0.8,
                               .beta2 = 0.99,
                               .eps = 1e-6,
                               .weight_decay = 1e-3,
@@ -222,6 +224,7 @@ static struct tr_network *open_net(const struct run *run)
         .std = {0.25f, 0.25f, 0.25f},
         .loss = run->loss_kind,
         .optimizer = run->optimizer,
+        .muon = run->muon,
         .device = {.deterministic = true, .cache = getenv("IMSUPER_TEST_PLANS")},
         .accumulates = run->accumulate > 1,
         .averages = run->ema > 0,
@@ -412,20 +415,34 @@ static void steps_are_those_of_the_reference(void **state)
                           .precision = IMK_F16,
                           .loss_scale = 1024},
              1e-3, "LARS with BCE in fp16");
+    all_ways((struct run){.ops = &tr_backend_cuda, .muon = true, .accumulate = 2, .clip = 0.5}, 1e-6,
+             "Muon and SGD of two batches");
+    all_ways(
+        (struct run){
+            .ops = &tr_backend_cuda, .muon = true, .ema = 0.9, .precision = IMK_F16, .loss_scale = 1024},
+        2e-2, "Muon in fp16, averaged");
+    all_ways((struct run){.ops = &tr_backend_cuda, .muon = true, .precision = IMK_BF16}, 2e-2,
+             "Muon in bf16");
 }
 
-static void a_step_that_is_not_finite_changes_nothing(void **state)
+static void a_broken_step_changes_nothing(bool muon)
 {
-    struct run run = {.ops = &tr_backend_cuda, .broken_step = 3, .ema = 0.9, .way = RECORDED};
+    struct run run = {.ops = &tr_backend_cuda, .muon = muon, .broken_step = 3, .ema = 0.9, .way = RECORDED};
 
-    (void)state;
-    all_ways(run, 1e-8, "a broken step");
+    all_ways(run, muon ? 1e-6 : 1e-8, "a broken step");
     train(&run);
     assert_int_equal(run.skipped, 1);
     for (int i = 0; i < ARENAS; i++)
         for (size_t k = 0; k < run.floats[i]; k++)
             assert_true(isfinite(run.arenas[i][k]));
     release(&run);
+}
+
+static void a_step_that_is_not_finite_changes_nothing(void **state)
+{
+    (void)state;
+    a_broken_step_changes_nothing(false);
+    a_broken_step_changes_nothing(true);
 }
 
 #ifndef TESTS_GPU

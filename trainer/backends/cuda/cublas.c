@@ -278,7 +278,7 @@ int tr_blas_gemm_new(struct tr_blas *blas, const struct tr_blas_gemm_shape *shap
                       "cuBLASLt has no algorithm for the product %d x %d x %d of %s to %s%s: %s", shape->m,
                       shape->n, shape->k, tr_gpu_dtype_name(shape->type), tr_gpu_dtype_name(shape->c_type),
                       shape->bias ? " with bias" : "", cublasLtGetStatusString(status));
-    } else if (blas->deterministic) {
+    } else if (blas->deterministic || shape->untimed) {
         g->algorithm = results[0].algo;
     } else {
         err = blas_choose(blas, g, results, count, text);

@@ -43,6 +43,7 @@ struct tr_blas_gemm_shape {
     enum imk_dtype type;   /* of a and b */
     enum imk_dtype c_type; /* fp32, or that of a and b */
     bool bias, add;        /* not both */
+    bool untimed;          /* the first proposed algorithm: the same bits on all GPUs of a kind */
 };
 
 /* Selects the fastest algorithm that cuBLASLt proposes, timed on scratch memory; not during capture. */

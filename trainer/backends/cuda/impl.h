@@ -1,5 +1,5 @@
 /* Private to the CUDA backend: backend.c (device, arenas, values), plan.c (ops as plans), ops.c and norm.c
- * (their execution), weights.c (repacked weights), update.c (arenas), staging.c (inputs and results), step.c
+ * (their execution), weights.c (repacked weights), update.c (arenas), muon.c (Muon), staging.c (inputs and results), step.c
  * (whole steps). Built on device.h, dnn.h, cublas.h and kernels/cuda; these files include no CUDA header.
  *
  * Values are NHWC with channels padded to a multiple of 16 bytes, for vector accesses and tensor cores; the
@@ -100,6 +100,10 @@ struct tr_backend {
     size_t span_count;
     struct tr_cuda_buffer span_table, chunk_table, update_scratch;
     uint32_t chunk_count;
+    bool spans_muon;           /* the tables leave the matrices to Muon */
+    struct tr_cuda_muon *muon; /* muon.c */
+    struct tr_cuda_buffer muon_scratch;
+    size_t muon_count, muon_side;
 
     /* steps */
     struct tr_cuda_buffer staged;          /* struct tr_cuda_staged, ... on the device */
@@ -183,6 +187,17 @@ int tr_cuda_add(struct tr_backend *b, float *y, const float *x, size_t count);
 int tr_cuda_squares(struct tr_backend *b, const float *x, size_t count); /* into results */
 int tr_cuda_sum_squares(struct tr_backend *b, const float *x, size_t count, double *ret_sum);
 void tr_cuda_update_free(struct tr_backend *b);
+
+/* muon.c: the matrices among these spans; then, with nothing allocated, a step of one. */
+struct tr_cuda_muon_args {
+    const struct tr_update *u;
+    float *ema; /* NULL: none */
+    const struct imk_hyper *hyper;
+    const struct imk_cuda_verdict *verdict;
+};
+int tr_cuda_muon_prepare(struct tr_backend *b, const struct tr_span *spans, size_t count);
+int tr_cuda_muon_step(struct tr_backend *b, const struct tr_cuda_muon_args *a, const struct tr_span *span);
+void tr_cuda_muon_free(struct tr_backend *b);
 
 /* staging.c: inputs of a step and its results. */
 int tr_cuda_stage_open(struct tr_backend *b, struct im_text *text);

@@ -20,19 +20,21 @@ static enum imk_cuda_optimizer kind_of(enum im_optimizer kind)
     case IM_OPTIMIZER_LARS:
         return IMK_CUDA_LARS;
     case IM_OPTIMIZER_LAMB:
+    case IM_OPTIMIZER_MUON: /* which is no kind: see struct tr_update */
         break;
     }
     return IMK_CUDA_LAMB;
 }
 
-static uint32_t fill_tables(const struct tr_span *spans, size_t count, struct imk_cuda_span *table,
+/* Muon's matrices have no chunks. */
+static uint32_t fill_tables(const struct tr_span *spans, size_t count, bool muon, struct imk_cuda_span *table,
                             struct imk_cuda_chunk *chunks)
 {
     uint32_t used = 0;
 
     for (size_t i = 0; i < count; i++) {
-        uint32_t n =
-            imk_cuda_span_chunks(spans[i].first, spans[i].count, (uint32_t)i, chunks ? chunks + used : NULL);
+        const size_t floats = muon && spans[i].rows > 0 ? 0 : spans[i].count;
+        uint32_t n = imk_cuda_span_chunks(spans[i].first, floats, (uint32_t)i, chunks ? chunks + used : NULL);
 
         if (table)
             table[i] = (struct imk_cuda_span){.first_chunk = used,
@@ -45,9 +47,9 @@ static uint32_t fill_tables(const struct tr_span *spans, size_t count, struct im
     return used;
 }
 
-static int upload(struct tr_backend *b, const struct tr_span *spans, size_t count)
+static int upload(struct tr_backend *b, const struct tr_span *spans, size_t count, bool muon)
 {
-    const uint32_t chunks = fill_tables(spans, count, NULL, NULL);
+    const uint32_t chunks = fill_tables(spans, count, muon, NULL, NULL);
     struct imk_cuda_span *span_table = calloc(count + 1, sizeof *span_table);
     struct imk_cuda_chunk *chunk_table = calloc((size_t)chunks + 1, sizeof *chunk_table);
     struct tr_span *kept = calloc(count + 1, sizeof *kept);
@@ -60,7 +62,7 @@ static int upload(struct tr_backend *b, const struct tr_span *spans, size_t coun
         err = tr_cuda_buffer_grow(b, &b->chunk_table, ((size_t)chunks + 1) * sizeof *chunk_table, false,
                                   "the update's table", NULL);
     if (err == 0) {
-        fill_tables(spans, count, span_table, chunk_table);
+        fill_tables(spans, count, muon, span_table, chunk_table);
         memcpy(kept, spans, count * sizeof *kept);
         err =
             tr_gpu_copy(b->gpu, TR_GPU_COMPUTE, b->span_table.memory, span_table, count * sizeof *span_table);
@@ -70,12 +72,15 @@ static int upload(struct tr_backend *b, const struct tr_span *spans, size_t coun
                           chunks * sizeof *chunk_table);
     if (err == 0)
         err = tr_gpu_sync(b->gpu, TR_GPU_COMPUTE);
+    if (err == 0 && muon)
+        err = tr_cuda_muon_prepare(b, spans, count);
     free(span_table);
     free(chunk_table);
     free(b->spans);
     b->spans = err == 0 ? kept : NULL;
     b->span_count = err == 0 ? count : 0;
     b->chunk_count = chunks;
+    b->spans_muon = muon;
     b->generation++;
     if (err < 0)
         free(kept);
@@ -85,12 +90,12 @@ static int upload(struct tr_backend *b, const struct tr_span *spans, size_t coun
 static bool is_same(const struct tr_span *a, const struct tr_span *b)
 {
     return a->first == b->first && a->count == b->count && a->decays == b->decays && a->since == b->since &&
-           !(a->rate < b->rate || a->rate > b->rate);
+           a->rows == b->rows && a->columns == b->columns && !(a->rate < b->rate || a->rate > b->rate);
 }
 
 static bool is_known(const struct tr_backend *b, const struct tr_update *u)
 {
-    if (!b->spans || b->span_count != u->span_count)
+    if (!b->spans || b->span_count != u->span_count || b->spans_muon != u->muon)
         return false;
     for (size_t i = 0; i < u->span_count; i++)
         if (!is_same(&b->spans[i], &u->spans[i]))
@@ -113,7 +118,7 @@ int tr_cuda_update_with(struct tr_backend *b, const struct tr_update *u, float *
 
     if (!is_known(b, u)) {
         im_assert(!tr_gpu_is_capturing(b->gpu));
-        err = upload(b, u->spans, u->span_count);
+        err = upload(b, u->spans, u->span_count, u->muon);
     }
     if (err == 0 && !tr_gpu_is_capturing(b->gpu))
         err = tr_cuda_buffer_grow(b, &b->update_scratch,
@@ -124,7 +129,14 @@ int tr_cuda_update_with(struct tr_backend *b, const struct tr_update *u, float *
     a.span_count = (uint32_t)u->span_count;
     a.chunk_count = b->chunk_count;
     a.scratch = b->update_scratch.memory;
-    return err < 0 ? err : imk_cuda_update(&a, tr_cuda_stream(b));
+    if (err == 0)
+        err = imk_cuda_update(&a, tr_cuda_stream(b));
+    for (size_t i = 0; i < u->span_count && u->muon && err == 0; i++)
+        if (u->spans[i].rows > 0)
+            err = tr_cuda_muon_step(
+                b, &(struct tr_cuda_muon_args){.u = u, .ema = ema, .hyper = hyper, .verdict = verdict},
+                &u->spans[i]);
+    return err;
 }
 
 int tr_cuda_update(struct tr_backend *b, const struct tr_update *u)
@@ -174,4 +186,5 @@ void tr_cuda_update_free(struct tr_backend *b)
     tr_cuda_buffer_free(b, &b->chunk_table, false);
     tr_cuda_buffer_free(b, &b->update_scratch, false);
     free(b->spans);
+    tr_cuda_muon_free(b);
 }

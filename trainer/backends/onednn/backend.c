@@ -237,8 +237,7 @@ static int backward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_
 static int update(struct tr_backend *b, const struct tr_update *u)
 {
     tr_cpu_set_threads(b->threads);
-    tr_cpu_update(u);
-    return 0;
+    return tr_cpu_update(u, b->threads);
 }
 
 static int lerp(struct tr_backend *b, float *y, const float *x, double k, size_t count)

@@ -49,9 +49,11 @@ void tr_cpu_scale(float *y, const float *x, const float *scale, size_t samples, 
 
 void tr_cpu_input(const struct tr_op *op, const struct tr_exec *e); /* y plain NCHW */
 
-/* The backend's functions of these names (backend.h); in trainer/backends/onednn/optimizer.c. */
-void tr_cpu_update(const struct tr_update *u);
+/* The backend's functions of these names (backend.h); in trainer/backends/onednn/optimizer.c. threads: those set. */
+int tr_cpu_update(const struct tr_update *u, int threads);
 void tr_cpu_lerp(float *y, const float *x, double k, size_t count);
 double tr_cpu_sum_squares(const float *x, size_t count);
+
+int tr_cpu_muon(const struct tr_update *u, int threads); /* all spans with rows; -ENOMEM */
 
 #endif

@@ -212,7 +212,7 @@ static struct factors factors_of(const struct tr_update *u, const struct tr_span
     };
 }
 
-void tr_cpu_update(const struct tr_update *u)
+int tr_cpu_update(const struct tr_update *u, int threads)
 {
     static void (*const rows[])(const struct tr_update *, const struct factors *, size_t, size_t) = {
         [IM_OPTIMIZER_SGD] = momentum_block,
@@ -225,6 +225,8 @@ void tr_cpu_update(const struct tr_update *u)
         const struct tr_span *span = &u->spans[i];
         struct factors f = factors_of(u, span);
 
+        if (u->muon && span->rows > 0)
+            continue;
         if (u->kind == IM_OPTIMIZER_LARS)
             f.ratio = lars_ratio(u, span);
         if (u->kind == IM_OPTIMIZER_LAMB)
@@ -233,4 +235,5 @@ void tr_cpu_update(const struct tr_update *u)
         for (size_t k = 0; k < block_count(span->count); k++)
             rows[u->kind](u, &f, span->first + k * BLOCK, span->first + block_end(k, span->count));
     }
+    return u->muon ? tr_cpu_muon(u, threads) : 0;
 }

@@ -266,8 +266,7 @@ static int backward(struct tr_backend *b, struct tr_op_plan *p, const struct tr_
 static int update(struct tr_backend *b, const struct tr_update *u)
 {
     (void)b;
-    tr_ref_update(u);
-    return 0;
+    return tr_ref_update(u);
 }
 
 static int lerp(struct tr_backend *b, float *y, const float *x, double k, size_t count)

@@ -1,5 +1,6 @@
 /* Reference optimisers, and the sums over whole arenas: backend.h has the formulas. Elements are computed in
  * double and rounded once when they are stored. */
+#include <errno.h>
 #include <math.h>
 
 #include "kernels/hyper.h"
@@ -98,13 +99,19 @@ static void lamb_span(const struct tr_update *u, const struct tr_span *span, dou
         u->w[i] = (float)((double)u->w[i] - lr * ratio * (direction(u, span, i) + decay * (double)u->w[i]));
 }
 
-void tr_ref_update(const struct tr_update *u)
+int tr_ref_update(const struct tr_update *u)
 {
     const struct imk_hyper *h = u->hyper;
-    for (size_t i = 0; i < u->span_count; i++) {
+    int err = 0;
+
+    for (size_t i = 0; i < u->span_count && err == 0; i++) {
         const struct tr_span *span = &u->spans[i];
         double decay = span->decays ? h->weight_decay : 0;
 
+        if (u->muon && span->rows > 0) {
+            err = tr_ref_muon(u, span);
+            continue;
+        }
         switch (u->kind) {
         case IM_OPTIMIZER_SGD:
             momentum_span(u, span, 1, decay);
@@ -118,6 +125,10 @@ void tr_ref_update(const struct tr_update *u)
         case IM_OPTIMIZER_LAMB:
             lamb_span(u, span, decay);
             break;
+        case IM_OPTIMIZER_MUON:
+            err = -EINVAL; /* see struct tr_update */
+            break;
         }
     }
+    return err;
 }

@@ -167,6 +167,36 @@ static void half_of_the_samples_are_flipped(void **state)
     assert_in_range(flipped, 50000 - 700, 50000 + 700); /* 4.4 sigma */
 }
 
+/* Half of the samples at first, by the coin that a random flip would have; then each in every second epoch. */
+static void alternate_flips_show_both_sides_in_two_epochs(void **state)
+{
+    int first = 0;
+
+    (void)state;
+    for (uint64_t i = 0; i < 10000; i++) {
+        struct au_job job = {
+            .split = IM_TRAIN, .seed = 3, .sample = i, .size = 224, .recipe = AU_RECIPE_DEFAULT};
+        const struct au_crop random = au_crop_make(&job, 500, 375);
+        bool before;
+
+        job.recipe.flip_alternates = true;
+        before = au_crop_make(&job, 500, 375).flip;
+        assert_int_equal(before, random.flip);
+        first += before;
+        for (job.epoch = 1; job.epoch < 5; job.epoch++) {
+            const struct au_crop plan = au_crop_make(&job, 500, 375);
+            struct au_job other = job;
+            struct imk_box box;
+
+            other.recipe.flip_alternates = false;
+            box = au_crop_make(&other, 500, 375).box; /* what is drawn after the flip stays what it was */
+            assert_int_equal(plan.flip, before != (job.epoch % 2 == 1));
+            assert_memory_equal(&plan.box, &box, sizeof box);
+        }
+    }
+    assert_in_range(first, 5000 - 220, 5000 + 220); /* 4.4 sigma */
+}
+
 static void flip_probability_0_and_1_are_certain(void **state)
 {
     (void)state;
@@ -278,6 +308,7 @@ int main(void)
         cmocka_unit_test(boxes_lie_within_the_image_and_keep_scale_and_ratio),
         cmocka_unit_test(random_boxes_are_distributed_as_torchvisions),
         cmocka_unit_test(half_of_the_samples_are_flipped),
+        cmocka_unit_test(alternate_flips_show_both_sides_in_two_epochs),
         cmocka_unit_test(flip_probability_0_and_1_are_certain),
         cmocka_unit_test(flat_image_falls_back_to_the_centre),
         cmocka_unit_test(padded_crop_reaches_each_place_equally_often),

@@ -216,7 +216,7 @@ static void wrong_values_get_their_sentences(void **state)
     assert_flag_refused(WORDS("--seed", "-1"),
                         "--seed: \"-1\" is not a whole number (expected 0 to 18446744073709551615)");
     assert_flag_refused(WORDS("--opt", "adam"),
-                        "--opt: \"adam\" is not a choice (expected sgd, adamw, lars or lamb); "
+                        "--opt: \"adam\" is not a choice (expected sgd, adamw, lars, lamb or muon); "
                         "did you mean adamw?");
     assert_flag_refused(WORDS("--nesterov=maybe"), "--nesterov: \"maybe\" is not true or false");
     assert_flag_refused(WORDS("--data-dir", "a\nb"),

@@ -1,5 +1,6 @@
 /* The keys of the optimiser, the loss and resuming: what is refused, and --resume with and without a file. */
 #include <errno.h>
+#include <math.h>
 
 #include "ipc/config/conf.h"
 #include "tests/unit/ipc/base/unit.h"
@@ -20,7 +21,7 @@ static int check(const char *const *flags, struct im_conf *conf, struct im_text 
 static void a_recipe_that_cannot_be_is_refused(void **state)
 {
     static const struct {
-        const char *flags[8];
+        const char *flags[10];
         const char *sentence;
     } cases[] = {
         {{"--opt", "adamw"}, "opt adamw"},
@@ -39,6 +40,11 @@ static void a_recipe_that_cannot_be_is_refused(void **state)
         {{"--mix-p", "0.5"}, "mix-p"},
         {{"--mixup", "0.2", "--mix-switch-p", "0.5"}, "mix-switch-p"},
         {{"--ema-warmup", "tf"}, "ema-warmup"},
+        {{"--opt", "muon"}, "opt muon needs lr"},
+        {{"--muon-rest", "sgd"}, "muon-rest"},
+        {{"--opt", "muon", "--lr", "0.02", "--momentum", "0.8"}, "momentum"},
+        {{"--opt", "muon", "--lr", "0.02", "--muon-rest", "sgd", "--beta1", "0.8"}, "beta1"},
+        {{"--opt", "muon", "--lr", "0.02", "--no-nesterov"}, "opt muon always has Nesterov"},
     };
 
     (void)state;
@@ -137,6 +143,8 @@ static void a_recipe_that_can_be_is_taken(void **state)
         {"--opt", "lars", "--lr", "2", "--momentum", "0.8", "--nesterov", "--lars-trust", "0.01"},
         {"--mixup", "0.2", "--cutmix", "1", "--mix-switch-p", "0.3", "--batch-size", "3"},
         {"--ema", "0.999", "--ema-warmup", "timm", "--accumulate", "4", "--grad-clip", "1"},
+        {"--opt", "muon", "--lr", "0.02", "--muon-momentum", "0.9", "--beta1", "0.8"},
+        {"--opt", "muon", "--lr", "0.02", "--nesterov", "--muon-rest", "sgd", "--momentum", "0.8"},
     };
 
     (void)state;
@@ -146,6 +154,27 @@ static void a_recipe_that_can_be_is_taken(void **state)
 
         if (check(cases[i], &conf, &text) < 0)
             fail_msg("%s", text.s);
+    }
+}
+
+static void the_rest_of_muon_has_its_own_rate(void **state)
+{
+    static const char *const cases[][8] = {{"--opt", "muon", "--lr", "0.02"},
+                                           {"--opt", "muon", "--lr", "0.02", "--muon-rest", "sgd"},
+                                           {"--opt", "muon", "--lr", "0.02", "--muon-rest-lr", "0.04"},
+                                           {"--opt", "adamw", "--lr", "0.02"}};
+    static const double rates[] = {0.05, 5, 2, 1};
+    static const enum im_optimizer opts[] = {IM_OPTIMIZER_ADAMW, IM_OPTIMIZER_SGD, IM_OPTIMIZER_ADAMW,
+                                             IM_OPTIMIZER_ADAMW};
+
+    (void)state;
+    for (size_t i = 0; i < IM_COUNT(cases); i++) {
+        struct im_text text = {""};
+        struct im_conf conf;
+
+        assert_int_equal(check(cases[i], &conf, &text), 0);
+        assert_int_equal(im_conf_rest_opt(&conf), opts[i]);
+        assert_true(fabs(im_conf_rest_rate(&conf) - rates[i]) < 1e-12);
     }
 }
 
@@ -276,6 +305,7 @@ int main(void)
         cmocka_unit_test(sizes_that_the_network_cannot_take_are_refused),
         cmocka_unit_test(a_flag_that_does_nothing_is_refused),
         cmocka_unit_test(a_recipe_that_can_be_is_taken),
+        cmocka_unit_test(the_rest_of_muon_has_its_own_rate),
         cmocka_unit_test(resume_stands_with_and_without_a_file),
         cmocka_unit_test(resume_with_an_empty_value_is_refused),
         cmocka_unit_test(texts_that_are_empty_or_blank_are_refused),

@@ -201,6 +201,40 @@ static void only_weights_of_conv_and_fc_decay(void **state)
     tr_model_free(m);
 }
 
+/* Muon's: [out][in kh kw] of all convolutions but the stem's and, in resnetv2, the classifier. */
+static void hidden_filters_are_matrices(void **state)
+{
+    static const char *const models[] = {"resnet20", "resnet50", "resnetv2_50"};
+    const struct tr_groups groups = {.rest_rate = 0.25};
+
+    (void)state;
+    for (size_t k = 0; k < IM_COUNT(models); k++) {
+        struct tr_model *m = make(models[k], TR_STEM_AUTO, 10);
+        struct tr_span *spans = NULL;
+        size_t count = 0, matrices = 0, hidden = 0;
+
+        assert_int_equal(tr_groups_spans(m, &groups, &spans, &count), 0);
+        for (size_t i = 0; i < count; i++) {
+            const bool matrix = spans[i].rows > 0;
+
+            assert_true(spans[i].rate == (matrix ? 1 : 0.25));
+            assert_true((size_t)spans[i].rows * (size_t)spans[i].columns <= spans[i].count);
+            matrices += matrix;
+        }
+        for (int i = 0; i < m->tensor_count; i++) {
+            const struct tr_param_tensor *t = &m->tensors[i];
+            const bool outer = strncmp(t->name, "conv1", 5) == 0 || strncmp(t->name, "stem", 4) == 0 ||
+                               strncmp(t->name, "head", 4) == 0 || strncmp(t->name, "fc", 2) == 0;
+
+            assert_int_equal(tr_tensor_is_hidden_matrix(m, t), t->rank == 4 && !outer);
+            hidden += t->rank == 4 && !outer;
+        }
+        assert_int_equal(matrices, hidden);
+        free(spans);
+        tr_model_free(m);
+    }
+}
+
 static void initial_values_have_the_right_spread(void **state)
 {
     struct tr_model *m = make("resnet18", TR_STEM_AUTO, 100);
@@ -447,6 +481,7 @@ int main(void)
         cmocka_unit_test(small_stem_has_no_pool),
         cmocka_unit_test(arenas_hold_each_tensor_once),
         cmocka_unit_test(only_weights_of_conv_and_fc_decay),
+        cmocka_unit_test(hidden_filters_are_matrices),
         cmocka_unit_test(initial_values_have_the_right_spread),
         cmocka_unit_test(initial_values_follow_the_seed),
         cmocka_unit_test(unknown_names_are_refused_with_a_sentence),
