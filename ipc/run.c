@@ -28,7 +28,7 @@ static bool geometry_is_sane(const struct im_geometry *g)
            g->batches <= IM_BATCHES_MAX && g->batch_size_max >= 1 && g->batch_size_max <= 65536 &&
            g->readers_max >= 1 && g->augmenters_max >= 1 && g->readers_max <= IM_SLOTS_MAX &&
            g->augmenters_max <= IM_SLOTS_MAX &&
-           g->slots == 1 + g->readers_max + g->augmenters_max + g->ranks && g->slots <= IM_SLOTS_MAX &&
+           g->fetchers <= 1 && g->slots == 1 + g->readers_max + g->augmenters_max + g->ranks + g->fetchers && g->slots <= IM_SLOTS_MAX &&
            g->classes >= 1;
 }
 
@@ -322,6 +322,8 @@ uint32_t im_run_slot(const struct im_run *run, enum im_role role, uint32_t index
         return 1 + g->readers_max + index;
     case IM_ROLE_TRAINER:
         return 1 + g->readers_max + g->augmenters_max + index;
+    case IM_ROLE_FETCHER:
+        return 1 + g->readers_max + g->augmenters_max + g->ranks + index;
     default:
         return 0;
     }
@@ -329,7 +331,8 @@ uint32_t im_run_slot(const struct im_run *run, enum im_role role, uint32_t index
 
 const char *im_role_name(enum im_role role)
 {
-    static const char *const names[IM_ROLES] = {"none", "supervisor", "reader", "augmenter", "trainer"};
+    static const char *const names[IM_ROLES] = {"none",      "supervisor", "reader",
+                                                  "augmenter", "trainer",    "fetcher"};
 
     return (unsigned)role < IM_ROLES ? names[role] : "unknown";
 }

@@ -80,7 +80,7 @@ int sv_dataset_load(const struct im_conf *conf, struct sv_dataset *ret, struct i
                          rebuild[] = "--rebuild-index", subset[] = "--subset", output[ANSWER_MAX],
                          quiet[] = "--quiet";
     char labels[IM_CONF_TEXT_BYTES + 16], val_labels[IM_CONF_TEXT_BYTES + 16];
-    char class_names[IM_CONF_TEXT_BYTES + 16], list[IM_CONF_TEXT_BYTES + 16], split_of[64];
+    char cache_dir[IM_CONF_TEXT_BYTES + 16], class_names[IM_CONF_TEXT_BYTES + 16], list[IM_CONF_TEXT_BYTES + 16], split_of[64];
     char *argv[32] = {path, data, verb, json, layout};
     const int64_t began = sv_rundir_began_ns(conf->run_dir);
     char since[64], split[64], split_seed[64], seek[IM_CONF_TEXT_BYTES + 32],
@@ -93,6 +93,10 @@ int sv_dataset_load(const struct im_conf *conf, struct sv_dataset *ret, struct i
         argv[n++] = data_dir;
     }
     snprintf(layout, sizeof layout, "--layout=%s", im_conf_choice(IM_KEY_layout, conf->layout));
+    if (*conf->cache_dir) {
+        snprintf(cache_dir, sizeof cache_dir, "--cache-dir=%s", conf->cache_dir);
+        argv[n++] = cache_dir;
+    }
     if (conf->rebuild_index)
         argv[n++] = rebuild;
     if (conf->quiet)
