@@ -28,6 +28,8 @@
 #define BLOCK 4096 /* what a file takes of a disk is rounded up */
 #define EVICT_SHARE 16
 #define FREE_SHARE 20
+#define MARGIN_SHARE 32
+#define MARGIN_MAX ((uint64_t)16 << 20)
 #define FREE_MIN ((uint64_t)1 << 30)
 
 struct fe_book {
@@ -80,16 +82,18 @@ uint64_t fe_cache_used(const struct fe_cache *cache)
 uint64_t fe_cache_limit(const struct fe_cache *cache)
 {
     struct statvfs fs;
-    uint64_t keep, left;
+    uint64_t all, keep, used = fe_cache_used(cache);
 
-    if (cache->limit > 0)
-        return cache->limit;
     if (fstatvfs(cache->dir_fd, &fs) < 0)
-        return fe_cache_used(cache);
+        return cache->limit > 0 ? cache->limit : used;
+    /* What the disk has for us, filled by others as it may be. */
+    all = used + (uint64_t)fs.f_bavail * fs.f_frsize;
     keep = (uint64_t)fs.f_blocks * fs.f_frsize / FREE_SHARE;
-    left = (uint64_t)fs.f_bavail * fs.f_frsize;
     keep = keep > FREE_MIN ? keep : FREE_MIN;
-    return fe_cache_used(cache) + left > keep ? fe_cache_used(cache) + left - keep : 0;
+    if (cache->limit > 0)
+        keep = all / MARGIN_SHARE < MARGIN_MAX ? all / MARGIN_SHARE : MARGIN_MAX;
+    all = all > keep ? all - keep : 0;
+    return cache->limit > 0 && cache->limit < all ? cache->limit : all;
 }
 
 /* Each file below a folder: its folder, name and what is known of it. */
@@ -388,6 +392,24 @@ int fe_cache_claim(struct fe_cache *cache, uint64_t object, struct fe_claim *ret
     return err;
 }
 
+static int take_from_disk(struct fe_cache *cache, struct fe_claim *claim, uint64_t more)
+{
+    const off_t bytes = (off_t)(claim->promised + more);
+    int err = 0;
+
+    add(cache, more); /* first: who dies in between has promised too much, not too little */
+    IM_FAULT("fetcher.promised");
+    if (fallocate(claim->fd, 0, 0, bytes) < 0)
+        err = -errno;
+    if (err == -EOPNOTSUPP || err == -ENOSYS)
+        err = ftruncate(claim->fd, bytes) < 0 ? -errno : 0;
+    if (err < 0)
+        take_off(cache, more);
+    else
+        claim->promised += more;
+    return err;
+}
+
 int fe_cache_promise(struct fe_cache *cache, struct fe_claim *claim, uint64_t bytes)
 {
     uint64_t more, limit;
@@ -401,26 +423,16 @@ int fe_cache_promise(struct fe_cache *cache, struct fe_claim *claim, uint64_t by
         return err;
     limit = fe_cache_limit(cache);
     if (rounded(bytes) > limit)
-        err = cache->limit > 0 ? -EFBIG : -ENOSPC;
+        err = cache->limit > 0 && rounded(bytes) > cache->limit ? -EFBIG : -ENOSPC;
     else if (fe_cache_used(cache) + more > limit) {
         err = evict(cache, fe_cache_used(cache) + more - limit, limit);
         if (err == -ENOSPC && recount(cache) == 0 && fe_cache_used(cache) + more <= limit)
             err = 0;
     }
-    if (err == 0) {
-        add(cache, more); /* first: who dies in between has promised too much, not too little */
-        IM_FAULT("fetcher.promised");
-        if (fallocate(claim->fd, 0, 0, (off_t)(claim->promised + more)) < 0)
-            err = errno == EOPNOTSUPP || errno == ENOSYS
-                      ? (ftruncate(claim->fd, (off_t)(claim->promised + more)) < 0 ? -errno : 0)
-                      : -errno;
-        if (err < 0)
-            take_off(cache, more);
-        else
-            claim->promised += more;
-        if (err == -ENOSPC) /* the disk is full, whatever the limit: room for the next try */
-            evict(cache, more, 0);
-    }
+    if (err == 0)
+        err = take_from_disk(cache, claim, more);
+    if (err == -ENOSPC && evict(cache, more, fe_cache_used(cache)) == 0) /* it is fuller than it says */
+        err = take_from_disk(cache, claim, more);
     if (fe_cache_used(cache) > limit / 2)
         cache->touches = true;
     unlock(cache);

@@ -52,7 +52,8 @@ struct fetcher {
     im_ns checked, hold; /* the window; no request before this */
     im_ns unproven_since, probed, keys_read;
     uint64_t probes, fetched, fetched_bytes;
-    bool probing, full, told;
+    bool probing, told;
+    bool full, told_full; /* the cache takes nothing; that was said in this life */
     im_ns probe_began;
     struct rd_storage storage;
 };
@@ -262,10 +263,11 @@ static void failed(struct fetcher *f, struct wanted *w, int err, const struct fe
     w->began = 0;
     atomic_store_explicit(&f->child->entry->read_error, (uint32_t)-err, memory_order_relaxed);
     if (err == -ENOSPC || err == -EDQUOT || err == -EAGAIN || err == -EIO) { /* ours, not the object's */
-        if (err != -EAGAIN && !f->full)
+        if (err != -EAGAIN && !f->full && !f->told_full)
             im_log(IM_LOG_WARN, "the cache takes no more objects", "cause=%s",
                    im_log_quote(&(struct im_quoted){0}, strerror(-err)));
         f->full |= err != -EAGAIN;
+        f->told_full |= f->full;
         w->due = now + (err == -EAGAIN ? BUSY_WAIT_NS : FULL_WAIT_NS);
         return;
     }

@@ -61,7 +61,62 @@ case_s3() {
   if grep -rqF "$AWS_SECRET_ACCESS_KEY" "$RUN" "$T/objects" "$T/out"; then fail "the secret was written down"; fi
 }
 
-case "$CASE" in
-*) "case_$CASE" ;;
-esac
-must_leave_nothing
+# A cache that holds a third of the images, and two runs that share it.
+case_limit() {
+  serve 'error 3'
+  over_http
+  local most=0 now other
+  IMSUPER_FAULT=$QUICK_PACE "$BIN/imsuper" start "${TRAIN[@]}" --plain --workspace "$T/w" --run-name other "${CACHE[@]}" --cache-size 300K \
+    >"$T/other.out" 2>&1 </dev/null &
+  other=$!
+  launch "${CACHE[@]}" --cache-size 300K
+  until is_over; do
+    now=$(kept 2>/dev/null) && [ "$now" -gt "$most" ] && most=$now
+    sleep 0.1
+  done
+  finish 0
+  wait $other || fail "the other run failed: $(tail -n 5 "$T/other.out")"
+  must_equal_reference
+  RUN=$T/w/other must_equal_reference
+  [ "$most" -le 307200 ] || fail "the cache took $most bytes"
+  [ "$most" -gt 150000 ] || fail "the cache took $most bytes only"
+}
+
+# Objects that are not there are left out by name; a server that is away is waited for.
+case_away() {
+  serve 'missing train/class_003/0000[12].jpg' 'forbidden val/class_001/00000.jpg'
+  over_http
+  FAULTS=$QUICK_PACE
+  launch "${CACHE[@]}" --connections 2
+  wait_step 2
+  faults away
+  until_true 60 has_event '"outage.began"' || fail "nobody said that the server is away"
+  sleep 1
+  faults 'missing train/class_003/0000[12].jpg' 'forbidden val/class_001/00000.jpg'
+  finish 0
+  has_event '"outage.ended"' || fail "nobody said that the server is back"
+  for name in train/class_003/00001.jpg train/class_003/00002.jpg val/class_001/00000.jpg; do
+    has_event "sample.bad.*$name" || fail "$name is not named"
+  done
+  [ "$(count_events '"sample.bad"')" = 3 ] || fail "other images were left out"
+  grep -q 'why="HTTP 403 (AccessDenied)"' "$RUN/log.txt" || fail "the log does not say why"
+}
+
+# A disk that is full: the run waits, and goes on when there is room.
+case_full() {
+  serve
+  over_http
+  mkdir "$T/objects"
+  mount -t tmpfs -o size=600k tmpfs "$T/objects" 2>/dev/null || skip "needs the right to mount"
+  trap 'umount -l "$T/objects"; clean' EXIT
+  "$BIN/imsuper" data index --data-dir "${TRAIN[1]}" --cache-dir "$T/objects" >/dev/null || fail "there is no index"
+  head -c 600000 /dev/zero >"$T/objects/filler" 2>/dev/null || true
+  launch "${CACHE[@]}" --cache-size 1G
+  until_true 60 has_event '"outage.began"' || fail "nobody said that the disk is full"
+  grep -q 'the cache takes no more objects' "$RUN/log.txt" || fail "the log does not say why"
+  : >"$T/objects/filler" # room for a few: others make room for them
+  finish 0
+  must_equal_reference
+}
+
+run_case
