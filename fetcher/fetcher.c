@@ -72,11 +72,12 @@ static int sample_at(struct fetcher *f, uint64_t ticket, enum im_split *ret_spli
 static int path_of(const struct fetcher *f, enum im_split split, uint64_t sample, char *ret, size_t size)
 {
     size_t n = strlen(f->store.below);
+    struct rd_source_of source;
 
     if (n >= size)
         return -ENAMETOOLONG;
     memcpy(ret, f->store.below, n + 1);
-    return rd_index_relative(&f->index, split, sample, ret + n, size - n);
+    return rd_index_source(&f->index, split, sample, &source, ret + n, size - n);
 }
 
 static uint64_t key_of(enum im_split split, uint64_t sample)

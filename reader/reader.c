@@ -52,6 +52,7 @@ struct flight {
     uint64_t order; /* of the try */
     struct rd_tries tries;
     im_ns looked; /* for an object that is not here yet; 0: it is, or lies here */
+    bool is_part; /* of a container, which does not go away */
     bool used;
     uint32_t next_free; /* list of unused flights */
 };
@@ -148,8 +149,10 @@ static void end_wait(struct reader *r, struct flight *flight)
 /* Gives the file to the engine. 0 or negative errno: the engine is broken. */
 static int begin_try(struct reader *r, struct flight *flight)
 {
-    char path[4096];
-    int err = rd_index_relative(&r->index, flight->split, flight->cell.meta->sample, path, sizeof path);
+    const uint64_t sample = flight->cell.meta->sample;
+    struct rd_source_of source;
+    char path[4096], name[4096];
+    int err = rd_index_source(&r->index, flight->split, sample, &source, path, sizeof path);
     int object = RD_OBJECT_HERE;
 
     if (err < 0) /* no system call takes such a path */
@@ -157,8 +160,10 @@ static int begin_try(struct reader *r, struct flight *flight)
     if (r->is_remote)
         object = rd_mirror_look(r->root_fd, path, r->since);
     end_wait(r, flight);
+    flight->is_part = source.container != 0;
     if (flight->tries.failures == 0)
-        set_name(flight->cell.meta, path);
+        set_name(flight->cell.meta,
+                 rd_index_relative(&r->index, flight->split, sample, name, sizeof name) < 0 ? path : name);
     if (object == RD_OBJECT_FAILED) /* the fetcher has said why */
         return publish_verdict(r, flight, IM_VERDICT_READ_ERROR);
     if (object == RD_OBJECT_AWAY)
@@ -170,7 +175,10 @@ static int begin_try(struct reader *r, struct flight *flight)
                         &(struct rd_io_request){.path = path,
                                                 .buffer = flight->cell.bytes,
                                                 .capacity = (uint32_t)r->child->run->geometry.cell_bytes,
-                                                .tag = tag_of(r, flight)});
+                                                .tag = tag_of(r, flight),
+                                                .container = source.container,
+                                                .offset = source.offset,
+                                                .bytes = source.bytes});
 }
 
 /* Starts reading a claimed ticket's file. 0 or negative errno. */
@@ -204,8 +212,8 @@ static int submit(struct reader *r, const struct im_encoded *cell)
 static int refer(struct reader *r, struct flight *flight)
 {
     struct im_encoded_meta *meta = flight->cell.meta;
-    int n = rd_index_path(&r->index, flight->split, meta->sample, (char *)flight->cell.bytes,
-                          r->child->run->geometry.cell_bytes);
+    int n = rd_index_reference(&r->index, flight->split, meta->sample, (char *)flight->cell.bytes,
+                               r->child->run->geometry.cell_bytes);
 
     if (n < 0)
         return publish_verdict(r, flight, IM_VERDICT_READ_ERROR);
@@ -246,7 +254,7 @@ static int ended(struct reader *r, const struct rd_io_result *result)
         r->newest_ended = flight->order;
     if (result->bytes < 0 || injected < 0)
         return failed(r, flight, injected < 0 ? injected : (int)result->bytes);
-    if (r->is_remote && result->bytes == 0) /* it has just made room for another */
+    if (r->is_remote && result->bytes == 0 && !flight->is_part) /* it has just made room for another */
         return await(r, flight);
     rd_storage_read(&r->storage, flight->began);
     rd_storage_file(&r->storage, 0);
@@ -326,6 +334,7 @@ static bool is_held(const struct reader *r, enum im_split split, uint64_t sample
 static void choose_probe(struct reader *r, char *ret_path, size_t size)
 {
     uint64_t n = rd_index_count(&r->index, IM_TRAIN), sample = 0;
+    struct rd_source_of source;
 
     *ret_path = 0;
     for (int i = 0; i < 16; i++) {
@@ -334,7 +343,7 @@ static void choose_probe(struct reader *r, char *ret_path, size_t size)
         if (!is_held(r, IM_TRAIN, sample))
             break;
     }
-    if (rd_index_relative(&r->index, IM_TRAIN, sample, ret_path, size) < 0)
+    if (rd_index_source(&r->index, IM_TRAIN, sample, &source, ret_path, size) < 0)
         *ret_path = 0;
 }
 
@@ -345,6 +354,8 @@ static void take_root(struct reader *r, const struct rd_probe_result *result)
         return;
     dup3(result->root_fd, r->root_fd, O_CLOEXEC); /* the engine uses the number */
     close(result->root_fd);
+    if (r->io)
+        rd_io_forget(r->io);
 }
 
 static void take_probe(struct reader *r, const struct rd_probe_result *result)

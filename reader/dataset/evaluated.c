@@ -171,10 +171,8 @@ static int write_choice(const struct rd_index *index, enum im_split split, uint3
         err = place < 0 ? (int)place : 0;
     }
     for (uint64_t id = 0; id < rd_index_count(index, split) && err == 0; id++) {
-        const struct rd_index_sample *s = &index->samples[split][id];
-
-        err = rd_writer_sample(&writer, IM_VAL, s->directory, index->strings + s->name,
-                               (uint32_t)m->output[s->label]);
+        err = rd_writer_copy(&writer, index, split, id, IM_VAL,
+                             (uint32_t)m->output[rd_index_label(index, split, id)]);
     }
     if (err == 0)
         err = rd_writer_finish_copy(&writer, index, ret_bytes, ret_size);
