@@ -11,6 +11,7 @@
 #include <curl/curl.h>
 
 #define CONNECT_MS 15000L
+#define SHA256_OF_NOTHING "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 #define REDIRECTS 5L
 #define WAIT_MAX_NS (300 * IM_SECOND)
 #define TRIES 8
@@ -144,6 +145,11 @@ static int sign(struct fe_client *c, struct request *r)
             return -ENOMEM;
         r->headers = more;
     }
+    /* S3 wants it among what is signed, and libcurl 7.88 does not add it. */
+    more = curl_slist_append(r->headers, "x-amz-content-sha256: " SHA256_OF_NOTHING);
+    if (!more)
+        return -ENOMEM;
+    r->headers = more;
     curl_easy_setopt(r->easy, CURLOPT_AWS_SIGV4, what);
     curl_easy_setopt(r->easy, CURLOPT_USERPWD, pair);
     explicit_bzero(pair, sizeof pair);

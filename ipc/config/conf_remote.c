@@ -64,7 +64,7 @@ int im_conf_check_remote(const struct im_conf *conf, struct im_text *text)
     if (strpbrk(s, "?#"))
         return im_fail(text, -EINVAL, "data-dir: an address with ? or # is no folder");
     for (const char *c = s; *c; c++)
-        if ((unsigned char)*c <= ' ' || *c == 0x7f)
+        if ((unsigned char)*c < ' ' || *c == 0x7f || (*c == ' ' && *s != 's'))
             return im_fail(text, -EINVAL,
                            "data-dir: an address must not hold spaces or control characters");
     return 0;
