@@ -165,7 +165,12 @@ int rd_data_open(const struct rd_source *source, const struct rd_progress *progr
 
     if (!data)
         return -ENOMEM;
-    if (im_conf_is_remote(folder)) {
+    if (im_conf_is_remote(folder) && !source->may_be_remote) {
+        err = im_fail(text, -EINVAL,
+                      "%.400s lies on another machine, and this command needs a folder: data/ in the cache "
+                      "(--cache-dir) is one, with the images that have been fetched",
+                      folder);
+    } else if (im_conf_is_remote(folder)) {
         err = rd_mirror_open(folder, source->cache_dir ? source->cache_dir : "", source->rebuild, mirror,
                              sizeof mirror, text);
         folder = mirror;

@@ -186,8 +186,8 @@ static void print_cache(const struct im_json *j)
     im_say(stdout, "cache     %.1f%% of %lld images were here; %lld fetched, %.1f MB/s from %.200s",
            all ? 100.0 * (double)hits / (double)all : 0.0, all, (long long)im_json_int_or(j, "fetched", 0),
            im_json_real_or(j, "bytes_per_second", 0) / 1e6, im_json_str_or(j, "from", "?"));
-    printf("cache     %.2f GiB kept; %lld made room for others\n",
-           (double)im_json_int_or(j, "bytes", 0) / (1 << 30), (long long)im_json_int_or(j, "evicted", 0));
+    printf("cache     %.1f MiB kept; %lld made room for others\n",
+           (double)im_json_int_or(j, "bytes", 0) / (1 << 20), (long long)im_json_int_or(j, "evicted", 0));
 }
 
 static void print_status(const struct im_json *j)

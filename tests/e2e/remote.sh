@@ -119,4 +119,22 @@ case_full() {
   must_equal_reference
 }
 
+# The fetcher dies at each of its fault points.
+case_points() {
+  local point tested=0 here
+  here=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+  serve 'error 3'
+  over_s3
+  for point in $(grep -rhoE 'IM_FAULT\("[^"]+"\)' "$here/fetcher" | sed 's/.*"\(.*\)".*/\1/' | sort -u); do
+    rm -rf "$T/w" "$T/objects"
+    FAULTS="fetcher:$point=kill@20"
+    start 0 "${CACHE[@]}" --cache-size 300K
+    must_equal_reference
+    [ "$(deaths_of fetcher)" -ge 1 ] || fail "$point was not passed"
+    echo "$point: $(deaths_of fetcher) deaths"
+    tested=$((tested + 1))
+  done
+  [ $tested -ge 7 ] || fail "only $tested points were found"
+}
+
 run_case
