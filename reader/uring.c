@@ -41,7 +41,7 @@
 #include "reader/io_engine.h"
 
 #define RARE_THREADS 4
-#define CONTAINERS_MAX 2048 /* that stay open; more than these take turns in the slots */
+#define CONTAINERS_MAX 2048      /* that stay open; more than these take turns in the slots */
 #define RARE_WAIT_NS (2 * IM_MS) /* both kinds are waited for in turn while there are both */
 
 enum op { OP_OPEN, OP_ADVISE, OP_READ, OP_MORE, OP_CLOSE, OPS };
@@ -52,7 +52,7 @@ struct place {
     uint64_t tag;
     uint32_t container; /* 0: a whole file */
     uint64_t offset, bytes;
-    bool opens;              /* this is the chain that opens the container */
+    bool opens;                /* this is the chain that opens the container */
     unsigned completions, ops; /* of ops: OPS for a file, 3 or 1 for a part */
     int results[OPS];
     int is_async; /* this chain went to the workers */
@@ -62,7 +62,7 @@ struct place {
 
 /* A slot in which a container stays open. */
 struct container {
-    uint32_t number; /* 0: none */
+    uint32_t number;  /* 0: none */
     unsigned readers; /* places that read it by the slot */
     bool is_open;
 };
@@ -71,7 +71,7 @@ struct engine {
     struct io_uring ring;
     struct container *containers;
     unsigned container_count;
-    unsigned parts; /* in flight in the ring */
+    unsigned parts;                  /* in flight in the ring */
     int root_fd, is_async;           /* reads go to the workers */
     int is_careful;                  /* and the opening */
     unsigned depth, free_count, due; /* due: completions of started chains that were not seen yet */
@@ -280,8 +280,11 @@ static int enter(struct engine *engine, im_ns until)
     int got;
 
     if (left > 0 && engine->due > 0)
-        got = io_uring_submit_and_wait_timeout(
-            &engine->ring, &cqe, engine->parts > 0 ? 1 : engine->due < OPS ? engine->due : OPS, &timeout, NULL);
+        got = io_uring_submit_and_wait_timeout(&engine->ring, &cqe,
+                                               engine->parts > 0   ? 1
+                                               : engine->due < OPS ? engine->due
+                                                                   : OPS,
+                                               &timeout, NULL);
     else
         got = io_uring_submit_and_get_events(&engine->ring);
     /* EAGAIN, EBUSY: completions must be consumed first, or the kernel is short of memory for a moment; what is

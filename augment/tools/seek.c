@@ -24,9 +24,9 @@
 #include "ipc/base/clock.h"
 #include "ipc/base/count.h"
 #include "ipc/base/fault.h"
-#include "ipc/base/reference.h"
 #include "ipc/base/json.h"
 #include "ipc/base/printable.h"
+#include "ipc/base/reference.h"
 #include "ipc/child.h"
 #include "ipc/seek_file.h"
 

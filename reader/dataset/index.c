@@ -297,7 +297,8 @@ int rd_index_source(const struct rd_index *index, enum im_split split, uint64_t 
     if (!places)
         return rd_index_relative(index, split, id, ret_path, size);
     im_assert(id < rd_index_count(index, split));
-    *ret_source = (struct rd_source_of){index->samples[split][id].directory + 1, places[id].offset, places[id].bytes};
+    *ret_source =
+        (struct rd_source_of){index->samples[split][id].directory + 1, places[id].offset, places[id].bytes};
     length = snprintf(ret_path, size, "%s", index->strings + index->directories[ret_source->container - 1]);
     return length < 0 || (size_t)length >= size ? -ENAMETOOLONG : length;
 }

@@ -83,7 +83,8 @@ struct rd_source_of {
 int rd_index_source(const struct rd_index *index, enum im_split split, uint64_t id,
                     struct rd_source_of *ret_source, char *ret_path, size_t size);
 /* The same as one string with an absolute path: ipc/base/reference.h. */
-int rd_index_reference(const struct rd_index *index, enum im_split split, uint64_t id, char *ret, size_t size);
+int rd_index_reference(const struct rd_index *index, enum im_split split, uint64_t id, char *ret,
+                       size_t size);
 bool rd_index_has_containers(const struct rd_index *index);
 
 #endif

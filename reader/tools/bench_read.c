@@ -37,8 +37,10 @@ int rd_bench_list(const struct im_conf *conf, uint64_t most, struct rd_bench_fil
     for (uint64_t i = 0; ret->paths && ret->sources && i < wanted && err >= 0; i++) {
         char inside[PATH_MAX], path[PATH_MAX];
 
-        err = rd_index_source(&data.index, IM_TRAIN, i * count / wanted, &ret->sources[i], inside, sizeof inside);
-        if (err >= 0 && (size_t)snprintf(path, sizeof path, "%s/%s", rd_index_root(&data.index), inside) >= sizeof path)
+        err = rd_index_source(&data.index, IM_TRAIN, i * count / wanted, &ret->sources[i], inside,
+                              sizeof inside);
+        if (err >= 0 &&
+            (size_t)snprintf(path, sizeof path, "%s/%s", rd_index_root(&data.index), inside) >= sizeof path)
             err = -ENAMETOOLONG;
         ret->paths[i] = err < 0 ? NULL : strdup(path);
         ret->count += ret->paths[i] != NULL;
@@ -93,8 +95,8 @@ static double drop_files(const struct rd_bench_files *files)
     size_t looked = 0;
 
     for (size_t i = 0; i < files->count; i++) {
-        const bool is_same =
-            i > 0 && files->sources[i].container && files->sources[i].container == files->sources[i - 1].container;
+        const bool is_same = i > 0 && files->sources[i].container &&
+                             files->sources[i].container == files->sources[i - 1].container;
         int fd = is_same ? -1 : open(files->paths[i], O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
         double share = -1;
 

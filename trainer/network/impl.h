@@ -42,7 +42,7 @@ struct tr_network {
     float mean[3], std[3];
     struct tr_loss loss; /* its weights are this network's */
     float *class_weights;
-    enum tr_optimizer optimizer;
+    enum im_optimizer optimizer;
     bool accumulates, averages;
     uint64_t seed;
     size_t memory_max;
