@@ -99,11 +99,11 @@ static void forget(char *bytes)
 static bool keys_of_file(const char *name, const char *file, bool is_config, struct fe_keys *ret)
 {
     char *bytes = read_profiles(name, file);
-    bool found = bytes &&
-                 fe_profile_value(bytes, profile_name(), is_config, "aws_access_key_id", ret->id,
-                                  sizeof ret->id) &&
-                 fe_profile_value(bytes, profile_name(), is_config, "aws_secret_access_key", ret->secret,
-                                  sizeof ret->secret);
+    bool found =
+        bytes &&
+        fe_profile_value(bytes, profile_name(), is_config, "aws_access_key_id", ret->id, sizeof ret->id) &&
+        fe_profile_value(bytes, profile_name(), is_config, "aws_secret_access_key", ret->secret,
+                         sizeof ret->secret);
 
     if (found && !fe_profile_value(bytes, profile_name(), is_config, "aws_session_token", ret->token,
                                    sizeof ret->token))
@@ -178,16 +178,19 @@ static int bucket_address(const char *bucket, struct fe_address *ret, struct im_
     while (n > 0 && endpoint[n - 1] == '/')
         endpoint[--n] = 0;
     if (has_endpoint && strncmp(endpoint, "http://", 7) != 0 && strncmp(endpoint, "https://", 8) != 0)
-        return im_fail(text, -EINVAL,
-                       "the endpoint of S3 is \"%.200s\" (AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL or endpoint_url "
-                       "of the profile): it must begin with http:// or https://",
-                       endpoint);
+        return im_fail(
+            text, -EINVAL,
+            "the endpoint of S3 is \"%.200s\" (AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL or endpoint_url "
+            "of the profile): it must begin with http:// or https://",
+            endpoint);
     if (has_endpoint)
         length = snprintf(ret->bucket, sizeof ret->bucket, "%s/%s", endpoint, bucket);
     else if (strchr(bucket, '.')) /* a name with dots has no certificate */
-        length = snprintf(ret->bucket, sizeof ret->bucket, "https://s3.%s.amazonaws.com/%s", ret->region, bucket);
+        length =
+            snprintf(ret->bucket, sizeof ret->bucket, "https://s3.%s.amazonaws.com/%s", ret->region, bucket);
     else
-        length = snprintf(ret->bucket, sizeof ret->bucket, "https://%s.s3.%s.amazonaws.com", bucket, ret->region);
+        length =
+            snprintf(ret->bucket, sizeof ret->bucket, "https://%s.s3.%s.amazonaws.com", bucket, ret->region);
     return length < 0 || (size_t)length >= sizeof ret->bucket
                ? im_fail(text, -EINVAL, "the address of the bucket is too long")
                : 0;
@@ -201,7 +204,8 @@ static int read_s3(const char *s, struct fe_address *ret, struct im_text *text)
     int err;
 
     copy_value(s, key, bucket, sizeof bucket);
-    if (!*bucket || strspn(bucket, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_") != strlen(bucket))
+    if (!*bucket ||
+        strspn(bucket, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_") != strlen(bucket))
         return im_fail(text, -EINVAL, "\"s3://%.200s\" names no bucket", s);
     if (!setting("AWS_REGION", "AWS_DEFAULT_REGION", "region", ret->region, sizeof ret->region))
         snprintf(ret->region, sizeof ret->region, "us-east-1");

@@ -100,8 +100,8 @@ uint64_t fe_cache_limit(const struct fe_cache *cache)
 struct visit {
     void (*file)(struct visit *v, int dir_fd, const char *name, const struct stat *st);
     struct fe_cache *cache;
-    uint64_t bytes;           /* of all */
-    struct used *used;        /* images, for those who go first */
+    uint64_t bytes;    /* of all */
+    struct used *used; /* images, for those who go first */
     size_t count, capacity;
     int64_t until;            /* those used up to then go */
     uint64_t wanted, evicted; /* bytes */
@@ -362,8 +362,9 @@ static bool is_named(const struct fe_cache *c, const struct fe_claim *claim)
 {
     struct stat ours, named;
 
-    return fstat(claim->fd, &ours) == 0 && fstatat(c->tmp_fd, claim->name, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
-           ours.st_ino == named.st_ino && ours.st_dev == named.st_dev;
+    return fstat(claim->fd, &ours) == 0 &&
+           fstatat(c->tmp_fd, claim->name, &named, AT_SYMLINK_NOFOLLOW) == 0 && ours.st_ino == named.st_ino &&
+           ours.st_dev == named.st_dev;
 }
 
 int fe_cache_claim(struct fe_cache *cache, uint64_t object, struct fe_claim *ret)

@@ -129,8 +129,7 @@ static size_t on_body(char *bytes, size_t one, size_t n, void *context)
 
 static int sign(struct fe_client *c, struct request *r)
 {
-    char what[128], pair[sizeof c->keys.id + sizeof c->keys.secret + 2],
-        token[sizeof c->keys.token + 32];
+    char what[128], pair[sizeof c->keys.id + sizeof c->keys.secret + 2], token[sizeof c->keys.token + 32];
     struct curl_slist *more;
 
     if (!c->address.is_s3 || !c->keys.id[0])
@@ -352,7 +351,8 @@ static void say_status(struct request *r, long status, char *ret, size_t size)
     if (r->region[0] && (status == 301 || status == 307 || status == 400))
         snprintf(ret, size, "HTTP %ld: the bucket is in region %.40s (AWS_REGION)", status, r->region);
     else if (end)
-        snprintf(ret, size, "HTTP %ld (%.*s)", status, (int)(end - code - 6 < 64 ? end - code - 6 : 64), code + 6);
+        snprintf(ret, size, "HTTP %ld (%.*s)", status, (int)(end - code - 6 < 64 ? end - code - 6 : 64),
+                 code + 6);
     else
         snprintf(ret, size, "HTTP %ld", status);
 }
@@ -444,11 +444,12 @@ static int write_body(void *context, const void *bytes, size_t n)
 static bool helps(const struct fe_result *result)
 {
     return result->err < 0 && result->err != -ENOENT && result->err != -EACCES && result->err != -EFBIG &&
-           result->err != -ENOMEM && !(result->status >= 300 && result->status < 400) && result->status != 400;
+           result->err != -ENOMEM && !(result->status >= 300 && result->status < 400) &&
+           result->status != 400;
 }
 
-int fe_client_get(struct fe_client *client, const char *url, size_t bytes_max, char **ret_bytes, size_t *ret_n,
-                  struct im_text *text)
+int fe_client_get(struct fe_client *client, const char *url, size_t bytes_max, char **ret_bytes,
+                  size_t *ret_n, struct im_text *text)
 {
     struct fe_result result = {.err = -EIO};
     im_ns wait = 200 * IM_MS;

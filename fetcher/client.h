@@ -14,24 +14,25 @@ struct fe_client;
 
 /* What becomes of an answer's body. Each returns 0, or a negative errno that ends the request with it. */
 struct fe_sink {
-    int (*begin)(void *context, int64_t bytes); /* its length, before the first byte; -1: the server does not say */
+    int (*begin)(void *context,
+                 int64_t bytes); /* its length, before the first byte; -1: the server does not say */
     int (*write)(void *context, const void *bytes, size_t n);
     void *context;
 };
 
 struct fe_request {
     const char *url;
-    const char *etag;  /* the object must have it still; NULL or "": any */
-    bool first_byte;   /* only that: to see whether the server gives anything */
+    const char *etag; /* the object must have it still; NULL or "": any */
+    bool first_byte;  /* only that: to see whether the server gives anything */
     struct fe_sink sink;
     void *tag; /* comes back with the result */
 };
 
 struct fe_result {
     void *tag;
-    int err;      /* 0: all of the body was given to the sink. -ENOENT: 404, 410. -EACCES: 401, 403. -ESTALE: it has
+    int err; /* 0: all of the body was given to the sink. -ENOENT: 404, 410. -EACCES: 401, 403. -ESTALE: it has
                      another ETag than asked for. What the sink said. Others: of the way, the server, or time */
-    int status;   /* of HTTP; 0: there was no answer */
+    int status; /* of HTTP; 0: there was no answer */
     int64_t bytes;
     char etag[FE_ETAG_BYTES]; /* "": the server did not say */
     bool is_md5;              /* the ETag is the MD5 sum of the object */
@@ -56,7 +57,7 @@ void fe_client_renew_keys(struct fe_client *client);
 
 /* One request, its whole answer in malloc'ed memory with a NUL behind it. Tries again for some time where that may help.
  * -EFBIG: it is longer than bytes_max. */
-int fe_client_get(struct fe_client *client, const char *url, size_t bytes_max, char **ret_bytes, size_t *ret_n,
-                  struct im_text *text);
+int fe_client_get(struct fe_client *client, const char *url, size_t bytes_max, char **ret_bytes,
+                  size_t *ret_n, struct im_text *text);
 
 #endif

@@ -42,6 +42,7 @@ struct wanted {
 struct fetcher {
     struct im_child *child;
     struct fe_store store;
+    char below[PATH_MAX];
     struct rd_index index;
     struct rd_order order;
     struct wanted *wanted;
@@ -181,9 +182,8 @@ static bool look(struct fetcher *f, uint64_t ticket, bool is_first)
         return true;
     is_here = fe_cache_look(&f->store.cache, f->store.root_fd, path);
     if (!is_here && !find(f, key_of(split, sample))) {
-        if (!is_first &&
-            rd_mirror_look(f->store.root_fd, path,
-                           rd_realtime(f->child->run->control->created_ns)) == RD_OBJECT_FAILED)
+        if (!is_first && rd_mirror_look(f->store.root_fd, path,
+                                        rd_realtime(f->child->run->control->created_ns)) == RD_OBJECT_FAILED)
             return true;
         if (!want(f, split, sample, path))
             return false;
@@ -280,7 +280,8 @@ static void failed(struct fetcher *f, struct wanted *w, int err, const struct fe
     }
     if (result->wait > 0 && now + result->wait > f->hold)
         f->hold = now + result->wait;
-    if (result->status == 429 || result->status == 503 || err == -ETIMEDOUT) /* it may be too much for the server */
+    if (result->status == 429 || result->status == 503 ||
+        err == -ETIMEDOUT) /* it may be too much for the server */
         f->allowed = f->allowed > 4 ? f->allowed - f->allowed / 4 : f->allowed > 1 ? f->allowed - 1 : 1;
     im_log(IM_LOG_DEBUG, "a request failed", "file=%s why=%s",
            im_log_quote(&(struct im_quoted){0}, w->transfer.path),
@@ -430,12 +431,8 @@ static int open_store(struct fetcher *f, struct im_text *text)
         return im_fail(text, -EBADMSG, "'%.700s' is no folder of the cache", root);
     f->store.below = root[n] ? root + n + 1 : "";
     if (root[n]) { /* with a slash at its end */
-        char *below = malloc(strlen(root + n) + 2);
-
-        if (!below)
-            return -ENOMEM;
-        sprintf(below, "%s/", root + n + 1);
-        f->store.below = below;
+        snprintf(f->below, sizeof f->below, "%s/", root + n + 1);
+        f->store.below = f->below;
     }
     memcpy(path, root, n);
     path[n] = 0;
@@ -477,7 +474,8 @@ static int open_all(struct fetcher *f, struct im_text *text)
 
 int fe_run(struct im_child *child, struct im_text *text)
 {
-    struct fetcher f = {.child = child, .store = {.root_fd = -1, .cache = {.dir_fd = -1, .tmp_fd = -1, .lock_fd = -1}}};
+    struct fetcher f = {.child = child,
+                        .store = {.root_fd = -1, .cache = {.dir_fd = -1, .tmp_fd = -1, .lock_fd = -1}}};
     int err = open_all(&f, text);
 
     if (err == 0) {
@@ -493,8 +491,6 @@ int fe_run(struct im_child *child, struct im_text *text)
     fe_listing_close(&f.store.listing);
     if (f.store.root_fd >= 0)
         close(f.store.root_fd);
-    if (f.store.below && *f.store.below)
-        free((void *)(uintptr_t)f.store.below);
     free(f.wanted);
     rd_order_close(&f.order);
     rd_index_close(&f.index);

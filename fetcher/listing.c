@@ -92,7 +92,8 @@ int fe_objects_add(struct fe_objects *objects, const char *path, int64_t size, c
     if (err < 0)
         return err;
     objects->line[objects->count++] = objects->n;
-    objects->n += (size_t)sprintf(objects->bytes + objects->n, "%s\t%s\t%s\n", path, number, etag);
+    objects->n += (size_t)snprintf(objects->bytes + objects->n, objects->capacity - objects->n,
+                                   "%s\t%s\t%s\n", path, number, etag);
     return 0;
 }
 
@@ -118,8 +119,8 @@ void fe_objects_sort(struct fe_objects *objects)
         return;
     qsort_r(objects->line, objects->count, sizeof *objects->line, by_path, objects->bytes);
     for (uint64_t i = 0; i < objects->count; i++)
-        if (kept == 0 || compare_paths(objects->bytes + objects->line[kept - 1],
-                                       objects->bytes + objects->line[i]) != 0)
+        if (kept == 0 ||
+            compare_paths(objects->bytes + objects->line[kept - 1], objects->bytes + objects->line[i]) != 0)
             objects->line[kept++] = objects->line[i];
     objects->count = kept;
 }
@@ -255,7 +256,8 @@ static void XMLCALL end(void *data, const XML_Char *name)
     /* A key that ends in / is how some tools show a folder. */
     if (p->depth == 2 && p->in_contents && p->err == 0 && !p->is_cut && strncmp(p->key, p->prefix, n) == 0 &&
         p->key[n] && p->key[strlen(p->key) - 1] != '/')
-        p->err = fe_objects_add(p->objects, p->key + n, parse_size(p->size, p->size + strlen(p->size)), p->etag);
+        p->err =
+            fe_objects_add(p->objects, p->key + n, parse_size(p->size, p->size + strlen(p->size)), p->etag);
     if (p->depth == 2)
         p->in_contents = false;
     p->depth--;

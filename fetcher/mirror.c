@@ -49,7 +49,8 @@ static int ask_list(struct make *m, struct im_text *text)
         err = fe_client_get(m->client, url, LIST_MAX, &bytes, &n, text);
     if (err == -ENOENT && !m->address.is_s3)
         return im_fail(text, -ENOENT,
-                       "%.300s has no " LIST ", which says what is there: in the folder on the server, `find . "
+                       "%.300s has no " LIST
+                       ", which says what is there: in the folder on the server, `find . "
                        "-type f -printf '%%P\\n' >" LIST "` makes one",
                        m->data_dir);
     if (err < 0)

@@ -55,19 +55,19 @@ int fe_transfer_start(struct fe_transfer *t)
     int err = fe_address_url(&s->address, t->path, url, sizeof url);
 
     if (err == 0)
-        err = fe_cache_claim(&s->cache, im_hash64(t->path, strlen(t->path),
-                                                  im_hash64(s->address.base, strlen(s->address.base), 0)),
-                             &t->claim);
+        err = fe_cache_claim(
+            &s->cache,
+            im_hash64(t->path, strlen(t->path), im_hash64(s->address.base, strlen(s->address.base), 0)),
+            &t->claim);
     if (err < 0)
         return err;
     fe_listing_find(&s->listing, t->path, &t->size, t->etag, sizeof t->etag);
     t->have = 0;
     t->said = -1;
     md5_init(&t->sum);
-    err = fe_client_start(s->client, &(struct fe_request){.url = url,
-                                                          .etag = t->etag,
-                                                          .sink = {begin, write_bytes, t},
-                                                          .tag = t->tag});
+    err = fe_client_start(
+        s->client,
+        &(struct fe_request){.url = url, .etag = t->etag, .sink = {begin, write_bytes, t}, .tag = t->tag});
     if (err < 0)
         fe_cache_drop(&s->cache, &t->claim);
     return err;

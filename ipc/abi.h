@@ -76,7 +76,8 @@ struct im_geometry {
     uint32_t ranks;
     uint32_t batches; /* M: depth of each batch ring */
     uint32_t batch_size_max;
-    uint32_t slots; /* process table entries: supervisor, readers, augmenters, trainers, fetchers, in this order */
+    uint32_t
+        slots; /* process table entries: supervisor, readers, augmenters, trainers, fetchers, in this order */
     uint32_t readers_max;
     uint32_t augmenters_max;
     uint32_t classes;

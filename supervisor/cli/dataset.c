@@ -80,7 +80,8 @@ int sv_dataset_load(const struct im_conf *conf, struct sv_dataset *ret, struct i
                          rebuild[] = "--rebuild-index", subset[] = "--subset", output[ANSWER_MAX],
                          quiet[] = "--quiet";
     char labels[IM_CONF_TEXT_BYTES + 16], val_labels[IM_CONF_TEXT_BYTES + 16];
-    char cache_dir[IM_CONF_TEXT_BYTES + 16], class_names[IM_CONF_TEXT_BYTES + 16], list[IM_CONF_TEXT_BYTES + 16], split_of[64];
+    char cache_dir[IM_CONF_TEXT_BYTES + 16], class_names[IM_CONF_TEXT_BYTES + 16],
+        list[IM_CONF_TEXT_BYTES + 16], split_of[64];
     char *argv[32] = {path, data, verb, json, layout};
     const int64_t began = sv_rundir_began_ns(conf->run_dir);
     char since[64], split[64], split_seed[64], seek[IM_CONF_TEXT_BYTES + 32],

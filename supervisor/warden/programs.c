@@ -7,10 +7,8 @@
 #include <unistd.h>
 
 static const char *const names[SV_PROGRAMS] = {
-    [SV_PROGRAM_SUPERVISOR] = "imsuper",
-    [SV_PROGRAM_READER] = "imsuper-reader",
-    [SV_PROGRAM_AUGMENTER] = "imsuper-augmenter",
-    [SV_PROGRAM_TRAINER] = "imsuper-trainer",
+    [SV_PROGRAM_SUPERVISOR] = "imsuper",          [SV_PROGRAM_READER] = "imsuper-reader",
+    [SV_PROGRAM_AUGMENTER] = "imsuper-augmenter", [SV_PROGRAM_TRAINER] = "imsuper-trainer",
     [SV_PROGRAM_FETCHER] = "imsuper-fetcher",
 };
 

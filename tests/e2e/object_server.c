@@ -79,7 +79,7 @@ static bool is_struck(const char *word, unsigned request)
 
     for (const char *c = word; *c; c++)
         x = (x ^ (unsigned char)*c) * 16777619u;
-    return control(word, share, sizeof share) && (x >> 8) % 100 < (unsigned)atoi(share);
+    return control(word, share, sizeof share) && (x >> 8) % 100 < strtoul(share, NULL, 10);
 }
 
 static bool matches(const char *word, const char *path)
@@ -136,7 +136,7 @@ static void sum_of(const char *bytes, size_t n, char ret[MD5_DIGEST_SIZE * 2 + 3
     md5_digest(&md5, sizeof sum, sum);
     *at++ = '"';
     for (size_t i = 0; i < sizeof sum; i++)
-        at += sprintf(at, "%02x", sum[i]);
+        at += snprintf(at, 3, "%02x", sum[i]);
     memcpy(at, "\"", 2);
 }
 
@@ -211,7 +211,8 @@ static bool give(int fd, const char *path, const char *head, unsigned request)
     if (range && sscanf(range + 15, "%zu-%zu", &from, &to) == 2)
         to = to + 1 < n ? to + 1 : n;
     from = from < n ? from : n;
-    snprintf(said, sizeof said, "%s", is_struck("etag", request) ? "\"00000000000000000000000000000000\"" : etag);
+    snprintf(said, sizeof said, "%s",
+             is_struck("etag", request) ? "\"00000000000000000000000000000000\"" : etag);
     if (is_struck("length", request) && to - from > 100)
         to -= 100;
     if (is_struck("flip", request) && to > from)
@@ -257,7 +258,8 @@ static bool list(int fd, const char *query)
 {
     static pthread_mutex_t only = PTHREAD_MUTEX_INITIALIZER;
     const char *token = strstr(query, "continuation-token="), *prefix = strstr(query, "prefix=");
-    size_t from = token ? strtoul(token + 19, NULL, 10) : 0, used = 0, size = 65536, n = prefix ? strlen(prefix + 7) : 0;
+    size_t from = token ? strtoul(token + 19, NULL, 10) : 0, used = 0, size = 65536,
+           n = prefix ? strlen(prefix + 7) : 0;
     char *body = calloc(1, size);
     bool goes_on;
 
@@ -267,7 +269,8 @@ static bool list(int fd, const char *query)
         qsort(m.keys, m.count, sizeof m.keys[0], by_name);
     }
     pthread_mutex_unlock(&only);
-    used = (size_t)sprintf(body, "<?xml version=\"1.0\"?><ListBucketResult xmlns=\"x\"><Name>bucket</Name>");
+    used = (size_t)snprintf(body, size,
+                            "<?xml version=\"1.0\"?><ListBucketResult xmlns=\"x\"><Name>bucket</Name>");
     for (size_t i = from; i < m.count && i < from + PAGE; i++) {
         char etag[64];
         size_t bytes_n = 0;
@@ -276,16 +279,17 @@ static bool list(int fd, const char *query)
         if (bytes && (n == 0 || strncmp(m.keys[i], prefix + 7, n) == 0)) {
             sum_of(bytes, bytes_n, etag);
             etag[strlen(etag) - 1] = 0;
-            used += (size_t)sprintf(
-                body + used,
+            used += (size_t)snprintf(
+                body + used, size - used,
                 "<Contents><Key>%s</Key><Size>%zu</Size><ETag>&quot;%s&quot;</ETag></Contents>", m.keys[i],
                 bytes_n, etag + 1);
         }
         free(bytes);
     }
     if (from + PAGE < m.count)
-        used += (size_t)sprintf(body + used, "<NextContinuationToken>%zu</NextContinuationToken>", from + PAGE);
-    sprintf(body + used, "</ListBucketResult>");
+        used += (size_t)snprintf(body + used, size - used,
+                                 "<NextContinuationToken>%zu</NextContinuationToken>", from + PAGE);
+    snprintf(body + used, size - used, "</ListBucketResult>");
     note("LIST", query, 200);
     goes_on = answer(fd, "200 OK", "", body);
     free(body);
@@ -310,7 +314,7 @@ static void unescape(char *s)
 /* One request. False: the connection is over. */
 static bool serve(int fd, char *head)
 {
-    unsigned request = atomic_fetch_add(&m.requests, 1);
+    unsigned request = atomic_fetch_add_explicit(&m.requests, 1, memory_order_relaxed);
     char path[4096], value[512], where[4200];
     bool is_s3, is_signed = strcasestr(head, "\r\nAuthorization: AWS4-HMAC-SHA256 Credential=") != NULL;
     const char *of;
@@ -391,7 +395,7 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     m.folder = argv[1];
     m.control = argv[2];
-    address.sin_port = htons(argc > 3 ? (uint16_t)atoi(argv[3]) : 0);
+    address.sin_port = htons(argc > 3 ? (uint16_t)strtoul(argv[3], NULL, 10) : 0);
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     if (bind(fd, (struct sockaddr *)&address, sizeof address) < 0 || listen(fd, 128) < 0 ||
         getsockname(fd, (struct sockaddr *)&address, &length) < 0) {

@@ -125,7 +125,7 @@ case_points() {
   here=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
   serve 'error 3'
   over_s3
-  for point in $(grep -rhoE 'IM_FAULT\("[^"]+"\)' "$here/fetcher" | sed 's/.*"\(.*\)".*/\1/' | sort -u); do
+  while IFS= read -r point; do
     rm -rf "$T/w" "$T/objects"
     FAULTS="fetcher:$point=kill@20"
     start 0 "${CACHE[@]}" --cache-size 300K
@@ -133,7 +133,7 @@ case_points() {
     [ "$(deaths_of fetcher)" -ge 1 ] || fail "$point was not passed"
     echo "$point: $(deaths_of fetcher) deaths"
     tested=$((tested + 1))
-  done
+  done < <(grep -rhoE 'IM_FAULT\("[^"]+"\)' "$here/fetcher" | sed 's/.*"\(.*\)".*/\1/' | sort -u)
   [ $tested -ge 7 ] || fail "only $tested points were found"
 }
 

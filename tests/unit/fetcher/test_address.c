@@ -16,10 +16,17 @@
 
 static void forget_environment(void)
 {
-    static const char *const names[] = {"AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION",
-                                        "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_DEFAULT_PROFILE",
-                                        "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN",
-                                        "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"};
+    static const char *const names[] = {"AWS_ENDPOINT_URL",
+                                        "AWS_ENDPOINT_URL_S3",
+                                        "AWS_REGION",
+                                        "AWS_DEFAULT_REGION",
+                                        "AWS_PROFILE",
+                                        "AWS_DEFAULT_PROFILE",
+                                        "AWS_ACCESS_KEY_ID",
+                                        "AWS_SECRET_ACCESS_KEY",
+                                        "AWS_SESSION_TOKEN",
+                                        "AWS_CONFIG_FILE",
+                                        "AWS_SHARED_CREDENTIALS_FILE"};
 
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         unsetenv(names[i]);
@@ -49,7 +56,8 @@ static void urls(void **state)
     assert_string_equal(url_of("s3://pictures/a b/c/", "d.jpg"),
                         "https://pictures.s3.us-east-1.amazonaws.com/a%20b/c/d.jpg");
     setenv("AWS_REGION", "eu-west-1", 1);
-    assert_string_equal(url_of("s3://my.pictures", "d.jpg"), "https://s3.eu-west-1.amazonaws.com/my.pictures/d.jpg");
+    assert_string_equal(url_of("s3://my.pictures", "d.jpg"),
+                        "https://s3.eu-west-1.amazonaws.com/my.pictures/d.jpg");
     setenv("AWS_ENDPOINT_URL", "http://minio:9000/", 1);
     assert_string_equal(url_of("s3://pictures/x", "d.jpg"), "http://minio:9000/pictures/x/d.jpg");
     setenv("AWS_ENDPOINT_URL_S3", "minio", 1);
@@ -73,7 +81,8 @@ static void keys(void **state)
     assert_string_equal(k.id, "");
     tree_file(tree, ".aws/credentials",
               "# mine\n[default]\naws_access_key_id = A1\naws_secret_access_key=S1\n\n[work]\r\n"
-              "aws_access_key_id=A2\r\naws_secret_access_key = S2=/+ \r\naws_session_token=T2\r\n[half]\naws_access_key_id=A3\n");
+              "aws_access_key_id=A2\r\naws_secret_access_key = S2=/+ "
+              "\r\naws_session_token=T2\r\n[half]\naws_access_key_id=A3\n");
     tree_file(tree, ".aws/config",
               "[default]\nregion = us-west-2\n[profile work]\nregion=eu-north-1\nendpoint_url = http://e:1\n"
               "s3 =\n  region = no\n[profile only]\naws_access_key_id=A4\naws_secret_access_key=S4\n");
@@ -105,8 +114,9 @@ static void keys(void **state)
 
 static void options(void **state)
 {
-    static const char *const bad[] = {"ftp://host/x", "http://", "s3:///x", "https://me:secret@host/x",
-                                      "https://host/x?token=1", "http://host/a b"};
+    static const char *const bad[] = {
+        "ftp://host/x",           "http://",        "s3:///x", "https://me:secret@host/x",
+        "https://host/x?token=1", "http://host/a b"};
     struct im_text text;
     struct im_conf conf;
     uint64_t bytes;
@@ -130,8 +140,9 @@ static void options(void **state)
     assert_int_equal(bytes, 3 << 20);
     assert_int_equal(im_conf_cache_size("70000", &bytes), 0);
     for (size_t i = 0; i < 7; i++)
-        assert_true(im_conf_cache_size(((const char *[]){"", "G", "1", "1X", "5GG", "-1G", "999999999999999P"})[i],
-                                       &bytes) < 0);
+        assert_true(
+            im_conf_cache_size(((const char *[]){"", "G", "1", "1X", "5GG", "-1G", "999999999999999P"})[i],
+                               &bytes) < 0);
 }
 
 int main(void)

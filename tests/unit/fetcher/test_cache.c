@@ -65,13 +65,38 @@ static int put(struct fe_cache *c, int i, uint64_t bytes)
     }
     memset(buffer, 'a' + i % 26, sizeof buffer);
     for (uint64_t at = 0; at < bytes; at += sizeof buffer)
-        assert_true(pwrite(claim.fd, buffer, bytes - at < sizeof buffer ? bytes - at : sizeof buffer, (off_t)at) > 0);
+        assert_true(
+            pwrite(claim.fd, buffer, bytes - at < sizeof buffer ? bytes - at : sizeof buffer, (off_t)at) > 0);
     return fe_cache_put(c, &claim, bytes, root_fd, name_of(i));
 }
 
 static int look(int i)
 {
     return rd_mirror_look(root_fd, name_of(i), 0);
+}
+
+/* As if it had been looked at `at` seconds after 1970. */
+static void use(int i, int at)
+{
+    const struct timespec times[2] = {{.tv_sec = at}, {.tv_nsec = UTIME_OMIT}};
+
+    assert_int_equal(utimensat(root_fd, name_of(i), times, 0), 0);
+}
+
+static void a_look_is_a_use(void **state)
+{
+    struct fe_cache c = open_cache(*state, OBJECTS * OBJECT);
+    struct stat st;
+
+    for (int i = 0; i < OBJECTS; i++)
+        assert_int_equal(put(&c, i, OBJECT), 0);
+    use(3, 1000);
+    assert_true(fe_cache_look(&c, root_fd, name_of(3)));
+    assert_int_equal(fstatat(root_fd, name_of(3), &st, 0), 0);
+    assert_true(st.st_atim.tv_sec > 1000);
+    assert_false(fe_cache_look(&c, root_fd, name_of(50)));
+    fe_cache_close(&c);
+    close(root_fd);
 }
 
 static void limit_is_held(void **state)
@@ -82,10 +107,8 @@ static void limit_is_held(void **state)
         assert_int_equal(put(&c, i, OBJECT - 100), 0);
         assert_true(fe_cache_used(&c) <= OBJECTS * OBJECT);
         assert_int_equal(look(i), RD_OBJECT_HERE);
-        /* One that is used again and again stays. */
-        usleep(5000);
-        assert_true(fe_cache_look(&c, root_fd, name_of(0)));
-        usleep(5000);
+        use(i, (i + 1) * 10);
+        use(0, (i + 1) * 10 + 5); /* one that is used again and again stays */
     }
     assert_int_equal(look(1), RD_OBJECT_AWAY);
     assert_int_equal(look(20), RD_OBJECT_AWAY);
@@ -154,8 +177,9 @@ static void after_a_death(void **state)
         struct fe_cache own;
 
         /* Its own: locks of a parent would be shared. */
-        if (fe_cache_open(c.path, OBJECTS * OBJECT, &own, NULL) == 0 && fe_cache_claim(&own, 3, &claim) == 0 &&
-            fe_cache_promise(&own, &claim, 3 * OBJECT) == 0 && pwrite(claim.fd, "abc", 3, 0) == 3)
+        if (fe_cache_open(c.path, OBJECTS * OBJECT, &own, NULL) == 0 &&
+            fe_cache_claim(&own, 3, &claim) == 0 && fe_cache_promise(&own, &claim, 3 * OBJECT) == 0 &&
+            pwrite(claim.fd, "abc", 3, 0) == 3)
             raise(SIGKILL);
         _exit(1);
     }
@@ -197,6 +221,7 @@ static void objects_that_cannot_be_had(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_look_is_a_use, tree_setup, tree_teardown),
         cmocka_unit_test_setup_teardown(limit_is_held, tree_setup, tree_teardown),
         cmocka_unit_test_setup_teardown(tables_stay, tree_setup, tree_teardown),
         cmocka_unit_test_setup_teardown(two_of_them, tree_setup, tree_teardown),
