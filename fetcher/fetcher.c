@@ -429,11 +429,9 @@ static int open_store(struct fetcher *f, struct im_text *text)
 
     if (n == 0 || n >= sizeof path)
         return im_fail(text, -EBADMSG, "'%.700s' is no folder of the cache", root);
-    f->store.below = root[n] ? root + n + 1 : "";
-    if (root[n]) { /* with a slash at its end */
+    if (root[n])
         snprintf(f->below, sizeof f->below, "%s/", root + n + 1);
-        f->store.below = f->below;
-    }
+    f->store.below = f->below;
     memcpy(path, root, n);
     path[n] = 0;
     f->store.root_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

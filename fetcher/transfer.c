@@ -1,12 +1,22 @@
 #include "fetcher/transfer.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include <nettle/md5.h>
+
 #include "ipc/base/fault.h"
 #include "ipc/base/hash.h"
+
+static_assert(sizeof(struct md5_ctx) <= FE_SUM_BYTES && alignof(struct md5_ctx) <= 8, "FE_SUM_BYTES");
+
+static struct md5_ctx *sum_of(struct fe_transfer *t)
+{
+    return (struct md5_ctx *)(void *)t->md5;
+}
 
 static int begin(void *context, int64_t bytes)
 {
@@ -44,7 +54,7 @@ static int write_bytes(void *context, const void *bytes, size_t n)
             t->have += got;
         }
     }
-    md5_update(&t->sum, n, bytes);
+    md5_update(sum_of(t), n, bytes);
     return 0;
 }
 
@@ -64,7 +74,7 @@ int fe_transfer_start(struct fe_transfer *t)
     fe_listing_find(&s->listing, t->path, &t->size, t->etag, sizeof t->etag);
     t->have = 0;
     t->said = -1;
-    md5_init(&t->sum);
+    md5_init(sum_of(t));
     err = fe_client_start(
         s->client,
         &(struct fe_request){.url = url, .etag = t->etag, .sink = {begin, write_bytes, t}, .tag = t->tag});
@@ -78,7 +88,7 @@ static bool sum_is_right(struct fe_transfer *t, const char *etag)
     unsigned char sum[MD5_DIGEST_SIZE];
     char text[2 * sizeof sum + 3];
 
-    md5_digest(&t->sum, sizeof sum, sum);
+    md5_digest(sum_of(t), sizeof sum, sum);
     text[0] = '"';
     for (size_t i = 0; i < sizeof sum; i++)
         snprintf(text + 1 + 2 * i, 3, "%02x", sum[i]);

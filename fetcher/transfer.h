@@ -2,11 +2,13 @@
 #ifndef FETCHER_TRANSFER_H
 #define FETCHER_TRANSFER_H
 
-#include <nettle/md5.h>
+#include <stdalign.h>
 
 #include "fetcher/cache.h"
 #include "fetcher/client.h"
 #include "fetcher/listing.h"
+
+#define FE_SUM_BYTES 128
 
 struct fe_store {
     struct fe_cache cache;
@@ -23,7 +25,7 @@ struct fe_transfer {
     char etag[FE_ETAG_BYTES];
     int64_t size, said, have; /* as listed and as the server says, -1: not; written */
     struct fe_claim claim;
-    struct md5_ctx sum;
+    alignas(8) unsigned char md5[FE_SUM_BYTES]; /* of what came, as far as it did */
     void *tag;
 };
 
