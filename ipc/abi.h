@@ -46,6 +46,7 @@ enum im_role {
     IM_ROLE_READER,
     IM_ROLE_AUGMENTER,
     IM_ROLE_TRAINER,
+    IM_ROLE_FETCHER,
     IM_ROLES
 };
 enum im_split { IM_TRAIN, IM_VAL, IM_SPLITS };
@@ -75,10 +76,12 @@ struct im_geometry {
     uint32_t ranks;
     uint32_t batches; /* M: depth of each batch ring */
     uint32_t batch_size_max;
-    uint32_t slots; /* process table entries: supervisor, readers, augmenters, trainers, in this order */
+    uint32_t
+        slots; /* process table entries: supervisor, readers, augmenters, trainers, fetchers, in this order */
     uint32_t readers_max;
     uint32_t augmenters_max;
     uint32_t classes;
+    uint32_t fetchers; /* 1: images are remote; 0 */
 };
 
 /* Process table entry. NONE -> SPAWN -> RUN -> DEAD -> NONE. */
@@ -100,7 +103,7 @@ struct im_process {
     _Atomic uint64_t ready_ns;        /* W child: when it was ready for work; 0 = not yet */
     _Atomic uint64_t
         turned_ns; /* W child: when its loop last went round (im_child_should_leave); 0 = not yet */
-    _Atomic uint64_t read_ns;    /* W reader: when a read or probe succeeded last; 0 = none did */
+    _Atomic uint64_t read_ns;    /* W reader, fetcher: when a read or probe succeeded last; 0 = none did */
     _Atomic uint64_t probed_ns;  /* W reader: when the latest probe that succeeded had begun; 0 = none */
     _Atomic uint64_t waiting_ns; /* W reader: since when reads fail and nothing shows that the storage works;
                                        0 = they do not */
@@ -126,6 +129,9 @@ enum im_counter {
     IM_C_SEEK_USED,  /* images decoded with a seek index */
     IM_C_SEEK_MADE,  /* indexes made and passed on */
     IM_C_SEEK_WRONG, /* indexes that were not their image's */
+    IM_C_HITS,       /* of a fetcher: tickets whose object was in the cache when it was looked for first */
+    IM_C_MISSES,     /* and was not */
+    IM_C_EVICTED,    /* objects that made room for others */
     IM_COUNTERS = 16
 };
 enum im_histogram { IM_H_ITEM, IM_H_DECODE, IM_H_RENDER, IM_H_RESIZE, IM_H_TRANSFORM, IM_HISTOGRAMS };
@@ -152,6 +158,7 @@ enum im_gauge {
     IM_G_PLANS,        /* which of the GPU's plans is being made, from 1 on; 0: none */
     IM_G_PLANS_OF,     /* how many there are; 0: not known yet; -1: another process makes them */
     IM_G_SAVE_SECONDS, /* that the last checkpoint took; 0: none yet */
+    IM_G_CACHE_BYTES,  /* of a fetcher: what objects take in the cache */
     IM_GAUGES = 24
 };
 #define IM_HISTOGRAM_BUCKETS 480 /* of durations up to 18 minutes: stats.h */

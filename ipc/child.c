@@ -88,7 +88,16 @@ int im_plan_from_conf(const struct im_conf *conf, const uint64_t samples[IM_SPLI
 
 static uint32_t role_count(const struct im_geometry *g, enum im_role role)
 {
-    return role == IM_ROLE_READER ? g->readers_max : role == IM_ROLE_AUGMENTER ? g->augmenters_max : g->ranks;
+    switch (role) {
+    case IM_ROLE_READER:
+        return g->readers_max;
+    case IM_ROLE_AUGMENTER:
+        return g->augmenters_max;
+    case IM_ROLE_FETCHER:
+        return g->fetchers;
+    default:
+        return g->ranks;
+    }
 }
 
 void im_child_name(const char *role)
@@ -105,7 +114,7 @@ int im_child_open(int argc, char **argv, enum im_role role, struct im_child_stor
     struct im_child c = {.role = role,
                          .lease_fd = IM_FD_LEASE,
                          .snapshot_fd = role == IM_ROLE_TRAINER ? IM_FD_SNAPSHOT : -1,
-                         .index_fd = role == IM_ROLE_READER ? IM_FD_INDEX : 0,
+                         .index_fd = role == IM_ROLE_READER || role == IM_ROLE_FETCHER ? IM_FD_INDEX : 0,
                          .run = &storage->run,
                          .plan = &storage->plan,
                          .conf = &storage->conf};

@@ -27,9 +27,9 @@ static bool geometry_is_sane(const struct im_geometry *g)
            g->encoded_cells <= IM_CELLS_MAX && g->ranks >= 1 && g->ranks <= IM_RANKS_MAX && g->batches >= 1 &&
            g->batches <= IM_BATCHES_MAX && g->batch_size_max >= 1 && g->batch_size_max <= 65536 &&
            g->readers_max >= 1 && g->augmenters_max >= 1 && g->readers_max <= IM_SLOTS_MAX &&
-           g->augmenters_max <= IM_SLOTS_MAX &&
-           g->slots == 1 + g->readers_max + g->augmenters_max + g->ranks && g->slots <= IM_SLOTS_MAX &&
-           g->classes >= 1;
+           g->augmenters_max <= IM_SLOTS_MAX && g->fetchers <= 1 &&
+           g->slots == 1 + g->readers_max + g->augmenters_max + g->ranks + g->fetchers &&
+           g->slots <= IM_SLOTS_MAX && g->classes >= 1;
 }
 
 static uint64_t take(uint64_t *at, uint64_t bytes, uint64_t align)
@@ -322,6 +322,8 @@ uint32_t im_run_slot(const struct im_run *run, enum im_role role, uint32_t index
         return 1 + g->readers_max + index;
     case IM_ROLE_TRAINER:
         return 1 + g->readers_max + g->augmenters_max + index;
+    case IM_ROLE_FETCHER:
+        return 1 + g->readers_max + g->augmenters_max + g->ranks + index;
     default:
         return 0;
     }
@@ -329,7 +331,8 @@ uint32_t im_run_slot(const struct im_run *run, enum im_role role, uint32_t index
 
 const char *im_role_name(enum im_role role)
 {
-    static const char *const names[IM_ROLES] = {"none", "supervisor", "reader", "augmenter", "trainer"};
+    static const char *const names[IM_ROLES] = {"none",      "supervisor", "reader",
+                                                "augmenter", "trainer",    "fetcher"};
 
     return (unsigned)role < IM_ROLES ? names[role] : "unknown";
 }

@@ -23,11 +23,11 @@
 #include "ipc/base/verdict.h"
 #include "ipc/encoded.h"
 #include "ipc/sandbox.h"
-#include "ipc/shuffle.h"
 #include "ipc/wait.h"
-#include "reader/balance.h"
 #include "reader/dataset/index.h"
+#include "reader/dataset/mirror.h"
 #include "reader/io.h"
+#include "reader/order.h"
 #include "reader/probe.h"
 #include "reader/retry.h"
 
@@ -44,6 +44,7 @@
     (2 * IM_SECOND) /* for the data directory, at the start; then it is asked for by probes */
 #define OPEN_PAUSE_NS (IM_MS / 10)
 #define INDEX_RETRY_NS (500 * IM_MS)
+#define LOOK_EVERY_NS (5 * IM_MS) /* for an object that is on its way */
 
 /* A claimed cell and the reading of its file. */
 struct flight {
@@ -53,6 +54,8 @@ struct flight {
     im_ns began;    /* the try under way; 0: it waits for the next one */
     uint64_t order; /* of the try */
     struct rd_tries tries;
+    im_ns looked; /* for an object that is not here yet; 0: it is, or lies here */
+    bool is_part; /* of a container, which does not go away */
     bool used;
     uint32_t next_free; /* list of unused flights */
 };
@@ -68,9 +71,10 @@ struct reader {
     bool stale;             /* another file system is mounted, which our sandbox does not let us read */
     bool careful;           /* the storage asks a server, or hung once */
     int root_fd; /* keeps its number; what it refers to is replaced when the directory is opened again */
-    struct im_shuffle order; /* of the epoch last used */
-    uint32_t order_epoch;
-    struct rd_balance balance;    /* of --sampler balanced */
+    struct rd_order order;
+    bool is_remote;               /* objects come one by one (dataset/mirror.h) */
+    int64_t since;                /* CLOCK_REALTIME of the run's start */
+    uint32_t awaiting;            /* flights whose object is not here yet */
     uint64_t tries, newest_ended; /* tries begun; the newest of those that ended */
 
     struct rd_storage storage;
@@ -79,20 +83,6 @@ struct reader {
     uint64_t probes;
     im_ns watched, unproven_since;
 };
-
-static uint64_t sample_of(struct reader *r, const struct im_place *at)
-{
-    if (at->phase->split == IM_VAL)
-        return at->position;
-    if (r->order.n == 0 || r->order_epoch != at->phase->epoch) {
-        r->order = im_shuffle_at(r->child->conf->seed, at->phase->epoch, rd_index_count(&r->index, IM_TRAIN));
-        r->order_epoch = at->phase->epoch;
-    }
-    if (r->balance.classes > 0)
-        return rd_balance_sample(&r->balance, r->child->conf->seed, at->phase->epoch,
-                                 im_shuffle_item(&r->order, at->position));
-    return im_shuffle_item(&r->order, at->position);
-}
 
 static void set_name(struct im_encoded_meta *meta, const char *path)
 {
@@ -141,6 +131,24 @@ static int publish_verdict(struct reader *r, struct flight *flight, enum im_verd
     return publish(r, flight);
 }
 
+/* The object is not here; the fetcher knows that it is wanted. */
+static int await(struct reader *r, struct flight *flight)
+{
+    r->awaiting++;
+    flight->looked = im_now();
+    flight->began = 0;
+    return 0;
+}
+
+static void end_wait(struct reader *r, struct flight *flight)
+{
+    if (flight->looked != 0)
+        r->awaiting--;
+    else if (flight->tries.failures > 0)
+        r->failing--;
+    flight->looked = 0;
+}
+
 /* Gives the file to the engine. 0 or negative errno: the engine is broken. */
 static int begin_try(struct reader *r, struct flight *flight)
 {
@@ -148,14 +156,21 @@ static int begin_try(struct reader *r, struct flight *flight)
     struct rd_source_of source;
     char path[4096], name[4096];
     int err = rd_index_source(&r->index, flight->split, sample, &source, path, sizeof path);
+    int object = RD_OBJECT_HERE;
 
     if (err < 0) /* no system call takes such a path */
         return publish_verdict(r, flight, IM_VERDICT_READ_ERROR);
-    if (flight->tries.failures > 0)
-        r->failing--;
-    else
+    if (r->is_remote)
+        object = rd_mirror_look(r->root_fd, path, r->since);
+    end_wait(r, flight);
+    flight->is_part = source.container != 0;
+    if (flight->tries.failures == 0)
         set_name(flight->cell.meta,
                  rd_index_relative(&r->index, flight->split, sample, name, sizeof name) < 0 ? path : name);
+    if (object == RD_OBJECT_FAILED) /* the fetcher has said why */
+        return publish_verdict(r, flight, IM_VERDICT_READ_ERROR);
+    if (object == RD_OBJECT_AWAY)
+        return await(r, flight);
     flight->began = im_now();
     flight->order = ++r->tries;
     rd_tries_begin(&flight->tries, &r->storage);
@@ -182,7 +197,7 @@ static int submit(struct reader *r, const struct im_encoded *cell)
         .cell = *cell, .split = (enum im_split)at.phase->split, .claimed = im_now(), .used = true};
     r->held++;
     atomic_store_explicit(&cell->meta->slow_ns, 0, memory_order_relaxed);
-    cell->meta->sample = sample_of(r, &at);
+    cell->meta->sample = rd_order_sample(&r->order, &r->index, &at);
     cell->meta->label = rd_index_label(&r->index, flight->split, cell->meta->sample);
     if (im_bad_is_quarantined(r->child->run, im_bad_key(flight->split, cell->meta->sample) | IM_BAD_HANGS)) {
         char path[4096];
@@ -262,6 +277,8 @@ static int ended(struct reader *r, const struct rd_io_result *result)
         r->newest_ended = flight->order;
     if (result->bytes < 0 || injected < 0)
         return failed(r, flight, injected < 0 ? injected : (int)result->bytes);
+    if (r->is_remote && result->bytes == 0 && !flight->is_part) /* it has just made room for another */
+        return await(r, flight);
     rd_storage_read(&r->storage, flight->began);
     if (is_being_written(r, flight))
         return failed(r, flight, -ETXTBSY);
@@ -299,13 +316,13 @@ static int try_again(struct reader *r, im_ns *wait)
     if (r->failing > 0)
         r->storage.settling = im_run_data_settles(r->child->run, now);
 
-    for (uint32_t i = 0; i < r->depth && r->failing > 0 && err == 0; i++) {
+    for (uint32_t i = 0; i < r->depth && r->failing + r->awaiting > 0 && err == 0; i++) {
         struct flight *flight = &r->flight[i];
         im_ns due;
 
         if (!flight->used || flight->began != 0)
             continue;
-        due = rd_tries_due(&flight->tries, &r->storage);
+        due = flight->looked ? flight->looked + LOOK_EVERY_NS : rd_tries_due(&flight->tries, &r->storage);
         if (due <= now)
             err = begin_try(r, flight);
         else if (due - now < *wait)
@@ -504,7 +521,9 @@ static int reader_loop(struct reader *r)
         if (err == 0 && rd_io_in_flight(r->io) > 0)
             err = reap(r, wait);
         else if (err == 0) {
-            im_stats_enter(r->child->stats, r->held > 0 ? IM_WAIT_IO : IM_WAIT_OUTPUT);
+            im_stats_enter(r->child->stats, r->awaiting > 0 ? IM_WAIT_INPUT
+                                            : r->held > 0   ? IM_WAIT_IO
+                                                            : IM_WAIT_OUTPUT);
             im_event_wait(freed, seen, wait);
         }
         if (err < 0)
@@ -611,8 +630,9 @@ static int open_all(struct reader *r, struct im_text *text)
     if (rd_index_count(&r->index, IM_TRAIN) != g->samples[IM_TRAIN] ||
         rd_index_count(&r->index, IM_VAL) != g->samples[IM_VAL])
         return im_fail(text, -EBADMSG, "%s changed since the run started", r->child->conf->index_file);
-    if (r->child->conf->sampler == IM_SAMPLER_BALANCED)
-        err = rd_balance_open(&r->index, &r->balance);
+    err = rd_order_open(r->child->conf, &r->index, &r->order);
+    r->is_remote = im_conf_is_remote(r->child->conf->data_dir);
+    r->since = rd_realtime(r->child->run->control->created_ns);
     if (err == 0)
         err = open_root(r, text);
     if (err < 0)
@@ -645,7 +665,7 @@ int rd_run(struct im_child *child, struct im_text *text)
     if (r.root_fd >= 0)
         close(r.root_fd);
     free(r.flight);
-    rd_balance_close(&r.balance);
+    rd_order_close(&r.order);
     rd_index_close(&r.index);
     return err;
 }

@@ -192,6 +192,22 @@ static struct im_json *snapshot_json(const struct sv_super *s)
     return j;
 }
 
+static struct im_json *cache_json(const struct sv_super *s)
+{
+    const struct sv_fetch_view *v = &s->view.fetch;
+    struct im_json *j = im_json_object();
+
+    im_json_set_str(j, "from", s->conf.data_dir);
+    im_json_set_int(j, "hits", (int64_t)v->hits);
+    im_json_set_int(j, "misses", (int64_t)v->misses);
+    im_json_set_int(j, "fetched", (int64_t)v->fetched);
+    im_json_set_int(j, "fetched_bytes", (int64_t)v->bytes);
+    im_json_set_real(j, "bytes_per_second", v->bytes_per_second);
+    im_json_set_int(j, "evicted", (int64_t)v->evicted);
+    im_json_set_int(j, "bytes", (int64_t)v->cache_bytes);
+    return j;
+}
+
 struct im_json *sv_status_json(struct sv_super *s)
 {
     struct im_json *j = im_json_object(), *processes = im_json_array();
@@ -221,6 +237,8 @@ struct im_json *sv_status_json(struct sv_super *s)
     im_json_set_int(j, "skipped_steps", (int64_t)s->view.gauge[IM_G_SKIPPED]);
     im_json_set(j, "stages", stages_json(s));
     im_json_set(j, "gpus", gpus_json(s));
+    if (s->view.fetch.is_on)
+        im_json_set(j, "cache", cache_json(s));
     im_json_set_int(j, "ready_cells", s->view.ready_cells);
     im_json_set_int(j, "cells", s->run.geometry.encoded_cells);
     im_json_set_int(j, "ready_batches", s->view.ready_batches);

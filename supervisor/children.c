@@ -24,6 +24,7 @@ void sv_children_init(struct sv_children *c, struct im_run *run, const struct im
     add_role(c, IM_ROLE_READER, run->geometry.readers_max);
     add_role(c, IM_ROLE_AUGMENTER, run->geometry.augmenters_max);
     add_role(c, IM_ROLE_TRAINER, run->geometry.ranks);
+    add_role(c, IM_ROLE_FETCHER, run->geometry.fetchers);
 }
 
 struct sv_child *sv_child_at(struct sv_children *c, enum im_role role, uint32_t index)
@@ -145,6 +146,7 @@ uint32_t sv_children_count(const struct sv_children *c, enum im_role role)
     const struct im_geometry *g = &c->run->geometry;
     uint32_t max = role == IM_ROLE_READER      ? g->readers_max
                    : role == IM_ROLE_AUGMENTER ? g->augmenters_max
+                   : role == IM_ROLE_FETCHER   ? g->fetchers
                                                : g->ranks;
     uint32_t wanted = atomic_load_explicit(&c->run->control->wanted[role], memory_order_relaxed);
 

@@ -29,7 +29,7 @@
 /* Whoever dies before it is ready may do so again: no busy forking. */
 #define UNREADY_DELAY_NS (50 * IM_MS)
 
-static const enum im_role roles[] = {IM_ROLE_READER, IM_ROLE_AUGMENTER, IM_ROLE_TRAINER};
+static const enum im_role roles[] = {IM_ROLE_READER, IM_ROLE_AUGMENTER, IM_ROLE_TRAINER, IM_ROLE_FETCHER};
 
 const char *sv_state_name(const struct sv_super *s)
 {
@@ -514,6 +514,7 @@ static void try_to_run(struct sv_super *s)
     sv_set_state(s, IM_RUN_RUNNING);
     sv_children_want(&s->children, IM_ROLE_READER, true);
     sv_children_want(&s->children, IM_ROLE_AUGMENTER, true);
+    sv_children_want(&s->children, IM_ROLE_FETCHER, true);
 }
 
 static void start_wanted(struct sv_super *s)

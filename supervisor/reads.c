@@ -67,7 +67,7 @@ static void gather(const struct sv_super *s, im_ns now, struct reads *ret)
         const struct im_process *p = &s->run.process[child->slot];
         im_ns waiting = atomic_load_explicit(&p->waiting_ns, memory_order_relaxed);
 
-        if (child->role != IM_ROLE_READER)
+        if (child->role != IM_ROLE_READER && child->role != IM_ROLE_FETCHER)
             continue;
         raise_to(&ret->read, atomic_load_explicit(&p->read_ns, memory_order_relaxed));
         raise_to(&ret->probed, atomic_load_explicit(&p->probed_ns, memory_order_relaxed));

@@ -116,7 +116,7 @@ static bool is_steady(struct sv_super *s)
 static void scale_seen(struct sv_super *s, struct sv_scale_seen *ret)
 {
     *ret = (struct sv_scale_seen){.now = im_now(),
-                                  .steady = is_steady(s),
+                                  .steady = is_steady(s) && s->view.limit != SV_LIMIT_NETWORK,
                                   .cores = s->cores,
                                   .augment_wait = s->view.stage[SV_STAGE_AUGMENT].wait_input,
                                   .train_wait = s->view.stage[SV_STAGE_TRAIN].wait_input,

@@ -115,7 +115,8 @@ static void resume_state(struct sv_super *s)
 {
     bool anyone = sv_children_alive(&s->children, IM_ROLE_TRAINER) +
                       sv_children_alive(&s->children, IM_ROLE_READER) +
-                      sv_children_alive(&s->children, IM_ROLE_AUGMENTER) >
+                      sv_children_alive(&s->children, IM_ROLE_AUGMENTER) +
+                      sv_children_alive(&s->children, IM_ROLE_FETCHER) >
                   0;
 
     switch (im_run_state(&s->run)) {
@@ -135,6 +136,7 @@ static void resume_state(struct sv_super *s)
     default:
         sv_children_want(&s->children, IM_ROLE_READER, true);
         sv_children_want(&s->children, IM_ROLE_AUGMENTER, true);
+        sv_children_want(&s->children, IM_ROLE_FETCHER, true);
         sv_children_want(&s->children, IM_ROLE_TRAINER, true);
         /* A trainer that died while nobody watched: everyone goes back to the last snapshot or checkpoint. */
         if (sv_children_alive(&s->children, IM_ROLE_TRAINER) < s->run.geometry.ranks)
@@ -222,7 +224,8 @@ static void end_children(struct sv_super *s, struct pollfd *p)
     for (;;) {
         uint32_t alive = sv_children_alive(&s->children, IM_ROLE_TRAINER) +
                          sv_children_alive(&s->children, IM_ROLE_READER) +
-                         sv_children_alive(&s->children, IM_ROLE_AUGMENTER);
+                         sv_children_alive(&s->children, IM_ROLE_AUGMENTER) +
+                         sv_children_alive(&s->children, IM_ROLE_FETCHER);
 
         if (alive == 0 || im_now() > deadline + END_WAIT_NS)
             return;

@@ -282,4 +282,10 @@ int64_t im_conf_eval_resize(const struct im_conf *conf);
  * takes in the worst of formats, and more. `imsuper start` chooses less on a smaller machine (sizes.h). */
 int64_t im_conf_decode_memory_mib(const struct im_conf *conf);
 
+/* Whether --data-dir lies on another machine: http://, https:// or s3://. */
+bool im_conf_is_remote(const char *data_dir);
+
+/* Bytes of a --cache-size; 0 for auto. -EINVAL, -ERANGE. */
+int im_conf_cache_size(const char *s, uint64_t *ret_bytes);
+
 #endif

@@ -44,6 +44,9 @@ int im_conf_find(const char *name, const char **ret_value);
  * to another command. */
 int im_conf_find_for(im_conf_commands commands, const char *name, const char **ret_value);
 
+/* im_conf_check()'s part about images of another machine. */
+int im_conf_check_remote(const struct im_conf *conf, struct im_text *text);
+
 /* im_conf_check()'s part about the aug keys. */
 int im_conf_check_transforms(const struct im_conf *conf, struct im_text *text);
 

@@ -38,7 +38,9 @@ int rd_seek_path(const char *root, enum rd_layout_kind forced, const char *folde
                  size_t size);
 
 struct rd_source {
-    const char *folder;
+    const char *folder;         /* or an address (mirror.h) */
+    const char *cache_dir;      /* of its mirror; NULL or "": the usual one */
+    bool may_be_remote;         /* the caller does with names alone, or has a fetcher */
     enum rd_layout_kind layout; /* AUTO: found by looking */
     int rebuild;                /* 1: does not look into the cache */
     double val_split;           /* share of the training images that become validation images; 0: none */

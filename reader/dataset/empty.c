@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "ipc/base/clock.h"
+#include "reader/dataset/mirror.h"
 #include "reader/dataset/parallel.h"
 
 #define CHUNK 256
@@ -76,7 +77,8 @@ int rd_index_empty(const struct rd_index *index, int64_t limit_ns, struct rd_emp
     int err = look.is_empty ? 0 : -ENOMEM;
 
     *ret = (struct rd_empty){0};
-    if (err == 0 && look.root_fd >= 0) {
+    /* What is empty in a mirror is not here yet. */
+    if (err == 0 && look.root_fd >= 0 && rd_mirror_listed_ns(rd_index_root(index)) == 0) {
         rd_parallel(&(struct rd_parallel){
             .count = (all + CHUNK - 1) / CHUNK, .item = look_at_chunk, .context = &look});
         ret->checked = atomic_load_explicit(&look.checked, memory_order_relaxed);

@@ -15,8 +15,10 @@
 
 #include "ipc/base/file.h"
 #include "ipc/base/hash.h"
+#include "ipc/config/conf.h"
 #include "reader/dataset/data.h"
 #include "reader/dataset/index_file.h"
+#include "reader/dataset/mirror.h"
 #include "reader/dataset/split.h"
 
 #define TICK_NS ((int64_t)20000000)
@@ -30,11 +32,16 @@ static int is_same(const struct rd_stamp *a, const struct rd_stamp *b)
 
 int rd_index_is_fresh(const struct rd_index *index)
 {
+    const int64_t listed = rd_mirror_listed_ns(rd_index_root(index));
     uint64_t count = index->header->sections[RD_STAMPS].count;
     int fresh = 1, root_fd = open(rd_index_root(index), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
     if (root_fd < 0)
         return 0;
+    if (listed != 0) { /* its folders change with each object that comes */
+        close(root_fd);
+        return listed < index->header->built_ns;
+    }
     for (uint64_t i = 0; i < count && fresh; i++) {
         const struct rd_index_stamp *then = &index->stamps[i];
         int64_t tick_ns = then->stamp.mtime_ns % 1000000000 ? TICK_NS : COARSE_TICK_NS;
@@ -151,13 +158,26 @@ int rd_data_open(const struct rd_source *source, const struct rd_progress *progr
     struct rd_data *data = calloc(1, sizeof *data);
     const struct rd_label_files files = {source->labels ? source->labels : "",
                                          source->val_labels ? source->val_labels : ""};
-    char key[3 * PATH_MAX];
+    char key[3 * PATH_MAX], mirror[PATH_MAX];
+    const char *folder = source->folder;
     struct rd_layout layout;
-    int err;
+    int err = 0;
 
     if (!data)
         return -ENOMEM;
-    err = rd_layout_find(source->folder, source->layout, &files, &layout, text);
+    if (im_conf_is_remote(folder) && !source->may_be_remote) {
+        err = im_fail(text, -EINVAL,
+                      "%.400s lies on another machine, and this command needs a folder: data/ in the cache "
+                      "(--cache-dir) is one, with the images that have been fetched",
+                      folder);
+    } else if (im_conf_is_remote(folder)) {
+        err = rd_mirror_open(folder, source->cache_dir ? source->cache_dir : "", source->rebuild, mirror,
+                             sizeof mirror, text);
+        folder = mirror;
+    }
+    if (err < 0)
+        goto out;
+    err = rd_layout_find(folder, source->layout, &files, &layout, text);
     if (err < 0)
         goto out;
     /* Tables that the user names are part of the key. */

@@ -17,6 +17,7 @@ int rd_cmd_fail(int err, const struct im_text *text)
 struct rd_source rd_cmd_source(const struct im_conf *conf)
 {
     return (struct rd_source){.folder = conf->data_dir,
+                              .cache_dir = conf->cache_dir,
                               .layout = (enum rd_layout_kind)conf->layout,
                               .rebuild = conf->rebuild_index,
                               .val_split = conf->val_split,

@@ -285,7 +285,10 @@ static int make_answer(const struct im_conf *conf, struct answer *answer, struct
     struct rd_progress progress = {show, &line};
     struct rd_source source = rd_cmd_source(conf);
     im_ns start = im_now();
-    int err = *conf->image_list ? 0 : rd_data_open(&source, &progress, &answer->data, text);
+    int err;
+
+    source.may_be_remote = true;
+    err = *conf->image_list ? 0 : rd_data_open(&source, &progress, &answer->data, text);
 
     rd_line_clear(&line);
     if (err < 0)

@@ -177,12 +177,26 @@ static void print_place(const struct im_json *j)
     say_folded(line);
 }
 
+static void print_cache(const struct im_json *j)
+{
+    const long long hits = im_json_int_or(j, "hits", 0), all = hits + im_json_int_or(j, "misses", 0);
+
+    if (!j)
+        return;
+    im_say(stdout, "cache     %.1f%% of %lld images were here; %lld fetched, %.1f MB/s from %.200s",
+           all ? 100.0 * (double)hits / (double)all : 0.0, all, (long long)im_json_int_or(j, "fetched", 0),
+           im_json_real_or(j, "bytes_per_second", 0) / 1e6, im_json_str_or(j, "from", "?"));
+    printf("cache     %.1f MiB kept; %lld made room for others\n",
+           (double)im_json_int_or(j, "bytes", 0) / (1 << 20), (long long)im_json_int_or(j, "evicted", 0));
+}
+
 static void print_status(const struct im_json *j)
 {
     print_place(j);
     print_stages(im_json_get(j, "stages"));
     print_gpus(j);
     print_processes(j);
+    print_cache(im_json_get(j, "cache"));
     printf("rings     %lld of %lld files and %lld of %lld batches are ready\n",
            (long long)im_json_int_or(j, "ready_cells", 0), (long long)im_json_int_or(j, "cells", 0),
            (long long)im_json_int_or(j, "ready_batches", 0), (long long)im_json_int_or(j, "batches", 0));

@@ -84,6 +84,7 @@ static void describe(struct im_command_line *l, const struct im_conf *conf)
     char since[32];
 
     im_command_line_data(l, conf);
+    im_command_line_flag(l, conf, IM_KEY_cache_dir);
     if (conf->rebuild_index)
         im_command_line_flag(l, conf, IM_KEY_rebuild_index);
     if (conf->quiet)

@@ -85,7 +85,7 @@ static uint32_t room_for(uint32_t count, uint32_t cpus)
 /* Room for `imsuper scale` and for --augmenters auto: an entry and a page of statistics each. */
 static void reserve_room(const struct sv_machine *m, struct im_geometry *g)
 {
-    uint32_t left = IM_SLOTS_MAX - 1 - g->ranks - g->readers_max - g->augmenters_max;
+    uint32_t left = IM_SLOTS_MAX - 1 - g->fetchers - g->ranks - g->readers_max - g->augmenters_max;
     uint32_t readers = room_for(g->readers_max, m->cpus), augmenters = room_for(g->augmenters_max, m->cpus);
     uint32_t more = augmenters - g->augmenters_max < left ? augmenters - g->augmenters_max : left;
 
@@ -149,7 +149,7 @@ int sv_sizes_choose(struct im_conf *conf, const struct sv_machine *m, const uint
     choose_cells(conf, m, g.batch_size_max);
     if (conf->ranks > IM_RANKS_MAX)
         return im_fail(text, -EINVAL, "--ranks %" PRId64 ": at most %d", conf->ranks, IM_RANKS_MAX);
-    if (1 + conf->readers + conf->augmenters + conf->ranks > IM_SLOTS_MAX)
+    if (1 + conf->readers + conf->augmenters + conf->ranks + 1 > IM_SLOTS_MAX)
         return im_fail(text, -EINVAL, "--readers, --augmenters and --ranks together must stay below %d",
                        IM_SLOTS_MAX);
     if (conf->encoded_cells > IM_CELLS_MAX)
@@ -166,9 +166,10 @@ int sv_sizes_choose(struct im_conf *conf, const struct sv_machine *m, const uint
         .readers_max = (uint32_t)conf->readers,
         .augmenters_max = (uint32_t)conf->augmenters,
         .classes = classes,
+        .fetchers = im_conf_is_remote(conf->data_dir),
     };
     reserve_room(m, &g);
-    g.slots = 1 + g.readers_max + g.augmenters_max + g.ranks;
+    g.slots = 1 + g.readers_max + g.augmenters_max + g.ranks + g.fetchers;
     bytes = sv_sizes_bytes(&g);
     if (bytes == 0)
         return im_fail(text, -EINVAL, "the run's sizes are out of range");

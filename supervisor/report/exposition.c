@@ -72,6 +72,24 @@ static void write_numbers(FILE *f, const struct im_json *status)
     }
 }
 
+/* Of images that lie on another machine. */
+static void write_cache(FILE *f, const struct im_json *cache)
+{
+    static const struct family families[] = {
+        {"hits", "cache_hits_total", "counter", "Images that were in the cache when they were looked for."},
+        {"misses", "cache_misses_total", "counter", "Images that were not."},
+        {"fetched_bytes", "fetched_bytes_total", "counter", "Bytes that came from the server."},
+        {"evicted", "cache_evictions_total", "counter", "Objects that made room for others."},
+        {"bytes", "cache_bytes", "gauge", "What all objects in the cache take."},
+    };
+
+    for (size_t i = 0; cache && i < IM_COUNT(families); i++) {
+        begin(f, &families[i]);
+        fprintf(f, "imsuper_%s", families[i].name);
+        put_value(f, im_json_real_or(cache, families[i].key, 0));
+    }
+}
+
 /* A family with a member for each object of a list, told apart by one label. */
 static void write_list(FILE *f, const struct im_json *list, const struct family *m, const char *label_key,
                        const char *label)
@@ -224,6 +242,7 @@ char *sv_exposition(const struct im_json *status)
     write_roles(f, status, &restarts);
     write_ledger(f, status);
     write_gpus(f, status);
+    write_cache(f, im_json_get(status, "cache"));
     if (fclose(f) == 0)
         return s;
     free(s);

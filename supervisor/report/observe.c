@@ -11,9 +11,9 @@ static const enum im_role role_of[SV_STAGES] = {IM_ROLE_READER, IM_ROLE_AUGMENTE
 
 const char *sv_stage_name(int stage)
 {
-    static const char *const names[SV_STAGES] = {"read", "augment", "train"};
+    static const char *const names[SV_STAGES + 1] = {"read", "augment", "train", "network"};
 
-    return stage >= 0 && stage < SV_STAGES ? names[stage] : "?";
+    return stage >= 0 && stage <= SV_LIMIT_NETWORK ? names[stage] : "?";
 }
 
 int sv_limiting_stage(const struct sv_stage_view stage[SV_STAGES])
@@ -72,6 +72,32 @@ static void fill_shares(const struct sv_snapshot *from, const struct sv_snapshot
         to->items[stage] > from->items[stage] ? (double)(to->items[stage] - from->items[stage]) / seconds : 0;
 }
 
+/* What the fetcher has done, in all its lives. */
+static void look_at_fetcher(const struct im_run *run, struct sv_snapshot *snap, struct sv_fetch_view *ret)
+{
+    struct im_stats_view stats;
+
+    if (run->geometry.fetchers == 0)
+        return;
+    im_stats_read(&run->stats[im_run_slot(run, IM_ROLE_FETCHER, 0)], snap->at, &stats);
+    *ret = (struct sv_fetch_view){.is_on = true,
+                                  .hits = stats.counter[IM_C_HITS],
+                                  .misses = stats.counter[IM_C_MISSES],
+                                  .fetched = stats.counter[IM_C_SAMPLES],
+                                  .evicted = stats.counter[IM_C_EVICTED],
+                                  .bytes = stats.counter[IM_C_BYTES],
+                                  .cache_bytes = stats.gauge[IM_G_CACHE_BYTES]};
+    snap->fetched_bytes = ret->bytes;
+}
+
+/* Readers that mostly wait for objects. */
+static bool network_limits(const struct sv_view *view)
+{
+    const struct sv_stage_view *read = &view->stage[SV_STAGE_READ];
+
+    return view->fetch.is_on && view->limit == SV_STAGE_READ && read->wait_input > read->busy;
+}
+
 static const struct sv_snapshot *oldest_in_window(const struct sv_observer *o, im_ns now)
 {
     const struct sv_snapshot *best = NULL;
@@ -114,11 +140,17 @@ void sv_observe(struct sv_observer *o, const struct im_run *run, const struct im
     for (int stage = 0; stage < SV_STAGES; stage++)
         for (uint32_t i = 0; i < count_of(&run->geometry, stage); i++)
             add_process(run, stage, i, &now, ret);
+    look_at_fetcher(run, &now, &ret->fetch);
     from = oldest_in_window(o, now.at);
     if (from) {
         for (int stage = 0; stage < SV_STAGES; stage++)
             fill_shares(from, &now, stage, &ret->stage[stage]);
         ret->limit = sv_limiting_stage(ret->stage);
+        if (network_limits(ret))
+            ret->limit = SV_LIMIT_NETWORK;
+        if (now.at > from->at && now.fetched_bytes > from->fetched_bytes)
+            ret->fetch.bytes_per_second =
+                (double)(now.fetched_bytes - from->fetched_bytes) * 1e9 / (double)(now.at - from->at);
     }
     /* Snapshots are thinned so that SV_SNAPSHOTS of them span the window, however often this is called. */
     if (o->count == 0 ||

@@ -8,6 +8,7 @@
 #include "ipc/telemetry.h"
 
 enum sv_stage { SV_STAGE_READ, SV_STAGE_AUGMENT, SV_STAGE_TRAIN, SV_STAGES };
+#define SV_LIMIT_NETWORK SV_STAGES /* as a limit: readers wait for objects of another machine */
 
 /* Shares of the wall time of a stage's processes over the window; they sum to 1 when there were any. */
 struct sv_stage_view {
@@ -16,9 +17,18 @@ struct sv_stage_view {
     uint32_t alive;
 };
 
+/* Images of another machine. */
+struct sv_fetch_view {
+    bool is_on;
+    double bytes_per_second;
+    uint64_t hits, misses, fetched, evicted, bytes; /* tickets; objects; bytes that came */
+    double cache_bytes;                             /* that all objects take, of other runs too */
+};
+
 struct sv_view {
     struct sv_stage_view stage[SV_STAGES];
-    int limit; /* enum sv_stage, or -1 while it cannot be told */
+    int limit; /* enum sv_stage, SV_LIMIT_NETWORK, or -1 while it cannot be told */
+    struct sv_fetch_view fetch;
     double samples_per_second;
     uint64_t samples;        /* by rank 0 .. R-1 together, since the data plane began */
     uint64_t next_batch;     /* the trainers' position: lowest of the ranks */
@@ -36,6 +46,7 @@ struct sv_snapshot {
     im_ns at;
     uint64_t time_ns[SV_STAGES][IM_ACTIVITIES];
     uint64_t items[SV_STAGES];
+    uint64_t fetched_bytes;
 };
 struct sv_observer {
     struct sv_snapshot snapshot[SV_SNAPSHOTS];

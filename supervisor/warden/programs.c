@@ -7,10 +7,9 @@
 #include <unistd.h>
 
 static const char *const names[SV_PROGRAMS] = {
-    [SV_PROGRAM_SUPERVISOR] = "imsuper",
-    [SV_PROGRAM_READER] = "imsuper-reader",
-    [SV_PROGRAM_AUGMENTER] = "imsuper-augmenter",
-    [SV_PROGRAM_TRAINER] = "imsuper-trainer",
+    [SV_PROGRAM_SUPERVISOR] = "imsuper",          [SV_PROGRAM_READER] = "imsuper-reader",
+    [SV_PROGRAM_AUGMENTER] = "imsuper-augmenter", [SV_PROGRAM_TRAINER] = "imsuper-trainer",
+    [SV_PROGRAM_FETCHER] = "imsuper-fetcher",
 };
 
 const char *sv_program_name(enum sv_program program)
@@ -22,6 +21,7 @@ enum sv_program sv_program_of(enum im_role role)
 {
     return role == IM_ROLE_READER      ? SV_PROGRAM_READER
            : role == IM_ROLE_AUGMENTER ? SV_PROGRAM_AUGMENTER
+           : role == IM_ROLE_FETCHER   ? SV_PROGRAM_FETCHER
                                        : SV_PROGRAM_TRAINER;
 }
 
@@ -46,7 +46,7 @@ static int open_beside(const struct sv_programs *p, const char *name, int flags)
 
 int sv_programs_open(struct sv_programs *ret, struct im_text *text)
 {
-    struct sv_programs p = {.fd = {-1, -1, -1, -1}, .module = -1};
+    struct sv_programs p = {.fd = {-1, -1, -1, -1, -1}, .module = -1};
     ssize_t n = readlink("/proc/self/exe", p.directory, sizeof p.directory - 1);
     char *slash;
     int err;
@@ -60,7 +60,7 @@ int sv_programs_open(struct sv_programs *ret, struct im_text *text)
     for (int i = 0; i < SV_PROGRAMS; i++) {
         p.fd[i] = i == SV_PROGRAM_SUPERVISOR ? open("/proc/self/exe", O_PATH | O_CLOEXEC)
                                              : open_beside(&p, names[i], O_PATH);
-        if (p.fd[i] >= 0)
+        if (p.fd[i] >= 0 || (i == SV_PROGRAM_FETCHER && errno == ENOENT))
             continue;
         err = -errno;
         sv_programs_close(&p);

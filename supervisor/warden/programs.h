@@ -13,6 +13,7 @@ enum sv_program {
     SV_PROGRAM_READER,
     SV_PROGRAM_AUGMENTER,
     SV_PROGRAM_TRAINER,
+    SV_PROGRAM_FETCHER, /* fd -1: this build has none */
     SV_PROGRAMS
 };
 

@@ -49,8 +49,8 @@ static int hold_programs(const struct sv_programs *from, uint32_t ranks, struct 
 
     *ret = *from;
     for (int i = 0; i < SV_PROGRAMS; i++) {
-        ret->fd[i] = copy_high(from->fd[i], ranks);
-        bad |= ret->fd[i] < 0;
+        ret->fd[i] = from->fd[i] < 0 ? -1 : copy_high(from->fd[i], ranks);
+        bad |= from->fd[i] >= 0 && ret->fd[i] < 0;
     }
     ret->module = from->module < 0 ? -1 : copy_high(from->module, ranks);
     return bad | (from->module >= 0 && ret->module < 0);
@@ -183,6 +183,8 @@ static const struct sv_place *place_of(const struct sv_spawn_fds *f, enum im_rol
         return NULL;
     if (role == IM_ROLE_TRAINER)
         return index < p->ranks ? &p->trainer[index] : NULL;
+    if (role == IM_ROLE_FETCHER) /* it waits for the network */
+        return sv_placement_worker(p, 0);
     return sv_placement_worker(p, role == IM_ROLE_READER ? index : f->readers + index);
 }
 
@@ -194,7 +196,7 @@ static const char *oom_score_adj(const struct sv_spawn_fds *f, enum im_role role
     int step = role == IM_ROLE_AUGMENTER ? 2 * OOM_STEP : OOM_STEP;
     int value = f->oom_score_adj + step > least ? f->oom_score_adj + step : least;
 
-    if (role != IM_ROLE_AUGMENTER && role != IM_ROLE_READER)
+    if (role == IM_ROLE_TRAINER)
         return NULL;
     snprintf(buffer, n, "%d", value < OOM_MOST ? value : OOM_MOST);
     return buffer;
@@ -229,7 +231,7 @@ pid_t sv_spawn_role(const struct sv_spawn_fds *f, enum im_role role, uint32_t in
         if (f->programs.module >= 0)
             map[n++] = (struct mapping){f->programs.module, IM_FD_MODULE};
     }
-    if (role == IM_ROLE_READER && f->index >= 0)
+    if ((role == IM_ROLE_READER || role == IM_ROLE_FETCHER) && f->index >= 0)
         map[n++] = (struct mapping){f->index, IM_FD_INDEX};
     s.n = n;
     s.oom_score_adj = oom_score_adj(f, role, adj, sizeof adj);

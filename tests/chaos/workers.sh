@@ -8,7 +8,7 @@ WORKERS=(--readers 2 --augmenters 2)
 
 # Every fault point of the sources, so that a new one is tested without a word here.
 all_points() {
-  (cd "$here/../.." && grep -rhoE 'IM_FAULT(_ERR)?\("[^"]+"\)' --include='*.c' ipc reader augment trainer supervisor) |
+  (cd "$here/../.." && grep -rhoE 'IM_FAULT(_ERR)?\("[^"]+"\)' --include='*.c' ipc reader augment trainer supervisor fetcher) |
     sed 's/.*"\(.*\)".*/\1/' | sort -u
 }
 
@@ -21,8 +21,8 @@ rules_of() {
   augment.memory) echo "augmenter#1:$1=kill@1" ;;
   # One that dies before it can do anything: the others of its role go on without it.
   process.*) echo "reader#1:$1=kill@1,augmenter#1:$1=kill@1" ;;
-  # Of other roles and verbs: supervisor.sh, seek.sh, snapshot.sh, ending.sh; tests/e2e/control.sh and layouts.sh; the unit test of torch.
-  organise.* | pack.* | torch.* | supervisor.* | reclaim.* | seek.* | trainer.* | checkpoint.* | file.* | shm.* | snapshot.* | ending.* | saver.* | control.*) ;;
+  # Of other roles and verbs: supervisor.sh, seek.sh, snapshot.sh, ending.sh; tests/e2e/control.sh, layouts.sh and remote.sh; the unit test of torch.
+  fetcher.* | organise.* | pack.* | torch.* | supervisor.* | reclaim.* | seek.* | trainer.* | checkpoint.* | file.* | shm.* | snapshot.* | ending.* | saver.* | control.*) ;;
   *) fail "whose is the fault point $1? Say it in rules_of" ;;
   esac
 }

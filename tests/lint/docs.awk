@@ -7,7 +7,7 @@
 BEGIN {
     while ((getline word < names) > 0)
         known[word] = 1
-    n = split("ipc kernels reader augment trainer supervisor tests recipes docs .ci", list, " ")
+    n = split("ipc kernels reader fetcher augment trainer supervisor tests recipes docs .ci", list, " ")
     for (i = 1; i <= n; i++)
         ours[list[i]] = 1
 }

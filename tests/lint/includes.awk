@@ -16,6 +16,8 @@ BEGIN {
     may["reader"] = common " reader/dataset"
     may["reader/tools"] = common " reader/dataset reader"
 
+    may["fetcher"] = common " reader reader/dataset"
+
     may["augment/decode"] = common " kernels"
     may["augment/transform"] = common " kernels augment/decode"
     may["augment"] = common " kernels augment/decode augment/transform"

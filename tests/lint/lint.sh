@@ -20,7 +20,7 @@ files() {
     -type f -print | sed 's|^\./||' | LC_ALL=C sort
 }
 c_files() {
-  files | grep -E '^(ipc|kernels|reader|augment|trainer|supervisor|tests)/.*\.(c|cc|h|cu|cuh)$' || true
+  files | grep -E '^(ipc|kernels|reader|fetcher|augment|trainer|supervisor|tests)/.*\.(c|cc|h|cu|cuh)$' || true
 }
 
 # One awk program over the C files, comments and strings blanked out; it prints findings.
@@ -63,7 +63,7 @@ check_clang() {
 # clang-tidy over the product's files that a build compiles; .clang-tidy has the checks. Argument: the build folder.
 check_tidy() {
   command -v clang-tidy >/dev/null || exit 77
-  c_files | grep -E '^(ipc|kernels|reader|augment|trainer|supervisor)/.*\.c$' | while IFS= read -r file; do
+  c_files | grep -E '^(ipc|kernels|reader|fetcher|augment|trainer|supervisor)/.*\.c$' | while IFS= read -r file; do
     if grep -qsF "\"file\": \"$PWD/$file\"" "$1/compile_commands.json"; then echo "$PWD/$file"; fi
   done >"$work/list"
   [ -s "$work/list" ] || { echo "$1/compile_commands.json:1: names no file of $PWD" && return 0; }

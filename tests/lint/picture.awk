@@ -16,8 +16,9 @@ BEGIN {
     into = " encoded_claim encoded_publish encoded_reject encoded_release batch_claim batch_commit batch_free snapshot_append snapshot_commit" \
         " ledger_enter peers_publish ctl_send "
     out = " encoded_take batch_done snapshot_read peers_look peers_exchange peers_await_position ctl_receive "
-    role_count = split("reader augment trainer supervisor", roles, " ")
+    role_count = split("reader fetcher augment trainer supervisor", roles, " ")
     program["reader"] = "imsuper-reader"
+    program["fetcher"] = "imsuper-fetcher<br>of remote images"
     program["augment"] = "imsuper-augmenter"
     program["trainer"] = "imsuper-trainer<br>one a rank"
     program["supervisor"] = "supervisor (imsuper)<br>decides, adopts what runs"

@@ -11,7 +11,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 page=ARCHITECTURE.md
 work=$(mktemp -d) && trap 'rm -rf "$work"' EXIT
 
-find ipc kernels reader augment trainer supervisor -type f 2>/dev/null | grep -E '\.(c|cc|h|cu|cuh)$' |
+find ipc kernels reader fetcher augment trainer supervisor -type f 2>/dev/null | grep -E '\.(c|cc|h|cu|cuh)$' |
   LC_ALL=C sort >"$work/list"
 xargs awk -f "$here/strip.awk" <"$work/list" | awk -F '\t' -f "$here/picture.awk" >"$work/picture"
 

@@ -1,0 +1,496 @@
+#include "fetcher/fetcher.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "fetcher/transfer.h"
+#include "ipc/base/fault.h"
+#include "ipc/base/hash.h"
+#include "ipc/base/log.h"
+#include "ipc/cell_word.h"
+#include "reader/dataset/index.h"
+#include "reader/dataset/mirror.h"
+#include "reader/order.h"
+#include "reader/retry.h"
+
+#define TURN_MS 10
+#define RESULTS_MAX 64
+#define LOOKS_MAX 512 /* tickets looked at in a turn */
+#define AHEAD_MAX 8192
+#define AHEAD_SHARE 4            /* of the cache, at most, for what was not read yet */
+#define BYTES_EXPECTED (1 << 17) /* of an object, until some are known */
+#define CHECK_AGAIN_NS (500 * IM_MS)
+#define PROBE_EVERY_NS IM_SECOND
+#define KEYS_EVERY_NS (10 * IM_SECOND)
+#define BUSY_WAIT_NS (50 * IM_MS)
+#define FULL_WAIT_NS IM_SECOND
+
+/* An object that is wanted. */
+struct wanted {
+    struct fe_transfer transfer;
+    uint64_t key; /* split << 63 | sample */
+    struct rd_tries tries;
+    im_ns began, due; /* the try under way; when the next one is */
+    bool used;
+};
+
+struct fetcher {
+    struct im_child *child;
+    struct fe_store store;
+    char below[PATH_MAX];
+    struct rd_index index;
+    struct rd_order order;
+    struct wanted *wanted;
+    uint32_t count, held, allowed; /* wanted objects: room, in use, at a time for the server */
+    uint64_t next;                 /* the first ticket that was not looked at */
+    uint64_t base;                 /* the first that no reader has read, as last seen */
+    uint32_t generation;
+    im_ns checked, hold; /* the window; no request before this */
+    im_ns unproven_since, probed, keys_read;
+    uint64_t probes, fetched, fetched_bytes;
+    bool probing, told;
+    bool full, told_full; /* the cache takes nothing; that was said in this life */
+    im_ns probe_began;
+    struct rd_storage storage;
+};
+
+static int sample_at(struct fetcher *f, uint64_t ticket, enum im_split *ret_split, uint64_t *ret_sample)
+{
+    struct im_place at;
+
+    if (im_plan_place(f->child->plan, ticket, &at) < 0)
+        return -ERANGE;
+    *ret_split = (enum im_split)at.phase->split;
+    *ret_sample = rd_order_sample(&f->order, &f->index, &at);
+    return 0;
+}
+
+static int path_of(const struct fetcher *f, enum im_split split, uint64_t sample, char *ret, size_t size)
+{
+    size_t n = strlen(f->store.below);
+    struct rd_source_of source;
+
+    if (n >= size)
+        return -ENAMETOOLONG;
+    memcpy(ret, f->store.below, n + 1);
+    return rd_index_source(&f->index, split, sample, &source, ret + n, size - n);
+}
+
+static uint64_t key_of(enum im_split split, uint64_t sample)
+{
+    return (uint64_t)(split == IM_VAL) << 63 | sample;
+}
+
+static struct wanted *find(struct fetcher *f, uint64_t key)
+{
+    for (uint32_t i = 0; i < f->count; i++)
+        if (f->wanted[i].used && f->wanted[i].key == key)
+            return &f->wanted[i];
+    return NULL;
+}
+
+static void let_go(struct fetcher *f, struct wanted *w)
+{
+    w->used = false;
+    f->held--;
+}
+
+/* Begins a try, or says when. */
+static void begin(struct fetcher *f, struct wanted *w)
+{
+    im_ns now = im_now();
+    int err;
+
+    w->began = 0;
+    if (now < f->hold || fe_client_under_way(f->store.client) >= f->allowed) {
+        w->due = now < f->hold ? f->hold : now + TURN_MS * IM_MS;
+        return;
+    }
+    if (fe_cache_look(&f->store.cache, f->store.root_fd, w->transfer.path)) { /* another run has fetched it */
+        let_go(f, w);
+        return;
+    }
+    rd_tries_begin(&w->tries, &f->storage);
+    err = fe_transfer_start(&w->transfer);
+    if (err < 0)
+        w->due = now + (err == -EBUSY || err == -EAGAIN ? BUSY_WAIT_NS : FULL_WAIT_NS);
+    else
+        w->began = now;
+    if (err < 0 && err != -EBUSY && err != -EAGAIN)
+        im_log(IM_LOG_WARN, "an object cannot be asked for", "why=%s",
+               im_log_quote(&(struct im_quoted){0}, strerror(-err)));
+}
+
+/* Is there room for another? Then the object is wanted from now on. */
+static bool want(struct fetcher *f, enum im_split split, uint64_t sample, const char *path)
+{
+    for (uint32_t i = 0; i < f->count; i++) {
+        struct wanted *w = &f->wanted[i];
+
+        if (w->used)
+            continue;
+        *w = (struct wanted){.used = true,
+                             .key = key_of(split, sample),
+                             .transfer = {.store = &f->store, .tag = w, .claim = {.fd = -1}}};
+        memcpy(w->transfer.path, path, strlen(path) + 1);
+        f->held++;
+        begin(f, w);
+        return true;
+    }
+    return false;
+}
+
+/* The first ticket whose object no reader has read. */
+static uint64_t first_unread(const struct fetcher *f)
+{
+    const struct im_run *run = f->child->run;
+    uint64_t first = UINT64_MAX;
+
+    for (uint32_t i = 0; i < run->geometry.encoded_cells; i++) {
+        uint64_t word = atomic_load_explicit(&run->encoded_word[i], memory_order_acquire);
+
+        if ((im_word_state(word) == IM_FREE || im_word_state(word) == IM_FILLING) &&
+            im_word_number(word) < first)
+            first = im_word_number(word);
+    }
+    return first;
+}
+
+static uint64_t ahead(const struct fetcher *f)
+{
+    uint64_t bytes = f->fetched ? f->fetched_bytes / f->fetched + 4096 : BYTES_EXPECTED;
+    uint64_t objects = fe_cache_limit(&f->store.cache) / AHEAD_SHARE / bytes;
+
+    return objects < 1 ? 1 : objects < AHEAD_MAX ? objects : AHEAD_MAX;
+}
+
+/* One ticket of the window. False: there is no room for what it needs. */
+static bool look(struct fetcher *f, uint64_t ticket, bool is_first)
+{
+    struct im_stats *stats = f->child->stats;
+    char path[PATH_MAX];
+    enum im_split split;
+    uint64_t sample;
+    bool is_here;
+
+    if (sample_at(f, ticket, &split, &sample) < 0 || path_of(f, split, sample, path, sizeof path) < 0)
+        return true;
+    is_here = fe_cache_look(&f->store.cache, f->store.root_fd, path);
+    if (!is_here && !find(f, key_of(split, sample))) {
+        if (!is_first && rd_mirror_look(f->store.root_fd, path,
+                                        rd_realtime(f->child->run->control->created_ns)) == RD_OBJECT_FAILED)
+            return true;
+        if (!want(f, split, sample, path))
+            return false;
+    }
+    if (is_first)
+        im_stats_add(stats, is_here ? IM_C_HITS : IM_C_MISSES, 1);
+    return true;
+}
+
+static void look_ahead(struct fetcher *f)
+{
+    const struct im_run *run = f->child->run;
+    const uint64_t tickets = f->child->plan->tickets;
+    uint32_t generation = atomic_load_explicit(&run->control->generation, memory_order_acquire);
+    uint64_t base = first_unread(f), end;
+    im_ns now = im_now();
+
+    if (base == UINT64_MAX)
+        return;
+    if (generation != f->generation || base < f->base || f->next < base)
+        f->next = base;
+    f->generation = generation;
+    f->base = base;
+    end = base + ahead(f) < tickets ? base + ahead(f) : tickets;
+    for (int i = 0; i < LOOKS_MAX && f->next < end; i++, f->next++)
+        if (!look(f, f->next, true))
+            break;
+    if (now - f->checked < CHECK_AGAIN_NS)
+        return;
+    f->checked = now;
+    /* What was here may have made room for another run's objects. */
+    end = base + run->geometry.encoded_cells;
+    for (uint64_t t = base; t < end && t < f->next; t++)
+        if (!look(f, t, false))
+            break;
+}
+
+/* The server works: as much as at the start is asked for again, little by little. */
+static void succeeded(struct fetcher *f, struct wanted *w, const struct fe_result *result)
+{
+    struct im_stats *stats = f->child->stats;
+
+    rd_storage_probed(&f->storage, w->began);
+    rd_storage_file(&f->storage, 0);
+    f->full = false;
+    f->fetched++;
+    f->fetched_bytes += (uint64_t)result->bytes;
+    if (f->allowed < f->count && f->fetched % 4 == 0)
+        f->allowed++;
+    atomic_store_explicit(&f->child->entry->read_ns, im_now(), memory_order_relaxed);
+    atomic_store_explicit(&f->child->entry->probed_ns, f->storage.probed, memory_order_relaxed);
+    atomic_fetch_add_explicit(&f->child->entry->progress, 1, memory_order_relaxed);
+    im_stats_add(stats, IM_C_SAMPLES, 1);
+    im_stats_time(stats, IM_H_ITEM, im_now() - w->began);
+    let_go(f, w);
+}
+
+static void give_up(struct fetcher *f, struct wanted *w, const struct fe_result *result)
+{
+    int err;
+
+    im_log(IM_LOG_WARN, "an object cannot be had", "file=%s why=%s tries=%u",
+           im_log_quote(&(struct im_quoted){0}, w->transfer.path),
+           im_log_quote(&(struct im_quoted){0}, result->why), w->tries.failures);
+    err = fe_cache_mark(&f->store.cache, f->store.root_fd, w->transfer.path);
+    if (err < 0) { /* readers must be told */
+        w->due = im_now() + FULL_WAIT_NS;
+        return;
+    }
+    im_stats_add(f->child->stats, IM_C_BAD, 1);
+    let_go(f, w);
+}
+
+static void failed(struct fetcher *f, struct wanted *w, int err, const struct fe_result *result)
+{
+    im_ns now = im_now();
+
+    w->began = 0;
+    atomic_store_explicit(&f->child->entry->read_error, (uint32_t)-err, memory_order_relaxed);
+    if (err == -ENOSPC || err == -EDQUOT || err == -EAGAIN || err == -EIO) { /* ours, not the object's */
+        if (err != -EAGAIN && !f->full && !f->told_full)
+            im_log(IM_LOG_WARN, "the cache takes no more objects", "cause=%s",
+                   im_log_quote(&(struct im_quoted){0}, strerror(-err)));
+        f->full |= err != -EAGAIN;
+        f->told_full |= f->full;
+        w->due = now + (err == -EAGAIN ? BUSY_WAIT_NS : FULL_WAIT_NS);
+        return;
+    }
+    if (w->tries.failures == 0)
+        rd_storage_file(&f->storage, err);
+    if (err == -EACCES && now - f->keys_read > KEYS_EVERY_NS) {
+        f->keys_read = now;
+        fe_client_renew_keys(f->store.client);
+    }
+    if (result->wait > 0 && now + result->wait > f->hold)
+        f->hold = now + result->wait;
+    if (result->status == 429 || result->status == 503 ||
+        err == -ETIMEDOUT) /* it may be too much for the server */
+        f->allowed = f->allowed > 4 ? f->allowed - f->allowed / 4 : f->allowed > 1 ? f->allowed - 1 : 1;
+    im_log(IM_LOG_DEBUG, "a request failed", "file=%s why=%s",
+           im_log_quote(&(struct im_quoted){0}, w->transfer.path),
+           im_log_quote(&(struct im_quoted){0}, result->why));
+    if (!f->told && f->unproven_since != 0) {
+        im_log(IM_LOG_WARN, "the server does not give objects; waiting", "why=%s",
+               im_log_quote(&(struct im_quoted){0}, result->why));
+        f->told = true;
+    }
+    if (rd_tries_failed(&w->tries, &f->storage, err, now)) {
+        give_up(f, w, result);
+        return;
+    }
+    w->due = rd_tries_due(&w->tries, &f->storage);
+    if (w->due < f->hold)
+        w->due = f->hold;
+}
+
+static void take_results(struct fetcher *f, int timeout_ms)
+{
+    struct fe_result results[RESULTS_MAX];
+    unsigned n = fe_client_go_on(f->store.client, results, RESULTS_MAX, timeout_ms);
+
+    for (unsigned i = 0; i < n; i++) {
+        struct wanted *w = results[i].tag;
+        int err;
+
+        im_stats_add(f->child->stats, IM_C_BYTES, (uint64_t)results[i].bytes);
+        if (!w) { /* a probe */
+            f->probing = false;
+            if (results[i].err == 0 || results[i].err == -ECANCELED)
+                rd_storage_probed(&f->storage, f->probe_began);
+            atomic_store_explicit(&f->child->entry->probed_ns, f->storage.probed, memory_order_relaxed);
+            continue;
+        }
+        err = fe_transfer_end(&w->transfer, &results[i]);
+        if (err == 0)
+            succeeded(f, w, &results[i]);
+        else
+            failed(f, w, err, &results[i]);
+    }
+}
+
+static int probe_begin(void *context, int64_t bytes)
+{
+    (void)context, (void)bytes;
+    return -ECANCELED; /* it gives something: that is all */
+}
+
+/* Whether the server gives anything: asked by some other object, while requests fail. */
+static void probe(struct fetcher *f, im_ns now)
+{
+    uint64_t n = rd_index_count(&f->index, IM_TRAIN), sample = 0;
+    char path[PATH_MAX], url[FE_URL_BYTES];
+
+    if (f->probing || now - f->probed < PROBE_EVERY_NS || now < f->hold || n == 0)
+        return;
+    for (int i = 0; i < 16; i++) {
+        f->probes++;
+        sample = im_hash64(&f->probes, sizeof f->probes, f->child->incarnation) % n;
+        if (!find(f, key_of(IM_TRAIN, sample)))
+            break;
+    }
+    if (path_of(f, IM_TRAIN, sample, path, sizeof path) < 0 ||
+        fe_address_url(&f->store.address, path, url, sizeof url) < 0)
+        return;
+    f->probed = f->probe_began = now;
+    f->probing = fe_client_start(f->store.client, &(struct fe_request){.url = url,
+                                                                       .first_byte = true,
+                                                                       .sink = {.begin = probe_begin}}) == 0;
+}
+
+/* Tries again what is due, and tells the supervisor how it goes. */
+static void go_on(struct fetcher *f)
+{
+    struct im_process *entry = f->child->entry;
+    im_ns now = im_now();
+    uint32_t failing = 0, unproven = 0;
+
+    for (uint32_t i = 0; i < f->count && f->held > 0; i++) {
+        struct wanted *w = &f->wanted[i];
+
+        if (w->used && w->began == 0 && now >= w->due)
+            begin(f, w);
+        if (!w->used)
+            continue;
+        failing += w->tries.failures > 0;
+        unproven += w->tries.failures > 0 && rd_tries_unproven(&w->tries, &f->storage);
+    }
+    if (f->full && f->held > 0) {
+        failing = f->held;
+        unproven = f->held;
+    }
+    if (unproven == 0) {
+        f->unproven_since = 0;
+        f->told = false;
+    } else if (f->unproven_since == 0) {
+        f->unproven_since = now;
+    }
+    atomic_store_explicit(&entry->failing_reads, failing, memory_order_relaxed);
+    atomic_store_explicit(&entry->waiting_ns, f->unproven_since, memory_order_relaxed);
+    if (unproven > 0 && !f->full)
+        probe(f, now);
+}
+
+static int work(struct fetcher *f)
+{
+    for (;;) {
+        int leave = im_child_should_leave(f->child);
+        struct im_stats *stats = f->child->stats;
+
+        if (leave)
+            return leave;
+        if (im_child_is_retired(f->child))
+            return IM_EXIT_OK;
+        IM_FAULT("fetcher.turn");
+        im_stats_enter(stats, IM_WORK);
+        look_ahead(f);
+        go_on(f);
+        im_stats_add(stats, IM_C_EVICTED, f->store.cache.evicted);
+        f->store.cache.evicted = 0;
+        im_stats_gauge(stats, IM_G_CACHE_BYTES, (double)fe_cache_used(&f->store.cache));
+        im_stats_enter(stats, f->held > 0 ? IM_WAIT_IO : IM_WAIT_OUTPUT);
+        take_results(f, TURN_MS);
+    }
+}
+
+static int open_index(struct fetcher *f, struct im_text *text)
+{
+    if (f->child->index_fd > 0 &&
+        rd_index_map(f->child->index_fd, f->child->conf->index_file, &f->index, text) == 0)
+        return 0;
+    return rd_index_open(f->child->conf->index_file, &f->index, text);
+}
+
+/* The mirror that the index is of, and the cache that it lies in. */
+static int open_store(struct fetcher *f, struct im_text *text)
+{
+    const struct im_conf *conf = f->child->conf;
+    const char *root = rd_index_root(&f->index);
+    size_t n = rd_mirror_length(root);
+    char path[PATH_MAX], *slash;
+    uint64_t limit;
+    int err;
+
+    if (n == 0 || n >= sizeof path)
+        return im_fail(text, -EBADMSG, "'%.700s' is no folder of the cache", root);
+    if (root[n])
+        snprintf(f->below, sizeof f->below, "%s/", root + n + 1);
+    f->store.below = f->below;
+    memcpy(path, root, n);
+    path[n] = 0;
+    f->store.root_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (f->store.root_fd < 0)
+        return im_fail(text, -errno, "cannot open '%.700s': %s", path, strerror(errno));
+    *strrchr(path, '/') = 0;
+    err = fe_listing_open(path, &f->store.listing, text);
+    slash = strrchr(path, '/');
+    if (slash)
+        *slash = 0;
+    if (err == 0)
+        err = im_conf_cache_size(conf->cache_size, &limit);
+    if (err == 0)
+        err = fe_cache_open(path, limit, &f->store.cache, text);
+    return err;
+}
+
+static int open_all(struct fetcher *f, struct im_text *text)
+{
+    const struct im_conf *conf = f->child->conf;
+    int err = open_index(f, text);
+
+    if (err == 0)
+        err = rd_order_open(conf, &f->index, &f->order);
+    if (err == 0)
+        err = open_store(f, text);
+    if (err == 0)
+        err = fe_address_read(conf->data_dir, &f->store.address, text);
+    if (err == 0) /* one more, for the probe */
+        err = fe_client_open(&f->store.address, (unsigned)conf->connections + 1,
+                             (unsigned)conf->read_deadline_ms, &f->store.client, text);
+    if (err < 0)
+        return err;
+    f->count = f->allowed = (uint32_t)conf->connections;
+    f->wanted = calloc(f->count, sizeof *f->wanted);
+    return f->wanted ? 0 : -ENOMEM;
+}
+
+int fe_run(struct im_child *child, struct im_text *text)
+{
+    struct fetcher f = {.child = child,
+                        .store = {.root_fd = -1, .cache = {.dir_fd = -1, .tmp_fd = -1, .lock_fd = -1}}};
+    int err = open_all(&f, text);
+
+    if (err == 0) {
+        im_child_ready(child);
+        err = work(&f);
+    }
+    im_stats_enter(child->stats, IM_IDLE);
+    fe_client_close(&f.store.client);
+    for (uint32_t i = 0; f.wanted && i < f.count; i++)
+        if (f.wanted[i].used)
+            fe_transfer_drop(&f.wanted[i].transfer);
+    fe_cache_close(&f.store.cache);
+    fe_listing_close(&f.store.listing);
+    if (f.store.root_fd >= 0)
+        close(f.store.root_fd);
+    free(f.wanted);
+    rd_order_close(&f.order);
+    rd_index_close(&f.index);
+    return err;
+}

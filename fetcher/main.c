@@ -1,0 +1,47 @@
+/* imsuper-fetcher: `imsuper start` starts one where images lie on another machine; `list` makes a mirror of them. */
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "fetcher/fetcher.h"
+#include "fetcher/listing.h"
+#include "ipc/base/log.h"
+#include "ipc/base/printable.h"
+
+static int fetch_for_run(int argc, char **argv)
+{
+    static struct im_child_storage storage;
+    struct im_child child;
+    struct im_text text = {0};
+    int err = im_child_open(argc, argv, IM_ROLE_FETCHER, &storage, &child, &text);
+
+    if (err == 0) {
+        err = fe_run(&child, &text);
+        im_child_close(&child);
+    }
+    if (err < 0 && text.s[0])
+        im_log(IM_LOG_ERROR, "leaving", "why=%s", im_log_quote(&(struct im_quoted){0}, text.s));
+    return im_exit_status(err);
+}
+
+/* For rd_mirror_open(). */
+static int list(const char *data_dir, const char *cache_dir)
+{
+    struct im_text text = {0};
+    int err = fe_list(data_dir, cache_dir, true, &text);
+
+    if (err < 0)
+        im_say(stderr, "imsuper: %s", text.s[0] ? text.s : strerror(-err));
+    return im_exit_status(err);
+}
+
+int main(int argc, char **argv)
+{
+    signal(SIGPIPE, SIG_IGN);
+    if (im_child_is_started(argc, argv))
+        return fetch_for_run(argc, argv);
+    if (argc == 4 && strcmp(argv[1], "list") == 0)
+        return list(argv[2], argv[3]);
+    im_say(stderr, "imsuper-fetcher: this program is started by imsuper; see `imsuper help`");
+    return IM_EXIT_USAGE;
+}

@@ -1,0 +1,47 @@
+/* The local folder of a remote data set. Below the cache folder:
+ *
+ *     HASH/url       where it comes from; HASH is made of it
+ *     HASH/listing   a line an object, sorted: path, size and ETag, separated by tabs; size and ETag may be "".
+ *                    Written last: where it is, all of data/ is
+ *     HASH/data/     the objects at their paths. One that is not here is an empty file
+ *     lock, book, tmp/   of those who fetch (fetcher/cache.h)
+ *
+ * So that a mirror is a folder like any other: layouts, labels and the index need not know. An object is replaced by
+ * rename, never written in place. An empty file whose owner may not write it says that its object cannot be had. */
+#ifndef READER_DATASET_MIRROR_H
+#define READER_DATASET_MIRROR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "ipc/base/err.h"
+
+/* --cache-dir, or imsuper/objects in the user's cache folder. */
+int rd_mirror_cache(const char *cache_dir, char *ret_path, size_t size, struct im_text *text);
+
+/* The folder of a remote data set in the cache; nothing is made. The environment's AWS_ENDPOINT_URL_S3 and
+ * AWS_ENDPOINT_URL are a part of what s3:// means. */
+int rd_mirror_path(const char *url, const char *cache_dir, char *ret_path, size_t size, struct im_text *text);
+
+/* The same, with the objects listed (by imsuper-fetcher) where they were not before, or are to be again. ret_root is its
+ * data/. 0, or negative errno with a sentence. */
+int rd_mirror_open(const char *url, const char *cache_dir, bool renew, char *ret_root, size_t size,
+                   struct im_text *text);
+
+/* How much of a data set's root (rd_index_root()) is the data/ of its mirror; 0: it is in none. */
+size_t rd_mirror_length(const char *root);
+
+/* When the objects of the mirror that a root is in were listed last; 0: it is in none. */
+int64_t rd_mirror_listed_ns(const char *root);
+
+#define RD_MIRROR_AWAY_MODE 0600
+#define RD_MIRROR_FAILED_MODE 0400
+
+enum rd_object { RD_OBJECT_AWAY, RD_OBJECT_HERE, RD_OBJECT_FAILED };
+
+/* Whether an object is here. FAILED: it was asked for after `since_ns` (CLOCK_REALTIME), and cannot be had. A negative
+ * errno: the folder cannot be asked. */
+int rd_mirror_look(int root_fd, const char *path, int64_t since_ns);
+
+#endif

@@ -1,0 +1,140 @@
+#!/usr/bin/env bash
+# Images on HTTP and S3 servers: the same weights as from the folder, whatever the server does, and whoever dies.
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+unset AWS_PROFILE AWS_REGION AWS_ENDPOINT_URL_S3 AWS_SESSION_TOKEN
+export AWS_ACCESS_KEY_ID=AKIDEXAMPLE AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMI AWS_SHARED_CREDENTIALS_FILE=$T/none AWS_CONFIG_FILE=$T/none
+
+# serve FAULT...: a server of the reference's images, with these faults.
+serve() {
+  mkdir -p "$T/served"
+  cp -r "$REFERENCE/data/train" "$REFERENCE/data/val" "$T/served"
+  (cd "$T/served" && find . -type f -printf '%P\t%s\n' >"$T/index.txt" && mv "$T/index.txt" .)
+  faults "$@"
+  "$BIN/object_server" "$T/served" "$T/control" >"$T/port" &
+  until_true 10 test -s "$T/port" || fail "the server does not start"
+  PORT=$(cat "$T/port")
+  export AWS_ENDPOINT_URL=http://127.0.0.1:$PORT
+}
+faults() {
+  printf '%s\n' "$@" >"$T/control.new"
+  mv "$T/control.new" "$T/control"
+}
+requests() { grep -c "$1" "$T/control.log" || true; }
+over_http() { TRAIN[1]=http://127.0.0.1:$PORT/; }
+over_s3() { TRAIN[1]=s3://bucket; }
+kept() { du -s --apparent-size -B1 "$T"/objects/*/data "$T/objects/tmp" | awk '{ sum += $1 } END { print sum }'; }
+CACHE=(--cache-dir "$T/objects" --read-deadline-ms 1000)
+
+# All that a server of files may do wrong.
+case_http() {
+  serve 'stall 1' 'truncate 4' 'reset 4' 'length 4' 'error 5' 'busy 2' 'slow 5' 'html 3' redirect
+  over_http
+  start 0 "${CACHE[@]}"
+  must_equal_reference
+  must_balance
+  local epoch
+  epoch=$(requests 'GET')
+  # All is here now: a run without the server.
+  faults away
+  mv "$RUN" "$T/first"
+  start 0 "${CACHE[@]}"
+  must_equal_reference
+  [ "$(requests GET)" = "$epoch" ] || fail "the second run asked the server"
+}
+
+# Wrong bytes, and a list of many pages; fetchers die all the time.
+case_s3() {
+  serve 'flip 4' 'etag 4' 'error 4' 'slow 30'
+  over_s3
+  FAULTS=$PACE
+  launch "${CACHE[@]}" --connections 4
+  local killed=0
+  until is_over || [ $killed = 12 ]; do
+    for pid in $(pids fetcher); do kill -KILL "$pid" 2>/dev/null && killed=$((killed + 1)); done
+    sleep 0.15
+  done
+  finish 0
+  must_equal_reference
+  must_balance
+  [ "$(deaths_of fetcher)" -gt 2 ] || fail "the fetcher was not disturbed"
+  if grep -rqF "$AWS_SECRET_ACCESS_KEY" "$RUN" "$T/objects" "$T/out"; then fail "the secret was written down"; fi
+}
+
+# A cache that holds a third of the images, and two runs that share it.
+case_limit() {
+  serve 'error 3'
+  over_http
+  local most=0 now other
+  IMSUPER_FAULT=$QUICK_PACE "$BIN/imsuper" start "${TRAIN[@]}" --plain --workspace "$T/w" --run-name other "${CACHE[@]}" --cache-size 300K \
+    >"$T/other.out" 2>&1 </dev/null &
+  other=$!
+  launch "${CACHE[@]}" --cache-size 300K
+  until is_over; do
+    now=$(kept 2>/dev/null) && [ "$now" -gt "$most" ] && most=$now
+    sleep 0.1
+  done
+  finish 0
+  wait $other || fail "the other run failed: $(tail -n 5 "$T/other.out")"
+  must_equal_reference
+  RUN=$T/w/other must_equal_reference
+  [ "$most" -le 307200 ] || fail "the cache took $most bytes"
+  [ "$most" -gt 150000 ] || fail "the cache took $most bytes only"
+}
+
+# Objects that are not there are left out by name; a server that is away is waited for.
+case_away() {
+  serve 'missing train/class_003/0000[12].jpg' 'forbidden val/class_001/00000.jpg'
+  over_http
+  FAULTS=$QUICK_PACE
+  launch "${CACHE[@]}" --connections 2
+  wait_step 2
+  faults away
+  until_true 60 has_event '"outage.began"' || fail "nobody said that the server is away"
+  sleep 1
+  faults 'missing train/class_003/0000[12].jpg' 'forbidden val/class_001/00000.jpg'
+  finish 0
+  has_event '"outage.ended"' || fail "nobody said that the server is back"
+  for name in train/class_003/00001.jpg train/class_003/00002.jpg val/class_001/00000.jpg; do
+    has_event "sample.bad.*$name" || fail "$name is not named"
+  done
+  [ "$(count_events '"sample.bad"')" = 3 ] || fail "other images were left out"
+  grep -q 'why="HTTP 403 (AccessDenied)"' "$RUN/log.txt" || fail "the log does not say why"
+}
+
+# A disk that is full: the run waits, and goes on when there is room.
+case_full() {
+  serve
+  over_http
+  mkdir "$T/objects"
+  mount -t tmpfs -o size=600k tmpfs "$T/objects" 2>/dev/null || skip "needs the right to mount"
+  trap 'umount -l "$T/objects"; clean' EXIT
+  "$BIN/imsuper" data index --data-dir "${TRAIN[1]}" --cache-dir "$T/objects" >/dev/null || fail "there is no index"
+  head -c 600000 /dev/zero >"$T/objects/filler" 2>/dev/null || true
+  launch "${CACHE[@]}" --cache-size 1G
+  until_true 60 has_event '"outage.began"' || fail "nobody said that the disk is full"
+  grep -q 'the cache takes no more objects' "$RUN/log.txt" || fail "the log does not say why"
+  : >"$T/objects/filler" # room for a few: others make room for them
+  finish 0
+  must_equal_reference
+}
+
+# The fetcher dies at each of its fault points.
+case_points() {
+  local point tested=0 here
+  here=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+  serve 'error 3'
+  over_s3
+  while IFS= read -r point; do
+    rm -rf "$T/w" "$T/objects"
+    FAULTS="fetcher:$point=kill@20"
+    start 0 "${CACHE[@]}" --cache-size 300K
+    must_equal_reference
+    [ "$(deaths_of fetcher)" -ge 1 ] || fail "$point was not passed"
+    echo "$point: $(deaths_of fetcher) deaths"
+    tested=$((tested + 1))
+  done < <(grep -rhoE 'IM_FAULT\("[^"]+"\)' "$here/fetcher" | sed 's/.*"\(.*\)".*/\1/' | sort -u)
+  [ $tested -ge 7 ] || fail "only $tested points were found"
+}
+
+run_case
