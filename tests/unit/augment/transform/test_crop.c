@@ -174,12 +174,11 @@ static void alternate_flips_show_both_sides_in_two_epochs(void **state)
 
     (void)state;
     for (uint64_t i = 0; i < 10000; i++) {
-        struct au_job job = {
-            .split = IM_TRAIN, .seed = 3, .sample = i, .size = 224, .recipe = AU_RECIPE_DEFAULT};
+        struct au_job job = {.split = IM_TRAIN, .seed = 3, .sample = i, .size = 224, .crop = AU_CROP_DEFAULT};
         const struct au_crop random = au_crop_make(&job, 500, 375);
         bool before;
 
-        job.recipe.flip_alternates = true;
+        job.crop.flip_alternates = true;
         before = au_crop_make(&job, 500, 375).flip;
         assert_int_equal(before, random.flip);
         first += before;
@@ -188,7 +187,7 @@ static void alternate_flips_show_both_sides_in_two_epochs(void **state)
             struct au_job other = job;
             struct imk_box box;
 
-            other.recipe.flip_alternates = false;
+            other.crop.flip_alternates = false;
             box = au_crop_make(&other, 500, 375).box; /* what is drawn after the flip stays what it was */
             assert_int_equal(plan.flip, before != (job.epoch % 2 == 1));
             assert_memory_equal(&plan.box, &box, sizeof box);
