@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "ipc/base/clock.h"
+#include "reader/dataset/mirror.h"
 #include "reader/dataset/parallel.h"
 
 #define CHUNK 256
@@ -83,6 +84,10 @@ void rd_index_changed(const struct rd_index *index, int64_t since_ns, int64_t li
     *ret = (struct rd_changed){0};
     if (c.root_fd < 0)
         return;
+    if (rd_mirror_listed_ns(rd_index_root(index)) != 0) { /* the time of a file there is that of its coming */
+        close(c.root_fd);
+        return;
+    }
     rd_parallel(
         &(struct rd_parallel){.count = (all + CHUNK - 1) / CHUNK, .item = check_chunk, .context = &c});
     ret->checked = atomic_load_explicit(&c.checked, memory_order_relaxed);

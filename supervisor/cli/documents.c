@@ -99,7 +99,8 @@ static int write_man(const char *dir, const struct sv_verb *verbs, size_t count,
 /* The programs beside imsuper, which it starts: their page is imsuper(1). */
 static int write_roles(const char *dir, struct im_text *text)
 {
-    static const char *const roles[] = {"imsuper-reader.1", "imsuper-augmenter.1", "imsuper-trainer.1"};
+    static const char *const roles[] = {"imsuper-reader.1", "imsuper-fetcher.1", "imsuper-augmenter.1",
+                                        "imsuper-trainer.1"};
     int err = 0;
 
     for (size_t i = 0; err == 0 && i < sizeof roles / sizeof *roles; i++) {

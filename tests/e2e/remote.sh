@@ -41,6 +41,8 @@ case_http() {
   start 0 "${CACHE[@]}"
   must_equal_reference
   [ "$(requests GET)" = "$epoch" ] || fail "the second run asked the server"
+  start 0 "${CACHE[@]}" --epochs 3
+  if says 'changed since this run began'; then fail "objects that came are taken for others"; fi
 }
 
 # Wrong bytes, and a list of many pages; fetchers die all the time.

@@ -41,7 +41,7 @@ while read -ra verb; do
 done < <(verbs)
 [ "$count" -gt 30 ] || fail "only $count verbs"
 has_sections "$T/pages/imsuper.1"
-for role in reader augmenter trainer; do grep -qx '\.so man1/imsuper\.1' "$T/pages/imsuper-$role.1" || fail "no page of imsuper-$role"; done
+for role in reader fetcher augmenter trainer; do grep -qx '\.so man1/imsuper\.1' "$T/pages/imsuper-$role.1" || fail "no page of imsuper-$role"; done
 if command -v groff >/dev/null; then
   (cd "$share/man" && groff -man -ww -rLL=78n -Tutf8 -z "$T"/pages/imsuper-[bdelps]*.1 "$T/pages/imsuper.1") >"$T/out" 2>&1 || fail "groff cannot read the pages"
   [ ! -s "$T/out" ] || fail "groff warns"
