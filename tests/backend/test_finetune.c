@@ -251,8 +251,7 @@ static void check_tensor(struct run *r, const char *name, bool ema, double norm,
     compare(r, name, sum, dot, norm);
 }
 
-/* As in test_trajectory.c. AdamW divides by the root of squares, so that rounding decides where a gradient is nearly
- * zero: worst seen on oneDNN 9.7e-5, with the others 2.2e-6. */
+/* As in test_trajectory.c; worst seen with AdamW 9.7e-5 (oneDNN; CUDA's code on CPUs 9.5e-5), with the others 2.2e-6. */
 static double tolerance_of(const struct run *r, double of_pytorch)
 {
     const bool adamw = strcmp(r->name, "adamw") == 0 && strcmp(r->backend, "ref") != 0;

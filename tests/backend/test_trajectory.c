@@ -217,8 +217,8 @@ static void close_run(struct run *r)
 }
 
 /* Three times the distance of PyTorch's own fp32; the upper bound is for pixels with which one of its ReLUs takes the
- * other side. On a GPU ours may. AdamW divides by the root of squares, so that rounding decides where a gradient is
- * nearly zero: oneDNN's Winograd has other errors there than PyTorch (worst seen 1.1e-5). */
+ * other side. On a GPU ours may. AdamW enlarges rounding where a gradient is nearly zero,
+ * or one ReLU on oneDNN takes the other side late: which of the two is not known (worst seen 1.1e-5). */
 static double tolerance_of(const struct run *r, double of_pytorch)
 {
 #ifdef TESTS_GPU
