@@ -345,7 +345,7 @@ static int open_telemetry(struct tr_trainer *t, struct im_text *text)
         err = t->cuda->gpu_query(device, &properties, text);
     if (err < 0)
         return err;
-    t->peak = tr_peak_flops(properties.name, (enum imk_dtype)conf->amp, conf->tf32);
+    t->peak = tr_peak_flops(properties.name, (enum imk_dtype)im_conf_amp(conf), conf->tf32);
     return tr_telemetry_open(t->child->stats, properties.uuid, TR_TELEMETRY_INTERVAL_NS, &t->telemetry);
 }
 

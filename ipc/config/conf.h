@@ -271,4 +271,10 @@ int64_t im_conf_eval_resize(const struct im_conf *conf);
  * takes in the worst of formats, and more. `imsuper start` chooses less on a smaller machine (sizes.h). */
 int64_t im_conf_decode_memory_mib(const struct im_conf *conf);
 
+/* The number type that --amp auto means on a GPU of this compute capability (90 is 9.0); 0: a CPU, where bf16 is a
+ * choice. */
+enum im_conf_amp im_conf_auto_amp(int sm);
+/* The number type of the options. auto is fp32: whoever has a GPU chooses before (supervisor/cli/precision.h). */
+enum im_conf_amp im_conf_amp(const struct im_conf *conf);
+
 #endif

@@ -109,7 +109,7 @@ static int parse_flag(struct im_conf *conf, im_conf_commands commands, char **at
         value = fixed ? fixed : f.value;
     else if (im_conf_keys[key].kind == IM_CONF_BOOL)
         value = "true";
-    else if (!next && bare_value(key))
+    else if (bare_value(key) && (!next || *next == '-'))
         value = bare_value(key);
     else if (!next)
         return im_fail(text, -EINVAL, "%s needs a value: %s %s", f.written, f.written,

@@ -31,7 +31,8 @@
 #define IM_AMPS(X)                                                                                           \
     X(IM_AMP_NONE, "none")                                                                                   \
     X(IM_AMP_BF16, "bf16")                                                                                   \
-    X(IM_AMP_FP16, "fp16")
+    X(IM_AMP_FP16, "fp16")                                                                                   \
+    X(IM_AMP_AUTO, "auto")
 #define IM_STEMS(X)                                                                                          \
     X(IM_CONF_STEM_AUTO, "auto")                                                                             \
     X(IM_CONF_STEM_IMAGENET, "imagenet")                                                                     \
@@ -270,7 +271,7 @@ typedef uint64_t im_conf_commands;
     ENUM(blurpool, "blurpool", IM_CONF_BLURPOOL_NONE, IM_BLURPOOLS, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS | IM_FOR_USE | IM_FOR_EXPORT | IM_FOR_IMPORT | IM_FOR_AVERAGE, "NAME", "anti-aliasing blur: zhang (after strided convolutions, as timm's resnetblur50) or ffcv (before every strided convolution)") \
     REAL(drop_path_rate, "drop-path-rate", 0, 0, 0.99, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL | IM_FOR_STEPS, "P", "stochastic depth: probability of dropping the last block; rises linearly from 0 at the first block") \
     BOOL(zero_init_residual, "zero-init-residual", false, IM_GROUP_MODEL, IM_FOR_START, "", "zero-initialise the last batch norm of each block (resnetv2: last convolution), so that blocks start as the identity") \
-    ENUM(amp, "amp", IM_AMP_NONE, IM_AMPS, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_STEPS | IM_FOR_MODEL | IM_FOR_USE, "TYPE", "mixed precision of activations and convolutions: bf16, fp16 (GPUs only; always with loss scaling) or none (fp32); weights stay fp32") \
+    ENUM(amp, "amp", IM_AMP_AUTO, IM_AMPS, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_STEPS | IM_FOR_MODEL | IM_FOR_USE, "TYPE", "mixed precision of activations and convolutions: bf16, fp16 (GPUs only; always with loss scaling) or none (fp32); auto: bf16 on GPUs from compute capability 8.0 on, fp16 from 7.0 on, else none; weights stay fp32") \
     TEXT(init_from, "init-from", "", IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL, "FILE", "initial weights of a new run: a safetensors, .pt or .pth file from torchvision, timm or imsuper; names and shapes must match the model") \
     BOOL(init_skip_head, "init-skip-head", false, IM_GROUP_MODEL, IM_FOR_START | IM_FOR_MODEL, "", "do not load the classifier from init-from (for other classes)") \
     TEXT(finetune, "finetune", "", IM_GROUP_MODEL, IM_FOR_START, "[FILE]", "fine-tune the weights of init-from (or FILE): recipe finetune, unless another is given, and a new classifier where theirs has other classes") \
@@ -338,7 +339,7 @@ typedef uint64_t im_conf_commands;
     TEXT(gpus, "gpus", "auto", IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_STEPS | IM_FOR_USE, "WHICH", "GPUs to train on, one trainer each: auto (all; the CPU if there is none), 0 (none), a number of GPUs, or a list such as 0,2 (`imsuper gpus` lists them)") \
     INT(ranks, "ranks", 1, 1, 64, IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_USE, "N", "data-parallel trainer processes; batch-size is per trainer; on GPUs one per GPU (see gpus)") \
     BOOL(sync_bn, "sync-bn", false, IM_GROUP_PIPELINE, IM_FOR_START, "", "synchronise batch norm statistics across ranks") \
-    BOOL(tf32, "tf32", false, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_STEPS | IM_FOR_USE, "", "GPUs, fp32: allow TF32 (10-bit mantissa) in convolutions and matrix products; several times faster") \
+    BOOL(tf32, "tf32", true, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_STEPS | IM_FOR_USE, "", "GPUs, fp32: allow TF32 (10-bit mantissa) in convolutions and matrix products, which is several times faster; the default") \
     BOOL(deterministic, "deterministic", false, IM_GROUP_TRAINING, IM_FOR_START | IM_FOR_STEPS | IM_FOR_USE, "", "GPUs: use deterministic kernels only (slower), so that runs on the same GPUs give the same weights; the CPU is always deterministic") \
     INT(readers, "readers", 0, 0, 1024, IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_USE, "N", "reader processes; 0 or auto = chosen for this machine, and changed while the run goes on when they limit it") \
     INT(augmenters, "augmenters", 0, 0, 1024, IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_USE | IM_FOR_INDEX, "N", "decoding processes; 0 or auto = chosen for this machine, and changed while the run goes on when they limit it") \
@@ -466,13 +467,18 @@ typedef uint64_t im_conf_commands;
     X("accumulation-steps", "accumulate", NULL) X("model-ema-decay", "ema", NULL) X("ema-decay", "ema", NULL) \
     X("bce-loss", "loss", "bce") X("bce-target-thresh", "bce-threshold", NULL) X("mixup-alpha", "mixup", NULL) X("cutmix-alpha", "cutmix", NULL) X("mixup-prob", "mix-p", NULL) X("mixup-switch-prob", "mix-switch-p", NULL) \
     X("random-erase", "aug-erase-p", NULL) X("reprob", "aug-erase-p", NULL) \
+    X("precision", "amp", NULL) X("mixed-precision", "amp", NULL) X("amp-dtype", "amp", NULL) X("use-amp", "amp", "auto") X("no-amp", "amp", "none") X("fp16", "amp", "fp16") X("bf16", "amp", "bf16") \
     X("no-color", "color", "never")
 
 /* Keys whose flag may stand without a value, and what it means then: X("name", "value"). */
-#define IM_CONF_BARE(X) X("resume", "auto") X("finetune", "true")
+#define IM_CONF_BARE(X) X("resume", "auto") X("finetune", "true") X("amp", "auto")
 
-/* Words for a number: X("name", "word", "number"). */
-#define IM_CONF_NUMBER_WORDS(X) X("readers", "auto", "0") X("augmenters", "auto", "0")
+/* Other words for a value: X("name", "word", "value"). Those of amp are PyTorch Lightning's, accelerate's and torch's. */
+#define IM_CONF_WORDS(X) \
+    X("readers", "auto", "0") X("augmenters", "auto", "0") \
+    X("amp", "true", "auto") X("amp", "yes", "auto") X("amp", "on", "auto") X("amp", "1", "auto") X("amp", "false", "none") X("amp", "no", "none") X("amp", "off", "none") \
+    X("amp", "0", "none") X("amp", "16-mixed", "fp16") X("amp", "bf16-mixed", "bf16") X("amp", "16", "fp16") X("amp", "float16", "fp16") X("amp", "bfloat16", "bf16") \
+    X("amp", "32", "none") X("amp", "32-true", "none") X("amp", "fp32", "none") X("amp", "float32", "none")
 
 /* Names of other trainers that mean something else here: X("their name", "what to do"). */
 #define IM_CONF_HINTS(X) \
@@ -487,7 +493,6 @@ typedef uint64_t im_conf_commands;
     X("model-ema", "use --ema DECAY") \
     X("opt-betas", "use --beta1 and --beta2") \
     X("log-dir", "logs are in the run directory: use --workspace and --run-name") \
-    X("use-amp", "use --amp bf16 or --amp fp16") \
     X("nnodes", "a run uses one machine; --gpus or --ranks sets the number of trainers") \
     X("nodes", "a run uses one machine; --gpus or --ranks sets the number of trainers") \
     X("sync-batchnorm", "use --sync-bn") \

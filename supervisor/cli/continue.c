@@ -178,6 +178,24 @@ static bool find_config(const struct im_conf *conf, char path[PATH_MAX])
     return access(path, F_OK) == 0;
 }
 
+bool sv_continue_precision(struct im_conf *conf)
+{
+    const bool is_open = conf->origin[IM_KEY_amp].source == IM_CONF_DEFAULT;
+    char path[PATH_MAX];
+    struct im_conf old;
+
+    if (im_conf_is_probe(conf) || !find_config(conf, path))
+        return false;
+    im_conf_defaults(&old);
+    if (im_conf_load_yaml(&old, path, NULL) < 0)
+        return false; /* sv_continue_compare() says why */
+    if (conf->origin[IM_KEY_tf32].source == IM_CONF_DEFAULT)
+        conf->tf32 = old.tf32;
+    if (is_open)
+        conf->amp = old.amp;
+    return is_open && old.amp != IM_AMP_AUTO;
+}
+
 /* Was the run last started with this file, or is the file its own state? */
 static bool is_the_runs_file(const struct im_conf *conf)
 {

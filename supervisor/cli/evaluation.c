@@ -210,6 +210,21 @@ static int take_run(struct im_conf *conf, const char *run_dir, struct sizes *ret
     return err;
 }
 
+/* A run on a GPU computed in a type that CPUs lack. */
+static void fit_precision(struct im_conf *conf)
+{
+    struct im_conf_gpus gpus;
+    const bool on_cpu = conf->backend == IM_BACKEND_ONEDNN ||
+                        (conf->backend == IM_BACKEND_AUTO && im_conf_parse_gpus(conf->gpus, &gpus) == 0 &&
+                         gpus.count == 0);
+
+    if (conf->amp != IM_AMP_FP16 || !on_cpu || conf->origin[IM_KEY_amp].source != IM_CONF_CODE)
+        return;
+    conf->amp = IM_AMP_NONE;
+    if (!conf->quiet)
+        im_say(stderr, "imsuper: the run computed in fp16, which is for GPUs: this CPU computes in fp32");
+}
+
 /* The size that is asked for, else the run's; the crop keeps the run's share of the image. */
 static void choose_sizes(struct im_conf *conf, const struct sv_weights *w, const struct sizes *run)
 {
@@ -313,6 +328,7 @@ int sv_evaluation_open(struct im_conf *conf, const struct sv_inputs *inputs, str
     err = find_weights(conf, &ret->weights, text);
     if (err == 0 && ret->weights.run_dir[0])
         err = take_run(conf, ret->weights.run_dir, &run, text);
+    fit_precision(conf);
     if (err == 0)
         err = ask_trainer(conf, &ret->weights, text);
     if (err != 0)

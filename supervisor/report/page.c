@@ -62,7 +62,9 @@ static void write_head(struct page *p)
     sv_page_put(p->f, p->run.name);
     fputs("</h1>\n<p class=\"dim\">", p->f);
     sv_page_put(p->f, option(p, "model"));
-    fputs(" on ", p->f);
+    fputs(", amp ", p->f);
+    sv_page_put(p->f, option(p, "amp"));
+    fputs(", on ", p->f);
     sv_page_put(p->f, option(p, "data-dir"));
     fprintf(p->f, ", %zu of ", h->epochs);
     sv_page_put(p->f, option(p, "epochs"));

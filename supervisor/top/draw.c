@@ -54,7 +54,7 @@ static void draw_numbers(const struct sv_top_screen *s, struct sv_canvas *c, int
     const struct im_json *j = s->run->status;
     const double loss = im_json_real_or(j, "loss", (double)NAN), eta = im_json_real_or(j, "eta_seconds", -1),
                  top1 = im_json_real_or(j, "val_top1", (double)NAN), mfu = im_json_real_or(j, "mfu", 0);
-    char part[7][64] = {""}, number[24];
+    char part[8][64] = {""}, number[24];
     int column = 0;
 
     if (!isnan(loss))
@@ -70,6 +70,8 @@ static void draw_numbers(const struct sv_top_screen *s, struct sv_canvas *c, int
         snprintf(part[5], sizeof part[5], "val top1 %.2f%%", 100 * top1);
     if (mfu > 0)
         snprintf(part[6], sizeof part[6], "mfu %.0f%%", 100 * mfu);
+    if (im_json_get(j, "amp"))
+        snprintf(part[7], sizeof part[7], "amp %.20s", im_json_str_or(j, "amp", "?"));
     for (size_t i = 0; i < IM_COUNT(part); i++) {
         const int width = (int)strlen(part[i]);
 
