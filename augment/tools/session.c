@@ -116,7 +116,8 @@ static int ask_reader(const struct im_conf *conf, bool all, char **ret, size_t *
 {
     char path[PATH_MAX], data[] = "data", verb[] = "list", data_dir[IM_CONF_TEXT_BYTES + 16], layout[64],
                          images[64], split[64], split_seed[64], which[64], labels[IM_CONF_TEXT_BYTES + 16],
-                         val_labels[IM_CONF_TEXT_BYTES + 16], both[] = "--both-splits";
+                         val_labels[IM_CONF_TEXT_BYTES + 16], both[] = "--both-splits",
+                         multi[] = "--multi-label";
     char *argv[13] = {path, data, verb, data_dir, layout, images, split, split_seed, which};
     int words = 9, err;
 
@@ -131,6 +132,8 @@ static int ask_reader(const struct im_conf *conf, bool all, char **ret, size_t *
         argv[words++] = labels;
     if (*conf->val_labels)
         argv[words++] = val_labels;
+    if (conf->multi_label)
+        argv[words++] = multi;
     snprintf(split, sizeof split, "--val-split=%.17g", conf->val_split);
     snprintf(split_seed, sizeof split_seed, "--val-split-seed=%" PRId64, conf->val_split_seed);
     snprintf(which, sizeof which, "--split=%s", im_conf_choice(IM_KEY_split, conf->split));

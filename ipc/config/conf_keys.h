@@ -208,6 +208,7 @@ typedef uint64_t im_conf_commands;
     ENUM(layout, "layout", IM_LAYOUT_AUTO, IM_LAYOUTS, IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_VERIFY | IM_FOR_EVAL | IM_FOR_EXPORT | IM_FOR_AVERAGE, "NAME", "how the folder is laid out: class folders under train/ and val/ (folders), class folders alone (single), ILSVRC CLS-LOC, Tiny ImageNet, or images with tables of classes (csv)") \
     TEXT(labels, "labels", "", IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_VERIFY | IM_FOR_EVAL | IM_FOR_EXPORT | IM_FOR_AVERAGE, "FILE", "CSV file with the class of each training image (file,label); default: train.csv or labels.csv where train/ has no class folders") \
     TEXT(val_labels, "val-labels", "", IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_VERIFY | IM_FOR_EVAL | IM_FOR_EXPORT | IM_FOR_AVERAGE, "FILE", "the same for validation images; default: val.csv") \
+    BOOL(multi_label, "multi-label", false, IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_VERIFY | IM_FOR_USE | IM_FOR_EVALUATED | IM_FOR_EXPORT | IM_FOR_AVERAGE, "", "an image may have any number of labels: tables such as file,a|b or with a column of 0 and 1 for each class; loss bce, and mAP in place of accuracies") \
     REAL(val_split, "val-split", 0, 0, 0.9, IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_VERIFY | IM_FOR_EVAL | IM_FOR_EXPORT | IM_FOR_AVERAGE, "SHARE", "share of each class's training images to validate with, where there are no others; 0 = none") \
     INT(val_split_seed, "val-split-seed", 0, 0, INT64_MAX, IM_GROUP_DATA, IM_FOR_SAMPLES | IM_FOR_INDEX | IM_FOR_LIST | IM_FOR_ORGANISE | IM_FOR_DOCTOR | IM_FOR_BENCH_READ | IM_FOR_VERIFY | IM_FOR_EVAL | IM_FOR_EXPORT | IM_FOR_AVERAGE, "N", "seed of the choice that val-split makes; the run's seed has no part in it") \
     BOOL(rebuild_index, "rebuild-index", false, IM_GROUP_DATA, IM_FOR_START | IM_FOR_INDEX | IM_FOR_ORGANISE | IM_FOR_EVAL, "", "scan all folders again even if the cached index is current") \
@@ -334,7 +335,7 @@ typedef uint64_t im_conf_commands;
     SEED(seed, "seed", 42, IM_GROUP_TRAINING, IM_FOR_SAMPLES | IM_FOR_SYNTH | IM_FOR_INDEX | IM_FOR_STEPS, "N", "seed of all random choices") \
     INT(validate_every, "validate-every", 1, 1, 100000, IM_GROUP_TRAINING, IM_FOR_START, "N", "validate every N epochs, and after the last") \
     INT(early_stop, "early-stop", 0, 0, 100000, IM_GROUP_TRAINING, IM_FOR_START, "N", "end the run when validation was no better for N epochs; 0 = never") \
-    ENUM(early_stop_on, "early-stop-on", IM_EARLY_STOP_TOP1, IM_EARLY_STOPS, IM_GROUP_TRAINING, IM_FOR_START, "WHAT", "early-stop: what must become better: top1 or loss of validation, of the averaged weights where they are better") \
+    ENUM(early_stop_on, "early-stop-on", IM_EARLY_STOP_TOP1, IM_EARLY_STOPS, IM_GROUP_TRAINING, IM_FOR_START, "WHAT", "early-stop: what must become better: top1 (with multi-label mAP) or loss of validation, of the averaged weights where they are better") \
     ENUM(backend, "backend", IM_BACKEND_AUTO, IM_BACKENDS, IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_STEPS | IM_FOR_USE, "NAME", "compute backend of the trainers") \
     TEXT(gpus, "gpus", "auto", IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_STEPS | IM_FOR_USE, "WHICH", "GPUs to train on, one trainer each: auto (all; the CPU if there is none), 0 (none), a number of GPUs, or a list such as 0,2 (`imsuper gpus` lists them)") \
     INT(ranks, "ranks", 1, 1, 64, IM_GROUP_PIPELINE, IM_FOR_START | IM_FOR_USE, "N", "data-parallel trainer processes; batch-size is per trainer; on GPUs one per GPU (see gpus)") \
@@ -421,6 +422,7 @@ typedef uint64_t im_conf_commands;
     INT(worst, "worst", 20, 0, 100000, IM_GROUP_OUTPUT, IM_FOR_EVAL, "N", "name the N images with the highest loss") \
     TEXT(serve, "serve", "", IM_GROUP_OUTPUT, IM_FOR_PREDICT, "ADDRESS", "answer images that come over HTTP, instead of naming files: PORT (of this machine alone), HOST:PORT or unix:PATH") \
     INT(top_k, "top-k", 5, 1, 1000, IM_GROUP_OUTPUT, IM_FOR_PREDICT, "N", "classes to give for each image") \
+    REAL(threshold, "threshold", 0, 0, 1, IM_GROUP_OUTPUT, IM_FOR_PREDICT, "P", "give the classes of at least this probability only: all such of weights for several labels, unless top-k is given") \
     BOOL(diff, "diff", false, IM_GROUP_OUTPUT, IM_FOR_PREVIEW, "", "show each image beside its untransformed crop") \
     INT(passes, "passes", 5, 1, 100000, IM_GROUP_OUTPUT, IM_FOR_BENCH | IM_FOR_STEPS | IM_FOR_BENCH_READ | IM_FOR_BENCH_DATA, "N", "passes over the images; for the trainer: rounds of one second") \
     INT(sample, "sample", 0, 0, 1000000000, IM_GROUP_DATA, IM_FOR_VERIFY | IM_FOR_BENCH_READ | IM_FOR_LIST, "N", "take N images spread over each split; 0 = all of them (bench read and profile reader: at most 4096)") \
@@ -468,7 +470,7 @@ typedef uint64_t im_conf_commands;
     X("bce-loss", "loss", "bce") X("bce-target-thresh", "bce-threshold", NULL) X("mixup-alpha", "mixup", NULL) X("cutmix-alpha", "cutmix", NULL) X("mixup-prob", "mix-p", NULL) X("mixup-switch-prob", "mix-switch-p", NULL) \
     X("random-erase", "aug-erase-p", NULL) X("reprob", "aug-erase-p", NULL) \
     X("precision", "amp", NULL) X("mixed-precision", "amp", NULL) X("amp-dtype", "amp", NULL) X("use-amp", "amp", "auto") X("no-amp", "amp", "none") X("fp16", "amp", "fp16") X("bf16", "amp", "bf16") \
-    X("no-color", "color", "never")
+    X("multilabel", "multi-label", NULL) X("no-color", "color", "never")
 
 /* Keys whose flag may stand without a value, and what it means then: X("name", "value"). */
 #define IM_CONF_BARE(X) X("resume", "auto") X("finetune", "true") X("amp", "auto")

@@ -25,6 +25,7 @@ static const uint32_t item_bytes[RD_SECTIONS] = {
     [RD_VAL_SAMPLES] = sizeof(struct rd_index_sample),
     [RD_STAMPS] = sizeof(struct rd_index_stamp),
     [RD_LEFT_OUT] = sizeof(struct rd_index_left_out),
+    [RD_SETS] = sizeof(uint32_t),
 };
 
 static uint64_t checksum(const struct rd_index_header *header, size_t size)
@@ -63,6 +64,11 @@ static const char *check_header(const struct rd_index_header *header, size_t siz
         return "its layout is unknown";
     if (header->sections[RD_CLASSES].count > INT32_MAX || header->sections[RD_DIRECTORIES].count > UINT32_MAX)
         return "it has too many classes or folders";
+    if (header->set_words > 0 &&
+        (header->set_words != rd_index_words((uint32_t)header->sections[RD_CLASSES].count) ||
+         header->sections[RD_SETS].count % header->set_words != 0 ||
+         header->sections[RD_SETS].count / header->set_words > INT32_MAX))
+        return "its sets of labels are not of its classes";
     return NULL;
 }
 
@@ -74,10 +80,25 @@ static int strings_are_good(const uint32_t *offsets, uint64_t count, uint64_t st
     return 1;
 }
 
+/* No bit of a set is behind the last class. */
+static int sets_are_good(const struct rd_index *index)
+{
+    const uint32_t words = index->header->set_words;
+    const uint64_t classes = index->header->sections[RD_CLASSES].count;
+    uint32_t beyond = 0;
+
+    if (words == 0 || classes % 32 == 0)
+        return 1;
+    for (uint64_t i = words - 1; i < index->header->sections[RD_SETS].count; i += words)
+        beyond |= index->sets[i] >> (classes % 32);
+    return beyond == 0;
+}
+
 static const char *check_content(const struct rd_index *index)
 {
     const struct rd_index_header *header = index->header;
     uint64_t strings_bytes = header->sections[RD_STRINGS].count;
+    const uint64_t labels = rd_index_label_count(index);
     uint32_t bad = 0;
 
     /* With the last byte NUL every offset inside names a string that ends inside. */
@@ -93,7 +114,7 @@ static const char *check_content(const struct rd_index *index)
         for (uint64_t i = 0; i < header->sections[RD_TRAIN_SAMPLES + split].count; i++)
             bad |= (uint32_t)(samples[i].name >= strings_bytes) |
                    (uint32_t)(samples[i].directory >= header->sections[RD_DIRECTORIES].count) |
-                   (uint32_t)(samples[i].label >= header->sections[RD_CLASSES].count);
+                   (uint32_t)(samples[i].label >= labels);
     }
     for (uint64_t i = 0; i < header->sections[RD_STAMPS].count; i++)
         bad |= (uint32_t)(index->stamps[i].path >= strings_bytes);
@@ -101,6 +122,8 @@ static const char *check_content(const struct rd_index *index)
         bad |= (uint32_t)(index->left_out[i].kind >= RD_SKIP_KINDS) |
                (uint32_t)(index->left_out[i].path >= strings_bytes) |
                (uint32_t)(index->left_out[i].note >= strings_bytes);
+    if (!sets_are_good(index))
+        return "a set of labels holds a class that it does not have";
     return bad ? "a sample refers to what it does not hold" : NULL;
 }
 
@@ -124,6 +147,7 @@ int rd_index_attach(const void *bytes, size_t size, struct rd_index *ret_index, 
     index.samples[IM_VAL] = sections[RD_VAL_SAMPLES];
     index.stamps = sections[RD_STAMPS];
     index.left_out = sections[RD_LEFT_OUT];
+    index.sets = sections[RD_SETS];
     wrong = check_content(&index);
     if (wrong)
         return im_fail(text, -EBADMSG, "the index cannot be used: %s", wrong);
@@ -180,6 +204,37 @@ uint64_t rd_index_count(const struct rd_index *index, enum im_split split)
 uint32_t rd_index_class_count(const struct rd_index *index)
 {
     return (uint32_t)index->header->sections[RD_CLASSES].count;
+}
+
+uint32_t rd_index_set_words(const struct rd_index *index)
+{
+    return index->header->set_words;
+}
+
+uint64_t rd_index_label_count(const struct rd_index *index)
+{
+    return index->header->set_words > 0 ? index->header->sections[RD_SETS].count / index->header->set_words
+                                        : index->header->sections[RD_CLASSES].count;
+}
+
+bool rd_index_has(const struct rd_index *index, uint32_t label, uint32_t class)
+{
+    const uint32_t words = index->header->set_words;
+
+    im_assert(label < rd_index_label_count(index) && class < rd_index_class_count(index));
+    return words > 0 ? index->sets[(uint64_t)label * words + class / 32] >> (class % 32) & 1 : label == class;
+}
+
+const char *rd_index_label_text(const struct rd_index *index, uint32_t label, char *buffer, size_t size)
+{
+    size_t used = 0;
+
+    buffer[0] = 0;
+    for (uint32_t class = 0; class < rd_index_class_count(index) && used < size; class ++)
+        if (rd_index_has(index, label, class))
+            used += (size_t)snprintf(buffer + used, size - used, "%s%s", used ? "|" : "",
+                                     rd_index_class(index, class));
+    return buffer;
 }
 
 const char *rd_index_class(const struct rd_index *index, uint32_t label)

@@ -23,16 +23,16 @@ struct answer {
     const struct im_outcome *outcome; /* NULL: error says why */
 };
 
-static int print_json(const struct sv_evaluation *e, const struct answer *a)
+static int print_json(const struct sv_evaluation *e, const struct answer *a, uint32_t tops)
 {
-    struct im_json *j = sv_prediction_json(a->name, e->class_name, e->tops, a->outcome, a->error);
+    struct im_json *j = sv_prediction_json(a->name, e->class_name, tops, a->outcome, a->error);
     int err = j ? im_json_print(j, stdout) : -ENOMEM;
 
     im_json_free(&j);
     return err;
 }
 
-static void print_text(const struct sv_evaluation *e, const struct answer *a)
+static void print_text(const struct sv_evaluation *e, const struct answer *a, uint32_t tops)
 {
     char *line = NULL;
     size_t n = 0;
@@ -43,9 +43,11 @@ static void print_text(const struct sv_evaluation *e, const struct answer *a)
     fprintf(out, "%s: ", a->name);
     if (a->error)
         fprintf(out, "error: %s", a->error);
-    for (uint32_t i = 0; a->outcome && i < e->tops; i++)
+    for (uint32_t i = 0; a->outcome && i < tops; i++)
         fprintf(out, "%s%s %.2f %%", i ? ", " : "", e->class_name[a->outcome->top[i].class],
                 100 * (double)a->outcome->top[i].probability);
+    if (a->outcome && tops == 0)
+        fputs("none", out);
     if (fclose(out) == 0)
         im_say(stdout, "%s", line);
     free(line);
@@ -68,6 +70,7 @@ static int64_t print_all(const struct im_conf *conf, const struct sv_inputs *inp
         const struct sv_input *in = &inputs->item[i];
         const struct im_outcome *r = in->path && place < e->images ? sv_evaluation_at(e, place++) : NULL;
         struct answer a = {.name = in->name};
+        uint32_t tops;
 
         if (!in->path)
             a.error = why_not(in->err);
@@ -77,11 +80,12 @@ static int64_t print_all(const struct im_conf *conf, const struct sv_inputs *inp
             a.error = im_verdict_sentence(r->verdict);
         else
             a.outcome = r;
+        tops = a.outcome ? im_outcome_above(r, e->tops, conf->threshold) : 0;
         bad += a.error != NULL;
         if (conf->json)
-            err = print_json(e, &a);
+            err = print_json(e, &a, tops);
         else
-            print_text(e, &a);
+            print_text(e, &a, tops);
     }
     return err < 0 ? err : bad;
 }

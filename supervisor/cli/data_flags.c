@@ -23,6 +23,8 @@ int sv_data_flags_make(const struct im_conf *conf, struct sv_data_flags *ret)
         snprintf(ret->text[n++], room, "--labels=%s", conf->labels);
     if (*conf->val_labels)
         snprintf(ret->text[n++], room, "--val-labels=%s", conf->val_labels);
+    if (conf->multi_label)
+        snprintf(ret->text[n++], room, "--multi-label");
     if (conf->val_split > 0) { /* the seed alone would be refused as without effect */
         snprintf(ret->text[n++], room, "--val-split=%.17g", conf->val_split);
         snprintf(ret->text[n++], room, "--val-split-seed=%" PRId64, conf->val_split_seed);

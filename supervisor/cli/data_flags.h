@@ -4,13 +4,13 @@
 
 #include "ipc/config/conf.h"
 
-enum { SV_DATA_FLAGS = 6 };
+enum { SV_DATA_FLAGS = 7 };
 
 struct sv_data_flags {
     char text[SV_DATA_FLAGS][IM_CONF_TEXT_BYTES + 32];
 };
 
-/* --data-dir, --layout, --labels, --val-labels; --val-split and --val-split-seed where there is a split. Returns how many. */
+/* --data-dir, --layout, --labels, --val-labels, --multi-label; --val-split and --val-split-seed where there is a split. Returns how many. */
 int sv_data_flags_make(const struct im_conf *conf, struct sv_data_flags *ret);
 
 /* Runs `program` with `words` (separated by blanks), these flags and the texts of `more`, up to NULL, and reads its answer as

@@ -78,7 +78,7 @@ int sv_dataset_load(const struct im_conf *conf, struct sv_dataset *ret, struct i
     char path[PATH_MAX], data[] = "data", verb[] = "measure", evaluated[] = "evaluated", json[] = "--json",
                          data_dir[PATH_MAX + 16], layout[64], size[64], seed[64], out[PATH_MAX + 16],
                          rebuild[] = "--rebuild-index", subset[] = "--subset", output[ANSWER_MAX],
-                         quiet[] = "--quiet";
+                         quiet[] = "--quiet", multi[] = "--multi-label";
     char labels[IM_CONF_TEXT_BYTES + 16], val_labels[IM_CONF_TEXT_BYTES + 16];
     char class_names[IM_CONF_TEXT_BYTES + 16], list[IM_CONF_TEXT_BYTES + 16], split_of[64];
     char *argv[32] = {path, data, verb, json, layout};
@@ -112,6 +112,8 @@ int sv_dataset_load(const struct im_conf *conf, struct sv_dataset *ret, struct i
         snprintf(val_labels, sizeof val_labels, "--val-labels=%s", conf->val_labels);
         argv[n++] = val_labels;
     }
+    if (conf->multi_label)
+        argv[n++] = multi;
     if (conf->val_split > 0) {
         snprintf(split, sizeof split, "--val-split=%.17g", conf->val_split);
         snprintf(split_seed, sizeof split_seed, "--val-split-seed=%" PRId64, conf->val_split_seed);

@@ -66,7 +66,9 @@ static void draw_numbers(const struct sv_top_screen *s, struct sv_canvas *c, int
     snprintf(part[3], sizeof part[3], "limited by %.20s", im_json_str_or(j, "limited_by", "?"));
     if (!isnan(loss))
         snprintf(part[4], sizeof part[4], "lr %.4g", im_json_real_or(j, "lr", 0));
-    if (!isnan(top1))
+    if (im_json_get(j, "val_map"))
+        snprintf(part[5], sizeof part[5], "val mAP %.2f%%", 100 * im_json_real_or(j, "val_map", (double)NAN));
+    else if (!isnan(top1))
         snprintf(part[5], sizeof part[5], "val top1 %.2f%%", 100 * top1);
     if (mfu > 0)
         snprintf(part[6], sizeof part[6], "mfu %.0f%%", 100 * mfu);

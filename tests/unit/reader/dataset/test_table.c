@@ -87,7 +87,7 @@ static void check_table(const char *bytes, const char *wanted)
     struct rd_table table;
     size_t used = 0;
 
-    if (rd_table_take(strdup(bytes), strlen(bytes), "t.csv", UINT64_MAX, &table, &text) < 0) {
+    if (rd_table_take(strdup(bytes), strlen(bytes), "t.csv", UINT64_MAX, false, &table, &text) < 0) {
         snprintf(got, sizeof got, "!%s", text.s);
     } else {
         for (uint64_t i = 0; i < table.count; i++)
