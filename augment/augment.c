@@ -15,9 +15,9 @@
 #include "augment/seeking.h"
 #include "ipc/bad_samples.h"
 #include "ipc/base/fault.h"
-#include "ipc/base/file.h"
 #include "ipc/base/hash.h"
 #include "ipc/base/log.h"
+#include "ipc/base/reference.h"
 #include "ipc/batch.h"
 #include "ipc/encoded.h"
 #include "ipc/sandbox.h"
@@ -79,8 +79,8 @@ static int read_file(struct augmenter *a, const struct im_encoded *e)
     a->file_err = -EINVAL;
     if (e->meta->bytes == 0 || e->bytes[e->meta->bytes - 1] != 0)
         return 0;
-    a->file_err = im_read_file((const char *)e->bytes, file_max < memory ? file_max : memory, &a->file,
-                               &a->file_bytes, NULL);
+    a->file_err = im_reference_read((const char *)e->bytes, file_max < memory ? file_max : memory, &a->file,
+                                    &a->file_bytes, NULL);
     if (a->file_err == 0 || a->file_err == -EFBIG || a->file_err == -ENOMEM)
         return 0;
     if (a->file_err == -EACCES && im_sandbox_is_stale(a->child->sandbox))

@@ -74,6 +74,8 @@ int rd_io_submit(struct rd_io *io, const struct rd_io_request *request)
         return -EBUSY;
     if (strlen(request->path) >= PATH_MAX)
         return -ENAMETOOLONG;
+    if (request->offset > INT64_MAX || request->bytes > INT64_MAX - request->offset)
+        return -EINVAL;
     err = io->engine->submit(io->state, request);
     if (err == 0)
         io->in_flight++;
@@ -96,6 +98,12 @@ void rd_io_be_careful(struct rd_io *io)
 {
     if (io->engine->be_careful)
         io->engine->be_careful(io->state);
+}
+
+void rd_io_forget(struct rd_io *io)
+{
+    if (io->engine->forget)
+        io->engine->forget(io->state);
 }
 
 int rd_io_close(struct rd_io **io, im_ns timeout_ns)
@@ -156,6 +164,49 @@ void rd_io_read_file(int root_fd, const char *path, void *buffer, uint32_t capac
             if (fstat(fd, &st) == 0 && (uint64_t)st.st_size > result->file_bytes)
                 result->file_bytes = (uint64_t)st.st_size;
         }
+    }
+    close(fd);
+}
+
+static int64_t read_part(int fd, uint64_t offset, uint32_t bytes, char *buffer)
+{
+    uint32_t have = 0;
+
+    while (have < bytes) {
+        ssize_t n = pread(fd, buffer + have, bytes - have, (off_t)(offset + have));
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return n < 0 ? -errno : -ENODATA;
+        have += (uint32_t)n;
+    }
+    return have;
+}
+
+void rd_io_read_part(int root_fd, const char *path, uint64_t offset, uint64_t bytes, void *buffer,
+                     uint32_t capacity, struct rd_io_result *result)
+{
+    struct stat st;
+    int fd = openat(root_fd, path, RD_IO_OPEN_FLAGS | O_CLOEXEC);
+
+    result->too_large = 0;
+    result->file_bytes = 0;
+    if (fd < 0) {
+        result->bytes = -errno;
+        return;
+    }
+    if (fstat(fd, &st) < 0)
+        result->bytes = -errno;
+    else if (!S_ISREG(st.st_mode))
+        result->bytes = S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL;
+    else if ((uint64_t)st.st_size < offset + bytes)
+        result->bytes = -ENODATA;
+    else
+        result->bytes = read_part(fd, offset, (uint32_t)(bytes < capacity ? bytes : capacity), buffer);
+    if (result->bytes >= 0) {
+        result->file_bytes = bytes;
+        result->too_large = bytes > capacity;
     }
     close(fd);
 }

@@ -1,5 +1,5 @@
-/* Reading whole files, many at a time, into memory of the caller's. Two engines with the same behaviour:
- * io_uring and a pool of threads.
+/* Reading whole files, or a part of a container, many at a time, into memory of the caller's. Two engines with the same
+ * behaviour: io_uring and a pool of threads.
  *
  * One thread owns an engine: it alone opens, submits, reaps and closes. What a file is decides the result,
  * never the engine: no file ends or stalls it. Reads are buffered, never O_DIRECT: those of a killed process
@@ -30,14 +30,18 @@ struct rd_io_request {
     void *buffer;     /* the engine's until the request is reaped */
     uint32_t capacity;
     uint64_t tag; /* comes back with the result */
+    /* A part of a container (a shard): `bytes` at `offset`. container: 0, the whole file is read; else a number that
+     * stands for this path for as long as the engine lives, 1 to a few thousands: the file may stay open for it. */
+    uint32_t container;
+    uint64_t offset, bytes;
 };
 
 struct rd_io_result {
     uint64_t tag;
     int64_t bytes; /* in the buffer, 0 too; or negative errno. -EISDIR, -ENOENT, -EACCES, -EIO: the file's;
-                      -EINVAL: a pipe or device */
-    int too_large; /* 1: the file holds more; bytes == capacity of them are in the buffer */
-    uint64_t file_bytes; /* the file's size; == bytes unless too_large */
+                      -EINVAL: a pipe or device; -ENODATA: a container that ends before the part does */
+    int too_large; /* 1: the file or part holds more; bytes == capacity of them are in the buffer */
+    uint64_t file_bytes; /* the size of the file or part; == bytes unless too_large */
 };
 
 struct rd_io;
@@ -61,6 +65,9 @@ unsigned rd_io_in_flight(const struct rd_io *io); /* submitted, not reaped */
  * needed where opening a file asks a server that may not answer: io_uring opens at once what it finds in the
  * kernel's memory, and waits there for the rest. */
 void rd_io_be_careful(struct rd_io *io);
+
+/* Containers are opened again, each when it is read next: what was open may lead nowhere any more. */
+void rd_io_forget(struct rd_io *io);
 
 /* Lets what is in flight end, then frees the engine; nulls. -ETIMEDOUT: a file system hangs, and after
  * timeout_ns requests were still under way. The engine's memory is then left alone, and the buffers of those

@@ -12,6 +12,7 @@ struct rd_io_engine {
     int (*reap)(void *state, struct rd_io_result *results, unsigned max, im_ns timeout_ns);
     int (*close)(void *state, im_ns timeout_ns);
     void (*be_careful)(void *state); /* NULL: it always is */
+    void (*forget)(void *state);     /* NULL: it keeps nothing open */
 };
 
 extern const struct rd_io_engine rd_io_uring;
@@ -24,5 +25,9 @@ extern const struct rd_io_engine rd_io_pread;
  * bytes, too_large, file_bytes. */
 void rd_io_read_file(int root_fd, const char *path, void *buffer, uint32_t capacity,
                      struct rd_io_result *result);
+
+/* The same of a part of a file. */
+void rd_io_read_part(int root_fd, const char *path, uint64_t offset, uint64_t bytes, void *buffer,
+                     uint32_t capacity, struct rd_io_result *result);
 
 #endif

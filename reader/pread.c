@@ -22,6 +22,8 @@ struct place {
     void *buffer;
     uint32_t capacity;
     struct rd_io_result result;
+    uint32_t container; /* 0: the whole file */
+    uint64_t offset, bytes;
     char path[PATH_MAX];
 };
 
@@ -77,7 +79,11 @@ static void *work(void *arg)
         if (!place)
             break;
         pthread_mutex_unlock(&pool->lock);
-        rd_io_read_file(pool->root_fd, place->path, place->buffer, place->capacity, &place->result);
+        if (place->container)
+            rd_io_read_part(pool->root_fd, place->path, place->offset, place->bytes, place->buffer,
+                            place->capacity, &place->result);
+        else
+            rd_io_read_file(pool->root_fd, place->path, place->buffer, place->capacity, &place->result);
         pthread_mutex_lock(&pool->lock);
         list_add(&pool->finished, place);
         pthread_cond_signal(&pool->done);
@@ -201,6 +207,9 @@ static int pool_submit(void *state, const struct rd_io_request *request)
     if (place) {
         place->buffer = request->buffer;
         place->capacity = request->capacity;
+        place->container = request->container;
+        place->offset = request->offset;
+        place->bytes = request->bytes;
         place->result = (struct rd_io_result){.tag = request->tag};
         memcpy(place->path, request->path, strlen(request->path) + 1);
         list_add(&pool->waiting, place);
@@ -229,4 +238,4 @@ static int pool_reap(void *state, struct rd_io_result *results, unsigned max, im
     return (int)count;
 }
 
-const struct rd_io_engine rd_io_pread = {pool_open, pool_submit, pool_reap, pool_close, NULL};
+const struct rd_io_engine rd_io_pread = {pool_open, pool_submit, pool_reap, pool_close, NULL, NULL};

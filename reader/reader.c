@@ -141,15 +141,18 @@ static int publish_verdict(struct reader *r, struct flight *flight, enum im_verd
 /* Gives the file to the engine. 0 or negative errno: the engine is broken. */
 static int begin_try(struct reader *r, struct flight *flight)
 {
-    char path[4096];
-    int err = rd_index_relative(&r->index, flight->split, flight->cell.meta->sample, path, sizeof path);
+    const uint64_t sample = flight->cell.meta->sample;
+    struct rd_source_of source;
+    char path[4096], name[4096];
+    int err = rd_index_source(&r->index, flight->split, sample, &source, path, sizeof path);
 
     if (err < 0) /* no system call takes such a path */
         return publish_verdict(r, flight, IM_VERDICT_READ_ERROR);
     if (flight->tries.failures > 0)
         r->failing--;
     else
-        set_name(flight->cell.meta, path);
+        set_name(flight->cell.meta,
+                 rd_index_relative(&r->index, flight->split, sample, name, sizeof name) < 0 ? path : name);
     flight->began = im_now();
     flight->order = ++r->tries;
     rd_tries_begin(&flight->tries, &r->storage);
@@ -157,7 +160,10 @@ static int begin_try(struct reader *r, struct flight *flight)
                         &(struct rd_io_request){.path = path,
                                                 .buffer = flight->cell.bytes,
                                                 .capacity = (uint32_t)r->child->run->geometry.cell_bytes,
-                                                .tag = tag_of(r, flight)});
+                                                .tag = tag_of(r, flight),
+                                                .container = source.container,
+                                                .offset = source.offset,
+                                                .bytes = source.bytes});
 }
 
 /* Starts reading a claimed ticket's file. 0 or negative errno. */
@@ -191,8 +197,8 @@ static int submit(struct reader *r, const struct im_encoded *cell)
 static int refer(struct reader *r, struct flight *flight)
 {
     struct im_encoded_meta *meta = flight->cell.meta;
-    int n = rd_index_path(&r->index, flight->split, meta->sample, (char *)flight->cell.bytes,
-                          r->child->run->geometry.cell_bytes);
+    int n = rd_index_reference(&r->index, flight->split, meta->sample, (char *)flight->cell.bytes,
+                               r->child->run->geometry.cell_bytes);
 
     if (n < 0)
         return publish_verdict(r, flight, IM_VERDICT_READ_ERROR);
@@ -311,6 +317,7 @@ static bool is_held(const struct reader *r, enum im_split split, uint64_t sample
 static void choose_probe(struct reader *r, char *ret_path, size_t size)
 {
     uint64_t n = rd_index_count(&r->index, IM_TRAIN), sample = 0;
+    struct rd_source_of source;
 
     *ret_path = 0;
     for (int i = 0; i < 16; i++) {
@@ -319,7 +326,7 @@ static void choose_probe(struct reader *r, char *ret_path, size_t size)
         if (!is_held(r, IM_TRAIN, sample))
             break;
     }
-    if (rd_index_relative(&r->index, IM_TRAIN, sample, ret_path, size) < 0)
+    if (rd_index_source(&r->index, IM_TRAIN, sample, &source, ret_path, size) < 0)
         *ret_path = 0;
 }
 
@@ -330,6 +337,8 @@ static void take_root(struct reader *r, const struct rd_probe_result *result)
         return;
     dup3(result->root_fd, r->root_fd, O_CLOEXEC); /* the engine uses the number */
     close(result->root_fd);
+    if (r->io)
+        rd_io_forget(r->io);
 }
 
 static void take_probe(struct reader *r, const struct rd_probe_result *result)

@@ -1,6 +1,10 @@
 /* The io_uring engine. A file is one chain of five requests, sent together: open into a fixed file slot,
  * advise, read, read on, close.
  *
+ * - A part of a container is one read at an offset of a slot of its own, in which the container stays open: slot
+ * depth + number % containers. The first read of a container is a chain of three (open, advise, read); until it has
+ * ended, and where another container has the slot and is being read, parts go to the threads below.
+ *
  * - The chain goes on after a short read: both reads carry HARDLINK, else the close would be cancelled and
  * the file stay open. Open and advice carry a plain LINK: when one fails, the rest is cancelled. Each request
  * posts its completion, so a file is done after five, whatever happened.
@@ -23,6 +27,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,6 +41,7 @@
 #include "reader/io_engine.h"
 
 #define RARE_THREADS 4
+#define CONTAINERS_MAX 2048      /* that stay open; more than these take turns in the slots */
 #define RARE_WAIT_NS (2 * IM_MS) /* both kinds are waited for in turn while there are both */
 
 enum op { OP_OPEN, OP_ADVISE, OP_READ, OP_MORE, OP_CLOSE, OPS };
@@ -44,15 +50,28 @@ struct place {
     void *buffer;
     uint32_t capacity;
     uint64_t tag;
-    unsigned completions; /* of OPS */
+    uint32_t container; /* 0: a whole file */
+    uint64_t offset, bytes;
+    bool opens;                /* this is the chain that opens the container */
+    unsigned completions, ops; /* of ops: OPS for a file, 3 or 1 for a part */
     int results[OPS];
     int is_async; /* this chain went to the workers */
     char more;    /* what the second read writes */
     char path[PATH_MAX];
 };
 
+/* A slot in which a container stays open. */
+struct container {
+    uint32_t number;  /* 0: none */
+    unsigned readers; /* places that read it by the slot */
+    bool is_open;
+};
+
 struct engine {
     struct io_uring ring;
+    struct container *containers;
+    unsigned container_count;
+    unsigned parts;                  /* in flight in the ring */
     int root_fd, is_async;           /* reads go to the workers */
     int is_careful;                  /* and the opening */
     unsigned depth, free_count, due; /* due: completions of started chains that were not seen yet */
@@ -81,6 +100,7 @@ static int add_chain(struct engine *engine, unsigned i)
     for (int op = 0; op < OPS; op++)
         sqes[op] = io_uring_get_sqe(&engine->ring);
     place->completions = 0;
+    place->ops = OPS;
     place->is_async = engine->is_async;
     io_uring_prep_openat_direct(sqes[OP_OPEN], engine->root_fd, place->path, RD_IO_OPEN_FLAGS, 0, i);
     io_uring_prep_fadvise(sqes[OP_ADVISE], (int)i, 0, 0, POSIX_FADV_SEQUENTIAL);
@@ -94,6 +114,50 @@ static int add_chain(struct engine *engine, unsigned i)
     add(sqes[OP_CLOSE], engine, i, OP_CLOSE, 0);
     return 0;
 }
+
+static struct container *container_of(struct engine *engine, uint32_t number)
+{
+    return &engine->containers[number % engine->container_count];
+}
+
+/* Queues the reading of a part. 1: not this way, for the slot is taken or the part is empty; 0; or negative errno. */
+static int add_part(struct engine *engine, unsigned i)
+{
+    struct place *place = &engine->places[i];
+    struct container *c = engine->container_count ? container_of(engine, place->container) : NULL;
+    const unsigned async = engine->is_async ? IOSQE_ASYNC : 0;
+    const uint64_t bytes = place->bytes < place->capacity ? place->bytes : place->capacity;
+    struct io_uring_sqe *sqe;
+    unsigned slot;
+
+    if (!c || bytes == 0 || ((c->number != place->container || !c->is_open) && c->readers > 0))
+        return 1;
+    if (io_uring_sq_space_left(&engine->ring) < OPS)
+        return -EBUSY;
+    slot = engine->depth + (unsigned)(c - engine->containers);
+    place->opens = c->number != place->container || !c->is_open;
+    place->completions = 0;
+    place->ops = place->opens ? 3 : 1;
+    place->is_async = engine->is_async;
+    c->number = place->container;
+    c->readers++;
+    engine->parts++;
+    if (place->opens) {
+        sqe = io_uring_get_sqe(&engine->ring);
+        io_uring_prep_openat_direct(sqe, engine->root_fd, place->path, RD_IO_OPEN_FLAGS, 0, slot);
+        add(sqe, engine, i, OP_OPEN, IOSQE_IO_LINK | (engine->is_careful ? IOSQE_ASYNC : 0));
+        /* Parts are read in random order: exactly what is asked for, in one piece. */
+        sqe = io_uring_get_sqe(&engine->ring);
+        io_uring_prep_fadvise(sqe, (int)slot, 0, 0, POSIX_FADV_RANDOM);
+        add(sqe, engine, i, OP_ADVISE, IOSQE_FIXED_FILE | IOSQE_IO_LINK);
+    }
+    sqe = io_uring_get_sqe(&engine->ring);
+    io_uring_prep_read(sqe, (int)slot, place->buffer, (unsigned)bytes, place->offset);
+    add(sqe, engine, i, OP_READ, IOSQE_FIXED_FILE | async);
+    return 0;
+}
+
+static int read_in_thread(struct engine *engine, unsigned i);
 
 static int uring_submit(void *state, const struct rd_io_request *request)
 {
@@ -109,8 +173,13 @@ static int uring_submit(void *state, const struct rd_io_request *request)
     place->buffer = request->buffer;
     place->capacity = request->capacity;
     place->tag = request->tag;
+    place->container = request->container;
+    place->offset = request->offset;
+    place->bytes = request->bytes;
     memcpy(place->path, request->path, strlen(request->path) + 1);
-    err = add_chain(engine, i);
+    err = place->container ? add_part(engine, i) : add_chain(engine, i);
+    if (err == 1)
+        err = read_in_thread(engine, i) ? 0 : -EBUSY;
     if (err == 0)
         engine->free_count--;
     return err;
@@ -129,9 +198,44 @@ static int read_in_thread(struct engine *engine, unsigned i)
     if (rd_io_pread.submit(engine->rare, &(struct rd_io_request){.path = place->path,
                                                                  .buffer = place->buffer,
                                                                  .capacity = place->capacity,
-                                                                 .tag = i}) < 0)
+                                                                 .tag = i,
+                                                                 .container = place->container,
+                                                                 .offset = place->offset,
+                                                                 .bytes = place->bytes}) < 0)
         return 0;
     engine->rare_in_flight++;
+    return 1;
+}
+
+/* The same of a part. Whatever is not the whole part is read again with a fresh descriptor, which tells why. */
+static int judge_part(struct engine *engine, unsigned i, struct rd_io_result *result)
+{
+    struct place *place = &engine->places[i];
+    struct container *c = container_of(engine, place->container);
+    const uint64_t wanted = place->bytes < place->capacity ? place->bytes : place->capacity;
+    const int *got = place->results;
+    const bool was_opened = !place->opens || (got[OP_OPEN] >= 0 && got[OP_ADVISE] >= 0);
+
+    c->readers--;
+    engine->parts--;
+    if (place->opens)
+        c->is_open = was_opened;
+    *result = (struct rd_io_result){.tag = place->tag};
+    if (was_opened && got[OP_READ] > 0 && (uint64_t)got[OP_READ] == wanted) {
+        result->bytes = got[OP_READ];
+        result->file_bytes = place->bytes;
+        result->too_large = place->bytes > place->capacity;
+    } else {
+        if (got[OP_READ] == -EAGAIN && !place->is_async)
+            engine->is_async = 1;
+        else
+            c->is_open = false; /* whoever reads it next opens it again */
+        if (read_in_thread(engine, i))
+            return 0;
+        rd_io_read_part(engine->root_fd, place->path, place->offset, place->bytes, place->buffer,
+                        place->capacity, result);
+    }
+    engine->free[engine->free_count++] = i;
     return 1;
 }
 
@@ -176,7 +280,10 @@ static int enter(struct engine *engine, im_ns until)
     int got;
 
     if (left > 0 && engine->due > 0)
-        got = io_uring_submit_and_wait_timeout(&engine->ring, &cqe, engine->due < OPS ? engine->due : OPS,
+        got = io_uring_submit_and_wait_timeout(&engine->ring, &cqe,
+                                               engine->parts > 0   ? 1
+                                               : engine->due < OPS ? engine->due
+                                                                   : OPS,
                                                &timeout, NULL);
     else
         got = io_uring_submit_and_get_events(&engine->ring);
@@ -199,8 +306,9 @@ static unsigned take(struct engine *engine, struct rd_io_result *results, unsign
         place->results[data % OPS] = cqe->res;
         io_uring_cqe_seen(&engine->ring, cqe);
         engine->due--;
-        if (++place->completions == OPS)
-            count += (unsigned)judge(engine, i, &results[count]);
+        if (++place->completions == place->ops)
+            count += (unsigned)(place->container ? judge_part(engine, i, &results[count])
+                                                 : judge(engine, i, &results[count]));
     }
     return count;
 }
@@ -249,6 +357,7 @@ static int uring_reap(void *state, struct rd_io_result *results, unsigned max, i
 static void engine_free(struct engine *engine)
 {
     io_uring_queue_exit(&engine->ring);
+    free(engine->containers);
     free(engine->places);
     free(engine->free);
     free(engine);
@@ -285,6 +394,14 @@ static void uring_be_careful(void *state)
     struct engine *engine = state;
 
     engine->is_async = engine->is_careful = 1;
+}
+
+static void uring_forget(void *state)
+{
+    struct engine *engine = state;
+
+    for (unsigned i = 0; i < engine->container_count; i++)
+        engine->containers[i].is_open = false;
 }
 
 static int io_uring_is_disabled(void)
@@ -371,14 +488,22 @@ static int try_chain(struct engine *engine)
     return err;
 }
 
+/* Slots for files, and for as many containers as the limit of open files lets us have. */
 static int register_slots(struct engine *engine)
 {
-    int *none = malloc(engine->depth * sizeof *none), err;
+    int *none = malloc((engine->depth + CONTAINERS_MAX) * sizeof *none), err = -EMFILE;
 
-    if (!none)
+    engine->containers = calloc(CONTAINERS_MAX, sizeof *engine->containers);
+    if (!none || !engine->containers) {
+        free(none);
         return -ENOMEM;
-    memset(none, -1, engine->depth * sizeof *none);
-    err = io_uring_register_files(&engine->ring, none, engine->depth);
+    }
+    memset(none, -1, (engine->depth + CONTAINERS_MAX) * sizeof *none);
+    engine->container_count = CONTAINERS_MAX;
+    while ((err = io_uring_register_files(&engine->ring, none, engine->depth + engine->container_count)) ==
+               -EMFILE &&
+           engine->container_count > 0)
+        engine->container_count /= 2;
     free(none);
     return err;
 }
@@ -417,4 +542,5 @@ static int uring_open(const struct rd_io_options *options, void **ret_state, str
     return 0;
 }
 
-const struct rd_io_engine rd_io_uring = {uring_open, uring_submit, uring_reap, uring_close, uring_be_careful};
+const struct rd_io_engine rd_io_uring = {uring_open,  uring_submit,     uring_reap,
+                                         uring_close, uring_be_careful, uring_forget};

@@ -16,11 +16,6 @@
 #include "trainer/backends/step.h"
 #include "trainer/optim/ema.h"
 
-static bool is_adaptive(const struct im_conf *conf)
-{
-    return conf->opt == IM_CONF_OPT_ADAMW || conf->opt == IM_CONF_OPT_LAMB;
-}
-
 void tr_training_step_init(struct tr_training_step *r, const struct im_conf *conf, struct tr_network *net,
                            const struct tr_schedule *schedule)
 {
@@ -38,14 +33,7 @@ void tr_training_step_init(struct tr_training_step *r, const struct im_conf *con
 
 void tr_training_step_network(const struct im_conf *conf, struct tr_network_config *config)
 {
-    static const enum tr_optimizer kinds[] = {
-        [IM_CONF_OPT_SGD] = TR_OPTIMIZER_SGD,
-        [IM_CONF_OPT_ADAMW] = TR_OPTIMIZER_ADAMW,
-        [IM_CONF_OPT_LARS] = TR_OPTIMIZER_LARS,
-        [IM_CONF_OPT_LAMB] = TR_OPTIMIZER_LAMB,
-    };
-
-    config->optimizer = kinds[conf->opt];
+    config->optimizer = (enum im_optimizer)conf->opt;
     config->loss = (struct tr_loss){.kind = conf->loss == IM_CONF_LOSS_BCE || conf->multi_label ? TR_LOSS_BCE
                                                                                                 : TR_LOSS_CE,
                                     .threshold = conf->bce_threshold,
@@ -87,7 +75,7 @@ double tr_training_step_mix(const struct tr_training_step *r, struct tr_batch *b
 
 static double default_eps(const struct im_conf *conf)
 {
-    return conf->opt == IM_CONF_OPT_LAMB ? 1e-6 : 1e-8;
+    return conf->opt == IM_OPTIMIZER_LAMB ? 1e-6 : 1e-8;
 }
 
 /* Fault injection: flips a bit, as a faulty memory cell would. */
@@ -191,7 +179,7 @@ static struct imk_hyper hyper_of(const struct tr_training_step *r, const struct 
         .clip_norm = conf->grad_clip,
         .ema_weight = ema_weight(r, p),
         .updates = p->updates,
-        .nesterov = conf->nesterov && !is_adaptive(conf),
+        .nesterov = conf->nesterov && !im_optimizer_is_adaptive((enum im_optimizer)conf->opt),
     };
 }
 

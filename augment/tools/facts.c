@@ -17,9 +17,9 @@
 #include "augment/limits.h"
 #include "augment/sandbox.h"
 #include "augment/tools/jpeg_facts.h"
-#include "ipc/base/file.h"
 #include "ipc/base/hash.h"
 #include "ipc/base/printable.h"
+#include "ipc/base/reference.h"
 #include "ipc/base/sysinfo.h"
 #include "ipc/child.h"
 
@@ -102,11 +102,11 @@ static int decode(struct au_decoder *decoder, const char *bytes, size_t n, struc
 static void look_at(const struct collector *c, struct au_decoder *decoder, size_t i)
 {
     struct au_fact *f = &c->facts->facts[i];
-    const char *path = c->names->names[i].path;
+    const char *reference = c->names->names[i].reference;
     struct au_jpeg_facts jpeg;
     char *bytes = NULL;
     size_t n = 0;
-    int err = im_read_file(path, (size_t)c->conf->max_file_bytes, &bytes, &n, NULL);
+    int err = im_reference_read(reference, (size_t)c->conf->max_file_bytes, &bytes, &n, NULL);
 
     f->type = IM_IMAGE_TYPE_COUNT;
     if (err < 0) {

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -23,9 +24,9 @@
 #include "ipc/base/clock.h"
 #include "ipc/base/count.h"
 #include "ipc/base/fault.h"
-#include "ipc/base/file.h"
 #include "ipc/base/json.h"
 #include "ipc/base/printable.h"
+#include "ipc/base/reference.h"
 #include "ipc/child.h"
 #include "ipc/seek_file.h"
 
@@ -60,7 +61,7 @@ static enum outcome make_index(struct work *w, const char *path)
     char *bytes;
     size_t n;
 
-    if (im_read_file(path, w->bytes_max, &bytes, &n, NULL) < 0)
+    if (im_reference_read(path, w->bytes_max, &bytes, &n, NULL) < 0)
         return UNREADABLE;
     a->file_bytes = n;
     a->key = im_seek_key(bytes, n);

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,12 +14,12 @@
 #include <unistd.h>
 
 #include "augment/sandbox.h"
-#include "ipc/base/file.h"
 #include "ipc/base/printable.h"
+#include "ipc/base/reference.h"
 #include "ipc/base/sysinfo.h"
 #include "ipc/child.h"
 
-enum { LIST_FIELDS = 4 };
+enum { LIST_FIELDS = 5 };
 
 /* All that the descriptor gives, malloc'ed, with a NUL after it. */
 static int read_to_end(int fd, char **ret, size_t *ret_n)
@@ -104,7 +105,7 @@ static int read_files(const struct im_conf *conf, struct au_files *files, size_t
             return im_fail(text, -EBADMSG, "imsuper-reader sent an unreadable answer");
         *file =
             (struct au_file){.id = strtoull(fields[0], NULL, 10), .class_name = fields[2], .path = fields[3]};
-        err = im_read_file(file->path, (size_t)conf->max_file_bytes, &file->bytes, &file->n, text);
+        err = im_reference_read(fields[4], (size_t)conf->max_file_bytes, &file->bytes, &file->n, text);
         files->count += err == 0;
     }
     return err;
@@ -191,7 +192,8 @@ int au_names_load(const struct im_conf *conf, struct au_names *ret, struct im_te
         ret->names[ret->count++] = (struct au_name){.label = (uint32_t)strtoul(fields[1], NULL, 10),
                                                     .is_val = strcmp(split, "val") == 0,
                                                     .class_name = fields[2],
-                                                    .path = fields[3]};
+                                                    .path = fields[3],
+                                                    .reference = fields[4]};
     }
     return 0;
 }

@@ -35,6 +35,7 @@ void au_files_free(struct au_files *files); /* accepts a zeroed one */
 /* The images of all splits, or conf->sample of each. */
 struct au_name {
     const char *class_name, *path;
+    const char *reference; /* where its bytes are: ipc/base/reference.h */
     uint32_t label;
     bool is_val;
 };

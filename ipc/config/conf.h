@@ -31,7 +31,6 @@ enum im_conf_amp { IM_AMPS(IM_CONF_CHOICE_) };
 enum im_conf_schedule { IM_SCHEDULES(IM_CONF_CHOICE_) };
 enum im_conf_anneal { IM_ANNEALS(IM_CONF_CHOICE_) };
 enum im_conf_lr_scale { IM_LR_SCALES(IM_CONF_CHOICE_) };
-enum im_conf_opt { IM_OPTS(IM_CONF_CHOICE_) };
 enum im_conf_loss { IM_LOSSES(IM_CONF_CHOICE_) };
 enum im_conf_sampler { IM_SAMPLERS(IM_CONF_CHOICE_) };
 enum im_conf_early_stop { IM_EARLY_STOPS(IM_CONF_CHOICE_) };

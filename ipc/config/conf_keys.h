@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "ipc/config/models.h"
+#include "ipc/config/optimizers.h"
 
 /* Choices: X(constant, "word"). The first has the value 0, and so on. */
 #define IM_LAYOUTS(X)                                                                                        \
@@ -61,11 +62,6 @@
     X(IM_LR_SCALE_NONE, "none")                                                                              \
     X(IM_LR_SCALE_LINEAR, "linear")                                                                          \
     X(IM_LR_SCALE_SQRT, "sqrt")
-#define IM_OPTS(X)                                                                                           \
-    X(IM_CONF_OPT_SGD, "sgd")                                                                                \
-    X(IM_CONF_OPT_ADAMW, "adamw")                                                                            \
-    X(IM_CONF_OPT_LARS, "lars")                                                                              \
-    X(IM_CONF_OPT_LAMB, "lamb")
 #define IM_LOSSES(X)                                                                                         \
     X(IM_CONF_LOSS_CE, "ce")                                                                                 \
     X(IM_CONF_LOSS_BCE, "bce")
@@ -309,7 +305,7 @@ typedef uint64_t im_conf_commands;
     BOOL(cycle_momentum, "cycle-momentum", true, IM_GROUP_TRAINING, IM_FOR_START, "", "onecycle cycles momentum (Adam: beta1) inversely to the learning rate; the default") \
     REAL(base_momentum, "base-momentum", 0.85, 0, 0.9999, IM_GROUP_TRAINING, IM_FOR_START, "M", "momentum at onecycle's peak learning rate") \
     REAL(max_momentum, "max-momentum", 0.95, 0, 0.9999, IM_GROUP_TRAINING, IM_FOR_START, "M", "highest momentum of onecycle, at its start and end") \
-    ENUM(opt, "opt", IM_CONF_OPT_SGD, IM_OPTS, IM_GROUP_TRAINING, IM_FOR_START, "NAME", "optimiser: sgd and adamw as in PyTorch, lars and lamb as in timm") \
+    ENUM(opt, "opt", IM_OPTIMIZER_SGD, IM_OPTIMIZERS, IM_GROUP_TRAINING, IM_FOR_START, "NAME", "optimiser: sgd and adamw as in PyTorch, lars and lamb as in timm") \
     REAL(momentum, "momentum", 0.9, 0, 0.9999, IM_GROUP_TRAINING, IM_FOR_START, "M", "momentum of sgd and lars") \
     BOOL(nesterov, "nesterov", false, IM_GROUP_TRAINING, IM_FOR_START, "", "use Nesterov momentum") \
     REAL(beta1, "beta1", 0.9, 0, 0.9999, IM_GROUP_TRAINING, IM_FOR_START, "B", "decay of the first moment of adamw and lamb") \

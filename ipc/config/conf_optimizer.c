@@ -10,14 +10,14 @@ static int check_optimizer_flags(const struct im_conf *c, struct im_text *text)
 {
     static const struct {
         enum im_conf_key_id key;
-        enum im_conf_opt opts[3];
+        enum im_optimizer opts[3];
     } uses[] = {
-        {IM_KEY_momentum, {IM_CONF_OPT_SGD, IM_CONF_OPT_LARS, IM_CONF_OPT_LARS}},
-        {IM_KEY_nesterov, {IM_CONF_OPT_SGD, IM_CONF_OPT_LARS, IM_CONF_OPT_LARS}},
-        {IM_KEY_beta1, {IM_CONF_OPT_ADAMW, IM_CONF_OPT_LAMB, IM_CONF_OPT_LAMB}},
-        {IM_KEY_beta2, {IM_CONF_OPT_ADAMW, IM_CONF_OPT_LAMB, IM_CONF_OPT_LAMB}},
-        {IM_KEY_eps, {IM_CONF_OPT_ADAMW, IM_CONF_OPT_LAMB, IM_CONF_OPT_LARS}},
-        {IM_KEY_lars_trust, {IM_CONF_OPT_LARS, IM_CONF_OPT_LARS, IM_CONF_OPT_LARS}},
+        {IM_KEY_momentum, {IM_OPTIMIZER_SGD, IM_OPTIMIZER_LARS, IM_OPTIMIZER_LARS}},
+        {IM_KEY_nesterov, {IM_OPTIMIZER_SGD, IM_OPTIMIZER_LARS, IM_OPTIMIZER_LARS}},
+        {IM_KEY_beta1, {IM_OPTIMIZER_ADAMW, IM_OPTIMIZER_LAMB, IM_OPTIMIZER_LAMB}},
+        {IM_KEY_beta2, {IM_OPTIMIZER_ADAMW, IM_OPTIMIZER_LAMB, IM_OPTIMIZER_LAMB}},
+        {IM_KEY_eps, {IM_OPTIMIZER_ADAMW, IM_OPTIMIZER_LAMB, IM_OPTIMIZER_LARS}},
+        {IM_KEY_lars_trust, {IM_OPTIMIZER_LARS, IM_OPTIMIZER_LARS, IM_OPTIMIZER_LARS}},
     };
 
     for (size_t i = 0; i < IM_COUNT(uses); i++) {
@@ -49,7 +49,7 @@ static int check_mixing(const struct im_conf *c, struct im_text *text)
 
 int im_conf_check_recipe(const struct im_conf *c, struct im_text *text)
 {
-    const bool adaptive = c->opt == IM_CONF_OPT_ADAMW || c->opt == IM_CONF_OPT_LAMB;
+    const bool adaptive = im_optimizer_is_adaptive((enum im_optimizer)c->opt);
     int err = check_optimizer_flags(c, text);
 
     if (err == 0)
@@ -59,7 +59,7 @@ int im_conf_check_recipe(const struct im_conf *c, struct im_text *text)
     if (adaptive && !c->lr_range_test && c->origin[IM_KEY_lr].source == IM_CONF_DEFAULT)
         return im_fail(text, -EINVAL, "opt %s needs lr: the default %g suits sgd (try --lr %s)",
                        im_conf_choice(IM_KEY_opt, c->opt), c->lr,
-                       c->opt == IM_CONF_OPT_LAMB ? "0.005" : "0.001");
+                       c->opt == IM_OPTIMIZER_LAMB ? "0.005" : "0.001");
     if (c->lr == 0 && !c->lr_range_test)
         return im_fail(text, -EINVAL, "lr 0 never changes the weights; it must be above 0");
     if (c->nesterov && !adaptive && c->momentum == 0)

@@ -45,11 +45,12 @@ static bool folder_changed(const struct check *c, char *path)
 
 static void check_one(struct check *c, enum im_split split, uint64_t id)
 {
+    struct rd_source_of source;
     char path[PATH_MAX];
     struct stat st;
     uint64_t n;
 
-    if (rd_index_relative(c->index, split, id, path, sizeof path) < 0 ||
+    if (rd_index_source(c->index, split, id, &source, path, sizeof path) < 0 ||
         fstatat(c->root_fd, path, &st, 0) < 0)
         return;
     atomic_fetch_add_explicit(&c->checked, 1, memory_order_relaxed);

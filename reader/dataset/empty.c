@@ -34,6 +34,7 @@ static void look_at_chunk(void *context, uint64_t chunk)
 {
     struct look *look = context;
     const uint64_t all = look->train + rd_index_count(look->index, IM_VAL);
+    struct rd_source_of source;
     char path[PATH_MAX];
     struct stat st;
 
@@ -41,11 +42,11 @@ static void look_at_chunk(void *context, uint64_t chunk)
         uint64_t id = i;
         const enum im_split split = split_of(look, &id);
 
-        if (rd_index_relative(look->index, split, id, path, sizeof path) < 0 ||
-            fstatat(look->root_fd, path, &st, 0) < 0)
+        if (rd_index_source(look->index, split, id, &source, path, sizeof path) < 0 ||
+            (!source.container && fstatat(look->root_fd, path, &st, 0) < 0))
             continue;
         atomic_fetch_add_explicit(&look->checked, 1, memory_order_relaxed);
-        look->is_empty[i] = st.st_size == 0;
+        look->is_empty[i] = source.container ? source.bytes == 0 : st.st_size == 0;
     }
 }
 

@@ -196,10 +196,9 @@ static int write_choice(const struct rd_index *index, enum im_split split, uint3
         err = place < 0 ? (int)place : 0;
     }
     for (uint64_t id = 0; id < rd_index_count(index, split) && err == 0; id++) {
-        const struct rd_index_sample *s = &index->samples[split][id];
+        const uint32_t label = rd_index_label(index, split, id);
 
-        err = rd_writer_sample(&writer, IM_VAL, s->directory, index->strings + s->name,
-                               many ? s->label : (uint32_t)m->output[s->label]);
+        err = rd_writer_copy(&writer, index, split, id, IM_VAL, many ? label : (uint32_t)m->output[label]);
     }
     if (err == 0)
         err = rd_writer_finish_copy(&writer, index, ret_bytes, ret_size);

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "ipc/base/hash.h"
+#include "ipc/base/reference.h"
 #include "reader/dataset/index_file.h"
 
 static const uint32_t item_bytes[RD_SECTIONS] = {
@@ -25,6 +26,8 @@ static const uint32_t item_bytes[RD_SECTIONS] = {
     [RD_VAL_SAMPLES] = sizeof(struct rd_index_sample),
     [RD_STAMPS] = sizeof(struct rd_index_stamp),
     [RD_LEFT_OUT] = sizeof(struct rd_index_left_out),
+    [RD_TRAIN_PLACES] = sizeof(struct rd_index_place),
+    [RD_VAL_PLACES] = sizeof(struct rd_index_place),
     [RD_SETS] = sizeof(uint32_t),
 };
 
@@ -60,6 +63,11 @@ static const char *check_header(const struct rd_index_header *header, size_t siz
         if (offset % 8 || offset < sizeof *header || offset > size || count > (size - offset) / item_bytes[i])
             return "a section lies outside of it";
     }
+    for (int split = 0; split < IM_SPLITS; split++)
+        if (header->sections[RD_TRAIN_PLACES + split].count != 0 &&
+            header->sections[RD_TRAIN_PLACES + split].count !=
+                header->sections[RD_TRAIN_SAMPLES + split].count)
+            return "some of its samples have no place";
     if (header->layout == RD_LAYOUT_AUTO || header->layout >= RD_LAYOUT_KINDS)
         return "its layout is unknown";
     if (header->sections[RD_CLASSES].count > INT32_MAX || header->sections[RD_DIRECTORIES].count > UINT32_MAX)
@@ -116,6 +124,10 @@ static const char *check_content(const struct rd_index *index)
                    (uint32_t)(samples[i].directory >= header->sections[RD_DIRECTORIES].count) |
                    (uint32_t)(samples[i].label >= labels);
     }
+    for (int split = 0; split < IM_SPLITS; split++)
+        for (uint64_t i = 0; i < header->sections[RD_TRAIN_PLACES + split].count; i++)
+            bad |= (uint32_t)(index->places[split][i].offset > INT64_MAX) |
+                   (uint32_t)(index->places[split][i].bytes > INT64_MAX - index->places[split][i].offset);
     for (uint64_t i = 0; i < header->sections[RD_STAMPS].count; i++)
         bad |= (uint32_t)(index->stamps[i].path >= strings_bytes);
     for (uint64_t i = 0; i < header->sections[RD_LEFT_OUT].count; i++)
@@ -147,6 +159,9 @@ int rd_index_attach(const void *bytes, size_t size, struct rd_index *ret_index, 
     index.samples[IM_VAL] = sections[RD_VAL_SAMPLES];
     index.stamps = sections[RD_STAMPS];
     index.left_out = sections[RD_LEFT_OUT];
+    for (int split = 0; split < IM_SPLITS; split++)
+        if (header->sections[RD_TRAIN_PLACES + split].count > 0)
+            index.places[split] = sections[RD_TRAIN_PLACES + split];
     index.sets = sections[RD_SETS];
     wrong = check_content(&index);
     if (wrong)
@@ -320,4 +335,41 @@ int rd_index_relative(const struct rd_index *index, enum im_split split, uint64_
 int rd_index_path(const struct rd_index *index, enum im_split split, uint64_t id, char *ret_path, size_t size)
 {
     return write_path(index, split, id, rd_index_root(index), ret_path, size);
+}
+
+bool rd_index_has_containers(const struct rd_index *index)
+{
+    return index->places[IM_TRAIN] || index->places[IM_VAL];
+}
+
+int rd_index_source(const struct rd_index *index, enum im_split split, uint64_t id,
+                    struct rd_source_of *ret_source, char *ret_path, size_t size)
+{
+    const struct rd_index_place *places = index->places[split];
+    int length;
+
+    *ret_source = (struct rd_source_of){0};
+    if (!places)
+        return rd_index_relative(index, split, id, ret_path, size);
+    im_assert(id < rd_index_count(index, split));
+    *ret_source =
+        (struct rd_source_of){index->samples[split][id].directory + 1, places[id].offset, places[id].bytes};
+    length = snprintf(ret_path, size, "%s", index->strings + index->directories[ret_source->container - 1]);
+    return length < 0 || (size_t)length >= size ? -ENAMETOOLONG : length;
+}
+
+int rd_index_reference(const struct rd_index *index, enum im_split split, uint64_t id, char *ret, size_t size)
+{
+    const struct rd_index_place *places = index->places[split];
+    const char *root = rd_index_root(index);
+    int length;
+
+    if (!places)
+        return rd_index_path(index, split, id, ret, size);
+    im_assert(id < rd_index_count(index, split));
+    length = snprintf(ret, size, "%s/%s", strcmp(root, "/") == 0 ? "" : root,
+                      index->strings + index->directories[index->samples[split][id].directory]);
+    return length < 0 || (size_t)length >= size
+               ? -ENAMETOOLONG
+               : im_reference_add(ret, size, places[id].offset, places[id].bytes);
 }

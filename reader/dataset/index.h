@@ -16,6 +16,7 @@ struct rd_index_header;
 struct rd_index_sample;
 struct rd_index_stamp;
 struct rd_index_left_out;
+struct rd_index_place;
 
 /* An attached index. After a successful open or attach all offsets inside are known to be good. Read-only:
  * any thread. */
@@ -24,6 +25,7 @@ struct rd_index {
     const char *strings;
     const uint32_t *classes, *directories; /* offsets into strings */
     const struct rd_index_sample *samples[IM_SPLITS];
+    const struct rd_index_place *places[IM_SPLITS]; /* NULL: each sample of the split is a file */
     const struct rd_index_stamp *stamps;
     const struct rd_index_left_out *left_out;
     const uint32_t *sets;
@@ -70,11 +72,28 @@ bool rd_index_has(const struct rd_index *index, uint32_t label, uint32_t class);
 const char *rd_index_label_text(const struct rd_index *index, uint32_t label, char *buffer, size_t size);
 
 /* Of sample id < count: its label (< label count), and its path relative to the root or absolute. The path
- * calls return the length, or -ENAMETOOLONG where it does not fit `size` bytes with its NUL. */
+ * calls return the length, or -ENAMETOOLONG where it does not fit `size` bytes with its NUL.
+ *
+ * A sample may be a part of a container, a member of a shard. Then its path is "SHARD/MEMBER", which names it to people
+ * and cannot be opened; rd_index_source() says what can. */
 uint32_t rd_index_label(const struct rd_index *index, enum im_split split, uint64_t id);
 int rd_index_relative(const struct rd_index *index, enum im_split split, uint64_t id, char *ret_path,
                       size_t size);
 int rd_index_path(const struct rd_index *index, enum im_split split, uint64_t id, char *ret_path,
                   size_t size);
+
+/* Where the bytes of a sample are. */
+struct rd_source_of {
+    uint32_t container;     /* 0: a file of its own; else a number of the container, 1 or more */
+    uint64_t offset, bytes; /* in the container */
+};
+
+/* Writes the path of the file or container, relative to the root. Returns as the path calls do. */
+int rd_index_source(const struct rd_index *index, enum im_split split, uint64_t id,
+                    struct rd_source_of *ret_source, char *ret_path, size_t size);
+/* The same as one string with an absolute path: ipc/base/reference.h. */
+int rd_index_reference(const struct rd_index *index, enum im_split split, uint64_t id, char *ret,
+                       size_t size);
+bool rd_index_has_containers(const struct rd_index *index);
 
 #endif

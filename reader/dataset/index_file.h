@@ -2,7 +2,8 @@
  * in here.
  *
  * header, then sections in this order, each aligned to 8 bytes: strings, classes, directories, train
- * samples, validation samples, stamps, what was left out, sets of labels. Strings are NUL-terminated, named by their offset; the section
+ * samples, validation samples, stamps, what was left out, places of the samples of each split where they are parts of
+ * containers, sets of labels. Strings are NUL-terminated, named by their offset; the section
  * begins and ends with NUL. The file is a cache for the machine that wrote it: native byte order,
  * marked, refused elsewhere. */
 #ifndef READER_DATASET_INDEX_FILE_H
@@ -15,12 +16,12 @@
 #include "reader/dataset/names.h"
 
 #define RD_INDEX_MAGIC 0x7865646e696d69u /* "imindex" in a little-endian file */
-#define RD_INDEX_VERSION 4
+#define RD_INDEX_VERSION 5
 #define RD_INDEX_HASH_SEED 1 /* of rd_index_hash(), by which a run knows its data: the same in all versions */
 #define RD_INDEX_ENDIAN 0x01020304u
 
 #define RD_SKIP_ROOM 16 /* kinds that may be added without another version */
-static_assert(RD_SKIP_KINDS <= RD_SKIP_ROOM, "index version 4");
+static_assert(RD_SKIP_KINDS <= RD_SKIP_ROOM, "index version 5");
 
 enum rd_section {
     RD_STRINGS,
@@ -30,6 +31,8 @@ enum rd_section {
     RD_VAL_SAMPLES,
     RD_STAMPS,
     RD_LEFT_OUT,
+    RD_TRAIN_PLACES,
+    RD_VAL_PLACES,
     RD_SETS,
     RD_SECTIONS
 };
@@ -50,17 +53,23 @@ struct rd_index_header {
         uint64_t offset, count; /* bytes from the file's start; items */
     } sections[RD_SECTIONS];
 };
-static_assert(sizeof(struct rd_index_header) == 72 + 8 * RD_SKIP_ROOM + 128, "index version 4");
+static_assert(sizeof(struct rd_index_header) == 72 + 8 * RD_SKIP_ROOM + 160, "index version 5");
 
+/* Of a part of a container, directory is the container's path and name that of the part, which may hold slashes. */
 struct rd_index_sample {
     uint32_t directory, name, label; /* place in directories; string; place in classes, or among the sets */
+};
+
+/* A split has one for each sample, or none. */
+struct rd_index_place {
+    uint64_t offset, bytes;
 };
 
 struct rd_index_stamp {
     uint32_t path, unused; /* string, relative to the root */
     struct rd_stamp stamp;
 };
-static_assert(sizeof(struct rd_index_stamp) == 40, "index version 4");
+static_assert(sizeof(struct rd_index_stamp) == 40, "index version 5");
 
 /* At most so many; the others are only counted. */
 #define RD_LEFT_OUT_MAX 1000000
@@ -79,6 +88,8 @@ struct rd_index_writer {
     struct rd_names strings, classes, directories; /* classes, directories: only offsets used, into strings */
     struct rd_index_sample *samples[IM_SPLITS];
     uint64_t sample_count[IM_SPLITS], sample_capacity[IM_SPLITS];
+    struct rd_index_place *places[IM_SPLITS];
+    uint64_t place_count[IM_SPLITS], place_capacity[IM_SPLITS]; /* as many as samples, or none */
     struct rd_index_stamp *stamps;
     uint64_t stamp_count, stamp_capacity;
     struct rd_index_left_out *left_out;
@@ -103,6 +114,12 @@ int64_t rd_writer_class(struct rd_index_writer *writer, const char *name);
 int64_t rd_writer_directory(struct rd_index_writer *writer, const char *path);
 int rd_writer_sample(struct rd_index_writer *writer, enum im_split split, uint32_t directory,
                      const char *name, uint32_t label);
+/* A sample that is a part of the container that `directory` names. A split holds parts only, or none. */
+int rd_writer_part(struct rd_index_writer *writer, enum im_split split, uint32_t directory, const char *name,
+                   uint32_t label, const struct rd_index_place *place);
+/* Sample id of an index, with another split and label; directories are those of the index. */
+int rd_writer_copy(struct rd_index_writer *writer, const struct rd_index *index, enum im_split from,
+                   uint64_t id, enum im_split to, uint32_t label);
 int rd_writer_stamp(struct rd_index_writer *writer, const char *path, const struct rd_stamp *stamp);
 int rd_writer_left_out(struct rd_index_writer *writer, enum rd_skip kind, const char *path, const char *note);
 

@@ -75,6 +75,30 @@ int rd_writer_sample(struct rd_index_writer *writer, enum im_split split, uint32
     return 0;
 }
 
+int rd_writer_part(struct rd_index_writer *writer, enum im_split split, uint32_t directory, const char *name,
+                   uint32_t label, const struct rd_index_place *place)
+{
+    void *items = writer->places[split];
+    int err = grow(&items, &writer->place_capacity[split], writer->place_count[split], sizeof *place);
+
+    if (err < 0)
+        return err;
+    writer->places[split] = items;
+    writer->places[split][writer->place_count[split]++] = *place;
+    return rd_writer_sample(writer, split, directory, name, label);
+}
+
+int rd_writer_copy(struct rd_index_writer *writer, const struct rd_index *index, enum im_split from,
+                   uint64_t id, enum im_split to, uint32_t label)
+{
+    const struct rd_index_sample *s = &index->samples[from][id];
+    const char *name = index->strings + s->name;
+
+    return index->places[from]
+               ? rd_writer_part(writer, to, s->directory, name, label, &index->places[from][id])
+               : rd_writer_sample(writer, to, s->directory, name, label);
+}
+
 int rd_writer_stamp(struct rd_index_writer *writer, const char *path, const struct rd_stamp *stamp)
 {
     int64_t offset = rd_names_add(&writer->strings, path);
@@ -260,6 +284,10 @@ int rd_writer_finish(struct rd_index_writer *writer, const struct rd_index_origi
         [RD_STAMPS] = {writer->stamps, writer->stamp_count, writer->stamp_count * sizeof *writer->stamps},
         [RD_LEFT_OUT] = {writer->left_out, writer->left_out_count,
                          writer->left_out_count * sizeof *writer->left_out},
+        [RD_TRAIN_PLACES] = {writer->places[IM_TRAIN], writer->place_count[IM_TRAIN],
+                             writer->place_count[IM_TRAIN] * sizeof(struct rd_index_place)},
+        [RD_VAL_PLACES] = {writer->places[IM_VAL], writer->place_count[IM_VAL],
+                           writer->place_count[IM_VAL] * sizeof(struct rd_index_place)},
         [RD_SETS] = {writer->sets, writer->set_count * header.set_words,
                      writer->set_count * header.set_words * sizeof *writer->sets},
     };
@@ -329,6 +357,8 @@ void rd_writer_fini(struct rd_index_writer *writer)
     rd_names_fini(&writer->directories);
     free(writer->samples[IM_TRAIN]);
     free(writer->samples[IM_VAL]);
+    free(writer->places[IM_TRAIN]);
+    free(writer->places[IM_VAL]);
     free(writer->stamps);
     free(writer->left_out);
     free(writer->sets);

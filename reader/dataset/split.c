@@ -48,7 +48,8 @@ static int64_t choose(const struct rd_index *index, double share, uint64_t seed,
         const bool many =
             rd_index_set_words(index) > 0; /* sets of labels are too many to take a share of each */
         const char *class = many ? "" : rd_index_class(index, sample->label),
-                   *name = index->strings + sample->name;
+                   *path = index->strings + sample->name, *slash = strrchr(path, '/'),
+                   *name = slash ? slash + 1 : path; /* of a shard's member: as of a file */
 
         members[id] = (struct member){im_hash64(name, strlen(name), im_hash64(class, strlen(class), seed)),
                                       id, many ? 0 : sample->label};
@@ -70,10 +71,8 @@ static int copy_samples(const struct rd_index *index, const unsigned char *is_ta
     int err = 0;
 
     for (uint64_t id = 0; id < rd_index_count(index, IM_TRAIN) && err == 0; id++) {
-        const struct rd_index_sample *sample = &index->samples[IM_TRAIN][id];
-
-        err = rd_writer_sample(writer, is_taken[id] ? IM_VAL : IM_TRAIN, sample->directory,
-                               index->strings + sample->name, sample->label);
+        err = rd_writer_copy(writer, index, IM_TRAIN, id, is_taken[id] ? IM_VAL : IM_TRAIN,
+                             rd_index_label(index, IM_TRAIN, id));
     }
     return err;
 }

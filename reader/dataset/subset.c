@@ -135,11 +135,8 @@ static int copy_samples(const struct rd_index *index, const unsigned char *is_ta
     int err = 0;
 
     for (uint64_t id = 0; id < rd_index_count(index, split) && err == 0; id++) {
-        const struct rd_index_sample *sample = &index->samples[split][id];
-
         if (!is_taken || is_taken[id])
-            err = rd_writer_sample(writer, split, sample->directory, index->strings + sample->name,
-                                   sample->label);
+            err = rd_writer_copy(writer, index, split, id, split, rd_index_label(index, split, id));
     }
     return err;
 }

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,20 +33,25 @@ int rd_bench_list(const struct im_conf *conf, uint64_t most, struct rd_bench_fil
     wanted = wanted < most ? wanted : most;
     wanted = wanted < count ? wanted : count;
     ret->paths = calloc(wanted + 1, sizeof *ret->paths);
-    for (uint64_t i = 0; ret->paths && i < wanted && err >= 0; i++) {
-        char path[PATH_MAX];
+    ret->sources = calloc(wanted + 1, sizeof *ret->sources);
+    for (uint64_t i = 0; ret->paths && ret->sources && i < wanted && err >= 0; i++) {
+        char inside[PATH_MAX], path[PATH_MAX];
 
-        err = rd_index_path(&data.index, IM_TRAIN, i * count / wanted, path, sizeof path);
+        err = rd_index_source(&data.index, IM_TRAIN, i * count / wanted, &ret->sources[i], inside,
+                              sizeof inside);
+        if (err >= 0 &&
+            (size_t)snprintf(path, sizeof path, "%s/%s", rd_index_root(&data.index), inside) >= sizeof path)
+            err = -ENAMETOOLONG;
         ret->paths[i] = err < 0 ? NULL : strdup(path);
         ret->count += ret->paths[i] != NULL;
         err = err < 0 ? err : ret->paths[i] ? 0 : -ENOMEM;
     }
     rd_data_close(&data);
-    if (!ret->paths || err < 0) {
+    if (err == 0 && (!ret->paths || !ret->sources))
+        err = -ENOMEM;
+    if (err < 0)
         rd_bench_files_free(ret);
-        return ret->paths ? err : -ENOMEM;
-    }
-    return 0;
+    return err < 0 ? err : 0;
 }
 
 void rd_bench_files_free(struct rd_bench_files *files)
@@ -53,6 +59,7 @@ void rd_bench_files_free(struct rd_bench_files *files)
     for (size_t i = 0; i < files->count; i++)
         free(files->paths[i]);
     free(files->paths);
+    free(files->sources);
     *files = (struct rd_bench_files){0};
 }
 
@@ -88,7 +95,9 @@ static double drop_files(const struct rd_bench_files *files)
     size_t looked = 0;
 
     for (size_t i = 0; i < files->count; i++) {
-        int fd = open(files->paths[i], O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+        const bool is_same = i > 0 && files->sources[i].container &&
+                             files->sources[i].container == files->sources[i - 1].container;
+        int fd = is_same ? -1 : open(files->paths[i], O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
         double share = -1;
 
         if (fd < 0)
@@ -136,7 +145,10 @@ static int submit_next(struct pass *p, size_t i)
     const struct rd_io_request request = {.path = p->files->paths[i],
                                           .buffer = p->buffers + (size_t)slot * p->capacity,
                                           .capacity = p->capacity,
-                                          .tag = slot};
+                                          .tag = slot,
+                                          .container = p->files->sources[i].container,
+                                          .offset = p->files->sources[i].offset,
+                                          .bytes = p->files->sources[i].bytes};
 
     p->began[slot] = im_now();
     p->which[slot] = i;

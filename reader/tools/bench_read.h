@@ -4,10 +4,12 @@
 
 #include "ipc/base/series.h"
 #include "ipc/config/command.h"
+#include "reader/dataset/index.h"
 #include "reader/io.h"
 
 struct rd_bench_files {
     char **paths;
+    struct rd_source_of *sources; /* of each */
     size_t count;
 };
 

@@ -1,9 +1,9 @@
 /* imsuper-reader data list: training images spread evenly over the data set, for programs that look at samples
  * outside of a run. An image keeps its number in the index, so that what is drawn for it is what a run draws.
  *
- * Four fields an image, each ended by a NUL byte because a path may hold anything else: number,
- * label, class, path. With --both-splits a field stands before all images, the folder below which all of them lie
- * ("": links lead out of it), and each has a fifth: its split. */
+ * Five fields an image, each ended by a NUL byte because a path may hold anything else: number,
+ * label, class, path, and where its bytes are (ipc/base/reference.h). With --both-splits a field stands before all images,
+ * the folder below which all of them lie ("": links lead out of it), and each has a sixth: its split. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -16,13 +16,15 @@ static int print_image(const struct rd_index *index, enum im_split split, bool n
                        struct im_text *text)
 {
     uint32_t label = rd_index_label(index, split, id);
-    char path[PATH_MAX], class[4096];
+    char path[PATH_MAX], reference[PATH_MAX], class[4096];
     int err = rd_index_path(index, split, id, path, sizeof path);
 
+    if (err >= 0)
+        err = rd_index_reference(index, split, id, reference, sizeof reference);
     if (err < 0)
         return im_fail(text, err, "the path of image %" PRIu64 " is too long", id);
-    printf("%" PRIu64 "%c%u%c%s%c%s%c", id, 0, label, 0,
-           rd_index_label_text(index, label, class, sizeof class), 0, path, 0);
+    printf("%" PRIu64 "%c%u%c%s%c%s%c%s%c", id, 0, label, 0,
+           rd_index_label_text(index, label, class, sizeof class), 0, path, 0, reference, 0);
     if (names_split)
         printf("%s%c", split == IM_TRAIN ? "train" : "val", 0);
     return 0;

@@ -61,7 +61,7 @@ static int send_paths(const struct rd_index *index, FILE *to, struct im_text *te
 
     for (int split = IM_TRAIN; split <= IM_VAL; split++)
         for (uint64_t i = 0; i < rd_index_count(index, (enum im_split)split); i++) {
-            if (rd_index_path(index, (enum im_split)split, i, path, sizeof path) < 0)
+            if (rd_index_reference(index, (enum im_split)split, i, path, sizeof path) < 0)
                 continue; /* nobody can open it */
             if (fwrite(path, strlen(path) + 1, 1, to) != 1)
                 return errno == EPIPE ? 0 : im_fail(text, -errno, "cannot send paths: %s", strerror(errno));

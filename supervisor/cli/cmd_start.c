@@ -342,7 +342,7 @@ static void format_rate(const struct im_conf *c, char *buffer, size_t n)
 /* What a step does besides: "momentum 0.9 wd 0.0001, mixup 0.2, ema 0.999". */
 static const char *format_recipe(const struct im_conf *c, char *s, size_t n)
 {
-    const bool adaptive = c->opt == IM_CONF_OPT_ADAMW || c->opt == IM_CONF_OPT_LAMB;
+    const bool adaptive = im_optimizer_is_adaptive((enum im_optimizer)c->opt);
     const struct {
         const char *name;
         double value;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "ipc/base/count.h"
+#include "supervisor/cluster/env.h"
 
 static const char *last_part(const char *path)
 {
@@ -114,41 +115,30 @@ char **sv_launcher_rewrite(int argc, char **argv, int *ret_argc, struct im_text 
     return words;
 }
 
-/* A whole number of a variable; -1: there is none. */
-static long number(char *(*get)(const char *name), const char *name)
-{
-    const char *s = get(name);
-    char *end;
-    long value = s && *s ? strtol(s, &end, 10) : -1;
-
-    return value >= 0 && *end == '\0' ? value : -1;
-}
-
 int sv_launcher_ranks(struct im_conf *conf, char *(*get)(const char *name), bool *ret_other,
                       struct im_text *note, struct im_text *text)
 {
-    const long rank = number(get, "RANK"), local = number(get, "LOCAL_RANK"),
-               world = number(get, "WORLD_SIZE");
-    const long here = number(get, "LOCAL_WORLD_SIZE");
+    struct sv_launch at;
+    int err = sv_launch_find(get, &at, text);
 
     *ret_other = false;
     note->s[0] = '\0';
-    if (rank < 0 || local < 0 || world <= 0)
-        return 0;
-    if (here > 0 && here != world)
-        return im_fail(
-            text, -EINVAL,
-            "torchrun runs %ld processes on several machines (%ld on this one); a run of imsuper uses one "
-            "machine",
-            world, here);
-    if (rank > 0) {
+    if (err < 0 || !at.launcher)
+        return err;
+    if (at.nodes > 1)
+        return im_fail(text, -EINVAL,
+                       "%s runs %" PRIu32 " processes on %" PRIu32 " machines (%" PRIu32
+                       " on this one); a run of imsuper uses one machine",
+                       at.launcher, at.tasks, at.nodes, at.tasks_here);
+    if (at.task > 0) {
         *ret_other = true;
-        return im_fail(note, 0, "process %ld of torchrun has nothing to do: process 0 starts all trainers",
-                       rank);
+        return im_fail(note, 0, "process %" PRIu32 " of %s has nothing to do: process 0 starts all trainers",
+                       at.task, at.launcher);
     }
-    if (conf->origin[IM_KEY_ranks].source != IM_CONF_DEFAULT || world == 1)
+    if (conf->origin[IM_KEY_ranks].source != IM_CONF_DEFAULT || at.tasks == 1)
         return 0;
-    conf->ranks = world;
+    conf->ranks = at.tasks;
     conf->origin[IM_KEY_ranks].source = IM_CONF_ENVIRONMENT;
-    return im_fail(note, 0, "torchrun's WORLD_SIZE is %ld: %ld trainers", world, world);
+    return im_fail(note, 0, "%s runs %" PRIu32 " processes: %" PRIu32 " trainers", at.launcher, at.tasks,
+                   at.tasks);
 }

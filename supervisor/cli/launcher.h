@@ -4,7 +4,7 @@
  *   imsuper torchrun --nproc_per_node 8 train.py FLAGS  imsuper start --nproc_per_node 8 FLAGS
  *   imsuper python lr_finder.py FLAGS                   imsuper lr-find FLAGS
  *
- * and a start by torchrun itself, which runs a process for each trainer and says so in variables. */
+ * and a start by a launcher, which runs a process for each trainer and says so in variables (cluster/env.h). */
 #ifndef SUPERVISOR_CLI_LAUNCHER_H
 #define SUPERVISOR_CLI_LAUNCHER_H
 
@@ -16,9 +16,9 @@
  * it is none, or memory is short. */
 char **sv_launcher_rewrite(int argc, char **argv, int *ret_argc, struct im_text *note);
 
-/* What torchrun's variables ask for, as getenv() gives them: as many trainers as processes, unless the flags say another
+/* What a launcher's variables ask for, as getenv() gives them: as many trainers as processes, unless the flags say another
  * number. *ret_other: this process is not the first, and has nothing to do. `note` is a line for the user, or empty.
- * -EINVAL with a sentence: the processes are on several machines. */
+ * -EINVAL with a sentence: the processes are on several machines, or a variable is wrong. */
 int sv_launcher_ranks(struct im_conf *conf, char *(*get)(const char *name), bool *ret_other,
                       struct im_text *note, struct im_text *text);
 

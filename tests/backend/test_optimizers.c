@@ -65,16 +65,16 @@ static struct imk_hyper hyper_of(const char *name)
     return h;
 }
 
-static enum tr_optimizer kind_of(const char *name)
+static enum im_optimizer kind_of(const char *name)
 {
     if (strncmp(name, "lars", 4) == 0)
-        return TR_OPTIMIZER_LARS;
+        return IM_OPTIMIZER_LARS;
     if (strcmp(name, "lamb") == 0)
-        return TR_OPTIMIZER_LAMB;
+        return IM_OPTIMIZER_LAMB;
     if (strcmp(name, "adamw") == 0)
-        return TR_OPTIMIZER_ADAMW;
+        return IM_OPTIMIZER_ADAMW;
     assert_int_equal(strncmp(name, "sgd", 3), 0);
-    return TR_OPTIMIZER_SGD;
+    return IM_OPTIMIZER_SGD;
 }
 
 /* scale: of the gradients, taken back by grad_scale. */

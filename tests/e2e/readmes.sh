@@ -143,12 +143,12 @@ case_torchrun() {
   export RANK=0 LOCAL_RANK=0 WORLD_SIZE=2 LOCAL_WORLD_SIZE=2
   : >out
   "$BIN/imsuper" start "${TRAIN[@]}" >out 2>&1 || fail "exit status $?"
-  planned "torchrun's WORLD_SIZE is 2: 2 trainers"
+  planned "torchrun runs 2 processes: 2 trainers"
   RANK=1 LOCAL_RANK=1 "$BIN/imsuper" start "${TRAIN[@]}" >out 2>&1 || fail "exit status $?"
   must_say "process 1 of torchrun has nothing to do"
   if says "dry run"; then fail "the second process did something"; fi
   if LOCAL_WORLD_SIZE=1 "$BIN/imsuper" start "${TRAIN[@]}" >out 2>&1; then fail "two machines are no run"; fi
-  must_say "on several machines"
+  must_say "on 2 machines"
 }
 
 run_case

@@ -37,8 +37,9 @@ BEGIN {
 
     may["supervisor/report"] = common
     may["supervisor/warden"] = common
+    may["supervisor/cluster"] = common
     may["supervisor/top"] = common " supervisor/report"
-    may["supervisor"] = common " supervisor/report supervisor/warden"
+    may["supervisor"] = common " supervisor/cluster supervisor/report supervisor/warden"
     may["supervisor/cli"] = may["supervisor"] " supervisor supervisor/top"
 
     for (folder in may)

@@ -16,8 +16,8 @@
  *
  * This folder has the contract (backend.h, step.h), what host backends share (host_step.h), and one folder
  * per backend. ref/ defines every op; tests/backend compares the others with it. To add an op: a line here,
- * the reference, a case in the conformance test, then the fast versions. Backends may use kernels/ and
- * ipc/base, never the network or the trainer above them. */
+ * the reference, a case in the conformance test, then the fast versions. Backends may use kernels/, ipc/base
+ * and the table of optimisers, never the network or the trainer above them. */
 #ifndef TRAINER_BACKENDS_BACKEND_H
 #define TRAINER_BACKENDS_BACKEND_H
 
@@ -25,6 +25,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "ipc/config/optimizers.h"
 #include "kernels/dtype.h"
 
 struct im_text;
@@ -212,8 +213,6 @@ struct tr_span {
     uint64_t since; /* updates that were taken before the first of this run: t below counts those behind it */
 };
 
-enum tr_optimizer { TR_OPTIMIZER_SGD, TR_OPTIMIZER_ADAMW, TR_OPTIMIZER_LARS, TR_OPTIMIZER_LAMB };
-
 /* One step of an optimiser over the flat arena. With g = grad_scale * gradient, d = weight_decay where the
  * span decays and 0 elsewhere, |.| the 2-norm of a span, t = updates - since + 1, m and v beginning as zeros:
  *
@@ -233,7 +232,7 @@ enum tr_optimizer { TR_OPTIMIZER_SGD, TR_OPTIMIZER_ADAMW, TR_OPTIMIZER_LARS, TR_
  *
  * The same bits for any number of threads. */
 struct tr_update {
-    enum tr_optimizer kind;
+    enum im_optimizer kind;
     float *w, *m, *v;            /* device: parameters, moments; v: AdamW and LAMB only */
     const float *g;              /* device: gradients */
     const struct tr_span *spans; /* ascending, not overlapping */

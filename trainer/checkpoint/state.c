@@ -58,9 +58,9 @@ static void add_all(struct tr_state *s, const struct tr_model *model, const char
     }
 }
 
-static void fill_table(struct tr_state *s, const struct tr_model *model, enum tr_optimizer optimizer)
+static void fill_table(struct tr_state *s, const struct tr_model *model, enum im_optimizer optimizer)
 {
-    const bool adaptive = optimizer == TR_OPTIMIZER_ADAMW || optimizer == TR_OPTIMIZER_LAMB;
+    const bool adaptive = im_optimizer_is_adaptive(optimizer);
 
     add_all(s, model, NULL, TR_ARENA_PARAMS, TR_ARENA_STATS);
     add_all(s, model,

@@ -43,7 +43,7 @@ struct tr_network {
     struct tr_loss loss; /* its weights are this network's */
     float *class_weights;
     uint32_t *label_sets;
-    enum tr_optimizer optimizer;
+    enum im_optimizer optimizer;
     bool accumulates, averages;
     uint64_t seed;
     size_t memory_max;

@@ -283,7 +283,7 @@ int tr_network_evaluate(struct tr_network *net, const struct tr_batch *batch, bo
     return err < 0 ? tr_network_failed(net, err, "evaluation step", text) : err;
 }
 
-enum tr_optimizer tr_network_optimizer(const struct tr_network *net)
+enum im_optimizer tr_network_optimizer(const struct tr_network *net)
 {
     return net->optimizer;
 }
@@ -295,7 +295,7 @@ const struct tr_model *tr_network_model(const struct tr_network *net)
 
 size_t tr_network_floats(const struct tr_network *net, enum tr_arena arena)
 {
-    const bool second = net->optimizer == TR_OPTIMIZER_ADAMW || net->optimizer == TR_OPTIMIZER_LAMB;
+    const bool second = im_optimizer_is_adaptive(net->optimizer);
     const size_t params = net->model->param_floats, stats = net->model->stat_floats;
 
     switch (arena) {

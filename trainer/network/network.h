@@ -46,7 +46,7 @@ struct tr_network_config {
     struct tr_loss
         loss; /* of training, its weights in host memory; validation always has cross-entropy without
                               weights */
-    enum tr_optimizer optimizer;
+    enum im_optimizer optimizer;
     struct tr_groups groups;          /* what is trained at first; zeroed: all, at one rate */
     bool accumulates;                 /* steps may consist of several batches */
     bool averages;                    /* of parameters and statistics, with each update */
@@ -134,7 +134,7 @@ int tr_network_evaluate(struct tr_network *net, const struct tr_batch *batch, bo
 /* Resets the averages to the current parameters and statistics. */
 int tr_network_reset_averages(struct tr_network *net);
 
-enum tr_optimizer tr_network_optimizer(const struct tr_network *net);
+enum im_optimizer tr_network_optimizer(const struct tr_network *net);
 
 /* The description of the tensors; tr_param_tensor.offset counts elements of the arena
  * that tr_tensor_home() names. */

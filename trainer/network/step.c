@@ -161,7 +161,7 @@ static int update(struct tr_network *net)
                                   .param_count = tr_network_floats(net, TR_ARENA_EMA),
                                   .stat_count = tr_network_floats(net, TR_ARENA_EMA_STATS)};
     int err = ops->decide(net->backend, u.g, tr_network_floats(net, TR_ARENA_GRADS),
-                          net->optimizer == TR_OPTIMIZER_LAMB);
+                          net->optimizer == IM_OPTIMIZER_LAMB);
 
     if (err == 0)
         err = ops->update(net->backend, &u, &a);

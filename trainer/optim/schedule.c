@@ -259,7 +259,7 @@ double tr_schedule_momentum(const struct tr_schedule *s, uint64_t step)
     double t = (double)step - span.first;
 
     if (conf->schedule != IM_SCHEDULE_ONECYCLE || !conf->cycle_momentum)
-        return conf->opt == IM_CONF_OPT_ADAMW || conf->opt == IM_CONF_OPT_LAMB ? conf->beta1 : conf->momentum;
+        return im_optimizer_is_adaptive((enum im_optimizer)conf->opt) ? conf->beta1 : conf->momentum;
     return onecycle(conf, conf->max_momentum, conf->base_momentum, conf->max_momentum, t < 0 ? 0 : t,
                     span.end - span.first);
 }

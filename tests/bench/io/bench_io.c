@@ -40,8 +40,10 @@ static int run_pass(struct rd_io *io, const struct rd_index *index, unsigned dep
             unsigned b = free[--free_count];
 
             rd_index_relative(index, IM_TRAIN, next++, path, sizeof path);
-            if (rd_io_submit(io, &(struct rd_io_request){path, buffers + (size_t)b * CAPACITY, CAPACITY, b}) <
-                0)
+            if (rd_io_submit(io, &(struct rd_io_request){.path = path,
+                                                         .buffer = buffers + (size_t)b * CAPACITY,
+                                                         .capacity = CAPACITY,
+                                                         .tag = b}) < 0)
                 return -1;
         }
         got = rd_io_reap(io, results, depth, IM_SECOND);

@@ -18,12 +18,12 @@
 struct options {
     const char *model;
     int classes, rounds;
-    enum tr_optimizer optimizer;
+    enum im_optimizer optimizer;
 };
 
 static struct options parse(int argc, char **argv)
 {
-    struct options o = {.model = "resnet50", .classes = 1000, .rounds = 20, .optimizer = TR_OPTIMIZER_SGD};
+    struct options o = {.model = "resnet50", .classes = 1000, .rounds = 20, .optimizer = IM_OPTIMIZER_SGD};
     const struct option table[] = {
         {"model", required_argument, NULL, 'm'},
         {"classes", required_argument, NULL, 'c'},
@@ -45,7 +45,7 @@ static struct options parse(int argc, char **argv)
             o.rounds = (int)strtol(optarg, NULL, 10);
             break;
         case 'a':
-            o.optimizer = TR_OPTIMIZER_ADAMW;
+            o.optimizer = IM_OPTIMIZER_ADAMW;
             break;
         default:
             fprintf(stderr, "usage: bench_snapshot [--model M] [--classes N] [--rounds N] [--adamw]\n");

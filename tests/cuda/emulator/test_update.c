@@ -79,7 +79,7 @@ static const struct imk_hyper usual = {.lr = 0.1,
                                        .loss_scale = 1,
                                        .ema_weight = 0.01};
 
-static struct tr_update reference_of(enum tr_optimizer kind, const struct imk_hyper *hyper,
+static struct tr_update reference_of(enum im_optimizer kind, const struct imk_hyper *hyper,
                                      const struct state *s)
 {
     return (struct tr_update){.kind = kind,
@@ -112,8 +112,8 @@ static struct imk_cuda_update update_of(enum imk_cuda_optimizer kind, struct sta
  * quotient of order 10 at most). */
 static void check_optimizer(enum imk_cuda_optimizer kind, bool nesterov, unsigned order)
 {
-    static const enum tr_optimizer kinds[] = {TR_OPTIMIZER_SGD, TR_OPTIMIZER_ADAMW, TR_OPTIMIZER_LARS,
-                                              TR_OPTIMIZER_LAMB};
+    static const enum im_optimizer kinds[] = {IM_OPTIMIZER_SGD, IM_OPTIMIZER_ADAMW, IM_OPTIMIZER_LARS,
+                                              IM_OPTIMIZER_LAMB};
     struct state want = state_new(), got = state_new();
     struct tables t = tables_new();
     struct imk_cuda_verdict verdict;

@@ -169,7 +169,7 @@ static void train(struct run *run, int rank)
                                              .seed = 3,
                                              .mean = {0.5f, 0.5f, 0.5f},
                                              .std = {0.25f, 0.25f, 0.25f},
-                                             .optimizer = TR_OPTIMIZER_SGD,
+                                             .optimizer = IM_OPTIMIZER_SGD,
                                              .bn_sync = run->synced ? &unused : NULL,
                                              .rank_sum = run->ranks == 2 ? &sums : NULL,
                                              .plain_steps = run->plain};

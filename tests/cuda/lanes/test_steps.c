@@ -35,7 +35,7 @@ struct run {
     const struct tr_backend_ops *ops;
     enum way way;
     enum imk_dtype precision;
-    enum tr_optimizer optimizer;
+    enum im_optimizer optimizer;
     struct tr_loss loss_kind;
     double clip, ema, loss_scale, drop;
     int accumulate; /* batches of a step */
@@ -110,7 +110,7 @@ static struct imk_hyper hyper_of(const struct run *run, int step)
                               .clip_norm = run->clip,
                               .ema_weight = 1 - run->ema,
                               .updates = (uint64_t)step,
-                              .nesterov = run->optimizer == TR_OPTIMIZER_SGD};
+                              .nesterov = run->optimizer == IM_OPTIMIZER_SGD};
 }
 
 #ifndef TESTS_GPU
@@ -392,21 +392,21 @@ static void steps_are_those_of_the_reference(void **state)
                           .mixes = true},
              1e-8, "SGD with BCE");
     all_ways((struct run){.ops = &tr_backend_cuda,
-                          .optimizer = TR_OPTIMIZER_ADAMW,
+                          .optimizer = IM_OPTIMIZER_ADAMW,
                           .clip = 0.5,
                           .ema = 0.9,
                           .evaluates = true},
              1e-8, "AdamW, clipped, averaged");
-    all_ways((struct run){.ops = &tr_backend_cuda, .optimizer = TR_OPTIMIZER_LAMB, .clip = 0.5}, 1e-6,
+    all_ways((struct run){.ops = &tr_backend_cuda, .optimizer = IM_OPTIMIZER_LAMB, .clip = 0.5}, 1e-6,
              "LAMB");
-    all_ways((struct run){.ops = &tr_backend_cuda, .optimizer = TR_OPTIMIZER_LARS, .accumulate = 2}, 1e-6,
+    all_ways((struct run){.ops = &tr_backend_cuda, .optimizer = IM_OPTIMIZER_LARS, .accumulate = 2}, 1e-6,
              "LARS of two batches");
     all_ways(
         (struct run){
-            .ops = &tr_backend_cuda, .optimizer = TR_OPTIMIZER_LAMB, .accumulate = 2, .precision = IMK_BF16},
+            .ops = &tr_backend_cuda, .optimizer = IM_OPTIMIZER_LAMB, .accumulate = 2, .precision = IMK_BF16},
         2e-2, "LAMB of two batches in bf16");
     all_ways((struct run){.ops = &tr_backend_cuda,
-                          .optimizer = TR_OPTIMIZER_LARS,
+                          .optimizer = IM_OPTIMIZER_LARS,
                           .loss_kind = {.kind = TR_LOSS_BCE, .threshold = 0.2},
                           .mixes = true,
                           .precision = IMK_F16,

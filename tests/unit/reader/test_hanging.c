@@ -77,11 +77,19 @@ static void others_are_read(struct tree *tree, enum rd_io_kind kind)
         skip();
     }
     set_gate(true);
-    assert_int_equal(rd_io_submit(io, &(struct rd_io_request){"hang.jpg", buffers[0], CAPACITY, 99}), 0);
+    assert_int_equal(rd_io_submit(io, &(struct rd_io_request){.path = "hang.jpg",
+                                                              .buffer = buffers[0],
+                                                              .capacity = CAPACITY,
+                                                              .tag = 99}),
+                     0);
     for (uint64_t i = 0; i < 100; i++) {
         const char *path = i % 2 ? "good.jpg" : "empty.jpg";
 
-        assert_int_equal(rd_io_submit(io, &(struct rd_io_request){path, buffers[1], CAPACITY, i}), 0);
+        assert_int_equal(
+            rd_io_submit(
+                io,
+                &(struct rd_io_request){.path = path, .buffer = buffers[1], .capacity = CAPACITY, .tag = i}),
+            0);
         assert_int_equal(rd_io_reap(io, &result, 1, WAIT_NS), 1);
         assert_int_equal(result.tag, i);
         assert_int_equal(result.bytes, i % 2 ? 5 : 0);

@@ -81,7 +81,7 @@ static struct fixture *ready(void **state)
 
 static struct rd_io_result read_one(struct fixture *f, const char *path)
 {
-    struct rd_io_request request = {path, f->buffer, CAPACITY, 77};
+    struct rd_io_request request = {.path = path, .buffer = f->buffer, .capacity = CAPACITY, .tag = 77};
     struct rd_io_result result;
 
     assert_int_equal(rd_io_submit(f->io, &request), 0);
@@ -231,8 +231,10 @@ static void many_in_flight_come_back_once_each(void **state)
         int count;
 
         for (unsigned b = 0; b < DEPTH && next < FILES; b++) {
-            struct rd_io_request request = {path, buffers + b * CAPACITY, CAPACITY,
-                                            (uint64_t)next * DEPTH + b};
+            struct rd_io_request request = {.path = path,
+                                            .buffer = buffers + b * CAPACITY,
+                                            .capacity = CAPACITY,
+                                            .tag = (uint64_t)next * DEPTH + b};
 
             if (busy[b])
                 continue;
@@ -283,11 +285,16 @@ static void more_than_the_depth_is_refused(void **state)
     make_file(f, "x", 3);
     memset(path, 'a', sizeof path - 1);
     path[sizeof path - 1] = '\0';
-    assert_int_equal(rd_io_submit(f->io, &(struct rd_io_request){path, buffers, CAPACITY, 0}), -ENAMETOOLONG);
+    assert_int_equal(
+        rd_io_submit(
+            f->io, &(struct rd_io_request){.path = path, .buffer = buffers, .capacity = CAPACITY, .tag = 0}),
+        -ENAMETOOLONG);
     for (unsigned i = 0; i <= DEPTH; i++)
-        assert_int_equal(
-            rd_io_submit(f->io, &(struct rd_io_request){"x", buffers + i * CAPACITY, CAPACITY, i}),
-            i < DEPTH ? 0 : -EBUSY);
+        assert_int_equal(rd_io_submit(f->io, &(struct rd_io_request){.path = "x",
+                                                                     .buffer = buffers + i * CAPACITY,
+                                                                     .capacity = CAPACITY,
+                                                                     .tag = i}),
+                         i < DEPTH ? 0 : -EBUSY);
     while (done < DEPTH) {
         int count = rd_io_reap(f->io, results, DEPTH, WAIT_NS);
 
@@ -313,7 +320,10 @@ static void reaping_without_waiting_ends_too(void **state)
     int count = 0;
 
     make_file(f, "x", 3);
-    assert_int_equal(rd_io_submit(f->io, &(struct rd_io_request){"x", f->buffer, CAPACITY, 5}), 0);
+    assert_int_equal(
+        rd_io_submit(
+            f->io, &(struct rd_io_request){.path = "x", .buffer = f->buffer, .capacity = CAPACITY, .tag = 5}),
+        0);
     while (count == 0 && im_now() < until)
         count = rd_io_reap(f->io, &result, 1, 0);
     assert_int_equal(count, 1);
@@ -356,14 +366,134 @@ static void closing_with_requests_in_flight_takes_them_all_back(void **state)
 
     make_file(f, "large", 900000);
     for (unsigned i = 0; i < DEPTH; i++)
-        assert_int_equal(
-            rd_io_submit(f->io, &(struct rd_io_request){"large", buffers + i * 1000000, 1000000, i}), 0);
+        assert_int_equal(rd_io_submit(f->io, &(struct rd_io_request){.path = "large",
+                                                                     .buffer = buffers + i * 1000000,
+                                                                     .capacity = 1000000,
+                                                                     .tag = i}),
+                         0);
     assert_int_equal(rd_io_close(&f->io, WAIT_NS), 0);
     assert_null(f->io);
     memset(buffers, 0, DEPTH * 1000000);
     for (im_ns until = im_now() + 20 * IM_MS; im_now() < until;) /* and nothing is written any more */
         for (unsigned i = 0; i < DEPTH * 1000000; i += 64)
             assert_int_equal(buffers[i], 0);
+    free(buffers);
+}
+
+static struct rd_io_result read_part(struct fixture *f, const char *path, uint32_t container, uint64_t offset,
+                                     uint64_t bytes)
+{
+    struct rd_io_request request = {.path = path,
+                                    .buffer = f->buffer,
+                                    .capacity = CAPACITY,
+                                    .tag = 9,
+                                    .container = container,
+                                    .offset = offset,
+                                    .bytes = bytes};
+    struct rd_io_result result;
+
+    assert_int_equal(rd_io_submit(f->io, &request), 0);
+    assert_int_equal(rd_io_reap(f->io, &result, 1, WAIT_NS), 1);
+    assert_int_equal(result.tag, 9);
+    return result;
+}
+
+static void a_part_of_a_container_is_read(void **state)
+{
+    struct fixture *f = ready(state);
+    struct rd_io_result result;
+
+    make_file(f, "a.tar", 20000);
+    for (int again = 0; again < 3; again++) {
+        result = read_part(f, "a.tar", 1, 513, 1000);
+        assert_int_equal(result.bytes, 1000);
+        assert_int_equal(result.file_bytes, 1000);
+        for (unsigned i = 0; i < 1000; i++)
+            assert_int_equal((unsigned char)f->buffer[i], (unsigned char)((513 + i) * 31 + 20000));
+        assert_int_equal(f->buffer[1000], 0x5a);
+        memset(f->buffer, 0x5a, CAPACITY);
+    }
+    result = read_part(f, "a.tar", 1, 100, 0);
+    assert_int_equal(result.bytes, 0);
+    result = read_part(f, "a.tar", 1, 19000, 1001);
+    assert_int_equal(result.bytes, -ENODATA);
+    result = read_part(f, "a.tar", 1, 0, 5000);
+    assert_int_equal(result.bytes, CAPACITY);
+    assert_int_equal(result.too_large, 1);
+    assert_int_equal(result.file_bytes, 5000);
+    result = read_part(f, "a.tar", 1, 19000, 1000); /* after one that failed */
+    assert_int_equal(result.bytes, 1000);
+    assert_int_equal(read_part(f, "none.tar", 2, 0, 1).bytes, -ENOENT);
+    tree_folder(&f->tree, "folder");
+    assert_int_equal(read_part(f, "folder", 3, 0, 1).bytes, -EISDIR);
+    assert_int_equal(mkfifoat(f->root_fd, "pipe", 0600), 0);
+    assert_int_equal(read_part(f, "pipe", 4, 0, 1).bytes, -EINVAL);
+}
+
+/* An open container outlives its name; after rd_io_forget() the name counts again. */
+static void what_was_open_is_forgotten(void **state)
+{
+    struct fixture *f = ready(state);
+
+    make_file(f, "a.tar", 3000);
+    assert_int_equal(read_part(f, "a.tar", 1, 2000, 1000).bytes, 1000);
+    make_file(f, "a.tar", 2000);
+    assert_int_equal(read_part(f, "a.tar", 1, 2000, 1000).bytes, -ENODATA);
+    tree_remove(&f->tree, "a.tar");
+    rd_io_forget(f->io);
+    assert_int_equal(read_part(f, "a.tar", 1, 0, 1000).bytes, -ENOENT);
+    make_file(f, "a.tar", 3000);
+    assert_int_equal(read_part(f, "a.tar", 1, 2000, 1000).bytes, 1000);
+}
+
+/* More containers than slots that stay open, some of them in one slot. */
+static void parts_of_many_containers_come_back_once_each(void **state)
+{
+    enum { CONTAINERS = 40, PARTS = 3000 };
+    struct fixture *f = ready(state);
+    char *buffers = malloc((size_t)DEPTH * CAPACITY), path[64];
+    unsigned next = 0, done = 0, busy[DEPTH] = {0};
+    struct rd_io_result results[DEPTH];
+
+    for (unsigned i = 0; i < CONTAINERS; i++) {
+        snprintf(path, sizeof path, "%u.tar", i);
+        make_file(f, path, 6000 + i);
+    }
+    while (done < PARTS) {
+        int count;
+
+        for (unsigned b = 0; b < DEPTH && next < PARTS; b++) {
+            const unsigned which = next * 7 % CONTAINERS;
+            const struct rd_io_request request = {.path = path,
+                                                  .buffer = buffers + (size_t)b * CAPACITY,
+                                                  .capacity = CAPACITY,
+                                                  .tag = (uint64_t)next * DEPTH + b,
+                                                  .container = 1 + which % 5 + which / 5 * 2048,
+                                                  .offset = next % 2000,
+                                                  .bytes = 1 + next * 13 % CAPACITY};
+
+            if (busy[b])
+                continue;
+            snprintf(path, sizeof path, "%u.tar", which);
+            assert_int_equal(rd_io_submit(f->io, &request), 0);
+            busy[b] = 1;
+            next++;
+        }
+        count = rd_io_reap(f->io, results, 7, WAIT_NS);
+        assert_true(count > 0);
+        for (int r = 0; r < count; r++) {
+            const unsigned part = (unsigned)(results[r].tag / DEPTH), b = (unsigned)(results[r].tag % DEPTH);
+            const unsigned size = 6000 + part * 7 % CONTAINERS;
+            const char *bytes = buffers + (size_t)b * CAPACITY;
+
+            assert_int_equal(results[r].bytes, 1 + part * 13 % CAPACITY);
+            for (unsigned i = 0; i < (unsigned)results[r].bytes; i++)
+                assert_int_equal((unsigned char)bytes[i], (unsigned char)((part % 2000 + i) * 31 + size));
+            busy[b] = 0;
+            done++;
+        }
+    }
+    assert_int_equal(rd_io_in_flight(f->io), 0);
     free(buffers);
 }
 
@@ -483,6 +613,9 @@ int main(void)
         BOTH(reaping_without_waiting_ends_too),
         BOTH(a_file_that_changes_size_is_read_as_it_is),
         BOTH(closing_with_requests_in_flight_takes_them_all_back),
+        BOTH(a_part_of_a_container_is_read),
+        BOTH(what_was_open_is_forgotten),
+        BOTH(parts_of_many_containers_come_back_once_each),
         cmocka_unit_test(auto_falls_back_and_says_why),
         cmocka_unit_test(uring_alone_does_not_fall_back),
         cmocka_unit_test(options_out_of_range_are_refused),

@@ -10,14 +10,19 @@
 #include "kernels/hyper.h"
 #include "trainer/backends/cuda/impl.h"
 
-static enum imk_cuda_optimizer kind_of(enum tr_optimizer kind)
+static enum imk_cuda_optimizer kind_of(enum im_optimizer kind)
 {
-    static const enum imk_cuda_optimizer kinds[] = {[TR_OPTIMIZER_SGD] = IMK_CUDA_SGD,
-                                                    [TR_OPTIMIZER_ADAMW] = IMK_CUDA_ADAMW,
-                                                    [TR_OPTIMIZER_LARS] = IMK_CUDA_LARS,
-                                                    [TR_OPTIMIZER_LAMB] = IMK_CUDA_LAMB};
-
-    return kinds[kind];
+    switch (kind) {
+    case IM_OPTIMIZER_SGD:
+        return IMK_CUDA_SGD;
+    case IM_OPTIMIZER_ADAMW:
+        return IMK_CUDA_ADAMW;
+    case IM_OPTIMIZER_LARS:
+        return IMK_CUDA_LARS;
+    case IM_OPTIMIZER_LAMB:
+        break;
+    }
+    return IMK_CUDA_LAMB;
 }
 
 static uint32_t fill_tables(const struct tr_span *spans, size_t count, struct imk_cuda_span *table,

@@ -206,7 +206,7 @@ static struct factors factors_of(const struct tr_update *u, const struct tr_span
         .take1 = (float)(1 - h->momentum),
         .beta2 = (float)h->beta2,
         .take2 = (float)(1 - h->beta2),
-        .step1 = (float)((u->kind == TR_OPTIMIZER_ADAMW ? lr : 1) / correction1),
+        .step1 = (float)((u->kind == IM_OPTIMIZER_ADAMW ? lr : 1) / correction1),
         .root2 = (float)(1 / sqrt(correction2)),
         .eps = (float)h->eps,
     };
@@ -215,19 +215,19 @@ static struct factors factors_of(const struct tr_update *u, const struct tr_span
 void tr_cpu_update(const struct tr_update *u)
 {
     static void (*const rows[])(const struct tr_update *, const struct factors *, size_t, size_t) = {
-        [TR_OPTIMIZER_SGD] = momentum_block,
-        [TR_OPTIMIZER_ADAMW] = adamw_block,
-        [TR_OPTIMIZER_LARS] = momentum_block,
-        [TR_OPTIMIZER_LAMB] = lamb_apply,
+        [IM_OPTIMIZER_SGD] = momentum_block,
+        [IM_OPTIMIZER_ADAMW] = adamw_block,
+        [IM_OPTIMIZER_LARS] = momentum_block,
+        [IM_OPTIMIZER_LAMB] = lamb_apply,
     };
 
     for (size_t i = 0; i < u->span_count; i++) {
         const struct tr_span *span = &u->spans[i];
         struct factors f = factors_of(u, span);
 
-        if (u->kind == TR_OPTIMIZER_LARS)
+        if (u->kind == IM_OPTIMIZER_LARS)
             f.ratio = lars_ratio(u, span);
-        if (u->kind == TR_OPTIMIZER_LAMB)
+        if (u->kind == IM_OPTIMIZER_LAMB)
             f.ratio = lamb_ratio(u, &f, span);
 #pragma omp parallel for schedule(static) if (span->count > BLOCK)
         for (size_t k = 0; k < block_count(span->count); k++)

@@ -106,16 +106,16 @@ void tr_ref_update(const struct tr_update *u)
         double decay = span->decays ? h->weight_decay : 0;
 
         switch (u->kind) {
-        case TR_OPTIMIZER_SGD:
+        case IM_OPTIMIZER_SGD:
             momentum_span(u, span, 1, decay);
             break;
-        case TR_OPTIMIZER_LARS:
+        case IM_OPTIMIZER_LARS:
             momentum_span(u, span, lars_ratio(u, span, decay), decay);
             break;
-        case TR_OPTIMIZER_ADAMW:
+        case IM_OPTIMIZER_ADAMW:
             adamw_span(u, span, decay);
             break;
-        case TR_OPTIMIZER_LAMB:
+        case IM_OPTIMIZER_LAMB:
             lamb_span(u, span, decay);
             break;
         }

@@ -130,7 +130,7 @@ static void finetune_is_a_recipe_and_a_file(void **state)
     assert_string_equal(conf.recipe, "finetune");
     good(&conf, FLAGS("--finetune", "--recipe", "resnet50-a3"));
     assert_string_equal(conf.recipe, "resnet50-a3");
-    assert_int_equal(conf.opt, IM_CONF_OPT_LAMB);
+    assert_int_equal(conf.opt, IM_OPTIMIZER_LAMB);
     assert_true(im_conf_finetunes(&conf));
     good(&conf, FLAGS("--epochs", "3"));
     assert_false(im_conf_finetunes(&conf));

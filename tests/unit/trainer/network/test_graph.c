@@ -251,7 +251,7 @@ static void memory_is_counted_by_kind(void **state)
                                              .backend = "ref",
                                              .threads = 1,
                                              .std = {1, 1, 1},
-                                             .optimizer = TR_OPTIMIZER_ADAMW,
+                                             .optimizer = IM_OPTIMIZER_ADAMW,
                                              .accumulates = true,
                                              .averages = true};
     struct tr_network *net = NULL;
