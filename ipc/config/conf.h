@@ -129,8 +129,9 @@ int im_conf_set(struct im_conf *conf, const char *name, const char *value, struc
  * im_conf_load() does it last of all; who fills a configuration in another way calls it. */
 void im_conf_apply_set(struct im_conf *conf);
 
-/* Gives loss the value that multi-label has, where nobody set it. */
-void im_conf_apply_multi_label(struct im_conf *conf);
+/* Gives loss the value that multi-label has, where only a recipe or nobody set it, and takes label-smoothing from a recipe
+ * back. True: it did. */
+bool im_conf_apply_multi_label(struct im_conf *conf);
 
 /* What no single value shows: crops that cannot be drawn, a warm-up longer than the run, ... */
 int im_conf_check(const struct im_conf *conf, struct im_text *text);

@@ -4,10 +4,19 @@
 #include <errno.h>
 #include <string.h>
 
-void im_conf_apply_multi_label(struct im_conf *conf)
+bool im_conf_apply_multi_label(struct im_conf *conf)
 {
-    if (conf->multi_label && conf->origin[IM_KEY_loss].source == IM_CONF_DEFAULT)
+    const bool smooths =
+        conf->label_smoothing > 0 && conf->origin[IM_KEY_label_smoothing].source == IM_CONF_RECIPE;
+    const int32_t loss = conf->origin[IM_KEY_loss].source;
+
+    if (!conf->multi_label)
+        return false;
+    if (loss == IM_CONF_DEFAULT || loss == IM_CONF_RECIPE)
         conf->loss = IM_CONF_LOSS_BCE;
+    if (smooths)
+        conf->label_smoothing = 0;
+    return smooths;
 }
 
 int im_conf_check_multi_label(const struct im_conf *c, struct im_text *text)

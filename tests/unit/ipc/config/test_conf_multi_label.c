@@ -24,6 +24,8 @@ static void the_loss_is_binary(void **state)
     assert_true(conf.multi_label && conf.loss == IM_CONF_LOSS_BCE);
     assert_int_equal(load((char[]){"--class-weights"}, (char[]){"balanced"}, &conf, &text), 0);
     assert_int_equal(load((char[]){"--bce-threshold"}, (char[]){"0.2"}, &conf, &text), 0);
+    assert_int_equal(load((char[]){"--recipe"}, (char[]){"resnet50-onecycle-120"}, &conf, &text), 0);
+    assert_true(conf.label_smoothing == 0); /* which is the recipe's, not the user's */
     assert_int_equal(load((char[]){"--mixup"}, (char[]){"0.2"}, &conf, &text), 0);
 }
 
