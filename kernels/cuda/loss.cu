@@ -64,7 +64,8 @@ IMK_DEVICE bool holds(const struct imk_cuda_loss &a, int label, int k)
     return ((a.sets[(size_t)label * (size_t)a.set_words + (size_t)(k / 32)] >> (k % 32)) & 1u) != 0u;
 }
 
-IMK_DEVICE double share_at(const struct imk_cuda_loss &a, const struct shares &q, const struct target &t, int k)
+IMK_DEVICE double share_at(const struct imk_cuda_loss &a, const struct shares &q, const struct target &t,
+                           int k)
 {
     if (holds(a, t.label, k))
         return holds(a, t.other, k) ? q.both : q.label;
@@ -253,7 +254,8 @@ template <class X, class D> static __global__ void imk_bce(struct imk_cuda_loss 
             sum += more * ((double)fmaxf(-v, 0.0f) + (double)log1pf(e));
         better += a.sets ? 5u : beats(v, k, own, held) ? 1u : 0u;
         if (dx)
-            from_float(((float)(1.0 + more) * (v >= 0.0f ? 1.0f : e) / (1.0f + e) - (float)(w * mine)) * factor,
+            from_float(((float)(1.0 + more) * (v >= 0.0f ? 1.0f : e) / (1.0f + e) - (float)(w * mine)) *
+                           factor,
                        &dx[k]);
     }
     for (int k = a.classes + first; dx && k < a.dx_pitch; k += step)

@@ -1,6 +1,7 @@
 #include "reader/dataset/table_labels.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -106,7 +107,7 @@ static int settle(struct rd_table *table, struct rd_table_row *row, char separat
 
     if (err < 0)
         return err;
-    strcpy(s->copy, written);
+    memcpy(s->copy, written, strlen(written) + 1);
     for (char *word = strtok_r(s->copy, separators, &rest); word; word = strtok_r(NULL, separators, &rest)) {
         s->label[count] = strip(word);
         if (strlen(s->label[count]) >= RD_LABEL_BYTES)
@@ -117,10 +118,9 @@ static int settle(struct rd_table *table, struct rd_table_row *row, char separat
     for (size_t i = 0; i < count; i++) {
         if (i > 0 && strcmp(s->label[i], s->label[i - 1]) == 0)
             continue;
-        used += strlen(strcpy(s->list + used, s->label[i]));
-        s->list[used++] = '\n';
+        used += (size_t)snprintf(s->list + used, s->room - used, "%s\n", s->label[i]);
     }
-    s->list[used] = 0;
+    s->list[used] = 0; /* of a row without labels too */
     at = rd_names_add(&table->strings, s->list);
     row->class = (uint32_t)at;
     return at < 0 ? (int)at : 0;

@@ -101,8 +101,7 @@ const char *sv_header_model(const struct im_conf *conf, char *s, size_t n)
 
     im_conf_defaults(&usual);
     s[0] = 0;
-    add(s, n, "%s, %s", im_conf_choice(IM_KEY_model, conf->model),
-        sv_precision_word(conf));
+    add(s, n, "%s, %s", im_conf_choice(IM_KEY_model, conf->model), sv_precision_word(conf));
     if (im_conf_amp(conf) != IM_AMP_NONE)
         add(s, n, " (weights fp32)");
     add_changed(conf, &usual, keys, IM_COUNT(keys), s, n);

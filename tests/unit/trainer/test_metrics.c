@@ -66,9 +66,9 @@ static void write_line(struct tr_metrics *m, const char *line)
 static void write_run(const char *directory)
 {
     const struct tr_summary one = {
-        1, 2.5, 0.125, 2.25, 0.25, 0.5, 0.1, 1234.5, 60, 64, 256, 2, 0.5, NAN, {0.75, 0.5, 0.25}, {0}};
-    const struct tr_summary two = {2,     1.5, 0.5, NAN, NAN, NAN, 0.05, 1e-9,
-                                   61.25, 224, 64,  NAN, NAN, NAN, {0},  {0}};
+        1, 2.5, 0.125, 2.25, 0.25, 0.5, 0.1, 1234.5, 60, 64, 256, 2, 0.5, NAN, {0.75, 0.5, 0.25}, {0, 0, 0}};
+    const struct tr_summary two = {2,     1.5, 0.5, NAN, NAN, NAN, 0.05,      1e-9,
+                                   61.25, 224, 64,  NAN, NAN, NAN, {0, 0, 0}, {0, 0, 0}};
     struct im_text text = {""};
     struct tr_metrics m;
 
