@@ -205,7 +205,7 @@ struct im_json *sv_status_json(struct sv_super *s)
         im_json_set_real(j, "time_left_seconds",
                          s->time_limit - (double)(im_now() - s->run.control->created_ns) / 1e9);
     add_position(s, j);
-    im_json_set_str(j, "amp", im_conf_choice(IM_KEY_amp, im_conf_amp(&s->conf)));
+    im_json_set_str(j, "amp", im_conf_choice(IM_KEY_amp, (int32_t)im_conf_amp(&s->conf)));
     im_json_set_real(j, "images_per_second", s->view.samples_per_second);
     if (s->view.gpus.gpus > 0)
         im_json_set_real(j, "images_per_second_per_gpu", s->view.per_gpu);

@@ -221,7 +221,7 @@ static struct im_json *head(struct bench *b, const char *schema)
 
     im_json_set_str(j, "schema", schema);
     im_json_set_str(j, "model", im_conf_choice(IM_KEY_model, b->conf.model));
-    im_json_set_str(j, "amp", im_conf_choice(IM_KEY_amp, im_conf_amp(&b->conf)));
+    im_json_set_str(j, "amp", im_conf_choice(IM_KEY_amp, (int32_t)im_conf_amp(&b->conf)));
     im_json_set_int(j, "image_size", b->batch.size);
     im_json_set_int(j, "batch_size", b->batch.n);
     im_json_set_int(j, "threads", b->conf.trainer_threads);
@@ -252,7 +252,7 @@ static void print_head(struct bench *b)
 
     printf("%s, %d images of %d px a step, --amp %s, random pixels\n",
            im_conf_choice(IM_KEY_model, b->conf.model), b->batch.n, b->batch.size,
-           im_conf_choice(IM_KEY_amp, im_conf_amp(&b->conf)));
+           im_conf_choice(IM_KEY_amp, (int32_t)im_conf_amp(&b->conf)));
     if (precision_warning)
         printf("%s\n", precision_warning);
     printf("%.1f images/s", median(b->rates, rounds));
