@@ -69,7 +69,7 @@ static void auto_goes_by_the_gpus(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    for (size_t i = 0; i < IM_COUNT(cases); i++) {
         struct im_text why = {""}, text = {""};
         struct im_conf conf;
 
@@ -94,7 +94,7 @@ static void what_a_device_lacks_is_refused(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+    for (size_t i = 0; i < IM_COUNT(cases); i++) {
         struct im_text why = {""}, text = {""};
         struct im_conf conf;
 
